@@ -1,7 +1,7 @@
 """The closed tree of errors: every message says what is wrong, where, and what to do, on one line.
 
     MergebarrierError (exit 2)
-    |- UsageError (64)            Interrupted (130)
+    |- UsageError (64)            Interrupted (130)    InternalError (70)
     |- CheckpointError            NotACheckpoint UnsafePath PickleRefused RemoteCodeRefused AdapterRefused BadIndex
     |                             BadHeader BadConfig BadDtype NonFinite LimitExceeded ChangedDuringRun OutputExists
     |                             PartialOutput NoSpace BadManifest DigestMismatch
@@ -59,6 +59,12 @@ class Interrupted(MergebarrierError):
     """The user pressed Ctrl-C; the remedy is the line that resumes."""
 
     code, exit_code = "MB0002", 130
+
+
+class InternalError(MergebarrierError):
+    """Something that we did not foresee; a fault of ours, never of the input."""
+
+    code, exit_code = "MB0003", 70
 
 
 class CheckpointError(MergebarrierError):

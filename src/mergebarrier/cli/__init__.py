@@ -1,0 +1,174 @@
+"""The command line: one lazy group, one file per verb, one place that turns an error into a line and an exit code.
+
+A verb is a module ``cli/<verb>.py`` that holds a click command named ``command``; its module is imported when the verb
+is used and never for ``mergebarrier --help``.  A verb returns None (exit 0) or an exit code, and raises
+MergebarrierError only; what else escapes is translated here, so a bad input never ends in a traceback.
+"""
+
+import difflib
+import errno
+import importlib
+import os
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Final, TypeVar
+
+import click
+
+from mergebarrier import __version__
+from mergebarrier.cli._output import Session, print_error
+from mergebarrier.errors import InternalError, Interrupted, LimitExceeded, MergebarrierError, NoSpace, UsageError
+
+__all__ = ["VERBS", "main"]
+
+#: verb -> (module of its command, the line that ``mergebarrier --help`` prints).
+VERBS: Final[dict[str, tuple[str, str]]] = {
+    "inspect": ("mergebarrier.cli.inspect", "Family, sizes, dtypes, symmetries available, signs of protection."),
+    "protect": ("mergebarrier.cli.protect", "Write a model of the same function that stock merging breaks on."),
+    "unprotect": ("mergebarrier.cli.unprotect", "Undo a protection with its key."),
+    "verify": ("mergebarrier.cli.verify", "Compare two models: logits, KL, top-1 agreement, perplexity."),
+    "merge": ("mergebarrier.cli.merge", "Merge experts of one base, in bounded memory."),
+    "realign": ("mergebarrier.cli.realign", "Undo a protection without its key, from the public base."),
+    "evaluate": ("mergebarrier.cli.evaluate", "Score a model on tasks and on plain text."),
+    "audit": ("mergebarrier.cli.audit", "Merge and attack a protected model; grade what is left."),
+    "report": ("mergebarrier.cli.report", "Show the result of an audit as HTML, Markdown or JSON."),
+    "zoo": ("mergebarrier.cli.zoo", "Real models that come out of packages: list, fetch, path."),
+    "demo": ("mergebarrier.cli.demo", "The whole story on a real language model, in minutes, on a CPU."),
+    "doctor": ("mergebarrier.cli.doctor", "Versions, threads, memory, what is installed."),
+}
+
+_EPILOG: Final = (
+    "Results go to stdout, everything else to stderr.  Exit codes: 0 done, 1 finished with a finding, "
+    "2 could not complete, 64 usage, 70 a fault of ours, 130 interrupted."
+)
+_TRACEBACK_VARIABLE: Final = "MERGEBARRIER_TRACEBACK"
+_NO_SPACE: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+_Ours = TypeVar("_Ours", bound=MergebarrierError)
+
+
+class _LazyGroup(click.Group):
+    """A group that knows its verbs as data and imports the one that is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the verbs in the order of a first use, not of the alphabet."""
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the module of ``cmd_name`` and return its ``command``."""
+        if cmd_name not in VERBS:
+            return None
+        command = importlib.import_module(VERBS[cmd_name][0]).command
+        assert isinstance(command, click.Command), cmd_name
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Refuse an unknown verb and name the nearest one."""
+        name = args[0]
+        if name not in VERBS and not name.startswith("-"):
+            near = difflib.get_close_matches(name, VERBS, n=1, cutoff=0.5)
+            guess = f" Did you mean {near[0]!r}?" if near else ""
+            raise click.UsageError(f"No such verb {name!r}.{guess}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the verbs from the table, importing none of them."""
+        with formatter.section("Verbs"):
+            formatter.write_dl([(verb, line) for verb, (_, line) in VERBS.items()])
+
+
+@click.group(
+    cls=_LazyGroup,
+    invoke_without_command=True,
+    epilog=_EPILOG,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
+@click.version_option(__version__, prog_name="mergebarrier", message="%(prog)s %(version)s")
+@click.pass_context
+def _group(ctx: click.Context) -> int:
+    """Protect open-weight models against unwanted merging, undo it, merge, and audit all of it honestly."""
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help(), err=True)
+        return UsageError.exit_code
+    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code; whatever goes wrong becomes one line on stderr.
+
+    Args:
+      argv: the arguments after the program's name; default ``sys.argv[1:]``.
+
+    Returns: 0 done, 1 finished with a finding, 2 could not complete, 64 usage, 70 a fault of ours, 130 interrupted.
+    """
+    session = Session(tuple(sys.argv[1:] if argv is None else argv))
+    try:
+        with _translated():
+            code = _group.main(list(session.argv), prog_name="mergebarrier", standalone_mode=False, obj=session)
+    except MergebarrierError as error:
+        print_error(error, session)
+        return error.exit_code
+    return code if isinstance(code, int) else 0
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """Turn whatever escapes a verb into a MergebarrierError, keeping its notes (the resume line)."""
+    try:
+        yield
+    except MergebarrierError:
+        raise
+    except (click.exceptions.Abort, KeyboardInterrupt) as error:
+        raise _interrupted(error.__cause__ or error) from None
+    except click.ClickException as error:
+        raise _usage(error) from None
+    except Exception as error:
+        _traceback_if_asked()
+        raise _like(error, _from_foreign(error)) from None
+
+
+def _interrupted(error: BaseException) -> Interrupted:
+    again = "" if getattr(error, "__notes__", ()) else "run the same command again"
+    return _like(error, Interrupted("interrupted", remedy=again))
+
+
+def _usage(error: click.ClickException) -> UsageError:
+    ctx = getattr(error, "ctx", None)
+    path = ctx.command_path if ctx is not None else "mergebarrier"
+    message = error.format_message().rstrip(".")
+    return UsageError(message, where=path, remedy="" if message.endswith("?") else f"see `{path} --help`")
+
+
+def _from_foreign(error: Exception) -> MergebarrierError:
+    """Name the class of ours that a third-party error belongs to."""
+    if isinstance(error, OSError) and error.errno in _NO_SPACE:
+        return NoSpace(error.strerror or "the disk is full", where=error.filename or "", remedy="free some space")
+    if isinstance(error, OSError):
+        return MergebarrierError(error.strerror or str(error), where=error.filename or "", remedy="check the path")
+    if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
+        return _out_of_memory()
+    return InternalError(
+        f"internal error: {type(error).__name__}: {error}",
+        remedy=f"this is a fault of mergebarrier, please report it; {_TRACEBACK_VARIABLE}=1 shows where",
+    )
+
+
+def _out_of_memory() -> LimitExceeded:
+    return LimitExceeded("out of memory", remedy="use fewer --workers, a smaller --max-ram, or a larger machine")
+
+
+def _like(source: BaseException, error: _Ours) -> _Ours:
+    """Carry the notes of ``source`` over to ``error``."""
+    for note in getattr(source, "__notes__", ()):
+        error.add_note(note)
+    return error
+
+
+def _traceback_if_asked() -> None:
+    if os.environ.get(_TRACEBACK_VARIABLE) == "1":
+        traceback.print_exc()

@@ -1,0 +1,169 @@
+"""The options that verbs share, written once, so that every verb spells them alike.
+
+``@output_options`` gives a verb ``output: Output``; ``@threads_option`` gives ``threads: int``; ``@writer_options``
+gives ``writer: WriterOptions`` and adds the resume line to whatever stops the verb half-way.
+
+    @click.command()
+    @click.argument("model", type=click.Path(path_type=Path))
+    @writer_options
+    @output_options
+    def command(model: Path, writer: WriterOptions, output: Output) -> None: ...
+
+Paths go to the rooms unchecked (no ``exists=True``): a missing model is a refused input (2), not wrong usage (64).
+"""
+
+import dataclasses
+import functools
+import re
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from mergebarrier.cli._output import Output, Session
+from mergebarrier.cli._threads import default_threads, set_threads
+from mergebarrier.errors import Interrupted, MergebarrierError, OutputExists, PartialOutput, UsageError
+
+__all__ = ["SIZE", "WriterOptions", "output_options", "threads_option", "writer_options"]
+
+_Verb = Callable[..., Any]
+_UNITS: Final = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+
+
+class _Size(click.ParamType):
+    """A number of bytes: 800M, 4G, 4GiB, 1.5G or a plain number; units are powers of 1024."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return bytes, at least one."""
+        if isinstance(value, int):
+            return value
+        found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", str(value), re.ASCII | re.IGNORECASE)
+        n_bytes = int(float(found[1]) * _UNITS[found[2].upper()]) if found else 0
+        if n_bytes < 1:
+            self.fail(f"{value!r} is not a size such as 800M or 4G", param, ctx)
+        return n_bytes
+
+
+SIZE: Final = _Size()
+
+
+@dataclasses.dataclass(frozen=True)
+class WriterOptions:
+    """What every verb that writes a folder accepts.
+
+    Args:
+      out:           the folder to write; None only for a verb that asked for ``require_out=False``.
+      resume:        go on with the unfinished run beside ``out``.
+      overwrite:     replace what stands at ``out``.
+      dry_run:       say what would be done and write nothing.
+      seed:          for every draw that is not secret.
+      threads:       of the numeric libraries, already set.
+      workers:       circuits worked on at once; never changes the result.
+      max_ram_bytes: the memory budget, None for the default of the executor.
+    """
+
+    out: Path | None
+    resume: bool
+    overwrite: bool
+    dry_run: bool
+    seed: int
+    threads: int
+    workers: int
+    max_ram_bytes: int | None
+
+    @property
+    def folder(self) -> Path:
+        """Return ``out`` where the verb requires it."""
+        assert self.out is not None
+        return self.out
+
+
+def output_options(function: _Verb) -> _Verb:
+    """Add ``--json`` and ``--quiet``; the verb gets ``output``."""
+
+    @click.option("--json", "as_json", is_flag=True, help="Print exactly one JSON document on stdout.")
+    @click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors (and the JSON document, if asked).")
+    @functools.wraps(function)
+    def verb(*args: Any, as_json: bool, quiet: bool, **kwargs: Any) -> Any:
+        return function(*args, output=Output(json=as_json, quiet=quiet), **kwargs)
+
+    return verb
+
+
+def threads_option(function: _Verb) -> _Verb:
+    """Add ``--threads``, set them, and give the verb ``threads``."""
+
+    @click.option("--threads", type=click.IntRange(1), metavar="N", help="Threads for arithmetic.  [default: cores]")
+    @functools.wraps(function)
+    def verb(*args: Any, threads: int | None, **kwargs: Any) -> Any:
+        n = threads or default_threads()
+        set_threads(n)
+        return function(*args, threads=n, **kwargs)
+
+    return verb
+
+
+def writer_options(function: _Verb | None = None, *, require_out: bool = True) -> Any:
+    """Add the options of a writer; the verb gets ``writer: WriterOptions``.
+
+    Args:
+      function:    the verb; absent when the decorator is called with arguments.
+      require_out: False for a verb that may run without ``-o`` (``merge --explain``, ``demo``).
+    """
+    if function is None:
+        return functools.partial(writer_options, require_out=require_out)
+    inner = function
+
+    @click.option(
+        "-o", "--out", type=click.Path(path_type=Path), required=require_out, metavar="DIR", help="Output folder."
+    )
+    @click.option("--resume", is_flag=True, help="Go on with an unfinished run.")
+    @click.option("--overwrite", is_flag=True, help="Replace what stands at the output folder.")
+    @click.option("--dry-run", is_flag=True, help="Say what would be done; write nothing.")
+    @click.option(
+        "--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, metavar="N", help="For draws."
+    )
+    @click.option("--workers", type=click.IntRange(1), metavar="N", help="Circuits at once.  [default: threads]")
+    @click.option("--max-ram", "max_ram_bytes", type=SIZE, metavar="SIZE", help="Memory budget, such as 800M or 4G.")
+    @threads_option
+    @functools.wraps(inner)
+    def verb(
+        *args: Any,
+        out: Path | None,
+        resume: bool,
+        overwrite: bool,
+        dry_run: bool,
+        seed: int,
+        threads: int,
+        workers: int | None,
+        max_ram_bytes: int | None,
+        **kwargs: Any,
+    ) -> Any:
+        if resume and overwrite:
+            raise UsageError("--resume and --overwrite exclude each other", remedy="give one of them")
+        writer = WriterOptions(out, resume, overwrite, dry_run, seed, threads, workers or threads, max_ram_bytes)
+        try:
+            return inner(*args, writer=writer, **kwargs)
+        except (MergebarrierError, OSError, MemoryError, KeyboardInterrupt) as error:
+            if out is not None and not dry_run and _can_resume(error, out):
+                error.add_note(f"resume with: {_resume_line()}")
+            raise
+
+    return verb
+
+
+def _can_resume(error: BaseException, out: Path) -> bool:
+    """Say whether ``--resume`` is the way on: always after Ctrl-C, else where unfinished work stands."""
+    if isinstance(error, KeyboardInterrupt | Interrupted):
+        return True
+    refused = isinstance(error, PartialOutput | OutputExists | UsageError)
+    return not refused and out.with_name(out.name + ".partial").is_dir()
+
+
+def _resume_line() -> str:
+    kept = [word for word in Session.current().argv if word not in ("--overwrite", "--resume")]
+    return shlex.join(["mergebarrier", *kept, "--resume"])

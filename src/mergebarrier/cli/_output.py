@@ -1,0 +1,156 @@
+"""One output mode per run: people read text, programs read exactly one JSON document, a quiet run says nothing.
+
+Results go to stdout and everything else to stderr.  A progress bar appears only on a terminal and only for work that
+lasts longer than a second.
+"""
+
+import dataclasses
+import json
+import math
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from mergebarrier.errors import MergebarrierError
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+__all__ = ["SCHEMA_VERSION", "Output", "Session", "print_error"]
+
+SCHEMA_VERSION: Final = 1
+_BAR_AFTER_S: Final = 1.0
+
+
+@dataclasses.dataclass
+class Session:
+    """What one call of the command line knows about itself.
+
+    Args:
+      argv:    the arguments as given, for the resume line.
+      emitted: whether the one JSON document has been printed.
+    """
+
+    argv: tuple[str, ...] = ()
+    emitted: bool = False
+
+    @property
+    def wants_json(self) -> bool:
+        """Say whether ``--json`` was given, even where the arguments did not parse."""
+        options = self.argv[: self.argv.index("--")] if "--" in self.argv else self.argv
+        return "--json" in options
+
+    @staticmethod
+    def current() -> "Session":
+        """Return the session of the running command; an empty one outside ``main``."""
+        ctx = click.get_current_context(silent=True)
+        found = ctx.find_object(Session) if ctx is not None else None
+        return found if found is not None else Session()
+
+
+@dataclasses.dataclass(frozen=True)
+class Output:
+    """Where a verb says what it has to say.
+
+    Args:
+      json:  print one JSON document instead of text.
+      quiet: print no text and no notes; errors and JSON remain.
+    """
+
+    json: bool = False
+    quiet: bool = False
+
+    def result(self, document: Mapping[str, Any], human: "RenderableType") -> None:
+        """Print the result of a verb on stdout, once.
+
+        Args:
+          document: what ``--json`` prints; "schema_version" is added.  A number that is not finite becomes null.
+          human:    the same for people: a string, printed as it is, or a rich renderable.
+        """
+        if self.json:
+            Session.current().emitted = True
+            click.echo(_dumps(document))
+        elif not self.quiet:
+            _show(human)
+
+    def note(self, text: str) -> None:
+        """Print one line on stderr, unless quiet."""
+        if not self.quiet:
+            click.echo(text, err=True)
+
+    @contextmanager
+    def progress(self, label: str, total: int | None = None) -> Iterator[Callable[..., None]]:
+        """Give a callback ``(done, total)`` that moves a bar on stderr; any thread may call it.
+
+        Args:
+          label: what is being done, a few words.
+          total: number of steps, when known before the first call.
+        """
+        if self.json or self.quiet or not sys.stderr.isatty():
+            yield _ignore
+            return
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
+        bar = Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True)
+        task = bar.add_task(label, total=total)
+        timer = threading.Timer(_BAR_AFTER_S, bar.start)
+        timer.daemon = True
+        timer.start()
+
+        def advance(done: int, total: int | None = None) -> None:
+            bar.update(task, completed=done, total=total)
+
+        try:
+            yield advance
+        finally:
+            timer.cancel()
+            timer.join()
+            bar.stop()
+
+
+def print_error(error: MergebarrierError, session: Session) -> None:
+    """Print one line on stderr, the notes below it, and the same as JSON on stdout where JSON was asked for."""
+    notes = list(getattr(error, "__notes__", ()))
+    click.echo(f"error: {error}", err=True)
+    for note in notes:
+        click.echo(note, err=True)
+    if session.wants_json and not session.emitted:
+        fields = {"code": error.code, "where": error.where, "what": error.what, "remedy": error.remedy, "notes": notes}
+        click.echo(_dumps({"kind": "error", "exit_code": error.exit_code, "error": fields}))
+
+
+def _ignore(done: int, total: int | None = None) -> None:
+    """Take a step that nobody watches."""
+
+
+def _show(human: "RenderableType") -> None:
+    if isinstance(human, str):
+        click.echo(human)
+        return
+    from rich.console import Console
+
+    Console(file=sys.stdout, soft_wrap=False).print(human)
+
+
+def _dumps(document: Mapping[str, Any]) -> str:
+    return json.dumps(_plain({"schema_version": SCHEMA_VERSION, **document}), indent=2, allow_nan=False)
+
+
+def _plain(value: Any) -> Any:
+    """Reduce dataclasses, paths and non-finite numbers to what JSON can say."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return _plain(dataclasses.asdict(value))
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return str(value) if isinstance(value, PurePath) else value
