@@ -1,7 +1,12 @@
-"""Fixtures that every room may use; a room's own fixtures live in ``tests/<room>/conftest.py``."""
+"""Fixtures that every room may use; a room's own fixtures live in ``tests/<room>/conftest.py``.
+
+One arithmetic thread, no network (but for tests marked ``real``, whose model comes out of a package), and all tests
+that need the real model on one worker, so that what they build is built once.
+"""
 
 import json
 import os
+import socket
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,6 +15,34 @@ from typing import Any
 import pytest
 
 from mergebarrier.cli import main
+
+for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ.setdefault(variable, "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep the tests of the real model together when pytest runs in several processes."""
+    for item in items:
+        if item.get_closest_marker("real"):
+            item.add_marker(pytest.mark.xdist_group("real"))
+
+
+@pytest.fixture(autouse=True)
+def _no_network(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Refuse every internet connection of a test that has no business with one."""
+    if request.node.get_closest_marker("real"):
+        return
+    connect = socket.socket.connect
+
+    def guarded(self: socket.socket, address: Any) -> None:
+        if self.family != socket.AF_UNIX:
+            raise AssertionError(f"a test tried to reach the network: {address!r}")
+        connect(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", guarded)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,70 @@
+# Every target does its own set-up on a fresh machine (Python 3.11+, make) and is instant the second time.
+#
+#   make demo      the whole story on a real language model           make lint    ruff, ruff format, mypy
+#   make test      the default suite (every change runs it)           make bench   tables under benchmarks/results/
+#   make test-all  also the slow tests and the outside peers          make clean   remove what make made here
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-all bench lint clean browser
+
+# Packages and the browser are fetched side by side.
+MAKEFLAGS += --jobs=2
+
+PYTHON ?= python3
+VENV   := .venv
+PEERS  := .venv-peers
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+WORKERS ?= 2
+PYTEST_ARGS ?=
+
+# One arithmetic thread per process: two pytest workers on two cores, and no library that spins for a third.
+TEST_ENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
+# All tests that need the real model share one worker (and what they built); the rest fills the other.
+PYTEST := $(TEST_ENV) $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup $(PYTEST_ARGS)
+NO_BROWSER = $(if $(shell command -v chromium chromium-browser google-chrome 2>/dev/null),,not browser)
+
+help:
+	@sed -n 's/^#   //p' Makefile
+
+demo: $(READY)
+	$(BIN)/mergebarrier demo -o demo
+
+test: $(READY) browser
+	$(PYTEST) -m "not slow and not peers $(if $(NO_BROWSER),and $(NO_BROWSER))"
+
+test-all: $(READY) $(PEERS)/.ready browser
+	$(PYTEST) -m "$(NO_BROWSER)"
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(READY)
+	$(BIN)/python benchmarks/run.py
+
+# torch comes as the CPU build where PyTorch's own index answers, else as whatever pip's configuration offers.
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: Python 3.11 or newer is needed")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet $$($(PYTHON) .ci/torch_index.py) -c constraints.txt -e '.[eval,report,zoo,test]'
+	@touch $@
+
+# mergekit is an outside check with its own dependencies; it never enters the first environment.
+$(PEERS)/.ready: constraints.txt
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install --quiet $$($(PYTHON) .ci/torch_index.py) torch==2.13.0 mergekit==0.1.5
+	@touch $@
+
+# The report is rendered once by a real browser.
+browser:
+	@if command -v chromium chromium-browser google-chrome >/dev/null; then :; \
+	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends chromium; } \
+	  >/dev/null 2>&1 || echo "note: chromium could not be installed; the tests marked 'browser' are left out"; \
+	else echo "note: no chromium here and not root; the tests marked 'browser' are left out"; fi
+
+clean:
+	rm -rf $(VENV) $(PEERS) demo build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis src/*.egg-info
