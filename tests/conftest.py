@@ -39,6 +39,7 @@ def _no_network(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
 
     def guarded(self: socket.socket, address: Any) -> None:
         if self.family != socket.AF_UNIX:
+            self.close()
             raise AssertionError(f"a test tried to reach the network: {address!r}")
         connect(self, address)
 

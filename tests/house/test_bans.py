@@ -1,0 +1,155 @@
+"""What the package never does: run found code, open files where it should not, print, iterate a set."""
+
+import ast
+import re
+
+MAX_LINES = 350
+PURE_ROOMS = "errors arch symmetry protect realign merge poison scan provenance extraction training audit".split()
+BANNED_MODULES = ("pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "marshal", "shelve")
+BANNED_CALLS = ("eval", "exec", "compile", "os.system", "os.popen", "torch.load", "pickle.loads", "torch.save")
+FILE_CALLS = ("open", "os.open", "io.open")
+FILE_METHODS = ("read_text", "write_text", "read_bytes", "write_bytes", "open", "unlink", "rename", "mkdir")
+
+
+def _dotted(node: ast.AST) -> str:
+    if isinstance(node, ast.Attribute):
+        return f"{_dotted(node.value)}.{node.attr}"
+    return node.id if isinstance(node, ast.Name) else "?"
+
+
+def _calls(module):
+    return [node for node in ast.walk(module.tree) if isinstance(node, ast.Call)]
+
+
+def _keyword(call: ast.Call, name: str) -> ast.expr | None:
+    return next((keyword.value for keyword in call.keywords if keyword.arg == name), None)
+
+
+def _is_true(node: ast.expr | None) -> bool:
+    return isinstance(node, ast.Constant) and node.value is True
+
+
+def test_no_deserialiser_that_runs_code_is_imported(modules) -> None:
+    wrong = []
+    for module in modules:
+        for node in ast.walk(module.tree):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import | ast.ImportFrom) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            wrong += [f"{module.at(node)} {name}" for name in names if name.split(".")[0] in BANNED_MODULES]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_no_call_that_runs_found_code(modules) -> None:
+    wrong = []
+    for module in modules:
+        for call in _calls(module):
+            name = _dotted(call.func)
+            if name in BANNED_CALLS or _is_true(_keyword(call, "shell")) or _is_true(_keyword(call, "allow_pickle")):
+                wrong.append(f"{module.at(call)} {name}")
+            if _is_true(_keyword(call, "trust_remote_code")) or name.endswith("yaml.load"):
+                wrong.append(f"{module.at(call)} {name}")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_remote_code_is_switched_off_wherever_a_model_is_loaded(modules) -> None:
+    wrong = []
+    for module in modules:
+        for call in _calls(module):
+            if isinstance(call.func, ast.Attribute) and call.func.attr == "from_pretrained":
+                off, local = _keyword(call, "trust_remote_code"), _keyword(call, "local_files_only")
+                if not (isinstance(off, ast.Constant) and off.value is False and _is_true(local)):
+                    wrong.append(f"{module.at(call)} from_pretrained")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_no_print_anywhere_and_no_logging_in_the_rooms(modules) -> None:
+    wrong = [
+        f"{module.at(call)} print" for module in modules for call in _calls(module) if _dotted(call.func) == "print"
+    ]
+    for module in modules:
+        if module.room in PURE_ROOMS:
+            imports = [node for node in ast.walk(module.tree) if isinstance(node, ast.Import)]
+            wrong += [f"{module.at(node)} logging" for node in imports if node.names[0].name == "logging"]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_files_are_opened_only_in_the_rooms_that_may(modules) -> None:
+    wrong = []
+    for module in modules:
+        if module.room not in PURE_ROOMS:
+            continue
+        for call in _calls(module):
+            name = _dotted(call.func)
+            method = call.func.attr if isinstance(call.func, ast.Attribute) else ""
+            if name in FILE_CALLS or method in FILE_METHODS:
+                wrong.append(f"{module.at(call)} {name}")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_no_global_random_state(modules) -> None:
+    wrong = []
+    for module in modules:
+        for call in _calls(module):
+            name = _dotted(call.func)
+            if re.fullmatch(r"(random|np\.random|numpy\.random)\.(?!Philox|SFC64)\w+", name) or name in (
+                "torch.manual_seed",
+                "torch.seed",
+            ):
+                wrong.append(f"{module.at(call)} {name}")
+    assert not wrong, "\n".join(wrong)
+
+
+def _is_set(node: ast.AST) -> bool:
+    if isinstance(node, ast.Set | ast.SetComp):
+        return True
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitOr | ast.BitAnd | ast.Sub | ast.BitXor):
+        return _is_set(node.left) or _is_set(node.right)
+    return isinstance(node, ast.Call) and _dotted(node.func) in ("set", "frozenset")
+
+
+def test_nothing_is_iterated_from_a_set(modules) -> None:
+    wrong = []
+    for module in modules:
+        for node in ast.walk(module.tree):
+            sources = []
+            if isinstance(node, ast.For | ast.comprehension):
+                sources = [node.iter]
+            elif isinstance(node, ast.Call) and (
+                _dotted(node.func) in ("list", "tuple", "enumerate", "iter", "next", "zip")
+                or (isinstance(node.func, ast.Attribute) and node.func.attr in ("join", "extend"))
+            ):
+                sources = list(node.args)
+            wrong += [f"{module.at(source)}" for source in sources if _is_set(source)]
+    assert not wrong, "iterated from a set (sort it):\n" + "\n".join(wrong)
+
+
+def test_no_silenced_check_and_no_unfinished_note(modules) -> None:
+    mark = re.compile(r"#\s*(noqa|type:\s*ignore|TODO|FIXME|XXX)|\bNotImplementedError\b")
+    wrong = [
+        f"{module.path.name}:{number}"
+        for module in modules
+        for number, line in enumerate(module.text.splitlines(), 1)
+        if mark.search(line)
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_one_idea_one_file_of_moderate_length_with_a_docstring(modules) -> None:
+    for module in modules:
+        n_lines = module.text.count("\n")
+        assert n_lines <= MAX_LINES, f"{module.name} has {n_lines} lines; split the idea (at most {MAX_LINES})"
+        assert ast.get_docstring(module.tree), f"{module.name} does not say its idea"
+
+
+def test_no_family_is_named_outside_the_tables(modules) -> None:
+    wrong = []
+    for module in modules:
+        if module.room in ("arch", "zoo", "evaluate"):
+            continue
+        for node in ast.walk(module.tree):
+            if isinstance(node, ast.Compare) and re.search(
+                r"\b(model_type|architecture|family)\b", ast.unparse(node.left)
+            ):
+                if any(isinstance(side, ast.Constant) and isinstance(side.value, str) for side in node.comparators):
+                    wrong.append(f"{module.at(node)} {ast.unparse(node)}")
+    assert not wrong, "\n".join(wrong)

@@ -1,0 +1,56 @@
+"""Importing the package, or asking any verb for help, stays light: no torch, no transformers."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from mergebarrier.cli import VERBS
+
+#: Third-party packages that the help texts may load; everything else waits until a verb runs.
+LIGHT = {"mergebarrier", "click", "colorama"}
+HEAVY = {"torch", "transformers", "peft", "accelerate", "scipy", "matplotlib", "jinja2", "numpy", "pydantic", "rich"}
+
+_LOADED = """
+import json, sys
+before = set(sys.modules)
+code = {code!r}
+try:
+    exec(code)
+except SystemExit:
+    pass
+tops = {{name.split(".")[0] for name in set(sys.modules) - before}}
+print(json.dumps(sorted(tops - sys.stdlib_module_names)), file=sys.stderr)
+"""
+
+
+def _third_party(code: str) -> set[str]:
+    """Names of the packages outside the standard library that ``code`` loads in a fresh interpreter."""
+    program = [sys.executable, "-c", _LOADED.format(code=code)]
+    ran = subprocess.run(program, capture_output=True, text=True, timeout=60, check=True)
+    return set(json.loads(ran.stderr.splitlines()[-1]))
+
+
+def test_import_of_the_package_loads_nothing_else() -> None:
+    assert _third_party("import mergebarrier") <= {"mergebarrier"}
+
+
+def test_help_loads_click_and_nothing_heavier() -> None:
+    loaded = _third_party("from mergebarrier.cli import main; main(['--help'])")
+    assert "mergebarrier" in loaded
+    assert loaded <= LIGHT, f"--help loads {sorted(loaded - LIGHT)}"
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_help_of_a_verb_loads_no_heavy_package(verb: str) -> None:
+    loaded = _third_party(f"from mergebarrier.cli import main; raise SystemExit(main([{verb!r}, '--help']))")
+    assert not loaded & HEAVY, f"{verb} --help loads {sorted(loaded & HEAVY)}"
+
+
+def test_reading_a_result_loads_no_torch() -> None:
+    assert "torch" not in _third_party("import mergebarrier.audit.result, mergebarrier.report")
+
+
+def test_the_probe_sees_what_it_should_see() -> None:
+    assert "torch" in _third_party("import torch")
