@@ -1,0 +1,28 @@
+"""The freedoms of a transformer: one file per symmetry, which can draw, act, undo, recognise and ignore itself."""
+
+from mergebarrier.symmetry._space import PROFILES, Space
+from mergebarrier.symmetry.gauge import (
+    RESIDUAL,
+    Elements,
+    Gauge,
+    act,
+    act_inverse,
+    bit_exact,
+    residual_space,
+    sample,
+    spaces,
+)
+
+__all__ = [
+    "PROFILES",
+    "RESIDUAL",
+    "Elements",
+    "Gauge",
+    "Space",
+    "act",
+    "act_inverse",
+    "bit_exact",
+    "residual_space",
+    "sample",
+    "spaces",
+]

@@ -1,0 +1,115 @@
+"""Elements of GL(n), one per group: signed permutations, which change no bit of a weight, and general real maps.
+
+Both kinds answer the same four questions, so that a space never asks which it holds: act on rows by U, by U^-T, on
+columns by U^-1, and invert.  A general map always carries its inverse; nothing is inverted at the moment of use.
+
+    rows:    y[..., j, :] = sum_k U[j, k] x[..., k, :]          columns: y[..., :, j] = sum_k x[..., :, k] U^-1[k, j]
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+def _flat_index(perm: Tensor) -> Tensor:
+    n = perm.shape[-1]
+    return (perm.reshape(-1, n) + torch.arange(perm.reshape(-1, n).shape[0])[:, None] * n).reshape(-1)
+
+
+@dataclass(frozen=True)
+class SignedPermutation:
+    """new[j] = sign[j] * old[perm[j]], for each of G groups.
+
+    Attributes:
+      perm: Int64[Tensor, "G n"]; sign: Float64[Tensor, "G n"] of +1 and -1.
+    """
+
+    perm: Tensor
+    sign: Tensor
+
+    bit_exact = True
+
+    def rows(self, x: Tensor) -> Tensor:
+        """Act on x[G, n, m] by U; any float dtype, no rounding."""
+        moved = x.reshape(-1, x.shape[-1]).index_select(0, _flat_index(self.perm)).reshape(x.shape)
+        return moved if bool((self.sign == 1).all()) else moved * self.sign[..., None].to(x.dtype)
+
+    inverse_transpose_rows = rows
+
+    def columns(self, x: Tensor) -> Tensor:
+        """Act on x[m, G, n] by U^-1 from the right."""
+        moved = x.reshape(x.shape[0], -1).index_select(1, _flat_index(self.perm)).reshape(x.shape)
+        return moved if bool((self.sign == 1).all()) else moved * self.sign.to(x.dtype)
+
+    def inverse(self) -> "SignedPermutation":
+        """Return U^-1 = U^T."""
+        back = torch.argsort(self.perm, dim=-1)
+        return SignedPermutation(back, self.sign.gather(-1, back))
+
+    def matrix(self) -> Tensor:
+        """Return U as Float64[Tensor, "G n n"]."""
+        return torch.nn.functional.one_hot(self.perm, self.perm.shape[-1]).double() * self.sign[..., None]
+
+    def is_identity(self) -> bool:
+        """True when nothing moves."""
+        return bool((self.sign == 1).all()) and bool((self.perm == torch.arange(self.perm.shape[-1])).all())
+
+
+@dataclass(frozen=True)
+class LinearMap:
+    """A general map and its inverse, for each of G groups: Float64[Tensor, "G n n"] both."""
+
+    forward: Tensor
+    backward: Tensor
+
+    bit_exact = False
+
+    def rows(self, x: Tensor) -> Tensor:
+        """Act on x[G, n, m] by U; float64 out."""
+        return self.forward @ x.double()
+
+    def inverse_transpose_rows(self, x: Tensor) -> Tensor:
+        """Act on x[G, n, m] by U^-T; float64 out."""
+        return self.backward.mT @ x.double()
+
+    def columns(self, x: Tensor) -> Tensor:
+        """Act on x[m, G, n] by U^-1 from the right; float64 out."""
+        return torch.einsum("mgk,gkj->mgj", x.double(), self.backward)
+
+    def inverse(self) -> "LinearMap":
+        """Return U^-1."""
+        return LinearMap(self.backward, self.forward)
+
+    def matrix(self) -> Tensor:
+        """Return U."""
+        return self.forward
+
+    def is_identity(self) -> bool:
+        """True when nothing moves."""
+        return bool((self.forward == torch.eye(self.forward.shape[-1], dtype=torch.float64)).all())
+
+
+Linear = SignedPermutation | LinearMap
+
+
+def identity(groups: int, n: int) -> SignedPermutation:
+    """Return the identity on ``groups`` copies of R^n."""
+    return SignedPermutation(torch.arange(n).repeat(groups, 1), torch.ones(groups, n, dtype=torch.float64))
+
+
+def compose(after: Linear, before: Linear) -> Linear:
+    """Return the element that acts as ``before``, then ``after``."""
+    if isinstance(after, SignedPermutation) and isinstance(before, SignedPermutation):
+        return SignedPermutation(before.perm.gather(-1, after.perm), after.sign * before.sign.gather(-1, after.perm))
+    return LinearMap(after.matrix() @ before.matrix(), before.inverse().matrix() @ after.inverse().matrix())
+
+
+def nearest_signed_permutation(matrix: Tensor, tolerance: float) -> SignedPermutation | None:
+    """Return the signed permutation within ``tolerance`` of every entry of matrix[G, n, n], or None."""
+    perm = matrix.abs().argmax(-1)
+    if not bool((perm.sort(-1).values == torch.arange(matrix.shape[-1])).all()):
+        return None
+    sign = matrix.gather(-1, perm[..., None])[..., 0].sign()
+    candidate = SignedPermutation(perm, sign)
+    return candidate if bool(((matrix - candidate.matrix()).abs() < tolerance).all()) else None

@@ -1,0 +1,81 @@
+"""Between value and output projection a head may use any basis of its own.
+
+v <- M v per key/value head, and the columns of o that read it take M^-1; softmax weights, RoPE and soft caps never look
+inside.  The invariant is the product W_o W_v of a head, with its singular values.
+
+    V_g <- M V_g (bias too)        O_h <- O_h M^-1 for every query head h of group g
+
+Source: the value/output factor GL(head_dim)^H of the attention gauge group, OpenReview K1df8mmncF.
+"""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from mergebarrier.symmetry import _joint, _linear
+from mergebarrier.symmetry._linear import Linear, SignedPermutation
+from mergebarrier.symmetry._space import Draw, Tensors, map_rows, replaced, with_bias
+from mergebarrier.symmetry.query_key import SNAP_TOLERANCE, sample_linear
+
+
+@dataclass(frozen=True)
+class ValueOutput:
+    """Element: one map of R^head_dim per key/value head."""
+
+    n_heads: int
+    n_kv_heads: int
+    head_dim: int
+
+    def identity(self) -> SignedPermutation:
+        """Return M = 1."""
+        return _linear.identity(self.n_kv_heads, self.head_dim)
+
+    def sample(self, draw: Draw, *, profile: str, condition: float) -> Linear:
+        """Draw from purpose ``vo``: signed permutations (lossless), or maps of bounded condition (full)."""
+        return sample_linear(draw("vo"), self.n_kv_heads, self.head_dim, profile=profile, condition=condition)
+
+    def act(self, element: Linear, tensors: Tensors) -> dict[str, Tensor]:
+        """Act on v by M and on the columns of o by M^-1."""
+        if element.is_identity():
+            return dict(tensors)
+        g, dh = self.n_kv_heads, self.head_dim
+
+        def value(w: Tensor) -> Tensor:
+            return element.rows(w.reshape(g, dh, -1)).reshape(w.shape)
+
+        output = tensors["o.weight"]
+        heads = output.reshape(output.shape[0], g, -1, dh).transpose(1, 2)  # (d, r, G, dh)
+        moved = element.columns(heads.reshape(-1, g, dh)).reshape(heads.shape).transpose(1, 2).reshape(output.shape)
+        return replaced(tensors, map_rows(tensors, "v", value) | {"o.weight": moved})
+
+    def inverse(self, element: Linear) -> Linear:
+        """Return M^-1."""
+        return element.inverse()
+
+    def compose(self, after: Linear, before: Linear) -> Linear:
+        """Return the product."""
+        return _linear.compose(after, before)
+
+    def _sides(self, tensors: Tensors) -> tuple[Tensor, Tensor]:
+        value = with_bias(tensors, "v")
+        output = (
+            tensors["o.weight"].double().reshape(-1, self.n_kv_heads, self.n_heads // self.n_kv_heads, self.head_dim)
+        )
+        return (
+            value.reshape(self.n_kv_heads, self.head_dim, -1),
+            output.permute(1, 2, 0, 3).reshape(self.n_kv_heads, -1, self.head_dim),
+        )
+
+    def estimate(self, tensors: Tensors, anchor: Tensors) -> Linear:
+        """Joint fit of v and o per group; snapped when near a signed permutation."""
+        fitted = _joint.fit(*self._sides(tensors), *self._sides(anchor))
+        return _linear.nearest_signed_permutation(fitted.forward, SNAP_TOLERANCE) or fitted
+
+    def invariants(self, tensors: Tensors) -> dict[str, Tensor]:
+        """Return O_h V_g for all heads of a group stacked, first 64 columns."""
+        value, output = self._sides(tensors)
+        return {"value_output": output[:, :256] @ value[..., :64]}
+
+    def bit_exact(self, element: Linear) -> bool:
+        """True for signed permutations."""
+        return element.bit_exact
