@@ -48,6 +48,7 @@ bench: $(READY)
 # torch comes as the CPU build where PyTorch's own index answers, else as whatever pip's configuration offers.
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: Python 3.11 or newer is needed")'
+	@echo "setting up $(VENV): about a gigabyte and two minutes, once"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet $$($(PYTHON) .ci/torch_index.py) -c constraints.txt -e '.[eval,report,zoo,test]'
 	@touch $@
