@@ -16,7 +16,8 @@ ALLOWED: dict[str, set[str]] = {
     "training": {"errors"},
     "evaluate": {"errors", "checkpoint", "arch"},
     "zoo": {"errors", "checkpoint", "arch"},
-    "audit": {*BELOW_METHODS, *METHODS, "run", "training", "evaluate", "zoo"},
+    "verbs": {*BELOW_METHODS, *METHODS, "run"},
+    "audit": {*BELOW_METHODS, *METHODS, "run", "training", "evaluate", "zoo", "verbs"},
     "report": {"errors", "audit"},
 }
 #: ``report`` sees the audit's result dataclasses and nothing else of it.

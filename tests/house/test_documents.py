@@ -1,0 +1,62 @@
+"""The documents describe the program that is here: links lead somewhere, commands parse, the example runs."""
+
+import re
+import runpy
+from pathlib import Path
+
+import click
+import pytest
+
+from mergebarrier.cli import VERBS
+
+
+def _documents(root: Path) -> list[Path]:
+    return [*sorted(root.glob("*.md")), *sorted((root / "docs").glob("*.md")), *sorted(root.glob("benchmarks/*.md"))]
+
+
+def test_every_relative_link_leads_to_a_file(root) -> None:
+    broken = []
+    for page in _documents(root):
+        for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text(encoding="utf-8")):
+            if "://" not in target and not (page.parent / target).exists():
+                broken.append(f"{page.relative_to(root)} -> {target}")
+    assert not broken, "\n".join(broken)
+
+
+def _offered(command: click.Command) -> set[str]:
+    commands = [command, *(command.commands.values() if isinstance(command, click.Group) else ())]
+    return {word for one in commands for parameter in one.params for word in parameter.opts}
+
+
+def test_every_command_that_a_document_shows_exists_with_its_options(root) -> None:
+    shown, wrong = 0, []
+    for page in _documents(root):
+        text = re.sub(r"\n {8,}", " ", page.read_text(encoding="utf-8"))
+        for verb, rest in re.findall(r"\bmergebarrier ([a-z]+)([^`#\n]*)", text):
+            if verb not in VERBS:
+                continue
+            shown += 1
+            offered = _offered(__import__(VERBS[verb][0], fromlist=["command"]).command)
+            options = re.findall(r"(?<![\w-])--?[a-z][a-z-]*", rest)
+            wrong += [f"{page.name}: {verb} {word}" for word in options if word not in offered]
+    assert shown > 15 and not wrong, "\n".join(wrong)
+
+
+def test_the_page_of_the_command_line_shows_every_verb(root) -> None:
+    page = (root / "docs" / "cli.md").read_text(encoding="utf-8")
+    assert not [verb for verb in VERBS if not re.search(rf"^mergebarrier {verb}( |$)", page, re.MULTILINE)]
+
+
+def test_every_variable_that_is_read_is_documented(root, modules) -> None:
+    page = (root / "docs" / "cli.md").read_text(encoding="utf-8")
+    read = {name for module in modules for name in re.findall(r"[\"'](MERGEBARRIER_[A-Z_]+)[\"']", module.text)}
+    assert read and read <= set(re.findall(r"`(\w+)`", page)), sorted(read)
+
+
+@pytest.mark.filterwarnings("default")
+def test_the_example_tells_its_story(root, tmp_path) -> None:
+    figures = runpy.run_path(str(root / "examples" / "protect_merge_realign.py"))["story"](tmp_path)
+    same, broken, mended = figures.values()
+    assert same < 1e-5, "a protected model computes the same function"
+    assert broken > 0.5, "a merge with it is far from the wanted one"
+    assert mended < 1e-5, "realignment to the base brings the wanted merge back"
