@@ -23,11 +23,19 @@ def test_the_check_finds_a_claim_and_leaves_names_alone() -> None:
     assert not _claims("safetensors, unsafe, safeguard, insecure, load_safetensors")
 
 
+def _silent(module) -> set[int]:
+    """Docstrings that nobody is shown: all but those of the command line, which are its help."""
+    holders = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    found = [node.body[0] for node in ast.walk(module.tree) if isinstance(node, holders) and node.body]
+    return set() if module.room == "cli" else {id(node.value) for node in found if isinstance(node, ast.Expr)}
+
+
 def test_no_string_of_the_package_makes_the_claim(modules) -> None:
     wrong = []
     for module in modules:
+        silent = _silent(module)
         for node in ast.walk(module.tree):
-            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in silent:
                 wrong += [f"{module.at(node)} {word!r}" for word in _claims(node.value)]
     assert not wrong, "\n".join(wrong)
 
