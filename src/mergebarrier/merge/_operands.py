@@ -1,0 +1,89 @@
+"""The tensors of one merge, seen as flat blocks: the only place where dtypes are converted.
+
+A kernel never touches a whole float32 copy. It walks ``spans()`` and loads each block into a buffer that stays in
+cache, so the cost is close to that of reading the input once; results leave through ``store``, rounded once.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mergebarrier.errors import NonFinite
+
+BLOCK = 1 << 17
+"""Elements per block: half a megabyte of float32, so that the buffers of a kernel share the second-level cache."""
+
+
+def compute_dtype(tensors: Sequence[Tensor]) -> torch.dtype:
+    """Return the dtype of the arithmetic: float64 if any operand is, else float32."""
+    return torch.float64 if any(t.dtype == torch.float64 for t in tensors) else torch.float32
+
+
+@dataclass(frozen=True)
+class Operands:
+    """Flat views of the base (or None) and the experts of one tensor.
+
+    Args:
+      base:    Float[Tensor, "n"] or None, any float dtype.
+      experts: one Float[Tensor, "n"] each.
+      name:    the tensor's name: part of the random key and of every message.
+      dtype:   dtype of the arithmetic.
+      block:   elements per block.
+    """
+
+    base: Tensor | None
+    experts: tuple[Tensor, ...]
+    name: str
+    dtype: torch.dtype
+    block: int = BLOCK
+
+    @property
+    def size(self) -> int:
+        """Elements per operand."""
+        return self.experts[0].numel()
+
+    def spans(self) -> Iterator[tuple[int, int]]:
+        """Yield ``(start, stop)`` of every block in flat order; nothing for an empty tensor."""
+        for start in range(0, self.size, self.block):
+            yield start, min(start + self.block, self.size)
+
+    def buffer(self) -> Tensor:
+        """Return an uninitialised block of the arithmetic's dtype."""
+        return torch.empty(min(self.block, self.size), dtype=self.dtype)
+
+    def load_base(self, start: int, stop: int, out: Tensor) -> Tensor:
+        """Copy the base's block into ``out`` and return the filled part; a missing base reads as zero."""
+        part = out[: stop - start]
+        return part.zero_() if self.base is None else part.copy_(self.base[start:stop])
+
+    def load(self, index: int, start: int, stop: int, out: Tensor) -> Tensor:
+        """Copy a block of expert ``index`` into ``out`` and return the filled part."""
+        return out[: stop - start].copy_(self.experts[index][start:stop])
+
+    def load_task_vector(self, index: int, start: int, stop: int, base: Tensor, out: Tensor) -> Tensor:
+        """Put a block of ``expert - base`` into ``out``; ``base`` is the block already loaded."""
+        return self.load(index, start, stop, out).sub_(base)
+
+
+def require_finite(part: Tensor, name: str, what: str) -> Tensor:
+    """Return ``part``; NonFinite when it holds NaN or Inf. A finite sum proves that every term is finite."""
+    if not torch.isfinite(part.sum(dtype=torch.float32)) and not torch.isfinite(part).all():
+        raise NonFinite(
+            f"the {what} is not finite in {part.dtype}",
+            where=name,
+            remedy="check the inputs, or merge in a wider dtype",
+        )
+    return part
+
+
+def store(blocks: Iterable[Tensor], out: Tensor, name: str) -> None:
+    """Round the blocks, in flat order, into the 1-D tensor ``out``.
+
+    Raises: NonFinite when an input was not finite or a value does not fit the output's dtype.
+    """
+    start = 0
+    for block in blocks:
+        require_finite(out[start : start + block.numel()].copy_(block), name, "merged tensor")
+        start += block.numel()

@@ -1,0 +1,144 @@
+"""Thin a task vector: keep its largest entries, or a random share, and rescale what is left.
+
+    S(tau) = f * keep(tau);   f = |tau|_1 / |keep(tau)|_1 ("l1") | 1 / p ("inverse") | 1 ("none")
+
+"l1" is mergekit 0.1.5's rescale, "inverse" the DARE paper's (arXiv 2311.03099). A sparsifier is a pure function of the
+flat index, so a block may be thinned twice, alone, or in any order.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from mergebarrier.merge import _random, _select
+from mergebarrier.merge._operands import Operands, require_finite
+
+RESCALES = ("l1", "inverse", "none")
+_NEGLIGIBLE = 1e-7  # mergekit 0.1.5: an L1 norm below this is not rescaled
+
+
+class Sparsifier(Protocol):
+    """Thins a block of a task vector in place."""
+
+    @property
+    def kept_frac(self) -> float:
+        """The share of entries that the rule keeps, exactly or in expectation."""
+        ...
+
+    def thin(self, block: Tensor, start: int, scratch: Tensor) -> Tensor:
+        """Zero the dropped entries of ``block``, whose first flat index is ``start``; ``scratch`` is overwritten."""
+        ...
+
+
+@dataclass(frozen=True)
+class KeepAll:
+    """Density 1."""
+
+    kept_frac: float = 1.0
+
+    def thin(self, block: Tensor, start: int, scratch: Tensor) -> Tensor:
+        """Return ``block`` unchanged."""
+        del start, scratch
+        return block
+
+
+@dataclass(frozen=True)
+class KeepNone:
+    """Density 0."""
+
+    kept_frac: float = 0.0
+
+    def thin(self, block: Tensor, start: int, scratch: Tensor) -> Tensor:
+        """Zero ``block``."""
+        del start, scratch
+        return block.zero_()
+
+
+@dataclass(frozen=True)
+class KeepLargest:
+    """Exactly k entries of largest magnitude of the whole tensor."""
+
+    kept_frac: float
+    cut: _select.Cut
+
+    def thin(self, block: Tensor, start: int, scratch: Tensor) -> Tensor:
+        """Zero what the cut drops."""
+        mask = torch.abs(block, out=scratch[: block.numel()])
+        ties = min(max(self.cut.last + 1 - start, 0), block.numel())  # entries equal to the threshold stay before here
+        torch.ge(mask[:ties], self.cut.threshold, out=mask[:ties])
+        torch.gt(mask[ties:], self.cut.threshold, out=mask[ties:])
+        return block.mul_(mask)
+
+
+@dataclass(frozen=True)
+class KeepRandom:
+    """Each entry with the same probability, drawn from its flat index."""
+
+    levels: int
+    key: int
+
+    @property
+    def kept_frac(self) -> float:
+        """The probability after rounding to 16 bits."""
+        return self.levels / _random.LEVELS
+
+    def thin(self, block: Tensor, start: int, scratch: Tensor) -> Tensor:
+        """Zero what the draws drop."""
+        drawn = torch.from_numpy(_random.draws(self.key, start, start + block.numel()))
+        mask = torch.lt(drawn, self.levels - _random.LEVELS // 2, out=scratch[: block.numel()])
+        return block.mul_(mask)
+
+
+def _magnitudes(operands: Operands, index: int) -> Iterator[_select.Magnitudes]:
+    base, tau = operands.buffer(), operands.buffer()
+    for start, stop in operands.spans():
+        block = operands.load_task_vector(index, start, stop, operands.load_base(start, stop, base), tau).abs_()
+        require_finite(block, operands.name, "task vector")
+        yield (block if operands.dtype == torch.float64 else block.float()).numpy()
+
+
+def _sample(operands: Operands, index: int) -> _select.Magnitudes:
+    places = torch.from_numpy(_select.places(operands.size))
+    tau = operands.experts[index][places].to(operands.dtype)
+    if operands.base is not None:
+        tau.sub_(operands.base[places].to(operands.dtype))
+    return (tau if operands.dtype == torch.float64 else tau.float()).abs_().numpy()
+
+
+def by_magnitude(operands: Operands, index: int, density: float) -> Sparsifier:
+    """Keep the max(1, floor(density * n)) largest entries of task vector ``index``; ties by flat index."""
+    if density >= 1 or not operands.size:
+        return KeepAll()
+    if density <= 0:
+        return KeepNone()
+    k = max(1, int(density * operands.size))
+    cut = _select.largest(lambda: _magnitudes(operands, index), _sample(operands, index), operands.size, k)
+    return KeepLargest(density, cut)
+
+
+def at_random(operands: Operands, index: int, density: float, *, seed: int, method: str) -> Sparsifier:
+    """Keep each entry of task vector ``index`` with probability ``density``, rounded to 16 bits."""
+    if density >= 1:
+        return KeepAll()
+    if density <= 0:
+        return KeepNone()
+    return KeepRandom(_random.levels(density), _random.stream_key(seed, method, index, operands.name))
+
+
+def factor(operands: Operands, index: int, sparsifier: Sparsifier, rescale: str) -> float:
+    """Return the factor f of the module docstring for task vector ``index``; norms are summed in float64."""
+    if rescale == "none" or isinstance(sparsifier, KeepAll | KeepNone):
+        return 1.0
+    if rescale == "inverse":
+        return 1.0 / sparsifier.kept_frac
+    before = after = 0.0
+    base, tau, scratch = operands.buffer(), operands.buffer(), operands.buffer()
+    for start, stop in operands.spans():
+        block = operands.load_task_vector(index, start, stop, operands.load_base(start, stop, base), tau)
+        before += torch.abs(block, out=scratch[: stop - start]).sum(dtype=torch.float64).item()
+        block = sparsifier.thin(block, start, scratch)
+        after += torch.abs(block, out=scratch[: stop - start]).sum(dtype=torch.float64).item()
+    return 1.0 if before < _NEGLIGIBLE or after < _NEGLIGIBLE else before / after

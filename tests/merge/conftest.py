@@ -1,0 +1,60 @@
+"""Members of the registry with parameters away from their defaults, and random tensors on the grid of real ones."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from mergebarrier.merge import MERGES, Merge, make
+
+PARAMETERS: dict[str, list[dict[str, object]]] = {
+    "linear": [{}, {"weights": (0.3, 0.7)}, {"weights": (0.5, 1.5), "normalize": False}],
+    "task_arithmetic": [{}, {"weights": (0.3, 0.7), "coefficient": 0.6}, {"normalize": True}, {"arith": "input"}],
+    "ties": [
+        {},
+        {"density": 0.2, "weights": (0.4, 0.9), "coefficient": 0.7},
+        {"density": (0.3, 0.8), "rescale": "l1", "reduce": "sum"},
+        {"density": 0.5, "elect": "unweighted", "reduce": "mean", "weights": (1.0, 2.0)},
+        {"density": 0.5, "elect_zero": "majority", "reduce": "max", "rescale": "inverse"},
+    ],
+    "dare_linear": [{}, {"density": 0.5, "seed": 3}, {"density": 0.3, "rescale": "inverse", "normalize": True}],
+    "dare_ties": [{}, {"density": 0.5, "seed": 3}, {"density": (0.9, 0.4), "rescale": "inverse", "reduce": "mean"}],
+    "slerp": [{"t": 0.5}, {"t": 0.2, "max_cosine": 1.0}, {"t": 1.0}],
+}
+CASES = [(name, parameters) for name, members in PARAMETERS.items() for parameters in members]
+
+
+def _id(value: tuple[str, dict[str, object]]) -> str:
+    return f"{value[0]}-{'-'.join(f'{k}={v}' for k, v in value[1].items()) or 'defaults'}"
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "method" in metafunc.fixturenames:
+        assert sorted(PARAMETERS) == sorted(MERGES), "every merge method must be under the laws"
+        metafunc.parametrize("method", CASES, ids=_id, indirect=True)
+
+
+@pytest.fixture
+def method(request: pytest.FixtureRequest) -> Merge:
+    """Each member of the registry in turn, at its defaults and away from them."""
+    name, parameters = request.param
+    return make(name, **parameters)
+
+
+Draw = Callable[..., tuple[Tensor, list[Tensor]]]
+
+
+@pytest.fixture
+def draw() -> Draw:
+    """Return ``draw(shape, seed, dtype, experts) -> (base, experts)``: fine-tunes close to their base."""
+
+    def make_tensors(
+        shape: tuple[int, ...], seed: int = 0, dtype: torch.dtype = torch.float32, experts: int = 2, step: float = 0.01
+    ) -> tuple[Tensor, list[Tensor]]:
+        generator = torch.Generator().manual_seed(seed)
+        base = torch.randn(shape, generator=generator)
+        moved = [base + step * torch.randn(shape, generator=generator) for _ in range(experts)]
+        return base.to(dtype), [tensor.to(dtype) for tensor in moved]
+
+    return make_tensors

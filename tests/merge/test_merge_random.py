@@ -1,0 +1,54 @@
+"""Draws belong to their flat index, keep the stated share, and have a bit stream that never changes."""
+
+import hashlib
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mergebarrier.merge import _random, make
+
+
+@settings(max_examples=60, deadline=None)
+@given(key=st.integers(0, 2**128 - 1), start=st.integers(0, 500), length=st.integers(0, 300))
+def test_any_stretch_can_be_drawn_alone(key, start, length) -> None:
+    whole = _random.draws(key, 0, 800)
+    assert np.array_equal(_random.draws(key, start, start + length), whole[start : start + length])
+
+
+def test_the_bit_stream_is_pinned() -> None:
+    key = _random.stream_key(42, "dare_ties", 1, "model.layers.0.mlp.up_proj.weight")
+    assert f"{key:032x}" == GOLDEN_KEY
+    assert hashlib.sha256(_random.draws(key, 3, 5000).astype("<i2").tobytes()).hexdigest() == GOLDEN_DRAWS
+
+
+GOLDEN_KEY = "8261f729031a787c60366feb1fa4b096"
+GOLDEN_DRAWS = "f972c23298cbfe0cf0f9cf92ecf806e5eba72fc4d781810900042c7fe7d07f6d"
+
+
+def test_no_two_places_share_a_key() -> None:
+    places = [(s, m, i, n) for s in (0, 1) for m in ("dare_ties", "dare_linear") for i in (0, 1) for n in ("a", "b")]
+    assert len({_random.stream_key(*place) for place in places}) == len(places)
+
+
+@pytest.mark.parametrize("density", [0.1, 0.5, 0.9])
+def test_the_kept_share_is_the_density_within_four_deviations(density) -> None:
+    size = 200_000
+    base, expert = torch.zeros(size), torch.ones(size)
+    merged = make("dare_linear", density=density, rescale="none").merge(base, [expert], name="w")
+    assert abs(merged.mean().item() - density) < 4 * (density * (1 - density) / size) ** 0.5
+
+
+def test_rescaling_restores_the_norm_or_the_expectation() -> None:
+    size = 200_000
+    base, expert = torch.zeros(size), torch.randn(size, generator=torch.Generator().manual_seed(1))
+    l1 = make("dare_linear", density=0.3).merge(base, [expert], name="w")
+    torch.testing.assert_close(l1.double().abs().sum(), expert.double().abs().sum(), rtol=1e-6, atol=0)
+    inverse = make("dare_linear", density=0.5, rescale="inverse").merge(base, [expert], name="w")
+    assert torch.equal(inverse[inverse != 0], 2 * expert[inverse != 0])
+
+
+def test_a_tiny_density_keeps_one_level_and_zero_keeps_none() -> None:
+    assert (_random.levels(1e-9), _random.levels(0.0), _random.levels(1.0)) == (1, 0, 65536)
