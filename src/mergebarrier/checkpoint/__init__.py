@@ -1,0 +1,30 @@
+"""The only code that touches model files: strict reading, ranged crash-safe writing, digests, manifests, keys."""
+
+from mergebarrier.checkpoint._checkpoint import Checkpoint
+from mergebarrier.checkpoint._header import Header, validate_header
+from mergebarrier.checkpoint._open import SIDE_FILES, open_checkpoint
+from mergebarrier.checkpoint._plan import layout_like
+from mergebarrier.checkpoint._tensors import OutTensor, Shard, TensorInfo
+from mergebarrier.checkpoint.keyfile import key_id, read_key_file, write_key_file
+from mergebarrier.checkpoint.manifest import MANIFEST_NAME, canonical_json, read_manifest, verify_manifest
+from mergebarrier.checkpoint.writer import Writer
+
+__all__ = [
+    "MANIFEST_NAME",
+    "SIDE_FILES",
+    "Checkpoint",
+    "Header",
+    "OutTensor",
+    "Shard",
+    "TensorInfo",
+    "Writer",
+    "canonical_json",
+    "key_id",
+    "layout_like",
+    "open_checkpoint",
+    "read_key_file",
+    "read_manifest",
+    "validate_header",
+    "verify_manifest",
+    "write_key_file",
+]

@@ -1,0 +1,173 @@
+"""A validated, read-only view of a model folder: names, shapes and config as data, weights one tensor at a time.
+
+Files are opened once and read with ``pread``: a mapped file that somebody truncates would kill the process, and a path
+that somebody swaps would show other bytes.  Every float that leaves here is finite.
+
+    identity of a file = (device, inode, size, mtime_ns, ctime_ns), taken when it was opened
+
+Source: POSIX.  Differs from a hash at the end of a run: a change between two reads shows in ctime, which no user can
+set back, at no cost; the digests in the manifest are those of the bytes that ``digests`` saw.
+"""
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Lock
+from types import TracebackType
+from typing import Any, Self
+
+import torch
+
+from mergebarrier.checkpoint._dtypes import TORCH
+from mergebarrier.checkpoint._hashing import ShardDigests, content_digest, hash_shard
+from mergebarrier.checkpoint._io import read_into, read_small
+from mergebarrier.checkpoint._tensors import Shard, TensorInfo, check_bool, check_finite
+from mergebarrier.errors import ChangedDuringRun, InternalError
+
+Progress = Callable[[int, int], None]
+MAX_SIDE_FILE_BYTES = 64 * 2**20
+
+
+class Checkpoint:
+    """An opened model folder; made by ``open_checkpoint``, closed by ``close`` or a ``with`` block.
+
+    Attributes:
+      path:       the folder as the user gave it; ``root`` is the same, resolved.
+      config:     parsed config.json; not to be changed.
+      tensors:    name -> TensorInfo, in shard order and offset order.
+      shards:     tuple[Shard, ...].
+      side_files: names on the allow-list that the folder holds, config.json among them.
+    Reading is thread-safe.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        root: Path,
+        config: dict[str, Any],
+        shards: tuple[Shard, ...],
+        side_files: tuple[str, ...],
+        files: dict[str, tuple[int, Path]],
+    ) -> None:
+        """Take over the open descriptors in ``files`` (shard name -> descriptor, resolved path)."""
+        self.path, self.root, self.config, self.shards, self.side_files = path, root, config, shards, side_files
+        self.tensors: dict[str, TensorInfo] = {tensor.name: tensor for shard in shards for tensor in shard.tensors}
+        self._files = files
+        self._opened = {name: _identity(os.fstat(fd)) for name, (fd, _) in files.items()}
+        self._digests: dict[str, ShardDigests] = {}
+        self._lock = Lock()
+
+    def __enter__(self) -> Self:
+        """Return the checkpoint itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the files."""
+        self.close()
+
+    def close(self) -> None:
+        """Close every descriptor; reading afterwards is a fault of the caller."""
+        with self._lock:
+            files, self._files = self._files, {}
+        for fd, _ in files.values():
+            os.close(fd)
+
+    def read(self, name: str) -> torch.Tensor:
+        """Read one tensor into fresh memory.
+
+        Args:
+          name: a key of ``tensors``.
+        Returns: tensor of the stored dtype and shape.
+        Raises:  NonFinite (names file and tensor); BadDtype for a BOOL byte above 1; ChangedDuringRun; KeyError.
+        """
+        info = self.tensors[name]
+        return self._read(info, info.begin, info.nbytes, info.shape)
+
+    def read_rows(self, name: str, start: int, stop: int) -> torch.Tensor:
+        """Read rows ``start`` to ``stop`` (exclusive) of a tensor of rank >= 1; else as ``read``."""
+        info = self.tensors[name]
+        if not (info.shape and 0 <= start <= stop <= info.shape[0]):
+            raise IndexError(f"rows {start}:{stop} of {name} with shape {info.shape}")
+        size = info.row_nbytes
+        return self._read(info, info.begin + start * size, (stop - start) * size, (stop - start, *info.shape[1:]))
+
+    def _read(self, info: TensorInfo, offset: int, n_bytes: int, shape: tuple[int, ...]) -> torch.Tensor:
+        if info.shard not in self._files:
+            raise InternalError("the checkpoint is closed", where=self.path)
+        where = f"{self.path / info.shard}: tensor {info.name!r}"
+        raw = torch.empty(n_bytes, dtype=torch.uint8)
+        read_into(self._files[info.shard][0], offset, raw.numpy().data, where)
+        if info.dtype == "BOOL":
+            check_bool(raw, where=where)
+        tensor = raw.view(TORCH[info.dtype]).view(shape)
+        check_finite(
+            tensor, info.dtype, where=where, remedy="download the model again, or ask its author for clean weights"
+        )
+        return tensor
+
+    def digests(self, workers: int = 1, progress: Progress | None = None) -> dict[str, str]:
+        """Hash every tensor, and every shard, in one pass; the first call pays, later ones do not.
+
+        Args:
+          workers:  threads; the result does not depend on it.
+          progress: called with (bytes done, bytes in all).
+        Returns: tensor name -> hex SHA-256 of name, dtype, shape and payload, in the order of ``tensors``.
+        Raises:  ChangedDuringRun.
+        """
+        total, done, lock = sum(shard.size_bytes for shard in self.shards), 0, Lock()
+
+        def tick(n_bytes: int) -> None:
+            nonlocal done
+            if progress is not None:
+                with lock:
+                    done += n_bytes
+                    progress(done, total)
+
+        def run(shard: Shard) -> None:
+            fd, where = self._files[shard.name][0], self.path / shard.name
+            self._digests[shard.name] = hash_shard(
+                fd, shard.size_bytes, shard.tensors, where=where, threaded=workers > 1, tick=tick
+            )
+
+        missing = [shard for shard in self.shards if shard.name not in self._digests]
+        if missing:
+            with ThreadPoolExecutor(max(1, workers // 2)) as pool:
+                list(pool.map(run, missing))
+            self.verify_unchanged()
+        return {name: digest for shard in self.shards for name, digest in self._digests[shard.name].tensors.items()}
+
+    def content_digest(self) -> str:
+        """Hex SHA-256 of the content, whatever its shards: the digest of the sorted tensor digests."""
+        return content_digest(self.digests())
+
+    def file_digests(self) -> dict[str, str]:
+        """Shard name -> hex SHA-256 of the file."""
+        self.digests()
+        return {shard.name: self._digests[shard.name].file for shard in self.shards}
+
+    def read_side_file(self, name: str) -> bytes:
+        """Return the bytes of one of ``side_files`` (at most 64 MiB); KeyError for any other name."""
+        if name not in self.side_files:
+            raise KeyError(name)
+        return read_small(self.root, name, MAX_SIDE_FILE_BYTES)
+
+    def verify_unchanged(self) -> None:
+        """Raise ChangedDuringRun when a shard was written, truncated or replaced since it was opened."""
+        for name, (fd, real) in self._files.items():
+            try:
+                same = _identity(os.fstat(fd)) == self._opened[name] == _identity(os.stat(real, follow_symlinks=False))
+            except FileNotFoundError:
+                same = False
+            if not same:
+                raise ChangedDuringRun(
+                    "the file was changed or replaced while it was read",
+                    where=self.path / name,
+                    remedy="run again when nothing writes to it",
+                )
+
+
+def _identity(status: os.stat_result) -> tuple[int, ...]:
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns

@@ -1,0 +1,139 @@
+"""The last steps of an output, in the order that lets no reader load half a model.
+
+Weights are read back once and compared with the records while they are flushed to the disk; they get their names, then
+come side files, index and config, then the manifest, and one rename shows all of it.
+
+    verify, fsync, NAME.part -> NAME | side files | index, config.json | mergebarrier.json | rename to DIR
+
+Source: ours.  Differs from a plain sequence of writes: config, index and manifest are flushed under draft names and
+renamed together, so that the time in which a complete folder still stands below DIR.partial is microseconds.
+"""
+
+import hashlib
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from threading import Lock
+from typing import Any, Protocol
+
+from mergebarrier import __version__
+from mergebarrier.checkpoint._claim import Place, publish
+from mergebarrier.checkpoint._hashing import ShardDigests, content_digest, hash_shard
+from mergebarrier.checkpoint._io import sync_folder
+from mergebarrier.checkpoint._open import SIDE_FILES
+from mergebarrier.checkpoint._parts import part_name
+from mergebarrier.checkpoint._plan import index_files
+from mergebarrier.checkpoint._records import write_new
+from mergebarrier.checkpoint._tensors import OutTensor, Shard
+from mergebarrier.checkpoint.manifest import MANIFEST_NAME, build_manifest
+from mergebarrier.errors import DigestMismatch, InternalError
+
+_LAST_SIDE_FILE = "config.json"
+
+
+class Unfinished(Protocol):
+    """What a commit needs of a writer."""
+
+    place: Place
+    layout: tuple[OutTensor, ...]
+    shards: tuple[Shard, ...]
+    plan_sha256: str
+
+    @property
+    def digests(self) -> Mapping[str, str]:
+        """Tensor digests by name."""
+
+    @property
+    def fds(self) -> Mapping[str, int]:
+        """Descriptors by shard name."""
+
+
+def commit_output(
+    writer: Unfinished,
+    content: Mapping[str, Any],
+    environment: Mapping[str, Any],
+    side_files: Mapping[str, bytes],
+    *,
+    workers: int,
+    progress: Callable[[int, int], None] | None,
+) -> None:
+    """Turn a completely written partial folder into the output; see ``Writer.commit``."""
+    place = writer.place
+    unknown = next((name for name in side_files if name not in SIDE_FILES), None)
+    if unknown is not None:
+        raise InternalError("not on the list of files that are copied", where=unknown)
+    verified = _verify(writer, workers, progress)
+    _name_shards(writer)
+    files = {s.name: {"sha256": verified[s.name].file, "size_bytes": s.size_bytes} for s in writer.shards}
+    last = index_files(writer.layout)
+    for name in SIDE_FILES:
+        if name == _LAST_SIDE_FILE and name in side_files:
+            last[name] = side_files[name]
+        elif name in side_files:
+            write_new(place.model / name, side_files[name])
+    for name, data in (*side_files.items(), *last.items()):
+        files[name] = {"sha256": hashlib.sha256(data).hexdigest(), "size_bytes": len(data)}
+    output = {"content_digest": content_digest(writer.digests), "files": files, "tensors": dict(writer.digests)}
+    last[MANIFEST_NAME] = build_manifest(
+        {
+            "tool": {"name": "mergebarrier", "version": __version__},
+            **content,
+            "output": output,
+            "plan_sha256": writer.plan_sha256,
+        },
+        dict(environment),
+    )
+    for name, data in last.items():
+        write_new(place.model / (name + ".new"), data)
+    sync_folder(place.model)
+    for name in last:
+        os.rename(place.model / (name + ".new"), place.model / name)
+    publish(place)
+    sync_folder(place.out)
+    sync_folder(place.out.parent)
+
+
+def drop_partial(place: Place) -> None:
+    """Remove what is left of the partial folder once the output stands."""
+    if place.partial.is_dir():
+        shutil.rmtree(place.partial)
+
+
+def _verify(writer: Unfinished, workers: int, progress: Callable[[int, int], None] | None) -> dict[str, ShardDigests]:
+    """Read every shard back, compare the digests of its tensors with the records, and flush it to the disk."""
+    total, done, lock = sum(shard.size_bytes for shard in writer.shards), 0, Lock()
+
+    def tick(n_bytes: int) -> None:
+        nonlocal done
+        if progress is not None:
+            with lock:
+                done += n_bytes
+                progress(done, total)
+
+    def verify(shard: Shard) -> ShardDigests:
+        where = writer.place.out / shard.name
+        found = hash_shard(
+            writer.fds[shard.name], shard.size_bytes, shard.tensors, where=where, threaded=workers > 1, tick=tick
+        )
+        for tensor in shard.tensors:
+            if found.tensors[tensor.name] != writer.digests[tensor.name]:
+                raise DigestMismatch(
+                    "the disk gives back other bytes than were written",
+                    where=f"{where}: tensor {tensor.name!r}",
+                    remedy="check the disk, then use --resume",
+                )
+        return found
+
+    with ThreadPoolExecutor(1) as flusher, ThreadPoolExecutor(max(1, workers // 2)) as pool:
+        flushing = [flusher.submit(os.fsync, writer.fds[shard.name]) for shard in writer.shards]
+        verified = dict(zip((s.name for s in writer.shards), pool.map(verify, writer.shards), strict=True))
+        for flushed in flushing:
+            flushed.result()
+    return verified
+
+
+def _name_shards(writer: Unfinished) -> None:
+    for shard in writer.shards:
+        os.rename(writer.place.model / part_name(shard.name), writer.place.model / shard.name)
+    sync_folder(writer.place.model)

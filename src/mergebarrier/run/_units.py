@@ -1,0 +1,115 @@
+"""What is done in one step: a unit of coupled tensors, whole or in blocks of rows, and how much memory that takes.
+
+A unit whose rows may be handled one by one is cut into blocks of a fixed size, so memory does not grow with an
+embedding; the size never depends on the budget or on the workers, because a matrix product may round differently for other shapes.
+
+    peak_bytes(step) = elements * (sum of stored bytes over sources + stored bytes of the result + 2 * 8)
+
+Source: ours; two float64 copies of a step are what the methods here need at most.
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+
+from mergebarrier.checkpoint import Checkpoint, TensorInfo
+from mergebarrier.errors import LimitExceeded
+
+BLOCK_ELEMENTS = 1 << 21
+_WORK_BYTES = 16
+
+
+class Unit(Protocol):
+    """A set of tensors that a method must see together; ``rowwise`` says that any block of rows may stand alone."""
+
+    @property
+    def name(self) -> str:
+        """Unique among the units of a run."""
+
+    @property
+    def tensors(self) -> tuple[str, ...]:
+        """Names on disk."""
+
+    @property
+    def rowwise(self) -> bool:
+        """True when rows are independent of each other."""
+
+
+@dataclass(frozen=True)
+class Copy:
+    """A tensor that no unit names: it goes from the first source to the output as it is."""
+
+    name: str
+    tensors: tuple[str, ...]
+    rowwise: bool = True
+
+
+class Block(dict[str, torch.Tensor]):
+    """Tensors of one source for one step; ``start_row`` is the first row of a rowwise block, 0 otherwise."""
+
+    start_row: int = 0
+
+
+def copies(donor: Checkpoint, units: Sequence[Unit]) -> tuple[Copy, ...]:
+    """Return one unit per tensor of ``donor`` that no unit names."""
+    named = {name for unit in units for name in unit.tensors}
+    return tuple(Copy(f"copy/{name}", (name,)) for name in donor.tensors if name not in named)
+
+
+def row_blocks(unit: Unit, infos: Mapping[str, TensorInfo]) -> Iterator[tuple[int, int]] | None:
+    """Row ranges to handle one after the other, or None when the unit is handled whole.
+
+    A unit is cut only when all its tensors have one number of rows and more than one block of elements.
+    """
+    rows = {info.shape[0] if info.shape else 0 for info in infos.values()}
+    elements = sum(info.numel for info in infos.values())
+    if not unit.rowwise or len(rows) != 1 or 0 in rows or elements <= BLOCK_ELEMENTS:
+        return None
+    n_rows = rows.pop()
+    step = _block_rows(n_rows, elements)
+    return ((start, min(start + step, n_rows)) for start in range(0, n_rows, step))
+
+
+def _block_rows(n_rows: int, elements: int) -> int:
+    return max(1, BLOCK_ELEMENTS * n_rows // elements)
+
+
+def peak_bytes(unit: Unit, sources: Sequence[Checkpoint]) -> int:
+    """Bytes that one step of a unit needs at most, reading from all sources."""
+    donor = {name: sources[0].tensors[name] for name in unit.tensors}
+    share = 1.0
+    if row_blocks(unit, donor) is not None:
+        n_rows = next(iter(donor.values())).rows
+        share = _block_rows(n_rows, sum(info.numel for info in donor.values())) / n_rows
+    stored = sum(source.tensors[name].nbytes for source in sources for name in unit.tensors if name in source.tensors)
+    result = sum(info.nbytes for info in donor.values())
+    work = _WORK_BYTES * sum(info.numel for info in donor.values())
+    return math.ceil(share * (stored + result + work))
+
+
+def workers_within(
+    units: Sequence[Unit], sources: Sequence[Checkpoint], workers: int, max_ram_bytes: int | None
+) -> int:
+    """Return how many workers the budget allows.
+
+    Args:
+      units:         every unit of the run.
+      sources:       opened checkpoints.
+      workers:       wanted.
+      max_ram_bytes: budget for tensors; None for no limit.
+    Returns: 1 to ``workers``.
+    Raises:  LimitExceeded when even one worker needs more; names the unit and both numbers.
+    """
+    if max_ram_bytes is None or not units:
+        return workers
+    peaks = sorted(((peak_bytes(unit, sources), unit.name) for unit in units), reverse=True)
+    if peaks[0][0] > max_ram_bytes:
+        raise LimitExceeded(
+            f"needs {peaks[0][0]} bytes at once, the budget is {max_ram_bytes}",
+            where=peaks[0][1],
+            remedy=f"raise --max-ram to at least {peaks[0][0]} bytes",
+        )
+    return max(n for n in range(1, workers + 1) if sum(peak for peak, _ in peaks[:n]) <= max_ram_bytes)
