@@ -6,6 +6,7 @@ from typing import Any
 
 from mergebarrier.errors import BadMergeParameter
 from mergebarrier.merge._merge import Merge
+from mergebarrier.merge._plan import MergeUnit, Plan, plan
 from mergebarrier.merge.dare import DareLinear, DareTies
 from mergebarrier.merge.linear import Linear
 from mergebarrier.merge.slerp import Slerp
@@ -21,7 +22,20 @@ MERGES: dict[str, type[Merge]] = {
     "slerp": Slerp,
 }
 
-__all__ = ["MERGES", "DareLinear", "DareTies", "Linear", "Merge", "Slerp", "TaskArithmetic", "Ties", "make"]
+__all__ = [
+    "MERGES",
+    "DareLinear",
+    "DareTies",
+    "Linear",
+    "Merge",
+    "MergeUnit",
+    "Plan",
+    "Slerp",
+    "TaskArithmetic",
+    "Ties",
+    "make",
+    "plan",
+]
 
 
 def make(method: str, **parameters: Any) -> Merge:

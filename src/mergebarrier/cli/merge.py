@@ -1,0 +1,200 @@
+"""``mergebarrier merge``: merge experts of one base, streamed block by block, with what went in written beside it."""
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from mergebarrier.cli._models import MODEL
+from mergebarrier.cli._options import WriterOptions, output_options, writer_options
+from mergebarrier.cli._output import Output
+from mergebarrier.errors import UsageError
+
+if TYPE_CHECKING:
+    from mergebarrier.checkpoint import Checkpoint
+    from mergebarrier.merge import Merge, Plan
+
+__all__ = ["METHODS", "command"]
+
+#: The keys of ``merge.MERGES``, repeated because the help text must not import torch; a test compares them.
+METHODS: Final = ("linear", "task_arithmetic", "ties", "dare_linear", "dare_ties", "slerp")
+
+
+@click.command()
+@click.argument("models", nargs=-1, required=True, type=MODEL, metavar="MODEL...")
+@click.option("--base", type=MODEL, help="The model that the experts were fine-tuned from.")
+@click.option("--method", type=click.Choice(METHODS), required=True)
+@click.option("--weight", "weights", type=float, multiple=True, metavar="W", help="Per model, or one for all.")
+@click.option("--density", type=float, multiple=True, metavar="D", help="ties, dare: kept share, per model or for all.")
+@click.option("--coefficient", type=float, metavar="L", help="Lambda, multiplies the merged task vector.")
+@click.option("-t", "t", type=float, metavar="T", help="slerp: 0 is the first model, 1 the second.")
+@click.option("--normalize/--no-normalize", default=None, help="Divide by the sum of the weights.")
+@click.option("--rescale", type=click.Choice(["l1", "inverse", "none"]), help="ties, dare: after thinning.")
+@click.option("--elect", type=click.Choice(["weighted", "unweighted"]), help="ties: what signs are elected over.")
+@click.option("--elect-zero", type=click.Choice(["plus", "majority"]), help="ties: the sign of a zero sum.")
+@click.option(
+    "--reduce", type=click.Choice(["weighted_mean", "mean", "sum", "max"]), help="ties: over agreeing entries."
+)
+@click.option("--arith", type=click.Choice(["fp32", "input"]), help="Precision of the arithmetic on task vectors.")
+@writer_options
+@output_options
+def command(
+    models: tuple[Path, ...],
+    base: Path | None,
+    method: str,
+    writer: WriterOptions,
+    output: Output,
+    **parameters: Any,
+) -> None:
+    """Merge MODEL... into a new folder; defaults are those of mergekit 0.1.5.
+
+    The output takes names, dtypes, files, configuration and tokenizer from the base (from the first model where the
+    method uses none).  Its manifest and model card name every input with its digest, the parameters and the seed.
+    """
+    from mergebarrier.checkpoint import open_checkpoint
+    from mergebarrier.merge import plan
+
+    merge = _method(method, parameters, writer.seed)
+    base, models = _arrange(merge, base, models, output)
+    with ExitStack() as stack:
+        opened = stack.enter_context(open_checkpoint(base)) if base is not None else None
+        experts = [stack.enter_context(open_checkpoint(model)) for model in models]
+        planned = plan(merge, opened, experts)
+        for note in planned.notes:
+            output.note(f"note: {note}")
+        if writer.dry_run:
+            document = _describe(planned)
+            output.result(
+                {"kind": "plan", **document}, "\n".join(f"{name}: {value}" for name, value in document.items())
+            )
+            return
+        content = _run(planned, writer, output)
+    digest = content["output"]["content_digest"]
+    document = {"kind": "merge", "out": writer.folder, "notes": planned.notes, "content_digest": digest}
+    document |= {name: content[name] for name in ("method", "parameters", "inputs")}
+    output.result(document, f"{writer.folder}: {len(models)} models merged by {method}, content {digest}")
+
+
+def _method(method: str, parameters: dict[str, Any], seed: int) -> "Merge":
+    """Build the method from the options that were given; one that it does not have is an error, not a silence."""
+    from dataclasses import fields
+
+    from mergebarrier.merge import MERGES, make
+
+    given = {name: value for name, value in parameters.items() if value is not None and value != ()}
+    known = [field.name for field in fields(MERGES[method])]
+    options = {"weights": "--weight", "t": "-t"}
+    for name in given:
+        if name not in known:
+            option = options.get(name, "--" + name.replace("_", "-"))
+            raise UsageError(f"not an option of {method}", where=option, remedy="leave it out")
+    if method == "slerp" and "t" not in given:
+        raise UsageError("slerp needs a place between the two models", where="-t", remedy="give -t, such as -t 0.5")
+    if len(given.get("density", ())) == 1:
+        given["density"] = given["density"][0]
+    return make(method, **given, **({"seed": seed} if "seed" in known else {}))
+
+
+def _arrange(
+    merge: "Merge", base: Path | None, models: tuple[Path, ...], output: Output
+) -> tuple[Path | None, tuple[Path, ...]]:
+    """Give the base its place: a method that uses none takes it, if it is among the models, as the first of them."""
+    if base is None:
+        return None, models
+    among = [model for model in models if model.resolve() == base.resolve()]
+    if merge.uses_base:
+        if among:
+            raise UsageError("the base is also among the models", where=among[0], remedy="list it once, as --base")
+        return base, models
+    if among:
+        return None, (*among, *(model for model in models if model not in among))
+    output.note(f"note: {merge.name} does not use a base; the output takes its files from {models[0].name}")
+    return None, models
+
+
+def _describe(planned: "Plan") -> dict[str, Any]:
+    from mergebarrier.merge.lineage import parameters
+
+    tensors = planned.donor.tensors.values()
+    return {
+        "method": planned.method.name,
+        "parameters": parameters(planned.method),
+        "sources": [source.path.name for source in planned.sources],
+        "need": planned.method.need,
+        "tensors": len(tensors),
+        "units": len(planned.units),
+        "bytes_read": sum(info.nbytes for source in planned.sources for info in source.tensors.values()),
+        "bytes_written": sum(info.nbytes for info in tensors),
+        "files": [shard.name for shard in planned.donor.shards],
+    }
+
+
+def _run(planned: "Plan", writer: WriterOptions, output: Output) -> dict[str, Any]:
+    """Hash the inputs, stream the merge, commit; return the content of the manifest."""
+    from mergebarrier import __version__, verbs
+    from mergebarrier.checkpoint import Writer, layout_like, read_manifest
+    from mergebarrier.merge.lineage import model_card, parameters
+    from mergebarrier.run import transform
+
+    donor = planned.donor
+    inputs = [_input(planned, source, writer.workers) for source in planned.sources]
+    _note_equal(inputs, output)
+    content = {
+        "verb": "merge",
+        "method": planned.method.name,
+        "parameters": parameters(planned.method),
+        "version": __version__,
+        "inputs": inputs,
+    }
+    sink = Writer.create(
+        writer.folder,
+        layout_like(donor),
+        plan=content,
+        inputs=[source.path for source in planned.sources],
+        resume=writer.resume,
+        overwrite=writer.overwrite,
+    )
+    try:
+        with output.progress("merging") as progress:
+            transform(
+                planned.sources,
+                sink,
+                planned.units,
+                planned.apply,
+                workers=writer.workers,
+                max_ram_bytes=writer.max_ram_bytes,
+                progress=progress,
+            )
+        for source in planned.sources:
+            source.verify_unchanged()
+        side_files = {name: donor.read_side_file(name) for name in donor.side_files}
+        side_files["README.md"] = model_card(planned.method, inputs).encode()
+        sink.commit(content, verbs.environment(), side_files, workers=writer.workers)
+    finally:
+        sink.close()
+    return dict(read_manifest(writer.folder)["content"])
+
+
+def _input(planned: "Plan", source: "Checkpoint", workers: int) -> dict[str, Any]:
+    from mergebarrier import verbs
+    from mergebarrier.merge.lineage import reference
+
+    tensors = source.digests(workers=workers)
+    return {
+        "role": "base" if planned.method.uses_base and source is planned.donor else "expert",
+        "name": reference(source.path.absolute()),
+        "licence": verbs.licence(source),
+        "content_digest": source.content_digest(),
+        "tensors": tensors,
+        "files": source.file_digests(),
+    }
+
+
+def _note_equal(inputs: Sequence[dict[str, Any]], output: Output) -> None:
+    seen: dict[str, str] = {}
+    for source in inputs:
+        first = seen.setdefault(source["content_digest"], source["name"])
+        if first != source["name"]:
+            output.note(f"note: {first} and {source['name']} are the same weights")
