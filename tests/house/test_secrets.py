@@ -6,6 +6,7 @@ import stat
 from pathlib import Path
 
 import pytest
+
 import tiny_models
 
 
