@@ -139,13 +139,13 @@ class Checkpoint:
             self.verify_unchanged()
         return {name: digest for shard in self.shards for name, digest in self._digests[shard.name].tensors.items()}
 
-    def content_digest(self) -> str:
+    def content_digest(self, workers: int = 1, progress: Progress | None = None) -> str:
         """Hex SHA-256 of the content, whatever its shards: the digest of the sorted tensor digests."""
-        return content_digest(self.digests())
+        return content_digest(self.digests(workers, progress))
 
-    def file_digests(self) -> dict[str, str]:
-        """Shard name -> hex SHA-256 of the file."""
-        self.digests()
+    def file_digests(self, workers: int = 1, progress: Progress | None = None) -> dict[str, str]:
+        """Shard name -> hex SHA-256 of the file, from the same pass as ``digests``."""
+        self.digests(workers, progress)
         return {shard.name: self._digests[shard.name].file for shard in self.shards}
 
     def read_side_file(self, name: str) -> bytes:
@@ -158,10 +158,10 @@ class Checkpoint:
         """Raise ChangedDuringRun when a shard was written, truncated or replaced since it was opened."""
         for name, (fd, real) in self._files.items():
             try:
-                same = _identity(os.fstat(fd)) == self._opened[name] == _identity(os.stat(real, follow_symlinks=False))
+                now = {_identity(os.fstat(fd)), _identity(os.stat(real, follow_symlinks=False))}
             except FileNotFoundError:
-                same = False
-            if not same:
+                now = set()
+            if now != {self._opened[name]}:
                 raise ChangedDuringRun(
                     "the file was changed or replaced while it was read",
                     where=self.path / name,

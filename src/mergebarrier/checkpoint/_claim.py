@@ -113,6 +113,16 @@ def check_out_free(place: Place, *, overwrite: bool) -> None:
         ) from fault
 
 
+def drop_leftover(place: Place, plan: bytes) -> None:
+    """Remove what a run with this plan left behind when it died after its output was complete."""
+    if place.plan.is_file() and place.plan.read_bytes() == plan:
+        lock = claim_partial(place, resume=True, overwrite=False)
+        try:
+            shutil.rmtree(place.partial)
+        finally:
+            os.close(lock)
+
+
 def claim_partial(place: Place, *, resume: bool, overwrite: bool) -> int:
     """Make or take over the partial folder and lock it.
 

@@ -91,13 +91,8 @@ def commit_output(
         os.rename(place.model / (name + ".new"), place.model / name)
     publish(place)
     sync_folder(place.out)
+    shutil.rmtree(place.partial)
     sync_folder(place.out.parent)
-
-
-def drop_partial(place: Place) -> None:
-    """Remove what is left of the partial folder once the output stands."""
-    if place.partial.is_dir():
-        shutil.rmtree(place.partial)
 
 
 def _verify(writer: Unfinished, workers: int, progress: Callable[[int, int], None] | None) -> dict[str, ShardDigests]:

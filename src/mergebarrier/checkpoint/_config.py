@@ -19,7 +19,7 @@ from mergebarrier.errors import BadConfig, BadDtype, RemoteCodeRefused, clean
 
 MAX_CONFIG_BYTES = 4 * 2**20
 MAX_CONFIG_DEPTH = 32
-_MAX_VALUES = 1_000_000
+_MAX_VALUES = 200_000
 _CODE_KEYS = frozenset({"auto_map", "trust_remote_code", "custom_pipelines", "custom_generate", "custom_objects"})
 _ATTENTION_KEY = re.compile(r"_?(attn|experts)_implementation(_internal|_autoset)?")
 _PLAIN_NAME = re.compile(r"[a-z0-9_]+", re.ASCII)

@@ -75,7 +75,7 @@ def check_finite(tensor: torch.Tensor, dtype: str, *, where: object, remedy: str
     if dtype not in FLOATS or not tensor.numel():
         return
     low, high = torch.aminmax(tensor)
-    if not (torch.isfinite(low) and torch.isfinite(high)):
+    if not (math.isfinite(low.item()) and math.isfinite(high.item())):
         count = int((~torch.isfinite(tensor)).sum())
         raise NonFinite(f"{count} of {tensor.numel()} values are NaN or Inf", where=where, remedy=remedy)
 

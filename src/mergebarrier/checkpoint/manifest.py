@@ -11,12 +11,13 @@ Source: RFC 8785 in spirit.  Differs: ASCII escapes and Python's shortest floats
 import hashlib
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
 from mergebarrier.checkpoint._io import open_regular, read_into, read_small
 from mergebarrier.checkpoint._strict_json import parse_bounded
-from mergebarrier.errors import BadManifest, CheckpointError
+from mergebarrier.errors import BadManifest, CheckpointError, clean
 
 MANIFEST_NAME = "mergebarrier.json"
 SCHEMA_VERSION = 1
@@ -24,6 +25,7 @@ _MAX_BYTES = 128 * 2**20
 _MAX_DEPTH = 32
 _MAX_VALUES = 8_000_000
 _BLOCK_BYTES = 1 << 22
+_FILE_NAME = re.compile(r"[A-Za-z0-9_\-][A-Za-z0-9_.\-]*")
 
 
 def canonical_json(document: Any) -> bytes:
@@ -88,25 +90,37 @@ def verify_manifest(path: str | os.PathLike[str]) -> list[str]:
     Raises:  BadManifest when there is no manifest to compare with.
     """
     root = Path(path).resolve()
-    listed = read_manifest(path)["content"].get("output", {}).get("files", {})
+    listed = _listed_files(read_manifest(path), Path(path) / MANIFEST_NAME)
     problems = []
-    for name, expected in sorted(listed.items()):
+    for name, (expected_size, expected_digest) in sorted(listed.items()):
         try:
             size, digest = _hash_file(root, name)
         except CheckpointError as fault:
             problems.append(str(fault))
             continue
-        if size != expected["size_bytes"]:
-            problems.append(f"{name}: {size} bytes, the manifest lists {expected['size_bytes']}")
-        elif digest != expected["sha256"]:
-            problems.append(f"{name}: SHA-256 {digest}, the manifest lists {expected['sha256']}")
+        if size != expected_size:
+            problems.append(f"{name}: {size} bytes, the manifest lists {expected_size}")
+        elif digest != expected_digest:
+            problems.append(f"{name}: SHA-256 {digest}, the manifest lists {expected_digest}")
     extra = sorted(name for name in os.listdir(root) if name.endswith(".safetensors") and name not in listed)
-    return problems + [f"{name}: weights that the manifest does not list" for name in extra]
+    return problems + [f"{clean(name)}: weights that the manifest does not list" for name in extra]
+
+
+def _listed_files(manifest: dict[str, Any], where: Path) -> dict[str, tuple[int, str]]:
+    """Return name -> (bytes, SHA-256); BadManifest when the list is missing or a name is not bare."""
+    remedy = "use the folder as mergebarrier wrote it"
+    try:
+        files = manifest["content"]["output"]["files"]
+        listed = {str(name): (int(entry["size_bytes"]), str(entry["sha256"])) for name, entry in files.items()}
+    except (AttributeError, KeyError, TypeError, ValueError) as fault:
+        raise BadManifest("the list of output files is missing or malformed", where=where, remedy=remedy) from fault
+    for name in listed:
+        if not _FILE_NAME.fullmatch(name):
+            raise BadManifest(f"{clean(name)!r} is no bare file name", where=where, remedy=remedy)
+    return listed
 
 
 def _hash_file(root: Path, name: str) -> tuple[int, str]:
-    if name != os.path.basename(name) or name in ("", ".", ".."):
-        raise BadManifest("a listed file is not a bare name", where=name, remedy="use the folder as it was written")
     fd, _ = open_regular(root, name)
     try:
         size, chain = os.fstat(fd).st_size, hashlib.sha256()

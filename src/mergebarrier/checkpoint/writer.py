@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 import torch
 
-from mergebarrier.checkpoint._claim import Place, check_out_free, claim_partial, find_place, is_finished
-from mergebarrier.checkpoint._commit import commit_output, drop_partial
+from mergebarrier.checkpoint._claim import Place, check_out_free, claim_partial, drop_leftover, find_place, is_finished
+from mergebarrier.checkpoint._commit import commit_output
 from mergebarrier.checkpoint._dtypes import TORCH
 from mergebarrier.checkpoint._hashing import hash_range, new_tensor_hash
 from mergebarrier.checkpoint._io import write_at
@@ -100,8 +100,9 @@ class Writer:
         writer = cls(place, layout, shards, digest, resumed=resume)
         if resume and is_finished(place, digest):
             writer.finished = True
+            drop_leftover(place, document)
             return writer
-        check_out_free(place, overwrite=overwrite or resume)
+        check_out_free(place, overwrite=overwrite)
         writer._lock_fd = claim_partial(place, resume=resume, overwrite=overwrite)
         try:
             writer._fds = open_parts(place, shards_and_headers, document)
@@ -230,7 +231,6 @@ class Writer:
                 raise InternalError("the tensor was never written", where=missing)
             commit_output(self, content, environment, side_files, workers=workers, progress=progress)
             self.finished = True
-        drop_partial(self.place)
         self.close()
         return self.place.out
 

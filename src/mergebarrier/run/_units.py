@@ -1,7 +1,8 @@
 """What is done in one step: a unit of coupled tensors, whole or in blocks of rows, and how much memory that takes.
 
 A unit whose rows may be handled one by one is cut into blocks of a fixed size, so memory does not grow with an
-embedding; the size never depends on the budget or on the workers, because a matrix product may round differently for other shapes.
+embedding; the size never depends on the budget or on the workers, because a matrix product may round differently for
+other shapes.
 
     peak_bytes(step) = elements * (sum of stored bytes over sources + stored bytes of the result + 2 * 8)
 
@@ -88,6 +89,12 @@ def peak_bytes(unit: Unit, sources: Sequence[Checkpoint]) -> int:
     result = sum(info.nbytes for info in donor.values())
     work = _WORK_BYTES * sum(info.numel for info in donor.values())
     return math.ceil(share * (stored + result + work))
+
+
+def plan_peak_bytes(sources: Sequence[Checkpoint], units: Sequence[Unit], workers: int) -> int:
+    """Bytes that a run needs for tensors at most: the ``workers`` largest steps at once."""
+    peaks = sorted((peak_bytes(unit, sources) for unit in (*units, *copies(sources[0], units))), reverse=True)
+    return sum(peaks[: max(1, workers)])
 
 
 def workers_within(
