@@ -6,7 +6,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all bench lint clean browser
+.PHONY: help demo test test-all bench lint picture clean browser
 
 # Packages and the browser are fetched side by side.
 MAKEFLAGS += --jobs=2
@@ -44,6 +44,12 @@ lint: $(READY)
 
 bench: $(READY)
 	$(BIN)/python benchmarks/run.py
+
+# The picture of the README, from the report that `make demo` wrote.
+REPORT ?= demo/report.html
+picture: browser
+	$$(command -v chromium chromium-browser google-chrome | head -1) --headless --no-sandbox --disable-gpu \
+	  --hide-scrollbars --window-size=1100,1400 --screenshot=docs/report.png "file://$$(realpath $(REPORT))" 2>/dev/null
 
 # torch comes as the CPU build where PyTorch's own index answers, else as whatever pip's configuration offers.
 $(READY): pyproject.toml constraints.txt
