@@ -1,5 +1,6 @@
 """Tiny random checkpoints of every family on disk, with gains and biases that hide no error."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,9 @@ def build(name: str, seed: int = 0) -> torch.nn.Module:
     with torch.no_grad():
         for path, parameter in module.named_parameters():
             noise = torch.randn(parameter.shape)
-            is_gain = "norm.weight" in path or "layernorm.weight" in path or ".ln_" in path and path.endswith("weight")
+            is_gain = (
+                "norm.weight" in path or "layernorm.weight" in path or (".ln_" in path and path.endswith("weight"))
+            )
             parameter.copy_(1 + 0.3 * noise if is_gain else 0.12 * noise if parameter.ndim == 2 else 0.2 * noise)
     return module
 
@@ -74,7 +77,7 @@ def save(name: str, folder: Path, *, seed: int = 0, dtype: torch.dtype = torch.f
 
 
 def save_expert(name: str, folder: Path, *, seed: int = 0, step: float = 0.004, task: int = 1) -> Path:
-    """Write a fine-tune of ``save(name, seed=seed)``: every matrix moved by a random task vector of relative size ``step``."""
+    """Write a fine-tune of ``save(name, seed=seed)``: every tensor moved by a random one of relative size ``step``."""
     module = build(name, seed)
     generator = torch.Generator().manual_seed(1000 + task)
     with torch.no_grad():
@@ -85,14 +88,22 @@ def save_expert(name: str, folder: Path, *, seed: int = 0, step: float = 0.004, 
     return folder
 
 
-def logits(folder: Path, *, dtype: torch.dtype = torch.float64) -> torch.Tensor:
-    """Return logits of the stock class on fixed tokens, norms computed in the dtype."""
+def logits(folder: Path, *, dtype: torch.dtype = torch.float64, exact_norms: bool = False) -> torch.Tensor:
+    """Return logits of the stock class on fixed tokens; ``exact_norms`` lifts the float32 inside the stock RMSNorm."""
     import transformers
 
     module = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=dtype).eval()
+    if exact_norms:
+        for part in module.modules():
+            if type(part).__name__.endswith("RMSNorm"):
+                part.forward = partial(_rms_norm, part)
     tokens = torch.randint(0, 96, (2, 24), generator=torch.Generator().manual_seed(5))
     with torch.no_grad():
         return module(tokens).logits
+
+
+def _rms_norm(norm: torch.nn.Module, x: torch.Tensor) -> torch.Tensor:
+    return norm.weight * x * torch.rsqrt(x.square().mean(-1, keepdim=True) + norm.variance_epsilon)
 
 
 def relative_error(a: torch.Tensor, b: torch.Tensor) -> float:

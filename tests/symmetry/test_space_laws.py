@@ -146,7 +146,7 @@ def test_estimate_is_the_identity_where_nothing_acted(shape, kind, space):
 
 def test_bounded_condition_number_of_sampled_maps():
     for shape, kind, space in members():
-        _, the_space, element = setup(shape, kind, space, "full")
+        _, _, element = setup(shape, kind, space, "full")
         matrix = getattr(element, "forward", None)
         if matrix is not None:
             assert float(torch.linalg.cond(matrix).max()) < 3.0 + 1e-9

@@ -24,8 +24,7 @@ from mergebarrier import symmetry
 from mergebarrier.arch import Architecture, Circuit
 from mergebarrier.errors import MethodRefused, UsageError
 from mergebarrier.protect._protection import Streams, Tensors
-from mergebarrier.symmetry._linear import LinearMap
-from mergebarrier.symmetry._space import with_bias
+from mergebarrier.symmetry import LinearMap, with_bias
 
 _TIE = 1e-6
 
@@ -85,7 +84,7 @@ class MergeBarrier:
         key = with_bias(tensors, "k").reshape(groups, 1, width, -1)
         both = torch.cat([query, key], dim=1)
         if not dims.rotary:
-            return _reflections(both, self.flip_fraction)
+            return reflections(both, self.flip_fraction)
         n_planes = width // 2
         # Summed head by head in float64: planes are ranked alike on every machine, ties by index.
         rows = both.square().cumsum(-1)[..., -1].cumsum(1)[:, -1]
@@ -108,7 +107,7 @@ def _share(fraction: float, n: int) -> int:
     return max(1, round(fraction * n))
 
 
-def _reflections(both: Tensor, fraction: float) -> LinearMap:
+def reflections(both: Tensor, fraction: float) -> LinearMap:
     """P = 1 - 2 U_k U_k^T per group, k lowered until the gap below the k-th eigenvalue is open."""
     width = both.shape[2]
     values, vectors = torch.linalg.eigh(torch.einsum("gham,ghbm->gab", both, both))

@@ -1,6 +1,7 @@
 """The freedoms of a transformer: one file per symmetry, which can draw, act, undo, recognise and ignore itself."""
 
-from mergebarrier.symmetry._space import PROFILES, Space
+from mergebarrier.symmetry._linear import LinearMap, SignedPermutation
+from mergebarrier.symmetry._space import PROFILES, Space, with_bias
 from mergebarrier.symmetry.gauge import (
     RESIDUAL,
     Elements,
@@ -18,6 +19,8 @@ __all__ = [
     "RESIDUAL",
     "Elements",
     "Gauge",
+    "LinearMap",
+    "SignedPermutation",
     "Space",
     "act",
     "act_inverse",
@@ -25,4 +28,5 @@ __all__ = [
     "residual_space",
     "sample",
     "spaces",
+    "with_bias",
 ]

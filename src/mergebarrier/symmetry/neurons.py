@@ -135,9 +135,9 @@ def assign(score: Tensor) -> Tensor:
     best = score.argmax(dim=1)
     if len(torch.unique(best)) == len(best):
         return best
-    from scipy.optimize import linear_sumassignment
+    from scipy.optimize import linear_sum_assignment
 
-    return torch.from_numpy(linear_sumassignment(score.numpy(), maximize=True)[1])
+    return torch.from_numpy(linear_sum_assignment(score.numpy(), maximize=True)[1])
 
 
 def _fit_scale(up: Tensor, up0: Tensor, down: Tensor, down0: Tensor) -> Tensor:

@@ -1,0 +1,86 @@
+"""Synthetic checkpoints of a real shape, written shard by shard so that making one needs little memory."""
+
+import json
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+
+SHAPES = {
+    "135M": {"hidden": 576, "layers": 30, "heads": 9, "kv": 3, "mlp": 1536, "vocab": 49152},
+    "1B": {"hidden": 2048, "layers": 16, "heads": 32, "kv": 8, "mlp": 8192, "vocab": 128256},
+}
+
+
+def parameters(shape: str) -> int:
+    """Return the number of weights of a tied Llama of a shape."""
+    s = SHAPES[shape]
+    width = s["hidden"] // s["heads"] * s["kv"]
+    layer = 2 * s["hidden"] ** 2 + 2 * s["hidden"] * width + 3 * s["hidden"] * s["mlp"] + 2 * s["hidden"]
+    return s["vocab"] * s["hidden"] + s["layers"] * layer + s["hidden"]
+
+
+def write(folder: Path, shape: str, *, seed: int = 0, step: float = 0.0, dtype: torch.dtype = torch.bfloat16) -> Path:
+    """Write a random tied Llama, one shard for the embedding and one for every layer.
+
+    Args:
+      folder: made.
+      shape:  a key of ``SHAPES``.
+      seed:   of the base weights.
+      step:   relative size of a task vector added on top, 0 for the base.
+      dtype:  of all tensors.
+    """
+    s = SHAPES[shape]
+    folder.mkdir(parents=True)
+    h, width = s["hidden"], s["hidden"] // s["heads"] * s["kv"]
+    config = {
+        "architectures": ["LlamaForCausalLM"],
+        "model_type": "llama",
+        "hidden_size": h,
+        "intermediate_size": s["mlp"],
+        "num_hidden_layers": s["layers"],
+        "num_attention_heads": s["heads"],
+        "num_key_value_heads": s["kv"],
+        "vocab_size": s["vocab"],
+        "tie_word_embeddings": True,
+        "dtype": str(dtype).removeprefix("torch."),
+    }
+    (folder / "config.json").write_text(json.dumps(config))
+    names = {
+        "self_attn.q_proj": (h, h),
+        "self_attn.k_proj": (width, h),
+        "self_attn.v_proj": (width, h),
+        "self_attn.o_proj": (h, h),
+        "mlp.gate_proj": (s["mlp"], h),
+        "mlp.up_proj": (s["mlp"], h),
+        "mlp.down_proj": (h, s["mlp"]),
+        "input_layernorm": (h,),
+        "post_attention_layernorm": (h,),
+    }
+    shards: list[dict[str, tuple[int, ...]]] = [{"model.embed_tokens.weight": (s["vocab"], h)}]
+    for i in range(s["layers"]):
+        shards.append({f"model.layers.{i}.{name}.weight": size for name, size in names.items()})
+    shards.append({"model.norm.weight": (h,)})
+    weight_map: dict[str, str] = {}
+    base, extra = torch.Generator().manual_seed(seed), torch.Generator().manual_seed(seed + 1000)
+    for n, members in enumerate(shards, start=1):
+        shard = f"model-{n:05d}-of-{len(shards):05d}.safetensors"
+        tensors = {}
+        for name, size in members.items():
+            tensor = 0.03 * torch.randn(size, generator=base)
+            if step:
+                tensor += step * 0.03 * torch.randn(size, generator=extra)
+            tensors[name] = (1 + tensor if len(size) == 1 else tensor).to(dtype)
+        save_file(tensors, folder / shard, {"format": "pt"})
+        weight_map |= dict.fromkeys(members, shard)
+    index = {"metadata": {"total_size": 0}, "weight_map": weight_map}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    return folder
+
+
+def anonymous_bytes() -> int:
+    """Return the anonymous memory of this process now (files in the page cache do not count)."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("RssAnon"):
+            return int(line.split()[1]) * 1024
+    raise OSError("this kernel does not report RssAnon")

@@ -1,0 +1,41 @@
+"""Protected copies of tiny checkpoints."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from mergebarrier import verbs
+from mergebarrier.checkpoint import open_checkpoint
+from mergebarrier.provenance import Key
+
+KEYS = {n: Key(bytes([n]) * 32) for n in (1, 2)}
+
+
+@pytest.fixture
+def protect(tmp_path: Path) -> Callable[..., Path]:
+    """Return ``protect(folder, protection, key=1, workers=1) -> folder``."""
+    made = 0
+
+    def run(folder: Path, protection, key: int | None = 1, workers: int = 1) -> Path:
+        nonlocal made
+        made += 1
+        out = tmp_path / f"protected-{made}"
+        with open_checkpoint(folder) as source:
+            verbs.protect(source, protection, KEYS[key] if key else None, verbs.Into(out, workers=workers))
+        return out
+
+    return run
+
+
+@pytest.fixture
+def unprotect(tmp_path: Path) -> Callable[..., Path]:
+    """Return ``unprotect(folder, key=1) -> folder``."""
+
+    def run(folder: Path, key: int | None = 1) -> Path:
+        out = tmp_path / f"{folder.name}-restored"
+        with open_checkpoint(folder) as source:
+            verbs.unprotect(source, KEYS[key] if key else None, verbs.Into(out))
+        return out
+
+    return run

@@ -1,0 +1,107 @@
+"""MergeBarrier's attention part: bit-identical under RoPE, its own inverse, refused where it would break a model."""
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import tiny_models
+from mergebarrier import symmetry
+from mergebarrier.arch import describe, gather
+from mergebarrier.checkpoint import open_checkpoint
+from mergebarrier.errors import MethodRefused, UsageError
+from mergebarrier.protect import MergeBarrier
+from mergebarrier.protect.mergebarrier import reflections
+
+rotary = pytest.mark.parametrize("name", [name for name in tiny_models.CONFIGS if "gpt2" not in name])
+plain = pytest.mark.parametrize("name", [name for name in tiny_models.CONFIGS if "gpt2" in name])
+
+
+def attention(folder):
+    with open_checkpoint(folder) as checkpoint:
+        circuit = describe(checkpoint).circuit("layers.0.attn")
+        return circuit, gather(circuit, {name: checkpoint.read(name) for name in circuit.tensors})
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@rotary
+def test_flips_change_no_bit_of_the_logits(name, dtype, tmp_path, protect):
+    folder = tiny_models.save(name, tmp_path / "model", dtype=dtype)
+    out = protect(folder, MergeBarrier(), key=None)
+    assert torch.equal(tiny_models.logits(out, dtype=dtype), tiny_models.logits(folder, dtype=dtype))
+
+
+@rotary
+def test_twice_is_the_identity_without_any_key(name, tmp_path, protect, unprotect):
+    folder = tiny_models.save(name, tmp_path / "model", dtype=torch.bfloat16)
+    once = protect(folder, MergeBarrier(), key=None)
+    twice = protect(once, MergeBarrier(), key=None)
+    original, flipped, back = (load_file(side / "model.safetensors") for side in (folder, once, twice))
+    assert any(not torch.equal(original[n], flipped[n]) for n in original)
+    assert all(torch.equal(original[n].view(torch.int16), back[n].view(torch.int16)) for n in original)
+    restored = load_file(unprotect(once, key=None) / "model.safetensors")
+    assert all(torch.equal(original[n], restored[n]) for n in original)
+
+
+@rotary
+def test_displacement_is_four_times_the_flipped_energy(name, tmp_path):
+    circuit, tensors = attention(tiny_models.save(name, tmp_path / "model"))
+    tensors = {part: tensor.double() for part, tensor in tensors.items()}
+    method = MergeBarrier(flip_fraction=0.5)
+    flipped = method.element(circuit, tensors) == -1
+    assert flipped.sum(1).unique().tolist() == [circuit.dims.head_dim // 4]
+    moved = method.apply(circuit, tensors, None)
+    displacement = sum(float((moved[p] - tensors[p]).square().sum()) for p in tensors)
+
+    def energy(role: str, heads: int) -> torch.Tensor:
+        rows = symmetry.with_bias(tensors, role).square().sum(1)
+        return rows.reshape(circuit.dims.n_kv_heads, -1, 2, circuit.dims.head_dim // 2).sum((1, 2))
+
+    total = energy("q", circuit.dims.n_heads) + energy("k", circuit.dims.n_kv_heads)
+    assert displacement == pytest.approx(4 * float(total[flipped].sum()), rel=1e-10)
+    kept = total.masked_fill(flipped, 0).amax(1)
+    assert bool((total.masked_fill(~flipped, float("inf")).amin(1) >= kept).all())
+
+
+@plain
+def test_without_rope_the_literal_form_keeps_the_function(name, tmp_path, protect):
+    folder = tiny_models.save(name, tmp_path / "model", dtype=torch.float64)
+    out = protect(folder, MergeBarrier(), key=None)
+    assert tiny_models.relative_error(tiny_models.logits(out), tiny_models.logits(folder)) <= 1e-9
+    before, after = (load_file(side / "model.safetensors") for side in (folder, out))
+    assert any(not torch.equal(before[n], after[n]) for n in before)
+
+
+@rotary
+def test_the_literal_form_would_break_a_rotary_model_and_is_refused(name, tmp_path, protect):
+    folder = tiny_models.save(name, tmp_path / "model")
+    with pytest.raises(MethodRefused, match="rotary"):
+        protect(folder, MergeBarrier(form="literal"), key=None)
+    assert not (tmp_path / "protected-1").exists()
+    circuit, tensors = attention(folder)
+    dims = circuit.dims
+    both = torch.cat(
+        [
+            tensors["q.weight"].double().reshape(dims.n_kv_heads, dims.heads_per_group, dims.head_dim, -1),
+            tensors["k.weight"].double().reshape(dims.n_kv_heads, 1, dims.head_dim, -1),
+        ],
+        dim=1,
+    )
+    mirror = reflections(both, 0.5)
+    module = tiny_models.build(name)
+    reference = module(torch.arange(20)[None]).logits.detach()
+    first = module.model.layers[0].self_attn
+    with torch.no_grad():
+        query = first.q_proj.weight.reshape(dims.n_kv_heads, dims.heads_per_group, dims.head_dim, -1).double()
+        key = first.k_proj.weight.reshape(dims.n_kv_heads, dims.head_dim, -1).double()
+        first.q_proj.weight.copy_((mirror.forward[:, None] @ query).reshape(first.q_proj.weight.shape))
+        first.k_proj.weight.copy_((mirror.forward @ key).reshape(first.k_proj.weight.shape))
+    broken = module(torch.arange(20)[None]).logits.detach()
+    assert tiny_models.relative_error(broken, reference) > 1e-2
+
+
+def test_parameters_outside_their_range_are_usage_errors(tmp_path, protect):
+    for wrong in ({"flip_fraction": 0.0}, {"flip_fraction": 1.5}, {"form": "other"}):
+        with pytest.raises(UsageError):
+            MergeBarrier(**wrong)
+    with pytest.raises(MethodRefused, match="no rotary planes"):
+        protect(tiny_models.save("gpt2-tied", tmp_path / "model"), MergeBarrier(form="planes"), key=None)
