@@ -2,7 +2,7 @@
 #
 #   make demo      the whole story on a real language model           make lint    ruff, ruff format, mypy
 #   make test      the default suite (every change runs it)           make bench   tables under benchmarks/results/
-#   make test-all  also the slow tests and the outside peers          make clean   remove what make made here
+#   make test-all  also the slow tests                                make clean   remove what make made here
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
@@ -13,7 +13,6 @@ MAKEFLAGS += --jobs=2
 
 PYTHON ?= python3
 VENV   := .venv
-PEERS  := .venv-peers
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 WORKERS ?= 2
@@ -32,9 +31,9 @@ demo: $(READY)
 	$(BIN)/mergebarrier demo -o demo
 
 test: $(READY) browser
-	$(PYTEST) -m "not slow and not peers $(if $(NO_BROWSER),and $(NO_BROWSER))"
+	$(PYTEST) -m "not slow $(if $(NO_BROWSER),and $(NO_BROWSER))"
 
-test-all: $(READY) $(PEERS)/.ready browser
+test-all: $(READY) browser
 	$(PYTEST) -m "$(NO_BROWSER)"
 
 lint: $(READY)
@@ -59,12 +58,6 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet $$($(PYTHON) .ci/torch_index.py) -c constraints.txt -e '.[eval,report,zoo,test]'
 	@touch $@
 
-# mergekit is an outside check with its own dependencies; it never enters the first environment.
-$(PEERS)/.ready: constraints.txt
-	$(PYTHON) -m venv $(PEERS)
-	$(PEERS)/bin/python -m pip install --quiet $$($(PYTHON) .ci/torch_index.py) torch==2.13.0 mergekit==0.1.5
-	@touch $@
-
 # The report is rendered once by a real browser.
 browser:
 	@if command -v chromium chromium-browser google-chrome >/dev/null; then :; \
@@ -74,4 +67,4 @@ browser:
 	else echo "note: no chromium here and not root; the tests marked 'browser' are left out"; fi
 
 clean:
-	rm -rf $(VENV) $(PEERS) demo build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis src/*.egg-info
+	rm -rf $(VENV) demo build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis src/*.egg-info
