@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mergebarrier.checkpoint._dtypes import BITS
-from mergebarrier.checkpoint._strict_json import brackets, check_depth, parse
+from mergebarrier.checkpoint._strict_json import Skeleton, check_depth, parse, skeleton
 from mergebarrier.errors import BadDtype, BadHeader, LimitExceeded, clean
 
 MAX_HEADER_BYTES = 16 * 2**20
@@ -24,6 +24,7 @@ MAX_RANK = 8
 MAX_DIMENSION = 2**31
 MAX_NAME_BYTES = 512
 _MAX_DEPTH = 4
+_MEMBERS_PER_TENSOR = 1 + 3
 _VALUES_PER_TENSOR = 3 + MAX_RANK + 2
 _MAX_METADATA = 4096
 _NAME = re.compile(r"[A-Za-z0-9_.\-]+")
@@ -94,13 +95,7 @@ def validate_header(
     body = text.rstrip(b" ")
     if not body.endswith(b"}"):
         raise bad("header does not end with a brace and blanks")
-    skeleton, commas = brackets(body)
-    n_objects = skeleton.count(b"{")
-    if n_objects > 3 * max_tensors + 2:
-        raise LimitExceeded(f"more than {max_tensors} tensors", where=where, remedy="split the model")
-    if commas > _VALUES_PER_TENSOR * n_objects + _MAX_METADATA:
-        raise LimitExceeded(f"{commas} values for {n_objects} objects and lists", where=where, remedy=_AGAIN)
-    check_depth(skeleton, _MAX_DEPTH, where=where, remedy=_AGAIN)
+    _check_counts(skeleton(body), max_tensors, where)
     document = parse(body, bad, integers_only=True)
     if len(document) > max_tensors + 1:
         raise LimitExceeded(f"more than {max_tensors} tensors", where=where, remedy="split the model")
@@ -110,6 +105,18 @@ def validate_header(
     entries = tuple(sorted((_entry(name, value, where) for name, value in document.items()), key=_offset))
     _check_contiguous(entries, file_size - 8 - len(text), where)
     return Header(entries, metadata, 8 + len(text))
+
+
+def _check_counts(seen: Skeleton, max_tensors: int, where: object) -> None:
+    """Bound what a parser would have to build: tables, their members, and the values in lists."""
+    if seen.tables > max_tensors + 2 or len(seen.brackets) > 2 * (3 * max_tensors + 2):
+        raise LimitExceeded(f"more than {max_tensors} tensors", where=where, remedy="split the model")
+    if (
+        seen.members > _MEMBERS_PER_TENSOR * seen.tables + _MAX_METADATA
+        or seen.commas > _VALUES_PER_TENSOR * seen.tables + _MAX_METADATA
+    ):
+        raise LimitExceeded(f"{seen.commas} values for {seen.tables} tables", where=where, remedy=_AGAIN)
+    check_depth(seen.brackets, _MAX_DEPTH, where=where, remedy=_AGAIN)
 
 
 def _offset(entry: Entry) -> tuple[int, int, str]:

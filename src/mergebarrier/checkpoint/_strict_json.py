@@ -3,7 +3,7 @@ r"""Parse untrusted JSON so that nobody else can read something different in the
 Size, nesting and the number of values are bounded before a parser runs; then one pass refuses duplicate keys (compared
 after decoding, so ``"a"`` and ``"\u0061"`` collide), numbers that other readers round, and text that is not UTF-8.
 
-    depth = longest chain of open brackets outside strings, found by deleting ``{}`` level by level
+    depth = longest chain of open brackets outside strings = max of a running sum of +1 and -1
 
 Source: safetensors ``attacks/``; measured parser differences in safetensors 0.8.0.  Differs: refused here.
 """
@@ -12,7 +12,10 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, NoReturn
+
+import numpy as np
 
 from mergebarrier.errors import LimitExceeded, MergebarrierError, clean
 
@@ -21,24 +24,34 @@ _STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
 _ONE_BRACKET = bytes.maketrans(b"[]", b"{}")
 _NOT_BRACKET = bytes(range(256)).translate(None, b"[]{}")
 _MAX_INTEGER_DIGITS = 400
+_CHUNK = 1 << 20
 
 
-def brackets(text: bytes) -> tuple[bytes, int]:
-    """Return every bracket outside strings as ``{`` or ``}``, and the number of commas outside strings."""
+@dataclass(frozen=True)
+class Skeleton:
+    """What stands outside strings: brackets (all as ``{`` or ``}``), and how many tables, members and commas."""
+
+    brackets: bytes
+    tables: int
+    members: int
+    commas: int
+
+
+def skeleton(text: bytes) -> Skeleton:
+    """Look at JSON text without parsing it: linear time, memory of about one copy."""
     bare = _STRING.sub(b"", text)
-    return bare.translate(_ONE_BRACKET, _NOT_BRACKET), bare.count(b",")
+    return Skeleton(bare.translate(_ONE_BRACKET, _NOT_BRACKET), bare.count(b"{"), bare.count(b":"), bare.count(b","))
 
 
-def check_depth(skeleton: bytes, max_depth: int, *, where: object, remedy: str) -> None:
-    """Raise LimitExceeded when brackets nest deeper than ``max_depth`` or do not close."""
-    for _ in range(max_depth):
-        if not skeleton:
-            return
-        skeleton = skeleton.replace(b"{}", b"")
-    if skeleton:
-        raise LimitExceeded(
-            f"JSON nests deeper than {max_depth} levels, or a bracket is open", where=where, remedy=remedy
-        )
+def check_depth(brackets: bytes, max_depth: int, *, where: object, remedy: str) -> None:
+    """Raise LimitExceeded when brackets nest deeper than ``max_depth``."""
+    depth, deepest = 0, 0
+    for start in range(0, len(brackets), _CHUNK):
+        steps = np.frombuffer(brackets[start : start + _CHUNK], np.uint8) == ord("{")
+        depths = depth + np.cumsum(np.where(steps, 1, -1))
+        depth, deepest = int(depths[-1]), max(deepest, int(depths.max()))
+    if deepest > max_depth:
+        raise LimitExceeded(f"JSON nests deeper than {max_depth} levels", where=where, remedy=remedy)
 
 
 def parse(
@@ -123,8 +136,8 @@ def parse_bounded(
     remedy: str,
 ) -> Any:
     """Check nesting (``max_depth``) and the number of values (``max_values``) before ``parse`` runs."""
-    skeleton, commas = brackets(text)
-    if commas > max_values:
-        raise LimitExceeded(f"{commas + 1} values, at most {max_values} are read", where=where, remedy=remedy)
-    check_depth(skeleton, max_depth, where=where, remedy=remedy)
+    seen = skeleton(text)
+    if seen.commas > max_values:
+        raise LimitExceeded(f"{seen.commas + 1} values, at most {max_values} are read", where=where, remedy=remedy)
+    check_depth(seen.brackets, max_depth, where=where, remedy=remedy)
     return parse(text, error)
