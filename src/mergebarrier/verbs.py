@@ -230,7 +230,7 @@ def _in_logical_layout(change: Change) -> Callable[[Any, list[dict[str, "Tensor"
 
     def apply(circuit: Circuit, physical: list[dict[str, "Tensor"]]) -> dict[str, "Tensor"]:
         parts = [gather(circuit, tensors) for tensors in physical]
-        changed = round_to(change(circuit, parts), parts[0], circuit=circuit.name)
+        changed = round_to(change(circuit, parts), parts[0])
         return scatter(circuit, changed)
 
     return apply

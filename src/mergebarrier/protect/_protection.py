@@ -3,11 +3,9 @@
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Protocol
 
-import torch
 from torch import Tensor
 
 from mergebarrier.arch import Architecture, Circuit
-from mergebarrier.errors import MethodRefused
 from mergebarrier.symmetry.draw import Stream
 
 Streams = Callable[[str, str], Stream]
@@ -37,19 +35,6 @@ class Protection(Protocol):
         ...
 
 
-def round_to(tensors: Tensors, like: Tensors, *, circuit: str) -> dict[str, Tensor]:
-    """Round each tensor once to the dtype of its namesake.
-
-    Raises: MethodRefused when a finite value leaves the range of the target dtype.
-    """
-    rounded = {}
-    for name, tensor in tensors.items():
-        target = like[name].dtype
-        rounded[name] = tensor if tensor.dtype == target else tensor.to(target)
-        if tensor.dtype != target and not bool(torch.isfinite(rounded[name]).all()):
-            raise MethodRefused(
-                f"a value leaves the range of {str(target).removeprefix('torch.')}",
-                where=f"{circuit}: {name}",
-                remedy="use --profile lossless, or weights stored in a wider dtype",
-            )
-    return rounded
+def round_to(tensors: Tensors, like: Tensors) -> dict[str, Tensor]:
+    """Round each tensor once to the dtype of its namesake; a value that leaves its range is refused by the writer."""
+    return {name: tensor.to(like[name].dtype) for name, tensor in tensors.items()}

@@ -28,6 +28,7 @@ class KeyStream:
         """Start at the first byte of the stream that belongs to ``subkey`` (32 bytes)."""
         self._subkey = subkey
         self._position = 0
+        self._block, self._squeezed = 0, b""
 
     def take(self, n_bytes: int) -> bytes:
         """Return the next ``n_bytes`` bytes."""
@@ -36,11 +37,17 @@ class KeyStream:
         while start < self._position:
             block, offset = divmod(start, _BLOCK_BYTES)
             length = min(_BLOCK_BYTES - offset, self._position - start)
-            # hashlib cannot continue a squeeze, so a block is squeezed only as far as it is needed.
-            squeezed = hashlib.shake_256(self._subkey + block.to_bytes(8, "little")).digest(offset + length)
-            pieces.append(squeezed[offset:])
+            pieces.append(self._upto(block, offset + length)[offset : offset + length])
             start += length
         return b"".join(pieces)
+
+    def _upto(self, block: int, n_bytes: int) -> bytes:
+        """Return at least the first ``n_bytes`` of a block; hashlib cannot continue a squeeze, so it doubles."""
+        if block != self._block or n_bytes > len(self._squeezed):
+            length = min(_BLOCK_BYTES, max(2 * n_bytes, 256))
+            self._squeezed = hashlib.shake_256(self._subkey + block.to_bytes(8, "little")).digest(length)
+            self._block = block
+        return self._squeezed
 
 
 Streams = Callable[[str, str], KeyStream]

@@ -81,8 +81,11 @@ class GaugeFix:
         while sweeps < self.sweeps and not converged:
             sweeps += 1
             match = partial(_match, stream=stream, undo=stream.inverse(residual), model=model, anchor=anchor)
-            matches = list(parallel(match, inner))
-            again = stream.from_correlation(sum((match.share for match in matches), start=vocabulary))
+            matches, total = [], vocabulary
+            for found, share in parallel(match, inner):
+                matches.append(found)
+                total = total + share
+            again = stream.from_correlation(total)
             converged = torch.equal(again.perm, residual.perm) and torch.equal(again.sign, residual.sign)
             residual = again
         after = sum(match.cosine_after for match in matches) / len(matches)
@@ -117,12 +120,13 @@ class GaugeFix:
 @dataclass(frozen=True)
 class _Match:
     elements: symmetry.Elements
-    share: Correlation
     cosine_before: float
     cosine_after: float
 
 
-def _match(circuit: Circuit, stream: Residual, undo: Any, model: Checkpoint, anchor: Checkpoint) -> _Match:
+def _match(
+    circuit: Circuit, stream: Residual, undo: Any, model: Checkpoint, anchor: Checkpoint
+) -> tuple[_Match, Correlation]:
     """Estimate the inner spaces of one circuit and its share in the next estimate of the stream."""
     now, then = folded(read(circuit, model)), folded(read(circuit, anchor))
     aligned = stream.act(undo, now)
@@ -134,7 +138,7 @@ def _match(circuit: Circuit, stream: Residual, undo: Any, model: Checkpoint, anc
         elements[name] = spaces[name].estimate(aligned, then)
         aligned = spaces[name].act(spaces[name].inverse(elements[name]), aligned)
     inner_undone = symmetry.act_inverse(circuit, elements, now)
-    return _Match(elements, stream.correlate(inner_undone, then), before, cosine(aligned, then))
+    return _Match(elements, before, cosine(aligned, then)), stream.correlate(inner_undone, then)
 
 
 def _correlate_vocabulary(

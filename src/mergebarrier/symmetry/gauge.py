@@ -1,10 +1,10 @@
 """A gauge is one element per space and circuit; this file knows the spaces of each circuit and their order.
 
-Spaces compose in a fixed order (innermost first): query/key and value/output on the original head indices, then the
-order of heads; neurons; and outermost the residual stream, whose one element all circuits share.  Rows and columns
-commute.
+The residual stream, whose one element all circuits share, acts on the other axis than all else and commutes with it; it
+goes first, while numbers are as narrow as they are stored.  Then query/key and value/output on the original head
+indices, and the order of heads last; or neurons.
 
-    act = residual . heads . value_output . query_key   (attention)        act = residual . neurons   (MLP)
+    act = heads . value_output . query_key . residual   (attention)        act = neurons . residual   (MLP)
 """
 
 from collections.abc import Callable, Mapping
@@ -35,7 +35,7 @@ def residual_space(dims: Dims) -> Residual:
 
 
 def spaces(circuit: Circuit) -> dict[str, Space]:
-    """Return the spaces of a circuit by name, in the order in which they act (the residual last)."""
+    """Return the spaces of a circuit by name, in the order in which they act."""
     dims = circuit.dims
     heads = (dims.n_heads, dims.n_kv_heads, dims.head_dim)
     inner: dict[str, Space] = {}
@@ -47,7 +47,7 @@ def spaces(circuit: Circuit) -> dict[str, Space]:
         }
     elif circuit.kind == "mlp":
         inner = {"neurons": Neurons(dims.mlp_width, dims.gated)}
-    return inner | {RESIDUAL: residual_space(dims)}
+    return {RESIDUAL: residual_space(dims)} | inner
 
 
 def sample(
@@ -79,7 +79,7 @@ def sample(
 
 
 def act(circuit: Circuit, elements: Elements, tensors: Tensors) -> dict[str, Tensor]:
-    """Act with elements on the logical tensors of a circuit, innermost space first."""
+    """Act with elements on the logical tensors of a circuit, one space after the other."""
     moved = dict(tensors)
     for name, space in spaces(circuit).items():
         if name in elements:
@@ -88,11 +88,12 @@ def act(circuit: Circuit, elements: Elements, tensors: Tensors) -> dict[str, Ten
 
 
 def act_inverse(circuit: Circuit, elements: Elements, tensors: Tensors) -> dict[str, Tensor]:
-    """Undo ``act``: inverses in reverse order."""
+    """Undo ``act``: inverses in reverse order, but for the residual, which commutes and again goes first."""
     moved = dict(tensors)
-    for name, space in reversed(spaces(circuit).items()):
+    order = spaces(circuit)
+    for name in (RESIDUAL, *reversed([name for name in order if name != RESIDUAL])):
         if name in elements:
-            moved = space.act(space.inverse(elements[name]), moved)
+            moved = order[name].act(order[name].inverse(elements[name]), moved)
     return moved
 
 
