@@ -11,14 +11,14 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mergebarrier.arch import Architecture, Circuit, describe, gather, require_same, scatter
 from mergebarrier.checkpoint import MANIFEST_NAME, Checkpoint, Writer, layout_like, read_manifest
 from mergebarrier.errors import DigestMismatch, KeyMismatch, NothingToAlign, NotProtected, clean
-from mergebarrier.protect import PROTECTIONS, Protection, round_to
+from mergebarrier.protect import Exact, MergeBarrier, Protection, round_to
 from mergebarrier.provenance import Key, Streams
 from mergebarrier.realign import GaugeFix, Realignment
 from mergebarrier.run import transform
@@ -124,7 +124,7 @@ def realign(model: Checkpoint, base: Checkpoint, realignment: Realignment, into:
         raise NothingToAlign("model and base are the same weights", where=model.path, remedy="give a fine-tune")
     with _circuit_map(into.workers) as parallel:
         fitted = realignment.fit(architecture, model, base, parallel=parallel)
-    content = _content("realign", realignment.name, asdict(realignment)) | {  # type: ignore[call-overload]
+    content = _content("realign", realignment.name, vars(realignment)) | {
         "inputs": [_input("model", model), _input("base", base)],
         "diagnostics": fitted.diagnostics,
         "licences": [licence(model), licence(base)],
@@ -150,10 +150,9 @@ def protection_from(content: Mapping[str, Any]) -> Protection:
     """Rebuild the protection that a manifest describes."""
     method, parameters = content.get("method"), content["parameters"]
     if method == "exact":
-        condition = max(float(parameters["condition"]), 1.0)
-        return PROTECTIONS["exact"](parameters["profile"], tuple(parameters["only"]), condition)
+        return Exact(parameters["profile"], tuple(parameters["only"]), float(parameters["condition"]))
     if method == "mergebarrier":
-        return PROTECTIONS["mergebarrier"](parameters["flip_fraction"], parameters["form"])
+        return MergeBarrier(parameters["flip_fraction"], parameters["form"])
     raise NotProtected(f"unknown method {method!r} in the manifest", remedy="use a newer mergebarrier")
 
 

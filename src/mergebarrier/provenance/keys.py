@@ -67,7 +67,10 @@ class Key:
     def __post_init__(self) -> None:
         """Check the length."""
         if len(self.secret) != KEY_BYTES:
-            raise BadKey(f"a key has {KEY_BYTES} bytes, this one has {len(self.secret)}")
+            raise BadKey(
+                f"a key has {KEY_BYTES} bytes, this one has {len(self.secret)}",
+                remedy="use a key file that `protect` made",
+            )
 
     def __reduce__(self) -> str:
         """Refuse to be pickled: a key must not travel into a task or a log by accident."""

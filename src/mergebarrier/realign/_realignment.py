@@ -22,7 +22,10 @@ BLOCK_ROWS = 8192
 class Fitted(Protocol):
     """A fitted realignment."""
 
-    diagnostics: dict[str, Any]
+    @property
+    def diagnostics(self) -> dict[str, Any]:
+        """Return what the fit found, ready for JSON."""
+        ...
 
     def apply(self, circuit: Circuit, tensors: Tensors, anchor: Tensors) -> dict[str, Tensor]:
         """Return logical tensors in the anchor's coordinates; row blocks are fine where the circuit is rowwise."""

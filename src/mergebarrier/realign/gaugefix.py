@@ -80,9 +80,9 @@ class GaugeFix:
         matches: list[_Match] = []
         while sweeps < self.sweeps and not converged:
             sweeps += 1
-            match = partial(_match, stream=stream, undo=stream.inverse(residual), model=model, anchor=anchor)
+            match_one = partial(_match, stream=stream, undo=stream.inverse(residual), model=model, anchor=anchor)
             matches, total = [], vocabulary
-            for found, share in parallel(match, inner):
+            for found, share in parallel(match_one, inner):
                 matches.append(found)
                 total = total + share
             again = stream.from_correlation(total)
@@ -98,8 +98,8 @@ class GaugeFix:
         elements: dict[str, symmetry.Elements] = {
             circuit.name: {symmetry.RESIDUAL: residual} for circuit in architecture.circuits
         }
-        for circuit, match in zip(inner, matches, strict=True):
-            elements[circuit.name] = match.elements | {symmetry.RESIDUAL: residual}
+        for circuit, found in zip(inner, matches, strict=True):
+            elements[circuit.name] = found.elements | {symmetry.RESIDUAL: residual}
         diagnostics = {
             "sweeps": sweeps,
             "converged": converged,
