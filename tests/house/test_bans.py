@@ -1,7 +1,10 @@
 """What the package never does: run found code, open files where it should not, print, iterate a set."""
 
 import ast
+import dataclasses
 import re
+
+import pytest
 
 MAX_LINES = 350
 PURE_ROOMS = "errors arch symmetry protect realign merge poison scan provenance extraction training audit".split()
@@ -153,3 +156,32 @@ def test_no_family_is_named_outside_the_tables(modules) -> None:
                 if any(isinstance(side, ast.Constant) and isinstance(side.value, str) for side in node.comparators):
                     wrong.append(f"{module.at(node)} {ast.unparse(node)}")
     assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize(
+    ("source", "check"),
+    [
+        ("import pickle", test_no_deserialiser_that_runs_code_is_imported),
+        ("def f():\n    from joblib import load", test_no_deserialiser_that_runs_code_is_imported),
+        ("torch.load(path)", test_no_call_that_runs_found_code),
+        ("eval(text)", test_no_call_that_runs_found_code),
+        ("subprocess.run(line, shell=True)", test_no_call_that_runs_found_code),
+        ("np.load(path, allow_pickle=True)", test_no_call_that_runs_found_code),
+        ("Model.from_pretrained(path)", test_remote_code_is_switched_off_wherever_a_model_is_loaded),
+        ("print(x)", test_no_print_anywhere_and_no_logging_in_the_rooms),
+        ("import logging", test_no_print_anywhere_and_no_logging_in_the_rooms),
+        ("path.write_text(x)", test_files_are_opened_only_in_the_rooms_that_may),
+        ("torch.manual_seed(0)", test_no_global_random_state),
+        ("np.random.normal(size=3)", test_no_global_random_state),
+        ("for x in set(y): pass", test_nothing_is_iterated_from_a_set),
+        ("z = [x for x in {1} | set(y)]", test_nothing_is_iterated_from_a_set),
+        ("z = list(frozenset(y))", test_nothing_is_iterated_from_a_set),
+        ("x = 1  # noqa", test_no_silenced_check_and_no_unfinished_note),
+        ("x = 1", test_one_idea_one_file_of_moderate_length_with_a_docstring),
+        ("if dims.family == 'llama': pass", test_no_family_is_named_outside_the_tables),
+    ],
+)
+def test_every_ban_catches_what_it_bans(source: str, check, modules) -> None:
+    clean = next(module for module in modules if module.name == "mergebarrier.protect.exact")
+    with pytest.raises(AssertionError):
+        check([dataclasses.replace(clean, text=source, tree=ast.parse(source))])

@@ -1,6 +1,9 @@
 """Imports point one way; the rooms that hold methods do not know each other."""
 
 import ast
+import dataclasses
+
+import pytest
 
 #: room -> rooms that it may import, besides itself; the whole plan of the house.
 METHODS = ("protect", "realign", "merge", "poison", "scan", "provenance", "extraction")
@@ -91,3 +94,25 @@ def test_no_room_reaches_into_the_private_files_of_another(modules) -> None:
         if name.split(".")[1] != module.room and any(part.startswith("_") for part in name.split(".")[2:])
     ]
     assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize(
+    ("statement", "target"),
+    [
+        ("import mergebarrier.merge.ties", "mergebarrier.merge.ties"),
+        ("from mergebarrier import merge", "mergebarrier.merge"),
+        ("from ..merge import ties", "mergebarrier.merge"),
+        ("def f():\n    from mergebarrier.merge import ties", "mergebarrier.merge"),
+        ("if TYPE_CHECKING:\n    from .. import merge", "mergebarrier.merge"),
+    ],
+)
+def test_an_import_is_seen_however_it_is_written(statement: str, target: str, modules) -> None:
+    protect = next(module for module in modules if module.name == "mergebarrier.protect.exact")
+    changed = dataclasses.replace(protect, text=statement, tree=ast.parse(statement))
+    assert [name for _, name in _imports(changed)] == [target]
+
+
+def test_the_package_itself_is_no_room_to_import(modules) -> None:
+    protect = next(module for module in modules if module.name == "mergebarrier.protect.exact")
+    changed = dataclasses.replace(protect, tree=ast.parse("from mergebarrier import __version__\nimport torch"))
+    assert _imports(changed) == []
