@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mergebarrier.checkpoint._io import inside
-from mergebarrier.checkpoint.manifest import read_manifest
+from mergebarrier.checkpoint.manifest import MANIFEST_NAME, read_manifest
 from mergebarrier.errors import CheckpointError, NoSpace, NotACheckpoint, OutputExists, PartialOutput, UnsafePath
 
 _OWN_NAMES = frozenset({"plan.json", "plan.json.new", "tasks", "model"})
@@ -115,12 +115,20 @@ def check_out_free(place: Place, *, overwrite: bool) -> None:
 
 def drop_leftover(place: Place, plan: bytes) -> None:
     """Remove what a run with this plan left behind when it died after its output was complete."""
-    if place.plan.is_file() and place.plan.read_bytes() == plan:
-        lock = claim_partial(place, resume=True, overwrite=False)
-        try:
-            shutil.rmtree(place.partial)
-        finally:
-            os.close(lock)
+    if not place.partial.is_dir():
+        return
+    lock = claim_partial(place, resume=True, overwrite=False)
+    try:
+        if not any(place.partial.iterdir()) or (place.plan.is_file() and place.plan.read_bytes() == plan):
+            _remove_replaced(place)
+            remove_partial(place)
+    finally:
+        os.close(lock)
+
+
+def remove_partial(place: Place) -> None:
+    """Remove the partial folder, the plan last: as long as anything stands, it tells whose it is."""
+    _remove_tree(place.partial, last=place.plan.name)
 
 
 def claim_partial(place: Place, *, resume: bool, overwrite: bool) -> int:
@@ -215,6 +223,18 @@ def publish(place: Place) -> None:
 
 
 def _remove_replaced(place: Place) -> None:
+    """Remove an old output, the manifest last: it is what allows the removal, should this run die before the end."""
     if place.replaced.is_dir():
-        read_manifest(place.replaced)
-        shutil.rmtree(place.replaced)
+        if any(place.replaced.iterdir()):
+            read_manifest(place.replaced)
+        _remove_tree(place.replaced, last=MANIFEST_NAME)
+
+
+def _remove_tree(folder: Path, *, last: str) -> None:
+    for path in folder.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        elif path.name != last:
+            path.unlink()
+    (folder / last).unlink(missing_ok=True)
+    folder.rmdir()

@@ -11,14 +11,13 @@ renamed together, so that the time in which a complete folder still stands below
 
 import hashlib
 import os
-import shutil
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from threading import Lock
 from typing import Any, Protocol
 
 from mergebarrier import __version__
-from mergebarrier.checkpoint._claim import Place, publish
+from mergebarrier.checkpoint._claim import Place, publish, remove_partial
 from mergebarrier.checkpoint._hashing import ShardDigests, content_digest, hash_shard
 from mergebarrier.checkpoint._io import sync_folder
 from mergebarrier.checkpoint._open import SIDE_FILES
@@ -91,7 +90,7 @@ def commit_output(
         os.rename(place.model / (name + ".new"), place.model / name)
     publish(place)
     sync_folder(place.out)
-    shutil.rmtree(place.partial)
+    remove_partial(place)
     sync_folder(place.out.parent)
 
 

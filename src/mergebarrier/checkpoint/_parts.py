@@ -106,6 +106,10 @@ def _open_part(path: Path, size_bytes: int) -> int:
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
     with full_disk(path):
         fd = os.open(path, flags, 0o666)
+        return _sized(fd, size_bytes, path)
+
+
+def _sized(fd: int, size_bytes: int, path: Path) -> int:
     try:
         status = os.fstat(fd)
         if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
@@ -120,11 +124,10 @@ def _open_part(path: Path, size_bytes: int) -> int:
 
 
 def _allocate(fd: int, size_bytes: int, path: Path) -> None:
-    with full_disk(path):
-        try:
-            os.posix_fallocate(fd, 0, size_bytes)
-        except OSError as fault:
-            if fault.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):
-                raise
-            for start in range(0, size_bytes, len(_ZEROS)):
-                write_at(fd, start, memoryview(_ZEROS)[: size_bytes - start], path)
+    try:
+        os.posix_fallocate(fd, 0, size_bytes)
+    except OSError as fault:
+        if fault.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):
+            raise
+        for start in range(0, size_bytes, len(_ZEROS)):
+            write_at(fd, start, memoryview(_ZEROS)[: size_bytes - start], path)
