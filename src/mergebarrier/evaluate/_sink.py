@@ -1,0 +1,77 @@
+"""A place for merged tensors that is a live model: a cell of an audit never touches the disk.
+
+    put(name, tensor)  =>  module.<name> <- tensor,   rounded to the module's dtype where that is narrower
+
+Names are those on disk.  A head tied to the embedding and buffers that the stock class computes itself are taken and
+dropped, as stock software does when it loads such a file.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mergebarrier.arch import FAMILIES
+from mergebarrier.errors import ShapeMismatch, UnknownTensor, clean
+
+
+class ModuleSink:
+    """Copies tensors into the parameters of a module; satisfies ``run.Sink``.
+
+    Args:
+      module: from ``load_module``, of the same architecture as the tensors to come.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        """Map the names on disk to parameters."""
+        config: Any = module.config
+        prefix = f"{getattr(module, 'base_model_prefix', '')}."
+        self._places: Mapping[str, Tensor] = {
+            spelling: parameter.data
+            for name, parameter in module.named_parameters()
+            for spelling in (name, name.removeprefix(prefix))
+        }
+        patterns = [pattern for family in FAMILIES.values() for pattern in family.verbatim]
+        self._dropped = [re.compile(r"(\w+\.)?" + re.escape(p).replace(r"\{i\}", r"\d+")) for p in patterns]
+        if config.tie_word_embeddings:
+            self._dropped.append(re.compile(r"lm_head\.weight"))
+
+    def done(self, unit_name: str) -> bool:
+        """Say no: a live module remembers nothing between runs."""
+        return False
+
+    def put(self, name: str, tensor: Tensor) -> None:
+        """Take a whole tensor; ShapeMismatch or UnknownTensor when it has no place."""
+        place = self._place(name)
+        if place is not None:
+            self._copy(name, place, tensor)
+
+    def put_rows(self, name: str, start_row: int, tensor: Tensor) -> None:
+        """Take rows ``start_row`` and following of a tensor."""
+        place = self._place(name)
+        if place is not None:
+            self._copy(name, place[start_row : start_row + len(tensor)], tensor)
+
+    def finish(self, unit_name: str, names: Sequence[str]) -> None:
+        """Take note of nothing: tensors are complete when they were put."""
+
+    def _place(self, name: str) -> Tensor | None:
+        if name in self._places:
+            return self._places[name]
+        if any(pattern.fullmatch(name) for pattern in self._dropped):
+            return None
+        raise UnknownTensor(
+            "the module has no such parameter", where=clean(name), remedy="merge models of one architecture"
+        )
+
+    @torch.no_grad()
+    def _copy(self, name: str, place: Tensor, tensor: Tensor) -> None:
+        if place.shape != tensor.shape:
+            raise ShapeMismatch(
+                f"the module has {tuple(place.shape)}, the tensor {tuple(tensor.shape)}",
+                where=clean(name),
+                remedy="merge models of one architecture",
+            )
+        place.copy_(tensor)
