@@ -1,0 +1,52 @@
+"""The report as a section for a model's card: the success and the attack on it in one short table.
+
+Every value is escaped for Markdown and HTML, so that no name can open a link, a table cell or a tag.
+"""
+
+import re
+from collections.abc import Sequence
+
+from mergebarrier.audit.result import Cell, Measurement, Result
+from mergebarrier.report._view import view
+
+_SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~&])")
+
+
+def render_card(result: Result, rows: Sequence[Cell | Measurement]) -> str:
+    """Return Markdown: verdict, ladder, equality, limits."""
+    shown = view(result, rows)
+    letter = result.grade if result.grade_final else f"{result.grade} at least"
+    lines = [
+        "## Merge protection",
+        "",
+        f"Method: {escape(shown.method)}. Audited with mergebarrier {escape(result.version)}.",
+        "",
+        f"**Grade {letter}.** {escape(shown.grade_sentence)}",
+        "",
+        f"**Stock merging recovers {shown.naive_figure}** of what an unprotected merge reaches. {escape(shown.naive)}",
+        "",
+        f"**The best attacker recovers {shown.attacker_figure}** of what an unprotected merge reaches. "
+        f"{escape(shown.attacker)}",
+        "",
+        escape(" ".join(shown.promise)),
+        "",
+        "| level | attack | skills after the best merge | unprotected | RUF | cost |",
+        "|---|---|---|---|---|---|",
+    ]
+    for rung in shown.rungs:
+        name = f"{rung.level} {rung.name}" if rung.graded else f"{rung.name} (not graded)"
+        cells = (name, rung.attack, f"{rung.ours} / {rung.theirs}", rung.unprotected, rung.ruf_text, rung.cost)
+        lines.append(f"| {' | '.join(escape(cell) for cell in cells)} |")
+    lines += ["", "| by itself | original | protected |", "|---|---|---|"]
+    lines += [f"| {escape(name)} | {escape(ours)} | {escape(theirs)} |" for name, ours, theirs in shown.standalone]
+    lines += ["", "What this does not show:", ""]
+    lines += [f"- {escape(line)}" for line in (*shown.limits, *shown.notes)]
+    return "\n".join(lines) + "\n"
+
+
+def escape(text: str) -> str:
+    """Return text that Markdown shows as it is, on one line, linking nowhere."""
+    line = _SPECIAL.sub(r"\\\1", " ".join(text.split()))
+    for sign, entity in (("\\<", "&lt;"), ("\\>", "&gt;"), ("://", "&#58;//"), ("www.", "www&#46;"), ("@", "&#64;")):
+        line = line.replace(sign, entity)
+    return line

@@ -1,0 +1,130 @@
+"""A report folder: rows are appended as they are measured, the summary and its views are written at the end.
+
+    rows.jsonl   one finished row per line, flushed to the disk before the next begins; read back by ``--resume``
+    result.json  report.html  card.md   written beside the old ones and renamed, the summary last
+
+A line that a crash cut off is dropped; a line that is damaged in any other way is refused.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from mergebarrier.audit.result import Cell, Measurement, Result, result_from_json, row_from_json, to_json
+from mergebarrier.errors import BadReport, OutputExists
+from mergebarrier.report.card import render_card
+from mergebarrier.report.html import render_html
+
+RESULT: Final = "result.json"
+ROWS: Final = "rows.jsonl"
+FILES: Final = (RESULT, ROWS, "report.html", "card.md")
+#: Where an audit keeps the models that it realigned; removed when it is done.
+WORK: Final = "work"
+MAX_ROWS_BYTES: Final = 256 * 2**20
+
+Row = Cell | Measurement
+
+
+class Journal:
+    """The finished rows of an audit, on disk and in memory; use ``Journal.open``."""
+
+    def __init__(self, path: Path, rows: Mapping[str, Row]) -> None:
+        """Take over a file whose rows have been read."""
+        self._path = path
+        self._rows = dict(rows)
+        self._asked: dict[str, Row] = {}
+
+    @classmethod
+    def open(cls, folder: Path, *, resume: bool = False, overwrite: bool = False) -> "Journal":
+        """Start or go on with a report.
+
+        Args:
+          folder:    the report folder; made when it is not there.
+          resume:    keep the rows that are there.
+          overwrite: throw an older report away.
+        Raises: OutputExists (something stands there), BadReport (rows that cannot be read).
+        """
+        present = sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else []
+        foreign = [name for name in present if name not in (*FILES, WORK)]
+        if (folder.exists() and not folder.is_dir()) or foreign or (present and not (resume or overwrite)):
+            raise OutputExists(
+                "holds something that is no report of ours" if foreign else "is not empty",
+                where=folder,
+                remedy="choose another folder" if foreign else "give --resume, --overwrite or another folder",
+            )
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / ROWS
+        if overwrite:
+            for name in FILES:
+                (folder / name).unlink(missing_ok=True)
+        rows = _whole_lines(path) if resume and path.exists() else []
+        _replace(path, b"".join(rows))
+        kept = [row_from_json(line, where=f"{path.name} line {number}") for number, line in enumerate(rows, 1)]
+        return cls(path, {row.row_id: row for row in kept})
+
+    def find(self, row_id: str) -> Row | None:
+        """Return a finished row and note that this audit uses it; None when it has still to be measured."""
+        row = self._rows.get(row_id)
+        if row is not None:
+            self._asked[row_id] = row
+        return row
+
+    def add(self, row: Row) -> None:
+        """Append a finished row; it is on the disk when this returns."""
+        self._rows[row.row_id] = self._asked[row.row_id] = row
+        with self._path.open("ab") as file:
+            file.write(to_json(row).encode())
+            file.flush()
+            os.fsync(file.fileno())
+
+    @property
+    def used(self) -> list[Row]:
+        """The rows that this audit asked for or measured, in that order."""
+        return list(self._asked.values())
+
+
+def write_report(folder: Path, result: Result, rows: Sequence[Row]) -> None:
+    """Write all four files of a report.
+
+    Args:
+      folder: an existing report folder.
+      result: the summary.
+      rows:   what ``rows.jsonl`` will hold, no more and no less.
+    """
+    _replace(folder / ROWS, b"".join(to_json(row).encode() for row in rows))
+    _replace(folder / "report.html", render_html(result, rows).encode())
+    _replace(folder / "card.md", render_card(result, rows).encode())
+    _replace(folder / RESULT, to_json(result, indent=1).encode())
+
+
+def read_report(folder: Path) -> tuple[Result, list[Row]]:
+    """Read a report folder back.
+
+    Raises: BadReport when a file is missing, too large or not exactly what an audit writes.
+    """
+    for name in (RESULT, ROWS):
+        if not (folder / name).is_file():
+            raise BadReport(
+                f"{name} is missing", where=folder, remedy="give the folder that `mergebarrier audit` finished"
+            )
+    if (folder / RESULT).stat().st_size > MAX_ROWS_BYTES:
+        raise BadReport("the file is too large", where=RESULT, remedy="give a report that an audit wrote")
+    result = result_from_json((folder / RESULT).read_bytes(), where=RESULT)
+    lines = _whole_lines(folder / ROWS)
+    return result, [row_from_json(line, where=f"{ROWS} line {number}") for number, line in enumerate(lines, 1)]
+
+
+def _whole_lines(path: Path) -> list[bytes]:
+    if path.stat().st_size > MAX_ROWS_BYTES:
+        raise BadReport("the file is too large", where=path.name, remedy="give a report that an audit wrote")
+    return [line for line in path.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")]
+
+
+def _replace(path: Path, content: bytes) -> None:
+    fresh = path.with_name(f".{path.name}.new")
+    with fresh.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    fresh.replace(path)
