@@ -45,8 +45,10 @@ def make(method: str, **parameters: Any) -> Merge:
       method:     a key of MERGES.
       parameters: hyper-parameters of that method; absent ones take its defaults.
     Raises:  BadMergeParameter for an unknown method or parameter (with the nearest name), a missing or bad one.
-    Example: >>> make("ties", density=0.2).density
-             0.2
+
+    Example:
+      >>> make("ties", density=0.2).density
+      0.2
     """
     if method not in MERGES:
         raise BadMergeParameter(f"unknown merge method{_nearest(method, MERGES)}", where=method, remedy=_list(MERGES))

@@ -41,9 +41,11 @@ class DareLinear(_Dare):
       seed:      whole number from 0 to 2^64 - 1.
       normalize: divide by the sum of the weights (a sum below 1e-8 divides by 1).
     Raises: BadMergeParameter.
-    Example: >>> import torch
-             >>> DareLinear().merge(torch.zeros(1), [torch.tensor([1.0]), torch.tensor([2.0])], name="w")
-             tensor([3.])
+
+    Example:
+      >>> import torch
+      >>> DareLinear().merge(torch.zeros(1), [torch.tensor([1.0]), torch.tensor([2.0])], name="w")
+      tensor([3.])
     """
 
     name: ClassVar[str] = "dare_linear"
@@ -71,9 +73,11 @@ class DareTies(_Dare):
       seed: whole number from 0 to 2^64 - 1.
       elect, elect_zero, reduce: see Ties; reduce is "sum" by default.
     Raises: BadMergeParameter.
-    Example: >>> import torch
-             >>> DareTies().merge(torch.zeros(1), [torch.tensor([-1.0]), torch.tensor([2.0])], name="w")
-             tensor([2.])
+
+    Example:
+      >>> import torch
+      >>> DareTies().merge(torch.zeros(1), [torch.tensor([-1.0]), torch.tensor([2.0])], name="w")
+      tensor([2.])
     """
 
     name: ClassVar[str] = "dare_ties"

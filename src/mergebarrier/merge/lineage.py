@@ -20,8 +20,9 @@ _HUB_FOLDER = re.compile(r"models--([^/]+?)--([^/]+)")
 def reference(path: PurePath) -> str:
     """Name a model without its path: ``owner/name`` for a Hub cache folder, else the folder's name.
 
-    Example: >>> reference(PurePath("hub/models--org--tiny/snapshots/0123")), reference(PurePath("out/expert_a"))
-             ('org/tiny', 'expert_a')
+    Example:
+      >>> reference(PurePath("hub/models--org--tiny/snapshots/0123")), reference(PurePath("out/expert_a"))
+      ('org/tiny', 'expert_a')
     """
     for part in reversed(path.parts):
         found = _HUB_FOLDER.fullmatch(part)

@@ -26,9 +26,11 @@ class Linear(Merge):
       weights:   w_i, one per expert, or one for all; empty means 1 each.
       normalize: divide by the sum of the weights, which must not be zero.
     Raises: BadMergeParameter.
-    Example: >>> import torch
-             >>> Linear().merge(None, [torch.tensor([1.0]), torch.tensor([3.0])], name="w")
-             tensor([2.])
+
+    Example:
+      >>> import torch
+      >>> Linear().merge(None, [torch.tensor([1.0]), torch.tensor([3.0])], name="w")
+      tensor([2.])
     """
 
     name: ClassVar[str] = "linear"

@@ -31,9 +31,11 @@ class Slerp(Merge):
       t:          place between the first model (0) and the second (1).
       max_cosine: above this |cos(phi)| the straight line is taken.
     Raises: BadMergeParameter.
-    Example: >>> a, b = torch.tensor([1.0, 0.0]), torch.tensor([0.0, 1.0])
-             >>> Slerp(t=0.5).merge(None, [a, b], name="w")
-             tensor([0.7071, 0.7071])
+
+    Example:
+      >>> a, b = torch.tensor([1.0, 0.0]), torch.tensor([0.0, 1.0])
+      >>> Slerp(t=0.5).merge(None, [a, b], name="w")
+      tensor([0.7071, 0.7071])
     """
 
     name: ClassVar[str] = "slerp"

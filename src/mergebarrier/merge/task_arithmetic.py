@@ -66,8 +66,10 @@ class TaskArithmetic(TaskVectorMerge):
       weights, coefficient, arith: see TaskVectorMerge.
       normalize: divide by the sum of the weights (a sum below 1e-8 divides by 1).
     Raises: BadMergeParameter.
-    Example: >>> TaskArithmetic(coefficient=0.5).merge(torch.tensor([1.0]), [torch.tensor([3.0])], name="w")
-             tensor([2.])
+
+    Example:
+      >>> TaskArithmetic(coefficient=0.5).merge(torch.tensor([1.0]), [torch.tensor([3.0])], name="w")
+      tensor([2.])
     """
 
     name: ClassVar[str] = "task_arithmetic"

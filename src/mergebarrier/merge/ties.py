@@ -28,9 +28,11 @@ class Ties(ThinnedMerge):
       elect_zero: "plus" (mergekit) or "majority" (the sign most entries of the tensor have), for a zero sum.
       reduce:     "weighted_mean" (mergekit), "mean" (PEFT: by count), "sum" or "max", over the agreeing entries.
     Raises: BadMergeParameter.
-    Example: >>> import torch
-             >>> Ties(density=0.5).merge(torch.zeros(2), [torch.tensor([1.0, -3.0])], name="w")
-             tensor([ 0., -3.])
+
+    Example:
+      >>> import torch
+      >>> Ties(density=0.5).merge(torch.zeros(2), [torch.tensor([1.0, -3.0])], name="w")
+      tensor([ 0., -3.])
     """
 
     name: ClassVar[str] = "ties"
