@@ -25,6 +25,8 @@ def set_threads(n: int) -> None:
     for variable in _VARIABLES:
         os.environ[variable] = str(n)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    # Threads that wait asleep: on a machine that others use too, spinning at barriers costs three times the wall time.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     torch = sys.modules.get("torch")
     if torch is not None:
         torch.set_num_threads(n)
