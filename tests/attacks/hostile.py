@@ -592,7 +592,7 @@ def with_value(path: Path, value: float, dtype: torch.dtype) -> None:
     write_folder(path, tensors)
 
 
-@case(NonFinite, WEIGHTS, "model.layers.1.mlp.up_proj.weight", "1 of 96")
+@case(NonFinite, WEIGHTS, "model.layers.1.mlp.up_proj.weight", "NaN")
 def t08_1_nan_in_bf16(path: Path) -> None:
     with_value(path, float("nan"), torch.bfloat16)
 

@@ -236,6 +236,16 @@ def test_an_output_that_is_a_link_is_not_written_through(folder: Path, tmp_path:
     assert not any((tmp_path / "real").iterdir())
 
 
+@pytest.mark.parametrize("name", ["tasks", "model", "plan.json"])
+def test_a_partial_folder_is_not_written_through_a_link(tmp_path: Path, name: str) -> None:
+    source = write_folder(tmp_path / "model", small_tensors())
+    start(source, tmp_path / "out").close()
+    (tmp_path / "out.partial" / name).rename(tmp_path / "elsewhere")
+    (tmp_path / "out.partial" / name).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(UnsafePath, match="link"):
+        start(source, tmp_path / "out", resume=True)
+
+
 @pytest.mark.parametrize("trap", ["link", "fifo", "hardlink"])
 def test_a_partial_folder_with_a_trap_is_not_resumed_into(tmp_path: Path, trap: str) -> None:
     source = write_folder(tmp_path / "model", small_tensors())

@@ -1,6 +1,8 @@
 """A run: the same bits for any workers, order and blocks; honest about faults, memory and progress."""
 
+import os
 import random
+import signal
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -164,10 +166,10 @@ def test_a_fault_reaches_the_caller_and_leaves_a_run_to_resume(
                 writer.close()
         return {path.name: path.read_bytes() for path in out.iterdir()}
 
-    threads = torch.get_num_threads()
+    threads, running = torch.get_num_threads(), threading.active_count()
     with pytest.raises(type(fault)):
         run(tmp_path / "out", broken)
-    assert torch.get_num_threads() == threads and threading.active_count() == 1
+    assert torch.get_num_threads() == threads and threading.active_count() == running
     assert not (tmp_path / "out").exists()
     assert run(tmp_path / "out", negate, resume=True) == run(tmp_path / "reference", negate)
 
@@ -266,3 +268,17 @@ def test_a_source_that_changes_is_noticed_at_the_end(source: Path, memory: Any) 
 
     with open_checkpoint(source) as checkpoint, pytest.raises(ChangedDuringRun):
         transform([checkpoint], memory(), parts(), meddle)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_ctrl_c_stops_the_run_soon_and_keeps_what_is_finished(source: Path, memory: Any, workers: int) -> None:
+    sink, running, once = memory(), threading.active_count(), threading.Lock()
+
+    def interrupted(unit: Unit, blocks: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+        if once.acquire(blocking=False):
+            os.kill(os.getpid(), signal.SIGINT)
+        return negate(unit, blocks)
+
+    with open_checkpoint(source) as checkpoint, pytest.raises(KeyboardInterrupt):
+        transform([checkpoint], sink, parts(), interrupted, workers=workers)
+    assert len(sink.finished) < len(parts()) and threading.active_count() == running

@@ -22,7 +22,8 @@ import torch
 from mergebarrier.checkpoint._dtypes import TORCH
 from mergebarrier.checkpoint._hashing import ShardDigests, content_digest, hash_shard
 from mergebarrier.checkpoint._io import read_into, read_small
-from mergebarrier.checkpoint._tensors import Shard, TensorInfo, check_bool, check_finite
+from mergebarrier.checkpoint._tensors import Shard, TensorInfo
+from mergebarrier.checkpoint._values import CLEAN_WEIGHTS, check_bool, check_finite
 from mergebarrier.errors import ChangedDuringRun, InternalError
 
 Progress = Callable[[int, int], None]
@@ -103,19 +104,17 @@ class Checkpoint:
         if info.dtype == "BOOL":
             check_bool(raw, where=where)
         tensor = raw.view(TORCH[info.dtype]).view(shape)
-        check_finite(
-            tensor, info.dtype, where=where, remedy="download the model again, or ask its author for clean weights"
-        )
+        check_finite(tensor, info.dtype, where=where, remedy=CLEAN_WEIGHTS)
         return tensor
 
     def digests(self, workers: int = 1, progress: Progress | None = None) -> dict[str, str]:
-        """Hash every tensor, and every shard, in one pass; the first call pays, later ones do not.
+        """Hash every tensor and every shard and check all values, in one pass; only the first call pays.
 
         Args:
           workers:  threads; the result does not depend on it.
           progress: called with (bytes done, bytes in all).
         Returns: tensor name -> hex SHA-256 of name, dtype, shape and payload, in the order of ``tensors``.
-        Raises:  ChangedDuringRun.
+        Raises:  NonFinite (names file and tensor); BadDtype for a BOOL byte above 1; ChangedDuringRun.
         """
         total, done, lock = sum(shard.size_bytes for shard in self.shards), 0, Lock()
 
@@ -129,7 +128,7 @@ class Checkpoint:
         def run(shard: Shard) -> None:
             fd, where = self._files[shard.name][0], self.path / shard.name
             self._digests[shard.name] = hash_shard(
-                fd, shard.size_bytes, shard.tensors, where=where, threaded=workers > 1, tick=tick
+                fd, shard.size_bytes, shard.tensors, where=where, threaded=workers > 1, check_values=True, tick=tick
             )
 
         missing = [shard for shard in self.shards if shard.name not in self._digests]

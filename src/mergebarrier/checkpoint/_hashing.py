@@ -1,4 +1,4 @@
-"""SHA-256 of a whole shard and of each tensor in it, from one pass over the file.
+"""SHA-256 of a whole shard and of each tensor in it, with the check of its values, from one pass over the file.
 
 The file's digest is a chain over all bytes; the tensors' digests are a second chain over the same buffers, which a
 helper thread advances while the first one runs (hashlib releases the interpreter lock).
@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 from mergebarrier.checkpoint._io import read_into
 from mergebarrier.checkpoint._tensors import TensorInfo
+from mergebarrier.checkpoint._values import ValueCheck
 
 _BUFFER_BYTES = 1 << 22
 
@@ -44,25 +45,30 @@ class ShardDigests:
 
 
 class _TensorChain:
-    """Feeds consecutive buffers of a file to the digest of whichever tensor they belong to."""
+    """Feeds consecutive buffers of a file to the digest and the value check of the tensor that they belong to."""
 
-    def __init__(self, tensors: Sequence[TensorInfo]) -> None:
-        self._tensors, self._next = tensors, 0
+    def __init__(self, tensors: Sequence[TensorInfo], where: object, check_values: bool) -> None:
+        self._tensors, self._next, self._where, self._check_values = tensors, 0, where, check_values
         self._hash: hashlib._Hash | None = None
+        self._check: ValueCheck | None = None
         self.digests: dict[str, str] = {}
 
     def feed(self, start: int, view: memoryview) -> None:
         while self._next < len(self._tensors):
             tensor = self._tensors[self._next]
-            if self._hash is None:
+            if self._hash is None or self._check is None:
                 if tensor.begin > start + len(view):
                     return
                 self._hash = new_tensor_hash(tensor.name, tensor.dtype, tensor.shape)
-            self._hash.update(view[max(tensor.begin - start, 0) : max(tensor.end - start, 0)])
+                self._check = ValueCheck(tensor, f"{self._where}: tensor {tensor.name!r}")
+            part = view[max(tensor.begin - start, 0) : max(tensor.end - start, 0)]
+            if self._check_values:
+                self._check.feed(part)
+            self._hash.update(part)
             if tensor.end > start + len(view):
                 return
             self.digests[tensor.name] = self._hash.hexdigest()
-            self._hash, self._next = None, self._next + 1
+            self._hash, self._check, self._next = None, None, self._next + 1
 
 
 def hash_shard(
@@ -72,6 +78,7 @@ def hash_shard(
     *,
     where: object,
     threaded: bool,
+    check_values: bool,
     tick: Callable[[int], None] | None = None,
 ) -> ShardDigests:
     """Hash one file and its tensors in one pass.
@@ -82,11 +89,12 @@ def hash_shard(
       tensors:    in offset order, contiguous up to the end of the file.
       where:      file named in errors.
       threaded:   let a second thread hash the tensors.
+      check_values: refuse NaN, Inf and bad masks; not needed for bytes whose digests are known.
       tick:       called with the number of bytes after each buffer.
     Returns: ShardDigests; the same with or without the thread.
-    Raises:  ChangedDuringRun when the file is shorter than ``size_bytes``.
+    Raises:  ChangedDuringRun when the file is shorter than ``size_bytes``; NonFinite, BadDtype for values.
     """
-    file_hash, chain = hashlib.sha256(), _TensorChain(tensors)
+    file_hash, chain = hashlib.sha256(), _TensorChain(tensors, where, check_values)
     buffers = [memoryview(bytearray(min(_BUFFER_BYTES, size_bytes))) for _ in range(2 if threaded else 1)]
     helper = ThreadPoolExecutor(1) if threaded else None
     pending: list[Future[None] | None] = [None, None]

@@ -39,6 +39,9 @@ def open_parts(place: Place, shards: Sequence[tuple[Shard, bytes]], plan: bytes)
     Returns: shard name -> descriptor open for reading and writing, file allocated, header written.
     Raises:  PartialOutput, NoSpace, UnsafePath.
     """
+    for path in (place.plan, place.tasks, place.model):
+        if path.is_symlink():
+            raise UnsafePath("a link is never written through", where=path, remedy="remove the partial folder")
     resumed = _take_plan(place, plan)
     if resumed:
         _rewind(place, [shard.name for shard, _ in shards])

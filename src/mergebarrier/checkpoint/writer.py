@@ -26,7 +26,8 @@ from mergebarrier.checkpoint._io import write_at
 from mergebarrier.checkpoint._parts import open_parts
 from mergebarrier.checkpoint._plan import plan_digest, plan_document, plan_shards
 from mergebarrier.checkpoint._records import read_records, write_record
-from mergebarrier.checkpoint._tensors import OutTensor, Shard, TensorInfo, check_finite
+from mergebarrier.checkpoint._tensors import OutTensor, Shard, TensorInfo
+from mergebarrier.checkpoint._values import check_finite
 from mergebarrier.errors import InternalError
 
 if TYPE_CHECKING:
