@@ -1,0 +1,239 @@
+"""The corridor from end to end on a real language model: what the README says must hold here or the test fails."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+from peer_mergekit import mergekit_merge_all
+from safetensors.torch import load_file, save_file
+
+from mergebarrier import verbs
+from mergebarrier.checkpoint import Checkpoint, open_checkpoint
+from mergebarrier.evaluate import (
+    ModuleSink,
+    compare,
+    exact_match,
+    load_module,
+    load_tokenizer,
+    perplexity,
+    read_task,
+    read_text,
+    token_ids,
+)
+from mergebarrier.merge import Merge, make, plan
+from mergebarrier.protect import Exact, MergeBarrier
+from mergebarrier.provenance import Key
+from mergebarrier.realign import GaugeFix
+from mergebarrier.run import transform
+
+pytestmark = pytest.mark.real
+
+COEFFICIENTS = (0.3, 0.5, 0.7, 1.0)
+KEY = Key(bytes(range(32)))
+SIX = ("linear", "task_arithmetic", "ties", "dare_linear", "dare_ties", "slerp")
+
+
+def method(name: str, coefficient: float) -> Merge:
+    """Return a merge; for the two averages the coefficient is the share of the protected model."""
+    if name == "linear":
+        return make(name, weights=(coefficient, 1.0 - coefficient))
+    if name == "slerp":
+        return make(name, t=1.0 - coefficient)
+    thinned = {} if name == "task_arithmetic" else {"density": 0.5}
+    return make(name, coefficient=coefficient, **thinned)
+
+
+@dataclass(frozen=True)
+class Skills:
+    """Scores on the held-out items of both tasks."""
+
+    a: float
+    b: float
+
+
+class Bench:
+    """One live module that every merge is poured into."""
+
+    def __init__(self, assets) -> None:
+        self.assets = assets
+        self.base = open_checkpoint(assets.base)
+        self.tokenizer = load_tokenizer(self.base)
+        self.module = load_module(self.base)
+        self.rows = [read_task(task.test).rows for task in (assets.task_a, assets.task_b)]
+
+    def skills(self, module: torch.nn.Module | None = None) -> Skills:
+        return Skills(*(exact_match(module or self.module, self.tokenizer, rows).rate for rows in self.rows))
+
+    def merged(self, merge: Merge, experts: list[Path]) -> Skills:
+        opened = [open_checkpoint(expert) for expert in experts]
+        made = plan(merge, self.base, opened)
+        transform(made.sources, ModuleSink(self.module), made.units, made.apply, workers=1)
+        for checkpoint in opened:
+            checkpoint.close()
+        return self.skills()
+
+    def alone(self, folder: Path) -> Skills:
+        with open_checkpoint(folder) as checkpoint:
+            return self.skills(load_module(checkpoint))
+
+
+@pytest.fixture(scope="module")
+def bench(assets) -> Iterator[Bench]:
+    made = Bench(assets)
+    yield made
+    made.base.close()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("corridor")
+
+
+def protect(source: Path, protection, out: Path) -> Path:
+    with open_checkpoint(source) as checkpoint:
+        verbs.protect(checkpoint, protection, KEY if protection.keyed else None, verbs.Into(out))
+    return out
+
+
+@pytest.fixture(scope="module")
+def lossless(assets, folder) -> Path:
+    return protect(assets.expert_a, Exact(), folder / "lossless")
+
+
+@pytest.fixture(scope="module")
+def full(assets, folder) -> Path:
+    return protect(assets.expert_a, Exact("full"), folder / "full")
+
+
+@pytest.fixture(scope="module")
+def unprotected(bench, assets) -> dict[float, Skills]:
+    experts = [assets.expert_a, assets.expert_b]
+    return {c: bench.merged(method("task_arithmetic", c), experts) for c in COEFFICIENTS}
+
+
+def test_experts_work_and_their_unprotected_merge_keeps_both_skills(bench, assets, unprotected):
+    assert min(len(rows) for rows in bench.rows) >= 100
+    assert bench.alone(assets.expert_a).a >= 0.9
+    assert bench.alone(assets.expert_b).b >= 0.9
+    assert max(min(skills.a, skills.b) for skills in unprotected.values()) >= 0.8
+
+
+def equality(first: Checkpoint, second: Checkpoint, dtypes: tuple[str, str], ids) -> tuple[float, float]:
+    result = compare(load_module(first, dtypes[0]), load_module(second, dtypes[1]), ids)
+    return result.max_rel_logit_error, result.kl_nats
+
+
+def test_lossless_is_the_same_function_and_comes_back_bit_for_bit(bench, assets, lossless, folder):
+    text = read_text(assets.text_test)
+    ids = token_ids(bench.tokenizer, text, 512)
+    with open_checkpoint(assets.expert_a) as ours, open_checkpoint(lossless) as theirs:
+        error, _ = equality(ours, theirs, ("float32", "float32"), ids)
+        assert error <= 5e-6
+        assert_as_good_in_bfloat16(bench, ours, theirs, text, ids)
+        verbs.unprotect(theirs, KEY, verbs.Into(folder / "restored"))
+        with open_checkpoint(folder / "restored") as restored:
+            assert restored.digests() == ours.digests()
+
+
+def assert_as_good_in_bfloat16(bench, ours, theirs, text, ids) -> None:
+    _, floor = equality(ours, ours, ("float32", "bfloat16"), ids)
+    first, second = load_module(ours), load_module(theirs)
+    assert compare(first, second, ids).kl_nats <= 3 * floor
+    before, after = (perplexity(module, bench.tokenizer, text).perplexity for module in (first, second))
+    assert abs(after / before - 1) <= 0.003
+    score = exact_match(first, bench.tokenizer, bench.rows[0])
+    assert score.low <= exact_match(second, bench.tokenizer, bench.rows[0]).rate <= score.high
+
+
+def test_full_is_the_same_function_and_comes_back_within_its_bound(bench, assets, full, folder):
+    text = read_text(assets.text_test)
+    ids = token_ids(bench.tokenizer, text, 512)
+    with open_checkpoint(assets.expert_a) as ours, open_checkpoint(full) as theirs:
+        assert_as_good_in_bfloat16(bench, ours, theirs, text, ids)
+    wide = folder / "expert-float32"
+    wide.mkdir()
+    tensors = load_file(assets.expert_a / "model.safetensors")
+    save_file({name: tensor.float() for name, tensor in tensors.items()}, wide / "model.safetensors", {"format": "pt"})
+    config = json.loads((assets.expert_a / "config.json").read_text()) | {"dtype": "float32"}
+    (wide / "config.json").write_text(json.dumps(config))
+    protected = protect(wide, Exact("full"), folder / "full-float32")
+    with open_checkpoint(wide) as ours, open_checkpoint(protected) as theirs:
+        error, _ = equality(ours, theirs, ("float32", "float32"), ids)
+        assert error <= 1e-5
+        content = verbs.unprotect(theirs, KEY, verbs.Into(folder / "full-restored"))
+    restored = load_file(folder / "full-restored" / "model.safetensors")
+    worst = max(float((restored[n].double() - t.double()).norm() / t.double().norm()) for n, t in tensors.items())
+    assert 0 < worst <= content["roundtrip_bound"]
+
+
+def test_flips_are_bit_exact_and_coefficient_one_is_reported_as_what_it_is(bench, assets, folder, record_property):
+    flipped = protect(assets.expert_a, MergeBarrier(), folder / "flipped")
+    ids = token_ids(bench.tokenizer, read_text(assets.text_test), 256)
+    with open_checkpoint(assets.expert_a) as ours, open_checkpoint(flipped) as theirs:
+        for dtype in ("float32", "bfloat16"):
+            assert equality(ours, theirs, (dtype, dtype), ids) == (0.0, 0.0)
+    half = bench.merged(method("task_arithmetic", 0.5), [flipped, assets.expert_b])
+    one = bench.merged(method("task_arithmetic", 1.0), [flipped, assets.expert_b])
+    record_property("flips_at_coefficient_one", (one.a, one.b))
+    assert half.a < 0.5 and half.b < 0.5, "attention alone stops averaging"
+    assert one.a > 0.5 and one.b > 0.3, "and does not stop adding a task vector: the hole must stay visible"
+
+
+@pytest.mark.parametrize("name", SIX)
+def test_naive_merging_of_the_protected_expert_collapses(name, bench, assets, lossless, unprotected):
+    best = Skills(max(s.a for s in unprotected.values()), max(s.b for s in unprotected.values()))
+    # The full grid of coefficients is in the slow test below: one cell here is seconds, not minutes.
+    skills = bench.merged(method(name, 0.5), [lossless, assets.expert_b])
+    assert skills.a < best.a / 2 or skills.b < best.b / 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("profile", ["lossless", "full"])
+@pytest.mark.parametrize("coefficient", COEFFICIENTS)
+@pytest.mark.parametrize("name", SIX)
+def test_no_setting_of_six_algorithms_merges_either_profile(
+    name, coefficient, profile, request, bench, assets, unprotected
+):
+    protected = request.getfixturevalue(profile)
+    best = Skills(max(s.a for s in unprotected.values()), max(s.b for s in unprotected.values()))
+    skills = bench.merged(method(name, coefficient), [protected, assets.expert_b])
+    assert skills.a < best.a / 2 or skills.b < best.b / 2
+
+
+def test_the_real_mergekit_collapses_alike(bench, assets, lossless, folder, unprotected):
+    def recipe(name: str, expert: Path, **parameters: object) -> dict[str, object]:
+        models = [
+            {"model": str(side), "parameters": {"weight": 0.5, **parameters}} for side in (expert, assets.expert_b)
+        ]
+        base = {} if name == "linear" else {"base_model": str(assets.base)}
+        return {"merge_method": name, "models": models, "dtype": "bfloat16", **base}
+
+    cases = {
+        "control": recipe("linear", assets.expert_a),
+        "linear": recipe("linear", lossless),
+        "ties": recipe("ties", lossless, density=0.5),
+    }
+    outs = {name: folder / f"mergekit-{name}" for name in cases}
+    mergekit_merge_all([(cases[name], outs[name]) for name in cases])
+    skills = {name: bench.alone(out) for name, out in outs.items()}
+    ours = unprotected[0.5]
+    assert abs(skills["control"].a - ours.a) <= 0.1 and abs(skills["control"].b - ours.b) <= 0.1
+    for name in ("linear", "ties"):
+        assert skills[name].a < 0.2 and skills[name].b < 0.2, (name, skills[name])
+
+
+def test_realignment_recovers_the_merge_whatever_the_key(bench, assets, lossless, full, folder, unprotected):
+    for name, protected in (("lossless", lossless), ("full", full)):
+        out = folder / f"realigned-{name}"
+        with open_checkpoint(protected) as model, open_checkpoint(assets.base) as base:
+            _, diagnostics = verbs.realign(model, base, GaugeFix(), verbs.Into(out, workers=2))
+        assert diagnostics["mean_cosine_after"] > 0.99 and diagnostics["converged"]
+        best = max(unprotected, key=lambda c: min(unprotected[c].a, unprotected[c].b))
+        skills = bench.merged(method("task_arithmetic", best), [out, assets.expert_b])
+        reference = unprotected[best]
+        assert min(skills.a, skills.b) >= 0.9 * min(reference.a, reference.b)
+    with open_checkpoint(assets.expert_a) as ours, open_checkpoint(folder / "realigned-lossless") as theirs:
+        assert ours.digests() == theirs.digests(), "an exact key is undone to the last bit"
