@@ -6,7 +6,7 @@
     |                             BadHeader BadConfig BadDtype NonFinite LimitExceeded ChangedDuringRun OutputExists
     |                             PartialOutput NoSpace BadManifest DigestMismatch
     |- ArchError                  UnknownFamily UnknownTensor MissingTensor ConfigMismatch UnsupportedFeature
-    |- MergeError                 ShapeMismatch TensorSetMismatch BadMergeParameter
+    |- MergeError                 ShapeMismatch TensorSetMismatch BadMergeParameter BadRecipe
     |- ProtectError               MethodRefused BadKey KeyMismatch NotProtected
     |- RealignError               BaseMismatch NothingToAlign
     `- EvaluateError              BadTask BadText NotMeasurable MissingExtra AssetMissing BadReport
@@ -233,6 +233,12 @@ class BadMergeParameter(MergeError):
     """A merge parameter is unknown, missing or out of range."""
 
     code = "MB3003"
+
+
+class BadRecipe(MergeError):
+    """A recipe file breaks its format, or asks for what is not there."""
+
+    code = "MB3010"
 
 
 class ProtectError(MergebarrierError):

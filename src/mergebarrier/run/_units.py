@@ -16,11 +16,28 @@ from typing import Protocol
 
 import torch
 
-from mergebarrier.checkpoint import Checkpoint, TensorInfo
+from mergebarrier.checkpoint import TensorInfo
 from mergebarrier.errors import LimitExceeded
 
 BLOCK_ELEMENTS = 1 << 21
 _WORK_BYTES = 16
+
+
+class Source(Protocol):
+    """What is read from: a ``checkpoint.Checkpoint``, or a view that gives tensors of several other names."""
+
+    @property
+    def tensors(self) -> Mapping[str, TensorInfo]:
+        """Name -> dtype, shape and place."""
+
+    def read(self, name: str) -> torch.Tensor:
+        """Read one tensor into fresh memory."""
+
+    def read_rows(self, name: str, start: int, stop: int) -> torch.Tensor:
+        """Read rows ``start`` to ``stop`` (exclusive)."""
+
+    def verify_unchanged(self) -> None:
+        """Raise ChangedDuringRun when what was opened is not what is there."""
 
 
 class Unit(Protocol):
@@ -54,7 +71,7 @@ class Block(dict[str, torch.Tensor]):
     start_row: int = 0
 
 
-def copies(donor: Checkpoint, units: Sequence[Unit]) -> tuple[Copy, ...]:
+def copies(donor: Source, units: Sequence[Unit]) -> tuple[Copy, ...]:
     """Return one unit per tensor of ``donor`` that no unit names."""
     named = {name for unit in units for name in unit.tensors}
     return tuple(Copy(f"copy/{name}", (name,)) for name in donor.tensors if name not in named)
@@ -78,7 +95,7 @@ def _block_rows(n_rows: int, elements: int) -> int:
     return max(1, BLOCK_ELEMENTS * n_rows // elements)
 
 
-def peak_bytes(unit: Unit, sources: Sequence[Checkpoint]) -> int:
+def peak_bytes(unit: Unit, sources: Sequence[Source]) -> int:
     """Bytes that one step of a unit needs at most, reading from all sources."""
     donor = {name: sources[0].tensors[name] for name in unit.tensors}
     share = 1.0
@@ -91,14 +108,14 @@ def peak_bytes(unit: Unit, sources: Sequence[Checkpoint]) -> int:
     return math.ceil(share * (stored + result + work))
 
 
-def plan_peak_bytes(sources: Sequence[Checkpoint], units: Sequence[Unit], workers: int) -> int:
+def plan_peak_bytes(sources: Sequence[Source], units: Sequence[Unit], workers: int) -> int:
     """Bytes that a run needs for tensors at most: the ``workers`` largest steps at once."""
     peaks = sorted((peak_bytes(unit, sources) for unit in (*units, *copies(sources[0], units))), reverse=True)
     return sum(peaks[: max(1, workers)])
 
 
 def workers_within(
-    units: Sequence[Unit], sources: Sequence[Checkpoint], workers: int, max_ram_bytes: int | None
+    units: Sequence[Unit], sources: Sequence[Source], workers: int, max_ram_bytes: int | None
 ) -> int:
     """Return how many workers the budget allows.
 

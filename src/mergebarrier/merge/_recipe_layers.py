@@ -1,0 +1,117 @@
+"""Where a tensor stands in the depth of a model, read off its name; and a configuration for another number of layers.
+
+    model.layers.7.mlp.up_proj.weight  ->  stack "model.layers", layer 7, part "mlp.up_proj.weight"
+
+A layer's index is the first number among the dotted parts of a name, its stack what stands before it; what belongs to
+no stack comes before the layers when it embeds, after them otherwise. No table of families is needed for that.
+Source: ours. Differs from mergekit, which needs a description of each architecture.
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mergebarrier.errors import BadRecipe, clean
+
+_COUNTS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
+_PER_LAYER = re.compile(r"layer|block|pattern|attention|attn")
+_EMBEDS = re.compile(r"(^|[._])(embed\w*|\w*embeddings?|wte|wpe)([._]|$)")
+_DTYPE_KEYS = ("dtype", "torch_dtype")
+
+
+@dataclass(frozen=True)
+class Place:
+    """A tensor in a stack of layers."""
+
+    stack: str
+    layer: int
+    part: str
+
+
+def locate(name: str) -> Place | None:
+    """Return where a tensor stands; None outside of any stack.
+
+    Example:
+      >>> locate("transformer.h.3.attn.bias")
+      Place(stack='transformer.h', layer=3, part='attn.bias')
+    """
+    words = name.split(".")
+    for index, word in enumerate(words[:-1]):
+        if word.isascii() and word.isdigit() and index:
+            return Place(".".join(words[:index]), int(word), ".".join(words[index + 1 :]))
+    return None
+
+
+def embeds(name: str) -> bool:
+    """Say whether a tensor outside of the stacks comes before the layers."""
+    return _EMBEDS.search(name) is not None
+
+
+def stacks(names: Iterable[str]) -> dict[str, int]:
+    """Return stack -> number of its layers, in the order of first use."""
+    found: dict[str, int] = {}
+    for name in names:
+        place = locate(name)
+        if place is not None:
+            found[place.stack] = max(found.get(place.stack, 0), place.layer + 1)
+    return found
+
+
+def only_stack(names: Iterable[str], where: object) -> tuple[str, int]:
+    """Return the one stack of a model and its layers; BadRecipe when there is none or more."""
+    found = stacks(names)
+    if len(found) != 1:
+        listed = ", ".join(f"{clean(name)} ({n})" for name, n in found.items()) or "none"
+        raise BadRecipe(
+            f"slices need a model with one stack of layers, found {listed}", where=where, remedy="use models instead"
+        )
+    return next(iter(found.items()))
+
+
+def with_layers(
+    config: Mapping[str, Any], n_before: int, origins: Sequence[tuple[Mapping[str, Any], int]]
+) -> tuple[dict[str, Any], list[str]]:
+    """Rewrite a configuration for other layers.
+
+    Args:
+      config:   of the donor.
+      n_before: its layers.
+      origins:  per layer of the output, (configuration it comes from, its layer there).
+    Returns: (configuration, notes about keys that may name layers and were left as they are).
+    """
+    changed, notes = dict(config), []
+    counts = [key for key in _COUNTS if changed.get(key) == n_before]
+    for key in counts:
+        changed[key] = len(origins)
+    for key, value in config.items():
+        if key in counts or not _PER_LAYER.search(key):
+            continue
+        if isinstance(value, list) and len(value) == n_before:
+            lists = [(origin.get(key), layer) for origin, layer in origins]
+            changed[key] = [
+                theirs[layer] if isinstance(theirs, list) and layer < len(theirs) else value[min(layer, n_before - 1)]
+                for theirs, layer in lists
+            ]
+        elif isinstance(value, list | dict) and value and len(origins) != n_before:
+            notes.append(f"config.json: {clean(key)} may name layers and was left as it is")
+    if not counts and len(origins) != n_before:
+        notes.append("config.json holds no number of layers that could be rewritten")
+    return changed, notes
+
+
+def with_dtype(config: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Return a configuration that says the weights are stored as ``name``; tables inside it included."""
+    changed = {
+        key: name
+        if key in _DTYPE_KEYS and isinstance(value, str)
+        else (_inner_dtype(value, name) if isinstance(value, dict) else value)
+        for key, value in config.items()
+    }
+    if not any(key in changed for key in _DTYPE_KEYS):
+        changed["dtype"] = name
+    return changed
+
+
+def _inner_dtype(table: Mapping[str, Any], name: str) -> dict[str, Any]:
+    return {key: name if key in _DTYPE_KEYS and isinstance(value, str) else value for key, value in table.items()}

@@ -1,0 +1,207 @@
+"""Read mergekit's YAML key by key, and refuse by its name whatever is not known or not built yet.
+
+    models: [...]                          one slice over all layers; the base joins it when it is not listed
+    slices: [{sources: [...]}]             the layers of the output, run after run
+    modules: {NAME: {models | slices}}     the same for a named stack of layers; one of them in this release
+
+Source: mergekit 0.1.5. Differs: what mergekit ignores without a word (unknown keys) is an error here; what this
+release does not do yet (union and per-token vocabularies, adapters, revisions) is refused by its name.
+"""
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from mergebarrier.errors import BadRecipe, clean
+from mergebarrier.merge import _recipe_yaml
+from mergebarrier.merge._recipe_schema import DTYPES, Parameters, Recipe, Reference, Slice, Source
+from mergebarrier.merge._recipe_values import parse_setting
+
+_TOP = (
+    "merge_method", "models", "slices", "modules", "base_model", "parameters", "dtype", "out_dtype", "tokenizer",
+    "tokenizer_source", "chat_template", "mergebarrier",
+)  # fmt: skip
+
+
+def parse(text: bytes, where: object) -> Recipe:
+    """Read a recipe.
+
+    Args:
+      text:  the YAML file.
+      where: its name, for errors.
+    Raises: BadRecipe (names key and nearest), LimitExceeded.
+    """
+    return _Parser(str(where)).recipe(_recipe_yaml.load(text, where))
+
+
+def nearest(name: str, known: Sequence[str]) -> str:
+    """Return " (did you mean ...?)" for a name that is close to a known one, else nothing."""
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+@dataclass(frozen=True)
+class _Parser:
+    where: str
+
+    def fail(self, place: str, what: str, remedy: str) -> NoReturn:
+        raise BadRecipe(what, where=f"{self.where}: {place}" if place else self.where, remedy=remedy)
+
+    def table(self, value: Any, place: str, known: Sequence[str]) -> dict[str, Any]:
+        """Check that ``value`` is a table of known keys; a key without a value counts as absent."""
+        if not isinstance(value, dict):
+            self.fail(place, "not a table of keys and values", f"the keys are {', '.join(known)}")
+        for key in value:
+            if key not in known:
+                what = f"unknown key {clean(key)!r}{nearest(key, known)}"
+                self.fail(place, what, f"the keys are {', '.join(known)}")
+        return {key: item for key, item in value.items() if item is not None}
+
+    def rows(self, value: Any, place: str) -> list[Any]:
+        if not isinstance(value, list) or not value:
+            self.fail(place, "not a list, or an empty one", "give a list with one entry per line, each after '- '")
+        return value
+
+    def text(self, value: Any, place: str) -> str:
+        if not isinstance(value, str) or not value.strip():
+            self.fail(place, f"{clean(repr(value))} is not text", "put it into quotes")
+        return value
+
+    def recipe(self, document: Any) -> Recipe:
+        top = self.table(document, "", _TOP)
+        if "merge_method" not in top:
+            self.fail("", "merge_method is missing", "add a line such as merge_method: linear")
+        bodies = [key for key in ("models", "slices", "modules") if key in top]
+        if len(bodies) != 1:
+            found = " and ".join(bodies) or "none of them"
+            self.fail("", f"a recipe has models, slices or modules; this one has {found}", "give exactly one")
+        base = self.reference(top["base_model"], "base_model") if "base_model" in top else None
+        module, inner = self.module(top["modules"]) if "modules" in top else (None, top)
+        whole = "models" in inner
+        slices = self.models(inner["models"], base) if whole else self.slices(inner["slices"])
+        return Recipe(
+            method=self.text(top["merge_method"], "merge_method"),
+            slices=slices,
+            whole=whole,
+            module=module,
+            module_parameters=self.parameters(inner, f"modules.{module}") if module is not None else {},
+            parameters=self.parameters(top, ""),
+            base=base,
+            dtype=self.dtype(top, "dtype"),
+            out_dtype=self.dtype(top, "out_dtype"),
+            tokenizer=self.tokenizer(top),
+            chat_template=self.text(top["chat_template"], "chat_template") if "chat_template" in top else None,
+            extra=self.extra(top.get("mergebarrier", {})),
+        )
+
+    def module(self, value: Any) -> tuple[str, dict[str, Any]]:
+        if not isinstance(value, dict) or len(value) != 1:
+            what = f"{len(value)} modules are not merged in one recipe yet" if isinstance(value, dict) else "not a table"
+            self.fail("modules", what, "give one module, or use models")
+        ((name, body),) = value.items()
+        inner = self.table(body, f"modules.{name}", ("models", "slices", "parameters"))
+        if ("models" in inner) == ("slices" in inner):
+            self.fail(f"modules.{name}", "needs either models or slices", "give exactly one")
+        return name, inner
+
+    def models(self, value: Any, base: Reference | None) -> tuple[Slice, ...]:
+        sources = []
+        for index, row in enumerate(self.rows(value, "models")):
+            place = f"models[{index}]"
+            item = self.table(row, place, ("model", "parameters"))
+            sources.append(Source(self.model(item, place), None, self.parameters(item, place)))
+        if base is not None and base not in [source.model for source in sources]:
+            sources.append(Source(base))
+        return (Slice(tuple(sources)),)
+
+    def slices(self, value: Any) -> tuple[Slice, ...]:
+        slices = []
+        for index, row in enumerate(self.rows(value, "slices")):
+            place = f"slices[{index}]"
+            item = self.table(row, place, ("sources", "parameters", "base_model"))
+            listed = enumerate(self.rows(item.get("sources"), f"{place}.sources"))
+            sources = tuple(self.source(source, f"{place}.sources[{i}]") for i, source in listed)
+            lengths = [stop - start for start, stop in (source.layers for source in sources if source.layers)]
+            if len(set(lengths)) > 1:
+                self.fail(place, f"its sources have {lengths} layers", "give each source of a slice equally many")
+            base = self.reference(item["base_model"], f"{place}.base_model") if "base_model" in item else None
+            slices.append(Slice(sources, self.parameters(item, place), base))
+        return tuple(slices)
+
+    def source(self, value: Any, place: str) -> Source:
+        item = self.table(value, place, ("model", "layer_range", "parameters"))
+        layers = item.get("layer_range")
+        whole = isinstance(layers, list) and len(layers) == 2 and all(type(number) is int for number in layers)
+        if not whole or not 0 <= layers[0] < layers[1]:
+            what = f"layer_range is {clean(repr(layers))}"
+            self.fail(place, what, "give two whole numbers, first and behind the last, such as [0, 16]")
+        return Source(self.model(item, place), (layers[0], layers[1]), self.parameters(item, place))
+
+    def model(self, item: dict[str, Any], place: str) -> Reference:
+        if "model" not in item:
+            self.fail(place, "names no model", "add model: FOLDER")
+        return self.reference(item["model"], f"{place}.model")
+
+    def reference(self, value: Any, place: str) -> Reference:
+        if isinstance(value, dict):
+            item = self.table(value, place, ("model", "lora"))
+            model, revision = self.path(item.get("model"), f"{place}.model")
+            lora, lora_revision = self.path(item["lora"], f"{place}.lora") if "lora" in item else (None, None)
+            text = f"{model}{'@' + revision if revision else ''}{'+' + lora if lora else ''}"
+            return Reference(text + (f"@{lora_revision}" if lora_revision else ""), model, revision, lora)
+        text = self.text(value, place)
+        model, _, lora = text.partition("+")
+        path, _, revision = model.partition("@")
+        if "+" in lora or "@" in revision or lora.count("@") > 1:
+            self.fail(place, f"{clean(text)!r} has too many + or @", "write path[@revision][+lora[@revision]]")
+        return Reference(text, path, revision or None, lora or None)
+
+    def path(self, value: Any, place: str) -> tuple[str, str | None]:
+        if isinstance(value, dict):
+            item = self.table(value, place, ("path", "revision"))
+            revision = self.text(item["revision"], f"{place}.revision") if "revision" in item else None
+            return self.text(item.get("path"), f"{place}.path"), revision
+        return self.text(value, place), None
+
+    def parameters(self, item: dict[str, Any], place: str) -> Parameters:
+        place = f"{place}.parameters" if place else "parameters"
+        given = item.get("parameters", {})
+        if not isinstance(given, dict):
+            self.fail(place, "not a table of keys and values", "give name: value pairs")
+        return {name: parse_setting(value, f"{self.where}: {place}.{clean(name)}") for name, value in given.items()}
+
+    def dtype(self, top: dict[str, Any], key: str) -> str | None:
+        if key not in top:
+            return None
+        name = self.text(top[key], key).removeprefix("torch.")
+        if name not in DTYPES:
+            self.fail(key, f"unknown dtype {clean(name)!r}{nearest(name, list(DTYPES))}", f"one of {', '.join(DTYPES)}")
+        return DTYPES[name]
+
+    def tokenizer(self, top: dict[str, Any]) -> Reference | str | None:
+        if "tokenizer" in top and "tokenizer_source" in top:
+            self.fail("tokenizer", "stands beside tokenizer_source, which is the same", "give one of them")
+        if "tokenizer" not in top and "tokenizer_source" not in top:
+            return None
+        key, value = "tokenizer_source", top.get("tokenizer_source")
+        if "tokenizer" in top:
+            key = "tokenizer.source"
+            item = self.table(top["tokenizer"], "tokenizer", ("source", "tokens", "pad_to_multiple_of"))
+            for name in ("tokens", "pad_to_multiple_of"):
+                if item.get(name):
+                    self.fail(f"tokenizer.{name}", "is not built yet", "leave it out")
+            value = item.get("source", "union")
+        if value == "union":
+            self.fail(key, "the union of vocabularies is not built yet", "give base, a model, or leave it out")
+        if value == "base" and "base_model" not in top:
+            self.fail(key, "asks for the base, and there is no base_model", "add base_model")
+        return "base" if value == "base" else self.reference(value, key)
+
+    def extra(self, value: Any) -> dict[str, Any]:
+        if not isinstance(value, dict):
+            self.fail("mergebarrier", "not a table of keys and values", "give name: value pairs")
+        for name, item in value.items():
+            if not isinstance(item, str | int | float):
+                self.fail(f"mergebarrier.{clean(name)}", "is no plain value", "give a word or a number")
+        return dict(value)
