@@ -19,7 +19,7 @@ MAX_DOCUMENT_BYTES: Final = 16 * 2**20
 _STRICT = {"extra": "forbid", "allow_inf_nan": False, "strict": True}
 
 #: Which weights stood in the protected expert's place in a merge.
-State = Literal["unprotected", "protected", "gaugefix", "aga", "unprotected+gaugefix"]
+State = Literal["unprotected", "protected", "gaugefix", "aga", "unprotected+gaugefix", "other"]
 Split = Literal["test", "validation"]
 Grade = Literal["A", "B", "C", "D"]
 
@@ -51,6 +51,7 @@ class Cell:
       skill_partner:   on the partner's task.
       nll_nats:        mean negative log-likelihood of the right answers over both tasks, None when not finite.
       tokens:          tokens that went through the model.
+      merge_seconds:   of the merge alone; ``seconds`` with the evaluation.
     """
 
     __pydantic_config__: ClassVar[Any] = _STRICT
@@ -67,6 +68,7 @@ class Cell:
     skill_partner: Skill
     nll_nats: float | None
     tokens: int
+    merge_seconds: float
     seconds: float
     version: str
     entry_type: Literal["cell"] = "cell"

@@ -84,6 +84,12 @@ def cost(level: Level) -> str:
     return f"{level.seconds:.0f} s, {tokens}, about {level.flops:.0e} FLOP".replace("e+", "e")
 
 
+def short_cost(level: Level) -> str:
+    """Return the cost for a narrow column."""
+    tokens = f"{level.tokens:,} tokens, " if level.tokens else ""
+    return f"{level.seconds:.0f} s, {tokens}{level.flops:.0e} FLOP".replace("e+", "e")
+
+
 def grade_sentence(result: Result) -> str:
     """Say what the letter means here."""
     if result.grade_level is not None:

@@ -46,7 +46,7 @@ class Journal:
         Raises: OutputExists (something stands there), BadReport (rows that cannot be read).
         """
         present = sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else []
-        foreign = [name for name in present if name not in (*FILES, WORK)]
+        foreign = [name for name in present if name not in (*FILES, WORK, *(_fresh(name) for name in FILES))]
         if (folder.exists() and not folder.is_dir()) or foreign or (present and not (resume or overwrite)):
             raise OutputExists(
                 "holds something that is no report of ours" if foreign else "is not empty",
@@ -121,8 +121,13 @@ def _whole_lines(path: Path) -> list[bytes]:
     return [line for line in path.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")]
 
 
+def _fresh(name: str) -> str:
+    """Return the name that a file has until it is complete."""
+    return f".{name}.new"
+
+
 def _replace(path: Path, content: bytes) -> None:
-    fresh = path.with_name(f".{path.name}.new")
+    fresh = path.with_name(_fresh(path.name))
     with fresh.open("wb") as file:
         file.write(content)
         file.flush()

@@ -85,11 +85,11 @@ def _pair(pair: Pair | None) -> "Text":
 
 
 def _ladder(shown: View) -> "Table":
-    table = _table("level", "attack", "best merge", "skills", "RUF", "cost")
+    table = _table("level", "best merge", "skills", "RUF", "cost")
     for rung in shown.rungs:
-        name = f"{rung.level} {rung.name}" if rung.graded else f"{rung.name} (not graded)"
-        best = f"{rung.merge}, {rung.setting}"
-        words = (name, rung.attack, best, f"{rung.ours} / {rung.theirs}", rung.ruf_text, rung.cost)
+        name = f"{rung.level} {rung.attack}" if rung.graded else f"{rung.name}, not graded"
+        best = f"{rung.merge} {rung.setting}"
+        words = (name, best, f"{rung.ours} / {rung.theirs}", rung.ruf_text, rung.short_cost)
         table.add_row(*(_text(word, "bold" if rung.broken and rung.graded else "") for word in words))
     return table
 
