@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mergebarrier.audit.result import Cell, Measurement, Skill, row_from_json, to_json
+from mergebarrier.audit.result import Cell, Measurement, Skill
+from mergebarrier.audit.result_json import row_from_json, to_json
 from mergebarrier.errors import BadReport
 
 CELL = Cell(

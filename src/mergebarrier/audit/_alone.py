@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from mergebarrier.audit._bench import OURS, Bench
+from mergebarrier.audit._bench import Bench
+from mergebarrier.audit._tasks import OURS
 from mergebarrier.audit.result import Alone, Closeness, Recovered, Skill, Standalone
 
 

@@ -13,7 +13,8 @@ from typing import Any
 
 from mergebarrier import __version__
 from mergebarrier.audit import _alone, _curves, controls, levels
-from mergebarrier.audit._bench import OURS, TASKS, THEIRS, Bench, Journal, reference_of
+from mergebarrier.audit._bench import Bench, Journal, reference_of
+from mergebarrier.audit._tasks import OURS, TASKS, THEIRS
 from mergebarrier.audit.grading import Scales, check_measurable, grade, scale
 from mergebarrier.audit.levels import Attempt, Context
 from mergebarrier.audit.result import Barrier, Control, Level, Reference, Result, Skill, Standalone
@@ -89,7 +90,7 @@ def _shown(bench: Bench, context: Context, attempts: list[Attempt]) -> list[Atte
         shown.append(levels.published_attack(bench, context))
     for number, path in enumerate(bench.spec.comparisons, 1):
         role = f"comparison {number}"
-        bench.open(role, path)
+        bench.admit(role, path)
         shown.append(levels.comparison(bench, context, role, _protection(bench, role)[0]))
     return shown
 

@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, get_args
 
 from mergebarrier import __version__
+from mergebarrier.audit._tasks import OURS, TASKS, THEIRS, names_of_tasks, read_tasks, rows_digest
 from mergebarrier.audit.result import Cell, Measurement, Model, Reference, Skill, Split, State, TaskSet
 from mergebarrier.audit.spec import AuditSpec, Setting
-from mergebarrier.errors import BadTask, InternalError
+from mergebarrier.errors import InternalError
 
 if TYPE_CHECKING:
     from torch import nn
@@ -27,9 +28,6 @@ if TYPE_CHECKING:
     from mergebarrier.evaluate import Score, TaskRow
 
 Figures = dict[str, float | int | None]
-#: The two tasks, by whose expert they belong to.
-OURS, THEIRS = "protected", "partner"
-TASKS = (OURS, THEIRS)
 STATES: tuple[State, ...] = get_args(State)
 
 
@@ -66,14 +64,14 @@ class Bench:
         self._inside = ""
         self.checkpoints: dict[str, Checkpoint] = {}
         for role in ("base", "original", "protected", "partner"):
-            self.open(role, getattr(spec, role))
-        self._rows = _read_tasks(spec)
+            self.admit(role, getattr(spec, role))
+        self._rows = read_tasks(spec)
         self.tasks = {
             task: TaskSet(name, digest, len(self._rows[task, "test"]), len(self._rows[task, "validation"]))
-            for task, (name, digest) in _names_of_tasks(spec).items()
+            for task, (name, digest) in names_of_tasks(spec).items()
         }
 
-    def open(self, role: str, path: Path) -> "Checkpoint":
+    def admit(self, role: str, path: Path) -> "Checkpoint":
         """Open a further model under a role."""
         from mergebarrier.checkpoint import open_checkpoint
 
@@ -263,9 +261,7 @@ class Bench:
         return exact_match(self._live(), self.tokenizer, self._rows[task, split], max_items=items)
 
     def _rows_id(self, task: str, split: Split) -> str:
-        """Hash the very rows that score, so that the same rows from another file count as the same."""
-        text = "\n".join(f"{row.prompt!r}\t{row.answer!r}" for row in self._rows[task, split])
-        return hashlib.sha256(text.encode()).hexdigest()
+        return rows_digest(self._rows[task, split])
 
     def rows_id(self, task: str) -> str:
         """Return the digest of the test rows of a task."""
@@ -288,37 +284,3 @@ def _skill(score: "Score") -> Skill:
 
 def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _read_tasks(spec: AuditSpec) -> "dict[tuple[str, Split], tuple[TaskRow, ...]]":
-    """Read both tasks and cut them into test and validation rows."""
-    from mergebarrier.evaluate import read_task
-
-    rows: dict[tuple[str, Split], tuple[TaskRow, ...]] = {}
-    for task, test, validation in (
-        (OURS, spec.task, spec.validation),
-        (THEIRS, spec.partner_task, spec.partner_validation),
-    ):
-        found = read_task(test).rows
-        if validation is not None:
-            chosen = read_task(validation).rows
-            shared = {row.prompt for row in chosen} & {row.prompt for row in found}
-            if shared:
-                raise BadTask(
-                    f"{len(shared)} prompts are also in {test.name}", where=validation, remedy="keep the splits apart"
-                )
-        else:
-            half = len(found) // 2
-            chosen, found = found[:half], found[half:]
-        if not chosen or not found:
-            raise BadTask("too few rows to cut into two halves", where=test, remedy="give at least two rows")
-        rows[task, "test"], rows[task, "validation"] = found[: spec.max_items], chosen[: spec.search_items]
-    return rows
-
-
-def _names_of_tasks(spec: AuditSpec) -> dict[str, tuple[str, str]]:
-    from mergebarrier.evaluate import read_task
-
-    return {
-        task: (path.name, read_task(path).digest) for task, path in ((OURS, spec.task), (THEIRS, spec.partner_task))
-    }

@@ -6,7 +6,8 @@ finite, or above 1,000 nats, counts as 1,000.
 
 from typing import Any
 
-from mergebarrier.audit._bench import TASKS, Bench
+from mergebarrier.audit._bench import Bench
+from mergebarrier.audit._tasks import TASKS
 from mergebarrier.audit.result import Barrier
 
 _WORST_NATS = 1000.0

@@ -44,7 +44,7 @@ def realigned(bench: Bench, source: str, role: str, realignment: "Aga | GaugeFix
     done = bench.measure(f"{realignment.name} of {source}", identity, run)
     if not _made(out, identity):
         run()
-    bench.open(role, out)
+    bench.admit(role, out)
     return done.seconds
 
 

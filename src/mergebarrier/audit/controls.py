@@ -10,8 +10,9 @@ two_keys                   two keys of one model lead the attacker to the same w
 
 from collections.abc import Mapping
 
-from mergebarrier.audit._bench import OURS, Bench
+from mergebarrier.audit._bench import Bench
 from mergebarrier.audit._realigned import realigned
+from mergebarrier.audit._tasks import OURS
 from mergebarrier.audit.grading import MIN_MARGIN, best_of
 from mergebarrier.audit.levels import Context, Found
 from mergebarrier.audit.result import Cell, Control, Level, Skill, Standalone
@@ -94,7 +95,7 @@ def two_keys(bench: Bench) -> Control:
     from mergebarrier.realign import GaugeFix
 
     assert bench.spec.second is not None
-    bench.open("second key", bench.spec.second)
+    bench.admit("second key", bench.spec.second)
     realigned(bench, "second key", "second key, realigned", GaugeFix(), "second-gaugefix")
     roles = ("gaugefix", "second key, realigned", "original", "base")
 

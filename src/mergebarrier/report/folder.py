@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from mergebarrier.audit.result import Cell, Measurement, Result, result_from_json, row_from_json, to_json
+from mergebarrier.audit.result import Cell, Measurement, Result
+from mergebarrier.audit.result_json import result_from_json, row_from_json, to_json
 from mergebarrier.errors import BadReport, OutputExists
 from mergebarrier.report.card import render_card
 from mergebarrier.report.html import render_html
