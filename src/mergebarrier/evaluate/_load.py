@@ -10,6 +10,7 @@ Source: CVE-2026-4372.  Differs from the usual scratch folder of rewritten files
 """
 
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -123,6 +124,7 @@ def load_tokenizer(checkpoint: Checkpoint) -> "Tokenizer":
 
 
 def _transformers() -> Any:
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
     try:
         import transformers
     except ImportError as error:
