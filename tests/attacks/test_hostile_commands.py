@@ -95,6 +95,7 @@ def extra(tensors: dict[str, torch.Tensor]) -> None:
         pytest.param(missing, {}, ("layers.1.mlp.up_proj",), id="t07_2_tensor_missing"),
         pytest.param(extra, {}, ("gizmo",), id="t07_2_tensor_of_no_family"),
         pytest.param(nothing, {"num_hidden_layers": 3}, ("layers.2",), id="t07_2_config_with_a_layer_too_many"),
+        pytest.param(nothing, {"num_hidden_layers": 10**9}, ("num_hidden_layers",), id="t14_a_billion_layers"),
         pytest.param(nothing, {"num_attention_heads": 5}, ("config.json",), id="t07_2_heads_that_do_not_divide"),
         pytest.param(nothing, {"num_attention_heads": "6"}, ("num_attention_heads",), id="t07_2_heads_as_text"),
         pytest.param(nothing, {"model_type": "evil"}, ("evil",), id="t07_2_family_unknown"),
@@ -104,13 +105,12 @@ def test_protect_refuses_what_is_no_model_of_its_family(
     models: Path, tmp_path: Path, run_cli: Run, change: Any, config: dict[str, Any], words: tuple[str, ...]
 ) -> None:
     source = variant(models, tmp_path / "model", change, **config)
-    before = tree(source)
+    before = tree(tmp_path)
     refused(run_cli("protect", source, "-o", tmp_path / "out"), *words)
-    assert tree(source) == before
-    assert not [path for path in tmp_path.iterdir() if path.name in ("out", "out.partial")]
+    assert tree(tmp_path) == before
 
 
-@pytest.mark.parametrize("verb", ["realign", "merge"])
+@pytest.mark.parametrize("verb", ["protect", "realign", "merge"])
 @pytest.mark.parametrize(
     ("base", "words"),
     [
@@ -123,6 +123,7 @@ def test_a_base_that_does_not_fit_is_refused(
     models: Path, tmp_path: Path, run_cli: Run, verb: str, base: str, words: tuple[str, ...]
 ) -> None:
     command = {
+        "protect": ["protect", models / "llama", "--base", models / base],
         "realign": ["realign", models / "llama", "--base", models / base],
         "merge": ["merge", models / "llama", models / "llama", "--base", models / base, "--method", "ties"],
     }[verb]
@@ -144,8 +145,17 @@ def test_t08_a_bad_value_is_found_before_anything_is_written(
         "protect": ["protect", source],
         "merge": ["merge", models / "llama", source, "--method", "linear"],
     }[verb]
+    before = tree(tmp_path)
     refused(run_cli(*command, "-o", tmp_path / "out"), "MB1008", "model.safetensors", "layers.1.mlp.up_proj.weight")
-    assert not [path for path in tmp_path.iterdir() if path.name in ("out", "out.partial")]
+    assert tree(tmp_path) == before
+
+
+def test_a_full_output_folder_is_left_alone_and_no_key_stays_behind(models: Path, tmp_path: Path, run_cli: Run) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "mine").write_text("keep")
+    before = tree(tmp_path)
+    refused(run_cli("protect", models / "llama", "-o", tmp_path / "out"), "MB1011")
+    assert tree(tmp_path) == before
 
 
 def test_a_sound_model_is_not_refused(models: Path, tmp_path: Path, run_cli: Run) -> None:
