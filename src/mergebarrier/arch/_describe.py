@@ -124,7 +124,7 @@ def _dims(family: Family, checkpoint: Checkpoint) -> Dims:
     dims = Dims(**sizes, rotary=family.rotary, gated=family.gated, centred=family.centred)
     if dims.n_layers > len(checkpoint.tensors):
         raise ConfigMismatch(
-            f"config gives {dims.n_layers} layers ({family.sizes['n_layers'].key}) to {len(checkpoint.tensors)} tensors",
+            f"config gives {dims.n_layers} layers ({family.sizes['n_layers'].key}) to {len(checkpoint.tensors)} names",
             where=where,
             remedy="use the config.json that belongs to these weights",
         )
