@@ -21,7 +21,7 @@ def standalone(bench: Bench, text: str | None) -> Standalone:
     """
     original, protected = (alone(bench, role, text) for role in ("original", "protected"))
     found = bench.measure(
-        "outputs of protected against original", _identity(bench, "protected", text), _all(bench, text)
+        "outputs", "protected against original", _identity(bench, "protected", text), _all(bench, text)
     )
     exact, half, floor = (_closeness(found.figures, name) for name in ("float32", "bfloat16", "floor"))
     return Standalone(
@@ -43,7 +43,7 @@ def recovered(bench: Bench, role: str, text: str | None, *, preserves_function: 
         modules = [_module(bench, side, "float32") for side in ("protected", role)]
         return _figures("float32", _compare(bench, modules[0], modules[1], text))
 
-    found = bench.measure(f"outputs of {role} against protected", _identity(bench, role, text), compute)
+    found = bench.measure("outputs in float32", f"{role} against protected", _identity(bench, role, text), compute)
     return Recovered(alone(bench, role, text), preserves_function, _closeness(found.figures, "float32"))
 
 

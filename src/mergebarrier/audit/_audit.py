@@ -138,6 +138,8 @@ def _result(
             "Where no validation file was given, settings were chosen on the first half of the task file and scores "
             "stand on the second half."
         )
+    if 2 in bench.spec.levels and bench.digest("gaugefix") == bench.digest("original"):
+        notes.append("What gaugefix recovered are the original's weights, bit for bit.")
     if bench.spec.text is None:
         notes.append("No plain text was given: outputs were compared on the test rows, and there is no perplexity.")
     return Result(

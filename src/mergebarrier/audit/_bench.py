@@ -99,22 +99,33 @@ class Bench:
         """Return the rows of a task."""
         return self._rows[task, split]
 
-    def measure(self, about: str, identity: Mapping[str, Any], compute: Callable[[], Mapping[str, Any]]) -> Measurement:
+    def measure(
+        self,
+        kind: str,
+        of: str,
+        identity: Mapping[str, Any],
+        compute: Callable[[], Mapping[str, Any]],
+        *,
+        aloud: bool = True,
+    ) -> Measurement:
         """Return a finished measurement, or make it.
 
         Args:
-          about:    a few words, also told to ``say``.
+          kind:     what is measured, part of the row's identity.
+          of:       of what, a few words that are not: the same weights under two names are measured once.
           identity: all that the figures depend on.
           compute:  makes the figures; a figure that is not finite becomes None.
+          aloud:    tell ``say``.
         """
-        row_id = self._row_id({"about": about, **identity})
+        row_id = self._row_id({"about": kind, **identity})
         found = self._journal.find(row_id)
         if found is None:
             started = time.perf_counter()
             figures: Figures = {name: _finite(value) for name, value in compute().items()}
-            found = Measurement(row_id, about, figures, time.perf_counter() - started, __version__)
+            found = Measurement(row_id, f"{kind} of {of}", figures, time.perf_counter() - started, __version__)
             self._journal.add(found)
-            self.say(f"{about} ({found.seconds:.0f} s)")
+            if aloud:
+                self.say(f"{found.about} ({found.seconds:.0f} s)")
         if not isinstance(found, Measurement):
             raise InternalError("two kinds of rows share an id", where=row_id)
         return found
@@ -129,7 +140,7 @@ class Bench:
                 self._load(role)
                 return vars(self._score(task, "test"))
 
-            figures = self.measure(f"score of {role} on the {task} task", identity, compute).figures
+            figures = self.measure("score", f"{role} on the {task} task", identity, compute).figures
             skills[task] = Skill(
                 int(figures["correct"] or 0),
                 int(figures["total"] or 0),
@@ -220,7 +231,7 @@ class Bench:
             "tokens": self.spec.text_tokens,
             "dtype": self.spec.dtype,
         }
-        return self.measure(f"perplexity of {role}", identity, compute)
+        return self.measure("perplexity", role, identity, compute)
 
     @property
     def tokenizer(self) -> Any:

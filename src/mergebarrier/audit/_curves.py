@@ -27,6 +27,7 @@ def _walk(bench: Bench, role: str) -> tuple[float, Points]:
     from mergebarrier.evaluate import barrier_curve
 
     found = barrier_curve(lambda t: _loss(bench, role, t), bench.spec.points)
+    bench.say(f"barrier from {role} to partner: {found.barrier:.2f} nats ({bench.spec.points} points)")
     return found.barrier, found.curve
 
 
@@ -47,6 +48,6 @@ def _loss(bench: Bench, role: str, t: float) -> float:
         bench.fill(make("linear", weights=(1.0 - t, t)), [role, "partner"])
         return {"nats": bench.loss(bench.spec.barrier_items)}
 
-    name = "partner" if t == 1.0 else f"the line from {role} at {t:g}"
-    nats = bench.measure(f"loss on {name}", identity, compute).figures["nats"]
+    name = "partner" if t == 1.0 else f"{role} to partner at {t:g}"
+    nats = bench.measure("loss", name, identity, compute, aloud=False).figures["nats"]
     return _WORST_NATS if nats is None else min(_WORST_NATS, float(nats))

@@ -41,7 +41,7 @@ def realigned(bench: Bench, source: str, role: str, realignment: "Aga | GaugeFix
         verbs.realign(bench.checkpoints[source], bench.checkpoints["base"], realignment, into)
         return {"weights": bench.n_weights}
 
-    done = bench.measure(f"{realignment.name} of {source}", identity, run)
+    done = bench.measure(realignment.name, source, identity, run)
     if not _made(out, identity):
         run()
     bench.admit(role, out)

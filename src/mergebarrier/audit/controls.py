@@ -53,9 +53,8 @@ def identity(bench: Bench) -> Control:
         bench.fill(make("linear", weights=(0.5, 0.5)), ["original", "original"])
         return {"correct": bench.score_live(OURS).correct}
 
-    about = "the original merged with itself"
     rows = {"model": bench.digest("original"), "rows": bench.rows_id(OURS), "dtype": bench.spec.dtype}
-    merged = bench.measure(about, rows, compute).figures["correct"]
+    merged = bench.measure("merge with itself", "original", rows, compute).figures["correct"]
     direct = bench.reference("original")[OURS]
     figure = abs((merged or 0) - direct.correct) / direct.total
     return _control(figure, "<=", 0.0, "A model merged with itself scores as itself.")
@@ -110,7 +109,9 @@ def two_keys(bench: Bench) -> Control:
             size += float(anchor.square().sum())
         return {"distance": (apart / moved) ** 0.5, "size": (size / moved) ** 0.5}
 
-    figures = bench.measure("two keys", {"models": [bench.digest(role) for role in roles]}, compute).figures
+    figures = bench.measure(
+        "distance", "two keys after realignment", {"models": [bench.digest(role) for role in roles]}, compute
+    ).figures
     worst = max(_ROUNDING.get(info.dtype, 0.0) for info in bench.checkpoints["gaugefix"].tensors.values())
     return _control(
         float(figures["distance"] or 0.0),

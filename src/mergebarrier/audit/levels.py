@@ -101,6 +101,7 @@ LEVELS: Final[dict[int, Callable[[Bench, Context], Attempt]]] = {0: naive, 1: co
 
 def published_attack(bench: Bench, context: Context) -> Attempt:
     """Try the published, decoupled attack at the settings that work best without a protection; shown, not graded."""
+    from mergebarrier.arch import describe
     from mergebarrier.realign import Aga
 
     seconds = realigned(bench, "protected", "aga", Aga(matched=True), "aga")
@@ -112,7 +113,9 @@ def published_attack(bench: Bench, context: Context) -> Attempt:
         Setting(cell.merge, tuple(cell.coefficients.items())) for cell in list(best.values())[: bench.spec.aga_settings]
     ]
     cells = [bench.cell("aga", setting, "test", level=2, attack="aga") for setting in settings]
-    return Attempt(2, "AGA", "published attack with our matching", cells, theirs.published, (), seconds, 0, "aga")
+    flops = _cost.realign_flops(describe(bench.checkpoints["base"]).dims, bench.n_weights)
+    name = "published attack with our matching"
+    return Attempt(2, "AGA", name, cells, theirs.published, (), seconds, flops, "aga")
 
 
 def comparison(bench: Bench, context: Context, role: str, name: str) -> Attempt:
@@ -120,7 +123,7 @@ def comparison(bench: Bench, context: Context, role: str, name: str) -> Attempt:
     setting = Setting("task_arithmetic", (("coefficient", 1.0),))
     cells = [bench.cell("other", setting, "test", level=0, attack="none", role=role)]
     theirs = bench.cell("unprotected", setting, "test", level=0, attack="control", role="original")
-    return Attempt(0, f"{name}, coefficient 1", "no attack at all", cells, [theirs])
+    return Attempt(0, name, "no attack at all, coefficient 1", cells, [theirs])
 
 
 def summary(attempt: Attempt, context: Context, n_weights: int, recovered: Recovered | None) -> Level:

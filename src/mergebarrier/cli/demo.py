@@ -17,6 +17,7 @@ from mergebarrier.cli._output import Output
 
 if TYPE_CHECKING:
     from mergebarrier.audit import AuditSpec, Setting
+    from mergebarrier.provenance import Key
     from mergebarrier.zoo import DemoAssets
 
 __all__ = ["command"]
@@ -32,7 +33,13 @@ _GRID: Final = (
     ("dare_ties", 0.7),
     ("slerp", 0.5),
 )
-_SEARCH_BUDGET: Final = 2
+#: Folder, method, and what it is for.
+_PROTECTIONS: Final = (
+    ("protected", "exact", "exact, lossless"),
+    ("second-key", "exact", "the same with another key, as a control"),
+    ("attention-only", "mergebarrier", "mergebarrier, attention only, for comparison"),
+)
+_SEARCH_BUDGET: Final = 3
 _SEARCH_ITEMS: Final = 32
 _TEST_ITEMS: Final = 100
 _BARRIER_ITEMS: Final = 12
@@ -64,12 +71,12 @@ def command(out: Path, threads: int, output: Output) -> None:
         assets = zoo.demo_assets(_steps(output, bar))
     out.mkdir(parents=True, exist_ok=True)
     output.note("2. The expert for the first task is protected; its key stays beside the model.")
-    protected, attention = _protect(assets, out, threads, output)
+    protected, second, attention = _protect(assets, out, threads, output)
     output.note(
         "3. Merge without protection (works), with it (fails), realign it without the key, merge again (works)."
     )
     output.note("   Two figures a line: skill on the protected expert's task / on the partner's task.")
-    spec = _spec(assets, protected, attention, out, threads)
+    spec = _spec(assets, protected, second, attention, out, threads)
     result, rows = audit_verb.run(spec, out / "report", output, threads=threads, resume=True, fresh=False)
     audit_verb.conclude(result, rows, out / "report", output, protected=protected)
 
@@ -88,31 +95,38 @@ def _steps(output: Output, bar: Any) -> Any:
     return step
 
 
-def _protect(assets: "DemoAssets", out: Path, threads: int, output: Output) -> tuple[Path, Path]:
-    """Protect the first expert exactly, and once more by the attention-only method that is shown for comparison."""
-    from mergebarrier.checkpoint import open_checkpoint, read_key_file, write_key_file
+def _protect(assets: "DemoAssets", out: Path, threads: int, output: Output) -> list[Path]:
+    """Protect the first expert: exactly, the same with a second key, and by the attention-only method."""
+    from mergebarrier.checkpoint import open_checkpoint
     from mergebarrier.protect import PROTECTIONS
-    from mergebarrier.provenance import Key
-    from mergebarrier.provenance.keys import KEY_BYTES
     from mergebarrier.verbs import Into, protect
 
-    protected, attention, place = out / "protected", out / "attention-only", out / "protected.mbkey"
+    folders = []
     with open_checkpoint(assets.expert_a) as original:
         digest = original.content_digest(workers=threads)
-        if not (place.exists() and _protected_from(protected, digest, "exact")):
-            if not place.exists():
-                write_key_file(place, secrets.token_bytes(KEY_BYTES))
-            key = Key(read_key_file(place))
-            with output.progress("protecting") as bar:
-                into = Into(protected, overwrite=True, workers=threads, progress=bar)
-                protect(original, PROTECTIONS["exact"](), key, into)
-            output.note(f"   {protected}: exact, lossless, key {key.id} in {place.name}")
-        if not _protected_from(attention, digest, "mergebarrier"):
-            with output.progress("protecting, attention only") as bar:
-                into = Into(attention, overwrite=True, workers=threads, progress=bar)
-                protect(original, PROTECTIONS["mergebarrier"](), None, into)
-            output.note(f"   {attention}: mergebarrier, attention only, for comparison")
-    return protected, attention
+        for name, method, purpose in _PROTECTIONS:
+            folder, place = out / name, out / f"{name}.mbkey"
+            keyed = PROTECTIONS[method]().keyed
+            folders.append(folder)
+            if _protected_from(folder, digest, method) and (place.exists() or not keyed):
+                continue
+            key = _key(place) if keyed else None
+            with output.progress(f"protecting: {purpose}") as bar:
+                into = Into(folder, overwrite=True, workers=threads, progress=bar)
+                protect(original, PROTECTIONS[method](), key, into)
+            output.note(f"   {folder}: {purpose}" + (f"; key {key.id} in {place.name}" if key else ""))
+    return folders
+
+
+def _key(place: Path) -> "Key":
+    """Return the key at a place, made when it is not there."""
+    from mergebarrier.checkpoint import read_key_file, write_key_file
+    from mergebarrier.provenance import Key
+    from mergebarrier.provenance.keys import KEY_BYTES
+
+    if not place.exists():
+        write_key_file(place, secrets.token_bytes(KEY_BYTES))
+    return Key(read_key_file(place))
 
 
 def _protected_from(folder: Path, digest: str, method: str) -> bool:
@@ -129,7 +143,7 @@ def _protected_from(folder: Path, digest: str, method: str) -> bool:
     return bool(made == (__version__, "protect", method, digest))
 
 
-def _spec(assets: "DemoAssets", protected: Path, attention: Path, out: Path, threads: int) -> "AuditSpec":
+def _spec(assets: "DemoAssets", protected: Path, second: Path, attention: Path, out: Path, threads: int) -> "AuditSpec":
     from mergebarrier.audit import AuditSpec
 
     return AuditSpec(
@@ -151,6 +165,7 @@ def _spec(assets: "DemoAssets", protected: Path, attention: Path, out: Path, thr
         text_tokens=_TEXT_TOKENS,
         compare_tokens=_COMPARE_TOKENS,
         aga_settings=1,
+        second=second,
         comparisons=(attention,),
         workers=threads,
     )

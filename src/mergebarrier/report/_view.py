@@ -290,7 +290,7 @@ def _check(name: str, control: Control) -> Check:
     return Check(
         clean(name).replace("_", " "),
         control.passed,
-        f"{control.figure:.3g} {control.relation} {control.bound:.3g}",
+        f"{control.figure:.3g}, {'at most' if control.relation == '<=' else 'at least'} {control.bound:.3g}",
         clean(control.says),
     )
 

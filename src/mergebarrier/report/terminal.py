@@ -70,7 +70,7 @@ def _verdict(shown: View) -> "list[RenderableType]":
 
 
 def _heat(shown: View) -> "Table":
-    table = _table("merge", *(column.title for column in shown.columns))
+    table = _table("merge", *(column.title for column in shown.columns), keep=("merge",))
     for group in shown.groups:
         for line in group.lines:
             table.add_row(_text(f"{group.merge} {line.label}"), *(_pair(pair) for pair in line.pairs))
@@ -112,13 +112,13 @@ def _standalone(shown: View) -> "Table":
     return table
 
 
-def _table(*heads: str) -> "Table":
+def _table(*heads: str, keep: Sequence[str] = ()) -> "Table":
     from rich import box
     from rich.table import Table
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
     for head in heads:
-        table.add_column(_text(head), overflow="fold")
+        table.add_column(_text(head), overflow="fold", no_wrap=head in keep)
     return table
 
 
