@@ -73,7 +73,9 @@ def child(name: str) -> None:
 def _start(name: str) -> "subprocess.Popen[str]":
     # -P: a file in the working folder must not pass for a library.
     command = [sys.executable, "-P", "-c", _CHILD, name]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, **_ONE_THREAD})
+    environment = {**os.environ, **_ONE_THREAD}
+    # Its own session: Ctrl-C reaches us alone and we end it; if we are killed it ends at its next word to nobody.
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment, start_new_session=True)
 
 
 def _end(processes: "Sequence[subprocess.Popen[str]]") -> None:
