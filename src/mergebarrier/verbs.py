@@ -43,7 +43,7 @@ class Into:
       overwrite:     replace what stands there.
       workers:       circuits at once; never changes a byte.
       max_ram_bytes: memory budget, None for the default.
-      progress:      called with (circuits done, circuits in all).
+      progress:      called with (bytes done, bytes in all).
     """
 
     out: Path
@@ -154,6 +154,12 @@ def protection_from(content: Mapping[str, Any]) -> Protection:
     if method == "mergebarrier":
         return MergeBarrier(parameters["flip_fraction"], parameters["form"])
     raise NotProtected(f"unknown method {method!r} in the manifest", remedy="use a newer mergebarrier")
+
+
+def check_protect(source: Checkpoint, protection: Protection, *, workers: int = 1) -> None:
+    """Refuse whatever `protect` would refuse, values included, before a key is made or a byte written."""
+    protection.check(describe(source), {name: info.dtype for name, info in source.tensors.items()})
+    source.digests(workers=workers)
 
 
 def dry_run(source: Checkpoint, protection: Protection) -> dict[str, Any]:

@@ -33,6 +33,7 @@ def _cell(ours: int, theirs: int, merge: str = "linear") -> Cell:
         _skill(theirs),
         1.0,
         1,
+        0.5,
         1.0,
         "0",
     )

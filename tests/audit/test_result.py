@@ -7,12 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mergebarrier.audit.result import Cell, Measurement, Skill, row_from_json, to_json
+from mergebarrier.audit.result import Cell, Measurement, Skill
+from mergebarrier.audit.result_json import row_from_json, to_json
 from mergebarrier.errors import BadReport
 
 CELL = Cell(
     "ab", 0, "none", "protected", "test", "ties", {"coefficient": 0.5}, {"weights": [1.0, 1.0], "density": 0.2},
-    Skill(3, 10, 0.3, 0.1, 0.6), Skill(0, 10, 0.0, 0.0, 0.28), None, 120, 1.5, "0.1.0",
+    Skill(3, 10, 0.3, 0.1, 0.6), Skill(0, 10, 0.0, 0.0, 0.28), None, 120, 0.5, 1.5, "0.1.0",
 )  # fmt: skip
 MEASUREMENT = Measurement("cd", "perplexity", {"perplexity": 31.2, "tokens": 4096, "nats": None}, 2.0, "0.1.0")
 

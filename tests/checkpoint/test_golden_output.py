@@ -6,10 +6,11 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from unittest import mock
 
 import torch
 
-from mergebarrier.checkpoint import Writer, layout_like, open_checkpoint, read_manifest
+from mergebarrier.checkpoint import Writer, _plan, layout_like, open_checkpoint, read_manifest
 from model_folders import write_folder
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -32,7 +33,7 @@ def write_golden(work: Path) -> Path:
     tensors = golden_tensors()
     names = list(tensors)
     source = write_folder(work / "model", tensors, shards=[names[:2], names[2:]])
-    with open_checkpoint(source) as checkpoint:
+    with open_checkpoint(source) as checkpoint, mock.patch.object(_plan, "__version__", "golden"):
         plan = {"input": checkpoint.content_digest(), "method": "copy"}
         writer = Writer.create(work / "out", layout_like(checkpoint), plan=plan, inputs=[source])
         for name in checkpoint.tensors:

@@ -163,6 +163,7 @@ def test_resume_of_a_finished_run_changes_nothing(folder: Path, tmp_path: Path) 
     before = {p.name: p.stat().st_mtime_ns for p in out.iterdir()}
     writer = start(folder, tmp_path / "out", resume=True)
     assert writer.finished and writer.done("anything")
+    assert writer.digests == read_manifest(out)["content"]["output"]["tensors"]
     assert commit(writer, folder) == out
     assert {p.name: p.stat().st_mtime_ns for p in out.iterdir()} == before
 

@@ -42,6 +42,7 @@ def cell(state: str, merge: str, coefficients: dict[str, float], ours: int, thei
         "skill_partner": skill(theirs),
         "nll_nats": 1.5,
         "tokens": 9000,
+        "merge_seconds": 1.9,
         "seconds": 11.2,
         "version": "0.1.0",
     }

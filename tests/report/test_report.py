@@ -8,7 +8,8 @@ import pytest
 from made_up import cell, made_up_result
 from rich.console import Console
 
-from mergebarrier.audit.result import Model, result_from_json, to_json
+from mergebarrier.audit.result import Model
+from mergebarrier.audit.result_json import result_from_json, to_json
 from mergebarrier.errors import BadReport
 from mergebarrier.report import render_card, render_html, render_terminal
 

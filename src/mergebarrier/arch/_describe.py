@@ -122,6 +122,12 @@ def _dims(family: Family, checkpoint: Checkpoint) -> Dims:
             )
         sizes[field_name] = value
     dims = Dims(**sizes, rotary=family.rotary, gated=family.gated, centred=family.centred)
+    if dims.n_layers > len(checkpoint.tensors):
+        raise ConfigMismatch(
+            f"config gives {dims.n_layers} layers ({family.sizes['n_layers'].key}) to {len(checkpoint.tensors)} names",
+            where=where,
+            remedy="use the config.json that belongs to these weights",
+        )
     if dims.n_heads % dims.n_kv_heads:
         raise ConfigMismatch(
             f"{dims.n_heads} query heads cannot share {dims.n_kv_heads} key/value heads",

@@ -1,25 +1,20 @@
 """What an audit found, as plain frozen dataclasses: the one truth that every report format is a view of.
 
-``result.json`` is ``Result``; ``rows.jsonl`` is one ``Cell`` or ``Point`` per line.  Both are read back strictly: an
-unknown key, a missing key, a wrong type or a number that is not finite is refused.  Nothing here imports torch.
+``result.json`` is ``Result``; ``rows.jsonl`` is one ``Cell`` or ``Measurement`` per line (see ``result_json``).
+Nothing here imports torch.
 
     skill    = share of a task's rows that a model answers exactly, with its 95 % Wilson interval
     utility  = the smaller of both skills, each measured from the base (0) to its own expert (1)
 """
 
-import json
-from dataclasses import asdict, dataclass, field
-from functools import cache
-from typing import Annotated, Any, ClassVar, Final, Literal
-
-from mergebarrier.errors import BadReport
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Final, Literal
 
 SCHEMA_VERSION: Final = 1
-MAX_DOCUMENT_BYTES: Final = 16 * 2**20
 _STRICT = {"extra": "forbid", "allow_inf_nan": False, "strict": True}
 
 #: Which weights stood in the protected expert's place in a merge.
-State = Literal["unprotected", "protected", "gaugefix", "aga", "unprotected+gaugefix"]
+State = Literal["unprotected", "protected", "gaugefix", "aga", "unprotected+gaugefix", "other"]
 Split = Literal["test", "validation"]
 Grade = Literal["A", "B", "C", "D"]
 
@@ -51,6 +46,7 @@ class Cell:
       skill_partner:   on the partner's task.
       nll_nats:        mean negative log-likelihood of the right answers over both tasks, None when not finite.
       tokens:          tokens that went through the model.
+      merge_seconds:   of the merge alone; ``seconds`` with the evaluation.
     """
 
     __pydantic_config__: ClassVar[Any] = _STRICT
@@ -67,6 +63,7 @@ class Cell:
     skill_partner: Skill
     nll_nats: float | None
     tokens: int
+    merge_seconds: float
     seconds: float
     version: str
     entry_type: Literal["cell"] = "cell"
@@ -258,7 +255,7 @@ class TaskSet:
 
 @dataclass(frozen=True)
 class Result:
-    """The whole audit; ``to_json`` writes it, ``result_from_json`` reads it back.
+    """The whole audit.
 
     Args:
       method:           the protection as its manifest states it ("unknown" when there is none).
@@ -294,60 +291,3 @@ class Result:
     notes: tuple[str, ...] = ()
     schema_version: Literal[1] = SCHEMA_VERSION
     kind: Literal["audit"] = "audit"
-
-
-_Row = Cell | Measurement
-
-
-def to_json(record: Result | Cell | Measurement, *, indent: int | None = None) -> str:
-    """Return the JSON of a record: ASCII, its fields in their order, one final newline.
-
-    Raises: BadReport when a figure is not finite.
-    """
-    try:
-        return json.dumps(asdict(record), indent=indent, allow_nan=False) + "\n"
-    except ValueError as error:
-        raise BadReport(f"a figure is not finite ({error})", remedy="report this: it is a fault of ours") from error
-
-
-def result_from_json(text: bytes, *, where: object) -> Result:
-    """Read ``result.json``.
-
-    Args:
-      text:  at most 16 MiB of JSON.
-      where: the file, for messages.
-    Raises:  BadReport naming the first key that is wrong.
-    """
-    result: Result = _read("result", text, where)
-    return result
-
-
-def row_from_json(line: bytes, *, where: object) -> Cell | Measurement:
-    """Read one line of ``rows.jsonl``; BadReport when it is not exactly a row."""
-    row: Cell | Measurement = _read("row", line, where)
-    return row
-
-
-@cache
-def _reader(kind: Literal["result", "row"]) -> Any:
-    from pydantic import Field, TypeAdapter
-
-    if kind == "result":
-        return TypeAdapter(Result)
-    return TypeAdapter(Annotated[_Row, Field(discriminator="entry_type")])
-
-
-def _read(kind: Literal["result", "row"], text: bytes, where: object) -> Any:
-    from pydantic import ValidationError
-
-    if len(text) > MAX_DOCUMENT_BYTES:
-        raise BadReport(f"{len(text)} bytes, at most {MAX_DOCUMENT_BYTES} are read", where=where, remedy=_AGAIN)
-    try:
-        return _reader(kind).validate_json(text)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        place = ".".join(str(part) for part in first["loc"]) or "document"
-        raise BadReport(f"{place}: {first['msg']}", where=where, remedy=_AGAIN) from None
-
-
-_AGAIN = "make the report again with `mergebarrier audit`"

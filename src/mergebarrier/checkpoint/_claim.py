@@ -84,12 +84,13 @@ def find_place(out: str | os.PathLike[str], inputs: Sequence[str | os.PathLike[s
     return place
 
 
-def is_finished(place: Place, digest: str) -> bool:
-    """True when the output is complete and was made by the plan with this digest."""
+def finished_digests(place: Place, digest: str) -> dict[str, str] | None:
+    """Return the tensor digests of the output when it is complete and was made by the plan with this digest."""
     try:
-        return bool(read_manifest(place.out)["content"].get("plan_sha256") == digest)
-    except CheckpointError:
-        return False
+        content = read_manifest(place.out)["content"]
+        return dict(content["output"]["tensors"]) if content.get("plan_sha256") == digest else None
+    except (CheckpointError, KeyError, TypeError, ValueError):
+        return None
 
 
 def check_out_free(place: Place, *, overwrite: bool) -> None:

@@ -13,6 +13,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mergebarrier import __version__
 from mergebarrier.checkpoint._checkpoint import Checkpoint
 from mergebarrier.checkpoint._dtypes import TORCH
 from mergebarrier.checkpoint._open import INDEX, SHARD_NAME, SINGLE
@@ -65,7 +66,7 @@ def _plan_shard(name: str, tensors: Sequence[OutTensor]) -> tuple[Shard, bytes]:
 def plan_document(plan: Mapping[str, Any], layout: Sequence[OutTensor]) -> bytes:
     """Return the bytes of plan.json: two runs may share a partial output only if these agree."""
     tensors = [[t.name, t.dtype, list(t.shape), t.shard] for t in layout]
-    return canonical_json({"layout": tensors, "plan": dict(plan), "version": 1})
+    return canonical_json({"layout": tensors, "plan": dict(plan), "version": __version__})
 
 
 def plan_digest(document: bytes) -> str:

@@ -18,7 +18,14 @@ from typing import TYPE_CHECKING, Any, Self
 
 import torch
 
-from mergebarrier.checkpoint._claim import Place, check_out_free, claim_partial, drop_leftover, find_place, is_finished
+from mergebarrier.checkpoint._claim import (
+    Place,
+    check_out_free,
+    claim_partial,
+    drop_leftover,
+    find_place,
+    finished_digests,
+)
 from mergebarrier.checkpoint._commit import commit_output
 from mergebarrier.checkpoint._dtypes import TORCH
 from mergebarrier.checkpoint._hashing import hash_range, new_tensor_hash
@@ -99,8 +106,9 @@ class Writer:
         document = plan_document(plan, layout)
         place, digest = find_place(out, inputs), plan_digest(document)
         writer = cls(place, layout, shards, digest, resumed=resume)
-        if resume and is_finished(place, digest):
-            writer.finished = True
+        finished = finished_digests(place, digest) if resume else None
+        if finished is not None:
+            writer.finished, writer._digests = True, finished
             drop_leftover(place, document)
             return writer
         check_out_free(place, overwrite=overwrite)

@@ -1,5 +1,7 @@
 """``mergebarrier protect``: write a model of the same function that stock merging breaks on."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +14,7 @@ from mergebarrier.errors import UsageError
 
 if TYPE_CHECKING:
     from mergebarrier.protect import Protection
+    from mergebarrier.provenance import Key
 
 __all__ = ["command"]
 
@@ -50,15 +53,15 @@ def command(
     if key_path is not None and not protection.keyed:
         raise UsageError(f"{method} has no key", where="--key", remedy="leave --key out")
     with open_checkpoint(model) as source:
+        if base is not None:
+            with open_checkpoint(base) as anchor:
+                verbs.check_realign(source, anchor)
         if writer.dry_run:
             plan = verbs.dry_run(source, protection)
             output.result({"kind": "plan", **plan}, "\n".join(f"{name}: {value}" for name, value in plan.items()))
             return
-        key = None
-        if protection.keyed:
-            key, place, made = key_for_writing(key_path, writer.folder)
-            output.note(f"key {key.id} {'made' if made else 'read'}: {place}")
-        with output.progress("protecting") as progress:
+        verbs.check_protect(source, protection, workers=writer.workers)
+        with _key(protection, key_path, writer, output) as key, output.progress("protecting") as progress:
             content = verbs.protect(source, protection, key, into(writer, progress))
     limit = LIMIT_OF_EXACT if protection.keyed else LIMIT_OF_MERGEBARRIER
     document: dict[str, Any] = {
@@ -78,6 +81,25 @@ def command(
         document["realigned"] = _realigned(model, writer.folder, base, output)
         lines.insert(1, _sentence(document["realigned"]))
     output.result(document, "\n".join(lines))
+
+
+@contextmanager
+def _key(protection: "Protection", path: Path | None, writer: WriterOptions, output: Output) -> "Iterator[Key | None]":
+    """Give the key; one that was made for a run that then left nothing behind goes with it."""
+    if not protection.keyed:
+        yield None
+        return
+    key, place, made = key_for_writing(path, writer.folder)
+    try:
+        yield key
+    except BaseException:
+        unfinished = writer.folder.with_name(writer.folder.name + ".partial")
+        if made and not unfinished.exists():
+            place.unlink()
+        raise
+    finally:
+        if place.exists():
+            output.note(f"key {key.id} {'made' if made else 'read'}: {place}")
 
 
 def _protection(method: str, parameters: dict[str, Any]) -> "Protection":

@@ -10,6 +10,7 @@ Source: CVE-2026-4372.  Differs from the usual scratch folder of rewritten files
 """
 
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -60,25 +61,29 @@ def load_module(checkpoint: Checkpoint, dtype: str = "bfloat16") -> "nn.Module":
         if isinstance(value, int) and abs(value) > MAX_SIZE:
             raise BadConfig(f"{key} = {clean(value)} is no size", where=where, remedy="repair config.json")
     allowed["tie_word_embeddings"] = architecture.tied
-    skipped = (*architecture.verbatim,)
-    weights = {name: checkpoint.read(name).to(DTYPES[dtype]) for name in checkpoint.tensors if name not in skipped}
+    weights = {
+        name: checkpoint.read(name).to(DTYPES[dtype])
+        for name in checkpoint.tensors
+        if name not in architecture.verbatim
+    }
     checkpoint.verify_unchanged()
     with _quiet(transformers):
         try:
-            config = stock.config_class(**allowed, use_cache=False)
-        except (TypeError, ValueError, KeyError, AttributeError) as error:
+            module, report = stock.from_pretrained(
+                None,
+                config=stock.config_class(**allowed, use_cache=False),
+                state_dict=weights,
+                dtype=DTYPES[dtype],
+                local_files_only=True,
+                trust_remote_code=False,
+                output_loading_info=True,
+            )
+        except Exception as error:
+            if isinstance(error, MemoryError) or "alloc" in str(error):
+                raise
             raise BadConfig(
                 f"the stock class refuses it: {clean(error)}", where=where, remedy="repair config.json"
             ) from error
-        module, report = stock.from_pretrained(
-            None,
-            config=config,
-            state_dict=weights,
-            dtype=DTYPES[dtype],
-            local_files_only=True,
-            trust_remote_code=False,
-            output_loading_info=True,
-        )
     for fault, kind in (("missing_keys", MissingTensor), ("mismatched_keys", ConfigMismatch)):
         if report[fault]:
             raise kind(
@@ -123,6 +128,7 @@ def load_tokenizer(checkpoint: Checkpoint) -> "Tokenizer":
 
 
 def _transformers() -> Any:
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
     try:
         import transformers
     except ImportError as error:

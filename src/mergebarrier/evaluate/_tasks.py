@@ -85,10 +85,13 @@ def _read(path: Path, fault: type[EvaluateError], remedy: str) -> bytes:
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         raise fault(f"cannot be opened: {error.strerror}", where=path, remedy=remedy) from error
-    with open(fd, "rb") as stream:
+    try:
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             raise fault("not a regular file", where=path, remedy=remedy)
-        data = stream.read(MAX_FILE_BYTES + 1)
+        with open(fd, "rb", closefd=False) as stream:
+            data = stream.read(MAX_FILE_BYTES + 1)
+    finally:
+        os.close(fd)
     if len(data) > MAX_FILE_BYTES:
         raise fault(f"more than {MAX_FILE_BYTES} bytes", where=path, remedy="give a smaller file")
     return data

@@ -65,6 +65,7 @@ class Rung:
     interval: str
     unprotected: str
     cost: str
+    short_cost: str
     graded: bool
     broken: bool
 
@@ -145,7 +146,7 @@ def view(result: Result, rows: Sequence[Cell | Measurement]) -> View:
 
 
 def _method(result: Result) -> str:
-    shown = ", ".join(f"{clean(name)} {clean(value)}" for name, value in result.method_parameters.items())
+    shown = "; ".join(f"{clean(name)}: {clean(value)}" for name, value in result.method_parameters.items())
     return clean(result.method) + (f" ({shown})" if shown else "")
 
 
@@ -236,6 +237,7 @@ def _rung(level: Level, graded: bool) -> Rung:
         f"{level.ruf_low:.2f} to {level.ruf_high:.2f}",
         f"{level.best_unprotected.skill_protected:.2f} / {level.best_unprotected.skill_partner:.2f}",
         wording.cost(level),
+        wording.short_cost(level),
         graded,
         level.ruf >= wording.BROKEN_AT,
     )
@@ -288,7 +290,7 @@ def _check(name: str, control: Control) -> Check:
     return Check(
         clean(name).replace("_", " "),
         control.passed,
-        f"{control.figure:.3g} {control.relation} {control.bound:.3g}",
+        f"{control.figure:.3g}, {'at most' if control.relation == '<=' else 'at least'} {control.bound:.3g}",
         clean(control.says),
     )
 

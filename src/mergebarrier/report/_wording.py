@@ -81,7 +81,13 @@ def attacker_sentence(result: Result) -> str:
 def cost(level: Level) -> str:
     """Return seconds, tokens and estimated arithmetic of a level."""
     tokens = "no tokens" if level.tokens == 0 else f"{level.tokens:,} tokens"
-    return f"{level.seconds:.0f} s, {tokens}, about {level.flops:.0e} FLOP".replace("e+", "e")
+    return f"{_seconds(level.seconds)}, {tokens}, about {_power(level.flops)} FLOP"
+
+
+def short_cost(level: Level) -> str:
+    """Return the cost for a narrow column."""
+    tokens = f"{level.tokens:,} tokens, " if level.tokens else ""
+    return f"{_seconds(level.seconds)}, {tokens}{_power(level.flops)} FLOP"
 
 
 def grade_sentence(result: Result) -> str:
@@ -143,6 +149,16 @@ def threat(result: Result) -> str:
 def order(states: Sequence[str]) -> list[str]:
     """Return the states that have a column, in the order of the columns."""
     return [state for state in STATES if state in states]
+
+
+def _seconds(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
+
+
+def _power(number: int) -> str:
+    """Return one digit and a power of ten: 3e12."""
+    digit, _, power = f"{number:.0e}".partition("e")
+    return f"{digit}e{int(power)}"
 
 
 def _reached(best: Best) -> str:

@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from mergebarrier.audit.result import Cell, Measurement, Result, result_from_json, row_from_json, to_json
+from mergebarrier.audit.result import Cell, Measurement, Result
+from mergebarrier.audit.result_json import result_from_json, row_from_json, to_json
 from mergebarrier.errors import BadReport, OutputExists
 from mergebarrier.report.card import render_card
 from mergebarrier.report.html import render_html
@@ -46,7 +47,7 @@ class Journal:
         Raises: OutputExists (something stands there), BadReport (rows that cannot be read).
         """
         present = sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else []
-        foreign = [name for name in present if name not in (*FILES, WORK)]
+        foreign = [name for name in present if name not in (*FILES, WORK, *(_fresh(name) for name in FILES))]
         if (folder.exists() and not folder.is_dir()) or foreign or (present and not (resume or overwrite)):
             raise OutputExists(
                 "holds something that is no report of ours" if foreign else "is not empty",
@@ -121,8 +122,13 @@ def _whole_lines(path: Path) -> list[bytes]:
     return [line for line in path.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")]
 
 
+def _fresh(name: str) -> str:
+    """Return the name that a file has until it is complete."""
+    return f".{name}.new"
+
+
 def _replace(path: Path, content: bytes) -> None:
-    fresh = path.with_name(f".{path.name}.new")
+    fresh = path.with_name(_fresh(path.name))
     with fresh.open("wb") as file:
         file.write(content)
         file.flush()

@@ -70,7 +70,7 @@ def _verdict(shown: View) -> "list[RenderableType]":
 
 
 def _heat(shown: View) -> "Table":
-    table = _table("merge", *(column.title for column in shown.columns))
+    table = _table("merge", *(column.title for column in shown.columns), keep=("merge",))
     for group in shown.groups:
         for line in group.lines:
             table.add_row(_text(f"{group.merge} {line.label}"), *(_pair(pair) for pair in line.pairs))
@@ -85,11 +85,11 @@ def _pair(pair: Pair | None) -> "Text":
 
 
 def _ladder(shown: View) -> "Table":
-    table = _table("level", "attack", "best merge", "skills", "RUF", "cost")
+    table = _table("level", "best merge", "skills", "RUF", "cost")
     for rung in shown.rungs:
-        name = f"{rung.level} {rung.name}" if rung.graded else f"{rung.name} (not graded)"
-        best = f"{rung.merge}, {rung.setting}"
-        words = (name, rung.attack, best, f"{rung.ours} / {rung.theirs}", rung.ruf_text, rung.cost)
+        name = f"{rung.level} {rung.attack}" if rung.graded else f"{rung.name}, not graded"
+        best = f"{rung.merge} {rung.setting}"
+        words = (name, best, f"{rung.ours} / {rung.theirs}", rung.ruf_text, rung.short_cost)
         table.add_row(*(_text(word, "bold" if rung.broken and rung.graded else "") for word in words))
     return table
 
@@ -112,13 +112,13 @@ def _standalone(shown: View) -> "Table":
     return table
 
 
-def _table(*heads: str) -> "Table":
+def _table(*heads: str, keep: Sequence[str] = ()) -> "Table":
     from rich import box
     from rich.table import Table
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
     for head in heads:
-        table.add_column(_text(head), overflow="fold")
+        table.add_column(_text(head), overflow="fold", no_wrap=head in keep)
     return table
 
 

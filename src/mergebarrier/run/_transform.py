@@ -9,9 +9,9 @@ Source: ours.  Differs from a process pool: nothing is pickled, one set of descr
 """
 
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Protocol
 
 import torch
@@ -110,16 +110,46 @@ def transform(
 
 
 def _run_threads(todo: Sequence[Unit], run: Callable[[Unit], None], workers: int, stop: threading.Event) -> None:
-    with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        futures = [pool.submit(run, unit) for unit in todo]
+    """Run every unit on one of ``workers`` threads; none is alive afterwards, whatever happens.
+
+    Threads of our own, not an executor: Ctrl-C while an executor starts a thread leaves one that nobody joins, and that
+    would go on writing after the files are closed.
+    """
+    queue, faults, idle = deque(todo), list[BaseException](), threading.Semaphore(0)
+
+    def work() -> None:
         try:
-            finished, _ = wait(futures, return_when=FIRST_EXCEPTION)
-            for future in futures:
-                if future in finished:
-                    future.result()
+            while not stop.is_set() and not faults:
+                try:
+                    unit = queue.popleft()
+                except IndexError:
+                    return
+                run(unit)
+        except BaseException as fault:
+            faults.append(fault)
         finally:
-            # Also on Ctrl-C: units that have begun are dropped at their next block, the others never begin.
-            stop.set()
+            idle.release()
+
+    threads = [threading.Thread(target=work, daemon=True) for _ in range(workers)]
+    try:
+        for thread in threads:
+            thread.start()
+        for _ in threads:
+            idle.acquire()
+    finally:
+        # Also on Ctrl-C: units that have begun are dropped at their next block, the others never begin.
+        stop.set()
+        for thread in threads:
+            _join(thread)
+    if faults:
+        raise faults[0]
+
+
+def _join(thread: threading.Thread) -> None:
+    """Wait for a thread, however often Ctrl-C is pressed; one that has not begun yet sees ``stop`` first."""
+    while thread.is_alive():
+        with suppress(KeyboardInterrupt):
+            thread.join()
 
 
 def _process(sources: Sequence[Checkpoint], sink: Sink, unit: Unit, apply: Apply) -> Iterator[int]:

@@ -232,7 +232,8 @@ def _adapters(module: nn.Module, recipe: LoraRecipe) -> Iterator[list[Tensor]]:
     originals = list(module.parameters())
     config = peft.LoraConfig(r=recipe.rank, lora_alpha=recipe.alpha, target_modules=list(recipe.targets))
     with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
-        warnings.simplefilter("ignore", FutureWarning)
+        # peft remarks on deprecations of its own, and that it notices a transposed layer by itself.
+        warnings.simplefilter("ignore")
         adapted = peft.get_peft_model(module, config)
     try:
         weights = []
@@ -259,7 +260,7 @@ def _fold(module: nn.Module) -> float:
         if hasattr(part, "get_delta_weight") and hasattr(part, "base_layer"):
             layer: Any = part
             weight = layer.base_layer.weight
-            before = weight.float()
-            weight.copy_(before + layer.get_delta_weight("default").float())
-            squares += float((weight.float() - before).square().sum())
+            moved = (weight.float() + layer.get_delta_weight("default").float()).to(weight.dtype)
+            squares += float((moved.float() - weight.float()).square().sum())
+            weight.copy_(moved)
     return math.sqrt(squares)

@@ -1,0 +1,162 @@
+"""What to audit, and on which grid: the published settings of every merge, and the settings that a search may try.
+
+    published coefficient c:  linear (c, 1 - c); slerp t = 1 - c; task vectors: lambda = c, weights 1
+    search (l_P, l_O):        base + l_P tau_protected + l_O tau_partner, with and without trimming
+
+At c = 1 linear and slerp return the protected model itself, so these two cells are left out.  The search reaches
+l_P = 1 with small l_O, where a protection that leaves circuits untouched merges without any attack.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mergebarrier.errors import UsageError
+
+if TYPE_CHECKING:
+    from mergebarrier.merge import Merge
+
+MERGES = ("linear", "task_arithmetic", "ties", "dare_linear", "dare_ties", "slerp")
+COEFFICIENTS = (0.3, 0.5, 0.7, 1.0)
+POINTS = 11
+_TIES_DENSITY, _DARE_DENSITY = 0.2, 0.5
+#: level -> why it cannot be asked for yet.
+NOT_BUILT = {
+    3: "activation weighting",
+    4: "product-space merging",
+    5: "learned re-basin",
+    6: "recovery fine-tuning",
+    7: "block distillation",
+    8: "full distillation",
+}
+_SEARCH_PROTECTED = (1.0, 0.85, 0.7, 0.5, 0.3)
+_SEARCH_PARTNER = (0.5, 0.3, 0.7, 1.0, 0.2, 0.1, 1.2)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A merge algorithm with its coefficients: ``coefficient``, or one each for ``protected`` and ``partner``."""
+
+    merge: str
+    coefficients: tuple[tuple[str, float], ...]
+
+    @property
+    def label(self) -> str:
+        """Return the setting in a few words."""
+        values = " / ".join(f"{value:g}" for _, value in self.coefficients)
+        return f"{self.merge} {values}"
+
+    def method(self, seed: int) -> "Merge":
+        """Build the merge; BadMergeParameter for a name that is none."""
+        from mergebarrier.merge import make
+
+        return make(self.merge, **self._parameters(seed))
+
+    def _parameters(self, seed: int) -> dict[str, Any]:
+        given = dict(self.coefficients)
+        thin = {"ties": {"density": _TIES_DENSITY}}
+        thin |= {name: {"density": _DARE_DENSITY, "seed": seed} for name in ("dare_linear", "dare_ties")}
+        if "coefficient" not in given:
+            weights = {"weights": (given["protected"], given["partner"])}
+            # A weighted mean would divide the coefficients away.
+            return weights | thin.get(self.merge, {}) | ({"reduce": "sum"} if self.merge == "ties" else {})
+        c = given["coefficient"]
+        if self.merge == "linear":
+            return {"weights": (c, 1.0 - c)}
+        if self.merge == "slerp":
+            return {"t": 1.0 - c}
+        return {"coefficient": c} | thin.get(self.merge, {})
+
+
+def published(merges: Sequence[str] = MERGES, coefficients: Sequence[float] = COEFFICIENTS) -> tuple[Setting, ...]:
+    """Return the grid of level 0: every merge at every coefficient that makes sense for it."""
+    return tuple(
+        Setting(merge, (("coefficient", float(c)),))
+        for merge in merges
+        for c in coefficients
+        if not (merge in ("linear", "slerp") and c >= 1.0)
+    )
+
+
+def searched(budget: int) -> tuple[Setting, ...]:
+    """Return the first ``budget`` settings of the search: a coarse grid first, its refinement after it."""
+    pairs = [(ours, theirs) for theirs in _SEARCH_PARTNER for ours in _SEARCH_PROTECTED]
+    coarse = [pair for pair in pairs if pair[0] in (1.0, 0.7) and pair[1] in (0.5, 0.3, 1.0)]
+    rest = [pair for pair in pairs if pair not in coarse]
+    ordered = []
+    for number, pair in enumerate((*coarse, *rest)):
+        ordered.append(("task_arithmetic", pair))
+        # Every fourth is also tried with trimming and sign election.
+        ordered += [("ties", pair)] if number % 4 == 2 else []
+    return tuple(Setting(merge, (("protected", p), ("partner", o))) for merge, (p, o) in ordered[:budget])
+
+
+def levels_from(text: str) -> tuple[int, ...]:
+    """Read ``0-2``, ``0`` or ``0-1``.
+
+    Raises: UsageError for another form, for a range that does not start at 0 (a level reuses those below it), and by
+    name for a level that is not built yet.
+    """
+    first, dash, last = text.strip().partition("-")
+    if not first.isdecimal() or (dash and not last.isdecimal()) or int(first) != 0:
+        raise UsageError(f"{text!r} is no range of levels", where="--levels", remedy="write 0, 0-1 or 0-2")
+    top = int(last or first)
+    missing = [level for level in NOT_BUILT if level <= top]
+    if missing or top > max(NOT_BUILT):
+        name = f"level {missing[0]} ({NOT_BUILT[missing[0]]})" if missing else f"level {top}"
+        raise UsageError(f"{name} is not built yet", where="--levels", remedy="write --levels 0-2")
+    return tuple(range(top + 1))
+
+
+@dataclass(frozen=True)
+class AuditSpec:
+    """Everything that an audit depends on.
+
+    Args:
+      protected, original, base, partner: model folders.
+      task, partner_task:      test rows of the protected expert's and of the partner's task.
+      validation, partner_validation: rows that settings are chosen on; without them the first half of each task file is
+                               used for that, and scores stand on the second half.
+      text:                    plain prose for perplexity and for comparing outputs; without it the test rows serve, and
+                               no perplexity is given.
+      settings:                the grid of level 0.
+      levels:                  rising from 0.
+      search_budget:           settings that the search of levels 1 and 2 may try, per model.
+      max_items:               test rows used per task, None for all; ``search_items`` the same for validation rows.
+      barrier_items, points:   rows and points of the curves.
+      text_tokens, compare_tokens: tokens for perplexity and for comparing outputs.
+      aga_settings:            how many settings are repeated on the model that the published attack recovers.
+      second:                  the same original protected with another key, for the control of two keys.
+      comparisons:             other protections of the same original, shown at task arithmetic with coefficient 1.
+      dtype:                   of weights and arithmetic while scoring.
+      seed:                    of random merges.
+      work:                    folder for the models that are realigned.
+      workers:                 threads of a merge; never changes a figure.
+    """
+
+    protected: Path
+    original: Path
+    base: Path
+    partner: Path
+    task: Path
+    partner_task: Path
+    work: Path
+    validation: Path | None = None
+    partner_validation: Path | None = None
+    text: Path | None = None
+    settings: tuple[Setting, ...] = field(default_factory=published)
+    levels: tuple[int, ...] = (0, 1, 2)
+    search_budget: int = 16
+    max_items: int | None = None
+    search_items: int | None = 64
+    barrier_items: int = 32
+    points: int = POINTS
+    text_tokens: int = 4096
+    compare_tokens: int = 1024
+    aga_settings: int = 6
+    second: Path | None = None
+    comparisons: tuple[Path, ...] = ()
+    dtype: str = "bfloat16"
+    seed: int = 0
+    workers: int = 1

@@ -1,0 +1,63 @@
+"""A folder per finished asset: made beside its place, renamed when complete, made by one process at a time.
+
+    <cache>/zoo/<name>/<key>/          complete, or absent
+    <cache>/zoo/<name>/.<key>.making/  unfinished; only the holder of the lock touches it
+
+Source: rename(2) is atomic within a file system.  Differs from a marker file: there is nothing to forget to check.
+"""
+
+import fcntl
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+VARIABLE = "MERGEBARRIER_CACHE"
+
+
+def cache_folder() -> Path:
+    """Return the folder that the user named in MERGEBARRIER_CACHE, else ``~/.cache/mergebarrier``."""
+    asked = os.environ.get(VARIABLE)
+    return Path(asked) if asked else Path.home() / ".cache" / "mergebarrier"
+
+
+def place_of(name: str, key: str) -> Path:
+    """Return where the finished asset stands or will stand."""
+    return cache_folder() / "zoo" / name / key
+
+
+def make_once(place: Path, build: Callable[[Path], None]) -> Path:
+    """Return ``place``, building it if it is absent.
+
+    Args:
+      place: the folder to be.
+      build: makes a folder at the path that it is given, which does not exist yet; its parent does.
+    Returns: place.
+    Raises:  whatever ``build`` raises; nothing stands at ``place`` then.
+    """
+    if place.is_dir():
+        return place
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with _locked(place.with_name(f".{place.name}.lock")):
+        # Somebody else may have finished it while we waited.
+        if not place.is_dir():
+            making = place.with_name(f".{place.name}.making")
+            shutil.rmtree(making, ignore_errors=True)
+            making.mkdir()
+            try:
+                build(making / place.name)
+                (making / place.name).rename(place)
+            finally:
+                shutil.rmtree(making, ignore_errors=True)
+    return place
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)

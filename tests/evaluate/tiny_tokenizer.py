@@ -1,0 +1,15 @@
+"""A tokenizer of 96 words, one token each, for the tiny models."""
+
+from pathlib import Path
+
+from tokenizers import Tokenizer, models, pre_tokenizers
+
+WORDS = [f"w{i}" for i in range(96)]
+
+
+def add_tokenizer(folder: Path) -> Path:
+    """Write tokenizer.json into a model folder and return the folder."""
+    tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(WORDS)}, unk_token="w0"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer.save(str(folder / "tokenizer.json"))
+    return folder
