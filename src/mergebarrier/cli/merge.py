@@ -10,6 +10,7 @@ import click
 from mergebarrier.cli._models import MODEL
 from mergebarrier.cli._options import WriterOptions, output_options, writer_options
 from mergebarrier.cli._output import Output
+from mergebarrier.cli._recipe import is_recipe, merge_recipe
 from mergebarrier.errors import UsageError
 
 if TYPE_CHECKING:
@@ -23,9 +24,9 @@ METHODS: Final = ("linear", "task_arithmetic", "ties", "dare_linear", "dare_ties
 
 
 @click.command()
-@click.argument("models", nargs=-1, required=True, type=MODEL, metavar="MODEL...")
+@click.argument("models", nargs=-1, required=True, type=MODEL, metavar="MODEL...|CONFIG.yaml")
 @click.option("--base", type=MODEL, help="The model that the experts were fine-tuned from.")
-@click.option("--method", type=click.Choice(METHODS), required=True)
+@click.option("--method", type=click.Choice(METHODS), help="Required, unless a recipe names it.")
 @click.option("--weight", "weights", type=float, multiple=True, metavar="W", help="Per model, or one for all.")
 @click.option("--density", type=float, multiple=True, metavar="D", help="ties, dare: kept share, per model or for all.")
 @click.option("--coefficient", type=float, metavar="L", help="Lambda, multiplies the merged task vector.")
@@ -38,17 +39,19 @@ METHODS: Final = ("linear", "task_arithmetic", "ties", "dare_linear", "dare_ties
     "--reduce", type=click.Choice(["weighted_mean", "mean", "sum", "max"]), help="ties: over agreeing entries."
 )
 @click.option("--arith", type=click.Choice(["fp32", "input"]), help="Precision of the arithmetic on task vectors.")
-@writer_options
+@click.option("--explain", is_flag=True, help="Recipes: print the parameters of every tensor and write nothing.")
+@writer_options(require_out=False)
 @output_options
 def command(
     models: tuple[Path, ...],
     base: Path | None,
-    method: str,
+    method: str | None,
+    explain: bool,
     writer: WriterOptions,
     output: Output,
     **parameters: Any,
 ) -> None:
-    """Merge MODEL... into a new folder; defaults are those of mergekit 0.1.5.
+    """Merge MODEL... into a new folder, or as CONFIG.yaml says; defaults are those of mergekit 0.1.5.
 
     The output takes names, dtypes, files, configuration and tokenizer from the base (from the first model where the
     method uses none).  Its manifest and model card name every input with its digest, the parameters and the seed.
@@ -56,6 +59,13 @@ def command(
     from mergebarrier.checkpoint import open_checkpoint
     from mergebarrier.merge import plan
 
+    if is_recipe(models):
+        merge_recipe(models[0], {"base": base, "method": method, **parameters}, writer, output, explain=explain)
+        return
+    if method is None or writer.out is None or explain:
+        option = "--explain" if explain else "--method" if method is None else "-o"
+        remedy = "give a recipe, CONFIG.yaml" if explain else f"give {option}"
+        raise UsageError("goes with a recipe alone" if explain else "is missing", where=option, remedy=remedy)
     merge = _method(method, parameters, writer.seed)
     base, models = _arrange(merge, base, models, output)
     with ExitStack() as stack:

@@ -15,7 +15,7 @@ from mergebarrier.errors import BadMergeParameter, ConfigMismatch, ShapeMismatch
 from mergebarrier.merge._merge import Merge
 
 if TYPE_CHECKING:
-    from mergebarrier.checkpoint import Checkpoint
+    from mergebarrier.checkpoint import Checkpoint, TensorInfo
 
 _SMALL = 1 << 21  # elements: tensors up to this size share a unit, larger ones stand alone
 _MUST_AGREE = ("model_type", "num_attention_heads", "num_key_value_heads", "head_dim", "n_head", "hidden_act")
@@ -95,17 +95,16 @@ def plan(method: Merge, base: "Checkpoint | None", experts: "Sequence[Checkpoint
     sources = (base, *experts) if method.uses_base and base is not None else tuple(experts)
     donor, notes = sources[0], []
     for other in sources[1:]:
-        _check_config(donor, other)
-        _check_names(donor, other)
-        _check_shapes(donor, other)
-        notes += [f"{_difference(key, donor, other)}, which is kept" for key in _differing(_NOTED, donor, other)]
+        notes += check_config(donor, other)
+        check_tensors(donor, other)
     if any(weight < 0 for weight in getattr(method, "weights", ())):
         notes.append(f"{method.name}: a negative weight subtracts a model")
     methods = dict.fromkeys(donor.tensors, method)
-    return Plan(method, sources, methods, _units(methods, donor), tuple(notes))
+    return Plan(method, sources, methods, units_of(methods, donor.tensors), tuple(notes))
 
 
-def _units(methods: Mapping[str, Merge], donor: "Checkpoint") -> tuple[MergeUnit, ...]:
+def units_of(methods: Mapping[str, Merge], tensors: "Mapping[str, TensorInfo]") -> tuple[MergeUnit, ...]:
+    """Cut the tensors of an output into units of work: large ones alone, small ones together."""
     units: list[MergeUnit] = []
     small: list[str] = []
     held = 0
@@ -115,7 +114,7 @@ def _units(methods: Mapping[str, Merge], donor: "Checkpoint") -> tuple[MergeUnit
             units.append(MergeUnit(small[0], tuple(small), False))
             small.clear()
 
-    for name, info in donor.tensors.items():
+    for name, info in tensors.items():
         if info.numel > _SMALL:
             close()
             units.append(MergeUnit(name, (name,), methods[name].need in ("elementwise", "row")))
@@ -130,11 +129,20 @@ def _units(methods: Mapping[str, Merge], donor: "Checkpoint") -> tuple[MergeUnit
     return tuple(units)
 
 
-def _check_config(donor: "Checkpoint", other: "Checkpoint") -> None:
+def check_config(donor: "Checkpoint", other: "Checkpoint") -> list[str]:
+    """Return notes about what two models may disagree about; ConfigMismatch about what they must agree about."""
     for key in _differing(_MUST_AGREE, donor, other):
         raise ConfigMismatch(
             _difference(key, donor, other), where=other.path / "config.json", remedy="merge fine-tunes of one base"
         )
+    return [f"{_difference(key, donor, other)}, which is kept" for key in _differing(_NOTED, donor, other)]
+
+
+def check_tensors(donor: "Checkpoint", other: "Checkpoint") -> None:
+    """Raise TensorSetMismatch or ShapeMismatch unless both hold the same tensors."""
+    _check_names(donor, other)
+    for name, info in donor.tensors.items():
+        check_shape(donor, info, other, other.tensors[name])
 
 
 def _differing(keys: Sequence[str], donor: "Checkpoint", other: "Checkpoint") -> list[str]:
@@ -169,25 +177,25 @@ def _some(names: Sequence[str]) -> str:
     return f"{len(names)} tensors ({shown}{', ...' if len(names) > _SHOWN else ''})"
 
 
-def _check_shapes(donor: "Checkpoint", other: "Checkpoint") -> None:
-    for name, info in donor.tensors.items():
-        theirs = other.tensors[name]
-        where = f"{other.path.name}: {name}"
-        if theirs.shape != info.shape:
-            rows = [shape[0] if shape else None for shape in (theirs.shape, info.shape)]
-            vocabularies = [side.config.get("vocab_size") for side in (other, donor)]
-            if theirs.shape[1:] == info.shape[1:] and rows == vocabularies:
-                what, remedy = f"the vocabulary has {rows[0]} rows against {rows[1]}", "merge models of one tokenizer"
-            else:
-                what, remedy = f"shape {theirs.shape} against {info.shape}", "merge fine-tunes of one base"
-            raise ShapeMismatch(f"{what} in {donor.path.name}", where=where, remedy=remedy)
-        if _is_float(theirs.dtype) != _is_float(info.dtype):
-            raise ShapeMismatch(
-                f"dtype {theirs.dtype} against {info.dtype} in {donor.path.name}",
-                where=where,
-                remedy="merge fine-tunes of one base",
-            )
+def check_shape(donor: "Checkpoint", info: "TensorInfo", other: "Checkpoint", theirs: "TensorInfo") -> None:
+    """Raise ShapeMismatch unless two tensors have one shape and are both, or both not, floats."""
+    where = f"{other.path.name}: {theirs.name}"
+    if theirs.shape != info.shape:
+        rows = [shape[0] if shape else None for shape in (theirs.shape, info.shape)]
+        vocabularies = [side.config.get("vocab_size") for side in (other, donor)]
+        if theirs.shape[1:] == info.shape[1:] and rows == vocabularies:
+            what, remedy = f"the vocabulary has {rows[0]} rows against {rows[1]}", "merge models of one tokenizer"
+        else:
+            what, remedy = f"shape {theirs.shape} against {info.shape}", "merge fine-tunes of one base"
+        raise ShapeMismatch(f"{what} in {donor.path.name}", where=where, remedy=remedy)
+    if is_float(theirs.dtype) != is_float(info.dtype):
+        raise ShapeMismatch(
+            f"dtype {theirs.dtype} against {info.dtype} in {donor.path.name}",
+            where=where,
+            remedy="merge fine-tunes of one base",
+        )
 
 
-def _is_float(dtype: str) -> bool:
+def is_float(dtype: str) -> bool:
+    """Say whether a stored dtype is merged by arithmetic; others are copied when equal."""
     return dtype.startswith(("F", "BF"))

@@ -1,6 +1,6 @@
 """Read mergekit's YAML key by key, and refuse by its name whatever is not known or not built yet.
 
-    models: [...]                          one slice over all layers; the base joins it when it is not listed
+    models: [...]                          one slice over all layers; a base that is not listed joins it
     slices: [{sources: [...]}]             the layers of the output, run after run
     modules: {NAME: {models | slices}}     the same for a named stack of layers; one of them in this release
 
@@ -79,7 +79,7 @@ class _Parser:
         base = self.reference(top["base_model"], "base_model") if "base_model" in top else None
         module, inner = self.module(top["modules"]) if "modules" in top else (None, top)
         whole = "models" in inner
-        slices = self.models(inner["models"], base) if whole else self.slices(inner["slices"])
+        slices = self.models(inner["models"]) if whole else self.slices(inner["slices"])
         return Recipe(
             method=self.text(top["merge_method"], "merge_method"),
             slices=slices,
@@ -97,7 +97,9 @@ class _Parser:
 
     def module(self, value: Any) -> tuple[str, dict[str, Any]]:
         if not isinstance(value, dict) or len(value) != 1:
-            what = f"{len(value)} modules are not merged in one recipe yet" if isinstance(value, dict) else "not a table"
+            what = (
+                f"{len(value)} modules are not merged in one recipe yet" if isinstance(value, dict) else "not a table"
+            )
             self.fail("modules", what, "give one module, or use models")
         ((name, body),) = value.items()
         inner = self.table(body, f"modules.{name}", ("models", "slices", "parameters"))
@@ -105,14 +107,12 @@ class _Parser:
             self.fail(f"modules.{name}", "needs either models or slices", "give exactly one")
         return name, inner
 
-    def models(self, value: Any, base: Reference | None) -> tuple[Slice, ...]:
+    def models(self, value: Any) -> tuple[Slice, ...]:
         sources = []
         for index, row in enumerate(self.rows(value, "models")):
             place = f"models[{index}]"
             item = self.table(row, place, ("model", "parameters"))
             sources.append(Source(self.model(item, place), None, self.parameters(item, place)))
-        if base is not None and base not in [source.model for source in sources]:
-            sources.append(Source(base))
         return (Slice(tuple(sources)),)
 
     def slices(self, value: Any) -> tuple[Slice, ...]:
@@ -132,11 +132,11 @@ class _Parser:
     def source(self, value: Any, place: str) -> Source:
         item = self.table(value, place, ("model", "layer_range", "parameters"))
         layers = item.get("layer_range")
-        whole = isinstance(layers, list) and len(layers) == 2 and all(type(number) is int for number in layers)
-        if not whole or not 0 <= layers[0] < layers[1]:
+        numbers = layers if isinstance(layers, list) and all(type(number) is int for number in layers) else []
+        if len(numbers) != 2 or not 0 <= numbers[0] < numbers[1]:
             what = f"layer_range is {clean(repr(layers))}"
             self.fail(place, what, "give two whole numbers, first and behind the last, such as [0, 16]")
-        return Source(self.model(item, place), (layers[0], layers[1]), self.parameters(item, place))
+        return Source(self.model(item, place), (numbers[0], numbers[1]), self.parameters(item, place))
 
     def model(self, item: dict[str, Any], place: str) -> Reference:
         if "model" not in item:

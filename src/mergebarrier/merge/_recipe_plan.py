@@ -2,27 +2,277 @@
 
     merged = round_out(method(cast(base), cast(expert_1), ..))     cast to ``dtype``, round to ``out_dtype``
 
-All of it is settled before any arithmetic, so that ``--explain`` shows what a run does. Source: mergekit 0.1.5, whose
-depth for gradients is that of the slice, 0 outside of the layers. Differs: without a base the donor of configuration
-and files is the first model of the file, not a member of a set.
+All of it is settled before any arithmetic, so that ``--explain`` shows what a run does. Source: mergekit 0.1.5.
+Differs: without a base the donor of configuration and files is the first model of the file, not a member of a set.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor
 
-from mergebarrier.errors import BadMergeParameter
+from mergebarrier.errors import BadMergeParameter, BadRecipe, clean
+from mergebarrier.merge import lineage
 from mergebarrier.merge._merge import Merge
-from mergebarrier.merge._plan import MergeUnit, differing_notes, is_float, units_of
-from mergebarrier.merge._recipe_layers import with_dtype, with_layers
+from mergebarrier.merge._plan import MergeUnit, check_config, is_float, units_of
+from mergebarrier.merge._recipe_layers import only_stack, with_dtype, with_layers
 from mergebarrier.merge._recipe_parameters import Given, Resolver
 from mergebarrier.merge._recipe_schema import DTYPES, Recipe, Reference
-from mergebarrier.merge._recipe_targets import Target, targets
+from mergebarrier.merge._recipe_targets import Target, origins, targets
 from mergebarrier.merge._recipe_view import View
 
 if TYPE_CHECKING:
-    import torch
-
     from mergebarrier.checkpoint import Checkpoint, OutTensor
+
+_TORCH = {"BF16": torch.bfloat16, "F16": torch.float16, "F32": torch.float32, "F64": torch.float64}
+
+
+@dataclass(frozen=True)
+class TensorPlan:
+    """One tensor of the output.
+
+    Attributes:
+      target:    name, slice, depth and inputs; the base first where the method uses one.
+      method:    with the parameters that hold here.
+      effective: recipe name -> value, or one value per expert.
+      dtype:     to compute from, as safetensors names it; None for the inputs' own.
+      stored:    dtype on disk.
+    """
+
+    target: Target
+    method: Merge
+    effective: Mapping[str, Any]
+    dtype: str | None
+    stored: str
+
+
+@dataclass(frozen=True)
+class RecipePlan:
+    """A recipe ready to run.
+
+    Attributes:
+      recipe:  as parsed.
+      donor:   the model whose layout, configuration and side files the output takes.
+      models:  every model once, the donor first.
+      model_names: of ``models``, without a path, unique.
+      names:   reference -> the same, as the recipe names them.
+      tensors: name -> TensorPlan, in the order of the layout.
+      sources: what the executor reads: the n-th input of every tensor as one view.
+      units:   the work.
+      layout:  of the output.
+      config:  of the output; None when it is the donor's, byte for byte.
+      notes:   warnings for the user, one line each.
+    """
+
+    recipe: Recipe
+    donor: "Checkpoint"
+    models: "tuple[Checkpoint, ...]"
+    model_names: tuple[str, ...]
+    names: Mapping[Reference, str]
+    tensors: Mapping[str, TensorPlan]
+    sources: tuple[View, ...]
+    units: tuple[MergeUnit, ...]
+    layout: "tuple[OutTensor, ...]"
+    config: Mapping[str, Any] | None
+    notes: tuple[str, ...]
+
+    def apply(self, unit: Any, blocks: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+        """Merge the tensors (or row blocks) of one unit; blocks are those of ``sources``, in order."""
+        merged = {}
+        for name in unit.tensors:
+            tensor = self.tensors[name]
+            inputs = [_cast(block[name], tensor.dtype) for block in blocks if name in block]
+            base, experts = (inputs[0], inputs[1:]) if tensor.method.uses_base else (None, inputs)
+            merged[name] = _cast(tensor.method.merge(base, experts, name=name), tensor.stored)
+        return merged
+
+    def explain(self) -> list[dict[str, Any]]:
+        """Return, per tensor, sources with their own parameter values, shared values, need and dtypes."""
+        return [self._explain(name, tensor) for name, tensor in self.tensors.items()]
+
+    def effective(self) -> list[dict[str, Any]]:
+        """Return the tensors grouped by their effective parameters, in the order of first use."""
+        groups: dict[Merge, list[str]] = {}
+        for name, tensor in self.tensors.items():
+            groups.setdefault(tensor.method, []).append(name)
+        return [{"parameters": lineage.parameters(method), "tensors": names} for method, names in groups.items()]
+
+    def name(self, model: "Checkpoint") -> str:
+        """Return the name of a model in manifest and card."""
+        return self.model_names[self.models.index(model)]
+
+    def role(self, model: "Checkpoint") -> str:
+        """Return what a model is for: "base", "expert", or "donor" of configuration and files alone."""
+        for tensor in self.tensors.values():
+            for index, item in enumerate(tensor.target.inputs):
+                if item.model is model:
+                    return "base" if tensor.method.uses_base and index == 0 else "expert"
+        return "donor"
+
+    def document(self) -> dict[str, Any]:
+        """Return the recipe as data, models by name and without a path."""
+        return self.recipe.document(lambda reference: self.names[reference])
+
+    def _explain(self, name: str, tensor: TensorPlan) -> dict[str, Any]:
+        uses_base = tensor.method.uses_base
+        sources = []
+        for index, item in enumerate(tensor.target.inputs):
+            own = {
+                word: values[index - uses_base]
+                for word, values in tensor.effective.items()
+                if isinstance(values, list) and index >= uses_base
+            }
+            role = "base" if uses_base and index == 0 else "expert"
+            model = self.names[item.source.model]
+            sources.append({"model": model, "tensor": item.name, "role": role, "parameters": own})
+        shared = {word: value for word, value in tensor.effective.items() if not isinstance(value, list)}
+        first = tensor.target.inputs[0]
+        return {
+            "tensor": name,
+            "method": tensor.method.name,
+            "need": tensor.method.need,
+            "depth": tensor.target.depth,
+            "sources": sources,
+            "parameters": shared,
+            "effective": lineage.parameters(tensor.method),
+            "dtype": tensor.dtype or first.model.tensors[first.name].dtype,
+            "stored": tensor.stored,
+        }
+
+
+def plan_recipe(
+    recipe: Recipe,
+    opened: "Mapping[Reference, Checkpoint]",
+    *,
+    kinds: Mapping[str, type[Merge]],
+    make: Callable[..., Merge],
+    name_of: "Callable[[Checkpoint], str]",
+    seed: int = 0,
+) -> RecipePlan:
+    """Lay a recipe over its models and check all of it.
+
+    Args:
+      recipe:  parsed.
+      opened:  every reference of the recipe; references to one folder give one and the same model.
+      kinds:   the registry of merge methods.
+      make:    builds a member, ``make(name, **fields)``.
+      name_of: a name for a model, without a path.
+      seed:    for methods that draw, unless the recipe says otherwise.
+    Raises: BadRecipe, BadMergeParameter, TensorSetMismatch, ShapeMismatch, ConfigMismatch.
+    """
+    if recipe.method not in kinds:
+        make(recipe.method)  # refuses, with the nearest name
+    kind = kinds[recipe.method]
+    if kind.uses_base and recipe.base is None and any(part.base is None for part in recipe.slices):
+        raise BadMergeParameter("needs the base model", where=recipe.method, remedy="add base_model to the recipe")
+    references = recipe.references()
+    donor = opened[references[0]]
+    models = tuple({id(opened[reference]): opened[reference] for reference in references}.values())
+    resolver = Resolver(recipe, kind, make, seed)
+    notes = [*resolver.notes, *(note for model in models[1:] for note in check_config(donor, model))]
+    tensors: dict[str, TensorPlan] = {}
+    for target in targets(recipe, opened, donor):
+        target = _base_first(target, kind)
+        experts = target.inputs[1:] if kind.uses_base else target.inputs
+        given = [Given(item.source, item.name) for item in experts]
+        method, effective = resolver.method(target.name, target.depth, given, target.part.parameters)
+        dtype, stored = _dtypes(recipe, target, donor)
+        tensors[target.name] = TensorPlan(target, method, effective, dtype, stored)
+    if any(w < 0 for tensor in tensors.values() for w in getattr(tensor.method, "weights", ())):
+        notes.append(f"{recipe.method}: a negative weight subtracts a model")
+    layout = _layout(tensors, donor)
+    tensors = {item.name: tensors[item.name] for item in layout}
+    sources = _views(tensors)
+    config, more = _config(recipe, opened, donor)
+    plain = [clean(name_of(model)) for model in models]
+    unique = tuple(name if plain.count(name) == 1 else f"{name}#{i}" for i, name in enumerate(plain, 1))
+    return RecipePlan(
+        recipe=recipe,
+        donor=donor,
+        models=models,
+        model_names=unique,
+        names={reference: unique[models.index(opened[reference])] for reference in references},
+        tensors=tensors,
+        sources=sources,
+        units=units_of({name: tensor.method for name, tensor in tensors.items()}, sources[0].tensors),
+        layout=layout,
+        config=config,
+        notes=tuple(dict.fromkeys([*notes, *more])),
+    )
+
+
+def _base_first(target: Target, kind: type[Merge]) -> Target:
+    """Put the base first where the method uses one, or goes from one model to the other."""
+    if kind.uses_base and target.base is None:
+        raise BadRecipe(
+            "the base is not among the sources of the slice",
+            where=target.name,
+            remedy="list it there, with its layer_range",
+        )
+    if target.base is None or not (kind.uses_base or kind.max_experts == 2):
+        return target
+    inputs = [target.inputs[target.base], *(item for i, item in enumerate(target.inputs) if i != target.base)]
+    return replace(target, inputs=tuple(inputs), base=0)
+
+
+def _dtypes(recipe: Recipe, target: Target, donor: "Checkpoint") -> tuple[str | None, str]:
+    first = target.inputs[0]
+    info = donor.tensors.get(target.name, first.model.tensors[first.name])
+    if not is_float(info.dtype):
+        return None, info.dtype
+    return recipe.dtype, recipe.out_dtype or recipe.dtype or info.dtype
+
+
+def _layout(tensors: Mapping[str, TensorPlan], donor: "Checkpoint") -> "tuple[OutTensor, ...]":
+    """Take the donor's shards where the tensors are the same, else fill shards of the size of its largest."""
+    from mergebarrier.checkpoint import OutTensor
+
+    def out(name: str, shard: str) -> OutTensor:
+        first = tensors[name].target.inputs[0]
+        return OutTensor(name, tensors[name].stored, first.model.tensors[first.name].shape, shard)
+
+    if tensors.keys() == donor.tensors.keys():
+        return tuple(out(name, info.shard) for name, info in donor.tensors.items())
+    if len(donor.shards) == 1:
+        return tuple(out(name, "model.safetensors") for name in tensors)
+    limit, filled, numbers, number = max(shard.size_bytes for shard in donor.shards), 0, [], 1
+    sizes = [out(name, "").nbytes for name in tensors]
+    for size in sizes:
+        if filled and filled + size > limit:
+            number, filled = number + 1, 0
+        filled += size
+        numbers.append(number)
+    files = [f"model-{n:05d}-of-{number:05d}.safetensors" if number > 1 else "model.safetensors" for n in numbers]
+    return tuple(out(name, file) for name, file in zip(tensors, files, strict=True))
+
+
+def _views(tensors: Mapping[str, TensorPlan]) -> tuple[View, ...]:
+    most = max(len(tensor.target.inputs) for tensor in tensors.values())
+    views: list[dict[str, Any]] = [{} for _ in range(most)]
+    for name, tensor in tensors.items():
+        for view, item in zip(views, tensor.target.inputs, strict=False):
+            view[name] = (item.model, item.name)
+    return tuple(View(view) for view in views)
+
+
+def _config(
+    recipe: Recipe, opened: "Mapping[Reference, Checkpoint]", donor: "Checkpoint"
+) -> tuple[Mapping[str, Any] | None, list[str]]:
+    config: Mapping[str, Any] = donor.config
+    notes: list[str] = []
+    if not recipe.whole:
+        _, n_layers = only_stack(donor.tensors, donor.path)
+        from_models = [(model.config, layer) for model, layer in origins(recipe, opened)]
+        config, notes = with_layers(config, n_layers, from_models)
+    dtype = recipe.out_dtype or recipe.dtype
+    if dtype is not None:
+        config = with_dtype(config, next(name for name, stored in DTYPES.items() if stored == dtype))
+    return (None if config == donor.config else config), notes
+
+
+def _cast(tensor: Tensor, dtype: str | None) -> Tensor:
+    if dtype is None or not tensor.is_floating_point():
+        return tensor
+    return tensor.to(_TORCH[dtype])

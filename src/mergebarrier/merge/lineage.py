@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
+import yaml
+
 from mergebarrier.merge._merge import Merge
 
 _HUB_FOLDER = re.compile(r"models--([^/]+?)--([^/]+)")
@@ -44,12 +46,13 @@ def common_licence(licences: Sequence[str]) -> str | None:
     return first if first != "unknown" and all(licence == first for licence in licences) else None
 
 
-def model_card(method: Merge, inputs: Sequence[Mapping[str, Any]]) -> str:
+def model_card(method: Merge, inputs: Sequence[Mapping[str, Any]], recipe: Mapping[str, Any] | None = None) -> str:
     """Write the README.md of a merged model.
 
     Args:
       method: the merge method.
       inputs: in the order of the sources, each with "role", "name", "content_digest" and "licence".
+      recipe: the recipe as data, shown instead of the parameters, which may differ from tensor to tensor.
     Returns: Markdown with a YAML head; every untrusted word is quoted.
     """
     names = list(dict.fromkeys(str(source["name"]) for source in inputs))
@@ -67,8 +70,12 @@ def model_card(method: Merge, inputs: Sequence[Mapping[str, Any]]) -> str:
         f"| {source['role']} | {_cell(source['name'])} | {_cell(source['licence'])} | `{source['content_digest']}` |"
         for source in inputs
     ]
-    body += ["", "| parameter | value |", "|---|---|"]
-    body += [f"| {name} | {_cell(json.dumps(value))} |" for name, value in parameters(method).items()]
+    if recipe is None:
+        body += ["", "| parameter | value |", "|---|---|"]
+        body += [f"| {name} | {_cell(json.dumps(value))} |" for name, value in parameters(method).items()]
+    else:
+        lines = yaml.safe_dump(dict(recipe), sort_keys=False).splitlines()
+        body += ["", "The recipe:", "", *(f"    {line}" for line in lines)]
     conclusion = (
         "All inputs declare the same licence."
         if licence

@@ -16,9 +16,8 @@ from typing import Protocol
 
 import torch
 
-from mergebarrier.checkpoint import Checkpoint
 from mergebarrier.errors import InternalError
-from mergebarrier.run._units import Block, Copy, Unit, copies, row_blocks, workers_within
+from mergebarrier.run._units import Block, Copy, Source, Unit, copies, row_blocks, workers_within
 
 Apply = Callable[[Unit, list[dict[str, torch.Tensor]]], dict[str, torch.Tensor]]
 Progress = Callable[[int, int], None]
@@ -52,7 +51,7 @@ def one_thread_kernels() -> Iterator[None]:
 
 
 def transform(
-    sources: Sequence[Checkpoint],
+    sources: Sequence[Source],
     sink: Sink,
     units: Sequence[Unit],
     apply: Apply,
@@ -152,7 +151,7 @@ def _join(thread: threading.Thread) -> None:
             thread.join()
 
 
-def _process(sources: Sequence[Checkpoint], sink: Sink, unit: Unit, apply: Apply) -> Iterator[int]:
+def _process(sources: Sequence[Source], sink: Sink, unit: Unit, apply: Apply) -> Iterator[int]:
     """Do one unit; yields the stored bytes of each finished step.  A unit dropped half-way is simply not finished."""
     infos = {name: sources[0].tensors[name] for name in unit.tensors}
     blocks = row_blocks(unit, infos)
@@ -171,7 +170,7 @@ def _process(sources: Sequence[Checkpoint], sink: Sink, unit: Unit, apply: Apply
         yield sum(info.row_nbytes * (stop - start) for info in infos.values())
 
 
-def _read_block(source: Checkpoint, unit: Unit, start: int, stop: int) -> Block:
+def _read_block(source: Source, unit: Unit, start: int, stop: int) -> Block:
     block = Block((name, source.read_rows(name, start, stop)) for name in unit.tensors if name in source.tensors)
     block.start_row = start
     return block
@@ -187,7 +186,7 @@ def _apply(apply: Apply, unit: Unit, blocks: list[Block]) -> dict[str, torch.Ten
     return results
 
 
-def _check_disjoint(donor: Checkpoint, units: Sequence[Unit]) -> None:
+def _check_disjoint(donor: Source, units: Sequence[Unit]) -> None:
     seen: dict[str, str] = {}
     for unit in units:
         for name in unit.tensors:

@@ -114,9 +114,7 @@ def plan_peak_bytes(sources: Sequence[Source], units: Sequence[Unit], workers: i
     return sum(peaks[: max(1, workers)])
 
 
-def workers_within(
-    units: Sequence[Unit], sources: Sequence[Source], workers: int, max_ram_bytes: int | None
-) -> int:
+def workers_within(units: Sequence[Unit], sources: Sequence[Source], workers: int, max_ram_bytes: int | None) -> int:
     """Return how many workers the budget allows.
 
     Args:

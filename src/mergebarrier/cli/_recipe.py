@@ -1,0 +1,192 @@
+"""``mergebarrier merge CONFIG.yaml``: open the models that a recipe names, explain or run it, write what went in."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mergebarrier.cli._options import WriterOptions
+from mergebarrier.cli._output import Output
+from mergebarrier.errors import BadRecipe, UsageError, clean
+
+if TYPE_CHECKING:
+    from mergebarrier.checkpoint import Checkpoint
+    from mergebarrier.merge.recipe import Recipe, RecipePlan, Reference
+
+__all__ = ["is_recipe", "merge_recipe"]
+
+
+def is_recipe(models: Sequence[Path]) -> bool:
+    """Say whether the arguments of ``merge`` are one recipe instead of models."""
+    return len(models) == 1 and models[0].suffix.lower() in (".yaml", ".yml")
+
+
+def merge_recipe(path: Path, given: Mapping[str, Any], writer: WriterOptions, output: Output, *, explain: bool) -> None:
+    """Explain, plan or run a recipe.
+
+    Args:
+      path:    the YAML file.
+      given:   options of the flag form, none of which may have a value.
+      writer:  where and how to write.
+      output:  where to say what.
+      explain: print the effective parameters of every tensor and write nothing.
+    """
+    from mergebarrier.merge import recipe as recipes
+
+    for name, value in given.items():
+        if value is not None and value != ():
+            raise UsageError(f"--{name} stands beside a recipe", where=path, remedy="write it into the recipe")
+    if writer.out is None and not explain:
+        raise UsageError("no output folder", where="-o", remedy="give -o DIR, or --explain")
+    recipe = recipes.parse(_read(path, recipes.MAX_RECIPE_BYTES), path)
+    with ExitStack() as stack:
+        opened = _open(recipe, path, stack)
+        planned = recipes.plan(recipe, opened, seed=writer.seed)
+        for note in planned.notes:
+            output.note(f"note: {note}")
+        if explain:
+            tensors = planned.explain()
+            output.result({"kind": "explanation", "recipe": planned.document(), "tensors": tensors}, _table(tensors))
+            return
+        side_files = recipes.small_files(planned, opened)
+        if writer.dry_run:
+            document = _describe(planned)
+            output.result(
+                {"kind": "plan", **document}, "\n".join(f"{name}: {value}" for name, value in document.items())
+            )
+            return
+        content = _run(planned, side_files, writer, output)
+    digest = content["output"]["content_digest"]
+    document = {"kind": "merge", "out": writer.folder, "notes": planned.notes, "content_digest": digest}
+    document |= {name: content[name] for name in ("method", "recipe", "effective", "inputs")}
+    human = f"{writer.folder}: {len(planned.models)} models merged by {recipe.method}, content {digest}"
+    output.result(document, human)
+
+
+def _read(path: Path, max_bytes: int) -> bytes:
+    if not path.is_file():
+        raise BadRecipe("no such file", where=path, remedy="give the path of a recipe")
+    with path.open("rb") as file:
+        return file.read(max_bytes + 1)
+
+
+def _open(recipe: "Recipe", path: Path, stack: ExitStack) -> "dict[Reference, Checkpoint]":
+    from mergebarrier.checkpoint import open_checkpoint
+
+    by_folder: dict[Path, Checkpoint] = {}
+    opened = {}
+    for reference in recipe.references():
+        folder = _folder(reference, path)
+        real = folder.resolve()
+        if real not in by_folder:
+            by_folder[real] = stack.enter_context(open_checkpoint(folder))
+        opened[reference] = by_folder[real]
+    return opened
+
+
+def _folder(reference: "Reference", path: Path) -> Path:
+    """Return the folder that a reference means; one whose literal name exists wins."""
+    if Path(reference.text).is_dir():
+        return Path(reference.text)
+    where = f"{path}: {clean(reference.text)}"
+    for word, value in (("adapter", reference.lora), ("revision", reference.revision)):
+        if value is not None:
+            remedy = f"give a folder that has the {word} in it already"
+            raise BadRecipe(f"the {word} {clean(value)!r} of a model is not read yet", where=where, remedy=remedy)
+    folder = Path(reference.path)
+    if not folder.is_dir():
+        tried = clean(folder.absolute())
+        raise BadRecipe(f"no such folder, tried {tried}", where=where, remedy="download the model, give its folder")
+    return folder
+
+
+def _table(tensors: Sequence[Mapping[str, Any]]) -> str:
+    """One line per tensor and one per source of it."""
+    lines = []
+    for tensor in tensors:
+        lines.append(
+            f"{clean(tensor['tensor'])}: {tensor['method']}{_words(tensor['parameters'])}"
+            f" depth={tensor['depth']:.4g} {tensor['dtype']} -> {tensor['stored']}"
+        )
+        for source in tensor["sources"]:
+            theirs = f" {clean(source['tensor'])}" if source["tensor"] != tensor["tensor"] else ""
+            lines.append(f"  {source['role']} {source['model']}{theirs}{_words(source['parameters'])}")
+    return "\n".join(lines)
+
+
+def _words(parameters: Mapping[str, Any]) -> str:
+    return "".join(
+        f" {name}={value:.6g}" if isinstance(value, float) else f" {name}={value}" for name, value in parameters.items()
+    )
+
+
+def _describe(planned: "RecipePlan") -> dict[str, Any]:
+    return {
+        "method": planned.recipe.method,
+        "recipe": planned.document(),
+        "sources": [planned.names[reference] for reference in planned.recipe.references()],
+        "tensors": len(planned.layout),
+        "units": len(planned.units),
+        "bytes_read": sum(info.nbytes for view in planned.sources for info in view.tensors.values()),
+        "bytes_written": sum(tensor.nbytes for tensor in planned.layout),
+        "files": list(dict.fromkeys(tensor.shard for tensor in planned.layout)),
+    }
+
+
+def _run(planned: "RecipePlan", side_files: dict[str, bytes], writer: WriterOptions, output: Output) -> dict[str, Any]:
+    """Hash the inputs, stream the merge, commit; return the content of the manifest."""
+    from mergebarrier import __version__, verbs
+    from mergebarrier.checkpoint import Writer, read_manifest
+    from mergebarrier.merge.lineage import model_card
+    from mergebarrier.run import transform
+
+    inputs = [_input(planned, model, writer.workers) for model in planned.models]
+    content = {
+        "verb": "merge",
+        "method": planned.recipe.method,
+        "recipe": planned.document(),
+        "effective": planned.effective(),
+        "version": __version__,
+        "inputs": inputs,
+    }
+    sink = Writer.create(
+        writer.folder,
+        planned.layout,
+        plan=content,
+        inputs=[model.path for model in planned.models],
+        resume=writer.resume,
+        overwrite=writer.overwrite,
+    )
+    try:
+        with output.progress("merging") as progress:
+            transform(
+                planned.sources,
+                sink,
+                planned.units,
+                planned.apply,
+                workers=writer.workers,
+                max_ram_bytes=writer.max_ram_bytes,
+                progress=progress,
+            )
+        for model in planned.models:
+            model.verify_unchanged()
+        method = next(iter(planned.tensors.values())).method
+        side_files["README.md"] = model_card(method, inputs, planned.document()).encode()
+        sink.commit(content, verbs.environment(), side_files, workers=writer.workers)
+    finally:
+        sink.close()
+    return dict(read_manifest(writer.folder)["content"])
+
+
+def _input(planned: "RecipePlan", model: "Checkpoint", workers: int) -> dict[str, Any]:
+    from mergebarrier import verbs
+
+    tensors = model.digests(workers=workers)
+    return {
+        "role": planned.role(model),
+        "name": planned.name(model),
+        "licence": verbs.licence(model),
+        "content_digest": model.content_digest(),
+        "tensors": tensors,
+        "files": model.file_digests(),
+    }

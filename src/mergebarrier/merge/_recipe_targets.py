@@ -1,0 +1,200 @@
+"""Every tensor of the output with the tensors it is merged from.
+
+    models:  the tensors of the donor, each from its namesakes
+    slices:  layer k of the output from layer (start + i) of each source; what comes before the layers belongs to the
+             first slice, what comes after them to the last
+    depth of layer i of n:  i / (n - 1), 1 when n = 1;  0 outside of the layers
+
+Source: mergekit 0.1.5. Differs: models are compared by folder, not by how the recipe spells them.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from mergebarrier.errors import BadRecipe, TensorSetMismatch, clean
+from mergebarrier.merge import _plan
+from mergebarrier.merge._recipe_layers import embeds, locate, only_stack, stacks
+from mergebarrier.merge._recipe_schema import Recipe, Reference, Slice, Source
+
+if TYPE_CHECKING:
+    from mergebarrier.checkpoint import Checkpoint
+
+
+@dataclass(frozen=True)
+class Input:
+    """One model's tensor: as which source of the recipe, of which model, under which name there."""
+
+    source: Source
+    model: "Checkpoint"
+    name: str
+
+
+@dataclass(frozen=True)
+class Target:
+    """A tensor of the output; ``base`` is the position of the base among ``inputs``, None without."""
+
+    name: str
+    part: Slice
+    depth: float
+    inputs: tuple[Input, ...]
+    base: int | None
+
+
+def targets(recipe: Recipe, opened: "Mapping[Reference, Checkpoint]", donor: "Checkpoint") -> tuple[Target, ...]:
+    """List the tensors of the output.
+
+    Args:
+      recipe: parsed.
+      opened: every reference of the recipe, opened; the same model may stand under several.
+      donor:  the model whose configuration and layout the output takes.
+    Raises: BadRecipe (layers out of range, a model twice in one slice), TensorSetMismatch, ShapeMismatch.
+    """
+    if recipe.whole:
+        return tuple(_whole(recipe, opened, donor))
+    return tuple(_stacked(recipe, opened, donor))
+
+
+def _sources(recipe: Recipe, part: Slice, opened: "Mapping[Reference, Checkpoint]") -> tuple[list[Source], int | None]:
+    """Sources of a slice and the place of the base; a base that ``models`` does not list joins at the end."""
+    base = part.base or recipe.base
+    sources = list(part.sources)
+    if recipe.whole and base is not None and all(opened[s.model] is not opened[base] for s in sources):
+        sources.append(Source(base))
+    models = [opened[source.model] for source in sources]
+    for index, model in enumerate(models):
+        if any(model is other for other in models[:index]):
+            raise BadRecipe(
+                "stands twice among the models of one slice",
+                where=sources[index].model.text,
+                remedy="list it once, with the sum of its weights",
+            )
+    place = next((i for i, m in enumerate(models) if base is not None and m is opened[base]), None)
+    return sources, place
+
+
+def _whole(recipe: Recipe, opened: "Mapping[Reference, Checkpoint]", donor: "Checkpoint") -> Iterator[Target]:
+    part = recipe.slices[0]
+    sources, base = _sources(recipe, part, opened)
+    models = [opened[source.model] for source in sources]
+    for model in models:
+        if model is not donor:
+            _plan.check_tensors(donor, model)
+    layers = stacks(donor.tensors)
+    for name in donor.tensors:
+        place = locate(name)
+        depth = 0.0 if place is None else _depth(place.layer, layers[place.stack])
+        yield Target(name, part, depth, tuple(map(Input, sources, models, [name] * len(models))), base)
+
+
+def _depth(layer: int, n_layers: int) -> float:
+    return layer / (n_layers - 1) if n_layers > 1 else 1.0
+
+
+def _stacked(recipe: Recipe, opened: "Mapping[Reference, Checkpoint]", donor: "Checkpoint") -> Iterator[Target]:
+    stack, _ = only_stack(donor.tensors, donor.path)
+    outside = [name for name in donor.tensors if locate(name) is None]
+    runs = [(part, *_sources(recipe, part, opened)) for part in recipe.slices]
+    for _, sources, _ in runs:
+        _check_ranges(sources, opened, stack)
+
+    def edge(name: str, run: tuple[Slice, list[Source], int | None]) -> Target:
+        part, sources, base = run
+        return _target(donor, name, part, 0.0, sources, opened, [name] * len(sources), base)
+
+    for run in (runs[0], runs[-1]):
+        _check_outside(donor, outside, [opened[source.model] for source in run[1]])
+    for name in outside:
+        if embeds(name):
+            yield edge(name, runs[0])
+    layer = 0
+    for part, sources, base in runs:
+        starts = [source.layers[0] for source in sources if source.layers is not None]
+        length = _length(sources[0])
+        for index in range(length):
+            for word in _layer_parts(sources, opened, stack, [start + index for start in starts]):
+                names = [f"{stack}.{start + index}.{word}" for start in starts]
+                name = f"{stack}.{layer}.{word}"
+                yield _target(donor, name, part, _depth(index, length), sources, opened, names, base)
+            layer += 1
+    for name in outside:
+        if not embeds(name):
+            yield edge(name, runs[-1])
+
+
+def origins(recipe: Recipe, opened: "Mapping[Reference, Checkpoint]") -> "list[tuple[Checkpoint, int]]":
+    """Return, per layer of the output of a recipe in slices, the model and layer that its first source gives."""
+    found = []
+    for part in recipe.slices:
+        start, stop = part.sources[0].layers or (0, 0)
+        found += [(opened[part.sources[0].model], layer) for layer in range(start, stop)]
+    return found
+
+
+def _length(source: Source) -> int:
+    start, stop = source.layers or (0, 0)
+    return stop - start
+
+
+def _target(
+    donor: "Checkpoint",
+    name: str,
+    part: Slice,
+    depth: float,
+    sources: Sequence[Source],
+    opened: "Mapping[Reference, Checkpoint]",
+    names: Sequence[str],
+    base: int | None,
+) -> Target:
+    inputs = tuple(Input(s, opened[s.model], theirs) for s, theirs in zip(sources, names, strict=True))
+    first = inputs[0]
+    if name in donor.tensors and donor is not first.model:
+        _plan.check_shape(donor, donor.tensors[name], first.model, first.model.tensors[first.name])
+    for other in inputs[1:]:
+        info = first.model.tensors[first.name]
+        _plan.check_shape(first.model, info, other.model, other.model.tensors[other.name])
+    return Target(name, part, depth, inputs, base)
+
+
+def _check_ranges(sources: Sequence[Source], opened: "Mapping[Reference, Checkpoint]", stack: str) -> None:
+    for source in sources:
+        theirs, n_layers = only_stack(opened[source.model].tensors, source.model.text)
+        if theirs != stack:
+            what = f"its layers are called {clean(theirs)}, those of the donor {clean(stack)}"
+            raise TensorSetMismatch(what, where=source.model.text, remedy="merge models of one family")
+        start, stop = source.layers or (0, 0)
+        if stop > n_layers:
+            raise BadRecipe(
+                f"layer_range [{start}, {stop}] ends behind its {n_layers} layers",
+                where=source.model.text,
+                remedy=f"end at {n_layers} or before",
+            )
+
+
+def _check_outside(donor: "Checkpoint", outside: Sequence[str], models: "Sequence[Checkpoint]") -> None:
+    ours = dict.fromkeys(outside)
+    for model in models:
+        theirs = {name: None for name in model.tensors if locate(name) is None}
+        odd = next((name for name in [*ours, *theirs] if (name in ours) != (name in theirs)), None)
+        if odd is not None:
+            lacking = donor if odd in theirs else model
+            raise TensorSetMismatch(
+                f"{clean(lacking.path.name)} lacks {clean(odd)}, which the other has",
+                where=f"{donor.path.name} and {model.path.name}",
+                remedy="save all models tied, or all untied, and merge models of one family",
+            )
+
+
+def _layer_parts(
+    sources: Sequence[Source], opened: "Mapping[Reference, Checkpoint]", stack: str, layers: Sequence[int]
+) -> list[str]:
+    """Names of the tensors of one layer, which must be the same for all sources."""
+    found: list[list[str]] = []
+    for source, layer in zip(sources, layers, strict=True):
+        prefix = f"{stack}.{layer}."
+        found.append([n.removeprefix(prefix) for n in opened[source.model].tensors if n.startswith(prefix)])
+        odd = sorted(set(found[0]) ^ set(found[-1]))
+        if odd or not found[-1]:
+            what = f"layer {layer} holds other tensors than the first source ({clean(odd[0]) if odd else 'none'})"
+            raise TensorSetMismatch(what, where=source.model.text, remedy="take layers of one kind")
+    return found[0]

@@ -1,0 +1,49 @@
+"""mergekit's YAML as merges of ours: read strictly, laid over opened models, run by the same executor.
+
+    parse(text) -> Recipe;   plan(recipe, opened) -> RecipePlan: sources, method and dtypes of every tensor
+
+A recipe chooses layers (models, slices, modules), parameters that vary with depth (gradients) and with the name of a
+tensor (filters), dtypes, tokenizer and chat template. Source: the configuration language of mergekit 0.1.5; where we
+differ stands in the module that differs.
+"""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Final
+
+from mergebarrier.merge import MERGES, make
+from mergebarrier.merge._recipe_files import side_files, tokenizer_model
+from mergebarrier.merge._recipe_parse import parse
+from mergebarrier.merge._recipe_plan import RecipePlan, TensorPlan, plan_recipe
+from mergebarrier.merge._recipe_schema import Recipe, Reference
+from mergebarrier.merge._recipe_yaml import MAX_BYTES
+from mergebarrier.merge.lineage import reference
+
+if TYPE_CHECKING:
+    from mergebarrier.checkpoint import Checkpoint
+
+__all__ = ["MAX_RECIPE_BYTES", "Recipe", "RecipePlan", "Reference", "TensorPlan", "parse", "plan", "small_files"]
+
+#: A longer file is refused before it is parsed.
+MAX_RECIPE_BYTES: Final = MAX_BYTES
+
+
+def plan(recipe: Recipe, opened: "Mapping[Reference, Checkpoint]", *, seed: int = 0) -> RecipePlan:
+    """Lay a recipe over its models and check all of it, before any arithmetic.
+
+    Args:
+      recipe: parsed.
+      opened: every reference of the recipe; references to one folder give one and the same model.
+      seed:   for methods that draw, unless the recipe gives one.
+    Raises: BadRecipe, BadMergeParameter, TensorSetMismatch, ShapeMismatch, ConfigMismatch.
+    """
+    return plan_recipe(
+        recipe, opened, kinds=MERGES, make=make, name_of=lambda model: reference(model.path.absolute()), seed=seed
+    )
+
+
+def small_files(planned: RecipePlan, opened: "Mapping[Reference, Checkpoint]") -> dict[str, bytes]:
+    """Return name -> bytes of configuration, tokenizer, chat template and what else lies beside the donor's weights.
+
+    Raises: BadRecipe when the recipe asks for a tokenizer and the vocabularies differ, or for an unknown template.
+    """
+    return side_files(planned, tokenizer_model(planned, opened))
