@@ -32,7 +32,7 @@ def parse(text: bytes, where: object) -> Recipe:
       where: its name, for errors.
     Raises: BadRecipe (names key and nearest), LimitExceeded.
     """
-    return _Parser(str(where)).recipe(_recipe_yaml.load(text, where))
+    return _Parser(str(where)).recipe(_recipe_yaml.read_yaml(text, where))
 
 
 def nearest(name: str, known: Sequence[str]) -> str:

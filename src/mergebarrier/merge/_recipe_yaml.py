@@ -22,7 +22,7 @@ _WRITE_OUT = "write every value where it is used"
 
 
 class _Refused(Exception):
-    """What is wrong, where in the file, and what to do; turned into BadRecipe by ``load``."""
+    """What is wrong, where in the file, and what to do; turned into BadRecipe by ``read_yaml``."""
 
     def __init__(self, what: str, mark: Any, remedy: str) -> None:
         super().__init__(what)
@@ -71,7 +71,7 @@ class _Loader(yaml.SafeLoader):
         return table
 
 
-def load(text: bytes, where: object) -> Any:
+def read_yaml(text: bytes, where: object) -> Any:
     """Parse one YAML document.
 
     Args:
