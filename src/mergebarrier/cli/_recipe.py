@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 __all__ = ["is_recipe", "merge_recipe"]
 
+_OPTIONS = {"weights": "--weight", "t": "-t"}
+
 
 def is_recipe(models: Sequence[Path]) -> bool:
     """Say whether the arguments of ``merge`` are one recipe instead of models."""
@@ -35,7 +37,8 @@ def merge_recipe(path: Path, given: Mapping[str, Any], writer: WriterOptions, ou
 
     for name, value in given.items():
         if value is not None and value != ():
-            raise UsageError(f"--{name} stands beside a recipe", where=path, remedy="write it into the recipe")
+            option = _OPTIONS.get(name, "--" + name.replace("_", "-"))
+            raise UsageError("stands beside a recipe", where=option, remedy="write it into the recipe")
     if writer.out is None and not explain:
         raise UsageError("no output folder", where="-o", remedy="give -o DIR, or --explain")
     recipe = recipes.parse(_read(path, recipes.MAX_RECIPE_BYTES), path)

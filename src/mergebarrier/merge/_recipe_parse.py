@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 from mergebarrier.errors import BadRecipe, clean
 from mergebarrier.merge import _recipe_yaml
 from mergebarrier.merge._recipe_schema import DTYPES, Parameters, Recipe, Reference, Slice, Source
-from mergebarrier.merge._recipe_values import parse_setting
+from mergebarrier.merge._recipe_values import parse_scalar, parse_setting
 
 _TOP = (
     "merge_method", "models", "slices", "modules", "base_model", "parameters", "dtype", "out_dtype", "tokenizer",
@@ -201,7 +201,4 @@ class _Parser:
     def extra(self, value: Any) -> dict[str, Any]:
         if not isinstance(value, dict):
             self.fail("mergebarrier", "not a table of keys and values", "give name: value pairs")
-        for name, item in value.items():
-            if not isinstance(item, str | int | float):
-                self.fail(f"mergebarrier.{clean(name)}", "is no plain value", "give a word or a number")
-        return dict(value)
+        return {name: parse_scalar(item, f"{self.where}: mergebarrier.{clean(name)}") for name, item in value.items()}

@@ -17,6 +17,7 @@ from mergebarrier.errors import BadRecipe, clean
 
 Scalar = bool | int | float | str
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?", re.ASCII)
+_LARGEST = 2**64
 _REMEDY = "give a value, a list of numbers, or a list of {filter, value}"
 
 
@@ -91,14 +92,15 @@ def _choice(item: Mapping[str, Any], where: str) -> Choice:
 
 def _values(value: Any, where: str) -> tuple[Scalar, ...]:
     if isinstance(value, list) and value:
-        return tuple(_scalar(item, where) for item in value)
-    return (_scalar(value, where),)
+        return tuple(parse_scalar(item, where) for item in value)
+    return (parse_scalar(value, where),)
 
 
-def _scalar(value: Any, where: str) -> Scalar:
+def parse_scalar(value: Any, where: str) -> Scalar:
+    """Read one value; text that is a number becomes one. BadRecipe for lists, tables, nothing and huge numbers."""
     if isinstance(value, str):
         return float(value) if _NUMBER.fullmatch(value) else value
-    if isinstance(value, bool | int | float):
+    if isinstance(value, float) or (isinstance(value, int) and abs(value) < _LARGEST):
         return value
     shown = {list: "an empty or mixed list", dict: "a table", type(None): "nothing"}.get(type(value), clean(value))
     raise BadRecipe(f"the value is {shown}", where=where, remedy=_REMEDY)
