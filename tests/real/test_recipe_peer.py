@@ -2,8 +2,8 @@
 
 Models are tiny float32 Llamas of four layers. Every recipe is text; mergekit gets what PyYAML reads in it, ours is
 parsed, planned and streamed. Entries may differ by 2 units in the last place of the largest operand. On the arc of
-slerp and after an L1 rescale mergekit is itself up to 4 and 8 units from the exact value, which ours must meet within
-2; random thinning is compared at density 1, its distribution in ``test_mergekit_peer``.
+slerp mergekit is itself up to 4 units from the exact value, which ours must meet within 2; after an L1 rescale both
+are held to 4 of it, because the factor and its product round too. Random thinning is compared at density 1, its distribution in ``test_mergekit_peer``.
 """
 
 import json
@@ -226,11 +226,11 @@ def compare(text: str, out: Path) -> tuple[str, float]:
                 if errors[0] > 2 or errors[1] > 4:
                     return f"{name}: {errors} from the arc", worst
                 continue
-            if tensor.effective.get("rescale"):  # mergekit sums the L1 norms in float32
+            if tensor.effective.get("rescale"):  # the norms are summed in float32 there, in float64 here
                 wide = [part.double() for part in inputs]
                 exact = tensor.method.merge(wide[0], wide[1:], name=name)
                 errors = [in_last_place(side.double() - exact, [*operands, our]) for side in (our, their)]
-                if errors[0] > 2 or errors[1] > 8:
+                if max(errors) > 4:
                     return f"{name}: {errors} from the exact value", worst
                 continue
             apart = in_last_place(our.double() - their.double(), [*operands, our])

@@ -107,13 +107,16 @@ def _stacked(recipe: Recipe, opened: "Mapping[Reference, Checkpoint]", donor: "C
     for name in outside:
         if embeds(name):
             yield edge(name, runs[0])
-    layer = 0
+    held, layer = _layers([opened[source.model] for _, sources, _ in runs for source in sources]), 0
     for part, sources, base in runs:
+        models = [opened[source.model] for source in sources]
         starts = [source.layers[0] for source in sources if source.layers is not None]
         length = _length(sources[0])
         for index in range(length):
-            for word in _layer_parts(sources, opened, stack, [start + index for start in starts]):
-                names = [f"{stack}.{start + index}.{word}" for start in starts]
+            layers = [start + index for start in starts]
+            parts = [held[id(model)].get(number, []) for model, number in zip(models, layers, strict=True)]
+            for word in _same_parts(sources, layers, parts):
+                names = [f"{stack}.{number}.{word}" for number in layers]
                 name = f"{stack}.{layer}.{word}"
                 yield _target(donor, name, part, _depth(index, length), sources, opened, names, base)
             layer += 1
@@ -185,16 +188,24 @@ def _check_outside(donor: "Checkpoint", outside: Sequence[str], models: "Sequenc
             )
 
 
-def _layer_parts(
-    sources: Sequence[Source], opened: "Mapping[Reference, Checkpoint]", stack: str, layers: Sequence[int]
-) -> list[str]:
-    """Names of the tensors of one layer, which must be the same for all sources."""
-    found: list[list[str]] = []
-    for source, layer in zip(sources, layers, strict=True):
-        prefix = f"{stack}.{layer}."
-        found.append([n.removeprefix(prefix) for n in opened[source.model].tensors if n.startswith(prefix)])
-        odd = sorted(set(found[0]) ^ set(found[-1]))
-        if odd or not found[-1]:
+def _layers(models: "Sequence[Checkpoint]") -> dict[int, dict[int, list[str]]]:
+    """Per model (by identity): layer -> the parts of its tensors' names behind the number."""
+    found: dict[int, dict[int, list[str]]] = {}
+    for model in models:
+        if id(model) not in found:
+            table = found[id(model)] = {}
+            for name in model.tensors:
+                place = locate(name)
+                if place is not None:
+                    table.setdefault(place.layer, []).append(place.part)
+    return found
+
+
+def _same_parts(sources: Sequence[Source], layers: Sequence[int], parts: Sequence[list[str]]) -> list[str]:
+    """Return the names of the tensors of one layer, which must be the same for all sources."""
+    for source, layer, theirs in zip(sources, layers, parts, strict=True):
+        odd = sorted({*parts[0]} ^ {*theirs})
+        if odd or not theirs:
             what = f"layer {layer} holds other tensors than the first source ({clean(odd[0]) if odd else 'none'})"
             raise TensorSetMismatch(what, where=source.model.text, remedy="take layers of one kind")
-    return found[0]
+    return parts[0]
