@@ -91,7 +91,7 @@ def test_models_are_named_in_every_form(value, reference) -> None:
         (HEAD + "parameters: [1]", "parameters: not a table"),
         (HEAD + "parameters: {weight: []}", r"parameters\.weight: the value is an empty or mixed list"),
         (HEAD + "parameters: {weight: [1, {value: 2}]}", "the value is a table"),
-        (HEAD + "parameters: {weight: " + "9" * 400 + "}", "the value is 999"),
+        (HEAD + "parameters: {weight: " + "9" * 40 + "}", "the value is 999"),
         (HEAD + "parameters: {weight: null}", "the value is nothing"),
         (HEAD + "parameters: {weight: {filter: a}}", "a choice without a value"),
         (HEAD + "parameters: {weight: {filters: a, value: 1}}", "unknown key 'filters'"),

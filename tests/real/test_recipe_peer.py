@@ -2,8 +2,9 @@
 
 Models are tiny float32 Llamas of four layers. Every recipe is text; mergekit gets what PyYAML reads in it, ours is
 parsed, planned and streamed. Entries may differ by 2 units in the last place of the largest operand. On the arc of
-slerp mergekit is itself up to 4 units from the exact value, which ours must meet within 2; after an L1 rescale both
-are held to 4 of it, because the factor and its product round too. Random thinning is compared at density 1, its distribution in ``test_mergekit_peer``.
+slerp mergekit is itself up to 4 units from the exact value, which ours must meet within 2; after an L1 rescale, whose
+factor and products round too, up to 8 and 4. Random thinning is compared at density 1, its distribution in
+``test_mergekit_peer``.
 """
 
 import json
@@ -230,7 +231,7 @@ def compare(text: str, out: Path) -> tuple[str, float]:
                 wide = [part.double() for part in inputs]
                 exact = tensor.method.merge(wide[0], wide[1:], name=name)
                 errors = [in_last_place(side.double() - exact, [*operands, our]) for side in (our, their)]
-                if max(errors) > 4:
+                if errors[0] > 4 or errors[1] > 8:
                     return f"{name}: {errors} from the exact value", worst
                 continue
             apart = in_last_place(our.double() - their.double(), [*operands, our])

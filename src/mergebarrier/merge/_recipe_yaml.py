@@ -16,6 +16,8 @@ from mergebarrier.errors import BadRecipe, LimitExceeded, clean
 MAX_BYTES = 2**20
 _MAX_DEPTH = 16
 _MAX_NODES = 20_000
+_MAX_DIGITS = 64
+_NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 _TIMESTAMP = "tag:yaml.org,2002:timestamp"
 _MERGE_KEY = "tag:yaml.org,2002:merge"
 _WRITE_OUT = "write every value where it is used"
@@ -53,9 +55,12 @@ class _Loader(yaml.SafeLoader):
             raise _Refused(what, event.start_mark, "write a smaller recipe")
         self._depth += 1
         try:
-            return super().compose_node(parent, index)
+            node = super().compose_node(parent, index)
         finally:
             self._depth -= 1
+        if node.tag in _NUMBERS and len(node.value) > _MAX_DIGITS:  # 1:1:1... is a number that takes minutes to build
+            raise _Refused(f"a number of {len(node.value)} characters", event.start_mark, "write a shorter one")
+        return node
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[str, Any]:
         seen: dict[str, None] = {}
