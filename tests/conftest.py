@@ -1,7 +1,6 @@
 """Fixtures that every room may use; a room's own fixtures live in ``tests/<room>/conftest.py``.
 
-One arithmetic thread, no network (but for tests marked ``real``, whose model comes out of a package), and all tests
-that need the real model on one worker, so that what they build is built once.
+One arithmetic thread, and no network but for tests marked ``real``, whose model comes out of a package.
 """
 
 import json
@@ -20,14 +19,6 @@ for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(variable, "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ["HF_HUB_OFFLINE"] = "1"
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests of the real model together when pytest runs in several processes."""
-    for item in items:
-        if item.get_closest_marker("real"):
-            item.add_marker(pytest.mark.xdist_group("real"))
 
 
 @pytest.fixture(autouse=True)

@@ -284,7 +284,8 @@ def test_the_command_writes_the_report_and_prints_its_contract(stage, tmp_path, 
     assert planned.exit_code == 0 and planned.json["cells on test rows"] == 12 and not report.exists()
     ran = run_cli(*words, "--json")
     assert ran.exit_code == 0, ran.stderr
-    assert sorted(path.name for path in report.iterdir()) == ["card.md", "report.html", "result.json", "rows.jsonl"]
+    files = ["card.md", "findings.sarif", "report.html", "result.json", "rows.jsonl"]
+    assert sorted(path.name for path in report.iterdir()) == files
     assert ran.json["grade"] == "C" and ran.json["levels"][2]["attack"] == "gaugefix"
     assert "protected task_arithmetic 0.5 (test)" in ran.stderr
     written = json.loads((report / "result.json").read_text())

@@ -73,7 +73,13 @@ def test_a_folder_of_something_else_is_never_touched(tmp_path) -> None:
 
 def test_all_four_files_are_there_and_nothing_else(tmp_path, result, rows) -> None:
     write_report(tmp_path, result, rows)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["card.md", "report.html", "result.json", "rows.jsonl"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "card.md",
+        "findings.sarif",
+        "report.html",
+        "result.json",
+        "rows.jsonl",
+    ]
     assert read_report(tmp_path) == (result, rows)
 
 

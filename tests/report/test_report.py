@@ -2,6 +2,7 @@
 
 import dataclasses
 import html.parser
+import json
 import re
 
 import pytest
@@ -11,7 +12,7 @@ from rich.console import Console
 from mergebarrier.audit.result import Model
 from mergebarrier.audit.result_json import result_from_json, to_json
 from mergebarrier.errors import BadReport
-from mergebarrier.report import render_card, render_html, render_terminal
+from mergebarrier.report import render_card, render_html, render_sarif, render_terminal
 
 HOSTILE = "<script>alert(1)</script>\x1b[31m\u202eevil`a`|b| ](javascript:x) [red]{{7*7}}\nnext \"'&"
 CLAIMS = re.compile(r"\b(unmergeable|safe|safely|secure|securely|cannot be merged)\b", re.IGNORECASE)
@@ -198,3 +199,18 @@ def test_a_damaged_result_is_refused(result, find: str, put: str) -> None:
 def test_an_oversized_result_is_refused_unread() -> None:
     with pytest.raises(BadReport, match="bytes"):
         result_from_json(b" " * (16 * 2**20 + 1), where="result.json")
+
+
+def test_sarif_has_one_result_per_level_and_per_failed_control():
+    result = made_up_result()
+    document = json.loads(render_sarif(result))
+    run = document["runs"][0]
+    rules = {rule["id"] for rule in run["tool"]["driver"]["rules"]}
+    found = [(item["ruleId"], item["level"]) for item in run["results"]]
+    assert document["version"] == "2.1.0" and {rule for rule, _ in found} <= rules
+    broken = sum(level.ruf >= 0.9 for level in result.levels)
+    assert found.count(("MB9501", "error")) == broken > 0
+    assert found.count(("MB9503", "note")) == len(result.levels) - broken
+    assert found.count(("MB9502", "warning")) == sum(not control.passed for control in result.controls.values())
+    digest = result.models["protected"].content_digest
+    assert all(item["fingerprints"]["contentDigest/v1"] == digest for item in run["results"])

@@ -31,18 +31,22 @@ __all__ = ["command", "conclude", "machine"]
 @click.option("--coefficients", metavar="C,...", help="Published coefficients.  [default: 0.3,0.5,0.7,1]")
 @click.option("--levels", default="0-2", show_default=True, metavar="0-N", help="How far up the ladder of attacks.")
 @click.option("--budget", type=click.IntRange(1), default=16, show_default=True, help="Settings that a search tries.")
+@click.option("--engine", default="serial", show_default=True, help="How cells are run; only serial is built yet.")
 @click.option("--max-items", type=click.IntRange(2), metavar="N", help="Test rows per task.  [default: all]")
 @click.option("--second-key", type=MODEL, metavar="MODEL", help="ORIGINAL protected with another key, as a control.")
 @click.option("--compare", type=MODEL, multiple=True, metavar="MODEL", help="Another protection, shown beside.")
 @writer_options
 @output_options
 def command(writer: WriterOptions, output: Output, **inputs: Any) -> None:
-    """Merge PROTECTED with a partner, attack it, and write REPORT_DIR: result.json, rows.jsonl, report.html, card.md.
+    """Merge PROTECTED with a partner, attack it, and write REPORT_DIR: result.json, rows.jsonl, report.html, card.md,
+    findings.sarif.
 
     Level 0 merges as stock tools do, level 1 searches coefficients, level 2 realigns PROTECTED to the base first. The
     grade is that of the first level which recovers 0.9 of what merging the unprotected model gives. Without validation
     files, settings are chosen on the first half of each task file and scores stand on the second half.
     """
+    if inputs["engine"] != "serial":
+        raise UsageError(f"{inputs['engine']!r} is not built yet", where="--engine", remedy="leave --engine out")
     spec = _spec(writer, inputs)
     if writer.dry_run:
         document = plan(spec)

@@ -11,7 +11,7 @@ from mergebarrier.cli._output import Output
 
 __all__ = ["command"]
 
-FORMATS = ("text", "html", "md", "json")
+FORMATS = ("text", "html", "md", "sarif", "json")
 
 
 @click.command()
@@ -19,13 +19,14 @@ FORMATS = ("text", "html", "md", "json")
 @click.option("--format", "form", type=click.Choice(FORMATS), default="text", show_default=True)
 @output_options
 def command(report_dir: Path, form: str, output: Output) -> None:
-    """Print the audit in REPORT_DIR as a table for the terminal, one HTML page, a model card section, or JSON.
+    """Print the audit in REPORT_DIR as a table for the terminal, one HTML page, a model card section, SARIF
+    or JSON.
 
     The files are read strictly and rendered anew, so an edited page is not shown.
     """
     from dataclasses import asdict
 
-    from mergebarrier.report import read_report, render_card, render_html, render_terminal
+    from mergebarrier.report import read_report, render_card, render_html, render_sarif, render_terminal
 
     result, rows = read_report(report_dir)
     document = asdict(result)
@@ -33,6 +34,8 @@ def command(report_dir: Path, form: str, output: Output) -> None:
         output.result(document, render_html(result, rows))
     elif form == "md":
         output.result(document, render_card(result, rows))
+    elif form == "sarif":
+        output.result(document, render_sarif(result))
     elif form == "json":
         output.result(document, json.dumps(document, indent=2, allow_nan=False))
     else:

@@ -1,8 +1,17 @@
-"""One result, several views: a page, a terminal, a model card, JSON; the report folder that holds them."""
+"""One result, several views: a page, a terminal, a model card, JSON, SARIF; the report folder that holds them."""
 
 from mergebarrier.report.card import render_card
 from mergebarrier.report.folder import Journal, read_report, write_report
 from mergebarrier.report.html import render_html
+from mergebarrier.report.sarif import render_sarif
 from mergebarrier.report.terminal import render_terminal
 
-__all__ = ["Journal", "read_report", "render_card", "render_html", "render_terminal", "write_report"]
+__all__ = [
+    "Journal",
+    "read_report",
+    "render_card",
+    "render_html",
+    "render_sarif",
+    "render_terminal",
+    "write_report",
+]

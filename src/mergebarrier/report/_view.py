@@ -146,7 +146,8 @@ def view(result: Result, rows: Sequence[Cell | Measurement]) -> View:
 
 
 def _method(result: Result) -> str:
-    shown = "; ".join(f"{clean(name)}: {clean(value)}" for name, value in result.method_parameters.items())
+    parameters = {("over" if name == "only" else name): value for name, value in result.method_parameters.items()}
+    shown = "; ".join(f"{clean(name)}: {clean(value)}" for name, value in parameters.items())
     return clean(result.method) + (f" ({shown})" if shown else "")
 
 

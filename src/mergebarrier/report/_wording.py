@@ -122,7 +122,8 @@ def limits(result: Result) -> tuple[str, ...]:
     said = []
     resisted = [str(level.level) for level in result.levels if level.ruf < BROKEN_AT]
     if resisted:
-        said.append(f"Level {' and '.join(resisted)}: not broken by this implementation; a failed attack says no more.")
+        numbers = ("Levels " if len(resisted) > 1 else "Level ") + " and ".join(resisted)
+        said.append(f"{numbers}: not broken by this implementation; a failed attack says no more.")
     last = max(level.level for level in result.levels)
     said.append(f"Levels {last + 1} to 8 were not run, and a level that was not run proves nothing.")
     said.append(
@@ -130,8 +131,9 @@ def limits(result: Result) -> tuple[str, ...]:
         "Fine-tuning, plain use and copying are untouched."
     )
     items = min(task.test_items for task in result.tasks.values())
+    keys = "Two keys" if "two_keys" in result.controls else "One key"
     said.append(
-        f"One key, one seed, {items} test rows a task: differences inside the intervals are noise. "
+        f"{keys}, one seed, {items} test rows a task: differences inside the intervals are noise. "
         "The grade holds for these models, tasks and attacks."
     )
     return tuple(said)

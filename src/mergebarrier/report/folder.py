@@ -1,7 +1,7 @@
 """A report folder: rows are appended as they are measured, the summary and its views are written at the end.
 
     rows.jsonl   one finished row per line, flushed to the disk before the next begins; read back by ``--resume``
-    result.json  report.html  card.md   written beside the old ones and renamed, the summary last
+    result.json  report.html  card.md  findings.sarif   written beside the old ones and renamed, the summary last
 
 A line that a crash cut off is dropped; a line that is damaged in any other way is refused.
 """
@@ -16,10 +16,11 @@ from mergebarrier.audit.result_json import result_from_json, row_from_json, to_j
 from mergebarrier.errors import BadReport, OutputExists
 from mergebarrier.report.card import render_card
 from mergebarrier.report.html import render_html
+from mergebarrier.report.sarif import render_sarif
 
 RESULT: Final = "result.json"
 ROWS: Final = "rows.jsonl"
-FILES: Final = (RESULT, ROWS, "report.html", "card.md")
+FILES: Final = (RESULT, ROWS, "report.html", "card.md", "findings.sarif")
 #: Where an audit keeps the models that it realigned; removed when it is done.
 WORK: Final = "work"
 MAX_ROWS_BYTES: Final = 256 * 2**20
@@ -86,7 +87,7 @@ class Journal:
 
 
 def write_report(folder: Path, result: Result, rows: Sequence[Row]) -> None:
-    """Write all four files of a report.
+    """Write every file of a report.
 
     Args:
       folder: an existing report folder.
@@ -96,6 +97,7 @@ def write_report(folder: Path, result: Result, rows: Sequence[Row]) -> None:
     _replace(folder / ROWS, b"".join(to_json(row).encode() for row in rows))
     _replace(folder / "report.html", render_html(result, rows).encode())
     _replace(folder / "card.md", render_card(result, rows).encode())
+    _replace(folder / "findings.sarif", render_sarif(result).encode())
     _replace(folder / RESULT, to_json(result, indent=1).encode())
 
 

@@ -11,7 +11,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from threading import Lock
 
 from mergebarrier.errors import MergebarrierError, clean
@@ -34,23 +34,26 @@ def make_together(names: Sequence[str], progress: Callable[[int, int], None]) ->
     def follow(name: str, process: "subprocess.Popen[str]") -> None:
         assert process.stdout is not None
         fault = ""
-        for line in process.stdout:
-            said = json.loads(line)
-            fault = said.get("error", fault)
-            with lock:
-                done[name], total[name] = said.get("done", done[name]), said.get("total", total[name])
-                progress(sum(done.values()), sum(total.values()))
+        with process.stdout as lines:
+            for line in lines:
+                said = json.loads(line)
+                fault = said.get("error", fault)
+                with lock:
+                    done[name], total[name] = said.get("done", done[name]), said.get("total", total[name])
+                    progress(sum(done.values()), sum(total.values()))
         if process.wait():
             raise MergebarrierError(fault or f"its process ended with code {process.returncode}", where=name)
 
     try:
         with ThreadPoolExecutor(len(names)) as pool:
-            for future in [pool.submit(follow, *pair) for pair in zip(names, processes, strict=True)]:
-                try:
+            followed = [pool.submit(follow, *pair) for pair in zip(names, processes, strict=True)]
+            try:
+                for future in as_completed(followed):
                     future.result()
-                except BaseException:
-                    _end(processes)
-                    raise
+            except BaseException:
+                # Before the pool is left, which waits for whoever still follows a child.
+                _end(processes)
+                raise
     finally:
         _end(processes)
 
@@ -79,9 +82,9 @@ def _start(name: str) -> "subprocess.Popen[str]":
 
 
 def _end(processes: "Sequence[subprocess.Popen[str]]") -> None:
+    # All are told before any is waited for: a second Ctrl-C may cut the waiting short.
     for process in processes:
         if process.poll() is None:
             process.terminate()
+    for process in processes:
         process.wait()
-        if process.stdout is not None:
-            process.stdout.close()
