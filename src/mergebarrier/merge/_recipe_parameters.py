@@ -22,16 +22,19 @@ from mergebarrier.merge._recipe_values import Scalar, evaluate
 class Name:
     """A parameter of the recipe language: the fields that may hold it, and whether each model has a value of its own.
 
-    ``required`` without a default; ``choices`` are the words that a field of another type has for true and false.
+    ``required`` without a default; ``choices`` are the words that a field of another type has for true and false;
+    ``methods`` are those that have the name, empty for all with such a field.
     """
 
     fields: tuple[str, ...]
     per_model: bool = False
     required: bool = False
     choices: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    methods: tuple[str, ...] = ()
 
 
 NAMES: dict[str, Name] = {
+    "normalize_weights": Name(("normalize_weights", "normalize"), methods=("multislerp",)),
     "weight": Name(("weights",), per_model=True, required=True),
     "density": Name(("density", "densities"), per_model=True),
     "gamma": Name(("gamma",), per_model=True),
@@ -55,6 +58,7 @@ OURS = (
     "scope", "elect", "elect_zero", "reduce", "rescale", "arith", "seed", "max_cosine", "lora_space", "provenance",
     "policy",
 )  # fmt: skip
+_TASK_VECTORS = "task_vectors"  # field of methods that work on task vectors where there is a base
 _WORDS = {"true": True, "false": False}
 
 
@@ -74,6 +78,7 @@ class Resolver:
       kind:   class of the merge method.
       make:   builds it: ``make(method, **fields)``.
       seed:   for methods that draw, unless the recipe gives one.
+    Attributes: uses_base, whether the base enters; for methods that may do without it, whether the recipe has one.
     Raises: BadMergeParameter for a name that the method does not have, or that stands where it has no meaning.
     """
 
@@ -83,6 +88,9 @@ class Resolver:
         self._fields = {item.name: item for item in dataclasses.fields(kind)}
         self._names = self._reachable()
         self._extra = self._check_extra()
+        if _TASK_VECTORS in self._fields:
+            self._extra[_TASK_VECTORS] = recipe.base is not None
+        self.uses_base = bool(self._extra.get(_TASK_VECTORS, kind.uses_base))
         if "seed" in self._fields:
             self._extra.setdefault("seed", seed)
         self.notes: list[str] = []
@@ -90,14 +98,15 @@ class Resolver:
         self._made: dict[tuple[tuple[str, Any], ...], Merge] = {}
 
     def _reachable(self) -> dict[str, str]:
-        """Recipe name -> field of this method."""
-        names = {}
+        """Recipe name -> field of this method; a field has one name."""
+        names: dict[str, str] = {}
         for name, entry in NAMES.items():
-            found = next((item for item in entry.fields if item in self._fields), None)
-            if found is not None and name not in self._ignored():
-                names[name] = found
-        taken = list(names.values())
-        return names | {item: item for item in self._fields if item not in taken and item not in OURS}
+            free = [item for item in entry.fields if item in self._fields and item not in names.values()]
+            meant = not entry.methods or self.recipe.method in entry.methods
+            if free and meant and name not in self._ignored():
+                names[name] = free[0]
+        own = [item for item in self._fields if item not in names.values() and item not in (*OURS, _TASK_VECTORS)]
+        return names | {item: item for item in own}
 
     def _ignored(self) -> list[str]:
         return [name for name, methods in WITHOUT_EFFECT.items() if not methods or self.recipe.method in methods]

@@ -165,17 +165,17 @@ def plan_recipe(
     if recipe.method not in kinds:
         make(recipe.method)  # refuses, with the nearest name
     kind = kinds[recipe.method]
-    if kind.uses_base and recipe.base is None and any(part.base is None for part in recipe.slices):
-        raise BadMergeParameter("needs the base model", where=recipe.method, remedy="add base_model to the recipe")
     references = recipe.references()
     donor = opened[references[0]]
     models = tuple({id(opened[reference]): opened[reference] for reference in references}.values())
     resolver = Resolver(recipe, kind, make, seed)
+    if resolver.uses_base and recipe.base is None and any(part.base is None for part in recipe.slices):
+        raise BadMergeParameter("needs the base model", where=recipe.method, remedy="add base_model to the recipe")
     notes = [*resolver.notes, *(note for model in models[1:] for note in check_config(donor, model))]
     tensors: dict[str, TensorPlan] = {}
     for target in targets(recipe, opened, donor):
-        target = _base_first(target, kind)
-        experts = target.inputs[1:] if kind.uses_base else target.inputs
+        target = _base_first(target, resolver.uses_base, pair=kind.max_experts == 2)
+        experts = target.inputs[1:] if resolver.uses_base else target.inputs
         given = [Given(item.source, item.name) for item in experts]
         method, effective = resolver.method(target.name, target.depth, given, target.part.parameters)
         dtype, stored = _dtypes(recipe, target, donor)
@@ -203,15 +203,15 @@ def plan_recipe(
     )
 
 
-def _base_first(target: Target, kind: type[Merge]) -> Target:
-    """Put the base first where the method uses one, or goes from one model to the other."""
-    if kind.uses_base and target.base is None:
+def _base_first(target: Target, uses_base: bool, *, pair: bool) -> Target:
+    """Put the base first where the method uses one, or goes from one model of a pair to the other."""
+    if uses_base and target.base is None:
         raise BadRecipe(
             "the base is not among the sources of the slice",
             where=target.name,
             remedy="list it there, with its layer_range",
         )
-    if target.base is None or not (kind.uses_base or kind.max_experts == 2):
+    if target.base is None or not (uses_base or pair):
         return target
     inputs = [target.inputs[target.base], *(item for i, item in enumerate(target.inputs) if i != target.base)]
     return replace(target, inputs=tuple(inputs), base=0)
