@@ -7,7 +7,6 @@ from merge_models import fit
 from mergebarrier.errors import BadMergeParameter, NonFinite, ShapeMismatch
 from mergebarrier.merge import MERGES, make
 
-
 W = "layer.w"
 
 

@@ -73,7 +73,7 @@ class Sce(Merge):
 
 def _variance(taus: Tensor) -> Tensor:
     wide = taus.double()
-    return wide.sub_(wide.mean(0)).square_().mean(0)
+    return (wide - wide.mean(0)).square_().mean(0)
 
 
 def _variances(operands: Operands) -> Iterator[tuple[int, Tensor]]:
