@@ -176,7 +176,8 @@ def keep_varying(variance: Tensor, topk: float) -> Tensor:
 def fusion_scores(base: Tensor, expert: Tensor, tau: Tensor) -> tuple[Tensor, Tensor]:
     """Importance of every entry and its threshold."""
     p, q = (torch.softmax(x.double(), -1) + 1e-8 for x in (expert, base))
-    scores = tau.abs().double() * (p * (p / q).log()).sum(-1, keepdim=True)
+    divergence = (p * (p / q).log()).sum(-1, keepdim=True).clamp(min=0).float().double()
+    scores = tau.abs().double() * divergence
     ordered = scores.reshape(-1).sort().values
     first, median, third = (ordered[int(q * (len(ordered) - 1))] for q in (0.25, 0.5, 0.75))
     return scores, median + 1.5 * (third - first)

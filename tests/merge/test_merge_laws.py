@@ -193,7 +193,7 @@ def test_the_output_takes_the_dtype_of_the_base_or_of_the_first_expert(method, d
 
 
 def test_thread_count_never_changes_a_bit(method, draw) -> None:
-    base, experts = draw((3 * BLOCK + 17,), dtype=torch.bfloat16)
+    base, experts = draw((BLOCK + 17,), dtype=torch.bfloat16)
     experts = fit(method, experts)
     before = torch.get_num_threads()
     try:

@@ -72,8 +72,11 @@ def by_rank(
     threshold = (levels - _random.LEVELS // 2).astype(np.int16)
     key = _random.stream_key(seed, method, index, operands.name)
     bits, scales = [], []
+    packed = np.empty((0, columns, 2), dtype="<u4")
     for start, magnitudes in _rows(operands, index):
-        order = torch.from_numpy(_ascending(magnitudes))
+        if len(packed) < len(magnitudes):
+            packed = np.empty((len(magnitudes), columns, 2), dtype="<u4")
+        order = torch.from_numpy(_ascending(magnitudes, packed[: len(magnitudes)]))
         drawn = _random.draws(key, start, start + magnitudes.size).reshape(magnitudes.shape)
         stays = drawn < threshold
         if inverse:
@@ -99,14 +102,14 @@ def _rows(operands: Operands, index: int) -> Iterator[tuple[int, NDArray[np.floa
         yield start, (tau if tau.dtype == torch.float64 else tau.float()).numpy().reshape(-1, columns)
 
 
-def _ascending(magnitudes: NDArray[np.floating]) -> NDArray[np.int64]:
-    """Return the columns of each row from the smallest to the largest magnitude; equal ones in column order."""
-    rows, columns = magnitudes.shape
+def _ascending(magnitudes: NDArray[np.floating], packed: NDArray[np.uint32]) -> NDArray[np.int64]:
+    """Return the columns of each row from the smallest to the largest magnitude; equal ones in column order.
+
+    ``packed`` is memory for the sort, Int["rows columns 2"] in little-endian order.
+    """
     if magnitudes.dtype != np.float32:
         return np.argsort(magnitudes, axis=1, kind="stable")
-    packed = np.empty((rows, columns, 2), dtype="<u4")  # bits of non-negative floats sort as the floats do
-    packed[..., 0] = np.arange(columns, dtype="<u4")
-    packed[..., 1] = magnitudes.view(np.uint32)
-    keys = packed.reshape(rows, -1).view("<u8").astype(np.uint64, copy=False)
-    keys.sort(axis=1)
-    return (keys & np.uint64(0xFFFFFFFF)).astype(np.int64)
+    packed[..., 0] = np.arange(magnitudes.shape[1])
+    packed[..., 1] = magnitudes.view(np.uint32)  # bits of non-negative floats sort as the floats do
+    packed.view("<u8")[..., 0].sort(axis=1)
+    return packed[..., 0].astype(np.int64)

@@ -22,14 +22,14 @@ from mergebarrier.merge._operands import Operands
 _NOISE = 1e-5
 
 
-def svd(matrix: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return U (m, r), S (r,) descending, V^T (r, n) of a Float64[Tensor, "m n"]; r counts what is above the noise."""
+def svd(matrix: Tensor, leading: int | None = None) -> tuple[Tensor, Tensor, Tensor]:
+    """Return U (m, r), S (r,) descending, V^T (r, n) of a Float64[Tensor, "m n"]; r <= ``leading`` above the noise."""
     if matrix.shape[0] > matrix.shape[1]:
-        u, s, vt = svd(matrix.T)
+        u, s, vt = svd(matrix.T, leading)
         return vt.T, s, u.T
     squares, vectors = torch.linalg.eigh(matrix @ matrix.T)
     values = squares.clamp(min=0).sqrt().flip(0)
-    rank = int((values > _NOISE * values[:1]).sum())
+    rank = int((values > _NOISE * values[:1])[:leading].sum())
     u, s = vectors.flip(1)[:, :rank], values[:rank]
     return u, s, (u.T @ matrix) / s.unsqueeze(1)
 
@@ -48,7 +48,12 @@ class MatrixMerge(_deltas.DeltaMerge):
 
     @abstractmethod
     def combine(self, taus: Tensor) -> Tensor:
-        """Return the combined task vector Float64[Tensor, "m n"] of Float64[Tensor, "experts m n"]."""
+        """Return the combined task vector Float[Tensor, "m n"] of Float[Tensor, "experts m n"]."""
+
+    def precision(self, operands: Operands) -> torch.dtype:
+        """Return the dtype that ``combine`` computes in; decompositions need float64."""
+        del operands
+        return torch.float64
 
     def kernel(self, operands: Operands) -> Iterator[Tensor]:
         """Yield the blocks of the base with the combined task vector."""
@@ -56,8 +61,9 @@ class MatrixMerge(_deltas.DeltaMerge):
             for _, base, taus in _deltas.walk(operands):
                 yield self.added(base, taus.mean(0))
             return
-        matrices = torch.empty(len(operands.experts), operands.size, dtype=torch.float64)
-        for start, base, taus in _deltas.walk(operands, dtype=torch.float64):
+        dtype = self.precision(operands)
+        matrices = torch.empty(len(operands.experts), operands.size, dtype=dtype)
+        for start, base, taus in _deltas.walk(operands, dtype=dtype):
             matrices[:, start : start + base.numel()] = taus
         combined = self.combine(matrices.view(-1, *operands.shape)).reshape(-1)
         base_buffer = operands.buffer()

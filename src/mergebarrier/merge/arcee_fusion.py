@@ -3,15 +3,15 @@
     s = |tau| * KL(softmax(theta_1 row) + 1e-8 || softmax(theta_0 row) + 1e-8);   keep s >= median(s) + 1.5 (Q3 - Q1)
     merged = theta_0 + [s >= threshold] tau;   a quantile q is the floor(q (n - 1))-th value in ascending order
 
-Source: semantics of mergekit 0.1.5; a row is the last axis. Differs: s in float64 (the divergence of a fine-tune is
-below the resolution of float32), and exact quantiles (mergekit samples a million entries).
+Source: semantics of mergekit 0.1.5; a row is the last axis. Differs: the divergence is computed in float64
+(that of a fine-tune is below the resolution of float32) and rounded to float32, so that s is an exact product and its
+ties are ties; quantiles are exact (mergekit samples a million entries).
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -50,13 +50,13 @@ class ArceeFusion(Merge):
 
 
 def _divergences(operands: Operands) -> Tensor:
-    """Return the divergence of every row, Float64[Tensor, "rows"]."""
+    """Return the divergence of every row, Float64[Tensor, "rows"], never negative."""
     columns, parts = operands.columns, []
     for _, base, taus in _deltas.walk(operands, columns=columns, dtype=torch.float64):
         p = torch.softmax((taus[0] + base).view(-1, columns), dim=-1).add_(_FLOOR)
         q = torch.softmax(base.view(-1, columns), dim=-1).add_(_FLOOR)
         parts.append((p * torch.log(p / q)).sum(-1))
-    return torch.cat(parts)
+    return torch.cat(parts).clamp_(min=0).float().double()
 
 
 def _scores(operands: Operands, divergence: Tensor, start: int, tau: Tensor) -> Tensor:
@@ -74,10 +74,6 @@ def _quantile(operands: Operands, divergence: Tensor, share: float) -> float:
 
     def walk() -> Iterator[_select.Magnitudes]:
         for start, _, taus in _deltas.walk(operands):
-            yield _magnitudes(_scores(operands, divergence, start, taus[0]))
+            yield _scores(operands, divergence, start, taus[0]).numpy()
 
-    return _select.largest(walk, _magnitudes(sample), size, size - int(share * (size - 1))).threshold
-
-
-def _magnitudes(scores: Tensor) -> _select.Magnitudes:
-    return np.maximum(scores.numpy(), 0.0)  # a divergence may round below zero
+    return _select.largest(walk, sample.numpy(), size, size - int(share * (size - 1))).threshold

@@ -76,5 +76,5 @@ class IsoCts(_spectral.MatrixMerge):
 
 
 def _leading(matrix: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
-    u, s, vt = _spectral.svd(matrix)
-    return u[:, :count], s[:count], vt[:count].T
+    u, s, vt = _spectral.svd(matrix, count)
+    return u, s, vt.T

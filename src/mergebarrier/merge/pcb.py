@@ -60,7 +60,7 @@ class Pcb(_deltas.DeltaMerge):
         limits = torch.tensor([self._limits(operands, index) for index in experts], dtype=operands.dtype)
         claims = torch.tensor([self._claims(operands, index, limits) for index in experts], dtype=operands.dtype)
         for _, base, taus in _deltas.walk(operands):
-            shares = _normed(_balance(taus, limits), claims)
+            shares = _normed(_balance(taus, taus.sum(0), limits, len(experts)), claims)
             total = (shares * taus.sign() * _clipped(taus, limits)).sum(0)
             divisor = shares.sum(0)
             yield self.added(base, torch.where(divisor > _NO_CLAIM, total / divisor.clamp(min=_NO_CLAIM), 0.0))
@@ -73,7 +73,9 @@ class Pcb(_deltas.DeltaMerge):
         return float(values[low]), float(values[high])
 
     def _claims(self, operands: Operands, index: int, limits: Tensor) -> tuple[float, float]:
-        values = np.concatenate([_balance(taus, limits)[index].numpy() for _, _, taus in _deltas.walk(operands)])
+        own, count = slice(index, index + 1), len(operands.experts)
+        parts = (_balance(taus[own], taus.sum(0), limits[own], count)[0] for _, _, taus in _deltas.walk(operands))
+        values = np.concatenate([part.numpy() for part in parts])
         low = min(int(len(values) * (1 - self.top)), len(values) - 1)
         values.partition(low)
         return float(values[low]), float(values.max())
@@ -88,6 +90,6 @@ def _normed(values: Tensor, limits: Tensor) -> Tensor:
     return ((values - low) / torch.where(high > low, high - low, 1.0)).clamp_(0, 1)
 
 
-def _balance(taus: Tensor, limits: Tensor) -> Tensor:
-    own = _normed(_clipped(taus, limits), limits).square_().sub_(1).mul_(len(taus)).exp_()  # norm() cancels exp(-N)
-    return own.mul_(torch.tanh(taus * taus.sum(0)))
+def _balance(taus: Tensor, total: Tensor, limits: Tensor, count: int) -> Tensor:
+    own = _normed(_clipped(taus, limits), limits).square_().sub_(1).mul_(count).exp_()  # norm() cancels exp(-N)
+    return own.mul_(torch.tanh(taus * total))

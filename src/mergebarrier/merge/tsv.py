@@ -35,7 +35,6 @@ class TsvM(_spectral.MatrixMerge):
     def combine(self, taus: Tensor) -> Tensor:
         """Return the sum over the orthogonalised directions."""
         each = max(1, min(taus.shape[1:]) // len(taus))
-        parts = [(u[:, :each], s[:each], vt[:each]) for u, s, vt in map(_spectral.svd, taus)]
-        us, ss, vts = zip(*parts, strict=True)
+        us, ss, vts = zip(*(_spectral.svd(tau, each) for tau in taus), strict=True)
         left, right = _spectral.polar(torch.cat(us, dim=1)), _spectral.polar(torch.cat(vts, dim=0))
         return (left * torch.cat(ss)) @ right

@@ -5,7 +5,7 @@
     wudi: Adam, a few steps, as published;   wudi_exact: tau = B (H + ridge tr(H)/n I)^-1
 
 Source: Cheng et al., arXiv 2503.08099, steps as in fusion_bench 0.2.33 (a tensor that is no matrix: the mean of the
-task vectors). Differs: the gradient in closed form, in float64; wudi_exact is ours.
+task vectors). Differs: the gradient in closed form; wudi_exact is ours.
 """
 
 import math
@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from mergebarrier.merge import _parameters, _spectral
+from mergebarrier.merge._operands import Operands
 
 _BETA_1, _BETA_2, _EPSILON = 0.9, 0.999, 1e-8  # Adam, Kingma and Ba, arXiv 1412.6980
 
@@ -48,11 +49,16 @@ class Wudi(_spectral.MatrixMerge):
         rate = _parameters.number(self.name, "learning_rate", self.learning_rate, 0, 1)
         object.__setattr__(self, "learning_rate", rate)
 
+    def precision(self, operands: Operands) -> torch.dtype:
+        """Return the arithmetic's dtype: hundreds of matrix products, each gradient fresh."""
+        return operands.dtype
+
     def combine(self, taus: Tensor) -> Tensor:
         """Return the iterate after the last step."""
         units = _units(taus)
-        curvature = torch.einsum("imk,iml->kl", units, units)
-        target = torch.einsum("imk,ink,inl->ml", taus, units, units)
+        stacked = units.flatten(0, 1)
+        curvature = stacked.T @ stacked
+        target = torch.stack([tau @ (unit.T @ unit) for tau, unit in zip(taus, units, strict=True)]).sum(0)
         tau = taus.sum(0)
         first, second = torch.zeros_like(tau), torch.zeros_like(tau)
         for step in range(1, self.steps + 1):
