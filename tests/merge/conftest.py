@@ -11,6 +11,7 @@ from torch import Tensor
 
 from mergebarrier.merge import MERGES, Merge, make
 
+ON_BASE = {"task_vectors": True}
 PARAMETERS: dict[str, list[dict[str, object]]] = {
     "linear": [{}, {"weights": (0.3, 0.7)}, {"weights": (0.5, 1.5), "normalize": False}],
     "task_arithmetic": [{}, {"weights": (0.3, 0.7), "coefficient": 0.6}, {"normalize": True}, {"arith": "input"}],
@@ -24,6 +25,29 @@ PARAMETERS: dict[str, list[dict[str, object]]] = {
     "dare_linear": [{}, {"density": 0.5, "seed": 3}, {"density": 0.3, "rescale": "inverse", "normalize": True}],
     "dare_ties": [{}, {"density": 0.5, "seed": 3}, {"density": (0.9, 0.4), "rescale": "inverse", "reduce": "mean"}],
     "slerp": [{"t": 0.5}, {"t": 0.2, "max_cosine": 1.0}, {"t": 1.0}],
+    "nuslerp": [{}, {"weights": (0.3, 0.9), "flatten": False}, {"flatten": False, "row_wise": True, **ON_BASE}],
+    "multislerp": [{}, {"weights": (0.4, 0.9), **ON_BASE}, {"normalize": False, "weights": (0.5, 0.7)}],
+    "karcher": [{}, {"max_iter": 3, "tol": 0.0}],
+    "nearswap": [{"t": 0.005}, {"t": 0.0}],
+    "passthrough": [{}, {"scale": 0.5}],
+    "breadcrumbs": [{}, {"density": 0.5, "gamma": 0.1}, {"density": (0.9, 0.3), "gamma": (0.0, 0.3), "rescale": "l1"}],
+    "breadcrumbs_ties": [{"density": 0.4, "weights": (0.4, 0.9)}],
+    "della": [{}, {"density": 0.5, "seed": 3}, {"density": (0.4, 1.0), "epsilon": 0.2, "rescale": "inverse"}],
+    "della_linear": [{"density": 0.5, "epsilon": (0.1, 0.4), "normalize": True}],
+    "model_stock": [{}, {"filter_wise": True}],
+    "sce": [{}, {"select_topk": 0.4}],
+    "arcee_fusion": [{}],
+    "ram": [{}, {"epsilon": 0.01}],
+    "ramplus_tl": [{}, {"epsilon": 0.01, "r": 0.5, "alpha": 1.0}],
+    "magmax": [{}, {"coefficient": 0.7}],
+    "consensus": [{}, {"mask_lambda": 0.2, "agreement": 1, "coefficient": 0.5}],
+    "emr": [{}],
+    "pcb": [{}, {"coefficient": 1.0, "top": 0.5, "outliers": 0.05}],
+    "iso_c": [{}],
+    "iso_cts": [{}, {"common_space_fraction": 0.3, "coefficient": 0.6}],
+    "tsv_m": [{}],
+    "wudi": [{"steps": 20}],
+    "wudi_exact": [{}, {"ridge": 0.01}],
 }
 CASES = [(name, parameters) for name, members in PARAMETERS.items() for parameters in members]
 

@@ -1,7 +1,19 @@
-"""Tensors of a tiny model, for tests that need whole folders."""
+"""Tensors of a tiny model, and as many experts as a method takes."""
+
+from collections.abc import Sequence
+from typing import TypeVar
 
 import torch
 from torch import Tensor
+
+from mergebarrier.merge import Merge
+
+T = TypeVar("T")
+
+
+def fit(method: Merge, experts: Sequence[T]) -> list[T]:
+    """Return the experts, no more of them than the method takes."""
+    return list(experts)[: method.max_experts]
 
 
 def tensors(seed: int, dtype: torch.dtype = torch.bfloat16, step: float = 0.01) -> dict[str, Tensor]:

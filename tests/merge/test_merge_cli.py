@@ -1,6 +1,7 @@
 """``mergebarrier merge`` writes a complete folder that says what went in, and refuses what it cannot merge."""
 
 import json
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from merge_models import tensors
 from safetensors.torch import load_file
 
 from mergebarrier.checkpoint import read_manifest, verify_manifest
-from mergebarrier.cli.merge import METHODS
+from mergebarrier.cli.merge import METHODS, command
 from mergebarrier.merge import MERGES, make
 from mergebarrier.merge.lineage import common_licence, model_card, reference
 
@@ -33,6 +34,25 @@ def test_the_help_names_every_method() -> None:
     assert METHODS == tuple(MERGES)
 
 
+def test_every_parameter_of_every_method_has_an_option_and_every_option_a_method() -> None:
+    parameters = {field.name for member in MERGES.values() for field in fields(member)} - {"seed"}
+    shared = {
+        "models",
+        "base",
+        "method",
+        "as_json",
+        "quiet",
+        "out",
+        "resume",
+        "overwrite",
+        "dry_run",
+        "seed",
+        "explain",
+    }
+    options = {option.name for option in command.params} - shared - {"threads", "workers", "max_ram_bytes"}
+    assert options == parameters
+
+
 @pytest.mark.parametrize(
     ("words", "wanted_method"),
     [
@@ -47,6 +67,21 @@ def test_the_help_names_every_method() -> None:
             make("dare_ties", density=0.5, rescale="inverse", elect="unweighted"),
         ),
         (["--method", "slerp", "-t", "0.25"], make("slerp", t=0.25)),
+        (["--method", "multislerp"], make("multislerp", task_vectors=True)),
+        (["--method", "nuslerp", "--no-flatten", "--no-task-vectors"], make("nuslerp", flatten=False)),
+        (["--method", "karcher", "--max-iter", "3"], make("karcher", max_iter=3)),
+        (
+            ["--method", "breadcrumbs", "--density", "0.5", "--gamma", "0.1"],
+            make("breadcrumbs", density=0.5, gamma=0.1),
+        ),
+        (["--method", "della", "--density", "0.5", "--seed", "7"], make("della", density=0.5, seed=7)),
+        (
+            ["--method", "della_linear", "--epsilon", "0.1", "--epsilon", "0.2"],
+            make("della_linear", epsilon=(0.1, 0.2)),
+        ),
+        (["--method", "ram", "--epsilon", "0.01"], make("ram", epsilon=0.01)),
+        (["--method", "consensus", "--agreement", "1"], make("consensus", agreement=1)),
+        (["--method", "iso_cts", "--common-space-fraction", "0.5"], make("iso_cts", common_space_fraction=0.5)),
     ],
 )
 def test_each_method_writes_what_its_function_returns(run_cli, family, tmp_path, words, wanted_method) -> None:
@@ -129,6 +164,10 @@ def test_dry_run_tells_the_plan_and_writes_nothing(run_cli, family, tmp_path) ->
         (["--method", "tie"], 64, "'tie' is not one of"),
         (["--method", "linear", "--density", "0.5"], 64, "--density: not an option of linear"),
         (["--method", "slerp"], 64, "give -t"),
+        (["--method", "nearswap"], 64, "nearswap needs a step; give -t"),
+        (["--method", "nearswap", "-t", "0.1"], 2, "got 2 experts, takes exactly 1"),
+        (["--method", "karcher", "--task-vectors"], 64, "--task-vectors: not an option of karcher"),
+        (["--method", "della", "--density", "0.1"], 2, "density 0.1 and epsilon 0.15 give probabilities from -0.05"),
         (["--method", "ties", "--density", "2"], 2, "MB3003 ties: density is 2.0"),
         (
             ["--method", "ties", "--weight", "1", "--weight", "1", "--weight", "1"],

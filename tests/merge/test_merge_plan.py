@@ -4,7 +4,7 @@ from contextlib import ExitStack
 
 import pytest
 import torch
-from merge_models import tensors
+from merge_models import fit, tensors
 
 from mergebarrier.checkpoint import open_checkpoint
 from mergebarrier.errors import BadMergeParameter, ConfigMismatch, ShapeMismatch, TensorSetMismatch
@@ -111,12 +111,12 @@ def test_every_method_merges_a_folder_as_it_merges_its_tensors(opened, save, met
     models = [tensors(i) for i in range(3)]
     ids = {"position_ids": torch.arange(5)}
     base, *experts = opened(*(save(f"m{i}", model | ids) for i, model in enumerate(models)))
-    planned = plan(method, base, experts)
+    planned = plan(method, base, fit(method, experts))
     assert [name for unit in planned.units for name in unit.tensors] == list(planned.donor.tensors)
     sink = Table()
     transform(planned.sources, sink, planned.units, planned.apply)
     for name in models[0]:
-        wanted = method.merge(models[0][name], [model[name] for model in models[1:]], name=name)
+        wanted = method.merge(models[0][name], fit(method, [model[name] for model in models[1:]]), name=name)
         assert torch.equal(sink.tensors[name], wanted), name
     assert torch.equal(sink.tensors["position_ids"], ids["position_ids"])
 

@@ -81,8 +81,15 @@ def mergekit_merge_all(jobs: Sequence[tuple[dict[str, Any], Path]]) -> None:
         assert (out / "config.json").is_file(), f"mergekit wrote nothing to {out}"
 
 
-def _run(command: list[str], stdin: str = "") -> None:
+def registered_methods() -> set[str]:
+    """Return the names of the merge methods that mergekit registers."""
+    words = "import json; from mergekit.merge_methods.registry import registered_methods as r"
+    return set(json.loads(_run([str(peer_python()), "-c", f"{words}; print(json.dumps([m.spec.name for m in r()]))"])))
+
+
+def _run(command: list[str], stdin: str = "") -> str:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
     environment.pop("PYTHONPATH", None)
     ran = subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=900, env=environment)
     assert ran.returncode == 0, f"{command[:4]} failed:\n{ran.stdout[-2000:]}\n{ran.stderr[-4000:]}"
+    return ran.stdout

@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from mergebarrier.cli._merge_options import METHODS, hyper_parameters, parameter_options
 from mergebarrier.cli._models import MODEL
 from mergebarrier.cli._options import WriterOptions, output_options, writer_options
 from mergebarrier.cli._output import Output
@@ -19,26 +20,12 @@ if TYPE_CHECKING:
 
 __all__ = ["METHODS", "command"]
 
-#: The keys of ``merge.MERGES``, repeated because the help text must not import torch; a test compares them.
-METHODS: Final = ("linear", "task_arithmetic", "ties", "dare_linear", "dare_ties", "slerp")
-
 
 @click.command()
 @click.argument("models", nargs=-1, required=True, type=MODEL, metavar="MODEL...|CONFIG.yaml")
 @click.option("--base", type=MODEL, help="The model that the experts were fine-tuned from.")
 @click.option("--method", type=click.Choice(METHODS), help="Required, unless a recipe names it.")
-@click.option("--weight", "weights", type=float, multiple=True, metavar="W", help="Per model, or one for all.")
-@click.option("--density", type=float, multiple=True, metavar="D", help="ties, dare: kept share, per model or for all.")
-@click.option("--coefficient", type=float, metavar="L", help="Lambda, multiplies the merged task vector.")
-@click.option("-t", "t", type=float, metavar="T", help="slerp: 0 is the first model, 1 the second.")
-@click.option("--normalize/--no-normalize", default=None, help="Divide by the sum of the weights.")
-@click.option("--rescale", type=click.Choice(["l1", "inverse", "none"]), help="ties, dare: after thinning.")
-@click.option("--elect", type=click.Choice(["weighted", "unweighted"]), help="ties: what signs are elected over.")
-@click.option("--elect-zero", type=click.Choice(["plus", "majority"]), help="ties: the sign of a zero sum.")
-@click.option(
-    "--reduce", type=click.Choice(["weighted_mean", "mean", "sum", "max"]), help="ties: over agreeing entries."
-)
-@click.option("--arith", type=click.Choice(["fp32", "input"]), help="Precision of the arithmetic on task vectors.")
+@parameter_options
 @click.option("--explain", is_flag=True, help="Recipes: print the parameters of every tensor and write nothing.")
 @writer_options(require_out=False)
 @output_options
@@ -51,13 +38,13 @@ def command(
     output: Output,
     **parameters: Any,
 ) -> None:
-    """Merge MODEL... into a new folder, or as CONFIG.yaml says; defaults are those of mergekit 0.1.5.
+    """Merge MODEL... into a new folder, or as CONFIG.yaml says; defaults: mergekit 0.1.5, else the papers.
 
     The output takes names, dtypes, files, configuration and tokenizer from the base (from the first model where the
     method uses none).  Its manifest and model card name every input with its digest, the parameters and the seed.
     """
     from mergebarrier.checkpoint import open_checkpoint
-    from mergebarrier.merge import plan
+    from mergebarrier.merge import make, plan
 
     if is_recipe(models):
         merge_recipe(models[0], {"base": base, "method": method, **parameters}, writer, output, explain=explain)
@@ -66,7 +53,7 @@ def command(
         option = "--explain" if explain else "--method" if method is None else "-o"
         remedy = "give a recipe, CONFIG.yaml" if explain else f"give {option}"
         raise UsageError("goes with a recipe alone" if explain else "is missing", where=option, remedy=remedy)
-    merge = _method(method, parameters, writer.seed)
+    merge = make(method, **hyper_parameters(method, parameters, seed=writer.seed, based=base is not None))
     base, models = _arrange(merge, base, models, output)
     with ExitStack() as stack:
         opened = stack.enter_context(open_checkpoint(base)) if base is not None else None
@@ -85,26 +72,6 @@ def command(
     document = {"kind": "merge", "out": writer.folder, "notes": planned.notes, "content_digest": digest}
     document |= {name: content[name] for name in ("method", "parameters", "inputs")}
     output.result(document, f"{writer.folder}: {len(models)} models merged by {method}, content {digest}")
-
-
-def _method(method: str, parameters: dict[str, Any], seed: int) -> "Merge":
-    """Build the method from the options that were given; one that it does not have is an error, not a silence."""
-    from dataclasses import fields
-
-    from mergebarrier.merge import MERGES, make
-
-    given = {name: value for name, value in parameters.items() if value is not None and value != ()}
-    known = [field.name for field in fields(MERGES[method])]
-    options = {"weights": "--weight", "t": "-t"}
-    for name in given:
-        if name not in known:
-            option = options.get(name, "--" + name.replace("_", "-"))
-            raise UsageError(f"not an option of {method}", where=option, remedy="leave it out")
-    if method == "slerp" and "t" not in given:
-        raise UsageError("slerp needs a place between the two models", where="-t", remedy="give -t, such as -t 0.5")
-    if len(given.get("density", ())) == 1:
-        given["density"] = given["density"][0]
-    return make(method, **given, **({"seed": seed} if "seed" in known else {}))
 
 
 def _arrange(

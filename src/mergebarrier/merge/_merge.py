@@ -27,15 +27,20 @@ class Merge(ABC):
     Class constants:
       name:        the registry key.
       need:        what ``merge`` must be given to be right: any block ("elementwise"), whole rows, the whole tensor.
-      uses_base:   whether the base enters the formula; if not, ``base`` is ignored and may be None.
+      uses_base:   whether the base enters the formula; if not, ``base`` is ignored and may be None. A method whose
+        base is optional decides it by a parameter.
       min_experts, max_experts: accepted number of experts (None: no upper bound).
     """
 
     name: ClassVar[str]
     need: ClassVar[Need]
-    uses_base: ClassVar[bool]
     min_experts: ClassVar[int] = 1
     max_experts: ClassVar[int | None] = None
+
+    @property
+    @abstractmethod
+    def uses_base(self) -> bool:
+        """Whether the base enters the formula."""
 
     @abstractmethod
     def kernel(self, operands: Operands) -> Iterator[Tensor]:
@@ -84,12 +89,15 @@ class Merge(ABC):
                     "an integer tensor differs between the models", where=name, remedy="merge fine-tunes of one base"
                 )
             return donor.clone(memory_format=torch.contiguous_format)
+        if not donor.numel():
+            return torch.empty(donor.shape, dtype=donor.dtype)
         flat = [tensor.detach().reshape(-1) for tensor in used]
         operands = Operands(
             flat[0] if self.uses_base else None,
             tuple(flat[1:] if self.uses_base else flat),
             name,
             self.arithmetic(used),
+            tuple(donor.shape),
             block,
         )
         out = torch.empty(donor.numel(), dtype=donor.dtype)

@@ -30,6 +30,7 @@ class Operands:
       experts: one Float[Tensor, "n"] each.
       name:    the tensor's name: part of the random key and of every message.
       dtype:   dtype of the arithmetic.
+      shape:   of the tensor, before it was flattened.
       block:   elements per block.
     """
 
@@ -37,6 +38,7 @@ class Operands:
     experts: tuple[Tensor, ...]
     name: str
     dtype: torch.dtype
+    shape: tuple[int, ...]
     block: int = BLOCK
 
     @property
@@ -48,6 +50,17 @@ class Operands:
         """Yield ``(start, stop)`` of every block in flat order; nothing for an empty tensor."""
         for start in range(0, self.size, self.block):
             yield start, min(start + self.block, self.size)
+
+    @property
+    def columns(self) -> int:
+        """Length of a row: the last axis; a tensor without axes is one row of one element."""
+        return self.shape[-1] if self.shape else 1
+
+    def row_spans(self, columns: int) -> Iterator[tuple[int, int]]:
+        """Yield ``(start, stop)`` of whole rows of ``columns`` elements, about a block at a time."""
+        step = max(1, self.block // columns) * columns
+        for start in range(0, self.size, step):
+            yield start, min(start + step, self.size)
 
     def buffer(self) -> Tensor:
         """Return an uninitialised block of the arithmetic's dtype."""

@@ -35,6 +35,14 @@ def numbers(
     return tuple(number(method, parameter, v, low, high) for v in value)
 
 
+def one_or_each(
+    method: str, parameter: str, value: Any, low: float = -math.inf, high: float = math.inf
+) -> float | tuple[float, ...]:
+    """Return ``value`` as a float in ``[low, high]`` for all experts, or as a tuple of them, one per expert."""
+    check = number if isinstance(value, int | float) else numbers
+    return check(method, parameter, value, low, high)
+
+
 def choice(method: str, parameter: str, value: Any, allowed: Iterable[str]) -> str:
     """Return ``value`` if it is one of ``allowed``."""
     allowed = tuple(allowed)
@@ -50,15 +58,18 @@ def flag(method: str, parameter: str, value: Any) -> bool:
     return value
 
 
-def whole(method: str, parameter: str, value: Any) -> int:
-    """Return ``value`` as an integer that fits 64 unsigned bits."""
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**64:
-        raise refuse(method, parameter, value, "a whole number from 0 to 2^64 - 1")
+def whole(method: str, parameter: str, value: Any, low: int = 0) -> int:
+    """Return ``value`` as an integer, at least ``low``, that fits 64 unsigned bits."""
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value < 2**64:
+        raise refuse(method, parameter, value, f"a whole number from {low} to 2^64 - 1")
     return value
 
 
-def per_expert(method: str, parameter: str, values: tuple[float, ...], count: int, default: float) -> tuple[float, ...]:
+def per_expert(
+    method: str, parameter: str, values: float | tuple[float, ...], count: int, default: float
+) -> tuple[float, ...]:
     """Spread ``values`` over ``count`` experts: none gives ``default`` to each, a single one counts for all."""
+    values = values if isinstance(values, tuple) else (values,)
     if len(values) == count:
         return values
     if len(values) <= 1:

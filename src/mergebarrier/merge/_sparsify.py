@@ -57,6 +57,14 @@ class KeepNone:
         return block.zero_()
 
 
+def _above(block: Tensor, cut: _select.Cut, start: int, scratch: Tensor) -> Tensor:
+    mask = torch.abs(block, out=scratch[: block.numel()])
+    ties = min(max(cut.last + 1 - start, 0), block.numel())  # entries equal to the threshold stay before here
+    torch.ge(mask[:ties], cut.threshold, out=mask[:ties])
+    torch.gt(mask[ties:], cut.threshold, out=mask[ties:])
+    return mask
+
+
 @dataclass(frozen=True)
 class KeepLargest:
     """Exactly k entries of largest magnitude of the whole tensor."""
@@ -66,11 +74,21 @@ class KeepLargest:
 
     def thin(self, block: Tensor, start: int, scratch: Tensor) -> Tensor:
         """Zero what the cut drops."""
-        mask = torch.abs(block, out=scratch[: block.numel()])
-        ties = min(max(self.cut.last + 1 - start, 0), block.numel())  # entries equal to the threshold stay before here
-        torch.ge(mask[:ties], self.cut.threshold, out=mask[:ties])
-        torch.gt(mask[ties:], self.cut.threshold, out=mask[ties:])
-        return block.mul_(mask)
+        return block.mul_(_above(block, self.cut, start, scratch))
+
+
+@dataclass(frozen=True)
+class KeepBetween:
+    """What ``wide`` keeps and ``outliers`` (the largest of them) does not."""
+
+    kept_frac: float
+    wide: _select.Cut
+    outliers: _select.Cut
+
+    def thin(self, block: Tensor, start: int, scratch: Tensor) -> Tensor:
+        """Zero what the wide cut drops and what the outliers' cut keeps."""
+        outliers = _above(block, self.outliers, start, scratch).bool()
+        return block.mul_(_above(block, self.wide, start, scratch)).masked_fill_(outliers, 0)
 
 
 @dataclass(frozen=True)
@@ -117,6 +135,26 @@ def by_magnitude(operands: Operands, index: int, density: float) -> Sparsifier:
     k = max(1, int(density * operands.size))
     cut = _select.largest(lambda: _magnitudes(operands, index), _sample(operands, index), operands.size, k)
     return KeepLargest(density, cut)
+
+
+def between(operands: Operands, index: int, density: float, gamma: float) -> Sparsifier:
+    """Drop the floor(gamma n) largest entries of task vector ``index``, then keep the floor(density n) next ones.
+
+    Where fewer than floor(density n) are left, the smallest floor(density n) are kept; ties by flat index.
+    """
+    size = operands.size
+    kept = int(density * size)
+    if density >= 1 or not size:
+        return KeepAll()
+    if not kept:
+        return KeepNone()
+    outliers = min(int(gamma * size), size - kept)
+
+    def cut(k: int) -> _select.Cut:
+        return _select.largest(lambda: _magnitudes(operands, index), _sample(operands, index), size, k)
+
+    wide = cut(outliers + kept)
+    return KeepBetween(density, wide, cut(outliers)) if outliers else KeepLargest(density, wide)
 
 
 def at_random(operands: Operands, index: int, density: float, *, seed: int, method: str) -> Sparsifier:

@@ -1,8 +1,11 @@
-"""What TIES and DARE share: task vectors thinned to a density and rescaled before they are combined."""
+"""What TIES, DARE, DELLA and Breadcrumbs share: task vectors thinned to a density, rescaled, then combined."""
 
 from abc import abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
+
+from torch import Tensor
 
 from mergebarrier.merge import _combine, _parameters, _sparsify
 from mergebarrier.merge._merge import Need
@@ -29,10 +32,7 @@ class ThinnedMerge(TaskVectorMerge):
     def __post_init__(self) -> None:
         """Check every parameter."""
         super().__post_init__()
-        if isinstance(self.density, int | float):
-            object.__setattr__(self, "density", _parameters.number(self.name, "density", self.density, 0, 1))
-        else:
-            object.__setattr__(self, "density", _parameters.numbers(self.name, "density", self.density, 0, 1))
+        object.__setattr__(self, "density", _parameters.one_or_each(self.name, "density", self.density, 0, 1))
         _parameters.choice(self.name, "rescale", self.rescale, _sparsify.RESCALES)
 
     def check_count(self, count: int) -> None:
@@ -42,8 +42,7 @@ class ThinnedMerge(TaskVectorMerge):
 
     def spread_densities(self, count: int) -> tuple[float, ...]:
         """Return one density per expert."""
-        values = self.density if isinstance(self.density, tuple) else (self.density,)
-        return _parameters.per_expert(self.name, "density", values, count, 1.0)
+        return _parameters.per_expert(self.name, "density", self.density, count, 1.0)
 
     @abstractmethod
     def sparsifier(self, operands: Operands, index: int, density: float) -> _sparsify.Sparsifier:
@@ -57,13 +56,58 @@ class ThinnedMerge(TaskVectorMerge):
             zip(self.spread_weights(count), self.spread_densities(count), strict=True)
         ):
             sparsifier = self.sparsifier(operands, index, density)
-            factor = _sparsify.factor(operands, index, sparsifier, self.rescale)
-            parts.append(_combine.Part(weight, sparsifier, factor))
+            parts.append(_combine.Part(weight, sparsifier, self.factor(operands, index, sparsifier)))
         return parts
 
+    def factor(self, operands: Operands, index: int, sparsifier: _sparsify.Sparsifier) -> float:
+        """Return what the kept entries of task vector ``index`` are multiplied with."""
+        return _sparsify.factor(operands, index, sparsifier, self.rescale)
 
-def check_election(method: str, election: _combine.Election) -> None:
-    """Refuse unknown values of the election's parameters."""
-    _parameters.choice(method, "elect", election.elect, _combine.ELECTS)
-    _parameters.choice(method, "elect_zero", election.elect_zero, _combine.ELECT_ZEROS)
-    _parameters.choice(method, "reduce", election.reduce, _combine.REDUCES)
+
+@dataclass(frozen=True, kw_only=True)
+class Summed(ThinnedMerge):
+    """A weighted sum of thinned task vectors.
+
+    Args:
+      normalize: divide by the sum of the weights (a sum below 1e-8 divides by 1).
+    """
+
+    normalize: bool = False
+
+    def __post_init__(self) -> None:
+        """Check every parameter."""
+        super().__post_init__()
+        _parameters.flag(self.name, "normalize", self.normalize)
+
+    def kernel(self, operands: Operands) -> Iterator[Tensor]:
+        """Yield the blocks of the sum."""
+        return _combine.weighted_sum(
+            operands, self.parts(operands), normalize=self.normalize, coefficient=self.coefficient
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Elected(ThinnedMerge):
+    """A sum of thinned task vectors over the entries that agree with an elected sign.
+
+    Args:
+      elect:      "weighted" (mergekit) or "unweighted" (the TIES paper, PEFT): what the sign is elected over.
+      elect_zero: "plus" (mergekit) or "majority" (the sign most entries of the tensor have), for a zero sum.
+      reduce:     "weighted_mean", "mean" (PEFT: by count), "sum" or "max", over the agreeing entries.
+    """
+
+    elect: str = "weighted"
+    elect_zero: str = "plus"
+    reduce: str = "weighted_mean"
+
+    def __post_init__(self) -> None:
+        """Check every parameter."""
+        super().__post_init__()
+        _parameters.choice(self.name, "elect", self.elect, _combine.ELECTS)
+        _parameters.choice(self.name, "elect_zero", self.elect_zero, _combine.ELECT_ZEROS)
+        _parameters.choice(self.name, "reduce", self.reduce, _combine.REDUCES)
+
+    def kernel(self, operands: Operands) -> Iterator[Tensor]:
+        """Yield the blocks of the elected sum."""
+        election = _combine.Election(self.elect, self.elect_zero, self.reduce)
+        return _combine.elected_sum(operands, self.parts(operands), election, coefficient=self.coefficient)

@@ -7,15 +7,12 @@ Source: Yu et al., arXiv 2311.03099 ("inverse"); defaults of mergekit 0.1.5 ("l1
 Differs: the draws belong to (seed, method, model position, tensor, flat index), never to the order of computation.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
-from torch import Tensor
-
-from mergebarrier.merge import _combine, _parameters, _sparsify
+from mergebarrier.merge import _parameters, _sparsify
 from mergebarrier.merge._operands import Operands
-from mergebarrier.merge._thinned import ThinnedMerge, check_election
+from mergebarrier.merge._thinned import Elected, Summed, ThinnedMerge
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +30,7 @@ class _Dare(ThinnedMerge):
 
 
 @dataclass(frozen=True, kw_only=True)
-class DareLinear(_Dare):
+class DareLinear(_Dare, Summed):
     """Random drop and rescale, then a weighted sum.
 
     Args:
@@ -50,28 +47,15 @@ class DareLinear(_Dare):
 
     name: ClassVar[str] = "dare_linear"
 
-    normalize: bool = False
-
-    def __post_init__(self) -> None:
-        """Check every parameter."""
-        super().__post_init__()
-        _parameters.flag(self.name, "normalize", self.normalize)
-
-    def kernel(self, operands: Operands) -> Iterator[Tensor]:
-        """Yield the blocks of the sum."""
-        return _combine.weighted_sum(
-            operands, self.parts(operands), normalize=self.normalize, coefficient=self.coefficient
-        )
-
 
 @dataclass(frozen=True, kw_only=True)
-class DareTies(_Dare):
+class DareTies(_Dare, Elected):
     """Random drop and rescale, then a sum over the entries that agree with the elected sign.
 
     Args:
       weights, coefficient, arith, density, rescale: see ThinnedMerge; rescale is "l1" by default.
       seed: whole number from 0 to 2^64 - 1.
-      elect, elect_zero, reduce: see Ties; reduce is "sum" by default.
+      elect, elect_zero, reduce: see Elected; reduce is "sum" by default.
     Raises: BadMergeParameter.
 
     Example:
@@ -82,20 +66,4 @@ class DareTies(_Dare):
 
     name: ClassVar[str] = "dare_ties"
 
-    elect: str = "weighted"
-    elect_zero: str = "plus"
     reduce: str = "sum"
-
-    def __post_init__(self) -> None:
-        """Check every parameter."""
-        super().__post_init__()
-        check_election(self.name, self.election)
-
-    @property
-    def election(self) -> _combine.Election:
-        """The parameters of the election."""
-        return _combine.Election(self.elect, self.elect_zero, self.reduce)
-
-    def kernel(self, operands: Operands) -> Iterator[Tensor]:
-        """Yield the blocks of the elected sum."""
-        return _combine.elected_sum(operands, self.parts(operands), self.election, coefficient=self.coefficient)

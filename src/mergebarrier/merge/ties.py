@@ -7,26 +7,21 @@ Source: Yadav et al., arXiv 2306.01708. Semantics of mergekit 0.1.5: the cut is 
 weighting (the paper cuts the whole model and elects unweighted). Differs: ties in the cut are kept in flat order.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
-from torch import Tensor
-
-from mergebarrier.merge import _combine, _sparsify
+from mergebarrier.merge import _sparsify
 from mergebarrier.merge._operands import Operands
-from mergebarrier.merge._thinned import ThinnedMerge, check_election
+from mergebarrier.merge._thinned import Elected
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ties(ThinnedMerge):
+class Ties(Elected):
     """Trim, elect sign, merge.
 
     Args:
       weights, coefficient, arith, density, rescale: see ThinnedMerge.
-      elect:      "weighted" (mergekit) or "unweighted" (the paper, PEFT): what the sign is elected over.
-      elect_zero: "plus" (mergekit) or "majority" (the sign most entries of the tensor have), for a zero sum.
-      reduce:     "weighted_mean" (mergekit), "mean" (PEFT: by count), "sum" or "max", over the agreeing entries.
+      elect, elect_zero, reduce: see Elected.
     Raises: BadMergeParameter.
 
     Example:
@@ -37,24 +32,6 @@ class Ties(ThinnedMerge):
 
     name: ClassVar[str] = "ties"
 
-    elect: str = "weighted"
-    elect_zero: str = "plus"
-    reduce: str = "weighted_mean"
-
-    def __post_init__(self) -> None:
-        """Check every parameter."""
-        super().__post_init__()
-        check_election(self.name, self.election)
-
-    @property
-    def election(self) -> _combine.Election:
-        """The parameters of the election."""
-        return _combine.Election(self.elect, self.elect_zero, self.reduce)
-
     def sparsifier(self, operands: Operands, index: int, density: float) -> _sparsify.Sparsifier:
         """Keep the largest magnitudes."""
         return _sparsify.by_magnitude(operands, index, density)
-
-    def kernel(self, operands: Operands) -> Iterator[Tensor]:
-        """Yield the blocks of the elected sum."""
-        return _combine.elected_sum(operands, self.parts(operands), self.election, coefficient=self.coefficient)

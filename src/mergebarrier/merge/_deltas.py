@@ -1,0 +1,87 @@
+"""Task vectors of all experts side by side, and what is measured on them: the ground of the methods below.
+
+    tau_i = theta_i - theta_0        G_ij = <tau_i, tau_j>, summed in float64        theta_0 + sum_i c_i tau_i
+
+A missing base reads as zero, so a method without one sees the experts themselves in place of the task vectors.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
+
+import torch
+from torch import Tensor
+
+from mergebarrier.merge import _parameters
+from mergebarrier.merge._merge import Merge
+from mergebarrier.merge._operands import Operands, require_finite
+
+
+class Deltas(NamedTuple):
+    """One block: its first flat index, ``base`` (n,) and ``taus`` (experts, n), which are reused buffers."""
+
+    start: int
+    base: Tensor
+    taus: Tensor
+
+
+def walk(operands: Operands, *, columns: int | None = None, dtype: torch.dtype | None = None) -> Iterator[Deltas]:
+    """Yield the blocks of the base and of every task vector, in flat order.
+
+    Args:
+      operands: the tensors.
+      columns:  when given, a block holds whole rows of so many elements.
+      dtype:    of the blocks; the arithmetic's by default.
+    Raises: NonFinite when a task vector is not finite: a rule that selects would drop a NaN without a word.
+    """
+    spans = list(operands.spans() if columns is None else operands.row_spans(columns))
+    width = max((stop - start for start, stop in spans), default=0)
+    base_buffer = torch.empty(width, dtype=dtype or operands.dtype)
+    buffers = torch.empty(len(operands.experts), width, dtype=dtype or operands.dtype)
+    for start, stop in spans:
+        base = operands.load_base(start, stop, base_buffer)
+        taus = buffers[:, : stop - start]
+        for index, buffer in enumerate(buffers):
+            operands.load_task_vector(index, start, stop, base, buffer)
+        yield Deltas(start, base, require_finite(taus, operands.name, "task vector"))
+
+
+def gram(operands: Operands) -> Tensor:
+    """Return the inner products of the task vectors, Float64[Tensor, "experts experts"]; differences in float64."""
+    count = len(operands.experts)
+    total = torch.zeros(count, count, dtype=torch.float64)
+    for _, _, taus in walk(operands, dtype=torch.float64):
+        total.addmm_(taus, taus.T)
+    return total
+
+
+def weigh(operands: Operands, coefficients: Sequence[float]) -> Iterator[Tensor]:
+    """Yield the blocks of theta_0 + sum_i c_i tau_i; a yielded block is a buffer."""
+    sum_buffer = operands.buffer()
+    for _, base, taus in walk(operands):
+        total = sum_buffer[: base.numel()].zero_()
+        for tau, coefficient in zip(taus, coefficients, strict=True):
+            total.add_(tau.mul_(coefficient))
+        yield total.add_(base)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeltaMerge(Merge):
+    """A method that adds one combined task vector to the base.
+
+    Args:
+      coefficient: lambda, multiplies the combined task vector.
+    Raises: BadMergeParameter.
+    """
+
+    uses_base: ClassVar[bool] = True
+
+    coefficient: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Check the coefficient."""
+        object.__setattr__(self, "coefficient", _parameters.number(self.name, "coefficient", self.coefficient))
+
+    def added(self, base: Tensor, tau: Tensor) -> Tensor:
+        """Return base + lambda tau, overwriting ``tau``."""
+        return (tau if self.coefficient == 1.0 else tau.mul_(self.coefficient)).add_(base)
