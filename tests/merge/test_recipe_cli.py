@@ -122,6 +122,14 @@ def test_a_value_that_does_not_fit_the_stored_dtype_is_refused(run_cli, world, t
     assert ran.exit_code == 2 and "MB1008" in ran.stderr and not (tmp_path / "out").exists()
 
 
+def test_a_finished_run_is_not_run_again_and_a_changed_recipe_is_another_run(run_cli, world, tmp_path) -> None:
+    _, _, write = world
+    words = ("-o", tmp_path / "out", "--json")
+    first = run_cli("merge", write(BODY), *words)
+    assert run_cli("merge", write(BODY), "--resume", *words).json == first.json
+    assert run_cli("merge", write(BODY.replace("0.8", "0.7")), "--resume", *words).exit_code == 2
+
+
 def test_draws_follow_the_seed_of_recipe_or_option_and_nothing_else(run_cli, world, tmp_path) -> None:
     _, _, write = world
     text = BODY.replace("ties", "dare_ties")

@@ -119,7 +119,6 @@ FURTHER = {
     "karcher": [PAIR, f"{PAIR}\nparameters: {{max_iter: 3, tol: 1e-6}}"],
     "nearswap": ["base_model: @base\nmodels: [{model: @a}]\nparameters: {t: [0.001, 0.01]}"],
     "model_stock": [BASED, f"{BASED}\nparameters: {{filter_wise: true}}"],
-    "arcee_fusion": ["base_model: @base\nmodels: [{model: @a}]"],
     "ram": [BASED, f"{BASED}\nparameters: {{epsilon: 1e-2}}"],
     "sce": [BASED, f"{BASED}\nparameters: {{select_topk: [0.3, 0.9], int8_mask: true}}"],
     "breadcrumbs": [f"base_model: @base\n{WEIGHED}\nparameters: {{density: 0.6, gamma: [0.1, 0.2], lambda: 0.5}}"],
@@ -244,7 +243,7 @@ def compare(text: str, out: Path) -> tuple[str, float]:
             operands = [part.to(our.dtype) for part in inputs]
             if tensor.method.uses_base:  # task vectors are operands too, and may be larger than what they come from
                 operands += [part - operands[0] for part in operands[1:]]
-            t = tensor.effective.get("t")
+            t = tensor.effective["t"] if recipe.method == "slerp" else None
             exact = on_the_arc(*inputs, t) if t is not None else None
             if exact is not None:
                 errors = [in_last_place(side.double() - exact, [*operands, our]) for side in (our, their)]
