@@ -1,5 +1,6 @@
 """``protect`` and ``gaugefix`` beside their floor, reading and rewriting the same files in one run: time and memory."""
 
+import importlib
 import json
 import statistics
 import subprocess
@@ -60,11 +61,8 @@ def measured(job: str, *paths: str) -> dict[str, float]:
 
 def child(job: str, paths: list[Path]) -> None:
     """Do one job and print its wall time, processor time and peak anonymous memory above the imports."""
-    import scipy.optimize  # noqa: F401
-
-    import mergebarrier.realign
-    import mergebarrier.verbs  # noqa: F401
-
+    for name in ("mergebarrier.verbs", "scipy.optimize"):
+        importlib.import_module(name)
     before, peak, running = anonymous_bytes(), [0], [True]
 
     def watch() -> None:

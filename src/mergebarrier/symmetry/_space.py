@@ -18,6 +18,10 @@ Draw = Callable[[str], Stream]
 
 PROFILES = ("lossless", "full")
 
+# An estimate this near to a quarter turn (or a signed permutation) on every plane is taken to be one: task vectors move
+# an estimate by about their relative size, keys that are not of this class move it by more on some plane.
+SNAP_TOLERANCE = 0.15
+
 
 class Space(Protocol):
     """One symmetry of one circuit.  ``Element`` is the space's own frozen dataclass; tensors are logical (out, in)."""

@@ -16,8 +16,7 @@ import torch
 from torch import Tensor
 
 from mergebarrier.symmetry import draw as maps
-from mergebarrier.symmetry._space import Draw, Tensors, replaced, with_bias
-from mergebarrier.symmetry.query_key import SNAP_TOLERANCE
+from mergebarrier.symmetry._space import SNAP_TOLERANCE, Draw, Tensors, replaced, with_bias
 
 
 @dataclass(frozen=True)

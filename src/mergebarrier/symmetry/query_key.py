@@ -11,18 +11,17 @@ protected on anchor (the anchor is noise-free) and pools q and k by their energi
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from mergebarrier.symmetry import _joint, _linear
 from mergebarrier.symmetry import draw as maps
-from mergebarrier.symmetry._linear import Linear, LinearMap, SignedPermutation
-from mergebarrier.symmetry._space import Draw, Tensors, map_rows, replaced, with_bias
+from mergebarrier.symmetry._head_maps import HeadMaps
+from mergebarrier.symmetry._linear import Linear, LinearMap
+from mergebarrier.symmetry._space import SNAP_TOLERANCE, Draw, Tensors, map_rows, replaced, with_bias
 
-# An estimate this near to a quarter turn (or a signed permutation) on every plane is taken to be one: task vectors move
-# an estimate by about their relative size, keys that are not of this class move it by more on some plane.
-SNAP_TOLERANCE = 0.15
 _SILENT_PLANE = 1e-12
 
 
@@ -128,20 +127,10 @@ class QueryKeyPlanes:
 
 
 @dataclass(frozen=True)
-class QueryKeyLinear:
+class QueryKeyLinear(HeadMaps):
     """Heads without rotation.  Element: one map of R^head_dim per key/value head."""
 
-    n_heads: int
-    n_kv_heads: int
-    head_dim: int
-
-    def identity(self) -> SignedPermutation:
-        """Return U = 1."""
-        return _linear.identity(self.n_kv_heads, self.head_dim)
-
-    def sample(self, draw: Draw, *, profile: str, condition: float) -> Linear:
-        """Draw from purpose ``qk``: signed permutations (lossless), or maps of bounded condition (full)."""
-        return sample_linear(draw("qk"), self.n_kv_heads, self.head_dim, profile=profile, condition=condition)
+    purpose: ClassVar[str] = "qk"
 
     def act(self, element: Linear, tensors: Tensors) -> dict[str, Tensor]:
         """Act on q by U, on k by U^-T, biases with their rows."""
@@ -158,14 +147,6 @@ class QueryKeyLinear:
             return element.inverse_transpose_rows(w.reshape(g, dh, -1)).reshape(w.shape)
 
         return replaced(tensors, map_rows(tensors, "q", query) | map_rows(tensors, "k", key))
-
-    def inverse(self, element: Linear) -> Linear:
-        """Return U^-1."""
-        return element.inverse()
-
-    def compose(self, after: Linear, before: Linear) -> Linear:
-        """Return the product."""
-        return _linear.compose(after, before)
 
     def estimate(self, tensors: Tensors, anchor: Tensors) -> Linear:
         """Joint fit of k and q per group, without b_k (a softmax does not see it); snapped when near a permutation."""
@@ -187,18 +168,3 @@ class QueryKeyLinear:
         query = tensors["q.weight"].double().reshape(self.n_kv_heads, -1, self.head_dim, tensors["q.weight"].shape[1])
         key = tensors["k.weight"].double().reshape(self.n_kv_heads, 1, self.head_dim, -1)
         return {"query_key": query[..., :64].mT @ key[..., :64]}
-
-    def bit_exact(self, element: Linear) -> bool:
-        """True for signed permutations."""
-        return element.bit_exact
-
-
-def sample_linear(stream: maps.Stream, groups: int, n: int, *, profile: str, condition: float) -> Linear:
-    """Draw ``groups`` maps of R^n: signed permutations (all words of the order first), or bounded general maps."""
-    if profile == "lossless":
-        perm = torch.stack([torch.from_numpy(maps.permutation(stream, n)) for _ in range(groups)])
-        sign = torch.stack([torch.from_numpy(maps.signs(stream, n)) for _ in range(groups)])
-        return SignedPermutation(perm, sign)
-    pairs = [maps.general_linear(stream, n, condition) for _ in range(groups)]
-    forward, backward = (torch.stack([torch.from_numpy(side) for side in sides]) for sides in zip(*pairs, strict=True))
-    return LinearMap(forward, backward)

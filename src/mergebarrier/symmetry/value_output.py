@@ -9,30 +9,21 @@ Source: the value/output factor GL(head_dim)^H of the attention gauge group, Ope
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
 from mergebarrier.symmetry import _joint, _linear
-from mergebarrier.symmetry._linear import Linear, SignedPermutation
-from mergebarrier.symmetry._space import Draw, Tensors, map_rows, replaced, with_bias
-from mergebarrier.symmetry.query_key import SNAP_TOLERANCE, sample_linear
+from mergebarrier.symmetry._head_maps import HeadMaps
+from mergebarrier.symmetry._linear import Linear
+from mergebarrier.symmetry._space import SNAP_TOLERANCE, Tensors, map_rows, replaced, with_bias
 
 
 @dataclass(frozen=True)
-class ValueOutput:
+class ValueOutput(HeadMaps):
     """Element: one map of R^head_dim per key/value head."""
 
-    n_heads: int
-    n_kv_heads: int
-    head_dim: int
-
-    def identity(self) -> SignedPermutation:
-        """Return M = 1."""
-        return _linear.identity(self.n_kv_heads, self.head_dim)
-
-    def sample(self, draw: Draw, *, profile: str, condition: float) -> Linear:
-        """Draw from purpose ``vo``: signed permutations (lossless), or maps of bounded condition (full)."""
-        return sample_linear(draw("vo"), self.n_kv_heads, self.head_dim, profile=profile, condition=condition)
+    purpose: ClassVar[str] = "vo"
 
     def act(self, element: Linear, tensors: Tensors) -> dict[str, Tensor]:
         """Act on v by M and on the columns of o by M^-1."""
@@ -47,14 +38,6 @@ class ValueOutput:
         heads = output.reshape(output.shape[0], g, -1, dh).transpose(1, 2)  # (d, r, G, dh)
         moved = element.columns(heads.reshape(-1, g, dh)).reshape(heads.shape).transpose(1, 2).reshape(output.shape)
         return replaced(tensors, map_rows(tensors, "v", value) | {"o.weight": moved})
-
-    def inverse(self, element: Linear) -> Linear:
-        """Return M^-1."""
-        return element.inverse()
-
-    def compose(self, after: Linear, before: Linear) -> Linear:
-        """Return the product."""
-        return _linear.compose(after, before)
 
     def _sides(self, tensors: Tensors) -> tuple[Tensor, Tensor]:
         value = with_bias(tensors, "v")
@@ -75,7 +58,3 @@ class ValueOutput:
         """Return O_h V_g for all heads of a group stacked, first 64 columns."""
         value, output = self._sides(tensors)
         return {"value_output": output[:, :256] @ value[..., :64]}
-
-    def bit_exact(self, element: Linear) -> bool:
-        """True for signed permutations."""
-        return element.bit_exact
