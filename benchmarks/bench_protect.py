@@ -13,6 +13,7 @@ from pathlib import Path
 from _models import SHAPES, anonymous_bytes, parameters, write
 
 REPEATS = {"135M": 5, "1B": 3}
+JOBS = {"135M": ("rewrite", "lossless", "full", "gaugefix"), "1B": ("rewrite", "lossless", "full")}
 WORKERS = 2
 KEY_BYTE = 7
 
@@ -96,7 +97,7 @@ def main() -> None:
         for shape, repeats in REPEATS.items():
             root = Path(scratch) / shape
             base, expert = write(root / "base", shape), write(root / "expert", shape, step=0.01)
-            runs: dict[str, list[dict[str, float]]] = {job: [] for job in ("rewrite", "lossless", "full", "gaugefix")}
+            runs: dict[str, list[dict[str, float]]] = {job: [] for job in JOBS[shape]}
             for n in range(repeats):
                 for job, taken in runs.items():
                     out = root / f"{job}-{n}"
