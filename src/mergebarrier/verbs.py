@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from mergebarrier.arch import Architecture, Circuit, describe, gather, require_same, scatter
 from mergebarrier.checkpoint import MANIFEST_NAME, Checkpoint, Writer, layout_like, read_manifest
 from mergebarrier.errors import DigestMismatch, KeyMismatch, NothingToAlign, NotProtected, clean
-from mergebarrier.protect import Exact, MergeBarrier, Protection, round_to
+from mergebarrier.protect import Exact, MergeBarrier, Protection
 from mergebarrier.provenance import Key, Streams
 from mergebarrier.realign import GaugeFix, Realignment
 from mergebarrier.run import transform
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Progress = Callable[[int, int], None]
-Change = Callable[[Circuit, list[dict[str, "Tensor"]]], dict[str, "Tensor"]]
+Change = Callable[[Circuit, list[dict[str, "Tensor"]]], Iterator[tuple[str, "Tensor"]]]
 
 # Unit roundoff: half the distance from 1 to the next number.
 _ROUNDOFF = {"F64": 2.0**-53, "F32": 2.0**-24, "BF16": 2.0**-8, "F16": 2.0**-11}
@@ -129,7 +129,7 @@ def realign(model: Checkpoint, base: Checkpoint, realignment: Realignment, into:
         "diagnostics": fitted.diagnostics,
         "licences": [licence(model), licence(base)],
     }
-    change = _in_logical_layout(lambda circuit, parts: fitted.apply(circuit, parts[0], parts[1]))
+    change = _in_logical_layout(lambda circuit, parts: iter(fitted.apply(circuit, *parts).items()))
     return _write((model, base), architecture, change, content, into), fitted.diagnostics
 
 
@@ -196,13 +196,13 @@ def undone_by_realignment(
     require_same(architecture, describe(base), where=base.path)
     with _circuit_map(workers) as parallel:
         fitted = GaugeFix().fit(architecture, protected, base, parallel=parallel)
-        attack = _in_logical_layout(lambda circuit, parts: fitted.apply(circuit, parts[0], parts[1]))
+        attack = _in_logical_layout(lambda circuit, parts: iter(fitted.apply(circuit, *parts).items()))
         left = changed = 0.0
         for done, circuit in enumerate(architecture.circuits, start=1):
             published, anchor, ours = (
                 {name: side.read(name) for name in circuit.tensors} for side in (protected, base, original)
             )
-            recovered = attack(circuit, [published, anchor])
+            recovered = attack(circuit, [dict(published), anchor])
             left += sum(float((recovered[name].float() - ours[name].float()).square().sum()) for name in ours)
             changed += sum(float((published[name].float() - ours[name].float()).square().sum()) for name in ours)
             if progress is not None:
@@ -235,8 +235,12 @@ def _in_logical_layout(change: Change) -> Callable[[Any, list[dict[str, "Tensor"
 
     def apply(circuit: Circuit, physical: list[dict[str, "Tensor"]]) -> dict[str, "Tensor"]:
         parts = [gather(circuit, tensors) for tensors in physical]
-        changed = round_to(change(circuit, parts), parts[0])
-        return scatter(circuit, changed)
+        for tensors in physical:
+            # The logical views keep what is still needed, each until it is replaced: no circuit is held twice.
+            tensors.clear()
+        dtypes = {name: tensor.dtype for name, tensor in parts[0].items()}
+        # One rounding, from whatever width the arithmetic had; the writer refuses a value that leaves the range.
+        return scatter(circuit, {name: tensor.to(dtypes[name]) for name, tensor in change(circuit, parts)})
 
     return apply
 

@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping
 
-from mergebarrier.protect._protection import Protection, round_to
+from mergebarrier.protect._protection import Protection
 from mergebarrier.protect.exact import PARTS, Exact
 from mergebarrier.protect.mergebarrier import MergeBarrier
 
 PROTECTIONS: Mapping[str, type[Exact] | type[MergeBarrier]] = {"exact": Exact, "mergebarrier": MergeBarrier}
 
-__all__ = ["PARTS", "PROTECTIONS", "Exact", "MergeBarrier", "Protection", "round_to"]
+__all__ = ["PARTS", "PROTECTIONS", "Exact", "MergeBarrier", "Protection"]

@@ -1,6 +1,6 @@
 """What a protection is: a pure function from the tensors of one circuit to tensors of the same names and shapes."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar, Protocol
 
 from torch import Tensor
@@ -10,6 +10,7 @@ from mergebarrier.symmetry.draw import Stream
 
 Streams = Callable[[str, str], Stream]
 Tensors = Mapping[str, Tensor]
+Pieces = Iterator[tuple[str, Tensor]]
 
 
 class Protection(Protocol):
@@ -26,15 +27,13 @@ class Protection(Protocol):
         """Return the effective parameters, classes of exactness and reversibility, ready for the manifest."""
         ...
 
-    def apply(self, circuit: Circuit, tensors: Tensors, streams: Streams | None) -> dict[str, Tensor]:
-        """Protect the logical tensors of one circuit (any float dtype in; float64 out where a real factor acted)."""
+    def apply(self, circuit: Circuit, tensors: dict[str, Tensor], streams: Streams | None) -> Pieces:
+        """Protect the logical tensors of one circuit, one after the other, taking each out of ``tensors``.
+
+        Any float dtype in; wider out where a real factor acted.
+        """
         ...
 
-    def invert(self, circuit: Circuit, tensors: Tensors, streams: Streams | None) -> dict[str, Tensor]:
+    def invert(self, circuit: Circuit, tensors: dict[str, Tensor], streams: Streams | None) -> Pieces:
         """Undo ``apply``."""
         ...
-
-
-def round_to(tensors: Tensors, like: Tensors) -> dict[str, Tensor]:
-    """Round each tensor once to the dtype of its namesake; a value that leaves its range is refused by the writer."""
-    return {name: tensor.to(like[name].dtype) for name, tensor in tensors.items()}

@@ -20,7 +20,7 @@ from torch import Tensor
 from mergebarrier import symmetry
 from mergebarrier.arch import Architecture, Circuit
 from mergebarrier.errors import MethodRefused, UsageError
-from mergebarrier.protect._protection import Streams, Tensors
+from mergebarrier.protect._protection import Pieces, Streams
 
 # What the command line calls the parts, and the spaces behind each.
 PARTS: Mapping[str, tuple[str, ...]] = {
@@ -92,10 +92,10 @@ class Exact:
         assert streams is not None
         return symmetry.sample(circuit, streams, only=self.spaces, profile=self.profile, condition=self.condition)
 
-    def apply(self, circuit: Circuit, tensors: Tensors, streams: Streams | None) -> dict[str, Tensor]:
+    def apply(self, circuit: Circuit, tensors: dict[str, Tensor], streams: Streams | None) -> Pieces:
         """Act with the keyed gauge of this circuit."""
-        return symmetry.act(circuit, self._elements(circuit, streams), tensors)
+        return symmetry.act_each(circuit, self._elements(circuit, streams), tensors)
 
-    def invert(self, circuit: Circuit, tensors: Tensors, streams: Streams | None) -> dict[str, Tensor]:
+    def invert(self, circuit: Circuit, tensors: dict[str, Tensor], streams: Streams | None) -> Pieces:
         """Undo it."""
-        return symmetry.act_inverse(circuit, self._elements(circuit, streams), tensors)
+        return symmetry.act_inverse_each(circuit, self._elements(circuit, streams), tensors)

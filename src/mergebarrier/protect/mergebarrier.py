@@ -23,7 +23,7 @@ from torch import Tensor
 from mergebarrier import symmetry
 from mergebarrier.arch import Architecture, Circuit
 from mergebarrier.errors import MethodRefused, UsageError
-from mergebarrier.protect._protection import Streams, Tensors
+from mergebarrier.protect._protection import Pieces, Streams, Tensors
 from mergebarrier.symmetry import LinearMap, with_bias
 
 _TIE = 1e-6
@@ -92,12 +92,12 @@ class MergeBarrier:
         flipped = energy.sort(dim=1, descending=True, stable=True).indices[:, : _share(self.flip_fraction, n_planes)]
         return torch.ones(groups, n_planes, dtype=torch.complex128).scatter(1, flipped, -1.0 + 0j)
 
-    def apply(self, circuit: Circuit, tensors: Tensors, streams: Streams | None) -> dict[str, Tensor]:
+    def apply(self, circuit: Circuit, tensors: dict[str, Tensor], streams: Streams | None) -> Pieces:
         """Flip; circuits without attention stay as they are."""
         del streams
         if circuit.kind != "attn":
-            return dict(tensors)
-        return symmetry.spaces(circuit)["query_key"].act(self.element(circuit, tensors), tensors)
+            return iter(tensors.items())
+        return iter(symmetry.spaces(circuit)["query_key"].act(self.element(circuit, tensors), tensors).items())
 
     # Twice is the identity.
     invert = apply

@@ -41,7 +41,10 @@ class Space(Protocol):
         ...
 
     def act(self, element: Any, tensors: Tensors) -> dict[str, Tensor]:
-        """Return all tensors, the ones that the element touches changed; real factors give float64."""
+        """Return all tensors, the ones that the element touches changed; any subset of a circuit may be given.
+
+        Real factors give float64, but for scales of 16-bit weights: there float32 is exact to 2^-15 of the rounding.
+        """
         ...
 
     def inverse(self, element: Any) -> Any:
@@ -79,7 +82,9 @@ def with_bias(tensors: Tensors, role: str) -> Tensor:
 
 def map_rows(tensors: Tensors, role: str, rows: Callable[[Tensor], Tensor]) -> dict[str, Tensor]:
     """Apply ``rows`` to weight[out, in] and, as one column, to the bias of a role; returns only what changed."""
-    changed = {f"{role}.weight": rows(tensors[f"{role}.weight"])}
+    changed = {}
+    if f"{role}.weight" in tensors:
+        changed[f"{role}.weight"] = rows(tensors[f"{role}.weight"])
     if f"{role}.bias" in tensors:
         changed[f"{role}.bias"] = rows(tensors[f"{role}.bias"][:, None])[:, 0]
     return changed

@@ -7,7 +7,7 @@ indices, and the order of heads last; or neurons.
     act = heads . value_output . query_key . residual   (attention)        act = neurons . residual   (MLP)
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from functools import partial
 from typing import Any
@@ -78,23 +78,36 @@ def sample(
     return drawn
 
 
+def act_each(circuit: Circuit, elements: Elements, tensors: dict[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
+    """Act on one logical tensor after the other, taking each out of ``tensors``: none is held twice for long."""
+    order = spaces(circuit)
+    return _each([(order[name], elements[name]) for name in order if name in elements], tensors)
+
+
+def act_inverse_each(circuit: Circuit, elements: Elements, tensors: dict[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
+    """Undo ``act_each``: inverses in reverse order, but for the residual, which commutes and again goes first."""
+    order = spaces(circuit)
+    names = (RESIDUAL, *reversed([name for name in order if name != RESIDUAL]))
+    steps = [(order[name], order[name].inverse(elements[name])) for name in names if name in elements]
+    return _each(steps, tensors)
+
+
+def _each(steps: list[tuple[Space, Any]], tensors: dict[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
+    for name in list(tensors):
+        moved = {name: tensors.pop(name)}
+        for space, element in steps:
+            moved = space.act(element, moved)
+        yield name, moved.pop(name)
+
+
 def act(circuit: Circuit, elements: Elements, tensors: Tensors) -> dict[str, Tensor]:
     """Act with elements on the logical tensors of a circuit, one space after the other."""
-    moved = dict(tensors)
-    for name, space in spaces(circuit).items():
-        if name in elements:
-            moved = space.act(elements[name], moved)
-    return moved
+    return dict(act_each(circuit, elements, dict(tensors)))
 
 
 def act_inverse(circuit: Circuit, elements: Elements, tensors: Tensors) -> dict[str, Tensor]:
-    """Undo ``act``: inverses in reverse order, but for the residual, which commutes and again goes first."""
-    moved = dict(tensors)
-    order = spaces(circuit)
-    for name in (RESIDUAL, *reversed([name for name in order if name != RESIDUAL])):
-        if name in elements:
-            moved = order[name].act(order[name].inverse(elements[name]), moved)
-    return moved
+    """Undo ``act``."""
+    return dict(act_inverse_each(circuit, elements, dict(tensors)))
 
 
 def bit_exact(circuit: Circuit, elements: Elements) -> bool:

@@ -68,7 +68,9 @@ class Heads:
         changes = map_rows(tensors, "q", lambda w: w.index_select(0, queries))
         for role in ("k", "v"):
             changes |= map_rows(tensors, role, lambda w: w.index_select(0, groups))
-        return replaced(tensors, changes | {"o.weight": tensors["o.weight"].index_select(1, queries)})
+        if "o.weight" in tensors:
+            changes["o.weight"] = tensors["o.weight"].index_select(1, queries)
+        return replaced(tensors, changes)
 
     def inverse(self, element: HeadOrder) -> HeadOrder:
         """Return the order that undoes ``element``."""

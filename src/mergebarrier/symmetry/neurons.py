@@ -61,19 +61,17 @@ class Neurons:
             for role in rows
             for kind in ("weight", "bias")
             if f"{role}.{kind}" in tensors
-        } | {columns: tensors[columns].index_select(1, element.perm)}
+        }
+        if columns in tensors:
+            changes[columns] = tensors[columns].index_select(1, element.perm)
         scale = element.scale[element.perm]
         if bool((scale == 1).all()):
             return replaced(tensors, changes)
-        exact = self.bit_exact(element)
         for name in ("up.weight", "up.bias", columns):
             if name in changes:
-                moved = changes[name] if exact else changes[name].double()
-                factor = scale.to(moved.dtype)
-                if name == columns:
-                    changes[name] = moved.mul_(factor) if exact else moved.div_(factor)
-                else:
-                    changes[name] = moved.mul_(factor[:, None] if moved.ndim == 2 else factor)
+                moved = changes[name] if self.bit_exact(element) else _widened(changes[name])
+                factor = (1.0 / scale if name == columns else scale).to(moved.dtype)
+                changes[name] = moved.mul_(factor[:, None] if moved.ndim == 2 and name != columns else factor)
         return replaced(tensors, changes)
 
     def inverse(self, element: NeuronMap) -> NeuronMap:
@@ -121,6 +119,11 @@ class Neurons:
     def bit_exact(self, element: NeuronMap) -> bool:
         """True when every scale is a sign."""
         return bool((element.scale.abs() == 1).all())
+
+
+def _widened(tensor: Tensor) -> Tensor:
+    """Return float32 for 16-bit weights, float64 for wider ones: a product there is exact enough to be rounded once."""
+    return tensor.float() if tensor.element_size() == 2 else tensor.double()
 
 
 def cosines(now: Tensor, then: Tensor) -> Tensor:

@@ -34,10 +34,13 @@ class ValueOutput(HeadMaps):
         def value(w: Tensor) -> Tensor:
             return element.rows(w.reshape(g, dh, -1)).reshape(w.shape)
 
-        output = tensors["o.weight"]
-        heads = output.reshape(output.shape[0], g, -1, dh).transpose(1, 2)  # (d, r, G, dh)
-        moved = element.columns(heads.reshape(-1, g, dh)).reshape(heads.shape).transpose(1, 2).reshape(output.shape)
-        return replaced(tensors, map_rows(tensors, "v", value) | {"o.weight": moved})
+        changes = map_rows(tensors, "v", value)
+        if "o.weight" in tensors:
+            output = tensors["o.weight"]
+            heads = output.reshape(output.shape[0], g, -1, dh).transpose(1, 2)  # (d, r, G, dh)
+            moved = element.columns(heads.reshape(-1, g, dh)).reshape(heads.shape)
+            changes["o.weight"] = moved.transpose(1, 2).reshape(output.shape)
+        return replaced(tensors, changes)
 
     def _sides(self, tensors: Tensors) -> tuple[Tensor, Tensor]:
         value = with_bias(tensors, "v")
