@@ -12,7 +12,7 @@ from pathlib import Path
 
 from _models import SHAPES, anonymous_bytes, parameters, write
 
-REPEATS = {"135M": 5, "1B": 3}
+REPEATS = {"135M": 5, "1B": 2}
 JOBS = {"135M": ("rewrite", "lossless", "full", "gaugefix"), "1B": ("rewrite", "lossless", "full")}
 WORKERS = 2
 KEY_BYTE = 7
