@@ -9,6 +9,7 @@
     |- MergeError                 ShapeMismatch TensorSetMismatch BadMergeParameter BadRecipe
     |- ProtectError               MethodRefused BadKey KeyMismatch NotProtected
     |- RealignError               BaseMismatch NothingToAlign
+    |- PoisonError                BadTrigger BadAttack
     `- EvaluateError              BadTask BadText NotMeasurable MissingExtra AssetMissing BadReport
 
 A code is stable for ever and never reused; a finding's rule id shares this space.
@@ -287,6 +288,24 @@ class NothingToAlign(RealignError):
     """Model and base are the same weights."""
 
     code = "MB5002"
+
+
+class PoisonError(MergebarrierError):
+    """An attack on a merge cannot be made as asked."""
+
+    code = "MB6000"
+
+
+class BadTrigger(PoisonError):
+    """A trigger does not fit its images, or is no legal image."""
+
+    code = "MB6001"
+
+
+class BadAttack(PoisonError):
+    """An attack, or one of its parameters, is unknown or out of range."""
+
+    code = "MB6002"
 
 
 class EvaluateError(MergebarrierError):

@@ -5,7 +5,9 @@ import importlib
 
 import pytest
 
-ROOMS = "arch audit checkpoint cli evaluate merge protect provenance realign report run symmetry training zoo".split()
+ROOMS = (
+    "arch audit checkpoint cli evaluate merge poison protect provenance realign report run symmetry training zoo"
+).split()
 
 
 def _listed(tree: ast.Module) -> list[str] | None:
