@@ -5,9 +5,24 @@ import importlib
 
 import pytest
 
-ROOMS = (
-    "arch audit checkpoint cli evaluate merge poison protect provenance realign report run symmetry training zoo"
-).split()
+ROOMS = [
+    "arch",
+    "audit",
+    "checkpoint",
+    "cli",
+    "evaluate",
+    "merge",
+    "poison",
+    "protect",
+    "provenance",
+    "realign",
+    "report",
+    "run",
+    "symmetry",
+    "training",
+    "verbs",
+    "zoo",
+]
 
 
 def _listed(tree: ast.Module) -> list[str] | None:

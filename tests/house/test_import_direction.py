@@ -20,7 +20,8 @@ ALLOWED: dict[str, set[str]] = {
     "evaluate": {"errors", "checkpoint", "arch"},
     # The zoo makes its experts itself: it runs the training loop on a loaded base.
     "zoo": {"errors", "checkpoint", "arch", "evaluate", "training"},
-    "verbs": {*BELOW_METHODS, *METHODS, "run"},
+    # Data-driven merges load a module and take gradients: verbs hand the loaded thing to the room of the method.
+    "verbs": {*BELOW_METHODS, *METHODS, "run", "evaluate", "training"},
     "audit": {*BELOW_METHODS, *METHODS, "run", "training", "evaluate", "zoo", "verbs"},
     "report": {"errors", "audit"},
 }

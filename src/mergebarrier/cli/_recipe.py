@@ -5,6 +5,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mergebarrier.cli._models import into
 from mergebarrier.cli._options import WriterOptions
 from mergebarrier.cli._output import Output
 from mergebarrier.errors import BadRecipe, UsageError, clean
@@ -33,6 +34,7 @@ def merge_recipe(path: Path, given: Mapping[str, Any], writer: WriterOptions, ou
       output:  where to say what.
       explain: print the effective parameters of every tensor and write nothing.
     """
+    from mergebarrier import verbs
     from mergebarrier.merge import recipe as recipes
 
     for name, value in given.items():
@@ -58,7 +60,10 @@ def merge_recipe(path: Path, given: Mapping[str, Any], writer: WriterOptions, ou
                 {"kind": "plan", **document}, "\n".join(f"{name}: {value}" for name, value in document.items())
             )
             return
-        content = _run(planned, side_files, writer, output)
+        with output.progress("merging") as progress:
+            content = verbs.merge(verbs.by_recipe(planned, side_files), into(writer, progress))
+    for note in verbs.equal_inputs(content["inputs"]):
+        output.note(f"note: {note}")
     digest = content["output"]["content_digest"]
     document = {"kind": "merge", "out": writer.folder, "notes": planned.notes, "content_digest": digest}
     document |= {name: content[name] for name in ("method", "recipe", "effective", "inputs")}
@@ -133,63 +138,4 @@ def _describe(planned: "RecipePlan") -> dict[str, Any]:
         "bytes_read": sum(info.nbytes for view in planned.sources for info in view.tensors.values()),
         "bytes_written": sum(tensor.nbytes for tensor in planned.layout),
         "files": list(dict.fromkeys(tensor.shard for tensor in planned.layout)),
-    }
-
-
-def _run(planned: "RecipePlan", side_files: dict[str, bytes], writer: WriterOptions, output: Output) -> dict[str, Any]:
-    """Hash the inputs, stream the merge, commit; return the content of the manifest."""
-    from mergebarrier import __version__, verbs
-    from mergebarrier.checkpoint import Writer, read_manifest
-    from mergebarrier.merge.lineage import model_card
-    from mergebarrier.run import transform
-
-    inputs = [_input(planned, model, writer.workers) for model in planned.models]
-    content = {
-        "verb": "merge",
-        "method": planned.recipe.method,
-        "recipe": planned.document(),
-        "effective": planned.effective(),
-        "version": __version__,
-        "inputs": inputs,
-    }
-    sink = Writer.create(
-        writer.folder,
-        planned.layout,
-        plan=content,
-        inputs=[model.path for model in planned.models],
-        resume=writer.resume,
-        overwrite=writer.overwrite,
-    )
-    try:
-        with output.progress("merging") as progress:
-            transform(
-                planned.sources,
-                sink,
-                planned.units,
-                planned.apply,
-                workers=writer.workers,
-                max_ram_bytes=writer.max_ram_bytes,
-                progress=progress,
-            )
-        for model in planned.models:
-            model.verify_unchanged()
-        method = next(iter(planned.tensors.values())).method
-        side_files["README.md"] = model_card(method, inputs, planned.document()).encode()
-        sink.commit(content, verbs.environment(), side_files, workers=writer.workers)
-    finally:
-        sink.close()
-    return dict(read_manifest(writer.folder)["content"])
-
-
-def _input(planned: "RecipePlan", model: "Checkpoint", workers: int) -> dict[str, Any]:
-    from mergebarrier import verbs
-
-    tensors = model.digests(workers=workers)
-    return {
-        "role": planned.role(model),
-        "name": planned.name(model),
-        "licence": verbs.licence(model),
-        "content_digest": model.content_digest(),
-        "tensors": tensors,
-        "files": model.file_digests(),
     }

@@ -1,6 +1,5 @@
 """``mergebarrier merge``: merge experts of one base, streamed block by block, with what went in written beside it."""
 
-from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,14 +7,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mergebarrier.cli._merge_options import METHODS, hyper_parameters, parameter_options
-from mergebarrier.cli._models import MODEL
+from mergebarrier.cli._models import MODEL, into
 from mergebarrier.cli._options import WriterOptions, output_options, writer_options
 from mergebarrier.cli._output import Output
 from mergebarrier.cli._recipe import is_recipe, merge_recipe
 from mergebarrier.errors import UsageError
 
 if TYPE_CHECKING:
-    from mergebarrier.checkpoint import Checkpoint
     from mergebarrier.merge import Merge, Plan
 
 __all__ = ["METHODS", "command"]
@@ -43,6 +41,7 @@ def command(
     The output takes names, dtypes, files, configuration and tokenizer from the base (from the first model where the
     method uses none).  Its manifest and model card name every input with its digest, the parameters and the seed.
     """
+    from mergebarrier import verbs
     from mergebarrier.checkpoint import open_checkpoint
     from mergebarrier.merge import make, plan
 
@@ -67,7 +66,10 @@ def command(
                 {"kind": "plan", **document}, "\n".join(f"{name}: {value}" for name, value in document.items())
             )
             return
-        content = _run(planned, writer, output)
+        with output.progress("merging") as progress:
+            content = verbs.merge(verbs.whole_models(planned), into(writer, progress))
+    for note in verbs.equal_inputs(content["inputs"]):
+        output.note(f"note: {note}")
     digest = content["output"]["content_digest"]
     document = {"kind": "merge", "out": writer.folder, "notes": planned.notes, "content_digest": digest}
     document |= {name: content[name] for name in ("method", "parameters", "inputs")}
@@ -106,72 +108,3 @@ def _describe(planned: "Plan") -> dict[str, Any]:
         "bytes_written": sum(info.nbytes for info in tensors),
         "files": [shard.name for shard in planned.donor.shards],
     }
-
-
-def _run(planned: "Plan", writer: WriterOptions, output: Output) -> dict[str, Any]:
-    """Hash the inputs, stream the merge, commit; return the content of the manifest."""
-    from mergebarrier import __version__, verbs
-    from mergebarrier.checkpoint import Writer, layout_like, read_manifest
-    from mergebarrier.merge.lineage import model_card, parameters
-    from mergebarrier.run import transform
-
-    donor = planned.donor
-    inputs = [_input(planned, source, writer.workers) for source in planned.sources]
-    _note_equal(inputs, output)
-    content = {
-        "verb": "merge",
-        "method": planned.method.name,
-        "parameters": parameters(planned.method),
-        "version": __version__,
-        "inputs": inputs,
-    }
-    sink = Writer.create(
-        writer.folder,
-        layout_like(donor),
-        plan=content,
-        inputs=[source.path for source in planned.sources],
-        resume=writer.resume,
-        overwrite=writer.overwrite,
-    )
-    try:
-        with output.progress("merging") as progress:
-            transform(
-                planned.sources,
-                sink,
-                planned.units,
-                planned.apply,
-                workers=writer.workers,
-                max_ram_bytes=writer.max_ram_bytes,
-                progress=progress,
-            )
-        for source in planned.sources:
-            source.verify_unchanged()
-        side_files = {name: donor.read_side_file(name) for name in donor.side_files}
-        side_files["README.md"] = model_card(planned.method, inputs).encode()
-        sink.commit(content, verbs.environment(), side_files, workers=writer.workers)
-    finally:
-        sink.close()
-    return dict(read_manifest(writer.folder)["content"])
-
-
-def _input(planned: "Plan", source: "Checkpoint", workers: int) -> dict[str, Any]:
-    from mergebarrier import verbs
-    from mergebarrier.merge.lineage import reference
-
-    tensors = source.digests(workers=workers)
-    return {
-        "role": "base" if planned.method.uses_base and source is planned.donor else "expert",
-        "name": reference(source.path.absolute()),
-        "licence": verbs.licence(source),
-        "content_digest": source.content_digest(),
-        "tensors": tensors,
-        "files": source.file_digests(),
-    }
-
-
-def _note_equal(inputs: Sequence[dict[str, Any]], output: Output) -> None:
-    seen: dict[str, str] = {}
-    for source in inputs:
-        first = seen.setdefault(source["content_digest"], source["name"])
-        if first != source["name"]:
-            output.note(f"note: {first} and {source['name']} are the same weights")

@@ -1,6 +1,6 @@
 """The mechanism of a run: units, row blocks, threads, budget, progress; it knows no algorithm."""
 
 from mergebarrier.run._transform import Sink, transform
-from mergebarrier.run._units import BLOCK_ELEMENTS, Block, Unit, peak_bytes, plan_peak_bytes
+from mergebarrier.run._units import BLOCK_ELEMENTS, Block, Source, Unit, peak_bytes, plan_peak_bytes
 
-__all__ = ["BLOCK_ELEMENTS", "Block", "Sink", "Unit", "peak_bytes", "plan_peak_bytes", "transform"]
+__all__ = ["BLOCK_ELEMENTS", "Block", "Sink", "Source", "Unit", "peak_bytes", "plan_peak_bytes", "transform"]

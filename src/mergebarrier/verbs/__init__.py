@@ -1,0 +1,39 @@
+"""Where the rooms meet: protect, unprotect, realign and merge model folders into another.
+
+Each function plans, streams through ``run`` into a crash-proof writer, and commits a manifest that says what was done
+to what.  The command line and the audit call these and nothing deeper; there is no mathematics here.
+"""
+
+from mergebarrier.verbs._into import Into, Progress, environment, licence
+from mergebarrier.verbs._merge import MergeInput, MergeJob, by_recipe, equal_inputs, merge, whole_models
+from mergebarrier.verbs._protect import (
+    check_protect,
+    dry_run,
+    protect,
+    protection_from,
+    protection_manifest,
+    unprotect,
+)
+from mergebarrier.verbs._realign import check_realign, realign, undone_by_realignment
+
+__all__ = [
+    "Into",
+    "MergeInput",
+    "MergeJob",
+    "Progress",
+    "by_recipe",
+    "check_protect",
+    "check_realign",
+    "dry_run",
+    "environment",
+    "equal_inputs",
+    "licence",
+    "merge",
+    "protect",
+    "protection_from",
+    "protection_manifest",
+    "realign",
+    "undone_by_realignment",
+    "unprotect",
+    "whole_models",
+]
