@@ -11,6 +11,7 @@
     |- RealignError               BaseMismatch NothingToAlign
     |- PoisonError                BadTrigger BadAttack
     `- EvaluateError              BadTask BadText NotMeasurable MissingExtra AssetMissing BadReport
+                                  Diverged
 
 A code is stable for ever and never reused; a finding's rule id shares this space.
 """
@@ -348,3 +349,9 @@ class BadReport(EvaluateError):
     """A report folder is malformed."""
 
     code = "MB9006"
+
+
+class Diverged(EvaluateError):
+    """A training run met a loss that is no number."""
+
+    code = "MB9007"

@@ -7,6 +7,7 @@ from mergebarrier.checkpoint._plan import layout_like
 from mergebarrier.checkpoint._tensors import OutTensor, Shard, TensorInfo
 from mergebarrier.checkpoint.keyfile import key_id, read_key_file, write_key_file
 from mergebarrier.checkpoint.manifest import MANIFEST_NAME, canonical_json, read_manifest, verify_manifest
+from mergebarrier.checkpoint.tensor_file import read_tensor_file, write_tensor_file
 from mergebarrier.checkpoint.writer import Writer
 
 __all__ = [
@@ -24,7 +25,9 @@ __all__ = [
     "open_checkpoint",
     "read_key_file",
     "read_manifest",
+    "read_tensor_file",
     "validate_header",
     "verify_manifest",
     "write_key_file",
+    "write_tensor_file",
 ]

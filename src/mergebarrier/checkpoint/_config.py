@@ -26,6 +26,7 @@ _PLAIN_NAME = re.compile(r"[a-z0-9_]+", re.ASCII)
 _NAMES_CODE = {
     "tokenizer_config.json": 16 * 2**20,
     "generation_config.json": MAX_CONFIG_BYTES,
+    "preprocessor_config.json": MAX_CONFIG_BYTES,
 }
 
 
@@ -63,7 +64,7 @@ def read_config(root: Path) -> dict[str, Any]:
 
 
 def check_side_files(root: Path, side_files: tuple[str, ...]) -> None:
-    """Refuse code named in the tokenizer's or the generation config."""
+    """Refuse code named in the tokenizer's, the generation's or the image processor's config."""
     for name, max_bytes in _NAMES_CODE.items():
         if name in side_files:
             refuse_code(read_json(root, name, max_bytes), root / name)

@@ -49,8 +49,8 @@ SHARD_NAME = re.compile(r"[A-Za-z0-9_\-][A-Za-z0-9_.\-]*\.safetensors")
 SIDE_FILES = (
     "config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
     "added_tokens.json", "chat_template.jinja", "vocab.json", "vocab.txt", "merges.txt", "tokenizer.model",
-    "spiece.model", "sentencepiece.bpe.model", "README.md", "LICENSE", "LICENSE.txt", "LICENSE.md", "NOTICE",
-    "USE_POLICY.md",
+    "spiece.model", "sentencepiece.bpe.model", "preprocessor_config.json", "README.md", "LICENSE", "LICENSE.txt",
+    "LICENSE.md", "NOTICE", "USE_POLICY.md",
 )  # fmt: skip
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib", ".npy", ".npz", ".mar")
 _QUANTISED = frozenset({

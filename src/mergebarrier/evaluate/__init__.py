@@ -2,7 +2,10 @@
 
 from mergebarrier.evaluate._barrier import Barrier, barrier_curve
 from mergebarrier.evaluate._compare import Equality, compare
+from mergebarrier.evaluate._encoders import Encoder, encoder_tensors, load_encoder, save_encoder
 from mergebarrier.evaluate._forward import hidden_states, logit_blocks, token_ids
+from mergebarrier.evaluate._image_scores import accuracy, image_logits, pixels, predict
+from mergebarrier.evaluate._image_tasks import TASK_SUFFIX, ImageSplit, ImageTask, read_image_task, write_image_task
 from mergebarrier.evaluate._intervals import wilson
 from mergebarrier.evaluate._load import load_module, load_tokenizer
 from mergebarrier.evaluate._scores import Perplexity, Score, exact_match, perplexity
@@ -10,23 +13,36 @@ from mergebarrier.evaluate._sink import ModuleSink
 from mergebarrier.evaluate._tasks import TaskFile, TaskRow, read_task, read_text
 
 __all__ = [
+    "TASK_SUFFIX",
     "Barrier",
+    "Encoder",
     "Equality",
+    "ImageSplit",
+    "ImageTask",
     "ModuleSink",
     "Perplexity",
     "Score",
     "TaskFile",
     "TaskRow",
+    "accuracy",
     "barrier_curve",
     "compare",
+    "encoder_tensors",
     "exact_match",
     "hidden_states",
+    "image_logits",
+    "load_encoder",
     "load_module",
     "load_tokenizer",
     "logit_blocks",
     "perplexity",
+    "pixels",
+    "predict",
+    "read_image_task",
     "read_task",
     "read_text",
+    "save_encoder",
     "token_ids",
     "wilson",
+    "write_image_task",
 ]

@@ -13,6 +13,7 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -53,8 +54,7 @@ def load_module(checkpoint: Checkpoint, dtype: str = "bfloat16") -> "nn.Module":
     if dtype not in DTYPES:
         raise ValueError(f"{dtype!r} is none of {', '.join(DTYPES)}")
     architecture = describe(checkpoint)
-    transformers = _transformers()
-    stock = getattr(transformers, str(checkpoint.config["architectures"][0]))
+    stock = getattr(stock_library(), str(checkpoint.config["architectures"][0]))
     where = checkpoint.path / "config.json"
     allowed = {key: value for key, value in checkpoint.config.items() if key in CONFIG_KEYS}
     for key, value in allowed.items():
@@ -67,13 +67,24 @@ def load_module(checkpoint: Checkpoint, dtype: str = "bfloat16") -> "nn.Module":
         if name not in architecture.verbatim
     }
     checkpoint.verify_unchanged()
-    with _quiet(transformers):
+    return fill_stock(stock, {**allowed, "use_cache": False}, weights, DTYPES[dtype], checkpoint.path)
+
+
+def fill_stock(
+    stock: Any, config: dict[str, Any], weights: dict[str, torch.Tensor], dtype: torch.dtype, path: Path
+) -> "nn.Module":
+    """Build a stock class on keys of a configuration and fill it; every tensor of it must come from ``weights``.
+
+    Raises: BadConfig, MissingTensor, ConfigMismatch, naming the folder ``path``.
+    """
+    where = path / "config.json"
+    with _quiet(stock_library()):
         try:
             module, report = stock.from_pretrained(
                 None,
-                config=stock.config_class(**allowed, use_cache=False),
+                config=stock.config_class(**config),
                 state_dict=weights,
-                dtype=DTYPES[dtype],
+                dtype=dtype,
                 local_files_only=True,
                 trust_remote_code=False,
                 output_loading_info=True,
@@ -88,7 +99,7 @@ def load_module(checkpoint: Checkpoint, dtype: str = "bfloat16") -> "nn.Module":
         if report[fault]:
             raise kind(
                 "the stock class cannot take this tensor as stored",
-                where=f"{checkpoint.path}: {clean(sorted(map(str, report[fault]))[0])}",
+                where=f"{path}: {clean(sorted(map(str, report[fault]))[0])}",
                 remedy="use the config.json that belongs to these weights",
             )
     loaded: nn.Module = module.eval()
@@ -127,7 +138,8 @@ def load_tokenizer(checkpoint: Checkpoint) -> "Tokenizer":
     return tokenizer
 
 
-def _transformers() -> Any:
+def stock_library() -> Any:
+    """Return transformers, told to stay off the network; MissingExtra where it is not installed."""
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     try:
         import transformers

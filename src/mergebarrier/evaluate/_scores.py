@@ -38,13 +38,13 @@ WINDOW_TOKENS = 256
 
 @dataclass(frozen=True)
 class Score:
-    """Exact matches on a task.
+    """Rows of a task, or pictures, that were answered right.
 
     Attributes:
       correct, total, rate: rows answered exactly, rows, their quotient.
       low, high:            95 % Wilson interval of the rate.
-      nll_nats:             mean negative log-likelihood of the right answers per answer token; may be infinite.
-      tokens:               tokens that went through the model, padding not counted.
+      nll_nats:             mean negative log-likelihood of the right answers per answer token or picture.
+      tokens:               tokens that went through the model, padding not counted; 0 for a task of images.
     """
 
     correct: int

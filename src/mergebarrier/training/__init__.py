@@ -1,5 +1,17 @@
-"""The one deterministic training loop that every trained method uses."""
+"""The deterministic training loops: low-rank experts of language models, and every weight for any loss."""
 
+from mergebarrier.training._draws import batches, uniform
+from mergebarrier.training._full import FullRecipe, train_full
 from mergebarrier.training._lora import LLAMA_LINEARS, Example, LoraRecipe, Training, train_lora
 
-__all__ = ["LLAMA_LINEARS", "Example", "LoraRecipe", "Training", "train_lora"]
+__all__ = [
+    "LLAMA_LINEARS",
+    "Example",
+    "FullRecipe",
+    "LoraRecipe",
+    "Training",
+    "batches",
+    "train_full",
+    "train_lora",
+    "uniform",
+]

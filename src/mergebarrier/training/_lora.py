@@ -11,22 +11,18 @@ only the final hidden states are kept, since its head is also the expert's.
 """
 
 import contextlib
-import hashlib
 import math
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mergebarrier.errors import BadTask, BadText, MissingExtra
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
+from mergebarrier.training import _draws as draws
 
 Progress = Callable[[int, int], None]
 LLAMA_LINEARS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
@@ -124,7 +120,7 @@ def train_lora(
     precision = _precision(module)
     # Every text row is used in turn; the base's states are computed once.
     anchors = _base_states(body, texts, precision) if recipe.kl_weight else None
-    order = _order(len(examples), recipe)
+    order = draws.order(len(examples), seed=recipe.seed)
     losses = []
     with _adapters(module, recipe) as adapter_weights:
         optimizer = torch.optim.AdamW(adapter_weights, weight_decay=0.0)
@@ -202,20 +198,6 @@ def _base_states(body: Any, texts: Tensor, precision: Callable[[], contextlib.Ab
         return torch.cat([body(input_ids=rows, use_cache=False).last_hidden_state for rows in texts.split(32)])
 
 
-def _words(seed: int, label: str, n: int) -> "NDArray[np.uint64]":
-    """Return ``n`` raw 64-bit words that belong to a seed and a label."""
-    key = int.from_bytes(hashlib.sha256(f"training|{seed}|{label}".encode()).digest()[:16], "little")
-    return np.random.Philox(key=key).random_raw(n)
-
-
-def _order(n: int, recipe: LoraRecipe) -> Iterator[int]:
-    """Yield indices without end: a fresh permutation per epoch."""
-    epoch = 0
-    while True:
-        yield from np.argsort(_words(recipe.seed, f"order|{epoch}", n), kind="stable").tolist()
-        epoch += 1
-
-
 @contextlib.contextmanager
 def _adapters(module: nn.Module, recipe: LoraRecipe) -> Iterator[list[Tensor]]:
     """Put adapters into the module and take them out again; yield their weights.
@@ -241,9 +223,7 @@ def _adapters(module: nn.Module, recipe: LoraRecipe) -> Iterator[list[Tensor]]:
             if parameter.requires_grad:
                 weights.append(parameter)
                 if ".lora_A." in name:
-                    words = _words(recipe.seed, name, parameter.numel())
-                    uniform = (words >> np.uint64(11)).astype(np.float64) * 2.0**-52 - 1.0
-                    start = torch.from_numpy(uniform).view_as(parameter) / math.sqrt(parameter.shape[1])
+                    start = (2 * draws.uniform(recipe.seed, name, *parameter.shape) - 1) / math.sqrt(parameter.shape[1])
                     parameter.data.copy_(start)
         yield weights
     finally:
