@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from mergebarrier.symmetry import draw as maps
+from mergebarrier.symmetry._linear import take_columns
 from mergebarrier.symmetry._space import Draw, Tensors, map_rows, replaced
 
 
@@ -69,7 +70,7 @@ class Heads:
         for role in ("k", "v"):
             changes |= map_rows(tensors, role, lambda w: w.index_select(0, groups))
         if "o.weight" in tensors:
-            changes["o.weight"] = tensors["o.weight"].index_select(1, queries)
+            changes["o.weight"] = take_columns(tensors["o.weight"], queries)
         return replaced(tensors, changes)
 
     def inverse(self, element: HeadOrder) -> HeadOrder:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from mergebarrier.symmetry import draw as maps
+from mergebarrier.symmetry._linear import take_columns
 from mergebarrier.symmetry._space import SNAP_TOLERANCE, Draw, Tensors, replaced, with_bias
 
 
@@ -63,7 +64,7 @@ class Neurons:
             if f"{role}.{kind}" in tensors
         }
         if columns in tensors:
-            changes[columns] = tensors[columns].index_select(1, element.perm)
+            changes[columns] = take_columns(tensors[columns], element.perm)
         scale = element.scale[element.perm]
         if bool((scale == 1).all()):
             return replaced(tensors, changes)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from mergebarrier.arch import LOGICAL
 from mergebarrier.symmetry import draw as maps
-from mergebarrier.symmetry._linear import SignedPermutation, compose, identity
+from mergebarrier.symmetry._linear import SignedPermutation, compose, identity, take_columns
 from mergebarrier.symmetry._space import Draw, Tensors
 
 
@@ -80,7 +80,7 @@ class Residual:
                 moved[name] = tensor
                 continue
             axis = 1 if stream == "columns" else 0
-            permuted = tensor.index_select(axis, perm)
+            permuted = take_columns(tensor, perm) if axis == 1 else tensor.index_select(0, perm)
             factor = sign.to(tensor.dtype)
             if name == "norm.weight":
                 moved[name] = permuted
