@@ -6,7 +6,7 @@
     |                             BadHeader BadConfig BadDtype NonFinite LimitExceeded ChangedDuringRun OutputExists
     |                             PartialOutput NoSpace BadManifest DigestMismatch
     |- ArchError                  UnknownFamily UnknownTensor MissingTensor ConfigMismatch UnsupportedFeature
-    |- MergeError                 ShapeMismatch TensorSetMismatch BadMergeParameter BadRecipe
+    |- MergeError                 ShapeMismatch TensorSetMismatch BadMergeParameter BadMergeData BadRecipe
     |- ProtectError               MethodRefused BadKey KeyMismatch NotProtected
     |- RealignError               BaseMismatch NothingToAlign
     |- PoisonError                BadTrigger BadAttack
@@ -235,6 +235,12 @@ class BadMergeParameter(MergeError):
     """A merge parameter is unknown, missing or out of range."""
 
     code = "MB3003"
+
+
+class BadMergeData(MergeError):
+    """Data that a merge learns from is missing, empty, or does not fit the models."""
+
+    code = "MB3004"
 
 
 class BadRecipe(MergeError):

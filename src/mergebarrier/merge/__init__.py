@@ -2,17 +2,22 @@
 
 import dataclasses
 import difflib
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, TypeVar
 
 from mergebarrier.errors import BadMergeParameter
+from mergebarrier.merge._data import DataMerge, Learned, TaskData, outputs_of
 from mergebarrier.merge._merge import Merge
 from mergebarrier.merge._plan import MergeUnit, Plan, plan
+from mergebarrier.merge.adamerging import AdaMerging
 from mergebarrier.merge.arcee_fusion import ArceeFusion
 from mergebarrier.merge.breadcrumbs import Breadcrumbs, BreadcrumbsTies
+from mergebarrier.merge.concrete import Concrete
 from mergebarrier.merge.consensus import Consensus
 from mergebarrier.merge.dare import DareLinear, DareTies
 from mergebarrier.merge.della import Della, DellaLinear
 from mergebarrier.merge.emr import Emr
+from mergebarrier.merge.fisher import Fisher
 from mergebarrier.merge.isotropic import IsoC, IsoCts
 from mergebarrier.merge.karcher import Karcher
 from mergebarrier.merge.linear import Linear
@@ -24,12 +29,16 @@ from mergebarrier.merge.nuslerp import NuSlerp
 from mergebarrier.merge.passthrough import Passthrough
 from mergebarrier.merge.pcb import Pcb
 from mergebarrier.merge.ram import Ram, RamPlus
+from mergebarrier.merge.regmean import RegMean, RegMeanPlus
 from mergebarrier.merge.sce import Sce
 from mergebarrier.merge.slerp import Slerp
+from mergebarrier.merge.surgery import Correction, Surgery
 from mergebarrier.merge.task_arithmetic import TaskArithmetic
 from mergebarrier.merge.ties import Ties
 from mergebarrier.merge.tsv import TsvM
 from mergebarrier.merge.wudi import Wudi, WudiExact
+
+_M = TypeVar("_M", Merge, DataMerge)
 
 MERGES: dict[str, type[Merge]] = {
     "linear": Linear,
@@ -63,20 +72,36 @@ MERGES: dict[str, type[Merge]] = {
     "wudi_exact": WudiExact,
 }
 
+#: The merges that learn from data, built by ``make_learned``.
+DATA_MERGES: dict[str, type[DataMerge]] = {
+    "fisher": Fisher,
+    "regmean": RegMean,
+    "regmean_plus": RegMeanPlus,
+    "adamerging": AdaMerging,
+    "concrete": Concrete,
+}
+
 __all__ = [
+    "DATA_MERGES",
     "MERGES",
+    "AdaMerging",
     "ArceeFusion",
     "Breadcrumbs",
     "BreadcrumbsTies",
+    "Concrete",
     "Consensus",
+    "Correction",
     "DareLinear",
     "DareTies",
+    "DataMerge",
     "Della",
     "DellaLinear",
     "Emr",
+    "Fisher",
     "IsoC",
     "IsoCts",
     "Karcher",
+    "Learned",
     "Linear",
     "MagMax",
     "Merge",
@@ -90,14 +115,20 @@ __all__ = [
     "Plan",
     "Ram",
     "RamPlus",
+    "RegMean",
+    "RegMeanPlus",
     "Sce",
     "Slerp",
+    "Surgery",
     "TaskArithmetic",
+    "TaskData",
     "Ties",
     "TsvM",
     "Wudi",
     "WudiExact",
     "make",
+    "make_learned",
+    "outputs_of",
     "plan",
 ]
 
@@ -114,9 +145,30 @@ def make(method: str, **parameters: Any) -> Merge:
       >>> make("ties", density=0.2).density
       0.2
     """
-    if method not in MERGES:
-        raise BadMergeParameter(f"unknown merge method{_nearest(method, MERGES)}", where=method, remedy=_list(MERGES))
-    fields = {field.name: field for field in dataclasses.fields(MERGES[method])}
+    return _build(MERGES, method, parameters)
+
+
+def make_learned(method: str, **parameters: Any) -> DataMerge:
+    """Build a merge that learns from data, as ``make`` does the others.
+
+    Args:
+      method:     a key of DATA_MERGES.
+      parameters: hyper-parameters of that method; absent ones take its defaults.
+    Raises:  BadMergeParameter.
+
+    Example:
+      >>> make_learned("regmean", off_diagonal=0.1).off_diagonal
+      0.1
+    """
+    return _build(DATA_MERGES, method, parameters)
+
+
+def _build(registry: Mapping[str, type[_M]], method: str, parameters: Mapping[str, Any]) -> _M:
+    if method not in registry:
+        raise BadMergeParameter(
+            f"unknown merge method{_nearest(method, registry)}", where=method, remedy=_list(registry)
+        )
+    fields = {field.name: field for field in dataclasses.fields(registry[method])}
     for name in parameters:
         if name not in fields:
             raise BadMergeParameter(
@@ -125,7 +177,7 @@ def make(method: str, **parameters: Any) -> Merge:
     for name, field in fields.items():
         if field.default is dataclasses.MISSING and name not in parameters:
             raise BadMergeParameter(f"needs the parameter {name!r}", where=method, remedy=f"give {name}")
-    return MERGES[method](**parameters)
+    return registry[method](**parameters)
 
 
 def _nearest(name: str, known: Any) -> str:
