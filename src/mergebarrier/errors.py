@@ -4,7 +4,7 @@
     |- UsageError (64)            Interrupted (130)    InternalError (70)
     |- CheckpointError            NotACheckpoint UnsafePath PickleRefused RemoteCodeRefused AdapterRefused BadIndex
     |                             BadHeader BadConfig BadDtype NonFinite LimitExceeded ChangedDuringRun OutputExists
-    |                             PartialOutput NoSpace BadManifest DigestMismatch
+    |                             PartialOutput NoSpace BadManifest DigestMismatch BadAdapter
     |- ArchError                  UnknownFamily UnknownTensor MissingTensor ConfigMismatch UnsupportedFeature
     |- MergeError                 ShapeMismatch TensorSetMismatch BadMergeParameter BadMergeData BadRecipe
     |- ProtectError               MethodRefused BadKey KeyMismatch NotProtected
@@ -166,7 +166,7 @@ class RemoteCodeRefused(CheckpointError):
 
 
 class AdapterRefused(CheckpointError):
-    """The folder is an adapter, not a whole model."""
+    """The folder is an adapter where a whole model belongs, or one of a kind that is not read."""
 
     code = "MB1016"
 
@@ -175,6 +175,12 @@ class DigestMismatch(CheckpointError):
     """Bytes differ from what the manifest lists."""
 
     code = "MB1017"
+
+
+class BadAdapter(CheckpointError):
+    """An adapter folder breaks its format, or does not fit its base."""
+
+    code = "MB1018"
 
 
 class ArchError(MergebarrierError):

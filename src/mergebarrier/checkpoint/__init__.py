@@ -1,6 +1,8 @@
 """The only code that touches model files: strict reading, ranged crash-safe writing, digests, manifests, keys."""
 
+from mergebarrier.checkpoint._adapter import Adapter, Factors, is_adapter, open_adapter
 from mergebarrier.checkpoint._checkpoint import Checkpoint
+from mergebarrier.checkpoint._expert import Change, Expert, place
 from mergebarrier.checkpoint._header import Header, validate_header
 from mergebarrier.checkpoint._open import SIDE_FILES, open_checkpoint
 from mergebarrier.checkpoint._plan import layout_like
@@ -13,16 +15,23 @@ from mergebarrier.checkpoint.writer import Writer
 __all__ = [
     "MANIFEST_NAME",
     "SIDE_FILES",
+    "Adapter",
+    "Change",
     "Checkpoint",
+    "Expert",
+    "Factors",
     "Header",
     "OutTensor",
     "Shard",
     "TensorInfo",
     "Writer",
     "canonical_json",
+    "is_adapter",
     "key_id",
     "layout_like",
+    "open_adapter",
     "open_checkpoint",
+    "place",
     "read_key_file",
     "read_manifest",
     "read_tensor_file",

@@ -71,13 +71,13 @@ def open_checkpoint(path: str | os.PathLike[str], *, max_header_bytes: int = MAX
              BadConfig, BadDtype, LimitExceeded; each names the file and what to do.
     """
     path = Path(path)
-    names = _list_folder(path)
+    names = list_folder(path)
     root = path.resolve()
     weights = _which_weights(path, names)
     config = read_config(root)
     side_files = tuple(name for name in SIDE_FILES if name in names)
     check_side_files(root, side_files)
-    _check_side_file_sizes(root, side_files)
+    check_side_file_sizes(root, side_files)
     weight_map = _read_index(root) if weights == INDEX else None
     shard_names = [SINGLE] if weight_map is None else sorted(set(weight_map.values()))
     files: dict[str, tuple[int, Path]] = {}
@@ -85,7 +85,7 @@ def open_checkpoint(path: str | os.PathLike[str], *, max_header_bytes: int = MAX
         shards, n_tensors = [], 0
         for name in shard_names:
             files[name] = open_regular(root, name)
-            shard = _read_shard(path, name, files[name][0], max_header_bytes, MAX_TENSORS - n_tensors)
+            shard = read_shard(path, name, files[name][0], max_header_bytes, MAX_TENSORS - n_tensors)
             n_tensors += len(shard.tensors)
             shards.append(shard)
         _check_pairs(path, shards, weight_map)
@@ -96,7 +96,7 @@ def open_checkpoint(path: str | os.PathLike[str], *, max_header_bytes: int = MAX
         raise
 
 
-def _list_folder(path: Path) -> frozenset[str]:
+def list_folder(path: Path) -> frozenset[str]:
     if path.is_file():
         raise NotACheckpoint("this is a file", where=path, remedy="give the folder that holds config.json and weights")
     try:
@@ -146,7 +146,7 @@ def _which_weights(path: Path, names: Iterable[str]) -> str:
     raise NotACheckpoint("the folder holds no safetensors weights", where=path, remedy=remedy)
 
 
-def _check_side_file_sizes(root: Path, side_files: tuple[str, ...]) -> None:
+def check_side_file_sizes(root: Path, side_files: tuple[str, ...]) -> None:
     for name in side_files:
         fd, _ = open_regular(root, name)
         try:
@@ -189,7 +189,7 @@ def _read_index(root: Path) -> dict[str, str]:
     return weight_map
 
 
-def _read_shard(path: Path, name: str, fd: int, max_header_bytes: int, tensors_left: int) -> Shard:
+def read_shard(path: Path, name: str, fd: int, max_header_bytes: int, tensors_left: int) -> Shard:
     where, size = path / name, os.fstat(fd).st_size
     if size < 8:
         raise BadHeader(f"{size} bytes are too few for a safetensors file", where=where, remedy=_AGAIN)
