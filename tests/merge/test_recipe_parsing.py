@@ -56,9 +56,10 @@ def test_a_recipe_written_down_again_is_the_same(body) -> None:
         ("a/b", Reference("a/b", "a/b")),
         ("a@main", Reference("a@main", "a", "main")),
         ("a+l", Reference("a+l", "a", None, "l")),
-        ("a@r+l@s", Reference("a@r+l@s", "a", "r", "l@s")),
+        ("a@r+l@s", Reference("a@r+l@s", "a", "r", "l", "s")),
         ("{model: {path: a, revision: r}}", Reference("a@r", "a", "r")),
         ("{model: a, lora: {path: l}}", Reference("a+l", "a", None, "l")),
+        ("{model: a, lora: {path: l, revision: r}}", Reference("a+l@r", "a", None, "l", "r")),
     ],
 )
 def test_models_are_named_in_every_form(value, reference) -> None:

@@ -148,7 +148,7 @@ def open_adapter(path: str | os.PathLike[str], *, max_header_bytes: int = MAX_HE
 
 def is_adapter(path: str | os.PathLike[str]) -> bool:
     """Say whether a folder holds an adapter's configuration."""
-    return (Path(path) / CONFIG_NAME).is_file()
+    return os.path.lexists(Path(path) / CONFIG_NAME)
 
 
 class _Sorter:

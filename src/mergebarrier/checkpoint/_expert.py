@@ -53,11 +53,6 @@ class Expert(Checkpoint):
         self.changes: Mapping[str, Change] = place(adapter, base)
         self._changed: dict[str, str] = {}
 
-    @property
-    def folders(self) -> tuple[Path, ...]:
-        """Every folder that is read."""
-        return *self.base.folders, self.adapter.path
-
     def close(self) -> None:
         """Close both."""
         self.base.close()

@@ -115,7 +115,7 @@ def _which_weights(path: Path, names: Iterable[str]) -> str:
         raise AdapterRefused(
             "the folder is an adapter, not a whole model",
             where=path / adapter,
-            remedy="merge the adapter into its base with peft (merge_and_unload), save that, and give the result",
+            remedy="name its base too: --base BASE beside it, or BASE+ADAPTER in a recipe of merge",
         )
     if SINGLE in names and INDEX in names:
         raise BadIndex(

@@ -79,31 +79,33 @@ def _read(path: Path, max_bytes: int) -> bytes:
 
 
 def _open(recipe: "Recipe", path: Path, stack: ExitStack) -> "dict[Reference, Checkpoint]":
-    from mergebarrier.checkpoint import open_checkpoint
+    from mergebarrier.verbs import Models
 
-    by_folder: dict[Path, Checkpoint] = {}
-    opened = {}
+    models = Models(stack)
+    opened: dict[Reference, Checkpoint] = {}
     for reference in recipe.references():
-        folder = _folder(reference, path)
-        real = folder.resolve()
-        if real not in by_folder:
-            by_folder[real] = stack.enter_context(open_checkpoint(folder))
-        opened[reference] = by_folder[real]
+        where = f"{path}: {clean(reference.text)}"
+        # A folder whose literal name is all of the reference wins.
+        if Path(reference.text).is_dir():
+            opened[reference] = models.model(Path(reference.text))
+        elif reference.lora is None:
+            opened[reference] = models.model(_folder(reference.path, reference.revision, where))
+        else:
+            base = _folder(reference.path, reference.revision, where)
+            opened[reference] = models.expert(base, _folder(reference.lora, reference.lora_revision, where))
     return opened
 
 
-def _folder(reference: "Reference", path: Path) -> Path:
-    """Return the folder that a reference means; one whose literal name exists wins."""
-    if Path(reference.text).is_dir():
-        return Path(reference.text)
-    where = f"{path}: {clean(reference.text)}"
-    for word, value in (("adapter", reference.lora), ("revision", reference.revision)):
-        if value is not None:
-            remedy = f"give a folder that has the {word} in it already"
-            raise BadRecipe(f"the {word} {clean(value)!r} of a model is not read yet", where=where, remedy=remedy)
-    folder = Path(reference.path)
+def _folder(name: str, revision: str | None, where: str) -> Path:
+    folder = Path(name)
+    tried = clean(folder.absolute())
+    if revision is not None:
+        raise BadRecipe(
+            f"the revision {clean(revision)!r} of a local folder is not known, tried {tried}",
+            where=where,
+            remedy="give the folder of that revision",
+        )
     if not folder.is_dir():
-        tried = clean(folder.absolute())
         raise BadRecipe(f"no such folder, tried {tried}", where=where, remedy="download the model, give its folder")
     return folder
 

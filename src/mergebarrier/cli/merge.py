@@ -14,7 +14,9 @@ from mergebarrier.cli._recipe import is_recipe, merge_recipe
 from mergebarrier.errors import UsageError
 
 if TYPE_CHECKING:
+    from mergebarrier.checkpoint import Checkpoint
     from mergebarrier.merge import Merge, Plan
+    from mergebarrier.verbs import Models
 
 __all__ = ["METHODS", "command"]
 
@@ -42,7 +44,6 @@ def command(
     method uses none).  Its manifest and model card name every input with its digest, the parameters and the seed.
     """
     from mergebarrier import verbs
-    from mergebarrier.checkpoint import open_checkpoint
     from mergebarrier.merge import make, plan
 
     if is_recipe(models):
@@ -53,10 +54,12 @@ def command(
         remedy = "give a recipe, CONFIG.yaml" if explain else f"give {option}"
         raise UsageError("goes with a recipe alone" if explain else "is missing", where=option, remedy=remedy)
     merge = make(method, **hyper_parameters(method, parameters, seed=writer.seed, based=base is not None))
+    adapted = base
     base, models = _arrange(merge, base, models, output)
     with ExitStack() as stack:
-        opened = stack.enter_context(open_checkpoint(base)) if base is not None else None
-        experts = [stack.enter_context(open_checkpoint(model)) for model in models]
+        folders = verbs.Models(stack)
+        opened = folders.model(base) if base is not None else None
+        experts = [_open(folders, model, adapted) for model in models]
         planned = plan(merge, opened, experts)
         for note in planned.notes:
             output.note(f"note: {note}")
@@ -91,6 +94,17 @@ def _arrange(
         return None, (*among, *(model for model in models if model not in among))
     output.note(f"note: {merge.name} does not use a base; the output takes its files from {models[0].name}")
     return None, models
+
+
+def _open(folders: "Models", model: Path, base: Path | None) -> "Checkpoint":
+    """Open a model, or an adapter on the base."""
+    from mergebarrier.checkpoint import is_adapter
+
+    if not is_adapter(model):
+        return folders.model(model)
+    if base is None:
+        raise UsageError("this is an adapter, and no base was given", where=model, remedy="give --base")
+    return folders.expert(base, model)
 
 
 def _describe(planned: "Plan") -> dict[str, Any]:

@@ -5,7 +5,7 @@
     modules: {NAME: {models | slices}}     the same for a named stack of layers; one of them in this release
 
 Source: mergekit 0.1.5. Differs: what mergekit ignores without a word (unknown keys) is an error here; what this
-release does not do yet (union and per-token vocabularies, adapters, revisions) is refused by its name.
+release does not do yet (union and per-token vocabularies, revisions) is refused by its name.
 """
 
 import difflib
@@ -149,13 +149,15 @@ class _Parser:
             model, revision = self.path(item.get("model"), f"{place}.model")
             lora, lora_revision = self.path(item["lora"], f"{place}.lora") if "lora" in item else (None, None)
             text = f"{model}{'@' + revision if revision else ''}{'+' + lora if lora else ''}"
-            return Reference(text + (f"@{lora_revision}" if lora_revision else ""), model, revision, lora)
+            text += f"@{lora_revision}" if lora_revision else ""
+            return Reference(text, model, revision, lora, lora_revision)
         text = self.text(value, place)
         model, _, lora = text.partition("+")
         path, _, revision = model.partition("@")
-        if "+" in lora or "@" in revision or lora.count("@") > 1:
+        lora, _, lora_revision = lora.partition("@")
+        if "+" in lora + lora_revision or "@" in revision + lora_revision:
             self.fail(place, f"{clean(text)!r} has too many + or @", "write path[@revision][+lora[@revision]]")
-        return Reference(text, path, revision or None, lora or None)
+        return Reference(text, path, revision or None, lora or None, lora_revision or None)
 
     def path(self, value: Any, place: str) -> tuple[str, str | None]:
         if isinstance(value, dict):

@@ -19,12 +19,13 @@ Parameters = Mapping[str, Setting]
 
 @dataclass(frozen=True)
 class Reference:
-    """A model as a recipe names it: ``path[@revision][+lora]``; ``text`` is all of it."""
+    """A model as a recipe names it: ``path[@revision][+lora[@revision]]``; ``text`` is all of it."""
 
     text: str
     path: str
     revision: str | None = None
     lora: str | None = None
+    lora_revision: str | None = None
 
 
 @dataclass(frozen=True)

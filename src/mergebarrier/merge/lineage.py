@@ -14,6 +14,7 @@ from typing import Any
 
 import yaml
 
+from mergebarrier.checkpoint import Checkpoint, Expert
 from mergebarrier.merge._merge import Merge
 
 _HUB_FOLDER = re.compile(r"models--([^/]+?)--([^/]+)")
@@ -31,6 +32,13 @@ def reference(path: PurePath) -> str:
         if found:
             return f"{found[1]}/{found[2]}"
     return path.name
+
+
+def name_of(model: Checkpoint) -> str:
+    """Name an opened model without its path; a base with an adapter by both names."""
+    if isinstance(model, Expert):
+        return f"{reference(model.base.path.absolute())}+{reference(model.adapter.path.absolute())}"
+    return reference(model.path.absolute())
 
 
 def parameters(method: Merge) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from mergebarrier.merge._recipe_parse import parse
 from mergebarrier.merge._recipe_plan import RecipePlan, TensorPlan, plan_recipe
 from mergebarrier.merge._recipe_schema import Recipe, Reference
 from mergebarrier.merge._recipe_yaml import MAX_BYTES
-from mergebarrier.merge.lineage import reference
+from mergebarrier.merge.lineage import name_of
 
 if TYPE_CHECKING:
     from mergebarrier.checkpoint import Checkpoint
@@ -36,9 +36,7 @@ def plan(recipe: Recipe, opened: "Mapping[Reference, Checkpoint]", *, seed: int 
       seed:   for methods that draw, unless the recipe gives one.
     Raises: BadRecipe, BadMergeParameter, TensorSetMismatch, ShapeMismatch, ConfigMismatch.
     """
-    return plan_recipe(
-        recipe, opened, kinds=MERGES, make=make, name_of=lambda model: reference(model.path.absolute()), seed=seed
-    )
+    return plan_recipe(recipe, opened, kinds=MERGES, make=make, name_of=name_of, seed=seed)
 
 
 def small_files(planned: RecipePlan, opened: "Mapping[Reference, Checkpoint]") -> dict[str, bytes]:

@@ -6,6 +6,7 @@ to what.  The command line and the audit call these and nothing deeper; there is
 
 from mergebarrier.verbs._into import Into, Progress, environment, licence
 from mergebarrier.verbs._merge import MergeInput, MergeJob, by_recipe, equal_inputs, merge, whole_models
+from mergebarrier.verbs._models import Models
 from mergebarrier.verbs._protect import (
     check_protect,
     dry_run,
@@ -20,6 +21,7 @@ __all__ = [
     "Into",
     "MergeInput",
     "MergeJob",
+    "Models",
     "Progress",
     "by_recipe",
     "check_protect",

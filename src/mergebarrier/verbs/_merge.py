@@ -6,13 +6,14 @@ A ``MergeJob`` says what is read, computed and written in terms that the executo
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import PurePath
 from typing import Any
 
 from mergebarrier import __version__
-from mergebarrier.checkpoint import Checkpoint, OutTensor, Writer, layout_like, read_manifest
+from mergebarrier.checkpoint import Adapter, Checkpoint, Expert, OutTensor, Writer, layout_like, read_manifest
 from mergebarrier.merge import Plan
-from mergebarrier.merge.lineage import model_card, parameters, reference
+from mergebarrier.merge.lineage import model_card, name_of, parameters, reference
 from mergebarrier.merge.recipe import RecipePlan
 from mergebarrier.run import Source, Unit, transform
 from mergebarrier.verbs._into import Into, environment, input_of, licence
@@ -26,11 +27,13 @@ class MergeInput:
       role:       "base", "expert" or "donor".
       name:       without a path.
       checkpoint: opened.
+      facts:      more that the manifest holds of it.
     """
 
     role: str
     name: str
     checkpoint: Checkpoint
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,7 @@ def whole_models(planned: Plan) -> MergeJob:
         inputs=tuple(
             MergeInput(
                 "base" if method.uses_base and source is donor else "expert",
-                reference(source.path.absolute()),
+                name_of(source),
                 source,
             )
             for source in planned.sources
@@ -99,24 +102,48 @@ def by_recipe(planned: RecipePlan, side_files: Mapping[str, bytes]) -> MergeJob:
     )
 
 
+def _with_adapters(inputs: Sequence[MergeInput]) -> list[MergeInput]:
+    """Add, behind every base with an adapter, what it is made of, each folder once."""
+    found = list(inputs)
+    seen = {id(item.checkpoint): None for item in found}
+    for item in inputs:
+        if not isinstance(item.checkpoint, Expert):
+            continue
+        base, adapter = item.checkpoint.base, item.checkpoint.adapter
+        parts = [
+            MergeInput("base", reference(base.path.absolute()), base),
+            MergeInput("adapter", reference(adapter.path.absolute()), adapter.weights, adapter_facts(adapter)),
+        ]
+        found += [part for part in parts if id(part.checkpoint) not in seen]
+        seen |= {id(part.checkpoint): None for part in parts}
+    return found
+
+
+def adapter_facts(adapter: Adapter) -> dict[str, Any]:
+    """Return rank and scaling of every module, and the base that the adapter names."""
+    modules = {module: [factors.rank, factors.scale] for module, factors in adapter.factors.items()}
+    return {"modules": modules, "whole": list(adapter.whole), "trained_on": PurePath(adapter.config.base).name}
+
+
 def merge(job: MergeJob, into: Into) -> dict[str, Any]:
     """Hash the inputs, stream the merge, commit.
 
     Returns: the ``content`` part of the manifest.
     Raises:  CheckpointError, MergeError; nothing is finalised then.
     """
-    for item in job.inputs:
+    given = _with_adapters(job.inputs)
+    for item in given:
         item.checkpoint.digests(workers=into.workers)
     inputs = [
-        {"name": item.name, "licence": licence(item.checkpoint), **input_of(item.role, item.checkpoint)}
-        for item in job.inputs
+        {"name": item.name, "licence": licence(item.checkpoint), **input_of(item.role, item.checkpoint), **item.facts}
+        for item in given
     ]
     content = {"verb": "merge", **job.described, "version": __version__, "inputs": inputs}
     sink = Writer.create(
         into.out,
         job.layout,
         plan=content,
-        inputs=[item.checkpoint.path for item in job.inputs],
+        inputs=[item.checkpoint.path for item in given],
         resume=into.resume,
         overwrite=into.overwrite,
     )
@@ -130,7 +157,7 @@ def merge(job: MergeJob, into: Into) -> dict[str, Any]:
             max_ram_bytes=into.max_ram_bytes,
             progress=into.progress,
         )
-        for item in job.inputs:
+        for item in given:
             item.checkpoint.verify_unchanged()
         side_files = {**job.side_files, "README.md": job.card(inputs).encode()}
         sink.commit(content, environment(), side_files, workers=into.workers)

@@ -1,0 +1,45 @@
+"""Open the folders that a command names, each once: models, adapters, and a base with an adapter as one model.
+
+path | base+adapter  ->  Checkpoint | Expert        two names of one folder give one and the same object
+"""
+
+from contextlib import ExitStack
+from pathlib import Path
+
+from mergebarrier.checkpoint import Adapter, Checkpoint, Expert, open_adapter, open_checkpoint
+
+
+class Models:
+    """Opened folders, closed with the stack.
+
+    Args:
+      stack: closes them.
+    """
+
+    def __init__(self, stack: ExitStack) -> None:
+        """Start with nothing open."""
+        self._stack = stack
+        self._models: dict[Path, Checkpoint] = {}
+        self._adapters: dict[Path, Adapter] = {}
+        self._experts: dict[tuple[Path, Path], Expert] = {}
+
+    def model(self, path: Path) -> Checkpoint:
+        """Open a model folder; errors as ``open_checkpoint``."""
+        real = path.resolve()
+        if real not in self._models:
+            self._models[real] = self._stack.enter_context(open_checkpoint(path))
+        return self._models[real]
+
+    def adapter(self, path: Path) -> Adapter:
+        """Open an adapter folder; errors as ``open_adapter``."""
+        real = path.resolve()
+        if real not in self._adapters:
+            self._adapters[real] = self._stack.enter_context(open_adapter(path))
+        return self._adapters[real]
+
+    def expert(self, base: Path, adapter: Path) -> Expert:
+        """Return a base with an adapter on it; BadAdapter where they do not fit."""
+        key = base.resolve(), adapter.resolve()
+        if key not in self._experts:
+            self._experts[key] = Expert(self.model(base), self.adapter(adapter))
+        return self._experts[key]
