@@ -103,7 +103,7 @@ def by_recipe(planned: RecipePlan, side_files: Mapping[str, bytes]) -> MergeJob:
 
 
 def _with_adapters(inputs: Sequence[MergeInput]) -> list[MergeInput]:
-    """Add, behind every base with an adapter, what it is made of, each folder once."""
+    """Add what the bases with an adapter are made of, each folder once."""
     found = list(inputs)
     seen = {id(item.checkpoint): None for item in found}
     for item in inputs:
