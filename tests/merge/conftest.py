@@ -48,6 +48,12 @@ PARAMETERS: dict[str, list[dict[str, object]]] = {
     "tsv_m": [{}],
     "wudi": [{"steps": 20}],
     "wudi_exact": [{}, {"ridge": 0.01}],
+    "knots": [
+        {},
+        {"density": 0.4, "weights": (0.4, 0.9), "coefficient": 0.7, "reduce": "sum"},
+        {"inner": "dare_linear", "density": 0.5, "rescale": "inverse", "seed": 3},
+        {"inner": "task_arithmetic", "weights": (0.3, 0.7)},
+    ],
 }
 CASES = [(name, parameters) for name, members in PARAMETERS.items() for parameters in members]
 

@@ -44,6 +44,7 @@ METHODS: Final = (
     "tsv_m",
     "wudi",
     "wudi_exact",
+    "knots",
 )
 _ONE_OR_EACH: Final = ("density", "gamma", "epsilon")
 
@@ -98,6 +99,11 @@ _OPTIONS: Final = (
     _real("--common-space-fraction", "P", "iso_cts: share of the directions taken from the sum."),
     _whole("--steps", "wudi: of Adam."),
     _real("--learning-rate", "X", "wudi: of Adam."),
+    click.option(
+        "--inner",
+        type=click.Choice(["ties", "dare_ties", "dare_linear", "task_arithmetic"]),
+        help="knots: what is done in the joint basis.",
+    ),
     _real("--ridge", "X", "wudi_exact: relative to the mean eigenvalue."),
 )
 

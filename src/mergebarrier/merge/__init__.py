@@ -20,6 +20,7 @@ from mergebarrier.merge.emr import Emr
 from mergebarrier.merge.fisher import Fisher
 from mergebarrier.merge.isotropic import IsoC, IsoCts
 from mergebarrier.merge.karcher import Karcher
+from mergebarrier.merge.knots import Knots
 from mergebarrier.merge.linear import Linear
 from mergebarrier.merge.magmax import MagMax
 from mergebarrier.merge.model_stock import ModelStock
@@ -70,6 +71,7 @@ MERGES: dict[str, type[Merge]] = {
     "tsv_m": TsvM,
     "wudi": Wudi,
     "wudi_exact": WudiExact,
+    "knots": Knots,
 }
 
 #: The merges that learn from data, built by ``make_learned``.
@@ -101,6 +103,7 @@ __all__ = [
     "IsoC",
     "IsoCts",
     "Karcher",
+    "Knots",
     "Learned",
     "Linear",
     "MagMax",
