@@ -10,6 +10,7 @@
     |- ProtectError               MethodRefused BadKey KeyMismatch NotProtected
     |- RealignError               BaseMismatch NothingToAlign
     |- PoisonError                BadTrigger BadAttack
+    |- ScanError                  BadScanInput
     `- EvaluateError              BadTask BadText NotMeasurable MissingExtra AssetMissing BadReport
                                   Diverged
 
@@ -319,6 +320,18 @@ class BadAttack(PoisonError):
     """An attack, or one of its parameters, is unknown or out of range."""
 
     code = "MB6002"
+
+
+class ScanError(MergebarrierError):
+    """A scan or a cure cannot be carried out."""
+
+    code = "MB7000"
+
+
+class BadScanInput(ScanError):
+    """Models, heads, images or settings do not allow the scan that was asked for."""
+
+    code = "MB7001"
 
 
 class EvaluateError(MergebarrierError):

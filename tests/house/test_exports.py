@@ -18,6 +18,7 @@ ROOMS = [
     "realign",
     "report",
     "run",
+    "scan",
     "symmetry",
     "training",
     "verbs",

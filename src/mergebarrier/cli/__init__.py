@@ -32,6 +32,7 @@ VERBS: Final[dict[str, tuple[str, str]]] = {
     "merge": ("mergebarrier.cli.merge", "Merge experts of one base, in bounded memory."),
     "realign": ("mergebarrier.cli.realign", "Undo a protection without its key, from the public base."),
     "evaluate": ("mergebarrier.cli.evaluate", "Score a model on tasks and on plain text."),
+    "scan": ("mergebarrier.cli.scan", "Findings about models before and after they are merged."),
     "audit": ("mergebarrier.cli.audit", "Merge and attack a protected model; grade what is left."),
     "report": ("mergebarrier.cli.report", "Show the result of an audit as HTML, Markdown or JSON."),
     "zoo": ("mergebarrier.cli.zoo", "Real models that come out of packages: list, fetch, path."),

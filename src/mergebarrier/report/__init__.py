@@ -3,13 +3,14 @@
 from mergebarrier.report.card import render_card
 from mergebarrier.report.folder import Journal, read_report, write_report
 from mergebarrier.report.html import render_html
-from mergebarrier.report.sarif import render_sarif
+from mergebarrier.report.sarif import render_findings, render_sarif
 from mergebarrier.report.terminal import render_terminal
 
 __all__ = [
     "Journal",
     "read_report",
     "render_card",
+    "render_findings",
     "render_html",
     "render_sarif",
     "render_terminal",

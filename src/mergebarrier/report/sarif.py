@@ -1,14 +1,17 @@
-"""The report for a platform's scanner: SARIF 2.1.0 with one rule per statement that an audit can make against a model.
+"""The report for a platform's scanner: SARIF 2.1.0 with one rule per statement that an audit or a scan can make.
 
 MB9501 (error)    an attack recovers at least 0.9 of what merging the unprotected model gives
 MB9502 (warning)  a control of the audit failed, its figures need care
 MB9503 (note)     a level was run and did not recover that much; no more than that is said
 
+A scan brings its own rules; critical and high become error, medium becomes warning, low and info become note.
+
 Source: OASIS SARIF 2.1.0.  A model is named by its content digest, never by a path.
 """
 
 import json
-from typing import Any, Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Protocol
 
 from mergebarrier.audit.result import Control, Level, Result
 
@@ -18,6 +21,9 @@ _RULES: Final = {
     "MB9502": ("warning", "A control of the audit failed; its figures need care."),
     "MB9503": ("note", "This attack, as implemented, did not recover the merge."),
 }
+
+
+_LEVELS: Final = {"critical": "error", "high": "error", "medium": "warning", "low": "note", "info": "note"}
 
 
 def render_sarif(result: Result) -> str:
@@ -30,12 +36,85 @@ def render_sarif(result: Result) -> str:
         finding["fingerprints"] = {"contentDigest/v1": model.content_digest}
         finding["locations"] = [{"logicalLocations": [{"name": model.name, "kind": "resource"}]}]
     rules = [{"id": rule, "shortDescription": {"text": text}} for rule, (_, text) in _RULES.items()]
-    driver = {"name": "mergebarrier", "semanticVersion": result.version, "rules": rules}
-    document = {
-        "$schema": "https://json.schemastore.org/sarif-2.1.0.json",
-        "version": "2.1.0",
-        "runs": [{"tool": {"driver": driver}, "results": findings}],
-    }
+    return _document(rules, findings, result.version)
+
+
+class _Rule(Protocol):
+    @property
+    def title(self) -> str: ...
+    @property
+    def cannot_see(self) -> str: ...
+
+
+class _Finding(Protocol):
+    @property
+    def rule(self) -> str: ...
+    @property
+    def model(self) -> str: ...
+    @property
+    def message(self) -> str: ...
+    @property
+    def severity(self) -> str: ...
+    @property
+    def value(self) -> float | None: ...
+    @property
+    def threshold(self) -> float | None: ...
+    @property
+    def pool_median(self) -> float | None: ...
+    @property
+    def evidence(self) -> Mapping[str, Any]: ...
+
+
+def render_findings(
+    findings: Sequence[_Finding],
+    rules: Mapping[str, _Rule],
+    *,
+    version: str,
+    digests: Mapping[str, str],
+    ran: Sequence[str],
+) -> str:
+    """Return the SARIF document of a scan.
+
+    Args:
+      findings: of the scan, in the order they are to stand in.
+      rules:    rule id -> title and blind spots; all are listed, hit or not.
+      version:  of this package.
+      digests:  model name -> content digest; a refused model has none.
+      ran:      names of the checks that ran.
+    """
+    listed = [
+        {
+            "id": rule,
+            "shortDescription": {"text": about.title},
+            "help": {"text": f"This check cannot see {about.cannot_see}."},
+        }
+        for rule, about in rules.items()
+    ]
+    results = []
+    for found in findings:
+        figures = {"value": found.value, "threshold": found.threshold, "pool_median": found.pool_median}
+        result: dict[str, Any] = {
+            "ruleId": found.rule,
+            "level": _LEVELS[found.severity],
+            "message": {"text": f"{found.model}: {found.message}"},
+            "locations": [{"logicalLocations": [{"name": found.model, "kind": "resource"}]}],
+            "properties": {"severity": found.severity, **figures, **found.evidence},
+        }
+        if found.model in digests:
+            result["fingerprints"] = {"contentDigest/v1": digests[found.model]}
+        results.append(result)
+    return _document(listed, results, version, {"checks": list(ran)})
+
+
+def _document(
+    rules: Sequence[Mapping[str, Any]],
+    results: Sequence[Mapping[str, Any]],
+    version: str,
+    properties: Mapping[str, Any] | None = None,
+) -> str:
+    driver = {"name": "mergebarrier", "semanticVersion": version, "rules": rules}
+    run = {"tool": {"driver": driver}, "results": results, **({"properties": properties} if properties else {})}
+    document = {"$schema": "https://json.schemastore.org/sarif-2.1.0.json", "version": "2.1.0", "runs": [run]}
     return json.dumps(document, indent=2, allow_nan=False) + "\n"
 
 

@@ -16,6 +16,7 @@ from mergebarrier.verbs._protect import (
     unprotect,
 )
 from mergebarrier.verbs._realign import check_realign, realign, undone_by_realignment
+from mergebarrier.verbs._scan import ScanReport, ScanRequest, merge_weights, scan
 
 __all__ = [
     "Into",
@@ -23,6 +24,8 @@ __all__ = [
     "MergeJob",
     "Models",
     "Progress",
+    "ScanReport",
+    "ScanRequest",
     "by_recipe",
     "check_protect",
     "check_realign",
@@ -31,10 +34,12 @@ __all__ = [
     "equal_inputs",
     "licence",
     "merge",
+    "merge_weights",
     "protect",
     "protection_from",
     "protection_manifest",
     "realign",
+    "scan",
     "undone_by_realignment",
     "unprotect",
     "whole_models",

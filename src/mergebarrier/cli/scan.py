@@ -1,0 +1,144 @@
+"""``mergebarrier scan``: look at models before they are merged, say what was found and what could not be seen."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mergebarrier.cli._merge_options import METHODS, hyper_parameters
+from mergebarrier.cli._models import MODEL
+from mergebarrier.cli._options import output_options, threads_option
+from mergebarrier.cli._output import Output
+from mergebarrier.errors import UsageError
+
+if TYPE_CHECKING:
+    from mergebarrier.verbs import ScanReport
+
+__all__ = ["CHECKS", "command"]
+
+#: The keys of ``scan.CHECKS``, written here because the help text must not import torch; a test compares them.
+CHECKS = ("folder", "task_vectors", "expert_patches", "merge_patches", "leave_out", "neural_cleanse")
+_DEFAULT = ",".join(CHECKS[:-1])
+_SEVERITIES = ("critical", "high", "medium", "low", "info")
+
+
+@click.command()
+@click.argument("models", nargs=-1, required=True, type=MODEL, metavar="MODEL...")
+@click.option("--base", type=MODEL, required=True, help="The model that they were fine-tuned from.")
+@click.option(
+    "--task",
+    "tasks",
+    type=MODEL,
+    multiple=True,
+    metavar="TASK.task.safetensors",
+    help="Image models: the task of each MODEL, in order; its dev images are used, its labels are not.",
+)
+@click.option("--merge", "method", type=click.Choice(METHODS), metavar="METHOD", help="Scan this merge too.")
+@click.option("--coefficient", type=float, metavar="L", help="Lambda of that merge.")
+@click.option("--density", type=float, metavar="D", help="Kept share of that merge.")
+@click.option("--checks", default=_DEFAULT, metavar="NAME,...", help=f"[default: {_DEFAULT}; also neural_cleanse]")
+@click.option("--patch", type=float, metavar="F", help="Side of the sought patch over the image's.  [default: 0.25]")
+@click.option("--leave-out", type=click.IntRange(1, 2), default=1, show_default=True, help="Models left out at once.")
+@click.option("--fail-on", type=click.Choice(_SEVERITIES), default="high", show_default=True, help="Exit 1 from here.")
+@click.option("--format", "form", type=click.Choice(["text", "json", "sarif"]), default="text", show_default=True)
+@click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Of the search.")
+@threads_option
+@output_options
+def command(
+    models: tuple[Path, ...],
+    base: Path,
+    tasks: tuple[Path, ...],
+    method: str | None,
+    checks: str,
+    patch: float | None,
+    leave_out: int,
+    fail_on: Any,
+    form: str,
+    seed: int,
+    threads: int,
+    output: Output,
+    **parameters: Any,
+) -> int:
+    """Report what is odd about MODEL..., alone, against each other, and as a merge.
+
+    Folders and weights are checked for every kind of model.  With --task, patches are sought that force a class; with
+    --merge too, the merge is searched and leaving models out names who brought the patch.  Finding nothing means that
+    these checks found nothing.
+    """
+    from mergebarrier import __version__, scan, verbs
+    from mergebarrier.merge import make
+    from mergebarrier.report import render_findings
+
+    if form == "json":
+        output = Output(json=True, quiet=output.quiet)
+    chosen = tuple(name.strip() for name in checks.split(",") if name.strip())
+    unknown = [name for name in chosen if name not in CHECKS]
+    if unknown or not chosen:
+        raise UsageError(
+            f"no check {', '.join(unknown)!r}", where="--checks", remedy="choose from " + ", ".join(CHECKS)
+        )
+    given = {name: value for name, value in parameters.items() if value is not None}
+    if method is None and given:
+        raise UsageError("goes with --merge", where="--" + next(iter(given)), remedy="name the merge too")
+    merge = None
+    if method is not None:
+        values = {**given, **({"density": (given["density"],)} if "density" in given else {})}
+        merge = make(method, **hyper_parameters(method, values, seed=seed, based=True))
+    search = scan.Search(seed=seed) if patch is None else scan.Search(side_frac=patch, seed=seed)
+    if leave_out == 2 and len(models) * (len(models) - 1) // 2 > scan.MANY_PAIRS:
+        output.note(
+            f"note: leaving out two of {len(models)} models takes {len(models) * (len(models) - 1) // 2} merges"
+        )
+    request = verbs.ScanRequest(models, base, tasks, merge, chosen, search, leave_out, threads)
+    with output.progress("scanning") as progress:
+        report = verbs.scan(request, progress=progress)
+    if form == "sarif" and not output.json:
+        shown = render_findings(
+            report.findings, scan.RULES, version=__version__, digests=report.digests, ran=report.ran
+        ).rstrip("\n")
+    else:
+        shown = _text(report)
+    output.result({"kind": "scan", "fail_on": fail_on, **_document(report)}, shown)
+    return 1 if scan.at_least(report.findings, fail_on) else 0
+
+
+def _document(report: "ScanReport") -> dict[str, Any]:
+    from dataclasses import asdict
+
+    findings = [{**asdict(found), "cannot_see": found.cannot_see} for found in report.findings]
+    document = {"findings": findings, "checks_run": report.ran, "checks_left_out": dict(report.left_out)}
+    document["digests"] = report.digests
+    if report.outcome is not None:
+        document["experts"] = [
+            {"name": one.name, "excess": one.excess, "probe": one.probe} for one in report.outcome.experts
+        ]
+        document["merged"] = [{"task": one.task, "excess": one.patch.excess} for one in report.outcome.merged]
+    return document
+
+
+def _text(report: "ScanReport") -> str:
+    """Write the findings for people; blind spots once per rule, at the end."""
+    from mergebarrier.errors import clean
+    from mergebarrier.scan import RULES
+
+    lines = []
+    for found in report.findings:
+        figures = ""
+        if found.value is not None and found.threshold is not None:
+            figures = f" [{found.value:.3g}, limit {found.threshold:.3g}"
+            figures += "]" if found.pool_median is None else f", pool median {found.pool_median:.3g}]"
+        lines.append(f"{found.severity:<8} {found.rule} {clean(found.model)}: {clean(found.message)}{figures}")
+    if not lines:
+        lines.append(f"no finding by checks {', '.join(report.ran)}")
+    lines += [f"not run: {name}, {why}" for name, why in report.left_out]
+    rules = dict.fromkeys(
+        [found.rule for found in report.findings] or [r for name in report.ran for r in _rules_of(name)]
+    )
+    unseen = dict.fromkeys(RULES[rule].cannot_see for rule in rules)
+    return "\n".join([*lines, *(f"cannot see: {words}" for words in unseen)])
+
+
+def _rules_of(check: str) -> tuple[str, ...]:
+    from mergebarrier import scan
+
+    return scan.CHECKS[check].rules

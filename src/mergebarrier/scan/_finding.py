@@ -1,0 +1,108 @@
+"""What a scan says: one finding per statement, with the figure, the limit it crossed, and what the check cannot see.
+
+A rule is a line of a literal table: its title, the severity of a hit, and the blind spots that are printed with it.  A
+scan that found nothing says which checks ran, and no more than that.
+
+    hit  <=>  value > threshold
+
+Source: SARIF 2.1.0 for the shape (rule, level, message).  Differs: every rule carries its own blind spots.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+Evidence = Mapping[str, str | float | None]
+Severity = Literal["critical", "high", "medium", "low", "info"]
+#: From the gravest down; the position is the order.
+SEVERITIES: Final[tuple[Severity, ...]] = ("critical", "high", "medium", "low", "info")
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What a rule states, how grave a hit is, and what its check cannot see."""
+
+    title: str
+    severity: Severity
+    cannot_see: str
+
+
+_WEIGHTS_ONLY: Final = (
+    "a payload of ordinary size and direction: BadMerging changes the weights as much as an honest fine-tune does"
+)
+_PLACES_ONLY: Final = (
+    "triggers that are no patch (blended, dynamic, whole-image), patches much smaller than the one that is sought, and "
+    "payloads that aim at the head of a task that was not given"
+)
+RULES: Final[dict[str, Rule]] = {
+    "MB7101": Rule("The folder is refused by the strict reader.", "high", "what the refused files hold"),
+    "MB7102": Rule("The folder calls itself an attack artefact.", "high", "artefacts whose tag was taken off"),
+    "MB7103": Rule("The owner does not want this model merged.", "info", "wishes that stand nowhere in the folder"),
+    "MB7104": Rule("The model does not hold the tensors of its base.", "medium", "models of another base, same shapes"),
+    "MB7201": Rule("The norm of a task vector is far from the pool's.", "medium", _WEIGHTS_ONLY),
+    "MB7202": Rule("The norms over the tensors have another profile than the pool's.", "medium", _WEIGHTS_ONLY),
+    "MB7203": Rule("The signs of a task vector agree with the pool unusually well or badly.", "low", _WEIGHTS_ONLY),
+    "MB7204": Rule("A task vector is unusually concentrated in one direction.", "medium", _WEIGHTS_ONLY),
+    "MB7301": Rule("A patch found by search forces one class in an expert and not in the base.", "high", _PLACES_ONLY),
+    "MB7302": Rule("The forced class survives when the task vector is scaled down.", "high", _PLACES_ONLY),
+    "MB7303": Rule("A patch found by search forces one class in the merge and not in the base.", "high", _PLACES_ONLY),
+    "MB7304": Rule("Leaving one model out of the merge takes the forced class away.", "high", _PLACES_ONLY),
+    "MB7401": Rule("Neural Cleanse: one class needs a far smaller mask than the others.", "medium", _PLACES_ONLY),
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One statement about one model, or about a merge.
+
+    Args:
+      rule:        a key of ``RULES``.
+      model:       the name of the model it is about; of all that were merged where it is about the merge.
+      message:     one sentence with the figures.
+      value:       the figure that was compared.
+      threshold:   what it was compared with.
+      pool_median: the median of the same figure over the pool; None where there is no pool.
+      evidence:    further figures and names, flat.
+      severity:    that of the rule, unless the evidence makes it graver or lighter.
+    """
+
+    rule: str
+    model: str
+    message: str
+    value: float | None = None
+    threshold: float | None = None
+    pool_median: float | None = None
+    evidence: Evidence = field(default_factory=dict)
+    severity: Severity = "high"
+
+    @property
+    def cannot_see(self) -> str:
+        """Return what the check behind the rule cannot see."""
+        return RULES[self.rule].cannot_see
+
+
+def finding(
+    rule: str,
+    model: str,
+    message: str,
+    *,
+    value: float | None = None,
+    threshold: float | None = None,
+    pool_median: float | None = None,
+    severity: Severity | None = None,
+    evidence: Evidence | None = None,
+) -> Finding:
+    """Make a finding of the severity that its rule has, unless another is given."""
+    grave = RULES[rule].severity if severity is None else severity
+    return Finding(rule, model, message, value, threshold, pool_median, evidence or {}, grave)
+
+
+def at_least(findings: Sequence[Finding], severity: Severity) -> tuple[Finding, ...]:
+    """Return the findings that are as grave as ``severity`` or graver."""
+    limit = SEVERITIES.index(severity)
+    return tuple(found for found in findings if SEVERITIES.index(found.severity) <= limit)
+
+
+def ordered(findings: Sequence[Finding]) -> tuple[Finding, ...]:
+    """Sort by gravity, then by rule and model; the order of detection does not matter."""
+    return tuple(sorted(findings, key=lambda found: (SEVERITIES.index(found.severity), found.rule, found.model)))

@@ -1,0 +1,145 @@
+"""``mergebarrier scan`` on folders: exit codes, formats, refusals, and one line for every bad input."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from scan_world import SMALL, World, write_folder, write_task
+
+from mergebarrier import scan
+from mergebarrier.checkpoint import open_checkpoint
+from mergebarrier.cli.scan import CHECKS
+from mergebarrier.evaluate import load_encoder, save_encoder
+
+
+@pytest.fixture(scope="module")
+def bench(world: World, tmp_path_factory) -> Path:
+    root = tmp_path_factory.mktemp("bench")
+    write_folder(world.base, root / "base")
+    for task, weights in enumerate(world.experts):
+        write_folder(weights, root / f"expert{task}")
+        write_task(world, task, root)
+    write_folder(world.poisoned["interpolated"], root / "poisoned")
+    return root
+
+
+def _args(bench: Path, *models: str) -> list[str]:
+    return [*(str(bench / model) for model in models), "--base", str(bench / "base"), "--threads", "1"]
+
+
+def _tasks(bench: Path, n: int) -> list[str]:
+    return [word for task in range(n) for word in ("--task", str(bench / f"task{task}.task.safetensors"))]
+
+
+def test_the_names_in_the_help_are_those_of_the_registry() -> None:
+    assert tuple(scan.CHECKS) == CHECKS
+
+
+def test_a_poisoned_pool_exits_with_one_and_names_the_model(bench: Path, run_cli) -> None:
+    models = _args(bench, "poisoned", "expert1", "expert2")
+    ran = run_cli("scan", *models, *_tasks(bench, 3), "--merge", "task_arithmetic", "--coefficient", "0.4", "--json")
+    assert ran.exit_code == 1
+    found = {(one["rule"], one["model"]) for one in ran.json["findings"]}
+    assert {("MB7301", "poisoned"), ("MB7304", "poisoned")} <= found
+    assert {model for _, model in found} <= {"poisoned", "merge of all"}
+    assert all(one["cannot_see"] and one["threshold"] is not None for one in ran.json["findings"])
+    assert ran.json["checks_left_out"]["task_vectors"]
+
+
+def test_an_honest_pool_is_never_called_clean(bench: Path, run_cli) -> None:
+    ran = run_cli("scan", *_args(bench, "expert0", "expert1", "expert2", "expert3"))
+    assert ran.exit_code == 0
+    assert "no finding by checks folder, task_vectors" in ran.stdout and "cannot see" in ran.stdout
+    assert (
+        not re.search(r"\bclean\b", ran.stdout, re.IGNORECASE) and "not run: expert_patches, needs --task" in ran.stdout
+    )
+
+
+def test_sarif_lists_every_rule_and_gives_results_a_level(bench: Path, run_cli) -> None:
+    models = _args(bench, "poisoned", "expert1")
+    ran = run_cli("scan", *models, *_tasks(bench, 2), "--checks", "expert_patches", "--format", "sarif")
+    assert ran.exit_code == 1
+    document = json.loads(ran.stdout)
+    run = document["runs"][0]
+    assert document["version"] == "2.1.0" and {r["id"] for r in run["tool"]["driver"]["rules"]} == set(scan.RULES)
+    assert next((r["ruleId"], r["level"]) for r in run["results"]) == ("MB7301", "error")
+    assert all(r["fingerprints"]["contentDigest/v1"] for r in run["results"])
+    assert run["properties"]["checks"] == ["folder", "expert_patches"]
+
+
+def test_a_refused_folder_is_a_finding(bench: Path, tmp_path: Path, run_cli) -> None:
+    evil = tmp_path / "evil"
+    evil.mkdir()
+    (evil / "config.json").write_text(json.dumps(SMALL))
+    (evil / "pytorch_model.bin").write_bytes(b"\x80\x04.")
+    ran = run_cli("scan", str(evil), *_args(bench, "expert1"), "--format", "json")
+    assert ran.exit_code == 1
+    found = ran.json["findings"][0]
+    assert (found["rule"], found["severity"], found["evidence"]["code"]) == ("MB7101", "critical", "MB1003")
+
+
+def test_a_value_that_is_no_number_is_a_finding(bench: Path, world: World, tmp_path: Path, run_cli) -> None:
+    name = next(iter(world.base))
+    broken = {**world.base, name: torch.full_like(world.base[name], float("nan"))}
+    ran = run_cli("scan", str(write_folder(broken, tmp_path / "nan")), *_args(bench, "expert1"), "--json")
+    assert ran.exit_code == 1 and ran.json["findings"][0]["evidence"]["code"] == "MB1008"
+
+
+def test_a_refused_base_is_a_finding_too(bench: Path, tmp_path: Path, run_cli) -> None:
+    ran = run_cli("scan", str(bench / "expert0"), "--base", str(tmp_path / "nothing"), "--json")
+    assert ran.exit_code == 0 and ran.json["findings"][0]["model"] == "base"
+    assert run_cli("scan", str(bench / "expert0"), "--base", str(tmp_path / "no"), "--fail-on", "medium").exit_code == 1
+
+
+def test_the_tag_of_an_attack_artefact_is_recognised_in_manifest_and_card(bench: Path, tmp_path: Path, run_cli) -> None:
+    with open_checkpoint(bench / "base") as like:
+        save_encoder(load_encoder(like), like, tmp_path / "tagged", {"verb": "attack", "attack-artifact": True})
+    ran = run_cli("scan", *_args(bench, "expert1"), str(tmp_path / "tagged"), "--json")
+    assert [(one["rule"], one["model"]) for one in ran.json["findings"]] == [("MB7102", "tagged")]
+    assert ran.exit_code == 1
+    card = "---\ntags:\n- attack-artifact\n- do-not-merge\n---\n# A model\n"
+    found = scan.tags("m", None, card)
+    assert [one.rule for one in found] == ["MB7102", "MB7103"]
+    assert scan.tags("m", {"attack_artifact": False}, "attack-artifact in prose") == ()
+    assert [one.rule for one in scan.tags("m", {"verb": "protect"}, "")] == ["MB7103"]
+
+
+def test_a_model_of_another_shape_is_a_finding_and_leaves_the_others_to_be_scanned(
+    bench: Path, world: World, tmp_path: Path, run_cli
+) -> None:
+    name = next(iter(world.base))
+    odd = {key: tensor for key, tensor in world.base.items() if key != name}
+    folder = write_folder(odd, tmp_path / "odd")
+    models = [str(folder), *_args(bench, "expert0", "expert1", "expert2", "expert3")]
+    ran = run_cli("scan", *models, "--json")
+    assert [(one["rule"], one["model"]) for one in ran.json["findings"]] == [("MB7104", "odd")]
+    assert "task_vectors" in ran.json["checks_run"] and ran.exit_code == 0
+
+
+@pytest.mark.parametrize("fault", ["count", "head", "rows", "checks", "lambda", "no base"])
+def test_a_bad_input_gives_one_line(fault: str, bench: Path, world: World, tmp_path: Path, run_cli) -> None:
+    import dataclasses
+
+    words = ["scan", *_args(bench, "expert0")]
+    if fault == "count":
+        words += _tasks(bench, 2)
+    elif fault == "head":
+        wide = torch.nn.functional.normalize(torch.randn(4, 4, 9, generator=torch.Generator().manual_seed(0)), dim=-1)
+        words += ["--task", str(write_task(dataclasses.replace(world, heads=wide), 0, tmp_path))]
+    elif fault == "rows":
+        words += ["--task", str(write_task(world, 0, tmp_path, n_dev=8))]
+    elif fault == "checks":
+        words += ["--checks", "folder,magic"]
+    elif fault == "lambda":
+        words += ["--coefficient", "0.3"]
+    else:
+        words = ["scan", str(bench / "expert0")]
+    ran = run_cli(*words)
+    says = {
+        "count": (2, "2 task files for 1 models"), "head": (2, "9 columns"), "rows": (2, "8 development images"),
+        "checks": (64, "magic"), "lambda": (64, "--merge"), "no base": (64, "--base"),
+    }  # fmt: skip
+    assert ran.exit_code == says[fault][0] and says[fault][1] in ran.stderr
+    assert ran.stdout == "" and ran.stderr.count("\n") == 1
