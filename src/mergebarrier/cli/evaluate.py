@@ -19,7 +19,12 @@ __all__ = ["command"]
 @click.command()
 @click.argument("model", type=MODEL)
 @click.option(
-    "--task", "tasks", type=MODEL, multiple=True, metavar="FILE", help="A task file (JSON lines); repeatable."
+    "--task",
+    "tasks",
+    type=MODEL,
+    multiple=True,
+    metavar="FILE",
+    help="A task file (JSON lines, or NAME.task.safetensors for a model of images); repeatable.",
 )
 @click.option("--text", "text_path", type=MODEL, metavar="FILE", help="Plain UTF-8 text to measure perplexity on.")
 @click.option("--dtype", type=click.Choice(["bfloat16", "float32"]), default="bfloat16", show_default=True)
@@ -42,10 +47,17 @@ def command(
     """Score MODEL: exact match on every task with its 95 % interval, perplexity on the text.
 
     A task file holds lines {"prompt": "...", "answer": "..."}; a row counts when the greedy continuation is the answer.
+    A file NAME.task.safetensors holds images with a frozen head; its test split is scored, in float32.
     """
     del threads
     if not tasks and text_path is None:
         raise UsageError("nothing to measure", where="evaluate", remedy="give --task FILE or --text FILE")
+    of_images = [str(path).endswith(".task.safetensors") for path in tasks]
+    if any(of_images):
+        if not all(of_images) or text_path is not None:
+            raise UsageError("a model reads images or text", where="--task", remedy="score one kind at a time")
+        output.result(*_of_images(model, tasks, max_items, output))
+        return
     from dataclasses import asdict
 
     from mergebarrier.checkpoint import open_checkpoint
@@ -70,6 +82,26 @@ def command(
     output.result(document, _table(document))
 
 
+def _of_images(
+    model: Path, paths: tuple[Path, ...], max_items: int | None, output: Output
+) -> tuple[dict[str, Any], "Table"]:
+    from dataclasses import asdict
+
+    from mergebarrier.checkpoint import open_checkpoint
+    from mergebarrier.evaluate import ImageSplit, accuracy, load_encoder, read_image_task
+
+    tasks = [(path, read_image_task(path)) for path in paths]
+    document: dict[str, Any] = {"kind": "evaluation", "model": model, "dtype": "float32", "tasks": [], "text": None}
+    with open_checkpoint(model) as checkpoint, output.progress("evaluating", len(tasks)) as progress:
+        encoder = load_encoder(checkpoint)
+        for done, (path, task) in enumerate(tasks, 1):
+            shown = ImageSplit(task.test.images[:max_items], task.test.labels[:max_items])
+            score = accuracy(encoder, task.head, task.scale, shown)
+            document["tasks"].append({"task": path, "name": task.name, "classes": len(task.classes), **asdict(score)})
+            progress(done, len(tasks))
+    return document, _table(document)
+
+
 def _table(document: dict[str, Any]) -> "Table":
     from rich.table import Table
     from rich.text import Text
@@ -77,7 +109,8 @@ def _table(document: dict[str, Any]) -> "Table":
     table = Table("measured on", "figure", "value", "95 % interval", "on", box=None, padding=(0, 2, 0, 0))
     for row in document["tasks"]:
         interval = f"{row['low']:.3f} to {row['high']:.3f}"
-        table.add_row(Text(str(row["task"])), "exact match", f"{row['rate']:.3f}", interval, f"{row['total']} rows")
+        figure, unit = ("accuracy", "images") if "classes" in row else ("exact match", "rows")
+        table.add_row(Text(str(row["task"])), figure, f"{row['rate']:.3f}", interval, f"{row['total']} {unit}")
     if document["text"] is not None:
         row = document["text"]
         table.add_row(Text(str(row["file"])), "perplexity", f"{row['perplexity']:.2f}", "", f"{row['tokens']} tokens")

@@ -10,6 +10,8 @@ from mergebarrier.cli._output import Output
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from mergebarrier.zoo import Package
+
 __all__ = ["command"]
 
 
@@ -35,7 +37,7 @@ def list_command(output: Output) -> None:
             "state": entry.state,
             "licence": entry.asset.licence,
             "about": entry.asset.about,
-            "package": f"{package.distribution}=={package.version}" if (package := entry.asset.package) else None,
+            "package": _origin(entry.asset.packages),
             "needs": list(entry.asset.needs),
             "path": entry.path,
         }
@@ -70,6 +72,10 @@ def path_command(name: str, threads: int, output: Output) -> None:
     with output.progress(f"making {name}") as bar:
         place = path(name, progress=lambda what, done, total: bar(done, total))
     output.result({"kind": "zoo-path", "name": name, "path": place}, str(place))
+
+
+def _origin(packages: "tuple[Package, ...]") -> str | None:
+    return f"{packages[0].distribution}=={packages[0].version}" if packages else None
 
 
 def _table(rows: list[dict[str, Any]]) -> "Table":

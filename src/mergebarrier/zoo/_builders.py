@@ -1,0 +1,136 @@
+"""How each kind of asset is made, by name: the only place that knows all builders.
+
+A builder gets what it needs as paths and writes one folder; the heavy libraries below it are imported when it runs.
+
+    builder: (ingredients, raw files, settings, content for the manifest) -> folder
+"""
+
+import hashlib
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from mergebarrier.zoo import _kjv, _tasks
+from mergebarrier.zoo._assets import Asset
+from mergebarrier.zoo._image_catalogue import GLYPH_FILE
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Making:
+    """What a builder gets.
+
+    Attributes:
+      asset:    what is made.
+      needs:    name -> folder of every ingredient, in the order of the asset.
+      raw:      the files of its packages, in the order of the asset.
+      content:  origin, for a manifest.
+      progress: to be called with (done, in all).
+    """
+
+    asset: Asset
+    needs: Mapping[str, Path]
+    raw: tuple[Path, ...]
+    content: dict[str, Any]
+    progress: Progress
+
+
+def build(making: Making, out: Path) -> None:
+    """Make an asset at ``out``, which does not exist yet."""
+    BUILDERS[making.asset.builder](making, out)
+
+
+def own_ingredients(asset: Asset) -> dict[str, str]:
+    """Return digests of what is committed with the package and an asset's bytes depend on."""
+    if asset.builder == "words":
+        return {"words": hashlib.sha256(_tasks.word_list_bytes(asset.name)).hexdigest()}
+    if asset.builder in ("glyph-base", "glyph-names", "drawn", "scans", "mnist"):
+        committed = files("mergebarrier.zoo").joinpath("data", GLYPH_FILE).read_bytes()
+        return {"base": hashlib.sha256(committed).hexdigest()}
+    return {}
+
+
+def _words(making: Making, out: Path) -> None:
+    _tasks.build(making.asset.name, out)
+
+
+def _corpus(making: Making, out: Path) -> None:
+    _kjv.build(making.raw[0], out)
+
+
+def _language_model(making: Making, out: Path) -> None:
+    from mergebarrier.zoo import _smollm2
+
+    _smollm2.build(making.raw[0], out, making.content)
+
+
+def _adapter_expert(making: Making, out: Path) -> None:
+    from mergebarrier.zoo import _experts
+
+    base, text, task = making.needs.values()
+    settings = making.asset.settings
+    train, prose = task / "train.jsonl", text / "train.txt"
+    _experts.build(base, train, prose, settings, out, making.content, making.progress)
+
+
+def _files(making: Making, out: Path) -> None:
+    out.mkdir()
+    for path in making.raw:
+        shutil.copyfile(path, out / path.name)
+
+
+def _glyph_base(making: Making, out: Path) -> None:
+    from mergebarrier.zoo import _glyph_file
+
+    _glyph_file.build(out, making.content)
+
+
+def _glyph_names(making: Making, out: Path) -> None:
+    from mergebarrier.zoo import _glyph_file
+
+    _glyph_file.write_names(out)
+
+
+def _drawn(making: Making, out: Path) -> None:
+    from mergebarrier.zoo import _glyph_tasks
+
+    _glyph_tasks.build_drawn(making.asset.name, making.needs["dejavu"], making.asset.settings, out)
+
+
+def _scans(making: Making, out: Path) -> None:
+    from mergebarrier.zoo import _glyph_tasks
+
+    _glyph_tasks.build_scans(making.asset.name, making.raw[0], out)
+
+
+def _mnist(making: Making, out: Path) -> None:
+    from mergebarrier.zoo import _glyph_tasks
+
+    _glyph_tasks.build_mnist(making.asset.name, making.raw, out)
+
+
+def _image_expert(making: Making, out: Path) -> None:
+    from mergebarrier.zoo import _image_experts
+
+    base, task = making.needs.values()
+    _image_experts.build(base, task, making.asset.settings, out, making.content, making.progress)
+
+
+#: name in the catalogue -> function.
+BUILDERS: Mapping[str, Callable[[Making, Path], None]] = {
+    "words": _words,
+    "kjv": _corpus,
+    "smollm2": _language_model,
+    "adapter-expert": _adapter_expert,
+    "files": _files,
+    "glyph-base": _glyph_base,
+    "glyph-names": _glyph_names,
+    "drawn": _drawn,
+    "scans": _scans,
+    "mnist": _mnist,
+    "image-expert": _image_expert,
+}
