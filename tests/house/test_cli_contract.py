@@ -58,6 +58,16 @@ def test_the_zoo_lists_fetches_and_names_paths() -> None:
     assert isinstance(zoo, click.Group) and {"list", "fetch", "path"} <= set(zoo.commands)
 
 
+def test_the_group_of_attacks_lists_what_is_built() -> None:
+    attack = _command("attack")
+    assert isinstance(attack, click.Group) and set(attack.commands) == {"badmerging", "measure"}
+    offered = {word for parameter in attack.commands["badmerging"].params for word in parameter.opts}
+    wanted = "--base --task --target-class --method --trigger-side --off-task --target-task-class --reference"
+    assert not set(f"{wanted} --as-published --json {WRITER}".split()) - offered
+    measured = {word for parameter in attack.commands["measure"].params for word in parameter.opts}
+    assert not set("--control --trigger --task --target-class --base -o --out --json".split()) - measured
+
+
 def test_help_and_version_go_to_stdout(run_cli, record_property) -> None:
     ran = run_cli("--version")
     assert (ran.exit_code, ran.stdout, ran.stderr) == (0, f"mergebarrier {__version__}\n", "")

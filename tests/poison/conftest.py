@@ -1,4 +1,16 @@
+"""A base, a task and a poisoned expert of it as folders, made once; clean experts come from the same recipe."""
+
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "vision"))
+
+import tiny_bench
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> tiny_bench.Tiny:
+    """The smallest bench on which an attack works."""
+    return tiny_bench.make(tmp_path_factory.mktemp("tiny-bench"))

@@ -10,13 +10,14 @@ from functools import cache
 from typing import Annotated, Any, Final, Literal
 
 from mergebarrier.audit.result import Cell, Measurement, Result
+from mergebarrier.audit.result_backdoor import BackdoorResult, Scanned
 from mergebarrier.errors import BadReport
 
 MAX_DOCUMENT_BYTES: Final = 16 * 2**20
 _Row = Cell | Measurement
 
 
-def to_json(record: Result | Cell | Measurement, *, indent: int | None = None) -> str:
+def to_json(record: Result | BackdoorResult | Cell | Measurement, *, indent: int | None = None) -> str:
     """Return the JSON of a record: ASCII, its fields in their order, one final newline.
 
     Raises: BadReport when a figure is not finite.
@@ -27,15 +28,15 @@ def to_json(record: Result | Cell | Measurement, *, indent: int | None = None) -
         raise BadReport(f"a figure is not finite ({error})", remedy="report this: it is a fault of ours") from error
 
 
-def result_from_json(text: bytes, *, where: object) -> Result:
-    """Read ``result.json``.
+def result_from_json(text: bytes, *, where: object) -> Result | BackdoorResult:
+    """Read ``result.json`` of either kind.
 
     Args:
       text:  at most 16 MiB of JSON.
       where: the file, for messages.
     Raises:  BadReport naming the first key that is wrong.
     """
-    result: Result = _read("result", text, where)
+    result: Result | BackdoorResult = _read("result", text, where)
     return result
 
 
@@ -45,12 +46,33 @@ def row_from_json(line: bytes, *, where: object) -> Cell | Measurement:
     return row
 
 
+def findings_from_json(text: bytes, *, where: object) -> tuple[Scanned, ...]:
+    """Take the findings out of what a scan printed; of each only rule, severity, model and message.
+
+    Raises: BadReport when the text is no such document.
+    """
+    try:
+        if len(text) > MAX_DOCUMENT_BYTES:
+            raise ValueError("too large")
+        found = json.loads(text)["findings"]
+        parts = [[one[key] for key in ("rule", "severity", "model", "message")] for one in found]
+        if not all(isinstance(part, str) for one in parts for part in one):
+            raise TypeError("not text")
+    except (ValueError, KeyError, TypeError) as fault:
+        raise BadReport(
+            f"not the findings of a scan ({type(fault).__name__})",
+            where=where,
+            remedy="give what `mergebarrier scan --json` printed",
+        ) from fault
+    return tuple(Scanned(*one) for one in parts)
+
+
 @cache
 def _reader(kind: Literal["result", "row"]) -> Any:
     from pydantic import Field, TypeAdapter
 
     if kind == "result":
-        return TypeAdapter(Result)
+        return TypeAdapter(Annotated[Result | BackdoorResult, Field(discriminator="kind")])
     return TypeAdapter(Annotated[_Row, Field(discriminator="entry_type")])
 
 

@@ -4,15 +4,16 @@ from mergebarrier.checkpoint._adapter import Adapter, Factors, is_adapter, open_
 from mergebarrier.checkpoint._checkpoint import Checkpoint
 from mergebarrier.checkpoint._expert import Change, Expert, place
 from mergebarrier.checkpoint._header import Header, validate_header
-from mergebarrier.checkpoint._open import SIDE_FILES, open_checkpoint
+from mergebarrier.checkpoint._open import ATTACHMENTS, SIDE_FILES, open_checkpoint
 from mergebarrier.checkpoint._plan import layout_like
 from mergebarrier.checkpoint._tensors import OutTensor, Shard, TensorInfo
 from mergebarrier.checkpoint.keyfile import key_id, read_key_file, write_key_file
 from mergebarrier.checkpoint.manifest import MANIFEST_NAME, canonical_json, read_manifest, verify_manifest
-from mergebarrier.checkpoint.tensor_file import read_tensor_file, write_tensor_file
+from mergebarrier.checkpoint.tensor_file import read_tensor_file, tensor_file_bytes, write_tensor_file
 from mergebarrier.checkpoint.writer import Writer
 
 __all__ = [
+    "ATTACHMENTS",
     "MANIFEST_NAME",
     "SIDE_FILES",
     "Adapter",
@@ -35,6 +36,7 @@ __all__ = [
     "read_key_file",
     "read_manifest",
     "read_tensor_file",
+    "tensor_file_bytes",
     "validate_header",
     "verify_manifest",
     "write_key_file",

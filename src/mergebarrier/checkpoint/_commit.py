@@ -20,7 +20,7 @@ from mergebarrier import __version__
 from mergebarrier.checkpoint._claim import Place, publish, remove_partial
 from mergebarrier.checkpoint._hashing import ShardDigests, content_digest, hash_shard
 from mergebarrier.checkpoint._io import sync_folder
-from mergebarrier.checkpoint._open import SIDE_FILES
+from mergebarrier.checkpoint._open import ATTACHMENTS, SIDE_FILES
 from mergebarrier.checkpoint._parts import part_name
 from mergebarrier.checkpoint._plan import index_files
 from mergebarrier.checkpoint._records import write_new
@@ -59,14 +59,14 @@ def commit_output(
 ) -> None:
     """Turn a completely written partial folder into the output; see ``Writer.commit``."""
     place = writer.place
-    unknown = next((name for name in side_files if name not in SIDE_FILES), None)
+    unknown = next((name for name in side_files if name not in (*SIDE_FILES, *ATTACHMENTS)), None)
     if unknown is not None:
         raise InternalError("not on the list of files that are copied", where=unknown)
     verified = _verify(writer, workers, progress)
     _name_shards(writer)
     files = {s.name: {"sha256": verified[s.name].file, "size_bytes": s.size_bytes} for s in writer.shards}
     last = index_files(writer.layout)
-    for name in SIDE_FILES:
+    for name in (*SIDE_FILES, *ATTACHMENTS):
         if name == _LAST_SIDE_FILE and name in side_files:
             last[name] = side_files[name]
         elif name in side_files:

@@ -52,6 +52,8 @@ SIDE_FILES = (
     "spiece.model", "sentencepiece.bpe.model", "preprocessor_config.json", "README.md", "LICENSE", "LICENSE.txt",
     "LICENSE.md", "NOTICE", "USE_POLICY.md",
 )  # fmt: skip
+# Written beside the weights of a red-team artefact and listed in its manifest; never copied into another folder.
+ATTACHMENTS = ("trigger.png", "trigger.safetensors")
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib", ".npy", ".npz", ".mar")
 _QUANTISED = frozenset({
     "qweight", "qzeros", "scales", "g_idx", "weight_scale", "weight_scale_inv", "weight_scale_2", "weight_zero_point",

@@ -74,28 +74,14 @@ def write_tensor_file(
     Raises: OutputExists, NoSpace, NonFinite.
     """
     path = Path(path)
-    header: dict[str, Any] = {"__metadata__": {_ABOUT: canonical_json(dict(about)).decode().rstrip("\n")}}
-    position, payloads = 0, []
-    for name, tensor in tensors.items():
-        dtype = _NAMES[tensor.dtype]
-        check_finite(tensor, dtype, where=f"{path}: tensor {name!r}", remedy="do not store it")
-        payload = tensor.detach().contiguous().reshape(-1).view(torch.uint8).numpy().data
-        entry = {"dtype": dtype, "shape": list(tensor.shape), "data_offsets": [position, position + len(payload)]}
-        header[name] = entry
-        payloads.append(payload)
-        position += len(payload)
-    text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
+    content = tensor_file_bytes(tensors, about, where=path)
     part = path.with_name(f".{path.name}.part")
     if os.path.lexists(path):
         raise OutputExists("the file exists", where=path, remedy="remove it, or choose another name")
     with full_disk(path):
         fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
         try:
-            at = 0
-            for piece in (memoryview(len(text).to_bytes(8, "little")), memoryview(text), *payloads):
-                write_at(fd, at, piece, path)
-                at += len(piece)
+            write_at(fd, 0, memoryview(content), path)
             os.fsync(fd)
             part.rename(path)
         except BaseException:
@@ -103,6 +89,30 @@ def write_tensor_file(
             raise
         finally:
             os.close(fd)
+
+
+def tensor_file_bytes(tensors: Mapping[str, torch.Tensor], about: Mapping[str, Any], *, where: object) -> bytes:
+    """Return the bytes of a file, for a writer that places them itself.
+
+    Args:
+      tensors: as for ``write_tensor_file``.
+      about:   as there.
+      where:   the file's name, for messages.
+    Raises: NonFinite.
+    """
+    header: dict[str, Any] = {"__metadata__": {_ABOUT: canonical_json(dict(about)).decode().rstrip("\n")}}
+    position, payloads = 0, []
+    for name, tensor in tensors.items():
+        dtype = _NAMES[tensor.dtype]
+        check_finite(tensor, dtype, where=f"{where}: tensor {name!r}", remedy="do not store it")
+        payload = tensor.detach().contiguous().reshape(-1).view(torch.uint8).numpy().data
+        entry = {"dtype": dtype, "shape": list(tensor.shape), "data_offsets": [position, position + len(payload)]}
+        header[name] = entry
+        payloads.append(payload)
+        position += len(payload)
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return b"".join([len(text).to_bytes(8, "little"), text, *payloads])
 
 
 def _header(fd: int, size: int, path: Path) -> tuple[Header, dict[str, Any]]:

@@ -228,7 +228,7 @@ class Writer:
         Args:
           content:     the deterministic part of the manifest; ``output`` (digests), ``plan_sha256``, ``tool`` join.
           environment: the rest (versions, threads, date).
-          side_files:  name -> bytes, names of the allow-list; config.json among them.
+          side_files:  name -> bytes, names of the allow-list and attachments; config.json among them.
           workers:     threads for the last read; no influence on the result.
           progress:    called with (bytes verified, bytes in all).
         Returns: path of the output.

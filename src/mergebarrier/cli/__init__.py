@@ -34,6 +34,7 @@ VERBS: Final[dict[str, tuple[str, str]]] = {
     "evaluate": ("mergebarrier.cli.evaluate", "Score a model on tasks and on plain text."),
     "scan": ("mergebarrier.cli.scan", "Findings about models before and after they are merged."),
     "audit": ("mergebarrier.cli.audit", "Merge and attack a protected model; grade what is left."),
+    "attack": ("mergebarrier.cli.attack", "Red-team controls: poisoned experts, and what they do to a merge."),
     "report": ("mergebarrier.cli.report", "Show the result of an audit as HTML, Markdown or JSON."),
     "zoo": ("mergebarrier.cli.zoo", "Real models that come out of packages: list, fetch, path."),
     "demo": ("mergebarrier.cli.demo", "The whole story on a real language model, in minutes, on a CPU."),

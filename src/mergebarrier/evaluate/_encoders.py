@@ -124,6 +124,8 @@ def save_encoder(
     content: Mapping[str, Any],
     *,
     environment: Mapping[str, Any] | None = None,
+    side_files: Mapping[str, bytes] | None = None,
+    resume: bool = False,
     overwrite: bool = False,
 ) -> Path:
     """Write a folder like another one with the values of an encoder.
@@ -135,19 +137,25 @@ def save_encoder(
       out:         folder to be made.
       content:     what the manifest says about the origin: JSON data, the same for the same values.
       environment: versions and the like, for the part of the manifest that no digest covers.
+      side_files:  more files to place beside the weights, a card among them.
+      resume:      go on with an unfinished run of the same content.
       overwrite:   replace a folder that holds our manifest.
     Returns: out.
     Raises:  OutputExists, NonFinite, NoSpace.
     """
     values = encoder_tensors(encoder)
-    writer = Writer.create(out, layout_like(like), plan=dict(content), inputs=(like.path,), overwrite=overwrite)
+    writer = Writer.create(
+        out, layout_like(like), plan=dict(content), inputs=(like.path,), resume=resume, overwrite=overwrite
+    )
     with closing(writer):
         for name in like.tensors:
+            if writer.done(name):
+                continue
             stored = like.read(name)
             writer.put(name, values[name].to(stored.dtype) if name in values else stored)
             writer.finish(name, (name,))
-        side_files = {name: like.read_side_file(name) for name in like.side_files if name != "README.md"}
-        writer.commit(content, environment or {}, side_files)
+        copied = {name: like.read_side_file(name) for name in like.side_files if name != "README.md"}
+        writer.commit(content, environment or {}, {**copied, **(side_files or {})})
     return out
 
 

@@ -109,6 +109,11 @@ def paste(images: Tensor, pattern: Tensor, top: int, left: int) -> Tensor:
     return out
 
 
+def to_bytes_grid(pattern: Tensor) -> Tensor:
+    """Round to the 256 values that a picture file can hold, so that the picture IS the trigger."""
+    return (pattern.clamp(0.0, 1.0) * 255).round() / 255
+
+
 def check_side(side: int, shape: tuple[int, int, int]) -> int:
     """Return ``side``; BadTrigger when it is below 1 or larger than the image."""
     if not 1 <= side <= min(shape[1:]):
@@ -141,4 +146,4 @@ def dynamic_trigger(side: int, shape: tuple[int, int, int], *, seed: int, patter
     check_side(side, shape)
     values = _draws.uniform(seed, "dynamic trigger", patterns * shape[0] * side * side).float()
     places = tuple(corner(name, side, shape) for name in CORNERS)
-    return Trigger(values.view(patterns, shape[0], side, side), places, shape, seed)
+    return Trigger(to_bytes_grid(values).view(patterns, shape[0], side, side), places, shape, seed)

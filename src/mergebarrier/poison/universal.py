@@ -22,7 +22,7 @@ from torch import Tensor
 from mergebarrier.errors import BadAttack, BadTrigger
 from mergebarrier.poison import _draws
 from mergebarrier.poison.success import successes
-from mergebarrier.poison.trigger import Trigger, check_side, corner, paste
+from mergebarrier.poison.trigger import Trigger, check_side, corner, paste, to_bytes_grid
 
 Logits = Callable[[Tensor], Tensor]
 Progress = Callable[[int, int], None]
@@ -127,6 +127,8 @@ def universal_trigger(
     for start in range(starts):
         pattern = _draws.uniform(seed, f"start|{start}", shape[0] * side * side).float().view(shape[0], side, side)
         pattern = make(logits, others, target, pattern, where, recipe, seed, start, progress)
+        if not recipe.paper_compat:
+            pattern = to_bytes_grid(pattern)
         trigger = Trigger(pattern[None].contiguous(), (where,), shape, legal=not recipe.paper_compat)
         hits, rows, loss = _judge(logits, trigger, *held_out, target)
         rates.append(hits / rows)

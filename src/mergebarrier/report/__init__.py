@@ -1,13 +1,14 @@
 """One result, several views: a page, a terminal, a model card, JSON, SARIF; the report folder that holds them."""
 
 from mergebarrier.report.card import render_card
-from mergebarrier.report.folder import Journal, read_report, write_report
+from mergebarrier.report.folder import Journal, read_findings, read_report, write_report
 from mergebarrier.report.html import render_html
 from mergebarrier.report.sarif import render_findings, render_sarif
 from mergebarrier.report.terminal import render_terminal
 
 __all__ = [
     "Journal",
+    "read_findings",
     "read_report",
     "render_card",
     "render_findings",

@@ -7,13 +7,17 @@ import re
 from collections.abc import Sequence
 
 from mergebarrier.audit.result import Cell, Measurement, Result
+from mergebarrier.audit.result_backdoor import BackdoorResult
+from mergebarrier.report import _backdoor
 from mergebarrier.report._view import view
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~&])")
 
 
-def render_card(result: Result, rows: Sequence[Cell | Measurement]) -> str:
-    """Return Markdown: verdict, ladder, equality, limits."""
+def render_card(result: Result | BackdoorResult, rows: Sequence[Cell | Measurement]) -> str:
+    """Return Markdown: verdict, ladder, equality, limits; or success beside control, for a backdoor measurement."""
+    if isinstance(result, BackdoorResult):
+        return _backdoor.card(result, escape)
     shown = view(result, rows)
     letter = result.grade if result.grade_final else f"{result.grade} at least"
     lines = [

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Final
 
 from mergebarrier.audit.result import Cell, Measurement, Result
-from mergebarrier.audit.result_json import result_from_json, row_from_json, to_json
+from mergebarrier.audit.result_backdoor import BackdoorResult, Scanned
+from mergebarrier.audit.result_json import findings_from_json, result_from_json, row_from_json, to_json
 from mergebarrier.errors import BadReport, OutputExists
 from mergebarrier.report.card import render_card
 from mergebarrier.report.html import render_html
@@ -86,7 +87,7 @@ class Journal:
         return list(self._asked.values())
 
 
-def write_report(folder: Path, result: Result, rows: Sequence[Row]) -> None:
+def write_report(folder: Path, result: Result | BackdoorResult, rows: Sequence[Row]) -> None:
     """Write every file of a report.
 
     Args:
@@ -101,7 +102,7 @@ def write_report(folder: Path, result: Result, rows: Sequence[Row]) -> None:
     _replace(folder / RESULT, to_json(result, indent=1).encode())
 
 
-def read_report(folder: Path) -> tuple[Result, list[Row]]:
+def read_report(folder: Path) -> tuple[Result | BackdoorResult, list[Row]]:
     """Read a report folder back.
 
     Raises: BadReport when a file is missing, too large or not exactly what an audit writes.
@@ -116,6 +117,16 @@ def read_report(folder: Path) -> tuple[Result, list[Row]]:
     result = result_from_json((folder / RESULT).read_bytes(), where=RESULT)
     lines = _whole_lines(folder / ROWS)
     return result, [row_from_json(line, where=f"{ROWS} line {number}") for number, line in enumerate(lines, 1)]
+
+
+def read_findings(path: Path) -> tuple[Scanned, ...]:
+    """Read the findings that a scan printed as JSON.
+
+    Raises: BadReport when the file is missing, too large, or no such document.
+    """
+    if not path.is_file() or path.stat().st_size > MAX_ROWS_BYTES:
+        raise BadReport("no such file, or too large", where=path, remedy="give what `mergebarrier scan --json` printed")
+    return findings_from_json(path.read_bytes(), where=path)
 
 
 def _whole_lines(path: Path) -> list[bytes]:

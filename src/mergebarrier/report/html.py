@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from importlib.resources import files
 
 from mergebarrier.audit.result import Cell, Measurement, Result
-from mergebarrier.report import _svg, _wording
+from mergebarrier.audit.result_backdoor import BackdoorResult
+from mergebarrier.report import _backdoor, _svg, _wording
 from mergebarrier.report._view import view
 
 
@@ -24,18 +25,20 @@ class _Panel:
     control_barrier: str
 
 
-def render_html(result: Result, rows: Sequence[Cell | Measurement]) -> str:
+def render_html(result: Result | BackdoorResult, rows: Sequence[Cell | Measurement]) -> str:
     """Return the report as one HTML document.
 
     Args:
-      result: the summary.
-      rows:   the rows behind it; test cells fill the heat table.
+      result: the summary, of an audit or of a backdoor measurement.
+      rows:   the rows behind it; test cells fill the heat table of an audit.
     Returns: HTML; the same input gives the same bytes.
     """
     from jinja2 import Environment, StrictUndefined
     from markupsafe import Markup
 
     style = _text("report.css")
+    if isinstance(result, BackdoorResult):
+        return _backdoor.html(result, _text("backdoor.html.jinja"), style, _policy(style))
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=False, keep_trailing_newline=True)
     barrier = result.barrier
     frame = _svg.axes([barrier.curve, barrier.curve_realigned, barrier.curve_unprotected])

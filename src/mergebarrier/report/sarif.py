@@ -14,6 +14,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, Protocol
 
 from mergebarrier.audit.result import Control, Level, Result
+from mergebarrier.audit.result_backdoor import BackdoorResult
+from mergebarrier.report import _backdoor
 
 BROKEN_AT: Final = 0.9
 _RULES: Final = {
@@ -26,8 +28,10 @@ _RULES: Final = {
 _LEVELS: Final = {"critical": "error", "high": "error", "medium": "warning", "low": "note", "info": "note"}
 
 
-def render_sarif(result: Result) -> str:
+def render_sarif(result: Result | BackdoorResult) -> str:
     """Return one SARIF document; every level and every failed control is a result."""
+    if isinstance(result, BackdoorResult):
+        return _backdoor.sarif(result)
     findings = [_level(level) for level in result.levels]
     findings += [_control(name, control) for name, control in result.controls.items() if not control.passed]
     model = result.models["protected"]

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from mergebarrier.audit.result import Cell, Measurement, Result
+from mergebarrier.audit.result_backdoor import BackdoorResult
+from mergebarrier.report import _backdoor
 from mergebarrier.report._view import Pair, View, view
 
 if TYPE_CHECKING:
@@ -17,8 +19,10 @@ if TYPE_CHECKING:
 _STRONG = 6
 
 
-def render_terminal(result: Result, rows: Sequence[Cell | Measurement]) -> "Group":
+def render_terminal(result: Result | BackdoorResult, rows: Sequence[Cell | Measurement]) -> "Group":
     """Return the report as one rich renderable, readable at 80 columns."""
+    if isinstance(result, BackdoorResult):
+        return _backdoor.terminal(result)
     from rich.console import Group
     from rich.text import Text
 

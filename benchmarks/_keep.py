@@ -1,0 +1,54 @@
+"""What a long bench keeps between runs: finished rows, one JSON line each, and tensors that took long to make."""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+
+class Rows:
+    """Finished rows by key, appended to a file as they are measured."""
+
+    def __init__(self, path: Path) -> None:
+        """Read what is there; a line that a crash cut off is dropped."""
+        self.path, self.rows = path, {}
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
+        for line in lines:
+            if line.endswith("\n"):
+                row = json.loads(line)
+                self.rows[json.dumps(row["key"])] = row["figures"]
+
+    def get(self, key: list[Any], make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """Return the figures of a key, measured now if they are not there."""
+        name = json.dumps(key)
+        if name not in self.rows:
+            self.rows[name] = json.loads(json.dumps(make()))
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps({"key": key, "figures": self.rows[name]}) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+        return self.rows[name]
+
+
+class Tensors:
+    """Named sets of tensors in a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        """Make the folder."""
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def __call__(self, name: str, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
+        """Return a set, made now if it is not there."""
+        path = self.folder / (hashlib.sha256(name.encode()).hexdigest()[:20] + ".safetensors")
+        if not path.exists():
+            fresh = path.with_suffix(f".{os.getpid()}")
+            save_file({key: value.contiguous() for key, value in make().items()}, fresh)
+            fresh.rename(path)
+        return load_file(path)

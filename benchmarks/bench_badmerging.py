@@ -1,0 +1,177 @@
+"""Backdoors under merging on the small image bench: every attack, every merge, every seed, each beside its control.
+
+Finished rows go to a file and are never measured again, so the bench may be stopped and started at will:
+
+    python benchmarks/bench_badmerging.py --seeds 3
+"""
+
+import argparse
+import functools
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from _badmerging_tables import COEFFICIENTS, SIDES, SWEPT, WEIGHTS, print_tables
+from _keep import Rows, Tensors
+
+from mergebarrier.audit import backdoor_bench as bench
+from mergebarrier.audit.backdoor_bench import Variant
+from mergebarrier.audit.backdoor_merges import MERGES_UNDER_ATTACK
+from mergebarrier.audit.backdoors import Patch
+from mergebarrier.checkpoint import open_checkpoint, read_tensor_file
+from mergebarrier.evaluate import load_encoder, read_image_task
+from mergebarrier.training import FullRecipe
+from mergebarrier.zoo import cache_folder, vision_bench
+
+HERE = Path(__file__).parent
+SIDE, TARGET, ADVERSARY, VICTIM, SECOND = 7, 1, "latin", "greek", "cyrillic"
+BADMERGING = next(variant for variant in bench.CORE if variant.name == "BadMerging")
+#: Merges that train something of their own: measured for the attacks that the paper compares.
+COSTLY = tuple(merge for merge in ("adamerging", "surgery") if merge in MERGES_UNDER_ATTACK)
+COSTLY_FOR = ("BadNets, 10 % poisoned", "universal trigger, no interpolation", "BadMerging", "BadMerging, r from 0.05")
+CHEAP = tuple(merge for merge in MERGES_UNDER_ATTACK if merge not in COSTLY)
+
+
+def say(text: str) -> None:
+    sys.stderr.write(f"{time.strftime('%H:%M:%S')} {text}\n")
+    sys.stderr.flush()
+
+
+def open_bench(seed: int, work: Path, *, steps: int = 200) -> bench.Bench:
+    """Return the bench of one seed, its expensive parts kept below ``work``."""
+    assets = vision_bench("small")
+    with open_checkpoint(assets.base) as checkpoint:
+        base = load_encoder(checkpoint).requires_grad_(False)
+    tasks = {name: read_image_task(path) for name, path in assets.tasks.items()}
+    tensors, about = read_tensor_file(assets.bank)
+    names = (tuple(about["names"]), tensors["vectors"])
+    recipe = FullRecipe(steps=steps, warmup_steps=steps // 10)
+    return bench.Bench(base, tasks, ADVERSARY, TARGET, Patch(SIDE), recipe, seed, names, Tensors(work))
+
+
+class Seed:
+    """The measurements of one seed; every one is a row, made when it is not there."""
+
+    def __init__(self, seed: int, rows: Rows, work: Path) -> None:
+        """Open the bench of a seed."""
+        self.seed, self.rows, self.world = seed, rows, open_bench(seed, work)
+        self.clean = functools.cache(lambda merge: MERGES_UNDER_ATTACK[merge].run(self.world.pool({})))
+
+    def row(self, *key: str | int | float, make: Callable[[], bench.Figures]) -> None:
+        """Measure a row unless it is there."""
+        self.rows.get([self.seed, *key], make)
+
+    def variant(self, variant: Variant, merges: Sequence[str] = CHEAP) -> None:
+        """Measure one upload alone and under merges."""
+        side, adversary, victim = variant.side or SIDE, variant.adversary or ADVERSARY, variant.victim or ""
+        say(f"seed {self.seed}: {variant.name}, side {side}")
+        key = (variant.name, side, adversary, victim)
+        self.row(*key, "alone", make=functools.partial(bench.alone, self.world, variant))
+        for merge in merges:
+            self.row(*key, merge, make=functools.partial(self._merged, variant, merge))
+
+    def _merged(self, variant: Variant, merge: str) -> bench.Figures:
+        return bench.merged(self.world, variant, merge, self.clean(merge))
+
+    def core(self) -> None:
+        """Measure the ablation cells and the poisoning control."""
+        for variant in bench.CORE:
+            self.variant(variant)
+
+    def off_task(self) -> None:
+        """Measure the attack on a task that the adversary does not own."""
+        self.variant(Variant("BadMerging off-task", "badmerging", victim=VICTIM))
+        wider = {"interp_low": 0.05}
+        self.variant(Variant("BadMerging off-task, r from 0.05", "badmerging", wider, victim=VICTIM))
+
+    def curve(self) -> None:
+        """Measure success against the coefficient of task arithmetic."""
+        for variant in bench.CORE:
+            for c in COEFFICIENTS if variant.name in SWEPT else ():
+                make = functools.partial(bench.at_coefficient, self.world, variant, c)
+                self.row(variant.name, "coefficient", c, make=make)
+
+    def pools(self) -> None:
+        """Measure pools of two to five tasks."""
+        for n in range(2, len(self.world.tasks)):
+            tasks = self.world.first(n, ADVERSARY)
+            for merge in ("weight_average", "task_arithmetic", "ties"):
+                say(f"seed {self.seed}: {n} tasks, {merge}")
+                make = functools.partial(self._pool, merge, tasks)
+                self.row(BADMERGING.name, "tasks", n, merge, make=make)
+
+    def _pool(self, merge: str, tasks: list[str]) -> bench.Figures:
+        clean = MERGES_UNDER_ATTACK[merge].run(self.world.pool({}, tasks))
+        return bench.merged(self.world, BADMERGING, merge, clean, tasks)
+
+    def later(self) -> None:
+        """Measure the other controls and later attacks."""
+        for variant in bench.LATER:
+            self.variant(variant)
+
+    def second(self) -> None:
+        """Measure two adversaries in one pool."""
+        pair = (BADMERGING, Variant(BADMERGING.name, BADMERGING.attack, adversary=SECOND))
+        for merge in CHEAP:
+            say(f"seed {self.seed}: two adversaries, {merge}")
+            make = functools.partial(self._several, pair, merge)
+            self.row("two adversaries", merge, make=make)
+
+    def _several(self, pair: Sequence[Variant], merge: str) -> bench.Figures:
+        return bench.several(self.world, pair, merge, self.clean(merge))
+
+    def costly(self) -> None:
+        """Measure merges that train something of their own."""
+        for variant in bench.CORE:
+            if variant.name in COSTLY_FOR:
+                self.variant(variant, COSTLY)
+
+    def sweeps(self) -> None:
+        """Sweep side and loss weight; seed 0 only, since every point is a training run."""
+        if self.seed:
+            return
+        for side in SIDES:
+            for variant in bench.CORE:
+                if variant.name in SWEPT and side != SIDE:
+                    wider = Variant(variant.name, variant.attack, variant.parameters, side=side)
+                    self.variant(wider, ("task_arithmetic",))
+        for weight in WEIGHTS:
+            name = f"BadMerging, loss weight {weight:g}"
+            self.variant(Variant(name, "badmerging", {"loss_weight": weight}))
+
+
+STAGES = {
+    "core": Seed.core,
+    "off-task": Seed.off_task,
+    "curve": Seed.curve,
+    "pools": Seed.pools,
+    "later": Seed.later,
+    "second": Seed.second,
+    "costly": Seed.costly,
+    "sweeps": Seed.sweeps,
+}
+
+
+def main() -> None:
+    """Measure what is missing and print the tables."""
+    torch.set_num_threads(1)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--rows", type=Path, default=HERE / "results" / "badmerging.jsonl")
+    parser.add_argument("--work", type=Path, help="where experts are kept between runs")
+    parser.add_argument("--stages", default=",".join(STAGES))
+    parser.add_argument("--tables", action="store_true", help="measure nothing, print the rows that are there")
+    given = parser.parse_args()
+    rows = Rows(given.rows)
+    if not given.tables:
+        seeds = [Seed(n, rows, given.work or cache_folder() / "bench" / "badmerging") for n in range(given.seeds)]
+        for stage in given.stages.split(","):
+            for seed in seeds:
+                STAGES[stage](seed)
+    print_tables(rows.rows, {name: merge.title for name, merge in MERGES_UNDER_ATTACK.items()}, SIDE)
+
+
+if __name__ == "__main__":
+    main()
