@@ -65,3 +65,24 @@ def tokens() -> torch.Tensor:
 def logits_of(module: Any) -> torch.Tensor:
     with torch.no_grad():
         return module.eval()(input_ids=tokens()).logits
+
+
+def adapted_twice(base: str, one: Path, other: Path, weights: Any, form: str, **how: Any) -> Any:
+    """The base with two adapters, merged by peft into a third, which is active."""
+    model = loaded(base, one)
+    with quiet():
+        model.load_adapter(other, "other")
+        model.add_weighted_adapter(["default", "other"], list(weights), "merged", combination_type=form, **how)
+        model.set_adapter("merged")
+    return model
+
+
+def updates_of(model: Any) -> dict[str, torch.Tensor]:
+    """Module -> the update (out, in) of the active adapter, in float64."""
+    found = {}
+    for name, part in model.base_model.model.named_modules():
+        if hasattr(part, "lora_A") and part.active_adapters[0] in part.lora_A:
+            active = part.active_adapters[0]
+            b, a = (half[active].weight.detach().double() for half in (part.lora_B, part.lora_A))
+            found[name] = part.scaling[active] * (b @ a)
+    return found

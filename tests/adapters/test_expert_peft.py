@@ -56,7 +56,8 @@ def summed(adapter: Adapter, change: Change | None) -> torch.Tensor | float:
     if change is None or change.factors is None:
         return 0.0
     b, a = adapter.read(change.factors.module)
-    return (b.abs() @ a.abs()).T if change.transposed else b.abs() @ a.abs()
+    size = change.factors.scale * (b.abs() @ a.abs())
+    return size.T if change.transposed else size
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -88,6 +89,7 @@ def test_an_expert_is_rounded_once_to_the_dtype_of_the_base(dtype: torch.dtype, 
         for tensor, change in expert.changes.items():
             assert change.factors is not None
             b, a = adapter.read(change.factors.module)
+            b *= change.factors.scale
             exact = base.read(tensor).double() + b @ a
             ours, theirs = expert.read(tensor), wanted[tensor]
             assert ours.dtype == dtype and torch.equal(ours, exact.to(dtype))

@@ -1,6 +1,7 @@
 """The only code that touches model files: strict reading, ranged crash-safe writing, digests, manifests, keys."""
 
-from mergebarrier.checkpoint._adapter import Adapter, Factors, is_adapter, open_adapter
+from mergebarrier.checkpoint._adapter import ADAPTER_PREFIX, ADAPTER_WEIGHTS, Adapter, Factors, is_adapter, open_adapter
+from mergebarrier.checkpoint._adapter_config import ADAPTER_CONFIG
 from mergebarrier.checkpoint._checkpoint import Checkpoint
 from mergebarrier.checkpoint._expert import Change, Expert, place
 from mergebarrier.checkpoint._header import Header, validate_header
@@ -13,6 +14,9 @@ from mergebarrier.checkpoint.tensor_file import read_tensor_file, tensor_file_by
 from mergebarrier.checkpoint.writer import Writer
 
 __all__ = [
+    "ADAPTER_CONFIG",
+    "ADAPTER_PREFIX",
+    "ADAPTER_WEIGHTS",
     "ATTACHMENTS",
     "MANIFEST_NAME",
     "SIDE_FILES",

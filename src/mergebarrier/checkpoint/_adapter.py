@@ -17,7 +17,7 @@ from typing import Self
 
 import torch
 
-from mergebarrier.checkpoint._adapter_config import CONFIG_NAME, AdapterConfig, read_adapter_config
+from mergebarrier.checkpoint._adapter_config import ADAPTER_CONFIG, AdapterConfig, read_adapter_config
 from mergebarrier.checkpoint._checkpoint import Checkpoint
 from mergebarrier.checkpoint._dtypes import FLOATS
 from mergebarrier.checkpoint._header import MAX_HEADER_BYTES, MAX_TENSORS
@@ -26,10 +26,10 @@ from mergebarrier.checkpoint._open import INDEX, SINGLE, check_side_file_sizes, 
 from mergebarrier.checkpoint._tensors import TensorInfo
 from mergebarrier.errors import AdapterRefused, BadAdapter, PickleRefused, clean
 
-WEIGHTS_NAME = "adapter_model.safetensors"
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
 PICKLE_NAME = "adapter_model.bin"
-PREFIX = "base_model.model."
-_CARDS = (CONFIG_NAME, "README.md", "LICENSE", "LICENSE.txt", "LICENSE.md", "NOTICE", "USE_POLICY.md")
+ADAPTER_PREFIX = "base_model.model."
+_CARDS = (ADAPTER_CONFIG, "README.md", "LICENSE", "LICENSE.txt", "LICENSE.md", "NOTICE", "USE_POLICY.md")
 # End of a name -> (of an embedding, which factor).
 _ENDS = {
     ".lora_A.weight": (False, "A"),
@@ -102,10 +102,9 @@ class Adapter:
         self.weights.close()
 
     def read(self, module: str) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return s B (out, r) and A (r, in) of a module in float64: the update is their product."""
+        """Return B (out, r) and A (r, in) of a module in float64; its update is s B A."""
         factors = self.factors[module]
-        b, a = self.weights.read(factors.b.name).double(), self.weights.read(factors.a.name).double()
-        return b.mul_(factors.scale), a
+        return self.weights.read(factors.b.name).double(), self.weights.read(factors.a.name).double()
 
 
 def open_adapter(path: str | os.PathLike[str], *, max_header_bytes: int = MAX_HEADER_BYTES) -> Adapter:
@@ -121,25 +120,25 @@ def open_adapter(path: str | os.PathLike[str], *, max_header_bytes: int = MAX_HE
     path = Path(path)
     names = list_folder(path)
     root = path.resolve()
-    if CONFIG_NAME not in names:
-        raise BadAdapter(f"{CONFIG_NAME} is missing", where=path, remedy="download the adapter again, all files")
+    if ADAPTER_CONFIG not in names:
+        raise BadAdapter(f"{ADAPTER_CONFIG} is missing", where=path, remedy="download the adapter again, all files")
     if SINGLE in names or INDEX in names:
         raise BadAdapter("an adapter and a whole model in one folder", where=path, remedy="keep them apart")
-    if WEIGHTS_NAME not in names:
+    if ADAPTER_WEIGHTS not in names:
         if PICKLE_NAME in names:
             raise PickleRefused(
                 "the weights are a pickle, which runs code when it is loaded; it is never opened here",
                 where=path / PICKLE_NAME,
                 remedy="load it with peft in a sandbox and save it again, which writes safetensors",
             )
-        raise BadAdapter(f"{WEIGHTS_NAME} is missing", where=path, remedy="download the adapter again, all files")
+        raise BadAdapter(f"{ADAPTER_WEIGHTS} is missing", where=path, remedy="download the adapter again, all files")
     config = read_adapter_config(root)
     side_files = tuple(name for name in _CARDS if name in names)
     check_side_file_sizes(root, side_files)
-    fd, real = open_regular(root, WEIGHTS_NAME)
+    fd, real = open_regular(root, ADAPTER_WEIGHTS)
     try:
-        shard = read_shard(path, WEIGHTS_NAME, fd, max_header_bytes, MAX_TENSORS)
-        weights = Checkpoint(path, root, dict(config.document), (shard,), side_files, {WEIGHTS_NAME: (fd, real)})
+        shard = read_shard(path, ADAPTER_WEIGHTS, fd, max_header_bytes, MAX_TENSORS)
+        weights = Checkpoint(path, root, dict(config.document), (shard,), side_files, {ADAPTER_WEIGHTS: (fd, real)})
         return Adapter(path, config, weights)
     except BaseException:
         os.close(fd)
@@ -148,7 +147,7 @@ def open_adapter(path: str | os.PathLike[str], *, max_header_bytes: int = MAX_HE
 
 def is_adapter(path: str | os.PathLike[str]) -> bool:
     """Say whether a folder holds an adapter's configuration."""
-    return os.path.lexists(Path(path) / CONFIG_NAME)
+    return os.path.lexists(Path(path) / ADAPTER_CONFIG)
 
 
 class _Sorter:
@@ -156,7 +155,7 @@ class _Sorter:
         self.adapter, self.config = adapter, adapter.config
 
     def fail(self, name: str, what: str, remedy: str = _PEFT) -> BadAdapter:
-        return BadAdapter(what, where=f"{self.adapter.path / WEIGHTS_NAME}: tensor {clean(name)!r}", remedy=remedy)
+        return BadAdapter(what, where=f"{self.adapter.path / ADAPTER_WEIGHTS}: tensor {clean(name)!r}", remedy=remedy)
 
     def sorted(self) -> tuple[dict[str, Factors], dict[str, TensorInfo]]:
         halves: dict[tuple[str, bool], dict[str, TensorInfo]] = {}
@@ -164,9 +163,9 @@ class _Sorter:
         for name, info in self.adapter.weights.tensors.items():
             if info.dtype not in FLOATS or not info.numel:
                 raise self.fail(name, f"a {info.dtype} tensor of shape {info.shape}; an adapter holds floats")
-            if not name.startswith(PREFIX):
-                raise self.fail(name, f"unknown name, not below {PREFIX}")
-            rest = name.removeprefix(PREFIX)
+            if not name.startswith(ADAPTER_PREFIX):
+                raise self.fail(name, f"unknown name, not below {ADAPTER_PREFIX}")
+            rest = name.removeprefix(ADAPTER_PREFIX)
             end = next((end for end in _ENDS if rest.endswith(end)), None)
             if end is not None:
                 embedding, half = _ENDS[end]
@@ -183,7 +182,7 @@ class _Sorter:
                 raise self.fail(factors[module].a.name, "its module has factors of two kinds")
             factors[module] = self.factors(module, embedding, found)
         if not factors and not whole:
-            raise BadAdapter("the adapter holds no tensor", where=self.adapter.path / WEIGHTS_NAME, remedy=_PEFT)
+            raise BadAdapter("the adapter holds no tensor", where=self.adapter.path / ADAPTER_WEIGHTS, remedy=_PEFT)
         return factors, whole
 
     def check_whole(self, name: str, rest: str) -> None:
@@ -192,7 +191,7 @@ class _Sorter:
         if part is not None:
             raise AdapterRefused(
                 f"{clean(part)} belongs to a kind of adapter that is not read",
-                where=f"{self.adapter.path / WEIGHTS_NAME}: tensor {clean(name)!r}",
+                where=f"{self.adapter.path / ADAPTER_WEIGHTS}: tensor {clean(name)!r}",
                 remedy="merge the adapter into its base with peft (merge_and_unload), save that, and give the result",
             )
 

@@ -18,7 +18,7 @@ from mergebarrier.checkpoint._config import read_json, refuse_code
 from mergebarrier.checkpoint._patterns import Pattern, first_ending
 from mergebarrier.errors import AdapterRefused, BadAdapter, clean
 
-CONFIG_NAME = "adapter_config.json"
+ADAPTER_CONFIG = "adapter_config.json"
 MAX_RANK = 65_536
 MAX_PATTERNS = 4096
 ALL_LINEAR = "all-linear"
@@ -98,8 +98,8 @@ def read_adapter_config(root: Path) -> AdapterConfig:
     Raises: BadAdapter (a missing, unknown or ill-typed key), AdapterRefused (a variant that is not read, by its name),
             BadConfig, LimitExceeded, RemoteCodeRefused.
     """
-    document = read_json(root, CONFIG_NAME)
-    return _Reader(document if isinstance(document, dict) else {}, root / CONFIG_NAME).config()
+    document = read_json(root, ADAPTER_CONFIG)
+    return _Reader(document if isinstance(document, dict) else {}, root / ADAPTER_CONFIG).config()
 
 
 class _Reader:

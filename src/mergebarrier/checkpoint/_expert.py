@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from mergebarrier.checkpoint._adapter import CONFIG_NAME, Adapter, Factors
+from mergebarrier.checkpoint._adapter import ADAPTER_CONFIG, Adapter, Factors
 from mergebarrier.checkpoint._checkpoint import Checkpoint, Progress
 from mergebarrier.checkpoint._dtypes import FLOATS, TORCH
 from mergebarrier.checkpoint._hashing import new_tensor_hash
@@ -101,6 +101,7 @@ class Expert(Checkpoint):
         if change.factors is None:
             return None, None
         b, a = self.adapter.read(change.factors.module)
+        b.mul_(change.factors.scale)
         return (a.T.contiguous(), b.T.contiguous()) if change.transposed else (b, a)
 
     def digests(self, workers: int = 1, progress: Progress | None = None) -> dict[str, str]:
@@ -117,9 +118,9 @@ class Expert(Checkpoint):
 
     def file_digests(self, workers: int = 1, progress: Progress | None = None) -> dict[str, str]:
         """Name -> hex SHA-256 of the base's shards, and of the adapter's two files."""
-        config = hashlib.sha256(self.adapter.weights.read_side_file(CONFIG_NAME)).hexdigest()
+        config = hashlib.sha256(self.adapter.weights.read_side_file(ADAPTER_CONFIG)).hexdigest()
         adapter = self.adapter.weights.file_digests(workers, progress)
-        return self.base.file_digests(workers, progress) | adapter | {CONFIG_NAME: config}
+        return self.base.file_digests(workers, progress) | adapter | {ADAPTER_CONFIG: config}
 
     def verify_unchanged(self) -> None:
         """Raise ChangedDuringRun when a file of either folder changed."""

@@ -49,13 +49,18 @@ def _thinned(
     return tau if part.factor == 1.0 else tau.mul_(part.factor)
 
 
+def divisor_of(weights: Sequence[float]) -> float:
+    """Return the sum of the weights, 1 where they cancel."""
+    total = sum(weights)
+    return total if abs(total) >= _NO_WEIGHT else 1.0
+
+
 def weighted_sum(operands: Operands, parts: Sequence[Part], *, normalize: bool, coefficient: float) -> Iterator[Tensor]:
     """Yield the blocks of theta_0 + lambda * sum_i w_i S(tau_i) [/ sum_i w_i].
 
     The yielded block is a buffer: use it before asking for the next one.
     """
-    total_weight = sum(part.weight for part in parts)
-    divisor = total_weight if normalize and abs(total_weight) >= _NO_WEIGHT else 1.0
+    divisor = divisor_of([part.weight for part in parts]) if normalize else 1.0
     base_buffer, tau_buffer, sum_buffer, scratch = (operands.buffer() for _ in range(4))
     for start, stop in operands.spans():
         base = operands.load_base(start, stop, base_buffer)

@@ -22,14 +22,17 @@ from mergebarrier.merge._operands import Operands
 _NOISE = 1e-5
 
 
-def svd(matrix: Tensor, leading: int | None = None) -> tuple[Tensor, Tensor, Tensor]:
-    """Return U (m, r), S (r,) descending, V^T (r, n) of a Float64[Tensor, "m n"]; r <= ``leading`` above the noise."""
+def svd(matrix: Tensor, leading: int | None = None, size: float = 0.0) -> tuple[Tensor, Tensor, Tensor]:
+    """Return U (m, r), S (r,) descending, V^T (r, n) of a Float64[Tensor, "m n"]; r <= ``leading`` above the noise.
+
+    ``size`` is the largest singular value of what the matrix is left over from, where it is a remainder.
+    """
     if matrix.shape[0] > matrix.shape[1]:
-        u, s, vt = svd(matrix.T, leading)
+        u, s, vt = svd(matrix.T, leading, size)
         return vt.T, s, u.T
     squares, vectors = torch.linalg.eigh(matrix @ matrix.T)
     values = squares.clamp(min=0).sqrt().flip(0)
-    rank = int((values > _NOISE * values[:1])[:leading].sum())
+    rank = int((values > _NOISE * values[:1].clamp(min=size))[:leading].sum())
     u, s = vectors.flip(1)[:, :rank], values[:rank]
     return u, s, (u.T @ matrix) / s.unsqueeze(1)
 

@@ -70,11 +70,13 @@ class IsoCts(_spectral.MatrixMerge):
         count, full = len(taus), min(taus.shape[1:])
         each = min(round((full - int(full * self.common_space_fraction)) / count), full // count)
         u, s, v = _leading(taus.sum(0), full - each * count)
-        parts = [(u, s, v), *(_leading(tau - u @ (u.T @ tau), each) for tau in taus)]
+        # What a sum of few directions leaves of each task vector is rounding noise, at the size of that sum.
+        size = float(s[:1].sum())
+        parts = [(u, s, v), *(_leading(tau - u @ (u.T @ tau), each, size) for tau in taus)]
         us, ss, vs = (torch.cat(column, dim=-1) for column in zip(*parts, strict=True))
         return (ss.sum() / full) * (_spectral.polar(us) @ _spectral.polar(vs).T)
 
 
-def _leading(matrix: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
-    u, s, vt = _spectral.svd(matrix, count)
+def _leading(matrix: Tensor, count: int, size: float = 0.0) -> tuple[Tensor, Tensor, Tensor]:
+    u, s, vt = _spectral.svd(matrix, count, size)
     return u, s, vt.T
