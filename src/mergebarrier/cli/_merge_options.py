@@ -11,7 +11,7 @@ import click
 
 from mergebarrier.errors import UsageError
 
-__all__ = ["METHODS", "hyper_parameters", "parameter_options"]
+__all__ = ["LEARNED", "METHODS", "hyper_parameters", "parameter_options"]
 
 #: The keys of ``merge.MERGES``.
 METHODS: Final = (
@@ -46,6 +46,8 @@ METHODS: Final = (
     "wudi_exact",
     "knots",
 )
+#: The keys of ``merge.DATA_MERGES``: methods that learn from ``--data``.
+LEARNED: Final = ("fisher", "regmean", "regmean_plus", "adamerging", "concrete")
 _ONE_OR_EACH: Final = ("density", "gamma", "epsilon")
 
 
@@ -97,14 +99,25 @@ _OPTIONS: Final = (
     _real("--top", "P", "pcb: share of the entries that an expert claims."),
     _real("--outliers", "P", "pcb: share of magnitudes clipped at either end."),
     _real("--common-space-fraction", "P", "iso_cts: share of the directions taken from the sum."),
-    _whole("--steps", "wudi: of Adam."),
-    _real("--learning-rate", "X", "wudi: of Adam."),
+    _whole("--steps", "wudi, adamerging, concrete: of Adam."),
+    _real("--learning-rate", "X", "wudi, adamerging, concrete: of Adam."),
     click.option(
         "--inner",
         type=click.Choice(["ties", "dare_ties", "dare_linear", "task_arithmetic"]),
         help="knots: what is done in the joint basis.",
     ),
-    _real("--ridge", "X", "wudi_exact: relative to the mean eigenvalue."),
+    _real("--ridge", "X", "wudi_exact: relative to the mean eigenvalue. regmean: to each input's second moment."),
+    _real("--off-diagonal", "A", "regmean: factor on what two inputs have in common."),
+    click.option("--labels", type=click.Choice(["sampled", "exact"]), help="fisher: drawn, or a sum over classes."),
+    _real("--floor", "X", "fisher: added to every weight's information."),
+    click.option(
+        "--scope", type=click.Choice(["tensor", "model"]), help="adamerging: coefficients per tensor, or one."
+    ),
+    _real("--start", "L", "adamerging, concrete: first coefficient."),
+    _flag("clamp", "adamerging, concrete: keep coefficients in 0 to 1."),
+    click.option("--host", type=click.Choice(["task_arithmetic", "adamerging"]), help="concrete: what is masked."),
+    _whole("--host-steps", "concrete: of Adam on coefficients, after the mask."),
+    _real("--temperature", "T", "concrete: of the drawn masks."),
 )
 
 
@@ -119,7 +132,7 @@ def hyper_parameters(method: str, parameters: dict[str, Any], *, seed: int, base
     """Turn the options that were given into the parameters of ``merge.make``.
 
     Args:
-      method:     one of METHODS.
+      method:     one of METHODS or LEARNED.
       parameters: option values by parameter name.
       seed:       for a method that draws.
       based:      whether a base was given: a method whose base is optional then works on task vectors.
@@ -127,10 +140,11 @@ def hyper_parameters(method: str, parameters: dict[str, Any], *, seed: int, base
     """
     from dataclasses import MISSING, fields
 
-    from mergebarrier.merge import MERGES
+    from mergebarrier.merge import DATA_MERGES, MERGES
 
     given = {name: value for name, value in parameters.items() if value is not None and value != ()}
-    known = {field.name: field for field in fields(MERGES[method])}
+    kind: Any = {**MERGES, **DATA_MERGES}[method]
+    known = {field.name: field for field in fields(kind)}
     options = {"weights": "--weight", "t": "-t"}
     for name in given:
         if name not in known:

@@ -8,9 +8,11 @@ import click
 from mergebarrier.errors import UsageError
 
 if TYPE_CHECKING:
+    from mergebarrier.checkpoint import Checkpoint
     from mergebarrier.cli._options import WriterOptions
+    from mergebarrier.cli._output import Output
     from mergebarrier.provenance import Key
-    from mergebarrier.verbs import Into
+    from mergebarrier.verbs import Into, Models
 
 MODEL = click.Path(path_type=Path)
 
@@ -29,6 +31,34 @@ def into(writer: "WriterOptions", progress: Any) -> "Into":
     from mergebarrier.verbs import Into
 
     return Into(writer.folder, writer.resume, writer.overwrite, writer.workers, writer.max_ram_bytes, progress)
+
+
+def arrange(
+    method: str, base: Path | None, models: tuple[Path, ...], output: "Output", *, uses_base: bool
+) -> tuple[Path | None, tuple[Path, ...]]:
+    """Give the base its place: a method that uses none takes it, if it is among the models, as the first of them."""
+    if base is None:
+        return None, models
+    among = [model for model in models if model.resolve() == base.resolve()]
+    if uses_base:
+        if among:
+            raise UsageError("the base is also among the models", where=among[0], remedy="list it once, as --base")
+        return base, models
+    if among:
+        return None, (*among, *(model for model in models if model not in among))
+    output.note(f"note: {method} does not use a base; the output takes its files from {models[0].name}")
+    return None, models
+
+
+def open_model(folders: "Models", model: Path, base: Path | None) -> "Checkpoint":
+    """Open a model, or an adapter on the base."""
+    from mergebarrier.checkpoint import is_adapter
+
+    if not is_adapter(model):
+        return folders.model(model)
+    if base is None:
+        raise UsageError("this is an adapter, and no base was given", where=model, remedy="give --base")
+    return folders.expert(base, model)
 
 
 def read_key(path: Path | None) -> "Key | None":

@@ -6,17 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mergebarrier.cli._merge_options import METHODS, hyper_parameters, parameter_options
-from mergebarrier.cli._models import MODEL, into
+from mergebarrier.cli._learned import DataOptions, data_options, merge_learned
+from mergebarrier.cli._merge_options import LEARNED, METHODS, hyper_parameters, parameter_options
+from mergebarrier.cli._models import MODEL, arrange, into, open_model
 from mergebarrier.cli._options import WriterOptions, output_options, writer_options
 from mergebarrier.cli._output import Output
 from mergebarrier.cli._recipe import is_recipe, merge_recipe
 from mergebarrier.errors import UsageError
 
 if TYPE_CHECKING:
-    from mergebarrier.checkpoint import Checkpoint
-    from mergebarrier.merge import Merge, Plan
-    from mergebarrier.verbs import Models
+    from mergebarrier.merge import Plan
 
 __all__ = ["METHODS", "command"]
 
@@ -24,8 +23,9 @@ __all__ = ["METHODS", "command"]
 @click.command()
 @click.argument("models", nargs=-1, required=True, type=MODEL, metavar="MODEL...|CONFIG.yaml")
 @click.option("--base", type=MODEL, help="The model that the experts were fine-tuned from.")
-@click.option("--method", type=click.Choice(METHODS), help="Required, unless a recipe names it.")
+@click.option("--method", type=click.Choice([*METHODS, *LEARNED]), help="Required, unless a recipe names it.")
 @parameter_options
+@data_options
 @click.option("--explain", is_flag=True, help="Recipes: print the parameters of every tensor and write nothing.")
 @writer_options(require_out=False)
 @output_options
@@ -34,6 +34,7 @@ def command(
     base: Path | None,
     method: str | None,
     explain: bool,
+    learning: DataOptions,
     writer: WriterOptions,
     output: Output,
     **parameters: Any,
@@ -47,19 +48,30 @@ def command(
     from mergebarrier.merge import make, plan
 
     if is_recipe(models):
-        merge_recipe(models[0], {"base": base, "method": method, **parameters}, writer, output, explain=explain)
+        merge_recipe(
+            models[0],
+            {"base": base, "method": method, **learning.given(), **parameters},
+            writer,
+            output,
+            explain=explain,
+        )
         return
     if method is None or writer.out is None or explain:
         option = "--explain" if explain else "--method" if method is None else "-o"
         remedy = "give a recipe, CONFIG.yaml" if explain else f"give {option}"
         raise UsageError("goes with a recipe alone" if explain else "is missing", where=option, remedy=remedy)
-    merge = make(method, **hyper_parameters(method, parameters, seed=writer.seed, based=base is not None))
+    chosen = hyper_parameters(method, parameters, seed=writer.seed, based=base is not None)
+    if method in LEARNED:
+        merge_learned(method, chosen, base, models, learning, writer, output)
+        return
+    learning.refuse(method)
+    merge = make(method, **chosen)
     adapted = base
-    base, models = _arrange(merge, base, models, output)
+    base, models = arrange(merge.name, base, models, output, uses_base=merge.uses_base)
     with ExitStack() as stack:
         folders = verbs.Models(stack)
         opened = folders.model(base) if base is not None else None
-        experts = [_open(folders, model, adapted) for model in models]
+        experts = [open_model(folders, model, adapted) for model in models]
         planned = plan(merge, opened, experts)
         for note in planned.notes:
             output.note(f"note: {note}")
@@ -77,34 +89,6 @@ def command(
     document = {"kind": "merge", "out": writer.folder, "notes": planned.notes, "content_digest": digest}
     document |= {name: content[name] for name in ("method", "parameters", "inputs")}
     output.result(document, f"{writer.folder}: {len(models)} models merged by {method}, content {digest}")
-
-
-def _arrange(
-    merge: "Merge", base: Path | None, models: tuple[Path, ...], output: Output
-) -> tuple[Path | None, tuple[Path, ...]]:
-    """Give the base its place: a method that uses none takes it, if it is among the models, as the first of them."""
-    if base is None:
-        return None, models
-    among = [model for model in models if model.resolve() == base.resolve()]
-    if merge.uses_base:
-        if among:
-            raise UsageError("the base is also among the models", where=among[0], remedy="list it once, as --base")
-        return base, models
-    if among:
-        return None, (*among, *(model for model in models if model not in among))
-    output.note(f"note: {merge.name} does not use a base; the output takes its files from {models[0].name}")
-    return None, models
-
-
-def _open(folders: "Models", model: Path, base: Path | None) -> "Checkpoint":
-    """Open a model, or an adapter on the base."""
-    from mergebarrier.checkpoint import is_adapter
-
-    if not is_adapter(model):
-        return folders.model(model)
-    if base is None:
-        raise UsageError("this is an adapter, and no base was given", where=model, remedy="give --base")
-    return folders.expert(base, model)
 
 
 def _describe(planned: "Plan") -> dict[str, Any]:

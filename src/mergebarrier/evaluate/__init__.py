@@ -9,8 +9,9 @@ from mergebarrier.evaluate._image_tasks import TASK_SUFFIX, ImageSplit, ImageTas
 from mergebarrier.evaluate._intervals import wilson
 from mergebarrier.evaluate._load import load_module, load_tokenizer
 from mergebarrier.evaluate._scores import Perplexity, Score, exact_match, perplexity
-from mergebarrier.evaluate._sink import ModuleSink
+from mergebarrier.evaluate._sink import ModuleSink, parameter_names
 from mergebarrier.evaluate._tasks import TaskFile, TaskRow, read_task, read_text
+from mergebarrier.evaluate._unlabelled import Rows, prompt_rows, text_rows
 
 __all__ = [
     "TASK_SUFFIX",
@@ -21,6 +22,7 @@ __all__ = [
     "ImageTask",
     "ModuleSink",
     "Perplexity",
+    "Rows",
     "Score",
     "TaskFile",
     "TaskRow",
@@ -35,13 +37,16 @@ __all__ = [
     "load_module",
     "load_tokenizer",
     "logit_blocks",
+    "parameter_names",
     "perplexity",
     "pixels",
     "predict",
+    "prompt_rows",
     "read_image_task",
     "read_task",
     "read_text",
     "save_encoder",
+    "text_rows",
     "token_ids",
     "wilson",
     "write_image_task",

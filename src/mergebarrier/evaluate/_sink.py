@@ -17,6 +17,12 @@ from mergebarrier.arch import FAMILIES
 from mergebarrier.errors import ShapeMismatch, UnknownTensor, clean
 
 
+def parameter_names(module: nn.Module) -> dict[str, str]:
+    """Return the parameters of a module by every spelling that checkpoints on disk use."""
+    prefix = f"{getattr(module, 'base_model_prefix', '')}."
+    return {spelling: name for name, _ in module.named_parameters() for spelling in (name, name.removeprefix(prefix))}
+
+
 class ModuleSink:
     """Copies tensors into the parameters of a module; satisfies ``run.Sink``.
 
@@ -27,11 +33,9 @@ class ModuleSink:
     def __init__(self, module: nn.Module) -> None:
         """Map the names on disk to parameters."""
         config: Any = module.config
-        prefix = f"{getattr(module, 'base_model_prefix', '')}."
+        parameters = dict(module.named_parameters())
         self._places: Mapping[str, Tensor] = {
-            spelling: parameter.data
-            for name, parameter in module.named_parameters()
-            for spelling in (name, name.removeprefix(prefix))
+            spelling: parameters[name].data for spelling, name in parameter_names(module).items()
         }
         patterns = [pattern for family in FAMILIES.values() for pattern in family.verbatim]
         self._dropped = [re.compile(r"(\w+\.)?" + re.escape(p).replace(r"\{i\}", r"\d+")) for p in patterns]

@@ -94,6 +94,17 @@ class DataMerge(ABC):
         return self.learn(module, base, experts, data, progress if progress is not None else _ignore)
 
     @abstractmethod
+    def held_bytes(self, elements: int, largest: int, itemsize: int, n_experts: int) -> int:
+        """Return the memory that ``merge`` holds besides the module, the result and the activations of a batch.
+
+        Args:
+          elements:  of all tensors.
+          largest:   elements of the largest one.
+          itemsize:  bytes per element in the module's dtype.
+          n_experts: number of experts.
+        """
+
+    @abstractmethod
     def learn(
         self,
         module: nn.Module,

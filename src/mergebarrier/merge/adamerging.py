@@ -20,6 +20,7 @@ from mergebarrier.merge._data import DataMerge, Learned, Progress, TaskData, Ten
 from mergebarrier.merge._pullback import descend
 from mergebarrier.merge.task_arithmetic import TaskArithmetic
 
+_FLOAT32 = 4  # bytes
 SCOPES = ("tensor", "model")
 
 
@@ -55,6 +56,10 @@ class AdaMerging(DataMerge):
         rate = _parameters.number(self.name, "learning_rate", self.learning_rate, 0, 1)
         object.__setattr__(self, "learning_rate", rate)
         _parameters.flag(self.name, "clamp", self.clamp)
+
+    def held_bytes(self, elements: int, largest: int, itemsize: int, n_experts: int) -> int:
+        """One merged copy, and the graph of the largest tensor."""
+        return elements * itemsize + largest * _FLOAT32 * (n_experts + 4)
 
     def learn(
         self,

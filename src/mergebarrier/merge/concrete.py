@@ -26,6 +26,7 @@ from mergebarrier.merge._operands import require_finite
 from mergebarrier.merge._pullback import descend
 from mergebarrier.merge._random import LEVELS, draws, stream_key
 
+_FLOAT32 = 4  # bytes
 HOSTS = ("task_arithmetic", "adamerging")
 
 
@@ -70,6 +71,10 @@ class Concrete(DataMerge):
         if not self.temperature:
             raise _parameters.refuse(self.name, "temperature", self.temperature, "a number above 0, to 100")
         _parameters.flag(self.name, "clamp", self.clamp)
+
+    def held_bytes(self, elements: int, largest: int, itemsize: int, n_experts: int) -> int:
+        """One merged copy; mask, its gradient and two moments; the graph of the largest tensor."""
+        return elements * (itemsize + 4 * _FLOAT32) + largest * _FLOAT32 * (n_experts + 8)
 
     def learn(
         self,

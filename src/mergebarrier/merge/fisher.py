@@ -21,6 +21,7 @@ from mergebarrier.merge._data import DataMerge, Learned, Progress, TaskData, Ten
 from mergebarrier.merge._operands import require_finite
 from mergebarrier.merge._random import LEVELS, draws, stream_key
 
+_FLOAT32 = 4  # bytes
 LABELS = ("sampled", "exact")
 
 
@@ -104,6 +105,10 @@ class Fisher(DataMerge):
         object.__setattr__(self, "floor", _parameters.number(self.name, "floor", self.floor, 0, 1))
         _parameters.flag(self.name, "normalize", self.normalize)
         _parameters.whole(self.name, "seed", self.seed)
+
+    def held_bytes(self, elements: int, largest: int, itemsize: int, n_experts: int) -> int:
+        """One expert, its Fisher diagonal, two sums."""
+        return elements * (itemsize + 3 * _FLOAT32)
 
     def learn(
         self,

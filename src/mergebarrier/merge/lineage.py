@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 from mergebarrier.checkpoint import Checkpoint, Expert
+from mergebarrier.merge._data import DataMerge
 from mergebarrier.merge._merge import Merge
 
 _HUB_FOLDER = re.compile(r"models--([^/]+?)--([^/]+)")
@@ -41,7 +42,7 @@ def name_of(model: Checkpoint) -> str:
     return reference(model.path.absolute())
 
 
-def parameters(method: Merge) -> dict[str, Any]:
+def parameters(method: Merge | DataMerge) -> dict[str, Any]:
     """Return every hyper-parameter, defaults included, in the types that JSON has."""
     return {
         name: list(value) if isinstance(value, tuple) else value for name, value in dataclasses.asdict(method).items()
@@ -54,7 +55,9 @@ def common_licence(licences: Sequence[str]) -> str | None:
     return first if first != "unknown" and all(licence == first for licence in licences) else None
 
 
-def model_card(method: Merge, inputs: Sequence[Mapping[str, Any]], recipe: Mapping[str, Any] | None = None) -> str:
+def model_card(
+    method: Merge | DataMerge, inputs: Sequence[Mapping[str, Any]], recipe: Mapping[str, Any] | None = None
+) -> str:
     """Write the README.md of a merged model.
 
     Args:

@@ -10,7 +10,8 @@ differ stands in the module that differs.
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
-from mergebarrier.merge import MERGES, make
+from mergebarrier.errors import BadRecipe
+from mergebarrier.merge import DATA_MERGES, MERGES, make
 from mergebarrier.merge._recipe_files import side_files, tokenizer_model
 from mergebarrier.merge._recipe_parse import parse
 from mergebarrier.merge._recipe_plan import RecipePlan, TensorPlan, plan_recipe
@@ -36,6 +37,12 @@ def plan(recipe: Recipe, opened: "Mapping[Reference, Checkpoint]", *, seed: int 
       seed:   for methods that draw, unless the recipe gives one.
     Raises: BadRecipe, BadMergeParameter, TensorSetMismatch, ShapeMismatch, ConfigMismatch.
     """
+    if recipe.method in DATA_MERGES:
+        raise BadRecipe(
+            f"{recipe.method} learns from data, which a recipe does not name",
+            where="merge_method",
+            remedy="use the flags: MODEL MODEL --method METHOD --data FILE --data FILE",
+        )
     return plan_recipe(recipe, opened, kinds=MERGES, make=make, name_of=name_of, seed=seed)
 
 

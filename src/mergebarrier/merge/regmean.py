@@ -95,6 +95,10 @@ class RegMean(DataMerge):
             object.__setattr__(self, name, _parameters.number(self.name, name, getattr(self, name), 0, 1))
         _parameters.whole(self.name, "gram_bytes", self.gram_bytes, 1)
 
+    def held_bytes(self, elements: int, largest: int, itemsize: int, n_experts: int) -> int:
+        """One expert, and the Gram matrices."""
+        return elements * itemsize + self.gram_bytes
+
     def learn(
         self,
         module: nn.Module,

@@ -5,6 +5,7 @@ to what.  The command line and the audit call these and nothing deeper; there is
 """
 
 from mergebarrier.verbs._into import Into, Progress, environment, licence
+from mergebarrier.verbs._learned import Calibration, learned, memory, planned_like, within
 from mergebarrier.verbs._merge import MergeInput, MergeJob, by_recipe, equal_inputs, merge, whole_models
 from mergebarrier.verbs._models import Models
 from mergebarrier.verbs._protect import (
@@ -19,6 +20,7 @@ from mergebarrier.verbs._realign import check_realign, realign, undone_by_realig
 from mergebarrier.verbs._scan import ScanReport, ScanRequest, merge_weights, scan
 
 __all__ = [
+    "Calibration",
     "Into",
     "MergeInput",
     "MergeJob",
@@ -32,9 +34,12 @@ __all__ = [
     "dry_run",
     "environment",
     "equal_inputs",
+    "learned",
     "licence",
+    "memory",
     "merge",
     "merge_weights",
+    "planned_like",
     "protect",
     "protection_from",
     "protection_manifest",
@@ -43,4 +48,5 @@ __all__ = [
     "undone_by_realignment",
     "unprotect",
     "whole_models",
+    "within",
 ]

@@ -1,0 +1,121 @@
+"""``mergebarrier merge --data FILE...``: merges that run the experts, on one file of data each, before they write."""
+
+import functools
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from mergebarrier.cli._models import MODEL, arrange, into, open_model
+from mergebarrier.cli._options import WriterOptions
+from mergebarrier.cli._output import Output
+from mergebarrier.errors import UsageError
+
+__all__ = ["DataOptions", "data_options", "merge_learned"]
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """Options of the methods that learn; None where the user gave none."""
+
+    data: tuple[Path, ...]
+    samples: int | None
+    dtype: str | None
+
+    def given(self) -> dict[str, Any]:
+        """Return the options by name; one that was not given is None or ``()``."""
+        return {"data": self.data, "samples": self.samples, "dtype": self.dtype}
+
+    def refuse(self, method: str) -> None:
+        """Raise UsageError when one is given to a method that learns nothing."""
+        for name, value in self.given().items():
+            if value is not None and value != ():
+                raise UsageError(f"not an option of {method}", where=f"--{name}", remedy="leave it out")
+
+
+def data_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add ``--data``, ``--samples`` and ``--dtype``; the verb gets ``learning: DataOptions``."""
+
+    @click.option(
+        "--data",
+        type=MODEL,
+        multiple=True,
+        metavar="FILE",
+        help="Once per MODEL, in order: a task (.jsonl, prompts only) or text.",
+    )
+    @click.option("--samples", type=click.IntRange(1), metavar="N", help="Rows of each --data file.  [default: 256]")
+    @click.option("--dtype", type=click.Choice(["float32", "bfloat16"]), help="To run models in.  [default: float32]")
+    @functools.wraps(function)
+    def verb(*args: Any, data: tuple[Path, ...], samples: int | None, dtype: str | None, **kwargs: Any) -> Any:
+        return function(*args, learning=DataOptions(data, samples, dtype), **kwargs)
+
+    return verb
+
+
+def merge_learned(
+    method: str,
+    parameters: dict[str, Any],
+    base: Path | None,
+    models: tuple[Path, ...],
+    learning: DataOptions,
+    writer: WriterOptions,
+    output: Output,
+) -> None:
+    """Learn and merge, or say what would be done.
+
+    Args:
+      method:     a key of DATA_MERGES.
+      parameters: of the method.
+      base:       of the experts, or None.
+      models:     the experts.
+      learning:   data and how to run the models on it.
+      writer:     where and how to write.
+      output:     where to say what.
+    """
+    from mergebarrier import verbs
+    from mergebarrier.merge import make_learned
+    from mergebarrier.merge.lineage import parameters as told
+
+    if not learning.data:
+        raise UsageError(f"{method} learns from data", where="--data", remedy="give --data FILE once per model")
+    merge = make_learned(method, **parameters)
+    adapted = base
+    base, models = arrange(method, base, models, output, uses_base=merge.uses_base)
+    calibration = verbs.Calibration(learning.data, learning.samples or 256, learning.dtype or "float32", writer.seed)
+    with ExitStack() as stack:
+        folders = verbs.Models(stack)
+        opened = folders.model(base) if base is not None else None
+        experts = [open_model(folders, model, adapted) for model in models]
+        planned = verbs.planned_like(merge, opened, experts)
+        merge = verbs.within(merge, planned, calibration, writer.max_ram_bytes)
+        for note in planned.notes:
+            output.note(f"note: {note}")
+        if writer.dry_run:
+            document = {
+                "method": method,
+                "parameters": told(merge),
+                "sources": [source.path.name for source in planned.sources],
+                "need": "data",
+                "data": [path.name for path in learning.data],
+                "tensors": len(planned.donor.tensors),
+                "peak_bytes": verbs.memory(merge, planned, calibration),
+                "files": [shard.name for shard in planned.donor.shards],
+            }
+            output.result(
+                {"kind": "plan", **document}, "\n".join(f"{name}: {value}" for name, value in document.items())
+            )
+            return
+        with output.progress("learning") as progress:
+            job = verbs.learned(merge, planned, calibration, progress)
+        with output.progress("merging") as progress:
+            content = verbs.merge(job, into(writer, progress))
+    for note in verbs.equal_inputs(content["inputs"]):
+        output.note(f"note: {note}")
+    digest = content["output"]["content_digest"]
+    document = {"kind": "merge", "out": writer.folder, "notes": planned.notes, "content_digest": digest}
+    document |= {name: content[name] for name in ("method", "parameters", "data", "coefficients", "diagnostics")}
+    document["inputs"] = content["inputs"]
+    output.result(document, f"{writer.folder}: {len(models)} models merged by {method}, content {digest}")
