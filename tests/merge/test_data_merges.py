@@ -352,10 +352,10 @@ def test_equal_fishers_give_the_mean() -> None:
 def test_drawn_labels_estimate_the_same_information() -> None:
     _, (expert,) = models(1)
     rows = data(1, n_batches=1, rows=1)[0].batches[0]
-    many = TaskData("many", [rows] * 3000, logits)
+    many = TaskData("many", [rows] * 1000, logits)
     found = diagonal(Net(), expert, many, labels="sampled", seed=3, tick=lambda: None)["head.weight"]
     wanted = fisher_diagonal(loaded(expert), TaskData("one", [rows], logits))["head.weight"]
-    assert ((found - wanted).norm() / wanted.norm()) < 0.1
+    assert ((found - wanted).norm() / wanted.norm()) < 0.15
 
 
 # AdaMerging and Concrete

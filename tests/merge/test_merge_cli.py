@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 from mergebarrier.checkpoint import read_manifest, verify_manifest
 from mergebarrier.cli.merge import METHODS, command
-from mergebarrier.merge import MERGES, make
+from mergebarrier.merge import DATA_MERGES, MERGES, make
 from mergebarrier.merge.lineage import common_licence, model_card, reference
 
 
@@ -35,7 +35,9 @@ def test_the_help_names_every_method() -> None:
 
 
 def test_every_parameter_of_every_method_has_an_option_and_every_option_a_method() -> None:
-    parameters = {field.name for member in MERGES.values() for field in fields(member)} - {"seed"}
+    members = [*MERGES.values(), *DATA_MERGES.values()]
+    # ``gram_bytes`` follows from --max-ram.
+    parameters = {field.name for member in members for field in fields(member)} - {"seed", "gram_bytes"}
     shared = {
         "models",
         "base",
@@ -48,6 +50,9 @@ def test_every_parameter_of_every_method_has_an_option_and_every_option_a_method
         "dry_run",
         "seed",
         "explain",
+        "data",
+        "samples",
+        "dtype",
     }
     options = {option.name for option in command.params} - shared - {"threads", "workers", "max_ram_bytes"}
     assert options == parameters

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 #: How each method wants its rows: (rows per batch, batches of one length only).
 _BATCHES: Mapping[str, tuple[int, bool]] = {
-    "fisher": (1, True),
+    "fisher": (4, True),
     "regmean": (16, True),
     "regmean_plus": (16, True),
     "adamerging": (16, False),
@@ -149,8 +149,14 @@ def learned(method: DataMerge, planned: Plan, calibration: Calibration, progress
                 merged |= planned.apply(_One((name,)), blocks)
         return merged
 
+    # What was not learned is merged from all models; where all was, one gives names and shapes enough.
+    needed = planned.sources if planned.donor.tensors.keys() - tensors.keys() else planned.sources[:1]
     return dataclasses.replace(
-        whole_models(planned), apply=apply, described=described, card=lambda inputs: model_card(method, inputs)
+        whole_models(planned),
+        sources=needed,
+        apply=apply,
+        described=described,
+        card=lambda inputs: model_card(method, inputs),
     )
 
 
