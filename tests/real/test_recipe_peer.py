@@ -228,7 +228,7 @@ def compare(text: str, out: Path) -> tuple[str, float]:
         planned = plan(recipe, opened)
         ours = Table()
         transform(planned.sources, ours, planned.units, planned.apply)
-        config = json.loads(small_files(planned, opened)["config.json"])
+        config = json.loads(small_files(planned)["config.json"])
         their_config = json.loads((out / "config.json").read_text())
         if config["num_hidden_layers"] != their_config["num_hidden_layers"]:
             return f"{config['num_hidden_layers']} layers against {their_config['num_hidden_layers']}", 0.0

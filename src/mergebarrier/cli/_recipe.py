@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 from mergebarrier.cli._models import into
 from mergebarrier.cli._options import WriterOptions
 from mergebarrier.cli._output import Output
+from mergebarrier.cli._recipe_options import RecipeOptions
+from mergebarrier.cli._references import folder_of
 from mergebarrier.errors import BadRecipe, UsageError, clean
 
 if TYPE_CHECKING:
@@ -24,12 +26,21 @@ def is_recipe(models: Sequence[Path]) -> bool:
     return len(models) == 1 and models[0].suffix.lower() in (".yaml", ".yml")
 
 
-def merge_recipe(path: Path, given: Mapping[str, Any], writer: WriterOptions, output: Output, *, explain: bool) -> None:
+def merge_recipe(
+    path: Path,
+    given: Mapping[str, Any],
+    options: RecipeOptions,
+    writer: WriterOptions,
+    output: Output,
+    *,
+    explain: bool,
+) -> None:
     """Explain, plan or run a recipe.
 
     Args:
       path:    the YAML file.
       given:   options of the flag form, none of which may have a value.
+      options: of recipes.
       writer:  where and how to write.
       output:  where to say what.
       explain: print the effective parameters of every tensor and write nothing.
@@ -46,14 +57,21 @@ def merge_recipe(path: Path, given: Mapping[str, Any], writer: WriterOptions, ou
     recipe = recipes.parse(_read(path, recipes.MAX_RECIPE_BYTES), path)
     with ExitStack() as stack:
         opened = _open(recipe, path, stack)
-        planned = recipes.plan(recipe, opened, seed=writer.seed)
+        planned = recipes.plan(
+            recipe,
+            opened,
+            seed=writer.seed if options.random_seed is None else options.random_seed,
+            allowed=recipes.Allowed(
+                options.unsafe_truncate_embeddings, options.untie, options.missing == "base", options.max_shard_bytes
+            ),
+        )
         for note in planned.notes:
             output.note(f"note: {note}")
         if explain:
             tensors = planned.explain()
             output.result({"kind": "explanation", "recipe": planned.document(), "tensors": tensors}, _table(tensors))
             return
-        side_files = recipes.small_files(planned, opened)
+        side_files = recipes.small_files(planned)
         if writer.dry_run:
             document = _describe(planned)
             output.result(
@@ -89,25 +107,11 @@ def _open(recipe: "Recipe", path: Path, stack: ExitStack) -> "dict[Reference, Ch
         if Path(reference.text).is_dir():
             opened[reference] = models.model(Path(reference.text))
         elif reference.lora is None:
-            opened[reference] = models.model(_folder(reference.path, reference.revision, where))
+            opened[reference] = models.model(folder_of(reference.path, reference.revision, where))
         else:
-            base = _folder(reference.path, reference.revision, where)
-            opened[reference] = models.expert(base, _folder(reference.lora, reference.lora_revision, where))
+            base = folder_of(reference.path, reference.revision, where)
+            opened[reference] = models.expert(base, folder_of(reference.lora, reference.lora_revision, where))
     return opened
-
-
-def _folder(name: str, revision: str | None, where: str) -> Path:
-    folder = Path(name)
-    tried = clean(folder.absolute())
-    if revision is not None:
-        raise BadRecipe(
-            f"the revision {clean(revision)!r} of a local folder is not known, tried {tried}",
-            where=where,
-            remedy="give the folder of that revision",
-        )
-    if not folder.is_dir():
-        raise BadRecipe(f"no such folder, tried {tried}", where=where, remedy="download the model, give its folder")
-    return folder
 
 
 def _table(tensors: Sequence[Mapping[str, Any]]) -> str:
@@ -120,7 +124,9 @@ def _table(tensors: Sequence[Mapping[str, Any]]) -> str:
         )
         for source in tensor["sources"]:
             theirs = f" {clean(source['tensor'])}" if source["tensor"] != tensor["tensor"] else ""
-            lines.append(f"  {source['role']} {source['model']}{theirs}{_words(source['parameters'])}")
+            rows = " ".join(f"{count} {word}" for word, count in source.get("rows", {}).items())
+            told = f" rows: {rows}" if rows else ""
+            lines.append(f"  {source['role']} {source['model']}{theirs}{_words(source['parameters'])}{told}")
     return "\n".join(lines)
 
 

@@ -12,6 +12,7 @@ from mergebarrier.cli._models import MODEL, arrange, into, open_model
 from mergebarrier.cli._options import WriterOptions, output_options, writer_options
 from mergebarrier.cli._output import Output
 from mergebarrier.cli._recipe import is_recipe, merge_recipe
+from mergebarrier.cli._recipe_options import RecipeOptions, recipe_options
 from mergebarrier.errors import UsageError
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ __all__ = ["METHODS", "command"]
 @parameter_options
 @data_options
 @click.option("--explain", is_flag=True, help="Recipes: print the parameters of every tensor and write nothing.")
+@recipe_options
 @writer_options(require_out=False)
 @output_options
 def command(
@@ -35,6 +37,7 @@ def command(
     method: str | None,
     explain: bool,
     learning: DataOptions,
+    recipe: RecipeOptions,
     writer: WriterOptions,
     output: Output,
     **parameters: Any,
@@ -51,11 +54,13 @@ def command(
         merge_recipe(
             models[0],
             {"base": base, "method": method, **learning.given(), **parameters},
+            recipe,
             writer,
             output,
             explain=explain,
         )
         return
+    recipe.refuse_any()
     if method is None or writer.out is None or explain:
         option = "--explain" if explain else "--method" if method is None else "-o"
         remedy = "give a recipe, CONFIG.yaml" if explain else f"give {option}"

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _SMALL = 1 << 21  # elements: tensors up to this size share a unit, larger ones stand alone
 _MUST_AGREE = ("model_type", "num_attention_heads", "num_key_value_heads", "head_dim", "n_head", "hidden_act")
 _NOTED = ("rope_theta", "rope_parameters", "rope_scaling", "rms_norm_eps", "layer_norm_epsilon", "sliding_window")
-_HEAD = "lm_head.weight"
+HEAD = "lm_head.weight"
 _SHOWN = 3
 
 
@@ -140,7 +140,7 @@ def check_config(donor: "Checkpoint", other: "Checkpoint") -> list[str]:
 
 def check_tensors(donor: "Checkpoint", other: "Checkpoint") -> None:
     """Raise TensorSetMismatch or ShapeMismatch unless both hold the same tensors."""
-    _check_names(donor, other)
+    check_names(donor, other)
     for name, info in donor.tensors.items():
         check_shape(donor, info, other, other.tensors[name])
 
@@ -155,16 +155,17 @@ def _difference(key: str, donor: "Checkpoint", other: "Checkpoint") -> str:
     return f"{other.path.name}: {key} is {theirs}, {donor.path.name} has {ours}"
 
 
-def _check_names(donor: "Checkpoint", other: "Checkpoint") -> None:
-    missing = [name for name in donor.tensors if name not in other.tensors]
+def check_names(donor: "Checkpoint", other: "Checkpoint", *, lacking_is_fine: bool = False) -> None:
+    """Raise TensorSetMismatch unless both hold the same tensors, tied or untied alike."""
+    missing = [name for name in donor.tensors if name not in other.tensors and not lacking_is_fine]
     extra = [name for name in other.tensors if name not in donor.tensors]
     tied = [side.config.get("tie_word_embeddings") for side in (donor, other)]
-    if missing + extra == [_HEAD] or (None not in tied and tied[0] != tied[1]):
+    if missing + extra == [HEAD] or (None not in tied and tied[0] != tied[1]):
         raise TensorSetMismatch(
             f"tied and untied embeddings are mixed: the head is stored in one of this and {donor.path.name} only, or "
             f"tie_word_embeddings differs ({clean(repr(tied[1]))} and {clean(repr(tied[0]))})",
             where=other.path,
-            remedy="save all models tied, or all untied",
+            remedy="save all models tied, or all untied, or give --untie with a recipe",
         )
     if missing or extra:
         parts = [f"lacks {_some(missing)} of {donor.path.name}"] if missing else []
@@ -177,14 +178,19 @@ def _some(names: Sequence[str]) -> str:
     return f"{len(names)} tensors ({shown}{', ...' if len(names) > _SHOWN else ''})"
 
 
-def check_shape(donor: "Checkpoint", info: "TensorInfo", other: "Checkpoint", theirs: "TensorInfo") -> None:
-    """Raise ShapeMismatch unless two tensors have one shape and are both, or both not, floats."""
+def check_shape(
+    donor: "Checkpoint", info: "TensorInfo", other: "Checkpoint", theirs: "TensorInfo", *, any_rows: bool = False
+) -> None:
+    """Raise ShapeMismatch unless two tensors have one shape (but for their rows) and are both, or both not, floats."""
     where = f"{other.path.name}: {theirs.name}"
-    if theirs.shape != info.shape:
+    if theirs.shape[any_rows:] != info.shape[any_rows:]:
         rows = [shape[0] if shape else None for shape in (theirs.shape, info.shape)]
         vocabularies = [side.config.get("vocab_size") for side in (other, donor)]
         if theirs.shape[1:] == info.shape[1:] and rows == vocabularies:
-            what, remedy = f"the vocabulary has {rows[0]} rows against {rows[1]}", "merge models of one tokenizer"
+            what, remedy = (
+                f"the vocabulary has {rows[0]} rows against {rows[1]}",
+                "give tokenizer: {source: base}, or merge models of one",
+            )
         else:
             what, remedy = f"shape {theirs.shape} against {info.shape}", "merge fine-tunes of one base"
         raise ShapeMismatch(f"{what} in {donor.path.name}", where=where, remedy=remedy)

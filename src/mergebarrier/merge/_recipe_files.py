@@ -1,10 +1,9 @@
 """The small files of a merged model: configuration, tokenizer, chat template; all of them data, nothing is rendered.
 
-    tokenizer absent: the donor's files | "base" or a model: that model's, if all inputs give every token the same id
+    tokenizer absent: the donor's files | else those of the model it names, with the vocabulary of the output
     chat_template absent: the tokenizer's | "auto": the most common among the inputs, the donor's on a tie | a template
 
-Source: mergekit 0.1.5. Differs: rows of the embedding are never moved or cut in this release, so vocabularies that
-differ are refused; of the built-in templates only ``chatml`` is here.
+Source: mergekit 0.1.5. Differs: the donor's generation_config.json comes along, with the special tokens of the output.
 """
 
 import json
@@ -13,37 +12,39 @@ from typing import TYPE_CHECKING, Any
 
 from mergebarrier.errors import BadRecipe, clean
 from mergebarrier.merge._recipe_plan import RecipePlan
-from mergebarrier.merge._recipe_schema import Reference
+from mergebarrier.merge._recipe_templates import TEMPLATES
+from mergebarrier.merge._recipe_vocabulary import Alignment, with_special_tokens
+from mergebarrier.merge._vocabulary import TOKENS_FILE
 
 if TYPE_CHECKING:
     from mergebarrier.checkpoint import Checkpoint
 
-TEMPLATES: dict[str, str] = {
-    "chatml": "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + "
-    "'<|im_end|>' + '\\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
-}
 _TOKENIZER_FILES = (
     "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "chat_template.jinja",
     "vocab.json", "vocab.txt", "merges.txt", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model",
 )  # fmt: skip
-_TEMPLATE_FILE, _SETTINGS_FILE, _TOKENS_FILE = "chat_template.jinja", "tokenizer_config.json", "tokenizer.json"
+#: Made from another vocabulary than a changed tokenizer.json.
+_SLOW_FILES = (
+    "added_tokens.json", "vocab.json", "vocab.txt", "merges.txt", "tokenizer.model", "spiece.model",
+    "sentencepiece.bpe.model",
+)  # fmt: skip
+_TEMPLATE_FILE, _SETTINGS_FILE, _GENERATION_FILE = (
+    "chat_template.jinja", "tokenizer_config.json", "generation_config.json",
+)  # fmt: skip
 
 
-def side_files(plan: RecipePlan, tokenizer: "Checkpoint | None") -> dict[str, bytes]:
+def side_files(plan: RecipePlan) -> dict[str, bytes]:
     """Return name -> bytes of everything beside the weights, but for card and manifest.
 
-    Args:
-      plan:      the recipe, planned.
-      tokenizer: the model whose tokenizer is asked for; None for the donor's without a question.
-    Raises: BadRecipe when vocabularies differ or a template is none.
+    Raises: BadRecipe when a template is none.
     """
-    donor = plan.donor
+    donor, alignment = plan.donor, plan.alignment
     files = {name: donor.read_side_file(name) for name in donor.side_files}
-    if tokenizer is not None:
-        _check_vocabularies(plan, tokenizer)
+    if alignment is not None:
         files = {name: data for name, data in files.items() if name not in _TOKENIZER_FILES}
-        names = [name for name in tokenizer.side_files if name in _TOKENIZER_FILES]
-        files |= {name: tokenizer.read_side_file(name) for name in names}
+        files |= _tokenizer_files(alignment)
+        if _GENERATION_FILE in files:
+            files[_GENERATION_FILE] = _with_special_tokens(files[_GENERATION_FILE], alignment)
     if plan.config is not None:
         files["config.json"] = _dump(plan.config)
     template = _template(plan)
@@ -55,36 +56,33 @@ def side_files(plan: RecipePlan, tokenizer: "Checkpoint | None") -> dict[str, by
     return files
 
 
-def tokenizer_model(plan: RecipePlan, opened: "Mapping[Reference, Checkpoint]") -> "Checkpoint | None":
-    """Return the model whose tokenizer the recipe asks for, None when it does not ask."""
-    asked = plan.recipe.base if plan.recipe.tokenizer == "base" else plan.recipe.tokenizer
-    return opened[asked] if isinstance(asked, Reference) else None
+def _tokenizer_files(alignment: Alignment) -> dict[str, bytes]:
+    """Return the files of the output's tokenizer; those that would disagree with a changed one are left out."""
+    source = alignment.source
+    names = [name for name in source.side_files if name in _TOKENIZER_FILES]
+    if not alignment.changed:
+        return {name: source.read_side_file(name) for name in names}
+    files = {name: source.read_side_file(name) for name in names if name not in _SLOW_FILES}
+    files[TOKENS_FILE] = _dump(alignment.vocabulary.document)
+    settings = _table(files.get(_SETTINGS_FILE, b"{}"))
+    if isinstance(settings.get("added_tokens_decoder"), dict):
+        rows = alignment.vocabulary.added.values()
+        settings["added_tokens_decoder"] = {
+            str(row["id"]): {key: value for key, value in row.items() if key != "id"} for row in rows
+        }
+        files[_SETTINGS_FILE] = _dump(settings)
+    return files
 
 
-def _check_vocabularies(plan: RecipePlan, tokenizer: "Checkpoint") -> None:
-    wanted = _vocabulary(tokenizer)
-    for model in plan.models:
-        if model is not tokenizer and _vocabulary(model) != wanted:
-            raise BadRecipe(
-                f"its tokens have other ids than those of {clean(tokenizer.path.name)}, and rows are not moved yet",
-                where=model.path / _TOKENS_FILE,
-                remedy="merge models of one vocabulary",
-            )
-
-
-def _vocabulary(model: "Checkpoint") -> dict[str, Any]:
-    if _TOKENS_FILE not in model.side_files:
-        raise BadRecipe(
-            "there is no tokenizer.json to compare vocabularies with",
-            where=model.path,
-            remedy="leave tokenizer out, which copies the donor's files",
-        )
-    document = _table(model.read_side_file(_TOKENS_FILE))
-    inner, added = document.get("model"), document.get("added_tokens")
-    found = inner.get("vocab") if isinstance(inner, dict) else None
-    tokens = dict(found) if isinstance(found, dict) else {"": found}
-    rows = [row for row in added if isinstance(row, dict)] if isinstance(added, list) else []
-    return tokens | {str(row.get("content")): row.get("id") for row in rows}
+def _with_special_tokens(data: bytes, alignment: Alignment) -> bytes:
+    """Return a generation_config.json with the special tokens of the tokenizer's model."""
+    source = alignment.source
+    if _GENERATION_FILE not in source.side_files:
+        return data
+    theirs = _table(source.read_side_file(_GENERATION_FILE))
+    ours = _table(data)
+    changed = with_special_tokens(ours, theirs, alignment.size, source.path / _GENERATION_FILE)
+    return data if changed == ours else _dump(changed)
 
 
 def _template(plan: RecipePlan) -> str | None:

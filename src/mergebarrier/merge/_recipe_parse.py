@@ -5,7 +5,7 @@
     modules: {NAME: {models | slices}}     the same for a named stack of layers; one of them in this release
 
 Source: mergekit 0.1.5. Differs: what mergekit ignores without a word (unknown keys) is an error here; what this
-release does not do yet (union and per-token vocabularies, revisions) is refused by its name.
+release does not do yet is refused by its name.
 """
 
 import difflib
@@ -15,13 +15,25 @@ from typing import Any, NoReturn
 
 from mergebarrier.errors import BadRecipe, clean
 from mergebarrier.merge import _recipe_yaml
-from mergebarrier.merge._recipe_schema import DTYPES, Parameters, Recipe, Reference, Slice, Source
+from mergebarrier.merge._recipe_schema import (
+    DTYPES,
+    Parameters,
+    Recipe,
+    Reference,
+    Slice,
+    Source,
+    Tokenizer,
+    TokenRow,
+    TokenRule,
+)
 from mergebarrier.merge._recipe_values import parse_scalar, parse_setting
 
 _TOP = (
     "merge_method", "models", "slices", "modules", "base_model", "parameters", "dtype", "out_dtype", "tokenizer",
     "tokenizer_source", "chat_template", "mergebarrier",
 )  # fmt: skip
+
+_MOST_PADDING = 2**20
 
 
 def parse(text: bytes, where: object) -> Recipe:
@@ -181,24 +193,51 @@ class _Parser:
             self.fail(key, f"unknown dtype {clean(name)!r}{nearest(name, list(DTYPES))}", f"one of {', '.join(DTYPES)}")
         return DTYPES[name]
 
-    def tokenizer(self, top: dict[str, Any]) -> Reference | str | None:
+    def tokenizer(self, top: dict[str, Any]) -> Tokenizer | None:
         if "tokenizer" in top and "tokenizer_source" in top:
             self.fail("tokenizer", "stands beside tokenizer_source, which is the same", "give one of them")
-        if "tokenizer" not in top and "tokenizer_source" not in top:
-            return None
-        key, value = "tokenizer_source", top.get("tokenizer_source")
-        if "tokenizer" in top:
-            key = "tokenizer.source"
-            item = self.table(top["tokenizer"], "tokenizer", ("source", "tokens", "pad_to_multiple_of"))
-            for name in ("tokens", "pad_to_multiple_of"):
-                if item.get(name):
-                    self.fail(f"tokenizer.{name}", "is not built yet", "leave it out")
-            value = item.get("source", "union")
-        if value == "union":
-            self.fail(key, "the union of vocabularies is not built yet", "give base, a model, or leave it out")
-        if value == "base" and "base_model" not in top:
-            self.fail(key, "asks for the base, and there is no base_model", "add base_model")
-        return "base" if value == "base" else self.reference(value, key)
+        if "tokenizer" not in top:
+            old = top.get("tokenizer_source")
+            return None if old is None else Tokenizer(self.vocabulary(old, "tokenizer_source"))
+        item = self.table(top["tokenizer"], "tokenizer", ("source", "tokens", "pad_to_multiple_of"))
+        source = self.vocabulary(item.get("source", "union"), "tokenizer.source")
+        tokens = item.get("tokens", {})
+        if not isinstance(tokens, dict):
+            self.fail("tokenizer.tokens", "not a table of tokens", "give TOKEN: {source: MODEL}")
+        rules = {token: self.token(rule, f"tokenizer.tokens.{clean(token)}") for token, rule in tokens.items()}
+        multiple = item.get("pad_to_multiple_of")
+        if multiple is not None and (type(multiple) is not int or not 1 <= multiple <= _MOST_PADDING):
+            what = f"{clean(repr(multiple))} is no number of rows"
+            self.fail("tokenizer.pad_to_multiple_of", what, f"give a whole number, 1 to {_MOST_PADDING}")
+        return Tokenizer(source, rules, multiple)
+
+    def vocabulary(self, value: Any, place: str) -> Reference | str:
+        if value in ("base", "union"):
+            return str(value)
+        text = value.removeprefix("model:") if isinstance(value, str) else value
+        return self.reference(text, place)
+
+    def token(self, value: Any, place: str) -> TokenRule:
+        item = self.table(value, place, ("source", "force"))
+        force = item.get("force", False)
+        if not isinstance(force, bool):
+            self.fail(f"{place}.force", f"{clean(repr(force))} is not true or false", "give one of them")
+        return TokenRule(self.row(item["source"], f"{place}.source") if "source" in item else None, force)
+
+    def row(self, value: Any, place: str) -> TokenRow:
+        if not isinstance(value, dict) or "kind" not in value:
+            return TokenRow("model", self.reference(value, place))
+        if value["kind"] == "zero":
+            self.table(value, place, ("kind",))
+            return TokenRow("zero")
+        if value["kind"] != "model_token":
+            self.fail(f"{place}.kind", f"unknown kind {clean(repr(value['kind']))}", "one of zero, model_token")
+        item = self.table(value, place, ("kind", "model", "token", "token_id"))
+        number = item.get("token_id")
+        if ("token" in item) == ("token_id" in item) or (number is not None and type(number) is not int):
+            self.fail(place, "needs either token, a text, or token_id, a number", "give exactly one")
+        token = str(item["token"]) if "token" in item else None
+        return TokenRow("model_token", self.model(item, place), token, number)
 
     def extra(self, value: Any) -> dict[str, Any]:
         if not isinstance(value, dict):

@@ -16,17 +16,22 @@ from torch import Tensor
 from mergebarrier.errors import BadMergeParameter, BadRecipe, clean
 from mergebarrier.merge import lineage
 from mergebarrier.merge._merge import Merge
-from mergebarrier.merge._plan import MergeUnit, check_config, is_float, units_of
-from mergebarrier.merge._recipe_layers import only_stack, with_dtype, with_layers
+from mergebarrier.merge._plan import HEAD, MergeUnit, check_config, is_float, units_of
+from mergebarrier.merge._recipe_output import config_of, lacking_notes, layout_of
 from mergebarrier.merge._recipe_parameters import Given, Resolver
-from mergebarrier.merge._recipe_schema import DTYPES, Recipe, Reference
-from mergebarrier.merge._recipe_targets import Target, origins, targets
+from mergebarrier.merge._recipe_schema import STRICT, Allowed, Recipe, Reference
+from mergebarrier.merge._recipe_targets import Target, targets
 from mergebarrier.merge._recipe_view import View
+from mergebarrier.merge._recipe_vocabulary import Alignment, align, truncated, vocabulary_names
 
 if TYPE_CHECKING:
     from mergebarrier.checkpoint import Checkpoint, OutTensor
 
 _TORCH = {"BF16": torch.bfloat16, "F16": torch.float16, "F32": torch.float32, "F64": torch.float64}
+
+_UNSAFE = (
+    "{}: cut to the {} rows that all models have, whatever their tokens are; tokenizer: {{source: base}} would not"
+)
 
 
 @dataclass(frozen=True)
@@ -63,6 +68,7 @@ class RecipePlan:
       units:   the work.
       layout:  of the output.
       config:  of the output; None when it is the donor's, byte for byte.
+      alignment: the vocabulary of the output; None when the recipe does not ask for one.
       notes:   warnings for the user, one line each.
     """
 
@@ -76,6 +82,7 @@ class RecipePlan:
     units: tuple[MergeUnit, ...]
     layout: "tuple[OutTensor, ...]"
     config: Mapping[str, Any] | None
+    alignment: Alignment | None
     notes: tuple[str, ...]
 
     def apply(self, unit: Any, blocks: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
@@ -126,7 +133,8 @@ class RecipePlan:
             }
             role = "base" if uses_base and index == 0 else "expert"
             model = self.names[item.source.model]
-            sources.append({"model": model, "tensor": item.name, "role": role, "parameters": own})
+            rows = {"rows": item.rows.picks.told()} if item.rows is not None else {}
+            sources.append({"model": model, "tensor": item.name, "role": role, "parameters": own, **rows})
         shared = {word: value for word, value in tensor.effective.items() if not isinstance(value, list)}
         first = tensor.target.inputs[0]
         return {
@@ -137,7 +145,8 @@ class RecipePlan:
             "sources": sources,
             "parameters": shared,
             "effective": lineage.parameters(tensor.method),
-            "dtype": tensor.dtype or first.model.tensors[first.name].dtype,
+            "shape": list(first.info.shape),
+            "dtype": tensor.dtype or first.info.dtype,
             "stored": tensor.stored,
         }
 
@@ -150,6 +159,7 @@ def plan_recipe(
     make: Callable[..., Merge],
     name_of: "Callable[[Checkpoint], str]",
     seed: int = 0,
+    allowed: Allowed = STRICT,
 ) -> RecipePlan:
     """Lay a recipe over its models and check all of it.
 
@@ -160,6 +170,7 @@ def plan_recipe(
       make:    builds a member, ``make(name, **fields)``.
       name_of: a name for a model, without a path.
       seed:    for methods that draw, unless the recipe says otherwise.
+      allowed: what is an error unless it is asked for.
     Raises: BadRecipe, BadMergeParameter, TensorSetMismatch, ShapeMismatch, ConfigMismatch.
     """
     if recipe.method not in kinds:
@@ -171,10 +182,21 @@ def plan_recipe(
     resolver = Resolver(recipe, kind, make, seed)
     if resolver.uses_base and recipe.base is None and any(part.base is None for part in recipe.slices):
         raise BadMergeParameter("needs the base model", where=recipe.method, remedy="add base_model to the recipe")
-    notes = [*resolver.notes, *(note for model in models[1:] for note in check_config(donor, model))]
+    alignment = align(recipe, opened, donor)
+    notes = [
+        *resolver.notes,
+        *(alignment.notes if alignment is not None else ()),
+        *(note for model in models[1:] for note in check_config(donor, model)),
+    ]
+    vocabulary = vocabulary_names(donor) | ({HEAD} if allowed.untie else frozenset())
+    ragged = vocabulary if alignment is not None or allowed.truncate else frozenset()
     tensors: dict[str, TensorPlan] = {}
-    for target in targets(recipe, opened, donor):
+    for target in targets(recipe, opened, donor, ragged=ragged, allowed=allowed):
         target = _base_first(target, resolver.uses_base, pair=kind.max_experts == 2)
+        if target.name in ragged:
+            target = alignment.apply(target) if alignment is not None else truncated(target)
+            if alignment is None and any(item.rows is not None for item in target.inputs):
+                notes.append(_UNSAFE.format(clean(target.name), target.inputs[0].info.rows))
         experts = target.inputs[1:] if resolver.uses_base else target.inputs
         given = [Given(item.source, item.name) for item in experts]
         method, effective = resolver.method(target.name, target.depth, given, target.part.parameters)
@@ -182,10 +204,11 @@ def plan_recipe(
         tensors[target.name] = TensorPlan(target, method, effective, dtype, stored)
     if any(w < 0 for tensor in tensors.values() for w in getattr(tensor.method, "weights", ())):
         notes.append(f"{recipe.method}: a negative weight subtracts a model")
-    layout = _layout(tensors, donor)
+    layout = layout_of(tensors, donor, allowed.shard_bytes)
     tensors = {item.name: tensors[item.name] for item in layout}
     sources = _views(tensors)
-    config, more = _config(recipe, opened, donor)
+    config, more = config_of(recipe, opened, donor, tensors, alignment, untied=allowed.untie)
+    more += lacking_notes(tensors, opened) if allowed.missing else []
     plain = [clean(name_of(model)) for model in models]
     unique = tuple(name if plain.count(name) == 1 else f"{name}#{i}" for i, name in enumerate(plain, 1))
     return RecipePlan(
@@ -199,6 +222,7 @@ def plan_recipe(
         units=units_of({name: tensor.method for name, tensor in tensors.items()}, sources[0].tensors),
         layout=layout,
         config=config,
+        alignment=alignment,
         notes=tuple(dict.fromkeys([*notes, *more])),
     )
 
@@ -219,33 +243,10 @@ def _base_first(target: Target, uses_base: bool, *, pair: bool) -> Target:
 
 def _dtypes(recipe: Recipe, target: Target, donor: "Checkpoint") -> tuple[str | None, str]:
     first = target.inputs[0]
-    info = donor.tensors.get(target.name, first.model.tensors[first.name])
+    info = donor.tensors.get(target.name, first.info)
     if not is_float(info.dtype):
         return None, info.dtype
     return recipe.dtype, recipe.out_dtype or recipe.dtype or info.dtype
-
-
-def _layout(tensors: Mapping[str, TensorPlan], donor: "Checkpoint") -> "tuple[OutTensor, ...]":
-    """Take the donor's shards where the tensors are the same, else fill shards of the size of its largest."""
-    from mergebarrier.checkpoint import OutTensor
-
-    def out(name: str, shard: str) -> OutTensor:
-        first = tensors[name].target.inputs[0]
-        return OutTensor(name, tensors[name].stored, first.model.tensors[first.name].shape, shard)
-
-    if tensors.keys() == donor.tensors.keys():
-        return tuple(out(name, info.shard) for name, info in donor.tensors.items())
-    if len(donor.shards) == 1:
-        return tuple(out(name, "model.safetensors") for name in tensors)
-    limit, filled, numbers, number = max(shard.size_bytes for shard in donor.shards), 0, [], 1
-    sizes = [out(name, "").nbytes for name in tensors]
-    for size in sizes:
-        if filled and filled + size > limit:
-            number, filled = number + 1, 0
-        filled += size
-        numbers.append(number)
-    files = [f"model-{n:05d}-of-{number:05d}.safetensors" if number > 1 else "model.safetensors" for n in numbers]
-    return tuple(out(name, file) for name, file in zip(tensors, files, strict=True))
 
 
 def _views(tensors: Mapping[str, TensorPlan]) -> tuple[View, ...]:
@@ -253,23 +254,8 @@ def _views(tensors: Mapping[str, TensorPlan]) -> tuple[View, ...]:
     views: list[dict[str, Any]] = [{} for _ in range(most)]
     for name, tensor in tensors.items():
         for view, item in zip(views, tensor.target.inputs, strict=False):
-            view[name] = (item.model, item.name)
+            view[name] = item
     return tuple(View(view) for view in views)
-
-
-def _config(
-    recipe: Recipe, opened: "Mapping[Reference, Checkpoint]", donor: "Checkpoint"
-) -> tuple[Mapping[str, Any] | None, list[str]]:
-    config: Mapping[str, Any] = donor.config
-    notes: list[str] = []
-    if not recipe.whole:
-        _, n_layers = only_stack(donor.tensors, donor.path)
-        from_models = [(model.config, layer) for model, layer in origins(recipe, opened)]
-        config, notes = with_layers(config, n_layers, from_models)
-    dtype = recipe.out_dtype or recipe.dtype
-    if dtype is not None:
-        config = with_dtype(config, next(name for name, stored in DTYPES.items() if stored == dtype))
-    return (None if config == donor.config else config), notes
 
 
 def _cast(tensor: Tensor, dtype: str | None) -> Tensor:

@@ -29,6 +29,63 @@ class Reference:
 
 
 @dataclass(frozen=True)
+class TokenRow:
+    """Where the row of a token comes from.
+
+    Attributes:
+      kind:     "model" (that model's row of the token), "model_token" (of another token), "zero".
+      model:    of the first two.
+      token:    of "model_token", by its text or
+      token_id: by its id.
+    """
+
+    kind: str
+    model: Reference | None = None
+    token: str | None = None
+    token_id: int | None = None
+
+
+@dataclass(frozen=True)
+class TokenRule:
+    """A row for the models that lack a token; with ``force`` for all of them. No row: the rule for all tokens."""
+
+    row: TokenRow | None = None
+    force: bool = False
+
+
+@dataclass(frozen=True)
+class Tokenizer:
+    """The vocabulary of the output: "base", "union" or a model's, rules for single tokens, and rows rounded up."""
+
+    source: Reference | str
+    tokens: Mapping[str, TokenRule] = field(default_factory=dict)
+    pad_to_multiple_of: int | None = None
+
+    def references(self) -> list[Reference]:
+        """Every model that is named."""
+        rows = [rule.row.model for rule in self.tokens.values() if rule.row is not None]
+        named = [self.source, *rows]
+        return [model for model in named if isinstance(model, Reference)]
+
+    def document(self, name_of: Callable[[Reference], str]) -> dict[str, Any]:
+        """Return it as YAML would hold it."""
+
+        def row(item: TokenRow) -> Any:
+            if item.kind == "model" and item.model is not None:
+                return name_of(item.model)
+            given = {"model": item.model and name_of(item.model), "token": item.token, "token_id": item.token_id}
+            return {"kind": item.kind, **{key: value for key, value in given.items() if value is not None}}
+
+        tokens = {
+            token: {**({"source": row(rule.row)} if rule.row else {}), **({"force": True} if rule.force else {})}
+            for token, rule in self.tokens.items()
+        }
+        source = name_of(self.source) if isinstance(self.source, Reference) else self.source
+        pad = {"pad_to_multiple_of": self.pad_to_multiple_of} if self.pad_to_multiple_of else {}
+        return {"source": source, **({"tokens": tokens} if tokens else {}), **pad}
+
+
+@dataclass(frozen=True)
 class Source:
     """A model in a slice; ``layers`` is a half-open range, None for all."""
 
@@ -47,6 +104,26 @@ class Slice:
 
 
 @dataclass(frozen=True)
+class Allowed:
+    """What is an error, or otherwise, unless it is asked for.
+
+    Attributes:
+      truncate: cut embeddings and heads of unequal rows to the fewest, whatever their tokens are.
+      untie:    write the head of models that have none from their embedding.
+      missing:  take a tensor that an input lacks from the base.
+      shard_bytes: fill shards to this size instead of taking the donor's.
+    """
+
+    truncate: bool = False
+    untie: bool = False
+    missing: bool = False
+    shard_bytes: int | None = None
+
+
+STRICT = Allowed()
+
+
+@dataclass(frozen=True)
 class Recipe:
     """A merge, as asked for.
 
@@ -58,7 +135,7 @@ class Recipe:
       parameters:    of the whole recipe.
       base:          base_model.
       dtype, out_dtype: safetensors names of the dtype to compute from and to store, None for the inputs' own.
-      tokenizer:     None (the donor's files), "base", or a model.
+      tokenizer:     None for the donor's files as they are.
       chat_template: None (the donor's), "auto", a built-in name, or a template.
       extra:         our own key ``mergebarrier``.
     """
@@ -72,17 +149,21 @@ class Recipe:
     base: Reference | None = None
     dtype: str | None = None
     out_dtype: str | None = None
-    tokenizer: Reference | str | None = None
+    tokenizer: Tokenizer | None = None
     chat_template: str | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     def references(self) -> tuple[Reference, ...]:
         """Every model once, in the order of the file; the donor of configuration and tokenizer first."""
+        named = self.tokenizer.references() if self.tokenizer is not None else []
+        return tuple(dict.fromkeys([*self.merged(), *named]))
+
+    def merged(self) -> tuple[Reference, ...]:
+        """Every model whose tensors are merged, the base first."""
         found = [self.base] if self.base is not None else []
         for part in self.slices:
             found += [source.model for source in part.sources]
             found += [part.base] if part.base is not None else []
-        found += [self.tokenizer] if isinstance(self.tokenizer, Reference) else []
         return tuple(dict.fromkeys(found))
 
     def document(self, name_of: Callable[[Reference], str]) -> dict[str, Any]:
@@ -96,13 +177,12 @@ class Recipe:
         if self.module is not None:
             parts |= {"parameters": _plain(self.module_parameters)} if self.module_parameters else {}
             parts = {"modules": {self.module: parts}}
-        tokenizer = name_of(self.tokenizer) if isinstance(self.tokenizer, Reference) else self.tokenizer
         rest = {
             "base_model": name_of(self.base) if self.base is not None else None,
             "parameters": _plain(self.parameters) or None,
             "dtype": dtypes[self.dtype] if self.dtype else None,
             "out_dtype": dtypes[self.out_dtype] if self.out_dtype else None,
-            "tokenizer_source": tokenizer,
+            "tokenizer": self.tokenizer.document(name_of) if self.tokenizer is not None else None,
             "chat_template": self.chat_template,
             "mergebarrier": dict(self.extra) or None,
         }

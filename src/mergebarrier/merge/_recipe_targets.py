@@ -8,26 +8,49 @@
 Source: mergekit 0.1.5. Differs: models are compared by folder, not by how the recipe spells them.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from torch import Tensor
 
 from mergebarrier.errors import BadRecipe, TensorSetMismatch, clean
 from mergebarrier.merge import _plan
 from mergebarrier.merge._recipe_layers import embeds, locate, only_stack, stacks
-from mergebarrier.merge._recipe_schema import Recipe, Reference, Slice, Source
+from mergebarrier.merge._recipe_schema import STRICT, Allowed, Recipe, Reference, Slice, Source
+from mergebarrier.merge._vocabulary_rows import Rows
 
 if TYPE_CHECKING:
-    from mergebarrier.checkpoint import Checkpoint
+    from mergebarrier.checkpoint import Checkpoint, TensorInfo
 
 
 @dataclass(frozen=True)
 class Input:
-    """One model's tensor: as which source of the recipe, of which model, under which name there."""
+    """One model's tensor: as which source of the recipe, of which model, under which name there.
+
+    ``rows`` are those of another vocabulary, None for the rows as they lie in the file.
+    """
 
     source: Source
     model: "Checkpoint"
     name: str
+    rows: Rows | None = None
+
+    @property
+    def info(self) -> "TensorInfo":
+        """Dtype and shape as the merge sees them."""
+        info = self.model.tensors[self.name]
+        return info if self.rows is None else self.rows.info(info)
+
+    def read(self) -> Tensor:
+        """Read the tensor."""
+        return self.model.read(self.name) if self.rows is None else self.read_rows(0, self.info.rows)
+
+    def read_rows(self, start: int, stop: int) -> Tensor:
+        """Read rows ``start`` to ``stop`` (exclusive)."""
+        if self.rows is None:
+            return self.model.read_rows(self.name, start, stop)
+        return self.rows.read(start, stop, self.info.shape[1:])
 
 
 @dataclass(frozen=True)
@@ -41,18 +64,42 @@ class Target:
     base: int | None
 
 
-def targets(recipe: Recipe, opened: "Mapping[Reference, Checkpoint]", donor: "Checkpoint") -> tuple[Target, ...]:
+def targets(
+    recipe: Recipe,
+    opened: "Mapping[Reference, Checkpoint]",
+    donor: "Checkpoint",
+    *,
+    ragged: Set[str] = frozenset(),
+    allowed: Allowed = STRICT,
+) -> tuple[Target, ...]:
     """List the tensors of the output.
 
     Args:
-      recipe: parsed.
-      opened: every reference of the recipe, opened; the same model may stand under several.
-      donor:  the model whose configuration and layout the output takes.
+      recipe:  parsed.
+      opened:  every reference of the recipe, opened; the same model may stand under several.
+      donor:   the model whose configuration and layout the output takes.
+      ragged:  tensors whose rows need not be equally many yet.
+      allowed: what else may differ.
     Raises: BadRecipe (layers out of range, a model twice in one slice), TensorSetMismatch, ShapeMismatch.
     """
     if recipe.whole:
-        return tuple(_whole(recipe, opened, donor))
-    return tuple(_stacked(recipe, opened, donor))
+        found = tuple(_whole(recipe, opened, donor, allowed))
+    elif allowed.untie or allowed.missing:
+        option = "--untie" if allowed.untie else "--missing"
+        raise BadRecipe("goes with models, not with slices", where=option, remedy=f"leave {option} out")
+    else:
+        found = tuple(_stacked(recipe, opened, donor))
+    for target in found:
+        _check_shapes(target, donor, any_rows=target.name in ragged)
+    return found
+
+
+def _check_shapes(target: Target, donor: "Checkpoint", *, any_rows: bool) -> None:
+    first = target.inputs[0]
+    if target.name in donor.tensors and donor is not first.model:
+        _plan.check_shape(donor, donor.tensors[target.name], first.model, first.info, any_rows=any_rows)
+    for other in target.inputs[1:]:
+        _plan.check_shape(first.model, first.info, other.model, other.info, any_rows=any_rows)
 
 
 def _sources(recipe: Recipe, part: Slice, opened: "Mapping[Reference, Checkpoint]") -> tuple[list[Source], int | None]:
@@ -73,18 +120,43 @@ def _sources(recipe: Recipe, part: Slice, opened: "Mapping[Reference, Checkpoint
     return sources, place
 
 
-def _whole(recipe: Recipe, opened: "Mapping[Reference, Checkpoint]", donor: "Checkpoint") -> Iterator[Target]:
+def _whole(
+    recipe: Recipe, opened: "Mapping[Reference, Checkpoint]", donor: "Checkpoint", allowed: Allowed
+) -> Iterator[Target]:
     part = recipe.slices[0]
     sources, base = _sources(recipe, part, opened)
     models = [opened[source.model] for source in sources]
-    for model in models:
-        if model is not donor:
-            _plan.check_tensors(donor, model)
+    spare = opened[recipe.base] if allowed.missing and recipe.base is not None else None
+    if allowed.missing and spare is None:
+        raise BadRecipe("needs a base to take tensors from", where="--missing", remedy="add base_model to the recipe")
+    names = list(donor.tensors)
+    names += [_plan.HEAD] if allowed.untie and _plan.HEAD not in donor.tensors else []
+    finders = [_finder(donor, model, spare, names, allowed) for model in models]
     layers = stacks(donor.tensors)
-    for name in donor.tensors:
+    for name in names:
         place = locate(name)
         depth = 0.0 if place is None else _depth(place.layer, layers[place.stack])
-        yield Target(name, part, depth, tuple(map(Input, sources, models, [name] * len(models))), base)
+        inputs = [Input(source, *find(name)) for source, find in zip(sources, finders, strict=True)]
+        yield Target(name, part, depth, tuple(inputs), base)
+
+
+def _finder(
+    donor: "Checkpoint", model: "Checkpoint", spare: "Checkpoint | None", names: Sequence[str], allowed: Allowed
+) -> "Callable[[str], tuple[Checkpoint, str]]":
+    """Return how to find a tensor of a model, after a check that every one of ``names`` is found."""
+    embedding = next((name for name in model.tensors if locate(name) is None and embeds(name)), None)
+
+    def find(name: str) -> "tuple[Checkpoint, str]":
+        if name in model.tensors:
+            return model, name
+        if allowed.untie and name == _plan.HEAD and embedding is not None:
+            return model, embedding
+        return (spare, name) if spare is not None and name in spare.tensors else (model, "")
+
+    found = {name for name in names if find(name)[1]} | (model.tensors.keys() - donor.tensors.keys() - {_plan.HEAD})
+    if found != set(names) or not (allowed.untie or model is donor):
+        _plan.check_names(donor, model, lacking_is_fine=spare is not None)
+    return find
 
 
 def _depth(layer: int, n_layers: int) -> float:
@@ -100,7 +172,7 @@ def _stacked(recipe: Recipe, opened: "Mapping[Reference, Checkpoint]", donor: "C
 
     def edge(name: str, run: tuple[Slice, list[Source], int | None]) -> Target:
         part, sources, base = run
-        return _target(donor, name, part, 0.0, sources, opened, [name] * len(sources), base)
+        return _target(name, part, 0.0, sources, opened, [name] * len(sources), base)
 
     for run in (runs[0], runs[-1]):
         _check_outside(donor, outside, [opened[source.model] for source in run[1]])
@@ -118,7 +190,7 @@ def _stacked(recipe: Recipe, opened: "Mapping[Reference, Checkpoint]", donor: "C
             for word in _same_parts(sources, layers, parts):
                 names = [f"{stack}.{number}.{word}" for number in layers]
                 name = f"{stack}.{layer}.{word}"
-                yield _target(donor, name, part, _depth(index, length), sources, opened, names, base)
+                yield _target(name, part, _depth(index, length), sources, opened, names, base)
             layer += 1
     for name in outside:
         if not embeds(name):
@@ -140,7 +212,6 @@ def _length(source: Source) -> int:
 
 
 def _target(
-    donor: "Checkpoint",
     name: str,
     part: Slice,
     depth: float,
@@ -150,12 +221,6 @@ def _target(
     base: int | None,
 ) -> Target:
     inputs = tuple(Input(s, opened[s.model], theirs) for s, theirs in zip(sources, names, strict=True))
-    first = inputs[0]
-    if name in donor.tensors and donor is not first.model:
-        _plan.check_shape(donor, donor.tensors[name], first.model, first.model.tensors[first.name])
-    for other in inputs[1:]:
-        info = first.model.tensors[first.name]
-        _plan.check_shape(first.model, info, other.model, other.model.tensors[other.name])
     return Target(name, part, depth, inputs, base)
 
 

@@ -1,7 +1,7 @@
 """The n-th source of every tensor, seen as one model under the output's names.
 
-A slice may take layer 2 of one model for layer 5 of the output; a view knows, per tensor, whose and which it is, so
-that the executor reads a stack of slices like any other list of models.
+A slice may take layer 2 of one model for layer 5 of the output, and an embedding its rows in the order of another
+vocabulary; a view knows, per tensor, whose and which it is, so that the executor reads any of it like a list of models.
 """
 
 from collections.abc import Mapping
@@ -12,31 +12,30 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from mergebarrier.checkpoint import Checkpoint, TensorInfo
+    from mergebarrier.checkpoint import TensorInfo
+    from mergebarrier.merge._recipe_targets import Input
 
 
 @dataclass(frozen=True)
 class View:
-    """Tensors of several models under other names; ``origins`` maps a name to (model, name there)."""
+    """Tensors of several models under other names; ``origins`` maps a name to the input it is."""
 
-    origins: "Mapping[str, tuple[Checkpoint, str]]"
+    origins: "Mapping[str, Input]"
 
     @cached_property
     def tensors(self) -> "Mapping[str, TensorInfo]":
-        """Name in the output -> place on disk."""
-        return {name: model.tensors[theirs] for name, (model, theirs) in self.origins.items()}
+        """Name in the output -> dtype and shape."""
+        return {name: item.info for name, item in self.origins.items()}
 
     def read(self, name: str) -> Tensor:
         """Read a whole tensor."""
-        model, theirs = self.origins[name]
-        return model.read(theirs)
+        return self.origins[name].read()
 
     def read_rows(self, name: str, start: int, stop: int) -> Tensor:
         """Read rows of a tensor."""
-        model, theirs = self.origins[name]
-        return model.read_rows(theirs, start, stop)
+        return self.origins[name].read_rows(start, stop)
 
     def verify_unchanged(self) -> None:
         """Raise ChangedDuringRun when a file behind the view changed."""
-        for model in {id(model): model for model, _ in self.origins.values()}.values():
+        for model in {id(item.model): item.model for item in self.origins.values()}.values():
             model.verify_unchanged()

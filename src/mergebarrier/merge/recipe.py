@@ -12,29 +12,42 @@ from typing import TYPE_CHECKING, Final
 
 from mergebarrier.errors import BadRecipe
 from mergebarrier.merge import DATA_MERGES, MERGES, make
-from mergebarrier.merge._recipe_files import side_files, tokenizer_model
+from mergebarrier.merge._recipe_files import side_files
 from mergebarrier.merge._recipe_parse import parse
 from mergebarrier.merge._recipe_plan import RecipePlan, TensorPlan, plan_recipe
-from mergebarrier.merge._recipe_schema import Recipe, Reference
+from mergebarrier.merge._recipe_schema import STRICT, Allowed, Recipe, Reference
 from mergebarrier.merge._recipe_yaml import MAX_BYTES
 from mergebarrier.merge.lineage import name_of
 
 if TYPE_CHECKING:
     from mergebarrier.checkpoint import Checkpoint
 
-__all__ = ["MAX_RECIPE_BYTES", "Recipe", "RecipePlan", "Reference", "TensorPlan", "parse", "plan", "small_files"]
+__all__ = [
+    "MAX_RECIPE_BYTES",
+    "Allowed",
+    "Recipe",
+    "RecipePlan",
+    "Reference",
+    "TensorPlan",
+    "parse",
+    "plan",
+    "small_files",
+]
 
 #: A longer file is refused before it is parsed.
 MAX_RECIPE_BYTES: Final = MAX_BYTES
 
 
-def plan(recipe: Recipe, opened: "Mapping[Reference, Checkpoint]", *, seed: int = 0) -> RecipePlan:
+def plan(
+    recipe: Recipe, opened: "Mapping[Reference, Checkpoint]", *, seed: int = 0, allowed: Allowed = STRICT
+) -> RecipePlan:
     """Lay a recipe over its models and check all of it, before any arithmetic.
 
     Args:
       recipe: parsed.
       opened: every reference of the recipe; references to one folder give one and the same model.
       seed:   for methods that draw, unless the recipe gives one.
+      allowed: what is an error unless it is asked for.
     Raises: BadRecipe, BadMergeParameter, TensorSetMismatch, ShapeMismatch, ConfigMismatch.
     """
     if recipe.method in DATA_MERGES:
@@ -43,12 +56,12 @@ def plan(recipe: Recipe, opened: "Mapping[Reference, Checkpoint]", *, seed: int 
             where="merge_method",
             remedy="use the flags: MODEL MODEL --method METHOD --data FILE --data FILE",
         )
-    return plan_recipe(recipe, opened, kinds=MERGES, make=make, name_of=name_of, seed=seed)
+    return plan_recipe(recipe, opened, kinds=MERGES, make=make, name_of=name_of, seed=seed, allowed=allowed)
 
 
-def small_files(planned: RecipePlan, opened: "Mapping[Reference, Checkpoint]") -> dict[str, bytes]:
+def small_files(planned: RecipePlan) -> dict[str, bytes]:
     """Return name -> bytes of configuration, tokenizer, chat template and what else lies beside the donor's weights.
 
-    Raises: BadRecipe when the recipe asks for a tokenizer and the vocabularies differ, or for an unknown template.
+    Raises: BadRecipe when the recipe asks for a template that is none.
     """
-    return side_files(planned, tokenizer_model(planned, opened))
+    return side_files(planned)
