@@ -29,7 +29,7 @@ def folder_of(name: str, revision: str | None, where: str) -> Path:
     """
     folder = Path(name)
     tried = clean(folder.absolute())
-    if folder.is_dir() and revision is not None:
+    if revision is not None and (folder.is_dir() or not _HUB_NAME.fullmatch(name)):
         raise BadRecipe(
             f"the revision {clean(revision)!r} of a local folder is not known, tried {tried}",
             where=where,
