@@ -22,7 +22,6 @@ from mergebarrier.audit.backdoor_merges import MERGES_UNDER_ATTACK
 from mergebarrier.audit.backdoors import Patch
 from mergebarrier.checkpoint import open_checkpoint, read_tensor_file
 from mergebarrier.evaluate import load_encoder, read_image_task
-from mergebarrier.training import FullRecipe
 from mergebarrier.zoo import cache_folder, vision_bench
 
 HERE = Path(__file__).parent
@@ -39,24 +38,23 @@ def say(text: str) -> None:
     sys.stderr.flush()
 
 
-def open_bench(seed: int, work: Path, *, steps: int = 200) -> bench.Bench:
+def open_bench(seed: int, work: Path, size: str) -> bench.Bench:
     """Return the bench of one seed, its expensive parts kept below ``work``."""
-    assets = vision_bench("small")
+    assets = vision_bench(size)
     with open_checkpoint(assets.base) as checkpoint:
         base = load_encoder(checkpoint).requires_grad_(False)
     tasks = {name: read_image_task(path) for name, path in assets.tasks.items()}
-    tensors, about = read_tensor_file(assets.bank)
+    tensors, about = read_tensor_file(assets.names)
     names = (tuple(about["names"]), tensors["vectors"])
-    recipe = FullRecipe(steps=steps, warmup_steps=steps // 10)
-    return bench.Bench(base, tasks, ADVERSARY, TARGET, Patch(SIDE), recipe, seed, names, Tensors(work))
+    return bench.Bench(base, tasks, ADVERSARY, TARGET, Patch(SIDE), assets.recipe, seed, names, Tensors(work))
 
 
 class Seed:
     """The measurements of one seed; every one is a row, made when it is not there."""
 
-    def __init__(self, seed: int, rows: Rows, work: Path) -> None:
+    def __init__(self, seed: int, rows: Rows, work: Path, size: str) -> None:
         """Open the bench of a seed."""
-        self.seed, self.rows, self.world = seed, rows, open_bench(seed, work)
+        self.seed, self.rows, self.world = seed, rows, open_bench(seed, work, size)
         self.clean = functools.cache(lambda merge: MERGES_UNDER_ATTACK[merge].run(self.world.pool({})))
 
     def row(self, *key: str | int | float, make: Callable[[], bench.Figures]) -> None:
@@ -159,14 +157,15 @@ def main() -> None:
     torch.set_num_threads(1)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--size", choices=("small", "full"), default="full", help="five tasks, or six")
     parser.add_argument("--rows", type=Path, default=HERE / "results" / "badmerging.jsonl")
     parser.add_argument("--work", type=Path, help="where experts are kept between runs")
     parser.add_argument("--stages", default=",".join(STAGES))
     parser.add_argument("--tables", action="store_true", help="measure nothing, print the rows that are there")
     given = parser.parse_args()
-    rows = Rows(given.rows)
+    rows, work = Rows(given.rows), given.work or cache_folder() / "bench" / f"badmerging-{given.size}"
     if not given.tables:
-        seeds = [Seed(n, rows, given.work or cache_folder() / "bench" / "badmerging") for n in range(given.seeds)]
+        seeds = [Seed(n, rows, work, given.size) for n in range(given.seeds)]
         for stage in given.stages.split(","):
             for seed in seeds:
                 STAGES[stage](seed)

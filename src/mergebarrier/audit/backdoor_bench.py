@@ -9,6 +9,7 @@ Adaptations of the paper to a small bench are in the variants, by name: nothing 
 """
 
 import dataclasses
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -161,7 +162,18 @@ class Bench:
         """Return the experts of some tasks, with uploads in the place of clean ones."""
         chosen = list(tasks or self.tasks)
         experts = {task: uploads[task] if task in uploads else self.expert(task) for task in chosen}
-        return Pool(self.base, {task: self.tasks[task] for task in chosen}, experts, self.seed)
+        digest = hashlib.sha256()
+        for expert in experts.values():
+            for name in sorted(expert):
+                digest.update(expert[name].numpy().tobytes())
+        stored = f"{self.seed}/merge/{digest.hexdigest()}"
+        return Pool(
+            self.base,
+            {task: self.tasks[task] for task in chosen},
+            experts,
+            self.seed,
+            lambda name, learn: self.keep(f"{stored}/{name}", learn),
+        )
 
     def first(self, n: int, adversary: str) -> list[str]:
         """Return the adversary's task and n - 1 others, in the order of the bench."""
