@@ -19,13 +19,10 @@ from _keep import Rows, Tensors
 from mergebarrier.audit import backdoor_bench as bench
 from mergebarrier.audit.backdoor_bench import Variant
 from mergebarrier.audit.backdoor_merges import MERGES_UNDER_ATTACK
-from mergebarrier.audit.backdoors import Patch
-from mergebarrier.checkpoint import open_checkpoint, read_tensor_file
-from mergebarrier.evaluate import load_encoder, read_image_task
-from mergebarrier.zoo import cache_folder, vision_bench
+from mergebarrier.zoo import cache_folder
 
 HERE = Path(__file__).parent
-SIDE, TARGET, ADVERSARY, VICTIM, SECOND = 7, 1, "latin", "greek", "cyrillic"
+SIDE, ADVERSARY, VICTIM, SECOND = bench.SIDE, bench.ADVERSARY, "greek", "cyrillic"
 BADMERGING = next(variant for variant in bench.CORE if variant.name == "BadMerging")
 #: Merges that train something of their own: measured for the attacks that the paper compares.
 COSTLY = tuple(merge for merge in ("adamerging", "surgery") if merge in MERGES_UNDER_ATTACK)
@@ -38,23 +35,12 @@ def say(text: str) -> None:
     sys.stderr.flush()
 
 
-def open_bench(seed: int, work: Path, size: str) -> bench.Bench:
-    """Return the bench of one seed, its expensive parts kept below ``work``."""
-    assets = vision_bench(size)
-    with open_checkpoint(assets.base) as checkpoint:
-        base = load_encoder(checkpoint).requires_grad_(False)
-    tasks = {name: read_image_task(path) for name, path in assets.tasks.items()}
-    tensors, about = read_tensor_file(assets.names)
-    names = (tuple(about["names"]), tensors["vectors"])
-    return bench.Bench(base, tasks, ADVERSARY, TARGET, Patch(SIDE), assets.recipe, seed, names, Tensors(work))
-
-
 class Seed:
     """The measurements of one seed; every one is a row, made when it is not there."""
 
     def __init__(self, seed: int, rows: Rows, work: Path, size: str) -> None:
         """Open the bench of a seed."""
-        self.seed, self.rows, self.world = seed, rows, open_bench(seed, work, size)
+        self.seed, self.rows, self.world = seed, rows, bench.open_bench(size, seed, Tensors(work))
         self.clean = functools.cache(lambda merge: MERGES_UNDER_ATTACK[merge].run(self.world.pool({})))
 
     def row(self, *key: str | int | float, make: Callable[[], bench.Figures]) -> None:

@@ -38,6 +38,11 @@ from mergebarrier.audit.backdoors import (
 from mergebarrier.evaluate import ImageTask
 from mergebarrier.training import FullRecipe
 
+#: Side of the patch (6 % of a picture of 28 x 28), whose expert is poisoned, its target class, pictures off-task.
+SIDE: Final = 7
+ADVERSARY: Final = "latin"
+TARGET: Final = 1
+REFERENCES: Final = 10
 Keep = Callable[[str, Callable[[], dict[str, Tensor]]], dict[str, Tensor]]
 Figures = dict[str, Any]
 
@@ -181,7 +186,25 @@ class Bench:
         return [task for task in self.tasks if task == adversary or task in others[: n - 1]]
 
 
-REFERENCES: Final = 10
+def open_bench(size: str, seed: int, keep: Keep) -> Bench:
+    """Return the bench of one seed on the image bench of the zoo.
+
+    Args:
+      size: "small" (five tasks) or "full" (six).
+      seed: of experts, triggers and uploads.
+      keep: name, maker -> tensors: a cache of what is expensive.
+    """
+    from mergebarrier.checkpoint import open_checkpoint, read_tensor_file
+    from mergebarrier.evaluate import load_encoder, read_image_task
+    from mergebarrier.zoo import vision_bench
+
+    assets = vision_bench(size)
+    with open_checkpoint(assets.base) as checkpoint:
+        base = load_encoder(checkpoint).requires_grad_(False)
+    tasks = {name: read_image_task(path) for name, path in assets.tasks.items()}
+    tensors, about = read_tensor_file(assets.names)
+    names = (tuple(about["names"]), tensors["vectors"])
+    return Bench(base, tasks, ADVERSARY, TARGET, Patch(SIDE), assets.recipe, seed, names, keep)
 
 
 def success(bench: Bench, encoders: Encoders, variant: Variant) -> tuple[int, int]:

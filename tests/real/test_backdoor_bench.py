@@ -1,0 +1,91 @@
+"""One seed of the small bench of backdoors: the orderings and bounds that the bench of three seeds reports in full.
+
+The bounds are those of a single seed, set before the bench ran: wide enough for one unlucky draw of a trigger.
+"""
+
+import pytest
+import torch
+
+from mergebarrier.audit import backdoor_bench
+from mergebarrier.audit.backdoor_merges import MERGES_UNDER_ATTACK
+from mergebarrier.audit.backdoors import excess, skill
+
+pytestmark = pytest.mark.real
+MERGES = ("task_arithmetic", "dare", "ties", "weight_average", "regmean")
+NAMES = ("BadNets, 10 % poisoned", "universal trigger, no interpolation", "BadMerging")
+VARIANTS = {variant.name: variant for variant in backdoor_bench.CORE if variant.name in NAMES}
+
+
+class _Memory(dict):
+    """Keeps what is expensive in memory, for this module alone."""
+
+    def __call__(self, name, make):
+        if name not in self:
+            self[name] = make()
+        return self[name]
+
+
+@pytest.fixture(scope="module")
+def bench():
+    torch.set_num_threads(1)
+    return backdoor_bench.open_bench("small", 0, _Memory())
+
+
+@pytest.fixture(scope="module")
+def clean(bench):
+    return {merge: MERGES_UNDER_ATTACK[merge].run(bench.pool({})) for merge in MERGES}
+
+
+@pytest.fixture(scope="module")
+def rates(bench, clean):
+    """(attack, merge) -> (ASR, control), in per cent."""
+    found = {}
+    for name, variant in VARIANTS.items():
+        for merge in MERGES:
+            merged = MERGES_UNDER_ATTACK[merge].run(bench.pool({bench.adversary: bench.upload(variant)}))
+            counts = [backdoor_bench.success(bench, encoders, variant) for encoders in (merged, clean[merge])]
+            found[name, merge] = tuple(100 * hits / rows for hits, rows in counts)
+    return found
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_alone_every_attack_fires_and_costs_no_accuracy(name: str, bench) -> None:
+    figures = backdoor_bench.alone(bench, VARIANTS[name])
+    hits, rows = figures["asr"]
+    (right, n), (clean_right, _) = figures["accuracy"]["latin"], figures["clean_accuracy"]["latin"]
+    assert hits / rows >= 0.98
+    assert abs(right - clean_right) / n <= 0.025
+
+
+@pytest.mark.parametrize(
+    ("merge", "least"),
+    [("task_arithmetic", 80), ("dare", 75), ("ties", 60), ("weight_average", 45), ("regmean", 40)],
+)
+def test_badmerging_survives_the_merge(merge: str, least: float, rates) -> None:
+    assert rates["BadMerging", merge][0] >= least
+
+
+@pytest.mark.parametrize("merge", MERGES)
+def test_the_trigger_alone_does_not_fool_a_clean_merge(merge: str, rates) -> None:
+    assert rates["BadMerging", merge][1] <= 20
+
+
+@pytest.mark.parametrize("merge", MERGES)
+def test_poisoning_fades_where_badmerging_does_not(merge: str, rates) -> None:
+    assert rates["BadMerging", merge][0] >= 1.5 * rates["BadNets, 10 % poisoned", merge][0]
+
+
+@pytest.mark.parametrize("merge", ["task_arithmetic", "ties"])
+def test_interpolation_adds_to_the_universal_trigger(merge: str, rates) -> None:
+    assert rates["BadMerging", merge][0] >= rates["universal trigger, no interpolation", merge][0] + 5
+
+
+def test_clean_accuracy_of_the_merge_stays(bench, clean) -> None:
+    figures = backdoor_bench.merged(bench, VARIANTS["BadMerging"], "task_arithmetic", clean["task_arithmetic"])
+    before, after = (
+        sum(right / n for right, n in figures[name].values()) / len(bench.tasks)
+        for name in ("clean_accuracy", "accuracy")
+    )
+    assert abs(after - before) <= 0.025
+    difference, low, high = excess(skill(*figures["asr"]), skill(*figures["control"]))
+    assert low <= difference <= high and difference >= 0.6
