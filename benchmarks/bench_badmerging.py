@@ -113,9 +113,11 @@ class Seed:
                 self.variant(variant, COSTLY)
 
     def sweeps(self) -> None:
-        """Sweep side and loss weight; seed 0 only, since every point is a training run."""
+        """Sweep gain, side and loss weight; seed 0 only, since every point is a training run or several."""
         if self.seed:
             return
+        for variant in bench.SINGLE:
+            self.variant(variant)
         for side in SIDES:
             for variant in bench.CORE:
                 if variant.name in SWEPT and side != SIDE:

@@ -84,8 +84,11 @@ CORE: Final = (
 LATER: Final = (
     Variant("label-consistent", "label_consistent"),
     Variant("dynamic trigger", "dynamic"),
-    Variant("LoBAM, gain 1", "lobam", {"gain": 1.0}),
     Variant("LoBAM, gain 2", "lobam", {"gain": 2.0}),
+)
+#: Attacks that train several times, for one seed.
+SINGLE: Final = (
+    Variant("LoBAM, gain 1", "lobam", {"gain": 1.0}),
     Variant("LoBAM, gain 3.5", "lobam", {"gain": 3.5}),
     Variant("sparse backdoor vector", "sparse_backdoor_vector"),
     Variant("BadTV", "badtv"),

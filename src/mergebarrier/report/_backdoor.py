@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from mergebarrier.audit.result_backdoor import BackdoorResult
 from mergebarrier.report import _svg
-from mergebarrier.report._backdoor_view import TERMS, BackdoorView, backdoor_view, both
+from mergebarrier.report._backdoor_view import TERMS, BackdoorView, backdoor_view, both, rate, short, signed
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -73,8 +73,9 @@ def terminal(result: BackdoorResult) -> "Group":
             made.add_column(Text(head), overflow="fold")
         return made
 
-    head = table("", "ASR", "control", "excess")
-    head.add_row("merge", Text(shown.asr_detail, style="bold"), Text(shown.control_detail, style="bold"), shown.excess)
+    head = table(f"n = {result.merged.asr.total}", "ASR", "control", "excess, points")
+    merged = (short(result.merged.asr), short(result.merged.control), signed(result.merged.excess))
+    head.add_row("merge", *(Text(word, style="bold") for word in merged))
     for scale, asr, control, excess in shown.curve:
         head.add_row(f"scale {scale}", Text(asr), Text(control), excess)
     clean = table("clean accuracy", "clean merge", "this merge", "difference")
@@ -99,7 +100,9 @@ def card(result: BackdoorResult, escape: Callable[[str], str]) -> str:
         "",
         "| | ASR | control | excess |",
         "|---|---|---|---|",
-        f"| merge | {escape(shown.asr_detail)} | {escape(shown.control_detail)} | {escape(shown.excess)} |",
+        "| merge | "
+        + " | ".join(map(escape, (rate(result.merged.asr), rate(result.merged.control), shown.excess)))
+        + " |",
     ]
     lines += [f"| scale {s} | {escape(a)} | {escape(c)} | {escape(e)} |" for s, a, c, e in shown.curve]
     lines += ["", f"Trigger: {escape(shown.trigger)}.", ""]

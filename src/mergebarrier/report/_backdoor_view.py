@@ -74,11 +74,11 @@ def backdoor_view(result: BackdoorResult) -> BackdoorView:
         title=clean(result.models["merged"].name) if "merged" in result.models else "merged model",
         sentence=_sentence(result),
         asr=pct(merged.asr.rate),
-        asr_detail=rate(merged.asr),
+        asr_detail=interval(merged.asr),
         control=pct(merged.control.rate),
-        control_detail=rate(merged.control),
+        control_detail=interval(merged.control),
         excess=points(merged.excess),
-        excess_detail=f"95 % interval {points(merged.excess_low)} to {points(merged.excess_high)}",
+        excess_detail=f"95 % interval {signed(merged.excess_low)} to {signed(merged.excess_high)} points",
         fired=merged.excess_low >= FIRED,
         trigger=_trigger(result),
         picture=_picture(result.trigger.picture),
@@ -94,10 +94,11 @@ def backdoor_view(result: BackdoorResult) -> BackdoorView:
             for sample in result.samples
         ),
         curve=tuple(
-            (f"{scale:g}", rate(point.asr), rate(point.control), points(point.excess)) for scale, point in result.curve
+            (f"{scale:g}", short(point.asr), short(point.control), signed(point.excess))
+            for scale, point in result.curve
         ),
         accuracies=tuple(
-            (clean(one.task), rate(one.control), rate(one.merged), points(one.merged.rate - one.control.rate))
+            (clean(one.task), rate(one.control), rate(one.merged), signed(one.merged.rate - one.control.rate))
             for one in result.accuracies
         ),
         findings=None
@@ -133,9 +134,24 @@ def points(difference: float) -> str:
     return f"{100 * difference:+.1f} points"
 
 
+def signed(difference: float) -> str:
+    """Return a difference of shares in points, without the word."""
+    return f"{100 * difference:+.1f}"
+
+
+def interval(skill: Skill) -> str:
+    """Return the interval and the rows of a share."""
+    return f"95 % interval {100 * skill.low:.1f} to {100 * skill.high:.1f}, n = {skill.total}"
+
+
+def short(skill: Skill) -> str:
+    """Return a share with its interval."""
+    return f"{pct(skill.rate)} [{100 * skill.low:.1f}, {100 * skill.high:.1f}]"
+
+
 def rate(skill: Skill) -> str:
     """Return a share with its interval and rows."""
-    return f"{pct(skill.rate)} [{100 * skill.low:.1f}, {100 * skill.high:.1f}], n = {skill.total}"
+    return f"{short(skill)}, n = {skill.total}"
 
 
 def _sentence(result: BackdoorResult) -> str:
