@@ -7,6 +7,7 @@
     |                             PartialOutput NoSpace BadManifest DigestMismatch BadAdapter
     |- ArchError                  UnknownFamily UnknownTensor MissingTensor ConfigMismatch UnsupportedFeature
     |- MergeError                 ShapeMismatch TensorSetMismatch BadMergeParameter BadMergeData BadRecipe
+    |                             LicenceRefused
     |- ProtectError               MethodRefused BadKey KeyMismatch NotProtected
     |- RealignError               BaseMismatch NothingToAlign
     |- PoisonError                BadTrigger BadAttack
@@ -248,6 +249,12 @@ class BadMergeData(MergeError):
     """Data that a merge learns from is missing, empty, or does not fit the models."""
 
     code = "MB3004"
+
+
+class LicenceRefused(MergeError):
+    """An input's licence allows no derivatives, or its owner asks not to merge it."""
+
+    code = "MB3011"
 
 
 class BadRecipe(MergeError):

@@ -4,15 +4,17 @@ import json
 from dataclasses import fields
 from pathlib import Path
 
+import click
 import pytest
 import torch
 from merge_models import tensors
 from safetensors.torch import load_file
 
 from mergebarrier.checkpoint import read_manifest, verify_manifest
+from mergebarrier.cli._merge_options import parameter_options
 from mergebarrier.cli.merge import METHODS, command
 from mergebarrier.merge import DATA_MERGES, MERGES, make
-from mergebarrier.merge.lineage import common_licence, model_card, reference
+from mergebarrier.merge.lineage import model_card, reference
 
 
 @pytest.fixture
@@ -38,24 +40,9 @@ def test_every_parameter_of_every_method_has_an_option_and_every_option_a_method
     members = [*MERGES.values(), *DATA_MERGES.values()]
     # ``gram_bytes`` follows from --max-ram.
     parameters = {field.name for member in members for field in fields(member)} - {"seed", "gram_bytes"}
-    shared = {
-        "models",
-        "base",
-        "method",
-        "as_json",
-        "quiet",
-        "out",
-        "resume",
-        "overwrite",
-        "dry_run",
-        "seed",
-        "explain",
-        "data",
-        "samples",
-        "dtype",
-    }
-    options = {option.name for option in command.params} - shared - {"threads", "workers", "max_ram_bytes"}
-    assert options == parameters
+    alone = click.command()(parameter_options(lambda **_: None))
+    options = {option.name for option in alone.params}
+    assert options == parameters and options <= {option.name for option in command.params}
 
 
 @pytest.mark.parametrize(
@@ -115,7 +102,7 @@ def test_the_manifest_and_the_card_tell_what_went_in(run_cli, family, tmp_path) 
     assert content["parameters"]["density"] == 0.5 and content["parameters"]["elect"] == "weighted"
     card = (tmp_path / "out" / "README.md").read_text()
     assert 'base_model:\n- "base"\n- "a"\n- "b"\nbase_model_relation: merge\n' in card
-    assert "apache-2.0" in card and "\nlicense:" not in card
+    assert '\nlicense: "apache-2.0"\n' in card and content["licence"]["verdict"] == "compatible"
     assert all(source["content_digest"] in card for source in content["inputs"])
     assert json.loads((tmp_path / "out" / "tokenizer_config.json").read_text()) == {"from": "base"}
     text = (tmp_path / "out" / "mergebarrier.json").read_text()
@@ -203,17 +190,15 @@ def test_equal_models_are_noted(run_cli, save, tmp_path) -> None:
 
 
 def test_a_name_cannot_break_out_of_the_card() -> None:
-    name = 'x"\n- evil: [1] | <script>'
+    name = 'x"\n- evil: [1] | <script> https://evil.example @you'
     source = {"role": "expert", "name": name, "licence": "mit\nevil: 1", "content_digest": "0" * 64}
-    lines = model_card(make("linear"), [source]).splitlines()
-    assert "- " + json.dumps(name) in lines and "- evil: [1] | <script>" not in lines
-    assert "<script>" not in "\n".join(lines[lines.index("---", 1) :])
-
-
-def test_a_licence_is_declared_only_when_all_inputs_declare_it() -> None:
-    assert common_licence(["mit", "mit"]) == "mit"
-    assert common_licence(["mit", "unknown"]) is None and common_licence(["mit", "gpl-3.0"]) is None
-    assert common_licence(["unknown", "unknown"]) is None and common_licence([]) is None
+    licence = {"verdict": "unknown", "licence": None, "reason": f"{name} says nothing", "acknowledged": [name]}
+    checks = {"warnings": [name], "weights": {"norm_ratio": 1.0, "tensors": 1, "cosine": {name: 1.0}}}
+    content = {"method": "linear", "parameters": {"a": name}, "inputs": [source], "licence": licence, "checks": checks}
+    lines = model_card(content | {"version": "0"}).splitlines()
+    head, body = lines[: lines.index("---", 1)], "\n".join(lines[lines.index("---", 1) :])
+    assert "- " + json.dumps(name) in head and not any(line.startswith("- evil") for line in lines)
+    assert not any(word in body for word in ("<script>", "https://", "@you"))
 
 
 def test_a_model_of_the_hub_cache_is_named_by_its_hub_name() -> None:

@@ -5,7 +5,7 @@ from mergebarrier.checkpoint._adapter_config import ADAPTER_CONFIG
 from mergebarrier.checkpoint._checkpoint import Checkpoint
 from mergebarrier.checkpoint._expert import Change, Expert, place
 from mergebarrier.checkpoint._header import Header, validate_header
-from mergebarrier.checkpoint._open import ATTACHMENTS, SIDE_FILES, open_checkpoint
+from mergebarrier.checkpoint._open import ATTACHMENTS, LICENCE_FILES, SIDE_FILES, open_checkpoint
 from mergebarrier.checkpoint._plan import layout_like
 from mergebarrier.checkpoint._tensors import OutTensor, Shard, TensorInfo
 from mergebarrier.checkpoint.keyfile import key_id, read_key_file, write_key_file
@@ -18,6 +18,7 @@ __all__ = [
     "ADAPTER_PREFIX",
     "ADAPTER_WEIGHTS",
     "ATTACHMENTS",
+    "LICENCE_FILES",
     "MANIFEST_NAME",
     "SIDE_FILES",
     "Adapter",

@@ -22,14 +22,14 @@ from mergebarrier.checkpoint._checkpoint import Checkpoint
 from mergebarrier.checkpoint._dtypes import FLOATS
 from mergebarrier.checkpoint._header import MAX_HEADER_BYTES, MAX_TENSORS
 from mergebarrier.checkpoint._io import open_regular
-from mergebarrier.checkpoint._open import INDEX, SINGLE, check_side_file_sizes, list_folder, read_shard
+from mergebarrier.checkpoint._open import INDEX, LICENCE_FILES, SINGLE, check_side_file_sizes, list_folder, read_shard
 from mergebarrier.checkpoint._tensors import TensorInfo
 from mergebarrier.errors import AdapterRefused, BadAdapter, PickleRefused, clean
 
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 PICKLE_NAME = "adapter_model.bin"
 ADAPTER_PREFIX = "base_model.model."
-_CARDS = (ADAPTER_CONFIG, "README.md", "LICENSE", "LICENSE.txt", "LICENSE.md", "NOTICE", "USE_POLICY.md")
+_CARDS = (ADAPTER_CONFIG, "README.md", *LICENCE_FILES, "NOTICE", "USE_POLICY.md")
 # End of a name -> (of an embedding, which factor).
 _ENDS = {
     ".lora_A.weight": (False, "A"),

@@ -45,12 +45,17 @@ INDEX = "model.safetensors.index.json"
 MAX_INDEX_BYTES = 64 * 2**20
 MAX_SHARDS = 10_000
 SHARD_NAME = re.compile(r"[A-Za-z0-9_\-][A-Za-z0-9_.\-]*\.safetensors")
+#: Files whose text is the licence of the weights, the most telling name first.
+LICENCE_FILES = (
+    "LICENSE", "LICENSE.txt", "LICENSE.md", "LICENCE", "LICENCE.txt", "LICENCE.md", "COPYING", "COPYING.txt",
+    "license", "license.txt", "license.md", "License.txt", "License.md", "MODEL_LICENSE",
+)  # fmt: skip
 # Copied byte for byte into an output; everything else in the folder stays behind.
 SIDE_FILES = (
     "config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
     "added_tokens.json", "chat_template.jinja", "vocab.json", "vocab.txt", "merges.txt", "tokenizer.model",
-    "spiece.model", "sentencepiece.bpe.model", "preprocessor_config.json", "README.md", "LICENSE", "LICENSE.txt",
-    "LICENSE.md", "NOTICE", "USE_POLICY.md",
+    "spiece.model", "sentencepiece.bpe.model", "preprocessor_config.json", "README.md", *LICENCE_FILES, "NOTICE",
+    "USE_POLICY.md",
 )  # fmt: skip
 # Written beside the weights of a red-team artefact and listed in its manifest; never copied into another folder.
 ATTACHMENTS = ("trigger.png", "trigger.safetensors")

@@ -49,13 +49,14 @@ def build_manifest(content: dict[str, Any], environment: dict[str, Any]) -> byte
     return canonical_json({"content": content, "content_sha256": digest, "environment": environment})
 
 
-def read_manifest(path: str | os.PathLike[str]) -> dict[str, Any]:
+def read_manifest(path: str | os.PathLike[str], *, max_bytes: int = _MAX_BYTES) -> dict[str, Any]:
     """Read and check the manifest of a folder that this tool wrote.
 
     Args:
-      path: the folder.
+      path:      the folder.
+      max_bytes: refuse a longer one.
     Returns: {"content": {...}, "content_sha256": hex, "environment": {...}}.
-    Raises:  BadManifest when it is missing, malformed, of a newer schema, or edited.
+    Raises:  BadManifest when it is missing, malformed, of a newer schema, or edited; LimitExceeded.
     """
     where = Path(path) / MANIFEST_NAME
 
@@ -64,7 +65,7 @@ def read_manifest(path: str | os.PathLike[str]) -> dict[str, Any]:
 
     if not os.path.lexists(where):
         raise bad("there is no manifest")
-    text = read_small(Path(path).resolve(), MANIFEST_NAME, _MAX_BYTES)
+    text = read_small(Path(path).resolve(), MANIFEST_NAME, max_bytes)
     document = parse_bounded(
         text, bad, max_depth=_MAX_DEPTH, max_values=_MAX_VALUES, where=where, remedy="use the folder as it was written"
     )

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import torch
 
+from mergebarrier.checkpoint._checkpoint import Checkpoint
 from mergebarrier.checkpoint._claim import (
     Place,
     check_out_free,
@@ -30,7 +31,7 @@ from mergebarrier.checkpoint._commit import commit_output
 from mergebarrier.checkpoint._dtypes import TORCH
 from mergebarrier.checkpoint._hashing import hash_range, new_tensor_hash
 from mergebarrier.checkpoint._io import write_at
-from mergebarrier.checkpoint._parts import open_parts
+from mergebarrier.checkpoint._parts import open_parts, part_name
 from mergebarrier.checkpoint._plan import plan_digest, plan_document, plan_shards
 from mergebarrier.checkpoint._records import read_records, write_record
 from mergebarrier.checkpoint._tensors import OutTensor, Shard, TensorInfo
@@ -242,6 +243,15 @@ class Writer:
             self.finished = True
         self.close()
         return self.place.out
+
+    def preview(self, config: dict[str, Any]) -> Checkpoint:
+        """Return what is written so far as a model that can be read; close it before ``commit``.
+
+        Args:
+          config: the config.json that the output will have.
+        """
+        files = {name: (os.dup(fd), self.place.model / part_name(name)) for name, fd in self._fds.items()}
+        return Checkpoint(self.place.out, self.place.model, config, self.shards, (), files)
 
     @property
     def digests(self) -> Mapping[str, str]:

@@ -5,14 +5,18 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from mergebarrier.cli._lineage import LINEAGE, exit_code, note_findings
 from mergebarrier.cli._models import MODEL, arrange, into, open_model
 from mergebarrier.cli._options import WriterOptions
 from mergebarrier.cli._output import Output
 from mergebarrier.errors import UsageError
+
+if TYPE_CHECKING:
+    from mergebarrier.verbs import Checks
 
 __all__ = ["DataOptions", "data_options", "merge_learned"]
 
@@ -63,7 +67,8 @@ def merge_learned(
     learning: DataOptions,
     writer: WriterOptions,
     output: Output,
-) -> None:
+    checks: "Checks",
+) -> int:
     """Learn and merge, or say what would be done.
 
     Args:
@@ -74,6 +79,7 @@ def merge_learned(
       learning:   data and how to run the models on it.
       writer:     where and how to write.
       output:     where to say what.
+      checks:     what is asked beyond the weights.
     """
     from mergebarrier import verbs
     from mergebarrier.merge import make_learned
@@ -107,15 +113,18 @@ def merge_learned(
             output.result(
                 {"kind": "plan", **document}, "\n".join(f"{name}: {value}" for name, value in document.items())
             )
-            return
+            return 0
+        # A merge that an owner forbids is not learned first.
+        verbs.judge(verbs.whole_models(planned).inputs, acknowledged=checks.acknowledge_licence)
+        anchor = folders.model(adapted) if adapted is not None else None
         with output.progress("learning") as progress:
-            job = verbs.learned(merge, planned, calibration, progress)
+            job = verbs.learned(merge, planned, calibration, progress, anchor)
         with output.progress("merging") as progress:
-            content = verbs.merge(job, into(writer, progress))
-    for note in verbs.equal_inputs(content["inputs"]):
-        output.note(f"note: {note}")
+            content = verbs.merge(job, into(writer, progress), checks)
+    note_findings(content, output)
     digest = content["output"]["content_digest"]
     document = {"kind": "merge", "out": writer.folder, "notes": planned.notes, "content_digest": digest}
     document |= {name: content[name] for name in ("method", "parameters", "data", "coefficients", "diagnostics")}
-    document["inputs"] = content["inputs"]
+    document |= {name: content[name] for name in LINEAGE}
     output.result(document, f"{writer.folder}: {len(models)} models merged by {method}, content {digest}")
+    return exit_code(content)

@@ -5,6 +5,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mergebarrier.cli._lineage import LINEAGE, exit_code, note_findings
 from mergebarrier.cli._models import into
 from mergebarrier.cli._options import WriterOptions
 from mergebarrier.cli._output import Output
@@ -15,6 +16,7 @@ from mergebarrier.errors import BadRecipe, UsageError, clean
 if TYPE_CHECKING:
     from mergebarrier.checkpoint import Checkpoint
     from mergebarrier.merge.recipe import Recipe, RecipePlan, Reference
+    from mergebarrier.verbs import Checks
 
 __all__ = ["is_recipe", "merge_recipe"]
 
@@ -32,9 +34,10 @@ def merge_recipe(
     options: RecipeOptions,
     writer: WriterOptions,
     output: Output,
+    checks: "Checks",
     *,
     explain: bool,
-) -> None:
+) -> int:
     """Explain, plan or run a recipe.
 
     Args:
@@ -43,6 +46,7 @@ def merge_recipe(
       options: of recipes.
       writer:  where and how to write.
       output:  where to say what.
+      checks:  what is asked beyond the weights.
       explain: print the effective parameters of every tensor and write nothing.
     """
     from mergebarrier import verbs
@@ -70,23 +74,24 @@ def merge_recipe(
         if explain:
             tensors = planned.explain()
             output.result({"kind": "explanation", "recipe": planned.document(), "tensors": tensors}, _table(tensors))
-            return
+            return 0
+        anchor = opened[recipe.base] if recipe.base is not None else None
         side_files = recipes.small_files(planned)
         if writer.dry_run:
             document = _describe(planned)
             output.result(
                 {"kind": "plan", **document}, "\n".join(f"{name}: {value}" for name, value in document.items())
             )
-            return
+            return 0
         with output.progress("merging") as progress:
-            content = verbs.merge(verbs.by_recipe(planned, side_files), into(writer, progress))
-    for note in verbs.equal_inputs(content["inputs"]):
-        output.note(f"note: {note}")
+            content = verbs.merge(verbs.by_recipe(planned, side_files, anchor), into(writer, progress), checks)
+    note_findings(content, output)
     digest = content["output"]["content_digest"]
     document = {"kind": "merge", "out": writer.folder, "notes": planned.notes, "content_digest": digest}
-    document |= {name: content[name] for name in ("method", "recipe", "effective", "inputs")}
+    document |= {name: content[name] for name in ("method", "recipe", "effective", *LINEAGE)}
     human = f"{writer.folder}: {len(planned.models)} models merged by {recipe.method}, content {digest}"
     output.result(document, human)
+    return exit_code(content)
 
 
 def _read(path: Path, max_bytes: int) -> bytes:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mergebarrier.cli._learned import DataOptions, data_options, merge_learned
+from mergebarrier.cli._lineage import LINEAGE, checks_from, exit_code, lineage_options, note_findings
 from mergebarrier.cli._merge_options import LEARNED, METHODS, hyper_parameters, parameter_options
 from mergebarrier.cli._models import MODEL, arrange, into, open_model
 from mergebarrier.cli._options import WriterOptions, output_options, writer_options
@@ -30,6 +31,7 @@ __all__ = ["METHODS", "command"]
 @click.option("--explain", is_flag=True, help="Recipes: print the parameters of every tensor and write nothing.")
 @recipe_options
 @writer_options(require_out=False)
+@lineage_options
 @output_options
 def command(
     models: tuple[Path, ...],
@@ -40,8 +42,9 @@ def command(
     recipe: RecipeOptions,
     writer: WriterOptions,
     output: Output,
+    checks: tuple[bool, bool, Path | None],
     **parameters: Any,
-) -> None:
+) -> int:
     """Merge MODEL... into a new folder, or as CONFIG.yaml says; defaults: mergekit 0.1.5, else the papers.
 
     The output takes names, dtypes, files, configuration and tokenizer from the base (from the first model where the
@@ -51,31 +54,24 @@ def command(
     from mergebarrier.merge import make, plan
 
     if is_recipe(models):
-        merge_recipe(
-            models[0],
-            {"base": base, "method": method, **learning.given(), **parameters},
-            recipe,
-            writer,
-            output,
-            explain=explain,
-        )
-        return
+        given = {"base": base, "method": method, **learning.given(), **parameters}
+        return merge_recipe(models[0], given, recipe, writer, output, checks_from(checks), explain=explain)
     recipe.refuse_any()
     if method is None or writer.out is None or explain:
         option = "--explain" if explain else "--method" if method is None else "-o"
         remedy = "give a recipe, CONFIG.yaml" if explain else f"give {option}"
         raise UsageError("goes with a recipe alone" if explain else "is missing", where=option, remedy=remedy)
     chosen = hyper_parameters(method, parameters, seed=writer.seed, based=base is not None)
+    asked, adapted = checks_from(checks), base
     if method in LEARNED:
-        merge_learned(method, chosen, base, models, learning, writer, output)
-        return
+        return merge_learned(method, chosen, base, models, learning, writer, output, asked)
     learning.refuse(method)
     merge = make(method, **chosen)
-    adapted = base
     base, models = arrange(merge.name, base, models, output, uses_base=merge.uses_base)
     with ExitStack() as stack:
         folders = verbs.Models(stack)
         opened = folders.model(base) if base is not None else None
+        beside = folders.model(adapted) if adapted is not None else None
         experts = [open_model(folders, model, adapted) for model in models]
         planned = plan(merge, opened, experts)
         for note in planned.notes:
@@ -85,15 +81,15 @@ def command(
             output.result(
                 {"kind": "plan", **document}, "\n".join(f"{name}: {value}" for name, value in document.items())
             )
-            return
+            return 0
         with output.progress("merging") as progress:
-            content = verbs.merge(verbs.whole_models(planned), into(writer, progress))
-    for note in verbs.equal_inputs(content["inputs"]):
-        output.note(f"note: {note}")
+            content = verbs.merge(verbs.whole_models(planned, beside), into(writer, progress), asked)
+    note_findings(content, output)
     digest = content["output"]["content_digest"]
     document = {"kind": "merge", "out": writer.folder, "notes": planned.notes, "content_digest": digest}
-    document |= {name: content[name] for name in ("method", "parameters", "inputs")}
+    document |= {name: content[name] for name in ("method", "parameters", *LINEAGE)}
     output.result(document, f"{writer.folder}: {len(models)} models merged by {method}, content {digest}")
+    return exit_code(content)
 
 
 def _describe(planned: "Plan") -> dict[str, Any]:

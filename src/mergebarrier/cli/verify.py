@@ -14,17 +14,6 @@ if TYPE_CHECKING:
 
 __all__ = ["command"]
 
-_TEXT = (
-    "It was the best of times, it was the worst of times, it was the age of wisdom, it was the age of foolishness, "
-    "it was the epoch of belief, it was the epoch of incredulity, it was the season of Light, it was the season of "
-    "Darkness, it was the spring of hope, it was the winter of despair, we had everything before us, we had nothing "
-    "before us, we were all going direct to Heaven, we were all going direct the other way. The capital of France "
-    "is Paris. Water boils at one hundred degrees Celsius at sea level. To sort a list of numbers, compare "
-    "neighbours and swap them until none is out of order; this is slow for long lists, but it is easy to explain. "
-    "She opened the door, looked at the rain, and went back for her coat. The quarterly report shows that sales "
-    "grew by four percent while costs stayed flat."
-)
-
 
 @click.command()
 @click.argument("original", type=MODEL)
@@ -53,9 +42,9 @@ def command(
     """
     del threads
     from mergebarrier.checkpoint import MANIFEST_NAME, open_checkpoint, verify_manifest
-    from mergebarrier.evaluate import read_text
+    from mergebarrier.evaluate import CHECK_TEXT, read_text
 
-    text = _TEXT if text_path is None else read_text(text_path)
+    text = CHECK_TEXT if text_path is None else read_text(text_path)
     with open_checkpoint(original) as ours, open_checkpoint(protected) as theirs:
         differences = _structure(ours, theirs)
         problems = verify_manifest(protected) if (theirs.root / MANIFEST_NAME).exists() else []

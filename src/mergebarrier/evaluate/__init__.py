@@ -7,13 +7,15 @@ from mergebarrier.evaluate._forward import hidden_states, logit_blocks, token_id
 from mergebarrier.evaluate._image_scores import accuracy, image_logits, pixels, predict
 from mergebarrier.evaluate._image_tasks import TASK_SUFFIX, ImageSplit, ImageTask, read_image_task, write_image_task
 from mergebarrier.evaluate._intervals import wilson
-from mergebarrier.evaluate._load import load_module, load_tokenizer
+from mergebarrier.evaluate._load import load_module, load_tokenizer, tokenizer_of
+from mergebarrier.evaluate._prose import CHECK_TEXT
 from mergebarrier.evaluate._scores import Perplexity, Score, exact_match, perplexity
 from mergebarrier.evaluate._sink import ModuleSink, parameter_names
 from mergebarrier.evaluate._tasks import TaskFile, TaskRow, read_task, read_text
 from mergebarrier.evaluate._unlabelled import Rows, prompt_rows, text_rows
 
 __all__ = [
+    "CHECK_TEXT",
     "TASK_SUFFIX",
     "Barrier",
     "Encoder",
@@ -48,6 +50,7 @@ __all__ = [
     "save_encoder",
     "text_rows",
     "token_ids",
+    "tokenizer_of",
     "wilson",
     "write_image_task",
 ]

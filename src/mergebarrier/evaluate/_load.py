@@ -114,10 +114,6 @@ def load_tokenizer(checkpoint: Checkpoint) -> "Tokenizer":
     Returns: tokenizers.Tokenizer without padding and truncation.
     Raises:  UnsupportedFeature when there is no tokenizer.json; BadConfig when it is malformed; MissingExtra.
     """
-    try:
-        from tokenizers import Tokenizer
-    except ImportError as error:
-        raise _missing("tokenizers") from error
     where = checkpoint.path / "tokenizer.json"
     if "tokenizer.json" not in checkpoint.side_files:
         raise UnsupportedFeature(
@@ -125,8 +121,17 @@ def load_tokenizer(checkpoint: Checkpoint) -> "Tokenizer":
             where=checkpoint.path,
             remedy="save the tokenizer once with a current transformers and copy the file into the folder",
         )
+    return tokenizer_of(checkpoint.read_side_file("tokenizer.json"), where)
+
+
+def tokenizer_of(data: bytes, where: object) -> "Tokenizer":
+    """Build a tokenizer from the bytes of a ``tokenizer.json``; ``where`` is named in errors, else as above."""
     try:
-        text = checkpoint.read_side_file("tokenizer.json").decode("utf-8")
+        from tokenizers import Tokenizer
+    except ImportError as error:
+        raise _missing("tokenizers") from error
+    try:
+        text = data.decode("utf-8")
         json.loads(text)
         tokenizer = Tokenizer.from_str(text)
     except Exception as error:  # the bindings raise a bare Exception for a malformed table

@@ -1,14 +1,14 @@
-"""What went in, told with what came out: the merge's part of the manifest and the model card.
+"""What went in, told with what came out: the model card of a merge, made from the merge's manifest alone.
 
 No clock and no path enters: a model is named by its Hub id (from a cache folder) or by the name of its folder, and
 identified by the digest of its content. Source: specification of Hugging Face model cards (``base_model``,
-``base_model_relation: merge``). Differs from other mergers: they write no digests, no seed and no effective parameters.
+``base_model_relation: merge``). Differs from other mergers: they write no digests, no licence and no seed.
 """
 
 import dataclasses
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
@@ -17,8 +17,11 @@ import yaml
 from mergebarrier.checkpoint import Checkpoint, Expert
 from mergebarrier.merge._data import DataMerge
 from mergebarrier.merge._merge import Merge
+from mergebarrier.merge.declaration import ATTACK_TAG
 
 _HUB_FOLDER = re.compile(r"models--([^/]+?)--([^/]+)")
+#: Licences of our tables for which model cards have no identifier.
+_NOT_ON_HUB = ("qwen", "qwen-research", "tongyi-qianwen", "tongyi-qianwen-research")
 
 
 def reference(path: PurePath) -> str:
@@ -42,6 +45,15 @@ def name_of(model: Checkpoint) -> str:
     return reference(model.path.absolute())
 
 
+def unique(names: Sequence[str]) -> tuple[str, ...]:
+    """Number the names that occur more than once, so that each means one model.
+
+    Example: >>> unique(["a", "b", "a"])
+             ('a#1', 'b', 'a#3')
+    """
+    return tuple(name if names.count(name) == 1 else f"{name}#{i}" for i, name in enumerate(names, 1))
+
+
 def parameters(method: Merge | DataMerge) -> dict[str, Any]:
     """Return every hyper-parameter, defaults included, in the types that JSON has."""
     return {
@@ -49,51 +61,97 @@ def parameters(method: Merge | DataMerge) -> dict[str, Any]:
     }
 
 
-def common_licence(licences: Sequence[str]) -> str | None:
-    """Return the licence that all inputs declare, None when they differ or one declares none."""
-    first = licences[0] if licences else "unknown"
-    return first if first != "unknown" and all(licence == first for licence in licences) else None
-
-
-def model_card(
-    method: Merge | DataMerge, inputs: Sequence[Mapping[str, Any]], recipe: Mapping[str, Any] | None = None
-) -> str:
+def model_card(content: Mapping[str, Any]) -> str:
     """Write the README.md of a merged model.
 
     Args:
-      method: the merge method.
-      inputs: in the order of the sources, each with "role", "name", "content_digest" and "licence".
-      recipe: the recipe as data, shown instead of the parameters, which may differ from tensor to tensor.
-    Returns: Markdown with a YAML head; every untrusted word is quoted.
+      content: of the manifest, without the output: "method", "parameters" or "recipe", "inputs" (each with "role",
+               "name", "licence", "content_digest"), "licence", "checks", "version".
+    Returns: Markdown with a YAML head; every untrusted word is quoted or escaped.
     """
-    names = list(dict.fromkeys(str(source["name"]) for source in inputs))
-    licence = common_licence([str(source["licence"]) for source in inputs])
-    head = ["---", "base_model:", *(f"- {_quoted(name)}" for name in names), "base_model_relation: merge"]
-    head += [f"license: {_quoted(licence)}"] if licence else []
-    head += ["library_name: transformers", "tags:", "- merge", "- mergebarrier", "---", ""]
-    body = [
-        f"# Merge by {method.name}",
+    lines = [*_head(content), f"# Merge by {_cell(content['method'])}", "", *_inputs(content["inputs"])]
+    lines += _asked(content)
+    lines += ["", "## Licence", "", *_licence(content)]
+    lines += ["", "## Checks", "", *_checks(content.get("checks", {}))]
+    lines += [
         "",
-        "| role | model | licence | content digest (SHA-256) |",
-        "|---|---|---|---|",
+        f"Made by mergebarrier {_cell(content['version'])}. Digests of every input and output, effective parameters "
+        "and versions stand in `mergebarrier.json`.",
+        "",
     ]
-    body += [
-        f"| {source['role']} | {_cell(source['name'])} | {_cell(source['licence'])} | `{source['content_digest']}` |"
-        for source in inputs
-    ]
-    if recipe is None:
-        body += ["", "| parameter | value |", "|---|---|"]
-        body += [f"| {name} | {_cell(json.dumps(value))} |" for name, value in parameters(method).items()]
+    return "\n".join(lines)
+
+
+def _head(content: Mapping[str, Any]) -> Iterator[str]:
+    yield from ("---", "base_model:")
+    names = list(dict.fromkeys(str(item["name"]) for item in content["inputs"]))
+    # A base with an adapter stands there by its parts, which have names of their own.
+    whole = [name for name in names if "+" not in name or any(part not in names for part in name.split("+"))]
+    yield from (f"- {_quoted(name)}" for name in whole)
+    yield "base_model_relation: merge"
+    licence = content["licence"]["licence"]
+    if licence in _NOT_ON_HUB:
+        yield from ("license: other", f"license_name: {_quoted(licence)}")
     else:
-        lines = yaml.safe_dump(dict(recipe), sort_keys=False).splitlines()
-        body += ["", "The recipe:", "", *(f"    {line}" for line in lines)]
-    conclusion = (
-        "All inputs declare the same licence."
-        if licence
-        else "The inputs do not all declare one licence: read theirs before you publish this model."
-    )
-    body += ["", conclusion, "Digests of the output stand in `mergebarrier.json`.", ""]
-    return "\n".join(head + body)
+        yield f"license: {_quoted(licence or 'unknown')}"
+    yield from ("library_name: transformers", "tags:", "- merge", "- mergebarrier")
+    if content.get(ATTACK_TAG):
+        yield f"- {ATTACK_TAG}"
+    if content.get("checks", {}).get("suspect"):
+        yield "- suspect"
+    yield from ("---", "")
+
+
+def _inputs(inputs: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    yield from ("| role | model | licence | content digest (SHA-256) |", "|---|---|---|---|")
+    for item in inputs:
+        cells = (_cell(item["role"]), _cell(item["name"]), _cell(item["licence"]), f"`{item['content_digest']}`")
+        yield f"| {' | '.join(cells)} |"
+
+
+def _asked(content: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the recipe, or the parameters, the seed among them."""
+    yield ""
+    if "recipe" in content:
+        yield from ("The recipe:", "")
+        for line in yaml.safe_dump(dict(content["recipe"]), sort_keys=False).splitlines():
+            yield f"    {line}"
+        return
+    yield from ("| parameter | value |", "|---|---|")
+    for name, value in content.get("parameters", {}).items():
+        yield f"| {_cell(name)} | {_cell(json.dumps(value))} |"
+    for line in content.get("data", ()):
+        yield f"| data of {_cell(line['expert'])} | {_cell(line['file'])}, {line['rows']} rows |"
+
+
+def _licence(content: Mapping[str, Any]) -> Iterator[str]:
+    found = content["licence"]
+    verdict = f"**{found['verdict']}**" + (f": {found['licence']}" if found["licence"] else "")
+    yield f"{verdict}. {_cell(found['reason'])}."
+    if not found["licence"]:
+        yield "Read the licences of all inputs before this model is passed on."
+    for wish in found["acknowledged"]:
+        yield f"Merged all the same, by acknowledgement: {_cell(wish)}."
+    if content.get(ATTACK_TAG):
+        yield ""
+        yield "**An input is marked as made by an attack on merges. This is research material, not a model to use.**"
+
+
+def _checks(checks: Mapping[str, Any]) -> Iterator[str]:
+    weights = checks.get("weights")
+    if weights:
+        yield f"Length against the mean of the inputs: {weights['norm_ratio']:g}, from {weights['tensors']} tensors."
+        cosines = ", ".join(f"{_cell(name)} {value:g}" for name, value in weights["cosine"].items())
+        yield f"Cosine to each input: {cosines}."
+    perplexity = checks.get("perplexity")
+    if perplexity:
+        theirs = ", ".join(f"{_cell(name)} {value}" for name, value in perplexity["inputs"].items())
+        yield f"Perplexity on {perplexity['text']}: {perplexity['merged']} (inputs: {theirs})."
+    if checks.get("suspect"):
+        yield ""
+        yield "**Suspect: on this text the merge is far worse than the worst of its inputs.**"
+    warnings = checks.get("warnings", [])
+    yield from ("", *(f"- {_cell(line)}" for line in warnings)) if warnings else ("", "No warnings.")
 
 
 def _quoted(text: str) -> str:
@@ -102,4 +160,7 @@ def _quoted(text: str) -> str:
 
 def _cell(text: object) -> str:
     shown = "".join(char if char.isprintable() else "?" for char in str(text))
-    return re.sub(r"([\\|`*_<>\[\]#])", r"\\\1", shown)
+    shown = re.sub(r"([\\|`*_<>\[\]#~&])", r"\\\1", shown)
+    for sign, entity in (("://", "&#58;//"), ("www.", "www&#46;"), ("@", "&#64;")):  # a bare address becomes a link
+        shown = shown.replace(sign, entity)
+    return shown

@@ -16,6 +16,7 @@ from mergebarrier.merge._recipe_files import side_files
 from mergebarrier.merge._recipe_parse import parse
 from mergebarrier.merge._recipe_plan import RecipePlan, TensorPlan, plan_recipe
 from mergebarrier.merge._recipe_schema import STRICT, Allowed, Recipe, Reference
+from mergebarrier.merge._recipe_view import View
 from mergebarrier.merge._recipe_yaml import MAX_BYTES
 from mergebarrier.merge.lineage import name_of
 
@@ -29,6 +30,7 @@ __all__ = [
     "RecipePlan",
     "Reference",
     "TensorPlan",
+    "View",
     "parse",
     "plan",
     "small_files",

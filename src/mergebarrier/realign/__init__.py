@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from mergebarrier.realign._realignment import Fitted, ParallelMap, Realignment
 from mergebarrier.realign.aga import Aga
 from mergebarrier.realign.gaugefix import GaugeFix
+from mergebarrier.realign.relative import Relation, relation
 
 REALIGNMENTS: Mapping[str, type[Aga] | type[GaugeFix]] = {"aga": Aga, "gaugefix": GaugeFix}
 
-__all__ = ["REALIGNMENTS", "Aga", "Fitted", "GaugeFix", "ParallelMap", "Realignment"]
+__all__ = ["REALIGNMENTS", "Aga", "Fitted", "GaugeFix", "ParallelMap", "Realignment", "Relation", "relation"]

@@ -4,9 +4,10 @@ Each function plans, streams through ``run`` into a crash-proof writer, and comm
 to what.  The command line and the audit call these and nothing deeper; there is no mathematics here.
 """
 
-from mergebarrier.verbs._into import Into, Progress, environment, licence
+from mergebarrier.verbs._into import Checks, Into, MergeInput, Progress, environment
 from mergebarrier.verbs._learned import Calibration, learned, memory, planned_like, within
-from mergebarrier.verbs._merge import MergeInput, MergeJob, by_recipe, equal_inputs, merge, whole_models
+from mergebarrier.verbs._lineage import declared, judge, licence
+from mergebarrier.verbs._merge import MergeJob, by_recipe, equal_inputs, merge, whole_models
 from mergebarrier.verbs._models import Models
 from mergebarrier.verbs._protect import (
     check_protect,
@@ -21,6 +22,7 @@ from mergebarrier.verbs._scan import ScanReport, ScanRequest, merge_weights, sca
 
 __all__ = [
     "Calibration",
+    "Checks",
     "Into",
     "MergeInput",
     "MergeJob",
@@ -31,9 +33,11 @@ __all__ = [
     "by_recipe",
     "check_protect",
     "check_realign",
+    "declared",
     "dry_run",
     "environment",
     "equal_inputs",
+    "judge",
     "learned",
     "licence",
     "memory",

@@ -1,13 +1,12 @@
-"""Where a verb writes, and the words about inputs and surroundings that every manifest holds."""
+"""Where a verb writes, what it is asked, and the words about inputs and surroundings that every manifest holds."""
 
 import platform
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from mergebarrier.checkpoint import Checkpoint
-from mergebarrier.errors import clean
 
 Progress = Callable[[int, int], None]
 
@@ -33,6 +32,43 @@ class Into:
     progress: Progress | None = None
 
 
+@dataclass(frozen=True)
+class MergeInput:
+    """A model that goes into a merge, and how manifest and card call it.
+
+    Args:
+      role:       "base", "expert", "adapter" or "donor".
+      name:       without a path, unique among the inputs.
+      checkpoint: opened.
+      facts:      more that the manifest holds of it.
+    """
+
+    role: str
+    name: str
+    checkpoint: Checkpoint
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Checks:
+    """What a merge is asked beyond its weights.
+
+    Args:
+      acknowledge_licence: merge although a licence or an owner forbids it; recorded.
+      run:                 measure perplexity, on the built-in text unless there is another.
+      text:                measure perplexity on this text.
+    """
+
+    acknowledge_licence: bool = False
+    run: bool = False
+    text: str | None = None
+
+    @property
+    def runs(self) -> bool:
+        """Say whether models are run."""
+        return self.run or self.text is not None
+
+
 def content_of(verb: str, method: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
     """Return the part of a manifest that says what was done."""
     return {"verb": verb, "method": method, "parameters": dict(parameters)}
@@ -46,16 +82,6 @@ def input_of(role: str, source: Checkpoint) -> dict[str, Any]:
         "tensors": source.digests(),
         "files": source.file_digests(),
     }
-
-
-def licence(source: Checkpoint) -> str:
-    """Return the licence that the model card of a folder declares in its front matter, or "unknown"."""
-    if "README.md" not in source.side_files:
-        return "unknown"
-    head = source.read_side_file("README.md").decode(errors="replace").split("---")
-    lines = head[1].splitlines() if len(head) > 2 else []
-    declared = [line.partition(":")[2].strip() for line in lines if line.startswith("license:")]
-    return clean(declared[0]) if declared and declared[0] else "unknown"
 
 
 def environment() -> dict[str, Any]:

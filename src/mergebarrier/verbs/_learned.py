@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from mergebarrier.checkpoint import Checkpoint
 from mergebarrier.errors import BadMergeData, LimitExceeded, UnsupportedFeature
 from mergebarrier.merge import DataMerge, Linear, Merge, Plan, RegMean, TaskArithmetic, TaskData, plan
-from mergebarrier.merge.lineage import model_card, name_of, parameters
+from mergebarrier.merge.lineage import name_of, parameters
 from mergebarrier.verbs._into import Progress
 from mergebarrier.verbs._merge import MergeJob, whole_models
 
@@ -88,7 +88,13 @@ def within(method: DataMerge, planned: Plan, calibration: Calibration, max_ram_b
     return method
 
 
-def learned(method: DataMerge, planned: Plan, calibration: Calibration, progress: Progress | None) -> MergeJob:
+def learned(
+    method: DataMerge,
+    planned: Plan,
+    calibration: Calibration,
+    progress: Progress | None,
+    anchor: Checkpoint | None = None,
+) -> MergeJob:
     """Learn, and return the job that writes the result.
 
     Args:
@@ -96,6 +102,7 @@ def learned(method: DataMerge, planned: Plan, calibration: Calibration, progress
       planned:     from ``planned_like``.
       calibration: the data.
       progress:    called with (steps done, steps in all).
+      anchor:      the base that the experts are compared with, where the method itself uses none.
     Returns: MergeJob for ``merge``; its part of the manifest holds data, coefficients and what was seen.
     Raises:  BadMergeData, BadTask, BadText, UnsupportedFeature (no tokenizer), MergeError, NonFinite.
     """
@@ -151,13 +158,8 @@ def learned(method: DataMerge, planned: Plan, calibration: Calibration, progress
 
     # What was not learned is merged from all models; where all was, one gives names and shapes enough.
     needed = planned.sources if planned.donor.tensors.keys() - tensors.keys() else planned.sources[:1]
-    return dataclasses.replace(
-        whole_models(planned),
-        sources=needed,
-        apply=apply,
-        described=described,
-        card=lambda inputs: model_card(method, inputs),
-    )
+    job = whole_models(planned, anchor)
+    return dataclasses.replace(job, sources=needed, apply=apply, described=described)
 
 
 @dataclass(frozen=True)

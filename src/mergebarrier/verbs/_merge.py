@@ -1,4 +1,4 @@
-"""``merge``: hash the inputs, stream the merge, commit; one function for whole models and for recipes.
+"""``merge``: judge and hash the inputs, stream the merge, check it, commit; one function for flags and recipes alike.
 
 A ``MergeJob`` says what is read, computed and written in terms that the executor and the writer understand; a plan of
 ``merge`` becomes one by ``whole_models`` or ``by_recipe``.
@@ -6,34 +6,21 @@ A ``MergeJob`` says what is read, computed and written in terms that the executo
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
 
 from mergebarrier import __version__
 from mergebarrier.checkpoint import Adapter, Checkpoint, Expert, OutTensor, Writer, layout_like, read_manifest
 from mergebarrier.merge import Plan
-from mergebarrier.merge.lineage import model_card, name_of, parameters, reference
+from mergebarrier.merge.lineage import model_card, name_of, parameters, reference, unique
 from mergebarrier.merge.recipe import RecipePlan
 from mergebarrier.run import Source, Unit, transform
-from mergebarrier.verbs._into import Into, environment, input_of, licence
+from mergebarrier.verbs._into import Checks, Into, MergeInput, environment, input_of
+from mergebarrier.verbs._lineage import judge, licence_files, relations
+from mergebarrier.verbs._sanity import check_merged, check_runnable
 
-
-@dataclass(frozen=True)
-class MergeInput:
-    """A model that goes into a merge, and how manifest and card call it.
-
-    Args:
-      role:       "base", "expert" or "donor".
-      name:       without a path.
-      checkpoint: opened.
-      facts:      more that the manifest holds of it.
-    """
-
-    role: str
-    name: str
-    checkpoint: Checkpoint
-    facts: Mapping[str, Any] = field(default_factory=dict)
+_NOTHING_MORE = Checks()
 
 
 @dataclass(frozen=True)
@@ -48,7 +35,8 @@ class MergeJob:
       layout:     of the output.
       described:  the part of the manifest that says what was asked: method, parameters or recipe.
       side_files: name -> bytes, written beside the weights.
-      card:       (inputs as the manifest holds them) -> README.md.
+      card:       (content of the manifest, without the output) -> README.md.
+      anchor:     the base that the experts are compared with, where the method itself uses none.
     """
 
     inputs: tuple[MergeInput, ...]
@@ -58,20 +46,18 @@ class MergeJob:
     layout: Sequence[OutTensor]
     described: Mapping[str, Any]
     side_files: Mapping[str, bytes]
-    card: Callable[[Sequence[Mapping[str, Any]]], str]
+    card: Callable[[Mapping[str, Any]], str] = model_card
+    anchor: Checkpoint | None = None
 
 
-def whole_models(planned: Plan) -> MergeJob:
+def whole_models(planned: Plan, anchor: Checkpoint | None = None) -> MergeJob:
     """Return the job of a merge of whole models, written like its donor."""
     donor, method = planned.donor, planned.method
+    names = unique([name_of(source) for source in planned.sources])
     return MergeJob(
         inputs=tuple(
-            MergeInput(
-                "base" if method.uses_base and source is donor else "expert",
-                name_of(source),
-                source,
-            )
-            for source in planned.sources
+            MergeInput("base" if method.uses_base and source is donor else "expert", name, source)
+            for name, source in zip(names, planned.sources, strict=True)
         ),
         sources=planned.sources,
         units=planned.units,
@@ -79,13 +65,12 @@ def whole_models(planned: Plan) -> MergeJob:
         layout=layout_like(donor),
         described={"method": method.name, "parameters": parameters(method)},
         side_files={name: donor.read_side_file(name) for name in donor.side_files},
-        card=lambda inputs: model_card(method, inputs),
+        anchor=anchor,
     )
 
 
-def by_recipe(planned: RecipePlan, side_files: Mapping[str, bytes]) -> MergeJob:
+def by_recipe(planned: RecipePlan, side_files: Mapping[str, bytes], anchor: Checkpoint | None = None) -> MergeJob:
     """Return the job of a recipe; ``side_files`` are configuration, tokenizer and templates of the output."""
-    method = next(iter(planned.tensors.values())).method
     return MergeJob(
         inputs=tuple(MergeInput(planned.role(model), planned.name(model), model) for model in planned.models),
         sources=planned.sources,
@@ -98,7 +83,7 @@ def by_recipe(planned: RecipePlan, side_files: Mapping[str, bytes]) -> MergeJob:
             "effective": planned.effective(),
         },
         side_files=side_files,
-        card=lambda inputs: model_card(method, inputs, planned.document()),
+        anchor=anchor,
     )
 
 
@@ -125,20 +110,25 @@ def adapter_facts(adapter: Adapter) -> dict[str, Any]:
     return {"modules": modules, "whole": list(adapter.whole), "trained_on": PurePath(adapter.config.base).name}
 
 
-def merge(job: MergeJob, into: Into) -> dict[str, Any]:
-    """Hash the inputs, stream the merge, commit.
+def merge(job: MergeJob, into: Into, checks: Checks = _NOTHING_MORE) -> dict[str, Any]:
+    """Judge and hash the inputs, stream the merge, check it, commit.
 
-    Returns: the ``content`` part of the manifest.
-    Raises:  CheckpointError, MergeError; nothing is finalised then.
+    Returns: the ``content`` part of the manifest; ``content["checks"]`` holds "warnings", and "suspect" when the merge
+      was run and is far worse than its inputs.
+    Raises:  CheckpointError, MergeError (LicenceRefused unless acknowledged); nothing is finalised then.
     """
     given = _with_adapters(job.inputs)
+    judged = judge(given, acknowledged=checks.acknowledge_licence)
+    if checks.runs:
+        check_runnable(job.inputs[0].checkpoint)
     for item in given:
         item.checkpoint.digests(workers=into.workers)
     inputs = [
-        {"name": item.name, "licence": licence(item.checkpoint), **input_of(item.role, item.checkpoint), **item.facts}
-        for item in given
+        {"name": item.name, **said, **input_of(item.role, item.checkpoint), **item.facts}
+        for item, said in zip(given, judged.described(), strict=True)
     ]
-    content = {"verb": "merge", **job.described, "version": __version__, "inputs": inputs}
+    content = {"verb": "merge", **job.described, "version": __version__, "inputs": inputs, **judged.content()}
+    related, relatives = relations(job.inputs, job.anchor)
     sink = Writer.create(
         into.out,
         job.layout,
@@ -159,7 +149,13 @@ def merge(job: MergeJob, into: Into) -> dict[str, Any]:
         )
         for item in given:
             item.checkpoint.verify_unchanged()
-        side_files = {**job.side_files, "README.md": job.card(inputs).encode()}
+        side_files = licence_files(job.side_files, given, judged)
+        if not sink.finished:
+            found = check_merged(job.inputs, job.sources, sink, side_files, checks)
+            found["relatives"] = relatives
+            found["warnings"] = [*judged.warnings(), *related, *found["warnings"]]
+            content["checks"] = found
+            side_files["README.md"] = job.card(content).encode()
         sink.commit(content, environment(), side_files, workers=into.workers)
     return dict(read_manifest(into.out)["content"])
 

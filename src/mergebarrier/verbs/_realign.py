@@ -8,7 +8,8 @@ from mergebarrier.checkpoint import Checkpoint
 from mergebarrier.errors import NothingToAlign
 from mergebarrier.realign import GaugeFix, Realignment
 from mergebarrier.verbs._circuits import circuit_map, in_logical_layout, write_circuits
-from mergebarrier.verbs._into import Into, Progress, content_of, input_of, licence
+from mergebarrier.verbs._into import Into, Progress, content_of, input_of
+from mergebarrier.verbs._lineage import licence
 
 
 def realign(model: Checkpoint, base: Checkpoint, realignment: Realignment, into: Into) -> tuple[dict[str, Any], Any]:

@@ -1,0 +1,69 @@
+"""What ``merge`` is asked beyond the weights, and what it says about its inputs and its result."""
+
+import functools
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mergebarrier.cli._models import MODEL
+from mergebarrier.cli._output import Output
+
+if TYPE_CHECKING:
+    from mergebarrier.verbs import Checks
+
+__all__ = ["LINEAGE", "checks_from", "exit_code", "lineage_options", "note_findings"]
+
+#: Parts of the manifest that the JSON document of ``merge`` repeats.
+LINEAGE = ("inputs", "licence", "checks")
+
+
+def lineage_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add ``--acknowledge-licence``, ``--check`` and ``--text``; the verb gets ``checks``, for ``checks_from``."""
+
+    @click.option(
+        "--acknowledge-licence",
+        is_flag=True,
+        help="Merge although a licence or an owner of an input forbids it; recorded in manifest and card.",
+    )
+    @click.option(
+        "--check",
+        type=click.Choice(["weights", "run"]),
+        default="weights",
+        show_default=True,
+        help="run: also measure perplexity against every input; exit 1 when the merge is far worse.",
+    )
+    @click.option("--text", "text_path", type=MODEL, metavar="FILE", help="Text for --check run, which it implies.")
+    @functools.wraps(function)
+    def verb(*args: Any, acknowledge_licence: bool, check: str, text_path: Path | None, **kwargs: Any) -> Any:
+        return function(*args, checks=(acknowledge_licence, check == "run", text_path), **kwargs)
+
+    return verb
+
+
+def checks_from(given: tuple[bool, bool, Path | None]) -> "Checks":
+    """Read the text and return what the merge is asked."""
+    from mergebarrier.verbs import Checks
+
+    acknowledged, run, text_path = given
+    if text_path is None:
+        return Checks(acknowledged, run)
+    from mergebarrier.evaluate import read_text
+
+    return Checks(acknowledged, True, read_text(text_path))
+
+
+def note_findings(content: Mapping[str, Any], output: Output) -> None:
+    """Print the warnings of a merge and the licence that it concludes."""
+    from mergebarrier import verbs
+
+    for note in verbs.equal_inputs(content["inputs"]):
+        output.note(f"note: {note}")
+    for warning in content["checks"]["warnings"]:
+        output.note(f"warning: {warning}")
+
+
+def exit_code(content: Mapping[str, Any]) -> int:
+    """Return 1 for a merge that was run and found suspect; it is kept, and marked."""
+    return 1 if content["checks"]["suspect"] else 0
