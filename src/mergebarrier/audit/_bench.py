@@ -205,7 +205,7 @@ class Bench:
         from mergebarrier.run import transform
 
         module = self._live()
-        planned = plan(method, self.checkpoints["base"], [self.checkpoints[role] for role in roles])
+        planned = plan(method, self.checkpoints["base"], [self.checkpoints[role] for role in roles]).surveyed()
         self._inside = ""
         transform(planned.sources, ModuleSink(module), planned.units, planned.apply, workers=self.spec.workers)
 

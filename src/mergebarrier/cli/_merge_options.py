@@ -111,7 +111,7 @@ _OPTIONS: Final = (
     click.option("--labels", type=click.Choice(["sampled", "exact"]), help="fisher: drawn, or a sum over classes."),
     _real("--floor", "X", "fisher: added to every weight's information."),
     click.option(
-        "--scope", type=click.Choice(["tensor", "model"]), help="adamerging: coefficients per tensor, or one."
+        "--scope", type=click.Choice(["tensor", "model"]), help="ties: the cut. adamerging: the coefficients."
     ),
     _real("--start", "L", "adamerging, concrete: first coefficient."),
     _flag("clamp", "adamerging, concrete: keep coefficients in 0 to 1."),

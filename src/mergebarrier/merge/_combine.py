@@ -97,23 +97,28 @@ def _votes(
     return load
 
 
+def balance(operands: Operands, parts: Sequence[Part], election: Election) -> float:
+    """Return how many entries have a positive sum of votes, less those that have a negative one."""
+    load = _votes(operands, parts, election)
+    signs = (load(start, stop)[2].sign_().sum(dtype=torch.float64).item() for start, stop in operands.spans())
+    return sum(signs)
+
+
 def elected_sum(
-    operands: Operands, parts: Sequence[Part], election: Election, *, coefficient: float
+    operands: Operands, parts: Sequence[Part], election: Election, *, coefficient: float, tie_sign: float | None = None
 ) -> Iterator[Tensor]:
     """Yield the blocks of theta_0 + lambda * reduce{w_i S(tau_i) : v_i agrees with the elected sign}.
 
     An entry whose votes sum to zero takes the sign +1 ("plus"), or the sign that most entries of the tensor have
-    ("majority"). Exact zeros agree with no sign. ``weighted_mean`` divides by the sum of the agreeing weights, ``mean``
-    by their count, ``sum`` by nothing; ``max`` takes the largest agreeing magnitude.
+    ("majority"), or ``tie_sign`` where a survey of the model gave one. Exact zeros agree with no sign.
+    ``weighted_mean`` divides by the sum of the agreeing weights, ``mean`` by their count, ``sum`` by nothing; ``max``
+    takes the largest agreeing magnitude.
     The yielded block is a buffer: use it before asking for the next one.
     """
     load = _votes(operands, parts, election)
-    tie_sign = 1.0
-    if election.elect_zero == "majority":
-        balance = 0.0
-        for start, stop in operands.spans():
-            balance += load(start, stop)[2].sign_().sum(dtype=torch.float64).item()
-        tie_sign = 1.0 if balance >= 0 else -1.0
+    if tie_sign is None:
+        majority = election.elect_zero == "majority"
+        tie_sign = -1.0 if majority and balance(operands, parts, election) < 0 else 1.0
     outer = [1.0 if election.elect == "weighted" else part.weight for part in parts]
     counted = [part.weight if election.reduce == "weighted_mean" else 1.0 for part in parts]
     divides = election.reduce in ("weighted_mean", "mean")

@@ -7,7 +7,7 @@ yields the result block by block. No paths, no global state, no global random nu
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from mergebarrier.errors import BadMergeParameter, ShapeMismatch
-from mergebarrier.merge._operands import BLOCK, Operands, compute_dtype, store
+from mergebarrier.merge._operands import BLOCK, Blocks, Operands, Told, compute_dtype, store
 
 Need = Literal["elementwise", "row", "tensor", "global", "data"]
 
@@ -58,7 +58,9 @@ class Merge(ABC):
                 f"got {count} experts, takes {wanted}", where=self.name, remedy="change the list of models"
             )
 
-    def merge(self, base: Tensor | None, experts: Sequence[Tensor], *, name: str, block: int = BLOCK) -> Tensor:
+    def merge(
+        self, base: Tensor | None, experts: Sequence[Tensor], *, name: str, block: int = BLOCK, told: Told | None = None
+    ) -> Tensor:
         """Merge one tensor (any block of it for need "elementwise", all of it for "tensor").
 
         Args:
@@ -66,6 +68,7 @@ class Merge(ABC):
           experts: Float[Tensor, "*shape"] each, finite, any float dtypes; integer tensors must be equal and are copied.
           name:    the tensor's name, part of the random key and of every message.
           block:   elements per block of the arithmetic; a matter of speed.
+          told:    what ``survey`` says about this tensor; without it the tensor is taken for the whole model.
         Returns: Float[Tensor, "*shape"], contiguous, in the dtype of the base if it is used, else of the first expert.
         Raises:  BadMergeParameter (counts, missing base), ShapeMismatch (tensor, both shapes), NonFinite (tensor).
         Numerics: deterministic on one machine and torch version, independent of threads, order and block size;
@@ -99,10 +102,28 @@ class Merge(ABC):
             self.arithmetic(used),
             tuple(donor.shape),
             block,
+            told,
         )
         out = torch.empty(donor.numel(), dtype=donor.dtype)
         store(self.kernel(operands), out, name)
         return out.view(donor.shape)
+
+    def survey(self, sizes: Mapping[str, int], read: Blocks, count: int) -> dict[str, Told]:
+        """Look at the whole model before any tensor is merged; most methods have nothing to look for.
+
+        Args:
+          sizes: floating tensor -> elements, in the order of the model.
+          read:  gives a fresh pass over a tensor, the base first.
+          count: number of experts.
+        Returns: tensor -> what ``merge`` is told.
+        """
+        del sizes, read, count
+        return {}
+
+    @property
+    def reads(self) -> int:
+        """How often the inputs are read at least, the merge itself among them."""
+        return 1
 
     def arithmetic(self, used: Sequence[Tensor]) -> torch.dtype:
         """Return the dtype to compute in; ``used`` starts with the tensor whose dtype the output takes."""

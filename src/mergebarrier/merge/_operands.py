@@ -4,21 +4,39 @@ A kernel never touches a whole float32 copy. It walks ``spans()`` and loads each
 cache, so the cost is close to that of reading the input once; results leave through ``store``, rounded once.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from mergebarrier.errors import NonFinite
+from mergebarrier.merge._select import Cut
 
 BLOCK = 1 << 17
 """Elements per block: half a megabyte of float32, so that the buffers of a kernel share the second-level cache."""
 
 
+#: Gives a fresh pass over a tensor: row blocks in flat order, for each the base's tensor, then those of the experts.
+Blocks = Callable[[str], Iterator[Sequence[Tensor]]]
+
+
 def compute_dtype(tensors: Sequence[Tensor]) -> torch.dtype:
     """Return the dtype of the arithmetic: float64 if any operand is, else float32."""
     return torch.float64 if any(t.dtype == torch.float64 for t in tensors) else torch.float32
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a survey of the whole model says about one tensor.
+
+    Args:
+      cuts:     per expert, what of its task vector stays; None where the density is 0 or 1.
+      tie_sign: the sign of a zero sum of votes; None when it is not asked for.
+    """
+
+    cuts: tuple[Cut | None, ...]
+    tie_sign: float | None = None
 
 
 @dataclass(frozen=True)
@@ -32,6 +50,7 @@ class Operands:
       dtype:   dtype of the arithmetic.
       shape:   of the tensor, before it was flattened.
       block:   elements per block.
+      told:    by a survey of the whole model; None when the tensor is all there is.
     """
 
     base: Tensor | None
@@ -40,6 +59,7 @@ class Operands:
     dtype: torch.dtype
     shape: tuple[int, ...]
     block: int = BLOCK
+    told: Told | None = None
 
     @property
     def size(self) -> int:

@@ -6,13 +6,15 @@ executor reads the sources, calls ``apply`` per unit and writes the result.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
 from torch import Tensor
 
 from mergebarrier.errors import BadMergeParameter, ConfigMismatch, ShapeMismatch, TensorSetMismatch, clean
 from mergebarrier.merge._merge import Merge
+from mergebarrier.merge._operands import Told
+from mergebarrier.merge._survey import row_blocks
 
 if TYPE_CHECKING:
     from mergebarrier.checkpoint import Checkpoint, TensorInfo
@@ -49,6 +51,7 @@ class Plan:
       methods: tensor name -> the method with the parameters that hold for this tensor.
       units:   what to do, covering every tensor of the donor once.
       notes:   warnings for the user, one line each.
+      told:    tensor name -> what a survey of the model says; ``surveyed`` fills it.
     """
 
     method: Merge
@@ -56,11 +59,20 @@ class Plan:
     methods: Mapping[str, Merge]
     units: tuple[MergeUnit, ...]
     notes: tuple[str, ...]
+    told: Mapping[str, Told] = field(default_factory=dict)
 
     @property
     def donor(self) -> "Checkpoint":
         """The source whose layout and side files the output takes."""
         return self.sources[0]
+
+    def surveyed(self) -> "Plan":
+        """Return the plan after the method has looked at the whole model, where it must."""
+        if self.method.reads == 1:
+            return self
+        sizes = {name: info.numel for name, info in self.donor.tensors.items() if is_float(info.dtype) and info.numel}
+        told = self.method.survey(sizes, lambda name: row_blocks(self.sources, name), len(self.sources) - 1)
+        return replace(self, told=told)
 
     def apply(self, unit: _Tensors, blocks: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
         """Merge the tensors (or row blocks) of one unit.
@@ -75,7 +87,7 @@ class Plan:
         for name in unit.tensors:
             tensors = [block[name] for block in blocks]
             base, experts = (tensors[0], tensors[1:]) if self.method.uses_base else (None, tensors)
-            merged[name] = self.methods[name].merge(base, experts, name=name)
+            merged[name] = self.methods[name].merge(base, experts, name=name, told=self.told.get(name))
         return merged
 
 

@@ -6,8 +6,8 @@ All of it is settled before any arithmetic, so that ``--explain`` shows what a r
 Differs: without a base the donor of configuration and files is the first model of the file, not a member of a set.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -16,6 +16,7 @@ from torch import Tensor
 from mergebarrier.errors import BadMergeParameter, BadRecipe, clean
 from mergebarrier.merge import lineage
 from mergebarrier.merge._merge import Merge
+from mergebarrier.merge._operands import Told
 from mergebarrier.merge._plan import HEAD, MergeUnit, check_config, is_float, units_of
 from mergebarrier.merge._recipe_output import config_of, lacking_notes, layout_of
 from mergebarrier.merge._recipe_parameters import Given, Resolver
@@ -23,6 +24,7 @@ from mergebarrier.merge._recipe_schema import STRICT, Allowed, Recipe, Reference
 from mergebarrier.merge._recipe_targets import Target, targets
 from mergebarrier.merge._recipe_view import View
 from mergebarrier.merge._recipe_vocabulary import Alignment, align, truncated, vocabulary_names
+from mergebarrier.merge._survey import row_blocks
 
 if TYPE_CHECKING:
     from mergebarrier.checkpoint import Checkpoint, OutTensor
@@ -70,6 +72,7 @@ class RecipePlan:
       config:  of the output; None when it is the donor's, byte for byte.
       alignment: the vocabulary of the output; None when the recipe does not ask for one.
       notes:   warnings for the user, one line each.
+      told:    tensor name -> what a survey of the model says; ``surveyed`` fills it.
     """
 
     recipe: Recipe
@@ -84,6 +87,21 @@ class RecipePlan:
     config: Mapping[str, Any] | None
     alignment: Alignment | None
     notes: tuple[str, ...]
+    told: Mapping[str, Told] = field(default_factory=dict)
+
+    def surveyed(self) -> "RecipePlan":
+        """Return the plan after the method has looked at the whole model, where it must."""
+        method = next(iter(self.tensors.values())).method
+        if method.reads == 1:
+            return self
+        view = self.sources[0].tensors
+        sizes = {name: info.numel for name, info in view.items() if is_float(info.dtype) and info.numel}
+
+        def read(name: str) -> Iterator[list[Tensor]]:
+            for blocks in row_blocks(self.sources, name):
+                yield [_cast(block, self.tensors[name].dtype) for block in blocks]
+
+        return replace(self, told=method.survey(sizes, read, len(self.sources) - 1))
 
     def apply(self, unit: Any, blocks: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
         """Merge the tensors (or row blocks) of one unit; blocks are those of ``sources``, in order."""
@@ -92,7 +110,8 @@ class RecipePlan:
             tensor = self.tensors[name]
             inputs = [_cast(block[name], tensor.dtype) for block in blocks if name in block]
             base, experts = (inputs[0], inputs[1:]) if tensor.method.uses_base else (None, inputs)
-            merged[name] = _cast(tensor.method.merge(base, experts, name=name), tensor.stored)
+            told = self.told.get(name)
+            merged[name] = _cast(tensor.method.merge(base, experts, name=name, told=told), tensor.stored)
         return merged
 
     def explain(self) -> list[dict[str, Any]]:
@@ -140,7 +159,8 @@ class RecipePlan:
         return {
             "tensor": name,
             "method": tensor.method.name,
-            "need": tensor.method.need,
+            "need": tensor.method.need if tensor.method.reads == 1 else "global",
+            "reads": tensor.method.reads,
             "depth": tensor.target.depth,
             "sources": sources,
             "parameters": shared,
@@ -202,6 +222,7 @@ def plan_recipe(
         method, effective = resolver.method(target.name, target.depth, given, target.part.parameters)
         dtype, stored = _dtypes(recipe, target, donor)
         tensors[target.name] = TensorPlan(target, method, effective, dtype, stored)
+    _check_survey(recipe, tensors)
     if any(w < 0 for tensor in tensors.values() for w in getattr(tensor.method, "weights", ())):
         notes.append(f"{recipe.method}: a negative weight subtracts a model")
     layout = layout_of(tensors, donor, allowed.shard_bytes)
@@ -225,6 +246,15 @@ def plan_recipe(
         alignment=alignment,
         notes=tuple(dict.fromkeys([*notes, *more])),
     )
+
+
+def _check_survey(recipe: Recipe, tensors: Mapping[str, TensorPlan]) -> None:
+    """Refuse other models, or another density, here and there for a method that looks at the whole model."""
+    methods = [tensor.method for tensor in tensors.values() if tensor.method.reads > 1]
+    selections = {getattr(method, "density", None) for method in methods}
+    if methods and (len(selections) > 1 or not recipe.whole):
+        what = "scope: model needs models, not slices" if not recipe.whole else "scope: model needs one density for all"
+        raise BadMergeParameter(what, where=recipe.method, remedy="leave scope out, or change the recipe")
 
 
 def _base_first(target: Target, uses_base: bool, *, pair: bool) -> Target:

@@ -110,7 +110,8 @@ class KeepRandom:
         return block.mul_(mask)
 
 
-def _magnitudes(operands: Operands, index: int) -> Iterator[_select.Magnitudes]:
+def magnitudes(operands: Operands, index: int) -> Iterator[_select.Magnitudes]:
+    """Yield the magnitudes of task vector ``index`` block by block; a yielded array is a reused buffer."""
     base, tau = operands.buffer(), operands.buffer()
     for start, stop in operands.spans():
         block = operands.load_task_vector(index, start, stop, operands.load_base(start, stop, base), tau).abs_()
@@ -133,7 +134,7 @@ def by_magnitude(operands: Operands, index: int, density: float) -> Sparsifier:
     if density <= 0:
         return KeepNone()
     k = max(1, int(density * operands.size))
-    cut = _select.largest(lambda: _magnitudes(operands, index), _sample(operands, index), operands.size, k)
+    cut = _select.largest(lambda: magnitudes(operands, index), _sample(operands, index), operands.size, k)
     return KeepLargest(density, cut)
 
 
@@ -151,7 +152,7 @@ def between(operands: Operands, index: int, density: float, gamma: float) -> Spa
     outliers = min(int(gamma * size), size - kept)
 
     def cut(k: int) -> _select.Cut:
-        return _select.largest(lambda: _magnitudes(operands, index), _sample(operands, index), size, k)
+        return _select.largest(lambda: magnitudes(operands, index), _sample(operands, index), size, k)
 
     wide = cut(outliers + kept)
     return KeepBetween(density, wide, cut(outliers)) if outliers else KeepLargest(density, wide)

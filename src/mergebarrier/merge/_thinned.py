@@ -109,5 +109,12 @@ class Elected(ThinnedMerge):
 
     def kernel(self, operands: Operands) -> Iterator[Tensor]:
         """Yield the blocks of the elected sum."""
-        election = _combine.Election(self.elect, self.elect_zero, self.reduce)
-        return _combine.elected_sum(operands, self.parts(operands), election, coefficient=self.coefficient)
+        told = operands.told.tie_sign if operands.told is not None else None
+        return _combine.elected_sum(
+            operands, self.parts(operands), self.election, coefficient=self.coefficient, tie_sign=told
+        )
+
+    @property
+    def election(self) -> _combine.Election:
+        """How signs are elected."""
+        return _combine.Election(self.elect, self.elect_zero, self.reduce)

@@ -31,7 +31,7 @@ class MergeJob:
       inputs:     every model once; the first is named first in the card.
       sources:    what the executor reads, in the order that ``apply`` expects.
       units:      the work.
-      apply:      (unit, one table of tensors per source) -> merged tensors.
+      apply:      after whatever must be known of the whole model: (unit, one table of tensors per source) -> merged.
       layout:     of the output.
       described:  the part of the manifest that says what was asked: method, parameters or recipe.
       side_files: name -> bytes, written beside the weights.
@@ -42,7 +42,7 @@ class MergeJob:
     inputs: tuple[MergeInput, ...]
     sources: Sequence[Source]
     units: Sequence[Unit]
-    apply: Callable[..., dict[str, Any]]
+    apply: Callable[[], Callable[..., dict[str, Any]]]
     layout: Sequence[OutTensor]
     described: Mapping[str, Any]
     side_files: Mapping[str, bytes]
@@ -61,7 +61,7 @@ def whole_models(planned: Plan, anchor: Checkpoint | None = None) -> MergeJob:
         ),
         sources=planned.sources,
         units=planned.units,
-        apply=planned.apply,
+        apply=lambda: planned.surveyed().apply,
         layout=layout_like(donor),
         described={"method": method.name, "parameters": parameters(method)},
         side_files={name: donor.read_side_file(name) for name in donor.side_files},
@@ -75,7 +75,7 @@ def by_recipe(planned: RecipePlan, side_files: Mapping[str, bytes], anchor: Chec
         inputs=tuple(MergeInput(planned.role(model), planned.name(model), model) for model in planned.models),
         sources=planned.sources,
         units=planned.units,
-        apply=planned.apply,
+        apply=lambda: planned.surveyed().apply,
         layout=planned.layout,
         described={
             "method": planned.recipe.method,
@@ -142,7 +142,7 @@ def merge(job: MergeJob, into: Into, checks: Checks = _NOTHING_MORE) -> dict[str
             job.sources,
             sink,
             job.units,
-            job.apply,
+            job.apply(),
             workers=into.workers,
             max_ram_bytes=into.max_ram_bytes,
             progress=into.progress,
