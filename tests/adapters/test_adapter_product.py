@@ -118,6 +118,22 @@ def test_every_method_merges_updates_as_it_merges_task_vectors(name: str, opened
     assert on_updates or same < 1e-5, same
 
 
+def test_a_cut_of_the_whole_model_is_one_of_all_modules(opened) -> None:
+    adapters = opened("a", "b")
+    plan = plan_adapters(adapters, constant("ties", density=0.2, scope="model"), rank=72).surveyed()
+    updates = {}
+    for name, module in plan.modules.items():
+        updates[name] = [torch.zeros(module.first.shape) + update(adapter, name) for adapter in adapters]
+    flat = [torch.cat([pair[i].abs().reshape(-1) for pair in updates.values()]) for i in range(2)]
+    cuts = [values.sort(descending=True).values[int(0.2 * len(values)) - 1] for values in flat]
+    for name, pair in updates.items():
+        thinned = [tensor * (tensor.abs() >= cut) for tensor, cut in zip(pair, cuts, strict=True)]
+        wanted = make("ties").merge(torch.zeros_like(pair[0]), thinned, name=name)
+        got, _ = result(plan, name)
+        assert float((got - wanted).norm()) <= 1e-5 * float(wanted.norm()), name
+    assert plan.notes == ("ties: the model that is cut at once is all modules that have adapters",)
+
+
 def test_conv1d_updates_are_merged_as_out_by_in(opened) -> None:
     adapters = opened("conv", "conv2")
     plan = plan_adapters(adapters, constant("ties", density=0.5), rank=48)
@@ -176,6 +192,8 @@ def test_what_cannot_be_merged_is_refused(opened, world, tmp_path) -> None:
         plan_adapters([a, b], constant("linear"), space="factor")
     with pytest.raises(BadMergeParameter, match="keeps the rank"):
         plan_adapters([a, c], constant("linear"), space="factor", rank=3)
+    with pytest.raises(BadMergeParameter, match="no model-wide cut"):
+        plan_adapters([a, c], constant("ties", scope="model"), space="factor")
     with pytest.raises(BadMergeParameter, match="not merged apart"):
         plan_adapters([a, c], constant("karcher"), space="factor")
     with pytest.raises(BadMergeParameter, match=r"arcee_fusion.*no meaning"):

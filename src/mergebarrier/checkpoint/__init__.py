@@ -3,7 +3,7 @@
 from mergebarrier.checkpoint._adapter import ADAPTER_PREFIX, ADAPTER_WEIGHTS, Adapter, Factors, is_adapter, open_adapter
 from mergebarrier.checkpoint._adapter_config import ADAPTER_CONFIG
 from mergebarrier.checkpoint._checkpoint import Checkpoint
-from mergebarrier.checkpoint._expert import Change, Expert, place
+from mergebarrier.checkpoint._expert import Change, Expert, open_reference, place, split_reference
 from mergebarrier.checkpoint._header import Header, validate_header
 from mergebarrier.checkpoint._open import ATTACHMENTS, LICENCE_FILES, SIDE_FILES, open_checkpoint
 from mergebarrier.checkpoint._plan import layout_like
@@ -37,10 +37,12 @@ __all__ = [
     "layout_like",
     "open_adapter",
     "open_checkpoint",
+    "open_reference",
     "place",
     "read_key_file",
     "read_manifest",
     "read_tensor_file",
+    "split_reference",
     "tensor_file_bytes",
     "validate_header",
     "verify_manifest",

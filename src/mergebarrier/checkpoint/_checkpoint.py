@@ -76,6 +76,11 @@ class Checkpoint:
         for fd, _ in files.values():
             os.close(fd)
 
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """Every folder that is read; an output may touch none of them."""
+        return (self.path,)
+
     def read(self, name: str) -> torch.Tensor:
         """Read one tensor into fresh memory.
 

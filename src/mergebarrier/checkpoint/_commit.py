@@ -17,6 +17,7 @@ from threading import Lock
 from typing import Any, Protocol
 
 from mergebarrier import __version__
+from mergebarrier.checkpoint._adapter_config import ADAPTER_CONFIG
 from mergebarrier.checkpoint._claim import Place, publish, remove_partial
 from mergebarrier.checkpoint._hashing import ShardDigests, content_digest, hash_shard
 from mergebarrier.checkpoint._io import sync_folder
@@ -28,7 +29,8 @@ from mergebarrier.checkpoint._tensors import OutTensor, Shard
 from mergebarrier.checkpoint.manifest import MANIFEST_NAME, build_manifest
 from mergebarrier.errors import DigestMismatch, InternalError
 
-_LAST_SIDE_FILE = "config.json"
+# What makes a folder a model or an adapter for a reader.
+_LAST_SIDE_FILES = ("config.json", ADAPTER_CONFIG)
 
 
 class Unfinished(Protocol):
@@ -59,15 +61,16 @@ def commit_output(
 ) -> None:
     """Turn a completely written partial folder into the output; see ``Writer.commit``."""
     place = writer.place
-    unknown = next((name for name in side_files if name not in (*SIDE_FILES, *ATTACHMENTS)), None)
+    known = (*SIDE_FILES, *ATTACHMENTS, ADAPTER_CONFIG)
+    unknown = next((name for name in side_files if name not in known), None)
     if unknown is not None:
         raise InternalError("not on the list of files that are copied", where=unknown)
     verified = _verify(writer, workers, progress)
     _name_shards(writer)
     files = {s.name: {"sha256": verified[s.name].file, "size_bytes": s.size_bytes} for s in writer.shards}
     last = index_files(writer.layout)
-    for name in (*SIDE_FILES, *ATTACHMENTS):
-        if name == _LAST_SIDE_FILE and name in side_files:
+    for name in known:
+        if name in _LAST_SIDE_FILES and name in side_files:
             last[name] = side_files[name]
         elif name in side_files:
             write_new(place.model / name, side_files[name])

@@ -6,17 +6,20 @@ Source: LoRA, arXiv 2106.09685; names and layouts of peft 0.21.2.  Differs from 
 rounded once to the dtype of the base, in row blocks of a fixed size, so that rows read alone have the same bits.
 """
 
+import contextlib
 import hashlib
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
-from mergebarrier.checkpoint._adapter import ADAPTER_CONFIG, Adapter, Factors
+from mergebarrier.checkpoint._adapter import ADAPTER_CONFIG, Adapter, Factors, open_adapter
 from mergebarrier.checkpoint._checkpoint import Checkpoint, Progress
 from mergebarrier.checkpoint._dtypes import FLOATS, TORCH
 from mergebarrier.checkpoint._hashing import new_tensor_hash
+from mergebarrier.checkpoint._open import open_checkpoint
 from mergebarrier.checkpoint._tensors import TensorInfo
 from mergebarrier.checkpoint._values import check_finite
 from mergebarrier.errors import BadAdapter, clean
@@ -52,6 +55,11 @@ class Expert(Checkpoint):
         self.base, self.adapter = base, adapter
         self.changes: Mapping[str, Change] = place(adapter, base)
         self._changed: dict[str, str] = {}
+
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """Both folders."""
+        return self.base.path, self.adapter.path
 
     def close(self) -> None:
         """Close both."""
@@ -126,6 +134,31 @@ class Expert(Checkpoint):
         """Raise ChangedDuringRun when a file of either folder changed."""
         self.base.verify_unchanged()
         self.adapter.weights.verify_unchanged()
+
+
+def split_reference(path: str | os.PathLike[str]) -> tuple[Path, Path | None]:
+    """Return the folders that ``BASE`` or ``BASE+ADAPTER`` names; a folder whose literal name has a plus sign wins."""
+    parts = str(path).split("+")
+    pairs = [("+".join(parts[:i]), "+".join(parts[i:])) for i in range(1, len(parts))]
+    both = next(((left, right) for left, right in pairs if os.path.isdir(left) and os.path.isdir(right)), None)
+    return (Path(path), None) if both is None or os.path.isdir(path) else (Path(both[0]), Path(both[1]))
+
+
+def open_reference(path: str | os.PathLike[str]) -> Checkpoint:
+    """Open ``BASE``, a model folder, or ``BASE+ADAPTER``, which reads like one.
+
+    Args:
+      path: as ``split_reference`` reads it.
+    Returns: Checkpoint; an Expert for two folders.
+    Raises:  as ``open_checkpoint`` and ``open_adapter``; BadAdapter when the two do not fit.
+    """
+    base, adapter = split_reference(path)
+    if adapter is None:
+        return open_checkpoint(base)
+    with contextlib.ExitStack() as opened:
+        expert = Expert(opened.enter_context(open_checkpoint(base)), opened.enter_context(open_adapter(adapter)))
+        opened.pop_all()
+    return expert
 
 
 def place(adapter: Adapter, base: Checkpoint) -> dict[str, Change]:

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mergebarrier import __version__
+from mergebarrier.checkpoint._adapter import ADAPTER_WEIGHTS
 from mergebarrier.checkpoint._checkpoint import Checkpoint
 from mergebarrier.checkpoint._dtypes import TORCH
 from mergebarrier.checkpoint._open import INDEX, SHARD_NAME, SINGLE
@@ -76,7 +77,7 @@ def plan_digest(document: bytes) -> str:
 
 def index_files(layout: Sequence[OutTensor]) -> dict[str, bytes]:
     """Return {name: bytes} of the shard index; empty for a model in one file."""
-    if all(tensor.shard == SINGLE for tensor in layout):
+    if all(tensor.shard in (SINGLE, ADAPTER_WEIGHTS) for tensor in layout):
         return {}
     document = {
         "metadata": {

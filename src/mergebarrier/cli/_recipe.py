@@ -5,6 +5,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mergebarrier.cli._adapters import run_adapters
 from mergebarrier.cli._lineage import LINEAGE, exit_code, note_findings
 from mergebarrier.cli._models import into
 from mergebarrier.cli._options import WriterOptions
@@ -51,6 +52,7 @@ def merge_recipe(
     """
     from mergebarrier import verbs
     from mergebarrier.merge import recipe as recipes
+    from mergebarrier.merge.adapters import output_of
 
     for name, value in given.items():
         if value is not None and value != ():
@@ -75,6 +77,10 @@ def merge_recipe(
             tensors = planned.explain()
             output.result({"kind": "explanation", "recipe": planned.document(), "tensors": tensors}, _table(tensors))
             return 0
+        adapter = output_of(recipe.extra)
+        if adapter is not None:
+            merged = recipes.adapters_of(planned, adapter)
+            return run_adapters(merged, verbs.described(planned), writer, output, checks)
         anchor = opened[recipe.base] if recipe.base is not None else None
         side_files = recipes.small_files(planned)
         if writer.dry_run:

@@ -60,7 +60,7 @@ def command(
         return
     from dataclasses import asdict
 
-    from mergebarrier.checkpoint import open_checkpoint
+    from mergebarrier.checkpoint import open_reference
     from mergebarrier.evaluate import exact_match, load_module, load_tokenizer, perplexity, read_task, read_text
 
     # Everything that can be refused is read before the model is.
@@ -68,7 +68,7 @@ def command(
     text = read_text(text_path) if text_path is not None else None
     steps = 1 + len(files) + (text is not None)
     document: dict[str, Any] = {"kind": "evaluation", "model": model, "dtype": dtype, "tasks": [], "text": None}
-    with open_checkpoint(model) as checkpoint, output.progress("evaluating", steps) as progress:
+    with open_reference(model) as checkpoint, output.progress("evaluating", steps) as progress:
         tokenizer = load_tokenizer(checkpoint)
         module = load_module(checkpoint, dtype)
         progress(1, steps)
@@ -87,12 +87,12 @@ def _of_images(
 ) -> tuple[dict[str, Any], "Table"]:
     from dataclasses import asdict
 
-    from mergebarrier.checkpoint import open_checkpoint
+    from mergebarrier.checkpoint import open_reference
     from mergebarrier.evaluate import ImageSplit, accuracy, load_encoder, read_image_task
 
     tasks = [(path, read_image_task(path)) for path in paths]
     document: dict[str, Any] = {"kind": "evaluation", "model": model, "dtype": "float32", "tasks": [], "text": None}
-    with open_checkpoint(model) as checkpoint, output.progress("evaluating", len(tasks)) as progress:
+    with open_reference(model) as checkpoint, output.progress("evaluating", len(tasks)) as progress:
         encoder = load_encoder(checkpoint)
         for done, (path, task) in enumerate(tasks, 1):
             shown = ImageSplit(task.test.images[:max_items], task.test.labels[:max_items])

@@ -24,9 +24,9 @@ __all__ = ["command"]
 @output_options
 def command(model: Path, output: Output) -> None:
     """Show family, sizes, dtypes, symmetries, signs of protection, licence and lineage of MODEL; reads no weights."""
-    from mergebarrier.checkpoint import open_checkpoint
+    from mergebarrier.checkpoint import open_reference
 
-    with open_checkpoint(model) as checkpoint:
+    with open_reference(model) as checkpoint:
         document = {"kind": "inspect", "path": model, **_facts(checkpoint)}
     output.result(document, _table(document))
 

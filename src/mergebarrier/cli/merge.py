@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from mergebarrier.cli._adapters import adapter_options, merge_adapters
 from mergebarrier.cli._learned import DataOptions, data_options, merge_learned
 from mergebarrier.cli._lineage import LINEAGE, checks_from, exit_code, lineage_options, note_findings
 from mergebarrier.cli._merge_options import LEARNED, METHODS, hyper_parameters, parameter_options
@@ -28,6 +29,7 @@ __all__ = ["METHODS", "command"]
 @click.option("--method", type=click.Choice([*METHODS, *LEARNED]), help="Required, unless a recipe names it.")
 @parameter_options
 @data_options
+@adapter_options
 @click.option("--explain", is_flag=True, help="Recipes: print the parameters of every tensor and write nothing.")
 @recipe_options
 @writer_options(require_out=False)
@@ -40,6 +42,7 @@ def command(
     explain: bool,
     learning: DataOptions,
     recipe: RecipeOptions,
+    written: dict[str, Any],
     writer: WriterOptions,
     output: Output,
     checks: tuple[bool, bool, Path | None],
@@ -49,12 +52,14 @@ def command(
 
     The output takes names, dtypes, files, configuration and tokenizer from the base (from the first model where the
     method uses none).  Its manifest and model card name every input with its digest, the parameters and the seed.
+    MODEL may be an adapter of peft, which is put on the base; --as adapter merges adapters into one.
     """
     from mergebarrier import verbs
     from mergebarrier.merge import make, plan
+    from mergebarrier.merge.adapters import output_of
 
     if is_recipe(models):
-        given = {"base": base, "method": method, **learning.given(), **parameters}
+        given = {"base": base, "method": method, **learning.given(), **written, **parameters}
         return merge_recipe(models[0], given, recipe, writer, output, checks_from(checks), explain=explain)
     recipe.refuse_any()
     if method is None or writer.out is None or explain:
@@ -63,6 +68,9 @@ def command(
         raise UsageError("goes with a recipe alone" if explain else "is missing", where=option, remedy=remedy)
     chosen = hyper_parameters(method, parameters, seed=writer.seed, based=base is not None)
     asked, adapted = checks_from(checks), base
+    adapter = output_of(written)
+    if adapter is not None:
+        return merge_adapters(method, chosen, base, models, adapter, writer, output, asked)
     if method in LEARNED:
         return merge_learned(method, chosen, base, models, learning, writer, output, asked)
     learning.refuse(method)

@@ -47,14 +47,14 @@ def command(
     The key undoes it (`unprotect`).  The result names what the protection does not do as plainly as what it does.
     """
     from mergebarrier import verbs
-    from mergebarrier.checkpoint import open_checkpoint
+    from mergebarrier.checkpoint import open_reference
 
     protection = _protection(method, parameters)
     if key_path is not None and not protection.keyed:
         raise UsageError(f"{method} has no key", where="--key", remedy="leave --key out")
-    with open_checkpoint(model) as source:
+    with open_reference(model) as source:
         if base is not None:
-            with open_checkpoint(base) as anchor:
+            with open_reference(base) as anchor:
                 verbs.check_realign(source, anchor)
         if writer.dry_run:
             plan = verbs.dry_run(source, protection)
@@ -122,12 +122,12 @@ def _protection(method: str, parameters: dict[str, Any]) -> "Protection":
 def _realigned(original: Path, protected: Path, base: Path, output: Output) -> dict[str, Any]:
     """Run the cheap attack on what was just written and say how much of the change it takes back."""
     from mergebarrier import verbs
-    from mergebarrier.checkpoint import open_checkpoint
+    from mergebarrier.checkpoint import open_reference
 
     with (
-        open_checkpoint(original) as ours,
-        open_checkpoint(protected) as published,
-        open_checkpoint(base) as anchor,
+        open_reference(original) as ours,
+        open_reference(protected) as published,
+        open_reference(base) as anchor,
         output.progress("realigning it, as an attacker would") as progress,
     ):
         return verbs.undone_by_realignment(ours, published, anchor, progress=progress)

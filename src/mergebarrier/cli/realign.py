@@ -27,7 +27,7 @@ def command(model: Path, base: Path, method: str, sweeps: int | None, writer: Wr
     gaugefix keeps the function of MODEL exactly; aga is the published attack, which does not.
     """
     from mergebarrier import verbs
-    from mergebarrier.checkpoint import open_checkpoint
+    from mergebarrier.checkpoint import open_reference
     from mergebarrier.errors import UsageError
     from mergebarrier.realign import Aga, GaugeFix
 
@@ -36,7 +36,7 @@ def command(model: Path, base: Path, method: str, sweeps: int | None, writer: Wr
     realignment = GaugeFix(sweeps or 6) if method == "gaugefix" else Aga(matched=method == "aga-matched")
     output.note(_PURPOSE)
     started = time.perf_counter()
-    with open_checkpoint(model) as source, open_checkpoint(base) as anchor:
+    with open_reference(model) as source, open_reference(base) as anchor:
         output.note("licences: " + "; ".join(verbs.licence(side) for side in (source, anchor)))
         if writer.dry_run:
             plan = verbs.check_realign(source, anchor)

@@ -41,11 +41,11 @@ def command(
     In bfloat16 the floor is printed beside the figures: how far the original itself moves between bfloat16 and float32.
     """
     del threads
-    from mergebarrier.checkpoint import MANIFEST_NAME, open_checkpoint, verify_manifest
+    from mergebarrier.checkpoint import MANIFEST_NAME, open_reference, verify_manifest
     from mergebarrier.evaluate import CHECK_TEXT, read_text
 
     text = CHECK_TEXT if text_path is None else read_text(text_path)
-    with open_checkpoint(original) as ours, open_checkpoint(protected) as theirs:
+    with open_reference(original) as ours, open_reference(protected) as theirs:
         differences = _structure(ours, theirs)
         problems = verify_manifest(protected) if (theirs.root / MANIFEST_NAME).exists() else []
         equality = _function(ours, theirs, text, dtype, max_tokens) if not differences else None

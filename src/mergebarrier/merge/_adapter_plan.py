@@ -5,8 +5,9 @@
 The norms are Frobenius norms; those of products are taken from the small cores of their factors.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -16,9 +17,12 @@ from mergebarrier.checkpoint import Adapter, Checkpoint, Factors, OutTensor, Ten
 from mergebarrier.merge import _lora
 from mergebarrier.merge._adapter_files import factor_names, whole_name
 from mergebarrier.merge._merge import Merge
+from mergebarrier.merge._operands import Told
 from mergebarrier.merge._plan import MergeUnit
 from mergebarrier.merge.task_arithmetic import TaskArithmetic
 
+_Part = tuple[float, _lora.Factors]
+"""s_i and (B_i, A_i) of one adapter."""
 _TORCH = {"BF16": torch.bfloat16, "F16": torch.float16, "F32": torch.float32, "F64": torch.float64}
 
 
@@ -70,6 +74,7 @@ class AdapterPlan:
       sizes:    what the executor reckons its memory by, under the names of the output.
       config:   adapter_config.json of the output.
       notes:    warnings for the user, one line each.
+      told:     tensor of the base -> what a survey of all modules says; ``surveyed`` fills it.
     """
 
     adapters: tuple[Adapter | None, ...]
@@ -82,6 +87,27 @@ class AdapterPlan:
     sizes: Mapping[str, TensorInfo]
     config: Mapping[str, Any]
     notes: tuple[str, ...]
+    told: Mapping[str, Told] = field(default_factory=dict)
+
+    def surveyed(self) -> "AdapterPlan":
+        """Return the plan after the method has looked at the updates of all modules, where it must."""
+        methods = [module.method for module in self.modules.values()]
+        if all(method.reads == 1 for method in methods):
+            return self
+        modules = {module.tensor: module for module in self.modules.values()}
+        sizes = {tensor: math.prod(module.first.shape) for tensor, module in modules.items()}
+
+        def read(tensor: str) -> Iterator[list[Tensor]]:
+            updates = _updates(modules[tensor], self._parts(modules[tensor]))
+            yield [torch.zeros_like(updates[0]), *updates]
+
+        return replace(self, told=methods[0].survey(sizes, read, len(self.adapters)))
+
+    def _parts(self, module: Module) -> list[_Part | None]:
+        return [
+            (part.scale, adapter.read(module.name)) if adapter is not None and part is not None else None
+            for adapter, part in zip(self.adapters, module.parts, strict=True)
+        ]
 
     def merge(self, unit: str) -> tuple[dict[str, Tensor], Measured | None]:
         """Merge one unit: a module, or a tensor that is held whole.
@@ -92,13 +118,44 @@ class AdapterPlan:
         if unit in self.whole:
             return {whole_name(unit, self.modules): self._whole(unit)}, None
         module = self.modules[unit]
-        parts = [
-            (part.scale, adapter.read(unit)) if adapter is not None and part is not None else None
-            for adapter, part in zip(self.adapters, module.parts, strict=True)
-        ]
-        (b, a), measured = _merge_module(module, parts, self.space)
+        (b, a), measured = _merge_module(module, self._parts(module), self.space, self.told.get(module.tensor))
         name_a, name_b = factor_names(unit, embedding=module.first.embedding)
         return {name_a: a, name_b: b}, measured
+
+    def summary(self) -> dict[str, Any]:
+        """Return what will be written."""
+        ranks = [module.rank for module in self.modules.values()]
+        return {
+            "as": "adapter",
+            "lora_space": self.space,
+            "modules": len(self.modules),
+            "ranks": sorted(dict.fromkeys(ranks)),
+            "whole": list(self.whole),
+            "bytes_written": sum(tensor.nbytes for tensor in self.layout),
+            "files": list(dict.fromkeys(tensor.shard for tensor in self.layout)),
+        }
+
+    def figures(self, measured: Mapping[str, Measured]) -> dict[str, Any]:
+        """Return ranks and relative errors of every module and of all, as the manifest holds them.
+
+        ``residual`` is what the written factors miss, ``cross_terms`` what factor space adds, as parts of the update.
+        """
+        modules = {}
+        for name, module in self.modules.items():
+            norms = measured[name]
+            modules[name] = {"rank": module.rank, "residual": _share(norms.residual, norms.update)}
+            if self.space == "factor":
+                modules[name]["cross_terms"] = _share(norms.crossed, norms.update)
+        update = math.hypot(*(norms.update for norms in measured.values()))
+        found: dict[str, Any] = {"warnings": [], "suspect": False, "modules": modules}
+        found["residual"] = _share(math.hypot(*(norms.residual for norms in measured.values())), update)
+        if self.space == "factor":
+            crossed = found["cross_terms"] = _share(math.hypot(*(n.crossed for n in measured.values())), update)
+            found["warnings"].append(
+                f"A and B were merged apart: cross terms B_i A_j of adapters that never met are {100 * crossed:.3g} % "
+                "of the update; the product space has none"
+            )
+        return found
 
     def _whole(self, name: str) -> Tensor:
         ours = None if self.base is None else self.base.read(name)
@@ -113,10 +170,15 @@ class AdapterPlan:
         return merged.to(_TORCH[self.sizes[whole_name(name, self.modules)].dtype])
 
 
+def _updates(module: Module, parts: Sequence[_Part | None]) -> list[Tensor]:
+    zero = torch.zeros(module.first.shape, dtype=torch.float64)
+    return [zero if part is None else part[0] * (part[1][0] @ part[1][1]) for part in parts]
+
+
 def _merge_module(
-    module: Module, parts: Sequence[tuple[float, _lora.Factors] | None], space: str
+    module: Module, parts: Sequence[_Part | None], space: str, told: Told | None
 ) -> tuple[_lora.Factors, Measured]:
-    """Return the factors of the result, rounded, and its norms; ``parts`` are (s_i, (B_i, A_i))."""
+    """Return the factors of the result, rounded, and its norms."""
     method, dtype = module.method, _TORCH[module.dtype]
     crossed = 0.0
     wanted: _lora.Factors | Tensor
@@ -131,12 +193,17 @@ def _merge_module(
             crossed = _lora.difference(summed, wanted)
             factors = wanted = summed if _lora.is_sum(method) else _lora.apart(method, terms, module.tensor)
     else:
-        zero = torch.zeros(module.first.shape, dtype=torch.float64)
-        updates = [zero if part is None else part[0] * (part[1][0] @ part[1][1]) for part in parts]
-        wanted = method.merge(zero if method.uses_base else None, updates, name=module.tensor)
+        updates = _updates(module, parts)
+        base = torch.zeros_like(updates[0]) if method.uses_base else None
+        wanted = method.merge(base, updates, name=module.tensor, told=told)
         update = float(wanted.norm())
         factors = _lora.factor(wanted, module.rank)
     b, a = (half.to(dtype).contiguous() for half in factors)
     got = b.double(), a.double()
     residual = float((wanted - got[0] @ got[1]).norm()) if isinstance(wanted, Tensor) else _lora.difference(wanted, got)
     return (b, a), Measured(update, residual, crossed)
+
+
+def _share(part: float, whole: float) -> float:
+    """Return a ratio to three digits, so that machines agree on it."""
+    return float(f"{part / whole:.3g}") if whole else 0.0

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mergebarrier.errors import BadMergeParameter, clean
+from mergebarrier.merge._adapter_output import OUTPUT_KEYS, output_of
 from mergebarrier.merge._merge import Merge
 from mergebarrier.merge._recipe_parse import nearest
 from mergebarrier.merge._recipe_schema import Parameters, Recipe, Source
@@ -55,8 +56,8 @@ WITHOUT_EFFECT: dict[str, tuple[str, ...]] = {
 }
 #: What our own key ``mergebarrier`` may hold; all but ``rescale`` are never read from ``parameters``.
 OURS = (
-    "scope", "elect", "elect_zero", "reduce", "rescale", "arith", "seed", "max_cosine", "lora_space", "provenance",
-    "policy",
+    "scope", "elect", "elect_zero", "reduce", "rescale", "arith", "seed", "max_cosine", "provenance", "policy",
+    *OUTPUT_KEYS,
 )  # fmt: skip
 _TASK_VECTORS = "task_vectors"  # field of methods that work on task vectors where there is a base
 _WORDS = {"true": True, "false": False}
@@ -112,14 +113,16 @@ class Resolver:
         return [name for name, methods in WITHOUT_EFFECT.items() if not methods or self.recipe.method in methods]
 
     def _check_extra(self) -> dict[str, Any]:
-        for name in self.recipe.extra:
+        output_of(self.recipe.extra)
+        given = {name: value for name, value in self.recipe.extra.items() if name not in OUTPUT_KEYS}
+        for name in given:
             if name in OURS and name not in self._fields:
                 what = f"mergebarrier.{name} is not built yet, or nothing that {self.recipe.method} has"
                 raise BadMergeParameter(what, where=self.recipe.method, remedy="leave it out")
             if name not in OURS:
                 what = f"unknown key {clean(name)!r} under mergebarrier{nearest(name, OURS)}"
                 raise BadMergeParameter(what, where=self.recipe.method, remedy=f"choose from {', '.join(OURS)}")
-        return dict(self.recipe.extra)
+        return given
 
     def _check_levels(self) -> None:
         recipe = self.recipe

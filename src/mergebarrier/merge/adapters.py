@@ -15,13 +15,13 @@ from mergebarrier.checkpoint import ADAPTER_WEIGHTS, Adapter, Checkpoint, OutTen
 from mergebarrier.errors import BadAdapter, BadMergeParameter, ShapeMismatch, clean
 from mergebarrier.merge import _lora
 from mergebarrier.merge._adapter_files import document, dump, factor_names, whole_name
+from mergebarrier.merge._adapter_output import AdapterOutput, output_of
 from mergebarrier.merge._adapter_plan import AdapterPlan, Measured, Module
 from mergebarrier.merge._merge import Merge
 from mergebarrier.merge._plan import MergeUnit
 
-__all__ = ["FACTOR_METHODS", "SPACES", "AdapterPlan", "Measured", "Module", "dump", "plan_adapters"]
+__all__ = ["FACTOR_METHODS", "AdapterOutput", "AdapterPlan", "Measured", "Module", "dump", "output_of", "plan_adapters"]
 
-SPACES: Final = ("product", "factor")
 #: Methods that factors may be merged by one by one.
 FACTOR_METHODS: Final = ("linear", "task_arithmetic", "ties", "dare_linear", "dare_ties")
 #: Methods that mean something on whole weights and nothing on updates.
@@ -158,8 +158,13 @@ class _Planner:
         if self.space == "factor" and method.name not in FACTOR_METHODS:
             remedy = f"choose from {', '.join(FACTOR_METHODS)}, or use the product space"
             raise BadMergeParameter("factors are not merged apart by this method", where=method.name, remedy=remedy)
+        if self.space == "factor" and method.reads > 1:
+            what = "factors have no model-wide cut"
+            raise BadMergeParameter(what, where=f"{method.name}, scope", remedy="use the product space")
         if self.space == "factor" and self.rank is not None:
             raise BadMergeParameter("keeps the rank of its inputs", where="lora_space factor", remedy="give no rank")
+        if method.reads > 1:
+            self.notes[f"{method.name}: the model that is cut at once is all modules that have adapters"] = None
         if not method.uses_base and not _lora.is_sum(method):
             self.notes[f"{method.name} works on the updates of the adapters here, not on whole weights"] = None
         return method

@@ -38,6 +38,17 @@ def reference(path: PurePath) -> str:
     return path.name
 
 
+def published(name: str) -> str:
+    """Return a name of a base without what belongs to one machine: ``owner/name`` stays, of a path the last part.
+
+    Example:
+      >>> published("org/tiny"), published("./runs/tiny/"), published("")
+      ('org/tiny', 'tiny', '')
+    """
+    local = name.startswith(("/", ".", "~")) or name.rstrip("/").count("/") > 1 or "\\" in name
+    return PurePath(name.replace("\\", "/")).name if local else name
+
+
 def name_of(model: Checkpoint) -> str:
     """Name an opened model without its path; a base with an adapter by both names."""
     if isinstance(model, Expert):
@@ -83,18 +94,22 @@ def model_card(content: Mapping[str, Any]) -> str:
 
 
 def _head(content: Mapping[str, Any]) -> Iterator[str]:
+    adapter = content.get("output_kind") == "adapter"
     yield from ("---", "base_model:")
     names = list(dict.fromkeys(str(item["name"]) for item in content["inputs"]))
     # A base with an adapter stands there by its parts, which have names of their own.
     whole = [name for name in names if "+" not in name or any(part not in names for part in name.split("+"))]
-    yield from (f"- {_quoted(name)}" for name in whole)
-    yield "base_model_relation: merge"
+    # An adapter belongs to the base that its parts were trained on.
+    trained_on = [item["trained_on"] for item in content["inputs"] if item.get("trained_on")]
+    yield from (f"- {_quoted(name)}" for name in (dict.fromkeys(trained_on) if adapter and trained_on else whole))
+    yield f"base_model_relation: {'adapter' if adapter else 'merge'}"
     licence = content["licence"]["licence"]
     if licence in _NOT_ON_HUB:
         yield from ("license: other", f"license_name: {_quoted(licence)}")
     else:
         yield f"license: {_quoted(licence or 'unknown')}"
-    yield from ("library_name: transformers", "tags:", "- merge", "- mergebarrier")
+    yield from (f"library_name: {'peft' if adapter else 'transformers'}", "tags:", "- merge", "- mergebarrier")
+    yield from ["- lora"] if adapter else []
     if content.get(ATTACK_TAG):
         yield f"- {ATTACK_TAG}"
     if content.get("checks", {}).get("suspect"):
@@ -147,6 +162,10 @@ def _checks(checks: Mapping[str, Any]) -> Iterator[str]:
     if perplexity:
         theirs = ", ".join(f"{_cell(name)} {value}" for name, value in perplexity["inputs"].items())
         yield f"Perplexity on {perplexity['text']}: {perplexity['merged']} (inputs: {theirs})."
+    if "residual" in checks:
+        yield f"Share of the update that the ranks leave out (residual): {checks['residual']:g}."
+    if "cross_terms" in checks:
+        yield f"Cross terms of factors that were merged apart, as a share of the update: {checks['cross_terms']:g}."
     if checks.get("suspect"):
         yield ""
         yield "**Suspect: on this text the merge is far worse than the worst of its inputs.**"

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from mergebarrier.errors import BadRecipe
 from mergebarrier.merge import DATA_MERGES, MERGES, make
+from mergebarrier.merge._recipe_adapters import adapters_of
 from mergebarrier.merge._recipe_files import side_files
 from mergebarrier.merge._recipe_parse import parse
 from mergebarrier.merge._recipe_plan import RecipePlan, TensorPlan, plan_recipe
@@ -31,6 +32,7 @@ __all__ = [
     "Reference",
     "TensorPlan",
     "View",
+    "adapters_of",
     "parse",
     "plan",
     "small_files",

@@ -4,10 +4,11 @@ Each function plans, streams through ``run`` into a crash-proof writer, and comm
 to what.  The command line and the audit call these and nothing deeper; there is no mathematics here.
 """
 
+from mergebarrier.verbs._adapters import by_adapters
 from mergebarrier.verbs._into import Checks, Into, MergeInput, Progress, environment
 from mergebarrier.verbs._learned import Calibration, learned, memory, planned_like, within
 from mergebarrier.verbs._lineage import declared, judge, licence
-from mergebarrier.verbs._merge import MergeJob, by_recipe, equal_inputs, merge, whole_models
+from mergebarrier.verbs._merge import MergeJob, by_recipe, described, equal_inputs, merge, whole_models
 from mergebarrier.verbs._models import Models
 from mergebarrier.verbs._protect import (
     check_protect,
@@ -30,10 +31,12 @@ __all__ = [
     "Progress",
     "ScanReport",
     "ScanRequest",
+    "by_adapters",
     "by_recipe",
     "check_protect",
     "check_realign",
     "declared",
+    "described",
     "dry_run",
     "environment",
     "equal_inputs",

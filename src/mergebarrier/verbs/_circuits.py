@@ -50,7 +50,7 @@ def write_circuits(
         into.out,
         layout_like(donor),
         plan={name: value for name, value in content.items() if name != "diagnostics"},
-        inputs=[source.path for source in sources],
+        inputs=[folder for source in sources for folder in source.folders],
         resume=into.resume,
         overwrite=into.overwrite,
     )

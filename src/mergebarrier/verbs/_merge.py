@@ -7,13 +7,12 @@ A ``MergeJob`` says what is read, computed and written in terms that the executo
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from pathlib import PurePath
 from typing import Any
 
 from mergebarrier import __version__
 from mergebarrier.checkpoint import Adapter, Checkpoint, Expert, OutTensor, Writer, layout_like, read_manifest
 from mergebarrier.merge import Plan
-from mergebarrier.merge.lineage import model_card, name_of, parameters, reference, unique
+from mergebarrier.merge.lineage import model_card, name_of, parameters, published, reference, unique
 from mergebarrier.merge.recipe import RecipePlan
 from mergebarrier.run import Source, Unit, transform
 from mergebarrier.verbs._into import Checks, Into, MergeInput, environment, input_of
@@ -37,6 +36,7 @@ class MergeJob:
       side_files: name -> bytes, written beside the weights.
       card:       (content of the manifest, without the output) -> README.md.
       anchor:     the base that the experts are compared with, where the method itself uses none.
+      measured:   what the merge itself found, in place of a look at the output as a model.
     """
 
     inputs: tuple[MergeInput, ...]
@@ -48,6 +48,7 @@ class MergeJob:
     side_files: Mapping[str, bytes]
     card: Callable[[Mapping[str, Any]], str] = model_card
     anchor: Checkpoint | None = None
+    measured: Callable[[], dict[str, Any]] | None = None
 
 
 def whole_models(planned: Plan, anchor: Checkpoint | None = None) -> MergeJob:
@@ -77,14 +78,19 @@ def by_recipe(planned: RecipePlan, side_files: Mapping[str, bytes], anchor: Chec
         units=planned.units,
         apply=lambda: planned.surveyed().apply,
         layout=planned.layout,
-        described={
-            "method": planned.recipe.method,
-            "recipe": planned.document(),
-            "effective": planned.effective(),
-        },
+        described=described(planned),
         side_files=side_files,
         anchor=anchor,
     )
+
+
+def described(planned: RecipePlan) -> dict[str, Any]:
+    """Return the part of the manifest that says what a recipe asked for."""
+    return {
+        "method": planned.recipe.method,
+        "recipe": planned.document(),
+        "effective": planned.effective(),
+    }
 
 
 def _with_adapters(inputs: Sequence[MergeInput]) -> list[MergeInput]:
@@ -107,7 +113,7 @@ def _with_adapters(inputs: Sequence[MergeInput]) -> list[MergeInput]:
 def adapter_facts(adapter: Adapter) -> dict[str, Any]:
     """Return rank and scaling of every module, and the base that the adapter names."""
     modules = {module: [factors.rank, factors.scale] for module, factors in adapter.factors.items()}
-    return {"modules": modules, "whole": list(adapter.whole), "trained_on": PurePath(adapter.config.base).name}
+    return {"modules": modules, "whole": list(adapter.whole), "trained_on": published(adapter.config.base)}
 
 
 def merge(job: MergeJob, into: Into, checks: Checks = _NOTHING_MORE) -> dict[str, Any]:
@@ -151,7 +157,7 @@ def merge(job: MergeJob, into: Into, checks: Checks = _NOTHING_MORE) -> dict[str
             item.checkpoint.verify_unchanged()
         side_files = licence_files(job.side_files, given, judged)
         if not sink.finished:
-            found = check_merged(job.inputs, job.sources, sink, side_files, checks)
+            found = job.measured() if job.measured else check_merged(job.inputs, job.sources, sink, side_files, checks)
             found["relatives"] = relatives
             found["warnings"] = [*judged.warnings(), *related, *found["warnings"]]
             content["checks"] = found

@@ -6,7 +6,7 @@ path | base+adapter  ->  Checkpoint | Expert        two names of one folder give
 from contextlib import ExitStack
 from pathlib import Path
 
-from mergebarrier.checkpoint import Adapter, Checkpoint, Expert, open_adapter, open_checkpoint
+from mergebarrier.checkpoint import Adapter, Checkpoint, Expert, open_adapter, open_checkpoint, split_reference
 
 
 class Models:
@@ -24,7 +24,10 @@ class Models:
         self._experts: dict[tuple[Path, Path], Expert] = {}
 
     def model(self, path: Path) -> Checkpoint:
-        """Open a model folder; errors as ``open_checkpoint``."""
+        """Open a model folder, or ``BASE+ADAPTER``; errors as ``open_reference``."""
+        path, adapter = split_reference(path)
+        if adapter is not None:
+            return self.expert(path, adapter)
         real = path.resolve()
         if real not in self._models:
             self._models[real] = self._stack.enter_context(open_checkpoint(path))

@@ -1,0 +1,80 @@
+"""BASE+ADAPTER stands for a model in the other verbs: what they write is what they write for the whole model."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from peft_adapters import logits_of, save_adapter
+from safetensors.torch import load_file
+
+from mergebarrier.checkpoint import Expert, open_checkpoint, open_reference
+from mergebarrier.evaluate import load_module
+from model_folders import write_folder
+from tiny_models import save, save_expert
+
+NAME = "llama-gqa-untied"
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A base, an adapter of it, and the model that the two make."""
+    root = tmp_path_factory.mktemp("verbs")
+    save(NAME, root / "base")
+    save_adapter(root / "lora", NAME, 1, r=3, lora_alpha=0.5, target_modules=["q_proj", "up_proj", "down_proj"])
+    config = json.loads((root / "base" / "config.json").read_text())
+    with open_reference(f"{root / 'base'}+{root / 'lora'}") as expert:
+        assert isinstance(expert, Expert)
+        write_folder(root / "whole", {name: expert.read(name) for name in expert.tensors}, config=config)
+    return root
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["protect", "MODEL", "--key", "KEY"],
+        ["realign", "MODEL", "--base", "BASE"],
+        ["merge", "MODEL", "--base", "BASE", "--method", "ties", "--density", "0.5"],
+    ],
+    ids=lambda words: words[0],
+)
+def test_a_verb_writes_the_same_for_a_base_with_an_adapter(words, world, tmp_path, run_cli) -> None:
+    found = []
+    for name in (f"{world / 'base'}+{world / 'lora'}", world / "whole"):
+        out = tmp_path / str(len(found))
+        names = {"MODEL": name, "KEY": tmp_path / "k.mbkey", "BASE": world / "base"}
+        ran = run_cli(*(names.get(word, word) for word in words), "-o", out, "--quiet")
+        assert ran.exit_code == 0, ran.stderr
+        found.append(load_file(out / "model.safetensors"))
+    assert found[0].keys() == found[1].keys()
+    assert all(torch.equal(found[0][name], found[1][name]) for name in found[0])
+
+
+def test_it_is_inspected_and_run_like_the_whole_model(world, run_cli) -> None:
+    expert = f"{world / 'base'}+{world / 'lora'}"
+    ran = run_cli("inspect", expert, "--json")
+    assert ran.exit_code == 0 and ran.json["family"] == run_cli("inspect", world / "whole", "--json").json["family"]
+    with open_reference(expert) as ours, open_checkpoint(world / "whole") as theirs:
+        one, other = (logits_of(load_module(model, "float32")) for model in (ours, theirs))
+    assert torch.equal(one, other)
+
+
+def test_an_output_never_touches_either_folder(world, tmp_path, run_cli) -> None:
+    expert = f"{world / 'base'}+{world / 'lora'}"
+    for inside in ("base", "lora"):
+        out = world / inside / "out"
+        for words in (["protect", expert, "--key", tmp_path / "k"], ["merge", expert, "--method", "linear"]):
+            ran = run_cli(*words, "-o", out)
+            assert ran.exit_code == 2 and "lie in each other" in ran.stderr, ran.stderr
+        assert not out.exists()
+
+
+def test_a_literal_folder_wins_and_another_model_is_not_mistaken(world, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "base").symlink_to(world / "base")
+    (tmp_path / "lora").symlink_to(world / "lora")
+    with open_reference("base+lora") as expert:
+        assert isinstance(expert, Expert)
+    save_expert(NAME, tmp_path / "base+lora")
+    with open_reference("base+lora") as model, open_checkpoint("base+lora") as same:
+        assert not isinstance(model, Expert) and model.content_digest() == same.content_digest()
