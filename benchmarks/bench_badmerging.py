@@ -144,7 +144,8 @@ def main() -> None:
     """Measure what is missing and print the tables."""
     torch.set_num_threads(1)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, default=3, help="how many, from 0 on")
+    parser.add_argument("--first-seed", type=int, default=0, help="for seeds that run beside each other")
     parser.add_argument("--size", choices=("small", "full"), default="full", help="five tasks, or six")
     parser.add_argument("--rows", type=Path, default=HERE / "results" / "badmerging.jsonl")
     parser.add_argument("--work", type=Path, help="where experts are kept between runs")
@@ -153,7 +154,7 @@ def main() -> None:
     given = parser.parse_args()
     rows, work = Rows(given.rows), given.work or cache_folder() / "bench" / f"badmerging-{given.size}"
     if not given.tables:
-        seeds = [Seed(n, rows, work, given.size) for n in range(given.seeds)]
+        seeds = [Seed(n, rows, work, given.size) for n in range(given.first_seed, given.seeds)]
         for stage in given.stages.split(","):
             for seed in seeds:
                 STAGES[stage](seed)
