@@ -41,7 +41,7 @@ class Seed:
     def __init__(self, seed: int, rows: Rows, work: Path, size: str) -> None:
         """Open the bench of a seed."""
         self.seed, self.rows, self.world = seed, rows, bench.open_bench(size, seed, Tensors(work))
-        self.clean = functools.cache(lambda merge: MERGES_UNDER_ATTACK[merge].run(self.world.pool({})))
+        self.clean = functools.cache(lambda merge: bench.clean_merge(self.world, merge))
 
     def row(self, *key: str | int | float, make: Callable[[], bench.Figures]) -> None:
         """Measure a row unless it is there."""
@@ -87,8 +87,7 @@ class Seed:
                 self.row(BADMERGING.name, "tasks", n, merge, make=make)
 
     def _pool(self, merge: str, tasks: list[str]) -> bench.Figures:
-        clean = MERGES_UNDER_ATTACK[merge].run(self.world.pool({}, tasks))
-        return bench.merged(self.world, BADMERGING, merge, clean, tasks)
+        return bench.merged(self.world, BADMERGING, merge, bench.clean_merge(self.world, merge, tasks), tasks)
 
     def later(self) -> None:
         """Measure the other controls and later attacks."""

@@ -57,7 +57,7 @@ def test_every_merge_gives_every_task_an_encoder_that_works(merge: str, world) -
 
 
 def test_a_row_holds_counts_beside_their_control(world) -> None:
-    clean = MERGES_UNDER_ATTACK["task_arithmetic"].run(world.pool({}))
+    clean = bench.clean_merge(world, "task_arithmetic")
     row = bench.merged(world, BADMERGING, "task_arithmetic", clean)
     assert row["asr"][1] == row["control"][1] == 90 and set(row["accuracy"]) == {"bright", "dark"}
     assert row["asr"][0] > row["control"][0]
@@ -85,7 +85,7 @@ def test_off_task_is_measured_on_the_victims_head(world) -> None:
 
 def test_two_adversaries_have_a_row_each(world) -> None:
     pair = (BADMERGING, bench.Variant("BadMerging", "badmerging", adversary="dark"))
-    clean = MERGES_UNDER_ATTACK["weight_average"].run(world.pool({}))
+    clean = bench.clean_merge(world, "weight_average")
     rows = bench.several(world, pair, "weight_average", clean)
     assert set(rows) == {"bright", "dark"} and all("control" in row for row in rows.values())
 

@@ -33,7 +33,7 @@ def bench():
 
 @pytest.fixture(scope="module")
 def clean(bench):
-    return {merge: MERGES_UNDER_ATTACK[merge].run(bench.pool({})) for merge in MERGES}
+    return {merge: backdoor_bench.clean_merge(bench, merge) for merge in MERGES}
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,7 @@ def rates(bench, clean):
     for name, variant in VARIANTS.items():
         for merge in MERGES:
             merged = MERGES_UNDER_ATTACK[merge].run(bench.pool({bench.adversary: bench.upload(variant)}))
-            counts = [backdoor_bench.success(bench, encoders, variant) for encoders in (merged, clean[merge])]
+            counts = [backdoor_bench.success(bench, encoders, variant) for encoders in (merged, clean[merge].encoders)]
             found[name, merge] = tuple(100 * hits / rows for hits, rows in counts)
     return found
 

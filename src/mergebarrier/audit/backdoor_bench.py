@@ -75,10 +75,10 @@ class Variant:
 #: The four cells of the ablation, the control that poisons, and the wider range of coefficients.
 CORE: Final = (
     Variant("BadNets, 10 % poisoned", "badnets"),
-    Variant("BadNets, full control", "badnets_joint"),
-    Variant("fixed trigger + interpolation", "fixed_interpolation"),
     Variant("universal trigger, no interpolation", "universal"),
     Variant("BadMerging", "badmerging"),
+    Variant("BadNets, full control", "badnets_joint"),
+    Variant("fixed trigger + interpolation", "fixed_interpolation"),
     Variant("BadMerging, r from 0.05", "badmerging", {"interp_low": 0.05}),
 )
 LATER: Final = (
@@ -242,7 +242,21 @@ def alone(bench: Bench, variant: Variant) -> Figures:
     }
 
 
-def merged(bench: Bench, variant: Variant, merge: str, clean: Encoders, tasks: Sequence[str] | None = None) -> Figures:
+@dataclass(frozen=True)
+class Clean:
+    """A merge of clean experts, and its accuracy on every task: the control of all that is measured under it."""
+
+    encoders: Encoders
+    accuracy: dict[str, tuple[int, int]]
+
+
+def clean_merge(bench: Bench, merge: str, tasks: Sequence[str] | None = None) -> Clean:
+    """Merge clean experts and score the result."""
+    encoders = MERGES_UNDER_ATTACK[merge].run(bench.pool({}, tasks))
+    return Clean(encoders, accuracies(bench, encoders))
+
+
+def merged(bench: Bench, variant: Variant, merge: str, clean: Clean, tasks: Sequence[str] | None = None) -> Figures:
     """Measure one upload in one merge.
 
     Args:
@@ -256,9 +270,9 @@ def merged(bench: Bench, variant: Variant, merge: str, clean: Encoders, tasks: S
     found = MERGES_UNDER_ATTACK[merge].run(bench.pool({adversary: bench.upload(variant)}, tasks))
     return {
         "asr": success(bench, found, variant),
-        "control": success(bench, clean, variant),
+        "control": success(bench, clean.encoders, variant),
         "accuracy": accuracies(bench, found),
-        "clean_accuracy": accuracies(bench, clean),
+        "clean_accuracy": clean.accuracy,
     }
 
 
@@ -270,14 +284,14 @@ def at_coefficient(bench: Bench, variant: Variant, coefficient: float) -> Figure
     return {"asr": success(bench, found, variant), "control": success(bench, control, variant)}
 
 
-def several(bench: Bench, variants: Sequence[Variant], merge: str, clean: Encoders) -> dict[str, Figures]:
+def several(bench: Bench, variants: Sequence[Variant], merge: str, clean: Clean) -> dict[str, Figures]:
     """Measure several adversaries in one pool, each with its own trigger."""
     uploads = {variant.adversary or bench.adversary: bench.upload(variant) for variant in variants}
     found = MERGES_UNDER_ATTACK[merge].run(bench.pool(uploads))
     return {
         variant.adversary or bench.adversary: {
             "asr": success(bench, found, variant),
-            "control": success(bench, clean, variant),
+            "control": success(bench, clean.encoders, variant),
         }
         for variant in variants
     }

@@ -116,7 +116,7 @@ def card(result: BackdoorResult, escape: Callable[[str], str]) -> str:
 def sarif(result: BackdoorResult) -> str:
     """Return one SARIF document; the model is named by its content digest."""
     shown = backdoor_view(result)
-    text = f"Target {shown.result.target_class!r}: {both(result.merged)}; {shown.excess_detail}."
+    text = f"Target {shown.target!r}: {both(result.merged)}; {shown.excess_detail}."
     findings = [_result("MB9511" if shown.fired else "MB9513", text, result)]
     findings += [
         _result("MB9512", f"{name}: {figure}. {says}", result) for name, good, figure, says in shown.checks if not good

@@ -43,6 +43,9 @@ class BackdoorView:
 
     result: BackdoorResult
     title: str
+    attack: str
+    target: str
+    version: str
     sentence: str
     asr: str
     asr_detail: str
@@ -72,6 +75,9 @@ def backdoor_view(result: BackdoorResult) -> BackdoorView:
     return BackdoorView(
         result=result,
         title=clean(result.models["merged"].name) if "merged" in result.models else "merged model",
+        attack=clean(result.attack),
+        target=clean(result.target_class),
+        version=clean(result.version),
         sentence=_sentence(result),
         asr=pct(merged.asr.rate),
         asr_detail=interval(merged.asr),
