@@ -8,7 +8,10 @@ import torch
 
 from mergebarrier.audit import backdoor_bench
 from mergebarrier.audit.backdoor_merges import MERGES_UNDER_ATTACK
-from mergebarrier.audit.backdoors import excess, skill
+from mergebarrier.audit.backdoors import excess, skill, weights
+from mergebarrier.checkpoint import open_checkpoint
+from mergebarrier.evaluate import load_encoder
+from mergebarrier.zoo import expert
 
 pytestmark = pytest.mark.real
 MERGES = ("task_arithmetic", "dare", "ties", "weight_average", "regmean")
@@ -28,7 +31,13 @@ class _Memory(dict):
 @pytest.fixture(scope="module")
 def bench():
     torch.set_num_threads(1)
-    return backdoor_bench.open_bench("small", 0, _Memory())
+    keep = _Memory()
+    made = backdoor_bench.open_bench("small", 0, keep)
+    for task in made.tasks:
+        # The zoo's experts have the same recipe, and other tests have them made already.
+        with open_checkpoint(expert("small", task)) as checkpoint:
+            keep[f"0/expert/{task}"] = weights(load_encoder(checkpoint))
+    return made
 
 
 @pytest.fixture(scope="module")
