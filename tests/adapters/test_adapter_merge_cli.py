@@ -1,6 +1,7 @@
 """Every merge takes a base with an adapter for a model: by flags, in recipes, and with all of it in the manifest."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -109,6 +110,20 @@ def test_a_reference_that_cannot_be_read_says_what_was_tried(model, says, world,
     ran = run_cli("merge", tmp_path / "r.yaml", "-o", tmp_path / "out")
     assert ran.exit_code == 2 and says.format(**names)[:150] in ran.stderr, ran.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_adapters_that_name_other_bases_are_put_on_the_one_given_with_a_warning(world, tmp_path, run_cli) -> None:
+    for name, base in (("a", "org/one"), ("b", "./elsewhere/two/")):
+        shutil.copytree(world / name, tmp_path / name)
+        config = json.loads((world / name / "adapter_config.json").read_text()) | {"base_model_name_or_path": base}
+        (tmp_path / name / "adapter_config.json").write_text(json.dumps(config))
+    words = ["--base", world / "base", "--method", "task_arithmetic", "-o", tmp_path / "out"]
+    ran = run_cli("merge", tmp_path / "a", tmp_path / "b", *words)
+    assert ran.exit_code == 0
+    assert "adapters of different bases: a was trained on org/one, b was trained on two" in ran.stderr
+    assert (
+        run_cli("merge", world / "a", world / "b", *words[:4], "-o", tmp_path / "same").stderr.count("trained on") == 0
+    )
 
 
 def test_an_adapter_without_a_base_is_wrong_usage(world, tmp_path, run_cli) -> None:

@@ -89,7 +89,7 @@ class Expert(Checkpoint):
         info, change = self.tensors[name], self.changes[name]
         out = torch.empty((stop - start, *info.shape[1:]), dtype=TORCH[self.tensors[name].dtype])
         step = max(1, _BLOCK_ELEMENTS // max(1, info.numel // info.rows))
-        left, right = self._factors(change)
+        left, right = self._factors(change, start // step * step, min(-(-stop // step) * step, info.rows))
         for first in range(start // step * step, stop, step):
             last = min(first + step, info.rows)
             if change.whole is not None:
@@ -97,20 +97,24 @@ class Expert(Checkpoint):
             else:
                 rows = self.base.read_rows(name, first, last).double()
             if left is not None and right is not None:
-                rows = rows.addmm_(left[first:last], right)
+                place = first - start // step * step
+                rows = rows.addmm_(left[place : place + last - first], right)
             begin, end = max(first, start), min(last, stop)
             out[begin - start : end - start] = rows[begin - first : end - first]
         where = f"{self.path}: tensor {name!r}"
         check_finite(out, info.dtype, where=where, remedy="the update does not fit the base's dtype")
         return out
 
-    def _factors(self, change: Change) -> tuple[torch.Tensor | None, torch.Tensor | None]:
-        """Return the update as a product whose rows are the rows on disk."""
-        if change.factors is None:
+    def _factors(self, change: Change, start: int, stop: int) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+        """Return the rows on disk of the update as a product."""
+        factors, weights = change.factors, self.adapter.weights
+        if factors is None:
             return None, None
-        b, a = self.adapter.read(change.factors.module)
-        b.mul_(change.factors.scale)
-        return (a.T.contiguous(), b.T.contiguous()) if change.transposed else (b, a)
+        if change.transposed:
+            b, a = self.adapter.read(factors.module)
+            return a.T[start:stop].contiguous(), b.T.mul(factors.scale)
+        rows = weights.read_rows(factors.b.name, start, stop).double()
+        return rows.mul_(factors.scale), weights.read(factors.a.name).double()
 
     def digests(self, workers: int = 1, progress: Progress | None = None) -> dict[str, str]:
         """Hash every tensor as it is read here; as ``Checkpoint.digests``, after one pass over both folders."""

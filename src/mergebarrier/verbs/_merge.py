@@ -116,6 +116,15 @@ def adapter_facts(adapter: Adapter) -> dict[str, Any]:
     return {"modules": modules, "whole": list(adapter.whole), "trained_on": published(adapter.config.base)}
 
 
+def _other_bases(inputs: Sequence[MergeInput]) -> list[str]:
+    """Return a warning when adapters name different bases; they were put on one all the same."""
+    named = {item.name: str(item.facts.get("trained_on", "")) for item in inputs}
+    said = {name: base for name, base in named.items() if base}
+    if len({base.rpartition("/")[2].lower(): None for base in said.values()}) < 2:
+        return []
+    return ["adapters of different bases: " + ", ".join(f"{name} was trained on {base}" for name, base in said.items())]
+
+
 def merge(job: MergeJob, into: Into, checks: Checks = _NOTHING_MORE) -> dict[str, Any]:
     """Judge and hash the inputs, stream the merge, check it, commit.
 
@@ -159,7 +168,7 @@ def merge(job: MergeJob, into: Into, checks: Checks = _NOTHING_MORE) -> dict[str
         if not sink.finished:
             found = job.measured() if job.measured else check_merged(job.inputs, job.sources, sink, side_files, checks)
             found["relatives"] = relatives
-            found["warnings"] = [*judged.warnings(), *related, *found["warnings"]]
+            found["warnings"] = [*judged.warnings(), *_other_bases(given), *related, *found["warnings"]]
             content["checks"] = found
             side_files["README.md"] = job.card(content).encode()
         sink.commit(content, environment(), side_files, workers=into.workers)
