@@ -1,7 +1,8 @@
 """Fisher merging: every weight is averaged with the certainty that each expert has about it.
 
-    theta = sum_i c_i F_i theta_i / sum_i c_i F_i,   F_i = E_x E_{y ~ p_i(y|x)} (d log p_i(y|x) / d theta)^2 + floor
-    normalize: c_i is divided by |F_i|, so that an expert with large gradients does not outvote the others
+    theta = sum_i c_i (F_i + floor) theta_i / sum_i c_i (F_i + floor),
+    F_i = E_x E_{y ~ p_i(y|x)} (d log p_i(y|x) / d theta)^2
+    normalize: c_i is divided by |F_i| + floor, so that an expert with large gradients does not outvote the others
 
 Source: Matena and Raffel, arXiv 2111.09832. Differs: beside the sum over all classes (``labels="exact"``) labels may be
 drawn from the model (``"sampled"``): unbiased, and the only way where the classes are a vocabulary.
@@ -85,7 +86,7 @@ class Fisher(DataMerge):
       weights:   c_i, one per expert, or one for all; empty means 1 each.
       labels:    "sampled" or "exact"; see ``diagonal``, also for what a batch means.
       floor:     added to every entry, at least 0, to 1.
-      normalize: divide c_i by the norm of F_i.
+      normalize: divide c_i by the norm of F_i, plus the floor.
       seed:      of the drawn labels.
     Raises: BadMergeParameter.
     """
@@ -132,12 +133,11 @@ class Fisher(DataMerge):
 
         for expert, task, coefficient in zip(experts, data, coefficients, strict=True):
             found = diagonal(module, cast(module, expert), task, labels=self.labels, seed=self.seed, tick=tick)
-            for fisher in found.values():
-                fisher.add_(self.floor)
             norms.append(math.sqrt(sum(float(fisher.double().square().sum()) for fisher in found.values())))
-            scale = coefficient / norms[-1] if self.normalize and norms[-1] else coefficient
+            size = norms[-1] + self.floor
+            scale = coefficient / size if self.normalize and size else coefficient
             for name in list(found):
-                fisher = found.pop(name).mul_(scale)
+                fisher = found.pop(name).add_(self.floor).mul_(scale)
                 pull = fisher * (expert[name].float() - centre[name].float())
                 moved[name] = moved[name].add_(pull) if name in moved else pull
                 weight[name] = weight[name].add_(fisher) if name in weight else fisher
