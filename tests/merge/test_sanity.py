@@ -10,7 +10,9 @@ from mergebarrier.checkpoint import TensorInfo
 from mergebarrier.merge.sanity import SAMPLE_VALUES, Operand, check_weights
 from mergebarrier.merge.vocabulary import check_tie, check_vocabulary
 
-NAMES = {torch.float32: "F32", torch.bfloat16: "BF16", torch.int64: "I64"}
+NAMES = {
+    torch.float64: "F64", torch.float32: "F32", torch.bfloat16: "BF16", torch.float16: "F16", torch.int64: "I64",
+}  # fmt: skip
 
 
 @dataclass
@@ -64,7 +66,8 @@ def test_the_figures_are_those_of_their_definitions() -> None:
     merged = mean(one, two)
     found = checked(merged, base, one, two)
     out, theirs = flat(merged), [flat(m) for m in (base, one, two)]
-    ratio = float(out.norm() / torch.stack([t.norm() for t in theirs]).mean())
+    means = [sum(m.held[name].norm() for m in (base, one, two)) / 3 for name in base.held]
+    ratio = float(out.norm() / torch.stack(means).norm())
     assert found.figures["norm_ratio"] == pytest.approx(ratio, rel=1e-3)
     for i, side in enumerate(theirs):
         cosine = float(out @ side / out.norm() / side.norm())
@@ -162,3 +165,23 @@ def test_a_tied_model_with_another_head_is_warned_about() -> None:
     assert "differs" in check_tie(Model(HEADED, tied))[0]
     assert check_tie(Model(HEADED | {"lm_head.weight": torch.ones(10, 4)}, tied)) == ()
     assert check_tie(Model(HEADED)) == () and check_tie(Model(EMBEDDING, tied)) == ()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+def test_models_of_different_dtypes_are_compared(dtype: torch.dtype) -> None:
+    one, other = model(1), model(1)
+    other.held = {name: tensor.to(dtype) for name, tensor in other.held.items()}
+    assert checked(one, one, other).figures["cosine"]["m1"] == pytest.approx(1.0, abs=1e-3)
+    assert checked(other, other, one).figures["cosine"]["m1"] == pytest.approx(1.0, abs=1e-3)
+
+
+def test_a_model_that_gives_two_inputs_of_a_tensor_counts_as_two() -> None:
+    one = model(1)
+    other = Model({name: torch.randn(tensor.shape) for name, tensor in one.held.items()})
+    mixed = mean(one, other)
+    both = Model(one.held | {f"other.{name}": tensor for name, tensor in other.held.items()})
+    operands = {name: [Operand(0, both, name), Operand(0, both, f"other.{name}")] for name in mixed.held}
+    found = check_weights(mixed, operands, ["m"], None)
+    apart = checked(mixed, one, other, base=None)
+    assert found.figures["norm_ratio"] == apart.figures["norm_ratio"]
+    assert found.figures["cosine"]["m"] == pytest.approx(sum(apart.figures["cosine"].values()) / 2, rel=0.05)

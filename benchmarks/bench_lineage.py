@@ -1,0 +1,95 @@
+"""What the lineage of a merge costs: declarations, relatives and checks, as shares of the merge that they belong to."""
+
+import shutil
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from _models import parameters, write
+
+from mergebarrier import verbs
+from mergebarrier.arch import describe
+from mergebarrier.checkpoint import open_checkpoint
+from mergebarrier.merge import make, plan
+from mergebarrier.protect import Exact
+from mergebarrier.provenance import Key
+from mergebarrier.realign import relation
+from mergebarrier.verbs import _merge
+
+REPEATS = 5
+SHAPE = "135M"
+PARTS = {
+    "judge": "cards, licences, marks",
+    "relations": "experts against the base (all ordinary)",
+    "check_merged": "weights, copies, vocabulary, tie",
+}
+METHODS: dict[str, dict[str, Any]] = {"linear": {}, "ties": {"density": 0.5}}
+
+
+class Clock:
+    """Processor seconds of each part of the merges that run inside it."""
+
+    def __init__(self) -> None:
+        """Start with nothing measured."""
+        self.taken: dict[str, list[float]] = {}
+
+    def run(self, name: str, function: Callable[..., Any], *words: Any, **more: Any) -> Any:
+        """Call a function and keep its processor time."""
+        started = time.process_time()
+        result = function(*words, **more)
+        self.taken.setdefault(name, []).append(time.process_time() - started)
+        return result
+
+    def watch(self, name: str) -> None:
+        """Measure a part of ``verbs.merge`` from now on."""
+        inner = getattr(_merge, name)
+        setattr(_merge, name, lambda *words, **more: self.run(name, inner, *words, **more))
+
+
+def merged(folders: list[Path], method: str, out: Path) -> None:
+    """Merge, over what stands there."""
+    shutil.rmtree(out, ignore_errors=True)
+    base, *experts = (open_checkpoint(folder) for folder in folders)
+    job = verbs.whole_models(plan(make(method, **METHODS[method]), base, experts), base)
+    verbs.merge(job, verbs.Into(out))
+    for opened in (base, *experts):
+        opened.close()
+
+
+def main() -> None:
+    """Print two tables."""
+    torch.set_num_threads(1)
+    clock = Clock()
+    for name in PARTS:
+        clock.watch(name)
+    with tempfile.TemporaryDirectory() as scratch:
+        root = Path(scratch)
+        folders = [write(root / "base", SHAPE), *(write(root / f"e{i}", SHAPE, step=0.02 * i) for i in (1, 2))]
+        print(
+            f"Three tied Llamas of {parameters(SHAPE) / 1e6:.0f}M weights in BF16, one thread, processor time, medians"
+        )
+        print(f"medians of {REPEATS} merges.\n\n| merge of a base and two experts | s | share |\n|---|---|---|")
+        for method in METHODS:
+            clock.taken.clear()
+            for _ in range(REPEATS):
+                sys.stderr.write(f"{method} ...\n")
+                clock.run("all", merged, folders, method, root / "out")
+            whole = statistics.median(clock.taken["all"])
+            print(f"| {method}, whole | {whole:.2f} | |")
+            for name, what in PARTS.items():
+                part = statistics.median(clock.taken[name])
+                print(f"| {method}: {what} | {part:.3f} | {100 * part / whole:.1f} % |")
+        with open_checkpoint(folders[1]) as expert:
+            verbs.protect(expert, Exact(), Key(bytes(32)), verbs.Into(root / "protected"))
+        with open_checkpoint(root / "protected") as protected, open_checkpoint(folders[0]) as base:
+            found = clock.run("protected", relation, describe(protected), protected, base)
+        print(f"\nA protected expert is found ({found.kind}) in {clock.taken['protected'][0]:.1f} s more.")
+
+
+if __name__ == "__main__":
+    main()
