@@ -70,9 +70,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         root = Path(scratch)
         folders = [write(root / "base", SHAPE), *(write(root / f"e{i}", SHAPE, step=0.02 * i) for i in (1, 2))]
-        print(
-            f"Three tied Llamas of {parameters(SHAPE) / 1e6:.0f}M weights in BF16, one thread, processor time, medians"
-        )
+        print(f"Three tied Llamas of {parameters(SHAPE) / 1e6:.0f}M weights in BF16, one thread; processor time,")
         print(f"medians of {REPEATS} merges.\n\n| merge of a base and two experts | s | share |\n|---|---|---|")
         for method in METHODS:
             clock.taken.clear()
