@@ -6,28 +6,39 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-SHAPES = {
+SHAPES: dict[str, dict[str, int]] = {
     "135M": {"hidden": 576, "layers": 30, "heads": 9, "kv": 3, "mlp": 1536, "vocab": 49152},
+    "278M": {"hidden": 1024, "layers": 18, "heads": 16, "kv": 8, "mlp": 2816, "vocab": 32000, "untied": 1},
     "1B": {"hidden": 2048, "layers": 16, "heads": 32, "kv": 8, "mlp": 8192, "vocab": 128256},
+    "3B": {"hidden": 3072, "layers": 28, "heads": 24, "kv": 8, "mlp": 8192, "vocab": 128256},
 }
 
 
 def parameters(shape: str) -> int:
-    """Return the number of weights of a tied Llama of a shape."""
+    """Return the number of weights of a Llama of a shape."""
     s = SHAPES[shape]
     width = s["hidden"] // s["heads"] * s["kv"]
     layer = 2 * s["hidden"] ** 2 + 2 * s["hidden"] * width + 3 * s["hidden"] * s["mlp"] + 2 * s["hidden"]
-    return s["vocab"] * s["hidden"] + s["layers"] * layer + s["hidden"]
+    return (1 + s.get("untied", 0)) * s["vocab"] * s["hidden"] + s["layers"] * layer + s["hidden"]
 
 
-def write(folder: Path, shape: str, *, seed: int = 0, step: float = 0.0, dtype: torch.dtype = torch.bfloat16) -> Path:
-    """Write a random tied Llama, one shard for the embedding and one for every layer.
+def write(
+    folder: Path,
+    shape: str,
+    *,
+    seed: int = 0,
+    step: float = 0.0,
+    expert: int = 0,
+    dtype: torch.dtype = torch.bfloat16,
+) -> Path:
+    """Write a random Llama, one shard for the embedding and one for every layer.
 
     Args:
       folder: made.
       shape:  a key of ``SHAPES``.
       seed:   of the base weights.
       step:   relative size of a task vector added on top, 0 for the base.
+      expert: number of the task vector: another number is another expert of the same base.
       dtype:  of all tensors.
     """
     s = SHAPES[shape]
@@ -42,7 +53,7 @@ def write(folder: Path, shape: str, *, seed: int = 0, step: float = 0.0, dtype: 
         "num_attention_heads": s["heads"],
         "num_key_value_heads": s["kv"],
         "vocab_size": s["vocab"],
-        "tie_word_embeddings": True,
+        "tie_word_embeddings": not s.get("untied", 0),
         "dtype": str(dtype).removeprefix("torch."),
     }
     (folder / "config.json").write_text(json.dumps(config))
@@ -60,9 +71,9 @@ def write(folder: Path, shape: str, *, seed: int = 0, step: float = 0.0, dtype: 
     shards: list[dict[str, tuple[int, ...]]] = [{"model.embed_tokens.weight": (s["vocab"], h)}]
     for i in range(s["layers"]):
         shards.append({f"model.layers.{i}.{name}.weight": size for name, size in names.items()})
-    shards.append({"model.norm.weight": (h,)})
+    shards.append({"model.norm.weight": (h,)} | ({"lm_head.weight": (s["vocab"], h)} if s.get("untied") else {}))
     weight_map: dict[str, str] = {}
-    base, extra = torch.Generator().manual_seed(seed), torch.Generator().manual_seed(seed + 1000)
+    base, extra = torch.Generator().manual_seed(seed), torch.Generator().manual_seed(seed + 1000 + expert)
     for n, members in enumerate(shards, start=1):
         shard = f"model-{n:05d}-of-{len(shards):05d}.safetensors"
         tensors = {}

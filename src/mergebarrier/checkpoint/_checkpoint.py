@@ -22,12 +22,14 @@ import torch
 from mergebarrier.checkpoint._dtypes import TORCH
 from mergebarrier.checkpoint._hashing import ShardDigests, content_digest, hash_shard
 from mergebarrier.checkpoint._io import read_into, read_small
+from mergebarrier.checkpoint._reads import ReadDigests
 from mergebarrier.checkpoint._tensors import Shard, TensorInfo
 from mergebarrier.checkpoint._values import CLEAN_WEIGHTS, check_bool, check_finite
 from mergebarrier.errors import ChangedDuringRun, InternalError
 
 Progress = Callable[[int, int], None]
 MAX_SIDE_FILE_BYTES = 64 * 2**20
+_STEP_BYTES = 1 << 22
 
 
 class Checkpoint:
@@ -57,6 +59,7 @@ class Checkpoint:
         self._files = files
         self._opened = {name: _identity(os.fstat(fd)) for name, (fd, _) in files.items()}
         self._digests: dict[str, ShardDigests] = {}
+        self._reads: ReadDigests | None = None
         self._lock = Lock()
 
     def __enter__(self) -> Self:
@@ -90,27 +93,47 @@ class Checkpoint:
         Raises:  NonFinite (names file and tensor); BadDtype for a BOOL byte above 1; ChangedDuringRun; KeyError.
         """
         info = self.tensors[name]
-        return self._read(info, info.begin, info.nbytes, info.shape)
+        return self._read(info, 0, info.rows, info.shape)
 
     def read_rows(self, name: str, start: int, stop: int) -> torch.Tensor:
         """Read rows ``start`` to ``stop`` (exclusive) of a tensor of rank >= 1; else as ``read``."""
         info = self.tensors[name]
         if not (info.shape and 0 <= start <= stop <= info.shape[0]):
             raise IndexError(f"rows {start}:{stop} of {name} with shape {info.shape}")
-        size = info.row_nbytes
-        return self._read(info, info.begin + start * size, (stop - start) * size, (stop - start, *info.shape[1:]))
+        return self._read(info, start, stop, (stop - start, *info.shape[1:]))
 
-    def _read(self, info: TensorInfo, offset: int, n_bytes: int, shape: tuple[int, ...]) -> torch.Tensor:
+    def _read(self, info: TensorInfo, start: int, stop: int, shape: tuple[int, ...]) -> torch.Tensor:
         if info.shard not in self._files:
             raise InternalError("the checkpoint is closed", where=self.path)
         where = f"{self.path / info.shard}: tensor {info.name!r}"
-        raw = torch.empty(n_bytes, dtype=torch.uint8)
-        read_into(self._files[info.shard][0], offset, raw.numpy().data, where)
+        raw = torch.empty((stop - start) * info.row_nbytes, dtype=torch.uint8)
+        read_into(self._files[info.shard][0], info.begin + start * info.row_nbytes, raw.numpy().data, where)
         if info.dtype == "BOOL":
             check_bool(raw, where=where)
         tensor = raw.view(TORCH[info.dtype]).view(shape)
         check_finite(tensor, info.dtype, where=where, remedy=CLEAN_WEIGHTS)
+        if self._reads is not None:
+            self._reads.feed(info, start, stop, raw.numpy().data)
         return tensor
+
+    def hash_while_reading(self) -> None:
+        """Take the digests of tensors from what is read from now on; ``digests`` then hashes only the others."""
+        self._reads = self._reads or ReadDigests()
+
+    def digest(self, name: str) -> str:
+        """Return the digest of one tensor, hashing it unless it is known; KeyError, or as ``read``."""
+        info = self.tensors[name]
+        if info.shard in self._digests:
+            return self._digests[info.shard].tensors[name]
+        self.hash_while_reading()
+        assert self._reads is not None
+        if name not in self._reads.found:
+            step = max(1, _STEP_BYTES // max(1, info.row_nbytes))
+            for start in range(0, info.rows, step):
+                self._read(info, start, min(start + step, info.rows), (-1,))
+            if not info.rows:
+                self.read(name)
+        return self._reads.found[name]
 
     def digests(self, workers: int = 1, progress: Progress | None = None) -> dict[str, str]:
         """Hash every tensor and every shard and check all values, in one pass; only the first call pays.
@@ -121,6 +144,14 @@ class Checkpoint:
         Returns: tensor name -> hex SHA-256 of name, dtype, shape and payload, in the order of ``tensors``.
         Raises:  NonFinite (names file and tensor); BadDtype for a BOOL byte above 1; ChangedDuringRun.
         """
+        if self._reads is not None and self._reads.found:
+            found = {name: self.digest(name) for name in self.tensors}
+            self.verify_unchanged()
+            return found
+        self._hash_shards(workers, progress)
+        return {name: digest for shard in self.shards for name, digest in self._digests[shard.name].tensors.items()}
+
+    def _hash_shards(self, workers: int, progress: Progress | None) -> None:
         total, done, lock = sum(shard.size_bytes for shard in self.shards), 0, Lock()
 
         def tick(n_bytes: int) -> None:
@@ -141,15 +172,14 @@ class Checkpoint:
             with ThreadPoolExecutor(max(1, workers // 2)) as pool:
                 list(pool.map(run, missing))
             self.verify_unchanged()
-        return {name: digest for shard in self.shards for name, digest in self._digests[shard.name].tensors.items()}
 
     def content_digest(self, workers: int = 1, progress: Progress | None = None) -> str:
         """Hex SHA-256 of the content, whatever its shards: the digest of the sorted tensor digests."""
         return content_digest(self.digests(workers, progress))
 
     def file_digests(self, workers: int = 1, progress: Progress | None = None) -> dict[str, str]:
-        """Shard name -> hex SHA-256 of the file, from the same pass as ``digests``."""
-        self.digests(workers, progress)
+        """Shard name -> hex SHA-256 of the file, from the same pass as ``digests`` unless that took them from reads."""
+        self._hash_shards(workers, progress)
         return {shard.name: self._digests[shard.name].file for shard in self.shards}
 
     def read_side_file(self, name: str) -> bytes:

@@ -1,7 +1,9 @@
 """The last steps of an output, in the order that lets no reader load half a model.
 
-Weights are read back once and compared with the records while they are flushed to the disk; they get their names, then
-come side files, index and config, then the manifest, and one rename shows all of it.
+Weights are read back once, for the digests of their files, while they are flushed to the disk; they get their names,
+then come side files, index and config, then the manifest, and one rename shows all of it.  The tensors' digests are
+those of the bytes that were handed to the operating system.  They are taken again from the file, and compared, unless
+nobody can have written to it since: every unit that is finished leaves a time of change on its file that no write does.
 
     verify, fsync, NAME.part -> NAME | side files | index, config.json | mergebarrier.json | rename to DIR
 
@@ -31,6 +33,20 @@ from mergebarrier.errors import DigestMismatch, InternalError
 
 # What makes a folder a model or an adapter for a reader.
 _LAST_SIDE_FILES = ("config.json", ADAPTER_CONFIG)
+# One nanosecond after 1970: a write sets the present, so whoever finds this knows that nothing was written since.
+_MARK_NS = 1
+
+
+def mark(fd: int) -> None:
+    """Leave the mark of ``finish`` on a file whose bytes were all hashed as they were written."""
+    os.utime(fd, ns=(_MARK_NS, _MARK_NS))
+
+
+def _take_mark(fd: int) -> bool:
+    """Say whether the mark is there, and give the file the time of now."""
+    untouched = os.fstat(fd).st_mtime_ns == _MARK_NS
+    os.utime(fd)
+    return untouched
 
 
 class Unfinished(Protocol):
@@ -118,8 +134,9 @@ def _verify(writer: Unfinished, workers: int, progress: Callable[[int, int], Non
             threaded=workers > 1,
             check_values=False,
             tick=tick,
+            hash_tensors=not untouched[shard.name],
         )
-        for tensor in shard.tensors:
+        for tensor in () if untouched[shard.name] else shard.tensors:
             if found.tensors[tensor.name] != writer.digests[tensor.name]:
                 raise DigestMismatch(
                     "the disk gives back other bytes than were written",
@@ -128,7 +145,8 @@ def _verify(writer: Unfinished, workers: int, progress: Callable[[int, int], Non
                 )
         return found
 
-    with ThreadPoolExecutor(1) as flusher, ThreadPoolExecutor(max(1, workers // 2)) as pool:
+    untouched = {shard.name: _take_mark(writer.fds[shard.name]) for shard in writer.shards}
+    with ThreadPoolExecutor(1) as flusher, ThreadPoolExecutor(max(1, workers)) as pool:
         flushing = [flusher.submit(os.fsync, writer.fds[shard.name]) for shard in writer.shards]
         verified = dict(zip((s.name for s in writer.shards), pool.map(verify, writer.shards), strict=True))
         for flushed in flushing:

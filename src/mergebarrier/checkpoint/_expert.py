@@ -116,17 +116,27 @@ class Expert(Checkpoint):
         rows = weights.read_rows(factors.b.name, start, stop).double()
         return rows.mul_(factors.scale), weights.read(factors.a.name).double()
 
+    def hash_while_reading(self) -> None:
+        """Take the digests of both folders' tensors from what is read from now on."""
+        self.base.hash_while_reading()
+        self.adapter.weights.hash_while_reading()
+
+    def digest(self, name: str) -> str:
+        """Return the digest of one tensor as it is read here; as ``Checkpoint.digest``."""
+        if name not in self.changes:
+            return self.base.digest(name)
+        if name not in self._changed:
+            info = self.tensors[name]
+            chain = new_tensor_hash(name, info.dtype, info.shape)
+            chain.update(self.read(name).reshape(-1).view(torch.uint8).numpy().data)
+            self._changed[name] = chain.hexdigest()
+        return self._changed[name]
+
     def digests(self, workers: int = 1, progress: Progress | None = None) -> dict[str, str]:
         """Hash every tensor as it is read here; as ``Checkpoint.digests``, after one pass over both folders."""
         found = self.base.digests(workers, progress)
         self.adapter.weights.digests(workers)
-        for name in self.changes:
-            if name not in self._changed:
-                info = self.tensors[name]
-                chain = new_tensor_hash(name, info.dtype, info.shape)
-                chain.update(self.read(name).reshape(-1).view(torch.uint8).numpy().data)
-                self._changed[name] = chain.hexdigest()
-        return {name: self._changed.get(name, digest) for name, digest in found.items()}
+        return found | {name: self.digest(name) for name in self.changes}
 
     def file_digests(self, workers: int = 1, progress: Progress | None = None) -> dict[str, str]:
         """Name -> hex SHA-256 of the base's shards, and of the adapter's two files."""

@@ -80,6 +80,7 @@ def hash_shard(
     threaded: bool,
     check_values: bool,
     tick: Callable[[int], None] | None = None,
+    hash_tensors: bool = True,
 ) -> ShardDigests:
     """Hash one file and its tensors in one pass.
 
@@ -91,12 +92,13 @@ def hash_shard(
       threaded:   let a second thread hash the tensors.
       check_values: refuse NaN, Inf and bad masks; not needed for bytes whose digests are known.
       tick:       called with the number of bytes after each buffer.
+      hash_tensors: False for the digest of the file alone.
     Returns: ShardDigests; the same with or without the thread.
     Raises:  ChangedDuringRun when the file is shorter than ``size_bytes``; NonFinite, BadDtype for values.
     """
-    file_hash, chain = hashlib.sha256(), _TensorChain(tensors, where, check_values)
+    file_hash, chain = hashlib.sha256(), _TensorChain(tensors if hash_tensors else (), where, check_values)
     buffers = [memoryview(bytearray(min(_BUFFER_BYTES, size_bytes))) for _ in range(2 if threaded else 1)]
-    helper = ThreadPoolExecutor(1) if threaded else None
+    helper = ThreadPoolExecutor(1) if threaded and hash_tensors else None
     pending: list[Future[None] | None] = [None, None]
     try:
         for k, start in enumerate(range(0, size_bytes, _BUFFER_BYTES)):

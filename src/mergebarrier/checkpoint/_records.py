@@ -3,7 +3,9 @@
 A record is written after the bytes and is believed only when the bytes still have its digests, so neither the order in
 which a crash loses writes nor a full disk can pass off a hole as weights.
 
-    tasks/<SHA-256(unit name)[:32]>.done = {"plan": digest, "tensors": {name: tensor digest}, "unit": name}
+    tasks/<SHA-256(unit name)[:32]>.done = {"made_of": .., "plan": digest, "tensors": {name: digest}, "unit": name}
+
+What a unit was made of (digests of the inputs' tensors) is kept for whoever resumes, and not judged here.
 
 Source: ours.  Differs from a journal with an fsync per unit: the check at resume replaces it, and costs one read then
 instead of a disk flush per unit always.
@@ -12,7 +14,10 @@ instead of a disk flush per unit always.
 import contextlib
 import hashlib
 import os
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from mergebarrier.checkpoint._io import full_disk, read_small, write_at
 from mergebarrier.checkpoint._strict_json import parse_bounded
@@ -21,6 +26,14 @@ from mergebarrier.errors import BadManifest, CheckpointError
 
 _MAX_BYTES = 64 * 2**20
 _MAX_VALUES = 2_000_000
+
+
+@dataclass(frozen=True)
+class Record:
+    """What a finished unit left: the digests of its tensors, and what it was made of, or None."""
+
+    tensors: Mapping[str, str]
+    made_of: Any = None
 
 
 def write_new(path: Path, data: bytes) -> None:
@@ -34,23 +47,23 @@ def write_new(path: Path, data: bytes) -> None:
             os.close(fd)
 
 
-def write_record(tasks: Path, unit: str, plan_sha256: str, digests: dict[str, str]) -> None:
+def write_record(tasks: Path, unit: str, plan_sha256: str, record: Record) -> None:
     """Write the record of one unit, by rename, so that it is whole or absent."""
     path = tasks / f"{hashlib.sha256(unit.encode()).hexdigest()[:32]}.done"
     draft = path.with_suffix(".new")
     with full_disk(path):
         fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
         try:
-            text = canonical_json({"plan": plan_sha256, "tensors": digests, "unit": unit})
-            write_at(fd, 0, memoryview(text), path)
+            table = {"plan": plan_sha256, "tensors": dict(record.tensors), "unit": unit, "made_of": record.made_of}
+            write_at(fd, 0, memoryview(canonical_json(table)), path)
         finally:
             os.close(fd)
         os.rename(draft, path)
 
 
-def read_records(tasks: Path, plan_sha256: str) -> dict[str, dict[str, str]]:
-    """Return {unit: {tensor: digest}} of every well-formed record of this plan; others are left out and redone."""
-    found: dict[str, dict[str, str]] = {}
+def read_records(tasks: Path, plan_sha256: str) -> dict[str, Record]:
+    """Return {unit: record} of every well-formed record of this plan; others are left out and redone."""
+    found: dict[str, Record] = {}
     for name in sorted(os.listdir(tasks)):
         if not name.endswith(".done"):
             continue
@@ -58,11 +71,11 @@ def read_records(tasks: Path, plan_sha256: str) -> dict[str, dict[str, str]]:
             document = parse_bounded(
                 read_small(tasks.resolve(), name, _MAX_BYTES),
                 BadManifest,
-                max_depth=3,
+                max_depth=4,
                 max_values=_MAX_VALUES,
                 where=name,
                 remedy="",
             )
             if isinstance(document, dict) and document.get("plan") == plan_sha256:
-                found[str(document["unit"])] = dict(document["tensors"])
+                found[str(document["unit"])] = Record(dict(document["tensors"]), document["made_of"])
     return found

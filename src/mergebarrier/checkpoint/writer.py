@@ -27,13 +27,13 @@ from mergebarrier.checkpoint._claim import (
     find_place,
     finished_digests,
 )
-from mergebarrier.checkpoint._commit import commit_output
+from mergebarrier.checkpoint._commit import commit_output, mark
 from mergebarrier.checkpoint._dtypes import TORCH
 from mergebarrier.checkpoint._hashing import hash_range, new_tensor_hash
 from mergebarrier.checkpoint._io import write_at
 from mergebarrier.checkpoint._parts import open_parts, part_name
 from mergebarrier.checkpoint._plan import plan_digest, plan_document, plan_shards
-from mergebarrier.checkpoint._records import read_records, write_record
+from mergebarrier.checkpoint._records import Record, read_records, write_record
 from mergebarrier.checkpoint._tensors import OutTensor, Shard, TensorInfo
 from mergebarrier.checkpoint._values import check_finite
 from mergebarrier.errors import InternalError
@@ -76,7 +76,7 @@ class Writer:
         self._lock_fd: int | None = None
         self._filling: dict[str, _Filling] = {}
         self._digests: dict[str, str] = {}
-        self._units: dict[str, None] = {}
+        self._units: dict[str, Record] = {}
         self._mutex = Lock()
 
     @classmethod
@@ -124,10 +124,10 @@ class Writer:
 
     def _believe_records(self) -> None:
         """Take over the units of an earlier run whose bytes still have the recorded digests."""
-        for unit, digests in read_records(self.place.tasks, self.plan_sha256).items():
-            if all(name in self._infos and self._hash_file(name) == digest for name, digest in digests.items()):
-                self._units[unit] = None
-                self._digests.update(digests)
+        for unit, record in read_records(self.place.tasks, self.plan_sha256).items():
+            if all(name in self._infos and self._hash_file(name) == digest for name, digest in record.tensors.items()):
+                self._units[unit] = record
+                self._digests.update(record.tensors)
 
     def _hash_file(self, name: str) -> str:
         info = self._infos[name]
@@ -140,6 +140,10 @@ class Writer:
     def done(self, unit_name: str) -> bool:
         """True when an earlier or this run has finished the unit."""
         return self.finished or unit_name in self._units
+
+    def made_of(self, unit_name: str) -> Any:
+        """Return what ``finish`` was told that a unit was made of; None for an unfinished unit."""
+        return self._units[unit_name].made_of if unit_name in self._units else None
 
     def put(self, name: str, tensor: torch.Tensor) -> None:
         """Write a whole tensor; as ``put_rows``."""
@@ -190,19 +194,22 @@ class Writer:
             filling.chain = None
         filling.pieces.append((start, stop))
 
-    def finish(self, unit_name: str, names: Sequence[str]) -> None:
+    def finish(self, unit_name: str, names: Sequence[str], made_of: Any = None) -> None:
         """Record that the tensors of a unit are complete.
 
         Args:
           unit_name: any text, one record each.
           names:     tensors of the unit, all of their rows written.
+          made_of:   JSON that tells the unit's inputs apart from others, for a run that resumes.
         Raises: InternalError when rows are missing; NoSpace.
         """
-        digests = {name: self._digest(name) for name in names}
-        write_record(self.place.tasks, unit_name, self.plan_sha256, digests)
+        record = Record({name: self._digest(name) for name in names}, made_of)
+        write_record(self.place.tasks, unit_name, self.plan_sha256, record)
         with self._mutex:
-            self._digests.update(digests)
-            self._units[unit_name] = None
+            self._digests.update(record.tensors)
+            self._units[unit_name] = record
+            for shard in dict.fromkeys(self._infos[name].shard for name in names):
+                mark(self._fds[shard])
 
     def _digest(self, name: str) -> str:
         info = self._infos[name]

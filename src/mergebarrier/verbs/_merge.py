@@ -1,4 +1,4 @@
-"""``merge``: judge and hash the inputs, stream the merge, check it, commit; one function for flags and recipes alike.
+"""``merge``: judge the inputs, stream the merge, hash what it reads, check it, commit; one function for every form.
 
 A ``MergeJob`` says what is read, computed and written in terms that the executor and the writer understand; a plan of
 ``merge`` becomes one by ``whole_models`` or ``by_recipe``.
@@ -11,13 +11,15 @@ from typing import Any
 
 from mergebarrier import __version__
 from mergebarrier.checkpoint import Adapter, Checkpoint, Expert, OutTensor, Writer, layout_like, read_manifest
+from mergebarrier.errors import OutputExists
 from mergebarrier.merge import Plan
 from mergebarrier.merge.lineage import model_card, name_of, parameters, published, reference, unique
 from mergebarrier.merge.recipe import RecipePlan
 from mergebarrier.run import Source, Unit, transform
-from mergebarrier.verbs._into import Checks, Into, MergeInput, environment, input_of
+from mergebarrier.verbs._into import Checks, Into, MergeInput, environment, hashed
 from mergebarrier.verbs._lineage import judge, licence_files, relations
 from mergebarrier.verbs._sanity import check_merged, check_runnable
+from mergebarrier.verbs._witness import Witness
 
 _NOTHING_MORE = Checks()
 
@@ -126,7 +128,7 @@ def _other_bases(inputs: Sequence[MergeInput]) -> list[str]:
 
 
 def merge(job: MergeJob, into: Into, checks: Checks = _NOTHING_MORE) -> dict[str, Any]:
-    """Judge and hash the inputs, stream the merge, check it, commit.
+    """Judge the inputs, stream the merge, hash them by the way, check the output, commit.
 
     Returns: the ``content`` part of the manifest; ``content["checks"]`` holds "warnings", and "suspect" when the merge
       was run and is far worse than its inputs.
@@ -137,42 +139,56 @@ def merge(job: MergeJob, into: Into, checks: Checks = _NOTHING_MORE) -> dict[str
     if checks.runs:
         check_runnable(job.inputs[0].checkpoint)
     for item in given:
-        item.checkpoint.digests(workers=into.workers)
-    inputs = [
-        {"name": item.name, **said, **input_of(item.role, item.checkpoint), **item.facts}
+        item.checkpoint.hash_while_reading()
+    known = [
+        {"role": item.role, "name": item.name, **said, **item.facts}
         for item, said in zip(given, judged.described(), strict=True)
     ]
-    content = {"verb": "merge", **job.described, "version": __version__, "inputs": inputs, **judged.content()}
+    content: dict[str, Any] = {"verb": "merge", **job.described, "version": __version__, **judged.content()}
     related, relatives = relations(job.inputs, job.anchor)
-    sink = Writer.create(
+    writer = Writer.create(
         into.out,
         job.layout,
-        plan=content,
+        plan={**content, "inputs": known},
         inputs=[item.checkpoint.path for item in given],
         resume=into.resume,
         overwrite=into.overwrite,
     )
-    with closing(sink):
+    with closing(writer):
         transform(
             job.sources,
-            sink,
+            Witness(writer, job.sources),
             job.units,
             job.apply(),
             workers=into.workers,
             max_ram_bytes=into.max_ram_bytes,
             progress=into.progress,
         )
+        inputs = [{**said, **hashed(item.checkpoint)} for said, item in zip(known, given, strict=True)]
+        if writer.finished:
+            _check_same(inputs, into)
         for item in given:
             item.checkpoint.verify_unchanged()
+        content["inputs"] = inputs
         side_files = licence_files(job.side_files, given, judged)
-        if not sink.finished:
-            found = job.measured() if job.measured else check_merged(job.inputs, job.sources, sink, side_files, checks)
+        if not writer.finished:
+            measured = job.measured
+            found = measured() if measured else check_merged(job.inputs, job.sources, writer, side_files, checks)
             found["relatives"] = relatives
             found["warnings"] = [*judged.warnings(), *_other_bases(given), *related, *found["warnings"]]
             content["checks"] = found
             side_files["README.md"] = job.card(content).encode()
-        sink.commit(content, environment(), side_files, workers=into.workers)
+        writer.commit(content, environment(), side_files, workers=into.workers)
     return dict(read_manifest(into.out)["content"])
+
+
+def _check_same(inputs: Sequence[Mapping[str, Any]], into: Into) -> None:
+    """Refuse to resume a merge that is complete, but of other weights under the same names."""
+    made_of = read_manifest(into.out)["content"]["inputs"]
+    if [item["content_digest"] for item in made_of] != [item["content_digest"] for item in inputs]:
+        raise OutputExists(
+            "the folder holds a merge of other weights", where=into.out, remedy="give --overwrite to replace it"
+        )
 
 
 def equal_inputs(inputs: Sequence[Mapping[str, Any]]) -> list[str]:
