@@ -16,23 +16,9 @@ from torch import Tensor
 
 from mergebarrier.merge import _random
 from mergebarrier.merge._operands import BLOCK, Operands, require_finite
-from mergebarrier.merge._sparsify import KeepAll, KeepNone, Sparsifier
+from mergebarrier.merge._sparsify import KeepAll, KeepBits, KeepNone, Sparsifier
 
 _BITS = 8
-
-
-@dataclass(frozen=True)
-class KeepBits:
-    """The entries whose bit is set, in flat order."""
-
-    kept_frac: float
-    bits: NDArray[np.uint8]
-
-    def thin(self, block: Tensor, start: int, scratch: Tensor) -> Tensor:
-        """Zero the entries whose bit is not set."""
-        stop = start + block.numel()
-        bits = np.unpackbits(self.bits[start // _BITS : -(-stop // _BITS)])[start % _BITS :][: block.numel()]
-        return block.mul_(scratch[: block.numel()].copy_(torch.from_numpy(bits)))
 
 
 @dataclass(frozen=True)
