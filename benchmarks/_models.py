@@ -7,6 +7,7 @@ import torch
 from safetensors.torch import save_file
 
 SHAPES: dict[str, dict[str, int]] = {
+    "tiny": {"hidden": 64, "layers": 2, "heads": 4, "kv": 2, "mlp": 160, "vocab": 256},
     "135M": {"hidden": 576, "layers": 30, "heads": 9, "kv": 3, "mlp": 1536, "vocab": 49152},
     "278M": {"hidden": 1024, "layers": 18, "heads": 16, "kv": 8, "mlp": 2816, "vocab": 32000, "untied": 1},
     "1B": {"hidden": 2048, "layers": 16, "heads": 32, "kv": 8, "mlp": 8192, "vocab": 128256},
@@ -29,6 +30,7 @@ def write(
     seed: int = 0,
     step: float = 0.0,
     expert: int = 0,
+    repeat: bool = False,
     dtype: torch.dtype = torch.bfloat16,
 ) -> Path:
     """Write a random Llama, one shard for the embedding and one for every layer.
@@ -39,6 +41,7 @@ def write(
       seed:   of the base weights.
       step:   relative size of a task vector added on top, 0 for the base.
       expert: number of the task vector: another number is another expert of the same base.
+      repeat: every layer has the values of the first, for shapes whose values do not matter.
       dtype:  of all tensors.
     """
     s = SHAPES[shape]
@@ -74,14 +77,21 @@ def write(
     shards.append({"model.norm.weight": (h,)} | ({"lm_head.weight": (s["vocab"], h)} if s.get("untied") else {}))
     weight_map: dict[str, str] = {}
     base, extra = torch.Generator().manual_seed(seed), torch.Generator().manual_seed(seed + 1000 + expert)
+    values: dict[str, torch.Tensor] = {}
     for n, members in enumerate(shards, start=1):
         shard = f"model-{n:05d}-of-{len(shards):05d}.safetensors"
         tensors = {}
         for name, size in members.items():
+            role = name.split(".", 3)[-1] if ".layers." in name else name
+            if repeat and role in values:
+                tensors[name] = values[role]
+                continue
             tensor = 0.03 * torch.randn(size, generator=base)
             if step:
                 tensor += step * 0.03 * torch.randn(size, generator=extra)
             tensors[name] = (1 + tensor if len(size) == 1 else tensor).to(dtype)
+            if repeat and ".layers." in name:
+                values[role] = tensors[name]
         save_file(tensors, folder / shard, {"format": "pt"})
         weight_map |= dict.fromkeys(members, shard)
     index = {"metadata": {"total_size": 0}, "weight_map": weight_map}

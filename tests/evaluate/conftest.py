@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tiny_tokenizer import add_tokenizer
 
 import tiny_models
 from mergebarrier.checkpoint import Checkpoint, open_checkpoint
+from tiny_tokenizer import add_tokenizer
 
 
 @pytest.fixture(scope="session")

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from peer_mergekit import mergekit_merge_all, peer_python
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from mergebarrier.merge import Merge, Slerp, make
+from peer_mergekit import mergekit_merge_all, peer_python
 
 pytestmark = pytest.mark.real
 

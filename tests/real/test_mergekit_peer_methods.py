@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from peer_mergekit import mergekit_merge_all, registered_methods
 from safetensors.torch import load_file
 from test_mergekit_peer import LIMITS, Case, Model, in_last_place, llama, recipe
 
 from mergebarrier.merge import make
+from peer_mergekit import mergekit_merge_all, registered_methods
 
 pytestmark = pytest.mark.real
 

@@ -16,7 +16,6 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from peer_mergekit import mergekit_merge_all
 from safetensors.torch import load_file, save_file
 from test_mergekit_peer import in_last_place, on_the_arc
 from torch import Tensor
@@ -25,6 +24,7 @@ from mergebarrier.checkpoint import open_checkpoint
 from mergebarrier.merge import MERGES
 from mergebarrier.merge.recipe import parse, plan, small_files
 from mergebarrier.run import transform
+from peer_mergekit import mergekit_merge_all
 
 pytestmark = pytest.mark.real
 

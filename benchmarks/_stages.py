@@ -1,0 +1,64 @@
+"""Processor seconds of a merge by stage: functions of ours, wrapped, each without the wrapped ones that it calls."""
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import mergebarrier.checkpoint._checkpoint as reading
+import mergebarrier.checkpoint._commit as committing
+import mergebarrier.checkpoint._hashing as hashing
+import mergebarrier.checkpoint._reads as reads
+import mergebarrier.checkpoint.writer as writing
+import mergebarrier.run._transform as running
+import mergebarrier.verbs._merge as merging
+
+STAGES: tuple[tuple[Any, str, str], ...] = (
+    (reads.ReadDigests, "feed", "SHA-256 of the inputs' tensors"),
+    (writing.Writer, "_put", "SHA-256 of the output's tensors"),
+    (committing, "hash_shard", "SHA-256 of the output's files"),
+    (running, "_apply", "arithmetic"),
+    (reading, "read_into", "read the inputs"),
+    (hashing, "read_into", "read the output back"),
+    (writing, "write_at", "write the output"),
+    (reading, "check_finite", "finite checks"),
+    (writing, "check_finite", "finite checks"),
+    (writing, "write_record", "records of units"),
+    (committing.os, "fsync", "flush"),
+    (merging, "relations", "relation of the experts to the base"),
+    (merging, "check_merged", "sanity check of the output"),
+)
+
+
+class Stages:
+    """Wraps the functions for good; ``take`` returns and forgets what has been counted."""
+
+    def __init__(self) -> None:
+        self._seconds: Counter[str] = Counter()
+        self._local, self._lock = threading.local(), threading.Lock()
+        for place, name, stage in STAGES:
+            setattr(place, name, self._wrapped(getattr(place, name), stage))
+
+    def take(self) -> dict[str, float]:
+        with self._lock:
+            found = dict(self._seconds.most_common())
+            self._seconds.clear()
+        return found
+
+    def _wrapped(self, function: Callable[..., Any], stage: str) -> Callable[..., Any]:
+        def counted(*args: Any, **kwargs: Any) -> Any:
+            inner = self._local.__dict__.setdefault("inner", [])
+            inner.append(0.0)
+            started = time.thread_time()
+            try:
+                return function(*args, **kwargs)
+            finally:
+                spent = time.thread_time() - started
+                own = spent - inner.pop()
+                if inner:
+                    inner[-1] += spent
+                with self._lock:
+                    self._seconds[stage] += own
+
+        return counted
