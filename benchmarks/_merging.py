@@ -11,6 +11,7 @@ import shutil
 import sys
 import threading
 import time
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -76,18 +77,18 @@ def floor(method: str, base: Path, experts: list[Path], out: Path) -> None:
 
 
 class _NoHash:
-    """In place of SHA-256, to see what the hashes cost."""
+    """In place of SHA-256, to see what the hashes cost: tells apart what it was made with, and nothing more."""
 
-    def __init__(self, *data: bytes) -> None:
-        self.name = "none"
+    def __init__(self, data: bytes = b"") -> None:
+        self._name = zlib.crc32(data)
 
     def update(self, data: Any) -> None: ...
 
     def hexdigest(self) -> str:
-        return "0" * 64
+        return f"{self._name:064x}"
 
     def digest(self) -> bytes:
-        return bytes(32)
+        return self._name.to_bytes(32, "little")
 
 
 def anonymous_bytes() -> int:

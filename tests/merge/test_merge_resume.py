@@ -13,11 +13,13 @@ from mergebarrier.errors import OutputExists
 from mergebarrier.merge import MergeUnit, make, plan
 
 
-def run(folders: list[Path], out: Path, *, stop_after: int | None = None, **how: bool) -> list[str]:
+def run(
+    folders: list[Path], out: Path, *, scope: str = "tensor", stop_after: int | None = None, **how: bool
+) -> list[str]:
     """Merge; return the tensors that were computed.  Every tensor is a unit of its own here."""
     computed: list[str] = []
     with open_checkpoint(folders[0]) as base, open_checkpoint(folders[1]) as a, open_checkpoint(folders[2]) as b:
-        job = verbs.whole_models(plan(make("ties", density=0.5), base, [a, b]))
+        job = verbs.whole_models(plan(make("ties", density=0.5, scope=scope), base, [a, b]))
 
         merge = job.apply()
 
@@ -41,9 +43,9 @@ def folders(save) -> list[Path]:
     return [save(name, tensors(i)) for i, name in enumerate(("base", "a", "b"))]
 
 
-def cut_short(folders: list[Path], out: Path) -> None:
+def cut_short(folders: list[Path], out: Path, **how: str) -> None:
     with pytest.raises(KeyboardInterrupt):
-        run(folders, out, stop_after=2)
+        run(folders, out, stop_after=2, **how)
     assert not out.exists()
 
 
@@ -67,6 +69,14 @@ def test_a_tensor_that_changed_is_merged_again_and_nothing_else(folders, tmp_pat
     rewrite(folders[2], largest_first[0])
     assert run(folders, tmp_path / "out", resume=True) == [largest_first[0], largest_first[2]]
     run(folders, tmp_path / "whole")
+    assert files(tmp_path / "out") == files(tmp_path / "whole")
+
+
+def test_a_cut_over_the_whole_model_is_made_again_when_any_tensor_changed(folders, tmp_path) -> None:
+    cut_short(folders, tmp_path / "out", scope="model")
+    rewrite(folders[2], min(tensors(0), key=lambda name: tensors(0)[name].numel()))
+    assert len(run(folders, tmp_path / "out", scope="model", resume=True)) == 3
+    run(folders, tmp_path / "whole", scope="model")
     assert files(tmp_path / "out") == files(tmp_path / "whole")
 
 

@@ -159,7 +159,7 @@ def learned(
     # What was not learned is merged from all models; where all was, one gives names and shapes enough.
     needed = planned.sources if planned.donor.tensors.keys() - tensors.keys() else planned.sources[:1]
     job = whole_models(planned, anchor)
-    return dataclasses.replace(job, sources=needed, apply=lambda: apply, described=described)
+    return dataclasses.replace(job, sources=needed, apply=lambda: apply, described=described, whole=True)
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,7 @@ class MergeJob:
       card:       (content of the manifest, without the output) -> README.md.
       anchor:     the base that the experts are compared with, where the method itself uses none.
       measured:   what the merge itself found, in place of a look at the output as a model.
+      whole:      a unit depends on the whole inputs, not on its own tensors alone.
     """
 
     inputs: tuple[MergeInput, ...]
@@ -51,6 +52,7 @@ class MergeJob:
     card: Callable[[Mapping[str, Any]], str] = model_card
     anchor: Checkpoint | None = None
     measured: Callable[[], dict[str, Any]] | None = None
+    whole: bool = False
 
 
 def whole_models(planned: Plan, anchor: Checkpoint | None = None) -> MergeJob:
@@ -65,6 +67,7 @@ def whole_models(planned: Plan, anchor: Checkpoint | None = None) -> MergeJob:
         sources=planned.sources,
         units=planned.units,
         apply=lambda: planned.surveyed().apply,
+        whole=method.reads > 1,
         layout=layout_like(donor),
         described={"method": method.name, "parameters": parameters(method)},
         side_files={name: donor.read_side_file(name) for name in donor.side_files},
@@ -79,6 +82,7 @@ def by_recipe(planned: RecipePlan, side_files: Mapping[str, bytes], anchor: Chec
         sources=planned.sources,
         units=planned.units,
         apply=lambda: planned.surveyed().apply,
+        whole=any(tensor.method.reads > 1 for tensor in planned.tensors.values()),
         layout=planned.layout,
         described=described(planned),
         side_files=side_files,
@@ -155,11 +159,13 @@ def merge(job: MergeJob, into: Into, checks: Checks = _NOTHING_MORE) -> dict[str
         overwrite=into.overwrite,
     )
     with closing(writer):
+        apply = job.apply()
+        models = [item.checkpoint.content_digest() for item in given] if job.whole else []
         transform(
             job.sources,
-            Witness(writer, job.sources),
+            Witness(writer, job.sources, models),
             job.units,
-            job.apply(),
+            apply,
             workers=into.workers,
             max_ram_bytes=into.max_ram_bytes,
             progress=into.progress,
