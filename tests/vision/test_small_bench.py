@@ -139,5 +139,5 @@ def test_the_zoo_lists_the_bench_and_finds_it_without_the_network(bench, run_cli
 
 
 def test_a_bench_of_another_size_is_refused() -> None:
-    with pytest.raises(ValueError, match="small, full"):
+    with pytest.raises(ValueError, match="small, full, dino"):
         zoo.vision_bench("huge")

@@ -10,7 +10,9 @@ from mergebarrier.evaluate._intervals import wilson
 from mergebarrier.evaluate._load import load_module, load_tokenizer, tokenizer_of
 from mergebarrier.evaluate._prose import CHECK_TEXT
 from mergebarrier.evaluate._scores import Perplexity, Score, exact_match, perplexity
+from mergebarrier.evaluate._sentences import load_sentence_encoder
 from mergebarrier.evaluate._sink import ModuleSink, parameter_names
+from mergebarrier.evaluate._tail import Tail
 from mergebarrier.evaluate._tasks import TaskFile, TaskRow, read_task, read_text
 from mergebarrier.evaluate._unlabelled import Rows, prompt_rows, text_rows
 
@@ -26,6 +28,7 @@ __all__ = [
     "Perplexity",
     "Rows",
     "Score",
+    "Tail",
     "TaskFile",
     "TaskRow",
     "accuracy",
@@ -37,6 +40,7 @@ __all__ = [
     "image_logits",
     "load_encoder",
     "load_module",
+    "load_sentence_encoder",
     "load_tokenizer",
     "logit_blocks",
     "parameter_names",

@@ -75,6 +75,10 @@ class Encoder(nn.Module):
         Returns: Float32[Tensor, "n features"], not normalised.
         Raises:  BadTask for colours that a grey body cannot read.
         """
+        return self._feature(self.body(self.prepare(pixels)))
+
+    def prepare(self, pixels: Tensor) -> Tensor:
+        """Return what the body reads: resized, mean taken off, divided by the deviation."""
         channels = self.mean.shape[1]
         if pixels.shape[1] not in (1, channels):
             raise BadTask(
@@ -86,7 +90,7 @@ class Encoder(nn.Module):
             pixels = F.interpolate(
                 pixels, (self.side, self.side), mode="bilinear", antialias=min(pixels.shape[2:]) > self.side
             )
-        return self._feature(self.body((pixels - self.mean) / self.deviation))
+        return (pixels - self.mean) / self.deviation
 
 
 def load_encoder(checkpoint: Checkpoint) -> Encoder:
@@ -184,7 +188,7 @@ def _glyph_cnn(checkpoint: Checkpoint, side: int) -> tuple[nn.Module, Callable[[
 def _dinov2(checkpoint: Checkpoint, side: int) -> tuple[nn.Module, Callable[[Any], Tensor]]:
     del side  # its position embeddings are interpolated to any size
     library = stock_library()
-    return _stock(library.Dinov2Model, checkpoint.config, checkpoint), _pooled
+    return stock_module(library.Dinov2Model, checkpoint.config, checkpoint), _pooled
 
 
 def _clip(checkpoint: Checkpoint, side: int) -> tuple[nn.Module, Callable[[Any], Tensor]]:
@@ -204,7 +208,7 @@ def _clip_tower(
 ) -> tuple[nn.Module, Callable[[Any], Tensor]]:
     _require_side(config.get("image_size", 224), side, checkpoint)
     library = stock_library()
-    return _stock(library.CLIPVisionModelWithProjection, config, checkpoint), _projected
+    return stock_module(library.CLIPVisionModelWithProjection, config, checkpoint), _projected
 
 
 #: model_type -> how a folder becomes (body, feature of its output).
@@ -230,8 +234,11 @@ def _projected(output: Any) -> Tensor:
     return projected
 
 
-def _stock(stock: Any, config: Mapping[str, Any], checkpoint: Checkpoint) -> nn.Module:
-    allowed = {key: value for key, value in config.items() if key in _STOCK_KEYS}
+def stock_module(
+    stock: Any, config: Mapping[str, Any], checkpoint: Checkpoint, keys: Sequence[str] = _STOCK_KEYS
+) -> nn.Module:
+    """Build a stock class on the allowed keys of a configuration and fill it from a checkpoint."""
+    allowed = {key: value for key, value in config.items() if key in keys}
     for key, value in allowed.items():
         if isinstance(value, int | float) and not abs(value) <= MAX_SIZE:
             raise _bad(f"{key} = {clean(value)} is no size", checkpoint)

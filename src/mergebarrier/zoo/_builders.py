@@ -117,7 +117,43 @@ def _image_expert(making: Making, out: Path) -> None:
     from mergebarrier.zoo import _image_experts
 
     base, task = making.needs.values()
-    _image_experts.build(base, task, making.asset.settings, out, making.content, making.progress)
+    file = task / f"{making.asset.needs[1]}.task.safetensors"
+    _image_experts.build(base, file, making.asset.settings, out, making.content, making.progress)
+
+
+def _dinov2(making: Making, out: Path) -> None:
+    from mergebarrier.zoo import _dinov2
+
+    _dinov2.build(making.raw[0], out, making.content)
+
+
+def _fashion(making: Making, out: Path) -> None:
+    from mergebarrier.zoo import _dino_tasks, _grey_pictures
+
+    train, test = _grey_pictures.read_idx(*making.raw[:2]), _grey_pictures.read_idx(*making.raw[2:])
+    _dino_tasks.write_pictures(train, test, out)
+
+
+def _animals(making: Making, out: Path) -> None:
+    from mergebarrier.zoo import _dino_tasks, _grey_pictures
+
+    train, test = _grey_pictures.split_animals(*_grey_pictures.read_animals(*making.raw))
+    _dino_tasks.write_pictures(train, test, out)
+
+
+def _tasks_of_dino(making: Making, out: Path) -> None:
+    from mergebarrier.zoo import _dino_tasks
+
+    _dino_tasks.build(making.needs, making.asset.settings, out, making.progress)
+
+
+def _dino_expert(making: Making, out: Path) -> None:
+    from mergebarrier.zoo import _image_experts
+
+    base, tasks = making.needs.values()
+    settings = making.asset.settings
+    file, blocks = tasks / f"{settings['task']}.task.safetensors", settings["blocks"]
+    _image_experts.build(base, file, settings["recipe"], out, making.content, making.progress, blocks=blocks)
 
 
 #: name in the catalogue -> function.
@@ -133,4 +169,9 @@ BUILDERS: Mapping[str, Callable[[Making, Path], None]] = {
     "scans": _scans,
     "mnist": _mnist,
     "image-expert": _image_expert,
+    "dinov2": _dinov2,
+    "fashion": _fashion,
+    "animals": _animals,
+    "dino-tasks": _tasks_of_dino,
+    "dino-expert": _dino_expert,
 }

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mergebarrier.zoo._assets import Asset, Package
+from mergebarrier.zoo._dino_catalogue import DINO_ASSETS
 from mergebarrier.zoo._image_catalogue import IMAGE_ASSETS
 
 _SMOLLM2 = Package(
@@ -81,5 +82,6 @@ ASSETS: Mapping[str, Asset] = {
             settings={**_RECIPE, "batch_size": 16, "learning_rate": 8e-4},
         ),
         *IMAGE_ASSETS,
+        *DINO_ASSETS,
     )
 }

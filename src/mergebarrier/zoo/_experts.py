@@ -17,7 +17,7 @@ from mergebarrier.checkpoint import Checkpoint, layout_like, open_checkpoint
 from mergebarrier.errors import BadText
 from mergebarrier.evaluate import load_module, load_tokenizer, read_task, read_text
 from mergebarrier.training import Example, LoraRecipe, Training, train_lora
-from mergebarrier.zoo._models import write_model
+from mergebarrier.zoo._models import has_bfloat16, write_model
 
 Progress = Callable[[int, int], None]
 TEXT_ROWS = 64
@@ -66,8 +66,7 @@ def build(
 
 def training_dtype() -> str:
     """Return "bfloat16" where the processor multiplies it in hardware, else "float32", which is faster without."""
-    capabilities: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
-    return "bfloat16" if any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16")) else "float32"
+    return "bfloat16" if has_bfloat16() else "float32"
 
 
 def text_rows(tokenizer: Any, text: str, n_rows: int, length: int) -> Tensor:

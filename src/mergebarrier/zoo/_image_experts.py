@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from mergebarrier.checkpoint import open_checkpoint
 from mergebarrier.evaluate import (
-    TASK_SUFFIX,
     ImageTask,
+    Tail,
     image_logits,
     load_encoder,
     pixels,
@@ -24,7 +24,7 @@ from mergebarrier.evaluate import (
     save_encoder,
 )
 from mergebarrier.training import FullRecipe, batches, train_full
-from mergebarrier.zoo._models import versions
+from mergebarrier.zoo._models import has_bfloat16, versions
 
 Progress = Callable[[int, int], None]
 
@@ -54,21 +54,29 @@ def fine_tune(
 
 
 def build(
-    base: Path, task: Path, settings: Mapping[str, Any], out: Path, content: dict[str, Any], progress: Progress
+    base: Path,
+    task: Path,
+    settings: Mapping[str, Any],
+    out: Path,
+    content: dict[str, Any],
+    progress: Progress,
+    *,
+    blocks: int | None = None,
 ) -> None:
-    """Train an expert and write it beside its base's layout.
+    """Train an expert and write it in its base's layout.
 
     Args:
       base:     folder of the base.
-      task:     folder that holds one task file.
+      task:     task file.
       settings: arguments of ``FullRecipe``.
       out:      folder to be made.
       content:  origin, for the manifest; the last loss joins it.
       progress: called with (steps done, steps in all).
+      blocks:   train the last so many blocks of a transformer alone; None for every weight.
     """
-    (file,) = task.glob(f"*{TASK_SUFFIX}")
     with open_checkpoint(base) as checkpoint:
-        encoder = load_encoder(checkpoint)
-        losses = fine_tune(encoder, read_image_task(file), FullRecipe(**settings), progress=progress)
+        whole = load_encoder(checkpoint)
+        encoder = whole if blocks is None else Tail(whole, blocks, bfloat16=has_bfloat16())
+        losses = fine_tune(encoder, read_image_task(task), FullRecipe(**settings), progress=progress)
         said = content | {"final_loss_nats": losses[-1]}
         save_encoder(encoder, checkpoint, out, said, environment=versions())
