@@ -1,11 +1,14 @@
 """``mergebarrier zoo``: real models and data that come out of packages."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from mergebarrier.cli._models import MODEL
 from mergebarrier.cli._options import output_options, threads_option
 from mergebarrier.cli._output import Output
+from mergebarrier.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -72,6 +75,57 @@ def path_command(name: str, threads: int, output: Output) -> None:
     with output.progress(f"making {name}") as bar:
         place = path(name, progress=lambda what, done, total: bar(done, total))
     output.result({"kind": "zoo-path", "name": name, "path": place}, str(place))
+
+
+@command.command("task")
+@click.argument("folder", type=MODEL)
+@click.option("-o", "--out", type=MODEL, required=True, metavar="FILE", help="NAME.task.safetensors, to be made.")
+@click.option("--model", type=MODEL, metavar="DIR", help="A CLIP model whose text tower makes the head.")
+@click.option("--template", "templates", multiple=True, help="With {} for the class name; repeatable.")
+@click.option("--names", type=MODEL, metavar="FILE", help="In place of --model: a file of class-name vectors.")
+@click.option("--side", type=click.IntRange(1, 1024), help="Of the pictures.  [default: that of the model]")
+@threads_option
+@output_options
+def task_command(
+    folder: Path,
+    out: Path,
+    model: Path | None,
+    templates: tuple[str, ...],
+    names: Path | None,
+    side: int | None,
+    threads: int,
+    output: Output,
+) -> None:
+    """Make a task file out of FOLDER, which holds a sub-folder of PNG or JPEG pictures per class."""
+    del threads
+    from mergebarrier.checkpoint import open_checkpoint
+    from mergebarrier.evaluate import (
+        TASK_SUFFIX,
+        TEMPLATES,
+        ImageTask,
+        load_encoder,
+        names_head,
+        read_image_folder,
+        text_head,
+        write_image_task,
+    )
+
+    if (model is None) == (names is None) or (names is not None and side is None):
+        raise UsageError("no head", where="zoo task", remedy="give --model, or --names with --side")
+    if not out.name.endswith(TASK_SUFFIX):
+        raise UsageError(f"{out.name} does not end in {TASK_SUFFIX}", where="-o", remedy=f"name it NAME{TASK_SUFFIX}")
+    if names is not None and side is not None:
+        classes, splits = read_image_folder(folder, side)
+        head, scale = names_head(names, classes)
+    else:
+        assert model is not None
+        with open_checkpoint(model) as checkpoint:
+            classes, splits = read_image_folder(folder, side or load_encoder(checkpoint).side)
+            head, scale = text_head(checkpoint, classes, templates or TEMPLATES)
+    train, dev, test = splits
+    write_image_task(ImageTask(out.name.removesuffix(TASK_SUFFIX), classes, train, dev, test, head, scale), out)
+    sizes = {"train": len(train), "dev": len(dev), "test": len(test)}
+    output.result({"kind": "task", "out": out, "classes": classes, **sizes}, f"{out}: {len(classes)} classes, {sizes}")
 
 
 def _origin(packages: "tuple[Package, ...]") -> str | None:

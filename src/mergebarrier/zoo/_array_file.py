@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from mergebarrier.errors import AssetMissing
 
-_TYPES = {("u1", "|"): np.dtype("u1"), ("i8", "<"): np.dtype("<i8")}
+#: (type, byte order) as stored -> (type, bytes per number)
+_TYPES = {("u1", "|"): ("|u1", 1), ("i8", "<"): ("<i8", 8)}
 _BEFORE_SHAPE = (
     ("PROTO", 4), ("TEXT", "numpy.core.multiarray"), ("TEXT", "_reconstruct"), ("STACK_GLOBAL", None),
     ("TEXT", "numpy"), ("TEXT", "ndarray"), ("STACK_GLOBAL", None), ("INT", 0), ("TUPLE1", None),
@@ -57,10 +58,10 @@ def read_array(data: bytes, where: object) -> NDArray[Any]:
         (_, kind), *rest = _after(rest, ())
         (_, order), *rest = _after(rest, _BEFORE_ORDER)
         (_, payload), *rest = _after(rest, _BEFORE_PAYLOAD)
-        dtype = _TYPES[kind, order]
-        if _after(rest, _END) or len(payload) != math.prod(shape) * dtype.itemsize:
+        dtype, size = _TYPES[kind, order]
+        if _after(rest, _END) or len(payload) != math.prod(shape) * size:
             raise ValueError("bytes are left over or missing")
-        return np.frombuffer(bytes(payload), dtype=str(dtype)).reshape(shape)
+        return np.frombuffer(bytes(payload), dtype=dtype).reshape(shape)
     except (ValueError, KeyError, TypeError, StopIteration, IndexError) as error:
         raise AssetMissing("not a plain array", where=where, remedy="fetch the file again") from error
 
