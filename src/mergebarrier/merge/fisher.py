@@ -23,6 +23,7 @@ from mergebarrier.merge._operands import require_finite
 from mergebarrier.merge._random import LEVELS, draws, stream_key
 
 _FLOAT32 = 4  # bytes
+_BLOCK = 1 << 20  # elements
 LABELS = ("sampled", "exact")
 
 
@@ -108,8 +109,8 @@ class Fisher(DataMerge):
         _parameters.whole(self.name, "seed", self.seed)
 
     def held_bytes(self, elements: int, largest: int, itemsize: int, n_experts: int) -> int:
-        """One expert, its Fisher diagonal, two sums."""
-        return elements * (itemsize + 3 * _FLOAT32)
+        """One expert, its Fisher diagonal, two sums, and the largest tensor while it is added."""
+        return elements * (itemsize + 3 * _FLOAT32) + 4 * largest * _FLOAT32
 
     def learn(
         self,
@@ -133,7 +134,7 @@ class Fisher(DataMerge):
 
         for expert, task, coefficient in zip(experts, data, coefficients, strict=True):
             found = diagonal(module, cast(module, expert), task, labels=self.labels, seed=self.seed, tick=tick)
-            norms.append(math.sqrt(sum(float(fisher.double().square().sum()) for fisher in found.values())))
+            norms.append(math.sqrt(sum(map(_square, found.values()))))
             size = norms[-1] + self.floor
             scale = coefficient / size if self.normalize and size else coefficient
             for name in list(found):
@@ -146,6 +147,11 @@ class Fisher(DataMerge):
             merged = (centre[name].float() + step).to(centre[name].dtype)
             centre[name] = require_finite(merged, name, "merged tensor")
         return Learned(centre, diagnostics={"fisher_norms": norms})
+
+
+def _square(fisher: Tensor) -> float:
+    """Sum of squares in float64, without a float64 copy of the whole."""
+    return sum(float(part.double().square().sum()) for part in fisher.flatten().split(_BLOCK))
 
 
 def _draw(log_p: Tensor, key: int) -> Tensor:
