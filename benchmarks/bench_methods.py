@@ -95,7 +95,7 @@ class Bench:
         experts = [self.a, self.b][: method.max_experts]
         started = time.process_time()
         planned = plan(method, self.base if method.uses_base else None, experts)
-        transform(planned.sources, ModuleSink(self.module), planned.units, planned.apply)
+        transform(planned.sources, ModuleSink(self.module), planned.units, planned.surveyed().apply)
         return self.score(time.process_time() - started)
 
     def learned(self, name: str, parameters: dict[str, Any], data: str, samples: int) -> dict[str, Any]:
@@ -106,7 +106,7 @@ class Bench:
         started = time.process_time()
         planned = verbs.planned_like(method, self.base if method.uses_base else None, [self.a, self.b])
         job = verbs.learned(method, planned, verbs.Calibration(tuple(files), samples, DTYPE), None)
-        transform(job.sources, ModuleSink(self.module), job.units, job.apply)
+        transform(job.sources, ModuleSink(self.module), job.units, job.apply())
         return self.score(time.process_time() - started)
 
 
