@@ -26,7 +26,7 @@ OPTIONS = {
     "merge": f"--base --method --weight --density --coefficient --json {WRITER}",
     "realign": f"--base --method --json {WRITER}",
     "evaluate": "--task --text --json",
-    "scan": "--base --task --merge --coefficient --checks --fail-on --format --seed --threads --json",
+    "scan": "--base --task --merge --coefficient --checks --cleanse --fail-on --format --seed --threads --json",
     "audit": "--original --base --partner --task --partner-task --text --merges --levels --resume -o --out --json",
     "report": "--format",
     "demo": "-o --out --json",

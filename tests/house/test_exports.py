@@ -54,4 +54,5 @@ def test_all_is_complete_and_true(room: str, modules) -> None:
 
 
 def test_every_room_is_looked_at(modules) -> None:
-    assert sorted(module.room for module in modules if module.path.name == "__init__.py" and module.room) == ROOMS
+    # A room may hold a package of its own; the room is what is listed.
+    assert sorted({module.room for module in modules if module.path.name == "__init__.py" and module.room}) == ROOMS

@@ -40,10 +40,9 @@ def test_a_poisoned_expert_is_named_with_its_class_and_place(poison: str, world:
 
 
 def test_the_probe_tells_a_payload_that_survives_from_one_that_fades(world: World) -> None:
-    one, other = (
-        seek(world.pool(poison), world.suspect(0, world.poisoned[poison]), SEARCH)
-        for poison in ("plain", "interpolated")
-    )
+    blunt = dataclasses.replace(SEARCH, contrast=0.0)
+    guilty = [world.suspect(0, world.poisoned[poison]) for poison in ("plain", "interpolated")]
+    one, other = (seek(world.pool(), suspect, blunt) for suspect in guilty)
     assert other.probe[3] > one.probe[3] + 0.1 and one.probe[-1] > 0.9 and other.probe[-1] > 0.9
 
 

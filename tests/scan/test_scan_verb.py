@@ -9,7 +9,7 @@ import torch
 from scan_world import SMALL, World, write_folder, write_task
 
 from mergebarrier import scan
-from mergebarrier.checkpoint import open_checkpoint
+from mergebarrier.checkpoint import open_checkpoint, read_manifest, verify_manifest
 from mergebarrier.cli.scan import CHECKS
 from mergebarrier.evaluate import load_encoder, save_encoder
 
@@ -143,3 +143,39 @@ def test_a_bad_input_gives_one_line(fault: str, bench: Path, world: World, tmp_p
     }  # fmt: skip
     assert ran.exit_code == says[fault][0] and says[fault][1] in ran.stderr
     assert ran.stdout == "" and ran.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("verb", ["merge", "scan"])
+def test_a_cured_merge_is_a_folder_whose_manifest_names_the_cure(
+    verb: str, bench: Path, tmp_path: Path, run_cli
+) -> None:
+    models = _args(bench, "poisoned", "expert1", "expert2")
+    how = ["--method" if verb == "merge" else "--merge", "task_arithmetic", "--coefficient", "0.4"]
+    words = [*models, *_tasks(bench, 3), *how, "--cleanse", "drop", "-o", str(tmp_path / "cured"), "--json"]
+    words += ["--checks", "expert_patches"] if verb == "scan" else []
+    ran = run_cli(verb, *words)
+    assert ran.exit_code == (0 if verb == "merge" else 1)
+    content = read_manifest(tmp_path / "cured")["content"]
+    assert content["cleanse"]["method"] == "drop" and len(content["cleanse"]["tasks"]) == 3
+    assert len(content["inputs"]) == 4 and verify_manifest(tmp_path / "cured") == []
+    with open_checkpoint(tmp_path / "cured") as cured, open_checkpoint(bench / "expert1") as expert:
+        assert {name: info.shape for name, info in cured.tensors.items()} == {
+            name: info.shape for name, info in expert.tensors.items()
+        }
+    after = run_cli("scan", str(tmp_path / "cured"), "--base", str(bench / "base"), *_tasks(bench, 1), "--threads", "1")
+    assert after.exit_code == 0 and "no finding by checks" in after.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("--method", "task_arithmetic", "--cleanse", "drop"), "--task"),
+        (("--method", "task_arithmetic", "--task", "x"), "--cleanse"),
+        (("--method", "linear", "--cleanse", "drop", "--task", "a", "--task", "b"), "base"),
+        (("--method", "task_arithmetic", "--cleanse", "drop", "--task", "a"), "1 task files for 2 models"),
+    ],
+)
+def test_a_cure_that_cannot_be_asked_for_gives_one_line(words, says: str, bench: Path, tmp_path, run_cli) -> None:
+    ran = run_cli("merge", *_args(bench, "poisoned", "expert1"), *words, "-o", str(tmp_path / "out"))
+    assert ran.exit_code in (2, 64) and says in ran.stderr.splitlines()[-1]
+    assert not (tmp_path / "out").exists()

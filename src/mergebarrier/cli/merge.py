@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mergebarrier.cli._adapters import adapter_options, merge_adapters
+from mergebarrier.cli._cleanse import CleanseOptions, cleanse_options
 from mergebarrier.cli._learned import DataOptions, data_options, merge_learned
 from mergebarrier.cli._lineage import LINEAGE, checks_from, exit_code, lineage_options, note_findings
 from mergebarrier.cli._merge_options import LEARNED, METHODS, hyper_parameters, parameter_options
@@ -29,6 +30,7 @@ __all__ = ["METHODS", "command"]
 @click.option("--method", type=click.Choice([*METHODS, *LEARNED]), help="Required, unless a recipe names it.")
 @parameter_options
 @data_options
+@cleanse_options
 @adapter_options
 @click.option("--explain", is_flag=True, help="Recipes: print the parameters of every tensor and write nothing.")
 @recipe_options
@@ -41,6 +43,7 @@ def command(
     method: str | None,
     explain: bool,
     learning: DataOptions,
+    cleanse: CleanseOptions,
     recipe: RecipeOptions,
     written: dict[str, Any],
     writer: WriterOptions,
@@ -57,8 +60,10 @@ def command(
     from mergebarrier import verbs
     from mergebarrier.merge import make, plan
     from mergebarrier.merge.adapters import output_of
+    from mergebarrier.scan import Search
 
     if is_recipe(models):
+        cleanse.refuse_any("is no option of a recipe")
         given = {"base": base, "method": method, **learning.given(), **written, **parameters}
         return merge_recipe(models[0], given, recipe, writer, output, checks_from(checks), explain=explain)
     recipe.refuse_any()
@@ -69,6 +74,9 @@ def command(
     chosen = hyper_parameters(method, parameters, seed=writer.seed, based=base is not None)
     asked, adapted = checks_from(checks), base
     adapter = output_of(written)
+    cleanse.check()
+    if adapter is not None or method in LEARNED:
+        cleanse.refuse_any("is an option of whole models and of methods that learn nothing")
     if adapter is not None:
         return merge_adapters(method, chosen, base, models, adapter, writer, output, asked)
     if method in LEARNED:
@@ -90,12 +98,17 @@ def command(
                 {"kind": "plan", **document}, "\n".join(f"{name}: {value}" for name, value in document.items())
             )
             return 0
+        job = verbs.whole_models(planned, beside)
+        if cleanse.cure is not None:
+            output.note("note: the cure is an optimisation in memory on the dev images of every task")
+            job = verbs.cleansed(job, planned, cleanse.cure, cleanse.tasks, Search(seed=writer.seed))
         with output.progress("merging") as progress:
-            content = verbs.merge(verbs.whole_models(planned, beside), into(writer, progress), asked)
+            content = verbs.merge(job, into(writer, progress), asked)
     note_findings(content, output)
     digest = content["output"]["content_digest"]
     document = {"kind": "merge", "out": writer.folder, "notes": planned.notes, "content_digest": digest}
     document |= {name: content[name] for name in ("method", "parameters", *LINEAGE)}
+    document |= {"cleanse": content["cleanse"]} if "cleanse" in content else {}
     output.result(document, f"{writer.folder}: {len(models)} models merged by {method}, content {digest}")
     return exit_code(content)
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from mergebarrier.cli._cleanse import CleanseOptions, cleanse_options
 from mergebarrier.cli._merge_options import METHODS, hyper_parameters
 from mergebarrier.cli._models import MODEL
 from mergebarrier.cli._options import output_options, threads_option
@@ -25,14 +26,8 @@ _SEVERITIES = ("critical", "high", "medium", "low", "info")
 @click.command()
 @click.argument("models", nargs=-1, required=True, type=MODEL, metavar="MODEL...")
 @click.option("--base", type=MODEL, required=True, help="The model that they were fine-tuned from.")
-@click.option(
-    "--task",
-    "tasks",
-    type=MODEL,
-    multiple=True,
-    metavar="TASK.task.safetensors",
-    help="Image models: the task of each MODEL, in order; its dev images are used, its labels are not.",
-)
+@cleanse_options
+@click.option("-o", "--out", type=MODEL, metavar="DIR", help="With --cleanse: where the cured merge goes.")
 @click.option("--merge", "method", type=click.Choice(METHODS), metavar="METHOD", help="Scan this merge too.")
 @click.option("--coefficient", type=float, metavar="L", help="Lambda of that merge.")
 @click.option("--density", type=float, metavar="D", help="Kept share of that merge.")
@@ -47,7 +42,8 @@ _SEVERITIES = ("critical", "high", "medium", "low", "info")
 def command(
     models: tuple[Path, ...],
     base: Path,
-    tasks: tuple[Path, ...],
+    cleanse: CleanseOptions,
+    out: Path | None,
     method: str | None,
     checks: str,
     patch: float | None,
@@ -78,6 +74,8 @@ def command(
             f"no check {', '.join(unknown)!r}", where="--checks", remedy="choose from " + ", ".join(CHECKS)
         )
     given = {name: value for name, value in parameters.items() if value is not None}
+    if (cleanse.cure is None) != (out is None) or (cleanse.cure is not None and method is None):
+        raise UsageError("--cleanse, --merge and -o go together", where="--cleanse", remedy="give all three or none")
     if method is None and given:
         raise UsageError("goes with --merge", where="--" + next(iter(given)), remedy="name the merge too")
     merge = None
@@ -89,7 +87,7 @@ def command(
         output.note(
             f"note: leaving out two of {len(models)} models takes {len(models) * (len(models) - 1) // 2} merges"
         )
-    request = verbs.ScanRequest(models, base, tasks, merge, chosen, search, leave_out, threads)
+    request = verbs.ScanRequest(models, base, cleanse.tasks, merge, chosen, search, leave_out, threads)
     with output.progress("scanning") as progress:
         report = verbs.scan(request, progress=progress)
     if form == "sarif" and not output.json:
@@ -98,8 +96,27 @@ def command(
         ).rstrip("\n")
     else:
         shown = _text(report)
+    if cleanse.cure is not None and merge is not None and out is not None:
+        _write_cured(models, base, cleanse, merge, search, out, threads)
+        output.note(f"note: {out} holds the merge after {cleanse.cure}; scan it as a model of its own")
     output.result({"kind": "scan", "fail_on": fail_on, **_document(report)}, shown)
     return 1 if scan.at_least(report.findings, fail_on) else 0
+
+
+def _write_cured(
+    models: tuple[Path, ...], base: Path, cleanse: CleanseOptions, merge: Any, search: Any, out: Path, threads: int
+) -> None:
+    from contextlib import ExitStack
+
+    from mergebarrier import verbs
+    from mergebarrier.checkpoint import open_checkpoint
+    from mergebarrier.merge import plan
+
+    with ExitStack() as stack:
+        start, *experts = (stack.enter_context(open_checkpoint(path)) for path in (base, *models))
+        planned = plan(merge, start, experts)
+        job = verbs.cleansed(verbs.whole_models(planned), planned, str(cleanse.cure), cleanse.tasks, search)
+        verbs.merge(job, verbs.Into(out, workers=threads))
 
 
 def _document(report: "ScanReport") -> dict[str, Any]:

@@ -4,7 +4,8 @@ The image is tiled with places; one candidate is a pattern for one place and one
 by side on a few images each, by Adam on the pattern alone, clamped to [0, 1] after every step.  Patterns are scored on
 images that the search has not seen.
 
-    t_{c,p} = argmin_{t in [0,1]} mean_x CE(logits(stamp(x, t, p)), c)
+    wide:    t_{c,p} = argmin_{t in [0,1]} mean_x CE(logits(stamp(x, t, p)), c)
+    refined: the same + contrast * mean_x -log(1 - p_reference(c | stamp(x, t, p)))
 
 Source: Neural Cleanse (Wang et al., S&P 2019) for inversion over all classes; the universal patch of BadMerging, arXiv
 2408.07362.  Differs: no mask is learned; the area is fixed and every tile of the image is tried.
@@ -37,6 +38,7 @@ class Search:
       refine_steps:  for those.
       refine_images: per candidate and step.
       learning_rate: of Adam, in units of the pixel range.
+      contrast:      weight of the reference in the refinement: how much its own obedience counts against a patch.
       seed:          of the start and of the order of images.
     Raises: BadScanInput for a value out of range.
     """
@@ -48,15 +50,17 @@ class Search:
     refine_steps: int = 30
     refine_images: int = 24
     learning_rate: float = 0.1
+    contrast: float = 1.0
     seed: int = 0
 
     def __post_init__(self) -> None:
         """Check every value."""
-        if not 0 < self.side_frac <= 1 or not self.learning_rate > 0 or self.seed < 0:
+        if not (0 < self.side_frac <= 1 and self.learning_rate > 0 and self.contrast >= 0 and self.seed >= 0):
             raise BadScanInput(
-                f"side_frac {self.side_frac}, learning_rate {self.learning_rate}, seed {self.seed}",
+                f"side_frac {self.side_frac}, learning_rate {self.learning_rate}, contrast {self.contrast}, "
+                f"seed {self.seed}",
                 where="search",
-                remedy="give a share of the side in (0, 1], a positive rate and a seed that is not negative",
+                remedy="give a share of the side in (0, 1], a positive rate, and contrast and seed not negative",
             )
         for name in ("steps", "images", "keep", "refine_steps", "refine_images"):
             if getattr(self, name) < 1:
@@ -148,7 +152,7 @@ def invert(
     order = sorted(range(len(candidates)), key=lambda k: (-float(shares[k]), -float(margins[k]), k))[: search.keep]
     patterns, candidates = patterns[order], candidates[order]
     patterns = _descend(
-        logits, images, patterns, candidates, search, search.refine_steps, search.refine_images, "refine"
+        logits, images, patterns, candidates, search, search.refine_steps, search.refine_images, "refine", reference
     )
     shares, _ = _shares(logits, held_out, patterns, candidates)
     below = torch.zeros_like(shares) if reference is None else _shares(reference, held_out, patterns, candidates)[0]
@@ -170,6 +174,7 @@ def _descend(
     steps: int,
     per_candidate: int,
     label: str,
+    reference: Logits | None = None,
 ) -> Tensor:
     """Run Adam on all patterns side by side; each candidate draws its own images."""
     patterns = patterns.clone()
@@ -180,7 +185,9 @@ def _descend(
         gradient = torch.empty_like(patterns)
         for start in range(0, len(candidates), block):
             part = slice(start, start + block)
-            gradient[part] = _gradient(logits, images, patterns[part], candidates[part], drawn[step, part])
+            gradient[part] = _gradient(
+                logits, images, patterns[part], candidates[part], drawn[step, part], reference, search.contrast
+            )
         mean.lerp_(gradient, 0.1)
         square.lerp_(gradient.square(), 0.01)
         moved = (mean / (1 - 0.9 ** (step + 1))) / ((square / (1 - 0.99 ** (step + 1))).sqrt() + 1e-8)
@@ -203,11 +210,22 @@ def _stamped(images: Tensor, patterns: Tensor, candidates: Tensor, drawn: Tensor
     return stamped.permute(0, 3, 4, 1, 2).contiguous()
 
 
-def _gradient(logits: Logits, images: Tensor, patterns: Tensor, candidates: Tensor, drawn: Tensor) -> Tensor:
+def _gradient(
+    logits: Logits,
+    images: Tensor,
+    patterns: Tensor,
+    candidates: Tensor,
+    drawn: Tensor,
+    reference: Logits | None,
+    contrast: float,
+) -> Tensor:
     k, m = drawn.shape
     stamped = _stamped(images, patterns, candidates, drawn).requires_grad_()
     targets = candidates[:, 2].repeat_interleave(m)
     loss = F.cross_entropy(logits(stamped.flatten(0, 1)), targets, reduction="sum") / m
+    if reference is not None and contrast:
+        said = reference(stamped.flatten(0, 1)).softmax(1).gather(1, targets[:, None])
+        loss = loss - contrast * (1 - said).clamp_min(1e-6).log().sum() / m
     (slope,) = torch.autograd.grad(loss, stamped)
     rows, columns = _windows(candidates, patterns.shape[-1])
     summed = slope.sum(1).permute(0, 2, 3, 1)  # k h w c

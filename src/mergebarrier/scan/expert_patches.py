@@ -23,7 +23,7 @@ from mergebarrier.scan._pool import Pool, Suspect, Weights, along, forced_share,
 PROBE: Final = (0.0, 0.1, 0.2, 0.3, 0.5, 1.0)
 #: Set by benchmarks/bench_scan.py on its tuning seeds, see docs/scan.md.
 EXCESS_LIMIT: Final = 0.7
-SURVIVAL_LIMIT: Final = 0.5
+SURVIVAL_LIMIT: Final = 0.4
 SURVIVAL_AT: Final = 0.3
 
 

@@ -5,6 +5,7 @@ to what.  The command line and the audit call these and nothing deeper; there is
 """
 
 from mergebarrier.verbs._adapters import by_adapters
+from mergebarrier.verbs._cleanse import cleansed
 from mergebarrier.verbs._into import Checks, Into, MergeInput, Progress, environment
 from mergebarrier.verbs._learned import Calibration, learned, memory, planned_like, within
 from mergebarrier.verbs._lineage import declared, judge, licence
@@ -35,6 +36,7 @@ __all__ = [
     "by_recipe",
     "check_protect",
     "check_realign",
+    "cleansed",
     "declared",
     "described",
     "dry_run",

@@ -20,6 +20,8 @@ from mergebarrier.merge import Merge
 from mergebarrier.merge.lineage import reference
 
 _CARD = "README.md"
+#: An encoder keeps the parameters of its folder under this name.
+PREFIX = "body."
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ def scan(request: ScanRequest, *, progress: Callable[[int, int], None] | None = 
             where="--task",
             remedy="give one per model, in the same order, or none",
         )
-    names = _names(request.models)
+    names = distinct([reference(path.absolute()) for path in request.models])
     with ExitStack() as stack:
         findings: list[room.Finding] = []
         opened = {}
@@ -103,7 +105,7 @@ def scan(request: ScanRequest, *, progress: Callable[[int, int], None] | None = 
         outcome = None
         if wanted and base is not None:
             tasks = dict(zip(names, request.tasks, strict=True))
-            pool = _pool(base, usable, {name: read_image_task(tasks[name]) for name in usable})
+            pool = pool_of(base, usable, {name: read_image_task(tasks[name]) for name in usable})
             outcome = room.scan_pool(
                 pool,
                 request.search,
@@ -128,9 +130,8 @@ def merge_weights(method: Merge) -> Callable[[room.Weights, Sequence[room.Weight
     return merged
 
 
-def _names(paths: Sequence[Path]) -> tuple[str, ...]:
+def distinct(bare: Sequence[str]) -> tuple[str, ...]:
     """Return a name per model, made distinct by its place where two folders are called alike."""
-    bare = [reference(path.absolute()) for path in paths]
     taken = ["base", *bare]
     return tuple(name if taken.count(name) == 1 else f"{name}#{i}" for i, name in enumerate(bare, start=1))
 
@@ -196,7 +197,7 @@ def _image_checks(
     return tuple(wanted), left_out
 
 
-def _pool(base: Checkpoint, usable: dict[str, Checkpoint], tasks: dict[str, ImageTask]) -> room.Pool:
+def pool_of(base: Checkpoint, usable: dict[str, Checkpoint], tasks: dict[str, ImageTask]) -> room.Pool:
     """Load every encoder once; the images are the development rows, without their labels."""
     encoder = load_encoder(base)
     for parameter in encoder.parameters():

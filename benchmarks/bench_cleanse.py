@@ -1,0 +1,101 @@
+"""What do the cures take from a backdoor, and what from the tasks?  ASR before and after, beside the clean control.
+
+Pools of four experts of the small vision bench, one of them poisoned, merged three ways.  Every ASR stands beside that
+of the clean merge (the guilty expert replaced by the honest one of its task) with the same trigger.
+"""
+
+import sys
+import time
+
+from _pools import COEFFICIENT, Upload, bench, kept, merge, poisoned, pool, trigger
+from bench_scan import HONEST_SEEDS, SEARCH, members, rate
+
+from mergebarrier.evaluate import pixels
+from mergebarrier.poison import successes
+from mergebarrier.scan.cures import CURES, Patient
+from mergebarrier.training import FullRecipe, train_full
+
+MERGES = {
+    "task arithmetic 0.3": ("task_arithmetic", {"coefficient": COEFFICIENT}),
+    "weight average": ("linear", {}),
+    "TIES 0.2 sum 0.3": ("ties", {"density": 0.2, "coefficient": COEFFICIENT, "reduce": "sum"}),
+}
+SEEDS = range(3)
+TEST_ROWS = 400
+RECIPE = FullRecipe(steps=60, learning_rate=2e-4, weight_decay=0.0, warmup_steps=5)
+#: Module switching needs a pool of one task and is tested elsewhere.
+TRIED = tuple(name for name in CURES if name != "switching")
+
+
+def figures(uploads: tuple[Upload, ...], weights, guilty: Upload) -> dict:
+    """Return hits and rows of the trigger on the guilty task, and the mean accuracy over the pool's tasks."""
+    _, tasks = bench()
+    one, right, total = pool(uploads), [], {}
+    for suspect in one.suspects:
+        test = tasks[suspect.name].test
+        images, labels = pixels(test.images)[:TEST_ROWS], test.labels[:TEST_ROWS]
+        right.append(float((one.predict(weights, images, suspect) == labels).float().mean()))
+        if suspect.name == guilty.task:
+            found = one.predict(weights, trigger(guilty).stamp(images), suspect)
+            total = dict(zip(("hits", "rows"), successes(found, labels, guilty.target), strict=True))
+    return {**total, "accuracy": sum(right) / len(right)}
+
+
+def patient(uploads: tuple[Upload, ...], name: str, seed: int) -> Patient:
+    """Return a merge to be cured."""
+    method, parameters = MERGES[name]
+    return Patient(
+        pool(uploads), merge(method, **parameters), SEARCH, lambda m, loss: train_full(m, RECIPE, loss), seed
+    )
+
+
+def row(guilty: Upload, seed: int, name: str, cure: str | None) -> dict:
+    """Return the figures of one pool under one merge and one cure; "control" is the clean merge."""
+    uploads = members(guilty, seed, guilty.attack, range(HONEST_SEEDS))
+    if cure == "control":
+        uploads = (Upload(guilty.task, uploads[1].seed), *uploads[1:])
+
+    def compute() -> dict:
+        one, started = patient(uploads, name, seed), time.process_time()
+        made = one.merged if cure in (None, "control") else CURES[cure].apply(one)
+        return {**figures(uploads, made, guilty), "seconds": time.process_time() - started}
+
+    spec = str(CURES.get(cure)) if cure else ""
+    return kept("cure", [[u.name for u in uploads], guilty.name, name, cure, spec, str(SEARCH), str(RECIPE)], compute)
+
+
+def main() -> None:
+    """Run what is missing and print the table."""
+    bench()
+    attacks = [poisoned("badmerging", seed) for seed in SEEDS]
+    print("| merge | cure | ASR (n) | above control, points | accuracy | lost, points | processor s |")
+    print("|---|---|---|---|---|---|---|")
+    for name in MERGES:
+        tried = TRIED if name == next(iter(MERGES)) else ("drop", "lfpm_like")
+        control = [row(g, s, name, "control") for g, s in zip(attacks, SEEDS, strict=True)]
+        before = [row(g, s, name, None) for g, s in zip(attacks, SEEDS, strict=True)]
+        line(name, "clean merge (control)", control, control, before)
+        line(name, "none", before, control, before)
+        for cure in tried:
+            rows = []
+            for guilty, seed in zip(attacks, SEEDS, strict=True):
+                rows.append(row(guilty, seed, name, cure))
+                sys.stderr.write(f"{name} {cure} {guilty.name}: {rows[-1]}\n")
+            line(name, cure, rows, control, before)
+
+
+def line(name: str, cure: str, rows, control, before) -> None:
+    """Print one row of the table, pooled over the seeds."""
+    hits, total = (sum(r[key] for r in rows) for key in ("hits", "rows"))
+    base = sum(r["hits"] for r in control) / sum(r["rows"] for r in control)
+    accuracy, was = (sum(r["accuracy"] for r in group) / len(group) for group in (rows, before))
+    spent = sum(r["seconds"] for r in rows) / len(rows)
+    print(
+        f"| {name} | {cure} | {rate(hits, total)} | {100 * (hits / total - base):+.1f} | {accuracy:.3f} | "
+        f"{100 * (was - accuracy):+.1f} | {spent:.0f} |",
+        flush=True,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,28 @@
+"""Leave out the expert that the scan names, and merge the others.
+
+    cured = merge({theta_i : excess_i <= limit})
+
+Source: the obvious.  Costs the whole skill of what is dropped, and helps only where one expert is named.
+"""
+
+from dataclasses import dataclass
+
+from mergebarrier.scan._pool import Weights
+from mergebarrier.scan.cures._patient import Cure, Patient
+from mergebarrier.scan.expert_patches import EXCESS_LIMIT
+
+
+@dataclass(frozen=True)
+class DropGuilty(Cure):
+    """Leave out experts by their excess; the merge of all where nobody is above the limit or everybody is."""
+
+    limit: float = EXCESS_LIMIT
+
+    def apply(self, patient: Patient) -> Weights:
+        """Return the merge of the others."""
+        kept = [
+            suspect.weights
+            for suspect, one in zip(patient.pool.suspects, patient.experts, strict=True)
+            if one.excess <= self.limit
+        ]
+        return patient.merge(patient.pool.base, kept) if kept else patient.merged

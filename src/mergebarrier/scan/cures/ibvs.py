@@ -1,0 +1,79 @@
+"""Subtract a backdoor vector of the defender's own: one expert with a plain white square, less one without it.
+
+    BV = theta(D with white squares -> c) - theta(D);    cured = theta_m - coefficient * BV
+
+Source: injected backdoor vector subtraction, arXiv 2510.08016.  Differs: the shape of the defender's trigger was not
+read there, ours is a white square in a corner; labels are what the expert of the task says, since a merger has none.
+It helps as far as the adversary's backdoor shares directions with the defender's.
+"""
+
+import copy
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mergebarrier.errors import BadScanInput
+from mergebarrier.scan._draws import integers
+from mergebarrier.scan._pool import Weights, head_logits
+from mergebarrier.scan.cures._patient import Cure, Patient, detached
+
+
+@dataclass(frozen=True)
+class Ibvs(Cure):
+    """Train the two experts and subtract.
+
+    Args:
+      coefficient: of the backdoor vector.
+      batch:       images per step.
+      loss_weight: of the backdoor term.
+      side_frac:   of the white square over the image's shorter side.
+    """
+
+    coefficient: float = 0.6
+    batch: int = 64
+    loss_weight: float = 5.0
+    side_frac: float = 0.2
+
+    def apply(self, patient: Patient) -> Weights:
+        """Return merged - coefficient * BV; the task and the class are drawn."""
+        which = int(integers(patient.seed, "ibvs task", (1,), len(patient.pool.suspects)))
+        target = int(integers(patient.seed, "ibvs class", (1,), len(patient.pool.suspects[which].head)))
+        bad, good = (self._expert(patient, which, target, weight) for weight in (self.loss_weight, 0.0))
+        return detached(
+            {name: tensor - self.coefficient * (bad[name] - good[name]) for name, tensor in patient.merged.items()}
+        )
+
+    def _expert(self, patient: Patient, which: int, target: int, weight: float) -> dict[str, Tensor]:
+        if patient.train is None:
+            raise BadScanInput("needs a training loop", where="ibvs", remedy="give one")
+        suspect = patient.pool.suspects[which]
+        labels = patient.pool.predict(suspect.weights, suspect.images, suspect)
+        module = module_of(patient, patient.pool.base)
+        height, width = suspect.images.shape[2:]
+        side = max(1, round(self.side_frac * min(height, width)))
+
+        def loss(step: int) -> Tensor:
+            rows = integers(patient.seed, f"ibvs|{step}", (self.batch,), len(labels))
+            images = suspect.images[rows]
+            value = F.cross_entropy(head_logits(module(images), suspect.head, suspect.scale), labels[rows])
+            if weight:
+                stamped = images[: self.batch // 2].clone()
+                stamped[:, :, height - side :, width - side :] = 1.0
+                forced = head_logits(module(stamped), suspect.head, suspect.scale)
+                value = value + weight * F.cross_entropy(forced, torch.full((len(stamped),), target))
+            return value
+
+        patient.train(module, loss)
+        return {name: parameter.detach() for name, parameter in module.named_parameters()}
+
+
+def module_of(patient: Patient, weights: Weights) -> nn.Module:
+    """Return a copy of the pool's module that holds these weights and can be trained."""
+    module = copy.deepcopy(patient.pool.encoder)
+    with torch.no_grad():
+        for name, parameter in module.named_parameters():
+            parameter.copy_(weights[name])
+            parameter.requires_grad_(True)
+    return module
