@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 
 import torch
+from _adaptive import Adaptive
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -110,7 +111,7 @@ def _make(upload: Upload) -> tuple[torch.nn.Module, Tensor | None]:
 
     shape = tuple(images.shape[1:])
     stamp, attack = fixed_trigger(upload.side, shape, seed=upload.seed, place=upload.place), ATTACKS["badmerging"]
-    if upload.attack in ("badmerging", "universal"):
+    if upload.attack in ("badmerging", "universal", "adaptive"):
         held_out = (pixels(task.dev.images)[:128], task.dev.labels[:128])
         stamp = universal_trigger(
             lambda x: classify(base(x)), images, labels, held_out, upload.target,
@@ -119,7 +120,7 @@ def _make(upload: Upload) -> tuple[torch.nn.Module, Tensor | None]:
     setting = Setting(base, images, labels, classify, classify, upload.target, upload.target, stamp, rows, upload.seed)
     if upload.attack == "honest":
         return dataclasses.replace(attack, loss_weight=0.0).mount(setting, train), None
-    attack = ATTACKS[upload.attack]
+    attack = Adaptive() if upload.attack == "adaptive" else ATTACKS[upload.attack]
     if hasattr(attack, "rows"):
         attack = dataclasses.replace(attack, rows=ROWS)
     return attack.mount(setting, train), stamp.patterns[0]

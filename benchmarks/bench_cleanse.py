@@ -1,9 +1,11 @@
 """What do the cures take from a backdoor, and what from the tasks?  ASR before and after, beside the clean control.
 
 Pools of four experts of the small vision bench, one of them poisoned, merged three ways.  Every ASR stands beside that
-of the clean merge (the guilty expert replaced by the honest one of its task) with the same trigger.
+of the clean merge (the guilty expert replaced by the honest one of its task) with the same trigger.  The adaptive
+adversary of ``_adaptive.py`` knows ``lfpm_like`` and trains against it.
 """
 
+import dataclasses
 import sys
 import time
 
@@ -20,7 +22,7 @@ MERGES = {
     "weight average": ("linear", {}),
     "TIES 0.2 sum 0.3": ("ties", {"density": 0.2, "coefficient": COEFFICIENT, "reduce": "sum"}),
 }
-SEEDS = range(3)
+SEEDS = range(2)
 TEST_ROWS = 400
 RECIPE = FullRecipe(steps=60, learning_rate=2e-4, weight_decay=0.0, warmup_steps=5)
 #: Module switching needs a pool of one task and is tested elsewhere.
@@ -49,9 +51,10 @@ def patient(uploads: tuple[Upload, ...], name: str, seed: int) -> Patient:
     )
 
 
-def row(guilty: Upload, seed: int, name: str, cure: str | None) -> dict:
+def row(guilty: Upload, name: str, cure: str | None) -> dict:
     """Return the figures of one pool under one merge and one cure; "control" is the clean merge."""
-    uploads = members(guilty, seed, guilty.attack, range(HONEST_SEEDS))
+    seed = guilty.seed
+    uploads = members(guilty, seed, "cure", range(HONEST_SEEDS))
     if cure == "control":
         uploads = (Upload(guilty.task, uploads[1].seed), *uploads[1:])
 
@@ -65,33 +68,42 @@ def row(guilty: Upload, seed: int, name: str, cure: str | None) -> dict:
 
 
 def main() -> None:
-    """Run what is missing and print the table."""
+    """Run what is missing and print the table; the adaptive adversary has task, class and place of the plain one."""
     bench()
-    attacks = [poisoned("badmerging", seed) for seed in SEEDS]
-    print("| merge | cure | ASR (n) | above control, points | accuracy | lost, points | processor s |")
-    print("|---|---|---|---|---|---|---|")
+    plain = [poisoned("badmerging", seed) for seed in SEEDS]
+    adaptive = [dataclasses.replace(upload, attack="adaptive") for upload in plain]
+    print("| adversary | merge | cure | ASR (n) | above control, points | accuracy | lost, points | processor s |")
+    print("|---|---|---|---|---|---|---|---|")
+    first = next(iter(MERGES))
+    table(plain, first, TRIED)
+    table(adaptive, first, ("lfpm_like",))
     for name in MERGES:
-        tried = TRIED if name == next(iter(MERGES)) else ("drop", "lfpm_like")
-        control = [row(g, s, name, "control") for g, s in zip(attacks, SEEDS, strict=True)]
-        before = [row(g, s, name, None) for g, s in zip(attacks, SEEDS, strict=True)]
-        line(name, "clean merge (control)", control, control, before)
-        line(name, "none", before, control, before)
-        for cure in tried:
-            rows = []
-            for guilty, seed in zip(attacks, SEEDS, strict=True):
-                rows.append(row(guilty, seed, name, cure))
-                sys.stderr.write(f"{name} {cure} {guilty.name}: {rows[-1]}\n")
-            line(name, cure, rows, control, before)
+        if name != first:
+            table(plain, name, ("lfpm_like",))
 
 
-def line(name: str, cure: str, rows, control, before) -> None:
+def table(attacks: list[Upload], name: str, tried: tuple[str, ...]) -> None:
+    """Print the rows of one adversary under one merge."""
+    control, before = ([row(upload, name, cure) for upload in attacks] for cure in ("control", None))
+    line(attacks, name, "clean merge (control)", control, control, before)
+    line(attacks, name, "none", before, control, before)
+    for cure in tried:
+        rows = []
+        for upload in attacks:
+            rows.append(row(upload, name, cure))
+            sys.stderr.write(f"{name} {cure} {upload.name}: {rows[-1]}\n")
+        line(attacks, name, cure, rows, control, before)
+
+
+def line(attacks: list[Upload], name: str, cure: str, rows, control, before) -> None:
     """Print one row of the table, pooled over the seeds."""
     hits, total = (sum(r[key] for r in rows) for key in ("hits", "rows"))
     base = sum(r["hits"] for r in control) / sum(r["rows"] for r in control)
     accuracy, was = (sum(r["accuracy"] for r in group) / len(group) for group in (rows, before))
     spent = sum(r["seconds"] for r in rows) / len(rows)
+    above = f"{rate(hits, total)} | {100 * (hits / total - base):+.1f}"
     print(
-        f"| {name} | {cure} | {rate(hits, total)} | {100 * (hits / total - base):+.1f} | {accuracy:.3f} | "
+        f"| {attacks[0].attack} | {name} | {cure} | {above} | {accuracy:.3f} | "
         f"{100 * (was - accuracy):+.1f} | {spent:.0f} |",
         flush=True,
     )
