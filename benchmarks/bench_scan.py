@@ -13,10 +13,21 @@ import torch
 from _pools import COEFFICIENT, Upload, bench, drawn, kept, merge, poisoned, pool, trigger
 
 from mergebarrier.evaluate import pixels, wilson
-from mergebarrier.scan import Search, halves, leave_out, neural_cleanse, scaled_consistency, scan_pool, seek
+from mergebarrier.scan import (
+    Search,
+    halves,
+    judge_task_vectors,
+    leave_out,
+    measure,
+    neural_cleanse,
+    scaled_consistency,
+    scan_pool,
+    seek,
+)
 from mergebarrier.scan.expert_patches import EXCESS_LIMIT
 from mergebarrier.scan.merged_patches import MERGED_LIMIT
 from mergebarrier.scan.neural_cleanse import INDEX_LIMIT
+from mergebarrier.scan.task_vectors import Z_LIMIT
 from mergebarrier.training import uniform
 
 ATTACKS = ("badmerging", "universal", "badnets")
@@ -98,6 +109,17 @@ def on_merge(uploads: tuple[Upload, ...]) -> dict:
     return kept("merge", [[upload.name for upload in uploads], str(SEARCH), COEFFICIENT], compute)
 
 
+def odd_weights(uploads: tuple[Upload, ...]) -> float:
+    """Return the largest robust z over its limit among the findings about task vectors, 0 without one."""
+    one = pool(uploads)
+    experts = [suspect.weights for suspect in one.suspects]
+    found = judge_task_vectors(
+        [upload.name for upload in uploads],
+        measure(((name, one.base[name], [expert[name] for expert in experts]) for name in one.base), len(experts)),
+    )
+    return max((finding.value for finding in found), default=0.0)
+
+
 def auroc(guilty: Sequence[float], honest: Sequence[float]) -> float:
     """Return the share of pairs in which the guilty one scores higher; ties count half."""
     one, other = torch.tensor(guilty)[:, None], torch.tensor(honest)[None]
@@ -151,6 +173,7 @@ def report(tuning, honest_tuning, with_one, without) -> None:
     checks = (
         ("searched patches, experts (MB7301)", worst("excess"), EXCESS_LIMIT, len(without)),
         ("searched patches, merge (MB7303)", lambda group: on_merge(group)["excess"], MERGED_LIMIT, MERGES),
+        ("task vectors (MB7201-MB7204)", odd_weights, Z_LIMIT, len(without)),
         ("Neural Cleanse, experts (MB7401)", worst("index"), INDEX_LIMIT, len(without)),
     )
     print("| check | AUROC over pools | limit | pools with an adversary found | honest pools flagged |")

@@ -179,3 +179,14 @@ def test_a_cure_that_cannot_be_asked_for_gives_one_line(words, says: str, bench:
     ran = run_cli("merge", *_args(bench, "poisoned", "expert1"), *words, "-o", str(tmp_path / "out"))
     assert ran.exit_code in (2, 64) and says in ran.stderr.splitlines()[-1]
     assert not (tmp_path / "out").exists()
+
+
+def test_a_cure_with_nothing_to_do_writes_the_merge_itself_draws_included(bench: Path, tmp_path, run_cli) -> None:
+    words = [*_args(bench, "expert0", "expert1"), "--method", "dare_linear", "--density", "0.5", "--seed", "3"]
+    cure = [*_tasks(bench, 2), "--cleanse", "drop"]
+    plain, cured = (
+        run_cli("merge", *words, *more, "-o", str(tmp_path / name), "--json")
+        for name, more in (("plain", []), ("cured", cure))
+    )
+    assert plain.exit_code == cured.exit_code == 0
+    assert plain.json["content_digest"] == cured.json["content_digest"]

@@ -120,11 +120,12 @@ def scan(request: ScanRequest, *, progress: Callable[[int, int], None] | None = 
 
 
 def merge_weights(method: Merge) -> Callable[[room.Weights, Sequence[room.Weights]], room.Weights]:
-    """Return a merge of tables of weights, tensor by tensor."""
+    """Return a merge of tables of weights, tensor by tensor; methods that draw do so by the names in the file."""
 
     def merged(base: room.Weights, experts: Sequence[room.Weights]) -> room.Weights:
         return {
-            name: method.merge(tensor, [expert[name] for expert in experts], name=name) for name, tensor in base.items()
+            name: method.merge(tensor, [expert[name] for expert in experts], name=name.removeprefix(PREFIX))
+            for name, tensor in base.items()
         }
 
     return merged

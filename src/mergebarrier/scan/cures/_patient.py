@@ -6,6 +6,7 @@ A cure never sees the adversary's trigger, a label or a test image.  What a mode
 for the label, and the patches are those that the scan's search finds.
 """
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -83,3 +84,13 @@ def entropy(logits: Tensor) -> Tensor:
 def adam(variables: list[Tensor], learning_rate: float) -> torch.optim.Adam:
     """Return the optimiser of perturbations, masks and anti-vectors; experts are trained by the training room alone."""
     return torch.optim.Adam(variables, lr=learning_rate)
+
+
+def module_of(patient: Patient, weights: Weights) -> nn.Module:
+    """Return a copy of the pool's module that holds these weights and can be trained."""
+    module = copy.deepcopy(patient.pool.encoder)
+    with torch.no_grad():
+        for name, parameter in module.named_parameters():
+            parameter.copy_(weights[name])
+            parameter.requires_grad_(True)
+    return module

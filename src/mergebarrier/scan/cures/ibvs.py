@@ -7,17 +7,16 @@ read there, ours is a white square in a corner; labels are what the expert of th
 It helps as far as the adversary's backdoor shares directions with the defender's.
 """
 
-import copy
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from mergebarrier.errors import BadScanInput
 from mergebarrier.scan._draws import integers
 from mergebarrier.scan._pool import Weights, head_logits
-from mergebarrier.scan.cures._patient import Cure, Patient, detached
+from mergebarrier.scan.cures._patient import Cure, Patient, detached, module_of
 
 
 @dataclass(frozen=True)
@@ -67,13 +66,3 @@ class Ibvs(Cure):
 
         patient.train(module, loss)
         return {name: parameter.detach() for name, parameter in module.named_parameters()}
-
-
-def module_of(patient: Patient, weights: Weights) -> nn.Module:
-    """Return a copy of the pool's module that holds these weights and can be trained."""
-    module = copy.deepcopy(patient.pool.encoder)
-    with torch.no_grad():
-        for name, parameter in module.named_parameters():
-            parameter.copy_(weights[name])
-            parameter.requires_grad_(True)
-    return module

@@ -15,8 +15,7 @@ from torch import Tensor, nn
 
 from mergebarrier.errors import BadScanInput
 from mergebarrier.scan._pool import Suspect, Weights, head_logits
-from mergebarrier.scan.cures._patient import Cure, Patient
-from mergebarrier.scan.cures.ibvs import module_of
+from mergebarrier.scan.cures._patient import Cure, Patient, module_of
 
 
 @dataclass(frozen=True)
