@@ -59,7 +59,8 @@ def peer(method: str, base: Path, experts: list[Path], out: Path) -> None:
         recipe["base_model"] = str(base)
     if method == "slerp":
         recipe |= {"base_model": str(experts[0]), "parameters": {"t": WEIGHT}}
-    run_merge(MergeConfiguration.model_validate(recipe), str(out), MergeOptions(quiet=True, random_seed=0))
+    options = MergeOptions(quiet=True, random_seed=0, copy_tokenizer=False)
+    run_merge(MergeConfiguration.model_validate(recipe), str(out), options)
 
 
 def floor(method: str, base: Path, experts: list[Path], out: Path) -> None:

@@ -26,6 +26,7 @@ from mergebarrier.checkpoint._claim import (
     drop_leftover,
     find_place,
     finished_digests,
+    remove_partial,
 )
 from mergebarrier.checkpoint._commit import commit_output, mark
 from mergebarrier.checkpoint._dtypes import TORCH
@@ -269,6 +270,14 @@ class Writer:
     def fds(self) -> Mapping[str, int]:
         """Shard name -> descriptor of the file that is being written."""
         return self._fds
+
+    def discard(self) -> None:
+        """Remove an unfinished run that began here: one that would meet the same refusal again.
+
+        A run that was taken over stays, and so does a finished output.
+        """
+        if not self.finished and not self.resumed:
+            remove_partial(self.place)
 
     def close(self) -> None:
         """Release the files; an unfinished run stays for ``resume``."""

@@ -11,7 +11,7 @@ from typing import Any
 
 from mergebarrier import __version__
 from mergebarrier.checkpoint import Adapter, Checkpoint, Expert, OutTensor, Writer, layout_like, read_manifest
-from mergebarrier.errors import OutputExists
+from mergebarrier.errors import ChangedDuringRun, Interrupted, MergebarrierError, NoSpace, OutputExists
 from mergebarrier.merge import Plan
 from mergebarrier.merge.lineage import model_card, name_of, parameters, published, reference, unique
 from mergebarrier.merge.recipe import RecipePlan
@@ -22,6 +22,8 @@ from mergebarrier.verbs._sanity import check_merged, check_runnable
 from mergebarrier.verbs._witness import Witness
 
 _NOTHING_MORE = Checks()
+# What may be otherwise the next time; any other refusal is about the inputs or the parameters.
+_RESUMABLE = (Interrupted, NoSpace, ChangedDuringRun)
 
 
 @dataclass(frozen=True)
@@ -159,17 +161,22 @@ def merge(job: MergeJob, into: Into, checks: Checks = _NOTHING_MORE) -> dict[str
         overwrite=into.overwrite,
     )
     with closing(writer):
-        apply = job.apply()
-        models = [item.checkpoint.content_digest() for item in given] if job.whole else []
-        transform(
-            job.sources,
-            Witness(writer, job.sources, models),
-            job.units,
-            apply,
-            workers=into.workers,
-            max_ram_bytes=into.max_ram_bytes,
-            progress=into.progress,
-        )
+        try:
+            apply = job.apply()
+            models = [item.checkpoint.content_digest() for item in given] if job.whole else []
+            transform(
+                job.sources,
+                Witness(writer, job.sources, models),
+                job.units,
+                apply,
+                workers=into.workers,
+                max_ram_bytes=into.max_ram_bytes,
+                progress=into.progress,
+            )
+        except MergebarrierError as fault:
+            if not isinstance(fault, _RESUMABLE):
+                writer.discard()
+            raise
         inputs = [{**said, **hashed(item.checkpoint)} for said, item in zip(known, given, strict=True)]
         if writer.finished:
             _check_same(inputs, into)
