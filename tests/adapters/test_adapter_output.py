@@ -129,6 +129,35 @@ def test_a_recipe_writes_the_adapter_that_the_flags_write(world, tmp_path, run_c
     assert read_manifest(tmp_path / "recipe")["content"]["recipe"]["mergebarrier"] == {"as": "adapter", "rank": 6}
 
 
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        ("out_dtype: bfloat16", "out_dtype: has no meaning for an adapter"),
+        ("chat_template: auto", "chat_template: has no meaning for an adapter"),
+        ("mergebarrier: {as: adapter, rank: 0}", "rank is 0"),
+        ("mergebarrier: {as: adaptor}", "as is 'adaptor'"),
+        ("mergebarrier: {lora_space: factor}", "lora_space: has no meaning for a model"),
+    ],
+)
+def test_a_recipe_that_no_adapter_can_follow_is_refused(more, says, world, tmp_path, run_cli) -> None:
+    kind = "" if "mergebarrier" in more else "mergebarrier: {as: adapter}\n"
+    (tmp_path / "r.yaml").write_text(
+        f"merge_method: linear\nparameters: {{weight: 1}}\n{kind}{more}\n"
+        f"models: [{{model: {world / 'base'}+{world / 'a'}}}, {{model: {world / 'base'}+{world / 'b'}}}]\n"
+    )
+    ran = run_cli("merge", tmp_path / "r.yaml", "-o", tmp_path / "out")
+    assert ran.exit_code == 2 and says in ran.stderr, ran.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_output_inside_of_what_is_read_is_refused(world, run_cli) -> None:
+    for inside in ("base", "a"):
+        words = ["--base", world / "base", "--method", "linear", "--as", "adapter", "-o", world / inside / "out"]
+        ran = run_cli("merge", world / "a", world / "b", *words)
+        assert ran.exit_code == 2 and "lie in each other" in ran.stderr, ran.stderr
+        assert not (world / inside / "out").exists()
+
+
 def test_threads_workers_and_a_second_run_write_the_same_bytes(world, tmp_path, run_cli) -> None:
     found = []
     for i, words in enumerate((["--threads", "1"], ["--threads", "2", "--workers", "3"])):

@@ -171,6 +171,16 @@ def a_module_that_peft_would_leave_out(path: Path) -> None:
     sound(path, target_modules=["q_proj"])
 
 
+@case(BadAdapter, "not among target_modules", "up_proj")
+def a_module_that_peft_keeps_whole(path: Path) -> None:
+    sound(path, modules_to_save=["mlp"])
+
+
+@case(BadAdapter, "task_type is", "give a name")
+def a_task_that_is_a_table(path: Path) -> None:
+    sound(path, task_type={"x": 1})
+
+
 @case(BadAdapter, "unknown name", "'model.layers.0.self_attn.q_proj.lora_A.weight'")
 def a_tensor_outside_of_the_prefix(path: Path) -> None:
     sound(path, {name.removeprefix("base_model.model."): tensor for name, tensor in tensors().items()})

@@ -62,7 +62,7 @@ class AdapterConfig:
       fan_in_fan_out:  the weights of the base are stored (in, out).
       modules_to_save: names of modules that are stored whole.
       bias:            "none", "all" or "lora_only".
-      base:            the name of the base, "" when it has none.
+      base, revision, task_type: names, "" for none.
     """
 
     document: Mapping[str, Any]
@@ -73,6 +73,8 @@ class AdapterConfig:
     modules_to_save: tuple[str, ...]
     bias: str
     base: str
+    revision: str
+    task_type: str
     ranks: tuple[tuple[Pattern, int], ...]
     alphas: tuple[tuple[Pattern, float], ...]
     targets: Callable[[str], bool]
@@ -121,7 +123,9 @@ class _Reader:
             fan_in_fan_out=self.flag("fan_in_fan_out"),
             modules_to_save=self.names("modules_to_save"),
             bias=self.bias(),
-            base=self.base(),
+            base=self.text("base_model_name_or_path"),
+            revision=self.text("revision"),
+            task_type=self.text("task_type"),
             ranks=self.patterns("rank_pattern", self.rank),
             alphas=self.patterns("alpha_pattern", self.alpha),
             targets=self.targets(),
@@ -178,10 +182,10 @@ class _Reader:
             self.fail(f"bias is {clean(repr(value))}; it is none, all or lora_only")
         return str(value)
 
-    def base(self) -> str:
-        value = self.document.get("base_model_name_or_path")
+    def text(self, key: str) -> str:
+        value = self.document.get(key)
         if value is not None and not isinstance(value, str):
-            self.fail(f"base_model_name_or_path is {clean(repr(value))}; give a name")
+            self.fail(f"{key} is {clean(repr(value))}; give a name")
         return value or ""
 
     def pattern(self, key: str, text: Any) -> Pattern:
@@ -213,10 +217,12 @@ class _Reader:
             self.fail("target_modules is missing", "name the modules that the adapter is for")
         everything = isinstance(wanted, str) and wanted.lower() == ALL_LINEAR
         included, excluded = (lambda _: True) if everything else self.chosen("target_modules"), self.excluded()
-        layers, stacks = self.layers(), self.stacks()
+        layers, stacks, saved = self.layers(), self.stacks(), self.names("modules_to_save")
 
         def targeted(module: str) -> bool:
-            return included(module) and not excluded(module) and (not layers or _layer(module, stacks) in layers)
+            kept_whole = any(f".{name}." in f".{module}." for name in saved)
+            here = not layers or _layer(module, stacks) in layers
+            return included(module) and not excluded(module) and not kept_whole and here
 
         return targeted
 

@@ -122,7 +122,7 @@ def _which_weights(path: Path, names: Iterable[str]) -> str:
         raise AdapterRefused(
             "the folder is an adapter, not a whole model",
             where=path / adapter,
-            remedy="name its base too: --base BASE beside it, or BASE+ADAPTER in a recipe of merge",
+            remedy="name its base too: BASE+ADAPTER, or --base BASE beside it in merge",
         )
     if SINGLE in names and INDEX in names:
         raise BadIndex(

@@ -42,9 +42,9 @@ def document(adapters: Sequence[Adapter], ranks: Mapping[str, int]) -> dict[str,
     biases = [adapter.config.bias for adapter in adapters]
     return {
         "peft_type": "LORA",
-        "task_type": _agreed(adapters, "task_type"),
-        "base_model_name_or_path": _agreed(adapters, "base_model_name_or_path"),
-        "revision": _agreed(adapters, "revision"),
+        "task_type": _agreed([adapter.config.task_type for adapter in adapters]),
+        "base_model_name_or_path": _agreed([adapter.config.base for adapter in adapters]),
+        "revision": _agreed([adapter.config.revision for adapter in adapters]),
         "r": usual,
         "lora_alpha": usual,
         "rank_pattern": pattern,
@@ -65,7 +65,7 @@ def dump(table: Mapping[str, Any]) -> bytes:
     return json.dumps(table, indent=2).encode() + b"\n"
 
 
-def _agreed(adapters: Sequence[Adapter], key: str) -> Any:
-    """Return what all adapters that say something say; None when they differ or say nothing."""
-    found = [adapter.config.document.get(key) for adapter in adapters if adapter.config.document.get(key)]
-    return found[0] if found and all(value == found[0] for value in found) else None
+def _agreed(values: Sequence[str]) -> str | None:
+    """Return what all that say something say; None when they differ or say nothing."""
+    found = list(dict.fromkeys(value for value in values if value))
+    return found[0] if len(found) == 1 else None

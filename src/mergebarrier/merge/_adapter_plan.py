@@ -66,7 +66,7 @@ class AdapterPlan:
 
     Attributes:
       adapters: what is merged; None stands for the base itself, which no update changes.
-      base:     the base, where whole tensors need its weights; else None.
+      base:     the base that the adapters were checked against, None without; it is read for ``whole`` alone.
       modules:  name -> Module.
       whole:    tensor of the base that adapters hold whole -> the method that merges it.
       space:    "product" or "factor".

@@ -18,6 +18,9 @@ def adapters_of(planned: RecipePlan, asked: AdapterOutput) -> AdapterPlan:
     """
     if not planned.recipe.whole:
         raise BadRecipe("slices are not written as an adapter", where="mergebarrier.as", remedy="use models")
+    for key in ("dtype", "out_dtype", "tokenizer", "chat_template"):
+        if getattr(planned.recipe, key) is not None:
+            raise BadRecipe("has no meaning for an adapter", where=key, remedy="leave it out, or mergebarrier.as")
     first = next(iter(planned.tensors.values()))
     models = [item.model for item in first.target.inputs]
     bases = [model.base for model in models if isinstance(model, Expert)]

@@ -85,7 +85,7 @@ class _Planner:
             units.append(MergeUnit(name, (end,), False))
         return AdapterPlan(
             adapters=self.adapters,
-            base=self.base if whole else None,
+            base=self.base,
             modules=modules,
             whole=whole,
             space=self.space,

@@ -77,9 +77,10 @@ def by_adapters(planned: AdapterPlan, described: Mapping[str, Any]) -> MergeJob:
         MergeInput("adapter", name, adapter.weights, adapter_facts(adapter))
         for name, adapter in zip(names, given, strict=True)
     ]
-    base = [] if planned.base is None else [MergeInput("base", reference(planned.base.path.absolute()), planned.base)]
+    if planned.base is not None and planned.whole:
+        inputs.insert(0, MergeInput("base", reference(planned.base.path.absolute()), planned.base))
     return MergeJob(
-        inputs=(*base, *inputs),
+        inputs=tuple(inputs),
         sources=(_Sizes(planned.sizes),),
         units=planned.units,
         apply=begin,
@@ -87,4 +88,5 @@ def by_adapters(planned: AdapterPlan, described: Mapping[str, Any]) -> MergeJob:
         described={**described, "output_kind": "adapter", "lora_space": planned.space},
         side_files={ADAPTER_CONFIG: dump(planned.config)},
         measured=figures,
+        beside=() if planned.base is None else planned.base.folders,
     )

@@ -7,6 +7,7 @@ A ``MergeJob`` says what is read, computed and written in terms that the executo
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from mergebarrier import __version__
@@ -42,6 +43,7 @@ class MergeJob:
       anchor:     the base that the experts are compared with, where the method itself uses none.
       measured:   what the merge itself found, in place of a look at the output as a model.
       whole:      a unit depends on the whole inputs, not on its own tensors alone.
+      beside:     folders that are no inputs and must not be written into either.
     """
 
     inputs: tuple[MergeInput, ...]
@@ -55,6 +57,7 @@ class MergeJob:
     anchor: Checkpoint | None = None
     measured: Callable[[], dict[str, Any]] | None = None
     whole: bool = False
+    beside: tuple[Path, ...] = ()
 
 
 def whole_models(planned: Plan, anchor: Checkpoint | None = None) -> MergeJob:
@@ -156,7 +159,7 @@ def merge(job: MergeJob, into: Into, checks: Checks = _NOTHING_MORE) -> dict[str
         into.out,
         job.layout,
         plan={**content, "inputs": known},
-        inputs=[item.checkpoint.path for item in given],
+        inputs=[*(item.checkpoint.path for item in given), *job.beside],
         resume=into.resume,
         overwrite=into.overwrite,
     )
