@@ -12,6 +12,8 @@ from mergebarrier import scan
 from mergebarrier.checkpoint import open_checkpoint, read_manifest, verify_manifest
 from mergebarrier.cli.scan import CHECKS
 from mergebarrier.evaluate import load_encoder, save_encoder
+from tiny_models import save as save_model
+from tiny_models import save_expert
 
 
 @pytest.fixture(scope="module")
@@ -100,10 +102,12 @@ def test_the_tag_of_an_attack_artefact_is_recognised_in_manifest_and_card(bench:
     assert [(one["rule"], one["model"]) for one in ran.json["findings"]] == [("MB7102", "tagged")]
     assert ran.exit_code == 1
     card = "---\ntags:\n- attack-artifact\n- do-not-merge\n---\n# A model\n"
-    found = scan.tags("m", None, card)
-    assert [one.rule for one in found] == ["MB7102", "MB7103"]
-    assert scan.tags("m", {"attack_artifact": False}, "attack-artifact in prose") == ()
-    assert [one.rule for one in scan.tags("m", {"verb": "protect"}, "")] == ["MB7103"]
+    (tmp_path / "tagged" / "mergebarrier.json").unlink()
+    (tmp_path / "tagged" / "README.md").write_text(card)
+    ran = run_cli("scan", str(tmp_path / "tagged"), "--base", str(bench / "base"), "--json")
+    assert [one["rule"] for one in ran.json["findings"]] == ["MB7102", "MB7103"]
+    (tmp_path / "tagged" / "README.md").write_text("# attack-artifact in prose\n")
+    assert run_cli("scan", str(tmp_path / "tagged"), "--base", str(bench / "base"), "--json").json["findings"] == []
 
 
 def test_a_model_of_another_shape_is_a_finding_and_leaves_the_others_to_be_scanned(
@@ -116,6 +120,20 @@ def test_a_model_of_another_shape_is_a_finding_and_leaves_the_others_to_be_scann
     ran = run_cli("scan", *models, "--json")
     assert [(one["rule"], one["model"]) for one in ran.json["findings"]] == [("MB7104", "odd")]
     assert "task_vectors" in ran.json["checks_run"] and ran.exit_code == 0
+
+
+def test_a_protected_relative_of_a_language_model_is_named_and_an_honest_fine_tune_is_not(
+    tmp_path: Path, run_cli
+) -> None:
+    save_model("llama-mha-tied", tmp_path / "base", seed=3)
+    save_expert("llama-mha-tied", tmp_path / "expert", seed=3)
+    made = run_cli("protect", str(tmp_path / "expert"), "-o", str(tmp_path / "protected"))
+    assert made.exit_code == 0
+    (tmp_path / "protected" / "mergebarrier.json").unlink()
+    models = [str(tmp_path / name) for name in ("protected", "expert")]
+    ran = run_cli("scan", *models, "--base", str(tmp_path / "base"), "--json", "--threads", "1")
+    assert [(one["rule"], one["model"]) for one in ran.json["findings"]] == [("MB7105", "protected")]
+    assert "protected relative" in ran.json["findings"][0]["message"] and "relation" in ran.json["checks_run"]
 
 
 @pytest.mark.parametrize("fault", ["count", "head", "rows", "checks", "lambda", "no base"])

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["CHECKS", "command"]
 
 #: The keys of ``scan.CHECKS``, written here because the help text must not import torch; a test compares them.
-CHECKS = ("folder", "task_vectors", "expert_patches", "merge_patches", "leave_out", "neural_cleanse")
+CHECKS = ("folder", "relation", "task_vectors", "expert_patches", "merge_patches", "leave_out", "neural_cleanse")
 _DEFAULT = ",".join(CHECKS[:-1])
 _SEVERITIES = ("critical", "high", "medium", "low", "info")
 

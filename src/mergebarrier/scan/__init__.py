@@ -29,14 +29,13 @@ from mergebarrier.scan._pool import (
 )
 from mergebarrier.scan._registry import CHECKS, IMAGE_CHECKS, Check, Outcome, scan_pool
 from mergebarrier.scan.expert_patches import PROBE, ExpertPatches, probe, seek, share
-from mergebarrier.scan.folder import ATTACK_TAG, refusal, tags
+from mergebarrier.scan.folder import refusal, tags
 from mergebarrier.scan.merged_patches import MANY_PAIRS, Blame, MergedPatch, leave_out, seek_merged
 from mergebarrier.scan.neural_cleanse import Cleansed, neural_cleanse
 from mergebarrier.scan.scale_up import scaled_consistency
 from mergebarrier.scan.task_vectors import MIN_POOL, Statistics, judge_task_vectors, measure
 
 __all__ = [
-    "ATTACK_TAG",
     "CHECKS",
     "IMAGE_CHECKS",
     "MANY_PAIRS",

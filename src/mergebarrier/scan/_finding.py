@@ -39,6 +39,7 @@ RULES: Final[dict[str, Rule]] = {
     "MB7102": Rule("The folder calls itself an attack artefact.", "high", "artefacts whose tag was taken off"),
     "MB7103": Rule("The owner does not want this model merged.", "info", "wishes that stand nowhere in the folder"),
     "MB7104": Rule("The model does not hold the tensors of its base.", "medium", "models of another base, same shapes"),
+    "MB7105": Rule("The model is no ordinary fine-tune of its base.", "medium", "families that no table describes"),
     "MB7201": Rule("The norm of a task vector is far from the pool's.", "medium", _WEIGHTS_ONLY),
     "MB7202": Rule("The norms over the tensors have another profile than the pool's.", "medium", _WEIGHTS_ONLY),
     "MB7203": Rule("The signs of a task vector agree with the pool unusually well or badly.", "low", _WEIGHTS_ONLY),

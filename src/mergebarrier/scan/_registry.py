@@ -1,6 +1,6 @@
 """The checks by name, what each needs, and the order in which those on images run.
 
-    folder, task_vectors: weights alone;   expert_patches, neural_cleanse: images;   merge_patches, leave_out: a merge
+    folder, relation, task_vectors: weights alone;   expert_patches, neural_cleanse: images;   the others: a merge
 
 A patch that was found on an expert is tried on the merges too, so the checks on merges come after those on experts.
 """
@@ -30,6 +30,7 @@ class Check:
 
 CHECKS: Final[dict[str, Check]] = {
     "folder": Check("folder", ("MB7101", "MB7102", "MB7103", "MB7104")),
+    "relation": Check("weights", ("MB7105",)),
     "task_vectors": Check("weights", ("MB7201", "MB7202", "MB7203", "MB7204")),
     "expert_patches": Check("images", ("MB7301", "MB7302")),
     "merge_patches": Check("merge", ("MB7303",)),

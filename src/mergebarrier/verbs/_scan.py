@@ -18,8 +18,9 @@ from mergebarrier.errors import BadScanInput, MergebarrierError
 from mergebarrier.evaluate import ImageTask, load_encoder, pixels, read_image_task
 from mergebarrier.merge import Merge
 from mergebarrier.merge.lineage import reference
+from mergebarrier.verbs._lineage import declared, relations
+from mergebarrier.verbs._merge import MergeInput
 
-_CARD = "README.md"
 #: An encoder keeps the parameters of its folder under this name.
 PREFIX = "body."
 
@@ -93,6 +94,11 @@ def scan(request: ScanRequest, *, progress: Callable[[int, int], None] | None = 
         usable = _like_base(base, opened, findings)
         ran: list[str] = ["folder"]
         left_out: list[tuple[str, str]] = []
+        if "relation" in request.checks:
+            if _relations(base, usable, findings):
+                ran.append("relation")
+            else:
+                left_out.append(("relation", "no table knows this family"))
         if "task_vectors" in request.checks:
             if base is not None and len(usable) >= room.MIN_POOL:
                 statistics = room.measure(_tensors(base, list(usable.values())), len(usable))
@@ -141,13 +147,14 @@ def _open(name: str, path: Path, workers: int, stack: ExitStack, findings: list[
     """Open and hash one folder; a refusal becomes a finding."""
     try:
         checkpoint = stack.enter_context(open_checkpoint(path))
-        manifest = read_manifest(path)["content"] if (checkpoint.root / MANIFEST_NAME).exists() else None
+        if (checkpoint.root / MANIFEST_NAME).exists():
+            read_manifest(path)
         checkpoint.digests(workers=workers)
     except MergebarrierError as error:
         findings.append(room.refusal(name, error))
         return None
-    card = checkpoint.read_side_file(_CARD).decode(errors="replace") if _CARD in checkpoint.side_files else ""
-    findings += room.tags(name, manifest, card)
+    said = declared(checkpoint)
+    findings += room.tags(name, attack=said.attack, wish=said.do_not_merge, protected=said.protected)
     return checkpoint
 
 
@@ -172,6 +179,21 @@ def _like_base(
         else:
             usable[name] = checkpoint
     return usable
+
+
+def _relations(base: Checkpoint | None, usable: dict[str, Checkpoint], findings: list[room.Finding]) -> bool:
+    """Report models that are no ordinary fine-tunes of the base; False where no table knows their family."""
+    if base is None:
+        return False
+    inputs = [MergeInput("base", "base", base)]
+    inputs += [MergeInput("expert", name, checkpoint) for name, checkpoint in usable.items()]
+    warnings, figures = relations(inputs, None)
+    for name, found in figures.items():
+        said = next((text for text in warnings if text.startswith(f"{name} ")), None)
+        if said is not None:
+            message = said.removeprefix(f"{name} ")
+            findings.append(room.finding("MB7105", name, message, evidence={"kind": found["kind"]}))
+    return bool(figures)
 
 
 def _tensors(base: Checkpoint, experts: Sequence[Checkpoint]) -> Iterator[tuple[str, Tensor, list[Tensor]]]:
