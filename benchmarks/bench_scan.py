@@ -144,9 +144,9 @@ def rate(hits: int, total: int) -> str:
 
 
 def main() -> None:
-    """Run what is missing, then print the tables; with a number, the tables of what that many pools gave."""
+    """Run what is missing, then print the tables; numbers say how many pools of either kind, and how many merges."""
     _, tasks = bench()
-    n = int(sys.argv[1]) if len(sys.argv) > 1 else len(TEST) * len(ATTACKS)
+    n, merges = (int(word) for word in (sys.argv[1:] or (len(TEST) * len(ATTACKS), MERGES)))
     tuning = [poisoned(attack, seed) for seed in TUNING for attack in ATTACKS]
     test = [poisoned(attack, seed) for seed in TEST for attack in ATTACKS][:n]
     honest_tuning = [Upload(task, TUNING[0]) for task in tasks]
@@ -158,13 +158,13 @@ def main() -> None:
         if upload.attack != "honest":
             row = {**row, **truth(upload)}
         sys.stderr.write(f"expert {done}/{len(honest_tuning + tuning + work)} {upload.name}: {row}\n")
-    for pair in list(zip(with_one, without, strict=True))[:MERGES]:
+    for pair in list(zip(with_one, without, strict=True))[:merges]:
         for group in pair:
             sys.stderr.write(f"merge with {group[0].name}: {on_merge(group)}\n")
-    report(tuning, honest_tuning, with_one, without)
+    report(tuning, honest_tuning, with_one, without, merges)
 
 
-def report(tuning, honest_tuning, with_one, without) -> None:
+def report(tuning, honest_tuning, with_one, without, merges: int) -> None:
     """Print the tables in Markdown."""
 
     def worst(key: str):
@@ -172,13 +172,13 @@ def report(tuning, honest_tuning, with_one, without) -> None:
 
     checks = (
         ("searched patches, experts (MB7301)", worst("excess"), EXCESS_LIMIT, len(without)),
-        ("searched patches, merge (MB7303)", lambda group: on_merge(group)["excess"], MERGED_LIMIT, MERGES),
+        ("searched patches, merge (MB7303)", lambda group: on_merge(group)["excess"], MERGED_LIMIT, merges),
         ("task vectors (MB7201-MB7204)", odd_weights, Z_LIMIT, len(without)),
         ("Neural Cleanse, experts (MB7401)", worst("index"), INDEX_LIMIT, len(without)),
     )
     print("| check | AUROC over pools | limit | pools with an adversary found | honest pools flagged |")
     print("|---|---|---|---|---|")
-    for name, score, bound, n in checks:
+    for name, score, bound, n in (check for check in checks if check[3]):
         bad, good = [score(group) for group in with_one[:n]], [score(group) for group in without[:n]]
         found, wrong = sum(s > bound for s in bad), sum(s > bound for s in good)
         print(f"| {name} | {interval(bad, good)} | {bound:.2f} | {rate(found, len(bad))} | {rate(wrong, len(good))} |")
@@ -189,10 +189,11 @@ def report(tuning, honest_tuning, with_one, without) -> None:
         found = [group for group in with_one if worst(key)(group) > bound]
         right = sum(max(group, key=lambda u: on_expert(u)[key]) == group[0] for group in found)
         print(f"| {name} | {rate(right, len(found)) if found else 'none found'} |")
-    found = [group for group in with_one[:MERGES] if on_merge(group)["excess"] > MERGED_LIMIT]
+    found = [group for group in with_one[:merges] if on_merge(group)["excess"] > MERGED_LIMIT]
     right = sum(on_merge(group)["named"] == group[0].task for group in found)
-    print(f"| leaving one out of the merge | {rate(right, len(found)) if found else 'none found'} |\n")
-    print("| attack | experts | un-merged ASR | excess | probe at 0.3 | right class | Scale-Up, AUROC on inputs |")
+    if merges:
+        print(f"| leaving one out of the merge | {rate(right, len(found)) if found else 'none found'} |")
+    print("\n| attack | experts | un-merged ASR | excess | probe at 0.3 | right class | Scale-Up, AUROC on inputs |")
     print("|---|---|---|---|---|---|---|")
     for attack in ATTACKS:
         uploads = [group[0] for group in with_one if group[0].attack == attack]
