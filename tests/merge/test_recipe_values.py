@@ -3,10 +3,12 @@
 from contextlib import ExitStack
 
 import pytest
+import torch
 from recipe_models import layered
 
 from mergebarrier.checkpoint import open_checkpoint
 from mergebarrier.errors import BadMergeParameter
+from mergebarrier.merge import make
 from mergebarrier.merge._recipe_values import evaluate, parse_setting
 from mergebarrier.merge.recipe import parse, plan
 
@@ -170,3 +172,45 @@ def test_what_has_no_effect_is_noted_once(planned) -> None:
     text = "merge_method: task_arithmetic\nbase_model: base\n" + MODELS + "parameters: {int8_mask: true, density: 0.5}"
     notes = planned(text).notes
     assert notes == ("int8_mask has no effect on task_arithmetic", "density has no effect on task_arithmetic")
+
+
+def test_a_word_of_another_method_is_noted_and_a_word_of_none_refused(planned) -> None:
+    text = "merge_method: slerp\nbase_model: a\n" + MODELS + "parameters: {t: 0.5, density: 0.3, max_iter: 3}"
+    notes = planned(text).notes
+    assert [f"{word} has no effect on slerp" for word in ("density", "max_iter", "weight")] == sorted(notes)
+
+
+@pytest.mark.parametrize(("depth", "wanted"), [(0.0, True), (0.5, True), (1.0, False)])
+def test_ends_of_a_gradient_of_a_flag_are_flags(depth, wanted) -> None:
+    assert evaluate(parse_setting([1, 0], ""), "w", depth, flag=True) is wanted
+
+
+@pytest.mark.parametrize(
+    ("dtypes", "wanted"),
+    [(("F16", "BF16"), "F32"), (("BF16", "F32"), "F32"), (("F32", "F64"), "F64"), (("BF16",), "BF16")],
+)
+def test_without_a_dtype_the_output_is_as_wide_as_its_inputs(save, dtypes, wanted) -> None:
+    torch_dtypes = {"F16": torch.float16, "BF16": torch.bfloat16, "F32": torch.float32, "F64": torch.float64}
+    models = [layered(i, dtype=torch_dtypes[dtype]) for i, dtype in enumerate(dtypes)]
+    folders = [save(f"m{i}", model, tie_word_embeddings=False) for i, model in enumerate(models)]
+    text = f"merge_method: linear\nmodels: {[{'model': str(f)} for f in folders]}\nparameters: {{weight: 1}}"
+    with ExitStack() as stack:
+        recipe = parse(text.encode(), "recipe")
+        opened = {ref: stack.enter_context(open_checkpoint(ref.path)) for ref in recipe.references()}
+        made = plan(recipe, opened)
+    assert {tensor.stored for tensor in made.tensors.values()} == {wanted}
+    assert made.config is None if wanted == dtypes[0] else made.config is not None and made.config["dtype"]
+    name = "model.norm.weight"
+    unit = next(unit for unit in made.units if name in unit.tensors)
+    merged = made.apply(unit, [{key: model[key] for key in unit.tensors} for model in models])[name]
+    exact = sum(model[name].double() for model in models) / len(models)
+    assert merged.dtype == torch_dtypes[wanted] and torch.allclose(merged.double(), exact, atol=1e-6)
+
+
+@pytest.mark.parametrize(("rescale", "order"), [("l1", 1), ("l2", 2), ("linf", torch.inf)])
+def test_a_rescale_restores_the_norm_it_names(rescale, order) -> None:
+    base, expert = (torch.randn(40, 7, generator=torch.Generator().manual_seed(i)).double() for i in range(2))
+    for name in ("dare_linear", "breadcrumbs"):
+        merged = make(name, density=0.4, rescale=rescale).merge(base, [expert], name="w")
+        norms = [torch.linalg.vector_norm(tensor - base, order).item() for tensor in (merged, expert)]
+        assert norms[0] == pytest.approx(norms[1], rel=1e-12)

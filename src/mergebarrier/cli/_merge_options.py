@@ -73,7 +73,9 @@ _OPTIONS: Final = (
     _real("--coefficient", "L", "Lambda, multiplies the merged task vector."),
     click.option("-t", "t", type=float, metavar="T", help="slerp: 0 is the first model, 1 the second. nearswap: step."),
     _flag("normalize", "Divide by the sum of the weights."),
-    click.option("--rescale", type=click.Choice(["l1", "inverse", "none"]), help="With --density: after thinning."),
+    click.option(
+        "--rescale", type=click.Choice(["l1", "l2", "linf", "inverse", "none"]), help="With --density: after thinning."
+    ),
     click.option("--elect", type=click.Choice(["weighted", "unweighted"]), help="ties: what signs are elected over."),
     click.option("--elect-zero", type=click.Choice(["plus", "majority"]), help="ties: the sign of a zero sum."),
     click.option(

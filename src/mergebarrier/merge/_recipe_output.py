@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from mergebarrier.errors import clean
-from mergebarrier.merge._plan import HEAD
+from mergebarrier.merge._plan import HEAD, is_float
 from mergebarrier.merge._recipe_layers import only_stack, with_dtype, with_layers
 from mergebarrier.merge._recipe_schema import DTYPES, Recipe, Reference
 from mergebarrier.merge._recipe_targets import origins
@@ -60,7 +60,7 @@ def config_of(
         _, n_layers = only_stack(donor.tensors, donor.path)
         from_models = [(model.config, layer) for model, layer in origins(recipe, opened)]
         config, notes = with_layers(config, n_layers, from_models)
-    dtype = recipe.out_dtype or recipe.dtype
+    dtype = recipe.out_dtype or recipe.dtype or _other_dtype(tensors, donor)
     if dtype is not None:
         config = with_dtype(config, next(name for name, stored in DTYPES.items() if stored == dtype))
     if alignment is not None:
@@ -71,6 +71,13 @@ def config_of(
     if untied and HEAD in tensors:
         config = {**config, "tie_word_embeddings": False}
     return (None if config == donor.config else config), notes
+
+
+def _other_dtype(tensors: "Mapping[str, TensorPlan]", donor: "Checkpoint") -> str | None:
+    """Return the one dtype of the output's weights where the donor has another."""
+    found = {tensor.stored for tensor in tensors.values() if is_float(tensor.stored)}
+    same = found == {info.dtype for info in donor.tensors.values() if is_float(info.dtype)}
+    return next(iter(found)) if len(found) == 1 and not same else None
 
 
 def lacking_notes(tensors: "Mapping[str, TensorPlan]", opened: "Mapping[Reference, Checkpoint]") -> list[str]:

@@ -3,7 +3,7 @@
     value = the first that is given of: source | slice | module | whole recipe | the method's default
 
 One literal table maps mergekit's names; a name outside it means the field of the same name, so a new method needs no
-line here. Source: mergekit 0.1.5. Differs: a name that the method does not have is an error, not a silence.
+line here. Source: mergekit 0.1.5. Differs: a name that no method has is an error, one of another method a note.
 """
 
 import dataclasses
@@ -54,6 +54,8 @@ WITHOUT_EFFECT: dict[str, tuple[str, ...]] = {
     "density": ("task_arithmetic",),
     "rescale": ("task_arithmetic",),
 }
+#: Every parameter of mergekit; one that another method has is without effect there and here, and said to be.
+LANGUAGE = (*NAMES, "t", "eps", "filter_wise", "int8_mask", "max_iter", "tol", "r", "alpha")
 #: What our own key ``mergebarrier`` may hold; all but ``rescale`` are never read from ``parameters``.
 OURS = (
     "scope", "elect", "elect_zero", "reduce", "rescale", "arith", "seed", "max_cosine", "provenance", "policy",
@@ -135,7 +137,7 @@ class Resolver:
 
     def _check(self, parameters: Parameters, where: str, *, own: bool) -> None:
         for name in parameters:
-            if name in self._ignored():
+            if name in self._ignored() or (name in LANGUAGE and name not in self._names):
                 note = f"{name} has no effect on {self.recipe.method}"
                 self.notes += [note] if note not in self.notes else []
             elif name not in self._names:
@@ -170,7 +172,7 @@ class Resolver:
                 if any(value is not None for value in each) or NAMES[word].required:
                     effective[word] = self._complete(word, each, given)
             else:
-                value = _first(word, shared, name, depth)
+                value = _first(word, shared, name, depth, flag=self._is_flag(word))
                 if value is not None:
                     effective[word] = value
         fields = {self._names[word]: self._field_value(word, value, name) for word, value in effective.items()}
@@ -179,6 +181,9 @@ class Resolver:
             where = f"{self.recipe.method}, {name}"
             raise BadMergeParameter(f"{missing[0]} is missing", where=where, remedy=f"give {missing[0]}")
         return self._build({**fields, **self._extra}, name, len(given)), effective
+
+    def _is_flag(self, word: str) -> bool:
+        return isinstance(self._fields[self._names[word]].default, bool) or bool(word in NAMES and NAMES[word].choices)
 
     def _complete(self, word: str, each: Sequence[Scalar | None], given: Sequence[Given]) -> list[Scalar]:
         """Put the method's default where a model has no value of its own, and refuse where there is none."""
@@ -224,10 +229,10 @@ class Resolver:
         return self._made[key]
 
 
-def _first(word: str, levels: Sequence[Parameters], tensor: str, depth: float) -> Scalar | None:
+def _first(word: str, levels: Sequence[Parameters], tensor: str, depth: float, *, flag: bool = False) -> Scalar | None:
     for parameters in levels:
         if word in parameters:
-            value = evaluate(parameters[word], tensor, depth)
+            value = evaluate(parameters[word], tensor, depth, flag=flag)
             if value is not None:
                 return value
     return None

@@ -23,7 +23,7 @@ from mergebarrier.merge._recipe_parameters import Given, Resolver
 from mergebarrier.merge._recipe_schema import STRICT, Allowed, Recipe, Reference
 from mergebarrier.merge._recipe_targets import Target, targets
 from mergebarrier.merge._recipe_view import View
-from mergebarrier.merge._recipe_vocabulary import Alignment, align, truncated, vocabulary_names
+from mergebarrier.merge._recipe_vocabulary import Alignment, align, truncated, vocabulary_names, widest
 from mergebarrier.merge._survey import row_blocks
 
 if TYPE_CHECKING:
@@ -220,7 +220,7 @@ def plan_recipe(
         experts = target.inputs[1:] if resolver.uses_base else target.inputs
         given = [Given(item.source, item.name) for item in experts]
         method, effective = resolver.method(target.name, target.depth, given, target.part.parameters)
-        dtype, stored = _dtypes(recipe, target, donor)
+        dtype, stored = _dtypes(recipe, target)
         tensors[target.name] = TensorPlan(target, method, effective, dtype, stored)
     _check_survey(recipe, tensors)
     if any(w < 0 for tensor in tensors.values() for w in getattr(tensor.method, "weights", ())):
@@ -271,12 +271,13 @@ def _base_first(target: Target, uses_base: bool, *, pair: bool) -> Target:
     return replace(target, inputs=tuple(inputs), base=0)
 
 
-def _dtypes(recipe: Recipe, target: Target, donor: "Checkpoint") -> tuple[str | None, str]:
-    first = target.inputs[0]
-    info = donor.tensors.get(target.name, first.info)
-    if not is_float(info.dtype):
-        return None, info.dtype
-    return recipe.dtype, recipe.out_dtype or recipe.dtype or info.dtype
+def _dtypes(recipe: Recipe, target: Target) -> tuple[str | None, str]:
+    """Return the dtype to compute from and the stored one: as asked, else wide enough for every input."""
+    found = [item.info.dtype for item in target.inputs]
+    if not is_float(found[0]):
+        return None, found[0]
+    wide = widest(found)
+    return recipe.dtype or (wide if len(set(found)) > 1 else None), recipe.out_dtype or recipe.dtype or wide
 
 
 def _views(tensors: Mapping[str, TensorPlan]) -> tuple[View, ...]:

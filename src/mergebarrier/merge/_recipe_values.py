@@ -44,17 +44,21 @@ def parse_setting(value: Any, where: str) -> Setting:
     return (Choice(None, _values(value, where)),)
 
 
-def evaluate(setting: Setting, name: str, depth: float) -> Scalar | None:
+def evaluate(setting: Setting, name: str, depth: float, *, flag: bool = False) -> Scalar | None:
     """Return the value of a setting for a tensor; None when no filter matches.
 
     Args:
       setting: parsed.
       name:    the tensor.
       depth:   place in the stack of layers, 0 to 1.
+      flag:    whether 0 and 1 are words for no and yes, which step instead of blending.
     """
     for choice in setting:
         if choice.filter is None or choice.filter == "*" or choice.filter in name:
-            return _at(choice.values, depth)
+            values = choice.values
+            if flag and all(value in (0, 1) for value in values):
+                values = tuple(map(bool, values))
+            return _at(values, depth)
     return None
 
 

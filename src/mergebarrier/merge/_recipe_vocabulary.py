@@ -22,7 +22,7 @@ from mergebarrier.errors import BadRecipe, clean
 from mergebarrier.merge import _vocabulary_rows as rows_of
 from mergebarrier.merge._recipe_layers import locate
 from mergebarrier.merge._recipe_schema import Recipe, Reference, Tokenizer, TokenRow, TokenRule
-from mergebarrier.merge._recipe_targets import Input, Target
+from mergebarrier.merge._recipe_targets import Target
 from mergebarrier.merge._vocabulary import TOKENS_FILE, Vocabulary, cut, extended, plain, read_vocabulary, unite
 from mergebarrier.merge._vocabulary_rows import Picks, Rows
 
@@ -116,7 +116,7 @@ class Alignment:
         key = (*map(id, models), *counts)
         if key not in self._made:
             self._made[key] = self._picks(models, counts)
-        dtype = _widest(target.inputs)
+        dtype = _FLOATS[widest([item.model.tensors[item.name].dtype for item in target.inputs])]
         inputs = [
             item if _is_identity(picks, count) else replace(item, rows=Rows(item.name, picks, dtype))
             for item, picks, count in zip(target.inputs, self._made[key], counts, strict=True)
@@ -251,12 +251,14 @@ def _no_tokenizer(model: "Checkpoint") -> BadRecipe:
     )
 
 
-def _widest(inputs: Sequence[Input]) -> torch.dtype:
-    dtypes = [_FLOATS[item.model.tensors[item.name].dtype] for item in inputs]
-    wide = dtypes[0]
+def widest(dtypes: Sequence[str]) -> str:
+    """Return the dtype that holds every value of some floating dtypes, as safetensors names them."""
+    if len(set(dtypes)) == 1:
+        return dtypes[0]
+    wide = _FLOATS[dtypes[0]]
     for dtype in dtypes[1:]:
-        wide = torch.promote_types(wide, dtype)
-    return wide
+        wide = torch.promote_types(wide, _FLOATS[dtype])
+    return next(name for name, dtype in _FLOATS.items() if dtype == wide)
 
 
 def _is_identity(picks: Picks, count: int) -> bool:

@@ -1,11 +1,12 @@
 """Thin a task vector: keep its largest entries, or a random share, and rescale what is left.
 
-    S(tau) = f * keep(tau);   f = |tau|_1 / |keep(tau)|_1 ("l1") | 1 / p ("inverse") | 1 ("none")
+    S(tau) = f * keep(tau);   f = |tau|_q / |keep(tau)|_q ("l1", "l2", "linf") | 1 / p ("inverse") | 1 ("none")
 
 "l1" is mergekit 0.1.5's rescale, "inverse" the DARE paper's (arXiv 2311.03099). A sparsifier is a pure function of the
 flat index, so a block may be thinned twice, alone, or in any order.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
@@ -18,7 +19,7 @@ from torch import Tensor
 from mergebarrier.merge import _random, _select
 from mergebarrier.merge._operands import Operands, require_finite
 
-RESCALES = ("l1", "inverse", "none")
+RESCALES = ("l1", "l2", "linf", "inverse", "none")
 _DRAWN = 1 << 17  # entries drawn at a time, whole bytes of bits
 _NEGLIGIBLE = 1e-7  # mergekit 0.1.5: an L1 norm below this is not rescaled
 
@@ -182,6 +183,14 @@ def factor(operands: Operands, index: int, sparsifier: Sparsifier, rescale: str)
     base, tau, scratch = operands.buffer(), operands.buffer(), operands.buffer()
     for start, stop in operands.spans():
         block = operands.load_task_vector(index, start, stop, operands.load_base(start, stop, base), tau).abs_()
-        before += block.sum(dtype=torch.float64).item()
-        after += sparsifier.thin(block, start, scratch).sum(dtype=torch.float64).item()
+        before = _add(before, block, rescale)
+        after = _add(after, sparsifier.thin(block, start, scratch), rescale)
+    if rescale == "l2":
+        before, after = math.sqrt(before), math.sqrt(after)
     return 1.0 if before < _NEGLIGIBLE or after < _NEGLIGIBLE else before / after
+
+
+def _add(total: float, magnitudes: Tensor, norm: str) -> float:
+    if norm == "linf":
+        return max(total, magnitudes.max().item())
+    return total + (magnitudes.double().square_() if norm == "l2" else magnitudes).sum(dtype=torch.float64).item()

@@ -20,7 +20,7 @@ class ThinnedMerge(TaskVectorMerge):
     Args:
       weights, coefficient, arith: see TaskVectorMerge.
       density: kept fraction of each task vector, 0 to 1, one per expert or one for all.
-      rescale: "l1" (restore the L1 norm), "inverse" (divide by the density) or "none".
+      rescale: "l1" (restore the L1 norm; "l2" and "linf" theirs), "inverse" (divide by the density) or "none".
     Raises: BadMergeParameter.
     """
 

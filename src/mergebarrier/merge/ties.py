@@ -47,7 +47,7 @@ class Ties(Elected):
         """Check every parameter."""
         super().__post_init__()
         _parameters.choice(self.name, "scope", self.scope, SCOPES)
-        if self.scope == "model" and self.rescale == "l1":
+        if self.scope == "model" and self.rescale not in ("inverse", "none"):
             raise BadMergeParameter(
                 "restores the norm of each tensor, and the cut is of the model",
                 where=f"{self.name}, rescale",
