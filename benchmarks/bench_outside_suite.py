@@ -32,7 +32,6 @@ REASONS = {
     "test_single_conditional_parameter_and_filter_fallback": "reads the description of a method's parameters",
     "test_truncation_preserves_donor_config": _TRUNCATED,
     "test_truncation_copies_out_of_range_metadata": _TRUNCATED,
-    "test_embedding_and_head_are_truncated_independently": "a head of other rows than vocab_size is no head of ours",
     "test_lazy_unpickle": "the weights are a pickle, which is never read",
 }
 

@@ -61,7 +61,7 @@ def weigh(operands: Operands, coefficients: Sequence[float]) -> Iterator[Tensor]
     for _, base, taus in walk(operands):
         total = sum_buffer[: base.numel()].zero_()
         for tau, coefficient in zip(taus, coefficients, strict=True):
-            total.add_(tau.mul_(coefficient))
+            total.add_(tau, alpha=coefficient)
         yield total.add_(base)
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
 from mergebarrier.errors import BadMergeParameter
@@ -59,7 +60,10 @@ class Linear(Merge):
     def kernel(self, operands: Operands) -> Iterator[Tensor]:
         """Yield the weighted means."""
         weights = _parameters.per_expert(self.name, "weights", self.weights, len(operands.experts), 1.0)
-        divisor = sum(weights) if self.normalize else 1.0
+        # Weights are rounded before they are summed, so that their errors cancel in the quotient.
+        rounded = torch.tensor(weights, dtype=operands.dtype)
+        weights = tuple(rounded.tolist())
+        divisor = rounded.sum().item() if self.normalize else 1.0
         sum_buffer, expert_buffer = operands.buffer(), operands.buffer()
         for start, stop in operands.spans():
             total = operands.load(0, start, stop, sum_buffer)

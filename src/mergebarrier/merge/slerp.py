@@ -58,7 +58,7 @@ class Slerp(Merge):
         a_buffer, b_buffer = operands.buffer(), operands.buffer()
         for start, stop in operands.spans():
             a = operands.load(0, start, stop, a_buffer).mul_(first)
-            yield a.add_(operands.load(1, start, stop, b_buffer).mul_(second))
+            yield a.add_(operands.load(1, start, stop, b_buffer), alpha=second)
 
     def _coefficients(self, operands: Operands) -> tuple[float, float]:
         straight = (1.0 - self.t, self.t)
