@@ -18,7 +18,6 @@ from typing import Any
 
 import pytest
 import torch
-from peer_mergekit import mergekit_merge_all
 from safetensors.torch import load_file, save_file
 from test_mergekit_peer import in_last_place
 from test_recipe_peer import Table
@@ -27,6 +26,7 @@ from torch import Tensor
 from mergebarrier.checkpoint import open_checkpoint
 from mergebarrier.merge.recipe import parse, plan, small_files
 from mergebarrier.run import transform
+from peer_mergekit import mergekit_merge_all
 
 pytestmark = pytest.mark.real
 
