@@ -193,4 +193,4 @@ def factor(operands: Operands, index: int, sparsifier: Sparsifier, rescale: str)
 def _add(total: float, magnitudes: Tensor, norm: str) -> float:
     if norm == "linf":
         return max(total, magnitudes.max().item())
-    return total + (magnitudes.double().square_() if norm == "l2" else magnitudes).sum(dtype=torch.float64).item()
+    return total + (magnitudes.double().square() if norm == "l2" else magnitudes).sum(dtype=torch.float64).item()
