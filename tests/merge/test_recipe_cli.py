@@ -91,6 +91,8 @@ def test_explain_tells_every_tensor_and_writes_nothing(run_cli, world, tmp_path)
     assert tensor["parameters"] == {"lambda": 0.8} and tensor["depth"] == 0.5 and tensor["stored"] == "F32"
     told = run_cli("merge", path, "--explain", "-o", tmp_path / "out").stdout
     assert f"{UP}: ties lambda=0.8 depth=0.5 F32 -> F32\n  base base\n  expert a weight=0.5 density=0.5\n" in told
+    assert "  all: name=ties" not in told and " arith=fp32 density=[0.5, 0.3] rescale=none" in told
+    assert " scope=tensor need=tensor reads=1\n" in told
     assert sorted(tmp_path.rglob("*")) == before
 
 

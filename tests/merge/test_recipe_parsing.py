@@ -51,6 +51,8 @@ def test_every_key_of_the_language_is_read() -> None:
         "y: {source: {kind: zero}}, z: {source: {kind: model_token, model: b, token_id: 3}}, w: {}}, "
         "pad_to_multiple_of: 8}",
         "models: [{model: a}]\ntokenizer_source: model:a",
+        "modules: {x: {models: [{model: a}], parameters: {t: 1}}, "
+        "y: {slices: [{sources: [{model: b, layer_range: [0, 1]}]}]}}",
     ],
 )
 def test_a_recipe_written_down_again_is_the_same(body) -> None:
@@ -113,8 +115,8 @@ def test_models_are_named_in_every_form(value, reference) -> None:
         ),
         ("merge_method: linear\nslices: [{sources: [], residual_weight: 1}]", "unknown key 'residual_weight'"),
         (
-            "merge_method: linear\nmodules: {a: {models: []}, b: {models: []}}",
-            "2 modules are not merged in one recipe yet",
+            "merge_method: linear\nmodules: {a: {models: [{model: a}]}, b: {models: []}}",
+            r"modules\.b\.models: not a list",
         ),
         ("merge_method: linear\nmodules: {a: {}}", "needs either models or slices"),
     ],

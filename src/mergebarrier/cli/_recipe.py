@@ -126,7 +126,7 @@ def _open(recipe: "Recipe", path: Path, stack: ExitStack) -> "dict[Reference, Ch
 
 
 def _table(tensors: Sequence[Mapping[str, Any]]) -> str:
-    """One line per tensor and one per source of it."""
+    """One line per tensor, one per source of it, and one with every parameter, given or not."""
     lines = []
     for tensor in tensors:
         lines.append(
@@ -138,6 +138,7 @@ def _table(tensors: Sequence[Mapping[str, Any]]) -> str:
             rows = " ".join(f"{count} {word}" for word, count in source.get("rows", {}).items())
             told = f" rows: {rows}" if rows else ""
             lines.append(f"  {source['role']} {source['model']}{theirs}{_words(source['parameters'])}{told}")
+        lines.append(f"  all:{_words(tensor['effective'])} need={tensor['need']} reads={tensor['reads']}")
     return "\n".join(lines)
 
 

@@ -100,6 +100,20 @@ def with_layers(
     return changed, notes
 
 
+def layers_table(config: Mapping[str, Any], stack: str, n_layers: int) -> str | None:
+    """Return the key of the table inside a configuration that counts the layers of a stack; None for itself.
+
+    Of several, the one whose key begins with a word of the stack's name, such as ``vision``; else one for text.
+    """
+    if any(config.get(key) == n_layers for key in _COUNTS):
+        return None
+    tables = [key for key, value in config.items() if isinstance(value, dict)]
+    tables = [key for key in tables if any(config[key].get(count) == n_layers for count in _COUNTS)]
+    named = [key for key in tables if key.split("_")[0] in re.split(r"[._]", stack)]
+    text = [key for key in tables if key.startswith("text")]
+    return next(iter([*named, *text, *tables]), None)
+
+
 def with_dtype(config: Mapping[str, Any], name: str) -> dict[str, Any]:
     """Return a configuration that says the weights are stored as ``name``; tables inside it included."""
     changed = {

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from mergebarrier.errors import clean
 from mergebarrier.merge._plan import HEAD, is_float
-from mergebarrier.merge._recipe_layers import only_stack, with_dtype, with_layers
+from mergebarrier.merge._recipe_layers import layers_table, only_stack, with_dtype, with_layers
+from mergebarrier.merge._recipe_modules import owners
 from mergebarrier.merge._recipe_schema import DTYPES, Recipe, Reference
 from mergebarrier.merge._recipe_targets import origins
 from mergebarrier.merge._recipe_vocabulary import Alignment, vocabulary_names, with_vocabulary_size
@@ -56,10 +57,15 @@ def config_of(
     """Return the configuration of the output, None when it is the donor's, and notes about it."""
     config: Mapping[str, Any] = donor.config
     notes: list[str] = []
-    if not recipe.whole:
-        _, n_layers = only_stack(donor.tensors, donor.path)
-        from_models = [(model.config, layer) for model, layer in origins(recipe, opened)]
-        config, notes = with_layers(config, n_layers, from_models)
+    owner = owners(recipe.modules, list(donor.tensors))
+    for module in recipe.modules:
+        if module.whole:
+            continue
+        stack, n_layers = only_stack([name for name in donor.tensors if owner(name) is module], donor.path)
+        key = layers_table(config, stack, n_layers)
+        of = [(model.config if key is None else model.config.get(key, {}), n) for model, n in origins(module, opened)]
+        table, more = with_layers(config if key is None else config[key], n_layers, of)
+        config, notes = (table if key is None else {**config, key: table}), [*notes, *more]
     dtype = recipe.out_dtype or recipe.dtype or _other_dtype(tensors, donor)
     if dtype is not None:
         config = with_dtype(config, next(name for name, stored in DTYPES.items() if stored == dtype))

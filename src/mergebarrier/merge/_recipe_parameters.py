@@ -129,7 +129,8 @@ class Resolver:
     def _check_levels(self) -> None:
         recipe = self.recipe
         self._check(recipe.parameters, "parameters", own=False)
-        self._check(recipe.module_parameters, f"modules.{recipe.module}.parameters", own=False)
+        for module in recipe.modules:
+            self._check(module.parameters, f"modules.{module.name}.parameters", own=False)
         for index, part in enumerate(recipe.slices):
             self._check(part.parameters, f"slices[{index}].parameters", own=False)
             for source in part.sources:
@@ -152,19 +153,19 @@ class Resolver:
         return name in NAMES and NAMES[name].per_model
 
     def method(
-        self, name: str, depth: float, given: Sequence[Given], slice_parameters: Parameters
+        self, name: str, depth: float, given: Sequence[Given], levels: Sequence[Parameters]
     ) -> tuple[Merge, dict[str, Scalar | list[Scalar]]]:
         """Build the method for one tensor of the output.
 
         Args:
-          name:             of the output.
-          depth:            in its slice, 0 to 1.
-          given:            the experts, in order.
-          slice_parameters: of the slice it stands in.
+          name:   of the output.
+          depth:  in its slice, 0 to 1.
+          given:  the experts, in order.
+          levels: parameters of the slice and of the module it stands in.
         Returns: (the method, recipe name -> effective value, or values, one per expert).
         Raises:  BadMergeParameter naming parameter, model and tensor.
         """
-        shared = (slice_parameters, self.recipe.module_parameters, self.recipe.parameters)
+        shared = (*levels, self.recipe.parameters)
         effective: dict[str, Any] = {}
         for word in self._names:
             if self._per_model(word):

@@ -2,7 +2,7 @@
 
     models: [...]                          one slice over all layers; a base that is not listed joins it
     slices: [{sources: [...]}]             the layers of the output, run after run
-    modules: {NAME: {models | slices}}     the same for a named stack of layers; one of them in this release
+    modules: {NAME: {models | slices}}     the same for each named part of the model
 
 Source: mergekit 0.1.5. Differs: what mergekit ignores without a word (unknown keys) is an error here; what this
 release does not do yet is refused by its name.
@@ -17,6 +17,7 @@ from mergebarrier.errors import BadRecipe, clean
 from mergebarrier.merge import _recipe_yaml
 from mergebarrier.merge._recipe_schema import (
     DTYPES,
+    Module,
     Parameters,
     Recipe,
     Reference,
@@ -89,15 +90,9 @@ class _Parser:
             found = " and ".join(bodies) or "none of them"
             self.fail("", f"a recipe has models, slices or modules; this one has {found}", "give exactly one")
         base = self.reference(top["base_model"], "base_model") if "base_model" in top else None
-        module, inner = self.module(top["modules"]) if "modules" in top else (None, top)
-        whole = "models" in inner
-        slices = self.models(inner["models"]) if whole else self.slices(inner["slices"])
         return Recipe(
             method=self.text(top["merge_method"], "merge_method"),
-            slices=slices,
-            whole=whole,
-            module=module,
-            module_parameters=self.parameters(inner, f"modules.{module}") if module is not None else {},
+            modules=self.modules(top["modules"]) if "modules" in top else (self.body(None, top),),
             parameters=self.parameters(top, ""),
             base=base,
             dtype=self.dtype(top, "dtype"),
@@ -107,30 +102,34 @@ class _Parser:
             extra=self.extra(top.get("mergebarrier", {})),
         )
 
-    def module(self, value: Any) -> tuple[str, dict[str, Any]]:
-        if not isinstance(value, dict) or len(value) != 1:
-            what = (
-                f"{len(value)} modules are not merged in one recipe yet" if isinstance(value, dict) else "not a table"
-            )
-            self.fail("modules", what, "give one module, or use models")
-        ((name, body),) = value.items()
-        inner = self.table(body, f"modules.{name}", ("models", "slices", "parameters"))
-        if ("models" in inner) == ("slices" in inner):
-            self.fail(f"modules.{name}", "needs either models or slices", "give exactly one")
-        return name, inner
+    def modules(self, value: Any) -> tuple[Module, ...]:
+        if not isinstance(value, dict) or not value:
+            self.fail("modules", "not a table of modules", "give NAME: {models: ...}, or use models")
+        found = []
+        for name, body in value.items():
+            inner = self.table(body, f"modules.{name}", ("models", "slices", "parameters"))
+            if ("models" in inner) == ("slices" in inner):
+                self.fail(f"modules.{name}", "needs either models or slices", "give exactly one")
+            found.append(self.body(name, inner))
+        return tuple(found)
 
-    def models(self, value: Any) -> tuple[Slice, ...]:
+    def body(self, name: str | None, inner: dict[str, Any]) -> Module:
+        whole, place = "models" in inner, "" if name is None else f"modules.{name}."
+        slices = self.models(inner["models"], place) if whole else self.slices(inner["slices"], place)
+        return Module(name, slices, whole, self.parameters(inner, place[:-1]) if name is not None else {})
+
+    def models(self, value: Any, within: str) -> tuple[Slice, ...]:
         sources = []
-        for index, row in enumerate(self.rows(value, "models")):
-            place = f"models[{index}]"
+        for index, row in enumerate(self.rows(value, f"{within}models")):
+            place = f"{within}models[{index}]"
             item = self.table(row, place, ("model", "parameters"))
             sources.append(Source(self.model(item, place), None, self.parameters(item, place)))
         return (Slice(tuple(sources)),)
 
-    def slices(self, value: Any) -> tuple[Slice, ...]:
+    def slices(self, value: Any, within: str) -> tuple[Slice, ...]:
         slices = []
-        for index, row in enumerate(self.rows(value, "slices")):
-            place = f"slices[{index}]"
+        for index, row in enumerate(self.rows(value, f"{within}slices")):
+            place = f"{within}slices[{index}]"
             item = self.table(row, place, ("sources", "parameters", "base_model"))
             listed = enumerate(self.rows(item.get("sources"), f"{place}.sources"))
             sources = tuple(self.source(source, f"{place}.sources[{i}]") for i, source in listed)

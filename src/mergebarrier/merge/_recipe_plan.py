@@ -219,7 +219,9 @@ def plan_recipe(
                 notes.append(_UNSAFE.format(clean(target.name), target.inputs[0].info.rows))
         experts = target.inputs[1:] if resolver.uses_base else target.inputs
         given = [Given(item.source, item.name) for item in experts]
-        method, effective = resolver.method(target.name, target.depth, given, target.part.parameters)
+        method, effective = resolver.method(
+            target.name, target.depth, given, (target.part.parameters, target.module.parameters)
+        )
         dtype, stored = _dtypes(recipe, target)
         tensors[target.name] = TensorPlan(target, method, effective, dtype, stored)
     _check_survey(recipe, tensors)

@@ -104,6 +104,16 @@ class Slice:
 
 
 @dataclass(frozen=True)
+class Module:
+    """A part of the model; one slice over all of its layers when ``whole``, that is, written as ``models``."""
+
+    name: str | None
+    slices: tuple[Slice, ...]
+    whole: bool
+    parameters: Parameters = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Allowed:
     """What is an error, or otherwise, unless it is asked for.
 
@@ -129,9 +139,7 @@ class Recipe:
 
     Attributes:
       method:        the merge method.
-      slices:        what the output's layers are made of; one slice over everything when ``whole``.
-      whole:         written as ``models``.
-      module:        the name under ``modules``, None without; ``module_parameters`` stand there.
+      modules:       what the output's layers are made of; one without a name when the recipe names none.
       parameters:    of the whole recipe.
       base:          base_model.
       dtype, out_dtype: safetensors names of the dtype to compute from and to store, None for the inputs' own.
@@ -141,10 +149,7 @@ class Recipe:
     """
 
     method: str
-    slices: tuple[Slice, ...]
-    whole: bool
-    module: str | None = None
-    module_parameters: Parameters = field(default_factory=dict)
+    modules: tuple[Module, ...]
     parameters: Parameters = field(default_factory=dict)
     base: Reference | None = None
     dtype: str | None = None
@@ -152,6 +157,16 @@ class Recipe:
     tokenizer: Tokenizer | None = None
     chat_template: str | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def whole(self) -> bool:
+        """Whether no part of the output is made of slices."""
+        return all(module.whole for module in self.modules)
+
+    @property
+    def slices(self) -> tuple[Slice, ...]:
+        """The slices of all modules."""
+        return tuple(part for module in self.modules for part in module.slices)
 
     def references(self) -> tuple[Reference, ...]:
         """Every model once, in the order of the file; the donor of configuration and tokenizer first."""
@@ -169,14 +184,8 @@ class Recipe:
     def document(self, name_of: Callable[[Reference], str]) -> dict[str, Any]:
         """Return the recipe as YAML would hold it, with every model named by ``name_of``."""
         dtypes = {stored: name for name, stored in DTYPES.items()}
-        body: Any = [_source_document(source, name_of) for source in self.slices[0].sources]
-        if not self.whole:
-            body = [_slice_document(part, name_of) for part in self.slices]
-        key = "models" if self.whole else "slices"
-        parts: dict[str, Any] = {key: body}
-        if self.module is not None:
-            parts |= {"parameters": _plain(self.module_parameters)} if self.module_parameters else {}
-            parts = {"modules": {self.module: parts}}
+        bodies = {module.name: _module_document(module, name_of) for module in self.modules}
+        parts = bodies[None] if None in bodies else {"modules": bodies}
         rest = {
             "base_model": name_of(self.base) if self.base is not None else None,
             "parameters": _plain(self.parameters) or None,
@@ -192,6 +201,14 @@ class Recipe:
 
 def _plain(parameters: Parameters) -> dict[str, Any]:
     return {name: plain(setting) for name, setting in parameters.items()}
+
+
+def _module_document(module: Module, name_of: Callable[[Reference], str]) -> dict[str, Any]:
+    body: Any = [_source_document(source, name_of) for source in module.slices[0].sources]
+    if not module.whole:
+        body = [_slice_document(part, name_of) for part in module.slices]
+    parameters = {"parameters": _plain(module.parameters)} if module.parameters else {}
+    return {"models" if module.whole else "slices": body, **parameters}
 
 
 def _source_document(source: Source, name_of: Callable[[Reference], str]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ Source: mergekit 0.1.5. Differs: models are compared by folder, not by how the r
 
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from torch import Tensor
@@ -17,7 +18,8 @@ from torch import Tensor
 from mergebarrier.errors import BadRecipe, TensorSetMismatch, clean
 from mergebarrier.merge import _plan
 from mergebarrier.merge._recipe_layers import embeds, locate, only_stack, stacks
-from mergebarrier.merge._recipe_schema import STRICT, Allowed, Recipe, Reference, Slice, Source
+from mergebarrier.merge._recipe_modules import belongs_to, owners
+from mergebarrier.merge._recipe_schema import STRICT, Allowed, Module, Recipe, Reference, Slice, Source
 from mergebarrier.merge._vocabulary_rows import Rows
 
 if TYPE_CHECKING:
@@ -58,6 +60,7 @@ class Target:
     """A tensor of the output; ``base`` is the position of the base among ``inputs``, None without."""
 
     name: str
+    module: Module
     part: Slice
     depth: float
     inputs: tuple[Input, ...]
@@ -71,7 +74,7 @@ def targets(
     *,
     ragged: Set[str] = frozenset(),
     allowed: Allowed = STRICT,
-) -> tuple[Target, ...]:
+) -> list[Target]:
     """List the tensors of the output.
 
     Args:
@@ -82,13 +85,19 @@ def targets(
       allowed: what else may differ.
     Raises: BadRecipe (layers out of range, a model twice in one slice), TensorSetMismatch, ShapeMismatch.
     """
-    if recipe.whole:
-        found = tuple(_whole(recipe, opened, donor, allowed))
-    elif allowed.untie or allowed.missing:
+    if not recipe.whole and (allowed.untie or allowed.missing):
         option = "--untie" if allowed.untie else "--missing"
         raise BadRecipe("goes with models, not with slices", where=option, remedy=f"leave {option} out")
-    else:
-        found = tuple(_stacked(recipe, opened, donor))
+    names = list(donor.tensors)
+    names += [_plan.HEAD] if allowed.untie and _plan.HEAD not in donor.tensors else []
+    owner = owners(recipe.modules, names)
+    found: list[Target] = []
+    for module in recipe.modules:
+        mine = [name for name in names if owner(name) is module]
+        if module.whole:
+            found += _whole(recipe, module, mine, opened, donor, allowed)
+        else:
+            found += _stacked(recipe, module, mine, opened, donor, partial(belongs_to, owner, module))
     for target in found:
         _check_shapes(target, donor, any_rows=target.name in ragged)
     return found
@@ -102,11 +111,13 @@ def _check_shapes(target: Target, donor: "Checkpoint", *, any_rows: bool) -> Non
         _plan.check_shape(first.model, first.info, other.model, other.info, any_rows=any_rows)
 
 
-def _sources(recipe: Recipe, part: Slice, opened: "Mapping[Reference, Checkpoint]") -> tuple[list[Source], int | None]:
+def _sources(
+    recipe: Recipe, module: Module, part: Slice, opened: "Mapping[Reference, Checkpoint]"
+) -> tuple[list[Source], int | None]:
     """Sources of a slice and the place of the base; a base that ``models`` does not list joins at the end."""
     base = part.base or recipe.base
     sources = list(part.sources)
-    if recipe.whole and base is not None and all(opened[s.model] is not opened[base] for s in sources):
+    if module.whole and base is not None and all(opened[s.model] is not opened[base] for s in sources):
         sources.append(Source(base))
     models = [opened[source.model] for source in sources]
     for index, model in enumerate(models):
@@ -121,23 +132,26 @@ def _sources(recipe: Recipe, part: Slice, opened: "Mapping[Reference, Checkpoint
 
 
 def _whole(
-    recipe: Recipe, opened: "Mapping[Reference, Checkpoint]", donor: "Checkpoint", allowed: Allowed
+    recipe: Recipe,
+    module: Module,
+    names: Sequence[str],
+    opened: "Mapping[Reference, Checkpoint]",
+    donor: "Checkpoint",
+    allowed: Allowed,
 ) -> Iterator[Target]:
-    part = recipe.slices[0]
-    sources, base = _sources(recipe, part, opened)
+    part = module.slices[0]
+    sources, base = _sources(recipe, module, part, opened)
     models = [opened[source.model] for source in sources]
     spare = opened[recipe.base] if allowed.missing and recipe.base is not None else None
     if allowed.missing and spare is None:
         raise BadRecipe("needs a base to take tensors from", where="--missing", remedy="add base_model to the recipe")
-    names = list(donor.tensors)
-    names += [_plan.HEAD] if allowed.untie and _plan.HEAD not in donor.tensors else []
     finders = [_finder(donor, model, spare, names, allowed) for model in models]
     layers = stacks(donor.tensors)
     for name in names:
         place = locate(name)
         depth = 0.0 if place is None else _depth(place.layer, layers[place.stack])
         inputs = [Input(source, *find(name)) for source, find in zip(sources, finders, strict=True)]
-        yield Target(name, part, depth, tuple(inputs), base)
+        yield Target(name, module, part, depth, tuple(inputs), base)
 
 
 def _finder(
@@ -153,8 +167,9 @@ def _finder(
             return model, embedding
         return (spare, name) if spare is not None and name in spare.tensors else (model, "")
 
-    found = {name for name in names if find(name)[1]} | (model.tensors.keys() - donor.tensors.keys() - {_plan.HEAD})
-    if found != set(names) or not (allowed.untie or model is donor):
+    every = {*donor.tensors, *names}
+    found = {name for name in every if find(name)[1]} | (model.tensors.keys() - donor.tensors.keys() - {_plan.HEAD})
+    if found != every or not (allowed.untie or model is donor):
         _plan.check_names(donor, model, lacking_is_fine=spare is not None)
     return find
 
@@ -163,23 +178,30 @@ def _depth(layer: int, n_layers: int) -> float:
     return layer / (n_layers - 1) if n_layers > 1 else 1.0
 
 
-def _stacked(recipe: Recipe, opened: "Mapping[Reference, Checkpoint]", donor: "Checkpoint") -> Iterator[Target]:
-    stack, _ = only_stack(donor.tensors, donor.path)
-    outside = [name for name in donor.tensors if locate(name) is None]
-    runs = [(part, *_sources(recipe, part, opened)) for part in recipe.slices]
+def _stacked(
+    recipe: Recipe,
+    module: Module,
+    mine: Sequence[str],
+    opened: "Mapping[Reference, Checkpoint]",
+    donor: "Checkpoint",
+    belongs: Callable[[str], bool],
+) -> Iterator[Target]:
+    stack, _ = only_stack(mine, donor.path)
+    outside = [name for name in mine if locate(name) is None]
+    runs = [(part, *_sources(recipe, module, part, opened)) for part in module.slices]
     for _, sources, _ in runs:
-        _check_ranges(sources, opened, stack)
+        _check_ranges(sources, opened, stack, belongs)
 
     def edge(name: str, run: tuple[Slice, list[Source], int | None]) -> Target:
         part, sources, base = run
-        return _target(name, part, 0.0, sources, opened, [name] * len(sources), base)
+        return _target(name, module, part, 0.0, sources, opened, [name] * len(sources), base)
 
     for run in (runs[0], runs[-1]):
-        _check_outside(donor, outside, [opened[source.model] for source in run[1]])
+        _check_outside(donor, outside, [opened[source.model] for source in run[1]], belongs)
     for name in outside:
         if embeds(name):
             yield edge(name, runs[0])
-    held, layer = _layers([opened[source.model] for _, sources, _ in runs for source in sources]), 0
+    held, layer = _layers([opened[source.model] for _, sources, _ in runs for source in sources], stack), 0
     for part, sources, base in runs:
         models = [opened[source.model] for source in sources]
         starts = [source.layers[0] for source in sources if source.layers is not None]
@@ -190,17 +212,17 @@ def _stacked(recipe: Recipe, opened: "Mapping[Reference, Checkpoint]", donor: "C
             for word in _same_parts(sources, layers, parts):
                 names = [f"{stack}.{number}.{word}" for number in layers]
                 name = f"{stack}.{layer}.{word}"
-                yield _target(name, part, _depth(index, length), sources, opened, names, base)
+                yield _target(name, module, part, _depth(index, length), sources, opened, names, base)
             layer += 1
     for name in outside:
         if not embeds(name):
             yield edge(name, runs[-1])
 
 
-def origins(recipe: Recipe, opened: "Mapping[Reference, Checkpoint]") -> "list[tuple[Checkpoint, int]]":
-    """Return, per layer of the output of a recipe in slices, the model and layer that its first source gives."""
+def origins(module: Module, opened: "Mapping[Reference, Checkpoint]") -> "list[tuple[Checkpoint, int]]":
+    """Return, per layer of the output of a module in slices, the model and layer that its first source gives."""
     found = []
-    for part in recipe.slices:
+    for part in module.slices:
         start, stop = part.sources[0].layers or (0, 0)
         found += [(opened[part.sources[0].model], layer) for layer in range(start, stop)]
     return found
@@ -213,6 +235,7 @@ def _length(source: Source) -> int:
 
 def _target(
     name: str,
+    module: Module,
     part: Slice,
     depth: float,
     sources: Sequence[Source],
@@ -221,12 +244,17 @@ def _target(
     base: int | None,
 ) -> Target:
     inputs = tuple(Input(s, opened[s.model], theirs) for s, theirs in zip(sources, names, strict=True))
-    return Target(name, part, depth, inputs, base)
+    return Target(name, module, part, depth, inputs, base)
 
 
-def _check_ranges(sources: Sequence[Source], opened: "Mapping[Reference, Checkpoint]", stack: str) -> None:
+def _check_ranges(
+    sources: Sequence[Source],
+    opened: "Mapping[Reference, Checkpoint]",
+    stack: str,
+    belongs: Callable[[str], bool],
+) -> None:
     for source in sources:
-        theirs, n_layers = only_stack(opened[source.model].tensors, source.model.text)
+        theirs, n_layers = only_stack(filter(belongs, opened[source.model].tensors), source.model.text)
         if theirs != stack:
             what = f"its layers are called {clean(theirs)}, those of the donor {clean(stack)}"
             raise TensorSetMismatch(what, where=source.model.text, remedy="merge models of one family")
@@ -239,10 +267,12 @@ def _check_ranges(sources: Sequence[Source], opened: "Mapping[Reference, Checkpo
             )
 
 
-def _check_outside(donor: "Checkpoint", outside: Sequence[str], models: "Sequence[Checkpoint]") -> None:
+def _check_outside(
+    donor: "Checkpoint", outside: Sequence[str], models: "Sequence[Checkpoint]", belongs: Callable[[str], bool]
+) -> None:
     ours = dict.fromkeys(outside)
     for model in models:
-        theirs = {name: None for name in model.tensors if locate(name) is None}
+        theirs = {name: None for name in model.tensors if locate(name) is None and belongs(name)}
         odd = next((name for name in [*ours, *theirs] if (name in ours) != (name in theirs)), None)
         if odd is not None:
             lacking = donor if odd in theirs else model
@@ -253,15 +283,15 @@ def _check_outside(donor: "Checkpoint", outside: Sequence[str], models: "Sequenc
             )
 
 
-def _layers(models: "Sequence[Checkpoint]") -> dict[int, dict[int, list[str]]]:
-    """Per model (by identity): layer -> the parts of its tensors' names behind the number."""
+def _layers(models: "Sequence[Checkpoint]", stack: str) -> dict[int, dict[int, list[str]]]:
+    """Per model (by identity): layer of one stack -> the parts of its tensors' names behind the number."""
     found: dict[int, dict[int, list[str]]] = {}
     for model in models:
         if id(model) not in found:
             table = found[id(model)] = {}
             for name in model.tensors:
                 place = locate(name)
-                if place is not None:
+                if place is not None and place.stack == stack:
                     table.setdefault(place.layer, []).append(place.part)
     return found
 
