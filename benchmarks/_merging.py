@@ -86,7 +86,7 @@ class _NoHash:
     def update(self, data: Any) -> None: ...
 
     def hexdigest(self) -> str:
-        return f"{self._name:064x}"
+        return 8 * f"{self._name:08x}"
 
     def digest(self) -> bytes:
         return self._name.to_bytes(32, "little")
@@ -106,7 +106,7 @@ def timed(run: Any, method: str, base: Path, experts: list[Path], out: Path) -> 
     def watch() -> None:
         while running[0]:
             peak[0] = max(peak[0], anonymous_bytes())
-            time.sleep(0.01)
+            time.sleep(0.02)
 
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
