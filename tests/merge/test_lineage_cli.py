@@ -71,6 +71,23 @@ def test_a_wish_stops_the_merge_until_it_is_acknowledged(
     assert "by acknowledgement: b: its " in (tmp_path / "out" / "README.md").read_text()
 
 
+@pytest.mark.parametrize("form", ["flags", "recipe"])
+def test_a_dry_run_tells_the_licence_and_refuses_what_the_merge_would_refuse(
+    run_cli: Run, pair, tmp_path, form
+) -> None:
+    base, a, b = pair
+    say(a, "license: apache-2.0")
+    words = (write_recipe(tmp_path, "ties", a, b, base=base),)
+    if form == "flags":
+        words = (a, b, "--base", base, *WORDS["ties"])
+    words = (*words, "--dry-run", "-o", tmp_path / "out")
+    assert run_cli("merge", *words, "--json").json["licence"]["licence"] == "apache-2.0"
+    assert "licence: compatible: mit may become" in run_cli("merge", *words).stdout
+    say(b, "tags: [do-not-merge]")
+    assert run_cli("merge", *words).exit_code == 2 and run_cli("merge", *words, "--acknowledge-licence").exit_code == 0
+    assert not list(tmp_path.glob("out*"))
+
+
 def test_the_acknowledgement_of_nothing_leaves_no_trace(run_cli: Run, pair, tmp_path: Path) -> None:
     base, a, b = pair
     words = ("merge", a, b, "--base", base, *WORDS["ties"])
@@ -274,10 +291,12 @@ def test_a_model_that_cannot_be_run_is_refused_before_the_merge(run_cli: Run, pa
     assert ran.exit_code == 2 and not list(tmp_path.glob("out*"))
 
 
-def test_checks_are_the_same_bytes_for_any_number_of_workers(run_cli: Run, llamas: Path, tmp_path: Path) -> None:
+def test_checks_are_the_same_bytes_for_any_number_of_workers_and_threads(run_cli: Run, llamas: Path, tmp_path) -> None:
+    assert run_cli("protect", llamas / "expert2", "-o", tmp_path / "protected", "--quiet").exit_code == 0
     digests = []
-    for workers in (1, 3):
-        words = ("--base", llamas / "base", *WORDS["ties"], "--workers", workers, "-o", tmp_path / str(workers))
-        assert run_cli("merge", llamas / "expert1", llamas / "expert2", *words).exit_code == 0
+    for workers, threads in ((1, 1), (3, 2)):
+        words = ("--base", llamas / "base", *WORDS["ties"], "--workers", workers, "--threads", threads)
+        ran = run_cli("merge", llamas / "expert1", tmp_path / "protected", *words, "-o", tmp_path / str(workers))
+        assert ran.exit_code == 0 and "protected relative" in ran.stderr
         digests.append(read_manifest(tmp_path / str(workers))["content_sha256"])
     assert digests[0] == digests[1]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mergebarrier.cli._lineage import LINEAGE, note_findings
+from mergebarrier.cli._lineage import LINEAGE, note_findings, show_plan
 from mergebarrier.cli._merge_options import LEARNED
 from mergebarrier.cli._models import into
 from mergebarrier.cli._options import WriterOptions
@@ -90,8 +90,7 @@ def run_adapters(
         output.note(f"note: {note}")
     if writer.dry_run:
         document = {**described, **planned.summary()}
-        output.result({"kind": "plan", **document}, "\n".join(f"{name}: {value}" for name, value in document.items()))
-        return 0
+        return show_plan(document, verbs.by_adapters(planned, described), checks, output)
     with output.progress("merging") as progress:
         content = verbs.merge(verbs.by_adapters(planned, described), into(writer, progress), checks)
     note_findings(content, output)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mergebarrier.cli._lineage import LINEAGE, exit_code, note_findings
+from mergebarrier.cli._lineage import LINEAGE, exit_code, note_findings, show_plan
 from mergebarrier.cli._models import MODEL, arrange, into, open_model
 from mergebarrier.cli._options import WriterOptions
 from mergebarrier.cli._output import Output
@@ -110,12 +110,9 @@ def merge_learned(
                 "peak_bytes": verbs.memory(merge, planned, calibration),
                 "files": [shard.name for shard in planned.donor.shards],
             }
-            output.result(
-                {"kind": "plan", **document}, "\n".join(f"{name}: {value}" for name, value in document.items())
-            )
-            return 0
+            return show_plan(document, verbs.whole_models(planned), checks, output)
         # A merge that an owner forbids is not learned first.
-        verbs.judge(verbs.whole_models(planned).inputs, acknowledged=checks.acknowledge_licence)
+        verbs.judged_inputs(verbs.whole_models(planned), checks)
         anchor = folders.model(adapted) if adapted is not None else None
         with output.progress("learning") as progress:
             job = verbs.learned(merge, planned, calibration, progress, anchor)

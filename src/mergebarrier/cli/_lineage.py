@@ -11,9 +11,9 @@ from mergebarrier.cli._models import MODEL
 from mergebarrier.cli._output import Output
 
 if TYPE_CHECKING:
-    from mergebarrier.verbs import Checks
+    from mergebarrier.verbs import Checks, MergeJob
 
-__all__ = ["LINEAGE", "checks_from", "exit_code", "lineage_options", "note_findings"]
+__all__ = ["LINEAGE", "checks_from", "exit_code", "lineage_options", "note_findings", "show_plan"]
 
 #: Parts of the manifest that the JSON document of ``merge`` repeats.
 LINEAGE = ("inputs", "licence", "checks")
@@ -52,6 +52,17 @@ def checks_from(given: tuple[bool, bool, Path | None]) -> "Checks":
     from mergebarrier.evaluate import read_text
 
     return Checks(acknowledged, True, read_text(text_path))
+
+
+def show_plan(document: Mapping[str, Any], job: "MergeJob", checks: "Checks", output: Output) -> int:
+    """Print what a merge would do, with the licence that it would conclude; a forbidden one is refused here too."""
+    from mergebarrier import verbs
+
+    found = verbs.judged_inputs(job, checks).conclusion
+    document = {**document, "licence": {"verdict": found.verdict, "licence": found.licence, "reason": found.reason}}
+    told = {**document, "licence": f"{found.verdict}: {found.reason}"}
+    output.result({"kind": "plan", **document}, "\n".join(f"{name}: {value}" for name, value in told.items()))
+    return 0
 
 
 def note_findings(content: Mapping[str, Any], output: Output) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mergebarrier.cli._adapters import run_adapters
-from mergebarrier.cli._lineage import LINEAGE, exit_code, note_findings
+from mergebarrier.cli._lineage import LINEAGE, exit_code, note_findings, show_plan
 from mergebarrier.cli._models import into
 from mergebarrier.cli._options import WriterOptions
 from mergebarrier.cli._output import Output
@@ -84,11 +84,7 @@ def merge_recipe(
         anchor = opened[recipe.base] if recipe.base is not None else None
         side_files = recipes.small_files(planned)
         if writer.dry_run:
-            document = _describe(planned)
-            output.result(
-                {"kind": "plan", **document}, "\n".join(f"{name}: {value}" for name, value in document.items())
-            )
-            return 0
+            return show_plan(_describe(planned), verbs.by_recipe(planned, side_files), checks, output)
         with output.progress("merging") as progress:
             content = verbs.merge(verbs.by_recipe(planned, side_files, anchor), into(writer, progress), checks)
     note_findings(content, output)

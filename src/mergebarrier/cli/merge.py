@@ -9,7 +9,7 @@ import click
 from mergebarrier.cli._adapters import adapter_options, merge_adapters
 from mergebarrier.cli._cleanse import CleanseOptions, cleanse_options
 from mergebarrier.cli._learned import DataOptions, data_options, merge_learned
-from mergebarrier.cli._lineage import LINEAGE, checks_from, exit_code, lineage_options, note_findings
+from mergebarrier.cli._lineage import LINEAGE, checks_from, exit_code, lineage_options, note_findings, show_plan
 from mergebarrier.cli._merge_options import LEARNED, METHODS, hyper_parameters, parameter_options
 from mergebarrier.cli._models import MODEL, arrange, into, open_model
 from mergebarrier.cli._options import WriterOptions, output_options, writer_options
@@ -93,13 +93,10 @@ def command(
         for note in planned.notes:
             output.note(f"note: {note}")
         if writer.dry_run:
-            document = _describe(planned)
-            output.result(
-                {"kind": "plan", **document}, "\n".join(f"{name}: {value}" for name, value in document.items())
-            )
-            return 0
+            return show_plan(_describe(planned), verbs.whole_models(planned), asked, output)
         job = verbs.whole_models(planned, beside)
         if cleanse.cure is not None:
+            verbs.judged_inputs(job, asked)  # what an owner forbids is not cured first
             output.note("note: the cure is an optimisation in memory on the dev images of every task")
             job = verbs.cleansed(job, planned, cleanse.cure, cleanse.tasks, Search(seed=writer.seed))
         with output.progress("merging") as progress:

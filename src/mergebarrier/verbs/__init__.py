@@ -8,8 +8,8 @@ from mergebarrier.verbs._adapters import by_adapters
 from mergebarrier.verbs._cleanse import cleansed
 from mergebarrier.verbs._into import Checks, Into, MergeInput, Progress, environment
 from mergebarrier.verbs._learned import Calibration, learned, memory, planned_like, within
-from mergebarrier.verbs._lineage import declared, judge, licence
-from mergebarrier.verbs._merge import MergeJob, by_recipe, described, equal_inputs, merge, whole_models
+from mergebarrier.verbs._lineage import declared, licence
+from mergebarrier.verbs._merge import MergeJob, by_recipe, described, equal_inputs, judged_inputs, merge, whole_models
 from mergebarrier.verbs._models import Models
 from mergebarrier.verbs._protect import (
     check_protect,
@@ -42,7 +42,7 @@ __all__ = [
     "dry_run",
     "environment",
     "equal_inputs",
-    "judge",
+    "judged_inputs",
     "learned",
     "licence",
     "memory",

@@ -16,9 +16,9 @@ from mergebarrier.errors import ChangedDuringRun, Interrupted, MergebarrierError
 from mergebarrier.merge import Plan
 from mergebarrier.merge.lineage import model_card, name_of, parameters, published, reference, unique
 from mergebarrier.merge.recipe import RecipePlan
-from mergebarrier.run import Source, Unit, transform
+from mergebarrier.run import Source, Unit, one_thread_kernels, transform
 from mergebarrier.verbs._into import Checks, Into, MergeInput, environment, hashed
-from mergebarrier.verbs._lineage import judge, licence_files, relations
+from mergebarrier.verbs._lineage import Judged, judge, licence_files, relations
 from mergebarrier.verbs._sanity import check_merged, check_runnable
 from mergebarrier.verbs._witness import Witness
 
@@ -136,6 +136,14 @@ def _other_bases(inputs: Sequence[MergeInput]) -> list[str]:
     return ["adapters of different bases: " + ", ".join(f"{name} was trained on {base}" for name, base in said.items())]
 
 
+def judged_inputs(job: MergeJob, checks: Checks = _NOTHING_MORE) -> Judged:
+    """Return what the inputs of a merge say about themselves, parts of bases with adapters among them.
+
+    Raises: LicenceRefused when one forbids the merge and that is not acknowledged.
+    """
+    return judge(_with_adapters(job.inputs), acknowledged=checks.acknowledge_licence)
+
+
 def merge(job: MergeJob, into: Into, checks: Checks = _NOTHING_MORE) -> dict[str, Any]:
     """Judge the inputs, stream the merge, hash them by the way, check the output, commit.
 
@@ -144,7 +152,7 @@ def merge(job: MergeJob, into: Into, checks: Checks = _NOTHING_MORE) -> dict[str
     Raises:  CheckpointError, MergeError (LicenceRefused unless acknowledged); nothing is finalised then.
     """
     given = _with_adapters(job.inputs)
-    judged = judge(given, acknowledged=checks.acknowledge_licence)
+    judged = judged_inputs(job, checks)
     if checks.runs:
         check_runnable(job.inputs[0].checkpoint)
     for item in given:
@@ -154,7 +162,8 @@ def merge(job: MergeJob, into: Into, checks: Checks = _NOTHING_MORE) -> dict[str
         for item, said in zip(given, judged.described(), strict=True)
     ]
     content: dict[str, Any] = {"verb": "merge", **job.described, "version": __version__, **judged.content()}
-    related, relatives = relations(job.inputs, job.anchor)
+    with one_thread_kernels():
+        related, relatives = relations(job.inputs, job.anchor)
     writer = Writer.create(
         into.out,
         job.layout,

@@ -14,7 +14,7 @@ from mergebarrier.errors import UnsupportedFeature
 from mergebarrier.merge.recipe import View
 from mergebarrier.merge.sanity import Operand, check_weights
 from mergebarrier.merge.vocabulary import check_tie, check_vocabulary
-from mergebarrier.run import Source
+from mergebarrier.run import Source, one_thread_kernels
 from mergebarrier.verbs._into import Checks, MergeInput
 
 if TYPE_CHECKING:
@@ -48,7 +48,8 @@ def check_merged(
     with written.preview(config) as merged:
         operands = {name: _operands(name, sources, inputs) for name in merged.tensors}
         base = next((i for i, item in enumerate(inputs) if item.role == "base"), None)
-        weights = check_weights(merged, operands, [item.name for item in inputs], base)
+        with one_thread_kernels():
+            weights = check_weights(merged, operands, [item.name for item in inputs], base)
         copies = [item.name for item in inputs if item.checkpoint.digests() == written.digests]
         lines = [f"nothing merged: the output is {name}, bit for bit" for name in copies]
         lines += [*weights.warnings, *check_vocabulary(merged.tensors, config, side_files), *check_tie(merged)]
