@@ -12,11 +12,12 @@ from typing import Any
 import torch
 from _models import parameters, write
 
-from mergebarrier import verbs
+from mergebarrier import verbs, zoo
 from mergebarrier.arch import describe
 from mergebarrier.checkpoint import open_checkpoint
+from mergebarrier.evaluate import read_text
 from mergebarrier.merge import make, plan
-from mergebarrier.protect import Exact
+from mergebarrier.protect import Exact, MergeBarrier, Protection
 from mergebarrier.provenance import Key
 from mergebarrier.realign import relation
 from mergebarrier.verbs import _merge
@@ -61,8 +62,54 @@ def merged(folders: list[Path], method: str, out: Path) -> None:
         opened.close()
 
 
+def protections() -> dict[str, Protection]:
+    """Return what an owner may have done to an expert."""
+    return {
+        "exact, lossless": Exact(),
+        "exact, full": Exact(profile="full"),
+        "exact, MLP only": Exact(only=("mlp",)),
+        "exact, residual only": Exact(only=("residual",)),
+        "mergebarrier": MergeBarrier(),
+    }
+
+
+def real(root: Path) -> None:
+    """Print how the expert of the demonstration stands to its base, plain and protected, and what a merge of it is."""
+    assets = zoo.demo_assets()
+    plain = {"the base": assets.base, "expert A, as trained": assets.expert_a, "expert B, as trained": assets.expert_b}
+    for name, protection in protections().items():
+        plain[f"expert B, {name}"] = root / name
+        with open_checkpoint(assets.expert_b) as expert:
+            verbs.protect(expert, protection, Key(bytes(32)) if protection.keyed else None, verbs.Into(root / name))
+    print("\nSmolLM2-135M and the experts of the demonstration: cosine to the base, attention / MLP.\n")
+    print("| model | as stored | coordinates estimated | finding | s |\n|---|---|---|---|---|")
+    for name, folder in plain.items():
+        with open_checkpoint(folder) as model, open_checkpoint(assets.base) as base:
+            started = time.process_time()
+            found = relation(describe(model), model, base)
+            seconds = time.process_time() - started
+        before, after = (
+            " / ".join(f"{side[kind]:.3f}" for kind in ("attn", "mlp") if kind in side) or "-"
+            for side in (found.before, found.after)
+        )
+        print(f"| {name} | {before} | {after} | {found.kind} | {seconds:.2f} |")
+    print("\nPerplexity on the text of the demonstration, of linear merges of experts A and B with equal weights.\n")
+    print("| expert B | merge | worst input | suspect | length | cosine to A |\n|---|---|---|---|---|---|")
+    text = read_text(assets.text_test)
+    for name in ("expert B, as trained", "expert B, exact, lossless"):
+        with open_checkpoint(assets.expert_a) as one, open_checkpoint(plain[name]) as two:
+            job = verbs.whole_models(plan(make("linear"), None, [one, two]))
+            shutil.rmtree(root / "out", ignore_errors=True)
+            checks = verbs.merge(job, verbs.Into(root / "out"), verbs.Checks(text=text))["checks"]
+        figures, weights = checks["perplexity"], checks["weights"]
+        worst = max(figures["inputs"].values())
+        cosine = next(iter(weights["cosine"].values()))
+        cells = (figures["merged"], worst, "yes" if checks["suspect"] else "no", weights["norm_ratio"], cosine)
+        print(f"| {name.removeprefix('expert B, ')} | {' | '.join(map(str, cells))} |")
+
+
 def main() -> None:
-    """Print two tables."""
+    """Print what the parts cost, and what they find on a real model."""
     torch.set_num_threads(1)
     clock = Clock()
     for name in PARTS:
@@ -87,6 +134,7 @@ def main() -> None:
         with open_checkpoint(root / "protected") as protected, open_checkpoint(folders[0]) as base:
             found = clock.run("protected", relation, describe(protected), protected, base)
         print(f"\nA protected expert is found ({found.kind}) in {clock.taken['protected'][0]:.1f} s more.")
+        real(root)
 
 
 if __name__ == "__main__":
