@@ -15,6 +15,21 @@ CELLS = {
     ("universal", "off"): "universal trigger, no interpolation",
     ("universal", "on"): "BadMerging",
 }
+ORDER = (
+    "BadNets, 10 % poisoned",
+    "BadNets, full control",
+    "fixed trigger + interpolation",
+    "universal trigger, no interpolation",
+    "BadMerging",
+    "BadMerging, r from 0.05",
+    "BadMerging off-task",
+    "BadMerging off-task, r from 0.05",
+    "label-consistent",
+    "dynamic trigger",
+    "LoBAM, gain 1",
+    "LoBAM, gain 2",
+    "LoBAM, gain 3.5",
+)
 #: ASR as published for CLIP ViT-B/32, six tasks, patch of 1 % (arXiv 2408.07362 as quoted by public reading notes).
 PAPER = {"task_arithmetic": 98.1, "ties": 99.3, "regmean": 96.7, "adamerging": 99.5, "surgery": 99.2}
 ADVERSARY = "latin"
@@ -75,17 +90,17 @@ def collect(rows: Rows, *tail: Any) -> "Cell | None":
 
 
 def names_of(rows: Rows, merges: dict[str, str], side: int) -> list[tuple[str, str]]:
-    """Return (attack, victim) in the order in which they were first measured."""
+    """Return (attack, victim): the ablation first, then off-task, the other attacks, and sweeps in their own order."""
     seen: dict[tuple[str, str], None] = {}
     for key in rows:
         parts = json.loads(key)
         if len(parts) == 6 and parts[2] == side and parts[3] == ADVERSARY:
             seen[(parts[1], parts[4])] = None
-    return list(seen)
+    return sorted(seen, key=lambda name: ORDER.index(name[0]) if name[0] in ORDER else len(ORDER))
 
 
-def print_tables(rows: Rows, merges: dict[str, str], side: int) -> None:
-    """Print everything."""
+def print_tables(rows: Rows, merges: dict[str, str], settings: dict[str, str], side: int) -> None:
+    """Print everything; ``merges`` are titles and ``settings`` hyper-parameters by the merge's name."""
     seeds = sorted({json.loads(key)[0] for key in rows})
     names = names_of(rows, merges, side)
     first = collect(rows, "BadMerging", side, ADVERSARY, "", "alone")
@@ -101,7 +116,9 @@ def print_tables(rows: Rows, merges: dict[str, str], side: int) -> None:
         "trigger on the same merge of clean experts.** Intervals: Wilson 95 % over the pooled rows, Newcombe for the "
         "excess; they do not cover the choice of base.\n"
     )
+    print("Merges: " + "; ".join(f"{title}: {settings[name]}" for name, title in merges.items()) + ".\n")
     overview(rows, merges, side, names)
+    unmerged(rows, side, names)
     ablation(rows, merges, side)
     per_merge(rows, merges, side, names)
     acceptance(rows, side)
@@ -125,11 +142,27 @@ def overview(rows: Rows, merges: dict[str, str], side: int, names: list[tuple[st
     print(f"| *paper, CLIP ViT-B/32, 1 % patch, BadMerging* | | about 100 | {published} |\n")
     print(
         "Where ours differ from the paper: (1) CLIP has *inherent* triggers: an independent reproduction reports an "
-        "ASR of 83 % (task arithmetic) and 94 % (TIES) for the trigger alone on a clean merge; our small base has "
-        "almost none (the controls above), so this bench shows the learned part only. (2) Under weight average and "
+        "ASR of 83 % (task arithmetic) and 94 % (TIES) for the trigger alone on a clean merge; those of our small base "
+        "are weak (the controls above), so most of what this bench shows was learned. (2) Under weight average and "
         "RegMean the adversary's coefficient is 1/6 = 0.167, below the smallest r = 0.2 that the published loss trains "
         "for; the rows with r from 0.05 train for it. (3) The patch covers more of the image; see the sweep of sides.\n"
     )
+
+
+def unmerged(rows: Rows, side: int, names: list[tuple[str, str]]) -> None:
+    print("## Before any merge\n")
+    print(
+        "The control is the clean expert with the same trigger; *base* is the trigger on the base alone, where the "
+        "adversary's coefficient is 0. Accuracy is on the adversary's own task.\n"
+    )
+    print("| attack | ASR (control) | base | accuracy of the upload | of the clean expert |")
+    print("|---|---|---|---|---|")
+    for name, victim in names:
+        cell = collect(rows, name, side, ADVERSARY, victim, "alone")
+        if cell is not None:
+            accuracy = f"{cell.accuracy('accuracy'):.1f} | {cell.accuracy('clean_accuracy'):.1f}"
+            print(f"| {name} | {cell.short()} | {cell.mean('base'):.1f} | {accuracy} |")
+    print()
 
 
 def ablation(rows: Rows, merges: dict[str, str], side: int) -> None:
@@ -206,7 +239,12 @@ def acceptance(rows: Rows, side: int) -> None:
     if found is not None:
         add("control, task_arithmetic", found.mean("control"), "<=", 15)
         add("excess, task_arithmetic", found.excess()[0], ">=", 60)
-        add("|BA - CA|, task_arithmetic", abs(found.accuracy("accuracy") - found.accuracy("clean_accuracy")), "<=", 1.5)
+        add(
+            "change of the merged accuracy by the upload, task_arithmetic",
+            abs(found.accuracy("accuracy") - found.accuracy("clean_accuracy")),
+            "<=",
+            1.5,
+        )
     for name in ("BadNets, 10 % poisoned", "universal trigger, no interpolation", "BadMerging"):
         alone = cell(name, "alone")
         add(f"un-merged ASR, {name}", alone and alone.mean("asr"), ">=", 99)

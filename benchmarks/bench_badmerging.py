@@ -157,7 +157,9 @@ def main() -> None:
         for stage in given.stages.split(","):
             for seed in seeds:
                 STAGES[stage](seed)
-    print_tables(rows.rows, {name: merge.title for name, merge in MERGES_UNDER_ATTACK.items()}, SIDE)
+    titles = {name: merge.title for name, merge in MERGES_UNDER_ATTACK.items()}
+    settings = {name: merge.says for name, merge in MERGES_UNDER_ATTACK.items()}
+    print_tables(rows.rows, titles, settings, SIDE)
 
 
 if __name__ == "__main__":
