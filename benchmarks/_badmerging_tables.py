@@ -224,7 +224,7 @@ def acceptance(rows: Rows, side: int) -> None:
     ):
         found = cell("BadNets, 10 % poisoned", merge)
         add(f"poisoning BadNets ASR, {merge}", found and found.mean("asr"), "<=", bound)
-    for merge in ("task_arithmetic", "dare", "ties", "weight_average", "regmean"):
+    for merge in ("task_arithmetic", "dare", "ties", "weight_average", "regmean", "adamerging", "surgery"):
         ours, theirs = cell("BadMerging", merge), cell("BadNets, 10 % poisoned", merge)
         add(f"BadMerging / BadNets, {merge}", ours and theirs and ours.mean("asr") / theirs.mean("asr"), ">=", 2.0)
         universal = cell("universal trigger, no interpolation", merge)
@@ -267,7 +267,9 @@ def curves(rows: Rows) -> None:
     for name in SWEPT:
         cells = [collect(rows, name, "coefficient", c) for c in COEFFICIENTS]
         if any(cells):
-            print(f"| {name} | " + " | ".join(cell.short() if cell else "not run" for cell in cells) + " |")
+            print(
+                f"| {name}{_seeds(cells)} | " + " | ".join(cell.short() if cell else "not run" for cell in cells) + " |"
+            )
     print()
 
 
@@ -278,7 +280,11 @@ def pools(rows: Rows, merges: dict[str, str]) -> None:
     for merge, title in merges.items():
         cells = [collect(rows, "BadMerging", "tasks", n, merge) for n in range(2, 6)]
         if any(cells):
-            print(f"| {title} | " + " | ".join(cell.short() if cell else "not run" for cell in cells) + " |")
+            print(
+                f"| {title}{_seeds(cells)} | "
+                + " | ".join(cell.short() if cell else "not run" for cell in cells)
+                + " |"
+            )
     print("\nSix tasks are the rows further up.\n")
 
 
@@ -290,8 +296,14 @@ def adversaries(rows: Rows, merges: dict[str, str]) -> None:
         found = collect(rows, "two adversaries", merge)
         if found is not None:
             shown = [Cell([row[task] for row in found.rows]).short() for task in found.rows[0]]
-            print(f"| {title} | " + " | ".join(shown) + " |")
+            print(f"| {title}{_seeds([found])} | " + " | ".join(shown) + " |")
     print()
+
+
+def _seeds(cells: list["Cell | None"]) -> str:
+    """Say from how many seeds a line comes."""
+    n = min(len(cell.rows) for cell in cells if cell is not None)
+    return f" ({n} seed{'s' if n > 1 else ''})"
 
 
 def sweeps(rows: Rows, side: int) -> None:

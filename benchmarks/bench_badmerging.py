@@ -26,7 +26,7 @@ SIDE, ADVERSARY, VICTIM, SECOND = bench.SIDE, bench.ADVERSARY, "greek", "cyrilli
 BADMERGING = next(variant for variant in bench.CORE if variant.name == "BadMerging")
 #: Merges that train something of their own: measured for the attacks that the paper compares.
 COSTLY = tuple(merge for merge in ("adamerging", "surgery") if merge in MERGES_UNDER_ATTACK)
-COSTLY_FOR = ("BadNets, 10 % poisoned", "universal trigger, no interpolation", "BadMerging", "BadMerging, r from 0.05")
+COSTLY_FOR = ("BadNets, 10 % poisoned", "BadMerging", "universal trigger, no interpolation", "BadMerging, r from 0.05")
 CHEAP = tuple(merge for merge in MERGES_UNDER_ATTACK if merge not in COSTLY)
 
 
@@ -107,9 +107,9 @@ class Seed:
 
     def costly(self) -> None:
         """Measure merges that train something of their own."""
-        for variant in bench.CORE:
-            if variant.name in COSTLY_FOR:
-                self.variant(variant, COSTLY)
+        named = {variant.name: variant for variant in bench.CORE}
+        for name in COSTLY_FOR:
+            self.variant(named[name], COSTLY)
 
     def sweeps(self) -> None:
         """Sweep gain, side and loss weight; seed 0 only, since every point is a training run or several."""
