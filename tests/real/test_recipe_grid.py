@@ -3,7 +3,7 @@
 Every recipe is run by both from the same files, mergekit's all in one process. In units of the last place of the
 largest operand (of the stored dtype): passthrough is exact, linear and slerp are within 1, all else within 2. Where
 they are further apart, mergekit must itself be further than that from the value in float64, and ours within 2 of it
-(or both within 1);
+(or both sides lie within the same units of it, on either side);
 ``FURTHER`` names the methods where this happens, besides means of rows, and nothing else may. On bfloat16 linear and
 slerp are held alike; methods on task vectors are run with ``arith: input``, which rounds them as mergekit does, and
 those that select by magnitude are held by the share of entries, and of the mass, that ties at the cut move.
@@ -249,7 +249,7 @@ def compare(method: str, pair: Pair, seen: Seen, *, selecting: bool) -> None:
             in_last_place(difference * same_side, operands)
             for difference in (difference, our.double() - wide, their.double() - wide)
         )
-        if apart <= limit or max(ours, theirs) <= min(limit, 1.0):
+        if apart <= limit or max(ours, theirs) <= limit:
             seen.worst = max(seen.worst, apart)
             continue
         seen.ours, seen.theirs = max(seen.ours, ours), max(seen.theirs, theirs)
