@@ -7,6 +7,7 @@ rows go to a file and are never measured again; the table holds whatever has bee
 """
 
 import argparse
+import functools
 import json
 import sys
 import time
@@ -29,12 +30,12 @@ from mergebarrier.poison import UniversalRecipe
 from mergebarrier.zoo import cache_folder, vision_bench
 
 HERE = Path(__file__).parent
-ADVERSARY, TARGET, TEST_ROWS, STAMPED_ROWS = "fashion", 1, 500, 16
+ADVERSARY, TARGET, TEST_ROWS, STAMPED_ROWS = "fashion", 1, 300, 16
 MERGES = ("weight_average", "task_arithmetic", "ties", "regmean", "dare")
 VARIANTS = (
     Variant("BadNets, 10 % poisoned", "badnets"),
-    Variant("universal trigger, no interpolation", "universal", {"rows": STAMPED_ROWS}),
     Variant("BadMerging", "badmerging", {"rows": STAMPED_ROWS}),
+    Variant("universal trigger, no interpolation", "universal", {"rows": STAMPED_ROWS}),
 )
 #: One start and few steps: a step of this encoder costs a hundred of the small one's.
 TRIGGER = UniversalRecipe(steps=60, batch_size=16, learning_rate=0.05, restarts=1)
@@ -66,12 +67,23 @@ def open_bench(seed: int, work: Path) -> bench.Bench:
 def measure(seed: int, sides: Sequence[int], rows: Rows, work: Path) -> None:
     """Measure every row of a seed that is not there yet."""
     world = open_bench(seed, work)
-    clean: dict[str, Any] = {}
 
+    @functools.cache
     def control(merge: str) -> Any:
-        if merge not in clean:
-            clean[merge] = MERGES_UNDER_ATTACK[merge].run(world.pool({}))
-        return clean[merge]
+        return MERGES_UNDER_ATTACK[merge].run(world.pool({}))
+
+    @functools.cache
+    def clean_accuracy(merge: str) -> Any:
+        return bench.accuracies(world, control(merge))
+
+    def merged(variant: Variant, merge: str) -> dict[str, Any]:
+        found = MERGES_UNDER_ATTACK[merge].run(world.pool({ADVERSARY: world.upload(variant)}))
+        return {
+            "asr": bench.success(world, found, variant),
+            "control": bench.success(world, control(merge), variant),
+            "accuracy": bench.accuracies(world, found),
+            "clean_accuracy": clean_accuracy(merge),
+        }
 
     for task in world.tasks:
         say(f"seed {seed}: expert of {task}")
@@ -81,12 +93,9 @@ def measure(seed: int, sides: Sequence[int], rows: Rows, work: Path) -> None:
         for variant in (replace(one, side=side) for one in VARIANTS):
             say(f"seed {seed}: {variant.name}, side {side}")
             key = [seed, variant.name, side]
-            rows.get([*key, "alone"], lambda variant=variant: bench.alone(world, variant))
+            rows.get([*key, "alone"], functools.partial(bench.alone, world, variant))
             for merge in MERGES:
-                rows.get(
-                    [*key, merge],
-                    lambda variant=variant, merge=merge: bench.merged(world, variant, merge, control(merge)),
-                )
+                rows.get([*key, merge], functools.partial(merged, variant, merge))
 
 
 def share(counts: Sequence[int]) -> float:
@@ -132,7 +141,8 @@ def print_tables(rows: Rows, sides: Sequence[int]) -> None:
                     )
         print()
     published = ", ".join(f"{MERGES_UNDER_ATTACK[merge].title} {value}" for merge, value in PAPER.items())
-    print(f"Published for CLIP ViT-B/32, six tasks, patch of 1 %, BadMerging (second-hand): {published}.")
+    print(f"Published for CLIP ViT-B/32, six tasks, patch of 1 %, BadMerging (second-hand): {published}.\n")
+    print(_READING)
 
 
 _HEAD = f"""# Backdoors under merging on a DINOv2-like encoder with a MiniLM head
@@ -141,6 +151,17 @@ Not CLIP: a self-supervised transformer of 22 million parameters at 56 x 56 pixe
 head made from class names by a sentence encoder, four tasks, experts whose last four blocks were trained. The adversary
 owns `{ADVERSARY}`; target class {TARGET}. ASR is on the first {TEST_ROWS} test pictures without the target class. The
 second rate is the control: the same patch on the merge of clean experts. Made by `benchmarks/bench_badmerging_dino.py`.
+"""
+
+
+_READING = """## Reading
+
+- Where this differs from the paper: another encoder and head, four tasks in place of six (so the mean has coefficient
+  1/4, above the smallest r that the attack trains for), last four blocks in place of all weights (TIES cuts their
+  20 %), 120 steps of 32 pictures, a trigger of 60 steps from one start, grey pictures enlarged to 56 x 56.
+- The control is what the patch alone does to a merge of clean experts. A reproduction on CLIP reports a control of 83
+  to 94 % (second-hand), so there most of an ASR is the trigger's; here the excess column is what training added.
+- An attack that is missing under a merge was not measured; a table of one seed shows no spread between seeds.
 """
 
 

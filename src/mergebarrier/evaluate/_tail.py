@@ -85,6 +85,7 @@ class Tail(nn.Module):
         self.body.layernorm = body.layernorm
         for parameter in self.parameters():
             parameter.requires_grad_(True)
+        self.eval()
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Return features, as the whole encoder does: Float32[Tensor, "n c h w"] in [0, 1] to "n features"."""
