@@ -68,13 +68,19 @@ def row(guilty: Upload, name: str, cure: str | None) -> dict:
 
 
 def main() -> None:
-    """Run what is missing and print the table; the adaptive adversary has task, class and place of the plain one."""
+    """Run what is missing and print the table; the adaptive adversary has task, class and place of the plain one.
+
+    With arguments, "SEEDS CURE,...", only those cures of task arithmetic and that many seeds.
+    """
     bench()
     plain = [poisoned("badmerging", seed) for seed in SEEDS]
     adaptive = [dataclasses.replace(upload, attack="adaptive") for upload in plain]
     print("| adversary | merge | cure | ASR (n) | above control, points | accuracy | lost, points | processor s |")
     print("|---|---|---|---|---|---|---|---|")
     first = next(iter(MERGES))
+    if len(sys.argv) > 1:
+        table(plain[: int(sys.argv[1])], first, tuple(sys.argv[2].split(",")))
+        return
     table(plain, first, TRIED)
     table(adaptive, first, ("lfpm_like",))
     for name in MERGES:
