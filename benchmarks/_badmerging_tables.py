@@ -136,11 +136,15 @@ def overview(rows: Rows, merges: dict[str, str], side: int, names: list[tuple[st
         alone = collect(rows, name, side, ADVERSARY, victim, "alone")
         cells = [collect(rows, name, side, ADVERSARY, victim, merge) for merge in merges]
         if alone is not None:
-            shown = " | ".join(cell.short() if cell else "not run" for cell in cells)
+            few = ["" if cell is None or len(cell.rows) == len(alone.rows) else " *" for cell in cells]
+            shown = " | ".join(
+                cell.short() + mark if cell else "not run" for cell, mark in zip(cells, few, strict=True)
+            )
             print(f"| {name} | {len(alone.rows)} | {alone.short()} | {shown} |")
     published = " | ".join(f"{PAPER[merge]:.1f} (not given)" if merge in PAPER else "not given" for merge in merges)
     print(f"| *paper, CLIP ViT-B/32, 1 % patch, BadMerging* | | about 100 | {published} |\n")
     print(
+        "* from fewer seeds than the second column says; the tables per merge list every seed.\n\n"
         "Where ours differ from the paper: (1) CLIP has *inherent* triggers: an independent reproduction reports an "
         "ASR of 83 % (task arithmetic) and 94 % (TIES) for the trigger alone on a clean merge; those of our small base "
         "are weak (the controls above), so most of what this bench shows was learned. (2) Under weight average and "
