@@ -23,6 +23,10 @@ class Rows:
                 row = json.loads(line)
                 self.rows[json.dumps(row["key"])] = row["figures"]
 
+    def has(self, key: list[Any]) -> bool:
+        """Say whether the figures of a key are there."""
+        return json.dumps(key) in self.rows
+
     def get(self, key: list[Any], make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """Return the figures of a key, measured now if they are not there."""
         name = json.dumps(key)

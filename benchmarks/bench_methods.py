@@ -5,6 +5,7 @@ rounded to bfloat16 and scored on test rows that no expert and no merge has seen
 measured again, so the bench may be stopped and started at will:
 
     OMP_NUM_THREADS=1 nice python benchmarks/run.py methods
+    python benchmarks/bench_methods.py --finished              # the table of what is there, measuring nothing
 """
 
 import hashlib
@@ -123,6 +124,7 @@ def _share(pair: list[int]) -> str:
 def main() -> None:
     """Measure what is missing and print one table."""
     torch.set_num_threads(1)
+    only_finished = "--finished" in sys.argv[1:]
     rows = Rows(zoo.cache_folder() / "bench" / "methods.jsonl")
     with ExitStack() as stack:
         bench = Bench(stack)
@@ -147,10 +149,14 @@ def main() -> None:
                 try:
                     figures: dict[str, Any] = make_row()
                 except MergebarrierError as fault:
-                    return {"failed": str(fault)}
+                    return {"failed": f"refused: {fault}"}
                 return figures
 
-            figures = rows.get([bench.identity, name, told], measure)
+            key = [bench.identity, name, told]
+            if only_finished and not rows.has(key):
+                found.append((name, told, {"failed": "not measured yet"}))
+                continue
+            figures = rows.get(key, measure)
             found.append((name, told, figures))
             sys.stderr.write(f"{name} ({told}): {figures} {time.perf_counter() - started:.0f} s\n")
     n = len(bench.tests[0].rows)
@@ -162,7 +168,7 @@ def main() -> None:
     print("| method | settings | A: tickets | B: items | perplexity | merge, CPU s |\n|---|---|---|---|---|---|")
     for name, told, figures in found:
         if "failed" in figures:
-            print(f"| {name} | {told} | refused: {figures['failed']} | | | |")
+            print(f"| {name} | {told} | {figures['failed']} | | | |")
             continue
         skills = " | ".join(_share(figures[task]) for task in ("a", "b"))
         print(f"| {name} | {told} | {skills} | {figures['perplexity']:.1f} | {figures['cpu_s']:.1f} |")
