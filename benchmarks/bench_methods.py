@@ -178,9 +178,9 @@ def main() -> None:
         f"\n- {one} take one model: A (into the base), so B's skill is not in the result and cannot be.\n"
         "- Defaults are those of mergekit 0.1.5, else of the papers. Both task vectors at full weight "
         "may be too much where they are simply added: compare task_arithmetic at 0.5 and 0.7.\n"
-        "- At their default density of 1 dare, breadcrumbs and della thin nothing: those rows are task_arithmetic or ties.\n"
-        "- model_stock goes from the base as far as the cosine between the task vectors says; two unrelated tasks have "
-        "next to none, so it gives nearly the base.\n"
+        "- At density 1, the default, dare, breadcrumbs, della thin nothing and equal task_arithmetic or ties.\n"
+        "- model_stock goes from the base as far as the cosine between the task vectors says; two unrelated tasks "
+        "have next to none, so it gives nearly the base.\n"
         f"- Not in the table: {absent} (a mask over every weight takes hours of one core on a model of this size) and "
         "surgery, which corrects features, not weights."
     )
