@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from peer_environment import environment_python, run_command
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+
+from peer_environment import environment_python, run_command
 
 PACKAGES = (
     "fusion-bench==0.2.33", "omegaconf==2.4.0", "bidict==0.24.1", "hydra-core==1.3.8",
