@@ -80,7 +80,7 @@ def test_large_finite_values_are_not_mistaken_for_overflow() -> None:
         ("ties", {"reduce": "median"}, "reduce is 'median'; give reduce as weighted_mean | mean | sum | max"),
         ("ties", {"elect": "x"}, "elect is 'x'"),
         ("dare_ties", {"elect_zero": "minus"}, "elect_zero is 'minus'"),
-        ("dare_linear", {"rescale": "l2"}, "rescale is 'l2'"),
+        ("dare_linear", {"rescale": "l3"}, "rescale is 'l3'"),
         ("dare_linear", {"seed": -1}, "seed is -1"),
         ("dare_linear", {"seed": 0.5}, "seed is 0.5"),
         ("dare_linear", {"normalize": 1}, "normalize is 1"),

@@ -99,4 +99,5 @@ def test_the_second_time_everything_is_there_at_once(assets, run_cli) -> None:
     assert zoo.demo_assets() == assets
     assert time.process_time() - started < 1.0
     listed = json.loads(run_cli("zoo", "list", "--json").stdout)
-    assert all(row["state"] == "ready" for row in listed["assets"])
+    ready = {row["name"] for row in listed["assets"] if row["state"] == "ready"}
+    assert ready >= {"smollm2", "kjv", "tickets", "items", "expert-tickets", "expert-items"}

@@ -4,7 +4,7 @@ import os
 import random
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -270,6 +270,15 @@ def test_a_source_that_changes_is_noticed_at_the_end(source: Path, memory: Any) 
         transform([checkpoint], memory(), parts(), meddle)
 
 
+@pytest.fixture
+def listening() -> Iterator[None]:
+    """Hear Ctrl-C even where the shell started the tests in the background, deaf to it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("listening")
 @pytest.mark.parametrize("workers", [1, 2])
 def test_ctrl_c_stops_the_run_soon_and_keeps_what_is_finished(source: Path, memory: Any, workers: int) -> None:
     sink, running, once, never = memory(), threading.active_count(), threading.Lock(), threading.Event()

@@ -23,7 +23,7 @@ from mergebarrier.scan._patches import Patch, Search
 from mergebarrier.scan._pool import MergeWeights, Pool, Suspect, along
 from mergebarrier.scan.expert_patches import seek_on, share
 
-#: Set by benchmarks/bench_scan.py on its tuning seeds, see docs/scan.md.
+#: Chosen by hand, lower than for an expert since merging dilutes; benchmarks/bench_scan.py shows what they give.
 MERGED_LIMIT: Final = 0.5
 BLAME_LIMIT: Final = 0.25
 SWEEP: Final = (0.25, 0.5, 1.0, 1.5, 2.0)
