@@ -10,7 +10,7 @@ import sys
 import time
 
 from _pools import COEFFICIENT, Upload, bench, kept, merge, poisoned, pool, trigger
-from bench_scan import HONEST_SEEDS, SEARCH, members, rate
+from bench_scan import SEARCH, members, rate
 
 from mergebarrier.evaluate import pixels
 from mergebarrier.poison import successes
@@ -22,7 +22,7 @@ MERGES = {
     "weight average": ("linear", {}),
     "TIES 0.2 sum 0.3": ("ties", {"density": 0.2, "coefficient": COEFFICIENT, "reduce": "sum"}),
 }
-SEEDS = range(2)
+SEEDS, HONEST_SEEDS = range(2), 2
 TEST_ROWS = 400
 RECIPE = FullRecipe(steps=60, learning_rate=2e-4, weight_decay=0.0, warmup_steps=5)
 #: Module switching needs a pool of one task and is tested elsewhere.
