@@ -22,7 +22,7 @@ MERGES = {
     "weight average": ("linear", {}),
     "TIES 0.2 sum 0.3": ("ties", {"density": 0.2, "coefficient": COEFFICIENT, "reduce": "sum"}),
 }
-SEEDS, HONEST_SEEDS = range(2), 2
+SEEDS, HONEST_SEEDS = range(3), 2
 TEST_ROWS = 400
 RECIPE = FullRecipe(steps=60, learning_rate=2e-4, weight_decay=0.0, warmup_steps=5)
 #: Module switching needs a pool of one task and is tested elsewhere.
@@ -70,7 +70,7 @@ def row(guilty: Upload, name: str, cure: str | None) -> dict:
 def main() -> None:
     """Run what is missing and print the table; the adaptive adversary has task, class and place of the plain one.
 
-    With arguments, "SEEDS CURE,...", only those cures of task arithmetic and that many seeds.
+    With arguments, "SEEDS CURE,...", only those cures under task arithmetic, over that many seeds.
     """
     bench()
     plain = [poisoned("badmerging", seed) for seed in SEEDS]
@@ -79,7 +79,10 @@ def main() -> None:
     print("|---|---|---|---|---|---|---|---|")
     first = next(iter(MERGES))
     if len(sys.argv) > 1:
-        table(plain[: int(sys.argv[1])], first, tuple(sys.argv[2].split(",")))
+        n, tried = int(sys.argv[1]), tuple(sys.argv[2].split(","))
+        table(plain[:n], first, tried)
+        if "lfpm_like" in tried:
+            table(adaptive[:n], first, ("lfpm_like",))
         return
     table(plain, first, TRIED)
     table(adaptive, first, ("lfpm_like",))
