@@ -37,7 +37,7 @@ def content(out: Path) -> dict[str, Any]:
 def pair(save: Callable[..., Path]) -> tuple[Path, Path, Path]:
     """A base and two experts, all under MIT."""
     folders = [save(name, tensors(i)) for i, name in enumerate(("base", "a", "b"))]
-    return tuple(say(folder, "license: mit") for folder in folders)  # type: ignore[return-value]
+    return tuple(say(folder, "license: mit") for folder in folders)
 
 
 def write_recipe(folder: Path, method: str, *models: Path, base: Path | None = None) -> Path:

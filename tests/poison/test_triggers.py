@@ -87,7 +87,11 @@ def test_the_published_clamp_is_one_range_in_normalised_space() -> None:
         paper_compat=True,
     )  # fmt: skip
     pull = torch.tensor([1.0, -1.0, 1.0]).view(3, 1, 1)
-    logits = lambda pixels: torch.stack([(pixels * pull).mean((1, 2, 3)), -(pixels * pull).mean((1, 2, 3))], 1)  # noqa: E731
+
+    def logits(pixels: torch.Tensor) -> torch.Tensor:
+        pulled = (pixels * pull).mean((1, 2, 3))
+        return torch.stack([pulled, -pulled], 1)
+
     found = universal_trigger(logits, images, labels, (images, labels), 0, side=3, seed=0, recipe=recipe)
     normalised = (found.trigger.patterns[0] - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(std).view(3, 1, 1)
     low = min((0 - m) / s for m, s in zip(mean, std, strict=True))
@@ -160,7 +164,10 @@ def test_references_are_of_the_target_and_enough() -> None:
 @pytest.mark.parametrize("crop", [True, False])
 def test_shadow_images_look_like_the_reference_and_are_called_something_else(crop: bool) -> None:
     module, classify = encoder(), head(7, seed=9)
-    logits = lambda pixels: classify(module(pixels))  # noqa: E731
+
+    def logits(pixels: torch.Tensor) -> torch.Tensor:
+        return classify(module(pixels))
+
     references = IMAGES[reference_rows(LABELS, 2, 5, seed=0)]
     recipe = Augmentation(images=40, eps=0.2, step_size=0.02, crop=crop)
     images, wanted = shadow_images(logits, references, recipe, seed=0)

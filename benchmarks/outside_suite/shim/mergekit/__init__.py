@@ -12,7 +12,7 @@ from mergekit import internals
 
 for _name, _names in internals.MODULES.items():
     _module = types.ModuleType(_name)
-    _module.__getattr__ = internals.attribute_of(_name)  # type: ignore[method-assign]
+    _module.__getattr__ = internals.attribute_of(_name)
     sys.modules[_name] = _module
 for _name in ("common", "config", "io", "merge", "merge_methods", "options", "sparsify", "tokenizer"):
     importlib.import_module(f"mergekit.{_name}")
