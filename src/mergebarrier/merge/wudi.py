@@ -58,7 +58,7 @@ class Wudi(_spectral.MatrixMerge):
         units = _units(taus)
         stacked = units.flatten(0, 1)
         curvature = stacked.T @ stacked
-        target = torch.stack([tau @ (unit.T @ unit) for tau, unit in zip(taus, units, strict=True)]).sum(0)
+        target = _target(taus, units)
         tau = taus.sum(0)
         first, second = torch.zeros_like(tau), torch.zeros_like(tau)
         for step in range(1, self.steps + 1):
@@ -100,20 +100,25 @@ class WudiExact(_spectral.MatrixMerge):
     def combine(self, taus: Tensor) -> Tensor:
         """Return B (H + ridge)^-1, solved on the shorter side of the stacked task vectors."""
         units = _units(taus)
-        stacked = units.flatten(0, 1)  # (N m, n), H = stacked^T stacked, B = across stacked
-        across = torch.cat([tau @ unit.T for tau, unit in zip(taus, units, strict=True)], dim=1)  # (m, N m)
+        stacked = units.flatten(0, 1)  # (N m, n), H = stacked^T stacked
         rows, columns = stacked.shape
         ridge = self.ridge * stacked.square().sum() / columns
         if not ridge:
             return torch.zeros_like(taus[0])
         if rows < columns:
+            across = torch.cat([tau @ unit.T for tau, unit in zip(taus, units, strict=True)], dim=1)  # (m, N m)
             return torch.cholesky_solve(across.T, _factor(stacked @ stacked.T, ridge)).T @ stacked
-        return torch.cholesky_solve((across @ stacked).T, _factor(stacked.T @ stacked, ridge)).T
+        return torch.cholesky_solve(_target(taus, units).T, _factor(stacked.T @ stacked, ridge)).T
 
 
 def _units(taus: Tensor) -> Tensor:
     norms = taus.flatten(1).norm(dim=1).view(-1, 1, 1)
     return taus / torch.where(norms > 0, norms, 1.0)
+
+
+def _target(taus: Tensor, units: Tensor) -> Tensor:
+    """B = sum_i tau_i unit_i^T unit_i, (m, n), without a product over the m rows twice: m may be a vocabulary."""
+    return sum((tau @ (unit.T @ unit) for tau, unit in zip(taus, units, strict=True)), torch.zeros_like(taus[0]))
 
 
 def _factor(products: Tensor, ridge: Tensor) -> Tensor:
