@@ -14,7 +14,7 @@ from torch import Tensor
 
 from mergebarrier.merge import _parameters
 from mergebarrier.merge._merge import Merge
-from mergebarrier.merge._operands import Operands, require_finite
+from mergebarrier.merge._operands import Operands, add_scaled, factors_of, require_finite
 
 
 class Deltas(NamedTuple):
@@ -41,8 +41,8 @@ def walk(operands: Operands, *, columns: int | None = None, dtype: torch.dtype |
     for start, stop in spans:
         base = operands.load_base(start, stop, base_buffer)
         taus = buffers[:, : stop - start]
-        for index, buffer in enumerate(buffers):
-            operands.load_task_vector(index, start, stop, base, buffer)
+        for index in range(len(operands.experts)):
+            operands.load_task_vector(index, start, stop, base, buffers[index])
         yield Deltas(start, base, require_finite(taus, operands.name, "task vector"))
 
 
@@ -55,13 +55,19 @@ def gram(operands: Operands) -> Tensor:
     return total
 
 
-def weigh(operands: Operands, coefficients: Sequence[float]) -> Iterator[Tensor]:
+def lengths(products: Tensor) -> Tensor:
+    """Return the norms of the task vectors, Float64[Tensor, "... experts"]; the gradient of a zero norm is zero."""
+    squares = products.diagonal(dim1=-2, dim2=-1)
+    return torch.where(squares > 0, squares, 1.0).sqrt() * (squares > 0)
+
+
+def weigh(operands: Operands, coefficients: Sequence[float] | Tensor) -> Iterator[Tensor]:
     """Yield the blocks of theta_0 + sum_i c_i tau_i; a yielded block is a buffer."""
-    sum_buffer = operands.buffer()
+    sum_buffer, factors = operands.buffer(), factors_of(coefficients)
     for _, base, taus in walk(operands):
         total = sum_buffer[: base.numel()].zero_()
-        for tau, coefficient in zip(taus, coefficients, strict=True):
-            total.add_(tau, alpha=coefficient)
+        for tau, factor in zip(taus, factors, strict=True):
+            add_scaled(total, tau, factor)
         yield total.add_(base)
 
 

@@ -30,12 +30,14 @@ class Merge(ABC):
       uses_base:   whether the base enters the formula; if not, ``base`` is ignored and may be None. A method whose
         base is optional decides it by a parameter.
       min_experts, max_experts: accepted number of experts (None: no upper bound).
+      differentiable: whether gradients pass from the merged tensor to the operands that ask for them.
     """
 
     name: ClassVar[str]
     need: ClassVar[Need]
     min_experts: ClassVar[int] = 1
     max_experts: ClassVar[int | None] = None
+    differentiable: ClassVar[bool] = False
 
     @property
     @abstractmethod
@@ -72,7 +74,8 @@ class Merge(ABC):
         Returns: Float[Tensor, "*shape"], contiguous, in the dtype of the base if it is used, else of the first expert.
         Raises:  BadMergeParameter (counts, missing base), ShapeMismatch (tensor, both shapes), NonFinite (tensor).
         Numerics: deterministic on one machine and torch version, independent of threads, order and block size;
-          float32 results agree with a float64 reference to 1e-6 of the largest operand.
+          float32 results agree with a float64 reference to 1e-6 of the largest operand. Gradients: of a differentiable
+          method, where an operand asks for them; the tensor is then one block. Of the others the result has none.
         """
         self.check_count(len(experts))
         if self.uses_base and base is None:
@@ -94,14 +97,15 @@ class Merge(ABC):
             return donor.clone(memory_format=torch.contiguous_format)
         if not donor.numel():
             return torch.empty(donor.shape, dtype=donor.dtype)
-        flat = [tensor.detach().reshape(-1) for tensor in used]
+        traced = self.differentiable and torch.is_grad_enabled() and any(tensor.requires_grad for tensor in used)
+        flat = [(tensor if traced else tensor.detach()).reshape(-1) for tensor in used]
         operands = Operands(
             flat[0] if self.uses_base else None,
             tuple(flat[1:] if self.uses_base else flat),
             name,
             self.arithmetic(used),
             tuple(donor.shape),
-            block,
+            donor.numel() if traced else block,  # a graph keeps what a second block would overwrite
             told,
         )
         out = torch.empty(donor.numel(), dtype=donor.dtype)

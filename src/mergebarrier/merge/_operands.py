@@ -100,6 +100,18 @@ class Operands:
         return self.load(index, start, stop, out).sub_(base)
 
 
+def factors_of(coefficients: Sequence[float] | Tensor) -> Sequence[float | Tensor]:
+    """Return coefficients as numbers, or as tensors where gradients are to pass through them."""
+    if isinstance(coefficients, Tensor):
+        return tuple(coefficients) if coefficients.requires_grad else coefficients.tolist()
+    return coefficients
+
+
+def add_scaled(total: Tensor, part: Tensor, factor: float | Tensor) -> Tensor:
+    """Add ``factor * part`` to ``total`` in place."""
+    return total.add_(part * factor) if isinstance(factor, Tensor) else total.add_(part, alpha=factor)
+
+
 def require_finite(part: Tensor, name: str, what: str) -> Tensor:
     """Return ``part``; NonFinite when it holds NaN or Inf. A finite sum proves that every term is finite."""
     if not torch.isfinite(part.sum(dtype=torch.float32)) and not torch.isfinite(part).all():

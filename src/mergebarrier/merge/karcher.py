@@ -37,6 +37,7 @@ class Karcher(Merge):
     name: ClassVar[str] = "karcher"
     need: ClassVar[Need] = "tensor"
     uses_base: ClassVar[bool] = False
+    differentiable: ClassVar[bool] = True
 
     max_iter: int = 10
     tol: float = 1e-5
@@ -51,14 +52,14 @@ class Karcher(Merge):
         if len(operands.experts) == 1:
             return _deltas.weigh(operands, [1.0])
         products = _deltas.gram(operands)
-        norms = products.diagonal().sqrt()
+        norms = _deltas.lengths(products)
         valid = norms > self.tol
         coefficients = torch.zeros_like(norms)
         if valid.any():
             lengths = norms[valid]
             cosines = products[valid][:, valid] / torch.outer(lengths, lengths)
             coefficients[valid] = norms.mean() * self._mean(cosines) / lengths
-        return _deltas.weigh(operands, coefficients.tolist())
+        return _deltas.weigh(operands, coefficients)
 
     def _mean(self, cosines: Tensor) -> Tensor:
         """Return the coefficients of the mean over unit vectors with these inner products; all Float64."""
@@ -69,8 +70,9 @@ class Karcher(Merge):
         for _ in range(self.max_iter):
             cosine = (cosines @ mean).clamp(-1, 1)
             angle = torch.acos(cosine)
-            pull = angle / torch.sin(angle) / count
-            pull[(angle <= self.tol) | (torch.sin(angle) <= self.tol)] = 0  # at the vector itself, or opposite to it
+            still = (angle <= self.tol) | (torch.sin(angle) <= self.tol)  # at the vector itself, or opposite to it
+            angle = torch.acos(torch.where(still, 0.0, cosine))
+            pull = torch.where(still, 0.0, angle / torch.sin(angle)) / count
             tangent = pull - (pull * cosine).sum() * mean
             length = _length(tangent, cosines)
             if length <= self.tol:

@@ -37,6 +37,7 @@ class Linear(Merge):
     name: ClassVar[str] = "linear"
     need: ClassVar[Need] = "elementwise"
     uses_base: ClassVar[bool] = False
+    differentiable: ClassVar[bool] = True
 
     weights: tuple[float, ...] = ()
     normalize: bool = True

@@ -41,6 +41,7 @@ class ModelStock(Merge):
     need: ClassVar[Need] = "tensor"
     uses_base: ClassVar[bool] = True
     min_experts: ClassVar[int] = 2
+    differentiable: ClassVar[bool] = True
 
     filter_wise: bool = False
 
@@ -52,8 +53,8 @@ class ModelStock(Merge):
         """Yield the blocks of the interpolation."""
         count = len(operands.experts)
         if not self.filter_wise:
-            share = _share(_deltas.gram(operands).unsqueeze(0)).item()
-            yield from _deltas.weigh(operands, [share / count] * count)
+            share = _share(_deltas.gram(operands).unsqueeze(0))
+            yield from _deltas.weigh(operands, (share / count).expand(count))
             return
         columns = operands.columns
         for _, base, taus in _deltas.walk(operands, columns=columns):
@@ -66,7 +67,7 @@ class ModelStock(Merge):
 def _share(products: Tensor) -> Tensor:
     """Return t for each Gram matrix of Float64[Tensor, "rows experts experts"]."""
     count = products.shape[-1]
-    norms = products.diagonal(dim1=1, dim2=2).sqrt()
+    norms = _deltas.lengths(products)
     cosines = [
         (products[:, i, j] / (norms[:, i] * norms[:, j]).clamp(min=_SMALLEST_PRODUCT)).clamp(-1, 1)
         for i, j in itertools.combinations(range(count), 2)

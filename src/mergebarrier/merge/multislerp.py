@@ -40,6 +40,7 @@ class MultiSlerp(Merge):
 
     name: ClassVar[str] = "multislerp"
     need: ClassVar[Need] = "tensor"
+    differentiable: ClassVar[bool] = True
 
     weights: tuple[float, ...] = ()
     normalize: bool = True
@@ -80,7 +81,7 @@ class MultiSlerp(Merge):
         if len(weights) == 1:
             return _deltas.weigh(operands, [1.0])
         products = _deltas.gram(operands)
-        norms = products.diagonal().sqrt()
+        norms = _deltas.lengths(products)
         weight = torch.tensor(weights, dtype=torch.float64)
         shares = weight / (norms + self.eps).clamp(min=torch.finfo(torch.float64).tiny)
         length = (shares @ products @ shares).clamp(min=0).sqrt()
@@ -92,4 +93,4 @@ class MultiSlerp(Merge):
                     remedy="change the weights",
                 )
             return _deltas.weigh(operands, weights)
-        return _deltas.weigh(operands, (shares * ((weight @ norms) / length)).tolist())
+        return _deltas.weigh(operands, shares * ((weight @ norms) / length))

@@ -45,6 +45,7 @@ class NuSlerp(Merge):
     need: ClassVar[Need] = "tensor"
     min_experts: ClassVar[int] = 2
     max_experts: ClassVar[int | None] = 2
+    differentiable: ClassVar[bool] = True
 
     weights: tuple[float, ...] = ()
     flatten: bool = True
@@ -77,16 +78,15 @@ class NuSlerp(Merge):
         """Yield the blocks of the arc's points."""
         if self.flatten:
             products = _deltas.gram(operands)
-            first, second = _arc(products[0, 0], products[1, 1], products[0, 1], self.t)
-            return _deltas.weigh(operands, [first.item(), second.item()])
+            return _deltas.weigh(operands, torch.stack(_arc(products[0, 0], products[1, 1], products[0, 1], self.t)))
         if self.row_wise and len(operands.shape) > 1:
             return self._down(operands)
         return self._along(operands)
 
     def _along(self, operands: Operands) -> Iterator[Tensor]:
         for _, base, taus in _deltas.walk(operands, columns=operands.columns):
-            a, b = rows = taus.view(2, -1, operands.columns)
-            wide = rows.double()
+            rows = taus.view(2, -1, operands.columns)
+            a, b, wide = rows[0], rows[1], rows.to(torch.float64, copy=True)
             aa, bb, ab = _products(wide[0], wide[1], 1)
             first, second = _arc(aa, bb, ab, self.t)
             a.mul_(first.unsqueeze(1)).add_(b.mul_(second.unsqueeze(1)))
@@ -94,14 +94,15 @@ class NuSlerp(Merge):
 
     def _down(self, operands: Operands) -> Iterator[Tensor]:
         columns = operands.size // operands.shape[0]
-        sums = aa, bb, ab = tuple(torch.zeros(3, columns, dtype=torch.float64))
+        sums = aa, bb, ab = [torch.zeros(columns, dtype=torch.float64) for _ in range(3)]
         for _, _, taus in _deltas.walk(operands, columns=columns, dtype=torch.float64):
             a, b = taus.view(2, -1, columns)
             for total, part in zip(sums, _products(a, b, 0), strict=True):
                 total.add_(part)
         first, second = _arc(aa, bb, ab, self.t)
         for _, base, taus in _deltas.walk(operands, columns=columns):
-            a, b = taus.view(2, -1, columns)
+            rows = taus.view(2, -1, columns)
+            a, b = rows[0], rows[1]
             a.mul_(first).add_(b.mul_(second))
             yield taus[0].add_(base)
 
@@ -113,8 +114,8 @@ def _products(a: Tensor, b: Tensor, axis: int) -> tuple[Tensor, Tensor, Tensor]:
 def _arc(aa: Tensor, bb: Tensor, ab: Tensor, t: float) -> tuple[Tensor, Tensor]:
     """Return the coefficients of a and b; all Float64[Tensor, "..."]."""
     straight = (aa.sqrt() < _ZERO_NORM) | (bb.sqrt() < _ZERO_NORM)
-    cosine = (ab / torch.where(straight, 1.0, (aa * bb).sqrt())).clamp(-1, 1)
-    straight |= 1 - cosine.square() <= _COLINEAR
+    cosine = (ab / torch.where(straight, 1.0, aa * bb).sqrt()).clamp(-1, 1)
+    straight = straight | (1 - cosine.square() <= _COLINEAR)
     angle = torch.acos(torch.where(straight, 0.0, cosine))
     sine = torch.sin(angle)
     first, second = torch.sin((1 - t) * angle) / sine, torch.sin(t * angle) / sine

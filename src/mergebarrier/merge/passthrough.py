@@ -34,6 +34,7 @@ class Passthrough(Merge):
     need: ClassVar[Need] = "elementwise"
     uses_base: ClassVar[bool] = False
     max_experts: ClassVar[int | None] = 1
+    differentiable: ClassVar[bool] = True
 
     scale: float | None = None
 

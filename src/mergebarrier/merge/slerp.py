@@ -7,7 +7,6 @@ Source: Shoemake, SIGGRAPH 1985; semantics of mergekit 0.1.5 (per tensor, unnorm
 Differs: the angle is computed in float64; a zero tensor takes the straight line (mergekit treats it as orthogonal).
 """
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
@@ -17,7 +16,7 @@ from torch import Tensor
 
 from mergebarrier.merge import _parameters
 from mergebarrier.merge._merge import Merge, Need
-from mergebarrier.merge._operands import Operands
+from mergebarrier.merge._operands import Operands, add_scaled, factors_of
 
 _ZERO_NORM = 1e-8
 _ZERO_SINE = 1e-8  # opposite vectors have no shortest arc
@@ -43,6 +42,7 @@ class Slerp(Merge):
     uses_base: ClassVar[bool] = False
     min_experts: ClassVar[int] = 2
     max_experts: ClassVar[int | None] = 2
+    differentiable: ClassVar[bool] = True
 
     t: float
     max_cosine: float = 0.9995
@@ -54,25 +54,25 @@ class Slerp(Merge):
 
     def kernel(self, operands: Operands) -> Iterator[Tensor]:
         """Yield the blocks of the arc's point."""
-        first, second = self._coefficients(operands)
+        first, second = factors_of(self._coefficients(operands))
         a_buffer, b_buffer = operands.buffer(), operands.buffer()
         for start, stop in operands.spans():
             a = operands.load(0, start, stop, a_buffer).mul_(first)
-            yield a.add_(operands.load(1, start, stop, b_buffer), alpha=second)
+            yield add_scaled(a, operands.load(1, start, stop, b_buffer), second)
 
-    def _coefficients(self, operands: Operands) -> tuple[float, float]:
-        straight = (1.0 - self.t, self.t)
-        aa = bb = ab = 0.0
+    def _coefficients(self, operands: Operands) -> Tensor:
+        straight = torch.tensor([1.0 - self.t, self.t], dtype=torch.float64)
+        aa, bb, ab = torch.zeros(3, dtype=torch.float64)
         a_buffer, b_buffer = (torch.empty(min(operands.block, operands.size), dtype=torch.float64) for _ in range(2))
         for start, stop in operands.spans():
             a, b = operands.load(0, start, stop, a_buffer), operands.load(1, start, stop, b_buffer)
-            aa, bb, ab = aa + torch.dot(a, a).item(), bb + torch.dot(b, b).item(), ab + torch.dot(a, b).item()
-        norms = math.sqrt(aa), math.sqrt(bb)
+            aa, bb, ab = aa + torch.dot(a, a), bb + torch.dot(b, b), ab + torch.dot(a, b)
+        norms = aa.sqrt(), bb.sqrt()
         if min(norms) <= _ZERO_NORM:
             return straight
-        cosine = min(1.0, max(-1.0, ab / (norms[0] * norms[1])))
-        angle = math.acos(cosine)
-        sine = math.sin(angle)
+        cosine = (ab / (norms[0] * norms[1])).clamp(-1, 1)
+        angle = torch.acos(cosine)
+        sine = torch.sin(angle)
         if abs(cosine) > self.max_cosine or sine < _ZERO_SINE:
             return straight
-        return math.sin((1.0 - self.t) * angle) / sine, math.sin(self.t * angle) / sine
+        return torch.sin(torch.stack([(1.0 - self.t) * angle, self.t * angle])) / sine

@@ -74,6 +74,7 @@ class TaskArithmetic(TaskVectorMerge):
 
     name: ClassVar[str] = "task_arithmetic"
     need: ClassVar[Need] = "elementwise"
+    differentiable: ClassVar[bool] = True
 
     normalize: bool = False
 

@@ -42,7 +42,7 @@ class Memory:
 
     def read(self, name: str) -> Tensor:
         """Return a tensor."""
-        return self.held[name].detach()
+        return self.held[name]
 
     def read_rows(self, name: str, start: int, stop: int) -> Tensor:
         """Return rows of a tensor."""

@@ -196,7 +196,10 @@ def merge_state_dicts(
     named = dict(models) if isinstance(models, Mapping) else dict(enumerate(models))
     if None in named:
         raise ValueError("IDs cannot be None")
-    tables = [model.state_dict() if isinstance(model, torch.nn.Module) else dict(model) for model in named.values()]
+    tables = [
+        model.state_dict(keep_vars=True) if isinstance(model, torch.nn.Module) else dict(model)
+        for model in named.values()
+    ]
     ids = list(named)
     place = ids.index(base) if base is not None else None
     name = method if isinstance(method, str) else method.spec.name
