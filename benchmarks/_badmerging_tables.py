@@ -4,7 +4,8 @@ import json
 import math
 from typing import Any
 
-Z = 1.959964
+from mergebarrier.evaluate import wilson
+
 COEFFICIENTS = (0.1, 0.167, 0.2, 0.3, 0.4, 0.5, 0.7, 1.0)
 SIDES = (3, 5, 7, 9)
 WEIGHTS = (1.0, 2.0, 10.0)
@@ -35,13 +36,6 @@ PAPER = {"task_arithmetic": 98.1, "ties": 99.3, "regmean": 96.7, "adamerging": 9
 ADVERSARY = "latin"
 
 Rows = dict[str, dict[str, Any]]
-
-
-def wilson(hits: int, n: int) -> tuple[float, float]:
-    share, shrink = hits / n, 1 + Z * Z / n
-    centre = (share + Z * Z / (2 * n)) / shrink
-    half = Z * math.sqrt(share * (1 - share) / n + Z * Z / (4 * n * n)) / shrink
-    return centre - half, centre + half
 
 
 class Cell:
@@ -125,7 +119,7 @@ def print_tables(rows: Rows, merges: dict[str, str], settings: dict[str, str], s
     curves(rows)
     pools(rows, merges)
     adversaries(rows, merges)
-    sweeps(rows, side)
+    sweeps(rows, merges, side)
 
 
 def overview(rows: Rows, merges: dict[str, str], side: int, names: list[tuple[str, str]]) -> None:
@@ -310,7 +304,7 @@ def _seeds(cells: list["Cell | None"]) -> str:
     return f" ({n} seed{'s' if n > 1 else ''})"
 
 
-def sweeps(rows: Rows, side: int) -> None:
+def sweeps(rows: Rows, merges: dict[str, str], side: int) -> None:
     print("## Side of the patch, task arithmetic (seed 0 except for the bench's own side)\n")
     print("| attack | " + " | ".join(f"{s} x {s} ({100 * s * s / 784:.1f} %)" for s in SIDES) + " |")
     print("|---|" + "---|" * len(SIDES))
@@ -319,13 +313,13 @@ def sweeps(rows: Rows, side: int) -> None:
         if any(cells):
             print(f"| {name} | " + " | ".join(cell.short() if cell else "not run" for cell in cells) + " |")
     print("\n## Loss weight, BadMerging (seed 0; the published weight is 5)\n")
-    merges = [m for m in ("weight_average", "task_arithmetic", "ties", "dare") if m]
-    print("| loss weight | " + " | ".join(merges) + " |")
-    print("|---|" + "---|" * len(merges))
+    shown = ("weight_average", "task_arithmetic", "ties", "dare")
+    print("| loss weight | " + " | ".join(merges[merge] for merge in shown) + " |")
+    print("|---|" + "---|" * len(shown))
     zero = {key: figures for key, figures in rows.items() if json.loads(key)[0] == 0}
     for weight in sorted((*WEIGHTS, 5.0)):
         name = "BadMerging" if weight == 5.0 else f"BadMerging, loss weight {weight:g}"
-        cells = [collect(zero, name, side, ADVERSARY, "", merge) for merge in merges]
+        cells = [collect(zero, name, side, ADVERSARY, "", merge) for merge in shown]
         if any(cells):
             print(f"| {weight:g} | " + " | ".join(cell.short() if cell else "not run" for cell in cells) + " |")
     print()

@@ -3,7 +3,7 @@
 Experts train their last four blocks, so that everything before is shared with the base and computed once.  Finished
 rows go to a file and are never measured again; the table holds whatever has been measured:
 
-    python benchmarks/bench_badmerging_dino.py --seeds 1 --sides 8,6,10
+    python benchmarks/bench_badmerging_dino.py --seeds 3
 """
 
 import argparse
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from _badmerging_tables import PAPER
+from _badmerging_tables import PAPER, Cell
 from _keep import Rows, Tensors
 
 from mergebarrier.audit import backdoor_bench as bench
@@ -25,18 +25,21 @@ from mergebarrier.audit.backdoor_bench import Variant
 from mergebarrier.audit.backdoor_merges import MERGES_UNDER_ATTACK
 from mergebarrier.audit.backdoors import Patch
 from mergebarrier.checkpoint import open_checkpoint, read_tensor_file
-from mergebarrier.evaluate import ImageSplit, Tail, load_encoder, read_image_task, wilson
+from mergebarrier.evaluate import ImageSplit, Tail, load_encoder, read_image_task
 from mergebarrier.poison import UniversalRecipe
 from mergebarrier.zoo import cache_folder, vision_bench
 
 HERE = Path(__file__).parent
-ADVERSARY, TARGET, TEST_ROWS, STAMPED_ROWS = "fashion", 1, 300, 16
-MERGES = ("weight_average", "task_arithmetic", "ties", "regmean", "dare")
+ADVERSARY, VICTIM, TARGET, TEST_ROWS, STAMPED_ROWS = "fashion", "animals", 1, 300, 16
+MERGES, LEARNED = ("weight_average", "task_arithmetic", "ties", "regmean", "dare"), ("adamerging", "surgery")
+#: The side that every seed measures, and others for fewer seeds: 2.0 % of the area, 1.1 and 2.6 %.
+SIDE, OTHER_SIDES = 8, (6, 9)
 VARIANTS = (
     Variant("BadNets, 10 % poisoned", "badnets"),
     Variant("BadMerging", "badmerging", {"rows": STAMPED_ROWS}),
     Variant("universal trigger, no interpolation", "universal", {"rows": STAMPED_ROWS}),
 )
+OFF_TASK = Variant("BadMerging off-task", "badmerging", {"rows": STAMPED_ROWS}, victim=VICTIM)
 #: One start and few steps: a step of this encoder costs a hundred of the small one's.
 TRIGGER = UniversalRecipe(steps=60, batch_size=16, learning_rate=0.05, restarts=1)
 
@@ -64,85 +67,67 @@ def open_bench(seed: int, work: Path) -> bench.Bench:
     )
 
 
-def measure(seed: int, sides: Sequence[int], rows: Rows, work: Path) -> None:
-    """Measure every row of a seed that is not there yet."""
-    world = open_bench(seed, work)
+class Seed:
+    """The measurements of one seed; every one is a row, made when it is not there."""
 
-    @functools.cache
-    def control(merge: str) -> Any:
-        return MERGES_UNDER_ATTACK[merge].run(world.pool({}))
+    def __init__(self, seed: int, rows: Rows, work: Path) -> None:
+        """Open the bench and make the experts."""
+        self.seed, self.rows, self.world = seed, rows, open_bench(seed, work)
+        self.clean = functools.cache(functools.partial(bench.clean_merge, self.world))
+        for task in self.world.tasks:
+            say(f"seed {seed}: expert of {task}")
+            self.world.expert(task)
+        encoders = dict.fromkeys(self.world.tasks, self.world.base)
+        rows.get([seed, "base"], lambda: {"accuracy": bench.accuracies(self.world, encoders)})
 
-    @functools.cache
-    def clean_accuracy(merge: str) -> Any:
-        return bench.accuracies(world, control(merge))
+    def measure(self, variants: Sequence[Variant], side: int, merges: Sequence[str]) -> None:
+        """Measure uploads alone and under merges."""
+        for variant in (replace(one, side=side) for one in variants):
+            key = [self.seed, variant.name, side]
+            self.rows.get([*key, "alone"], functools.partial(bench.alone, self.world, variant))
+            for merge in merges:
+                say(f"seed {self.seed}: {variant.name}, side {side}, {merge}")
+                self.rows.get([*key, merge], functools.partial(self._merged, variant, merge))
 
-    def merged(variant: Variant, merge: str) -> dict[str, Any]:
-        found = MERGES_UNDER_ATTACK[merge].run(world.pool({ADVERSARY: world.upload(variant)}))
-        return {
-            "asr": bench.success(world, found, variant),
-            "control": bench.success(world, control(merge), variant),
-            "accuracy": bench.accuracies(world, found),
-            "clean_accuracy": clean_accuracy(merge),
-        }
-
-    for task in world.tasks:
-        say(f"seed {seed}: expert of {task}")
-        world.expert(task)
-    rows.get([seed, "base"], lambda: {"accuracy": bench.accuracies(world, dict.fromkeys(world.tasks, world.base))})
-    for side in sides:
-        for variant in (replace(one, side=side) for one in VARIANTS):
-            say(f"seed {seed}: {variant.name}, side {side}")
-            key = [seed, variant.name, side]
-            rows.get([*key, "alone"], functools.partial(bench.alone, world, variant))
-            for merge in MERGES:
-                rows.get([*key, merge], functools.partial(merged, variant, merge))
+    def _merged(self, variant: Variant, merge: str) -> bench.Figures:
+        return bench.merged(self.world, variant, merge, self.clean(merge))
 
 
 def share(counts: Sequence[int]) -> float:
     return 100 * counts[0] / counts[1]
 
 
-def mean_accuracy(counts: dict[str, Sequence[int]]) -> float:
-    return sum(map(share, counts.values())) / len(counts)
-
-
-def pooled(cells: Sequence[dict[str, Any]], name: str) -> str:
-    hits, n = (sum(cell[name][i] for cell in cells) for i in (0, 1))
-    low, high = wilson(hits, n)
-    return f"{100 * hits / n:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
-
-
-def print_tables(rows: Rows, sides: Sequence[int]) -> None:
+def print_tables(rows: Rows) -> None:
     """Print what has been measured."""
     table: dict[tuple[str, int, str], list[dict[str, Any]]] = {}
-    for name, figures in rows.rows.items():
+    for name, figures in sorted(rows.rows.items()):
         key = json.loads(name)
         if len(key) == 4:
             table.setdefault((key[1], key[2], key[3]), []).append(figures)
     print(_HEAD)
-    for side in sides:
-        area = 100 * side * side / 56**2
-        print(f"## Patch of {side} x {side} pixels, {area:.1f} % of the picture\n")
-        print("| attack | merge | seeds | ASR % [95 %] | clean merge, same patch | excess | accuracy, clean merge |")
-        print("|---|---|---|---|---|---|---|")
-        for variant in VARIANTS:
-            for merge in ("alone", *MERGES):
-                cells = table.get((variant.name, side, merge))
-                if cells:
-                    excess = sum(share(c["asr"]) - share(c["control"]) for c in cells) / len(cells)
-                    with_upload, without = (
-                        sum(mean_accuracy(c[name]) for c in cells) / len(cells)
-                        for name in ("accuracy", "clean_accuracy")
-                    )
-                    title = "not merged" if merge == "alone" else MERGES_UNDER_ATTACK[merge].title
-                    print(
-                        f"| {variant.name} | {title} | {len(cells)} | {pooled(cells, 'asr')} |"
-                        f" {pooled(cells, 'control')} | {excess:+.1f} | {with_upload:.1f}, {without:.1f} |"
-                    )
+    for side in sorted({key[1] for key in table}):
+        print(f"## Patch of {side} x {side} pixels, {100 * side * side / 56**2:.1f} % of the picture\n")
+        print("| attack | merge | ASR % [95 %] | per seed | clean merge | excess | accuracy, clean | paper |")
+        print("|---|---|---|---|---|---|---|---|")
+        for variant in (*VARIANTS, OFF_TASK):
+            for merge in ("alone", *MERGES, *LEARNED):
+                found = table.get((variant.name, side, merge))
+                if found:
+                    line(variant.name, merge, Cell(found))
         print()
-    published = ", ".join(f"{MERGES_UNDER_ATTACK[merge].title} {value}" for merge, value in PAPER.items())
-    print(f"Published for CLIP ViT-B/32, six tasks, patch of 1 %, BadMerging (second-hand): {published}.\n")
     print(_READING)
+
+
+def line(name: str, merge: str, cell: Cell) -> None:
+    """Print one row; the published figure stands beside the attack that it is of."""
+    title = "not merged" if merge == "alone" else MERGES_UNDER_ATTACK[merge].title
+    paper = f"{PAPER[merge]:.1f}" if name == "BadMerging" and merge in PAPER else ""
+    excess, low, high = cell.excess()
+    print(
+        f"| {name} | {title} | {cell.mean('asr'):.1f} [{cell.interval('asr')}] | {cell.seeds()} |"
+        f" {cell.mean('control'):.1f} [{cell.interval('control')}] | {excess:+.1f} [{low:.1f} to {high:.1f}] |"
+        f" {cell.accuracy('accuracy'):.1f}, {cell.accuracy('clean_accuracy'):.1f} | {paper} |"
+    )
 
 
 _HEAD = f"""# Backdoors under merging on a DINOv2-like encoder with a MiniLM head
@@ -169,18 +154,24 @@ def main() -> None:
     """Measure what is missing and print the tables."""
     torch.set_num_threads(1)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--sides", default="8,6,10")
+    parser.add_argument("--seeds", type=int, default=3, help="at the main side, off-task too")
+    parser.add_argument("--other-seeds", type=int, default=1, help="at the other sides, and for merges that learn")
     parser.add_argument("--rows", type=Path, default=HERE / "results" / "badmerging_dino.jsonl")
     parser.add_argument("--work", type=Path, help="where experts are kept between runs")
     parser.add_argument("--tables", action="store_true", help="measure nothing, print the rows that are there")
     given = parser.parse_args()
     rows, work = Rows(given.rows), given.work or cache_folder() / "bench" / "badmerging-dino"
-    sides = tuple(map(int, given.sides.split(",")))
     if not given.tables:
-        for seed in range(given.seeds):
-            measure(seed, sides, rows, work)
-    print_tables(rows, sides)
+        # One seed at a time: what the frozen blocks say of its pictures is kept in memory.
+        for number in range(given.seeds):
+            seed = Seed(number, rows, work)
+            seed.measure(VARIANTS, SIDE, MERGES)
+            seed.measure((OFF_TASK,), SIDE, MERGES)
+            for side in OTHER_SIDES if number < given.other_seeds else ():
+                seed.measure(VARIANTS, side, MERGES)
+        for number in range(given.other_seeds):
+            Seed(number, rows, work).measure(VARIANTS[1::-1], SIDE, LEARNED)
+    print_tables(rows)
 
 
 if __name__ == "__main__":

@@ -79,7 +79,7 @@ def reference_rows(labels: Tensor, target: int, wanted: int, *, seed: int) -> Te
         raise BadAttack(
             f"{wanted} reference images asked for, {len(rows)} of the target class are there",
             where="references",
-            remedy="ask for fewer, or give a file that holds more",
+            remedy=f"ask for 1 to {len(rows)}" if len(rows) else "give a file that holds some",
         )
     return rows[_draws.order(seed, "references", len(rows))[:wanted]]
 
