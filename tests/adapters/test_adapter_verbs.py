@@ -1,6 +1,8 @@
 """BASE+ADAPTER stands for a model in the other verbs: what they write is what they write for the whole model."""
 
 import json
+import shutil
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -8,8 +10,11 @@ import torch
 from peft_adapters import logits_of, save_adapter
 from safetensors.torch import load_file
 
+from mergebarrier.audit import AuditSpec
+from mergebarrier.audit._bench import Bench
 from mergebarrier.checkpoint import Expert, open_checkpoint, open_reference
 from mergebarrier.evaluate import load_module
+from mergebarrier.report import Journal
 from model_folders import write_folder
 from tiny_models import save, save_expert
 
@@ -78,3 +83,34 @@ def test_a_literal_folder_wins_and_another_model_is_not_mistaken(world, tmp_path
     save_expert(NAME, tmp_path / "base+lora")
     with open_reference("base+lora") as model, open_checkpoint("base+lora") as same:
         assert not isinstance(model, Expert) and model.content_digest() == same.content_digest()
+
+
+def test_an_adapter_is_scanned_as_the_model_that_it_makes(world, tmp_path, run_cli) -> None:
+    lora = tmp_path / "lora"
+    shutil.copytree(world / "lora", lora)
+    (lora / "README.md").write_text("---\ntags:\n- do-not-merge\n---\n# An adapter\n")
+    both, base = f"{world / 'base'}+{lora}", world / "base"
+    with open_checkpoint(world / "whole") as whole:
+        wanted = whole.content_digest()
+    for model, name in ((lora, "lora"), (both, "base+lora")):
+        ran = run_cli("scan", model, "--base", base, "--checks", "folder,relation", "--json")
+        assert ran.exit_code == 0 and ran.json["checks_run"] == ["folder", "relation"]
+        assert [(one["rule"], one["model"]) for one in ran.json["findings"]] == [("MB7103", name)]
+        assert ran.json["digests"][name] == wanted
+    (lora / "adapter_model.safetensors").write_bytes(b"no tensors")
+    ran = run_cli("scan", lora, "--base", base, "--json")
+    assert ran.exit_code == 1 and ran.json["findings"][0]["rule"] == "MB7101"
+
+
+def test_an_audit_opens_an_adapter_as_the_model_that_it_makes(world, tmp_path) -> None:
+    rows = [json.dumps({"prompt": f"w{i}", "answer": f"w{i + 1}"}) for i in range(4)]
+    (tmp_path / "task.jsonl").write_text("\n".join(rows))
+    (world / "lora" / "README.md").write_text("---\nlicense: mit\n---\n")
+    task = tmp_path / "task.jsonl"
+    both = Path(f"{world / 'base'}+{world / 'lora'}")
+    spec = AuditSpec(both, world / "whole", world / "base", world / "lora", task, task, tmp_path)
+    with ExitStack() as stack:
+        bench = Bench(spec, Journal.open(tmp_path / "report", resume=False, overwrite=False), lambda _: None, stack)
+        digests = {role: bench.digest(role) for role in ("original", "protected", "partner")}
+        assert len(set(digests.values())) == 1 and digests["original"] != bench.digest("base")
+        assert bench.model("protected").name == "base+lora" and bench.model("partner").licence == "unknown"

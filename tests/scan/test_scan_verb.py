@@ -208,3 +208,32 @@ def test_a_cure_with_nothing_to_do_writes_the_merge_itself_draws_included(bench:
     )
     assert plain.exit_code == cured.exit_code == 0
     assert plain.json["content_digest"] == cured.json["content_digest"]
+
+
+def test_a_cure_of_a_model_that_must_not_be_merged_is_refused_before_any_scan(
+    bench: Path, world: World, tmp_path: Path, run_cli
+) -> None:
+    card = "---\ntags:\n- do-not-merge\n---\n# A model\n"
+    kept = write_folder(world.experts[0], tmp_path / "kept", README_md=card)
+    words = [str(kept), *_args(bench, "expert1"), *_tasks(bench, 2), "--merge", "task_arithmetic", "--cleanse", "drop"]
+    words += ["--checks", "expert_patches", "-o", str(tmp_path / "cured")]
+    ran = run_cli("scan", *words)
+    assert ran.exit_code == 2 and "--acknowledge-licence" in ran.stderr and ran.stdout == ""
+    assert not (tmp_path / "cured").exists()
+    ran = run_cli("scan", *words, "--acknowledge-licence", "--json")
+    assert ran.exit_code == 0 and ran.json["checks_run"] == ["folder", "expert_patches"]
+    content = read_manifest(tmp_path / "cured")["content"]
+    assert content["licence"]["acknowledged"] and content["cleanse"]["method"] == "drop"
+    ran = run_cli("scan", *_args(bench, "expert1"), "--acknowledge-licence")
+    assert ran.exit_code == 64 and "--cleanse" in ran.stderr
+
+
+def test_findings_are_printed_also_where_the_cure_cannot_be_written(bench: Path, tmp_path: Path, run_cli) -> None:
+    evil = tmp_path / "evil"
+    evil.mkdir()
+    (evil / "config.json").write_text(json.dumps(SMALL))
+    (evil / "pytorch_model.bin").write_bytes(b"\x80\x04.")
+    words = [str(evil), *_args(bench, "expert1"), *_tasks(bench, 2), "--merge", "task_arithmetic", "--cleanse", "drop"]
+    ran = run_cli("scan", *words, "--checks", "folder", "-o", str(tmp_path / "cured"))
+    assert ran.exit_code == 2 and "MB7101" in ran.stdout and "MB1003" in ran.stderr
+    assert not (tmp_path / "cured").exists()

@@ -57,11 +57,14 @@ class Bench:
 
     def __init__(self, spec: AuditSpec, journal: Journal, say: Callable[[str], None], stack: ExitStack) -> None:
         """Open the models and read the tasks; nothing is computed."""
+        from mergebarrier import verbs
+
         self.spec, self.say = spec, say
         self._journal, self._stack = journal, stack
         self._module: nn.Module | None = None
         self._tokenizer: Any = None
         self._inside = ""
+        self._folders = verbs.Models(stack)
         self.checkpoints: dict[str, Checkpoint] = {}
         for role in ("base", "original", "protected", "partner"):
             self.admit(role, getattr(spec, role))
@@ -72,10 +75,8 @@ class Bench:
         }
 
     def admit(self, role: str, path: Path) -> "Checkpoint":
-        """Open a further model under a role."""
-        from mergebarrier.checkpoint import open_checkpoint
-
-        self.checkpoints[role] = self._stack.enter_context(open_checkpoint(path))
+        """Open a further model under a role; an adapter is put on the base."""
+        self.checkpoints[role] = self._folders.model_on(path, self.spec.base)
         return self.checkpoints[role]
 
     def digest(self, role: str) -> str:

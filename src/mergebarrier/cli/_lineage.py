@@ -13,20 +13,23 @@ from mergebarrier.cli._output import Output
 if TYPE_CHECKING:
     from mergebarrier.verbs import Checks, MergeJob
 
-__all__ = ["LINEAGE", "checks_from", "exit_code", "lineage_options", "note_findings", "show_plan"]
+__all__ = ["LINEAGE", "acknowledge_option", "checks_from", "exit_code", "lineage_options", "note_findings", "show_plan"]
 
 #: Parts of the manifest that the JSON document of ``merge`` repeats.
 LINEAGE = ("inputs", "licence", "checks")
 
 
+acknowledge_option = click.option(
+    "--acknowledge-licence",
+    is_flag=True,
+    help="Merge although a licence or an owner of an input forbids it; recorded in manifest and card.",
+)
+
+
 def lineage_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add ``--acknowledge-licence``, ``--check`` and ``--text``; the verb gets ``checks``, for ``checks_from``."""
 
-    @click.option(
-        "--acknowledge-licence",
-        is_flag=True,
-        help="Merge although a licence or an owner of an input forbids it; recorded in manifest and card.",
-    )
+    @acknowledge_option
     @click.option(
         "--check",
         type=click.Choice(["weights", "run"]),

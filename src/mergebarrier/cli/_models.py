@@ -54,11 +54,11 @@ def open_model(folders: "Models", model: Path, base: Path | None) -> "Checkpoint
     """Open a model, or an adapter on the base."""
     from mergebarrier.checkpoint import is_adapter
 
-    if not is_adapter(model):
-        return folders.model(model)
-    if base is None:
+    if base is not None:
+        return folders.model_on(model, base)
+    if is_adapter(model):
         raise UsageError("this is an adapter, and no base was given", where=model, remedy="give --base")
-    return folders.expert(base, model)
+    return folders.model(model)
 
 
 def read_key(path: Path | None) -> "Key | None":

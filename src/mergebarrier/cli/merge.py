@@ -96,7 +96,6 @@ def command(
             return show_plan(_describe(planned), verbs.whole_models(planned), asked, output)
         job = verbs.whole_models(planned, beside)
         if cleanse.cure is not None:
-            verbs.judged_inputs(job, asked)  # what an owner forbids is not cured first
             output.note("note: the cure is an optimisation in memory on the dev images of every task")
             job = verbs.cleansed(job, planned, cleanse.cure, cleanse.tasks, Search(seed=writer.seed))
         with output.progress("merging") as progress:

@@ -1,19 +1,23 @@
 """``mergebarrier scan``: look at models before they are merged, say what was found and what could not be seen."""
 
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from mergebarrier.cli._cleanse import CleanseOptions, cleanse_options
+from mergebarrier.cli._lineage import acknowledge_option
 from mergebarrier.cli._merge_options import METHODS, hyper_parameters
-from mergebarrier.cli._models import MODEL
+from mergebarrier.cli._models import MODEL, open_model
 from mergebarrier.cli._options import output_options, threads_option
 from mergebarrier.cli._output import Output
-from mergebarrier.errors import UsageError
+from mergebarrier.errors import CheckpointError, UsageError
 
 if TYPE_CHECKING:
-    from mergebarrier.verbs import ScanReport
+    from mergebarrier.merge import Merge
+    from mergebarrier.scan import Search
+    from mergebarrier.verbs import MergeJob, ScanReport
 
 __all__ = ["CHECKS", "command"]
 
@@ -28,6 +32,7 @@ _SEVERITIES = ("critical", "high", "medium", "low", "info")
 @click.option("--base", type=MODEL, required=True, help="The model that they were fine-tuned from.")
 @cleanse_options
 @click.option("-o", "--out", type=MODEL, metavar="DIR", help="With --cleanse: where the cured merge goes.")
+@acknowledge_option
 @click.option("--merge", "method", type=click.Choice(METHODS), metavar="METHOD", help="Scan this merge too.")
 @click.option("--coefficient", type=float, metavar="L", help="Lambda of that merge.")
 @click.option("--density", type=float, metavar="D", help="Kept share of that merge.")
@@ -44,6 +49,7 @@ def command(
     base: Path,
     cleanse: CleanseOptions,
     out: Path | None,
+    acknowledge_licence: bool,
     method: str | None,
     checks: str,
     patch: float | None,
@@ -57,7 +63,8 @@ def command(
 ) -> int:
     """Report what is odd about MODEL..., alone, against each other, and as a merge.
 
-    Folders and weights are checked for every kind of model.  With --task, patches are sought that force a class; with
+    Folders and weights are checked for every kind of model; MODEL may be an adapter of peft, which is put on the base,
+    or BASE+ADAPTER.  With --task, patches are sought that force a class; with
     --merge too, the merge is searched and leaving models out names who brought the patch.  Finding nothing means that
     these checks found nothing.
     """
@@ -76,6 +83,8 @@ def command(
     given = {name: value for name, value in parameters.items() if value is not None}
     if (cleanse.cure is None) != (out is None) or (cleanse.cure is not None and method is None):
         raise UsageError("--cleanse, --merge and -o go together", where="--cleanse", remedy="give all three or none")
+    if acknowledge_licence and cleanse.cure is None:
+        raise UsageError("goes with --cleanse", where="--acknowledge-licence", remedy="leave it out")
     if method is None and given:
         raise UsageError("goes with --merge", where="--" + next(iter(given)), remedy="name the merge too")
     merge = None
@@ -87,6 +96,11 @@ def command(
         output.note(
             f"note: leaving out two of {len(models)} models takes {len(models) * (len(models) - 1) // 2} merges"
         )
+    wished = verbs.Checks(acknowledge_licence=acknowledge_licence)
+    # What an owner forbids is refused before any work; a folder that cannot be opened is what the scan reports.
+    if cleanse.cure is not None and merge is not None:
+        with ExitStack() as stack, suppress(CheckpointError):
+            verbs.judged_inputs(_curing(models, base, cleanse, merge, search, stack), wished)
     request = verbs.ScanRequest(models, base, cleanse.tasks, merge, chosen, search, leave_out, threads)
     with output.progress("scanning") as progress:
         report = verbs.scan(request, progress=progress)
@@ -96,27 +110,24 @@ def command(
         ).rstrip("\n")
     else:
         shown = _text(report)
-    if cleanse.cure is not None and merge is not None and out is not None:
-        _write_cured(models, base, cleanse, merge, search, out, threads)
-        output.note(f"note: {out} holds the merge after {cleanse.cure}; scan it as a model of its own")
     output.result({"kind": "scan", "fail_on": fail_on, **_document(report)}, shown)
+    if cleanse.cure is not None and merge is not None and out is not None:
+        with ExitStack() as stack:
+            job = _curing(models, base, cleanse, merge, search, stack)
+            verbs.merge(job, verbs.Into(out, workers=threads), wished)
+        output.note(f"note: {out} holds the merge after {cleanse.cure}; scan it as a model of its own")
     return 1 if scan.at_least(report.findings, fail_on) else 0
 
 
-def _write_cured(
-    models: tuple[Path, ...], base: Path, cleanse: CleanseOptions, merge: Any, search: Any, out: Path, threads: int
-) -> None:
-    from contextlib import ExitStack
-
+def _curing(
+    models: tuple[Path, ...], base: Path, cleanse: CleanseOptions, merge: "Merge", search: "Search", stack: ExitStack
+) -> "MergeJob":
     from mergebarrier import verbs
-    from mergebarrier.checkpoint import open_checkpoint
     from mergebarrier.merge import plan
 
-    with ExitStack() as stack:
-        start, *experts = (stack.enter_context(open_checkpoint(path)) for path in (base, *models))
-        planned = plan(merge, start, experts)
-        job = verbs.cleansed(verbs.whole_models(planned), planned, str(cleanse.cure), cleanse.tasks, search)
-        verbs.merge(job, verbs.Into(out, workers=threads))
+    folders = verbs.Models(stack)
+    planned = plan(merge, folders.model(base), [open_model(folders, model, base) for model in models])
+    return verbs.cleansed(verbs.whole_models(planned), planned, str(cleanse.cure), cleanse.tasks, search)
 
 
 def _document(report: "ScanReport") -> dict[str, Any]:

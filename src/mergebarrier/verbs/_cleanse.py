@@ -27,7 +27,7 @@ RECIPE: Final = FullRecipe(steps=100, learning_rate=2e-4, weight_decay=0.0, warm
 
 
 def cleansed(job: MergeJob, planned: Plan, cure: str, tasks: Sequence[Path], search: room.Search) -> MergeJob:
-    """Cure a merge and return the job that writes it.
+    """Return the job that cures a merge, once it is judged, and writes it.
 
     Args:
       job:     how the merge would be written without a cure.
@@ -35,8 +35,8 @@ def cleansed(job: MergeJob, planned: Plan, cure: str, tasks: Sequence[Path], sea
       cure:    a key of ``scan.cures.CURES``.
       tasks:   task files, one per expert in their order; dev images are used, labels are not.
       search:  of patches; its seed is that of every draw.
-    Raises:  BadScanInput (unknown cure, counts, a merge without base, heads and images that do not fit), BadTask,
-             Diverged.
+    Raises:  BadScanInput (unknown cure, counts, a merge without base); the cure itself, in ``MergeJob.apply``, also
+             where heads and images do not fit, BadTask, Diverged.
     """
     if cure not in CURES:
         raise BadScanInput(f"no cure {cure!r}", where="--cleanse", remedy="choose from " + ", ".join(CURES))
@@ -53,23 +53,26 @@ def cleansed(job: MergeJob, planned: Plan, cure: str, tasks: Sequence[Path], sea
             where="--task",
             remedy="give one per model, in the same order",
         )
-    names = distinct([reference(expert.path.absolute()) for expert in experts])
-    read = {name: read_image_task(path) for name, path in zip(names, tasks, strict=True)}
-    pool = pool_of(base, dict(zip(names, experts, strict=True)), read)
 
     def train(module: nn.Module, loss: Callable[[int], Tensor]) -> None:
         train_full(module, RECIPE, loss)
 
-    patient = Patient(pool, merge_weights(planned.method), search, train, search.seed)
-    cured = {name.removeprefix(PREFIX): tensor for name, tensor in CURES[cure].apply(patient).items()}
+    def apply() -> Callable[..., dict[str, Tensor]]:
+        names = distinct([reference(expert.path.absolute()) for expert in experts])
+        read = {name: read_image_task(path) for name, path in zip(names, tasks, strict=True)}
+        pool = pool_of(base, dict(zip(names, experts, strict=True)), read)
+        patient = Patient(pool, merge_weights(planned.method), search, train, search.seed)
+        cured = {name.removeprefix(PREFIX): tensor for name, tensor in CURES[cure].apply(patient).items()}
 
-    def apply(unit: Any, blocks: list[dict[str, Tensor]]) -> dict[str, Tensor]:
-        merged = planned.apply(unit, blocks)
-        return {name: cured[name].to(merged[name].dtype) if name in cured else merged[name] for name in merged}
+        def merge(unit: Any, blocks: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+            merged = planned.apply(unit, blocks)
+            return {name: cured[name].to(merged[name].dtype) if name in cured else merged[name] for name in merged}
+
+        return merge
 
     # Cured tensors are written whole, so no unit may be cut into rows.
     units = [dataclasses.replace(unit, rowwise=False) for unit in planned.units]
     told = {"method": cure, "parameters": dataclasses.asdict(CURES[cure]), "seed": search.seed}
     files = {"tasks": [hashlib.sha256(path.read_bytes()).hexdigest() for path in tasks]}
     described = {**job.described, "cleanse": {**told, **files}}
-    return dataclasses.replace(job, units=units, apply=lambda: apply, described=described)
+    return dataclasses.replace(job, units=units, apply=apply, described=described, whole=True)

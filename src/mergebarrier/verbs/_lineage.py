@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from mergebarrier.arch import describe, require_same
-from mergebarrier.checkpoint import LICENCE_FILES, MANIFEST_NAME, Checkpoint, read_manifest
+from mergebarrier.checkpoint import LICENCE_FILES, MANIFEST_NAME, Checkpoint, Expert, read_manifest
 from mergebarrier.errors import ArchError, CheckpointError, LicenceRefused, RealignError
 from mergebarrier.merge.declaration import ATTACK_TAG, CARD, Declaration, declaration
-from mergebarrier.merge.licence import COMPATIBLE, Conclusion, conclude
+from mergebarrier.merge.licence import COMPATIBLE, UNKNOWN, Conclusion, conclude
 from mergebarrier.realign import relation
 from mergebarrier.verbs._into import MergeInput
 
@@ -43,9 +43,15 @@ def declared(source: Checkpoint) -> Declaration:
     return declaration(files, manifest)
 
 
+def parts_of(source: Checkpoint) -> tuple[Checkpoint, ...]:
+    """Return what speaks for a model: itself, or the base and the adapter that it is made of."""
+    return (source.base, source.adapter.weights) if isinstance(source, Expert) else (source,)
+
+
 def licence(source: Checkpoint) -> str:
-    """Return the identifier of a model's licence, or "unknown"."""
-    return declared(source).licence
+    """Return the identifier of a model's licence, or "unknown", as where base and adapter have different ones."""
+    found = {declared(part).licence for part in parts_of(source)}
+    return found.pop() if len(found) == 1 else UNKNOWN
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,15 @@ path | base+adapter  ->  Checkpoint | Expert        two names of one folder give
 from contextlib import ExitStack
 from pathlib import Path
 
-from mergebarrier.checkpoint import Adapter, Checkpoint, Expert, open_adapter, open_checkpoint, split_reference
+from mergebarrier.checkpoint import (
+    Adapter,
+    Checkpoint,
+    Expert,
+    is_adapter,
+    open_adapter,
+    open_checkpoint,
+    split_reference,
+)
 
 
 class Models:
@@ -32,6 +40,10 @@ class Models:
         if real not in self._models:
             self._models[real] = self._stack.enter_context(open_checkpoint(path))
         return self._models[real]
+
+    def model_on(self, path: Path, base: Path) -> Checkpoint:
+        """Open a model as ``model`` does, or an adapter folder as a model, on ``base``."""
+        return self.expert(base, path) if is_adapter(path) else self.model(path)
 
     def adapter(self, path: Path) -> Adapter:
         """Open an adapter folder; errors as ``open_adapter``."""

@@ -13,13 +13,14 @@ import torch
 from torch import Tensor
 
 from mergebarrier import scan as room
-from mergebarrier.checkpoint import MANIFEST_NAME, Checkpoint, open_checkpoint, read_manifest
+from mergebarrier.checkpoint import MANIFEST_NAME, Checkpoint, read_manifest, split_reference
 from mergebarrier.errors import BadScanInput, MergebarrierError
 from mergebarrier.evaluate import ImageTask, load_encoder, pixels, read_image_task
 from mergebarrier.merge import Merge
 from mergebarrier.merge.lineage import reference
-from mergebarrier.verbs._lineage import declared, relations
+from mergebarrier.verbs._lineage import declared, parts_of, relations
 from mergebarrier.verbs._merge import MergeInput
+from mergebarrier.verbs._models import Models
 
 #: An encoder keeps the parameters of its folder under this name.
 PREFIX = "body."
@@ -30,7 +31,7 @@ class ScanRequest:
     """What is scanned and how hard.
 
     Args:
-      models:    folders.
+      models:    folders: of models, of adapters, which are put on the base, or ``BASE+ADAPTER``.
       base:      the folder they were fine-tuned from.
       tasks:     task files, one per model in the order of the models, or none.
       merge:     how the models are going to be merged; None leaves out the checks on merges.
@@ -81,12 +82,13 @@ def scan(request: ScanRequest, *, progress: Callable[[int, int], None] | None = 
             where="--task",
             remedy="give one per model, in the same order, or none",
         )
-    names = distinct([reference(path.absolute()) for path in request.models])
+    names = distinct([_called(path) for path in request.models])
     with ExitStack() as stack:
+        folders = Models(stack)
         findings: list[room.Finding] = []
         opened = {}
         for name, path in zip(("base", *names), (request.base, *request.models), strict=True):
-            checkpoint = _open(name, path, request.workers, stack, findings)
+            checkpoint = _open(name, path, request, folders, findings)
             if checkpoint is not None:
                 opened[name] = checkpoint
         digests = {name: checkpoint.content_digest() for name, checkpoint in opened.items()}
@@ -143,18 +145,26 @@ def distinct(bare: Sequence[str]) -> tuple[str, ...]:
     return tuple(name if taken.count(name) == 1 else f"{name}#{i}" for i, name in enumerate(bare, start=1))
 
 
-def _open(name: str, path: Path, workers: int, stack: ExitStack, findings: list[room.Finding]) -> Checkpoint | None:
-    """Open and hash one folder; a refusal becomes a finding."""
+def _called(path: Path) -> str:
+    base, adapter = split_reference(path)
+    return "+".join(reference(part.absolute()) for part in (base, adapter) if part is not None)
+
+
+def _open(
+    name: str, path: Path, request: ScanRequest, folders: Models, findings: list[room.Finding]
+) -> Checkpoint | None:
+    """Open and hash one model; a refusal becomes a finding."""
     try:
-        checkpoint = stack.enter_context(open_checkpoint(path))
-        if (checkpoint.root / MANIFEST_NAME).exists():
-            read_manifest(path)
-        checkpoint.digests(workers=workers)
+        checkpoint = folders.model(path) if name == "base" else folders.model_on(path, request.base)
+        for part in parts_of(checkpoint):
+            if (part.root / MANIFEST_NAME).exists():
+                read_manifest(part.path)
+        checkpoint.digests(workers=request.workers)
     except MergebarrierError as error:
         findings.append(room.refusal(name, error))
         return None
-    said = declared(checkpoint)
-    findings += room.tags(name, attack=said.attack, wish=said.do_not_merge, protected=said.protected)
+    for said in map(declared, parts_of(checkpoint)):
+        findings += room.tags(name, attack=said.attack, wish=said.do_not_merge, protected=said.protected)
     return checkpoint
 
 
