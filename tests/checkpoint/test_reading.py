@@ -55,8 +55,6 @@ def test_digests_are_those_of_the_definition(folder: Path, workers: int) -> None
             shape = ",".join(map(str, info.shape))
             text = f"{name}\0{info.dtype}\0{shape}\0".encode() + payload(tensors[name])
             assert digests[name] == hashlib.sha256(text).hexdigest()
-        files = {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in folder.glob("*.safetensors")}
-        assert checkpoint.file_digests() == files
         parts = b"".join(bytes.fromhex(digests[name]) for name in sorted(digests))
         assert checkpoint.content_digest() == hashlib.sha256(parts).hexdigest()
 
@@ -73,7 +71,7 @@ def test_digests_across_buffer_borders(tmp_path: Path) -> None:
     with open_checkpoint(tmp_path / "m") as two:
         seen: list[tuple[int, int]] = []
         assert two.digests(2, lambda done, total: seen.append((done, total))) == serial
-    assert seen[-1][0] == seen[-1][1] == (tmp_path / "m" / "model.safetensors").stat().st_size
+    assert seen[-1][0] == seen[-1][1] == sum(sizes.values())
     for name, tensor in tensors.items():
         text = f"{name}\0U8\0{tensor.numel()}\0".encode() + payload(tensor)
         assert serial[name] == hashlib.sha256(text).hexdigest()
@@ -85,7 +83,6 @@ def test_content_digest_does_not_depend_on_shards(tmp_path: Path) -> None:
     write_folder(tmp_path / "three", dict(reversed(tensors.items())), shards=thirds(tensors))
     with open_checkpoint(tmp_path / "one") as one, open_checkpoint(tmp_path / "three") as three:
         assert one.content_digest() == three.content_digest()
-        assert one.file_digests() != three.file_digests()
 
 
 def test_hub_cache_snapshots_are_read_through_their_links(tmp_path: Path) -> None:

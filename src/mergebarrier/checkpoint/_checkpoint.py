@@ -11,7 +11,6 @@ set back, at no cost; the digests in the manifest are those of the bytes that ``
 
 import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Lock
 from types import TracebackType
@@ -20,7 +19,7 @@ from typing import Any, Self
 import torch
 
 from mergebarrier.checkpoint._dtypes import TORCH
-from mergebarrier.checkpoint._hashing import ShardDigests, content_digest, hash_shard
+from mergebarrier.checkpoint._hashing import content_digest, hash_tensor, side_by_side, ticker
 from mergebarrier.checkpoint._io import read_into, read_small
 from mergebarrier.checkpoint._reads import ReadDigests
 from mergebarrier.checkpoint._tensors import Shard, TensorInfo
@@ -29,7 +28,6 @@ from mergebarrier.errors import ChangedDuringRun, InternalError
 
 Progress = Callable[[int, int], None]
 MAX_SIDE_FILE_BYTES = 64 * 2**20
-_STEP_BYTES = 1 << 22
 
 
 class Checkpoint:
@@ -58,7 +56,7 @@ class Checkpoint:
         self.tensors: dict[str, TensorInfo] = {tensor.name: tensor for shard in shards for tensor in shard.tensors}
         self._files = files
         self._opened = {name: _identity(os.fstat(fd)) for name, (fd, _) in files.items()}
-        self._digests: dict[str, ShardDigests] = {}
+        self._digests: dict[str, str] = {}
         self._reads: ReadDigests | None = None
         self._lock = Lock()
 
@@ -105,14 +103,14 @@ class Checkpoint:
     def _read(self, info: TensorInfo, start: int, stop: int, shape: tuple[int, ...]) -> torch.Tensor:
         if info.shard not in self._files:
             raise InternalError("the checkpoint is closed", where=self.path)
-        where = f"{self.path / info.shard}: tensor {info.name!r}"
+        where = self._where(info)
         raw = torch.empty((stop - start) * info.row_nbytes, dtype=torch.uint8)
         read_into(self._files[info.shard][0], info.begin + start * info.row_nbytes, raw.numpy().data, where)
         if info.dtype == "BOOL":
             check_bool(raw, where=where)
         tensor = raw.view(TORCH[info.dtype]).view(shape)
-        # A shard that ``digests`` went through is known to be finite; should its file change since, the run is refused.
-        if info.shard not in self._digests:
+        # What ``digests`` went through is known to be finite; should its file change since, the run is refused.
+        if info.name not in self._digests:
             check_finite(tensor, info.dtype, where=where, remedy=CLEAN_WEIGHTS)
         if self._reads is not None:
             self._reads.feed(info, start, stop, raw.numpy().data)
@@ -124,21 +122,14 @@ class Checkpoint:
 
     def digest(self, name: str) -> str:
         """Return the digest of one tensor, hashing it unless it is known; KeyError, or as ``read``."""
-        info = self.tensors[name]
-        if info.shard in self._digests:
-            return self._digests[info.shard].tensors[name]
-        self.hash_while_reading()
-        assert self._reads is not None
-        if name not in self._reads.found:
-            step = max(1, _STEP_BYTES // max(1, info.row_nbytes))
-            for start in range(0, info.rows, step):
-                self._read(info, start, min(start + step, info.rows), (-1,))
-            if not info.rows:
-                self.read(name)
-        return self._reads.found[name]
+        if self._reads is not None and name in self._reads.found:
+            return self._reads.found[name]
+        if name not in self._digests:
+            self._digests[name] = self._hash(self.tensors[name], None)
+        return self._digests[name]
 
     def digests(self, workers: int = 1, progress: Progress | None = None) -> dict[str, str]:
-        """Hash every tensor and every shard and check all values, in one pass; only the first call pays.
+        """Hash every tensor whose digest is not known yet, and check its values; only the first call pays.
 
         Args:
           workers:  threads; the result does not depend on it.
@@ -146,43 +137,29 @@ class Checkpoint:
         Returns: tensor name -> hex SHA-256 of name, dtype, shape and payload, in the order of ``tensors``.
         Raises:  NonFinite (names file and tensor); BadDtype for a BOOL byte above 1; ChangedDuringRun.
         """
-        if self._reads is not None and self._reads.found:
-            found = {name: self.digest(name) for name in self.tensors}
-            self.verify_unchanged()
-            return found
-        self._hash_shards(workers, progress)
-        return {name: digest for shard in self.shards for name, digest in self._digests[shard.name].tensors.items()}
-
-    def _hash_shards(self, workers: int, progress: Progress | None) -> None:
-        total, done, lock = sum(shard.size_bytes for shard in self.shards), 0, Lock()
-
-        def tick(n_bytes: int) -> None:
-            nonlocal done
-            if progress is not None:
-                with lock:
-                    done += n_bytes
-                    progress(done, total)
-
-        def run(shard: Shard) -> None:
-            fd, where = self._files[shard.name][0], self.path / shard.name
-            self._digests[shard.name] = hash_shard(
-                fd, shard.size_bytes, shard.tensors, where=where, threaded=workers > 1, check_values=True, tick=tick
-            )
-
-        missing = [shard for shard in self.shards if shard.name not in self._digests]
+        known = self._known()
+        missing = [info for name, info in self.tensors.items() if name not in known]
         if missing:
-            with ThreadPoolExecutor(max(1, workers // 2)) as pool:
-                list(pool.map(run, missing))
-            self.verify_unchanged()
+            tick = ticker(sum(info.nbytes for info in missing), progress)
+            found = side_by_side(lambda info: self._hash(info, tick), missing, workers)
+            self._digests.update(zip((info.name for info in missing), found, strict=True))
+            known = self._known()
+        self.verify_unchanged()
+        return {name: known[name] for name in self.tensors}
+
+    def _known(self) -> dict[str, str]:
+        return self._digests | (self._reads.found if self._reads is not None else {})
+
+    def _hash(self, info: TensorInfo, tick: Callable[[int], None] | None) -> str:
+        fd = self._files[info.shard][0]
+        return hash_tensor(fd, info, where=self._where(info), check_values=True, tick=tick)
+
+    def _where(self, info: TensorInfo) -> str:
+        return f"{self.path / info.shard}: tensor {info.name!r}"
 
     def content_digest(self, workers: int = 1, progress: Progress | None = None) -> str:
         """Hex SHA-256 of the content, whatever its shards: the digest of the sorted tensor digests."""
         return content_digest(self.digests(workers, progress))
-
-    def file_digests(self, workers: int = 1, progress: Progress | None = None) -> dict[str, str]:
-        """Shard name -> hex SHA-256 of the file, from the same pass as ``digests`` unless that took them from reads."""
-        self._hash_shards(workers, progress)
-        return {shard.name: self._digests[shard.name].file for shard in self.shards}
 
     def read_side_file(self, name: str) -> bytes:
         """Return the bytes of one of ``side_files`` (at most 64 MiB); KeyError for any other name."""

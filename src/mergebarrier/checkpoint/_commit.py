@@ -14,14 +14,12 @@ renamed together, so that the time in which a complete folder still stands below
 import hashlib
 import os
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from threading import Lock
 from typing import Any, Protocol
 
 from mergebarrier import __version__
 from mergebarrier.checkpoint._adapter_config import ADAPTER_CONFIG
 from mergebarrier.checkpoint._claim import Place, publish, remove_partial
-from mergebarrier.checkpoint._hashing import ShardDigests, content_digest, hash_shard
+from mergebarrier.checkpoint._hashing import content_digest, hash_file, hash_tensor, side_by_side, ticker
 from mergebarrier.checkpoint._io import sync_folder
 from mergebarrier.checkpoint._open import ATTACHMENTS, SIDE_FILES
 from mergebarrier.checkpoint._parts import part_name
@@ -65,6 +63,9 @@ class Unfinished(Protocol):
     def fds(self) -> Mapping[str, int]:
         """Descriptors by shard name."""
 
+    def flushed(self, shard: str) -> None:
+        """Return when a shard is on the disk."""
+
 
 def commit_output(
     writer: Unfinished,
@@ -83,7 +84,7 @@ def commit_output(
         raise InternalError("not on the list of files that are copied", where=unknown)
     verified = _verify(writer, workers, progress)
     _name_shards(writer)
-    files = {s.name: {"sha256": verified[s.name].file, "size_bytes": s.size_bytes} for s in writer.shards}
+    files = {s.name: {"sha256": verified[s.name], "size_bytes": s.size_bytes} for s in writer.shards}
     last = index_files(writer.layout)
     for name in known:
         if name in _LAST_SIDE_FILES and name in side_files:
@@ -113,45 +114,27 @@ def commit_output(
     sync_folder(place.out.parent)
 
 
-def _verify(writer: Unfinished, workers: int, progress: Callable[[int, int], None] | None) -> dict[str, ShardDigests]:
-    """Read every shard back, compare the digests of its tensors with the records, and flush it to the disk."""
-    total, done, lock = sum(shard.size_bytes for shard in writer.shards), 0, Lock()
+def _verify(writer: Unfinished, workers: int, progress: Callable[[int, int], None] | None) -> dict[str, str]:
+    """Read every shard back for the digest of its file, compare those of its tensors, and flush it to the disk."""
+    tick = ticker(sum(shard.size_bytes for shard in writer.shards), progress)
 
-    def tick(n_bytes: int) -> None:
-        nonlocal done
-        if progress is not None:
-            with lock:
-                done += n_bytes
-                progress(done, total)
-
-    def verify(shard: Shard) -> ShardDigests:
-        where = writer.place.out / shard.name
-        found = hash_shard(
-            writer.fds[shard.name],
-            shard.size_bytes,
-            shard.tensors,
-            where=where,
-            threaded=workers > 1,
-            check_values=False,
-            tick=tick,
-            hash_tensors=not untouched[shard.name],
-        )
+    def verify(shard: Shard) -> str:
+        fd, where = writer.fds[shard.name], writer.place.out / shard.name
         for tensor in () if untouched[shard.name] else shard.tensors:
-            if found.tensors[tensor.name] != writer.digests[tensor.name]:
+            place = f"{where}: tensor {tensor.name!r}"
+            if hash_tensor(fd, tensor, where=place, check_values=False) != writer.digests[tensor.name]:
                 raise DigestMismatch(
                     "the disk gives back other bytes than were written",
-                    where=f"{where}: tensor {tensor.name!r}",
+                    where=place,
                     remedy="check the disk, then use --resume",
                 )
-        return found
+        digest = hash_file(fd, shard.size_bytes, where=where, tick=tick)
+        writer.flushed(shard.name)
+        return digest
 
     untouched = {shard.name: _take_mark(writer.fds[shard.name]) for shard in writer.shards}
-    with ThreadPoolExecutor(1) as flusher, ThreadPoolExecutor(max(1, workers)) as pool:
-        flushing = [flusher.submit(os.fsync, writer.fds[shard.name]) for shard in writer.shards]
-        verified = dict(zip((s.name for s in writer.shards), pool.map(verify, writer.shards), strict=True))
-        for flushed in flushing:
-            flushed.result()
-    return verified
+    verified = side_by_side(verify, writer.shards, workers)
+    return {shard.name: digest for shard, digest in zip(writer.shards, verified, strict=True)}
 
 
 def _name_shards(writer: Unfinished) -> None:

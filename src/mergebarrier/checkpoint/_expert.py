@@ -7,7 +7,6 @@ rounded once to the dtype of the base, in row blocks of a fixed size, so that ro
 """
 
 import contextlib
-import hashlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from mergebarrier.checkpoint._adapter import ADAPTER_CONFIG, Adapter, Factors, open_adapter
+from mergebarrier.checkpoint._adapter import Adapter, Factors, open_adapter
 from mergebarrier.checkpoint._checkpoint import Checkpoint, Progress
 from mergebarrier.checkpoint._dtypes import FLOATS, TORCH
 from mergebarrier.checkpoint._hashing import new_tensor_hash
@@ -137,12 +136,6 @@ class Expert(Checkpoint):
         found = self.base.digests(workers, progress)
         self.adapter.weights.digests(workers)
         return found | {name: self.digest(name) for name in self.changes}
-
-    def file_digests(self, workers: int = 1, progress: Progress | None = None) -> dict[str, str]:
-        """Name -> hex SHA-256 of the base's shards, and of the adapter's two files."""
-        config = hashlib.sha256(self.adapter.weights.read_side_file(ADAPTER_CONFIG)).hexdigest()
-        adapter = self.adapter.weights.file_digests(workers, progress)
-        return self.base.file_digests(workers, progress) | adapter | {ADAPTER_CONFIG: config}
 
     def verify_unchanged(self) -> None:
         """Raise ChangedDuringRun when a file of either folder changed."""

@@ -1,7 +1,7 @@
-"""SHA-256 of a whole shard and of each tensor in it, with the check of its values, from one pass over the file.
+"""SHA-256 of files and of tensors, read piece by piece; a tensor's pass also checks its values.
 
-The file's digest is a chain over all bytes; the tensors' digests are a second chain over the same buffers, which a
-helper thread advances while the first one runs (hashlib releases the interpreter lock).
+A digest is one chain and takes one thread, so files are hashed side by side, and tensors are (hashlib leaves the
+interpreter lock).
 
     tensor digest = SHA-256(name 0x00 dtype 0x00 shape-as-"a,b,c" 0x00 payload)
     content digest = SHA-256(tensor digests as 32 raw bytes each, in the order of the sorted names)
@@ -10,15 +10,20 @@ Source: FIPS 180-4; the layout of the digest is ours.
 """
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from threading import Lock
+from typing import TypeVar
+
+import torch
 
 from mergebarrier.checkpoint._io import read_into
 from mergebarrier.checkpoint._tensors import TensorInfo
-from mergebarrier.checkpoint._values import ValueCheck
+from mergebarrier.checkpoint._values import check_payload
 
-_BUFFER_BYTES = 1 << 22
+_BUFFER_BYTES = 1 << 21
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
 
 
 def new_tensor_hash(name: str, dtype: str, shape: Sequence[int]) -> "hashlib._Hash":
@@ -36,100 +41,74 @@ def content_digest(digests: Mapping[str, str]) -> str:
     return hashlib.sha256(b"".join(bytes.fromhex(digests[name]) for name in sorted(digests))).hexdigest()
 
 
-@dataclass(frozen=True)
-class ShardDigests:
-    """Hex SHA-256 of a file and of each of its tensors."""
-
-    file: str
-    tensors: dict[str, str]
-
-
-class _TensorChain:
-    """Feeds consecutive buffers of a file to the digest and the value check of the tensor that they belong to."""
-
-    def __init__(self, tensors: Sequence[TensorInfo], where: object, check_values: bool) -> None:
-        self._tensors, self._next, self._where, self._check_values = tensors, 0, where, check_values
-        self._hash: hashlib._Hash | None = None
-        self._check: ValueCheck | None = None
-        self.digests: dict[str, str] = {}
-
-    def feed(self, start: int, view: memoryview) -> None:
-        while self._next < len(self._tensors):
-            tensor = self._tensors[self._next]
-            if self._hash is None or self._check is None:
-                if tensor.begin > start + len(view):
-                    return
-                self._hash = new_tensor_hash(tensor.name, tensor.dtype, tensor.shape)
-                self._check = ValueCheck(tensor, f"{self._where}: tensor {tensor.name!r}")
-            part = view[max(tensor.begin - start, 0) : max(tensor.end - start, 0)]
-            if self._check_values:
-                self._check.feed(part)
-            self._hash.update(part)
-            if tensor.end > start + len(view):
-                return
-            self.digests[tensor.name] = self._hash.hexdigest()
-            self._hash, self._check, self._next = None, None, self._next + 1
-
-
-def hash_shard(
-    fd: int,
-    size_bytes: int,
-    tensors: Sequence[TensorInfo],
-    *,
-    where: object,
-    threaded: bool,
-    check_values: bool,
-    tick: Callable[[int], None] | None = None,
-    hash_tensors: bool = True,
-) -> ShardDigests:
-    """Hash one file and its tensors in one pass.
+def hash_file(fd: int, size_bytes: int, *, where: object, tick: Callable[[int], None] | None = None) -> str:
+    """Hash a whole file.
 
     Args:
       fd:         open for reading.
-      size_bytes: of the whole file.
-      tensors:    in offset order, contiguous up to the end of the file.
-      where:      file named in errors.
-      threaded:   let a second thread hash the tensors.
-      check_values: refuse NaN, Inf and bad masks; not needed for bytes whose digests are known.
-      tick:       called with the number of bytes after each buffer.
-      hash_tensors: False for the digest of the file alone.
-    Returns: ShardDigests; the same with or without the thread.
-    Raises:  ChangedDuringRun when the file is shorter than ``size_bytes``; NonFinite, BadDtype for values.
+      size_bytes: of the file.
+      where:      named in errors.
+      tick:       called with the number of bytes after each piece.
+    Returns: hex SHA-256.
+    Raises:  ChangedDuringRun when the file is shorter than ``size_bytes``.
     """
-    file_hash, chain = hashlib.sha256(), _TensorChain(tensors if hash_tensors else (), where, check_values)
-    buffers = [memoryview(bytearray(min(_BUFFER_BYTES, size_bytes))) for _ in range(2 if threaded else 1)]
-    helper = ThreadPoolExecutor(1) if threaded and hash_tensors else None
-    pending: list[Future[None] | None] = [None, None]
-    try:
-        for k, start in enumerate(range(0, size_bytes, _BUFFER_BYTES)):
-            slot = k % len(buffers)
-            busy = pending[slot]
-            if busy is not None:
-                busy.result()
-            view = buffers[slot][: min(_BUFFER_BYTES, size_bytes - start)]
-            read_into(fd, start, view, where)
-            if helper is None:
-                chain.feed(start, view)
-            else:
-                pending[slot] = helper.submit(chain.feed, start, view)
-            file_hash.update(view)
-            if tick is not None:
-                tick(len(view))
-        for last in pending:
-            if last is not None:
-                last.result()
-    finally:
-        if helper is not None:
-            helper.shutdown()
-    chain.feed(size_bytes, memoryview(b""))
-    return ShardDigests(file_hash.hexdigest(), chain.digests)
-
-
-def hash_range(chain: "hashlib._Hash", fd: int, begin: int, end: int, *, where: object) -> str:
-    """Feed the bytes ``begin`` to ``end`` of a file to ``chain`` and return its hex digest."""
-    view = memoryview(bytearray(min(_BUFFER_BYTES, end - begin)))
-    for start in range(begin, end, _BUFFER_BYTES):
-        part = view[: min(_BUFFER_BYTES, end - start)]
-        read_into(fd, start, part, where)
-        chain.update(part)
+    chain = hashlib.sha256()
+    for piece in _pieces(fd, 0, size_bytes, where):
+        chain.update(piece.numpy().data)
+        if tick is not None:
+            tick(len(piece))
     return chain.hexdigest()
+
+
+def hash_tensor(
+    fd: int, info: TensorInfo, *, where: str, check_values: bool, tick: Callable[[int], None] | None = None
+) -> str:
+    """Hash one tensor of an open shard.
+
+    Args:
+      fd:           of the shard.
+      info:         the tensor.
+      where:        names the tensor in errors.
+      check_values: refuse NaN, Inf and bad masks; not needed for bytes whose digests are known.
+      tick:         called with the number of bytes after each piece.
+    Returns: hex digest.
+    Raises:  ChangedDuringRun; NonFinite, BadDtype for values.
+    """
+    chain = new_tensor_hash(info.name, info.dtype, info.shape)
+    for piece in _pieces(fd, info.begin, info.end, where):
+        if check_values:
+            check_payload(piece, info.dtype, where=where)
+        chain.update(piece.numpy().data)
+        if tick is not None:
+            tick(len(piece))
+    return chain.hexdigest()
+
+
+def side_by_side(work: Callable[[_Item], _Result], items: Iterable[_Item], workers: int) -> list[_Result]:
+    """Map on ``workers`` threads of one kernel thread each; after a fault, what has not begun is dropped."""
+    with ThreadPoolExecutor(max(1, workers), initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        return list(pool.map(work, items))
+
+
+def ticker(total_bytes: int, progress: Callable[[int, int], None] | None) -> Callable[[int], None] | None:
+    """Return what threads call with the bytes of each piece, so that ``progress`` gets (bytes done, bytes in all)."""
+    if progress is None:
+        return None
+    done, lock = 0, Lock()
+
+    def tick(n_bytes: int) -> None:
+        nonlocal done
+        with lock:
+            done += n_bytes
+            progress(done, total_bytes)
+
+    return tick
+
+
+def _pieces(fd: int, begin: int, end: int, where: object) -> Iterator[torch.Tensor]:
+    """Read bytes ``begin`` to ``end`` of a file into one uint8 buffer, again and again; only the last may be short."""
+    buffer = torch.empty(min(_BUFFER_BYTES, end - begin), dtype=torch.uint8)
+    for start in range(begin, end, _BUFFER_BYTES):
+        piece = buffer[: min(_BUFFER_BYTES, end - start)]
+        read_into(fd, start, piece.numpy().data, where)
+        yield piece

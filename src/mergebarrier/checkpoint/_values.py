@@ -11,11 +11,8 @@ import math
 import torch
 
 from mergebarrier.checkpoint._dtypes import FLOATS, TORCH
-from mergebarrier.checkpoint._tensors import TensorInfo
 from mergebarrier.errors import BadDtype, NonFinite
 
-# Below torch's grain for splitting a reduction over threads: the number of threads is the caller's business.
-_PIECE_ELEMENTS = 30_000
 CLEAN_WEIGHTS = "download the model again, or ask its author for clean weights"
 
 
@@ -23,8 +20,7 @@ def check_finite(tensor: torch.Tensor, dtype: str, *, where: object, remedy: str
     """Raise NonFinite when a float tensor holds NaN or Inf; other dtypes and empty tensors pass."""
     if dtype not in FLOATS or not tensor.numel():
         return
-    low, high = torch.aminmax(tensor)
-    if not (math.isfinite(low.item()) and math.isfinite(high.item())):
+    if not _finite(tensor):
         count = int((~torch.isfinite(tensor)).sum())
         raise NonFinite(f"{count} of {tensor.numel()} values are NaN or Inf", where=where, remedy=remedy)
 
@@ -39,45 +35,14 @@ def check_bool(raw: torch.Tensor, *, where: object) -> None:
         )
 
 
-class ValueCheck:
-    """Checks the payload of one tensor that arrives in consecutive pieces of any length.
+def check_payload(raw: torch.Tensor, dtype: str, *, where: object) -> None:
+    """Check a piece of a payload (uint8, whole elements); raises NonFinite or BadDtype."""
+    if dtype == "BOOL":
+        check_bool(raw, where=where)
+    elif dtype in FLOATS and not _finite(raw.view(TORCH[dtype])):
+        raise NonFinite("holds NaN or Inf", where=where, remedy=CLEAN_WEIGHTS)
 
-    Args:
-      info:  the tensor.
-      where: its file and name, for errors.
-    """
 
-    def __init__(self, info: TensorInfo, where: str) -> None:
-        """Start before the first byte."""
-        self._dtype, self._where = info.dtype, where
-        self._rest = b""
-
-    def feed(self, view: memoryview) -> None:
-        """Check the next bytes; raises NonFinite or BadDtype."""
-        if self._dtype not in FLOATS and self._dtype != "BOOL":
-            return
-        size = TORCH[self._dtype].itemsize
-        if self._rest:
-            needed = size - len(self._rest)
-            self._rest += bytes(view[:needed])
-            view = view[needed:]
-            if len(self._rest) < size:
-                return
-            self._check(memoryview(bytearray(self._rest)))
-        whole = len(view) // size * size
-        self._rest = bytes(view[whole:])
-        self._check(view[:whole])
-
-    def _check(self, view: memoryview) -> None:
-        if not len(view):
-            return
-        raw = torch.frombuffer(view, dtype=torch.uint8)
-        if self._dtype == "BOOL":
-            check_bool(raw, where=self._where)
-            return
-        dtype = TORCH[self._dtype]
-        aligned = raw if raw.data_ptr() % dtype.itemsize == 0 else raw.clone()
-        for piece in aligned.view(dtype).split(_PIECE_ELEMENTS):
-            low, high = torch.aminmax(piece)
-            if not (math.isfinite(low.item()) and math.isfinite(high.item())):
-                raise NonFinite("holds NaN or Inf", where=self._where, remedy=CLEAN_WEIGHTS)
+def _finite(tensor: torch.Tensor) -> bool:
+    low, high = torch.aminmax(tensor)
+    return math.isfinite(low.item()) and math.isfinite(high.item())

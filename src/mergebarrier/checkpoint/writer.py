@@ -30,8 +30,9 @@ from mergebarrier.checkpoint._claim import (
 )
 from mergebarrier.checkpoint._commit import commit_output, mark
 from mergebarrier.checkpoint._dtypes import TORCH
-from mergebarrier.checkpoint._hashing import hash_range, new_tensor_hash
-from mergebarrier.checkpoint._io import write_at
+from mergebarrier.checkpoint._flushing import Flusher
+from mergebarrier.checkpoint._hashing import hash_tensor, new_tensor_hash
+from mergebarrier.checkpoint._io import full_disk, write_at
 from mergebarrier.checkpoint._parts import open_parts, part_name
 from mergebarrier.checkpoint._plan import plan_digest, plan_document, plan_shards
 from mergebarrier.checkpoint._records import Record, read_records, write_record
@@ -78,6 +79,7 @@ class Writer:
         self._filling: dict[str, _Filling] = {}
         self._digests: dict[str, str] = {}
         self._units: dict[str, Record] = {}
+        self._flusher = Flusher(shards)
         self._mutex = Lock()
 
     @classmethod
@@ -132,8 +134,7 @@ class Writer:
 
     def _hash_file(self, name: str) -> str:
         info = self._infos[name]
-        chain = new_tensor_hash(name, info.dtype, info.shape)
-        return hash_range(chain, self._fds[info.shard], info.begin, info.end, where=self._where(info))
+        return hash_tensor(self._fds[info.shard], info, where=self._where(info), check_values=False)
 
     def _where(self, info: TensorInfo) -> str:
         return f"{self.place.out / info.shard}: tensor {info.name!r}"
@@ -211,6 +212,7 @@ class Writer:
             self._units[unit_name] = record
             for shard in dict.fromkeys(self._infos[name].shard for name in names):
                 mark(self._fds[shard])
+        self._flusher.note(names, self._fds)
 
     def _digest(self, name: str) -> str:
         info = self._infos[name]
@@ -271,6 +273,11 @@ class Writer:
         """Shard name -> descriptor of the file that is being written."""
         return self._fds
 
+    def flushed(self, shard: str) -> None:
+        """Return when a shard that is written completely is on the disk."""
+        with full_disk(self.place.out / shard):
+            self._flusher.wait(shard, self._fds[shard])
+
     def discard(self) -> None:
         """Remove an unfinished run that began here: one that would meet the same refusal again.
 
@@ -281,6 +288,7 @@ class Writer:
 
     def close(self) -> None:
         """Release the files; an unfinished run stays for ``resume``."""
+        self._flusher.close()
         fds, self._fds = [*self._fds.values()], {}
         if self._lock_fd is not None:
             fds.append(self._lock_fd)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from mergebarrier.symmetry import draw as maps
-from mergebarrier.symmetry._linear import take_columns
+from mergebarrier.symmetry._linear import flip_signs, take_columns
 from mergebarrier.symmetry._space import SNAP_TOLERANCE, Draw, Tensors, replaced, with_bias
 
 
@@ -70,9 +70,13 @@ class Neurons:
             return replaced(tensors, changes)
         for name in ("up.weight", "up.bias", columns):
             if name in changes:
-                moved = changes[name] if self.bit_exact(element) else _widened(changes[name])
-                factor = (1.0 / scale if name == columns else scale).to(moved.dtype)
-                changes[name] = moved.mul_(factor[:, None] if moved.ndim == 2 and name != columns else factor)
+                factor = 1.0 / scale if name == columns else scale
+                factor = factor[:, None] if changes[name].ndim == 2 and name != columns else factor
+                if self.bit_exact(element):
+                    flip_signs(changes[name], factor)
+                else:
+                    moved = _widened(changes[name])
+                    changes[name] = moved.mul_(factor.to(moved.dtype))
         return replaced(tensors, changes)
 
     def inverse(self, element: NeuronMap) -> NeuronMap:

@@ -19,7 +19,7 @@ from torch import Tensor
 from mergebarrier.symmetry import _joint, _linear
 from mergebarrier.symmetry import draw as maps
 from mergebarrier.symmetry._head_maps import HeadMaps
-from mergebarrier.symmetry._linear import Linear, LinearMap
+from mergebarrier.symmetry._linear import Linear, LinearMap, flip_signs
 from mergebarrier.symmetry._space import SNAP_TOLERANCE, Draw, Tensors, map_rows, replaced, with_bias
 
 _SILENT_PLANE = 1e-12
@@ -54,18 +54,17 @@ class QueryKeyPlanes:
 
     def _turn(self, weight: Tensor, z: Tensor, heads: int) -> Tensor:
         """Multiply the planes of weight[heads * head_dim, m] by z[heads, planes]."""
-        pairs = weight.reshape(heads, 2, self._planes, -1)
-        a, b = pairs[:, 0], pairs[:, 1]
         if self.bit_exact(z):
-            # Negation and choice only: even the sign of a zero survives the way back.
-            turned, sign = (z.real == 0)[..., None], (z.real + z.imag)[..., None].to(weight.dtype)
-            first = torch.where(turned, -b, a) * sign
-            second = torch.where(turned, a, b) * sign
-        else:
-            a, b = a.double(), b.double()
-            real, imag = z.real[..., None], z.imag[..., None]
-            first, second = real * a - imag * b, imag * a + real * b
-        return torch.stack([first, second], dim=1).reshape(weight.shape)
+            # A signed order of rows: even the sign of a zero survives the way back.
+            turned, sign = z.real == 0, z.real + z.imag
+            straight = torch.arange(2 * heads * self._planes).reshape(heads, 2, self._planes)
+            order = torch.where(turned[:, None], straight.flip(1), straight)
+            signs = torch.stack([torch.where(turned, -sign, sign), sign], dim=1)
+            return flip_signs(weight.index_select(0, order.reshape(-1)), signs.reshape(-1, 1))
+        pairs = weight.reshape(heads, 2, self._planes, -1)
+        a, b = pairs[:, 0].double(), pairs[:, 1].double()
+        real, imag = z.real[..., None], z.imag[..., None]
+        return torch.stack([real * a - imag * b, imag * a + real * b], dim=1).reshape(weight.shape)
 
     def act(self, element: Tensor, tensors: Tensors) -> dict[str, Tensor]:
         """Turn q by z and k by 1/conj(z); float64 out unless every z is a quarter turn."""

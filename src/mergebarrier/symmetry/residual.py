@@ -16,7 +16,7 @@ from torch import Tensor
 
 from mergebarrier.arch import LOGICAL
 from mergebarrier.symmetry import draw as maps
-from mergebarrier.symmetry._linear import SignedPermutation, compose, identity, take_columns
+from mergebarrier.symmetry._linear import SignedPermutation, compose, flip_signs, identity, take_columns
 from mergebarrier.symmetry._space import Draw, Tensors
 
 
@@ -81,11 +81,9 @@ class Residual:
                 continue
             axis = 1 if stream == "columns" else 0
             permuted = take_columns(tensor, perm) if axis == 1 else tensor.index_select(0, perm)
-            factor = sign.to(tensor.dtype)
-            if name == "norm.weight":
-                moved[name] = permuted
-            else:
-                moved[name] = permuted.mul_(factor[:, None] if axis == 0 and tensor.ndim == 2 else factor)
+            if name != "norm.weight":
+                flip_signs(permuted, sign[:, None] if axis == 0 and tensor.ndim == 2 else sign)
+            moved[name] = permuted
         return moved
 
     def inverse(self, element: SignedPermutation) -> SignedPermutation:

@@ -76,7 +76,7 @@ def content_of(verb: str, method: str, parameters: Mapping[str, Any]) -> dict[st
 
 def input_of(role: str, source: Checkpoint) -> dict[str, Any]:
     """Return the part of a manifest that says what one input was."""
-    return {"role": role, **hashed(source), "files": source.file_digests()}
+    return {"role": role, **hashed(source)}
 
 
 def hashed(source: Checkpoint) -> dict[str, Any]:
