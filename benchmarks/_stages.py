@@ -17,7 +17,7 @@ import mergebarrier.verbs._merge as merging
 STAGES: tuple[tuple[Any, str, str], ...] = (
     (reads.ReadDigests, "feed", "SHA-256 of the inputs' tensors"),
     (writing.Writer, "_put", "SHA-256 of the output's tensors"),
-    (committing, "hash_shard", "SHA-256 of the output's files"),
+    (committing, "hash_file", "SHA-256 of the output's files"),
     (running, "_apply", "arithmetic"),
     (reading, "read_into", "read the inputs"),
     (hashing, "read_into", "read the output back"),

@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+# So many rows are widened at once.
+_BLOCK_ROWS = 512
 _BITS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
@@ -102,7 +104,10 @@ class LinearMap:
 
     def columns(self, x: Tensor) -> Tensor:
         """Act on x[m, G, n] by U^-1 from the right; float64 out."""
-        return torch.einsum("mgk,gkj->mgj", x.double(), self.backward)
+        moved = torch.empty(x.shape, dtype=torch.float64)
+        for rows, out in zip(x.split(_BLOCK_ROWS), moved.split(_BLOCK_ROWS), strict=True):
+            out.copy_(torch.einsum("mgk,gkj->mgj", rows.double(), self.backward))
+        return moved
 
     def inverse(self) -> "LinearMap":
         """Return U^-1."""

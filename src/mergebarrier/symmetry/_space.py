@@ -43,7 +43,7 @@ class Space(Protocol):
     def act(self, element: Any, tensors: Tensors) -> dict[str, Tensor]:
         """Return all tensors, the ones that the element touches changed; any subset of a circuit may be given.
 
-        Real factors give float64, but for scales of 16-bit weights: there float32 is exact to 2^-15 of the rounding.
+        Real factors give float64, but for scales of 16-bit weights: those multiply in float32 and round once.
         """
         ...
 

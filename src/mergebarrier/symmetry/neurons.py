@@ -19,6 +19,8 @@ from mergebarrier.symmetry import draw as maps
 from mergebarrier.symmetry._linear import flip_signs, take_columns
 from mergebarrier.symmetry._space import SNAP_TOLERANCE, Draw, Tensors, replaced, with_bias
 
+_BLOCK_ELEMENTS = 1 << 18
+
 
 @dataclass(frozen=True)
 class NeuronMap:
@@ -54,7 +56,7 @@ class Neurons:
         return NeuronMap(perm, scale)
 
     def act(self, element: NeuronMap, tensors: Tensors) -> dict[str, Tensor]:
-        """Scale and reorder; float64 out for up and down unless all scales are signs."""
+        """Scale and reorder; float64 out for up and down unless all scales are signs or the weights have 16 bits."""
         rows = ("gate", "up") if self.gated else ("fc1",)
         columns = "down.weight" if self.gated else "fc2.weight"
         changes = {
@@ -75,8 +77,7 @@ class Neurons:
                 if self.bit_exact(element):
                     flip_signs(changes[name], factor)
                 else:
-                    moved = _widened(changes[name])
-                    changes[name] = moved.mul_(factor.to(moved.dtype))
+                    changes[name] = _scaled(changes[name], factor)
         return replaced(tensors, changes)
 
     def inverse(self, element: NeuronMap) -> NeuronMap:
@@ -126,9 +127,18 @@ class Neurons:
         return bool((element.scale.abs() == 1).all())
 
 
-def _widened(tensor: Tensor) -> Tensor:
-    """Return float32 for 16-bit weights, float64 for wider ones: a product there is exact enough to be rounded once."""
-    return tensor.float() if tensor.element_size() == 2 else tensor.double()
+def _scaled(tensor: Tensor, factor: Tensor) -> Tensor:
+    """Multiply by a float64 factor that broadcasts: in float64, or, for 16-bit weights, block by block in place.
+
+    There the product is taken in float32, exact enough to be rounded once, and no wide copy of a whole matrix is held.
+    """
+    if tensor.element_size() > 2:
+        return tensor.double() * factor
+    step = max(1, _BLOCK_ELEMENTS // max(1, tensor[0].numel()))
+    factors = factor.float().expand(tensor.shape)
+    for rows, scale in zip(tensor.split(step), factors.split(step), strict=True):
+        rows.copy_(rows.float().mul_(scale))
+    return tensor
 
 
 def cosines(now: Tensor, then: Tensor) -> Tensor:
