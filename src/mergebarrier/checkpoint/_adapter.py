@@ -17,7 +17,7 @@ from typing import Self
 
 import torch
 
-from mergebarrier.checkpoint._adapter_config import ADAPTER_CONFIG, AdapterConfig, read_adapter_config
+from mergebarrier.checkpoint._adapter_config import ADAPTER_CONFIG, INSTEAD, AdapterConfig, read_adapter_config
 from mergebarrier.checkpoint._checkpoint import Checkpoint
 from mergebarrier.checkpoint._dtypes import FLOATS
 from mergebarrier.checkpoint._header import MAX_HEADER_BYTES, MAX_TENSORS
@@ -192,7 +192,7 @@ class _Sorter:
             raise AdapterRefused(
                 f"{clean(part)} belongs to a kind of adapter that is not read",
                 where=f"{self.adapter.path / ADAPTER_WEIGHTS}: tensor {clean(name)!r}",
-                remedy="merge the adapter into its base with peft (merge_and_unload), save that, and give the result",
+                remedy=INSTEAD,
             )
 
     def factors(self, module: str, embedding: bool, halves: dict[str, TensorInfo]) -> Factors:
@@ -201,8 +201,9 @@ class _Sorter:
         a, b = halves["A"], halves["B"]
         for half in (a, b):
             if len(half.shape) != 2:
-                what = f"shape {half.shape}; only adapters of matrices are read"
-                raise self.fail(half.name, what, "leave this module out")
+                kind = "a convolution's update" if len(half.shape) in (3, 4, 5) else "no matrix"
+                what = f"shape {half.shape}, {kind}; only updates of matrices are read"
+                raise self.fail(half.name, what, INSTEAD)
         rank = self.config.rank(module)
         if a.shape[0] != b.shape[1]:
             raise self.fail(a.name, f"A has rank {a.shape[0]} and B has rank {b.shape[1]}")

@@ -30,7 +30,7 @@ _KNOWN = frozenset({
     "inference_mode", "lora_dropout", "megatron_core", "qalora_group_size", "loftq_config", "eva_config",
     "ensure_weight_tying", "runtime_config", "velora_config", "layer_replication",
 })  # fmt: skip
-_INSTEAD = "merge the adapter into its base with peft (merge_and_unload), save that, and give the result"
+INSTEAD = "merge the adapter into its base with peft (merge_and_unload), save that, and give the result"
 # Key -> what it makes of the update; refused when it has a value.
 _REFUSED = {
     "use_dora": "DoRA rescales the whole weight",
@@ -135,10 +135,10 @@ class _Reader:
         kind = self.document.get("peft_type")
         if kind != "LORA":
             what = f"peft_type is {clean(repr(kind))}; of adapters, only LORA is read"
-            raise AdapterRefused(what, where=self.where, remedy=_INSTEAD)
+            raise AdapterRefused(what, where=self.where, remedy=INSTEAD)
         for key, meaning in _REFUSED.items():
             if self.document.get(key) not in (None, False, {}, []):
-                raise AdapterRefused(f"{key}: {meaning}, which is not read", where=self.where, remedy=_INSTEAD)
+                raise AdapterRefused(f"{key}: {meaning}, which is not read", where=self.where, remedy=INSTEAD)
         start = self.document.get("init_lora_weights")
         if isinstance(start, str) and start.lower().startswith(_CHANGES_THE_BASE):
             remedy = "convert it with peft (save_pretrained with path_initial_model_for_weight_conversion)"

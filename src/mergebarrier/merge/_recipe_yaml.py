@@ -92,9 +92,8 @@ def read_yaml(text: bytes, where: object) -> Any:
         try:
             document = loader.get_data() if loader.check_data() else None
             if loader.check_data():
-                raise _Refused(
-                    "several documents in one file", loader.peek_event().start_mark, "give one file per merge"
-                )
+                remedy = "give one file per merge, and the output folder of one as a model of the next"
+                raise _Refused("several documents in one file", loader.peek_event().start_mark, remedy)
             return document
         finally:
             loader.dispose()

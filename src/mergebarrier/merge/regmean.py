@@ -111,7 +111,7 @@ class RegMean(DataMerge):
         order = _grams.reached(module, cast(module, experts[0]), data[0])
         layers = [layer for layer in order if layer.weight in experts[0]]
         cut = _grams.groups(layers, len(experts), self.gram_bytes)
-        tensors, solved = {name: mean(experts, name) for name in experts[0]}, {}
+        tensors = {name: mean(experts, name) for name in experts[0]}
         for number, group in enumerate(cut):
             grams = []
             for i, (expert, task) in enumerate(zip(experts, data, strict=True)):
@@ -119,8 +119,8 @@ class RegMean(DataMerge):
                 progress(number * len(experts) + i + 1, len(cut) * len(experts))
             for layer in group:
                 found = [table.pop(layer.path) for table in grams]
-                solved[layer.weight] = self.solve(layer, experts, found, tensors[layer.weight].dtype)
-        return Learned(tensors | solved, diagnostics=_seen(module, layers, len(cut)))
+                tensors[layer.weight] = self.solve(layer, experts, found, tensors[layer.weight].dtype)
+        return Learned(tensors, diagnostics=_seen(module, layers, len(cut)))
 
     def solve(
         self, layer: _grams.Layer, experts: Sequence[Tensors], grams: Sequence[Tensor], dtype: torch.dtype
