@@ -192,9 +192,20 @@ def two_names_of_one_tensor(path: Path) -> None:
     sound(path, tensors() | {name.replace(".x.", ".x.model."): tensor for name, tensor in bare.items()})
 
 
-@case(AdapterRefused, "lora_magnitude_vector")
+@case(BadAdapter, "lora_magnitude_vector", "use_dora is False")
 def dora_that_says_it_is_none(path: Path) -> None:
     sound(path, tensors() | {f"{UP}lora_magnitude_vector": torch.ones(72)})
+
+
+@case(BadAdapter, "shape (71,)", "72 rows")
+def dora_of_another_length(path: Path) -> None:
+    magnitudes = {f"{UP}lora_magnitude_vector": torch.ones(71)}
+    sound(path, {name: t for name, t in tensors().items() if name.startswith(UP)} | magnitudes, use_dora=True)
+
+
+@case(BadAdapter, "lora_magnitude_vector", "other factor")
+def dora_of_no_factors(path: Path) -> None:
+    sound(path, tensors() | {f"{UP.replace('up', 'down')}lora_magnitude_vector": torch.ones(48)})
 
 
 @case(BadHeader, WEIGHTS, "letters, digits")
@@ -287,8 +298,8 @@ def a_product_of_hadamard(path: Path) -> None:
     sound(path, peft_type="LOHA")
 
 
-@case(AdapterRefused, "use_dora")
-def dora(path: Path) -> None:
+@case(BadAdapter, "use_dora", "lacks its lora_magnitude_vector")
+def dora_without_magnitudes(path: Path) -> None:
     sound(path, use_dora=True)
 
 

@@ -36,6 +36,7 @@ _ENDS = {
     ".lora_B.weight": (False, "B"),
     ".lora_embedding_A": (True, "A"),
     ".lora_embedding_B": (True, "B"),
+    ".lora_magnitude_vector": (False, "m"),
 }
 _OTHER_KINDS = ("lora_", "hada_", "lokr_", "ia3_", "oft_", "vera_", "boft_", "token_adapter", "modules_to_save")
 _PEFT = "save the adapter again with peft"
@@ -50,6 +51,7 @@ class Factors:
       a, b:      A (r, in) and B (out, r) on disk.
       scale:     s.
       embedding: the base stores the transposed update.
+      magnitude: DoRA: the length m (out,) of every row of W_0 + s B A; None for plain LoRA.
     """
 
     module: str
@@ -57,6 +59,7 @@ class Factors:
     b: TensorInfo
     scale: float
     embedding: bool
+    magnitude: TensorInfo | None = None
 
     @property
     def rank(self) -> int:
@@ -196,8 +199,10 @@ class _Sorter:
             )
 
     def factors(self, module: str, embedding: bool, halves: dict[str, TensorInfo]) -> Factors:
+        magnitude = halves.pop("m", None)
         if len(halves) != 2:
-            raise self.fail(next(iter(halves.values())).name, "its other factor is missing; a module has A and B")
+            stray = next(iter(halves.values()), magnitude)
+            raise self.fail(stray.name if stray else module, "its other factor is missing; a module has A and B")
         a, b = halves["A"], halves["B"]
         for half in (a, b):
             if len(half.shape) != 2:
@@ -212,4 +217,16 @@ class _Sorter:
         if not self.config.targets(module):
             what = "its module is not among target_modules, so peft would leave it out"
             raise self.fail(a.name, what, "name the module there, or remove the tensor")
-        return Factors(module, a, b, self.config.scale(module), embedding)
+        self.check_magnitude(magnitude, b, embedding)
+        return Factors(module, a, b, self.config.scale(module), embedding, magnitude)
+
+    def check_magnitude(self, magnitude: TensorInfo | None, b: TensorInfo, embedding: bool) -> None:
+        """Refuse a magnitude without ``use_dora``, the reverse, one of another length, and that of an embedding."""
+        if (magnitude is not None) != self.config.use_dora:
+            what = "lacks its lora_magnitude_vector" if self.config.use_dora else "has a lora_magnitude_vector"
+            raise self.fail((magnitude or b).name, f"its module {what}, and use_dora is {self.config.use_dora}")
+        if magnitude is not None and embedding:
+            where = f"{self.adapter.path / ADAPTER_WEIGHTS}: tensor {clean(magnitude.name)!r}"
+            raise AdapterRefused("DoRA of an embedding is not read", where=where, remedy=INSTEAD)
+        if magnitude is not None and magnitude.shape != b.shape[:1]:
+            raise self.fail(magnitude.name, f"shape {magnitude.shape}, B has {b.shape[0]} rows")

@@ -24,7 +24,7 @@ MAX_PATTERNS = 4096
 ALL_LINEAR = "all-linear"
 # Read and obeyed, or without influence on the weights.
 _KNOWN = frozenset({
-    "peft_type", "r", "lora_alpha", "use_rslora", "rank_pattern", "alpha_pattern", "fan_in_fan_out", "bias",
+    "peft_type", "r", "lora_alpha", "use_rslora", "use_dora", "rank_pattern", "alpha_pattern", "fan_in_fan_out", "bias",
     "target_modules", "exclude_modules", "modules_to_save", "layers_to_transform", "layers_pattern",
     "init_lora_weights", "base_model_name_or_path", "revision", "task_type", "auto_mapping", "peft_version",
     "inference_mode", "lora_dropout", "megatron_core", "qalora_group_size", "loftq_config", "eva_config",
@@ -33,7 +33,6 @@ _KNOWN = frozenset({
 INSTEAD = "merge the adapter into its base with peft (merge_and_unload), save that, and give the result"
 # Key -> what it makes of the update; refused when it has a value.
 _REFUSED = {
-    "use_dora": "DoRA rescales the whole weight",
     "lora_bias": "a bias inside of the adapter",
     "layer_replication": "layers of the base are repeated",
     "trainable_token_indices": "single rows of the embedding are trained",
@@ -59,6 +58,7 @@ class AdapterConfig:
       document:        the whole table, not to be changed.
       r, alpha:        rank and lora_alpha of a module that no pattern names.
       use_rslora:      scale by alpha / sqrt(r).
+      use_dora:        every output row of the sum is brought to a length of its own.
       fan_in_fan_out:  the weights of the base are stored (in, out).
       modules_to_save: names of modules that are stored whole.
       bias:            "none", "all" or "lora_only".
@@ -69,6 +69,7 @@ class AdapterConfig:
     r: int
     alpha: float
     use_rslora: bool
+    use_dora: bool
     fan_in_fan_out: bool
     modules_to_save: tuple[str, ...]
     bias: str
@@ -120,6 +121,7 @@ class _Reader:
             r=self.rank("r", self.document.get("r", 8)),
             alpha=self.alpha("lora_alpha", self.document.get("lora_alpha", 8)),
             use_rslora=self.flag("use_rslora"),
+            use_dora=self.flag("use_dora"),
             fan_in_fan_out=self.flag("fan_in_fan_out"),
             modules_to_save=self.names("modules_to_save"),
             bias=self.bias(),

@@ -1,9 +1,11 @@
 """A base with an adapter on it, seen as one model: read-only, one tensor at a time, nothing copied.
 
     W = round(W_0 + s B A)      W_0 stored (out, in);      round(W_0 + (s B A)^T)  where it is stored (in, out)
+    DoRA: W = round(m_j (W_0 + s B A)_j / |(W_0 + s B A)_j|)  for every output row j
 
-Source: LoRA, arXiv 2106.09685; names and layouts of peft 0.21.2.  Differs from a merge by peft: computed in float64 and
-rounded once to the dtype of the base, in row blocks of a fixed size, so that rows read alone have the same bits.
+Source: LoRA, arXiv 2106.09685; DoRA, arXiv 2402.09353; names and layouts of peft 0.21.2.  Differs from a merge by peft:
+computed in float64 and rounded once to the dtype of the base, in row blocks of a fixed size, so that rows read alone
+have the same bits.
 """
 
 import contextlib
@@ -15,13 +17,14 @@ from pathlib import Path
 import torch
 
 from mergebarrier.checkpoint._adapter import Adapter, Factors, open_adapter
+from mergebarrier.checkpoint._adapter_config import INSTEAD
 from mergebarrier.checkpoint._checkpoint import Checkpoint, Progress
 from mergebarrier.checkpoint._dtypes import FLOATS, TORCH
 from mergebarrier.checkpoint._hashing import new_tensor_hash
 from mergebarrier.checkpoint._open import open_checkpoint
 from mergebarrier.checkpoint._tensors import TensorInfo
 from mergebarrier.checkpoint._values import check_finite
-from mergebarrier.errors import BadAdapter, clean
+from mergebarrier.errors import AdapterRefused, BadAdapter, clean
 
 _BLOCK_ELEMENTS = 1 << 18
 
@@ -98,6 +101,9 @@ class Expert(Checkpoint):
             if left is not None and right is not None:
                 place = first - start // step * step
                 rows = rows.addmm_(left[place : place + last - first], right)
+            if change.factors is not None and change.factors.magnitude is not None:
+                lengths = self.adapter.weights.read_rows(change.factors.magnitude.name, first, last).double()
+                rows.mul_((lengths / rows.norm(dim=1))[:, None])
             begin, end = max(first, start), min(last, stop)
             out[begin - start : end - start] = rows[begin - first : end - first]
         where = f"{self.path}: tensor {name!r}"
@@ -171,7 +177,8 @@ def open_reference(path: str | os.PathLike[str]) -> Checkpoint:
 def place(adapter: Adapter, base: Checkpoint) -> dict[str, Change]:
     """Return what the adapter does to the tensors of a base, in the base's order.
 
-    Raises: BadAdapter when a target is not there, has another shape, or is tied to a tensor that is not adapted.
+    Raises: BadAdapter when a target is not there, has another shape, or is tied to a tensor that is not adapted;
+            AdapterRefused for DoRA of a transposed weight.
     """
     changes: dict[str, Change] = {}
     for theirs, info in adapter.whole.items():
@@ -194,6 +201,9 @@ def place(adapter: Adapter, base: Checkpoint) -> dict[str, Change]:
             raise _refuse(
                 adapter, adapter.factors[module].a.name, f"{clean(name)} gets two updates", "keep one of them"
             )
+        if transposed and adapter.factors[module].magnitude is not None:
+            where = f"{adapter.path}: tensor {clean(adapter.factors[module].a.name)!r}"
+            raise AdapterRefused("DoRA of a weight stored (in, out) is not read", where=where, remedy=INSTEAD)
         changes[name] = Change(before.whole if before else None, adapter.factors[module], transposed)
     return {name: changes[name] for name in base.tensors if name in changes}
 

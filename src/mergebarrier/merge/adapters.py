@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from mergebarrier.checkpoint import ADAPTER_WEIGHTS, Adapter, Checkpoint, OutTensor, TensorInfo, place
-from mergebarrier.errors import BadAdapter, BadMergeParameter, ShapeMismatch, clean
+from mergebarrier.errors import AdapterRefused, BadAdapter, BadMergeParameter, ShapeMismatch, clean
 from mergebarrier.merge import _lora
 from mergebarrier.merge._adapter_files import document, dump, factor_names, whole_name
 from mergebarrier.merge._adapter_output import AdapterOutput, output_of
@@ -97,8 +97,12 @@ class _Planner:
         )
 
     def check_bases(self) -> None:
-        """Refuse adapters that say they were trained on different bases, or that store their updates differently."""
+        """Refuse adapters that say they were trained on different bases, or whose updates are no such products."""
         first = self.given[0]
+        dora = next((adapter for adapter in self.given if adapter.config.use_dora), None)
+        if dora is not None:
+            what, remedy = "DoRA rescales the whole weight, which no product of two factors does", "leave --as out"
+            raise AdapterRefused(what, where=dora.path, remedy=f"{remedy}, so that models are merged")
         for other in self.given[1:]:
             ours, theirs = (a.config.base.rstrip("/").rpartition("/")[2].lower() for a in (first, other))
             if ours and theirs and ours != theirs:
