@@ -12,7 +12,7 @@ from mergebarrier.merge import _random, make
 
 
 @settings(max_examples=60, deadline=None)
-@given(key=st.integers(0, 2**128 - 1), start=st.integers(0, 500), length=st.integers(0, 300))
+@given(key=st.binary(min_size=16, max_size=16), start=st.integers(0, 500), length=st.integers(0, 300))
 def test_any_stretch_can_be_drawn_alone(key, start, length) -> None:
     whole = _random.draws(key, 0, 800)
     assert np.array_equal(_random.draws(key, start, start + length), whole[start : start + length])
@@ -20,12 +20,12 @@ def test_any_stretch_can_be_drawn_alone(key, start, length) -> None:
 
 def test_the_bit_stream_is_pinned() -> None:
     key = _random.stream_key(42, "dare_ties", 1, "model.layers.0.mlp.up_proj.weight")
-    assert f"{key:032x}" == GOLDEN_KEY
+    assert key.hex() == GOLDEN_KEY
     assert hashlib.sha256(_random.draws(key, 3, 5000).astype("<i2").tobytes()).hexdigest() == GOLDEN_DRAWS
 
 
-GOLDEN_KEY = "8261f729031a787c60366feb1fa4b096"
-GOLDEN_DRAWS = "f972c23298cbfe0cf0f9cf92ecf806e5eba72fc4d781810900042c7fe7d07f6d"
+GOLDEN_KEY = "96b0a41feb6f36607c781a0329f76182"
+GOLDEN_DRAWS = "6b1d695dcd074bc3221fbc844af2692147a5b057e46c8f2f95b66f5f9ea0558e"
 
 
 def test_no_two_places_share_a_key() -> None:

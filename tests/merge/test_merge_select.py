@@ -14,15 +14,15 @@ def kept_by_sorting(values: np.ndarray, k: int) -> np.ndarray:
 
 
 def kept_by_cut(values: np.ndarray, k: int, block: int, sample: np.ndarray | None = None) -> np.ndarray:
-    def walk():
+    def walk(first):
         buffer = np.empty(block, values.dtype)
-        for start in range(0, len(values), block):
+        for start in range(first * block, len(values), block):
             part = values[start : start + block]
             buffer[: len(part)] = part
             yield buffer[: len(part)]
 
     chosen = values[_select.places(len(values))] if sample is None else sample
-    cut = _select.largest(walk, chosen, len(values), k)
+    (cut,) = _select.largest(walk, chosen, len(values), [k])
     index = np.arange(len(values))
     return np.flatnonzero((values > cut.threshold) | ((values == cut.threshold) & (index <= cut.last)))
 

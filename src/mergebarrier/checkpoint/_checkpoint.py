@@ -21,6 +21,7 @@ import torch
 from mergebarrier.checkpoint._dtypes import TORCH
 from mergebarrier.checkpoint._hashing import content_digest, hash_tensor, side_by_side, ticker
 from mergebarrier.checkpoint._io import read_into, read_small
+from mergebarrier.checkpoint._memory import fresh
 from mergebarrier.checkpoint._reads import ReadDigests
 from mergebarrier.checkpoint._tensors import Shard, TensorInfo
 from mergebarrier.checkpoint._values import CLEAN_WEIGHTS, check_bool, check_finite
@@ -104,7 +105,7 @@ class Checkpoint:
         if info.shard not in self._files:
             raise InternalError("the checkpoint is closed", where=self.path)
         where = self._where(info)
-        raw = torch.empty((stop - start) * info.row_nbytes, dtype=torch.uint8)
+        raw = fresh((stop - start) * info.row_nbytes)
         read_into(self._files[info.shard][0], info.begin + start * info.row_nbytes, raw.numpy().data, where)
         if info.dtype == "BOOL":
             check_bool(raw, where=where)

@@ -2,8 +2,8 @@
 
     r = rank of |tau_j| in its row, 0 to c - 1, ties by column;   p_r = density - epsilon + 2 epsilon r / (c - 1)
 
-The draw of an entry belongs to (row, rank), so a row needs one sort of |tau| and column packed into 64 bits, and no
-lookup. What stays is kept as bits, so that a tensor is sorted once. A row of one entry takes p = density.
+The draw of an entry belongs to (row, rank), so a row needs the order of its columns and no ranks. What stays is kept as
+bits, so that a tensor is sorted once. A row of one entry takes p = density.
 """
 
 from collections.abc import Iterator
@@ -19,6 +19,7 @@ from mergebarrier.merge._operands import BLOCK, Operands, require_finite
 from mergebarrier.merge._sparsify import KeepAll, KeepBits, KeepNone, Sparsifier
 
 _BITS = 8
+_PACKED_COLUMNS = 2048  # in longer rows too many bits would be left out
 
 
 @dataclass(frozen=True)
@@ -58,11 +59,8 @@ def by_rank(
     threshold = (levels - _random.LEVELS // 2).astype(np.int16)
     key = _random.stream_key(seed, method, index, operands.name)
     bits, scales = [], []
-    packed = np.empty((0, columns, 2), dtype="<u4")
     for start, magnitudes in _rows(operands, index):
-        if len(packed) < len(magnitudes):
-            packed = np.empty((len(magnitudes), columns, 2), dtype="<u4")
-        order = torch.from_numpy(_ascending(magnitudes, packed[: len(magnitudes)]))
+        order = _ascending(magnitudes)
         drawn = _random.draws(key, start, start + magnitudes.size).reshape(magnitudes.shape)
         stays = drawn < threshold
         if inverse:
@@ -88,14 +86,30 @@ def _rows(operands: Operands, index: int) -> Iterator[tuple[int, NDArray[np.floa
         yield start, (tau if tau.dtype == torch.float64 else tau.float()).numpy().reshape(-1, columns)
 
 
-def _ascending(magnitudes: NDArray[np.floating], packed: NDArray[np.uint32]) -> NDArray[np.int64]:
+def _ascending(magnitudes: NDArray[np.floating]) -> Tensor:
     """Return the columns of each row from the smallest to the largest magnitude; equal ones in column order.
 
-    ``packed`` is memory for the sort, Int["rows columns 2"] in little-endian order.
+    Bits of non-negative floats sort as the floats do. Upper bits and column fit 32 bits together, which sort fastest;
+    the rows in which the bits left out would have mattered are sorted again.
     """
     if magnitudes.dtype != np.float32:
-        return np.argsort(magnitudes, axis=1, kind="stable")
-    packed[..., 0] = np.arange(magnitudes.shape[1])
-    packed[..., 1] = magnitudes.view(np.uint32)  # bits of non-negative floats sort as the floats do
-    packed.view("<u8")[..., 0].sort(axis=1)
-    return packed[..., 0].astype(np.int64)
+        return torch.from_numpy(np.argsort(magnitudes, axis=1, kind="stable"))
+    bits, columns = magnitudes.view(np.uint32), magnitudes.shape[1]
+    if columns > _PACKED_COLUMNS:
+        return _by_counting(bits)
+    width = max(1, (columns - 1).bit_length())
+    packed = (bits >> (width - 1) << width) | np.arange(columns, dtype=np.uint32)
+    packed.sort(axis=1)
+    order = torch.from_numpy((packed & ((1 << width) - 1)).astype(np.int64))
+    found = torch.from_numpy(bits.view(np.int32)).gather(1, order).numpy()
+    wrong = np.flatnonzero((found[:, 1:] < found[:, :-1]).any(axis=1))
+    if len(wrong):
+        order[torch.from_numpy(wrong)] = _by_counting(bits[wrong])
+    return order
+
+
+def _by_counting(bits: NDArray[np.uint32]) -> Tensor:
+    """Sort rows by their lower, then by their upper 16 bits: 16 bits are sorted by counting, in linear time."""
+    low = torch.from_numpy(np.argsort(bits.astype(np.uint16), axis=1, kind="stable"))
+    high = torch.from_numpy((bits >> 16).astype(np.int16)).gather(1, low)
+    return low.gather(1, torch.from_numpy(np.argsort(high.numpy(), axis=1, kind="stable")))

@@ -10,6 +10,7 @@ ties are ties; quantiles are exact (mergekit samples a million entries).
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import ClassVar
 
 import torch
@@ -72,8 +73,9 @@ def _quantile(operands: Operands, divergence: Tensor, share: float) -> float:
         tau.sub_(operands.base[places].to(operands.dtype))
     sample = tau.abs_().double().mul_(divergence[places // operands.columns])
 
-    def walk() -> Iterator[_select.Magnitudes]:
-        for start, _, taus in _deltas.walk(operands):
+    def walk(first: int) -> Iterator[_select.Magnitudes]:
+        for start, _, taus in islice(_deltas.walk(operands), first, None):
             yield _scores(operands, divergence, start, taus[0]).numpy()
 
-    return _select.largest(walk, sample.numpy(), size, size - int(share * (size - 1))).threshold
+    (cut,) = _select.largest(walk, sample.numpy(), size, [size - int(share * (size - 1))])
+    return cut.threshold

@@ -154,7 +154,7 @@ def _square(fisher: Tensor) -> float:
     return sum(float(part.double().square().sum()) for part in fisher.flatten().split(_BLOCK))
 
 
-def _draw(log_p: Tensor, key: int) -> Tensor:
+def _draw(log_p: Tensor, key: bytes) -> Tensor:
     """Draw one class per row: the first whose cumulative probability exceeds a keyed uniform number."""
     uniform = (torch.from_numpy(draws(key, 0, len(log_p)).copy()).double() + (LEVELS // 2 + 0.5)) / LEVELS
     below = log_p.double().exp().cumsum(-1) < uniform[:, None]

@@ -10,6 +10,7 @@ equal weights. Differs: variances in float64, ties among them by flat index.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import ClassVar
 
 import torch
@@ -67,8 +68,12 @@ class Sce(Merge):
         k = int(varying * self.select_topk)
         if not k:
             return _select.Cut(float("inf"), -1)
-        sample = _sampled(operands)
-        return _select.largest(lambda: (block.numpy() for _, block in _variances(operands)), sample, operands.size, k)
+
+        def walk(first: int) -> Iterator[_select.Magnitudes]:
+            return (block.numpy() for _, block in islice(_variances(operands), first, None))
+
+        (cut,) = _select.largest(walk, _sampled(operands), operands.size, [k])
+        return cut
 
 
 def _variance(taus: Tensor) -> Tensor:
