@@ -25,7 +25,6 @@ _DECLARED = "a function of the parser: its validator sees every end of a gradien
 #: Test -> why it fails, for those that fail for a reason of ours.
 REASONS = {
     "test_linear_zero_weight_sum_follows_tensor_division": _ZERO_SUM,
-    "test_state_dict_per_group_values_keep_alignment_across_buffers": _ZERO_SUM + ", also where a buffer needs none",
     "test_gradient_interpretation_uses_declared_type": "a word of text that is a number is a number in every parameter",
     "test_gradient_constraints_validate_endpoints": _DECLARED,
     "test_single_conditional_parameter_and_filter_fallback": "reads the description of a method's parameters",

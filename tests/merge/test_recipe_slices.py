@@ -9,7 +9,14 @@ from recipe_models import layered
 from safetensors.torch import load_file
 
 from mergebarrier.checkpoint import open_checkpoint, verify_manifest
-from mergebarrier.errors import BadRecipe, ConfigMismatch, MergebarrierError, ShapeMismatch, TensorSetMismatch
+from mergebarrier.errors import (
+    BadMergeParameter,
+    BadRecipe,
+    ConfigMismatch,
+    MergebarrierError,
+    ShapeMismatch,
+    TensorSetMismatch,
+)
 from mergebarrier.merge._recipe_layers import Place, embeds, locate, stacks, with_dtype, with_layers
 from mergebarrier.merge.recipe import parse, plan
 
@@ -158,3 +165,30 @@ def test_a_base_that_gives_no_layer_still_gives_the_configuration(lay) -> None:
     planned = lay(text, A=layered(1), B=layered(2), C=(layered(3), {"num_hidden_layers": 3, "note": 1}))
     assert planned.donor.path.name == "C" and planned.config["note"] == 1 and planned.config["num_hidden_layers"] == 5
     assert [planned.role(model) for model in planned.models] == ["donor", "expert", "expert"]
+
+
+def test_the_models_of_every_slice_are_counted(lay) -> None:
+    text = """
+merge_method: slerp
+slices:
+  - sources: [{model: A, layer_range: [0, 1]}, {model: B, layer_range: [0, 1]}]
+  - sources: [{model: A, layer_range: [1, 2]}]
+parameters: {t: 0.5}
+"""
+    with pytest.raises(BadMergeParameter, match=r"layers\.1\..*got 1 experts, takes exactly 2"):
+        lay(text, A=layered(1), B=layered(2))
+
+
+def test_weights_of_a_tensor_that_is_copied_may_cancel(lay) -> None:
+    model = layered(1) | {"model.position_ids": torch.arange(10)}
+    text = """
+merge_method: linear
+models: [{model: A}, {model: B}]
+parameters: {weight: [{filter: position_ids, value: 0}, {value: 1}]}
+"""
+    planned = lay(text, A=model, B=layered(2) | {"model.position_ids": torch.arange(10)})
+    (unit,) = planned.units
+    merged = planned.apply(unit, [{name: view.read(name) for name in unit.tensors} for view in planned.sources])
+    assert torch.equal(merged["model.position_ids"], torch.arange(10))
+    with pytest.raises(BadMergeParameter, match="sum to zero"):
+        lay(text.replace("A", "C").replace("B", "D").replace("position_ids", "up_proj"), C=layered(1), D=layered(2))

@@ -77,7 +77,8 @@ class Merge(ABC):
           float32 results agree with a float64 reference to 1e-6 of the largest operand. Gradients: of a differentiable
           method, where an operand asks for them; the tensor is then one block. Of the others the result has none.
         """
-        self.check_count(len(experts))
+        if not experts or experts[0].is_floating_point():  # integers are copied, whatever the weights
+            self.check_count(len(experts))
         if self.uses_base and base is None:
             raise BadMergeParameter("needs the base model", where=f"{self.name}, {name}", remedy="give --base")
         used = [*([base] if self.uses_base and base is not None else []), *experts]

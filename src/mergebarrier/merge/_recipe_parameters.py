@@ -98,7 +98,7 @@ class Resolver:
             self._extra.setdefault("seed", seed)
         self.notes: list[str] = []
         self._check_levels()
-        self._made: dict[tuple[tuple[str, Any], ...], Merge] = {}
+        self._made: dict[tuple[int | None, tuple[tuple[str, Any], ...]], Merge] = {}
 
     def _reachable(self) -> dict[str, str]:
         """Recipe name -> field of this method; a field has one name."""
@@ -153,7 +153,7 @@ class Resolver:
         return name in NAMES and NAMES[name].per_model
 
     def method(
-        self, name: str, depth: float, given: Sequence[Given], levels: Sequence[Parameters]
+        self, name: str, depth: float, given: Sequence[Given], levels: Sequence[Parameters], *, copied: bool = False
     ) -> tuple[Merge, dict[str, Scalar | list[Scalar]]]:
         """Build the method for one tensor of the output.
 
@@ -162,6 +162,7 @@ class Resolver:
           depth:  in its slice, 0 to 1.
           given:  the experts, in order.
           levels: parameters of the slice and of the module it stands in.
+          copied: the tensor is of integers, equal everywhere, so weights that cancel do no harm.
         Returns: (the method, recipe name -> effective value, or values, one per expert).
         Raises:  BadMergeParameter naming parameter, model and tensor.
         """
@@ -181,7 +182,7 @@ class Resolver:
         if missing:
             where = f"{self.recipe.method}, {name}"
             raise BadMergeParameter(f"{missing[0]} is missing", where=where, remedy=f"give {missing[0]}")
-        return self._build({**fields, **self._extra}, name, len(given)), effective
+        return self._build({**fields, **self._extra}, name, None if copied else len(given)), effective
 
     def _is_flag(self, word: str) -> bool:
         return isinstance(self._fields[self._names[word]].default, bool) or bool(word in NAMES and NAMES[word].choices)
@@ -217,12 +218,14 @@ class Resolver:
             return flag
         return choices[0] if flag else choices[1]
 
-    def _build(self, fields: Mapping[str, Any], tensor: str, count: int) -> Merge:
-        key = tuple(sorted(fields.items()))
+    def _build(self, fields: Mapping[str, Any], tensor: str, count: int | None) -> Merge:
+        """Build a method, once per set of values, and check it for ``count`` experts; None checks no count."""
+        key = (count, tuple(sorted(fields.items())))
         if key not in self._made:
             try:
                 made = self._make(self.recipe.method, **fields)
-                made.check_count(count)
+                if count is not None:
+                    made.check_count(count)
             except BadMergeParameter as fault:
                 where = f"{fault.where}, {tensor}" if fault.where else tensor
                 raise BadMergeParameter(fault.what, where=where, remedy=fault.remedy) from None

@@ -220,7 +220,11 @@ def plan_recipe(
         experts = target.inputs[1:] if resolver.uses_base else target.inputs
         given = [Given(item.source, item.name) for item in experts]
         method, effective = resolver.method(
-            target.name, target.depth, given, (target.part.parameters, target.module.parameters)
+            target.name,
+            target.depth,
+            given,
+            (target.part.parameters, target.module.parameters),
+            copied=not is_float(target.inputs[0].info.dtype),
         )
         dtype, stored = _dtypes(recipe, target)
         tensors[target.name] = TensorPlan(target, method, effective, dtype, stored)
