@@ -181,6 +181,8 @@ def main() -> None:
         "- At density 1, the default, dare, breadcrumbs, della thin nothing and equal task_arithmetic or ties.\n"
         "- model_stock goes from the base as far as the cosine between the task vectors says; two unrelated tasks "
         "have next to none, so it gives nearly the base.\n"
+        "- wudi stops early on the way to the minimum that wudi_exact solves for; here the way is worth more than its "
+        "end, and both cost perplexity.\n"
         f"- Not in the table: {absent} (a mask over every weight takes hours of one core on a model of this size) and "
         "surgery, which corrects features, not weights."
     )

@@ -114,6 +114,9 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     ]
     failures = Counter((row["test"], reason(row) or row["fault"]) for row in rows if row["outcome"] == "failed")
     lines += [f"| {test} | {count} | {why} |" for (test, why), count in sorted(failures.items())]
+    touched = Counter(row["fault"].rpartition(": ")[2] for row in rows if row["outcome"] == "out")
+    names = ", ".join(f"`{name}` {count}" for name, count in touched.most_common())
+    lines += ["", f"What the tests that are out touch first, and how many of them: {names}."]
     return "\n".join(lines)
 
 

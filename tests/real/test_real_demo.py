@@ -10,7 +10,7 @@ pytestmark = [pytest.mark.real, pytest.mark.slow]
 def test_the_whole_story_and_a_second_run_that_measures_nothing(assets, tmp_path, run_cli):
     out = tmp_path / "demo"
     first = run_cli("demo", "-o", out)
-    assert first.exit_code == 0 and "Grade C" in first.stderr
+    assert first.exit_code == 0 and "Grade C" in first.stdout
     result = json.loads((out / "report" / "result.json").read_text())
     levels = {level["level"]: level for level in result["levels"]}
     assert levels[0]["ruf"] <= 0.1 and levels[1]["ruf"] <= 0.1
