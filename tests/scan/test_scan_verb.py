@@ -228,12 +228,16 @@ def test_a_cure_of_a_model_that_must_not_be_merged_is_refused_before_any_scan(
     assert ran.exit_code == 64 and "--cleanse" in ran.stderr
 
 
-def test_findings_are_printed_also_where_the_cure_cannot_be_written(bench: Path, tmp_path: Path, run_cli) -> None:
+@pytest.mark.parametrize(("kind", "rule", "code"), [("pickle", "MB7101", "MB1003"), ("odd", "MB7104", "MB3002")])
+def test_findings_are_printed_also_where_the_cure_cannot_be_written(
+    kind: str, rule: str, code: str, bench: Path, world: World, tmp_path: Path, run_cli
+) -> None:
     evil = tmp_path / "evil"
-    evil.mkdir()
-    (evil / "config.json").write_text(json.dumps(SMALL))
-    (evil / "pytorch_model.bin").write_bytes(b"\x80\x04.")
+    write_folder(dict(list(world.base.items())[1:]), evil)
+    if kind == "pickle":
+        (evil / "model.safetensors").unlink()
+        (evil / "pytorch_model.bin").write_bytes(b"\x80\x04.")
     words = [str(evil), *_args(bench, "expert1"), *_tasks(bench, 2), "--merge", "task_arithmetic", "--cleanse", "drop"]
     ran = run_cli("scan", *words, "--checks", "folder", "-o", str(tmp_path / "cured"))
-    assert ran.exit_code == 2 and "MB7101" in ran.stdout and "MB1003" in ran.stderr
+    assert ran.exit_code == 2 and rule in ran.stdout and code in ran.stderr
     assert not (tmp_path / "cured").exists()

@@ -12,7 +12,7 @@ from mergebarrier.cli._merge_options import METHODS, hyper_parameters
 from mergebarrier.cli._models import MODEL, open_model
 from mergebarrier.cli._options import output_options, threads_option
 from mergebarrier.cli._output import Output
-from mergebarrier.errors import CheckpointError, UsageError
+from mergebarrier.errors import CheckpointError, ConfigMismatch, ShapeMismatch, TensorSetMismatch, UsageError
 
 if TYPE_CHECKING:
     from mergebarrier.merge import Merge
@@ -97,9 +97,10 @@ def command(
             f"note: leaving out two of {len(models)} models takes {len(models) * (len(models) - 1) // 2} merges"
         )
     wished = verbs.Checks(acknowledge_licence=acknowledge_licence)
-    # What an owner forbids is refused before any work; a folder that cannot be opened is what the scan reports.
+    # What an owner forbids is refused before any work; a folder that cannot be opened, or is of another shape, is what
+    # the scan reports.
     if cleanse.cure is not None and merge is not None:
-        with ExitStack() as stack, suppress(CheckpointError):
+        with ExitStack() as stack, suppress(CheckpointError, TensorSetMismatch, ShapeMismatch, ConfigMismatch):
             verbs.judged_inputs(_curing(models, base, cleanse, merge, search, stack), wished)
     request = verbs.ScanRequest(models, base, cleanse.tasks, merge, chosen, search, leave_out, threads)
     with output.progress("scanning") as progress:
