@@ -141,8 +141,10 @@ def pool(uploads: tuple[Upload, ...]) -> Pool:
 
 
 def merge(method: str = "task_arithmetic", **parameters: float) -> MergeWeights:
-    """Return a merge of tables of weights."""
-    return merge_weights(make(method, **(parameters or {"coefficient": COEFFICIENT})))
+    """Return a merge of tables of weights; by default task arithmetic at the coefficient of these studies."""
+    if method == "task_arithmetic" and not parameters:
+        parameters = {"coefficient": COEFFICIENT}
+    return merge_weights(make(method, **parameters))
 
 
 def kept(kind: str, key: object, compute: Callable[[], object]) -> object:

@@ -25,8 +25,8 @@ from mergebarrier.audit.backdoor_bench import Variant
 from mergebarrier.audit.backdoor_merges import MERGES_UNDER_ATTACK
 from mergebarrier.audit.backdoors import Patch
 from mergebarrier.checkpoint import open_checkpoint, read_tensor_file
-from mergebarrier.evaluate import ImageSplit, Tail, load_encoder, read_image_task
-from mergebarrier.poison import UniversalRecipe
+from mergebarrier.evaluate import ImageSplit, Tail, load_encoder, pixels, predict, read_image_task
+from mergebarrier.poison import UniversalRecipe, successes
 from mergebarrier.zoo import cache_folder, vision_bench
 
 HERE = Path(__file__).parent
@@ -89,6 +89,22 @@ class Seed:
                 say(f"seed {self.seed}: {variant.name}, side {side}, {merge}")
                 self.rows.get([*key, merge], functools.partial(self._merged, variant, merge))
 
+    def unstamped(self, variant: Variant, side: int, merges: Sequence[str]) -> None:
+        """Count pictures that get the target's label without any patch, with the upload in the merge and without."""
+        for merge in merges:
+            make = functools.partial(self._unstamped, replace(variant, side=side), merge)
+            self.rows.get([self.seed, variant.name, side, merge, "unstamped"], make)
+
+    def _unstamped(self, variant: Variant, merge: str) -> bench.Figures:
+        task = self.world.tasks[variant.victim or ADVERSARY]
+        pools = {"with_upload": {ADVERSARY: self.world.upload(variant)}, "clean": {}}
+        out = {}
+        for name, uploads in pools.items():
+            encoder = MERGES_UNDER_ATTACK[merge].run(self.world.pool(uploads))[task.name]
+            found = predict(encoder, task.head, task.scale, pixels(task.test.images))
+            out[name] = successes(found, task.test.labels, TARGET)
+        return out
+
     def _merged(self, variant: Variant, merge: str) -> bench.Figures:
         return bench.merged(self.world, variant, merge, self.clean(merge))
 
@@ -100,10 +116,13 @@ def share(counts: Sequence[int]) -> float:
 def print_tables(rows: Rows) -> None:
     """Print what has been measured."""
     table: dict[tuple[str, int, str], list[dict[str, Any]]] = {}
+    plain: dict[str, list[dict[str, Any]]] = {}
     for name, figures in sorted(rows.rows.items()):
         key = json.loads(name)
         if len(key) == 4:
             table.setdefault((key[1], key[2], key[3]), []).append(figures)
+        elif len(key) == 5:
+            plain.setdefault(key[3], []).append(figures)
     print(_HEAD)
     for side in sorted({key[1] for key in table}):
         print(f"## Patch of {side} x {side} pixels, {100 * side * side / 56**2:.1f} % of the picture\n")
@@ -114,6 +133,14 @@ def print_tables(rows: Rows) -> None:
                 found = table.get((variant.name, side, merge))
                 if found:
                     line(variant.name, merge, Cell(found))
+        print()
+    if plain:
+        print(f"## Off-task without any patch: pictures of `{VICTIM}` that get the target's label\n")
+        print("| merge | seeds | with the upload % | clean merge % |\n|---|---|---|---|")
+        for merge, found in plain.items():
+            cell = Cell(found)
+            title = MERGES_UNDER_ATTACK[merge].title
+            print(f"| {title} | {len(found)} | {cell.mean('with_upload'):.1f} | {cell.mean('clean'):.1f} |")
         print()
     print(_READING)
 
@@ -145,8 +172,12 @@ _READING = """## Reading
   1/4, above the smallest r that the attack trains for), last four blocks in place of all weights (TIES cuts their
   20 %), 120 steps of 32 pictures, a trigger of 60 steps from one start, grey pictures enlarged to 56 x 56.
 - The control is what the patch alone does to a merge of clean experts. A reproduction on CLIP reports a control of 83
-  to 94 % (second-hand), so there most of an ASR is the trigger's; here the excess column is what training added.
-- An attack that is missing under a merge was not measured; a table of one seed shows no spread between seeds.
+  to 94 % (second-hand), so there most of an ASR is the trigger's; here the excess column is what training added. The
+  control grows with the patch, the smallest patch shows the learned part and what interpolation adds to it.
+- Off-task the rate of stamped pictures must be read beside that of pictures without a patch: where the second is high
+  too, the upload has bent the attacked task towards the target, and there is no backdoor to speak of. The accuracy
+  column shows the same.
+- An attack that is missing under a merge was not measured; a row of one seed shows no spread between seeds.
 """
 
 
@@ -167,6 +198,7 @@ def main() -> None:
             seed = Seed(number, rows, work)
             seed.measure(VARIANTS, SIDE, MERGES)
             seed.measure((OFF_TASK,), SIDE, MERGES)
+            seed.unstamped(OFF_TASK, SIDE, MERGES)
             for side in OTHER_SIDES if number < given.other_seeds else ():
                 seed.measure(VARIANTS, side, MERGES)
         for number in range(given.other_seeds):

@@ -85,10 +85,10 @@ def main() -> None:
             table(adaptive[:n], first, ("lfpm_like",))
         return
     table(plain, first, TRIED)
-    table(adaptive, first, ("lfpm_like",))
+    table(adaptive, first, ("drop", "lfpm_like"))
     for name in MERGES:
         if name != first:
-            table(plain, name, ("lfpm_like",))
+            table(plain, name, ("drop", "lfpm_like"))
 
 
 def table(attacks: list[Upload], name: str, tried: tuple[str, ...]) -> None:
