@@ -21,7 +21,7 @@ from mergebarrier.checkpoint._io import read_into
 from mergebarrier.checkpoint._tensors import TensorInfo
 from mergebarrier.checkpoint._values import check_payload
 
-_BUFFER_BYTES = 1 << 21
+_BUFFER_BYTES = 1 << 20
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
