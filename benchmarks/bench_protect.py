@@ -62,14 +62,14 @@ def measured(job: str, *paths: str) -> dict[str, float]:
 
 def child(job: str, paths: list[Path]) -> None:
     """Do one job and print its wall time, processor time and peak anonymous memory above the imports."""
-    for name in ("mergebarrier.verbs", "scipy.optimize"):
+    for name in ("mergebarrier.verbs", "scipy.optimize", "cryptography.hazmat.primitives.kdf.hkdf"):
         importlib.import_module(name)
     before, peak, running = anonymous_bytes(), [0], [True]
 
     def watch() -> None:
         while running[0]:
             peak[0] = max(peak[0], anonymous_bytes())
-            time.sleep(0.005)
+            time.sleep(0.02)
 
     watcher = threading.Thread(target=watch)
     watcher.start()
