@@ -132,7 +132,9 @@ def serve(side: str) -> None:
         import torch
 
         import mergebarrier.verbs  # noqa: F401
+        from mergebarrier.cli._memory import keep_freed_memory
 
+        keep_freed_memory()
         torch.set_num_threads(1)
     if side == "unhashed":
         import hashlib

@@ -59,6 +59,8 @@ LEARNED: tuple[tuple[str, dict[str, Any], str, int], ...] = (
     ("regmean", {}, "train", 256),
     ("adamerging", {"steps": 20, "learning_rate": 0.025}, "val", 24),
     ("fisher", {}, "train", 64),
+    ("fisher", {"seed": 1}, "train", 64),
+    ("fisher", {"seed": 2}, "train", 64),
     ("regmean_plus", {}, "train", 32),
     ("regmean", {"off_diagonal": 0.1}, "train", 256),
 )
@@ -181,6 +183,7 @@ def main() -> None:
         "- At density 1, the default, dare, breadcrumbs, della thin nothing and equal task_arithmetic or ties.\n"
         "- model_stock goes from the base as far as the cosine between the task vectors says; two unrelated tasks "
         "have next to none, so it gives nearly the base.\n"
+        "- fisher draws one label per prediction: at 64 rows an unlikely draw can decide, as the seeds show.\n"
         "- wudi stops early on the way to the minimum that wudi_exact solves for; here the way is worth more than its "
         "end, and both cost perplexity.\n"
         f"- Not in the table: {absent} (a mask over every weight takes hours of one core on a model of this size) and "

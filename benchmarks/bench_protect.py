@@ -62,6 +62,9 @@ def measured(job: str, *paths: str) -> dict[str, float]:
 
 def child(job: str, paths: list[Path]) -> None:
     """Do one job and print its wall time, processor time and peak anonymous memory above the imports."""
+    from mergebarrier.cli._memory import keep_freed_memory
+
+    keep_freed_memory()
     for name in ("mergebarrier.verbs", "scipy.optimize", "cryptography.hazmat.primitives.kdf.hkdf"):
         importlib.import_module(name)
     before, peak, running = anonymous_bytes(), [0], [True]

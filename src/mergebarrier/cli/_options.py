@@ -22,6 +22,7 @@ from typing import Any, Final
 
 import click
 
+from mergebarrier.cli._memory import keep_freed_memory
 from mergebarrier.cli._output import Output, Session
 from mergebarrier.cli._threads import default_threads, set_threads
 from mergebarrier.errors import Interrupted, MergebarrierError, OutputExists, PartialOutput, UsageError
@@ -145,6 +146,7 @@ def writer_options(function: _Verb | None = None, *, require_out: bool = True) -
     ) -> Any:
         if resume and overwrite:
             raise UsageError("--resume and --overwrite exclude each other", remedy="give one of them")
+        keep_freed_memory()
         writer = WriterOptions(out, resume, overwrite, dry_run, seed, threads, workers or threads, max_ram_bytes)
         try:
             return inner(*args, writer=writer, **kwargs)
