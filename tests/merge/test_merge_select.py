@@ -64,11 +64,11 @@ def test_large_arrays_of_every_kind(kind) -> None:
         assert np.array_equal(kept_by_cut(values, k, 9973), kept_by_sorting(values, k)), k
 
 
-@pytest.mark.parametrize("wrong", [0.0, 1e-3, 0.7, 1e9])
+@pytest.mark.parametrize("wrong", [0.0, 1e-3, 0.5, 0.7, 1.0, 1e9])
 def test_a_misleading_sample_costs_time_and_not_the_result(wrong) -> None:
     values = distributions()["a few values"]
-    sample = np.full(_select.SAMPLE, wrong, np.float32)
-    for k in (1, len(values) // 3, len(values)):
+    sample = np.full(len(_select.places(len(values))), wrong, np.float32)
+    for k in (1, len(values) // 3, len(values) // 2, len(values)):
         assert np.array_equal(kept_by_cut(values, k, 9973, sample), kept_by_sorting(values, k)), k
 
 

@@ -118,6 +118,8 @@ def _settled(search: _Search) -> _Found | _Search:
     """Return what the counts tell, or where to look next when the sample misled."""
     rest = search.k - search.above
     at_high, at_low, inside = sum(search.at_high), sum(search.at_low), sum(map(len, search.between))
+    if search.low == search.high:
+        at_low = inside = 0  # the same entries as at_high
     if rest <= 0:
         return _Search(search.k, search.high, math.inf)
     if rest <= at_high:
