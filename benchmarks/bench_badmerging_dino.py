@@ -137,7 +137,7 @@ def print_tables(rows: Rows) -> None:
     if plain:
         print(f"## Off-task without any patch: pictures of `{VICTIM}` that get the target's label\n")
         print("| merge | seeds | with the upload % | clean merge % |\n|---|---|---|---|")
-        for merge, found in plain.items():
+        for merge, found in ((merge, plain[merge]) for merge in MERGES if merge in plain):
             cell = Cell(found)
             title = MERGES_UNDER_ATTACK[merge].title
             print(f"| {title} | {len(found)} | {cell.mean('with_upload'):.1f} | {cell.mean('clean'):.1f} |")
