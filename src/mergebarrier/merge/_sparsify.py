@@ -8,7 +8,7 @@ flat index, so a block may be thinned twice, alone, or in any order.
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from typing import Protocol
@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mergebarrier.merge import _random, _select
-from mergebarrier.merge._operands import BLOCK, Operands, require_finite
+from mergebarrier.merge._operands import Operands, require_finite
 
 RESCALES = ("l1", "l2", "linf", "inverse", "none")
-_DRAWN = 1 << 18  # entries drawn at a time, whole bytes of bits
+_DRAWN = 1 << 17  # entries drawn at a time, whole bytes of bits
 _BITS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
 _NEGLIGIBLE = 1e-7  # mergekit 0.1.5: an L1 norm below this is not rescaled
 
@@ -182,15 +182,11 @@ def at_random(operands: Operands, index: int, density: float, *, seed: int, meth
 
 
 def factor(operands: Operands, index: int, sparsifier: Sparsifier, rescale: str) -> float:
-    """Return the factor f of the module docstring for task vector ``index``.
-
-    Norms are summed in float64 over pieces of a fixed size, absolute values within a piece in the arithmetic's dtype.
-    """
+    """Return the factor f of the module docstring for task vector ``index``; norms are summed in float64."""
     if rescale == "none" or isinstance(sparsifier, KeepAll | KeepNone):
         return 1.0
     if rescale == "inverse":
         return 1.0 / sparsifier.kept_frac
-    operands = replace(operands, block=BLOCK)
     before = after = 0.0
     base, tau, scratch = operands.buffer(), operands.buffer(), operands.buffer()
     for start, stop in operands.spans():
@@ -205,8 +201,4 @@ def factor(operands: Operands, index: int, sparsifier: Sparsifier, rescale: str)
 def _add(total: float, magnitudes: Tensor, norm: str) -> float:
     if norm == "linf":
         return max(total, magnitudes.max().item())
-    if norm == "l2":
-        return total + magnitudes.double().square().sum().item()
-    # numpy adds in pairs on one thread: exact enough, faster than float64, and the same bits for any number of threads.
-    wide = magnitudes if magnitudes.dtype == torch.float64 else magnitudes.float()
-    return total + float(wide.numpy().sum())
+    return total + (magnitudes.double().square() if norm == "l2" else magnitudes).sum(dtype=torch.float64).item()
