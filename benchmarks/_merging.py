@@ -5,6 +5,7 @@ anonymous memory above what stood there before.  ``ours``, ``peer`` (mergekit) a
 the same bytes, flush) understand the same jobs.
 """
 
+import importlib
 import json
 import os
 import shutil
@@ -123,15 +124,15 @@ def serve(side: str) -> None:
     """Import, say so, then do jobs until the input ends."""
     run = {"ours": ours, "peer": peer, "floor": floor, "unhashed": ours, "stages": ours}[side]
     if side == "peer":
-        import mergekit.merge  # noqa: F401
+        importlib.import_module("mergekit.merge")
         import torch
 
         torch.set_num_threads(WORKERS)
     elif side != "floor":
-        import scipy.linalg  # noqa: F401
+        for name in ("scipy.linalg", "mergebarrier.verbs"):
+            importlib.import_module(name)
         import torch
 
-        import mergebarrier.verbs  # noqa: F401
         from mergebarrier.cli._memory import keep_freed_memory
 
         keep_freed_memory()

@@ -7,14 +7,12 @@ Finished rows go to a file and are never measured again, so the bench may be sto
 
 import argparse
 import functools
-import sys
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
 from _badmerging_tables import COEFFICIENTS, SIDES, SWEPT, WEIGHTS, print_tables
-from _keep import Rows, Tensors
+from _keep import Rows, Tensors, say
 
 from mergebarrier.audit import backdoor_bench as bench
 from mergebarrier.audit.backdoor_bench import Variant
@@ -28,11 +26,6 @@ BADMERGING = next(variant for variant in bench.CORE if variant.name == "BadMergi
 COSTLY = tuple(merge for merge in ("adamerging", "surgery") if merge in MERGES_UNDER_ATTACK)
 COSTLY_FOR = ("BadNets, 10 % poisoned", "BadMerging", "universal trigger, no interpolation", "BadMerging, r from 0.05")
 CHEAP = tuple(merge for merge in MERGES_UNDER_ATTACK if merge not in COSTLY)
-
-
-def say(text: str) -> None:
-    sys.stderr.write(f"{time.strftime('%H:%M:%S')} {text}\n")
-    sys.stderr.flush()
 
 
 class Seed:

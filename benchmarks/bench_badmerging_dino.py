@@ -9,8 +9,6 @@ rows go to a file and are never measured again; the table holds whatever has bee
 import argparse
 import functools
 import json
-import sys
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +16,7 @@ from typing import Any
 
 import torch
 from _badmerging_tables import PAPER, Cell
-from _keep import Rows, Tensors
+from _keep import Rows, Tensors, say
 
 from mergebarrier.audit import backdoor_bench as bench
 from mergebarrier.audit.backdoor_bench import Variant
@@ -42,11 +40,6 @@ VARIANTS = (
 OFF_TASK = Variant("BadMerging off-task", "badmerging", {"rows": STAMPED_ROWS}, victim=VICTIM)
 #: One start and few steps: a step of this encoder costs a hundred of the small one's.
 TRIGGER = UniversalRecipe(steps=60, batch_size=16, learning_rate=0.05, restarts=1)
-
-
-def say(text: str) -> None:
-    sys.stderr.write(f"{time.strftime('%H:%M:%S')} {text}\n")
-    sys.stderr.flush()
 
 
 def open_bench(seed: int, work: Path) -> bench.Bench:

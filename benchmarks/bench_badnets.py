@@ -13,14 +13,12 @@ import dataclasses
 import functools
 import json
 import statistics
-import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from _keep import Rows, Tensors
+from _keep import Rows, Tensors, say
 from torch import Tensor, nn
 
 from mergebarrier.audit import backdoor_bench as bench
@@ -38,11 +36,6 @@ MERGES = ("weight_average", "task_arithmetic", "ties", "regmean")
 #: Steps that the base was trained for: the committed one, and another.
 BASES = (1200, 900)
 TARGETS = (1, 5, 9, 13, 17, 21)
-
-
-def say(text: str) -> None:
-    sys.stderr.write(f"{time.strftime('%H:%M:%S')} {text}\n")
-    sys.stderr.flush()
 
 
 def rebased(world: bench.Bench, steps: int, keep: bench.Keep) -> bench.Bench:

@@ -53,10 +53,8 @@ def hash_file(fd: int, size_bytes: int, *, where: object, tick: Callable[[int], 
     Raises:  ChangedDuringRun when the file is shorter than ``size_bytes``.
     """
     chain = hashlib.sha256()
-    for piece in _pieces(fd, 0, size_bytes, where):
+    for piece in _pieces(fd, 0, size_bytes, where, tick):
         chain.update(piece.numpy().data)
-        if tick is not None:
-            tick(len(piece))
     return chain.hexdigest()
 
 
@@ -75,12 +73,10 @@ def hash_tensor(
     Raises:  ChangedDuringRun; NonFinite, BadDtype for values.
     """
     chain = new_tensor_hash(info.name, info.dtype, info.shape)
-    for piece in _pieces(fd, info.begin, info.end, where):
+    for piece in _pieces(fd, info.begin, info.end, where, tick):
         if check_values:
             check_payload(piece, info.dtype, where=where)
         chain.update(piece.numpy().data)
-        if tick is not None:
-            tick(len(piece))
     return chain.hexdigest()
 
 
@@ -105,10 +101,12 @@ def ticker(total_bytes: int, progress: Callable[[int, int], None] | None) -> Cal
     return tick
 
 
-def _pieces(fd: int, begin: int, end: int, where: object) -> Iterator[torch.Tensor]:
+def _pieces(fd: int, begin: int, end: int, where: object, tick: Callable[[int], None] | None) -> Iterator[torch.Tensor]:
     """Read bytes ``begin`` to ``end`` of a file into one uint8 buffer, again and again; only the last may be short."""
     buffer = torch.empty(min(_BUFFER_BYTES, end - begin), dtype=torch.uint8)
     for start in range(begin, end, _BUFFER_BYTES):
         piece = buffer[: min(_BUFFER_BYTES, end - start)]
         read_into(fd, start, piece.numpy().data, where)
         yield piece
+        if tick is not None:
+            tick(len(piece))

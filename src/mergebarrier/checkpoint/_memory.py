@@ -1,11 +1,11 @@
 """Fresh memory for a tensor that is read whole, in large pages where the system has them.
 
-A model is read once, through buffers that are new each time; with pages of 4 KiB the kernel spends more on handing out
-such a buffer than on filling it.  Large pages are asked for, not relied on.
+A model is read once, through buffers that are new each time; with small pages the kernel spends much of a read on
+handing out the buffer.  Large pages are asked for, not relied on.
 
     mmap(private, anonymous) + madvise(MADV_HUGEPAGE)
 
-Source: madvise(2).  Differs from ``torch.empty`` in speed alone: half of the time of a read, on two threads.
+Source: madvise(2).  Differs from ``torch.empty`` in speed alone.
 """
 
 import mmap

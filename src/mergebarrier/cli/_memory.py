@@ -1,7 +1,7 @@
 """Let a freed buffer serve the next tensor: the C library of Linux gives it back and takes it again page by page.
 
-A model is streamed through buffers of some megabytes each, and the system clears every page that it hands out, so a
-tenth of the time of ``protect`` went there.  At most 128 MiB are kept per thread.
+A model is streamed through buffers of some megabytes each, and the system clears every page that it hands
+out.  At most 128 MiB are kept per thread.
 
     mallopt(M_MMAP_THRESHOLD, 32 MiB), mallopt(M_TRIM_THRESHOLD, 128 MiB)
 

@@ -34,7 +34,7 @@ def take_columns(x: Tensor, index: Tensor) -> Tensor:
 def flip_signs(x: Tensor, sign: Tensor) -> Tensor:
     """Multiply x in place by a float tensor of +1 and -1 that broadcasts, and return it.
 
-    A sign bit costs less than half of a product of 16-bit floats, and gives the same bits, signs of zeros included.
+    A sign bit costs less than a product of 16-bit floats, and gives the same bits, signs of zeros included.
     """
     bits = _BITS[x.element_size()]
     x.view(bits).bitwise_xor_((sign < 0).to(bits) << (8 * x.element_size() - 1))
