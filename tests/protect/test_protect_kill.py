@@ -7,7 +7,7 @@ from pathlib import Path
 
 import tiny_models
 
-N_ROUNDS = 20
+N_ROUNDS = 30
 
 
 def test_killed_at_random_moments(tmp_path):
