@@ -5,6 +5,7 @@ import hashlib
 import numpy as np
 import pytest
 import torch
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -22,10 +23,33 @@ def test_the_bit_stream_is_pinned() -> None:
     key = _random.stream_key(42, "dare_ties", 1, "model.layers.0.mlp.up_proj.weight")
     assert key.hex() == GOLDEN_KEY
     assert hashlib.sha256(_random.draws(key, 3, 5000).astype("<i2").tobytes()).hexdigest() == GOLDEN_DRAWS
+    bits = [_random.bits(key, 5000, levels).tobytes() for levels in (1 << 15, 6554, 65535, 65536)]
+    assert hashlib.sha256(b"".join(bits)).hexdigest() == GOLDEN_BITS
 
 
 GOLDEN_KEY = "96b0a41feb6f36607c781a0329f76182"
+GOLDEN_BITS = "1bfc29a88b60d76808317330ffb7477c023e25fb92dcded856766d78fefddf21"
 GOLDEN_DRAWS = "6b1d695dcd074bc3221fbc844af2692147a5b057e46c8f2f95b66f5f9ea0558e"
+
+
+@settings(max_examples=60, deadline=None)
+@given(key=st.binary(min_size=16, max_size=16), size=st.integers(1, 300), levels=st.integers(1, 65536))
+def test_a_bit_says_that_its_number_is_below_the_share(key, size, levels) -> None:
+    numbers = np.zeros(size, np.int64)
+    for place in range(16):
+        counter = modes.CTR(((15 - place) << 64).to_bytes(16, "big"))
+        words = Cipher(algorithms.AES(key), counter).encryptor().update(bytes(64))
+        digit = 1 - np.unpackbits(np.frombuffer(words, np.uint8))[:size].astype(np.int64)
+        numbers += digit << place
+    assert np.array_equal(np.unpackbits(_random.bits(key, size, levels))[:size], numbers < levels)
+
+
+def test_pieces_of_bits_join() -> None:
+    size = 8 * _random._PIECE_BYTES + 77
+    key = _random.stream_key(3, "dare_linear", 0, "w")
+    assert np.array_equal(_random.bits(key, size, 40000)[:100], _random.bits(key, 800, 40000))
+    tail = np.unpackbits(_random.bits(key, size, 40000))[-72:]
+    assert 20 < tail.sum() < 64
 
 
 def test_no_two_places_share_a_key() -> None:

@@ -1,6 +1,7 @@
 """Every algorithm agrees with a float64 reference written from its formula: 1e-6 in float32, one rounding in bf16."""
 
 import merge_reference as reference
+import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
@@ -110,8 +111,8 @@ def test_dare_with_the_drawn_mask(draw, seed, weights, dtype, density, rescale, 
     name, levels = ("dare_ties" if ties else "dare_linear"), _random.levels(density)
     thinned = []
     for index, tau in enumerate(taus_of(base, experts)):
-        drawn = _random.draws(_random.stream_key(seed, name, index, "w"), 0, tau.numel())
-        mask = torch.from_numpy(drawn < levels - 32768).double().reshape(tau.shape)
+        drawn = np.unpackbits(_random.bits(_random.stream_key(seed, name, index, "w"), tau.numel(), levels))
+        mask = torch.from_numpy(drawn[: tau.numel()]).double().reshape(tau.shape)
         thinned.append(reference.rescaled(tau, mask, rescale, levels / 65536))
     combine = reference.elected if ties else reference.weighted_sum
     wanted = combine(base, thinned, weights, 0.7, **({"reduce": "sum"} if ties else {}))

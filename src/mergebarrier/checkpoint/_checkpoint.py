@@ -21,7 +21,7 @@ import torch
 from mergebarrier.checkpoint._dtypes import TORCH
 from mergebarrier.checkpoint._hashing import content_digest, hash_tensor, side_by_side, ticker
 from mergebarrier.checkpoint._io import read_into, read_small
-from mergebarrier.checkpoint._memory import fresh
+from mergebarrier.checkpoint._memory import Memory
 from mergebarrier.checkpoint._reads import ReadDigests
 from mergebarrier.checkpoint._tensors import Shard, TensorInfo
 from mergebarrier.checkpoint._values import CLEAN_WEIGHTS, check_bool, check_finite
@@ -59,6 +59,7 @@ class Checkpoint:
         self._opened = {name: _identity(os.fstat(fd)) for name, (fd, _) in files.items()}
         self._digests: dict[str, str] = {}
         self._reads: ReadDigests | None = None
+        self._memory = Memory()
         self._lock = Lock()
 
     def __enter__(self) -> Self:
@@ -75,6 +76,7 @@ class Checkpoint:
         """Close every descriptor; reading afterwards is a fault of the caller."""
         with self._lock:
             files, self._files = self._files, {}
+        self._memory.close()
         for fd, _ in files.values():
             os.close(fd)
 
@@ -84,7 +86,7 @@ class Checkpoint:
         return (self.path,)
 
     def read(self, name: str) -> torch.Tensor:
-        """Read one tensor into fresh memory.
+        """Read one tensor into memory that is its own.
 
         Args:
           name: a key of ``tensors``.
@@ -105,7 +107,7 @@ class Checkpoint:
         if info.shard not in self._files:
             raise InternalError("the checkpoint is closed", where=self.path)
         where = self._where(info)
-        raw = fresh((stop - start) * info.row_nbytes)
+        raw = self._memory.take((stop - start) * info.row_nbytes)
         read_into(self._files[info.shard][0], info.begin + start * info.row_nbytes, raw.numpy().data, where)
         if info.dtype == "BOOL":
             check_bool(raw, where=where)

@@ -1,24 +1,59 @@
-"""Fresh memory for a tensor that is read whole, in large pages where the system has them.
+"""Memory for tensors that are read whole: in large pages where the system has them, and again and again the same.
 
-A model is read once, through buffers that are new each time; with small pages the kernel spends much of a read on
-handing out the buffer.  Large pages are asked for, not relied on.
+A model is read once, through buffers that would be new each time, and half of a read would go into clearing them.  A
+buffer comes back when the last tensor that views it is gone, and serves the next read of its checkpoint.
 
-    mmap(private, anonymous) + madvise(MADV_HUGEPAGE)
+    mmap(private, anonymous) + madvise(MADV_HUGEPAGE) -> tensor -> garbage -> next tensor
 
-Source: madvise(2).  Differs from ``torch.empty`` in speed alone.
+Source: madvise(2).  Differs from ``torch.empty`` in speed alone; large pages are asked for, not relied on.
 """
 
 import mmap
+import weakref
+from contextlib import suppress
 
+import numpy as np
 import torch
 
 _WORTH_BYTES = 1 << 22
+_KEPT = 4
 
 
-def fresh(nbytes: int) -> torch.Tensor:
-    """Return ``nbytes`` uninitialised bytes, UInt8[Tensor, "nbytes"]."""
-    if nbytes < _WORTH_BYTES or not hasattr(mmap, "MADV_HUGEPAGE"):
-        return torch.empty(nbytes, dtype=torch.uint8)
-    memory = mmap.mmap(-1, nbytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    memory.madvise(mmap.MADV_HUGEPAGE)
-    return torch.frombuffer(memory, dtype=torch.uint8)
+class Memory:
+    """Hands out buffers, from any thread, and keeps at most four of those that came back."""
+
+    def __init__(self) -> None:
+        """Begin with none."""
+        self._free: list[mmap.mmap] = []
+        self._kept = _KEPT
+
+    def take(self, nbytes: int) -> torch.Tensor:
+        """Return ``nbytes`` bytes of any values, UInt8[Tensor, "nbytes"]."""
+        if nbytes < _WORTH_BYTES or not hasattr(mmap, "MADV_HUGEPAGE"):
+            return torch.empty(nbytes, dtype=torch.uint8)
+        region = self._fitting(nbytes)
+        lease = np.frombuffer(region, np.uint8, nbytes)
+        weakref.finalize(lease, self._give_back, region).atexit = False
+        return torch.from_numpy(lease)
+
+    def close(self) -> None:
+        """Keep nothing from now on."""
+        self._kept = 0
+        self._free.clear()
+
+    def _fitting(self, nbytes: int) -> mmap.mmap:
+        # No lock: a buffer can come back wherever the interpreter collects garbage, also in the middle of this.
+        for region in sorted(self._free, key=len):
+            if len(region) >= nbytes:
+                with suppress(ValueError):  # another thread took it
+                    self._free.remove(region)
+                    return region
+        with suppress(IndexError):
+            self._free.pop()  # too small, as all others: the new one takes its place
+        region = mmap.mmap(-1, nbytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        region.madvise(mmap.MADV_HUGEPAGE)
+        return region
+
+    def _give_back(self, region: mmap.mmap) -> None:
+        if len(self._free) < self._kept:
+            self._free.append(region)

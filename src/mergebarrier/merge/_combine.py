@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mergebarrier.merge._operands import Operands
+from mergebarrier.merge._operands import Operands, head
 from mergebarrier.merge._sparsify import Sparsifier
 
 ELECTS = ("weighted", "unweighted")
@@ -64,7 +64,7 @@ def weighted_sum(operands: Operands, parts: Sequence[Part], *, normalize: bool, 
     base_buffer, tau_buffer, sum_buffer, scratch = (operands.buffer() for _ in range(4))
     for start, stop in operands.spans():
         base = operands.load_base(start, stop, base_buffer)
-        total = sum_buffer[: stop - start].zero_()
+        total = head(sum_buffer, stop - start).zero_()
         for index, part in enumerate(parts):
             tau = _thinned(operands, index, part, base, start, tau_buffer, scratch)
             total.add_(tau if part.weight == 1.0 else tau.mul_(part.weight))
@@ -84,7 +84,7 @@ def _votes(
 
     def load(start: int, stop: int) -> tuple[Tensor, list[Tensor], Tensor]:
         base = operands.load_base(start, stop, base_buffer)
-        total = total_buffer[: stop - start].zero_()
+        total = head(total_buffer, stop - start).zero_()
         votes = []
         for index, part in enumerate(parts):
             vote = _thinned(operands, index, part, base, start, vote_buffers[index], scratch)
@@ -127,8 +127,9 @@ def elected_sum(
         base, votes, sign = load(start, stop)
         compare = torch.ge if tie_sign > 0 else torch.gt
         compare(sign, 0, out=sign).mul_(2).sub_(1)
-        size = stop - start
-        total, divisor, mask = sum_buffer[:size].zero_(), divisor_buffer[:size].zero_(), mask_buffer[:size]
+        total, divisor, mask = (head(buffer, stop - start) for buffer in (sum_buffer, divisor_buffer, mask_buffer))
+        total.zero_()
+        divisor.zero_()
         for vote, weight, count in zip(votes, outer, counted, strict=True):
             agreeing = vote.mul_(sign).clamp_(min=0)  # |v_i| where it agrees, else 0
             if divides:

@@ -4,6 +4,7 @@ A kernel never touches a whole float32 copy. It walks ``spans()`` and loads each
 cache, so the cost is close to that of reading the input once; results leave through ``store``, rounded once.
 """
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -88,16 +89,21 @@ class Operands:
 
     def load_base(self, start: int, stop: int, out: Tensor) -> Tensor:
         """Copy the base's block into ``out`` and return the filled part; a missing base reads as zero."""
-        part = out[: stop - start]
+        part = head(out, stop - start)
         return part.zero_() if self.base is None else part.copy_(self.base[start:stop])
 
     def load(self, index: int, start: int, stop: int, out: Tensor) -> Tensor:
         """Copy a block of expert ``index`` into ``out`` and return the filled part."""
-        return out[: stop - start].copy_(self.experts[index][start:stop])
+        return head(out, stop - start).copy_(self.experts[index][start:stop])
 
     def load_task_vector(self, index: int, start: int, stop: int, base: Tensor, out: Tensor) -> Tensor:
         """Put a block of ``expert - base`` into ``out``; ``base`` is the block already loaded."""
         return self.load(index, start, stop, out).sub_(base)
+
+
+def head(buffer: Tensor, length: int) -> Tensor:
+    """Return the first ``length`` elements of a buffer; all of it without a view, since calls cost, too."""
+    return buffer if buffer.numel() == length else buffer[:length]
 
 
 def factors_of(coefficients: Sequence[float] | Tensor) -> Sequence[float | Tensor]:
@@ -114,7 +120,8 @@ def add_scaled(total: Tensor, part: Tensor, factor: float | Tensor) -> Tensor:
 
 def require_finite(part: Tensor, name: str, what: str) -> Tensor:
     """Return ``part``; NonFinite when it holds NaN or Inf. A finite sum proves that every term is finite."""
-    if not torch.isfinite(part.sum(dtype=torch.float32)) and not torch.isfinite(part).all():
+    wide = torch.float32 if part.dtype == torch.float16 else None
+    if not math.isfinite(part.sum(dtype=wide).item()) and not torch.isfinite(part).all():
         raise NonFinite(
             f"the {what} is not finite in {part.dtype}",
             where=name,

@@ -2,22 +2,27 @@
 
     key = SHA-256(le64(seed) | method | 0 | le32(model position) | tensor name)[:16]
     draw_i = 16-bit lane i mod 8 of AES-128(key, counter i div 8)
+    bit_i = [u_i < p],  p = 0.d_1 .. d_16 in binary,  not (digit j of u_i) = bit i of AES-128(key, 2^64 (j - 1) + ..)
 
 A counter is encrypted, so any stretch can be drawn alone: block size, order, workers and shards never change a byte.
-Bernoulli(p) compares the 16-bit draw with round(65536 p); mergekit's global stream depends on graph order instead.
+Bits are compared packed, from the last digit that is 1 to the first, so p = 1/2 costs one random bit an entry. p is
+rounded to 16 bits; mergekit's global stream depends on graph order instead.
 
 Source: counter-based generators, Salmon et al., SC 2011, whose first member (ARS) is AES too. Differs: all ten rounds,
 as in NIST SP 800-38A, since processors do them faster than numpy does the Philox of that paper.
 """
 
 import hashlib
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 
 LEVELS = 1 << 16
+_DIGITS = 16
 _LANES = 8
 _BLOCK_BYTES = 16
+_PIECE_BYTES = 1 << 16  # drawn at a time, so that all digits of a piece meet in the cache
 
 
 def stream_key(seed: int, method: str, position: int, name: str) -> bytes:
@@ -28,14 +33,36 @@ def stream_key(seed: int, method: str, position: int, name: str) -> bytes:
 
 def draws(key: bytes, start: int, stop: int) -> NDArray[np.int16]:
     """Return the draws of flat indices ``start..stop``, uniform on the 65536 values of int16."""
-    from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
-
     first = start // _LANES
     blocks = -(-stop // _LANES) - first
-    counter = modes.CTR(first.to_bytes(_BLOCK_BYTES, "big"))
-    words = Cipher(algorithms.AES(key), counter).encryptor().update(bytes(blocks * _BLOCK_BYTES))
-    lanes = np.frombuffer(words, "<i2").astype(np.int16, copy=False)
+    lanes = np.frombuffer(_stream(key, first)(bytes(blocks * _BLOCK_BYTES)), "<i2").astype(np.int16, copy=False)
     return lanes[start - first * _LANES : stop - first * _LANES]
+
+
+def bits(key: bytes, size: int, set_levels: int) -> NDArray[np.uint8]:
+    """Return ``size`` bits, eight to a byte and the first one highest, each 1 with probability ``set_levels`` / 65536.
+
+    Bits of the last byte that are beyond ``size`` mean nothing.
+    """
+    lowest = (set_levels & -set_levels).bit_length() - 1
+    planes = [
+        (np.bitwise_or if set_levels >> place & 1 else np.bitwise_and, _stream(key, (_DIGITS - 1 - place) << 64))
+        for place in range(lowest, _DIGITS)
+    ]
+    packed = np.full(-(-size // 8), 0 if planes else 255, np.uint8)
+    zeros = bytes(min(_PIECE_BYTES, len(packed)))
+    for start in range(0, len(packed), _PIECE_BYTES):
+        piece = packed[start : start + _PIECE_BYTES]
+        for combine, stream in planes:
+            combine(piece, np.frombuffer(stream(zeros[: len(piece)]), np.uint8), out=piece)
+    return packed
+
+
+def _stream(key: bytes, counter: int) -> Callable[[bytes], bytes]:
+    """Return what encrypts zeros to the random bytes that follow a counter."""
+    from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+
+    return Cipher(algorithms.AES(key), modes.CTR(counter.to_bytes(_BLOCK_BYTES, "big"))).encryptor().update
 
 
 def levels(density: float) -> int:

@@ -65,11 +65,14 @@ class _Search:
         above = int(np.count_nonzero(np.greater(block, self.high, out=first)))
         from_low = int(np.count_nonzero(np.greater_equal(block, self.low, out=first)))
         from_high = int(np.count_nonzero(np.greater_equal(block, self.high, out=first)))
-        over_low = int(np.count_nonzero(np.greater(block, self.low, out=second)))
+        inside = block[:0]
+        if self.low < self.high:
+            np.greater(block, self.low, out=second)
+            inside = block[np.flatnonzero(np.logical_xor(first, second, out=first))]
         self.above += above
         self.at_high.append(from_high - above)
-        self.at_low.append(from_low - over_low)
-        self.between.append(block[np.flatnonzero(np.logical_xor(first, second, out=first))])
+        self.at_low.append(from_low - from_high - len(inside))
+        self.between.append(inside)
 
 
 def places(size: int) -> NDArray[np.int64]:
@@ -118,8 +121,6 @@ def _settled(search: _Search) -> _Found | _Search:
     """Return what the counts tell, or where to look next when the sample misled."""
     rest = search.k - search.above
     at_high, at_low, inside = sum(search.at_high), sum(search.at_low), sum(map(len, search.between))
-    if search.low == search.high:
-        at_low = inside = 0  # the same entries as at_high
     if rest <= 0:
         return _Search(search.k, search.high, math.inf)
     if rest <= at_high:

@@ -6,8 +6,7 @@
 flat index, so a block may be thinned twice, alone, or in any order.
 """
 
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -19,10 +18,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mergebarrier.merge import _random, _select
-from mergebarrier.merge._operands import Operands, require_finite
+from mergebarrier.merge._operands import Operands, head, require_finite
 
 RESCALES = ("l1", "l2", "linf", "inverse", "none")
-_DRAWN = 1 << 17  # entries drawn at a time, whole bytes of bits
 _BITS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
 _NEGLIGIBLE = 1e-7  # mergekit 0.1.5: an L1 norm below this is not rescaled
 
@@ -66,9 +64,13 @@ class KeepNone:
 
 def _keep_above(block: Tensor, cut: _select.Cut, start: int, out: Tensor) -> Tensor:
     """Put what the cut keeps of ``block``, and zeros else, into ``out``, which may be the block itself."""
-    ties = min(max(cut.last + 1 - start, 0), block.numel())  # entries equal to the threshold stay before here
-    torch.hardshrink(block[:ties], _just_below(cut.threshold, block.dtype), out=out[:ties])
-    torch.hardshrink(block[ties:], cut.threshold, out=out[ties:])
+    ties = cut.last + 1 - start  # entries equal to the threshold stay before here
+    if ties <= 0:
+        return torch.hardshrink(block, cut.threshold, out=out)
+    if ties >= block.numel():
+        return torch.hardshrink(block, _just_below(cut.threshold, block.dtype), out=out)
+    _keep_above(block[:ties], cut, start, out[:ties])
+    _keep_above(block[ties:], cut, start + ties, out[ties:])
     return out
 
 
@@ -102,7 +104,7 @@ class KeepBetween:
     def thin(self, block: Tensor, start: int, scratch: Tensor) -> Tensor:
         """Zero what the wide cut drops and what the outliers' cut keeps."""
         kept = _keep_above(block, self.wide, start, block)
-        return kept.sub_(_keep_above(kept, self.outliers, start, scratch[: block.numel()]))
+        return kept.sub_(_keep_above(kept, self.outliers, start, head(scratch, block.numel())))
 
 
 @dataclass(frozen=True)
@@ -116,7 +118,7 @@ class KeepBits:
         """Zero the entries whose bit is not set."""
         stop = start + block.numel()
         bits = np.unpackbits(self.bits[start // 8 : -(-stop // 8)])[start % 8 :][: block.numel()]
-        return block.mul_(scratch[: block.numel()].copy_(torch.from_numpy(bits)))
+        return block.mul_(head(scratch, block.numel()).copy_(torch.from_numpy(bits)))
 
 
 def magnitudes(operands: Operands, index: int, first: int = 0) -> Iterator[_select.Magnitudes]:
@@ -174,28 +176,33 @@ def at_random(operands: Operands, index: int, density: float, *, seed: int, meth
         return KeepNone()
     levels = _random.levels(density)
     key = _random.stream_key(seed, method, index, operands.name)
-    bits = [
-        np.packbits(_random.draws(key, start, min(start + _DRAWN, operands.size)) < levels - _random.LEVELS // 2)
-        for start in range(0, operands.size, _DRAWN)
-    ]
-    return KeepBits(levels / _random.LEVELS, np.concatenate(bits))
+    return KeepBits(levels / _random.LEVELS, _random.bits(key, operands.size, levels))
 
 
-def factor(operands: Operands, index: int, sparsifier: Sparsifier, rescale: str) -> float:
-    """Return the factor f of the module docstring for task vector ``index``; norms are summed in float64."""
-    if rescale == "none" or isinstance(sparsifier, KeepAll | KeepNone):
-        return 1.0
+def factors(operands: Operands, sparsifiers: Sequence[Sparsifier], rescale: str) -> list[float]:
+    """Return the factor f of the module docstring for every task vector; norms are summed in float64."""
+    thinned = {i: part for i, part in enumerate(sparsifiers) if not isinstance(part, KeepAll | KeepNone)}
+    found = dict.fromkeys(range(len(sparsifiers)), 1.0)
     if rescale == "inverse":
-        return 1.0 / sparsifier.kept_frac
-    before = after = 0.0
-    base, tau, scratch = operands.buffer(), operands.buffer(), operands.buffer()
+        found |= {index: 1.0 / part.kept_frac for index, part in thinned.items()}
+    elif rescale != "none" and thinned:
+        for index, (before, after) in _norms(operands, thinned, rescale).items():
+            found[index] = 1.0 if before < _NEGLIGIBLE or after < _NEGLIGIBLE else before / after
+    return [*found.values()]
+
+
+def _norms(operands: Operands, thinned: Mapping[int, Sparsifier], rescale: str) -> dict[int, tuple[float, float]]:
+    """Return the norms of task vectors before and after, all in one pass."""
+    before, after = (dict.fromkeys(thinned, 0.0) for _ in range(2))
+    base_buffer, tau, scratch = (operands.buffer() for _ in range(3))
     for start, stop in operands.spans():
-        block = operands.load_task_vector(index, start, stop, operands.load_base(start, stop, base), tau).abs_()
-        before = _add(before, block, rescale)
-        after = _add(after, sparsifier.thin(block, start, scratch), rescale)
-    if rescale == "l2":
-        before, after = math.sqrt(before), math.sqrt(after)
-    return 1.0 if before < _NEGLIGIBLE or after < _NEGLIGIBLE else before / after
+        base = operands.load_base(start, stop, base_buffer)
+        for index, sparsifier in thinned.items():
+            block = operands.load_task_vector(index, start, stop, base, tau).abs_()
+            before[index] = _add(before[index], block, rescale)
+            after[index] = _add(after[index], sparsifier.thin(block, start, scratch), rescale)
+    power = 0.5 if rescale == "l2" else 1.0
+    return {index: (before[index] ** power, after[index] ** power) for index in thinned}
 
 
 def _add(total: float, magnitudes: Tensor, norm: str) -> float:

@@ -1,7 +1,7 @@
 """What TIES, DARE, DELLA and Breadcrumbs share: task vectors thinned to a density, rescaled, then combined."""
 
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -50,18 +50,16 @@ class ThinnedMerge(TaskVectorMerge):
 
     def parts(self, operands: Operands) -> list[_combine.Part]:
         """Prepare every task vector: which entries stay, and by what they are rescaled."""
-        count = len(operands.experts)
-        parts = []
-        for index, (weight, density) in enumerate(
-            zip(self.spread_weights(count), self.spread_densities(count), strict=True)
-        ):
-            sparsifier = self.sparsifier(operands, index, density)
-            parts.append(_combine.Part(weight, sparsifier, self.factor(operands, index, sparsifier)))
-        return parts
+        densities = self.spread_densities(len(operands.experts))
+        sparsifiers = [self.sparsifier(operands, index, density) for index, density in enumerate(densities)]
+        weights = self.spread_weights(len(operands.experts))
+        return [
+            _combine.Part(*part) for part in zip(weights, sparsifiers, self.factors(operands, sparsifiers), strict=True)
+        ]
 
-    def factor(self, operands: Operands, index: int, sparsifier: _sparsify.Sparsifier) -> float:
-        """Return what the kept entries of task vector ``index`` are multiplied with."""
-        return _sparsify.factor(operands, index, sparsifier, self.rescale)
+    def factors(self, operands: Operands, sparsifiers: Sequence[_sparsify.Sparsifier]) -> list[float]:
+        """Return what the kept entries of each task vector are multiplied with."""
+        return _sparsify.factors(operands, sparsifiers, self.rescale)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,6 +9,7 @@ Source: Deep et al., arXiv 2406.11617 ("inverse"); defaults of mergekit 0.1.5 ("
 second); a row of one entry takes p = density (mergekit divides 0 by 0).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -57,9 +58,9 @@ class _Della(ThinnedMerge):
             inverse=self.rescale == "inverse",
         )
 
-    def factor(self, operands: Operands, index: int, sparsifier: Sparsifier) -> float:
-        """Return the common factor; "inverse" has one per entry, applied with the mask."""
-        return 1.0 if self.rescale == "inverse" else super().factor(operands, index, sparsifier)
+    def factors(self, operands: Operands, sparsifiers: Sequence[Sparsifier]) -> list[float]:
+        """Return the common factors; "inverse" has one per entry, applied with the mask."""
+        return super().factors(operands, sparsifiers) if self.rescale != "inverse" else [1.0] * len(sparsifiers)
 
 
 @dataclass(frozen=True, kw_only=True)
