@@ -105,7 +105,7 @@ def test_inputs_are_hashed_as_a_pass_of_its_own_would(folders, tmp_path) -> None
 def test_rows_read_out_of_order_leave_no_digest_but_the_right_one(save) -> None:
     folder = save("model", {"w": torch.arange(24.0).reshape(6, 4), "v": torch.zeros(0, 3), "s": torch.tensor(2.0)})
     with open_checkpoint(folder) as plain, open_checkpoint(folder) as watched:
-        watched.hash_while_reading()
+        watched.stream()
         for start, stop in ((2, 4), (0, 2), (4, 6), (0, 3), (0, 2), (2, 6)):
             watched.read_rows("w", start, stop)
         assert watched.digests() == plain.digests()

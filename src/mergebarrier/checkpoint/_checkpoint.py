@@ -28,6 +28,7 @@ from mergebarrier.checkpoint._values import CLEAN_WEIGHTS, check_bool, check_fin
 from mergebarrier.errors import ChangedDuringRun, InternalError
 
 Progress = Callable[[int, int], None]
+_BUFFERS_KEPT = 4
 MAX_SIDE_FILE_BYTES = 64 * 2**20
 
 
@@ -119,9 +120,13 @@ class Checkpoint:
             self._reads.feed(info, start, stop, raw.numpy().data)
         return tensor
 
-    def hash_while_reading(self) -> None:
-        """Take the digests of tensors from what is read from now on; ``digests`` then hashes only the others."""
+    def stream(self) -> None:
+        """Expect one pass over all tensors, few of them at a time.
+
+        Digests are taken from what is read, so that ``digests`` hashes only the others, and buffers are used again.
+        """
         self._reads = self._reads or ReadDigests()
+        self._memory = Memory(_BUFFERS_KEPT)
 
     def digest(self, name: str) -> str:
         """Return the digest of one tensor, hashing it unless it is known; KeyError, or as ``read``."""

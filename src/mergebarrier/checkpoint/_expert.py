@@ -121,10 +121,10 @@ class Expert(Checkpoint):
         rows = weights.read_rows(factors.b.name, start, stop).double()
         return rows.mul_(factors.scale), weights.read(factors.a.name).double()
 
-    def hash_while_reading(self) -> None:
+    def stream(self) -> None:
         """Take the digests of both folders' tensors from what is read from now on."""
-        self.base.hash_while_reading()
-        self.adapter.weights.hash_while_reading()
+        self.base.stream()
+        self.adapter.weights.stream()
 
     def digest(self, name: str) -> str:
         """Return the digest of one tensor as it is read here; as ``Checkpoint.digest``."""

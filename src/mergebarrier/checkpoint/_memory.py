@@ -16,16 +16,15 @@ import numpy as np
 import torch
 
 _WORTH_BYTES = 1 << 22
-_KEPT = 4
 
 
 class Memory:
-    """Hands out buffers, from any thread, and keeps at most four of those that came back."""
+    """Hands out buffers, from any thread, and keeps a few of those that come back."""
 
-    def __init__(self) -> None:
-        """Begin with none."""
+    def __init__(self, kept: int = 0) -> None:
+        """Begin with none, and keep at most ``kept``."""
         self._free: list[mmap.mmap] = []
-        self._kept = _KEPT
+        self._kept = kept
 
     def take(self, nbytes: int) -> torch.Tensor:
         """Return ``nbytes`` bytes of any values, UInt8[Tensor, "nbytes"]."""

@@ -111,16 +111,19 @@ def transform(
 def _run_threads(todo: Sequence[Unit], run: Callable[[Unit], None], workers: int, stop: threading.Event) -> None:
     """Run every unit on one of ``workers`` threads; none is alive afterwards, whatever happens.
 
+    One thread begins with the largest unit and the others with the smallest, so that large ones, which decide the peak
+    of memory, do not meet while there are others.
+
     Threads of our own, not an executor: Ctrl-C while an executor starts a thread leaves one that nobody joins, and that
     would go on writing after the files are closed.
     """
     queue, faults, idle = deque(todo), list[BaseException](), threading.Semaphore(0)
 
-    def work() -> None:
+    def work(take: Callable[[], Unit]) -> None:
         try:
             while not stop.is_set() and not faults:
                 try:
-                    unit = queue.popleft()
+                    unit = take()
                 except IndexError:
                     return
                 run(unit)
@@ -129,7 +132,9 @@ def _run_threads(todo: Sequence[Unit], run: Callable[[Unit], None], workers: int
         finally:
             idle.release()
 
-    threads = [threading.Thread(target=work, daemon=True) for _ in range(workers)]
+    threads = [
+        threading.Thread(target=work, args=[queue.pop if n else queue.popleft], daemon=True) for n in range(workers)
+    ]
     try:
         for thread in threads:
             thread.start()

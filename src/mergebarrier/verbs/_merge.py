@@ -156,7 +156,7 @@ def merge(job: MergeJob, into: Into, checks: Checks = _NOTHING_MORE) -> dict[str
     if checks.runs:
         check_runnable(job.inputs[0].checkpoint)
     for item in given:
-        item.checkpoint.hash_while_reading()
+        item.checkpoint.stream()
     known = [
         {"role": item.role, "name": item.name, **said, **item.facts}
         for item, said in zip(given, judged.described(), strict=True)

@@ -51,7 +51,7 @@ def sparsify(
     norm = rescale_norm.value if isinstance(rescale_norm, Enum) else rescale_norm or "none"
     if norm not in _sparsify.RESCALES:
         raise NotImplementedError(norm)
-    factor = _sparsify.factor(operands, 0, chosen, norm)
+    (factor,) = _sparsify.factors(operands, [chosen], norm)
     out = flat.to(wide, copy=True)
     for start, stop in operands.spans():
         out[start:stop] = chosen.thin(out[start:stop], start, torch.empty(stop - start, dtype=wide))
