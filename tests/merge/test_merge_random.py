@@ -44,12 +44,15 @@ def test_a_bit_says_that_its_number_is_below_the_share(key, size, levels) -> Non
     assert np.array_equal(np.unpackbits(_random.bits(key, size, levels))[:size], numbers < levels)
 
 
-def test_pieces_of_bits_join() -> None:
+def test_pieces_of_bits_join(monkeypatch) -> None:
     size = 8 * _random._PIECE_BYTES + 77
     key = _random.stream_key(3, "dare_linear", 0, "w")
     assert np.array_equal(_random.bits(key, size, 40000)[:100], _random.bits(key, 800, 40000))
     tail = np.unpackbits(_random.bits(key, size, 40000))[-72:]
     assert 20 < tail.sum() < 64
+    whole = _random.bits(key, size, 40000)
+    monkeypatch.setattr(_random, "_PIECE_BYTES", 1003)
+    assert np.array_equal(_random.bits(key, size, 40000), whole)
 
 
 def test_no_two_places_share_a_key() -> None:

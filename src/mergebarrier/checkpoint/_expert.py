@@ -122,7 +122,7 @@ class Expert(Checkpoint):
         return rows.mul_(factors.scale), weights.read(factors.a.name).double()
 
     def stream(self) -> None:
-        """Take the digests of both folders' tensors from what is read from now on."""
+        """Expect one pass over all tensors of both folders; as ``Checkpoint.stream``."""
         self.base.stream()
         self.adapter.weights.stream()
 

@@ -3,7 +3,7 @@
     finite  <=  their sum is;   finite  <=>  min and max are      (in the stored dtype; NaN propagates, Inf shows)
 
 The check runs on what is read, on what is written, and inside the pass that hashes a file, so that a model with one bad
-value is refused before anything is written.  Source: IEEE 754; measured, ``aminmax`` on BF16 runs at memory speed.
+value is refused before anything is written.  Source: IEEE 754.
 """
 
 import math
@@ -44,7 +44,7 @@ def check_payload(raw: torch.Tensor, dtype: str, *, where: object) -> None:
 
 
 def _finite(tensor: torch.Tensor) -> bool:
-    # A finite sum proves that every term is finite, in half the time; in half precision sums overflow too easily.
+    # A finite sum proves that every term is finite, and is cheaper; in half precision sums overflow too easily.
     if tensor.dtype != torch.float16 and math.isfinite(tensor.sum().item()):
         return True
     low, high = torch.aminmax(tensor)

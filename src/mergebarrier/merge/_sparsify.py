@@ -182,13 +182,14 @@ def at_random(operands: Operands, index: int, density: float, *, seed: int, meth
 def factors(operands: Operands, sparsifiers: Sequence[Sparsifier], rescale: str) -> list[float]:
     """Return the factor f of the module docstring for every task vector; norms are summed in float64."""
     thinned = {i: part for i, part in enumerate(sparsifiers) if not isinstance(part, KeepAll | KeepNone)}
-    found = dict.fromkeys(range(len(sparsifiers)), 1.0)
+    found = [1.0] * len(sparsifiers)
     if rescale == "inverse":
-        found |= {index: 1.0 / part.kept_frac for index, part in thinned.items()}
+        for index, part in thinned.items():
+            found[index] = 1.0 / part.kept_frac
     elif rescale != "none" and thinned:
         for index, (before, after) in _norms(operands, thinned, rescale).items():
             found[index] = 1.0 if before < _NEGLIGIBLE or after < _NEGLIGIBLE else before / after
-    return [*found.values()]
+    return found
 
 
 def _norms(operands: Operands, thinned: Mapping[int, Sparsifier], rescale: str) -> dict[int, tuple[float, float]]:
