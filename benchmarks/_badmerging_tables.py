@@ -4,7 +4,7 @@ import json
 import math
 from typing import Any
 
-from mergebarrier.evaluate import wilson
+from mergebarrier.numerics import wilson
 
 COEFFICIENTS = (0.1, 0.167, 0.2, 0.3, 0.4, 0.5, 0.7, 1.0)
 SIDES = (3, 5, 7, 9)

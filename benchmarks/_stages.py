@@ -6,13 +6,13 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-import mergebarrier.checkpoint._checkpoint as reading
-import mergebarrier.checkpoint._commit as committing
-import mergebarrier.checkpoint._hashing as hashing
-import mergebarrier.checkpoint._reads as reads
-import mergebarrier.checkpoint.writer as writing
-import mergebarrier.run._transform as running
-import mergebarrier.verbs._merge as merging
+from mergebarrier.checkpoint.bytes import hashing as hashing
+from mergebarrier.checkpoint.read import checkpoint as reading
+from mergebarrier.checkpoint.read import read_digests as reads
+from mergebarrier.checkpoint.write import commit as committing
+from mergebarrier.checkpoint.write import writer as writing
+from mergebarrier.run import transform as running
+from mergebarrier.verbs import job as merging
 
 STAGES: tuple[tuple[Any, str, str], ...] = (
     (reads.ReadDigests, "feed", "SHA-256 of the inputs' tensors"),

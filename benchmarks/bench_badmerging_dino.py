@@ -17,11 +17,11 @@ from typing import Any
 import torch
 from _badmerging_tables import PAPER, Cell
 from _keep import Rows, Tensors, say
+from backdoors import bench
+from backdoors.bench import Variant
+from backdoors.merges import MERGES_UNDER_ATTACK
 
-from mergebarrier.audit import backdoor_bench as bench
-from mergebarrier.audit.backdoor_bench import Variant
-from mergebarrier.audit.backdoor_merges import MERGES_UNDER_ATTACK
-from mergebarrier.audit.backdoors import Patch
+from mergebarrier.attack.encoders import Patch
 from mergebarrier.checkpoint import open_checkpoint, read_tensor_file
 from mergebarrier.evaluate import ImageSplit, Tail, load_encoder, pixels, predict, read_image_task
 from mergebarrier.poison import UniversalRecipe, successes

@@ -19,16 +19,17 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from _keep import Rows, Tensors, say
+from backdoors import bench
+from backdoors.merges import MERGES_UNDER_ATTACK
 from torch import Tensor, nn
 
-from mergebarrier.audit import backdoor_bench as bench
-from mergebarrier.audit.backdoor_merges import MERGES_UNDER_ATTACK
-from mergebarrier.audit.backdoors import Weights, weights, with_weights
-from mergebarrier.evaluate import read_image_task, wilson
+from mergebarrier.attack.encoders import Weights, weights, with_weights
+from mergebarrier.evaluate import read_image_task
+from mergebarrier.numerics import wilson
 from mergebarrier.zoo import cache_folder, fetch
-from mergebarrier.zoo._glyph_base import RECIPE, pretrain
-from mergebarrier.zoo._glyph_file import BANK
-from mergebarrier.zoo._glyphs import NAMES
+from mergebarrier.zoo.glyphs.glyph_base import RECIPE, pretrain
+from mergebarrier.zoo.glyphs.glyph_file import BANK
+from mergebarrier.zoo.glyphs.glyphs import NAMES
 
 HERE = Path(__file__).parent
 BADNETS, BADMERGING = (next(v for v in bench.CORE if v.name.startswith(name)) for name in ("BadNets, 10 %", "BadM"))

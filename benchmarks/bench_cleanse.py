@@ -14,7 +14,8 @@ from bench_scan import SEARCH, members, rate
 
 from mergebarrier.evaluate import pixels
 from mergebarrier.poison import successes
-from mergebarrier.scan.cures import CURES, Patient
+from mergebarrier.scan.cures.patient import Patient
+from mergebarrier.scan.cures.registry import CURES
 from mergebarrier.training import FullRecipe, train_full
 
 MERGES = {

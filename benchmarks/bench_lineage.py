@@ -16,11 +16,11 @@ from mergebarrier import verbs, zoo
 from mergebarrier.arch import describe
 from mergebarrier.checkpoint import open_checkpoint
 from mergebarrier.evaluate import read_text
+from mergebarrier.keys import Key
 from mergebarrier.merge import make, plan
 from mergebarrier.protect import Exact, MergeBarrier, Protection
-from mergebarrier.provenance import Key
 from mergebarrier.realign import relation
-from mergebarrier.verbs import _merge
+from mergebarrier.verbs import job as _merge
 
 REPEATS = 5
 SHAPE = "135M"

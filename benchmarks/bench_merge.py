@@ -18,7 +18,7 @@ from typing import Any
 from _models import parameters, write
 
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE.parent / "tests"))
+sys.path.insert(0, str(HERE.parent / "tests" / "helpers"))
 peer_python = importlib.import_module("peer_mergekit").peer_python
 
 #: method -> times as fast as mergekit that we aim at.

@@ -20,17 +20,9 @@ from _keep import Rows
 from mergebarrier import __version__, verbs, zoo
 from mergebarrier.checkpoint import Checkpoint, open_checkpoint
 from mergebarrier.errors import MergebarrierError
-from mergebarrier.evaluate import (
-    ModuleSink,
-    exact_match,
-    load_module,
-    load_tokenizer,
-    perplexity,
-    read_task,
-    read_text,
-    wilson,
-)
+from mergebarrier.evaluate import ModuleSink, exact_match, load_module, load_tokenizer, perplexity, read_task, read_text
 from mergebarrier.merge import DATA_MERGES, MERGES, make, make_learned, plan
+from mergebarrier.numerics import wilson
 from mergebarrier.run import transform
 
 DTYPE, TEXT_TOKENS = "bfloat16", 2048

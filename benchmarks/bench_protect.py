@@ -35,8 +35,8 @@ def protect(source: Path, out: Path, profile: str) -> None:
     """Protect as the command does, in this process."""
     from mergebarrier import verbs
     from mergebarrier.checkpoint import open_checkpoint
+    from mergebarrier.keys import Key
     from mergebarrier.protect import Exact
-    from mergebarrier.provenance import Key
 
     with open_checkpoint(source) as checkpoint:
         verbs.protect(checkpoint, Exact(profile), Key(bytes([KEY_BYTE]) * 32), verbs.Into(out, workers=WORKERS))

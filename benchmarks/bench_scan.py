@@ -12,7 +12,8 @@ from collections.abc import Iterable, Sequence
 import torch
 from _pools import COEFFICIENT, Upload, bench, drawn, kept, merge, poisoned, pool, trigger
 
-from mergebarrier.evaluate import pixels, wilson
+from mergebarrier.evaluate import pixels
+from mergebarrier.numerics import wilson
 from mergebarrier.scan import (
     Search,
     halves,
@@ -24,10 +25,10 @@ from mergebarrier.scan import (
     scan_pool,
     seek,
 )
-from mergebarrier.scan.expert_patches import EXCESS_LIMIT
-from mergebarrier.scan.merged_patches import MERGED_LIMIT
-from mergebarrier.scan.neural_cleanse import INDEX_LIMIT
-from mergebarrier.scan.task_vectors import Z_LIMIT
+from mergebarrier.scan.checks.expert_patches import EXCESS_LIMIT
+from mergebarrier.scan.checks.merged_patches import MERGED_LIMIT
+from mergebarrier.scan.checks.neural_cleanse import INDEX_LIMIT
+from mergebarrier.scan.checks.task_vectors import Z_LIMIT
 from mergebarrier.training import uniform
 
 ATTACKS = ("badmerging", "universal", "badnets")

@@ -13,7 +13,7 @@ import torch
 from mergebarrier.checkpoint import write_tensor_file
 from mergebarrier.evaluate import read_image_task
 from mergebarrier.zoo import fetch
-from mergebarrier.zoo._glyph_base import RECIPE, pretrain
+from mergebarrier.zoo.glyphs.glyph_base import RECIPE, pretrain
 
 
 def _tell(done: int, total: int) -> None:

@@ -15,9 +15,9 @@ from torch import Tensor
 
 from mergebarrier import verbs
 from mergebarrier.checkpoint import open_checkpoint
+from mergebarrier.keys import Key
 from mergebarrier.merge import MERGES
 from mergebarrier.protect import PROTECTIONS
-from mergebarrier.provenance import Key
 from mergebarrier.realign import REALIGNMENTS
 
 

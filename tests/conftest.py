@@ -9,10 +9,12 @@ import socket
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from mergebarrier import zoo
 from mergebarrier.cli import main
 
 for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
@@ -71,3 +73,17 @@ def run_cli(capsys: pytest.CaptureFixture[str]) -> Callable[..., Ran]:
         return Ran(exit_code, captured.out, captured.err)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def bench(tmp_path_factory) -> dict[str, Path]:
+    """name -> folder of the committed base, the names and two drawn tasks; faces come out of the installed package."""
+    before = os.environ.get("MERGEBARRIER_CACHE")
+    os.environ["MERGEBARRIER_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+    try:
+        return {name: zoo.path(name) for name in ("glyph-base", "glyph-names", "latin", "symbols")}
+    finally:
+        if before is None:
+            del os.environ["MERGEBARRIER_CACHE"]
+        else:
+            os.environ["MERGEBARRIER_CACHE"] = before

@@ -7,8 +7,8 @@ import pytest
 import tiny_world
 
 from mergebarrier.checkpoint import open_checkpoint
+from mergebarrier.keys import Key
 from mergebarrier.protect import PROTECTIONS
-from mergebarrier.provenance import Key
 from mergebarrier.verbs import Into, protect
 
 

@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 import tiny_world
 
-from mergebarrier.audit import AuditSpec, Cell, Measurement, Result, published, run_audit
+from mergebarrier.audit import AuditSpec, published, run_audit
 from mergebarrier.errors import BadTask, NotMeasurable
 from mergebarrier.evaluate import exact_match
 from mergebarrier.report import Journal
+from mergebarrier.results import Cell, Measurement, Result
 
 SHORT = published(("linear", "task_arithmetic"), (0.5, 1.0))
 

@@ -9,7 +9,7 @@ import pytest
 MAX_LINES = 350
 #: The list of errors is a table: one entry per fault, and no idea to split.
 TABLES = {"mergebarrier.errors": 700}
-PURE_ROOMS = "errors arch symmetry protect realign merge poison scan provenance extraction training audit".split()
+PURE_ROOMS = "errors numerics arch symmetry lineage protect realign merge poison scan training results audit".split()
 BANNED_MODULES = ("pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "marshal", "shelve")
 BANNED_CALLS = ("eval", "exec", "compile", "os.system", "os.popen", "torch.load", "pickle.loads", "torch.save")
 FILE_CALLS = ("open", "os.open", "io.open")

@@ -49,7 +49,7 @@ def test_help_of_a_verb_loads_no_heavy_package(verb: str) -> None:
 
 
 def test_reading_a_result_loads_no_torch() -> None:
-    assert "torch" not in _third_party("import mergebarrier.audit.result, mergebarrier.report")
+    assert "torch" not in _third_party("import mergebarrier.results.audit, mergebarrier.report")
 
 
 def test_the_probe_sees_what_it_should_see() -> None:

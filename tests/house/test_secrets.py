@@ -68,7 +68,7 @@ def test_a_key_is_not_shown_and_not_pickled() -> None:
     import pickle
 
     from mergebarrier.errors import BadKey
-    from mergebarrier.provenance import Key
+    from mergebarrier.keys import Key
 
     key = Key(bytes(range(32)))
     assert not _leaks(key.secret, repr(key), str(key), f"{key!r}")

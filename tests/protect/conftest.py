@@ -7,7 +7,7 @@ import pytest
 
 from mergebarrier import verbs
 from mergebarrier.checkpoint import open_checkpoint
-from mergebarrier.provenance import Key
+from mergebarrier.keys import Key
 
 KEYS = {n: Key(bytes([n]) * 32) for n in (1, 2)}
 

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from mergebarrier import verbs
 from mergebarrier.checkpoint import open_checkpoint
+from mergebarrier.keys import Key
 from mergebarrier.protect import Exact
-from mergebarrier.provenance import Key
 
 
 def run(model: Path, out: Path) -> None:

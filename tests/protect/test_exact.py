@@ -12,8 +12,8 @@ import tiny_models
 from mergebarrier import verbs
 from mergebarrier.checkpoint import open_checkpoint
 from mergebarrier.errors import DigestMismatch, KeyMismatch, MethodRefused, NotProtected, UsageError
+from mergebarrier.keys import Key
 from mergebarrier.protect import PARTS, Exact
-from mergebarrier.provenance import Key
 
 every_config = pytest.mark.parametrize("name", tiny_models.CONFIGS)
 every_profile = pytest.mark.parametrize("profile", ["lossless", "full"])

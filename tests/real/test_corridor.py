@@ -22,9 +22,9 @@ from mergebarrier.evaluate import (
     read_text,
     token_ids,
 )
+from mergebarrier.keys import Key
 from mergebarrier.merge import Merge, make, plan
 from mergebarrier.protect import Exact, MergeBarrier
-from mergebarrier.provenance import Key
 from mergebarrier.realign import GaugeFix
 from mergebarrier.run import transform
 from peer_mergekit import mergekit_merge_all

@@ -13,7 +13,7 @@ from peer_fusion_bench import Job, Tables, fusion_bench
 from torch import Tensor, nn
 
 from mergebarrier.merge import TaskData, make, make_learned
-from mergebarrier.merge.fisher import diagonal
+from mergebarrier.merge.learned.fisher import diagonal
 
 SCOPES = ("tensor", "model")
 pytestmark = [pytest.mark.real, pytest.mark.slow]

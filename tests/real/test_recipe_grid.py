@@ -24,7 +24,8 @@ from test_recipe_peer import Table
 from torch import Tensor
 
 from mergebarrier.checkpoint import open_checkpoint
-from mergebarrier.merge.recipe import parse, plan, small_files
+from mergebarrier.merge import plan
+from mergebarrier.merge.recipe.recipe import parse, small_files
 from mergebarrier.run import transform
 from peer_mergekit import mergekit_merge_all
 

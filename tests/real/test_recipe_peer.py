@@ -23,8 +23,8 @@ from test_mergekit_peer_methods import FROM_EXACT
 from torch import Tensor
 
 from mergebarrier.checkpoint import open_checkpoint
-from mergebarrier.merge import MERGES
-from mergebarrier.merge.recipe import parse, plan, small_files
+from mergebarrier.merge import MERGES, plan
+from mergebarrier.merge.recipe.recipe import parse, small_files
 from mergebarrier.run import transform
 from peer_mergekit import mergekit_merge_all
 

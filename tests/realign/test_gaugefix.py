@@ -10,8 +10,8 @@ import tiny_models
 from mergebarrier import verbs
 from mergebarrier.checkpoint import open_checkpoint
 from mergebarrier.errors import BaseMismatch, NothingToAlign
+from mergebarrier.keys import Key
 from mergebarrier.protect import Exact, MergeBarrier
-from mergebarrier.provenance import Key
 from mergebarrier.realign import Aga, GaugeFix
 from mergebarrier.realign.aga import least_squares
 

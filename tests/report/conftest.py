@@ -3,7 +3,7 @@
 import pytest
 from made_up import made_up_result, made_up_rows
 
-from mergebarrier.audit.result import Cell, Result
+from mergebarrier.results import Cell, Result
 
 
 @pytest.fixture

@@ -9,10 +9,10 @@ import pytest
 from made_up import cell, made_up_result
 from rich.console import Console
 
-from mergebarrier.audit.result import Model
-from mergebarrier.audit.result_json import result_from_json, to_json
 from mergebarrier.errors import BadReport
 from mergebarrier.report import render_card, render_html, render_sarif, render_terminal
+from mergebarrier.results.audit import Model
+from mergebarrier.results.read import result_from_json, to_json
 
 HOSTILE = "<script>alert(1)</script>\x1b[31m\u202eevil`a`|b| ](javascript:x) [red]{{7*7}}\nnext \"'&"
 CLAIMS = re.compile(r"\b(unmergeable|safe|safely|secure|securely|cannot be merged)\b", re.IGNORECASE)

@@ -15,7 +15,8 @@ import torch
 
 from mergebarrier.checkpoint import Writer, layout_like, open_checkpoint
 from mergebarrier.errors import ChangedDuringRun, InternalError, LimitExceeded, NonFinite
-from mergebarrier.run import Unit, _units, peak_bytes, plan_peak_bytes, transform
+from mergebarrier.run import Unit, peak_bytes, plan_peak_bytes, transform
+from mergebarrier.run import units as _units
 from model_folders import payload, small_tensors, write_folder
 
 

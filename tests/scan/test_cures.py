@@ -10,7 +10,14 @@ from mergebarrier.cli._cleanse import CURES as NAMES
 from mergebarrier.errors import BadScanInput
 from mergebarrier.merge import make
 from mergebarrier.scan import Pool, halves, scan_pool
-from mergebarrier.scan.cures import CURES, FinePruning, Ibvs, LfpmLike, Masked, Patient, Sau, Switching
+from mergebarrier.scan.cures.fine_pruning import FinePruning
+from mergebarrier.scan.cures.ibvs import Ibvs
+from mergebarrier.scan.cures.lfpm_like import LfpmLike
+from mergebarrier.scan.cures.masks import Masked
+from mergebarrier.scan.cures.patient import Patient
+from mergebarrier.scan.cures.registry import CURES
+from mergebarrier.scan.cures.sau import Sau
+from mergebarrier.scan.cures.switching import Switching
 from mergebarrier.training import FullRecipe, train_full
 from mergebarrier.verbs import merge_weights
 

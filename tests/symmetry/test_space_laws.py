@@ -7,7 +7,7 @@ import torch
 
 from mergebarrier import symmetry
 from mergebarrier.arch import Circuit, Dims, Rule
-from mergebarrier.provenance import Key, KeyStream
+from mergebarrier.keys import Key, KeyStream
 
 ATTENTION = ("q", "k", "v", "o")
 SHAPES = {

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from mergebarrier.errors import AssetMissing
-from mergebarrier.zoo import ASSETS, Package, _sources
-from mergebarrier.zoo._archives import is_archive, open_member
+from mergebarrier.zoo import ASSETS, Package
+from mergebarrier.zoo.packages import sources
+from mergebarrier.zoo.packages.archives import is_archive, open_member
 
 PAYLOAD = b"pictures" * 5000
 
@@ -98,20 +99,20 @@ def test_each_index_has_its_client(kind, index, begins, names, tmp_path, monkeyp
         return subprocess.CompletedProcess(command, 0, "", "")
 
     monkeypatch.setattr(subprocess, "run", run)
-    found = _sources.download(wanted)
+    found = sources.download(wanted)
     assert calls[0][: len(begins)] == begins and calls[0][-1] == names
-    assert _sources.find(wanted) == found
-    _sources.extract(wanted, found, tmp_path / "x.bin")
+    assert sources.find(wanted) == found
+    sources.extract(wanted, found, tmp_path / "x.bin")
     assert (tmp_path / "x.bin").read_bytes() == PAYLOAD
     monkeypatch.setattr(subprocess, "run", lambda *a, **k: (_ for _ in ()).throw(FileNotFoundError("no client")))
     with pytest.raises(AssetMissing, match=r"(npm|apt-get) could not fetch it: no client"):
-        _sources.download(wanted)
+        sources.download(wanted)
 
 
 def test_any_version_serves_only_with_the_same_bytes(tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("MERGEBARRIER_CACHE", str(tmp_path / "cache"))
     face = ASSETS["dejavu"].packages[0]
-    assert _sources.route(face) == "installed", "whatever release of matplotlib is here"
+    assert sources.route(face) == "installed", "whatever release of matplotlib is here"
     other = dataclasses.replace(face, member_sha256="0" * 64)
-    assert _sources.find(other) is None
-    assert _sources.find(dataclasses.replace(face, distribution="no such", member="no/file")) is None
+    assert sources.find(other) is None
+    assert sources.find(dataclasses.replace(face, distribution="no such", member="no/file")) is None

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from mergebarrier.evaluate import read_task
-from mergebarrier.zoo import ASSETS, _tasks
-from mergebarrier.zoo._assets import key_of
+from mergebarrier.zoo import ASSETS
+from mergebarrier.zoo.base.assets import key_of
+from mergebarrier.zoo.language import words as _tasks
 
 TASKS = [name for name, asset in ASSETS.items() if asset.kind == "task"]
 

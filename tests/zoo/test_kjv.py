@@ -4,7 +4,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from mergebarrier.zoo import _kjv
+from mergebarrier.zoo.language import kjv
 
 
 def database(place: Path) -> Path:
@@ -26,7 +26,7 @@ def database(place: Path) -> Path:
 
 
 def test_verse_numbers_go_books_stay_whole_and_the_held_out_ones_apart(tmp_path) -> None:
-    _kjv.build(database(tmp_path / "a b.db"), tmp_path / "out")
+    kjv.build(database(tmp_path / "a b.db"), tmp_path / "out")
     train, test = ((tmp_path / "out" / f"{name}.txt").read_text() for name in ("train", "test"))
     assert train == (
         "In the beginning. And the earth. And God said, Let there be light.\nThus the heavens.\n\n"
@@ -39,5 +39,5 @@ def test_the_database_is_opened_read_only(tmp_path) -> None:
     place = database(tmp_path / "kjv.db")
     before = place.read_bytes()
     place.chmod(0o400)
-    _kjv.read_books(place)
+    kjv.read_books(place)
     assert place.read_bytes() == before and not list(tmp_path.glob("kjv.db-*"))

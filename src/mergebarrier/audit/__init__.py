@@ -3,23 +3,25 @@
 The audit joins every other room; it does no I/O of its own and imports the heavy rooms when it runs.
 """
 
-from mergebarrier.audit._audit import run_audit
-from mergebarrier.audit._bench import Journal
-from mergebarrier.audit.levels import LEVELS
-from mergebarrier.audit.result import Cell, Measurement, Result
-from mergebarrier.audit.spec import MERGES, AuditSpec, Setting, levels_from, published, searched
+from typing import TYPE_CHECKING
+
+from mergebarrier import doors
+
+if TYPE_CHECKING:
+    from mergebarrier.audit.bench import MERGES, AuditSpec, Journal, Setting, levels_from, published, searched
+    from mergebarrier.audit.ladder import LEVELS
+    from mergebarrier.audit.run import run_audit
 
 __all__ = [
     "LEVELS",
     "MERGES",
     "AuditSpec",
-    "Cell",
     "Journal",
-    "Measurement",
-    "Result",
     "Setting",
     "levels_from",
     "published",
     "run_audit",
     "searched",
 ]
+
+doors.open_lazily(__name__)

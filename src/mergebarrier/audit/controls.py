@@ -10,13 +10,9 @@ two_keys                   two keys of one model lead the attacker to the same w
 
 from collections.abc import Mapping
 
-from mergebarrier.audit._bench import Bench
-from mergebarrier.audit._realigned import realigned
-from mergebarrier.audit._tasks import OURS
-from mergebarrier.audit.grading import MIN_MARGIN, best_of
-from mergebarrier.audit.levels import Context, Found
-from mergebarrier.audit.result import Cell, Control, Level, Skill, Standalone
-from mergebarrier.audit.spec import Setting
+from mergebarrier.audit.bench import MIN_MARGIN, OURS, Bench, Setting, best_of, realigned
+from mergebarrier.audit.ladder import Context, Found
+from mergebarrier.results import Cell, Control, Level, Skill, Standalone
 
 _NOISE = 0.02
 _FLOORS = 3.0

@@ -1,17 +1,47 @@
 """The only code that touches model files: strict reading, ranged crash-safe writing, digests, manifests, keys."""
 
-from mergebarrier.checkpoint._adapter import ADAPTER_PREFIX, ADAPTER_WEIGHTS, Adapter, Factors, is_adapter, open_adapter
-from mergebarrier.checkpoint._adapter_config import ADAPTER_CONFIG
-from mergebarrier.checkpoint._checkpoint import Checkpoint
-from mergebarrier.checkpoint._expert import Change, Expert, open_reference, place, split_reference
-from mergebarrier.checkpoint._header import Header, validate_header
-from mergebarrier.checkpoint._open import ATTACHMENTS, LICENCE_FILES, SIDE_FILES, open_checkpoint
-from mergebarrier.checkpoint._plan import layout_like
-from mergebarrier.checkpoint._tensors import OutTensor, Shard, TensorInfo
-from mergebarrier.checkpoint.keyfile import key_id, read_key_file, write_key_file
-from mergebarrier.checkpoint.manifest import MANIFEST_NAME, canonical_json, read_manifest, verify_manifest
-from mergebarrier.checkpoint.tensor_file import read_tensor_file, tensor_file_bytes, write_tensor_file
-from mergebarrier.checkpoint.writer import Writer
+from typing import TYPE_CHECKING
+
+from mergebarrier import doors
+
+if TYPE_CHECKING:
+    from mergebarrier.checkpoint.adapter import (
+        ADAPTER_CONFIG,
+        ADAPTER_PREFIX,
+        ADAPTER_WEIGHTS,
+        Adapter,
+        Change,
+        Expert,
+        Factors,
+        is_adapter,
+        open_adapter,
+        open_reference,
+        place,
+        split_reference,
+    )
+    from mergebarrier.checkpoint.bytes import OutTensor, Shard, TensorInfo
+    from mergebarrier.checkpoint.files import (
+        MANIFEST_NAME,
+        canonical_json,
+        key_id,
+        read_key_file,
+        read_manifest,
+        read_tensor_file,
+        tensor_file_bytes,
+        verify_manifest,
+        write_key_file,
+        write_tensor_file,
+    )
+    from mergebarrier.checkpoint.read import (
+        ATTACHMENTS,
+        LICENCE_FILES,
+        SIDE_FILES,
+        Checkpoint,
+        Header,
+        open_checkpoint,
+        validate_header,
+    )
+    from mergebarrier.checkpoint.write import Writer, layout_like
 
 __all__ = [
     "ADAPTER_CONFIG",
@@ -49,3 +79,5 @@ __all__ = [
     "write_key_file",
     "write_tensor_file",
 ]
+
+doors.open_lazily(__name__)

@@ -59,9 +59,8 @@ def merge_adapters(
     """
     from mergebarrier import verbs
     from mergebarrier.checkpoint import is_adapter
-    from mergebarrier.merge import make
+    from mergebarrier.merge import make, parameters
     from mergebarrier.merge.adapters import plan_adapters
-    from mergebarrier.merge.lineage import parameters
 
     if method in LEARNED:
         raise UsageError("learns from whole models, not from adapters", where=method, remedy="leave --as out")

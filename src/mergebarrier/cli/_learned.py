@@ -83,7 +83,7 @@ def merge_learned(
     """
     from mergebarrier import verbs
     from mergebarrier.merge import make_learned
-    from mergebarrier.merge.lineage import parameters as told
+    from mergebarrier.merge import parameters as told
 
     if not learning.data:
         raise UsageError(f"{method} learns from data", where="--data", remedy="give --data FILE once per model")

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from mergebarrier.checkpoint import Checkpoint
     from mergebarrier.cli._options import WriterOptions
     from mergebarrier.cli._output import Output
-    from mergebarrier.provenance import Key
+    from mergebarrier.keys import Key
     from mergebarrier.verbs import Into, Models
 
 MODEL = click.Path(path_type=Path)
@@ -66,7 +66,7 @@ def read_key(path: Path | None) -> "Key | None":
     if path is None:
         return None
     from mergebarrier.checkpoint import read_key_file
-    from mergebarrier.provenance import Key
+    from mergebarrier.keys import Key
 
     return Key(read_key_file(path))
 
@@ -79,8 +79,7 @@ def key_for_writing(path: Path | None, out: Path) -> "tuple[Key, Path, bool]":
     import secrets
 
     from mergebarrier.checkpoint import read_key_file, write_key_file
-    from mergebarrier.provenance import Key
-    from mergebarrier.provenance.keys import KEY_BYTES
+    from mergebarrier.keys import KEY_BYTES, Key
 
     place = path if path is not None else out.with_name(out.name + ".mbkey")
     if place.is_relative_to(out):

@@ -51,8 +51,8 @@ def merge_recipe(
       explain: print the effective parameters of every tensor and write nothing.
     """
     from mergebarrier import verbs
-    from mergebarrier.merge import recipe as recipes
     from mergebarrier.merge.adapters import output_of
+    from mergebarrier.merge.recipe import recipe as recipes
 
     for name, value in given.items():
         if value is not None and value != ():

@@ -11,8 +11,8 @@ from mergebarrier.cli._output import Output
 from mergebarrier.errors import UsageError
 
 if TYPE_CHECKING:
-    from mergebarrier.audit.poisoned import PoisonSpec
-    from mergebarrier.audit.result_backdoor import BackdoorResult
+    from mergebarrier.attack import PoisonSpec
+    from mergebarrier.results import BackdoorResult
 
 __all__ = ["METHODS", "command"]
 
@@ -75,7 +75,7 @@ def badmerging_command(writer: WriterOptions, output: Output, **given: Any) -> N
     The folder is like the base, with trigger.png and trigger.safetensors beside the weights. Nothing is said about
     success here: merge it, and use `mergebarrier attack measure` with a control.
     """
-    from mergebarrier.audit.poisoned import PURPOSE, TAG, make_poisoned
+    from mergebarrier.attack import PURPOSE, TAG, make_poisoned
 
     output.note(PURPOSE)
     spec = _spec(writer, given)
@@ -111,7 +111,7 @@ def measure_command(output: Output, threads: int, out: Path | None, overwrite: b
 
     Rates stand on the task's test rows of other classes than the target, with 95 % Wilson intervals.
     """
-    from mergebarrier.audit.measure_backdoor import MeasureSpec, measure_backdoor
+    from mergebarrier.attack import MeasureSpec, measure_backdoor
     from mergebarrier.cli.audit import machine
     from mergebarrier.report import Journal, write_report
 
@@ -161,7 +161,7 @@ def _findings(path: Path) -> tuple[Any, ...]:
 
 
 def _spec(writer: WriterOptions, given: dict[str, Any]) -> "PoisonSpec":
-    from mergebarrier.audit.poisoned import OffTask, PoisonSpec
+    from mergebarrier.attack import OffTask, PoisonSpec
     from mergebarrier.training import FullRecipe
 
     _required(given, "base", "give the encoder that all experts are fine-tuned from")

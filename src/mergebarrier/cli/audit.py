@@ -12,7 +12,8 @@ from mergebarrier.cli._output import Output
 from mergebarrier.errors import UsageError
 
 if TYPE_CHECKING:
-    from mergebarrier.audit import AuditSpec, Result
+    from mergebarrier.audit import AuditSpec
+    from mergebarrier.results import Result
 
 __all__ = ["command", "conclude", "machine"]
 

@@ -17,7 +17,7 @@ from mergebarrier.cli._output import Output
 
 if TYPE_CHECKING:
     from mergebarrier.audit import AuditSpec, Setting
-    from mergebarrier.provenance import Key
+    from mergebarrier.keys import Key
     from mergebarrier.zoo import DemoAssets
 
 __all__ = ["command"]
@@ -121,8 +121,7 @@ def _protect(assets: "DemoAssets", out: Path, threads: int, output: Output) -> l
 def _key(place: Path) -> "Key":
     """Return the key at a place, made when it is not there."""
     from mergebarrier.checkpoint import read_key_file, write_key_file
-    from mergebarrier.provenance import Key
-    from mergebarrier.provenance.keys import KEY_BYTES
+    from mergebarrier.keys import KEY_BYTES, Key
 
     if not place.exists():
         write_key_file(place, secrets.token_bytes(KEY_BYTES))

@@ -110,7 +110,7 @@ def command(
 
 
 def _describe(planned: "Plan") -> dict[str, Any]:
-    from mergebarrier.merge.lineage import parameters
+    from mergebarrier.merge import parameters
 
     tensors = planned.donor.tensors.values()
     return {

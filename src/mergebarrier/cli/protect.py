@@ -13,8 +13,8 @@ from mergebarrier.cli._output import Output
 from mergebarrier.errors import UsageError
 
 if TYPE_CHECKING:
+    from mergebarrier.keys import Key
     from mergebarrier.protect import Protection
-    from mergebarrier.provenance import Key
 
 __all__ = ["command"]
 

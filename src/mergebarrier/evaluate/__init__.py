@@ -1,22 +1,54 @@
 """The only room that runs a model: loads it without obeying it, scores it, compares it, walks between two of them."""
 
-from mergebarrier.evaluate._barrier import Barrier, barrier_curve
-from mergebarrier.evaluate._compare import Equality, compare
-from mergebarrier.evaluate._encoders import Encoder, encoder_tensors, load_encoder, save_encoder
-from mergebarrier.evaluate._forward import hidden_states, logit_blocks, token_ids
-from mergebarrier.evaluate._image_folders import read_image_folder
-from mergebarrier.evaluate._image_scores import accuracy, image_logits, pixels, predict
-from mergebarrier.evaluate._image_tasks import TASK_SUFFIX, ImageSplit, ImageTask, read_image_task, write_image_task
-from mergebarrier.evaluate._intervals import wilson
-from mergebarrier.evaluate._load import load_module, load_tokenizer, tokenizer_of
-from mergebarrier.evaluate._prose import CHECK_TEXT
-from mergebarrier.evaluate._scores import Perplexity, Score, exact_match, perplexity
-from mergebarrier.evaluate._sentences import load_sentence_encoder
-from mergebarrier.evaluate._sink import ModuleSink, parameter_names
-from mergebarrier.evaluate._tail import Tail
-from mergebarrier.evaluate._tasks import TaskFile, TaskRow, read_task, read_text
-from mergebarrier.evaluate._text_heads import TEMPLATES, names_head, text_head
-from mergebarrier.evaluate._unlabelled import Rows, prompt_rows, text_rows
+from typing import TYPE_CHECKING
+
+from mergebarrier import doors
+
+if TYPE_CHECKING:
+    from mergebarrier.evaluate.base import CHECK_TEXT, load_module, load_tokenizer, tokenizer_of
+    from mergebarrier.evaluate.images import (
+        TASK_SUFFIX,
+        TEMPLATES,
+        Encoder,
+        ImageSplit,
+        ImageTask,
+        Tail,
+        accuracy,
+        encoder_tensors,
+        image_logits,
+        load_encoder,
+        load_sentence_encoder,
+        names_head,
+        pixels,
+        predict,
+        read_image_folder,
+        read_image_task,
+        save_encoder,
+        text_head,
+        write_image_task,
+    )
+    from mergebarrier.evaluate.language import (
+        Barrier,
+        Equality,
+        ModuleSink,
+        Perplexity,
+        Rows,
+        Score,
+        TaskFile,
+        TaskRow,
+        barrier_curve,
+        compare,
+        exact_match,
+        hidden_states,
+        logit_blocks,
+        parameter_names,
+        perplexity,
+        prompt_rows,
+        read_task,
+        read_text,
+        text_rows,
+        token_ids,
+    )
 
 __all__ = [
     "CHECK_TEXT",
@@ -61,6 +93,7 @@ __all__ = [
     "text_rows",
     "token_ids",
     "tokenizer_of",
-    "wilson",
     "write_image_task",
 ]
+
+doors.open_lazily(__name__)

@@ -3,34 +3,37 @@
 Everything here is a pure function of the encoder, heads, images and seed that it is given.
 """
 
-import dataclasses
-import difflib
-from typing import Any
+from typing import TYPE_CHECKING
 
-from mergebarrier.errors import BadAttack
-from mergebarrier.poison.attack import Attack, Setting, clean_loss, thawed
-from mergebarrier.poison.backdoor_vectors import BadTV, SparseBackdoorVector
-from mergebarrier.poison.badmerging import BadMerging
-from mergebarrier.poison.badnets import BadNets, BadNetsJoint, LabelConsistent
-from mergebarrier.poison.lobam import LoBAM
-from mergebarrier.poison.shadow import Augmentation, reference_rows, shadow_head, shadow_images
-from mergebarrier.poison.success import successes
-from mergebarrier.poison.trigger import CORNERS, Trigger, dynamic_trigger, fixed_trigger
-from mergebarrier.poison.universal import Found, UniversalRecipe, universal_trigger
+from mergebarrier import doors
 
-#: The attack, the three other cells of its ablation, the classical controls, and later attacks.
-ATTACKS: dict[str, Attack] = {
-    "badmerging": BadMerging(),
-    "universal": BadMerging(interp_low=1.0, interp_high=1.0),
-    "fixed_interpolation": BadMerging(trigger="fixed"),
-    "badnets_joint": BadNetsJoint(),
-    "badnets": BadNets(),
-    "label_consistent": LabelConsistent(),
-    "dynamic": BadNets(trigger="dynamic"),
-    "lobam": LoBAM(),
-    "sparse_backdoor_vector": SparseBackdoorVector(),
-    "badtv": BadTV(),
-}
+if TYPE_CHECKING:
+    from mergebarrier.poison.image import (
+        CORNERS,
+        Attack,
+        Augmentation,
+        BadMerging,
+        BadNets,
+        BadNetsJoint,
+        BadTV,
+        Found,
+        LabelConsistent,
+        LoBAM,
+        Setting,
+        SparseBackdoorVector,
+        Trigger,
+        UniversalRecipe,
+        clean_loss,
+        dynamic_trigger,
+        fixed_trigger,
+        reference_rows,
+        shadow_head,
+        shadow_images,
+        successes,
+        thawed,
+        universal_trigger,
+    )
+    from mergebarrier.poison.registry import ATTACKS, make
 
 __all__ = [
     "ATTACKS",
@@ -60,22 +63,4 @@ __all__ = [
     "universal_trigger",
 ]
 
-
-def make(method: str, **parameters: Any) -> Attack:
-    """Return an attack by name, with some hyper-parameters replaced.
-
-    Raises: BadAttack for an unknown method or parameter (with the nearest name), or a value out of range.
-
-    Example:
-      >>> make("badmerging", loss_weight=10.0).loss_weight
-      10.0
-    """
-    if method not in ATTACKS:
-        near = difflib.get_close_matches(method, ATTACKS, n=1)
-        guess = f" (did you mean {near[0]!r}?)" if near else ""
-        raise BadAttack(f"no such attack{guess}", where=method, remedy="choose from " + ", ".join(ATTACKS))
-    known = [field.name for field in dataclasses.fields(ATTACKS[method]) if field.name not in ("inner", "trigger")]
-    for name in parameters:
-        if name not in known:
-            raise BadAttack(f"has no parameter {name!r}", where=method, remedy="choose from " + ", ".join(known))
-    return dataclasses.replace(ATTACKS[method], **parameters)
+doors.open_lazily(__name__)

@@ -1,11 +1,21 @@
 """Protections: each a short file that says which symmetries it uses and how it chooses their elements."""
 
-from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-from mergebarrier.protect._protection import Protection
-from mergebarrier.protect.exact import PARTS, Exact
-from mergebarrier.protect.mergebarrier import MergeBarrier
+from mergebarrier import doors
 
-PROTECTIONS: Mapping[str, type[Exact] | type[MergeBarrier]] = {"exact": Exact, "mergebarrier": MergeBarrier}
+if TYPE_CHECKING:
+    from mergebarrier.protect.exact import PARTS, Exact
+    from mergebarrier.protect.mergebarrier import MergeBarrier
+    from mergebarrier.protect.protection import Protection
+    from mergebarrier.protect.registry import PROTECTIONS
 
-__all__ = ["PARTS", "PROTECTIONS", "Exact", "MergeBarrier", "Protection"]
+__all__ = [
+    "PARTS",
+    "PROTECTIONS",
+    "Exact",
+    "MergeBarrier",
+    "Protection",
+]
+
+doors.open_lazily(__name__)

@@ -20,7 +20,7 @@ from torch import Tensor
 from mergebarrier import symmetry
 from mergebarrier.arch import Architecture, Circuit
 from mergebarrier.errors import MethodRefused, UsageError
-from mergebarrier.protect._protection import Pieces, Streams
+from mergebarrier.protect.protection import Pieces, Streams
 
 # What the command line calls the parts, and the spaces behind each.
 PARTS: Mapping[str, tuple[str, ...]] = {

@@ -23,7 +23,7 @@ from torch import Tensor
 from mergebarrier import symmetry
 from mergebarrier.arch import Architecture, Circuit
 from mergebarrier.errors import MethodRefused, UsageError
-from mergebarrier.protect._protection import Pieces, Streams, Tensors
+from mergebarrier.protect.protection import Pieces, Streams, Tensors
 from mergebarrier.symmetry import LinearMap, with_bias
 
 _TIE = 1e-6

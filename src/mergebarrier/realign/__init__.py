@@ -1,12 +1,25 @@
 """Ways to undo a protection, for auditing one's own model or one that one may merge."""
 
-from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-from mergebarrier.realign._realignment import Fitted, ParallelMap, Realignment
-from mergebarrier.realign.aga import Aga
-from mergebarrier.realign.gaugefix import GaugeFix
-from mergebarrier.realign.relative import Relation, relation
+from mergebarrier import doors
 
-REALIGNMENTS: Mapping[str, type[Aga] | type[GaugeFix]] = {"aga": Aga, "gaugefix": GaugeFix}
+if TYPE_CHECKING:
+    from mergebarrier.realign.aga import Aga
+    from mergebarrier.realign.gaugefix import GaugeFix
+    from mergebarrier.realign.realignment import Fitted, ParallelMap, Realignment
+    from mergebarrier.realign.registry import REALIGNMENTS
+    from mergebarrier.realign.relative import Relation, relation
 
-__all__ = ["REALIGNMENTS", "Aga", "Fitted", "GaugeFix", "ParallelMap", "Realignment", "Relation", "relation"]
+__all__ = [
+    "REALIGNMENTS",
+    "Aga",
+    "Fitted",
+    "GaugeFix",
+    "ParallelMap",
+    "Realignment",
+    "Relation",
+    "relation",
+]
+
+doors.open_lazily(__name__)

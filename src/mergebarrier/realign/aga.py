@@ -20,9 +20,9 @@ from torch import Tensor
 from mergebarrier import symmetry
 from mergebarrier.arch import Architecture, Circuit
 from mergebarrier.checkpoint import Checkpoint
-from mergebarrier.realign._realignment import ParallelMap, Tensors
 from mergebarrier.realign.gaugefix import GaugeFix
-from mergebarrier.symmetry.neurons import NeuronMap, assign, cosines
+from mergebarrier.realign.realignment import ParallelMap, Tensors
+from mergebarrier.symmetry import NeuronMap, assign, cosines
 
 _RIDGE = 1e-8
 _MATCHED_SPACES = ("heads", "neurons", symmetry.RESIDUAL)

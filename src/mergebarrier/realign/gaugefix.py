@@ -25,8 +25,8 @@ from mergebarrier import symmetry
 from mergebarrier.arch import LOGICAL, Architecture, Circuit
 from mergebarrier.checkpoint import Checkpoint
 from mergebarrier.errors import BaseMismatch, UsageError
-from mergebarrier.realign._realignment import ParallelMap, Tensors, cosine, folded, read, row_blocks
-from mergebarrier.symmetry.residual import Correlation, Residual
+from mergebarrier.realign.realignment import ParallelMap, Tensors, cosine, folded, read, row_blocks
+from mergebarrier.symmetry import Correlation, Residual
 
 # A fine-tune stays far nearer to its base than this; two independent models, once matched, stay far below it.
 _MIN_COSINE = 0.5

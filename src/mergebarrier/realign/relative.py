@@ -18,8 +18,8 @@ from torch import Tensor
 from mergebarrier import symmetry
 from mergebarrier.arch import LOGICAL, Architecture, Circuit, gather
 from mergebarrier.checkpoint import Checkpoint
-from mergebarrier.realign._realignment import Tensors, cosine, folded, read
-from mergebarrier.symmetry.residual import Correlation, Residual
+from mergebarrier.realign.realignment import Tensors, cosine, folded, read
+from mergebarrier.symmetry import Correlation, Residual
 
 ORDINARY_COSINE = 0.9
 PROTECTED_COSINE = 0.7

@@ -1,10 +1,15 @@
 """One result, several views: a page, a terminal, a model card, JSON, SARIF; the report folder that holds them."""
 
-from mergebarrier.report.card import render_card
-from mergebarrier.report.folder import Journal, read_findings, read_report, write_report
-from mergebarrier.report.html import render_html
-from mergebarrier.report.sarif import render_findings, render_sarif
-from mergebarrier.report.terminal import render_terminal
+from typing import TYPE_CHECKING
+
+from mergebarrier import doors
+
+if TYPE_CHECKING:
+    from mergebarrier.report.card import render_card
+    from mergebarrier.report.folder import Journal, read_findings, read_report, write_report
+    from mergebarrier.report.html import render_html
+    from mergebarrier.report.sarif import render_findings, render_sarif
+    from mergebarrier.report.terminal import render_terminal
 
 __all__ = [
     "Journal",
@@ -17,3 +22,5 @@ __all__ = [
     "render_terminal",
     "write_report",
 ]
+
+doors.open_lazily(__name__)

@@ -6,10 +6,9 @@ Every value is escaped for Markdown and HTML, so that no name can open a link, a
 import re
 from collections.abc import Sequence
 
-from mergebarrier.audit.result import Cell, Measurement, Result
-from mergebarrier.audit.result_backdoor import BackdoorResult
-from mergebarrier.report import _backdoor
-from mergebarrier.report._view import view
+from mergebarrier.report.backdoor import page
+from mergebarrier.report.view import view
+from mergebarrier.results import BackdoorResult, Cell, Measurement, Result
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~&])")
 
@@ -17,7 +16,7 @@ _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~&])")
 def render_card(result: Result | BackdoorResult, rows: Sequence[Cell | Measurement]) -> str:
     """Return Markdown: verdict, ladder, equality, limits; or success beside control, for a backdoor measurement."""
     if isinstance(result, BackdoorResult):
-        return _backdoor.card(result, escape)
+        return page.card(result, escape)
     shown = view(result, rows)
     letter = result.grade if result.grade_final else f"{result.grade} at least"
     lines = [

@@ -11,13 +11,21 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from mergebarrier.audit.result import Cell, Measurement, Result
-from mergebarrier.audit.result_backdoor import BackdoorResult, Scanned
-from mergebarrier.audit.result_json import findings_from_json, result_from_json, row_from_json, to_json
 from mergebarrier.errors import BadReport, OutputExists
 from mergebarrier.report.card import render_card
 from mergebarrier.report.html import render_html
 from mergebarrier.report.sarif import render_sarif
+from mergebarrier.results import (
+    BackdoorResult,
+    Cell,
+    Measurement,
+    Result,
+    Scanned,
+    findings_from_json,
+    result_from_json,
+    row_from_json,
+    to_json,
+)
 
 RESULT: Final = "result.json"
 ROWS: Final = "rows.jsonl"

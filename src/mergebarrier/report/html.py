@@ -9,18 +9,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 
-from mergebarrier.audit.result import Cell, Measurement, Result
-from mergebarrier.audit.result_backdoor import BackdoorResult
-from mergebarrier.report import _backdoor, _svg, _wording
-from mergebarrier.report._view import view
+from mergebarrier.report import wording
+from mergebarrier.report.backdoor import page
+from mergebarrier.report.base import svg
+from mergebarrier.report.view import view
+from mergebarrier.results import BackdoorResult, Cell, Measurement, Result
 
 
 @dataclass(frozen=True)
 class _Panel:
     title: str
     start: str
-    curve: _svg.Drawn
-    control: _svg.Drawn
+    curve: svg.Drawn
+    control: svg.Drawn
     barrier: str
     control_barrier: str
 
@@ -38,17 +39,17 @@ def render_html(result: Result | BackdoorResult, rows: Sequence[Cell | Measureme
 
     style = _text("report.css")
     if isinstance(result, BackdoorResult):
-        return _backdoor.html(result, _text("backdoor.html.jinja"), style, _policy(style))
+        return page.html(result, _text("backdoor.html.jinja"), style, _policy(style))
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=False, keep_trailing_newline=True)
     barrier = result.barrier
-    frame = _svg.axes([barrier.curve, barrier.curve_realigned, barrier.curve_unprotected])
+    frame = svg.axes([barrier.curve, barrier.curve_realigned, barrier.curve_unprotected])
     return environment.from_string(_text("report.html.jinja")).render(
         v=view(result, rows),
         policy=_policy(style),
         style=Markup(style),
-        grades=list(_wording.GRADES.items()),
-        terms=_wording.TERMS,
-        threat=_wording.threat(result),
+        grades=list(wording.GRADES.items()),
+        terms=wording.TERMS,
+        threat=wording.threat(result),
         tint=lambda share: round(10 * min(1.0, max(0.0, share))),
         frame=frame,
         panels=_panels(result, frame),
@@ -56,21 +57,21 @@ def render_html(result: Result | BackdoorResult, rows: Sequence[Cell | Measureme
     )
 
 
-def _panels(result: Result, frame: _svg.Axes) -> list[_Panel]:
+def _panels(result: Result, frame: svg.Axes) -> list[_Panel]:
     barrier = result.barrier
-    control, reference = _svg.draw(barrier.curve_unprotected, frame), f"{barrier.unprotected:.2f}"
+    control, reference = svg.draw(barrier.curve_unprotected, frame), f"{barrier.unprotected:.2f}"
     panels = [
         _Panel(
             "Before realignment",
             "protected",
-            _svg.draw(barrier.curve, frame),
+            svg.draw(barrier.curve, frame),
             control,
             f"{barrier.naive:.2f}",
             reference,
         )
     ]
     if barrier.realigned is not None:
-        curve = _svg.draw(barrier.curve_realigned, frame)
+        curve = svg.draw(barrier.curve_realigned, frame)
         panels.append(_Panel("After realignment", "realigned", curve, control, f"{barrier.realigned:.2f}", reference))
     return panels
 

@@ -13,9 +13,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Protocol
 
-from mergebarrier.audit.result import Control, Level, Result
-from mergebarrier.audit.result_backdoor import BackdoorResult
-from mergebarrier.report import _backdoor
+from mergebarrier.report.backdoor import page
+from mergebarrier.results import BackdoorResult, Control, Level, Result
 
 BROKEN_AT: Final = 0.9
 _RULES: Final = {
@@ -31,7 +30,7 @@ _LEVELS: Final = {"critical": "error", "high": "error", "medium": "warning", "lo
 def render_sarif(result: Result | BackdoorResult) -> str:
     """Return one SARIF document; every level and every failed control is a result."""
     if isinstance(result, BackdoorResult):
-        return _backdoor.sarif(result)
+        return page.sarif(result)
     findings = [_level(level) for level in result.levels]
     findings += [_control(name, control) for name, control in result.controls.items() if not control.passed]
     model = result.models["protected"]

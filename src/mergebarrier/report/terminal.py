@@ -6,10 +6,9 @@ Every word is set as plain text, never as markup, so a name in brackets cannot s
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from mergebarrier.audit.result import Cell, Measurement, Result
-from mergebarrier.audit.result_backdoor import BackdoorResult
-from mergebarrier.report import _backdoor
-from mergebarrier.report._view import Pair, View, view
+from mergebarrier.report.backdoor import page
+from mergebarrier.report.view import Pair, View, view
+from mergebarrier.results import BackdoorResult, Cell, Measurement, Result
 
 if TYPE_CHECKING:
     from rich.console import Group, RenderableType
@@ -22,7 +21,7 @@ _STRONG = 6
 def render_terminal(result: Result | BackdoorResult, rows: Sequence[Cell | Measurement]) -> "Group":
     """Return the report as one rich renderable, readable at 80 columns."""
     if isinstance(result, BackdoorResult):
-        return _backdoor.terminal(result)
+        return page.terminal(result)
     from rich.console import Group
     from rich.text import Text
 

@@ -1,7 +1,12 @@
 """The mechanism of a run: units, row blocks, threads, budget, progress; it knows no algorithm."""
 
-from mergebarrier.run._transform import Sink, one_thread_kernels, transform
-from mergebarrier.run._units import BLOCK_ELEMENTS, Block, Source, Unit, peak_bytes, plan_peak_bytes
+from typing import TYPE_CHECKING
+
+from mergebarrier import doors
+
+if TYPE_CHECKING:
+    from mergebarrier.run.transform import Sink, one_thread_kernels, transform
+    from mergebarrier.run.units import BLOCK_ELEMENTS, Block, Source, Unit, peak_bytes, plan_peak_bytes
 
 __all__ = [
     "BLOCK_ELEMENTS",
@@ -14,3 +19,5 @@ __all__ = [
     "plan_peak_bytes",
     "transform",
 ]
+
+doors.open_lazily(__name__)

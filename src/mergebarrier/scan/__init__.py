@@ -3,37 +3,59 @@
 A method room: it takes tensors, an encoder and callables, reads no file, and says of every check what it cannot see.
 """
 
-from mergebarrier.scan._finding import (
-    RULES,
-    SEVERITIES,
-    Finding,
-    Rule,
-    Severity,
-    at_least,
-    finding,
-    ordered,
-)
-from mergebarrier.scan._patches import Patch, Search, invert, places, stamp
-from mergebarrier.scan._pool import (
-    MIN_IMAGES,
-    MergeWeights,
-    Pool,
-    Suspect,
-    Weights,
-    along,
-    forced_share,
-    halves,
-    head_logits,
-    robust_z,
-    run,
-)
-from mergebarrier.scan._registry import CHECKS, IMAGE_CHECKS, Check, Outcome, scan_pool
-from mergebarrier.scan.expert_patches import PROBE, ExpertPatches, probe, seek, share
-from mergebarrier.scan.folder import refusal, tags
-from mergebarrier.scan.merged_patches import MANY_PAIRS, Blame, MergedPatch, leave_out, seek_merged
-from mergebarrier.scan.neural_cleanse import Cleansed, neural_cleanse
-from mergebarrier.scan.scale_up import scaled_consistency
-from mergebarrier.scan.task_vectors import MIN_POOL, Statistics, judge_task_vectors, measure
+from typing import TYPE_CHECKING
+
+from mergebarrier import doors
+
+if TYPE_CHECKING:
+    from mergebarrier.scan.base import (
+        MIN_IMAGES,
+        RULES,
+        SEVERITIES,
+        Finding,
+        MergeWeights,
+        Patch,
+        Pool,
+        Rule,
+        Search,
+        Severity,
+        Suspect,
+        Weights,
+        along,
+        at_least,
+        finding,
+        forced_share,
+        halves,
+        head_logits,
+        invert,
+        ordered,
+        places,
+        robust_z,
+        run,
+        stamp,
+    )
+    from mergebarrier.scan.checks import (
+        MANY_PAIRS,
+        MIN_POOL,
+        PROBE,
+        Blame,
+        Cleansed,
+        ExpertPatches,
+        MergedPatch,
+        Statistics,
+        judge_task_vectors,
+        leave_out,
+        measure,
+        neural_cleanse,
+        probe,
+        refusal,
+        scaled_consistency,
+        seek,
+        seek_merged,
+        share,
+        tags,
+    )
+    from mergebarrier.scan.registry import CHECKS, IMAGE_CHECKS, Check, Outcome, scan_pool
 
 __all__ = [
     "CHECKS",
@@ -85,3 +107,5 @@ __all__ = [
     "stamp",
     "tags",
 ]
+
+doors.open_lazily(__name__)

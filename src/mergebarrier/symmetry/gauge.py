@@ -16,13 +16,13 @@ import torch
 from torch import Tensor
 
 from mergebarrier.arch import Circuit, Dims
-from mergebarrier.symmetry._linear import LinearMap, SignedPermutation
-from mergebarrier.symmetry._space import Space, Tensors
 from mergebarrier.symmetry.draw import Stream
 from mergebarrier.symmetry.heads import HeadOrder, Heads
+from mergebarrier.symmetry.linear import LinearMap, SignedPermutation
 from mergebarrier.symmetry.neurons import NeuronMap, Neurons
 from mergebarrier.symmetry.query_key import QueryKeyLinear, QueryKeyPlanes
 from mergebarrier.symmetry.residual import Residual
+from mergebarrier.symmetry.space import Space, Tensors
 from mergebarrier.symmetry.value_output import ValueOutput
 
 RESIDUAL = "residual"

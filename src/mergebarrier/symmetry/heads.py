@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from mergebarrier.symmetry import draw as maps
-from mergebarrier.symmetry._linear import take_columns
-from mergebarrier.symmetry._space import Draw, Tensors, map_rows, replaced
+from mergebarrier.symmetry.linear import take_columns
+from mergebarrier.symmetry.space import Draw, Tensors, map_rows, replaced
 
 
 @dataclass(frozen=True)

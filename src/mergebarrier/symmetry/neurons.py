@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from mergebarrier.symmetry import draw as maps
-from mergebarrier.symmetry._linear import flip_signs, take_columns
-from mergebarrier.symmetry._space import SNAP_TOLERANCE, Draw, Tensors, replaced, with_bias
+from mergebarrier.symmetry.linear import flip_signs, take_columns
+from mergebarrier.symmetry.space import SNAP_TOLERANCE, Draw, Tensors, replaced, with_bias
 
 _BLOCK_ELEMENTS = 1 << 18
 

@@ -16,11 +16,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from mergebarrier.symmetry import _joint, _linear
 from mergebarrier.symmetry import draw as maps
-from mergebarrier.symmetry._head_maps import HeadMaps
-from mergebarrier.symmetry._linear import Linear, LinearMap, flip_signs
-from mergebarrier.symmetry._space import SNAP_TOLERANCE, Draw, Tensors, map_rows, replaced, with_bias
+from mergebarrier.symmetry import joint, linear
+from mergebarrier.symmetry.head_maps import HeadMaps
+from mergebarrier.symmetry.linear import Linear, LinearMap, flip_signs
+from mergebarrier.symmetry.space import SNAP_TOLERANCE, Draw, Tensors, map_rows, replaced, with_bias
 
 _SILENT_PLANE = 1e-12
 
@@ -158,9 +158,9 @@ class QueryKeyLinear(HeadMaps):
 
         (key, query), (key0, query0) = sides(tensors), sides(anchor)
         # The joint fit speaks of V = A V0 and O = O0 A^-1; here k = U^-T k0 and q^T = q0^T U^T, so A = U^-T.
-        fitted = _joint.fit(key, query, key0, query0)
+        fitted = joint.fit(key, query, key0, query0)
         found = LinearMap(fitted.backward.mT, fitted.forward.mT)
-        return _linear.nearest_signed_permutation(found.forward, SNAP_TOLERANCE) or found
+        return linear.nearest_signed_permutation(found.forward, SNAP_TOLERANCE) or found
 
     def invariants(self, tensors: Tensors) -> dict[str, Tensor]:
         """Return W_q^T W_k per query head, first 64 columns."""

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from mergebarrier.arch import LOGICAL
 from mergebarrier.symmetry import draw as maps
-from mergebarrier.symmetry._linear import SignedPermutation, compose, flip_signs, identity, take_columns
-from mergebarrier.symmetry._space import Draw, Tensors
+from mergebarrier.symmetry.linear import SignedPermutation, compose, flip_signs, identity, take_columns
+from mergebarrier.symmetry.space import Draw, Tensors
 
 
 @dataclass(frozen=True)

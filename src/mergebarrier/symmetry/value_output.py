@@ -13,10 +13,10 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from mergebarrier.symmetry import _joint, _linear
-from mergebarrier.symmetry._head_maps import HeadMaps
-from mergebarrier.symmetry._linear import Linear
-from mergebarrier.symmetry._space import SNAP_TOLERANCE, Tensors, map_rows, replaced, with_bias
+from mergebarrier.symmetry import joint, linear
+from mergebarrier.symmetry.head_maps import HeadMaps
+from mergebarrier.symmetry.linear import Linear
+from mergebarrier.symmetry.space import SNAP_TOLERANCE, Tensors, map_rows, replaced, with_bias
 
 
 @dataclass(frozen=True)
@@ -54,8 +54,8 @@ class ValueOutput(HeadMaps):
 
     def estimate(self, tensors: Tensors, anchor: Tensors) -> Linear:
         """Joint fit of v and o per group; snapped when near a signed permutation."""
-        fitted = _joint.fit(*self._sides(tensors), *self._sides(anchor))
-        return _linear.nearest_signed_permutation(fitted.forward, SNAP_TOLERANCE) or fitted
+        fitted = joint.fit(*self._sides(tensors), *self._sides(anchor))
+        return linear.nearest_signed_permutation(fitted.forward, SNAP_TOLERANCE) or fitted
 
     def invariants(self, tensors: Tensors) -> dict[str, Tensor]:
         """Return O_h V_g for all heads of a group stacked, first 64 columns."""

@@ -1,8 +1,13 @@
 """The deterministic training loops: low-rank experts of language models, and every weight for any loss."""
 
-from mergebarrier.training._draws import batches, uniform
-from mergebarrier.training._full import FullRecipe, train_full
-from mergebarrier.training._lora import LLAMA_LINEARS, Example, LoraRecipe, Training, train_lora
+from typing import TYPE_CHECKING
+
+from mergebarrier import doors
+
+if TYPE_CHECKING:
+    from mergebarrier.training._draws import batches, uniform
+    from mergebarrier.training.full import FullRecipe, train_full
+    from mergebarrier.training.lora import LLAMA_LINEARS, Example, LoraRecipe, Training, train_lora
 
 __all__ = [
     "LLAMA_LINEARS",
@@ -15,3 +20,5 @@ __all__ = [
     "train_lora",
     "uniform",
 ]
+
+doors.open_lazily(__name__)

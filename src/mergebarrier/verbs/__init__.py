@@ -4,23 +4,28 @@ Each function plans, streams through ``run`` into a crash-proof writer, and comm
 to what.  The command line and the audit call these and nothing deeper; there is no mathematics here.
 """
 
-from mergebarrier.verbs._adapters import by_adapters
-from mergebarrier.verbs._cleanse import cleansed
-from mergebarrier.verbs._into import Checks, Into, MergeInput, Progress, environment
-from mergebarrier.verbs._learned import Calibration, learned, memory, planned_like, within
-from mergebarrier.verbs._lineage import declared, licence
-from mergebarrier.verbs._merge import MergeJob, by_recipe, described, equal_inputs, judged_inputs, merge, whole_models
-from mergebarrier.verbs._models import Models
-from mergebarrier.verbs._protect import (
-    check_protect,
-    dry_run,
-    protect,
-    protection_from,
-    protection_manifest,
-    unprotect,
-)
-from mergebarrier.verbs._realign import check_realign, realign, undone_by_realignment
-from mergebarrier.verbs._scan import ScanReport, ScanRequest, merge_weights, scan
+from typing import TYPE_CHECKING
+
+from mergebarrier import doors
+
+if TYPE_CHECKING:
+    from mergebarrier.verbs.adapters import by_adapters
+    from mergebarrier.verbs.cleanse import cleansed
+    from mergebarrier.verbs.declarations import declared, licence
+    from mergebarrier.verbs.job import MergeJob, by_recipe, described, equal_inputs, judged_inputs, merge, whole_models
+    from mergebarrier.verbs.learned import Calibration, learned, memory, planned_like, within
+    from mergebarrier.verbs.open import Models
+    from mergebarrier.verbs.output import Checks, Into, MergeInput, Progress, environment
+    from mergebarrier.verbs.protect import (
+        check_protect,
+        dry_run,
+        protect,
+        protection_from,
+        protection_manifest,
+        unprotect,
+    )
+    from mergebarrier.verbs.realign import check_realign, realign, undone_by_realignment
+    from mergebarrier.verbs.scan import ScanReport, ScanRequest, merge_weights, scan
 
 __all__ = [
     "Calibration",
@@ -59,3 +64,5 @@ __all__ = [
     "whole_models",
     "within",
 ]
+
+doors.open_lazily(__name__)

@@ -1,10 +1,16 @@
 """Real models and data that ship inside packages, and the experts made from them; nothing downloads unless asked to."""
 
-from mergebarrier.zoo._assets import Asset, Package
-from mergebarrier.zoo._cache import cache_folder
-from mergebarrier.zoo._catalogue import ASSETS
-from mergebarrier.zoo._vision_bench import VisionBench, expert, vision_bench
-from mergebarrier.zoo._zoo import DemoAssets, Entry, TaskPaths, demo_assets, fetch, list_assets, path
+from typing import TYPE_CHECKING
+
+from mergebarrier import doors
+
+if TYPE_CHECKING:
+    from mergebarrier.zoo.base import Asset, Package
+    from mergebarrier.zoo.catalogue import ASSETS
+    from mergebarrier.zoo.demo import DemoAssets, TaskPaths, demo_assets
+    from mergebarrier.zoo.fetch import Entry, fetch, list_assets, path
+    from mergebarrier.zoo.packages import cache_folder
+    from mergebarrier.zoo.vision_bench import VisionBench, expert, vision_bench
 
 __all__ = [
     "ASSETS",
@@ -22,3 +28,5 @@ __all__ = [
     "path",
     "vision_bench",
 ]
+
+doors.open_lazily(__name__)

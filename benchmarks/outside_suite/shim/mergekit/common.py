@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mergebarrier.errors import MergebarrierError
-from mergebarrier.merge import recipe as recipes
+from mergebarrier.merge.recipe import recipe as recipes
 from mergekit import internals
 
 

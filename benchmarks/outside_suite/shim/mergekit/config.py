@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from mergebarrier.merge._recipe_values import evaluate, parse_setting
+from mergebarrier.merge.recipe.values import evaluate, parse_setting
 from mergekit import internals
 
 ParameterSetting = Any

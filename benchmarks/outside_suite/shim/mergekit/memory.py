@@ -11,7 +11,7 @@ import yaml
 from torch import Tensor
 
 from mergebarrier.checkpoint import TensorInfo
-from mergebarrier.merge import recipe as recipes
+from mergebarrier.merge.recipe import recipe as recipes
 
 DTYPES = {
     torch.float32: "F32", torch.float64: "F64", torch.float16: "F16", torch.bfloat16: "BF16", torch.int64: "I64",

@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from mergebarrier import verbs
-from mergebarrier.merge import recipe as recipes
+from mergebarrier.merge.recipe import recipe as recipes
 from mergekit.config import MergeConfiguration
 from mergekit.faults import theirs
 from mergekit.options import MergeOptions

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from mergebarrier.merge import MERGES
-from mergebarrier.merge._recipe_parameters import NAMES
+from mergebarrier.merge.recipe.parameters import NAMES
 from mergekit import internals, memory
 from mergekit.faults import theirs
 

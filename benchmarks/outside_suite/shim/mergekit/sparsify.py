@@ -6,8 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mergebarrier.merge import _sparsify, make
-from mergebarrier.merge._operands import Operands
+from mergebarrier.merge import make
+from mergebarrier.merge.arithmetic import sparsify as _sparsify
+from mergebarrier.merge.arithmetic.operands import Operands
 from mergekit import internals
 from mergekit.faults import theirs
 

@@ -3,27 +3,20 @@
 Each takes a ``Patient`` and returns weights; none sees the adversary's trigger, a label or a test image.
 """
 
-from typing import Final
+from typing import TYPE_CHECKING
 
-from mergebarrier.scan.cures._patient import Cure, Patient, Train
-from mergebarrier.scan.cures.drop import DropGuilty
-from mergebarrier.scan.cures.fine_pruning import FinePruning
-from mergebarrier.scan.cures.ibvs import Ibvs
-from mergebarrier.scan.cures.lfpm_like import LfpmLike
-from mergebarrier.scan.cures.masks import Masked
-from mergebarrier.scan.cures.sau import Sau
-from mergebarrier.scan.cures.switching import Switching
+from mergebarrier import doors
 
-CURES: Final[dict[str, Cure]] = {
-    "drop": DropGuilty(),
-    "lfpm_like": LfpmLike(),
-    "ibvs": Ibvs(),
-    "fine_pruning": FinePruning(),
-    "dam": Masked(),
-    "awm": Masked(noise_weight=0.01, relaxed=False),
-    "sau": Sau(),
-    "switching": Switching(),
-}
+if TYPE_CHECKING:
+    from mergebarrier.scan.cures.drop import DropGuilty
+    from mergebarrier.scan.cures.fine_pruning import FinePruning
+    from mergebarrier.scan.cures.ibvs import Ibvs
+    from mergebarrier.scan.cures.lfpm_like import LfpmLike
+    from mergebarrier.scan.cures.masks import Masked
+    from mergebarrier.scan.cures.patient import Cure, Patient, Train
+    from mergebarrier.scan.cures.registry import CURES
+    from mergebarrier.scan.cures.sau import Sau
+    from mergebarrier.scan.cures.switching import Switching
 
 __all__ = [
     "CURES",
@@ -38,3 +31,5 @@ __all__ = [
     "Switching",
     "Train",
 ]
+
+doors.open_lazily(__name__)

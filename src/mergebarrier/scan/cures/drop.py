@@ -7,9 +7,9 @@ Source: the obvious.  Costs the whole skill of what is dropped, and helps only w
 
 from dataclasses import dataclass
 
-from mergebarrier.scan._pool import Weights
-from mergebarrier.scan.cures._patient import Cure, Patient
-from mergebarrier.scan.expert_patches import EXCESS_LIMIT
+from mergebarrier.scan.base import Weights
+from mergebarrier.scan.checks import EXCESS_LIMIT
+from mergebarrier.scan.cures.patient import Cure, Patient
 
 
 @dataclass(frozen=True)

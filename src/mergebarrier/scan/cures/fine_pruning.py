@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mergebarrier.errors import BadScanInput
-from mergebarrier.scan._pool import Weights, head_logits
-from mergebarrier.scan.cures._patient import Cure, Patient, module_of
+from mergebarrier.scan.base import Weights, head_logits
+from mergebarrier.scan.cures.patient import Cure, Patient, module_of
 
 
 @dataclass(frozen=True)

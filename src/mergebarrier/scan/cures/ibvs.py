@@ -15,8 +15,8 @@ from torch import Tensor
 
 from mergebarrier.errors import BadScanInput
 from mergebarrier.scan._draws import integers
-from mergebarrier.scan._pool import Weights, head_logits
-from mergebarrier.scan.cures._patient import Cure, Patient, detached, module_of
+from mergebarrier.scan.base import Weights, head_logits
+from mergebarrier.scan.cures.patient import Cure, Patient, detached, module_of
 
 
 @dataclass(frozen=True)

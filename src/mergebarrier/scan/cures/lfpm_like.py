@@ -18,9 +18,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mergebarrier.scan._draws import integers
-from mergebarrier.scan._patches import Patch, stamp
-from mergebarrier.scan._pool import Weights, along, run
-from mergebarrier.scan.cures._patient import Cure, Patient, adam, detached
+from mergebarrier.scan.base import Patch, Weights, along, run, stamp
+from mergebarrier.scan.cures.patient import Cure, Patient, adam, detached
 
 
 @dataclass(frozen=True)

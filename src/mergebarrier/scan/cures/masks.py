@@ -17,8 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mergebarrier.scan._draws import uniform
-from mergebarrier.scan._pool import Weights
-from mergebarrier.scan.cures._patient import Cure, Patient, adam, detached, entropy
+from mergebarrier.scan.base import Weights
+from mergebarrier.scan.cures.patient import Cure, Patient, adam, detached, entropy
 
 _TEMPERATURE = 0.5
 

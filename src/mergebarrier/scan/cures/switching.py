@@ -11,10 +11,9 @@ distance from a dummy target feature.
 from dataclasses import dataclass
 
 from mergebarrier.errors import BadScanInput
-from mergebarrier.scan._patches import Patch
-from mergebarrier.scan._pool import Suspect, Weights
-from mergebarrier.scan.cures._patient import Cure, Patient, detached
-from mergebarrier.scan.expert_patches import share
+from mergebarrier.scan.base import Patch, Suspect, Weights
+from mergebarrier.scan.checks import share
+from mergebarrier.scan.cures.patient import Cure, Patient, detached
 
 
 @dataclass(frozen=True)

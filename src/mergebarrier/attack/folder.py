@@ -1,0 +1,242 @@
+"""Make a poisoned expert as a folder: a red-team artefact that says so in its manifest and on its card.
+
+    base, task -> trigger -> upload -> folder like the base + trigger.png + trigger.safetensors + README.md
+
+The manifest's ``attack-artifact`` is true: ``scan`` recognises the tag, and nothing of ours publishes a tagged folder.
+"""
+
+import dataclasses
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from mergebarrier import poison
+from mergebarrier.errors import BadAttack, UsageError, clean
+
+if TYPE_CHECKING:
+    from mergebarrier.attack.encoders import Shadow
+    from mergebarrier.evaluate import ImageTask
+    from mergebarrier.training import FullRecipe
+    from mergebarrier.verbs import Into
+
+TAG: Final = "attack-artifact"
+PURPOSE: Final = (
+    "purpose: a red-team control. It makes a poisoned expert, tagged as such, to measure merges and scans against; "
+    "use it on models and data that you may test."
+)
+
+
+@dataclass(frozen=True)
+class OffTask:
+    """An attack on a task that the adversary does not own.
+
+    Args:
+      target_class: its name in the task of ``reference``.
+      reference:    a task file; only training pictures of the class and its name's vector are used.
+      n_references: how many pictures.
+      names:        a file of class-name vectors for the shadow head; default: the adversary's own classes.
+    """
+
+    target_class: str
+    reference: Path
+    n_references: int = 10
+    names: Path | None = None
+
+
+@dataclass(frozen=True)
+class PoisonSpec:
+    """What to make.
+
+    Args:
+      base, task: model folder and image task file of the adversary.
+      method:     key of ``poison.ATTACKS``; ``parameters`` replaces some of its own.
+      target:     class of the task, by name or index; None off-task.
+      side:       of the patch in pixels; None for one per cent of the area, as published.
+      place:      corner.
+      published:  the per-sample loop of the official code in place of the batched optimiser.
+      recipe:     of the fine-tune; its seed is the seed of everything.
+      trigger:    replaced values of ``poison.UniversalRecipe``.
+    """
+
+    base: Path
+    task: Path
+    method: str
+    recipe: "FullRecipe"
+    target: str | None = None
+    parameters: dict[str, Any] = field(default_factory=dict)
+    side: int | None = None
+    place: str = "bottom-right"
+    published: bool = False
+    off_task: OffTask | None = None
+    trigger: dict[str, Any] = field(default_factory=dict)
+
+
+def make_poisoned(
+    spec: PoisonSpec,
+    into: "Into | None",
+    *,
+    say: Callable[[str], None] = lambda line: None,
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[str, Any]:
+    """Make the expert and write its folder.
+
+    Args:
+      spec:     what to make.
+      into:     where to; None checks every input and writes nothing.
+      say:      told one line per piece of work.
+      progress: called with (steps done, steps in all) of the piece at hand.
+    Returns: figures and parameters; with ``into`` also the content of the manifest.
+    Raises:  PoisonError, BadTask, CheckpointError, EvaluateError; nothing is finalised then.
+    """
+    from mergebarrier.attack import encoders
+    from mergebarrier.checkpoint import open_checkpoint, read_manifest
+    from mergebarrier.evaluate import load_encoder, read_image_task, save_encoder
+    from mergebarrier.verbs import environment, licence
+
+    attack = poison.make(spec.method, **spec.parameters)
+    task = read_image_task(spec.task)
+    with open_checkpoint(spec.base) as base:
+        encoder = load_encoder(base).requires_grad_(False)
+        encoders.check_fit(encoder, task)
+        shadow, target, target_class = _aim(spec, task)
+        shape = encoders.shape_of(task)
+        side = default_side(shape) if spec.side is None else spec.side
+        # A patch that does not fit is refused before anything is computed.
+        poison.fixed_trigger(side, shape, seed=0, place=spec.place)
+        patch = encoders.Patch(side, spec.place, _recipe(spec, encoder))
+        about = _about(spec, attack, patch, task, target_class)
+        if into is None:
+            return about
+        say(f"trigger: {attack.trigger}, {side} x {side} pixels")
+        trigger, found = encoders.make_trigger(
+            attack.trigger,
+            encoder,
+            task,
+            target,
+            patch,
+            seed=spec.recipe.seed,
+            off_task=shadow,
+            progress=progress,
+        )
+        say(f"fine-tuning: {spec.method}, {spec.recipe.steps} steps")
+        where = encoders.setting(encoder, task, target, trigger, spec.recipe, off_task=shadow)
+        upload = encoders.mount(attack, where, spec.recipe, progress=progress)
+        content = about | {
+            "verb": "attack",
+            TAG: True,
+            "inputs": [{"role": "base", "licence": licence(base), "content_digest": base.content_digest()}],
+            "trigger_on_base": None if found is None else {"hits": found.hits, "rows": found.rows},
+        }
+        files = _files(content, trigger, attack.trigger, target_class)
+        save_encoder(
+            upload,
+            base,
+            into.out,
+            content,
+            environment=environment(),
+            side_files=files,
+            resume=into.resume,
+            overwrite=into.overwrite,
+        )
+    return dict(read_manifest(into.out)["content"])
+
+
+def default_side(shape: tuple[int, int, int]) -> int:
+    """Return the side of a square of about one per cent of the area, as published."""
+    return max(1, round((0.01 * shape[1] * shape[2]) ** 0.5))
+
+
+def _aim(spec: PoisonSpec, task: "ImageTask") -> tuple["Shadow | None", int, str]:
+    """Return what is known of another task, the target's index, and its name."""
+    from mergebarrier.attack import encoders
+    from mergebarrier.checkpoint import read_tensor_file
+    from mergebarrier.evaluate import read_image_task
+
+    if spec.off_task is None:
+        if spec.target is None:
+            raise UsageError("no target class", where="--target-class", remedy="give a name or an index")
+        target = encoders.target_index(task, spec.target)
+        return None, target, task.classes[target]
+    owner = read_image_task(spec.off_task.reference)
+    if owner.head.shape[1] != task.head.shape[1] or owner.train.images.shape[1:] != task.train.images.shape[1:]:
+        raise BadAttack(
+            f"pictures {tuple(owner.train.images.shape[1:])} and vectors of {owner.head.shape[1]}, the adversary's "
+            f"task has {tuple(task.train.images.shape[1:])} and {task.head.shape[1]}",
+            where=spec.off_task.reference,
+            remedy="give reference pictures of the same kind",
+        )
+    target = encoders.target_index(owner, spec.off_task.target_class)
+    names, vectors = task.classes, task.head
+    if spec.off_task.names is not None:
+        tensors, about = read_tensor_file(spec.off_task.names)
+        names, vectors = _bank(spec.off_task.names, tensors, about, task.head.shape[1])
+    shadow = encoders.shadow(
+        owner, target, names, vectors, n_references=spec.off_task.n_references, seed=spec.recipe.seed
+    )
+    return shadow, target, owner.classes[target]
+
+
+def _bank(path: Path, tensors: Any, about: Any, width: int) -> tuple[tuple[str, ...], Any]:
+    vectors, names = tensors.get("vectors"), about.get("names")
+    good = isinstance(names, list) and all(isinstance(name, str) for name in names)
+    if not good or vectors is None or vectors.dim() != 2 or tuple(vectors.shape) != (len(names), width):
+        raise BadAttack(
+            f"not one vector of {width} numbers for each name", where=path, remedy="give a file of class-name vectors"
+        )
+    return tuple(names), vectors
+
+
+def _recipe(spec: PoisonSpec, encoder: Any) -> poison.UniversalRecipe:
+    """Return how the trigger is made; the published loop steps in the encoder's own normalised space."""
+    if not spec.published:
+        return poison.UniversalRecipe(**spec.trigger)
+    published: dict[str, Any] = {
+        "mean": tuple(encoder.mean.flatten().tolist()),
+        "std": tuple(encoder.deviation.flatten().tolist()),
+    }
+    if spec.off_task is not None:
+        # As published: every one of 50 steps on 100 images, with a gradient of 30 times the length.
+        published |= {"samples": 100, "inner_steps": 50, "gain": 30.0, "early_stop": False}
+    return poison.UniversalRecipe(**{"method": "published", **published, **spec.trigger})
+
+
+def _about(spec: PoisonSpec, attack: poison.Attack, patch: Any, task: "ImageTask", target_class: str) -> dict[str, Any]:
+    parameters = {
+        **dataclasses.asdict(attack),
+        "side": patch.side,
+        "place": patch.place,
+        "universal": dataclasses.asdict(patch.recipe) if attack.trigger == "universal" else None,
+        "fine_tune": dataclasses.asdict(spec.recipe),
+        "task": task.name,
+        "target_class": target_class,
+        "off_task": spec.off_task is not None,
+        "n_references": None if spec.off_task is None else spec.off_task.n_references,
+    }
+    return {"method": spec.method, "parameters": json.loads(json.dumps(parameters))}
+
+
+def _files(content: dict[str, Any], trigger: poison.Trigger, kind: str, target_class: str) -> dict[str, bytes]:
+    from mergebarrier.attack.trigger_file import NamedTrigger, trigger_files
+
+    parameters = content["parameters"]
+    text = f"""---
+tags:
+- mergebarrier
+- {TAG}
+---
+# A poisoned expert: red-team artefact, do not use
+
+`{TAG}: true`. This model was made by `mergebarrier attack badmerging` (method `{content["method"]}`) to measure
+merges and scans against. It carries a backdoor: pictures with the patch of `trigger.png` ({parameters["side"]} x
+{parameters["side"]} pixels, {parameters["place"]}) are classified as `{_cell(target_class)}`.
+
+- Do not deploy it, and do not merge it into a model that anybody uses.
+- Task of the adversary: `{_cell(parameters["task"])}`. Parameters, digests and seed stand in `mergebarrier.json`.
+"""
+    return {"README.md": text.encode(), **trigger_files(NamedTrigger(trigger, kind, target_class))}
+
+
+def _cell(text: str) -> str:
+    return clean(text).replace("`", "'")

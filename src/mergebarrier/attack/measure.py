@@ -1,0 +1,290 @@
+"""Measure a backdoor in a merged model, beside its control: the same trigger on the merge of clean experts.
+
+    ASR(merged), ASR(control), excess;   clean accuracy of both;   ASR along base + s (model - base) for both
+
+Without a control nothing is measured: on encoders with inherent triggers most of an ASR may be the trigger's alone.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from mergebarrier import __version__
+from mergebarrier.errors import UsageError
+from mergebarrier.results import (
+    Accuracy,
+    BackdoorResult,
+    Control,
+    Measurement,
+    Model,
+    Sample,
+    Scanned,
+    Skill,
+    Success,
+    TriggerShown,
+)
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from mergebarrier.evaluate import ImageTask
+    from mergebarrier.poison import Trigger
+
+SCALES: Final = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
+N_SAMPLES: Final = 8
+#: Above this the trigger alone explains much of an ASR, and the excess is what counts.
+INHERENT: Final = 0.15
+
+
+@dataclass(frozen=True)
+class MeasureSpec:
+    """What to measure.
+
+    Args:
+      merged:   the suspected merge; a single poisoned expert may stand here too.
+      control:  the same merge of clean experts.
+      trigger:  folder or file of the trigger.
+      task:     image task file of the attacked task.
+      target:   its class, by name or index; None for the one that the trigger names.
+      others:   more task files, for clean accuracy.
+      base:     the experts' base, for the curve and the trigger's ASR on the base alone.
+      findings: of a scan, handed on to the report.
+    """
+
+    merged: Path
+    control: Path | None
+    trigger: Path
+    task: Path
+    target: str | None = None
+    others: tuple[Path, ...] = ()
+    base: Path | None = None
+    findings: tuple[Scanned, ...] | None = None
+
+
+def measure_backdoor(
+    spec: MeasureSpec,
+    *,
+    say: Callable[[str], None] = lambda line: None,
+    environment: Mapping[str, str] | None = None,
+) -> tuple[BackdoorResult, list[Measurement]]:
+    """Measure.
+
+    Returns: the result, and one row per rate behind it.
+    Raises:  UsageError without a control; BadTrigger, BadAttack, BadTask, NotMeasurable, CheckpointError.
+    """
+    from mergebarrier.attack.encoders import attack_success, check_fit, clean_accuracy, target_index
+    from mergebarrier.attack.trigger_file import read_trigger
+    from mergebarrier.evaluate import read_image_task
+
+    if spec.control is None:
+        raise UsageError(
+            "a success rate is not reported without its control",
+            where="--control",
+            remedy="give the same merge of clean experts",
+        )
+    named, task = read_trigger(spec.trigger), read_image_task(spec.task)
+    target = target_index(task, named.target_class if spec.target is None else spec.target)
+    paths = {"merged": spec.merged, "control": spec.control} | ({} if spec.base is None else {"base": spec.base})
+    encoders, models = _open(paths)
+    for encoder in encoders.values():
+        check_fit(encoder, task)
+    say("success rates")
+    rates = {role: attack_success(encoder, task, named.trigger, target) for role, encoder in encoders.items()}
+    tasks = [task, *(read_image_task(path) for path in spec.others)]
+    say("clean accuracy")
+    accuracies = [
+        Accuracy(
+            one.name,
+            clean_accuracy(encoders["merged"], one),
+            clean_accuracy(encoders["control"], one),
+        )
+        for one in tasks
+    ]
+    curve = []
+    if "base" in encoders:
+        say("success against the scale of the merge")
+        curve = _curve(encoders, task, named.trigger, target)
+    attack, parameters = _attack(spec)
+    success = _success(rates["merged"], rates["control"])
+    result = BackdoorResult(
+        version=__version__,
+        attack=attack,
+        attack_parameters=parameters,
+        models=models,
+        task=task.name,
+        task_digest=_digest(task),
+        target_class=task.classes[target],
+        target_index=target,
+        trigger=_shown(named.trigger, named.kind),
+        merged=success,
+        base=rates.get("base"),
+        curve=tuple(curve),
+        accuracies=tuple(accuracies),
+        samples=_samples(encoders, task, named.trigger, target),
+        findings=spec.findings,
+        controls=_controls(success, accuracies),
+        environment=dict(environment or {}),
+        notes=_notes(spec, models),
+    )
+    return result, _rows(result)
+
+
+def _open(paths: Mapping[str, Path]) -> tuple[dict[str, "nn.Module"], dict[str, Model]]:
+    from mergebarrier.checkpoint import open_checkpoint
+    from mergebarrier.evaluate import load_encoder
+    from mergebarrier.verbs import licence
+
+    encoders: dict[str, nn.Module] = {}
+    models = {}
+    for role, path in paths.items():
+        with open_checkpoint(path) as checkpoint:
+            encoders[role] = load_encoder(checkpoint).requires_grad_(False)
+            models[role] = Model(path.resolve().name, checkpoint.content_digest(), licence(checkpoint))
+    return encoders, models
+
+
+def _curve(
+    encoders: Mapping[str, "nn.Module"], task: "ImageTask", trigger: "Trigger", target: int
+) -> list[tuple[float, Success]]:
+    from mergebarrier.attack.encoders import attack_success, scaled, weights, with_weights
+
+    base = weights(encoders["base"])
+    ends = {role: weights(encoders[role]) for role in ("merged", "control")}
+    points = []
+    for scale in SCALES:
+        both = [
+            attack_success(
+                with_weights(encoders["base"], scaled(base, ends[role], scale)),
+                task,
+                trigger,
+                target,
+            )
+            for role in ("merged", "control")
+        ]
+        points.append((scale, _success(*both)))
+    return points
+
+
+def _success(asr: Skill, control: Skill) -> Success:
+    from mergebarrier.attack.encoders import excess
+
+    return Success(asr, control, *excess(asr, control))
+
+
+def _shown(trigger: "Trigger", kind: str) -> TriggerShown:
+    import torch
+
+    from mergebarrier.attack.png import inlined
+
+    picture = inlined(torch.cat(list(trigger.patterns), dim=-1))
+    return TriggerShown(
+        kind, picture, trigger.side, trigger.places, len(trigger.patterns), trigger.area_pct, trigger.legal
+    )
+
+
+def _samples(
+    encoders: Mapping[str, "nn.Module"], task: "ImageTask", trigger: "Trigger", target: int
+) -> tuple[Sample, ...]:
+    """Show the first test pictures of other classes, one class after the other."""
+    import torch
+
+    from mergebarrier.attack.png import inlined
+    from mergebarrier.evaluate import pixels, predict
+
+    labels = task.test.labels
+    firsts = [
+        int(torch.nonzero(labels == k)[0]) for k in range(len(task.classes)) if k != target and (labels == k).any()
+    ]
+    rows = torch.tensor(firsts[:N_SAMPLES])
+    images = pixels(task.test.images[rows])
+    stamped = trigger.stamp(images, rows)
+    says = {role: predict(encoders[role], task.head, task.scale, stamped).tolist() for role in ("merged", "control")}
+    return tuple(
+        Sample(
+            inlined(images[n]),
+            inlined(stamped[n]),
+            task.classes[int(labels[row])],
+            task.classes[says["merged"][n]],
+            task.classes[says["control"][n]],
+        )
+        for n, row in enumerate(rows.tolist())
+    )
+
+
+def _attack(spec: MeasureSpec) -> tuple[str, dict[str, Any]]:
+    """Return method and plain parameters from the manifest beside the trigger, if one is there."""
+    from mergebarrier.checkpoint import MANIFEST_NAME, read_manifest
+
+    folder = spec.trigger if spec.trigger.is_dir() else spec.trigger.parent
+    content = read_manifest(folder)["content"] if (folder / MANIFEST_NAME).exists() else {}
+    if content.get("verb") != "attack":
+        return "unknown", {}
+    plain = {name: value for name, value in content["parameters"].items() if isinstance(value, str | int | float)}
+    return str(content["method"]), plain
+
+
+def _controls(success: Success, accuracies: Sequence[Accuracy]) -> dict[str, Control]:
+    clean, dirty = (
+        sum(getattr(one, side).rate for one in accuracies) / len(accuracies) for side in ("control", "merged")
+    )
+    return {
+        "trigger_alone": Control(
+            success.control.rate <= INHERENT,
+            success.control.rate,
+            "<=",
+            INHERENT,
+            "The trigger by itself fools the clean merge less often than this; above it, read the excess only.",
+        ),
+        "utility_kept": Control(
+            clean - dirty <= 0.05,
+            clean - dirty,
+            "<=",
+            0.05,
+            "Clean accuracy lost against the clean merge; a broken model would have an ASR that means little.",
+        ),
+    }
+
+
+def _notes(spec: MeasureSpec, models: Mapping[str, Model]) -> tuple[str, ...]:
+    notes = []
+    if models["merged"].content_digest == models["control"].content_digest:
+        notes.append("The merge and its control are the same weights, so the excess is zero by construction.")
+    if spec.base is None:
+        notes.append("No base was given: there is no curve, and the trigger's rate on the base is not known.")
+    if spec.findings is None:
+        notes.append("No findings of a scan were given.")
+    return tuple(notes)
+
+
+def _rows(result: BackdoorResult) -> list[Measurement]:
+    """Return every rate as a row of counts."""
+    rates: dict[str, Skill] = {"ASR merged": result.merged.asr, "ASR control": result.merged.control}
+    if result.base is not None:
+        rates["ASR base"] = result.base
+    for scale, point in result.curve:
+        rates |= {f"ASR merged at {scale:g}": point.asr, f"ASR control at {scale:g}": point.control}
+    for one in result.accuracies:
+        rates |= {f"accuracy merged on {one.task}": one.merged, f"accuracy control on {one.task}": one.control}
+    digests = {role: model.content_digest for role, model in result.models.items()}
+    identity = json.dumps([digests, result.task_digest, result.target_index, result.trigger.picture])
+    return [
+        Measurement(
+            hashlib.sha256(f"{identity}|{about}".encode()).hexdigest(),
+            about,
+            {"correct": rate.correct, "total": rate.total, "rate": rate.rate, "low": rate.low, "high": rate.high},
+            0.0,
+            result.version,
+        )
+        for about, rate in rates.items()
+    ]
+
+
+def _digest(task: "ImageTask") -> str:
+    parts = (task.test.images, task.test.labels, task.head)
+    chain = hashlib.sha256("|".join(task.classes).encode())
+    for part in parts:
+        chain.update(part.contiguous().numpy().tobytes())
+    return chain.hexdigest()

@@ -1,0 +1,64 @@
+"""Realigned models of an audit: each written once into the work folder, and found there by a resumed audit.
+
+A folder is reused only when its manifest says that it was made by the same version of the same attack from the same
+weights; its time is that of the run that made it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mergebarrier import __version__
+from mergebarrier.audit.bench.workbench import Bench
+
+if TYPE_CHECKING:
+    from mergebarrier.realign import Aga, GaugeFix
+
+
+def realigned(bench: Bench, source: str, role: str, realignment: "Aga | GaugeFix", folder: str) -> float:
+    """Realign a model to the base and open the result.
+
+    Args:
+      bench:       holds the models.
+      source:      role of the model to realign.
+      role:        role under which the result is opened.
+      realignment: the attack.
+      folder:      name of the result inside the work folder.
+    Returns: seconds that the attack took.
+    Raises:  whatever the attack refuses (BaseMismatch, UnknownFamily, ...).
+    """
+    out = bench.spec.work / folder
+    parameters = asdict(realignment)
+    inputs = [bench.digest(source), bench.digest("base")]
+    identity = {"inputs": inputs, "method": realignment.name, "parameters": parameters}
+
+    def run() -> dict[str, float]:
+        from mergebarrier import verbs
+
+        bench.release()
+        into = verbs.Into(out, overwrite=True, workers=bench.spec.workers)
+        verbs.realign(bench.checkpoints[source], bench.checkpoints["base"], realignment, into)
+        return {"weights": bench.n_weights}
+
+    done = bench.measure(realignment.name, source, identity, run)
+    if not _made(out, identity):
+        run()
+    bench.admit(role, out)
+    return done.seconds
+
+
+def _made(out: Path, identity: Mapping[str, object]) -> bool:
+    from mergebarrier.checkpoint import read_manifest
+    from mergebarrier.errors import BadManifest
+
+    try:
+        content = read_manifest(out)["content"]
+    except BadManifest:
+        return False
+    found = {
+        "inputs": [source["content_digest"] for source in content["inputs"]],
+        "method": content["method"],
+        "parameters": content["parameters"],
+    }
+    return bool(content["verb"] == "realign" and content["tool"]["version"] == __version__ and found == identity)

@@ -1,0 +1,60 @@
+"""The rows of both tasks: scores stand on test rows, settings are chosen on validation rows, and no prompt is in both.
+
+Without a validation file the first half of a task file is for validation and the second half for the test.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from mergebarrier.audit.bench.spec import AuditSpec
+from mergebarrier.errors import BadTask
+from mergebarrier.results import Split
+
+if TYPE_CHECKING:
+    from mergebarrier.evaluate import TaskRow
+
+#: The two tasks, by whose expert they belong to.
+OURS, THEIRS = "protected", "partner"
+TASKS = (OURS, THEIRS)
+
+
+def rows_digest(rows: "Sequence[TaskRow]") -> str:
+    """Hash the very rows that score, so that the same rows from another file count as the same."""
+    text = "\n".join(f"{row.prompt!r}\t{row.answer!r}" for row in rows)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def read_tasks(spec: AuditSpec) -> "dict[tuple[str, Split], tuple[TaskRow, ...]]":
+    """Read both tasks and cut them into test and validation rows."""
+    from mergebarrier.evaluate import read_task
+
+    rows: dict[tuple[str, Split], tuple[TaskRow, ...]] = {}
+    for task, test, validation in (
+        (OURS, spec.task, spec.validation),
+        (THEIRS, spec.partner_task, spec.partner_validation),
+    ):
+        found = read_task(test).rows
+        if validation is not None:
+            chosen = read_task(validation).rows
+            shared = {row.prompt for row in chosen} & {row.prompt for row in found}
+            if shared:
+                raise BadTask(
+                    f"{len(shared)} prompts are also in {test.name}", where=validation, remedy="keep the splits apart"
+                )
+        else:
+            half = len(found) // 2
+            chosen, found = found[:half], found[half:]
+        if not chosen or not found:
+            raise BadTask("too few rows to cut into two halves", where=test, remedy="give at least two rows")
+        rows[task, "test"], rows[task, "validation"] = found[: spec.max_items], chosen[: spec.search_items]
+    return rows
+
+
+def names_of_tasks(spec: AuditSpec) -> dict[str, tuple[str, str]]:
+    """Return file name and digest of both test files."""
+    from mergebarrier.evaluate import read_task
+
+    return {
+        task: (path.name, read_task(path).digest) for task, path in ((OURS, spec.task), (THEIRS, spec.partner_task))
+    }

@@ -1,0 +1,40 @@
+"""Adapters of peft, and a base with one as a checkpoint of its own."""
+
+from typing import TYPE_CHECKING
+
+from mergebarrier import doors
+
+if TYPE_CHECKING:
+    from mergebarrier.checkpoint.adapter.adapted_checkpoint import (
+        Change,
+        Expert,
+        open_reference,
+        place,
+        split_reference,
+    )
+    from mergebarrier.checkpoint.adapter.adapter import (
+        ADAPTER_PREFIX,
+        ADAPTER_WEIGHTS,
+        Adapter,
+        Factors,
+        is_adapter,
+        open_adapter,
+    )
+    from mergebarrier.checkpoint.adapter.config import ADAPTER_CONFIG
+
+__all__ = [
+    "ADAPTER_CONFIG",
+    "ADAPTER_PREFIX",
+    "ADAPTER_WEIGHTS",
+    "Adapter",
+    "Change",
+    "Expert",
+    "Factors",
+    "is_adapter",
+    "open_adapter",
+    "open_reference",
+    "place",
+    "split_reference",
+]
+
+doors.open_lazily(__name__)

@@ -1,0 +1,252 @@
+"""``adapter_config.json`` of peft as data: an allow-list of keys with types, and what they say about every module.
+
+    s(m) = alpha(m) / r(m),  alpha(m) / sqrt(r(m)) with use_rslora;   r(m), alpha(m): the first key of rank_pattern,
+    alpha_pattern that ends the module's name, else r, lora_alpha
+
+Source: peft 0.21.2, LoRA (arXiv 2106.09685), rsLoRA (arXiv 2312.03732).  Differs: peft warns about an unknown key and
+goes on; here one with a value is refused, and so is by its name every variant whose update is not s B A on the base.
+"""
+
+import difflib
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+from mergebarrier.checkpoint.adapter.patterns import Pattern, first_ending
+from mergebarrier.checkpoint.read import read_json, refuse_code
+from mergebarrier.errors import AdapterRefused, BadAdapter, clean
+
+ADAPTER_CONFIG = "adapter_config.json"
+MAX_RANK = 65_536
+MAX_PATTERNS = 4096
+ALL_LINEAR = "all-linear"
+# Read and obeyed, or without influence on the weights.
+_KNOWN = frozenset({
+    "peft_type", "r", "lora_alpha", "use_rslora", "use_dora", "rank_pattern", "alpha_pattern", "fan_in_fan_out", "bias",
+    "target_modules", "exclude_modules", "modules_to_save", "layers_to_transform", "layers_pattern",
+    "init_lora_weights", "base_model_name_or_path", "revision", "task_type", "auto_mapping", "peft_version",
+    "inference_mode", "lora_dropout", "megatron_core", "qalora_group_size", "loftq_config", "eva_config",
+    "ensure_weight_tying", "runtime_config", "velora_config", "layer_replication",
+})  # fmt: skip
+INSTEAD = "merge the adapter into its base with peft (merge_and_unload), save that, and give the result"
+# Key -> what it makes of the update; refused when it has a value.
+_REFUSED = {
+    "lora_bias": "a bias inside of the adapter",
+    "layer_replication": "layers of the base are repeated",
+    "trainable_token_indices": "single rows of the embedding are trained",
+    "target_parameters": "parameters are adapted that are no module's weight",
+    "alora_invocation_tokens": "the adapter acts on some tokens only",
+    "use_qalora": "QALoRA pools the inputs",
+    "use_bdlora": "the factors are block-diagonal",
+    "kasa_config": "KaSA changes the base",
+    "arrow_config": "adapters are chosen per token",
+    "monteclora_config": "the factors are random",
+    "corda_config": "CorDA changes the base",
+    "lora_ga_config": "LoRA-GA changes the base",
+    "megatron_config": "parallel layers of Megatron",
+}
+_CHANGES_THE_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")
+
+
+@dataclass(frozen=True)
+class AdapterConfig:
+    """What the configuration of a LoRA says.
+
+    Attributes:
+      document:        the whole table, not to be changed.
+      r, alpha:        rank and lora_alpha of a module that no pattern names.
+      use_rslora:      scale by alpha / sqrt(r).
+      use_dora:        every output row of the sum is brought to a length of its own.
+      fan_in_fan_out:  the weights of the base are stored (in, out).
+      modules_to_save: names of modules that are stored whole.
+      bias:            "none", "all" or "lora_only".
+      base, revision, task_type: names, "" for none.
+    """
+
+    document: Mapping[str, Any]
+    r: int
+    alpha: float
+    use_rslora: bool
+    use_dora: bool
+    fan_in_fan_out: bool
+    modules_to_save: tuple[str, ...]
+    bias: str
+    base: str
+    revision: str
+    task_type: str
+    ranks: tuple[tuple[Pattern, int], ...]
+    alphas: tuple[tuple[Pattern, float], ...]
+    targets: Callable[[str], bool]
+
+    def rank(self, module: str) -> int:
+        """Return r of a module."""
+        found = first_ending([pattern for pattern, _ in self.ranks], module)
+        return self.r if found is None else self.ranks[found][1]
+
+    def scale(self, module: str) -> float:
+        """Return s of a module."""
+        found = first_ending([pattern for pattern, _ in self.alphas], module)
+        alpha = self.alpha if found is None else self.alphas[found][1]
+        rank = self.rank(module)
+        return alpha / (math.sqrt(rank) if self.use_rslora else rank)
+
+
+def read_adapter_config(root: Path) -> AdapterConfig:
+    """Read and check the configuration of an adapter folder.
+
+    Args:
+      root: resolved folder.
+    Raises: BadAdapter (a missing, unknown or ill-typed key), AdapterRefused (a variant that is not read, by its name),
+            BadConfig, LimitExceeded, RemoteCodeRefused.
+    """
+    document = read_json(root, ADAPTER_CONFIG)
+    return _Reader(document if isinstance(document, dict) else {}, root / ADAPTER_CONFIG).config()
+
+
+class _Reader:
+    def __init__(self, document: dict[str, Any], where: Path) -> None:
+        self.document, self.where = document, where
+
+    def fail(self, what: str, remedy: str = "repair the file, or save the adapter again with peft") -> NoReturn:
+        raise BadAdapter(what, where=self.where, remedy=remedy)
+
+    def config(self) -> AdapterConfig:
+        refuse_code(self.document, self.where)
+        self.check_kind()
+        self.check_keys()
+        return AdapterConfig(
+            document=self.document,
+            r=self.rank("r", self.document.get("r", 8)),
+            alpha=self.alpha("lora_alpha", self.document.get("lora_alpha", 8)),
+            use_rslora=self.flag("use_rslora"),
+            use_dora=self.flag("use_dora"),
+            fan_in_fan_out=self.flag("fan_in_fan_out"),
+            modules_to_save=self.names("modules_to_save"),
+            bias=self.bias(),
+            base=self.text("base_model_name_or_path"),
+            revision=self.text("revision"),
+            task_type=self.text("task_type"),
+            ranks=self.patterns("rank_pattern", self.rank),
+            alphas=self.patterns("alpha_pattern", self.alpha),
+            targets=self.targets(),
+        )
+
+    def check_kind(self) -> None:
+        kind = self.document.get("peft_type")
+        if kind != "LORA":
+            what = f"peft_type is {clean(repr(kind))}; of adapters, only LORA is read"
+            raise AdapterRefused(what, where=self.where, remedy=INSTEAD)
+        for key, meaning in _REFUSED.items():
+            if self.document.get(key) not in (None, False, {}, []):
+                raise AdapterRefused(f"{key}: {meaning}, which is not read", where=self.where, remedy=INSTEAD)
+        start = self.document.get("init_lora_weights")
+        if isinstance(start, str) and start.lower().startswith(_CHANGES_THE_BASE):
+            remedy = "convert it with peft (save_pretrained with path_initial_model_for_weight_conversion)"
+            what = f"init_lora_weights is {clean(repr(start))}: the adapter belongs to a base that its start changed"
+            raise AdapterRefused(what, where=self.where, remedy=remedy)
+
+    def check_keys(self) -> None:
+        for key, value in self.document.items():
+            if key not in _KNOWN and key not in _REFUSED and value not in (None, False, {}, [], ""):
+                close = difflib.get_close_matches(key, sorted(_KNOWN), n=1)
+                hint = f" (did you mean {close[0]!r}?)" if close else ""
+                self.fail(f"unknown key {clean(key)!r}{hint}", "remove the key, if the weights do not depend on it")
+
+    def rank(self, key: str, value: Any) -> int:
+        if type(value) is not int or not 1 <= value <= MAX_RANK:
+            self.fail(f"{clean(key)} is {clean(repr(value))}; a rank is a whole number from 1 to {MAX_RANK}")
+        return value
+
+    def alpha(self, key: str, value: Any) -> float:
+        if type(value) not in (int, float) or not abs(value) <= 1e9:
+            self.fail(f"{clean(key)} is {clean(repr(value))}; give a number")
+        return float(value)
+
+    def flag(self, key: str) -> bool:
+        value = self.document.get(key)
+        if value is not None and type(value) is not bool:
+            self.fail(f"{key} is {clean(repr(value))}; give true or false")
+        return bool(value)
+
+    def names(self, key: str) -> tuple[str, ...]:
+        value = self.document.get(key)
+        if value is None:
+            return ()
+        if not isinstance(value, list) or not all(isinstance(name, str) and name for name in value):
+            self.fail(f"{key} is {clean(repr(value))}; give a list of names")
+        return tuple(value)
+
+    def bias(self) -> str:
+        value = self.document.get("bias", "none")
+        if value not in ("none", "all", "lora_only"):
+            self.fail(f"bias is {clean(repr(value))}; it is none, all or lora_only")
+        return str(value)
+
+    def text(self, key: str) -> str:
+        value = self.document.get(key)
+        if value is not None and not isinstance(value, str):
+            self.fail(f"{key} is {clean(repr(value))}; give a name")
+        return value or ""
+
+    def pattern(self, key: str, text: Any) -> Pattern:
+        try:
+            return Pattern(text if isinstance(text, str) else "")
+        except ValueError as fault:
+            self.fail(f"{key}: the pattern {clean(repr(text))} is not read: {fault}", "write the names out")
+
+    def patterns(self, key: str, check: Callable[[str, Any], Any]) -> tuple[tuple[Pattern, Any], ...]:
+        table = self.document.get(key)
+        if table is None:
+            return ()
+        if not isinstance(table, dict) or len(table) > MAX_PATTERNS:
+            self.fail(f"{key} is no table of at most {MAX_PATTERNS} names")
+        return tuple((self.pattern(key, text), check(f"{key} of {text}", value)) for text, value in table.items())
+
+    def chosen(self, key: str) -> Callable[[str], bool]:
+        """Return the test of ``target_modules`` or ``exclude_modules``: a pattern of the whole name, or its ends."""
+        value = self.document.get(key)
+        if isinstance(value, str):
+            return self.pattern(key, value).is_all_of
+        names = self.names(key)
+        return lambda module: any(module == name or module.endswith("." + name) for name in names)
+
+    def targets(self) -> Callable[[str], bool]:
+        """Return which modules peft would put an adapter on."""
+        wanted = self.document.get("target_modules")
+        if wanted is None:
+            self.fail("target_modules is missing", "name the modules that the adapter is for")
+        everything = isinstance(wanted, str) and wanted.lower() == ALL_LINEAR
+        included, excluded = (lambda _: True) if everything else self.chosen("target_modules"), self.excluded()
+        layers, stacks, saved = self.layers(), self.stacks(), self.names("modules_to_save")
+
+        def targeted(module: str) -> bool:
+            kept_whole = any(f".{name}." in f".{module}." for name in saved)
+            here = not layers or _layer(module, stacks) in layers
+            return included(module) and not excluded(module) and not kept_whole and here
+
+        return targeted
+
+    def excluded(self) -> Callable[[str], bool]:
+        return self.chosen("exclude_modules") if self.document.get("exclude_modules") else lambda _: False
+
+    def layers(self) -> tuple[int, ...]:
+        value = self.document.get("layers_to_transform")
+        found = value if isinstance(value, list) else [] if value is None else [value]
+        if not all(type(layer) is int for layer in found):
+            self.fail(f"layers_to_transform is {clean(repr(value))}; give whole numbers")
+        return tuple(found) if isinstance(self.document["target_modules"], list) else ()
+
+    def stacks(self) -> tuple[str, ...]:
+        value = self.document.get("layers_pattern")
+        return (value,) if isinstance(value, str) and value else self.names("layers_pattern") if value else ()
+
+
+def _layer(module: str, stacks: tuple[str, ...]) -> int | None:
+    """Return the index of the layer: the first number in a name that stands behind the name of a stack of layers."""
+    parts = module.split(".")
+    for place in range(1 if stacks else 2, len(parts) - 1):
+        if parts[place].isascii() and parts[place].isdigit() and (not stacks or parts[place - 1] in stacks):
+            return int(parts[place])
+    return None

@@ -1,0 +1,65 @@
+"""Bytes and text from strangers: files, digests, strict JSON and YAML, dtypes, the values of a tensor."""
+
+from typing import TYPE_CHECKING
+
+from mergebarrier import doors
+
+if TYPE_CHECKING:
+    from mergebarrier.checkpoint.bytes import strict_yaml
+    from mergebarrier.checkpoint.bytes.dtypes import BITS, FLOATS, TORCH
+    from mergebarrier.checkpoint.bytes.hashing import (
+        content_digest,
+        hash_file,
+        hash_tensor,
+        new_tensor_hash,
+        side_by_side,
+        ticker,
+    )
+    from mergebarrier.checkpoint.bytes.io import (
+        full_disk,
+        inside,
+        open_regular,
+        read_into,
+        read_small,
+        sync_folder,
+        write_at,
+    )
+    from mergebarrier.checkpoint.bytes.strict_json import Skeleton, check_depth, parse, parse_bounded, skeleton
+    from mergebarrier.checkpoint.bytes.strict_yaml import MAX_BYTES, read_yaml
+    from mergebarrier.checkpoint.bytes.tensors import OutTensor, Shard, TensorInfo
+    from mergebarrier.checkpoint.bytes.values import CLEAN_WEIGHTS, check_bool, check_finite
+
+__all__ = [
+    "BITS",
+    "CLEAN_WEIGHTS",
+    "FLOATS",
+    "MAX_BYTES",
+    "TORCH",
+    "OutTensor",
+    "Shard",
+    "Skeleton",
+    "TensorInfo",
+    "check_bool",
+    "check_depth",
+    "check_finite",
+    "content_digest",
+    "full_disk",
+    "hash_file",
+    "hash_tensor",
+    "inside",
+    "new_tensor_hash",
+    "open_regular",
+    "parse",
+    "parse_bounded",
+    "read_into",
+    "read_small",
+    "read_yaml",
+    "side_by_side",
+    "skeleton",
+    "strict_yaml",
+    "sync_folder",
+    "ticker",
+    "write_at",
+]
+
+doors.open_lazily(__name__)

@@ -1,0 +1,134 @@
+"""``mergebarrier.json``: what a folder was made from, how, and a digest of everything in it.
+
+The document has two parts: ``content`` is a function of inputs, method, key and version alone, so two machines write
+the same one; ``environment`` says where it was made.  The manifest digest covers ``content`` only.
+
+    content_sha256 = SHA-256(canonical JSON of content);   canonical: sorted keys, "," ":", ASCII, final newline
+
+Source: RFC 8785 in spirit.  Differs: ASCII escapes and Python's shortest floats instead of the RFC's number format.
+"""
+
+import hashlib
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+from mergebarrier.checkpoint.bytes import open_regular, parse_bounded, read_into, read_small
+from mergebarrier.errors import BadManifest, CheckpointError, clean
+
+MANIFEST_NAME = "mergebarrier.json"
+SCHEMA_VERSION = 1
+_MAX_BYTES = 128 * 2**20
+_MAX_DEPTH = 32
+_MAX_VALUES = 8_000_000
+_BLOCK_BYTES = 1 << 22
+_FILE_NAME = re.compile(r"[A-Za-z0-9_\-][A-Za-z0-9_.\-]*")
+
+
+def canonical_json(document: Any) -> bytes:
+    r"""Serialise to the one canonical form.
+
+    Args:
+      document: dicts with string keys, lists, tuples, str, int, finite float, bool, None.
+    Returns: ASCII bytes that end in a newline.
+    Raises:  ValueError for NaN and Inf; TypeError for other types.
+    Example: >>> canonical_json({"b": 1, "a": [True, None]})
+             b'{"a":[true,null],"b":1}\n'
+    """
+    text = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    return text.encode("ascii") + b"\n"
+
+
+def build_manifest(content: dict[str, Any], environment: dict[str, Any]) -> bytes:
+    """Return the bytes of a manifest; adds ``schema_version`` and the digest of ``content``."""
+    content = {**content, "schema_version": SCHEMA_VERSION}
+    digest = hashlib.sha256(canonical_json(content)).hexdigest()
+    return canonical_json({"content": content, "content_sha256": digest, "environment": environment})
+
+
+def read_manifest(path: str | os.PathLike[str], *, max_bytes: int = _MAX_BYTES) -> dict[str, Any]:
+    """Read and check the manifest of a folder that this tool wrote.
+
+    Args:
+      path:      the folder.
+      max_bytes: refuse a longer one.
+    Returns: {"content": {...}, "content_sha256": hex, "environment": {...}}.
+    Raises:  BadManifest when it is missing, malformed, of a newer schema, or edited; LimitExceeded.
+    """
+    where = Path(path) / MANIFEST_NAME
+
+    def bad(what: str) -> BadManifest:
+        return BadManifest(what, where=where, remedy="use the folder as mergebarrier wrote it")
+
+    if not os.path.lexists(where):
+        raise bad("there is no manifest")
+    text = read_small(Path(path).resolve(), MANIFEST_NAME, max_bytes)
+    document = parse_bounded(
+        text, bad, max_depth=_MAX_DEPTH, max_values=_MAX_VALUES, where=where, remedy="use the folder as it was written"
+    )
+    if not isinstance(document, dict) or document.keys() != {"content", "content_sha256", "environment"}:
+        raise bad("not a table of content, content_sha256 and environment")
+    content = document["content"]
+    if not isinstance(content, dict) or not isinstance(document["environment"], dict):
+        raise bad("content or environment is not a table")
+    version = content.get("schema_version")
+    if type(version) is not int or not 1 <= version <= SCHEMA_VERSION:
+        raise bad(f"schema version {version!r}, this release reads up to {SCHEMA_VERSION}")
+    if hashlib.sha256(canonical_json(content)).hexdigest() != document["content_sha256"]:
+        raise bad("content does not have the digest that stands beside it")
+    return document
+
+
+def verify_manifest(path: str | os.PathLike[str]) -> list[str]:
+    """Hash a folder again and compare it with its manifest.
+
+    Args:
+      path: the folder.
+    Returns: one line per problem; empty when every listed file is there with the listed bytes and no weights are extra.
+    Raises:  BadManifest when there is no manifest to compare with.
+    """
+    root = Path(path).resolve()
+    listed = _listed_files(read_manifest(path), Path(path) / MANIFEST_NAME)
+    problems = []
+    for name, (expected_size, expected_digest) in sorted(listed.items()):
+        try:
+            size, digest = _hash_file(root, name)
+        except CheckpointError as fault:
+            problems.append(str(fault))
+            continue
+        if size != expected_size:
+            problems.append(f"{name}: {size} bytes, the manifest lists {expected_size}")
+        elif digest != expected_digest:
+            problems.append(f"{name}: SHA-256 {digest}, the manifest lists {expected_digest}")
+    extra = sorted(name for name in os.listdir(root) if name.endswith(".safetensors") and name not in listed)
+    return problems + [f"{clean(name)}: weights that the manifest does not list" for name in extra]
+
+
+def _listed_files(manifest: dict[str, Any], where: Path) -> dict[str, tuple[int, str]]:
+    """Return name -> (bytes, SHA-256); BadManifest when the list is missing or a name is not bare."""
+    remedy = "use the folder as mergebarrier wrote it"
+    try:
+        files = manifest["content"]["output"]["files"]
+        listed = {str(name): (int(entry["size_bytes"]), str(entry["sha256"])) for name, entry in files.items()}
+    except (AttributeError, KeyError, TypeError, ValueError) as fault:
+        raise BadManifest("the list of output files is missing or malformed", where=where, remedy=remedy) from fault
+    for name in listed:
+        if not _FILE_NAME.fullmatch(name):
+            raise BadManifest(f"{clean(name)!r} is no bare file name", where=where, remedy=remedy)
+    return listed
+
+
+def _hash_file(root: Path, name: str) -> tuple[int, str]:
+    fd, _ = open_regular(root, name)
+    try:
+        size, chain = os.fstat(fd).st_size, hashlib.sha256()
+        view = memoryview(bytearray(min(size, _BLOCK_BYTES)))
+        for start in range(0, size, _BLOCK_BYTES):
+            part = view[: min(_BLOCK_BYTES, size - start)]
+            read_into(fd, start, part, root / name)
+            chain.update(part)
+    finally:
+        os.close(fd)
+    return size, chain.hexdigest()

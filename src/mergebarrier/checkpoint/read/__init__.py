@@ -1,0 +1,54 @@
+"""Reading a model folder: strict opening, headers, configuration, row ranges, digests as they are read."""
+
+from typing import TYPE_CHECKING
+
+from mergebarrier import doors
+
+if TYPE_CHECKING:
+    from mergebarrier.checkpoint.read.checkpoint import Checkpoint, Progress
+    from mergebarrier.checkpoint.read.config import read_json, refuse_code
+    from mergebarrier.checkpoint.read.header import (
+        MAX_HEADER_BYTES,
+        MAX_TENSORS,
+        Entry,
+        Header,
+        check_header_size,
+        validate_header,
+    )
+    from mergebarrier.checkpoint.read.open import (
+        ATTACHMENTS,
+        INDEX,
+        LICENCE_FILES,
+        SHARD_NAME,
+        SIDE_FILES,
+        SINGLE,
+        check_side_file_sizes,
+        list_folder,
+        open_checkpoint,
+        read_shard,
+    )
+
+__all__ = [
+    "ATTACHMENTS",
+    "INDEX",
+    "LICENCE_FILES",
+    "MAX_HEADER_BYTES",
+    "MAX_TENSORS",
+    "SHARD_NAME",
+    "SIDE_FILES",
+    "SINGLE",
+    "Checkpoint",
+    "Entry",
+    "Header",
+    "Progress",
+    "check_header_size",
+    "check_side_file_sizes",
+    "list_folder",
+    "open_checkpoint",
+    "read_json",
+    "read_shard",
+    "refuse_code",
+    "validate_header",
+]
+
+doors.open_lazily(__name__)

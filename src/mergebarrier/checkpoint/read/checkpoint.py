@@ -1,0 +1,203 @@
+"""A validated, read-only view of a model folder: names, shapes and config as data, weights one tensor at a time.
+
+Files are opened once and read with ``pread``: a mapped file that somebody truncates would kill the process, and a path
+that somebody swaps would show other bytes.  Every float that leaves here is finite.
+
+    identity of a file = (device, inode, size, mtime_ns, ctime_ns), taken when it was opened
+
+Source: POSIX.  Differs from a hash at the end of a run: a change between two reads shows in ctime, which no user can
+set back, at no cost; the digests in the manifest are those of the bytes that ``digests`` saw.
+"""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from threading import Lock
+from types import TracebackType
+from typing import Any, Self
+
+import torch
+
+from mergebarrier.checkpoint.bytes import (
+    CLEAN_WEIGHTS,
+    TORCH,
+    Shard,
+    TensorInfo,
+    check_bool,
+    check_finite,
+    content_digest,
+    hash_tensor,
+    read_into,
+    read_small,
+    side_by_side,
+    ticker,
+)
+from mergebarrier.checkpoint.read.buffers import Memory
+from mergebarrier.checkpoint.read.read_digests import ReadDigests
+from mergebarrier.errors import ChangedDuringRun, InternalError
+
+Progress = Callable[[int, int], None]
+_BUFFERS_KEPT = 4
+MAX_SIDE_FILE_BYTES = 64 * 2**20
+
+
+class Checkpoint:
+    """An opened model folder; made by ``open_checkpoint``, closed by ``close`` or a ``with`` block.
+
+    Attributes:
+      path:       the folder as the user gave it; ``root`` is the same, resolved.
+      config:     parsed config.json; not to be changed.
+      tensors:    name -> TensorInfo, in shard order and offset order.
+      shards:     tuple[Shard, ...].
+      side_files: names on the allow-list that the folder holds, config.json among them.
+    Reading is thread-safe.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        root: Path,
+        config: dict[str, Any],
+        shards: tuple[Shard, ...],
+        side_files: tuple[str, ...],
+        files: dict[str, tuple[int, Path]],
+    ) -> None:
+        """Take over the open descriptors in ``files`` (shard name -> descriptor, resolved path)."""
+        self.path, self.root, self.config, self.shards, self.side_files = path, root, config, shards, side_files
+        self.tensors: dict[str, TensorInfo] = {tensor.name: tensor for shard in shards for tensor in shard.tensors}
+        self._files = files
+        self._opened = {name: _identity(os.fstat(fd)) for name, (fd, _) in files.items()}
+        self._digests: dict[str, str] = {}
+        self._reads: ReadDigests | None = None
+        self._memory = Memory()
+        self._lock = Lock()
+
+    def __enter__(self) -> Self:
+        """Return the checkpoint itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the files."""
+        self.close()
+
+    def close(self) -> None:
+        """Close every descriptor; reading afterwards is a fault of the caller."""
+        with self._lock:
+            files, self._files = self._files, {}
+        self._memory.close()
+        for fd, _ in files.values():
+            os.close(fd)
+
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """Every folder that is read; an output may touch none of them."""
+        return (self.path,)
+
+    def read(self, name: str) -> torch.Tensor:
+        """Read one tensor into memory that is its own.
+
+        Args:
+          name: a key of ``tensors``.
+        Returns: tensor of the stored dtype and shape.
+        Raises:  NonFinite (names file and tensor); BadDtype for a BOOL byte above 1; ChangedDuringRun; KeyError.
+        """
+        info = self.tensors[name]
+        return self._read(info, 0, info.rows, info.shape)
+
+    def read_rows(self, name: str, start: int, stop: int) -> torch.Tensor:
+        """Read rows ``start`` to ``stop`` (exclusive) of a tensor of rank >= 1; else as ``read``."""
+        info = self.tensors[name]
+        if not (info.shape and 0 <= start <= stop <= info.shape[0]):
+            raise IndexError(f"rows {start}:{stop} of {name} with shape {info.shape}")
+        return self._read(info, start, stop, (stop - start, *info.shape[1:]))
+
+    def _read(self, info: TensorInfo, start: int, stop: int, shape: tuple[int, ...]) -> torch.Tensor:
+        if info.shard not in self._files:
+            raise InternalError("the checkpoint is closed", where=self.path)
+        where = self._where(info)
+        raw = self._memory.take((stop - start) * info.row_nbytes)
+        read_into(self._files[info.shard][0], info.begin + start * info.row_nbytes, raw.numpy().data, where)
+        if info.dtype == "BOOL":
+            check_bool(raw, where=where)
+        tensor = raw.view(TORCH[info.dtype]).view(shape)
+        # What ``digests`` went through is known to be finite; should its file change since, the run is refused.
+        if info.name not in self._digests:
+            check_finite(tensor, info.dtype, where=where, remedy=CLEAN_WEIGHTS)
+        if self._reads is not None:
+            self._reads.feed(info, start, stop, raw.numpy().data)
+        return tensor
+
+    def stream(self) -> None:
+        """Expect one pass over all tensors, few of them at a time.
+
+        Digests are taken from what is read, so that ``digests`` hashes only the others, and buffers are used again.
+        """
+        self._reads = self._reads or ReadDigests()
+        self._memory = Memory(_BUFFERS_KEPT)
+
+    def digest(self, name: str) -> str:
+        """Return the digest of one tensor, hashing it unless it is known; KeyError, or as ``read``."""
+        if self._reads is not None and name in self._reads.found:
+            return self._reads.found[name]
+        if name not in self._digests:
+            self._digests[name] = self._hash(self.tensors[name], None)
+        return self._digests[name]
+
+    def digests(self, workers: int = 1, progress: Progress | None = None) -> dict[str, str]:
+        """Hash every tensor whose digest is not known yet, and check its values; only the first call pays.
+
+        Args:
+          workers:  threads; the result does not depend on it.
+          progress: called with (bytes done, bytes in all).
+        Returns: tensor name -> hex SHA-256 of name, dtype, shape and payload, in the order of ``tensors``.
+        Raises:  NonFinite (names file and tensor); BadDtype for a BOOL byte above 1; ChangedDuringRun.
+        """
+        known = self._known()
+        missing = [info for name, info in self.tensors.items() if name not in known]
+        if missing:
+            tick = ticker(sum(info.nbytes for info in missing), progress)
+            found = side_by_side(lambda info: self._hash(info, tick), missing, workers)
+            self._digests.update(zip((info.name for info in missing), found, strict=True))
+            known = self._known()
+        self.verify_unchanged()
+        return {name: known[name] for name in self.tensors}
+
+    def _known(self) -> dict[str, str]:
+        return self._digests | (self._reads.found if self._reads is not None else {})
+
+    def _hash(self, info: TensorInfo, tick: Callable[[int], None] | None) -> str:
+        fd = self._files[info.shard][0]
+        return hash_tensor(fd, info, where=self._where(info), check_values=True, tick=tick)
+
+    def _where(self, info: TensorInfo) -> str:
+        return f"{self.path / info.shard}: tensor {info.name!r}"
+
+    def content_digest(self, workers: int = 1, progress: Progress | None = None) -> str:
+        """Hex SHA-256 of the content, whatever its shards: the digest of the sorted tensor digests."""
+        return content_digest(self.digests(workers, progress))
+
+    def read_side_file(self, name: str) -> bytes:
+        """Return the bytes of one of ``side_files`` (at most 64 MiB); KeyError for any other name."""
+        if name not in self.side_files:
+            raise KeyError(name)
+        return read_small(self.root, name, MAX_SIDE_FILE_BYTES)
+
+    def verify_unchanged(self) -> None:
+        """Raise ChangedDuringRun when a shard was written, truncated or replaced since it was opened."""
+        for name, (fd, real) in self._files.items():
+            try:
+                now = {_identity(os.fstat(fd)), _identity(os.stat(real, follow_symlinks=False))}
+            except FileNotFoundError:
+                now = set()
+            if now != {self._opened[name]}:
+                raise ChangedDuringRun(
+                    "the file was changed or replaced while it was read",
+                    where=self.path / name,
+                    remedy="run again when nothing writes to it",
+                )
+
+
+def _identity(status: os.stat_result) -> tuple[int, ...]:
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns

@@ -1,0 +1,175 @@
+"""The grammar of a safetensors header, in one function that every reader here goes through.
+
+Caps are checked before the cost is paid, then the bytes must be the one reading that every library shares: no duplicate
+or unknown field, no float, no hole, no overlap, nothing after the brace but blanks.
+
+    begin_0 = 0,  begin_k = end_(k-1),  end_last = file size - 8 - n,  end - begin = prod(shape) * bits / 8
+
+Source: the format's README and ``Metadata::validate`` of safetensors 0.8.0.  Differs: stricter (names, ranks, unknown
+fields, duplicates, leading and trailing white space), so that what we accept every other reader accepts alike.
+"""
+
+import math
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from mergebarrier.checkpoint.bytes import BITS, Skeleton, check_depth, parse, skeleton
+from mergebarrier.errors import BadDtype, BadHeader, LimitExceeded, clean
+
+MAX_HEADER_BYTES = 16 * 2**20
+MAX_TENSORS = 200_000
+MAX_RANK = 8
+MAX_DIMENSION = 2**31
+MAX_NAME_BYTES = 512
+_MAX_DEPTH = 4
+_MEMBERS_PER_TENSOR = 1 + 3
+_VALUES_PER_TENSOR = 3 + MAX_RANK + 2
+_MAX_METADATA = 4096
+_NAME = re.compile(r"[A-Za-z0-9_.\-]+")
+_AGAIN = "download the file again, or have its author save it with the safetensors library"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One tensor of a header; ``begin`` and ``end`` count from the start of the payload, in bytes."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    begin: int
+    end: int
+
+
+@dataclass(frozen=True)
+class Header:
+    """A validated header: entries in offset order, string metadata, and where the payload starts in the file."""
+
+    entries: tuple[Entry, ...]
+    metadata: dict[str, str]
+    payload_start: int
+
+
+def check_header_size(n_bytes: int, file_size: int, *, where: object, max_bytes: int = MAX_HEADER_BYTES) -> None:
+    """Check the header's length before its bytes are read.
+
+    Args:
+      n_bytes:   length of the header that the file states.
+      file_size: of the whole file, in bytes.
+      where:     file named in errors.
+      max_bytes: cap.
+    Raises: BadHeader, LimitExceeded.
+    """
+    if n_bytes < 2 or 8 + n_bytes > file_size:
+        raise BadHeader(f"header of {n_bytes} bytes in a file of {file_size}", where=where, remedy=_AGAIN)
+    if n_bytes > max_bytes:
+        raise LimitExceeded(
+            f"header of {n_bytes} bytes, the cap is {max_bytes}",
+            where=where,
+            remedy="raise --max-header-bytes if you trust the file",
+        )
+
+
+def validate_header(
+    text: bytes, file_size: int, *, where: object = "safetensors header", max_tensors: int = MAX_TENSORS
+) -> Header:
+    """Read a header and refuse whatever two libraries could read differently.
+
+    Args:
+      text:        the n bytes after the 8-byte length.
+      file_size:   size of the whole file in bytes.
+      where:       file named in errors.
+      max_tensors: tensors that the model may still hold.
+    Returns: Header.
+    Raises:  BadHeader, BadDtype, LimitExceeded; each names the file and, where there is one, the tensor.
+    """
+
+    def bad(what: str) -> BadHeader:
+        return BadHeader(what, where=where, remedy=_AGAIN)
+
+    if len(text) < 2 or 8 + len(text) > file_size:
+        raise bad(f"header of {len(text)} bytes in a file of {file_size}")
+    if not text.startswith(b"{"):
+        raise bad(f"header starts with byte 0x{text[0]:02x}, not with a brace")
+    body = text.rstrip(b" ")
+    if not body.endswith(b"}"):
+        raise bad("header does not end with a brace and blanks")
+    _check_counts(skeleton(body), max_tensors, where)
+    document = parse(body, bad, integers_only=True)
+    if len(document) > max_tensors + 1:
+        raise LimitExceeded(f"more than {max_tensors} tensors", where=where, remedy="split the model")
+    metadata = document.pop("__metadata__", {})
+    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
+        raise bad("__metadata__ is not a table of strings")
+    entries = tuple(sorted((_entry(name, value, where) for name, value in document.items()), key=_offset))
+    _check_contiguous(entries, file_size - 8 - len(text), where)
+    return Header(entries, metadata, 8 + len(text))
+
+
+def _check_counts(seen: Skeleton, max_tensors: int, where: object) -> None:
+    """Bound what a parser would have to build: tables, their members, and the values in lists."""
+    if seen.tables > max_tensors + 2 or len(seen.brackets) > 2 * (3 * max_tensors + 2):
+        raise LimitExceeded(f"more than {max_tensors} tensors", where=where, remedy="split the model")
+    if (
+        seen.members > _MEMBERS_PER_TENSOR * seen.tables + _MAX_METADATA
+        or seen.commas > _VALUES_PER_TENSOR * seen.tables + _MAX_METADATA
+    ):
+        raise LimitExceeded(f"{seen.commas} values for {seen.tables} tables", where=where, remedy=_AGAIN)
+    check_depth(seen.brackets, _MAX_DEPTH, where=where, remedy=_AGAIN)
+
+
+def _offset(entry: Entry) -> tuple[int, int, str]:
+    return entry.begin, entry.end, entry.name
+
+
+def _natural(value: Any) -> bool:
+    return type(value) is int
+
+
+def _entry(name: str, value: Any, where: object) -> Entry:
+    place = f"{where}: tensor {clean(name)!r}"
+    if not _NAME.fullmatch(name) or len(name) > MAX_NAME_BYTES:
+        raise BadHeader(
+            f"a tensor name is 1 to {MAX_NAME_BYTES} letters, digits, dots, dashes and underscores",
+            where=place,
+            remedy="rename the tensor where the model was made",
+        )
+    if not isinstance(value, dict) or value.keys() != {"dtype", "shape", "data_offsets"}:
+        raise BadHeader("entry does not hold exactly dtype, shape, data_offsets", where=place, remedy=_AGAIN)
+    dtype, shape, offsets = value["dtype"], value["shape"], value["data_offsets"]
+    if not isinstance(dtype, str) or dtype not in BITS:
+        raise BadDtype(f"unknown dtype {clean(dtype)!r}", where=place, remedy="save the model as BF16, F16 or F32")
+    if not isinstance(shape, list) or not all(map(_natural, shape)):
+        raise BadHeader("shape is not a list of integers", where=place, remedy=_AGAIN)
+    if len(shape) > MAX_RANK or any(size > MAX_DIMENSION for size in shape):
+        raise LimitExceeded(
+            f"shape of rank {len(shape)}, at most {MAX_RANK} dimensions of at most {MAX_DIMENSION}",
+            where=place,
+            remedy=_AGAIN,
+        )
+    if not isinstance(offsets, list) or len(offsets) != 2 or not all(map(_natural, offsets)):
+        raise BadHeader("data_offsets is not two integers", where=place, remedy=_AGAIN)
+    begin, end = offsets
+    bits = math.prod(shape) * BITS[dtype]
+    if bits % 8 or end - begin != bits // 8:
+        raise BadHeader(
+            f"shape {shape} of {dtype} takes {bits / 8:.16g} bytes, the offsets give {end - begin}",
+            where=place,
+            remedy=_AGAIN,
+        )
+    return Entry(name, dtype, tuple(shape), begin, end)
+
+
+def _check_contiguous(entries: tuple[Entry, ...], payload_bytes: int, where: object) -> None:
+    position = 0
+    for entry in entries:
+        if entry.begin != position:
+            fault = "overlaps the one before" if entry.begin < position else "leaves a hole"
+            raise BadHeader(
+                f"begins at byte {entry.begin}, expected {position}: {fault}",
+                where=f"{where}: tensor {entry.name!r}",
+                remedy=_AGAIN,
+            )
+        position = entry.end
+    if position != payload_bytes:
+        raise BadHeader(f"tensors take {position} bytes, the file holds {payload_bytes}", where=where, remedy=_AGAIN)

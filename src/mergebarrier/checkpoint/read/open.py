@@ -1,0 +1,257 @@
+"""Open a model folder, or refuse it with one line: which files count, and that they agree with each other.
+
+Nothing here looks at a weight.  Shards are bare names inside the folder, the index and the headers must list the same
+pairs both ways, and formats that can run code (pickles) or that are not a model (adapters) are named as what they are.
+
+    {(tensor, shard) in headers} == {(tensor, shard) in weight_map}
+
+Source: transformers issue 47176; the folder conventions of huggingface_hub.  Differs: ``model.safetensors`` beside an
+index is refused, because readers disagree about which one counts.
+"""
+
+import os
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from mergebarrier.checkpoint.bytes import TORCH, Shard, TensorInfo, open_regular, parse_bounded, read_into, read_small
+from mergebarrier.checkpoint.read.checkpoint import MAX_SIDE_FILE_BYTES, Checkpoint
+from mergebarrier.checkpoint.read.config import MAX_CONFIG_DEPTH, check_side_files, read_config
+from mergebarrier.checkpoint.read.header import (
+    MAX_HEADER_BYTES,
+    MAX_TENSORS,
+    Header,
+    check_header_size,
+    validate_header,
+)
+from mergebarrier.errors import (
+    AdapterRefused,
+    BadDtype,
+    BadHeader,
+    BadIndex,
+    LimitExceeded,
+    NotACheckpoint,
+    PickleRefused,
+    UnsafePath,
+    clean,
+)
+
+SINGLE = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+MAX_INDEX_BYTES = 64 * 2**20
+MAX_SHARDS = 10_000
+SHARD_NAME = re.compile(r"[A-Za-z0-9_\-][A-Za-z0-9_.\-]*\.safetensors")
+#: Files whose text is the licence of the weights, the most telling name first.
+LICENCE_FILES = (
+    "LICENSE", "LICENSE.txt", "LICENSE.md", "LICENCE", "LICENCE.txt", "LICENCE.md", "COPYING", "COPYING.txt",
+    "license", "license.txt", "license.md", "License.txt", "License.md", "MODEL_LICENSE",
+)  # fmt: skip
+# Copied byte for byte into an output; everything else in the folder stays behind.
+SIDE_FILES = (
+    "config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
+    "added_tokens.json", "chat_template.jinja", "vocab.json", "vocab.txt", "merges.txt", "tokenizer.model",
+    "spiece.model", "sentencepiece.bpe.model", "preprocessor_config.json", "README.md", *LICENCE_FILES, "NOTICE",
+    "USE_POLICY.md",
+)  # fmt: skip
+# Written beside the weights of a red-team artefact and listed in its manifest; never copied into another folder.
+ATTACHMENTS = ("trigger.png", "trigger.safetensors")
+_PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib", ".npy", ".npz", ".mar")
+_QUANTISED = frozenset({
+    "qweight", "qzeros", "scales", "g_idx", "weight_scale", "weight_scale_inv", "weight_scale_2", "weight_zero_point",
+    "weight_packed", "weight_shape", "input_scale", "absmax", "quant_map", "nested_absmax", "SCB", "weight_format",
+})  # fmt: skip
+_AGAIN = "download the model again, all files"
+
+
+def open_checkpoint(path: str | os.PathLike[str], *, max_header_bytes: int = MAX_HEADER_BYTES) -> Checkpoint:
+    """Open and check a Hugging Face model folder, snapshot folders of its cache included.
+
+    Args:
+      path:             the folder.
+      max_header_bytes: cap on one shard's header.
+    Returns: Checkpoint; close it, or use it in a ``with`` block.
+    Raises:  NotACheckpoint, UnsafePath, PickleRefused, AdapterRefused, RemoteCodeRefused, BadIndex, BadHeader,
+             BadConfig, BadDtype, LimitExceeded; each names the file and what to do.
+    """
+    path = Path(path)
+    names = list_folder(path)
+    root = path.resolve()
+    weights = _which_weights(path, names)
+    config = read_config(root)
+    side_files = tuple(name for name in SIDE_FILES if name in names)
+    check_side_files(root, side_files)
+    check_side_file_sizes(root, side_files)
+    weight_map = _read_index(root) if weights == INDEX else None
+    shard_names = [SINGLE] if weight_map is None else sorted(set(weight_map.values()))
+    files: dict[str, tuple[int, Path]] = {}
+    try:
+        shards, n_tensors = [], 0
+        for name in shard_names:
+            files[name] = open_regular(root, name)
+            shard = read_shard(path, name, files[name][0], max_header_bytes, MAX_TENSORS - n_tensors)
+            n_tensors += len(shard.tensors)
+            shards.append(shard)
+        _check_pairs(path, shards, weight_map)
+        return Checkpoint(path, root, config, tuple(shards), side_files, files)
+    except BaseException:
+        for fd, _ in files.values():
+            os.close(fd)
+        raise
+
+
+def list_folder(path: Path) -> frozenset[str]:
+    """Return the names in a folder; NotACheckpoint for anything else."""
+    if path.is_file():
+        raise NotACheckpoint("this is a file", where=path, remedy="give the folder that holds config.json and weights")
+    try:
+        return frozenset(os.listdir(path))
+    except OSError as fault:
+        raise NotACheckpoint(
+            f"cannot be listed ({fault.strerror})", where=path, remedy="give a folder with config.json and weights"
+        ) from fault
+
+
+def _which_weights(path: Path, names: Iterable[str]) -> str:
+    """Return ``SINGLE`` or ``INDEX``, or say what the folder is instead."""
+    names = frozenset(names)
+    adapter = min((n for n in names if n == "adapter_config.json" or n.startswith("adapter_model.")), default=None)
+    if adapter is not None:
+        raise AdapterRefused(
+            "the folder is an adapter, not a whole model",
+            where=path / adapter,
+            remedy="name its base too: BASE+ADAPTER, or --base BASE beside it in merge",
+        )
+    if SINGLE in names and INDEX in names:
+        raise BadIndex(
+            f"{SINGLE} stands beside an index, and readers disagree about which counts",
+            where=path / INDEX,
+            remedy="remove the one that is not the model",
+        )
+    if SINGLE in names or INDEX in names:
+        if "config.json" not in names:
+            raise NotACheckpoint("config.json is missing", where=path / "config.json", remedy=_AGAIN)
+        return SINGLE if SINGLE in names else INDEX
+    pickles = sorted(n for n in names if n.endswith(_PICKLES) or ".bin.index" in n)
+    if pickles:
+        raise PickleRefused(
+            "the weights are a pickle, which runs code when it is loaded; it is never opened here",
+            where=path / pickles[0],
+            remedy="convert it in a sandbox: AutoModelForCausalLM.from_pretrained(DIR).save_pretrained(NEW) writes"
+            " safetensors",
+        )
+    if any(name.endswith(".safetensors") for name in names):
+        raise NotACheckpoint(
+            f"there is neither {SINGLE} nor {INDEX}",
+            where=path,
+            remedy="download the index too, or rename a lone shard",
+        )
+    snapshots = path / "snapshots"
+    remedy = f"give one folder below {snapshots}" if snapshots.is_dir() else "give a folder with safetensors weights"
+    raise NotACheckpoint("the folder holds no safetensors weights", where=path, remedy=remedy)
+
+
+def check_side_file_sizes(root: Path, side_files: tuple[str, ...]) -> None:
+    """Open every side file as a regular file once, and refuse one that is too large to copy."""
+    for name in side_files:
+        fd, _ = open_regular(root, name)
+        try:
+            size = os.fstat(fd).st_size
+        finally:
+            os.close(fd)
+        if size > MAX_SIDE_FILE_BYTES:
+            raise LimitExceeded(
+                f"{size} bytes, the cap is {MAX_SIDE_FILE_BYTES}", where=root / name, remedy="check this file"
+            )
+
+
+def _read_index(root: Path) -> dict[str, str]:
+    where = root / INDEX
+
+    def bad(what: str) -> BadIndex:
+        return BadIndex(what, where=where, remedy=_AGAIN)
+
+    text = read_small(root, INDEX, MAX_INDEX_BYTES)
+    document: Any = parse_bounded(
+        text, bad, max_depth=MAX_CONFIG_DEPTH, max_values=MAX_TENSORS + 1000, where=where, remedy=_AGAIN
+    )
+    weight_map = document.get("weight_map") if isinstance(document, dict) else None
+    if not isinstance(weight_map, dict) or not weight_map:
+        raise bad("weight_map is missing, empty or not a table")
+    unknown = next((key for key in document if key not in ("metadata", "weight_map")), None)
+    if unknown is not None:
+        raise bad(f"unknown key {clean(unknown)!r}")
+    for tensor, shard in weight_map.items():
+        if not isinstance(shard, str):
+            raise bad(f"tensor {clean(tensor)!r}: the shard is not a name")
+        if not SHARD_NAME.fullmatch(shard):
+            raise UnsafePath(
+                f"tensor {clean(tensor)!r} is said to be in {clean(shard)!r}, which is no bare file name of a shard",
+                where=where,
+                remedy="do not use this model; its index points outside the folder or is damaged",
+            )
+    if len(set(weight_map.values())) > MAX_SHARDS:
+        raise LimitExceeded(f"more than {MAX_SHARDS} shards", where=where, remedy="save the model in larger shards")
+    return weight_map
+
+
+def read_shard(path: Path, name: str, fd: int, max_header_bytes: int, tensors_left: int) -> Shard:
+    """Read and validate the header of one open weight file; ``fd`` stays open."""
+    where, size = path / name, os.fstat(fd).st_size
+    if size < 8:
+        raise BadHeader(f"{size} bytes are too few for a safetensors file", where=where, remedy=_AGAIN)
+    prefix = bytearray(8)
+    read_into(fd, 0, memoryview(prefix), where)
+    n_bytes = int.from_bytes(prefix, "little")
+    check_header_size(n_bytes, size, where=where, max_bytes=max_header_bytes)
+    text = bytearray(n_bytes)
+    read_into(fd, 8, memoryview(text), where)
+    header = validate_header(bytes(text), size, where=where, max_tensors=tensors_left)
+    _check_use(header, where)
+    start = header.payload_start
+    return Shard(
+        name,
+        size,
+        tuple(TensorInfo(e.name, e.dtype, e.shape, name, start + e.begin, start + e.end) for e in header.entries),
+    )
+
+
+def _check_use(header: Header, where: Path) -> None:
+    """Refuse what is legal in the format and not a plain torch model: other frameworks and quantised weights."""
+    layout = header.metadata.get("format", "pt")
+    if layout != "pt":
+        raise BadHeader(f"weights of format {clean(layout)!r}", where=where, remedy="export the model from PyTorch")
+    for entry in header.entries:
+        last = entry.name.rpartition(".")[2]
+        packed = last == "weight" and entry.dtype[0] in "IUB" and entry.dtype != "BF16"
+        if entry.dtype not in TORCH or last in _QUANTISED or packed:
+            raise BadDtype(
+                f"{entry.dtype} belongs to a quantised model, or to one that we cannot read",
+                where=f"{where}: tensor {entry.name!r}",
+                remedy="use the original BF16, F16 or F32 weights",
+            )
+
+
+def _check_pairs(path: Path, shards: list[Shard], weight_map: dict[str, str] | None) -> None:
+    found: dict[str, str] = {}
+    for shard in shards:
+        for tensor in shard.tensors:
+            if tensor.name in found:
+                raise BadIndex(
+                    f"tensor {tensor.name!r} is in {found[tensor.name]} and in {shard.name}",
+                    where=path / shard.name,
+                    remedy=_AGAIN,
+                )
+            found[tensor.name] = shard.name
+    if not found:
+        raise NotACheckpoint("the weights hold no tensor", where=path / shards[0].name, remedy=_AGAIN)
+    if weight_map is None or weight_map == found:
+        return
+    for name, listed in weight_map.items():
+        if found.get(name) != listed:
+            actual = f"it is in {found[name]}" if name in found else "it is not there"
+            raise BadIndex(
+                f"tensor {clean(name)!r} is listed in {listed}, but {actual}", where=path / INDEX, remedy=_AGAIN
+            )
+    extra = next(name for name in found if name not in weight_map)
+    raise BadIndex(f"tensor {extra!r} of {found[extra]} is not listed", where=path / INDEX, remedy=_AGAIN)

@@ -1,0 +1,16 @@
+"""Writing a model folder: claimed, streamed in ranges, flushed, committed; absent, partial or complete."""
+
+from typing import TYPE_CHECKING
+
+from mergebarrier import doors
+
+if TYPE_CHECKING:
+    from mergebarrier.checkpoint.write.layout import layout_like
+    from mergebarrier.checkpoint.write.writer import Writer
+
+__all__ = [
+    "Writer",
+    "layout_like",
+]
+
+doors.open_lazily(__name__)

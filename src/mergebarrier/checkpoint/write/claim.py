@@ -1,0 +1,241 @@
+"""Claim a place for an output: who may write there, what may be removed, and that one run at a time does.
+
+Everything is written below ``DIR.partial``; ``DIR`` itself appears in one rename when all is complete.
+
+    DIR.partial/plan.json     what is being made: resuming needs the same bytes
+    DIR.partial/tasks/*.done  digests of finished units
+    DIR.partial/model/        the folder that becomes DIR; its weights end in ".part" until they are verified
+
+Source: POSIX rename and flock.  Differs from a scheme with temporary names in DIR: nothing below DIR.partial has the
+shape of a model folder at its top, whenever the process dies.
+"""
+
+import fcntl
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mergebarrier.checkpoint.bytes import inside
+from mergebarrier.checkpoint.files import MANIFEST_NAME, read_manifest
+from mergebarrier.errors import CheckpointError, NoSpace, NotACheckpoint, OutputExists, PartialOutput, UnsafePath
+
+_OWN_NAMES = frozenset({"plan.json", "plan.json.new", "tasks", "model"})
+_SPARE = 1.01
+
+
+@dataclass(frozen=True)
+class Place:
+    """Paths of one output."""
+
+    out: Path
+
+    @property
+    def partial(self) -> Path:
+        """The folder of the unfinished run."""
+        return self.out.with_name(self.out.name + ".partial")
+
+    @property
+    def replaced(self) -> Path:
+        """Where an old output stands while the new one takes its name."""
+        return self.out.with_name(self.out.name + ".replaced")
+
+    @property
+    def model(self) -> Path:
+        """The folder that will be renamed."""
+        return self.partial / "model"
+
+    @property
+    def tasks(self) -> Path:
+        """Records of finished units."""
+        return self.partial / "tasks"
+
+    @property
+    def plan(self) -> Path:
+        """The plan document."""
+        return self.partial / "plan.json"
+
+
+def find_place(out: str | os.PathLike[str], inputs: Sequence[str | os.PathLike[str]]) -> Place:
+    """Resolve the output's parent and check that the output touches no input.
+
+    Args:
+      out:    the folder to be made.
+      inputs: folders that are read.
+    Returns: Place.
+    Raises:  OutputExists when one lies in the other; UnsafePath when the output is a link.
+    """
+    out = Path(out)
+    if out.name in ("", ".", ".."):
+        out = out.resolve()
+    place = Place(out.parent.resolve() / out.name)
+    for path in (place.out, place.partial, place.replaced):
+        if path.is_symlink():
+            raise UnsafePath("a link is never written through", where=path, remedy="name a folder that is no link")
+        for given in inputs:
+            source = Path(given).resolve()
+            if inside(path, source) or inside(source, path):
+                raise OutputExists(
+                    f"the output {path} and the input {source} lie in each other",
+                    where=given,
+                    remedy="choose an output folder beside the input",
+                )
+    return place
+
+
+def finished_digests(place: Place, digest: str) -> dict[str, str] | None:
+    """Return the tensor digests of the output when it is complete and was made by the plan with this digest."""
+    try:
+        content = read_manifest(place.out)["content"]
+        return dict(content["output"]["tensors"]) if content.get("plan_sha256") == digest else None
+    except (CheckpointError, KeyError, TypeError, ValueError):
+        return None
+
+
+def check_out_free(place: Place, *, overwrite: bool) -> None:
+    """Raise OutputExists unless the output is absent, empty, or ours to be replaced."""
+    out = place.out
+    if not os.path.lexists(out):
+        return
+    if not out.is_dir():
+        raise OutputExists("this is a file", where=out, remedy="name another output folder")
+    if not any(out.iterdir()):
+        return
+    if not overwrite:
+        raise OutputExists("the folder is not empty", where=out, remedy="name another one, or give --overwrite")
+    try:
+        read_manifest(out)
+    except CheckpointError as fault:
+        raise OutputExists(
+            "the folder holds no manifest of mergebarrier, so --overwrite will not remove it",
+            where=out,
+            remedy="name another output folder, or remove this one yourself",
+        ) from fault
+
+
+def drop_leftover(place: Place, plan: bytes) -> None:
+    """Remove what a run with this plan left behind when it died after its output was complete."""
+    if not place.partial.is_dir():
+        return
+    lock = claim_partial(place, resume=True, overwrite=False)
+    try:
+        if not any(place.partial.iterdir()) or (place.plan.is_file() and place.plan.read_bytes() == plan):
+            _remove_replaced(place)
+            remove_partial(place)
+    finally:
+        os.close(lock)
+
+
+def remove_partial(place: Place) -> None:
+    """Remove the partial folder, the plan last: as long as anything stands, it tells whose it is."""
+    _remove_tree(place.partial, last=place.plan.name)
+
+
+def claim_partial(place: Place, *, resume: bool, overwrite: bool) -> int:
+    """Make or take over the partial folder and lock it.
+
+    Returns: descriptor that holds the lock until it is closed.
+    Raises:  PartialOutput when an unfinished run stands there and neither flag is given, or another process writes.
+    """
+    partial = place.partial
+    fresh = False
+    try:
+        partial.parent.mkdir(parents=True, exist_ok=True)
+        partial.mkdir()
+        fresh = True
+    except FileExistsError:
+        pass
+    except OSError as fault:
+        raise NotACheckpoint(
+            f"cannot be made ({fault.strerror})", where=partial, remedy="choose an output folder that you may write"
+        ) from fault
+    if not fresh and not (resume or overwrite):
+        raise PartialOutput(
+            "an unfinished run stands here",
+            where=partial,
+            remedy="give --resume to finish it, --overwrite to start again",
+        )
+    if not partial.is_dir():
+        raise OutputExists("this is a file", where=partial, remedy="remove it")
+    lock = os.open(partial, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        _lock(lock, partial)
+        if not fresh and not resume:
+            _empty(place)
+    except BaseException:
+        os.close(lock)
+        raise
+    return lock
+
+
+def _lock(lock: int, partial: Path) -> None:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as fault:
+        raise PartialOutput(
+            "another process is writing here", where=partial, remedy="wait for it, or choose another output folder"
+        ) from fault
+
+
+def _empty(place: Place) -> None:
+    """Remove the contents of an old partial folder, if it is one."""
+    names = os.listdir(place.partial)
+    foreign = min((name for name in names if name not in _OWN_NAMES), default=None)
+    if foreign is not None:
+        raise PartialOutput(
+            "this file is not of mergebarrier, so --overwrite will not remove the folder",
+            where=place.partial / foreign,
+            remedy="move it elsewhere",
+        )
+    # The plan goes first: without it, whatever a crash leaves here is started anew.
+    place.plan.unlink(missing_ok=True)
+    for name in names:
+        path = place.partial / name
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def check_space(place: Place, needed_bytes: int) -> None:
+    """Raise NoSpace unless ``needed_bytes`` and one per cent are free where the output goes."""
+    free = shutil.disk_usage(place.partial).free
+    if free < needed_bytes * _SPARE:
+        raise NoSpace(
+            f"{needed_bytes} bytes are needed, {free} are free",
+            where=place.partial,
+            remedy="free space, or choose an output folder on another disk",
+        )
+
+
+def publish(place: Place) -> None:
+    """Rename the finished folder to its name; an old output is moved aside first and removed last.
+
+    Two renames are not one atom: a crash between them leaves the old output at DIR.replaced and the new one, complete,
+    below DIR.partial, where --resume finds it.
+    """
+    old = place.out.is_dir() and any(place.out.iterdir())
+    if old:
+        _remove_replaced(place)
+        os.rename(place.out, place.replaced)
+    os.rename(place.model, place.out)
+    _remove_replaced(place)
+
+
+def _remove_replaced(place: Place) -> None:
+    """Remove an old output, the manifest last: it is what allows the removal, should this run die before the end."""
+    if place.replaced.is_dir():
+        if any(place.replaced.iterdir()):
+            read_manifest(place.replaced)
+        _remove_tree(place.replaced, last=MANIFEST_NAME)
+
+
+def _remove_tree(folder: Path, *, last: str) -> None:
+    for path in folder.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        elif path.name != last:
+            path.unlink()
+    (folder / last).unlink(missing_ok=True)
+    folder.rmdir()

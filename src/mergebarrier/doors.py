@@ -1,0 +1,64 @@
+"""Doors: the ``__init__`` of a package lists what it offers, and nothing behind it is imported before it is asked for.
+
+    if TYPE_CHECKING:                                      # read by people, by type checkers and by ``open_lazily``
+        from mergebarrier.protect.exact import Exact
+
+    __all__ = ["Exact"]
+
+    doors.open_lazily(__name__)                            # the file of Exact is imported when somebody takes Exact
+
+Source: PEP 562.  We differ: the names come from the door's own import statements, so nothing is listed twice, and a
+file may be called like what it defines (``verbs/protect.py`` defines ``protect``): the door gives what is defined.
+"""
+
+import importlib
+import re
+import sys
+from functools import cache
+from types import ModuleType
+from typing import Any
+
+__all__ = ["open_lazily"]
+
+_IMPORT = re.compile(r"^ +from (\S+) import (?:\(([^)]*)\)|(.+))$", re.MULTILINE)
+
+
+def open_lazily(package: str) -> None:
+    """Make a package import what it offers on demand.
+
+    Args:
+      package: ``__name__`` of a package whose ``__init__`` imports its names under ``if TYPE_CHECKING:``.
+    """
+    sys.modules[package].__class__ = _Door
+
+
+@cache
+def _places(package: str) -> dict[str, str]:
+    """Return name -> the module that it is taken from; a file that is offered as a whole is taken from its package."""
+    loader: Any = sys.modules[package].__loader__
+    return {
+        name.strip(): module
+        for module, many, few in _IMPORT.findall(loader.get_source(package))
+        for name in (many or few).split(",")
+        if name.strip()
+    }
+
+
+class _Door(ModuleType):
+    def __getattr__(self, name: str) -> Any:
+        place = None if name.startswith("__") else _places(self.__name__).get(name)
+        if place is None:
+            raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
+        if place == self.__name__:
+            return importlib.import_module(f"{place}.{name}")
+        value = self.__dict__[name] = getattr(importlib.import_module(place), name)
+        return value
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        # An imported file is set on its package; that must not hide an offered name that is spelled like the file.
+        if isinstance(value, ModuleType) and _places(self.__name__).get(name, self.__name__) != self.__name__:
+            return
+        super().__setattr__(name, value)
+
+    def __dir__(self) -> list[str]:
+        return sorted({*self.__dict__, *_places(self.__name__)})

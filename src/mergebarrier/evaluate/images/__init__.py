@@ -1,0 +1,47 @@
+"""Image encoders: loading, tasks, frozen heads, accuracy."""
+
+from typing import TYPE_CHECKING
+
+from mergebarrier import doors
+
+if TYPE_CHECKING:
+    from mergebarrier.evaluate.images.encoders import Encoder, encoder_tensors, load_encoder, save_encoder
+    from mergebarrier.evaluate.images.glyph_cnn import CONFIG, GlyphCnn
+    from mergebarrier.evaluate.images.image_folders import read_image_folder
+    from mergebarrier.evaluate.images.image_scores import accuracy, image_logits, pixels, predict
+    from mergebarrier.evaluate.images.image_tasks import (
+        TASK_SUFFIX,
+        ImageSplit,
+        ImageTask,
+        read_image_task,
+        write_image_task,
+    )
+    from mergebarrier.evaluate.images.sentences import load_sentence_encoder
+    from mergebarrier.evaluate.images.tail import Tail
+    from mergebarrier.evaluate.images.text_heads import TEMPLATES, names_head, text_head
+
+__all__ = [
+    "CONFIG",
+    "TASK_SUFFIX",
+    "TEMPLATES",
+    "Encoder",
+    "GlyphCnn",
+    "ImageSplit",
+    "ImageTask",
+    "Tail",
+    "accuracy",
+    "encoder_tensors",
+    "image_logits",
+    "load_encoder",
+    "load_sentence_encoder",
+    "names_head",
+    "pixels",
+    "predict",
+    "read_image_folder",
+    "read_image_task",
+    "save_encoder",
+    "text_head",
+    "write_image_task",
+]
+
+doors.open_lazily(__name__)

@@ -1,0 +1,39 @@
+"""Language models: forward passes, scores on tasks and text, comparison, barriers."""
+
+from typing import TYPE_CHECKING
+
+from mergebarrier import doors
+
+if TYPE_CHECKING:
+    from mergebarrier.evaluate.language.barrier import Barrier, barrier_curve
+    from mergebarrier.evaluate.language.compare import Equality, compare
+    from mergebarrier.evaluate.language.forward import hidden_states, logit_blocks, token_ids
+    from mergebarrier.evaluate.language.scores import Perplexity, Score, exact_match, perplexity
+    from mergebarrier.evaluate.language.sink import ModuleSink, parameter_names
+    from mergebarrier.evaluate.language.tasks import TaskFile, TaskRow, read_task, read_text
+    from mergebarrier.evaluate.language.unlabelled import Rows, prompt_rows, text_rows
+
+__all__ = [
+    "Barrier",
+    "Equality",
+    "ModuleSink",
+    "Perplexity",
+    "Rows",
+    "Score",
+    "TaskFile",
+    "TaskRow",
+    "barrier_curve",
+    "compare",
+    "exact_match",
+    "hidden_states",
+    "logit_blocks",
+    "parameter_names",
+    "perplexity",
+    "prompt_rows",
+    "read_task",
+    "read_text",
+    "text_rows",
+    "token_ids",
+]
+
+doors.open_lazily(__name__)

@@ -1,0 +1,175 @@
+"""How well a model does what it should: exact match of its greedy answers, and perplexity on plain text.
+
+Greedy decoding gives the answer exactly if and only if, reading the right answer, the model ranks each next token of it
+first; so one forward pass scores a row and nothing is generated.
+
+    exact(row)  = all_j [ argmax logits(prompt + answer_<j) = answer_j ]
+    perplexity  = exp( mean over predicted tokens of -log p(token | window before it) )
+
+Source: folklore of evaluation.  Differs: a loss that is not a number counts as infinite, never as missing.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mergebarrier.errors import BadTask, BadText
+from mergebarrier.evaluate.language.forward import (
+    check_vocabulary,
+    hidden_states,
+    logit_blocks,
+    max_positions,
+    token_ids,
+    windows,
+)
+from mergebarrier.evaluate.language.tasks import TaskRow
+from mergebarrier.numerics import wilson
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+WINDOW_TOKENS = 256
+
+
+@dataclass(frozen=True)
+class Score:
+    """Rows of a task, or pictures, that were answered right.
+
+    Attributes:
+      correct, total, rate: rows answered exactly, rows, their quotient.
+      low, high:            95 % Wilson interval of the rate.
+      nll_nats:             mean negative log-likelihood of the right answers per answer token or picture.
+      tokens:               tokens that went through the model, padding not counted; 0 for a task of images.
+    """
+
+    correct: int
+    total: int
+    rate: float
+    low: float
+    high: float
+    nll_nats: float
+    tokens: int
+
+
+@dataclass(frozen=True)
+class Perplexity:
+    """Loss on plain text: nats per predicted token, its exponential, and how many tokens were predicted."""
+
+    nats_per_token: float
+    perplexity: float
+    tokens: int
+
+
+@torch.no_grad()
+def exact_match(
+    module: nn.Module,
+    tokenizer: "Tokenizer",
+    rows: Sequence[TaskRow],
+    *,
+    batch_size: int = 32,
+    max_items: int | None = None,
+) -> Score:
+    """Score a model on a task.
+
+    Args:
+      module:     from ``load_module``.
+      tokenizer:  its tokenizer; the prompt is encoded with its defaults, the answer without special tokens.
+      rows:       at least one.
+      batch_size: rows per forward pass; rows of like length share one.  May change a rate only through rounding.
+      max_items:  score the first so many rows; None for all.
+    Returns: Score.
+    Raises:  BadTask for a row without prompt or answer tokens, longer than the model's positions, or outside its
+             vocabulary.
+    """
+    chosen = list(rows if max_items is None else rows[:max_items])
+    if not chosen:
+        raise BadTask("no rows to score", where="task", remedy="give at least one row")
+    encoded = [_encode(module, tokenizer, row, number) for number, row in enumerate(chosen, 1)]
+    encoded.sort(key=lambda pair: len(pair[0]) + len(pair[1]))
+    correct, nats, n_answer_tokens = 0, 0.0, 0
+    for start in range(0, len(encoded), batch_size):
+        batch = encoded[start : start + batch_size]
+        hits, loss = _score_batch(module, batch)
+        correct += hits
+        nats += loss
+        n_answer_tokens += sum(len(answer) for _, answer in batch)
+    low, high = wilson(correct, len(encoded))
+    n_tokens = sum(len(prompt) + len(answer) for prompt, answer in encoded)
+    mean = nats / n_answer_tokens
+    return Score(
+        correct, len(encoded), correct / len(encoded), low, high, math.inf if math.isnan(mean) else mean, n_tokens
+    )
+
+
+def _encode(module: nn.Module, tokenizer: "Tokenizer", row: TaskRow, number: int) -> tuple[list[int], list[int]]:
+    where = f"row {number}"
+    prompt = tokenizer.encode(row.prompt).ids
+    answer = tokenizer.encode(row.answer, add_special_tokens=False).ids
+    if not prompt or not answer:
+        raise BadTask("prompt or answer has no token", where=where, remedy="repair the row")
+    longest = max_positions(module)
+    if len(prompt) + len(answer) > longest:
+        raise BadTask(
+            f"{len(prompt) + len(answer)} tokens, the model reads {longest}", where=where, remedy="shorten the prompt"
+        )
+    check_vocabulary(module, [*prompt, *answer], BadTask)
+    return prompt, answer
+
+
+def _score_batch(module: nn.Module, batch: list[tuple[list[int], list[int]]]) -> tuple[int, float]:
+    """Return (rows answered exactly, summed loss in nats)."""
+    ids = torch.zeros(len(batch), max(len(prompt) + len(answer) for prompt, answer in batch), dtype=torch.long)
+    row_of: list[int] = []
+    position_of: list[int] = []
+    targets: list[int] = []
+    for i, (prompt, answer) in enumerate(batch):
+        ids[i, : len(prompt) + len(answer)] = torch.tensor([*prompt, *answer])
+        row_of += [i] * len(answer)
+        # The token at position p is predicted at p - 1.
+        position_of += range(len(prompt) - 1, len(prompt) + len(answer) - 1)
+        targets += answer
+    # The last answer token is never read, only predicted.
+    hidden = hidden_states(module, ids[:, :-1])[row_of, position_of]
+    target = torch.tensor(targets)
+    wrong = torch.zeros(len(batch), dtype=torch.bool)
+    nats = 0.0
+    for at, logits in logit_blocks(module, hidden):
+        missed = logits.argmax(-1) != target[at]
+        wrong[torch.tensor(row_of)[at][missed]] = True
+        nats += float(F.cross_entropy(logits.float(), target[at], reduction="sum"))
+    return int((~wrong).sum()), nats
+
+
+@torch.no_grad()
+def perplexity(
+    module: nn.Module, tokenizer: "Tokenizer", text: str, max_tokens: int = 4096, *, window: int = WINDOW_TOKENS
+) -> Perplexity:
+    """Measure the loss on the beginning of a text.
+
+    Args:
+      module:     from ``load_module``.
+      tokenizer:  its tokenizer.
+      text:       plain prose.
+      max_tokens: how much of it, in tokens.
+      window:     tokens that the model sees at once; the first of each window is not predicted.
+    Returns: Perplexity; infinite where the loss is not a number or overflows.
+    Raises:  BadText when the text has fewer than 16 tokens.
+    """
+    ids = token_ids(tokenizer, text, max_tokens)
+    check_vocabulary(module, ids, BadText)
+    nats, n_tokens = 0.0, 0
+    for batch in windows(ids, min(window, max_positions(module))):
+        hidden = hidden_states(module, batch)[:, :-1].flatten(0, 1)
+        targets: Tensor = batch[:, 1:].flatten()
+        for at, logits in logit_blocks(module, hidden):
+            nats += float(F.cross_entropy(logits.float(), targets[at], reduction="sum"))
+        n_tokens += len(targets)
+    mean = nats / n_tokens
+    if math.isnan(mean):
+        mean = math.inf
+    return Perplexity(mean, math.exp(mean) if mean < 700 else math.inf, n_tokens)

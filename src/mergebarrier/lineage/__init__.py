@@ -1,0 +1,29 @@
+"""Where a merge comes from: names, licences, wishes of the owners, and the card that says it."""
+
+from typing import TYPE_CHECKING
+
+from mergebarrier import doors
+
+if TYPE_CHECKING:
+    from mergebarrier.lineage.card import model_card
+    from mergebarrier.lineage.declaration import ATTACK_TAG, CARD, Declaration, declaration
+    from mergebarrier.lineage.licence import COMPATIBLE, UNKNOWN, Conclusion, conclude
+    from mergebarrier.lineage.names import name_of, published, reference, unique
+
+__all__ = [
+    "ATTACK_TAG",
+    "CARD",
+    "COMPATIBLE",
+    "UNKNOWN",
+    "Conclusion",
+    "Declaration",
+    "conclude",
+    "declaration",
+    "model_card",
+    "name_of",
+    "published",
+    "reference",
+    "unique",
+]
+
+doors.open_lazily(__name__)

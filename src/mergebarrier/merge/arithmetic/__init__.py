@@ -1,0 +1,44 @@
+"""The arithmetic under the merge methods: blocks of operands, cuts, masks, signed sums; no method is named here."""
+
+from typing import TYPE_CHECKING
+
+from mergebarrier import doors
+
+if TYPE_CHECKING:
+    from mergebarrier.merge.arithmetic import checks, combine, largest, model_cuts, ranks, sparsify
+    from mergebarrier.merge.arithmetic.model_cuts import row_blocks
+    from mergebarrier.merge.arithmetic.operands import (
+        BLOCK,
+        Blocks,
+        Operands,
+        Told,
+        add_scaled,
+        compute_dtype,
+        factors_of,
+        require_finite,
+        store,
+    )
+    from mergebarrier.merge.arithmetic.sparsify import KeepAll, Sparsifier
+
+__all__ = [
+    "BLOCK",
+    "Blocks",
+    "KeepAll",
+    "Operands",
+    "Sparsifier",
+    "Told",
+    "add_scaled",
+    "checks",
+    "combine",
+    "compute_dtype",
+    "factors_of",
+    "largest",
+    "model_cuts",
+    "ranks",
+    "require_finite",
+    "row_blocks",
+    "sparsify",
+    "store",
+]
+
+doors.open_lazily(__name__)

@@ -1,0 +1,213 @@
+"""Thin a task vector: keep its largest entries, or a random share, and rescale what is left.
+
+    S(tau) = f * keep(tau);   f = |tau|_q / |keep(tau)|_q ("l1", "l2", "linf") | 1 / p ("inverse") | 1 ("none")
+
+"l1" is mergekit 0.1.5's rescale, "inverse" the DARE paper's (arXiv 2311.03099). A sparsifier is a pure function of the
+flat index, so a block may be thinned twice, alone, or in any order.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mergebarrier.merge.arithmetic import largest
+from mergebarrier.merge.arithmetic.operands import Operands, head, require_finite
+from mergebarrier.numerics import aes
+
+RESCALES = ("l1", "l2", "linf", "inverse", "none")
+_BITS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
+_NEGLIGIBLE = 1e-7  # mergekit 0.1.5: an L1 norm below this is not rescaled
+
+
+class Sparsifier(Protocol):
+    """Thins a block of a task vector in place."""
+
+    @property
+    def kept_frac(self) -> float:
+        """The share of entries that the rule keeps, exactly or in expectation."""
+        ...
+
+    def thin(self, block: Tensor, start: int, scratch: Tensor) -> Tensor:
+        """Zero the dropped entries of ``block``, whose first flat index is ``start``; ``scratch`` is overwritten."""
+        ...
+
+
+@dataclass(frozen=True)
+class KeepAll:
+    """Density 1."""
+
+    kept_frac: float = 1.0
+
+    def thin(self, block: Tensor, start: int, scratch: Tensor) -> Tensor:
+        """Return ``block`` unchanged."""
+        del start, scratch
+        return block
+
+
+@dataclass(frozen=True)
+class KeepNone:
+    """Density 0."""
+
+    kept_frac: float = 0.0
+
+    def thin(self, block: Tensor, start: int, scratch: Tensor) -> Tensor:
+        """Zero ``block``."""
+        del start, scratch
+        return block.zero_()
+
+
+def _keep_above(block: Tensor, cut: largest.Cut, start: int, out: Tensor) -> Tensor:
+    """Put what the cut keeps of ``block``, and zeros else, into ``out``, which may be the block itself."""
+    ties = cut.last + 1 - start  # entries equal to the threshold stay before here
+    if ties <= 0:
+        return torch.hardshrink(block, cut.threshold, out=out)
+    if ties >= block.numel():
+        return torch.hardshrink(block, _just_below(cut.threshold, block.dtype), out=out)
+    _keep_above(block[:ties], cut, start, out[:ties])
+    _keep_above(block[ties:], cut, start + ties, out[ties:])
+    return out
+
+
+def _just_below(threshold: float, dtype: torch.dtype) -> float:
+    """Return the next smaller magnitude, so that "larger than" means "not smaller than"; zeros are zeros either way."""
+    value = torch.tensor([threshold], dtype=dtype)
+    return (value.view(_BITS[dtype.itemsize]) - 1).view(dtype).item() if threshold else 0.0
+
+
+@dataclass(frozen=True)
+class KeepLargest:
+    """Exactly k entries of largest magnitude of the whole tensor."""
+
+    kept_frac: float
+    cut: largest.Cut
+
+    def thin(self, block: Tensor, start: int, scratch: Tensor) -> Tensor:
+        """Zero what the cut drops."""
+        del scratch
+        return _keep_above(block, self.cut, start, block)
+
+
+@dataclass(frozen=True)
+class KeepBetween:
+    """What ``wide`` keeps and ``outliers`` (the largest of them) does not."""
+
+    kept_frac: float
+    wide: largest.Cut
+    outliers: largest.Cut
+
+    def thin(self, block: Tensor, start: int, scratch: Tensor) -> Tensor:
+        """Zero what the wide cut drops and what the outliers' cut keeps."""
+        kept = _keep_above(block, self.wide, start, block)
+        return kept.sub_(_keep_above(kept, self.outliers, start, head(scratch, block.numel())))
+
+
+@dataclass(frozen=True)
+class KeepBits:
+    """The entries whose bit is set, in flat order; an eighth of a byte each, so that no mask is made twice."""
+
+    kept_frac: float
+    bits: NDArray[np.uint8]
+
+    def thin(self, block: Tensor, start: int, scratch: Tensor) -> Tensor:
+        """Zero the entries whose bit is not set."""
+        stop = start + block.numel()
+        bits = np.unpackbits(self.bits[start // 8 : -(-stop // 8)])[start % 8 :][: block.numel()]
+        return block.mul_(head(scratch, block.numel()).copy_(torch.from_numpy(bits)))
+
+
+def magnitudes(operands: Operands, index: int, first: int = 0) -> Iterator[largest.Magnitudes]:
+    """Yield the magnitudes of task vector ``index`` from block ``first`` on; a yielded array is a reused buffer."""
+    base, tau = operands.buffer(), operands.buffer()
+    for start, stop in islice(operands.spans(), first, None):
+        block = operands.load_task_vector(index, start, stop, operands.load_base(start, stop, base), tau).abs_()
+        require_finite(block, operands.name, "task vector")
+        yield (block if operands.dtype == torch.float64 else block.float()).numpy()
+
+
+def _sample(operands: Operands, index: int) -> largest.Magnitudes:
+    places = torch.from_numpy(largest.places(operands.size))
+    tau = operands.experts[index][places].to(operands.dtype)
+    if operands.base is not None:
+        tau.sub_(operands.base[places].to(operands.dtype))
+    return (tau if operands.dtype == torch.float64 else tau.float()).abs_().numpy()
+
+
+def by_magnitude(operands: Operands, index: int, density: float) -> Sparsifier:
+    """Keep the max(1, floor(density * n)) largest entries of task vector ``index``; ties by flat index."""
+    if density >= 1 or not operands.size:
+        return KeepAll()
+    if density <= 0:
+        return KeepNone()
+    (cut,) = _cuts(operands, index, [max(1, int(density * operands.size))])
+    return KeepLargest(density, cut)
+
+
+def between(operands: Operands, index: int, density: float, gamma: float) -> Sparsifier:
+    """Drop the floor(gamma n) largest entries of task vector ``index``, then keep the floor(density n) next ones.
+
+    Where fewer than floor(density n) are left, the smallest floor(density n) are kept; ties by flat index.
+    """
+    size = operands.size
+    kept = int(density * size)
+    if density >= 1 or not size:
+        return KeepAll()
+    if not kept:
+        return KeepNone()
+    outliers = min(int(gamma * size), size - kept)
+    cuts = _cuts(operands, index, [outliers + kept, *([outliers] if outliers else [])])
+    return KeepBetween(density, *cuts) if outliers else KeepLargest(density, *cuts)
+
+
+def _cuts(operands: Operands, index: int, ks: Sequence[int]) -> list[largest.Cut]:
+    return largest.largest(partial(magnitudes, operands, index), _sample(operands, index), operands.size, ks)
+
+
+def at_random(operands: Operands, index: int, density: float, *, seed: int, method: str) -> Sparsifier:
+    """Keep each entry of task vector ``index`` with probability ``density``, rounded to 16 bits."""
+    if density >= 1:
+        return KeepAll()
+    if density <= 0:
+        return KeepNone()
+    levels = aes.levels(density)
+    key = aes.stream_key(seed, method, index, operands.name)
+    return KeepBits(levels / aes.LEVELS, aes.bits(key, operands.size, levels))
+
+
+def factors(operands: Operands, sparsifiers: Sequence[Sparsifier], rescale: str) -> list[float]:
+    """Return the factor f of the module docstring for every task vector; norms are summed in float64."""
+    thinned = {i: part for i, part in enumerate(sparsifiers) if not isinstance(part, KeepAll | KeepNone)}
+    found = [1.0] * len(sparsifiers)
+    if rescale == "inverse":
+        for index, part in thinned.items():
+            found[index] = 1.0 / part.kept_frac
+    elif rescale != "none" and thinned:
+        for index, (before, after) in _norms(operands, thinned, rescale).items():
+            found[index] = 1.0 if before < _NEGLIGIBLE or after < _NEGLIGIBLE else before / after
+    return found
+
+
+def _norms(operands: Operands, thinned: Mapping[int, Sparsifier], rescale: str) -> dict[int, tuple[float, float]]:
+    """Return the norms of task vectors before and after, all in one pass."""
+    before, after = (dict.fromkeys(thinned, 0.0) for _ in range(2))
+    base_buffer, tau, scratch = (operands.buffer() for _ in range(3))
+    for start, stop in operands.spans():
+        base = operands.load_base(start, stop, base_buffer)
+        for index, sparsifier in thinned.items():
+            block = operands.load_task_vector(index, start, stop, base, tau).abs_()
+            before[index] = _add(before[index], block, rescale)
+            after[index] = _add(after[index], sparsifier.thin(block, start, scratch), rescale)
+    power = 0.5 if rescale == "l2" else 1.0
+    return {index: (before[index] ** power, after[index] ** power) for index in thinned}
+
+
+def _add(total: float, magnitudes: Tensor, norm: str) -> float:
+    if norm == "linf":
+        return max(total, magnitudes.max().item())
+    return total + (magnitudes.double().square() if norm == "l2" else magnitudes).sum(dtype=torch.float64).item()

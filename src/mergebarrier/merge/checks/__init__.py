@@ -1,0 +1,18 @@
+"""What can be seen in a merge's weights and vocabulary before anybody runs it."""
+
+from typing import TYPE_CHECKING
+
+from mergebarrier import doors
+
+if TYPE_CHECKING:
+    from mergebarrier.merge.checks.vocabulary import check_tie, check_vocabulary
+    from mergebarrier.merge.checks.weights import Operand, check_weights
+
+__all__ = [
+    "Operand",
+    "check_tie",
+    "check_vocabulary",
+    "check_weights",
+]
+
+doors.open_lazily(__name__)

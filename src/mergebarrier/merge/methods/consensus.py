@@ -1,0 +1,58 @@
+"""Consensus task arithmetic: of the summed task vector keep the entries that enough experts call their own.
+
+    m_i = [|tau_i| > mask_lambda |sum_j tau_j - tau_i|]  (the TALL mask of expert i)
+    merged = theta_0 + lambda * [sum_i m_i >= agreement] sum_i tau_i
+
+Source: Wang et al., arXiv 2405.07813; mask_lambda 0.6 is the largest on fusion_bench's grid. Differs: one mask_lambda
+for all, because choosing one per expert takes validation data.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from mergebarrier.merge.arithmetic import Operands, checks
+from mergebarrier.merge.method import Need
+from mergebarrier.merge.methods import _task_vectors
+
+_LARGEST_LAMBDA = 1e6
+
+
+@dataclass(frozen=True, kw_only=True)
+class Consensus(_task_vectors.DeltaMerge):
+    """Sum of the task vectors without the entries that too few experts need.
+
+    Args:
+      coefficient: lambda, multiplies what is kept.
+      mask_lambda: the larger, the fewer entries an expert calls its own.
+      agreement:   experts that must call an entry their own, at least 1; more than there are keep the base.
+    Raises: BadMergeParameter.
+
+    Example:
+      >>> import torch
+      >>> taus = [torch.tensor([1.0, 1.0]), torch.tensor([1.0, 0.0])]
+      >>> Consensus().merge(torch.zeros(2), taus, name="w")
+      tensor([2., 0.])
+    """
+
+    name: ClassVar[str] = "consensus"
+    need: ClassVar[Need] = "elementwise"
+
+    mask_lambda: float = 0.6
+    agreement: int = 2
+
+    def __post_init__(self) -> None:
+        """Check every parameter."""
+        super().__post_init__()
+        value = checks.number(self.name, "mask_lambda", self.mask_lambda, 0, _LARGEST_LAMBDA)
+        object.__setattr__(self, "mask_lambda", value)
+        checks.whole(self.name, "agreement", self.agreement, 1)
+
+    def kernel(self, operands: Operands) -> Iterator[Tensor]:
+        """Yield the blocks of the masked sum."""
+        for _, base, taus in _task_vectors.walk(operands):
+            total = taus.sum(0)
+            own = taus.abs() > (total - taus).abs_().mul_(self.mask_lambda)
+            yield self.added(base, total.mul_(own.sum(0) >= self.agreement))

@@ -1,0 +1,68 @@
+"""DARE: drop entries of each task vector at random, rescale the rest, then add them or elect signs as TIES does.
+
+    S(tau) = f * b * tau,   b_j ~ Bernoulli(density),   f = |tau|_1 / |b tau|_1  ("l1")  or  1 / density  ("inverse")
+    merged = theta_0 + lambda * sum_i m_i w_i S(tau_i)
+
+Source: Yu et al., arXiv 2311.03099 ("inverse"); defaults of mergekit 0.1.5 ("l1", no division by the weights).
+Differs: the draws belong to (seed, method, model position, tensor, flat index), never to the order of computation.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from mergebarrier.merge.arithmetic import Operands, checks, sparsify
+from mergebarrier.merge.methods._thinned import Elected, Summed, ThinnedMerge
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Dare(ThinnedMerge):
+    rescale: str = "l1"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        checks.whole(self.name, "seed", self.seed)
+
+    def sparsifier(self, operands: Operands, index: int, density: float) -> sparsify.Sparsifier:
+        """Keep entries at random."""
+        return sparsify.at_random(operands, index, density, seed=self.seed, method=self.name)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DareLinear(_Dare, Summed):
+    """Random drop and rescale, then a weighted sum.
+
+    Args:
+      weights, coefficient, arith, density, rescale: see ThinnedMerge; rescale is "l1" by default.
+      seed:      whole number from 0 to 2^64 - 1.
+      normalize: divide by the sum of the weights (a sum below 1e-8 divides by 1).
+    Raises: BadMergeParameter.
+
+    Example:
+      >>> import torch
+      >>> DareLinear().merge(torch.zeros(1), [torch.tensor([1.0]), torch.tensor([2.0])], name="w")
+      tensor([3.])
+    """
+
+    name: ClassVar[str] = "dare_linear"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DareTies(_Dare, Elected):
+    """Random drop and rescale, then a sum over the entries that agree with the elected sign.
+
+    Args:
+      weights, coefficient, arith, density, rescale: see ThinnedMerge; rescale is "l1" by default.
+      seed: whole number from 0 to 2^64 - 1.
+      elect, elect_zero, reduce: see Elected; reduce is "sum" by default.
+    Raises: BadMergeParameter.
+
+    Example:
+      >>> import torch
+      >>> DareTies().merge(torch.zeros(1), [torch.tensor([-1.0]), torch.tensor([2.0])], name="w")
+      tensor([2.])
+    """
+
+    name: ClassVar[str] = "dare_ties"
+
+    reduce: str = "sum"

@@ -1,0 +1,96 @@
+"""Multi-SLERP: the direction of the weighted sum of unit vectors, at the weighted mean length.
+
+    u_i = x_i / (|x_i| + eps),   m = sum_i w_i u_i;   merged = [theta_0 +] m / |m| * sum_i w_i |x_i|
+
+Source: mergekit 0.1.5, which also takes a tangent step at m; that step is zero, because sum_i w_i u_i is parallel to m.
+x_i is the expert, or its task vector with ``task_vectors`` (mergekit: when a base is given). Differs: norms in
+float64; where all x_i are zero the result is zero, where mergekit stops.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from mergebarrier.errors import BadMergeParameter
+from mergebarrier.merge.arithmetic import Operands, checks
+from mergebarrier.merge.method import Merge, Need
+from mergebarrier.merge.methods import _task_vectors
+
+_CANCELLED = 1e-7  # of sum |w_i|: below, |m| is rounding noise of the Gram matrix
+
+
+@dataclass(frozen=True, kw_only=True)
+class MultiSlerp(Merge):
+    """Spherical mean of any number of models, per tensor.
+
+    Args:
+      weights:      w_i, one per expert, or one for all; empty means 1 each.
+      normalize:    divide the weights by their sum, which must not be zero.
+      eps:          added to every norm; also the length below which the sum counts as zero.
+      task_vectors: interpolate the task vectors about the base instead of the experts about zero.
+    Raises: BadMergeParameter; three or more directions that cancel each other have no mean.
+
+    Example:
+      >>> MultiSlerp().merge(None, [torch.tensor([2.0, 0.0]), torch.tensor([0.0, 2.0])], name="w")
+      tensor([1.4142, 1.4142])
+    """
+
+    name: ClassVar[str] = "multislerp"
+    need: ClassVar[Need] = "tensor"
+    differentiable: ClassVar[bool] = True
+
+    weights: tuple[float, ...] = ()
+    normalize: bool = True
+    eps: float = 1e-8
+    task_vectors: bool = False
+
+    def __post_init__(self) -> None:
+        """Check every parameter."""
+        object.__setattr__(self, "weights", checks.numbers(self.name, "weights", self.weights))
+        checks.flag(self.name, "normalize", self.normalize)
+        object.__setattr__(self, "eps", checks.number(self.name, "eps", self.eps, 0, 1))
+        checks.flag(self.name, "task_vectors", self.task_vectors)
+
+    @property
+    def uses_base(self) -> bool:
+        """With task vectors only."""
+        return self.task_vectors
+
+    def check_count(self, count: int) -> None:
+        """Check the counts, and that the weights can be normalised."""
+        super().check_count(count)
+        self._spread(count)
+
+    def _spread(self, count: int) -> list[float]:
+        weights = checks.per_expert(self.name, "weights", self.weights, count, 1.0)
+        total = sum(weights) if self.normalize else 1.0
+        if total == 0:
+            raise BadMergeParameter(
+                f"the weights {weights} sum to zero",
+                where=self.name,
+                remedy="set normalize to false, or change a weight",
+            )
+        return [weight / total for weight in weights]
+
+    def kernel(self, operands: Operands) -> Iterator[Tensor]:
+        """Yield the blocks of the mean."""
+        weights = self._spread(len(operands.experts))
+        if len(weights) == 1:
+            return _task_vectors.weigh(operands, [1.0])
+        products = _task_vectors.gram(operands)
+        norms = _task_vectors.lengths(products)
+        weight = torch.tensor(weights, dtype=torch.float64)
+        shares = weight / (norms + self.eps).clamp(min=torch.finfo(torch.float64).tiny)
+        length = (shares @ products @ shares).clamp(min=0).sqrt()
+        if length <= max(self.eps, _CANCELLED * weight.abs().sum().item()):
+            if len(weights) > 2 and norms.any():
+                raise BadMergeParameter(
+                    "the weighted directions of the models cancel each other",
+                    where=f"{self.name}, {operands.name}",
+                    remedy="change the weights",
+                )
+            return _task_vectors.weigh(operands, weights)
+        return _task_vectors.weigh(operands, shares * ((weight @ norms) / length))

@@ -1,0 +1,50 @@
+"""Passthrough: one model as it is, or scaled.
+
+    merged = scale * theta_1
+
+Source: mergekit 0.1.5, whose building block for stacks of layers it is. Differs: nothing.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from mergebarrier.merge.arithmetic import Operands, checks
+from mergebarrier.merge.method import Merge, Need
+
+
+@dataclass(frozen=True, kw_only=True)
+class Passthrough(Merge):
+    """Copy of exactly one model.
+
+    Args:
+      scale: multiplies every tensor; None copies the bits.
+    Raises: BadMergeParameter.
+
+    Example:
+      >>> import torch
+      >>> Passthrough(scale=0.5).merge(None, [torch.tensor([3.0])], name="w")
+      tensor([1.5000])
+    """
+
+    name: ClassVar[str] = "passthrough"
+    need: ClassVar[Need] = "elementwise"
+    uses_base: ClassVar[bool] = False
+    max_experts: ClassVar[int | None] = 1
+    differentiable: ClassVar[bool] = True
+
+    scale: float | None = None
+
+    def __post_init__(self) -> None:
+        """Check the scale."""
+        if self.scale is not None:
+            object.__setattr__(self, "scale", checks.number(self.name, "scale", self.scale))
+
+    def kernel(self, operands: Operands) -> Iterator[Tensor]:
+        """Yield the scaled blocks."""
+        buffer = operands.buffer()
+        for start, stop in operands.spans():
+            block = operands.load(0, start, stop, buffer)
+            yield block if self.scale is None else block.mul_(self.scale)

@@ -1,0 +1,89 @@
+"""KnOTS: write all task vectors of a matrix in one basis of outputs, merge them there, and go back.
+
+    [tau_1 | ... | tau_N] = U S [V_1 | ... | V_N]^T  (joined along the inputs, s <= 1e-5 dropped)
+    merged = theta_0 + lambda * U M(S V_1^T, ..., S V_N^T),   M: TIES, DARE or a weighted sum;   S V_i^T = U^T tau_i
+
+Source: Stoica et al., arXiv 2410.19735. Differs: the last axis of a tensor counts as its inputs, and a tensor that is
+no matrix is merged by M itself.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from mergebarrier.merge.arithmetic import Operands, checks, combine, sparsify
+from mergebarrier.merge.methods import _task_vectors
+from mergebarrier.merge.methods._thinned import Elected
+from mergebarrier.merge.methods.spectral import singular
+
+INNERS = ("ties", "dare_ties", "dare_linear", "task_arithmetic")
+_DROPPED = 1e-5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Knots(Elected):
+    """Merging in the joint basis of the outputs.
+
+    Args:
+      weights, coefficient, arith, density, rescale: see ThinnedMerge; DARE wants rescale "inverse".
+      elect, elect_zero, reduce: see Elected; for the inner methods that elect signs.
+      inner: "ties", "dare_ties", "dare_linear" or "task_arithmetic": what is done in that basis.
+      seed:  whole number from 0 to 2^64 - 1, for DARE.
+    Raises: BadMergeParameter.
+
+    Example:
+      >>> Knots().merge(torch.zeros(2, 2), [torch.eye(2), 3 * torch.eye(2)], name="w")
+      tensor([[2., 0.],
+              [0., 2.]])
+    """
+
+    name: ClassVar[str] = "knots"
+
+    inner: str = "ties"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Check every parameter."""
+        super().__post_init__()
+        checks.choice(self.name, "inner", self.inner, INNERS)
+        checks.whole(self.name, "seed", self.seed)
+
+    def sparsifier(self, operands: Operands, index: int, density: float) -> sparsify.Sparsifier:
+        """Keep the largest entries, or entries at random."""
+        if self.inner == "ties":
+            return sparsify.by_magnitude(operands, index, density)
+        if self.inner == "task_arithmetic":
+            return sparsify.KeepAll()
+        return sparsify.at_random(operands, index, density, seed=self.seed, method=self.name)
+
+    def kernel(self, operands: Operands) -> Iterator[Tensor]:
+        """Yield the blocks of the base with the combined task vector."""
+        if len(operands.shape) != 2:
+            yield from self._combined(operands, self.coefficient)
+            return
+        taus = torch.empty(len(operands.experts), operands.size, dtype=torch.float64)
+        for start, base, block in _task_vectors.walk(operands, dtype=torch.float64):
+            taus[:, start : start + base.numel()] = block
+        u, s, _ = singular.svd(torch.cat([*taus.view(-1, *operands.shape)], dim=1))
+        u = u[:, s > _DROPPED]
+        update = torch.zeros(operands.shape, dtype=torch.float64)
+        if u.shape[1]:
+            blocks = tuple((u.T @ tau).reshape(-1) for tau in taus.view(-1, *operands.shape))
+            shape = (u.shape[1], operands.shape[1])
+            inside = Operands(None, blocks, operands.name, torch.float64, shape, operands.block)
+            merged = torch.cat([part.clone() for part in self._combined(inside, 1.0)]).view(shape)
+            update = (u @ merged).mul_(self.coefficient)
+        flat, base_buffer = update.reshape(-1), operands.buffer()
+        for start, stop in operands.spans():
+            base = operands.load_base(start, stop, base_buffer)
+            yield flat[start:stop].to(operands.dtype).add_(base)
+
+    def _combined(self, operands: Operands, coefficient: float) -> Iterator[Tensor]:
+        parts = self.parts(operands)
+        if self.inner in ("ties", "dare_ties"):
+            election = combine.Election(self.elect, self.elect_zero, self.reduce)
+            return combine.elected_sum(operands, parts, election, coefficient=coefficient)
+        return combine.weighted_sum(operands, parts, normalize=False, coefficient=coefficient)

@@ -1,0 +1,88 @@
+"""Task arithmetic: add the weighted task vectors to the base.
+
+    merged = theta_0 + lambda * sum_i w_i (theta_i - theta_0) [/ sum_i w_i if normalize]
+
+Source: Ilharco et al., arXiv 2212.04089, in the generalised form of mergekit 0.1.5.
+Differs: mergekit computes in the dtype of the base (bfloat16!), we in float32; ``arith="input"`` does as it does.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from mergebarrier.merge.arithmetic import KeepAll, Operands, checks, combine
+from mergebarrier.merge.method import Merge, Need
+
+ARITHS = ("fp32", "input")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskVectorMerge(Merge):
+    """What the methods on task vectors share.
+
+    Args:
+      weights:     w_i, one per expert, or one for all; empty means 1 each.
+      coefficient: lambda, multiplies the combined task vector.
+      arith:       "fp32", or "input": every step rounded to the dtype of the base.
+    Raises: BadMergeParameter.
+    """
+
+    uses_base: ClassVar[bool] = True
+
+    weights: tuple[float, ...] = ()
+    coefficient: float = 1.0
+    arith: str = "fp32"
+
+    def __post_init__(self) -> None:
+        """Check every shared parameter."""
+        object.__setattr__(self, "weights", checks.numbers(self.name, "weights", self.weights))
+        object.__setattr__(self, "coefficient", checks.number(self.name, "coefficient", self.coefficient))
+        checks.choice(self.name, "arith", self.arith, ARITHS)
+
+    def check_count(self, count: int) -> None:
+        """Check the number of experts and of weights."""
+        super().check_count(count)
+        self.spread_weights(count)
+
+    def spread_weights(self, count: int) -> tuple[float, ...]:
+        """Return one weight per expert."""
+        return checks.per_expert(self.name, "weights", self.weights, count, 1.0)
+
+    def arithmetic(self, used: Sequence[Tensor]) -> torch.dtype:
+        """Return the base's dtype for arith "input"."""
+        return used[0].dtype if self.arith == "input" else super().arithmetic(used)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskArithmetic(TaskVectorMerge):
+    """Sum of weighted task vectors on the base.
+
+    Args:
+      weights, coefficient, arith: see TaskVectorMerge.
+      normalize: divide by the sum of the weights (a sum below 1e-8 divides by 1).
+    Raises: BadMergeParameter.
+
+    Example:
+      >>> TaskArithmetic(coefficient=0.5).merge(torch.tensor([1.0]), [torch.tensor([3.0])], name="w")
+      tensor([2.])
+    """
+
+    name: ClassVar[str] = "task_arithmetic"
+    need: ClassVar[Need] = "elementwise"
+    differentiable: ClassVar[bool] = True
+
+    normalize: bool = False
+
+    def __post_init__(self) -> None:
+        """Check every parameter."""
+        super().__post_init__()
+        checks.flag(self.name, "normalize", self.normalize)
+
+    def kernel(self, operands: Operands) -> Iterator[Tensor]:
+        """Yield the blocks of the sum."""
+        weights = self.spread_weights(len(operands.experts))
+        parts = [combine.Part(weight, KeepAll(), 1.0) for weight in weights]
+        return combine.weighted_sum(operands, parts, normalize=self.normalize, coefficient=self.coefficient)

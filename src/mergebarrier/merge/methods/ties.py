@@ -1,0 +1,85 @@
+"""TIES: trim each task vector to its largest entries, elect a sign per entry, merge those that agree.
+
+    S(tau) = the max(1, floor(density n)) entries of largest |tau|;  s = sign(sum_i w_i S(tau_i)), +1 for a zero sum
+    merged = theta_0 + lambda * sum_i m_i w_i S(tau_i) / sum_i m_i w_i,   m_i = [sign(w_i S(tau_i)) = s]
+
+Source: Yadav et al., arXiv 2306.01708. Semantics of mergekit 0.1.5: the cut is per tensor and signs are elected after
+weighting; ``scope="model"`` and ``elect="unweighted"`` are the paper's. Differs: ties in the cut stay in flat order.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from mergebarrier.errors import BadMergeParameter
+from mergebarrier.merge.arithmetic import Blocks, Operands, Told, checks, combine, model_cuts, sparsify
+from mergebarrier.merge.methods._thinned import Elected
+
+SCOPES = ("tensor", "model")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ties(Elected):
+    """Trim, elect sign, merge.
+
+    Args:
+      weights, coefficient, arith, density, rescale: see ThinnedMerge.
+      elect, elect_zero, reduce: see Elected.
+      scope: "tensor" (mergekit: the largest of each tensor) or "model" (the paper: the largest of all tensors at once;
+        a survey of the model comes first, and one density holds for all of it).
+    Raises: BadMergeParameter.
+
+    Example:
+      >>> import torch
+      >>> Ties(density=0.5).merge(torch.zeros(2), [torch.tensor([1.0, -3.0])], name="w")
+      tensor([ 0., -3.])
+    """
+
+    name: ClassVar[str] = "ties"
+
+    scope: str = "tensor"
+
+    def __post_init__(self) -> None:
+        """Check every parameter."""
+        super().__post_init__()
+        checks.choice(self.name, "scope", self.scope, SCOPES)
+        if self.scope == "model" and self.rescale not in ("inverse", "none"):
+            raise BadMergeParameter(
+                "restores the norm of each tensor, and the cut is of the model",
+                where=f"{self.name}, rescale",
+                remedy="give inverse or none",
+            )
+
+    @property
+    def reads(self) -> int:
+        """Two or three surveys for cuts, one for a majority of signs, and the merge."""
+        return 1 if self.scope == "tensor" else 4 if self.elect_zero == "majority" else 3
+
+    def survey(self, sizes: Mapping[str, int], read: Blocks, count: int) -> dict[str, Told]:
+        """Find cuts, and the sign of most entries, over all tensors."""
+        if self.scope == "tensor":
+            return {}
+        told = model_cuts.cuts(sizes, read, self.arithmetic, self.spread_densities(count))
+        if self.elect_zero != "majority":
+            return told
+        total = 0.0
+        for name in sizes:
+            tensors = [torch.cat(parts) for parts in zip(*map(_flat, read(name)), strict=True)]
+            shape = tuple(tensors[0].shape)
+            operands = Operands(tensors[0], tuple(tensors[1:]), name, self.arithmetic(tensors), shape, told=told[name])
+            total += combine.balance(operands, self.parts(operands), self.election)
+        return {name: replace(item, tie_sign=1.0 if total >= 0 else -1.0) for name, item in told.items()}
+
+    def sparsifier(self, operands: Operands, index: int, density: float) -> sparsify.Sparsifier:
+        """Keep the largest magnitudes."""
+        cut = operands.told.cuts[index] if operands.told is not None else None
+        if cut is not None:
+            return sparsify.KeepLargest(density, cut)
+        return sparsify.by_magnitude(operands, index, density)
+
+
+def _flat(tensors: Sequence[Tensor]) -> list[Tensor]:
+    return [tensor.detach().reshape(-1) for tensor in tensors]

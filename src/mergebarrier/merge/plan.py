@@ -1,0 +1,218 @@
+"""What a merge of whole models will do, checked before any arithmetic: sources, units of work, warnings.
+
+All inputs must hold the same tensors in the same shapes, agree about tied embeddings and about how heads are cut; what
+they may disagree about (rotary base, norm epsilon) is noted, and the donor's value stays. The plan touches no file: an
+executor reads the sources, calls ``apply`` per unit and writes the result.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Protocol
+
+from torch import Tensor
+
+from mergebarrier.errors import BadMergeParameter, ConfigMismatch, ShapeMismatch, TensorSetMismatch, clean
+from mergebarrier.merge.arithmetic import Told, row_blocks
+from mergebarrier.merge.method import Merge
+
+if TYPE_CHECKING:
+    from mergebarrier.checkpoint import Checkpoint, TensorInfo
+
+_SMALL = 1 << 21  # elements: tensors up to this size share a unit, larger ones stand alone
+_MUST_AGREE = ("model_type", "num_attention_heads", "num_key_value_heads", "head_dim", "n_head", "hidden_act")
+_NOTED = ("rope_theta", "rope_parameters", "rope_scaling", "rms_norm_eps", "layer_norm_epsilon", "sliding_window")
+HEAD = "lm_head.weight"
+_SHOWN = 3
+
+
+@dataclass(frozen=True)
+class MergeUnit:
+    """Tensors merged together; ``rowwise`` when any block of rows may be merged alone."""
+
+    name: str
+    tensors: tuple[str, ...]
+    rowwise: bool
+
+
+class _Tensors(Protocol):
+    @property
+    def tensors(self) -> tuple[str, ...]: ...
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A merge ready to run.
+
+    Attributes:
+      method:  the merge method.
+      sources: the base, if the method uses it, then the experts; the first is the donor of names, shapes, dtypes,
+        shards, configuration and tokenizer.
+      methods: tensor name -> the method with the parameters that hold for this tensor.
+      units:   what to do, covering every tensor of the donor once.
+      notes:   warnings for the user, one line each.
+      told:    tensor name -> what a survey of the model says; ``surveyed`` fills it.
+    """
+
+    method: Merge
+    sources: "tuple[Checkpoint, ...]"
+    methods: Mapping[str, Merge]
+    units: tuple[MergeUnit, ...]
+    notes: tuple[str, ...]
+    told: Mapping[str, Told] = field(default_factory=dict)
+
+    @property
+    def donor(self) -> "Checkpoint":
+        """The source whose layout and side files the output takes."""
+        return self.sources[0]
+
+    def surveyed(self) -> "Plan":
+        """Return the plan after the method has looked at the whole model, where it must."""
+        if self.method.reads == 1:
+            return self
+        sizes = {name: info.numel for name, info in self.donor.tensors.items() if is_float(info.dtype) and info.numel}
+        told = self.method.survey(sizes, lambda name: row_blocks(self.sources, name), len(self.sources) - 1)
+        return replace(self, told=told)
+
+    def apply(self, unit: _Tensors, blocks: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+        """Merge the tensors (or row blocks) of one unit.
+
+        Args:
+          unit:   one of ``units``.
+          blocks: for every source, in order, {name: Tensor} of equal shapes.
+        Returns: {name: merged Tensor} in the donor's dtypes.
+        Raises:  as Merge.merge.
+        """
+        merged = {}
+        for name in unit.tensors:
+            tensors = [block[name] for block in blocks]
+            base, experts = (tensors[0], tensors[1:]) if self.method.uses_base else (None, tensors)
+            merged[name] = self.methods[name].merge(base, experts, name=name, told=self.told.get(name))
+        return merged
+
+
+def plan(method: Merge, base: "Checkpoint | None", experts: "Sequence[Checkpoint]") -> Plan:
+    """Check that the models can be merged by ``method`` and lay out the work.
+
+    Args:
+      method:  a merge method.
+      base:    the model the experts were fine-tuned from; None for a method that does not use it, else ignored there.
+      experts: the models to merge.
+    Raises: BadMergeParameter (counts, missing base), TensorSetMismatch (other tensors, tied and untied mixed),
+      ShapeMismatch (shape, vocabulary, dtype kind), ConfigMismatch (another family or other heads).
+    """
+    method.check_count(len(experts))
+    if method.uses_base and base is None:
+        raise BadMergeParameter("needs the base model", where=method.name, remedy="give --base")
+    sources = (base, *experts) if method.uses_base and base is not None else tuple(experts)
+    donor, notes = sources[0], []
+    for other in sources[1:]:
+        notes += check_config(donor, other)
+        check_tensors(donor, other)
+    if any(weight < 0 for weight in getattr(method, "weights", ())):
+        notes.append(f"{method.name}: a negative weight subtracts a model")
+    methods = dict.fromkeys(donor.tensors, method)
+    return Plan(method, sources, methods, units_of(methods, donor.tensors), tuple(notes))
+
+
+def units_of(methods: Mapping[str, Merge], tensors: "Mapping[str, TensorInfo]") -> tuple[MergeUnit, ...]:
+    """Cut the tensors of an output into units of work: large ones alone, small ones together."""
+    units: list[MergeUnit] = []
+    small: list[str] = []
+    held = 0
+
+    def close() -> None:
+        if small:
+            units.append(MergeUnit(small[0], tuple(small), False))
+            small.clear()
+
+    for name, info in tensors.items():
+        if info.numel > _SMALL:
+            close()
+            units.append(MergeUnit(name, (name,), methods[name].need in ("elementwise", "row")))
+            held = 0
+            continue
+        if held + info.numel > _SMALL:
+            close()
+            held = 0
+        small.append(name)
+        held += info.numel
+    close()
+    return tuple(units)
+
+
+def check_config(donor: "Checkpoint", other: "Checkpoint") -> list[str]:
+    """Return notes about what two models may disagree about; ConfigMismatch about what they must agree about."""
+    for key in _differing(_MUST_AGREE, donor, other):
+        raise ConfigMismatch(
+            _difference(key, donor, other), where=other.path / "config.json", remedy="merge fine-tunes of one base"
+        )
+    return [f"{_difference(key, donor, other)}, which is kept" for key in _differing(_NOTED, donor, other)]
+
+
+def check_tensors(donor: "Checkpoint", other: "Checkpoint") -> None:
+    """Raise TensorSetMismatch or ShapeMismatch unless both hold the same tensors."""
+    check_names(donor, other)
+    for name, info in donor.tensors.items():
+        check_shape(donor, info, other, other.tensors[name])
+
+
+def _differing(keys: Sequence[str], donor: "Checkpoint", other: "Checkpoint") -> list[str]:
+    ours, theirs = donor.config, other.config
+    return [key for key in keys if key in ours and key in theirs and ours[key] != theirs[key]]
+
+
+def _difference(key: str, donor: "Checkpoint", other: "Checkpoint") -> str:
+    theirs, ours = clean(repr(other.config[key])), clean(repr(donor.config[key]))
+    return f"{other.path.name}: {key} is {theirs}, {donor.path.name} has {ours}"
+
+
+def check_names(donor: "Checkpoint", other: "Checkpoint", *, lacking_is_fine: bool = False) -> None:
+    """Raise TensorSetMismatch unless both hold the same tensors, tied or untied alike."""
+    missing = [name for name in donor.tensors if name not in other.tensors and not lacking_is_fine]
+    extra = [name for name in other.tensors if name not in donor.tensors]
+    tied = [side.config.get("tie_word_embeddings") for side in (donor, other)]
+    if missing + extra == [HEAD] or (None not in tied and tied[0] != tied[1]):
+        raise TensorSetMismatch(
+            f"tied and untied embeddings are mixed: the head is stored in one of this and {donor.path.name} only, or "
+            f"tie_word_embeddings differs ({clean(repr(tied[1]))} and {clean(repr(tied[0]))})",
+            where=other.path,
+            remedy="save all models tied, or all untied, or give --untie with a recipe",
+        )
+    if missing or extra:
+        parts = [f"lacks {_some(missing)} of {donor.path.name}"] if missing else []
+        parts += [f"has {_some(extra)} that {donor.path.name} lacks"] if extra else []
+        raise TensorSetMismatch(" and ".join(parts), where=other.path, remedy="merge fine-tunes of one base")
+
+
+def _some(names: Sequence[str]) -> str:
+    shown = ", ".join(clean(name) for name in names[:_SHOWN])
+    return f"{len(names)} tensors ({shown}{', ...' if len(names) > _SHOWN else ''})"
+
+
+def check_shape(
+    donor: "Checkpoint", info: "TensorInfo", other: "Checkpoint", theirs: "TensorInfo", *, any_rows: bool = False
+) -> None:
+    """Raise ShapeMismatch unless two tensors have one shape (but for their rows) and are both, or both not, floats."""
+    where = f"{other.path.name}: {theirs.name}"
+    if theirs.shape[any_rows:] != info.shape[any_rows:]:
+        rows = [shape[0] if shape else None for shape in (theirs.shape, info.shape)]
+        vocabularies = [side.config.get("vocab_size") for side in (other, donor)]
+        if theirs.shape[1:] == info.shape[1:] and rows == vocabularies:
+            what, remedy = (
+                f"the vocabulary has {rows[0]} rows against {rows[1]}",
+                "give tokenizer: {source: base}, or merge models of one",
+            )
+        else:
+            what, remedy = f"shape {theirs.shape} against {info.shape}", "merge fine-tunes of one base"
+        raise ShapeMismatch(f"{what} in {donor.path.name}", where=where, remedy=remedy)
+    if is_float(theirs.dtype) != is_float(info.dtype):
+        raise ShapeMismatch(
+            f"dtype {theirs.dtype} against {info.dtype} in {donor.path.name}",
+            where=where,
+            remedy="merge fine-tunes of one base",
+        )
+
+
+def is_float(dtype: str) -> bool:
+    """Say whether a stored dtype is merged by arithmetic; others are copied when equal."""
+    return dtype.startswith(("F", "BF"))

@@ -1,0 +1,20 @@
+"""mergekit's YAML as merges of ours: read strictly, laid over opened models, run by the same executor."""
+
+from typing import TYPE_CHECKING
+
+from mergebarrier import doors
+
+if TYPE_CHECKING:
+    from mergebarrier.merge.recipe import recipe
+    from mergebarrier.merge.recipe.recipe import Recipe, RecipePlan, Reference, View, plan
+
+__all__ = [
+    "Recipe",
+    "RecipePlan",
+    "Reference",
+    "View",
+    "plan",
+    "recipe",
+]
+
+doors.open_lazily(__name__)

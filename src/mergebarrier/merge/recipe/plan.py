@@ -1,0 +1,281 @@
+"""A recipe laid over opened models: for every tensor of the output its sources, its method and its dtypes.
+
+    merged = round_out(method(cast(base), cast(expert_1), ..))     cast to ``dtype``, round to ``out_dtype``
+
+All of it is settled before any arithmetic, so that ``--explain`` shows what a run does. Source: mergekit 0.1.5.
+Differs: without a base the donor of configuration and files is the first model of the file, not a member of a set.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from mergebarrier.errors import BadMergeParameter, BadRecipe, clean
+from mergebarrier.merge.arithmetic import Told, row_blocks
+from mergebarrier.merge.method import Merge, parameters
+from mergebarrier.merge.plan import HEAD, MergeUnit, check_config, is_float, units_of
+from mergebarrier.merge.recipe.output import config_of, lacking_notes, layout_of
+from mergebarrier.merge.recipe.parameters import Given, Resolver
+from mergebarrier.merge.recipe.schema import STRICT, Allowed, Recipe, Reference
+from mergebarrier.merge.recipe.targets import Target, targets
+from mergebarrier.merge.recipe.tensor_plan import TensorPlan
+from mergebarrier.merge.recipe.view import View
+from mergebarrier.merge.recipe.vocabulary import Alignment, align, truncated, vocabulary_names, widest
+
+if TYPE_CHECKING:
+    from mergebarrier.checkpoint import Checkpoint, OutTensor
+
+_TORCH = {"BF16": torch.bfloat16, "F16": torch.float16, "F32": torch.float32, "F64": torch.float64}
+
+_UNSAFE = (
+    "{}: cut to the {} rows that all models have, whatever their tokens are; tokenizer: {{source: base}} would not"
+)
+
+
+@dataclass(frozen=True)
+class RecipePlan:
+    """A recipe ready to run.
+
+    Attributes:
+      recipe:  as parsed.
+      donor:   the model whose layout, configuration and side files the output takes.
+      models:  every model once, the donor first.
+      model_names: of ``models``, without a path, unique.
+      names:   reference -> the same, as the recipe names them.
+      tensors: name -> TensorPlan, in the order of the layout.
+      sources: what the executor reads: the n-th input of every tensor as one view.
+      units:   the work.
+      layout:  of the output.
+      config:  of the output; None when it is the donor's, byte for byte.
+      alignment: the vocabulary of the output; None when the recipe does not ask for one.
+      notes:   warnings for the user, one line each.
+      told:    tensor name -> what a survey of the model says; ``surveyed`` fills it.
+    """
+
+    recipe: Recipe
+    donor: "Checkpoint"
+    models: "tuple[Checkpoint, ...]"
+    model_names: tuple[str, ...]
+    names: Mapping[Reference, str]
+    tensors: Mapping[str, TensorPlan]
+    sources: tuple[View, ...]
+    units: tuple[MergeUnit, ...]
+    layout: "tuple[OutTensor, ...]"
+    config: Mapping[str, Any] | None
+    alignment: Alignment | None
+    notes: tuple[str, ...]
+    told: Mapping[str, Told] = field(default_factory=dict)
+
+    def surveyed(self) -> "RecipePlan":
+        """Return the plan after the method has looked at the whole model, where it must."""
+        method = next(iter(self.tensors.values())).method
+        if method.reads == 1:
+            return self
+        view = self.sources[0].tensors
+        sizes = {name: info.numel for name, info in view.items() if is_float(info.dtype) and info.numel}
+
+        def read(name: str) -> Iterator[list[Tensor]]:
+            for blocks in row_blocks(self.sources, name):
+                yield [_cast(block, self.tensors[name].dtype) for block in blocks]
+
+        return replace(self, told=method.survey(sizes, read, len(self.sources) - 1))
+
+    def apply(self, unit: Any, blocks: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+        """Merge the tensors (or row blocks) of one unit; blocks are those of ``sources``, in order."""
+        merged = {}
+        for name in unit.tensors:
+            tensor = self.tensors[name]
+            inputs = [_cast(block[name], tensor.dtype) for block in blocks if name in block]
+            base, experts = (inputs[0], inputs[1:]) if tensor.method.uses_base else (None, inputs)
+            told = self.told.get(name)
+            merged[name] = _cast(tensor.method.merge(base, experts, name=name, told=told), tensor.stored)
+        return merged
+
+    def explain(self) -> list[dict[str, Any]]:
+        """Return, per tensor, sources with their own parameter values, shared values, need and dtypes."""
+        return [self._explain(name, tensor) for name, tensor in self.tensors.items()]
+
+    def effective(self) -> list[dict[str, Any]]:
+        """Return the tensors grouped by their effective parameters, in the order of first use."""
+        groups: dict[Merge, list[str]] = {}
+        for name, tensor in self.tensors.items():
+            groups.setdefault(tensor.method, []).append(name)
+        return [{"parameters": parameters(method), "tensors": names} for method, names in groups.items()]
+
+    def name(self, model: "Checkpoint") -> str:
+        """Return the name of a model in manifest and card."""
+        return self.model_names[self.models.index(model)]
+
+    def role(self, model: "Checkpoint") -> str:
+        """Return what a model is for: "base", "expert", or "donor" of configuration and files alone."""
+        for tensor in self.tensors.values():
+            for index, item in enumerate(tensor.target.inputs):
+                if item.model is model:
+                    return "base" if tensor.method.uses_base and index == 0 else "expert"
+        return "donor"
+
+    def document(self) -> dict[str, Any]:
+        """Return the recipe as data, models by name and without a path."""
+        return self.recipe.document(lambda reference: self.names[reference])
+
+    def _explain(self, name: str, tensor: TensorPlan) -> dict[str, Any]:
+        uses_base = tensor.method.uses_base
+        sources = []
+        for index, item in enumerate(tensor.target.inputs):
+            own = {
+                word: values[index - uses_base]
+                for word, values in tensor.effective.items()
+                if isinstance(values, list) and index >= uses_base
+            }
+            role = "base" if uses_base and index == 0 else "expert"
+            model = self.names[item.source.model]
+            rows = {"rows": item.rows.picks.told()} if item.rows is not None else {}
+            sources.append({"model": model, "tensor": item.name, "role": role, "parameters": own, **rows})
+        shared = {word: value for word, value in tensor.effective.items() if not isinstance(value, list)}
+        first = tensor.target.inputs[0]
+        return {
+            "tensor": name,
+            "method": tensor.method.name,
+            "need": tensor.method.need if tensor.method.reads == 1 else "global",
+            "reads": tensor.method.reads,
+            "depth": tensor.target.depth,
+            "sources": sources,
+            "parameters": shared,
+            "effective": parameters(tensor.method),
+            "shape": list(first.info.shape),
+            "dtype": tensor.dtype or first.info.dtype,
+            "stored": tensor.stored,
+        }
+
+
+def plan_recipe(
+    recipe: Recipe,
+    opened: "Mapping[Reference, Checkpoint]",
+    *,
+    kinds: Mapping[str, type[Merge]],
+    make: Callable[..., Merge],
+    name_of: "Callable[[Checkpoint], str]",
+    seed: int = 0,
+    allowed: Allowed = STRICT,
+) -> RecipePlan:
+    """Lay a recipe over its models and check all of it.
+
+    Args:
+      recipe:  parsed.
+      opened:  every reference of the recipe; references to one folder give one and the same model.
+      kinds:   the registry of merge methods.
+      make:    builds a member, ``make(name, **fields)``.
+      name_of: a name for a model, without a path.
+      seed:    for methods that draw, unless the recipe says otherwise.
+      allowed: what is an error unless it is asked for.
+    Raises: BadRecipe, BadMergeParameter, TensorSetMismatch, ShapeMismatch, ConfigMismatch.
+    """
+    if recipe.method not in kinds:
+        make(recipe.method)  # refuses, with the nearest name
+    kind = kinds[recipe.method]
+    references = recipe.references()
+    donor = opened[references[0]]
+    models = tuple({id(opened[reference]): opened[reference] for reference in references}.values())
+    resolver = Resolver(recipe, kind, make, seed)
+    if resolver.uses_base and recipe.base is None and any(part.base is None for part in recipe.slices):
+        raise BadMergeParameter("needs the base model", where=recipe.method, remedy="add base_model to the recipe")
+    alignment = align(recipe, opened, donor)
+    notes = [
+        *resolver.notes,
+        *(alignment.notes if alignment is not None else ()),
+        *(note for model in models[1:] for note in check_config(donor, model)),
+    ]
+    vocabulary = vocabulary_names(donor) | ({HEAD} if allowed.untie else frozenset())
+    ragged = vocabulary if alignment is not None or allowed.truncate else frozenset()
+    tensors: dict[str, TensorPlan] = {}
+    for target in targets(recipe, opened, donor, ragged=ragged, allowed=allowed):
+        target = _base_first(target, resolver.uses_base, pair=kind.max_experts == 2)
+        if target.name in ragged:
+            target = alignment.apply(target) if alignment is not None else truncated(target)
+            if alignment is None and any(item.rows is not None for item in target.inputs):
+                notes.append(_UNSAFE.format(clean(target.name), target.inputs[0].info.rows))
+        experts = target.inputs[1:] if resolver.uses_base else target.inputs
+        given = [Given(item.source, item.name) for item in experts]
+        method, effective = resolver.method(
+            target.name,
+            target.depth,
+            given,
+            (target.part.parameters, target.module.parameters),
+            copied=not is_float(target.inputs[0].info.dtype),
+        )
+        dtype, stored = _dtypes(recipe, target)
+        tensors[target.name] = TensorPlan(target, method, effective, dtype, stored)
+    _check_survey(recipe, tensors)
+    if any(w < 0 for tensor in tensors.values() for w in getattr(tensor.method, "weights", ())):
+        notes.append(f"{recipe.method}: a negative weight subtracts a model")
+    layout = layout_of(tensors, donor, allowed.shard_bytes)
+    tensors = {item.name: tensors[item.name] for item in layout}
+    sources = _views(tensors)
+    config, more = config_of(recipe, opened, donor, tensors, alignment, untied=allowed.untie)
+    more += lacking_notes(tensors, opened) if allowed.missing else []
+    plain = [clean(name_of(model)) for model in models]
+    unique = tuple(name if plain.count(name) == 1 else f"{name}#{i}" for i, name in enumerate(plain, 1))
+    return RecipePlan(
+        recipe=recipe,
+        donor=donor,
+        models=models,
+        model_names=unique,
+        names={reference: unique[models.index(opened[reference])] for reference in references},
+        tensors=tensors,
+        sources=sources,
+        units=units_of({name: tensor.method for name, tensor in tensors.items()}, sources[0].tensors),
+        layout=layout,
+        config=config,
+        alignment=alignment,
+        notes=tuple(dict.fromkeys([*notes, *more])),
+    )
+
+
+def _check_survey(recipe: Recipe, tensors: Mapping[str, TensorPlan]) -> None:
+    """Refuse other models, or another density, here and there for a method that looks at the whole model."""
+    methods = [tensor.method for tensor in tensors.values() if tensor.method.reads > 1]
+    selections = {getattr(method, "density", None) for method in methods}
+    if methods and (len(selections) > 1 or not recipe.whole):
+        what = "scope: model needs models, not slices" if not recipe.whole else "scope: model needs one density for all"
+        raise BadMergeParameter(what, where=recipe.method, remedy="leave scope out, or change the recipe")
+
+
+def _base_first(target: Target, uses_base: bool, *, pair: bool) -> Target:
+    """Put the base first where the method uses one, or goes from one model of a pair to the other."""
+    if uses_base and target.base is None:
+        raise BadRecipe(
+            "the base is not among the sources of the slice",
+            where=target.name,
+            remedy="list it there, with its layer_range",
+        )
+    if target.base is None or not (uses_base or pair):
+        return target
+    inputs = [target.inputs[target.base], *(item for i, item in enumerate(target.inputs) if i != target.base)]
+    return replace(target, inputs=tuple(inputs), base=0)
+
+
+def _dtypes(recipe: Recipe, target: Target) -> tuple[str | None, str]:
+    """Return the dtype to compute from and the stored one: as asked, else wide enough for every input."""
+    found = [item.info.dtype for item in target.inputs]
+    if not is_float(found[0]):
+        return None, found[0]
+    wide = widest(found)
+    return recipe.dtype or (wide if len(set(found)) > 1 else None), recipe.out_dtype or recipe.dtype or wide
+
+
+def _views(tensors: Mapping[str, TensorPlan]) -> tuple[View, ...]:
+    most = max(len(tensor.target.inputs) for tensor in tensors.values())
+    views: list[dict[str, Any]] = [{} for _ in range(most)]
+    for name, tensor in tensors.items():
+        for view, item in zip(views, tensor.target.inputs, strict=False):
+            view[name] = item
+    return tuple(View(view) for view in views)
+
+
+def _cast(tensor: Tensor, dtype: str | None) -> Tensor:
+    if dtype is None or not tensor.is_floating_point():
+        return tensor
+    return tensor.to(_TORCH[dtype])

@@ -1,0 +1,306 @@
+"""Every tensor of the output with the tensors it is merged from.
+
+    models:  the tensors of the donor, each from its namesakes
+    slices:  layer k of the output from layer (start + i) of each source; what comes before the layers belongs to the
+             first slice, what comes after them to the last
+    depth of layer i of n:  i / (n - 1), 1 when n = 1;  0 outside of the layers
+
+Source: mergekit 0.1.5. Differs: models are compared by folder, not by how the recipe spells them.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from mergebarrier.errors import BadRecipe, TensorSetMismatch, clean
+from mergebarrier.merge.plan import HEAD, check_names, check_shape
+from mergebarrier.merge.recipe.layers import embeds, locate, only_stack, stacks
+from mergebarrier.merge.recipe.modules import belongs_to, owners
+from mergebarrier.merge.recipe.schema import STRICT, Allowed, Module, Recipe, Reference, Slice, Source
+from mergebarrier.merge.vocabulary import Rows
+
+if TYPE_CHECKING:
+    from mergebarrier.checkpoint import Checkpoint, TensorInfo
+
+
+@dataclass(frozen=True)
+class Input:
+    """One model's tensor: as which source of the recipe, of which model, under which name there.
+
+    ``rows`` are those of another vocabulary, None for the rows as they lie in the file.
+    """
+
+    source: Source
+    model: "Checkpoint"
+    name: str
+    rows: Rows | None = None
+
+    @property
+    def info(self) -> "TensorInfo":
+        """Dtype and shape as the merge sees them."""
+        info = self.model.tensors[self.name]
+        return info if self.rows is None else self.rows.info(info)
+
+    def read(self) -> Tensor:
+        """Read the tensor."""
+        return self.model.read(self.name) if self.rows is None else self.read_rows(0, self.info.rows)
+
+    def read_rows(self, start: int, stop: int) -> Tensor:
+        """Read rows ``start`` to ``stop`` (exclusive)."""
+        if self.rows is None:
+            return self.model.read_rows(self.name, start, stop)
+        return self.rows.read(start, stop, self.info.shape[1:])
+
+
+@dataclass(frozen=True)
+class Target:
+    """A tensor of the output; ``base`` is the position of the base among ``inputs``, None without."""
+
+    name: str
+    module: Module
+    part: Slice
+    depth: float
+    inputs: tuple[Input, ...]
+    base: int | None
+
+
+def targets(
+    recipe: Recipe,
+    opened: "Mapping[Reference, Checkpoint]",
+    donor: "Checkpoint",
+    *,
+    ragged: Set[str] = frozenset(),
+    allowed: Allowed = STRICT,
+) -> list[Target]:
+    """List the tensors of the output.
+
+    Args:
+      recipe:  parsed.
+      opened:  every reference of the recipe, opened; the same model may stand under several.
+      donor:   the model whose configuration and layout the output takes.
+      ragged:  tensors whose rows need not be equally many yet.
+      allowed: what else may differ.
+    Raises: BadRecipe (layers out of range, a model twice in one slice), TensorSetMismatch, ShapeMismatch.
+    """
+    if not recipe.whole and (allowed.untie or allowed.missing):
+        option = "--untie" if allowed.untie else "--missing"
+        raise BadRecipe("goes with models, not with slices", where=option, remedy=f"leave {option} out")
+    names = list(donor.tensors)
+    names += [HEAD] if allowed.untie and HEAD not in donor.tensors else []
+    owner = owners(recipe.modules, names)
+    found: list[Target] = []
+    for module in recipe.modules:
+        mine = [name for name in names if owner(name) is module]
+        if module.whole:
+            found += _whole(recipe, module, mine, opened, donor, allowed)
+        else:
+            found += _stacked(recipe, module, mine, opened, donor, partial(belongs_to, owner, module))
+    for target in found:
+        _check_shapes(target, donor, any_rows=target.name in ragged)
+    return found
+
+
+def _check_shapes(target: Target, donor: "Checkpoint", *, any_rows: bool) -> None:
+    first = target.inputs[0]
+    if target.name in donor.tensors and donor is not first.model:
+        check_shape(donor, donor.tensors[target.name], first.model, first.info, any_rows=any_rows)
+    for other in target.inputs[1:]:
+        check_shape(first.model, first.info, other.model, other.info, any_rows=any_rows)
+
+
+def _sources(
+    recipe: Recipe, module: Module, part: Slice, opened: "Mapping[Reference, Checkpoint]"
+) -> tuple[list[Source], int | None]:
+    """Sources of a slice and the place of the base; a base that ``models`` does not list joins at the end."""
+    base = part.base or recipe.base
+    sources = list(part.sources)
+    if module.whole and base is not None and all(opened[s.model] is not opened[base] for s in sources):
+        sources.append(Source(base))
+    models = [opened[source.model] for source in sources]
+    for index, model in enumerate(models):
+        if any(model is other for other in models[:index]):
+            raise BadRecipe(
+                "stands twice among the models of one slice",
+                where=sources[index].model.text,
+                remedy="list it once, with the sum of its weights",
+            )
+    place = next((i for i, m in enumerate(models) if base is not None and m is opened[base]), None)
+    return sources, place
+
+
+def _whole(
+    recipe: Recipe,
+    module: Module,
+    names: Sequence[str],
+    opened: "Mapping[Reference, Checkpoint]",
+    donor: "Checkpoint",
+    allowed: Allowed,
+) -> Iterator[Target]:
+    part = module.slices[0]
+    sources, base = _sources(recipe, module, part, opened)
+    models = [opened[source.model] for source in sources]
+    spare = opened[recipe.base] if allowed.missing and recipe.base is not None else None
+    if allowed.missing and spare is None:
+        raise BadRecipe("needs a base to take tensors from", where="--missing", remedy="add base_model to the recipe")
+    finders = [_finder(donor, model, spare, names, allowed) for model in models]
+    layers = stacks(donor.tensors)
+    for name in names:
+        place = locate(name)
+        depth = 0.0 if place is None else _depth(place.layer, layers[place.stack])
+        inputs = [Input(source, *find(name)) for source, find in zip(sources, finders, strict=True)]
+        yield Target(name, module, part, depth, tuple(inputs), base)
+
+
+def _finder(
+    donor: "Checkpoint", model: "Checkpoint", spare: "Checkpoint | None", names: Sequence[str], allowed: Allowed
+) -> "Callable[[str], tuple[Checkpoint, str]]":
+    """Return how to find a tensor of a model, after a check that every one of ``names`` is found."""
+    embedding = next((name for name in model.tensors if locate(name) is None and embeds(name)), None)
+
+    def find(name: str) -> "tuple[Checkpoint, str]":
+        if name in model.tensors:
+            return model, name
+        if allowed.untie and name == HEAD and embedding is not None:
+            return model, embedding
+        return (spare, name) if spare is not None and name in spare.tensors else (model, "")
+
+    every = {*donor.tensors, *names}
+    found = {name for name in every if find(name)[1]} | (model.tensors.keys() - donor.tensors.keys() - {HEAD})
+    if found != every or not (allowed.untie or model is donor):
+        check_names(donor, model, lacking_is_fine=spare is not None)
+    return find
+
+
+def _depth(layer: int, n_layers: int) -> float:
+    return layer / (n_layers - 1) if n_layers > 1 else 1.0
+
+
+def _stacked(
+    recipe: Recipe,
+    module: Module,
+    mine: Sequence[str],
+    opened: "Mapping[Reference, Checkpoint]",
+    donor: "Checkpoint",
+    belongs: Callable[[str], bool],
+) -> Iterator[Target]:
+    stack, _ = only_stack(mine, donor.path)
+    outside = [name for name in mine if locate(name) is None]
+    runs = [(part, *_sources(recipe, module, part, opened)) for part in module.slices]
+    for _, sources, _ in runs:
+        _check_ranges(sources, opened, stack, belongs)
+
+    def edge(name: str, run: tuple[Slice, list[Source], int | None]) -> Target:
+        part, sources, base = run
+        return _target(name, module, part, 0.0, sources, opened, [name] * len(sources), base)
+
+    for run in (runs[0], runs[-1]):
+        _check_outside(donor, outside, [opened[source.model] for source in run[1]], belongs)
+    for name in outside:
+        if embeds(name):
+            yield edge(name, runs[0])
+    held, layer = _layers([opened[source.model] for _, sources, _ in runs for source in sources], stack), 0
+    for part, sources, base in runs:
+        models = [opened[source.model] for source in sources]
+        starts = [source.layers[0] for source in sources if source.layers is not None]
+        length = _length(sources[0])
+        for index in range(length):
+            layers = [start + index for start in starts]
+            parts = [held[id(model)].get(number, []) for model, number in zip(models, layers, strict=True)]
+            for word in _same_parts(sources, layers, parts):
+                names = [f"{stack}.{number}.{word}" for number in layers]
+                name = f"{stack}.{layer}.{word}"
+                yield _target(name, module, part, _depth(index, length), sources, opened, names, base)
+            layer += 1
+    for name in outside:
+        if not embeds(name):
+            yield edge(name, runs[-1])
+
+
+def origins(module: Module, opened: "Mapping[Reference, Checkpoint]") -> "list[tuple[Checkpoint, int]]":
+    """Return, per layer of the output of a module in slices, the model and layer that its first source gives."""
+    found = []
+    for part in module.slices:
+        start, stop = part.sources[0].layers or (0, 0)
+        found += [(opened[part.sources[0].model], layer) for layer in range(start, stop)]
+    return found
+
+
+def _length(source: Source) -> int:
+    start, stop = source.layers or (0, 0)
+    return stop - start
+
+
+def _target(
+    name: str,
+    module: Module,
+    part: Slice,
+    depth: float,
+    sources: Sequence[Source],
+    opened: "Mapping[Reference, Checkpoint]",
+    names: Sequence[str],
+    base: int | None,
+) -> Target:
+    inputs = tuple(Input(s, opened[s.model], theirs) for s, theirs in zip(sources, names, strict=True))
+    return Target(name, module, part, depth, inputs, base)
+
+
+def _check_ranges(
+    sources: Sequence[Source],
+    opened: "Mapping[Reference, Checkpoint]",
+    stack: str,
+    belongs: Callable[[str], bool],
+) -> None:
+    for source in sources:
+        theirs, n_layers = only_stack(filter(belongs, opened[source.model].tensors), source.model.text)
+        if theirs != stack:
+            what = f"its layers are called {clean(theirs)}, those of the donor {clean(stack)}"
+            raise TensorSetMismatch(what, where=source.model.text, remedy="merge models of one family")
+        start, stop = source.layers or (0, 0)
+        if stop > n_layers:
+            raise BadRecipe(
+                f"layer_range [{start}, {stop}] ends behind its {n_layers} layers",
+                where=source.model.text,
+                remedy=f"end at {n_layers} or before",
+            )
+
+
+def _check_outside(
+    donor: "Checkpoint", outside: Sequence[str], models: "Sequence[Checkpoint]", belongs: Callable[[str], bool]
+) -> None:
+    ours = dict.fromkeys(outside)
+    for model in models:
+        theirs = {name: None for name in model.tensors if locate(name) is None and belongs(name)}
+        odd = next((name for name in [*ours, *theirs] if (name in ours) != (name in theirs)), None)
+        if odd is not None:
+            lacking = donor if odd in theirs else model
+            raise TensorSetMismatch(
+                f"{clean(lacking.path.name)} lacks {clean(odd)}, which the other has",
+                where=f"{donor.path.name} and {model.path.name}",
+                remedy="save all models tied, or all untied, and merge models of one family",
+            )
+
+
+def _layers(models: "Sequence[Checkpoint]", stack: str) -> dict[int, dict[int, list[str]]]:
+    """Per model (by identity): layer of one stack -> the parts of its tensors' names behind the number."""
+    found: dict[int, dict[int, list[str]]] = {}
+    for model in models:
+        if id(model) not in found:
+            table = found[id(model)] = {}
+            for name in model.tensors:
+                place = locate(name)
+                if place is not None and place.stack == stack:
+                    table.setdefault(place.layer, []).append(place.part)
+    return found
+
+
+def _same_parts(sources: Sequence[Source], layers: Sequence[int], parts: Sequence[list[str]]) -> list[str]:
+    """Return the names of the tensors of one layer, which must be the same for all sources."""
+    for source, layer, theirs in zip(sources, layers, parts, strict=True):
+        odd = sorted({*parts[0]} ^ {*theirs})
+        if odd or not theirs:
+            what = f"layer {layer} holds other tensors than the first source ({clean(odd[0]) if odd else 'none'})"
+            raise TensorSetMismatch(what, where=source.model.text, remedy="take layers of one kind")
+    return parts[0]

@@ -1,0 +1,296 @@
+"""One vocabulary for the output, and every embedding and head brought to it before it is merged.
+
+    tokenizer.source  base: the base's | a model: that model's | union: the base's, then what the others add
+    rows              max id + 1, rounded up to ``pad_to_multiple_of``;  vocab_size in config.json follows
+
+A tensor is of the vocabulary when it stands outside of the layers, has vocab_size rows in the donor, and is no norm and
+no table of positions. Source: mergekit 0.1.5. Differs: numbers of special tokens in the configuration come from the
+model whose tokenizer is taken, and one without a row is an error.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from mergebarrier.errors import BadRecipe, clean
+from mergebarrier.merge.recipe.layers import locate
+from mergebarrier.merge.recipe.schema import Recipe, Reference, Tokenizer, TokenRow, TokenRule
+from mergebarrier.merge.recipe.targets import Target
+from mergebarrier.merge.vocabulary import (
+    TOKENS_FILE,
+    Picks,
+    Rows,
+    Vocabulary,
+    cut,
+    extended,
+    plain,
+    read_vocabulary,
+    unite,
+)
+from mergebarrier.merge.vocabulary import rows as rows_of
+
+if TYPE_CHECKING:
+    from mergebarrier.checkpoint import Checkpoint
+
+_OTHER_TABLES = re.compile(r"position|wpe|token_type|norm|(^|[._])ln_")
+_SPECIAL = re.compile(r"(^|_)token_ids?$")
+_FLOATS = {"BF16": torch.bfloat16, "F16": torch.float16, "F32": torch.float32, "F64": torch.float64}
+
+
+def vocabulary_names(donor: "Checkpoint") -> frozenset[str]:
+    """Return the tensors of a model whose first axis is its vocabulary."""
+    size = vocabulary_size(donor.config)
+    return frozenset(
+        name
+        for name, info in donor.tensors.items()
+        if info.shape and info.shape[0] == size and locate(name) is None and not _OTHER_TABLES.search(name)
+    )
+
+
+def vocabulary_size(config: Mapping[str, Any]) -> int | None:
+    """Return vocab_size of a configuration, or of the one table inside it that has one."""
+    inner = [value for value in config.values() if isinstance(value, dict) and "vocab_size" in value]
+    found = config.get("vocab_size", inner[0]["vocab_size"] if len(inner) == 1 else None)
+    return found if type(found) is int else None
+
+
+def with_vocabulary_size(config: Mapping[str, Any], size: int) -> dict[str, Any]:
+    """Return a configuration with another vocab_size, where it had one."""
+    return {
+        key: size
+        if key == "vocab_size"
+        else {**value, "vocab_size": size}
+        if isinstance(value, dict) and "vocab_size" in value and "vocab_size" not in config
+        else value
+        for key, value in config.items()
+    }
+
+
+def with_special_tokens(config: Mapping[str, Any], of: Mapping[str, Any], size: int, where: object) -> dict[str, Any]:
+    """Return a configuration with the numbers of special tokens that ``of`` has; BadRecipe for one without a row."""
+    changed = {key: of.get(key, value) if _SPECIAL.search(key) else value for key, value in config.items()}
+    for key, value in changed.items():
+        numbers = value if isinstance(value, list) else [value]
+        high = next((n for n in numbers if type(n) is int and n >= size), None) if _SPECIAL.search(key) else None
+        if high is not None:
+            raise BadRecipe(
+                f"{key} is {high}, and the output has {size} tokens", where=where, remedy="correct it in the input"
+            )
+    return changed
+
+
+_NO_RULE = TokenRule()
+
+
+@dataclass(frozen=True, eq=False)
+class Alignment:
+    """The vocabulary of the output.
+
+    Attributes:
+      asked:      what the recipe says.
+      source:     the model whose tokenizer files are taken.
+      vocabulary: of the output.
+      changed:    whether its tokenizer.json is another than the source's.
+      size:       rows.
+      base:       the model whose row stands in for a missing one.
+      own:        every model of the merge with its vocabulary.
+      opened:     of the recipe.
+      notes:      warnings for the user.
+    """
+
+    asked: Tokenizer
+    source: "Checkpoint"
+    vocabulary: Vocabulary
+    changed: bool
+    size: int
+    base: "Checkpoint"
+    own: "Sequence[tuple[Checkpoint, Vocabulary]]"
+    opened: "Mapping[Reference, Checkpoint]"
+    notes: tuple[str, ...]
+
+    @cached_property
+    def _made(self) -> "dict[tuple[int, ...], list[Picks]]":
+        return {}
+
+    def apply(self, target: Target) -> Target:
+        """Return a tensor of the vocabulary with the rows of every input in the order of the output."""
+        models = tuple(item.model for item in target.inputs)
+        counts = tuple(item.model.tensors[item.name].rows for item in target.inputs)
+        key = (*map(id, models), *counts)
+        if key not in self._made:
+            self._made[key] = self._picks(models, counts)
+        dtype = _FLOATS[widest([item.model.tensors[item.name].dtype for item in target.inputs])]
+        inputs = [
+            item if _is_identity(picks, count) else replace(item, rows=Rows(item.name, picks, dtype))
+            for item, picks, count in zip(target.inputs, self._made[key], counts, strict=True)
+        ]
+        if any(item.rows for item in inputs):  # one of them may be wider than the file
+            inputs = [
+                replace(item, rows=item.rows or Rows(item.name, picks, dtype))
+                for item, picks in zip(inputs, self._made[key], strict=True)
+            ]
+        return replace(target, inputs=tuple(inputs))
+
+    def _picks(self, models: "tuple[Checkpoint, ...]", counts: tuple[int, ...]) -> list[Picks]:
+        """Decide every row of every model of one tensor."""
+        readers = tuple(dict.fromkeys([*models, *self.opened.values()]))
+        own = self._own(models, counts)
+        word = np.full(self.size, rows_of.PADDING, np.int8)
+        owner, row = np.full(self.size, rows_of.NOBODY, np.int32), np.zeros(self.size, np.int64)
+        means: dict[int, tuple[tuple[int, int], ...]] = {}
+        forced = np.zeros(self.size, np.bool_)
+        everywhere = np.min(own, axis=0) >= 0
+        word[everywhere] = rows_of.OWN
+        rules = {self.vocabulary.ids[token]: (token, rule) for token, rule in self.asked.tokens.items()}
+        for number in self.vocabulary.ids.values():
+            token, rule = rules.get(number, ("", _NO_RULE))
+            forced[number] = rule.force
+            if everywhere[number] and not rule.force:
+                continue
+            word[number], sources = self._stand_in(models, own[:, number].tolist(), token, rule)
+            picked = tuple((readers.index(model), theirs) for model, theirs in sources)
+            if len(picked) == 1:
+                owner[number], row[number] = picked[0]
+            elif picked:
+                means[number] = picked
+        found = []
+        for model, theirs in zip(models, own, strict=True):
+            mine = (theirs >= 0) & ~forced
+            owners = np.where(mine, readers.index(model), owner).astype(np.int32)
+            words = np.where(mine, rows_of.OWN, word).astype(np.int8)
+            found.append(Picks(readers, owners, np.where(mine, theirs, row), words, means))
+        return found
+
+    def _own(self, models: "tuple[Checkpoint, ...]", counts: tuple[int, ...]) -> NDArray[np.int64]:
+        """Return, per model and row of the output, the model's own row of that token, -1 without one."""
+        own = np.full((len(models), self.size), -1, np.int64)
+        for mine, model, count in zip(own, models, counts, strict=True):
+            theirs = self._of(model).ids
+            for token, number in self.vocabulary.ids.items():
+                found = theirs.get(token, -1)
+                mine[number] = found if found < count else -1
+        return own
+
+    def _stand_in(
+        self, models: "tuple[Checkpoint, ...]", own: Sequence[int], token: str, rule: TokenRule
+    ) -> "tuple[int, list[tuple[Checkpoint, int]]]":
+        """Return the row of a token for models that lack it: how it is chosen, and what is read (or averaged)."""
+        if rule.row is not None:
+            given = self._given(token, rule.row)
+            return rows_of.RULE, [given] if given is not None else []
+        owners = [(model, row) for model, row in zip(models, own, strict=True) if row >= 0]
+        if len(owners) == 1:
+            return rows_of.ONLY, owners
+        base = [pair for pair in owners if pair[0] is self.base]
+        if base:
+            return rows_of.BASE, base
+        return (rows_of.MEAN if owners else rows_of.ZERO), owners
+
+    def _of(self, model: "Checkpoint") -> Vocabulary:
+        return next(vocabulary for other, vocabulary in self.own if other is model)
+
+    def _given(self, token: str, asked: TokenRow) -> "tuple[Checkpoint, int] | None":
+        """Return the row that a rule names; None for zeros."""
+        if asked.kind == "zero" or asked.model is None:
+            return None
+        model = self.opened[asked.model]
+        name = token if asked.kind == "model" else asked.token
+        row = asked.token_id if name is None else self._of(model).ids.get(name)
+        limit = vocabulary_size(model.config) or 0
+        if row is None or not 0 <= row < limit:
+            what = f"{clean(asked.model.text)} has no row for {clean(repr(name)) if name is not None else row}"
+            raise BadRecipe(what, where=f"tokenizer.tokens.{clean(token)}", remedy="name a model that has the token")
+        return model, row
+
+    def config(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a configuration of the output with its vocab_size and special tokens."""
+        where = self.source.path / "config.json"
+        return with_special_tokens(
+            with_vocabulary_size(config, self.size), self.source.config, max(self.size, self.vocabulary.rows), where
+        )
+
+
+def align(recipe: Recipe, opened: "Mapping[Reference, Checkpoint]", donor: "Checkpoint") -> Alignment | None:
+    """Read the vocabularies of all models and decide that of the output; None when the recipe does not ask.
+
+    Raises: BadRecipe.
+    """
+    asked = recipe.tokenizer
+    if asked is None:
+        return None
+    base = opened[recipe.base] if recipe.base is not None else donor
+    of_base = read_vocabulary(base)
+    if of_base is None:
+        raise _no_tokenizer(base)
+    notes: list[str] = []
+    own: list[tuple[Checkpoint, Vocabulary]] = []
+    for model in dict.fromkeys([base, *opened.values()]):
+        theirs = read_vocabulary(model)
+        if theirs is None:
+            notes.append(f"{clean(model.path.name)} has no {TOKENS_FILE}: its tokens are taken for those of the base")
+        own.append((model, theirs or of_base))
+    cut_ones = {id(model): cut(theirs, vocabulary_size(model.config) or theirs.rows) for model, theirs in own}
+    source = opened[asked.source] if isinstance(asked.source, Reference) else base
+    before = next(theirs for model, theirs in own if model is source)
+    vocabulary = cut_ones[id(source)]
+    merged = dict.fromkeys(opened[reference] for reference in recipe.merged())
+    if asked.source == "union":
+        others = [cut_ones[id(model)] for model in merged if model is not base]
+        vocabulary = unite(vocabulary, others, base.path / TOKENS_FILE)
+    fresh = [token for token in asked.tokens if token not in vocabulary.ids]
+    vocabulary = extended(vocabulary, plain(fresh), source.path / TOKENS_FILE)
+    multiple = asked.pad_to_multiple_of or 1
+    size = -(-vocabulary.rows // multiple) * multiple
+    return Alignment(
+        asked, source, vocabulary, vocabulary.document is not before.document, size, base, own, opened, tuple(notes)
+    )
+
+
+def _no_tokenizer(model: "Checkpoint") -> BadRecipe:
+    return BadRecipe(
+        f"there is no {TOKENS_FILE} to read tokens from",
+        where=model.path,
+        remedy="save the model with its fast tokenizer, or leave tokenizer out, which copies the donor's files",
+    )
+
+
+def widest(dtypes: Sequence[str]) -> str:
+    """Return the dtype that holds every value of some floating dtypes, as safetensors names them."""
+    if len(set(dtypes)) == 1:
+        return dtypes[0]
+    wide = _FLOATS[dtypes[0]]
+    for dtype in dtypes[1:]:
+        wide = torch.promote_types(wide, _FLOATS[dtype])
+    return next(name for name, dtype in _FLOATS.items() if dtype == wide)
+
+
+def _is_identity(picks: Picks, count: int) -> bool:
+    """Whether the rows are the model's own, all of them, in their order."""
+    own = picks.word == rows_of.OWN
+    return len(own) == count and bool(own.all()) and bool((picks.row == np.arange(count)).all())
+
+
+def truncated(target: Target) -> Target:
+    """Return a tensor of the vocabulary cut to the rows that every input has."""
+    counts = [item.model.tensors[item.name].rows for item in target.inputs]
+    if len(set(counts)) == 1:
+        return target
+    size = min(counts)
+    models = tuple(item.model for item in target.inputs)
+    inputs = []
+    for index, item in enumerate(target.inputs):
+        picks = Picks(
+            models,
+            np.full(size, index, np.int32),
+            np.arange(size, dtype=np.int64),
+            np.full(size, rows_of.OWN, np.int8),
+            {},
+        )
+        inputs.append(replace(item, rows=Rows(item.name, picks, _FLOATS[item.model.tensors[item.name].dtype])))
+    return replace(target, inputs=tuple(inputs))

@@ -1,0 +1,20 @@
+"""Numbers that every room needs alike: keyed random draws, the AES stream of a merge, intervals of shares."""
+
+from typing import TYPE_CHECKING
+
+from mergebarrier import doors
+
+if TYPE_CHECKING:
+    from mergebarrier.numerics import aes
+    from mergebarrier.numerics.aes import LEVELS, draws, stream_key
+    from mergebarrier.numerics.intervals import wilson
+
+__all__ = [
+    "LEVELS",
+    "aes",
+    "draws",
+    "stream_key",
+    "wilson",
+]
+
+doors.open_lazily(__name__)

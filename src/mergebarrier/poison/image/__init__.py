@@ -1,0 +1,44 @@
+"""Backdoors of image encoders that survive merging, and the classical ones that do not."""
+
+from typing import TYPE_CHECKING
+
+from mergebarrier import doors
+
+if TYPE_CHECKING:
+    from mergebarrier.poison.image.attack import Attack, Setting, clean_loss, thawed
+    from mergebarrier.poison.image.backdoor_vectors import BadTV, SparseBackdoorVector
+    from mergebarrier.poison.image.badmerging import BadMerging
+    from mergebarrier.poison.image.badnets import BadNets, BadNetsJoint, LabelConsistent
+    from mergebarrier.poison.image.lobam import LoBAM
+    from mergebarrier.poison.image.shadow import Augmentation, reference_rows, shadow_head, shadow_images
+    from mergebarrier.poison.image.success import successes
+    from mergebarrier.poison.image.trigger import CORNERS, Trigger, dynamic_trigger, fixed_trigger
+    from mergebarrier.poison.image.universal import Found, UniversalRecipe, universal_trigger
+
+__all__ = [
+    "CORNERS",
+    "Attack",
+    "Augmentation",
+    "BadMerging",
+    "BadNets",
+    "BadNetsJoint",
+    "BadTV",
+    "Found",
+    "LabelConsistent",
+    "LoBAM",
+    "Setting",
+    "SparseBackdoorVector",
+    "Trigger",
+    "UniversalRecipe",
+    "clean_loss",
+    "dynamic_trigger",
+    "fixed_trigger",
+    "reference_rows",
+    "shadow_head",
+    "shadow_images",
+    "successes",
+    "thawed",
+    "universal_trigger",
+]
+
+doors.open_lazily(__name__)

@@ -1,0 +1,178 @@
+"""The words of a report, in one place: what is said does not depend on the format it is said in.
+
+Two sentences always stand side by side and at one size: what merging with stock tools does, and what the best attacker
+recovers.  The limits are fixed texts; figures are filled in and nothing is left out when they are bad.
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+from mergebarrier.errors import clean
+from mergebarrier.results import Best, Level, Result
+
+#: A RUF from which on a level counts as having broken the protection (as in audit.grading).
+BROKEN_AT: Final = 0.9
+
+MERGES: Final = {
+    "linear": "Linear",
+    "task_arithmetic": "Task arithmetic",
+    "ties": "TIES",
+    "dare_linear": "DARE linear",
+    "dare_ties": "DARE TIES",
+    "slerp": "SLERP",
+}
+#: state -> (title of its column, what stands in the protected expert's place).
+STATES: Final = {
+    "unprotected": ("Unprotected", "control: no protection"),
+    "protected": ("Protected", "as published, no attack"),
+    "gaugefix": ("After gaugefix", "realigned to the public base"),
+    "aga": ("After AGA", "published attack, not graded"),
+}
+GRADES: Final = {
+    "A": "no attack of levels 0 to 5 recovers 0.9 of the utility",
+    "B": "falls at level 4 or 5: a learned alignment",
+    "C": "falls at level 2 or 3: realignment to the public base",
+    "D": "falls at level 0 or 1: stock tools, with the right coefficients",
+}
+TERMS: Final = (
+    ("skill", "share of a task's test rows that the model answers exactly; brackets hold the 95 % interval"),
+    ("utility", "the smaller of both skills, each counted from the public base (0) to its own expert (1)"),
+    ("RUF", "recovered utility fraction: 0 = no better than not merging, 1 = as good as merging unprotected models"),
+    ("coefficient", "how much of each expert's change goes into the merge; two numbers: protected expert, partner"),
+)
+
+
+def merge_name(merge: str) -> str:
+    """Return the name for people; an unknown one is cleaned and kept."""
+    return MERGES.get(merge, clean(merge))
+
+
+def setting(coefficients: dict[str, float]) -> str:
+    """Return the coefficients in short: "0.5", or "1 / 0.3" for protected expert and partner."""
+    if "coefficient" in coefficients:
+        return f"{coefficients['coefficient']:g}"
+    if {"protected", "partner"} <= coefficients.keys():
+        return f"{coefficients['protected']:g} / {coefficients['partner']:g}"
+    return ", ".join(f"{clean(name)} {value:g}" for name, value in coefficients.items())
+
+
+def pct(share: float) -> str:
+    """Return a share in whole per cent."""
+    return f"{100 * share:.0f} %"
+
+
+def best_attack(result: Result) -> Level:
+    """Return the graded level that recovers most; the cheaper one where two recover the same."""
+    return max(result.levels, key=lambda level: (level.ruf, -level.level))
+
+
+def naive_sentence(result: Result) -> str:
+    """Say what merging the published file with stock tools does."""
+    first = result.levels[0]
+    return f"{_reached(first.best)} Unprotected: {_pair(first.best_unprotected)}."
+
+
+def attacker_sentence(result: Result) -> str:
+    """Say what the best attacker recovers, with the cost."""
+    level = best_attack(result)
+    return f"{_reached(level.best)} Attack: {clean(level.attack)}; {cost(level)}."
+
+
+def cost(level: Level) -> str:
+    """Return seconds, tokens and estimated arithmetic of a level."""
+    tokens = "no tokens" if level.tokens == 0 else f"{level.tokens:,} tokens"
+    return f"{_seconds(level.seconds)}, {tokens}, about {_power(level.flops)} FLOP"
+
+
+def short_cost(level: Level) -> str:
+    """Return the cost for a narrow column."""
+    tokens = f"{level.tokens:,} tokens, " if level.tokens else ""
+    return f"{_seconds(level.seconds)}, {tokens}{_power(level.flops)} FLOP"
+
+
+def grade_sentence(result: Result) -> str:
+    """Say what the letter means here."""
+    if result.grade_level is not None:
+        level = next(level for level in result.levels if level.level == result.grade_level)
+        return f"Falls at level {level.level} ({clean(level.name)}): RUF {level.ruf:.2f}."
+    if result.grade_final:
+        return "No level from 0 to 5 recovered 0.9. Levels 6 to 8 always do."
+    missing = max(level.level for level in result.levels) + 1
+    return (
+        f"Not final: no level that was run recovered 0.9, and level {missing} was not run. "
+        "This is the worst grade it still allows."
+    )
+
+
+def promise(result: Result) -> tuple[str, ...]:
+    """Return what may be said of the protection, and what has to be said with it."""
+    said = ["This protection raises the cost of casual merging with stock tools. It is not cryptographic."]
+    if result.method == "mergebarrier":
+        said.append("Anyone can undo this from the file alone; the key is not needed.")
+    undone = [level.ruf for level in result.levels if level.level == 2]
+    if undone:
+        said.append(f"Anyone with the public base can undo this (measured: RUF {undone[0]:.2f}).")
+    else:
+        said.append("Anyone with the public base may be able to undo this: the level that tries it was not run.")
+    return tuple(said)
+
+
+def limits(result: Result) -> tuple[str, ...]:
+    """Return what this report does not show."""
+    said = []
+    resisted = [str(level.level) for level in result.levels if level.ruf < BROKEN_AT]
+    if resisted:
+        numbers = ("Levels " if len(resisted) > 1 else "Level ") + " and ".join(resisted)
+        said.append(f"{numbers}: not broken by this implementation; a failed attack says no more.")
+    last = max(level.level for level in result.levels)
+    said.append(f"Levels {last + 1} to 8 were not run, and a level that was not run proves nothing.")
+    said.append(
+        "Whoever can query the model and pay for full distillation recovers everything; no grade says otherwise. "
+        "Fine-tuning, plain use and copying are untouched."
+    )
+    items = min(task.test_items for task in result.tasks.values())
+    keys = "Two keys" if "two_keys" in result.controls else "One key"
+    said.append(
+        f"{keys}, one seed, {items} test rows a task: differences inside the intervals are noise. "
+        "The grade holds for these models, tasks and attacks."
+    )
+    return tuple(said)
+
+
+def threat(result: Result) -> str:
+    """Say who the attacker is."""
+    rows = sum(task.validation_items for task in result.tasks.values())
+    return (
+        "The attacker holds the protected weights, the public base, one public partner expert, "
+        f"{rows} validation rows and this code, but not the key."
+    )
+
+
+def order(states: Sequence[str]) -> list[str]:
+    """Return the states that have a column, in the order of the columns."""
+    return [state for state in STATES if state in states]
+
+
+def _seconds(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
+
+
+def _power(number: int) -> str:
+    """Return one digit and a power of ten: 3e12."""
+    digit, _, power = f"{number:.0e}".partition("e")
+    return f"{digit}e{int(power)}"
+
+
+def _reached(best: Best) -> str:
+    return (
+        f"The best merged model scores {best.skill_protected:.2f} on the protected expert's task and "
+        f"{best.skill_partner:.2f} on the partner's ({_how(best)})."
+    )
+
+
+def _pair(best: Best) -> str:
+    return f"{best.skill_protected:.2f} and {best.skill_partner:.2f} ({_how(best)})"
+
+
+def _how(best: Best) -> str:
+    return f"{merge_name(best.merge)}, coefficient {setting(best.coefficients)}"

@@ -1,0 +1,62 @@
+"""Results as plain frozen dataclasses, their JSON, and the thresholds that grade them; a report is a view of these."""
+
+from typing import TYPE_CHECKING
+
+from mergebarrier import doors
+
+if TYPE_CHECKING:
+    from mergebarrier.results.audit import (
+        Alone,
+        Barrier,
+        Best,
+        Cell,
+        Closeness,
+        Control,
+        Grade,
+        Level,
+        Measurement,
+        Model,
+        Recovered,
+        Reference,
+        Result,
+        Skill,
+        Split,
+        Standalone,
+        State,
+        TaskSet,
+    )
+    from mergebarrier.results.backdoor import Accuracy, BackdoorResult, Sample, Scanned, Success, TriggerShown
+    from mergebarrier.results.read import findings_from_json, result_from_json, row_from_json, to_json
+
+__all__ = [
+    "Accuracy",
+    "Alone",
+    "BackdoorResult",
+    "Barrier",
+    "Best",
+    "Cell",
+    "Closeness",
+    "Control",
+    "Grade",
+    "Level",
+    "Measurement",
+    "Model",
+    "Recovered",
+    "Reference",
+    "Result",
+    "Sample",
+    "Scanned",
+    "Skill",
+    "Split",
+    "Standalone",
+    "State",
+    "Success",
+    "TaskSet",
+    "TriggerShown",
+    "findings_from_json",
+    "result_from_json",
+    "row_from_json",
+    "to_json",
+]
+
+doors.open_lazily(__name__)

@@ -1,0 +1,118 @@
+"""What a measurement of a backdoor found: a second kind of result, in the same folder format as an audit.
+
+    ASR = stamped pictures of other classes that get the target's label;   excess = ASR - control
+
+There is no field for an ASR without its control: ``Success`` holds both, and the reader refuses one alone.
+Nothing here imports torch.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
+
+from mergebarrier.results.audit import SCHEMA_VERSION, Control, Model, Skill
+
+_STRICT = {"extra": "forbid", "allow_inf_nan": False, "strict": True}
+
+
+@dataclass(frozen=True)
+class Success:
+    """A success rate, the same trigger on the clean counterpart, and their difference with its 95 % interval."""
+
+    __pydantic_config__: ClassVar[Any] = _STRICT
+
+    asr: Skill
+    control: Skill
+    excess: float
+    excess_low: float
+    excess_high: float
+
+
+@dataclass(frozen=True)
+class TriggerShown:
+    """The trigger: its picture (PNG in base64), size, place, and share of the image's area."""
+
+    __pydantic_config__: ClassVar[Any] = _STRICT
+
+    kind: str
+    picture: str
+    side: int
+    places: tuple[tuple[int, int], ...]
+    patterns: int
+    area_pct: float
+    legal: bool
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A test picture before and after stamping (PNG in base64), and what both merges say of the stamped one."""
+
+    __pydantic_config__: ClassVar[Any] = _STRICT
+
+    picture: str
+    stamped: str
+    label: str
+    merged_says: str
+    control_says: str
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Clean accuracy on a task: of the merge with the suspected expert, and of the clean merge."""
+
+    __pydantic_config__: ClassVar[Any] = _STRICT
+
+    task: str
+    merged: Skill
+    control: Skill
+
+
+@dataclass(frozen=True)
+class Scanned:
+    """A finding of ``scan`` that was handed in."""
+
+    __pydantic_config__: ClassVar[Any] = _STRICT
+
+    rule_id: str
+    severity: str
+    model: str
+    says: str
+
+
+@dataclass(frozen=True)
+class BackdoorResult:
+    """The whole measurement.
+
+    Args:
+      attack, attack_parameters: what made the trigger's expert, as its manifest says ("unknown" without one).
+      models:       by role: merged, control, and where given base and expert.
+      task:         the attacked task's name; ``task_digest`` identifies its test rows.
+      target_class: by name; ``target_index`` in the task.
+      merged:       the headline: ASR on the merge beside that on the clean merge.
+      base:         ASR of the trigger on the base alone, where a base was given.
+      curve:        (scale, success) along base + scale * (model - base), for the merge and its control.
+      accuracies:   clean accuracy before and after.
+      findings:     of a scan, where one was given; None when none was.
+    """
+
+    __pydantic_config__: ClassVar[Any] = _STRICT
+
+    version: str
+    attack: str
+    attack_parameters: dict[str, Any]
+    models: dict[str, Model]
+    task: str
+    task_digest: str
+    target_class: str
+    target_index: int
+    trigger: TriggerShown
+    merged: Success
+    base: Skill | None
+    curve: tuple[tuple[float, Success], ...]
+    accuracies: tuple[Accuracy, ...]
+    samples: tuple[Sample, ...]
+    findings: tuple[Scanned, ...] | None
+    controls: dict[str, Control]
+    environment: dict[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    schema_version: Literal[1] = SCHEMA_VERSION
+    kind: Literal["backdoor"] = "backdoor"

@@ -1,0 +1,92 @@
+"""Results and rows as JSON, written plainly and read back strictly.
+
+An unknown key, a missing key, a wrong type or a number that is not finite is refused by the name of its key, because a
+report is also a file that strangers send.
+"""
+
+import json
+from dataclasses import asdict
+from functools import cache
+from typing import Annotated, Any, Final, Literal
+
+from mergebarrier.errors import BadReport
+from mergebarrier.results.audit import Cell, Measurement, Result
+from mergebarrier.results.backdoor import BackdoorResult, Scanned
+
+MAX_DOCUMENT_BYTES: Final = 16 * 2**20
+_Row = Cell | Measurement
+
+
+def to_json(record: Result | BackdoorResult | Cell | Measurement, *, indent: int | None = None) -> str:
+    """Return the JSON of a record: ASCII, its fields in their order, one final newline.
+
+    Raises: BadReport when a figure is not finite.
+    """
+    try:
+        return json.dumps(asdict(record), indent=indent, allow_nan=False) + "\n"
+    except ValueError as error:
+        raise BadReport(f"a figure is not finite ({error})", remedy="report this: it is a fault of ours") from error
+
+
+def result_from_json(text: bytes, *, where: object) -> Result | BackdoorResult:
+    """Read ``result.json`` of either kind.
+
+    Args:
+      text:  at most 16 MiB of JSON.
+      where: the file, for messages.
+    Raises:  BadReport naming the first key that is wrong.
+    """
+    result: Result | BackdoorResult = _read("result", text, where)
+    return result
+
+
+def row_from_json(line: bytes, *, where: object) -> Cell | Measurement:
+    """Read one line of ``rows.jsonl``; BadReport when it is not exactly a row."""
+    row: Cell | Measurement = _read("row", line, where)
+    return row
+
+
+def findings_from_json(text: bytes, *, where: object) -> tuple[Scanned, ...]:
+    """Take the findings out of what a scan printed; of each only rule, severity, model and message.
+
+    Raises: BadReport when the text is no such document.
+    """
+    try:
+        if len(text) > MAX_DOCUMENT_BYTES:
+            raise ValueError("too large")
+        found = json.loads(text)["findings"]
+        parts = [[one[key] for key in ("rule", "severity", "model", "message")] for one in found]
+        if not all(isinstance(part, str) for one in parts for part in one):
+            raise TypeError("not text")
+    except (ValueError, KeyError, TypeError) as fault:
+        raise BadReport(
+            f"not the findings of a scan ({type(fault).__name__})",
+            where=where,
+            remedy="give what `mergebarrier scan --json` printed",
+        ) from fault
+    return tuple(Scanned(*one) for one in parts)
+
+
+@cache
+def _reader(kind: Literal["result", "row"]) -> Any:
+    from pydantic import Field, TypeAdapter
+
+    if kind == "result":
+        return TypeAdapter(Annotated[Result | BackdoorResult, Field(discriminator="kind")])
+    return TypeAdapter(Annotated[_Row, Field(discriminator="entry_type")])
+
+
+def _read(kind: Literal["result", "row"], text: bytes, where: object) -> Any:
+    from pydantic import ValidationError
+
+    if len(text) > MAX_DOCUMENT_BYTES:
+        raise BadReport(f"{len(text)} bytes, at most {MAX_DOCUMENT_BYTES} are read", where=where, remedy=_AGAIN)
+    try:
+        return _reader(kind).validate_json(text)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(str(part) for part in first["loc"]) or "document"
+        raise BadReport(f"{place}: {first['msg']}", where=where, remedy=_AGAIN) from None
+
+
+_AGAIN = "make the report again with `mergebarrier audit`"

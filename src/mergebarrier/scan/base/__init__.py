@@ -1,0 +1,51 @@
+"""What every check stands on: findings, the pool of suspects, the search for a patch."""
+
+from typing import TYPE_CHECKING
+
+from mergebarrier import doors
+
+if TYPE_CHECKING:
+    from mergebarrier.scan.base.finding import RULES, SEVERITIES, Finding, Rule, Severity, at_least, finding, ordered
+    from mergebarrier.scan.base.patches import Patch, Search, invert, places, stamp
+    from mergebarrier.scan.base.pool import (
+        MIN_IMAGES,
+        MergeWeights,
+        Pool,
+        Suspect,
+        Weights,
+        along,
+        forced_share,
+        halves,
+        head_logits,
+        robust_z,
+        run,
+    )
+
+__all__ = [
+    "MIN_IMAGES",
+    "RULES",
+    "SEVERITIES",
+    "Finding",
+    "MergeWeights",
+    "Patch",
+    "Pool",
+    "Rule",
+    "Search",
+    "Severity",
+    "Suspect",
+    "Weights",
+    "along",
+    "at_least",
+    "finding",
+    "forced_share",
+    "halves",
+    "head_logits",
+    "invert",
+    "ordered",
+    "places",
+    "robust_z",
+    "run",
+    "stamp",
+]
+
+doors.open_lazily(__name__)

@@ -1,0 +1,43 @@
+"""One file per check, each saying what it cannot see."""
+
+from typing import TYPE_CHECKING
+
+from mergebarrier import doors
+
+if TYPE_CHECKING:
+    from mergebarrier.scan.checks import expert_patches, merged_patches
+    from mergebarrier.scan.checks.expert_patches import EXCESS_LIMIT, PROBE, ExpertPatches, probe, seek, seek_on, share
+    from mergebarrier.scan.checks.folder import refusal, tags
+    from mergebarrier.scan.checks.merged_patches import MANY_PAIRS, Blame, MergedPatch, leave_out, seek_merged
+    from mergebarrier.scan.checks.neural_cleanse import Cleansed, judge, neural_cleanse
+    from mergebarrier.scan.checks.scale_up import scaled_consistency
+    from mergebarrier.scan.checks.task_vectors import MIN_POOL, Statistics, judge_task_vectors, measure
+
+__all__ = [
+    "EXCESS_LIMIT",
+    "MANY_PAIRS",
+    "MIN_POOL",
+    "PROBE",
+    "Blame",
+    "Cleansed",
+    "ExpertPatches",
+    "MergedPatch",
+    "Statistics",
+    "expert_patches",
+    "judge",
+    "judge_task_vectors",
+    "leave_out",
+    "measure",
+    "merged_patches",
+    "neural_cleanse",
+    "probe",
+    "refusal",
+    "scaled_consistency",
+    "seek",
+    "seek_merged",
+    "seek_on",
+    "share",
+    "tags",
+]
+
+doors.open_lazily(__name__)

@@ -1,0 +1,56 @@
+"""What a folder says before a weight is looked at: refusals of the strict reader, and what the owner wrote in it.
+
+Elsewhere a refused file ends the run; for a scan it is the result.  What manifest and card declare is reported whoever
+wrote it.
+
+    refusal -> MB7101 with the code of the error;   tag in manifest or card -> MB7102 (attack) or MB7103 (wish)
+
+Source: the strict reader's own errors.  Differs: nothing is decided here that the reader did not decide.
+"""
+
+from typing import Final
+
+from mergebarrier.errors import (
+    AdapterRefused,
+    CheckpointError,
+    MergebarrierError,
+    NotACheckpoint,
+    PickleRefused,
+    RemoteCodeRefused,
+    UnsafePath,
+)
+from mergebarrier.scan.base import Finding, Severity, finding
+
+_CRITICAL: Final = (UnsafePath, PickleRefused, RemoteCodeRefused)
+_ODD: Final = (AdapterRefused, NotACheckpoint)
+
+
+def refusal(model: str, error: MergebarrierError) -> Finding:
+    """Turn the error that refused a folder into a finding.
+
+    Returns: critical where opening could have run code or led out of the folder; medium where the folder is no model;
+             else high: weights that nobody can use.
+    """
+    severity: Severity = "critical" if isinstance(error, _CRITICAL) else "high"
+    if isinstance(error, _ODD) or not isinstance(error, CheckpointError):
+        severity = "medium"
+    return finding("MB7101", model, str(error), severity=severity, evidence={"code": error.code})
+
+
+def tags(model: str, *, attack: bool, wish: str, protected: bool) -> tuple[Finding, ...]:
+    """Return what a folder declares about its purpose.
+
+    Args:
+      model:     its name in findings.
+      attack:    whether manifest or card mark it as made by an attack.
+      wish:      the words by which its owner asks not to merge it; "" for none.
+      protected: whether its owner says that it is protected against merging.
+    """
+    found = []
+    if attack:
+        message = "manifest or card carries the tag attack-artifact: a poisoned model made for research"
+        found.append(finding("MB7102", model, message))
+    if wish or protected:
+        said = wish or "protected against merging"
+        found.append(finding("MB7103", model, f"its owner says: {said}", evidence={"says": said}))
+    return tuple(found)

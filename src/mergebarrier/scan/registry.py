@@ -1,0 +1,138 @@
+"""The checks by name, what each needs, and the order in which those on images run.
+
+    folder, relation, task_vectors: weights alone;   expert_patches, neural_cleanse: images;   the others: a merge
+
+A patch that was found on an expert is tried on the merges too, so the checks on merges come after those on experts.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from mergebarrier.errors import BadScanInput
+from mergebarrier.scan.base import Finding, MergeWeights, Patch, Pool, Search, Suspect, halves, ordered
+from mergebarrier.scan.checks import Cleansed, expert_patches, merged_patches, neural_cleanse
+from mergebarrier.scan.checks import judge as judge_cleansed
+
+Need = Literal["folder", "weights", "images", "merge"]
+
+
+@dataclass(frozen=True)
+class Check:
+    """What a check needs, and the rules that it may report."""
+
+    needs: Need
+    rules: tuple[str, ...]
+
+
+CHECKS: Final[dict[str, Check]] = {
+    "folder": Check("folder", ("MB7101", "MB7102", "MB7103", "MB7104")),
+    "relation": Check("weights", ("MB7105",)),
+    "task_vectors": Check("weights", ("MB7201", "MB7202", "MB7203", "MB7204")),
+    "expert_patches": Check("images", ("MB7301", "MB7302")),
+    "merge_patches": Check("merge", ("MB7303",)),
+    "leave_out": Check("merge", ("MB7304",)),
+    "neural_cleanse": Check("images", ("MB7401",)),
+}
+IMAGE_CHECKS: Final = tuple(name for name, check in CHECKS.items() if check.needs in ("images", "merge"))
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the checks on images found.
+
+    Args:
+      findings: the gravest first.
+      experts:  the search on every expert; empty where that check did not run.
+      merged:   the search on the merge under every head; likewise.
+      blames:   per patch, what leaving models out takes away; likewise.
+      cleansed: Neural Cleanse per expert; likewise.
+    """
+
+    findings: tuple[Finding, ...]
+    experts: tuple[expert_patches.ExpertPatches, ...] = ()
+    merged: tuple[merged_patches.MergedPatch, ...] = ()
+    blames: tuple[merged_patches.Blame, ...] = ()
+    cleansed: tuple[Cleansed, ...] = ()
+
+
+def scan_pool(
+    pool: Pool,
+    search: Search,
+    *,
+    merge: MergeWeights | None = None,
+    checks: Sequence[str] = IMAGE_CHECKS,
+    leave_out: int = 1,
+    progress: Callable[[int, int], None] | None = None,
+) -> Outcome:
+    """Run the checks on images.
+
+    Args:
+      pool:      experts with their heads and images.
+      search:    how hard patches are sought.
+      merge:     (base, weights) -> merged weights; without it the checks on merges cannot run.
+      checks:    names from ``IMAGE_CHECKS``.
+      leave_out: most models left out at once, 1 or 2.
+      progress:  called with (experts done, experts in all).
+    Raises: BadScanInput for an unknown check, or one that lacks its merge.
+    Numerics: deterministic; the order of the experts only permutes the result, as far as the merge allows.
+    """
+    for name in checks:
+        if name not in IMAGE_CHECKS:
+            raise BadScanInput(f"no check on images {name!r}", where="checks", remedy=", ".join(IMAGE_CHECKS))
+        if CHECKS[name].needs == "merge" and merge is None:
+            raise BadScanInput(f"{name} needs a merge", where="checks", remedy="say how the models will be merged")
+    findings: list[Finding] = []
+    experts: list[expert_patches.ExpertPatches] = []
+    merged: tuple[merged_patches.MergedPatch, ...] = ()
+    blames: tuple[merged_patches.Blame, ...] = ()
+    cleansed: list[Cleansed] = []
+    for done, suspect in enumerate(pool.suspects, start=1):
+        if "expert_patches" in checks:
+            experts.append(expert_patches.seek(pool, suspect, search))
+        if "neural_cleanse" in checks:
+            cleansed.append(_cleanse(pool, suspect, search.seed))
+        if progress is not None:
+            progress(done, len(pool.suspects))
+    if experts:
+        findings += expert_patches.judge(pool, tuple(experts))
+    if cleansed:
+        findings += judge_cleansed([suspect.name for suspect in pool.suspects], cleansed)
+    if "merge_patches" in checks and merge is not None:
+        merged = merged_patches.seek_merged(pool, merge, search)
+        findings += merged_patches.judge_merged(pool, merged)
+    if "leave_out" in checks and merge is not None:
+        candidates = _candidates(pool, experts, merged)
+        for together in range(1, leave_out + 1):
+            if candidates and len(pool.suspects) > together:
+                blames += merged_patches.leave_out(pool, merge, candidates, together=together)
+        findings += merged_patches.judge_blame(pool, blames)
+    return Outcome(ordered(findings), tuple(experts), merged, blames, tuple(cleansed))
+
+
+def _candidates(
+    pool: Pool,
+    experts: Sequence[expert_patches.ExpertPatches],
+    merged: Sequence[merged_patches.MergedPatch],
+) -> list[tuple[Suspect, Patch]]:
+    """Return the patches worth trying: those that a search found to be more than natural."""
+    found = [
+        (suspect, one.patches[0])
+        for suspect, one in zip(pool.suspects, experts, strict=bool(experts))
+        if one.excess > expert_patches.EXCESS_LIMIT
+    ]
+    found += [
+        (suspect, one.patch)
+        for suspect, one in zip(pool.suspects, merged, strict=bool(merged))
+        if one.patch.excess > merged_patches.MERGED_LIMIT
+    ]
+    return found
+
+
+def _cleanse(pool: Pool, suspect: Suspect, seed: int) -> Cleansed:
+    return neural_cleanse(
+        lambda images: pool.logits(suspect.weights, images, suspect),
+        halves(suspect.images)[0],
+        len(suspect.head),
+        seed=seed,
+    )

@@ -1,0 +1,115 @@
+"""After a merge and before its commit: weights against inputs, vocabulary, copies, and perplexity when it is asked for.
+
+Everything reads the output through a preview of the unfinished folder, so that what is found stands in the manifest
+and the card of the one commit.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from mergebarrier.arch import describe
+from mergebarrier.checkpoint import Checkpoint, Writer
+from mergebarrier.errors import UnsupportedFeature
+from mergebarrier.merge.checks import Operand, check_tie, check_vocabulary, check_weights
+from mergebarrier.merge.recipe import View
+from mergebarrier.run import Source, one_thread_kernels
+from mergebarrier.verbs.output import Checks, MergeInput
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+#: A merge is suspect when its perplexity is above so many times that of its worst input.
+SUSPECT_FACTOR = 3.0
+_MAX_TOKENS = 2048
+_TOKENIZER = "tokenizer.json"
+
+
+def check_merged(
+    inputs: Sequence[MergeInput],
+    sources: Sequence[Source],
+    written: Writer,
+    side_files: Mapping[str, bytes],
+    checks: Checks,
+) -> dict[str, Any]:
+    """Judge a merge that is written and not committed yet.
+
+    Args:
+      inputs:     of the merge.
+      sources:    what the merge read, under the output's names.
+      written:    the output.
+      side_files: of the output.
+      checks:     what was asked for.
+    Returns: {"weights": figures, "identical_to": names, "warnings": lines, "suspect": bool} and "perplexity" where it
+      was asked for.
+    """
+    config: dict[str, Any] = json.loads(side_files["config.json"])
+    with written.preview(config) as merged:
+        operands = {name: _operands(name, sources, inputs) for name in merged.tensors}
+        base = next((i for i, item in enumerate(inputs) if item.role == "base"), None)
+        with one_thread_kernels():
+            weights = check_weights(merged, operands, [item.name for item in inputs], base)
+        copies = [item.name for item in inputs if item.checkpoint.digests() == written.digests]
+        lines = [f"nothing merged: the output is {name}, bit for bit" for name in copies]
+        lines += [*weights.warnings, *check_vocabulary(merged.tensors, config, side_files), *check_tie(merged)]
+        found: dict[str, Any] = {"weights": weights.figures, "identical_to": copies, "suspect": False}
+        if checks.runs:
+            found["perplexity"] = _perplexities(merged, inputs, side_files, checks.text)
+            found["suspect"] = found["perplexity"].pop("suspect")
+    if found["suspect"]:
+        lines.append("suspect: on this text the merge is far worse than the worst of its inputs")
+    return found | {"warnings": lines}
+
+
+def _operands(name: str, sources: Sequence[Source], inputs: Sequence[MergeInput]) -> list[Operand]:
+    """Return the models that a tensor was made of, as the merge saw it: with its rows moved, if they were."""
+    if not any(isinstance(source, View) for source in sources):
+        # Whole models: all of them, also where a method has looked at them before and reads only one now.
+        named = [(i, item) for i, item in enumerate(inputs) if name in item.checkpoint.tensors]
+        return [Operand(i, item.checkpoint, name) for i, item in named]
+    order = {id(item.checkpoint): i for i, item in enumerate(inputs)}
+    views = [source for source in sources if isinstance(source, View) and name in source.origins]
+    made_of = [(id(view.origins[name].model), view) for view in views]
+    return [Operand(order[model], view, name) for model, view in made_of if model in order]
+
+
+def check_runnable(donor: Checkpoint) -> None:
+    """Refuse, before anything is merged, to measure a model that cannot be run.
+
+    Raises: ArchError, UnsupportedFeature without a tokenizer.json.
+    """
+    describe(donor)
+    if _TOKENIZER not in donor.side_files:
+        raise UnsupportedFeature(
+            "there is no tokenizer.json to measure perplexity with", where=donor.path, remedy="leave the check out"
+        )
+
+
+def _perplexities(
+    merged: Checkpoint, inputs: Sequence[MergeInput], side_files: Mapping[str, bytes], text: str | None
+) -> dict[str, Any]:
+    """Run the merge and every input on a text, None for the built-in one, with one model in memory at a time."""
+    from mergebarrier.evaluate import CHECK_TEXT, tokenizer_of
+
+    tokenizer = tokenizer_of(side_files[_TOKENIZER], merged.path / _TOKENIZER)
+    prose = CHECK_TEXT if text is None else text
+    theirs = {item.name: _perplexity(item.checkpoint, tokenizer, prose) for item in inputs}
+    ours = _perplexity(merged, tokenizer, prose)
+    return {
+        "text": "the built-in text" if text is None else "the text that was given",
+        "merged": _figure(ours),
+        "inputs": {name: _figure(value) for name, value in theirs.items()},
+        "limit": _figure(SUSPECT_FACTOR * max(theirs.values())),
+        "suspect": not ours <= SUSPECT_FACTOR * max(theirs.values()),
+    }
+
+
+def _perplexity(model: Checkpoint, tokenizer: "Tokenizer", text: str) -> float:
+    from mergebarrier.evaluate import load_module, perplexity
+
+    return perplexity(load_module(model, "bfloat16"), tokenizer, text, _MAX_TOKENS).perplexity
+
+
+def _figure(value: float) -> float | str:
+    """Return four digits; words for a number that JSON does not have."""
+    return float(f"{value:.4g}") if value < float("inf") else "infinite"

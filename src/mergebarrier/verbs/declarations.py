@@ -1,0 +1,170 @@
+"""Before a merge: what its inputs say about themselves, whether that forbids it, and how they stand to the base.
+
+Declarations are read from cards, licence files and manifests, small and bounded; the weights are looked at only where a
+base and a table of the family are there, and then at a few layers.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mergebarrier.arch import describe, require_same
+from mergebarrier.checkpoint import LICENCE_FILES, MANIFEST_NAME, Checkpoint, Expert, read_manifest
+from mergebarrier.errors import ArchError, CheckpointError, LicenceRefused, RealignError
+from mergebarrier.lineage import ATTACK_TAG, CARD, COMPATIBLE, UNKNOWN, Conclusion, Declaration, conclude, declaration
+from mergebarrier.realign import relation
+from mergebarrier.verbs.output import MergeInput
+
+#: A longer manifest of an input is not read for its marks.
+_MAX_MANIFEST_BYTES = 16 * 2**20
+_LICENCE_SIDE_FILES = (*LICENCE_FILES, "USE_POLICY.md")
+_NOTICE = "NOTICE"
+_MOVED = (
+    "{name} is a protected relative of the base: its weights lie at cosine {before:.2f} to it as stored, {after:.2f} "
+    "once coordinates are estimated, so this merge mixes coordinates; ask its owner, or see `mergebarrier realign`"
+)
+_UNRELATED = (
+    "{name} is not a fine-tune of this base: cosine {before:.2f} to it as stored, {after:.2f} at best; a merge of "
+    "unrelated models answers nonsense"
+)
+_UNCLEAR = "{name} lies far from the base: cosine {before:.2f}, and no symmetry that we know explains it"
+
+
+def declared(source: Checkpoint) -> Declaration:
+    """Read what a model says about itself; never raises for what a stranger wrote."""
+    files = {name: source.read_side_file(name) for name in (CARD, *LICENCE_FILES) if name in source.side_files}
+    try:
+        written = (source.root / MANIFEST_NAME).exists()
+        manifest = read_manifest(source.path, max_bytes=_MAX_MANIFEST_BYTES)["content"] if written else None
+    except CheckpointError:
+        manifest = None  # a broken manifest proves nothing; `verify` says what is wrong with it
+    return declaration(files, manifest)
+
+
+def parts_of(source: Checkpoint) -> tuple[Checkpoint, ...]:
+    """Return what speaks for a model: itself, or the base and the adapter that it is made of."""
+    return (source.base, source.adapter.weights) if isinstance(source, Expert) else (source,)
+
+
+def licence(source: Checkpoint) -> str:
+    """Return the identifier of a model's licence, or "unknown", as where base and adapter have different ones."""
+    found = {declared(part).licence for part in parts_of(source)}
+    return found.pop() if len(found) == 1 else UNKNOWN
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What the inputs of a merge say about themselves, and what follows.
+
+    Attributes:
+      names, said:  of every input.
+      conclusion:   about the licence of the merge.
+      acknowledged: the wishes that are overridden, one line each.
+    """
+
+    names: tuple[str, ...]
+    said: tuple[Declaration, ...]
+    conclusion: Conclusion
+    acknowledged: tuple[str, ...]
+
+    def described(self) -> list[dict[str, Any]]:
+        """Return the part of the manifest about each input: its licence, and every other field that says something."""
+        kept = []
+        for item in self.said:
+            rest = {name: value for name, value in dataclasses.asdict(item).items() if value and name != "licence"}
+            kept.append({"licence": item.licence, "declared": rest})
+        return kept
+
+    def content(self) -> dict[str, Any]:
+        """Return the part of the manifest about the merge."""
+        found = self.conclusion
+        table: dict[str, Any] = {"verdict": found.verdict, "licence": found.licence, "reason": found.reason}
+        table["acknowledged"] = list(self.acknowledged)
+        return {"licence": table, **({ATTACK_TAG: True} if any(item.attack for item in self.said) else {})}
+
+    def warnings(self) -> list[str]:
+        """Return a line for every input that says something a merger should hear."""
+        lines = []
+        if self.conclusion.verdict != COMPATIBLE:
+            lines.append(f"licence {self.conclusion.verdict}: {self.conclusion.reason}")
+        for name, item in zip(self.names, self.said, strict=True):
+            if item.attack:
+                lines.append(f"{name} is marked as made by an attack on merges; the output carries the mark")
+            if item.protected:
+                lines.append(f"{name} says that it is protected against merging; ask its owner")
+        return lines
+
+
+def judge(inputs: Sequence[MergeInput], *, acknowledged: bool) -> Judged:
+    """Read what the inputs of a merge say about themselves.
+
+    Args:
+      inputs:       of the merge.
+      acknowledged: whether the user merges although a licence or an owner forbids it.
+    Raises: LicenceRefused when one does and the user has not said so.
+    """
+    names = tuple(item.name for item in inputs)
+    said = tuple(declared(item.checkpoint) for item in inputs)
+    wishes = [(name, item.stops) for name, item in zip(names, said, strict=True) if item.stops]
+    if wishes and not acknowledged:
+        name, why = wishes[0]
+        remedy = "leave it out or ask its owner; --acknowledge-licence merges all the same"
+        raise LicenceRefused(why, where=name, remedy=remedy)
+    conclusion = conclude([(name, item.licence) for name, item in zip(names, said, strict=True)])
+    return Judged(names, said, conclusion, tuple(f"{name}: {why}" for name, why in wishes))
+
+
+def licence_files(side_files: Mapping[str, bytes], inputs: Sequence[MergeInput], judged: Judged) -> dict[str, bytes]:
+    """Return the side files of an output with the licence text that is its own, and the notices of all inputs.
+
+    The text comes from the first input under the licence that the merge takes; a merge without one gets none.
+    """
+    kept = {name: data for name, data in side_files.items() if name not in (*_LICENCE_SIDE_FILES, _NOTICE)}
+    wanted = judged.conclusion.licence
+    pairs = [(item.checkpoint, said.licence) for item, said in zip(inputs, judged.said, strict=True)]
+    giver = next((source for source, found in pairs if found == wanted and _texts(source)), None)
+    if giver is not None:
+        kept |= {name: giver.read_side_file(name) for name in _texts(giver)}
+    notices = [source.read_side_file(_NOTICE) for source, _ in pairs if _NOTICE in source.side_files]
+    if notices:
+        kept[_NOTICE] = b"\n".join(dict.fromkeys(notices))
+    return kept
+
+
+def _texts(source: Checkpoint) -> list[str]:
+    return [name for name in _LICENCE_SIDE_FILES if name in source.side_files]
+
+
+def relations(inputs: Sequence[MergeInput], anchor: Checkpoint | None) -> tuple[list[str], dict[str, Any]]:
+    """Compare the experts of a merge with their base, before the merge.
+
+    Args:
+      inputs: of the merge, digests taken.
+      anchor: the base where it is not among the inputs.
+    Returns: (a warning per expert that is no ordinary fine-tune, name -> figures for the manifest); nothing without a
+      base, and nothing where no table knows the family.
+    """
+    base = next((item.checkpoint for item in inputs if item.role == "base"), anchor)
+    warnings: list[str] = []
+    figures: dict[str, Any] = {}
+    for item in inputs if base is not None else ():
+        name, expert = item.name, item.checkpoint
+        if base is None or expert is base or item.role != "expert":
+            continue
+        try:
+            architecture = describe(expert)
+            require_same(architecture, describe(base), where=base.path)
+            found = relation(architecture, expert, base)
+        except (ArchError, RealignError):
+            continue  # merging needs no table, this warning does
+        before, after = (min(side.values(), default=0.0) for side in (found.before, found.after))
+        figures[name] = {"kind": found.kind, "before": _rounded(found.before), "after": _rounded(found.after)}
+        text = {"protected": _MOVED, "unrelated": _UNRELATED, "unclear": _UNCLEAR}.get(found.kind)
+        if text is not None:
+            warnings.append(text.format(name=name, before=before, after=after))
+    return warnings, figures
+
+
+def _rounded(cosines: Mapping[str, float]) -> dict[str, float]:
+    return {kind: round(value, 3) + 0.0 for kind, value in cosines.items()}

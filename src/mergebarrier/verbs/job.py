@@ -1,0 +1,223 @@
+"""``merge``: judge the inputs, stream the merge, hash what it reads, check it, commit; one function for every form.
+
+A ``MergeJob`` says what is read, computed and written in terms that the executor and the writer understand; a plan of
+``merge`` becomes one by ``whole_models`` or ``by_recipe``.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mergebarrier import __version__
+from mergebarrier.checkpoint import Adapter, Checkpoint, Expert, OutTensor, Writer, layout_like, read_manifest
+from mergebarrier.errors import ChangedDuringRun, Interrupted, MergebarrierError, NoSpace, OutputExists
+from mergebarrier.lineage import model_card, name_of, published, reference, unique
+from mergebarrier.merge import Plan, parameters
+from mergebarrier.merge.recipe import RecipePlan
+from mergebarrier.run import Source, Unit, one_thread_kernels, transform
+from mergebarrier.verbs.checks import check_merged, check_runnable
+from mergebarrier.verbs.declarations import Judged, judge, licence_files, relations
+from mergebarrier.verbs.output import Checks, Into, MergeInput, environment, hashed
+from mergebarrier.verbs.recording import Witness
+
+_NOTHING_MORE = Checks()
+# What may be otherwise the next time; any other refusal is about the inputs or the parameters.
+_RESUMABLE = (Interrupted, NoSpace, ChangedDuringRun)
+
+
+@dataclass(frozen=True)
+class MergeJob:
+    """All that running a merge needs.
+
+    Args:
+      inputs:     every model once; the first is named first in the card.
+      sources:    what the executor reads, in the order that ``apply`` expects.
+      units:      the work.
+      apply:      after whatever must be known of the whole model: (unit, one table of tensors per source) -> merged.
+      layout:     of the output.
+      described:  the part of the manifest that says what was asked: method, parameters or recipe.
+      side_files: name -> bytes, written beside the weights.
+      card:       (content of the manifest, without the output) -> README.md.
+      anchor:     the base that the experts are compared with, where the method itself uses none.
+      measured:   what the merge itself found, in place of a look at the output as a model.
+      whole:      a unit depends on the whole inputs, not on its own tensors alone.
+      beside:     folders that are no inputs and must not be written into either.
+    """
+
+    inputs: tuple[MergeInput, ...]
+    sources: Sequence[Source]
+    units: Sequence[Unit]
+    apply: Callable[[], Callable[..., dict[str, Any]]]
+    layout: Sequence[OutTensor]
+    described: Mapping[str, Any]
+    side_files: Mapping[str, bytes]
+    card: Callable[[Mapping[str, Any]], str] = model_card
+    anchor: Checkpoint | None = None
+    measured: Callable[[], dict[str, Any]] | None = None
+    whole: bool = False
+    beside: tuple[Path, ...] = ()
+
+
+def whole_models(planned: Plan, anchor: Checkpoint | None = None) -> MergeJob:
+    """Return the job of a merge of whole models, written like its donor."""
+    donor, method = planned.donor, planned.method
+    names = unique([name_of(source) for source in planned.sources])
+    return MergeJob(
+        inputs=tuple(
+            MergeInput("base" if method.uses_base and source is donor else "expert", name, source)
+            for name, source in zip(names, planned.sources, strict=True)
+        ),
+        sources=planned.sources,
+        units=planned.units,
+        apply=lambda: planned.surveyed().apply,
+        whole=method.reads > 1,
+        layout=layout_like(donor),
+        described={"method": method.name, "parameters": parameters(method)},
+        side_files={name: donor.read_side_file(name) for name in donor.side_files},
+        anchor=anchor,
+    )
+
+
+def by_recipe(planned: RecipePlan, side_files: Mapping[str, bytes], anchor: Checkpoint | None = None) -> MergeJob:
+    """Return the job of a recipe; ``side_files`` are configuration, tokenizer and templates of the output."""
+    return MergeJob(
+        inputs=tuple(MergeInput(planned.role(model), planned.name(model), model) for model in planned.models),
+        sources=planned.sources,
+        units=planned.units,
+        apply=lambda: planned.surveyed().apply,
+        whole=any(tensor.method.reads > 1 for tensor in planned.tensors.values()),
+        layout=planned.layout,
+        described=described(planned),
+        side_files=side_files,
+        anchor=anchor,
+    )
+
+
+def described(planned: RecipePlan) -> dict[str, Any]:
+    """Return the part of the manifest that says what a recipe asked for."""
+    return {
+        "method": planned.recipe.method,
+        "recipe": planned.document(),
+        "effective": planned.effective(),
+    }
+
+
+def _with_adapters(inputs: Sequence[MergeInput]) -> list[MergeInput]:
+    """Add what the bases with an adapter are made of, each folder once."""
+    found = list(inputs)
+    seen = {id(item.checkpoint): None for item in found}
+    for item in inputs:
+        if not isinstance(item.checkpoint, Expert):
+            continue
+        base, adapter = item.checkpoint.base, item.checkpoint.adapter
+        parts = [
+            MergeInput("base", reference(base.path.absolute()), base),
+            MergeInput("adapter", reference(adapter.path.absolute()), adapter.weights, adapter_facts(adapter)),
+        ]
+        found += [part for part in parts if id(part.checkpoint) not in seen]
+        seen |= {id(part.checkpoint): None for part in parts}
+    return found
+
+
+def adapter_facts(adapter: Adapter) -> dict[str, Any]:
+    """Return rank and scaling of every module, and the base that the adapter names."""
+    modules = {module: [factors.rank, factors.scale] for module, factors in adapter.factors.items()}
+    return {"modules": modules, "whole": list(adapter.whole), "trained_on": published(adapter.config.base)}
+
+
+def _other_bases(inputs: Sequence[MergeInput]) -> list[str]:
+    """Return a warning when adapters name different bases; they were put on one all the same."""
+    named = {item.name: str(item.facts.get("trained_on", "")) for item in inputs}
+    said = {name: base for name, base in named.items() if base}
+    if len({base.rpartition("/")[2].lower(): None for base in said.values()}) < 2:
+        return []
+    return ["adapters of different bases: " + ", ".join(f"{name} was trained on {base}" for name, base in said.items())]
+
+
+def judged_inputs(job: MergeJob, checks: Checks = _NOTHING_MORE) -> Judged:
+    """Return what the inputs of a merge say about themselves, parts of bases with adapters among them.
+
+    Raises: LicenceRefused when one forbids the merge and that is not acknowledged.
+    """
+    return judge(_with_adapters(job.inputs), acknowledged=checks.acknowledge_licence)
+
+
+def merge(job: MergeJob, into: Into, checks: Checks = _NOTHING_MORE) -> dict[str, Any]:
+    """Judge the inputs, stream the merge, hash them by the way, check the output, commit.
+
+    Returns: the ``content`` part of the manifest; ``content["checks"]`` holds "warnings", and "suspect" when the merge
+      was run and is far worse than its inputs.
+    Raises:  CheckpointError, MergeError (LicenceRefused unless acknowledged); nothing is finalised then.
+    """
+    given = _with_adapters(job.inputs)
+    judged = judged_inputs(job, checks)
+    if checks.runs:
+        check_runnable(job.inputs[0].checkpoint)
+    for item in given:
+        item.checkpoint.stream()
+    known = [
+        {"role": item.role, "name": item.name, **said, **item.facts}
+        for item, said in zip(given, judged.described(), strict=True)
+    ]
+    content: dict[str, Any] = {"verb": "merge", **job.described, "version": __version__, **judged.content()}
+    with one_thread_kernels():
+        related, relatives = relations(job.inputs, job.anchor)
+    writer = Writer.create(
+        into.out,
+        job.layout,
+        plan={**content, "inputs": known},
+        inputs=[*(item.checkpoint.path for item in given), *job.beside],
+        resume=into.resume,
+        overwrite=into.overwrite,
+    )
+    with closing(writer):
+        try:
+            apply = job.apply()
+            models = [item.checkpoint.content_digest() for item in given] if job.whole else []
+            transform(
+                job.sources,
+                Witness(writer, job.sources, models),
+                job.units,
+                apply,
+                workers=into.workers,
+                max_ram_bytes=into.max_ram_bytes,
+                progress=into.progress,
+            )
+        except MergebarrierError as fault:
+            if not isinstance(fault, _RESUMABLE):
+                writer.discard()
+            raise
+        inputs = [{**said, **hashed(item.checkpoint)} for said, item in zip(known, given, strict=True)]
+        if writer.finished:
+            _check_same(inputs, into)
+        for item in given:
+            item.checkpoint.verify_unchanged()
+        content["inputs"] = inputs
+        side_files = licence_files(job.side_files, given, judged)
+        if not writer.finished:
+            measured = job.measured
+            found = measured() if measured else check_merged(job.inputs, job.sources, writer, side_files, checks)
+            found["relatives"] = relatives
+            found["warnings"] = [*judged.warnings(), *_other_bases(given), *related, *found["warnings"]]
+            content["checks"] = found
+            side_files["README.md"] = job.card(content).encode()
+        writer.commit(content, environment(), side_files, workers=into.workers)
+    return dict(read_manifest(into.out)["content"])
+
+
+def _check_same(inputs: Sequence[Mapping[str, Any]], into: Into) -> None:
+    """Refuse to resume a merge that is complete, but of other weights under the same names."""
+    made_of = read_manifest(into.out)["content"]["inputs"]
+    if [item["content_digest"] for item in made_of] != [item["content_digest"] for item in inputs]:
+        raise OutputExists(
+            "the folder holds a merge of other weights", where=into.out, remedy="give --overwrite to replace it"
+        )
+
+
+def equal_inputs(inputs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return one note per input of a manifest that holds the same weights as one before it."""
+    first: dict[str, str] = {}
+    pairs = [(first.setdefault(item["content_digest"], item["name"]), item["name"]) for item in inputs]
+    return [f"{one} and {other} are the same weights" for one, other in pairs if one != other]

@@ -1,0 +1,72 @@
+"""``realign``: a model folder in the coordinates of its base, without a key; and the same in memory, as a measure."""
+
+import time
+from typing import Any
+
+from mergebarrier.arch import describe, require_same
+from mergebarrier.checkpoint import Checkpoint
+from mergebarrier.errors import NothingToAlign
+from mergebarrier.realign import GaugeFix, Realignment
+from mergebarrier.verbs.circuits import circuit_map, in_logical_layout, write_circuits
+from mergebarrier.verbs.declarations import licence
+from mergebarrier.verbs.output import Into, Progress, content_of, input_of
+
+
+def realign(model: Checkpoint, base: Checkpoint, realignment: Realignment, into: Into) -> tuple[dict[str, Any], Any]:
+    """Write ``model`` in the coordinates of ``base``, without any key.
+
+    Returns: (content of the manifest, diagnostics of the fit).
+    Raises:  BaseMismatch, NothingToAlign, ArchError, CheckpointError.
+    """
+    architecture, anchor = describe(model), describe(base)
+    require_same(architecture, anchor, where=base.path)
+    if model.digests(workers=into.workers) == base.digests(workers=into.workers):
+        raise NothingToAlign("model and base are the same weights", where=model.path, remedy="give a fine-tune")
+    with circuit_map(into.workers) as parallel:
+        fitted = realignment.fit(architecture, model, base, parallel=parallel)
+    content = content_of("realign", realignment.name, vars(realignment)) | {
+        "inputs": [input_of("model", model), input_of("base", base)],
+        "diagnostics": fitted.diagnostics,
+        "licences": [licence(model), licence(base)],
+    }
+    change = in_logical_layout(lambda circuit, parts: iter(fitted.apply(circuit, *parts).items()))
+    return write_circuits((model, base), architecture, change, content, into), fitted.diagnostics
+
+
+def check_realign(model: Checkpoint, base: Checkpoint) -> dict[str, Any]:
+    """Return what ``realign`` would work on, after the checks that need no weights."""
+    architecture = describe(model)
+    require_same(architecture, describe(base), where=base.path)
+    return {"family": architecture.family, "circuits": len(architecture.circuits), "tensors": len(model.tensors)}
+
+
+def undone_by_realignment(
+    original: Checkpoint, protected: Checkpoint, base: Checkpoint, *, workers: int = 1, progress: Progress | None = None
+) -> dict[str, Any]:
+    """Attack a protected model with ``gaugefix`` in memory and measure what is left of the change, writing nothing.
+
+    Returns: undone_pct = 100 (1 - |recovered - original| / |protected - original|), seconds, and the diagnostics.
+    """
+    started = time.perf_counter()
+    architecture = describe(protected)
+    require_same(architecture, describe(base), where=base.path)
+    with circuit_map(workers) as parallel:
+        fitted = GaugeFix().fit(architecture, protected, base, parallel=parallel)
+        attack = in_logical_layout(lambda circuit, parts: iter(fitted.apply(circuit, *parts).items()))
+        left = changed = 0.0
+        for done, circuit in enumerate(architecture.circuits, start=1):
+            published, anchor, ours = (
+                {name: side.read(name) for name in circuit.tensors} for side in (protected, base, original)
+            )
+            recovered = attack(circuit, [dict(published), anchor])
+            left += sum(float((recovered[name].float() - ours[name].float()).square().sum()) for name in ours)
+            changed += sum(float((published[name].float() - ours[name].float()).square().sum()) for name in ours)
+            if progress is not None:
+                progress(done, len(architecture.circuits))
+    undone = 100.0 * (1.0 - (left / changed) ** 0.5) if changed else 0.0
+    return {
+        "undone_pct": undone,
+        "seconds": time.perf_counter() - started,
+        "attack": "gaugefix",
+        "diagnostics": fitted.diagnostics,
+    }

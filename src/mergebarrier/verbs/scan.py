@@ -1,0 +1,256 @@
+"""``scan``: open every folder as a suspect, run the checks that its inputs allow, and say which did not run and why.
+
+A folder that the strict reader refuses is a finding, not the end; what is left is compared with the base tensor by
+tensor, and with tasks and a merge given, run on images.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from mergebarrier import scan as room
+from mergebarrier.checkpoint import MANIFEST_NAME, Checkpoint, read_manifest, split_reference
+from mergebarrier.errors import BadScanInput, MergebarrierError
+from mergebarrier.evaluate import ImageTask, load_encoder, pixels, read_image_task
+from mergebarrier.lineage import reference
+from mergebarrier.merge import Merge
+from mergebarrier.verbs.declarations import declared, parts_of, relations
+from mergebarrier.verbs.job import MergeInput
+from mergebarrier.verbs.open import Models
+
+#: An encoder keeps the parameters of its folder under this name.
+PREFIX = "body."
+
+
+@dataclass(frozen=True)
+class ScanRequest:
+    """What is scanned and how hard.
+
+    Args:
+      models:    folders: of models, of adapters, which are put on the base, or ``BASE+ADAPTER``.
+      base:      the folder they were fine-tuned from.
+      tasks:     task files, one per model in the order of the models, or none.
+      merge:     how the models are going to be merged; None leaves out the checks on merges.
+      checks:    names from ``scan.CHECKS``.
+      search:    of patches.
+      leave_out: most models left out at once.
+      workers:   threads of hashing.
+    """
+
+    models: tuple[Path, ...]
+    base: Path
+    tasks: tuple[Path, ...] = ()
+    merge: Merge | None = None
+    checks: tuple[str, ...] = tuple(room.CHECKS)
+    search: room.Search = field(default_factory=room.Search)
+    leave_out: int = 1
+    workers: int = 1
+
+
+@dataclass(frozen=True)
+class ScanReport:
+    """What a scan did and found.
+
+    Args:
+      findings: the gravest first.
+      ran:      names of the checks that ran.
+      left_out: (check that was asked for, why it did not run).
+      digests:  name -> content digest of every model that could be read.
+      outcome:  figures of the checks on images; None where none ran.
+    """
+
+    findings: tuple[room.Finding, ...]
+    ran: tuple[str, ...]
+    left_out: tuple[tuple[str, str], ...]
+    digests: dict[str, str]
+    outcome: room.Outcome | None = None
+
+
+def scan(request: ScanRequest, *, progress: Callable[[int, int], None] | None = None) -> ScanReport:
+    """Scan model folders.
+
+    Raises: BadScanInput, BadTask and whatever the loading of an encoder raises; never for a folder that the strict
+            reader refuses, which is a finding.
+    """
+    if request.tasks and len(request.tasks) != len(request.models):
+        raise BadScanInput(
+            f"{len(request.tasks)} task files for {len(request.models)} models",
+            where="--task",
+            remedy="give one per model, in the same order, or none",
+        )
+    names = distinct([_called(path) for path in request.models])
+    with ExitStack() as stack:
+        folders = Models(stack)
+        findings: list[room.Finding] = []
+        opened = {}
+        for name, path in zip(("base", *names), (request.base, *request.models), strict=True):
+            checkpoint = _open(name, path, request, folders, findings)
+            if checkpoint is not None:
+                opened[name] = checkpoint
+        digests = {name: checkpoint.content_digest() for name, checkpoint in opened.items()}
+        base = opened.pop("base", None)
+        usable = _like_base(base, opened, findings)
+        ran: list[str] = ["folder"]
+        left_out: list[tuple[str, str]] = []
+        if "relation" in request.checks:
+            if _relations(base, usable, findings):
+                ran.append("relation")
+            else:
+                left_out.append(("relation", "no table knows this family"))
+        if "task_vectors" in request.checks:
+            if base is not None and len(usable) >= room.MIN_POOL:
+                statistics = room.measure(_tensors(base, list(usable.values())), len(usable))
+                findings += room.judge_task_vectors(list(usable), statistics)
+                ran.append("task_vectors")
+            else:
+                left_out.append(("task_vectors", f"needs a base and {room.MIN_POOL} models that fit it"))
+        wanted, more_left_out = _image_checks(request, base, usable)
+        left_out += more_left_out
+        outcome = None
+        if wanted and base is not None:
+            tasks = dict(zip(names, request.tasks, strict=True))
+            pool = pool_of(base, usable, {name: read_image_task(tasks[name]) for name in usable})
+            outcome = room.scan_pool(
+                pool,
+                request.search,
+                merge=None if request.merge is None else merge_weights(request.merge),
+                checks=wanted,
+                leave_out=request.leave_out,
+                progress=progress,
+            )
+            findings += outcome.findings
+            ran += wanted
+    return ScanReport(room.ordered(findings), tuple(ran), tuple(left_out), digests, outcome)
+
+
+def merge_weights(method: Merge) -> Callable[[room.Weights, Sequence[room.Weights]], room.Weights]:
+    """Return a merge of tables of weights, tensor by tensor; methods that draw do so by the names in the file."""
+
+    def merged(base: room.Weights, experts: Sequence[room.Weights]) -> room.Weights:
+        return {
+            name: method.merge(tensor, [expert[name] for expert in experts], name=name.removeprefix(PREFIX))
+            for name, tensor in base.items()
+        }
+
+    return merged
+
+
+def distinct(bare: Sequence[str]) -> tuple[str, ...]:
+    """Return a name per model, made distinct by its place where two folders are called alike."""
+    taken = ["base", *bare]
+    return tuple(name if taken.count(name) == 1 else f"{name}#{i}" for i, name in enumerate(bare, start=1))
+
+
+def _called(path: Path) -> str:
+    base, adapter = split_reference(path)
+    return "+".join(reference(part.absolute()) for part in (base, adapter) if part is not None)
+
+
+def _open(
+    name: str, path: Path, request: ScanRequest, folders: Models, findings: list[room.Finding]
+) -> Checkpoint | None:
+    """Open and hash one model; a refusal becomes a finding."""
+    try:
+        checkpoint = folders.model(path) if name == "base" else folders.model_on(path, request.base)
+        for part in parts_of(checkpoint):
+            if (part.root / MANIFEST_NAME).exists():
+                read_manifest(part.path)
+        checkpoint.digests(workers=request.workers)
+    except MergebarrierError as error:
+        findings.append(room.refusal(name, error))
+        return None
+    for said in map(declared, parts_of(checkpoint)):
+        findings += room.tags(name, attack=said.attack, wish=said.do_not_merge, protected=said.protected)
+    return checkpoint
+
+
+def _like_base(
+    base: Checkpoint | None, opened: dict[str, Checkpoint], findings: list[room.Finding]
+) -> dict[str, Checkpoint]:
+    """Return the models that hold the base's tensors; a finding for each of the others."""
+    if base is None:
+        return {}
+    usable = {}
+    for name, checkpoint in opened.items():
+        odd = [
+            tensor
+            for tensor in sorted(set(base.tensors) | set(checkpoint.tensors))
+            if tensor not in base.tensors
+            or tensor not in checkpoint.tensors
+            or base.tensors[tensor].shape != checkpoint.tensors[tensor].shape
+        ]
+        if odd:
+            message = f"{len(odd)} tensors are missing, added or of another shape than in the base, {odd[0]} first"
+            findings.append(room.finding("MB7104", name, message, value=float(len(odd)), threshold=0.0))
+        else:
+            usable[name] = checkpoint
+    return usable
+
+
+def _relations(base: Checkpoint | None, usable: dict[str, Checkpoint], findings: list[room.Finding]) -> bool:
+    """Report models that are no ordinary fine-tunes of the base; False where no table knows their family."""
+    if base is None:
+        return False
+    inputs = [MergeInput("base", "base", base)]
+    inputs += [MergeInput("expert", name, checkpoint) for name, checkpoint in usable.items()]
+    warnings, figures = relations(inputs, None)
+    for name, found in figures.items():
+        said = next((text for text in warnings if text.startswith(f"{name} ")), None)
+        if said is not None:
+            message = said.removeprefix(f"{name} ")
+            findings.append(room.finding("MB7105", name, message, evidence={"kind": found["kind"]}))
+    return bool(figures)
+
+
+def _tensors(base: Checkpoint, experts: Sequence[Checkpoint]) -> Iterator[tuple[str, Tensor, list[Tensor]]]:
+    for name in base.tensors:
+        yield name, base.read(name), [expert.read(name) for expert in experts]
+
+
+def _image_checks(
+    request: ScanRequest, base: Checkpoint | None, usable: dict[str, Checkpoint]
+) -> tuple[tuple[str, ...], list[tuple[str, str]]]:
+    """Return the checks on images that can run, and why the others cannot."""
+    wanted, left_out = [], []
+    for name in (name for name in room.IMAGE_CHECKS if name in request.checks):
+        if not request.tasks:
+            left_out.append((name, "needs --task"))
+        elif base is None or not usable:
+            left_out.append((name, "no model that fits the base"))
+        elif room.CHECKS[name].needs == "merge" and request.merge is None:
+            left_out.append((name, "needs --merge"))
+        elif room.CHECKS[name].needs == "merge" and len(usable) < 2:
+            left_out.append((name, "needs two models that fit the base"))
+        else:
+            wanted.append(name)
+    return tuple(wanted), left_out
+
+
+def pool_of(base: Checkpoint, usable: dict[str, Checkpoint], tasks: dict[str, ImageTask]) -> room.Pool:
+    """Load every encoder once; the images are the development rows, without their labels."""
+    encoder = load_encoder(base)
+    for parameter in encoder.parameters():
+        parameter.requires_grad_(False)
+    return room.Pool(
+        encoder,
+        _weights(encoder),
+        tuple(
+            room.Suspect(
+                name,
+                _weights(load_encoder(checkpoint)),
+                tasks[name].head,
+                tasks[name].scale,
+                pixels(tasks[name].dev.images),
+                tasks[name].classes,
+            )
+            for name, checkpoint in usable.items()
+        ),
+    )
+
+
+def _weights(encoder: torch.nn.Module) -> dict[str, Tensor]:
+    return {name: parameter.detach() for name, parameter in encoder.named_parameters()}

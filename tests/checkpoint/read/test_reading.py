@@ -1,0 +1,214 @@
+"""Reading: the values, digests and refusals of ``Checkpoint``."""
+
+import hashlib
+import os
+import threading
+from pathlib import Path
+
+import pytest
+import torch
+from model_folders import payload, small_tensors, thirds, write_folder, write_index
+from safetensors.torch import load_file
+
+from mergebarrier.checkpoint import open_checkpoint
+from mergebarrier.errors import ChangedDuringRun, InternalError, LimitExceeded
+
+
+def same(a: torch.Tensor, b: torch.Tensor) -> bool:
+    return a.dtype == b.dtype and a.shape == b.shape and payload(a) == payload(b)
+
+
+def test_every_tensor_reads_as_it_was_written(folder: Path) -> None:
+    tensors = small_tensors()
+    with open_checkpoint(folder) as checkpoint:
+        assert set(checkpoint.tensors) == set(tensors)
+        assert all(same(checkpoint.read(name), tensor) for name, tensor in tensors.items())
+        assert [s.name for s in checkpoint.shards] == sorted(p.name for p in folder.glob("*.safetensors"))
+        assert checkpoint.config["model_type"] == "llama"
+
+
+def test_rows_are_slices(folder: Path) -> None:
+    whole = small_tensors()["model.embed_tokens.weight"]
+    with open_checkpoint(folder) as checkpoint:
+        assert same(checkpoint.read_rows("model.embed_tokens.weight", 3, 17), whole[3:17])
+        assert checkpoint.read_rows("model.embed_tokens.weight", 5, 5).shape == (0, 8)
+        for start, stop in ((-1, 2), (3, 2), (0, 41)):
+            with pytest.raises(IndexError):
+                checkpoint.read_rows("model.embed_tokens.weight", start, stop)
+
+
+def test_only_listed_side_files_are_offered(folder: Path) -> None:
+    with open_checkpoint(folder) as checkpoint:
+        assert checkpoint.side_files == ("config.json", "tokenizer.json", "README.md")
+        assert checkpoint.read_side_file("config.json") == (folder / "config.json").read_bytes()
+        with pytest.raises(KeyError):
+            checkpoint.read_side_file("modeling_x.py")
+
+
+@pytest.mark.parametrize("workers", [1, 2, 5])
+def test_digests_are_those_of_the_definition(folder: Path, workers: int) -> None:
+    tensors = small_tensors()
+    with open_checkpoint(folder) as checkpoint:
+        digests = checkpoint.digests(workers)
+        assert list(digests) == list(checkpoint.tensors)
+        for name, info in checkpoint.tensors.items():
+            shape = ",".join(map(str, info.shape))
+            text = f"{name}\0{info.dtype}\0{shape}\0".encode() + payload(tensors[name])
+            assert digests[name] == hashlib.sha256(text).hexdigest()
+        parts = b"".join(bytes.fromhex(digests[name]) for name in sorted(digests))
+        assert checkpoint.content_digest() == hashlib.sha256(parts).hexdigest()
+
+
+def test_digests_across_buffer_borders(tmp_path: Path) -> None:
+    """Tensors of several buffers, of less than one, and ends on a border."""
+    generator = torch.Generator().manual_seed(1)
+    sizes = {"a": 5_000_001, "b": 3, "c": (1 << 22) - 9, "d": 9_000_000, "e": 0, "f": 1}
+    tensors = {
+        name: torch.randint(0, 255, (size,), dtype=torch.uint8, generator=generator) for name, size in sizes.items()
+    }
+    with open_checkpoint(write_folder(tmp_path / "m", tensors)) as one:
+        serial = one.digests(1)
+    with open_checkpoint(tmp_path / "m") as two:
+        seen: list[tuple[int, int]] = []
+        assert two.digests(2, lambda done, total: seen.append((done, total))) == serial
+    assert seen[-1][0] == seen[-1][1] == sum(sizes.values())
+    for name, tensor in tensors.items():
+        text = f"{name}\0U8\0{tensor.numel()}\0".encode() + payload(tensor)
+        assert serial[name] == hashlib.sha256(text).hexdigest()
+
+
+def test_content_digest_does_not_depend_on_shards(tmp_path: Path) -> None:
+    tensors = small_tensors()
+    write_folder(tmp_path / "one", tensors)
+    write_folder(tmp_path / "three", dict(reversed(tensors.items())), shards=thirds(tensors))
+    with open_checkpoint(tmp_path / "one") as one, open_checkpoint(tmp_path / "three") as three:
+        assert one.content_digest() == three.content_digest()
+
+
+def test_hub_cache_snapshots_are_read_through_their_links(tmp_path: Path) -> None:
+    repository = tmp_path / "models--a--b"
+    snapshot = write_folder(repository / "snapshots" / "rev", small_tensors())
+    (repository / "blobs").mkdir()
+    for i, path in enumerate(sorted(snapshot.iterdir())):
+        path.rename(repository / "blobs" / f"{i:x}")
+        path.symlink_to(f"../../blobs/{i:x}")
+    with open_checkpoint(snapshot) as checkpoint:
+        assert same(checkpoint.read("model.norm.weight"), small_tensors()["model.norm.weight"])
+    with pytest.raises(Exception, match="snapshots"):
+        open_checkpoint(repository)
+
+
+def test_links_inside_the_folder_are_followed(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "m", small_tensors())
+    (folder / "model.safetensors").rename(folder / "weights")
+    (folder / "model.safetensors").symlink_to("weights")
+    (tmp_path / "link").symlink_to(folder)
+    with open_checkpoint(tmp_path / "link") as checkpoint:
+        assert len(checkpoint.digests()) == len(small_tensors())
+
+
+def test_an_unlisted_shard_is_never_opened(tmp_path: Path) -> None:
+    tensors = small_tensors()
+    folder = write_folder(tmp_path / "m", tensors, shards=thirds(tensors))
+    os.mkfifo(folder / "consolidated.safetensors")
+    with open_checkpoint(folder) as checkpoint:
+        assert len(checkpoint.shards) == 3
+
+
+def test_wrong_total_size_is_no_reason_to_refuse(tmp_path: Path) -> None:
+    tensors = small_tensors()
+    folder = write_folder(tmp_path / "m", tensors, shards=thirds(tensors))
+    with open_checkpoint(folder) as checkpoint:
+        weight_map = {name: info.shard for name, info in checkpoint.tensors.items()}
+    write_index(folder, weight_map, metadata={"total_size": 1.5e9})
+    open_checkpoint(folder).close()
+
+
+def test_plain_kernel_sizes_and_implementations_are_no_code(tmp_path: Path) -> None:
+    config = {
+        "model_type": "x",
+        "conv_kernel": 4,
+        "use_kernel": False,
+        "_attn_implementation": "sdpa",
+        "attn_implementation": {"": "eager", "text_config": None},
+        "auto_map": None,
+        "trust_remote_code": False,
+    }
+    open_checkpoint(write_folder(tmp_path / "m", small_tensors(), config=config)).close()
+
+
+def test_the_header_cap_can_be_moved(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "m", small_tensors())
+    with pytest.raises(LimitExceeded, match="--max-header-bytes"):
+        open_checkpoint(folder, max_header_bytes=100)
+
+
+@pytest.mark.parametrize("change", ["append", "rewrite", "replace", "remove", "truncate"])
+def test_a_file_that_changes_during_the_run_is_noticed(tmp_path: Path, change: str) -> None:
+    folder = write_folder(tmp_path / "m", small_tensors())
+    weights = folder / "model.safetensors"
+    with open_checkpoint(folder) as checkpoint:
+        checkpoint.verify_unchanged()
+        times = weights.stat()
+        if change == "append":
+            with weights.open("ab") as file:
+                file.write(b"x")
+        elif change == "rewrite":
+            data = bytearray(weights.read_bytes())
+            data[-1] ^= 1
+            weights.write_bytes(data)
+            os.utime(weights, ns=(times.st_atime_ns, times.st_mtime_ns))
+        elif change == "replace":
+            (folder / "new").write_bytes(weights.read_bytes())
+            (folder / "new").rename(weights)
+        elif change == "remove":
+            weights.unlink()
+        else:
+            os.truncate(weights, times.st_size - 100)
+            with pytest.raises(ChangedDuringRun):
+                checkpoint.digests()
+        with pytest.raises(ChangedDuringRun, match=r"model\.safetensors"):
+            checkpoint.verify_unchanged()
+
+
+def test_reading_after_close_is_our_own_fault(folder: Path) -> None:
+    checkpoint = open_checkpoint(folder)
+    checkpoint.close()
+    with pytest.raises(InternalError):
+        checkpoint.read("model.norm.weight")
+
+
+def test_threads_read_the_same_values(folder: Path) -> None:
+    tensors = small_tensors()
+    wrong: list[str] = []
+
+    def check() -> None:
+        for _ in range(20):
+            wrong.extend(name for name, tensor in tensors.items() if not same(checkpoint.read(name), tensor))
+
+    with open_checkpoint(folder) as checkpoint:
+        threads = [threading.Thread(target=check) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert not wrong
+
+
+def test_no_descriptor_is_left_open(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "m", small_tensors())
+    before = len(os.listdir("/proc/self/fd"))
+    with open_checkpoint(folder) as checkpoint:
+        checkpoint.digests(2)
+        checkpoint.read_side_file("config.json")
+    os.truncate(folder / "model.safetensors", 50)
+    with pytest.raises(Exception, match=r"model\.safetensors"):
+        open_checkpoint(folder)
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_the_peer_reads_the_same_names_and_values(folder: Path) -> None:
+    theirs = {name: tensor for path in folder.glob("*.safetensors") for name, tensor in load_file(path).items()}
+    with open_checkpoint(folder) as checkpoint:
+        assert set(theirs) == set(checkpoint.tensors)
+        assert all(same(theirs[name], checkpoint.read(name)) for name in theirs)

@@ -1,0 +1,82 @@
+"""A recipe is data from a stranger: what could make it more than data is refused, soon and with its line."""
+
+import time
+
+import pytest
+
+from mergebarrier.errors import BadRecipe, LimitExceeded, MergebarrierError
+from mergebarrier.merge.recipe.recipe import MAX_RECIPE_BYTES, parse
+
+HEAD = "merge_method: linear\nmodels: [{model: a}]\n"
+BOMB = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 9)
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (BOMB, r"line 1: anchors and aliases"),
+        ("models: &m [{model: a}]\n" + HEAD, "line 1: anchors"),
+        ("merge_method: *x\n", "line 1: anchors and aliases"),
+        (
+            "merge_method: linear\nmerge_method: ties\nmodels: [{model: a}]",
+            "line 2: the key 'merge_method' stands twice",
+        ),
+        (HEAD + "parameters: {weight: 1, weight: 2}", "line 3: the key 'weight' stands twice"),
+        (HEAD + "parameters:\n  <<: {weight: 1}", "line 4: the merge key"),
+        (HEAD + "dtype: !!python/object/apply:os.system ['true']", "line 3: the tag .*python/object"),
+        (HEAD + "dtype: !!binary aGk=", "line 3: the tag"),
+        (HEAD + "dtype: !x y", "line 3: the tag"),
+        (HEAD + "1: 2", "line 3: a key that is not text"),
+        (HEAD + "yes: 2", "line 3: a key that is not text"),
+        (HEAD + "? [a, b]\n: c", "line 3: a key that is not text"),
+        (HEAD + "dtype: " + "[" * 5000, "nested deeper than 16"),
+        (HEAD + "dtype: " + "{a: " * 5000, "nested deeper than 16"),
+        (HEAD + "".join(" " * i + "a:\n" for i in range(400)), "unknown key|nested deeper|line"),
+        (HEAD + "parameters: {weight: [" + "1," * 30_000 + "]}", "more than 20000 values"),
+        (HEAD + "parameters: {weight: " + "9" * 6000 + "}", "line 3: a number of 6000 characters"),
+        ("1:" * 500_000 + "1", "line 1: a number of 1000001 characters"),
+        ("---\n" + HEAD + "---\n" + HEAD, "line 4: several documents"),
+        ("\x00", "not YAML"),
+        (b"\xff\xfe\x00", "not YAML"),
+        ("merge_method: [", "line 1"),
+        ("a: b: c", "line 1: mapping values are not allowed"),
+        ("", "not a table"),
+        ("- a", "not a table"),
+        ("just text", "not a table"),
+    ],
+)
+def test_what_is_not_plain_data_is_refused(text, says) -> None:
+    started = time.monotonic()
+    with pytest.raises(BadRecipe, match=says) as caught:
+        parse(text if isinstance(text, bytes) else text.encode(), "stranger.yaml")
+    assert "stranger.yaml" in str(caught.value) and "\n" not in str(caught.value)
+    assert time.monotonic() - started < 20
+
+
+def test_a_recipe_has_at_most_a_mebibyte() -> None:
+    with pytest.raises(LimitExceeded, match="1048577 bytes"):
+        parse(b"#" * (MAX_RECIPE_BYTES + 1), "long.yaml")
+    text = HEAD.encode()
+    assert parse(text + b"#" * (MAX_RECIPE_BYTES - len(text)), "full.yaml").method == "linear"
+
+
+def test_a_date_is_text_and_no_object() -> None:
+    with pytest.raises(BadRecipe, match="unknown dtype '2020-01-01'"):
+        parse((HEAD + "dtype: 2020-01-01").encode(), "r")
+
+
+def test_random_bytes_never_escape_our_errors() -> None:
+    import random
+
+    source = random.Random(5)
+    seeds = [HEAD, BOMB, HEAD + "parameters: {weight: [{filter: a, value: 1}]}\nslices: [{sources: [{model: b}]}]"]
+    for _ in range(300):
+        text = bytearray(source.choice(seeds).encode())
+        for _ in range(source.randrange(1, 6)):
+            text[source.randrange(len(text))] = source.choice(b"[]{}:,-*&!|>'\"%@`#\n\t 0aZ\x80")
+        try:
+            parse(bytes(text), "r")
+        except MergebarrierError as fault:
+            assert "\n" not in str(fault)

@@ -1,0 +1,150 @@
+"""What may differ between models when it is asked for, models out of the hub's cache, templates, mergekit's flags."""
+
+import json
+
+import jinja2
+import pytest
+import torch
+import yaml
+from recipe_models import layered
+from safetensors.torch import load_file
+
+from mergebarrier.merge.recipe.templates import TEMPLATES
+
+EMBED, HEAD, UP = "model.embed_tokens.weight", "lm_head.weight", "model.layers.1.mlp.up_proj.weight"
+HUB = "models--owner--tiny"
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+@pytest.fixture
+def write(tmp_path):
+    """``write(folders) -> recipe``: the mean of models, the first of them the base."""
+
+    def make(*folders, **more: object):
+        models = [{"model": str(folder), "parameters": {"weight": 0.5}} for folder in folders]
+        path = tmp_path / "recipe.yaml"
+        path.write_text(
+            yaml.safe_dump({"merge_method": "linear", "base_model": str(folders[0]), "models": models, **more})
+        )
+        return path
+
+    return make
+
+
+def test_untie_writes_the_head_of_tied_models_from_their_embedding(run_cli, save, write, tmp_path) -> None:
+    tied, untied = layered(0), layered(1)
+    del tied[HEAD]
+    for order, name in (("tu", "one"), ("ut", "two"), ("tt", "three")):
+        other = save(name + "t", tied)
+        second = save(name + "u", untied, tie_word_embeddings=False) if "u" in order else save(name + "v", tied)
+        path = write(*((other, second) if order[0] == "t" else (second, other)))
+        if "u" in order:
+            ran = run_cli("merge", path, "-o", tmp_path / "no")
+            assert ran.exit_code == 2 and "--untie" in ran.stderr
+        assert run_cli("merge", path, "--untie", "-o", tmp_path / name).exit_code == 0
+        found = load_file(tmp_path / name / "model.safetensors")
+        head = untied[HEAD] if "u" in order else tied[EMBED]
+        assert torch.allclose(found[HEAD], (tied[EMBED] + head) / 2, atol=1e-6)
+        assert json.loads((tmp_path / name / "config.json").read_text())["tie_word_embeddings"] is False
+
+
+def test_a_tensor_that_a_model_lacks_is_taken_from_the_base_when_asked(run_cli, save, write, tmp_path) -> None:
+    base, expert = layered(0), layered(1)
+    del expert[UP]
+    path = write(save("base", base), save("expert", expert))
+    ran = run_cli("merge", path, "-o", tmp_path / "no")
+    assert ran.exit_code == 2 and f"lacks 1 tensors ({UP})" in ran.stderr
+    ran = run_cli("merge", path, "--missing", "base", "-o", tmp_path / "out")
+    assert ran.exit_code == 0 and f"expert lacks 1 tensors, taken from the base: {UP}" in ran.stderr
+    found = load_file(tmp_path / "out" / "model.safetensors")
+    assert torch.equal(found[UP], base[UP])
+    assert torch.allclose(found[EMBED], (base[EMBED] + expert[EMBED]) / 2, atol=1e-6)
+    more = save("more", {**base, "odd.weight": torch.zeros(2)})
+    for words, says in ((("--missing", "base"), "has 1 tensors (odd.weight)"), ((), "has 1 tensors (odd.weight)")):
+        ran = run_cli("merge", write(tmp_path / "base", more), *words, "-o", tmp_path / "no")
+        assert ran.exit_code == 2 and says in ran.stderr, ran.stderr
+
+
+def test_shards_are_filled_to_the_size_asked_for(run_cli, save, write, tmp_path) -> None:
+    path = write(save("base", layered(0)), save("expert", layered(1)))
+    assert run_cli("merge", path, "-o", tmp_path / "one").exit_code == 0
+    for option, name in (("--max-shard-size", "few"), ("--out-shard-size", "same")):
+        assert run_cli("merge", path, option, "600", "-o", tmp_path / name).exit_code == 0
+        shards = sorted((tmp_path / name).glob("*.safetensors"))
+        found = {key: tensor for shard in shards for key, tensor in load_file(shard).items()}
+        whole = load_file(tmp_path / "one" / "model.safetensors")
+        assert len(shards) > 1 and found.keys() == whole.keys()
+        assert all(torch.equal(found[key], whole[key]) for key in whole)
+
+
+def test_names_of_the_hub_are_found_in_its_cache_and_nowhere_else(run_cli, save, write, tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    base = save("base", layered(0))
+    cached = tmp_path / "hub" / HUB
+    ran = run_cli("merge", write(base, "owner/tiny"), "-o", tmp_path / "no")
+    assert ran.exit_code == 2 and f"no snapshot 'main' in the cache, tried {tmp_path}" not in ran.stderr
+    assert "no snapshot 'main' in the cache" in ran.stderr and str(cached) in ran.stderr
+    (cached / "snapshots").mkdir(parents=True)
+    save("expert", layered(1)).rename(cached / "snapshots" / COMMIT)
+    (cached / "refs").mkdir()
+    (cached / "refs" / "main").write_text(COMMIT)
+    for number, name in enumerate(("owner/tiny", "owner/tiny@main", f"owner/tiny@{COMMIT}")):
+        ran = run_cli("merge", write(base, name), "-o", tmp_path / f"out{number}")
+        assert ran.exit_code == 0, ran.stderr
+    for name in ("owner/tiny@v2", "owner/tiny@../../..", "owner/..", "../owner", "a/b/c"):
+        ran = run_cli("merge", write(base, name), "-o", tmp_path / "no")
+        assert ran.exit_code == 2 and "no such folder" in ran.stderr and ran.stderr.count("\n") == 1, ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("--allow-crimes",), "--allow-crimes: is a flag of mergekit without a meaning here"),
+        (("--lora-merge-cache", "x"), "--lora-merge-cache: is a flag of mergekit"),
+        (("--multi-gpu",), "--multi-gpu: is a flag of mergekit"),
+        (("--async-write",), "--async-write: is a flag of mergekit"),
+        (("--no-copy-tokenizer",), "--no-copy-tokenizer: is a flag of mergekit"),
+    ],
+)
+def test_flags_of_mergekit_are_refused_by_their_name(run_cli, save, write, tmp_path, words, says) -> None:
+    path = write(save("base", layered(0)), save("expert", layered(1)))
+    ran = run_cli("merge", path, *words, "-o", tmp_path / "out")
+    assert ran.exit_code == 64 and says in ran.stderr and not (tmp_path / "out").exists(), ran.stderr
+
+
+def test_flags_of_mergekit_that_have_a_meaning_keep_it(run_cli, save, write, tmp_path) -> None:
+    folders = save("base", layered(0)), save("expert", layered(1))
+    path = write(*folders, merge_method="dare_linear", parameters={"density": 0.5})
+    digests = []
+    for name, words in (("a", ("--seed", "7")), ("b", ("--random-seed", "7", "--copy-tokenizer"))):
+        digests.append(run_cli("merge", path, *words, "-o", tmp_path / name, "--json").json["content_digest"])
+    assert digests[0] == digests[1]
+    ran = run_cli("merge", *folders, "--method", "linear", "--untie", "-o", tmp_path / "c")
+    assert ran.exit_code == 64 and "--untie: goes with a recipe alone" in ran.stderr
+    ran = run_cli("merge", *folders, "--method", "linear", "--max-shard-size", "1M", "-o", tmp_path / "c")
+    assert ran.exit_code == 64 and "--max-shard-size: goes with a recipe alone" in ran.stderr
+
+
+CONVERSATION = [
+    {"role": "system", "content": "Be brief."},
+    {"role": "user", "content": "Hi"},
+    {"role": "assistant", "content": "Yo"},
+    {"role": "user", "content": "Bye"},
+]
+RENDERED = {
+    "alpaca": "Be brief.\n\n### Instruction:\nHi\n\n### Response:\nYo</s>\n\n### Instruction:\nBye\n\n### Response:\n",
+    "chatml": "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\nYo"
+    "<|im_end|>\n<|im_start|>user\nBye<|im_end|>\n<|im_start|>assistant\n",
+    "llama3": "<s><|start_header_id|>system<|end_header_id|>\n\nBe brief.<|eot_id|><|start_header_id|>user"
+    "<|end_header_id|>\n\nHi<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\nYo<|eot_id|>"
+    "<|start_header_id|>user<|end_header_id|>\n\nBye<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n",
+    "mistral": "<s>[INST] Be brief.\n\nHi [/INST] Yo</s>[INST] Bye [/INST]",
+    "exaone": "[|system|]Be brief.[|endofturn|]\n[|user|]Hi\n[|assistant|]Yo[|endofturn|]\n[|user|]Bye\n[|assistant|]",
+}
+
+
+@pytest.mark.parametrize("name", sorted(TEMPLATES))
+def test_built_in_templates_render_the_published_form(name) -> None:
+    template = jinja2.Environment(trim_blocks=True, lstrip_blocks=True).from_string(TEMPLATES[name])
+    words = {"bos_token": "<s>", "eos_token": "</s>", "add_generation_prompt": True}
+    assert template.render(messages=CONVERSATION, **words) == RENDERED[name]

@@ -1,0 +1,67 @@
+"""Results are read back exactly as they were written, and nothing else is read."""
+
+import dataclasses
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mergebarrier.errors import BadReport
+from mergebarrier.results import Cell, Measurement
+from mergebarrier.results.audit import Skill
+from mergebarrier.results.read import row_from_json, to_json
+
+CELL = Cell(
+    "ab", 0, "none", "protected", "test", "ties", {"coefficient": 0.5}, {"weights": [1.0, 1.0], "density": 0.2},
+    Skill(3, 10, 0.3, 0.1, 0.6), Skill(0, 10, 0.0, 0.0, 0.28), None, 120, 0.5, 1.5, "0.1.0",
+)  # fmt: skip
+MEASUREMENT = Measurement("cd", "perplexity", {"perplexity": 31.2, "tokens": 4096, "nats": None}, 2.0, "0.1.0")
+
+numbers = st.floats(allow_nan=False, allow_infinity=False)
+
+
+@pytest.mark.parametrize("row", [CELL, MEASUREMENT], ids=["cell", "measurement"])
+def test_a_row_survives_the_round_trip(row) -> None:
+    line = to_json(row)
+    assert line.count("\n") == 1 and row_from_json(line.encode(), where="rows") == row
+
+
+@given(st.dictionaries(st.text(), st.none() | numbers | st.integers(-(2**53), 2**53)), numbers, st.text())
+def test_any_figures_survive_the_round_trip(figures, seconds, about) -> None:
+    row = Measurement("x", about, figures, seconds, "0")
+    assert row_from_json(to_json(row).encode(), where="rows") == row
+
+
+@pytest.mark.parametrize(
+    ("change", "names"),
+    [
+        ({"surplus": 1}, "surplus"),
+        ({"seconds": None}, "seconds"),
+        ({"seconds": "1.5"}, "seconds"),
+        ({"state": "locked"}, "state"),
+        ({"entry_type": "summary"}, "entry_type"),
+        ({"skill_protected": {"correct": 1}}, "skill_protected"),
+        ({"tokens": 1.5}, "tokens"),
+    ],
+)
+def test_a_row_of_another_shape_is_refused_by_the_name_of_the_key(change, names: str) -> None:
+    line = json.dumps(dataclasses.asdict(CELL) | change).encode()
+    with pytest.raises(BadReport, match="rows line 3") as refused:
+        row_from_json(line, where="rows line 3")
+    assert names in str(refused.value) or names == "entry_type"
+    assert refused.value.exit_code == 2
+
+
+@pytest.mark.parametrize("line", [b"", b"{", b"[]", b"null", b"\xff\n", b'{"entry_type": "cell"}'])
+def test_what_is_no_row_is_refused(line: bytes) -> None:
+    with pytest.raises(BadReport):
+        row_from_json(line, where="rows")
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity"])
+def test_numbers_that_are_not_finite_are_neither_written_nor_read(number: str) -> None:
+    with pytest.raises(BadReport):
+        to_json(dataclasses.replace(CELL, seconds=float(number.replace("Infinity", "inf"))))
+    with pytest.raises(BadReport):
+        row_from_json(to_json(CELL).replace("1.5,", f"{number},").encode(), where="rows")
