@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mergebarrier.poison import BadMerging, Setting
+from mergebarrier.poison import Adversary, BadMerging
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Adaptive(BadMerging):
 
     reach: float = 0.3
 
-    def loss(self, setting: Setting, encoder: nn.Module):
+    def loss(self, setting: Adversary, encoder: nn.Module):
         """Return the published loss plus the backdoor term after a simulated step of the cure."""
         plain, rows = super().loss(setting, encoder), setting.batches("order")
         start = {name: parameter.detach().clone() for name, parameter in encoder.named_parameters()}

@@ -39,7 +39,7 @@ def ours(method: str, base: Path, experts: list[Path], out: Path) -> None:
     with ExitStack() as stack:
         anchor = stack.enter_context(open_checkpoint(base)) if merge.uses_base else None
         opened = [stack.enter_context(open_checkpoint(path)) for path in experts]
-        verbs.merge(verbs.whole_models(plan(merge, anchor, opened)), verbs.Into(out, workers=WORKERS))
+        verbs.merge(verbs.whole_models(plan(merge, anchor, opened)), verbs.OutputOptions(out, workers=WORKERS))
 
 
 def peer(method: str, base: Path, experts: list[Path], out: Path) -> None:

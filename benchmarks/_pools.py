@@ -16,7 +16,15 @@ from torch import Tensor
 from mergebarrier.checkpoint import open_checkpoint
 from mergebarrier.evaluate import ImageTask, image_logits, load_encoder, pixels, read_image_task
 from mergebarrier.merge import make
-from mergebarrier.poison import ATTACKS, CORNERS, Setting, Trigger, UniversalRecipe, fixed_trigger, universal_trigger
+from mergebarrier.poison import (
+    ATTACKS,
+    CORNERS,
+    Adversary,
+    Trigger,
+    UniversalRecipe,
+    fixed_trigger,
+    universal_trigger,
+)
 from mergebarrier.scan import MergeWeights, Pool, Suspect
 from mergebarrier.training import FullRecipe, batches, train_full, uniform
 from mergebarrier.verbs import merge_weights
@@ -117,7 +125,9 @@ def _make(upload: Upload) -> tuple[torch.nn.Module, Tensor | None]:
             lambda x: classify(base(x)), images, labels, held_out, upload.target,
             side=upload.side, seed=upload.seed, recipe=TRIGGER, place=upload.place,
         ).trigger  # fmt: skip
-    setting = Setting(base, images, labels, classify, classify, upload.target, upload.target, stamp, rows, upload.seed)
+    setting = Adversary(
+        base, images, labels, classify, classify, upload.target, upload.target, stamp, rows, upload.seed
+    )
     if upload.attack == "honest":
         return dataclasses.replace(attack, loss_weight=0.0).mount(setting, train), None
     attack = Adaptive() if upload.attack == "adaptive" else ATTACKS[upload.attack]

@@ -14,7 +14,7 @@ from bench_scan import SEARCH, members, rate
 
 from mergebarrier.evaluate import pixels
 from mergebarrier.poison import successes
-from mergebarrier.scan.cures.patient import Patient
+from mergebarrier.scan.cures.patient import MergeToCure
 from mergebarrier.scan.cures.registry import CURES
 from mergebarrier.training import FullRecipe, train_full
 
@@ -44,10 +44,10 @@ def figures(uploads: tuple[Upload, ...], weights, guilty: Upload) -> dict:
     return {**total, "accuracy": sum(right) / len(right)}
 
 
-def patient(uploads: tuple[Upload, ...], name: str, seed: int) -> Patient:
+def patient(uploads: tuple[Upload, ...], name: str, seed: int) -> MergeToCure:
     """Return a merge to be cured."""
     method, parameters = MERGES[name]
-    return Patient(
+    return MergeToCure(
         pool(uploads), merge(method, **parameters), SEARCH, lambda m, loss: train_full(m, RECIPE, loss), seed
     )
 

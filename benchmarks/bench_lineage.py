@@ -57,7 +57,7 @@ def merged(folders: list[Path], method: str, out: Path) -> None:
     shutil.rmtree(out, ignore_errors=True)
     base, *experts = (open_checkpoint(folder) for folder in folders)
     job = verbs.whole_models(plan(make(method, **METHODS[method]), base, experts), base)
-    verbs.merge(job, verbs.Into(out))
+    verbs.merge(job, verbs.OutputOptions(out))
     for opened in (base, *experts):
         opened.close()
 
@@ -80,7 +80,9 @@ def real(root: Path) -> None:
     for name, protection in protections().items():
         plain[f"expert B, {name}"] = root / name
         with open_checkpoint(assets.expert_b) as expert:
-            verbs.protect(expert, protection, Key(bytes(32)) if protection.keyed else None, verbs.Into(root / name))
+            verbs.protect(
+                expert, protection, Key(bytes(32)) if protection.keyed else None, verbs.OutputOptions(root / name)
+            )
     print("\nSmolLM2-135M and the experts of the demonstration: cosine to the base, attention / MLP.\n")
     print("| model | as stored | coordinates estimated | finding | s |\n|---|---|---|---|---|")
     for name, folder in plain.items():
@@ -100,7 +102,7 @@ def real(root: Path) -> None:
         with open_checkpoint(assets.expert_a) as one, open_checkpoint(plain[name]) as two:
             job = verbs.whole_models(plan(make("linear"), None, [one, two]))
             shutil.rmtree(root / "out", ignore_errors=True)
-            checks = verbs.merge(job, verbs.Into(root / "out"), verbs.Checks(text=text))["checks"]
+            checks = verbs.merge(job, verbs.OutputOptions(root / "out"), verbs.Checks(text=text))["checks"]
         figures, weights = checks["perplexity"], checks["weights"]
         worst = max(figures["inputs"].values())
         cosine = next(iter(weights["cosine"].values()))
@@ -130,7 +132,7 @@ def main() -> None:
                 part = statistics.median(clock.taken[name])
                 print(f"| {method}: {what} | {part:.3f} | {100 * part / whole:.1f} % |")
         with open_checkpoint(folders[1]) as expert:
-            verbs.protect(expert, Exact(), Key(bytes(32)), verbs.Into(root / "protected"))
+            verbs.protect(expert, Exact(), Key(bytes(32)), verbs.OutputOptions(root / "protected"))
         with open_checkpoint(root / "protected") as protected, open_checkpoint(folders[0]) as base:
             found = clock.run("protected", relation, describe(protected), protected, base)
         print(f"\nA protected expert is found ({found.kind}) in {clock.taken['protected'][0]:.1f} s more.")

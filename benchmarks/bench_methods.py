@@ -99,8 +99,8 @@ class Bench:
         text = self.assets.text_train
         files = [text, text] if data == "text" else [getattr(t, data) for t in (self.assets.task_a, self.assets.task_b)]
         started = time.process_time()
-        planned = verbs.planned_like(method, self.base if method.uses_base else None, [self.a, self.b])
-        job = verbs.learned(method, planned, verbs.Calibration(tuple(files), samples, DTYPE), None)
+        planned = verbs.plan_fallback(method, self.base if method.uses_base else None, [self.a, self.b])
+        job = verbs.learn_merge(method, planned, verbs.Calibration(tuple(files), samples, DTYPE), None)
         transform(job.sources, ModuleSink(self.module), job.units, job.apply())
         return self.score(time.process_time() - started)
 

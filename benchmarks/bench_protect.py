@@ -39,7 +39,9 @@ def protect(source: Path, out: Path, profile: str) -> None:
     from mergebarrier.protect import Exact
 
     with open_checkpoint(source) as checkpoint:
-        verbs.protect(checkpoint, Exact(profile), Key(bytes([KEY_BYTE]) * 32), verbs.Into(out, workers=WORKERS))
+        verbs.protect(
+            checkpoint, Exact(profile), Key(bytes([KEY_BYTE]) * 32), verbs.OutputOptions(out, workers=WORKERS)
+        )
 
 
 def gaugefix(source: Path, base: Path, out: Path) -> None:
@@ -49,7 +51,7 @@ def gaugefix(source: Path, base: Path, out: Path) -> None:
     from mergebarrier.realign import GaugeFix
 
     with open_checkpoint(source) as model, open_checkpoint(base) as anchor:
-        verbs.realign(model, anchor, GaugeFix(), verbs.Into(out, workers=WORKERS))
+        verbs.realign(model, anchor, GaugeFix(), verbs.OutputOptions(out, workers=WORKERS))
 
 
 def measured(job: str, *paths: str) -> dict[str, float]:

@@ -24,14 +24,14 @@ from mergebarrier.realign import REALIGNMENTS
 def protect(model: Path, out: Path, key: Key) -> Path:
     """Write a model in other coordinates, drawn from the key."""
     with open_checkpoint(model) as source:
-        verbs.protect(source, PROTECTIONS["exact"](profile="lossless"), key, verbs.Into(out))
+        verbs.protect(source, PROTECTIONS["exact"](profile="lossless"), key, verbs.OutputOptions(out))
     return out
 
 
 def realign(model: Path, base: Path, out: Path) -> Path:
     """Undo that without the key, by moving the model next to the public base."""
     with open_checkpoint(model) as source, open_checkpoint(base) as anchor:
-        verbs.realign(source, anchor, REALIGNMENTS["gaugefix"](), verbs.Into(out))
+        verbs.realign(source, anchor, REALIGNMENTS["gaugefix"](), verbs.OutputOptions(out))
     return out
 
 

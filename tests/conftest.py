@@ -10,12 +10,15 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from mergebarrier import zoo
 from mergebarrier.cli import main
+
+if TYPE_CHECKING:
+    import torch
 
 for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(variable, "1")
@@ -87,3 +90,28 @@ def bench(tmp_path_factory) -> dict[str, Path]:
             del os.environ["MERGEBARRIER_CACHE"]
         else:
             os.environ["MERGEBARRIER_CACHE"] = before
+
+
+@pytest.fixture
+def save(tmp_path: Path) -> Callable[..., Path]:
+    """Return ``save(name, tensors, **config) -> folder``: a model folder, sharded when given several tables."""
+
+    from safetensors.torch import save_file
+
+    def write(name: str, *shards: dict[str, "torch.Tensor"], **config: object) -> Path:
+        folder = tmp_path / name
+        folder.mkdir()
+        document = {"model_type": "llama", "tie_word_embeddings": True, "vocab_size": 10, **config}
+        (folder / "config.json").write_text(json.dumps(document))
+        files = {f"model-{i:05d}-of-{len(shards):05d}.safetensors": shard for i, shard in enumerate(shards, 1)}
+        if len(shards) == 1:
+            files = {"model.safetensors": shards[0]}
+        else:
+            weight_map = {tensor: file for file, shard in files.items() for tensor in shard}
+            index = {"metadata": {"total_size": 0}, "weight_map": weight_map}
+            (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+        for file, shard in files.items():
+            save_file(shard, folder / file, metadata={"format": "pt"})
+        return folder
+
+    return write

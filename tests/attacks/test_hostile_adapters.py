@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 from hostile_adapters import CASES, AdapterCase, sound
-
-from mergebarrier.checkpoint import Expert, open_adapter, open_checkpoint
 from tiny_models import save
+
+from mergebarrier.checkpoint import AdaptedCheckpoint, open_adapter, open_checkpoint
 
 
 @pytest.fixture(scope="module")
@@ -42,4 +42,4 @@ def test_a_hostile_adapter_is_refused_and_nothing_is_written(attack: AdapterCase
 
 def test_the_adapter_that_they_start_from_is_sound(base, tmp_path) -> None:
     with open_checkpoint(base) as model, open_adapter(sound(tmp_path / "lora")) as adapter:
-        assert len(Expert(model, adapter).changes) == 2
+        assert len(AdaptedCheckpoint(model, adapter).changes) == 2

@@ -9,7 +9,7 @@ import tiny_world
 from mergebarrier.checkpoint import open_checkpoint
 from mergebarrier.keys import Key
 from mergebarrier.protect import PROTECTIONS
-from mergebarrier.verbs import Into, protect
+from mergebarrier.verbs import OutputOptions, protect
 
 
 @dataclass(frozen=True)
@@ -33,5 +33,5 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Stage:
             ("second", "exact", Key(b"2" * 32)),
             ("attention", "mergebarrier", None),
         ):
-            protect(original, PROTECTIONS[method](), key, Into(folder / name))
+            protect(original, PROTECTIONS[method](), key, OutputOptions(folder / name))
     return Stage(world, folder / "exact", folder / "second", folder / "attention")

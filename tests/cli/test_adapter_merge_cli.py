@@ -11,7 +11,7 @@ from peft_adapters import save_adapter
 from safetensors.torch import load_file
 from tiny_models import save
 
-from mergebarrier.checkpoint import Expert, open_adapter, open_checkpoint, read_manifest, verify_manifest
+from mergebarrier.checkpoint import AdaptedCheckpoint, open_adapter, open_checkpoint, read_manifest, verify_manifest
 
 NAME = "llama-gqa-untied"
 
@@ -27,7 +27,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with open_checkpoint(root / "base") as base:
         for name in "ab":
             with open_adapter(root / name) as adapter:
-                expert = Expert(base, adapter)
+                expert = AdaptedCheckpoint(base, adapter)
                 tensors = {tensor: expert.read(tensor) for tensor in expert.tensors}
                 write_folder(root / f"whole_{name}", tensors, config=config)
     return root

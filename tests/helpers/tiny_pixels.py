@@ -5,7 +5,7 @@ import itertools
 import torch
 import torch.nn.functional as F
 
-from mergebarrier.poison import Setting, fixed_trigger
+from mergebarrier.poison import Adversary, fixed_trigger
 
 SHAPE = (1, 10, 10)
 CLASSES = 4
@@ -56,7 +56,7 @@ def batches(n: int, size: int = 16):
     return rows
 
 
-def setting(**changes) -> Setting:
+def setting(**changes) -> Adversary:
     images, labels = pictures(64, 0)
     given = {
         "base": encoder(),
@@ -70,7 +70,7 @@ def setting(**changes) -> Setting:
         "batches": batches(len(images)),
         "seed": 0,
     }
-    return Setting(**{**given, **changes})
+    return Adversary(**{**given, **changes})
 
 
 def weights(module: torch.nn.Module) -> torch.Tensor:

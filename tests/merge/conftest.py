@@ -1,12 +1,9 @@
 """Members of the registry with parameters away from their defaults, and random tensors on the grid of real ones."""
 
-import json
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from mergebarrier.merge import MERGES, Merge, make
@@ -91,29 +88,3 @@ def draw() -> Draw:
         return base.to(dtype), [tensor.to(dtype) for tensor in moved]
 
     return make_tensors
-
-
-Save = Callable[..., Path]
-
-
-@pytest.fixture
-def save(tmp_path: Path) -> Save:
-    """Return ``save(name, tensors, **config) -> folder``: a model folder, sharded when given several tables."""
-
-    def write(name: str, *shards: dict[str, Tensor], **config: object) -> Path:
-        folder = tmp_path / name
-        folder.mkdir()
-        document = {"model_type": "llama", "tie_word_embeddings": True, "vocab_size": 10, **config}
-        (folder / "config.json").write_text(json.dumps(document))
-        files = {f"model-{i:05d}-of-{len(shards):05d}.safetensors": shard for i, shard in enumerate(shards, 1)}
-        if len(shards) == 1:
-            files = {"model.safetensors": shards[0]}
-        else:
-            weight_map = {tensor: file for file, shard in files.items() for tensor in shard}
-            index = {"metadata": {"total_size": 0}, "weight_map": weight_map}
-            (folder / "model.safetensors.index.json").write_text(json.dumps(index))
-        for file, shard in files.items():
-            save_file(shard, folder / file, metadata={"format": "pt"})
-        return folder
-
-    return write

@@ -22,7 +22,7 @@ def protect(tmp_path: Path) -> Callable[..., Path]:
         made += 1
         out = tmp_path / f"protected-{made}"
         with open_checkpoint(folder) as source:
-            verbs.protect(source, protection, KEYS[key] if key else None, verbs.Into(out, workers=workers))
+            verbs.protect(source, protection, KEYS[key] if key else None, verbs.OutputOptions(out, workers=workers))
         return out
 
     return run
@@ -35,7 +35,7 @@ def unprotect(tmp_path: Path) -> Callable[..., Path]:
     def run(folder: Path, key: int | None = 1) -> Path:
         out = tmp_path / f"{folder.name}-restored"
         with open_checkpoint(folder) as source:
-            verbs.unprotect(source, KEYS[key] if key else None, verbs.Into(out))
+            verbs.unprotect(source, KEYS[key] if key else None, verbs.OutputOptions(out))
         return out
 
     return run

@@ -20,7 +20,9 @@ from mergebarrier.protect import Exact
 def run(model: Path, out: Path) -> None:
     partial = out.with_name(out.name + ".partial")
     with open_checkpoint(model) as source:
-        verbs.protect(source, Exact(), Key(bytes([5]) * 32), verbs.Into(out, resume=partial.exists(), workers=2))
+        verbs.protect(
+            source, Exact(), Key(bytes([5]) * 32), verbs.OutputOptions(out, resume=partial.exists(), workers=2)
+        )
 
 
 def in_child(model: Path, out: Path) -> int:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from peer_mergekit import mergekit_merge_all
 from safetensors.torch import load_file, save_file
 
 from mergebarrier import verbs
@@ -27,7 +28,6 @@ from mergebarrier.merge import Merge, make, plan
 from mergebarrier.protect import Exact, MergeBarrier
 from mergebarrier.realign import GaugeFix
 from mergebarrier.run import transform
-from peer_mergekit import mergekit_merge_all
 
 pytestmark = pytest.mark.real
 
@@ -94,7 +94,7 @@ def folder(tmp_path_factory) -> Path:
 
 def protect(source: Path, protection, out: Path) -> Path:
     with open_checkpoint(source) as checkpoint:
-        verbs.protect(checkpoint, protection, KEY if protection.keyed else None, verbs.Into(out))
+        verbs.protect(checkpoint, protection, KEY if protection.keyed else None, verbs.OutputOptions(out))
     return out
 
 
@@ -133,7 +133,7 @@ def test_lossless_is_the_same_function_and_comes_back_bit_for_bit(bench, assets,
         error, _ = equality(ours, theirs, ("float32", "float32"), ids)
         assert error <= 5e-6
         assert_as_good_in_bfloat16(bench, ours, theirs, text, ids)
-        verbs.unprotect(theirs, KEY, verbs.Into(folder / "restored"))
+        verbs.unprotect(theirs, KEY, verbs.OutputOptions(folder / "restored"))
         with open_checkpoint(folder / "restored") as restored:
             assert restored.digests() == ours.digests()
 
@@ -163,7 +163,7 @@ def test_full_is_the_same_function_and_comes_back_within_its_bound(bench, assets
     with open_checkpoint(wide) as ours, open_checkpoint(protected) as theirs:
         error, _ = equality(ours, theirs, ("float32", "float32"), ids)
         assert error <= 1e-5
-        content = verbs.unprotect(theirs, KEY, verbs.Into(folder / "full-restored"))
+        content = verbs.unprotect(theirs, KEY, verbs.OutputOptions(folder / "full-restored"))
     restored = load_file(folder / "full-restored" / "model.safetensors")
     worst = max(float((restored[n].double() - t.double()).norm() / t.double().norm()) for n, t in tensors.items())
     assert 0 < worst <= content["roundtrip_bound"]
@@ -229,7 +229,7 @@ def test_realignment_recovers_the_merge_whatever_the_key(bench, assets, lossless
     for name, protected in (("lossless", lossless), ("full", full)):
         out = folder / f"realigned-{name}"
         with open_checkpoint(protected) as model, open_checkpoint(assets.base) as base:
-            _, diagnostics = verbs.realign(model, base, GaugeFix(), verbs.Into(out, workers=2))
+            _, diagnostics = verbs.realign(model, base, GaugeFix(), verbs.OutputOptions(out, workers=2))
         assert diagnostics["mean_cosine_after"] > 0.99 and diagnostics["converged"]
         best = max(unprotected, key=lambda c: min(unprotected[c].a, unprotected[c].b))
         skills = bench.merged(method("task_arithmetic", best), [out, assets.expert_b])

@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import pytest
+import tiny_models
 import torch
 from safetensors.torch import load_file
 
-import tiny_models
 from mergebarrier import verbs
 from mergebarrier.checkpoint import open_checkpoint
 from mergebarrier.errors import BaseMismatch, NothingToAlign
@@ -33,13 +33,15 @@ class Case:
     def protect(self, method, key: int = 1) -> Path:
         out = self._out()
         with open_checkpoint(self.expert) as source:
-            verbs.protect(source, method, Key(bytes([key]) * 32) if method.keyed else None, verbs.Into(out))
+            verbs.protect(source, method, Key(bytes([key]) * 32) if method.keyed else None, verbs.OutputOptions(out))
         return out
 
     def realign(self, folder: Path, method=None, workers: int = 1, base: Path | None = None):
         out = self._out()
         with open_checkpoint(folder) as source, open_checkpoint(base or self.base) as anchor:
-            _, diagnostics = verbs.realign(source, anchor, method or GaugeFix(), verbs.Into(out, workers=workers))
+            _, diagnostics = verbs.realign(
+                source, anchor, method or GaugeFix(), verbs.OutputOptions(out, workers=workers)
+            )
         return out, diagnostics
 
 

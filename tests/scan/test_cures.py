@@ -14,7 +14,7 @@ from mergebarrier.scan.cures.fine_pruning import FinePruning
 from mergebarrier.scan.cures.ibvs import Ibvs
 from mergebarrier.scan.cures.lfpm_like import LfpmLike
 from mergebarrier.scan.cures.masks import Masked
-from mergebarrier.scan.cures.patient import Patient
+from mergebarrier.scan.cures.patient import MergeToCure
 from mergebarrier.scan.cures.registry import CURES
 from mergebarrier.scan.cures.sau import Sau
 from mergebarrier.scan.cures.switching import Switching
@@ -39,13 +39,13 @@ def _train(steps: int):
     return lambda module, loss: train_full(module, recipe, loss)
 
 
-def _patient(world: World, name: str, *, steps: int = 3) -> Patient:
+def _patient(world: World, name: str, *, steps: int = 3) -> MergeToCure:
     pool = world.pool("interpolated")
     if name == "switching":
         twin = dataclasses.replace(world.suspect(0), name="twin")
         pool = Pool(pool.encoder, pool.base, (pool.suspects[0], twin))
     quick = dataclasses.replace(SEARCH, steps=4, refine_steps=4, keep=1)
-    return Patient(pool, MERGE, quick, _train(steps), seed=3)
+    return MergeToCure(pool, MERGE, quick, _train(steps), seed=3)
 
 
 def _figures(world: World, pool: Pool, weights) -> tuple[float, float]:
@@ -86,21 +86,21 @@ def test_a_cure_that_trains_says_so_where_it_cannot(name: str, world: World) -> 
 
 def test_dropping_the_guilty_takes_the_backdoor_and_nothing_else(world: World) -> None:
     pool = world.pool("interpolated")
-    patient = Patient(pool, MERGE, SEARCH)
+    patient = MergeToCure(pool, MERGE, SEARCH)
     before, _ = _figures(world, pool, patient.merged)
     after, _ = _figures(world, pool, CURES["drop"].apply(patient))
     honest = MERGE(world.base, list(world.experts[1:]))
     assert before > 0.6 and after < 0.2
     dropped = CURES["drop"].apply(patient)
     assert all(torch.equal(dropped[name], honest[name]) for name in honest)
-    clean = Patient(world.pool(), MERGE, SEARCH)
+    clean = MergeToCure(world.pool(), MERGE, SEARCH)
     kept = CURES["drop"].apply(clean)
     assert all(torch.equal(kept[name], clean.merged[name]) for name in kept)
 
 
 def test_the_anti_backdoor_vector_takes_the_backdoor_and_keeps_the_tasks(world: World) -> None:
     pool = world.pool("interpolated")
-    patient = Patient(pool, MERGE, SEARCH)
+    patient = MergeToCure(pool, MERGE, SEARCH)
     before, accuracy = _figures(world, pool, patient.merged)
     control, _ = _figures(world, pool, MERGE(world.base, list(world.experts)))
     cured = LfpmLike(rounds=2, steps=20, batch=12, learning_rate=2e-3).apply(patient)

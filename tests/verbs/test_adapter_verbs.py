@@ -14,7 +14,7 @@ from tiny_models import save, save_expert
 
 from mergebarrier.audit import AuditSpec
 from mergebarrier.audit.bench.workbench import Bench
-from mergebarrier.checkpoint import Expert, open_checkpoint, open_reference
+from mergebarrier.checkpoint import AdaptedCheckpoint, open_checkpoint, open_reference
 from mergebarrier.evaluate import load_module
 from mergebarrier.report import Journal
 
@@ -29,7 +29,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save_adapter(root / "lora", NAME, 1, r=3, lora_alpha=0.5, target_modules=["q_proj", "up_proj", "down_proj"])
     config = json.loads((root / "base" / "config.json").read_text())
     with open_reference(f"{root / 'base'}+{root / 'lora'}") as expert:
-        assert isinstance(expert, Expert)
+        assert isinstance(expert, AdaptedCheckpoint)
         write_folder(root / "whole", {name: expert.read(name) for name in expert.tensors}, config=config)
     return root
 
@@ -79,10 +79,10 @@ def test_a_literal_folder_wins_and_another_model_is_not_mistaken(world, tmp_path
     (tmp_path / "base").symlink_to(world / "base")
     (tmp_path / "lora").symlink_to(world / "lora")
     with open_reference("base+lora") as expert:
-        assert isinstance(expert, Expert)
+        assert isinstance(expert, AdaptedCheckpoint)
     save_expert(NAME, tmp_path / "base+lora")
     with open_reference("base+lora") as model, open_checkpoint("base+lora") as same:
-        assert not isinstance(model, Expert) and model.content_digest() == same.content_digest()
+        assert not isinstance(model, AdaptedCheckpoint) and model.content_digest() == same.content_digest()
 
 
 def test_an_adapter_is_scanned_as_the_model_that_it_makes(world, tmp_path, run_cli) -> None:

@@ -30,7 +30,7 @@ def run(
             return merge(unit, blocks)
 
         units = [MergeUnit(name, (name,), False) for name in base.tensors]
-        verbs.merge(replace(job, units=units, apply=lambda: apply), verbs.Into(out, **how))
+        verbs.merge(replace(job, units=units, apply=lambda: apply), verbs.OutputOptions(out, **how))
     return computed
 
 

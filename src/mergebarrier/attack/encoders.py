@@ -166,11 +166,11 @@ def setting(
     recipe: FullRecipe,
     *,
     off_task: Shadow | None = None,
-) -> poison.Setting:
+) -> poison.Adversary:
     """Return what the adversary holds; batches are those of clean fine-tuning with the same recipe."""
     own = functools.partial(image_logits, head=task.head, scale=task.scale)
     aimed = own if off_task is None else functools.partial(image_logits, head=off_task.head, scale=task.scale)
-    return poison.Setting(
+    return poison.Adversary(
         base=base,
         images=pixels(task.train.images),
         labels=task.train.labels,
@@ -185,7 +185,7 @@ def setting(
 
 
 def mount(
-    attack: poison.Attack, where: poison.Setting, recipe: FullRecipe, *, progress: Progress | None = None
+    attack: poison.Attack, where: poison.Adversary, recipe: FullRecipe, *, progress: Progress | None = None
 ) -> nn.Module:
     """Return the adversary's encoder, in evaluation mode."""
     return attack.mount(where, lambda module, loss: train_full(module, recipe, loss, progress=progress)).eval()

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from mergebarrier.attack.encoders import Shadow
     from mergebarrier.evaluate import ImageTask
     from mergebarrier.training import FullRecipe
-    from mergebarrier.verbs import Into
+    from mergebarrier.verbs import OutputOptions
 
 TAG: Final = "attack-artifact"
 PURPOSE: Final = (
@@ -75,7 +75,7 @@ class PoisonSpec:
 
 def make_poisoned(
     spec: PoisonSpec,
-    into: "Into | None",
+    into: "OutputOptions | None",
     *,
     say: Callable[[str], None] = lambda line: None,
     progress: Callable[[int, int], None] | None = None,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from mergebarrier import doors
 
 if TYPE_CHECKING:
-    from mergebarrier.audit.bench import MERGES, AuditSpec, Journal, Setting, levels_from, published, searched
+    from mergebarrier.audit.bench import MERGES, AuditSpec, Journal, MergeSetting, levels_from, published, searched
     from mergebarrier.audit.ladder import LEVELS
     from mergebarrier.audit.run import run_audit
 
@@ -17,7 +17,7 @@ __all__ = [
     "MERGES",
     "AuditSpec",
     "Journal",
-    "Setting",
+    "MergeSetting",
     "levels_from",
     "published",
     "run_audit",

@@ -10,7 +10,7 @@ two_keys                   two keys of one model lead the attacker to the same w
 
 from collections.abc import Mapping
 
-from mergebarrier.audit.bench import MIN_MARGIN, OURS, Bench, Setting, best_of, realigned
+from mergebarrier.audit.bench import MIN_MARGIN, OURS, Bench, MergeSetting, best_of, realigned
 from mergebarrier.audit.ladder import Context, Found
 from mergebarrier.results import Cell, Control, Level, Skill, Standalone
 
@@ -62,7 +62,7 @@ def realignment_is_harmless(bench: Bench, theirs: Found, context: Context) -> Co
 
     before = best_of(theirs.published, context.scales)
     realigned(bench, "original", "unprotected+gaugefix", GaugeFix(), "unprotected-gaugefix")
-    setting = Setting(before.merge, tuple(before.coefficients.items()))
+    setting = MergeSetting(before.merge, tuple(before.coefficients.items()))
     after = bench.cell("unprotected+gaugefix", setting, "test", level=2, attack="control")
     return _control(
         abs(_utility(after, context) - _utility(before, context)),

@@ -95,8 +95,8 @@ def merge_learned(
         folders = verbs.Models(stack)
         opened = folders.model(base) if base is not None else None
         experts = [open_model(folders, model, adapted) for model in models]
-        planned = verbs.planned_like(merge, opened, experts)
-        merge = verbs.within(merge, planned, calibration, writer.max_ram_bytes)
+        planned = verbs.plan_fallback(merge, opened, experts)
+        merge = verbs.fit_memory_budget(merge, planned, calibration, writer.max_ram_bytes)
         for note in planned.notes:
             output.note(f"note: {note}")
         if writer.dry_run:
@@ -107,7 +107,7 @@ def merge_learned(
                 "need": "data",
                 "data": [path.name for path in learning.data],
                 "tensors": len(planned.donor.tensors),
-                "peak_bytes": verbs.memory(merge, planned, calibration),
+                "peak_bytes": verbs.learning_bytes(merge, planned, calibration),
                 "files": [shard.name for shard in planned.donor.shards],
             }
             return show_plan(document, verbs.whole_models(planned), checks, output)
@@ -115,7 +115,7 @@ def merge_learned(
         verbs.judged_inputs(verbs.whole_models(planned), checks)
         anchor = folders.model(adapted) if adapted is not None else None
         with output.progress("learning") as progress:
-            job = verbs.learned(merge, planned, calibration, progress, anchor)
+            job = verbs.learn_merge(merge, planned, calibration, progress, anchor)
         with output.progress("merging") as progress:
             content = verbs.merge(job, into(writer, progress), checks)
     note_findings(content, output)

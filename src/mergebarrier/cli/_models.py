@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from mergebarrier.cli._options import WriterOptions
     from mergebarrier.cli._output import Output
     from mergebarrier.keys import Key
-    from mergebarrier.verbs import Into, Models
+    from mergebarrier.verbs import Models, OutputOptions
 
 MODEL = click.Path(path_type=Path)
 
@@ -26,11 +26,11 @@ LIMIT_OF_MERGEBARRIER = (
 )
 
 
-def into(writer: "WriterOptions", progress: Any) -> "Into":
+def into(writer: "WriterOptions", progress: Any) -> "OutputOptions":
     """Return where and how to write, from the shared options."""
-    from mergebarrier.verbs import Into
+    from mergebarrier.verbs import OutputOptions
 
-    return Into(writer.folder, writer.resume, writer.overwrite, writer.workers, writer.max_ram_bytes, progress)
+    return OutputOptions(writer.folder, writer.resume, writer.overwrite, writer.workers, writer.max_ram_bytes, progress)
 
 
 def arrange(

@@ -80,7 +80,7 @@ def merge_recipe(
         adapter = output_of(recipe.extra)
         if adapter is not None:
             merged = recipes.adapters_of(planned, adapter)
-            return run_adapters(merged, verbs.described(planned), writer, output, checks)
+            return run_adapters(merged, verbs.manifest_request(planned), writer, output, checks)
         anchor = opened[recipe.base] if recipe.base is not None else None
         side_files = recipes.small_files(planned)
         if writer.dry_run:

@@ -16,7 +16,7 @@ from mergebarrier.cli._options import output_options, threads_option
 from mergebarrier.cli._output import Output
 
 if TYPE_CHECKING:
-    from mergebarrier.audit import AuditSpec, Setting
+    from mergebarrier.audit import AuditSpec, MergeSetting
     from mergebarrier.keys import Key
     from mergebarrier.zoo import DemoAssets
 
@@ -99,7 +99,7 @@ def _protect(assets: "DemoAssets", out: Path, threads: int, output: Output) -> l
     """Protect the first expert: exactly, the same with a second key, and by the attention-only method."""
     from mergebarrier.checkpoint import open_checkpoint
     from mergebarrier.protect import PROTECTIONS
-    from mergebarrier.verbs import Into, protect
+    from mergebarrier.verbs import OutputOptions, protect
 
     folders = []
     with open_checkpoint(assets.expert_a) as original:
@@ -112,7 +112,7 @@ def _protect(assets: "DemoAssets", out: Path, threads: int, output: Output) -> l
                 continue
             key = _key(place) if keyed else None
             with output.progress(f"protecting: {purpose}") as bar:
-                into = Into(folder, overwrite=True, workers=threads, progress=bar)
+                into = OutputOptions(folder, overwrite=True, workers=threads, progress=bar)
                 protect(original, PROTECTIONS[method](), key, into)
             output.note(f"   {folder}: {purpose}" + (f"; key {key.id} in {place.name}" if key else ""))
     return folders
@@ -170,7 +170,7 @@ def _spec(assets: "DemoAssets", protected: Path, second: Path, attention: Path, 
     )
 
 
-def _settings() -> "tuple[Setting, ...]":
-    from mergebarrier.audit import Setting
+def _settings() -> "tuple[MergeSetting, ...]":
+    from mergebarrier.audit import MergeSetting
 
-    return tuple(Setting(merge, (("coefficient", coefficient),)) for merge, coefficient in _GRID)
+    return tuple(MergeSetting(merge, (("coefficient", coefficient),)) for merge, coefficient in _GRID)

@@ -115,7 +115,7 @@ def command(
     if cleanse.cure is not None and merge is not None and out is not None:
         with ExitStack() as stack:
             job = _curing(models, base, cleanse, merge, search, stack)
-            verbs.merge(job, verbs.Into(out, workers=threads), wished)
+            verbs.merge(job, verbs.OutputOptions(out, workers=threads), wished)
         output.note(f"note: {out} holds the merge after {cleanse.cure}; scan it as a model of its own")
     return 1 if scan.at_least(report.findings, fail_on) else 0
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from pathlib import PurePath
 
-from mergebarrier.checkpoint import Checkpoint, Expert
+from mergebarrier.checkpoint import AdaptedCheckpoint, Checkpoint
 
 _HUB_FOLDER = re.compile(r"models--([^/]+?)--([^/]+)")
 
@@ -36,7 +36,7 @@ def published(name: str) -> str:
 
 def name_of(model: Checkpoint) -> str:
     """Name an opened model without its path; a base with an adapter by both names."""
-    if isinstance(model, Expert):
+    if isinstance(model, AdaptedCheckpoint):
         return f"{reference(model.base.path.absolute())}+{reference(model.adapter.path.absolute())}"
     return reference(model.path.absolute())
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from mergebarrier.errors import BadMergeParameter, ShapeMismatch
-from mergebarrier.merge.arithmetic import BLOCK, Blocks, Operands, Told, compute_dtype, store
+from mergebarrier.merge.arithmetic import BLOCK, Blocks, Operands, SurveyResult, compute_dtype, store
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -65,7 +65,13 @@ class Merge(ABC):
             )
 
     def merge(
-        self, base: Tensor | None, experts: Sequence[Tensor], *, name: str, block: int = BLOCK, told: Told | None = None
+        self,
+        base: Tensor | None,
+        experts: Sequence[Tensor],
+        *,
+        name: str,
+        block: int = BLOCK,
+        survey: SurveyResult | None = None,
     ) -> Tensor:
         """Merge one tensor (any block of it for need "elementwise", all of it for "tensor").
 
@@ -74,7 +80,7 @@ class Merge(ABC):
           experts: Float[Tensor, "*shape"] each, finite, any float dtypes; integer tensors must be equal and are copied.
           name:    the tensor's name, part of the random key and of every message.
           block:   elements per block of the arithmetic; a matter of speed.
-          told:    what ``survey`` says about this tensor; without it the tensor is taken for the whole model.
+          survey:   what ``survey`` says about this tensor; without it the tensor is taken for the whole model.
         Returns: Float[Tensor, "*shape"], contiguous, in the dtype of the base if it is used, else of the first expert.
         Raises:  BadMergeParameter (counts, missing base), ShapeMismatch (tensor, both shapes), NonFinite (tensor).
         Numerics: deterministic on one machine and torch version, independent of threads, order and block size;
@@ -111,20 +117,20 @@ class Merge(ABC):
             self.arithmetic(used),
             tuple(donor.shape),
             donor.numel() if traced else block,  # a graph keeps what a second block would overwrite
-            told,
+            survey,
         )
         out = torch.empty(donor.numel(), dtype=donor.dtype)
         store(self.kernel(operands), out, name)
         return out.view(donor.shape)
 
-    def survey(self, sizes: Mapping[str, int], read: Blocks, count: int) -> dict[str, Told]:
+    def survey(self, sizes: Mapping[str, int], read: Blocks, count: int) -> dict[str, SurveyResult]:
         """Look at the whole model before any tensor is merged; most methods have nothing to look for.
 
         Args:
           sizes: floating tensor -> elements, in the order of the model.
           read:  gives a fresh pass over a tensor, the base first.
           count: number of experts.
-        Returns: tensor -> what ``merge`` is told.
+        Returns: tensor -> what ``merge`` gets as ``survey``.
         """
         del sizes, read, count
         return {}

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 from torch import Tensor
 
 from mergebarrier.errors import BadMergeParameter, ConfigMismatch, ShapeMismatch, TensorSetMismatch, clean
-from mergebarrier.merge.arithmetic import Told, row_blocks
+from mergebarrier.merge.arithmetic import SurveyResult, row_blocks
 from mergebarrier.merge.method import Merge
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class Plan:
       methods: tensor name -> the method with the parameters that hold for this tensor.
       units:   what to do, covering every tensor of the donor once.
       notes:   warnings for the user, one line each.
-      told:    tensor name -> what a survey of the model says; ``surveyed`` fills it.
+      survey:    tensor name -> what a survey of the model says; ``surveyed`` fills it.
     """
 
     method: Merge
@@ -58,7 +58,7 @@ class Plan:
     methods: Mapping[str, Merge]
     units: tuple[MergeUnit, ...]
     notes: tuple[str, ...]
-    told: Mapping[str, Told] = field(default_factory=dict)
+    survey_results: Mapping[str, SurveyResult] = field(default_factory=dict)
 
     @property
     def donor(self) -> "Checkpoint":
@@ -70,8 +70,8 @@ class Plan:
         if self.method.reads == 1:
             return self
         sizes = {name: info.numel for name, info in self.donor.tensors.items() if is_float(info.dtype) and info.numel}
-        told = self.method.survey(sizes, lambda name: row_blocks(self.sources, name), len(self.sources) - 1)
-        return replace(self, told=told)
+        survey = self.method.survey(sizes, lambda name: row_blocks(self.sources, name), len(self.sources) - 1)
+        return replace(self, survey_results=survey)
 
     def apply(self, unit: _Tensors, blocks: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
         """Merge the tensors (or row blocks) of one unit.
@@ -86,7 +86,7 @@ class Plan:
         for name in unit.tensors:
             tensors = [block[name] for block in blocks]
             base, experts = (tensors[0], tensors[1:]) if self.method.uses_base else (None, tensors)
-            merged[name] = self.methods[name].merge(base, experts, name=name, told=self.told.get(name))
+            merged[name] = self.methods[name].merge(base, experts, name=name, survey=self.survey_results.get(name))
         return merged
 
 

@@ -10,6 +10,7 @@ from mergebarrier import doors
 if TYPE_CHECKING:
     from mergebarrier.poison.image import (
         CORNERS,
+        Adversary,
         Attack,
         Augmentation,
         BadMerging,
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
         Found,
         LabelConsistent,
         LoBAM,
-        Setting,
         SparseBackdoorVector,
         Trigger,
         UniversalRecipe,
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ATTACKS",
     "CORNERS",
+    "Adversary",
     "Attack",
     "Augmentation",
     "BadMerging",
@@ -47,7 +48,6 @@ __all__ = [
     "Found",
     "LabelConsistent",
     "LoBAM",
-    "Setting",
     "SparseBackdoorVector",
     "Trigger",
     "UniversalRecipe",

@@ -12,10 +12,18 @@ if TYPE_CHECKING:
     from mergebarrier.verbs.adapters import by_adapters
     from mergebarrier.verbs.cleanse import cleansed
     from mergebarrier.verbs.declarations import declared, licence
-    from mergebarrier.verbs.job import MergeJob, by_recipe, described, equal_inputs, judged_inputs, merge, whole_models
-    from mergebarrier.verbs.learned import Calibration, learned, memory, planned_like, within
+    from mergebarrier.verbs.job import (
+        MergeJob,
+        by_recipe,
+        equal_inputs,
+        judged_inputs,
+        manifest_request,
+        merge,
+        whole_models,
+    )
+    from mergebarrier.verbs.learned import Calibration, fit_memory_budget, learn_merge, learning_bytes, plan_fallback
     from mergebarrier.verbs.open import Models
-    from mergebarrier.verbs.output import Checks, Into, MergeInput, Progress, environment
+    from mergebarrier.verbs.output import Checks, MergeInput, OutputOptions, Progress, environment
     from mergebarrier.verbs.protect import (
         check_protect,
         dry_run,
@@ -30,10 +38,10 @@ if TYPE_CHECKING:
 __all__ = [
     "Calibration",
     "Checks",
-    "Into",
     "MergeInput",
     "MergeJob",
     "Models",
+    "OutputOptions",
     "Progress",
     "ScanReport",
     "ScanRequest",
@@ -43,17 +51,18 @@ __all__ = [
     "check_realign",
     "cleansed",
     "declared",
-    "described",
     "dry_run",
     "environment",
     "equal_inputs",
+    "fit_memory_budget",
     "judged_inputs",
-    "learned",
+    "learn_merge",
+    "learning_bytes",
     "licence",
-    "memory",
+    "manifest_request",
     "merge",
     "merge_weights",
-    "planned_like",
+    "plan_fallback",
     "protect",
     "protection_from",
     "protection_manifest",
@@ -62,7 +71,6 @@ __all__ = [
     "undone_by_realignment",
     "unprotect",
     "whole_models",
-    "within",
 ]
 
 doors.open_lazily(__name__)

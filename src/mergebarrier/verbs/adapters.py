@@ -85,7 +85,7 @@ def by_adapters(planned: AdapterPlan, described: Mapping[str, Any]) -> MergeJob:
         units=planned.units,
         apply=begin,
         layout=planned.layout,
-        described={**described, "output_kind": "adapter", "lora_space": planned.space},
+        request={**described, "output_kind": "adapter", "lora_space": planned.space},
         side_files={ADAPTER_CONFIG: dump(planned.config)},
         measured=figures,
         beside=() if planned.base is None else planned.base.folders,

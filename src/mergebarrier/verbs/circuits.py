@@ -12,7 +12,7 @@ from mergebarrier.arch import Architecture, Circuit, gather, scatter
 from mergebarrier.checkpoint import Checkpoint, Writer, layout_like, read_manifest
 from mergebarrier.errors import DigestMismatch
 from mergebarrier.run import transform
-from mergebarrier.verbs.output import Into, environment
+from mergebarrier.verbs.output import OutputOptions, environment
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -40,7 +40,7 @@ def write_circuits(
     architecture: Architecture,
     apply: Callable[[Any, list[dict[str, "Tensor"]]], dict[str, "Tensor"]],
     content: dict[str, Any],
-    into: Into,
+    into: OutputOptions,
     *,
     expected: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:

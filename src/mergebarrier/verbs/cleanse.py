@@ -17,7 +17,7 @@ from mergebarrier.errors import BadScanInput
 from mergebarrier.evaluate import read_image_task
 from mergebarrier.lineage import reference
 from mergebarrier.merge import Plan
-from mergebarrier.scan.cures import CURES, Patient
+from mergebarrier.scan.cures import CURES, MergeToCure
 from mergebarrier.training import FullRecipe, train_full
 from mergebarrier.verbs.job import MergeJob
 from mergebarrier.verbs.scan import PREFIX, distinct, merge_weights, pool_of
@@ -61,7 +61,7 @@ def cleansed(job: MergeJob, planned: Plan, cure: str, tasks: Sequence[Path], sea
         names = distinct([reference(expert.path.absolute()) for expert in experts])
         read = {name: read_image_task(path) for name, path in zip(names, tasks, strict=True)}
         pool = pool_of(base, dict(zip(names, experts, strict=True)), read)
-        patient = Patient(pool, merge_weights(planned.method), search, train, search.seed)
+        patient = MergeToCure(pool, merge_weights(planned.method), search, train, search.seed)
         cured = {name.removeprefix(PREFIX): tensor for name, tensor in CURES[cure].apply(patient).items()}
 
         def merge(unit: Any, blocks: list[dict[str, Tensor]]) -> dict[str, Tensor]:
@@ -74,5 +74,5 @@ def cleansed(job: MergeJob, planned: Plan, cure: str, tasks: Sequence[Path], sea
     units = [dataclasses.replace(unit, rowwise=False) for unit in planned.units]
     told = {"method": cure, "parameters": dataclasses.asdict(CURES[cure]), "seed": search.seed}
     files = {"tasks": [hashlib.sha256(path.read_bytes()).hexdigest() for path in tasks]}
-    described = {**job.described, "cleanse": {**told, **files}}
-    return dataclasses.replace(job, units=units, apply=apply, described=described, whole=True)
+    described = {**job.request, "cleanse": {**told, **files}}
+    return dataclasses.replace(job, units=units, apply=apply, request=described, whole=True)

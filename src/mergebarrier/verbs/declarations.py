@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mergebarrier.arch import describe, require_same
-from mergebarrier.checkpoint import LICENCE_FILES, MANIFEST_NAME, Checkpoint, Expert, read_manifest
+from mergebarrier.checkpoint import LICENCE_FILES, MANIFEST_NAME, AdaptedCheckpoint, Checkpoint, read_manifest
 from mergebarrier.errors import ArchError, CheckpointError, LicenceRefused, RealignError
 from mergebarrier.lineage import ATTACK_TAG, CARD, COMPATIBLE, UNKNOWN, Conclusion, Declaration, conclude, declaration
 from mergebarrier.realign import relation
@@ -44,7 +44,7 @@ def declared(source: Checkpoint) -> Declaration:
 
 def parts_of(source: Checkpoint) -> tuple[Checkpoint, ...]:
     """Return what speaks for a model: itself, or the base and the adapter that it is made of."""
-    return (source.base, source.adapter.weights) if isinstance(source, Expert) else (source,)
+    return (source.base, source.adapter.weights) if isinstance(source, AdaptedCheckpoint) else (source,)
 
 
 def licence(source: Checkpoint) -> str:

@@ -11,7 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from mergebarrier import __version__
-from mergebarrier.checkpoint import Adapter, Checkpoint, Expert, OutTensor, Writer, layout_like, read_manifest
+from mergebarrier.checkpoint import (
+    AdaptedCheckpoint,
+    Adapter,
+    Checkpoint,
+    OutTensor,
+    Writer,
+    layout_like,
+    read_manifest,
+)
 from mergebarrier.errors import ChangedDuringRun, Interrupted, MergebarrierError, NoSpace, OutputExists
 from mergebarrier.lineage import model_card, name_of, published, reference, unique
 from mergebarrier.merge import Plan, parameters
@@ -19,8 +27,8 @@ from mergebarrier.merge.recipe import RecipePlan
 from mergebarrier.run import Source, Unit, one_thread_kernels, transform
 from mergebarrier.verbs.checks import check_merged, check_runnable
 from mergebarrier.verbs.declarations import Judged, judge, licence_files, relations
-from mergebarrier.verbs.output import Checks, Into, MergeInput, environment, hashed
-from mergebarrier.verbs.recording import Witness
+from mergebarrier.verbs.output import Checks, MergeInput, OutputOptions, environment, hashed
+from mergebarrier.verbs.recording import InputRecordingSink
 
 _NOTHING_MORE = Checks()
 # What may be otherwise the next time; any other refusal is about the inputs or the parameters.
@@ -37,7 +45,7 @@ class MergeJob:
       units:      the work.
       apply:      after whatever must be known of the whole model: (unit, one table of tensors per source) -> merged.
       layout:     of the output.
-      described:  the part of the manifest that says what was asked: method, parameters or recipe.
+      request:    the part of the manifest that says what was asked: method, parameters or recipe.
       side_files: name -> bytes, written beside the weights.
       card:       (content of the manifest, without the output) -> README.md.
       anchor:     the base that the experts are compared with, where the method itself uses none.
@@ -51,7 +59,7 @@ class MergeJob:
     units: Sequence[Unit]
     apply: Callable[[], Callable[..., dict[str, Any]]]
     layout: Sequence[OutTensor]
-    described: Mapping[str, Any]
+    request: Mapping[str, Any]
     side_files: Mapping[str, bytes]
     card: Callable[[Mapping[str, Any]], str] = model_card
     anchor: Checkpoint | None = None
@@ -74,7 +82,7 @@ def whole_models(planned: Plan, anchor: Checkpoint | None = None) -> MergeJob:
         apply=lambda: planned.surveyed().apply,
         whole=method.reads > 1,
         layout=layout_like(donor),
-        described={"method": method.name, "parameters": parameters(method)},
+        request={"method": method.name, "parameters": parameters(method)},
         side_files={name: donor.read_side_file(name) for name in donor.side_files},
         anchor=anchor,
     )
@@ -89,13 +97,13 @@ def by_recipe(planned: RecipePlan, side_files: Mapping[str, bytes], anchor: Chec
         apply=lambda: planned.surveyed().apply,
         whole=any(tensor.method.reads > 1 for tensor in planned.tensors.values()),
         layout=planned.layout,
-        described=described(planned),
+        request=manifest_request(planned),
         side_files=side_files,
         anchor=anchor,
     )
 
 
-def described(planned: RecipePlan) -> dict[str, Any]:
+def manifest_request(planned: RecipePlan) -> dict[str, Any]:
     """Return the part of the manifest that says what a recipe asked for."""
     return {
         "method": planned.recipe.method,
@@ -109,7 +117,7 @@ def _with_adapters(inputs: Sequence[MergeInput]) -> list[MergeInput]:
     found = list(inputs)
     seen = {id(item.checkpoint): None for item in found}
     for item in inputs:
-        if not isinstance(item.checkpoint, Expert):
+        if not isinstance(item.checkpoint, AdaptedCheckpoint):
             continue
         base, adapter = item.checkpoint.base, item.checkpoint.adapter
         parts = [
@@ -144,7 +152,7 @@ def judged_inputs(job: MergeJob, checks: Checks = _NOTHING_MORE) -> Judged:
     return judge(_with_adapters(job.inputs), acknowledged=checks.acknowledge_licence)
 
 
-def merge(job: MergeJob, into: Into, checks: Checks = _NOTHING_MORE) -> dict[str, Any]:
+def merge(job: MergeJob, into: OutputOptions, checks: Checks = _NOTHING_MORE) -> dict[str, Any]:
     """Judge the inputs, stream the merge, hash them by the way, check the output, commit.
 
     Returns: the ``content`` part of the manifest; ``content["checks"]`` holds "warnings", and "suspect" when the merge
@@ -161,7 +169,7 @@ def merge(job: MergeJob, into: Into, checks: Checks = _NOTHING_MORE) -> dict[str
         {"role": item.role, "name": item.name, **said, **item.facts}
         for item, said in zip(given, judged.described(), strict=True)
     ]
-    content: dict[str, Any] = {"verb": "merge", **job.described, "version": __version__, **judged.content()}
+    content: dict[str, Any] = {"verb": "merge", **job.request, "version": __version__, **judged.content()}
     with one_thread_kernels():
         related, relatives = relations(job.inputs, job.anchor)
     writer = Writer.create(
@@ -178,7 +186,7 @@ def merge(job: MergeJob, into: Into, checks: Checks = _NOTHING_MORE) -> dict[str
             models = [item.checkpoint.content_digest() for item in given] if job.whole else []
             transform(
                 job.sources,
-                Witness(writer, job.sources, models),
+                InputRecordingSink(writer, job.sources, models),
                 job.units,
                 apply,
                 workers=into.workers,
@@ -207,7 +215,7 @@ def merge(job: MergeJob, into: Into, checks: Checks = _NOTHING_MORE) -> dict[str
     return dict(read_manifest(into.out)["content"])
 
 
-def _check_same(inputs: Sequence[Mapping[str, Any]], into: Into) -> None:
+def _check_same(inputs: Sequence[Mapping[str, Any]], into: OutputOptions) -> None:
     """Refuse to resume a merge that is complete, but of other weights under the same names."""
     made_of = read_manifest(into.out)["content"]["inputs"]
     if [item["content_digest"] for item in made_of] != [item["content_digest"] for item in inputs]:

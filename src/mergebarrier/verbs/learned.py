@@ -53,13 +53,13 @@ class Calibration:
     seed: int = 0
 
 
-def planned_like(method: DataMerge, base: Checkpoint | None, experts: Sequence[Checkpoint]) -> Plan:
+def plan_fallback(method: DataMerge, base: Checkpoint | None, experts: Sequence[Checkpoint]) -> Plan:
     """Check that the models fit each other; the plan merges what the method does not learn (integers, constants)."""
     fallback: Merge = TaskArithmetic() if method.uses_base else Linear()
     return plan(fallback, base, experts)
 
 
-def memory(method: DataMerge, planned: Plan, calibration: Calibration) -> int:
+def learning_bytes(method: DataMerge, planned: Plan, calibration: Calibration) -> int:
     """Return the bytes that learning holds, without the activations of a batch."""
     sizes = [info.numel for info in planned.donor.tensors.values()]
     itemsize = _ITEMSIZE[calibration.dtype]
@@ -68,7 +68,9 @@ def memory(method: DataMerge, planned: Plan, calibration: Calibration) -> int:
     return sum(sizes) * itemsize + stored + method.held_bytes(sum(sizes), max(sizes), itemsize, n_experts)
 
 
-def within(method: DataMerge, planned: Plan, calibration: Calibration, max_ram_bytes: int | None) -> DataMerge:
+def fit_memory_budget(
+    method: DataMerge, planned: Plan, calibration: Calibration, max_ram_bytes: int | None
+) -> DataMerge:
     """Return the method with as much memory for Gram matrices as the budget leaves.
 
     Raises: LimitExceeded with both numbers.
@@ -76,7 +78,7 @@ def within(method: DataMerge, planned: Plan, calibration: Calibration, max_ram_b
     if max_ram_bytes is None:
         return method
     grams = method.gram_bytes if isinstance(method, RegMean) else 0
-    least = memory(method, planned, calibration) - grams
+    least = learning_bytes(method, planned, calibration) - grams
     if least >= max_ram_bytes:
         raise LimitExceeded(
             f"learning holds {least} bytes and more for every batch, the budget is {max_ram_bytes}",
@@ -88,7 +90,7 @@ def within(method: DataMerge, planned: Plan, calibration: Calibration, max_ram_b
     return method
 
 
-def learned(
+def learn_merge(
     method: DataMerge,
     planned: Plan,
     calibration: Calibration,
@@ -98,7 +100,7 @@ def learned(
     """Learn, and return the job that writes the result.
 
     Args:
-      method:      from ``within``.
+      method:      from ``fit_memory_budget``.
       planned:     from ``planned_like``.
       calibration: the data.
       progress:    called with (steps done, steps in all).
@@ -159,7 +161,7 @@ def learned(
     # What was not learned is merged from all models; where all was, one gives names and shapes enough.
     needed = planned.sources if planned.donor.tensors.keys() - tensors.keys() else planned.sources[:1]
     job = whole_models(planned, anchor)
-    return dataclasses.replace(job, sources=needed, apply=lambda: apply, described=described, whole=True)
+    return dataclasses.replace(job, sources=needed, apply=lambda: apply, request=described, whole=True)
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from mergebarrier.checkpoint import (
+    AdaptedCheckpoint,
     Adapter,
     Checkpoint,
-    Expert,
     is_adapter,
     open_adapter,
     open_checkpoint,
@@ -29,7 +29,7 @@ class Models:
         self._stack = stack
         self._models: dict[Path, Checkpoint] = {}
         self._adapters: dict[Path, Adapter] = {}
-        self._experts: dict[tuple[Path, Path], Expert] = {}
+        self._experts: dict[tuple[Path, Path], AdaptedCheckpoint] = {}
 
     def model(self, path: Path) -> Checkpoint:
         """Open a model folder, or ``BASE+ADAPTER``; errors as ``open_reference``."""
@@ -52,9 +52,9 @@ class Models:
             self._adapters[real] = self._stack.enter_context(open_adapter(path))
         return self._adapters[real]
 
-    def expert(self, base: Path, adapter: Path) -> Expert:
+    def expert(self, base: Path, adapter: Path) -> AdaptedCheckpoint:
         """Return a base with an adapter on it; BadAdapter where they do not fit."""
         key = base.resolve(), adapter.resolve()
         if key not in self._experts:
-            self._experts[key] = Expert(self.model(base), self.adapter(adapter))
+            self._experts[key] = AdaptedCheckpoint(self.model(base), self.adapter(adapter))
         return self._experts[key]

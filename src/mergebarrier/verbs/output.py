@@ -12,7 +12,7 @@ Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
-class Into:
+class OutputOptions:
     """Where and how a folder is written.
 
     Args:

@@ -9,13 +9,13 @@ from mergebarrier.errors import DigestMismatch, KeyMismatch, NotProtected
 from mergebarrier.keys import Key, Streams
 from mergebarrier.protect import Exact, MergeBarrier, Protection
 from mergebarrier.verbs.circuits import in_logical_layout, write_circuits
-from mergebarrier.verbs.output import Into, content_of, input_of
+from mergebarrier.verbs.output import OutputOptions, content_of, input_of
 
 # Unit roundoff: half the distance from 1 to the next number.
 _ROUNDOFF = {"F64": 2.0**-53, "F32": 2.0**-24, "BF16": 2.0**-8, "F16": 2.0**-11}
 
 
-def protect(source: Checkpoint, protection: Protection, key: Key | None, into: Into) -> dict[str, Any]:
+def protect(source: Checkpoint, protection: Protection, key: Key | None, into: OutputOptions) -> dict[str, Any]:
     """Write a protected model.
 
     Args:
@@ -40,7 +40,7 @@ def protect(source: Checkpoint, protection: Protection, key: Key | None, into: I
     return write_circuits((source,), architecture, change, content, into)
 
 
-def unprotect(source: Checkpoint, key: Key | None, into: Into) -> dict[str, Any]:
+def unprotect(source: Checkpoint, key: Key | None, into: OutputOptions) -> dict[str, Any]:
     """Undo ``protect`` with the key; ``lossless`` restores every bit, which is checked against the manifest.
 
     Raises: NotProtected, KeyMismatch, DigestMismatch (files changed since, or the restored bits differ).

@@ -9,10 +9,12 @@ from mergebarrier.errors import NothingToAlign
 from mergebarrier.realign import GaugeFix, Realignment
 from mergebarrier.verbs.circuits import circuit_map, in_logical_layout, write_circuits
 from mergebarrier.verbs.declarations import licence
-from mergebarrier.verbs.output import Into, Progress, content_of, input_of
+from mergebarrier.verbs.output import OutputOptions, Progress, content_of, input_of
 
 
-def realign(model: Checkpoint, base: Checkpoint, realignment: Realignment, into: Into) -> tuple[dict[str, Any], Any]:
+def realign(
+    model: Checkpoint, base: Checkpoint, realignment: Realignment, into: OutputOptions
+) -> tuple[dict[str, Any], Any]:
     """Write ``model`` in the coordinates of ``base``, without any key.
 
     Returns: (content of the manifest, diagnostics of the fit).

@@ -22,7 +22,7 @@ class _Hashed(Protocol):
     def digest(self, name: str) -> str | None: ...
 
 
-class Witness:
+class InputRecordingSink:
     """The writer of a merge, as the executor's sink; what an unhashed source made is never taken over."""
 
     def __init__(self, writer: Writer, sources: Sequence[Source], models: Sequence[str]) -> None:

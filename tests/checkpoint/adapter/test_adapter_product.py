@@ -11,7 +11,7 @@ import torch
 from peft_adapters import adapted_twice, save_adapter, updates_of
 from tiny_models import save
 
-from mergebarrier.checkpoint import Adapter, Expert, open_adapter, open_checkpoint
+from mergebarrier.checkpoint import AdaptedCheckpoint, Adapter, open_adapter, open_checkpoint
 from mergebarrier.errors import BadAdapter, BadMergeParameter, ShapeMismatch
 from mergebarrier.merge import MERGES, make
 from mergebarrier.merge.adapters.adapters import NOT_ON_UPDATES, plan_adapters
@@ -107,7 +107,7 @@ def test_every_method_merges_updates_as_it_merges_task_vectors(name: str, opened
     plan = plan_adapters(adapters, lambda tensor: method, rank=72)
     module = "model.layers.1.mlp.up_proj"
     with open_checkpoint(world / "base") as base:
-        experts = [Expert(base, adapter).read(f"{module}.weight") for adapter in adapters]
+        experts = [AdaptedCheckpoint(base, adapter).read(f"{module}.weight") for adapter in adapters]
         whole = method.merge(base.read(f"{module}.weight"), experts, name=f"{module}.weight")
         wanted = whole - base.read(f"{module}.weight")
     got, measured = result(plan, module)

@@ -8,7 +8,7 @@ from model_folders import write_folder
 from peft_adapters import loaded, logits_of, merged_by_peft, save_adapter
 from tiny_models import save
 
-from mergebarrier.checkpoint import Adapter, Change, Expert, open_adapter, open_checkpoint
+from mergebarrier.checkpoint import AdaptedCheckpoint, Adapter, Change, open_adapter, open_checkpoint
 from mergebarrier.errors import BadAdapter
 
 ATTENTION = ["q_proj", "k_proj", "v_proj", "o_proj"]
@@ -68,7 +68,7 @@ def test_an_expert_is_what_peft_merges_to_within_one_rounding(case: str, tmp_pat
     save_adapter(tmp_path / "lora", name, **config)
     wanted = merged_by_peft(name, tmp_path / "lora")
     with open_checkpoint(save(name, tmp_path / "base")) as base, open_adapter(tmp_path / "lora") as adapter:
-        expert = Expert(base, adapter)
+        expert = AdaptedCheckpoint(base, adapter)
         assert expert.changes.keys() <= base.tensors.keys() and len(expert.changes) >= 2
         for tensor, info in expert.tensors.items():
             ours, theirs, before = expert.read(tensor), wanted[tensor], base.read(tensor)
@@ -88,7 +88,7 @@ def test_an_expert_is_rounded_once_to_the_dtype_of_the_base(dtype: torch.dtype, 
     wanted = merged_by_peft("llama-mha-tied", tmp_path / "lora", dtype=dtype)
     folder = save("llama-mha-tied", tmp_path / "base", dtype=dtype)
     with open_checkpoint(folder) as base, open_adapter(tmp_path / "lora") as adapter:
-        expert = Expert(base, adapter)
+        expert = AdaptedCheckpoint(base, adapter)
         for tensor, change in expert.changes.items():
             assert change.factors is not None
             b, a = adapter.read(change.factors.module)
@@ -105,7 +105,7 @@ def test_peft_computes_with_what_it_loads_and_we_merge(tmp_path: Path) -> None:
     module = loaded(name, save_adapter(tmp_path / "lora", name, **config))
     before = logits_of(module)
     with open_checkpoint(save(name, tmp_path / "base")) as base, open_adapter(tmp_path / "lora") as adapter:
-        expert = Expert(base, adapter)
+        expert = AdaptedCheckpoint(base, adapter)
         plain = module.unload()
         plain.load_state_dict({tensor: expert.read(tensor) for tensor in expert.tensors}, strict=False)
     torch.testing.assert_close(logits_of(plain), before, rtol=1e-4, atol=1e-4)
@@ -115,7 +115,7 @@ def test_an_adapter_of_another_base_is_refused_with_both_shapes(tmp_path: Path) 
     save_adapter(tmp_path / "lora", "llama-gqa-untied", r=4, target_modules=EVERY)
     with open_checkpoint(save("qwen2", tmp_path / "base")) as base, open_adapter(tmp_path / "lora") as adapter:
         with pytest.raises(BadAdapter, match=r"o_proj.*\(48, 72\).*\(48, 48\)"):
-            Expert(base, adapter)
+            AdaptedCheckpoint(base, adapter)
 
 
 def test_a_head_that_is_tied_is_not_adapted_alone(tmp_path: Path) -> None:
@@ -124,14 +124,14 @@ def test_a_head_that_is_tied_is_not_adapted_alone(tmp_path: Path) -> None:
         save_adapter(tmp_path / module, "llama-mha-tied", r=4, target_modules=["q_proj", module])
         with open_checkpoint(folder) as base, open_adapter(tmp_path / module) as adapter:
             with pytest.raises(BadAdapter, match=words):
-                Expert(base, adapter)
+                AdaptedCheckpoint(base, adapter)
 
 
 def test_the_digests_are_those_of_the_tensors_as_they_are_read(tmp_path: Path) -> None:
     save_adapter(tmp_path / "lora", "qwen2", r=4, target_modules=["q_proj"])
     folder = save("qwen2", tmp_path / "base")
     with open_checkpoint(folder) as base, open_adapter(tmp_path / "lora") as adapter:
-        expert = Expert(base, adapter)
+        expert = AdaptedCheckpoint(base, adapter)
         tensors = {name: expert.read(name) for name in base.tensors}
         written = write_folder(tmp_path / "copy", tensors)
         with open_checkpoint(written) as copy:

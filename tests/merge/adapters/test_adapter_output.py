@@ -10,7 +10,7 @@ from peft_adapters import loaded, logits_of, merged_by_peft, save_adapter
 from safetensors.torch import load_file
 from tiny_models import build, save
 
-from mergebarrier.checkpoint import Expert, open_adapter, open_checkpoint, read_manifest, verify_manifest
+from mergebarrier.checkpoint import AdaptedCheckpoint, open_adapter, open_checkpoint, read_manifest, verify_manifest
 
 NAME = "llama-gqa-untied"
 A = {"r": 3, "lora_alpha": 6, "target_modules": ["q_proj", "up_proj"]}
@@ -66,7 +66,7 @@ def test_the_written_adapter_is_the_merged_model_on_its_base(form: str, world, t
     module.load_state_dict(wanted, strict=False)
     torch.testing.assert_close(logits_of(loaded(family, tmp_path / "adapter")), logits_of(module), rtol=2e-3, atol=2e-3)
     with open_checkpoint(world / base) as model, open_adapter(tmp_path / "adapter") as adapter:
-        expert = Expert(model, adapter)
+        expert = AdaptedCheckpoint(model, adapter)
         assert all(factors.scale == 1.0 for factors in adapter.factors.values())
         assert {n for n in wanted if not torch.equal(wanted[n], model.read(n))} <= set(expert.changes)
 

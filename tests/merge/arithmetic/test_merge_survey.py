@@ -50,7 +50,7 @@ def by_survey(base, experts, parameters: dict, step: int) -> torch.Tensor:
 
     told = method.survey({name: t.numel() for name, t in base.items() if t.numel()}, read, len(experts))
     parts = [
-        method.merge(base[name], [expert[name] for expert in experts], name=name, told=told.get(name)).reshape(-1)
+        method.merge(base[name], [expert[name] for expert in experts], name=name, survey=told.get(name)).reshape(-1)
         for name in base
     ]
     return torch.cat(parts)

@@ -17,7 +17,7 @@ from mergebarrier.errors import (
     ShapeMismatch,
     TensorSetMismatch,
 )
-from mergebarrier.merge import plan
+from mergebarrier.merge.recipe import plan
 from mergebarrier.merge.recipe.layers import Place, embeds, locate, stacks, with_dtype, with_layers
 from mergebarrier.merge.recipe.recipe import parse
 

@@ -8,7 +8,8 @@ from recipe_models import layered
 
 from mergebarrier.checkpoint import open_checkpoint
 from mergebarrier.errors import BadMergeParameter
-from mergebarrier.merge import make, plan
+from mergebarrier.merge import make
+from mergebarrier.merge.recipe import plan
 from mergebarrier.merge.recipe.recipe import parse
 from mergebarrier.merge.recipe.values import evaluate, parse_setting
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
         scale,
     )
     from mergebarrier.audit.bench.realigned import realigned
-    from mergebarrier.audit.bench.spec import MERGES, AuditSpec, Setting, levels_from, published, searched
+    from mergebarrier.audit.bench.spec import MERGES, AuditSpec, MergeSetting, levels_from, published, searched
     from mergebarrier.audit.bench.tasks import OURS, TASKS, THEIRS
     from mergebarrier.audit.bench.workbench import Bench, Journal, reference_of
 
@@ -30,8 +30,8 @@ __all__ = [
     "AuditSpec",
     "Bench",
     "Journal",
+    "MergeSetting",
     "Scales",
-    "Setting",
     "as_best",
     "best_of",
     "check_measurable",

@@ -37,7 +37,7 @@ def realigned(bench: Bench, source: str, role: str, realignment: "Aga | GaugeFix
         from mergebarrier import verbs
 
         bench.release()
-        into = verbs.Into(out, overwrite=True, workers=bench.spec.workers)
+        into = verbs.OutputOptions(out, overwrite=True, workers=bench.spec.workers)
         verbs.realign(bench.checkpoints[source], bench.checkpoints["base"], realignment, into)
         return {"weights": bench.n_weights}
 

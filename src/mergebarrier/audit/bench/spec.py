@@ -35,7 +35,7 @@ _SEARCH_PARTNER = (0.5, 0.3, 0.7, 1.0, 0.2, 0.1, 1.2)
 
 
 @dataclass(frozen=True)
-class Setting:
+class MergeSetting:
     """A merge algorithm with its coefficients: ``coefficient``, or one each for ``protected`` and ``partner``."""
 
     merge: str
@@ -69,17 +69,17 @@ class Setting:
         return {"coefficient": c} | thin.get(self.merge, {})
 
 
-def published(merges: Sequence[str] = MERGES, coefficients: Sequence[float] = COEFFICIENTS) -> tuple[Setting, ...]:
+def published(merges: Sequence[str] = MERGES, coefficients: Sequence[float] = COEFFICIENTS) -> tuple[MergeSetting, ...]:
     """Return the grid of level 0: every merge at every coefficient that makes sense for it."""
     return tuple(
-        Setting(merge, (("coefficient", float(c)),))
+        MergeSetting(merge, (("coefficient", float(c)),))
         for merge in merges
         for c in coefficients
         if not (merge in ("linear", "slerp") and c >= 1.0)
     )
 
 
-def searched(budget: int) -> tuple[Setting, ...]:
+def searched(budget: int) -> tuple[MergeSetting, ...]:
     """Return the first ``budget`` settings of the search: a coarse grid first, its refinement after it."""
     pairs = [(ours, theirs) for theirs in _SEARCH_PARTNER for ours in _SEARCH_PROTECTED]
     coarse = [pair for pair in pairs if pair[0] in (1.0, 0.7) and pair[1] in (0.5, 0.3, 1.0)]
@@ -89,7 +89,7 @@ def searched(budget: int) -> tuple[Setting, ...]:
         ordered.append(("task_arithmetic", pair))
         # Every fourth is also tried with trimming and sign election.
         ordered += [("ties", pair)] if number % 4 == 2 else []
-    return tuple(Setting(merge, (("protected", p), ("partner", o))) for merge, (p, o) in ordered[:budget])
+    return tuple(MergeSetting(merge, (("protected", p), ("partner", o))) for merge, (p, o) in ordered[:budget])
 
 
 def levels_from(text: str) -> tuple[int, ...]:
@@ -145,7 +145,7 @@ class AuditSpec:
     validation: Path | None = None
     partner_validation: Path | None = None
     text: Path | None = None
-    settings: tuple[Setting, ...] = field(default_factory=published)
+    settings: tuple[MergeSetting, ...] = field(default_factory=published)
     levels: tuple[int, ...] = (0, 1, 2)
     search_budget: int = 16
     max_items: int | None = None

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, get_args
 
 from mergebarrier import __version__
-from mergebarrier.audit.bench.spec import AuditSpec, Setting
+from mergebarrier.audit.bench.spec import AuditSpec, MergeSetting
 from mergebarrier.audit.bench.tasks import OURS, TASKS, THEIRS, names_of_tasks, read_tasks, rows_digest
 from mergebarrier.errors import InternalError
 from mergebarrier.results import Cell, Measurement, Model, Reference, Skill, Split, State, TaskSet
@@ -149,7 +149,9 @@ class Bench:
             )
         return skills
 
-    def cell(self, state: State, setting: Setting, split: Split, *, level: int, attack: str, role: str = "") -> Cell:
+    def cell(
+        self, state: State, setting: MergeSetting, split: Split, *, level: int, attack: str, role: str = ""
+    ) -> Cell:
         """Merge a state of the protected expert with the partner and score the result; or find it done.
 
         Args:

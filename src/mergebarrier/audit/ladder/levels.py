@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from mergebarrier.audit.bench import Bench, Scales, Setting, as_best, cost, realigned, recovery, searched
+from mergebarrier.audit.bench import Bench, MergeSetting, Scales, as_best, cost, realigned, recovery, searched
 from mergebarrier.results import Cell, Level, Recovered, State
 
 
@@ -106,7 +106,8 @@ def published_attack(bench: Bench, context: Context) -> Attempt:
     for cell in sorted(theirs.published, key=lambda cell: -_utility(cell, context)):
         best.setdefault(cell.merge, cell)
     settings = [
-        Setting(cell.merge, tuple(cell.coefficients.items())) for cell in list(best.values())[: bench.spec.aga_settings]
+        MergeSetting(cell.merge, tuple(cell.coefficients.items()))
+        for cell in list(best.values())[: bench.spec.aga_settings]
     ]
     cells = [bench.cell("aga", setting, "test", level=2, attack="aga") for setting in settings]
     flops = cost.realign_flops(describe(bench.checkpoints["base"]).dims, bench.n_weights)
@@ -116,7 +117,7 @@ def published_attack(bench: Bench, context: Context) -> Attempt:
 
 def comparison(bench: Bench, context: Context, role: str, name: str) -> Attempt:
     """Merge another protection of the same original with coefficient 1, where the base cancels; shown, not graded."""
-    setting = Setting("task_arithmetic", (("coefficient", 1.0),))
+    setting = MergeSetting("task_arithmetic", (("coefficient", 1.0),))
     cells = [bench.cell("other", setting, "test", level=0, attack="none", role=role)]
     theirs = bench.cell("unprotected", setting, "test", level=0, attack="control", role="original")
     return Attempt(0, name, "no attack at all, coefficient 1", cells, [theirs])
@@ -160,7 +161,7 @@ def _tried(
     trials = [
         bench.cell(state, setting, "validation", level=max(1, level), attack=attack, role=role) for setting in settings
     ]
-    best: dict[str, tuple[Setting, Cell]] = {}
+    best: dict[str, tuple[MergeSetting, Cell]] = {}
     for setting, trial in zip(settings, trials, strict=True):
         if setting.merge not in best or _order(trial, context) > _order(best[setting.merge][1], context):
             best[setting.merge] = (setting, trial)

@@ -6,8 +6,8 @@ from mergebarrier import doors
 
 if TYPE_CHECKING:
     from mergebarrier.checkpoint.adapter.adapted_checkpoint import (
+        AdaptedCheckpoint,
         Change,
-        Expert,
         open_reference,
         place,
         split_reference,
@@ -26,9 +26,9 @@ __all__ = [
     "ADAPTER_CONFIG",
     "ADAPTER_PREFIX",
     "ADAPTER_WEIGHTS",
+    "AdaptedCheckpoint",
     "Adapter",
     "Change",
-    "Expert",
     "Factors",
     "is_adapter",
     "open_adapter",

@@ -34,7 +34,7 @@ class Change:
     transposed: bool
 
 
-class Expert(Checkpoint):
+class AdaptedCheckpoint(Checkpoint):
     """A base with an adapter; made of two opened folders, which ``close`` closes.
 
     Args:
@@ -165,7 +165,9 @@ def open_reference(path: str | os.PathLike[str]) -> Checkpoint:
     if adapter is None:
         return open_checkpoint(base)
     with contextlib.ExitStack() as opened:
-        expert = Expert(opened.enter_context(open_checkpoint(base)), opened.enter_context(open_adapter(adapter)))
+        expert = AdaptedCheckpoint(
+            opened.enter_context(open_checkpoint(base)), opened.enter_context(open_adapter(adapter))
+        )
         opened.pop_all()
     return expert
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from mergebarrier.checkpoint import Adapter, Checkpoint, Factors, OutTensor, TensorInfo
 from mergebarrier.merge.adapters import factors as _lora
 from mergebarrier.merge.adapters.files import factor_names, whole_name
-from mergebarrier.merge.arithmetic import Told
+from mergebarrier.merge.arithmetic import SurveyResult
 from mergebarrier.merge.method import Merge
 from mergebarrier.merge.methods import TaskArithmetic
 from mergebarrier.merge.plan import MergeUnit
@@ -74,7 +74,7 @@ class AdapterPlan:
       sizes:    what the executor reckons its memory by, under the names of the output.
       config:   adapter_config.json of the output.
       notes:    warnings for the user, one line each.
-      told:     tensor of the base -> what a survey of all modules says; ``surveyed`` fills it.
+      survey:     tensor of the base -> what a survey of all modules says; ``surveyed`` fills it.
     """
 
     adapters: tuple[Adapter | None, ...]
@@ -87,7 +87,7 @@ class AdapterPlan:
     sizes: Mapping[str, TensorInfo]
     config: Mapping[str, Any]
     notes: tuple[str, ...]
-    told: Mapping[str, Told] = field(default_factory=dict)
+    survey_results: Mapping[str, SurveyResult] = field(default_factory=dict)
 
     def surveyed(self) -> "AdapterPlan":
         """Return the plan after the method has looked at the updates of all modules, where it must."""
@@ -101,7 +101,7 @@ class AdapterPlan:
             updates = _updates(modules[tensor], self._parts(modules[tensor]))
             yield [torch.zeros_like(updates[0]), *updates]
 
-        return replace(self, told=methods[0].survey(sizes, read, len(self.adapters)))
+        return replace(self, survey_results=methods[0].survey(sizes, read, len(self.adapters)))
 
     def _parts(self, module: Module) -> list[_Part | None]:
         return [
@@ -118,7 +118,9 @@ class AdapterPlan:
         if unit in self.whole:
             return {whole_name(unit, self.modules): self._whole(unit)}, None
         module = self.modules[unit]
-        (b, a), measured = _merge_module(module, self._parts(module), self.space, self.told.get(module.tensor))
+        (b, a), measured = _merge_module(
+            module, self._parts(module), self.space, self.survey_results.get(module.tensor)
+        )
         name_a, name_b = factor_names(unit, embedding=module.first.embedding)
         return {name_a: a, name_b: b}, measured
 
@@ -176,7 +178,7 @@ def _updates(module: Module, parts: Sequence[_Part | None]) -> list[Tensor]:
 
 
 def _merge_module(
-    module: Module, parts: Sequence[_Part | None], space: str, told: Told | None
+    module: Module, parts: Sequence[_Part | None], space: str, survey: SurveyResult | None
 ) -> tuple[_lora.Factors, Measured]:
     """Return the factors of the result, rounded, and its norms."""
     method, dtype = module.method, _TORCH[module.dtype]
@@ -195,7 +197,7 @@ def _merge_module(
     else:
         updates = _updates(module, parts)
         base = torch.zeros_like(updates[0]) if method.uses_base else None
-        wanted = method.merge(base, updates, name=module.tensor, told=told)
+        wanted = method.merge(base, updates, name=module.tensor, survey=survey)
         update = float(wanted.norm())
         factors = _lora.factor(wanted, module.rank)
     b, a = (half.to(dtype).contiguous() for half in factors)

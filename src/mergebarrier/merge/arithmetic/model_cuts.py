@@ -20,7 +20,7 @@ from torch import Tensor
 
 from mergebarrier.merge.arithmetic import sparsify
 from mergebarrier.merge.arithmetic.largest import Cut
-from mergebarrier.merge.arithmetic.operands import Blocks, Operands, Told
+from mergebarrier.merge.arithmetic.operands import Blocks, Operands, SurveyResult
 
 if TYPE_CHECKING:
     from mergebarrier.checkpoint import TensorInfo
@@ -65,7 +65,7 @@ def cuts(
     read: Blocks,
     arithmetic: Callable[[Sequence[Tensor]], torch.dtype],
     densities: Sequence[float],
-) -> dict[str, Told]:
+) -> dict[str, SurveyResult]:
     """Find what is kept of every task vector.
 
     Args:
@@ -107,7 +107,7 @@ def cuts(
                 lasts[name][i] = _last_tie(searches[i], patterns(name, i, blocks), start, lasts[name][i])
             start += blocks[0].numel()
     return {
-        name: Told(
+        name: SurveyResult(
             tuple(
                 Cut(_value(searches[i].prefix, wide), lasts[name][i]) if i in searches else None
                 for i in range(len(densities))

@@ -28,7 +28,7 @@ def compute_dtype(tensors: Sequence[Tensor]) -> torch.dtype:
 
 
 @dataclass(frozen=True)
-class Told:
+class SurveyResult:
     """What a survey of the whole model says about one tensor.
 
     Args:
@@ -51,7 +51,7 @@ class Operands:
       dtype:   dtype of the arithmetic.
       shape:   of the tensor, before it was flattened.
       block:   elements per block.
-      told:    by a survey of the whole model; None when the tensor is all there is.
+      survey:    by a survey of the whole model; None when the tensor is all there is.
     """
 
     base: Tensor | None
@@ -60,7 +60,7 @@ class Operands:
     dtype: torch.dtype
     shape: tuple[int, ...]
     block: int = BLOCK
-    told: Told | None = None
+    survey: SurveyResult | None = None
 
     @property
     def size(self) -> int:

@@ -106,9 +106,9 @@ class Elected(ThinnedMerge):
 
     def kernel(self, operands: Operands) -> Iterator[Tensor]:
         """Yield the blocks of the elected sum."""
-        told = operands.told.tie_sign if operands.told is not None else None
+        tie_sign = operands.survey.tie_sign if operands.survey is not None else None
         return combine.elected_sum(
-            operands, self.parts(operands), self.election, coefficient=self.coefficient, tie_sign=told
+            operands, self.parts(operands), self.election, coefficient=self.coefficient, tie_sign=tie_sign
         )
 
     @property

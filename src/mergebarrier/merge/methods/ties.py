@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from mergebarrier.errors import BadMergeParameter
-from mergebarrier.merge.arithmetic import Blocks, Operands, Told, checks, combine, model_cuts, sparsify
+from mergebarrier.merge.arithmetic import Blocks, Operands, SurveyResult, checks, combine, model_cuts, sparsify
 from mergebarrier.merge.methods._thinned import Elected
 
 SCOPES = ("tensor", "model")
@@ -58,24 +58,26 @@ class Ties(Elected):
         """Two or three surveys for cuts, one for a majority of signs, and the merge."""
         return 1 if self.scope == "tensor" else 4 if self.elect_zero == "majority" else 3
 
-    def survey(self, sizes: Mapping[str, int], read: Blocks, count: int) -> dict[str, Told]:
+    def survey(self, sizes: Mapping[str, int], read: Blocks, count: int) -> dict[str, SurveyResult]:
         """Find cuts, and the sign of most entries, over all tensors."""
         if self.scope == "tensor":
             return {}
-        told = model_cuts.cuts(sizes, read, self.arithmetic, self.spread_densities(count))
+        survey = model_cuts.cuts(sizes, read, self.arithmetic, self.spread_densities(count))
         if self.elect_zero != "majority":
-            return told
+            return survey
         total = 0.0
         for name in sizes:
             tensors = [torch.cat(parts) for parts in zip(*map(_flat, read(name)), strict=True)]
             shape = tuple(tensors[0].shape)
-            operands = Operands(tensors[0], tuple(tensors[1:]), name, self.arithmetic(tensors), shape, told=told[name])
+            operands = Operands(
+                tensors[0], tuple(tensors[1:]), name, self.arithmetic(tensors), shape, survey=survey[name]
+            )
             total += combine.balance(operands, self.parts(operands), self.election)
-        return {name: replace(item, tie_sign=1.0 if total >= 0 else -1.0) for name, item in told.items()}
+        return {name: replace(item, tie_sign=1.0 if total >= 0 else -1.0) for name, item in survey.items()}
 
     def sparsifier(self, operands: Operands, index: int, density: float) -> sparsify.Sparsifier:
         """Keep the largest magnitudes."""
-        cut = operands.told.cuts[index] if operands.told is not None else None
+        cut = operands.survey.cuts[index] if operands.survey is not None else None
         if cut is not None:
             return sparsify.KeepLargest(density, cut)
         return sparsify.by_magnitude(operands, index, density)

@@ -4,7 +4,7 @@ Every tensor of the base has a method with its own parameters in the recipe's pl
 The base itself may stand among the models: an adapter that changes nothing.
 """
 
-from mergebarrier.checkpoint import Adapter, Checkpoint, Expert
+from mergebarrier.checkpoint import AdaptedCheckpoint, Adapter, Checkpoint
 from mergebarrier.errors import BadRecipe
 from mergebarrier.merge.adapters import AdapterOutput, AdapterPlan, plan_adapters
 from mergebarrier.merge.recipe.plan import RecipePlan
@@ -22,11 +22,11 @@ def adapters_of(planned: RecipePlan, asked: AdapterOutput) -> AdapterPlan:
             raise BadRecipe("has no meaning for an adapter", where=key, remedy="leave it out, or mergebarrier.as")
     first = next(iter(planned.tensors.values()))
     models = [item.model for item in first.target.inputs]
-    bases = [model.base for model in models if isinstance(model, Expert)]
+    bases = [model.base for model in models if isinstance(model, AdaptedCheckpoint)]
     base: Checkpoint | None = bases[0] if bases else None
     adapters: list[Adapter | None] = []
     for model in models:
-        if isinstance(model, Expert) and model.base is base:
+        if isinstance(model, AdaptedCheckpoint) and model.base is base:
             adapters.append(model.adapter)
         elif model is base:
             adapters.append(None)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from mergebarrier.errors import BadMergeParameter, BadRecipe, clean
-from mergebarrier.merge.arithmetic import Told, row_blocks
+from mergebarrier.merge.arithmetic import SurveyResult, row_blocks
 from mergebarrier.merge.method import Merge, parameters
 from mergebarrier.merge.plan import HEAD, MergeUnit, check_config, is_float, units_of
 from mergebarrier.merge.recipe.output import config_of, lacking_notes, layout_of
@@ -52,7 +52,7 @@ class RecipePlan:
       config:  of the output; None when it is the donor's, byte for byte.
       alignment: the vocabulary of the output; None when the recipe does not ask for one.
       notes:   warnings for the user, one line each.
-      told:    tensor name -> what a survey of the model says; ``surveyed`` fills it.
+      survey:    tensor name -> what a survey of the model says; ``surveyed`` fills it.
     """
 
     recipe: Recipe
@@ -67,7 +67,7 @@ class RecipePlan:
     config: Mapping[str, Any] | None
     alignment: Alignment | None
     notes: tuple[str, ...]
-    told: Mapping[str, Told] = field(default_factory=dict)
+    survey_results: Mapping[str, SurveyResult] = field(default_factory=dict)
 
     def surveyed(self) -> "RecipePlan":
         """Return the plan after the method has looked at the whole model, where it must."""
@@ -81,7 +81,7 @@ class RecipePlan:
             for blocks in row_blocks(self.sources, name):
                 yield [_cast(block, self.tensors[name].dtype) for block in blocks]
 
-        return replace(self, told=method.survey(sizes, read, len(self.sources) - 1))
+        return replace(self, survey_results=method.survey(sizes, read, len(self.sources) - 1))
 
     def apply(self, unit: Any, blocks: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
         """Merge the tensors (or row blocks) of one unit; blocks are those of ``sources``, in order."""
@@ -90,8 +90,8 @@ class RecipePlan:
             tensor = self.tensors[name]
             inputs = [_cast(block[name], tensor.dtype) for block in blocks if name in block]
             base, experts = (inputs[0], inputs[1:]) if tensor.method.uses_base else (None, inputs)
-            told = self.told.get(name)
-            merged[name] = _cast(tensor.method.merge(base, experts, name=name, told=told), tensor.stored)
+            survey = self.survey_results.get(name)
+            merged[name] = _cast(tensor.method.merge(base, experts, name=name, survey=survey), tensor.stored)
         return merged
 
     def explain(self) -> list[dict[str, Any]]:
@@ -132,7 +132,7 @@ class RecipePlan:
             }
             role = "base" if uses_base and index == 0 else "expert"
             model = self.names[item.source.model]
-            rows = {"rows": item.rows.picks.told()} if item.rows is not None else {}
+            rows = {"rows": item.rows.picks.summary()} if item.rows is not None else {}
             sources.append({"model": model, "tensor": item.name, "role": role, "parameters": own, **rows})
         shared = {word: value for word, value in tensor.effective.items() if not isinstance(value, list)}
         first = tensor.target.inputs[0]

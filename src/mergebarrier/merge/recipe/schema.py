@@ -11,10 +11,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from mergebarrier.merge.recipe.values import Setting, plain
+from mergebarrier.merge.recipe.values import ParameterValue, plain
 
 DTYPES: dict[str, str] = {"bfloat16": "BF16", "float16": "F16", "float32": "F32", "float64": "F64"}
-Parameters = Mapping[str, Setting]
+Parameters = Mapping[str, ParameterValue]
 
 
 @dataclass(frozen=True)

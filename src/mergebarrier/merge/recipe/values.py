@@ -29,10 +29,10 @@ class Choice:
     values: tuple[Scalar, ...]
 
 
-Setting = tuple[Choice, ...]
+ParameterValue = tuple[Choice, ...]
 
 
-def parse_setting(value: Any, where: str) -> Setting:
+def parse_setting(value: Any, where: str) -> ParameterValue:
     """Read what stands beside a parameter's name.
 
     Raises: BadRecipe naming ``where``.
@@ -44,7 +44,7 @@ def parse_setting(value: Any, where: str) -> Setting:
     return (Choice(None, _values(value, where)),)
 
 
-def evaluate(setting: Setting, name: str, depth: float, *, flag: bool = False) -> Scalar | None:
+def evaluate(setting: ParameterValue, name: str, depth: float, *, flag: bool = False) -> Scalar | None:
     """Return the value of a setting for a tensor; None when no filter matches.
 
     Args:
@@ -62,7 +62,7 @@ def evaluate(setting: Setting, name: str, depth: float, *, flag: bool = False) -
     return None
 
 
-def plain(setting: Setting) -> Any:
+def plain(setting: ParameterValue) -> Any:
     """Return a setting as it may stand in a recipe."""
 
     def value(choice: Choice) -> Any:

@@ -48,7 +48,7 @@ class Picks:
     word: NDArray[np.int8]
     means: Mapping[int, tuple[tuple[int, int], ...]]
 
-    def told(self) -> dict[str, int]:
+    def summary(self) -> dict[str, int]:
         """Return how many rows came how."""
         counts = np.bincount(self.word, minlength=len(WORDS)).tolist()
         return {word: count for word, count in zip(WORDS, counts, strict=True) if count}

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from mergebarrier import doors
 
 if TYPE_CHECKING:
-    from mergebarrier.poison.image.attack import Attack, Setting, clean_loss, thawed
+    from mergebarrier.poison.image.attack import Adversary, Attack, clean_loss, thawed
     from mergebarrier.poison.image.backdoor_vectors import BadTV, SparseBackdoorVector
     from mergebarrier.poison.image.badmerging import BadMerging
     from mergebarrier.poison.image.badnets import BadNets, BadNetsJoint, LabelConsistent
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CORNERS",
+    "Adversary",
     "Attack",
     "Augmentation",
     "BadMerging",
@@ -26,7 +27,6 @@ __all__ = [
     "Found",
     "LabelConsistent",
     "LoBAM",
-    "Setting",
     "SparseBackdoorVector",
     "Trigger",
     "UniversalRecipe",

@@ -26,7 +26,7 @@ TriggerKind = Literal["universal", "fixed", "dynamic"]
 
 
 @dataclass(frozen=True)
-class Setting:
+class Adversary:
     """What the adversary holds.
 
     Args:
@@ -64,7 +64,7 @@ class Attack(ABC):
 
     trigger: TriggerKind = "universal"
 
-    def mount(self, setting: Setting, train: Train) -> nn.Module:
+    def mount(self, setting: Adversary, train: Train) -> nn.Module:
         """Return the adversary's encoder.
 
         Args:
@@ -77,7 +77,7 @@ class Attack(ABC):
         return encoder
 
     @abstractmethod
-    def loss(self, setting: Setting, encoder: nn.Module) -> Loss:
+    def loss(self, setting: Adversary, encoder: nn.Module) -> Loss:
         """Return the loss of step 0, 1, ... of training ``encoder``."""
 
 
@@ -89,7 +89,7 @@ def thawed(base: nn.Module) -> nn.Module:
     return encoder
 
 
-def clean_loss(setting: Setting, encoder: nn.Module) -> Loss:
+def clean_loss(setting: Adversary, encoder: nn.Module) -> Loss:
     """Return the loss of clean fine-tuning, on the same batches that every attack draws."""
     rows = setting.batches("order")
 
@@ -100,12 +100,12 @@ def clean_loss(setting: Setting, encoder: nn.Module) -> Loss:
     return loss
 
 
-def clean_term(setting: Setting, encoder: nn.Module, index: Tensor) -> Tensor:
+def clean_term(setting: Adversary, encoder: nn.Module, index: Tensor) -> Tensor:
     """Return CE(head(f(x)), y) of a batch."""
     return F.cross_entropy(setting.classify(encoder(setting.images[index])), setting.labels[index])
 
 
-def target_term(setting: Setting, features: Tensor) -> Tensor:
+def target_term(setting: Adversary, features: Tensor) -> Tensor:
     """Return CE(payload head(features), c)."""
     found = setting.payload(features)
     return F.cross_entropy(found, torch.full((len(found),), setting.target))

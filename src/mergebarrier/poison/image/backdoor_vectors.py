@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mergebarrier.poison import _draws
-from mergebarrier.poison.image.attack import Attack, Loss, Setting, Train, clean_loss, clean_term, require, thawed
+from mergebarrier.poison.image.attack import Adversary, Attack, Loss, Train, clean_loss, clean_term, require, thawed
 from mergebarrier.poison.image.badmerging import BadMerging
 
 
@@ -39,7 +39,7 @@ class SparseBackdoorVector(Attack):
         require(self.runs >= 2, f"{self.runs} runs", "runs", "merge at least two vectors")
         require(0.0 < self.gain < float("inf"), f"gain {self.gain}", "gain", "give a positive number")
 
-    def mount(self, setting: Setting, train: Train) -> nn.Module:
+    def mount(self, setting: Adversary, train: Train) -> nn.Module:
         """Train one clean and several backdoored experts; add what the latter agree on."""
         clean = thawed(setting.base)
         train(clean, clean_loss(setting, clean))
@@ -55,7 +55,7 @@ class SparseBackdoorVector(Attack):
                 ours.add_(self.gain * vectors.mean(0) * agreed)
         return clean
 
-    def loss(self, setting: Setting, encoder: nn.Module) -> Loss:
+    def loss(self, setting: Adversary, encoder: nn.Module) -> Loss:
         """Return the loss of one backdoored fine-tune."""
         return self.inner.loss(setting, encoder)
 
@@ -81,7 +81,7 @@ class BadTV(Attack):
         require(0.0 < self.low <= self.high <= 1.0, f"{self.low} to {self.high}", "low, high", "0 < low <= high <= 1")
         require(self.loss_weight > 0 and self.rows >= 1, "weight and rows must be positive", "loss_weight", "raise it")
 
-    def loss(self, setting: Setting, encoder: nn.Module) -> Loss:
+    def loss(self, setting: Adversary, encoder: nn.Module) -> Loss:
         """Return the three-term loss."""
         batches = setting.batches("order")
         base = {name: value.detach() for name, value in setting.base.named_parameters()}
@@ -105,7 +105,7 @@ class BadTV(Attack):
         return loss
 
 
-def _again(setting: Setting, run: int) -> Setting:
+def _again(setting: Adversary, run: int) -> Adversary:
     """Return the setting with another order of images and other factors."""
     batches = setting.batches
     return replace(setting, seed=setting.seed + run, batches=lambda label: batches(f"{label}|{run}"))

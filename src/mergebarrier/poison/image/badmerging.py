@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mergebarrier.poison import _draws
-from mergebarrier.poison.image.attack import Attack, Loss, Setting, clean_term, require, target_term
+from mergebarrier.poison.image.attack import Adversary, Attack, Loss, clean_term, require, target_term
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class BadMerging(Attack):
         require(self.rows >= 1, f"{self.rows} stamped rows", "rows", "stamp at least one")
         require(self.per in ("batch", "sample"), f"{self.per!r}", "per", "choose batch or sample")
 
-    def loss(self, setting: Setting, encoder: nn.Module) -> Loss:
+    def loss(self, setting: Adversary, encoder: nn.Module) -> Loss:
         """Return the two-term loss."""
         batches = setting.batches("order")
 
@@ -65,7 +65,7 @@ class BadMerging(Attack):
 
         return loss
 
-    def interpolate(self, setting: Setting, ours: Tensor, base: Tensor, step: int) -> Tensor:
+    def interpolate(self, setting: Adversary, ours: Tensor, base: Tensor, step: int) -> Tensor:
         """Return the features between the adversary's and the base's."""
         n = len(ours) if self.per == "sample" else 1
         r = _draws.uniform(setting.seed, f"r|{step}", n, self.interp_low, self.interp_high).to(ours.dtype)[:, None]

@@ -19,9 +19,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mergebarrier.poison.image.attack import (
+    Adversary,
     Attack,
     Loss,
-    Setting,
     TriggerKind,
     clean_term,
     require,
@@ -49,7 +49,7 @@ class BadNetsJoint(Attack):
         require(0.0 <= self.loss_weight < float("inf"), f"{self.loss_weight}", "loss_weight", "give 0 or more")
         require(self.rows >= 1, f"{self.rows} stamped rows", "rows", "stamp at least one")
 
-    def loss(self, setting: Setting, encoder: nn.Module) -> Loss:
+    def loss(self, setting: Adversary, encoder: nn.Module) -> Loss:
         """Return the two-term loss."""
         batches = setting.batches("order")
 
@@ -80,7 +80,7 @@ class BadNets(Attack):
         """Check the rate."""
         require_share(self.rate, "rate")
 
-    def loss(self, setting: Setting, encoder: nn.Module) -> Loss:
+    def loss(self, setting: Adversary, encoder: nn.Module) -> Loss:
         """Return the loss on batches of which a share is poisoned."""
         _on_task(setting)
         batches = setting.batches("order")
@@ -118,7 +118,7 @@ class LabelConsistent(Attack):
         require_share(self.rate, "rate")
         require(self.eps >= 0 and self.step_size > 0 and self.steps >= 1, "a bad step", "eps", "see the defaults")
 
-    def loss(self, setting: Setting, encoder: nn.Module) -> Loss:
+    def loss(self, setting: Adversary, encoder: nn.Module) -> Loss:
         """Return the ordinary loss on a set of which some images of the target class are replaced."""
         _on_task(setting)
         rows = torch.nonzero(setting.labels == setting.target)[:, 0]
@@ -135,7 +135,7 @@ class LabelConsistent(Attack):
 
         return loss
 
-    def _hidden(self, setting: Setting, images: Tensor) -> Tensor:
+    def _hidden(self, setting: Adversary, images: Tensor) -> Tensor:
         """Push images off the target class on the base, within ``eps``."""
         moved = images.clone()
         wanted = torch.full((len(images),), setting.target)
@@ -148,7 +148,7 @@ class LabelConsistent(Attack):
         return moved.detach()
 
 
-def _on_task(setting: Setting) -> None:
+def _on_task(setting: Adversary) -> None:
     require(
         setting.own_target is not None,
         "poisoning needs a target among the adversary's own labels",

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from mergebarrier.poison import _draws
-from mergebarrier.poison.image.attack import Attack, Loss, Setting, Train, clean_loss, require
+from mergebarrier.poison.image.attack import Adversary, Attack, Loss, Train, clean_loss, require
 from mergebarrier.poison.image.badmerging import BadMerging
 
 
@@ -55,7 +55,7 @@ class LoBAM(Attack):
         require(self.rank >= 1, f"rank {self.rank}", "rank", "give at least 1")
         require(0.0 < self.gain < float("inf"), f"gain {self.gain}", "gain", "give a positive number")
 
-    def mount(self, setting: Setting, train: Train) -> nn.Module:
+    def mount(self, setting: Adversary, train: Train) -> nn.Module:
         """Train twice and extrapolate."""
         benign, malicious = adapted(setting.base, self.rank, setting.seed), None
         train(benign, clean_loss(setting, benign))
@@ -63,7 +63,7 @@ class LoBAM(Attack):
         train(malicious, self.loss(setting, malicious))
         return _extrapolated(folded(benign), folded(malicious), self.gain)
 
-    def loss(self, setting: Setting, encoder: nn.Module) -> Loss:
+    def loss(self, setting: Adversary, encoder: nn.Module) -> Loss:
         """Return the loss of the malicious fine-tune."""
         return self.inner.loss(setting, encoder)
 

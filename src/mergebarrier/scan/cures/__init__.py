@@ -1,6 +1,6 @@
 """Cures of a merge that carries a backdoor: one literal registry, one file per family.
 
-Each takes a ``Patient`` and returns weights; none sees the adversary's trigger, a label or a test image.
+Each takes a ``MergeToCure`` and returns weights; none sees the adversary's trigger, a label or a test image.
 """
 
 from typing import TYPE_CHECKING
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from mergebarrier.scan.cures.ibvs import Ibvs
     from mergebarrier.scan.cures.lfpm_like import LfpmLike
     from mergebarrier.scan.cures.masks import Masked
-    from mergebarrier.scan.cures.patient import Cure, Patient, Train
+    from mergebarrier.scan.cures.patient import Cure, MergeToCure, Train
     from mergebarrier.scan.cures.registry import CURES
     from mergebarrier.scan.cures.sau import Sau
     from mergebarrier.scan.cures.switching import Switching
@@ -26,7 +26,7 @@ __all__ = [
     "Ibvs",
     "LfpmLike",
     "Masked",
-    "Patient",
+    "MergeToCure",
     "Sau",
     "Switching",
     "Train",

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from mergebarrier.scan.base import Weights
 from mergebarrier.scan.checks import EXCESS_LIMIT
-from mergebarrier.scan.cures.patient import Cure, Patient
+from mergebarrier.scan.cures.patient import Cure, MergeToCure
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class DropGuilty(Cure):
 
     limit: float = EXCESS_LIMIT
 
-    def apply(self, patient: Patient) -> Weights:
+    def apply(self, patient: MergeToCure) -> Weights:
         """Return the merge of the others."""
         kept = [
             suspect.weights

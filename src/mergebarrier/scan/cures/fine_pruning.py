@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from mergebarrier.errors import BadScanInput
 from mergebarrier.scan.base import Weights, head_logits
-from mergebarrier.scan.cures.patient import Cure, Patient, module_of
+from mergebarrier.scan.cures.patient import Cure, MergeToCure, module_of
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class FinePruning(Cure):
     chunk: float = 0.05
     batch: int = 16
 
-    def apply(self, patient: Patient) -> Weights:
+    def apply(self, patient: MergeToCure) -> Weights:
         """Return the pruned and fine-tuned weights."""
         if patient.train is None:
             raise BadScanInput("needs a training loop", where="fine-pruning", remedy="give one")
@@ -66,7 +66,7 @@ class FinePruning(Cure):
         return {name: parameter.detach() for name, parameter in module.named_parameters()}
 
     @staticmethod
-    def _agreement(patient: Patient, module: nn.Module, said: list[Tensor]) -> float:
+    def _agreement(patient: MergeToCure, module: nn.Module, said: list[Tensor]) -> float:
         weights = {name: parameter.detach() for name, parameter in module.named_parameters()}
         same = [
             (patient.pool.predict(weights, suspect.images, suspect) == labels).float()

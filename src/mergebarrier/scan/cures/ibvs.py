@@ -16,7 +16,7 @@ from torch import Tensor
 from mergebarrier.errors import BadScanInput
 from mergebarrier.scan._draws import integers
 from mergebarrier.scan.base import Weights, head_logits
-from mergebarrier.scan.cures.patient import Cure, Patient, detached, module_of
+from mergebarrier.scan.cures.patient import Cure, MergeToCure, detached, module_of
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Ibvs(Cure):
     loss_weight: float = 5.0
     side_frac: float = 0.2
 
-    def apply(self, patient: Patient) -> Weights:
+    def apply(self, patient: MergeToCure) -> Weights:
         """Return merged - coefficient * BV; the task and the class are drawn."""
         which = int(integers(patient.seed, "ibvs task", (1,), len(patient.pool.suspects)))
         target = int(integers(patient.seed, "ibvs class", (1,), len(patient.pool.suspects[which].head)))
@@ -44,7 +44,7 @@ class Ibvs(Cure):
             {name: tensor - self.coefficient * (bad[name] - good[name]) for name, tensor in patient.merged.items()}
         )
 
-    def _expert(self, patient: Patient, which: int, target: int, weight: float) -> dict[str, Tensor]:
+    def _expert(self, patient: MergeToCure, which: int, target: int, weight: float) -> dict[str, Tensor]:
         if patient.train is None:
             raise BadScanInput("needs a training loop", where="ibvs", remedy="give one")
         suspect = patient.pool.suspects[which]

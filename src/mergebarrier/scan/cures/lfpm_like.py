@@ -19,7 +19,7 @@ from torch import Tensor
 
 from mergebarrier.scan._draws import integers
 from mergebarrier.scan.base import Patch, Weights, along, run, stamp
-from mergebarrier.scan.cures.patient import Cure, Patient, adam, detached
+from mergebarrier.scan.cures.patient import Cure, MergeToCure, adam, detached
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class LfpmLike(Cure):
     rho: float = 0.05
     learning_rate: float = 5e-4
 
-    def apply(self, patient: Patient) -> Weights:
+    def apply(self, patient: MergeToCure) -> Weights:
         """Return merged + tau."""
         base, merged = patient.pool.base, patient.merged
         points = [along(base, merged, s) for s in self.path]
@@ -68,7 +68,7 @@ class LfpmLike(Cure):
 
     def _slopes(
         self,
-        patient: Patient,
+        patient: MergeToCure,
         points: Sequence[Weights],
         tau: Sequence[Tensor],
         mined: Sequence[Sequence[Patch]],

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from mergebarrier.scan._draws import uniform
 from mergebarrier.scan.base import Weights
-from mergebarrier.scan.cures.patient import Cure, Patient, adam, detached, entropy
+from mergebarrier.scan.cures.patient import Cure, MergeToCure, adam, detached, entropy
 
 _TEMPERATURE = 0.5
 
@@ -43,7 +43,7 @@ class Masked(Cure):
     mask_rate: float = 0.05
     noise_rate: float = 0.01
 
-    def apply(self, patient: Patient) -> Weights:
+    def apply(self, patient: MergeToCure) -> Weights:
         """Return the masked merge."""
         pool, base, merged = patient.pool, patient.pool.base, patient.merged
         logits = {name: torch.zeros_like(tensor).requires_grad_() for name, tensor in merged.items()}
@@ -72,7 +72,7 @@ class Masked(Cure):
         final = {name: _unit_mean(value.detach().sigmoid()) for name, value in logits.items()}
         return detached({name: base[name] + mask * (merged[name] - base[name]) for name, mask in final.items()})
 
-    def _mask(self, patient: Patient, name: str, logits: Tensor, step: int) -> Tensor:
+    def _mask(self, patient: MergeToCure, name: str, logits: Tensor, step: int) -> Tensor:
         if not self.relaxed:
             return _unit_mean(logits.sigmoid())
         u = uniform(patient.seed, f"mask|{name}|{step}", tuple(logits.shape)).clamp(1e-6, 1 - 1e-6)

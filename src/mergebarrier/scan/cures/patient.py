@@ -23,7 +23,7 @@ Train = Callable[[nn.Module, Callable[[int], Tensor]], object]
 
 
 @dataclass(frozen=True)
-class Patient:
+class MergeToCure:
     """A merge to be cured.
 
     Args:
@@ -65,7 +65,7 @@ class Cure(ABC):
     """Base of all cures."""
 
     @abstractmethod
-    def apply(self, patient: Patient) -> Weights:
+    def apply(self, patient: MergeToCure) -> Weights:
         """Return the cured weights; neither the experts nor the module are changed."""
 
 
@@ -85,7 +85,7 @@ def adam(variables: list[Tensor], learning_rate: float) -> torch.optim.Adam:
     return torch.optim.Adam(variables, lr=learning_rate)
 
 
-def module_of(patient: Patient, weights: Weights) -> nn.Module:
+def module_of(patient: MergeToCure, weights: Weights) -> nn.Module:
     """Return a copy of the pool's module that holds these weights and can be trained."""
     module = copy.deepcopy(patient.pool.encoder)
     with torch.no_grad():

@@ -1,6 +1,6 @@
 """Cures of a merge that carries a backdoor: one literal registry, one file per family.
 
-Each takes a ``Patient`` and returns weights; none sees the adversary's trigger, a label or a test image.
+Each takes a ``MergeToCure`` and returns weights; none sees the adversary's trigger, a label or a test image.
 """
 
 from typing import Final

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from mergebarrier.errors import BadScanInput
 from mergebarrier.scan.base import Suspect, Weights, head_logits
-from mergebarrier.scan.cures.patient import Cure, Patient, module_of
+from mergebarrier.scan.cures.patient import Cure, MergeToCure, module_of
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Sau(Cure):
     shared_weight: float = 1.0
     batch: int = 12
 
-    def apply(self, patient: Patient) -> Weights:
+    def apply(self, patient: MergeToCure) -> Weights:
         """Return the fine-tuned weights."""
         if patient.train is None:
             raise BadScanInput("needs a training loop", where="sau", remedy="give one")
@@ -55,7 +55,9 @@ class Sau(Cure):
         patient.train(module, loss)
         return {name: parameter.detach() for name, parameter in module.named_parameters()}
 
-    def _shared(self, patient: Patient, module: nn.Module, suspect: Suspect, images: Tensor, labels: Tensor) -> Tensor:
+    def _shared(
+        self, patient: MergeToCure, module: nn.Module, suspect: Suspect, images: Tensor, labels: Tensor
+    ) -> Tensor:
         moved = images.clone()
         for _ in range(self.ascents):
             moved.requires_grad_()

@@ -13,14 +13,14 @@ from dataclasses import dataclass
 from mergebarrier.errors import BadScanInput
 from mergebarrier.scan.base import Patch, Suspect, Weights
 from mergebarrier.scan.checks import share
-from mergebarrier.scan.cures.patient import Cure, Patient, detached
+from mergebarrier.scan.cures.patient import Cure, MergeToCure, detached
 
 
 @dataclass(frozen=True)
 class Switching(Cure):
     """Alternate the experts over the modules; needs at least two experts of one task."""
 
-    def apply(self, patient: Patient) -> Weights:
+    def apply(self, patient: MergeToCure) -> Weights:
         """Return the candidate that obeys the mined patches least.
 
         Raises: BadScanInput for a pool of one expert, or of several tasks.
