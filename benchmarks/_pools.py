@@ -9,10 +9,10 @@ from functools import cache
 from pathlib import Path
 
 import torch
-from _adaptive import Adaptive
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from _adaptive import Adaptive
 from mergebarrier.checkpoint import open_checkpoint
 from mergebarrier.evaluate import ImageTask, image_logits, load_encoder, pixels, read_image_task
 from mergebarrier.merge import make

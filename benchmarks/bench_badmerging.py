@@ -11,12 +11,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
+
 from _badmerging_tables import COEFFICIENTS, SIDES, SWEPT, WEIGHTS, print_tables
 from _keep import Rows, Tensors, say
 from backdoors import bench
 from backdoors.bench import Variant
 from backdoors.merges import MERGES_UNDER_ATTACK
-
 from mergebarrier.zoo import cache_folder
 
 HERE = Path(__file__).parent

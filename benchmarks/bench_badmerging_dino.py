@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+
 from _badmerging_tables import PAPER, Cell
 from _keep import Rows, Tensors, say
 from backdoors import bench
 from backdoors.bench import Variant
 from backdoors.merges import MERGES_UNDER_ATTACK
-
 from mergebarrier.attack.encoders import Patch
 from mergebarrier.checkpoint import open_checkpoint, read_tensor_file
 from mergebarrier.evaluate import ImageSplit, Tail, load_encoder, pixels, predict, read_image_task

@@ -18,11 +18,11 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor, nn
+
 from _keep import Rows, Tensors, say
 from backdoors import bench
 from backdoors.merges import MERGES_UNDER_ATTACK
-from torch import Tensor, nn
-
 from mergebarrier.attack.encoders import Weights, weights, with_weights
 from mergebarrier.evaluate import read_image_task
 from mergebarrier.numerics import wilson

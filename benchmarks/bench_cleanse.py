@@ -11,7 +11,6 @@ import time
 
 from _pools import COEFFICIENT, Upload, bench, kept, merge, poisoned, pool, trigger
 from bench_scan import SEARCH, members, rate
-
 from mergebarrier.evaluate import pixels
 from mergebarrier.poison import successes
 from mergebarrier.scan.cures.patient import MergeToCure

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from _models import parameters, write
 
+from _models import parameters, write
 from mergebarrier import verbs, zoo
 from mergebarrier.arch import describe
 from mergebarrier.checkpoint import open_checkpoint

@@ -15,8 +15,8 @@ from contextlib import ExitStack
 from typing import Any
 
 import torch
-from _keep import Rows
 
+from _keep import Rows
 from mergebarrier import __version__, verbs, zoo
 from mergebarrier.checkpoint import Checkpoint, open_checkpoint
 from mergebarrier.errors import MergebarrierError

@@ -10,8 +10,8 @@ import time
 from collections.abc import Iterable, Sequence
 
 import torch
-from _pools import COEFFICIENT, Upload, bench, drawn, kept, merge, poisoned, pool, trigger
 
+from _pools import COEFFICIENT, Upload, bench, drawn, kept, merge, poisoned, pool, trigger
 from mergebarrier.evaluate import pixels
 from mergebarrier.numerics import wilson
 from mergebarrier.scan import (

@@ -1,6 +1,7 @@
 """A base, a task and a poisoned expert of it as folders, made once; clean experts come from the same recipe."""
 
 import pytest
+
 import tiny_bench
 
 

@@ -5,10 +5,10 @@ import struct
 import zlib
 
 import pytest
-import tiny_bench
 import torch
 from safetensors.torch import save_file
 
+import tiny_bench
 from mergebarrier.attack.trigger_file import read_trigger
 from mergebarrier.checkpoint import read_manifest, verify_manifest
 from mergebarrier.cli.attack import METHODS, PLACES

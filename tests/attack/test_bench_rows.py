@@ -1,11 +1,11 @@
 """The bench in memory: every merge gives every task an encoder, every figure is a count beside its control."""
 
 import pytest
-import tiny_bench
 import torch
+
+import tiny_bench
 from backdoors import bench
 from backdoors.merges import MERGES_UNDER_ATTACK, Pool, task_arithmetic
-
 from mergebarrier.attack.encoders import (
     Patch,
     clean_accuracy,

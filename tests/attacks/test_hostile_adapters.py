@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import pytest
-from hostile_adapters import CASES, AdapterCase, sound
-from tiny_models import save
 
+from hostile_adapters import CASES, AdapterCase, sound
 from mergebarrier.checkpoint import AdaptedCheckpoint, open_adapter, open_checkpoint
+from tiny_models import save
 
 
 @pytest.fixture(scope="module")

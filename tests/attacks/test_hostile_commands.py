@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 import torch
-from hostile import CASES, Case
 from safetensors.torch import load_file
 
+from hostile import CASES, Case
 from mergebarrier.checkpoint import open_checkpoint
 from model_folders import payload, safetensors_bytes
 from tiny_models import save

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hostile import CASES, Case
 
+from hostile import CASES, Case
 from mergebarrier.checkpoint import Writer, layout_like, open_checkpoint
 from mergebarrier.run import transform
 

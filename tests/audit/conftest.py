@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import tiny_world
 
+import tiny_world
 from mergebarrier.checkpoint import open_checkpoint
 from mergebarrier.keys import Key
 from mergebarrier.protect import PROTECTIONS

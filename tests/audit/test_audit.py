@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny_world
 
+import tiny_world
 from mergebarrier.audit import AuditSpec, published, run_audit
 from mergebarrier.errors import BadTask, NotMeasurable
 from mergebarrier.evaluate import exact_match

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from model_folders import write_folder
-from peft_adapters import save_adapter
 from safetensors.torch import load_file
-from tiny_models import save
 
 from mergebarrier.checkpoint import AdaptedCheckpoint, open_adapter, open_checkpoint, read_manifest, verify_manifest
+from model_folders import write_folder
+from peft_adapters import save_adapter
+from tiny_models import save
 
 NAME = "llama-gqa-untied"
 

@@ -6,16 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny_models
 import torch
 from safetensors.torch import load_file
-from tiny_tokenizer import add_tokenizer
 
+import tiny_models
 from mergebarrier.checkpoint import open_checkpoint, read_manifest, verify_manifest
 from mergebarrier.cli._merge_options import LEARNED
 from mergebarrier.errors import BadTask, BadText
 from mergebarrier.evaluate import TaskRow, load_module, load_tokenizer, prompt_rows, text_rows
 from mergebarrier.merge import DATA_MERGES, TaskArithmetic
+from tiny_tokenizer import add_tokenizer
 
 QUICK: dict[str, list[str]] = {
     "fisher": [],

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from licence_texts import TEXTS
 from merge_models import tensors
+from mergebarrier.checkpoint import read_manifest, verify_manifest
 from tiny_models import save as save_model
 from tiny_models import save_expert
-
-from mergebarrier.checkpoint import read_manifest, verify_manifest
 
 Run = Callable[..., Any]
 WORDS = {

@@ -7,9 +7,9 @@ from pathlib import Path
 import click
 import pytest
 import torch
-from merge_models import tensors
 from safetensors.torch import load_file
 
+from merge_models import tensors
 from mergebarrier.checkpoint import read_manifest, verify_manifest
 from mergebarrier.cli._merge_options import parameter_options
 from mergebarrier.cli.merge import METHODS, command

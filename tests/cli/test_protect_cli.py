@@ -5,8 +5,8 @@ import stat
 from pathlib import Path
 
 import pytest
-import tiny_models
 
+import tiny_models
 from mergebarrier.checkpoint import open_checkpoint
 
 

@@ -4,11 +4,11 @@ import json
 
 import pytest
 import torch
-from recipe_models import layered
 from safetensors.torch import load_file
 
 from mergebarrier.checkpoint import read_manifest, verify_manifest
 from mergebarrier.merge import make
+from recipe_models import layered
 
 UP = "model.layers.1.mlp.up_proj.weight"
 TOKENS = {"model": {"vocab": {"x": 0, "y": 1}}, "added_tokens": [{"id": 2, "content": "<s>"}]}

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from model_folders import CONFIG, entries, pack, safetensors_bytes, small_tensors, thirds, write_folder, write_index
 
 from mergebarrier.errors import (
     AdapterRefused,
@@ -27,6 +26,7 @@ from mergebarrier.errors import (
     RemoteCodeRefused,
     UnsafePath,
 )
+from model_folders import CONFIG, entries, pack, safetensors_bytes, small_tensors, thirds, write_folder, write_index
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from model_folders import entries, pack, safetensors_bytes
 
 from mergebarrier.errors import (
     AdapterRefused,
@@ -27,6 +26,7 @@ from mergebarrier.errors import (
     RemoteCodeRefused,
     UnsafePath,
 )
+from model_folders import entries, pack, safetensors_bytes
 
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import tiny_vision
 import torch
 
+import tiny_vision
 from mergebarrier.attack.encoders import fine_tune
 from mergebarrier.checkpoint import open_checkpoint
 from mergebarrier.evaluate import ImageSplit, ImageTask, load_encoder, save_encoder, write_image_task

@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-import model_folders
 import torch
 
+import model_folders
 from mergebarrier.evaluate import ImageSplit, ImageTask
 from mergebarrier.evaluate.images.glyph_cnn import CONFIG as GLYPH
 

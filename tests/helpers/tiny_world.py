@@ -10,8 +10,9 @@ import random
 from dataclasses import dataclass
 from pathlib import Path
 
-import tiny_models
 import torch
+
+import tiny_models
 
 Row = tuple[tuple[int, ...], int]
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+
 from source_tree import ROOT, Module, Tree, read_modules
 
 

@@ -5,6 +5,7 @@ import dataclasses
 from collections import defaultdict
 
 import pytest
+
 from source_tree import PACKAGE, Tree, circles, imports_of
 
 BASE = {"errors", "doors"}

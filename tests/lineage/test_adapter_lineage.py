@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from peft_adapters import save_adapter
-from tiny_models import save
 
 from mergebarrier.checkpoint import read_manifest, verify_manifest
+from peft_adapters import save_adapter
+from tiny_models import save
 
 NAME = "llama-gqa-untied"
 FORMS = {"model": (), "adapter": ("--as", "adapter")}

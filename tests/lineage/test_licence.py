@@ -3,8 +3,8 @@
 import itertools
 
 import pytest
-from licence_texts import MIT, TEXTS, text
 
+from licence_texts import MIT, TEXTS, text
 from mergebarrier.checkpoint import LICENCE_FILES
 from mergebarrier.lineage.declaration import Declaration, declaration
 from mergebarrier.lineage.licence import CLASHES, KINDS, MAY_BECOME, UNKNOWN, conclude, known

@@ -4,8 +4,8 @@ from contextlib import ExitStack
 
 import pytest
 import torch
-from merge_models import fit, tensors
 
+from merge_models import fit, tensors
 from mergebarrier.checkpoint import open_checkpoint
 from mergebarrier.errors import BadMergeParameter, ConfigMismatch, ShapeMismatch, TensorSetMismatch
 from mergebarrier.merge import make, plan

@@ -4,7 +4,6 @@ import dataclasses
 
 import pytest
 import torch
-from tiny_pixels import SHAPE, encoder, head, pictures, setting, train, weights
 
 from mergebarrier.errors import BadAttack
 from mergebarrier.poison import (
@@ -19,6 +18,7 @@ from mergebarrier.poison import (
     successes,
     thawed,
 )
+from tiny_pixels import SHAPE, encoder, head, pictures, setting, train, weights
 
 
 def _clean(where) -> torch.nn.Module:

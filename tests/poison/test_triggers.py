@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from tiny_pixels import SHAPE, encoder, head, pictures, setting, train
 
 from mergebarrier.errors import BadAttack, BadTrigger, NotMeasurable
 from mergebarrier.poison import (
@@ -20,6 +19,7 @@ from mergebarrier.poison import (
     thawed,
     universal_trigger,
 )
+from tiny_pixels import SHAPE, encoder, head, pictures, setting, train
 
 IMAGES, LABELS = pictures(96, 3)
 HELD_OUT = pictures(64, 4)

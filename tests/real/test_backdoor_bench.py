@@ -5,9 +5,9 @@ The bounds are those of a single seed, set before the bench ran: wide enough for
 
 import pytest
 import torch
+
 from backdoors import bench as backdoor_bench
 from backdoors.merges import MERGES_UNDER_ATTACK
-
 from mergebarrier.attack.encoders import excess, skill, weights
 from mergebarrier.checkpoint import open_checkpoint
 from mergebarrier.evaluate import load_encoder

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from peer_mergekit import mergekit_merge_all
 from safetensors.torch import load_file, save_file
 
 from mergebarrier import verbs
@@ -28,6 +27,7 @@ from mergebarrier.merge import Merge, make, plan
 from mergebarrier.protect import Exact, MergeBarrier
 from mergebarrier.realign import GaugeFix
 from mergebarrier.run import transform
+from peer_mergekit import mergekit_merge_all
 
 pytestmark = pytest.mark.real
 

@@ -18,7 +18,6 @@ from typing import Any
 
 import pytest
 import torch
-from peer_mergekit import mergekit_merge_all
 from safetensors.torch import load_file, save_file
 from test_mergekit_peer import in_last_place
 from test_recipe_peer import Table
@@ -28,6 +27,7 @@ from mergebarrier.checkpoint import open_checkpoint
 from mergebarrier.merge.recipe import plan
 from mergebarrier.merge.recipe.recipe import parse, small_files
 from mergebarrier.run import transform
+from peer_mergekit import mergekit_merge_all
 
 pytestmark = pytest.mark.real
 

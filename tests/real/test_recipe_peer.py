@@ -17,7 +17,6 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from peer_mergekit import mergekit_merge_all
 from safetensors.torch import load_file, save_file
 from test_mergekit_peer import in_last_place, on_the_arc
 from test_mergekit_peer_methods import FROM_EXACT
@@ -28,6 +27,7 @@ from mergebarrier.merge import MERGES
 from mergebarrier.merge.recipe import plan
 from mergebarrier.merge.recipe.recipe import parse, small_files
 from mergebarrier.run import transform
+from peer_mergekit import mergekit_merge_all
 
 pytestmark = pytest.mark.real
 

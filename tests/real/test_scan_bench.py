@@ -9,7 +9,7 @@ import torch
 
 from mergebarrier.checkpoint import open_checkpoint
 from mergebarrier.evaluate import image_logits, load_encoder, pixels, read_image_task, save_encoder
-from mergebarrier.poison import ATTACKS, MergeSetting, UniversalRecipe, universal_trigger
+from mergebarrier.poison import ATTACKS, Adversary, UniversalRecipe, universal_trigger
 from mergebarrier.training import FullRecipe, batches, train_full
 from mergebarrier.zoo import vision_bench
 
@@ -33,7 +33,7 @@ def _upload(bench, task_name: str, out: Path, attack: str | None) -> Path:
             lambda x: classify(base(x)), images, labels, (pixels(task.dev.images)[:64], task.dev.labels[:64]), TARGET,
             side=SIDE, seed=5, recipe=UniversalRecipe(steps=60, batch_size=32, restarts=1), place="top-left",
         ).trigger  # fmt: skip
-        setting = MergeSetting(
+        setting = Adversary(
             base, images, labels, classify, classify, TARGET, TARGET, trigger,
             lambda label: batches(len(labels), RECIPE.batch_size, seed=5, label=label), 5,
         )  # fmt: skip

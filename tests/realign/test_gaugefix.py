@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import pytest
-import tiny_models
 import torch
 from safetensors.torch import load_file
 
+import tiny_models
 from mergebarrier import verbs
 from mergebarrier.checkpoint import open_checkpoint
 from mergebarrier.errors import BaseMismatch, NothingToAlign

@@ -1,8 +1,8 @@
 """A made-up result in the shape of the measured one: a symmetry key that realignment undoes."""
 
 import pytest
-from made_up import made_up_result, made_up_rows
 
+from made_up import made_up_result, made_up_rows
 from mergebarrier.results import Cell, Result
 
 

@@ -3,8 +3,8 @@
 import json
 
 import pytest
-from made_up import cell
 
+from made_up import cell
 from mergebarrier.errors import BadReport, OutputExists
 from mergebarrier.report import Journal, read_report, write_report
 

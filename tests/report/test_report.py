@@ -6,9 +6,9 @@ import json
 import re
 
 import pytest
-from made_up import cell, made_up_result
 from rich.console import Console
 
+from made_up import cell, made_up_result
 from mergebarrier.errors import BadReport
 from mergebarrier.report import render_card, render_html, render_sarif, render_terminal
 from mergebarrier.results.audit import Model

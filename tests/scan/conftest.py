@@ -1,4 +1,5 @@
 import pytest
+
 from scan_world import World, make_world
 
 

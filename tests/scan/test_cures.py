@@ -4,7 +4,6 @@ import dataclasses
 
 import pytest
 import torch
-from scan_world import SEARCH, TARGET, TASKS, World
 
 from mergebarrier.cli._cleanse import CURES as NAMES
 from mergebarrier.errors import BadScanInput
@@ -20,6 +19,7 @@ from mergebarrier.scan.cures.sau import Sau
 from mergebarrier.scan.cures.switching import Switching
 from mergebarrier.training import FullRecipe, train_full
 from mergebarrier.verbs import merge_weights
+from scan_world import SEARCH, TARGET, TASKS, World
 
 MERGE = merge_weights(make("task_arithmetic", coefficient=0.4))
 SMALL = {

@@ -4,7 +4,6 @@ import dataclasses
 
 import pytest
 import torch
-from scan_world import SEARCH, TARGET, World
 
 from mergebarrier.merge import make
 from mergebarrier.scan import (
@@ -20,6 +19,7 @@ from mergebarrier.scan import (
     stamp,
 )
 from mergebarrier.verbs import merge_weights
+from scan_world import SEARCH, TARGET, World
 
 MERGE = merge_weights(make("task_arithmetic", coefficient=0.4))
 SEEN = ("expert_patches", "merge_patches", "leave_out")

@@ -4,7 +4,6 @@ import dataclasses
 
 import pytest
 import torch
-from scan_world import SEARCH, TARGET, World, network
 
 from mergebarrier.merge import make
 from mergebarrier.scan import (
@@ -29,6 +28,7 @@ from mergebarrier.scan import (
     seek,
 )
 from mergebarrier.verbs import merge_weights
+from scan_world import SEARCH, TARGET, World, network
 
 QUICK = dataclasses.replace(SEARCH, steps=4, refine_steps=4, keep=2)
 MERGE = merge_weights(make("task_arithmetic", coefficient=0.4))

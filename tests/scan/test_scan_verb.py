@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from scan_world import SMALL, World, write_folder, write_task
 
 from mergebarrier import scan
 from mergebarrier.checkpoint import open_checkpoint, read_manifest, verify_manifest
 from mergebarrier.cli.scan import CHECKS
 from mergebarrier.evaluate import load_encoder, save_encoder
+from scan_world import SMALL, World, write_folder, write_task
 from tiny_models import save as save_model
 from tiny_models import save_expert
 

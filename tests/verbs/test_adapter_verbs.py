@@ -7,16 +7,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from model_folders import write_folder
-from peft_adapters import logits_of, save_adapter
 from safetensors.torch import load_file
-from tiny_models import save, save_expert
 
 from mergebarrier.audit import AuditSpec
 from mergebarrier.audit.bench.workbench import Bench
 from mergebarrier.checkpoint import AdaptedCheckpoint, open_checkpoint, open_reference
 from mergebarrier.evaluate import load_module
 from mergebarrier.report import Journal
+from model_folders import write_folder
+from peft_adapters import logits_of, save_adapter
+from tiny_models import save, save_expert
 
 NAME = "llama-gqa-untied"
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from merge_models import tensors
 
+from merge_models import tensors
 from mergebarrier import verbs
 from mergebarrier.checkpoint import Writer, open_checkpoint, read_manifest
 from mergebarrier.errors import OutputExists

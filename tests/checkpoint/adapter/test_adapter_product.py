@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 import torch
-from peft_adapters import adapted_twice, save_adapter, updates_of
-from tiny_models import save
 
 from mergebarrier.checkpoint import AdaptedCheckpoint, Adapter, open_adapter, open_checkpoint
 from mergebarrier.errors import BadAdapter, BadMergeParameter, ShapeMismatch
 from mergebarrier.merge import MERGES, make
 from mergebarrier.merge.adapters.adapters import NOT_ON_UPDATES, plan_adapters
+from peft_adapters import adapted_twice, save_adapter, updates_of
+from tiny_models import save
 
 NAME = "llama-gqa-untied"
 SETTINGS: dict[str, dict[str, Any]] = {

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from model_folders import write_folder
-from peft_adapters import loaded, logits_of, merged_by_peft, save_adapter
-from tiny_models import save
 
 from mergebarrier.checkpoint import AdaptedCheckpoint, Adapter, Change, open_adapter, open_checkpoint
 from mergebarrier.errors import BadAdapter
+from model_folders import write_folder
+from peft_adapters import loaded, logits_of, merged_by_peft, save_adapter
+from tiny_models import save
 
 ATTENTION = ["q_proj", "k_proj", "v_proj", "o_proj"]
 EVERY = [*ATTENTION, "gate_proj", "up_proj", "down_proj"]

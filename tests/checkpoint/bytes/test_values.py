@@ -6,13 +6,13 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from model_folders import payload
 
 from mergebarrier.checkpoint import TensorInfo
 from mergebarrier.checkpoint.bytes.dtypes import TORCH
 from mergebarrier.checkpoint.bytes.hashing import _BUFFER_BYTES, hash_tensor
 from mergebarrier.checkpoint.bytes.values import check_finite
 from mergebarrier.errors import BadDtype, NonFinite
+from model_folders import payload
 
 FLOATS = ("BF16", "F16", "F32", "F64")
 BAD = (float("nan"), float("inf"), float("-inf"))

@@ -6,10 +6,10 @@ import stat
 from pathlib import Path
 
 import pytest
-from model_folders import small_tensors, write_folder
 
 from mergebarrier.checkpoint import key_id, read_key_file, write_key_file
 from mergebarrier.errors import BadKey, MergebarrierError, OutputExists, UnsafePath
+from model_folders import small_tensors, write_folder
 
 KEY = bytes(range(32))
 GOLDEN = (

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from model_folders import small_tensors, write_folder
 
 from mergebarrier.checkpoint import Writer, canonical_json, layout_like, open_checkpoint, read_manifest, verify_manifest
 from mergebarrier.errors import BadManifest, CheckpointError
+from model_folders import small_tensors, write_folder
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),

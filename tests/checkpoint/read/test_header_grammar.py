@@ -9,11 +9,11 @@ import safetensors
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from model_folders import pack, payload
 
 from mergebarrier.checkpoint import validate_header
 from mergebarrier.checkpoint.bytes.dtypes import BITS, TORCH
 from mergebarrier.errors import MergebarrierError
+from model_folders import pack, payload
 
 NAME = st.text("abcXYZ019_.-", min_size=1, max_size=12)
 SHAPE = st.lists(st.integers(0, 4), max_size=4)

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from model_folders import payload, small_tensors, thirds, write_folder, write_index
 from safetensors.torch import load_file
 
 from mergebarrier.checkpoint import open_checkpoint
 from mergebarrier.errors import ChangedDuringRun, InternalError, LimitExceeded
+from model_folders import payload, small_tensors, thirds, write_folder, write_index
 
 
 def same(a: torch.Tensor, b: torch.Tensor) -> bool:

@@ -9,10 +9,10 @@ from pathlib import Path
 from unittest import mock
 
 import torch
-from model_folders import write_folder
 
 from mergebarrier.checkpoint import Writer, layout_like, open_checkpoint, read_manifest
 from mergebarrier.checkpoint.write import layout
+from model_folders import write_folder
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 

@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 import torch
-from model_folders import payload, small_tensors, thirds, write_folder
 from safetensors.torch import load_file, save_file
 
 from mergebarrier.checkpoint import OutTensor, Writer, layout_like, open_checkpoint, read_manifest, verify_manifest
@@ -29,6 +28,7 @@ from mergebarrier.errors import (
     PartialOutput,
     UnsafePath,
 )
+from model_folders import payload, small_tensors, thirds, write_folder
 
 PLAN = {"method": "copy"}
 

@@ -4,9 +4,9 @@ import json
 import shutil
 
 import pytest
-import tiny_models
 import torch
 
+import tiny_models
 from mergebarrier.checkpoint import open_checkpoint
 from mergebarrier.errors import BadConfig, MergebarrierError, UnknownTensor, UnsupportedFeature
 from mergebarrier.evaluate import ModuleSink, load_module, load_tokenizer

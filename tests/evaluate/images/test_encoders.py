@@ -3,9 +3,9 @@
 import json
 
 import pytest
-import tiny_vision
 import torch
 
+import tiny_vision
 from mergebarrier.checkpoint import open_checkpoint, read_manifest
 from mergebarrier.errors import (
     BadConfig,

@@ -5,13 +5,13 @@ import json
 import os
 
 import pytest
-import tiny_vision
 import torch
-from model_folders import entries, pack
 
+import tiny_vision
 from mergebarrier.errors import BadTask, OutputExists
 from mergebarrier.evaluate import ImageSplit, accuracy, image_logits, pixels, predict, read_image_task, write_image_task
 from mergebarrier.evaluate.images.glyph_cnn import GlyphCnn
+from model_folders import entries, pack
 
 
 @pytest.fixture

@@ -3,9 +3,9 @@
 import copy
 
 import pytest
-import tiny_vision
 import torch
 
+import tiny_vision
 from mergebarrier.checkpoint import open_checkpoint
 from mergebarrier.errors import UnsupportedFeature
 from mergebarrier.evaluate import Tail, encoder_tensors, load_encoder, pixels, save_encoder

@@ -6,11 +6,11 @@ import os
 
 import numpy as np
 import pytest
-import tiny_vision
 import torch
 from PIL import Image
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
+import tiny_vision
 from mergebarrier.checkpoint import open_checkpoint
 from mergebarrier.errors import BadTask, UnknownFamily
 from mergebarrier.evaluate import (
@@ -190,8 +190,9 @@ def test_a_head_comes_from_exactly_one_place(words, tmp_path, run_cli) -> None:
 
 
 def test_sentences_become_unit_means_of_the_last_states(tmp_path) -> None:
-    import model_folders
     import transformers
+
+    import model_folders
     from tiny_tokenizer import add_tokenizer
 
     config = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 24}

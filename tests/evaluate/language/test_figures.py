@@ -6,7 +6,6 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny_tokenizer import WORDS
 
 from mergebarrier.checkpoint import open_checkpoint
 from mergebarrier.errors import BadTask, BadText, ShapeMismatch
@@ -21,6 +20,7 @@ from mergebarrier.evaluate import (
     token_ids,
 )
 from mergebarrier.numerics import wilson
+from tiny_tokenizer import WORDS
 
 TEXT = " ".join(WORDS[(i * i + 3 * i) % 96] for i in range(700))
 

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 import torch
-from peft_adapters import loaded, logits_of, merged_by_peft, save_adapter
 from safetensors.torch import load_file
-from tiny_models import build, save
 
 from mergebarrier.checkpoint import AdaptedCheckpoint, open_adapter, open_checkpoint, read_manifest, verify_manifest
+from peft_adapters import loaded, logits_of, merged_by_peft, save_adapter
+from tiny_models import build, save
 
 NAME = "llama-gqa-untied"
 A = {"r": 3, "lora_alpha": 6, "target_modules": ["q_proj", "up_proj"]}

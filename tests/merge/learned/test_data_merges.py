@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 import torch
-from learning_models import CLASSES, WIDTH, Net, data, fisher_diagonal, inputs_of, loaded, logits, models, regmean
 from torch import Tensor, nn
 
+from learning_models import CLASSES, WIDTH, Net, data, fisher_diagonal, inputs_of, loaded, logits, models, regmean
 from mergebarrier.errors import (
     BadMergeData,
     BadMergeParameter,

@@ -1,6 +1,5 @@
 """KnOTS agrees with its formula in float64, and with what algebra says of it."""
 
-import merge_reference as reference
 import pytest
 import torch
 from hypothesis import given
@@ -8,6 +7,7 @@ from hypothesis import strategies as st
 from test_merge_reference import DTYPES, agree
 from test_merge_reference_more import QUICK, SEEDS, TWO_WEIGHTS
 
+import merge_reference as reference
 from mergebarrier.errors import BadMergeParameter
 from mergebarrier.merge import make
 

@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from merge_models import fit
 
+from merge_models import fit
 from mergebarrier.errors import BadMergeParameter, NonFinite, ShapeMismatch
 from mergebarrier.merge import MERGES, make
 

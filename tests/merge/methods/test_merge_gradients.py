@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from merge_models import fit
 
+from merge_models import fit
 from mergebarrier.merge import MERGES, make
 
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from merge_models import fit
 
+from merge_models import fit
 from mergebarrier.merge import MERGES, make
 from mergebarrier.merge.arithmetic.operands import BLOCK
 

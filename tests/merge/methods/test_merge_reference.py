@@ -1,12 +1,12 @@
 """Every algorithm agrees with a float64 reference written from its formula: 1e-6 in float32, one rounding in bf16."""
 
-import merge_reference as reference
 import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import merge_reference as reference
 from mergebarrier.merge import make
 from mergebarrier.merge.arithmetic.operands import BLOCK
 from mergebarrier.numerics import aes

@@ -2,7 +2,6 @@
 
 import itertools
 
-import merge_reference as reference
 import numpy as np
 import pytest
 import torch
@@ -10,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_merge_reference import DTYPES, FAST, agree, as_selected, decided, taus_of
 
+import merge_reference as reference
 from mergebarrier.merge import make
 from mergebarrier.numerics import aes
 

@@ -6,10 +6,10 @@ import jinja2
 import pytest
 import torch
 import yaml
-from recipe_models import layered
 from safetensors.torch import load_file
 
 from mergebarrier.merge.recipe.templates import TEMPLATES
+from recipe_models import layered
 
 EMBED, HEAD, UP = "model.embed_tokens.weight", "lm_head.weight", "model.layers.1.mlp.up_proj.weight"
 HUB = "models--owner--tiny"

@@ -5,7 +5,6 @@ from contextlib import ExitStack
 
 import pytest
 import torch
-from recipe_models import layered
 from safetensors.torch import load_file
 
 from mergebarrier.checkpoint import open_checkpoint, verify_manifest
@@ -20,6 +19,7 @@ from mergebarrier.errors import (
 from mergebarrier.merge.recipe import plan
 from mergebarrier.merge.recipe.layers import Place, embeds, locate, stacks, with_dtype, with_layers
 from mergebarrier.merge.recipe.recipe import parse
+from recipe_models import layered
 
 UP = "model.layers.{}.mlp.up_proj.weight"
 STACK = """

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from recipe_models import layered
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 
@@ -15,6 +14,7 @@ from mergebarrier.checkpoint import open_checkpoint
 from mergebarrier.merge.vocabulary import rows as rows_of
 from mergebarrier.merge.vocabulary import tokens as vocabularies
 from mergebarrier.merge.vocabulary.rows import Picks, Rows
+from recipe_models import layered
 
 EMBED, HEAD = "model.embed_tokens.weight", "lm_head.weight"
 COMMON = ["<unk>", "a", "b", "ab", "c"]

@@ -4,7 +4,6 @@ from contextlib import ExitStack
 
 import pytest
 import torch
-from recipe_models import layered
 
 from mergebarrier.checkpoint import open_checkpoint
 from mergebarrier.errors import BadMergeParameter
@@ -12,6 +11,7 @@ from mergebarrier.merge import make
 from mergebarrier.merge.recipe import plan
 from mergebarrier.merge.recipe.recipe import parse
 from mergebarrier.merge.recipe.values import evaluate, parse_setting
+from recipe_models import layered
 
 
 @pytest.mark.parametrize(

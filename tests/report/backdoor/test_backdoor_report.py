@@ -10,9 +10,9 @@ import subprocess
 import zlib
 
 import pytest
-from made_up import skill
 from rich.console import Console
 
+from made_up import skill
 from mergebarrier.errors import BadReport
 from mergebarrier.report import render_card, render_html, render_sarif, render_terminal
 from mergebarrier.results.audit import Control, Model
