@@ -1,0 +1,153 @@
+"""Declared once: what a hyper-parameter says of itself, on the field of the dataclass that holds it.
+
+    @dataclass(frozen=True, kw_only=True)
+    class Ties:
+        density: float = number(1.0, help="Kept share of each task vector.", low=0, high=1)
+
+        def __post_init__(self) -> None:
+            check(self, refuse)
+
+Flags of the command line, names in recipes, the check of a value, the manifest and the tables of the documentation are
+all derived from these declarations; nothing here knows any of them.  Imports no torch, so help texts stay quick.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import MISSING, dataclass, field
+from typing import Any, Final, Literal
+
+__all__ = ["Parameter", "check", "choice", "flag", "number", "numbers", "parameters_of", "subset", "whole"]
+
+_KEY: Final = "mergebarrier"
+Kind = Literal["number", "whole", "flag", "choice", "numbers", "subset"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parameter:
+    """What one hyper-parameter is.
+
+    Args:
+      kind:      "number" (float), "whole" (int), "flag" (bool), "choice" (str), "numbers" (one float for all models or
+                 a tuple, one per model), "subset" (a tuple of some of ``choices``).
+      help:      one sentence for people, without the name of the method.
+      low, high: range, both ends included; ``above`` excludes the lower end.
+      choices:   the words of a choice or a subset.
+      per_model: a recipe may give each model a value of its own.
+      required:  a recipe must give it for every model, whatever the default.
+      recipe:    mergekit's name for it; "" for the field's own.
+      flag:      its flag on the command line, such as "--weight"; "" for the field's name with hyphens; "-" for none.
+      gradient:  a recipe may let it vary with depth.
+      only:      when it counts, in words, such as "with --profile full".
+    """
+
+    kind: Kind
+    help: str
+    low: float = -math.inf
+    high: float = math.inf
+    above: bool = False
+    choices: tuple[str, ...] = ()
+    per_model: bool = False
+    required: bool = False
+    recipe: str = ""
+    flag: str = ""
+    gradient: bool = True
+    only: str = ""
+
+    @property
+    def allowed(self) -> str:
+        """The values that are accepted, in words."""
+        if self.kind == "choice":
+            return " | ".join(self.choices)
+        if self.kind == "subset":
+            return "some of " + ", ".join(self.choices)
+        if self.kind == "flag":
+            return "true or false"
+        if self.kind == "whole":
+            return f"a whole number from {self.low:g} to {'2^64 - 1' if self.high == math.inf else f'{self.high:g}'}"
+        if self.low == -math.inf:
+            return "a finite number"
+        return f"a number {'above' if self.above else 'from'} {self.low:g} to {self.high:g}"
+
+    def checked(self, value: Any) -> Any:
+        """Return the value in its stored form.
+
+        Raises: ValueError, whose text says what is allowed.
+        """
+        if self.kind == "flag" and isinstance(value, bool):
+            return value
+        if self.kind == "choice" and value in self.choices:
+            return str(value)
+        if self.kind == "whole" and isinstance(value, int) and not isinstance(value, bool):
+            if self.low <= value <= min(self.high, 2**64 - 1):
+                return value
+        if self.kind == "number" or (self.kind == "numbers" and isinstance(value, int | float)):
+            return self._number(value)
+        if self.kind == "numbers":
+            if isinstance(value, str) or not isinstance(value, Sequence):
+                raise ValueError("a list of numbers, one per expert")
+            return tuple(self._number(one) for one in value)
+        if self.kind == "subset" and not isinstance(value, str) and value and all(one in self.choices for one in value):
+            return tuple(value)
+        raise ValueError(self.allowed)
+
+    def _number(self, value: Any) -> float:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            raise ValueError(self.allowed)
+        if not self.low <= value <= self.high or (self.above and value == self.low):
+            raise ValueError(self.allowed)
+        return float(value)
+
+
+def number(default: Any = MISSING, *, help: str, **more: Any) -> Any:
+    """Declare a float; ``more`` are arguments of Parameter."""
+    return _field(default, Parameter(kind="number", help=help, **more))
+
+
+def whole(default: Any = MISSING, *, help: str, low: int = 0, **more: Any) -> Any:
+    """Declare an int that fits 64 unsigned bits."""
+    return _field(default, Parameter(kind="whole", help=help, low=low, **more))
+
+
+def flag(default: Any = MISSING, *, help: str, **more: Any) -> Any:
+    """Declare a bool; its name on the command line, if it has another, is ``flag="--name"``."""
+    return _field(default, Parameter(kind="flag", help=help, **more))
+
+
+def choice(default: Any = MISSING, *, help: str, choices: Sequence[str], **more: Any) -> Any:
+    """Declare one word of several."""
+    return _field(default, Parameter(kind="choice", help=help, choices=tuple(choices), **more))
+
+
+def numbers(default: Any = MISSING, *, help: str, **more: Any) -> Any:
+    """Declare one float for all models, or a tuple of them, one per model."""
+    return _field(default, Parameter(kind="numbers", help=help, per_model=True, **more))
+
+
+def subset(default: Any = MISSING, *, help: str, choices: Sequence[str], **more: Any) -> Any:
+    """Declare a tuple of some of several words."""
+    return _field(default, Parameter(kind="subset", help=help, choices=tuple(choices), **more))
+
+
+def parameters_of(kind: Any) -> dict[str, Parameter]:
+    """Return field name -> declaration, in the order of the fields, for a dataclass or an instance of one."""
+    return {one.name: one.metadata[_KEY] for one in dataclasses.fields(kind) if _KEY in one.metadata}
+
+
+def check(instance: Any, refuse: Callable[[str, object, str], Exception]) -> None:
+    """Check every declared value of a frozen dataclass and store it in its normal form; call it in ``__post_init__``.
+
+    Args:
+      instance: a dataclass instance.
+      refuse:   (field name, value, what is allowed) -> the error to raise.
+    """
+    for name, parameter in parameters_of(instance).items():
+        value = getattr(instance, name)
+        try:
+            object.__setattr__(instance, name, parameter.checked(value))
+        except ValueError as allowed:
+            raise refuse(name, value, str(allowed)) from None
+
+
+def _field(default: Any, parameter: Parameter) -> Any:
+    return field(default=default, metadata={_KEY: parameter})
