@@ -11,10 +11,9 @@ which wants a shard in memory: here nothing is finalised unless ``commit`` retur
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import torch
 
@@ -26,7 +25,6 @@ from mergebarrier.checkpoint.bytes import (
     check_finite,
     full_disk,
     hash_tensor,
-    new_tensor_hash,
     write_at,
 )
 from mergebarrier.checkpoint.read import Checkpoint
@@ -40,33 +38,14 @@ from mergebarrier.checkpoint.write.claim import (
     remove_partial,
 )
 from mergebarrier.checkpoint.write.commit import commit_output, mark
+from mergebarrier.checkpoint.write.filling import Filling
 from mergebarrier.checkpoint.write.flushing import Flusher
 from mergebarrier.checkpoint.write.layout import plan_digest, plan_document, plan_shards
 from mergebarrier.checkpoint.write.parts import open_parts, part_name
 from mergebarrier.checkpoint.write.records import Record, read_records, write_record
 from mergebarrier.errors import InternalError
 
-if TYPE_CHECKING:
-    import hashlib
-
 Progress = Callable[[int, int], None]
-
-
-@dataclass
-class _Filling:
-    """How far a tensor is written: a running digest while rows come in order, the pieces otherwise."""
-
-    chain: "hashlib._Hash | None"
-    next_row: int = 0
-    pieces: list[tuple[int, int]] = field(default_factory=list)
-
-    def covers(self, rows: int) -> bool:
-        reached = 0
-        for start, stop in sorted(self.pieces):
-            if start > reached:
-                return False
-            reached = max(reached, stop)
-        return reached >= rows
 
 
 class Writer:
@@ -82,7 +61,7 @@ class Writer:
         self._infos: dict[str, TensorInfo] = {t.name: t for shard in shards for t in shard.tensors}
         self._fds: dict[str, int] = {}
         self._lock_fd: int | None = None
-        self._filling: dict[str, _Filling] = {}
+        self._filling: dict[str, Filling] = {}
         self._digests: dict[str, str] = {}
         self._units: dict[str, Record] = {}
         self._flusher = Flusher(shards)
@@ -192,15 +171,9 @@ class Writer:
         )
         view = tensor.reshape(-1).view(torch.uint8).numpy().data
         write_at(self._fds[info.shard], info.begin + start * info.row_nbytes, view, where)
-        filling = self._filling.get(info.name)
-        if filling is None:
-            filling = self._filling[info.name] = _Filling(new_tensor_hash(info.name, info.dtype, info.shape))
-        if filling.chain is not None and start == filling.next_row:
-            filling.chain.update(view)
-            filling.next_row = stop
-        else:
-            filling.chain = None
-        filling.pieces.append((start, stop))
+        if info.name not in self._filling:
+            self._filling[info.name] = Filling(info)
+        self._filling[info.name].add(start, stop, view)
 
     def finish(self, unit_name: str, names: Sequence[str], made_of: Any = None) -> None:
         """Record that the tensors of a unit are complete.
@@ -222,14 +195,10 @@ class Writer:
 
     def _digest(self, name: str) -> str:
         info = self._infos[name]
-        filling = self._filling.pop(name, None)
-        if filling is None:
-            filling = _Filling(new_tensor_hash(name, info.dtype, info.shape))
-        if info.numel and not filling.covers(info.rows):
+        filling = self._filling.pop(name, None) or Filling(info)
+        if not filling.complete:
             raise InternalError("rows are missing", where=self._where(info))
-        if filling.chain is not None and (filling.next_row == info.rows or not info.numel):
-            return filling.chain.hexdigest()
-        return self._hash_file(name)
+        return filling.digest or self._hash_file(name)
 
     def commit(
         self,
