@@ -2,12 +2,15 @@
 
 import dataclasses
 import json
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from made_up import made_up_result, made_up_rows
 from mergebarrier.errors import BadReport
+from mergebarrier.report import read_report
 from mergebarrier.results import Cell, Measurement
 from mergebarrier.results.audit import Skill
 from mergebarrier.results.read import row_from_json, to_json
@@ -17,6 +20,8 @@ CELL = Cell(
     Skill(3, 10, 0.3, 0.1, 0.6), Skill(0, 10, 0.0, 0.0, 0.28), None, 120, 0.5, 1.5, "0.1.0",
 )  # fmt: skip
 MEASUREMENT = Measurement("cd", "perplexity", {"perplexity": 31.2, "tokens": 4096, "nats": None}, 2.0, "0.1.0")
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "report_v1"
 
 numbers = st.floats(allow_nan=False, allow_infinity=False)
 
@@ -65,3 +70,9 @@ def test_numbers_that_are_not_finite_are_neither_written_nor_read(number: str) -
         to_json(dataclasses.replace(CELL, seconds=float(number.replace("Infinity", "inf"))))
     with pytest.raises(BadReport):
         row_from_json(to_json(CELL).replace("1.5,", f"{number},").encode(), where="rows")
+
+
+def test_a_report_of_schema_1_is_still_read() -> None:
+    """Both files were written by the code of schema 1 and are never written again."""
+    assert json.loads((GOLDEN / "result.json").read_bytes())["schema_version"] == 1
+    assert read_report(GOLDEN) == (made_up_result(), made_up_rows())
