@@ -17,7 +17,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import MISSING, dataclass, field
 from typing import Any, Final, Literal
 
-__all__ = ["Parameter", "check", "choice", "flag", "number", "numbers", "parameters_of", "subset", "whole"]
+__all__ = [
+    "Parameter",
+    "check",
+    "choice",
+    "flag",
+    "number",
+    "numbers",
+    "parameters_of",
+    "redefault",
+    "subset",
+    "whole",
+]
 
 _KEY: Final = "mergebarrier"
 Kind = Literal["number", "whole", "flag", "choice", "numbers", "subset"]
@@ -34,10 +45,12 @@ class Parameter:
       low, high: range, both ends included; ``above`` excludes the lower end.
       choices:   the words of a choice or a subset.
       per_model: a recipe may give each model a value of its own.
+      each:      a list of numbers stays a list, one per model, or one for all; empty means a default for all.
       required:  a recipe must give it for every model, whatever the default.
-      recipe:    mergekit's name for it; "" for the field's own.
+      recipe:    mergekit's name for it; "" for a parameter that mergekit does not have.
+      words:     what true and false say in a recipe, where mergekit has a flag and we have a choice.
       flag:      its flag on the command line, such as "--weight"; "" for the field's name with hyphens; "-" for none.
-      gradient:  a recipe may let it vary with depth.
+      gradient:  a recipe may let it vary with depth; if not, it holds for the whole recipe.
       only:      when it counts, in words, such as "with --profile full".
     """
 
@@ -48,8 +61,10 @@ class Parameter:
     above: bool = False
     choices: tuple[str, ...] = ()
     per_model: bool = False
+    each: bool = False
     required: bool = False
     recipe: str = ""
+    words: tuple[str, str] | None = None
     flag: str = ""
     gradient: bool = True
     only: str = ""
@@ -81,7 +96,7 @@ class Parameter:
         if self.kind == "whole" and isinstance(value, int) and not isinstance(value, bool):
             if self.low <= value <= min(self.high, 2**64 - 1):
                 return value
-        if self.kind == "number" or (self.kind == "numbers" and isinstance(value, int | float)):
+        if self.kind == "number" or (self.kind == "numbers" and not self.each and isinstance(value, int | float)):
             return self._number(value)
         if self.kind == "numbers":
             if isinstance(value, str) or not isinstance(value, Sequence):
@@ -129,6 +144,11 @@ def subset(default: Any = MISSING, *, help: str, choices: Sequence[str], **more:
     return _field(default, Parameter(kind="subset", help=help, choices=tuple(choices), **more))
 
 
+def redefault(parent: Any, name: str, default: Any, **changes: Any) -> Any:
+    """Declare a field of ``parent`` again, with another default; ``changes`` are arguments of Parameter."""
+    return _field(default, dataclasses.replace(parameters_of(parent)[name], **changes))
+
+
 def parameters_of(kind: Any) -> dict[str, Parameter]:
     """Return field name -> declaration, in the order of the fields, for a dataclass or an instance of one."""
     return {one.name: one.metadata[_KEY] for one in dataclasses.fields(kind) if _KEY in one.metadata}
@@ -137,12 +157,17 @@ def parameters_of(kind: Any) -> dict[str, Parameter]:
 def check(instance: Any, refuse: Callable[[str, object, str], Exception]) -> None:
     """Check every declared value of a frozen dataclass and store it in its normal form; call it in ``__post_init__``.
 
+    None is accepted where it is the default.
+
     Args:
       instance: a dataclass instance.
       refuse:   (field name, value, what is allowed) -> the error to raise.
     """
+    defaults = {one.name: one.default for one in dataclasses.fields(instance)}
     for name, parameter in parameters_of(instance).items():
         value = getattr(instance, name)
+        if value is None and defaults[name] is None:
+            continue
         try:
             object.__setattr__(instance, name, parameter.checked(value))
         except ValueError as allowed:
