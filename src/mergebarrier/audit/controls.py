@@ -10,9 +10,9 @@ two_keys                   two keys of one model lead the attacker to the same w
 
 from collections.abc import Mapping
 
-from mergebarrier.audit.bench import MIN_MARGIN, OURS, Bench, MergeSetting, best_of, realigned
+from mergebarrier.audit.bench import OURS, Bench, MergeSetting, best_of, realigned
 from mergebarrier.audit.ladder import Context, Found
-from mergebarrier.results import Cell, Control, Level, Skill, Standalone
+from mergebarrier.results import Control, Level, Skill, Standalone, thresholds
 
 _NOISE = 0.02
 _FLOORS = 3.0
@@ -23,9 +23,12 @@ _ROUNDING = {"BF16": 2.0**-9, "F16": 2.0**-12, "F32": 2.0**-25}
 
 def unprotected_merge(theirs: Found, context: Context) -> Control:
     """The best unprotected merge clears the best single model."""
-    reached = _utility(best_of(theirs.test, context.scales), context)
+    reached = context.scales.of(best_of(theirs.test, context.scales))
     return _control(
-        reached, ">=", context.trivial + MIN_MARGIN, "Without a protection the two models merge: the positive control."
+        reached,
+        ">=",
+        context.trivial + thresholds.MIN_MARGIN,
+        "Without a protection the two models merge: the positive control.",
     )
 
 
@@ -65,7 +68,7 @@ def realignment_is_harmless(bench: Bench, theirs: Found, context: Context) -> Co
     setting = MergeSetting(before.merge, tuple(before.coefficients.items()))
     after = bench.cell("unprotected+gaugefix", setting, "test", level=2, attack="control")
     return _control(
-        abs(_utility(after, context) - _utility(before, context)),
+        abs(context.scales.of(after) - context.scales.of(before)),
         "<=",
         max(_NOISE, _half_width(before.skill_protected), _half_width(before.skill_partner)),
         "Realigning the unprotected model changes the utility of its best merge by no more than 0.02 or half the "
@@ -126,7 +129,3 @@ def _control(figure: float, relation: str, bound: float, says: str) -> Control:
 
 def _half_width(skill: Skill) -> float:
     return (skill.high - skill.low) / 2
-
-
-def _utility(cell: Cell, context: Context) -> float:
-    return context.scales.utility(cell.skill_protected.rate, cell.skill_partner.rate)

@@ -21,14 +21,13 @@ from mergebarrier.audit.bench import (
     AuditSpec,
     Bench,
     Journal,
-    Scales,
     check_measurable,
     grade,
     reference_of,
     scale,
 )
 from mergebarrier.audit.ladder import Attempt, Context, levels
-from mergebarrier.results import Barrier, Control, Level, Reference, Result, Skill, Standalone
+from mergebarrier.results import Barrier, Control, Level, Reference, Result, Scales, Skill, Standalone
 
 _SHOWN_PARAMETERS = ("profile", "only", "condition", "flip_fraction", "form")
 _SINGLE = ("base", "original", "protected", "partner")
@@ -83,8 +82,8 @@ def _text(spec: AuditSpec) -> str | None:
 def _context(skills: Mapping[str, Mapping[str, Skill]]) -> tuple[Context, dict[str, Reference]]:
     """Fix what skills of 0 and 1 mean, and what the best single model reaches."""
     scales = Scales(
-        scale(skills["base"][OURS], skills["original"][OURS], task="the protected expert's task"),
-        scale(skills["base"][THEIRS], skills["partner"][THEIRS], task="the partner's task"),
+        protected=scale(skills["base"][OURS], skills["original"][OURS], task="the protected expert's task"),
+        partner=scale(skills["base"][THEIRS], skills["partner"][THEIRS], task="the partner's task"),
     )
     references = {
         role: reference_of(found, scales.utility(*(found[task].rate for task in TASKS)))

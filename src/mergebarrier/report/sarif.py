@@ -14,9 +14,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, Protocol
 
 from mergebarrier.report.backdoor import page
-from mergebarrier.results import BackdoorResult, Control, Level, Result
+from mergebarrier.results import BackdoorResult, Control, Level, Result, thresholds
 
-BROKEN_AT: Final = 0.9
 _RULES: Final = {
     "MB9501": ("error", "An attack recovers what merging the unprotected model gives."),
     "MB9502": ("warning", "A control of the audit failed; its figures need care."),
@@ -122,7 +121,7 @@ def _document(
 
 
 def _level(level: Level) -> dict[str, Any]:
-    rule = "MB9501" if level.ruf >= BROKEN_AT else "MB9503"
+    rule = "MB9501" if level.ruf >= thresholds.BROKEN_AT else "MB9503"
     figures = f"RUF {level.ruf:.2f} [{level.ruf_low:.2f}, {level.ruf_high:.2f}]"
     skills = f"skills {level.best.skill_protected:.2f} / {level.best.skill_partner:.2f} by {level.best.merge}"
     text = f"Level {level.level}, {level.attack}: {figures}, {skills}."

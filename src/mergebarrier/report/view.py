@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from mergebarrier.errors import clean
 from mergebarrier.report import wording
-from mergebarrier.results import Alone, Cell, Control, Level, Measurement, Result, Skill
+from mergebarrier.results import Alone, Cell, Control, Level, Measurement, Result, Skill, scales_of, thresholds
 
 
 @dataclass(frozen=True)
@@ -183,31 +183,15 @@ def _number(label: str) -> tuple[float, str]:
         return float("inf"), label
 
 
-def _utility(cell: Cell, result: Result) -> float:
-    """Return utility as the result's references define it; the plain minimum where they are not there."""
-    names = ("base", "protected", "partner")
-    if not all(name in result.references for name in names):
-        return min(cell.skill_protected.rate, cell.skill_partner.rate)
-    base, ours, theirs = (result.references[name] for name in names)
-    return min(
-        _relative(cell.skill_protected.rate, base.skill_protected.rate, ours.skill_protected.rate),
-        _relative(cell.skill_partner.rate, base.skill_partner.rate, theirs.skill_partner.rate),
-    )
-
-
-def _relative(score: float, low: float, high: float) -> float:
-    return min(1.0, max(0.0, (score - low) / (high - low))) if high > low else 0.0
-
-
 def _best(cells: Sequence[Cell], result: Result) -> Cell | None:
-    return max(cells, key=lambda cell: _utility(cell, result), default=None)
+    return max(cells, key=lambda cell: scales_of(result.references).of(cell), default=None)
 
 
 def _pair(cell: Cell | None, result: Result, setting: str) -> Pair | None:
     if cell is None:
         return None
     ours, theirs = cell.skill_protected, cell.skill_partner
-    utility = _utility(cell, result)
+    utility = scales_of(result.references).of(cell)
     detail = (
         f"protected task {_skill(ours)}, partner task {_skill(theirs)}, utility {utility:.2f}, {cell.seconds:.0f} s"
     )
@@ -240,7 +224,7 @@ def _rung(level: Level, graded: bool) -> Rung:
         wording.cost(level),
         wording.short_cost(level),
         graded,
-        level.ruf >= wording.BROKEN_AT,
+        level.ruf >= thresholds.BROKEN_AT,
     )
 
 

@@ -8,10 +8,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from mergebarrier.errors import clean
-from mergebarrier.results import Best, Level, Result
-
-#: A RUF from which on a level counts as having broken the protection (as in audit.grading).
-BROKEN_AT: Final = 0.9
+from mergebarrier.results import Best, Level, Result, thresholds
 
 MERGES: Final = {
     "linear": "Linear",
@@ -120,7 +117,7 @@ def promise(result: Result) -> tuple[str, ...]:
 def limits(result: Result) -> tuple[str, ...]:
     """Return what this report does not show."""
     said = []
-    resisted = [str(level.level) for level in result.levels if level.ruf < BROKEN_AT]
+    resisted = [str(level.level) for level in result.levels if level.ruf < thresholds.BROKEN_AT]
     if resisted:
         numbers = ("Levels " if len(resisted) > 1 else "Level ") + " and ".join(resisted)
         said.append(f"{numbers}: not broken by this implementation; a failed attack says no more.")

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from mergebarrier import doors
 
 if TYPE_CHECKING:
+    from mergebarrier.results import thresholds
     from mergebarrier.results.audit import (
         Alone,
         Barrier,
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     )
     from mergebarrier.results.backdoor import Accuracy, BackdoorResult, Sample, Scanned, Success, TriggerShown
     from mergebarrier.results.read import findings_from_json, result_from_json, row_from_json, to_json
+    from mergebarrier.results.scales import Scale, Scales, scales_of
 
 __all__ = [
     "Accuracy",
@@ -45,6 +47,8 @@ __all__ = [
     "Reference",
     "Result",
     "Sample",
+    "Scale",
+    "Scales",
     "Scanned",
     "Skill",
     "Split",
@@ -56,6 +60,8 @@ __all__ = [
     "findings_from_json",
     "result_from_json",
     "row_from_json",
+    "scales_of",
+    "thresholds",
     "to_json",
 ]
 

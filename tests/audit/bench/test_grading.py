@@ -4,13 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mergebarrier.audit.bench.grading import Scale, Scales, best_of, check_measurable, grade, recovery, scale
+from mergebarrier.audit.bench.grading import best_of, check_measurable, grade, recovery, scale
 from mergebarrier.errors import NotMeasurable
-from mergebarrier.results import Cell
+from mergebarrier.results import Cell, Scale, Scales
 from mergebarrier.results.audit import Skill
 
 ITEMS = 100
-SCALES = Scales(Scale(0.0, 1.0), Scale(0.0, 1.0))
+SCALES = Scales(protected=Scale(), partner=Scale())
 counts = st.integers(0, ITEMS)
 merges = st.sampled_from(["linear", "ties", "slerp"])
 

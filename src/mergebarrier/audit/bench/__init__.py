@@ -7,8 +7,6 @@ from mergebarrier import doors
 if TYPE_CHECKING:
     from mergebarrier.audit.bench import cost
     from mergebarrier.audit.bench.grading import (
-        MIN_MARGIN,
-        Scales,
         as_best,
         best_of,
         check_measurable,
@@ -23,7 +21,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "MERGES",
-    "MIN_MARGIN",
     "OURS",
     "TASKS",
     "THEIRS",
@@ -31,7 +28,6 @@ __all__ = [
     "Bench",
     "Journal",
     "MergeSetting",
-    "Scales",
     "as_best",
     "best_of",
     "check_measurable",

@@ -14,41 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from mergebarrier.errors import NotMeasurable
-from mergebarrier.results import Best, Cell, Grade, Skill
-
-MIN_EXPERT_GAIN = 0.05
-MIN_MARGIN = 0.1
-BROKEN_AT = 0.9
-_LETTERS: dict[int, Grade] = {0: "D", 1: "D", 2: "C", 3: "C", 4: "B", 5: "B"}
-
-
-@dataclass(frozen=True)
-class Scale:
-    """Where the base (0) and the expert (1) of one task lie."""
-
-    base: float
-    expert: float
-
-    def relative(self, score: float) -> float:
-        """Place a score between base and expert, clipped to [0, 1]."""
-        return min(1.0, max(0.0, (score - self.base) / (self.expert - self.base)))
-
-
-@dataclass(frozen=True)
-class Scales:
-    """Both tasks' scales."""
-
-    protected: Scale
-    partner: Scale
-
-    def utility(self, skill_protected: float, skill_partner: float) -> float:
-        """Return the smaller of both relative skills."""
-        return min(self.protected.relative(skill_protected), self.partner.relative(skill_partner))
-
-    def interval(self, cell: Cell) -> tuple[float, float]:
-        """Return utility at the lower and at the upper bounds of both skills' intervals."""
-        ours, theirs = cell.skill_protected, cell.skill_partner
-        return self.utility(ours.low, theirs.low), self.utility(ours.high, theirs.high)
+from mergebarrier.results import Best, Cell, Grade, Scale, Scales, Skill, thresholds
 
 
 def scale(base: Skill, expert: Skill, *, task: str) -> Scale:
@@ -56,14 +22,14 @@ def scale(base: Skill, expert: Skill, *, task: str) -> Scale:
 
     Raises: NotMeasurable when the expert is less than 5 points above the base: no merge could show anything then.
     """
-    if expert.rate - base.rate < MIN_EXPERT_GAIN:
+    if expert.rate - base.rate < thresholds.MIN_EXPERT_GAIN:
         raise NotMeasurable(
             f"the expert scores {expert.rate:.2f} and the base {base.rate:.2f}; a skill needs at least "
-            f"{MIN_EXPERT_GAIN:.2f} between them",
+            f"{thresholds.MIN_EXPERT_GAIN:.2f} between them",
             where=task,
             remedy="give a task that the expert was trained for",
         )
-    return Scale(base.rate, expert.rate)
+    return Scale(base=base.rate, expert=expert.rate)
 
 
 def best_of(cells: Iterable[Cell], scales: Scales) -> Cell:
@@ -71,7 +37,7 @@ def best_of(cells: Iterable[Cell], scales: Scales) -> Cell:
 
     Raises: ValueError when there is no cell.
     """
-    return max(cells, key=lambda cell: (_utility(cell, scales), cell.skill_protected.rate + cell.skill_partner.rate))
+    return max(cells, key=lambda cell: (scales.of(cell), cell.skill_protected.rate + cell.skill_partner.rate))
 
 
 def as_best(cell: Cell, scales: Scales) -> Best:
@@ -81,7 +47,7 @@ def as_best(cell: Cell, scales: Scales) -> Best:
         dict(cell.coefficients),
         cell.skill_protected.rate,
         cell.skill_partner.rate,
-        _utility(cell, scales),
+        scales.of(cell),
     )
 
 
@@ -101,11 +67,11 @@ def check_measurable(unprotected: Sequence[Cell], scales: Scales, trivial: float
 
     Raises: NotMeasurable when U_unprotected - U_trivial < 0.1.
     """
-    reached = _utility(best_of(unprotected, scales), scales)
-    if reached - trivial < MIN_MARGIN:
+    reached = scales.of(best_of(unprotected, scales))
+    if reached - trivial < thresholds.MIN_MARGIN:
         raise NotMeasurable(
             f"the best unprotected merge reaches a utility of {reached:.2f} and a single model alone {trivial:.2f}; "
-            f"at least {MIN_MARGIN:.1f} must lie between them, or a broken merge shows nothing",
+            f"at least {thresholds.MIN_MARGIN:.1f} must lie between them, or a broken merge shows nothing",
             where="positive control",
             remedy="give a partner that merges well with the original",
         )
@@ -126,15 +92,15 @@ def recovery(attacked: Sequence[Cell], unprotected: Sequence[Cell], scales: Scal
     best = best_of(attacked, scales)
     same = [cell for cell in unprotected if cell.merge == best.merge]
     reference = best_of(same, scales) if same else None
-    if reference is None or _utility(reference, scales) - trivial < MIN_MARGIN:
+    if reference is None or scales.of(reference) - trivial < thresholds.MIN_MARGIN:
         reference = best_of(unprotected, scales)
-    margin = _utility(reference, scales) - trivial
+    margin = scales.of(reference) - trivial
     low, high = scales.interval(best)
 
     def fraction(utility: float) -> float:
         return min(1.0, max(0.0, (utility - trivial) / margin))
 
-    return Recovery(fraction(_utility(best, scales)), fraction(low), fraction(high), best, reference)
+    return Recovery(fraction(scales.of(best)), fraction(low), fraction(high), best, reference)
 
 
 @dataclass(frozen=True)
@@ -154,13 +120,9 @@ def grade(rufs: Mapping[int, float]) -> Graded:
     Returns: the letter of the first level at or above 0.9.  A gap below that level, or levels up to 5 that were not
       run, leave the worst letter that they allow, marked as not final.
     """
-    for level, letter in _LETTERS.items():
+    for level, letter in thresholds.LETTERS.items():
         if level not in rufs:
             return Graded(letter, None, False)
-        if rufs[level] >= BROKEN_AT:
+        if rufs[level] >= thresholds.BROKEN_AT:
             return Graded(letter, level, True)
-    return Graded("A", None, True)
-
-
-def _utility(cell: Cell, scales: Scales) -> float:
-    return scales.utility(cell.skill_protected.rate, cell.skill_partner.rate)
+    return Graded(thresholds.UNBROKEN, None, True)

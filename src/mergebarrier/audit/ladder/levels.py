@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from mergebarrier.audit.bench import Bench, MergeSetting, Scales, as_best, cost, realigned, recovery, searched
-from mergebarrier.results import Cell, Level, Recovered, State
+from mergebarrier.audit.bench import Bench, MergeSetting, as_best, cost, realigned, recovery, searched
+from mergebarrier.results import Cell, Level, Recovered, Scales, State
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ def published_attack(bench: Bench, context: Context) -> Attempt:
     seconds = realigned(bench, "protected", "aga", Aga(matched=True), "aga")
     theirs = control(bench, context, search=False)
     best: dict[str, Cell] = {}
-    for cell in sorted(theirs.published, key=lambda cell: -_utility(cell, context)):
+    for cell in sorted(theirs.published, key=lambda cell: -context.scales.of(cell)):
         best.setdefault(cell.merge, cell)
     settings = [
         MergeSetting(cell.merge, tuple(cell.coefficients.items()))
@@ -174,8 +174,4 @@ def _tried(
 
 def _order(cell: Cell, context: Context) -> tuple[float, float]:
     """Order trials by utility; where it is flat (both skills broken), by the loss, which is smooth."""
-    return _utility(cell, context), -(cell.nll_nats if cell.nll_nats is not None else float("inf"))
-
-
-def _utility(cell: Cell, context: Context) -> float:
-    return context.scales.utility(cell.skill_protected.rate, cell.skill_partner.rate)
+    return context.scales.of(cell), -(cell.nll_nats if cell.nll_nats is not None else float("inf"))
