@@ -5,6 +5,7 @@
     |- CheckpointError            NotACheckpoint UnsafePath PickleRefused RemoteCodeRefused AdapterRefused BadIndex
     |                             BadHeader BadConfig BadDtype NonFinite LimitExceeded ChangedDuringRun OutputExists
     |                             PartialOutput NoSpace BadManifest DigestMismatch BadAdapter
+    |                             FetchFailed
     |- ArchError                  UnknownFamily UnknownTensor MissingTensor ConfigMismatch UnsupportedFeature
     |- MergeError                 ShapeMismatch TensorSetMismatch BadMergeParameter BadMergeData BadRecipe
     |                             LicenceRefused
@@ -183,6 +184,12 @@ class BadAdapter(CheckpointError):
     """An adapter folder breaks its format, or does not fit its base."""
 
     code = "MB1018"
+
+
+class FetchFailed(CheckpointError):
+    """A model cannot be fetched from the Hub."""
+
+    code = "MB1019"
 
 
 class ArchError(MergebarrierError):

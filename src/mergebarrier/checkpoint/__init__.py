@@ -34,11 +34,14 @@ if TYPE_CHECKING:
     )
     from mergebarrier.checkpoint.read import (
         ATTACHMENTS,
+        INDEX,
         LICENCE_FILES,
         SIDE_FILES,
+        SINGLE,
         Checkpoint,
         Header,
         open_checkpoint,
+        read_shard_names,
         validate_header,
     )
     from mergebarrier.checkpoint.write import Writer, layout_like
@@ -48,9 +51,11 @@ __all__ = [
     "ADAPTER_PREFIX",
     "ADAPTER_WEIGHTS",
     "ATTACHMENTS",
+    "INDEX",
     "LICENCE_FILES",
     "MANIFEST_NAME",
     "SIDE_FILES",
+    "SINGLE",
     "AdaptedCheckpoint",
     "Adapter",
     "Change",
@@ -71,6 +76,7 @@ __all__ = [
     "place",
     "read_key_file",
     "read_manifest",
+    "read_shard_names",
     "read_tensor_file",
     "split_reference",
     "tensor_file_bytes",

@@ -6,16 +6,15 @@ lasts longer than a second.
 
 import dataclasses
 import json
-import math
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import PurePath
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
+from mergebarrier.api.base import SCHEMA_VERSION, Report, document_of
 from mergebarrier.errors import MergebarrierError
 
 if TYPE_CHECKING:
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
 
 __all__ = ["SCHEMA_VERSION", "Output", "Session", "print_error"]
 
-SCHEMA_VERSION: Final = 1
 _BAR_AFTER_S: Final = 1.0
 
 
@@ -65,11 +63,12 @@ class Output:
     json: bool = False
     quiet: bool = False
 
-    def result(self, document: Mapping[str, Any], human: "RenderableType") -> None:
+    def result(self, document: Report | Mapping[str, object], human: "RenderableType") -> None:
         """Print the result of a verb on stdout, once.
 
         Args:
-          document: what ``--json`` prints; "schema_version" is added.  A number that is not finite becomes null.
+          document: what ``--json`` prints, a report of the front door or its fields; "schema_version" is added.  A
+                    number that is not finite becomes null.
           human:    the same for people: a string, printed as it is, or a rich renderable.
         """
         if self.json:
@@ -139,18 +138,6 @@ def _show(human: "RenderableType") -> None:
     Console(file=sys.stdout, soft_wrap=False).print(human)
 
 
-def _dumps(document: Mapping[str, Any]) -> str:
-    return json.dumps(_plain({"schema_version": SCHEMA_VERSION, **document}), indent=2, allow_nan=False)
-
-
-def _plain(value: Any) -> Any:
-    """Reduce dataclasses, paths and non-finite numbers to what JSON can say."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return _plain(dataclasses.asdict(value))
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return str(value) if isinstance(value, PurePath) else value
+def _dumps(document: Report | Mapping[str, object]) -> str:
+    shown = document.to_dict() if isinstance(document, Report) else document_of(document)
+    return json.dumps(shown, indent=2, allow_nan=False)

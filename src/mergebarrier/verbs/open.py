@@ -31,8 +31,10 @@ class Models:
         self._adapters: dict[Path, Adapter] = {}
         self._experts: dict[tuple[Path, Path], AdaptedCheckpoint] = {}
 
-    def model(self, path: Path) -> Checkpoint:
-        """Open a model folder, or ``BASE+ADAPTER``; errors as ``open_reference``."""
+    def model(self, path: Path | Checkpoint) -> Checkpoint:
+        """Open a model folder, or ``BASE+ADAPTER``; errors as ``open_reference``.  What is open already stays so."""
+        if isinstance(path, Checkpoint):
+            return path
         path, adapter = split_reference(path)
         if adapter is not None:
             return self.expert(path, adapter)
@@ -41,9 +43,11 @@ class Models:
             self._models[real] = self._stack.enter_context(open_checkpoint(path))
         return self._models[real]
 
-    def model_on(self, path: Path, base: Path) -> Checkpoint:
+    def model_on(self, path: Path | Checkpoint, base: Path | Checkpoint) -> Checkpoint:
         """Open a model as ``model`` does, or an adapter folder as a model, on ``base``."""
-        return self.expert(base, path) if is_adapter(path) else self.model(path)
+        if isinstance(path, Checkpoint) or not is_adapter(path):
+            return self.model(path)
+        return self.expert(base, path)
 
     def adapter(self, path: Path) -> Adapter:
         """Open an adapter folder; errors as ``open_adapter``."""
@@ -52,9 +56,10 @@ class Models:
             self._adapters[real] = self._stack.enter_context(open_adapter(path))
         return self._adapters[real]
 
-    def expert(self, base: Path, adapter: Path) -> AdaptedCheckpoint:
+    def expert(self, base: Path | Checkpoint, adapter: Path) -> AdaptedCheckpoint:
         """Return a base with an adapter on it; BadAdapter where they do not fit."""
-        key = base.resolve(), adapter.resolve()
+        opened = self.model(base)
+        key = opened.path.resolve(), adapter.resolve()
         if key not in self._experts:
-            self._experts[key] = AdaptedCheckpoint(self.model(base), self.adapter(adapter))
+            self._experts[key] = AdaptedCheckpoint(opened, self.adapter(adapter))
         return self._experts[key]

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         list_folder,
         open_checkpoint,
         read_shard,
+        read_shard_names,
     )
 
 __all__ = [
@@ -47,6 +48,7 @@ __all__ = [
     "open_checkpoint",
     "read_json",
     "read_shard",
+    "read_shard_names",
     "refuse_code",
     "validate_header",
 ]

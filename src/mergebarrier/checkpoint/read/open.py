@@ -165,6 +165,11 @@ def check_side_file_sizes(root: Path, side_files: tuple[str, ...]) -> None:
             )
 
 
+def read_shard_names(root: Path) -> list[str]:
+    """Return the names of the shards that the index of a folder lists; errors as ``open_checkpoint``."""
+    return sorted(set(_read_index(root).values()))
+
+
 def _read_index(root: Path) -> dict[str, str]:
     where = root / INDEX
 

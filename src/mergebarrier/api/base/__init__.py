@@ -1,0 +1,33 @@
+"""What the functions of the front door share: reports, the names of models, progress."""
+
+from typing import TYPE_CHECKING
+
+from mergebarrier import doors
+
+if TYPE_CHECKING:
+    from mergebarrier.api.base.hub import cache_folder, find_folder
+    from mergebarrier.api.base.models import Model, as_given, opened, resolve, resolve_all
+    from mergebarrier.api.base.progress import in_notebook, shown
+    from mergebarrier.api.base.report import SCHEMA_VERSION, Json, Report, Row, beside, document_of, optional, plain
+
+__all__ = [
+    "SCHEMA_VERSION",
+    "Json",
+    "Model",
+    "Report",
+    "Row",
+    "as_given",
+    "beside",
+    "cache_folder",
+    "document_of",
+    "find_folder",
+    "in_notebook",
+    "opened",
+    "optional",
+    "plain",
+    "resolve",
+    "resolve_all",
+    "shown",
+]
+
+doors.open_lazily(__name__)

@@ -1,0 +1,60 @@
+"""Progress of the front door: the caller's callback, else a bar in a notebook, else silence.
+
+    protecting  43 %|█████████               | 12/28
+
+The bar is one line of text that is written over; it needs no widgets.  A program that imports us is shown nothing that
+it did not ask for.
+"""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Final, TextIO
+
+from mergebarrier.progress import Progress
+
+_CELLS: Final = 24
+
+
+@contextmanager
+def shown(progress: Progress | None, label: str) -> Iterator[Progress | None]:
+    """Give the progress to hand to a verb.
+
+    Args:
+      progress: the caller's, which is used as it is.
+      label:    what is being done, a word or two.
+    """
+    if progress is not None or not in_notebook():
+        yield progress
+        return
+    draw, finish = _bar(label, sys.stderr)
+    try:
+        yield draw
+    finally:
+        finish()
+
+
+def in_notebook() -> bool:
+    """Say whether the program is a cell of a notebook; imports nothing."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    return shell is not None and "IPKernelApp" in shell.config
+
+
+def _bar(label: str, stream: TextIO) -> tuple[Progress, Callable[[], None]]:
+    last: list[str] = []
+
+    def draw(done: int, total: int) -> None:
+        share = done / total if total else 1.0
+        cells = "█" * int(share * _CELLS)
+        line = f"\r{label} {share:4.0%}|{cells:<{_CELLS}}| {done}/{total}"
+        if last[-1:] != [line]:
+            last[:] = [line]
+            stream.write(line)
+            stream.flush()
+
+    def finish() -> None:
+        if last:
+            stream.write("\n")
+
+    return draw, finish

@@ -1,0 +1,8 @@
+"""How long work says how far it is: ``progress(done, total)``, from any thread; ``done`` rises to ``total``."""
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+__all__ = ["Progress"]
+
+Progress: TypeAlias = Callable[[int, int], None]
