@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 _REQUIREMENT: Final = re.compile(r"([A-Za-z0-9._-]+)[^;]*(?:;.*extra == ['\"](\w+)['\"])?")
-_HIDDEN_EXTRAS: Final = ("test",)
+_HIDDEN_EXTRAS: Final = ("test", "docs")
 
 
 @click.command()
@@ -53,9 +53,13 @@ def command(output: Output) -> int:
 
 
 def _packages() -> dict[str, dict[str, str | None]]:
-    """Return {"core" or extra: {package: version or None}} from our own metadata."""
+    """Return {"core" or extra: {package: version or None}} from our own metadata; nothing for a source tree."""
     found: dict[str, dict[str, str | None]] = {"core": {}}
-    for line in importlib.metadata.requires("mergebarrier") or ():
+    try:
+        needed = importlib.metadata.requires("mergebarrier")
+    except importlib.metadata.PackageNotFoundError:
+        return found
+    for line in needed or ():
         parsed = _REQUIREMENT.match(line)
         extra = (parsed[2] if parsed else None) or "core"
         if parsed and extra not in _HIDDEN_EXTRAS:
@@ -114,7 +118,8 @@ def _table(document: dict[str, Any]) -> "Table":
     row("torch", f"{torch['version']}, {torch.get('cpu_capability')}, {len(torch.get('cuda', ()))} GPUs")
     row("cache", f"{cache['folder']} ({'exists' if cache['exists'] else 'absent'}, {_gib(cache['free_bytes'])} free)")
     for extra, versions in document["packages"].items():
-        row(extra, ", ".join(f"{name} {version or 'MISSING'}" for name, version in versions.items()))
+        named = ", ".join(f"{name} {version or 'MISSING'}" for name, version in versions.items())
+        row(extra, named or "unknown: mergebarrier runs from a source tree that was not installed")
         if extra != "core" and None in versions.values():
             row("", f"pip install 'mergebarrier[{extra}]'")
     return table
