@@ -24,7 +24,13 @@ def skill(correct: int, total: int = 100) -> Skill:
     rate, z = correct / total, 1.959964
     centre, spread = rate + z * z / (2 * total), z * math.sqrt(rate * (1 - rate) / total + (z / (2 * total)) ** 2)
     scale = 1 + z * z / total
-    return Skill(correct, total, rate, max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale))
+    return Skill(
+        correct=correct,
+        total=total,
+        rate=rate,
+        low=max(0.0, (centre - spread) / scale),
+        high=min(1.0, (centre + spread) / scale),
+    )
 
 
 def cell(state: str, merge: str, coefficients: dict[str, float], ours: int, theirs: int, **changes: Any) -> Cell:
@@ -82,18 +88,38 @@ def _curve(height: float) -> tuple[tuple[float, float], ...]:
 
 
 def made_up_result(**changes: Any) -> Result:
-    unprotected = Best("task_arithmetic", {"protected": 0.85, "partner": 0.5}, 0.95, 0.95, 0.95)
-    naive = Best("task_arithmetic", {"coefficient": 1.0}, 1.0, 0.0, 0.0)
-    searched = Best("task_arithmetic", {"protected": 1.0, "partner": 0.3}, 1.0, 0.0, 0.0)
-    undone = Best("task_arithmetic", {"protected": 0.85, "partner": 0.5}, 0.95, 0.96, 0.95)
-    alone = Alone(1.0, 0.963, 1.0, 100, 39.12)
-    near = Closeness(1.4e-6, 2.1e-12, 1.0, 1024)
+    unprotected = Best(
+        merge="task_arithmetic",
+        coefficients={"protected": 0.85, "partner": 0.5},
+        skill_protected=0.95,
+        skill_partner=0.95,
+        utility=0.95,
+    )
+    naive = Best(
+        merge="task_arithmetic", coefficients={"coefficient": 1.0}, skill_protected=1.0, skill_partner=0.0, utility=0.0
+    )
+    searched = Best(
+        merge="task_arithmetic",
+        coefficients={"protected": 1.0, "partner": 0.3},
+        skill_protected=1.0,
+        skill_partner=0.0,
+        utility=0.0,
+    )
+    undone = Best(
+        merge="task_arithmetic",
+        coefficients={"protected": 0.85, "partner": 0.5},
+        skill_protected=0.95,
+        skill_partner=0.96,
+        utility=0.95,
+    )
+    alone = Alone(skill=1.0, low=0.963, high=1.0, items=100, perplexity=39.12)
+    near = Closeness(max_rel_logit_error=1.4e-6, kl_nats=2.1e-12, top1_agreement=1.0, tokens=1024)
     fields: dict[str, Any] = {
         "version": "0.1.0",
         "method": "exact",
         "method_parameters": {"profile": "lossless"},
         "models": {
-            role: Model(name, digit * 64, "apache-2.0")
+            role: Model(name=name, content_digest=digit * 64, licence="apache-2.0")
             for role, name, digit in (
                 ("base", "smollm2-135m-instruct", "a"),
                 ("original", "expert-a", "b"),
@@ -102,70 +128,124 @@ def made_up_result(**changes: Any) -> Result:
             )
         },
         "tasks": {
-            "protected": TaskSet("reverse.jsonl", "e" * 64, 100, 60),
-            "partner": TaskSet("count.jsonl", "f" * 64, 100, 60),
+            "protected": TaskSet(name="reverse.jsonl", digest="e" * 64, test_items=100, validation_items=60),
+            "partner": TaskSet(name="count.jsonl", digest="f" * 64, test_items=100, validation_items=60),
         },
         "standalone": Standalone(
-            Alone(1.0, 0.963, 1.0, 100, 39.17),
-            alone,
-            1.4e-6,
-            2.1e-12,
-            1.0,
-            1024,
-            Closeness(0.022, 1.7e-3, 0.979, 1024),
-            Closeness(0.025, 2.2e-3, 0.981, 1024),
+            original=Alone(skill=1.0, low=0.963, high=1.0, items=100, perplexity=39.17),
+            protected=alone,
+            max_rel_logit_error=1.4e-6,
+            kl_nats=2.1e-12,
+            top1_agreement=1.0,
+            tokens=1024,
+            bfloat16=Closeness(max_rel_logit_error=0.022, kl_nats=1.7e-3, top1_agreement=0.979, tokens=1024),
+            bfloat16_floor=Closeness(max_rel_logit_error=0.025, kl_nats=2.2e-3, top1_agreement=0.981, tokens=1024),
         ),
         "references": {
-            "base": Reference(skill(2), skill(0), 0.0),
-            "protected": Reference(skill(100), skill(0), 0.0),
-            "partner": Reference(skill(1), skill(100), 0.0),
+            "base": Reference(skill_protected=skill(2), skill_partner=skill(0), utility=0.0),
+            "protected": Reference(skill_protected=skill(100), skill_partner=skill(0), utility=0.0),
+            "partner": Reference(skill_protected=skill(1), skill_partner=skill(100), utility=0.0),
         },
         "trivial_utility": 0.0,
         "levels": (
-            Level(0, "naive", "stock merging", naive, unprotected, 0.0, 0.0, 0.04, (1.4e9).__int__(), 0, 41.0),
-            Level(1, "coefficients", "coefficient search", searched, unprotected, 0.0, 0.0, 0.04, 10**13, 61000, 95.0),
             Level(
-                2,
-                "realign",
-                "gaugefix",
-                undone,
-                unprotected,
-                1.0,
-                0.93,
-                1.0,
-                3 * 10**12,
-                0,
-                13.4,
-                Recovered(alone, True, near),
+                level=0,
+                name="naive",
+                attack="stock merging",
+                best=naive,
+                best_unprotected=unprotected,
+                ruf=0.0,
+                ruf_low=0.0,
+                ruf_high=0.04,
+                flops=(1.4e9).__int__(),
+                tokens=0,
+                seconds=41.0,
+            ),
+            Level(
+                level=1,
+                name="coefficients",
+                attack="coefficient search",
+                best=searched,
+                best_unprotected=unprotected,
+                ruf=0.0,
+                ruf_low=0.0,
+                ruf_high=0.04,
+                flops=10**13,
+                tokens=61000,
+                seconds=95.0,
+            ),
+            Level(
+                level=2,
+                name="realign",
+                attack="gaugefix",
+                best=undone,
+                best_unprotected=unprotected,
+                ruf=1.0,
+                ruf_low=0.93,
+                ruf_high=1.0,
+                flops=3 * 10**12,
+                tokens=0,
+                seconds=13.4,
+                recovered=Recovered(alone=alone, preserves_function=True, closeness=near),
             ),
         ),
         "extras": (
             Level(
-                2,
-                "AGA",
-                "aga",
-                Best("ties", {"coefficient": 1.0}, 0.87, 1.0, 0.86),
-                unprotected,
-                0.95,
-                0.86,
-                0.99,
-                10**12,
-                0,
-                9.0,
-                Recovered(Alone(0.98, 0.93, 1.0, 100, 37.15), False, Closeness(0.056, 7e-3, 0.94, 1024)),
+                level=2,
+                name="AGA",
+                attack="aga",
+                best=Best(
+                    merge="ties",
+                    coefficients={"coefficient": 1.0},
+                    skill_protected=0.87,
+                    skill_partner=1.0,
+                    utility=0.86,
+                ),
+                best_unprotected=unprotected,
+                ruf=0.95,
+                ruf_low=0.86,
+                ruf_high=0.99,
+                flops=10**12,
+                tokens=0,
+                seconds=9.0,
+                recovered=Recovered(
+                    alone=Alone(skill=0.98, low=0.93, high=1.0, items=100, perplexity=37.15),
+                    preserves_function=False,
+                    closeness=Closeness(max_rel_logit_error=0.056, kl_nats=7e-3, top1_agreement=0.94, tokens=1024),
+                ),
             ),
         ),
-        "barrier": Barrier(15.2, 0.05, 0.05, _curve(15.2), _curve(0.05), _curve(0.06), 48),
+        "barrier": Barrier(
+            naive=15.2,
+            realigned=0.05,
+            unprotected=0.05,
+            curve=_curve(15.2),
+            curve_realigned=_curve(0.05),
+            curve_unprotected=_curve(0.06),
+            items=48,
+        ),
         "ruf_max": 1.0,
         "grade": "C",
         "grade_level": 2,
         "grade_final": True,
         "controls": {
-            "unprotected_merge": Control(True, 0.95, ">=", 0.5, "Without a protection, merging works."),
-            "realignment_is_harmless": Control(
-                True, 0.01, "<=", 0.08, "Realigning the unprotected expert changes no merge."
+            "unprotected_merge": Control(
+                passed=True, figure=0.95, relation=">=", bound=0.5, says="Without a protection, merging works."
             ),
-            "two_keys": Control(False, 0.2, "<=", 0.001, "Two keys lead the attacker to the same weights."),
+            "realignment_is_harmless": Control(
+                passed=True,
+                figure=0.01,
+                relation="<=",
+                bound=0.08,
+                says="Realigning the unprotected expert changes no merge.",
+            ),
+            "two_keys": Control(
+                passed=False,
+                figure=0.2,
+                relation="<=",
+                bound=0.001,
+                says="Two keys lead the attacker to the same weights.",
+            ),
         },
         "seed": 0,
         "environment": {"torch": "2.13.0", "machine": "x86_64", "threads": "2"},

@@ -132,7 +132,7 @@ def _hostile():
         method_parameters={HOSTILE: HOSTILE},
         environment={HOSTILE: HOSTILE},
         notes=(HOSTILE,),
-        models={role: Model(HOSTILE, HOSTILE, HOSTILE) for role in ("protected", HOSTILE)},
+        models={role: Model(name=HOSTILE, content_digest=HOSTILE, licence=HOSTILE) for role in ("protected", HOSTILE)},
     )
     levels = tuple(dataclasses.replace(level, name=HOSTILE, attack=HOSTILE) for level in result.levels)
     controls = {HOSTILE: dataclasses.replace(result.controls["two_keys"], says=HOSTILE)}

@@ -16,10 +16,29 @@ from mergebarrier.results.audit import Skill
 from mergebarrier.results.read import row_from_json, to_json
 
 CELL = Cell(
-    "ab", 0, "none", "protected", "test", "ties", {"coefficient": 0.5}, {"weights": [1.0, 1.0], "density": 0.2},
-    Skill(3, 10, 0.3, 0.1, 0.6), Skill(0, 10, 0.0, 0.0, 0.28), None, 120, 0.5, 1.5, "0.1.0",
-)  # fmt: skip
-MEASUREMENT = Measurement("cd", "perplexity", {"perplexity": 31.2, "tokens": 4096, "nats": None}, 2.0, "0.1.0")
+    row_id="ab",
+    level=0,
+    attack="none",
+    state="protected",
+    split="test",
+    merge="ties",
+    coefficients={"coefficient": 0.5},
+    parameters={"weights": [1.0, 1.0], "density": 0.2},
+    skill_protected=Skill(correct=3, total=10, rate=0.3, low=0.1, high=0.6),
+    skill_partner=Skill(correct=0, total=10, rate=0.0, low=0.0, high=0.28),
+    nll_nats=None,
+    tokens=120,
+    merge_seconds=0.5,
+    seconds=1.5,
+    version="0.1.0",
+)
+MEASUREMENT = Measurement(
+    row_id="cd",
+    about="perplexity",
+    figures={"perplexity": 31.2, "tokens": 4096, "nats": None},
+    seconds=2.0,
+    version="0.1.0",
+)
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "report_v1"
 
@@ -34,7 +53,7 @@ def test_a_row_survives_the_round_trip(row) -> None:
 
 @given(st.dictionaries(st.text(), st.none() | numbers | st.integers(-(2**53), 2**53)), numbers, st.text())
 def test_any_figures_survive_the_round_trip(figures, seconds, about) -> None:
-    row = Measurement("x", about, figures, seconds, "0")
+    row = Measurement(row_id="x", about=about, figures=figures, seconds=seconds, version="0")
     assert row_from_json(to_json(row).encode(), where="rows") == row
 
 

@@ -261,7 +261,7 @@ def clean_accuracy(encoder: nn.Module, task: ImageTask, split: ImageSplit | None
 def skill(correct: int, total: int) -> Skill:
     """Return a share with its Wilson interval."""
     low, high = wilson(correct, total)
-    return Skill(correct, total, correct / total, low, high)
+    return Skill(correct=correct, total=total, rate=correct / total, low=low, high=high)
 
 
 def excess(found: Skill, control: Skill) -> tuple[float, float, float]:

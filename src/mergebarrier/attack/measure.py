@@ -97,9 +97,9 @@ def measure_backdoor(
     say("clean accuracy")
     accuracies = [
         Accuracy(
-            one.name,
-            clean_accuracy(encoders["merged"], one),
-            clean_accuracy(encoders["control"], one),
+            task=one.name,
+            merged=clean_accuracy(encoders["merged"], one),
+            control=clean_accuracy(encoders["control"], one),
         )
         for one in tasks
     ]
@@ -142,7 +142,9 @@ def _open(paths: Mapping[str, Path]) -> tuple[dict[str, "nn.Module"], dict[str, 
     for role, path in paths.items():
         with open_checkpoint(path) as checkpoint:
             encoders[role] = load_encoder(checkpoint).requires_grad_(False)
-            models[role] = Model(path.resolve().name, checkpoint.content_digest(), licence(checkpoint))
+            models[role] = Model(
+                name=path.resolve().name, content_digest=checkpoint.content_digest(), licence=licence(checkpoint)
+            )
     return encoders, models
 
 
@@ -171,7 +173,8 @@ def _curve(
 def _success(asr: Skill, control: Skill) -> Success:
     from mergebarrier.attack.encoders import excess
 
-    return Success(asr, control, *excess(asr, control))
+    over, low, high = excess(asr, control)
+    return Success(asr=asr, control=control, excess=over, excess_low=low, excess_high=high)
 
 
 def _shown(trigger: "Trigger", kind: str) -> TriggerShown:
@@ -181,7 +184,13 @@ def _shown(trigger: "Trigger", kind: str) -> TriggerShown:
 
     picture = inlined(torch.cat(list(trigger.patterns), dim=-1))
     return TriggerShown(
-        kind, picture, trigger.side, trigger.places, len(trigger.patterns), trigger.area_pct, trigger.legal
+        kind=kind,
+        picture=picture,
+        side=trigger.side,
+        places=trigger.places,
+        patterns=len(trigger.patterns),
+        area_pct=trigger.area_pct,
+        legal=trigger.legal,
     )
 
 
@@ -204,11 +213,11 @@ def _samples(
     says = {role: predict(encoders[role], task.head, task.scale, stamped).tolist() for role in ("merged", "control")}
     return tuple(
         Sample(
-            inlined(images[n]),
-            inlined(stamped[n]),
-            task.classes[int(labels[row])],
-            task.classes[says["merged"][n]],
-            task.classes[says["control"][n]],
+            picture=inlined(images[n]),
+            stamped=inlined(stamped[n]),
+            label=task.classes[int(labels[row])],
+            merged_says=task.classes[says["merged"][n]],
+            control_says=task.classes[says["control"][n]],
         )
         for n, row in enumerate(rows.tolist())
     )
@@ -232,18 +241,18 @@ def _controls(success: Success, accuracies: Sequence[Accuracy]) -> dict[str, Con
     )
     return {
         "trigger_alone": Control(
-            success.control.rate <= INHERENT,
-            success.control.rate,
-            "<=",
-            INHERENT,
-            "The trigger by itself fools the clean merge less often than this; above it, read the excess only.",
+            passed=success.control.rate <= INHERENT,
+            figure=success.control.rate,
+            relation="<=",
+            bound=INHERENT,
+            says="The trigger by itself fools the clean merge less often than this; above it, read the excess only.",
         ),
         "utility_kept": Control(
-            clean - dirty <= 0.05,
-            clean - dirty,
-            "<=",
-            0.05,
-            "Clean accuracy lost against the clean merge; a broken model would have an ASR that means little.",
+            passed=clean - dirty <= 0.05,
+            figure=clean - dirty,
+            relation="<=",
+            bound=0.05,
+            says="Clean accuracy lost against the clean merge; a broken model would have an ASR that means little.",
         ),
     }
 
@@ -272,11 +281,17 @@ def _rows(result: BackdoorResult) -> list[Measurement]:
     identity = json.dumps([digests, result.task_digest, result.target_index, result.trigger.picture])
     return [
         Measurement(
-            hashlib.sha256(f"{identity}|{about}".encode()).hexdigest(),
-            about,
-            {"correct": rate.correct, "total": rate.total, "rate": rate.rate, "low": rate.low, "high": rate.high},
-            0.0,
-            result.version,
+            row_id=hashlib.sha256(f"{identity}|{about}".encode()).hexdigest(),
+            about=about,
+            figures={
+                "correct": rate.correct,
+                "total": rate.total,
+                "rate": rate.rate,
+                "low": rate.low,
+                "high": rate.high,
+            },
+            seconds=0.0,
+            version=result.version,
         )
         for about, rate in rates.items()
     ]

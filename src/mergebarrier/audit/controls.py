@@ -123,8 +123,8 @@ def two_keys(bench: Bench) -> Control:
 
 def _control(figure: float, relation: str, bound: float, says: str) -> Control:
     if relation == "<=":
-        return Control(figure <= bound, figure, "<=", bound, says)
-    return Control(figure >= bound, figure, ">=", bound, says)
+        return Control(passed=figure <= bound, figure=figure, relation="<=", bound=bound, says=says)
+    return Control(passed=figure >= bound, figure=figure, relation=">=", bound=bound, says=says)
 
 
 def _half_width(skill: Skill) -> float:

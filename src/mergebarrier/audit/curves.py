@@ -19,7 +19,15 @@ def barrier(bench: Bench, *, realigned: bool) -> Barrier:
     naive, naive_curve = _walk(bench, "protected")
     after, after_curve = _walk(bench, "gaugefix") if realigned else (None, ())
     items = min(bench.spec.barrier_items, *(len(bench.rows(task, "test")) for task in TASKS))
-    return Barrier(naive, after, unprotected, naive_curve, after_curve, unprotected_curve, items)
+    return Barrier(
+        naive=naive,
+        realigned=after,
+        unprotected=unprotected,
+        curve=naive_curve,
+        curve_realigned=after_curve,
+        curve_unprotected=unprotected_curve,
+        items=items,
+    )
 
 
 def _walk(bench: Bench, role: str) -> tuple[float, Points]:

@@ -24,14 +24,14 @@ def standalone(bench: Bench, text: str | None) -> Standalone:
     )
     exact, half, floor = (_closeness(found.figures, name) for name in ("float32", "bfloat16", "floor"))
     return Standalone(
-        original,
-        protected,
-        exact.max_rel_logit_error,
-        exact.kl_nats,
-        exact.top1_agreement,
-        exact.tokens,
-        half,
-        floor,
+        original=original,
+        protected=protected,
+        max_rel_logit_error=exact.max_rel_logit_error,
+        kl_nats=exact.kl_nats,
+        top1_agreement=exact.top1_agreement,
+        tokens=exact.tokens,
+        bfloat16=half,
+        bfloat16_floor=floor,
     )
 
 
@@ -43,14 +43,18 @@ def recovered(bench: Bench, role: str, text: str | None, *, preserves_function: 
         return _figures("float32", _compare(bench, modules[0], modules[1], text))
 
     found = bench.measure("outputs in float32", f"{role} against protected", _identity(bench, role, text), compute)
-    return Recovered(alone(bench, role, text), preserves_function, _closeness(found.figures, "float32"))
+    return Recovered(
+        alone=alone(bench, role, text),
+        preserves_function=preserves_function,
+        closeness=_closeness(found.figures, "float32"),
+    )
 
 
 def alone(bench: Bench, role: str, text: str | None) -> Alone:
     """Score a model on its own task, and on plain text where there is some."""
     skill: Skill = bench.reference(role)[OURS]
     perplexity = bench.perplexity(role, text).figures["perplexity"] if text is not None else None
-    return Alone(skill.rate, skill.low, skill.high, skill.total, perplexity)
+    return Alone(skill=skill.rate, low=skill.low, high=skill.high, items=skill.total, perplexity=perplexity)
 
 
 def _identity(bench: Bench, role: str, text: str | None) -> dict[str, Any]:

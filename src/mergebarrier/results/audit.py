@@ -19,7 +19,7 @@ Split = Literal["test", "validation"]
 Grade = Literal["A", "B", "C", "D"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Skill:
     """Exact matches out of ``total`` rows, with the bounds of the 95 % Wilson interval."""
 
@@ -32,7 +32,7 @@ class Skill:
     high: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Cell:
     """One merge, of one state, at one setting, scored on both tasks; a line of ``rows.jsonl``.
 
@@ -69,7 +69,7 @@ class Cell:
     entry_type: Literal["cell"] = "cell"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Measurement:
     """Any other finished piece of work (a reference score, a point of a curve, a comparison); also a line of a report.
 
@@ -89,7 +89,7 @@ class Measurement:
     entry_type: Literal["measurement"] = "measurement"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Alone:
     """One model by itself, on its own task and on plain text."""
 
@@ -102,7 +102,7 @@ class Alone:
     perplexity: float | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Closeness:
     """How far two models' outputs lie apart on the same tokens."""
 
@@ -114,7 +114,7 @@ class Closeness:
     tokens: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Standalone:
     """Is the protected model still the original one?  The headline figures are for float32 compute.
 
@@ -134,7 +134,7 @@ class Standalone:
     bfloat16_floor: Closeness
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Reference:
     """Scores of a single model on both tasks, and the utility that they make."""
 
@@ -145,7 +145,7 @@ class Reference:
     utility: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Best:
     """The best merge of a level: its setting and both skills on the test rows."""
 
@@ -158,7 +158,7 @@ class Best:
     utility: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Recovered:
     """What a realignment gives back before any merge: the model by itself, and how far its outputs moved."""
 
@@ -169,7 +169,7 @@ class Recovered:
     closeness: Closeness
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Level:
     """One rung of the ladder.
 
@@ -198,7 +198,7 @@ class Level:
     recovered: Recovered | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Barrier:
     """Loss on the line from a model (t = 0) to the partner (t = 1): of the protected, realigned and unprotected one.
 
@@ -217,7 +217,7 @@ class Barrier:
     items: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Control:
     """A check of the audit itself: ``figure`` must be ``relation`` ("<=" or ">=") ``bound``."""
 
@@ -230,7 +230,7 @@ class Control:
     says: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Model:
     """A model that took part, by name and content, never by path."""
 
@@ -241,7 +241,7 @@ class Model:
     licence: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TaskSet:
     """The rows that scores stand on."""
 
@@ -253,7 +253,7 @@ class TaskSet:
     validation_items: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Result:
     """The whole audit.
 

@@ -14,7 +14,7 @@ from mergebarrier.results.audit import SCHEMA_VERSION, Control, Model, Skill
 _STRICT = {"extra": "forbid", "allow_inf_nan": False, "strict": True}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Success:
     """A success rate, the same trigger on the clean counterpart, and their difference with its 95 % interval."""
 
@@ -27,7 +27,7 @@ class Success:
     excess_high: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TriggerShown:
     """The trigger: its picture (PNG in base64), size, place, and share of the image's area."""
 
@@ -42,7 +42,7 @@ class TriggerShown:
     legal: bool
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Sample:
     """A test picture before and after stamping (PNG in base64), and what both merges say of the stamped one."""
 
@@ -55,7 +55,7 @@ class Sample:
     control_says: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Accuracy:
     """Clean accuracy on a task: of the merge with the suspected expert, and of the clean merge."""
 
@@ -66,7 +66,7 @@ class Accuracy:
     control: Skill
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Scanned:
     """A finding of ``scan`` that was handed in."""
 
@@ -78,7 +78,7 @@ class Scanned:
     says: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class BackdoorResult:
     """The whole measurement.
 

@@ -15,6 +15,8 @@ from mergebarrier.results.backdoor import BackdoorResult, Scanned
 
 MAX_DOCUMENT_BYTES: Final = 16 * 2**20
 _Row = Cell | Measurement
+#: field of ``Scanned`` -> key of a finding that a scan printed.
+_SCANNED: Final = {"rule_id": "rule", "severity": "severity", "model": "model", "says": "message"}
 
 
 def to_json(record: Result | BackdoorResult | Cell | Measurement, *, indent: int | None = None) -> str:
@@ -55,8 +57,8 @@ def findings_from_json(text: bytes, *, where: object) -> tuple[Scanned, ...]:
         if len(text) > MAX_DOCUMENT_BYTES:
             raise ValueError("too large")
         found = json.loads(text)["findings"]
-        parts = [[one[key] for key in ("rule", "severity", "model", "message")] for one in found]
-        if not all(isinstance(part, str) for one in parts for part in one):
+        parts = [{name: one[key] for name, key in _SCANNED.items()} for one in found]
+        if not all(isinstance(part, str) for one in parts for part in one.values()):
             raise TypeError("not text")
     except (ValueError, KeyError, TypeError) as fault:
         raise BadReport(
@@ -64,7 +66,7 @@ def findings_from_json(text: bytes, *, where: object) -> tuple[Scanned, ...]:
             where=where,
             remedy="give what `mergebarrier scan --json` printed",
         ) from fault
-    return tuple(Scanned(*one) for one in parts)
+    return tuple(Scanned(**one) for one in parts)
 
 
 @cache

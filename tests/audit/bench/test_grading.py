@@ -17,26 +17,26 @@ merges = st.sampled_from(["linear", "ties", "slerp"])
 
 def _skill(correct: int) -> Skill:
     rate = correct / ITEMS
-    return Skill(correct, ITEMS, rate, max(0.0, rate - 0.08), min(1.0, rate + 0.08))
+    return Skill(correct=correct, total=ITEMS, rate=rate, low=max(0.0, rate - 0.08), high=min(1.0, rate + 0.08))
 
 
 def _cell(ours: int, theirs: int, merge: str = "linear") -> Cell:
     return Cell(
-        "id",
-        0,
-        "none",
-        "protected",
-        "test",
-        merge,
-        {"coefficient": 0.5},
-        {},
-        _skill(ours),
-        _skill(theirs),
-        1.0,
-        1,
-        0.5,
-        1.0,
-        "0",
+        row_id="id",
+        level=0,
+        attack="none",
+        state="protected",
+        split="test",
+        merge=merge,
+        coefficients={"coefficient": 0.5},
+        parameters={},
+        skill_protected=_skill(ours),
+        skill_partner=_skill(theirs),
+        nll_nats=1.0,
+        tokens=1,
+        merge_seconds=0.5,
+        seconds=1.0,
+        version="0",
     )
 
 
@@ -83,7 +83,7 @@ def test_utility_counts_from_the_base_to_the_expert(base, expert, score) -> None
 
 
 def _at(rate: float) -> Skill:
-    return Skill(0, 1, rate, rate, rate)
+    return Skill(correct=0, total=1, rate=rate, low=rate, high=rate)
 
 
 def test_the_reference_is_the_unprotected_merge_by_the_same_algorithm() -> None:

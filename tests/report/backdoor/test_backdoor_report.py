@@ -35,7 +35,13 @@ def _picture(grey: int) -> str:
 
 def _success(asr: int, control: int) -> Success:
     one, two = skill(asr), skill(control)
-    return Success(one, two, one.rate - two.rate, one.low - two.high, min(1.0, one.high - two.low))
+    return Success(
+        asr=one,
+        control=two,
+        excess=one.rate - two.rate,
+        excess_low=one.low - two.high,
+        excess_high=min(1.0, one.high - two.low),
+    )
 
 
 def made(**changes) -> BackdoorResult:
@@ -43,19 +49,27 @@ def made(**changes) -> BackdoorResult:
         "version": "0.1.0",
         "attack": "badmerging",
         "attack_parameters": {"loss_weight": 5.0},
-        "models": {role: Model(role, role * 3, "apache-2.0") for role in ("merged", "control", "base")},
+        "models": {
+            role: Model(name=role, content_digest=role * 3, licence="apache-2.0")
+            for role in ("merged", "control", "base")
+        },
         "task": "latin",
         "task_digest": "ab" * 32,
         "target_class": "B",
         "target_index": 1,
-        "trigger": TriggerShown("universal", _picture(255), 2, ((26, 26),), 1, 0.5, True),
+        "trigger": TriggerShown(
+            kind="universal", picture=_picture(255), side=2, places=((26, 26),), patterns=1, area_pct=0.5, legal=True
+        ),
         "merged": _success(94, 6),
         "base": skill(7),
         "curve": ((0.0, _success(7, 7)), (0.5, _success(60, 7)), (1.0, _success(94, 6))),
-        "accuracies": (Accuracy("latin", skill(88), skill(89)), Accuracy("greek", skill(84), skill(84))),
-        "samples": (Sample(_picture(0), _picture(9), "A", "B", "A"),),
-        "findings": (Scanned("MB7301", "high", "bad", "a patch forces class B"),),
-        "controls": {"trigger_alone": Control(True, 0.06, "<=", 0.15, "says so")},
+        "accuracies": (
+            Accuracy(task="latin", merged=skill(88), control=skill(89)),
+            Accuracy(task="greek", merged=skill(84), control=skill(84)),
+        ),
+        "samples": (Sample(picture=_picture(0), stamped=_picture(9), label="A", merged_says="B", control_says="A"),),
+        "findings": (Scanned(rule_id="MB7301", severity="high", model="bad", says="a patch forces class B"),),
+        "controls": {"trigger_alone": Control(passed=True, figure=0.06, relation="<=", bound=0.15, says="says so")},
     }
     return BackdoorResult(**(fields | changes))
 
@@ -95,7 +109,7 @@ def test_only_an_excess_is_called_a_backdoor(asr: int, control: int, rule: str) 
 
 
 def test_a_failed_control_is_a_warning() -> None:
-    failed = {"trigger_alone": Control(False, 0.4, "<=", 0.15, "read the excess")}
+    failed = {"trigger_alone": Control(passed=False, figure=0.4, relation="<=", bound=0.15, says="read the excess")}
     results = json.loads(render_sarif(made(controls=failed)))["runs"][0]["results"]
     assert [one["ruleId"] for one in results] == ["MB9511", "MB9512"]
     assert "does not hold" in render_html(made(controls=failed), [])
@@ -105,14 +119,16 @@ def test_hostile_names_stay_text_in_every_format() -> None:
     result = made(
         attack=HOSTILE,
         attack_parameters={HOSTILE: HOSTILE},
-        models={role: Model(HOSTILE, HOSTILE, HOSTILE) for role in ("merged", HOSTILE)},
+        models={role: Model(name=HOSTILE, content_digest=HOSTILE, licence=HOSTILE) for role in ("merged", HOSTILE)},
         task=HOSTILE,
         target_class=HOSTILE,
         trigger=dataclasses.replace(made().trigger, kind=HOSTILE),
-        accuracies=(Accuracy(HOSTILE, skill(1), skill(2)),),
-        samples=(Sample(_picture(0), _picture(9), HOSTILE, HOSTILE, HOSTILE),),
-        findings=(Scanned(HOSTILE, HOSTILE, HOSTILE, HOSTILE),),
-        controls={HOSTILE: Control(True, 0.0, "<=", 1.0, HOSTILE)},
+        accuracies=(Accuracy(task=HOSTILE, merged=skill(1), control=skill(2)),),
+        samples=(
+            Sample(picture=_picture(0), stamped=_picture(9), label=HOSTILE, merged_says=HOSTILE, control_says=HOSTILE),
+        ),
+        findings=(Scanned(rule_id=HOSTILE, severity=HOSTILE, model=HOSTILE, says=HOSTILE),),
+        controls={HOSTILE: Control(passed=True, figure=0.0, relation="<=", bound=1.0, says=HOSTILE)},
         notes=(HOSTILE,),
     )
     texts = _all(result)

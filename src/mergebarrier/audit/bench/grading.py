@@ -43,11 +43,11 @@ def best_of(cells: Iterable[Cell], scales: Scales) -> Cell:
 def as_best(cell: Cell, scales: Scales) -> Best:
     """Return what a summary says about a cell."""
     return Best(
-        cell.merge,
-        dict(cell.coefficients),
-        cell.skill_protected.rate,
-        cell.skill_partner.rate,
-        scales.of(cell),
+        merge=cell.merge,
+        coefficients=dict(cell.coefficients),
+        skill_protected=cell.skill_protected.rate,
+        skill_partner=cell.skill_partner.rate,
+        utility=scales.of(cell),
     )
 
 

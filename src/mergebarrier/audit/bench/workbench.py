@@ -70,7 +70,12 @@ class Bench:
             self.admit(role, getattr(spec, role))
         self._rows = read_tasks(spec)
         self.tasks = {
-            task: TaskSet(name, digest, len(self._rows[task, "test"]), len(self._rows[task, "validation"]))
+            task: TaskSet(
+                name=name,
+                digest=digest,
+                test_items=len(self._rows[task, "test"]),
+                validation_items=len(self._rows[task, "validation"]),
+            )
             for task, (name, digest) in names_of_tasks(spec).items()
         }
 
@@ -89,7 +94,11 @@ class Bench:
         from mergebarrier.lineage import reference
 
         checkpoint = self.checkpoints[role]
-        return Model(reference(checkpoint.path.absolute()), self.digest(role), verbs.licence(checkpoint))
+        return Model(
+            name=reference(checkpoint.path.absolute()),
+            content_digest=self.digest(role),
+            licence=verbs.licence(checkpoint),
+        )
 
     @property
     def n_weights(self) -> int:
@@ -123,7 +132,13 @@ class Bench:
         if found is None:
             started = time.perf_counter()
             figures: Figures = {name: _finite(value) for name, value in compute().items()}
-            found = Measurement(row_id, f"{kind} of {of}", figures, time.perf_counter() - started, __version__)
+            found = Measurement(
+                row_id=row_id,
+                about=f"{kind} of {of}",
+                figures=figures,
+                seconds=time.perf_counter() - started,
+                version=__version__,
+            )
             self._journal.add(found)
             if aloud:
                 self.say(f"{found.about} ({found.seconds:.0f} s)")
@@ -142,11 +157,9 @@ class Bench:
                 return vars(self._score(task, "test"))
 
             figures = self.measure("score", f"{role} on the {task} task", identity, compute).figures
-            skills[task] = Skill(
-                int(figures["correct"] or 0),
-                int(figures["total"] or 0),
-                *(float(figures[name] or 0.0) for name in ("rate", "low", "high")),
-            )
+            counts = {name: int(figures[name] or 0) for name in ("correct", "total")}
+            shares = {name: float(figures[name] or 0.0) for name in ("rate", "low", "high")}
+            skills[task] = Skill(correct=counts["correct"], total=counts["total"], **shares)
         return skills
 
     def cell(
@@ -180,11 +193,22 @@ class Bench:
             merged = time.perf_counter()
             ours, theirs = (self._score(task, split) for task in TASKS)
             found = Cell(
-                self._row_id({**identity, "state": state}), level, attack, state, split, setting.merge,
-                dict(setting.coefficients), parameters(method), _skill(ours), _skill(theirs),
-                _finite((ours.nll_nats + theirs.nll_nats) / 2), ours.tokens + theirs.tokens, merged - started,
-                time.perf_counter() - started, __version__,
-            )  # fmt: skip
+                row_id=self._row_id({**identity, "state": state}),
+                level=level,
+                attack=attack,
+                state=state,
+                split=split,
+                merge=setting.merge,
+                coefficients=dict(setting.coefficients),
+                parameters=parameters(method),
+                skill_protected=_skill(ours),
+                skill_partner=_skill(theirs),
+                nll_nats=_finite((ours.nll_nats + theirs.nll_nats) / 2),
+                tokens=ours.tokens + theirs.tokens,
+                merge_seconds=merged - started,
+                seconds=time.perf_counter() - started,
+                version=__version__,
+            )
             self._journal.add(found)
             self.say(f"{state} {setting.label} ({split}): {ours.rate:.2f} / {theirs.rate:.2f} ({found.seconds:.0f} s)")
         return found
@@ -289,11 +313,11 @@ class Bench:
 
 def reference_of(skills: Mapping[str, Skill], utility: float) -> Reference:
     """Return both skills of a single model as a report states them."""
-    return Reference(skills[OURS], skills[THEIRS], utility)
+    return Reference(skill_protected=skills[OURS], skill_partner=skills[THEIRS], utility=utility)
 
 
 def _skill(score: "Score") -> Skill:
-    return Skill(score.correct, score.total, score.rate, score.low, score.high)
+    return Skill(correct=score.correct, total=score.total, rate=score.rate, low=score.low, high=score.high)
 
 
 def _finite(value: Any) -> Any:

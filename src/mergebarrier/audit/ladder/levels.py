@@ -133,18 +133,18 @@ def summary(attempt: Attempt, context: Context, n_weights: int, recovered: Recov
     tokens = sum(trial.tokens for trial in trials)
     merges = (1 + len(trials)) * cost.merge_flops(n_weights)
     return Level(
-        attempt.level,
-        attempt.name,
-        attempt.attack,
-        as_best(best, context.scales),
-        as_best(found.unprotected, context.scales),
-        found.ruf,
-        found.low,
-        found.high,
-        attempt.flops + merges + cost.forward_flops(n_weights, tokens),
-        tokens,
-        attempt.seconds + best.merge_seconds + sum(trial.seconds for trial in trials),
-        recovered,
+        level=attempt.level,
+        name=attempt.name,
+        attack=attempt.attack,
+        best=as_best(best, context.scales),
+        best_unprotected=as_best(found.unprotected, context.scales),
+        ruf=found.ruf,
+        ruf_low=found.low,
+        ruf_high=found.high,
+        flops=attempt.flops + merges + cost.forward_flops(n_weights, tokens),
+        tokens=tokens,
+        seconds=attempt.seconds + best.merge_seconds + sum(trial.seconds for trial in trials),
+        recovered=recovered,
     )
 
 
