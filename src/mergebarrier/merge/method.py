@@ -6,16 +6,16 @@ The template checks counts, shapes and dtypes once for all methods and hands fla
 yields the result block by block. No paths, no global state, no global random numbers.
 """
 
+from __future__ import annotations
+
 import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-import torch
-from torch import Tensor
-
 from mergebarrier.errors import BadMergeParameter, ShapeMismatch
+from mergebarrier.lazy import torch
 from mergebarrier.merge.arithmetic import BLOCK, Blocks, Operands, SurveyResult, compute_dtype, store
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class Merge(ABC):
         """Whether the base enters the formula."""
 
     @abstractmethod
-    def kernel(self, operands: Operands) -> Iterator[Tensor]:
+    def kernel(self, operands: Operands) -> Iterator[torch.Tensor]:
         """Yield the merged blocks in flat order, in the arithmetic's dtype; a yielded block may be a reused buffer."""
 
     def check_count(self, count: int) -> None:
@@ -66,13 +66,13 @@ class Merge(ABC):
 
     def merge(
         self,
-        base: Tensor | None,
-        experts: Sequence[Tensor],
+        base: torch.Tensor | None,
+        experts: Sequence[torch.Tensor],
         *,
         name: str,
         block: int = BLOCK,
         survey: SurveyResult | None = None,
-    ) -> Tensor:
+    ) -> torch.Tensor:
         """Merge one tensor (any block of it for need "elementwise", all of it for "tensor").
 
         Args:
@@ -140,12 +140,12 @@ class Merge(ABC):
         """How often the inputs are read at least, the merge itself among them."""
         return 1
 
-    def arithmetic(self, used: Sequence[Tensor]) -> torch.dtype:
+    def arithmetic(self, used: Sequence[torch.Tensor]) -> torch.dtype:
         """Return the dtype to compute in; ``used`` starts with the tensor whose dtype the output takes."""
         return compute_dtype(used)
 
 
-def parameters(method: "DataclassInstance") -> dict[str, Any]:
+def parameters(method: DataclassInstance) -> dict[str, Any]:
     """Return every hyper-parameter, defaults included, in the types that JSON has."""
     return {
         name: list(value) if isinstance(value, tuple) else value for name, value in dataclasses.asdict(method).items()

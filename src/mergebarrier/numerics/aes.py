@@ -12,11 +12,17 @@ Source: counter-based generators, Salmon et al., SC 2011, whose first member (AR
 as in NIST SP 800-38A, since processors do them faster than numpy does the Philox of that paper.
 """
 
+from __future__ import annotations
+
 import hashlib
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
+from mergebarrier.lazy import np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 
 LEVELS = 1 << 16
 _DIGITS = 16

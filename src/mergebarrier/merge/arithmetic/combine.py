@@ -8,12 +8,12 @@ Order of operations as in mergekit 0.1.5 (subtract, thin, rescale, weigh, sum in
 that float32 inputs agree with it to the last bits; ours always computes in float32, unless ``arith`` says "input".
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor
-
+from mergebarrier.lazy import torch
 from mergebarrier.merge.arithmetic.operands import Operands, head
 from mergebarrier.merge.arithmetic.sparsify import Sparsifier
 
@@ -42,8 +42,8 @@ class Election:
 
 
 def _thinned(
-    operands: Operands, index: int, part: Part, base: Tensor, start: int, out: Tensor, scratch: Tensor
-) -> Tensor:
+    operands: Operands, index: int, part: Part, base: torch.Tensor, start: int, out: torch.Tensor, scratch: torch.Tensor
+) -> torch.Tensor:
     tau = operands.load_task_vector(index, start, start + base.numel(), base, out)
     tau = part.sparsifier.thin(tau, start, scratch)
     return tau if part.factor == 1.0 else tau.mul_(part.factor)
@@ -55,7 +55,9 @@ def divisor_of(weights: Sequence[float]) -> float:
     return total if abs(total) >= _NO_WEIGHT else 1.0
 
 
-def weighted_sum(operands: Operands, parts: Sequence[Part], *, normalize: bool, coefficient: float) -> Iterator[Tensor]:
+def weighted_sum(
+    operands: Operands, parts: Sequence[Part], *, normalize: bool, coefficient: float
+) -> Iterator[torch.Tensor]:
     """Yield the blocks of theta_0 + lambda * sum_i w_i S(tau_i) [/ sum_i w_i].
 
     The yielded block is a buffer: use it before asking for the next one.
@@ -77,12 +79,12 @@ def weighted_sum(operands: Operands, parts: Sequence[Part], *, normalize: bool, 
 
 def _votes(
     operands: Operands, parts: Sequence[Part], election: Election
-) -> Callable[[int, int], tuple[Tensor, list[Tensor], Tensor]]:
+) -> Callable[[int, int], tuple[torch.Tensor, list[torch.Tensor], torch.Tensor]]:
     """Return a loader of one block: the base, the votes v_i and their sum, in buffers that it reuses."""
     base_buffer, total_buffer, scratch = (operands.buffer() for _ in range(3))
     vote_buffers = [operands.buffer() for _ in parts]
 
-    def load(start: int, stop: int) -> tuple[Tensor, list[Tensor], Tensor]:
+    def load(start: int, stop: int) -> tuple[torch.Tensor, list[torch.Tensor], torch.Tensor]:
         base = operands.load_base(start, stop, base_buffer)
         total = head(total_buffer, stop - start).zero_()
         votes = []
@@ -106,7 +108,7 @@ def balance(operands: Operands, parts: Sequence[Part], election: Election) -> fl
 
 def elected_sum(
     operands: Operands, parts: Sequence[Part], election: Election, *, coefficient: float, tie_sign: float | None = None
-) -> Iterator[Tensor]:
+) -> Iterator[torch.Tensor]:
     """Yield the blocks of theta_0 + lambda * reduce{w_i S(tau_i) : v_i agrees with the elected sign}.
 
     An entry whose votes sum to zero takes the sign +1 ("plus"), or the sign that most entries of the tensor have

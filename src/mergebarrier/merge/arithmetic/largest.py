@@ -11,21 +11,26 @@ smallest flat index stay:
 Source: the bracket is Floyd and Rivest's SELECT (CACM 18(3), 1975). Differs: streamed, and ties are counted apart.
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-import numpy as np
-from numpy.typing import NDArray
+from mergebarrier.lazy import np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 
 SAMPLE = 1 << 13
 _SHARE = 256  # of a large tensor, one entry in so many is sampled
 _SPREAD = 4.0  # standard deviations of the sampled rank; a miss costs a second pass, never the result
 _GOLDEN = 0.6180339887498949
 
-Magnitudes = NDArray[np.floating]
-Walk = Callable[[int], Iterator[Magnitudes]]
+Magnitudes: TypeAlias = "NDArray[np.floating]"
+Walk: TypeAlias = "Callable[[int], Iterator[Magnitudes]]"
 
 
 @dataclass(frozen=True)

@@ -9,20 +9,20 @@ where the ties end, if not all of them stay. Counts are integers, so neither blo
 Source: the trimming of TIES over a flattened model, arXiv 2306.01708. Differs: streamed, no copy of the model is made.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-from torch import Tensor
-
+from mergebarrier.lazy import np, torch
 from mergebarrier.merge.arithmetic import sparsify
 from mergebarrier.merge.arithmetic.largest import Cut
 from mergebarrier.merge.arithmetic.operands import Blocks, Operands, SurveyResult
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from mergebarrier.checkpoint import TensorInfo
 
 _DIGIT = 16
@@ -32,11 +32,11 @@ _BLOCK_ELEMENTS = 1 << 21
 
 class _Source(Protocol):
     @property
-    def tensors(self) -> "Mapping[str, TensorInfo]": ...
+    def tensors(self) -> Mapping[str, TensorInfo]: ...
 
-    def read(self, name: str) -> Tensor: ...
+    def read(self, name: str) -> torch.Tensor: ...
 
-    def read_rows(self, name: str, start: int, stop: int) -> Tensor: ...
+    def read_rows(self, name: str, start: int, stop: int) -> torch.Tensor: ...
 
 
 @dataclass
@@ -48,7 +48,7 @@ class _Search:
     ties: int = 0
 
 
-def row_blocks(sources: Sequence[_Source], name: str) -> Iterator[list[Tensor]]:
+def row_blocks(sources: Sequence[_Source], name: str) -> Iterator[list[torch.Tensor]]:
     """Read a tensor of every source, rows of a large one piece by piece."""
     sources = [source for source in sources if name in source.tensors]
     info = sources[0].tensors[name]
@@ -63,7 +63,7 @@ def row_blocks(sources: Sequence[_Source], name: str) -> Iterator[list[Tensor]]:
 def cuts(
     sizes: Mapping[str, int],
     read: Blocks,
-    arithmetic: Callable[[Sequence[Tensor]], torch.dtype],
+    arithmetic: Callable[[Sequence[torch.Tensor]], torch.dtype],
     densities: Sequence[float],
 ) -> dict[str, SurveyResult]:
     """Find what is kept of every task vector.
@@ -80,7 +80,7 @@ def cuts(
     sought = [i for i, density in enumerate(densities) if 0 < density < 1]
     searches = {i: _Search(max(1, int(densities[i] * total))) for i in sought}
 
-    def patterns(name: str, index: int, blocks: Sequence[Tensor]) -> Iterator[NDArray[np.uint64]]:
+    def patterns(name: str, index: int, blocks: Sequence[torch.Tensor]) -> Iterator[NDArray[np.uint64]]:
         flat = [block.detach().reshape(-1) for block in blocks]
         operands = Operands(flat[0], tuple(flat[1:]), name, arithmetic(blocks), tuple(blocks[0].shape))
         for magnitudes in sparsify.magnitudes(operands, index):

@@ -4,14 +4,15 @@ A kernel never touches a whole float32 copy. It walks ``spans()`` and loads each
 cache, so the cost is close to that of reading the input once; results leave through ``store``, rounded once.
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-
-import torch
-from torch import Tensor
+from typing import TypeAlias
 
 from mergebarrier.errors import NonFinite
+from mergebarrier.lazy import torch
 from mergebarrier.merge.arithmetic.largest import Cut
 
 BLOCK = 1 << 18
@@ -19,10 +20,10 @@ BLOCK = 1 << 18
 
 
 #: Gives a fresh pass over a tensor: row blocks in flat order, for each the base's tensor, then those of the experts.
-Blocks = Callable[[str], Iterator[Sequence[Tensor]]]
+Blocks: TypeAlias = "Callable[[str], Iterator[Sequence[torch.Tensor]]]"
 
 
-def compute_dtype(tensors: Sequence[Tensor]) -> torch.dtype:
+def compute_dtype(tensors: Sequence[torch.Tensor]) -> torch.dtype:
     """Return the dtype of the arithmetic: float64 if any operand is, else float32."""
     return torch.float64 if any(t.dtype == torch.float64 for t in tensors) else torch.float32
 
@@ -54,8 +55,8 @@ class Operands:
       survey:    by a survey of the whole model; None when the tensor is all there is.
     """
 
-    base: Tensor | None
-    experts: tuple[Tensor, ...]
+    base: torch.Tensor | None
+    experts: tuple[torch.Tensor, ...]
     name: str
     dtype: torch.dtype
     shape: tuple[int, ...]
@@ -83,42 +84,44 @@ class Operands:
         for start in range(0, self.size, step):
             yield start, min(start + step, self.size)
 
-    def buffer(self) -> Tensor:
+    def buffer(self) -> torch.Tensor:
         """Return an uninitialised block of the arithmetic's dtype."""
         return torch.empty(min(self.block, self.size), dtype=self.dtype)
 
-    def load_base(self, start: int, stop: int, out: Tensor) -> Tensor:
+    def load_base(self, start: int, stop: int, out: torch.Tensor) -> torch.Tensor:
         """Copy the base's block into ``out`` and return the filled part; a missing base reads as zero."""
         part = head(out, stop - start)
         return part.zero_() if self.base is None else part.copy_(self.base[start:stop])
 
-    def load(self, index: int, start: int, stop: int, out: Tensor) -> Tensor:
+    def load(self, index: int, start: int, stop: int, out: torch.Tensor) -> torch.Tensor:
         """Copy a block of expert ``index`` into ``out`` and return the filled part."""
         return head(out, stop - start).copy_(self.experts[index][start:stop])
 
-    def load_task_vector(self, index: int, start: int, stop: int, base: Tensor, out: Tensor) -> Tensor:
+    def load_task_vector(
+        self, index: int, start: int, stop: int, base: torch.Tensor, out: torch.Tensor
+    ) -> torch.Tensor:
         """Put a block of ``expert - base`` into ``out``; ``base`` is the block already loaded."""
         return self.load(index, start, stop, out).sub_(base)
 
 
-def head(buffer: Tensor, length: int) -> Tensor:
+def head(buffer: torch.Tensor, length: int) -> torch.Tensor:
     """Return the first ``length`` elements of a buffer; all of it without a view, since calls cost, too."""
     return buffer if buffer.numel() == length else buffer[:length]
 
 
-def factors_of(coefficients: Sequence[float] | Tensor) -> Sequence[float | Tensor]:
+def factors_of(coefficients: Sequence[float] | torch.Tensor) -> Sequence[float | torch.Tensor]:
     """Return coefficients as numbers, or as tensors where gradients are to pass through them."""
-    if isinstance(coefficients, Tensor):
+    if isinstance(coefficients, torch.Tensor):
         return tuple(coefficients) if coefficients.requires_grad else coefficients.tolist()
     return coefficients
 
 
-def add_scaled(total: Tensor, part: Tensor, factor: float | Tensor) -> Tensor:
+def add_scaled(total: torch.Tensor, part: torch.Tensor, factor: float | torch.Tensor) -> torch.Tensor:
     """Add ``factor * part`` to ``total`` in place."""
-    return total.add_(part * factor) if isinstance(factor, Tensor) else total.add_(part, alpha=factor)
+    return total.add_(part * factor) if isinstance(factor, torch.Tensor) else total.add_(part, alpha=factor)
 
 
-def require_finite(part: Tensor, name: str, what: str) -> Tensor:
+def require_finite(part: torch.Tensor, name: str, what: str) -> torch.Tensor:
     """Return ``part``; NonFinite when it holds NaN or Inf. A finite sum proves that every term is finite."""
     wide = torch.float32 if part.dtype == torch.float16 else None
     if not math.isfinite(part.sum(dtype=wide).item()) and not torch.isfinite(part).all():
@@ -130,7 +133,7 @@ def require_finite(part: Tensor, name: str, what: str) -> Tensor:
     return part
 
 
-def store(blocks: Iterable[Tensor], out: Tensor, name: str) -> None:
+def store(blocks: Iterable[torch.Tensor], out: torch.Tensor, name: str) -> None:
     """Round the blocks, in flat order, into the 1-D tensor ``out``.
 
     Raises: NonFinite when an input was not finite or a value does not fit the output's dtype.

@@ -6,17 +6,20 @@ The draw of an entry belongs to (row, rank), so a row needs the order of its col
 bits, so that a tensor is sorted once. A row of one entry takes p = density.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-from torch import Tensor
-
+from mergebarrier.lazy import np, torch
 from mergebarrier.merge.arithmetic.operands import BLOCK, Operands, require_finite
 from mergebarrier.merge.arithmetic.sparsify import KeepAll, KeepBits, KeepNone, Sparsifier
 from mergebarrier.numerics import aes
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 
 _BITS = 8
 _PACKED_COLUMNS = 2048  # in longer rows too many bits would be left out
@@ -27,9 +30,9 @@ class KeepScaled:
     """Every entry times a factor of its own, zero for those dropped."""
 
     kept_frac: float
-    scale: Tensor
+    scale: torch.Tensor
 
-    def thin(self, block: Tensor, start: int, scratch: Tensor) -> Tensor:
+    def thin(self, block: torch.Tensor, start: int, scratch: torch.Tensor) -> torch.Tensor:
         """Multiply by the factors."""
         del scratch
         return block.mul_(self.scale[start : start + block.numel()])
@@ -86,7 +89,7 @@ def _rows(operands: Operands, index: int) -> Iterator[tuple[int, NDArray[np.floa
         yield start, (tau if tau.dtype == torch.float64 else tau.float()).numpy().reshape(-1, columns)
 
 
-def _ascending(magnitudes: NDArray[np.floating]) -> Tensor:
+def _ascending(magnitudes: NDArray[np.floating]) -> torch.Tensor:
     """Return the columns of each row from the smallest to the largest magnitude; equal ones in column order.
 
     Bits of non-negative floats sort as the floats do. Upper bits and column fit 32 bits together, which sort fastest;
@@ -108,7 +111,7 @@ def _ascending(magnitudes: NDArray[np.floating]) -> Tensor:
     return order
 
 
-def _by_counting(bits: NDArray[np.uint32]) -> Tensor:
+def _by_counting(bits: NDArray[np.uint32]) -> torch.Tensor:
     """Sort rows by their lower, then by their upper 16 bits: 16 bits are sorted by counting, in linear time."""
     low = torch.from_numpy(np.argsort(bits.astype(np.uint16), axis=1, kind="stable"))
     high = torch.from_numpy((bits >> 16).astype(np.int16)).gather(1, low)

@@ -6,23 +6,24 @@
 flat index, so a block may be thinned twice, alone, or in any order.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-from torch import Tensor
-
+from mergebarrier.lazy import np, torch
 from mergebarrier.merge.arithmetic import largest
 from mergebarrier.merge.arithmetic.operands import Operands, head, require_finite
 from mergebarrier.numerics import aes
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
 RESCALES = ("l1", "l2", "linf", "inverse", "none")
-_BITS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
 _NEGLIGIBLE = 1e-7  # mergekit 0.1.5: an L1 norm below this is not rescaled
 
 
@@ -34,7 +35,7 @@ class Sparsifier(Protocol):
         """The share of entries that the rule keeps, exactly or in expectation."""
         ...
 
-    def thin(self, block: Tensor, start: int, scratch: Tensor) -> Tensor:
+    def thin(self, block: torch.Tensor, start: int, scratch: torch.Tensor) -> torch.Tensor:
         """Zero the dropped entries of ``block``, whose first flat index is ``start``; ``scratch`` is overwritten."""
         ...
 
@@ -45,7 +46,7 @@ class KeepAll:
 
     kept_frac: float = 1.0
 
-    def thin(self, block: Tensor, start: int, scratch: Tensor) -> Tensor:
+    def thin(self, block: torch.Tensor, start: int, scratch: torch.Tensor) -> torch.Tensor:
         """Return ``block`` unchanged."""
         del start, scratch
         return block
@@ -57,13 +58,13 @@ class KeepNone:
 
     kept_frac: float = 0.0
 
-    def thin(self, block: Tensor, start: int, scratch: Tensor) -> Tensor:
+    def thin(self, block: torch.Tensor, start: int, scratch: torch.Tensor) -> torch.Tensor:
         """Zero ``block``."""
         del start, scratch
         return block.zero_()
 
 
-def _keep_above(block: Tensor, cut: largest.Cut, start: int, out: Tensor) -> Tensor:
+def _keep_above(block: torch.Tensor, cut: largest.Cut, start: int, out: torch.Tensor) -> torch.Tensor:
     """Put what the cut keeps of ``block``, and zeros else, into ``out``, which may be the block itself."""
     ties = cut.last + 1 - start  # entries equal to the threshold stay before here
     if ties <= 0:
@@ -78,7 +79,8 @@ def _keep_above(block: Tensor, cut: largest.Cut, start: int, out: Tensor) -> Ten
 def _just_below(threshold: float, dtype: torch.dtype) -> float:
     """Return the next smaller magnitude, so that "larger than" means "not smaller than"; zeros are zeros either way."""
     value = torch.tensor([threshold], dtype=dtype)
-    return (value.view(_BITS[dtype.itemsize]) - 1).view(dtype).item() if threshold else 0.0
+    bits = {2: torch.int16, 4: torch.int32, 8: torch.int64}[dtype.itemsize]
+    return (value.view(bits) - 1).view(dtype).item() if threshold else 0.0
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,7 @@ class KeepLargest:
     kept_frac: float
     cut: largest.Cut
 
-    def thin(self, block: Tensor, start: int, scratch: Tensor) -> Tensor:
+    def thin(self, block: torch.Tensor, start: int, scratch: torch.Tensor) -> torch.Tensor:
         """Zero what the cut drops."""
         del scratch
         return _keep_above(block, self.cut, start, block)
@@ -102,7 +104,7 @@ class KeepBetween:
     wide: largest.Cut
     outliers: largest.Cut
 
-    def thin(self, block: Tensor, start: int, scratch: Tensor) -> Tensor:
+    def thin(self, block: torch.Tensor, start: int, scratch: torch.Tensor) -> torch.Tensor:
         """Zero what the wide cut drops and what the outliers' cut keeps."""
         kept = _keep_above(block, self.wide, start, block)
         return kept.sub_(_keep_above(kept, self.outliers, start, head(scratch, block.numel())))
@@ -115,7 +117,7 @@ class KeepBits:
     kept_frac: float
     bits: NDArray[np.uint8]
 
-    def thin(self, block: Tensor, start: int, scratch: Tensor) -> Tensor:
+    def thin(self, block: torch.Tensor, start: int, scratch: torch.Tensor) -> torch.Tensor:
         """Zero the entries whose bit is not set."""
         stop = start + block.numel()
         bits = np.unpackbits(self.bits[start // 8 : -(-stop // 8)])[start % 8 :][: block.numel()]
@@ -207,7 +209,7 @@ def _norms(operands: Operands, thinned: Mapping[int, Sparsifier], rescale: str) 
     return {index: (before[index] ** power, after[index] ** power) for index in thinned}
 
 
-def _add(total: float, magnitudes: Tensor, norm: str) -> float:
+def _add(total: float, magnitudes: torch.Tensor, norm: str) -> float:
     if norm == "linf":
         return max(total, magnitudes.max().item())
     return total + (magnitudes.double().square() if norm == "l2" else magnitudes).sum(dtype=torch.float64).item()

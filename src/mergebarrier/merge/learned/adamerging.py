@@ -8,13 +8,13 @@ Differs: gradients of the merged tensors are reduced to those of the coefficient
 have no gradient, follow the start value ("tensor") or the expert's coefficient ("model").
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
-from torch import Tensor, nn
-
+from mergebarrier.lazy import torch
 from mergebarrier.merge.arithmetic import checks
 from mergebarrier.merge.learned.entropy import descend
 from mergebarrier.merge.learned.method import DataMerge, Learned, Progress, TaskData, Tensors
@@ -63,7 +63,7 @@ class AdaMerging(DataMerge):
 
     def learn(
         self,
-        module: nn.Module,
+        module: torch.nn.Module,
         base: Tensors | None,
         experts: Sequence[Tensors],
         data: Sequence[TaskData],
@@ -112,7 +112,7 @@ class Coefficients:
         """Return the coefficients of a tensor, one per expert."""
         return tuple(self.table[self._row[name]].tolist())
 
-    def build(self, name: str) -> Tensor:
+    def build(self, name: str) -> torch.Tensor:
         """Return theta_0 + sum_i lambda_i tau_i; an integer tensor is the base's."""
         base = self._base[name]
         if not base.is_floating_point():

@@ -11,15 +11,14 @@ Source: Tang et al., arXiv 2312.06173, settings of fusion_bench. Differs: the fi
 not one more draw, and coefficients and mask take their steps from one pass instead of two.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import ClassVar
+from typing import ClassVar, TypeAlias
 
-import numpy as np
-import torch
-from torch import Tensor, nn
-
+from mergebarrier.lazy import np, torch
 from mergebarrier.merge.arithmetic import checks, require_finite
 from mergebarrier.merge.learned.entropy import descend
 from mergebarrier.merge.learned.method import DataMerge, Learned, Progress, TaskData, Tensors
@@ -77,7 +76,7 @@ class Concrete(DataMerge):
 
     def learn(
         self,
-        module: nn.Module,
+        module: torch.nn.Module,
         base: Tensors | None,
         experts: Sequence[Tensors],
         data: Sequence[TaskData],
@@ -110,8 +109,8 @@ class Concrete(DataMerge):
         ends = {"first_entropy_nats": losses[0], "last_entropy_nats": losses[-1]} if losses else {}
         return Learned(tensors, {name: state.of(name) for name in base}, ends | {"mean_mask": kept})
 
-    def _drawn(self, step: int) -> "_Mask":
-        def mask(name: str, logits: Tensor) -> Tensor:
+    def _drawn(self, step: int) -> _Mask:
+        def mask(name: str, logits: torch.Tensor) -> torch.Tensor:
             words = draws(stream_key(self.seed, self.name, step, name), 0, logits.numel()).astype(np.float32)
             uniform = torch.from_numpy((words + (LEVELS / 2 + 0.5)) / LEVELS).view(logits.shape)
             return torch.sigmoid((torch.logit(uniform) + logits) / self.temperature)
@@ -119,10 +118,10 @@ class Concrete(DataMerge):
         return mask
 
 
-_Mask = Callable[[str, Tensor], Tensor]
+_Mask: TypeAlias = "Callable[[str, torch.Tensor], torch.Tensor]"
 
 
-def _expected(name: str, logits: Tensor) -> Tensor:
+def _expected(name: str, logits: torch.Tensor) -> torch.Tensor:
     del name
     return torch.sigmoid(logits)
 
@@ -143,7 +142,7 @@ class _Masked:
     def of(self, name: str) -> tuple[float, ...]:
         return tuple(self.table[self._row[name]].tolist())
 
-    def build(self, name: str, mask: _Mask) -> Tensor:
+    def build(self, name: str, mask: _Mask) -> torch.Tensor:
         base = self._base[name]
         if not base.is_floating_point():
             return base

@@ -7,20 +7,21 @@ back through ``build`` and dropped, so at no time do all gradients, or a graph o
 the module, one merged copy, the activations of one batch and a few copies of the largest tensor.
 """
 
-from collections.abc import Callable, Sequence
+from __future__ import annotations
 
-import torch
-from torch import Tensor, nn
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 from mergebarrier.errors import NonFinite
+from mergebarrier.lazy import torch
 from mergebarrier.merge.learned.method import TaskData, run
 
 #: Makes one merged tensor from the parameters that are learned.
-Build = Callable[[str], Tensor]
-Loss = Callable[[Tensor], Tensor]
+Build: TypeAlias = "Callable[[str], torch.Tensor]"
+Loss: TypeAlias = "Callable[[torch.Tensor], torch.Tensor]"
 
 
-def entropy(logits: Tensor) -> Tensor:
+def entropy(logits: torch.Tensor) -> torch.Tensor:
     """Return the mean entropy of the rows, in nats.
 
     Example:
@@ -32,7 +33,7 @@ def entropy(logits: Tensor) -> Tensor:
 
 
 def descend(
-    module: nn.Module,
+    module: torch.nn.Module,
     names: Sequence[str],
     build: Build,
     data: Sequence[TaskData],
@@ -70,8 +71,8 @@ def descend(
     return total
 
 
-def _pull(build: Build, name: str) -> Callable[[Tensor], None]:
-    def hook(leaf: Tensor) -> None:
+def _pull(build: Build, name: str) -> Callable[[torch.Tensor], None]:
+    def hook(leaf: torch.Tensor) -> None:
         gradient, leaf.grad = leaf.grad, None
         if gradient is not None:
             with torch.enable_grad():

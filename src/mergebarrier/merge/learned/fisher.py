@@ -8,15 +8,15 @@ Source: Matena and Raffel, arXiv 2111.09832. Differs: beside the sum over all cl
 drawn from the model (``"sampled"``): unbiased, and the only way where the classes are a vocabulary.
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
-from torch import Tensor, nn
-
 from mergebarrier.errors import NonFinite
+from mergebarrier.lazy import torch
 from mergebarrier.merge.arithmetic import checks, require_finite
 from mergebarrier.merge.learned.method import DataMerge, Learned, Progress, TaskData, Tensors, cast, mean, run
 from mergebarrier.numerics import LEVELS, draws, stream_key
@@ -27,8 +27,8 @@ LABELS = ("sampled", "exact")
 
 
 def diagonal(
-    module: nn.Module, tensors: Tensors, task: TaskData, *, labels: str, seed: int, tick: Callable[[], None]
-) -> dict[str, Tensor]:
+    module: torch.nn.Module, tensors: Tensors, task: TaskData, *, labels: str, seed: int, tick: Callable[[], None]
+) -> dict[str, torch.Tensor]:
     """Estimate the diagonal of the Fisher information of a model on a task.
 
     Args:
@@ -46,8 +46,8 @@ def diagonal(
     sums = {name: torch.zeros(leaf.shape, dtype=torch.float32) for name, leaf in leaves.items()}
     weight = 1.0
 
-    def square(name: str) -> Callable[[Tensor], None]:
-        def hook(leaf: Tensor) -> None:
+    def square(name: str) -> Callable[[torch.Tensor], None]:
+        def hook(leaf: torch.Tensor) -> None:
             gradient, leaf.grad = leaf.grad, None
             if gradient is not None:
                 wide = gradient.float()
@@ -113,7 +113,7 @@ class Fisher(DataMerge):
 
     def learn(
         self,
-        module: nn.Module,
+        module: torch.nn.Module,
         base: Tensors | None,
         experts: Sequence[Tensors],
         data: Sequence[TaskData],
@@ -123,8 +123,8 @@ class Fisher(DataMerge):
         coefficients = checks.per_expert(self.name, "weights", self.weights, len(experts), 1.0)
         total, done, norms = sum(len(task.batches) for task in data), 0, []
         centre = {name: mean(experts, name) for name in experts[0]}
-        moved: dict[str, Tensor] = {}
-        weight: dict[str, Tensor] = {}
+        moved: dict[str, torch.Tensor] = {}
+        weight: dict[str, torch.Tensor] = {}
 
         def tick() -> None:
             nonlocal done
@@ -148,12 +148,12 @@ class Fisher(DataMerge):
         return Learned(centre, diagnostics={"fisher_norms": norms})
 
 
-def _square(fisher: Tensor) -> float:
+def _square(fisher: torch.Tensor) -> float:
     """Sum of squares in float64, without a float64 copy of the whole."""
     return sum(float(part.double().square().sum()) for part in fisher.flatten().split(_BLOCK))
 
 
-def _draw(log_p: Tensor, key: bytes) -> Tensor:
+def _draw(log_p: torch.Tensor, key: bytes) -> torch.Tensor:
     """Draw one class per row: the first whose cumulative probability exceeds a keyed uniform number."""
     uniform = (torch.from_numpy(draws(key, 0, len(log_p)).copy()).double() + (LEVELS // 2 + 0.5)) / LEVELS
     below = log_p.double().exp().cumsum(-1) < uniform[:, None]

@@ -6,15 +6,15 @@ Only the Gram matrices of a group of layers are held at a time; a budget in byte
 often the data pass. A pass stops at the last layer of its group: what comes after it is never computed.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-from torch import Tensor, nn
-
 from mergebarrier.errors import BadMergeData, LimitExceeded, NonFinite
+from mergebarrier.lazy import torch
 from mergebarrier.merge.learned.method import TaskData, Tensors, run
 
 _BYTES = 8  # float64
@@ -42,7 +42,7 @@ class Layer:
         return _BYTES * self.width**2
 
 
-def linear_layers(module: nn.Module) -> tuple[Layer, ...]:
+def linear_layers(module: torch.nn.Module) -> tuple[Layer, ...]:
     """Return the linear maps with a weight of their own; one that is shared (a tied head) is left out."""
     names: dict[int, int] = {}
     for _, parameter in module.named_parameters(remove_duplicate=False):
@@ -51,21 +51,22 @@ def linear_layers(module: nn.Module) -> tuple[Layer, ...]:
     for path, part in module.named_modules():
         weight = getattr(part, "weight", None)
         # The second kind is the linear map of GPT-2 in transformers, which keeps its weight as (in, out).
-        transposed = type(part).__name__ == "Conv1D" and isinstance(weight, nn.Parameter) and weight.dim() == 2
-        if (isinstance(part, nn.Linear) or transposed) and isinstance(weight, nn.Parameter) and names[id(weight)] == 1:
+        transposed = type(part).__name__ == "Conv1D" and isinstance(weight, torch.nn.Parameter) and weight.dim() == 2
+        linear = isinstance(part, torch.nn.Linear) or transposed
+        if linear and isinstance(weight, torch.nn.Parameter) and names[id(weight)] == 1:
             width = int(weight.shape[0 if transposed else 1])
             found.append(Layer(path, f"{path}.weight".lstrip("."), width, transposed))
     return tuple(found)
 
 
-def reached(module: nn.Module, tensors: Tensors, task: TaskData) -> tuple[Layer, ...]:
+def reached(module: torch.nn.Module, tensors: Tensors, task: TaskData) -> tuple[Layer, ...]:
     """Return the linear layers that a batch runs through, in the order in which it does, each once.
 
     Raises: BadMergeData for a layer that runs twice, since a pass that stops early would miss the second time.
     """
     order: list[Layer] = []
 
-    def note(layer: Layer, rows: Tensor) -> None:
+    def note(layer: Layer, rows: torch.Tensor) -> None:
         if layer in order:
             raise BadMergeData(
                 "the layer runs twice on one batch", where=f"{task.name}: {layer.path}", remedy="cut the batch in two"
@@ -106,8 +107,9 @@ def too_large(where: str, layers: Sequence[Layer], n_experts: int, budget_bytes:
     )
 
 
-@torch.no_grad()
-def collect(module: nn.Module, tensors: Tensors, task: TaskData, layers: Sequence[Layer]) -> dict[str, Tensor]:
+def collect(
+    module: torch.nn.Module, tensors: Tensors, task: TaskData, layers: Sequence[Layer]
+) -> dict[str, torch.Tensor]:
     """Stream the batches of a task through a module and return the Gram matrices.
 
     Args:
@@ -123,14 +125,14 @@ def collect(module: nn.Module, tensors: Tensors, task: TaskData, layers: Sequenc
     counts = dict.fromkeys(sums, 0)
     last = layers[-1]
 
-    def add(layer: Layer, rows: Tensor) -> None:
+    def add(layer: Layer, rows: torch.Tensor) -> None:
         wide = rows.to(torch.promote_types(rows.dtype, torch.float32))
         sums[layer.path] += wide.T @ wide
         counts[layer.path] += len(wide)
         if layer is last:
             raise _Enough
 
-    with _Watch(module, layers, add):
+    with torch.no_grad(), _Watch(module, layers, add):
         for i in range(len(task.batches)):
             with suppress(_Enough):
                 run(module, tensors, task, task.batches[i])
@@ -151,7 +153,7 @@ class _Enough(Exception):
 class _Watch:
     """Calls ``see(layer, rows)`` with what enters each layer, inside a ``with`` block."""
 
-    def __init__(self, module: nn.Module, layers: Sequence[Layer], see: Any) -> None:
+    def __init__(self, module: torch.nn.Module, layers: Sequence[Layer], see: Any) -> None:
         self._parts, self._layers, self._see = dict(module.named_modules()), layers, see
         self._stack = ExitStack()
 
@@ -164,7 +166,7 @@ class _Watch:
         self._stack.close()
 
     def _hook(self, layer: Layer) -> Any:
-        def hook(part: nn.Module, given: tuple[Any, ...], named: Mapping[str, Any], result: Any) -> None:
+        def hook(part: torch.nn.Module, given: tuple[Any, ...], named: Mapping[str, Any], result: Any) -> None:
             rows = given[0] if given else next(iter(named.values()))
             self._see(layer, rows.detach().reshape(-1, layer.width))
 

@@ -7,18 +7,18 @@ encoders with heads of their own; nothing here knows what a batch is. The module
     outputs(module with tensors in place, batch) -> Float[Tensor, "rows classes"]
 """
 
+from __future__ import annotations
+
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
-
-import torch
-from torch import Tensor, nn
+from typing import Any, ClassVar, TypeAlias
 
 from mergebarrier.errors import BadMergeData, BadMergeParameter, NonFinite, ShapeMismatch, TensorSetMismatch
+from mergebarrier.lazy import torch
 from mergebarrier.merge.methods import Linear
 
-Tensors = Mapping[str, Tensor]
+Tensors: TypeAlias = "Mapping[str, torch.Tensor]"
 #: Called with (steps done, steps in all).
 Progress = Callable[[int, int], None]
 
@@ -36,7 +36,7 @@ class TaskData:
 
     name: str
     batches: Sequence[Any]
-    outputs: Callable[[nn.Module, Any], Tensor]
+    outputs: Callable[[torch.nn.Module, Any], torch.Tensor]
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Learned:
       diagnostics:  what was seen on the way, in the types that JSON has.
     """
 
-    tensors: dict[str, Tensor]
+    tensors: dict[str, torch.Tensor]
     coefficients: dict[str, tuple[float, ...]] = field(default_factory=dict)
     diagnostics: dict[str, Any] = field(default_factory=dict)
 
@@ -68,7 +68,7 @@ class DataMerge(ABC):
 
     def merge(
         self,
-        module: nn.Module,
+        module: torch.nn.Module,
         base: Tensors | None,
         experts: Sequence[Tensors],
         data: Sequence[TaskData],
@@ -107,7 +107,7 @@ class DataMerge(ABC):
     @abstractmethod
     def learn(
         self,
-        module: nn.Module,
+        module: torch.nn.Module,
         base: Tensors | None,
         experts: Sequence[Tensors],
         data: Sequence[TaskData],
@@ -116,7 +116,7 @@ class DataMerge(ABC):
         """Do it, on inputs that were checked."""
 
     def _check(
-        self, module: nn.Module, base: Tensors | None, experts: Sequence[Tensors], data: Sequence[TaskData]
+        self, module: torch.nn.Module, base: Tensors | None, experts: Sequence[Tensors], data: Sequence[TaskData]
     ) -> None:
         if not experts:
             raise BadMergeParameter("got 0 experts, takes at least 1", where=self.name, remedy="give the models")
@@ -155,26 +155,27 @@ class DataMerge(ABC):
                     )
 
 
-def places_of(module: nn.Module) -> dict[str, Tensor]:
+def places_of(module: torch.nn.Module) -> dict[str, torch.Tensor]:
     """Return the parameters and buffers of a module by name; a tied one counts once, under its first name."""
     return {**dict(module.named_parameters()), **dict(module.named_buffers())}
 
 
-def cast(module: nn.Module, tensors: Tensors) -> dict[str, Tensor]:
+def cast(module: torch.nn.Module, tensors: Tensors) -> dict[str, torch.Tensor]:
     """Return the tensors in the dtypes that the module computes in."""
     places = places_of(module)
     return {name: tensors[name].to(places[name].dtype) for name in tensors}
 
 
-def run(module: nn.Module, tensors: Tensors, task: TaskData, batch: Any) -> Tensor:
+def run(module: torch.nn.Module, tensors: Tensors, task: TaskData, batch: Any) -> torch.Tensor:
     """Run a module on a batch with ``tensors`` in the place of its own weights; gradients flow to them."""
+    from mergebarrier.merge.learned._call import Call
+
     inside = {f"inner.{name}": tensor for name, tensor in tensors.items()}
-    result: Tensor = torch.func.functional_call(_Call(module), inside, (task.outputs, batch))
+    result: torch.Tensor = torch.func.functional_call(Call(module), inside, (task.outputs, batch))
     return result
 
 
-@torch.no_grad()
-def outputs_of(module: nn.Module, tensors: Tensors, task: TaskData) -> Tensor:
+def outputs_of(module: torch.nn.Module, tensors: Tensors, task: TaskData) -> torch.Tensor:
     """Return the outputs of a module on all batches of a task, one after the other.
 
     Args:
@@ -184,28 +185,17 @@ def outputs_of(module: nn.Module, tensors: Tensors, task: TaskData) -> Tensor:
     Returns: Float[Tensor, "rows width"].
     Raises:  NonFinite.
     """
-    placed = cast(module, tensors)
-    found = torch.cat([run(module, placed, task, task.batches[i]) for i in range(len(task.batches))])
+    with torch.no_grad():
+        placed = cast(module, tensors)
+        found = torch.cat([run(module, placed, task, task.batches[i]) for i in range(len(task.batches))])
     if not torch.isfinite(found).all():
         raise NonFinite("the outputs are not finite", where=task.name, remedy="check the models and the data")
     return found
 
 
-def mean(experts: Sequence[Tensors], name: str) -> Tensor:
+def mean(experts: Sequence[Tensors], name: str) -> torch.Tensor:
     """Return the plain mean of a tensor, rounded once to the dtype of the first expert; integers must be equal."""
     return Linear().merge(None, [expert[name] for expert in experts], name=name)
-
-
-class _Call(nn.Module):
-    """A module whose forward is any callable on the module inside."""
-
-    def __init__(self, inner: nn.Module) -> None:
-        super().__init__()
-        self.inner = inner
-        self.eval()
-
-    def forward(self, outputs: Callable[[nn.Module, Any], Tensor], batch: Any) -> Tensor:
-        return outputs(self.inner, batch)
 
 
 def _ignore(done: int, total: int) -> None:

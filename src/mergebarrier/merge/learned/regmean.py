@@ -11,14 +11,14 @@ float64, so that equal experts give themselves exactly; the ridge pulls towards 
 to each input's own size, because a language model has inputs a million times larger than others.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
-from torch import Tensor, nn
-
 from mergebarrier.errors import BadMergeData
+from mergebarrier.lazy import torch
 from mergebarrier.merge.arithmetic import checks, require_finite
 from mergebarrier.merge.learned import grams
 from mergebarrier.merge.learned.method import DataMerge, Learned, Progress, TaskData, Tensors, cast, mean
@@ -26,7 +26,9 @@ from mergebarrier.merge.learned.method import DataMerge, Learned, Progress, Task
 _NOISE = 2.0**-23  # of products of float32 activations, relative
 
 
-def regress(weights: Sequence[Tensor], grams: Sequence[Tensor], *, off_diagonal: float, ridge: float) -> Tensor:
+def regress(
+    weights: Sequence[torch.Tensor], grams: Sequence[torch.Tensor], *, off_diagonal: float, ridge: float
+) -> torch.Tensor:
     """Solve the regression of one linear map.
 
     Args:
@@ -76,7 +78,8 @@ class RegMean(DataMerge):
     Raises: BadMergeParameter.
 
     Example:
-      >>> module, experts = nn.Linear(1, 1, bias=False), [{"weight": torch.zeros(1, 1)}, {"weight": torch.ones(1, 1)}]
+      >>> module = torch.nn.Linear(1, 1, bias=False)
+      >>> experts = [{"weight": torch.zeros(1, 1)}, {"weight": torch.ones(1, 1)}]
       >>> run = lambda module, rows: module(rows)
       >>> data = [TaskData("a", [torch.tensor([[1.0]])], run), TaskData("b", [torch.tensor([[2.0]])], run)]
       >>> RegMean(ridge=0.0).merge(module.eval(), None, experts, data).tensors["weight"]
@@ -101,7 +104,7 @@ class RegMean(DataMerge):
 
     def learn(
         self,
-        module: nn.Module,
+        module: torch.nn.Module,
         base: Tensors | None,
         experts: Sequence[Tensors],
         data: Sequence[TaskData],
@@ -123,8 +126,8 @@ class RegMean(DataMerge):
         return Learned(tensors, diagnostics=_seen(module, layers, len(cut)))
 
     def solve(
-        self, layer: grams.Layer, experts: Sequence[Tensors], grams: Sequence[Tensor], dtype: torch.dtype
-    ) -> Tensor:
+        self, layer: grams.Layer, experts: Sequence[Tensors], grams: Sequence[torch.Tensor], dtype: torch.dtype
+    ) -> torch.Tensor:
         """Return the merged weight of a layer, rounded once and laid out as it is stored."""
         weights = [expert[layer.weight] for expert in experts]
         weights = [weight.T for weight in weights] if layer.transposed else weights
@@ -152,7 +155,7 @@ class RegMeanPlus(RegMean):
 
     def learn(
         self,
-        module: nn.Module,
+        module: torch.nn.Module,
         base: Tensors | None,
         experts: Sequence[Tensors],
         data: Sequence[TaskData],
@@ -185,7 +188,7 @@ def _block(path: str) -> str:
     return ".".join(parts[: numbers[0] + 1]) if numbers else path
 
 
-def _seen(module: nn.Module, layers: Sequence[grams.Layer], passes: int) -> dict[str, int]:
+def _seen(module: torch.nn.Module, layers: Sequence[grams.Layer], passes: int) -> dict[str, int]:
     return {
         "regressed_layers": len(layers),
         "averaged_linear_layers": len(grams.linear_layers(module)) - len(layers),

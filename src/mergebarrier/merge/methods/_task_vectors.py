@@ -5,13 +5,13 @@
 A missing base reads as zero, so a method without one sees the experts themselves in place of the task vectors.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
-import torch
-from torch import Tensor
-
+from mergebarrier.lazy import torch
 from mergebarrier.merge.arithmetic import Operands, add_scaled, checks, factors_of, require_finite
 from mergebarrier.merge.method import Merge
 
@@ -20,8 +20,8 @@ class Deltas(NamedTuple):
     """One block: its first flat index, ``base`` (n,) and ``taus`` (experts, n), which are reused buffers."""
 
     start: int
-    base: Tensor
-    taus: Tensor
+    base: torch.Tensor
+    taus: torch.Tensor
 
 
 def walk(operands: Operands, *, columns: int | None = None, dtype: torch.dtype | None = None) -> Iterator[Deltas]:
@@ -45,7 +45,7 @@ def walk(operands: Operands, *, columns: int | None = None, dtype: torch.dtype |
         yield Deltas(start, base, require_finite(taus, operands.name, "task vector"))
 
 
-def gram(operands: Operands) -> Tensor:
+def gram(operands: Operands) -> torch.Tensor:
     """Return the inner products of the task vectors, Float64[Tensor, "experts experts"]; differences in float64."""
     count = len(operands.experts)
     total = torch.zeros(count, count, dtype=torch.float64)
@@ -54,13 +54,13 @@ def gram(operands: Operands) -> Tensor:
     return total
 
 
-def lengths(products: Tensor) -> Tensor:
+def lengths(products: torch.Tensor) -> torch.Tensor:
     """Return the norms of the task vectors, Float64[Tensor, "... experts"]; the gradient of a zero norm is zero."""
     squares = products.diagonal(dim1=-2, dim2=-1)
     return torch.where(squares > 0, squares, 1.0).sqrt() * (squares > 0)
 
 
-def weigh(operands: Operands, coefficients: Sequence[float] | Tensor) -> Iterator[Tensor]:
+def weigh(operands: Operands, coefficients: Sequence[float] | torch.Tensor) -> Iterator[torch.Tensor]:
     """Yield the blocks of theta_0 + sum_i c_i tau_i; a yielded block is a buffer."""
     sum_buffer, factors = operands.buffer(), factors_of(coefficients)
     for _, base, taus in walk(operands):
@@ -87,6 +87,6 @@ class DeltaMerge(Merge):
         """Check the coefficient."""
         object.__setattr__(self, "coefficient", checks.number(self.name, "coefficient", self.coefficient))
 
-    def added(self, base: Tensor, tau: Tensor) -> Tensor:
+    def added(self, base: torch.Tensor, tau: torch.Tensor) -> torch.Tensor:
         """Return base + lambda tau, overwriting ``tau``."""
         return (tau if self.coefficient == 1.0 else tau.mul_(self.coefficient)).add_(base)

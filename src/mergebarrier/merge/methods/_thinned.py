@@ -1,12 +1,13 @@
 """What TIES, DARE, DELLA and Breadcrumbs share: task vectors thinned to a density, rescaled, then combined."""
 
+from __future__ import annotations
+
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from torch import Tensor
-
+from mergebarrier.lazy import torch
 from mergebarrier.merge.arithmetic import Operands, checks, combine, sparsify
 from mergebarrier.merge.method import Need
 from mergebarrier.merge.methods.task_arithmetic import TaskVectorMerge
@@ -76,7 +77,7 @@ class Summed(ThinnedMerge):
         super().__post_init__()
         checks.flag(self.name, "normalize", self.normalize)
 
-    def kernel(self, operands: Operands) -> Iterator[Tensor]:
+    def kernel(self, operands: Operands) -> Iterator[torch.Tensor]:
         """Yield the blocks of the sum."""
         return combine.weighted_sum(
             operands, self.parts(operands), normalize=self.normalize, coefficient=self.coefficient
@@ -104,7 +105,7 @@ class Elected(ThinnedMerge):
         checks.choice(self.name, "elect_zero", self.elect_zero, combine.ELECT_ZEROS)
         checks.choice(self.name, "reduce", self.reduce, combine.REDUCES)
 
-    def kernel(self, operands: Operands) -> Iterator[Tensor]:
+    def kernel(self, operands: Operands) -> Iterator[torch.Tensor]:
         """Yield the blocks of the elected sum."""
         tie_sign = operands.survey.tie_sign if operands.survey is not None else None
         return combine.elected_sum(

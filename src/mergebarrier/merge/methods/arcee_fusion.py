@@ -8,14 +8,14 @@ Source: semantics of mergekit 0.1.5; a row is the last axis. Differs: the diverg
 ties are ties; quantiles are exact (mergekit samples a million entries).
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from typing import ClassVar
 
-import torch
-from torch import Tensor
-
+from mergebarrier.lazy import torch
 from mergebarrier.merge.arithmetic import Operands, largest
 from mergebarrier.merge.method import Merge, Need
 from mergebarrier.merge.methods import _task_vectors
@@ -41,7 +41,7 @@ class ArceeFusion(Merge):
     uses_base: ClassVar[bool] = True
     max_experts: ClassVar[int | None] = 1
 
-    def kernel(self, operands: Operands) -> Iterator[Tensor]:
+    def kernel(self, operands: Operands) -> Iterator[torch.Tensor]:
         """Yield the blocks of the base with the kept changes."""
         divergence = _divergences(operands)
         first, median, third = (_quantile(operands, divergence, share) for share in (0.25, 0.5, 0.75))
@@ -50,7 +50,7 @@ class ArceeFusion(Merge):
             yield taus[0].mul_(_scores(operands, divergence, start, taus[0]) >= threshold).add_(base)
 
 
-def _divergences(operands: Operands) -> Tensor:
+def _divergences(operands: Operands) -> torch.Tensor:
     """Return the divergence of every row, Float64[Tensor, "rows"], never negative."""
     columns, parts = operands.columns, []
     for _, base, taus in _task_vectors.walk(operands, columns=columns, dtype=torch.float64):
@@ -60,12 +60,12 @@ def _divergences(operands: Operands) -> Tensor:
     return torch.cat(parts).clamp_(min=0).float().double()
 
 
-def _scores(operands: Operands, divergence: Tensor, start: int, tau: Tensor) -> Tensor:
+def _scores(operands: Operands, divergence: torch.Tensor, start: int, tau: torch.Tensor) -> torch.Tensor:
     rows = torch.arange(start, start + tau.numel()).div_(operands.columns, rounding_mode="floor")
     return tau.abs().double().mul_(divergence[rows])
 
 
-def _quantile(operands: Operands, divergence: Tensor, share: float) -> float:
+def _quantile(operands: Operands, divergence: torch.Tensor, share: float) -> float:
     size = operands.size
     places = torch.from_numpy(largest.places(size))
     tau = operands.experts[0][places].to(operands.dtype)

@@ -7,6 +7,8 @@ Source: Davari and Belilovsky, arXiv 2312.06795. Semantics of mergekit 0.1.5: pe
 outliers give way where density and gamma together exceed 1. Differs: ties in a cut go by flat index.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from typing import ClassVar
 

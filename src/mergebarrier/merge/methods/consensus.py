@@ -7,12 +7,13 @@ Source: Wang et al., arXiv 2405.07813; mask_lambda 0.6 is the largest on fusion_
 for all, because choosing one per expert takes validation data.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
-from torch import Tensor
-
+from mergebarrier.lazy import torch
 from mergebarrier.merge.arithmetic import Operands, checks
 from mergebarrier.merge.method import Need
 from mergebarrier.merge.methods import _task_vectors
@@ -50,7 +51,7 @@ class Consensus(_task_vectors.DeltaMerge):
         object.__setattr__(self, "mask_lambda", value)
         checks.whole(self.name, "agreement", self.agreement, 1)
 
-    def kernel(self, operands: Operands) -> Iterator[Tensor]:
+    def kernel(self, operands: Operands) -> Iterator[torch.Tensor]:
         """Yield the blocks of the masked sum."""
         for _, base, taus in _task_vectors.walk(operands):
             total = taus.sum(0)

@@ -7,6 +7,8 @@ Source: Yu et al., arXiv 2311.03099 ("inverse"); defaults of mergekit 0.1.5 ("l1
 Differs: the draws belong to (seed, method, model position, tensor, flat index), never to the order of computation.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from typing import ClassVar
 

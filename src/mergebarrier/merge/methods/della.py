@@ -9,6 +9,8 @@ Source: Deep et al., arXiv 2406.11617 ("inverse"); defaults of mergekit 0.1.5 ("
 second); a row of one entry takes p = density (mergekit divides 0 by 0).
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar

@@ -6,12 +6,13 @@ Source: Huang et al., arXiv 2405.17461 (elect, without mask and rescale: those m
 Differs: an entry whose sum is zero stays at the base (fusion_bench takes its negative side).
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
-from torch import Tensor
-
+from mergebarrier.lazy import torch
 from mergebarrier.merge.arithmetic import Operands
 from mergebarrier.merge.method import Need
 from mergebarrier.merge.methods import _task_vectors
@@ -35,7 +36,7 @@ class Emr(_task_vectors.DeltaMerge):
     name: ClassVar[str] = "emr"
     need: ClassVar[Need] = "elementwise"
 
-    def kernel(self, operands: Operands) -> Iterator[Tensor]:
+    def kernel(self, operands: Operands) -> Iterator[torch.Tensor]:
         """Yield the blocks of the unified vector on the base."""
         for _, base, taus in _task_vectors.walk(operands):
             sign = taus.sum(0).sign_()

@@ -8,13 +8,13 @@ experts, so ours needs one pass for their Gram matrix (float64), a few steps on 
 mergekit iterates on whole tensors in their dtype. An expert shorter than ``tol`` has no direction, only a norm.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
-from torch import Tensor
-
+from mergebarrier.lazy import torch
 from mergebarrier.merge.arithmetic import Operands, checks
 from mergebarrier.merge.method import Merge, Need
 from mergebarrier.merge.methods import _task_vectors
@@ -47,7 +47,7 @@ class Karcher(Merge):
         checks.whole(self.name, "max_iter", self.max_iter)
         object.__setattr__(self, "tol", checks.number(self.name, "tol", self.tol, 0, 1))
 
-    def kernel(self, operands: Operands) -> Iterator[Tensor]:
+    def kernel(self, operands: Operands) -> Iterator[torch.Tensor]:
         """Yield the blocks of the mean."""
         if len(operands.experts) == 1:
             return _task_vectors.weigh(operands, [1.0])
@@ -61,7 +61,7 @@ class Karcher(Merge):
             coefficients[valid] = norms.mean() * self._mean(cosines) / lengths
         return _task_vectors.weigh(operands, coefficients)
 
-    def _mean(self, cosines: Tensor) -> Tensor:
+    def _mean(self, cosines: torch.Tensor) -> torch.Tensor:
         """Return the coefficients of the mean over unit vectors with these inner products; all Float64."""
         count = len(cosines)
         mean = torch.full((count,), 1 / count, dtype=torch.float64)
@@ -82,5 +82,5 @@ class Karcher(Merge):
         return mean
 
 
-def _length(coefficients: Tensor, cosines: Tensor) -> Tensor:
+def _length(coefficients: torch.Tensor, cosines: torch.Tensor) -> torch.Tensor:
     return (coefficients @ cosines @ coefficients).clamp(min=0).sqrt()

@@ -6,14 +6,14 @@ Source: Wortsman et al., arXiv 2203.05482. Semantics of mergekit 0.1.5, where th
 Differs: nothing but the rounding of the last bit.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
-from torch import Tensor
-
 from mergebarrier.errors import BadMergeParameter
+from mergebarrier.lazy import torch
 from mergebarrier.merge.arithmetic import Operands, checks
 from mergebarrier.merge.method import Merge, Need
 
@@ -57,7 +57,7 @@ class Linear(Merge):
                 remedy="set normalize to false, or change a weight",
             )
 
-    def kernel(self, operands: Operands) -> Iterator[Tensor]:
+    def kernel(self, operands: Operands) -> Iterator[torch.Tensor]:
         """Yield the weighted means."""
         weights = checks.per_expert(self.name, "weights", self.weights, len(operands.experts), 1.0)
         # Weights are rounded before they are summed, so that their errors cancel in the quotient.

@@ -5,13 +5,13 @@
 Source: Marczak et al., arXiv 2407.06322. Differs: nothing; the tie rule is ours.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
-from torch import Tensor
-
+from mergebarrier.lazy import torch
 from mergebarrier.merge.arithmetic import Operands
 from mergebarrier.merge.method import Need
 from mergebarrier.merge.methods import _task_vectors
@@ -34,7 +34,7 @@ class MagMax(_task_vectors.DeltaMerge):
     name: ClassVar[str] = "magmax"
     need: ClassVar[Need] = "elementwise"
 
-    def kernel(self, operands: Operands) -> Iterator[Tensor]:
+    def kernel(self, operands: Operands) -> Iterator[torch.Tensor]:
         """Yield the blocks of the largest entries."""
         for _, base, taus in _task_vectors.walk(operands):
             best = taus[0]

@@ -7,14 +7,14 @@ Source: Jang et al., arXiv 2403.19522. Semantics of mergekit 0.1.5 (products of 
 tensor that hardly moved stays nearer to the base). Differs: products in float64.
 """
 
+from __future__ import annotations
+
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
-from torch import Tensor
-
+from mergebarrier.lazy import torch
 from mergebarrier.merge.arithmetic import Operands, checks
 from mergebarrier.merge.method import Merge, Need
 from mergebarrier.merge.methods import _task_vectors
@@ -49,7 +49,7 @@ class ModelStock(Merge):
         """Check the flag."""
         checks.flag(self.name, "filter_wise", self.filter_wise)
 
-    def kernel(self, operands: Operands) -> Iterator[Tensor]:
+    def kernel(self, operands: Operands) -> Iterator[torch.Tensor]:
         """Yield the blocks of the interpolation."""
         count = len(operands.experts)
         if not self.filter_wise:
@@ -64,7 +64,7 @@ class ModelStock(Merge):
             yield mean.reshape(-1).add_(base)
 
 
-def _share(products: Tensor) -> Tensor:
+def _share(products: torch.Tensor) -> torch.Tensor:
     """Return t for each Gram matrix of Float64[Tensor, "rows experts experts"]."""
     count = products.shape[-1]
     norms = _task_vectors.lengths(products)

@@ -7,14 +7,14 @@ x_i is the expert, or its task vector with ``task_vectors`` (mergekit: when a ba
 float64; where all x_i are zero the result is zero, where mergekit stops.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
-from torch import Tensor
-
 from mergebarrier.errors import BadMergeParameter
+from mergebarrier.lazy import torch
 from mergebarrier.merge.arithmetic import Operands, checks
 from mergebarrier.merge.method import Merge, Need
 from mergebarrier.merge.methods import _task_vectors
@@ -75,7 +75,7 @@ class MultiSlerp(Merge):
             )
         return [weight / total for weight in weights]
 
-    def kernel(self, operands: Operands) -> Iterator[Tensor]:
+    def kernel(self, operands: Operands) -> Iterator[torch.Tensor]:
         """Yield the blocks of the mean."""
         weights = self._spread(len(operands.experts))
         if len(weights) == 1:

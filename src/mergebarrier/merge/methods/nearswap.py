@@ -5,13 +5,13 @@
 So no entry moves by more than t. Source: mergekit 0.1.5. Differs: nothing; a distance below 1e-6 counts as 1e-6.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
-from torch import Tensor
-
+from mergebarrier.lazy import torch
 from mergebarrier.merge.arithmetic import Operands, checks
 from mergebarrier.merge.method import Merge, Need
 from mergebarrier.merge.methods import _task_vectors
@@ -44,7 +44,7 @@ class NearSwap(Merge):
         """Check the step."""
         object.__setattr__(self, "t", checks.number(self.name, "t", self.t, 0, _FARTHEST_T))
 
-    def kernel(self, operands: Operands) -> Iterator[Tensor]:
+    def kernel(self, operands: Operands) -> Iterator[torch.Tensor]:
         """Yield the blocks of the bounded step."""
         share_buffer = operands.buffer()
         for _, base, taus in _task_vectors.walk(operands):

@@ -9,13 +9,13 @@ when a base is given). Differs: angles in float64; a zero vector takes the strai
 orthogonal).
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
-from torch import Tensor
-
+from mergebarrier.lazy import torch
 from mergebarrier.merge.arithmetic import Operands, checks
 from mergebarrier.merge.method import Merge, Need
 from mergebarrier.merge.methods import _task_vectors
@@ -74,7 +74,7 @@ class NuSlerp(Merge):
         first, second = checks.per_expert(self.name, "weights", self.weights, 2, 1.0)
         return 0.5 if abs(first + second) < _NO_WEIGHT else second / (first + second)
 
-    def kernel(self, operands: Operands) -> Iterator[Tensor]:
+    def kernel(self, operands: Operands) -> Iterator[torch.Tensor]:
         """Yield the blocks of the arc's points."""
         if self.flatten:
             products = _task_vectors.gram(operands)
@@ -85,7 +85,7 @@ class NuSlerp(Merge):
             return self._down(operands)
         return self._along(operands)
 
-    def _along(self, operands: Operands) -> Iterator[Tensor]:
+    def _along(self, operands: Operands) -> Iterator[torch.Tensor]:
         for _, base, taus in _task_vectors.walk(operands, columns=operands.columns):
             rows = taus.view(2, -1, operands.columns)
             a, b, wide = rows[0], rows[1], rows.to(torch.float64, copy=True)
@@ -94,7 +94,7 @@ class NuSlerp(Merge):
             a.mul_(first.unsqueeze(1)).add_(b.mul_(second.unsqueeze(1)))
             yield taus[0].add_(base)
 
-    def _down(self, operands: Operands) -> Iterator[Tensor]:
+    def _down(self, operands: Operands) -> Iterator[torch.Tensor]:
         columns = operands.size // operands.shape[0]
         sums = aa, bb, ab = [torch.zeros(columns, dtype=torch.float64) for _ in range(3)]
         for _, _, taus in _task_vectors.walk(operands, columns=columns, dtype=torch.float64):
@@ -109,11 +109,11 @@ class NuSlerp(Merge):
             yield taus[0].add_(base)
 
 
-def _products(a: Tensor, b: Tensor, axis: int) -> tuple[Tensor, Tensor, Tensor]:
+def _products(a: torch.Tensor, b: torch.Tensor, axis: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     return (a * a).sum(axis), (b * b).sum(axis), (a * b).sum(axis)
 
 
-def _arc(aa: Tensor, bb: Tensor, ab: Tensor, t: float) -> tuple[Tensor, Tensor]:
+def _arc(aa: torch.Tensor, bb: torch.Tensor, ab: torch.Tensor, t: float) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the coefficients of a and b; all Float64[Tensor, "..."]."""
     straight = (aa.sqrt() < _ZERO_NORM) | (bb.sqrt() < _ZERO_NORM)
     cosine = (ab / torch.where(straight, 1.0, aa * bb).sqrt()).clamp(-1, 1)

@@ -5,12 +5,13 @@
 Source: mergekit 0.1.5, whose building block for stacks of layers it is. Differs: nothing.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
-from torch import Tensor
-
+from mergebarrier.lazy import torch
 from mergebarrier.merge.arithmetic import Operands, checks
 from mergebarrier.merge.method import Merge, Need
 
@@ -42,7 +43,7 @@ class Passthrough(Merge):
         if self.scale is not None:
             object.__setattr__(self, "scale", checks.number(self.name, "scale", self.scale))
 
-    def kernel(self, operands: Operands) -> Iterator[Tensor]:
+    def kernel(self, operands: Operands) -> Iterator[torch.Tensor]:
         """Yield the scaled blocks."""
         buffer = operands.buffer()
         for start, stop in operands.spans():

@@ -8,14 +8,13 @@ Source: Du et al., NeurIPS 2024, arXiv 2410.02396. Differs: quantiles and norms 
 model); an entry that no expert claims stays at the base.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
-import numpy as np
-import torch
-from torch import Tensor
-
+from mergebarrier.lazy import np, torch
 from mergebarrier.merge.arithmetic import Operands, checks
 from mergebarrier.merge.method import Need
 from mergebarrier.merge.methods import _task_vectors
@@ -54,7 +53,7 @@ class Pcb(_task_vectors.DeltaMerge):
         object.__setattr__(self, "top", top)
         object.__setattr__(self, "outliers", checks.number(self.name, "outliers", self.outliers, 0, 0.49))
 
-    def kernel(self, operands: Operands) -> Iterator[Tensor]:
+    def kernel(self, operands: Operands) -> Iterator[torch.Tensor]:
         """Yield the blocks of the balanced sum."""
         experts = range(len(operands.experts))
         limits = torch.tensor([self._limits(operands, index) for index in experts], dtype=operands.dtype)
@@ -72,7 +71,7 @@ class Pcb(_task_vectors.DeltaMerge):
         values.partition([low, high])
         return float(values[low]), float(values[high])
 
-    def _claims(self, operands: Operands, index: int, limits: Tensor) -> tuple[float, float]:
+    def _claims(self, operands: Operands, index: int, limits: torch.Tensor) -> tuple[float, float]:
         own, count = slice(index, index + 1), len(operands.experts)
         parts = (_balance(taus[own], taus.sum(0), limits[own], count)[0] for _, _, taus in _task_vectors.walk(operands))
         values = np.concatenate([part.numpy() for part in parts])
@@ -81,15 +80,15 @@ class Pcb(_task_vectors.DeltaMerge):
         return float(values[low]), float(values.max())
 
 
-def _clipped(taus: Tensor, limits: Tensor) -> Tensor:
+def _clipped(taus: torch.Tensor, limits: torch.Tensor) -> torch.Tensor:
     return torch.minimum(torch.maximum(taus.abs(), limits[:, :1]), limits[:, 1:])
 
 
-def _normed(values: Tensor, limits: Tensor) -> Tensor:
+def _normed(values: torch.Tensor, limits: torch.Tensor) -> torch.Tensor:
     low, high = limits[:, :1], limits[:, 1:]
     return ((values - low) / torch.where(high > low, high - low, 1.0)).clamp_(0, 1)
 
 
-def _balance(taus: Tensor, total: Tensor, limits: Tensor, count: int) -> Tensor:
+def _balance(taus: torch.Tensor, total: torch.Tensor, limits: torch.Tensor, count: int) -> torch.Tensor:
     own = _normed(_clipped(taus, limits), limits).square_().sub_(1).mul_(count).exp_()  # norm() cancels exp(-N)
     return own.mul_(torch.tanh(taus * total))

@@ -6,13 +6,13 @@
 Source: arXiv 2601.13572; semantics of mergekit 0.1.5. Differs: nothing but the rounding of the last bits.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
-from torch import Tensor
-
+from mergebarrier.lazy import torch
 from mergebarrier.merge.arithmetic import Operands, checks
 from mergebarrier.merge.method import Merge, Need
 from mergebarrier.merge.methods import _task_vectors
@@ -42,11 +42,11 @@ class Ram(Merge):
         """Check every parameter."""
         object.__setattr__(self, "epsilon", checks.number(self.name, "epsilon", self.epsilon, 0, 1))
 
-    def kernel(self, operands: Operands) -> Iterator[Tensor]:
+    def kernel(self, operands: Operands) -> Iterator[torch.Tensor]:
         """Yield the blocks of the sum."""
         return self.summed(operands, [1.0] * len(operands.experts))
 
-    def summed(self, operands: Operands, unique_gains: Sequence[float]) -> Iterator[Tensor]:
+    def summed(self, operands: Operands, unique_gains: Sequence[float]) -> Iterator[torch.Tensor]:
         """Yield theta_0 + sum_i a_i g_i tau_i / max(1, n) with g_i where only expert i is active."""
         total_buffer = operands.buffer()
         for _, base, taus in _task_vectors.walk(operands):
@@ -88,7 +88,7 @@ class RamPlus(Ram):
         object.__setattr__(self, "r", checks.number(self.name, "r", self.r))
         object.__setattr__(self, "alpha", checks.number(self.name, "alpha", self.alpha, 0, 1e6))
 
-    def kernel(self, operands: Operands) -> Iterator[Tensor]:
+    def kernel(self, operands: Operands) -> Iterator[torch.Tensor]:
         """Yield the blocks of the sum, after a pass that counts."""
         changed = torch.zeros(len(operands.experts), dtype=torch.int64)
         unique = torch.zeros_like(changed)

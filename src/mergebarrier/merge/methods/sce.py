@@ -8,14 +8,14 @@ Source: Wan et al., arXiv 2408.07990. Semantics of mergekit 0.1.5: per tensor; e
 equal weights. Differs: variances in float64, ties among them by flat index.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from typing import ClassVar
 
-import torch
-from torch import Tensor
-
+from mergebarrier.lazy import torch
 from mergebarrier.merge.arithmetic import Operands, checks, largest
 from mergebarrier.merge.method import Merge, Need
 from mergebarrier.merge.methods import _task_vectors
@@ -48,7 +48,7 @@ class Sce(Merge):
         """Check the fraction."""
         object.__setattr__(self, "select_topk", checks.number(self.name, "select_topk", self.select_topk, 0, 1))
 
-    def kernel(self, operands: Operands) -> Iterator[Tensor]:
+    def kernel(self, operands: Operands) -> Iterator[torch.Tensor]:
         """Yield the blocks of the weighted mean over the agreeing entries."""
         cut = self._cut(operands) if self.select_topk < 1 else None
         energy = torch.zeros(len(operands.experts), dtype=torch.float64)
@@ -76,12 +76,12 @@ class Sce(Merge):
         return cut
 
 
-def _variance(taus: Tensor) -> Tensor:
+def _variance(taus: torch.Tensor) -> torch.Tensor:
     wide = taus.double()
     return (wide - wide.mean(0)).square_().mean(0)
 
 
-def _variances(operands: Operands) -> Iterator[tuple[int, Tensor]]:
+def _variances(operands: Operands) -> Iterator[tuple[int, torch.Tensor]]:
     for start, _, taus in _task_vectors.walk(operands):
         yield start, _variance(taus)
 

@@ -7,13 +7,13 @@ Source: Shoemake, SIGGRAPH 1985; semantics of mergekit 0.1.5 (per tensor, unnorm
 Differs: the angle is computed in float64; a zero tensor takes the straight line (mergekit treats it as orthogonal).
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
-from torch import Tensor
-
+from mergebarrier.lazy import torch
 from mergebarrier.merge.arithmetic import Operands, add_scaled, checks, factors_of
 from mergebarrier.merge.method import Merge, Need
 
@@ -51,7 +51,7 @@ class Slerp(Merge):
         object.__setattr__(self, "t", checks.number(self.name, "t", self.t, 0, 1))
         object.__setattr__(self, "max_cosine", checks.number(self.name, "max_cosine", self.max_cosine, 0, 1))
 
-    def kernel(self, operands: Operands) -> Iterator[Tensor]:
+    def kernel(self, operands: Operands) -> Iterator[torch.Tensor]:
         """Yield the blocks of the arc's point."""
         first, second = factors_of(self._coefficients(operands))
         a_buffer, b_buffer = operands.buffer(), operands.buffer()
@@ -59,7 +59,7 @@ class Slerp(Merge):
             a = operands.load(0, start, stop, a_buffer).mul_(first)
             yield add_scaled(a, operands.load(1, start, stop, b_buffer), second)
 
-    def _coefficients(self, operands: Operands) -> Tensor:
+    def _coefficients(self, operands: Operands) -> torch.Tensor:
         straight = torch.tensor([1.0 - self.t, self.t], dtype=torch.float64)
         aa, bb, ab = torch.zeros(3, dtype=torch.float64)
         a_buffer, b_buffer = (torch.empty(min(operands.block, operands.size), dtype=torch.float64) for _ in range(2))

@@ -6,13 +6,13 @@ Source: Ilharco et al., arXiv 2212.04089, in the generalised form of mergekit 0.
 Differs: mergekit computes in the dtype of the base (bfloat16!), we in float32; ``arith="input"`` does as it does.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
-from torch import Tensor
-
+from mergebarrier.lazy import torch
 from mergebarrier.merge.arithmetic import KeepAll, Operands, checks, combine
 from mergebarrier.merge.method import Merge, Need
 
@@ -51,7 +51,7 @@ class TaskVectorMerge(Merge):
         """Return one weight per expert."""
         return checks.per_expert(self.name, "weights", self.weights, count, 1.0)
 
-    def arithmetic(self, used: Sequence[Tensor]) -> torch.dtype:
+    def arithmetic(self, used: Sequence[torch.Tensor]) -> torch.dtype:
         """Return the base's dtype for arith "input"."""
         return used[0].dtype if self.arith == "input" else super().arithmetic(used)
 
@@ -81,7 +81,7 @@ class TaskArithmetic(TaskVectorMerge):
         super().__post_init__()
         checks.flag(self.name, "normalize", self.normalize)
 
-    def kernel(self, operands: Operands) -> Iterator[Tensor]:
+    def kernel(self, operands: Operands) -> Iterator[torch.Tensor]:
         """Yield the blocks of the sum."""
         weights = self.spread_weights(len(operands.experts))
         parts = [combine.Part(weight, KeepAll(), 1.0) for weight in weights]

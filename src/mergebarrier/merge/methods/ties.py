@@ -7,14 +7,14 @@ Source: Yadav et al., arXiv 2306.01708. Semantics of mergekit 0.1.5: the cut is 
 weighting; ``scope="model"`` and ``elect="unweighted"`` are the paper's. Differs: ties in the cut stay in flat order.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-import torch
-from torch import Tensor
-
 from mergebarrier.errors import BadMergeParameter
+from mergebarrier.lazy import torch
 from mergebarrier.merge.arithmetic import Blocks, Operands, SurveyResult, checks, combine, model_cuts, sparsify
 from mergebarrier.merge.methods._thinned import Elected
 
@@ -83,5 +83,5 @@ class Ties(Elected):
         return sparsify.by_magnitude(operands, index, density)
 
 
-def _flat(tensors: Sequence[Tensor]) -> list[Tensor]:
+def _flat(tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
     return [tensor.detach().reshape(-1) for tensor in tensors]

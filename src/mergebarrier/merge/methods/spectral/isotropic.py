@@ -8,12 +8,12 @@ Source: Marczak et al., arXiv 2502.04959, steps as in fusion_bench 0.2.33 (a ten
 task vectors). Differs: directions below 1e-5 of the largest singular value get nothing (there: noise at full size).
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
-from torch import Tensor
-
+from mergebarrier.lazy import torch
 from mergebarrier.merge.arithmetic import checks
 from mergebarrier.merge.methods.spectral import singular
 
@@ -34,7 +34,7 @@ class IsoC(singular.MatrixMerge):
 
     name: ClassVar[str] = "iso_c"
 
-    def combine(self, taus: Tensor) -> Tensor:
+    def combine(self, taus: torch.Tensor) -> torch.Tensor:
         """Return mean(S) U V^T of the sum."""
         total = taus.sum(0)
         u, s, vt = singular.svd(total)
@@ -66,7 +66,7 @@ class IsoCts(singular.MatrixMerge):
         fraction = checks.number(self.name, "common_space_fraction", self.common_space_fraction, 0, 1)
         object.__setattr__(self, "common_space_fraction", fraction)
 
-    def combine(self, taus: Tensor) -> Tensor:
+    def combine(self, taus: torch.Tensor) -> torch.Tensor:
         """Return mean(S) U V^T of the joined subspaces."""
         count, full = len(taus), min(taus.shape[1:])
         each = min(round((full - int(full * self.common_space_fraction)) / count), full // count)
@@ -78,6 +78,6 @@ class IsoCts(singular.MatrixMerge):
         return (ss.sum() / full) * (singular.polar(us) @ singular.polar(vs).T)
 
 
-def _leading(matrix: Tensor, count: int, size: float = 0.0) -> tuple[Tensor, Tensor, Tensor]:
+def _leading(matrix: torch.Tensor, count: int, size: float = 0.0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     u, s, vt = singular.svd(matrix, count, size)
     return u, s, vt.T

@@ -7,13 +7,13 @@ Source: Stoica et al., arXiv 2410.19735. Differs: the last axis of a tensor coun
 no matrix is merged by M itself.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
-from torch import Tensor
-
+from mergebarrier.lazy import torch
 from mergebarrier.merge.arithmetic import Operands, checks, combine, sparsify
 from mergebarrier.merge.methods import _task_vectors
 from mergebarrier.merge.methods._thinned import Elected
@@ -59,7 +59,7 @@ class Knots(Elected):
             return sparsify.KeepAll()
         return sparsify.at_random(operands, index, density, seed=self.seed, method=self.name)
 
-    def kernel(self, operands: Operands) -> Iterator[Tensor]:
+    def kernel(self, operands: Operands) -> Iterator[torch.Tensor]:
         """Yield the blocks of the base with the combined task vector."""
         if len(operands.shape) != 2:
             yield from self._combined(operands, self.coefficient)
@@ -81,7 +81,7 @@ class Knots(Elected):
             base = operands.load_base(start, stop, base_buffer)
             yield flat[start:stop].to(operands.dtype).add_(base)
 
-    def _combined(self, operands: Operands, coefficient: float) -> Iterator[Tensor]:
+    def _combined(self, operands: Operands, coefficient: float) -> Iterator[torch.Tensor]:
         parts = self.parts(operands)
         if self.inner in ("ties", "dare_ties"):
             election = combine.Election(self.elect, self.elect_zero, self.reduce)

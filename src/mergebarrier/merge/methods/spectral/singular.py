@@ -7,14 +7,14 @@ A fine-tune by adapters moves few directions; the others hold rounding noise tha
 they are dropped. Bits may depend on the number of torch threads; the executor of this package uses one.
 """
 
+from __future__ import annotations
+
 from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
-from torch import Tensor
-
+from mergebarrier.lazy import torch
 from mergebarrier.merge.arithmetic import Operands
 from mergebarrier.merge.method import Need
 from mergebarrier.merge.methods import _task_vectors
@@ -22,7 +22,9 @@ from mergebarrier.merge.methods import _task_vectors
 _NOISE = 1e-5
 
 
-def svd(matrix: Tensor, leading: int | None = None, size: float = 0.0) -> tuple[Tensor, Tensor, Tensor]:
+def svd(
+    matrix: torch.Tensor, leading: int | None = None, size: float = 0.0
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Return U (m, r), S (r,) descending, V^T (r, n) of a Float64[Tensor, "m n"]; r <= ``leading`` above the noise.
 
     ``size`` is the largest singular value of what the matrix is left over from, where it is a remainder.
@@ -37,7 +39,7 @@ def svd(matrix: Tensor, leading: int | None = None, size: float = 0.0) -> tuple[
     return u, s, (u.T @ matrix) / s.unsqueeze(1)
 
 
-def polar(matrix: Tensor) -> Tensor:
+def polar(matrix: torch.Tensor) -> torch.Tensor:
     """Return the nearest matrix with orthonormal rows or columns, within the directions above the noise."""
     u, _, vt = svd(matrix)
     return u @ vt
@@ -50,7 +52,7 @@ class MatrixMerge(_task_vectors.DeltaMerge):
     need: ClassVar[Need] = "tensor"
 
     @abstractmethod
-    def combine(self, taus: Tensor) -> Tensor:
+    def combine(self, taus: torch.Tensor) -> torch.Tensor:
         """Return the combined task vector Float[Tensor, "m n"] of Float[Tensor, "experts m n"]."""
 
     def precision(self, operands: Operands) -> torch.dtype:
@@ -58,7 +60,7 @@ class MatrixMerge(_task_vectors.DeltaMerge):
         del operands
         return torch.float64
 
-    def kernel(self, operands: Operands) -> Iterator[Tensor]:
+    def kernel(self, operands: Operands) -> Iterator[torch.Tensor]:
         """Yield the blocks of the base with the combined task vector."""
         if len(operands.shape) != 2:
             for _, base, taus in _task_vectors.walk(operands):

@@ -7,12 +7,12 @@ Source: Gargiulo et al., arXiv 2412.00081 (TSV-M), steps as in fusion_bench 0.2.
 of the task vectors). Differs: at least one direction per expert; directions in the noise are dropped.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
-from torch import Tensor
-
+from mergebarrier.lazy import torch
 from mergebarrier.merge.methods.spectral import singular
 
 
@@ -32,7 +32,7 @@ class TsvM(singular.MatrixMerge):
 
     name: ClassVar[str] = "tsv_m"
 
-    def combine(self, taus: Tensor) -> Tensor:
+    def combine(self, taus: torch.Tensor) -> torch.Tensor:
         """Return the sum over the orthogonalised directions."""
         each = max(1, min(taus.shape[1:]) // len(taus))
         us, ss, vts = zip(*(singular.svd(tau, each) for tau in taus), strict=True)

@@ -8,13 +8,13 @@ Source: Cheng et al., arXiv 2503.08099, steps as in fusion_bench 0.2.33 (a tenso
 task vectors). Differs: the gradient in closed form; wudi_exact is ours.
 """
 
+from __future__ import annotations
+
 import math
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
-from torch import Tensor
-
+from mergebarrier.lazy import torch
 from mergebarrier.merge.arithmetic import Operands, checks
 from mergebarrier.merge.methods.spectral import singular
 
@@ -53,7 +53,7 @@ class Wudi(singular.MatrixMerge):
         """Return the arithmetic's dtype: hundreds of matrix products, each gradient fresh."""
         return operands.dtype
 
-    def combine(self, taus: Tensor) -> Tensor:
+    def combine(self, taus: torch.Tensor) -> torch.Tensor:
         """Return the iterate after the last step."""
         units = _units(taus)
         stacked = units.flatten(0, 1)
@@ -97,7 +97,7 @@ class WudiExact(singular.MatrixMerge):
             raise checks.refuse(self.name, "ridge", self.ridge, "a number above 0, to 1")
         object.__setattr__(self, "ridge", ridge)
 
-    def combine(self, taus: Tensor) -> Tensor:
+    def combine(self, taus: torch.Tensor) -> torch.Tensor:
         """Return B (H + ridge)^-1, solved on the shorter side of the stacked task vectors."""
         units = _units(taus)
         stacked = units.flatten(0, 1)  # (N m, n), H = stacked^T stacked
@@ -111,16 +111,16 @@ class WudiExact(singular.MatrixMerge):
         return torch.cholesky_solve(_target(taus, units).T, _factor(stacked.T @ stacked, ridge)).T
 
 
-def _units(taus: Tensor) -> Tensor:
+def _units(taus: torch.Tensor) -> torch.Tensor:
     norms = taus.flatten(1).norm(dim=1).view(-1, 1, 1)
     return taus / torch.where(norms > 0, norms, 1.0)
 
 
-def _target(taus: Tensor, units: Tensor) -> Tensor:
+def _target(taus: torch.Tensor, units: torch.Tensor) -> torch.Tensor:
     """B = sum_i tau_i unit_i^T unit_i, (m, n), without a product over the m rows twice: m may be a vocabulary."""
     return sum((tau @ (unit.T @ unit) for tau, unit in zip(taus, units, strict=True)), torch.zeros_like(taus[0]))
 
 
-def _factor(products: Tensor, ridge: Tensor) -> Tensor:
+def _factor(products: torch.Tensor, ridge: torch.Tensor) -> torch.Tensor:
     products.diagonal().add_(ridge)
     return torch.linalg.cholesky(products)
