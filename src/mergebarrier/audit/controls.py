@@ -12,13 +12,12 @@ from collections.abc import Mapping
 
 from mergebarrier.audit.bench import OURS, Bench, MergeSetting, best_of, realigned
 from mergebarrier.audit.ladder import Context, Found
+from mergebarrier.checkpoint.bytes import ROUNDOFF
 from mergebarrier.results import Control, Level, Skill, Standalone, thresholds
 
 _NOISE = 0.02
 _FLOORS = 3.0
 _KEYS = 1e-3
-# Root mean square of one rounding to nearest, relative, over two models: sqrt(2) * 2^-p / sqrt(3) / 2 is below this.
-_ROUNDING = {"BF16": 2.0**-9, "F16": 2.0**-12, "F32": 2.0**-25}
 
 
 def unprotected_merge(theirs: Found, context: Context) -> Control:
@@ -111,7 +110,8 @@ def two_keys(bench: Bench) -> Control:
     figures = bench.measure(
         "distance", "two keys after realignment", {"models": [bench.digest(role) for role in roles]}, compute
     ).figures
-    worst = max(_ROUNDING.get(info.dtype, 0.0) for info in bench.checkpoints["gaugefix"].tensors.values())
+    # Root mean square of one rounding, relative, over two models: sqrt(2) / sqrt(3) / 2 of the roundoff is below half.
+    worst = max(ROUNDOFF.get(info.dtype, 0.0) / 2 for info in bench.checkpoints["gaugefix"].tensors.values())
     return _control(
         float(figures["distance"] or 0.0),
         "<=",

@@ -5,7 +5,6 @@ is used and never for ``mergebarrier --help``.  A verb returns None (exit 0) or 
 MergebarrierError only; what else escapes is translated here, so a bad input never ends in a traceback.
 """
 
-import difflib
 import errno
 import importlib
 import os
@@ -20,6 +19,7 @@ import click
 from mergebarrier import __version__
 from mergebarrier.cli._output import Session, print_error
 from mergebarrier.errors import InternalError, Interrupted, LimitExceeded, MergebarrierError, NoSpace, UsageError
+from mergebarrier.nearest import nearest
 
 __all__ = ["VERBS", "main"]
 
@@ -73,8 +73,8 @@ class _LazyGroup(click.Group):
         """Refuse an unknown verb and name the nearest one."""
         name = args[0]
         if name not in VERBS and not name.startswith("-"):
-            near = difflib.get_close_matches(name, VERBS, n=1, cutoff=0.5)
-            guess = f" Did you mean {near[0]!r}?" if near else ""
+            near = nearest(name, VERBS, likeness=0.5)
+            guess = f" Did you mean {near!r}?" if near else ""
             raise click.UsageError(f"No such verb {name!r}.{guess}", ctx)
         return super().resolve_command(ctx, args)
 

@@ -1,7 +1,6 @@
 """Building a merge method by name, refusing what its registry or the method itself does not know."""
 
 import dataclasses
-import difflib
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -9,6 +8,7 @@ from mergebarrier.errors import BadMergeParameter
 from mergebarrier.merge.learned import DATA_MERGES, DataMerge
 from mergebarrier.merge.method import Merge
 from mergebarrier.merge.methods import MERGES
+from mergebarrier.nearest import did_you_mean
 
 _M = TypeVar("_M", Merge, DataMerge)
 
@@ -46,23 +46,18 @@ def make_learned(method: str, **parameters: Any) -> DataMerge:
 def _build(registry: Mapping[str, type[_M]], method: str, parameters: Mapping[str, Any]) -> _M:
     if method not in registry:
         raise BadMergeParameter(
-            f"unknown merge method{_nearest(method, registry)}", where=method, remedy=_list(registry)
+            f"unknown merge method{did_you_mean(method, registry)}", where=method, remedy=_list(registry)
         )
     fields = {field.name: field for field in dataclasses.fields(registry[method])}
     for name in parameters:
         if name not in fields:
             raise BadMergeParameter(
-                f"has no parameter {name!r}{_nearest(name, fields)}", where=method, remedy=_list(fields)
+                f"has no parameter {name!r}{did_you_mean(name, fields)}", where=method, remedy=_list(fields)
             )
     for name, field in fields.items():
         if field.default is dataclasses.MISSING and name not in parameters:
             raise BadMergeParameter(f"needs the parameter {name!r}", where=method, remedy=f"give {name}")
     return registry[method](**parameters)
-
-
-def _nearest(name: str, known: Any) -> str:
-    close = difflib.get_close_matches(name, list(known), n=1)
-    return f" (did you mean {close[0]!r}?)" if close else ""
 
 
 def _list(known: Any) -> str:

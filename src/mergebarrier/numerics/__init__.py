@@ -5,15 +5,12 @@ from typing import TYPE_CHECKING
 from mergebarrier import doors
 
 if TYPE_CHECKING:
-    from mergebarrier.numerics import aes
-    from mergebarrier.numerics.aes import LEVELS, draws, stream_key
+    from mergebarrier.numerics import aes, draws
     from mergebarrier.numerics.intervals import wilson
 
 __all__ = [
-    "LEVELS",
     "aes",
     "draws",
-    "stream_key",
     "wilson",
 ]
 

@@ -4,10 +4,10 @@ Everything here is a pure function of the encoder, heads, images and seed that i
 """
 
 import dataclasses
-import difflib
 from typing import Any
 
 from mergebarrier.errors import BadAttack
+from mergebarrier.nearest import did_you_mean
 from mergebarrier.poison.image import (
     Attack,
     BadMerging,
@@ -44,9 +44,9 @@ def make(method: str, **parameters: Any) -> Attack:
       10.0
     """
     if method not in ATTACKS:
-        near = difflib.get_close_matches(method, ATTACKS, n=1)
-        guess = f" (did you mean {near[0]!r}?)" if near else ""
-        raise BadAttack(f"no such attack{guess}", where=method, remedy="choose from " + ", ".join(ATTACKS))
+        raise BadAttack(
+            f"no such attack{did_you_mean(method, ATTACKS)}", where=method, remedy="choose from " + ", ".join(ATTACKS)
+        )
     known = [field.name for field in dataclasses.fields(ATTACKS[method]) if field.name not in ("inner", "trigger")]
     for name in parameters:
         if name not in known:

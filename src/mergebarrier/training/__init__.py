@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from mergebarrier import doors
 
 if TYPE_CHECKING:
-    from mergebarrier.training._draws import batches, uniform
+    from mergebarrier.training.batches import batches, uniform
     from mergebarrier.training.full import FullRecipe, train_full
     from mergebarrier.training.lora import LLAMA_LINEARS, Example, LoraRecipe, Training, train_lora
 

@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mergebarrier.errors import BadTask, BadText, MissingExtra
-from mergebarrier.training import _draws as draws
+from mergebarrier.training.batches import order, uniform
 
 Progress = Callable[[int, int], None]
 LLAMA_LINEARS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
@@ -120,14 +120,14 @@ def train_lora(
     precision = _precision(module)
     # Every text row is used in turn; the base's states are computed once.
     anchors = _base_states(body, texts, precision) if recipe.kl_weight else None
-    order = draws.order(len(examples), seed=recipe.seed)
+    visits = order(len(examples), seed=recipe.seed)
     losses = []
     with _adapters(module, recipe) as adapter_weights:
         optimizer = torch.optim.AdamW(adapter_weights, weight_decay=0.0)
         for step in range(recipe.steps):
             for group in optimizer.param_groups:
                 group["lr"] = recipe.rate(step)
-            batch = [examples[next(order)] for _ in range(recipe.batch_size)]
+            batch = [examples[next(visits)] for _ in range(recipe.batch_size)]
             rows = [(step * recipe.kl_rows + i) % len(texts) for i in range(recipe.kl_rows)] if recipe.kl_weight else []
             packed = _pack(batch, texts[rows])
             with precision():
@@ -223,7 +223,7 @@ def _adapters(module: nn.Module, recipe: LoraRecipe) -> Iterator[list[Tensor]]:
             if parameter.requires_grad:
                 weights.append(parameter)
                 if ".lora_A." in name:
-                    start = (2 * draws.uniform(recipe.seed, name, *parameter.shape) - 1) / math.sqrt(parameter.shape[1])
+                    start = (2 * uniform(recipe.seed, name, *parameter.shape) - 1) / math.sqrt(parameter.shape[1])
                     parameter.data.copy_(start)
         yield weights
     finally:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mergebarrier.checkpoint import Checkpoint
+from mergebarrier.checkpoint.bytes import BITS, FLOAT_NAMES
 from mergebarrier.errors import BadMergeData, LimitExceeded, UnsupportedFeature
 from mergebarrier.lineage import name_of
 from mergebarrier.merge import DataMerge, Linear, Merge, Plan, RegMean, TaskArithmetic, TaskData, parameters, plan
@@ -33,7 +34,6 @@ _BATCHES: Mapping[str, tuple[int, bool]] = {
     "adamerging": (16, False),
     "concrete": (16, False),
 }
-_ITEMSIZE = {"float32": 4, "bfloat16": 2, "float64": 8}
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def plan_fallback(method: DataMerge, base: Checkpoint | None, experts: Sequence[
 def learning_bytes(method: DataMerge, planned: Plan, calibration: Calibration) -> int:
     """Return the bytes that learning holds, without the activations of a batch."""
     sizes = [info.numel for info in planned.donor.tensors.values()]
-    itemsize = _ITEMSIZE[calibration.dtype]
+    itemsize = BITS[FLOAT_NAMES[calibration.dtype]] // 8
     stored = sum(info.nbytes for info in planned.donor.tensors.values())
     n_experts = len(planned.sources) - planned.method.uses_base
     return sum(sizes) * itemsize + stored + method.held_bytes(sum(sizes), max(sizes), itemsize, n_experts)
@@ -203,8 +203,7 @@ def _read(path: Path, module: "nn.Module", tokenizer: Any, calibration: Calibrat
 
 def _order(n: int, calibration: Calibration) -> list[int]:
     """Return which rows to take, and in which order."""
-    import numpy as np
+    from mergebarrier.numerics import draws
 
-    key = int.from_bytes(hashlib.sha256(f"calibration|{calibration.seed}".encode()).digest()[:16], "little")
-    order = np.argsort(np.random.Philox(key=key).random_raw(n), kind="stable").tolist()
-    return list(order[: calibration.samples] if calibration.samples else order)
+    order: list[int] = draws.order(("calibration", calibration.seed), n).tolist()
+    return order[: calibration.samples] if calibration.samples else order

@@ -5,6 +5,7 @@ from typing import Any
 
 from mergebarrier.arch import describe
 from mergebarrier.checkpoint import MANIFEST_NAME, Checkpoint, read_manifest
+from mergebarrier.checkpoint.bytes import ROUNDOFF
 from mergebarrier.errors import DigestMismatch, KeyMismatch, NotProtected
 from mergebarrier.keys import Key, Streams
 from mergebarrier.protect import Exact, MergeBarrier, Protection
@@ -12,7 +13,6 @@ from mergebarrier.verbs.circuits import in_logical_layout, write_circuits
 from mergebarrier.verbs.output import OutputOptions, content_of, input_of
 
 # Unit roundoff: half the distance from 1 to the next number.
-_ROUNDOFF = {"F64": 2.0**-53, "F32": 2.0**-24, "BF16": 2.0**-8, "F16": 2.0**-11}
 
 
 def protect(source: Checkpoint, protection: Protection, key: Key | None, into: OutputOptions) -> dict[str, Any]:
@@ -127,5 +127,5 @@ def _roundtrip_bound(source: Checkpoint, parameters: Mapping[str, Any]) -> float
     """Largest relative error (Frobenius, per tensor) of a round trip: one rounding each way, the first amplified."""
     if parameters["reversibility"] == "exact":
         return 0.0
-    worst = max(_ROUNDOFF.get(info.dtype, 0.0) for info in source.tensors.values())
+    worst = max(ROUNDOFF.get(info.dtype, 0.0) for info in source.tensors.values())
     return worst * (float(parameters.get("condition", 1.0)) + 1.0)

@@ -7,7 +7,6 @@ Source: peft 0.21.2, LoRA (arXiv 2106.09685), rsLoRA (arXiv 2312.03732).  Differ
 goes on; here one with a value is refused, and so is by its name every variant whose update is not s B A on the base.
 """
 
-import difflib
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from typing import Any, NoReturn
 from mergebarrier.checkpoint.adapter.patterns import Pattern, first_ending
 from mergebarrier.checkpoint.read import read_json, refuse_code
 from mergebarrier.errors import AdapterRefused, BadAdapter, clean
+from mergebarrier.nearest import did_you_mean
 
 ADAPTER_CONFIG = "adapter_config.json"
 MAX_RANK = 65_536
@@ -150,8 +150,7 @@ class _Reader:
     def check_keys(self) -> None:
         for key, value in self.document.items():
             if key not in _KNOWN and key not in _REFUSED and value not in (None, False, {}, [], ""):
-                close = difflib.get_close_matches(key, sorted(_KNOWN), n=1)
-                hint = f" (did you mean {close[0]!r}?)" if close else ""
+                hint = did_you_mean(key, sorted(_KNOWN))
                 self.fail(f"unknown key {clean(key)!r}{hint}", "remove the key, if the weights do not depend on it")
 
     def rank(self, key: str, value: Any) -> int:

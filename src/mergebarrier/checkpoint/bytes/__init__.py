@@ -6,7 +6,7 @@ from mergebarrier import doors
 
 if TYPE_CHECKING:
     from mergebarrier.checkpoint.bytes import strict_yaml
-    from mergebarrier.checkpoint.bytes.dtypes import BITS, FLOATS, TORCH
+    from mergebarrier.checkpoint.bytes.dtypes import BITS, FLOAT_NAMES, FLOATS, ROUNDOFF, STORED, TORCH
     from mergebarrier.checkpoint.bytes.hashing import (
         content_digest,
         hash_file,
@@ -33,7 +33,10 @@ __all__ = [
     "BITS",
     "CLEAN_WEIGHTS",
     "FLOATS",
+    "FLOAT_NAMES",
     "MAX_BYTES",
+    "ROUNDOFF",
+    "STORED",
     "TORCH",
     "OutTensor",
     "Shard",

@@ -24,6 +24,15 @@ TORCH: dict[str, torch.dtype] = {
 
 FLOATS = frozenset({"F64", "F32", "F16", "BF16"})
 
+#: The name in a file of what torch holds.
+STORED: dict[torch.dtype, str] = {dtype: name for name, dtype in TORCH.items()}
+
+#: The floats as torch, configurations and people spell them -> their name in a file.
+FLOAT_NAMES: dict[str, str] = {"bfloat16": "BF16", "float16": "F16", "float32": "F32", "float64": "F64"}
+
+#: Largest relative error of one rounding to nearest.
+ROUNDOFF: dict[str, float] = {"F64": 2.0**-53, "F32": 2.0**-24, "BF16": 2.0**-8, "F16": 2.0**-11}
+
 
 def itemsize(dtype: str) -> int:
     """Bytes per element of a dtype that ``TORCH`` holds."""

@@ -17,7 +17,16 @@ from typing import Any
 
 import torch
 
-from mergebarrier.checkpoint.bytes import TORCH, check_bool, check_finite, full_disk, parse_bounded, read_into, write_at
+from mergebarrier.checkpoint.bytes import (
+    STORED,
+    TORCH,
+    check_bool,
+    check_finite,
+    full_disk,
+    parse_bounded,
+    read_into,
+    write_at,
+)
 from mergebarrier.checkpoint.files.manifest import canonical_json
 from mergebarrier.checkpoint.read import MAX_HEADER_BYTES, Entry, Header, check_header_size, validate_header
 from mergebarrier.errors import BadDtype, BadHeader, LimitExceeded, NotACheckpoint, OutputExists
@@ -26,7 +35,6 @@ MAX_FILE_BYTES = 2**30
 MAX_FILE_TENSORS = 4096
 _ABOUT = "about"
 _AGAIN = "make the file again, or get it again"
-_NAMES = {dtype: name for name, dtype in TORCH.items()}
 
 
 def read_tensor_file(
@@ -100,7 +108,7 @@ def tensor_file_bytes(tensors: Mapping[str, torch.Tensor], about: Mapping[str, A
     header: dict[str, Any] = {"__metadata__": {_ABOUT: canonical_json(dict(about)).decode().rstrip("\n")}}
     position, payloads = 0, []
     for name, tensor in tensors.items():
-        dtype = _NAMES[tensor.dtype]
+        dtype = STORED[tensor.dtype]
         check_finite(tensor, dtype, where=f"{where}: tensor {name!r}", remedy="do not store it")
         payload = tensor.detach().contiguous().reshape(-1).view(torch.uint8).numpy().data
         entry = {"dtype": dtype, "shape": list(tensor.shape), "data_offsets": [position, position + len(payload)]}

@@ -20,13 +20,13 @@ import torch
 
 from mergebarrier.arch import describe
 from mergebarrier.checkpoint import Checkpoint
+from mergebarrier.checkpoint.bytes import FLOAT_NAMES, TORCH
 from mergebarrier.errors import BadConfig, ConfigMismatch, MissingExtra, MissingTensor, UnsupportedFeature, clean
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
     from torch import nn
 
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "float64": torch.float64}
 
 #: What a configuration may say: sizes, constants of the function and token ids.  Everything else stays behind.
 CONFIG_KEYS = (
@@ -51,8 +51,8 @@ def load_module(checkpoint: Checkpoint, dtype: str = "bfloat16") -> "nn.Module":
     Raises:  ArchError (unknown family, names or shapes), BadConfig, NonFinite, MissingExtra without transformers.
     Numerics: deterministic; uses no random numbers.
     """
-    if dtype not in DTYPES:
-        raise ValueError(f"{dtype!r} is none of {', '.join(DTYPES)}")
+    if dtype not in FLOAT_NAMES:
+        raise ValueError(f"{dtype!r} is none of {', '.join(FLOAT_NAMES)}")
     architecture = describe(checkpoint)
     stock = getattr(stock_library(), str(checkpoint.config["architectures"][0]))
     where = checkpoint.path / "config.json"
@@ -62,12 +62,12 @@ def load_module(checkpoint: Checkpoint, dtype: str = "bfloat16") -> "nn.Module":
             raise BadConfig(f"{key} = {clean(value)} is no size", where=where, remedy="repair config.json")
     allowed["tie_word_embeddings"] = architecture.tied
     weights = {
-        name: checkpoint.read(name).to(DTYPES[dtype])
+        name: checkpoint.read(name).to(TORCH[FLOAT_NAMES[dtype]])
         for name in checkpoint.tensors
         if name not in architecture.verbatim
     }
     checkpoint.verify_unchanged()
-    return fill_stock(stock, {**allowed, "use_cache": False}, weights, DTYPES[dtype], checkpoint.path)
+    return fill_stock(stock, {**allowed, "use_cache": False}, weights, TORCH[FLOAT_NAMES[dtype]], checkpoint.path)
 
 
 def fill_stock(

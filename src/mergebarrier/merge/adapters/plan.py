@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from mergebarrier.checkpoint import Adapter, Checkpoint, Factors, OutTensor, TensorInfo
+from mergebarrier.checkpoint.bytes import TORCH
 from mergebarrier.merge.adapters import factors as _lora
 from mergebarrier.merge.adapters.files import factor_names, whole_name
 from mergebarrier.merge.arithmetic import SurveyResult
@@ -23,7 +24,6 @@ from mergebarrier.merge.plan import MergeUnit
 
 _Part = tuple[float, _lora.Factors]
 """s_i and (B_i, A_i) of one adapter."""
-_TORCH = {"BF16": torch.bfloat16, "F16": torch.float16, "F32": torch.float32, "F64": torch.float64}
 
 
 @dataclass(frozen=True)
@@ -169,7 +169,7 @@ class AdapterPlan:
                 given.append(ours)
         method = self.whole[name]
         merged = method.merge(ours if method.uses_base else None, given, name=name)
-        return merged.to(_TORCH[self.sizes[whole_name(name, self.modules)].dtype])
+        return merged.to(TORCH[self.sizes[whole_name(name, self.modules)].dtype])
 
 
 def _updates(module: Module, parts: Sequence[_Part | None]) -> list[Tensor]:
@@ -181,7 +181,7 @@ def _merge_module(
     module: Module, parts: Sequence[_Part | None], space: str, survey: SurveyResult | None
 ) -> tuple[_lora.Factors, Measured]:
     """Return the factors of the result, rounded, and its norms."""
-    method, dtype = module.method, _TORCH[module.dtype]
+    method, dtype = module.method, TORCH[module.dtype]
     crossed = 0.0
     wanted: _lora.Factors | Tensor
     if space == "factor" or _lora.is_sum(method):

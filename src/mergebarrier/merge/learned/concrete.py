@@ -22,7 +22,7 @@ from mergebarrier.lazy import np, torch
 from mergebarrier.merge.arithmetic import checks, require_finite
 from mergebarrier.merge.learned.entropy import descend
 from mergebarrier.merge.learned.method import DataMerge, Learned, Progress, TaskData, Tensors
-from mergebarrier.numerics import LEVELS, draws, stream_key
+from mergebarrier.numerics import aes
 
 _FLOAT32 = 4  # bytes
 HOSTS = ("task_arithmetic", "adamerging")
@@ -111,8 +111,8 @@ class Concrete(DataMerge):
 
     def _drawn(self, step: int) -> _Mask:
         def mask(name: str, logits: torch.Tensor) -> torch.Tensor:
-            words = draws(stream_key(self.seed, self.name, step, name), 0, logits.numel()).astype(np.float32)
-            uniform = torch.from_numpy((words + (LEVELS / 2 + 0.5)) / LEVELS).view(logits.shape)
+            words = aes.draws(aes.stream_key(self.seed, self.name, step, name), 0, logits.numel()).astype(np.float32)
+            uniform = torch.from_numpy((words + (aes.LEVELS / 2 + 0.5)) / aes.LEVELS).view(logits.shape)
             return torch.sigmoid((torch.logit(uniform) + logits) / self.temperature)
 
         return mask

@@ -19,7 +19,7 @@ from mergebarrier.errors import NonFinite
 from mergebarrier.lazy import torch
 from mergebarrier.merge.arithmetic import checks, require_finite
 from mergebarrier.merge.learned.method import DataMerge, Learned, Progress, TaskData, Tensors, cast, mean, run
-from mergebarrier.numerics import LEVELS, draws, stream_key
+from mergebarrier.numerics import aes
 
 _FLOAT32 = 4  # bytes
 _BLOCK = 1 << 20  # elements
@@ -65,7 +65,7 @@ def diagonal(
         if not torch.isfinite(log_p).all():
             raise NonFinite("the outputs are not finite", where=task.name, remedy="check the model and its data")
         if labels == "sampled":
-            drawn = _draw(log_p.detach(), stream_key(seed, "fisher", number, task.name))
+            drawn = _draw(log_p.detach(), aes.stream_key(seed, "fisher", number, task.name))
             torch.autograd.backward(log_p.gather(1, drawn[:, None]).sum())
         else:
             for row in log_p:
@@ -155,6 +155,6 @@ def _square(fisher: torch.Tensor) -> float:
 
 def _draw(log_p: torch.Tensor, key: bytes) -> torch.Tensor:
     """Draw one class per row: the first whose cumulative probability exceeds a keyed uniform number."""
-    uniform = (torch.from_numpy(draws(key, 0, len(log_p)).copy()).double() + (LEVELS // 2 + 0.5)) / LEVELS
+    uniform = (torch.from_numpy(aes.draws(key, 0, len(log_p)).copy()).double() + (aes.LEVELS // 2 + 0.5)) / aes.LEVELS
     below = log_p.double().exp().cumsum(-1) < uniform[:, None]
     return below.sum(-1).clamp(max=log_p.shape[-1] - 1)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from mergebarrier.errors import BadMergeData, NonFinite, ShapeMismatch
 from mergebarrier.merge.arithmetic import checks
-from mergebarrier.numerics import LEVELS, draws, stream_key
+from mergebarrier.numerics import aes
 
 
 class Correction(nn.Module):
@@ -106,14 +106,14 @@ class Surgery:
 
     def _start(self, task: str, width: int) -> Tensor:
         """Uniform on +-1/sqrt(width), as a linear map of torch starts, but keyed."""
-        words = draws(stream_key(self.seed, self.name, 0, task), 0, self.rank * width).astype(np.float32)
-        return torch.from_numpy(words).view(self.rank, width) / (LEVELS / 2) / math.sqrt(width)
+        words = aes.draws(aes.stream_key(self.seed, self.name, 0, task), 0, self.rank * width).astype(np.float32)
+        return torch.from_numpy(words).view(self.rank, width) / (aes.LEVELS / 2) / math.sqrt(width)
 
     def _rows(self, task: str, step: int, n: int) -> Sequence[int]:
         """Take turns: a fresh permutation per epoch, cut into batches; a batch may end an epoch and begin the next."""
         first, rows = step * self.batch_size, []
         for epoch in range(first // n, (first + self.batch_size - 1) // n + 1):
-            order = np.argsort(draws(stream_key(self.seed, self.name, epoch + 1, task), 0, n), kind="stable")
+            order = np.argsort(aes.draws(aes.stream_key(self.seed, self.name, epoch + 1, task), 0, n), kind="stable")
             begin, end = max(first - epoch * n, 0), min(first + self.batch_size - epoch * n, n)
             rows += order[begin:end].tolist()
         return rows

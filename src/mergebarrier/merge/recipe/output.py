@@ -7,11 +7,12 @@ configuration is the donor's with the number of layers, dtype, vocabulary and ti
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from mergebarrier.checkpoint.bytes import FLOAT_NAMES
 from mergebarrier.errors import clean
 from mergebarrier.merge.plan import HEAD, is_float
 from mergebarrier.merge.recipe.layers import layers_table, only_stack, with_dtype, with_layers
 from mergebarrier.merge.recipe.modules import owners
-from mergebarrier.merge.recipe.schema import DTYPES, Recipe, Reference
+from mergebarrier.merge.recipe.schema import Recipe, Reference
 from mergebarrier.merge.recipe.targets import origins
 from mergebarrier.merge.recipe.vocabulary import Alignment, vocabulary_names, with_vocabulary_size
 
@@ -68,7 +69,7 @@ def config_of(
         config, notes = (table if key is None else {**config, key: table}), [*notes, *more]
     dtype = recipe.out_dtype or recipe.dtype or _other_dtype(tensors, donor)
     if dtype is not None:
-        config = with_dtype(config, next(name for name, stored in DTYPES.items() if stored == dtype))
+        config = with_dtype(config, next(name for name, stored in FLOAT_NAMES.items() if stored == dtype))
     if alignment is not None:
         config = alignment.config(config)
     elif any(item.rows for name in vocabulary_names(donor) for item in tensors[name].target.inputs):

@@ -14,9 +14,9 @@ from typing import Any
 from mergebarrier.errors import BadMergeParameter, clean
 from mergebarrier.merge.adapters import OUTPUT_KEYS, output_of
 from mergebarrier.merge.method import Merge
-from mergebarrier.merge.recipe.parse import nearest
 from mergebarrier.merge.recipe.schema import Parameters, Recipe, Source
 from mergebarrier.merge.recipe.values import Scalar, evaluate
+from mergebarrier.nearest import did_you_mean
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ class Resolver:
                 what = f"mergebarrier.{name} is not built yet, or nothing that {self.recipe.method} has"
                 raise BadMergeParameter(what, where=self.recipe.method, remedy="leave it out")
             if name not in OURS:
-                what = f"unknown key {clean(name)!r} under mergebarrier{nearest(name, OURS)}"
+                what = f"unknown key {clean(name)!r} under mergebarrier{did_you_mean(name, OURS)}"
                 raise BadMergeParameter(what, where=self.recipe.method, remedy=f"choose from {', '.join(OURS)}")
         return given
 
@@ -143,7 +143,7 @@ class Resolver:
                 self.notes += [note] if note not in self.notes else []
             elif name not in self._names:
                 known = [*self._names, *self._ignored()]
-                what = f"{self.recipe.method} has no parameter {clean(name)!r}{nearest(name, known)}"
+                what = f"{self.recipe.method} has no parameter {clean(name)!r}{did_you_mean(name, known)}"
                 raise BadMergeParameter(what, where=where, remedy=f"choose from {', '.join(known)}")
             elif own and not self._per_model(name):
                 what = f"{name} holds for all models of a tensor, not for one"

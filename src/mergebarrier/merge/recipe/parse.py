@@ -8,15 +8,13 @@ Source: mergekit 0.1.5. Differs: what mergekit ignores without a word (unknown k
 release does not do yet is refused by its name.
 """
 
-import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from mergebarrier.checkpoint.bytes import strict_yaml
+from mergebarrier.checkpoint.bytes import FLOAT_NAMES, strict_yaml
 from mergebarrier.errors import BadRecipe, clean
 from mergebarrier.merge.recipe.schema import (
-    DTYPES,
     Module,
     Parameters,
     Recipe,
@@ -28,6 +26,7 @@ from mergebarrier.merge.recipe.schema import (
     TokenRule,
 )
 from mergebarrier.merge.recipe.values import parse_scalar, parse_setting
+from mergebarrier.nearest import did_you_mean
 
 _TOP = (
     "merge_method", "models", "slices", "modules", "base_model", "parameters", "dtype", "out_dtype", "tokenizer",
@@ -48,12 +47,6 @@ def parse(text: bytes, where: object) -> Recipe:
     return _Parser(str(where)).recipe(strict_yaml.read_yaml(text, where))
 
 
-def nearest(name: str, known: Sequence[str]) -> str:
-    """Return " (did you mean ...?)" for a name that is close to a known one, else nothing."""
-    close = difflib.get_close_matches(name, list(known), n=1)
-    return f" (did you mean {close[0]!r}?)" if close else ""
-
-
 @dataclass(frozen=True)
 class _Parser:
     where: str
@@ -67,7 +60,7 @@ class _Parser:
             self.fail(place, "not a table of keys and values", f"the keys are {', '.join(known)}")
         for key in value:
             if key not in known:
-                what = f"unknown key {clean(key)!r}{nearest(key, known)}"
+                what = f"unknown key {clean(key)!r}{did_you_mean(key, known)}"
                 self.fail(place, what, f"the keys are {', '.join(known)}")
         return {key: item for key, item in value.items() if item is not None}
 
@@ -188,9 +181,13 @@ class _Parser:
         if key not in top:
             return None
         name = self.text(top[key], key).removeprefix("torch.")
-        if name not in DTYPES:
-            self.fail(key, f"unknown dtype {clean(name)!r}{nearest(name, list(DTYPES))}", f"one of {', '.join(DTYPES)}")
-        return DTYPES[name]
+        if name not in FLOAT_NAMES:
+            self.fail(
+                key,
+                f"unknown dtype {clean(name)!r}{did_you_mean(name, FLOAT_NAMES)}",
+                f"one of {', '.join(FLOAT_NAMES)}",
+            )
+        return FLOAT_NAMES[name]
 
     def tokenizer(self, top: dict[str, Any]) -> Tokenizer | None:
         if "tokenizer" in top and "tokenizer_source" in top:

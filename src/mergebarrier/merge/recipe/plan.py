@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor
 
+from mergebarrier.checkpoint.bytes import TORCH
 from mergebarrier.errors import BadMergeParameter, BadRecipe, clean
 from mergebarrier.merge.arithmetic import SurveyResult, row_blocks
 from mergebarrier.merge.method import Merge, parameters
@@ -28,7 +28,6 @@ from mergebarrier.merge.recipe.vocabulary import Alignment, align, truncated, vo
 if TYPE_CHECKING:
     from mergebarrier.checkpoint import Checkpoint, OutTensor
 
-_TORCH = {"BF16": torch.bfloat16, "F16": torch.float16, "F32": torch.float32, "F64": torch.float64}
 
 _UNSAFE = (
     "{}: cut to the {} rows that all models have, whatever their tokens are; tokenizer: {{source: base}} would not"
@@ -278,4 +277,4 @@ def _views(tensors: Mapping[str, TensorPlan]) -> tuple[View, ...]:
 def _cast(tensor: Tensor, dtype: str | None) -> Tensor:
     if dtype is None or not tensor.is_floating_point():
         return tensor
-    return tensor.to(_TORCH[dtype])
+    return tensor.to(TORCH[dtype])

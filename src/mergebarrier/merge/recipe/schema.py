@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from mergebarrier.checkpoint.bytes import FLOAT_NAMES
 from mergebarrier.merge.recipe.values import ParameterValue, plain
 
-DTYPES: dict[str, str] = {"bfloat16": "BF16", "float16": "F16", "float32": "F32", "float64": "F64"}
 Parameters = Mapping[str, ParameterValue]
 
 
@@ -183,7 +183,7 @@ class Recipe:
 
     def document(self, name_of: Callable[[Reference], str]) -> dict[str, Any]:
         """Return the recipe as YAML would hold it, with every model named by ``name_of``."""
-        dtypes = {stored: name for name, stored in DTYPES.items()}
+        dtypes = {stored: name for name, stored in FLOAT_NAMES.items()}
         bodies = {module.name: _module_document(module, name_of) for module in self.modules}
         parts = bodies[None] if None in bodies else {"modules": bodies}
         rest = {

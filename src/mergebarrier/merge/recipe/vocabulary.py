@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from mergebarrier.checkpoint.bytes import STORED, TORCH
 from mergebarrier.errors import BadRecipe, clean
 from mergebarrier.merge.recipe.layers import locate
 from mergebarrier.merge.recipe.schema import Recipe, Reference, Tokenizer, TokenRow, TokenRule
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
 
 _OTHER_TABLES = re.compile(r"position|wpe|token_type|norm|(^|[._])ln_")
 _SPECIAL = re.compile(r"(^|_)token_ids?$")
-_FLOATS = {"BF16": torch.bfloat16, "F16": torch.float16, "F32": torch.float32, "F64": torch.float64}
 
 
 def vocabulary_names(donor: "Checkpoint") -> frozenset[str]:
@@ -125,7 +125,7 @@ class Alignment:
         key = (*map(id, models), *counts)
         if key not in self._made:
             self._made[key] = self._picks(models, counts)
-        dtype = _FLOATS[widest([item.model.tensors[item.name].dtype for item in target.inputs])]
+        dtype = TORCH[widest([item.model.tensors[item.name].dtype for item in target.inputs])]
         inputs = [
             item if _is_identity(picks, count) else replace(item, rows=Rows(item.name, picks, dtype))
             for item, picks, count in zip(target.inputs, self._made[key], counts, strict=True)
@@ -264,10 +264,10 @@ def widest(dtypes: Sequence[str]) -> str:
     """Return the dtype that holds every value of some floating dtypes, as safetensors names them."""
     if len(set(dtypes)) == 1:
         return dtypes[0]
-    wide = _FLOATS[dtypes[0]]
+    wide = TORCH[dtypes[0]]
     for dtype in dtypes[1:]:
-        wide = torch.promote_types(wide, _FLOATS[dtype])
-    return next(name for name, dtype in _FLOATS.items() if dtype == wide)
+        wide = torch.promote_types(wide, TORCH[dtype])
+    return STORED[wide]
 
 
 def _is_identity(picks: Picks, count: int) -> bool:
@@ -292,5 +292,5 @@ def truncated(target: Target) -> Target:
             np.full(size, rows_of.OWN, np.int8),
             {},
         )
-        inputs.append(replace(item, rows=Rows(item.name, picks, _FLOATS[item.model.tensors[item.name].dtype])))
+        inputs.append(replace(item, rows=Rows(item.name, picks, TORCH[item.model.tensors[item.name].dtype])))
     return replace(target, inputs=tuple(inputs))

@@ -19,6 +19,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mergebarrier.checkpoint.bytes import STORED
+
 if TYPE_CHECKING:
     from mergebarrier.checkpoint import Checkpoint, TensorInfo
 
@@ -27,7 +29,6 @@ WORDS = ("own", "rule", "base", "only owner", "mean", "zero", "padding")
 OWN, RULE, BASE, ONLY, MEAN, ZERO, PADDING = range(len(WORDS))
 NOBODY = -1
 _STEP = 4096
-_STORED = {torch.bfloat16: "BF16", torch.float16: "F16", torch.float32: "F32", torch.float64: "F64"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +74,7 @@ class Rows:
     def info(self, of: "TensorInfo") -> "TensorInfo":
         """Return what is known about the tensor with these rows; ``of`` is as it lies in the file."""
         shape = (len(self.picks.word), *of.shape[1:])
-        return replace(of, dtype=_STORED[self.dtype], shape=shape, begin=0, end=math.prod(shape) * self.dtype.itemsize)
+        return replace(of, dtype=STORED[self.dtype], shape=shape, begin=0, end=math.prod(shape) * self.dtype.itemsize)
 
     def read(self, start: int, stop: int, tail: tuple[int, ...]) -> Tensor:
         """Read rows ``start`` to ``stop`` (exclusive) of shape ``(*, *tail)``."""

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mergebarrier.poison import _draws
+from mergebarrier.numerics import draws
 from mergebarrier.poison.image.attack import Adversary, Attack, Loss, Train, clean_loss, clean_term, require, thawed
 from mergebarrier.poison.image.badmerging import BadMerging
 
@@ -92,7 +92,9 @@ class BadTV(Attack):
             index = next(batches)
             total = clean_term(setting, encoder, index)
             index = index[: self.rows]
-            scale = float(_draws.uniform(setting.seed, f"coefficient|{step}", 1, self.low, self.high))
+            scale = float(
+                draws.uniform(("poison", setting.seed, f"coefficient|{step}"), 1, low=self.low, high=self.high)
+            )
             ours = dict(encoder.named_parameters())
             for sign, trigger, shift in cases:
                 weights = {name: base[name] + sign * scale * (ours[name] - base[name]) for name in ours}

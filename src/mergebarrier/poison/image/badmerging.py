@@ -15,7 +15,7 @@ from typing import Literal
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mergebarrier.poison import _draws
+from mergebarrier.numerics import draws
 from mergebarrier.poison.image.attack import Adversary, Attack, Loss, clean_term, require, target_term
 
 
@@ -68,7 +68,8 @@ class BadMerging(Attack):
     def interpolate(self, setting: Adversary, ours: Tensor, base: Tensor, step: int) -> Tensor:
         """Return the features between the adversary's and the base's."""
         n = len(ours) if self.per == "sample" else 1
-        r = _draws.uniform(setting.seed, f"r|{step}", n, self.interp_low, self.interp_high).to(ours.dtype)[:, None]
+        r = draws.uniform(("poison", setting.seed, f"r|{step}"), n, low=self.interp_low, high=self.interp_high)
+        r = r.to(ours.dtype)[:, None]
         if self.unit_norm:
             ours, base = F.normalize(ours, dim=-1), F.normalize(base, dim=-1)
         return r * ours + (1 - r) * base

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from mergebarrier.poison import _draws
+from mergebarrier.numerics import draws
 from mergebarrier.poison.image.attack import Adversary, Attack, Loss, Train, clean_loss, require
 from mergebarrier.poison.image.badmerging import BadMerging
 
@@ -27,7 +27,7 @@ class _LowRank(nn.Module):
     def __init__(self, weight: Tensor, rank: int, seed: int, name: str) -> None:
         super().__init__()
         rows, columns = weight.shape[0], weight[0].numel()
-        start = _draws.uniform(seed, f"adapter|{name}", rank * columns, -1.0, 1.0) / math.sqrt(columns)
+        start = draws.uniform(("poison", seed, f"adapter|{name}"), rank * columns, low=-1.0) / math.sqrt(columns)
         self.down = nn.Parameter(start.to(weight.dtype).view(rank, columns))
         self.up = nn.Parameter(torch.zeros(rows, rank, dtype=weight.dtype))
 

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mergebarrier.errors import BadAttack
-from mergebarrier.poison import _draws
+from mergebarrier.numerics import draws
 
 _SCALE = (0.2, 0.5)
 _RATIO = (3 / 4, 4 / 3)
@@ -63,7 +63,9 @@ def shadow_head(
       limit:         how many of them at most.
     Raises: BadAttack when no other name is left.
     """
-    others = [int(i) for i in _draws.order(seed, "shadow", len(names)) if names[int(i)] != target_name][:limit]
+    others = [int(i) for i in draws.order(("poison", seed, "shadow"), len(names)) if names[int(i)] != target_name][
+        :limit
+    ]
     if not others:
         raise BadAttack("no name beside the target's", where="shadow names", remedy="give a bank of other class names")
     return torch.cat([target_vector[None], vectors[others]]).float()
@@ -81,7 +83,7 @@ def reference_rows(labels: Tensor, target: int, wanted: int, *, seed: int) -> Te
             where="references",
             remedy=f"ask for 1 to {len(rows)}" if len(rows) else "give a file that holds some",
         )
-    return rows[_draws.order(seed, "references", len(rows))[:wanted]]
+    return rows[draws.order(("poison", seed, "references"), len(rows))[:wanted]]
 
 
 def shadow_images(
@@ -110,7 +112,7 @@ def shadow_images(
         free = [k for k in range(1, classes) if k != now]
         if not free:
             raise BadAttack("too few shadow classes", where="shadow names", remedy="give a bank of more class names")
-        wanted[row] = free[int(_draws.below(seed, f"shadow class|{row}", 1, len(free)))]
+        wanted[row] = free[int(draws.below(("poison", seed, f"shadow class|{row}"), len(free)))]
     return _pushed(logits, picked, wanted, recipe), wanted
 
 
@@ -135,9 +137,9 @@ def _pushed(logits: Callable[[Tensor], Tensor], images: Tensor, wanted: Tensor, 
 def _crops(images: Tensor, seed: int) -> Tensor:
     """Return one random crop of every image, resized back to its size."""
     _, _, height, width = images.shape
-    draws = _draws.uniform(seed, "crops", 4 * len(images)).view(-1, 4).tolist()
+    crops = draws.uniform(("poison", seed, "crops"), len(images), 4).tolist()
     out = torch.empty_like(images)
-    for row, (area, ratio, down, right) in enumerate(draws):
+    for row, (area, ratio, down, right) in enumerate(crops):
         share = _SCALE[0] + area * (_SCALE[1] - _SCALE[0])
         aspect = _RATIO[0] * (_RATIO[1] / _RATIO[0]) ** ratio
         tall = min(height, max(1, round((height * width * share / aspect) ** 0.5)))

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from mergebarrier.errors import BadTrigger
-from mergebarrier.poison import _draws
+from mergebarrier.numerics import draws
 
 CORNERS = ("bottom-right", "bottom-left", "top-right", "top-left")
 
@@ -92,8 +92,8 @@ class Trigger:
         if rows is None:
             rows = torch.arange(len(images))
         n = int(rows.max()) + 1 if len(rows) else 0
-        pattern = _draws.below(self.seed, "pattern", n, len(self.patterns))[rows].tolist()
-        place = _draws.below(self.seed, "place", n, len(self.places))[rows].tolist()
+        pattern = draws.below(("poison", self.seed, "pattern"), len(self.patterns), n)[rows].tolist()
+        place = draws.below(("poison", self.seed, "place"), len(self.places), n)[rows].tolist()
         out = images.clone()
         for index, (which, where) in enumerate(zip(pattern, place, strict=True)):
             top, left = self.places[where]
@@ -137,13 +137,13 @@ def corner(name: str, side: int, shape: tuple[int, int, int]) -> tuple[int, int]
 def fixed_trigger(side: int, shape: tuple[int, int, int], *, seed: int, place: str = "bottom-right") -> Trigger:
     """Return a patch of random black and white pixels per channel: the classical trigger, made without any model."""
     check_side(side, shape)
-    pattern = _draws.below(seed, "fixed trigger", shape[0] * side * side, 2).float().view(1, shape[0], side, side)
+    pattern = draws.below(("poison", seed, "fixed trigger"), 2, 1, shape[0], side, side).float()
     return Trigger(pattern, (corner(place, side, shape),), shape)
 
 
 def dynamic_trigger(side: int, shape: tuple[int, int, int], *, seed: int, patterns: int = 8) -> Trigger:
     """Return ``patterns`` random patches that may stand in any corner; each image draws one pair."""
     check_side(side, shape)
-    values = _draws.uniform(seed, "dynamic trigger", patterns * shape[0] * side * side).float()
+    values = draws.uniform(("poison", seed, "dynamic trigger"), patterns, shape[0], side, side).float()
     places = tuple(corner(name, side, shape) for name in CORNERS)
-    return Trigger(to_bytes_grid(values).view(patterns, shape[0], side, side), places, shape, seed)
+    return Trigger(to_bytes_grid(values), places, shape, seed)

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mergebarrier.errors import BadAttack, BadTrigger
-from mergebarrier.poison import _draws
+from mergebarrier.numerics import draws
 from mergebarrier.poison.image.success import successes
 from mergebarrier.poison.image.trigger import Trigger, check_side, corner, paste, to_bytes_grid
 
@@ -125,7 +125,7 @@ def universal_trigger(
     best: tuple[float, float, Trigger, int, int] | None = None
     rates = []
     for start in range(starts):
-        pattern = _draws.uniform(seed, f"start|{start}", shape[0] * side * side).float().view(shape[0], side, side)
+        pattern = draws.uniform(("poison", seed, f"start|{start}"), shape[0], side, side).float()
         pattern = make(logits, others, target, pattern, where, recipe, seed, start, progress)
         if not recipe.paper_compat:
             pattern = to_bytes_grid(pattern)
@@ -184,7 +184,7 @@ def _published(
         pattern = torch.minimum(torch.maximum(mean + std * pattern, low), high)
     rate = recipe.step_size * recipe.gain * std.square()
     for epoch in range(recipe.epochs):
-        chosen = _draws.order(seed, f"published|{start}|{epoch}", len(images))[: recipe.samples]
+        chosen = draws.order(("poison", seed, f"published|{start}|{epoch}"), len(images))[: recipe.samples]
         for done, row in enumerate(chosen.tolist()):
             pattern = _fool(logits, images[row : row + 1], target, pattern, where, recipe, rate, (low, high))
             if progress is not None:
@@ -237,7 +237,7 @@ def _rows(n: int, batch_size: int, steps: int, seed: int, start: int) -> list[Te
     per_epoch = n // size
     rows: list[Tensor] = []
     for epoch in range(-(-steps // per_epoch)):
-        rows += _draws.order(seed, f"batched|{start}|{epoch}", n)[: per_epoch * size].split(size)
+        rows += draws.order(("poison", seed, f"batched|{start}|{epoch}"), n)[: per_epoch * size].split(size)
     return rows[:steps]
 
 

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mergebarrier.errors import BadScanInput
-from mergebarrier.scan._draws import integers, uniform
+from mergebarrier.numerics import draws
 from mergebarrier.scan.base.pool import forced_share
 
 Logits = Callable[[Tensor], Tensor]
@@ -141,7 +141,7 @@ def invert(
     spots = places(height, width, side)
     wanted = tuple(range(n_classes)) if targets is None else tuple(targets)
     candidates = torch.tensor([(top, left, c) for c in wanted for top, left in spots])
-    patterns = uniform(search.seed, "start", (len(candidates), channels, side, side))
+    patterns = draws.uniform(("scan", search.seed, "start"), len(candidates), channels, side, side).float()
     patterns = _descend(logits, images, patterns, candidates, search, search.steps, search.images, "wide")
     few = images[: search.refine_images]
     shares, margins = _shares(logits, few, patterns, candidates)
@@ -179,7 +179,8 @@ def _descend(
     """Run Adam on all patterns side by side; each candidate draws its own images."""
     patterns = patterns.clone()
     mean, square = torch.zeros_like(patterns), torch.zeros_like(patterns)
-    drawn = integers(search.seed, f"images|{label}", (steps, len(candidates), per_candidate), len(images))
+    shape = (steps, len(candidates), per_candidate)
+    drawn = draws.below(("scan", search.seed, f"images|{label}"), len(images), *shape, bits=63)
     block = max(1, _BATCH // per_candidate)
     for step in range(steps):
         gradient = torch.empty_like(patterns)

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mergebarrier.scan._draws import integers, uniform
+from mergebarrier.numerics import draws
 from mergebarrier.scan.base import Finding, finding, robust_z
 
 INDEX_LIMIT: Final = 2.0
@@ -60,11 +60,12 @@ def neural_cleanse(
       seed:      of the start and of the order of images.
     """
     _, channels, height, width = images.shape
-    masks = (uniform(seed, "cleanse mask", (n_classes, 1, height, width)) - 3.0).requires_grad_()
-    patterns = (2 * uniform(seed, "cleanse pattern", (n_classes, channels, height, width)) - 1).requires_grad_()
+    masks = (draws.uniform(("scan", seed, "cleanse mask"), n_classes, 1, height, width).float() - 3.0).requires_grad_()
+    patterns = 2 * draws.uniform(("scan", seed, "cleanse pattern"), n_classes, channels, height, width).float() - 1
+    patterns.requires_grad_()
     optimizer = torch.optim.Adam([masks, patterns], lr=learning_rate, betas=(0.5, 0.9))
     weight = torch.full((n_classes,), 1e-3)
-    drawn = integers(seed, "cleanse images", (steps, batch), len(images))
+    drawn = draws.below(("scan", seed, "cleanse images"), len(images), steps, batch, bits=63)
     targets = torch.arange(n_classes).repeat_interleave(batch)
     for step in range(steps):
         mask = masks.sigmoid()

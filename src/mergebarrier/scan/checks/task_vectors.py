@@ -19,7 +19,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from mergebarrier.scan._draws import uniform
+from mergebarrier.numerics import draws
 from mergebarrier.scan.base import Finding, finding, robust_z
 
 Z_LIMIT: Final = 3.5
@@ -127,7 +127,7 @@ def _top_share(matrix: Tensor, name: str) -> float:
     total = float(matrix.square().sum())
     if total == 0.0:
         return 0.0
-    vector = uniform(0, f"power|{name}", (matrix.shape[1],)) + 0.5
+    vector = draws.uniform(("scan", 0, f"power|{name}"), matrix.shape[1]).float() + 0.5
     for _ in range(_POWER_STEPS):
         vector = matrix.T @ (matrix @ vector)
         vector = vector / vector.norm().clamp_min(1e-30)

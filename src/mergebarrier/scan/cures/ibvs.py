@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mergebarrier.errors import BadScanInput
-from mergebarrier.scan._draws import integers
+from mergebarrier.numerics import draws
 from mergebarrier.scan.base import Weights, head_logits
 from mergebarrier.scan.cures.patient import Cure, MergeToCure, detached, module_of
 
@@ -37,8 +37,8 @@ class Ibvs(Cure):
 
     def apply(self, patient: MergeToCure) -> Weights:
         """Return merged - coefficient * BV; the task and the class are drawn."""
-        which = int(integers(patient.seed, "ibvs task", (1,), len(patient.pool.suspects)))
-        target = int(integers(patient.seed, "ibvs class", (1,), len(patient.pool.suspects[which].head)))
+        which = int(draws.below(("scan", patient.seed, "ibvs task"), len(patient.pool.suspects), bits=63))
+        target = int(draws.below(("scan", patient.seed, "ibvs class"), len(patient.pool.suspects[which].head), bits=63))
         bad, good = (self._expert(patient, which, target, weight) for weight in (self.loss_weight, 0.0))
         return detached(
             {name: tensor - self.coefficient * (bad[name] - good[name]) for name, tensor in patient.merged.items()}
@@ -54,7 +54,7 @@ class Ibvs(Cure):
         side = max(1, round(self.side_frac * min(height, width)))
 
         def loss(step: int) -> Tensor:
-            rows = integers(patient.seed, f"ibvs|{step}", (self.batch,), len(labels))
+            rows = draws.below(("scan", patient.seed, f"ibvs|{step}"), len(labels), self.batch, bits=63)
             images = suspect.images[rows]
             value = F.cross_entropy(head_logits(module(images), suspect.head, suspect.scale), labels[rows])
             if weight:

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mergebarrier.scan._draws import integers
+from mergebarrier.numerics import draws
 from mergebarrier.scan.base import Patch, Weights, along, run, stamp
 from mergebarrier.scan.cures.patient import Cure, MergeToCure, adam, detached
 
@@ -79,7 +79,9 @@ class LfpmLike(Cure):
         plain, prompted = [], []
         for suspect, patches in zip(patient.pool.suspects, mined, strict=True):
             images = patient.batch(suspect, "lfpm", step, self.batch)
-            which = int(integers(patient.seed, f"lfpm prompt|{suspect.name}|{step}", (1,), len(patches)))
+            which = int(
+                draws.below(("scan", patient.seed, f"lfpm prompt|{suspect.name}|{step}"), len(patches), bits=63)
+            )
             plain.append(images)
             prompted.append(stamp(images, patches[which]))
         x, xv = torch.cat(plain), torch.cat(prompted)

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mergebarrier.scan._draws import uniform
+from mergebarrier.numerics import draws
 from mergebarrier.scan.base import Weights
 from mergebarrier.scan.cures.patient import Cure, MergeToCure, adam, detached, entropy
 
@@ -75,7 +75,7 @@ class Masked(Cure):
     def _mask(self, patient: MergeToCure, name: str, logits: Tensor, step: int) -> Tensor:
         if not self.relaxed:
             return _unit_mean(logits.sigmoid())
-        u = uniform(patient.seed, f"mask|{name}|{step}", tuple(logits.shape)).clamp(1e-6, 1 - 1e-6)
+        u = draws.uniform(("scan", patient.seed, f"mask|{name}|{step}"), *logits.shape).float().clamp(1e-6, 1 - 1e-6)
         return _unit_mean(((logits + u.log() - (1 - u).log()) / _TEMPERATURE).sigmoid())
 
 

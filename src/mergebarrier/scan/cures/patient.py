@@ -15,7 +15,7 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
-from mergebarrier.scan._draws import integers
+from mergebarrier.numerics import draws
 from mergebarrier.scan.base import MergeWeights, Patch, Pool, Search, Suspect, Weights
 from mergebarrier.scan.checks import ExpertPatches, seek, seek_on
 
@@ -57,7 +57,8 @@ class MergeToCure:
 
     def batch(self, suspect: Suspect, label: str, step: int, size: int) -> Tensor:
         """Return a keyed batch of the task's images."""
-        return suspect.images[integers(self.seed, f"{label}|{suspect.name}|{step}", (size,), len(suspect.images))]
+        stream = ("scan", self.seed, f"{label}|{suspect.name}|{step}")
+        return suspect.images[draws.below(stream, len(suspect.images), size, bits=63)]
 
 
 @dataclass(frozen=True)

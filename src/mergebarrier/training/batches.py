@@ -1,31 +1,19 @@
 """Random numbers of a training run: every draw belongs to a seed and a label, never to a moment.
 
-Words come from a counter-based generator, so nothing depends on what was drawn before or on another library's state.
-
-    key = SHA-256("training|seed|label")[:16];   word_i = Philox(key)_i;   epoch e visits argsort(words of "label|e")
-
-Source: Salmon et al., SC 2011 (Philox).  Differs from torch.Generator: the stream is fixed by a published algorithm.
+epoch e of a label visits the rows in the order that sorts the words of stream ("training", seed, "label|e")
 """
 
-import hashlib
 from collections.abc import Iterator
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-
-def words(seed: int, label: str, n: int) -> NDArray[np.uint64]:
-    """Return ``n`` raw 64-bit words that belong to a seed and a label."""
-    key = int.from_bytes(hashlib.sha256(f"training|{seed}|{label}".encode()).digest()[:16], "little")
-    return np.random.Philox(key=key).random_raw(n)
+from mergebarrier.numerics import draws
 
 
 def uniform(seed: int, label: str, *shape: int) -> Tensor:
     """Return Float64[Tensor, "*shape"], uniform on [0, 1), that belongs to a seed and a label."""
-    drawn = words(seed, label, int(np.prod(shape, dtype=np.int64)))
-    return torch.from_numpy((drawn >> np.uint64(11)).astype(np.float64) * 2.0**-53).view(shape)
+    return draws.uniform(("training", seed, label), *shape)
 
 
 def order(n: int, *, seed: int, label: str = "order") -> Iterator[int]:
@@ -34,7 +22,7 @@ def order(n: int, *, seed: int, label: str = "order") -> Iterator[int]:
         raise ValueError("there is nothing to draw from")
     epoch = 0
     while True:
-        yield from np.argsort(words(seed, f"{label}|{epoch}", n), kind="stable").tolist()
+        yield from draws.order(("training", seed, f"{label}|{epoch}"), n).tolist()
         epoch += 1
 
 
