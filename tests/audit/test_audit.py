@@ -11,7 +11,7 @@ import pytest
 import tiny_world
 from mergebarrier.audit import AuditSpec, published, run_audit
 from mergebarrier.errors import BadTask, NotMeasurable
-from mergebarrier.evaluate import exact_match
+from mergebarrier.evaluate import compute_dtype, exact_match
 from mergebarrier.report import Journal
 from mergebarrier.results import Cell, Measurement, Result
 
@@ -112,6 +112,17 @@ def test_the_protected_model_is_still_the_original(audited) -> None:
     assert alone.max_rel_logit_error < 1e-5 and alone.top1_agreement == 1.0
     assert alone.original.skill == alone.protected.skill == 1.0
     assert alone.bfloat16_floor.kl_nats > 0
+
+
+def test_the_dtype_of_the_scores_is_named_and_another_one_is_scored_anew(audited, stage, tmp_path) -> None:
+    result, rows, _ = audited
+    assert result.environment["dtype"] == compute_dtype()
+    other = {"float32": "bfloat16", "bfloat16": "float32"}[compute_dtype()]
+    memory = Memory()
+    found = run_audit(spec(stage, tmp_path / "work", levels=(0,), dtype=other), memory)
+    assert found.environment["dtype"] == other
+    shared = [row for row in rows if row.row_id in memory.added]
+    assert all(isinstance(row, Measurement) and row.about.startswith("outputs of") for row in shared), "names its own"
 
 
 def test_the_published_attack_and_another_protection_are_shown_and_not_graded(audited) -> None:

@@ -10,6 +10,7 @@ import pytest
 from licence_texts import TEXTS
 from merge_models import tensors
 from mergebarrier.checkpoint import read_manifest, verify_manifest
+from mergebarrier.evaluate import compute_dtype
 from tiny_models import save as save_model
 from tiny_models import save_expert
 
@@ -300,3 +301,13 @@ def test_checks_are_the_same_bytes_for_any_number_of_workers_and_threads(run_cli
         assert ran.exit_code == 0 and "protected relative" in ran.stderr
         digests.append(read_manifest(tmp_path / str(workers))["content_sha256"])
     assert digests[0] == digests[1]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "auto"])
+def test_a_check_runs_models_in_the_dtype_that_is_asked_for_and_says_so(dtype, run_cli: Run, llamas: Path, tmp_path):
+    experts = (llamas / "expert1", llamas / "expert2")
+    words = ("merge", *experts, *WORDS["linear"], "-o", tmp_path / "out", "--dtype", dtype)
+    refused = run_cli(*words)
+    assert refused.exit_code == 64 and "--dtype" in refused.stderr, "nothing is run without the check"
+    assert run_cli(*words, "--check", "run").exit_code == 0
+    assert content(tmp_path / "out")["checks"]["perplexity"]["dtype"] == compute_dtype(dtype)

@@ -2,6 +2,8 @@
 
 import json
 
+from mergebarrier.evaluate import compute_dtype
+
 
 def test_a_model_is_scored_from_the_command_line(folders, tmp_path, run_cli) -> None:
     task, text = tmp_path / "task.jsonl", tmp_path / "text.txt"
@@ -14,6 +16,7 @@ def test_a_model_is_scored_from_the_command_line(folders, tmp_path, run_cli) -> 
     assert document["kind"] == "evaluation" and document["schema_version"] == 1
     assert [row["total"] for row in document["tasks"]] == [5, 5]
     assert 0 <= document["tasks"][0]["low"] <= document["tasks"][0]["rate"] <= document["tasks"][0]["high"]
+    assert document["dtype"] == compute_dtype()
     assert document["text"]["tokens"] == 39 and document["text"]["perplexity"] > 1
     shown = run_cli(*words)
     assert "exact match" in shown.stdout and "perplexity" in shown.stdout

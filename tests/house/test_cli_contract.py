@@ -25,11 +25,12 @@ OPTIONS = {
     "verify": "--text --dtype --json",
     "merge": f"--base --method --weight --density --coefficient --json {WRITER}",
     "realign": f"--base --method --json {WRITER}",
-    "evaluate": "--task --text --json",
+    "evaluate": "--task --text --dtype --json",
     "scan": "--base --task --merge --coefficient --checks --cleanse --fail-on --format --seed --threads --json",
-    "audit": "--original --base --partner --task --partner-task --text --merges --levels --resume -o --out --json",
+    "audit": "--original --base --partner --task --partner-task --text --merges --levels --dtype --json -o --out "
+    "--resume",
     "report": "--format",
-    "demo": "-o --out --json",
+    "demo": "-o --out --dtype --json",
     "doctor": "--json --quiet",
 }
 
@@ -109,6 +110,7 @@ def test_doctor_prints_one_document(run_cli) -> None:
     assert ran.exit_code == 0 and ran.stderr == ""
     assert ran.json["schema_version"] == 1 and ran.json["packages"]["core"]["torch"]
     assert ran.json["threads"]["default"] >= 1
+    assert ran.json["compute"]["dtype"] in ("float32", "bfloat16") and ran.json["compute"]["bfloat16_over_float32"] > 0
     assert run_cli("doctor", "--quiet").stdout == ""
 
 

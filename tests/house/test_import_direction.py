@@ -8,7 +8,7 @@ import pytest
 
 from source_tree import PACKAGE, Tree, circles, imports_of
 
-BASE = {"errors", "doors", "lazy", "nearest", "parameters", "progress"}
+BASE = {"errors", "doors", "lazy", "nearest", "parameters", "progress", "cache"}
 METHODS = ("protect", "realign", "merge", "poison", "scan")
 BELOW_METHODS = {*BASE, "numerics", "checkpoint", "arch", "symmetry", "lineage", "keys"}
 #: room -> rooms that it may import, besides itself; the whole plan of the house.
@@ -20,6 +20,7 @@ ALLOWED: dict[str, set[str]] = {
     "doors": set(),
     "lazy": set(),
     "progress": set(),
+    "cache": set(),
     "numerics": BASE,
     "checkpoint": BASE,
     "lineage": {*BASE, "checkpoint"},

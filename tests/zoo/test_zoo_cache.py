@@ -5,8 +5,9 @@ import time
 
 import pytest
 
+from mergebarrier.cache import cache_folder
 from mergebarrier.errors import InternalError, MergebarrierError
-from mergebarrier.zoo import cache_folder, side_by_side
+from mergebarrier.zoo import side_by_side
 from mergebarrier.zoo.packages.cache import make_once
 
 

@@ -51,7 +51,7 @@ def identity(bench: Bench) -> Control:
         bench.fill(make("linear", weights=(0.5, 0.5)), ["original", "original"])
         return {"correct": bench.score_live(OURS).correct}
 
-    rows = {"model": bench.digest("original"), "rows": bench.rows_id(OURS), "dtype": bench.spec.dtype}
+    rows = {"model": bench.digest("original"), "rows": bench.rows_id(OURS), "dtype": bench.dtype}
     merged = bench.measure("merge with itself", "original", rows, compute).figures["correct"]
     direct = bench.reference("original")[OURS]
     figure = abs((merged or 0) - direct.correct) / direct.total

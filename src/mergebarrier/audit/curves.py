@@ -48,7 +48,7 @@ def _loss(bench: Bench, role: str, t: float) -> float:
         "t": t,
         "rows": [bench.rows_id(task) for task in TASKS],
         "items": bench.spec.barrier_items,
-        "dtype": bench.spec.dtype,
+        "dtype": bench.dtype,
     }
 
     def compute() -> dict[str, float]:

@@ -169,7 +169,7 @@ def _result(
         grade_final=verdict.final,
         controls=checks,
         seed=bench.spec.seed,
-        environment=dict(environment),
+        environment={**environment, "dtype": bench.dtype},
         notes=tuple(notes),
     )
 

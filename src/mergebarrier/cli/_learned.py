@@ -11,7 +11,7 @@ import click
 
 from mergebarrier.cli._lineage import LINEAGE, exit_code, note_findings, show_plan
 from mergebarrier.cli._models import MODEL, arrange, into, open_model
-from mergebarrier.cli._options import WriterOptions
+from mergebarrier.cli._options import WriterOptions, dtype_option
 from mergebarrier.cli._output import Output
 from mergebarrier.errors import UsageError
 
@@ -33,9 +33,13 @@ class DataOptions:
         """Return the options by name; one that was not given is None or ``()``."""
         return {"data": self.data, "samples": self.samples, "dtype": self.dtype}
 
-    def refuse(self, method: str) -> None:
-        """Raise UsageError when one is given to a method that learns nothing."""
-        for name, value in self.given().items():
+    def unused(self, *, runs: bool) -> dict[str, Any]:
+        """Return the options that mean nothing to a method that learns nothing; a check runs models in ``dtype``."""
+        return {name: value for name, value in self.given().items() if not (runs and name == "dtype")}
+
+    def refuse(self, method: str, *, runs: bool) -> None:
+        """Raise UsageError when one is given to a method that learns nothing, and to no check that runs models."""
+        for name, value in self.unused(runs=runs).items():
             if value is not None and value != ():
                 raise UsageError(f"not an option of {method}", where=f"--{name}", remedy="leave it out")
 
@@ -51,7 +55,7 @@ def data_options(function: Callable[..., Any]) -> Callable[..., Any]:
         help="Once per MODEL, in order: a task (.jsonl, prompts only) or text.",
     )
     @click.option("--samples", type=click.IntRange(1), metavar="N", help="Rows of each --data file.  [default: 256]")
-    @click.option("--dtype", type=click.Choice(["float32", "bfloat16"]), help="To run models in.  [default: float32]")
+    @dtype_option(None)
     @functools.wraps(function)
     def verb(*args: Any, data: tuple[Path, ...], samples: int | None, dtype: str | None, **kwargs: Any) -> Any:
         return function(*args, learning=DataOptions(data, samples, dtype), **kwargs)

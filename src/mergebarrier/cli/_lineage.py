@@ -45,16 +45,16 @@ def lineage_options(function: Callable[..., Any]) -> Callable[..., Any]:
     return verb
 
 
-def checks_from(given: tuple[bool, bool, Path | None]) -> "Checks":
-    """Read the text and return what the merge is asked."""
+def checks_from(given: tuple[bool, bool, Path | None], dtype: str | None) -> "Checks":
+    """Read the text and return what the merge is asked; models are run in ``dtype``, None for the machine's."""
     from mergebarrier.verbs import Checks
 
     acknowledged, run, text_path = given
     if text_path is None:
-        return Checks(acknowledged, run)
+        return Checks(acknowledged, run, dtype=dtype or "auto")
     from mergebarrier.evaluate import read_text
 
-    return Checks(acknowledged, True, read_text(text_path))
+    return Checks(acknowledged, True, read_text(text_path), dtype or "auto")
 
 
 def show_plan(document: Mapping[str, Any], job: "MergeJob", checks: "Checks", output: Output) -> int:

@@ -27,7 +27,7 @@ from mergebarrier.cli._output import Output, Session
 from mergebarrier.cli._threads import default_threads, set_threads
 from mergebarrier.errors import Interrupted, MergebarrierError, OutputExists, PartialOutput, UsageError
 
-__all__ = ["SIZE", "WriterOptions", "output_options", "threads_option", "writer_options"]
+__all__ = ["SIZE", "WriterOptions", "dtype_option", "output_options", "threads_option", "writer_options"]
 
 _Verb = Callable[..., Any]
 _UNITS: Final = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
@@ -106,6 +106,17 @@ def threads_option(function: _Verb) -> _Verb:
         return function(*args, threads=n, **kwargs)
 
     return verb
+
+
+def dtype_option(default: str | None = "auto") -> Callable[[_Verb], _Verb]:
+    """Return the option ``--dtype`` of a verb that runs models; None when one must be told from none given."""
+    return click.option(
+        "--dtype",
+        type=click.Choice(["auto", "float32", "bfloat16"]),
+        default=default,
+        show_default=default is not None,
+        help="To run models in; auto: what this machine computes in fastest.",
+    )
 
 
 def writer_options(function: _Verb | None = None, *, require_out: bool = True) -> Any:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mergebarrier.cli._models import MODEL
-from mergebarrier.cli._options import WriterOptions, output_options, writer_options
+from mergebarrier.cli._options import WriterOptions, dtype_option, output_options, writer_options
 from mergebarrier.cli._output import Output
 from mergebarrier.errors import UsageError
 
@@ -36,6 +36,7 @@ __all__ = ["command", "conclude", "machine"]
 @click.option("--max-items", type=click.IntRange(2), metavar="N", help="Test rows per task.  [default: all]")
 @click.option("--second-key", type=MODEL, metavar="MODEL", help="ORIGINAL protected with another key, as a control.")
 @click.option("--compare", type=MODEL, multiple=True, metavar="MODEL", help="Another protection, shown beside.")
+@dtype_option()
 @writer_options
 @output_options
 def command(writer: WriterOptions, output: Output, **inputs: Any) -> None:
@@ -141,6 +142,7 @@ def _spec(writer: WriterOptions, inputs: dict[str, Any]) -> "AuditSpec":
         max_items=inputs["max_items"],
         second=inputs["second_key"],
         comparisons=inputs["compare"],
+        dtype=inputs["dtype"],
         seed=writer.seed,
         workers=writer.workers,
     )

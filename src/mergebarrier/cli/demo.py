@@ -5,6 +5,7 @@ realigned to the public base without its key (works again).  The grid is small; 
 one run made, the next one finds: models by their manifests, figures by the digests that they depend on.
 """
 
+import dataclasses
 import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from mergebarrier.cli import audit as audit_verb
-from mergebarrier.cli._options import output_options, threads_option
+from mergebarrier.cli._options import dtype_option, output_options, threads_option
 from mergebarrier.cli._output import Output
 
 if TYPE_CHECKING:
@@ -57,9 +58,10 @@ _COMPARE_TOKENS: Final = 512
     metavar="DIR",
     help="Where the models and the report go.",
 )
+@dtype_option()
 @threads_option
 @output_options
-def command(out: Path, threads: int, output: Output) -> None:
+def command(out: Path, dtype: str, threads: int, output: Output) -> None:
     """Train two experts, merge them, protect one, merge again, realign it, merge again; print table and grade.
 
     Downloads about 100 MB once and takes minutes on two cores. A second run reuses what the first made.
@@ -76,7 +78,8 @@ def command(out: Path, threads: int, output: Output) -> None:
         "3. Merge without protection (works), with it (fails), realign it without the key, merge again (works)."
     )
     output.note("   Two figures a line: skill on the protected expert's task / on the partner's task.")
-    spec = _spec(assets, protected, second, attention, out, threads)
+    models = (protected, second, attention)
+    spec = dataclasses.replace(_spec(assets, models, out), dtype=dtype, workers=threads)
     result, rows = audit_verb.run(spec, out / "report", output, threads=threads, resume=True, fresh=False)
     audit_verb.conclude(result, rows, out / "report", output, protected=protected)
 
@@ -142,9 +145,10 @@ def _protected_from(folder: Path, digest: str, method: str) -> bool:
     return bool(made == (__version__, "protect", method, digest))
 
 
-def _spec(assets: "DemoAssets", protected: Path, second: Path, attention: Path, out: Path, threads: int) -> "AuditSpec":
+def _spec(assets: "DemoAssets", models: tuple[Path, Path, Path], out: Path) -> "AuditSpec":
     from mergebarrier.audit import AuditSpec
 
+    protected, second, attention = models
     return AuditSpec(
         protected=protected,
         original=assets.expert_a,
@@ -166,7 +170,6 @@ def _spec(assets: "DemoAssets", protected: Path, second: Path, attention: Path, 
         aga_settings=1,
         second=second,
         comparisons=(attention,),
-        workers=threads,
     )
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from mergebarrier import __version__
+from mergebarrier.cache import cache_folder
 from mergebarrier.cli._options import output_options
 from mergebarrier.cli._output import Output
 from mergebarrier.cli._threads import default_threads
@@ -45,6 +46,7 @@ def command(output: Output) -> int:
         "memory": _memory(),
         "torch": _torch(),
         "cache": _cache(),
+        "compute": _compute(),
         "packages": packages,
         "missing": core_missing,
     }
@@ -93,10 +95,19 @@ def _torch() -> dict[str, Any]:
     return {"version": torch.__version__, "cpu_capability": torch.backends.cpu.get_cpu_capability(), "cuda": devices}
 
 
+def _compute() -> dict[str, Any]:
+    """Return the dtype that models run in where none is asked for, and the measurement behind it."""
+    try:
+        from mergebarrier.evaluate import processor_speed
+    except ImportError:
+        return {"dtype": None, "bfloat16_over_float32": None}
+    found = processor_speed()
+    return {"dtype": found.dtype, "bfloat16_over_float32": found.ratio}
+
+
 def _cache() -> dict[str, Any]:
     """Return the folder of fetched models and what is free on its disk."""
-    asked = os.environ.get("MERGEBARRIER_CACHE")
-    folder = Path(asked) if asked else Path.home() / ".cache" / "mergebarrier"
+    folder = cache_folder()
     nearest = next((place for place in (folder, *folder.parents) if place.is_dir()), Path("/"))
     return {"folder": folder, "exists": folder.is_dir(), "free_bytes": shutil.disk_usage(nearest).free}
 
@@ -110,12 +121,17 @@ def _table(document: dict[str, Any]) -> "Table":
     def row(label: str, text: str) -> None:
         table.add_row(label, Text(text))
 
-    threads, memory, torch, cache = (document[key] for key in ("threads", "memory", "torch", "cache"))
+    threads, memory, torch, cache, compute = (
+        document[key] for key in ("threads", "memory", "torch", "cache", "compute")
+    )
     row("mergebarrier", document["mergebarrier"])
     row("python", f"{document['python']} on {document['platform']}")
     row("threads", f"{threads['default']} by default, {threads['cores']} cores")
     row("memory", f"{_gib(memory['available_bytes'])} available of {_gib(memory['total_bytes'])}")
     row("torch", f"{torch['version']}, {torch.get('cpu_capability')}, {len(torch.get('cuda', ()))} GPUs")
+    ratio = compute["bfloat16_over_float32"]
+    if ratio is not None:
+        row("compute", f"{compute['dtype']}; a product in bfloat16 takes {ratio:.2f} times that in float32")
     row("cache", f"{cache['folder']} ({'exists' if cache['exists'] else 'absent'}, {_gib(cache['free_bytes'])} free)")
     for extra, versions in document["packages"].items():
         named = ", ".join(f"{name} {version or 'MISSING'}" for name, version in versions.items())

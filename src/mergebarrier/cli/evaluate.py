@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mergebarrier.cli._models import MODEL
-from mergebarrier.cli._options import output_options, threads_option
+from mergebarrier.cli._options import dtype_option, output_options, threads_option
 from mergebarrier.cli._output import Output
 from mergebarrier.errors import UsageError
 
@@ -27,7 +27,7 @@ __all__ = ["command"]
     help="A task file (JSON lines, or NAME.task.safetensors for a model of images); repeatable.",
 )
 @click.option("--text", "text_path", type=MODEL, metavar="FILE", help="Plain UTF-8 text to measure perplexity on.")
-@click.option("--dtype", type=click.Choice(["bfloat16", "float32"]), default="bfloat16", show_default=True)
+@dtype_option()
 @click.option("--max-items", type=click.IntRange(1), metavar="N", help="Rows per task.  [default: all]")
 @click.option(
     "--max-tokens", type=click.IntRange(16), default=4096, show_default=True, metavar="N", help="Of the text."
@@ -61,8 +61,17 @@ def command(
     from dataclasses import asdict
 
     from mergebarrier.checkpoint import open_reference
-    from mergebarrier.evaluate import exact_match, load_module, load_tokenizer, perplexity, read_task, read_text
+    from mergebarrier.evaluate import (
+        compute_dtype,
+        exact_match,
+        load_module,
+        load_tokenizer,
+        perplexity,
+        read_task,
+        read_text,
+    )
 
+    dtype = compute_dtype(dtype)
     # Everything that can be refused is read before the model is.
     files = [(path, read_task(path)) for path in tasks]
     text = read_text(text_path) if text_path is not None else None

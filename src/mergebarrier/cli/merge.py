@@ -62,17 +62,17 @@ def command(
     from mergebarrier.merge.adapters import output_of
     from mergebarrier.scan import Search
 
+    asked, adapted = checks_from(checks, learning.dtype), base
     if is_recipe(models):
         cleanse.refuse_any("is no option of a recipe")
-        given = {"base": base, "method": method, **learning.given(), **written, **parameters}
-        return merge_recipe(models[0], given, recipe, writer, output, checks_from(checks), explain=explain)
+        given = {"base": base, "method": method, **learning.unused(runs=asked.runs), **written, **parameters}
+        return merge_recipe(models[0], given, recipe, writer, output, asked, explain=explain)
     recipe.refuse_any()
     if method is None or writer.out is None or explain:
         option = "--explain" if explain else "--method" if method is None else "-o"
         remedy = "give a recipe, CONFIG.yaml" if explain else f"give {option}"
         raise UsageError("goes with a recipe alone" if explain else "is missing", where=option, remedy=remedy)
     chosen = hyper_parameters(method, parameters, seed=writer.seed, based=base is not None)
-    asked, adapted = checks_from(checks), base
     adapter = output_of(written)
     cleanse.check()
     if adapter is not None or method in LEARNED:
@@ -81,7 +81,7 @@ def command(
         return merge_adapters(method, chosen, base, models, adapter, writer, output, asked)
     if method in LEARNED:
         return merge_learned(method, chosen, base, models, learning, writer, output, asked)
-    learning.refuse(method)
+    learning.refuse(method, runs=asked.runs)
     merge = make(method, **chosen)
     base, models = arrange(merge.name, base, models, output, uses_base=merge.uses_base)
     with ExitStack() as stack:

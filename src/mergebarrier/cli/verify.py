@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mergebarrier.cli._models import MODEL
-from mergebarrier.cli._options import output_options, threads_option
+from mergebarrier.cli._options import dtype_option, output_options, threads_option
 from mergebarrier.cli._output import Output
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ __all__ = ["command"]
 @click.argument("original", type=MODEL)
 @click.argument("protected", type=MODEL)
 @click.option("--text", "text_path", type=MODEL, help="Plain UTF-8 text to compare on.  [default: a built-in page]")
-@click.option("--dtype", type=click.Choice(["float32", "bfloat16"]), default="float32", show_default=True)
+@dtype_option("float32")
 @click.option("--max-tokens", type=click.IntRange(16), default=1024, show_default=True, metavar="N")
 @click.option(
     "--max-kl", type=float, default=0.01, show_default=True, help="Nats per token above which the exit code is 1."
@@ -42,9 +42,10 @@ def command(
     """
     del threads
     from mergebarrier.checkpoint import MANIFEST_NAME, open_reference, verify_manifest
-    from mergebarrier.evaluate import CHECK_TEXT, read_text
+    from mergebarrier.evaluate import CHECK_TEXT, compute_dtype, read_text
 
     text = CHECK_TEXT if text_path is None else read_text(text_path)
+    dtype = compute_dtype(dtype)
     with open_reference(original) as ours, open_reference(protected) as theirs:
         differences = _structure(ours, theirs)
         problems = verify_manifest(protected) if (theirs.root / MANIFEST_NAME).exists() else []

@@ -31,7 +31,8 @@ def command() -> None:
 @output_options
 def list_command(output: Output) -> None:
     """Show what there is, what is ready and under which licence."""
-    from mergebarrier.zoo import cache_folder, list_assets
+    from mergebarrier.cache import cache_folder
+    from mergebarrier.zoo import list_assets
 
     rows: list[dict[str, Any]] = [
         {

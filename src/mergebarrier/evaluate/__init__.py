@@ -5,7 +5,15 @@ from typing import TYPE_CHECKING
 from mergebarrier import doors
 
 if TYPE_CHECKING:
-    from mergebarrier.evaluate.base import CHECK_TEXT, load_module, load_tokenizer, tokenizer_of
+    from mergebarrier.evaluate.base import (
+        CHECK_TEXT,
+        Speed,
+        compute_dtype,
+        load_module,
+        load_tokenizer,
+        processor_speed,
+        tokenizer_of,
+    )
     from mergebarrier.evaluate.images import (
         TASK_SUFFIX,
         TEMPLATES,
@@ -63,12 +71,14 @@ __all__ = [
     "Perplexity",
     "Rows",
     "Score",
+    "Speed",
     "Tail",
     "TaskFile",
     "TaskRow",
     "accuracy",
     "barrier_curve",
     "compare",
+    "compute_dtype",
     "encoder_tensors",
     "exact_match",
     "hidden_states",
@@ -83,6 +93,7 @@ __all__ = [
     "perplexity",
     "pixels",
     "predict",
+    "processor_speed",
     "prompt_rows",
     "read_image_folder",
     "read_image_task",

@@ -54,7 +54,7 @@ def check_merged(
         lines += [*weights.warnings, *check_vocabulary(merged.tensors, config, side_files), *check_tie(merged)]
         found: dict[str, Any] = {"weights": weights.figures, "identical_to": copies, "suspect": False}
         if checks.runs:
-            found["perplexity"] = _perplexities(merged, inputs, side_files, checks.text)
+            found["perplexity"] = _perplexities(merged, inputs, side_files, checks)
             found["suspect"] = found["perplexity"].pop("suspect")
     if found["suspect"]:
         lines.append("suspect: on this text the merge is far worse than the worst of its inputs")
@@ -86,17 +86,18 @@ def check_runnable(donor: Checkpoint) -> None:
 
 
 def _perplexities(
-    merged: Checkpoint, inputs: Sequence[MergeInput], side_files: Mapping[str, bytes], text: str | None
+    merged: Checkpoint, inputs: Sequence[MergeInput], side_files: Mapping[str, bytes], checks: Checks
 ) -> dict[str, Any]:
-    """Run the merge and every input on a text, None for the built-in one, with one model in memory at a time."""
-    from mergebarrier.evaluate import CHECK_TEXT, tokenizer_of
+    """Run the merge and every input on a text, or on the built-in one, with one model in memory at a time."""
+    from mergebarrier.evaluate import CHECK_TEXT, compute_dtype, tokenizer_of
 
     tokenizer = tokenizer_of(side_files[_TOKENIZER], merged.path / _TOKENIZER)
-    prose = CHECK_TEXT if text is None else text
-    theirs = {item.name: _perplexity(item.checkpoint, tokenizer, prose) for item in inputs}
-    ours = _perplexity(merged, tokenizer, prose)
+    prose, dtype = CHECK_TEXT if checks.text is None else checks.text, compute_dtype(checks.dtype)
+    theirs = {item.name: _perplexity(item.checkpoint, tokenizer, prose, dtype) for item in inputs}
+    ours = _perplexity(merged, tokenizer, prose, dtype)
     return {
-        "text": "the built-in text" if text is None else "the text that was given",
+        "text": "the built-in text" if checks.text is None else "the text that was given",
+        "dtype": dtype,
         "merged": _figure(ours),
         "inputs": {name: _figure(value) for name, value in theirs.items()},
         "limit": _figure(SUSPECT_FACTOR * max(theirs.values())),
@@ -104,10 +105,10 @@ def _perplexities(
     }
 
 
-def _perplexity(model: Checkpoint, tokenizer: "Tokenizer", text: str) -> float:
+def _perplexity(model: Checkpoint, tokenizer: "Tokenizer", text: str, dtype: str) -> float:
     from mergebarrier.evaluate import load_module, perplexity
 
-    return perplexity(load_module(model, "bfloat16"), tokenizer, text, _MAX_TOKENS).perplexity
+    return perplexity(load_module(model, dtype), tokenizer, text, _MAX_TOKENS).perplexity
 
 
 def _figure(value: float) -> float | str:

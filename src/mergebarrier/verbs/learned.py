@@ -43,7 +43,7 @@ class Calibration:
     Args:
       files:   one per expert, in their order: a task file (``.jsonl``) or plain text.
       samples: rows taken from each, at most; 0 for all rows of a task.
-      dtype:   to compute in, "float32" or "bfloat16".
+      dtype:   to compute in, "float32", "bfloat16" or "auto", which is what this machine computes in fastest.
       seed:    which rows.
     """
 
@@ -51,6 +51,13 @@ class Calibration:
     samples: int = 256
     dtype: str = "float32"
     seed: int = 0
+
+    @property
+    def arithmetic(self) -> str:
+        """Return the dtype to compute in."""
+        from mergebarrier.evaluate import compute_dtype
+
+        return compute_dtype(self.dtype)
 
 
 def plan_fallback(method: DataMerge, base: Checkpoint | None, experts: Sequence[Checkpoint]) -> Plan:
@@ -62,7 +69,7 @@ def plan_fallback(method: DataMerge, base: Checkpoint | None, experts: Sequence[
 def learning_bytes(method: DataMerge, planned: Plan, calibration: Calibration) -> int:
     """Return the bytes that learning holds, without the activations of a batch."""
     sizes = [info.numel for info in planned.donor.tensors.values()]
-    itemsize = BITS[FLOAT_NAMES[calibration.dtype]] // 8
+    itemsize = BITS[FLOAT_NAMES[calibration.arithmetic]] // 8
     stored = sum(info.nbytes for info in planned.donor.tensors.values())
     n_experts = len(planned.sources) - planned.method.uses_base
     return sum(sizes) * itemsize + stored + method.held_bytes(sum(sizes), max(sizes), itemsize, n_experts)
@@ -123,7 +130,7 @@ def learn_merge(
             "the folder has no tokenizer.json", where=planned.donor.path, remedy="copy the tokenizer into it"
         )
     tokenizer = load_tokenizer(planned.donor)
-    module = load_module(planned.donor, calibration.dtype)
+    module = load_module(planned.donor, calibration.arithmetic)
     size, even = _BATCHES[method.name]
     tasks, told = [], []
     for path in calibration.files:
@@ -141,7 +148,7 @@ def learn_merge(
         "parameters": {name: value for name, value in parameters(method).items() if name != "gram_bytes"},
         "determinism": "profile",
         "data": [{"expert": name_of(source), **line} for source, line in zip(sources, told, strict=True)],
-        "calibration": {"samples": calibration.samples, "seed": calibration.seed, "dtype": calibration.dtype},
+        "calibration": {"samples": calibration.samples, "seed": calibration.seed, "dtype": calibration.arithmetic},
         "coefficients": {names[name]: list(row) for name, row in found.coefficients.items()},
         "diagnostics": found.diagnostics,
     }

@@ -57,11 +57,13 @@ class Checks:
       acknowledge_licence: merge although a licence or an owner forbids it; recorded.
       run:                 measure perplexity, on the built-in text unless there is another.
       text:                measure perplexity on this text.
+      dtype:               to run models in; "auto" is what this machine computes in fastest.
     """
 
     acknowledge_licence: bool = False
     run: bool = False
     text: str | None = None
+    dtype: str = "auto"
 
     @property
     def runs(self) -> bool:

@@ -9,7 +9,6 @@ if TYPE_CHECKING:
     from mergebarrier.zoo.catalogue import ASSETS
     from mergebarrier.zoo.demo import DemoAssets, TaskPaths, demo_assets
     from mergebarrier.zoo.fetch import Entry, fetch, list_assets, path
-    from mergebarrier.zoo.packages import cache_folder
     from mergebarrier.zoo.vision_bench import VisionBench, expert, vision_bench
 
 __all__ = [
@@ -20,7 +19,6 @@ __all__ = [
     "Package",
     "TaskPaths",
     "VisionBench",
-    "cache_folder",
     "demo_assets",
     "expert",
     "fetch",

@@ -25,7 +25,7 @@ def test_the_module_computes_what_the_stock_loader_computes(name, folders) -> No
 @pytest.mark.parametrize("name", ["llama-gqa-untied", "gpt2-tied"])
 def test_bfloat16_rounds_the_weights_and_not_the_rotary_frequencies(name, folders) -> None:
     with open_checkpoint(folders[name]) as checkpoint:
-        module = load_module(checkpoint)
+        module = load_module(checkpoint, "bfloat16")
     assert {parameter.dtype for parameter in module.parameters()} == {torch.bfloat16}
     assert all(b.dtype != torch.bfloat16 for key, b in module.named_buffers() if "inv_freq" in key)
 

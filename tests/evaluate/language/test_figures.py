@@ -128,7 +128,7 @@ def test_a_model_that_says_nothing_is_infinitely_far(folders) -> None:
 
 def test_models_of_two_vocabularies_are_not_compared(folders, monkeypatch) -> None:
     with open_checkpoint(folders["llama-mha-tied"]) as one, open_checkpoint(folders["llama-gqa-untied"]) as two:
-        first, second = load_module(one), load_module(two)
+        first, second = load_module(one, "bfloat16"), load_module(two, "bfloat16")
     second.lm_head.weight = torch.nn.Parameter(torch.zeros(64, 48, dtype=torch.bfloat16))
     with pytest.raises(ShapeMismatch, match="96 and 64"):
         compare(first, second, torch.arange(20))

@@ -129,7 +129,7 @@ class AuditSpec:
       aga_settings:            how many settings are repeated on the model that the published attack recovers.
       second:                  the same original protected with another key, for the control of two keys.
       comparisons:             other protections of the same original, shown at task arithmetic with coefficient 1.
-      dtype:                   of weights and arithmetic while scoring.
+      dtype:                   of weights and arithmetic while scoring; "auto" is what this machine computes in fastest.
       seed:                    of random merges.
       work:                    folder for the models that are realigned.
       workers:                 threads of a merge; never changes a figure.
@@ -157,6 +157,6 @@ class AuditSpec:
     aga_settings: int = 6
     second: Path | None = None
     comparisons: tuple[Path, ...] = ()
-    dtype: str = "bfloat16"
+    dtype: str = "auto"
     seed: int = 0
     workers: int = 1

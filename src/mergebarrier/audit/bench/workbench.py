@@ -58,8 +58,10 @@ class Bench:
     def __init__(self, spec: AuditSpec, journal: Journal, say: Callable[[str], None], stack: ExitStack) -> None:
         """Open the models and read the tasks; nothing is computed."""
         from mergebarrier import verbs
+        from mergebarrier.evaluate import compute_dtype
 
         self.spec, self.say = spec, say
+        self.dtype = compute_dtype(spec.dtype)
         self._journal, self._stack = journal, stack
         self._module: nn.Module | None = None
         self._tokenizer: Any = None
@@ -150,7 +152,7 @@ class Bench:
         """Score one model on the test rows of both tasks."""
         skills = {}
         for task in TASKS:
-            identity = {"model": self.digest(role), "rows": self._rows_id(task, "test"), "dtype": self.spec.dtype}
+            identity = {"model": self.digest(role), "rows": self._rows_id(task, "test"), "dtype": self.dtype}
 
             def compute(task: str = task) -> Mapping[str, Any]:
                 self._load(role)
@@ -184,7 +186,7 @@ class Bench:
             "models": [self.digest("base"), self.digest(role), self.digest("partner")],
             "merge": [setting.merge, parameters(method)],
             "rows": [self._rows_id(task, split) for task in TASKS],
-            "dtype": self.spec.dtype,
+            "dtype": self.dtype,
         }
         found = self._finished(identity, state, level, attack)
         if found is None:
@@ -256,7 +258,7 @@ class Bench:
             "model": self.digest(role),
             "text": hashlib.sha256(text.encode()).hexdigest(),
             "tokens": self.spec.text_tokens,
-            "dtype": self.spec.dtype,
+            "dtype": self.dtype,
         }
         return self.measure("perplexity", role, identity, compute)
 
@@ -277,7 +279,7 @@ class Bench:
         if self._module is None:
             from mergebarrier.evaluate import load_module
 
-            self._module = load_module(self.checkpoints["original"], self.spec.dtype)
+            self._module = load_module(self.checkpoints["original"], self.dtype)
             self._inside = self.digest("original")
         return self._module
 

@@ -5,14 +5,18 @@ from typing import TYPE_CHECKING
 from mergebarrier import doors
 
 if TYPE_CHECKING:
+    from mergebarrier.evaluate.base.compute_dtype import Speed, compute_dtype, processor_speed
     from mergebarrier.evaluate.base.load import fill_stock, load_module, load_tokenizer, stock_library, tokenizer_of
     from mergebarrier.evaluate.base.prose import CHECK_TEXT
 
 __all__ = [
     "CHECK_TEXT",
+    "Speed",
+    "compute_dtype",
     "fill_stock",
     "load_module",
     "load_tokenizer",
+    "processor_speed",
     "stock_library",
     "tokenizer_of",
 ]

@@ -22,6 +22,7 @@ from mergebarrier.arch import describe
 from mergebarrier.checkpoint import Checkpoint
 from mergebarrier.checkpoint.bytes import FLOAT_NAMES, TORCH
 from mergebarrier.errors import BadConfig, ConfigMismatch, MissingExtra, MissingTensor, UnsupportedFeature, clean
+from mergebarrier.evaluate.base.compute_dtype import AUTO, compute_dtype
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -40,19 +41,20 @@ CONFIG_KEYS = (
 MAX_SIZE = 2**31
 
 
-def load_module(checkpoint: Checkpoint, dtype: str = "bfloat16") -> "nn.Module":
+def load_module(checkpoint: Checkpoint, dtype: str = AUTO) -> "nn.Module":
     """Build the stock module of a checkpoint and fill it.
 
     Args:
       checkpoint: an opened model folder of a family in the tables.
-      dtype:      "bfloat16", "float32", "float16" or "float64": of the weights and of the arithmetic.  Rotary
-                  frequencies stay in float32.
+      dtype:      "auto", "bfloat16", "float32", "float16" or "float64": of the weights and of the arithmetic; "auto"
+                  is what this machine computes in fastest.  Rotary frequencies stay in float32.
     Returns: nn.Module in evaluation mode on the CPU; the caller decides about threads.
     Raises:  ArchError (unknown family, names or shapes), BadConfig, NonFinite, MissingExtra without transformers.
     Numerics: deterministic; uses no random numbers.
     """
+    dtype = compute_dtype(dtype)
     if dtype not in FLOAT_NAMES:
-        raise ValueError(f"{dtype!r} is none of {', '.join(FLOAT_NAMES)}")
+        raise ValueError(f"{dtype!r} is none of {AUTO}, {', '.join(FLOAT_NAMES)}")
     architecture = describe(checkpoint)
     stock = getattr(stock_library(), str(checkpoint.config["architectures"][0]))
     where = checkpoint.path / "config.json"

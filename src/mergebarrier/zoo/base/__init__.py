@@ -7,12 +7,11 @@ from mergebarrier import doors
 if TYPE_CHECKING:
     from mergebarrier.zoo.base import image_experts
     from mergebarrier.zoo.base.assets import Asset, Package, key_of
-    from mergebarrier.zoo.base.models import has_bfloat16, json_bytes, write_model
+    from mergebarrier.zoo.base.models import json_bytes, write_model
 
 __all__ = [
     "Asset",
     "Package",
-    "has_bfloat16",
     "image_experts",
     "json_bytes",
     "key_of",

@@ -14,9 +14,18 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mergebarrier.checkpoint import open_checkpoint
-from mergebarrier.evaluate import ImageTask, Tail, image_logits, load_encoder, pixels, read_image_task, save_encoder
+from mergebarrier.evaluate import (
+    ImageTask,
+    Tail,
+    compute_dtype,
+    image_logits,
+    load_encoder,
+    pixels,
+    read_image_task,
+    save_encoder,
+)
 from mergebarrier.training import FullRecipe, batches, train_full
-from mergebarrier.zoo.base.models import has_bfloat16, versions
+from mergebarrier.zoo.base.models import versions
 
 Progress = Callable[[int, int], None]
 
@@ -68,7 +77,7 @@ def build(
     """
     with open_checkpoint(base) as checkpoint:
         whole = load_encoder(checkpoint)
-        encoder = whole if blocks is None else Tail(whole, blocks, bfloat16=has_bfloat16())
+        encoder = whole if blocks is None else Tail(whole, blocks, bfloat16=compute_dtype() == "bfloat16")
         losses = fine_tune(encoder, read_image_task(task), FullRecipe(**settings), progress=progress)
         said = content | {"final_loss_nats": losses[-1]}
         save_encoder(encoder, checkpoint, out, said, environment=versions())

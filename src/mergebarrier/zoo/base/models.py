@@ -11,7 +11,6 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from mergebarrier.checkpoint import OutTensor, Writer
@@ -52,12 +51,6 @@ def versions() -> dict[str, Any]:
 def json_bytes(document: Any) -> bytes:
     """Return JSON as the Hugging Face tools write it: two spaces, sorted keys, a final newline."""
     return (json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode()
-
-
-def has_bfloat16() -> bool:
-    """Say whether this processor multiplies bfloat16 in hardware."""
-    capabilities: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
-    return any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
 
 
 def _has(distribution: str) -> bool:

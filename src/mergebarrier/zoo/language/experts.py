@@ -17,7 +17,7 @@ from mergebarrier.checkpoint import Checkpoint, layout_like, open_checkpoint
 from mergebarrier.errors import BadText
 from mergebarrier.evaluate import load_module, load_tokenizer, read_task, read_text
 from mergebarrier.training import Example, LoraRecipe, Training, train_lora
-from mergebarrier.zoo.base import has_bfloat16, write_model
+from mergebarrier.zoo.base import write_model
 
 Progress = Callable[[int, int], None]
 TEXT_ROWS = 64
@@ -47,7 +47,7 @@ def build(
     Returns: Training.
     """
     with open_checkpoint(base) as checkpoint:
-        module = load_module(checkpoint, training_dtype())
+        module = load_module(checkpoint)
         tokenizer = load_tokenizer(checkpoint)
         examples = [
             Example(
@@ -62,11 +62,6 @@ def build(
         said = content | {"final_loss_nats": training.losses[-1][0], "task_vector_norm": training.task_vector_norm}
         write_model(out, layout_like(checkpoint), _tensors(module, checkpoint), side_files, said, (base,))
     return training
-
-
-def training_dtype() -> str:
-    """Return "bfloat16" where the processor multiplies it in hardware, else "float32", which is faster without."""
-    return "bfloat16" if has_bfloat16() else "float32"
 
 
 def text_rows(tokenizer: Any, text: str, n_rows: int, length: int) -> Tensor:

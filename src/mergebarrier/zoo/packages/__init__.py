@@ -6,10 +6,9 @@ from mergebarrier import doors
 
 if TYPE_CHECKING:
     from mergebarrier.zoo.packages import sources
-    from mergebarrier.zoo.packages.cache import cache_folder, make_once, place_of
+    from mergebarrier.zoo.packages.cache import make_once, place_of
 
 __all__ = [
-    "cache_folder",
     "make_once",
     "place_of",
     "sources",

@@ -13,13 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-VARIABLE = "MERGEBARRIER_CACHE"
-
-
-def cache_folder() -> Path:
-    """Return the folder that the user named in MERGEBARRIER_CACHE, else ``~/.cache/mergebarrier``."""
-    asked = os.environ.get(VARIABLE)
-    return Path(asked) if asked else Path.home() / ".cache" / "mergebarrier"
+from mergebarrier.cache import cache_folder
 
 
 def place_of(name: str, key: str) -> Path:

@@ -17,10 +17,10 @@ import tempfile
 from pathlib import Path
 from typing import IO
 
+from mergebarrier.cache import cache_folder
 from mergebarrier.errors import AssetMissing, clean
 from mergebarrier.zoo.base import Package
 from mergebarrier.zoo.packages.archives import is_archive, open_member
-from mergebarrier.zoo.packages.cache import cache_folder
 
 VARIABLE = "MERGEBARRIER_ZOO"
 _CHUNK = 2**20

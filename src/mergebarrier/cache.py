@@ -1,0 +1,12 @@
+"""Where what is made once is kept: the folder that the user named in MERGEBARRIER_CACHE, else the one of the home."""
+
+import os
+from pathlib import Path
+
+VARIABLE = "MERGEBARRIER_CACHE"
+
+
+def cache_folder() -> Path:
+    """Return the folder that the user named in MERGEBARRIER_CACHE, else ``~/.cache/mergebarrier``; it may be absent."""
+    asked = os.environ.get(VARIABLE)
+    return Path(asked) if asked else Path.home() / ".cache" / "mergebarrier"
