@@ -31,7 +31,7 @@ def digest(folder: Path) -> str:
 @every_config
 def test_the_function_is_kept(name, profile, tmp_path, protect):
     folder = tiny_models.save(name, tmp_path / "model", dtype=torch.float64)
-    out = protect(folder, Exact(profile))
+    out = protect(folder, Exact(profile=profile))
     exact = [tiny_models.logits(side, exact_norms=True) for side in (out, folder)]
     assert tiny_models.relative_error(*exact) <= 1e-9
     # The stock RMSNorm computes in float32 whatever the dtype: that is the floor of the class as shipped.
@@ -42,7 +42,7 @@ def test_the_function_is_kept(name, profile, tmp_path, protect):
 @every_config
 def test_names_shapes_dtypes_and_config_stay_and_most_weights_move(name, profile, tmp_path, protect):
     folder = tiny_models.save(name, tmp_path / "model", dtype=torch.bfloat16)
-    before, after = weights(folder), weights(protect(folder, Exact(profile)))
+    before, after = weights(folder), weights(protect(folder, Exact(profile=profile)))
     assert {n: (t.shape, t.dtype) for n, t in before.items()} == {n: (t.shape, t.dtype) for n, t in after.items()}
     moved = sum(not torch.equal(before[name], after[name]) for name in before)
     assert moved > 0.9 * len(before)
@@ -62,7 +62,7 @@ def test_lossless_comes_back_bit_for_bit(name, dtype, tmp_path, protect, unprote
 @every_config
 def test_full_comes_back_within_the_bound_of_its_manifest(name, dtype, tmp_path, protect, unprotect):
     folder = tiny_models.save(name, tmp_path / "model", dtype=dtype)
-    protected = protect(folder, Exact("full"))
+    protected = protect(folder, Exact(profile="full"))
     bound = json.loads((protected / "mergebarrier.json").read_text())["content"]["roundtrip_bound"]
     before, after = weights(folder), weights(unprotect(protected))
     errors = [float((after[n].double() - t.double()).norm() / t.double().norm()) for n, t in before.items()]
@@ -72,7 +72,7 @@ def test_full_comes_back_within_the_bound_of_its_manifest(name, dtype, tmp_path,
 @every_profile
 def test_one_key_one_file_two_keys_two_files(profile, tmp_path, protect):
     folder = tiny_models.save("llama-gqa-untied", tmp_path / "model")
-    first, again, other = (protect(folder, Exact(profile), key=key) for key in (1, 1, 2))
+    first, again, other = (protect(folder, Exact(profile=profile), key=key) for key in (1, 1, 2))
     assert digest(first) == digest(again) != digest(other)
     a, b = weights(first), weights(other)
     matrices = [name for name in a if a[name].ndim == 2]
@@ -83,14 +83,14 @@ def test_one_key_one_file_two_keys_two_files(profile, tmp_path, protect):
 @every_profile
 def test_workers_change_no_byte(profile, tmp_path, protect):
     folder = tiny_models.save("llama-mqa-biased", tmp_path / "model", dtype=torch.bfloat16)
-    assert len({digest(protect(folder, Exact(profile), workers=workers)) for workers in (1, 2, 3)}) == 1
+    assert len({digest(protect(folder, Exact(profile=profile), workers=workers)) for workers in (1, 2, 3)}) == 1
 
 
 @every_config
 @pytest.mark.parametrize("part", PARTS)
 def test_each_part_alone_keeps_the_function_and_moves_something(name, part, tmp_path, protect):
     folder = tiny_models.save(name, tmp_path / "model")
-    out = protect(folder, Exact("full", only=(part,)))
+    out = protect(folder, Exact(profile="full", only=(part,)))
     assert tiny_models.relative_error(tiny_models.logits(out), tiny_models.logits(folder)) <= 5e-6
     before, after = weights(folder), weights(out)
     changed = any(not torch.equal(before[name], after[name]) for name in before)
@@ -138,7 +138,7 @@ def test_parameters_outside_their_range_are_usage_errors():
 def test_full_on_float16_is_refused(tmp_path, protect):
     folder = tiny_models.save("mistral", tmp_path / "model", dtype=torch.float16)
     with pytest.raises(MethodRefused, match="float16"):
-        protect(folder, Exact("full"))
+        protect(folder, Exact(profile="full"))
     assert not (tmp_path / "protected-1").exists()
 
 
@@ -148,7 +148,7 @@ def test_realignment_undoes_the_whole_change(tmp_path, protect):
     for profile, least in (("lossless", 100.0), ("full", 99.0)):
         with (
             open_checkpoint(expert) as ours,
-            open_checkpoint(protect(expert, Exact(profile))) as published,
+            open_checkpoint(protect(expert, Exact(profile=profile))) as published,
             open_checkpoint(base) as anchor,
         ):
             assert verbs.undone_by_realignment(ours, published, anchor)["undone_pct"] >= least

@@ -49,7 +49,7 @@ def test_displacement_is_four_times_the_flipped_energy(name, tmp_path):
     method = MergeBarrier(flip_fraction=0.5)
     flipped = method.element(circuit, tensors) == -1
     assert flipped.sum(1).unique().tolist() == [circuit.dims.head_dim // 4]
-    moved = dict(method.apply(circuit, tensors, None))
+    moved = dict(method._flip(circuit, dict(tensors)))
     displacement = sum(float((moved[p] - tensors[p]).square().sum()) for p in tensors)
 
     def energy(role: str, heads: int) -> torch.Tensor:

@@ -105,7 +105,7 @@ def lossless(assets, folder) -> Path:
 
 @pytest.fixture(scope="module")
 def full(assets, folder) -> Path:
-    return protect(assets.expert_a, Exact("full"), folder / "full")
+    return protect(assets.expert_a, Exact(profile="full"), folder / "full")
 
 
 @pytest.fixture(scope="module")
@@ -159,7 +159,7 @@ def test_full_is_the_same_function_and_comes_back_within_its_bound(bench, assets
     save_file({name: tensor.float() for name, tensor in tensors.items()}, wide / "model.safetensors", {"format": "pt"})
     config = json.loads((assets.expert_a / "config.json").read_text()) | {"dtype": "float32"}
     (wide / "config.json").write_text(json.dumps(config))
-    protected = protect(wide, Exact("full"), folder / "full-float32")
+    protected = protect(wide, Exact(profile="full"), folder / "full-float32")
     with open_checkpoint(wide) as ours, open_checkpoint(protected) as theirs:
         error, _ = equality(ours, theirs, ("float32", "float32"), ids)
         assert error <= 1e-5

@@ -68,7 +68,7 @@ def test_lossless_keys_are_undone_bit_for_bit(name, tmp_path):
 def test_full_keys_leave_less_than_the_drift_of_the_gauge(name, tmp_path):
     case = Case(name, tmp_path)
     task_vector = distance(case.expert, case.base)
-    found = [case.realign(case.protect(Exact("full"), key))[0] for key in (1, 2)]
+    found = [case.realign(case.protect(Exact(profile="full"), key))[0] for key in (1, 2)]
     assert distance(found[0], found[1]) < 1e-3 * task_vector, "the key must not matter"
     assert distance(found[0], case.expert) < 0.6 * task_vector
     error = tiny_models.relative_error(tiny_models.logits(found[0]), tiny_models.logits(case.expert))
@@ -94,7 +94,7 @@ def test_flips_are_undone(tmp_path):
 @pytest.mark.parametrize("profile", ["lossless", "full"])
 def test_workers_change_no_byte(profile, tmp_path):
     case = Case("llama-gqa-untied", tmp_path)
-    protected = case.protect(Exact(profile))
+    protected = case.protect(Exact(profile=profile))
     files = [(case.realign(protected, workers=workers)[0] / "model.safetensors").read_bytes() for workers in (1, 2)]
     assert files[0] == files[1]
 
@@ -104,7 +104,7 @@ def test_a_large_task_vector_still_matches(tmp_path):
     expert = tiny_models.save_expert("llama-gqa-untied", tmp_path / "expert", step=0.2)
     case = Case("llama-gqa-untied", tmp_path / "case")
     case.base, case.expert = base, expert
-    found = [case.realign(case.protect(Exact("full"), key))[0] for key in (1, 2)]
+    found = [case.realign(case.protect(Exact(profile="full"), key))[0] for key in (1, 2)]
     assert distance(found[0], found[1]) < 1e-3 * distance(expert, base)
     # Where the task vector is large its drift along the gauge is too: the function is what must come back.
     assert tiny_models.relative_error(tiny_models.logits(found[0]), tiny_models.logits(expert)) < 1e-5
@@ -128,7 +128,7 @@ def test_a_wrong_base_is_refused(tmp_path):
 def test_the_published_attack_does_not_keep_the_function(tmp_path):
     case = Case("llama-gqa-untied", tmp_path)
     case.expert = tiny_models.save_expert("llama-gqa-untied", tmp_path / "far", step=0.1)
-    protected = case.protect(Exact("full"))
+    protected = case.protect(Exact(profile="full"))
     reference = tiny_models.logits(case.expert)
     ours, _ = case.realign(protected)
     matched, _ = case.realign(protected, Aga(matched=True))

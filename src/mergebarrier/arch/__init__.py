@@ -7,9 +7,10 @@ from mergebarrier import doors
 if TYPE_CHECKING:
     from mergebarrier.arch.describe import FAMILIES, Architecture, Circuit, describe, require_same
     from mergebarrier.arch.families import LOGICAL, Dims, Family, Rule
-    from mergebarrier.arch.layout import gather, scatter
+    from mergebarrier.arch.layout import CIRCUITS, gather, scatter
 
 __all__ = [
+    "CIRCUITS",
     "FAMILIES",
     "LOGICAL",
     "Architecture",

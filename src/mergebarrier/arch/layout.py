@@ -5,11 +5,12 @@ changed and no dtype converted: a view in, a contiguous tensor out.
 """
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from mergebarrier.arch.describe import Circuit
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
 
@@ -42,3 +43,17 @@ def scatter(circuit: Circuit, logical: Mapping[str, "Tensor"]) -> dict[str, "Ten
         tensor = parts[0] if len(parts) == 1 else torch.cat(parts)
         physical[name] = (tensor.T if rule.transposed else tensor).contiguous()
     return physical
+
+
+class _Circuits:
+    """How a run shows circuits to mathematics: gathered, rounded once to the stored dtypes, and scattered again."""
+
+    gather = staticmethod(gather)
+    scatter = staticmethod(scatter)
+
+    def rounded(self, tensor: "Tensor", dtype: "torch.dtype | None") -> "Tensor":
+        """Return a logical tensor in the dtype that it came in, from whatever width the arithmetic had."""
+        return tensor if dtype is None else tensor.to(dtype)
+
+
+CIRCUITS: Final = _Circuits()

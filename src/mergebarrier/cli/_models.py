@@ -1,4 +1,4 @@
-"""Opening models and keys for the verbs, and the sentences that every protection is reported with."""
+"""Opening models and keys for the verbs."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,15 +15,6 @@ if TYPE_CHECKING:
     from mergebarrier.verbs import Models, OutputOptions
 
 MODEL = click.Path(path_type=Path)
-
-LIMIT_OF_EXACT = (
-    "This raises the cost of casual merging with stock tools; it is not cryptographic. Anyone with the public base "
-    "can undo it: measure that with `mergebarrier audit`, or see it with `mergebarrier realign`."
-)
-LIMIT_OF_MERGEBARRIER = (
-    "Attention part only. Anyone can undo this from the file alone (the flips are their own inverse and need no "
-    "key), and adding a partner's task vector at coefficient 1 still merges."
-)
 
 
 def into(writer: "WriterOptions", progress: Any) -> "OutputOptions":
@@ -72,13 +63,13 @@ def read_key(path: Path | None) -> "Key | None":
 
 
 def key_for_writing(path: Path | None, out: Path) -> "tuple[Key, Path, bool]":
-    """Return the key to protect with, its file, and whether the file was made just now.
+    """Return the key to protect with, its file, and whether it is new and not written yet.
 
     Without a path the key stands beside the output folder; an existing key is used, never replaced.
     """
     import secrets
 
-    from mergebarrier.checkpoint import read_key_file, write_key_file
+    from mergebarrier.checkpoint import read_key_file
     from mergebarrier.keys import KEY_BYTES, Key
 
     place = path if path is not None else out.with_name(out.name + ".mbkey")
@@ -86,6 +77,4 @@ def key_for_writing(path: Path | None, out: Path) -> "tuple[Key, Path, bool]":
         raise UsageError("the key would be published with the model", where=place, remedy="keep it outside the folder")
     if place.exists() or place.is_symlink():
         return Key(read_key_file(place)), place, False
-    key = Key(secrets.token_bytes(KEY_BYTES))
-    write_key_file(place, key.secret)
-    return key, place, True
+    return Key(secrets.token_bytes(KEY_BYTES)), place, True

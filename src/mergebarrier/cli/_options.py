@@ -22,9 +22,8 @@ from typing import Any, Final
 
 import click
 
-from mergebarrier.cli._memory import keep_freed_memory
 from mergebarrier.cli._output import Output, Session
-from mergebarrier.cli._threads import default_threads, set_threads
+from mergebarrier.cli._process import default_threads, keep_freed_memory, set_threads
 from mergebarrier.errors import Interrupted, MergebarrierError, OutputExists, PartialOutput, UsageError
 
 __all__ = ["SIZE", "WriterOptions", "dtype_option", "output_options", "threads_option", "writer_options"]

@@ -17,7 +17,7 @@ from mergebarrier import __version__
 from mergebarrier.cache import cache_folder
 from mergebarrier.cli._options import output_options
 from mergebarrier.cli._output import Output
-from mergebarrier.cli._threads import default_threads
+from mergebarrier.cli._process import default_threads
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -1,16 +1,18 @@
 """``mergebarrier protect``: write a model of the same function that stock merging breaks on."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from mergebarrier.cli._models import LIMIT_OF_EXACT, LIMIT_OF_MERGEBARRIER, MODEL, into, key_for_writing
+from mergebarrier.cli._models import MODEL, into, key_for_writing
 from mergebarrier.cli._options import WriterOptions, output_options, writer_options
 from mergebarrier.cli._output import Output
+from mergebarrier.cli._parameters import made_from, parameter_options
 from mergebarrier.errors import UsageError
+from mergebarrier.protect import PROTECTIONS
 
 if TYPE_CHECKING:
     from mergebarrier.keys import Key
@@ -22,15 +24,9 @@ __all__ = ["command"]
 @click.command()
 @click.argument("model", type=MODEL)
 @click.option("--base", type=MODEL, help="The public base: shows at once what realigning to it recovers.")
-@click.option("--method", type=click.Choice(["exact", "mergebarrier"]), default="exact", show_default=True)
-@click.option(
-    "--profile", type=click.Choice(["lossless", "full"]), help="exact: what to draw from.  [default: lossless]"
-)
-@click.option("--key", "key_path", type=MODEL, metavar="FILE", help="exact: the key; made if absent (mode 0600).")
-@click.option("--only", metavar="PARTS", help="exact: a subset of attention,heads,mlp,residual.  [default: all]")
-@click.option("--condition", type=float, help="exact full: bound on condition numbers, 1 to 4.  [default: 3]")
-@click.option("--flip-fraction", type=float, help="mergebarrier: share of planes flipped.  [default: 0.5]")
-@click.option("--form", type=click.Choice(["auto", "planes", "literal"]), help="mergebarrier: form of the projection.")
+@click.option("--method", type=click.Choice(list(PROTECTIONS)), default="exact", show_default=True, help="Protection.")
+@click.option("--key", "key_path", type=MODEL, metavar="FILE", help="The key of a keyed method; made if absent (0600).")
+@parameter_options(PROTECTIONS)
 @writer_options
 @output_options
 def command(
@@ -49,21 +45,20 @@ def command(
     from mergebarrier import verbs
     from mergebarrier.checkpoint import open_reference
 
-    protection = _protection(method, parameters)
+    protection: Protection = made_from(PROTECTIONS[method], parameters)
     if key_path is not None and not protection.keyed:
         raise UsageError(f"{method} has no key", where="--key", remedy="leave --key out")
-    with open_reference(model) as source:
-        if base is not None:
-            with open_reference(base) as anchor:
-                verbs.check_realign(source, anchor)
+    with ExitStack() as stack:
+        source = stack.enter_context(open_reference(model))
+        anchor = None if base is None else stack.enter_context(open_reference(base))
+        if anchor is not None:
+            verbs.check_realign(source, anchor)
         if writer.dry_run:
-            plan = verbs.dry_run(source, protection)
+            plan = verbs.dry_run(source, protection, base=anchor)
             output.result({"kind": "plan", **plan}, "\n".join(f"{name}: {value}" for name, value in plan.items()))
             return
-        verbs.check_protect(source, protection, workers=writer.workers)
-        with _key(protection, key_path, writer, output) as key, output.progress("protecting") as progress:
-            content = verbs.protect(source, protection, key, into(writer, progress))
-    limit = LIMIT_OF_EXACT if protection.keyed else LIMIT_OF_MERGEBARRIER
+        with _key(protection, key_path, writer, output) as (key, ready), output.progress("protecting") as progress:
+            content, prepared = verbs.protect(source, protection, key, into(writer, progress), base=anchor, ready=ready)
     document: dict[str, Any] = {
         "kind": "protect",
         "out": writer.folder,
@@ -71,12 +66,9 @@ def command(
         "parameters": content["parameters"],
         "key_id": content["key_id"],
         "content_digest": content["output"]["content_digest"],
-        "limit": limit,
+        "limit": prepared.limit,
     }
-    lines = [
-        f"{writer.folder}: protected by {method} ({content['parameters'].get('profile', 'attention only')})",
-        limit,
-    ]
+    lines = [f"{writer.folder}: protected by {method} ({prepared.variant})", prepared.limit]
     if base is not None:
         document["realigned"] = _realigned(model, writer.folder, base, output)
         lines.insert(1, _sentence(document["realigned"]))
@@ -84,39 +76,35 @@ def command(
 
 
 @contextmanager
-def _key(protection: "Protection", path: Path | None, writer: WriterOptions, output: Output) -> "Iterator[Key | None]":
-    """Give the key; one that was made for a run that then left nothing behind goes with it."""
+def _key(
+    protection: "Protection", path: Path | None, writer: WriterOptions, output: Output
+) -> "Iterator[tuple[Key | None, Callable[[], None] | None]]":
+    """Give the key, and what writes it once nothing is left to refuse; it goes again if its run leaves nothing."""
     if not protection.keyed:
-        yield None
+        yield None, None
         return
     key, place, made = key_for_writing(path, writer.folder)
+
+    written = False
+
+    def write() -> None:
+        from mergebarrier.checkpoint import write_key_file
+
+        nonlocal written
+        if made:
+            write_key_file(place, key.secret)
+            written = True
+
     try:
-        yield key
+        yield key, write
     except BaseException:
         unfinished = writer.folder.with_name(writer.folder.name + ".partial")
-        if made and not unfinished.exists():
+        if written and not unfinished.exists():
             place.unlink()
         raise
     finally:
         if place.exists():
             output.note(f"key {key.id} {'made' if made else 'read'}: {place}")
-
-
-def _protection(method: str, parameters: dict[str, Any]) -> "Protection":
-    """Build the protection; an option of another method is an error, not a silence."""
-    from dataclasses import fields
-
-    from mergebarrier.protect import PROTECTIONS
-
-    kind = PROTECTIONS[method]
-    known = {field.name for field in fields(kind)}
-    given = {name: value for name, value in parameters.items() if value is not None}
-    foreign = sorted(given.keys() - known)
-    if foreign:
-        raise UsageError(f"not an option of {method}", where="--" + foreign[0].replace("_", "-"), remedy="leave it out")
-    if "only" in given:
-        given["only"] = tuple(part.strip() for part in given["only"].split(","))
-    return kind(**given)
 
 
 def _realigned(original: Path, protected: Path, base: Path, output: Output) -> dict[str, Any]:

@@ -7,15 +7,21 @@ from mergebarrier import doors
 if TYPE_CHECKING:
     from mergebarrier.protect.exact import PARTS, Exact
     from mergebarrier.protect.mergebarrier import MergeBarrier
-    from mergebarrier.protect.protection import Protection
+    from mergebarrier.protect.protection import Context, Output, Pieces, Prepared, Protection, check_needs, in_manifest
     from mergebarrier.protect.registry import PROTECTIONS
 
 __all__ = [
     "PARTS",
     "PROTECTIONS",
+    "Context",
     "Exact",
     "MergeBarrier",
+    "Output",
+    "Pieces",
+    "Prepared",
     "Protection",
+    "check_needs",
+    "in_manifest",
 ]
 
 doors.open_lazily(__name__)

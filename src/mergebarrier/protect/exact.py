@@ -13,14 +13,18 @@ Limit: whoever holds the public base estimates g and undoes it (``realign gaugef
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
-
-from torch import Tensor
+from typing import TYPE_CHECKING, ClassVar
 
 from mergebarrier import symmetry
-from mergebarrier.arch import Architecture, Circuit
-from mergebarrier.errors import MethodRefused, UsageError
-from mergebarrier.protect.protection import Pieces, Streams
+from mergebarrier.errors import MethodRefused
+from mergebarrier.parameters import choice, number, subset
+from mergebarrier.protect.protection import Context, Need, Prepared, Reversibility, check_values
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from mergebarrier.arch import Circuit
+    from mergebarrier.protect.protection import Pieces
 
 # What the command line calls the parts, and the spaces behind each.
 PARTS: Mapping[str, tuple[str, ...]] = {
@@ -30,72 +34,67 @@ PARTS: Mapping[str, tuple[str, ...]] = {
     "residual": ("residual",),
 }
 
-# Above this, rounding to a 16-bit dtype and later quantisation eat more than the protection is worth.
-MAX_CONDITION = 4.0
 
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Exact:
-    """Hyper-parameters of ``exact``.
+    """Hyper-parameters of ``exact``; the numbers that ``full`` draws from end where 16-bit rounding eats the gain.
 
-    Args:
-      profile:   "lossless" or "full".
-      only:      parts to act on, a subset of attention, heads, mlp, residual.
-      condition: largest condition number of a real map in ``full``, 1 <= condition <= 4.
-    Raises: UsageError for anything else.
+    Raises: UsageError.
     """
 
     name: ClassVar[str] = "exact"
     keyed: ClassVar[bool] = True
+    needs: ClassVar[frozenset[Need]] = frozenset()
+    reversibility: ClassVar[tuple[Reversibility, ...]] = ("exact", "tolerant")
+    limit: ClassVar[str] = (
+        "This raises the cost of casual merging with stock tools; it is not cryptographic. Anyone with the public base "
+        "can undo it: measure that with `mergebarrier audit`, or see it with `mergebarrier realign`."
+    )
 
-    profile: str = "lossless"
-    only: tuple[str, ...] = tuple(PARTS)
-    condition: float = 3.0
+    profile: str = choice("lossless", choices=("lossless", "full"), help="What to draw from.")
+    only: tuple[str, ...] = subset(tuple(PARTS), choices=tuple(PARTS), help="Parts of the model to act on.")
+    condition: float = number(
+        3.0, low=1.0, high=4.0, only="with --profile full", help="Bound on the condition numbers of real maps."
+    )
 
     def __post_init__(self) -> None:
         """Validate."""
-        if self.profile not in symmetry.PROFILES:
-            raise UsageError(f"unknown profile {self.profile!r}", remedy="use " + " or ".join(symmetry.PROFILES))
-        unknown = [part for part in self.only if part not in PARTS]
-        if unknown or not self.only:
-            raise UsageError(f"unknown part {unknown}", where="--only", remedy="use " + ", ".join(PARTS))
-        if not 1.0 <= self.condition <= MAX_CONDITION:
-            raise UsageError(f"condition {self.condition} is outside [1, {MAX_CONDITION}]", where="--condition")
+        check_values(self)
 
     @property
     def spaces(self) -> frozenset[str]:
         """Spaces to act on."""
         return frozenset(space for part in self.only for space in PARTS[part])
 
-    def check(self, architecture: Architecture, dtypes: Mapping[str, str]) -> None:
-        """Refuse ``full`` on float16: its narrow range makes real scales lossy in a way that we do not bound."""
-        del architecture
-        narrow = next((name for name, dtype in dtypes.items() if dtype == "F16"), None)
-        if self.profile == "full" and narrow is not None:
+    def prepare(self, context: Context) -> Prepared:
+        """Draw from the key; refuse ``full`` on float16, whose narrow range makes real scales lossy without bound."""
+        lossless = self.profile == "lossless"
+        tensors = context.checkpoint.tensors
+        narrow = next((name for name, info in tensors.items() if info.dtype == "F16"), None)
+        if not lossless and narrow is not None:
             raise MethodRefused("profile full needs bfloat16 or wider, this tensor is float16", where=narrow,
                                 remedy="use --profile lossless")  # fmt: skip
 
-    def describe(self, architecture: Architecture) -> dict[str, Any]:
-        """Return effective parameters for the manifest."""
-        del architecture
-        lossless = self.profile == "lossless"
-        return {
-            "profile": self.profile,
-            "only": sorted(self.only),
-            "condition": 1.0 if lossless else self.condition,
-            "spaces": sorted(self.spaces),
-            "reversibility": "exact" if lossless else "tolerant",
-            "determinism": "exact" if lossless else "profile",
-        }
+        def elements(circuit: "Circuit") -> symmetry.Elements:
+            assert context.streams is not None
+            return symmetry.sample(
+                circuit, context.streams, only=self.spaces, profile=self.profile, condition=self.condition
+            )
 
-    def _elements(self, circuit: Circuit, streams: Streams | None) -> symmetry.Elements:
-        assert streams is not None
-        return symmetry.sample(circuit, streams, only=self.spaces, profile=self.profile, condition=self.condition)
+        def apply(circuit: "Circuit", tensors: "dict[str, Tensor]") -> "Pieces":
+            return symmetry.act_each(circuit, elements(circuit), tensors)
 
-    def apply(self, circuit: Circuit, tensors: dict[str, Tensor], streams: Streams | None) -> Pieces:
-        """Act with the keyed gauge of this circuit."""
-        return symmetry.act_each(circuit, self._elements(circuit, streams), tensors)
+        def invert(circuit: "Circuit", tensors: "dict[str, Tensor]") -> "Pieces":
+            return symmetry.act_inverse_each(circuit, elements(circuit), tensors)
 
-    def invert(self, circuit: Circuit, tensors: dict[str, Tensor], streams: Streams | None) -> Pieces:
-        """Undo it."""
-        return symmetry.act_inverse_each(circuit, self._elements(circuit, streams), tensors)
+        condition = 1.0 if lossless else self.condition
+        return Prepared(
+            apply=apply,
+            invert=invert,
+            limit=self.limit,
+            variant=self.profile,
+            parameters={"only": sorted(self.only), "condition": condition, "spaces": sorted(self.spaces)},
+            reversibility="exact" if lossless else "tolerant",
+            determinism="exact" if lossless else "profile",
+            amplified=condition,
+        )

@@ -13,75 +13,83 @@ column, k lowered where eigenvalues tie.  It has no secret: flips leave the ener
 is the identity and anyone can undo it from the file alone.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, ClassVar
 
 from mergebarrier import symmetry
-from mergebarrier.arch import Architecture, Circuit
-from mergebarrier.errors import MethodRefused, UsageError
-from mergebarrier.protect.protection import Pieces, Streams, Tensors
-from mergebarrier.symmetry import LinearMap, with_bias
+from mergebarrier.errors import MethodRefused
+from mergebarrier.lazy import torch
+from mergebarrier.parameters import choice, number
+from mergebarrier.protect.protection import Context, Need, Prepared, Reversibility, check_values
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from mergebarrier.arch import Circuit
+    from mergebarrier.protect.protection import Pieces, Tensors
+    from mergebarrier.symmetry import LinearMap
 
 _TIE = 1e-6
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class MergeBarrier:
     """Hyper-parameters of ``mergebarrier``.
 
-    Args:
-      flip_fraction: share of planes (or eigen-directions) flipped per key/value head, in (0, 1]; at least one.
-      form: "auto" (planes under RoPE, eigen-directions without), "planes" or "literal" (the paper's P).
     Raises: UsageError.
     """
 
     name: ClassVar[str] = "mergebarrier"
     keyed: ClassVar[bool] = False
+    needs: ClassVar[frozenset[Need]] = frozenset()
+    reversibility: ClassVar[tuple[Reversibility, ...]] = ("exact", "tolerant")
+    limit: ClassVar[str] = (
+        "Attention part only. Anyone can undo this from the file alone (the flips are their own inverse and need no "
+        "key), and adding a partner's task vector at coefficient 1 still merges."
+    )
 
-    flip_fraction: float = 0.5
-    form: str = "auto"
+    flip_fraction: float = number(
+        0.5, low=0.0, high=1.0, above=True, help="Share of planes (or eigen-directions) flipped per key head."
+    )
+    form: str = choice(
+        "auto", choices=("auto", "planes", "literal"), help="Planes under RoPE, or the paper's literal projection."
+    )
 
     def __post_init__(self) -> None:
         """Validate."""
-        if not 0.0 < self.flip_fraction <= 1.0:
-            raise UsageError(f"flip fraction {self.flip_fraction} is outside (0, 1]", where="--flip-fraction")
-        if self.form not in ("auto", "planes", "literal"):
-            raise UsageError(f"unknown form {self.form!r}", where="--form", remedy="use auto, planes or literal")
+        check_values(self)
 
-    def check(self, architecture: Architecture, dtypes: Mapping[str, str]) -> None:
+    def prepare(self, context: Context) -> Prepared:
         """Refuse the literal form where it would break the model, and planes where there are none."""
-        del dtypes
-        if self.form == "literal" and architecture.dims.rotary:
+        planes = context.architecture.dims.rotary
+        if self.form == "literal" and planes:
             raise MethodRefused(
                 "the literal orthogonal P does not commute with rotary positions: the model would no longer work",
                 where="--form literal",
                 remedy="use --form planes, the same optimum among maps that do commute",
             )
-        if self.form == "planes" and not architecture.dims.rotary:
+        if self.form == "planes" and not planes:
             raise MethodRefused("this model has no rotary planes", where="--form planes", remedy="use --form literal")
+        return Prepared(
+            apply=self._flip,
+            invert=self._flip,  # Twice is the identity.
+            limit=self.limit,
+            variant="attention only",
+            parameters={
+                "form": "planes" if planes else "literal",
+                "part": "attention only",
+                "spaces": ["query_key"],
+            },
+            reversibility="exact" if planes else "tolerant",
+            determinism="exact" if planes else "profile",
+        )
 
-    def describe(self, architecture: Architecture) -> dict[str, Any]:
-        """Return effective parameters for the manifest."""
-        planes = architecture.dims.rotary
-        return {
-            "flip_fraction": self.flip_fraction,
-            "form": "planes" if planes else "literal",
-            "part": "attention only",
-            "spaces": ["query_key"],
-            "reversibility": "exact" if planes else "tolerant",
-            "determinism": "exact" if planes else "profile",
-        }
-
-    def element(self, circuit: Circuit, tensors: Tensors) -> Any:
+    def element(self, circuit: "Circuit", tensors: "Tensors") -> "Tensor | LinearMap":
         """Return the query/key element that the weights themselves determine."""
         dims = circuit.dims
         groups, width = dims.n_kv_heads, dims.head_dim
-        query = with_bias(tensors, "q").reshape(groups, dims.heads_per_group, width, -1)
-        key = with_bias(tensors, "k").reshape(groups, 1, width, -1)
+        query = symmetry.with_bias(tensors, "q").reshape(groups, dims.heads_per_group, width, -1)
+        key = symmetry.with_bias(tensors, "k").reshape(groups, 1, width, -1)
         both = torch.cat([query, key], dim=1)
         if not dims.rotary:
             return reflections(both, self.flip_fraction)
@@ -92,22 +100,18 @@ class MergeBarrier:
         flipped = energy.sort(dim=1, descending=True, stable=True).indices[:, : _share(self.flip_fraction, n_planes)]
         return torch.ones(groups, n_planes, dtype=torch.complex128).scatter(1, flipped, -1.0 + 0j)
 
-    def apply(self, circuit: Circuit, tensors: dict[str, Tensor], streams: Streams | None) -> Pieces:
+    def _flip(self, circuit: "Circuit", tensors: "dict[str, Tensor]") -> "Pieces":
         """Flip; circuits without attention stay as they are."""
-        del streams
         if circuit.kind != "attn":
             return iter(tensors.items())
         return iter(symmetry.spaces(circuit)["query_key"].act(self.element(circuit, tensors), tensors).items())
-
-    # Twice is the identity.
-    invert = apply
 
 
 def _share(fraction: float, n: int) -> int:
     return max(1, round(fraction * n))
 
 
-def reflections(both: Tensor, fraction: float) -> LinearMap:
+def reflections(both: "Tensor", fraction: float) -> "LinearMap":
     """P = 1 - 2 U_k U_k^T per group, k lowered until the gap below the k-th eigenvalue is open."""
     width = both.shape[2]
     values, vectors = torch.linalg.eigh(torch.einsum("gham,ghbm->gab", both, both))
@@ -119,4 +123,4 @@ def reflections(both: Tensor, fraction: float) -> LinearMap:
         top = vector[:, :k]
         matrices.append(torch.eye(width, dtype=torch.float64) - 2.0 * top @ top.T)
     mirror = torch.stack(matrices)
-    return LinearMap(mirror, mirror)
+    return symmetry.LinearMap(mirror, mirror)

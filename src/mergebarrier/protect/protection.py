@@ -1,39 +1,151 @@
-"""What a protection is: a pure function from the tensors of one circuit to tensors of the same names and shapes."""
+"""What a protection is: a frozen dataclass that looks at a model once and says how each of its circuits will change.
 
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, ClassVar, Protocol
+    prepare(context) -> Prepared(layout, config, side_files, apply, invert, limit)
 
-from torch import Tensor
+A protection declares itself once: its hyper-parameters on the fields of the dataclass (``mergebarrier.parameters``),
+and what else there is to say of it as class constants.  Options of the command line, the manifest, the words of reports
+and the page in the documentation are made from these: a new protection is one file and one line in the registry.
+"""
 
-from mergebarrier.arch import Architecture, Circuit
-from mergebarrier.symmetry import Stream
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
-Streams = Callable[[str, str], Stream]
-Tensors = Mapping[str, Tensor]
-Pieces = Iterator[tuple[str, Tensor]]
+from mergebarrier.errors import MethodRefused, UsageError
+from mergebarrier.parameters import check, parameters_of
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from mergebarrier.arch import Architecture, Circuit
+    from mergebarrier.checkpoint import Checkpoint, OutTensor
+    from mergebarrier.symmetry import Stream
+
+Streams = Callable[[str, str], "Stream"]
+Tensors = Mapping[str, "Tensor"]
+Pieces = Iterator[tuple[str, "Tensor"]]
+Need = Literal["base", "module", "data"]
+Reversibility = Literal["exact", "tolerant", "none"]
+Value = float | int | bool | str | list[str] | list[float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Context:
+    """All that a protection may look at, and the bytes that it may draw from.
+
+    Args:
+      checkpoint:   the model: the owner's, or the protected one when a protection is undone.
+      architecture: of ``checkpoint``.
+      streams:      (circuit, purpose) -> secret bytes; None for a method without key.
+      base:         the public base, where the method needs it.
+      module:       makes the model as a live network, where the method trains or measures.
+      data:         texts of the owner, where the method needs data.
+      device:       where ``module`` puts the network.
+      undone:       the parameters in the manifest of the protection that is undone; None when a model is protected.
+    """
+
+    checkpoint: "Checkpoint"
+    architecture: "Architecture"
+    streams: "Streams | None" = None
+    base: "Checkpoint | None" = None
+    module: "Callable[[], nn.Module] | None" = None
+    data: Sequence[str] | None = None
+    device: str = "cpu"
+    undone: "Mapping[str, Value] | None" = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Output:
+    """What a folder holds beside the values of its tensors; the fields left out are those of the model that is read.
+
+    Args:
+      layout:     names, dtypes, shapes and shards.
+      config:     what config.json says otherwise.
+      side_files: name -> bytes, more files that are written.
+    """
+
+    layout: "Sequence[OutTensor] | None" = None
+    config: Mapping[str, Any] = field(default_factory=dict)
+    side_files: Mapping[str, bytes] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared(Output):
+    """A protection that has seen its model; the fields of ``Output`` describe the protected folder.
+
+    Args:
+      apply:         protects the logical tensors of one circuit, one after the other, taking each out of its argument;
+                     any float dtype in, wider out where a real factor acted.
+      invert:        undoes ``apply``; None for a method that cannot be undone.
+      limit:         the sentence that says what the protection does not do to this model.
+      variant:       which form acted, in a word or two.
+      parameters:    what the manifest holds beside the declared parameters, or in their place.
+      reversibility: what ``invert`` gives back: every bit, each tensor within ``bound``, or nothing.
+      determinism:   "exact" where any machine makes the same bytes, else "profile".
+      amplified:     how much ``apply`` may amplify a rounding error.
+      restored:      the folder that ``invert`` writes.
+    """
+
+    apply: "Callable[[Circuit, dict[str, Tensor]], Pieces]"
+    invert: "Callable[[Circuit, dict[str, Tensor]], Pieces] | None"
+    limit: str
+    variant: str
+    parameters: Mapping[str, Value] = field(default_factory=dict)
+    reversibility: Reversibility = "exact"
+    determinism: Literal["exact", "profile"] = "exact"
+    amplified: float = 1.0
+    restored: Output = field(default_factory=Output)
 
 
 class Protection(Protocol):
-    """A frozen dataclass of hyper-parameters with pure functions; ``streams`` is None for a method without key."""
+    """A frozen, keyword-only dataclass of declared hyper-parameters.
+
+    Attributes:
+      name:          on the command line, in manifests and reports.
+      keyed:         it draws from the owner's key.
+      needs:         fields of ``Context`` that it cannot do without.
+      reversibility: what its forms give back, the strongest first.
+      limit:         the sentence that says what it does not do; reports print it beside every success.
+    """
 
     name: ClassVar[str]
     keyed: ClassVar[bool]
+    needs: ClassVar[frozenset[Need]]
+    reversibility: ClassVar[tuple[Reversibility, ...]]
+    limit: ClassVar[str]
 
-    def check(self, architecture: Architecture, dtypes: Mapping[str, str]) -> None:
-        """Raise MethodRefused before any work when the method does not apply to this model."""
-        ...
+    def prepare(self, context: Context) -> Prepared:
+        """Look at the model, before anything is written.
 
-    def describe(self, architecture: Architecture) -> dict[str, Any]:
-        """Return the effective parameters, classes of exactness and reversibility, ready for the manifest."""
-        ...
-
-    def apply(self, circuit: Circuit, tensors: dict[str, Tensor], streams: Streams | None) -> Pieces:
-        """Protect the logical tensors of one circuit, one after the other, taking each out of ``tensors``.
-
-        Any float dtype in; wider out where a real factor acted.
+        Raises: MethodRefused when the method does not apply to this model.
         """
         ...
 
-    def invert(self, circuit: Circuit, tensors: dict[str, Tensor], streams: Streams | None) -> Pieces:
-        """Undo ``apply``."""
-        ...
+
+def check_values(protection: Protection) -> None:
+    """Check the declared hyper-parameters of a protection; call it in ``__post_init__``.
+
+    Raises: UsageError that names the option and what it may be.
+    """
+
+    def refuse(name: str, value: object, allowed: str) -> UsageError:
+        where = parameters_of(protection)[name].flag or "--" + name.replace("_", "-")
+        return UsageError(f"{value!r} is not allowed", where=where, remedy=f"give {allowed}")
+
+    check(protection, refuse)
+
+
+def check_needs(protection: Protection, context: Context) -> None:
+    """Raise MethodRefused when a protection is not given what it cannot do without."""
+    missing = sorted(need for need in protection.needs if getattr(context, need) is None)
+    if missing:
+        raise MethodRefused(f"{protection.name} needs {', '.join(missing)}", where=context.checkpoint.path,
+                            remedy="give " + ", ".join(f"--{need}" for need in missing))  # fmt: skip
+
+
+def in_manifest(protection: Protection, prepared: Prepared) -> dict[str, Value]:
+    """Return the effective parameters, and the classes of exactness, as a manifest holds them."""
+    declared = {name: getattr(protection, name) for name in parameters_of(protection)}
+    plain = {name: list(value) if isinstance(value, tuple) else value for name, value in declared.items()}
+    classes = {"reversibility": prepared.reversibility, "determinism": prepared.determinism}
+    return {**plain, **prepared.parameters, **classes}

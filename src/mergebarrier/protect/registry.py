@@ -1,8 +1,12 @@
-"""Protections: each a short file that says which symmetries it uses and how it chooses their elements."""
+"""The protections by name: one line each, read by the command line, the verbs, the reports and the documentation."""
 
 from collections.abc import Mapping
 
 from mergebarrier.protect.exact import Exact
 from mergebarrier.protect.mergebarrier import MergeBarrier
+from mergebarrier.protect.protection import Protection
 
-PROTECTIONS: Mapping[str, type[Exact] | type[MergeBarrier]] = {"exact": Exact, "mergebarrier": MergeBarrier}
+PROTECTIONS: Mapping[str, type[Protection]] = {
+    "exact": Exact,
+    "mergebarrier": MergeBarrier,
+}

@@ -5,19 +5,37 @@ from typing import TYPE_CHECKING
 from mergebarrier import doors
 
 if TYPE_CHECKING:
-    from mergebarrier.run.transform import Sink, one_thread_kernels, transform
-    from mergebarrier.run.units import BLOCK_ELEMENTS, Block, Source, Unit, peak_bytes, plan_peak_bytes
+    from mergebarrier.run.transform import Change, Layout, Sink, change_rows, one_thread_kernels, transform
+    from mergebarrier.run.units import (
+        BLOCK_ELEMENTS,
+        Block,
+        Puts,
+        Rows,
+        Source,
+        Tables,
+        Unit,
+        peak_bytes,
+        plan_peak_bytes,
+        whole,
+    )
 
 __all__ = [
     "BLOCK_ELEMENTS",
     "Block",
+    "Change",
+    "Layout",
+    "Puts",
+    "Rows",
     "Sink",
     "Source",
+    "Tables",
     "Unit",
+    "change_rows",
     "one_thread_kernels",
     "peak_bytes",
     "plan_peak_bytes",
     "transform",
+    "whole",
 ]
 
 doors.open_lazily(__name__)

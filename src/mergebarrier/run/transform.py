@@ -1,39 +1,72 @@
-"""Stream a model through a function, unit by unit, so that memory does not grow with the model.
+"""Stream a model through a change, unit by unit, so that memory does not grow with the model.
 
 Workers are threads: reading, hashing and torch's kernels leave the interpreter lock.  Each kernel runs on one thread,
 so that no sum depends on how many workers there are.
 
-    for every unit not yet done:  read from all sources -> apply -> put -> finish
+    for every unit not yet done, whole or in blocks of rows:
+        read from all sources -> gather -> change -> round -> scatter -> write          (``change_rows`` below)
 
 Source: ours.  Differs from a process pool: nothing is pickled, one set of descriptors, and start-up costs nothing.
 """
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from typing import Protocol
+from typing import Any, Final, Protocol
 
 import torch
 
 from mergebarrier.errors import InternalError
-from mergebarrier.run.units import Block, Copy, Source, Unit, copies, row_blocks, workers_within
+from mergebarrier.run.units import Copy, Puts, Rows, Source, Tables, Unit, copies, steps, workers_within
 
-Apply = Callable[[Unit, list[dict[str, torch.Tensor]]], dict[str, torch.Tensor]]
 Progress = Callable[[int, int], None]
 
 
-class Sink(Protocol):
-    """Where results go: a ``checkpoint.Writer``, or anything with the same four methods."""
+class Change(Protocol):
+    """What an algorithm does to one unit."""
+
+    def __call__(self, unit: Any, tables: Tables, /) -> Mapping[str, torch.Tensor] | Iterator[tuple[str, torch.Tensor]]:
+        """Return new tensors by name, or yield them one after the other; one table of tensors per source comes in."""
+
+
+class Layout(Protocol):
+    """Between what is stored and what a change sees: ``arch.CIRCUITS``, or the tensors as they are stored."""
+
+    def gather(self, unit: Any, stored: Mapping[str, torch.Tensor], /) -> dict[str, torch.Tensor]:
+        """Return what the change sees of the stored tensors of one source."""
+
+    def rounded(self, tensor: torch.Tensor, dtype: torch.dtype | None, /) -> torch.Tensor:
+        """Return a changed tensor as it will be stored; ``dtype`` is that of the first source's, if it has it."""
+
+    def scatter(self, unit: Any, changed: Mapping[str, torch.Tensor], /) -> dict[str, torch.Tensor]:
+        """Return the tensors to store: the inverse of ``gather``."""
+
+
+class _AsStored:
+    """A change that works on stored tensors; it rounds by itself, to the dtype that its recipe asks for."""
+
+    def gather(self, unit: object, stored: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        del unit
+        return stored if isinstance(stored, dict) else dict(stored)
+
+    def rounded(self, tensor: torch.Tensor, dtype: torch.dtype | None) -> torch.Tensor:
+        del dtype
+        return tensor
+
+    def scatter(self, unit: object, changed: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        del unit
+        return dict(changed)
+
+
+AS_STORED: Final = _AsStored()
+
+
+class Sink(Puts, Protocol):
+    """Where the results of a run go: a ``checkpoint.Writer``, or anything with the same four methods."""
 
     def done(self, unit_name: str) -> bool:
         """True when the unit need not be done again."""
-
-    def put(self, name: str, tensor: torch.Tensor) -> None:
-        """Take a whole tensor."""
-
-    def put_rows(self, name: str, start_row: int, tensor: torch.Tensor) -> None:
-        """Take rows of a tensor."""
 
     def finish(self, unit_name: str, names: Sequence[str]) -> None:
         """Note that the tensors of a unit are complete."""
@@ -54,25 +87,27 @@ def transform(
     sources: Sequence[Source],
     sink: Sink,
     units: Sequence[Unit],
-    apply: Apply,
+    change: Change,
     *,
+    layout: Layout = AS_STORED,
     workers: int = 1,
     max_ram_bytes: int | None = None,
     progress: Progress | None = None,
 ) -> None:
-    """Apply a function to every unit of a model; tensors in no unit are copied from ``sources[0]``.
+    """Change every unit of a model; tensors in no unit are copied from ``sources[0]``.
 
     Args:
       sources:       opened checkpoints; the first is the donor of names and shapes.
       sink:          takes the results.
       units:         disjoint; every name must be in ``sources[0]``.
-      apply:         (unit, one table of tensors per source) -> results under the unit's names.  A source that lacks a
-                     tensor gives a table without it; a rowwise unit may come in row blocks (``Block.start_row``).
+      change:        (unit, one table of tensors per source) -> new tensors.  A source that lacks a tensor gives a
+                     table without it; a rowwise unit may come in row blocks (``Block.start_row``).
+      layout:        what the change sees: stored tensors, or the logical ones of a circuit.
       workers:       threads; no influence on the result.
       max_ram_bytes: budget for tensors; fewer workers run when it is tight.
       progress:      called with (bytes done, bytes in all), from any thread, one call at a time.
     Raises: LimitExceeded when the budget is below one unit; InternalError when units overlap or results do not fit;
-            ChangedDuringRun; whatever ``apply`` raises.  Units that were finished by then stay finished.
+            ChangedDuringRun; whatever ``change`` raises.  Units that were finished by then stay finished.
     Numerics: same bits for any number of workers and any order of units.
     """
     _check_disjoint(sources[0], units)
@@ -88,7 +123,7 @@ def transform(
         nonlocal done
         if stop.is_set():
             return
-        for part in _process(sources, sink, unit, apply):
+        for part in _process(sources, sink, unit, change, layout):
             with lock:
                 done += part
                 if progress is not None:
@@ -156,39 +191,44 @@ def _join(thread: threading.Thread) -> None:
             thread.join()
 
 
-def _process(sources: Sequence[Source], sink: Sink, unit: Unit, apply: Apply) -> Iterator[int]:
+def _process(sources: Sequence[Source], sink: Sink, unit: Unit, change: Change, layout: Layout) -> Iterator[int]:
     """Do one unit; yields the stored bytes of each finished step.  A unit dropped half-way is simply not finished."""
-    infos = {name: sources[0].tensors[name] for name in unit.tensors}
-    blocks = row_blocks(unit, infos)
-    if blocks is None:
-        results = _apply(apply, unit, [Block((n, s.read(n)) for n in unit.tensors if n in s.tensors) for s in sources])
-        for name, tensor in results.items():
-            sink.put(name, tensor)
-        sink.finish(unit.name, unit.tensors)
-        yield sum(info.nbytes for info in infos.values())
-        return
-    for start, stop in blocks:
-        for name, tensor in _apply(apply, unit, [_read_block(s, unit, start, stop) for s in sources]).items():
-            sink.put_rows(name, start, tensor)
-        if stop == next(iter(infos.values())).rows:
+    for rows in steps(unit, sources[0]):
+        change_rows(sources, sink, unit, rows, change, layout)
+        if rows.last:
             sink.finish(unit.name, unit.tensors)
-        yield sum(info.row_nbytes * (stop - start) for info in infos.values())
+        yield rows.nbytes
 
 
-def _read_block(source: Source, unit: Unit, start: int, stop: int) -> Block:
-    block = Block((name, source.read_rows(name, start, stop)) for name in unit.tensors if name in source.tensors)
-    block.start_row = start
-    return block
+def change_rows(
+    sources: Sequence[Source], sink: Puts, unit: Unit, rows: Rows, change: Change, layout: Layout = AS_STORED
+) -> None:
+    """Live the life of the tensors of one unit, or of a block of its rows, once.
 
-
-def _apply(apply: Apply, unit: Unit, blocks: list[Block]) -> dict[str, torch.Tensor]:
+    Args:
+      sources: opened checkpoints, the donor of dtypes first.
+      sink:    takes the results.
+      unit:    what is changed; a tensor that no unit names goes from the first source to the sink as it is.
+      rows:    all of the unit's rows, or a block of them.
+      change:  the algorithm.
+      layout:  what the algorithm sees.
+    Raises: InternalError unless every tensor of the unit comes back.
+    """
+    stored = [rows.read(source) for source in sources]  # read
     if isinstance(unit, Copy):
-        return blocks[0]
-    results = apply(unit, [*blocks])
+        rows.write(sink, stored[0])
+        return
+    tables = [layout.gather(unit, tensors) for tensors in stored]  # gather
+    dtypes = {name: tensor.dtype for name, tensor in tables[0].items()}
+    del stored  # The views keep what is still needed, each until it is replaced: no unit is held twice.
+    new = change(unit, tables)  # change, one tensor after the other where the change yields them
+    pieces = new.items() if isinstance(new, Mapping) else new
+    rounded = {name: layout.rounded(tensor, dtypes.get(name)) for name, tensor in pieces}  # round, once
+    results = layout.scatter(unit, rounded)  # scatter
     if results.keys() != set(unit.tensors):
         odd = min(results.keys() ^ set(unit.tensors))
         raise InternalError("a method must return exactly the tensors of its unit", where=f"{unit.name}: {odd}")
-    return results
+    rows.write(sink, results)  # write: a value that leaves the range of its dtype is refused here
 
 
 def _check_disjoint(donor: Source, units: Sequence[Unit]) -> None:

@@ -71,6 +71,71 @@ class Block(dict[str, torch.Tensor]):
     start_row: int = 0
 
 
+Tables = list[dict[str, torch.Tensor]]
+
+
+class Puts(Protocol):
+    """Takes tensors, whole or some rows at a time."""
+
+    def put(self, name: str, tensor: torch.Tensor) -> None:
+        """Take a whole tensor."""
+
+    def put_rows(self, name: str, start_row: int, tensor: torch.Tensor) -> None:
+        """Take rows of a tensor."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """One step of a unit.
+
+    Args:
+      tensors:     names on disk.
+      nbytes:      stored bytes of the step.
+      start, stop: the block of rows; ``stop`` is None for a unit that is done whole.
+      last:        the unit is complete with this step.
+    """
+
+    tensors: tuple[str, ...]
+    nbytes: int
+    start: int = 0
+    stop: int | None = None
+    last: bool = True
+
+    def read(self, source: Source) -> Block:
+        """Read what a source has of it."""
+        names = [name for name in self.tensors if name in source.tensors]
+        if self.stop is None:
+            return Block((name, source.read(name)) for name in names)
+        block = Block((name, source.read_rows(name, self.start, self.stop)) for name in names)
+        block.start_row = self.start
+        return block
+
+    def write(self, sink: Puts, results: Mapping[str, torch.Tensor]) -> None:
+        """Put the results where they belong."""
+        for name, tensor in results.items():
+            if self.stop is None:
+                sink.put(name, tensor)
+            else:
+                sink.put_rows(name, self.start, tensor)
+
+
+def whole(unit: Unit, donor: Source) -> Rows:
+    """Return all rows of a unit as one step."""
+    return Rows(unit.tensors, sum(donor.tensors[name].nbytes for name in unit.tensors))
+
+
+def steps(unit: Unit, donor: Source) -> Iterator[Rows]:
+    """Cut a unit into its steps: blocks of rows, or the whole."""
+    infos = {name: donor.tensors[name] for name in unit.tensors}
+    blocks = row_blocks(unit, infos)
+    if blocks is None:
+        yield whole(unit, donor)
+        return
+    n_rows, row_nbytes = next(iter(infos.values())).rows, sum(info.row_nbytes for info in infos.values())
+    for start, stop in blocks:
+        yield Rows(unit.tensors, row_nbytes * (stop - start), start, stop, stop == n_rows)
+
+
 def copies(donor: Source, units: Sequence[Unit]) -> tuple[Copy, ...]:
     """Return one unit per tensor of ``donor`` that no unit names."""
     named = {name for unit in units for name in unit.tensors}

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from mergebarrier.verbs.open import Models
     from mergebarrier.verbs.output import Checks, MergeInput, OutputOptions, Progress, environment
     from mergebarrier.verbs.protect import (
-        check_protect,
         dry_run,
         protect,
         protection_from,
@@ -47,7 +46,6 @@ __all__ = [
     "ScanRequest",
     "by_adapters",
     "by_recipe",
-    "check_protect",
     "check_realign",
     "cleansed",
     "declared",

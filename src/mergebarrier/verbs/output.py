@@ -1,14 +1,24 @@
-"""Where a verb writes, what it is asked, and the words about inputs and surroundings that every manifest holds."""
+"""Where a verb writes, what it is asked, and how a model folder of other circuits comes to be there.
 
+checkpoint -> run: read, gather, change, round, scatter, write -> side files, manifest, one rename
+"""
+
+import json
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mergebarrier.checkpoint import Checkpoint
+from mergebarrier.arch import CIRCUITS, Architecture
+from mergebarrier.checkpoint import Checkpoint, Writer, layout_like, read_manifest
+from mergebarrier.errors import DigestMismatch
+from mergebarrier.protect import Output
+from mergebarrier.run import Change, transform
 
 Progress = Callable[[int, int], None]
+_AS_READ = Output()
 
 
 @dataclass(frozen=True)
@@ -87,6 +97,64 @@ def hashed(source: Checkpoint) -> dict[str, Any]:
     Digests of its files would say no more about the weights, and cost a second hash of every byte.
     """
     return {"content_digest": source.content_digest(), "tensors": source.digests()}
+
+
+def write_circuits(
+    sources: Sequence[Checkpoint],
+    architecture: Architecture,
+    change: Change,
+    content: dict[str, Any],
+    into: OutputOptions,
+    *,
+    output: Output = _AS_READ,
+    expected: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """Write the first source with its circuits changed, and commit it.
+
+    Args:
+      sources:      opened; the first gives layout, configuration and side files, where ``output`` says nothing else.
+      architecture: of the sources; its circuits are the units of work.
+      change:       (circuit, one table of logical tensors per source) -> new logical tensors.
+      content:      of the manifest.
+      into:         where to.
+      output:       other layout, configuration and files.
+      expected:     tensor name -> digest that must come out.
+    Returns: the content of the manifest as written.
+    Raises:  DigestMismatch when another digest than the expected one comes out; CheckpointError.
+    """
+    donor = sources[0]
+    writer = Writer.create(
+        into.out,
+        output.layout or layout_like(donor),
+        plan={name: value for name, value in content.items() if name != "diagnostics"},
+        inputs=[folder for source in sources for folder in source.folders],
+        resume=into.resume,
+        overwrite=into.overwrite,
+    )
+    with closing(writer):
+        transform(
+            sources,
+            writer,
+            architecture.circuits,
+            change,
+            layout=CIRCUITS,
+            workers=into.workers,
+            max_ram_bytes=into.max_ram_bytes,
+            progress=into.progress,
+        )
+        odd = next((name for name, digest in (expected or {}).items() if digest != writer.digests[name]), None)
+        if odd is not None:
+            raise DigestMismatch(
+                "the restored bytes differ from those that were protected",
+                where=f"{into.out}: {odd}",
+                remedy="use the mergebarrier version that protected this model",
+            )
+        side_files = {name: donor.read_side_file(name) for name in donor.side_files} | dict(output.side_files)
+        if output.config:
+            config = json.loads(side_files["config.json"]) | output.config
+            side_files["config.json"] = json.dumps(config, indent=2).encode() + b"\n"
+        writer.commit(content, environment(), side_files, workers=into.workers)
+    return dict(read_manifest(into.out)["content"])
 
 
 def environment() -> dict[str, Any]:

@@ -1,21 +1,34 @@
 """``protect`` and ``unprotect``: another gauge for a model folder, and back, with a manifest that says it all."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
-from mergebarrier.arch import describe
+from mergebarrier.arch import Architecture, Circuit, describe
 from mergebarrier.checkpoint import MANIFEST_NAME, Checkpoint, read_manifest
 from mergebarrier.checkpoint.bytes import ROUNDOFF
-from mergebarrier.errors import DigestMismatch, KeyMismatch, NotProtected
+from mergebarrier.errors import DigestMismatch, KeyMismatch, MethodRefused, NotProtected
 from mergebarrier.keys import Key, Streams
-from mergebarrier.protect import Exact, MergeBarrier, Protection
-from mergebarrier.verbs.circuits import in_logical_layout, write_circuits
-from mergebarrier.verbs.output import OutputOptions, content_of, input_of
+from mergebarrier.parameters import parameters_of
+from mergebarrier.protect import PROTECTIONS, Context, Prepared, Protection, check_needs, in_manifest
+from mergebarrier.run import Tables
+from mergebarrier.verbs.output import OutputOptions, content_of, input_of, write_circuits
+
+if TYPE_CHECKING:
+    from mergebarrier.protect import Pieces
 
 # Unit roundoff: half the distance from 1 to the next number.
 
 
-def protect(source: Checkpoint, protection: Protection, key: Key | None, into: OutputOptions) -> dict[str, Any]:
+def protect(
+    source: Checkpoint,
+    protection: Protection,
+    key: Key | None,
+    into: OutputOptions,
+    *,
+    base: Checkpoint | None = None,
+    ready: Callable[[], None] | None = None,
+) -> tuple[dict[str, Any], Prepared]:
     """Write a protected model.
 
     Args:
@@ -23,27 +36,33 @@ def protect(source: Checkpoint, protection: Protection, key: Key | None, into: O
       protection: a member of ``PROTECTIONS``, validated.
       key:        the owner's key; None for a method without one.
       into:       where to.
-    Returns: the ``content`` part of the manifest.
+      base:       the public base, for a method that looks at it.
+      ready:      called once nothing is left to refuse, before the first byte is written.
+    Returns: the ``content`` part of the manifest, and what the protection said of itself for this model.
     Raises:  ArchError, MethodRefused, CheckpointError; nothing is finalised then.
     """
-    architecture = describe(source)
-    protection.check(architecture, {name: info.dtype for name, info in source.tensors.items()})
-    parameters = protection.describe(architecture)
+    streams = None if key is None else lambda: key.streams(source.content_digest(into.workers), protection.name)
+    architecture, prepared = _prepare(source, protection, streams=streams, base=base)
     source.digests(workers=into.workers)
-    streams = _streams(source.content_digest(), protection, key)
-    content = content_of("protect", protection.name, parameters) | {
+    content = content_of("protect", protection.name, in_manifest(protection, prepared)) | {
         "key_id": key.id if key is not None else None,
         "inputs": [input_of("model", source)],
-        "roundtrip_bound": _roundtrip_bound(source, parameters),
+        "roundtrip_bound": _roundtrip_bound(source, prepared),
     }
-    change = in_logical_layout(lambda circuit, parts: protection.apply(circuit, parts[0], streams))
-    return write_circuits((source,), architecture, change, content, into)
+
+    def apply(circuit: Circuit, tables: Tables) -> "Pieces":
+        return prepared.apply(circuit, tables[0])
+
+    if ready is not None:
+        ready()
+    return write_circuits((source,), architecture, apply, content, into, output=prepared), prepared
 
 
 def unprotect(source: Checkpoint, key: Key | None, into: OutputOptions) -> dict[str, Any]:
-    """Undo ``protect`` with the key; ``lossless`` restores every bit, which is checked against the manifest.
+    """Undo ``protect`` with the key; what is reversible exactly comes back bit by bit, checked against the manifest.
 
-    Raises: NotProtected, KeyMismatch, DigestMismatch (files changed since, or the restored bits differ).
+    Raises: NotProtected, KeyMismatch, DigestMismatch (files changed since, or the restored bits differ),
+      MethodRefused (nothing undoes the method).
     """
     was = protection_manifest(source)
     if was["key_id"] is not None and (key is None or key.id != was["key_id"]):
@@ -58,21 +77,25 @@ def unprotect(source: Checkpoint, key: Key | None, into: OutputOptions) -> dict[
             where=source.path,
             remedy="use the protected folder as it was published",
         )
-    architecture = describe(source)
-    protection = protection_from(was)
-    original = was["inputs"][0]
-    streams = _streams(original["content_digest"], protection, key)
+    protection, original = protection_from(was), was["inputs"][0]
+    streams = None if key is None else lambda: key.streams(original["content_digest"], protection.name)
+    architecture, prepared = _prepare(source, protection, streams=streams, undone=was["parameters"])
+    invert = prepared.invert
+    if invert is None:
+        raise MethodRefused(f"nothing undoes {protection.name}", where=source.path, remedy="keep the original model")
     content = content_of("unprotect", protection.name, was["parameters"]) | {
         "key_id": was["key_id"],
         "inputs": [input_of("protected", source)],
         "roundtrip_bound": was["roundtrip_bound"],
         "restores": original["content_digest"],
     }
-    change = in_logical_layout(lambda circuit, parts: protection.invert(circuit, parts[0], streams))
+
+    def undo(circuit: Circuit, tables: Tables) -> "Pieces":
+        return invert(circuit, tables[0])
+
     exact = was["parameters"]["reversibility"] == "exact"
-    return write_circuits(
-        (source,), architecture, change, content, into, expected=original["tensors"] if exact else None
-    )
+    expected = original["tensors"] if exact else None
+    return write_circuits((source,), architecture, undo, content, into, output=prepared.restored, expected=expected)
 
 
 def protection_manifest(source: Checkpoint) -> dict[str, Any]:
@@ -90,28 +113,20 @@ def protection_manifest(source: Checkpoint) -> dict[str, Any]:
 
 def protection_from(content: Mapping[str, Any]) -> Protection:
     """Rebuild the protection that a manifest describes."""
-    method, parameters = content.get("method"), content["parameters"]
-    if method == "exact":
-        return Exact(parameters["profile"], tuple(parameters["only"]), float(parameters["condition"]))
-    if method == "mergebarrier":
-        return MergeBarrier(parameters["flip_fraction"], parameters["form"])
-    raise NotProtected(f"unknown method {method!r} in the manifest", remedy="use a newer mergebarrier")
+    kind = PROTECTIONS.get(content.get("method", ""))
+    if kind is None:
+        method = content.get("method")
+        raise NotProtected(f"unknown method {method!r} in the manifest", remedy="use a newer mergebarrier")
+    return kind(**{name: content["parameters"][name] for name in parameters_of(kind)})
 
 
-def check_protect(source: Checkpoint, protection: Protection, *, workers: int = 1) -> None:
-    """Refuse whatever `protect` would refuse, values included, before a key is made or a byte written."""
-    protection.check(describe(source), {name: info.dtype for name, info in source.tensors.items()})
-    source.digests(workers=workers)
-
-
-def dry_run(source: Checkpoint, protection: Protection) -> dict[str, Any]:
+def dry_run(source: Checkpoint, protection: Protection, *, base: Checkpoint | None = None) -> dict[str, Any]:
     """Return what ``protect`` would do: circuits, bytes, effective parameters."""
-    architecture = describe(source)
-    protection.check(architecture, {name: info.dtype for name, info in source.tensors.items()})
+    architecture, prepared = _prepare(source, protection, base=base)
     return {
         "method": protection.name,
         "family": architecture.family,
-        "parameters": protection.describe(architecture),
+        "parameters": in_manifest(protection, prepared),
         "circuits": len(architecture.circuits),
         "tensors": len(source.tensors),
         "bytes": sum(info.nbytes for info in source.tensors.values()),
@@ -119,13 +134,29 @@ def dry_run(source: Checkpoint, protection: Protection) -> dict[str, Any]:
     }
 
 
-def _streams(content_digest: str, protection: Protection, key: Key | None) -> Streams | None:
-    return key.streams(content_digest, protection.name) if protection.keyed and key is not None else None
+def _prepare(
+    source: Checkpoint,
+    protection: Protection,
+    *,
+    streams: Callable[[], Streams] | None = None,
+    base: Checkpoint | None = None,
+    undone: Mapping[str, Any] | None = None,
+) -> tuple[Architecture, Prepared]:
+    """Let a protection look at the model; ``streams`` is called when it first draws."""
+    late = cache(streams) if streams is not None and protection.keyed else None
+    context = Context(
+        checkpoint=source,
+        architecture=describe(source),
+        streams=None if late is None else lambda circuit, purpose: late()(circuit, purpose),
+        base=base,
+        undone=undone,
+    )
+    check_needs(protection, context)
+    return context.architecture, protection.prepare(context)
 
 
-def _roundtrip_bound(source: Checkpoint, parameters: Mapping[str, Any]) -> float:
+def _roundtrip_bound(source: Checkpoint, prepared: Prepared) -> float:
     """Largest relative error (Frobenius, per tensor) of a round trip: one rounding each way, the first amplified."""
-    if parameters["reversibility"] == "exact":
+    if prepared.reversibility == "exact":
         return 0.0
-    worst = max(ROUNDOFF.get(info.dtype, 0.0) for info in source.tensors.values())
-    return worst * (float(parameters.get("condition", 1.0)) + 1.0)
+    return max(ROUNDOFF.get(info.dtype, 0.0) for info in source.tensors.values()) * (prepared.amplified + 1.0)

@@ -1,15 +1,20 @@
 """``realign``: a model folder in the coordinates of its base, without a key; and the same in memory, as a measure."""
 
 import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 
-from mergebarrier.arch import describe, require_same
+import torch
+
+from mergebarrier.arch import CIRCUITS, Circuit, describe, require_same
 from mergebarrier.checkpoint import Checkpoint
 from mergebarrier.errors import NothingToAlign
-from mergebarrier.realign import GaugeFix, Realignment
-from mergebarrier.verbs.circuits import circuit_map, in_logical_layout, write_circuits
+from mergebarrier.realign import Fitted, GaugeFix, Realignment
+from mergebarrier.run import Change, Tables, change_rows, whole
 from mergebarrier.verbs.declarations import licence
-from mergebarrier.verbs.output import OutputOptions, Progress, content_of, input_of
+from mergebarrier.verbs.output import OutputOptions, Progress, content_of, input_of, write_circuits
 
 
 def realign(
@@ -24,15 +29,14 @@ def realign(
     require_same(architecture, anchor, where=base.path)
     if model.digests(workers=into.workers) == base.digests(workers=into.workers):
         raise NothingToAlign("model and base are the same weights", where=model.path, remedy="give a fine-tune")
-    with circuit_map(into.workers) as parallel:
+    with _circuit_map(into.workers) as parallel:
         fitted = realignment.fit(architecture, model, base, parallel=parallel)
     content = content_of("realign", realignment.name, vars(realignment)) | {
         "inputs": [input_of("model", model), input_of("base", base)],
         "diagnostics": fitted.diagnostics,
         "licences": [licence(model), licence(base)],
     }
-    change = in_logical_layout(lambda circuit, parts: iter(fitted.apply(circuit, *parts).items()))
-    return write_circuits((model, base), architecture, change, content, into), fitted.diagnostics
+    return write_circuits((model, base), architecture, _realigning(fitted), content, into), fitted.diagnostics
 
 
 def check_realign(model: Checkpoint, base: Checkpoint) -> dict[str, Any]:
@@ -52,15 +56,12 @@ def undone_by_realignment(
     started = time.perf_counter()
     architecture = describe(protected)
     require_same(architecture, describe(base), where=base.path)
-    with circuit_map(workers) as parallel:
+    with _circuit_map(workers) as parallel:
         fitted = GaugeFix().fit(architecture, protected, base, parallel=parallel)
-        attack = in_logical_layout(lambda circuit, parts: iter(fitted.apply(circuit, *parts).items()))
         left = changed = 0.0
         for done, circuit in enumerate(architecture.circuits, start=1):
-            published, anchor, ours = (
-                {name: side.read(name) for name in circuit.tensors} for side in (protected, base, original)
-            )
-            recovered = attack(circuit, [dict(published), anchor])
+            published, ours = ({name: side.read(name) for name in circuit.tensors} for side in (protected, original))
+            recovered = _recovered(circuit, protected, base, _realigning(fitted))
             left += sum(float((recovered[name].float() - ours[name].float()).square().sum()) for name in ours)
             changed += sum(float((published[name].float() - ours[name].float()).square().sum()) for name in ours)
             if progress is not None:
@@ -72,3 +73,38 @@ def undone_by_realignment(
         "attack": "gaugefix",
         "diagnostics": fitted.diagnostics,
     }
+
+
+class _Kept(dict[str, torch.Tensor]):
+    """Takes the tensors of one unit, whole."""
+
+    def put(self, name: str, tensor: torch.Tensor) -> None:
+        self[name] = tensor
+
+    def put_rows(self, name: str, start_row: int, tensor: torch.Tensor) -> None:
+        raise AssertionError(f"{name} comes whole, not from row {start_row}: {tuple(tensor.shape)}")
+
+
+def _recovered(circuit: Circuit, protected: Checkpoint, base: Checkpoint, change: Change) -> dict[str, torch.Tensor]:
+    """Return the stored tensors of a circuit as the attack leaves them."""
+    kept = _Kept()
+    change_rows((protected, base), kept, circuit, whole(circuit, protected), change, CIRCUITS)
+    return kept
+
+
+def _realigning(fitted: Fitted) -> Change:
+    def change(circuit: Circuit, tables: Tables) -> dict[str, torch.Tensor]:
+        return fitted.apply(circuit, *tables)
+
+    return change
+
+
+@contextmanager
+def _circuit_map(workers: int) -> Iterator[Callable[..., Any]]:
+    """Give a ``map`` over circuits on ``workers`` threads of one kernel thread each."""
+    before = torch.get_num_threads()
+    try:
+        with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            yield pool.map
+    finally:
+        torch.set_num_threads(before)
