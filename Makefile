@@ -2,11 +2,12 @@
 #
 #   make demo      the whole story on a real language model           make lint    ruff, ruff format, mypy
 #   make test      the default suite (every change runs it)           make bench   tables under benchmarks/results/
-#   make test-all  also the slow tests                                make clean   remove what make made here
+#   make test-all  also the slow tests                                make docs    the site with the API reference, in site/
+#   make clean     remove what make made here
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all bench lint picture clean browser
+.PHONY: help demo test test-all bench lint docs picture clean browser
 
 # Packages and the browser are fetched side by side.
 MAKEFLAGS += --jobs=2
@@ -45,6 +46,10 @@ lint: $(READY)
 bench: $(READY)
 	$(BIN)/python benchmarks/run.py
 
+# A link that leads nowhere stops it.
+docs: $(READY)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+
 # The picture of the README, from the report that `make demo` wrote.
 REPORT ?= demo/report.html
 picture: browser
@@ -56,7 +61,7 @@ $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: Python 3.11 or newer is needed")'
 	@echo "setting up $(VENV): about a gigabyte and two minutes, once"
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet $$($(PYTHON) .ci/torch_index.py) -c constraints.txt -e '.[eval,report,zoo,test]'
+	$(BIN)/python -m pip install --quiet $$($(PYTHON) .ci/torch_index.py) -c constraints.txt -e '.[eval,report,zoo,test,docs]'
 	@touch $@
 
 # The report is rendered once by a real browser.
@@ -68,4 +73,4 @@ browser:
 	else echo "note: no chromium here and not root; the tests marked 'browser' are left out"; fi
 
 clean:
-	rm -rf $(VENV) demo build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis src/*.egg-info
+	rm -rf $(VENV) demo site build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis src/*.egg-info

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 from mergebarrier import doors
 
 if TYPE_CHECKING:
-    from mergebarrier.arch.describe import FAMILIES, Architecture, Circuit, describe, require_same
-    from mergebarrier.arch.families import LOGICAL, Dims, Family, Rule
+    from mergebarrier.arch.describe import Architecture, Circuit, describe, require_same
+    from mergebarrier.arch.families import FAMILIES, LOGICAL, Dims, Family, Rule
     from mergebarrier.arch.layout import CIRCUITS, gather, scatter
 
 __all__ = [

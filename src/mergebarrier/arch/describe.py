@@ -4,10 +4,9 @@
 many or too few, or whose config and shapes disagree, is refused: a protection that guesses is a broken model.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
-from mergebarrier.arch.families import GPT2, LLAMA, LOGICAL, ROWWISE_KINDS, Dims, Family, Rule
+from mergebarrier.arch.families import FAMILIES, LOGICAL, ROWWISE_KINDS, Dims, Family, Rule
 from mergebarrier.checkpoint import Checkpoint
 from mergebarrier.errors import (
     BaseMismatch,
@@ -18,8 +17,6 @@ from mergebarrier.errors import (
     UnsupportedFeature,
     clean,
 )
-
-FAMILIES: Mapping[str, Family] = {"gpt2": GPT2, "llama": LLAMA}
 
 
 @dataclass(frozen=True)

@@ -5,13 +5,11 @@ from typing import TYPE_CHECKING
 from mergebarrier import doors
 
 if TYPE_CHECKING:
-    from mergebarrier.arch.families.gpt2 import GPT2
-    from mergebarrier.arch.families.llama import LLAMA
+    from mergebarrier.arch.families.registry import FAMILIES
     from mergebarrier.arch.families.table import LOGICAL, ROWWISE_KINDS, Dims, Family, Rule
 
 __all__ = [
-    "GPT2",
-    "LLAMA",
+    "FAMILIES",
     "LOGICAL",
     "ROWWISE_KINDS",
     "Dims",

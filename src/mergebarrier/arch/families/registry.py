@@ -1,0 +1,13 @@
+"""The families that are known, as data: a further one is a file beside this one and a line here."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from mergebarrier.arch.families.gpt2 import GPT2
+from mergebarrier.arch.families.llama import LLAMA
+from mergebarrier.arch.families.table import Family
+
+FAMILIES: Final[Mapping[str, Family]] = {
+    "gpt2": GPT2,
+    "llama": LLAMA,
+}
