@@ -1,6 +1,7 @@
 """A whole audit of a real (tiny) model: what breaks, what the attacker recovers, and that nothing is measured twice."""
 
 import dataclasses
+import importlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,7 @@ from mergebarrier.evaluate import compute_dtype, exact_match
 from mergebarrier.report import Journal
 from mergebarrier.results import Cell, Measurement, Result
 
+evaluate = importlib.import_module("mergebarrier.evaluate")
 SHORT = published(("linear", "task_arithmetic"), (0.5, 1.0))
 
 
@@ -171,7 +173,7 @@ def test_a_finished_row_is_never_measured_again(stage, audited, monkeypatch) -> 
         raise AssertionError("measured again")
 
     for name in ("exact_match", "perplexity", "compare", "load_module"):
-        monkeypatch.setattr(f"mergebarrier.evaluate.{name}", refuse)
+        monkeypatch.setattr(evaluate, name, refuse)
     journal = Journal.open(folder, resume=True)
     again = run_audit(
         spec(stage, folder / "work", second=stage.second, comparisons=(stage.attention,)), journal, say=spoken.append
@@ -218,7 +220,7 @@ def _count(monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
         calls += 1
         return exact_match(*arguments, **options)
 
-    monkeypatch.setattr("mergebarrier.evaluate.exact_match", counted)
+    monkeypatch.setattr(evaluate, "exact_match", counted)
     return lambda: calls
 
 

@@ -1,5 +1,6 @@
 """The demonstration on the tiny world: it runs by itself, says what happens, and a second run reuses the first."""
 
+import importlib
 from typing import Any
 
 import pytest
@@ -44,7 +45,7 @@ def test_the_whole_story_is_told_and_the_second_run_reuses_it(tiny_zoo, run_cli,
 
     for name in ("protect", "realign"):
         monkeypatch.setattr(verbs, name, refuse)
-    monkeypatch.setattr("mergebarrier.evaluate.load_module", refuse)
+    monkeypatch.setattr(importlib.import_module("mergebarrier.evaluate"), "load_module", refuse)
     again = run_cli("demo", "-o", out, "--json")
     assert again.exit_code == 0, again.stderr
     assert again.json["grade"] == "C" and "two_keys" in again.json["controls"]

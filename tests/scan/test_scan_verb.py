@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from mergebarrier import scan
 from mergebarrier.checkpoint import open_checkpoint, read_manifest, verify_manifest
 from mergebarrier.cli.scan import CHECKS
 from mergebarrier.evaluate import load_encoder, save_encoder
+from mergebarrier.scan import CHECKS as REGISTERED
+from mergebarrier.scan import RULES
 from scan_world import SMALL, World, write_folder, write_task
 from tiny_models import save as save_model
 from tiny_models import save_expert
@@ -36,7 +37,7 @@ def _tasks(bench: Path, n: int) -> list[str]:
 
 
 def test_the_names_in_the_help_are_those_of_the_registry() -> None:
-    assert tuple(scan.CHECKS) == CHECKS
+    assert tuple(REGISTERED) == CHECKS
 
 
 def test_a_poisoned_pool_exits_with_one_and_names_the_model(bench: Path, run_cli) -> None:
@@ -65,7 +66,7 @@ def test_sarif_lists_every_rule_and_gives_results_a_level(bench: Path, run_cli) 
     assert ran.exit_code == 1
     document = json.loads(ran.stdout)
     run = document["runs"][0]
-    assert document["version"] == "2.1.0" and {r["id"] for r in run["tool"]["driver"]["rules"]} == set(scan.RULES)
+    assert document["version"] == "2.1.0" and {r["id"] for r in run["tool"]["driver"]["rules"]} == set(RULES)
     assert next((r["ruleId"], r["level"]) for r in run["results"]) == ("MB7301", "error")
     assert all(r["fingerprints"]["contentDigest/v1"] for r in run["results"])
     assert run["properties"]["checks"] == ["folder", "expert_patches"]

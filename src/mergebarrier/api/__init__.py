@@ -4,8 +4,14 @@ Each file opens what it is given, calls the rooms below and says what came out; 
 prints.  ``import mergebarrier`` offers these functions.
 """
 
+from typing import TYPE_CHECKING
+
 from mergebarrier import doors
 
-__all__: list[str] = []
+if TYPE_CHECKING:
+    from mergebarrier.api.base import Model, Report, WriteOptions
+    from mergebarrier.api.verify import VerifyReport, verify
+
+__all__ = ["Model", "Report", "VerifyReport", "WriteOptions", "verify"]
 
 doors.open_lazily(__name__)

@@ -1,7 +1,8 @@
 """The options that verbs share, written once, so that every verb spells them alike.
 
-``@output_options`` gives a verb ``output: Output``; ``@threads_option`` gives ``threads: int``; ``@writer_options``
-gives ``writer: WriterOptions`` and adds the resume line to whatever stops the verb half-way.
+``@output_options`` gives a verb ``output: Output``; ``@threads_option`` gives ``threads: int``; ``@download_option``
+gives ``download: bool`` to a verb that names models; ``@writer_options`` gives ``writer: WriterOptions`` and adds the
+resume line to whatever stops the verb half-way.
 
     @click.command()
     @click.argument("model", type=click.Path(path_type=Path))
@@ -26,7 +27,15 @@ from mergebarrier.cli._output import Output, Session
 from mergebarrier.cli._process import default_threads, keep_freed_memory, set_threads
 from mergebarrier.errors import Interrupted, MergebarrierError, OutputExists, PartialOutput, UsageError
 
-__all__ = ["SIZE", "WriterOptions", "dtype_option", "output_options", "threads_option", "writer_options"]
+__all__ = [
+    "SIZE",
+    "WriterOptions",
+    "download_option",
+    "dtype_option",
+    "output_options",
+    "threads_option",
+    "writer_options",
+]
 
 _Verb = Callable[..., Any]
 _UNITS: Final = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
@@ -92,6 +101,11 @@ def output_options(function: _Verb) -> _Verb:
         return function(*args, output=Output(json=as_json, quiet=quiet), **kwargs)
 
     return verb
+
+
+download_option: Final = click.option(
+    "--download", is_flag=True, help="Fetch models OWNER/NAME[@REVISION] that the local Hugging Face cache lacks."
+)
 
 
 def threads_option(function: _Verb) -> _Verb:

@@ -68,9 +68,10 @@ def command(
     --merge too, the merge is searched and leaving models out names who brought the patch.  Finding nothing means that
     these checks found nothing.
     """
-    from mergebarrier import __version__, scan, verbs
+    from mergebarrier import __version__, verbs
     from mergebarrier.merge import make
     from mergebarrier.report import render_findings
+    from mergebarrier.scan import MANY_PAIRS, RULES, Search, at_least
 
     if form == "json":
         output = Output(json=True, quiet=output.quiet)
@@ -91,8 +92,8 @@ def command(
     if method is not None:
         values = {**given, **({"density": (given["density"],)} if "density" in given else {})}
         merge = make(method, **hyper_parameters(method, values, seed=seed, based=True))
-    search = scan.Search(seed=seed) if patch is None else scan.Search(side_frac=patch, seed=seed)
-    if leave_out == 2 and len(models) * (len(models) - 1) // 2 > scan.MANY_PAIRS:
+    search = Search(seed=seed) if patch is None else Search(side_frac=patch, seed=seed)
+    if leave_out == 2 and len(models) * (len(models) - 1) // 2 > MANY_PAIRS:
         output.note(
             f"note: leaving out two of {len(models)} models takes {len(models) * (len(models) - 1) // 2} merges"
         )
@@ -107,7 +108,7 @@ def command(
         report = verbs.scan(request, progress=progress)
     if form == "sarif" and not output.json:
         shown = render_findings(
-            report.findings, scan.RULES, version=__version__, digests=report.digests, ran=report.ran
+            report.findings, RULES, version=__version__, digests=report.digests, ran=report.ran
         ).rstrip("\n")
     else:
         shown = _text(report)
@@ -117,7 +118,7 @@ def command(
             job = _curing(models, base, cleanse, merge, search, stack)
             verbs.merge(job, verbs.OutputOptions(out, workers=threads), wished)
         output.note(f"note: {out} holds the merge after {cleanse.cure}; scan it as a model of its own")
-    return 1 if scan.at_least(report.findings, fail_on) else 0
+    return 1 if at_least(report.findings, fail_on) else 0
 
 
 def _curing(
@@ -168,6 +169,6 @@ def _text(report: "ScanReport") -> str:
 
 
 def _rules_of(check: str) -> tuple[str, ...]:
-    from mergebarrier import scan
+    from mergebarrier.scan import CHECKS as REGISTERED
 
-    return scan.CHECKS[check].rules
+    return REGISTERED[check].rules

@@ -12,11 +12,11 @@ from typing import Any, Final
 
 from torch import Tensor, nn
 
-from mergebarrier import scan as room
 from mergebarrier.errors import BadScanInput
 from mergebarrier.evaluate import read_image_task
 from mergebarrier.lineage import reference
 from mergebarrier.merge import Plan
+from mergebarrier.scan import Search
 from mergebarrier.scan.cures import CURES, MergeToCure
 from mergebarrier.training import FullRecipe, train_full
 from mergebarrier.verbs.job import MergeJob
@@ -26,7 +26,7 @@ from mergebarrier.verbs.scan import PREFIX, distinct, merge_weights, pool_of
 RECIPE: Final = FullRecipe(steps=100, learning_rate=2e-4, weight_decay=0.0, warmup_steps=10)
 
 
-def cleansed(job: MergeJob, planned: Plan, cure: str, tasks: Sequence[Path], search: room.Search) -> MergeJob:
+def cleansed(job: MergeJob, planned: Plan, cure: str, tasks: Sequence[Path], search: Search) -> MergeJob:
     """Return the job that cures a merge, once it is judged, and writes it.
 
     Args:

@@ -12,12 +12,29 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from mergebarrier import scan as room
 from mergebarrier.checkpoint import MANIFEST_NAME, Checkpoint, read_manifest, split_reference
 from mergebarrier.errors import BadScanInput, MergebarrierError
 from mergebarrier.evaluate import ImageTask, load_encoder, pixels, read_image_task
 from mergebarrier.lineage import reference
 from mergebarrier.merge import Merge
+from mergebarrier.scan import (
+    CHECKS,
+    IMAGE_CHECKS,
+    MIN_POOL,
+    Finding,
+    Outcome,
+    Pool,
+    Search,
+    Suspect,
+    Weights,
+    finding,
+    judge_task_vectors,
+    measure,
+    ordered,
+    refusal,
+    scan_pool,
+    tags,
+)
 from mergebarrier.verbs.declarations import declared, parts_of, relations
 from mergebarrier.verbs.job import MergeInput
 from mergebarrier.verbs.open import Models
@@ -45,8 +62,8 @@ class ScanRequest:
     base: Path
     tasks: tuple[Path, ...] = ()
     merge: Merge | None = None
-    checks: tuple[str, ...] = tuple(room.CHECKS)
-    search: room.Search = field(default_factory=room.Search)
+    checks: tuple[str, ...] = tuple(CHECKS)
+    search: Search = field(default_factory=Search)
     leave_out: int = 1
     workers: int = 1
 
@@ -63,11 +80,11 @@ class ScanReport:
       outcome:  figures of the checks on images; None where none ran.
     """
 
-    findings: tuple[room.Finding, ...]
+    findings: tuple[Finding, ...]
     ran: tuple[str, ...]
     left_out: tuple[tuple[str, str], ...]
     digests: dict[str, str]
-    outcome: room.Outcome | None = None
+    outcome: Outcome | None = None
 
 
 def scan(request: ScanRequest, *, progress: Callable[[int, int], None] | None = None) -> ScanReport:
@@ -85,7 +102,7 @@ def scan(request: ScanRequest, *, progress: Callable[[int, int], None] | None = 
     names = distinct([_called(path) for path in request.models])
     with ExitStack() as stack:
         folders = Models(stack)
-        findings: list[room.Finding] = []
+        findings: list[Finding] = []
         opened = {}
         for name, path in zip(("base", *names), (request.base, *request.models), strict=True):
             checkpoint = _open(name, path, request, folders, findings)
@@ -102,19 +119,19 @@ def scan(request: ScanRequest, *, progress: Callable[[int, int], None] | None = 
             else:
                 left_out.append(("relation", "no table knows this family"))
         if "task_vectors" in request.checks:
-            if base is not None and len(usable) >= room.MIN_POOL:
-                statistics = room.measure(_tensors(base, list(usable.values())), len(usable))
-                findings += room.judge_task_vectors(list(usable), statistics)
+            if base is not None and len(usable) >= MIN_POOL:
+                statistics = measure(_tensors(base, list(usable.values())), len(usable))
+                findings += judge_task_vectors(list(usable), statistics)
                 ran.append("task_vectors")
             else:
-                left_out.append(("task_vectors", f"needs a base and {room.MIN_POOL} models that fit it"))
+                left_out.append(("task_vectors", f"needs a base and {MIN_POOL} models that fit it"))
         wanted, more_left_out = _image_checks(request, base, usable)
         left_out += more_left_out
         outcome = None
         if wanted and base is not None:
             tasks = dict(zip(names, request.tasks, strict=True))
             pool = pool_of(base, usable, {name: read_image_task(tasks[name]) for name in usable})
-            outcome = room.scan_pool(
+            outcome = scan_pool(
                 pool,
                 request.search,
                 merge=None if request.merge is None else merge_weights(request.merge),
@@ -124,13 +141,13 @@ def scan(request: ScanRequest, *, progress: Callable[[int, int], None] | None = 
             )
             findings += outcome.findings
             ran += wanted
-    return ScanReport(room.ordered(findings), tuple(ran), tuple(left_out), digests, outcome)
+    return ScanReport(ordered(findings), tuple(ran), tuple(left_out), digests, outcome)
 
 
-def merge_weights(method: Merge) -> Callable[[room.Weights, Sequence[room.Weights]], room.Weights]:
+def merge_weights(method: Merge) -> Callable[[Weights, Sequence[Weights]], Weights]:
     """Return a merge of tables of weights, tensor by tensor; methods that draw do so by the names in the file."""
 
-    def merged(base: room.Weights, experts: Sequence[room.Weights]) -> room.Weights:
+    def merged(base: Weights, experts: Sequence[Weights]) -> Weights:
         return {
             name: method.merge(tensor, [expert[name] for expert in experts], name=name.removeprefix(PREFIX))
             for name, tensor in base.items()
@@ -150,9 +167,7 @@ def _called(path: Path) -> str:
     return "+".join(reference(part.absolute()) for part in (base, adapter) if part is not None)
 
 
-def _open(
-    name: str, path: Path, request: ScanRequest, folders: Models, findings: list[room.Finding]
-) -> Checkpoint | None:
+def _open(name: str, path: Path, request: ScanRequest, folders: Models, findings: list[Finding]) -> Checkpoint | None:
     """Open and hash one model; a refusal becomes a finding."""
     try:
         checkpoint = folders.model(path) if name == "base" else folders.model_on(path, request.base)
@@ -161,15 +176,15 @@ def _open(
                 read_manifest(part.path)
         checkpoint.digests(workers=request.workers)
     except MergebarrierError as error:
-        findings.append(room.refusal(name, error))
+        findings.append(refusal(name, error))
         return None
     for said in map(declared, parts_of(checkpoint)):
-        findings += room.tags(name, attack=said.attack, wish=said.do_not_merge, protected=said.protected)
+        findings += tags(name, attack=said.attack, wish=said.do_not_merge, protected=said.protected)
     return checkpoint
 
 
 def _like_base(
-    base: Checkpoint | None, opened: dict[str, Checkpoint], findings: list[room.Finding]
+    base: Checkpoint | None, opened: dict[str, Checkpoint], findings: list[Finding]
 ) -> dict[str, Checkpoint]:
     """Return the models that hold the base's tensors; a finding for each of the others."""
     if base is None:
@@ -185,13 +200,13 @@ def _like_base(
         ]
         if odd:
             message = f"{len(odd)} tensors are missing, added or of another shape than in the base, {odd[0]} first"
-            findings.append(room.finding("MB7104", name, message, value=float(len(odd)), threshold=0.0))
+            findings.append(finding("MB7104", name, message, value=float(len(odd)), threshold=0.0))
         else:
             usable[name] = checkpoint
     return usable
 
 
-def _relations(base: Checkpoint | None, usable: dict[str, Checkpoint], findings: list[room.Finding]) -> bool:
+def _relations(base: Checkpoint | None, usable: dict[str, Checkpoint], findings: list[Finding]) -> bool:
     """Report models that are no ordinary fine-tunes of the base; False where no table knows their family."""
     if base is None:
         return False
@@ -202,7 +217,7 @@ def _relations(base: Checkpoint | None, usable: dict[str, Checkpoint], findings:
         said = next((text for text in warnings if text.startswith(f"{name} ")), None)
         if said is not None:
             message = said.removeprefix(f"{name} ")
-            findings.append(room.finding("MB7105", name, message, evidence={"kind": found["kind"]}))
+            findings.append(finding("MB7105", name, message, evidence={"kind": found["kind"]}))
     return bool(figures)
 
 
@@ -216,30 +231,30 @@ def _image_checks(
 ) -> tuple[tuple[str, ...], list[tuple[str, str]]]:
     """Return the checks on images that can run, and why the others cannot."""
     wanted, left_out = [], []
-    for name in (name for name in room.IMAGE_CHECKS if name in request.checks):
+    for name in (name for name in IMAGE_CHECKS if name in request.checks):
         if not request.tasks:
             left_out.append((name, "needs --task"))
         elif base is None or not usable:
             left_out.append((name, "no model that fits the base"))
-        elif room.CHECKS[name].needs == "merge" and request.merge is None:
+        elif CHECKS[name].needs == "merge" and request.merge is None:
             left_out.append((name, "needs --merge"))
-        elif room.CHECKS[name].needs == "merge" and len(usable) < 2:
+        elif CHECKS[name].needs == "merge" and len(usable) < 2:
             left_out.append((name, "needs two models that fit the base"))
         else:
             wanted.append(name)
     return tuple(wanted), left_out
 
 
-def pool_of(base: Checkpoint, usable: dict[str, Checkpoint], tasks: dict[str, ImageTask]) -> room.Pool:
+def pool_of(base: Checkpoint, usable: dict[str, Checkpoint], tasks: dict[str, ImageTask]) -> Pool:
     """Load every encoder once; the images are the development rows, without their labels."""
     encoder = load_encoder(base)
     for parameter in encoder.parameters():
         parameter.requires_grad_(False)
-    return room.Pool(
+    return Pool(
         encoder,
         _weights(encoder),
         tuple(
-            room.Suspect(
+            Suspect(
                 name,
                 _weights(load_encoder(checkpoint)),
                 tasks[name].head,

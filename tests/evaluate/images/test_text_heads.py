@@ -1,5 +1,6 @@
 """A CLIP folder makes its own heads, and a folder of pictures becomes a task; strangers' files are refused by name."""
 
+import importlib
 import io
 import json
 import os
@@ -128,7 +129,9 @@ def test_a_hostile_file_stops_everything_by_its_name(tmp_path, monkeypatch) -> N
     os.symlink("/etc/hostname", folder / "red" / "x.png")
     with pytest.raises(BadTask, match="cannot be opened"):
         read_image_folder(folder, 16)
-    monkeypatch.setattr("mergebarrier.evaluate.images.image_folders.MAX_PICTURE_PIXELS", 1000)
+    monkeypatch.setattr(
+        importlib.import_module("mergebarrier.evaluate.images.image_folders"), "MAX_PICTURE_PIXELS", 1000
+    )
     with pytest.raises(BadTask, match="40 x 30 pixels"):
         read_image_folder(coloured(tmp_path / "large", n=3), 16)
 

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from mergebarrier.api.base.models import Model, as_given, opened, resolve, resolve_all
     from mergebarrier.api.base.progress import in_notebook, shown
     from mergebarrier.api.base.report import SCHEMA_VERSION, Json, Report, Row, beside, document_of, optional, plain
+    from mergebarrier.api.base.writing import WriteOptions
 
 __all__ = [
     "SCHEMA_VERSION",
@@ -16,6 +17,7 @@ __all__ = [
     "Model",
     "Report",
     "Row",
+    "WriteOptions",
     "as_given",
     "beside",
     "cache_folder",

@@ -17,7 +17,7 @@ _CELLS: Final = 24
 
 
 @contextmanager
-def shown(progress: Progress | None, label: str) -> Iterator[Progress | None]:
+def shown(progress: Progress | None, label: str) -> Iterator[Progress]:
     """Give the progress to hand to a verb.
 
     Args:
@@ -25,7 +25,7 @@ def shown(progress: Progress | None, label: str) -> Iterator[Progress | None]:
       label:    what is being done, a word or two.
     """
     if progress is not None or not in_notebook():
-        yield progress
+        yield progress or _unseen
         return
     draw, finish = _bar(label, sys.stderr)
     try:
@@ -58,3 +58,7 @@ def _bar(label: str, stream: TextIO) -> tuple[Progress, Callable[[], None]]:
             stream.write("\n")
 
     return draw, finish
+
+
+def _unseen(done: int, total: int) -> None:
+    """Take a step that nobody watches."""

@@ -43,7 +43,7 @@ MAX_INDEX_BYTES = 64 * 2**20
 MAX_SHARDS = 10_000
 SHARD_NAME = re.compile(r"[A-Za-z0-9_\-][A-Za-z0-9_.\-]*\.safetensors")
 #: Files whose text is the licence of the weights, the most telling name first.
-LICENCE_FILES = (
+LICENCE_FILES: tuple[str, ...] = (
     "LICENSE", "LICENSE.txt", "LICENSE.md", "LICENCE", "LICENCE.txt", "LICENCE.md", "COPYING", "COPYING.txt",
     "license", "license.txt", "license.md", "License.txt", "License.md", "MODEL_LICENSE",
 )  # fmt: skip
