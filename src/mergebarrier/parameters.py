@@ -82,12 +82,12 @@ class Parameter:
             return f"a whole number from {self.low:g} to {'2^64 - 1' if self.high == math.inf else f'{self.high:g}'}"
         if self.low == -math.inf:
             return "a finite number"
-        return f"a number {'above' if self.above else 'from'} {self.low:g} to {self.high:g}"
+        return f"a number {f'above {self.low:g},' if self.above else f'from {self.low:g}'} to {self.high:g}"
 
     def checked(self, value: Any) -> Any:
         """Return the value in its stored form.
 
-        Raises: ValueError, whose text says what is allowed.
+        Raises: ValueError(what is allowed, the value or the one of several that is not).
         """
         if self.kind == "flag" and isinstance(value, bool):
             return value
@@ -100,17 +100,17 @@ class Parameter:
             return self._number(value)
         if self.kind == "numbers":
             if isinstance(value, str) or not isinstance(value, Sequence):
-                raise ValueError("a list of numbers, one per expert")
+                raise ValueError("a list of numbers, one per expert", value)
             return tuple(self._number(one) for one in value)
         if self.kind == "subset" and not isinstance(value, str) and value and all(one in self.choices for one in value):
             return tuple(value)
-        raise ValueError(self.allowed)
+        raise ValueError(self.allowed, value)
 
     def _number(self, value: Any) -> float:
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-            raise ValueError(self.allowed)
+            raise ValueError(self.allowed, value)
         if not self.low <= value <= self.high or (self.above and value == self.low):
-            raise ValueError(self.allowed)
+            raise ValueError(self.allowed, value)
         return float(value)
 
 
@@ -170,8 +170,9 @@ def check(instance: Any, refuse: Callable[[str, object, str], Exception]) -> Non
             continue
         try:
             object.__setattr__(instance, name, parameter.checked(value))
-        except ValueError as allowed:
-            raise refuse(name, value, str(allowed)) from None
+        except ValueError as wrong:
+            allowed, odd = wrong.args
+            raise refuse(name, odd, allowed) from None
 
 
 def _field(default: Any, parameter: Parameter) -> Any:

@@ -72,7 +72,7 @@ def merge_adapters(
         folders = verbs.Models(stack)
         opened = folders.model(base) if base is not None else None
         adapters = [folders.adapter(model) for model in models]
-        planned = plan_adapters(adapters, lambda _: merge, rank=asked.rank, space=asked.space, base=opened)
+        planned = plan_adapters(adapters, lambda _: merge, rank=asked.rank, space=asked.lora_space, base=opened)
         described = {"method": merge.name, "parameters": parameters(merge)}
         return run_adapters(planned, described, writer, output, checks)
 

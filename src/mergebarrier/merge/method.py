@@ -9,6 +9,7 @@ yields the result block by block. No paths, no global state, no global random nu
 from __future__ import annotations
 
 import dataclasses
+import functools
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from mergebarrier.errors import BadMergeParameter, ShapeMismatch
 from mergebarrier.lazy import torch
-from mergebarrier.merge.arithmetic import BLOCK, Blocks, Operands, SurveyResult, compute_dtype, store
+from mergebarrier.merge.arithmetic import BLOCK, Blocks, Operands, SurveyResult, checks, compute_dtype, store
+from mergebarrier.parameters import check
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -26,22 +28,31 @@ Need = Literal["elementwise", "row", "tensor", "global", "data"]
 
 @dataclass(frozen=True, kw_only=True)
 class Merge(ABC):
-    """Base of all merge methods; a subclass adds its hyper-parameters, checked in ``__post_init__``.
+    """Base of all merge methods; a subclass declares its hyper-parameters (mergebarrier.parameters).
 
     Class constants:
       name:        the registry key.
       need:        what ``merge`` must be given to be right: any block ("elementwise"), whole rows, the whole tensor.
       uses_base:   whether the base enters the formula; if not, ``base`` is ignored and may be None. A method whose
         base is optional decides it by a parameter.
+      optional_base: the flag that says so for such a method, on where there is a base; "" for the others.
       min_experts, max_experts: accepted number of experts (None: no upper bound).
       differentiable: whether gradients pass from the merged tensor to the operands that ask for them.
     """
 
     name: ClassVar[str]
     need: ClassVar[Need]
+    optional_base: ClassVar[str] = ""
     min_experts: ClassVar[int] = 1
     max_experts: ClassVar[int | None] = None
     differentiable: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        """Check every declared parameter; a method adds checks that concern several at once.
+
+        Raises: BadMergeParameter.
+        """
+        check(self, functools.partial(checks.refuse, self.name))
 
     @property
     @abstractmethod

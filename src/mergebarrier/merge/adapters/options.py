@@ -3,37 +3,35 @@
 mergebarrier: {as: adapter, rank: 16, lora_space: product | factor}
 """
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from mergebarrier.errors import BadMergeParameter
 from mergebarrier.merge.arithmetic import checks
+from mergebarrier.parameters import check, choice, parameters_of, whole
 
-#: Keys under ``mergebarrier`` that say what is written; no method has a parameter of these names.
-OUTPUT_KEYS: Final = ("as", "rank", "lora_space")
-KINDS: Final = ("model", "adapter")
 SPACES: Final = ("product", "factor")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class AdapterOutput:
     """One adapter as the output.
 
-    Args:
-      rank:  at most; None for the sum of the ranks that go in.
-      space: "product", where the updates are merged, or "factor", where A and B are merged apart.
     Raises: BadMergeParameter.
     """
 
-    rank: int | None = None
-    space: str = "product"
+    rank: int | None = whole(None, help="Rank of the adapter at most; the sum of all ranks without it.", low=1)
+    lora_space: str = choice("product", choices=SPACES, help="Merge the updates (exact), or A and B apart.")
 
     def __post_init__(self) -> None:
         """Check both."""
-        checks.choice("merge", "lora_space", self.space, SPACES)
-        if self.rank is not None:
-            checks.whole("merge", "rank", self.rank, 1)
+        check(self, functools.partial(checks.refuse, "merge"))
+
+
+#: Keys under ``mergebarrier`` that say what is written; no method has a parameter of these names.
+OUTPUT_KEYS: Final = ("as", *parameters_of(AdapterOutput))
 
 
 def output_of(asked: Mapping[str, Any]) -> AdapterOutput | None:
@@ -42,8 +40,11 @@ def output_of(asked: Mapping[str, Any]) -> AdapterOutput | None:
     Raises: BadMergeParameter for a bad value, or for one that has no meaning for a model.
     """
     given = {key: asked[key] for key in OUTPUT_KEYS if asked.get(key) is not None}
-    if checks.choice("merge", "as", given.pop("as", "model"), KINDS) == "adapter":
-        return AdapterOutput(given.get("rank"), given.get("lora_space", "product"))
+    kind = given.pop("as", "model")
+    if kind not in ("model", "adapter"):
+        raise checks.refuse("merge", "as", kind, "model | adapter")
+    if kind == "adapter":
+        return AdapterOutput(**given)
     if given:
         name = next(iter(given))
         raise BadMergeParameter("has no meaning for a model", where=name, remedy="write an adapter, or leave it out")

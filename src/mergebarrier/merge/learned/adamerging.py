@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from mergebarrier.lazy import torch
-from mergebarrier.merge.arithmetic import checks
 from mergebarrier.merge.learned.entropy import descend
 from mergebarrier.merge.learned.method import DataMerge, Learned, Progress, TaskData, Tensors
 from mergebarrier.merge.methods import TaskArithmetic
+from mergebarrier.parameters import choice, flag, number, whole
 
 _FLOAT32 = 4  # bytes
 SCOPES = ("tensor", "model")
@@ -30,32 +30,19 @@ class AdaMerging(DataMerge):
 
     Memory: the module, one merged copy in its dtype, the activations of one batch, a few of the largest tensor.
 
-    Args:
-      scope:         "tensor" (layer-wise) or "model" (task-wise).
-      start:         first value of every coefficient.
-      steps:         of Adam; 0 gives task arithmetic with ``start``.
-      learning_rate: the most that a coefficient moves per step, about.
-      clamp:         keep coefficients in [0, 1] after each step.
     Raises: BadMergeParameter.
     """
 
     name: ClassVar[str] = "adamerging"
     uses_base: ClassVar[bool] = True
 
-    scope: str = "tensor"
-    start: float = 0.3
-    steps: int = 500
-    learning_rate: float = 1e-3
-    clamp: bool = True
-
-    def __post_init__(self) -> None:
-        """Check every parameter."""
-        checks.choice(self.name, "scope", self.scope, SCOPES)
-        object.__setattr__(self, "start", checks.number(self.name, "start", self.start))
-        checks.whole(self.name, "steps", self.steps)
-        rate = checks.number(self.name, "learning_rate", self.learning_rate, 0, 1)
-        object.__setattr__(self, "learning_rate", rate)
-        checks.flag(self.name, "clamp", self.clamp)
+    scope: str = choice(
+        "tensor", choices=SCOPES, help="One coefficient per tensor (layer-wise) or per model (task-wise)."
+    )
+    start: float = number(0.3, help="First value of every coefficient.")
+    steps: int = whole(500, help="Steps of Adam; 0 gives task arithmetic with the first value.")
+    learning_rate: float = number(1e-3, help="About the most that a coefficient moves per step.", low=0, high=1)
+    clamp: bool = flag(True, help="Keep coefficients in 0 to 1.")
 
     def held_bytes(self, elements: int, largest: int, itemsize: int, n_experts: int) -> int:
         """One merged copy, and the graph of the largest tensor."""

@@ -19,10 +19,12 @@ from functools import partial
 from typing import ClassVar, TypeAlias
 
 from mergebarrier.lazy import np, torch
-from mergebarrier.merge.arithmetic import checks, require_finite
+from mergebarrier.merge import declarations
+from mergebarrier.merge.arithmetic import require_finite
 from mergebarrier.merge.learned.entropy import descend
 from mergebarrier.merge.learned.method import DataMerge, Learned, Progress, TaskData, Tensors
 from mergebarrier.numerics import aes
+from mergebarrier.parameters import choice, flag, number, whole
 
 _FLOAT32 = 4  # bytes
 HOSTS = ("task_arithmetic", "adamerging")
@@ -34,41 +36,22 @@ class Concrete(DataMerge):
 
     Memory: the module, one merged copy, and of the mask four copies in float32 of the model's size.
 
-    Args:
-      host:          "task_arithmetic" or "adamerging".
-      start:         lambda, or its first value.
-      steps:         of Adam on the mask.
-      learning_rate: of the mask and of lambda.
-      temperature:   T, above 0.
-      host_steps:    of Adam on lambda under the finished mask (host "adamerging").
-      clamp:         keep lambda in [0, 1].
-      seed:          of the draws.
     Raises: BadMergeParameter.
     """
 
     name: ClassVar[str] = "concrete"
     uses_base: ClassVar[bool] = True
 
-    host: str = "task_arithmetic"
-    start: float = 0.3
-    steps: int = 1000
-    learning_rate: float = 1e-3
-    temperature: float = 0.5
-    host_steps: int = 1000
-    clamp: bool = True
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        """Check every parameter."""
-        checks.choice(self.name, "host", self.host, HOSTS)
-        object.__setattr__(self, "start", checks.number(self.name, "start", self.start))
-        for name in ("steps", "host_steps", "seed"):
-            checks.whole(self.name, name, getattr(self, name))
-        for name, high in (("learning_rate", 1), ("temperature", 100)):
-            object.__setattr__(self, name, checks.number(self.name, name, getattr(self, name), 0, high))
-        if not self.temperature:
-            raise checks.refuse(self.name, "temperature", self.temperature, "a number above 0, to 100")
-        checks.flag(self.name, "clamp", self.clamp)
+    host: str = choice("task_arithmetic", choices=HOSTS, help="What is masked.")
+    start: float = number(0.3, help="Coefficient, or its first value.")
+    steps: int = whole(1000, help="Steps of Adam on the mask.")
+    learning_rate: float = number(1e-3, help="Of the mask and of coefficients.", low=0, high=1)
+    temperature: float = number(0.5, help="Of the drawn masks.", low=0, high=100, above=True)
+    host_steps: int = whole(
+        1000, help="Steps of Adam on coefficients, under the finished mask.", only="with host adamerging"
+    )
+    clamp: bool = flag(True, help="Keep coefficients in 0 to 1.", only="with host adamerging")
+    seed: int = declarations.seed()
 
     def held_bytes(self, elements: int, largest: int, itemsize: int, n_experts: int) -> int:
         """One merged copy; mask, its gradient and two moments; the graph of the largest tensor."""

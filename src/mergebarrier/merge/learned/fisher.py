@@ -17,9 +17,11 @@ from typing import ClassVar
 
 from mergebarrier.errors import NonFinite
 from mergebarrier.lazy import torch
+from mergebarrier.merge import declarations
 from mergebarrier.merge.arithmetic import checks, require_finite
 from mergebarrier.merge.learned.method import DataMerge, Learned, Progress, TaskData, Tensors, cast, mean, run
 from mergebarrier.numerics import aes
+from mergebarrier.parameters import choice, flag, number
 
 _FLOAT32 = 4  # bytes
 _BLOCK = 1 << 20  # elements
@@ -59,13 +61,13 @@ def diagonal(
     for name, leaf in leaves.items():
         placed[name] = leaf.detach().requires_grad_()
         placed[name].register_post_accumulate_grad_hook(square(name))
-    for number in range(len(task.batches)):
-        logits = run(module, placed, task, task.batches[number])
+    for place in range(len(task.batches)):
+        logits = run(module, placed, task, task.batches[place])
         log_p = logits.to(torch.promote_types(logits.dtype, torch.float32)).log_softmax(-1)
         if not torch.isfinite(log_p).all():
             raise NonFinite("the outputs are not finite", where=task.name, remedy="check the model and its data")
         if labels == "sampled":
-            drawn = _draw(log_p.detach(), aes.stream_key(seed, "fisher", number, task.name))
+            drawn = _draw(log_p.detach(), aes.stream_key(seed, "fisher", place, task.name))
             torch.autograd.backward(log_p.gather(1, drawn[:, None]).sum())
         else:
             for row in log_p:
@@ -82,30 +84,16 @@ class Fisher(DataMerge):
 
     Memory: the module, one expert in its dtype, one Fisher diagonal and two sums in float32 of the model's size.
 
-    Args:
-      weights:   c_i, one per expert, or one for all; empty means 1 each.
-      labels:    "sampled" or "exact"; see ``diagonal``, also for what a batch means.
-      floor:     added to every entry, at least 0, to 1.
-      normalize: divide c_i by the norm of F_i, plus the floor.
-      seed:      of the drawn labels.
     Raises: BadMergeParameter.
     """
 
     name: ClassVar[str] = "fisher"
 
-    weights: tuple[float, ...] = ()
-    labels: str = "sampled"
-    floor: float = 1e-6
-    normalize: bool = True
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        """Check every parameter."""
-        object.__setattr__(self, "weights", checks.numbers(self.name, "weights", self.weights, 0))
-        checks.choice(self.name, "labels", self.labels, LABELS)
-        object.__setattr__(self, "floor", checks.number(self.name, "floor", self.floor, 0, 1))
-        checks.flag(self.name, "normalize", self.normalize)
-        checks.whole(self.name, "seed", self.seed)
+    weights: tuple[float, ...] = declarations.weights(low=0)
+    labels: str = choice("sampled", choices=LABELS, help="Drawn from the model, or a sum over all classes.")
+    floor: float = number(1e-6, help="Added to the information of every weight.", low=0, high=1)
+    normalize: bool = flag(True, help="Divide each weight by the norm of the expert's information, plus the floor.")
+    seed: int = declarations.seed()
 
     def held_bytes(self, elements: int, largest: int, itemsize: int, n_experts: int) -> int:
         """One expert, its Fisher diagonal, two sums, and the largest tensor while it is added."""

@@ -9,6 +9,7 @@ encoders with heads of their own; nothing here knows what a batch is. The module
 
 from __future__ import annotations
 
+import functools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +17,9 @@ from typing import Any, ClassVar, TypeAlias
 
 from mergebarrier.errors import BadMergeData, BadMergeParameter, NonFinite, ShapeMismatch, TensorSetMismatch
 from mergebarrier.lazy import torch
+from mergebarrier.merge.arithmetic import checks
 from mergebarrier.merge.methods import Linear
+from mergebarrier.parameters import check
 
 Tensors: TypeAlias = "Mapping[str, torch.Tensor]"
 #: Called with (steps done, steps in all).
@@ -56,7 +59,7 @@ class Learned:
 
 @dataclass(frozen=True, kw_only=True)
 class DataMerge(ABC):
-    """Base of the merges that need data; a subclass adds its hyper-parameters, checked in ``__post_init__``.
+    """Base of the merges that need data; a subclass declares its hyper-parameters (mergebarrier.parameters).
 
     Class constants:
       name:      the registry key.
@@ -65,6 +68,13 @@ class DataMerge(ABC):
 
     name: ClassVar[str]
     uses_base: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        """Check every declared parameter.
+
+        Raises: BadMergeParameter.
+        """
+        check(self, functools.partial(checks.refuse, self.name))
 
     def merge(
         self,

@@ -19,9 +19,10 @@ from typing import ClassVar
 
 from mergebarrier.errors import BadMergeData
 from mergebarrier.lazy import torch
-from mergebarrier.merge.arithmetic import checks, require_finite
+from mergebarrier.merge.arithmetic import require_finite
 from mergebarrier.merge.learned import grams
 from mergebarrier.merge.learned.method import DataMerge, Learned, Progress, TaskData, Tensors, cast, mean
+from mergebarrier.parameters import number, whole
 
 _NOISE = 2.0**-23  # of products of float32 activations, relative
 
@@ -70,11 +71,6 @@ class RegMean(DataMerge):
 
     Memory: besides the module one expert in the module's dtype, the result, and ``gram_bytes``.
 
-    Args:
-      off_diagonal: factor on the off-diagonal entries of each Gram matrix, 0 to 1 (0.95 for vision encoders in
-        fusion_bench, 0.1 for language models there and in the BadMerging code).
-      ridge:        relative to each input's second moment, 0 to 1.
-      gram_bytes:   budget of the Gram matrices held at once: fewer bytes, more passes over the data, the same result.
     Raises: BadMergeParameter.
 
     Example:
@@ -88,15 +84,13 @@ class RegMean(DataMerge):
 
     name: ClassVar[str] = "regmean"
 
-    off_diagonal: float = 0.9
-    ridge: float = 1e-6
-    gram_bytes: int = 2**30
-
-    def __post_init__(self) -> None:
-        """Check every parameter."""
-        for name in ("off_diagonal", "ridge"):
-            object.__setattr__(self, name, checks.number(self.name, name, getattr(self, name), 0, 1))
-        checks.whole(self.name, "gram_bytes", self.gram_bytes, 1)
+    off_diagonal: float = number(
+        0.9, help="Factor on what two inputs have in common; 0.95 suits vision encoders.", low=0, high=1
+    )
+    ridge: float = number(1e-6, help="Relative to the second moment of each input.", low=0, high=1)
+    gram_bytes: int = whole(
+        2**30, help="Budget of the Gram matrices held at once; --max-ram gives it.", low=1, flag="-"
+    )
 
     def held_bytes(self, elements: int, largest: int, itemsize: int, n_experts: int) -> int:
         """One expert, and the Gram matrices."""
@@ -115,11 +109,11 @@ class RegMean(DataMerge):
         layers = [layer for layer in order if layer.weight in experts[0]]
         cut = grams.groups(layers, len(experts), self.gram_bytes)
         tensors = {name: mean(experts, name) for name in experts[0]}
-        for number, group in enumerate(cut):
+        for turn, group in enumerate(cut):
             tables = []
             for i, (expert, task) in enumerate(zip(experts, data, strict=True)):
                 tables.append(grams.collect(module, cast(module, expert), task, group))
-                progress(number * len(experts) + i + 1, len(cut) * len(experts))
+                progress(turn * len(experts) + i + 1, len(cut) * len(experts))
             for layer in group:
                 found = [table.pop(layer.path) for table in tables]
                 tensors[layer.weight] = self.solve(layer, experts, found, tensors[layer.weight].dtype)
@@ -146,8 +140,6 @@ class RegMeanPlus(RegMean):
     A block is what stands below one number in a layer's path (``layers.3``), else a single layer. The data pass once
     per block and expert, up to that block; memory as RegMean plus one more set of weights.
 
-    Args:
-      off_diagonal, ridge, gram_bytes: see RegMean; a block must fit the budget.
     Raises: BadMergeParameter.
     """
 
@@ -168,14 +160,14 @@ class RegMeanPlus(RegMean):
         for layer in layers:
             blocks.setdefault(_block(layer.path), []).append(layer)
         tensors = {name: mean(experts, name) for name in experts[0]}
-        for number, (path, group) in enumerate(blocks.items()):
+        for turn, (path, group) in enumerate(blocks.items()):
             if len(grams.groups(group, len(experts), self.gram_bytes)) > 1:
                 raise grams.too_large(path, group, len(experts), self.gram_bytes)
             tables = []
             for i, (expert, task) in enumerate(zip(experts, data, strict=True)):
                 inside = {name: expert[name] for name in tensors if name.startswith(f"{path}.")}
                 tables.append(grams.collect(module, cast(module, tensors | inside), task, group))
-                progress(number * len(experts) + i + 1, len(blocks) * len(experts))
+                progress(turn * len(experts) + i + 1, len(blocks) * len(experts))
             for layer in group:
                 found = [table.pop(layer.path) for table in tables]
                 tensors[layer.weight] = self.solve(layer, experts, found, tensors[layer.weight].dtype)

@@ -8,6 +8,7 @@ The merged weights stay as they are, so the features of both models are computed
 Source: Yang et al., arXiv 2402.02705. Differs: no bias; the rows of a step are drawn by a keyed counter.
 """
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 from mergebarrier.errors import BadMergeData, NonFinite, ShapeMismatch
 from mergebarrier.merge.arithmetic import checks
 from mergebarrier.numerics import aes
+from mergebarrier.parameters import check, number, whole
 
 
 class Correction(nn.Module):
@@ -38,12 +40,6 @@ class Correction(nn.Module):
 class Surgery:
     """Learn a correction.
 
-    Args:
-      rank:          inner width.
-      steps:         of Adam; 0 gives the identity.
-      learning_rate: of Adam.
-      batch_size:    rows per step.
-      seed:          of the start of Down and of the order of rows.
     Raises: BadMergeParameter.
 
     Example:
@@ -55,20 +51,15 @@ class Surgery:
 
     name = "surgery"
 
-    rank: int = 16
-    steps: int = 1000
-    learning_rate: float = 1e-3
-    batch_size: int = 16
-    seed: int = 0
+    rank: int = whole(16, help="Inner width.", low=1)
+    steps: int = whole(1000, help="Steps of Adam; 0 gives the identity.")
+    learning_rate: float = number(1e-3, help="Of Adam.", low=0, high=1)
+    batch_size: int = whole(16, help="Rows per step.", low=1)
+    seed: int = whole(0, help="Of the start of Down and of the order of rows.")
 
     def __post_init__(self) -> None:
-        """Check every parameter."""
-        for name in ("rank", "batch_size"):
-            checks.whole(self.name, name, getattr(self, name), 1)
-        for name in ("steps", "seed"):
-            checks.whole(self.name, name, getattr(self, name))
-        rate = checks.number(self.name, "learning_rate", self.learning_rate, 0, 1)
-        object.__setattr__(self, "learning_rate", rate)
+        """Check every declared parameter."""
+        check(self, functools.partial(checks.refuse, self.name))
 
     def fit(self, merged: Tensor, expert: Tensor, *, task: str = "") -> Correction:
         """Fit one task; the head that follows is not asked for.

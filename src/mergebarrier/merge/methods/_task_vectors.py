@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
 from mergebarrier.lazy import torch
-from mergebarrier.merge.arithmetic import Operands, add_scaled, checks, factors_of, require_finite
+from mergebarrier.merge import declarations
+from mergebarrier.merge.arithmetic import Operands, add_scaled, factors_of, require_finite
 from mergebarrier.merge.method import Merge
 
 
@@ -74,18 +75,12 @@ def weigh(operands: Operands, coefficients: Sequence[float] | torch.Tensor) -> I
 class DeltaMerge(Merge):
     """A method that adds one combined task vector to the base.
 
-    Args:
-      coefficient: lambda, multiplies the combined task vector.
     Raises: BadMergeParameter.
     """
 
     uses_base: ClassVar[bool] = True
 
-    coefficient: float = 1.0
-
-    def __post_init__(self) -> None:
-        """Check the coefficient."""
-        object.__setattr__(self, "coefficient", checks.number(self.name, "coefficient", self.coefficient))
+    coefficient: float = declarations.coefficient()
 
     def added(self, base: torch.Tensor, tau: torch.Tensor) -> torch.Tensor:
         """Return base + lambda tau, overwriting ``tau``."""

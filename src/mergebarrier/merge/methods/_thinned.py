@@ -8,32 +8,32 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from mergebarrier.lazy import torch
+from mergebarrier.merge import declarations
 from mergebarrier.merge.arithmetic import Operands, checks, combine, sparsify
 from mergebarrier.merge.method import Need
 from mergebarrier.merge.methods.task_arithmetic import TaskVectorMerge
+from mergebarrier.parameters import choice, numbers
 
 
 @dataclass(frozen=True, kw_only=True)
 class ThinnedMerge(TaskVectorMerge):
     """A method on thinned task vectors.
 
-    Args:
-      weights, coefficient, arith: see TaskVectorMerge.
-      density: kept fraction of each task vector, 0 to 1, one per expert or one for all.
-      rescale: "l1" (restore the L1 norm; "l2" and "linf" theirs), "inverse" (divide by the density) or "none".
     Raises: BadMergeParameter.
     """
 
     need: ClassVar[Need] = "tensor"
 
-    density: float | tuple[float, ...] = 1.0
-    rescale: str = "none"
-
-    def __post_init__(self) -> None:
-        """Check every parameter."""
-        super().__post_init__()
-        object.__setattr__(self, "density", checks.one_or_each(self.name, "density", self.density, 0, 1))
-        checks.choice(self.name, "rescale", self.rescale, sparsify.RESCALES)
+    density: float | tuple[float, ...] = numbers(
+        1.0, help="Kept share of each task vector, per model or for all.", low=0, high=1, recipe="density"
+    )
+    rescale: str = choice(
+        "none",
+        choices=sparsify.RESCALES,
+        help="What thinning must not change: the norm named, the expected value (inverse), or nothing.",
+        recipe="rescale",
+        words=("l1", "none"),
+    )
 
     def check_count(self, count: int) -> None:
         """Check the number of experts, weights and densities."""
@@ -64,18 +64,9 @@ class ThinnedMerge(TaskVectorMerge):
 
 @dataclass(frozen=True, kw_only=True)
 class Summed(ThinnedMerge):
-    """A weighted sum of thinned task vectors.
+    """A weighted sum of thinned task vectors."""
 
-    Args:
-      normalize: divide by the sum of the weights (a sum below 1e-8 divides by 1).
-    """
-
-    normalize: bool = False
-
-    def __post_init__(self) -> None:
-        """Check every parameter."""
-        super().__post_init__()
-        checks.flag(self.name, "normalize", self.normalize)
+    normalize: bool = declarations.normalize()
 
     def kernel(self, operands: Operands) -> Iterator[torch.Tensor]:
         """Yield the blocks of the sum."""
@@ -86,24 +77,27 @@ class Summed(ThinnedMerge):
 
 @dataclass(frozen=True, kw_only=True)
 class Elected(ThinnedMerge):
-    """A sum of thinned task vectors over the entries that agree with an elected sign.
+    """A sum of thinned task vectors over the entries that agree with an elected sign."""
 
-    Args:
-      elect:      "weighted" (mergekit) or "unweighted" (the TIES paper, PEFT): what the sign is elected over.
-      elect_zero: "plus" (mergekit) or "majority" (the sign most entries of the tensor have), for a zero sum.
-      reduce:     "weighted_mean", "mean" (PEFT: by count), "sum" or "max", over the agreeing entries.
-    """
-
-    elect: str = "weighted"
-    elect_zero: str = "plus"
-    reduce: str = "weighted_mean"
-
-    def __post_init__(self) -> None:
-        """Check every parameter."""
-        super().__post_init__()
-        checks.choice(self.name, "elect", self.elect, combine.ELECTS)
-        checks.choice(self.name, "elect_zero", self.elect_zero, combine.ELECT_ZEROS)
-        checks.choice(self.name, "reduce", self.reduce, combine.REDUCES)
+    elect: str = choice(
+        "weighted",
+        choices=combine.ELECTS,
+        help="What signs are elected over: weighted task vectors (mergekit) or bare ones (the TIES paper, PEFT).",
+        gradient=False,
+    )
+    elect_zero: str = choice(
+        "plus",
+        choices=combine.ELECT_ZEROS,
+        help="Sign of a zero sum: plus (mergekit), or the sign that most entries of the tensor have.",
+        gradient=False,
+    )
+    reduce: str = choice(
+        "weighted_mean",
+        choices=combine.REDUCES,
+        help="What is made of the entries that agree; mean divides by their count (PEFT).",
+        recipe="normalize",
+        words=("weighted_mean", "sum"),
+    )
 
     def kernel(self, operands: Operands) -> Iterator[torch.Tensor]:
         """Yield the blocks of the elected sum."""

@@ -14,15 +14,18 @@ from typing import ClassVar
 
 from mergebarrier.merge.arithmetic import Operands, checks, sparsify
 from mergebarrier.merge.methods._thinned import Elected, Summed, ThinnedMerge
+from mergebarrier.parameters import numbers, redefault
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Breadcrumbs(ThinnedMerge):
-    gamma: float | tuple[float, ...] = 0.01
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        object.__setattr__(self, "gamma", checks.one_or_each(self.name, "gamma", self.gamma, 0, 1))
+    gamma: float | tuple[float, ...] = numbers(
+        0.01,
+        help="Share of each task vector that is dropped as outliers, per model or for all.",
+        low=0,
+        high=1,
+        recipe="gamma",
+    )
 
     def check_count(self, count: int) -> None:
         """Check the number of experts, weights, densities and gammas."""
@@ -41,10 +44,6 @@ class _Breadcrumbs(ThinnedMerge):
 class Breadcrumbs(_Breadcrumbs, Summed):
     """Outliers and small entries dropped, then a weighted sum.
 
-    Args:
-      weights, coefficient, arith, density, rescale: see ThinnedMerge.
-      gamma:     fraction of each task vector that is dropped as outliers, one per expert or one for all.
-      normalize: divide by the sum of the weights (a sum below 1e-8 divides by 1).
     Raises: BadMergeParameter.
 
     Example:
@@ -61,10 +60,6 @@ class Breadcrumbs(_Breadcrumbs, Summed):
 class BreadcrumbsTies(_Breadcrumbs, Elected):
     """Outliers and small entries dropped, then a sum over the entries that agree with the elected sign.
 
-    Args:
-      weights, coefficient, arith, density, rescale: see ThinnedMerge.
-      gamma: fraction of each task vector that is dropped as outliers, one per expert or one for all.
-      elect, elect_zero, reduce: see Elected; reduce is "sum" by default.
     Raises: BadMergeParameter.
 
     Example:
@@ -76,4 +71,4 @@ class BreadcrumbsTies(_Breadcrumbs, Elected):
 
     name: ClassVar[str] = "breadcrumbs_ties"
 
-    reduce: str = "sum"
+    reduce: str = redefault(Elected, "reduce", "sum")

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from mergebarrier.lazy import torch
-from mergebarrier.merge.arithmetic import Operands, checks
+from mergebarrier.merge.arithmetic import Operands
 from mergebarrier.merge.method import Need
 from mergebarrier.merge.methods import _task_vectors
+from mergebarrier.parameters import number, whole
 
 _LARGEST_LAMBDA = 1e6
 
@@ -25,10 +26,6 @@ _LARGEST_LAMBDA = 1e6
 class Consensus(_task_vectors.DeltaMerge):
     """Sum of the task vectors without the entries that too few experts need.
 
-    Args:
-      coefficient: lambda, multiplies what is kept.
-      mask_lambda: the larger, the fewer entries an expert calls its own.
-      agreement:   experts that must call an entry their own, at least 1; more than there are keep the base.
     Raises: BadMergeParameter.
 
     Example:
@@ -41,15 +38,12 @@ class Consensus(_task_vectors.DeltaMerge):
     name: ClassVar[str] = "consensus"
     need: ClassVar[Need] = "elementwise"
 
-    mask_lambda: float = 0.6
-    agreement: int = 2
-
-    def __post_init__(self) -> None:
-        """Check every parameter."""
-        super().__post_init__()
-        value = checks.number(self.name, "mask_lambda", self.mask_lambda, 0, _LARGEST_LAMBDA)
-        object.__setattr__(self, "mask_lambda", value)
-        checks.whole(self.name, "agreement", self.agreement, 1)
+    mask_lambda: float = number(
+        0.6, help="The larger, the fewer entries an expert calls its own.", low=0, high=_LARGEST_LAMBDA
+    )
+    agreement: int = whole(
+        2, help="Experts that must call an entry their own; more than there are keep the base.", low=1
+    )
 
     def kernel(self, operands: Operands) -> Iterator[torch.Tensor]:
         """Yield the blocks of the masked sum."""

@@ -12,18 +12,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from mergebarrier.merge.arithmetic import Operands, checks, sparsify
+from mergebarrier.merge import declarations
+from mergebarrier.merge.arithmetic import Operands, sparsify
 from mergebarrier.merge.methods._thinned import Elected, Summed, ThinnedMerge
+from mergebarrier.parameters import redefault
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Dare(ThinnedMerge):
-    rescale: str = "l1"
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        checks.whole(self.name, "seed", self.seed)
+    rescale: str = redefault(ThinnedMerge, "rescale", "l1")
+    seed: int = declarations.seed()
 
     def sparsifier(self, operands: Operands, index: int, density: float) -> sparsify.Sparsifier:
         """Keep entries at random."""
@@ -34,10 +32,6 @@ class _Dare(ThinnedMerge):
 class DareLinear(_Dare, Summed):
     """Random drop and rescale, then a weighted sum.
 
-    Args:
-      weights, coefficient, arith, density, rescale: see ThinnedMerge; rescale is "l1" by default.
-      seed:      whole number from 0 to 2^64 - 1.
-      normalize: divide by the sum of the weights (a sum below 1e-8 divides by 1).
     Raises: BadMergeParameter.
 
     Example:
@@ -53,10 +47,6 @@ class DareLinear(_Dare, Summed):
 class DareTies(_Dare, Elected):
     """Random drop and rescale, then a sum over the entries that agree with the elected sign.
 
-    Args:
-      weights, coefficient, arith, density, rescale: see ThinnedMerge; rescale is "l1" by default.
-      seed: whole number from 0 to 2^64 - 1.
-      elect, elect_zero, reduce: see Elected; reduce is "sum" by default.
     Raises: BadMergeParameter.
 
     Example:
@@ -67,4 +57,4 @@ class DareTies(_Dare, Elected):
 
     name: ClassVar[str] = "dare_ties"
 
-    reduce: str = "sum"
+    reduce: str = redefault(Elected, "reduce", "sum")

@@ -16,20 +16,19 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from mergebarrier.errors import BadMergeParameter
+from mergebarrier.merge import declarations
 from mergebarrier.merge.arithmetic import Operands, Sparsifier, checks, ranks
 from mergebarrier.merge.methods._thinned import Elected, Summed, ThinnedMerge
+from mergebarrier.parameters import numbers, redefault
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Della(ThinnedMerge):
-    rescale: str = "l1"
-    epsilon: float | tuple[float, ...] = 0.15
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        object.__setattr__(self, "epsilon", checks.one_or_each(self.name, "epsilon", self.epsilon, 0, 0.5))
-        checks.whole(self.name, "seed", self.seed)
+    rescale: str = redefault(ThinnedMerge, "rescale", "l1")
+    epsilon: float | tuple[float, ...] = numbers(
+        0.15, help="Half the range of the probability to stay, per model or for all.", low=0, high=0.5, recipe="epsilon"
+    )
+    seed: int = declarations.seed()
 
     def check_count(self, count: int) -> None:
         """Check the counts, and that every probability lies between 0 and 1."""
@@ -67,11 +66,6 @@ class _Della(ThinnedMerge):
 class Della(_Della, Elected):
     """Drop by rank and rescale, then a weighted mean over the entries that agree with the elected sign.
 
-    Args:
-      weights, coefficient, arith, density, rescale: see ThinnedMerge; rescale is "l1" by default.
-      epsilon: half the range of the probability to stay, one per expert or one for all.
-      seed:    whole number from 0 to 2^64 - 1.
-      elect, elect_zero, reduce: see Elected.
     Raises: BadMergeParameter.
 
     Example:
@@ -87,11 +81,6 @@ class Della(_Della, Elected):
 class DellaLinear(_Della, Summed):
     """Drop by rank and rescale, then a weighted sum.
 
-    Args:
-      weights, coefficient, arith, density, rescale: see ThinnedMerge; rescale is "l1" by default.
-      epsilon:   half the range of the probability to stay, one per expert or one for all.
-      seed:      whole number from 0 to 2^64 - 1.
-      normalize: divide by the sum of the weights (a sum below 1e-8 divides by 1).
     Raises: BadMergeParameter.
 
     Example:

@@ -22,8 +22,6 @@ from mergebarrier.merge.methods import _task_vectors
 class Emr(_task_vectors.DeltaMerge):
     """Elected sign, largest agreeing magnitude.
 
-    Args:
-      coefficient: lambda, multiplies the unified task vector.
     Raises: BadMergeParameter.
 
     Example:

@@ -15,18 +15,16 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from mergebarrier.lazy import torch
-from mergebarrier.merge.arithmetic import Operands, checks
+from mergebarrier.merge.arithmetic import Operands
 from mergebarrier.merge.method import Merge, Need
 from mergebarrier.merge.methods import _task_vectors
+from mergebarrier.parameters import number, whole
 
 
 @dataclass(frozen=True, kw_only=True)
 class Karcher(Merge):
     """Mean on the sphere, equal weights, per tensor.
 
-    Args:
-      max_iter: steps at most.
-      tol:      a step shorter than this ends the iteration; an angle below it does not pull.
     Raises: BadMergeParameter.
 
     Example:
@@ -39,13 +37,10 @@ class Karcher(Merge):
     uses_base: ClassVar[bool] = False
     differentiable: ClassVar[bool] = True
 
-    max_iter: int = 10
-    tol: float = 1e-5
-
-    def __post_init__(self) -> None:
-        """Check every parameter."""
-        checks.whole(self.name, "max_iter", self.max_iter)
-        object.__setattr__(self, "tol", checks.number(self.name, "tol", self.tol, 0, 1))
+    max_iter: int = whole(10, help="Steps at most.", recipe="max_iter")
+    tol: float = number(
+        1e-5, help="A shorter step ends the iteration; a smaller angle does not pull.", low=0, high=1, recipe="tol"
+    )
 
     def kernel(self, operands: Operands) -> Iterator[torch.Tensor]:
         """Yield the blocks of the mean."""

@@ -14,17 +14,16 @@ from typing import ClassVar
 
 from mergebarrier.errors import BadMergeParameter
 from mergebarrier.lazy import torch
+from mergebarrier.merge import declarations
 from mergebarrier.merge.arithmetic import Operands, checks
 from mergebarrier.merge.method import Merge, Need
+from mergebarrier.parameters import flag
 
 
 @dataclass(frozen=True, kw_only=True)
 class Linear(Merge):
     """Weighted mean of the experts.
 
-    Args:
-      weights:   w_i, one per expert, or one for all; empty means 1 each.
-      normalize: divide by the sum of the weights, which must not be zero.
     Raises: BadMergeParameter.
 
     Example:
@@ -38,13 +37,8 @@ class Linear(Merge):
     uses_base: ClassVar[bool] = False
     differentiable: ClassVar[bool] = True
 
-    weights: tuple[float, ...] = ()
-    normalize: bool = True
-
-    def __post_init__(self) -> None:
-        """Check every parameter."""
-        object.__setattr__(self, "weights", checks.numbers(self.name, "weights", self.weights))
-        checks.flag(self.name, "normalize", self.normalize)
+    weights: tuple[float, ...] = declarations.weights()
+    normalize: bool = flag(True, help="Divide by the sum of the weights, which must not be zero.", recipe="normalize")
 
     def check_count(self, count: int) -> None:
         """Check the counts, and that the weights can be normalised."""

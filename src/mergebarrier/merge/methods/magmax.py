@@ -21,8 +21,6 @@ from mergebarrier.merge.methods import _task_vectors
 class MagMax(_task_vectors.DeltaMerge):
     """Entry of largest magnitude.
 
-    Args:
-      coefficient: lambda, multiplies the chosen entries.
     Raises: BadMergeParameter.
 
     Example:

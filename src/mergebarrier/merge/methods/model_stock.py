@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from mergebarrier.lazy import torch
-from mergebarrier.merge.arithmetic import Operands, checks
+from mergebarrier.merge.arithmetic import Operands
 from mergebarrier.merge.method import Merge, Need
 from mergebarrier.merge.methods import _task_vectors
+from mergebarrier.parameters import flag
 
 _SMALLEST_PRODUCT = 1e-6
 _SINGULAR = 1e-6
@@ -27,8 +28,6 @@ _SINGULAR = 1e-6
 class ModelStock(Merge):
     """Interpolation between the base and the mean of two or more experts.
 
-    Args:
-      filter_wise: one angle per row (last axis) instead of one per tensor.
     Raises: BadMergeParameter.
 
     Example:
@@ -43,11 +42,9 @@ class ModelStock(Merge):
     min_experts: ClassVar[int] = 2
     differentiable: ClassVar[bool] = True
 
-    filter_wise: bool = False
-
-    def __post_init__(self) -> None:
-        """Check the flag."""
-        checks.flag(self.name, "filter_wise", self.filter_wise)
+    filter_wise: bool = flag(
+        False, help="One angle per row (last axis) instead of one per tensor.", recipe="filter_wise"
+    )
 
     def kernel(self, operands: Operands) -> Iterator[torch.Tensor]:
         """Yield the blocks of the interpolation."""

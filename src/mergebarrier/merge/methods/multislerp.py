@@ -15,9 +15,11 @@ from typing import ClassVar
 
 from mergebarrier.errors import BadMergeParameter
 from mergebarrier.lazy import torch
+from mergebarrier.merge import declarations
 from mergebarrier.merge.arithmetic import Operands, checks
 from mergebarrier.merge.method import Merge, Need
 from mergebarrier.merge.methods import _task_vectors
+from mergebarrier.parameters import flag, number
 
 _CANCELLED = 1e-7  # of sum |w_i|: below, |m| is rounding noise of the Gram matrix
 
@@ -26,11 +28,6 @@ _CANCELLED = 1e-7  # of sum |w_i|: below, |m| is rounding noise of the Gram matr
 class MultiSlerp(Merge):
     """Spherical mean of any number of models, per tensor.
 
-    Args:
-      weights:      w_i, one per expert, or one for all; empty means 1 each.
-      normalize:    divide the weights by their sum, which must not be zero.
-      eps:          added to every norm; also the length below which the sum counts as zero.
-      task_vectors: interpolate the task vectors about the base instead of the experts about zero.
     Raises: BadMergeParameter; three or more directions that cancel each other have no mean.
 
     Example:
@@ -40,19 +37,17 @@ class MultiSlerp(Merge):
 
     name: ClassVar[str] = "multislerp"
     need: ClassVar[Need] = "tensor"
+    optional_base: ClassVar[str] = "task_vectors"
     differentiable: ClassVar[bool] = True
 
-    weights: tuple[float, ...] = ()
-    normalize: bool = True
-    eps: float = 1e-8
-    task_vectors: bool = False
-
-    def __post_init__(self) -> None:
-        """Check every parameter."""
-        object.__setattr__(self, "weights", checks.numbers(self.name, "weights", self.weights))
-        checks.flag(self.name, "normalize", self.normalize)
-        object.__setattr__(self, "eps", checks.number(self.name, "eps", self.eps, 0, 1))
-        checks.flag(self.name, "task_vectors", self.task_vectors)
+    weights: tuple[float, ...] = declarations.weights()
+    normalize: bool = flag(
+        True, help="Divide the weights by their sum, which must not be zero.", recipe="normalize_weights"
+    )
+    eps: float = number(
+        1e-8, help="Added to every norm; a sum shorter than this counts as zero.", low=0, high=1, recipe="eps"
+    )
+    task_vectors: bool = declarations.task_vectors()
 
     @property
     def uses_base(self) -> bool:

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from mergebarrier.lazy import torch
-from mergebarrier.merge.arithmetic import Operands, checks
+from mergebarrier.merge.arithmetic import Operands
 from mergebarrier.merge.method import Merge, Need
 from mergebarrier.merge.methods import _task_vectors
+from mergebarrier.parameters import number
 
 _NEAREST = 1e-6
 _FARTHEST_T = 3e38  # a float32
@@ -24,8 +25,6 @@ _FARTHEST_T = 3e38  # a float32
 class NearSwap(Merge):
     """Move from the base to exactly one expert by at most ``t`` per entry.
 
-    Args:
-      t: the largest step, in units of the weights, not negative.
     Raises: BadMergeParameter.
 
     Example:
@@ -38,11 +37,9 @@ class NearSwap(Merge):
     uses_base: ClassVar[bool] = True
     max_experts: ClassVar[int | None] = 1
 
-    t: float
-
-    def __post_init__(self) -> None:
-        """Check the step."""
-        object.__setattr__(self, "t", checks.number(self.name, "t", self.t, 0, _FARTHEST_T))
+    t: float = number(
+        help="Largest step of an entry, in units of the weights.", low=0, high=_FARTHEST_T, recipe="t", flag="-t"
+    )
 
     def kernel(self, operands: Operands) -> Iterator[torch.Tensor]:
         """Yield the blocks of the bounded step."""

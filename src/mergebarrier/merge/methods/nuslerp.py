@@ -16,9 +16,11 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from mergebarrier.lazy import torch
+from mergebarrier.merge import declarations
 from mergebarrier.merge.arithmetic import Operands, checks
 from mergebarrier.merge.method import Merge, Need
 from mergebarrier.merge.methods import _task_vectors
+from mergebarrier.parameters import flag
 
 _NO_WEIGHT = 1e-6  # mergekit 0.1.5: a smaller sum of weights means t = 1/2
 _ZERO_NORM = 1e-7
@@ -29,11 +31,6 @@ _COLINEAR = 1e-16
 class NuSlerp(Merge):
     """Spherical interpolation of exactly two models, by weights.
 
-    Args:
-      weights:      w_1 and w_2, or one for both; empty means 1 each.
-      flatten:      one angle per tensor; else one per vector along the last axis.
-      row_wise:     without ``flatten``: vectors along the first axis instead (mergekit's name for it).
-      task_vectors: interpolate the task vectors about the base instead of the experts about zero.
     Raises: BadMergeParameter.
 
     Example:
@@ -45,18 +42,17 @@ class NuSlerp(Merge):
     need: ClassVar[Need] = "tensor"
     min_experts: ClassVar[int] = 2
     max_experts: ClassVar[int | None] = 2
+    optional_base: ClassVar[str] = "task_vectors"
     differentiable: ClassVar[bool] = True
 
-    weights: tuple[float, ...] = ()
-    flatten: bool = True
-    row_wise: bool = False
-    task_vectors: bool = False
-
-    def __post_init__(self) -> None:
-        """Check every parameter."""
-        object.__setattr__(self, "weights", checks.numbers(self.name, "weights", self.weights))
-        for parameter in ("flatten", "row_wise", "task_vectors"):
-            checks.flag(self.name, parameter, getattr(self, parameter))
+    weights: tuple[float, ...] = declarations.weights()
+    flatten: bool = flag(
+        True, help="One angle per tensor; else one per vector along the last axis.", recipe="nuslerp_flatten"
+    )
+    row_wise: bool = flag(
+        False, help="Vectors along the first axis instead.", recipe="nuslerp_row_wise", only="without flatten"
+    )
+    task_vectors: bool = declarations.task_vectors()
 
     @property
     def uses_base(self) -> bool:

@@ -12,16 +12,15 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from mergebarrier.lazy import torch
-from mergebarrier.merge.arithmetic import Operands, checks
+from mergebarrier.merge.arithmetic import Operands
 from mergebarrier.merge.method import Merge, Need
+from mergebarrier.parameters import number
 
 
 @dataclass(frozen=True, kw_only=True)
 class Passthrough(Merge):
     """Copy of exactly one model.
 
-    Args:
-      scale: multiplies every tensor; None copies the bits.
     Raises: BadMergeParameter.
 
     Example:
@@ -36,12 +35,9 @@ class Passthrough(Merge):
     max_experts: ClassVar[int | None] = 1
     differentiable: ClassVar[bool] = True
 
-    scale: float | None = None
-
-    def __post_init__(self) -> None:
-        """Check the scale."""
-        if self.scale is not None:
-            object.__setattr__(self, "scale", checks.number(self.name, "scale", self.scale))
+    scale: float | None = number(
+        None, help="Multiplies every tensor; without it the bits are copied.", per_model=True, recipe="scale"
+    )
 
     def kernel(self, operands: Operands) -> Iterator[torch.Tensor]:
         """Yield the scaled blocks."""

@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from mergebarrier.lazy import np, torch
-from mergebarrier.merge.arithmetic import Operands, checks
+from mergebarrier.merge.arithmetic import Operands
 from mergebarrier.merge.method import Need
 from mergebarrier.merge.methods import _task_vectors
+from mergebarrier.parameters import number, redefault
 
 _NO_CLAIM = 1e-12
 
@@ -26,10 +27,6 @@ _NO_CLAIM = 1e-12
 class Pcb(_task_vectors.DeltaMerge):
     """Parameter competition balancing; holds one tensor of magnitudes in memory at a time.
 
-    Args:
-      coefficient: lambda, multiplies the balanced task vector.
-      top:         share of the entries that each expert may claim, above 0 to 1.
-      outliers:    share of the magnitudes clipped at either end, 0 to 0.49.
     Raises: BadMergeParameter.
 
     Example:
@@ -40,18 +37,9 @@ class Pcb(_task_vectors.DeltaMerge):
     name: ClassVar[str] = "pcb"
     need: ClassVar[Need] = "tensor"
 
-    coefficient: float = 1.2
-    top: float = 0.1
-    outliers: float = 1e-4
-
-    def __post_init__(self) -> None:
-        """Check every parameter."""
-        super().__post_init__()
-        top = checks.number(self.name, "top", self.top, 0, 1)
-        if top == 0:
-            raise checks.refuse(self.name, "top", self.top, "a number above 0, to 1")
-        object.__setattr__(self, "top", top)
-        object.__setattr__(self, "outliers", checks.number(self.name, "outliers", self.outliers, 0, 0.49))
+    coefficient: float = redefault(_task_vectors.DeltaMerge, "coefficient", 1.2)
+    top: float = number(0.1, help="Share of the entries that each expert may claim.", low=0, high=1, above=True)
+    outliers: float = number(1e-4, help="Share of the magnitudes clipped at either end.", low=0, high=0.49)
 
     def kernel(self, operands: Operands) -> Iterator[torch.Tensor]:
         """Yield the blocks of the balanced sum."""

@@ -13,17 +13,16 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from mergebarrier.lazy import torch
-from mergebarrier.merge.arithmetic import Operands, checks
+from mergebarrier.merge.arithmetic import Operands
 from mergebarrier.merge.method import Merge, Need
 from mergebarrier.merge.methods import _task_vectors
+from mergebarrier.parameters import number
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ram(Merge):
     """Unique changes whole, shared changes averaged.
 
-    Args:
-      epsilon: a change up to this size is none, in units of the weights.
     Raises: BadMergeParameter.
 
     Example:
@@ -36,11 +35,14 @@ class Ram(Merge):
     need: ClassVar[Need] = "elementwise"
     uses_base: ClassVar[bool] = True
 
-    epsilon: float = 1e-5
-
-    def __post_init__(self) -> None:
-        """Check every parameter."""
-        object.__setattr__(self, "epsilon", checks.number(self.name, "epsilon", self.epsilon, 0, 1))
+    epsilon: float = number(
+        1e-5,
+        help="A change up to this size is none, in units of the weights.",
+        low=0,
+        high=1,
+        per_model=True,
+        recipe="epsilon",
+    )
 
     def kernel(self, operands: Operands) -> Iterator[torch.Tensor]:
         """Yield the blocks of the sum."""
@@ -64,10 +66,6 @@ class Ram(Merge):
 class RamPlus(Ram):
     """Unique changes amplified by how much of the expert's changes is shared, shared changes averaged.
 
-    Args:
-      epsilon: a change up to this size is none, in units of the weights.
-      r:       gain per shared-to-unique ratio.
-      alpha:   cap of that ratio.
     Raises: BadMergeParameter.
 
     Example:
@@ -79,14 +77,8 @@ class RamPlus(Ram):
     name: ClassVar[str] = "ramplus_tl"
     need: ClassVar[Need] = "tensor"
 
-    r: float = 0.1
-    alpha: float = 0.2
-
-    def __post_init__(self) -> None:
-        """Check every parameter."""
-        super().__post_init__()
-        object.__setattr__(self, "r", checks.number(self.name, "r", self.r))
-        object.__setattr__(self, "alpha", checks.number(self.name, "alpha", self.alpha, 0, 1e6))
+    r: float = number(0.1, help="Gain of unique changes per shared-to-unique ratio.", recipe="r")
+    alpha: float = number(0.2, help="Cap of the shared-to-unique ratio.", low=0, high=1e6, recipe="alpha")
 
     def kernel(self, operands: Operands) -> Iterator[torch.Tensor]:
         """Yield the blocks of the sum, after a pass that counts."""

@@ -16,9 +16,10 @@ from itertools import islice
 from typing import ClassVar
 
 from mergebarrier.lazy import torch
-from mergebarrier.merge.arithmetic import Operands, checks, largest
+from mergebarrier.merge.arithmetic import Operands, largest
 from mergebarrier.merge.method import Merge, Need
 from mergebarrier.merge.methods import _task_vectors
+from mergebarrier.parameters import number
 
 _NO_ENERGY = 1e-6
 _SMALLEST_DIVISOR = 1e-6
@@ -28,8 +29,6 @@ _SMALLEST_DIVISOR = 1e-6
 class Sce(Merge):
     """Select, calculate, erase.
 
-    Args:
-      select_topk: fraction of the entries that vary which is kept, 0 to 1; 1 keeps all entries.
     Raises: BadMergeParameter.
 
     Example:
@@ -42,11 +41,9 @@ class Sce(Merge):
     need: ClassVar[Need] = "tensor"
     uses_base: ClassVar[bool] = True
 
-    select_topk: float = 1.0
-
-    def __post_init__(self) -> None:
-        """Check the fraction."""
-        object.__setattr__(self, "select_topk", checks.number(self.name, "select_topk", self.select_topk, 0, 1))
+    select_topk: float = number(
+        1.0, help="Kept share of the entries that vary; 1 keeps all entries.", low=0, high=1, recipe="select_topk"
+    )
 
     def kernel(self, operands: Operands) -> Iterator[torch.Tensor]:
         """Yield the blocks of the weighted mean over the agreeing entries."""

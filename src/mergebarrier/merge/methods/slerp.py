@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from mergebarrier.lazy import torch
-from mergebarrier.merge.arithmetic import Operands, add_scaled, checks, factors_of
+from mergebarrier.merge.arithmetic import Operands, add_scaled, factors_of
 from mergebarrier.merge.method import Merge, Need
+from mergebarrier.parameters import number
 
 _ZERO_NORM = 1e-8
 _ZERO_SINE = 1e-8  # opposite vectors have no shortest arc
@@ -25,9 +26,6 @@ _ZERO_SINE = 1e-8  # opposite vectors have no shortest arc
 class Slerp(Merge):
     """Spherical interpolation of exactly two models.
 
-    Args:
-      t:          place between the first model (0) and the second (1).
-      max_cosine: above this |cos(phi)| the straight line is taken.
     Raises: BadMergeParameter.
 
     Example:
@@ -43,13 +41,12 @@ class Slerp(Merge):
     max_experts: ClassVar[int | None] = 2
     differentiable: ClassVar[bool] = True
 
-    t: float
-    max_cosine: float = 0.9995
-
-    def __post_init__(self) -> None:
-        """Check every parameter."""
-        object.__setattr__(self, "t", checks.number(self.name, "t", self.t, 0, 1))
-        object.__setattr__(self, "max_cosine", checks.number(self.name, "max_cosine", self.max_cosine, 0, 1))
+    t: float = number(
+        help="Place between the first model (0) and the second (1).", low=0, high=1, recipe="t", flag="-t"
+    )
+    max_cosine: float = number(
+        0.9995, help="Above this cosine the straight line is taken.", low=0, high=1, gradient=False
+    )
 
     def kernel(self, operands: Operands) -> Iterator[torch.Tensor]:
         """Yield the blocks of the arc's point."""

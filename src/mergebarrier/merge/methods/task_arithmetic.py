@@ -13,8 +13,10 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from mergebarrier.lazy import torch
+from mergebarrier.merge import declarations
 from mergebarrier.merge.arithmetic import KeepAll, Operands, checks, combine
 from mergebarrier.merge.method import Merge, Need
+from mergebarrier.parameters import choice
 
 ARITHS = ("fp32", "input")
 
@@ -23,24 +25,19 @@ ARITHS = ("fp32", "input")
 class TaskVectorMerge(Merge):
     """What the methods on task vectors share.
 
-    Args:
-      weights:     w_i, one per expert, or one for all; empty means 1 each.
-      coefficient: lambda, multiplies the combined task vector.
-      arith:       "fp32", or "input": every step rounded to the dtype of the base.
     Raises: BadMergeParameter.
     """
 
     uses_base: ClassVar[bool] = True
 
-    weights: tuple[float, ...] = ()
-    coefficient: float = 1.0
-    arith: str = "fp32"
-
-    def __post_init__(self) -> None:
-        """Check every shared parameter."""
-        object.__setattr__(self, "weights", checks.numbers(self.name, "weights", self.weights))
-        object.__setattr__(self, "coefficient", checks.number(self.name, "coefficient", self.coefficient))
-        checks.choice(self.name, "arith", self.arith, ARITHS)
+    weights: tuple[float, ...] = declarations.weights()
+    coefficient: float = declarations.coefficient()
+    arith: str = choice(
+        "fp32",
+        choices=ARITHS,
+        help="Precision of the arithmetic; input rounds every step to the dtype of the base.",
+        gradient=False,
+    )
 
     def check_count(self, count: int) -> None:
         """Check the number of experts and of weights."""
@@ -60,9 +57,6 @@ class TaskVectorMerge(Merge):
 class TaskArithmetic(TaskVectorMerge):
     """Sum of weighted task vectors on the base.
 
-    Args:
-      weights, coefficient, arith: see TaskVectorMerge.
-      normalize: divide by the sum of the weights (a sum below 1e-8 divides by 1).
     Raises: BadMergeParameter.
 
     Example:
@@ -74,12 +68,7 @@ class TaskArithmetic(TaskVectorMerge):
     need: ClassVar[Need] = "elementwise"
     differentiable: ClassVar[bool] = True
 
-    normalize: bool = False
-
-    def __post_init__(self) -> None:
-        """Check every parameter."""
-        super().__post_init__()
-        checks.flag(self.name, "normalize", self.normalize)
+    normalize: bool = declarations.normalize()
 
     def kernel(self, operands: Operands) -> Iterator[torch.Tensor]:
         """Yield the blocks of the sum."""

@@ -15,8 +15,9 @@ from typing import ClassVar
 
 from mergebarrier.errors import BadMergeParameter
 from mergebarrier.lazy import torch
-from mergebarrier.merge.arithmetic import Blocks, Operands, SurveyResult, checks, combine, model_cuts, sparsify
+from mergebarrier.merge.arithmetic import Blocks, Operands, SurveyResult, combine, model_cuts, sparsify
 from mergebarrier.merge.methods._thinned import Elected
+from mergebarrier.parameters import choice
 
 SCOPES = ("tensor", "model")
 
@@ -25,11 +26,6 @@ SCOPES = ("tensor", "model")
 class Ties(Elected):
     """Trim, elect sign, merge.
 
-    Args:
-      weights, coefficient, arith, density, rescale: see ThinnedMerge.
-      elect, elect_zero, reduce: see Elected.
-      scope: "tensor" (mergekit: the largest of each tensor) or "model" (the paper: the largest of all tensors at once;
-        a survey of the model comes first, and one density holds for all of it).
     Raises: BadMergeParameter.
 
     Example:
@@ -40,12 +36,16 @@ class Ties(Elected):
 
     name: ClassVar[str] = "ties"
 
-    scope: str = "tensor"
+    scope: str = choice(
+        "tensor",
+        choices=SCOPES,
+        help="What the cut is taken over: each tensor (mergekit) or all of them at once (the paper).",
+        gradient=False,
+    )
 
     def __post_init__(self) -> None:
-        """Check every parameter."""
+        """Check every parameter, and that the cut and the rescaling are of the same thing."""
         super().__post_init__()
-        checks.choice(self.name, "scope", self.scope, SCOPES)
         if self.scope == "model" and self.rescale not in ("inverse", "none"):
             raise BadMergeParameter(
                 "restores the norm of each tensor, and the cut is of the model",

@@ -41,5 +41,5 @@ def adapters_of(planned: RecipePlan, asked: AdapterOutput) -> AdapterPlan:
             raise BadRecipe("is the base and an adapter", where=planned.name(models[0]), remedy="give the base alone")
         del adapters[0]
     return plan_adapters(
-        adapters, lambda tensor: planned.tensors[tensor].method, rank=asked.rank, space=asked.space, base=base
+        adapters, lambda tensor: planned.tensors[tensor].method, rank=asked.rank, space=asked.lora_space, base=base
     )

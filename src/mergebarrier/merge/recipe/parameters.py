@@ -2,67 +2,43 @@
 
     value = the first that is given of: source | slice | module | whole recipe | the method's default
 
-One literal table maps mergekit's names; a name outside it means the field of the same name, so a new method needs no
-line here. Source: mergekit 0.1.5. Differs: a name that no method has is an error, one of another method a note.
+A parameter is called what its declaration says (mergekit's name), else as its field; what holds for the whole recipe,
+and all words of a choice that mergekit has as a flag, stand under our own key ``mergebarrier``.  Source: mergekit
+0.1.5. Differs: a name that no method has is an error, one of another method a note.
 """
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Final
 
 from mergebarrier.errors import BadMergeParameter, clean
 from mergebarrier.merge.adapters import OUTPUT_KEYS, output_of
 from mergebarrier.merge.method import Merge
+from mergebarrier.merge.methods import MERGES
 from mergebarrier.merge.recipe.schema import Parameters, Recipe, Source
 from mergebarrier.merge.recipe.values import Scalar, evaluate
 from mergebarrier.nearest import did_you_mean
+from mergebarrier.parameters import parameters_of
 
-
-@dataclass(frozen=True)
-class Name:
-    """A parameter of the recipe language: the fields that may hold it, and whether each model has a value of its own.
-
-    ``required`` without a default; ``choices`` are the words that a field of another type has for true and false;
-    ``methods`` are those that have the name, empty for all with such a field.
-    """
-
-    fields: tuple[str, ...]
-    per_model: bool = False
-    required: bool = False
-    choices: Mapping[str, tuple[str, str]] = field(default_factory=dict)
-    methods: tuple[str, ...] = ()
-
-
-NAMES: dict[str, Name] = {
-    "normalize_weights": Name(("normalize_weights", "normalize"), methods=("multislerp",)),
-    "weight": Name(("weights",), per_model=True, required=True),
-    "density": Name(("density", "densities"), per_model=True),
-    "gamma": Name(("gamma",), per_model=True),
-    "epsilon": Name(("epsilon",), per_model=True),
-    "scale": Name(("scale", "scales"), per_model=True),
-    "lambda": Name(("coefficient",)),
-    "normalize": Name(("normalize", "reduce"), choices={"reduce": ("weighted_mean", "sum")}),
-    "rescale": Name(("rescale",), choices={"rescale": ("l1", "none")}),
-    "nuslerp_flatten": Name(("nuslerp_flatten", "flatten")),
-    "nuslerp_row_wise": Name(("nuslerp_row_wise", "row_wise")),
-    "select_topk": Name(("select_topk", "topk")),
-}
-#: Accepted where mergekit accepts them, without effect there or here: name -> methods, empty for all.
-WITHOUT_EFFECT: dict[str, tuple[str, ...]] = {
-    "int8_mask": (),
-    "density": ("task_arithmetic",),
-    "rescale": ("task_arithmetic",),
-}
-#: Every parameter of mergekit; one that another method has is without effect there and here, and said to be.
-LANGUAGE = (*NAMES, "t", "eps", "filter_wise", "int8_mask", "max_iter", "tol", "r", "alpha")
-#: What our own key ``mergebarrier`` may hold; all but ``rescale`` are never read from ``parameters``.
-OURS = (
-    "scope", "elect", "elect_zero", "reduce", "rescale", "arith", "seed", "max_cosine", "provenance", "policy",
-    *OUTPUT_KEYS,
-)  # fmt: skip
-_TASK_VECTORS = "task_vectors"  # field of methods that work on task vectors where there is a base
+#: Accepted where mergekit accepts it, without effect there or here.
+WITHOUT_EFFECT: Final = ("int8_mask",)
+#: Keys under ``mergebarrier`` that are kept for what is not built yet.
+RESERVED: Final = ("provenance", "policy")
 _WORDS = {"true": True, "false": False}
+
+
+def names_of(kind: type[Merge]) -> dict[str, str]:
+    """Return name under ``parameters`` of a recipe -> field of a method; what each model has for itself comes first."""
+    declared = parameters_of(kind)
+    names = {one.recipe or name: name for name, one in declared.items() if one.recipe or one.gradient}
+    return dict(sorted(names.items(), key=lambda item: not declared[item[1]].per_model))
+
+
+def own_keys(kind: type[Merge]) -> list[str]:
+    """Return the fields of a method that a recipe gives under ``mergebarrier``."""
+    declared = parameters_of(kind)
+    return [name for name, one in declared.items() if (one.words or not one.gradient) and name != kind.optional_base]
 
 
 @dataclass(frozen=True)
@@ -89,41 +65,31 @@ class Resolver:
         """Check every name of the recipe."""
         self.recipe, self._make = recipe, make
         self._fields = {item.name: item for item in dataclasses.fields(kind)}
-        self._names = self._reachable()
-        self._extra = self._check_extra()
-        if _TASK_VECTORS in self._fields:
-            self._extra[_TASK_VECTORS] = recipe.base is not None
-        self.uses_base = bool(self._extra.get(_TASK_VECTORS, kind.uses_base))
+        self._declared = parameters_of(kind)
+        self._names = names_of(kind)
+        self._language = {one.recipe for method in MERGES.values() for one in parameters_of(method).values()}
+        self._extra = self._check_extra(own_keys(kind))
+        if kind.optional_base:
+            self._extra[kind.optional_base] = recipe.base is not None
+        self.uses_base = bool(self._extra.get(kind.optional_base, kind.uses_base))
         if "seed" in self._fields:
             self._extra.setdefault("seed", seed)
         self.notes: list[str] = []
         self._check_levels()
         self._made: dict[tuple[int | None, tuple[tuple[str, Any], ...]], Merge] = {}
 
-    def _reachable(self) -> dict[str, str]:
-        """Recipe name -> field of this method; a field has one name."""
-        names: dict[str, str] = {}
-        for name, entry in NAMES.items():
-            free = [item for item in entry.fields if item in self._fields and item not in names.values()]
-            meant = not entry.methods or self.recipe.method in entry.methods
-            if free and meant and name not in self._ignored():
-                names[name] = free[0]
-        own = [item for item in self._fields if item not in names.values() and item not in (*OURS, _TASK_VECTORS)]
-        return names | {item: item for item in own}
-
-    def _ignored(self) -> list[str]:
-        return [name for name, methods in WITHOUT_EFFECT.items() if not methods or self.recipe.method in methods]
-
-    def _check_extra(self) -> dict[str, Any]:
+    def _check_extra(self, own: Sequence[str]) -> dict[str, Any]:
         output_of(self.recipe.extra)
         given = {name: value for name, value in self.recipe.extra.items() if name not in OUTPUT_KEYS}
+        of_others = [key for method in MERGES.values() for key in own_keys(method)]
+        keys = list(dict.fromkeys([*of_others, *RESERVED, *OUTPUT_KEYS]))
         for name in given:
-            if name in OURS and name not in self._fields:
+            if name in keys and name not in own:
                 what = f"mergebarrier.{name} is not built yet, or nothing that {self.recipe.method} has"
                 raise BadMergeParameter(what, where=self.recipe.method, remedy="leave it out")
-            if name not in OURS:
-                what = f"unknown key {clean(name)!r} under mergebarrier{did_you_mean(name, OURS)}"
-                raise BadMergeParameter(what, where=self.recipe.method, remedy=f"choose from {', '.join(OURS)}")
+            if name not in keys:
+                what = f"unknown key {clean(name)!r} under mergebarrier{did_you_mean(name, keys)}"
+                raise BadMergeParameter(what, where=self.recipe.method, remedy=f"choose from {', '.join(keys)}")
         return given
 
     def _check_levels(self) -> None:
@@ -138,11 +104,11 @@ class Resolver:
 
     def _check(self, parameters: Parameters, where: str, *, own: bool) -> None:
         for name in parameters:
-            if name in self._ignored() or (name in LANGUAGE and name not in self._names):
+            if name in WITHOUT_EFFECT or (name in self._language and name not in self._names):
                 note = f"{name} has no effect on {self.recipe.method}"
                 self.notes += [note] if note not in self.notes else []
             elif name not in self._names:
-                known = [*self._names, *self._ignored()]
+                known = [*self._names, *WITHOUT_EFFECT]
                 what = f"{self.recipe.method} has no parameter {clean(name)!r}{did_you_mean(name, known)}"
                 raise BadMergeParameter(what, where=where, remedy=f"choose from {', '.join(known)}")
             elif own and not self._per_model(name):
@@ -150,7 +116,7 @@ class Resolver:
                 raise BadMergeParameter(what, where=where, remedy="move it to the parameters of the recipe or slice")
 
     def _per_model(self, name: str) -> bool:
-        return name in NAMES and NAMES[name].per_model
+        return self._declared[self._names[name]].per_model
 
     def method(
         self, name: str, depth: float, given: Sequence[Given], levels: Sequence[Parameters], *, copied: bool = False
@@ -171,7 +137,7 @@ class Resolver:
         for word in self._names:
             if self._per_model(word):
                 each = [_first(word, (item.source.parameters, *shared), item.name, depth) for item in given]
-                if any(value is not None for value in each) or NAMES[word].required:
+                if any(value is not None for value in each) or self._declared[self._names[word]].required:
                     effective[word] = self._complete(word, each, given)
             else:
                 value = _first(word, shared, name, depth, flag=self._is_flag(word))
@@ -185,14 +151,15 @@ class Resolver:
         return self._build({**fields, **self._extra}, name, None if copied else len(given)), effective
 
     def _is_flag(self, word: str) -> bool:
-        return isinstance(self._fields[self._names[word]].default, bool) or bool(word in NAMES and NAMES[word].choices)
+        declared = self._declared[self._names[word]]
+        return declared.kind == "flag" or declared.words is not None
 
     def _complete(self, word: str, each: Sequence[Scalar | None], given: Sequence[Given]) -> list[Scalar]:
         """Put the method's default where a model has no value of its own, and refuse where there is none."""
-        default = self._fields[self._names[word]].default
+        default, required = self._fields[self._names[word]].default, self._declared[self._names[word]].required
         complete: list[Scalar] = []
         for value, item in zip(each, given, strict=True):
-            if value is None and not NAMES[word].required and isinstance(default, bool | int | float | str):
+            if value is None and not required and isinstance(default, bool | int | float | str):
                 value = default
             if value is None:
                 where = f"{item.source.model.text}: {item.name}"
@@ -201,22 +168,21 @@ class Resolver:
         return complete
 
     def _field_value(self, word: str, value: Any, tensor: str) -> Any:
-        target = self._fields[self._names[word]]
-        if self._per_model(word):
-            if "tuple" in str(target.type):
+        declared = self._declared[self._names[word]]
+        if declared.per_model:
+            if declared.kind == "numbers":
                 return tuple(value)
             if any(other != value[0] for other in value[1:]):
                 what = f"{word} differs between the models: {value}"
                 raise BadMergeParameter(what, where=f"{self.recipe.method}, {tensor}", remedy="give one value for all")
             return value[0]
-        choices = NAMES[word].choices.get(target.name) if word in NAMES else None
-        if choices is None and not isinstance(target.default, bool):
+        if not self._is_flag(word):
             return value
         flag = _WORDS.get(value.lower(), value) if isinstance(value, str) else value
         flag = bool(flag) if flag in (0, 1) else flag
-        if choices is None or not isinstance(flag, bool):
+        if declared.words is None or not isinstance(flag, bool):
             return flag
-        return choices[0] if flag else choices[1]
+        return declared.words[0 if flag else 1]
 
     def _build(self, fields: Mapping[str, Any], tensor: str, count: int | None) -> Merge:
         """Build a method, once per set of values, and check it for ``count`` experts; None checks no count."""

@@ -14,16 +14,14 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from mergebarrier.lazy import torch
-from mergebarrier.merge.arithmetic import checks
 from mergebarrier.merge.methods.spectral import singular
+from mergebarrier.parameters import number
 
 
 @dataclass(frozen=True, kw_only=True)
 class IsoC(singular.MatrixMerge):
     """Isotropic merging in the common subspace.
 
-    Args:
-      coefficient: lambda, multiplies the combined task vector.
     Raises: BadMergeParameter.
 
     Example:
@@ -45,9 +43,6 @@ class IsoC(singular.MatrixMerge):
 class IsoCts(singular.MatrixMerge):
     """Isotropic merging in the common and the task-specific subspaces.
 
-    Args:
-      coefficient:           lambda, multiplies the combined task vector.
-      common_space_fraction: share of the directions taken from the sum, 0 to 1; the rest is divided among the experts.
     Raises: BadMergeParameter.
 
     Example:
@@ -58,13 +53,9 @@ class IsoCts(singular.MatrixMerge):
 
     name: ClassVar[str] = "iso_cts"
 
-    common_space_fraction: float = 0.8
-
-    def __post_init__(self) -> None:
-        """Check every parameter."""
-        super().__post_init__()
-        fraction = checks.number(self.name, "common_space_fraction", self.common_space_fraction, 0, 1)
-        object.__setattr__(self, "common_space_fraction", fraction)
+    common_space_fraction: float = number(
+        0.8, help="Share of the directions taken from the sum; the rest is divided among the experts.", low=0, high=1
+    )
 
     def combine(self, taus: torch.Tensor) -> torch.Tensor:
         """Return mean(S) U V^T of the joined subspaces."""

@@ -14,10 +14,12 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from mergebarrier.lazy import torch
-from mergebarrier.merge.arithmetic import Operands, checks, combine, sparsify
+from mergebarrier.merge import declarations
+from mergebarrier.merge.arithmetic import Operands, combine, sparsify
 from mergebarrier.merge.methods import _task_vectors
 from mergebarrier.merge.methods._thinned import Elected
 from mergebarrier.merge.methods.spectral import singular
+from mergebarrier.parameters import choice
 
 INNERS = ("ties", "dare_ties", "dare_linear", "task_arithmetic")
 _DROPPED = 1e-5
@@ -27,11 +29,6 @@ _DROPPED = 1e-5
 class Knots(Elected):
     """Merging in the joint basis of the outputs.
 
-    Args:
-      weights, coefficient, arith, density, rescale: see ThinnedMerge; DARE wants rescale "inverse".
-      elect, elect_zero, reduce: see Elected; for the inner methods that elect signs.
-      inner: "ties", "dare_ties", "dare_linear" or "task_arithmetic": what is done in that basis.
-      seed:  whole number from 0 to 2^64 - 1, for DARE.
     Raises: BadMergeParameter.
 
     Example:
@@ -42,14 +39,8 @@ class Knots(Elected):
 
     name: ClassVar[str] = "knots"
 
-    inner: str = "ties"
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        """Check every parameter."""
-        super().__post_init__()
-        checks.choice(self.name, "inner", self.inner, INNERS)
-        checks.whole(self.name, "seed", self.seed)
+    inner: str = choice("ties", choices=INNERS, help="What is done in the joint basis.")
+    seed: int = declarations.seed()
 
     def sparsifier(self, operands: Operands, index: int, density: float) -> sparsify.Sparsifier:
         """Keep the largest entries, or entries at random."""

@@ -20,8 +20,6 @@ from mergebarrier.merge.methods.spectral import singular
 class TsvM(singular.MatrixMerge):
     """Task singular vector merging.
 
-    Args:
-      coefficient: lambda, multiplies the combined task vector.
     Raises: BadMergeParameter.
 
     Example:

@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from mergebarrier.lazy import torch
-from mergebarrier.merge.arithmetic import Operands, checks
+from mergebarrier.merge.arithmetic import Operands
 from mergebarrier.merge.methods.spectral import singular
+from mergebarrier.parameters import number, whole
 
 _BETA_1, _BETA_2, _EPSILON = 0.9, 0.999, 1e-8  # Adam, Kingma and Ba, arXiv 1412.6980
 
@@ -25,10 +26,6 @@ _BETA_1, _BETA_2, _EPSILON = 0.9, 0.999, 1e-8  # Adam, Kingma and Ba, arXiv 1412
 class Wudi(singular.MatrixMerge):
     """Early-stopped minimisation by Adam.
 
-    Args:
-      coefficient:   lambda, multiplies the combined task vector.
-      steps:         of Adam.
-      learning_rate: in units of the weights, the largest move of an entry per step.
     Raises: BadMergeParameter.
 
     Example:
@@ -39,15 +36,8 @@ class Wudi(singular.MatrixMerge):
 
     name: ClassVar[str] = "wudi"
 
-    steps: int = 300
-    learning_rate: float = 1e-5
-
-    def __post_init__(self) -> None:
-        """Check every parameter."""
-        super().__post_init__()
-        checks.whole(self.name, "steps", self.steps)
-        rate = checks.number(self.name, "learning_rate", self.learning_rate, 0, 1)
-        object.__setattr__(self, "learning_rate", rate)
+    steps: int = whole(300, help="Steps of Adam.")
+    learning_rate: float = number(1e-5, help="Of Adam: the largest move of an entry per step.", low=0, high=1)
 
     def precision(self, operands: Operands) -> torch.dtype:
         """Return the arithmetic's dtype: hundreds of matrix products, each gradient fresh."""
@@ -74,9 +64,6 @@ class Wudi(singular.MatrixMerge):
 class WudiExact(singular.MatrixMerge):
     """The minimum itself, by one solve; among equal minima, nearly the smallest.
 
-    Args:
-      coefficient: lambda, multiplies the combined task vector.
-      ridge:       relative to the mean eigenvalue of H, above 0 to 1.
     Raises: BadMergeParameter.
 
     Example:
@@ -87,15 +74,7 @@ class WudiExact(singular.MatrixMerge):
 
     name: ClassVar[str] = "wudi_exact"
 
-    ridge: float = 1e-6
-
-    def __post_init__(self) -> None:
-        """Check every parameter."""
-        super().__post_init__()
-        ridge = checks.number(self.name, "ridge", self.ridge, 0, 1)
-        if ridge == 0:
-            raise checks.refuse(self.name, "ridge", self.ridge, "a number above 0, to 1")
-        object.__setattr__(self, "ridge", ridge)
+    ridge: float = number(1e-6, help="Relative to the mean eigenvalue of H.", low=0, high=1, above=True)
 
     def combine(self, taus: torch.Tensor) -> torch.Tensor:
         """Return B (H + ridge)^-1, solved on the shorter side of the stacked task vectors."""
