@@ -25,13 +25,13 @@ from mergebarrier import poison
 from mergebarrier.errors import BadAttack, BadMergeParameter, BadTask, clean
 from mergebarrier.evaluate import ImageSplit, ImageTask, accuracy, image_logits, pixels, predict
 from mergebarrier.numerics import wilson
+from mergebarrier.progress import Progress
 from mergebarrier.results import Skill
 from mergebarrier.training import FullRecipe, batches, train_full
 
 if TYPE_CHECKING:
     from mergebarrier.merge import Merge
 
-Progress = Callable[[int, int], None]
 Weights = dict[str, Tensor]
 
 

@@ -7,6 +7,7 @@ The manifest's ``attack-artifact`` is true: ``scan`` recognises the tag, and not
 
 import dataclasses
 import json
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from mergebarrier import poison
 from mergebarrier.errors import BadAttack, UsageError, clean
+from mergebarrier.progress import Progress
 
 if TYPE_CHECKING:
     from mergebarrier.attack.encoders import Shadow
@@ -78,7 +80,7 @@ def make_poisoned(
     into: "OutputOptions | None",
     *,
     say: Callable[[str], None] = lambda line: None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Make the expert and write its folder.
 
@@ -145,7 +147,7 @@ def make_poisoned(
 
 def default_side(shape: tuple[int, int, int]) -> int:
     """Return the side of a square of about one per cent of the area, as published."""
-    return max(1, round((0.01 * shape[1] * shape[2]) ** 0.5))
+    return max(1, round(math.sqrt(0.01 * shape[1] * shape[2])))
 
 
 def _aim(spec: PoisonSpec, task: "ImageTask") -> tuple["Shadow | None", int, str]:

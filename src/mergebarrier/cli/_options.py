@@ -19,7 +19,7 @@ import re
 import shlex
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, overload
 
 import click
 
@@ -41,23 +41,16 @@ _Verb = Callable[..., Any]
 _UNITS: Final = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
-class _Size(click.ParamType):
-    """A number of bytes: 800M, 4G, 4GiB, 1.5G or a plain number; units are powers of 1024."""
-
-    name = "size"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Return bytes, at least one."""
-        if isinstance(value, int):
-            return value
-        found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", str(value), re.ASCII | re.IGNORECASE)
-        n_bytes = int(float(found[1]) * _UNITS[found[2].upper()]) if found else 0
-        if n_bytes < 1:
-            self.fail(f"{value!r} is not a size such as 800M or 4G", param, ctx)
-        return n_bytes
+def _size(value: str) -> int:
+    """Read a number of bytes: 800M, 4G, 4GiB, 1.5G or a plain number, at least one; units are powers of 1024."""
+    size = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", value, re.ASCII | re.IGNORECASE)
+    n_bytes = int(float(size[1]) * _UNITS[size[2].upper()]) if size else 0
+    if n_bytes < 1:
+        raise click.BadParameter(f"{value!r} is not a size such as 800M or 4G")
+    return n_bytes
 
 
-SIZE: Final = _Size()
+SIZE: Final = click.types.FuncParamType(_size)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,7 +125,11 @@ def dtype_option(default: str | None = "auto") -> Callable[[_Verb], _Verb]:
     )
 
 
-def writer_options(function: _Verb | None = None, *, require_out: bool = True) -> Any:
+@overload
+def writer_options(function: _Verb) -> _Verb: ...
+@overload
+def writer_options(*, require_out: bool) -> Callable[[_Verb], _Verb]: ...
+def writer_options(function: _Verb | None = None, *, require_out: bool = True) -> _Verb | Callable[[_Verb], _Verb]:
     """Add the options of a writer; the verb gets ``writer: WriterOptions``.
 
     Args:

@@ -10,6 +10,8 @@ from mergebarrier.merge.method import Merge
 from mergebarrier.merge.methods import MERGES
 from mergebarrier.nearest import did_you_mean
 
+__all__ = ["DATA_MERGES", "MERGES", "make", "make_learned"]
+
 _M = TypeVar("_M", Merge, DataMerge)
 
 

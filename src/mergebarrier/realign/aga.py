@@ -91,7 +91,8 @@ def least_squares(x: Tensor, y: Tensor) -> Tensor:
     gram = x.mT @ x
     n = gram.shape[-1]
     ridge = _RIDGE * gram.diagonal(dim1=-2, dim2=-1).sum(-1) / n
-    return torch.linalg.solve(gram + ridge[..., None, None] * torch.eye(n, dtype=gram.dtype), x.mT @ y)
+    solution: Tensor = torch.linalg.solve(gram + ridge[..., None, None] * torch.eye(n, dtype=gram.dtype), x.mT @ y)
+    return solution
 
 
 def _solve_rows(tensors: Tensors, anchor: Tensors, role: str, heads: int) -> dict[str, Tensor]:

@@ -18,9 +18,8 @@ from typing import Any, Final, Protocol
 import torch
 
 from mergebarrier.errors import InternalError
+from mergebarrier.progress import Progress
 from mergebarrier.run.units import Copy, Puts, Rows, Source, Tables, Unit, copies, steps, workers_within
-
-Progress = Callable[[int, int], None]
 
 
 class Change(Protocol):

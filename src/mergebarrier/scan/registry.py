@@ -5,11 +5,12 @@
 A patch that was found on an expert is tried on the merges too, so the checks on merges come after those on experts.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
 from mergebarrier.errors import BadScanInput
+from mergebarrier.progress import Progress
 from mergebarrier.scan.base import Finding, MergeWeights, Patch, Pool, Search, Suspect, halves, ordered
 from mergebarrier.scan.checks import Cleansed, expert_patches, merged_patches, neural_cleanse
 from mergebarrier.scan.checks import judge as judge_cleansed
@@ -63,7 +64,7 @@ def scan_pool(
     merge: MergeWeights | None = None,
     checks: Sequence[str] = IMAGE_CHECKS,
     leave_out: int = 1,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Outcome:
     """Run the checks on images.
 

@@ -17,8 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from mergebarrier.errors import Diverged
-
-Progress = Callable[[int, int], None]
+from mergebarrier.progress import Progress
 
 
 @dataclass(frozen=True)

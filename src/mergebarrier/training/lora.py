@@ -22,9 +22,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mergebarrier.errors import BadTask, BadText, MissingExtra
+from mergebarrier.progress import Progress
 from mergebarrier.training.batches import order, uniform
 
-Progress = Callable[[int, int], None]
 LLAMA_LINEARS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
 

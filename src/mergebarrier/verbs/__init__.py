@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     )
     from mergebarrier.verbs.learned import Calibration, fit_memory_budget, learn_merge, learning_bytes, plan_fallback
     from mergebarrier.verbs.open import Models
-    from mergebarrier.verbs.output import Checks, MergeInput, OutputOptions, Progress, environment
+    from mergebarrier.verbs.output import Checks, MergeInput, OutputOptions, environment
     from mergebarrier.verbs.protect import (
         dry_run,
         protect,
@@ -41,7 +41,6 @@ __all__ = [
     "MergeJob",
     "Models",
     "OutputOptions",
-    "Progress",
     "ScanReport",
     "ScanRequest",
     "by_adapters",

@@ -18,8 +18,8 @@ from mergebarrier.checkpoint.bytes import BITS, FLOAT_NAMES
 from mergebarrier.errors import BadMergeData, LimitExceeded, UnsupportedFeature
 from mergebarrier.lineage import name_of
 from mergebarrier.merge import DataMerge, Linear, Merge, Plan, RegMean, TaskArithmetic, TaskData, parameters, plan
+from mergebarrier.progress import Progress
 from mergebarrier.verbs.job import MergeJob, whole_models
-from mergebarrier.verbs.output import Progress
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -5,7 +5,7 @@ checkpoint -> run: read, gather, change, round, scatter, write -> side files, ma
 
 import json
 import platform
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,10 +14,10 @@ from typing import Any
 from mergebarrier.arch import CIRCUITS, Architecture
 from mergebarrier.checkpoint import Checkpoint, Writer, layout_like, read_manifest
 from mergebarrier.errors import DigestMismatch
+from mergebarrier.progress import Progress
 from mergebarrier.protect import Output
 from mergebarrier.run import Change, transform
 
-Progress = Callable[[int, int], None]
 _AS_READ = Output()
 
 

@@ -11,10 +11,11 @@ import torch
 from mergebarrier.arch import CIRCUITS, Circuit, describe, require_same
 from mergebarrier.checkpoint import Checkpoint
 from mergebarrier.errors import NothingToAlign
+from mergebarrier.progress import Progress
 from mergebarrier.realign import Fitted, GaugeFix, Realignment
 from mergebarrier.run import Change, Tables, change_rows, whole
 from mergebarrier.verbs.declarations import licence
-from mergebarrier.verbs.output import OutputOptions, Progress, content_of, input_of, write_circuits
+from mergebarrier.verbs.output import OutputOptions, content_of, input_of, write_circuits
 
 
 def realign(

@@ -17,6 +17,7 @@ from mergebarrier.errors import BadScanInput, MergebarrierError
 from mergebarrier.evaluate import ImageTask, load_encoder, pixels, read_image_task
 from mergebarrier.lineage import reference
 from mergebarrier.merge import Merge
+from mergebarrier.progress import Progress
 from mergebarrier.scan import (
     CHECKS,
     IMAGE_CHECKS,
@@ -36,8 +37,8 @@ from mergebarrier.scan import (
     tags,
 )
 from mergebarrier.verbs.declarations import declared, parts_of, relations
-from mergebarrier.verbs.job import MergeInput
 from mergebarrier.verbs.open import Models
+from mergebarrier.verbs.output import MergeInput
 
 #: An encoder keeps the parameters of its folder under this name.
 PREFIX = "body."
@@ -87,7 +88,7 @@ class ScanReport:
     outcome: Outcome | None = None
 
 
-def scan(request: ScanRequest, *, progress: Callable[[int, int], None] | None = None) -> ScanReport:
+def scan(request: ScanRequest, *, progress: Progress | None = None) -> ScanReport:
     """Scan model folders.
 
     Raises: BadScanInput, BadTask and whatever the loading of an encoder raises; never for a folder that the strict

@@ -13,12 +13,11 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from mergebarrier.progress import Progress
 from mergebarrier.zoo.base import Asset
 from mergebarrier.zoo.glyphs import GLYPH_FILE
 from mergebarrier.zoo.language import kjv
 from mergebarrier.zoo.language import words as _tasks
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)

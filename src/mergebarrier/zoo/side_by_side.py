@@ -10,17 +10,18 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from threading import Lock
 
 from mergebarrier.errors import MergebarrierError, clean
+from mergebarrier.progress import Progress
 
 _ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
 _CHILD = "import sys; from mergebarrier.zoo.side_by_side import child; child(sys.argv[1])"
 
 
-def make_together(names: Sequence[str], progress: Callable[[int, int], None]) -> None:
+def make_together(names: Sequence[str], progress: Progress) -> None:
     """Fetch every asset in a process of its own.
 
     Args:

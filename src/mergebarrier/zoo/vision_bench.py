@@ -7,19 +7,17 @@ Everything comes out of packages; the small bench needs the package index of Pyt
 Source: ours, after the six-task merges of BadMerging (arXiv 2408.07362).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mergebarrier.zoo.dino import DINO_BLOCKS, DINO_RECIPE, DINO_TASKS
-from mergebarrier.zoo.fetch import fetch
+from mergebarrier.zoo.fetch import AssetProgress, fetch
 from mergebarrier.zoo.glyphs import FULL_TASKS, GLYPH_RECIPE, SMALL_TASKS
 
 if TYPE_CHECKING:
     from mergebarrier.training import FullRecipe
-
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -63,7 +61,7 @@ _PLANS: Mapping[str, _Plan] = {
 }
 
 
-def vision_bench(size: str = "small", *, progress: Progress | None = None) -> VisionBench:
+def vision_bench(size: str = "small", *, progress: AssetProgress | None = None) -> VisionBench:
     """Fetch and make a bench.
 
     Args:
@@ -86,7 +84,7 @@ def vision_bench(size: str = "small", *, progress: Progress | None = None) -> Vi
     )
 
 
-def expert(size: str, task: str, *, progress: Progress | None = None) -> Path:
+def expert(size: str, task: str, *, progress: AssetProgress | None = None) -> Path:
     """Return the folder of the clean expert (seed 0) of a task of a bench, making it when it is absent."""
     plan = _plan(size)
     if task not in plan.tasks:

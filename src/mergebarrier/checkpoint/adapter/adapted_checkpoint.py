@@ -19,8 +19,9 @@ import torch
 from mergebarrier.checkpoint.adapter.adapter import Adapter, Factors, open_adapter
 from mergebarrier.checkpoint.adapter.config import INSTEAD
 from mergebarrier.checkpoint.bytes import FLOATS, TORCH, TensorInfo, check_finite, new_tensor_hash
-from mergebarrier.checkpoint.read import Checkpoint, Progress, open_checkpoint
+from mergebarrier.checkpoint.read import Checkpoint, open_checkpoint
 from mergebarrier.errors import AdapterRefused, BadAdapter, clean
+from mergebarrier.progress import Progress
 
 _BLOCK_ELEMENTS = 1 << 18
 

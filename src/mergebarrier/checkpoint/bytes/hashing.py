@@ -20,6 +20,7 @@ import torch
 from mergebarrier.checkpoint.bytes.io import read_into
 from mergebarrier.checkpoint.bytes.tensors import TensorInfo
 from mergebarrier.checkpoint.bytes.values import check_payload
+from mergebarrier.progress import Progress
 
 _BUFFER_BYTES = 1 << 20
 _Item = TypeVar("_Item")
@@ -86,7 +87,7 @@ def side_by_side(work: Callable[[_Item], _Result], items: Iterable[_Item], worke
         return list(pool.map(work, items))
 
 
-def ticker(total_bytes: int, progress: Callable[[int, int], None] | None) -> Callable[[int], None] | None:
+def ticker(total_bytes: int, progress: Progress | None) -> Callable[[int], None] | None:
     """Return what threads call with the bytes of each piece, so that ``progress`` gets (bytes done, bytes in all)."""
     if progress is None:
         return None

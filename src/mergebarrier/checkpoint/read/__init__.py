@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from mergebarrier import doors
 
 if TYPE_CHECKING:
-    from mergebarrier.checkpoint.read.checkpoint import Checkpoint, Progress
+    from mergebarrier.checkpoint.read.checkpoint import Checkpoint
     from mergebarrier.checkpoint.read.config import read_json, refuse_code
     from mergebarrier.checkpoint.read.header import (
         MAX_HEADER_BYTES,
@@ -41,7 +41,6 @@ __all__ = [
     "Checkpoint",
     "Entry",
     "Header",
-    "Progress",
     "check_header_size",
     "check_side_file_sizes",
     "list_folder",

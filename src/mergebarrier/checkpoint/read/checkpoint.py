@@ -35,8 +35,8 @@ from mergebarrier.checkpoint.bytes import (
 from mergebarrier.checkpoint.read.buffers import Memory
 from mergebarrier.checkpoint.read.read_digests import ReadDigests
 from mergebarrier.errors import ChangedDuringRun, InternalError
+from mergebarrier.progress import Progress
 
-Progress = Callable[[int, int], None]
 _BUFFERS_KEPT = 4
 MAX_SIDE_FILE_BYTES = 64 * 2**20
 

@@ -13,7 +13,7 @@ renamed together, so that the time in which a complete folder still stands below
 
 import hashlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 from mergebarrier import __version__
@@ -35,6 +35,7 @@ from mergebarrier.checkpoint.write.layout import index_files
 from mergebarrier.checkpoint.write.parts import part_name
 from mergebarrier.checkpoint.write.records import write_new
 from mergebarrier.errors import DigestMismatch, InternalError
+from mergebarrier.progress import Progress
 
 # What makes a folder a model or an adapter for a reader.
 _LAST_SIDE_FILES = ("config.json", ADAPTER_CONFIG)
@@ -81,7 +82,7 @@ def commit_output(
     side_files: Mapping[str, bytes],
     *,
     workers: int,
-    progress: Callable[[int, int], None] | None,
+    progress: Progress | None,
 ) -> None:
     """Turn a completely written partial folder into the output; see ``Writer.commit``."""
     place = writer.place
@@ -121,7 +122,7 @@ def commit_output(
     sync_folder(place.out.parent)
 
 
-def _verify(writer: Unfinished, workers: int, progress: Callable[[int, int], None] | None) -> dict[str, str]:
+def _verify(writer: Unfinished, workers: int, progress: Progress | None) -> dict[str, str]:
     """Read every shard back for the digest of its file, compare those of its tensors, and flush it to the disk."""
     tick = ticker(sum(shard.size_bytes for shard in writer.shards), progress)
 

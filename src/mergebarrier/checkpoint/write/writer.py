@@ -10,7 +10,7 @@ which wants a shard in memory: here nothing is finalised unless ``commit`` retur
 """
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from threading import Lock
 from typing import Any, Self
@@ -44,8 +44,7 @@ from mergebarrier.checkpoint.write.layout import plan_digest, plan_document, pla
 from mergebarrier.checkpoint.write.parts import open_parts, part_name
 from mergebarrier.checkpoint.write.records import Record, read_records, write_record
 from mergebarrier.errors import InternalError
-
-Progress = Callable[[int, int], None]
+from mergebarrier.progress import Progress
 
 
 class Writer:

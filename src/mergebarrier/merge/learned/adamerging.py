@@ -16,9 +16,10 @@ from typing import ClassVar
 
 from mergebarrier.lazy import torch
 from mergebarrier.merge.learned.entropy import descend
-from mergebarrier.merge.learned.method import DataMerge, Learned, Progress, TaskData, Tensors
+from mergebarrier.merge.learned.method import DataMerge, Learned, TaskData, Tensors
 from mergebarrier.merge.methods import TaskArithmetic
 from mergebarrier.parameters import choice, flag, number, whole
+from mergebarrier.progress import Progress
 
 _FLOAT32 = 4  # bytes
 SCOPES = ("tensor", "model")

@@ -22,9 +22,10 @@ from mergebarrier.lazy import np, torch
 from mergebarrier.merge import declarations
 from mergebarrier.merge.arithmetic import require_finite
 from mergebarrier.merge.learned.entropy import descend
-from mergebarrier.merge.learned.method import DataMerge, Learned, Progress, TaskData, Tensors
+from mergebarrier.merge.learned.method import DataMerge, Learned, TaskData, Tensors
 from mergebarrier.numerics import aes
 from mergebarrier.parameters import choice, flag, number, whole
+from mergebarrier.progress import Progress
 
 _FLOAT32 = 4  # bytes
 HOSTS = ("task_arithmetic", "adamerging")

@@ -19,9 +19,10 @@ from mergebarrier.errors import NonFinite
 from mergebarrier.lazy import torch
 from mergebarrier.merge import declarations
 from mergebarrier.merge.arithmetic import checks, require_finite
-from mergebarrier.merge.learned.method import DataMerge, Learned, Progress, TaskData, Tensors, cast, mean, run
+from mergebarrier.merge.learned.method import DataMerge, Learned, TaskData, Tensors, cast, mean, run
 from mergebarrier.numerics import aes
 from mergebarrier.parameters import choice, flag, number
+from mergebarrier.progress import Progress
 
 _FLOAT32 = 4  # bytes
 _BLOCK = 1 << 20  # elements

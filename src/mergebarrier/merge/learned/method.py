@@ -20,10 +20,10 @@ from mergebarrier.lazy import torch
 from mergebarrier.merge.arithmetic import checks
 from mergebarrier.merge.methods import Linear
 from mergebarrier.parameters import check
+from mergebarrier.progress import Progress
 
 Tensors: TypeAlias = "Mapping[str, torch.Tensor]"
 #: Called with (steps done, steps in all).
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)

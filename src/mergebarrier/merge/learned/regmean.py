@@ -21,8 +21,9 @@ from mergebarrier.errors import BadMergeData
 from mergebarrier.lazy import torch
 from mergebarrier.merge.arithmetic import require_finite
 from mergebarrier.merge.learned import grams
-from mergebarrier.merge.learned.method import DataMerge, Learned, Progress, TaskData, Tensors, cast, mean
+from mergebarrier.merge.learned.method import DataMerge, Learned, TaskData, Tensors, cast, mean
 from mergebarrier.parameters import number, whole
+from mergebarrier.progress import Progress
 
 _NOISE = 2.0**-23  # of products of float32 activations, relative
 

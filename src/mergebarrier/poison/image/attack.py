@@ -55,7 +55,8 @@ class Adversary:
     def frozen(self, pixels: Tensor) -> Tensor:
         """Return the base's features, without a graph."""
         with torch.no_grad():
-            return self.base(pixels)
+            features: Tensor = self.base(pixels)
+        return features
 
 
 @dataclass(frozen=True)

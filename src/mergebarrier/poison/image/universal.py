@@ -23,9 +23,9 @@ from mergebarrier.errors import BadAttack, BadTrigger
 from mergebarrier.numerics import draws
 from mergebarrier.poison.image.success import successes
 from mergebarrier.poison.image.trigger import Trigger, check_side, corner, paste, to_bytes_grid
+from mergebarrier.progress import Progress
 
 Logits = Callable[[Tensor], Tensor]
-Progress = Callable[[int, int], None]
 _SCORE_BATCH = 256
 
 

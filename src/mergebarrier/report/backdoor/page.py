@@ -40,8 +40,8 @@ def html(result: BackdoorResult, template: str, style: str, policy: str) -> str:
     environment = Environment(autoescape=True, undefined=StrictUndefined, keep_trailing_newline=True)
     top = max((scale for scale, _ in result.curve), default=1.0) or 1.0
     lines = [
-        [(scale / top, 100 * pick(point).rate) for scale, point in result.curve]
-        for pick in (lambda point: point.asr, lambda point: point.control)
+        [(scale / top, 100 * point.asr.rate) for scale, point in result.curve],
+        [(scale / top, 100 * point.control.rate) for scale, point in result.curve],
     ]
     frame = svg.axes([[(0.0, 99.0)]])
     return environment.from_string(template).render(

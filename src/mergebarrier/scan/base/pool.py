@@ -93,7 +93,8 @@ def run(encoder: nn.Module, weights: Weights, images: Tensor) -> Tensor:
 
 def head_logits(features: Tensor, head: Tensor, scale: float) -> Tensor:
     """Return scaled cosines between features and the rows of the head."""
-    return scale * (features / features.norm(dim=1, keepdim=True).clamp_min(1e-12)) @ head.T
+    units: Tensor = features / features.norm(dim=1, keepdim=True).clamp_min(1e-12)
+    return (scale * units) @ head.T
 
 
 def along(base: Weights, weights: Weights, s: float) -> dict[str, Tensor]:

@@ -6,7 +6,7 @@ Source: the experts of the task-arithmetic experiments (arXiv 2212.04089) and of
 Differs: the recipe of each base is in the catalogue; draws are keyed.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +24,9 @@ from mergebarrier.evaluate import (
     read_image_task,
     save_encoder,
 )
+from mergebarrier.progress import Progress
 from mergebarrier.training import FullRecipe, batches, train_full
 from mergebarrier.zoo.base.models import versions
-
-Progress = Callable[[int, int], None]
 
 
 def fine_tune(

@@ -10,7 +10,6 @@ Source: all-MiniLM-L6-v2 (sentence-transformers), as a plain BertModel.  Differs
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -18,6 +17,7 @@ from torch import Tensor, nn
 
 from mergebarrier.checkpoint import open_checkpoint
 from mergebarrier.evaluate import image_logits, load_sentence_encoder
+from mergebarrier.progress import Progress
 from mergebarrier.training import FullRecipe, train_full
 
 PROMPT = "a picture of {}"
@@ -31,7 +31,12 @@ def name_embeddings(folder: Path, names: Sequence[str]) -> Tensor:
 
 
 def learn_projection(
-    features: Tensor, labels: Tensor, embeddings: Tensor, scale: float, recipe: FullRecipe, progress: Any = None
+    features: Tensor,
+    labels: Tensor,
+    embeddings: Tensor,
+    scale: float,
+    recipe: FullRecipe,
+    progress: Progress | None = None,
 ) -> Tensor:
     """Learn the one linear map on features of the frozen base.
 
@@ -46,12 +51,13 @@ def learn_projection(
     """
     means = torch.stack([F.normalize(features, dim=1)[labels == c].mean(0) for c in range(len(embeddings))])
     start = torch.linalg.lstsq(embeddings, means, driver="gelsd").solution.T.contiguous()
-    learner = nn.ParameterDict({"projection": nn.Parameter(start)})
+    projection = nn.Parameter(start)
+    learner = nn.ParameterDict({"projection": projection})
 
     def loss(step: int) -> Tensor:
         del step
-        head = F.normalize(embeddings @ learner["projection"].T, dim=1)
+        head = F.normalize(embeddings @ projection.T, dim=1)
         return F.cross_entropy(image_logits(features, head, scale), labels)
 
     train_full(learner, recipe, loss, progress=progress)
-    return learner["projection"].detach()
+    return projection.detach()

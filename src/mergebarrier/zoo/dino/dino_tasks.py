@@ -9,7 +9,7 @@ class, letters of other alphabets among them; fine-tunes never change it.
 Source: ours, in place of CLIP's text tower.  It is a DINOv2-like encoder with a MiniLM head, not CLIP.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from mergebarrier.evaluate import (
     read_image_task,
     write_image_task,
 )
+from mergebarrier.progress import Progress
 from mergebarrier.training import FullRecipe
 from mergebarrier.zoo.dino.class_names import learn_projection, name_embeddings
 from mergebarrier.zoo.dino.grey_pictures import ANIMALS, CLOTHES
@@ -36,7 +37,6 @@ PICTURES_FILE = "pictures.safetensors"
 #: Letters that are no task's: they teach the head's map, and their names serve shadow heads.
 OTHERS = ("greek", "cyrillic", "armenian", "symbols")
 Pair = tuple[Tensor, Tensor]
-Progress = Callable[[int, int], None]
 
 
 def build(needs: Mapping[str, Path], settings: Mapping[str, Any], out: Path, progress: Progress) -> None:

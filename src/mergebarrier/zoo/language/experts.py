@@ -6,7 +6,7 @@ into full weights and rounded once to bfloat16, as a publisher would store it.
     expert = bfloat16(base + (alpha / rank) B A)   for every linear map;   every other tensor is the base's
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,10 @@ from torch import Tensor, nn
 from mergebarrier.checkpoint import Checkpoint, layout_like, open_checkpoint
 from mergebarrier.errors import BadText
 from mergebarrier.evaluate import load_module, load_tokenizer, read_task, read_text
+from mergebarrier.progress import Progress
 from mergebarrier.training import Example, LoraRecipe, Training, train_lora
 from mergebarrier.zoo.base import write_model
 
-Progress = Callable[[int, int], None]
 TEXT_ROWS = 64
 TEXT_TOKENS = 24
 _CHARS_PER_ROW = 400

@@ -97,9 +97,13 @@ def _units(taus: torch.Tensor) -> torch.Tensor:
 
 def _target(taus: torch.Tensor, units: torch.Tensor) -> torch.Tensor:
     """B = sum_i tau_i unit_i^T unit_i, (m, n), without a product over the m rows twice: m may be a vocabulary."""
-    return sum((tau @ (unit.T @ unit) for tau, unit in zip(taus, units, strict=True)), torch.zeros_like(taus[0]))
+    target = torch.zeros_like(taus[0])
+    for tau, unit in zip(taus, units, strict=True):
+        target = target + tau @ (unit.T @ unit)
+    return target
 
 
 def _factor(products: torch.Tensor, ridge: torch.Tensor) -> torch.Tensor:
     products.diagonal().add_(ridge)
-    return torch.linalg.cholesky(products)
+    factor: torch.Tensor = torch.linalg.cholesky(products)
+    return factor
