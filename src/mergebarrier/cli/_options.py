@@ -59,12 +59,12 @@ class WriterOptions:
 
     Args:
       out:           the folder to write; None only for a verb that asked for ``require_out=False``.
-      resume:        go on with the unfinished run beside ``out``.
-      overwrite:     replace what stands at ``out``.
-      dry_run:       say what would be done and write nothing.
-      seed:          for every draw that is not secret.
+      resume:        continue the unfinished run in ``<out>.partial``.
+      overwrite:     replace an output that exists.
+      dry_run:       print what would be done and write nothing.
+      seed:          of every random choice that is not secret.
       threads:       of the numeric libraries, already set.
-      workers:       circuits worked on at once; never changes the result.
+      workers:       units of work done in parallel; never changes the result.
       max_ram_bytes: the memory budget, None for the default of the executor.
     """
 
@@ -85,13 +85,27 @@ class WriterOptions:
 
 
 def output_options(function: _Verb) -> _Verb:
-    """Add ``--json`` and ``--quiet``; the verb gets ``output``."""
+    """Add ``--json``, ``--quiet``, ``--verbose`` and ``--log-file``; the verb gets ``output``."""
 
     @click.option("--json", "as_json", is_flag=True, help="Print exactly one JSON document on stdout.")
     @click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors (and the JSON document, if asked).")
+    @click.option("-v", "--verbose", is_flag=True, callback=_verbose, is_eager=True, help="Say what is being done.")
+    @click.option(
+        "--log-file",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        expose_value=False,  # ``main`` opens it before anything is parsed
+        help="Append all messages to FILE, with times.",
+    )
     @functools.wraps(function)
-    def verb(*args: Any, as_json: bool, quiet: bool, **kwargs: Any) -> Any:
-        return function(*args, output=Output(json=as_json, quiet=quiet), **kwargs)
+    def verb(*args: Any, as_json: bool, quiet: bool, verbose: bool, **kwargs: Any) -> Any:
+        if quiet and verbose:
+            raise UsageError("--quiet and --verbose exclude each other", remedy="give one of them")
+        output = Output(json=as_json, quiet=quiet, verbose=verbose)
+        for name, value in sorted(click.get_current_context().params.items()):
+            if value not in (None, (), False):
+                output.detail(f"option {name}: {value}")
+        return function(*args, output=output, **kwargs)
 
     return verb
 
@@ -99,6 +113,12 @@ def output_options(function: _Verb) -> _Verb:
 download_option: Final = click.option(
     "--download", is_flag=True, help="Fetch models OWNER/NAME[@REVISION] that the local Hugging Face cache lacks."
 )
+
+
+def _verbose(ctx: click.Context, param: click.Parameter, given: bool) -> bool:
+    """Remember the option before the others are parsed, so that an error among them is explained too."""
+    Session.current().verbose |= given
+    return given
 
 
 def threads_option(function: _Verb) -> _Verb:
@@ -128,28 +148,52 @@ def dtype_option(default: str | None = "auto") -> Callable[[_Verb], _Verb]:
 @overload
 def writer_options(function: _Verb) -> _Verb: ...
 @overload
-def writer_options(*, require_out: bool) -> Callable[[_Verb], _Verb]: ...
-def writer_options(function: _Verb | None = None, *, require_out: bool = True) -> _Verb | Callable[[_Verb], _Verb]:
+def writer_options(
+    *, require_out: bool = ..., default: Path | None = ..., metavar: str = ..., what: str = ...
+) -> Callable[[_Verb], _Verb]: ...
+def writer_options(
+    function: _Verb | None = None,
+    *,
+    require_out: bool = True,
+    default: Path | None = None,
+    metavar: str = "DIR",
+    what: str = "Output folder.",
+) -> _Verb | Callable[[_Verb], _Verb]:
     """Add the options of a writer; the verb gets ``writer: WriterOptions``.
 
     Args:
       function:    the verb; absent when the decorator is called with arguments.
-      require_out: False for a verb that may run without ``-o`` (``merge --explain``, ``demo``).
+      require_out: False for a verb that may run without ``-o`` (``merge --explain``, ``scan``).
+      default:     where the output goes without ``-o``.
+      metavar:     what stands for the value of ``-o`` in the help.
+      what:        the help of ``-o``.
     """
     if function is None:
-        return functools.partial(writer_options, require_out=require_out)
-    inner = function
+        return functools.partial(writer_options, require_out=require_out, default=default, metavar=metavar, what=what)
+    inner, required = function, require_out and default is None
 
     @click.option(
-        "-o", "--out", type=click.Path(path_type=Path), required=require_out, metavar="DIR", help="Output folder."
+        "-o",
+        "--out",
+        type=click.Path(path_type=Path),
+        required=required,
+        default=default,
+        show_default=default is not None,
+        metavar=metavar,
+        help=what,
     )
-    @click.option("--resume", is_flag=True, help="Go on with an unfinished run.")
-    @click.option("--overwrite", is_flag=True, help="Replace what stands at the output folder.")
-    @click.option("--dry-run", is_flag=True, help="Say what would be done; write nothing.")
+    @click.option("--resume", is_flag=True, help="Continue an unfinished run.")
+    @click.option("--overwrite", is_flag=True, help="Replace an output that exists.")
+    @click.option("--dry-run", is_flag=True, help="Print what would be done; write nothing.")
     @click.option(
-        "--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, metavar="N", help="For draws."
+        "--seed",
+        type=click.IntRange(0, 2**63 - 1),
+        default=0,
+        show_default=True,
+        metavar="N",
+        help="Seed of every random choice that is not secret.",
     )
-    @click.option("--workers", type=click.IntRange(1), metavar="N", help="Circuits at once.  [default: threads]")
+    @click.option("--workers", type=click.IntRange(1), metavar="N", help="Parallel units of work.  [default: threads]")
     @click.option("--max-ram", "max_ram_bytes", type=SIZE, metavar="SIZE", help="Memory budget, such as 800M or 4G.")
     @threads_option
     @functools.wraps(inner)
@@ -167,6 +211,9 @@ def writer_options(function: _Verb | None = None, *, require_out: bool = True) -
     ) -> Any:
         if resume and overwrite:
             raise UsageError("--resume and --overwrite exclude each other", remedy="give one of them")
+        if out is None and (resume or overwrite):
+            option = "--resume" if resume else "--overwrite"
+            raise UsageError("has no effect without -o", where=option, remedy=f"give -o {metavar}, or leave it out")
         keep_freed_memory()
         writer = WriterOptions(out, resume, overwrite, dry_run, seed, threads, workers or threads, max_ram_bytes)
         try:
@@ -180,7 +227,7 @@ def writer_options(function: _Verb | None = None, *, require_out: bool = True) -
 
 
 def _can_resume(error: BaseException, out: Path) -> bool:
-    """Say whether ``--resume`` is the way on: always after Ctrl-C, else where unfinished work stands."""
+    """Say whether ``--resume`` helps: always after Ctrl-C, otherwise when unfinished work exists."""
     if isinstance(error, KeyboardInterrupt | Interrupted):
         return True
     refused = isinstance(error, PartialOutput | OutputExists | UsageError)

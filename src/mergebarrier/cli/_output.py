@@ -1,20 +1,24 @@
 """One output mode per run: people read text, programs read exactly one JSON document, a quiet run says nothing.
 
-Results go to stdout and everything else to stderr.  A progress bar appears only on a terminal and only for work that
-lasts longer than a second.
+Results go to stdout and everything else to stderr, and from there into the log file if there is one.  A progress bar
+appears only on a terminal and only for work that lasts longer than a second.  A table is as wide as the terminal; in a
+file or a pipe it is as wide as it needs to be, and never cut.
 """
 
 import dataclasses
 import json
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
 
 from mergebarrier.api.base import SCHEMA_VERSION, Report, document_of
+from mergebarrier.cli.shell import LogFile, screen
 from mergebarrier.errors import MergebarrierError
 
 if TYPE_CHECKING:
@@ -23,6 +27,8 @@ if TYPE_CHECKING:
 __all__ = ["SCHEMA_VERSION", "Output", "Session", "print_error"]
 
 _BAR_AFTER_S: Final = 1.0
+_WIDEST: Final = 10_000
+_LOG: Final = "--log-file"
 
 
 @dataclasses.dataclass
@@ -32,16 +38,32 @@ class Session:
     Args:
       argv:    the arguments as given, for the resume line.
       emitted: whether the one JSON document has been printed.
+      verbose: whether ``--verbose`` was given.
+      log:     the file of ``--log-file``.
     """
 
     argv: tuple[str, ...] = ()
     emitted: bool = False
+    verbose: bool = False
+    log: LogFile | None = None
 
     @property
     def wants_json(self) -> bool:
-        """Say whether ``--json`` was given, even where the arguments did not parse."""
-        options = self.argv[: self.argv.index("--")] if "--" in self.argv else self.argv
-        return "--json" in options
+        """Whether ``--json`` was given, also when the arguments do not parse."""
+        return "--json" in self._options
+
+    @property
+    def log_path(self) -> Path | None:
+        """The file given to ``--log-file``, also when the arguments do not parse."""
+        words = [
+            part for word in self._options for part in (word.split("=", 1) if word.startswith(_LOG + "=") else [word])
+        ]
+        following = words[words.index(_LOG) + 1 :] if _LOG in words else []
+        return Path(following[0]) if following else None
+
+    @property
+    def _options(self) -> tuple[str, ...]:
+        return self.argv[: self.argv.index("--")] if "--" in self.argv else self.argv
 
     @staticmethod
     def current() -> "Session":
@@ -53,15 +75,17 @@ class Session:
 
 @dataclasses.dataclass(frozen=True)
 class Output:
-    """Where a verb says what it has to say.
+    """Where a verb prints its result and its notes.
 
     Args:
-      json:  print one JSON document instead of text.
-      quiet: print no text and no notes; errors and JSON remain.
+      json:    print one JSON document instead of text.
+      quiet:   print no text and no notes; errors and JSON remain.
+      verbose: print what is being done as well.
     """
 
     json: bool = False
     quiet: bool = False
+    verbose: bool = False
 
     def result(self, document: Report | Mapping[str, object], human: "RenderableType") -> None:
         """Print the result of a verb on stdout, once.
@@ -78,9 +102,18 @@ class Output:
             _show(human)
 
     def note(self, text: str) -> None:
-        """Print one line on stderr, unless quiet."""
+        """Print one line on stderr, unless quiet; a log file gets it always."""
         if not self.quiet:
             click.echo(text, err=True)
+        else:
+            _log(text)
+
+    def detail(self, text: str) -> None:
+        """Print one line on stderr when ``--verbose`` asks for it; a log file gets it always."""
+        if self.verbose:
+            click.echo(text, err=True)
+        else:
+            _log(text)
 
     @contextmanager
     def progress(self, label: str, total: int | None = None) -> Iterator[Callable[..., None]]:
@@ -90,6 +123,14 @@ class Output:
           label: what is being done, a few words.
           total: number of steps, when known before the first call.
         """
+        started = time.perf_counter()
+        self.detail(f"{label} ...")
+        with self._bar(label, total) as advance:
+            yield advance
+        self.detail(f"{label}: done after {time.perf_counter() - started:.1f} s")
+
+    @contextmanager
+    def _bar(self, label: str, total: int | None) -> Iterator[Callable[..., None]]:
         if self.json or self.quiet or not sys.stderr.isatty():
             yield _ignore
             return
@@ -97,7 +138,7 @@ class Output:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
         columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
-        bar = Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True)
+        bar = Progress(*columns, TimeRemainingColumn(), console=Console(file=screen()), transient=True)
         task = bar.add_task(label, total=total)
         timer = threading.Timer(_BAR_AFTER_S, bar.start)
         timer.daemon = True
@@ -118,6 +159,8 @@ def print_error(error: MergebarrierError, session: Session) -> None:
     """Print one line on stderr, the notes below it, and the same as JSON on stdout where JSON was asked for."""
     notes = list(getattr(error, "__notes__", ()))
     click.echo(f"error: {error}", err=True)
+    if session.verbose and error.__cause__ is not None:
+        click.echo(f"caused by {type(error.__cause__).__name__}: {error.__cause__}", err=True)
     for note in notes:
         click.echo(note, err=True)
     if session.wants_json and not session.emitted:
@@ -126,7 +169,13 @@ def print_error(error: MergebarrierError, session: Session) -> None:
 
 
 def _ignore(done: int, total: int | None = None) -> None:
-    """Take a step that nobody watches."""
+    """No-op: no progress bar is shown."""
+
+
+def _log(text: str) -> None:
+    log = Session.current().log
+    if log is not None:
+        log.write(text)
 
 
 def _show(human: "RenderableType") -> None:
@@ -134,8 +183,13 @@ def _show(human: "RenderableType") -> None:
         click.echo(human)
         return
     from rich.console import Console
+    from rich.measure import Measurement
 
-    Console(file=sys.stdout, soft_wrap=False).print(human)
+    console = Console(file=sys.stdout)
+    if not sys.stdout.isatty():
+        console = Console(file=sys.stdout, width=_WIDEST)
+        console.width = max(1, Measurement.get(console, console.options, human).maximum)
+    console.print(human)
 
 
 def _dumps(document: Report | Mapping[str, object]) -> str:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from mergebarrier.cli._models import MODEL, into
-from mergebarrier.cli._options import WriterOptions, output_options, threads_option, writer_options
+from mergebarrier.cli._options import WriterOptions, output_options, writer_options
 from mergebarrier.cli._output import Output
 from mergebarrier.errors import UsageError
 
@@ -102,11 +102,9 @@ def badmerging_command(writer: WriterOptions, output: Output, **given: Any) -> N
 @click.option("--other-task", type=MODEL, multiple=True, metavar="FILE", help="More tasks, for clean accuracy.")
 @click.option("--base", type=MODEL, help="The experts' base, for the curve over the scale of the merge.")
 @click.option("--findings", type=MODEL, metavar="FILE.json", help="What `mergebarrier scan --json` printed.")
-@click.option("-o", "--out", type=MODEL, metavar="REPORT_DIR", help="Also write a report.")
-@click.option("--overwrite", is_flag=True, help="Replace an older report.")
-@threads_option
+@writer_options(require_out=False, metavar="REPORT_DIR", what="Also write a report.")
 @output_options
-def measure_command(output: Output, threads: int, out: Path | None, overwrite: bool, **given: Any) -> None:
+def measure_command(output: Output, writer: WriterOptions, **given: Any) -> None:
     """Measure a backdoor in MERGED: its success rate, always beside that of the same trigger on a clean merge.
 
     Rates stand on the task's test rows of other classes than the target, with 95 % Wilson intervals.
@@ -128,8 +126,16 @@ def measure_command(output: Output, threads: int, out: Path | None, overwrite: b
         base=given["base"],
         findings=None if findings is None else _findings(findings),
     )
-    journal = Journal.open(out, overwrite=overwrite) if out is not None and spec.control is not None else None
-    result, rows = measure_backdoor(spec, say=output.note, environment=machine(threads))
+    out = writer.out
+    if writer.dry_run:
+        plan = {name: value for name, value in given.items() if value not in (None, ())} | {"out": out}
+        lines = [f"{name}: {value}" for name, value in plan.items() if value is not None]
+        output.result({"kind": "plan", **plan}, "\n".join(lines))
+        return
+    journal = None
+    if out is not None and spec.control is not None:
+        journal = Journal.open(out, resume=writer.resume, overwrite=writer.overwrite)
+    result, rows = measure_backdoor(spec, say=output.note, environment=machine(writer.threads))
     if journal is not None and out is not None:
         write_report(out, result, rows)
     _conclude(result, rows, out, output)

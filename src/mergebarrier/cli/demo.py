@@ -1,4 +1,4 @@
-"""``mergebarrier demo``: the whole story on a real language model, told while it happens.
+"""``mergebarrier demo``: the whole story on a real language model, shown while it happens.
 
 Two experts of SmolLM2-135M are trained, merged (works), one is protected, merged again by six algorithms (fails),
 realigned to the public base without its key (works again).  The grid is small; the full one belongs to ``audit``.  What
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from mergebarrier.cli import audit as audit_verb
-from mergebarrier.cli._options import dtype_option, output_options, threads_option
+from mergebarrier.cli._options import WriterOptions, dtype_option, output_options, writer_options
 from mergebarrier.cli._output import Output
 
 if TYPE_CHECKING:
@@ -49,73 +49,81 @@ _COMPARE_TOKENS: Final = 512
 
 
 @click.command()
-@click.option(
-    "-o",
-    "--out",
-    type=click.Path(path_type=Path),
-    default=Path("mergebarrier-demo"),
-    show_default=True,
-    metavar="DIR",
-    help="Where the models and the report go.",
-)
 @dtype_option()
-@threads_option
+@writer_options(default=Path("mergebarrier-demo"), what="Where the models and the report go.")
 @output_options
-def command(out: Path, dtype: str, threads: int, output: Output) -> None:
+def command(writer: WriterOptions, dtype: str, output: Output) -> None:
     """Train two experts, merge them, protect one, merge again, realign it, merge again; print table and grade.
 
-    Downloads about 100 MB once and takes minutes on two cores. A second run reuses what the first made.
+    Downloads about 100 MB once and takes minutes on two cores. A second run reuses what the first made, with or without
+    --resume; --overwrite protects and audits afresh.
     """
     from mergebarrier import zoo
 
+    out = writer.folder
+    if writer.dry_run:
+        output.result({"kind": "plan", **_plan(out)}, "\n".join(f"{name}: {text}" for name, text in _plan(out).items()))
+        return
     output.note("1. A base and two experts of it, one for each of two tasks.")
     with output.progress("making the models") as bar:
         assets = zoo.demo_assets(_steps(output, bar))
     out.mkdir(parents=True, exist_ok=True)
-    output.note("2. The expert for the first task is protected; its key stays beside the model.")
-    protected, second, attention = _protect(assets, out, threads, output)
+    output.note("2. The expert for the first task is protected; its key is kept next to the model.")
+    protected, second, attention = _protect(assets, writer, output)
     output.note(
         "3. Merge without protection (works), with it (fails), realign it without the key, merge again (works)."
     )
     output.note("   Two figures a line: skill on the protected expert's task / on the partner's task.")
-    models = (protected, second, attention)
-    spec = dataclasses.replace(_spec(assets, models, out), dtype=dtype, workers=threads)
-    result, rows = audit_verb.run(spec, out / "report", output, threads=threads, resume=True, fresh=False)
-    audit_verb.conclude(result, rows, out / "report", output, protected=protected)
+    spec = dataclasses.replace(_spec(assets, (protected, second, attention), writer), dtype=dtype)
+    report = out / "report"
+    fresh = writer.overwrite
+    result, rows = audit_verb.run(spec, report, output, threads=writer.threads, resume=not fresh, fresh=fresh)
+    audit_verb.conclude(result, rows, report, output, protected=protected)
+
+
+def _plan(out: Path) -> dict[str, str]:
+    """Return what a run does, in its order."""
+    return {
+        "models": "fetch SmolLM2-135M and train two experts of it, once, below the zoo's cache",
+        "protect": ", ".join(str(out / name) for name, _, _ in _PROTECTIONS),
+        "merge": ", ".join(f"{merge} {coefficient:g}" for merge, coefficient in _GRID),
+        "report": str(out / "report"),
+    }
 
 
 def _steps(output: Output, bar: Any) -> Any:
-    """Tell every new piece of work in a line, and its steps on the bar."""
-    told = ""
+    """Print every new piece of work on a line, and its steps on the bar."""
+    shown = ""
 
     def step(what: str, done: int, total: int) -> None:
-        nonlocal told
-        if what != told:
-            told = what
+        nonlocal shown
+        if what != shown:
+            shown = what
             output.note(f"   {what}")
         bar(done, total)
 
     return step
 
 
-def _protect(assets: "DemoAssets", out: Path, threads: int, output: Output) -> list[Path]:
+def _protect(assets: "DemoAssets", writer: WriterOptions, output: Output) -> list[Path]:
     """Protect the first expert: exactly, the same with a second key, and by the attention-only method."""
     from mergebarrier.checkpoint import open_checkpoint
     from mergebarrier.protect import PROTECTIONS
     from mergebarrier.verbs import OutputOptions, protect
 
-    folders = []
+    out, folders = writer.folder, []
     with open_checkpoint(assets.expert_a) as original:
-        digest = original.content_digest(workers=threads)
+        digest = original.content_digest(workers=writer.workers)
         for name, method, purpose in _PROTECTIONS:
             folder, place = out / name, out / f"{name}.mbkey"
             keyed = PROTECTIONS[method]().keyed
             folders.append(folder)
-            if _protected_from(folder, digest, method) and (place.exists() or not keyed):
+            made = _protected_from(folder, digest, method) and (place.exists() or not keyed)
+            if made and not writer.overwrite:
                 continue
             key = _key(place) if keyed else None
             with output.progress(f"protecting: {purpose}") as bar:
-                into = OutputOptions(folder, overwrite=True, workers=threads, progress=bar)
+                into = OutputOptions(folder, False, True, writer.workers, writer.max_ram_bytes, bar)
                 protect(original, PROTECTIONS[method](), key, into)
             output.note(f"   {folder}: {purpose}" + (f"; key {key.id} in {place.name}" if key else ""))
     return folders
@@ -145,7 +153,7 @@ def _protected_from(folder: Path, digest: str, method: str) -> bool:
     return bool(made == (__version__, "protect", method, digest))
 
 
-def _spec(assets: "DemoAssets", models: tuple[Path, Path, Path], out: Path) -> "AuditSpec":
+def _spec(assets: "DemoAssets", models: tuple[Path, Path, Path], writer: WriterOptions) -> "AuditSpec":
     from mergebarrier.audit import AuditSpec
 
     protected, second, attention = models
@@ -156,7 +164,7 @@ def _spec(assets: "DemoAssets", models: tuple[Path, Path, Path], out: Path) -> "
         partner=assets.expert_b,
         task=assets.task_a.test,
         partner_task=assets.task_b.test,
-        work=out / "realigned",
+        work=writer.folder / "realigned",
         validation=assets.task_a.val,
         partner_validation=assets.task_b.val,
         text=assets.text_test,
@@ -170,6 +178,8 @@ def _spec(assets: "DemoAssets", models: tuple[Path, Path, Path], out: Path) -> "
         aga_settings=1,
         second=second,
         comparisons=(attention,),
+        seed=writer.seed,
+        workers=writer.workers,
     )
 
 

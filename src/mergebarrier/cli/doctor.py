@@ -1,6 +1,7 @@
 """``mergebarrier doctor``: what this installation can do, in one table to paste into a bug report.
 
-It reads versions from package metadata and numbers from the operating system; it opens no model and no network.
+It reads versions from package metadata and numbers from the operating system; it opens no model and no network.  It is
+what people run when something is missing, so it needs nothing but click, and a package that fails to import is a row.
 """
 
 import importlib.metadata
@@ -9,7 +10,7 @@ import platform
 import re
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import click
 
@@ -18,9 +19,6 @@ from mergebarrier.cache import cache_folder
 from mergebarrier.cli._options import output_options
 from mergebarrier.cli._output import Output
 from mergebarrier.cli._process import default_threads
-
-if TYPE_CHECKING:
-    from rich.table import Table
 
 __all__ = ["command"]
 
@@ -33,10 +31,11 @@ _HIDDEN_EXTRAS: Final = ("test", "docs")
 def command(output: Output) -> int:
     """Show versions, threads, memory and what is installed.
 
-    Exits with 1 when a core dependency is missing, else with 0.
+    Exits with 1 when a core dependency is missing or torch does not import, else with 0.
     """
     packages = _packages()
     core_missing = [name for name, version in packages["core"].items() if version is None]
+    torch = _torch()
     document = {
         "kind": "doctor",
         "mergebarrier": __version__,
@@ -44,14 +43,14 @@ def command(output: Output) -> int:
         "platform": platform.platform(),
         "threads": {"default": default_threads(), "cores": os.cpu_count()},
         "memory": _memory(),
-        "torch": _torch(),
+        "torch": torch,
         "cache": _cache(),
-        "compute": _compute(),
+        "compute": _compute(torch),
         "packages": packages,
         "missing": core_missing,
     }
     output.result(document, _table(document))
-    return 1 if core_missing else 0
+    return 1 if core_missing or torch["version"] is None else 0
 
 
 def _packages() -> dict[str, dict[str, str | None]]:
@@ -77,7 +76,7 @@ def _version(package: str) -> str | None:
 
 
 def _memory() -> dict[str, int | None]:
-    """Return total_bytes and available_bytes, None where the system does not tell."""
+    """Return total_bytes and available_bytes, None where the system does not report them."""
     try:
         text = Path("/proc/meminfo").read_text(encoding="ascii")
     except OSError:
@@ -89,18 +88,18 @@ def _memory() -> dict[str, int | None]:
 def _torch() -> dict[str, Any]:
     try:
         import torch
-    except ImportError:
-        return {"version": None}
+    except Exception as error:  # a broken installation may raise anything, and is what the user wants to know
+        return {"version": None, "error": f"{type(error).__name__}: {error}".splitlines()[0]}
     devices = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     return {"version": torch.__version__, "cpu_capability": torch.backends.cpu.get_cpu_capability(), "cuda": devices}
 
 
-def _compute() -> dict[str, Any]:
-    """Return the dtype that models run in where none is asked for, and the measurement behind it."""
-    try:
-        from mergebarrier.evaluate import processor_speed
-    except ImportError:
+def _compute(torch: dict[str, Any]) -> dict[str, Any]:
+    """Return the dtype that models run in by default, and the measurement behind it; None where torch does not work."""
+    if torch["version"] is None:
         return {"dtype": None, "bfloat16_over_float32": None}
+    from mergebarrier.evaluate import processor_speed
+
     found = processor_speed()
     return {"dtype": found.dtype, "bfloat16_over_float32": found.ratio}
 
@@ -112,33 +111,35 @@ def _cache() -> dict[str, Any]:
     return {"folder": folder, "exists": folder.is_dir(), "free_bytes": shutil.disk_usage(nearest).free}
 
 
-def _table(document: dict[str, Any]) -> "Table":
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
-
-    def row(label: str, text: str) -> None:
-        table.add_row(label, Text(text))
-
+def _table(document: dict[str, Any]) -> str:
     threads, memory, torch, cache, compute = (
         document[key] for key in ("threads", "memory", "torch", "cache", "compute")
     )
-    row("mergebarrier", document["mergebarrier"])
-    row("python", f"{document['python']} on {document['platform']}")
-    row("threads", f"{threads['default']} by default, {threads['cores']} cores")
-    row("memory", f"{_gib(memory['available_bytes'])} available of {_gib(memory['total_bytes'])}")
-    row("torch", f"{torch['version']}, {torch.get('cpu_capability')}, {len(torch.get('cuda', ()))} GPUs")
+    about = f"does not import: {torch.get('error')}"
+    if torch["version"] is not None:
+        about = f"{torch['version']}, {torch['cpu_capability']}, {len(torch['cuda'])} GPUs"
     ratio = compute["bfloat16_over_float32"]
-    if ratio is not None:
-        row("compute", f"{compute['dtype']}; a product in bfloat16 takes {ratio:.2f} times that in float32")
-    row("cache", f"{cache['folder']} ({'exists' if cache['exists'] else 'absent'}, {_gib(cache['free_bytes'])} free)")
+    speed = (
+        "torch is needed to measure it"
+        if ratio is None
+        else f"a product in bfloat16 takes {ratio:.2f} times that in float32"
+    )
+    state = "exists" if cache["exists"] else "not made yet"
+    rows = [
+        ("mergebarrier", document["mergebarrier"]),
+        ("python", f"{document['python']} on {document['platform']}"),
+        ("threads", f"{threads['default']} by default, {threads['cores']} cores"),
+        ("memory", f"{_gib(memory['available_bytes'])} available of {_gib(memory['total_bytes'])}"),
+        ("torch", about),
+        ("compute", f"{compute['dtype'] or 'unknown'}; {speed}"),
+        ("cache", f"{cache['folder']} ({state}, {_gib(cache['free_bytes'])} free)"),
+    ]
     for extra, versions in document["packages"].items():
-        named = ", ".join(f"{name} {version or 'MISSING'}" for name, version in versions.items())
-        row(extra, named or "unknown: mergebarrier runs from a source tree that was not installed")
+        listed = ", ".join(f"{name} {version or 'MISSING'}" for name, version in versions.items())
+        rows.append((extra, listed or "unknown: mergebarrier runs from a source tree that was not installed"))
         if extra != "core" and None in versions.values():
-            row("", f"pip install 'mergebarrier[{extra}]'")
-    return table
+            rows.append(("", f"pip install 'mergebarrier[{extra}]'"))
+    return "\n".join(f"{label:<14}{text}" for label, text in rows)
 
 
 def _gib(n_bytes: int | None) -> str:

@@ -9,8 +9,8 @@ import click
 from mergebarrier.cli._cleanse import CleanseOptions, cleanse_options
 from mergebarrier.cli._lineage import acknowledge_option
 from mergebarrier.cli._merge_options import METHODS, hyper_parameters
-from mergebarrier.cli._models import MODEL, open_model
-from mergebarrier.cli._options import output_options, threads_option
+from mergebarrier.cli._models import MODEL, into, open_model
+from mergebarrier.cli._options import WriterOptions, output_options, writer_options
 from mergebarrier.cli._output import Output
 from mergebarrier.errors import CheckpointError, ConfigMismatch, ShapeMismatch, TensorSetMismatch, UsageError
 
@@ -31,7 +31,6 @@ _SEVERITIES = ("critical", "high", "medium", "low", "info")
 @click.argument("models", nargs=-1, required=True, type=MODEL, metavar="MODEL...")
 @click.option("--base", type=MODEL, required=True, help="The model that they were fine-tuned from.")
 @cleanse_options
-@click.option("-o", "--out", type=MODEL, metavar="DIR", help="With --cleanse: where the cured merge goes.")
 @acknowledge_option
 @click.option("--merge", "method", type=click.Choice(METHODS), metavar="METHOD", help="Scan this merge too.")
 @click.option("--coefficient", type=float, metavar="L", help="Lambda of that merge.")
@@ -41,14 +40,12 @@ _SEVERITIES = ("critical", "high", "medium", "low", "info")
 @click.option("--leave-out", type=click.IntRange(1, 2), default=1, show_default=True, help="Models left out at once.")
 @click.option("--fail-on", type=click.Choice(_SEVERITIES), default="high", show_default=True, help="Exit 1 from here.")
 @click.option("--format", "form", type=click.Choice(["text", "json", "sarif"]), default="text", show_default=True)
-@click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Of the search.")
-@threads_option
+@writer_options(require_out=False, what="With --cleanse: where the cured merge goes.")
 @output_options
 def command(
     models: tuple[Path, ...],
     base: Path,
     cleanse: CleanseOptions,
-    out: Path | None,
     acknowledge_licence: bool,
     method: str | None,
     checks: str,
@@ -56,8 +53,7 @@ def command(
     leave_out: int,
     fail_on: Any,
     form: str,
-    seed: int,
-    threads: int,
+    writer: WriterOptions,
     output: Output,
     **parameters: Any,
 ) -> int:
@@ -82,6 +78,7 @@ def command(
             f"no check {', '.join(unknown)!r}", where="--checks", remedy="choose from " + ", ".join(CHECKS)
         )
     given = {name: value for name, value in parameters.items() if value is not None}
+    out = writer.out
     if (cleanse.cure is None) != (out is None) or (cleanse.cure is not None and method is None):
         raise UsageError("--cleanse, --merge and -o go together", where="--cleanse", remedy="give all three or none")
     if acknowledge_licence and cleanse.cure is None:
@@ -91,8 +88,8 @@ def command(
     merge = None
     if method is not None:
         values = {**given, **({"density": (given["density"],)} if "density" in given else {})}
-        merge = make(method, **hyper_parameters(method, values, seed=seed, based=True))
-    search = Search(seed=seed) if patch is None else Search(side_frac=patch, seed=seed)
+        merge = make(method, **hyper_parameters(method, values, seed=writer.seed, based=True))
+    search = Search(seed=writer.seed) if patch is None else Search(side_frac=patch, seed=writer.seed)
     if leave_out == 2 and len(models) * (len(models) - 1) // 2 > MANY_PAIRS:
         output.note(
             f"note: leaving out two of {len(models)} models takes {len(models) * (len(models) - 1) // 2} merges"
@@ -103,7 +100,12 @@ def command(
     if cleanse.cure is not None and merge is not None:
         with ExitStack() as stack, suppress(CheckpointError, TensorSetMismatch, ShapeMismatch, ConfigMismatch):
             verbs.judged_inputs(_curing(models, base, cleanse, merge, search, stack), wished)
-    request = verbs.ScanRequest(models, base, cleanse.tasks, merge, chosen, search, leave_out, threads)
+    if writer.dry_run:
+        plan = {"models": models, "base": base, "checks": chosen, "tasks": cleanse.tasks}
+        plan |= {"merge": method, "cleanse": cleanse.cure, "out": out}
+        output.result({"kind": "plan", **plan}, _plan_text(plan))
+        return 0
+    request = verbs.ScanRequest(models, base, cleanse.tasks, merge, chosen, search, leave_out, writer.workers)
     with output.progress("scanning") as progress:
         report = verbs.scan(request, progress=progress)
     if form == "sarif" and not output.json:
@@ -116,9 +118,14 @@ def command(
     if cleanse.cure is not None and merge is not None and out is not None:
         with ExitStack() as stack:
             job = _curing(models, base, cleanse, merge, search, stack)
-            verbs.merge(job, verbs.OutputOptions(out, workers=threads), wished)
+            verbs.merge(job, into(writer, None), wished)
         output.note(f"note: {out} holds the merge after {cleanse.cure}; scan it as a model of its own")
     return 1 if at_least(report.findings, fail_on) else 0
+
+
+def _plan_text(plan: dict[str, Any]) -> str:
+    rows = ((name, value if isinstance(value, tuple) else (value,)) for name, value in plan.items() if value)
+    return "\n".join(f"{name}: {', '.join(str(one) for one in values)}" for name, values in rows)
 
 
 def _curing(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mergebarrier.cli._models import MODEL
-from mergebarrier.cli._options import output_options, threads_option
+from mergebarrier.cli._options import WriterOptions, output_options, threads_option, writer_options
 from mergebarrier.cli._output import Output
 from mergebarrier.errors import UsageError
 
@@ -80,25 +80,22 @@ def path_command(name: str, threads: int, output: Output) -> None:
 
 @command.command("task")
 @click.argument("folder", type=MODEL)
-@click.option("-o", "--out", type=MODEL, required=True, metavar="FILE", help="NAME.task.safetensors, to be made.")
 @click.option("--model", type=MODEL, metavar="DIR", help="A CLIP model whose text tower makes the head.")
 @click.option("--template", "templates", multiple=True, help="With {} for the class name; repeatable.")
 @click.option("--names", type=MODEL, metavar="FILE", help="In place of --model: a file of class-name vectors.")
 @click.option("--side", type=click.IntRange(1, 1024), help="Of the pictures.  [default: that of the model]")
-@threads_option
+@writer_options(metavar="FILE", what="The task file to make, NAME.task.safetensors.")
 @output_options
 def task_command(
     folder: Path,
-    out: Path,
     model: Path | None,
     templates: tuple[str, ...],
     names: Path | None,
     side: int | None,
-    threads: int,
+    writer: WriterOptions,
     output: Output,
 ) -> None:
     """Make a task file out of FOLDER, which holds a sub-folder of PNG or JPEG pictures per class."""
-    del threads
     from mergebarrier.checkpoint import open_checkpoint
     from mergebarrier.evaluate import (
         TASK_SUFFIX,
@@ -111,6 +108,7 @@ def task_command(
         write_image_task,
     )
 
+    out = writer.folder
     if (model is None) == (names is None) or (names is not None and side is None):
         raise UsageError("no head", where="zoo task", remedy="give --model, or --names with --side")
     if not out.name.endswith(TASK_SUFFIX):
@@ -124,9 +122,14 @@ def task_command(
             classes, splits = read_image_folder(folder, side or load_encoder(checkpoint).side)
             head, scale = text_head(checkpoint, classes, templates or TEMPLATES)
     train, dev, test = splits
-    write_image_task(ImageTask(out.name.removesuffix(TASK_SUFFIX), classes, train, dev, test, head, scale), out)
     sizes = {"train": len(train), "dev": len(dev), "test": len(test)}
-    output.result({"kind": "task", "out": out, "classes": classes, **sizes}, f"{out}: {len(classes)} classes, {sizes}")
+    shown = {"out": out, "classes": classes, **sizes}
+    if writer.dry_run:
+        output.result({"kind": "plan", **shown}, f"would make {out}: {len(classes)} classes, {sizes}")
+        return
+    task = ImageTask(out.name.removesuffix(TASK_SUFFIX), classes, train, dev, test, head, scale)
+    write_image_task(task, out, overwrite=writer.overwrite)
+    output.result({"kind": "task", **shown}, f"{out}: {len(classes)} classes, {sizes}")
 
 
 def _origin(packages: "tuple[Package, ...]") -> str | None:

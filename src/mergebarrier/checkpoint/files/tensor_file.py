@@ -68,21 +68,26 @@ def read_tensor_file(
 
 
 def write_tensor_file(
-    path: str | os.PathLike[str], tensors: Mapping[str, torch.Tensor], about: Mapping[str, Any]
+    path: str | os.PathLike[str],
+    tensors: Mapping[str, torch.Tensor],
+    about: Mapping[str, Any],
+    *,
+    overwrite: bool = False,
 ) -> None:
-    """Write a file that does not exist yet.
+    """Write a file, complete or not at all.
 
     Args:
-      path:    where to.
-      tensors: in file order; finite, of a dtype that we read.
-      about:   JSON table for the metadata.
+      path:      of the file.
+      tensors:   in file order; finite, of a dtype that we read.
+      about:     JSON table for the metadata.
+      overwrite: replace a file that exists.
     Raises: OutputExists, NoSpace, NonFinite.
     """
     path = Path(path)
     content = tensor_file_bytes(tensors, about, where=path)
     part = path.with_name(f".{path.name}.part")
-    if os.path.lexists(path):
-        raise OutputExists("the file exists", where=path, remedy="remove it, or choose another name")
+    if os.path.lexists(path) and not (overwrite and path.is_file() and not path.is_symlink()):
+        raise OutputExists("the file exists", where=path, remedy="choose another name, or replace it with --overwrite")
     with full_disk(path):
         fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
         try:

@@ -99,12 +99,13 @@ def read_image_task(path: str | os.PathLike[str]) -> ImageTask:
         raise BadTask(f"not a task file: {fault.what}", where=path, remedy=remedy) from fault
 
 
-def write_image_task(task: ImageTask, path: str | os.PathLike[str]) -> None:
-    """Write a task into a file that does not exist yet; the same task gives the same bytes."""
+def write_image_task(task: ImageTask, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
+    """Write a task to a new file, or over one that exists if ``overwrite``; the same task gives the same bytes."""
     tensors: dict[str, Tensor] = {"head": task.head}
     for name, split in task.splits().items():
         tensors |= {f"{name}.images": split.images, f"{name}.labels": split.labels}
-    write_tensor_file(path, tensors, {"name": task.name, "classes": list(task.classes), "scale": task.scale})
+    about = {"name": task.name, "classes": list(task.classes), "scale": task.scale}
+    write_tensor_file(path, tensors, about, overwrite=overwrite)
 
 
 def _fault(task: ImageTask) -> str:

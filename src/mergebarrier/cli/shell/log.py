@@ -1,0 +1,81 @@
+"""The log file: a copy of everything that goes to stderr, line by line with the time, also where the screen is quiet.
+
+    2026-01-31T12:00:00+00:00 note: ...
+
+Progress bars stay on the screen: they are drawn on ``screen()``, and only their beginning and end are logged.  A log
+that can no longer be written ends with a note and never stops the run that it describes.
+"""
+
+import datetime
+import sys
+import threading
+from io import FileIO
+from pathlib import Path
+from typing import TextIO, cast
+
+from mergebarrier.errors import MergebarrierError
+
+__all__ = ["LogFile", "screen"]
+
+
+class LogFile:
+    """An open log; from ``__init__`` to ``close`` it receives what is written to ``sys.stderr``.
+
+    Args:
+      path: the file; lines are appended to what it holds.
+    Raises: MergebarrierError when the file cannot be written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Open the file and copy stderr to it from now on."""
+        try:
+            self._file: FileIO | None = path.open("ab", buffering=0)
+        except OSError as error:
+            what = f"the log file cannot be written: {error.strerror}"
+            raise MergebarrierError(what, where=path, remedy="give --log-file a file that you may write") from error
+        self._lock = threading.Lock()
+        self._screen = sys.stderr
+        sys.stderr = cast(TextIO, _Copied(self._screen, self))
+
+    def write(self, text: str) -> None:
+        """Append the lines of ``text``, each with the time."""
+        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        with self._lock:
+            if self._file is None:
+                return
+            try:
+                lines = "".join(f"{now} {line}\n" for line in text.splitlines() if line)
+                self._file.write(lines.encode(errors="backslashreplace"))
+            except OSError as error:
+                self._file.close()
+                self._file = None
+                self._screen.write(f"note: the log file ends here: {error.strerror}\n")
+
+    def close(self) -> None:
+        """Give stderr back and close the file."""
+        sys.stderr = self._screen
+        with self._lock:
+            if self._file is not None:
+                self._file.close()
+            self._file = None
+
+
+class _Copied:
+    """A text stream that writes to the screen and, whole lines at a time, to a log; all else is the screen's."""
+
+    def __init__(self, shown: TextIO, log: LogFile) -> None:
+        self.shown, self._log, self._begun = shown, log, ""
+
+    def write(self, text: str) -> int:
+        whole, newline, self._begun = (self._begun + text).rpartition("\n")
+        if newline:
+            self._log.write(whole)
+        return self.shown.write(text)
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.shown, name)
+
+
+def screen() -> TextIO:
+    """Return the stderr that people see, without the copy in the log."""
+    return sys.stderr.shown if isinstance(sys.stderr, _Copied) else sys.stderr
