@@ -1,4 +1,4 @@
-"""The only code that touches model files: strict reading, ranged crash-safe writing, digests, manifests, keys."""
+"""The only code that touches model files: strict reading, ranged crash-safe writing, digests, manifests."""
 
 from typing import TYPE_CHECKING
 
@@ -23,13 +23,10 @@ if TYPE_CHECKING:
     from mergebarrier.checkpoint.files import (
         MANIFEST_NAME,
         canonical_json,
-        key_id,
-        read_key_file,
         read_manifest,
         read_tensor_file,
         tensor_file_bytes,
         verify_manifest,
-        write_key_file,
         write_tensor_file,
     )
     from mergebarrier.checkpoint.read import (
@@ -68,13 +65,11 @@ __all__ = [
     "Writer",
     "canonical_json",
     "is_adapter",
-    "key_id",
     "layout_like",
     "open_adapter",
     "open_checkpoint",
     "open_reference",
     "place",
-    "read_key_file",
     "read_manifest",
     "read_shard_names",
     "read_tensor_file",
@@ -82,7 +77,6 @@ __all__ = [
     "tensor_file_bytes",
     "validate_header",
     "verify_manifest",
-    "write_key_file",
     "write_tensor_file",
 ]
 

@@ -56,8 +56,7 @@ def read_key(path: Path | None) -> "Key | None":
     """Open a key file; None stays None."""
     if path is None:
         return None
-    from mergebarrier.checkpoint import read_key_file
-    from mergebarrier.keys import Key
+    from mergebarrier.keys import Key, read_key_file
 
     return Key(read_key_file(path))
 
@@ -69,8 +68,7 @@ def key_for_writing(path: Path | None, out: Path) -> "tuple[Key, Path, bool]":
     """
     import secrets
 
-    from mergebarrier.checkpoint import read_key_file
-    from mergebarrier.keys import KEY_BYTES, Key
+    from mergebarrier.keys import KEY_BYTES, Key, read_key_file
 
     place = path if path is not None else out.with_name(out.name + ".mbkey")
     if place.is_relative_to(out):

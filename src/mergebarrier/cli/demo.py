@@ -131,8 +131,7 @@ def _protect(assets: "DemoAssets", writer: WriterOptions, output: Output) -> lis
 
 def _key(place: Path) -> "Key":
     """Return the key at a place, made when it is not there."""
-    from mergebarrier.checkpoint import read_key_file, write_key_file
-    from mergebarrier.keys import KEY_BYTES, Key
+    from mergebarrier.keys import KEY_BYTES, Key, read_key_file, write_key_file
 
     if not place.exists():
         write_key_file(place, secrets.token_bytes(KEY_BYTES))

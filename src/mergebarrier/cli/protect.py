@@ -88,7 +88,7 @@ def _key(
     written = False
 
     def write() -> None:
-        from mergebarrier.checkpoint import write_key_file
+        from mergebarrier.keys import write_key_file
 
         nonlocal written
         if made:

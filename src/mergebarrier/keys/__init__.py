@@ -5,13 +5,16 @@ from typing import TYPE_CHECKING
 from mergebarrier import doors
 
 if TYPE_CHECKING:
-    from mergebarrier.keys.keys import KEY_BYTES, Key, KeyStream, Streams
+    from mergebarrier.keys.keys import KEY_BYTES, Key, KeyStream, Streams, key_id, read_key_file, write_key_file
 
 __all__ = [
     "KEY_BYTES",
     "Key",
     "KeyStream",
     "Streams",
+    "key_id",
+    "read_key_file",
+    "write_key_file",
 ]
 
 doors.open_lazily(__name__)

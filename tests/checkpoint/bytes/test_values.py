@@ -8,9 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mergebarrier.checkpoint import TensorInfo
-from mergebarrier.checkpoint.bytes.dtypes import TORCH
 from mergebarrier.checkpoint.bytes.hashing import _BUFFER_BYTES, hash_tensor
-from mergebarrier.checkpoint.bytes.values import check_finite
+from mergebarrier.checkpoint.bytes.tensors import TORCH, check_finite
 from mergebarrier.errors import BadDtype, NonFinite
 from model_folders import payload
 

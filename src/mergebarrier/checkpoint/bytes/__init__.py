@@ -6,7 +6,6 @@ from mergebarrier import doors
 
 if TYPE_CHECKING:
     from mergebarrier.checkpoint.bytes import strict_yaml
-    from mergebarrier.checkpoint.bytes.dtypes import BITS, FLOAT_NAMES, FLOATS, ROUNDOFF, STORED, TORCH
     from mergebarrier.checkpoint.bytes.hashing import (
         content_digest,
         hash_file,
@@ -26,8 +25,20 @@ if TYPE_CHECKING:
     )
     from mergebarrier.checkpoint.bytes.strict_json import Skeleton, check_depth, parse, parse_bounded, skeleton
     from mergebarrier.checkpoint.bytes.strict_yaml import MAX_BYTES, read_yaml
-    from mergebarrier.checkpoint.bytes.tensors import OutTensor, Shard, TensorInfo
-    from mergebarrier.checkpoint.bytes.values import CLEAN_WEIGHTS, check_bool, check_finite
+    from mergebarrier.checkpoint.bytes.tensors import (
+        BITS,
+        CLEAN_WEIGHTS,
+        FLOAT_NAMES,
+        FLOATS,
+        ROUNDOFF,
+        STORED,
+        TORCH,
+        OutTensor,
+        Shard,
+        TensorInfo,
+        check_bool,
+        check_finite,
+    )
 
 __all__ = [
     "BITS",

@@ -18,8 +18,7 @@ from typing import TypeVar
 import torch
 
 from mergebarrier.checkpoint.bytes.io import read_into
-from mergebarrier.checkpoint.bytes.tensors import TensorInfo
-from mergebarrier.checkpoint.bytes.values import check_payload
+from mergebarrier.checkpoint.bytes.tensors import TensorInfo, check_payload
 from mergebarrier.progress import Progress
 
 _BUFFER_BYTES = 1 << 20

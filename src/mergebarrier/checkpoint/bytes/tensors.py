@@ -1,14 +1,53 @@
-"""What is known about a tensor before a byte of it is read: name, dtype, shape and place.
+"""A tensor in a file: its dtype, its shape and place, and the values that it may hold.
 
-    nbytes = end - begin = prod(shape) * itemsize
+A grammar must know every legal dtype to check sizes; the algorithms handle floats, integers and masks travel verbatim,
+and anything that only quantised checkpoints use is refused by name.  Positions are absolute in the shard's file, so a
+reader needs no header.  Values are checked when they are read, when they are written, and inside the pass that hashes
+a file, so that a model with one bad value is refused before anything is written.
 
-Positions are absolute in the shard's file, so a reader needs no header.  Source: the safetensors format.
+    nbytes = end - begin = prod(shape) * bits / 8
+    finite  <=  their sum is;   finite  <=>  min and max are      (in the stored dtype; NaN propagates, Inf shows)
+
+Source: safetensors 0.8.0, ``Dtype``; IEEE 754.  Differs: sub-byte and 8-bit floats and complex numbers are known and
+refused.
 """
 
 import math
 from dataclasses import dataclass
 
-from mergebarrier.checkpoint.bytes.dtypes import itemsize
+import torch
+
+from mergebarrier.errors import BadDtype, NonFinite
+
+BITS: dict[str, int] = {
+    "BOOL": 8, "U8": 8, "I8": 8, "U16": 16, "I16": 16, "F16": 16, "BF16": 16, "U32": 32, "I32": 32, "F32": 32,
+    "U64": 64, "I64": 64, "F64": 64, "C64": 64, "F4": 4, "F6_E2M3": 6, "F6_E3M2": 6, "F8_E5M2": 8, "F8_E4M3": 8,
+    "F8_E8M0": 8, "F8_E4M3FNUZ": 8, "F8_E5M2FNUZ": 8,
+}  # fmt: skip
+
+TORCH: dict[str, torch.dtype] = {
+    "BOOL": torch.bool, "U8": torch.uint8, "I8": torch.int8, "U16": torch.uint16, "I16": torch.int16,
+    "F16": torch.float16, "BF16": torch.bfloat16, "U32": torch.uint32, "I32": torch.int32, "F32": torch.float32,
+    "U64": torch.uint64, "I64": torch.int64, "F64": torch.float64,
+}  # fmt: skip
+
+FLOATS = frozenset({"F64", "F32", "F16", "BF16"})
+
+#: The name in a file of what torch holds.
+STORED: dict[torch.dtype, str] = {dtype: name for name, dtype in TORCH.items()}
+
+#: The floats as torch, configurations and people spell them -> their name in a file.
+FLOAT_NAMES: dict[str, str] = {"bfloat16": "BF16", "float16": "F16", "float32": "F32", "float64": "F64"}
+
+#: Largest relative error of one rounding to nearest.
+ROUNDOFF: dict[str, float] = {"F64": 2.0**-53, "F32": 2.0**-24, "BF16": 2.0**-8, "F16": 2.0**-11}
+
+CLEAN_WEIGHTS = "download the model again, or ask its author for clean weights"
+
+
+def itemsize(dtype: str) -> int:
+    """Bytes per element of a dtype that ``TORCH`` holds."""
+    return BITS[dtype] // 8
 
 
 @dataclass(frozen=True)
@@ -65,3 +104,38 @@ class OutTensor:
     def nbytes(self) -> int:
         """Bytes of the payload."""
         return math.prod(self.shape) * itemsize(self.dtype)
+
+
+def check_finite(tensor: torch.Tensor, dtype: str, *, where: object, remedy: str) -> None:
+    """Raise NonFinite when a float tensor holds NaN or Inf; other dtypes and empty tensors pass."""
+    if dtype not in FLOATS or not tensor.numel():
+        return
+    if not _finite(tensor):
+        count = int((~torch.isfinite(tensor)).sum())
+        raise NonFinite(f"{count} of {tensor.numel()} values are NaN or Inf", where=where, remedy=remedy)
+
+
+def check_bool(raw: torch.Tensor, *, where: object) -> None:
+    """Raise BadDtype when a BOOL payload (uint8) holds anything but 0 and 1."""
+    if raw.numel() and int(raw.max()) > 1:
+        raise BadDtype(
+            f"a BOOL byte is {int(raw.max())}, only 0 and 1 are legal",
+            where=where,
+            remedy="save the model again with the safetensors library",
+        )
+
+
+def check_payload(raw: torch.Tensor, dtype: str, *, where: object) -> None:
+    """Check a piece of a payload (uint8, whole elements); raises NonFinite or BadDtype."""
+    if dtype == "BOOL":
+        check_bool(raw, where=where)
+    elif dtype in FLOATS and not _finite(raw.view(TORCH[dtype])):
+        raise NonFinite("holds NaN or Inf", where=where, remedy=CLEAN_WEIGHTS)
+
+
+def _finite(tensor: torch.Tensor) -> bool:
+    # A finite sum proves that every term is finite, and is cheaper; in half precision sums overflow too easily.
+    if tensor.dtype != torch.float16 and math.isfinite(tensor.sum().item()):
+        return True
+    low, high = torch.aminmax(tensor)
+    return math.isfinite(low.item()) and math.isfinite(high.item())

@@ -1,11 +1,10 @@
-"""The small files of ours: the manifest, key files, and files of a few tensors."""
+"""The small files of ours: the manifest, and files of a few tensors."""
 
 from typing import TYPE_CHECKING
 
 from mergebarrier import doors
 
 if TYPE_CHECKING:
-    from mergebarrier.checkpoint.files.keyfile import key_id, read_key_file, write_key_file
     from mergebarrier.checkpoint.files.manifest import (
         MANIFEST_NAME,
         build_manifest,
@@ -19,13 +18,10 @@ __all__ = [
     "MANIFEST_NAME",
     "build_manifest",
     "canonical_json",
-    "key_id",
-    "read_key_file",
     "read_manifest",
     "read_tensor_file",
     "tensor_file_bytes",
     "verify_manifest",
-    "write_key_file",
     "write_tensor_file",
 ]
 

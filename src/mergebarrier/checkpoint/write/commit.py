@@ -1,9 +1,11 @@
 """The last steps of an output, in the order that lets no reader load half a model.
 
-Weights are read back once, for the digests of their files, while they are flushed to the disk; they get their names,
-then come side files, index and config, then the manifest, and one rename shows all of it.  The tensors' digests are
-those of the bytes that were handed to the operating system.  They are taken again from the file, and compared, unless
-nobody can have written to it since: every unit that is finished leaves a time of change on its file that no write does.
+Finished shards are flushed while others are still computed, on a thread of their own; an error of the disk is told to
+the first fsync that meets it and to no later one, so each flush is kept and asked for.  Weights are read back once, for
+the digests of their files; they get their names, then come side files, index and config, then the manifest, and one
+rename shows all of it.  The tensors' digests are those of the bytes that were handed to the operating system.  They are
+taken again from the file, and compared, unless nobody can have written to it since: every unit that is finished leaves
+a time of change on its file that no write does.
 
     verify, fsync, NAME.part -> NAME | side files | index, config.json | mergebarrier.json | rename to DIR
 
@@ -13,7 +15,10 @@ renamed together, so that the time in which a complete folder still stands below
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from threading import Lock
 from typing import Any, Protocol
 
 from mergebarrier import __version__
@@ -31,8 +36,7 @@ from mergebarrier.checkpoint.bytes import (
 from mergebarrier.checkpoint.files import MANIFEST_NAME, build_manifest
 from mergebarrier.checkpoint.read import ATTACHMENTS, SIDE_FILES
 from mergebarrier.checkpoint.write.claim import Place, publish, remove_partial
-from mergebarrier.checkpoint.write.layout import index_files
-from mergebarrier.checkpoint.write.parts import part_name
+from mergebarrier.checkpoint.write.layout import index_files, part_name
 from mergebarrier.checkpoint.write.records import write_new
 from mergebarrier.errors import DigestMismatch, InternalError
 from mergebarrier.progress import Progress
@@ -149,3 +153,34 @@ def _name_shards(writer: Unfinished) -> None:
     for shard in writer.shards:
         os.rename(writer.place.model / part_name(shard.name), writer.place.model / shard.name)
     sync_folder(writer.place.model)
+
+
+class Flusher:
+    """Flushes shards of one output; ``note`` may come from any thread."""
+
+    def __init__(self, shards: Sequence[Shard]) -> None:
+        """Expect every tensor of every shard."""
+        self._shard_of = {tensor.name: shard.name for shard in shards for tensor in shard.tensors}
+        self._missing = Counter(self._shard_of.values())
+        self._flushes: dict[str, Future[None]] = {}
+        self._pool = ThreadPoolExecutor(1)
+        self._lock = Lock()
+
+    def note(self, names: Iterable[str], fds: dict[str, int]) -> None:
+        """Take note of finished tensors, and flush the shards that are complete with them."""
+        with self._lock:
+            for shard in (self._shard_of[name] for name in names):
+                self._missing[shard] -= 1
+                if not self._missing[shard]:
+                    self._flushes[shard] = self._pool.submit(os.fsync, fds[shard])
+
+    def wait(self, shard: str, fd: int) -> None:
+        """Return when a shard that nobody writes to any more is on the disk; OSError."""
+        if shard in self._flushes:
+            self._flushes[shard].result()
+        else:
+            os.fsync(fd)
+
+    def close(self) -> None:
+        """End the thread; flushes that have not begun are dropped."""
+        self._pool.shutdown(cancel_futures=True)

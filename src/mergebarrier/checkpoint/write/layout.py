@@ -1,24 +1,47 @@
-"""Where every byte of an output will stand, known before a number is computed.
+"""Where every byte of an output will stand, known before a number is computed, and the files that are made for it.
 
 The layout fixes the headers, hence all offsets; ranges of different tensors are disjoint, so workers share nothing.
-The header is byte for byte what the safetensors library writes for the same order.
+The header is byte for byte what the safetensors library writes for the same order.  Files are made at full size, or
+taken over from a run that died; a full disk is met now, not later.
 
     file = u64le(n) | compact JSON, padded with blanks to a multiple of 8 (n bytes) | payloads back to back
+    model/NAME.part : header, then a hole as long as the payloads   (posix_fallocate)
 
-Source: safetensors 0.8.0 ``serialize``.  Differs: offset order and shard boundaries are those of the input.
+Source: safetensors 0.8.0 ``serialize``; POSIX.  Differs: offset order and shard boundaries are those of the input, and
+a file that an earlier run had already verified and renamed is renamed back: only the records decide what is complete.
 """
 
+import contextlib
+import errno
 import hashlib
 import json
+import os
+import shutil
+import stat
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from mergebarrier import __version__
 from mergebarrier.checkpoint.adapter import ADAPTER_WEIGHTS
-from mergebarrier.checkpoint.bytes import TORCH, OutTensor, Shard, TensorInfo
+from mergebarrier.checkpoint.bytes import (
+    TORCH,
+    OutTensor,
+    Shard,
+    TensorInfo,
+    full_disk,
+    read_small,
+    sync_folder,
+    write_at,
+)
 from mergebarrier.checkpoint.files import canonical_json
 from mergebarrier.checkpoint.read import INDEX, SHARD_NAME, SINGLE, Checkpoint
-from mergebarrier.errors import InternalError
+from mergebarrier.checkpoint.write.claim import Place, check_space
+from mergebarrier.checkpoint.write.records import write_new
+from mergebarrier.errors import CheckpointError, InternalError, PartialOutput, UnsafePath
+
+_MAX_PLAN_BYTES = 256 * 2**20
+_ZEROS = bytes(1 << 22)
 
 
 def layout_like(checkpoint: Checkpoint) -> tuple[OutTensor, ...]:
@@ -89,3 +112,115 @@ def index_files(layout: Sequence[OutTensor]) -> dict[str, bytes]:
 
 def _numel(tensor: OutTensor) -> int:
     return tensor.nbytes // (TORCH[tensor.dtype].itemsize)
+
+
+def part_name(shard: str) -> str:
+    """File name of a shard until it is verified."""
+    return shard + ".part"
+
+
+def open_parts(place: Place, shards: Sequence[tuple[Shard, bytes]], plan: bytes) -> dict[str, int]:
+    """Make the partial folder's files, or take over those that are there.
+
+    Args:
+      place:  claimed and locked.
+      shards: (shard, bytes before its payload).
+      plan:   bytes of plan.json; a folder that holds other ones is refused.
+    Returns: shard name -> descriptor open for reading and writing, file allocated, header written.
+    Raises:  PartialOutput, NoSpace, UnsafePath.
+    """
+    for path in (place.plan, place.tasks, place.model):
+        if path.is_symlink():
+            raise UnsafePath("a link is never written through", where=path, remedy="remove the partial folder")
+    resumed = _take_plan(place, plan)
+    if resumed:
+        _rewind(place, [shard.name for shard, _ in shards])
+    present = sum(path.stat().st_blocks * 512 for path in place.model.iterdir()) if place.model.is_dir() else 0
+    try:
+        check_space(place, max(0, sum(shard.size_bytes for shard, _ in shards) - present))
+        if not resumed:
+            _write_plan(place, plan)
+        place.tasks.mkdir(exist_ok=True)
+        place.model.mkdir(exist_ok=True)
+        fds: dict[str, int] = {}
+        try:
+            for shard, header in shards:
+                fds[shard.name] = _open_part(place.model / part_name(shard.name), shard.size_bytes)
+                write_at(fds[shard.name], 0, memoryview(header), place.out / shard.name)
+        except BaseException:
+            for fd in fds.values():
+                os.close(fd)
+            raise
+    except CheckpointError:
+        if not resumed:
+            shutil.rmtree(place.partial)
+        raise
+    return fds
+
+
+def _take_plan(place: Place, plan: bytes) -> bool:
+    """True when the folder holds this plan; False, and emptied, when it holds none."""
+    if not place.plan.exists():
+        for leftover in ("model", "tasks"):
+            with contextlib.suppress(FileNotFoundError):
+                shutil.rmtree(place.partial / leftover)
+        return False
+    if read_small(place.partial.resolve(), place.plan.name, _MAX_PLAN_BYTES) != plan:
+        raise PartialOutput(
+            "the unfinished run has other inputs, another method, key or version",
+            where=place.plan,
+            remedy="give what it was started with, or --overwrite to start again",
+        )
+    return True
+
+
+def _write_plan(place: Place, plan: bytes) -> None:
+    draft = place.plan.with_name("plan.json.new")
+    draft.unlink(missing_ok=True)
+    write_new(draft, plan)
+    os.rename(draft, place.plan)
+    sync_folder(place.partial)
+
+
+def _rewind(place: Place, shard_names: Sequence[str]) -> None:
+    """Undo the last steps of a commit that was cut short."""
+    if not place.model.is_dir():
+        return
+    for name in shard_names:
+        with contextlib.suppress(FileNotFoundError):
+            os.rename(place.model / name, place.model / part_name(name))
+    kept = {part_name(name) for name in shard_names}
+    for path in place.model.iterdir():
+        if path.name not in kept:
+            path.unlink()
+
+
+def _open_part(path: Path, size_bytes: int) -> int:
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+    with full_disk(path):
+        fd = os.open(path, flags, 0o666)
+        return _sized(fd, size_bytes, path)
+
+
+def _sized(fd: int, size_bytes: int, path: Path) -> int:
+    try:
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
+            raise UnsafePath("not a plain file of ours", where=path, remedy="remove the partial folder")
+        if status.st_size != size_bytes:
+            os.ftruncate(fd, 0)
+            _allocate(fd, size_bytes, path)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
+def _allocate(fd: int, size_bytes: int, path: Path) -> None:
+    try:
+        os.posix_fallocate(fd, 0, size_bytes)
+    except OSError as fault:
+        if fault.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):
+            raise
+        for start in range(0, size_bytes, len(_ZEROS)):
+            write_at(fd, start, memoryview(_ZEROS)[: size_bytes - start], path)

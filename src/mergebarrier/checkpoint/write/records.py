@@ -1,4 +1,4 @@
-"""Records of finished units: which tensors are complete, with the digest that their bytes must have.
+"""How far an output is: tensors that are being filled, and records of finished units with the digests of their bytes.
 
 A record is written after the bytes and is believed only when the bytes still have its digests, so neither the order in
 which a crash loses writes nor a full disk can pass off a hole as weights.
@@ -15,11 +15,11 @@ import contextlib
 import hashlib
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mergebarrier.checkpoint.bytes import full_disk, parse_bounded, read_small, write_at
+from mergebarrier.checkpoint.bytes import TensorInfo, full_disk, new_tensor_hash, parse_bounded, read_small, write_at
 from mergebarrier.checkpoint.files import canonical_json
 from mergebarrier.errors import BadManifest, CheckpointError
 
@@ -78,3 +78,41 @@ def read_records(tasks: Path, plan_sha256: str) -> dict[str, Record]:
             if isinstance(document, dict) and document.get("plan") == plan_sha256:
                 found[str(document["unit"])] = Record(dict(document["tensors"]), document["made_of"])
     return found
+
+
+@dataclass
+class Filling:
+    """The state of a tensor between its first piece and ``finish``; not shared between threads."""
+
+    info: TensorInfo
+    _next_row: int = 0
+    _in_order: bool = True
+    _pieces: list[tuple[int, int]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        """Begin the digest."""
+        self._digest = new_tensor_hash(self.info.name, self.info.dtype, self.info.shape)
+
+    def add(self, start: int, stop: int, content: memoryview) -> None:
+        """Note that rows ``start`` to ``stop`` (exclusive) were written with these bytes."""
+        self._pieces.append((start, stop))
+        self._in_order = self._in_order and start == self._next_row
+        if self._in_order:
+            self._digest.update(content)
+            self._next_row = stop
+
+    @property
+    def complete(self) -> bool:
+        """Whether all rows are there."""
+        reached = 0
+        for start, stop in sorted(self._pieces):
+            if start > reached:
+                return False
+            reached = max(reached, stop)
+        return reached >= self.info.rows or not self.info.numel
+
+    @property
+    def digest(self) -> str | None:
+        """The digest, if the rows came in order; None when the bytes must be read again for it."""
+        in_order = self._in_order and (self._next_row == self.info.rows or not self.info.numel)
+        return self._digest.hexdigest() if in_order else None

@@ -37,12 +37,9 @@ from mergebarrier.checkpoint.write.claim import (
     finished_digests,
     remove_partial,
 )
-from mergebarrier.checkpoint.write.commit import commit_output, mark
-from mergebarrier.checkpoint.write.filling import Filling
-from mergebarrier.checkpoint.write.flushing import Flusher
-from mergebarrier.checkpoint.write.layout import plan_digest, plan_document, plan_shards
-from mergebarrier.checkpoint.write.parts import open_parts, part_name
-from mergebarrier.checkpoint.write.records import Record, read_records, write_record
+from mergebarrier.checkpoint.write.commit import Flusher, commit_output, mark
+from mergebarrier.checkpoint.write.layout import open_parts, part_name, plan_digest, plan_document, plan_shards
+from mergebarrier.checkpoint.write.records import Filling, Record, read_records, write_record
 from mergebarrier.errors import InternalError
 from mergebarrier.progress import Progress
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from mergebarrier.checkpoint import key_id, read_key_file, write_key_file
 from mergebarrier.errors import BadKey, MergebarrierError, OutputExists, UnsafePath
+from mergebarrier.keys import key_id, read_key_file, write_key_file
 from model_folders import small_tensors, write_folder
 
 KEY = bytes(range(32))
