@@ -10,12 +10,13 @@ from mergebarrier.results.audit import (
     Best,
     Closeness,
     Control,
-    Level,
+    LevelResult,
     Model,
     Recovered,
     Reference,
     Skill,
     Standalone,
+    State,
     TaskSet,
 )
 
@@ -118,6 +119,8 @@ def made_up_result(**changes: Any) -> Result:
         "version": "0.1.0",
         "method": "exact",
         "method_parameters": {"profile": "lossless"},
+        "method_keyed": True,
+        "method_limit": "",
         "models": {
             role: Model(name=name, content_digest=digit * 64, licence="apache-2.0")
             for role, name, digit in (
@@ -147,11 +150,23 @@ def made_up_result(**changes: Any) -> Result:
             "partner": Reference(skill_protected=skill(1), skill_partner=skill(100), utility=0.0),
         },
         "trivial_utility": 0.0,
+        "states": {
+            "unprotected": State(title="Unprotected", note="control: no protection"),
+            "protected": State(title="Protected", note="as published, no attack"),
+            "gaugefix": State(title="After gaugefix", note="realigned to the public base"),
+            "unprotected+gaugefix": State(
+                title="Unprotected, after gaugefix", note="a control of the audit", column=False
+            ),
+            "aga": State(title="After AGA", note="published attack, not graded"),
+            "other": State(title="Another protection", note="beside the ladder", column=False),
+        },
         "levels": (
-            Level(
+            LevelResult(
                 level=0,
                 name="naive",
                 attack="stock merging",
+                needs="stock merge tools",
+                state="protected",
                 best=naive,
                 best_unprotected=unprotected,
                 ruf=0.0,
@@ -161,10 +176,12 @@ def made_up_result(**changes: Any) -> Result:
                 tokens=0,
                 seconds=41.0,
             ),
-            Level(
+            LevelResult(
                 level=1,
                 name="coefficients",
                 attack="coefficient search",
+                needs="validation rows of both tasks",
+                state="protected",
                 best=searched,
                 best_unprotected=unprotected,
                 ruf=0.0,
@@ -174,10 +191,12 @@ def made_up_result(**changes: Any) -> Result:
                 tokens=61000,
                 seconds=95.0,
             ),
-            Level(
+            LevelResult(
                 level=2,
                 name="realign",
                 attack="gaugefix",
+                needs="the public base",
+                state="gaugefix",
                 best=undone,
                 best_unprotected=unprotected,
                 ruf=1.0,
@@ -190,10 +209,12 @@ def made_up_result(**changes: Any) -> Result:
             ),
         ),
         "extras": (
-            Level(
+            LevelResult(
                 level=2,
                 name="AGA",
                 attack="aga",
+                needs="the public base",
+                state="aga",
                 best=Best(
                     merge="ties",
                     coefficients={"coefficient": 1.0},
@@ -248,6 +269,6 @@ def made_up_result(**changes: Any) -> Result:
             ),
         },
         "seed": 0,
-        "environment": {"torch": "2.13.0", "machine": "x86_64", "threads": "2"},
+        "environment": {"torch": "2.13.0", "machine": "x86_64", "threads": "2", "dtype": "bfloat16"},
     }
     return Result(**(fields | changes))

@@ -175,7 +175,7 @@ def test_the_terminal_table_fits_into_80_columns(result, rows) -> None:
 
 def test_the_summary_has_the_shape_of_the_contract(result) -> None:
     document = dataclasses.asdict(result)
-    assert document["schema_version"] == 1 and document["kind"] == "audit"
+    assert document["schema_version"] == 2 and document["kind"] == "audit"
     assert {"original", "protected", "max_rel_logit_error", "kl_nats", "top1_agreement"} <= document[
         "standalone"
     ].keys()

@@ -63,7 +63,7 @@ def test_any_figures_survive_the_round_trip(figures, seconds, about) -> None:
         ({"surplus": 1}, "surplus"),
         ({"seconds": None}, "seconds"),
         ({"seconds": "1.5"}, "seconds"),
-        ({"state": "locked"}, "state"),
+        ({"state": 7}, "state"),
         ({"entry_type": "summary"}, "entry_type"),
         ({"skill_protected": {"correct": 1}}, "skill_protected"),
         ({"tokens": 1.5}, "tokens"),

@@ -108,9 +108,18 @@ def test_an_audit_opens_an_adapter_as_the_model_that_it_makes(world, tmp_path) -
     (world / "lora" / "README.md").write_text("---\nlicense: mit\n---\n")
     task = tmp_path / "task.jsonl"
     both = Path(f"{world / 'base'}+{world / 'lora'}")
-    spec = AuditSpec(both, world / "whole", world / "base", world / "lora", task, task, tmp_path)
+    spec = AuditSpec(
+        protected=both,
+        original=world / "whole",
+        base=world / "base",
+        partner=world / "lora",
+        task=task,
+        partner_task=task,
+        work=tmp_path,
+    )
     with ExitStack() as stack:
-        bench = Bench(spec, Journal.open(tmp_path / "report", resume=False, overwrite=False), lambda _: None, stack)
+        journal = Journal.open(tmp_path / "report", resume=False, overwrite=False)
+        bench = Bench(spec, journal, lambda _: None, stack, states=())
         digests = {role: bench.digest(role) for role in ("original", "protected", "partner")}
         assert len(set(digests.values())) == 1 and digests["original"] != bench.digest("base")
         assert bench.model("protected").name == "base+lora" and bench.model("partner").licence == "unknown"

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 from mergebarrier import doors
 
 if TYPE_CHECKING:
-    from mergebarrier.audit.bench import MERGES, AuditSpec, Journal, MergeSetting, levels_from, published, searched
-    from mergebarrier.audit.ladder import LEVELS
+    from mergebarrier.audit.bench import MERGES, AuditSpec, Journal, MergeSetting, published, searched
+    from mergebarrier.audit.ladder import LEVELS, levels_from
+    from mergebarrier.audit.plan import planned
     from mergebarrier.audit.run import run_audit
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "Journal",
     "MergeSetting",
     "levels_from",
+    "planned",
     "published",
     "run_audit",
     "searched",

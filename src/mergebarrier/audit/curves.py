@@ -1,32 +1,38 @@
 """Barrier curves: the loss on the straight line from a state of the protected expert to the partner.
 
-Three of them always stand together: as published, after realignment, and of the unprotected expert.  A loss that is not
-finite, or above 1,000 nats, counts as 1,000.
+The unprotected and the published expert always stand together, and beside them every model that an attack makes.  A
+loss that is not finite, or above 1,000 nats, counts as 1,000.
 """
 
-from typing import Any
+from collections.abc import Sequence
 
-from mergebarrier.audit.bench import TASKS, Bench
-from mergebarrier.results import Barrier
+from mergebarrier.audit.bench import TASKS, Bench, Figures, Identity
+from mergebarrier.results import Barrier, Line
 
 _WORST_NATS = 1000.0
 Points = tuple[tuple[float, float], ...]
 
 
-def barrier(bench: Bench, *, realigned: bool) -> Barrier:
-    """Walk all three lines; the one after realignment only where there is a realigned model."""
+def barrier(bench: Bench, states: Sequence[str]) -> Barrier:
+    """Walk all lines.
+
+    Args:
+      bench:  holds the models.
+      states: models that attacks made, lowest level first.
+    """
     unprotected, unprotected_curve = _walk(bench, "original")
     naive, naive_curve = _walk(bench, "protected")
-    after, after_curve = _walk(bench, "gaugefix") if realigned else (None, ())
-    items = min(bench.spec.barrier_items, *(len(bench.rows(task, "test")) for task in TASKS))
+    attacked = {state: Line(barrier=height, curve=curve) for state in states for height, curve in [_walk(bench, state)]}
+    first = next(iter(attacked.values()), None)
     return Barrier(
         naive=naive,
-        realigned=after,
+        realigned=None if first is None else first.barrier,
         unprotected=unprotected,
         curve=naive_curve,
-        curve_realigned=after_curve,
+        curve_realigned=() if first is None else first.curve,
         curve_unprotected=unprotected_curve,
-        items=items,
+        items=min(bench.spec.barrier_items, *(len(bench.rows(task, "test")) for task in TASKS)),
+        further=dict(list(attacked.items())[1:]),
     )
 
 
@@ -43,7 +49,7 @@ def _loss(bench: Bench, role: str, t: float) -> float:
 
     # The end of the line is the partner, whatever the beginning was.
     ends = [bench.digest("partner")] if t == 1.0 else [bench.digest(role), bench.digest("partner")]
-    identity: dict[str, Any] = {
+    identity: Identity = {
         "models": ends,
         "t": t,
         "rows": [bench.rows_id(task) for task in TASKS],
@@ -51,7 +57,7 @@ def _loss(bench: Bench, role: str, t: float) -> float:
         "dtype": bench.dtype,
     }
 
-    def compute() -> dict[str, float]:
+    def compute() -> Figures:
         bench.fill(make("linear", weights=(1.0 - t, t)), [role, "partner"])
         return {"nats": bench.loss(bench.spec.barrier_items)}
 

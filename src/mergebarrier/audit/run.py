@@ -7,12 +7,13 @@ The audit does no I/O of its own: models are read and written by ``checkpoint`` 
 journal that the caller gives.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from typing import Any
 
 from mergebarrier import __version__
-from mergebarrier.audit import controls, curves
+from mergebarrier.audit import curves
 from mergebarrier.audit import standalone as _alone
 from mergebarrier.audit.bench import (
     OURS,
@@ -26,11 +27,35 @@ from mergebarrier.audit.bench import (
     reference_of,
     scale,
 )
-from mergebarrier.audit.ladder import Attempt, Context, levels
-from mergebarrier.results import Barrier, Control, Level, Reference, Result, Scales, Skill, Standalone
+from mergebarrier.audit.ladder import (
+    LEVELS,
+    Attempt,
+    Context,
+    Evidence,
+    Found,
+    checked,
+    climb,
+    compare,
+    control,
+    shown_beside,
+    states,
+    summary,
+)
+from mergebarrier.results import Barrier, Control, LevelResult, Reference, Result, Scales, Skill, Standalone
 
-_SHOWN_PARAMETERS = ("profile", "only", "condition", "flip_fraction", "form")
 _SINGLE = ("base", "original", "protected", "partner")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Measured:
+    """Everything that an audit measured, before it is graded."""
+
+    references: Mapping[str, Reference]
+    standalone: Standalone
+    levels: tuple[LevelResult, ...]
+    extras: tuple[LevelResult, ...]
+    barrier: Barrier
+    controls: Mapping[str, Control]
 
 
 def run_audit(
@@ -49,28 +74,32 @@ def run_audit(
       environment: what to note about the machine (versions, threads, the date).
     Returns: Result; the rows behind it are ``journal.used``.
     Raises:  NotMeasurable when the experts have no skill or the unprotected merge does not work; BadTask, BadText,
-             CheckpointError, ArchError, MergeError, RealignError.  Rows finished by then stay finished.
+             CheckpointError, ArchError, MergeError, RealignError; UsageError for a level that is not built.  Rows
+             finished by then stay finished.
     """
+    spec = replace(spec, levels=checked(spec.levels))
     with ExitStack() as stack:
-        bench = Bench(spec, journal, say, stack)
+        bench = Bench(spec, journal, say, stack, states=states())
         text = _text(spec)
         skills = {role: bench.reference(role) for role in _SINGLE}
         context, references = _context(skills)
-        theirs = levels.control(bench, context, search=False)
+        theirs = control(bench, context, search=False)
         check_measurable(theirs.test, context.scales, context.trivial)
-        attempts = [levels.LEVELS[level](bench, context) for level in spec.levels]
-        shown = _shown(bench, context, attempts)
-        barrier = curves.barrier(bench, realigned=2 in spec.levels)
+        attempts = [climb(LEVELS[level], bench, context) for level in spec.levels]
+        shown = _shown(bench, context)
+        barrier = curves.barrier(bench, [attempt.level.state for attempt in attempts if attempt.level.prepare])
         standalone = _alone.standalone(bench, text)
         graded = tuple(_summary(bench, context, attempt, text) for attempt in attempts)
-        checks = {
-            "unprotected_merge": controls.unprotected_merge(theirs, context),
-            "same_function": controls.same_function(standalone),
-            "identity": controls.identity(bench),
-        }
-        checks |= _checks_of_realignment(bench, context, graded, standalone)
-        extras = tuple(_summary(bench, context, attempt, text) for attempt in shown)
-        return _result(bench, context, references, standalone, graded, extras, barrier, checks, environment or {})
+        checks = _checks(bench, context, theirs, standalone, graded)
+        measured = _Measured(
+            references=references,
+            standalone=standalone,
+            levels=graded,
+            extras=tuple(_summary(bench, context, attempt, text) for attempt in shown),
+            barrier=barrier,
+            controls=checks,
+        )
+        return _result(bench, context, measured, environment or {})
 
 
 def _text(spec: AuditSpec) -> str | None:
@@ -90,102 +119,107 @@ def _context(skills: Mapping[str, Mapping[str, Skill]]) -> tuple[Context, dict[s
         for role, found in skills.items()
     }
     trivial = max(references[role].utility for role in ("base", "protected", "partner"))
-    return Context(scales, trivial), references
+    return Context(scales=scales, trivial=trivial), references
 
 
-def _shown(bench: Bench, context: Context, attempts: list[Attempt]) -> list[Attempt]:
-    shown = []
-    if any(attempt.level == 2 for attempt in attempts) and bench.spec.aga_settings > 0:
-        shown.append(levels.published_attack(bench, context))
+def _shown(bench: Bench, context: Context) -> list[Attempt]:
+    """Run what is shown beside the ladder: ungraded attacks, and other protections of the same original."""
+    shown = [climb(level, bench, context) for level in shown_beside(bench.spec)]
     for number, path in enumerate(bench.spec.comparisons, 1):
         role = f"comparison {number}"
         bench.admit(role, path)
-        shown.append(levels.comparison(bench, context, role, _protection(bench, role)[0]))
+        shown.append(compare(bench, role, _protection(bench, role)[0]))
     return shown
 
 
-def _summary(bench: Bench, context: Context, attempt: Attempt, text: str | None) -> Level:
-    recovered = None
-    if attempt.role:
-        exact = attempt.attack == "gaugefix"
-        recovered = _alone.recovered(bench, attempt.role, text, preserves_function=exact)
-    return levels.summary(attempt, context, bench.n_weights, recovered)
+def _summary(bench: Bench, context: Context, attempt: Attempt, text: str | None) -> LevelResult:
+    level, recovered = attempt.level, None
+    if level.prepare is not None:
+        recovered = _alone.recovered(bench, level.state, text, preserves_function=level.preserves_function)
+    return summary(attempt, context, bench.n_weights, recovered)
 
 
-def _checks_of_realignment(
-    bench: Bench, context: Context, graded: tuple[Level, ...], standalone: Standalone
+def _checks(
+    bench: Bench, context: Context, theirs: Found, standalone: Standalone, graded: Sequence[LevelResult]
 ) -> dict[str, Control]:
-    undone = [level for level in graded if level.recovered is not None]
-    if not undone:
-        return {}
-    theirs = levels.control(bench, context, search=False)
-    checks = {
-        "recovered_model_is_whole": controls.recovered_model_is_whole(undone[0], standalone),
-        "realignment_is_harmless": controls.realignment_is_harmless(bench, theirs, context),
-    }
-    if bench.spec.second is not None:
-        checks["two_keys"] = controls.two_keys(bench)
+    """Run the checks of every level that was run."""
+    checks = {}
+    for level in graded:
+        found = Evidence(bench=bench, context=context, unprotected=theirs, standalone=standalone, level=level)
+        for name, check in LEVELS[level.level].checks.items():
+            outcome = check(found)
+            if outcome is not None:
+                checks[name] = outcome
     return checks
 
 
-def _result(
-    bench: Bench,
-    context: Context,
-    references: dict[str, Reference],
-    standalone: Standalone,
-    graded: tuple[Level, ...],
-    extras: tuple[Level, ...],
-    barrier: Barrier,
-    checks: dict[str, Control],
-    environment: Mapping[str, str],
-) -> Result:
+def _result(bench: Bench, context: Context, measured: _Measured, environment: Mapping[str, str]) -> Result:
+    from mergebarrier.protect import PROTECTIONS
+
     method, parameters = _protection(bench, "protected")
-    verdict = grade({level.level: level.ruf for level in graded})
+    protection = PROTECTIONS.get(method)
+    verdict = grade({level.level: level.ruf for level in measured.levels})
+    return Result(
+        version=__version__,
+        method=method,
+        method_parameters=parameters,
+        method_keyed=None if protection is None else protection.keyed,
+        method_limit="" if protection is None else protection.limit,
+        models={role: bench.model(role) for role in _SINGLE},
+        tasks=bench.tasks,
+        standalone=measured.standalone,
+        references=dict(measured.references),
+        trivial_utility=context.trivial,
+        states=states(),
+        levels=measured.levels,
+        extras=measured.extras,
+        barrier=measured.barrier,
+        ruf_max=max(level.ruf for level in measured.levels),
+        grade=verdict.grade,
+        grade_level=verdict.level,
+        grade_final=verdict.final,
+        controls=dict(measured.controls),
+        seed=bench.spec.seed,
+        environment={**environment, "dtype": bench.dtype},
+        notes=_notes(bench, measured.levels),
+    )
+
+
+def _notes(bench: Bench, graded: Sequence[LevelResult]) -> tuple[str, ...]:
     notes = []
     if bench.spec.validation is None or bench.spec.partner_validation is None:
         notes.append(
             "Where no validation file was given, settings were chosen on the first half of the task file and scores "
             "stand on the second half."
         )
-    if 2 in bench.spec.levels and bench.digest("gaugefix") == bench.digest("original"):
-        notes.append("What gaugefix recovered are the original's weights, bit for bit.")
+    original = bench.digest("original")
+    for level in graded:
+        if level.recovered is not None and bench.digest(level.state) == original:
+            notes.append(f"What {level.attack} recovered are the original's weights, bit for bit.")
     if bench.spec.text is None:
         notes.append("No plain text was given: outputs were compared on the test rows, and there is no perplexity.")
-    return Result(
-        version=__version__,
-        method=method,
-        method_parameters=parameters,
-        models={role: bench.model(role) for role in _SINGLE},
-        tasks=bench.tasks,
-        standalone=standalone,
-        references=references,
-        trivial_utility=context.trivial,
-        levels=graded,
-        extras=extras,
-        barrier=barrier,
-        ruf_max=max(level.ruf for level in graded),
-        grade=verdict.grade,
-        grade_level=verdict.level,
-        grade_final=verdict.final,
-        controls=checks,
-        seed=bench.spec.seed,
-        environment={**environment, "dtype": bench.dtype},
-        notes=tuple(notes),
-    )
+    return tuple(notes)
 
 
 def _protection(bench: Bench, role: str) -> tuple[str, dict[str, Any]]:
-    """Return method and plain parameters from the manifest of a protected model."""
+    """Return method and plain parameters from the manifest of a protected model: all that the method declares.
+
+    Of a method that is not known here, everything plain that the manifest holds.
+    """
     from mergebarrier.checkpoint import MANIFEST_NAME, read_manifest
+    from mergebarrier.parameters import parameters_of
+    from mergebarrier.protect import PROTECTIONS
 
     folder = bench.checkpoints[role].path
     content = read_manifest(folder)["content"] if (folder / MANIFEST_NAME).exists() else {}
     if content.get("verb") != "protect":
         return "unknown", {}
-    shown = {name: content["parameters"].get(name) for name in _SHOWN_PARAMETERS}
+    method, given = str(content["method"]), content["parameters"]
+    names = parameters_of(PROTECTIONS[method]) if method in PROTECTIONS else given
+    shown = {name: given.get(name) for name in names}
     plain = {
         name: ", ".join(map(str, value)) if isinstance(value, list) else value
         for name, value in shown.items()
         if value is not None and not isinstance(value, dict) and (name, value) != ("condition", 1.0)
     }
-    return str(content["method"]), plain
+    return method, plain

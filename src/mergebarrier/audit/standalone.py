@@ -78,7 +78,7 @@ def _all(bench: Bench, text: str | None) -> Any:
 def _module(bench: Bench, role: str, dtype: str) -> Any:
     from mergebarrier.evaluate import load_module
 
-    bench.release()
+    bench.live.release()
     return load_module(bench.checkpoints[role], dtype)
 
 
@@ -87,7 +87,7 @@ def _compare(bench: Bench, one: Any, two: Any, text: str | None) -> Any:
 
     if text is None:
         text = "\n".join(f"{row.prompt}{row.answer}" for row in bench.rows(OURS, "test"))
-    return compare(one, two, token_ids(bench.tokenizer, text, bench.spec.compare_tokens))
+    return compare(one, two, token_ids(bench.live.tokenizer, text, bench.spec.compare_tokens))
 
 
 def _figures(name: str, equality: Any) -> dict[str, Any]:

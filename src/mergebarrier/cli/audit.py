@@ -51,7 +51,9 @@ def command(writer: WriterOptions, output: Output, **inputs: Any) -> None:
         raise UsageError(f"{inputs['engine']!r} is not built yet", where="--engine", remedy="leave --engine out")
     spec = _spec(writer, inputs)
     if writer.dry_run:
-        document = plan(spec)
+        from mergebarrier.audit import planned
+
+        document = planned(spec)
         output.result({"kind": "plan", **document}, "\n".join(f"{name}: {value}" for name, value in document.items()))
         return
     result, rows = run(
@@ -97,22 +99,6 @@ def machine(threads: int) -> dict[str, str]:
 
     today = datetime.datetime.now(datetime.UTC).date().isoformat()
     return {**{name: str(value) for name, value in verbs.environment().items()}, "threads": str(threads), "date": today}
-
-
-def plan(spec: "AuditSpec") -> dict[str, Any]:
-    """Return how much work an audit is, without doing any of it."""
-    from mergebarrier.audit import searched
-
-    states = 2 + (2 in spec.levels)
-    search = len(searched(spec.search_budget)) if 1 in spec.levels else 0
-    return {
-        "levels": list(spec.levels),
-        "settings": [setting.label for setting in spec.settings],
-        "cells on test rows": states * len(spec.settings),
-        "cells on validation rows": states * search,
-        "points of barrier curves": states * spec.points,
-        "realignments": (3 if 2 in spec.levels else 0) + (spec.second is not None),
-    }
 
 
 def _spec(writer: WriterOptions, inputs: dict[str, Any]) -> "AuditSpec":

@@ -42,6 +42,13 @@ def render_card(result: Result | BackdoorResult, rows: Sequence[Cell | Measureme
         lines.append(f"| {' | '.join(escape(cell) for cell in cells)} |")
     lines += ["", "| by itself | original | protected |", "|---|---|---|"]
     lines += [f"| {escape(name)} | {escape(ours)} | {escape(theirs)} |" for name, ours, theirs in shown.standalone]
+    lines += ["", "| model in the merge | best skills of any merge |", "|---|---|"]
+    lines += [f"| {escape(column.title)} | {escape(column.best)} |" for column in shown.heat.columns]
+    lines += ["", "Checks of the audit itself:", ""]
+    lines += [
+        f"- {escape(check.name)}: {'holds' if check.passed else 'does not hold'} ({escape(check.figure)})"
+        for check in shown.checks
+    ]
     lines += ["", "What this does not show:", ""]
     lines += [f"- {escape(line)}" for line in (*shown.limits, *shown.notes)]
     return "\n".join(lines) + "\n"

@@ -12,11 +12,12 @@ from importlib.resources import files
 from mergebarrier.report import wording
 from mergebarrier.report.backdoor import page
 from mergebarrier.report.base import svg
+from mergebarrier.report.heat import tint, title
 from mergebarrier.report.view import view
 from mergebarrier.results import BackdoorResult, Cell, Measurement, Result
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _Panel:
     title: str
     start: str
@@ -41,44 +42,53 @@ def render_html(result: Result | BackdoorResult, rows: Sequence[Cell | Measureme
     if isinstance(result, BackdoorResult):
         return page.html(result, _text("backdoor.html.jinja"), style, _policy(style))
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=False, keep_trailing_newline=True)
-    barrier = result.barrier
-    frame = svg.axes([barrier.curve, barrier.curve_realigned, barrier.curve_unprotected])
+    frame = svg.axes([curve for _, curve in _lines(result)])
     return environment.from_string(_text("report.html.jinja")).render(
         v=view(result, rows),
         policy=_policy(style),
         style=Markup(style),
-        grades=list(wording.GRADES.items()),
+        grades=wording.grades(),
         terms=wording.TERMS,
         threat=wording.threat(result),
-        tint=lambda share: round(10 * min(1.0, max(0.0, share))),
+        tint=tint,
+        lines=[heads for heads, _ in _lines(result)],
         frame=frame,
         panels=_panels(result, frame),
         points=_points(result),
     )
 
 
+def _lines(result: Result) -> list[tuple[str, tuple[tuple[float, float], ...]]]:
+    """Return every curve under the name of where it starts, the control last."""
+    barrier = result.barrier
+    lines = [("protected", barrier.curve), ("realigned", barrier.curve_realigned)]
+    lines += [(title(state, result), line.curve) for state, line in barrier.further.items()]
+    return [(name, curve) for name, curve in (*lines, ("unprotected", barrier.curve_unprotected)) if curve]
+
+
 def _panels(result: Result, frame: svg.Axes) -> list[_Panel]:
     barrier = result.barrier
-    control, reference = svg.draw(barrier.curve_unprotected, frame), f"{barrier.unprotected:.2f}"
-    panels = [
-        _Panel(
-            "Before realignment",
-            "protected",
-            svg.draw(barrier.curve, frame),
-            control,
-            f"{barrier.naive:.2f}",
-            reference,
-        )
-    ]
+    drawn = [("Before realignment", "protected", barrier.curve, barrier.naive)]
     if barrier.realigned is not None:
-        curve = svg.draw(barrier.curve_realigned, frame)
-        panels.append(_Panel("After realignment", "realigned", curve, control, f"{barrier.realigned:.2f}", reference))
-    return panels
+        drawn.append(("After realignment", "realigned", barrier.curve_realigned, barrier.realigned))
+    for state, line in barrier.further.items():
+        drawn.append((title(state, result), title(state, result), line.curve, line.barrier))
+    control = svg.draw(barrier.curve_unprotected, frame)
+    return [
+        _Panel(
+            title=head,
+            start=start,
+            curve=svg.draw(curve, frame),
+            control=control,
+            barrier=f"{height:.2f}",
+            control_barrier=f"{barrier.unprotected:.2f}",
+        )
+        for head, start, curve, height in drawn
+    ]
 
 
 def _points(result: Result) -> list[tuple[str, list[str]]]:
-    barrier = result.barrier
-    curves = [curve for curve in (barrier.curve, barrier.curve_realigned, barrier.curve_unprotected) if curve]
+    curves = [curve for _, curve in _lines(result)]
     return [(f"{points[0][0]:g}", [f"{loss:.3f}" for _, loss in points]) for points in zip(*curves, strict=False)]
 
 

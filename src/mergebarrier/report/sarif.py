@@ -3,6 +3,7 @@
 MB9501 (error)    an attack recovers at least 0.9 of what merging the unprotected model gives
 MB9502 (warning)  a control of the audit failed, its figures need care
 MB9503 (note)     a level was run and did not recover that much; no more than that is said
+MB9504 (note)     an attack that was run beside the ladder and is not graded
 
 A scan brings its own rules; critical and high become error, medium becomes warning, low and info become note.
 
@@ -14,12 +15,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, Protocol
 
 from mergebarrier.report.backdoor import page
-from mergebarrier.results import BackdoorResult, Control, Level, Result, thresholds
+from mergebarrier.results import BackdoorResult, Control, LevelResult, Result, thresholds
 
 _RULES: Final = {
     "MB9501": ("error", "An attack recovers what merging the unprotected model gives."),
     "MB9502": ("warning", "A control of the audit failed; its figures need care."),
     "MB9503": ("note", "This attack, as implemented, did not recover the merge."),
+    "MB9504": ("note", "Measured beside the ladder, and not graded."),
 }
 
 
@@ -27,10 +29,14 @@ _LEVELS: Final = {"critical": "error", "high": "error", "medium": "warning", "lo
 
 
 def render_sarif(result: Result | BackdoorResult) -> str:
-    """Return one SARIF document; every level and every failed control is a result."""
+    """Return one SARIF document; every level, every ungraded attack and every failed control is a result."""
     if isinstance(result, BackdoorResult):
         return page.sarif(result)
-    findings = [_level(level) for level in result.levels]
+    findings = [
+        _level(level, "MB9501" if level.ruf >= thresholds.BROKEN_AT else "MB9503", f"Level {level.level}")
+        for level in result.levels
+    ]
+    findings += [_level(level, "MB9504", f"{level.name}, not graded") for level in result.extras]
     findings += [_control(name, control) for name, control in result.controls.items() if not control.passed]
     model = result.models["protected"]
     for finding in findings:
@@ -38,7 +44,7 @@ def render_sarif(result: Result | BackdoorResult) -> str:
         finding["fingerprints"] = {"contentDigest/v1": model.content_digest}
         finding["locations"] = [{"logicalLocations": [{"name": model.name, "kind": "resource"}]}]
     rules = [{"id": rule, "shortDescription": {"text": text}} for rule, (_, text) in _RULES.items()]
-    return _document(rules, findings, result.version)
+    return _document(rules, findings, result.version, {"states": list(result.states)})
 
 
 class _Rule(Protocol):
@@ -120,12 +126,15 @@ def _document(
     return json.dumps(document, indent=2, allow_nan=False) + "\n"
 
 
-def _level(level: Level) -> dict[str, Any]:
-    rule = "MB9501" if level.ruf >= thresholds.BROKEN_AT else "MB9503"
+def _level(level: LevelResult, rule: str, place: str) -> dict[str, Any]:
     figures = f"RUF {level.ruf:.2f} [{level.ruf_low:.2f}, {level.ruf_high:.2f}]"
     skills = f"skills {level.best.skill_protected:.2f} / {level.best.skill_partner:.2f} by {level.best.merge}"
-    text = f"Level {level.level}, {level.attack}: {figures}, {skills}."
-    return {"ruleId": rule, "message": {"text": text}, "properties": {"ruf": level.ruf, "flops": level.flops}}
+    names = {"name": level.name, "attack": level.attack, "needs": level.needs, "state": level.state}
+    return {
+        "ruleId": rule,
+        "message": {"text": f"{place}, {level.attack}: {figures}, {skills}."},
+        "properties": {"ruf": level.ruf, "flops": level.flops, **names},
+    }
 
 
 def _control(name: str, control: Control) -> dict[str, Any]:

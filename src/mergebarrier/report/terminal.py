@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from mergebarrier.report.backdoor import page
-from mergebarrier.report.view import Pair, View, view
+from mergebarrier.report.heat import Pair
+from mergebarrier.report.view import View, view
 from mergebarrier.results import BackdoorResult, Cell, Measurement, Result
 
 if TYPE_CHECKING:
@@ -73,8 +74,8 @@ def _verdict(shown: View) -> "list[RenderableType]":
 
 
 def _heat(shown: View) -> "Table":
-    table = _table("merge", *(column.title for column in shown.columns), keep=("merge",))
-    for group in shown.groups:
+    table = _table("merge", *(column.title for column in shown.heat.columns), keep=("merge",))
+    for group in shown.heat.groups:
         for line in group.lines:
             table.add_row(_text(f"{group.merge} {line.label}"), *(_pair(pair) for pair in line.pairs))
     return table
@@ -90,7 +91,7 @@ def _pair(pair: Pair | None) -> "Text":
 def _ladder(shown: View) -> "Table":
     table = _table("level", "best merge", "skills", "RUF", "cost")
     for rung in shown.rungs:
-        name = f"{rung.level} {rung.attack}" if rung.graded else f"{rung.name}, not graded"
+        name = f"{rung.level} {rung.name}: {rung.attack}" if rung.graded else f"{rung.name}, not graded: {rung.attack}"
         best = f"{rung.merge} {rung.setting}"
         words = (name, best, f"{rung.ours} / {rung.theirs}", rung.ruf_text, rung.short_cost)
         table.add_row(*(_text(word, "bold" if rung.broken and rung.graded else "") for word in words))

@@ -1,7 +1,6 @@
 """From a result and its rows to what every format shows: words and positions, no layout.
 
-The heat table has a row per merge and published coefficient, one more per merge for the setting that a search chose,
-and a column per state of the model.  All text that came from outside is cleaned here once.
+All text that came from outside is cleaned here once.
 """
 
 from collections.abc import Sequence
@@ -9,53 +8,18 @@ from dataclasses import dataclass
 
 from mergebarrier.errors import clean
 from mergebarrier.report import wording
-from mergebarrier.results import Alone, Cell, Control, Level, Measurement, Result, Skill, scales_of, thresholds
+from mergebarrier.report.heat import Heat, heat, skill
+from mergebarrier.results import Alone, Cell, Control, LevelResult, Measurement, Result, thresholds
 
 
-@dataclass(frozen=True)
-class Column:
-    """A state of the model in the merge."""
-
-    title: str
-    hint: str
-
-
-@dataclass(frozen=True)
-class Pair:
-    """One cell for people: both skills, a tint of 0 (nothing) to 10 (everything) each, and the details."""
-
-    ours: str
-    theirs: str
-    ours_tint: int
-    theirs_tint: int
-    both_tint: int
-    setting: str
-    detail: str
-
-
-@dataclass(frozen=True)
-class Line:
-    """A row of the heat table."""
-
-    label: str
-    pairs: tuple[Pair | None, ...]
-
-
-@dataclass(frozen=True)
-class Group:
-    """The rows of one merge algorithm."""
-
-    merge: str
-    lines: tuple[Line, ...]
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Rung:
     """A level of the ladder, in words."""
 
     level: str
     name: str
     attack: str
+    needs: str
     merge: str
     setting: str
     ours: str
@@ -70,7 +34,7 @@ class Rung:
     broken: bool
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Check:
     """A control, in words."""
 
@@ -80,7 +44,7 @@ class Check:
     says: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class View:
     """Everything a format needs."""
 
@@ -93,8 +57,7 @@ class View:
     attacker_figure: str
     attack: str
     grade_sentence: str
-    columns: tuple[Column, ...]
-    groups: tuple[Group, ...]
+    heat: Heat
     rungs: tuple[Rung, ...]
     standalone: tuple[tuple[str, str, str], ...]
     closeness: tuple[tuple[str, str, str, str], ...]
@@ -111,7 +74,6 @@ class View:
 def view(result: Result, rows: Sequence[Cell | Measurement]) -> View:
     """Lay out a result and its rows (only test cells are shown)."""
     cells = [row for row in rows if isinstance(row, Cell) and row.split == "test"]
-    states = wording.order([cell.state for cell in cells])
     top = wording.best_attack(result)
     return View(
         result=result,
@@ -123,14 +85,13 @@ def view(result: Result, rows: Sequence[Cell | Measurement]) -> View:
         attacker_figure=wording.pct(top.ruf),
         attack=clean(top.attack),
         grade_sentence=wording.grade_sentence(result),
-        columns=tuple(Column(*wording.STATES[state]) for state in states),
-        groups=_groups(cells, states, result),
+        heat=heat(cells, result),
         rungs=tuple([_rung(level, True) for level in result.levels] + [_rung(level, False) for level in result.extras]),
         standalone=_standalone(result),
         closeness=_closeness(result),
         recovered=tuple(_recovered(level) for level in (*result.levels, *result.extras) if level.recovered),
         references=tuple(
-            (clean(name), _skill(ref.skill_protected), _skill(ref.skill_partner), f"{ref.utility:.2f}")
+            (clean(name), skill(ref.skill_protected), skill(ref.skill_partner), f"{ref.utility:.2f}")
             for name, ref in result.references.items()
         ),
         checks=tuple(_check(name, control) for name, control in result.controls.items()),
@@ -151,80 +112,25 @@ def _method(result: Result) -> str:
     return clean(result.method) + (f" ({shown})" if shown else "")
 
 
-def _groups(cells: Sequence[Cell], states: Sequence[str], result: Result) -> tuple[Group, ...]:
-    merges = list(dict.fromkeys(cell.merge for cell in cells if cell.state in states))
-    groups = []
-    for merge in merges:
-        here = [cell for cell in cells if cell.merge == merge]
-        published: dict[tuple[str, str], Cell] = {
-            (cell.state, wording.setting(cell.coefficients)): cell for cell in here if not _searched(cell)
-        }
-        labels = sorted({label for _, label in published}, key=_number)
-        lines = [
-            Line(label, tuple(_pair(published.get((state, label)), result, "") for state in states)) for label in labels
-        ]
-        searched = [cell for cell in here if _searched(cell)]
-        if searched:
-            best = [_best([cell for cell in searched if cell.state == state], result) for state in states]
-            pairs = tuple(_pair(cell, result, wording.setting(cell.coefficients) if cell else "") for cell in best)
-            lines.append(Line("search", pairs))
-        groups.append(Group(wording.merge_name(merge), tuple(lines)))
-    return tuple(groups)
-
-
-def _searched(cell: Cell) -> bool:
-    return "coefficient" not in cell.coefficients
-
-
-def _number(label: str) -> tuple[float, str]:
-    try:
-        return float(label), label
-    except ValueError:
-        return float("inf"), label
-
-
-def _best(cells: Sequence[Cell], result: Result) -> Cell | None:
-    return max(cells, key=lambda cell: scales_of(result.references).of(cell), default=None)
-
-
-def _pair(cell: Cell | None, result: Result, setting: str) -> Pair | None:
-    if cell is None:
-        return None
-    ours, theirs = cell.skill_protected, cell.skill_partner
-    utility = scales_of(result.references).of(cell)
-    detail = (
-        f"protected task {_skill(ours)}, partner task {_skill(theirs)}, utility {utility:.2f}, {cell.seconds:.0f} s"
-    )
-    return Pair(
-        f"{ours.rate:.2f}", f"{theirs.rate:.2f}", _tint(ours.rate), _tint(theirs.rate), _tint(utility), setting, detail
-    )
-
-
-def _tint(share: float) -> int:
-    return round(10 * min(1.0, max(0.0, share)))
-
-
-def _skill(skill: Skill) -> str:
-    return f"{skill.rate:.2f} [{skill.low:.2f}, {skill.high:.2f}] of {skill.total}"
-
-
-def _rung(level: Level, graded: bool) -> Rung:
+def _rung(level: LevelResult, graded: bool) -> Rung:
+    ours, theirs = level.best, level.best_unprotected
     return Rung(
-        str(level.level),
-        clean(level.name),
-        clean(level.attack),
-        wording.merge_name(level.best.merge),
-        wording.setting(level.best.coefficients),
-        f"{level.best.skill_protected:.2f}",
-        f"{level.best.skill_partner:.2f}",
-        min(1.0, max(0.0, level.ruf)),
-        f"{level.ruf:.2f}",
-        f"{level.ruf_low:.2f} to {level.ruf_high:.2f}",
-        f"{level.best_unprotected.skill_protected:.2f} / {level.best_unprotected.skill_partner:.2f}",
-        wording.cost(level),
-        wording.short_cost(level),
-        graded,
-        level.ruf >= thresholds.BROKEN_AT,
+        level=str(level.level),
+        name=clean(level.name),
+        attack=clean(level.attack),
+        needs=clean(level.needs),
+        merge=wording.merge_name(ours.merge),
+        setting=wording.setting(ours.coefficients),
+        ours=f"{ours.skill_protected:.2f}",
+        theirs=f"{ours.skill_partner:.2f}",
+        ruf=min(1.0, max(0.0, level.ruf)),
+        ruf_text=f"{level.ruf:.2f}",
+        interval=f"{level.ruf_low:.2f} to {level.ruf_high:.2f}",
+        unprotected=f"{theirs.skill_protected:.2f} / {theirs.skill_partner:.2f}",
+        cost=wording.cost(level),
+        short_cost=wording.short_cost(level),
+        graded=graded,
+        broken=level.ruf >= thresholds.BROKEN_AT,
     )
 
 
@@ -258,7 +164,7 @@ def _closeness(result: Result) -> tuple[tuple[str, str, str, str], ...]:
     )
 
 
-def _recovered(level: Level) -> tuple[str, str, str, str]:
+def _recovered(level: LevelResult) -> tuple[str, str, str, str]:
     recovered = level.recovered
     assert recovered is not None
     far = recovered.closeness
@@ -273,10 +179,10 @@ def _recovered(level: Level) -> tuple[str, str, str, str]:
 
 def _check(name: str, control: Control) -> Check:
     return Check(
-        clean(name).replace("_", " "),
-        control.passed,
-        f"{control.figure:.3g}, {'at most' if control.relation == '<=' else 'at least'} {control.bound:.3g}",
-        clean(control.says),
+        name=clean(name).replace("_", " "),
+        passed=control.passed,
+        figure=f"{control.figure:.3g}, {'at most' if control.relation == '<=' else 'at least'} {control.bound:.3g}",
+        says=clean(control.says),
     )
 
 

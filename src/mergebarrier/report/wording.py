@@ -4,11 +4,10 @@ Two sentences always stand side by side and at one size: what merging with stock
 recovers.  The limits are fixed texts; figures are filled in and nothing is left out when they are bad.
 """
 
-from collections.abc import Sequence
 from typing import Final
 
 from mergebarrier.errors import clean
-from mergebarrier.results import Best, Level, Result, thresholds
+from mergebarrier.results import Best, LevelResult, Result, thresholds
 
 MERGES: Final = {
     "linear": "Linear",
@@ -18,25 +17,28 @@ MERGES: Final = {
     "dare_ties": "DARE TIES",
     "slerp": "SLERP",
 }
-#: state -> (title of its column, what stands in the protected expert's place).
-STATES: Final = {
-    "unprotected": ("Unprotected", "control: no protection"),
-    "protected": ("Protected", "as published, no attack"),
-    "gaugefix": ("After gaugefix", "realigned to the public base"),
-    "aga": ("After AGA", "published attack, not graded"),
+_FALLS: Final = {
+    "B": "a learned alignment",
+    "C": "realignment to the public base",
+    "D": "stock tools, with the right coefficients",
 }
-GRADES: Final = {
-    "A": "no attack of levels 0 to 5 recovers 0.9 of the utility",
-    "B": "falls at level 4 or 5: a learned alignment",
-    "C": "falls at level 2 or 3: realignment to the public base",
-    "D": "falls at level 0 or 1: stock tools, with the right coefficients",
-}
+_GRADED: Final = f"{min(thresholds.LETTERS)} to {max(thresholds.LETTERS)}"
 TERMS: Final = (
     ("skill", "share of a task's test rows that the model answers exactly; brackets hold the 95 % interval"),
     ("utility", "the smaller of both skills, each counted from the public base (0) to its own expert (1)"),
     ("RUF", "recovered utility fraction: 0 = no better than not merging, 1 = as good as merging unprotected models"),
     ("coefficient", "how much of each expert's change goes into the merge; two numbers: protected expert, partner"),
 )
+
+
+def grades() -> list[tuple[str, str]]:
+    """Return what every letter means, the best first."""
+    falls = [
+        (letter, f"falls at level {' or '.join(str(n) for n, at in thresholds.LETTERS.items() if at == letter)}: {how}")
+        for letter, how in _FALLS.items()
+    ]
+    unbroken = f"no attack of levels {_GRADED} recovers {thresholds.BROKEN_AT:g} of the utility"
+    return [(thresholds.UNBROKEN, unbroken), *falls]
 
 
 def merge_name(merge: str) -> str:
@@ -58,7 +60,7 @@ def pct(share: float) -> str:
     return f"{100 * share:.0f} %"
 
 
-def best_attack(result: Result) -> Level:
+def best_attack(result: Result) -> LevelResult:
     """Return the graded level that recovers most; the cheaper one where two recover the same."""
     return max(result.levels, key=lambda level: (level.ruf, -level.level))
 
@@ -75,13 +77,13 @@ def attacker_sentence(result: Result) -> str:
     return f"{_reached(level.best)} Attack: {clean(level.attack)}; {cost(level)}."
 
 
-def cost(level: Level) -> str:
+def cost(level: LevelResult) -> str:
     """Return seconds, tokens and estimated arithmetic of a level."""
     tokens = "no tokens" if level.tokens == 0 else f"{level.tokens:,} tokens"
     return f"{_seconds(level.seconds)}, {tokens}, about {_power(level.flops)} FLOP"
 
 
-def short_cost(level: Level) -> str:
+def short_cost(level: LevelResult) -> str:
     """Return the cost for a narrow column."""
     tokens = f"{level.tokens:,} tokens, " if level.tokens else ""
     return f"{_seconds(level.seconds)}, {tokens}{_power(level.flops)} FLOP"
@@ -93,10 +95,11 @@ def grade_sentence(result: Result) -> str:
         level = next(level for level in result.levels if level.level == result.grade_level)
         return f"Falls at level {level.level} ({clean(level.name)}): RUF {level.ruf:.2f}."
     if result.grade_final:
-        return "No level from 0 to 5 recovered 0.9. Levels 6 to 8 always do."
+        above = f"{max(thresholds.LETTERS) + 1} to {thresholds.TOP_LEVEL}"
+        return f"No level from {_GRADED} recovered {thresholds.BROKEN_AT:g}. Levels {above} always do."
     missing = max(level.level for level in result.levels) + 1
     return (
-        f"Not final: no level that was run recovered 0.9, and level {missing} was not run. "
+        f"Not final: no level that was run recovered {thresholds.BROKEN_AT:g}, and level {missing} was not run. "
         "This is the worst grade it still allows."
     )
 
@@ -104,13 +107,14 @@ def grade_sentence(result: Result) -> str:
 def promise(result: Result) -> tuple[str, ...]:
     """Return what may be said of the protection, and what has to be said with it."""
     said = ["This protection raises the cost of casual merging with stock tools. It is not cryptographic."]
-    if result.method == "mergebarrier":
+    if result.method_keyed is False:
         said.append("Anyone can undo this from the file alone; the key is not needed.")
-    undone = [level.ruf for level in result.levels if level.level == 2]
-    if undone:
-        said.append(f"Anyone with the public base can undo this (measured: RUF {undone[0]:.2f}).")
-    else:
+    undone = [level for level in result.levels if level.recovered is not None]
+    if not undone:
         said.append("Anyone with the public base may be able to undo this: the level that tries it was not run.")
+    for level in undone:
+        if level is undone[0] or level.ruf >= thresholds.BROKEN_AT:
+            said.append(f"Anyone with {clean(level.needs)} can undo this (measured: RUF {level.ruf:.2f}).")
     return tuple(said)
 
 
@@ -122,11 +126,17 @@ def limits(result: Result) -> tuple[str, ...]:
         numbers = ("Levels " if len(resisted) > 1 else "Level ") + " and ".join(resisted)
         said.append(f"{numbers}: not broken by this implementation; a failed attack says no more.")
     last = max(level.level for level in result.levels)
-    said.append(f"Levels {last + 1} to 8 were not run, and a level that was not run proves nothing.")
+    if last < thresholds.TOP_LEVEL:
+        missing = f"Levels {last + 1} to {thresholds.TOP_LEVEL} were"
+        if last + 1 == thresholds.TOP_LEVEL:
+            missing = f"Level {last + 1} was"
+        said.append(f"{missing} not run, and a level that was not run proves nothing.")
     said.append(
         "Whoever can query the model and pay for full distillation recovers everything; no grade says otherwise. "
         "Fine-tuning, plain use and copying are untouched."
     )
+    if result.method_limit:
+        said.append(f"{clean(result.method)} says of itself: {clean(result.method_limit)}")
     items = min(task.test_items for task in result.tasks.values())
     keys = "Two keys" if "two_keys" in result.controls else "One key"
     said.append(
@@ -143,11 +153,6 @@ def threat(result: Result) -> str:
         "The attacker holds the protected weights, the public base, one public partner expert, "
         f"{rows} validation rows and this code, but not the key."
     )
-
-
-def order(states: Sequence[str]) -> list[str]:
-    """Return the states that have a column, in the order of the columns."""
-    return [state for state in STATES if state in states]
 
 
 def _seconds(seconds: float) -> str:

@@ -10,24 +10,22 @@ if TYPE_CHECKING:
         Alone,
         Barrier,
         Best,
-        Cell,
         Closeness,
         Control,
         Grade,
-        Level,
-        Measurement,
+        LevelResult,
+        Line,
         Model,
         Recovered,
         Reference,
         Result,
-        Skill,
-        Split,
         Standalone,
         State,
         TaskSet,
     )
     from mergebarrier.results.backdoor import Accuracy, BackdoorResult, Sample, Scanned, Success, TriggerShown
     from mergebarrier.results.read import findings_from_json, result_from_json, row_from_json, to_json
+    from mergebarrier.results.rows import Cell, Measurement, Skill, Split
     from mergebarrier.results.scales import Scale, Scales, scales_of
 
 __all__ = [
@@ -40,7 +38,8 @@ __all__ = [
     "Closeness",
     "Control",
     "Grade",
-    "Level",
+    "LevelResult",
+    "Line",
     "Measurement",
     "Model",
     "Recovered",

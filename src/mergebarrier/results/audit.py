@@ -1,6 +1,7 @@
 """What an audit found, as plain frozen dataclasses: the one truth that every report format is a view of.
 
-``result.json`` is ``Result``; ``rows.jsonl`` is one ``Cell`` or ``Measurement`` per line (see ``result_json``).
+``result.json`` is ``Result``; the rows behind it are ``rows.jsonl`` (see ``rows``).  A result says of itself all that a
+report has to call by name, so that a report of a later version, or of a level that somebody added, drops nothing.
 Nothing here imports torch.
 
     skill    = share of a task's rows that a model answers exactly, with its 95 % Wilson interval
@@ -8,92 +9,32 @@ Nothing here imports torch.
 """
 
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Final, Literal
+from typing import Any, Final, Literal
 
-SCHEMA_VERSION: Final = 1
-_STRICT = {"extra": "forbid", "allow_inf_nan": False, "strict": True}
+from mergebarrier.results.rows import Record, Skill
 
-#: Which weights stood in the protected expert's place in a merge.
-State = Literal["unprotected", "protected", "gaugefix", "aga", "unprotected+gaugefix", "other"]
-Split = Literal["test", "validation"]
+SCHEMA_VERSION: Final = 2
 Grade = Literal["A", "B", "C", "D"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Skill:
-    """Exact matches out of ``total`` rows, with the bounds of the 95 % Wilson interval."""
-
-    __pydantic_config__: ClassVar[Any] = _STRICT
-
-    correct: int
-    total: int
-    rate: float
-    low: float
-    high: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class Cell:
-    """One merge, of one state, at one setting, scored on both tasks; a line of ``rows.jsonl``.
+class State(Record):
+    """What may stand in the protected expert's place in a merge, as a report calls it.
 
     Args:
-      row_id:          SHA-256 over everything that the figures depend on.
-      level, attack:   where on the ladder the cell stands ("control" for the unprotected model).
-      merge:           algorithm.
-      coefficients:    the published coefficient ("coefficient"), or one weight per expert ("protected", "partner").
-      parameters:      every hyper-parameter of the merge, defaults included.
-      skill_protected: on the protected expert's task.
-      skill_partner:   on the partner's task.
-      nll_nats:        mean negative log-likelihood of the right answers over both tasks, None when not finite.
-      tokens:          tokens that went through the model.
-      merge_seconds:   of the merge alone; ``seconds`` with the evaluation.
+      title:  of its column.
+      note:   what it is, in a few words.
+      column: False where a report shows its cells elsewhere (a control, a comparison beside the ladder).
     """
 
-    __pydantic_config__: ClassVar[Any] = _STRICT
-
-    row_id: str
-    level: int
-    attack: str
-    state: State
-    split: Split
-    merge: str
-    coefficients: dict[str, float]
-    parameters: dict[str, Any]
-    skill_protected: Skill
-    skill_partner: Skill
-    nll_nats: float | None
-    tokens: int
-    merge_seconds: float
-    seconds: float
-    version: str
-    entry_type: Literal["cell"] = "cell"
+    title: str
+    note: str
+    column: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
-class Measurement:
-    """Any other finished piece of work (a reference score, a point of a curve, a comparison); also a line of a report.
-
-    Args:
-      row_id:  as for a cell.
-      about:   what was measured, a few words.
-      figures: named numbers, None where one is not finite.
-    """
-
-    __pydantic_config__: ClassVar[Any] = _STRICT
-
-    row_id: str
-    about: str
-    figures: dict[str, float | int | None]
-    seconds: float
-    version: str
-    entry_type: Literal["measurement"] = "measurement"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Alone:
+class Alone(Record):
     """One model by itself, on its own task and on plain text."""
-
-    __pydantic_config__: ClassVar[Any] = _STRICT
 
     skill: float
     low: float
@@ -103,10 +44,8 @@ class Alone:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Closeness:
+class Closeness(Record):
     """How far two models' outputs lie apart on the same tokens."""
-
-    __pydantic_config__: ClassVar[Any] = _STRICT
 
     max_rel_logit_error: float
     kl_nats: float
@@ -115,14 +54,12 @@ class Closeness:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Standalone:
+class Standalone(Record):
     """Is the protected model still the original one?  The headline figures are for float32 compute.
 
     ``bfloat16`` compares both models in bfloat16; ``bfloat16_floor`` compares the original with itself, bfloat16
     against float32, which is the noise that the former has to be read against.
     """
-
-    __pydantic_config__: ClassVar[Any] = _STRICT
 
     original: Alone
     protected: Alone
@@ -135,10 +72,8 @@ class Standalone:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reference:
+class Reference(Record):
     """Scores of a single model on both tasks, and the utility that they make."""
-
-    __pydantic_config__: ClassVar[Any] = _STRICT
 
     skill_protected: Skill
     skill_partner: Skill
@@ -146,10 +81,8 @@ class Reference:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Best:
+class Best(Record):
     """The best merge of a level: its setting and both skills on the test rows."""
-
-    __pydantic_config__: ClassVar[Any] = _STRICT
 
     merge: str
     coefficients: dict[str, float]
@@ -159,10 +92,8 @@ class Best:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recovered:
+class Recovered(Record):
     """What a realignment gives back before any merge: the model by itself, and how far its outputs moved."""
-
-    __pydantic_config__: ClassVar[Any] = _STRICT
 
     alone: Alone
     preserves_function: bool
@@ -170,10 +101,13 @@ class Recovered:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Level:
-    """One rung of the ladder.
+class LevelResult(Record):
+    """What came of one level of the ladder, or of an attack that is shown beside it.
 
     Args:
+      level, name, attack: its number, its name, and what was done, in a few words.
+      needs:               what the attacker must hold, such that "anyone with ..." is a sentence.
+      state:               the model that was merged, as its cells call it.
       best:                the attacker's best merge; ``best_unprotected`` the same search on the unprotected model.
       ruf:                 recovered utility fraction, 0 to 1; ``ruf_low``, ``ruf_high`` follow the interval of the
                            smaller skill.
@@ -182,11 +116,11 @@ class Level:
       seconds:             measured on the machine of the report.
     """
 
-    __pydantic_config__: ClassVar[Any] = _STRICT
-
     level: int
     name: str
     attack: str
+    needs: str
+    state: str
     best: Best
     best_unprotected: Best
     ruf: float
@@ -199,14 +133,20 @@ class Level:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Barrier:
+class Line(Record):
+    """A curve of (t, nats per answer token over both tasks), and its largest rise over the line between its ends."""
+
+    barrier: float
+    curve: tuple[tuple[float, float], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Barrier(Record):
     """Loss on the line from a model (t = 0) to the partner (t = 1): of the protected, realigned and unprotected one.
 
-    A curve is (t, nats per answer token over both tasks); a barrier is its largest rise over the straight line between
-    its ends.  ``realigned`` is None when level 2 was not run.
+    ``realigned`` belongs to the lowest level that makes a model, and is None when no such level was run; ``further``
+    holds the models of the levels above it, by state.
     """
-
-    __pydantic_config__: ClassVar[Any] = _STRICT
 
     naive: float
     realigned: float | None
@@ -215,13 +155,12 @@ class Barrier:
     curve_realigned: tuple[tuple[float, float], ...]
     curve_unprotected: tuple[tuple[float, float], ...]
     items: int
+    further: dict[str, Line] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Control:
+class Control(Record):
     """A check of the audit itself: ``figure`` must be ``relation`` ("<=" or ">=") ``bound``."""
-
-    __pydantic_config__: ClassVar[Any] = _STRICT
 
     passed: bool
     figure: float
@@ -231,10 +170,8 @@ class Control:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Model:
+class Model(Record):
     """A model that took part, by name and content, never by path."""
-
-    __pydantic_config__: ClassVar[Any] = _STRICT
 
     name: str
     content_digest: str
@@ -242,10 +179,8 @@ class Model:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TaskSet:
+class TaskSet(Record):
     """The rows that scores stand on."""
-
-    __pydantic_config__: ClassVar[Any] = _STRICT
 
     name: str
     digest: str
@@ -254,11 +189,13 @@ class TaskSet:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Result:
+class Result(Record):
     """The whole audit.
 
     Args:
-      method:           the protection as its manifest states it ("unknown" when there is none).
+      method:           the protection as its manifest states it ("unknown" when there is none); ``method_keyed``
+                        says whether a key undoes it, ``method_limit`` what it says of itself that it does not do.
+      states:           name -> what may stand in the protected expert's place; the order is that of a report's columns.
       trivial_utility:  what the best single model reaches without any merge.
       extras:           attacks that are shown and not graded (the published decoupled one).
       ruf_max:          over all graded levels.
@@ -266,20 +203,22 @@ class Result:
       grade_level:      that level, None when no level that was run reached it.
       grade_final:      False when only levels that were not run could still change the grade.
       controls:         checks of the audit itself, by name.
+      environment:      versions and machine, and the dtype of weights and arithmetic while scoring.
     """
-
-    __pydantic_config__: ClassVar[Any] = _STRICT
 
     version: str
     method: str
     method_parameters: dict[str, Any]
+    method_keyed: bool | None
+    method_limit: str
     models: dict[str, Model]
     tasks: dict[str, TaskSet]
     standalone: Standalone
     references: dict[str, Reference]
     trivial_utility: float
-    levels: tuple[Level, ...]
-    extras: tuple[Level, ...]
+    states: dict[str, State]
+    levels: tuple[LevelResult, ...]
+    extras: tuple[LevelResult, ...]
     barrier: Barrier
     ruf_max: float
     grade: Grade
@@ -289,5 +228,5 @@ class Result:
     seed: int
     environment: dict[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Literal[2] = SCHEMA_VERSION
     kind: Literal["audit"] = "audit"

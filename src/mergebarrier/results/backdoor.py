@@ -7,18 +7,15 @@ Nothing here imports torch.
 """
 
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
-from mergebarrier.results.audit import SCHEMA_VERSION, Control, Model, Skill
-
-_STRICT = {"extra": "forbid", "allow_inf_nan": False, "strict": True}
+from mergebarrier.results.audit import Control, Model
+from mergebarrier.results.rows import Record, Skill
 
 
 @dataclass(frozen=True, kw_only=True)
-class Success:
+class Success(Record):
     """A success rate, the same trigger on the clean counterpart, and their difference with its 95 % interval."""
-
-    __pydantic_config__: ClassVar[Any] = _STRICT
 
     asr: Skill
     control: Skill
@@ -28,10 +25,8 @@ class Success:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TriggerShown:
+class TriggerShown(Record):
     """The trigger: its picture (PNG in base64), size, place, and share of the image's area."""
-
-    __pydantic_config__: ClassVar[Any] = _STRICT
 
     kind: str
     picture: str
@@ -43,10 +38,8 @@ class TriggerShown:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sample:
+class Sample(Record):
     """A test picture before and after stamping (PNG in base64), and what both merges say of the stamped one."""
-
-    __pydantic_config__: ClassVar[Any] = _STRICT
 
     picture: str
     stamped: str
@@ -56,10 +49,8 @@ class Sample:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Accuracy:
+class Accuracy(Record):
     """Clean accuracy on a task: of the merge with the suspected expert, and of the clean merge."""
-
-    __pydantic_config__: ClassVar[Any] = _STRICT
 
     task: str
     merged: Skill
@@ -67,10 +58,8 @@ class Accuracy:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Scanned:
+class Scanned(Record):
     """A finding of ``scan`` that was handed in."""
-
-    __pydantic_config__: ClassVar[Any] = _STRICT
 
     rule_id: str
     severity: str
@@ -79,7 +68,7 @@ class Scanned:
 
 
 @dataclass(frozen=True, kw_only=True)
-class BackdoorResult:
+class BackdoorResult(Record):
     """The whole measurement.
 
     Args:
@@ -93,8 +82,6 @@ class BackdoorResult:
       accuracies:   clean accuracy before and after.
       findings:     of a scan, where one was given; None when none was.
     """
-
-    __pydantic_config__: ClassVar[Any] = _STRICT
 
     version: str
     attack: str
@@ -114,5 +101,5 @@ class BackdoorResult:
     controls: dict[str, Control]
     environment: dict[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Literal[1] = 1
     kind: Literal["backdoor"] = "backdoor"

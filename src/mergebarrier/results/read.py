@@ -10,8 +10,10 @@ from functools import cache
 from typing import Annotated, Any, Final, Literal
 
 from mergebarrier.errors import BadReport
-from mergebarrier.results.audit import Cell, Measurement, Result
+from mergebarrier.results.audit import Result
 from mergebarrier.results.backdoor import BackdoorResult, Scanned
+from mergebarrier.results.rows import Cell, Measurement
+from mergebarrier.results.upgrade import upgraded
 
 MAX_DOCUMENT_BYTES: Final = 16 * 2**20
 _Row = Cell | Measurement
@@ -31,7 +33,7 @@ def to_json(record: Result | BackdoorResult | Cell | Measurement, *, indent: int
 
 
 def result_from_json(text: bytes, *, where: object) -> Result | BackdoorResult:
-    """Read ``result.json`` of either kind.
+    """Read ``result.json`` of either kind, and of an older schema.
 
     Args:
       text:  at most 16 MiB of JSON.
@@ -84,7 +86,7 @@ def _read(kind: Literal["result", "row"], text: bytes, where: object) -> Any:
     if len(text) > MAX_DOCUMENT_BYTES:
         raise BadReport(f"{len(text)} bytes, at most {MAX_DOCUMENT_BYTES} are read", where=where, remedy=_AGAIN)
     try:
-        return _reader(kind).validate_json(text)
+        return _reader(kind).validate_json(upgraded(text) if kind == "result" else text)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(str(part) for part in first["loc"]) or "document"

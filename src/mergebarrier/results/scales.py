@@ -7,7 +7,8 @@ utility  = min over both tasks of a
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from mergebarrier.results.audit import Cell, Reference
+from mergebarrier.results.audit import Reference
+from mergebarrier.results.rows import Cell
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +39,10 @@ class Scales:
     def of(self, cell: Cell) -> float:
         """Return the utility of a merge."""
         return self.utility(cell.skill_protected.rate, cell.skill_partner.rate)
+
+    def rank(self, cell: Cell) -> tuple[float, float]:
+        """Order merges by utility, those of equal utility by the sum of both skills."""
+        return self.of(cell), cell.skill_protected.rate + cell.skill_partner.rate
 
     def interval(self, cell: Cell) -> tuple[float, float]:
         """Return utility at the lower and at the upper bounds of both skills' intervals."""

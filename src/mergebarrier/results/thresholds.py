@@ -20,5 +20,7 @@ MIN_MARGIN: Final = 0.1
 MIN_EXPERT_GAIN: Final = 0.05
 #: number of a level -> the grade of a protection that falls there.
 LETTERS: Final[Mapping[int, Grade]] = {0: "D", 1: "D", 2: "C", 3: "C", 4: "B", 5: "B"}
+#: The highest level of the ladder as it is planned.
+TOP_LEVEL: Final = 8
 #: The grade of a protection that none of these levels breaks.
 UNBROKEN: Final[Grade] = "A"

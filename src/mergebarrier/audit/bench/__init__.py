@@ -14,10 +14,12 @@ if TYPE_CHECKING:
         recovery,
         scale,
     )
+    from mergebarrier.audit.bench.journal import Figures, Identity, Journal
+    from mergebarrier.audit.bench.live import LiveModel
     from mergebarrier.audit.bench.realigned import realigned
-    from mergebarrier.audit.bench.spec import MERGES, AuditSpec, MergeSetting, levels_from, published, searched
+    from mergebarrier.audit.bench.spec import MERGES, AuditSpec, MergeSetting, published, searched
     from mergebarrier.audit.bench.tasks import OURS, TASKS, THEIRS
-    from mergebarrier.audit.bench.workbench import Bench, Journal, reference_of
+    from mergebarrier.audit.bench.workbench import Bench, reference_of
 
 __all__ = [
     "MERGES",
@@ -26,14 +28,16 @@ __all__ = [
     "THEIRS",
     "AuditSpec",
     "Bench",
+    "Figures",
+    "Identity",
     "Journal",
+    "LiveModel",
     "MergeSetting",
     "as_best",
     "best_of",
     "check_measurable",
     "cost",
     "grade",
-    "levels_from",
     "published",
     "realigned",
     "recovery",

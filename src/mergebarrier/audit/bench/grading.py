@@ -37,7 +37,7 @@ def best_of(cells: Iterable[Cell], scales: Scales) -> Cell:
 
     Raises: ValueError when there is no cell.
     """
-    return max(cells, key=lambda cell: (scales.of(cell), cell.skill_protected.rate + cell.skill_partner.rate))
+    return max(cells, key=scales.rank)
 
 
 def as_best(cell: Cell, scales: Scales) -> Best:

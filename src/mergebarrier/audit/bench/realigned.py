@@ -36,7 +36,7 @@ def realigned(bench: Bench, source: str, role: str, realignment: "Aga | GaugeFix
     def run() -> dict[str, float]:
         from mergebarrier import verbs
 
-        bench.release()
+        bench.live.release()
         into = verbs.OutputOptions(out, overwrite=True, workers=bench.spec.workers)
         verbs.realign(bench.checkpoints[source], bench.checkpoints["base"], realignment, into)
         return {"weights": bench.n_weights}

@@ -12,24 +12,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mergebarrier.errors import UsageError
-
 if TYPE_CHECKING:
+    from mergebarrier.checkpoint import Checkpoint
     from mergebarrier.merge import Merge
 
 MERGES = ("linear", "task_arithmetic", "ties", "dare_linear", "dare_ties", "slerp")
 COEFFICIENTS = (0.3, 0.5, 0.7, 1.0)
 POINTS = 11
 _TIES_DENSITY, _DARE_DENSITY = 0.2, 0.5
-#: level -> why it cannot be asked for yet.
-NOT_BUILT = {
-    3: "activation weighting",
-    4: "product-space merging",
-    5: "learned re-basin",
-    6: "recovery fine-tuning",
-    7: "block distillation",
-    8: "full distillation",
-}
 _SEARCH_PROTECTED = (1.0, 0.85, 0.7, 0.5, 0.3)
 _SEARCH_PARTNER = (0.5, 0.3, 0.7, 1.0, 0.2, 0.1, 1.2)
 
@@ -92,37 +82,20 @@ def searched(budget: int) -> tuple[MergeSetting, ...]:
     return tuple(MergeSetting(merge, (("protected", p), ("partner", o))) for merge, (p, o) in ordered[:budget])
 
 
-def levels_from(text: str) -> tuple[int, ...]:
-    """Read ``0-2``, ``0`` or ``0-1``.
-
-    Raises: UsageError for another form, for a range that does not start at 0 (a level reuses those below it), and by
-    name for a level that is not built yet.
-    """
-    first, dash, last = text.strip().partition("-")
-    if not first.isdecimal() or (dash and not last.isdecimal()) or int(first) != 0:
-        raise UsageError(f"{text!r} is no range of levels", where="--levels", remedy="write 0, 0-1 or 0-2")
-    top = int(last or first)
-    missing = [level for level in NOT_BUILT if level <= top]
-    if missing or top > max(NOT_BUILT):
-        name = f"level {missing[0]} ({NOT_BUILT[missing[0]]})" if missing else f"level {top}"
-        raise UsageError(f"{name} is not built yet", where="--levels", remedy="write --levels 0-2")
-    return tuple(range(top + 1))
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class AuditSpec:
     """Everything that an audit depends on.
 
     Args:
-      protected, original, base, partner: model folders.
+      protected, original, base, partner: model folders, or opened models.
       task, partner_task:      test rows of the protected expert's and of the partner's task.
       validation, partner_validation: rows that settings are chosen on; without them the first half of each task file is
                                used for that, and scores stand on the second half.
       text:                    plain prose for perplexity and for comparing outputs; without it the test rows serve, and
                                no perplexity is given.
       settings:                the grid of level 0.
-      levels:                  rising from 0.
-      search_budget:           settings that the search of levels 1 and 2 may try, per model.
+      levels:                  rising from 0; none for all that are built.
+      search_budget:           settings that the search of level 1, and of levels above it, may try, per model.
       max_items:               test rows used per task, None for all; ``search_items`` the same for validation rows.
       barrier_items, points:   rows and points of the curves.
       text_tokens, compare_tokens: tokens for perplexity and for comparing outputs.
@@ -135,10 +108,10 @@ class AuditSpec:
       workers:                 threads of a merge; never changes a figure.
     """
 
-    protected: Path
-    original: Path
-    base: Path
-    partner: Path
+    protected: "Path | Checkpoint"
+    original: "Path | Checkpoint"
+    base: "Path | Checkpoint"
+    partner: "Path | Checkpoint"
     task: Path
     partner_task: Path
     work: Path
@@ -146,7 +119,7 @@ class AuditSpec:
     partner_validation: Path | None = None
     text: Path | None = None
     settings: tuple[MergeSetting, ...] = field(default_factory=published)
-    levels: tuple[int, ...] = (0, 1, 2)
+    levels: tuple[int, ...] = ()
     search_budget: int = 16
     max_items: int | None = None
     search_items: int | None = 64
@@ -155,8 +128,8 @@ class AuditSpec:
     text_tokens: int = 4096
     compare_tokens: int = 1024
     aga_settings: int = 6
-    second: Path | None = None
-    comparisons: tuple[Path, ...] = ()
+    second: "Path | Checkpoint | None" = None
+    comparisons: "tuple[Path | Checkpoint, ...]" = ()
     dtype: str = "auto"
     seed: int = 0
     workers: int = 1

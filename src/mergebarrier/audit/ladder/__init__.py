@@ -1,19 +1,44 @@
-"""The ladder of attacks on a protection, one rung after another."""
+"""The ladder of attacks on a protection: one file per level, one registry, and how a level is climbed."""
 
 from typing import TYPE_CHECKING
 
 from mergebarrier import doors
 
 if TYPE_CHECKING:
-    from mergebarrier.audit.ladder import levels
-    from mergebarrier.audit.ladder.levels import LEVELS, Attempt, Context, Found
+    from mergebarrier.audit.ladder.climb import climb, control, summary
+    from mergebarrier.audit.ladder.comparison import compare
+    from mergebarrier.audit.ladder.level import Attempt, Context, Evidence, Found, Level, at_least, at_most
+    from mergebarrier.audit.ladder.registry import (
+        BESIDE,
+        LEVELS,
+        PLANNED,
+        built,
+        checked,
+        levels_from,
+        shown_beside,
+        states,
+    )
 
 __all__ = [
+    "BESIDE",
     "LEVELS",
+    "PLANNED",
     "Attempt",
     "Context",
+    "Evidence",
     "Found",
-    "levels",
+    "Level",
+    "at_least",
+    "at_most",
+    "built",
+    "checked",
+    "climb",
+    "compare",
+    "control",
+    "levels_from",
+    "shown_beside",
+    "states",
+    "summary",
 ]
 
 doors.open_lazily(__name__)

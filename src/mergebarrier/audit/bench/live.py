@@ -1,0 +1,84 @@
+"""The live model of an audit: one module in memory that every merge is written into, and that scores whatever it holds.
+
+    fill(merge, models)  ->  weights of the module  ->  score(rows)
+
+A cell therefore costs one merge and one evaluation and never touches the disk.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from mergebarrier.checkpoint import Checkpoint
+    from mergebarrier.evaluate import Score, TaskRow
+    from mergebarrier.merge import Merge
+
+
+class LiveModel:
+    """A module of the original's shape, loaded on first use.
+
+    Args:
+      original: gives shapes, configuration and tokenizer.
+      dtype:    of weights and arithmetic.
+      workers:  threads of a merge; never changes a figure.
+    """
+
+    def __init__(self, original: "Checkpoint", dtype: str, workers: int) -> None:
+        """Load nothing yet."""
+        self._original, self._dtype, self._workers = original, dtype, workers
+        self._module: nn.Module | None = None
+        self._tokenizer: Any = None
+        self._inside = ""
+
+    @property
+    def module(self) -> "nn.Module":
+        """The module, with whatever weights were put into it last; at first the original's."""
+        if self._module is None:
+            from mergebarrier.evaluate import load_module
+
+            self._module = load_module(self._original, self._dtype)
+            self._inside = self._original.content_digest(workers=self._workers)
+        return self._module
+
+    @property
+    def tokenizer(self) -> Any:
+        """The tokenizer of the original."""
+        if self._tokenizer is None:
+            from mergebarrier.evaluate import load_tokenizer
+
+            self._tokenizer = load_tokenizer(self._original)
+        return self._tokenizer
+
+    def release(self) -> None:
+        """Let the module go, before something large is loaded."""
+        self._module, self._inside = None, ""
+
+    def fill(self, method: "Merge", base: "Checkpoint", models: "Sequence[Checkpoint]") -> None:
+        """Merge models into the module; the base is added where the method uses it."""
+        from mergebarrier.evaluate import ModuleSink
+        from mergebarrier.merge import plan
+        from mergebarrier.run import transform
+
+        module = self.module
+        planned = plan(method, base, models).surveyed()
+        self._inside = ""
+        transform(planned.sources, ModuleSink(module), planned.units, planned.apply, workers=self._workers)
+
+    def load(self, model: "Checkpoint") -> None:
+        """Put one model into the module, unless it is there already."""
+        from mergebarrier.evaluate import ModuleSink
+        from mergebarrier.run import transform
+
+        module, digest = self.module, model.content_digest(workers=self._workers)
+        if self._inside != digest:
+            self._inside = ""
+            transform([model], ModuleSink(module), (), lambda unit, tensors: tensors[0], workers=self._workers)
+            self._inside = digest
+
+    def score(self, rows: "Sequence[TaskRow]", items: int | None = None) -> "Score":
+        """Score whatever is in the module on the first ``items`` rows, None for all."""
+        from mergebarrier.evaluate import exact_match
+
+        return exact_match(self.module, self.tokenizer, rows, max_items=items)

@@ -1,0 +1,109 @@
+"""One level, climbed: make the attacker's model, merge it at every setting, compare with the unprotected model.
+
+The best published setting is taken on the test rows, for attacked and unprotected alike; a searched one is chosen on
+validation rows and reported on test rows.  Every attempt is compared with the unprotected model under the same settings
+and the same search.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mergebarrier.audit.bench import Bench, MergeSetting, as_best, cost, recovery, searched
+from mergebarrier.audit.ladder.level import Attempt, Context, Found, Level
+from mergebarrier.results import Cell, LevelResult, Recovered
+
+_UNPROTECTED = "unprotected"
+#: Level and attack of a cell that merges the protected model as it is, at a published setting: no attack at all.
+_NO_ATTACK = (0, "none")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Place:
+    """Which model is merged, and how its cells are called: (level, attack) at published and at searched settings."""
+
+    state: str
+    role: str
+    published: tuple[int, str]
+    searched: tuple[int, str]
+
+
+def control(bench: Bench, context: Context, *, search: bool) -> Found:
+    """Merge the unprotected model: the positive control of everything else."""
+    place = _Place(state=_UNPROTECTED, role="original", published=(0, "control"), searched=(1, "control"))
+    return _tried(bench, context, place, bench.spec.settings, search=search)
+
+
+def climb(level: Level, bench: Bench, context: Context) -> Attempt:
+    """Run one level."""
+    seconds = 0.0 if level.prepare is None else level.prepare(bench)
+    search = level.searches and 1 in bench.spec.levels
+    mine = (level.number, level.word)
+    place = _Place(
+        state=level.state, role=level.state, published=_NO_ATTACK if level.prepare is None else mine, searched=mine
+    )
+    ours = _tried(bench, context, place, level.settings(bench, context), search=search)
+    theirs = control(bench, context, search=search)
+    return Attempt(
+        level=level,
+        attacked=ours.test,
+        unprotected=theirs.test,
+        trials=ours.trials,
+        seconds=seconds,
+        flops=level.cost(bench),
+    )
+
+
+def summary(attempt: Attempt, context: Context, n_weights: int, recovered: Recovered | None) -> LevelResult:
+    """Return what a report says about a level."""
+    found = recovery(attempt.attacked, attempt.unprotected, context.scales, context.trivial)
+    level, best = attempt.level, found.attacked
+    # At level 1 the search is the attack; above it, it counts where its setting was the best.
+    counts = level.number == 1 or "coefficient" not in best.coefficients
+    trials = attempt.trials if counts else ()
+    tokens = sum(trial.tokens for trial in trials)
+    merges = (1 + len(trials)) * cost.merge_flops(n_weights)
+    return LevelResult(
+        level=level.number,
+        name=level.name,
+        attack=level.attack,
+        needs=level.needs,
+        state=level.state,
+        best=as_best(best, context.scales),
+        best_unprotected=as_best(found.unprotected, context.scales),
+        ruf=found.ruf,
+        ruf_low=found.low,
+        ruf_high=found.high,
+        flops=attempt.flops + merges + cost.forward_flops(n_weights, tokens),
+        tokens=tokens,
+        seconds=attempt.seconds + best.merge_seconds + sum(trial.seconds for trial in trials),
+        recovered=recovered,
+    )
+
+
+def _tried(bench: Bench, context: Context, place: _Place, grid: Sequence[MergeSetting], *, search: bool) -> Found:
+    """Merge one state at the given settings and, if asked, at those that a search chooses."""
+    number, word = place.published
+    published = [
+        bench.cell(place.state, setting, "test", level=number, attack=word, role=place.role) for setting in grid
+    ]
+    if not search:
+        return Found(published=published)
+    settings, (number, word) = searched(bench.spec.search_budget), place.searched
+    trials = [
+        bench.cell(place.state, setting, "validation", level=number, attack=word, role=place.role)
+        for setting in settings
+    ]
+    best: dict[str, tuple[MergeSetting, Cell]] = {}
+    for setting, trial in zip(settings, trials, strict=True):
+        if setting.merge not in best or _order(trial, context) > _order(best[setting.merge][1], context):
+            best[setting.merge] = (setting, trial)
+    chosen = [
+        bench.cell(place.state, setting, "test", level=number, attack=word, role=place.role)
+        for setting, _ in best.values()
+    ]
+    return Found(published=published, trials=trials, chosen=chosen)
+
+
+def _order(cell: Cell, context: Context) -> tuple[float, float]:
+    """Order trials by utility; where it is flat (both skills broken), by the loss, which is smooth."""
+    return context.scales.of(cell), -(cell.nll_nats if cell.nll_nats is not None else float("inf"))

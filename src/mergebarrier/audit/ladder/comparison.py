@@ -1,0 +1,29 @@
+"""Another protection of the same original, merged with coefficient 1, where the base cancels; shown, not graded.
+
+It says what the same merge does to a protection that leaves circuits untouched, beside the one that is audited.
+"""
+
+from dataclasses import replace
+
+from mergebarrier.audit.bench import Bench, MergeSetting
+from mergebarrier.audit.ladder.level import Attempt, Level
+from mergebarrier.results import State
+
+COMPARISON = Level(
+    number=0,
+    name="comparison",
+    attack="no attack at all, coefficient 1",
+    word="none",
+    needs="stock merge tools",
+    state="other",
+    states={"other": State(title="Another protection", note="beside the ladder", column=False)},
+)
+
+
+def compare(bench: Bench, role: str, name: str) -> Attempt:
+    """Merge the model of a role, whose protection is called ``name``."""
+    setting = MergeSetting("task_arithmetic", (("coefficient", 1.0),))
+    level = replace(COMPARISON, name=name)
+    ours = bench.cell(level.state, setting, "test", level=level.number, attack=level.word, role=role)
+    theirs = bench.cell("unprotected", setting, "test", level=0, attack="control", role="original")
+    return Attempt(level=level, attacked=[ours], unprotected=[theirs])

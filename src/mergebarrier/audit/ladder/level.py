@@ -1,0 +1,147 @@
+"""What a level of the ladder is: an attack that says of itself all that an audit and its report need to know.
+
+    level = what it needs + the model that it makes (or none) + the merges that it tries + the checks that belong to it
+
+A level is one file that builds one ``Level``, and one line of the registry; help, plan, rows, result, grade and report
+follow from the declaration.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from mergebarrier.audit.bench import AuditSpec, Bench, MergeSetting
+from mergebarrier.results import Cell, Control, LevelResult, Scales, Standalone, State
+
+
+@dataclass(frozen=True, kw_only=True)
+class Context:
+    """What every level is measured against: both scales, and the utility of the best single model."""
+
+    scales: Scales
+    trivial: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """Cells of one state: at published settings, tried in a search on validation rows, chosen by it."""
+
+    published: Sequence[Cell]
+    trials: Sequence[Cell] = ()
+    chosen: Sequence[Cell] = ()
+
+    @property
+    def test(self) -> list[Cell]:
+        """All cells on test rows."""
+        return [*self.published, *self.chosen]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """What the checks of a level may look at, when everything else has been measured.
+
+    Args:
+      bench, context: of the audit.
+      unprotected:    the control at the published settings.
+      standalone:     the protected model by itself.
+      level:          what came of the level that the check belongs to.
+    """
+
+    bench: Bench
+    context: Context
+    unprotected: Found
+    standalone: Standalone
+    level: LevelResult
+
+
+#: A check of the audit itself; None where it does not apply to this audit.
+Check: TypeAlias = Callable[[Evidence], Control | None]
+
+
+def published_settings(bench: Bench, context: Context) -> Sequence[MergeSetting]:
+    """Return the grid of the audit."""
+    return bench.spec.settings
+
+
+def free(bench: Bench) -> int:
+    """Return the arithmetic of doing nothing before the merge."""
+    return 0
+
+
+def asked_always(spec: AuditSpec) -> bool:
+    """Say that the level is run wherever its number is."""
+    return True
+
+
+def no_realignment(spec: AuditSpec) -> int:
+    """Return how many models are realigned: none."""
+    return 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Level:
+    """One level, or an attack that is shown beside the levels and not graded.
+
+    Args:
+      number:             its place; ``results.thresholds.LETTERS`` grades a protection that falls there.
+      name:               in a word.
+      attack:             what is done, in a few words.
+      word:               the attack as its cells call it.
+      needs:              what the attacker must hold for it, such that "anyone with ..." is a sentence.
+      state:              the model in the protected expert's place, as its cells call it.
+      states:             state -> what a report calls it, for every state that this level brings.
+      prepare:            opens the model that the attacker makes under the name ``state`` and returns the seconds that
+                          making it took; None where the published model is merged as it is.
+      preserves_function: the prepared model computes what the protected one does.
+      settings:           the merges that are tried and reported on test rows.
+      searches:           settings are searched as well, where level 1 is run.
+      cost:               estimated arithmetic before any merge, in FLOP.
+      realignments:       models that it realigns, for the plan of an audit.
+      asked:              whether an audit that runs this number runs it.
+      checks:             name -> check of the audit itself; a name stands once on the whole ladder.
+    """
+
+    number: int
+    name: str
+    attack: str
+    word: str
+    needs: str
+    state: str
+    states: Mapping[str, State] = field(default_factory=dict)
+    prepare: Callable[[Bench], float] | None = None
+    preserves_function: bool = False
+    settings: Callable[[Bench, Context], Sequence[MergeSetting]] = published_settings
+    searches: bool = False
+    cost: Callable[[Bench], int] = free
+    realignments: Callable[[AuditSpec], int] = no_realignment
+    asked: Callable[[AuditSpec], bool] = asked_always
+    checks: Mapping[str, Check] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attempt:
+    """What one level tried.
+
+    Args:
+      level:                 its declaration.
+      attacked, unprotected: cells on the test rows.
+      trials:                cells on validation rows, the cost of a searched setting.
+      seconds, flops:        cost before any merge.
+    """
+
+    level: Level
+    attacked: Sequence[Cell]
+    unprotected: Sequence[Cell]
+    trials: Sequence[Cell] = ()
+    seconds: float = 0.0
+    flops: int = 0
+
+
+def at_most(figure: float, bound: float, says: str) -> Control:
+    """Return a control that holds up to a bound."""
+    return Control(passed=figure <= bound, figure=figure, relation="<=", bound=bound, says=says)
+
+
+def at_least(figure: float, bound: float, says: str) -> Control:
+    """Return a control that holds from a bound on."""
+    return Control(passed=figure >= bound, figure=figure, relation=">=", bound=bound, says=says)

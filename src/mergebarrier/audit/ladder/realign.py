@@ -1,0 +1,127 @@
+"""Level 2: fix the gauge against the public base without the key, then merge and search as on the levels below.
+
+    before any merge   realigned = gaugefix(protected, base), which computes what the protected model does
+
+Its checks ask whether realignment only undoes: it must change no merge of the unprotected model, leave the skill of the
+protected one alone, and lead from two keys to the same weights.
+"""
+
+from mergebarrier.audit.bench import AuditSpec, Bench, Figures, MergeSetting, best_of, cost, realigned
+from mergebarrier.audit.ladder.level import Evidence, Level, at_most
+from mergebarrier.checkpoint.bytes import ROUNDOFF
+from mergebarrier.results import Control, Skill, State
+
+_STATE, _CONTROL = "gaugefix", "unprotected+gaugefix"
+_NOISE = 0.02
+_KEYS = 1e-3
+
+
+def prepare(bench: Bench) -> float:
+    """Realign the protected model to the base."""
+    from mergebarrier.realign import GaugeFix
+
+    return realigned(bench, "protected", _STATE, GaugeFix(), "gaugefix")
+
+
+def flops(bench: Bench) -> int:
+    """Estimate the arithmetic of one realignment."""
+    from mergebarrier.arch import describe
+
+    return cost.realign_flops(describe(bench.checkpoints["base"]).dims, bench.n_weights)
+
+
+def realignments(spec: AuditSpec) -> int:
+    """Count the protected model, the unprotected one as a control, and the one with another key."""
+    return 2 + (spec.second is not None)
+
+
+def recovered_model_is_whole(found: Evidence) -> Control | None:
+    """After realignment the model still has its own skill."""
+    if found.level.recovered is None:
+        return None
+    ours = found.standalone.protected
+    return at_most(
+        abs(found.level.recovered.alone.skill - ours.skill),
+        max(_NOISE, (ours.high - ours.low) / 2),
+        "The realigned model alone has the skill of the protected one.",
+    )
+
+
+def realignment_is_harmless(found: Evidence) -> Control:
+    """Realigning the unprotected model changes its best merge by no more than the noise."""
+    from mergebarrier.realign import GaugeFix
+
+    bench, scales = found.bench, found.context.scales
+    before = best_of(found.unprotected.published, scales)
+    realigned(bench, "original", _CONTROL, GaugeFix(), "unprotected-gaugefix")
+    setting = MergeSetting(before.merge, tuple(before.coefficients.items()))
+    after = bench.cell(_CONTROL, setting, "test", level=2, attack="control")
+    return at_most(
+        abs(scales.of(after) - scales.of(before)),
+        max(_NOISE, _half_width(before.skill_protected), _half_width(before.skill_partner)),
+        "Realigning the unprotected model changes the utility of its best merge by no more than 0.02 or half the "
+        "interval: what realignment recovers is not something that it adds.",
+    )
+
+
+def two_keys(found: Evidence) -> Control | None:
+    """Two keys lead to the same weights, in units of the task vector."""
+    from mergebarrier.realign import GaugeFix
+
+    bench = found.bench
+    if bench.spec.second is None:
+        return None
+    bench.admit("second key", bench.spec.second)
+    realigned(bench, "second key", "second key, realigned", GaugeFix(), "second-gaugefix")
+    roles = (_STATE, "second key, realigned", "original", "base")
+
+    def compute() -> Figures:
+        apart = moved = size = 0.0
+        one, two, original, base = (bench.checkpoints[role] for role in roles)
+        for name in base.tensors:
+            mine, yours = one.read(name).double(), two.read(name).double()
+            anchor = base.read(name).double()
+            apart += float((mine - yours).square().sum())
+            moved += float((original.read(name).double() - anchor).square().sum())
+            size += float(anchor.square().sum())
+        return {"distance": (apart / moved) ** 0.5, "size": (size / moved) ** 0.5}
+
+    figures = bench.measure(
+        "distance", "two keys after realignment", {"models": [bench.digest(role) for role in roles]}, compute
+    ).figures
+    # Root mean square of one rounding, relative, over two models: sqrt(2) / sqrt(3) / 2 of the roundoff is below half.
+    worst = max(ROUNDOFF.get(info.dtype, 0.0) / 2 for info in bench.checkpoints[_STATE].tensors.values())
+    return at_most(
+        float(figures["distance"] or 0.0),
+        max(_KEYS, worst * float(figures["size"] or 0.0)),
+        "Two keys lead the attacker to the same weights: distance over the length of the task vector, at most 0.001 or "
+        "one rounding of the stored numbers.",
+    )
+
+
+def _half_width(skill: Skill) -> float:
+    return (skill.high - skill.low) / 2
+
+
+REALIGN = Level(
+    number=2,
+    name="realign",
+    attack="gaugefix",
+    word="gaugefix",
+    needs="the public base",
+    state=_STATE,
+    states={
+        _STATE: State(title="After gaugefix", note="realigned to the public base"),
+        _CONTROL: State(title="Unprotected, after gaugefix", note="a control of the audit", column=False),
+    },
+    prepare=prepare,
+    preserves_function=True,
+    searches=True,
+    cost=flops,
+    realignments=realignments,
+    checks={
+        "recovered_model_is_whole": recovered_model_is_whole,
+        "realignment_is_harmless": realignment_is_harmless,
+        "two_keys": two_keys,
+    },
+)

@@ -1,0 +1,79 @@
+"""The ladder: every level that is built, what is shown beside it, and what is planned.
+
+    0  stock merging    1  coefficient search    2  realignment to the public base    3 to 8  planned
+
+A level reuses those below it, so an audit always starts at 0.
+"""
+
+from typing import Final
+
+from mergebarrier.audit.bench import AuditSpec
+from mergebarrier.audit.ladder.aga import AGA
+from mergebarrier.audit.ladder.coefficients import COEFFICIENTS
+from mergebarrier.audit.ladder.comparison import COMPARISON
+from mergebarrier.audit.ladder.level import Level
+from mergebarrier.audit.ladder.naive import NAIVE
+from mergebarrier.audit.ladder.realign import REALIGN
+from mergebarrier.errors import UsageError
+from mergebarrier.results import State
+
+LEVELS: Final[dict[int, Level]] = {0: NAIVE, 1: COEFFICIENTS, 2: REALIGN}
+#: Attacks that are run and shown with the level of their number, and never graded.
+BESIDE: Final[dict[str, Level]] = {"aga": AGA}
+#: number -> what is planned there; a level that is in LEVELS is built, whatever stands here.
+PLANNED: Final[dict[int, str]] = {
+    3: "activation weighting",
+    4: "product-space merging",
+    5: "learned re-basin",
+    6: "recovery fine-tuning",
+    7: "block distillation",
+    8: "full distillation",
+}
+
+
+def states() -> dict[str, State]:
+    """Return every state that a cell may have, by name, in the order of the columns of a report."""
+    declared = (*LEVELS.values(), *BESIDE.values(), COMPARISON)
+    return {name: state for level in declared for name, state in level.states.items()}
+
+
+def built() -> str:
+    """Return the levels that are built as a range: "0-2"."""
+    top = 0
+    while top + 1 in LEVELS:
+        top += 1
+    return f"0-{top}"
+
+
+def levels_from(text: str) -> tuple[int, ...]:
+    """Read ``0-2``, ``0`` or ``0-1``.
+
+    Raises: UsageError for another form, for a range that does not start at 0 (a level reuses those below it), and by
+    name for a level that is not built yet.
+    """
+    first, dash, last = text.strip().partition("-")
+    if not first.isdecimal() or (dash and not last.isdecimal()) or int(first) != 0:
+        raise UsageError(
+            f"{text!r} is no range of levels", where="--levels", remedy=f"write 0 or a range up to {built()}"
+        )
+    return checked(tuple(range(min(int(last or first), max((*LEVELS, *PLANNED)) + 1) + 1)))
+
+
+def checked(levels: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the levels, all that are built for none.
+
+    Raises: UsageError where they do not rise from 0 or one of them is not built yet.
+    """
+    levels = levels or tuple(range(int(built().partition("-")[2]) + 1))
+    if levels != tuple(range(len(levels))):
+        raise UsageError(f"{levels} does not rise from 0", where="levels", remedy=f"give a range up to {built()}")
+    for level in levels:
+        if level not in LEVELS:
+            name = f"level {level} ({PLANNED[level]})" if level in PLANNED else f"level {level}"
+            raise UsageError(f"{name} is not built yet", where="--levels", remedy=f"write --levels {built()}")
+    return levels
+
+
+def shown_beside(spec: AuditSpec) -> list[Level]:
+    """Return the ungraded attacks that an audit runs."""
+    return [level for level in BESIDE.values() if level.number in spec.levels and level.asked(spec)]

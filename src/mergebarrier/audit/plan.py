@@ -1,0 +1,24 @@
+"""How much work an audit is, counted from its settings and the levels of its ladder, without doing any of it."""
+
+from mergebarrier.audit.bench import AuditSpec, searched
+from mergebarrier.audit.ladder import LEVELS, checked, shown_beside
+
+
+def planned(spec: AuditSpec) -> dict[str, object]:
+    """Return counts of merges, points and realignments; UsageError for a level that is not built."""
+    numbers = checked(spec.levels)
+    levels = [LEVELS[number] for number in numbers]
+    beside = [level for level in shown_beside(spec) if level.number in numbers]
+    # The unprotected model stands beside every state of the protected one, with the same settings and the same search.
+    merged = 1 + len({level.state for level in levels})
+    searching = 1 + len({level.state for level in levels if level.searches})
+    search = len(searched(spec.search_budget)) if 1 in numbers else 0
+    lines = 2 + sum(level.prepare is not None for level in levels)
+    return {
+        "levels": list(numbers),
+        "settings": [setting.label for setting in spec.settings],
+        "cells on test rows": merged * len(spec.settings),
+        "cells on validation rows": searching * search,
+        "points of barrier curves": lines * spec.points,
+        "realignments": sum(level.realignments(spec) for level in (*levels, *beside)),
+    }
