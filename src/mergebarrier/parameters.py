@@ -52,6 +52,7 @@ class Parameter:
       flag:      its flag on the command line, such as "--weight"; "" for the field's name with hyphens; "-" for none.
       gradient:  a recipe may let it vary with depth; if not, it holds for the whole recipe.
       only:      when it counts, in words, such as "with --profile full".
+      noun:      what it is, for the message that it is missing, such as "a step".
     """
 
     kind: Kind
@@ -68,6 +69,7 @@ class Parameter:
     flag: str = ""
     gradient: bool = True
     only: str = ""
+    noun: str = ""
 
     @property
     def allowed(self) -> str:

@@ -11,7 +11,6 @@ from safetensors.torch import load_file
 
 import tiny_models
 from mergebarrier.checkpoint import open_checkpoint, read_manifest, verify_manifest
-from mergebarrier.cli._merge_options import LEARNED
 from mergebarrier.errors import BadTask, BadText
 from mergebarrier.evaluate import TaskRow, load_module, load_tokenizer, prompt_rows, text_rows
 from mergebarrier.merge import DATA_MERGES, TaskArithmetic
@@ -54,7 +53,7 @@ def words_for(method: str, models: list[Path], files: list[Path], out: Path) -> 
 
 
 def test_the_help_names_every_method_that_learns() -> None:
-    assert LEARNED == tuple(DATA_MERGES) == tuple(QUICK)
+    assert tuple(DATA_MERGES) == tuple(QUICK)
 
 
 @pytest.mark.parametrize("learns", QUICK)

@@ -11,10 +11,11 @@ from safetensors.torch import load_file
 
 from merge_models import tensors
 from mergebarrier.checkpoint import read_manifest, verify_manifest
-from mergebarrier.cli._merge_options import parameter_options
-from mergebarrier.cli.merge import METHODS, command
+from mergebarrier.cli._merge_options import merge_options
+from mergebarrier.cli.merge import command
 from mergebarrier.lineage import model_card, reference
 from mergebarrier.merge import DATA_MERGES, MERGES, make
+from mergebarrier.parameters import parameters_of
 
 
 @pytest.fixture
@@ -32,17 +33,24 @@ def merged_by(out: Path) -> dict[str, torch.Tensor]:
     return load_file(out / "model.safetensors")
 
 
-def test_the_help_names_every_method() -> None:
-    assert METHODS == tuple(MERGES)
+def test_the_help_names_every_method_and_the_command_has_its_options() -> None:
+    context = click.Context(command)
+    offered = {option.name: option for option in command.get_params(context)}
+    assert isinstance(offered["method"].type, click.Choice)
+    assert tuple(offered["method"].type.choices) == (*MERGES, *DATA_MERGES)
 
 
 def test_every_parameter_of_every_method_has_an_option_and_every_option_a_method() -> None:
     members = [*MERGES.values(), *DATA_MERGES.values()]
     # ``gram_bytes`` follows from --max-ram.
     parameters = {field.name for member in members for field in fields(member)} - {"seed", "gram_bytes"}
-    alone = click.command()(parameter_options(lambda **_: None))
-    options = {option.name for option in alone.params}
-    assert options == parameters and options <= {option.name for option in command.params}
+    options = {option.name for option in merge_options()} - {"method"}
+    assert options == parameters and options <= {option.name for option in command.get_params(click.Context(command))}
+
+
+def test_every_parameter_of_every_method_is_declared() -> None:
+    for member in [*MERGES.values(), *DATA_MERGES.values()]:
+        assert [field.name for field in fields(member)] == list(parameters_of(member)), member.name
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mergebarrier.cli._lineage import LINEAGE, note_findings, show_plan
-from mergebarrier.cli._merge_options import LEARNED
 from mergebarrier.cli._models import into
 from mergebarrier.cli._options import WriterOptions
 from mergebarrier.cli._output import Output
@@ -59,10 +58,10 @@ def merge_adapters(
     """
     from mergebarrier import verbs
     from mergebarrier.checkpoint import is_adapter
-    from mergebarrier.merge import make, parameters
+    from mergebarrier.merge import DATA_MERGES, make, parameters
     from mergebarrier.merge.adapters import plan_adapters
 
-    if method in LEARNED:
+    if method in DATA_MERGES:
         raise UsageError("learns from whole models, not from adapters", where=method, remedy="leave --as out")
     whole = next((model for model in models if model.is_dir() and not is_adapter(model)), None)
     if whole is not None:

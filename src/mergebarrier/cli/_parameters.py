@@ -1,69 +1,162 @@
 """Options of the command line from what methods declare of their hyper-parameters (``mergebarrier.parameters``).
 
-    @parameter_options(PROTECTIONS)        --profile, --only, ... : every parameter of every method once
-    made_from(PROTECTIONS["exact"], given) -> Exact(profile="full"), or UsageError for an option of another method
+    @click.command(cls=DeclaredCommand, declared=lambda: options_of(MERGES), title="Parameters of the methods")
+    @parameter_options(PROTECTIONS)        the same among the other options, for a registry that is complete by then
+    chosen(MERGES, "ties", given)          {"density": .5}, or UsageError for an option of another method
 
-Nothing is typed here: names, types, help and defaults are those of the fields.
+One flag per hyper-parameter, for all that have it; names, types, help and defaults are those of the fields.  A
+DeclaredCommand reads its registry each time that it is asked for its options, so what is added to it is there at once.
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping
-from typing import Any, Final
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import click
 
 from mergebarrier.errors import UsageError
 from mergebarrier.parameters import Parameter, parameters_of
 
-__all__ = ["made_from", "parameter_options"]
+__all__ = ["DeclaredCommand", "chosen", "flag_in", "flag_of", "options_of", "parameter_options"]
 
-_TYPES: Final = {"number": click.FLOAT, "whole": click.INT, "flag": click.BOOL, "subset": click.STRING}
+#: name -> a dataclass whose fields are declared.
+Registry: TypeAlias = Mapping[str, type[Any]]
+_SHOWN: Final = 4  # names before "and N more"
+_WORDS: Final = {True: "on", False: "off"}
 
 
-def parameter_options(methods: Mapping[str, type[Any]]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Add one option per declared parameter; each comes to the verb under the field's name, None where not given."""
-    fields: dict[str, list[tuple[str, Parameter, object]]] = {}
-    for method, kind in methods.items():
+class _Use(NamedTuple):
+    owner: str
+    field: str
+    parameter: Parameter
+    default: object
+
+
+class DeclaredCommand(click.Command):
+    """A command with more options than its decorators say.
+
+    Args:
+      declared: returns the further options.
+      title:    of their section in the help text.
+    """
+
+    def __init__(self, *args: Any, declared: Callable[[], Sequence[click.Option]], title: str, **settings: Any) -> None:
+        """Keep what returns the options; nothing is looked up yet."""
+        super().__init__(*args, **settings)
+        self._declared, self._title = declared, title
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        """Return the options of the decorators, then those of the declarations."""
+        return [*super().get_params(ctx), *self._declared()]
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write both sections."""
+        for title, options in (("Options", super().get_params(ctx)), (self._title, self._declared())):
+            shown = [option.get_help_record(ctx) for option in options if isinstance(option, click.Option)]
+            records = [record for record in shown if record is not None]
+            with formatter.section(title):
+                formatter.write_dl(records)
+
+
+def options_of(registry: Registry) -> list[click.Option]:
+    """Return one option per flag; a flag that several have does for each what its own declaration says."""
+    flags: dict[str, list[_Use]] = {}
+    for owner, kind in registry.items():
         defaults = {field.name: field.default for field in dataclasses.fields(kind)}
-        for name, parameter in parameters_of(kind).items():
-            fields.setdefault(name, []).append((method, parameter, defaults[name]))
+        for field, parameter in parameters_of(kind).items():
+            if parameter.flag != "-":
+                use = _Use(owner, field, parameter, defaults[field])
+                flags.setdefault(flag_of(field, parameter), []).append(use)
+    return [_option(flag, uses) for flag, uses in flags.items()]
+
+
+def parameter_options(registry: Registry) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Add the options of a registry to a verb; each comes under its field's name, None where not given."""
 
     def decorate(verb: Callable[..., Any]) -> Callable[..., Any]:
-        for name, uses in reversed(fields.items()):
-            verb = _option(name, uses)(verb)
+        for option in reversed(options_of(registry)):
+            verb.__dict__.setdefault("__click_params__", []).append(option)
         return verb
 
     return decorate
 
 
-def made_from(kind: type[Any], given: Mapping[str, Any]) -> Any:
-    """Build a method from options; one of another method is an error, not a silence."""
-    known = parameters_of(kind)
-    values = {name: value for name, value in given.items() if value is not None}
-    foreign = sorted(values.keys() - known.keys())
-    if foreign:
-        raise UsageError(f"not an option of {kind.name}", where=_flag(foreign[0]), remedy="leave it out")
-    for name, value in values.items():
-        if known[name].kind == "subset":
-            values[name] = tuple(part.strip() for part in value.split(","))
-    return kind(**values)
+def chosen(registry: Registry, name: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of the options that were given, by field, as a member of a registry takes them.
+
+    Args:
+      registry: of which the options are.
+      name:     of the member.
+      given:    option values by field; None or () where there was none.
+    Raises: UsageError for an option that the member does not have, or one that it needs and lacks.
+    """
+    kind = registry[name]
+    declared = parameters_of(kind)
+    values = {field: value for field, value in given.items() if value is not None and value != ()}
+    for field in values:
+        if field not in declared:
+            raise UsageError(f"not an option of {name}", where=flag_in(registry, field), remedy="leave it out")
+    for item in dataclasses.fields(kind):
+        if item.default is dataclasses.MISSING and item.name in declared and item.name not in values:
+            flag, noun = flag_of(item.name, declared[item.name]), declared[item.name].noun or "it"
+            raise UsageError(f"{name} needs {noun}", where=flag, remedy=f"give {flag}, such as {flag} 0.5")
+    for field, value in values.items():
+        if declared[field].kind == "numbers" and not declared[field].each and len(value) == 1:
+            values[field] = value[0]
+        if declared[field].kind == "subset":
+            values[field] = tuple(part.strip() for part in value.split(","))
+    return values
 
 
-def _flag(name: str, parameter: Parameter | None = None) -> str:
-    return parameter.flag if parameter is not None and parameter.flag else "--" + name.replace("_", "-")
+def flag_in(registry: Registry, field: str) -> str:
+    """Return the flag of a field that some member of a registry has."""
+    every = [parameters_of(kind) for kind in registry.values()]
+    return next((flag_of(field, declared[field]) for declared in every if field in declared), flag_of(field))
 
 
-def _option(name: str, uses: list[tuple[str, Parameter, object]]) -> Callable[[Callable[..., Any]], Any]:
-    first = uses[0][1]
-    kind = click.Choice(first.choices) if first.kind == "choice" else _TYPES[first.kind]
-    metavar = "A,B,.." if first.kind == "subset" else None
-    help_text = "  ".join(_sentence(*use) for use in uses)
-    return click.option(_flag(name, first), name, type=kind, metavar=metavar, default=None, help=help_text)
+def flag_of(field: str, parameter: Parameter | None = None) -> str:
+    """Return the flag of a field on the command line."""
+    return (parameter.flag if parameter is not None else "") or "--" + field.replace("_", "-")
 
 
-def _sentence(method: str, parameter: Parameter, default: object) -> str:
-    """Say whose parameter it is, what it means, what it may be and what it is by default."""
-    allowed = "" if parameter.kind == "choice" else f" ({parameter.allowed})"
+def _option(flag: str, uses: Sequence[_Use]) -> click.Option:
+    field, first = uses[0].field, uses[0].parameter
+    help_text = _help(uses)
+    if first.kind == "flag":
+        return click.Option([f"{flag}/--no-{flag.lstrip('-')}", field], default=None, help=help_text)
+    if first.kind == "subset":
+        return click.Option([flag, field], type=str, metavar="A,B,..", help=help_text)
+    if first.kind == "choice":
+        words = click.Choice(list(dict.fromkeys(word for use in uses for word in use.parameter.choices)))
+        return click.Option([flag, field], type=words, help=help_text)
+    if first.kind == "whole":
+        return click.Option([flag, field], type=int, metavar="N", help=help_text)
+    several = any(use.parameter.kind == "numbers" for use in uses)
+    return click.Option([flag, field], type=float, metavar="X", multiple=several, help=help_text)
+
+
+def _help(uses: Sequence[_Use]) -> str:
+    """Return who has the option and what it does there; those that say the same are named together."""
+    owners: dict[str, list[str]] = {}
+    for use in uses:
+        owners.setdefault(_sentence(use.parameter, use.default), []).append(use.owner)
+    return "  ".join(f"{_named(names)}{text}" for text, names in owners.items())
+
+
+def _sentence(parameter: Parameter, default: object) -> str:
+    """Say when it counts, what it means, what it may be and what it is by default."""
     only = f", {parameter.only}" if parameter.only else ""
+    ranged = parameter.kind in ("number", "numbers", "whole") and -math.inf < parameter.low < parameter.high < math.inf
+    allowed = f" ({parameter.allowed})" if ranged or parameter.kind == "subset" else ""
+    text = f"{only}: {parameter.help[0].lower()}{parameter.help[1:].rstrip('.')}{allowed}."
+    if default is dataclasses.MISSING or default in (None, ()):
+        return text
     value = "all" if parameter.kind == "subset" and default == parameter.choices else default
-    return f"{method}{only}: {parameter.help[0].lower()}{parameter.help[1:].rstrip('.')}{allowed}.  [default: {value}]"
+    return f"{text}  [default: {_WORDS.get(value, value) if isinstance(value, bool) else value}]"
+
+
+def _named(names: Sequence[str]) -> str:
+    if len(names) <= _SHOWN:
+        return ", ".join(names)
+    return f"{', '.join(names[: _SHOWN - 1])} and {len(names) - _SHOWN + 1} more"

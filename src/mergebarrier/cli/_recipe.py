@@ -11,8 +11,7 @@ from mergebarrier.cli._models import into
 from mergebarrier.cli._options import WriterOptions
 from mergebarrier.cli._output import Output
 from mergebarrier.cli._recipe_options import RecipeOptions
-from mergebarrier.cli._references import folder_of
-from mergebarrier.errors import BadRecipe, UsageError, clean
+from mergebarrier.errors import BadRecipe, NotACheckpoint, UsageError, clean
 
 if TYPE_CHECKING:
     from mergebarrier.checkpoint import Checkpoint
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["is_recipe", "merge_recipe"]
 
-_OPTIONS = {"weights": "--weight", "t": "-t"}
+_OPTIONS = {"weights": "--weight", "t": "-t", "lora_space": "--lora-space"}
 
 
 def is_recipe(models: Sequence[Path]) -> bool:
@@ -114,11 +113,29 @@ def _open(recipe: "Recipe", path: Path, stack: ExitStack) -> "dict[Reference, Ch
         if Path(reference.text).is_dir():
             opened[reference] = models.model(Path(reference.text))
         elif reference.lora is None:
-            opened[reference] = models.model(folder_of(reference.path, reference.revision, where))
+            opened[reference] = models.model(_folder_of(reference.path, reference.revision, where))
         else:
-            base = folder_of(reference.path, reference.revision, where)
-            opened[reference] = models.expert(base, folder_of(reference.lora, reference.lora_revision, where))
+            base = _folder_of(reference.path, reference.revision, where)
+            opened[reference] = models.expert(base, _folder_of(reference.lora, reference.lora_revision, where))
     return opened
+
+
+def _folder_of(name: str, revision: str | None, where: str, *, download: bool = False) -> Path:
+    """Return the folder that a model's name means.
+
+    Args:
+      name:     a folder, or a name of the hub.
+      revision: of a name of the hub.
+      where:    named in errors.
+      download: fetch what the cache lacks.
+    Raises: BadRecipe that says which folders were tried; FetchFailed, MissingExtra.
+    """
+    from mergebarrier.api.base import find_folder
+
+    try:
+        return find_folder(name, revision, download=download)
+    except NotACheckpoint as error:
+        raise BadRecipe(error.what, where=where, remedy=error.remedy) from error
 
 
 def _table(tensors: Sequence[Mapping[str, Any]]) -> str:

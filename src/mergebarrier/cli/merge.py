@@ -10,25 +10,25 @@ from mergebarrier.cli._adapters import adapter_options, merge_adapters
 from mergebarrier.cli._cleanse import CleanseOptions, cleanse_options
 from mergebarrier.cli._learned import DataOptions, data_options, merge_learned
 from mergebarrier.cli._lineage import LINEAGE, checks_from, exit_code, lineage_options, note_findings, show_plan
-from mergebarrier.cli._merge_options import LEARNED, METHODS, hyper_parameters, parameter_options
+from mergebarrier.cli._merge_options import hyper_parameters, merge_options
 from mergebarrier.cli._models import MODEL, arrange, into, open_model
 from mergebarrier.cli._options import WriterOptions, output_options, writer_options
 from mergebarrier.cli._output import Output
+from mergebarrier.cli._parameters import DeclaredCommand
 from mergebarrier.cli._recipe import is_recipe, merge_recipe
 from mergebarrier.cli._recipe_options import RecipeOptions, recipe_options
 from mergebarrier.errors import UsageError
+from mergebarrier.merge import DATA_MERGES
 
 if TYPE_CHECKING:
     from mergebarrier.merge import Plan
 
-__all__ = ["METHODS", "command"]
+__all__ = ["command"]
 
 
-@click.command()
+@click.command(cls=DeclaredCommand, declared=merge_options, title="Methods and their parameters")
 @click.argument("models", nargs=-1, required=True, type=MODEL, metavar="MODEL...|CONFIG.yaml")
 @click.option("--base", type=MODEL, help="The model that the experts were fine-tuned from.")
-@click.option("--method", type=click.Choice([*METHODS, *LEARNED]), help="Required, unless a recipe names it.")
-@parameter_options
 @data_options
 @cleanse_options
 @adapter_options
@@ -75,11 +75,11 @@ def command(
     chosen = hyper_parameters(method, parameters, seed=writer.seed, based=base is not None)
     adapter = output_of(written)
     cleanse.check()
-    if adapter is not None or method in LEARNED:
+    if adapter is not None or method in DATA_MERGES:
         cleanse.refuse_any("is an option of whole models and of methods that learn nothing")
     if adapter is not None:
         return merge_adapters(method, chosen, base, models, adapter, writer, output, asked)
-    if method in LEARNED:
+    if method in DATA_MERGES:
         return merge_learned(method, chosen, base, models, learning, writer, output, asked)
     learning.refuse(method, runs=asked.runs)
     merge = make(method, **chosen)

@@ -10,7 +10,7 @@ import click
 from mergebarrier.cli._models import MODEL, into, key_for_writing
 from mergebarrier.cli._options import WriterOptions, output_options, writer_options
 from mergebarrier.cli._output import Output
-from mergebarrier.cli._parameters import made_from, parameter_options
+from mergebarrier.cli._parameters import chosen, parameter_options
 from mergebarrier.errors import UsageError
 from mergebarrier.protect import PROTECTIONS
 
@@ -45,7 +45,7 @@ def command(
     from mergebarrier import verbs
     from mergebarrier.checkpoint import open_reference
 
-    protection: Protection = made_from(PROTECTIONS[method], parameters)
+    protection: Protection = PROTECTIONS[method](**chosen(PROTECTIONS, method, parameters))
     if key_path is not None and not protection.keyed:
         raise UsageError(f"{method} has no key", where="--key", remedy="leave --key out")
     with ExitStack() as stack:

@@ -8,11 +8,12 @@ import click
 
 from mergebarrier.cli._cleanse import CleanseOptions, cleanse_options
 from mergebarrier.cli._lineage import acknowledge_option
-from mergebarrier.cli._merge_options import METHODS, hyper_parameters
+from mergebarrier.cli._merge_options import hyper_parameters
 from mergebarrier.cli._models import MODEL, into, open_model
 from mergebarrier.cli._options import WriterOptions, output_options, writer_options
 from mergebarrier.cli._output import Output
 from mergebarrier.errors import CheckpointError, ConfigMismatch, ShapeMismatch, TensorSetMismatch, UsageError
+from mergebarrier.merge import MERGES
 
 if TYPE_CHECKING:
     from mergebarrier.merge import Merge
@@ -32,7 +33,7 @@ _SEVERITIES = ("critical", "high", "medium", "low", "info")
 @click.option("--base", type=MODEL, required=True, help="The model that they were fine-tuned from.")
 @cleanse_options
 @acknowledge_option
-@click.option("--merge", "method", type=click.Choice(METHODS), metavar="METHOD", help="Scan this merge too.")
+@click.option("--merge", "method", type=click.Choice(list(MERGES)), metavar="METHOD", help="Scan this merge too.")
 @click.option("--coefficient", type=float, metavar="L", help="Lambda of that merge.")
 @click.option("--density", type=float, metavar="D", help="Kept share of that merge.")
 @click.option("--checks", default=_DEFAULT, metavar="NAME,...", help=f"[default: {_DEFAULT}; also neural_cleanse]")

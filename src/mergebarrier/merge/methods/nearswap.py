@@ -38,7 +38,12 @@ class NearSwap(Merge):
     max_experts: ClassVar[int | None] = 1
 
     t: float = number(
-        help="Largest step of an entry, in units of the weights.", low=0, high=_FARTHEST_T, recipe="t", flag="-t"
+        help="Largest step of an entry, in units of the weights.",
+        low=0,
+        high=_FARTHEST_T,
+        recipe="t",
+        flag="-t",
+        noun="a step",
     )
 
     def kernel(self, operands: Operands) -> Iterator[torch.Tensor]:

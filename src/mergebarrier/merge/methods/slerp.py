@@ -42,7 +42,12 @@ class Slerp(Merge):
     differentiable: ClassVar[bool] = True
 
     t: float = number(
-        help="Place between the first model (0) and the second (1).", low=0, high=1, recipe="t", flag="-t"
+        help="Place between the first model (0) and the second (1).",
+        low=0,
+        high=1,
+        recipe="t",
+        flag="-t",
+        noun="a place between the two models",
     )
     max_cosine: float = number(
         0.9995, help="Above this cosine the straight line is taken.", low=0, high=1, gradient=False
