@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 from merge_models import tensors
 from mergebarrier.checkpoint import read_manifest, verify_manifest
-from mergebarrier.cli._merge_options import merge_options
+from mergebarrier.cli._merge_options import merge_options, methods
 from mergebarrier.cli.merge import command
 from mergebarrier.lineage import model_card, reference
 from mergebarrier.merge import DATA_MERGES, MERGES, make
@@ -44,7 +44,7 @@ def test_every_parameter_of_every_method_has_an_option_and_every_option_a_method
     members = [*MERGES.values(), *DATA_MERGES.values()]
     # ``gram_bytes`` follows from --max-ram.
     parameters = {field.name for member in members for field in fields(member)} - {"seed", "gram_bytes"}
-    options = {option.name for option in merge_options()} - {"method"}
+    options = {option.name for option in merge_options(methods())} - {"method"}
     assert options == parameters and options <= {option.name for option in command.get_params(click.Context(command))}
 
 

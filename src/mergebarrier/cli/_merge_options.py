@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from mergebarrier.cli._parameters import chosen, options_of
+from mergebarrier.cli._parameters import Registry, chosen, options_of
 from mergebarrier.merge import DATA_MERGES, MERGES, DataMerge, Merge
 from mergebarrier.parameters import parameters_of
 
@@ -17,10 +17,10 @@ def methods() -> dict[str, type[Merge] | type[DataMerge]]:
     return {**MERGES, **DATA_MERGES}
 
 
-def merge_options() -> list[click.Option]:
+def merge_options(registry: Registry) -> list[click.Option]:
     """Return ``--method`` and the options of all methods."""
-    names = click.Choice(list(methods()))
-    return [click.Option(["--method"], type=names, help="Required, unless a recipe names it."), *options_of(methods())]
+    names = click.Choice(list(registry))
+    return [click.Option(["--method"], type=names, help="Required, unless a recipe names it."), *options_of(registry)]
 
 
 def hyper_parameters(method: str, given: Mapping[str, Any], *, seed: int, based: bool) -> dict[str, Any]:

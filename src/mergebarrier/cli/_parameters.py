@@ -1,6 +1,6 @@
 """Options of the command line from what methods declare of their hyper-parameters (``mergebarrier.parameters``).
 
-    @click.command(cls=DeclaredCommand, declared=lambda: options_of(MERGES), title="Parameters of the methods")
+    @click.command(cls=DeclaredCommand, registry=lambda: MERGES, options=options_of, title="Parameters of the methods")
     @parameter_options(PROTECTIONS)        the same among the other options, for a registry that is complete by then
     chosen(MERGES, "ties", given)          {"density": .5}, or UsageError for an option of another method
 
@@ -18,7 +18,7 @@ import click
 from mergebarrier.errors import UsageError
 from mergebarrier.parameters import Parameter, parameters_of
 
-__all__ = ["DeclaredCommand", "chosen", "flag_in", "flag_of", "options_of", "parameter_options"]
+__all__ = ["DeclaredCommand", "Registry", "chosen", "flag_in", "flag_of", "options_of", "parameter_options"]
 
 #: name -> a dataclass whose fields are declared.
 Registry: TypeAlias = Mapping[str, type[Any]]
@@ -37,26 +37,45 @@ class DeclaredCommand(click.Command):
     """A command with more options than its decorators say.
 
     Args:
-      declared: returns the further options.
+      registry: returns it as it is now.
+      options:  registry -> the further options, ``options_of`` or more.
       title:    of their section in the help text.
     """
 
-    def __init__(self, *args: Any, declared: Callable[[], Sequence[click.Option]], title: str, **settings: Any) -> None:
-        """Keep what returns the options; nothing is looked up yet."""
+    def __init__(
+        self,
+        *args: Any,
+        registry: Callable[[], Registry],
+        options: Callable[[Registry], list[click.Option]],
+        title: str,
+        **settings: Any,
+    ) -> None:
+        """Keep what gives the options; nothing is looked up yet."""
+        self._registry, self._options, self._title = registry, options, title
+        self._known: Registry = {}
+        self._declared: list[click.Option] = []
         super().__init__(*args, **settings)
-        self._declared, self._title = declared, title
 
-    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
-        """Return the options of the decorators, then those of the declarations."""
-        return [*super().get_params(ctx), *self._declared()]
+    @property
+    def params(self) -> list[click.Parameter]:
+        """The options of the decorators, then those declared; click changes the list in place, so it stays one list."""
+        found = self._registry()
+        if found != self._known:
+            self._known, self._declared = dict(found), self._options(found)
+            self._all = [*self._decorated, *self._declared]
+        return self._all
+
+    @params.setter
+    def params(self, decorated: list[click.Parameter]) -> None:
+        self._decorated, self._all = decorated, [*decorated, *self._declared]
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write both sections."""
-        for title, options in (("Options", super().get_params(ctx)), (self._title, self._declared())):
+        """Write those of the declarations in a section of their own."""
+        usual = [option for option in self.get_params(ctx) if option not in self._declared]
+        for title, options in (("Options", usual), (self._title, self._declared)):
             shown = [option.get_help_record(ctx) for option in options if isinstance(option, click.Option)]
-            records = [record for record in shown if record is not None]
             with formatter.section(title):
-                formatter.write_dl(records)
+                formatter.write_dl([record for record in shown if record is not None])
 
 
 def options_of(registry: Registry) -> list[click.Option]:
@@ -102,7 +121,7 @@ def chosen(registry: Registry, name: str, given: Mapping[str, Any]) -> dict[str,
             flag, noun = flag_of(item.name, declared[item.name]), declared[item.name].noun or "it"
             raise UsageError(f"{name} needs {noun}", where=flag, remedy=f"give {flag}, such as {flag} 0.5")
     for field, value in values.items():
-        if declared[field].kind == "numbers" and not declared[field].each and len(value) == 1:
+        if not declared[field].each and isinstance(value, tuple) and len(value) == 1:
             values[field] = value[0]
         if declared[field].kind == "subset":
             values[field] = tuple(part.strip() for part in value.split(","))

@@ -10,7 +10,7 @@ from mergebarrier.cli._adapters import adapter_options, merge_adapters
 from mergebarrier.cli._cleanse import CleanseOptions, cleanse_options
 from mergebarrier.cli._learned import DataOptions, data_options, merge_learned
 from mergebarrier.cli._lineage import LINEAGE, checks_from, exit_code, lineage_options, note_findings, show_plan
-from mergebarrier.cli._merge_options import hyper_parameters, merge_options
+from mergebarrier.cli._merge_options import hyper_parameters, merge_options, methods
 from mergebarrier.cli._models import MODEL, arrange, into, open_model
 from mergebarrier.cli._options import WriterOptions, output_options, writer_options
 from mergebarrier.cli._output import Output
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 
-@click.command(cls=DeclaredCommand, declared=merge_options, title="Methods and their parameters")
+@click.command(cls=DeclaredCommand, registry=methods, options=merge_options, title="Methods and their parameters")
 @click.argument("models", nargs=-1, required=True, type=MODEL, metavar="MODEL...|CONFIG.yaml")
 @click.option("--base", type=MODEL, help="The model that the experts were fine-tuned from.")
 @data_options
