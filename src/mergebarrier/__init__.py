@@ -15,24 +15,36 @@ from mergebarrier import doors
 
 if TYPE_CHECKING:
     from mergebarrier.api import Model, Report, WriteOptions
+    from mergebarrier.api.cleanse import CleanseReport, CleanseRequest, cleanse
+    from mergebarrier.api.evaluate import EvaluationReport, evaluate
+    from mergebarrier.api.scan import ScanReport, scan
     from mergebarrier.api.verify import VerifyReport, verify
     from mergebarrier.checkpoint import Checkpoint, open_checkpoint
     from mergebarrier.keys import Key
     from mergebarrier.protect import Exact, MergeBarrier
+    from mergebarrier.scan import Search
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Checkpoint",
+    "CleanseReport",
+    "CleanseRequest",
+    "EvaluationReport",
     "Exact",
     "Key",
     "MergeBarrier",
     "Model",
     "Report",
+    "ScanReport",
+    "Search",
     "VerifyReport",
     "WriteOptions",
     "__version__",
+    "cleanse",
+    "evaluate",
     "open_checkpoint",
+    "scan",
     "verify",
 ]
 

@@ -19,13 +19,16 @@ import re
 import shlex
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final, overload
+from typing import TYPE_CHECKING, Any, Final, overload
 
 import click
 
 from mergebarrier.cli._output import Output, Session
 from mergebarrier.cli._process import default_threads, keep_freed_memory, set_threads
 from mergebarrier.errors import Interrupted, MergebarrierError, OutputExists, PartialOutput, UsageError
+
+if TYPE_CHECKING:
+    from mergebarrier.api import WriteOptions
 
 __all__ = [
     "SIZE",
@@ -82,6 +85,14 @@ class WriterOptions:
         """Return ``out`` where the verb requires it."""
         assert self.out is not None
         return self.out
+
+    def write(self) -> "WriteOptions":
+        """Return what the functions of the front door take."""
+        from mergebarrier.api import WriteOptions
+
+        return WriteOptions(
+            resume=self.resume, overwrite=self.overwrite, workers=self.workers, max_ram_bytes=self.max_ram_bytes
+        )
 
 
 def output_options(function: _Verb) -> _Verb:

@@ -1,17 +1,18 @@
 """``mergebarrier evaluate``: what a model can do, as figures with intervals."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from mergebarrier.cli._models import MODEL
-from mergebarrier.cli._options import dtype_option, output_options, threads_option
+from mergebarrier.cli._options import download_option, dtype_option, output_options, threads_option
 from mergebarrier.cli._output import Output
-from mergebarrier.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.table import Table
+
+    from mergebarrier.api import EvaluationReport
 
 __all__ = ["command"]
 
@@ -32,6 +33,7 @@ __all__ = ["command"]
 @click.option(
     "--max-tokens", type=click.IntRange(16), default=4096, show_default=True, metavar="N", help="Of the text."
 )
+@download_option
 @threads_option
 @output_options
 def command(
@@ -41,6 +43,7 @@ def command(
     dtype: str,
     max_items: int | None,
     max_tokens: int,
+    download: bool,
     threads: int,
     output: Output,
 ) -> None:
@@ -50,77 +53,32 @@ def command(
     A file NAME.task.safetensors holds images with a frozen head; its test split is scored, in float32.
     """
     del threads
-    if not tasks and text_path is None:
-        raise UsageError("nothing to measure", where="evaluate", remedy="give --task FILE or --text FILE")
-    of_images = [str(path).endswith(".task.safetensors") for path in tasks]
-    if any(of_images):
-        if not all(of_images) or text_path is not None:
-            raise UsageError("a model reads images or text", where="--task", remedy="score one kind at a time")
-        output.result(*_of_images(model, tasks, max_items, output))
-        return
-    from dataclasses import asdict
+    from mergebarrier.api import evaluate
 
-    from mergebarrier.checkpoint import open_reference
-    from mergebarrier.evaluate import (
-        compute_dtype,
-        exact_match,
-        load_module,
-        load_tokenizer,
-        perplexity,
-        read_task,
-        read_text,
-    )
-
-    dtype = compute_dtype(dtype)
-    # Everything that can be refused is read before the model is.
-    files = [(path, read_task(path)) for path in tasks]
-    text = read_text(text_path) if text_path is not None else None
-    steps = 1 + len(files) + (text is not None)
-    document: dict[str, Any] = {"kind": "evaluation", "model": model, "dtype": dtype, "tasks": [], "text": None}
-    with open_reference(model) as checkpoint, output.progress("evaluating", steps) as progress:
-        tokenizer = load_tokenizer(checkpoint)
-        module = load_module(checkpoint, dtype)
-        progress(1, steps)
-        for done, (path, task) in enumerate(files, 2):
-            score = exact_match(module, tokenizer, task.rows, max_items=max_items)
-            document["tasks"].append({"task": path, "sha256": task.digest, **asdict(score)})
-            progress(done, steps)
-        if text is not None:
-            document["text"] = {"file": text_path, **asdict(perplexity(module, tokenizer, text, max_tokens))}
-            progress(steps, steps)
-    output.result(document, _table(document))
+    with output.progress("evaluating") as progress:
+        report = evaluate(
+            model,
+            tasks=tasks,
+            text=text_path,
+            dtype=dtype,
+            max_items=max_items,
+            max_tokens=max_tokens,
+            download=download,
+            progress=progress,
+        )
+    output.result(report, _table(report))
 
 
-def _of_images(
-    model: Path, paths: tuple[Path, ...], max_items: int | None, output: Output
-) -> tuple[dict[str, Any], "Table"]:
-    from dataclasses import asdict
-
-    from mergebarrier.checkpoint import open_reference
-    from mergebarrier.evaluate import ImageSplit, accuracy, load_encoder, read_image_task
-
-    tasks = [(path, read_image_task(path)) for path in paths]
-    document: dict[str, Any] = {"kind": "evaluation", "model": model, "dtype": "float32", "tasks": [], "text": None}
-    with open_reference(model) as checkpoint, output.progress("evaluating", len(tasks)) as progress:
-        encoder = load_encoder(checkpoint)
-        for done, (path, task) in enumerate(tasks, 1):
-            shown = ImageSplit(task.test.images[:max_items], task.test.labels[:max_items])
-            score = accuracy(encoder, task.head, task.scale, shown)
-            document["tasks"].append({"task": path, "name": task.name, "classes": len(task.classes), **asdict(score)})
-            progress(done, len(tasks))
-    return document, _table(document)
-
-
-def _table(document: dict[str, Any]) -> "Table":
+def _table(report: "EvaluationReport") -> "Table":
     from rich.table import Table
     from rich.text import Text
 
     table = Table("measured on", "figure", "value", "95 % interval", "on", box=None, padding=(0, 2, 0, 0))
-    for row in document["tasks"]:
-        interval = f"{row['low']:.3f} to {row['high']:.3f}"
-        figure, unit = ("accuracy", "images") if "classes" in row else ("exact match", "rows")
-        table.add_row(Text(str(row["task"])), figure, f"{row['rate']:.3f}", interval, f"{row['total']} {unit}")
-    if document["text"] is not None:
-        row = document["text"]
-        table.add_row(Text(str(row["file"])), "perplexity", f"{row['perplexity']:.2f}", "", f"{row['tokens']} tokens")
+    for item in report.tasks:
+        score, unit = item.score, "images" if item.figure == "accuracy" else "rows"
+        interval = f"{score.low:.3f} to {score.high:.3f}"
+        table.add_row(Text(item.task), item.figure, f"{score.rate:.3f}", interval, f"{score.total} {unit}")
+    if report.text is not None:
+        found = report.text.perplexity
+        table.add_row(Text(report.text.file), "perplexity", f"{found.perplexity:.2f}", "", f"{found.tokens} tokens")
     return table

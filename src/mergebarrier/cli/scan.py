@@ -1,6 +1,7 @@
 """``mergebarrier scan``: look at models before they are merged, say what was found and what could not be seen."""
 
-from contextlib import ExitStack, suppress
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,16 +10,15 @@ import click
 from mergebarrier.cli._cleanse import CleanseOptions, cleanse_options
 from mergebarrier.cli._lineage import acknowledge_option
 from mergebarrier.cli._merge_options import hyper_parameters
-from mergebarrier.cli._models import MODEL, into, open_model
-from mergebarrier.cli._options import WriterOptions, output_options, writer_options
+from mergebarrier.cli._models import MODEL
+from mergebarrier.cli._options import WriterOptions, download_option, output_options, writer_options
 from mergebarrier.cli._output import Output
 from mergebarrier.errors import CheckpointError, ConfigMismatch, ShapeMismatch, TensorSetMismatch, UsageError
 from mergebarrier.merge import MERGES
 
 if TYPE_CHECKING:
+    from mergebarrier.api import CleanseRequest, ScanReport
     from mergebarrier.merge import Merge
-    from mergebarrier.scan import Search
-    from mergebarrier.verbs import MergeJob, ScanReport
 
 __all__ = ["CHECKS", "command"]
 
@@ -41,6 +41,7 @@ _SEVERITIES = ("critical", "high", "medium", "low", "info")
 @click.option("--leave-out", type=click.IntRange(1, 2), default=1, show_default=True, help="Models left out at once.")
 @click.option("--fail-on", type=click.Choice(_SEVERITIES), default="high", show_default=True, help="Exit 1 from here.")
 @click.option("--format", "form", type=click.Choice(["text", "json", "sarif"]), default="text", show_default=True)
+@download_option
 @writer_options(require_out=False, what="With --cleanse: where the cured merge goes.")
 @output_options
 def command(
@@ -54,6 +55,7 @@ def command(
     leave_out: int,
     fail_on: Any,
     form: str,
+    download: bool,
     writer: WriterOptions,
     output: Output,
     **parameters: Any,
@@ -62,66 +64,95 @@ def command(
 
     Folders and weights are checked for every kind of model; MODEL may be an adapter of peft, which is put on the base,
     or BASE+ADAPTER.  With --task, patches are sought that force a class; with
-    --merge too, the merge is searched and leaving models out names who brought the patch.  Finding nothing means that
-    these checks found nothing.
+    --merge too, the merge is searched and leaving models out names who brought the patch.  With --cleanse, that merge
+    is cured and written to -o.  Finding nothing means that these checks found nothing.
     """
-    from mergebarrier import __version__, verbs
-    from mergebarrier.merge import make
-    from mergebarrier.report import render_findings
-    from mergebarrier.scan import MANY_PAIRS, RULES, Search, at_least
+    from mergebarrier import api
+    from mergebarrier.scan import Search
 
     if form == "json":
-        output = Output(json=True, quiet=output.quiet)
+        output = replace(output, json=True)
+    chosen = _chosen(checks)
+    _refuse_strays(cleanse, method, acknowledge_licence, writer)
+    merge = _merge(method, parameters, writer.seed)
+    search = Search(seed=writer.seed) if patch is None else Search(side_frac=patch, seed=writer.seed)
+    if leave_out == 2:
+        _note_many(len(models), output)
+    curing = None
+    if cleanse.cure is not None and merge is not None:
+        curing = api.CleanseRequest(
+            models=models,
+            base=base,
+            tasks=cleanse.tasks,
+            merge=merge,
+            cure=cleanse.cure,
+            search=search,
+            acknowledge_licence=acknowledge_licence,
+            download=download,
+        )
+        # What an owner forbids is refused before any work; a folder that cannot be opened, or is of another shape, is
+        # what the scan reports.
+        with suppress(CheckpointError, TensorSetMismatch, ShapeMismatch, ConfigMismatch):
+            api.check_cleanse(curing)
+    if writer.dry_run:
+        plan = {"checks": chosen, "models": models, "merge": method, "cleanse": cleanse.cure, "out": writer.out}
+        lines = (
+            f"{name}: {', '.join(map(str, value)) if isinstance(value, tuple) else value}"
+            for name, value in plan.items()
+        )
+        output.result({"kind": "plan", **plan}, "\n".join(lines))
+        return 0
+    with output.progress("scanning") as progress:
+        report = api.scan(
+            models,
+            base=base,
+            tasks=cleanse.tasks,
+            merge=merge,
+            checks=chosen,
+            search=search,
+            leave_out=leave_out,
+            fail_on=fail_on,
+            workers=writer.workers,
+            download=download,
+            progress=progress,
+        )
+    sarif = form == "sarif" and not output.json
+    output.result(report, report.to_sarif().rstrip("\n") if sarif else _text(report))
+    if curing is not None:
+        _cure(curing, writer, output)
+    return 1 if report.failed else 0
+
+
+def _chosen(checks: str) -> tuple[str, ...]:
     chosen = tuple(name.strip() for name in checks.split(",") if name.strip())
     unknown = [name for name in chosen if name not in CHECKS]
     if unknown or not chosen:
         raise UsageError(
             f"no check {', '.join(unknown)!r}", where="--checks", remedy="choose from " + ", ".join(CHECKS)
         )
-    given = {name: value for name, value in parameters.items() if value is not None}
-    out = writer.out
-    if (cleanse.cure is None) != (out is None) or (cleanse.cure is not None and method is None):
+    return chosen
+
+
+def _refuse_strays(cleanse: CleanseOptions, method: str | None, acknowledged: bool, writer: WriterOptions) -> None:
+    """Refuse options that have no meaning without ``--cleanse``."""
+    if (cleanse.cure is None) != (writer.out is None) or (cleanse.cure is not None and method is None):
         raise UsageError("--cleanse, --merge and -o go together", where="--cleanse", remedy="give all three or none")
-    if acknowledge_licence and cleanse.cure is None:
-        raise UsageError("goes with --cleanse", where="--acknowledge-licence", remedy="leave it out")
-    if method is None and given:
-        raise UsageError("goes with --merge", where="--" + next(iter(given)), remedy="name the merge too")
-    merge = None
-    if method is not None:
-        values = {**given, **({"density": (given["density"],)} if "density" in given else {})}
-        merge = make(method, **hyper_parameters(method, values, seed=writer.seed, based=True))
-    search = Search(seed=writer.seed) if patch is None else Search(side_frac=patch, seed=writer.seed)
-    if leave_out == 2 and len(models) * (len(models) - 1) // 2 > MANY_PAIRS:
-        output.note(
-            f"note: leaving out two of {len(models)} models takes {len(models) * (len(models) - 1) // 2} merges"
-        )
-    wished = verbs.Checks(acknowledge_licence=acknowledge_licence)
-    # What an owner forbids is refused before any work; a folder that cannot be opened, or is of another shape, is what
-    # the scan reports.
-    if cleanse.cure is not None and merge is not None:
-        with ExitStack() as stack, suppress(CheckpointError, TensorSetMismatch, ShapeMismatch, ConfigMismatch):
-            verbs.judged_inputs(_curing(models, base, cleanse, merge, search, stack), wished)
-    if writer.dry_run:
-        plan = {"models": models, "base": base, "checks": chosen, "tasks": cleanse.tasks}
-        plan |= {"merge": method, "cleanse": cleanse.cure, "out": out}
-        output.result({"kind": "plan", **plan}, _plan_text(plan))
-        return 0
-    request = verbs.ScanRequest(models, base, cleanse.tasks, merge, chosen, search, leave_out, writer.workers)
-    with output.progress("scanning") as progress:
-        report = verbs.scan(request, progress=progress)
-    if form == "sarif" and not output.json:
-        shown = render_findings(
-            report.findings, RULES, version=__version__, digests=report.digests, ran=report.ran
-        ).rstrip("\n")
-    else:
-        shown = _text(report)
-    output.result({"kind": "scan", "fail_on": fail_on, **_document(report)}, shown)
-    if cleanse.cure is not None and merge is not None and out is not None:
-        with ExitStack() as stack:
-            job = _curing(models, base, cleanse, merge, search, stack)
-            verbs.merge(job, into(writer, None), wished)
-        output.note(f"note: {out} holds the merge after {cleanse.cure}; scan it as a model of its own")
-    return 1 if at_least(report.findings, fail_on) else 0
+    strays = {"--acknowledge-licence": acknowledged, "--resume": writer.resume, "--overwrite": writer.overwrite}
+    stray = next((option for option, given in strays.items() if given), None)
+    if stray is not None and cleanse.cure is None:
+        raise UsageError("goes with --cleanse", where=stray, remedy="leave it out")
+
+
+def _merge(method: str | None, parameters: dict[str, Any], seed: int) -> "Merge | None":
+    given = {name: value for name, value in parameters.items() if value is not None}
+    if method is None:
+        if given:
+            raise UsageError("goes with --merge", where="--" + next(iter(given)), remedy="name the merge too")
+        return None
+    from mergebarrier.merge import make
+
+    values = {**given, **({"density": (given["density"],)} if "density" in given else {})}
+    return make(method, **hyper_parameters(method, values, seed=seed, based=True))
 
 
 def _plan_text(plan: dict[str, Any]) -> str:
@@ -129,34 +160,26 @@ def _plan_text(plan: dict[str, Any]) -> str:
     return "\n".join(f"{name}: {', '.join(str(one) for one in values)}" for name, values in rows)
 
 
-def _curing(
-    models: tuple[Path, ...], base: Path, cleanse: CleanseOptions, merge: "Merge", search: "Search", stack: ExitStack
-) -> "MergeJob":
-    from mergebarrier import verbs
-    from mergebarrier.merge import plan
+def _note_many(n_models: int, output: Output) -> None:
+    from mergebarrier.scan import MANY_PAIRS
 
-    folders = verbs.Models(stack)
-    planned = plan(merge, folders.model(base), [open_model(folders, model, base) for model in models])
-    return verbs.cleansed(verbs.whole_models(planned), planned, str(cleanse.cure), cleanse.tasks, search)
+    pairs = n_models * (n_models - 1) // 2
+    if pairs > MANY_PAIRS:
+        output.note(f"note: leaving out two of {n_models} models takes {pairs} merges")
 
 
-def _document(report: "ScanReport") -> dict[str, Any]:
-    from dataclasses import asdict
+def _cure(request: "CleanseRequest", writer: WriterOptions, output: Output) -> None:
+    from mergebarrier import api
 
-    findings = [{**asdict(found), "cannot_see": found.cannot_see} for found in report.findings]
-    document = {"findings": findings, "checks_run": report.ran, "checks_left_out": dict(report.left_out)}
-    document["digests"] = report.digests
-    if report.outcome is not None:
-        document["experts"] = [
-            {"name": one.name, "excess": one.excess, "probe": one.probe} for one in report.outcome.experts
-        ]
-        document["merged"] = [{"task": one.task, "excess": one.patch.excess} for one in report.outcome.merged]
-    return document
+    with output.progress("merging") as progress:
+        done = api.cleanse(request, writer.folder, write=writer.write(), progress=progress)
+    output.note(f"note: {done.out} holds the merge after {done.cure}; scan it as a model of its own")
 
 
 def _text(report: "ScanReport") -> str:
     """Write the findings for people; blind spots once per rule, at the end."""
     from mergebarrier.errors import clean
+    from mergebarrier.scan import CHECKS as REGISTERED
     from mergebarrier.scan import RULES
 
     lines = []
@@ -167,16 +190,9 @@ def _text(report: "ScanReport") -> str:
             figures += "]" if found.pool_median is None else f", pool median {found.pool_median:.3g}]"
         lines.append(f"{found.severity:<8} {found.rule} {clean(found.model)}: {clean(found.message)}{figures}")
     if not lines:
-        lines.append(f"no finding by checks {', '.join(report.ran)}")
-    lines += [f"not run: {name}, {why}" for name, why in report.left_out]
-    rules = dict.fromkeys(
-        [found.rule for found in report.findings] or [r for name in report.ran for r in _rules_of(name)]
-    )
+        lines.append(f"no finding by checks {', '.join(report.checks_run)}")
+    lines += [f"not run: {name}, {why}" for name, why in report.checks_left_out.items()]
+    ran = (rule for name in report.checks_run for rule in REGISTERED[name].rules)
+    rules = dict.fromkeys([found.rule for found in report.findings] or ran)
     unseen = dict.fromkeys(RULES[rule].cannot_see for rule in rules)
     return "\n".join([*lines, *(f"cannot see: {words}" for words in unseen)])
-
-
-def _rules_of(check: str) -> tuple[str, ...]:
-    from mergebarrier.scan import CHECKS as REGISTERED
-
-    return REGISTERED[check].rules

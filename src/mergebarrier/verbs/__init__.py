@@ -32,7 +32,7 @@ if TYPE_CHECKING:
         unprotect,
     )
     from mergebarrier.verbs.realign import check_realign, realign, undone_by_realignment
-    from mergebarrier.verbs.scan import ScanReport, ScanRequest, merge_weights, scan
+    from mergebarrier.verbs.scan import ScanRequest, ScanResult, merge_weights, scan
 
 __all__ = [
     "Calibration",
@@ -41,8 +41,8 @@ __all__ = [
     "MergeJob",
     "Models",
     "OutputOptions",
-    "ScanReport",
     "ScanRequest",
+    "ScanResult",
     "by_adapters",
     "by_recipe",
     "check_realign",

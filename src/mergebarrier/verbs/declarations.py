@@ -21,14 +21,14 @@ _MAX_MANIFEST_BYTES = 16 * 2**20
 _LICENCE_SIDE_FILES = (*LICENCE_FILES, "USE_POLICY.md")
 _NOTICE = "NOTICE"
 _MOVED = (
-    "{name} is a protected relative of the base: its weights lie at cosine {before:.2f} to it as stored, {after:.2f} "
+    "is a protected relative of the base: its weights lie at cosine {before:.2f} to it as stored, {after:.2f} "
     "once coordinates are estimated, so this merge mixes coordinates; ask its owner, or see `mergebarrier realign`"
 )
 _UNRELATED = (
-    "{name} is not a fine-tune of this base: cosine {before:.2f} to it as stored, {after:.2f} at best; a merge of "
+    "is not a fine-tune of this base: cosine {before:.2f} to it as stored, {after:.2f} at best; a merge of "
     "unrelated models answers nonsense"
 )
-_UNCLEAR = "{name} lies far from the base: cosine {before:.2f}, and no symmetry that we know explains it"
+_UNCLEAR = "lies far from the base: cosine {before:.2f}, and no symmetry that we know explains it"
 
 
 def declared(source: Checkpoint) -> Declaration:
@@ -136,34 +136,54 @@ def _texts(source: Checkpoint) -> list[str]:
     return [name for name in _LICENCE_SIDE_FILES if name in source.side_files]
 
 
-def relations(inputs: Sequence[MergeInput], anchor: Checkpoint | None) -> tuple[list[str], dict[str, Any]]:
+@dataclass(frozen=True)
+class Relative:
+    """How one expert of a merge stands to the base.
+
+    Attributes:
+      name:   of the expert.
+      kind:   as ``realign.relation`` has it.
+      before: kind of tensor -> cosine to the base as stored.
+      after:  the same once coordinates are estimated.
+      remark: what a merger should hear, without the name; None for an ordinary fine-tune.
+    """
+
+    name: str
+    kind: str
+    before: Mapping[str, float]
+    after: Mapping[str, float]
+    remark: str | None
+
+    def figures(self) -> dict[str, Any]:
+        """Return the part of the manifest about this expert."""
+        return {"kind": self.kind, "before": dict(self.before), "after": dict(self.after)}
+
+
+def relatives(inputs: Sequence[MergeInput], anchor: Checkpoint | None) -> list[Relative]:
     """Compare the experts of a merge with their base, before the merge.
 
     Args:
       inputs: of the merge, digests taken.
       anchor: the base where it is not among the inputs.
-    Returns: (a warning per expert that is no ordinary fine-tune, name -> figures for the manifest); nothing without a
-      base, and nothing where no table knows the family.
+    Returns: one per expert; none without a base, and none where no table knows the family.
     """
     base = next((item.checkpoint for item in inputs if item.role == "base"), anchor)
-    warnings: list[str] = []
-    figures: dict[str, Any] = {}
+    found = []
     for item in inputs if base is not None else ():
-        name, expert = item.name, item.checkpoint
+        expert = item.checkpoint
         if base is None or expert is base or item.role != "expert":
             continue
         try:
             architecture = describe(expert)
             require_same(architecture, describe(base), where=base.path)
-            found = relation(architecture, expert, base)
+            related = relation(architecture, expert, base)
         except (ArchError, RealignError):
             continue  # merging needs no table, this warning does
-        before, after = (min(side.values(), default=0.0) for side in (found.before, found.after))
-        figures[name] = {"kind": found.kind, "before": _rounded(found.before), "after": _rounded(found.after)}
-        text = {"protected": _MOVED, "unrelated": _UNRELATED, "unclear": _UNCLEAR}.get(found.kind)
-        if text is not None:
-            warnings.append(text.format(name=name, before=before, after=after))
-    return warnings, figures
+        before, after = (min(side.values(), default=0.0) for side in (related.before, related.after))
+        text = {"protected": _MOVED, "unrelated": _UNRELATED, "unclear": _UNCLEAR}.get(related.kind)
+        remark = None if text is None else text.format(before=before, after=after)
+        found.append(Relative(item.name, related.kind, _rounded(related.before), _rounded(related.after), remark))
+    return found
 
 
 def _rounded(cosines: Mapping[str, float]) -> dict[str, float]:

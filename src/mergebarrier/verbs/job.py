@@ -26,7 +26,7 @@ from mergebarrier.merge import Plan, parameters
 from mergebarrier.merge.recipe import RecipePlan
 from mergebarrier.run import Source, Unit, one_thread_kernels, transform
 from mergebarrier.verbs.checks import check_merged, check_runnable
-from mergebarrier.verbs.declarations import Judged, judge, licence_files, relations
+from mergebarrier.verbs.declarations import Judged, judge, licence_files, relatives
 from mergebarrier.verbs.output import Checks, MergeInput, OutputOptions, environment, hashed
 from mergebarrier.verbs.recording import InputRecordingSink
 
@@ -171,7 +171,7 @@ def merge(job: MergeJob, into: OutputOptions, checks: Checks = _NOTHING_MORE) ->
     ]
     content: dict[str, Any] = {"verb": "merge", **job.request, "version": __version__, **judged.content()}
     with one_thread_kernels():
-        related, relatives = relations(job.inputs, job.anchor)
+        related = relatives(job.inputs, job.anchor)
     writer = Writer.create(
         into.out,
         job.layout,
@@ -207,8 +207,9 @@ def merge(job: MergeJob, into: OutputOptions, checks: Checks = _NOTHING_MORE) ->
         if not writer.finished:
             measured = job.measured
             found = measured() if measured else check_merged(job.inputs, job.sources, writer, side_files, checks)
-            found["relatives"] = relatives
-            found["warnings"] = [*judged.warnings(), *_other_bases(given), *related, *found["warnings"]]
+            found["relatives"] = {one.name: one.figures() for one in related}
+            remarks = [f"{one.name} {one.remark}" for one in related if one.remark is not None]
+            found["warnings"] = [*judged.warnings(), *_other_bases(given), *remarks, *found["warnings"]]
             content["checks"] = found
             side_files["README.md"] = job.card(content).encode()
         writer.commit(content, environment(), side_files, workers=into.workers)

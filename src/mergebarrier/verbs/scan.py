@@ -15,7 +15,7 @@ from torch import Tensor
 from mergebarrier.checkpoint import MANIFEST_NAME, Checkpoint, read_manifest, split_reference
 from mergebarrier.errors import BadScanInput, MergebarrierError
 from mergebarrier.evaluate import ImageTask, load_encoder, pixels, read_image_task
-from mergebarrier.lineage import reference
+from mergebarrier.lineage import name_of, reference
 from mergebarrier.merge import Merge
 from mergebarrier.progress import Progress
 from mergebarrier.scan import (
@@ -36,7 +36,7 @@ from mergebarrier.scan import (
     scan_pool,
     tags,
 )
-from mergebarrier.verbs.declarations import declared, parts_of, relations
+from mergebarrier.verbs.declarations import declared, parts_of, relatives
 from mergebarrier.verbs.open import Models
 from mergebarrier.verbs.output import MergeInput
 
@@ -49,8 +49,8 @@ class ScanRequest:
     """What is scanned and how hard.
 
     Args:
-      models:    folders: of models, of adapters, which are put on the base, or ``BASE+ADAPTER``.
-      base:      the folder they were fine-tuned from.
+      models:    folders of models, of adapters, which are put on the base, or ``BASE+ADAPTER``; or opened models.
+      base:      what they were fine-tuned from.
       tasks:     task files, one per model in the order of the models, or none.
       merge:     how the models are going to be merged; None leaves out the checks on merges.
       checks:    names from ``scan.CHECKS``.
@@ -59,8 +59,8 @@ class ScanRequest:
       workers:   threads of hashing.
     """
 
-    models: tuple[Path, ...]
-    base: Path
+    models: tuple[Path | Checkpoint, ...]
+    base: Path | Checkpoint
     tasks: tuple[Path, ...] = ()
     merge: Merge | None = None
     checks: tuple[str, ...] = tuple(CHECKS)
@@ -70,7 +70,7 @@ class ScanRequest:
 
 
 @dataclass(frozen=True)
-class ScanReport:
+class ScanResult:
     """What a scan did and found.
 
     Args:
@@ -88,12 +88,15 @@ class ScanReport:
     outcome: Outcome | None = None
 
 
-def scan(request: ScanRequest, *, progress: Progress | None = None) -> ScanReport:
+def scan(request: ScanRequest, *, progress: Progress | None = None) -> ScanResult:
     """Scan model folders.
 
-    Raises: BadScanInput, BadTask and whatever the loading of an encoder raises; never for a folder that the strict
-            reader refuses, which is a finding.
+    Raises: BadScanInput (an unknown check, too few task files), BadTask and whatever the loading of an encoder raises;
+            never for a folder that the strict reader refuses, which is a finding.
     """
+    unknown = [name for name in request.checks if name not in CHECKS]
+    if unknown:
+        raise BadScanInput(f"no check {unknown[0]!r}", where="checks", remedy="choose from " + ", ".join(CHECKS))
     if request.tasks and len(request.tasks) != len(request.models):
         raise BadScanInput(
             f"{len(request.tasks)} task files for {len(request.models)} models",
@@ -142,7 +145,7 @@ def scan(request: ScanRequest, *, progress: Progress | None = None) -> ScanRepor
             )
             findings += outcome.findings
             ran += wanted
-    return ScanReport(ordered(findings), tuple(ran), tuple(left_out), digests, outcome)
+    return ScanResult(ordered(findings), tuple(ran), tuple(left_out), digests, outcome)
 
 
 def merge_weights(method: Merge) -> Callable[[Weights, Sequence[Weights]], Weights]:
@@ -163,12 +166,16 @@ def distinct(bare: Sequence[str]) -> tuple[str, ...]:
     return tuple(name if taken.count(name) == 1 else f"{name}#{i}" for i, name in enumerate(bare, start=1))
 
 
-def _called(path: Path) -> str:
+def _called(path: Path | Checkpoint) -> str:
+    if isinstance(path, Checkpoint):
+        return name_of(path)
     base, adapter = split_reference(path)
     return "+".join(reference(part.absolute()) for part in (base, adapter) if part is not None)
 
 
-def _open(name: str, path: Path, request: ScanRequest, folders: Models, findings: list[Finding]) -> Checkpoint | None:
+def _open(
+    name: str, path: Path | Checkpoint, request: ScanRequest, folders: Models, findings: list[Finding]
+) -> Checkpoint | None:
     """Open and hash one model; a refusal becomes a finding."""
     try:
         checkpoint = folders.model(path) if name == "base" else folders.model_on(path, request.base)
@@ -213,13 +220,11 @@ def _relations(base: Checkpoint | None, usable: dict[str, Checkpoint], findings:
         return False
     inputs = [MergeInput("base", "base", base)]
     inputs += [MergeInput("expert", name, checkpoint) for name, checkpoint in usable.items()]
-    warnings, figures = relations(inputs, None)
-    for name, found in figures.items():
-        said = next((text for text in warnings if text.startswith(f"{name} ")), None)
-        if said is not None:
-            message = said.removeprefix(f"{name} ")
-            findings.append(finding("MB7105", name, message, evidence={"kind": found["kind"]}))
-    return bool(figures)
+    found = relatives(inputs, None)
+    for relative in found:
+        if relative.remark is not None:
+            findings.append(finding("MB7105", relative.name, relative.remark, evidence={"kind": relative.kind}))
+    return bool(found)
 
 
 def _tensors(base: Checkpoint, experts: Sequence[Checkpoint]) -> Iterator[tuple[str, Tensor, list[Tensor]]]:
