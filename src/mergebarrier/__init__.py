@@ -17,34 +17,48 @@ if TYPE_CHECKING:
     from mergebarrier.api import Model, Report, WriteOptions
     from mergebarrier.api.cleanse import CleanseReport, CleanseRequest, cleanse
     from mergebarrier.api.evaluate import EvaluationReport, evaluate
+    from mergebarrier.api.inspect import InspectReport, inspect
+    from mergebarrier.api.protect import ProtectReport, UnprotectReport, protect, unprotect
+    from mergebarrier.api.realign import RealignReport, realign
     from mergebarrier.api.scan import ScanReport, scan
     from mergebarrier.api.verify import VerifyReport, verify
     from mergebarrier.checkpoint import Checkpoint, open_checkpoint
     from mergebarrier.keys import Key
     from mergebarrier.protect import Exact, MergeBarrier
+    from mergebarrier.realign import Aga, GaugeFix
     from mergebarrier.scan import Search
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Aga",
     "Checkpoint",
     "CleanseReport",
     "CleanseRequest",
     "EvaluationReport",
     "Exact",
+    "GaugeFix",
+    "InspectReport",
     "Key",
     "MergeBarrier",
     "Model",
+    "ProtectReport",
+    "RealignReport",
     "Report",
     "ScanReport",
     "Search",
+    "UnprotectReport",
     "VerifyReport",
     "WriteOptions",
     "__version__",
     "cleanse",
     "evaluate",
+    "inspect",
     "open_checkpoint",
+    "protect",
+    "realign",
     "scan",
+    "unprotect",
     "verify",
 ]
 

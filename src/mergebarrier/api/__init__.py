@@ -12,6 +12,18 @@ if TYPE_CHECKING:
     from mergebarrier.api.base import Model, Report, WriteOptions
     from mergebarrier.api.cleanse import CleanseReport, CleanseRequest, check_cleanse, cleanse
     from mergebarrier.api.evaluate import EvaluationReport, evaluate
+    from mergebarrier.api.inspect import InspectReport, inspect
+    from mergebarrier.api.protect import (
+        ProtectPlan,
+        ProtectReport,
+        UnprotectPlan,
+        UnprotectReport,
+        plan_protect,
+        plan_unprotect,
+        protect,
+        unprotect,
+    )
+    from mergebarrier.api.realign import RealignPlan, RealignReport, plan_realign, realign
     from mergebarrier.api.scan import DEFAULT_CHECKS, ScanReport, scan
     from mergebarrier.api.verify import VerifyReport, verify
 
@@ -20,15 +32,29 @@ __all__ = [
     "CleanseReport",
     "CleanseRequest",
     "EvaluationReport",
+    "InspectReport",
     "Model",
+    "ProtectPlan",
+    "ProtectReport",
+    "RealignPlan",
+    "RealignReport",
     "Report",
     "ScanReport",
+    "UnprotectPlan",
+    "UnprotectReport",
     "VerifyReport",
     "WriteOptions",
     "check_cleanse",
     "cleanse",
     "evaluate",
+    "inspect",
+    "plan_protect",
+    "plan_realign",
+    "plan_unprotect",
+    "protect",
+    "realign",
     "scan",
+    "unprotect",
     "verify",
 ]
 

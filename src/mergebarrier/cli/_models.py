@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     from mergebarrier.checkpoint import Checkpoint
     from mergebarrier.cli._options import WriterOptions
     from mergebarrier.cli._output import Output
-    from mergebarrier.keys import Key
     from mergebarrier.verbs import Models, OutputOptions
 
 MODEL = click.Path(path_type=Path)
@@ -50,29 +49,3 @@ def open_model(folders: "Models", model: Path, base: Path | None) -> "Checkpoint
     if is_adapter(model):
         raise UsageError("this is an adapter, and no base was given", where=model, remedy="give --base")
     return folders.model(model)
-
-
-def read_key(path: Path | None) -> "Key | None":
-    """Open a key file; None stays None."""
-    if path is None:
-        return None
-    from mergebarrier.keys import Key, read_key_file
-
-    return Key(read_key_file(path))
-
-
-def key_for_writing(path: Path | None, out: Path) -> "tuple[Key, Path, bool]":
-    """Return the key to protect with, its file, and whether it is new and not written yet.
-
-    Without a path the key stands beside the output folder; an existing key is used, never replaced.
-    """
-    import secrets
-
-    from mergebarrier.keys import KEY_BYTES, Key, read_key_file
-
-    place = path if path is not None else out.with_name(out.name + ".mbkey")
-    if place.is_relative_to(out):
-        raise UsageError("the key would be published with the model", where=place, remedy="keep it outside the folder")
-    if place.exists() or place.is_symlink():
-        return Key(read_key_file(place)), place, False
-    return Key(secrets.token_bytes(KEY_BYTES)), place, True

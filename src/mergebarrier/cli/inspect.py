@@ -1,121 +1,100 @@
-"""``mergebarrier inspect``: what a folder holds, which symmetries it has, and what it says about where it came from."""
+"""``mergebarrier inspect``: what a folder holds, which symmetries it has, and what can be done with it next."""
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Final
 
 import click
 
 from mergebarrier.cli._models import MODEL
-from mergebarrier.cli._options import output_options
+from mergebarrier.cli._options import download_option, output_options
 from mergebarrier.cli._output import Output
+from mergebarrier.errors import clean
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from rich.table import Table
-
-    from mergebarrier.checkpoint import Checkpoint
+    from mergebarrier.api import InspectReport
 
 __all__ = ["command"]
+
+_DTYPES: Final = {"BF16": "bfloat16", "F16": "float16", "F32": "float32", "F64": "float64"}
+_SIZES: Final = (("T", 10**12), ("G", 10**9), ("M", 10**6), ("k", 10**3))
 
 
 @click.command()
 @click.argument("model", type=MODEL)
+@download_option
 @output_options
-def command(model: Path, output: Output) -> None:
+def command(model: Path, download: bool, output: Output) -> None:
     """Show family, sizes, dtypes, symmetries, signs of protection, licence and lineage of MODEL; reads no weights."""
-    from mergebarrier.checkpoint import open_reference
+    from mergebarrier.api import inspect
 
-    with open_reference(model) as checkpoint:
-        document = {"kind": "inspect", "path": model, **_facts(checkpoint)}
-    output.result(document, _table(document))
-
-
-def _facts(checkpoint: "Checkpoint") -> dict[str, Any]:
-    from collections import Counter
-    from dataclasses import asdict
-
-    from mergebarrier import verbs
-    from mergebarrier.arch import describe
-    from mergebarrier.checkpoint import MANIFEST_NAME, read_manifest
-    from mergebarrier.errors import ArchError
-
-    infos = checkpoint.tensors.values()
-    facts: dict[str, Any] = {
-        "tensors": len(infos),
-        "parameters": sum(info.numel for info in infos),
-        "bytes": sum(info.nbytes for info in infos),
-        "dtypes": dict(Counter(info.dtype for info in infos)),
-        "files": [shard.name for shard in checkpoint.shards],
-    }
-    written = (checkpoint.root / MANIFEST_NAME).exists()
-    content = read_manifest(checkpoint.path)["content"] if written else {}
-    facts["manifest"] = (
-        {key: content.get(key) for key in ("verb", "method", "parameters", "key_id")} if content else None
-    )
-    said = verbs.declared(checkpoint)
-    facts |= {"licence": said.licence, "do_not_merge": said.do_not_merge or None}
-    facts |= {"attack_artifact": said.attack, "merge_protected": said.protected, "lineage": _lineage(content)}
-    try:
-        architecture = describe(checkpoint)
-    except ArchError as error:
-        # Merging needs no table; saying why protection is closed is the information asked for.
-        return facts | {"family": None, "not_protectable": str(error)}
-    return facts | {
-        "family": architecture.family,
-        "dims": asdict(architecture.dims),
-        "tied": architecture.tied,
-        "circuits": len(architecture.circuits),
-        "spaces": _spaces(architecture.dims.rotary, architecture.dims.gated, architecture.dims.centred),
-    }
+    report = inspect(model, download=download)
+    output.result(report, "\n".join(_lines(report)))
 
 
-def _lineage(content: "Mapping[str, Any]") -> dict[str, Any] | None:
-    """Return what a merge was made from, from its manifest, without the digests of single tensors."""
-    if content.get("verb") != "merge":
-        return None
-    kept = ("role", "name", "licence", "content_digest")
-    inputs = [{key: item.get(key) for key in kept} for item in content.get("inputs", ())]
-    checks = content.get("checks") or {}
-    return {
-        "inputs": inputs,
-        "licence": content.get("licence"),
-        "suspect": checks.get("suspect", False),
-        "warnings": checks.get("warnings", []),
-    }
+def _lines(report: "InspectReport") -> Iterator[str]:
+    """Say in words what the report holds; whatever a stranger wrote is cleaned."""
+    yield clean(report.path)
+    yield f"  {_family(report)}"
+    yield f"  {_weights(report)}"
+    yield from (f"  {line}" for line in _sizes(report))
+    yield f"  {_licence(report)}"
+    yield from (f"  {line}" for line in _history(report))
+    if report.spaces:
+        yield "Symmetries that a protection may use, and anyone who undoes it:"
+        yield from (f"  {name:<14}{freedom}" for name, freedom in report.spaces.items())
+    yield "What can be done next:"
+    yield from (f"  {step}" for step in report.next_steps)
 
 
-def _spaces(rotary: bool, gated: bool, centred: bool) -> dict[str, str]:
-    """Name the symmetries that a kind of model has."""
-    return {
-        "query_key": "one complex number per rotary plane and key head" if rotary else "any basis per key head",
-        "value_output": "any basis per key head",
-        "heads": "order of key heads, and of the query heads of each",
-        "neurons": "order and scale" if gated else "order",
-        "residual": "order and one global sign" if centred else "order and signs",
-    }
+def _family(report: "InspectReport") -> str:
+    if report.family is None:
+        return f"a model that can be merged, and not protected: {clean(report.not_protectable)}"
+    return f"a model of the {report.family} family, which can be protected"
 
 
-def _table(document: dict[str, Any]) -> "Table":
-    from rich.markup import escape
-    from rich.table import Table
+def _weights(report: "InspectReport") -> str:
+    dtypes = ", ".join(_DTYPES.get(name, name) for name in report.dtypes)
+    files = f"{len(report.files)} files" if len(report.files) > 1 else report.files[0]
+    parameters, size = _short(report.parameters), _short(report.bytes)
+    return f"{parameters} parameters in {report.tensors} tensors of {dtypes}, {size}B in {files}"
 
-    from mergebarrier.errors import clean
 
-    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
-    for name, value in document.items():
-        if name in ("kind", "dims", "spaces", "files", "path", "lineage"):
-            continue
-        table.add_row(
-            name, escape(f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value))
-        )
-    lineage = document["lineage"] or {"inputs": (), "warnings": ()}
-    for item in lineage["inputs"]:
-        table.add_row("  made from", escape(clean(f"{item['role']} {item['name']} ({item['licence']})")))
-    for warning in lineage["warnings"]:
-        table.add_row("  warning", escape(clean(warning)))
-    for name, value in document.get("dims", {}).items():
-        table.add_row(f"  {name}", str(value))
-    for name, value in document.get("spaces", {}).items():
-        table.add_row(f"symmetry {name}", value)
-    return table
+def _short(number: int) -> str:
+    unit, size = next(((unit, size) for unit, size in _SIZES if number >= size), ("", 1))
+    return f"{number / size:.3g} {unit}"
+
+
+def _sizes(report: "InspectReport") -> list[str]:
+    if report.dims is None:
+        return []
+    dims = report.dims
+    shared = "" if dims["n_kv_heads"] == dims["n_heads"] else f" sharing {dims['n_kv_heads']} key/value heads"
+    tied = "the head is the embedding" if report.tied else "the head has weights of its own"
+    return [
+        f"{dims['n_layers']} layers of width {dims['hidden']}: {dims['n_heads']} heads of {dims['head_dim']}{shared}, "
+        f"MLP of {dims['mlp_width']}",
+        f"vocabulary of {dims['vocab']}, {tied}; {report.circuits} circuits are protected one by one",
+    ]
+
+
+def _licence(report: "InspectReport") -> str:
+    wish = f"; the owner asks not to merge it ({clean(report.do_not_merge)})" if report.do_not_merge else ""
+    return f"licence: {clean(report.licence)}{wish}"
+
+
+def _history(report: "InspectReport") -> Iterator[str]:
+    """Yield where the folder comes from, as far as it says."""
+    if report.manifest is not None:
+        made = f"{clean(report.manifest['verb'])} of mergebarrier, method {clean(report.manifest['method'])}"
+        key = report.manifest["key_id"]
+        yield f"written by {made}" + (f", with key {clean(key)}" if key else "")
+    if report.merge_protected:
+        yield "marked by its owner as protected against merging"
+    if report.attack_artifact:
+        yield "marked as made by an attack: for experiments only"
+    if report.lineage is not None:
+        for item in report.lineage["inputs"]:
+            yield clean(f"made from {item['role']} {item['name']} ({item['licence']})")
+        for warning in report.lineage["warnings"]:
+            yield clean(f"warning: {warning}")

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import click
 
-from mergebarrier.cli._models import MODEL, into, read_key
-from mergebarrier.cli._options import WriterOptions, output_options, writer_options
+from mergebarrier.cli._models import MODEL
+from mergebarrier.cli._options import WriterOptions, download_option, output_options, writer_options
 from mergebarrier.cli._output import Output
 
 __all__ = ["command"]
@@ -13,33 +13,31 @@ __all__ = ["command"]
 
 @click.command()
 @click.argument("model", type=MODEL)
-@click.option("--key", "key_path", type=MODEL, metavar="FILE", help="The key that `protect` made or was given.")
+@click.option(
+    "--key",
+    "key_path",
+    type=MODEL,
+    metavar="FILE",
+    help="The key that `protect` made or was given.  [default: the one beside MODEL]",
+)
+@download_option
 @writer_options
 @output_options
-def command(model: Path, key_path: Path | None, writer: WriterOptions, output: Output) -> None:
+def command(model: Path, key_path: Path | None, download: bool, writer: WriterOptions, output: Output) -> None:
     """Restore the model that MODEL was protected from.
 
     A lossless protection comes back bit for bit, checked tensor by tensor; a full one within the bound of its manifest.
     """
-    from mergebarrier import verbs
-    from mergebarrier.checkpoint import open_checkpoint
+    from mergebarrier.api import plan_unprotect, unprotect
 
-    with open_checkpoint(model) as source:
-        was = verbs.protection_manifest(source)
-        exact = was["parameters"]["reversibility"] == "exact"
-        promise = "bit for bit" if exact else f"within {was['roundtrip_bound']:.1e} (relative, per tensor)"
-        if writer.dry_run:
-            plan = {"kind": "plan", "method": was["method"], "key_id": was["key_id"], "restores": promise}
-            output.result(plan, f"{was['method']} with key {was['key_id']}: would restore {promise}")
-            return
-        with output.progress("restoring") as progress:
-            content = verbs.unprotect(source, read_key(key_path), into(writer, progress))
-    document = {
-        "kind": "unprotect",
-        "out": writer.folder,
-        "method": was["method"],
-        "bit_identical": exact,
-        "roundtrip_bound": was["roundtrip_bound"],
-        "content_digest": content["output"]["content_digest"],
-    }
-    output.result(document, f"{writer.folder}: restored {promise}")
+    if writer.dry_run:
+        plan = plan_unprotect(model, download=download)
+        output.result(plan, f"{plan.method} with key {plan.key_id}: would restore {plan.restores}")
+        return
+    with output.progress("restoring") as progress:
+        report = unprotect(
+            model, writer.folder, key=key_path, write=writer.write(), download=download, progress=progress
+        )
+    if key_path is None and report.key_file is not None:
+        output.note(f"key read: {report.key_file}")
+    output.result(report, f"{report.out}: restored {report.promise}")

@@ -65,6 +65,11 @@ class Aga:
 
     matched: bool = False
 
+    @property
+    def label(self) -> str:
+        """Return the name for people."""
+        return f"{self.name}-matched" if self.matched else self.name
+
     def fit(
         self, architecture: Architecture, model: Checkpoint, anchor: Checkpoint, *, parallel: ParallelMap = map
     ) -> FittedAnchor:

@@ -65,6 +65,11 @@ class GaugeFix:
         if self.sweeps < 1:
             raise UsageError(f"sweeps = {self.sweeps}, at least 1 is needed", where="--sweeps")
 
+    @property
+    def label(self) -> str:
+        """Return the name for people."""
+        return self.name
+
     def fit(
         self, architecture: Architecture, model: Checkpoint, anchor: Checkpoint, *, parallel: ParallelMap = map
     ) -> FittedGauge:

@@ -38,6 +38,11 @@ class Realignment(Protocol):
     name: ClassVar[str]
     preserves_function: ClassVar[bool]
 
+    @property
+    def label(self) -> str:
+        """Return the name for people, which tells variants apart."""
+        ...
+
     def fit(
         self, architecture: Architecture, model: Checkpoint, anchor: Checkpoint, *, parallel: ParallelMap = map
     ) -> Fitted:

@@ -1,0 +1,155 @@
+"""``inspect``: what a folder holds, which symmetries it has, and what it says about where it came from.
+
+Reads names, shapes and words, never a weight.  A model that no table of ours describes can still be merged; why it
+cannot be protected is part of the answer.
+"""
+
+import shlex
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar
+
+from mergebarrier import verbs
+from mergebarrier.api.base import Model, Report, as_given, beside, opened, optional
+from mergebarrier.arch import Architecture, describe
+from mergebarrier.checkpoint import MANIFEST_NAME, Checkpoint, read_manifest
+from mergebarrier.errors import ArchError
+
+_SHOWN = ("verb", "method", "parameters", "key_id")
+
+
+@dataclass(frozen=True, kw_only=True)
+class InspectReport(Report):
+    """What a model is and says.
+
+    Attributes:
+      path:            as it was given.
+      tensors, parameters, bytes, dtypes, files: of the weights.
+      manifest:        what this tool did to it: verb, method, parameters, key id; None for a model of others.
+      licence:         identifier, or "unknown".
+      do_not_merge:    the words of the owner's wish; None when there is none.
+      attack_artifact: marked as made by an attack.
+      merge_protected: marked as protected against merging.
+      lineage:         what a merge was made from, its licence and warnings; None for anything else.
+      family:          of the architecture; None for one that no table describes.
+      not_protectable: why it cannot be protected, where it has no family.
+      dims, tied, circuits, spaces: sizes, units of work, and the symmetries that a protection may use.
+      next_steps:      commands that make sense now.
+    """
+
+    kind: ClassVar[str] = "inspect"
+
+    path: str
+    tensors: int
+    parameters: int
+    bytes: int
+    dtypes: Mapping[str, int]
+    files: tuple[str, ...]
+    manifest: Mapping[str, Any] | None
+    licence: str
+    do_not_merge: str | None
+    attack_artifact: bool
+    merge_protected: bool
+    lineage: Mapping[str, Any] | None
+    family: str | None
+    not_protectable: str | None = optional()
+    dims: Mapping[str, int | bool] | None = optional()
+    tied: bool | None = optional()
+    circuits: int | None = optional()
+    spaces: Mapping[str, str] | None = optional()
+    next_steps: tuple[str, ...] = beside(())
+
+
+def inspect(model: Model, *, download: bool = False) -> InspectReport:
+    """Describe a model from its words and shapes.
+
+    Args:
+      model:    as ``resolve`` reads it.
+      download: fetch it if the local cache lacks it.
+    Raises: CheckpointError, BadManifest.
+    """
+    with opened(model, download=download) as (checkpoint,):
+        infos = checkpoint.tensors.values()
+        written = (checkpoint.root / MANIFEST_NAME).exists()
+        content = read_manifest(checkpoint.path)["content"] if written else {}
+        said = verbs.declared(checkpoint)
+        return InspectReport(
+            path=as_given(model),
+            tensors=len(infos),
+            parameters=sum(info.numel for info in infos),
+            bytes=sum(info.nbytes for info in infos),
+            dtypes=Counter(info.dtype for info in infos),
+            files=tuple(shard.name for shard in checkpoint.shards),
+            manifest={name: content.get(name) for name in ("verb", "method", "parameters", "key_id")}
+            if content
+            else None,
+            licence=said.licence,
+            do_not_merge=said.do_not_merge or None,
+            attack_artifact=said.attack,
+            merge_protected=said.protected,
+            lineage=_lineage(content),
+            **_of_architecture(checkpoint),
+            next_steps=_next_steps(as_given(model), content),
+        )
+
+
+def _of_architecture(checkpoint: Checkpoint) -> dict[str, Any]:
+    try:
+        architecture = describe(checkpoint)
+    except ArchError as error:
+        # Merging needs no table; saying why protection is closed is the information asked for.
+        return {"family": None, "not_protectable": str(error)}
+    return {
+        "family": architecture.family,
+        "dims": asdict(architecture.dims),
+        "tied": architecture.tied,
+        "circuits": len(architecture.circuits),
+        "spaces": _spaces(architecture),
+    }
+
+
+def _lineage(content: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return what a merge was made from, from its manifest, without the digests of single tensors."""
+    if content.get("verb") != "merge":
+        return None
+    kept = ("role", "name", "licence", "content_digest")
+    checks = content.get("checks") or {}
+    return {
+        "inputs": [{key: item.get(key) for key in kept} for item in content.get("inputs", ())],
+        "licence": content.get("licence"),
+        "suspect": checks.get("suspect", False),
+        "warnings": checks.get("warnings", []),
+    }
+
+
+def _spaces(architecture: Architecture) -> dict[str, str]:
+    """Name the symmetries that a kind of model has."""
+    dims = architecture.dims
+    return {
+        "query_key": "one complex number per rotary plane and key head" if dims.rotary else "any basis per key head",
+        "value_output": "any basis per key head",
+        "heads": "order of key heads, and of the query heads of each",
+        "neurons": "order and scale" if dims.gated else "order",
+        "residual": "order and one global sign" if dims.centred else "order and signs",
+    }
+
+
+def _next_steps(name: str, content: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return what can be done with such a folder, ready to be copied; BASE and the like stand for other folders."""
+    model = shlex.quote(name)
+    verb = content.get("verb")
+    if verb == "protect":
+        audit = "--original ORIGINAL --base BASE --partner PARTNER --task A.jsonl --partner-task B.jsonl -o REPORT"
+        return (
+            f"mergebarrier unprotect {model} -o RESTORED",
+            f"mergebarrier verify ORIGINAL {model}",
+            f"mergebarrier audit {model} {audit}",
+        )
+    if verb == "merge":
+        return (f"mergebarrier evaluate {model} --task TASK.jsonl", f"mergebarrier scan {model} --base BASE")
+    return (
+        f"mergebarrier protect {model} -o PROTECTED",
+        f"mergebarrier merge {model} OTHER --base BASE --method ties -o MERGED",
+        f"mergebarrier scan {model} --base BASE",
+    )
