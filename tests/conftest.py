@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from documents import checked
 from mergebarrier import zoo
 from mergebarrier.cli import main
 
@@ -52,9 +53,8 @@ class Ran:
 
     @property
     def json(self) -> dict[str, Any]:
-        """Parse stdout as exactly one JSON document."""
-        document: dict[str, Any] = json.loads(self.stdout)
-        return document
+        """Parse stdout as exactly one JSON document, and hold it against the schema of its kind."""
+        return checked(json.loads(self.stdout))
 
 
 @pytest.fixture

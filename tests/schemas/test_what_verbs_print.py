@@ -1,0 +1,86 @@
+"""Every verb, on tiny models: prints and writes what the schemas say, and no schema is without a document."""
+
+import json
+
+import tiny_bench
+from documents import checked
+from made_up import made_up_result, made_up_rows
+from mergebarrier import schemas
+from mergebarrier.cli import VERBS
+from mergebarrier.report import write_report
+
+#: Verbs that print text as it is.
+NO_DOCUMENT = {"completion", "help", "schema"}
+#: Kinds whose documents need pictures or training; other tests read them, and whatever a test reads is checked.
+READ_ELSEWHERE = {"task"}
+
+
+def test_what_every_verb_prints_and_writes(world, tmp_path, tmp_path_factory, run_cli) -> None:
+    out, base, a, b, key = tmp_path, world.base, world.a, world.b, tmp_path / "k.mbkey"
+    tiny = tiny_bench.make(tmp_path_factory.mktemp("tiny"))
+    made_up = out / "made-up"
+    made_up.mkdir()
+    write_report(made_up, made_up_result(), made_up_rows())
+    attack = ("attack", "badmerging", "--base", tiny.base, "--task", tiny.task, "--target-class", 1, *tiny_bench.ATTACK)
+    measure = ("attack", "measure", out / "poisoned", "--control", tiny.expert, "--trigger", out / "poisoned")
+    audit = ("audit", out / "p", "--original", a, "--base", base, "--partner", b)
+    tasks = ("--task", world.task, "--partner-task", world.task)
+    ties = ("merge", a, b, "--base", base, "--method", "ties")
+    regmean = ("merge", a, b, "--method", "regmean", "--data", world.task, "--data", world.text, "--samples", 4)
+    lora = ("merge", *world.adapters, "--base", base, "--method", "linear", "--as", "adapter", "--rank", 2)
+    runs = (
+        (("inspect", a), "inspect"),
+        (("protect", a, "-o", out / "p", "--dry-run"), "plan"),
+        (("protect", a, "-o", out / "p", "--key", key, "--base", base), "protect"),
+        (("protect", a, "-o", out / "mb", "--method", "mergebarrier"), "protect"),
+        (("inspect", out / "p"), "inspect"),
+        (("unprotect", out / "p", "--key", key, "-o", out / "u", "--dry-run"), "plan"),
+        (("unprotect", out / "p", "--key", key, "-o", out / "u"), "unprotect"),
+        (("verify", a, out / "p"), "verify"),
+        (("verify", a, out / "p", "--dtype", "bfloat16"), "verify"),
+        (("verify", a, tiny.base), "verify"),
+        (("realign", out / "p", "--base", base, "-o", out / "r", "--dry-run"), "plan"),
+        (("realign", out / "p", "--base", base, "-o", out / "r"), "realign"),
+        (("realign", out / "p", "--base", base, "-o", out / "aga", "--method", "aga"), "realign"),
+        (("realign", out / "p", "--base", base, "-o", out / "match", "--method", "aga-matched"), "realign"),
+        ((*ties, "-o", out / "m", "--dry-run"), "plan"),
+        ((*ties, "-o", out / "m", "--check", "run"), "merge"),
+        (("inspect", out / "m"), "inspect"),
+        (("merge", world.recipe, "-o", out / "y", "--dry-run"), "plan"),
+        (("merge", world.recipe, "-o", out / "y"), "merge"),
+        (("merge", world.recipe, "--explain"), "explanation"),
+        ((*regmean, "-o", out / "d", "--dry-run"), "plan"),
+        ((*regmean, "-o", out / "d"), "merge"),
+        ((*lora, "-o", out / "l", "--dry-run"), "plan"),
+        ((*lora, "-o", out / "l"), "merge"),
+        ((*lora[:-2], "--lora-space", "factor", "-o", out / "lf"), "merge"),
+        (("evaluate", a, "--task", world.task, "--text", world.text), "evaluation"),
+        (("evaluate", tiny.expert, "--task", tiny.task), "evaluation"),
+        (("scan", a, out / "p", "--base", base), "scan"),
+        (("scan", a, "--base", base, "-o", out / "s", "--dry-run"), "error"),
+        ((*audit, *tasks, "-o", out / "audit", "--dry-run"), "plan"),
+        (("report", made_up), "audit"),
+        ((*attack, "-o", out / "poisoned", "--dry-run"), "plan"),
+        ((*attack, "-o", out / "poisoned"), "attack"),
+        ((*measure, "--task", tiny.task, "-o", out / "measured", "--dry-run"), "plan"),
+        ((*measure, "--task", tiny.task, "-o", out / "measured"), "backdoor"),
+        (("report", out / "measured"), "backdoor"),
+        (("zoo", "list"), "zoo"),
+        (("zoo", "path", "glyph-base"), "zoo-path"),
+        (("demo", "-o", out / "demo", "--dry-run"), "plan"),
+        (("doctor",), "doctor"),
+        (("inspect", out / "nothing"), "error"),
+    )
+    for words, kind in runs:
+        ran = run_cli(*words, "--json")
+        assert ran.stdout, (words, ran.stderr)
+        assert ran.json["kind"] == kind, (words, ran.stderr)
+    assert {str(words[0]) for words, _ in runs} == set(VERBS) - NO_DOCUMENT
+    files = {"manifest": "*/mergebarrier.json", "result": "*/result.json", "row": "*/rows.jsonl"}
+    assert {kind for _, kind in runs} | READ_ELSEWHERE | set(files) == set(schemas.names())
+    for name, pattern in files.items():
+        found = sorted(out.glob(pattern))
+        assert len(found) > 1, name
+        for path in found:
+            for text in path.read_text().splitlines() if name == "row" else [path.read_text()]:
+                checked(json.loads(text), name)
