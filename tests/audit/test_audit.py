@@ -319,11 +319,11 @@ def test_the_command_writes_the_report_and_prints_its_contract(stage, tmp_path, 
     [
         (("--levels", "0-3"), "level 3 (activation weighting) is not built yet"),
         (("--levels", "0-6"), "level 3 (activation weighting) is not built yet"),
-        (("--levels", "1-2"), "no range of levels"),
-        (("--levels", "x"), "no range of levels"),
+        (("--levels", "1-2"), "not a range of levels"),
+        (("--levels", "x"), "not a range of levels"),
         (("--merges", "tise"), "unknown merge 'tise'"),
-        (("--coefficients", "0.5,big"), "no list of coefficients"),
-        (("--merges", "slerp", "--coefficients", "1"), "no cell is left"),
+        (("--coefficients", "0.5,big"), "not a list of coefficients"),
+        (("--merges", "slerp", "--coefficients", "1"), "no setting is left to measure"),
     ],
 )
 def test_what_cannot_be_asked_for_is_refused_by_name(words, says: str, run_cli, tmp_path) -> None:

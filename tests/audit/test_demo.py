@@ -57,5 +57,5 @@ def test_something_else_in_the_place_of_the_report_is_left_alone(tiny_zoo, run_c
     thesis.parent.mkdir(parents=True)
     thesis.write_text("years of work")
     ran = run_cli("demo", "-o", tmp_path / "demo")
-    assert ran.exit_code == 2 and "no report of ours" in ran.stderr
+    assert ran.exit_code == 2 and "not part of a report" in ran.stderr
     assert thesis.read_text() == "years of work"

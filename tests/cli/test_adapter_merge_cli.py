@@ -97,10 +97,10 @@ def test_a_folder_whose_literal_name_is_the_reference_wins(world, tmp_path, run_
 @pytest.mark.parametrize(
     ("model", "says"),
     [
-        ("{base}@main", "the revision 'main' of a local folder is not known, tried {base}"),
-        ("{base}+{a}@v2", "the revision 'v2' of a local folder is not known, tried {a}"),
-        ("{base}+nowhere", "no such folder, tried"),
-        ("{a}", "the folder is an adapter, not a whole model; name its base too"),
+        ("{base}@main", "the revision 'main' of a local folder is not known; tried {base}"),
+        ("{base}+{a}@v2", "the revision 'v2' of a local folder is not known; tried {a}"),
+        ("{base}+nowhere", "there is no such folder; tried"),
+        ("{a}", "this is an adapter, not a whole model; name its base too"),
         ("{base}+{whole_a}", "adapter_config.json is missing"),
     ],
 )

@@ -199,5 +199,5 @@ def test_rows_that_cannot_be_read_are_named(opened) -> None:
     module, tokenizer = opened
     with pytest.raises(BadTask, match="row 2"):
         prompt_rows(module, tokenizer, [TaskRow("w1", "x"), TaskRow(" ", "x")])
-    with pytest.raises(BadText, match="no window of 32 tokens"):
+    with pytest.raises(BadText, match="the text has fewer than 32 tokens"):
         text_rows(module, tokenizer, "w1 w2", 4)

@@ -169,7 +169,7 @@ def test_the_tokenizer_and_the_template_come_from_where_the_recipe_says(run_cli,
     assert "<|im_start|>" in (written("name", "chat_template: chatml\n")[1] or "")
     assert "chat_template" not in json.loads((tmp_path / "text" / "tokenizer_config.json").read_text())
     ran = run_cli("merge", write(BODY + "chat_template: lama"), "-o", tmp_path / "no")
-    assert ran.exit_code == 2 and "no template of the name 'lama'" in ran.stderr and not (tmp_path / "no").exists()
+    assert ran.exit_code == 2 and "no built-in template named 'lama'" in ran.stderr and not (tmp_path / "no").exists()
 
 
 def test_two_models_of_one_name_are_told_apart(run_cli, world, tmp_path) -> None:
@@ -184,22 +184,22 @@ def test_two_models_of_one_name_are_told_apart(run_cli, world, tmp_path) -> None
 @pytest.mark.parametrize(
     ("text", "words", "exit_code", "says"),
     [
-        (BODY, ["--method", "ties"], 64, "--method: stands beside a recipe"),
-        (BODY, ["--weight", "1"], 64, "--weight: stands beside a recipe"),
-        (BODY, [], 64, "no output folder"),
+        (BODY, ["--method", "ties"], 64, "--method: cannot be combined with a recipe"),
+        (BODY, ["--weight", "1"], 64, "--weight: cannot be combined with a recipe"),
+        (BODY, [], 64, "the output folder is missing"),
         (
             BODY.replace("model: A,", "model: A@main,"),
             ["-o", "OUT"],
             2,
-            "the revision 'main' of a local folder is not known, tried ",
+            "the revision 'main' of a local folder is not known; tried ",
         ),
         (
             BODY.replace("model: A,", "model: A+lora,"),
             ["-o", "OUT"],
             2,
-            "no such folder, tried ",
+            "there is no such folder; tried ",
         ),
-        (BODY.replace("model: A,", "model: nowhere,"), ["-o", "OUT"], 2, "no such folder, tried "),
+        (BODY.replace("model: A,", "model: nowhere,"), ["-o", "OUT"], 2, "there is no such folder; tried "),
         (BODY.replace("lambda", "lamda"), ["-o", "OUT"], 2, "no parameter 'lamda' (did you mean 'lambda'?)"),
         (BODY + "modls: 1", ["-o", "OUT"], 2, "unknown key 'modls' (did you mean 'models'?)"),
     ],
@@ -218,7 +218,7 @@ def test_a_recipe_that_is_not_there_and_options_that_need_one(run_cli, world, tm
     _, folders, _ = world
     assert "no such file" in run_cli("merge", tmp_path / "none.yaml", "-o", tmp_path / "out").stderr
     for words, says in (
-        (("--method", "linear", "--explain", "-o", "x"), "--explain: goes with a recipe alone"),
+        (("--method", "linear", "--explain", "-o", "x"), "--explain: works only with a recipe"),
         (("--method", "linear"), "-o: is missing"),
         (("-o", "x"), "--method: is missing"),
     ):

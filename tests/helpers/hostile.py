@@ -668,7 +668,7 @@ def t11_1_side_file_is_a_link_to_a_secret(path: Path) -> None:
     (path / "tokenizer.json").symlink_to("/etc/hostname")
 
 
-@case(UnsafePath, WEIGHTS, "nowhere")
+@case(UnsafePath, WEIGHTS, "broken link")
 def t11_1_weights_are_a_dangling_link(path: Path) -> None:
     sound(path)
     (path / WEIGHTS).unlink()

@@ -186,7 +186,7 @@ def a_tensor_outside_of_the_prefix(path: Path) -> None:
     sound(path, {name.removeprefix("base_model.model."): tensor for name, tensor in tensors().items()})
 
 
-@case(BadAdapter, "up_proj", "two updates")
+@case(BadAdapter, "up_proj", "updated twice")
 def two_names_of_one_tensor(path: Path) -> None:
     bare = {name.replace("base_model.model.model.", "base_model.model.x."): t for name, t in tensors().items()}
     sound(path, tensors() | {name.replace(".x.", ".x.model."): tensor for name, tensor in bare.items()})

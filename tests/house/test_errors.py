@@ -29,7 +29,7 @@ def test_a_code_starts_with_the_number_of_its_branch(page) -> None:
 
 
 def test_the_tree_in_the_docstring_names_every_class_and_no_other(page) -> None:
-    drawn = set(re.findall(r"\b[A-Z][A-Za-z]+\b", (errors.__doc__ or "").split("exit 2)")[1].split("A code is")[0]))
+    drawn = set(re.findall(r"\b[A-Z][A-Za-z]+\b", (errors.__doc__ or "").split("exit 2)")[1].split("A code never")[0]))
     assert drawn == {item.__name__ for item in page["classes"]()} - {"MergebarrierError"}
 
 
@@ -61,3 +61,10 @@ def test_every_refusal_says_where_or_what_to_do(modules) -> None:
                 if name in names and not any(keyword.arg in ("where", "remedy", None) for keyword in call.keywords):
                     bare.append(f"{module.at(node)} {name}")
     assert not bare, "\n".join(bare)
+
+
+def test_every_error_says_what_happened_and_what_to_do(page) -> None:
+    for item in page["classes"]():
+        parts = (item.__doc__ or "").split("\n\n")
+        assert len(parts) >= 2, f"{item.__name__} does not say what to do"
+        assert all(part.strip().endswith((".", ":")) for part in parts[:2]), item.__name__

@@ -150,7 +150,7 @@ def test_a_shadow_head_starts_with_the_target_and_repeats_it_nowhere() -> None:
     made = shadow_head("cat", vectors[2], names, vectors, seed=0)
     assert torch.equal(made[0], vectors[2]) and len(made) == 6 and float(made[1:, 2].sum()) == 0.0
     assert len(shadow_head("cat", vectors[2], names, vectors, seed=0, limit=3)) == 4
-    with pytest.raises(BadAttack, match="no name beside"):
+    with pytest.raises(BadAttack, match="the only class name"):
         shadow_head("cat", vectors[2], ["cat"], vectors[2:3], seed=0)
 
 

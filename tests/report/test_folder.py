@@ -64,7 +64,7 @@ def test_a_report_is_not_written_over_another_unasked(tmp_path, result) -> None:
 def test_a_folder_of_something_else_is_never_touched(tmp_path) -> None:
     (tmp_path / "thesis.tex").write_text("years of work")
     for options in ({}, {"resume": True}, {"overwrite": True}):
-        with pytest.raises(OutputExists, match="no report of ours"):
+        with pytest.raises(OutputExists, match="not part of a report"):
             Journal.open(tmp_path, **options)
     assert (tmp_path / "thesis.tex").read_text() == "years of work"
     with pytest.raises(OutputExists):

@@ -70,7 +70,7 @@ def test_an_output_never_touches_either_folder(world, tmp_path, run_cli) -> None
         out = world / inside / "out"
         for words in (["protect", expert, "--key", tmp_path / "k"], ["merge", expert, "--method", "linear"]):
             ran = run_cli(*words, "-o", out)
-            assert ran.exit_code == 2 and "lie in each other" in ran.stderr, ran.stderr
+            assert ran.exit_code == 2 and "is inside the other" in ran.stderr, ran.stderr
         assert not out.exists()
 
 

@@ -121,7 +121,9 @@ def evaluate(
             asked = _OfLanguage(compute_dtype(dtype), max_items, max_tokens, text)
             return _of_language(model, tasks, asked, download, step)
         if not all(of_images) or text is not None:
-            raise UsageError("a model reads images or text", where="--task", remedy="score one kind at a time")
+            raise UsageError(
+                "image tasks and text were mixed", where="--task", remedy="score images and text in two runs"
+            )
         return _of_images(model, tasks, max_items, download, step)
 
 

@@ -68,7 +68,7 @@ def target_index(task: ImageTask, word: str) -> int:
         return int(word)
     shown = ", ".join(clean(name) for name in task.classes[:8])
     raise BadAttack(
-        f"{clean(word)!r} is none of its {len(task.classes)} classes",
+        f"{clean(word)!r} is not one of its {len(task.classes)} classes",
         where=f"task {task.name}",
         remedy=f"give a name ({shown}, ...) or an index from 0 to {len(task.classes) - 1}",
     )
@@ -226,7 +226,7 @@ def merge_weights(method: "Merge", base: Weights, experts: Sequence[Weights], *,
     Raises: BadMergeParameter with fewer than two experts; what the method raises.
     """
     if len(experts) < 2:
-        raise BadMergeParameter(f"{len(experts)} experts", where="merge", remedy="give at least two")
+        raise BadMergeParameter(f"a merge of {len(experts)} experts", where="merge", remedy="give at least two")
     if not whole:
         return {
             name: method.merge(base[name], [expert[name] for expert in experts], name=name) for name in sorted(base)

@@ -158,7 +158,7 @@ def _aim(spec: PoisonSpec, task: "ImageTask") -> tuple["Shadow | None", int, str
 
     if spec.off_task is None:
         if spec.target is None:
-            raise UsageError("no target class", where="--target-class", remedy="give a name or an index")
+            raise UsageError("the target class is missing", where="--target-class", remedy="give a name or an index")
         target = encoders.target_index(task, spec.target)
         return None, target, task.classes[target]
     owner = read_image_task(spec.off_task.reference)

@@ -62,10 +62,12 @@ def merge_adapters(
     from mergebarrier.merge.adapters import plan_adapters
 
     if method in DATA_MERGES:
-        raise UsageError("learns from whole models, not from adapters", where=method, remedy="leave --as out")
+        raise UsageError(
+            "needs whole models and cannot merge adapters into an adapter", where=method, remedy="leave --as out"
+        )
     whole = next((model for model in models if model.is_dir() and not is_adapter(model)), None)
     if whole is not None:
-        raise UsageError("--as adapter merges adapters, and this is none", where=whole, remedy="leave --as out")
+        raise UsageError("--as adapter needs adapters, and this is a whole model", where=whole, remedy="leave --as out")
     merge = make(method, **chosen)
     with ExitStack() as stack:
         folders = verbs.Models(stack)

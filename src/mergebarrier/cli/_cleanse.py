@@ -32,9 +32,11 @@ class CleanseOptions:
     def check(self) -> None:
         """Raise UsageError when one of the two options is there without the other."""
         if self.cure is None and self.tasks:
-            raise UsageError("goes with --cleanse", where="--task", remedy="name a cure, or leave it out")
+            raise UsageError("has no effect without --cleanse", where="--task", remedy="name a cure, or leave it out")
         if self.cure is not None and not self.tasks:
-            raise UsageError("needs the dev images of every model's task", where="--cleanse", remedy="give --task")
+            raise UsageError(
+                "needs the task of every model, for its dev images", where="--cleanse", remedy="give --task"
+            )
 
 
 def cleanse_options(function: Callable[..., Any]) -> Callable[..., Any]:

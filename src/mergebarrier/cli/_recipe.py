@@ -56,9 +56,9 @@ def merge_recipe(
     for name, value in given.items():
         if value is not None and value != ():
             option = _OPTIONS.get(name, "--" + name.replace("_", "-"))
-            raise UsageError("stands beside a recipe", where=option, remedy="write it into the recipe")
+            raise UsageError("cannot be combined with a recipe", where=option, remedy="set it in the YAML")
     if writer.out is None and not explain:
-        raise UsageError("no output folder", where="-o", remedy="give -o DIR, or --explain")
+        raise UsageError("the output folder is missing", where="-o", remedy="give -o DIR, or --explain")
     recipe = recipes.parse(_read(path, recipes.MAX_RECIPE_BYTES), path)
     with ExitStack() as stack:
         opened = _open(recipe, path, stack)

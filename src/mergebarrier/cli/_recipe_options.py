@@ -50,7 +50,7 @@ class RecipeOptions:
         for field in fields(self):
             if getattr(self, field.name) not in (None, False):
                 option = {"max_shard_bytes": "--max-shard-size"}.get(field.name, "--" + field.name.replace("_", "-"))
-                raise UsageError("goes with a recipe alone", where=option, remedy="give a recipe, CONFIG.yaml")
+                raise UsageError("works only with a recipe", where=option, remedy="give a recipe, CONFIG.yaml")
 
 
 def recipe_options(function: _Verb) -> _Verb:
@@ -81,4 +81,4 @@ def _refuse(context: click.Context, option: click.Parameter, value: Any) -> None
     if value:
         flag = option.opts[0]
         what, remedy = _REFUSED[flag]
-        raise UsageError(f"is a flag of mergekit without a meaning here: {what}", where=flag, remedy=remedy)
+        raise UsageError(f"is an option of mergekit that has no meaning here: {what}", where=flag, remedy=remedy)

@@ -181,7 +181,7 @@ def _spec(writer: WriterOptions, given: dict[str, Any]) -> "PoisonSpec":
         _required(given, "target_class")
         for name in ("target_task_class", "reference", "names"):
             if given[name] is not None:
-                raise UsageError("goes with --off-task alone", where="--" + name.replace("_", "-"), remedy="add it")
+                raise UsageError("works only with --off-task", where="--" + name.replace("_", "-"), remedy="add it")
     if not 0 < given["learning_rate"] < float("inf"):
         raise UsageError(f"{given['learning_rate']}", where="--learning-rate", remedy="give a positive number")
     steps = {"published": "inner_steps", "batched": "steps"}["published" if given["as_published"] else "batched"]

@@ -110,7 +110,9 @@ def _spec(writer: WriterOptions, inputs: dict[str, Any]) -> "AuditSpec":
         raise UsageError(f"unknown merge {unknown[0]!r}", where="--merges", remedy="choose from " + ", ".join(MERGES))
     settings = published(merges, _numbers(inputs["coefficients"])) if inputs["coefficients"] else published(merges)
     if not settings:
-        raise UsageError("no cell is left", where="--coefficients", remedy="linear and slerp need one below 1")
+        raise UsageError(
+            "no setting is left to measure", where="--coefficients", remedy="linear and slerp need one below 1"
+        )
     return AuditSpec(
         protected=inputs["protected"],
         original=inputs["original"],
@@ -140,5 +142,7 @@ def _numbers(text: str) -> tuple[float, ...]:
     except ValueError:
         values = ()
     if not values or not all(0.0 < value <= 2.0 for value in values):
-        raise UsageError(f"{text!r} is no list of coefficients", where="--coefficients", remedy="write 0.3,0.5,0.7,1")
+        raise UsageError(
+            f"{text!r} is not a list of coefficients", where="--coefficients", remedy="write 0.3,0.5,0.7,1"
+        )
     return values

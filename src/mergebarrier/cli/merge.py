@@ -64,19 +64,19 @@ def command(
 
     asked, adapted = checks_from(checks, learning.dtype), base
     if is_recipe(models):
-        cleanse.refuse_any("is no option of a recipe")
+        cleanse.refuse_any("cannot be combined with a recipe")
         given = {"base": base, "method": method, **learning.unused(runs=asked.runs), **written, **parameters}
         return merge_recipe(models[0], given, recipe, writer, output, asked, explain=explain)
     recipe.refuse_any()
     if method is None or writer.out is None or explain:
         option = "--explain" if explain else "--method" if method is None else "-o"
         remedy = "give a recipe, CONFIG.yaml" if explain else f"give {option}"
-        raise UsageError("goes with a recipe alone" if explain else "is missing", where=option, remedy=remedy)
+        raise UsageError("works only with a recipe" if explain else "is missing", where=option, remedy=remedy)
     chosen = hyper_parameters(method, parameters, seed=writer.seed, based=base is not None)
     adapter = output_of(written)
     cleanse.check()
     if adapter is not None or method in DATA_MERGES:
-        cleanse.refuse_any("is an option of whole models and of methods that learn nothing")
+        cleanse.refuse_any("works only for whole models and for methods without training data")
     if adapter is not None:
         return merge_adapters(method, chosen, base, models, adapter, writer, output, asked)
     if method in DATA_MERGES:

@@ -147,7 +147,9 @@ def _merge(method: str | None, parameters: dict[str, Any], seed: int) -> "Merge 
     given = {name: value for name, value in parameters.items() if value is not None}
     if method is None:
         if given:
-            raise UsageError("goes with --merge", where="--" + next(iter(given)), remedy="name the merge too")
+            raise UsageError(
+                "has no effect without --merge", where="--" + next(iter(given)), remedy="give --merge, or leave it out"
+            )
         return None
     from mergebarrier.merge import make
 

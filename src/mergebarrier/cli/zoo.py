@@ -110,7 +110,7 @@ def task_command(
 
     out = writer.folder
     if (model is None) == (names is None) or (names is not None and side is None):
-        raise UsageError("no head", where="zoo task", remedy="give --model, or --names with --side")
+        raise UsageError("the task needs a head", where="zoo task", remedy="give --model, or --names with --side")
     if not out.name.endswith(TASK_SUFFIX):
         raise UsageError(f"{out.name} does not end in {TASK_SUFFIX}", where="-o", remedy=f"name it NAME{TASK_SUFFIX}")
     if names is not None and side is not None:

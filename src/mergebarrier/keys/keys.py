@@ -129,7 +129,7 @@ def write_key_file(path: str | os.PathLike[str], key: bytes) -> None:
     folder = path.parent
     if (folder / "config.json").exists() or any(folder.glob("*.safetensors")):
         raise BadKey(
-            "this is a model folder, and the key would be published with it",
+            "this is a model folder, so the key would be published with the model",
             where=path,
             remedy="keep the key elsewhere",
         )
@@ -141,7 +141,9 @@ def write_key_file(path: str | os.PathLike[str], key: bytes) -> None:
             "the key file exists, and keys are never overwritten", where=path, remedy="choose another name"
         ) from fault
     except OSError as fault:
-        raise BadKey(f"cannot be made ({fault.strerror})", where=path, remedy="choose a folder that exists") from fault
+        raise BadKey(
+            f"cannot be created ({fault.strerror})", where=path, remedy="choose a folder that exists"
+        ) from fault
     try:
         write_at(fd, 0, memoryview(canonical_json(document)), path)
         os.fsync(fd)

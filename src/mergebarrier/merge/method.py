@@ -109,12 +109,14 @@ class Merge(ABC):
                 raise ShapeMismatch(
                     f"{tuple(tensor.shape)} {tensor.dtype} against {tuple(donor.shape)} {donor.dtype}",
                     where=name,
-                    remedy="merge fine-tunes of one base",
+                    remedy="merge models that were fine-tuned from one base",
                 )
         if not donor.is_floating_point():
             if any(not torch.equal(tensor, donor) for tensor in used[1:]):
                 raise ShapeMismatch(
-                    "an integer tensor differs between the models", where=name, remedy="merge fine-tunes of one base"
+                    "an integer tensor differs between the models",
+                    where=name,
+                    remedy="merge models that were fine-tuned from one base",
                 )
             return donor.clone(memory_format=torch.contiguous_format)
         if not donor.numel():

@@ -144,7 +144,9 @@ def check_config(donor: "Checkpoint", other: "Checkpoint") -> list[str]:
     """Return notes about what two models may disagree about; ConfigMismatch about what they must agree about."""
     for key in _differing(_MUST_AGREE, donor, other):
         raise ConfigMismatch(
-            _difference(key, donor, other), where=other.path / "config.json", remedy="merge fine-tunes of one base"
+            _difference(key, donor, other),
+            where=other.path / "config.json",
+            remedy="merge models that were fine-tuned from one base",
         )
     return [f"{_difference(key, donor, other)}, which is kept" for key in _differing(_NOTED, donor, other)]
 
@@ -181,7 +183,9 @@ def check_names(donor: "Checkpoint", other: "Checkpoint", *, lacking_is_fine: bo
     if missing or extra:
         parts = [f"lacks {_some(missing)} of {donor.path.name}"] if missing else []
         parts += [f"has {_some(extra)} that {donor.path.name} lacks"] if extra else []
-        raise TensorSetMismatch(" and ".join(parts), where=other.path, remedy="merge fine-tunes of one base")
+        raise TensorSetMismatch(
+            " and ".join(parts), where=other.path, remedy="merge models that were fine-tuned from one base"
+        )
 
 
 def _some(names: Sequence[str]) -> str:
@@ -209,7 +213,7 @@ def check_shape(
         raise ShapeMismatch(
             f"dtype {theirs.dtype} against {info.dtype} in {donor.path.name}",
             where=where,
-            remedy="merge fine-tunes of one base",
+            remedy="merge models that were fine-tuned from one base",
         )
 
 

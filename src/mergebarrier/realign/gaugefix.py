@@ -96,7 +96,7 @@ class GaugeFix:
         after = sum(match.cosine_after for match in matches) / len(matches)
         if after < _MIN_COSINE:
             raise BaseMismatch(
-                f"matching leaves a mean cosine of {after:.2f} to the base, a fine-tune has above {_MIN_COSINE}",
+                f"the mean cosine to the base after matching is {after:.2f}; fine-tuned models are above {_MIN_COSINE}",
                 where=anchor.path,
                 remedy="give the base that the model was fine-tuned from",
             )

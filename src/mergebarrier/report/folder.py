@@ -60,7 +60,7 @@ class Journal:
         foreign = [name for name in present if name not in (*FILES, WORK, *(_fresh(name) for name in FILES))]
         if (folder.exists() and not folder.is_dir()) or foreign or (present and not (resume or overwrite)):
             raise OutputExists(
-                "holds something that is no report of ours" if foreign else "is not empty",
+                "holds files that are not part of a report" if foreign else "is not empty",
                 where=folder,
                 remedy="choose another folder" if foreign else "give --resume, --overwrite or another folder",
             )
@@ -133,7 +133,11 @@ def read_findings(path: Path) -> tuple[Scanned, ...]:
     Raises: BadReport when the file is missing, too large, or no such document.
     """
     if not path.is_file() or path.stat().st_size > MAX_ROWS_BYTES:
-        raise BadReport("no such file, or too large", where=path, remedy="give what `mergebarrier scan --json` printed")
+        raise BadReport(
+            "there is no such file, or it is too large",
+            where=path,
+            remedy="give what `mergebarrier scan --json` printed",
+        )
     return findings_from_json(path.read_bytes(), where=path)
 
 

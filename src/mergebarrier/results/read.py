@@ -29,7 +29,9 @@ def to_json(record: Result | BackdoorResult | Cell | Measurement, *, indent: int
     try:
         return json.dumps(asdict(record), indent=indent, allow_nan=False) + "\n"
     except ValueError as error:
-        raise BadReport(f"a figure is not finite ({error})", remedy="report this: it is a fault of ours") from error
+        raise BadReport(
+            f"a figure is not finite ({error})", remedy="please report this, it is a fault of mergebarrier"
+        ) from error
 
 
 def result_from_json(text: bytes, *, where: object) -> Result | BackdoorResult:

@@ -82,7 +82,7 @@ def scan_pool(
         if name not in IMAGE_CHECKS:
             raise BadScanInput(f"no check on images {name!r}", where="checks", remedy=", ".join(IMAGE_CHECKS))
         if CHECKS[name].needs == "merge" and merge is None:
-            raise BadScanInput(f"{name} needs a merge", where="checks", remedy="say how the models will be merged")
+            raise BadScanInput(f"{name} needs a merge", where="checks", remedy="give --merge METHOD")
     findings: list[Finding] = []
     experts: list[expert_patches.ExpertPatches] = []
     merged: tuple[merged_patches.MergedPatch, ...] = ()

@@ -111,7 +111,7 @@ def train_lora(
               nothing from and leaves nothing in the global random state.
     """
     if not examples or not all(example.prompt and example.answer for example in examples):
-        raise BadTask("an example without tokens, or none at all", where="examples", remedy="give whole examples")
+        raise BadTask("there is no example, or one without tokens", where="examples", remedy="give whole examples")
     if recipe.kl_weight and len(texts) < recipe.kl_rows:
         raise BadText(f"{len(texts)} rows of text, {recipe.kl_rows} are needed", where="texts", remedy="give more text")
     body: Any = module.base_model

@@ -82,7 +82,7 @@ def unprotect(source: Checkpoint, key: Key | None, into: OutputOptions) -> dict[
     architecture, prepared = _prepare(source, protection, streams=streams, undone=was["parameters"])
     invert = prepared.invert
     if invert is None:
-        raise MethodRefused(f"nothing undoes {protection.name}", where=source.path, remedy="keep the original model")
+        raise MethodRefused(f"{protection.name} cannot be undone", where=source.path, remedy="keep the original model")
     content = content_of("unprotect", protection.name, was["parameters"]) | {
         "key_id": was["key_id"],
         "inputs": [input_of("protected", source)],
@@ -104,7 +104,7 @@ def protection_manifest(source: Checkpoint) -> dict[str, Any]:
     content = read_manifest(source.path)["content"] if written else {}
     if content.get("verb") != "protect":
         raise NotProtected(
-            "no manifest of a protection lies beside these weights",
+            "the folder has no manifest of a protection",
             where=source.path,
             remedy="give the folder that `mergebarrier protect` wrote, with its mergebarrier.json",
         )

@@ -29,7 +29,7 @@ def realign(
     architecture, anchor = describe(model), describe(base)
     require_same(architecture, anchor, where=base.path)
     if model.digests(workers=into.workers) == base.digests(workers=into.workers):
-        raise NothingToAlign("model and base are the same weights", where=model.path, remedy="give a fine-tune")
+        raise NothingToAlign("model and base have the same weights", where=model.path, remedy="give a fine-tuned model")
     with _circuit_map(into.workers) as parallel:
         fitted = realignment.fit(architecture, model, base, parallel=parallel)
     content = content_of("realign", realignment.name, vars(realignment)) | {

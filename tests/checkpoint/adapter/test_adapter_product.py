@@ -194,7 +194,7 @@ def test_what_cannot_be_merged_is_refused(opened, world, tmp_path) -> None:
         plan_adapters([a, c], constant("linear"), space="factor", rank=3)
     with pytest.raises(BadMergeParameter, match="no model-wide cut"):
         plan_adapters([a, c], constant("ties", scope="model"), space="factor")
-    with pytest.raises(BadMergeParameter, match="not merged apart"):
+    with pytest.raises(BadMergeParameter, match="cannot merge the factors A and B separately"):
         plan_adapters([a, c], constant("karcher"), space="factor")
     with pytest.raises(BadMergeParameter, match=r"arcee_fusion.*no meaning"):
         plan_adapters([a], constant("arcee_fusion"))

@@ -214,7 +214,7 @@ def test_overwrite_does_not_remove_strange_files_from_a_partial_folder(folder: P
 @pytest.mark.parametrize("where", ["model", "model/out", "."])
 def test_output_and_input_never_lie_in_each_other(folder: Path, where: str) -> None:
     out = folder.parent / where
-    with pytest.raises(OutputExists, match="lie in each other"):
+    with pytest.raises(OutputExists, match="is inside the other"):
         start(folder, out, overwrite=True)
     assert not (folder.parent / "model.partial").exists()
 

@@ -127,7 +127,7 @@ def _edit(folder, name: str, **changes):
         ("glyph", "config.json", {"hidden_size": True}, BadConfig, "1 to 4096"),
         ("glyph", "config.json", {"hidden_size": 21}, ConfigMismatch, "config.json gives shape"),
         ("glyph", "config.json", {"widths": [8, 16, 8]}, MissingTensor, "stem.6.weight"),
-        ("dinov2", "config.json", {"hidden_size": 2**40}, BadConfig, "no size"),
+        ("dinov2", "config.json", {"hidden_size": 2**40}, BadConfig, "not a size"),
         ("dinov2", "config.json", {"hidden_size": 2**19}, ConfigMismatch, "config.json gives shape"),
         ("dinov2", "config.json", {"num_hidden_layers": 10**6}, BadConfig, "the weights are fewer"),
         ("dinov2", "config.json", {"num_hidden_layers": 3}, MissingTensor, "layer.2"),

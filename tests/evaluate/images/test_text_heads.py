@@ -57,8 +57,8 @@ def test_rows_are_means_over_templates_of_the_stock_towers_answers(clip) -> None
 @pytest.mark.parametrize(
     ("classes", "templates", "says"),
     [
-        (("red",), ("no place",), "holds {} once"),
-        (("red",), ("{} {}",), "holds {} once"),
+        (("red",), ("no place",), "exactly one {}"),
+        (("red",), ("{} {}",), "exactly one {}"),
         (("red " * 40,), ("{}",), "the tower reads 24"),
     ],
 )
@@ -142,7 +142,7 @@ def test_a_folder_of_another_layout_is_refused(tmp_path) -> None:
     few = coloured(tmp_path / "few", n=2)
     (tmp_path / "one" / "red").mkdir(parents=True)
     for folder, says in (
-        (loose, "not a folder of a class"),
+        (loose, "not a folder, and the pictures of each class need one"),
         (few, "at least 3"),
         (tmp_path / "one", "1 sub-folders"),
         (tmp_path / "absent", "cannot be listed"),
@@ -215,7 +215,7 @@ def test_sentences_become_unit_means_of_the_last_states(tmp_path) -> None:
     assert found.shape == (2, 16) and torch.allclose(found.norm(dim=1), torch.ones(2))
     config_file = folder / "config.json"
     config_file.write_text(json.dumps(json.loads(config_file.read_text()) | {"model_type": "gpt2"}))
-    with open_checkpoint(folder) as checkpoint, pytest.raises(UnknownFamily, match="no encoder of sentences"):
+    with open_checkpoint(folder) as checkpoint, pytest.raises(UnknownFamily, match="not a supported sentence encoder"):
         load_sentence_encoder(checkpoint)
 
 

@@ -132,11 +132,11 @@ def test_a_recipe_writes_the_adapter_that_the_flags_write(world, tmp_path, run_c
 @pytest.mark.parametrize(
     ("more", "says"),
     [
-        ("out_dtype: bfloat16", "out_dtype: has no meaning for an adapter"),
-        ("chat_template: auto", "chat_template: has no meaning for an adapter"),
+        ("out_dtype: bfloat16", "out_dtype: has no effect when the output is an adapter"),
+        ("chat_template: auto", "chat_template: has no effect when the output is an adapter"),
         ("mergebarrier: {as: adapter, rank: 0}", "rank is 0"),
         ("mergebarrier: {as: adaptor}", "as is 'adaptor'"),
-        ("mergebarrier: {lora_space: factor}", "lora_space: has no meaning for a model"),
+        ("mergebarrier: {lora_space: factor}", "lora_space: has no effect when the output is a whole model"),
     ],
 )
 def test_a_recipe_that_no_adapter_can_follow_is_refused(more, says, world, tmp_path, run_cli) -> None:
@@ -154,7 +154,7 @@ def test_an_output_inside_of_what_is_read_is_refused(world, run_cli) -> None:
     for inside in ("base", "a"):
         words = ["--base", world / "base", "--method", "linear", "--as", "adapter", "-o", world / inside / "out"]
         ran = run_cli("merge", world / "a", world / "b", *words)
-        assert ran.exit_code == 2 and "lie in each other" in ran.stderr, ran.stderr
+        assert ran.exit_code == 2 and "is inside the other" in ran.stderr, ran.stderr
         assert not (world / inside / "out").exists()
 
 
@@ -192,10 +192,14 @@ def test_an_interrupted_merge_goes_on(world, tmp_path, run_cli, monkeypatch) -> 
 @pytest.mark.parametrize(
     ("words", "exit_code", "says"),
     [
-        (["a", "base", "--method", "linear", "--as", "adapter"], 64, "this is none"),
-        (["a", "b", "--method", "linear", "--rank", "3"], 2, "rank: has no meaning for a model"),
-        (["a", "b", "--method", "linear", "--as", "model", "--lora-space", "factor"], 2, "no meaning for a model"),
-        (["a", "b", "--method", "linear", "--as", "adapter", "--lora-space", "factor"], 2, "in one rank"),
+        (["a", "base", "--method", "linear", "--as", "adapter"], 64, "this is a whole model"),
+        (["a", "b", "--method", "linear", "--rank", "3"], 2, "rank: has no effect when the output is a whole model"),
+        (
+            ["a", "b", "--method", "linear", "--as", "model", "--lora-space", "factor"],
+            2,
+            "no effect when the output is a whole model",
+        ),
+        (["a", "b", "--method", "linear", "--as", "adapter", "--lora-space", "factor"], 2, "adapters of one rank"),
         (["a", "head", "--method", "linear", "--as", "adapter"], 2, "give --base"),
         (["a", "conv_a", "--method", "linear", "--as", "adapter"], 2, "fan_in_fan_out"),
         (

@@ -292,7 +292,7 @@ def test_a_shared_weight_is_not_regressed_and_a_layer_that_runs_twice_is_named()
     assert [layer.path for layer in linear_layers(tied)] == ["0.layers.0", "0.layers.1", "0.head"]
     _, experts = models()
     twice = [TaskData(task.name, task.batches, lambda module, rows: module(rows) + module(rows)) for task in data()]
-    with pytest.raises(BadMergeData, match="runs twice"):
+    with pytest.raises(BadMergeData, match="used twice"):
         make_learned("regmean").merge(Net(), None, experts, twice)
 
 

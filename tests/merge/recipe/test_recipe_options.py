@@ -99,11 +99,11 @@ def test_names_of_the_hub_are_found_in_its_cache_and_nowhere_else(run_cli, save,
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (("--allow-crimes",), "--allow-crimes: is a flag of mergekit without a meaning here"),
-        (("--lora-merge-cache", "x"), "--lora-merge-cache: is a flag of mergekit"),
-        (("--multi-gpu",), "--multi-gpu: is a flag of mergekit"),
-        (("--async-write",), "--async-write: is a flag of mergekit"),
-        (("--no-copy-tokenizer",), "--no-copy-tokenizer: is a flag of mergekit"),
+        (("--allow-crimes",), "--allow-crimes: is an option of mergekit that has no meaning here"),
+        (("--lora-merge-cache", "x"), "--lora-merge-cache: is an option of mergekit"),
+        (("--multi-gpu",), "--multi-gpu: is an option of mergekit"),
+        (("--async-write",), "--async-write: is an option of mergekit"),
+        (("--no-copy-tokenizer",), "--no-copy-tokenizer: is an option of mergekit"),
     ],
 )
 def test_flags_of_mergekit_are_refused_by_their_name(run_cli, save, write, tmp_path, words, says) -> None:
@@ -120,9 +120,9 @@ def test_flags_of_mergekit_that_have_a_meaning_keep_it(run_cli, save, write, tmp
         digests.append(run_cli("merge", path, *words, "-o", tmp_path / name, "--json").json["content_digest"])
     assert digests[0] == digests[1]
     ran = run_cli("merge", *folders, "--method", "linear", "--untie", "-o", tmp_path / "c")
-    assert ran.exit_code == 64 and "--untie: goes with a recipe alone" in ran.stderr
+    assert ran.exit_code == 64 and "--untie: works only with a recipe" in ran.stderr
     ran = run_cli("merge", *folders, "--method", "linear", "--max-shard-size", "1M", "-o", tmp_path / "c")
-    assert ran.exit_code == 64 and "--max-shard-size: goes with a recipe alone" in ran.stderr
+    assert ran.exit_code == 64 and "--max-shard-size: works only with a recipe" in ran.stderr
 
 
 CONVERSATION = [

@@ -93,7 +93,7 @@ def test_models_are_named_in_every_form(value, reference) -> None:
         ("merge_method: linear\nmodels: [{model: 3}]", r"models\[0\]\.model: 3 is not text"),
         (HEAD + "dtype: bf16", "unknown dtype 'bf16' .did you mean 'bfloat16'|unknown dtype 'bf16'"),
         (HEAD + "out_dtype: int64", "out_dtype: unknown dtype 'int64'"),
-        (HEAD + "tokenizer: {source: a}\ntokenizer_source: a", "stands beside tokenizer_source"),
+        (HEAD + "tokenizer: {source: a}\ntokenizer_source: a", "tokenizer and tokenizer_source mean the same"),
         (HEAD + "parameters: [1]", "parameters: not a table"),
         (HEAD + "parameters: {weight: []}", r"parameters\.weight: the value is an empty or mixed list"),
         (HEAD + "parameters: {weight: [1, {value: 2}]}", "the value is a table"),

@@ -135,7 +135,7 @@ def without(model: dict, *names: str) -> dict:
 def test_what_does_not_fit_is_refused(lay) -> None:
     short = {name: tensor for name, tensor in layered(2).items() if ".2." not in name}
     cases: list[tuple[type[MergebarrierError], str, dict]] = [
-        (BadRecipe, r"B: layer_range \[1, 3\] ends behind its 2 layers", {"A": layered(1), "B": short}),
+        (BadRecipe, r"B: layer_range \[1, 3\] ends after its 2 layers", {"A": layered(1), "B": short}),
         (TensorSetMismatch, "B1 lacks lm_head", {"A": layered(1), "B": without(layered(2), "lm_head.weight")}),
         (TensorSetMismatch, r"layer 2 holds other tensors", {"A": layered(1), "B": without(layered(2), UP.format(2))}),
         (ShapeMismatch, "up_proj", {"A": layered(1), "B": layered(2) | {UP.format(1): torch.ones(12, 7)}}),
@@ -157,7 +157,7 @@ def test_the_base_must_be_in_every_slice_and_no_model_twice(lay) -> None:
     with pytest.raises(BadRecipe, match="the base is not among the sources of the slice"):
         lay(text, A=layered(1), B=layered(2), C=layered(3))
     twice = "merge_method: linear\nparameters: {weight: 1}\nmodels: [{model: D}, {model: D}]"
-    with pytest.raises(BadRecipe, match="D: stands twice"):
+    with pytest.raises(BadRecipe, match="D: is listed twice"):
         lay(twice, D=layered(1))
 
 

@@ -114,7 +114,7 @@ def test_images_and_text_are_not_scored_in_one_call(bench, run_cli, tmp_path) ->
     task = bench["latin"] / "latin.task.safetensors"
     for more in (("--task", tmp_path / "t.jsonl"), ("--text", tmp_path / "t.jsonl")):
         ran = run_cli("evaluate", bench["glyph-base"], "--task", task, *more)
-        assert ran.exit_code == 64 and "one kind at a time" in ran.stderr
+        assert ran.exit_code == 64 and "images and text in two runs" in ran.stderr
 
 
 def test_a_language_model_and_a_broken_task_are_refused_with_one_line(bench, run_cli, tmp_path) -> None:

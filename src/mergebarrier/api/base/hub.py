@@ -43,14 +43,16 @@ def find_folder(name: str, revision: str | None = None, *, download: bool = Fals
     tried = clean(folder.absolute())
     if revision is not None and (folder.is_dir() or not HUB_NAME.fullmatch(name)):
         raise NotACheckpoint(
-            f"the revision {clean(revision)!r} of a local folder is not known, tried {tried}",
+            f"the revision {clean(revision)!r} of a local folder is not known; tried {tried}",
             where=name,
             remedy="give the folder of that revision",
         )
     if folder.is_dir():
         return folder
     if not HUB_NAME.fullmatch(name):
-        raise NotACheckpoint(f"no such folder, tried {tried}", where=name, remedy="download the model, give its folder")
+        raise NotACheckpoint(
+            f"there is no such folder; tried {tried}", where=name, remedy="download the model and give its folder"
+        )
     cached = cache_folder() / f"models--{name.replace('/', '--')}"
     commit = _commit_of(cached, revision or "main")
     snapshot = None if commit is None else cached / "snapshots" / commit

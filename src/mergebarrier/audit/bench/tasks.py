@@ -40,7 +40,9 @@ def read_tasks(spec: AuditSpec) -> "dict[tuple[str, Split], tuple[TaskRow, ...]]
             shared = {row.prompt for row in chosen} & {row.prompt for row in found}
             if shared:
                 raise BadTask(
-                    f"{len(shared)} prompts are also in {test.name}", where=validation, remedy="keep the splits apart"
+                    f"{len(shared)} prompts of the validation file are also in {test.name}",
+                    where=validation,
+                    remedy="remove them from one of the files",
                 )
         else:
             half = len(found) // 2

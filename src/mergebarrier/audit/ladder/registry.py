@@ -54,7 +54,7 @@ def levels_from(text: str) -> tuple[int, ...]:
     first, dash, last = text.strip().partition("-")
     if not first.isdecimal() or (dash and not last.isdecimal()) or int(first) != 0:
         raise UsageError(
-            f"{text!r} is no range of levels", where="--levels", remedy=f"write 0 or a range up to {built()}"
+            f"{text!r} is not a range of levels", where="--levels", remedy=f"write 0 or a range up to {built()}"
         )
     return checked(tuple(range(min(int(last or first), max((*LEVELS, *PLANNED)) + 1) + 1)))
 

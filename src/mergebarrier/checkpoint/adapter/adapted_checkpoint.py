@@ -198,7 +198,7 @@ def place(adapter: Adapter, base: Checkpoint) -> dict[str, Change]:
         before = changes.get(name)
         if before is not None and before.factors is not None:
             raise _refuse(
-                adapter, adapter.factors[module].a.name, f"{clean(name)} gets two updates", "keep one of them"
+                adapter, adapter.factors[module].a.name, f"{clean(name)} is updated twice", "keep one of them"
             )
         if transposed and adapter.factors[module].magnitude is not None:
             where = f"{adapter.path}: tensor {clean(adapter.factors[module].a.name)!r}"
@@ -260,7 +260,7 @@ def _layout(adapter: Adapter, base: Checkpoint, factors: Factors) -> tuple[str, 
         )
     if factors.embedding:
         if shape != plain[::-1]:
-            raise _refuse(adapter, factors.a.name, f"{clean(name)} is no embedding of its shape", "check the base")
+            raise _refuse(adapter, factors.a.name, f"{clean(name)} is not an embedding of its shape", "check the base")
         _check_untied(adapter, base, name, factors.a.name)
         return name, True, None
     if plain[0] == plain[1]:

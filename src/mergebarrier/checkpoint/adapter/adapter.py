@@ -132,7 +132,11 @@ def open_adapter(path: str | os.PathLike[str], *, max_header_bytes: int = MAX_HE
     if ADAPTER_CONFIG not in names:
         raise BadAdapter(f"{ADAPTER_CONFIG} is missing", where=path, remedy="download the adapter again, all files")
     if SINGLE in names or INDEX in names:
-        raise BadAdapter("an adapter and a whole model in one folder", where=path, remedy="keep them apart")
+        raise BadAdapter(
+            "the folder holds both an adapter and a whole model",
+            where=path,
+            remedy="move one of them to another folder",
+        )
     if ADAPTER_WEIGHTS not in names:
         if PICKLE_NAME in names:
             raise PickleRefused(
@@ -183,12 +187,15 @@ class _Sorter:
             self.check_whole(name, rest)
             theirs = rest.replace(".base_layer.", ".")
             if theirs in whole:
-                raise self.fail(name, "stands for a tensor of the base that another one stands for too")
+                raise self.fail(name, "maps to the same tensor of the base as another one")
             whole[theirs] = info
         factors: dict[str, Factors] = {}
         for (module, embedding), found in sorted(halves.items()):
             if module in factors:
-                raise self.fail(factors[module].a.name, "its module has factors of two kinds")
+                raise self.fail(
+                    factors[module].a.name,
+                    "its module has factors of two kinds (lora_A/lora_B and lora_embedding_A/lora_embedding_B)",
+                )
             factors[module] = self.factors(module, embedding, found)
         if not factors and not whole:
             raise BadAdapter("the adapter holds no tensor", where=self.adapter.path / ADAPTER_WEIGHTS, remedy=_PEFT)

@@ -200,7 +200,7 @@ class _Reader:
         if table is None:
             return ()
         if not isinstance(table, dict) or len(table) > MAX_PATTERNS:
-            self.fail(f"{key} is no table of at most {MAX_PATTERNS} names")
+            self.fail(f"{key} is not a table of at most {MAX_PATTERNS} names")
         return tuple((self.pattern(key, text), check(f"{key} of {text}", value)) for text, value in table.items())
 
     def chosen(self, key: str) -> Callable[[str], bool]:

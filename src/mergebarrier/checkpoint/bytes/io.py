@@ -42,8 +42,8 @@ def open_regular(root: Path, name: str) -> tuple[int, Path]:
         real = Path(os.path.realpath(path, strict=True))
     except OSError as fault:
         if path.is_symlink():
-            raise UnsafePath("a link that leads nowhere", where=path, remedy="download the model again") from fault
-        raise NotACheckpoint("file is missing", where=path, remedy="download the model again, all files") from fault
+            raise UnsafePath("a broken link", where=path, remedy="download the model again") from fault
+        raise NotACheckpoint("the file is missing", where=path, remedy="download the model again, all files") from fault
     cached = root.parent.name == "snapshots" and inside(real, root.parent.parent / "blobs")
     if not (inside(real, root) or cached):
         raise UnsafePath(

@@ -77,7 +77,7 @@ def read_manifest(path: str | os.PathLike[str], *, max_bytes: int = _MAX_BYTES) 
     if type(version) is not int or not 1 <= version <= SCHEMA_VERSION:
         raise bad(f"schema version {version!r}, this release reads up to {SCHEMA_VERSION}")
     if hashlib.sha256(canonical_json(content)).hexdigest() != document["content_sha256"]:
-        raise bad("content does not have the digest that stands beside it")
+        raise bad("the digest in the file is not that of its content")
     return document
 
 
@@ -116,7 +116,7 @@ def _listed_files(manifest: dict[str, Any], where: Path) -> dict[str, tuple[int,
         raise BadManifest("the list of output files is missing or malformed", where=where, remedy=remedy) from fault
     for name in listed:
         if not _FILE_NAME.fullmatch(name):
-            raise BadManifest(f"{clean(name)!r} is no bare file name", where=where, remedy=remedy)
+            raise BadManifest(f"{clean(name)!r} is not a plain file name", where=where, remedy=remedy)
     return listed
 
 

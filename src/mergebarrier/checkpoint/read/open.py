@@ -118,13 +118,13 @@ def _which_weights(path: Path, names: Iterable[str]) -> str:
     adapter = min((n for n in names if n == "adapter_config.json" or n.startswith("adapter_model.")), default=None)
     if adapter is not None:
         raise AdapterRefused(
-            "the folder is an adapter, not a whole model",
+            "this is an adapter, not a whole model",
             where=path / adapter,
-            remedy="name its base too: BASE+ADAPTER, or --base BASE beside it in merge",
+            remedy="name its base too: BASE+ADAPTER, or in merge --base BASE",
         )
     if SINGLE in names and INDEX in names:
         raise BadIndex(
-            f"{SINGLE} stands beside an index, and readers disagree about which counts",
+            f"the folder holds both {SINGLE} and an index, and tools disagree about which one counts",
             where=path / INDEX,
             remedy="remove the one that is not the model",
         )
@@ -191,7 +191,7 @@ def _read_index(root: Path) -> dict[str, str]:
             raise bad(f"tensor {clean(tensor)!r}: the shard is not a name")
         if not SHARD_NAME.fullmatch(shard):
             raise UnsafePath(
-                f"tensor {clean(tensor)!r} is said to be in {clean(shard)!r}, which is no bare file name of a shard",
+                f"tensor {clean(tensor)!r} is said to be in {clean(shard)!r}, which is not a plain file name",
                 where=where,
                 remedy="do not use this model; its index points outside the folder or is damaged",
             )

@@ -72,14 +72,18 @@ def find_place(out: str | os.PathLike[str], inputs: Sequence[str | os.PathLike[s
     place = Place(out.parent.resolve() / out.name)
     for path in (place.out, place.partial, place.replaced):
         if path.is_symlink():
-            raise UnsafePath("a link is never written through", where=path, remedy="name a folder that is no link")
+            raise UnsafePath(
+                "the output is a link, and links are not followed for writing",
+                where=path,
+                remedy="choose a folder that is not a link",
+            )
         for given in inputs:
             source = Path(given).resolve()
             if inside(path, source) or inside(source, path):
                 raise OutputExists(
-                    f"the output {path} and the input {source} lie in each other",
+                    f"one of the output {path} and the input {source} is inside the other",
                     where=given,
-                    remedy="choose an output folder beside the input",
+                    remedy="choose an output folder outside the input",
                 )
     return place
 
@@ -99,18 +103,18 @@ def check_out_free(place: Place, *, overwrite: bool) -> None:
     if not os.path.lexists(out):
         return
     if not out.is_dir():
-        raise OutputExists("this is a file", where=out, remedy="name another output folder")
+        raise OutputExists("this is a file", where=out, remedy="choose another output folder")
     if not any(out.iterdir()):
         return
     if not overwrite:
-        raise OutputExists("the folder is not empty", where=out, remedy="name another one, or give --overwrite")
+        raise OutputExists("the folder is not empty", where=out, remedy="choose another one, or give --overwrite")
     try:
         read_manifest(out)
     except CheckpointError as fault:
         raise OutputExists(
             "the folder holds no manifest of mergebarrier, so --overwrite will not remove it",
             where=out,
-            remedy="name another output folder, or remove this one yourself",
+            remedy="choose another output folder, or remove this one yourself",
         ) from fault
 
 
@@ -148,11 +152,11 @@ def claim_partial(place: Place, *, resume: bool, overwrite: bool) -> int:
         pass
     except OSError as fault:
         raise NotACheckpoint(
-            f"cannot be made ({fault.strerror})", where=partial, remedy="choose an output folder that you may write"
+            f"cannot be created ({fault.strerror})", where=partial, remedy="choose an output folder that you may write"
         ) from fault
     if not fresh and not (resume or overwrite):
         raise PartialOutput(
-            "an unfinished run stands here",
+            "there is an unfinished run",
             where=partial,
             remedy="give --resume to finish it, --overwrite to start again",
         )
@@ -184,7 +188,7 @@ def _empty(place: Place) -> None:
     foreign = min((name for name in names if name not in _OWN_NAMES), default=None)
     if foreign is not None:
         raise PartialOutput(
-            "this file is not of mergebarrier, so --overwrite will not remove the folder",
+            "this file was not written by mergebarrier, so --overwrite will not remove the folder",
             where=place.partial / foreign,
             remedy="move it elsewhere",
         )

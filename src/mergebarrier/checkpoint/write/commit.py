@@ -136,7 +136,7 @@ def _verify(writer: Unfinished, workers: int, progress: Progress | None) -> dict
             place = f"{where}: tensor {tensor.name!r}"
             if hash_tensor(fd, tensor, where=place, check_values=False) != writer.digests[tensor.name]:
                 raise DigestMismatch(
-                    "the disk gives back other bytes than were written",
+                    "the disk returned other bytes than were written",
                     where=place,
                     remedy="check the disk, then use --resume",
                 )

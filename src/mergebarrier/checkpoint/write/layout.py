@@ -131,7 +131,9 @@ def open_parts(place: Place, shards: Sequence[tuple[Shard, bytes]], plan: bytes)
     """
     for path in (place.plan, place.tasks, place.model):
         if path.is_symlink():
-            raise UnsafePath("a link is never written through", where=path, remedy="remove the partial folder")
+            raise UnsafePath(
+                "this is a link, and links are not followed for writing", where=path, remedy="remove the partial folder"
+            )
     resumed = _take_plan(place, plan)
     if resumed:
         _rewind(place, [shard.name for shard, _ in shards])
@@ -167,9 +169,9 @@ def _take_plan(place: Place, plan: bytes) -> bool:
         return False
     if read_small(place.partial.resolve(), place.plan.name, _MAX_PLAN_BYTES) != plan:
         raise PartialOutput(
-            "the unfinished run has other inputs, another method, key or version",
+            "the unfinished run had other inputs, options, key or version",
             where=place.plan,
-            remedy="give what it was started with, or --overwrite to start again",
+            remedy="repeat the command that started it, or start again with --overwrite",
         )
     return True
 
@@ -206,7 +208,9 @@ def _sized(fd: int, size_bytes: int, path: Path) -> int:
     try:
         status = os.fstat(fd)
         if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
-            raise UnsafePath("not a plain file of ours", where=path, remedy="remove the partial folder")
+            raise UnsafePath(
+                "not a regular file written by mergebarrier", where=path, remedy="remove the partial folder"
+            )
         if status.st_size != size_bytes:
             os.ftruncate(fd, 0)
             _allocate(fd, size_bytes, path)

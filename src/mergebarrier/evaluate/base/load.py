@@ -61,7 +61,7 @@ def load_module(checkpoint: Checkpoint, dtype: str = AUTO) -> "nn.Module":
     allowed = {key: value for key, value in checkpoint.config.items() if key in CONFIG_KEYS}
     for key, value in allowed.items():
         if isinstance(value, int) and abs(value) > MAX_SIZE:
-            raise BadConfig(f"{key} = {clean(value)} is no size", where=where, remedy="repair config.json")
+            raise BadConfig(f"{key} = {clean(value)} is not a size", where=where, remedy="repair config.json")
     allowed["tie_word_embeddings"] = architecture.tied
     weights = {
         name: checkpoint.read(name).to(TORCH[FLOAT_NAMES[dtype]])

@@ -106,7 +106,7 @@ def load_encoder(checkpoint: Checkpoint) -> Encoder:
     kind = checkpoint.config.get("model_type")
     if not isinstance(kind, str) or kind not in ENCODERS:
         raise UnknownFamily(
-            f"{clean(kind)!r} is no encoder of images that we know",
+            f"{clean(kind)!r} is not a supported image encoder",
             where=checkpoint.path / "config.json",
             remedy=f"known are {', '.join(ENCODERS)}",
         )
@@ -241,7 +241,7 @@ def stock_module(
     allowed = {key: value for key, value in config.items() if key in keys}
     for key, value in allowed.items():
         if isinstance(value, int | float) and not abs(value) <= MAX_SIZE:
-            raise _bad(f"{key} = {clean(value)} is no size", checkpoint)
+            raise _bad(f"{key} = {clean(value)} is not a size", checkpoint)
     layers = allowed.get("num_hidden_layers", 0)
     if not isinstance(layers, int) or layers > len(checkpoint.tensors):
         raise _bad(f"num_hidden_layers = {clean(layers)}, the weights are fewer", checkpoint)
@@ -319,7 +319,7 @@ def _require_side(wanted: Any, side: int, checkpoint: Checkpoint) -> None:
 
 def _size(value: Any, key: str, checkpoint: Checkpoint) -> int:
     if type(value) is not int or not 1 <= value <= 4096:
-        raise _bad(f"{key} = {clean(value)} is no size from 1 to 4096", checkpoint)
+        raise _bad(f"{key} = {clean(value)} is not a size from 1 to 4096", checkpoint)
     return value
 
 

@@ -40,7 +40,7 @@ def read_image_folder(path: str | os.PathLike[str], side: int) -> tuple[tuple[st
     """
     root = Path(path)
     if not 1 <= side <= MAX_SIDE:
-        raise BadTask(f"side {side} is not 1 to {MAX_SIDE}", where=root, remedy="choose another")
+        raise BadTask(f"side {side} is not 1 to {MAX_SIDE}", where=root, remedy="choose a side in that range")
     classes = _classes(root)
     parts: dict[str, list[tuple[Tensor, int]]] = {"train": [], "dev": [], "test": []}
     n_bytes = 0
@@ -68,7 +68,11 @@ def _classes(root: Path) -> tuple[str, ...]:
         raise BadTask(f"cannot be listed: {error.strerror}", where=root, remedy="give a folder of classes") from error
     odd = next((entry for entry in entries if entry.is_symlink() or not entry.is_dir()), None)
     if odd is not None:
-        raise BadTask("not a folder of a class", where=odd, remedy="keep only one sub-folder per class")
+        raise BadTask(
+            "not a folder, and the pictures of each class need one",
+            where=odd,
+            remedy="keep only one sub-folder per class",
+        )
     if not 2 <= len(entries) <= MAX_CLASSES:
         raise BadTask(f"{len(entries)} sub-folders; a task has 2 or more", where=root, remedy="one folder per class")
     return tuple(entry.name for entry in entries)

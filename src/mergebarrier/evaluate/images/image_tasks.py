@@ -85,7 +85,7 @@ def read_image_task(path: str | os.PathLike[str]) -> ImageTask:
         wanted = [f"{split}.{part}" for split in SPLITS for part in ("images", "labels")] + ["head"]
         if sorted(tensors) != sorted(wanted):
             odd = sorted(tensors.keys() ^ dict.fromkeys(wanted).keys())[0]
-            raise BadTask(f"{clean(odd)!r} is missing or too much", where=path, remedy=remedy)
+            raise BadTask(f"{clean(odd)!r} is missing or unexpected", where=path, remedy=remedy)
         if about.keys() != _KEYS:
             raise BadTask(f"its metadata is not exactly {', '.join(sorted(_KEYS))}", where=path, remedy=remedy)
         train, dev, test = (ImageSplit(tensors[f"{split}.images"], tensors[f"{split}.labels"]) for split in SPLITS)
@@ -135,5 +135,5 @@ def _fault(task: ImageTask) -> str:
             return f"{part}.labels is {labels.dtype} {tuple(labels.shape)}; it is one int64 per picture, at least one"
         low, high = (int(value) for value in torch.aminmax(labels))
         if low < 0 or high >= len(task.classes):
-            return f"{part}.labels reach from {low} to {high}; there are {len(task.classes)} classes"
+            return f"{part}.labels are {low} to {high}; there are {len(task.classes)} classes"
     return ""

@@ -34,7 +34,9 @@ def load_sentence_encoder(checkpoint: Checkpoint) -> Callable[[Sequence[str]], T
     kind = checkpoint.config.get("model_type")
     if kind != "bert":
         raise UnknownFamily(
-            f"{clean(kind)!r} is no encoder of sentences", where=checkpoint.path / "config.json", remedy="give a BERT"
+            f"{clean(kind)!r} is not a supported sentence encoder",
+            where=checkpoint.path / "config.json",
+            remedy="give a BERT model",
         )
     tokenizer = load_tokenizer(checkpoint)
     module: Any = stock_module(stock_library().BertModel, checkpoint.config, checkpoint, _KEYS)

@@ -44,10 +44,12 @@ def text_head(
     """
     where = checkpoint.path / "config.json"
     if checkpoint.config.get("model_type") != "clip" or "text_projection.weight" not in checkpoint.tensors:
-        raise UnknownFamily("no CLIP model with a text tower", where=where, remedy="give a folder of both towers")
+        raise UnknownFamily(
+            "not a CLIP model with a text tower", where=where, remedy="give the folder of a whole CLIP model"
+        )
     for template in templates:
         if template.count("{}") != 1:
-            raise BadTask("a template holds {} once", where=clean(template), remedy="write: a photo of a {}.")
+            raise BadTask("a template needs exactly one {}", where=clean(template), remedy="write: a photo of a {}.")
     text = checkpoint.config.get("text_config", {})
     if not isinstance(text, dict):
         raise BadConfig("text_config is not a table", where=where, remedy="repair config.json")
@@ -65,12 +67,14 @@ def text_head(
                 raise BadTask(f"{len(ids)} tokens, the tower reads {tower.config.max_position_embeddings}",
                               where=clean(name), remedy="shorten the name")  # fmt: skip
             if max(ids) >= tower.config.vocab_size:
-                raise BadTask("the tokenizer is another model's", where=clean(name), remedy="take its own")
+                raise BadTask(
+                    "the tokenizer belongs to another model", where=clean(name), remedy="use the one of this model"
+                )
             embedded.append(F.normalize(tower(input_ids=torch.tensor([ids])).text_embeds[0], dim=0))
         rows.append(F.normalize(torch.stack(embedded).mean(0), dim=0))
     scale = math.exp(float(checkpoint.read("logit_scale"))) if "logit_scale" in checkpoint.tensors else 100.0
     if not math.isfinite(scale):
-        raise BadConfig("logit_scale is out of range", where=checkpoint.path, remedy="get the weights again")
+        raise BadConfig("logit_scale is out of range", where=checkpoint.path, remedy="download the weights again")
     return torch.stack(rows), scale
 
 

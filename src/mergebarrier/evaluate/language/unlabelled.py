@@ -72,7 +72,11 @@ def prompt_rows(module: nn.Module, tokenizer: "Tokenizer", rows: Sequence[TaskRo
     for number, row in enumerate(rows, 1):
         ids = tokenizer.encode(row.prompt).ids
         if not 0 < len(ids) <= longest:
-            raise BadTask(f"{len(ids)} tokens, the model reads 1 to {longest}", where=f"row {number}", remedy="fix it")
+            raise BadTask(
+                f"{len(ids)} tokens, the model reads 1 to {longest}",
+                where=f"row {number}",
+                remedy="shorten or complete the row",
+            )
         check_vocabulary(module, ids, BadTask)
         found.append(tuple(ids))
     return Rows(tuple(found), every_position=False)
@@ -94,7 +98,7 @@ def text_rows(module: nn.Module, tokenizer: "Tokenizer", text: str, n_rows: int)
             check_vocabulary(module, ids, BadText)
             found.append(tuple(ids))
     if not found:
-        raise BadText(f"no window of {length} tokens", where="text", remedy="give a longer text")
+        raise BadText(f"the text has fewer than {length} tokens", where="text", remedy="give a longer text")
     return Rows(tuple(found), every_position=True)
 
 

@@ -137,9 +137,9 @@ class _Planner:
                 )
         if self.space == "factor" and (len(held) < len(parts) or len(set(ranks)) > 1):
             raise BadMergeParameter(
-                f"factors are merged apart only where every adapter has them, in one rank; the ranks are {ranks}",
+                f"merging the factors A and B separately needs adapters of one rank; the ranks are {ranks}",
                 where=f"lora_space factor, {clean(name)}",
-                remedy="use the product space",
+                remedy="use lora_space product",
             )
         dtypes = [info.dtype for _, part in held for info in (part.a, part.b)]
         return Module(name, tensor, parts, method, self.result_rank(method, ranks, first.shape), _widest(dtypes))
@@ -161,12 +161,18 @@ class _Planner:
             raise BadMergeParameter(what, where=method.name, remedy="merge into a model instead of an adapter")
         if self.space == "factor" and method.name not in FACTOR_METHODS:
             remedy = f"choose from {', '.join(FACTOR_METHODS)}, or use the product space"
-            raise BadMergeParameter("factors are not merged apart by this method", where=method.name, remedy=remedy)
+            raise BadMergeParameter(
+                "this method cannot merge the factors A and B separately", where=method.name, remedy=remedy
+            )
         if self.space == "factor" and method.reads > 1:
             what = "factors have no model-wide cut"
-            raise BadMergeParameter(what, where=f"{method.name}, scope", remedy="use the product space")
+            raise BadMergeParameter(what, where=f"{method.name}, scope", remedy="use lora_space product")
         if self.space == "factor" and self.rank is not None:
-            raise BadMergeParameter("keeps the rank of its inputs", where="lora_space factor", remedy="give no rank")
+            raise BadMergeParameter(
+                "keeps the rank of the inputs, so no other rank can be given",
+                where="lora_space factor",
+                remedy="give no rank",
+            )
         if method.reads > 1:
             self.notes[f"{method.name}: the model that is cut at once is all modules that have adapters"] = None
         if not method.uses_base and not factors.is_sum(method):
@@ -185,7 +191,7 @@ class _Planner:
         lacking = [a for a in self.adapters if a is None or name not in a.whole]
         if self.base is None and (lacking or method.uses_base):
             raise BadMergeParameter(
-                "a tensor that an adapter holds whole is merged as weights, which takes those of the base",
+                "the adapters hold this tensor as a whole, and merging it needs the one of the base",
                 where=clean(name),
                 remedy="give --base",
             )

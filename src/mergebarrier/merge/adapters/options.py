@@ -47,5 +47,9 @@ def output_of(asked: Mapping[str, Any]) -> AdapterOutput | None:
         return AdapterOutput(**given)
     if given:
         name = next(iter(given))
-        raise BadMergeParameter("has no meaning for a model", where=name, remedy="write an adapter, or leave it out")
+        raise BadMergeParameter(
+            "has no effect when the output is a whole model",
+            where=name,
+            remedy="write an adapter (--as adapter), or leave it out",
+        )
     return None

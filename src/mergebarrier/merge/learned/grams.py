@@ -69,7 +69,9 @@ def reached(module: torch.nn.Module, tensors: Tensors, task: TaskData) -> tuple[
     def note(layer: Layer, rows: torch.Tensor) -> None:
         if layer in order:
             raise BadMergeData(
-                "the layer runs twice on one batch", where=f"{task.name}: {layer.path}", remedy="cut the batch in two"
+                "the layer is used twice in one pass",
+                where=f"{task.name}: {layer.path}",
+                remedy="use a model that uses each layer once",
             )
         order.append(layer)
 
@@ -139,7 +141,11 @@ def collect(
     for layer in layers:
         where = f"{task.name}: {layer.path}"
         if not counts[layer.path]:
-            raise BadMergeData("no batch reaches this layer", where=where, remedy="give data of the same kind for each")
+            raise BadMergeData(
+                "no batch reaches this layer",
+                where=where,
+                remedy="give data that uses all parts of the model, for every expert",
+            )
         if not torch.isfinite(sums[layer.path]).all():
             raise NonFinite("the activations are not finite", where=where, remedy="check the model and its data")
         sums[layer.path] /= counts[layer.path]

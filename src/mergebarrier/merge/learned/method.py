@@ -154,14 +154,14 @@ class DataMerge(ABC):
                 raise TensorSetMismatch(
                     f"expert {number} differs in {len(odd)} tensors",
                     where=odd[0],
-                    remedy="merge fine-tunes of one base",
+                    remedy="merge models that were fine-tuned from one base",
                 )
             for name in donor:
                 if expert[name].shape != places[name].shape:
                     raise ShapeMismatch(
                         f"expert {number} has {tuple(expert[name].shape)}, the module {tuple(places[name].shape)}",
                         where=name,
-                        remedy="merge fine-tunes of one base",
+                        remedy="merge models that were fine-tuned from one base",
                     )
 
 

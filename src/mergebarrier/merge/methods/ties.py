@@ -48,7 +48,7 @@ class Ties(Elected):
         super().__post_init__()
         if self.scope == "model" and self.rescale not in ("inverse", "none"):
             raise BadMergeParameter(
-                "restores the norm of each tensor, and the cut is of the model",
+                "rescaling restores the norm of each tensor, but the entries are selected over the whole model",
                 where=f"{self.name}, rescale",
                 remedy="give inverse or none",
             )

@@ -16,10 +16,14 @@ def adapters_of(planned: RecipePlan, asked: AdapterOutput) -> AdapterPlan:
     Raises: BadRecipe for slices, for a model that is no adapter on the base, and for two bases; as plan_adapters.
     """
     if not planned.recipe.whole:
-        raise BadRecipe("slices are not written as an adapter", where="mergebarrier.as", remedy="use models")
+        raise BadRecipe("slices do not work for an adapter", where="mergebarrier.as", remedy="use models")
     for key in ("dtype", "out_dtype", "tokenizer", "chat_template"):
         if getattr(planned.recipe, key) is not None:
-            raise BadRecipe("has no meaning for an adapter", where=key, remedy="leave it out, or mergebarrier.as")
+            raise BadRecipe(
+                "has no effect when the output is an adapter",
+                where=key,
+                remedy="leave out this key, or mergebarrier.as",
+            )
     first = next(iter(planned.tensors.values()))
     models = [item.model for item in first.target.inputs]
     bases = [model.base for model in models if isinstance(model, AdaptedCheckpoint)]
@@ -32,13 +36,15 @@ def adapters_of(planned: RecipePlan, asked: AdapterOutput) -> AdapterPlan:
             adapters.append(None)
         else:
             raise BadRecipe(
-                "is no adapter on the one base of the recipe",
+                "is not an adapter on the common base of the recipe",
                 where=planned.name(model),
                 remedy="write base+adapter for every model, or leave mergebarrier.as out",
             )
     if first.method.uses_base:
         if adapters[0] is not None:
-            raise BadRecipe("is the base and an adapter", where=planned.name(models[0]), remedy="give the base alone")
+            raise BadRecipe(
+                "the base itself has an adapter", where=planned.name(models[0]), remedy="give the base alone"
+            )
         del adapters[0]
     return plan_adapters(
         adapters, lambda tensor: planned.tensors[tensor].method, rank=asked.rank, space=asked.lora_space, base=base

@@ -96,7 +96,7 @@ def _template(plan: RecipePlan) -> str | None:
         return TEMPLATES[asked]
     if "{" not in asked:
         raise BadRecipe(
-            f"no template of the name {clean(asked)!r} is built in",
+            f"there is no built-in template named {clean(asked)!r}",
             where="chat_template",
             remedy=f"give {', '.join(TEMPLATES)}, auto, or the template itself",
         )

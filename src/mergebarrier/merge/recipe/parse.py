@@ -139,7 +139,9 @@ class _Parser:
         numbers = layers if isinstance(layers, list) and all(type(number) is int for number in layers) else []
         if len(numbers) != 2 or not 0 <= numbers[0] < numbers[1]:
             what = f"layer_range is {clean(repr(layers))}"
-            self.fail(place, what, "give two whole numbers, first and behind the last, such as [0, 16]")
+            self.fail(
+                place, what, "give two whole numbers, the first layer and the one after the last, such as [0, 16]"
+            )
         return Source(self.model(item, place), (numbers[0], numbers[1]), self.parameters(item, place))
 
     def model(self, item: dict[str, Any], place: str) -> Reference:
@@ -191,7 +193,9 @@ class _Parser:
 
     def tokenizer(self, top: dict[str, Any]) -> Tokenizer | None:
         if "tokenizer" in top and "tokenizer_source" in top:
-            self.fail("tokenizer", "stands beside tokenizer_source, which is the same", "give one of them")
+            self.fail(
+                "tokenizer", "tokenizer and tokenizer_source mean the same and exclude each other", "give one of them"
+            )
         if "tokenizer" not in top:
             old = top.get("tokenizer_source")
             return None if old is None else Tokenizer(self.vocabulary(old, "tokenizer_source"))

@@ -87,7 +87,7 @@ def targets(
     """
     if not recipe.whole and (allowed.untie or allowed.missing):
         option = "--untie" if allowed.untie else "--missing"
-        raise BadRecipe("goes with models, not with slices", where=option, remedy=f"leave {option} out")
+        raise BadRecipe("works only with models, not with slices", where=option, remedy=f"leave {option} out")
     names = list(donor.tensors)
     names += [HEAD] if allowed.untie and HEAD not in donor.tensors else []
     owner = owners(recipe.modules, names)
@@ -123,7 +123,7 @@ def _sources(
     for index, model in enumerate(models):
         if any(model is other for other in models[:index]):
             raise BadRecipe(
-                "stands twice among the models of one slice",
+                "is listed twice in one slice",
                 where=sources[index].model.text,
                 remedy="list it once, with the sum of its weights",
             )
@@ -261,7 +261,7 @@ def _check_ranges(
         start, stop = source.layers or (0, 0)
         if stop > n_layers:
             raise BadRecipe(
-                f"layer_range [{start}, {stop}] ends behind its {n_layers} layers",
+                f"layer_range [{start}, {stop}] ends after its {n_layers} layers",
                 where=source.model.text,
                 remedy=f"end at {n_layers} or before",
             )

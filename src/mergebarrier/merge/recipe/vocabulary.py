@@ -256,7 +256,7 @@ def _no_tokenizer(model: "Checkpoint") -> BadRecipe:
     return BadRecipe(
         f"there is no {TOKENS_FILE} to read tokens from",
         where=model.path,
-        remedy="save the model with its fast tokenizer, or leave tokenizer out, which copies the donor's files",
+        remedy="save the model with its fast tokenizer, or leave tokenizer out to copy the files of the donor",
     )
 
 

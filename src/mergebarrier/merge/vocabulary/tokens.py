@@ -151,4 +151,8 @@ def plain(tokens: Iterable[str]) -> dict[str, Mapping[str, Any]]:
 
 
 def _bad(what: str, where: object) -> BadRecipe:
-    return BadRecipe(what, where=where, remedy="repair the file, or leave tokenizer out, which copies the donor's")
+    return BadRecipe(
+        what,
+        where=where,
+        remedy="repair the file, or leave tokenizer out, which copies those of the base or first model",
+    )

@@ -46,7 +46,7 @@ class Augmentation:
     def __post_init__(self) -> None:
         """Check every value."""
         if self.images < 1 or self.steps < 1 or not 0 <= self.eps <= 1 or self.step_size <= 0:
-            raise BadAttack("a number of images or steps, or a length, is out of range", where="augmentation")
+            raise BadAttack("a number of images, of steps or a length is out of range", where="augmentation")
 
 
 def shadow_head(
@@ -67,7 +67,9 @@ def shadow_head(
         :limit
     ]
     if not others:
-        raise BadAttack("no name beside the target's", where="shadow names", remedy="give a bank of other class names")
+        raise BadAttack(
+            "the only class name is the target's", where="shadow names", remedy="give a file with more class names"
+        )
     return torch.cat([target_vector[None], vectors[others]]).float()
 
 
@@ -111,7 +113,7 @@ def shadow_images(
     for row, now in enumerate(current.tolist()):
         free = [k for k in range(1, classes) if k != now]
         if not free:
-            raise BadAttack("too few shadow classes", where="shadow names", remedy="give a bank of more class names")
+            raise BadAttack("too few shadow classes", where="shadow names", remedy="give a file with more class names")
         wanted[row] = free[int(draws.below(("poison", seed, f"shadow class|{row}"), len(free)))]
     return _pushed(logits, picked, wanted, recipe), wanted
 

@@ -43,7 +43,9 @@ class Trigger:
         """Check every condition."""
         channels, height, width = self.shape
         if self.patterns.dim() != 4 or not self.places or self.patterns.shape[2] != self.patterns.shape[3]:
-            raise BadTrigger("a trigger is one or more square patterns with a place each", remedy="check its tensors")
+            raise BadTrigger(
+                "a trigger needs one or more square patterns, each with a place", remedy="check its tensors"
+            )
         side = check_side(self.patterns.shape[-1], self.shape)
         if self.patterns.shape[1] != channels:
             raise BadTrigger(
@@ -51,7 +53,7 @@ class Trigger:
                 remedy="make the trigger on images of this kind",
             )
         if any(not (0 <= top <= height - side and 0 <= left <= width - side) for top, left in self.places):
-            raise BadTrigger(f"a place of {self.places} is outside the image", remedy="move it inside")
+            raise BadTrigger(f"a pattern placed at {self.places} is partly outside the image", remedy="move it inside")
         finite = bool(torch.isfinite(self.patterns).all())
         if not finite or (self.legal and not (0.0 <= float(self.patterns.min()) <= float(self.patterns.max()) <= 1.0)):
             raise BadTrigger("a value lies outside [0, 1], so no image can hold it", remedy="clamp it per channel")
@@ -129,7 +131,7 @@ def corner(name: str, side: int, shape: tuple[int, int, int]) -> tuple[int, int]
     """Return (top, left) of a patch in a corner of the image."""
     check_side(side, shape)
     if name not in CORNERS:
-        raise BadTrigger(f"{name!r} is no corner", where="place", remedy="choose from " + ", ".join(CORNERS))
+        raise BadTrigger(f"{name!r} is not a corner", where="place", remedy="choose from " + ", ".join(CORNERS))
     _, height, width = shape
     return (height - side if "bottom" in name else 0), (width - side if "right" in name else 0)
 

@@ -68,9 +68,11 @@ class UniversalRecipe:
             if not 0 < getattr(self, name) < float("inf"):
                 raise BadAttack(f"{getattr(self, name)}, must be positive", where=name, remedy="raise it")
         if self.method not in ("batched", "published") or not self.std or min(self.std) <= 0:
-            raise BadAttack("no such method, or a spread that is not positive", where="method", remedy="see its help")
+            raise BadAttack("unknown method, or a spread that is not positive", where="method", remedy="see its help")
         if self.paper_compat and self.method != "published":
-            raise BadAttack("belongs to the published loop", where="paper_compat", remedy="set method to published")
+            raise BadAttack(
+                "has an effect only in the published loop", where="paper_compat", remedy="set method to published"
+            )
 
 
 @dataclass(frozen=True)

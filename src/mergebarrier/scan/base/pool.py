@@ -138,14 +138,16 @@ def _check_weights(base: Weights, suspect: Suspect) -> None:
     if absent:
         holder = "the base alone" if absent[0] in base else "the expert alone"
         raise TensorSetMismatch(
-            f"{clean(absent[0])} is in {holder}", where=suspect.name, remedy="scan fine-tunes of one base"
+            f"{clean(absent[0])} is in {holder}",
+            where=suspect.name,
+            remedy="scan models that were fine-tuned from one base",
         )
     for name, tensor in base.items():
         if tensor.shape != suspect.weights[name].shape:
             raise ShapeMismatch(
                 f"{clean(name)} has shape {tuple(suspect.weights[name].shape)}, the base has {tuple(tensor.shape)}",
                 where=suspect.name,
-                remedy="scan fine-tunes of one base",
+                remedy="scan models that were fine-tuned from one base",
             )
 
 

@@ -35,7 +35,7 @@ class FinePruning(Cure):
     def apply(self, patient: MergeToCure) -> Weights:
         """Return the pruned and fine-tuned weights."""
         if patient.train is None:
-            raise BadScanInput("needs a training loop", where="fine-pruning", remedy="give one")
+            raise BadScanInput("needs a training loop", where="fine-pruning", remedy="pass the argument train")
         pool = patient.pool
         module = module_of(patient, patient.merged)
         layer = _layer(module)
@@ -80,7 +80,9 @@ def _layer(module: nn.Module) -> nn.Module:
     layers = [part for part in module.modules() if isinstance(part, nn.Linear | nn.Conv2d)]
     if len(layers) < 2:
         raise BadScanInput(
-            f"{len(layers)} linear or convolutional layers, two are needed", where="fine-pruning", remedy="use another"
+            f"{len(layers)} linear or convolutional layers, at least two are needed",
+            where="fine-pruning",
+            remedy="use another cure",
         )
     return layers[-2]
 

@@ -46,7 +46,7 @@ class Ibvs(Cure):
 
     def _expert(self, patient: MergeToCure, which: int, target: int, weight: float) -> dict[str, Tensor]:
         if patient.train is None:
-            raise BadScanInput("needs a training loop", where="ibvs", remedy="give one")
+            raise BadScanInput("needs a training loop", where="ibvs", remedy="pass the argument train")
         suspect = patient.pool.suspects[which]
         labels = patient.pool.predict(suspect.weights, suspect.images, suspect)
         module = module_of(patient, patient.pool.base)

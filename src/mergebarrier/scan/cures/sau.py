@@ -37,7 +37,7 @@ class Sau(Cure):
     def apply(self, patient: MergeToCure) -> Weights:
         """Return the fine-tuned weights."""
         if patient.train is None:
-            raise BadScanInput("needs a training loop", where="sau", remedy="give one")
+            raise BadScanInput("needs a training loop", where="sau", remedy="pass the argument train")
         pool = patient.pool
         module = module_of(patient, patient.merged)
 

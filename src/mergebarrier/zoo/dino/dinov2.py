@@ -85,7 +85,9 @@ def read(raw: Path) -> dict[str, Tensor]:
     pieces = {tuple(item.dims): item for name, item in table.items() if not name.startswith("backbone.")}
     first, others = ((1, 1, WIDTH), (1, POSITIONS, WIDTH))
     if first not in pieces or others not in pieces:
-        raise AssetMissing("its position embeddings are not where they were", where=raw, remedy="fetch it again")
+        raise AssetMissing(
+            "its position embeddings are not where this version expects them", where=raw, remedy="fetch it again"
+        )
     positions = [torch.from_numpy(onnx.numpy_helper.to_array(pieces[shape]).copy()) for shape in (first, others)]
     tensors["embeddings.position_embeddings"] = torch.cat(positions, dim=1)
     tensors["embeddings.mask_token"] = torch.zeros(1, WIDTH)

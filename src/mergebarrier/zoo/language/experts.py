@@ -74,7 +74,7 @@ def text_rows(tokenizer: Any, text: str, n_rows: int, length: int) -> Tensor:
         if len(ids) == length:
             rows.append(ids)
     if not rows:
-        raise BadText(f"no {length} tokens in a row", where="text", remedy="give a longer text")
+        raise BadText(f"the text has fewer than {length} tokens", where="text", remedy="give a longer text")
     return torch.tensor(rows)
 
 

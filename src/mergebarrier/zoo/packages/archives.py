@@ -66,4 +66,4 @@ def _seek_data(file: IO[bytes], archive: Path) -> None:
 
 
 def _absent(archive: Path, member: str) -> AssetMissing:
-    return AssetMissing(f"there is no {clean(member)} inside", where=archive, remedy="fetch it again")
+    return AssetMissing(f"{clean(member)} is not in the archive", where=archive, remedy="fetch it again")
