@@ -12,8 +12,6 @@ Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 KeyId = Annotated[str, Field(pattern="^[0-9a-f]{16}$")]
 Count = Annotated[int, Field(ge=0)]
 Parameters = dict[str, object]
-#: A figure that is not finite is null.
-Figure = float | None
 #: In a manifest, where null would be ambiguous.
 Words = Literal["infinite"]
 
@@ -76,7 +74,7 @@ class Compute(TypedDict):
     """The dtype that this machine computes in fastest; the ratio of times that says so."""
 
     dtype: str | None
-    bfloat16_over_float32: NotRequired[Figure]
+    bfloat16_over_float32: NotRequired[float]
 
 
 class Doctor(Document):
@@ -192,35 +190,11 @@ class ManifestOf(TypedDict):
     key_id: KeyId | None
 
 
-class Inspect(Document):
-    """What a model is and says about itself; no weights were read."""
-
-    kind: Literal["inspect"]
-    path: str
-    tensors: Count
-    parameters: Count
-    bytes: Count
-    dtypes: dict[str, Count]
-    files: list[str]
-    manifest: ManifestOf | None
-    licence: str
-    do_not_merge: str | None
-    attack_artifact: bool
-    merge_protected: bool
-    lineage: Lineage | None
-    family: str | None
-    not_protectable: NotRequired[str]
-    dims: NotRequired[Dims]
-    tied: NotRequired[bool]
-    circuits: NotRequired[Count]
-    spaces: NotRequired[dict[str, str]]
-
-
 class Circuit(TypedDict):
     """How near the weights of a circuit are to those of the base."""
 
-    cosine_before: Figure
-    cosine_after: Figure
+    cosine_before: float
+    cosine_after: float
 
 
 class Fit(TypedDict, total=False):
@@ -228,8 +202,8 @@ class Fit(TypedDict, total=False):
 
     sweeps: Count
     converged: bool
-    mean_cosine_before: Figure
-    mean_cosine_after: Figure
+    mean_cosine_before: float
+    mean_cosine_after: float
     spaces_moved: list[str]
     bit_exact: bool
     circuits: dict[str, Circuit]
@@ -238,49 +212,13 @@ class Fit(TypedDict, total=False):
     matched: bool
 
 
-class Realign(Document):
-    """A model in the coordinates of its base."""
-
-    kind: Literal["realign"]
-    out: str
-    method: str
-    preserves_function: bool
-    seconds: float
-    content_digest: Digest
-    diagnostics: Fit
-
-
 class Undone(TypedDict):
     """What the best attack takes back of a protection at once."""
 
-    undone_pct: Figure
+    undone_pct: float
     seconds: float
     attack: str
     diagnostics: Fit
-
-
-class Protect(Document):
-    """A protected model, and what the protection does not do."""
-
-    kind: Literal["protect"]
-    out: str
-    method: str
-    parameters: Parameters
-    key_id: KeyId | None
-    content_digest: Digest
-    limit: str
-    realigned: NotRequired[Undone]
-
-
-class Unprotect(Document):
-    """A restored model."""
-
-    kind: Literal["unprotect"]
-    out: str
-    method: str
-    bit_identical: bool
-    roundtrip_bound: float
-    content_digest: Digest
 
 
 class Relative(TypedDict):
@@ -459,7 +397,7 @@ class TextTask(TypedDict):
     rate: float
     low: float
     high: float
-    nll_nats: Figure
+    nll_nats: float
     tokens: Count
 
 
@@ -474,7 +412,7 @@ class ImageTask(TypedDict):
     rate: float
     low: float
     high: float
-    nll_nats: Figure
+    nll_nats: float
     tokens: Count
 
 
@@ -482,8 +420,8 @@ class Text(TypedDict):
     """Perplexity on a text."""
 
     file: str
-    nats_per_token: Figure
-    perplexity: Figure
+    nats_per_token: float
+    perplexity: float
     tokens: Count
 
 
@@ -503,10 +441,10 @@ class Finding(TypedDict):
     rule: Annotated[str, Field(pattern="^MB[0-9]{4}$")]
     model: str
     message: str
-    value: Figure
-    threshold: Figure
-    pool_median: Figure
-    evidence: dict[str, str | Figure]
+    value: float | None
+    threshold: float | None
+    pool_median: float | None
+    evidence: dict[str, str | float | None]
     severity: Literal["critical", "high", "medium", "low", "info"]
     cannot_see: str
 
@@ -564,35 +502,6 @@ class Plan(Document):
     """What a dry run says: what would be done, and nothing was."""
 
     kind: Literal["plan"]
-
-
-class ProtectPlan(Plan):
-    """Of ``protect``."""
-
-    method: str
-    family: str
-    parameters: Parameters
-    circuits: Count
-    tensors: Count
-    bytes: Count
-    files: list[str]
-
-
-class UnprotectPlan(Plan):
-    """Of ``unprotect``."""
-
-    method: str
-    key_id: KeyId | None
-    restores: str
-
-
-class RealignPlan(Plan):
-    """Of ``realign``."""
-
-    method: str
-    family: str
-    circuits: Count
-    tensors: Count
 
 
 class MergePlan(Plan):

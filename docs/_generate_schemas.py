@@ -1,44 +1,84 @@
 """Write the JSON Schema of every document of ours: `python docs/_generate_schemas.py`; a test runs it and compares.
 
-Documents that are dataclasses are read from them, reports of the front door among them; the others from
-`_documents.py`.  An object that is none of those types' is refused: nothing is added silently.
+Reports of the front door and results are read from their dataclasses; where a field of a report is a plain table, and
+for what no report describes yet, the types stand in `_documents.py`.  An unknown key is refused everywhere.
 """
 
 import dataclasses
+import functools
 import json
+import operator
 import sys
+import types
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal, NotRequired, Union, get_args, get_origin
 
 from pydantic import TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema
+from typing_extensions import TypedDict
 
 sys.path.insert(0, str(Path(__file__).parent))
 
 import _documents as documents
 
 from mergebarrier.api.base import Report
+from mergebarrier.api.cleanse import CleanseReport
+from mergebarrier.api.inspect import InspectReport
+from mergebarrier.api.protect import ProtectPlan, ProtectReport, UnprotectPlan, UnprotectReport
+from mergebarrier.api.realign import RealignPlan, RealignReport
 from mergebarrier.api.verify import VerifyReport
 from mergebarrier.results import BackdoorResult, Cell, Measurement, Result
 
 FOLDER: Final = Path(__file__).parents[1] / "src" / "mergebarrier" / "schemas"
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 
-#: name of a schema (the kind of a document, or a file of ours) -> what it is made of.
-SCHEMAS: Final[dict[str, Any]] = {
-    "attack": documents.Attack,
+
+def typed(report: type[Report], **stricter: Any) -> Any:
+    """Return the document of a report as a type: its fields, with a stricter type where one is given here."""
+    shown = [field for field in dataclasses.fields(report) if not field.metadata.get("beside")]
+    assert stricter.keys() <= {field.name for field in shown}, (report, sorted(stricter))
+    fields: dict[str, Any] = {"schema_version": Literal[1], "kind": Literal[report.kind]}
+    for field in shown:
+        of = stricter.get(field.name, field.type)
+        fields[field.name] = NotRequired[_without_none(of)] if field.metadata.get("optional") else of
+    made = TypedDict(report.__name__, fields)
+    made.__doc__ = report.__doc__
+    return made
+
+
+def _without_none(of: Any) -> Any:
+    """Return what an optional field holds when it is there."""
+    if get_origin(of) not in (Union, types.UnionType):
+        return of
+    return functools.reduce(operator.or_, (item for item in get_args(of) if item is not type(None)))
+
+
+DIGEST: Final = documents.Digest
+KEY_ID: Final = documents.KeyId | None
+
+#: Documents that are read as they are stored: a figure in them is finite.
+STORED: Final[dict[str, Any]] = {
     "audit": Result,
     "backdoor": BackdoorResult,
+    "manifest": documents.Manifest,
+    "result": Result | BackdoorResult,
+    "row": Cell | Measurement,
+}
+#: Documents that are shown: a figure that is not finite is null.
+SHOWN: Final[dict[str, Any]] = {
+    "attack": documents.Attack,
+    "cleanse": typed(CleanseReport, content_digest=DIGEST),
     "doctor": documents.Doctor,
     "error": documents.Error,
     "evaluation": documents.Evaluation,
     "explanation": documents.Explanation,
-    "inspect": documents.Inspect,
-    "manifest": documents.Manifest,
+    "inspect": typed(
+        InspectReport, manifest=documents.ManifestOf | None, lineage=documents.Lineage | None, dims=documents.Dims
+    ),
     "merge": documents.Merge,
-    "plan": documents.ProtectPlan
-    | documents.UnprotectPlan
-    | documents.RealignPlan
+    "plan": typed(ProtectPlan)
+    | typed(UnprotectPlan, key_id=KEY_ID)
+    | typed(RealignPlan)
     | documents.MergePlan
     | documents.AdapterPlan
     | documents.AttackPlan
@@ -47,14 +87,12 @@ SCHEMAS: Final[dict[str, Any]] = {
     | documents.ScanPlan
     | documents.TaskPlan
     | documents.DemoPlan,
-    "protect": documents.Protect,
-    "realign": documents.Realign,
-    "result": Result | BackdoorResult,
-    "row": Cell | Measurement,
+    "protect": typed(ProtectReport, key_id=KEY_ID, content_digest=DIGEST, realigned=documents.Undone),
+    "realign": typed(RealignReport, content_digest=DIGEST, diagnostics=documents.Fit),
     "scan": documents.Scan,
     "task": documents.Task,
-    "unprotect": documents.Unprotect,
-    "verify": VerifyReport,
+    "unprotect": typed(UnprotectReport, content_digest=DIGEST),
+    "verify": typed(VerifyReport),
     "zoo": documents.Zoo,
     "zoo-path": documents.ZooPath,
 }
@@ -64,8 +102,6 @@ BESIDE: Final = {"audit": ("report", "protected"), "backdoor": ("report",)}
 
 class _Strict(GenerateJsonSchema):
     """JSON Schema as we mean it: no unknown keys, no titles or defaults, a path is text."""
-
-    finite = True
 
     def field_title_should_be_set(self, schema: Any) -> bool:
         return False
@@ -79,9 +115,6 @@ class _Strict(GenerateJsonSchema):
     def dataclass_schema(self, schema: Any) -> dict[str, Any]:
         return self._closed(super().dataclass_schema(schema))
 
-    def float_schema(self, schema: Any) -> dict[str, Any]:
-        return super().float_schema(schema) if self.finite else {"type": ["number", "null"]}
-
     @staticmethod
     def _closed(made: dict[str, Any]) -> dict[str, Any]:
         del made["title"]
@@ -91,40 +124,29 @@ class _Strict(GenerateJsonSchema):
 
 
 class _Shown(_Strict):
-    """Of a report of the front door, whose figures are null where they are not finite."""
+    """The same of what is shown."""
 
-    finite = False
-
-
-def schema(name: str) -> dict[str, Any]:
-    """Return the schema of that name."""
-    source = SCHEMAS[name]
-    is_report = isinstance(source, type) and issubclass(source, Report)
-    made = TypeAdapter(source).json_schema(mode="serialization", schema_generator=_Shown if is_report else _Strict)
-    if is_report:
-        _as_document(made, source)
-    for field in BESIDE.get(name, ()):
-        made["properties"][field] = {"type": "string"}
-    return {"$schema": DIALECT, "title": f"mergebarrier {name}", **made}
+    def float_schema(self, schema: Any) -> dict[str, Any]:
+        return {"type": ["number", "null"]}
 
 
-def _as_document(made: dict[str, Any], report: type[Report]) -> None:
-    """Add the head of a document to the schema of a report, and take what the document leaves out."""
-    fields = {field.name: field.metadata for field in dataclasses.fields(report)}
-    shown = {field: made["properties"][field] for field in fields if not fields[field].get("beside")}
-    head = {"schema_version": {"const": 1, "type": "integer"}, "kind": {"const": report.kind, "type": "string"}}
-    made["properties"] = head | shown
-    made["required"] = [*head, *(field for field in shown if not fields[field].get("optional"))]
+def names() -> list[str]:
+    """Return the names of all schemas: a kind of document, or a file of ours."""
+    return sorted([*STORED, *SHOWN])
 
 
 def text(name: str) -> str:
     """Return the file of a schema."""
-    return json.dumps(schema(name), indent=1, sort_keys=True) + "\n"
+    source, generator = (STORED[name], _Strict) if name in STORED else (SHOWN[name], _Shown)
+    made = TypeAdapter(source).json_schema(mode="serialization", schema_generator=generator)
+    for field in BESIDE.get(name, ()):
+        made["properties"][field] = {"type": "string"}
+    schema = {"$schema": DIALECT, "title": f"mergebarrier {name}", **made}
+    return json.dumps(schema, indent=1, sort_keys=True) + "\n"
 
 
 if __name__ == "__main__":
-    FOLDER.mkdir(exist_ok=True)
     for stale in FOLDER.glob("*.json"):
         stale.unlink()
-    for name in SCHEMAS:
+    for name in names():
         (FOLDER / f"{name}.json").write_text(text(name), encoding="utf-8")
