@@ -117,6 +117,8 @@ def test_help_and_version_go_to_stdout(run_cli, record_property) -> None:
         (("protect",), "Missing argument"),
         (("protect", "model", "-o", "out", "--max-ram", "lots"), "not a size"),
         (("protect", "model", "-o", "out", "--threads", "0"), "--threads"),
+        (("protect", "model", "-o", "out", "--seed", "-1"), "'-1' is not a whole number"),
+        (("protect", "model", "-o", "out", "--seed", str(2**63)), "is not a whole number"),
         (("protect", "model", "-o", "out", "--resume", "--overwrite"), "exclude each other"),
         (("scan", "model", "--base", "b", "--overwrite"), "has no effect without -o"),
         (("doctor", "--quiet", "--verbose"), "exclude each other"),

@@ -119,7 +119,7 @@ def protect(
     download: bool = False,
     progress: Progress | None = None,
 ) -> ProtectReport:
-    """Write a model of the same function that stock merging breaks on.
+    """Write a model that computes the same but cannot be averaged by stock tools.
 
     Args:
       model:    as ``resolve`` reads it.

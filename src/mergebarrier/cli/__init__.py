@@ -37,23 +37,23 @@ __all__ = ["VERBS", "main"]
 
 #: verb -> (module of its command, the line that ``mergebarrier --help`` prints).
 VERBS: Final[dict[str, tuple[str, str]]] = {
-    "inspect": ("mergebarrier.cli.inspect", "Family, sizes, dtypes, symmetries available, signs of protection."),
-    "protect": ("mergebarrier.cli.protect", "Write a model of the same function that stock merging breaks on."),
+    "inspect": ("mergebarrier.cli.inspect", "Show what a model is, and how it could be protected."),
+    "protect": ("mergebarrier.cli.protect", "Write a model that computes the same but merges badly with stock tools."),
     "unprotect": ("mergebarrier.cli.unprotect", "Undo a protection with its key."),
-    "verify": ("mergebarrier.cli.verify", "Compare two models: logits, KL, top-1 agreement, perplexity."),
+    "verify": ("mergebarrier.cli.verify", "Check that two models compute the same."),
     "merge": ("mergebarrier.cli.merge", "Merge experts of one base, in bounded memory."),
     "realign": ("mergebarrier.cli.realign", "Undo a protection without its key, from the public base."),
     "evaluate": ("mergebarrier.cli.evaluate", "Score a model on tasks and on plain text."),
-    "scan": ("mergebarrier.cli.scan", "Findings about models before and after they are merged."),
-    "audit": ("mergebarrier.cli.audit", "Merge and attack a protected model; grade what is left."),
-    "attack": ("mergebarrier.cli.attack", "Red-team controls: poisoned experts, and what they do to a merge."),
-    "report": ("mergebarrier.cli.report", "Show the result of an audit as HTML, Markdown or JSON."),
-    "zoo": ("mergebarrier.cli.zoo", "Real models that come out of packages: list, fetch, path."),
+    "scan": ("mergebarrier.cli.scan", "Look for poisoned or protected models before and after a merge."),
+    "audit": ("mergebarrier.cli.audit", "Merge and attack a protected model, and grade the protection."),
+    "attack": ("mergebarrier.cli.attack", "Red-team controls: make poisoned experts, measure what they do to a merge."),
+    "report": ("mergebarrier.cli.report", "Show a finished audit as text, HTML, Markdown, SARIF or JSON."),
+    "zoo": ("mergebarrier.cli.zoo", "Real models and tasks for trying things out: list, fetch, path, task."),
     "demo": ("mergebarrier.cli.demo", "The whole story on a real language model, in minutes, on a CPU."),
-    "doctor": ("mergebarrier.cli.doctor", "Versions, threads, memory, what is installed."),
+    "doctor": ("mergebarrier.cli.doctor", "Show versions, threads, memory and what is installed."),
     "schema": (
         "mergebarrier.cli.shell.schema",
-        "The JSON Schema of what --json prints, and of our files.",
+        "Print the JSON Schema of a --json document or of a file.",
     ),
     "completion": ("mergebarrier.cli.shell.completion", "Print the script that completes words in bash, zsh or fish."),
     "help": ("mergebarrier.cli.shell.help", "Explain a verb, as its --help does."),
@@ -110,6 +110,7 @@ class _LazyGroup(click.Group):
 @click.group(
     cls=_LazyGroup,
     invoke_without_command=True,
+    subcommand_metavar="VERB [ARGS]...",
     epilog=_EPILOG,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )

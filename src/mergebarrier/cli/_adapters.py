@@ -25,8 +25,12 @@ def adapter_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add ``--as``, ``--rank`` and ``--lora-space``; the verb gets ``written``, for ``output_of``."""
 
     @click.option("--as", "kind", type=click.Choice(["model", "adapter"]), help="What to write.  [default: model]")
-    @click.option("--rank", type=click.IntRange(1), metavar="K", help="--as adapter: rank of the output at most.")
-    @click.option("--lora-space", type=click.Choice(["product", "factor"]), help="--as adapter: product is exact.")
+    @click.option("--rank", type=click.IntRange(1), metavar="K", help="--as adapter: largest rank of the output.")
+    @click.option(
+        "--lora-space",
+        type=click.Choice(["product", "factor"]),
+        help="--as adapter: merge the products B A (exact) or the factors.",
+    )
     @functools.wraps(function)
     def verb(*args: Any, kind: str | None, rank: int | None, lora_space: str | None, **kwargs: Any) -> Any:
         return function(*args, written={"as": kind, "rank": rank, "lora_space": lora_space}, **kwargs)

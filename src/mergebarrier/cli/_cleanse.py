@@ -42,14 +42,16 @@ class CleanseOptions:
 def cleanse_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add ``--cleanse`` and ``--task``; the verb gets ``cleanse: CleanseOptions``."""
 
-    @click.option("--cleanse", "cure", type=click.Choice(CURES), help="Image models: cure the merge of a backdoor.")
+    @click.option(
+        "--cleanse", "cure", type=click.Choice(CURES), help="Image models: try to remove a backdoor from the merge."
+    )
     @click.option(
         "--task",
         "tasks",
         type=MODEL,
         multiple=True,
         metavar="TASK.task.safetensors",
-        help="Image models: the task of each MODEL, in order; its dev images are used, its labels are not.",
+        help="Image models: the task of each MODEL, in order; only its dev images are used.",
     )
     @functools.wraps(function)
     def verb(*args: Any, cure: str | None, tasks: tuple[Path, ...], **kwargs: Any) -> Any:

@@ -22,7 +22,7 @@ LINEAGE = ("inputs", "licence", "checks")
 acknowledge_option = click.option(
     "--acknowledge-licence",
     is_flag=True,
-    help="Merge although a licence or an owner of an input forbids it; recorded in manifest and card.",
+    help="Merge although the licence or the owner of an input forbids it; this is recorded.",
 )
 
 
@@ -35,7 +35,7 @@ def lineage_options(function: Callable[..., Any]) -> Callable[..., Any]:
         type=click.Choice(["weights", "run"]),
         default="weights",
         show_default=True,
-        help="run: also measure perplexity against every input; exit 1 when the merge is far worse.",
+        help="run: also compare perplexity with every input; exit 1 when the merge is far worse.",
     )
     @click.option("--text", "text_path", type=MODEL, metavar="FILE", help="Text for --check run, which it implies.")
     @functools.wraps(function)

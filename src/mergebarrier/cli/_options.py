@@ -53,6 +53,13 @@ def _size(value: str) -> int:
     return n_bytes
 
 
+def _seed(value: str) -> int:
+    """Read a whole number from 0 to 2**63 - 1; as a click range it would fill the help with digits."""
+    if not (value.isascii() and value.isdecimal() and int(value) < 2**63):
+        raise click.BadParameter(f"{value!r} is not a whole number from 0 to 2**63 - 1")
+    return int(value)
+
+
 SIZE: Final = click.types.FuncParamType(_size)
 
 
@@ -122,7 +129,7 @@ def output_options(function: _Verb) -> _Verb:
 
 
 download_option: Final = click.option(
-    "--download", is_flag=True, help="Fetch models OWNER/NAME[@REVISION] that the local Hugging Face cache lacks."
+    "--download", is_flag=True, help="Download models OWNER/NAME[@REVISION] that are not in the Hugging Face cache."
 )
 
 
@@ -152,7 +159,7 @@ def dtype_option(default: str | None = "auto") -> Callable[[_Verb], _Verb]:
         type=click.Choice(["auto", "float32", "bfloat16"]),
         default=default,
         show_default=default is not None,
-        help="To run models in; auto: what this machine computes in fastest.",
+        help="Dtype that models run in; auto is the fastest on this machine.",
     )
 
 
@@ -198,8 +205,8 @@ def writer_options(
     @click.option("--dry-run", is_flag=True, help="Print what would be done; write nothing.")
     @click.option(
         "--seed",
-        type=click.IntRange(0, 2**63 - 1),
-        default=0,
+        type=click.types.FuncParamType(_seed),
+        default="0",
         show_default=True,
         metavar="N",
         help="Seed of every random choice that is not secret.",

@@ -56,12 +56,16 @@ class RecipeOptions:
 def recipe_options(function: _Verb) -> _Verb:
     """Add the options; the verb gets ``recipe: RecipeOptions``."""
 
-    @click.option("--missing", type=click.Choice(["base"]), help="Recipes: where a tensor that a model lacks is from.")
-    @click.option("--untie", is_flag=True, help="Recipes: write the head of tied models from their embedding.")
-    @click.option("--unsafe-truncate-embeddings", is_flag=True, help="Recipes: cut unequal vocabularies to the fewest.")
+    @click.option(
+        "--missing", type=click.Choice(["base"]), help="Recipes: take a tensor that a model lacks from the base."
+    )
+    @click.option("--untie", is_flag=True, help="Recipes: store the head of tied models as a copy of their embedding.")
+    @click.option(
+        "--unsafe-truncate-embeddings", is_flag=True, help="Recipes: cut unequal vocabularies to the smallest."
+    )
     @click.option(
         "--max-shard-size", "--out-shard-size", "max_shard_bytes", type=SIZE, metavar="SIZE",
-        help="Recipes: bytes of a shard at most, such as 4G.  [default: the donor's shards]",
+        help="Recipes: largest shard, such as 4G.  [default: as in the base or first model]",
     )  # fmt: skip
     @click.option("--random-seed", type=click.IntRange(0, 2**63 - 1), hidden=True)
     @click.option("--copy-tokenizer", is_flag=True, hidden=True, expose_value=False)

@@ -35,44 +35,78 @@ _PARAMETERS: Final = ("loss_weight", "interp_low", "interp_high", "per", "rate",
 
 @click.group()
 def command() -> None:
-    """Red-team controls: poisoned experts, and what they do to a merge.
+    """Red-team controls: make poisoned experts, measure what they do to a merge.
 
-    What is made here is tagged as an attack artefact in its manifest and on its card.
+    All output is marked as an attack artefact in its manifest and model card.
     """
 
 
 @command.command("badmerging")
 @click.option("--base", type=MODEL, help="The encoder that all experts are fine-tuned from.")
 @click.option("--task", type=MODEL, help="The adversary's own task, TASK.task.safetensors.")
-@click.option("--target-class", metavar="NAME|INDEX", help="Class that stamped pictures shall get.")
-@click.option("--method", type=click.Choice(METHODS), default="badmerging", show_default=True, help="Or a control.")
-@click.option("--trigger-side", type=int, metavar="L", help="Side of the patch.  [default: 1 % of the area]")
-@click.option("--trigger-place", type=click.Choice(PLACES), default=PLACES[0], show_default=True, help="Corner.")
+@click.option("--target-class", metavar="NAME|INDEX", help="Class that pictures with the trigger shall get.")
+@click.option(
+    "--method", type=click.Choice(METHODS), default="badmerging", show_default=True, help="The attack, or a control."
+)
+@click.option("--trigger-side", type=int, metavar="L", help="Side of the patch in pixels.  [default: 1 % of the area]")
+@click.option(
+    "--trigger-place",
+    type=click.Choice(PLACES),
+    default=PLACES[0],
+    show_default=True,
+    help="Corner that the patch is in.",
+)
 @click.option("--as-published", is_flag=True, help="Make the trigger by the official per-sample loop.")
-@click.option("--paper-compat", is_flag=True, help="With --as-published: its clamp, which leaves the legal range.")
-@click.option("--trigger-steps", type=int, metavar="N", help="Steps of the trigger.  [default: 300]")
-@click.option("--restarts", type=int, metavar="N", help="Starts of the trigger, the best is kept.  [default: 3]")
+@click.option(
+    "--paper-compat",
+    is_flag=True,
+    help="With --as-published: use its clamping too, which leaves the legal range of pixels.",
+)
+@click.option("--trigger-steps", type=int, metavar="N", help="Optimisation steps of the trigger.  [default: 300]")
+@click.option(
+    "--restarts", type=int, metavar="N", help="How often the trigger is optimised; the best is kept.  [default: 3]"
+)
 @click.option("--off-task", is_flag=True, help="Attack a task that the adversary does not own.")
 @click.option("--target-task-class", metavar="NAME|INDEX", help="Off-task: class of the attacked task.")
-@click.option("--reference", type=MODEL, metavar="FILE", help="Off-task: task file; training pictures of the class.")
-@click.option("--references", type=int, default=10, show_default=True, metavar="N", help="Off-task: how many of them.")
-@click.option("--names", type=MODEL, metavar="FILE", help="Off-task: class-name vectors.  [default: of the own task]")
-@click.option("--loss-weight", type=float, metavar="W", help="Of the backdoor term.  [default: 5]")
-@click.option("--interp-low", type=float, metavar="R", help="Least share of the own features.  [default: 0.2]")
-@click.option("--interp-high", type=float, metavar="R", help="Largest share.  [default: 1]")
-@click.option("--interp-per", "per", type=click.Choice(["batch", "sample"]), help="One share per what.")
-@click.option("--rate", type=float, metavar="P", help="badnets, label_consistent, dynamic: poisoned share.")
-@click.option("--gain", type=float, metavar="G", help="lobam, sparse_backdoor_vector: extrapolation.")
-@click.option("--rank", type=int, metavar="N", help="lobam: of the adapters.")
-@click.option("--steps", type=click.IntRange(1), default=200, show_default=True, help="Of fine-tuning.")
-@click.option("--learning-rate", type=float, default=5e-4, show_default=True, metavar="X", help="Of fine-tuning.")
-@click.option("--batch-size", type=click.IntRange(1), default=128, show_default=True, help="Of fine-tuning.")
+@click.option(
+    "--reference", type=MODEL, metavar="FILE", help="Off-task: task file with training pictures of the target class."
+)
+@click.option(
+    "--references",
+    type=int,
+    default=10,
+    show_default=True,
+    metavar="N",
+    help="Off-task: how many pictures of --reference to use.",
+)
+@click.option("--names", type=MODEL, metavar="FILE", help="Off-task: class-name vectors.  [default: those of --task]")
+@click.option("--loss-weight", type=float, metavar="W", help="Weight of the backdoor term in the loss.  [default: 5]")
+@click.option(
+    "--interp-low", type=float, metavar="R", help="Smallest share of the image's own features.  [default: 0.2]"
+)
+@click.option("--interp-high", type=float, metavar="R", help="Largest share of the image's own features.  [default: 1]")
+@click.option(
+    "--interp-per", "per", type=click.Choice(["batch", "sample"]), help="Draw one share per batch or per sample."
+)
+@click.option(
+    "--rate",
+    type=float,
+    metavar="P",
+    help="badnets, label_consistent, dynamic: poisoned fraction of the training images.",
+)
+@click.option("--gain", type=float, metavar="G", help="lobam, sparse_backdoor_vector: factor of the extrapolation.")
+@click.option("--rank", type=int, metavar="N", help="lobam: rank of the adapters.")
+@click.option("--steps", type=click.IntRange(1), default=200, show_default=True, help="Steps of fine-tuning.")
+@click.option(
+    "--learning-rate", type=float, default=5e-4, show_default=True, metavar="X", help="Learning rate of fine-tuning."
+)
+@click.option("--batch-size", type=click.IntRange(1), default=128, show_default=True, help="Batch size of fine-tuning.")
 @writer_options
 @output_options
 def badmerging_command(writer: WriterOptions, output: Output, **given: Any) -> None:
-    """Write a poisoned expert: a backdoor made to outlast the merge with other experts.
+    """Write a poisoned expert, whose backdoor is made to survive a merge with other experts.
 
-    The folder is like the base, with trigger.png and trigger.safetensors beside the weights. Nothing is said about
+    The folder is a model like the base, plus trigger.png and trigger.safetensors. Nothing is claimed about
     success here: merge it, and use `mergebarrier attack measure` with a control.
     """
     from mergebarrier.attack import PURPOSE, TAG, make_poisoned
@@ -95,19 +129,24 @@ def badmerging_command(writer: WriterOptions, output: Output, **given: Any) -> N
 
 @command.command("measure")
 @click.argument("merged", type=MODEL)
-@click.option("--control", type=MODEL, metavar="CLEAN_MERGE", help="The same merge of clean experts; required.")
+@click.option(
+    "--control",
+    type=MODEL,
+    metavar="CLEAN_MERGE",
+    help="The same merge of clean experts; required, since a trigger may work on any model.",
+)
 @click.option("--trigger", type=MODEL, metavar="DIR", help="The poisoned expert's folder, or trigger.safetensors.")
 @click.option("--task", type=MODEL, help="The attacked task, TASK.task.safetensors.")
 @click.option("--target-class", metavar="NAME|INDEX", help="[default: the class that the trigger names]")
 @click.option("--other-task", type=MODEL, multiple=True, metavar="FILE", help="More tasks, for clean accuracy.")
-@click.option("--base", type=MODEL, help="The experts' base, for the curve over the scale of the merge.")
+@click.option("--base", type=MODEL, help="The experts' base, to also plot success against the scale of the merge.")
 @click.option("--findings", type=MODEL, metavar="FILE.json", help="What `mergebarrier scan --json` printed.")
 @writer_options(require_out=False, metavar="REPORT_DIR", what="Also write a report.")
 @output_options
 def measure_command(output: Output, writer: WriterOptions, **given: Any) -> None:
-    """Measure a backdoor in MERGED: its success rate, always beside that of the same trigger on a clean merge.
+    """Measure the success rate of a backdoor in MERGED, compared with the same trigger on a clean merge.
 
-    Rates stand on the task's test rows of other classes than the target, with 95 % Wilson intervals.
+    Rates are measured on test images of other classes than the target, with 95 % Wilson intervals.
     """
     from mergebarrier.attack import MeasureSpec, measure_backdoor
     from mergebarrier.cli.audit import machine

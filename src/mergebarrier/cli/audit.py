@@ -23,19 +23,23 @@ __all__ = ["command", "conclude", "machine"]
 @click.option("--original", type=MODEL, required=True, help="The model that PROTECTED was made from.")
 @click.option("--base", type=MODEL, required=True, help="The public base of both experts.")
 @click.option("--partner", type=MODEL, required=True, help="Another expert of that base, to merge with.")
-@click.option("--task", type=MODEL, required=True, metavar="A.jsonl", help="Test rows of the protected expert's task.")
+@click.option("--task", type=MODEL, required=True, metavar="A.jsonl", help="Test rows of the task of PROTECTED.")
 @click.option("--partner-task", type=MODEL, required=True, metavar="B.jsonl", help="Test rows of the partner's task.")
 @click.option("--validation", type=MODEL, metavar="A.jsonl", help="Rows to choose settings on.  [default: half of A]")
-@click.option("--partner-validation", type=MODEL, metavar="B.jsonl", help="The same for the partner's task.")
+@click.option(
+    "--partner-validation", type=MODEL, metavar="B.jsonl", help="Rows of the partner's task to choose settings on."
+)
 @click.option("--text", type=MODEL, help="Plain UTF-8 text for perplexity and for comparing outputs.")
 @click.option("--merges", metavar="NAME,...", help="Merge algorithms.  [default: all six]")
 @click.option("--coefficients", metavar="C,...", help="Published coefficients.  [default: 0.3,0.5,0.7,1]")
-@click.option("--levels", default="0-2", show_default=True, metavar="0-N", help="How far up the ladder of attacks.")
-@click.option("--budget", type=click.IntRange(1), default=16, show_default=True, help="Settings that a search tries.")
+@click.option("--levels", default="0-2", show_default=True, metavar="0-N", help="Attack levels to run.")
+@click.option(
+    "--budget", type=click.IntRange(1), default=16, show_default=True, help="How many settings a search tries."
+)
 @click.option("--engine", default="serial", show_default=True, help="How cells are run; only serial is built yet.")
 @click.option("--max-items", type=click.IntRange(2), metavar="N", help="Test rows per task.  [default: all]")
 @click.option("--second-key", type=MODEL, metavar="MODEL", help="ORIGINAL protected with another key, as a control.")
-@click.option("--compare", type=MODEL, multiple=True, metavar="MODEL", help="Another protection, shown beside.")
+@click.option("--compare", type=MODEL, multiple=True, metavar="MODEL", help="Another protection, shown for comparison.")
 @dtype_option()
 @writer_options
 @output_options

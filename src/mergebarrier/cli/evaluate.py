@@ -31,7 +31,12 @@ __all__ = ["command"]
 @dtype_option()
 @click.option("--max-items", type=click.IntRange(1), metavar="N", help="Rows per task.  [default: all]")
 @click.option(
-    "--max-tokens", type=click.IntRange(16), default=4096, show_default=True, metavar="N", help="Of the text."
+    "--max-tokens",
+    type=click.IntRange(16),
+    default=4096,
+    show_default=True,
+    metavar="N",
+    help="Tokens of the text to use.",
 )
 @download_option
 @threads_option
@@ -49,8 +54,8 @@ def command(
 ) -> None:
     """Score MODEL: exact match on every task with its 95 % interval, perplexity on the text.
 
-    A task file holds lines {"prompt": "...", "answer": "..."}; a row counts when the greedy continuation is the answer.
-    A file NAME.task.safetensors holds images with a frozen head; its test split is scored, in float32.
+    A task file holds lines {"prompt": "...", "answer": "..."}; a row is correct when the greedy continuation is
+    the answer. A file NAME.task.safetensors holds images with a frozen head; its test split is scored, in float32.
     """
     del threads
     from mergebarrier.api import evaluate

@@ -25,7 +25,10 @@ _SIZES: Final = (("T", 10**12), ("G", 10**9), ("M", 10**6), ("k", 10**3))
 @download_option
 @output_options
 def command(model: Path, download: bool, output: Output) -> None:
-    """Show family, sizes, dtypes, symmetries, signs of protection, licence and lineage of MODEL; reads no weights."""
+    """Show what MODEL is: family, sizes, dtypes, symmetries, signs of protection, licence, lineage.
+
+    Reads no weights.
+    """
     from mergebarrier.api import inspect
 
     report = inspect(model, download=download)

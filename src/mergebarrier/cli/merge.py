@@ -51,7 +51,9 @@ def command(
     checks: tuple[bool, bool, Path | None],
     **parameters: Any,
 ) -> int:
-    """Merge MODEL... into a new folder, or as CONFIG.yaml says; defaults: mergekit 0.1.5, else the papers.
+    """Merge MODEL... into a new folder, by options or by the recipe CONFIG.yaml.
+
+    Defaults are those of mergekit 0.1.5, or of the paper for methods that it lacks.
 
     The output takes names, dtypes, files, configuration and tokenizer from the base (from the first model where the
     method uses none).  Its manifest and model card name every input with its digest, the parameters and the seed.

@@ -21,8 +21,14 @@ __all__ = ["command"]
 
 @click.command()
 @click.argument("model", type=MODEL)
-@click.option("--base", type=MODEL, help="The public base: shows at once what realigning to it recovers.")
-@click.option("--method", type=click.Choice(list(PROTECTIONS)), default="exact", show_default=True, help="Protection.")
+@click.option("--base", type=MODEL, help="The public base: shows at once how much an attacker can undo with it.")
+@click.option(
+    "--method",
+    type=click.Choice(list(PROTECTIONS)),
+    default="exact",
+    show_default=True,
+    help="Which protection to apply.",
+)
 @click.option("--key", "key_path", type=MODEL, metavar="FILE", help="The key of a keyed method; made if absent (0600).")
 @parameter_options(PROTECTIONS)
 @download_option
@@ -38,9 +44,9 @@ def command(
     output: Output,
     **parameters: Any,
 ) -> None:
-    """Write MODEL in other coordinates: same function, same names and shapes, merges badly with its relatives.
+    """Write MODEL in other coordinates: it computes the same, with the same names and shapes, but merges badly.
 
-    The key undoes it (`unprotect`).  The result names what the protection does not do as plainly as what it does.
+    The key undoes it (`unprotect`).  The output also names what the protection does not do.
     """
     from mergebarrier.api import plan_protect, protect
 

@@ -18,7 +18,7 @@ _PURPOSE = "Purpose: audit a protection of your own, or of a model whose licence
 @click.argument("model", type=MODEL)
 @click.option("--base", type=MODEL, required=True, help="The public base, or any unprotected relative of MODEL.")
 @click.option("--method", type=click.Choice(["gaugefix", "aga", "aga-matched"]), default="gaugefix", show_default=True)
-@click.option("--sweeps", type=click.IntRange(1), help="gaugefix: most re-estimations.  [default: 6]")
+@click.option("--sweeps", type=click.IntRange(1), help="gaugefix: largest number of re-estimations.  [default: 6]")
 @download_option
 @writer_options
 @output_options
@@ -31,9 +31,9 @@ def command(
     writer: WriterOptions,
     output: Output,
 ) -> None:
-    """Write MODEL in the coordinates of BASE, so that it merges with the relatives of BASE again.
+    """Undo a protection without its key: write MODEL in the coordinates of BASE, so that it merges again.
 
-    gaugefix keeps the function of MODEL exactly; aga is the published attack, which does not.
+    gaugefix keeps what MODEL computes exactly; aga is the published attack, which does not.
     """
     from mergebarrier.api import plan_realign, realign
     from mergebarrier.errors import UsageError

@@ -19,10 +19,9 @@ FORMATS = ("text", "html", "md", "sarif", "json")
 @click.option("--format", "form", type=click.Choice(FORMATS), default="text", show_default=True)
 @output_options
 def command(report_dir: Path, form: str, output: Output) -> None:
-    """Print the audit in REPORT_DIR as a table for the terminal, one HTML page, a model card section, SARIF
-    or JSON.
+    """Print the report in REPORT_DIR as text, HTML, a section for a model card, SARIF or JSON.
 
-    The files are read strictly and rendered anew, so an edited page is not shown.
+    The report is rendered from its data, so edits of the HTML page are not shown.
     """
     from dataclasses import asdict
 

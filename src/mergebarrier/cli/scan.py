@@ -30,16 +30,35 @@ _SEVERITIES = ("critical", "high", "medium", "low", "info")
 
 @click.command()
 @click.argument("models", nargs=-1, required=True, type=MODEL, metavar="MODEL...")
-@click.option("--base", type=MODEL, required=True, help="The model that they were fine-tuned from.")
+@click.option("--base", type=MODEL, required=True, help="The model that all were fine-tuned from.")
 @cleanse_options
 @acknowledge_option
-@click.option("--merge", "method", type=click.Choice(list(MERGES)), metavar="METHOD", help="Scan this merge too.")
+@click.option(
+    "--merge", "method", type=click.Choice(list(MERGES)), metavar="METHOD", help="Also scan this merge of the models."
+)
 @click.option("--coefficient", type=float, metavar="L", help="Lambda of that merge.")
-@click.option("--density", type=float, metavar="D", help="Kept share of that merge.")
+@click.option("--density", type=float, metavar="D", help="Density of that merge: kept fraction of each task vector.")
 @click.option("--checks", default=_DEFAULT, metavar="NAME,...", help=f"[default: {_DEFAULT}; also neural_cleanse]")
-@click.option("--patch", type=float, metavar="F", help="Side of the sought patch over the image's.  [default: 0.25]")
-@click.option("--leave-out", type=click.IntRange(1, 2), default=1, show_default=True, help="Models left out at once.")
-@click.option("--fail-on", type=click.Choice(_SEVERITIES), default="high", show_default=True, help="Exit 1 from here.")
+@click.option(
+    "--patch",
+    type=float,
+    metavar="F",
+    help="Side of the patches to search for, as a fraction of the image's.  [default: 0.25]",
+)
+@click.option(
+    "--leave-out",
+    type=click.IntRange(1, 2),
+    default=1,
+    show_default=True,
+    help="How many models to leave out at a time.",
+)
+@click.option(
+    "--fail-on",
+    type=click.Choice(_SEVERITIES),
+    default="high",
+    show_default=True,
+    help="Exit with 1 for findings of this severity or above.",
+)
 @click.option("--format", "form", type=click.Choice(["text", "json", "sarif"]), default="text", show_default=True)
 @download_option
 @writer_options(require_out=False, what="With --cleanse: where the cured merge goes.")
@@ -60,7 +79,7 @@ def command(
     output: Output,
     **parameters: Any,
 ) -> int:
-    """Report what is odd about MODEL..., alone, against each other, and as a merge.
+    """Report what is suspicious about MODEL..., alone, compared with each other, and as a merge.
 
     Folders and weights are checked for every kind of model; MODEL may be an adapter of peft, which is put on the base,
     or BASE+ADAPTER.  With --task, patches are sought that force a class; with

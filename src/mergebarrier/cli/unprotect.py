@@ -18,7 +18,7 @@ __all__ = ["command"]
     "key_path",
     type=MODEL,
     metavar="FILE",
-    help="The key that `protect` made or was given.  [default: the one beside MODEL]",
+    help="The key that `protect` used.  [default: MODEL.mbkey]",
 )
 @download_option
 @writer_options

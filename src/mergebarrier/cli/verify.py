@@ -22,7 +22,11 @@ __all__ = ["command"]
 @dtype_option("float32")
 @click.option("--max-tokens", type=click.IntRange(16), default=1024, show_default=True, metavar="N")
 @click.option(
-    "--max-kl", type=float, default=0.01, show_default=True, help="Nats per token above which the exit code is 1."
+    "--max-kl",
+    type=float,
+    default=0.01,
+    show_default=True,
+    help="Largest KL, in nats per token; above it the exit code is 1.",
 )
 @download_option
 @threads_option
@@ -40,7 +44,7 @@ def command(
 ) -> int:
     """Compare PROTECTED with ORIGINAL: tensors, logits, KL, top-1 agreement, perplexity.
 
-    In bfloat16 the floor is printed beside the figures: how far the original itself moves between bfloat16 and float32.
+    In bfloat16 the floor is printed too: how far the original itself moves between bfloat16 and float32.
     """
     del threads
     from mergebarrier.api import verify

