@@ -53,10 +53,10 @@ def test_refused_with_one_line_and_no_output(attack: Case, tmp_path: Path, monke
         return really_open(path, flags, mode, **more)
 
     monkeypatch.setattr(os, "open", watched)
-    started = time.perf_counter()
+    started = time.process_time()
     with pytest.raises(attack.error) as caught:
         copy_model(source, tmp_path / "out")
-    assert time.perf_counter() - started < MOST_SECONDS
+    assert time.process_time() - started < MOST_SECONDS
     root = source.resolve()
     assert all(root == path or root in path.parents for path in opened)
     error, line = caught.value, str(caught.value)

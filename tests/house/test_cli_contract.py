@@ -17,6 +17,7 @@ from mergebarrier.cli import VERBS
 from mergebarrier.cli._options import SIZE, WriterOptions, output_options, threads_option, writer_options
 from mergebarrier.cli._output import Output
 from mergebarrier.errors import BadHeader
+from waiting import until
 
 WRITER = "-o --out --resume --overwrite --dry-run --seed --threads --workers --max-ram"
 #: verb -> the options that scripts rely on; a verb may have more.
@@ -292,18 +293,16 @@ def test_no_progress_bar_where_nobody_looks(capsys) -> None:
     assert capsys.readouterr().err == ""
 
 
-def test_a_bar_appears_on_a_terminal_only_after_a_second(monkeypatch, capsys) -> None:
+def test_a_bar_appears_on_a_terminal_and_only_for_long_work(monkeypatch, capsys) -> None:
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     monkeypatch.setenv("TERM", "xterm")
-    with Output().progress("quick work", total=1) as advance:
+    assert Output().bar_after_s == 1.0
+    with Output(bar_after_s=3600.0).progress("quick work", total=1) as advance:
         advance(1)
     assert "quick work" not in capsys.readouterr().err
-    monkeypatch.setattr("mergebarrier.cli._output._BAR_AFTER_S", 0.0)
-    with Output().progress("long work", total=2) as advance:
-        for done in range(3):
-            advance(done)
-            time.sleep(0.05)
-    assert "long work" in capsys.readouterr().err
+    with Output(bar_after_s=0.0).progress("long work", total=2) as advance:
+        advance(1)
+        until(lambda: "long work" in capsys.readouterr().err)
 
 
 def test_threads_option_alone_gives_a_number(monkeypatch) -> None:

@@ -28,7 +28,7 @@ print(json.dumps(sorted(tops - sys.stdlib_module_names)), file=sys.stderr)
 def _third_party(code: str) -> set[str]:
     """Names of the packages outside the standard library that ``code`` loads in a fresh interpreter."""
     program = [sys.executable, "-c", _LOADED.format(code=code)]
-    ran = subprocess.run(program, capture_output=True, text=True, timeout=60, check=True)
+    ran = subprocess.run(program, capture_output=True, text=True, timeout=600, check=True)
     return set(json.loads(ran.stderr.splitlines()[-1]))
 
 

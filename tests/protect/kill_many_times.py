@@ -4,13 +4,12 @@ Usage: kill_many_times.py MODEL OUT N.  The imports are paid once; no thread exi
 """
 
 import json
-import os
 import random
-import signal
+import shutil
 import sys
-import time
 from pathlib import Path
 
+from killing import killed_before, killed_soon_after, status_of, victim, writes_of
 from mergebarrier import verbs
 from mergebarrier.checkpoint import open_checkpoint
 from mergebarrier.keys import Key
@@ -25,16 +24,8 @@ def run(model: Path, out: Path) -> None:
         )
 
 
-def in_child(model: Path, out: Path) -> int:
-    child = os.fork()
-    if child == 0:
-        try:
-            run(model, out)
-        except BaseException as error:
-            sys.stderr.write(f"{type(error).__name__}: {error}\n")
-            os._exit(1)
-        os._exit(0)
-    return child
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 def loadable(folder: Path) -> bool:
@@ -47,33 +38,25 @@ def main() -> None:
     model, out, n_kills = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
     partial = out.with_name(out.name + ".partial")
     whole = out.with_name("undisturbed")
-    started = time.perf_counter()
-    os.waitpid(in_child(model, whole), 0)
-    duration = time.perf_counter() - started
-    reference = {path.name: path.read_bytes() for path in whole.iterdir()}
+    calls = writes_of(lambda: run(model, whole))
+    reference = contents(whole)
     draw = random.Random(11)
     for n in range(n_kills):
-        kills, status = 0, 1
+        status = 0
         # One to three kills of the same output, then an undisturbed run to the end.
-        for _ in range(draw.randint(1, 3)):
+        for kill in (killed_before, killed_soon_after, killed_before)[: draw.randint(1, 3)]:
             if out.exists():
                 break
-            child = in_child(model, out)
-            time.sleep(draw.uniform(0, 1.1 * duration))
-            os.kill(child, signal.SIGKILL)
-            os.waitpid(child, 0)
-            kills += 1
+            kill(draw.randint(1, calls), lambda: run(model, out))
             complete = out.exists()
             report = {"kill": n, "loadable_partial": loadable(partial), "complete": complete}
-            report["complete_is_whole"] = not complete or {p.name: p.read_bytes() for p in out.iterdir()} == reference
+            report["complete_is_whole"] = not complete or contents(out) == reference
             print(json.dumps(report), flush=True)
         if not out.exists():
-            _, status = os.waitpid(in_child(model, out), 0)
-        identical = out.exists() and {path.name: path.read_bytes() for path in out.iterdir()} == reference
+            status = status_of(victim(lambda: run(model, out)))
+        identical = out.exists() and contents(out) == reference
         print(json.dumps({"finished": n, "status": status, "identical": identical}), flush=True)
-        for path in out.iterdir():
-            path.unlink()
-        out.rmdir()
+        shutil.rmtree(out)
 
 
 if __name__ == "__main__":

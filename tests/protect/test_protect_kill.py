@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import tiny_models
+from scripts import with_helpers
 
 N_ROUNDS = 30
 
@@ -14,7 +15,7 @@ def test_killed_at_random_moments(tmp_path):
     model = tiny_models.save("llama-gqa-untied", tmp_path / "model")
     script = Path(__file__).with_name("kill_many_times.py")
     words = [sys.executable, str(script), str(model), str(tmp_path / "out"), str(N_ROUNDS)]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(words, env=with_helpers(), capture_output=True, text=True, timeout=1200)
     assert done.returncode == 0, done.stderr
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     kills = [line for line in lines if "kill" in line]

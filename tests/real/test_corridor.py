@@ -132,16 +132,18 @@ def test_lossless_is_the_same_function_and_comes_back_bit_for_bit(bench, assets,
     with open_checkpoint(assets.expert_a) as ours, open_checkpoint(lossless) as theirs:
         error, _ = equality(ours, theirs, ("float32", "float32"), ids)
         assert error <= 5e-6
-        assert_as_good_in_bfloat16(bench, ours, theirs, text, ids)
+        assert_as_good(bench, ours, theirs, text, ids)
         verbs.unprotect(theirs, KEY, verbs.OutputOptions(folder / "restored"))
         with open_checkpoint(folder / "restored") as restored:
             assert restored.digests() == ours.digests()
 
 
-def assert_as_good_in_bfloat16(bench, ours, theirs, text, ids) -> None:
+def assert_as_good(bench, ours, theirs, text, ids) -> None:
+    """No worse than the noise of bfloat16 arithmetic, and as good a model in what the machine computes in."""
     _, floor = equality(ours, ours, ("float32", "bfloat16"), ids)
+    _, moved = equality(ours, theirs, ("bfloat16", "bfloat16"), ids)
+    assert moved <= 3 * floor
     first, second = load_module(ours), load_module(theirs)
-    assert compare(first, second, ids).kl_nats <= 3 * floor
     before, after = (perplexity(module, bench.tokenizer, text).perplexity for module in (first, second))
     assert abs(after / before - 1) <= 0.003
     score = exact_match(first, bench.tokenizer, bench.rows[0])
@@ -152,7 +154,7 @@ def test_full_is_the_same_function_and_comes_back_within_its_bound(bench, assets
     text = read_text(assets.text_test)
     ids = token_ids(bench.tokenizer, text, 512)
     with open_checkpoint(assets.expert_a) as ours, open_checkpoint(full) as theirs:
-        assert_as_good_in_bfloat16(bench, ours, theirs, text, ids)
+        assert_as_good(bench, ours, theirs, text, ids)
     wide = folder / "expert-float32"
     wide.mkdir()
     tensors = load_file(assets.expert_a / "model.safetensors")

@@ -9,7 +9,15 @@ import torch
 
 from mergebarrier import zoo
 from mergebarrier.checkpoint import open_checkpoint, verify_manifest
-from mergebarrier.evaluate import exact_match, load_module, load_tokenizer, perplexity, read_task, read_text
+from mergebarrier.evaluate import (
+    compute_dtype,
+    exact_match,
+    load_module,
+    load_tokenizer,
+    perplexity,
+    read_task,
+    read_text,
+)
 
 pytestmark = pytest.mark.real
 
@@ -49,7 +57,8 @@ def test_the_base_is_a_clean_folder(assets, base) -> None:
 def test_stock_software_loads_it_and_computes_the_same(assets, module, tokenizer) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    stock = AutoModelForCausalLM.from_pretrained(assets.base, dtype=torch.bfloat16, local_files_only=True).eval()
+    dtype = getattr(torch, compute_dtype())
+    stock = AutoModelForCausalLM.from_pretrained(assets.base, dtype=dtype, local_files_only=True).eval()
     stock_tokenizer = AutoTokenizer.from_pretrained(assets.base, local_files_only=True)
     ids = tokenizer.encode(DICKENS).ids
     assert stock_tokenizer(DICKENS)["input_ids"] == ids

@@ -6,23 +6,18 @@ Each victim is a fork of this process, so a kill costs milliseconds.  Prints one
 """
 
 import json
-import os
 import random
 import signal
 import sys
-import time
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 
+from killing import finish, killed_before, killed_soon_after, writes_of
 from mergebarrier.checkpoint import Writer, layout_like, open_checkpoint, verify_manifest
 from mergebarrier.errors import MergebarrierError
 from mergebarrier.run import transform
-
-WRITES = ("pwrite", "rename", "mkdir", "rmdir", "unlink", "fsync", "ftruncate", "posix_fallocate", "open")
 
 
 class Half:
@@ -59,25 +54,6 @@ def job(source: Path, out: Path, workers: int, **flags: bool) -> None:
             writer.commit({"verb": "flip"}, {}, side_files, workers=workers)
         finally:
             writer.close()
-
-
-def victim(task: Callable[[], None]) -> int:
-    """Run a task in a fork; returns its process id."""
-    process = os.fork()
-    if process == 0:
-        try:
-            task()
-            os._exit(0)
-        except BaseException as fault:
-            print(repr(fault), file=sys.stderr, flush=True)
-            os._exit(1)
-    return process
-
-
-def finish(task: Callable[[], None]) -> None:
-    """Run a task in a fork to its end."""
-    status = os.waitpid(victim(task), 0)[1]
-    assert status == 0, f"the undisturbed run ended with {status}"
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -134,46 +110,16 @@ class Lab:
 
 
 def at_random(lab: Lab, seed: int, count: int) -> None:
-    """Kill at ``count`` random moments, every third time once more during the resume."""
+    """Kill at ``count`` random moments, every third time once more during the resume; from within and from outside."""
     rng = random.Random(seed)
-    started = time.perf_counter()
-    finish(partial(job, lab.source, lab.work / "timing", 2))
-    duration = time.perf_counter() - started
+    calls = {n: writes_of(partial(job, lab.source, lab.work / f"counted{n}", n)) for n in (1, 2)}
     for i in range(count):
         out, workers = lab.work / f"random{i}", 1 + i % 2
+        kill = (killed_before, killed_soon_after)[i // 2 % 2]
         for flags in ({}, {"resume": True})[: 1 + (i % 3 == 0)]:
-            process = victim(partial(job, lab.source, out, workers, **flags))
-            time.sleep(rng.random() * duration)
-            os.kill(process, signal.SIGKILL)
-            os.waitpid(process, 0)
+            kill(rng.randint(1, calls[workers]), partial(job, lab.source, out, workers, **flags))
             lab.inspect(out)
         lab.resume(out, 3 - workers)
-
-
-def dying_before(call: int, task: Callable[[], None]) -> Callable[[], None]:
-    """The task, killed just before its n-th call that writes."""
-
-    def doomed() -> None:
-        count = 0
-
-        def wrap(name: str) -> Callable[..., Any]:
-            real = getattr(os, name)
-
-            def counted(*args: Any, **more: Any) -> Any:
-                nonlocal count
-                if name != "open" or (len(args) > 1 and args[1] & os.O_CREAT):
-                    count += 1
-                    if count == call:
-                        os.kill(os.getpid(), signal.SIGKILL)
-                return real(*args, **more)
-
-            return counted
-
-        for name in WRITES:
-            setattr(os, name, wrap(name))
-        task()
-
-    return doomed
 
 
 def before_every_call(lab: Lab, step: int) -> None:
@@ -181,7 +127,7 @@ def before_every_call(lab: Lab, step: int) -> None:
     call, status = 1, 1
     while status != 0:
         out = lab.work / f"call{call}"
-        status = os.waitpid(victim(dying_before(call, partial(job, lab.source, out, 1))), 0)[1]
+        status = killed_before(call, partial(job, lab.source, out, 1))
         assert status in (0, signal.SIGKILL)
         if status:
             lab.inspect(out)
@@ -196,8 +142,7 @@ def while_overwriting(lab: Lab, step: int) -> None:
         out = lab.work / f"over{call}"
         finish(partial(job, lab.work / "other", out, 1))
         old = contents(out)
-        task = dying_before(call, partial(job, lab.source, out, 1, overwrite=True))
-        status = os.waitpid(victim(task), 0)[1]
+        status = killed_before(call, partial(job, lab.source, out, 1, overwrite=True))
         assert status in (0, signal.SIGKILL)
         if status:
             lab.seen["kills"] += 1

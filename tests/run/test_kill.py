@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from model_folders import small_tensors, thirds, write_folder
+from scripts import with_helpers
 
 LAB = Path(__file__).with_name("kill_lab.py")
 
@@ -25,9 +26,8 @@ def large_tensors(seed: int) -> dict[str, torch.Tensor]:
 
 
 def lab(mode: str, source: Path, work: Path, *, seed: int = 0, count: int) -> dict[str, int]:
-    ran = subprocess.run(
-        [sys.executable, str(LAB), mode, str(source), str(work), str(seed), str(count)], capture_output=True, text=True
-    )
+    words = [sys.executable, str(LAB), mode, str(source), str(work), str(seed), str(count)]
+    ran = subprocess.run(words, env=with_helpers(), capture_output=True, text=True)
     assert ran.returncode == 0, ran.stderr
     seen: dict[str, int] = json.loads(ran.stdout)
     return seen

@@ -1,7 +1,6 @@
 """A folder in the cache is complete or absent, whoever else is at work and however it ended."""
 
 import threading
-import time
 
 import pytest
 
@@ -9,6 +8,7 @@ from mergebarrier.cache import cache_folder
 from mergebarrier.errors import InternalError, MergebarrierError
 from mergebarrier.zoo import side_by_side
 from mergebarrier.zoo.packages.cache import make_once
+from waiting import stands_in, until
 
 
 def fill(out) -> None:
@@ -51,7 +51,8 @@ def test_two_at_once_make_it_once(tmp_path) -> None:
 
     def slow(out) -> None:
         made.append(out)
-        time.sleep(0.2)
+        others = [thread for thread in threads if thread is not threading.current_thread()]
+        until(lambda: all(stands_in(thread, "_locked") or stands_in(thread, "slow") for thread in others))
         fill(out)
 
     threads = [threading.Thread(target=make_once, args=(tmp_path / "key", slow)) for _ in range(3)]

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 __all__ = ["SCHEMA_VERSION", "Output", "Session", "print_error"]
 
-_BAR_AFTER_S: Final = 1.0
 _WIDEST: Final = 10_000
 _LOG: Final = "--log-file"
 
@@ -78,14 +77,16 @@ class Output:
     """Where a verb prints its result and its notes.
 
     Args:
-      json:    print one JSON document instead of text.
-      quiet:   print no text and no notes; errors and JSON remain.
-      verbose: print what is being done as well.
+      json:        print one JSON document instead of text.
+      quiet:       print no text and no notes; errors and JSON remain.
+      verbose:     print what is being done as well.
+      bar_after_s: seconds of work before a bar appears.
     """
 
     json: bool = False
     quiet: bool = False
     verbose: bool = False
+    bar_after_s: float = 1.0
 
     def result(self, document: Report | Mapping[str, object], human: "RenderableType") -> None:
         """Print the result of a verb on stdout, once.
@@ -140,7 +141,7 @@ class Output:
         columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
         bar = Progress(*columns, TimeRemainingColumn(), console=Console(file=screen()), transient=True)
         task = bar.add_task(label, total=total)
-        timer = threading.Timer(_BAR_AFTER_S, bar.start)
+        timer = threading.Timer(self.bar_after_s, bar.start)
         timer.daemon = True
         timer.start()
 

@@ -48,11 +48,11 @@ BOMB = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n" + "".join(
     ],
 )
 def test_what_is_not_plain_data_is_refused(text, says) -> None:
-    started = time.monotonic()
+    started = time.process_time()
     with pytest.raises(BadRecipe, match=says) as caught:
         parse(text if isinstance(text, bytes) else text.encode(), "stranger.yaml")
     assert "stranger.yaml" in str(caught.value) and "\n" not in str(caught.value)
-    assert time.monotonic() - started < 20
+    assert time.process_time() - started < 20
 
 
 def test_a_recipe_has_at_most_a_mebibyte() -> None:
