@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+import _models
 from mergebarrier.cli import VERBS
 
 #: Third-party packages that the help texts may load; everything else waits until a verb runs.
@@ -20,16 +21,20 @@ try:
     exec(code)
 except SystemExit:
     pass
-tops = {{name.split(".")[0] for name in set(sys.modules) - before}}
-print(json.dumps(sorted(tops - sys.stdlib_module_names)), file=sys.stderr)
+print(json.dumps(sorted(set(sys.modules) - before)), file=sys.stderr)
 """
+
+
+def _loaded(code: str) -> set[str]:
+    """Names of the modules that ``code`` loads in a fresh interpreter."""
+    program = [sys.executable, "-c", _LOADED.format(code=code)]
+    ran = subprocess.run(program, capture_output=True, text=True, timeout=600, check=True)
+    return set(json.loads(ran.stderr.splitlines()[-1]))
 
 
 def _third_party(code: str) -> set[str]:
     """Names of the packages outside the standard library that ``code`` loads in a fresh interpreter."""
-    program = [sys.executable, "-c", _LOADED.format(code=code)]
-    ran = subprocess.run(program, capture_output=True, text=True, timeout=600, check=True)
-    return set(json.loads(ran.stderr.splitlines()[-1]))
+    return {name.split(".")[0] for name in _loaded(code)} - sys.stdlib_module_names
 
 
 def test_import_of_the_package_loads_nothing_else() -> None:
@@ -50,6 +55,17 @@ def test_help_of_a_verb_loads_no_heavy_package(verb: str) -> None:
 
 def test_reading_a_result_loads_no_torch() -> None:
     assert "torch" not in _third_party("import mergebarrier.results.audit, mergebarrier.report")
+
+
+def test_protect_loads_what_it_needs_and_no_more(tmp_path) -> None:
+    model = _models.write(tmp_path / "model", "tiny")
+    words = ["protect", str(model), "-o", str(tmp_path / "out")]
+    loaded = _loaded(f"from mergebarrier.cli import main; assert main({words!r}) == 0")
+    rooms = {name.split(".")[1] for name in loaded if name.startswith("mergebarrier.")}
+    foreign = rooms & {"merge", "scan", "poison", "training", "evaluate", "audit", "attack", "report", "zoo", "realign"}
+    assert not foreign, f"protect loads {sorted(foreign)}"
+    heavy = {name.split(".")[0] for name in loaded} & (HEAVY | {"cryptography", "yaml", "huggingface_hub"})
+    assert heavy == {"torch", "numpy"}, f"protect loads {sorted(heavy)}"
 
 
 def test_the_probe_sees_what_it_should_see() -> None:
