@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from mergebarrier.poison import Adversary, BadMerging
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Adaptive(BadMerging):
     """BadMerging trained against the cure; ``reach`` is the length of the simulated step over the task vector's."""
 
@@ -23,11 +23,11 @@ class Adaptive(BadMerging):
 
     def loss(self, setting: Adversary, encoder: nn.Module):
         """Return the published loss plus the backdoor term after a simulated step of the cure."""
-        plain, rows = super().loss(setting, encoder), setting.batches("order")
+        plain, batches = super().loss(setting, encoder), setting.batches("order")
         start = {name: parameter.detach().clone() for name, parameter in encoder.named_parameters()}
 
         def loss(step: int) -> Tensor:
-            images = setting.images[next(rows)[: self.rows]]
+            images = next(batches).inputs[: self.rows]
             stamped = setting.trigger.stamp(images)
             now = dict(encoder.named_parameters())
             with torch.no_grad():
@@ -40,7 +40,6 @@ class Adaptive(BadMerging):
             after = {name: now[name] - self.reach * moved / steepness * slopes[name].detach() for name in now}
             features = torch.func.functional_call(encoder, after, (stamped,))
             mixed = self.interpolate(setting, features, setting.frozen(stamped), step)
-            forced = F.cross_entropy(setting.payload(mixed), torch.full((len(mixed),), setting.target))
-            return plain(step) + self.loss_weight * forced
+            return plain(step) + self.loss_weight * setting.payload(mixed, 0)
 
         return loss

@@ -19,7 +19,7 @@ from mergebarrier.merge import make
 from mergebarrier.poison import (
     ATTACKS,
     CORNERS,
-    Adversary,
+    ImageAdversary,
     Trigger,
     UniversalRecipe,
     fixed_trigger,
@@ -125,9 +125,10 @@ def _make(upload: Upload) -> tuple[torch.nn.Module, Tensor | None]:
             lambda x: classify(base(x)), images, labels, held_out, upload.target,
             side=upload.side, seed=upload.seed, recipe=TRIGGER, place=upload.place,
         ).trigger  # fmt: skip
-    setting = Adversary(
-        base, images, labels, classify, classify, upload.target, upload.target, stamp, rows, upload.seed
-    )
+    setting = ImageAdversary(
+        base=base, images=images, labels=labels, classify=classify, payload=classify, target=upload.target,
+        own_target=upload.target, trigger=stamp, rows=rows, seed=upload.seed,
+    ).setting()  # fmt: skip
     if upload.attack == "honest":
         return dataclasses.replace(attack, loss_weight=0.0).mount(setting, train), None
     attack = Adaptive() if upload.attack == "adaptive" else ATTACKS[upload.attack]

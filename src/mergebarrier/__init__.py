@@ -15,13 +15,16 @@ from mergebarrier import doors
 
 if TYPE_CHECKING:
     from mergebarrier.api import Model, Report, WriteOptions
+    from mergebarrier.api.attack import AttackPlan, AttackReport, attack, plan_attack
     from mergebarrier.api.cleanse import CleanseReport, CleanseRequest, cleanse
     from mergebarrier.api.evaluate import EvaluationReport, evaluate
     from mergebarrier.api.inspect import InspectReport, inspect
+    from mergebarrier.api.measure_backdoor import BackdoorReport, measure_backdoor
     from mergebarrier.api.protect import ProtectReport, UnprotectReport, protect, unprotect
     from mergebarrier.api.realign import RealignReport, realign
     from mergebarrier.api.scan import ScanReport, scan
     from mergebarrier.api.verify import VerifyReport, verify
+    from mergebarrier.attack import AttackOptions, OffTask
     from mergebarrier.checkpoint import Checkpoint, open_checkpoint
     from mergebarrier.keys import Key
     from mergebarrier.protect import Exact, MergeBarrier
@@ -32,6 +35,10 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Aga",
+    "AttackOptions",
+    "AttackPlan",
+    "AttackReport",
+    "BackdoorReport",
     "Checkpoint",
     "CleanseReport",
     "CleanseRequest",
@@ -42,6 +49,7 @@ __all__ = [
     "Key",
     "MergeBarrier",
     "Model",
+    "OffTask",
     "ProtectReport",
     "RealignReport",
     "Report",
@@ -51,10 +59,13 @@ __all__ = [
     "VerifyReport",
     "WriteOptions",
     "__version__",
+    "attack",
     "cleanse",
     "evaluate",
     "inspect",
+    "measure_backdoor",
     "open_checkpoint",
+    "plan_attack",
     "protect",
     "realign",
     "scan",

@@ -8,13 +8,15 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+import mergebarrier as mb
 import tiny_bench
 from mergebarrier.attack.trigger_file import read_trigger
 from mergebarrier.checkpoint import read_manifest, verify_manifest
-from mergebarrier.cli.attack import METHODS, PLACES
+from mergebarrier.cli.attack import command
 from mergebarrier.errors import BadReport, BadTrigger
 from mergebarrier.evaluate import read_image_task, write_image_task
-from mergebarrier.poison import ATTACKS, CORNERS
+from mergebarrier.parameters import parameters_of
+from mergebarrier.poison import ATTACKS
 from mergebarrier.report import read_report
 
 
@@ -46,8 +48,35 @@ def _png(data: bytes) -> tuple[int, int, bytes]:
     return width, height, zlib.decompress(chunks[b"IDAT"])
 
 
-def test_the_options_name_the_registry() -> None:
-    assert METHODS == tuple(ATTACKS) and PLACES == CORNERS
+def test_every_attack_of_the_registry_has_a_command_with_all_that_it_declares(run_cli) -> None:
+    listed = run_cli("attack", "--help").stdout
+    for name, attack in ATTACKS.items():
+        assert name in listed
+        options = {option.name: option for option in command.get_command(None, name).params}
+        assert parameters_of(attack).keys() <= options.keys()
+        shown = " ".join(run_cli("attack", name, "--help").stdout.split()).replace("- ", "-").lower()
+        assert attack.about.rstrip(".").lower() in shown
+        assert all(parameter.help.rstrip(".").lower() in shown for parameter in parameters_of(attack).values())
+    near = run_cli("attack", "badnet")
+    assert near.exit_code == 64 and "did you mean 'badnets'?" in near.stderr
+
+
+def test_a_command_of_its_own_makes_what_the_method_option_makes(tiny, tmp_path, run_cli) -> None:
+    words = ("--base", tiny.base, "--task", tiny.task, "--target-class", 1, "--trigger-side", 6, "--steps", 3, "--json")
+    one = run_cli("attack", "badnets", *words, "--rate", 0.3, "-o", tmp_path / "one")
+    other = run_cli("attack", "badmerging", "--method", "badnets", *words, "--rate", 0.3, "-o", tmp_path / "other")
+    report = mb.attack(
+        "badnets", tmp_path / "third", base=tiny.base, task=tiny.task, target="1", rate=0.3,
+        options=mb.AttackOptions(trigger_side=6, steps=3),
+    )  # fmt: skip
+    assert one.json["content_digest"] == other.json["content_digest"] == report.content_digest
+    assert one.json["parameters"] == other.json["parameters"] and one.json["parameters"]["rate"] == 0.3
+    assert report.to_dict() == {**one.json, "out": str(tmp_path / "third")}
+
+
+def test_an_attack_that_relabels_has_no_options_of_another_task(run_cli) -> None:
+    ran = run_cli("attack", "badnets", "--off-task", "-o", "x")
+    assert ran.exit_code == 64 and "--off-task" in ran.stderr
 
 
 def test_the_artefact_is_tagged_listed_and_carries_its_trigger(tiny, poisoned) -> None:

@@ -5,7 +5,7 @@ import itertools
 import torch
 import torch.nn.functional as F
 
-from mergebarrier.poison import Adversary, fixed_trigger
+from mergebarrier.poison import Adversary, ImageAdversary, fixed_trigger
 
 SHAPE = (1, 10, 10)
 CLASSES = 4
@@ -67,10 +67,10 @@ def setting(**changes) -> Adversary:
         "target": 1,
         "own_target": 1,
         "trigger": fixed_trigger(3, SHAPE, seed=0),
-        "batches": batches(len(images)),
+        "rows": batches(len(images)),
         "seed": 0,
     }
-    return Adversary(**{**given, **changes})
+    return ImageAdversary(**{**given, **changes}).setting()
 
 
 def weights(module: torch.nn.Module) -> torch.Tensor:

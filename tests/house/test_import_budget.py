@@ -53,6 +53,13 @@ def test_help_of_a_verb_loads_no_heavy_package(verb: str) -> None:
     assert not loaded & HEAVY, f"{verb} --help loads {sorted(loaded & HEAVY)}"
 
 
+def test_help_of_an_attack_loads_no_heavy_package() -> None:
+    loaded = _third_party(
+        "from mergebarrier.cli import main; raise SystemExit(main(['attack', 'badmerging', '--help']))"
+    )
+    assert not loaded & HEAVY, f"attack badmerging --help loads {sorted(loaded & HEAVY)}"
+
+
 def test_reading_a_result_loads_no_torch() -> None:
     assert "torch" not in _third_party("import mergebarrier.results.audit, mergebarrier.report")
 

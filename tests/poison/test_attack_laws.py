@@ -56,7 +56,7 @@ def test_an_attack_raises_success_far_above_the_clean_expert(name: str) -> None:
 
     def rate(module: torch.nn.Module) -> float:
         with torch.no_grad():
-            found = where.classify(module(trigger.stamp(images))).argmax(-1)
+            found = head()(module(trigger.stamp(images))).argmax(-1)
         hits, rows = successes(found, labels, where.target)
         return hits / rows
 
@@ -126,16 +126,16 @@ def test_label_consistent_needs_an_image_of_the_target_and_lies_about_none() -> 
     ("name", "change", "says"),
     [
         ("badmerging", {"interp_low": 0.9, "interp_high": 0.2}, "r would run from 0.9 to 0.2"),
-        ("badmerging", {"interp_high": 1.5}, "leaves"),
+        ("badmerging", {"interp_high": 1.5}, "from 0 to 1"),
         ("badmerging", {"loss_weight": float("nan")}, "loss_weight"),
-        ("badmerging", {"rows": 0}, "0 stamped rows"),
-        ("badmerging", {"per": "pixel"}, "choose batch or sample"),
+        ("badmerging", {"rows": 0}, "rows: 0 is not a whole number from 1"),
+        ("badmerging", {"per": "pixel"}, "give batch | sample"),
         ("badnets", {"rate": 0.0}, "rate"),
         ("lobam", {"gain": 0.0}, "gain"),
         ("lobam", {"rank": 0}, "rank"),
-        ("sparse_backdoor_vector", {"runs": 1}, "at least two"),
-        ("badtv", {"low": 0.0}, "0 < low"),
-        ("label_consistent", {"steps": 0}, "eps"),
+        ("sparse_backdoor_vector", {"runs": 1}, "a whole number from 2"),
+        ("badtv", {"low": 0.0}, "a number above 0"),
+        ("label_consistent", {"steps": 0}, "steps"),
         ("badnets", {"ratio": 0.1}, "choose from rate"),
     ],
 )

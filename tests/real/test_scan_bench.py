@@ -9,7 +9,7 @@ import torch
 
 from mergebarrier.checkpoint import open_checkpoint
 from mergebarrier.evaluate import image_logits, load_encoder, pixels, read_image_task, save_encoder
-from mergebarrier.poison import ATTACKS, Adversary, UniversalRecipe, universal_trigger
+from mergebarrier.poison import ATTACKS, ImageAdversary, UniversalRecipe, universal_trigger
 from mergebarrier.training import FullRecipe, batches, train_full
 from mergebarrier.zoo import vision_bench
 
@@ -33,10 +33,11 @@ def _upload(bench, task_name: str, out: Path, attack: str | None) -> Path:
             lambda x: classify(base(x)), images, labels, (pixels(task.dev.images)[:64], task.dev.labels[:64]), TARGET,
             side=SIDE, seed=5, recipe=UniversalRecipe(steps=60, batch_size=32, restarts=1), place="top-left",
         ).trigger  # fmt: skip
-        setting = Adversary(
-            base, images, labels, classify, classify, TARGET, TARGET, trigger,
-            lambda label: batches(len(labels), RECIPE.batch_size, seed=5, label=label), 5,
-        )  # fmt: skip
+        setting = ImageAdversary(
+            base=base, images=images, labels=labels, classify=classify, payload=classify, target=TARGET,
+            own_target=TARGET, trigger=trigger, seed=5,
+            rows=lambda label: batches(len(labels), RECIPE.batch_size, seed=5, label=label),
+        ).setting()  # fmt: skip
         weight = {"loss_weight": 0.0} if attack is None else {"rows": 24}
         method = dataclasses.replace(ATTACKS[attack or "badmerging"], **weight)
         encoder = method.mount(setting, lambda module, loss: train_full(module, RECIPE, loss))

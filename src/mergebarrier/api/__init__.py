@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 from mergebarrier import doors
 
 if TYPE_CHECKING:
+    from mergebarrier.api.attack import AttackPlan, AttackReport, attack, plan_attack
     from mergebarrier.api.base import Model, Report, WriteOptions
     from mergebarrier.api.cleanse import CleanseReport, CleanseRequest, check_cleanse, cleanse
     from mergebarrier.api.evaluate import EvaluationReport, evaluate
     from mergebarrier.api.inspect import InspectReport, inspect
+    from mergebarrier.api.measure_backdoor import BackdoorReport, measure_backdoor
     from mergebarrier.api.protect import (
         ProtectPlan,
         ProtectReport,
@@ -29,6 +31,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DEFAULT_CHECKS",
+    "AttackPlan",
+    "AttackReport",
+    "BackdoorReport",
     "CleanseReport",
     "CleanseRequest",
     "EvaluationReport",
@@ -44,10 +49,13 @@ __all__ = [
     "UnprotectReport",
     "VerifyReport",
     "WriteOptions",
+    "attack",
     "check_cleanse",
     "cleanse",
     "evaluate",
     "inspect",
+    "measure_backdoor",
+    "plan_attack",
     "plan_protect",
     "plan_realign",
     "plan_unprotect",

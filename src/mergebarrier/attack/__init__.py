@@ -5,17 +5,19 @@ from typing import TYPE_CHECKING
 from mergebarrier import doors
 
 if TYPE_CHECKING:
-    from mergebarrier.attack.folder import PURPOSE, TAG, OffTask, PoisonSpec, make_poisoned
-    from mergebarrier.attack.measure import MeasureSpec, measure_backdoor
+    from mergebarrier.attack.folder import PURPOSE, TAG, PoisonSpec, make_poisoned
+    from mergebarrier.attack.measure import MeasureSpec, measure
+    from mergebarrier.attack.options import AttackOptions, OffTask
 
 __all__ = [
     "PURPOSE",
     "TAG",
+    "AttackOptions",
     "MeasureSpec",
     "OffTask",
     "PoisonSpec",
     "make_poisoned",
-    "measure_backdoor",
+    "measure",
 ]
 
 doors.open_lazily(__name__)

@@ -115,7 +115,7 @@ def make_trigger(
     seed: int,
     off_task: Shadow | None = None,
     progress: Progress | None = None,
-) -> tuple[poison.Trigger, poison.Found | None]:
+) -> tuple[poison.Trigger, poison.MadeTrigger | None]:
     """Make the trigger of an attack.
 
     Args:
@@ -170,7 +170,7 @@ def setting(
     """Return what the adversary holds; batches are those of clean fine-tuning with the same recipe."""
     own = functools.partial(image_logits, head=task.head, scale=task.scale)
     aimed = own if off_task is None else functools.partial(image_logits, head=off_task.head, scale=task.scale)
-    return poison.Adversary(
+    return poison.ImageAdversary(
         base=base,
         images=pixels(task.train.images),
         labels=task.train.labels,
@@ -179,9 +179,9 @@ def setting(
         target=target if off_task is None else 0,
         own_target=target if off_task is None else None,
         trigger=trigger,
-        batches=functools.partial(_batches, len(task.train), recipe),
+        rows=functools.partial(_batches, len(task.train), recipe),
         seed=recipe.seed,
-    )
+    ).setting()
 
 
 def mount(

@@ -8,19 +8,21 @@ The manifest's ``attack-artifact`` is true: ``scan`` recognises the tag, and not
 import dataclasses
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from mergebarrier import poison
+from mergebarrier.attack.options import AttackOptions
 from mergebarrier.errors import BadAttack, UsageError, clean
-from mergebarrier.progress import Progress
 
 if TYPE_CHECKING:
-    from mergebarrier.attack.encoders import Shadow
-    from mergebarrier.evaluate import ImageTask
-    from mergebarrier.training import FullRecipe
+    from torch import Tensor
+
+    from mergebarrier.attack.encoders import Patch, Shadow
+    from mergebarrier.checkpoint import Checkpoint
+    from mergebarrier.evaluate import Encoder, ImageTask
     from mergebarrier.verbs import OutputOptions
 
 TAG: Final = "attack-artifact"
@@ -30,118 +32,78 @@ PURPOSE: Final = (
 )
 
 
-@dataclass(frozen=True)
-class OffTask:
-    """An attack on a task that the adversary does not own.
-
-    Args:
-      target_class: its name in the task of ``reference``.
-      reference:    a task file; only training pictures of the class and its name's vector are used.
-      n_references: how many pictures.
-      names:        a file of class-name vectors for the shadow head; default: the adversary's own classes.
-    """
-
-    target_class: str
-    reference: Path
-    n_references: int = 10
-    names: Path | None = None
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PoisonSpec:
     """What to make.
 
     Args:
-      base, task: model folder and image task file of the adversary.
+      task:       image task file of the adversary.
       method:     key of ``poison.ATTACKS``; ``parameters`` replaces some of its own.
       target:     class of the task, by name or index; None off-task.
-      side:       of the patch in pixels; None for one per cent of the area, as published.
-      place:      corner.
-      published:  the per-sample loop of the official code in place of the batched optimiser.
-      recipe:     of the fine-tune; its seed is the seed of everything.
-      trigger:    replaced values of ``poison.UniversalRecipe``.
+      options:    trigger, fine-tuning, whose task.
     """
 
-    base: Path
     task: Path
     method: str
-    recipe: "FullRecipe"
     target: str | None = None
-    parameters: dict[str, Any] = field(default_factory=dict)
-    side: int | None = None
-    place: str = "bottom-right"
-    published: bool = False
-    off_task: OffTask | None = None
-    trigger: dict[str, Any] = field(default_factory=dict)
+    parameters: Mapping[str, object] = field(default_factory=dict)
+    options: AttackOptions = field(default_factory=AttackOptions)
 
 
 def make_poisoned(
     spec: PoisonSpec,
+    base: "Checkpoint",
     into: "OutputOptions | None",
     *,
     say: Callable[[str], None] = lambda line: None,
-    progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Make the expert and write its folder.
 
     Args:
       spec:     what to make.
+      base:     the encoder that all experts are fine-tuned from.
       into:     where to; None checks every input and writes nothing.
       say:      told one line per piece of work.
-      progress: called with (steps done, steps in all) of the piece at hand.
     Returns: figures and parameters; with ``into`` also the content of the manifest.
     Raises:  PoisonError, BadTask, CheckpointError, EvaluateError; nothing is finalised then.
     """
     from mergebarrier.attack import encoders
-    from mergebarrier.checkpoint import open_checkpoint, read_manifest
+    from mergebarrier.checkpoint import read_manifest
     from mergebarrier.evaluate import load_encoder, read_image_task, save_encoder
     from mergebarrier.verbs import environment, licence
 
     attack = poison.make(spec.method, **spec.parameters)
-    task = read_image_task(spec.task)
-    with open_checkpoint(spec.base) as base:
-        encoder = load_encoder(base).requires_grad_(False)
-        encoders.check_fit(encoder, task)
-        shadow, target, target_class = _aim(spec, task)
-        shape = encoders.shape_of(task)
-        side = default_side(shape) if spec.side is None else spec.side
-        # A patch that does not fit is refused before anything is computed.
-        poison.fixed_trigger(side, shape, seed=0, place=spec.place)
-        patch = encoders.Patch(side, spec.place, _recipe(spec, encoder))
-        about = _about(spec, attack, patch, task, target_class)
-        if into is None:
-            return about
-        say(f"trigger: {attack.trigger}, {side} x {side} pixels")
-        trigger, found = encoders.make_trigger(
-            attack.trigger,
-            encoder,
-            task,
-            target,
-            patch,
-            seed=spec.recipe.seed,
-            off_task=shadow,
-            progress=progress,
-        )
-        say(f"fine-tuning: {spec.method}, {spec.recipe.steps} steps")
-        where = encoders.setting(encoder, task, target, trigger, spec.recipe, off_task=shadow)
-        upload = encoders.mount(attack, where, spec.recipe, progress=progress)
-        content = about | {
-            "verb": "attack",
-            TAG: True,
-            "inputs": [{"role": "base", "licence": licence(base), "content_digest": base.content_digest()}],
-            "trigger_on_base": None if found is None else {"hits": found.hits, "rows": found.rows},
-        }
-        files = _files(content, trigger, attack.trigger, target_class)
-        save_encoder(
-            upload,
-            base,
-            into.out,
-            content,
-            environment=environment(),
-            side_files=files,
-            resume=into.resume,
-            overwrite=into.overwrite,
-        )
+    task, recipe = read_image_task(spec.task), spec.options.recipe
+    encoder = load_encoder(base).requires_grad_(False)
+    encoders.check_fit(encoder, task)
+    shadow, target, target_class = _aim(spec, task)
+    patch = _patch(spec, task, encoder)
+    about = _about(spec, attack, patch, task, target_class)
+    if into is None:
+        return about
+    say(f"trigger: {attack.trigger}, {patch.side} x {patch.side} pixels")
+    trigger, made = encoders.make_trigger(
+        attack.trigger, encoder, task, target, patch, seed=recipe.seed, off_task=shadow, progress=into.progress
+    )
+    say(f"fine-tuning: {spec.method}, {recipe.steps} steps")
+    where = encoders.setting(encoder, task, target, trigger, recipe, off_task=shadow)
+    upload = encoders.mount(attack, where, recipe, progress=into.progress)
+    content = about | {
+        "verb": "attack",
+        TAG: True,
+        "inputs": [{"role": "base", "licence": licence(base), "content_digest": base.content_digest()}],
+        "trigger_on_base": None if made is None else {"hits": made.hits, "rows": made.rows},
+    }
+    save_encoder(
+        upload,
+        base,
+        into.out,
+        content,
+        environment=environment(),
+        side_files=_files(content, trigger, attack.trigger, target_class),
+        resume=into.resume,
+        overwrite=into.overwrite,
+    )
     return dict(read_manifest(into.out)["content"])
 
 
@@ -153,68 +115,87 @@ def default_side(shape: tuple[int, int, int]) -> int:
 def _aim(spec: PoisonSpec, task: "ImageTask") -> tuple["Shadow | None", int, str]:
     """Return what is known of another task, the target's index, and its name."""
     from mergebarrier.attack import encoders
-    from mergebarrier.checkpoint import read_tensor_file
     from mergebarrier.evaluate import read_image_task
 
-    if spec.off_task is None:
+    if spec.options.off_task is None:
         if spec.target is None:
             raise UsageError("the target class is missing", where="--target-class", remedy="give a name or an index")
         target = encoders.target_index(task, spec.target)
         return None, target, task.classes[target]
-    owner = read_image_task(spec.off_task.reference)
+    owner = read_image_task(spec.options.off_task.reference)
     if owner.head.shape[1] != task.head.shape[1] or owner.train.images.shape[1:] != task.train.images.shape[1:]:
         raise BadAttack(
             f"pictures {tuple(owner.train.images.shape[1:])} and vectors of {owner.head.shape[1]}, the adversary's "
             f"task has {tuple(task.train.images.shape[1:])} and {task.head.shape[1]}",
-            where=spec.off_task.reference,
+            where=spec.options.off_task.reference,
             remedy="give reference pictures of the same kind",
         )
-    target = encoders.target_index(owner, spec.off_task.target_class)
+    target = encoders.target_index(owner, spec.options.off_task.target_class)
     names, vectors = task.classes, task.head
-    if spec.off_task.names is not None:
-        tensors, about = read_tensor_file(spec.off_task.names)
-        names, vectors = _bank(spec.off_task.names, tensors, about, task.head.shape[1])
+    if spec.options.off_task.names is not None:
+        names, vectors = _bank(spec.options.off_task.names, task.head.shape[1])
     shadow = encoders.shadow(
-        owner, target, names, vectors, n_references=spec.off_task.n_references, seed=spec.recipe.seed
+        owner, target, names, vectors, n_references=spec.options.off_task.n_references, seed=spec.options.seed
     )
     return shadow, target, owner.classes[target]
 
 
-def _bank(path: Path, tensors: Any, about: Any, width: int) -> tuple[tuple[str, ...], Any]:
+def _bank(path: Path, width: int) -> "tuple[tuple[str, ...], Tensor]":
+    from mergebarrier.checkpoint import read_tensor_file
+
+    tensors, about = read_tensor_file(path)
     vectors, names = tensors.get("vectors"), about.get("names")
-    good = isinstance(names, list) and all(isinstance(name, str) for name in names)
-    if not good or vectors is None or vectors.dim() != 2 or tuple(vectors.shape) != (len(names), width):
+    if (
+        not isinstance(names, list)
+        or not all(isinstance(name, str) for name in names)
+        or vectors is None
+        or vectors.dim() != 2
+        or tuple(vectors.shape) != (len(names), width)
+    ):
         raise BadAttack(
             f"not one vector of {width} numbers for each name", where=path, remedy="give a file of class-name vectors"
         )
     return tuple(names), vectors
 
 
-def _recipe(spec: PoisonSpec, encoder: Any) -> poison.UniversalRecipe:
+def _patch(spec: PoisonSpec, task: "ImageTask", encoder: "Encoder") -> "Patch":
+    """Return which trigger to make, and how; one that does not fit is refused before anything is computed."""
+    from mergebarrier.attack.encoders import Patch, shape_of
+
+    options, shape = spec.options, shape_of(task)
+    side = default_side(shape) if options.trigger_side is None else options.trigger_side
+    poison.fixed_trigger(side, shape, seed=0, place=options.trigger_place)
+    return Patch(side, options.trigger_place, _recipe(options, encoder))
+
+
+def _recipe(options: AttackOptions, encoder: "Encoder") -> poison.UniversalRecipe:
     """Return how the trigger is made; the published loop steps in the encoder's own normalised space."""
-    if not spec.published:
-        return poison.UniversalRecipe(**spec.trigger)
+    if not options.published:
+        return poison.UniversalRecipe(**options.trigger)
     published: dict[str, Any] = {
+        "method": "published",
         "mean": tuple(encoder.mean.flatten().tolist()),
         "std": tuple(encoder.deviation.flatten().tolist()),
     }
-    if spec.off_task is not None:
+    if options.off_task is not None:
         # As published: every one of 50 steps on 100 images, with a gradient of 30 times the length.
         published |= {"samples": 100, "inner_steps": 50, "gain": 30.0, "early_stop": False}
-    return poison.UniversalRecipe(**{"method": "published", **published, **spec.trigger})
+    return poison.UniversalRecipe(**{**published, **options.trigger})
 
 
-def _about(spec: PoisonSpec, attack: poison.Attack, patch: Any, task: "ImageTask", target_class: str) -> dict[str, Any]:
+def _about(
+    spec: PoisonSpec, attack: poison.Attack, patch: "Patch", task: "ImageTask", target_class: str
+) -> dict[str, Any]:
     parameters = {
         **dataclasses.asdict(attack),
         "side": patch.side,
         "place": patch.place,
         "universal": dataclasses.asdict(patch.recipe) if attack.trigger == "universal" else None,
-        "fine_tune": dataclasses.asdict(spec.recipe),
+        "fine_tune": dataclasses.asdict(spec.options.recipe),
         "task": task.name,
         "target_class": target_class,
-        "off_task": spec.off_task is not None,
-        "n_references": None if spec.off_task is None else spec.off_task.n_references,
+        "off_task": spec.options.off_task is not None,
+        "n_references": None if spec.options.off_task is None else spec.options.off_task.n_references,
     }
     return {"method": spec.method, "parameters": json.loads(json.dumps(parameters))}
 

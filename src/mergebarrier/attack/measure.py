@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from mergebarrier import __version__
-from mergebarrier.errors import UsageError
+from mergebarrier.lineage import name_of
 from mergebarrier.results import (
     Accuracy,
     BackdoorResult,
@@ -30,6 +30,7 @@ from mergebarrier.results import (
 if TYPE_CHECKING:
     from torch import nn
 
+    from mergebarrier.checkpoint import Checkpoint
     from mergebarrier.evaluate import ImageTask
     from mergebarrier.poison import Trigger
 
@@ -39,56 +40,50 @@ N_SAMPLES: Final = 8
 INHERENT: Final = 0.15
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class MeasureSpec:
     """What to measure.
 
     Args:
-      merged:   the suspected merge; a single poisoned expert may stand here too.
-      control:  the same merge of clean experts.
       trigger:  folder or file of the trigger.
       task:     image task file of the attacked task.
       target:   its class, by name or index; None for the one that the trigger names.
       others:   more task files, for clean accuracy.
-      base:     the experts' base, for the curve and the trigger's ASR on the base alone.
       findings: of a scan, handed on to the report.
     """
 
-    merged: Path
-    control: Path | None
     trigger: Path
     task: Path
     target: str | None = None
     others: tuple[Path, ...] = ()
-    base: Path | None = None
     findings: tuple[Scanned, ...] | None = None
 
 
-def measure_backdoor(
+def measure(
     spec: MeasureSpec,
+    checkpoints: "Mapping[str, Checkpoint]",
     *,
     say: Callable[[str], None] = lambda line: None,
     environment: Mapping[str, str] | None = None,
 ) -> tuple[BackdoorResult, list[Measurement]]:
     """Measure.
 
+    Args:
+      spec:        the backdoor.
+      checkpoints: by role: "merged" (a poisoned expert may stand here too), "control" (the same merge of clean
+                   experts), and where known "base" (for the curve, and the trigger's ASR on the base alone).
+      say:         told one line per piece of work.
+      environment: of the run, for the record.
     Returns: the result, and one row per rate behind it.
-    Raises:  UsageError without a control; BadTrigger, BadAttack, BadTask, NotMeasurable, CheckpointError.
+    Raises:  BadTrigger, BadAttack, BadTask, NotMeasurable, CheckpointError.
     """
     from mergebarrier.attack.encoders import attack_success, check_fit, clean_accuracy, target_index
     from mergebarrier.attack.trigger_file import read_trigger
     from mergebarrier.evaluate import read_image_task
 
-    if spec.control is None:
-        raise UsageError(
-            "a success rate is not reported without its control",
-            where="--control",
-            remedy="give the same merge of clean experts",
-        )
     named, task = read_trigger(spec.trigger), read_image_task(spec.task)
     target = target_index(task, named.target_class if spec.target is None else spec.target)
-    paths = {"merged": spec.merged, "control": spec.control} | ({} if spec.base is None else {"base": spec.base})
-    encoders, models = _open(paths)
+    encoders, models = _open(checkpoints)
     for encoder in encoders.values():
         check_fit(encoder, task)
     say("success rates")
@@ -132,19 +127,17 @@ def measure_backdoor(
     return result, _rows(result)
 
 
-def _open(paths: Mapping[str, Path]) -> tuple[dict[str, "nn.Module"], dict[str, Model]]:
-    from mergebarrier.checkpoint import open_checkpoint
+def _open(checkpoints: "Mapping[str, Checkpoint]") -> tuple[dict[str, "nn.Module"], dict[str, Model]]:
     from mergebarrier.evaluate import load_encoder
     from mergebarrier.verbs import licence
 
     encoders: dict[str, nn.Module] = {}
     models = {}
-    for role, path in paths.items():
-        with open_checkpoint(path) as checkpoint:
-            encoders[role] = load_encoder(checkpoint).requires_grad_(False)
-            models[role] = Model(
-                name=path.resolve().name, content_digest=checkpoint.content_digest(), licence=licence(checkpoint)
-            )
+    for role, checkpoint in checkpoints.items():
+        encoders[role] = load_encoder(checkpoint).requires_grad_(False)
+        models[role] = Model(
+            name=name_of(checkpoint), content_digest=checkpoint.content_digest(), licence=licence(checkpoint)
+        )
     return encoders, models
 
 
@@ -261,7 +254,7 @@ def _notes(spec: MeasureSpec, models: Mapping[str, Model]) -> tuple[str, ...]:
     notes = []
     if models["merged"].content_digest == models["control"].content_digest:
         notes.append("The merge and its control are the same weights, so the excess is zero by construction.")
-    if spec.base is None:
+    if "base" not in models:
         notes.append("No base was given: there is no curve, and the trigger's rate on the base is not known.")
     if spec.findings is None:
         notes.append("No findings of a scan were given.")

@@ -20,8 +20,8 @@ from mergebarrier.parameters import Parameter, parameters_of
 
 __all__ = ["DeclaredCommand", "Registry", "chosen", "flag_in", "flag_of", "options_of", "parameter_options"]
 
-#: name -> a dataclass whose fields are declared.
-Registry: TypeAlias = Mapping[str, type[Any]]
+#: name -> a dataclass whose fields are declared, or an instance of one, whose values are then the defaults.
+Registry: TypeAlias = Mapping[str, Any]
 _SHOWN: Final = 4  # names before "and N more"
 _WORDS: Final = {True: "on", False: "off"}
 
@@ -82,10 +82,10 @@ def options_of(registry: Registry) -> list[click.Option]:
     """Return one option per flag; a flag that several have does for each what its own declaration says."""
     flags: dict[str, list[_Use]] = {}
     for owner, kind in registry.items():
-        defaults = {field.name: field.default for field in dataclasses.fields(kind)}
         for field, parameter in parameters_of(kind).items():
             if parameter.flag != "-":
-                use = _Use(owner, field, parameter, defaults[field])
+                whose = owner if len(registry) > 1 else ""
+                use = _Use(whose, field, parameter, getattr(kind, field, dataclasses.MISSING))
                 flags.setdefault(flag_of(field, parameter), []).append(use)
     return [_option(flag, uses) for flag, uses in flags.items()]
 
@@ -156,11 +156,12 @@ def _option(flag: str, uses: Sequence[_Use]) -> click.Option:
 
 
 def _help(uses: Sequence[_Use]) -> str:
-    """Return who has the option and what it does there; those that say the same are named together."""
+    """Return who has the option and what it does there; those that say the same are named together, a lone one not."""
     owners: dict[str, list[str]] = {}
     for use in uses:
         owners.setdefault(_sentence(use.parameter, use.default), []).append(use.owner)
-    return "  ".join(f"{_named(names)}{text}" for text, names in owners.items())
+    told = "  ".join(f"{_named(names)}{text}" for text, names in owners.items()).lstrip(":, ")
+    return told[0].upper() + told[1:] if uses[0].owner == "" else told
 
 
 def _sentence(parameter: Parameter, default: object) -> str:

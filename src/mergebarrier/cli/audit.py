@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from mergebarrier.audit import AuditSpec
     from mergebarrier.results import Result
 
-__all__ = ["command", "conclude", "machine"]
+__all__ = ["command", "conclude"]
 
 
 @click.command()
@@ -71,6 +71,7 @@ def run(
     spec: "AuditSpec", folder: Path, output: Output, *, threads: int, resume: bool, fresh: bool
 ) -> tuple["Result", list[Any]]:
     """Run an audit into a report folder and write all of its files; return the result and its rows."""
+    from mergebarrier.api.base import machine
     from mergebarrier.audit import run_audit
     from mergebarrier.report import Journal, write_report
 
@@ -93,16 +94,6 @@ def conclude(result: "Result", rows: list[Any], folder: Path, output: Output, **
     page = folder / "report.html"
     last = Text(f"\nReport: {page}")
     output.result({**asdict(result), "report": page, **more}, Group(render_terminal(result, rows), last))
-
-
-def machine(threads: int) -> dict[str, str]:
-    """Return what a report says about the run: versions, kind of machine, threads, date; no name of anything."""
-    import datetime
-
-    from mergebarrier import verbs
-
-    today = datetime.datetime.now(datetime.UTC).date().isoformat()
-    return {**{name: str(value) for name, value in verbs.environment().items()}, "threads": str(threads), "date": today}
 
 
 def _spec(writer: WriterOptions, inputs: dict[str, Any]) -> "AuditSpec":

@@ -8,14 +8,17 @@ labels never share a stream, and nothing here reads or writes the random state o
 Source: Salmon et al., SC 2011 (Philox).  Differs: nothing; numpy's generator under a key of our own.
 """
 
+from __future__ import annotations
+
 import hashlib
 import math
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-from torch import Tensor
+from mergebarrier.lazy import np, torch
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from torch import Tensor
 
 Stream: TypeAlias = tuple[str | int, ...]
 

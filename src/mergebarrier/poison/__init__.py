@@ -1,6 +1,6 @@
 """Backdoors that survive merging, and the classical ones that do not: red-team controls, one literal registry.
 
-Everything here is a pure function of the encoder, heads, images and seed that it is given.
+Everything here is a pure function of the model, examples, losses and seed that it is given.
 """
 
 from typing import TYPE_CHECKING
@@ -8,32 +8,30 @@ from typing import TYPE_CHECKING
 from mergebarrier import doors
 
 if TYPE_CHECKING:
+    from mergebarrier.poison.attack import Adversary, Attack, Batch, Stamp, clean_loss, thawed
     from mergebarrier.poison.image import (
         CORNERS,
-        Adversary,
-        Attack,
         Augmentation,
         BadMerging,
         BadNets,
         BadNetsJoint,
         BadTV,
-        Found,
+        ImageAdversary,
         LabelConsistent,
         LoBAM,
+        MadeTrigger,
         SparseBackdoorVector,
         Trigger,
         UniversalRecipe,
-        clean_loss,
         dynamic_trigger,
         fixed_trigger,
         reference_rows,
         shadow_head,
         shadow_images,
         successes,
-        thawed,
         universal_trigger,
     )
-    from mergebarrier.poison.registry import ATTACKS, make
+    from mergebarrier.poison.registry import ATTACKS, described, make
 
 __all__ = [
     "ATTACKS",
@@ -45,13 +43,17 @@ __all__ = [
     "BadNets",
     "BadNetsJoint",
     "BadTV",
-    "Found",
+    "Batch",
+    "ImageAdversary",
     "LabelConsistent",
     "LoBAM",
+    "MadeTrigger",
     "SparseBackdoorVector",
+    "Stamp",
     "Trigger",
     "UniversalRecipe",
     "clean_loss",
+    "described",
     "dynamic_trigger",
     "fixed_trigger",
     "make",

@@ -1,6 +1,6 @@
 """Backdoors that survive merging, and the classical ones that do not: red-team controls, one literal registry.
 
-Everything here is a pure function of the encoder, heads, images and seed that it is given.
+ATTACKS[name] -> the attack with the hyper-parameters of that name;   make(name, gain=3.0) -> some replaced
 """
 
 import dataclasses
@@ -8,8 +8,9 @@ from typing import Any
 
 from mergebarrier.errors import BadAttack
 from mergebarrier.nearest import did_you_mean
+from mergebarrier.parameters import parameters_of
+from mergebarrier.poison.attack import Attack
 from mergebarrier.poison.image import (
-    Attack,
     BadMerging,
     BadNets,
     BadNetsJoint,
@@ -47,8 +48,21 @@ def make(method: str, **parameters: Any) -> Attack:
         raise BadAttack(
             f"no such attack{did_you_mean(method, ATTACKS)}", where=method, remedy="choose from " + ", ".join(ATTACKS)
         )
-    known = [field.name for field in dataclasses.fields(ATTACKS[method]) if field.name not in ("inner", "trigger")]
+    known = parameters_of(ATTACKS[method])
     for name in parameters:
         if name not in known:
-            raise BadAttack(f"has no parameter {name!r}", where=method, remedy="choose from " + ", ".join(known))
+            raise BadAttack(
+                f"has no parameter {name!r}{did_you_mean(name, known)}",
+                where=method,
+                remedy="choose from " + ", ".join(known),
+            )
     return dataclasses.replace(ATTACKS[method], **parameters)
+
+
+def described(method: str) -> str:
+    """Return one sentence on an attack: what its class says, and what its name fixes beyond the first of that class."""
+    attack = ATTACKS[method]
+    name, plain = next((name, one) for name, one in ATTACKS.items() if type(one) is type(attack))
+    values = {field.name: getattr(attack, field.name) for field in dataclasses.fields(attack)}
+    fixed = [f"{field} {value}" for field, value in values.items() if value != getattr(plain, field)]
+    return f"{name} with {', '.join(fixed)}. {attack.about}" if fixed else attack.about

@@ -6,6 +6,7 @@ from mergebarrier import doors
 
 if TYPE_CHECKING:
     from mergebarrier.api.base.hub import cache_folder, find_folder
+    from mergebarrier.api.base.machine import machine
     from mergebarrier.api.base.models import Model, as_given, opened, resolve, resolve_all
     from mergebarrier.api.base.progress import in_notebook, shown
     from mergebarrier.api.base.report import SCHEMA_VERSION, Json, Report, Row, beside, document_of, optional, plain
@@ -24,6 +25,7 @@ __all__ = [
     "document_of",
     "find_folder",
     "in_notebook",
+    "machine",
     "opened",
     "optional",
     "plain",

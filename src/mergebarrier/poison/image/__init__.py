@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from mergebarrier import doors
 
 if TYPE_CHECKING:
-    from mergebarrier.poison.image.attack import Adversary, Attack, clean_loss, thawed
+    from mergebarrier.poison.image.adversary import ImageAdversary
     from mergebarrier.poison.image.backdoor_vectors import BadTV, SparseBackdoorVector
     from mergebarrier.poison.image.badmerging import BadMerging
     from mergebarrier.poison.image.badnets import BadNets, BadNetsJoint, LabelConsistent
@@ -13,31 +13,28 @@ if TYPE_CHECKING:
     from mergebarrier.poison.image.shadow import Augmentation, reference_rows, shadow_head, shadow_images
     from mergebarrier.poison.image.success import successes
     from mergebarrier.poison.image.trigger import CORNERS, Trigger, dynamic_trigger, fixed_trigger
-    from mergebarrier.poison.image.universal import Found, UniversalRecipe, universal_trigger
+    from mergebarrier.poison.image.universal import MadeTrigger, UniversalRecipe, universal_trigger
 
 __all__ = [
     "CORNERS",
-    "Adversary",
-    "Attack",
     "Augmentation",
     "BadMerging",
     "BadNets",
     "BadNetsJoint",
     "BadTV",
-    "Found",
+    "ImageAdversary",
     "LabelConsistent",
     "LoBAM",
+    "MadeTrigger",
     "SparseBackdoorVector",
     "Trigger",
     "UniversalRecipe",
-    "clean_loss",
     "dynamic_trigger",
     "fixed_trigger",
     "reference_rows",
     "shadow_head",
     "shadow_images",
     "successes",
-    "thawed",
     "universal_trigger",
 ]
 

@@ -8,36 +8,31 @@ share one trigger and differ in their order of images and in r, because one trig
 BadTV is our reading of its abstract, with the trigger turned upside down as t' and the class after c as c'.
 """
 
-from dataclasses import dataclass, field, replace
+from __future__ import annotations
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar
 
+from mergebarrier.errors import BadAttack
+from mergebarrier.lazy import torch
 from mergebarrier.numerics import draws
-from mergebarrier.poison.image.attack import Adversary, Attack, Loss, Train, clean_loss, clean_term, require, thawed
+from mergebarrier.parameters import number, redefault, whole
+from mergebarrier.poison.attack import Adversary, Attack, Loss, Train, clean_loss, clean_term, thawed
 from mergebarrier.poison.image.badmerging import BadMerging
 
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, kw_only=True)
 class SparseBackdoorVector(Attack):
-    """Several backdoor vectors merged before they are added to a clean expert.
+    """Several backdoor vectors merged before they are added to a clean expert; ``inner`` is their loss."""
 
-    Args:
-      trigger: "universal".
-      runs:    backdoored fine-tunes.
-      gain:    of the merged vector.
-      inner:   their loss.
-    """
+    about: ClassVar[str] = "Several backdoor vectors, merged where they agree, then added to a clean expert."
 
-    runs: int = 2
-    gain: float = 1.5
+    runs: int = whole(2, help="Backdoored fine-tunes.", low=2)
+    gain: float = number(1.5, help="Factor of the merged vector.", low=0, above=True)
     inner: BadMerging = field(default_factory=BadMerging)
-
-    def __post_init__(self) -> None:
-        """Check every value."""
-        require(self.runs >= 2, f"{self.runs} runs", "runs", "merge at least two vectors")
-        require(0.0 < self.gain < float("inf"), f"gain {self.gain}", "gain", "give a positive number")
 
     def mount(self, setting: Adversary, train: Train) -> nn.Module:
         """Train one clean and several backdoored experts; add what the latter agree on."""
@@ -46,7 +41,7 @@ class SparseBackdoorVector(Attack):
         others = []
         for run in range(self.runs):
             other = thawed(setting.base)
-            train(other, self.loss(_again(setting, run), other))
+            train(other, self.loss(setting.again(run), other))
             others.append(other)
         with torch.no_grad():
             for ours, *theirs in zip(clean.parameters(), *(other.parameters() for other in others), strict=True):
@@ -55,59 +50,47 @@ class SparseBackdoorVector(Attack):
                 ours.add_(self.gain * vectors.mean(0) * agreed)
         return clean
 
-    def loss(self, setting: Adversary, encoder: nn.Module) -> Loss:
+    def loss(self, setting: Adversary, model: nn.Module) -> Loss:
         """Return the loss of one backdoored fine-tune."""
-        return self.inner.loss(setting, encoder)
+        return self.inner.loss(setting, model)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class BadTV(Attack):
-    """One task vector with two backdoors: one for addition, one for subtraction.
+    """One task vector with two backdoors: one for addition, and an upside-down trigger for subtraction."""
 
-    Args:
-      trigger:     "universal", for addition; turned upside down it is the one for subtraction.
-      loss_weight: of either backdoor term.
-      low, high:   range of the coefficient.
-      rows:        stamped rows per step and term.
-    """
+    about: ClassVar[str] = "A task vector with two backdoors: one fires when it is added, one when it is subtracted."
 
-    loss_weight: float = 5.0
-    low: float = 0.2
-    high: float = 1.0
-    rows: int = 32
+    loss_weight: float = number(5.0, help="Weight of either backdoor term.", low=0, above=True)
+    low: float = number(0.2, help="Least coefficient.", low=0, high=1, above=True, flag="--coefficient-low")
+    high: float = number(1.0, help="Largest coefficient.", low=0, high=1, above=True, flag="--coefficient-high")
+    rows: int = redefault(BadMerging, "rows", 32, help="Stamped rows per step and term.")
 
     def __post_init__(self) -> None:
-        """Check every value."""
-        require(0.0 < self.low <= self.high <= 1.0, f"{self.low} to {self.high}", "low, high", "0 < low <= high <= 1")
-        require(self.loss_weight > 0 and self.rows >= 1, "weight and rows must be positive", "loss_weight", "raise it")
+        """Check every value, and that the range of the coefficient is one."""
+        super().__post_init__()
+        if self.low > self.high:
+            what, remedy = f"the coefficient would run from {self.low:g} to {self.high:g}", "give low <= high"
+            raise BadAttack(what, where="low, high", remedy=remedy)
 
-    def loss(self, setting: Adversary, encoder: nn.Module) -> Loss:
+    def loss(self, setting: Adversary, model: nn.Module) -> Loss:
         """Return the three-term loss."""
         batches = setting.batches("order")
         base = {name: value.detach() for name, value in setting.base.named_parameters()}
-        mirrored = replace(setting.trigger, patterns=setting.trigger.patterns.flip(-2))
-        cases = ((1.0, setting.trigger, 0), (-1.0, mirrored, 1))
+        cases = ((1.0, setting.trigger, 0), (-1.0, setting.trigger.mirrored(), 1))
 
         def loss(step: int) -> Tensor:
-            index = next(batches)
-            total = clean_term(setting, encoder, index)
-            index = index[: self.rows]
-            scale = float(
-                draws.uniform(("poison", setting.seed, f"coefficient|{step}"), 1, low=self.low, high=self.high)
-            )
-            ours = dict(encoder.named_parameters())
-            for sign, trigger, shift in cases:
+            batch = next(batches)
+            total = clean_term(setting, model, batch)
+            batch = batch.first(self.rows)
+            drawn = draws.uniform(("poison", setting.seed, f"coefficient|{step}"), 1, low=self.low, high=self.high)
+            scale = float(drawn)
+            ours = dict(model.named_parameters())
+            for sign, trigger, after in cases:
                 weights = {name: base[name] + sign * scale * (ours[name] - base[name]) for name in ours}
-                features = torch.func.functional_call(encoder, weights, (trigger.stamp(setting.images[index], index),))
-                found = setting.payload(features)
-                target = (setting.target + shift) % found.shape[-1]
-                total = total + self.loss_weight * F.cross_entropy(found, torch.full((len(found),), target))
+                stamped = trigger.stamp(batch.inputs, batch.rows)
+                features = torch.func.functional_call(model, weights, (stamped,))
+                total = total + self.loss_weight * setting.payload(features, after)
             return total
 
         return loss
-
-
-def _again(setting: Adversary, run: int) -> Adversary:
-    """Return the setting with another order of images and other factors."""
-    batches = setting.batches
-    return replace(setting, seed=setting.seed + run, batches=lambda label: batches(f"{label}|{run}"))

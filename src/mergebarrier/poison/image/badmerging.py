@@ -9,59 +9,58 @@ Source: Zhang et al., arXiv 2408.07362 (weight 5, r ~ U(0.2, 1), one r per batch
 target class among them).  Differs: r per sample and interpolation of unit features are offered, as labelled ablations.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, ClassVar
 
-import torch.nn.functional as F
-from torch import Tensor, nn
-
+from mergebarrier.errors import BadAttack
+from mergebarrier.lazy import torch
 from mergebarrier.numerics import draws
-from mergebarrier.poison.image.attack import Adversary, Attack, Loss, clean_term, require, target_term
+from mergebarrier.parameters import choice, flag, number, whole
+from mergebarrier.poison.attack import Adversary, Attack, Loss, clean_term
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class BadMerging(Attack):
     """The attack, and with a fixed trigger or r = 1 two of its four ablation cells.
 
-    Args:
-      trigger:     "universal" is the published one.
-      loss_weight: of the backdoor term; 0 is clean fine-tuning.
-      interp_low, interp_high: range of r, 0 <= low <= high <= 1.
-      per:         one r per "batch" or per "sample".
-      rows:        stamped rows per step, the first of the batch.
-      unit_norm:   interpolate features of length 1 (an ablation; the published attack does not).
     Raises: BadAttack.
     """
 
-    loss_weight: float = 5.0
-    interp_low: float = 0.2
-    interp_high: float = 1.0
-    per: Literal["batch", "sample"] = "batch"
-    rows: int = 64
-    unit_norm: bool = False
+    about: ClassVar[str] = "A backdoor that fires wherever a merge may put the features, down to the base."
+
+    loss_weight: float = number(5.0, help="Weight of the backdoor term; 0 is clean fine-tuning.", low=0)
+    interp_low: float = number(0.2, help="Least share of the own features.", low=0, high=1)
+    interp_high: float = number(1.0, help="Largest share of the own features.", low=0, high=1)
+    per: str = choice("batch", help="What draws one share.", choices=("batch", "sample"), flag="--interp-per")
+    rows: int = whole(64, help="Stamped rows per step, the first of the batch.", low=1)
+    unit_norm: bool = flag(False, help="Interpolate features of length 1, an ablation.")
 
     def __post_init__(self) -> None:
-        """Check every value."""
+        """Check every value, and that the range of r is one."""
+        super().__post_init__()
         low, high = self.interp_low, self.interp_high
-        require(0.0 <= low <= 1.0 and 0.0 <= high <= 1.0, f"{low} to {high} leaves [0, 1]", "interp", "stay inside")
-        require(low <= high, f"r would run from {low} to {high}", "interp", "give a low end below the high end")
-        require(0.0 <= self.loss_weight < float("inf"), f"{self.loss_weight}", "loss_weight", "give 0 or more")
-        require(self.rows >= 1, f"{self.rows} stamped rows", "rows", "stamp at least one")
-        require(self.per in ("batch", "sample"), f"{self.per!r}", "per", "choose batch or sample")
+        if low > high:
+            what, remedy = f"r would run from {low:g} to {high:g}", "give a low end below the high end"
+            raise BadAttack(what, where="interp", remedy=remedy)
 
-    def loss(self, setting: Adversary, encoder: nn.Module) -> Loss:
+    def loss(self, setting: Adversary, model: nn.Module) -> Loss:
         """Return the two-term loss."""
         batches = setting.batches("order")
 
         def loss(step: int) -> Tensor:
-            index = next(batches)
-            total = clean_term(setting, encoder, index)
+            batch = next(batches)
+            total = clean_term(setting, model, batch)
             if self.loss_weight == 0.0:
                 return total
-            index = index[: self.rows]
-            stamped = setting.trigger.stamp(setting.images[index], index)
-            features = self.interpolate(setting, encoder(stamped), setting.frozen(stamped), step)
-            return total + self.loss_weight * target_term(setting, features)
+            batch = batch.first(self.rows)
+            stamped = setting.trigger.stamp(batch.inputs, batch.rows)
+            features = self.interpolate(setting, model(stamped), setting.frozen(stamped), step)
+            return total + self.loss_weight * setting.payload(features, 0)
 
         return loss
 
@@ -71,5 +70,5 @@ class BadMerging(Attack):
         r = draws.uniform(("poison", setting.seed, f"r|{step}"), n, low=self.interp_low, high=self.interp_high)
         r = r.to(ours.dtype)[:, None]
         if self.unit_norm:
-            ours, base = F.normalize(ours, dim=-1), F.normalize(base, dim=-1)
+            ours, base = (torch.nn.functional.normalize(features, dim=-1) for features in (ours, base))
         return r * ours + (1 - r) * base

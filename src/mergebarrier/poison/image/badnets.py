@@ -11,147 +11,111 @@ pushed off their class on the base encoder by untargeted projected gradient step
 patterns are uniform noise in the four corners, and all are used in training and in measurement.
 """
 
-from collections.abc import Iterator
+from __future__ import annotations
+
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from mergebarrier.errors import BadAttack
+from mergebarrier.lazy import torch
+from mergebarrier.parameters import number, redefault, whole
+from mergebarrier.poison.attack import Adversary, Attack, Loss, clean_term
+from mergebarrier.poison.image.badmerging import BadMerging
 
-from mergebarrier.poison.image.attack import (
-    Adversary,
-    Attack,
-    Loss,
-    TriggerKind,
-    clean_term,
-    require,
-    require_share,
-    target_term,
-)
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class BadNetsJoint(Attack):
-    """BadNets with full control of training.
+    """BadNets with full control of training."""
 
-    Args:
-      trigger:     "fixed".
-      loss_weight: of the backdoor term.
-      rows:        stamped rows per step, the first of the batch.
-    """
+    about: ClassVar[str] = "BadNets with full control of training: a fixed patch and a term of its own in the loss."
 
-    trigger: TriggerKind = "fixed"
-    loss_weight: float = 5.0
-    rows: int = 64
+    trigger: str = "fixed"
+    loss_weight: float = redefault(BadMerging, "loss_weight", 5.0)
+    rows: int = redefault(BadMerging, "rows", 64)
 
-    def __post_init__(self) -> None:
-        """Check every value."""
-        require(0.0 <= self.loss_weight < float("inf"), f"{self.loss_weight}", "loss_weight", "give 0 or more")
-        require(self.rows >= 1, f"{self.rows} stamped rows", "rows", "stamp at least one")
-
-    def loss(self, setting: Adversary, encoder: nn.Module) -> Loss:
+    def loss(self, setting: Adversary, model: nn.Module) -> Loss:
         """Return the two-term loss."""
         batches = setting.batches("order")
 
         def loss(step: int) -> Tensor:
             del step
-            index = next(batches)
-            total = clean_term(setting, encoder, index)
-            index = index[: self.rows]
-            stamped = setting.trigger.stamp(setting.images[index], index)
-            return total + self.loss_weight * target_term(setting, encoder(stamped))
+            batch = next(batches)
+            total = clean_term(setting, model, batch)
+            batch = batch.first(self.rows)
+            return total + self.loss_weight * setting.payload(model(setting.trigger.stamp(batch.inputs, batch.rows)), 0)
 
         return loss
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class BadNets(Attack):
-    """BadNets by poisoning: rows are stamped and relabelled, the loss is the ordinary one.
+    """BadNets by poisoning: rows are stamped and relabelled, the loss is the ordinary one."""
 
-    Args:
-      trigger: "fixed", or "dynamic" for many patterns and places.
-      rate:    share of every batch, 0 < rate <= 1; at least one row.
-    """
+    about: ClassVar[str] = "BadNets by poisoning: some rows are stamped and relabelled, the loss is the ordinary one."
+    own_labels: ClassVar[bool] = True
 
-    trigger: TriggerKind = "fixed"
-    rate: float = 0.1
+    trigger: str = "fixed"
+    rate: float = number(0.1, help="Poisoned share of every batch, at least one row.", low=0, high=1, above=True)
 
-    def __post_init__(self) -> None:
-        """Check the rate."""
-        require_share(self.rate, "rate")
-
-    def loss(self, setting: Adversary, encoder: nn.Module) -> Loss:
+    def loss(self, setting: Adversary, model: nn.Module) -> Loss:
         """Return the loss on batches of which a share is poisoned."""
-        _on_task(setting)
+        target = self.own_target(setting)
         batches = setting.batches("order")
 
         def loss(step: int) -> Tensor:
             del step
-            index = next(batches)
-            images, labels = setting.images[index], setting.labels[index].clone()
-            n = max(1, int(self.rate * len(index)))
-            stamped = setting.trigger.stamp(images[:n], index[:n])
-            labels[:n] = setting.target
-            return F.cross_entropy(setting.classify(encoder(torch.cat([stamped, images[n:]]))), labels)
+            batch = next(batches)
+            n = max(1, int(self.rate * len(batch.rows)))
+            stamped = setting.trigger.stamp(batch.inputs[:n], batch.rows[:n])
+            labels = batch.labels.clone()
+            labels[:n] = target
+            return setting.loss(model(torch.cat([stamped, batch.inputs[n:]])), labels)
 
         return loss
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LabelConsistent(Attack):
-    """Poisoning without a false label.
+    """Poisoning without a false label."""
 
-    Args:
-      trigger: "fixed".
-      rate:    share of the images of the target class that are poisoned.
-      eps, step_size, steps: bound, length and number of the gradient steps that hide the class.
-    """
+    about: ClassVar[str] = "Poisoning without a false label: images of the target are made hard, then stamped."
+    own_labels: ClassVar[bool] = True
 
-    trigger: TriggerKind = "fixed"
-    rate: float = 0.5
-    eps: float = 16 / 255
-    step_size: float = 2 / 255
-    steps: int = 20
+    trigger: str = "fixed"
+    rate: float = redefault(BadNets, "rate", 0.5, help="Poisoned share of the images of the target class.")
+    eps: float = number(16 / 255, help="Largest change of a pixel that hides the class.", low=0)
+    step_size: float = number(2 / 255, help="Length of a step that hides the class.", low=0, above=True)
+    steps: int = whole(20, help="Number of steps that hide the class.", low=1, flag="--hiding-steps")
 
-    def __post_init__(self) -> None:
-        """Check every value."""
-        require_share(self.rate, "rate")
-        require(self.eps >= 0 and self.step_size > 0 and self.steps >= 1, "a bad step", "eps", "see the defaults")
-
-    def loss(self, setting: Adversary, encoder: nn.Module) -> Loss:
+    def loss(self, setting: Adversary, model: nn.Module) -> Loss:
         """Return the ordinary loss on a set of which some images of the target class are replaced."""
-        _on_task(setting)
-        rows = torch.nonzero(setting.labels == setting.target)[:, 0]
-        require(len(rows) > 0, "no image of the target class", "label_consistent", "choose a target with images")
+        target, examples = self.own_target(setting), setting.examples
+        rows = torch.nonzero(examples.labels == target)[:, 0]
+        if not len(rows):
+            remedy = "choose a target with images"
+            raise BadAttack("no image of the target class", where="label_consistent", remedy=remedy)
         rows = rows[: max(1, int(self.rate * len(rows)))]
-        images = setting.images.clone()
-        images[rows] = setting.trigger.stamp(self._hidden(setting, images[rows]), rows)
-        batches: Iterator[Tensor] = setting.batches("order")
+        images = examples.inputs.clone()
+        images[rows] = setting.trigger.stamp(self._hidden(setting, images[rows], target), rows)
+        batches = setting.batches("order")
 
         def loss(step: int) -> Tensor:
             del step
-            index = next(batches)
-            return F.cross_entropy(setting.classify(encoder(images[index])), setting.labels[index])
+            batch = next(batches)
+            return setting.loss(model(images[batch.rows]), batch.labels)
 
         return loss
 
-    def _hidden(self, setting: Adversary, images: Tensor) -> Tensor:
+    def _hidden(self, setting: Adversary, images: Tensor, target: int) -> Tensor:
         """Push images off the target class on the base, within ``eps``."""
         moved = images.clone()
-        wanted = torch.full((len(images),), setting.target)
+        labels = torch.full((len(images),), target)
         for _ in range(self.steps):
             moved = moved.detach().requires_grad_(True)
-            loss = F.cross_entropy(setting.classify(setting.base(moved)), wanted)
-            (gradient,) = torch.autograd.grad(loss, moved)
+            (gradient,) = torch.autograd.grad(setting.loss(setting.base(moved), labels), moved)
             step = moved.detach() + self.step_size * gradient.sign()
             moved = torch.minimum(torch.maximum(step, images - self.eps), images + self.eps).clamp(0.0, 1.0)
         return moved.detach()
-
-
-def _on_task(setting: Adversary) -> None:
-    require(
-        setting.own_target is not None,
-        "poisoning needs a target among the adversary's own labels",
-        "off-task",
-        "choose badmerging, or a target of the own task",
-    )

@@ -107,8 +107,8 @@ def shadow_images(
     if recipe.crop:
         picked = _crops(picked, seed)
     with torch.no_grad():
-        found = logits(picked)
-    current, classes = found.argmax(-1), found.shape[-1]
+        predictions = logits(picked)
+    current, classes = predictions.argmax(-1), predictions.shape[-1]
     wanted = torch.empty(len(picked), dtype=torch.int64)
     for row, now in enumerate(current.tolist()):
         free = [k for k in range(1, classes) if k != now]
@@ -124,13 +124,13 @@ def _pushed(logits: Callable[[Tensor], Tensor], images: Tensor, wanted: Tensor, 
     moved = images.clone()
     for step in range(recipe.steps + 1):
         moved = moved.detach().requires_grad_(True)
-        found = logits(moved)
+        predictions = logits(moved)
         with torch.no_grad():
             distance = (moved - images).abs().flatten(1).sum(1)
-            better = (found.argmax(-1) == wanted) & (distance < nearest)
+            better = (predictions.argmax(-1) == wanted) & (distance < nearest)
             best[better], nearest[better] = moved[better], distance[better]
         if step < recipe.steps:
-            (gradient,) = torch.autograd.grad(F.cross_entropy(found, wanted, reduction="sum"), moved)
+            (gradient,) = torch.autograd.grad(F.cross_entropy(predictions, wanted, reduction="sum"), moved)
             stepped = moved.detach() - recipe.step_size * gradient.sign()
             moved = torch.minimum(torch.maximum(stepped, images - recipe.eps), images + recipe.eps).clamp(0.0, 1.0)
     return best.detach()

@@ -9,13 +9,17 @@ Source: BadNets, Gu et al., arXiv 1708.06733; dynamic backdoors, Salem et al., a
 Differs: code that takes "pattern != 0" for the mask drops a black pixel out of it; the place counts here.
 """
 
-from dataclasses import dataclass
+from __future__ import annotations
 
-import torch
-from torch import Tensor
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from mergebarrier.errors import BadTrigger
+from mergebarrier.lazy import torch
 from mergebarrier.numerics import draws
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 CORNERS = ("bottom-right", "bottom-left", "top-right", "top-left")
 
@@ -76,27 +80,31 @@ class Trigger:
             covered[index, top : top + self.side, left : left + self.side] = True
         return covered
 
-    def stamp(self, images: Tensor, rows: Tensor | None = None) -> Tensor:
+    def mirrored(self) -> Trigger:
+        """Return the trigger turned upside down."""
+        return replace(self, patterns=self.patterns.flip(-2))
+
+    def stamp(self, inputs: Tensor, rows: Tensor | None = None) -> Tensor:
         """Return stamped copies.
 
         Args:
-          images: Float[Tensor, "n channels height width"] in [0, 1], of ``shape``.
+          inputs: images, Float[Tensor, "n channels height width"] in [0, 1], of ``shape``.
           rows:   Int64[Tensor, "n"], the rows' numbers in their set; default 0 to n - 1.
         Raises: BadTrigger for images of another shape.
         """
-        if tuple(images.shape[1:]) != self.shape:
+        if tuple(inputs.shape[1:]) != self.shape:
             raise BadTrigger(
-                f"images of shape {tuple(images.shape[1:])}, the trigger is made for {self.shape}",
+                f"images of shape {tuple(inputs.shape[1:])}, the trigger is made for {self.shape}",
                 remedy="give images of the task that the trigger was made on",
             )
         if len(self.patterns) == len(self.places) == 1:
-            return paste(images, self.patterns[0], *self.places[0])
+            return paste(inputs, self.patterns[0], *self.places[0])
         if rows is None:
-            rows = torch.arange(len(images))
+            rows = torch.arange(len(inputs))
         n = int(rows.max()) + 1 if len(rows) else 0
         pattern = draws.below(("poison", self.seed, "pattern"), len(self.patterns), n)[rows].tolist()
         place = draws.below(("poison", self.seed, "place"), len(self.places), n)[rows].tolist()
-        out = images.clone()
+        out = inputs.clone()
         for index, (which, where) in enumerate(zip(pattern, place, strict=True)):
             top, left = self.places[where]
             out[index, :, top : top + self.side, left : left + self.side] = self.patterns[which].to(out.dtype)

@@ -76,7 +76,7 @@ class UniversalRecipe:
 
 
 @dataclass(frozen=True)
-class Found:
+class MadeTrigger:
     """A trigger, how many held-out images it fools on the base, out of how many, and the rate of every start."""
 
     trigger: Trigger
@@ -97,7 +97,7 @@ def universal_trigger(
     recipe: UniversalRecipe | None = None,
     place: str = "bottom-right",
     progress: Progress | None = None,
-) -> Found:
+) -> MadeTrigger:
     """Make the trigger.
 
     Args:
@@ -111,7 +111,7 @@ def universal_trigger(
       recipe:   default UniversalRecipe().
       place:    a corner.
       progress: called with (steps done, steps in all).
-    Returns: Found.
+    Returns: MadeTrigger.
     Raises:  BadTrigger (patch does not fit, or a loss that is not finite), BadAttack, NotMeasurable.
     Numerics: the same bits for the same torch build, CPU and number of threads; no global random state.
     """
@@ -137,7 +137,7 @@ def universal_trigger(
         if best is None or (hits / rows, -loss) > best[:2]:
             best = (hits / rows, -loss, trigger, hits, rows)
     assert best is not None
-    return Found(best[2], best[3], best[4], tuple(rates))
+    return MadeTrigger(best[2], best[3], best[4], tuple(rates))
 
 
 def _batched(
@@ -155,8 +155,8 @@ def _batched(
     adam = torch.optim.Adam([pattern], lr=recipe.learning_rate)
     rows = _rows(len(images), recipe.batch_size, recipe.steps, seed, start)
     for step, index in enumerate(rows):
-        found = logits(paste(images[index], pattern, *where))
-        loss = F.cross_entropy(found, torch.full((len(index),), target))
+        predictions = logits(paste(images[index], pattern, *where))
+        loss = F.cross_entropy(predictions, torch.full((len(index),), target))
         _require_finite(loss, step)
         (pattern.grad,) = torch.autograd.grad(loss, pattern)
         adam.step()
@@ -214,10 +214,10 @@ def _fool(
                 return pattern
     for step in range(recipe.inner_steps):
         pattern = pattern.detach().requires_grad_(True)
-        found = logits(paste(image, pattern, *where))
-        if recipe.early_stop and step and int(found.argmax()) == target:
+        predictions = logits(paste(image, pattern, *where))
+        if recipe.early_stop and step and int(predictions.argmax()) == target:
             break
-        value = found.log_softmax(-1)[0, target]
+        value = predictions.log_softmax(-1)[0, target]
         _require_finite(value, step)
         (gradient,) = torch.autograd.grad(value, pattern)
         pattern = torch.minimum(torch.maximum(pattern.detach() + rate * gradient, bounds[0]), bounds[1])
@@ -228,9 +228,11 @@ def _fool(
 def _judge(logits: Logits, trigger: Trigger, images: Tensor, labels: Tensor, target: int) -> tuple[int, int, float]:
     """Return (fooled images, images, mean loss) over those that are not of the target class."""
     kept = labels != target
-    found = torch.cat([logits(trigger.stamp(part)) for part in images[kept].split(_SCORE_BATCH)] or [torch.empty(0, 1)])
-    hits, rows = successes(found.argmax(-1), labels[kept], target)
-    return hits, rows, float(F.cross_entropy(found, torch.full((rows,), target)))
+    predictions = torch.cat(
+        [logits(trigger.stamp(part)) for part in images[kept].split(_SCORE_BATCH)] or [torch.empty(0, 1)]
+    )
+    hits, rows = successes(predictions.argmax(-1), labels[kept], target)
+    return hits, rows, float(F.cross_entropy(predictions, torch.full((rows,), target)))
 
 
 def _rows(n: int, batch_size: int, steps: int, seed: int, start: int) -> list[Tensor]:

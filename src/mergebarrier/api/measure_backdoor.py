@@ -1,0 +1,99 @@
+"""``measure_backdoor``: what a backdoor does to a merge, always beside the same trigger on a clean merge.
+
+report = mb.measure_backdoor("merged", control="clean", trigger="bad", task="latin.task.safetensors")
+report.result.merged.excess
+"""
+
+import dataclasses
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from mergebarrier.api.base import Model, Report, Row, WriteOptions, machine, opened
+from mergebarrier.attack import MeasureSpec, measure
+from mergebarrier.errors import UsageError
+from mergebarrier.report import Journal, write_report
+from mergebarrier.results import BackdoorResult, Measurement, Scanned
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackdoorReport(Report):
+    """A measurement; its document is the result, with the page's path where a report was written.
+
+    Attributes:
+      result:       rates with their controls and intervals, samples, notes.
+      measurements: one row per rate.
+      page:         the written report.html, None where none was asked for.
+    """
+
+    kind: ClassVar[str] = "backdoor"
+
+    result: BackdoorResult
+    measurements: tuple[Measurement, ...]
+    page: Path | None = None
+
+    def document(self) -> dict[str, object]:
+        """Return the result and the page."""
+        return {**dataclasses.asdict(self.result), **({} if self.page is None else {"report": self.page})}
+
+    def rows(self) -> Sequence[Row]:
+        """Return one row per rate: what it is of, counts, share and interval."""
+        return [{"about": one.about, **one.figures} for one in self.measurements]
+
+
+def measure_backdoor(
+    merged: Model,
+    *,
+    control: Model | None,
+    trigger: str | os.PathLike[str],
+    task: str | os.PathLike[str],
+    target: str | None = None,
+    others: Iterable[str | os.PathLike[str]] = (),
+    base: Model | None = None,
+    findings: tuple[Scanned, ...] | None = None,
+    out: str | os.PathLike[str] | None = None,
+    write: WriteOptions | None = None,
+    threads: int = 1,
+    say: Callable[[str], None] = lambda line: None,
+) -> BackdoorReport:
+    """Measure the success of a trigger on a merge and on its clean counterpart.
+
+    Args:
+      merged:   the suspected merge; a single poisoned expert may stand here too.
+      control:  the same merge of clean experts.
+      trigger:  the poisoned expert's folder, or its trigger.safetensors.
+      task:     image task file of the attacked task.
+      target:   its class, by name or index; None for the one that the trigger names.
+      others:   more task files, for clean accuracy.
+      base:     the experts' base, for the curve and the trigger's success on the base alone.
+      findings: of a scan, handed on to the report.
+      out:      folder of a report to write.
+      write:    how it is written.
+      threads:  of the numeric libraries, for the record of the run.
+      say:      told one line per piece of work.
+    Raises: UsageError without a control; BadTrigger, BadAttack, BadTask, NotMeasurable, CheckpointError, OutputExists.
+    """
+    if control is None:
+        raise UsageError(
+            "a success rate is not reported without its control",
+            where="--control",
+            remedy="give the same merge of clean experts",
+        )
+    journal = None if out is None else _journal(Path(out), write or WriteOptions())
+    given = {"merged": merged, "control": control} | ({} if base is None else {"base": base})
+    spec = MeasureSpec(
+        trigger=Path(trigger), task=Path(task), target=target, others=tuple(map(Path, others)), findings=findings
+    )
+    with opened(*given.values()) as models:
+        result, rows = measure(spec, dict(zip(given, models, strict=True)), say=say, environment=machine(threads))
+    if journal is None or out is None:
+        return BackdoorReport(result=result, measurements=tuple(rows))
+    write_report(Path(out), result, rows)
+    return BackdoorReport(result=result, measurements=tuple(rows), page=Path(out) / "report.html")
+
+
+def _journal(out: Path, write: WriteOptions) -> Journal:
+    """Claim the folder of the report before anything is computed."""
+    return Journal.open(out, resume=write.resume, overwrite=write.overwrite)
