@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 import pytest
 
+import mergebarrier
 from mergebarrier.cli import VERBS
 
 
@@ -45,6 +46,27 @@ def test_every_command_that_a_document_shows_exists_with_its_options(root) -> No
 def test_the_page_of_the_command_line_shows_every_verb(root) -> None:
     page = (root / "docs" / "cli.md").read_text(encoding="utf-8")
     assert not [verb for verb in VERBS if not re.search(rf"^mergebarrier {verb}( |$)", page, re.MULTILINE)]
+
+
+#: Words that code and documents use all the time; the verbs of the front door come on top.
+WORDS = (
+    "base, expert, partner, task vector, merged, coefficient, density, interference, barrier, gauge, space, circuit, "
+    "anchor, realign, RUF, utility, ASR, trigger, target class, adversary, victim, key, manifest, donor, recipe, "
+    "level, control, finding, cure, report, checkpoint, adapter, room, door, registry, unit, stream"
+)
+
+
+def test_the_glossary_explains_the_words_of_the_package_once(root) -> None:
+    page = (root / "docs" / "glossary.md").read_text(encoding="utf-8")
+    rows = [row for row in re.findall(r"^\| ([^|]+) \| ([^|]+) \|$", page, re.MULTILINE) if row[0] != "word"]
+    entries = [word.lower() for word, _ in rows]
+    assert len(set(entries)) == len(entries), "a word is explained twice"
+    assert not [word for word, meaning in rows if not re.search(r"\w.*[\w)`]\.$", meaning)], "not a sentence"
+    verbs = {name for name in mergebarrier.__all__ if name.islower() and "_" not in name}
+    missing = sorted({*verbs, *WORDS.lower().split(", ")} - set(entries))
+    assert verbs and not missing, missing
+    for name in ("README.md", "docs/index.md"):
+        assert "glossary.md" in (root / name).read_text(encoding="utf-8")
 
 
 def test_every_variable_that_is_read_is_documented(root, modules) -> None:
