@@ -15,7 +15,7 @@ from torch import Tensor
 from mergebarrier.checkpoint import Checkpoint
 from mergebarrier.errors import UnknownFamily, clean
 from mergebarrier.evaluate.base import load_tokenizer, stock_library
-from mergebarrier.evaluate.images.encoders import stock_module
+from mergebarrier.evaluate.images.bodies import stock_module
 
 _KEYS = (
     "hidden_act", "hidden_size", "intermediate_size", "layer_norm_eps", "max_position_embeddings",

@@ -18,7 +18,7 @@ from torch import Tensor
 from mergebarrier.checkpoint import Checkpoint, read_tensor_file
 from mergebarrier.errors import BadConfig, BadTask, CheckpointError, UnknownFamily, clean
 from mergebarrier.evaluate.base import load_tokenizer, stock_library
-from mergebarrier.evaluate.images.encoders import stock_module
+from mergebarrier.evaluate.images.bodies import stock_module
 
 TEMPLATES = ("a photo of a {}.",)
 _KEYS = (
