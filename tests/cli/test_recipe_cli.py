@@ -184,8 +184,8 @@ def test_two_models_of_one_name_are_told_apart(run_cli, world, tmp_path) -> None
 @pytest.mark.parametrize(
     ("text", "words", "exit_code", "says"),
     [
-        (BODY, ["--method", "ties"], 64, "--method: cannot be combined with a recipe"),
-        (BODY, ["--weight", "1"], 64, "--weight: cannot be combined with a recipe"),
+        (BODY, ["--method", "ties"], 64, "--method: cannot be combined with a recipe; set it in the YAML"),
+        (BODY, ["--weight", "1"], 64, "--weight: cannot be combined with a recipe; set it in the YAML"),
         (BODY, [], 64, "the output folder is missing"),
         (
             BODY.replace("model: A,", "model: A@main,"),

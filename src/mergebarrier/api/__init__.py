@@ -15,6 +15,16 @@ if TYPE_CHECKING:
     from mergebarrier.api.evaluate import EvaluationReport, evaluate
     from mergebarrier.api.inspect import InspectReport, inspect
     from mergebarrier.api.measure_backdoor import BackdoorReport, measure_backdoor
+    from mergebarrier.api.merge import (
+        MergeExplanation,
+        MergePlanReport,
+        MergeReport,
+        explain_merge,
+        merge,
+        plan_merge,
+        run_merge,
+    )
+    from mergebarrier.api.merge_jobs import MergeOptions, MergeRequest
     from mergebarrier.api.protect import (
         ProtectPlan,
         ProtectReport,
@@ -38,6 +48,11 @@ __all__ = [
     "CleanseRequest",
     "EvaluationReport",
     "InspectReport",
+    "MergeExplanation",
+    "MergeOptions",
+    "MergePlanReport",
+    "MergeReport",
+    "MergeRequest",
     "Model",
     "ProtectPlan",
     "ProtectReport",
@@ -53,14 +68,18 @@ __all__ = [
     "check_cleanse",
     "cleanse",
     "evaluate",
+    "explain_merge",
     "inspect",
     "measure_backdoor",
+    "merge",
     "plan_attack",
+    "plan_merge",
     "plan_protect",
     "plan_realign",
     "plan_unprotect",
     "protect",
     "realign",
+    "run_merge",
     "scan",
     "unprotect",
     "verify",

@@ -1,15 +1,155 @@
-"""``--method`` and one option per hyper-parameter of the merge methods, out of their registries."""
+"""The options of ``merge``: those of the methods, out of their registries, and those of the verb, in three groups.
 
-from collections.abc import Mapping
-from typing import Any
+recipe      RECIPE.yaml and what works only with a recipe
+flags       models, a method with its parameters, data, adapters: what a recipe says itself
+both        licence, checks, the writer's options
+"""
+
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from mergebarrier.cli._mergekit import mergekit_flags
+from mergebarrier.cli._models import MODEL
+from mergebarrier.cli._options import SIZE, download_option, dtype_option
 from mergebarrier.cli._parameters import Registry, chosen, options_of
+from mergebarrier.errors import UsageError
 from mergebarrier.merge import DATA_MERGES, MERGES, DataMerge, Merge
 from mergebarrier.parameters import parameters_of
 
-__all__ = ["hyper_parameters", "merge_options", "methods"]
+if TYPE_CHECKING:
+    from mergebarrier.api import MergeOptions
+
+__all__ = ["Asked", "acknowledge_option", "gathered", "hyper_parameters", "merge_options", "methods", "verb_options"]
+
+_WITH_A_RECIPE: Final = ("explain", "missing", "untie", "unsafe_truncate_embeddings", "max_shard_bytes", "random_seed")
+_WITH_FLAGS: Final = ("base", "method", "data", "samples", "as", "rank", "lora_space")
+_WITH_BOTH: Final = ("dtype", "acknowledge_licence", "check", "text_path", "download")
+acknowledge_option = click.option(
+    "--acknowledge-licence",
+    is_flag=True,
+    help="Merge although the licence or the owner of an input forbids it; this is recorded.",
+)
+_OPTIONS: Final = (
+    click.option("--base", type=MODEL, help="The model that the experts were fine-tuned from."),
+    click.option(
+        "--data", type=MODEL, multiple=True, metavar="FILE",
+        help="Once per MODEL, in order: a task (.jsonl, prompts only) or text.",
+    ),
+    click.option("--samples", type=click.IntRange(1), metavar="N", help="Rows of each --data file.  [default: 256]"),
+    dtype_option(None),
+    click.option("--as", "as", type=click.Choice(["model", "adapter"]), help="What to write.  [default: model]"),
+    click.option("--rank", type=click.IntRange(1), metavar="K", help="--as adapter: largest rank of the output."),
+    click.option(
+        "--lora-space", type=click.Choice(["product", "factor"]),
+        help="--as adapter: merge the products B A (exact) or the factors.",
+    ),
+    click.option("--explain", is_flag=True, help="Recipes: print the parameters of every tensor and write nothing."),
+    click.option("--missing", type=click.Choice(["base"]), help="Recipes: take what a model lacks from the base."),
+    click.option("--untie", is_flag=True, help="Recipes: store the head of tied models as a copy of their embedding."),
+    click.option(
+        "--unsafe-truncate-embeddings", is_flag=True, help="Recipes: cut unequal vocabularies to the smallest."
+    ),
+    click.option(
+        "--max-shard-size", "--out-shard-size", "max_shard_bytes", type=SIZE, metavar="SIZE",
+        help="Recipes: largest shard, such as 4G.  [default: as in the base or first model]",
+    ),
+    click.option("--random-seed", type=click.IntRange(0, 2**63 - 1), hidden=True),
+    acknowledge_option,
+    click.option(
+        "--check", type=click.Choice(["weights", "run"]), default="weights", show_default=True,
+        help="run: also compare perplexity with every input; exit 1 when the merge is far worse.",
+    ),
+    click.option("--text", "text_path", type=MODEL, metavar="FILE", help="Text for --check run, which it implies."),
+    download_option,
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The options of the verb and of the methods that were given, by name; the others are None, False or ()."""
+
+    values: Mapping[str, Any]
+
+    @property
+    def given(self) -> list[str]:
+        """The names of the options that were given, those with a default aside."""
+        return [name for name, value in self.values.items() if value not in (None, False, ())]
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """The hyper-parameters."""
+        usual = {*_WITH_A_RECIPE, *_WITH_FLAGS, *_WITH_BOTH}
+        return {name: value for name, value in self.values.items() if name not in usual}
+
+    @property
+    def runs(self) -> bool:
+        """Whether a check runs models."""
+        return self.values["check"] == "run" or self.values["text_path"] is not None
+
+    def refuse_flags(self) -> None:
+        """Raise UsageError for an option that says what the recipe says."""
+        for name in self.given:
+            mute = name in _WITH_A_RECIPE or (name in _WITH_BOTH and (name != "dtype" or self.runs))
+            if not mute:
+                raise UsageError("cannot be combined with a recipe", where=_flag(name), remedy="set it in the YAML")
+
+    def refuse_recipes(self) -> None:
+        """Raise UsageError for an option that needs a recipe."""
+        for name in self.given:
+            if name in _WITH_A_RECIPE:
+                raise UsageError("works only with a recipe", where=_flag(name), remedy="give a recipe, CONFIG.yaml")
+
+    def refuse_learning(self, method: str) -> None:
+        """Raise UsageError for an option that a method which learns nothing has no use for."""
+        for name in ("data", "samples", *(() if self.runs else ("dtype",))):
+            if name in self.given:
+                raise UsageError(f"not an option of {method}", where=_flag(name), remedy="leave it out")
+
+    def options(self, seed: int) -> "MergeOptions":
+        """Return what the front door calls them."""
+        from mergebarrier.api import MergeOptions
+        from mergebarrier.merge.adapters import output_of
+        from mergebarrier.merge.recipe import Allowed
+
+        values = self.values
+        allowed = Allowed(
+            truncate=values["unsafe_truncate_embeddings"],
+            untie=values["untie"],
+            missing=values["missing"] == "base",
+            shard_bytes=values["max_shard_bytes"],
+        )
+        return MergeOptions(
+            adapter=output_of(values),
+            samples=values["samples"] or 256,
+            dtype=values["dtype"],
+            seed=seed if values["random_seed"] is None else values["random_seed"],
+            check=values["check"] == "run",
+            text=values["text_path"],
+            acknowledge_licence=values["acknowledge_licence"],
+            allowed=allowed,
+            download=values["download"],
+        )
+
+
+def verb_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options of the verb; ``gathered`` hands them over."""
+    for option in reversed(_OPTIONS):
+        function = option(function)
+    return mergekit_flags(function)
+
+
+def gathered(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Hand the options of ``verb_options`` and of the methods to the verb as ``asked: Asked``; goes next to it."""
+
+    @functools.wraps(function)
+    def verb(*, models: Any, cleanse: Any, writer: Any, output: Any, **given: Any) -> Any:
+        return function(models=models, cleanse=cleanse, writer=writer, output=output, asked=Asked(given))
+
+    return verb
 
 
 def methods() -> dict[str, type[Merge] | type[DataMerge]]:
@@ -35,9 +175,15 @@ def hyper_parameters(method: str, given: Mapping[str, Any], *, seed: int, based:
     """
     kind = methods()[method]
     values = chosen(methods(), method, given)
-    optional_base = getattr(kind, "optional_base", "")
+    optional_base = kind.optional_base if issubclass(kind, Merge) else ""
     return {
         **({optional_base: based} if optional_base else {}),
         **values,
         **({"seed": seed} if "seed" in parameters_of(kind) else {}),
     }
+
+
+def _flag(name: str) -> str:
+    """Return the flag of an option of the running command."""
+    command = click.get_current_context().command
+    return next(option.opts[0] for option in command.params if option.name == name)

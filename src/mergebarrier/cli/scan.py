@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mergebarrier.cli._cleanse import CleanseOptions, cleanse_options
-from mergebarrier.cli._lineage import acknowledge_option
-from mergebarrier.cli._merge_options import hyper_parameters
+from mergebarrier.cli._merge_options import acknowledge_option, hyper_parameters
 from mergebarrier.cli._models import MODEL
 from mergebarrier.cli._options import WriterOptions, download_option, output_options, writer_options
 from mergebarrier.cli._output import Output

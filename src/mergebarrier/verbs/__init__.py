@@ -21,7 +21,14 @@ if TYPE_CHECKING:
         merge,
         whole_models,
     )
-    from mergebarrier.verbs.learned import Calibration, fit_memory_budget, learn_merge, learning_bytes, plan_fallback
+    from mergebarrier.verbs.learned import (
+        Calibration,
+        by_learning,
+        fit_memory_budget,
+        learn_merge,
+        learning_bytes,
+        plan_fallback,
+    )
     from mergebarrier.verbs.open import Models
     from mergebarrier.verbs.output import Checks, MergeInput, OutputOptions, environment
     from mergebarrier.verbs.protect import (
@@ -44,6 +51,7 @@ __all__ = [
     "ScanRequest",
     "ScanResult",
     "by_adapters",
+    "by_learning",
     "by_recipe",
     "check_realign",
     "cleansed",

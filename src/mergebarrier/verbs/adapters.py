@@ -89,4 +89,6 @@ def by_adapters(planned: AdapterPlan, described: Mapping[str, Any]) -> MergeJob:
         side_files={ADAPTER_CONFIG: dump(planned.config)},
         measured=figures,
         beside=() if planned.base is None else planned.base.folders,
+        notes=tuple(planned.notes),
+        facts={**described, **planned.summary()},
     )

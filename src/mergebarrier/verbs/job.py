@@ -6,7 +6,7 @@ A ``MergeJob`` says what is read, computed and written in terms that the executo
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from mergebarrier.errors import ChangedDuringRun, Interrupted, MergebarrierError
 from mergebarrier.lineage import model_card, name_of, published, reference, unique
 from mergebarrier.merge import Plan, parameters
 from mergebarrier.merge.recipe import RecipePlan
+from mergebarrier.progress import Progress
 from mergebarrier.run import Source, Unit, one_thread_kernels, transform
 from mergebarrier.verbs.checks import check_merged, check_runnable
 from mergebarrier.verbs.declarations import Judged, judge, licence_files, relatives
@@ -52,6 +53,10 @@ class MergeJob:
       measured:   what the merge itself found, in place of a look at the output as a model.
       whole:      a unit depends on the whole inputs, not on its own tensors alone.
       beside:     folders that are no inputs and must not be written into either.
+      facts:      what a dry run says: sources, counts, bytes, files.
+      notes:      what the plan found worth saying, one line each.
+      learn:      for a method that learns: (progress) -> the job with what was learned; called once the inputs are
+                  judged, since a merge that an owner forbids is not learned first.
     """
 
     inputs: tuple[MergeInput, ...]
@@ -66,6 +71,9 @@ class MergeJob:
     measured: Callable[[], dict[str, Any]] | None = None
     whole: bool = False
     beside: tuple[Path, ...] = ()
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    learn: "Callable[[Progress | None], MergeJob] | None" = None
 
 
 def whole_models(planned: Plan, anchor: Checkpoint | None = None) -> MergeJob:
@@ -85,6 +93,18 @@ def whole_models(planned: Plan, anchor: Checkpoint | None = None) -> MergeJob:
         request={"method": method.name, "parameters": parameters(method)},
         side_files={name: donor.read_side_file(name) for name in donor.side_files},
         anchor=anchor,
+        notes=tuple(planned.notes),
+        facts={
+            "method": method.name,
+            "parameters": parameters(method),
+            "sources": [source.path.name for source in planned.sources],
+            "need": method.need,
+            "tensors": len(donor.tensors),
+            "units": len(planned.units),
+            "bytes_read": sum(info.nbytes for source in planned.sources for info in source.tensors.values()),
+            "bytes_written": sum(info.nbytes for info in donor.tensors.values()),
+            "files": [shard.name for shard in donor.shards],
+        },
     )
 
 
@@ -100,6 +120,17 @@ def by_recipe(planned: RecipePlan, side_files: Mapping[str, bytes], anchor: Chec
         request=manifest_request(planned),
         side_files=side_files,
         anchor=anchor,
+        notes=tuple(planned.notes),
+        facts={
+            "method": planned.recipe.method,
+            "recipe": planned.document(),
+            "sources": [planned.names[reference] for reference in planned.recipe.references()],
+            "tensors": len(planned.layout),
+            "units": len(planned.units),
+            "bytes_read": sum(info.nbytes for view in planned.sources for info in view.tensors.values()),
+            "bytes_written": sum(tensor.nbytes for tensor in planned.layout),
+            "files": list(dict.fromkeys(tensor.shard for tensor in planned.layout)),
+        },
     )
 
 
@@ -159,8 +190,10 @@ def merge(job: MergeJob, into: OutputOptions, checks: Checks = _NOTHING_MORE) ->
       was run and is far worse than its inputs.
     Raises:  CheckpointError, MergeError (LicenceRefused unless acknowledged); nothing is finalised then.
     """
-    given = _with_adapters(job.inputs)
     judged = judged_inputs(job, checks)
+    if job.learn is not None:
+        job = job.learn(into.progress)
+    given = _with_adapters(job.inputs)
     if checks.runs:
         check_runnable(job.inputs[0].checkpoint)
     for item in given:

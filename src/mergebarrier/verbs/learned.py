@@ -97,6 +97,43 @@ def fit_memory_budget(
     return method
 
 
+def by_learning(
+    method: DataMerge,
+    planned: Plan,
+    calibration: Calibration,
+    *,
+    anchor: Checkpoint | None = None,
+    max_ram_bytes: int | None = None,
+) -> MergeJob:
+    """Return the job of a merge that learns, which it does once its inputs are judged.
+
+    Args:
+      method:        as made.
+      planned:       from ``plan_fallback``.
+      calibration:   the data.
+      anchor:        the base that the experts are compared with, where the method itself uses none.
+      max_ram_bytes: the memory budget.
+    Raises: LimitExceeded with both numbers.
+    """
+    method = fit_memory_budget(method, planned, calibration, max_ram_bytes)
+    job = whole_models(planned, anchor)
+    facts = {
+        "method": method.name,
+        "parameters": parameters(method),
+        "sources": job.facts["sources"],
+        "need": "data",
+        "data": [path.name for path in calibration.files],
+        "tensors": len(planned.donor.tensors),
+        "peak_bytes": learning_bytes(method, planned, calibration),
+        "files": job.facts["files"],
+    }
+
+    def learn(progress: Progress | None) -> MergeJob:
+        return learn_merge(method, planned, calibration, progress, anchor)
+
+    return dataclasses.replace(job, facts=facts, learn=learn)
+
+
 def learn_merge(
     method: DataMerge,
     planned: Plan,

@@ -15,6 +15,7 @@ from mergebarrier.checkpoint import (
     open_checkpoint,
     split_reference,
 )
+from mergebarrier.errors import UsageError
 
 
 class Models:
@@ -43,10 +44,12 @@ class Models:
             self._models[real] = self._stack.enter_context(open_checkpoint(path))
         return self._models[real]
 
-    def model_on(self, path: Path | Checkpoint, base: Path | Checkpoint) -> Checkpoint:
-        """Open a model as ``model`` does, or an adapter folder as a model, on ``base``."""
+    def model_on(self, path: Path | Checkpoint, base: Path | Checkpoint | None) -> Checkpoint:
+        """Open a model as ``model`` does, or an adapter folder as a model, on ``base``; UsageError without one."""
         if isinstance(path, Checkpoint) or not is_adapter(path):
             return self.model(path)
+        if base is None:
+            raise UsageError("this is an adapter, and no base was given", where=path, remedy="give --base")
         return self.expert(base, path)
 
     def adapter(self, path: Path) -> Adapter:

@@ -8,6 +8,8 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
+from mergebarrier.cli._mergekit import MERGEKIT_FLAGS, flag_named
+from mergebarrier.cli.merge import command
 from mergebarrier.merge.recipe.templates import TEMPLATES
 from recipe_models import layered
 
@@ -104,12 +106,53 @@ def test_names_of_the_hub_are_found_in_its_cache_and_nowhere_else(run_cli, save,
         (("--multi-gpu",), "--multi-gpu: is an option of mergekit"),
         (("--async-write",), "--async-write: is an option of mergekit"),
         (("--no-copy-tokenizer",), "--no-copy-tokenizer: is an option of mergekit"),
+        (("--cuda",), "--cuda: is an option of mergekit that has no meaning here: merging is done by the processor"),
+        (("--device", "cuda"), "--device: is an option of mergekit"),
+        (("--lazy-unpickle",), "--lazy-unpickle: is an option of mergekit"),
+        (("--trust-remote-code",), "--trust-remote-code: is an option of mergekit"),
+        (("--transformers-cache", "x"), "set HF_HUB_CACHE"),
+        (("-j", "4"), "give --threads N"),
     ],
 )
 def test_flags_of_mergekit_are_refused_by_their_name(run_cli, save, write, tmp_path, words, says) -> None:
     path = write(save("base", layered(0)), save("expert", layered(1)))
     ran = run_cli("merge", path, *words, "-o", tmp_path / "out")
     assert ran.exit_code == 64 and says in ran.stderr and not (tmp_path / "out").exists(), ran.stderr
+
+
+#: The options of ``mergekit-yaml`` of mergekit 0.1.5, as ``main.params`` lists them.
+OF_MERGEKIT = """
+--allow-crimes --no-allow-crimes --unsafe-truncate-embeddings --no-unsafe-truncate-embeddings --transformers-cache
+--lora-merge-cache --lora-merge-dtype --cuda --no-cuda --device --low-cpu-memory --no-low-cpu-memory --out-shard-size
+--copy-tokenizer --no-copy-tokenizer --clone-tensors --no-clone-tensors --trust-remote-code --no-trust-remote-code
+--random-seed --lazy-unpickle --no-lazy-unpickle --write-model-card --no-write-model-card --safe-serialization
+--no-safe-serialization -v --quiet --no-quiet --read-to-gpu --no-read-to-gpu --multi-gpu --no-multi-gpu --num-threads -j
+--gpu-rich --async-write --no-async-write --write-threads
+""".split()
+
+
+def test_every_flag_of_mergekit_is_in_the_table_and_on_the_command() -> None:
+    assert sorted(map(flag_named, MERGEKIT_FLAGS)) == sorted(OF_MERGEKIT)
+    words = [word for option in command.params for word in (*option.opts, *option.secondary_opts)]
+    assert set(OF_MERGEKIT) <= set(words)
+    assert all(words.count(flag) == 1 for flag in OF_MERGEKIT)
+
+
+def test_a_flag_that_asks_for_what_is_done_anyway_changes_nothing(run_cli, save, write, tmp_path) -> None:
+    path = write(save("base", layered(0)), save("expert", layered(1)))
+    always = [flag_named(name) for name, reply in MERGEKIT_FLAGS.items() if reply == "always"]
+    digests = [
+        run_cli("merge", path, *words, "-o", tmp_path / name, "--json").json["content_digest"]
+        for name, words in (("plain", ()), ("same", always))
+    ]
+    assert len(always) > 10 and digests[0] == digests[1]
+
+
+def test_an_output_folder_beside_a_recipe_is_answered_with_the_right_command(run_cli, save, write, tmp_path) -> None:
+    path = write(save("base", layered(0)), save("expert", layered(1)))
+    ran = run_cli("merge", path, tmp_path / "out")
+    assert ran.exit_code == 64 and "a recipe takes its output folder by -o" in ran.stderr
+    assert f"mergebarrier merge {path} -o {tmp_path / 'out'}" in ran.stderr
 
 
 def test_flags_of_mergekit_that_have_a_meaning_keep_it(run_cli, save, write, tmp_path) -> None:

@@ -6,9 +6,11 @@ from mergebarrier import doors
 
 if TYPE_CHECKING:
     from mergebarrier.merge.recipe import recipe
-    from mergebarrier.merge.recipe.recipe import Recipe, RecipePlan, Reference, View, plan
+    from mergebarrier.merge.recipe.recipe import STRICT, Allowed, Recipe, RecipePlan, Reference, View, plan
 
 __all__ = [
+    "STRICT",
+    "Allowed",
     "Recipe",
     "RecipePlan",
     "Reference",

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "MAX_RECIPE_BYTES",
+    "STRICT",
     "Allowed",
     "Recipe",
     "RecipePlan",

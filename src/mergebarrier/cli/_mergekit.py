@@ -1,0 +1,92 @@
+"""Flags of mergekit-yaml on ``merge``: each is an option here, asks for what is done anyway, or is refused by its name.
+
+    "--cuda" -> error: --cuda: an option of mergekit that has no meaning here: ...; leave it out
+
+One literal table, compared with the list of mergekit 0.1.5 by a test, so that no flag ends in a guess at a likely name.
+"""
+
+from collections.abc import Callable
+from typing import Any, Final, Literal, TypeAlias
+
+import click
+
+from mergebarrier.errors import UsageError
+
+__all__ = ["MERGEKIT_FLAGS", "flag_named", "mergekit_flags"]
+
+_PREFIX: Final = "mergekit_"
+
+#: By mergekit's name of the field.  "ours": an option of ours does it; "always": it is so here anyway; else why it has
+#: no meaning here, and what to do.
+Reply: TypeAlias = Literal["ours", "always"] | tuple[str, str]
+
+_GPU: Final = ("merging is done by the processor, at the speed of the disk", "leave it out")
+_CODE: Final = ("no program of a model is ever run", "leave it out; models of unknown architectures are merged by name")
+MERGEKIT_FLAGS: Final[dict[str, Reply]] = {
+    "allow_crimes": ("models of two architectures are never merged", "merge models of one family"),
+    "no_allow_crimes": "always",
+    "unsafe_truncate_embeddings": "ours",
+    "no_unsafe_truncate_embeddings": "always",
+    "transformers_cache": ("the Hub's cache is found by its own variable", "set HF_HUB_CACHE"),
+    "lora_merge_cache": ("no merged copy of a model is ever written", "leave it out"),
+    "lora_merge_dtype": ("adapters are put on their base in float32", "leave it out"),
+    "cuda": _GPU,
+    "no_cuda": "always",
+    "device": _GPU,
+    "low_cpu_memory": ("memory is bounded by streaming", "leave it out, or give --max-ram"),
+    "no_low_cpu_memory": "always",
+    "out_shard_size": "ours",
+    "copy_tokenizer": "always",
+    "no_copy_tokenizer": ("tokenizer files always come along", "delete them from the output"),
+    "clone_tensors": "always",
+    "no_clone_tensors": "always",
+    "trust_remote_code": _CODE,
+    "no_trust_remote_code": "always",
+    "random_seed": "ours",
+    "lazy_unpickle": ("pickles are never opened, and safetensors are always read lazily", "leave it out"),
+    "no_lazy_unpickle": "always",
+    "write_model_card": "always",
+    "no_write_model_card": ("the model card always comes along", "delete README.md from the output"),
+    "safe_serialization": "always",
+    "no_safe_serialization": ("pickles are never written", "leave it out"),
+    "v": "ours",
+    "quiet": "ours",
+    "no_quiet": "always",
+    "read_to_gpu": _GPU,
+    "no_read_to_gpu": "always",
+    "multi_gpu": _GPU,
+    "no_multi_gpu": "always",
+    "num_threads": ("it is called --threads here", "give --threads N"),
+    "j": ("it is called --threads here", "give --threads N"),
+    "gpu_rich": _GPU,
+    "async_write": ("every worker writes while the others read already", "leave it out, see --workers"),
+    "no_async_write": "always",
+    "write_threads": ("every worker writes what it merged", "leave it out, see --workers"),
+}
+_WITH_A_VALUE: Final = (
+    "transformers_cache", "lora_merge_cache", "lora_merge_dtype", "device", "num_threads", "j", "write_threads",
+)  # fmt: skip
+
+
+def flag_named(name: str) -> str:
+    """Return the flag of a key of the table."""
+    return f"-{name}" if len(name) == 1 else "--" + name.replace("_", "-")
+
+
+def mergekit_flags(verb: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the flags of the table that no option of ours has; the verb gets nothing of them."""
+    for name, reply in MERGEKIT_FLAGS.items():
+        if reply != "ours":
+            more: dict[str, Any] = {"type": str} if name in _WITH_A_VALUE else {"is_flag": True}
+            words = (flag_named(name), f"{_PREFIX}{name}")
+            verb = click.option(*words, hidden=True, expose_value=False, callback=_refuse, **more)(verb)
+    return verb
+
+
+def _refuse(context: click.Context, option: click.Parameter, value: str | bool | None) -> None:
+    del context
+    reply = MERGEKIT_FLAGS[str(option.name).removeprefix(_PREFIX)]
+    if value and isinstance(reply, tuple):
+        why, remedy = reply
+        what = f"is an option of mergekit that has no meaning here: {why}"
+        raise UsageError(what, where=option.opts[0], remedy=remedy)
