@@ -16,7 +16,9 @@ from mergebarrier import doors
 if TYPE_CHECKING:
     from mergebarrier.api import Model, Report, WriteOptions
     from mergebarrier.api.attack import AttackPlan, AttackReport, attack, plan_attack
+    from mergebarrier.api.audit import AuditOptions, AuditReport, audit
     from mergebarrier.api.cleanse import CleanseReport, CleanseRequest, cleanse
+    from mergebarrier.api.demo import DemoReport, demo
     from mergebarrier.api.evaluate import EvaluationReport, evaluate
     from mergebarrier.api.inspect import InspectReport, inspect
     from mergebarrier.api.measure_backdoor import BackdoorReport, measure_backdoor
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from mergebarrier.api.merge_jobs import MergeOptions, MergeRequest
     from mergebarrier.api.protect import ProtectReport, UnprotectReport, protect, unprotect
     from mergebarrier.api.realign import RealignReport, realign
+    from mergebarrier.api.report import ResultReport, report
     from mergebarrier.api.scan import ScanReport, scan
     from mergebarrier.api.verify import VerifyReport, verify
     from mergebarrier.attack import AttackOptions, OffTask
@@ -79,6 +82,8 @@ __all__ = [
     "AttackOptions",
     "AttackPlan",
     "AttackReport",
+    "AuditOptions",
+    "AuditReport",
     "BackdoorReport",
     "Breadcrumbs",
     "BreadcrumbsTies",
@@ -91,6 +96,7 @@ __all__ = [
     "DareTies",
     "Della",
     "DellaLinear",
+    "DemoReport",
     "Emr",
     "EvaluationReport",
     "Exact",
@@ -123,6 +129,7 @@ __all__ = [
     "RegMean",
     "RegMeanPlus",
     "Report",
+    "ResultReport",
     "ScanReport",
     "Sce",
     "Search",
@@ -137,7 +144,9 @@ __all__ = [
     "WudiExact",
     "__version__",
     "attack",
+    "audit",
     "cleanse",
+    "demo",
     "evaluate",
     "inspect",
     "measure_backdoor",
@@ -146,6 +155,7 @@ __all__ = [
     "plan_attack",
     "protect",
     "realign",
+    "report",
     "scan",
     "unprotect",
     "verify",

@@ -88,6 +88,24 @@ def test_validation_cells_are_not_shown(result, rows) -> None:
     assert render_html(result, [*rows, extra]) == render_html(result, rows)
 
 
+def test_what_the_report_does_not_know_stands_under_its_own_name(result, rows) -> None:
+    """A level, an attack, a control and a state that no word of the report is about: none of them is left out."""
+    level = dataclasses.replace(result.levels[2], level=7, name="odd-name", attack="odd-attack", state="odd-state")
+    extra = dataclasses.replace(result.extras[0], name="odd-extra", attack="odd-aside")
+    odd = dataclasses.replace(
+        result,
+        levels=(*result.levels, level),
+        extras=(extra,),
+        controls={"odd-check": dataclasses.replace(result.controls["two_keys"], passed=False)},
+    )
+    found = _all(odd, [*rows, cell("odd-state", "ties", {"coefficient": 1.0}, 77, 78)])
+    names = ("odd-name", "odd-attack", "odd-state", "odd-extra", "odd-aside", "odd-check")
+    for name, text in {**found, "sarif": render_sarif(odd)}.items():
+        shown = "".join(text.replace("\\", "").split())
+        assert not [one for one in names if one not in shown], name
+    assert "77</b>" in found["html"] and "0.77 / 0.78" in found["card"].replace("\\", "")
+
+
 def test_the_page_draws_eleven_points_before_and_after_realignment(result, rows) -> None:
     page = _Page(render_html(result, rows))
     lines = [attributes["points"].split() for tag, attributes in page.tags if tag == "polyline"]

@@ -10,8 +10,10 @@ from mergebarrier import doors
 
 if TYPE_CHECKING:
     from mergebarrier.api.attack import AttackPlan, AttackReport, attack, plan_attack
+    from mergebarrier.api.audit import AuditOptions, AuditPlan, AuditReport, audit, plan_audit
     from mergebarrier.api.base import Model, Report, WriteOptions
     from mergebarrier.api.cleanse import CleanseReport, CleanseRequest, check_cleanse, cleanse
+    from mergebarrier.api.demo import DemoModels, DemoPlan, DemoReport, demo, demo_models, plan_demo
     from mergebarrier.api.evaluate import EvaluationReport, evaluate
     from mergebarrier.api.inspect import InspectReport, inspect
     from mergebarrier.api.measure_backdoor import BackdoorReport, measure_backdoor
@@ -36,16 +38,24 @@ if TYPE_CHECKING:
         unprotect,
     )
     from mergebarrier.api.realign import RealignPlan, RealignReport, plan_realign, realign
+    from mergebarrier.api.report import FORMS, ResultReport, report
     from mergebarrier.api.scan import DEFAULT_CHECKS, ScanReport, scan
     from mergebarrier.api.verify import VerifyReport, verify
 
 __all__ = [
     "DEFAULT_CHECKS",
+    "FORMS",
     "AttackPlan",
     "AttackReport",
+    "AuditOptions",
+    "AuditPlan",
+    "AuditReport",
     "BackdoorReport",
     "CleanseReport",
     "CleanseRequest",
+    "DemoModels",
+    "DemoPlan",
+    "DemoReport",
     "EvaluationReport",
     "InspectReport",
     "MergeExplanation",
@@ -59,26 +69,33 @@ __all__ = [
     "RealignPlan",
     "RealignReport",
     "Report",
+    "ResultReport",
     "ScanReport",
     "UnprotectPlan",
     "UnprotectReport",
     "VerifyReport",
     "WriteOptions",
     "attack",
+    "audit",
     "check_cleanse",
     "cleanse",
+    "demo",
+    "demo_models",
     "evaluate",
     "explain_merge",
     "inspect",
     "measure_backdoor",
     "merge",
     "plan_attack",
+    "plan_audit",
+    "plan_demo",
     "plan_merge",
     "plan_protect",
     "plan_realign",
     "plan_unprotect",
     "protect",
     "realign",
+    "report",
     "run_merge",
     "scan",
     "unprotect",

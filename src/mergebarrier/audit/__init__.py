@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 from mergebarrier import doors
 
 if TYPE_CHECKING:
-    from mergebarrier.audit.bench import MERGES, AuditSpec, Journal, MergeSetting, published, searched
+    from mergebarrier.audit.bench import COEFFICIENTS, MERGES, AuditSpec, Journal, MergeSetting, published, searched
     from mergebarrier.audit.ladder import LEVELS, levels_from
     from mergebarrier.audit.plan import planned
     from mergebarrier.audit.run import run_audit
 
 __all__ = [
+    "COEFFICIENTS",
     "LEVELS",
     "MERGES",
     "AuditSpec",

@@ -8,6 +8,7 @@ import click
 from mergebarrier.errors import UsageError
 
 if TYPE_CHECKING:
+    from mergebarrier.api import WriteOptions
     from mergebarrier.checkpoint import Checkpoint
     from mergebarrier.cli._options import WriterOptions
     from mergebarrier.cli._output import Output
@@ -21,6 +22,18 @@ def into(writer: "WriterOptions", progress: Any) -> "OutputOptions":
     from mergebarrier.verbs import OutputOptions
 
     return OutputOptions(writer.folder, writer.resume, writer.overwrite, writer.workers, writer.max_ram_bytes, progress)
+
+
+def write_options(writer: "WriterOptions") -> "WriteOptions":
+    """Return how to write, as the functions of the front door take it."""
+    from mergebarrier.api import WriteOptions
+
+    return WriteOptions(
+        resume=writer.resume,
+        overwrite=writer.overwrite,
+        workers=writer.workers,
+        max_ram_bytes=writer.max_ram_bytes,
+    )
 
 
 def arrange(

@@ -1,6 +1,5 @@
 """``mergebarrier report``: show the report of a finished audit again, in another form."""
 
-import json
 from pathlib import Path
 
 import click
@@ -23,19 +22,8 @@ def command(report_dir: Path, form: str, output: Output) -> None:
 
     The report is rendered from its data, so edits of the HTML page are not shown.
     """
-    from dataclasses import asdict
+    from mergebarrier.api import FORMS, report
 
-    from mergebarrier.report import read_report, render_card, render_html, render_sarif, render_terminal
-
-    result, rows = read_report(report_dir)
-    document = asdict(result)
-    if form == "html":
-        output.result(document, render_html(result, rows))
-    elif form == "md":
-        output.result(document, render_card(result, rows))
-    elif form == "sarif":
-        output.result(document, render_sarif(result))
-    elif form == "json":
-        output.result(document, json.dumps(document, indent=2, allow_nan=False))
-    else:
-        output.result(document, render_terminal(result, rows))
+    found = report(report_dir)
+    rendered = next((one for one in FORMS if one == form), None)
+    output.result(found, found.table() if rendered is None else found.render(rendered))

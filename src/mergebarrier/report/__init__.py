@@ -6,12 +6,13 @@ from mergebarrier import doors
 
 if TYPE_CHECKING:
     from mergebarrier.report.card import render_card
-    from mergebarrier.report.folder import Journal, read_findings, read_report, write_report
+    from mergebarrier.report.folder import WORK, Journal, read_findings, read_report, write_report
     from mergebarrier.report.html import render_html
     from mergebarrier.report.sarif import render_findings, render_sarif
     from mergebarrier.report.terminal import render_terminal
 
 __all__ = [
+    "WORK",
     "Journal",
     "read_findings",
     "read_report",

@@ -17,11 +17,12 @@ if TYPE_CHECKING:
     from mergebarrier.audit.bench.journal import Figures, Identity, Journal
     from mergebarrier.audit.bench.live import LiveModel
     from mergebarrier.audit.bench.realigned import realigned
-    from mergebarrier.audit.bench.spec import MERGES, AuditSpec, MergeSetting, published, searched
+    from mergebarrier.audit.bench.spec import COEFFICIENTS, MERGES, AuditSpec, MergeSetting, published, searched
     from mergebarrier.audit.bench.tasks import OURS, TASKS, THEIRS
     from mergebarrier.audit.bench.workbench import Bench, reference_of
 
 __all__ = [
+    "COEFFICIENTS",
     "MERGES",
     "OURS",
     "TASKS",

@@ -6,7 +6,7 @@ A cell therefore costs one merge and one evaluation and never touches the disk.
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 if TYPE_CHECKING:
     from torch import nn
@@ -16,6 +16,11 @@ if TYPE_CHECKING:
     from mergebarrier.merge import Merge
 
 
+class _Limits(TypedDict):
+    workers: int
+    max_ram_bytes: int | None
+
+
 class LiveModel:
     """A module of the original's shape, loaded on first use.
 
@@ -23,11 +28,13 @@ class LiveModel:
       original: gives shapes, configuration and tokenizer.
       dtype:    of weights and arithmetic.
       workers:  threads of a merge; never changes a figure.
+      max_ram_bytes: budget for its tensors.
     """
 
-    def __init__(self, original: "Checkpoint", dtype: str, workers: int) -> None:
+    def __init__(self, original: "Checkpoint", dtype: str, workers: int, max_ram_bytes: int | None) -> None:
         """Load nothing yet."""
         self._original, self._dtype, self._workers = original, dtype, workers
+        self._limits: _Limits = {"workers": workers, "max_ram_bytes": max_ram_bytes}
         self._module: nn.Module | None = None
         self._tokenizer: Any = None
         self._inside = ""
@@ -64,7 +71,7 @@ class LiveModel:
         module = self.module
         planned = plan(method, base, models).surveyed()
         self._inside = ""
-        transform(planned.sources, ModuleSink(module), planned.units, planned.apply, workers=self._workers)
+        transform(planned.sources, ModuleSink(module), planned.units, planned.apply, **self._limits)
 
     def load(self, model: "Checkpoint") -> None:
         """Put one model into the module, unless it is there already."""
@@ -74,7 +81,7 @@ class LiveModel:
         module, digest = self.module, model.content_digest(workers=self._workers)
         if self._inside != digest:
             self._inside = ""
-            transform([model], ModuleSink(module), (), lambda unit, tensors: tensors[0], workers=self._workers)
+            transform([model], ModuleSink(module), (), lambda unit, tensors: tensors[0], **self._limits)
             self._inside = digest
 
     def score(self, rows: "Sequence[TaskRow]", items: int | None = None) -> "Score":

@@ -37,7 +37,8 @@ def realigned(bench: Bench, source: str, role: str, realignment: "Aga | GaugeFix
         from mergebarrier import verbs
 
         bench.live.release()
-        into = verbs.OutputOptions(out, overwrite=True, workers=bench.spec.workers)
+        spec = bench.spec
+        into = verbs.OutputOptions(out, overwrite=True, workers=spec.workers, max_ram_bytes=spec.max_ram_bytes)
         verbs.realign(bench.checkpoints[source], bench.checkpoints["base"], realignment, into)
         return {"weights": bench.n_weights}
 

@@ -106,6 +106,7 @@ class AuditSpec:
       seed:                    of random merges.
       work:                    folder for the models that are realigned.
       workers:                 threads of a merge; never changes a figure.
+      max_ram_bytes:           budget for the tensors of a merge and of a realignment, None for the default.
     """
 
     protected: "Path | Checkpoint"
@@ -133,3 +134,4 @@ class AuditSpec:
     dtype: str = "auto"
     seed: int = 0
     workers: int = 1
+    max_ram_bytes: int | None = None

@@ -59,7 +59,7 @@ class Bench:
         self.checkpoints: dict[str, Checkpoint] = {}
         for role in ("base", "original", "protected", "partner"):
             self.admit(role, getattr(spec, role))
-        self.live = LiveModel(self.checkpoints["original"], self.dtype, spec.workers)
+        self.live = LiveModel(self.checkpoints["original"], self.dtype, spec.workers, spec.max_ram_bytes)
         self._rows = read_tasks(spec)
         self.tasks = {
             task: TaskSet(

@@ -8,7 +8,6 @@ protected one alone, and lead from two keys to the same weights.
 
 from mergebarrier.audit.bench import AuditSpec, Bench, Figures, MergeSetting, best_of, cost, realigned
 from mergebarrier.audit.ladder.level import Evidence, Level, at_most
-from mergebarrier.checkpoint.bytes import ROUNDOFF
 from mergebarrier.results import Control, Skill, State
 
 _STATE, _CONTROL = "gaugefix", "unprotected+gaugefix"
@@ -66,6 +65,7 @@ def realignment_is_harmless(found: Evidence) -> Control:
 
 def two_keys(found: Evidence) -> Control | None:
     """Two keys lead to the same weights, in units of the task vector."""
+    from mergebarrier.checkpoint.bytes import ROUNDOFF
     from mergebarrier.realign import GaugeFix
 
     bench = found.bench

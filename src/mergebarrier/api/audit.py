@@ -1,0 +1,244 @@
+"""``audit``: merge and attack a protected model, grade what is left of the protection, and write one honest report.
+
+protected, original, base, partner and their tasks  ->  result, rows, grade
+"""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import ClassVar, TypeAlias
+
+from mergebarrier.api.base import Model, Report, WriteOptions, machine, resolve, resolve_all
+from mergebarrier.api.report import ResultReport
+from mergebarrier.audit import (
+    COEFFICIENTS,
+    MERGES,
+    AuditSpec,
+    Journal,
+    MergeSetting,
+    levels_from,
+    planned,
+    published,
+    run_audit,
+)
+from mergebarrier.errors import UsageError
+from mergebarrier.results import Cell, Measurement, Result
+
+File: TypeAlias = str | os.PathLike[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditOptions:
+    """How far an audit goes, and on what.
+
+    Attributes:
+      validation, partner_validation: rows that settings are chosen on; without them the first half of each task file
+                      is used for that, and scores stand on the second half.
+      text:           plain prose for perplexity and for comparing outputs.
+      merges:         merge algorithms.
+      coefficients:   the published coefficients that each is tried at.
+      levels:         how far up the ladder of attacks, such as "0-1"; all that are built without it.
+      budget:         settings that a search tries.
+      max_items:      test rows per task, None for all.
+      second_key:     the original protected with another key, as a control.
+      compare:        other protections of the original, shown beside.
+      dtype:          to run models in; "auto" is what this machine computes in fastest.
+      seed:           of every random merge.
+    """
+
+    validation: File | None = None
+    partner_validation: File | None = None
+    text: File | None = None
+    merges: tuple[str, ...] = MERGES
+    coefficients: tuple[float, ...] = COEFFICIENTS
+    levels: str = ""
+    budget: int = 16
+    max_items: int | None = None
+    second_key: Model | None = None
+    compare: tuple[Model, ...] = ()
+    dtype: str = "auto"
+    seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditReport(ResultReport):
+    """What an audit found: the result, its rows as a table, and where its page is."""
+
+    result: Result
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditPlan(Report):
+    """How much work an audit is: counts of merges, of points on curves, and of models to realign."""
+
+    kind: ClassVar[str] = "plan"
+
+    counts: dict[str, object]
+
+    def document(self) -> dict[str, object]:
+        """Return the counts."""
+        return self.counts
+
+
+def audit(
+    protected: Model,
+    *,
+    original: Model,
+    base: Model,
+    partner: Model,
+    task: File,
+    partner_task: File,
+    out: File | None = None,
+    options: AuditOptions | None = None,
+    write: WriteOptions | None = None,
+    download: bool = False,
+    say: Callable[[str], None] = lambda line: None,
+) -> AuditReport:
+    """Audit a protection.
+
+    Args:
+      protected:    the model to attack.
+      original:     what it was made from.
+      base:         the public base of both experts.
+      partner:      another expert of that base, to merge with.
+      task:         test rows of the protected expert's task, a JSON Lines file of prompts and answers.
+      partner_task: the same for the partner's task.
+      out:          report folder; without one nothing is kept.
+      options:      how far the audit goes.
+      write:        how the folder is written; ``resume`` finds the rows that are finished.
+      download:     fetch models that the local cache lacks.
+      say:          called with one line per finished piece of work.
+    Raises: NotMeasurable where the experts have no skill or the unprotected merge does not work; BadTask, BadText,
+            OutputExists, CheckpointError, ArchError, UsageError.
+    """
+    chosen, write = options or AuditOptions(), write or WriteOptions()
+    models = resolve_all((protected, original, base, partner), download=download)
+    spec = AuditSpec(
+        protected=models[0],
+        original=models[1],
+        base=models[2],
+        partner=models[3],
+        task=Path(task),
+        partner_task=Path(partner_task),
+        work=Path(),
+        validation=_path(chosen.validation),
+        partner_validation=_path(chosen.partner_validation),
+        text=_path(chosen.text),
+        settings=_settings(chosen),
+        levels=_levels(chosen),
+        search_budget=chosen.budget,
+        max_items=chosen.max_items,
+        second=None if chosen.second_key is None else resolve(chosen.second_key, download=download),
+        comparisons=resolve_all(chosen.compare, download=download),
+        dtype=chosen.dtype,
+        seed=chosen.seed,
+    )
+    return audited(spec, _path(out), write, say)
+
+
+def plan_audit(options: AuditOptions | None = None) -> AuditPlan:
+    """Return how much work an audit with these options is, without doing any of it; UsageError as ``audit``."""
+    chosen, nothing = options or AuditOptions(), Path()
+    spec = AuditSpec(
+        protected=nothing,
+        original=nothing,
+        base=nothing,
+        partner=nothing,
+        task=nothing,
+        partner_task=nothing,
+        work=nothing,
+        settings=_settings(chosen),
+        levels=_levels(chosen),
+        search_budget=chosen.budget,
+        second=None if chosen.second_key is None else nothing,
+    )
+    return AuditPlan(counts=planned(spec))
+
+
+def audited(
+    spec: AuditSpec, out: Path | None, write: WriteOptions, say: Callable[[str], None], *, keep: Path | None = None
+) -> AuditReport:
+    """Run an audit that is fully specified.
+
+    Args:
+      spec:  what to audit; where it works and with how many workers is set here.
+      out:   report folder, None to keep nothing.
+      write: how it is written.
+      say:   called with one line per finished piece of work.
+      keep:  where realigned models stay; without one they are removed once the report is written.
+    """
+    import torch
+
+    from mergebarrier.report import WORK, write_report
+    from mergebarrier.report import Journal as Kept
+
+    journal: Journal = _Memory() if out is None else Kept.open(out, resume=write.resume, overwrite=write.overwrite)
+    work = keep if keep is not None or out is None else out / WORK
+    with _workplace(work) as folder:
+        spec = replace(spec, work=folder, workers=write.workers, max_ram_bytes=write.max_ram_bytes)
+        result = run_audit(spec, journal, say=say, environment=machine(torch.get_num_threads()))
+        if out is not None:
+            write_report(out, result, journal.used)
+    if work is not None and keep is None:
+        # Only now: an audit that was interrupted finds its realigned models again.
+        shutil.rmtree(work, ignore_errors=True)
+    page = None if out is None else out / "report.html"
+    return AuditReport(result=result, records=tuple(journal.used), page=page)
+
+
+class _Memory:
+    """A journal that is gone with the program."""
+
+    def __init__(self) -> None:
+        self._rows: dict[str, Cell | Measurement] = {}
+
+    def find(self, row_id: str) -> Cell | Measurement | None:
+        return self._rows.get(row_id)
+
+    def add(self, row: Cell | Measurement) -> None:
+        self._rows[row.row_id] = row
+
+    @property
+    def used(self) -> list[Cell | Measurement]:
+        return list(self._rows.values())
+
+
+@contextmanager
+def _workplace(folder: Path | None) -> Iterator[Path]:
+    """Give a folder for realigned models: the given one, which stays, or one that is gone afterwards."""
+    if folder is not None:
+        folder.mkdir(exist_ok=True)
+        yield folder
+        return
+    with TemporaryDirectory(prefix="mergebarrier-") as temporary:
+        yield Path(temporary)
+
+
+def _settings(options: AuditOptions) -> tuple[MergeSetting, ...]:
+    unknown = [name for name in options.merges if name not in MERGES]
+    if unknown:
+        raise UsageError(f"unknown merge {unknown[0]!r}", where="--merges", remedy="choose from " + ", ".join(MERGES))
+    if not options.coefficients or not all(0.0 < value <= 2.0 for value in options.coefficients):
+        raise UsageError(
+            f"{options.coefficients} is not a list of coefficients",
+            where="--coefficients",
+            remedy="give numbers up to 2",
+        )
+    settings = published(options.merges, options.coefficients)
+    if not settings:
+        raise UsageError(
+            "no setting is left to measure", where="--coefficients", remedy="linear and slerp need one below 1"
+        )
+    return settings
+
+
+def _levels(options: AuditOptions) -> tuple[int, ...]:
+    return levels_from(options.levels) if options.levels else ()
+
+
+def _path(file: File | None) -> Path | None:
+    return None if file is None else Path(file)
