@@ -27,36 +27,60 @@ _Verb = Callable[..., Any]
 _INPUTS: Final = (
     click.option("--base", type=MODEL, help="The encoder that all experts are fine-tuned from."),
     click.option("--task", type=MODEL, help="The adversary's own task, TASK.task.safetensors."),
-    click.option("--target-class", metavar="NAME|INDEX", help="Class that stamped pictures shall get."),
-    click.option("--trigger-side", type=int, metavar="L", help="Side of the patch.  [default: 1 % of the area]"),
-    click.option("--trigger-place", type=click.Choice(CORNERS), default=CORNERS[0], show_default=True, help="Corner."),
+    click.option("--target-class", metavar="NAME|INDEX", help="Class that pictures with the trigger shall get."),
+    click.option(
+        "--trigger-side", type=int, metavar="L", help="Side of the patch in pixels.  [default: 1 % of the area]"
+    ),
+    click.option(
+        "--trigger-place",
+        type=click.Choice(CORNERS),
+        default=CORNERS[0],
+        show_default=True,
+        help="Corner of the patch.",
+    ),
 )
 _UNIVERSAL: Final = (
     click.option("--as-published", "published", is_flag=True, help="Make the trigger by the official per-sample loop."),
-    click.option("--paper-compat", is_flag=True, help="With --as-published: its clamp, which leaves the legal range."),
-    click.option("--trigger-steps", type=int, metavar="N", help="Steps of the trigger.  [default: 300]"),
-    click.option("--restarts", type=int, metavar="N", help="Starts of the trigger, the best is kept.  [default: 3]"),
+    click.option("--paper-compat", is_flag=True, help="With --as-published: its clamping too, beyond legal pixels."),
+    click.option("--trigger-steps", type=int, metavar="N", help="Optimisation steps of the trigger.  [default: 300]"),
+    click.option(
+        "--restarts", type=int, metavar="N", help="Times the trigger is made; the best is kept.  [default: 3]"
+    ),
 )
 _OFF_TASK: Final = (
     click.option("--off-task", is_flag=True, help="Attack a task that the adversary does not own."),
     click.option("--target-task-class", metavar="NAME|INDEX", help="Off-task: class of the attacked task."),
+    click.option("--reference", type=MODEL, metavar="FILE", help="Off-task: task file with training pictures of it."),
     click.option(
-        "--reference", type=MODEL, metavar="FILE", help="Off-task: task file; training pictures of the class."
+        "--references",
+        type=int,
+        default=10,
+        show_default=True,
+        metavar="N",
+        help="Off-task: pictures of --reference to use.",
     ),
     click.option(
-        "--references", type=int, default=10, show_default=True, metavar="N", help="Off-task: how many of them."
+        "--names", type=MODEL, metavar="FILE", help="Off-task: class-name vectors.  [default: those of --task]"
     ),
-    click.option("--names", type=MODEL, metavar="FILE", help="Off-task: class-name vectors.  [default: own]"),
 )
 _FINE_TUNING: Final = (
     click.option(
-        "--steps", "tuning_steps", type=click.IntRange(1), default=200, show_default=True, help="Of fine-tuning."
+        "--steps", "tuning_steps", type=click.IntRange(1), default=200, show_default=True, help="Steps of fine-tuning."
     ),
-    click.option("--learning-rate", type=float, default=5e-4, show_default=True, metavar="X", help="Of fine-tuning."),
-    click.option("--batch-size", type=click.IntRange(1), default=128, show_default=True, help="Of fine-tuning."),
+    click.option(
+        "--learning-rate",
+        type=float,
+        default=5e-4,
+        show_default=True,
+        metavar="X",
+        help="Learning rate of fine-tuning.",
+    ),
+    click.option(
+        "--batch-size", type=click.IntRange(1), default=128, show_default=True, help="Batch size of fine-tuning."
+    ),
 )
-_WRITES: Final = """Writes a poisoned expert: a folder like the base, with trigger.png and trigger.safetensors beside
-the weights. Nothing is said about success here: merge it, and use `mergebarrier attack measure` with a control."""
+_WRITES: Final = """Writes a poisoned expert: a model like the base, plus trigger.png and trigger.safetensors. Nothing
+is claimed about success here: merge it, and use `mergebarrier attack measure` with a control."""
 
 
 class _Attacks(click.Group):
@@ -83,9 +107,9 @@ class _Attacks(click.Group):
 
 @click.group(cls=_Attacks)
 def command() -> None:
-    """Red-team controls: poisoned experts, and what they do to a merge.
+    """Red-team controls: make poisoned experts, measure what they do to a merge.
 
-    What is made here is tagged as an attack artefact in its manifest and on its card.
+    All output is marked as an attack artefact in its manifest and model card.
     """
 
 
@@ -204,19 +228,24 @@ def _off_task(given: dict[str, Any]) -> "OffTask | None":
 
 @command.command("measure")
 @click.argument("merged", type=MODEL)
-@click.option("--control", type=MODEL, metavar="CLEAN_MERGE", help="The same merge of clean experts; required.")
+@click.option(
+    "--control",
+    type=MODEL,
+    metavar="CLEAN_MERGE",
+    help="The same merge of clean experts; required, since a trigger may work on any model.",
+)
 @click.option("--trigger", type=MODEL, metavar="DIR", help="The poisoned expert's folder, or trigger.safetensors.")
 @click.option("--task", type=MODEL, help="The attacked task, TASK.task.safetensors.")
 @click.option("--target-class", metavar="NAME|INDEX", help="[default: the class that the trigger names]")
 @click.option("--other-task", type=MODEL, multiple=True, metavar="FILE", help="More tasks, for clean accuracy.")
-@click.option("--base", type=MODEL, help="The experts' base, for the curve over the scale of the merge.")
+@click.option("--base", type=MODEL, help="The experts' base, to also plot success against the scale of the merge.")
 @click.option("--findings", type=MODEL, metavar="FILE.json", help="What `mergebarrier scan --json` printed.")
 @writer_options(require_out=False, metavar="REPORT_DIR", what="Also write a report.")
 @output_options
 def measure_command(output: Output, writer: WriterOptions, **given: Any) -> None:
-    """Measure a backdoor in MERGED: its success rate, always beside that of the same trigger on a clean merge.
+    """Measure the success rate of a backdoor in MERGED, compared with the same trigger on a clean merge.
 
-    Rates stand on the task's test rows of other classes than the target, with 95 % Wilson intervals.
+    Rates are measured on test images of other classes than the target, with 95 % Wilson intervals.
     """
     from mergebarrier.api import WriteOptions, measure_backdoor
     from mergebarrier.report import read_findings
