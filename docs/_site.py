@@ -4,6 +4,7 @@ A hook of mkdocs.  A link that leaves docs/ works in a clone and on the forge; o
 if the file is there, and a warning (so that the strict build fails) if not.
 """
 
+import ast
 import logging
 import re
 import tomllib
@@ -27,9 +28,32 @@ def rooms() -> list[str]:
 
 
 def reference(room: str) -> str:
-    """Return the page of a room: mkdocstrings fills it from the door."""
+    """Return the page of a room: what its door says and offers, functions first; mkdocstrings fills it."""
     name = f"mergebarrier.{room}".rstrip(".")
-    return f"# {name}\n\n::: {name}\n"
+    door = _door(name)
+    assert door is not None
+    offered = sorted(_imports(door), key=lambda offer: (not offer.islower(), offer.lower()))
+    blocks = [f"::: {_defined(name, offer)}" for offer in offered]
+    return "\n\n".join([f"# {name}", ast.get_docstring(door) or "", *blocks]) + "\n"
+
+
+def _door(name: str) -> ast.Module | None:
+    """Return the door of a package; None for a file."""
+    path = ROOT / "src" / Path(*name.split(".")) / "__init__.py"
+    return ast.parse(path.read_text(encoding="utf-8")) if path.exists() else None
+
+
+def _imports(door: ast.Module) -> dict[str, str]:
+    """Return name -> the module that a door takes it from."""
+    found = [node for node in ast.walk(door) if isinstance(node, ast.ImportFrom) and node.module != "typing"]
+    return {alias.name: str(node.module) for node in found for alias in node.names if alias.name != "doors"}
+
+
+def _defined(module: str, name: str) -> str:
+    """Return where a name is defined; a door may share its name with a function, a file never does."""
+    door = _door(module)
+    source = module if door is None else _imports(door).get(name, module)
+    return f"{module}.{name}" if source == module else _defined(source, name)
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:

@@ -47,10 +47,14 @@ def test_the_site_needs_nothing_from_elsewhere(site, root) -> None:
 
 @pytest.mark.slow
 def test_the_reference_shows_what_every_door_offers(site, root) -> None:
-    page = (site / "reference" / "merge.html").read_text(encoding="utf-8")
-    door = (root / "src" / "mergebarrier" / "merge" / "__init__.py").read_text(encoding="utf-8")
-    offered = [
-        name for name in re.findall(r'^    "(\w+)",', door, re.MULTILINE) if name[0].isupper() and not name.isupper()
-    ]
-    assert len(offered) > 30
-    assert not [name for name in offered if f'id="mergebarrier.merge.{name}"' not in page]
+    doors = {path.parent.name: path for path in (root / "src" / "mergebarrier").glob("*/__init__.py")}
+    doors = {"index": root / "src" / "mergebarrier" / "__init__.py", **doors}
+    del doors["cli"]
+    assert {page.stem for page in (site / "reference").glob("*.html")} == set(doors)
+    lacking = {}
+    for name, door in doors.items():
+        page = (site / "reference" / f"{name}.html").read_text(encoding="utf-8")
+        offered = re.findall(r'^    "([a-zA-Z]\w*)",', door.read_text(encoding="utf-8"), re.MULTILINE)
+        shown = {path.rpartition(".")[2] for path in re.findall(r'<h2 id="(mergebarrier[\w.]*)"', page)}
+        lacking[name] = sorted(set(offered) - shown)
+    assert sum(map(len, lacking.values())) == 0, {name: names for name, names in lacking.items() if names}
