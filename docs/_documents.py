@@ -541,13 +541,6 @@ class AdapterPlan(Plan, _Adapter):
     licence: Licence
 
 
-class AttackPlan(Plan):
-    """Of ``attack``."""
-
-    method: str
-    parameters: Parameters
-
-
 _Cells = TypedDict(
     "_Cells",
     {"cells on test rows": Count, "cells on validation rows": Count, "points of barrier curves": Count},

@@ -21,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import _documents as documents
 
+from mergebarrier.api.attack import AttackPlan
 from mergebarrier.api.base import Report
 from mergebarrier.api.cleanse import CleanseReport
 from mergebarrier.api.inspect import InspectReport
@@ -81,7 +82,7 @@ SHOWN: Final[dict[str, Any]] = {
     | typed(RealignPlan)
     | documents.MergePlan
     | documents.AdapterPlan
-    | documents.AttackPlan
+    | typed(AttackPlan)
     | documents.MeasurePlan
     | documents.AuditPlan
     | documents.ScanPlan
