@@ -8,6 +8,7 @@ MergebarrierError only; what else escapes is translated here, so a bad input nev
 import errno
 import importlib
 import os
+import re
 import shlex
 import sys
 import time
@@ -183,6 +184,11 @@ def _usage(error: click.ClickException) -> UsageError:
     ctx = getattr(error, "ctx", None)
     path = ctx.command_path if ctx is not None else "mergebarrier"
     message = error.format_message().rstrip(".")
+    choice = getattr(getattr(error, "param", None), "type", None)
+    if isinstance(choice, click.Choice):
+        wrong = re.match(r".*?'([^']*)' is not one of ", message)
+        near = nearest(wrong[1], choice.choices) if wrong else None
+        message = message if near is None else f"{message}. Did you mean {near!r}?"
     return UsageError(message, where=path, remedy="" if message.endswith("?") else f"see `{path} --help`")
 
 

@@ -188,17 +188,17 @@ def writer_options(
     """
     if function is None:
         return functools.partial(writer_options, require_out=require_out, default=default, metavar=metavar, what=what)
-    inner, required = function, require_out and default is None
+    inner = function
+    # A default of None would count as a value, and ``-o`` would no longer be asked for.
+    without = {"required": require_out} if default is None else {"default": default, "show_default": True}
 
     @click.option(
         "-o",
         "--out",
         type=click.Path(path_type=Path),
-        required=required,
-        default=default,
-        show_default=default is not None,
         metavar=metavar,
         help=what,
+        **without,
     )
     @click.option("--resume", is_flag=True, help="Continue an unfinished run.")
     @click.option("--overwrite", is_flag=True, help="Replace an output that exists.")

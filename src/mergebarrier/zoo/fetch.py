@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mergebarrier.errors import AssetMissing, clean
+from mergebarrier.nearest import did_you_mean
 from mergebarrier.zoo.base import Asset, Package, key_of
 from mergebarrier.zoo.builders import Making, build, own_ingredients
 from mergebarrier.zoo.catalogue import ASSETS
@@ -62,7 +63,9 @@ def fetch(name: str, *, progress: AssetProgress | None = None) -> Path:
 def _find(name: str) -> Asset:
     if name not in ASSETS:
         raise AssetMissing(
-            f"no asset is named {clean(name)!r}", where="zoo", remedy=f"names are {', '.join(sorted(ASSETS))}"
+            f"no asset is named {clean(name)!r}{did_you_mean(name, ASSETS)}",
+            where="zoo",
+            remedy="see `mergebarrier zoo list`",
         )
     return ASSETS[name]
 

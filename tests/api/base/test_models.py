@@ -62,7 +62,7 @@ def test_what_the_cache_lacks_is_refused_with_the_way_to_get_it(name: str, hub) 
 
 def test_a_path_that_is_nothing_is_left_to_the_reader(hub, tmp_path) -> None:
     assert resolve(tmp_path / "nothing") == tmp_path / "nothing"
-    with pytest.raises(NotACheckpoint, match="cannot be listed"), opened(tmp_path / "nothing"):
+    with pytest.raises(NotACheckpoint, match="there is no such folder"), opened(tmp_path / "nothing"):
         pass
 
 

@@ -106,6 +106,8 @@ def list_folder(path: Path) -> frozenset[str]:
         raise NotACheckpoint("this is a file", where=path, remedy="give the folder that holds config.json and weights")
     try:
         return frozenset(os.listdir(path))
+    except FileNotFoundError as fault:
+        raise NotACheckpoint("there is no such folder", where=path, remedy="check the path") from fault
     except OSError as fault:
         raise NotACheckpoint(
             f"cannot be listed ({fault.strerror})", where=path, remedy="give a folder with config.json and weights"

@@ -31,15 +31,17 @@ _WEIGHTS_ONLY: Final = (
     "a payload of ordinary size and direction: BadMerging changes the weights as much as an honest fine-tune does"
 )
 _PLACES_ONLY: Final = (
-    "triggers that are no patch (blended, dynamic, whole-image), patches much smaller than the one that is sought, and "
+    "triggers that are not a patch (blended, dynamic, whole-image), patches much smaller than the searched size, and "
     "payloads that aim at the head of a task that was not given"
 )
 RULES: Final[dict[str, Rule]] = {
     "MB7101": Rule("The folder is refused by the strict reader.", "high", "what the refused files hold"),
-    "MB7102": Rule("The folder calls itself an attack artefact.", "high", "artefacts whose tag was taken off"),
-    "MB7103": Rule("The owner does not want this model merged.", "info", "wishes that stand nowhere in the folder"),
-    "MB7104": Rule("The model does not hold the tensors of its base.", "medium", "models of another base, same shapes"),
-    "MB7105": Rule("The model is no ordinary fine-tune of its base.", "medium", "families that no table describes"),
+    "MB7102": Rule("The folder calls itself an attack artefact.", "high", "attack artefacts whose mark was removed"),
+    "MB7103": Rule("The owner does not want this model merged.", "info", "wishes that are not written in the folder"),
+    "MB7104": Rule(
+        "The model does not hold the tensors of its base.", "medium", "models of another base of the same shapes"
+    ),
+    "MB7105": Rule("The model is not an ordinary fine-tune of its base.", "medium", "models of unsupported families"),
     "MB7201": Rule("The norm of a task vector is far from the pool's.", "medium", _WEIGHTS_ONLY),
     "MB7202": Rule("The norms over the tensors have another profile than the pool's.", "medium", _WEIGHTS_ONLY),
     "MB7203": Rule("The signs of a task vector agree with the pool unusually well or badly.", "low", _WEIGHTS_ONLY),
