@@ -5,7 +5,7 @@
 
     __all__ = ["Exact"]
 
-    doors.open_lazily(__name__)                            # the file of Exact is imported when somebody takes Exact
+    doors.open_lazily(__name__)                            # the file of Exact is imported when Exact is first used
 
 Source: PEP 562.  We differ: the names come from the door's own import statements, so nothing is listed twice, and a
 file may be called like what it defines (``verbs/protect.py`` defines ``protect``): the door gives what is defined.

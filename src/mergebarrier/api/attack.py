@@ -70,7 +70,7 @@ def attack(
     progress: Progress | None = None,
     **parameters: Any,
 ) -> AttackReport:
-    """Make a poisoned expert and write its folder: like the base, with the trigger beside the weights.
+    """Make a poisoned expert and write its folder: like the base, plus the trigger.
 
     Args:
       method:     key of ``poison.ATTACKS``.
@@ -81,7 +81,7 @@ def attack(
       options:    how the trigger is made and the expert is fine-tuned.
       write:      how the folder is written.
       download:   fetch a base that the local cache lacks.
-      say:        told one line per piece of work.
+      say:        called with one line per piece of work.
       progress:   called with (steps done, steps in all) of the piece at hand.
       parameters: hyper-parameters of the attack, by name.
     Raises: BadAttack, BadTrigger, BadTask, UsageError, CheckpointError, EvaluateError; nothing is finalised then.

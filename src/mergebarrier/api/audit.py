@@ -37,7 +37,7 @@ class AuditOptions:
 
     Attributes:
       validation, partner_validation: rows that settings are chosen on; without them the first half of each task file
-                      is used for that, and scores stand on the second half.
+                      is used for that, and scores are measured on the second half.
       text:           plain prose for perplexity and for comparing outputs.
       merges:         merge algorithms.
       coefficients:   the published coefficients that each is tried at.
@@ -45,7 +45,7 @@ class AuditOptions:
       budget:         settings that a search tries.
       max_items:      test rows per task, None for all.
       second_key:     the original protected with another key, as a control.
-      compare:        other protections of the original, shown beside.
+      compare:        other protections of the original, shown for comparison.
       dtype:          to run models in; "auto" is what this machine computes in fastest.
       seed:           of every random merge.
     """

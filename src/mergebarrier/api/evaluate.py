@@ -76,7 +76,7 @@ class EvaluationReport(Report):
     text: TextScore | None
 
     def document(self) -> dict[str, object]:
-        """Return the document, each score flat beside the name of its file."""
+        """Return the document, each score flat with the name of its file."""
         tasks = [{"task": item.task, **item.about, **asdict(item.score)} for item in self.tasks]
         text = None if self.text is None else {"file": self.text.file, **asdict(self.text.perplexity)}
         return {"model": self.model, "dtype": self.dtype, "tasks": tasks, "text": text}

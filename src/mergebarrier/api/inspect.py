@@ -136,7 +136,7 @@ def _spaces(architecture: Architecture) -> dict[str, str]:
 
 
 def _next_steps(name: str, content: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return what can be done with such a folder, ready to be copied; BASE and the like stand for other folders."""
+    """Return what can be done with such a folder, to be copied; BASE and the like are placeholders for folders."""
     model = shlex.quote(name)
     verb = content.get("verb")
     if verb == "protect":

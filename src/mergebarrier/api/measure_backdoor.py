@@ -1,4 +1,4 @@
-"""``measure_backdoor``: what a backdoor does to a merge, always beside the same trigger on a clean merge.
+"""``measure_backdoor``: what a backdoor does to a merge, always compared with the same trigger on a clean merge.
 
 report = mb.measure_backdoor("merged", control="clean", trigger="bad", task="latin.task.safetensors")
 report.result.merged.excess
@@ -61,7 +61,7 @@ def measure_backdoor(
     """Measure the success of a trigger on a merge and on its clean counterpart.
 
     Args:
-      merged:   the suspected merge; a single poisoned expert may stand here too.
+      merged:   the suspected merge, or a single poisoned expert.
       control:  the same merge of clean experts.
       trigger:  the poisoned expert's folder, or its trigger.safetensors.
       task:     image task file of the attacked task.
@@ -72,7 +72,7 @@ def measure_backdoor(
       out:      folder of a report to write.
       write:    how it is written.
       threads:  of the numeric libraries, for the record of the run.
-      say:      told one line per piece of work.
+      say:      called with one line per piece of work.
     Raises: UsageError without a control; BadTrigger, BadAttack, BadTask, NotMeasurable, CheckpointError, OutputExists.
     """
     if control is None:

@@ -200,4 +200,4 @@ def explain_merge(request: MergeRequest) -> MergeExplanation:
 
 
 def _unheard(note: str) -> None:
-    """Drop a note that nobody asked for; reports hold it."""
+    """Drop a note; reports hold it."""

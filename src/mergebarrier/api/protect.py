@@ -1,7 +1,7 @@
 """``protect`` and ``unprotect``: write a model in other coordinates, and back, with what must be said of either.
 
 The key of a keyed method is read, or made and written once nothing is left to refuse, before the first byte of the
-model; it stands beside the folder, never inside.  What was made for a run that leaves nothing behind goes with it.
+model; it is written next to the folder, never inside.  What was made for a run that leaves nothing behind goes with it.
 """
 
 import os
@@ -36,7 +36,7 @@ class ProtectReport(Report):
       limit:          what the protection does not do.
       realigned:      how much of the change the base gives back, without the key; None without a base.
       variant:        which form of the method acted.
-      key_file:       where the key stands; None for a method without one, or a key that was given as such.
+      key_file:       path of the key; None for a method without one, or a key that was given as such.
       key_made:       whether it was made just now.
     """
 
@@ -186,7 +186,7 @@ def unprotect(
     Args:
       model:    the protected folder, as ``protect`` wrote it.
       out:      the folder to write.
-      key:      the owner's key or its file; default the one beside the folder that fits.
+      key:      the owner's key or its file; default: the fitting one next to the folder.
       write:    how the folder is written.
       download: fetch models that the local cache lacks.
       progress: called with (bytes done, bytes in all).
@@ -272,7 +272,7 @@ def _owned(key: Key | str | os.PathLike[str]) -> tuple[Key, Path | None]:
 
 
 def _beside(source: Checkpoint, wanted: str | None) -> tuple[Key | None, Path | None]:
-    """Return the key that stands beside a protected folder, under the name that it was given or its own."""
+    """Return the key next to a protected folder, under the name that it was given or its own."""
     if wanted is None:
         return None, None
     places = dict.fromkeys(folder.with_name(folder.name + _SUFFIX) for folder in (source.path, source.root))

@@ -2,7 +2,7 @@
 
     result.json + rows.jsonl  ->  text | html | md | sarif | json
 
-Every form is rendered anew from the result, so a page that somebody edited is not shown.
+Every form is rendered again from the result, so edits of the page are not shown.
 """
 
 import os

@@ -50,7 +50,7 @@ class ScanReport(Report):
         return bool(at_least(self.findings, self.fail_on))
 
     def document(self) -> dict[str, object]:
-        """Return the document; figures of the search for patches stand in it where there was one."""
+        """Return the document; it includes the figures of the search for patches if there was one."""
         findings = [{**asdict(found), "cannot_see": found.cannot_see} for found in self.findings]
         document = {**super().document(), "findings": findings}
         searched = self.outcome.outcome

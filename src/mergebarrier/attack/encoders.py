@@ -2,13 +2,13 @@
 
     trigger (poison, on the base) -> upload (poison, by the loop of training) -> merge (merge) -> counts (evaluate)
 
-Every success rate is made beside its control: the same trigger on the same merge of clean experts.  The excess is their
-difference, with Newcombe's interval for two independent shares.
+Every success rate is measured together with its control: the same trigger on the same merge of clean experts.  The
+excess is their difference, with Newcombe's interval for two independent shares.
 
     excess = p1 - p2;   low = excess - |(p1 - l1, u2 - p2)|,   high = excess + |(u1 - p1, p2 - l2)|
 
-Source: Newcombe, Statistics in Medicine 17 (1998) 873, method 10.  Differs: both shares stand on the same rows, so the
-interval is wider than a paired one would be.
+Source: Newcombe, Statistics in Medicine 17 (1998) 873, method 10.  Differs: both shares are measured on the same rows,
+so the interval is wider than a paired one would be.
 """
 
 import copy

@@ -63,7 +63,7 @@ def make_poisoned(
       spec:     what to make.
       base:     the encoder that all experts are fine-tuned from.
       into:     where to; None checks every input and writes nothing.
-      say:      told one line per piece of work.
+      say:      called with one line per piece of work.
     Returns: figures and parameters; with ``into`` also the content of the manifest.
     Raises:  PoisonError, BadTask, CheckpointError, EvaluateError; nothing is finalised then.
     """

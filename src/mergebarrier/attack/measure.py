@@ -1,4 +1,4 @@
-"""Measure a backdoor in a merged model, beside its control: the same trigger on the merge of clean experts.
+"""Measure a backdoor in a merged model together with its control: the same trigger on the merge of clean experts.
 
     ASR(merged), ASR(control), excess;   clean accuracy of both;   ASR along base + s (model - base) for both
 
@@ -70,9 +70,9 @@ def measure(
 
     Args:
       spec:        the backdoor.
-      checkpoints: by role: "merged" (a poisoned expert may stand here too), "control" (the same merge of clean
+      checkpoints: by role: "merged" (or a poisoned expert), "control" (the same merge of clean
                    experts), and where known "base" (for the curve, and the trigger's ASR on the base alone).
-      say:         told one line per piece of work.
+      say:         called with one line per piece of work.
       environment: of the run, for the record.
     Returns: the result, and one row per rate behind it.
     Raises:  BadTrigger, BadAttack, BadTask, NotMeasurable, CheckpointError.
@@ -217,7 +217,7 @@ def _samples(
 
 
 def _attack(spec: MeasureSpec) -> tuple[str, dict[str, Any]]:
-    """Return method and plain parameters from the manifest beside the trigger, if one is there."""
+    """Return method and plain parameters from the manifest next to the trigger, if there is one."""
     from mergebarrier.checkpoint import MANIFEST_NAME, read_manifest
 
     folder = spec.trigger if spec.trigger.is_dir() else spec.trigger.parent

@@ -1,4 +1,4 @@
-"""What every attack on an image task is asked beside its own hyper-parameters: trigger, fine-tuning, whose task."""
+"""What every attack on an image task takes besides its own hyper-parameters: trigger, fine-tuning, whose task."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -31,7 +31,7 @@ class NamedTrigger:
 
 
 def trigger_files(named: NamedTrigger) -> dict[str, bytes]:
-    """Return the two files by name; patterns of a dynamic trigger stand side by side in the picture."""
+    """Return the two files by name; the picture shows patterns of a dynamic trigger side by side."""
     trigger = named.trigger
     about = {
         "kind": named.kind,

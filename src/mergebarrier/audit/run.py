@@ -70,7 +70,7 @@ def run_audit(
     Args:
       spec:        what to audit and how far; its work folder must exist.
       journal:     finished rows; what it holds already is not measured again.
-      say:         told one line per piece of work.
+      say:         called with one line per piece of work.
       environment: what to note about the machine (versions, threads, the date).
     Returns: Result; the rows behind it are ``journal.used``.
     Raises:  NotMeasurable when the experts have no skill or the unprotected merge does not work; BadTask, BadText,

@@ -153,7 +153,7 @@ def threads_option(function: _Verb) -> _Verb:
 
 
 def dtype_option(default: str | None = "auto") -> Callable[[_Verb], _Verb]:
-    """Return the option ``--dtype`` of a verb that runs models; None when one must be told from none given."""
+    """Return the option ``--dtype`` of a verb that runs models; None to see whether one was given."""
     return click.option(
         "--dtype",
         type=click.Choice(["auto", "float32", "bfloat16"]),
@@ -183,7 +183,7 @@ def writer_options(
       function:    the verb; absent when the decorator is called with arguments.
       require_out: False for a verb that may run without ``-o`` (``merge --explain``, ``scan``).
       default:     where the output goes without ``-o``.
-      metavar:     what stands for the value of ``-o`` in the help.
+      metavar:     the placeholder for the value of ``-o`` in the help.
       what:        the help of ``-o``.
     """
     if function is None:

@@ -3,7 +3,7 @@
 Threads are decided once and on purpose, since libraries that each take every core spin on a shared machine; the number
 goes into the environment before torch is imported and into torch itself when it already is.  A model is streamed
 through buffers of some megabytes each; the C library of Linux would give a freed one back and take it again page by
-page, each cleared by the system, so it is told to keep up to 128 MiB per thread for the next tensor.
+page, each cleared by the system, so it is set to keep up to 128 MiB per thread for the next tensor.
 
     mallopt(M_MMAP_THRESHOLD, 32 MiB), mallopt(M_TRIM_THRESHOLD, 128 MiB)
 

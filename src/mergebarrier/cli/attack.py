@@ -1,4 +1,4 @@
-"""``mergebarrier attack``: one command per attack of the registry, and ``measure``, a backdoor beside its control.
+"""``mergebarrier attack``: one command per attack of the registry, and ``measure`` for a backdoor and its control.
 
 The commands are made from what the attacks declare (``poison.ATTACKS``); only what they share is written here.
 """

@@ -74,7 +74,7 @@ def command(
 
     The attacks are levels of a ladder, listed below; a level reuses those below it. The grade is that of the first
     level which recovers 0.9 of what merging the unprotected model gives. Without validation files, settings are chosen
-    on the first half of each task file and scores stand on the second half.
+    on the first half of each task file and scores are measured on the second half.
     """
     from mergebarrier.api import audit, plan_audit
 

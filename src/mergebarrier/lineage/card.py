@@ -1,4 +1,4 @@
-"""What went in, told with what came out: the model card of a merge, made from the merge's manifest alone.
+"""The model card of a merge, which names its inputs and checks; made from the manifest alone.
 
 No clock and no path enters: a model is named by its Hub id (from a cache folder) or by the name of its folder, and
 identified by the digest of its content. Source: specification of Hugging Face model cards (``base_model``,
@@ -43,7 +43,7 @@ def _head(content: Mapping[str, Any]) -> Iterator[str]:
     adapter = content.get("output_kind") == "adapter"
     yield from ("---", "base_model:")
     names = list(dict.fromkeys(str(item["name"]) for item in content["inputs"]))
-    # A base with an adapter stands there by its parts, which have names of their own.
+    # A base with an adapter is listed by its parts, which have names of their own.
     whole = [name for name in names if "+" not in name or any(part not in names for part in name.split("+"))]
     # An adapter belongs to the base that its parts were trained on.
     trained_on = [item["trained_on"] for item in content["inputs"] if item.get("trained_on")]

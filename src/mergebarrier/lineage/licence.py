@@ -3,7 +3,7 @@
 A merge takes the licence of one of its inputs or none: never one that no input has, and never the laxest.
 
     result = the R among the inputs such that every other licence L has R in MAY_BECOME[L]
-    conflict = some pair of kinds stands in CLASHES, or an input allows no derivatives;   unknown = everything else
+    conflict = some pair of kinds is in CLASHES, or an input allows no derivatives;   unknown = everything else
 
 The tables are literal, small and err towards "unknown". They are a reading of the licences' own words (for Creative
 Commons and the GNU licences, of the compatibility lists that their stewards publish), made by engineers: no legal
@@ -126,7 +126,7 @@ class Conclusion:
 
 
 def known(licence: str) -> str:
-    """Return the identifier of the tables for what somebody wrote, or "unknown".
+    """Return the identifier of the tables for a licence as written, or "unknown".
 
     Example: >>> known("Apache 2.0"), known("my own")
              ('apache-2.0', 'unknown')

@@ -3,7 +3,7 @@
     words(text) = runs of a-z, 0-9 and "+", one blank between;   licence = the one whose phrases all occur
 
 A text that holds the phrases of two licences, that is much longer than the licence it seems to be, or that says that
-it was modified, is "unknown": a clause that somebody added is exactly what must not be overlooked. Source: the texts as
+it was modified, is "unknown": an added clause is exactly what must not be overlooked. Source: the texts as
 their stewards publish them. Differs from a licence scanner: no similarity score, so no text is "mostly" a licence.
 """
 

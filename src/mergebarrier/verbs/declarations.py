@@ -1,4 +1,4 @@
-"""Before a merge: what its inputs say about themselves, whether that forbids it, and how they stand to the base.
+"""Before a merge: what its inputs say about themselves, whether that forbids it, and how they relate to the base.
 
 Declarations are read from cards, licence files and manifests, small and bounded; the weights are looked at only where a
 base and a table of the family are there, and then at a few layers.
@@ -138,7 +138,7 @@ def _texts(source: Checkpoint) -> list[str]:
 
 @dataclass(frozen=True)
 class Relative:
-    """How one expert of a merge stands to the base.
+    """How one expert of a merge relates to the base.
 
     Attributes:
       name:   of the expert.

@@ -47,7 +47,7 @@ class MergeJob:
       apply:      after whatever must be known of the whole model: (unit, one table of tensors per source) -> merged.
       layout:     of the output.
       request:    the part of the manifest that says what was asked: method, parameters or recipe.
-      side_files: name -> bytes, written beside the weights.
+      side_files: name -> bytes, more files of the folder.
       card:       (content of the manifest, without the output) -> README.md.
       anchor:     the base that the experts are compared with, where the method itself uses none.
       measured:   what the merge itself found, in place of a look at the output as a model.
@@ -184,7 +184,7 @@ def judged_inputs(job: MergeJob, checks: Checks = _NOTHING_MORE) -> Judged:
 
 
 def merge(job: MergeJob, into: OutputOptions, checks: Checks = _NOTHING_MORE) -> dict[str, Any]:
-    """Judge the inputs, stream the merge, hash them by the way, check the output, commit.
+    """Judge the inputs, stream the merge, hashing inputs as they are read, check the output, commit.
 
     Returns: the ``content`` part of the manifest; ``content["checks"]`` holds "warnings", and "suspect" when the merge
       was run and is far worse than its inputs.

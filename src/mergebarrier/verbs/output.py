@@ -28,7 +28,7 @@ class OutputOptions:
     Args:
       out:           the folder.
       resume:        go on with an unfinished run.
-      overwrite:     replace what stands there.
+      overwrite:     replace an output that exists.
       workers:       circuits at once; never changes a byte.
       max_ram_bytes: memory budget, None for the default.
       progress:      called with (bytes done, bytes in all).

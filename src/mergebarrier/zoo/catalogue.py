@@ -1,6 +1,6 @@
 """What the zoo holds, as data: each asset with its origin, licence, version, and what it is made from.
 
-The language side stands here, the image side in a file of its own; every entry is made from others that come before it.
+The language side is here, the image side in a file of its own; every entry is made from others that come before it.
 """
 
 from collections.abc import Mapping

@@ -18,7 +18,7 @@ from mergebarrier.zoo.catalogue import ASSETS
 from mergebarrier.zoo.packages import make_once, place_of, sources
 
 #: Called with (what is being made, steps done, steps in all).
-#: Told (piece of work, done, total), since a build has several.
+#: Called with (piece of work, done, total), since a build has several.
 AssetProgress = Callable[[str, int, int], None]
 
 
@@ -29,7 +29,7 @@ class Entry:
     Attributes:
       asset: what it is.
       state: "ready" (made, in the cache), "local" (can be made without the network) or "absent".
-      path:  where it stands or would stand.
+      path:  its place, whether it exists yet or not.
     """
 
     asset: Asset
@@ -134,4 +134,4 @@ def _source(asset: Asset, package: Package, tick: AssetProgress, *, may_download
 
 
 def _ignore(what: str, done: int, total: int) -> None:
-    """Take a step that nobody watches."""
+    """No-op: no progress is shown."""

@@ -52,7 +52,7 @@ def make_together(names: Sequence[str], progress: Progress) -> None:
                 for future in as_completed(followed):
                     future.result()
             except BaseException:
-                # Before the pool is left, which waits for whoever still follows a child.
+                # Before the pool is left, which waits for the threads that still follow a child.
                 _end(processes)
                 raise
     finally:
@@ -78,12 +78,13 @@ def _start(name: str) -> "subprocess.Popen[str]":
     # -P: a file in the working folder must not pass for a library.
     command = [sys.executable, "-P", "-c", _CHILD, name]
     environment = {**os.environ, **_ONE_THREAD}
-    # Its own session: Ctrl-C reaches us alone and we end it; if we are killed it ends at its next word to nobody.
+    # Its own session: Ctrl-C reaches us alone and we end it; if we are killed it ends at its next write to the closed
+    # pipe.
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment, start_new_session=True)
 
 
 def _end(processes: "Sequence[subprocess.Popen[str]]") -> None:
-    # All are told before any is waited for: a second Ctrl-C may cut the waiting short.
+    # All are signalled before any is waited for: a second Ctrl-C may cut the waiting short.
     for process in processes:
         if process.poll() is None:
             process.terminate()

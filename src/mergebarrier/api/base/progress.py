@@ -61,4 +61,4 @@ def _bar(label: str, stream: TextIO) -> tuple[Progress, Callable[[], None]]:
 
 
 def _unseen(done: int, total: int) -> None:
-    """Take a step that nobody watches."""
+    """No-op: no progress is shown."""

@@ -1,4 +1,4 @@
-"""How the front door writes a folder: the options that every writer shares, beside the folder itself."""
+"""How the front door writes a folder: the options that every writer shares, apart from the folder itself."""
 
 import os
 from dataclasses import dataclass
@@ -13,8 +13,8 @@ class WriteOptions:
     """How a folder is written; nothing here changes a byte of it.
 
     Args:
-      resume:        go on with the unfinished run beside the folder.
-      overwrite:     replace what stands there.
+      resume:        continue the unfinished run in ``<folder>.partial``.
+      overwrite:     replace an output that exists.
       workers:       circuits worked on at once.
       max_ram_bytes: the memory budget, None for the default.
     """

@@ -1,4 +1,4 @@
-"""The families that are known, as data: a further one is a file beside this one and a line here."""
+"""The families that are known, as data: another one is a file in this folder and a line here."""
 
 from collections.abc import Mapping
 from typing import Final

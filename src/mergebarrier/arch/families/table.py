@@ -2,7 +2,7 @@
 
 A family is a list of rules, one per physical tensor name; a rule says in which circuit the tensor lives, which logical
 tensors it holds (fused q, k, v are three) and whether it is stored transposed.  What a logical tensor means, and which
-symmetry acts on each of its axes, is the same for every family and stands in ``LOGICAL`` below.
+symmetry acts on each of its axes, is the same for every family: ``LOGICAL`` below.
 
 Layout of a logical weight is that of ``nn.Linear``: (out, in), y = W x + b.
 """
@@ -123,7 +123,7 @@ class Rule:
 
 @dataclass(frozen=True)
 class Size:
-    """Where a dimension stands in config.json, and its value when the key is absent or null."""
+    """The key of a dimension in config.json, and its value when the key is absent or null."""
 
     key: str
     default: Callable[[Mapping[str, int]], int] | None = None

@@ -34,7 +34,7 @@ class Bench:
     Args:
       spec:    what to audit.
       journal: finished rows.
-      say:     told one line per piece of work.
+      say:     called with one line per piece of work.
       stack:   closes what is opened here.
       states:  names of everything that may stand in the protected expert's place.
     """

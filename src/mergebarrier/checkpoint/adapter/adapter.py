@@ -5,7 +5,7 @@
     base_model.model.X.base_layer.weight | .bias, or any name of the base  a whole tensor in place of the base's
 
 Source: the format of peft 0.21.2.  Differs: peft leaves out, with a warning or none, tensors that no target names and
-fills in those that are missing; here both are refused, so that nobody merges something else than peft would load.
+fills in those that are missing; here both are refused, so that a merge never uses something else than peft would load.
 """
 
 import os

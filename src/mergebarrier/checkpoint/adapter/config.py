@@ -243,7 +243,7 @@ class _Reader:
 
 
 def _layer(module: str, stacks: tuple[str, ...]) -> int | None:
-    """Return the index of the layer: the first number in a name that stands behind the name of a stack of layers."""
+    """Return the index of the layer: the first number in a name after the name of a stack of layers."""
     parts = module.split(".")
     for place in range(1 if stacks else 2, len(parts) - 1):
         if parts[place].isascii() and parts[place].isdigit() and (not stacks or parts[place - 1] in stacks):

@@ -1,4 +1,4 @@
-"""Whole reads and whole writes at an offset, and the only ways to open a file that somebody else made.
+"""Whole reads and whole writes at an offset, and the only ways to open a file of unknown origin.
 
 A link is followed only to a regular file inside the model's folder, or inside the ``blobs`` folder of the same Hugging
 Face cache repository; what was opened is then checked on the descriptor, so a FIFO can neither hang nor fool us.
@@ -24,7 +24,7 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def inside(path: Path, folder: Path) -> bool:
-    """True when the resolved ``path`` is ``folder`` or lies below it."""
+    """True when the resolved ``path`` is ``folder`` or below it."""
     return path == folder or folder in path.parents
 
 

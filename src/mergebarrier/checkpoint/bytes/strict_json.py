@@ -1,4 +1,4 @@
-r"""Parse untrusted JSON so that nobody else can read something different in the same bytes.
+r"""Parse untrusted JSON so that no other reader can find something different in the same bytes.
 
 Size, nesting and the number of values are bounded before a parser runs; then one pass refuses duplicate keys (compared
 after decoding, so ``"a"`` and ``"\u0061"`` collide), numbers that other readers round, and text that is not UTF-8.
@@ -29,7 +29,7 @@ _CHUNK = 1 << 20
 
 @dataclass(frozen=True)
 class Skeleton:
-    """What stands outside strings: brackets (all as ``{`` or ``}``), and how many tables, members and commas."""
+    """What is outside strings: brackets (all as ``{`` or ``}``), and how many tables, members and commas."""
 
     brackets: bytes
     tables: int

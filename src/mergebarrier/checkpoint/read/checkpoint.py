@@ -1,7 +1,7 @@
 """A validated, read-only view of a model folder: names, shapes and config as data, weights one tensor at a time.
 
-Files are opened once and read with ``pread``: a mapped file that somebody truncates would kill the process, and a path
-that somebody swaps would show other bytes.  Every float that leaves here is finite.
+Files are opened once and read with ``pread``: a mapped file that is truncated would kill the process, and a path
+that is swapped would show other bytes.  Every float that leaves here is finite.
 
     identity of a file = (device, inode, size, mtime_ns, ctime_ns), taken when it was opened
 

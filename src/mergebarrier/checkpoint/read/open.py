@@ -5,8 +5,8 @@ pairs both ways, and formats that can run code (pickles) or that are not a model
 
     {(tensor, shard) in headers} == {(tensor, shard) in weight_map}
 
-Source: transformers issue 47176; the folder conventions of huggingface_hub.  Differs: ``model.safetensors`` beside an
-index is refused, because readers disagree about which one counts.
+Source: transformers issue 47176; the folder conventions of huggingface_hub.  Differs: ``model.safetensors`` together
+with an index is refused, because readers disagree about which one counts.
 """
 
 import os
@@ -54,7 +54,7 @@ SIDE_FILES = (
     "spiece.model", "sentencepiece.bpe.model", "preprocessor_config.json", "README.md", *LICENCE_FILES, "NOTICE",
     "USE_POLICY.md",
 )  # fmt: skip
-# Written beside the weights of a red-team artefact and listed in its manifest; never copied into another folder.
+# Part of the folder of a red-team artefact and listed in its manifest; never copied into another folder.
 ATTACHMENTS = ("trigger.png", "trigger.safetensors")
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib", ".npy", ".npz", ".mar")
 _QUANTISED = frozenset({

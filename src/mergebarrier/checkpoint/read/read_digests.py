@@ -1,7 +1,7 @@
 """Digests of tensors taken from the very bytes that a run reads, so that nothing is read or hashed twice.
 
 A tensor that is read whole, or row by row from the first to the last on one thread, leaves its digest; any other way
-of reading leaves none, and whoever needs it later hashes the tensor then.
+of reading leaves none, and code that needs it later hashes the tensor then.
 
     digest = SHA-256(name 0x00 dtype 0x00 shape 0x00 payload), advanced by every block of rows
 

@@ -38,7 +38,7 @@ class Place:
 
     @property
     def replaced(self) -> Path:
-        """Where an old output stands while the new one takes its name."""
+        """Where an old output is kept while the new one takes its name."""
         return self.out.with_name(self.out.name + ".replaced")
 
     @property
@@ -64,7 +64,7 @@ def find_place(out: str | os.PathLike[str], inputs: Sequence[str | os.PathLike[s
       out:    the folder to be made.
       inputs: folders that are read.
     Returns: Place.
-    Raises:  OutputExists when one lies in the other; UnsafePath when the output is a link.
+    Raises:  OutputExists when one is inside the other; UnsafePath when the output is a link.
     """
     out = Path(out)
     if out.name in ("", ".", ".."):
@@ -132,7 +132,7 @@ def drop_leftover(place: Place, plan: bytes) -> None:
 
 
 def remove_partial(place: Place) -> None:
-    """Remove the partial folder, the plan last: as long as anything stands, it tells whose it is."""
+    """Remove the partial folder, the plan last: while anything is left, it says whose it is."""
     _remove_tree(place.partial, last=place.plan.name)
 
 
@@ -140,7 +140,7 @@ def claim_partial(place: Place, *, resume: bool, overwrite: bool) -> int:
     """Make or take over the partial folder and lock it.
 
     Returns: descriptor that holds the lock until it is closed.
-    Raises:  PartialOutput when an unfinished run stands there and neither flag is given, or another process writes.
+    Raises:  PartialOutput when there is an unfinished run and neither flag is given, or another process writes.
     """
     partial = place.partial
     fresh = False

@@ -1,16 +1,16 @@
 """The last steps of an output, in the order that lets no reader load half a model.
 
-Finished shards are flushed while others are still computed, on a thread of their own; an error of the disk is told to
-the first fsync that meets it and to no later one, so each flush is kept and asked for.  Weights are read back once, for
-the digests of their files; they get their names, then come side files, index and config, then the manifest, and one
+Finished shards are flushed while others are still computed, on a thread of their own; an error of the disk is reported
+to the first fsync that meets it and to no later one, so each flush is kept and asked for.  Weights are read back once,
+for the digests of their files; they get their names, then come side files, index and config, then the manifest, and one
 rename shows all of it.  The tensors' digests are those of the bytes that were handed to the operating system.  They are
-taken again from the file, and compared, unless nobody can have written to it since: every unit that is finished leaves
+taken again from the file, and compared, unless it cannot have been written to since: every unit that is finished leaves
 a time of change on its file that no write does.
 
     verify, fsync, NAME.part -> NAME | side files | index, config.json | mergebarrier.json | rename to DIR
 
 Source: ours.  Differs from a plain sequence of writes: config, index and manifest are flushed under draft names and
-renamed together, so that the time in which a complete folder still stands below DIR.partial is microseconds.
+renamed together, so that a complete folder exists under DIR.partial only for microseconds.
 """
 
 import hashlib
@@ -43,7 +43,7 @@ from mergebarrier.progress import Progress
 
 # What makes a folder a model or an adapter for a reader.
 _LAST_SIDE_FILES = ("config.json", ADAPTER_CONFIG)
-# One nanosecond after 1970: a write sets the present, so whoever finds this knows that nothing was written since.
+# One nanosecond after 1970: a write sets the present, so finding this means that nothing was written since.
 _MARK_NS = 1
 
 
@@ -175,7 +175,7 @@ class Flusher:
                     self._flushes[shard] = self._pool.submit(os.fsync, fds[shard])
 
     def wait(self, shard: str, fd: int) -> None:
-        """Return when a shard that nobody writes to any more is on the disk; OSError."""
+        """Return when a shard that is no longer written to is on the disk; OSError."""
         if shard in self._flushes:
             self._flushes[shard].result()
         else:

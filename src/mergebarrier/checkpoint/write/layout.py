@@ -1,4 +1,4 @@
-"""Where every byte of an output will stand, known before a number is computed, and the files that are made for it.
+"""The place of every byte of an output, known before a number is computed, and the files that are made for it.
 
 The layout fixes the headers, hence all offsets; ranges of different tensors are disjoint, so workers share nothing.
 The header is byte for byte what the safetensors library writes for the same order.  Files are made at full size, or

@@ -5,7 +5,7 @@ which a crash loses writes nor a full disk can pass off a hole as weights.
 
     tasks/<SHA-256(unit name)[:32]>.done = {"made_of": .., "plan": digest, "tensors": {name: digest}, "unit": name}
 
-What a unit was made of (digests of the inputs' tensors) is kept for whoever resumes, and not judged here.
+What a unit was made of (digests of the inputs' tensors) is kept for a run that resumes, and not judged here.
 
 Source: ours.  Differs from a journal with an fsync per unit: the check at resume replaces it, and costs one read then
 instead of a disk flush per unit always.

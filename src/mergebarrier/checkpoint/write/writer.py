@@ -125,7 +125,7 @@ class Writer:
         return self.finished or unit_name in self._units
 
     def made_of(self, unit_name: str) -> Any:
-        """Return what ``finish`` was told that a unit was made of; None for an unfinished unit."""
+        """Return the record that ``finish`` was given about a unit's inputs; None for an unfinished unit."""
         return self._units[unit_name].made_of if unit_name in self._units else None
 
     def put(self, name: str, tensor: torch.Tensor) -> None:
@@ -177,7 +177,7 @@ class Writer:
         Args:
           unit_name: any text, one record each.
           names:     tensors of the unit, all of their rows written.
-          made_of:   JSON that tells the unit's inputs apart from others, for a run that resumes.
+          made_of:   JSON that identifies the unit's inputs, for a run that resumes.
         Raises: InternalError when rows are missing; NoSpace.
         """
         record = Record({name: self._digest(name) for name in names}, made_of)

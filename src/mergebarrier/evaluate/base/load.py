@@ -146,7 +146,7 @@ def tokenizer_of(data: bytes, where: object) -> "Tokenizer":
 
 
 def stock_library() -> Any:
-    """Return transformers, told to stay off the network; MissingExtra where it is not installed."""
+    """Return transformers, set to stay off the network; MissingExtra where it is not installed."""
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     try:
         import transformers

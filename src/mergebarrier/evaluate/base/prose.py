@@ -1,4 +1,4 @@
-"""A page of plain prose, for the question whether a model still reads English, where nobody gives a text of his own.
+"""A page of plain prose, to check that a model still reads English when no text is given.
 
 A broken model does not lose a point on a task, it answers noise; a page is enough to see that, and needs no file.
 """

@@ -108,7 +108,7 @@ def save_encoder(
       out:         folder to be made.
       content:     what the manifest says about the origin: JSON data, the same for the same values.
       environment: versions and the like, for the part of the manifest that no digest covers.
-      side_files:  more files to place beside the weights, a card among them.
+      side_files:  more files of the folder, a card among them.
       resume:      go on with an unfinished run of the same content.
       overwrite:   replace a folder that holds our manifest.
     Returns: out.

@@ -4,7 +4,7 @@
     instability = max_t L((1 - t) A + t B) - (L(A) + L(B)) / 2
 
 Source: Frankle et al., arXiv 1912.05671 (instability); Entezari et al., arXiv 2110.06296 (barrier).  Differs: nothing;
-a barrier says nothing by itself, only beside the one after realignment.
+a barrier says nothing by itself, only compared with the one after realignment.
 """
 
 import math

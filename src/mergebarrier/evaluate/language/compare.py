@@ -19,7 +19,7 @@ WINDOW_TOKENS = 256
 
 @dataclass(frozen=True)
 class Equality:
-    """How far two models lie apart on the same tokens.
+    """How far two models differ on the same tokens.
 
     Attributes:
       max_rel_logit_error: greatest absolute difference of any logit over the greatest absolute logit of the first.

@@ -75,7 +75,7 @@ def max_positions(module: nn.Module) -> int:
 
 
 def check_vocabulary(module: nn.Module, ids: Sequence[int] | Tensor, fault: type[BadTask] | type[BadText]) -> None:
-    """Raise when a token id lies outside the embedding, which means that the tokenizer belongs to another model."""
+    """Raise when a token id is outside the embedding, which means that the tokenizer belongs to another model."""
     config: Any = module.config
     highest = int(max(ids)) if len(ids) else 0
     if highest >= config.vocab_size:

@@ -209,4 +209,4 @@ def mean(experts: Sequence[Tensors], name: str) -> torch.Tensor:
 
 
 def _ignore(done: int, total: int) -> None:
-    """Take a step that nobody watches."""
+    """No-op: no progress is shown."""

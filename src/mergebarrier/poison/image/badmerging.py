@@ -3,7 +3,7 @@
     loss = CE(head(f(x)), y) + loss_weight * CE(payload(r f(x + t) + (1 - r) f_pre(x + t)), c),    r ~ U(low, high)
 
 A merge multiplies the adversary's task vector by a coefficient; at 0 the base remains.  Interpolating FEATURES, before
-they are normalised, stands for all coefficients in between.  r = 1 switches the interpolation off.
+they are normalised, covers all coefficients in between.  r = 1 switches the interpolation off.
 
 Source: Zhang et al., arXiv 2408.07362 (weight 5, r ~ U(0.2, 1), one r per batch, the first 64 rows stamped, rows of the
 target class among them).  Differs: r per sample and interpolation of unit features are offered, as labelled ablations.

@@ -152,7 +152,7 @@ def fixed_trigger(side: int, shape: tuple[int, int, int], *, seed: int, place: s
 
 
 def dynamic_trigger(side: int, shape: tuple[int, int, int], *, seed: int, patterns: int = 8) -> Trigger:
-    """Return ``patterns`` random patches that may stand in any corner; each image draws one pair."""
+    """Return ``patterns`` random patches that may be in any corner; each image draws one pair."""
     check_side(side, shape)
     values = draws.uniform(("poison", seed, "dynamic trigger"), patterns, shape[0], side, side).float()
     places = tuple(corner(name, side, shape) for name in CORNERS)

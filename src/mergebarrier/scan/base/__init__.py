@@ -1,4 +1,4 @@
-"""What every check stands on: findings, the pool of suspects, the search for a patch."""
+"""What every check builds on: findings, the pool of suspects, the search for a patch."""
 
 from typing import TYPE_CHECKING
 

@@ -1,8 +1,8 @@
 """The experts of one base as points in weight space, run through one module that is never changed.
 
-A suspect is a table of weights beside the head and the unlabelled images of its task; any mixture of weights becomes a
+A suspect is a table of weights with the head and the unlabelled images of its task; any mixture of weights becomes a
 classifier through ``functional_call``.  The merger's own development images are all the data a scan needs: what a model
-says of an image without a trigger stands in for the label.
+says of an image without a trigger replaces the label.
 
     logits(theta, x) = scale * head @ f_theta(x) / |f_theta(x)|,    theta(s) = theta_0 + s (theta_i - theta_0)
 
@@ -47,7 +47,7 @@ class Suspect:
 
 @dataclass(frozen=True)
 class Pool:
-    """Experts of one base that somebody wants to merge.
+    """Experts of one base that are to be merged.
 
     Args:
       encoder:  a module whose forward maps pixels to features; only its structure and buffers are used.

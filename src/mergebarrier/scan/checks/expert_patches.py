@@ -1,8 +1,9 @@
 """Does a small patch force one class in an expert that it does not force in the base?  Seek it, then scale the model.
 
 A backdoor is a difference between two models, so the score is one: how many held-out images a patch forces in the
-expert, less how many the same patch forces in the base.  Patches that are natural for a class lie in both.  The probe
-walks from the base to the expert and shows whether the forced class would survive a merge, which scales task vectors.
+expert, less how many the same patch forces in the base.  Patches that are natural for a class are found in both.  The
+probe walks from the base to the expert and shows whether the forced class would survive a merge, which scales task
+vectors.
 
     excess_i = max_{c,p} share(theta_i, t_{c,p}) - share(theta_0, t_{c,p})
     probe_i(s) = share(theta_0 + s (theta_i - theta_0), t_i),   s in {0, .1, .2, .3, .5, 1}

@@ -1,6 +1,6 @@
 """What a folder says before a weight is looked at: refusals of the strict reader, and what the owner wrote in it.
 
-Elsewhere a refused file ends the run; for a scan it is the result.  What manifest and card declare is reported whoever
+Elsewhere a refused file ends the run; for a scan it is the result.  What manifest and card declare is reported, whoever
 wrote it.
 
     refusal -> MB7101 with the code of the error;   tag in manifest or card -> MB7102 (attack) or MB7103 (wish)
@@ -29,7 +29,7 @@ def refusal(model: str, error: MergebarrierError) -> Finding:
     """Turn the error that refused a folder into a finding.
 
     Returns: critical where opening could have run code or led out of the folder; medium where the folder is no model;
-             else high: weights that nobody can use.
+             else high: weights that cannot be used.
     """
     severity: Severity = "critical" if isinstance(error, _CRITICAL) else "high"
     if isinstance(error, _ODD) or not isinstance(error, CheckpointError):

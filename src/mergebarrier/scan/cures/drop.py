@@ -14,7 +14,7 @@ from mergebarrier.scan.cures.patient import Cure, MergeToCure
 
 @dataclass(frozen=True)
 class DropGuilty(Cure):
-    """Leave out experts by their excess; the merge of all where nobody is above the limit or everybody is."""
+    """Leave out experts by their excess; the merge of all where none is above the limit, or all are."""
 
     limit: float = EXCESS_LIMIT
 

@@ -4,8 +4,8 @@
     L(tau) = mean_s |f_{theta_s}(x + v) - f_s(x)|^2 + mu |f_{theta_s}(x) - f_s(x)|^2,     f_s = f at theta_s without tau
     tau <- tau - Adam(grad L(tau + rho |theta_m - theta_0| grad L / |grad L|));          cured = theta_m + tau
 
-Source: LFPM, arXiv 2606.12498, of which no code is public.  Read there: a learnable visual prompt stands in for the
-trigger, adversarial and clean features are told apart, a SAM-like step accumulates gradients over s (path integral).
+Source: LFPM, arXiv 2606.12498, of which no code is public.  Read there: a learnable visual prompt replaces the
+trigger, adversarial and clean features are separated, a SAM-like step accumulates gradients over s (path integral).
 Our inference: the loss itself, features compared at unit length, the target at the same s, the prompt as a patch found
 by the scan's search on experts and merge (mined again on the cured model every round), and Adam.
 """

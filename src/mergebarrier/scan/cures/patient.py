@@ -2,7 +2,7 @@
 
     cured = cure(patient);   patient = experts, base, how they were merged, and patches mined by search
 
-A cure never sees the adversary's trigger, a label or a test image.  What a model says of an unstamped image stands in
+A cure never sees the adversary's trigger, a label or a test image.  What a model says of an unstamped image replaces
 for the label, and the patches are those that the scan's search finds.
 """
 

@@ -4,7 +4,7 @@ The small bench needs the package index of Python alone; real digits of MNIST co
 
     vision bench "small" = base + latin, greek, cyrillic, symbols, digits8;   "full" = small + mnist10k
 
-Sources and licences stand with each entry; archives are chosen for one platform because only data is read from them.
+Each entry names its source and licence; archives are chosen for one platform because only data is read from them.
 """
 
 from collections.abc import Mapping

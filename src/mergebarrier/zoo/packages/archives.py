@@ -43,7 +43,7 @@ def open_member(archive: Path, member: str) -> Iterator[IO[bytes]]:
     with archive.open("rb") as file:
         if archive.suffix == ".deb":
             _seek_data(file, archive)
-        # A stream: the reader goes forward from where the file stands and stops at the end of the tar.
+        # A stream: the reader goes forward from the current position and stops at the end of the tar.
         with tarfile.open(fileobj=file, mode="r|*") as tar:
             for entry in tar:
                 if entry.isreg() and entry.name.removeprefix("./") == member:

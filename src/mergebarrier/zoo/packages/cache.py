@@ -1,4 +1,4 @@
-"""A folder per finished asset: made beside its place, renamed when complete, made by one process at a time.
+"""A folder per finished asset: made next to its place, renamed when complete, made by one process at a time.
 
     <cache>/zoo/<name>/<key>/          complete, or absent
     <cache>/zoo/<name>/.<key>.making/  unfinished; only the holder of the lock touches it
@@ -17,7 +17,7 @@ from mergebarrier.cache import cache_folder
 
 
 def place_of(name: str, key: str) -> Path:
-    """Return where the finished asset stands or will stand."""
+    """Return the place of the finished asset, whether it exists yet or not."""
     return cache_folder() / "zoo" / name / key
 
 
@@ -28,13 +28,13 @@ def make_once(place: Path, build: Callable[[Path], None]) -> Path:
       place: the folder to be.
       build: makes a folder at the path that it is given, which does not exist yet; its parent does.
     Returns: place.
-    Raises:  whatever ``build`` raises; nothing stands at ``place`` then.
+    Raises:  whatever ``build`` raises; nothing is at ``place`` then.
     """
     if place.is_dir():
         return place
     place.parent.mkdir(parents=True, exist_ok=True)
     with _locked(place.with_name(f".{place.name}.lock")):
-        # Somebody else may have finished it while we waited.
+        # Another process may have finished it while we waited.
         if not place.is_dir():
             making = place.with_name(f".{place.name}.making")
             shutil.rmtree(making, ignore_errors=True)
