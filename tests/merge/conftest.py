@@ -63,11 +63,21 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "method" in metafunc.fixturenames:
         assert sorted(PARAMETERS) == sorted(MERGES), "every merge method must be under the laws"
         metafunc.parametrize("method", CASES, ids=_id, indirect=True)
+    if "elementwise_method" in metafunc.fixturenames:
+        cases = [case for case in CASES if make(case[0], **case[1]).need == "elementwise"]
+        metafunc.parametrize("elementwise_method", cases, ids=_id, indirect=True)
 
 
 @pytest.fixture
 def method(request: pytest.FixtureRequest) -> Merge:
     """Each member of the registry in turn, at its defaults and away from them."""
+    name, parameters = request.param
+    return make(name, **parameters)
+
+
+@pytest.fixture
+def elementwise_method(request: pytest.FixtureRequest) -> Merge:
+    """Each of those that look at one element at a time."""
     name, parameters = request.param
     return make(name, **parameters)
 

@@ -90,12 +90,16 @@ def test_workers_change_no_byte(profile, tmp_path, protect):
 @pytest.mark.parametrize("part", PARTS)
 def test_each_part_alone_keeps_the_function_and_moves_something(name, part, tmp_path, protect):
     folder = tiny_models.save(name, tmp_path / "model")
-    out = protect(folder, Exact(profile="full", only=(part,)))
-    assert tiny_models.relative_error(tiny_models.logits(out), tiny_models.logits(folder)) <= 5e-6
-    before, after = weights(folder), weights(out)
-    changed = any(not torch.equal(before[name], after[name]) for name in before)
-    # One key head with one query head has no other order.
-    assert changed or part == "heads"
+    moved = []
+    # Few heads have few orders: one key may draw the order that is there already, three do not.
+    for key in (1, 2, 3):
+        out = protect(folder, Exact(profile="full", only=(part,)), key=key)
+        assert tiny_models.relative_error(tiny_models.logits(out), tiny_models.logits(folder)) <= 5e-6
+        before, after = weights(folder), weights(out)
+        moved += [name for name in before if not torch.equal(before[name], after[name])]
+        if moved:
+            break
+    assert moved
 
 
 def test_a_golden_file(tmp_path, protect):

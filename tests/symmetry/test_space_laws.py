@@ -71,7 +71,7 @@ def test_the_inverse_undoes_what_act_did(shape, kind, space, profile):
     circuit, the_space, element = setup(shape, kind, space, profile)
     tensors = random_tensors(circuit)
     moved = the_space.act(element, tensors)
-    assert distance(moved, tensors) > 0.1 or kind == "embed"
+    assert distance(moved, tensors) > 0.1
     assert distance(the_space.act(the_space.inverse(element), moved), tensors) < 1e-12
     assert distance(the_space.act(the_space.inverse(the_space.inverse(element)), tensors), moved) < 1e-12
 
@@ -130,9 +130,9 @@ def test_estimate_recovers_the_element_that_acted(shape, kind, space, profile):
     moved = the_space.act(element, tensors)
     found = the_space.estimate(moved, tensors)
     assert distance(the_space.act(found, tensors), moved) < 1e-8
-    if the_space.bit_exact(element):
-        back = the_space.act(the_space.inverse(found), moved)
-        assert all(torch.equal(back[name], tensors[name]) for name in tensors)
+    exactly = the_space.bit_exact(element)
+    assert exactly or profile == "full"
+    assert distance(the_space.act(the_space.inverse(found), moved), tensors) <= (0.0 if exactly else 1e-8)
 
 
 @every_member
@@ -145,11 +145,13 @@ def test_estimate_is_the_identity_where_nothing_acted(shape, kind, space):
 
 
 def test_bounded_condition_number_of_sampled_maps():
-    for shape, kind, space in members():
-        _, _, element = setup(shape, kind, space, "full")
-        matrix = getattr(element, "forward", None)
-        if matrix is not None:
-            assert float(torch.linalg.cond(matrix).max()) < 3.0 + 1e-9
+    elements = {member: setup(*member, "full")[2] for member in members()}
+    maps = {member: element.forward for member, element in elements.items() if hasattr(element, "forward")}
+    # Heads that turn by position leave query and key no general map.
+    both = {(shape, "attn", "value_output") for shape in SHAPES}
+    assert maps.keys() == both | {(shape, "attn", "query_key") for shape in SHAPES if not SHAPES[shape].rotary}
+    for member, matrix in maps.items():
+        assert 1.5 < float(torch.linalg.cond(matrix).max()) < 3.0 + 1e-9, member
 
 
 def test_gauges_survive_the_way_through_tensors():
