@@ -45,15 +45,14 @@ def test_a_bit_says_that_its_number_is_below_the_share(key, size, levels) -> Non
     assert np.array_equal(np.unpackbits(aes.bits(key, size, levels))[:size], numbers < levels)
 
 
-def test_pieces_of_bits_join(monkeypatch) -> None:
-    size = 8 * aes._PIECE_BYTES + 77
+def test_pieces_of_bits_join() -> None:
+    size = 8 * aes.PIECE_BYTES + 77
     key = aes.stream_key(3, "dare_linear", 0, "w")
     assert np.array_equal(aes.bits(key, size, 40000)[:100], aes.bits(key, 800, 40000))
     tail = np.unpackbits(aes.bits(key, size, 40000))[-72:]
     assert 20 < tail.sum() < 64
     whole = aes.bits(key, size, 40000)
-    monkeypatch.setattr(aes, "_PIECE_BYTES", 1003)
-    assert np.array_equal(aes.bits(key, size, 40000), whole)
+    assert np.array_equal(aes.bits(key, size, 40000, piece_bytes=1003), whole)
 
 
 def test_no_two_places_share_a_key() -> None:

@@ -16,7 +16,6 @@ import torch
 from mergebarrier.checkpoint import Writer, layout_like, open_checkpoint
 from mergebarrier.errors import ChangedDuringRun, InternalError, LimitExceeded, NonFinite
 from mergebarrier.run import Unit, peak_bytes, plan_peak_bytes, transform
-from mergebarrier.run import units as _units
 from model_folders import payload, small_tensors, write_folder
 from waiting import stands_in, until
 
@@ -62,15 +61,12 @@ def test_units_are_applied_and_the_rest_is_copied(source: Path, memory: Any) -> 
 
 @pytest.mark.parametrize("workers", [1, 2, 3])
 @pytest.mark.parametrize("order", [0, 1])
-def test_bytes_depend_neither_on_workers_nor_on_order(
-    source: Path, tmp_path: Path, workers: int, order: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(_units, "BLOCK_ELEMENTS", 24)
+def test_bytes_depend_neither_on_workers_nor_on_order(source: Path, tmp_path: Path, workers: int, order: int) -> None:
 
     def run(out: Path, workers: int, units: list[Part]) -> dict[str, bytes]:
         with open_checkpoint(source) as checkpoint:
             writer = Writer.create(out, layout_like(checkpoint), plan={}, inputs=[source])
-            transform([checkpoint], writer, units, product, workers=workers)
+            transform([checkpoint], writer, units, product, workers=workers, block_elements=24)
             writer.commit({}, {}, {"config.json": checkpoint.read_side_file("config.json")}, workers=workers)
         return {path.name: path.read_bytes() for path in out.iterdir()}
 
@@ -80,10 +76,7 @@ def test_bytes_depend_neither_on_workers_nor_on_order(
 
 
 @pytest.mark.parametrize("block", [1, 7, 8, 24, 100, 10**6])
-def test_rowwise_units_come_in_blocks_that_tell_their_place(
-    source: Path, memory: Any, monkeypatch: pytest.MonkeyPatch, block: int
-) -> None:
-    monkeypatch.setattr(_units, "BLOCK_ELEMENTS", block)
+def test_rowwise_units_come_in_blocks_that_tell_their_place(source: Path, memory: Any, block: int) -> None:
     seen: list[tuple[int, int]] = []
 
     def note(unit: Unit, blocks: list[Any]) -> dict[str, torch.Tensor]:
@@ -92,17 +85,14 @@ def test_rowwise_units_come_in_blocks_that_tell_their_place(
 
     sink = memory()
     with open_checkpoint(source) as checkpoint:
-        transform([checkpoint], sink, parts()[:1], note)
+        transform([checkpoint], sink, parts()[:1], note, block_elements=block)
     assert same(sink.value(EMBED), -small_tensors()[EMBED])
     assert seen[0][0] == 0 and sum(rows for _, rows in seen) == 40
     assert all(a + n == b for (a, n), (b, _) in pairwise(seen))
     assert all(rows * 8 <= max(block, 8) for _, rows in seen)
 
 
-def test_several_tensors_of_one_length_share_their_blocks(
-    tmp_path: Path, memory: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(_units, "BLOCK_ELEMENTS", 12)
+def test_several_tensors_of_one_length_share_their_blocks(tmp_path: Path, memory: Any) -> None:
     tensors = {"a": torch.randn(9, 3), "b": torch.randn(9), "c": torch.randn(5, 3)}
     folder = write_folder(tmp_path / "m", tensors)
     for names, calls in ((("a", "b"), 3), (("a", "c"), 1)):
@@ -114,7 +104,7 @@ def test_several_tensors_of_one_length_share_their_blocks(
 
         sink = memory()
         with open_checkpoint(folder) as checkpoint:
-            transform([checkpoint], sink, [Part("u", names, rowwise=True)], note)
+            transform([checkpoint], sink, [Part("u", names, rowwise=True)], note, block_elements=12)
         assert len(count) == calls
         assert all(same(sink.value(name), -tensors[name] if name in names else tensors[name]) for name in tensors)
 
@@ -184,8 +174,7 @@ def test_nan_from_a_method_stops_the_run(source: Path, tmp_path: Path) -> None:
         writer.close()
 
 
-def test_progress_counts_every_byte_once(source: Path, memory: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_units, "BLOCK_ELEMENTS", 64)
+def test_progress_counts_every_byte_once(source: Path, memory: Any) -> None:
     total = sum(len(payload(tensor)) for tensor in small_tensors().values())
     for workers, done in ((1, []), (2, []), (2, ["layers.0"])):
         seen: list[tuple[int, int]] = []
@@ -194,14 +183,13 @@ def test_progress_counts_every_byte_once(source: Path, memory: Any, monkeypatch:
             seen.append((done, total))
 
         with open_checkpoint(source) as checkpoint:
-            transform([checkpoint], memory(done), parts(), negate, workers=workers, progress=note)
+            sink = memory(done)
+            transform([checkpoint], sink, parts(), negate, workers=workers, progress=note, block_elements=64)
         assert seen[-1] == (total, total) and seen == sorted(seen)
         assert seen[0][0] == (0 if not done else sum(len(payload(small_tensors()[n])) for n in parts()[1].tensors))
 
 
-def test_the_budget_is_kept_or_refused_with_the_number_that_would_do(
-    source: Path, memory: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_budget_is_kept_or_refused_with_the_number_that_would_do(source: Path, memory: Any) -> None:
     with open_checkpoint(source) as checkpoint:
         need = max(peak_bytes(part, [checkpoint]) for part in parts())
         assert need <= plan_peak_bytes([checkpoint], parts(), 2) <= 2 * need
@@ -220,8 +208,7 @@ def test_the_budget_is_kept_or_refused_with_the_number_that_would_do(
 
         transform([checkpoint], memory(), parts(), count, workers=4, max_ram_bytes=need)
         assert most[0] == 1
-        monkeypatch.setattr(_units, "BLOCK_ELEMENTS", 64)
-        assert peak_bytes(parts()[0], [checkpoint]) < need
+        assert peak_bytes(parts()[0], [checkpoint], 64) < need
 
 
 def test_kernels_run_on_one_thread_in_every_worker(source: Path, memory: Any) -> None:

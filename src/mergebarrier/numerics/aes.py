@@ -28,7 +28,7 @@ LEVELS = 1 << 16
 _DIGITS = 16
 _LANES = 8
 _BLOCK_BYTES = 16
-_PIECE_BYTES = 1 << 16  # drawn at a time, so that all digits of a piece meet in the cache
+PIECE_BYTES = 1 << 16  # drawn at a time, so that all digits of a piece meet in the cache
 
 
 def stream_key(seed: int, method: str, position: int, name: str) -> bytes:
@@ -45,7 +45,7 @@ def draws(key: bytes, start: int, stop: int) -> NDArray[np.int16]:
     return lanes[start - first * _LANES : stop - first * _LANES]
 
 
-def bits(key: bytes, size: int, set_levels: int) -> NDArray[np.uint8]:
+def bits(key: bytes, size: int, set_levels: int, *, piece_bytes: int = PIECE_BYTES) -> NDArray[np.uint8]:
     """Return ``size`` bits, eight to a byte and the first one highest, each 1 with probability ``set_levels`` / 65536.
 
     Bits of the last byte that are beyond ``size`` mean nothing.
@@ -56,9 +56,9 @@ def bits(key: bytes, size: int, set_levels: int) -> NDArray[np.uint8]:
         for place in range(lowest, _DIGITS)
     ]
     packed = np.full(-(-size // 8), 0 if planes else 255, np.uint8)
-    zeros = bytes(min(_PIECE_BYTES, len(packed)))
-    for start in range(0, len(packed), _PIECE_BYTES):
-        piece = packed[start : start + _PIECE_BYTES]
+    zeros = bytes(min(piece_bytes, len(packed)))
+    for start in range(0, len(packed), piece_bytes):
+        piece = packed[start : start + piece_bytes]
         for combine, stream in planes:
             combine(piece, np.frombuffer(stream(zeros[: len(piece)]), np.uint8), out=piece)
     return packed

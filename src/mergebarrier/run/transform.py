@@ -19,7 +19,18 @@ import torch
 
 from mergebarrier.errors import InternalError
 from mergebarrier.progress import Progress
-from mergebarrier.run.units import Copy, Puts, Rows, Source, Tables, Unit, copies, steps, workers_within
+from mergebarrier.run.units import (
+    BLOCK_ELEMENTS,
+    Copy,
+    Puts,
+    Rows,
+    Source,
+    Tables,
+    Unit,
+    copies,
+    steps,
+    workers_within,
+)
 
 
 class Change(Protocol):
@@ -92,19 +103,21 @@ def transform(
     workers: int = 1,
     max_ram_bytes: int | None = None,
     progress: Progress | None = None,
+    block_elements: int = BLOCK_ELEMENTS,
 ) -> None:
     """Change every unit of a model; tensors in no unit are copied from ``sources[0]``.
 
     Args:
-      sources:       opened checkpoints; the first is the donor of names and shapes.
-      sink:          takes the results.
-      units:         disjoint; every name must be in ``sources[0]``.
-      change:        (unit, one table of tensors per source) -> new tensors.  A source that lacks a tensor gives a
-                     table without it; a rowwise unit may come in row blocks (``Block.start_row``).
-      layout:        what the change sees: stored tensors, or the logical ones of a circuit.
-      workers:       threads; no influence on the result.
-      max_ram_bytes: budget for tensors; fewer workers run when it is tight.
-      progress:      called with (bytes done, bytes in all), from any thread, one call at a time.
+      sources:        opened checkpoints; the first is the donor of names and shapes.
+      sink:           takes the results.
+      units:          disjoint; every name must be in ``sources[0]``.
+      change:         (unit, one table of tensors per source) -> new tensors.  A source that lacks a tensor gives a
+                      table without it; a rowwise unit may come in row blocks (``Block.start_row``).
+      layout:         what the change sees: stored tensors, or the logical ones of a circuit.
+      workers:        threads; no influence on the result.
+      max_ram_bytes:  budget for tensors; fewer workers run when it is tight.
+      progress:       called with (bytes done, bytes in all), from any thread, one call at a time.
+      block_elements: of a block of rows, at most.
     Raises: LimitExceeded when the budget is below one unit; InternalError when units overlap or results do not fit;
             ChangedDuringRun; whatever ``change`` raises.  Units that were finished by then stay finished.
     Numerics: same bits for any number of workers and any order of units.
@@ -113,7 +126,7 @@ def transform(
     steps: list[Unit] = [*units, *copies(sources[0], units)]
     sizes = {unit.name: sum(sources[0].tensors[name].nbytes for name in unit.tensors) for unit in steps}
     todo = sorted((unit for unit in steps if not sink.done(unit.name)), key=lambda unit: -sizes[unit.name])
-    workers = workers_within(todo, sources, max(1, workers), max_ram_bytes)
+    workers = workers_within(todo, sources, max(1, workers), max_ram_bytes, block_elements)
     total = sum(sizes.values())
     done = total - sum(sizes[unit.name] for unit in todo)
     lock, stop = threading.Lock(), threading.Event()
@@ -122,7 +135,7 @@ def transform(
         nonlocal done
         if stop.is_set():
             return
-        for part in _process(sources, sink, unit, change, layout):
+        for part in _process(sources, sink, unit, change, layout, block_elements):
             with lock:
                 done += part
                 if progress is not None:
@@ -190,9 +203,11 @@ def _join(thread: threading.Thread) -> None:
             thread.join()
 
 
-def _process(sources: Sequence[Source], sink: Sink, unit: Unit, change: Change, layout: Layout) -> Iterator[int]:
+def _process(
+    sources: Sequence[Source], sink: Sink, unit: Unit, change: Change, layout: Layout, block_elements: int
+) -> Iterator[int]:
     """Do one unit; yields the stored bytes of each finished step.  A unit dropped half-way is simply not finished."""
-    for rows in steps(unit, sources[0]):
+    for rows in steps(unit, sources[0], block_elements):
         change_rows(sources, sink, unit, rows, change, layout)
         if rows.last:
             sink.finish(unit.name, unit.tensors)

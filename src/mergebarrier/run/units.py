@@ -124,10 +124,10 @@ def whole(unit: Unit, donor: Source) -> Rows:
     return Rows(unit.tensors, sum(donor.tensors[name].nbytes for name in unit.tensors))
 
 
-def steps(unit: Unit, donor: Source) -> Iterator[Rows]:
-    """Cut a unit into its steps: blocks of rows, or the whole."""
+def steps(unit: Unit, donor: Source, block_elements: int = BLOCK_ELEMENTS) -> Iterator[Rows]:
+    """Cut a unit into its steps: blocks of rows with so many elements at most, or the whole."""
     infos = {name: donor.tensors[name] for name in unit.tensors}
-    blocks = row_blocks(unit, infos)
+    blocks = row_blocks(unit, infos, block_elements)
     if blocks is None:
         yield whole(unit, donor)
         return
@@ -142,31 +142,33 @@ def copies(donor: Source, units: Sequence[Unit]) -> tuple[Copy, ...]:
     return tuple(Copy(f"copy/{name}", (name,)) for name in donor.tensors if name not in named)
 
 
-def row_blocks(unit: Unit, infos: Mapping[str, TensorInfo]) -> Iterator[tuple[int, int]] | None:
+def row_blocks(
+    unit: Unit, infos: Mapping[str, TensorInfo], block_elements: int = BLOCK_ELEMENTS
+) -> Iterator[tuple[int, int]] | None:
     """Row ranges to handle one after the other, or None when the unit is handled whole.
 
     A unit is cut only when all its tensors have one number of rows and more than one block of elements.
     """
     rows = {info.shape[0] if info.shape else 0 for info in infos.values()}
     elements = sum(info.numel for info in infos.values())
-    if not unit.rowwise or len(rows) != 1 or 0 in rows or elements <= BLOCK_ELEMENTS:
+    if not unit.rowwise or len(rows) != 1 or 0 in rows or elements <= block_elements:
         return None
     n_rows = rows.pop()
-    step = _block_rows(n_rows, elements)
+    step = _block_rows(n_rows, elements, block_elements)
     return ((start, min(start + step, n_rows)) for start in range(0, n_rows, step))
 
 
-def _block_rows(n_rows: int, elements: int) -> int:
-    return max(1, BLOCK_ELEMENTS * n_rows // elements)
+def _block_rows(n_rows: int, elements: int, block_elements: int) -> int:
+    return max(1, block_elements * n_rows // elements)
 
 
-def peak_bytes(unit: Unit, sources: Sequence[Source]) -> int:
+def peak_bytes(unit: Unit, sources: Sequence[Source], block_elements: int = BLOCK_ELEMENTS) -> int:
     """Bytes that one step of a unit needs at most, reading from all sources."""
     donor = {name: sources[0].tensors[name] for name in unit.tensors}
     share = 1.0
-    if row_blocks(unit, donor) is not None:
+    if row_blocks(unit, donor, block_elements) is not None:
         n_rows = next(iter(donor.values())).rows
-        share = _block_rows(n_rows, sum(info.numel for info in donor.values())) / n_rows
+        share = _block_rows(n_rows, sum(info.numel for info in donor.values()), block_elements) / n_rows
     stored = sum(source.tensors[name].nbytes for source in sources for name in unit.tensors if name in source.tensors)
     result = sum(info.nbytes for info in donor.values())
     work = _WORK_BYTES * sum(info.numel for info in donor.values())
@@ -179,20 +181,27 @@ def plan_peak_bytes(sources: Sequence[Source], units: Sequence[Unit], workers: i
     return sum(peaks[: max(1, workers)])
 
 
-def workers_within(units: Sequence[Unit], sources: Sequence[Source], workers: int, max_ram_bytes: int | None) -> int:
+def workers_within(
+    units: Sequence[Unit],
+    sources: Sequence[Source],
+    workers: int,
+    max_ram_bytes: int | None,
+    block_elements: int = BLOCK_ELEMENTS,
+) -> int:
     """Return how many workers the budget allows.
 
     Args:
-      units:         every unit of the run.
-      sources:       opened checkpoints.
-      workers:       wanted.
-      max_ram_bytes: budget for tensors; None for no limit.
+      units:          every unit of the run.
+      sources:        opened checkpoints.
+      workers:        wanted.
+      max_ram_bytes:  budget for tensors; None for no limit.
+      block_elements: of a block of rows.
     Returns: 1 to ``workers``.
     Raises:  LimitExceeded when even one worker needs more; names the unit and both numbers.
     """
     if max_ram_bytes is None or not units:
         return workers
-    peaks = sorted(((peak_bytes(unit, sources), unit.name) for unit in units), reverse=True)
+    peaks = sorted(((peak_bytes(unit, sources, block_elements), unit.name) for unit in units), reverse=True)
     if peaks[0][0] > max_ram_bytes:
         raise LimitExceeded(
             f"needs {peaks[0][0]} bytes at once, the budget is {max_ram_bytes}",

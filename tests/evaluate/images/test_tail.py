@@ -83,9 +83,8 @@ def test_bfloat16_is_near_and_gives_float32(folder, x) -> None:
     assert torch.nn.functional.cosine_similarity(exact, rough).min() > 0.99
 
 
-def test_a_full_memory_forgets_and_goes_on(folder, x, runs, monkeypatch) -> None:
-    monkeypatch.setattr(_tail, "MAX_ROWS", 4)
-    tail = Tail(load(folder), 1)
+def test_a_full_memory_forgets_and_goes_on(folder, x, runs) -> None:
+    tail = Tail(load(folder), 1, max_rows=4)
     first, again = tail(x[:3]), tail(x[2:5])
     assert torch.allclose(torch.cat([first, again[1:]]), load(folder)(x), atol=1e-6) and runs == [3, 3]
 

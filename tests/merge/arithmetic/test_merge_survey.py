@@ -1,12 +1,14 @@
 """TIES over the whole model: the cut is of all tensors at once, exact, and the same however it is read."""
 
 import json
+from contextlib import ExitStack
 
 import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
 
+from mergebarrier.checkpoint import open_checkpoint
 from mergebarrier.errors import BadMergeParameter
 from mergebarrier.merge import make
 from mergebarrier.merge.arithmetic import model_cuts
@@ -84,8 +86,7 @@ def test_exactly_the_asked_share_stays() -> None:
     assert int((merged != flat(base)).sum()) == min(moved, int(0.3 * size))
 
 
-def test_files_give_the_same_through_flags_recipes_and_workers(run_cli, save, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(model_cuts, "_BLOCK_ELEMENTS", 50)
+def test_files_give_the_same_through_flags_recipes_and_workers(run_cli, save, tmp_path) -> None:
     tables = [{name: tensor for name, tensor in model.items() if tensor.numel()} for model in models(torch.bfloat16)]
     folders = [save(name, table) for name, table in zip(("base", "x", "y"), tables, strict=True)]
     recipe = {
@@ -112,6 +113,18 @@ def test_files_give_the_same_through_flags_recipes_and_workers(run_cli, save, tm
     assert (told["need"], told["reads"], told["effective"]["scope"]) == ("global", 3, "model")
     manifest = json.loads((tmp_path / "two" / "mergebarrier.json").read_text())
     assert manifest["content"]["effective"][0]["parameters"]["scope"] == "model"
+
+
+@pytest.mark.parametrize("block_elements", [1, 50, 10_000])
+def test_a_file_is_read_row_by_row_whatever_the_size_of_a_block(block_elements, save) -> None:
+    tables = [{name: tensor for name, tensor in model.items() if tensor.numel()} for model in models(torch.bfloat16)]
+    with ExitStack() as stack:
+        sources = [stack.enter_context(open_checkpoint(save(str(i), table))) for i, table in enumerate(tables)]
+        for name in tables[0]:
+            blocks = list(model_cuts.row_blocks(sources, name, block_elements))
+            assert all(block[0].numel() <= max(block_elements, tables[0][name][0].numel()) for block in blocks)
+            for read, table in zip(zip(*blocks, strict=True), tables, strict=True):
+                assert torch.equal(torch.cat(read), table[name])
 
 
 def test_what_has_no_meaning_over_a_model_is_refused(run_cli, save, tmp_path) -> None:

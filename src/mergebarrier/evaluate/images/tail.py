@@ -23,9 +23,9 @@ MAX_ROWS = 2**16
 class _Head:
     """The frozen blocks with their memory; shared by all copies of a tail, as nothing in it ever changes."""
 
-    def __init__(self, encoder: Encoder, n_blocks: int, bfloat16: bool) -> None:
+    def __init__(self, encoder: Encoder, n_blocks: int, bfloat16: bool, max_rows: int) -> None:
         body: Any = encoder.body
-        self.bfloat16 = bfloat16
+        self.bfloat16, self._max_rows = bfloat16, max_rows
         self._encoder, self._embeddings = encoder, body.embeddings
         self._blocks = list(body.encoder.layer)[:n_blocks]
         self._rows: dict[bytes, Tensor] = {}
@@ -39,7 +39,7 @@ class _Head:
         keys = [hashlib.blake2b(row.numpy().tobytes(), digest_size=16).digest() for row in pixels.contiguous()]
         new = list({key: i for i, key in enumerate(keys) if key not in self._rows}.values())
         if new:
-            if len(self._rows) + len(new) > MAX_ROWS:
+            if len(self._rows) + len(new) > self._max_rows:
                 self._rows.clear()
                 new = list({key: i for i, key in enumerate(keys)}.values())
             with torch.no_grad():
@@ -62,10 +62,11 @@ class Tail(nn.Module):
       encoder:  from ``load_encoder``, of the family dinov2; its blocks are shared, not copied, until this is copied.
       n_blocks: how many blocks may change, at least one and not all.
       bfloat16: multiply in bfloat16, which is faster where the processor can; weights stay in float32.
+      max_rows: pictures that are remembered.
     Raises: UnsupportedFeature for another family or number.
     """
 
-    def __init__(self, encoder: Encoder, n_blocks: int, *, bfloat16: bool = False) -> None:
+    def __init__(self, encoder: Encoder, n_blocks: int, *, bfloat16: bool = False, max_rows: int = MAX_ROWS) -> None:
         """Freeze the blocks before the last ``n_blocks``."""
         super().__init__()
         body: Any = encoder.body
@@ -77,7 +78,7 @@ class Tail(nn.Module):
         for parameter in encoder.parameters():
             parameter.requires_grad_(False)
         first = len(blocks) - n_blocks
-        self._head = _Head(encoder, first, bfloat16)
+        self._head = _Head(encoder, first, bfloat16, max_rows)
         # Named as in the folder: body.encoder.layer.8., ...
         self.body = nn.Module()
         self.body.encoder = nn.Module()

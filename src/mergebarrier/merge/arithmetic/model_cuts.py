@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _DIGIT = 16
 _BINS = 1 << _DIGIT
-_BLOCK_ELEMENTS = 1 << 21
+BLOCK_ELEMENTS = 1 << 21
 
 
 class _Source(Protocol):
@@ -48,11 +48,13 @@ class _Search:
     ties: int = 0
 
 
-def row_blocks(sources: Sequence[_Source], name: str) -> Iterator[list[torch.Tensor]]:
+def row_blocks(
+    sources: Sequence[_Source], name: str, block_elements: int = BLOCK_ELEMENTS
+) -> Iterator[list[torch.Tensor]]:
     """Read a tensor of every source, rows of a large one piece by piece."""
     sources = [source for source in sources if name in source.tensors]
     info = sources[0].tensors[name]
-    step = max(1, _BLOCK_ELEMENTS * info.rows // max(1, info.numel))
+    step = max(1, block_elements * info.rows // max(1, info.numel))
     if not info.shape or step >= info.rows:
         yield [source.read(name) for source in sources]
         return
