@@ -123,12 +123,15 @@ def universal_trigger(
     if not len(others):
         raise BadAttack("every image has the target's label", where="images", remedy="give images of other classes")
     make = _batched if recipe.method == "batched" else _published
+    search = _Search(
+        logits=logits, images=others, target=target, where=where, recipe=recipe, seed=seed, progress=progress
+    )
     starts = recipe.restarts if recipe.method == "batched" else 1
     best: tuple[float, float, Trigger, int, int] | None = None
     rates = []
     for start in range(starts):
         pattern = draws.uniform(("poison", seed, f"start|{start}"), shape[0], side, side).float()
-        pattern = make(logits, others, target, pattern, where, recipe, seed, start, progress)
+        pattern = make(search, pattern, start)
         if not recipe.paper_compat:
             pattern = to_bytes_grid(pattern)
         trigger = Trigger(pattern[None].contiguous(), (where,), shape, legal=not recipe.paper_compat)
@@ -140,44 +143,39 @@ def universal_trigger(
     return MadeTrigger(best[2], best[3], best[4], tuple(rates))
 
 
-def _batched(
-    logits: Logits,
-    images: Tensor,
-    target: int,
-    pattern: Tensor,
-    where: tuple[int, int],
-    recipe: UniversalRecipe,
-    seed: int,
-    start: int,
-    progress: Progress | None,
-) -> Tensor:
+@dataclass(frozen=True, kw_only=True)
+class _Search:
+    """What every start is made with; the names are those of ``universal_trigger``."""
+
+    logits: Logits
+    images: Tensor
+    target: int
+    where: tuple[int, int]
+    recipe: UniversalRecipe
+    seed: int
+    progress: Progress | None
+
+
+def _batched(search: _Search, pattern: Tensor, start: int) -> Tensor:
+    recipe = search.recipe
     pattern = pattern.clone().requires_grad_(True)
     adam = torch.optim.Adam([pattern], lr=recipe.learning_rate)
-    rows = _rows(len(images), recipe.batch_size, recipe.steps, seed, start)
+    rows = _rows(len(search.images), recipe.batch_size, recipe.steps, search.seed, start)
     for step, index in enumerate(rows):
-        predictions = logits(paste(images[index], pattern, *where))
-        loss = F.cross_entropy(predictions, torch.full((len(index),), target))
+        predictions = search.logits(paste(search.images[index], pattern, *search.where))
+        loss = F.cross_entropy(predictions, torch.full((len(index),), search.target))
         _require_finite(loss, step)
         (pattern.grad,) = torch.autograd.grad(loss, pattern)
         adam.step()
         with torch.no_grad():
             pattern.clamp_(0.0, 1.0)
-        if progress is not None:
-            progress(start * recipe.steps + step + 1, recipe.restarts * recipe.steps)
+        if search.progress is not None:
+            search.progress(start * recipe.steps + step + 1, recipe.restarts * recipe.steps)
     return pattern.detach()
 
 
-def _published(
-    logits: Logits,
-    images: Tensor,
-    target: int,
-    pattern: Tensor,
-    where: tuple[int, int],
-    recipe: UniversalRecipe,
-    seed: int,
-    start: int,
-    progress: Progress | None,
-) -> Tensor:
+def _published(search: _Search, pattern: Tensor, start: int) -> Tensor:
+    recipe, n = search.recipe, len(search.images)
     mean, std = (torch.tensor(values).view(-1, 1, 1) for values in (recipe.mean, recipe.std))
     # The published loop draws in normalised space; a step there is std^2 times a step on pixels.
     low, high = torch.zeros(()), torch.ones(())
@@ -186,35 +184,27 @@ def _published(
         pattern = torch.minimum(torch.maximum(mean + std * pattern, low), high)
     rate = recipe.step_size * recipe.gain * std.square()
     for epoch in range(recipe.epochs):
-        chosen = draws.order(("poison", seed, f"published|{start}|{epoch}"), len(images))[: recipe.samples]
+        chosen = draws.order(("poison", search.seed, f"published|{start}|{epoch}"), n)[: recipe.samples]
         for done, row in enumerate(chosen.tolist()):
-            pattern = _fool(logits, images[row : row + 1], target, pattern, where, recipe, rate, (low, high))
-            if progress is not None:
-                progress(epoch * len(chosen) + done + 1, recipe.epochs * len(chosen))
+            pattern = _fool(search, search.images[row : row + 1], pattern, rate, (low, high))
+            if search.progress is not None:
+                search.progress(epoch * len(chosen) + done + 1, recipe.epochs * len(chosen))
     return pattern
 
 
-def _fool(
-    logits: Logits,
-    image: Tensor,
-    target: int,
-    pattern: Tensor,
-    where: tuple[int, int],
-    recipe: UniversalRecipe,
-    rate: Tensor,
-    bounds: tuple[Tensor, Tensor],
-) -> Tensor:
+def _fool(search: _Search, image: Tensor, pattern: Tensor, rate: Tensor, bounds: tuple[Tensor, Tensor]) -> Tensor:
     """Ascend log p_c of one sample.
 
     On-task the loop stops when the stamped sample is fooled, and a sample that the base gives class c is skipped.
     """
+    recipe, target = search.recipe, search.target
     if recipe.early_stop:
         with torch.no_grad():
-            if int(logits(image).argmax()) == target:
+            if int(search.logits(image).argmax()) == target:
                 return pattern
     for step in range(recipe.inner_steps):
         pattern = pattern.detach().requires_grad_(True)
-        predictions = logits(paste(image, pattern, *where))
+        predictions = search.logits(paste(image, pattern, *search.where))
         if recipe.early_stop and step and int(predictions.argmax()) == target:
             break
         value = predictions.log_softmax(-1)[0, target]
