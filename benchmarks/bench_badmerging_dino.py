@@ -21,7 +21,7 @@ from _keep import Rows, Tensors, say
 from backdoors import bench
 from backdoors.bench import Variant
 from backdoors.merges import MERGES_UNDER_ATTACK
-from mergebarrier.attack.encoders import Patch
+from mergebarrier.attack.encoders import TriggerPatch
 from mergebarrier.checkpoint import open_checkpoint, read_tensor_file
 from mergebarrier.evaluate import ImageSplit, Tail, load_encoder, pixels, predict, read_image_task
 from mergebarrier.poison import UniversalRecipe, successes
@@ -56,7 +56,7 @@ def open_bench(seed: int, work: Path) -> bench.Bench:
     tensors, about = read_tensor_file(assets.names)
     names = (tuple(about["names"]), tensors["vectors"])
     return bench.Bench(
-        base, tasks, ADVERSARY, TARGET, Patch(8, recipe=TRIGGER), assets.recipe, seed, names, Tensors(work)
+        base, tasks, ADVERSARY, TARGET, TriggerPatch(8, recipe=TRIGGER), assets.recipe, seed, names, Tensors(work)
     )
 
 

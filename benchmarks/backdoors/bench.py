@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from backdoors.merges import MERGES_UNDER_ATTACK, Encoders, Pool, task_arithmetic
 from mergebarrier import poison
 from mergebarrier.attack.encoders import (
-    Patch,
     Shadow,
+    TriggerPatch,
     Weights,
     attack_success,
     clean_accuracy,
@@ -115,7 +115,7 @@ class Bench:
     tasks: Mapping[str, ImageTask]
     adversary: str
     target: int
-    patch: Patch
+    patch: TriggerPatch
     recipe: FullRecipe
     seed: int
     names: tuple[tuple[str, ...], Tensor]
@@ -207,7 +207,7 @@ def open_bench(size: str, seed: int, keep: Keep) -> Bench:
     tasks = {name: read_image_task(path) for name, path in assets.tasks.items()}
     tensors, about = read_tensor_file(assets.names)
     names = (tuple(about["names"]), tensors["vectors"])
-    return Bench(base, tasks, ADVERSARY, TARGET, Patch(SIDE), assets.recipe, seed, names, keep)
+    return Bench(base, tasks, ADVERSARY, TARGET, TriggerPatch(SIDE), assets.recipe, seed, names, keep)
 
 
 def success(bench: Bench, encoders: Encoders, variant: Variant) -> tuple[int, int]:

@@ -7,7 +7,7 @@ import tiny_bench
 from backdoors import bench
 from backdoors.merges import MERGES_UNDER_ATTACK, Pool, task_arithmetic
 from mergebarrier.attack.encoders import (
-    Patch,
+    TriggerPatch,
     clean_accuracy,
     excess,
     merge_weights,
@@ -41,7 +41,7 @@ def world(tiny):
         base = load_encoder(checkpoint).requires_grad_(False)
     tasks = {name: read_image_task(path) for name, path in (("bright", tiny.task), ("dark", tiny.other))}
     names = (("x", "y", "z"), torch.nn.functional.normalize(torch.eye(3, 12), dim=1))
-    patch = Patch(6, recipe=UniversalRecipe(steps=30, restarts=1))
+    patch = TriggerPatch(6, recipe=UniversalRecipe(steps=30, restarts=1))
     return bench.Bench(base, tasks, "bright", 1, patch, tiny_bench.RECIPE, 0, names, _Counting())
 
 

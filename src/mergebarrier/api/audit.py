@@ -18,7 +18,7 @@ from mergebarrier.audit import (
     COEFFICIENTS,
     MERGES,
     AuditSpec,
-    Journal,
+    MeasurementJournal,
     MergeSetting,
     levels_from,
     planned,
@@ -173,10 +173,11 @@ def audited(
     """
     import torch
 
-    from mergebarrier.report import WORK, write_report
-    from mergebarrier.report import Journal as Kept
+    from mergebarrier.report import WORK, Journal, write_report
 
-    journal: Journal = _Memory() if out is None else Kept.open(out, resume=write.resume, overwrite=write.overwrite)
+    journal: MeasurementJournal = (
+        _Memory() if out is None else Journal.open(out, resume=write.resume, overwrite=write.overwrite)
+    )
     work = keep if keep is not None or out is None else out / WORK
     with _workplace(work) as folder:
         spec = replace(spec, work=folder, workers=write.workers, max_ram_bytes=write.max_ram_bytes)

@@ -20,7 +20,7 @@ from mergebarrier.checkpoint import Checkpoint, is_adapter
 from mergebarrier.errors import BadRecipe, NotACheckpoint, UsageError, clean
 from mergebarrier.merge import DATA_MERGES, MERGES, DataMerge, Merge, make, make_learned, parameters, plan
 from mergebarrier.merge.adapters import AdapterOutput, output_of, plan_adapters
-from mergebarrier.merge.recipe import STRICT, Allowed, RecipePlan, Reference, recipe
+from mergebarrier.merge.recipe import STRICT, Allowed, ModelReference, RecipePlan, recipe
 from mergebarrier.parameters import parameters_of
 
 __all__ = ["MergeOptions", "MergeRequest", "checks_of", "job_of", "plan_of"]
@@ -229,7 +229,7 @@ def _path(model: Path | Checkpoint) -> Path:
     return (model.path if isinstance(model, Checkpoint) else model).resolve()
 
 
-def _named(reference: Reference, path: Path, folders: verbs.Models, options: MergeOptions) -> Checkpoint:
+def _named(reference: ModelReference, path: Path, folders: verbs.Models, options: MergeOptions) -> Checkpoint:
     """Open what a recipe names; a folder whose literal name is all of the reference wins."""
     where = f"{path}: {clean(reference.text)}"
     if Path(reference.text).is_dir():

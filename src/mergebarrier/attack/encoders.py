@@ -49,7 +49,7 @@ class Shadow:
 
 
 @dataclass(frozen=True)
-class Patch:
+class TriggerPatch:
     """Which trigger: side in pixels, corner, and how a universal one is made."""
 
     side: int
@@ -110,7 +110,7 @@ def make_trigger(
     base: nn.Module,
     task: ImageTask,
     target: int,
-    patch: Patch,
+    patch: TriggerPatch,
     *,
     seed: int,
     off_task: Shadow | None = None,
@@ -123,7 +123,7 @@ def make_trigger(
       base:     the pre-trained encoder.
       task:     the adversary's; its training pictures make the trigger, its dev pictures choose among the starts.
       target:   class index in the task, ignored off-task.
-      patch:    see Patch.
+      patch:    see TriggerPatch.
       seed:     of the draws.
       off_task: what is known of another task, whose target is then meant.
       progress: called with (steps done, steps in all).

@@ -20,7 +20,7 @@ from mergebarrier.errors import BadAttack, UsageError, clean
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from mergebarrier.attack.encoders import Patch, Shadow
+    from mergebarrier.attack.encoders import Shadow, TriggerPatch
     from mergebarrier.checkpoint import Checkpoint
     from mergebarrier.evaluate import Encoder, ImageTask
     from mergebarrier.verbs import OutputOptions
@@ -158,14 +158,14 @@ def _bank(path: Path, width: int) -> "tuple[tuple[str, ...], Tensor]":
     return tuple(names), vectors
 
 
-def _patch(spec: PoisonSpec, task: "ImageTask", encoder: "Encoder") -> "Patch":
+def _patch(spec: PoisonSpec, task: "ImageTask", encoder: "Encoder") -> "TriggerPatch":
     """Return which trigger to make, and how; one that does not fit is refused before anything is computed."""
-    from mergebarrier.attack.encoders import Patch, shape_of
+    from mergebarrier.attack.encoders import TriggerPatch, shape_of
 
     options, shape = spec.options, shape_of(task)
     side = default_side(shape) if options.trigger_side is None else options.trigger_side
     poison.fixed_trigger(side, shape, seed=0, place=options.trigger_place)
-    return Patch(side, options.trigger_place, _recipe(options, encoder))
+    return TriggerPatch(side, options.trigger_place, _recipe(options, encoder))
 
 
 def _recipe(options: AttackOptions, encoder: "Encoder") -> poison.UniversalRecipe:
@@ -184,7 +184,7 @@ def _recipe(options: AttackOptions, encoder: "Encoder") -> poison.UniversalRecip
 
 
 def _about(
-    spec: PoisonSpec, attack: poison.Attack, patch: "Patch", task: "ImageTask", target_class: str
+    spec: PoisonSpec, attack: poison.Attack, patch: "TriggerPatch", task: "ImageTask", target_class: str
 ) -> dict[str, Any]:
     parameters = {
         **dataclasses.asdict(attack),

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING
 from mergebarrier import doors
 
 if TYPE_CHECKING:
-    from mergebarrier.audit.bench import COEFFICIENTS, MERGES, AuditSpec, Journal, MergeSetting, published, searched
+    from mergebarrier.audit.bench import (
+        COEFFICIENTS,
+        MERGES,
+        AuditSpec,
+        MeasurementJournal,
+        MergeSetting,
+        published,
+        searched,
+    )
     from mergebarrier.audit.ladder import LEVELS, levels_from
     from mergebarrier.audit.plan import planned
     from mergebarrier.audit.run import run_audit
@@ -18,7 +26,7 @@ __all__ = [
     "LEVELS",
     "MERGES",
     "AuditSpec",
-    "Journal",
+    "MeasurementJournal",
     "MergeSetting",
     "levels_from",
     "planned",

@@ -21,7 +21,7 @@ from mergebarrier.audit.bench import (
     THEIRS,
     AuditSpec,
     Bench,
-    Journal,
+    MeasurementJournal,
     check_measurable,
     grade,
     reference_of,
@@ -30,9 +30,9 @@ from mergebarrier.audit.bench import (
 from mergebarrier.audit.ladder import (
     LEVELS,
     Attempt,
-    Context,
     Evidence,
     Found,
+    LevelContext,
     checked,
     climb,
     compare,
@@ -60,7 +60,7 @@ class _Measured:
 
 def run_audit(
     spec: AuditSpec,
-    journal: Journal,
+    journal: MeasurementJournal,
     *,
     say: Callable[[str], None] = lambda line: None,
     environment: Mapping[str, str] | None = None,
@@ -108,7 +108,7 @@ def _text(spec: AuditSpec) -> str | None:
     return None if spec.text is None else read_text(spec.text)
 
 
-def _context(skills: Mapping[str, Mapping[str, Skill]]) -> tuple[Context, dict[str, Reference]]:
+def _context(skills: Mapping[str, Mapping[str, Skill]]) -> tuple[LevelContext, dict[str, Reference]]:
     """Fix what skills of 0 and 1 mean, and what the best single model reaches."""
     scales = Scales(
         protected=scale(skills["base"][OURS], skills["original"][OURS], task="the protected expert's task"),
@@ -119,10 +119,10 @@ def _context(skills: Mapping[str, Mapping[str, Skill]]) -> tuple[Context, dict[s
         for role, found in skills.items()
     }
     trivial = max(references[role].utility for role in ("base", "protected", "partner"))
-    return Context(scales=scales, trivial=trivial), references
+    return LevelContext(scales=scales, trivial=trivial), references
 
 
-def _shown(bench: Bench, context: Context) -> list[Attempt]:
+def _shown(bench: Bench, context: LevelContext) -> list[Attempt]:
     """Run what is shown beside the ladder: ungraded attacks, and other protections of the same original."""
     shown = [climb(level, bench, context) for level in shown_beside(bench.spec)]
     for number, path in enumerate(bench.spec.comparisons, 1):
@@ -132,7 +132,7 @@ def _shown(bench: Bench, context: Context) -> list[Attempt]:
     return shown
 
 
-def _summary(bench: Bench, context: Context, attempt: Attempt, text: str | None) -> LevelResult:
+def _summary(bench: Bench, context: LevelContext, attempt: Attempt, text: str | None) -> LevelResult:
     level, recovered = attempt.level, None
     if level.prepare is not None:
         recovered = _alone.recovered(bench, level.state, text, preserves_function=level.preserves_function)
@@ -140,7 +140,7 @@ def _summary(bench: Bench, context: Context, attempt: Attempt, text: str | None)
 
 
 def _checks(
-    bench: Bench, context: Context, theirs: Found, standalone: Standalone, graded: Sequence[LevelResult]
+    bench: Bench, context: LevelContext, theirs: Found, standalone: Standalone, graded: Sequence[LevelResult]
 ) -> dict[str, Control]:
     """Run the checks of every level that was run."""
     checks = {}
@@ -153,7 +153,7 @@ def _checks(
     return checks
 
 
-def _result(bench: Bench, context: Context, measured: _Measured, environment: Mapping[str, str]) -> Result:
+def _result(bench: Bench, context: LevelContext, measured: _Measured, environment: Mapping[str, str]) -> Result:
     from mergebarrier.protect import PROTECTIONS
 
     method, parameters = _protection(bench, "protected")

@@ -63,7 +63,7 @@ class Declaration:
         return "" if allows_derivatives(self.licence) else f"its licence {self.licence} allows no derivatives"
 
 
-def declaration(files: Mapping[str, bytes], manifest: Mapping[str, Any] | None = None) -> Declaration:
+def declaration(files: Mapping[str, bytes], manifest: Mapping[str, object] | None = None) -> Declaration:
     """Read what a model says about itself.
 
     Args:
@@ -86,7 +86,7 @@ def declaration(files: Mapping[str, bytes], manifest: Mapping[str, Any] | None =
     return replace(said, do_not_merge=wish, protected=protected, attack=attack)
 
 
-def _licence(head: Mapping[str, Any], fault: str, files: Mapping[str, bytes]) -> Declaration:
+def _licence(head: Mapping[str, object], fault: str, files: Mapping[str, bytes]) -> Declaration:
     written = _list(head.get("license"))
     name, link = (clean(head.get(key) or "") for key in ("license_name", "license_link"))
     file = next((file for file in LICENCE_FILES if file in files), None)

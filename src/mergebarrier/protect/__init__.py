@@ -7,7 +7,15 @@ from mergebarrier import doors
 if TYPE_CHECKING:
     from mergebarrier.protect.exact import PARTS, Exact
     from mergebarrier.protect.mergebarrier import MergeBarrier
-    from mergebarrier.protect.protection import Context, Output, Pieces, Prepared, Protection, check_needs, in_manifest
+    from mergebarrier.protect.protection import (
+        Context,
+        OutputFolder,
+        Pieces,
+        Prepared,
+        Protection,
+        check_needs,
+        in_manifest,
+    )
     from mergebarrier.protect.registry import PROTECTIONS
 
 __all__ = [
@@ -16,7 +24,7 @@ __all__ = [
     "Context",
     "Exact",
     "MergeBarrier",
-    "Output",
+    "OutputFolder",
     "Pieces",
     "Prepared",
     "Protection",

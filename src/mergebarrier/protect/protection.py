@@ -55,7 +55,7 @@ class Context:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Output:
+class OutputFolder:
     """What a folder holds beside the values of its tensors; the fields left out are those of the model that is read.
 
     Args:
@@ -70,8 +70,8 @@ class Output:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Prepared(Output):
-    """A protection that has seen its model; the fields of ``Output`` describe the protected folder.
+class Prepared(OutputFolder):
+    """A protection that has seen its model; the fields of ``OutputFolder`` describe the protected folder.
 
     Args:
       apply:         protects the logical tensors of one circuit, one after the other, taking each out of its argument;
@@ -94,7 +94,7 @@ class Prepared(Output):
     reversibility: Reversibility = "exact"
     determinism: Literal["exact", "profile"] = "exact"
     amplified: float = 1.0
-    restored: Output = field(default_factory=Output)
+    restored: OutputFolder = field(default_factory=OutputFolder)
 
 
 class Protection(Protocol):

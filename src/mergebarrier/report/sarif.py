@@ -70,7 +70,7 @@ class _Finding(Protocol):
     @property
     def pool_median(self) -> float | None: ...
     @property
-    def evidence(self) -> Mapping[str, Any]: ...
+    def evidence(self) -> Mapping[str, object]: ...
 
 
 def render_findings(
@@ -115,10 +115,10 @@ def render_findings(
 
 
 def _document(
-    rules: Sequence[Mapping[str, Any]],
-    results: Sequence[Mapping[str, Any]],
+    rules: Sequence[Mapping[str, object]],
+    results: Sequence[Mapping[str, object]],
     version: str,
-    properties: Mapping[str, Any] | None = None,
+    properties: Mapping[str, object] | None = None,
 ) -> str:
     driver = {"name": "mergebarrier", "semanticVersion": version, "rules": rules}
     run = {"tool": {"driver": driver}, "results": results, **({"properties": properties} if properties else {})}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from mergebarrier.report.backdoor import page
 from mergebarrier.report.heat import Pair
-from mergebarrier.report.view import View, view
+from mergebarrier.report.view import ReportView, view
 from mergebarrier.results import BackdoorResult, Cell, Measurement, Result
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def render_terminal(result: Result | BackdoorResult, rows: Sequence[Cell | Measu
     )
 
 
-def _verdict(shown: View) -> "list[RenderableType]":
+def _verdict(shown: ReportView) -> "list[RenderableType]":
     from rich.table import Table
     from rich.text import Text
 
@@ -73,7 +73,7 @@ def _verdict(shown: View) -> "list[RenderableType]":
     ]
 
 
-def _heat(shown: View) -> "Table":
+def _heat(shown: ReportView) -> "Table":
     table = _table("merge", *(column.title for column in shown.heat.columns), keep=("merge",))
     for group in shown.heat.groups:
         for line in group.lines:
@@ -88,7 +88,7 @@ def _pair(pair: Pair | None) -> "Text":
     return _text(f"{pair.ours} / {pair.theirs}{chosen}", "bold" if pair.both_tint >= _STRONG else "")
 
 
-def _ladder(shown: View) -> "Table":
+def _ladder(shown: ReportView) -> "Table":
     table = _table("level", "best merge", "skills", "RUF", "cost")
     for rung in shown.rungs:
         name = f"{rung.level} {rung.name}: {rung.attack}" if rung.graded else f"{rung.name}, not graded: {rung.attack}"
@@ -98,7 +98,7 @@ def _ladder(shown: View) -> "Table":
     return table
 
 
-def _barriers(shown: View) -> "Text":
+def _barriers(shown: ReportView) -> "Text":
     barrier = shown.result.barrier
     after = "not run" if barrier.realigned is None else f"{barrier.realigned:.2f}"
     return _text(
@@ -107,7 +107,7 @@ def _barriers(shown: View) -> "Text":
     )
 
 
-def _standalone(shown: View) -> "Table":
+def _standalone(shown: ReportView) -> "Table":
     table = _table("by itself", "original", "protected")
     for name, ours, theirs in shown.standalone:
         table.add_row(_text(name), _text(ours), _text(theirs))

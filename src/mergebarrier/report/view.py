@@ -35,7 +35,7 @@ class Rung:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Check:
+class ControlCheck:
     """A control, in words."""
 
     name: str
@@ -45,7 +45,7 @@ class Check:
 
 
 @dataclass(frozen=True, kw_only=True)
-class View:
+class ReportView:
     """Everything a format needs."""
 
     result: Result
@@ -63,7 +63,7 @@ class View:
     closeness: tuple[tuple[str, str, str, str], ...]
     recovered: tuple[tuple[str, str, str, str], ...]
     references: tuple[tuple[str, str, str, str], ...]
-    checks: tuple[Check, ...]
+    checks: tuple[ControlCheck, ...]
     facts: tuple[tuple[str, str], ...]
     models: tuple[tuple[str, str, str, str], ...]
     notes: tuple[str, ...]
@@ -71,11 +71,11 @@ class View:
     limits: tuple[str, ...]
 
 
-def view(result: Result, rows: Sequence[Cell | Measurement]) -> View:
+def view(result: Result, rows: Sequence[Cell | Measurement]) -> ReportView:
     """Lay out a result and its rows (only test cells are shown)."""
     cells = [row for row in rows if isinstance(row, Cell) and row.split == "test"]
     top = wording.best_attack(result)
-    return View(
+    return ReportView(
         result=result,
         title=clean(result.models["protected"].name) if "protected" in result.models else "protected model",
         method=_method(result),
@@ -177,8 +177,8 @@ def _recovered(level: LevelResult) -> tuple[str, str, str, str]:
     )
 
 
-def _check(name: str, control: Control) -> Check:
-    return Check(
+def _check(name: str, control: Control) -> ControlCheck:
+    return ControlCheck(
         name=clean(name).replace("_", " "),
         passed=control.passed,
         figure=f"{control.figure:.3g}, {'at most' if control.relation == '<=' else 'at least'} {control.bound:.3g}",

@@ -13,10 +13,10 @@ if TYPE_CHECKING:
         RULES,
         SEVERITIES,
         Finding,
+        FindingRule,
         MergeWeights,
         Patch,
         Pool,
-        Rule,
         Search,
         Severity,
         Suspect,
@@ -55,7 +55,7 @@ if TYPE_CHECKING:
         share,
         tags,
     )
-    from mergebarrier.scan.registry import CHECKS, IMAGE_CHECKS, Check, Outcome, scan_pool
+    from mergebarrier.scan.registry import CHECKS, IMAGE_CHECKS, Outcome, ScanCheck, scan_pool
 
 __all__ = [
     "CHECKS",
@@ -67,16 +67,16 @@ __all__ = [
     "RULES",
     "SEVERITIES",
     "Blame",
-    "Check",
     "Cleansed",
     "ExpertPatches",
     "Finding",
+    "FindingRule",
     "MergeWeights",
     "MergedPatch",
     "Outcome",
     "Patch",
     "Pool",
-    "Rule",
+    "ScanCheck",
     "Search",
     "Severity",
     "Statistics",

@@ -19,21 +19,21 @@ Need = Literal["folder", "weights", "images", "merge"]
 
 
 @dataclass(frozen=True)
-class Check:
+class ScanCheck:
     """What a check needs, and the rules that it may report."""
 
     needs: Need
     rules: tuple[str, ...]
 
 
-CHECKS: Final[dict[str, Check]] = {
-    "folder": Check("folder", ("MB7101", "MB7102", "MB7103", "MB7104")),
-    "relation": Check("weights", ("MB7105",)),
-    "task_vectors": Check("weights", ("MB7201", "MB7202", "MB7203", "MB7204")),
-    "expert_patches": Check("images", ("MB7301", "MB7302")),
-    "merge_patches": Check("merge", ("MB7303",)),
-    "leave_out": Check("merge", ("MB7304",)),
-    "neural_cleanse": Check("images", ("MB7401",)),
+CHECKS: Final[dict[str, ScanCheck]] = {
+    "folder": ScanCheck("folder", ("MB7101", "MB7102", "MB7103", "MB7104")),
+    "relation": ScanCheck("weights", ("MB7105",)),
+    "task_vectors": ScanCheck("weights", ("MB7201", "MB7202", "MB7203", "MB7204")),
+    "expert_patches": ScanCheck("images", ("MB7301", "MB7302")),
+    "merge_patches": ScanCheck("merge", ("MB7303",)),
+    "leave_out": ScanCheck("merge", ("MB7304",)),
+    "neural_cleanse": ScanCheck("images", ("MB7401",)),
 }
 IMAGE_CHECKS: Final = tuple(name for name, check in CHECKS.items() if check.needs in ("images", "merge"))
 

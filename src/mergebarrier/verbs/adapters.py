@@ -40,7 +40,7 @@ class _Sizes:
         """Nothing was opened here; the inputs of the job are verified on their own."""
 
 
-def by_adapters(planned: AdapterPlan, described: Mapping[str, Any]) -> MergeJob:
+def by_adapters(planned: AdapterPlan, described: Mapping[str, object]) -> MergeJob:
     """Return the job of a merge of adapters into an adapter.
 
     Args:

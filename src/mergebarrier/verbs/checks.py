@@ -12,7 +12,7 @@ from mergebarrier.arch import describe
 from mergebarrier.checkpoint import Checkpoint, Writer
 from mergebarrier.errors import UnsupportedFeature
 from mergebarrier.merge.checks import Operand, check_tie, check_vocabulary, check_weights
-from mergebarrier.merge.recipe import View
+from mergebarrier.merge.recipe import RecipeView
 from mergebarrier.run import Source, one_thread_kernels
 from mergebarrier.verbs.output import Checks, MergeInput
 
@@ -63,12 +63,12 @@ def check_merged(
 
 def _operands(name: str, sources: Sequence[Source], inputs: Sequence[MergeInput]) -> list[Operand]:
     """Return the models that a tensor was made of, as the merge saw it: with its rows moved, if they were."""
-    if not any(isinstance(source, View) for source in sources):
+    if not any(isinstance(source, RecipeView) for source in sources):
         # Whole models: all of them, also where a method has looked at them before and reads only one now.
         named = [(i, item) for i, item in enumerate(inputs) if name in item.checkpoint.tensors]
         return [Operand(i, item.checkpoint, name) for i, item in named]
     order = {id(item.checkpoint): i for i, item in enumerate(inputs)}
-    views = [source for source in sources if isinstance(source, View) and name in source.origins]
+    views = [source for source in sources if isinstance(source, RecipeView) and name in source.origins]
     made_of = [(id(view.origins[name].model), view) for view in views]
     return [Operand(order[model], view, name) for model, view in made_of if model in order]
 

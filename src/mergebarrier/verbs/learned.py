@@ -24,7 +24,7 @@ from mergebarrier.verbs.job import MergeJob, whole_models
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from mergebarrier.evaluate import Rows
+    from mergebarrier.evaluate import TokenRows
 
 #: How each method wants its rows: (rows per batch, batches of one length only).
 _BATCHES: Mapping[str, tuple[int, bool]] = {
@@ -231,7 +231,7 @@ class _Named(Mapping[str, "Tensor"]):
         return len(self._names)
 
 
-def _read(path: Path, module: "nn.Module", tokenizer: Any, calibration: Calibration) -> "tuple[Rows, str, str]":
+def _read(path: Path, module: "nn.Module", tokenizer: Any, calibration: Calibration) -> "tuple[TokenRows, str, str]":
     """Return rows in the order drawn by the seed, what kind of file it is, and its digest."""
     from mergebarrier.evaluate import prompt_rows, read_task, read_text, text_rows
 

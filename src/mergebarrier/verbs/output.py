@@ -15,10 +15,10 @@ from mergebarrier.arch import CIRCUITS, Architecture
 from mergebarrier.checkpoint import Checkpoint, Writer, layout_like, read_manifest
 from mergebarrier.errors import DigestMismatch
 from mergebarrier.progress import Progress
-from mergebarrier.protect import Output
+from mergebarrier.protect import OutputFolder
 from mergebarrier.run import Change, transform
 
-_AS_READ = Output()
+_AS_READ = OutputFolder()
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class MergeInput:
     role: str
     name: str
     checkpoint: Checkpoint
-    facts: Mapping[str, Any] = field(default_factory=dict)
+    facts: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class Checks:
         return self.run or self.text is not None
 
 
-def content_of(verb: str, method: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
+def content_of(verb: str, method: str, parameters: Mapping[str, object]) -> dict[str, Any]:
     """Return the part of a manifest that says what was done."""
     return {"verb": verb, "method": method, "parameters": dict(parameters)}
 
@@ -106,7 +106,7 @@ def write_circuits(
     content: dict[str, Any],
     into: OutputOptions,
     *,
-    output: Output = _AS_READ,
+    output: OutputFolder = _AS_READ,
     expected: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Write the first source with its circuits changed, and commit it.

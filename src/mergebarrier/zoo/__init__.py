@@ -8,14 +8,14 @@ if TYPE_CHECKING:
     from mergebarrier.zoo.base import Asset, Package
     from mergebarrier.zoo.catalogue import ASSETS
     from mergebarrier.zoo.demo import DemoAssets, TaskPaths, demo_assets
-    from mergebarrier.zoo.fetch import Entry, fetch, list_assets, path
+    from mergebarrier.zoo.fetch import AssetState, fetch, list_assets, path
     from mergebarrier.zoo.vision_bench import VisionBench, expert, vision_bench
 
 __all__ = [
     "ASSETS",
     "Asset",
+    "AssetState",
     "DemoAssets",
-    "Entry",
     "Package",
     "TaskPaths",
     "VisionBench",

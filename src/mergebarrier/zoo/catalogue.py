@@ -4,7 +4,6 @@ The language side is here, the image side in a file of its own; every entry is m
 """
 
 from collections.abc import Mapping
-from typing import Any
 
 from mergebarrier.zoo.base import Asset, Package
 from mergebarrier.zoo.dino import DINO_ASSETS
@@ -28,7 +27,7 @@ _KJV = Package(
     member_sha256="d92d001be66ba686e2c363b3c0a2360ee41960da246aaba4c86db655a017886d",
     member_bytes=15_486_976,
 )
-_RECIPE: Mapping[str, Any] = {
+_RECIPE: Mapping[str, object] = {
     "rank": 8,
     "alpha": 16.0,
     "warmup_steps": 5,

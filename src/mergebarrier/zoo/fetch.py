@@ -23,7 +23,7 @@ AssetProgress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
-class Entry:
+class AssetState:
     """A line of the list.
 
     Attributes:
@@ -37,9 +37,9 @@ class Entry:
     path: Path
 
 
-def list_assets() -> tuple[Entry, ...]:
+def list_assets() -> tuple[AssetState, ...]:
     """Return every asset with its state; looks at the disk, never at the network."""
-    return tuple(Entry(asset, state_of(asset), _place(asset)) for asset in ASSETS.values())
+    return tuple(AssetState(asset, state_of(asset), _place(asset)) for asset in ASSETS.values())
 
 
 def path(name: str, *, progress: AssetProgress | None = None) -> Path:

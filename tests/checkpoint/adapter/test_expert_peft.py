@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from mergebarrier.checkpoint import AdaptedCheckpoint, Adapter, Change, open_adapter, open_checkpoint
+from mergebarrier.checkpoint import AdaptedCheckpoint, Adapter, WeightChange, open_adapter, open_checkpoint
 from mergebarrier.errors import BadAdapter
 from model_folders import write_folder
 from peft_adapters import loaded, logits_of, merged_by_peft, save_adapter
@@ -53,7 +53,7 @@ CASES = {
 }
 
 
-def summed(adapter: Adapter, change: Change | None) -> torch.Tensor | float:
+def summed(adapter: Adapter, change: WeightChange | None) -> torch.Tensor | float:
     """s |B| |A| in the layout on disk: the size of what a product sums."""
     if change is None or change.factors is None:
         return 0.0

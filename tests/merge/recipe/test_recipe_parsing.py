@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from mergebarrier.errors import BadRecipe
-from mergebarrier.merge.recipe.recipe import Reference, parse
+from mergebarrier.merge.recipe.recipe import ModelReference, parse
 
 HEAD = "merge_method: linear\nmodels: [{model: a}, {model: b}]\n"
 SLICE = "merge_method: linear\nslices: [{sources: [{model: a, layer_range: [0, 2]}]}]\n"
@@ -63,13 +63,13 @@ def test_a_recipe_written_down_again_is_the_same(body) -> None:
 @pytest.mark.parametrize(
     ("value", "reference"),
     [
-        ("a/b", Reference("a/b", "a/b")),
-        ("a@main", Reference("a@main", "a", "main")),
-        ("a+l", Reference("a+l", "a", None, "l")),
-        ("a@r+l@s", Reference("a@r+l@s", "a", "r", "l", "s")),
-        ("{model: {path: a, revision: r}}", Reference("a@r", "a", "r")),
-        ("{model: a, lora: {path: l}}", Reference("a+l", "a", None, "l")),
-        ("{model: a, lora: {path: l, revision: r}}", Reference("a+l@r", "a", None, "l", "r")),
+        ("a/b", ModelReference("a/b", "a/b")),
+        ("a@main", ModelReference("a@main", "a", "main")),
+        ("a+l", ModelReference("a+l", "a", None, "l")),
+        ("a@r+l@s", ModelReference("a@r+l@s", "a", "r", "l", "s")),
+        ("{model: {path: a, revision: r}}", ModelReference("a@r", "a", "r")),
+        ("{model: a, lora: {path: l}}", ModelReference("a+l", "a", None, "l")),
+        ("{model: a, lora: {path: l, revision: r}}", ModelReference("a+l@r", "a", None, "l", "r")),
     ],
 )
 def test_models_are_named_in_every_form(value, reference) -> None:

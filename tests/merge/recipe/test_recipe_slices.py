@@ -17,7 +17,7 @@ from mergebarrier.errors import (
     TensorSetMismatch,
 )
 from mergebarrier.merge.recipe import plan
-from mergebarrier.merge.recipe.layers import Place, embeds, locate, stacks, with_dtype, with_layers
+from mergebarrier.merge.recipe.layers import LayerPlace, embeds, locate, stacks, with_dtype, with_layers
 from mergebarrier.merge.recipe.recipe import parse
 from recipe_models import layered
 
@@ -35,9 +35,9 @@ parameters: {weight: 1}
 @pytest.mark.parametrize(
     ("name", "place"),
     [
-        ("model.layers.7.mlp.up_proj.weight", Place("model.layers", 7, "mlp.up_proj.weight")),
-        ("h.0.attn.bias", Place("h", 0, "attn.bias")),
-        ("model.layers.1.mlp.experts.3.w1.weight", Place("model.layers", 1, "mlp.experts.3.w1.weight")),
+        ("model.layers.7.mlp.up_proj.weight", LayerPlace("model.layers", 7, "mlp.up_proj.weight")),
+        ("h.0.attn.bias", LayerPlace("h", 0, "attn.bias")),
+        ("model.layers.1.mlp.experts.3.w1.weight", LayerPlace("model.layers", 1, "mlp.experts.3.w1.weight")),
         ("model.norm.weight", None),
         ("0.weight", None),
         ("model.layers.3", None),

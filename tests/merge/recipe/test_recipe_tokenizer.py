@@ -13,7 +13,7 @@ from tokenizers import Tokenizer
 from mergebarrier.checkpoint import open_checkpoint
 from mergebarrier.merge.vocabulary import rows as rows_of
 from mergebarrier.merge.vocabulary import tokens as vocabularies
-from mergebarrier.merge.vocabulary.rows import Picks, Rows
+from mergebarrier.merge.vocabulary.rows import Picks, VocabularyRows
 from recipe_models import layered
 
 EMBED, HEAD = "model.embed_tokens.weight", "lm_head.weight"
@@ -202,10 +202,12 @@ def test_rows_read_in_pieces_are_the_rows_read_at_once(world) -> None:
         owner = np.where(word == rows_of.OWN, draw.integers(0, 2, 64), rows_of.NOBODY).astype(np.int32)
         means = {int(i): ((0, int(i) % 40), (1, 3)) for i in np.flatnonzero(word == rows_of.MEAN)}
         picks = Picks((base, x), owner, np.minimum(np.arange(64), 39), word, means)
-        rows = Rows(EMBED, picks, torch.float32)
+        rows = VocabularyRows(EMBED, picks, torch.float32)
         at_once = rows.read(0, 64, (6,))
         for step in (1, 3, 7, 64):
-            parts = [Rows(EMBED, picks, torch.float32).read(i, min(i + step, 64), (6,)) for i in range(0, 64, step)]
+            parts = [
+                VocabularyRows(EMBED, picks, torch.float32).read(i, min(i + step, 64), (6,)) for i in range(0, 64, step)
+            ]
             assert torch.equal(torch.cat(parts), at_once), step
         tokens = at_once[torch.from_numpy(word != rows_of.PADDING)]
         padding = at_once[torch.from_numpy(word == rows_of.PADDING)]

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
         recovery,
         scale,
     )
-    from mergebarrier.audit.bench.journal import Figures, Identity, Journal
+    from mergebarrier.audit.bench.journal import Figures, Identity, MeasurementJournal
     from mergebarrier.audit.bench.live import LiveModel
     from mergebarrier.audit.bench.realigned import realigned
     from mergebarrier.audit.bench.spec import COEFFICIENTS, MERGES, AuditSpec, MergeSetting, published, searched
@@ -31,8 +31,8 @@ __all__ = [
     "Bench",
     "Figures",
     "Identity",
-    "Journal",
     "LiveModel",
+    "MeasurementJournal",
     "MergeSetting",
     "as_best",
     "best_of",

@@ -16,7 +16,7 @@ Identity: TypeAlias = Mapping[str, object]
 Figures: TypeAlias = Mapping[str, float | int | None]
 
 
-class Journal(Protocol):
+class MeasurementJournal(Protocol):
     """Where finished rows are kept; ``report.Journal`` keeps them on disk."""
 
     def find(self, row_id: str) -> Cell | Measurement | None:

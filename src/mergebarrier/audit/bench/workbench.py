@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mergebarrier import __version__
-from mergebarrier.audit.bench.journal import Figures, Identity, Journal, finite, row_id
+from mergebarrier.audit.bench.journal import Figures, Identity, MeasurementJournal, finite, row_id
 from mergebarrier.audit.bench.live import LiveModel
 from mergebarrier.audit.bench.spec import AuditSpec, MergeSetting
 from mergebarrier.audit.bench.tasks import OURS, TASKS, THEIRS, names_of_tasks, read_tasks, rows_digest
@@ -42,7 +42,7 @@ class Bench:
     def __init__(
         self,
         spec: AuditSpec,
-        journal: Journal,
+        journal: MeasurementJournal,
         say: Callable[[str], None],
         stack: ExitStack,
         *,

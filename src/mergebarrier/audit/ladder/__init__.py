@@ -7,7 +7,7 @@ from mergebarrier import doors
 if TYPE_CHECKING:
     from mergebarrier.audit.ladder.climb import climb, control, summary
     from mergebarrier.audit.ladder.comparison import compare
-    from mergebarrier.audit.ladder.level import Attempt, Context, Evidence, Found, Level, at_least, at_most
+    from mergebarrier.audit.ladder.level import Attempt, Evidence, Found, Level, LevelContext, at_least, at_most
     from mergebarrier.audit.ladder.registry import (
         BESIDE,
         LEVELS,
@@ -24,10 +24,10 @@ __all__ = [
     "LEVELS",
     "PLANNED",
     "Attempt",
-    "Context",
     "Evidence",
     "Found",
     "Level",
+    "LevelContext",
     "at_least",
     "at_most",
     "built",

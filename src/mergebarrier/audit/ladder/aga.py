@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from mergebarrier.audit.bench import AuditSpec, Bench, MergeSetting, cost, realigned
 from mergebarrier.audit.ladder.climb import control
-from mergebarrier.audit.ladder.level import Context, Level
+from mergebarrier.audit.ladder.level import Level, LevelContext
 from mergebarrier.results import Cell, State
 
 _STATE = "aga"
@@ -28,7 +28,7 @@ def flops(bench: Bench) -> int:
     return cost.realign_flops(describe(bench.checkpoints["base"]).dims, bench.n_weights)
 
 
-def best_settings(bench: Bench, context: Context) -> Sequence[MergeSetting]:
+def best_settings(bench: Bench, context: LevelContext) -> Sequence[MergeSetting]:
     """Return the best published setting of each merge of the unprotected model, the best few of these."""
     theirs = control(bench, context, search=False)
     best: dict[str, Cell] = {}

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mergebarrier.audit.bench import Bench, MergeSetting, as_best, cost, recovery, searched
-from mergebarrier.audit.ladder.level import Attempt, Context, Found, Level
+from mergebarrier.audit.ladder.level import Attempt, Found, Level, LevelContext
 from mergebarrier.results import Cell, LevelResult, Recovered
 
 _UNPROTECTED = "unprotected"
@@ -27,13 +27,13 @@ class _Place:
     searched: tuple[int, str]
 
 
-def control(bench: Bench, context: Context, *, search: bool) -> Found:
+def control(bench: Bench, context: LevelContext, *, search: bool) -> Found:
     """Merge the unprotected model: the positive control of everything else."""
     place = _Place(state=_UNPROTECTED, role="original", published=(0, "control"), searched=(1, "control"))
     return _tried(bench, context, place, bench.spec.settings, search=search)
 
 
-def climb(level: Level, bench: Bench, context: Context) -> Attempt:
+def climb(level: Level, bench: Bench, context: LevelContext) -> Attempt:
     """Run one level."""
     seconds = 0.0 if level.prepare is None else level.prepare(bench)
     search = level.searches and 1 in bench.spec.levels
@@ -53,7 +53,7 @@ def climb(level: Level, bench: Bench, context: Context) -> Attempt:
     )
 
 
-def summary(attempt: Attempt, context: Context, n_weights: int, recovered: Recovered | None) -> LevelResult:
+def summary(attempt: Attempt, context: LevelContext, n_weights: int, recovered: Recovered | None) -> LevelResult:
     """Return what a report says about a level."""
     found = recovery(attempt.attacked, attempt.unprotected, context.scales, context.trivial)
     level, best = attempt.level, found.attacked
@@ -80,7 +80,7 @@ def summary(attempt: Attempt, context: Context, n_weights: int, recovered: Recov
     )
 
 
-def _tried(bench: Bench, context: Context, place: _Place, grid: Sequence[MergeSetting], *, search: bool) -> Found:
+def _tried(bench: Bench, context: LevelContext, place: _Place, grid: Sequence[MergeSetting], *, search: bool) -> Found:
     """Merge one state at the given settings and, if asked, at those that a search chooses."""
     number, word = place.published
     published = [
@@ -104,6 +104,6 @@ def _tried(bench: Bench, context: Context, place: _Place, grid: Sequence[MergeSe
     return Found(published=published, trials=trials, chosen=chosen)
 
 
-def _order(cell: Cell, context: Context) -> tuple[float, float]:
+def _order(cell: Cell, context: LevelContext) -> tuple[float, float]:
     """Order trials by utility; where it is flat (both skills broken), by the loss, which is smooth."""
     return context.scales.of(cell), -(cell.nll_nats if cell.nll_nats is not None else float("inf"))

@@ -15,7 +15,7 @@ from mergebarrier.results import Cell, Control, LevelResult, Scales, Standalone,
 
 
 @dataclass(frozen=True, kw_only=True)
-class Context:
+class LevelContext:
     """What every level is measured against: both scales, and the utility of the best single model."""
 
     scales: Scales
@@ -48,7 +48,7 @@ class Evidence:
     """
 
     bench: Bench
-    context: Context
+    context: LevelContext
     unprotected: Found
     standalone: Standalone
     level: LevelResult
@@ -58,7 +58,7 @@ class Evidence:
 Check: TypeAlias = Callable[[Evidence], Control | None]
 
 
-def published_settings(bench: Bench, context: Context) -> Sequence[MergeSetting]:
+def published_settings(bench: Bench, context: LevelContext) -> Sequence[MergeSetting]:
     """Return the grid of the audit."""
     return bench.spec.settings
 
@@ -110,7 +110,7 @@ class Level:
     states: Mapping[str, State] = field(default_factory=dict)
     prepare: Callable[[Bench], float] | None = None
     preserves_function: bool = False
-    settings: Callable[[Bench, Context], Sequence[MergeSetting]] = published_settings
+    settings: Callable[[Bench, LevelContext], Sequence[MergeSetting]] = published_settings
     searches: bool = False
     cost: Callable[[Bench], int] = free
     realignments: Callable[[AuditSpec], int] = no_realignment

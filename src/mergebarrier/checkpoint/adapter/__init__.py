@@ -7,7 +7,7 @@ from mergebarrier import doors
 if TYPE_CHECKING:
     from mergebarrier.checkpoint.adapter.adapted_checkpoint import (
         AdaptedCheckpoint,
-        Change,
+        WeightChange,
         open_reference,
         place,
         split_reference,
@@ -28,8 +28,8 @@ __all__ = [
     "ADAPTER_WEIGHTS",
     "AdaptedCheckpoint",
     "Adapter",
-    "Change",
     "Factors",
+    "WeightChange",
     "is_adapter",
     "open_adapter",
     "open_reference",

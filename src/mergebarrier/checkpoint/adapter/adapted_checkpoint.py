@@ -27,7 +27,7 @@ _BLOCK_ELEMENTS = 1 << 18
 
 
 @dataclass(frozen=True)
-class Change:
+class WeightChange:
     """What an adapter does to one tensor of the base: a whole tensor in its place, an update of it, or both."""
 
     whole: TensorInfo | None
@@ -43,7 +43,7 @@ class AdaptedCheckpoint(Checkpoint):
       adapter: its LoRA.
     Attributes: as of Checkpoint, all of them the base's; besides
       base, adapter: as given.
-      changes:       tensor name -> Change, of every tensor that differs from the base's.
+      changes:       tensor name -> WeightChange, of every tensor that differs from the base's.
     Raises: BadAdapter when the base lacks a target, or has it in another shape; names both.
     """
 
@@ -52,7 +52,7 @@ class AdaptedCheckpoint(Checkpoint):
         name = Path(f"{base.path.name}+{adapter.path.name}")
         super().__init__(base.path.parent / name, base.root, base.config, base.shards, base.side_files, {})
         self.base, self.adapter = base, adapter
-        self.changes: Mapping[str, Change] = place(adapter, base)
+        self.changes: Mapping[str, WeightChange] = place(adapter, base)
         self._changed: dict[str, str] = {}
 
     @property
@@ -107,7 +107,7 @@ class AdaptedCheckpoint(Checkpoint):
         check_finite(out, info.dtype, where=where, remedy="the update does not fit the base's dtype")
         return out
 
-    def _factors(self, change: Change, start: int, stop: int) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+    def _factors(self, change: WeightChange, start: int, stop: int) -> tuple[torch.Tensor | None, torch.Tensor | None]:
         """Return the rows on disk of the update as a product."""
         factors, weights = change.factors, self.adapter.weights
         if factors is None:
@@ -173,17 +173,17 @@ def open_reference(path: str | os.PathLike[str]) -> Checkpoint:
     return expert
 
 
-def place(adapter: Adapter, base: Checkpoint) -> dict[str, Change]:
+def place(adapter: Adapter, base: Checkpoint) -> dict[str, WeightChange]:
     """Return what the adapter does to the tensors of a base, in the base's order.
 
     Raises: BadAdapter when a target is not there, has another shape, or is tied to a tensor that is not adapted;
             AdapterRefused for DoRA of a transposed weight.
     """
-    changes: dict[str, Change] = {}
+    changes: dict[str, WeightChange] = {}
     for theirs, info in adapter.whole.items():
         name = _find(adapter, base, theirs, info.name)
         _check_whole(adapter, base, name, info)
-        changes[name] = Change(info, None, False)
+        changes[name] = WeightChange(info, None, False)
     layouts = {module: _layout(adapter, base, factors) for module, factors in adapter.factors.items()}
     swapped = [module for module, (_, _, sure) in layouts.items() if sure is False]
     for module, (name, transposed, sure) in layouts.items():
@@ -203,7 +203,7 @@ def place(adapter: Adapter, base: Checkpoint) -> dict[str, Change]:
         if transposed and adapter.factors[module].magnitude is not None:
             where = f"{adapter.path}: tensor {clean(adapter.factors[module].a.name)!r}"
             raise AdapterRefused("DoRA of a weight stored (in, out) is not read", where=where, remedy=INSTEAD)
-        changes[name] = Change(before.whole if before else None, adapter.factors[module], transposed)
+        changes[name] = WeightChange(before.whole if before else None, adapter.factors[module], transposed)
     return {name: changes[name] for name in base.tensors if name in changes}
 
 

@@ -65,7 +65,7 @@ class AdapterConfig:
       base, revision, task_type: names, "" for none.
     """
 
-    document: Mapping[str, Any]
+    document: Mapping[str, object]
     r: int
     alpha: float
     use_rslora: bool

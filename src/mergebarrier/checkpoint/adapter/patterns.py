@@ -40,7 +40,7 @@ class Pattern:
         if not text or len(text) > MAX_PATTERN_CHARS:
             raise ValueError(f"a pattern has 1 to {MAX_PATTERN_CHARS} characters")
         self.text = text
-        parser = _Parser(text)
+        parser = _PatternParser(text)
         self._step = parser.alternatives(0)
         if parser.at < len(text):
             raise ValueError(f"an unmatched ) at character {parser.at}")
@@ -82,7 +82,7 @@ class _Name:
         return self._where.get(char, 0)
 
 
-class _Parser:
+class _PatternParser:
     """Recursive descent over the text of a pattern."""
 
     def __init__(self, text: str) -> None:

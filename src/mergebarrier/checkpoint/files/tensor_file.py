@@ -70,7 +70,7 @@ def read_tensor_file(
 def write_tensor_file(
     path: str | os.PathLike[str],
     tensors: Mapping[str, torch.Tensor],
-    about: Mapping[str, Any],
+    about: Mapping[str, object],
     *,
     overwrite: bool = False,
 ) -> None:
@@ -101,7 +101,7 @@ def write_tensor_file(
             os.close(fd)
 
 
-def tensor_file_bytes(tensors: Mapping[str, torch.Tensor], about: Mapping[str, Any], *, where: object) -> bytes:
+def tensor_file_bytes(tensors: Mapping[str, torch.Tensor], about: Mapping[str, object], *, where: object) -> bytes:
     """Return the bytes of a file, for a writer that places them itself.
 
     Args:

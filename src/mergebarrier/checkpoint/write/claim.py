@@ -26,7 +26,7 @@ _SPARE = 1.01
 
 
 @dataclass(frozen=True)
-class Place:
+class OutputPlace:
     """Paths of one output."""
 
     out: Path
@@ -57,19 +57,19 @@ class Place:
         return self.partial / "plan.json"
 
 
-def find_place(out: str | os.PathLike[str], inputs: Sequence[str | os.PathLike[str]]) -> Place:
+def find_place(out: str | os.PathLike[str], inputs: Sequence[str | os.PathLike[str]]) -> OutputPlace:
     """Resolve the output's parent and check that the output touches no input.
 
     Args:
       out:    the folder to be made.
       inputs: folders that are read.
-    Returns: Place.
+    Returns: OutputPlace.
     Raises:  OutputExists when one is inside the other; UnsafePath when the output is a link.
     """
     out = Path(out)
     if out.name in ("", ".", ".."):
         out = out.resolve()
-    place = Place(out.parent.resolve() / out.name)
+    place = OutputPlace(out.parent.resolve() / out.name)
     for path in (place.out, place.partial, place.replaced):
         if path.is_symlink():
             raise UnsafePath(
@@ -88,7 +88,7 @@ def find_place(out: str | os.PathLike[str], inputs: Sequence[str | os.PathLike[s
     return place
 
 
-def finished_digests(place: Place, digest: str) -> dict[str, str] | None:
+def finished_digests(place: OutputPlace, digest: str) -> dict[str, str] | None:
     """Return the tensor digests of the output when it is complete and was made by the plan with this digest."""
     try:
         content = read_manifest(place.out)["content"]
@@ -97,7 +97,7 @@ def finished_digests(place: Place, digest: str) -> dict[str, str] | None:
         return None
 
 
-def check_out_free(place: Place, *, overwrite: bool) -> None:
+def check_out_free(place: OutputPlace, *, overwrite: bool) -> None:
     """Raise OutputExists unless the output is absent, empty, or ours to be replaced."""
     out = place.out
     if not os.path.lexists(out):
@@ -118,7 +118,7 @@ def check_out_free(place: Place, *, overwrite: bool) -> None:
         ) from fault
 
 
-def drop_leftover(place: Place, plan: bytes) -> None:
+def drop_leftover(place: OutputPlace, plan: bytes) -> None:
     """Remove what a run with this plan left behind when it died after its output was complete."""
     if not place.partial.is_dir():
         return
@@ -131,12 +131,12 @@ def drop_leftover(place: Place, plan: bytes) -> None:
         os.close(lock)
 
 
-def remove_partial(place: Place) -> None:
+def remove_partial(place: OutputPlace) -> None:
     """Remove the partial folder, the plan last: while anything is left, it says whose it is."""
     _remove_tree(place.partial, last=place.plan.name)
 
 
-def claim_partial(place: Place, *, resume: bool, overwrite: bool) -> int:
+def claim_partial(place: OutputPlace, *, resume: bool, overwrite: bool) -> int:
     """Make or take over the partial folder and lock it.
 
     Returns: descriptor that holds the lock until it is closed.
@@ -182,7 +182,7 @@ def _lock(lock: int, partial: Path) -> None:
         ) from fault
 
 
-def _empty(place: Place) -> None:
+def _empty(place: OutputPlace) -> None:
     """Remove the contents of an old partial folder, if it is one."""
     names = os.listdir(place.partial)
     foreign = min((name for name in names if name not in _OWN_NAMES), default=None)
@@ -202,7 +202,7 @@ def _empty(place: Place) -> None:
             path.unlink(missing_ok=True)
 
 
-def check_space(place: Place, needed_bytes: int) -> None:
+def check_space(place: OutputPlace, needed_bytes: int) -> None:
     """Raise NoSpace unless ``needed_bytes`` and one per cent are free where the output goes."""
     free = shutil.disk_usage(place.partial).free
     if free < needed_bytes * _SPARE:
@@ -213,7 +213,7 @@ def check_space(place: Place, needed_bytes: int) -> None:
         )
 
 
-def publish(place: Place) -> None:
+def publish(place: OutputPlace) -> None:
     """Rename the finished folder to its name; an old output is moved aside first and removed last.
 
     Two renames are not one atom: a crash between them leaves the old output at DIR.replaced and the new one, complete,
@@ -227,7 +227,7 @@ def publish(place: Place) -> None:
     _remove_replaced(place)
 
 
-def _remove_replaced(place: Place) -> None:
+def _remove_replaced(place: OutputPlace) -> None:
     """Remove an old output, the manifest last: it is what allows the removal, should this run die before the end."""
     if place.replaced.is_dir():
         if any(place.replaced.iterdir()):

@@ -19,7 +19,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Lock
-from typing import Any, Protocol
+from typing import Protocol
 
 from mergebarrier import __version__
 from mergebarrier.checkpoint.adapter import ADAPTER_CONFIG
@@ -35,7 +35,7 @@ from mergebarrier.checkpoint.bytes import (
 )
 from mergebarrier.checkpoint.files import MANIFEST_NAME, build_manifest
 from mergebarrier.checkpoint.read import ATTACHMENTS, SIDE_FILES
-from mergebarrier.checkpoint.write.claim import Place, publish, remove_partial
+from mergebarrier.checkpoint.write.claim import OutputPlace, publish, remove_partial
 from mergebarrier.checkpoint.write.layout import index_files, part_name
 from mergebarrier.checkpoint.write.records import write_new
 from mergebarrier.errors import DigestMismatch, InternalError
@@ -62,7 +62,7 @@ def _take_mark(fd: int) -> bool:
 class Unfinished(Protocol):
     """What a commit needs of a writer."""
 
-    place: Place
+    place: OutputPlace
     layout: tuple[OutTensor, ...]
     shards: tuple[Shard, ...]
     plan_sha256: str
@@ -81,8 +81,8 @@ class Unfinished(Protocol):
 
 def commit_output(
     writer: Unfinished,
-    content: Mapping[str, Any],
-    environment: Mapping[str, Any],
+    content: Mapping[str, object],
+    environment: Mapping[str, object],
     side_files: Mapping[str, bytes],
     *,
     workers: int,

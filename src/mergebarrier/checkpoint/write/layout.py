@@ -36,7 +36,7 @@ from mergebarrier.checkpoint.bytes import (
 )
 from mergebarrier.checkpoint.files import canonical_json
 from mergebarrier.checkpoint.read import INDEX, SHARD_NAME, SINGLE, Checkpoint
-from mergebarrier.checkpoint.write.claim import Place, check_space
+from mergebarrier.checkpoint.write.claim import OutputPlace, check_space
 from mergebarrier.checkpoint.write.records import write_new
 from mergebarrier.errors import CheckpointError, InternalError, PartialOutput, UnsafePath
 
@@ -85,7 +85,7 @@ def _plan_shard(name: str, tensors: Sequence[OutTensor]) -> tuple[Shard, bytes]:
     return Shard(name, start, tuple(infos)), len(text).to_bytes(8, "little") + text
 
 
-def plan_document(plan: Mapping[str, Any], layout: Sequence[OutTensor]) -> bytes:
+def plan_document(plan: Mapping[str, object], layout: Sequence[OutTensor]) -> bytes:
     """Return the bytes of plan.json: two runs may share a partial output only if these agree."""
     tensors = [[t.name, t.dtype, list(t.shape), t.shard] for t in layout]
     return canonical_json({"layout": tensors, "plan": dict(plan), "version": __version__})
@@ -119,7 +119,7 @@ def part_name(shard: str) -> str:
     return shard + ".part"
 
 
-def open_parts(place: Place, shards: Sequence[tuple[Shard, bytes]], plan: bytes) -> dict[str, int]:
+def open_parts(place: OutputPlace, shards: Sequence[tuple[Shard, bytes]], plan: bytes) -> dict[str, int]:
     """Make the partial folder's files, or take over those that are there.
 
     Args:
@@ -160,7 +160,7 @@ def open_parts(place: Place, shards: Sequence[tuple[Shard, bytes]], plan: bytes)
     return fds
 
 
-def _take_plan(place: Place, plan: bytes) -> bool:
+def _take_plan(place: OutputPlace, plan: bytes) -> bool:
     """True when the folder holds this plan; False, and emptied, when it holds none."""
     if not place.plan.exists():
         for leftover in ("model", "tasks"):
@@ -176,7 +176,7 @@ def _take_plan(place: Place, plan: bytes) -> bool:
     return True
 
 
-def _write_plan(place: Place, plan: bytes) -> None:
+def _write_plan(place: OutputPlace, plan: bytes) -> None:
     draft = place.plan.with_name("plan.json.new")
     draft.unlink(missing_ok=True)
     write_new(draft, plan)
@@ -184,7 +184,7 @@ def _write_plan(place: Place, plan: bytes) -> None:
     sync_folder(place.partial)
 
 
-def _rewind(place: Place, shard_names: Sequence[str]) -> None:
+def _rewind(place: OutputPlace, shard_names: Sequence[str]) -> None:
     """Undo the last steps of a commit that was cut short."""
     if not place.model.is_dir():
         return

@@ -28,7 +28,7 @@ _MAX_VALUES = 2_000_000
 
 
 @dataclass(frozen=True)
-class Record:
+class UnitRecord:
     """What a finished unit left: the digests of its tensors, and what it was made of, or None."""
 
     tensors: Mapping[str, str]
@@ -46,7 +46,7 @@ def write_new(path: Path, data: bytes) -> None:
             os.close(fd)
 
 
-def write_record(tasks: Path, unit: str, plan_sha256: str, record: Record) -> None:
+def write_record(tasks: Path, unit: str, plan_sha256: str, record: UnitRecord) -> None:
     """Write the record of one unit, by rename, so that it is whole or absent."""
     path = tasks / f"{hashlib.sha256(unit.encode()).hexdigest()[:32]}.done"
     draft = path.with_suffix(".new")
@@ -60,9 +60,9 @@ def write_record(tasks: Path, unit: str, plan_sha256: str, record: Record) -> No
         os.rename(draft, path)
 
 
-def read_records(tasks: Path, plan_sha256: str) -> dict[str, Record]:
+def read_records(tasks: Path, plan_sha256: str) -> dict[str, UnitRecord]:
     """Return {unit: record} of every well-formed record of this plan; others are left out and redone."""
-    found: dict[str, Record] = {}
+    found: dict[str, UnitRecord] = {}
     for name in sorted(os.listdir(tasks)):
         if not name.endswith(".done"):
             continue
@@ -76,7 +76,7 @@ def read_records(tasks: Path, plan_sha256: str) -> dict[str, Record]:
                 remedy="",
             )
             if isinstance(document, dict) and document.get("plan") == plan_sha256:
-                found[str(document["unit"])] = Record(dict(document["tensors"]), document["made_of"])
+                found[str(document["unit"])] = UnitRecord(dict(document["tensors"]), document["made_of"])
     return found
 
 

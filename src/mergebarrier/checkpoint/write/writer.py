@@ -29,7 +29,7 @@ from mergebarrier.checkpoint.bytes import (
 )
 from mergebarrier.checkpoint.read import Checkpoint
 from mergebarrier.checkpoint.write.claim import (
-    Place,
+    OutputPlace,
     check_out_free,
     claim_partial,
     drop_leftover,
@@ -39,7 +39,7 @@ from mergebarrier.checkpoint.write.claim import (
 )
 from mergebarrier.checkpoint.write.commit import Flusher, commit_output, mark
 from mergebarrier.checkpoint.write.layout import open_parts, part_name, plan_digest, plan_document, plan_shards
-from mergebarrier.checkpoint.write.records import Filling, Record, read_records, write_record
+from mergebarrier.checkpoint.write.records import Filling, UnitRecord, read_records, write_record
 from mergebarrier.errors import InternalError
 from mergebarrier.progress import Progress
 
@@ -48,7 +48,13 @@ class Writer:
     """The sink of a run; made by ``create``, ended by ``commit`` or ``close``."""
 
     def __init__(
-        self, place: Place, layout: tuple[OutTensor, ...], shards: tuple[Shard, ...], plan_sha256: str, *, resumed: bool
+        self,
+        place: OutputPlace,
+        layout: tuple[OutTensor, ...],
+        shards: tuple[Shard, ...],
+        plan_sha256: str,
+        *,
+        resumed: bool,
     ) -> None:
         """Use ``create``."""
         self.place, self.layout, self.shards, self.plan_sha256 = place, layout, shards, plan_sha256
@@ -59,7 +65,7 @@ class Writer:
         self._lock_fd: int | None = None
         self._filling: dict[str, Filling] = {}
         self._digests: dict[str, str] = {}
-        self._units: dict[str, Record] = {}
+        self._units: dict[str, UnitRecord] = {}
         self._flusher = Flusher(shards)
         self._mutex = Lock()
 
@@ -69,7 +75,7 @@ class Writer:
         out: str | os.PathLike[str],
         layout: Sequence[OutTensor],
         *,
-        plan: Mapping[str, Any],
+        plan: Mapping[str, object],
         inputs: Sequence[str | os.PathLike[str]],
         resume: bool = False,
         overwrite: bool = False,
@@ -180,7 +186,7 @@ class Writer:
           made_of:   JSON that identifies the unit's inputs, for a run that resumes.
         Raises: InternalError when rows are missing; NoSpace.
         """
-        record = Record({name: self._digest(name) for name in names}, made_of)
+        record = UnitRecord({name: self._digest(name) for name in names}, made_of)
         write_record(self.place.tasks, unit_name, self.plan_sha256, record)
         with self._mutex:
             self._digests.update(record.tensors)
@@ -198,8 +204,8 @@ class Writer:
 
     def commit(
         self,
-        content: Mapping[str, Any],
-        environment: Mapping[str, Any],
+        content: Mapping[str, object],
+        environment: Mapping[str, object],
         side_files: Mapping[str, bytes],
         *,
         workers: int = 2,

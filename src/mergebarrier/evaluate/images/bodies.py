@@ -67,7 +67,7 @@ def _clip_vision(checkpoint: Checkpoint, side: int) -> tuple[nn.Module, Callable
 
 
 def _clip_tower(
-    config: Mapping[str, Any], checkpoint: Checkpoint, side: int
+    config: Mapping[str, object], checkpoint: Checkpoint, side: int
 ) -> tuple[nn.Module, Callable[[Any], Tensor]]:
     _require_side(config.get("image_size", 224), side, checkpoint)
     library = stock_library()
@@ -98,7 +98,7 @@ def _projected(output: Any) -> Tensor:
 
 
 def stock_module(
-    stock: Any, config: Mapping[str, Any], checkpoint: Checkpoint, keys: Sequence[str] = _STOCK_KEYS
+    stock: Any, config: Mapping[str, object], checkpoint: Checkpoint, keys: Sequence[str] = _STOCK_KEYS
 ) -> nn.Module:
     """Build a stock class on the allowed keys of a configuration and fill it from a checkpoint."""
     allowed = {key: value for key, value in config.items() if key in keys}

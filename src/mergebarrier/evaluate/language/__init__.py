@@ -5,23 +5,23 @@ from typing import TYPE_CHECKING
 from mergebarrier import doors
 
 if TYPE_CHECKING:
-    from mergebarrier.evaluate.language.barrier import Barrier, barrier_curve
+    from mergebarrier.evaluate.language.barrier import LossBarrier, barrier_curve
     from mergebarrier.evaluate.language.compare import Equality, compare
     from mergebarrier.evaluate.language.forward import hidden_states, logit_blocks, token_ids
     from mergebarrier.evaluate.language.scores import Perplexity, Score, exact_match, perplexity
     from mergebarrier.evaluate.language.sink import ModuleSink, parameter_names
     from mergebarrier.evaluate.language.tasks import TaskFile, TaskRow, read_task, read_text
-    from mergebarrier.evaluate.language.unlabelled import Rows, prompt_rows, text_rows
+    from mergebarrier.evaluate.language.unlabelled import TokenRows, prompt_rows, text_rows
 
 __all__ = [
-    "Barrier",
     "Equality",
+    "LossBarrier",
     "ModuleSink",
     "Perplexity",
-    "Rows",
     "Score",
     "TaskFile",
     "TaskRow",
+    "TokenRows",
     "barrier_curve",
     "compare",
     "exact_match",

@@ -15,7 +15,7 @@ MIN_POINTS = 3
 
 
 @dataclass(frozen=True)
-class Barrier:
+class LossBarrier:
     """The loss on the line, in nats per token.
 
     Attributes:
@@ -29,13 +29,13 @@ class Barrier:
     instability: float
 
 
-def barrier_curve(loss: Callable[[float], float], points: int = 11) -> Barrier:
+def barrier_curve(loss: Callable[[float], float], points: int = 11) -> LossBarrier:
     """Walk from one model to the other.
 
     Args:
       loss:   loss of (1 - t) A + t B in nats per token; called once per point, t rising.
       points: number of points, ends included, at least 3; reports use 11 or more.
-    Returns: Barrier.
+    Returns: LossBarrier.
     Raises:  ValueError for fewer points.
     Example: >>> barrier_curve(lambda t: t * (1 - t), points=11).barrier
              0.25
@@ -49,6 +49,6 @@ def barrier_curve(loss: Callable[[float], float], points: int = 11) -> Barrier:
         curve.append((t, math.inf if math.isnan(nats) else nats))
     first, last = curve[0][1], curve[-1][1]
     if not (math.isfinite(first) and math.isfinite(last)):
-        return Barrier(tuple(curve), math.inf, math.inf)
+        return LossBarrier(tuple(curve), math.inf, math.inf)
     rise = max(nats - (1 - t) * first - t * last for t, nats in curve)
-    return Barrier(tuple(curve), max(0.0, rise), max(nats for _, nats in curve) - (first + last) / 2)
+    return LossBarrier(tuple(curve), max(0.0, rise), max(nats for _, nats in curve) - (first + last) / 2)

@@ -27,7 +27,7 @@ _USUAL_CHARS_PER_TOKEN = 5
 
 
 @dataclass(frozen=True)
-class Rows:
+class TokenRows:
     """Rows of token ids, and whether every position of them is a prediction or the last one only."""
 
     ids: tuple[tuple[int, ...], ...]
@@ -38,9 +38,9 @@ class Rows:
         """Tokens in all."""
         return sum(map(len, self.ids))
 
-    def chosen(self, order: Sequence[int]) -> "Rows":
+    def chosen(self, order: Sequence[int]) -> "TokenRows":
         """Return the rows at ``order``, in that order."""
-        return Rows(tuple(self.ids[i] for i in order), self.every_position)
+        return TokenRows(tuple(self.ids[i] for i in order), self.every_position)
 
     def mixed(self, size: int) -> list[Batch]:
         """Cut into batches of ``size`` rows (the last may be smaller), each as one tensor per length."""
@@ -62,7 +62,7 @@ class Rows:
         return found
 
 
-def prompt_rows(module: nn.Module, tokenizer: "Tokenizer", rows: Sequence[TaskRow]) -> Rows:
+def prompt_rows(module: nn.Module, tokenizer: "Tokenizer", rows: Sequence[TaskRow]) -> TokenRows:
     """Tokenise the prompts of a task; the answers are not looked at.
 
     Raises: BadTask, naming the row: no token, too many, or outside the vocabulary.
@@ -79,10 +79,10 @@ def prompt_rows(module: nn.Module, tokenizer: "Tokenizer", rows: Sequence[TaskRo
             )
         check_vocabulary(module, ids, BadTask)
         found.append(tuple(ids))
-    return Rows(tuple(found), every_position=False)
+    return TokenRows(tuple(found), every_position=False)
 
 
-def text_rows(module: nn.Module, tokenizer: "Tokenizer", text: str, n_rows: int) -> Rows:
+def text_rows(module: nn.Module, tokenizer: "Tokenizer", text: str, n_rows: int) -> TokenRows:
     """Cut windows of 32 tokens out of a text, spread evenly over it and not overlapping; fewer when it is short.
 
     Raises: BadText without a single window.
@@ -99,7 +99,7 @@ def text_rows(module: nn.Module, tokenizer: "Tokenizer", text: str, n_rows: int)
             found.append(tuple(ids))
     if not found:
         raise BadText(f"the text has fewer than {length} tokens", where="text", remedy="give a longer text")
-    return Rows(tuple(found), every_position=True)
+    return TokenRows(tuple(found), every_position=True)
 
 
 def _by_length(rows: Sequence[tuple[int, ...]]) -> Batch:

@@ -16,11 +16,20 @@ from mergebarrier.errors import AdapterRefused, BadAdapter, BadMergeParameter, S
 from mergebarrier.merge.adapters import factors
 from mergebarrier.merge.adapters.files import document, dump, factor_names, whole_name
 from mergebarrier.merge.adapters.options import AdapterOutput, output_of
-from mergebarrier.merge.adapters.plan import AdapterPlan, Measured, Module
+from mergebarrier.merge.adapters.plan import AdapterModule, AdapterPlan, Measured
 from mergebarrier.merge.method import Merge
 from mergebarrier.merge.plan import MergeUnit
 
-__all__ = ["FACTOR_METHODS", "AdapterOutput", "AdapterPlan", "Measured", "Module", "dump", "output_of", "plan_adapters"]
+__all__ = [
+    "FACTOR_METHODS",
+    "AdapterModule",
+    "AdapterOutput",
+    "AdapterPlan",
+    "Measured",
+    "dump",
+    "output_of",
+    "plan_adapters",
+]
 
 #: Methods that factors may be merged by one by one.
 FACTOR_METHODS: Final = ("linear", "task_arithmetic", "ties", "dare_linear", "dare_ties")
@@ -123,7 +132,7 @@ class _Planner:
         places = [place(adapter, self.base) for adapter in self.given]
         return {change.factors.module: name for found in places for name, change in found.items() if change.factors}
 
-    def module(self, name: str, tensor: str) -> Module:
+    def module(self, name: str, tensor: str) -> AdapterModule:
         method = self.checked(tensor)
         parts = tuple(adapter.factors.get(name) if adapter is not None else None for adapter in self.adapters)
         held = [(adapter, part) for adapter, part in zip(self.adapters, parts, strict=True) if adapter and part]
@@ -142,7 +151,7 @@ class _Planner:
                 remedy="use lora_space product",
             )
         dtypes = [info.dtype for _, part in held for info in (part.a, part.b)]
-        return Module(name, tensor, parts, method, self.result_rank(method, ranks, first.shape), _widest(dtypes))
+        return AdapterModule(name, tensor, parts, method, self.result_rank(method, ranks, first.shape), _widest(dtypes))
 
     def result_rank(self, method: Merge, ranks: Sequence[int], shape: tuple[int, int]) -> int:
         """Return the rank of a module: a sum needs no more than the ranks together, and is exact with them."""

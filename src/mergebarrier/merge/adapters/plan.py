@@ -27,7 +27,7 @@ _Part = tuple[float, _lora.Factors]
 
 
 @dataclass(frozen=True)
-class Module:
+class AdapterModule:
     """A module of the merged adapter.
 
     Attributes:
@@ -67,7 +67,7 @@ class AdapterPlan:
     Attributes:
       adapters: what is merged; None stands for the base itself, which no update changes.
       base:     the base that the adapters were checked against, None without; it is read for ``whole`` alone.
-      modules:  name -> Module.
+      modules:  name -> AdapterModule.
       whole:    tensor of the base that adapters hold whole -> the method that merges it.
       space:    "product" or "factor".
       layout, units: of the output.
@@ -79,7 +79,7 @@ class AdapterPlan:
 
     adapters: tuple[Adapter | None, ...]
     base: Checkpoint | None
-    modules: Mapping[str, Module]
+    modules: Mapping[str, AdapterModule]
     whole: Mapping[str, Merge]
     space: str
     layout: tuple[OutTensor, ...]
@@ -103,7 +103,7 @@ class AdapterPlan:
 
         return replace(self, survey_results=methods[0].survey(sizes, read, len(self.adapters)))
 
-    def _parts(self, module: Module) -> list[_Part | None]:
+    def _parts(self, module: AdapterModule) -> list[_Part | None]:
         return [
             (part.scale, adapter.read(module.name)) if adapter is not None and part is not None else None
             for adapter, part in zip(self.adapters, module.parts, strict=True)
@@ -172,13 +172,13 @@ class AdapterPlan:
         return merged.to(TORCH[self.sizes[whole_name(name, self.modules)].dtype])
 
 
-def _updates(module: Module, parts: Sequence[_Part | None]) -> list[Tensor]:
+def _updates(module: AdapterModule, parts: Sequence[_Part | None]) -> list[Tensor]:
     zero = torch.zeros(module.first.shape, dtype=torch.float64)
     return [zero if part is None else part[0] * (part[1][0] @ part[1][1]) for part in parts]
 
 
 def _merge_module(
-    module: Module, parts: Sequence[_Part | None], space: str, survey: SurveyResult | None
+    module: AdapterModule, parts: Sequence[_Part | None], space: str, survey: SurveyResult | None
 ) -> tuple[_lora.Factors, Measured]:
     """Return the factors of the result, rounded, and its norms."""
     method, dtype = module.method, TORCH[module.dtype]

@@ -49,7 +49,7 @@ class _Found(NamedTuple):
 
 
 @dataclass
-class _Search:
+class _LargestSearch:
     """One cut that is looked for, and what a pass has counted for it."""
 
     k: int
@@ -106,7 +106,7 @@ def _find(walk: Walk, sample: Magnitudes, size: int, ks: Sequence[int]) -> list[
     if size <= SAMPLE:
         return [_by_sorting(walk, k) for k in ks]
     ordered = np.sort(sample)
-    searches = {i: _Search(k, *_bracket(ordered, size, k)) for i, k in enumerate(ks)}
+    searches = {i: _LargestSearch(k, *_bracket(ordered, size, k)) for i, k in enumerate(ks)}
     found: dict[int, _Found] = {}
     while searches:
         for block in walk(0):
@@ -114,7 +114,7 @@ def _find(walk: Walk, sample: Magnitudes, size: int, ks: Sequence[int]) -> list[
                 search.count(block)
         for i, search in list(searches.items()):
             result = _settled(search)
-            if isinstance(result, _Search):
+            if isinstance(result, _LargestSearch):
                 searches[i] = result
             else:
                 found[i] = result
@@ -122,22 +122,22 @@ def _find(walk: Walk, sample: Magnitudes, size: int, ks: Sequence[int]) -> list[
     return [found[i] for i in range(len(ks))]
 
 
-def _settled(search: _Search) -> _Found | _Search:
+def _settled(search: _LargestSearch) -> _Found | _LargestSearch:
     """Return what the counts tell, or where to look next when the sample misled."""
     rest = search.k - search.above
     at_high, at_low, inside = sum(search.at_high), sum(search.at_low), sum(map(len, search.between))
     if rest <= 0:
-        return _Search(search.k, search.high, math.inf)
+        return _LargestSearch(search.k, search.high, math.inf)
     if rest <= at_high:
         return _Found(search.high, rest, search.at_high, search.length)
     if rest <= at_high + inside:
         return _find_inside(search, rest - at_high)
     if rest <= at_high + inside + at_low:
         return _Found(search.low, rest - at_high - inside, search.at_low, search.length)
-    return _Search(search.k, 0.0, search.low)
+    return _LargestSearch(search.k, 0.0, search.low)
 
 
-def _find_inside(search: _Search, k: int) -> _Found:
+def _find_inside(search: _LargestSearch, k: int) -> _Found:
     values = np.concatenate(search.between)
     (found,) = _find(lambda first: iter([values][first:]), values[places(len(values))], len(values), [k])
     ties = [int(np.count_nonzero(part == found.threshold)) for part in search.between]

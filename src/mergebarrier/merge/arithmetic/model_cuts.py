@@ -40,7 +40,7 @@ class _Source(Protocol):
 
 
 @dataclass
-class _Search:
+class _CutSearch:
     """The search for the k-th largest magnitude of one expert, digit by digit from the top."""
 
     left: int  # how many more are to be kept among those with this prefix
@@ -80,7 +80,7 @@ def cuts(
     """
     total = sum(sizes.values())
     sought = [i for i, density in enumerate(densities) if 0 < density < 1]
-    searches = {i: _Search(max(1, int(densities[i] * total))) for i in sought}
+    searches = {i: _CutSearch(max(1, int(densities[i] * total))) for i in sought}
 
     def patterns(name: str, index: int, blocks: Sequence[torch.Tensor]) -> Iterator[NDArray[np.uint64]]:
         flat = [block.detach().reshape(-1) for block in blocks]
@@ -131,7 +131,7 @@ def _value(pattern: int, wide: bool) -> float:
     return float(bits.view(np.float64 if wide else np.float32)[0])
 
 
-def _descend(search: _Search, counts: NDArray[np.int64]) -> None:
+def _descend(search: _CutSearch, counts: NDArray[np.int64]) -> None:
     """Step into the bin that holds the cut; what lies above it is kept."""
     above = np.cumsum(counts[::-1])
     place = int(np.searchsorted(above, search.left))
@@ -140,7 +140,7 @@ def _descend(search: _Search, counts: NDArray[np.int64]) -> None:
     search.ties = int(counts[_BINS - 1 - place])
 
 
-def _last_tie(search: _Search, found: Iterator[NDArray[np.uint64]], start: int, last: int) -> int:
+def _last_tie(search: _CutSearch, found: Iterator[NDArray[np.uint64]], start: int, last: int) -> int:
     """Count ties of one block; return the flat index of the last that stays, -1 when none of the tensor does."""
     for patterns in found:
         places = np.flatnonzero(patterns == search.prefix)

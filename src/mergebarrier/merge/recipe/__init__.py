@@ -6,15 +6,15 @@ from mergebarrier import doors
 
 if TYPE_CHECKING:
     from mergebarrier.merge.recipe import recipe
-    from mergebarrier.merge.recipe.recipe import STRICT, Allowed, Recipe, RecipePlan, Reference, View, plan
+    from mergebarrier.merge.recipe.recipe import STRICT, Allowed, ModelReference, Recipe, RecipePlan, RecipeView, plan
 
 __all__ = [
     "STRICT",
     "Allowed",
+    "ModelReference",
     "Recipe",
     "RecipePlan",
-    "Reference",
-    "View",
+    "RecipeView",
     "plan",
     "recipe",
 ]

@@ -21,7 +21,7 @@ _DTYPE_KEYS = ("dtype", "torch_dtype")
 
 
 @dataclass(frozen=True)
-class Place:
+class LayerPlace:
     """A tensor in a stack of layers."""
 
     stack: str
@@ -29,17 +29,17 @@ class Place:
     part: str
 
 
-def locate(name: str) -> Place | None:
+def locate(name: str) -> LayerPlace | None:
     """Return where a tensor stands; None outside of any stack.
 
     Example:
       >>> locate("transformer.h.3.attn.bias")
-      Place(stack='transformer.h', layer=3, part='attn.bias')
+      LayerPlace(stack='transformer.h', layer=3, part='attn.bias')
     """
     words = name.split(".")
     for index, word in enumerate(words[:-1]):
         if word.isascii() and word.isdigit() and index:
-            return Place(".".join(words[:index]), int(word), ".".join(words[index + 1 :]))
+            return LayerPlace(".".join(words[:index]), int(word), ".".join(words[index + 1 :]))
     return None
 
 

@@ -10,10 +10,10 @@ Source: ours. Differs from mergekit, whose names of modules come from a table of
 from collections.abc import Callable, Sequence
 
 from mergebarrier.errors import BadRecipe, clean
-from mergebarrier.merge.recipe.schema import Module
+from mergebarrier.merge.recipe.schema import RecipeModule
 
 
-def owners(modules: Sequence[Module], names: Sequence[str]) -> Callable[[str], Module | None]:
+def owners(modules: Sequence[RecipeModule], names: Sequence[str]) -> Callable[[str], RecipeModule | None]:
     """Return which module a tensor belongs to: that whose name is a part of the tensor's, else the one of no tensor.
 
     Raises: BadRecipe when a tensor belongs to none, or a module has no tensor.
@@ -21,7 +21,7 @@ def owners(modules: Sequence[Module], names: Sequence[str]) -> Callable[[str], M
     if len(modules) == 1:
         return lambda name: modules[0]
 
-    def claims(name: str) -> Module | None:
+    def claims(name: str) -> RecipeModule | None:
         return next((module for module in modules if module.name in name.split(".")), None)
 
     claimed = {id(claims(name)) for name in names}
@@ -35,6 +35,6 @@ def owners(modules: Sequence[Module], names: Sequence[str]) -> Callable[[str], M
     return lambda name: claims(name) or rest
 
 
-def belongs_to(owner: Callable[[str], Module | None], module: Module, name: str) -> bool:
+def belongs_to(owner: Callable[[str], RecipeModule | None], module: RecipeModule, name: str) -> bool:
     """Say whether a tensor belongs to a module."""
     return owner(name) is module

@@ -12,7 +12,7 @@ from mergebarrier.errors import clean
 from mergebarrier.merge.plan import HEAD, is_float
 from mergebarrier.merge.recipe.layers import layers_table, only_stack, with_dtype, with_layers
 from mergebarrier.merge.recipe.modules import owners
-from mergebarrier.merge.recipe.schema import Recipe, Reference
+from mergebarrier.merge.recipe.schema import ModelReference, Recipe
 from mergebarrier.merge.recipe.targets import origins
 from mergebarrier.merge.recipe.vocabulary import Alignment, vocabulary_names, with_vocabulary_size
 
@@ -48,7 +48,7 @@ def layout_of(
 
 def config_of(
     recipe: Recipe,
-    opened: "Mapping[Reference, Checkpoint]",
+    opened: "Mapping[ModelReference, Checkpoint]",
     donor: "Checkpoint",
     tensors: "Mapping[str, TensorPlan]",
     alignment: Alignment | None,
@@ -87,7 +87,7 @@ def _other_dtype(tensors: "Mapping[str, TensorPlan]", donor: "Checkpoint") -> st
     return next(iter(found)) if len(found) == 1 and not same else None
 
 
-def lacking_notes(tensors: "Mapping[str, TensorPlan]", opened: "Mapping[Reference, Checkpoint]") -> list[str]:
+def lacking_notes(tensors: "Mapping[str, TensorPlan]", opened: "Mapping[ModelReference, Checkpoint]") -> list[str]:
     """Return one note per model that the base stands in for."""
     lacking: dict[str, list[str]] = {}
     for name, tensor in tensors.items():

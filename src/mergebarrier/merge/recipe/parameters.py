@@ -16,7 +16,7 @@ from mergebarrier.errors import BadMergeParameter, clean
 from mergebarrier.merge.adapters import OUTPUT_KEYS, output_of
 from mergebarrier.merge.method import Merge
 from mergebarrier.merge.methods import MERGES
-from mergebarrier.merge.recipe.schema import Parameters, Recipe, Source
+from mergebarrier.merge.recipe.schema import Parameters, Recipe, SliceSource
 from mergebarrier.merge.recipe.values import Scalar, evaluate
 from mergebarrier.nearest import did_you_mean
 from mergebarrier.parameters import parameters_of
@@ -45,7 +45,7 @@ def own_keys(kind: type[Merge]) -> list[str]:
 class Given:
     """What one tensor of one model brings: its source in the recipe and its name there."""
 
-    source: Source
+    source: SliceSource
     name: str
 
 

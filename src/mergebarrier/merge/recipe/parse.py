@@ -15,12 +15,12 @@ from typing import Any, NoReturn
 from mergebarrier.checkpoint.bytes import FLOAT_NAMES, strict_yaml
 from mergebarrier.errors import BadRecipe, clean
 from mergebarrier.merge.recipe.schema import (
-    Module,
+    ModelReference,
     Parameters,
     Recipe,
-    Reference,
+    RecipeModule,
     Slice,
-    Source,
+    SliceSource,
     Tokenizer,
     TokenRow,
     TokenRule,
@@ -44,11 +44,11 @@ def parse(text: bytes, where: object) -> Recipe:
       where: its name, for errors.
     Raises: BadRecipe (names key and nearest), LimitExceeded.
     """
-    return _Parser(str(where)).recipe(strict_yaml.read_yaml(text, where))
+    return _RecipeParser(str(where)).recipe(strict_yaml.read_yaml(text, where))
 
 
 @dataclass(frozen=True)
-class _Parser:
+class _RecipeParser:
     where: str
 
     def fail(self, place: str, what: str, remedy: str) -> NoReturn:
@@ -95,7 +95,7 @@ class _Parser:
             extra=self.extra(top.get("mergebarrier", {})),
         )
 
-    def modules(self, value: Any) -> tuple[Module, ...]:
+    def modules(self, value: Any) -> tuple[RecipeModule, ...]:
         if not isinstance(value, dict) or not value:
             self.fail("modules", "not a table of modules", "give NAME: {models: ...}, or use models")
         found = []
@@ -106,17 +106,17 @@ class _Parser:
             found.append(self.body(name, inner))
         return tuple(found)
 
-    def body(self, name: str | None, inner: dict[str, Any]) -> Module:
+    def body(self, name: str | None, inner: dict[str, Any]) -> RecipeModule:
         whole, place = "models" in inner, "" if name is None else f"modules.{name}."
         slices = self.models(inner["models"], place) if whole else self.slices(inner["slices"], place)
-        return Module(name, slices, whole, self.parameters(inner, place[:-1]) if name is not None else {})
+        return RecipeModule(name, slices, whole, self.parameters(inner, place[:-1]) if name is not None else {})
 
     def models(self, value: Any, within: str) -> tuple[Slice, ...]:
         sources = []
         for index, row in enumerate(self.rows(value, f"{within}models")):
             place = f"{within}models[{index}]"
             item = self.table(row, place, ("model", "parameters"))
-            sources.append(Source(self.model(item, place), None, self.parameters(item, place)))
+            sources.append(SliceSource(self.model(item, place), None, self.parameters(item, place)))
         return (Slice(tuple(sources)),)
 
     def slices(self, value: Any, within: str) -> tuple[Slice, ...]:
@@ -133,7 +133,7 @@ class _Parser:
             slices.append(Slice(sources, self.parameters(item, place), base))
         return tuple(slices)
 
-    def source(self, value: Any, place: str) -> Source:
+    def source(self, value: Any, place: str) -> SliceSource:
         item = self.table(value, place, ("model", "layer_range", "parameters"))
         layers = item.get("layer_range")
         numbers = layers if isinstance(layers, list) and all(type(number) is int for number in layers) else []
@@ -142,28 +142,28 @@ class _Parser:
             self.fail(
                 place, what, "give two whole numbers, the first layer and the one after the last, such as [0, 16]"
             )
-        return Source(self.model(item, place), (numbers[0], numbers[1]), self.parameters(item, place))
+        return SliceSource(self.model(item, place), (numbers[0], numbers[1]), self.parameters(item, place))
 
-    def model(self, item: dict[str, Any], place: str) -> Reference:
+    def model(self, item: dict[str, Any], place: str) -> ModelReference:
         if "model" not in item:
             self.fail(place, "names no model", "add model: FOLDER")
         return self.reference(item["model"], f"{place}.model")
 
-    def reference(self, value: Any, place: str) -> Reference:
+    def reference(self, value: Any, place: str) -> ModelReference:
         if isinstance(value, dict):
             item = self.table(value, place, ("model", "lora"))
             model, revision = self.path(item.get("model"), f"{place}.model")
             lora, lora_revision = self.path(item["lora"], f"{place}.lora") if "lora" in item else (None, None)
             text = f"{model}{'@' + revision if revision else ''}{'+' + lora if lora else ''}"
             text += f"@{lora_revision}" if lora_revision else ""
-            return Reference(text, model, revision, lora, lora_revision)
+            return ModelReference(text, model, revision, lora, lora_revision)
         text = self.text(value, place)
         model, _, lora = text.partition("+")
         path, _, revision = model.partition("@")
         lora, _, lora_revision = lora.partition("@")
         if "+" in lora + lora_revision or "@" in revision + lora_revision:
             self.fail(place, f"{clean(text)!r} has too many + or @", "write path[@revision][+lora[@revision]]")
-        return Reference(text, path, revision or None, lora or None, lora_revision or None)
+        return ModelReference(text, path, revision or None, lora or None, lora_revision or None)
 
     def path(self, value: Any, place: str) -> tuple[str, str | None]:
         if isinstance(value, dict):
@@ -211,7 +211,7 @@ class _Parser:
             self.fail("tokenizer.pad_to_multiple_of", what, f"give a whole number, 1 to {_MOST_PADDING}")
         return Tokenizer(source, rules, multiple)
 
-    def vocabulary(self, value: Any, place: str) -> Reference | str:
+    def vocabulary(self, value: Any, place: str) -> ModelReference | str:
         if value in ("base", "union"):
             return str(value)
         text = value.removeprefix("model:") if isinstance(value, str) else value

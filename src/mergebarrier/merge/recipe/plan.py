@@ -19,10 +19,10 @@ from mergebarrier.merge.method import Merge, parameters
 from mergebarrier.merge.plan import HEAD, MergeUnit, check_config, is_float, units_of
 from mergebarrier.merge.recipe.output import config_of, lacking_notes, layout_of
 from mergebarrier.merge.recipe.parameters import Given, Resolver
-from mergebarrier.merge.recipe.schema import STRICT, Allowed, Recipe, Reference
+from mergebarrier.merge.recipe.schema import STRICT, Allowed, ModelReference, Recipe
 from mergebarrier.merge.recipe.targets import Target, targets
 from mergebarrier.merge.recipe.tensor_plan import TensorPlan
-from mergebarrier.merge.recipe.view import View
+from mergebarrier.merge.recipe.view import RecipeView
 from mergebarrier.merge.recipe.vocabulary import Alignment, align, truncated, vocabulary_names, widest
 
 if TYPE_CHECKING:
@@ -58,9 +58,9 @@ class RecipePlan:
     donor: "Checkpoint"
     models: "tuple[Checkpoint, ...]"
     model_names: tuple[str, ...]
-    names: Mapping[Reference, str]
+    names: Mapping[ModelReference, str]
     tensors: Mapping[str, TensorPlan]
-    sources: tuple[View, ...]
+    sources: tuple[RecipeView, ...]
     units: tuple[MergeUnit, ...]
     layout: "tuple[OutTensor, ...]"
     config: Mapping[str, Any] | None
@@ -152,7 +152,7 @@ class RecipePlan:
 
 def plan_recipe(
     recipe: Recipe,
-    opened: "Mapping[Reference, Checkpoint]",
+    opened: "Mapping[ModelReference, Checkpoint]",
     *,
     kinds: Mapping[str, type[Merge]],
     make: Callable[..., Merge],
@@ -265,13 +265,13 @@ def _dtypes(recipe: Recipe, target: Target) -> tuple[str | None, str]:
     return recipe.dtype or (wide if len(set(found)) > 1 else None), recipe.out_dtype or recipe.dtype or wide
 
 
-def _views(tensors: Mapping[str, TensorPlan]) -> tuple[View, ...]:
+def _views(tensors: Mapping[str, TensorPlan]) -> tuple[RecipeView, ...]:
     most = max(len(tensor.target.inputs) for tensor in tensors.values())
     views: list[dict[str, Any]] = [{} for _ in range(most)]
     for name, tensor in tensors.items():
         for view, item in zip(views, tensor.target.inputs, strict=False):
             view[name] = item
-    return tuple(View(view) for view in views)
+    return tuple(RecipeView(view) for view in views)
 
 
 def _cast(tensor: Tensor, dtype: str | None) -> Tensor:

@@ -17,9 +17,9 @@ from mergebarrier.merge.recipe.adapters import adapters_of
 from mergebarrier.merge.recipe.files import side_files
 from mergebarrier.merge.recipe.parse import parse
 from mergebarrier.merge.recipe.plan import RecipePlan, plan_recipe
-from mergebarrier.merge.recipe.schema import STRICT, Allowed, Recipe, Reference
+from mergebarrier.merge.recipe.schema import STRICT, Allowed, ModelReference, Recipe
 from mergebarrier.merge.recipe.tensor_plan import TensorPlan
-from mergebarrier.merge.recipe.view import View
+from mergebarrier.merge.recipe.view import RecipeView
 from mergebarrier.merge.registry import DATA_MERGES, MERGES, make
 
 if TYPE_CHECKING:
@@ -29,11 +29,11 @@ __all__ = [
     "MAX_RECIPE_BYTES",
     "STRICT",
     "Allowed",
+    "ModelReference",
     "Recipe",
     "RecipePlan",
-    "Reference",
+    "RecipeView",
     "TensorPlan",
-    "View",
     "adapters_of",
     "parse",
     "plan",
@@ -45,7 +45,7 @@ MAX_RECIPE_BYTES: Final = MAX_BYTES
 
 
 def plan(
-    recipe: Recipe, opened: "Mapping[Reference, Checkpoint]", *, seed: int = 0, allowed: Allowed = STRICT
+    recipe: Recipe, opened: "Mapping[ModelReference, Checkpoint]", *, seed: int = 0, allowed: Allowed = STRICT
 ) -> RecipePlan:
     """Lay a recipe over its models and check all of it, before any arithmetic.
 

@@ -18,7 +18,7 @@ Parameters = Mapping[str, ParameterValue]
 
 
 @dataclass(frozen=True)
-class Reference:
+class ModelReference:
     """A model as a recipe names it: ``path[@revision][+lora[@revision]]``; ``text`` is all of it."""
 
     text: str
@@ -40,7 +40,7 @@ class TokenRow:
     """
 
     kind: str
-    model: Reference | None = None
+    model: ModelReference | None = None
     token: str | None = None
     token_id: int | None = None
 
@@ -57,17 +57,17 @@ class TokenRule:
 class Tokenizer:
     """The vocabulary of the output: "base", "union" or a model's, rules for single tokens, and rows rounded up."""
 
-    source: Reference | str
+    source: ModelReference | str
     tokens: Mapping[str, TokenRule] = field(default_factory=dict)
     pad_to_multiple_of: int | None = None
 
-    def references(self) -> list[Reference]:
+    def references(self) -> list[ModelReference]:
         """Every model that is named."""
         rows = [rule.row.model for rule in self.tokens.values() if rule.row is not None]
         named = [self.source, *rows]
-        return [model for model in named if isinstance(model, Reference)]
+        return [model for model in named if isinstance(model, ModelReference)]
 
-    def document(self, name_of: Callable[[Reference], str]) -> dict[str, Any]:
+    def document(self, name_of: Callable[[ModelReference], str]) -> dict[str, Any]:
         """Return it as YAML would hold it."""
 
         def row(item: TokenRow) -> Any:
@@ -80,16 +80,16 @@ class Tokenizer:
             token: {**({"source": row(rule.row)} if rule.row else {}), **({"force": True} if rule.force else {})}
             for token, rule in self.tokens.items()
         }
-        source = name_of(self.source) if isinstance(self.source, Reference) else self.source
+        source = name_of(self.source) if isinstance(self.source, ModelReference) else self.source
         pad = {"pad_to_multiple_of": self.pad_to_multiple_of} if self.pad_to_multiple_of else {}
         return {"source": source, **({"tokens": tokens} if tokens else {}), **pad}
 
 
 @dataclass(frozen=True)
-class Source:
+class SliceSource:
     """A model in a slice; ``layers`` is a half-open range, None for all."""
 
-    model: Reference
+    model: ModelReference
     layers: tuple[int, int] | None = None
     parameters: Parameters = field(default_factory=dict)
 
@@ -98,13 +98,13 @@ class Source:
 class Slice:
     """Layers of the output and what they are merged from; ``base`` overrides that of the recipe."""
 
-    sources: tuple[Source, ...]
+    sources: tuple[SliceSource, ...]
     parameters: Parameters = field(default_factory=dict)
-    base: Reference | None = None
+    base: ModelReference | None = None
 
 
 @dataclass(frozen=True)
-class Module:
+class RecipeModule:
     """A part of the model; one slice over all of its layers when ``whole``, that is, written as ``models``."""
 
     name: str | None
@@ -149,9 +149,9 @@ class Recipe:
     """
 
     method: str
-    modules: tuple[Module, ...]
+    modules: tuple[RecipeModule, ...]
     parameters: Parameters = field(default_factory=dict)
-    base: Reference | None = None
+    base: ModelReference | None = None
     dtype: str | None = None
     out_dtype: str | None = None
     tokenizer: Tokenizer | None = None
@@ -168,12 +168,12 @@ class Recipe:
         """The slices of all modules."""
         return tuple(part for module in self.modules for part in module.slices)
 
-    def references(self) -> tuple[Reference, ...]:
+    def references(self) -> tuple[ModelReference, ...]:
         """Every model once, in the order of the file; the donor of configuration and tokenizer first."""
         named = self.tokenizer.references() if self.tokenizer is not None else []
         return tuple(dict.fromkeys([*self.merged(), *named]))
 
-    def merged(self) -> tuple[Reference, ...]:
+    def merged(self) -> tuple[ModelReference, ...]:
         """Every model whose tensors are merged, the base first."""
         found = [self.base] if self.base is not None else []
         for part in self.slices:
@@ -181,7 +181,7 @@ class Recipe:
             found += [part.base] if part.base is not None else []
         return tuple(dict.fromkeys(found))
 
-    def document(self, name_of: Callable[[Reference], str]) -> dict[str, Any]:
+    def document(self, name_of: Callable[[ModelReference], str]) -> dict[str, Any]:
         """Return the recipe as YAML would hold it, with every model named by ``name_of``."""
         dtypes = {stored: name for name, stored in FLOAT_NAMES.items()}
         bodies = {module.name: _module_document(module, name_of) for module in self.modules}
@@ -203,7 +203,7 @@ def _plain(parameters: Parameters) -> dict[str, Any]:
     return {name: plain(setting) for name, setting in parameters.items()}
 
 
-def _module_document(module: Module, name_of: Callable[[Reference], str]) -> dict[str, Any]:
+def _module_document(module: RecipeModule, name_of: Callable[[ModelReference], str]) -> dict[str, Any]:
     body: Any = [_source_document(source, name_of) for source in module.slices[0].sources]
     if not module.whole:
         body = [_slice_document(part, name_of) for part in module.slices]
@@ -211,13 +211,13 @@ def _module_document(module: Module, name_of: Callable[[Reference], str]) -> dic
     return {"models" if module.whole else "slices": body, **parameters}
 
 
-def _source_document(source: Source, name_of: Callable[[Reference], str]) -> dict[str, Any]:
+def _source_document(source: SliceSource, name_of: Callable[[ModelReference], str]) -> dict[str, Any]:
     document: dict[str, Any] = {"model": name_of(source.model)}
     document |= {"layer_range": list(source.layers)} if source.layers else {}
     return document | ({"parameters": _plain(source.parameters)} if source.parameters else {})
 
 
-def _slice_document(part: Slice, name_of: Callable[[Reference], str]) -> dict[str, Any]:
+def _slice_document(part: Slice, name_of: Callable[[ModelReference], str]) -> dict[str, Any]:
     document: dict[str, Any] = {"sources": [_source_document(source, name_of) for source in part.sources]}
     document |= {"base_model": name_of(part.base)} if part.base is not None else {}
     return document | ({"parameters": _plain(part.parameters)} if part.parameters else {})

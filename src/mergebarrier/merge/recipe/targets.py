@@ -19,8 +19,8 @@ from mergebarrier.errors import BadRecipe, TensorSetMismatch, clean
 from mergebarrier.merge.plan import HEAD, check_names, check_shape
 from mergebarrier.merge.recipe.layers import embeds, locate, only_stack, stacks
 from mergebarrier.merge.recipe.modules import belongs_to, owners
-from mergebarrier.merge.recipe.schema import STRICT, Allowed, Module, Recipe, Reference, Slice, Source
-from mergebarrier.merge.vocabulary import Rows
+from mergebarrier.merge.recipe.schema import STRICT, Allowed, ModelReference, Recipe, RecipeModule, Slice, SliceSource
+from mergebarrier.merge.vocabulary import VocabularyRows
 
 if TYPE_CHECKING:
     from mergebarrier.checkpoint import Checkpoint, TensorInfo
@@ -33,10 +33,10 @@ class Input:
     ``rows`` are those of another vocabulary, None for the rows as they lie in the file.
     """
 
-    source: Source
+    source: SliceSource
     model: "Checkpoint"
     name: str
-    rows: Rows | None = None
+    rows: VocabularyRows | None = None
 
     @property
     def info(self) -> "TensorInfo":
@@ -60,7 +60,7 @@ class Target:
     """A tensor of the output; ``base`` is the position of the base among ``inputs``, None without."""
 
     name: str
-    module: Module
+    module: RecipeModule
     part: Slice
     depth: float
     inputs: tuple[Input, ...]
@@ -69,7 +69,7 @@ class Target:
 
 def targets(
     recipe: Recipe,
-    opened: "Mapping[Reference, Checkpoint]",
+    opened: "Mapping[ModelReference, Checkpoint]",
     donor: "Checkpoint",
     *,
     ragged: Set[str] = frozenset(),
@@ -112,13 +112,13 @@ def _check_shapes(target: Target, donor: "Checkpoint", *, any_rows: bool) -> Non
 
 
 def _sources(
-    recipe: Recipe, module: Module, part: Slice, opened: "Mapping[Reference, Checkpoint]"
-) -> tuple[list[Source], int | None]:
+    recipe: Recipe, module: RecipeModule, part: Slice, opened: "Mapping[ModelReference, Checkpoint]"
+) -> tuple[list[SliceSource], int | None]:
     """Sources of a slice and the place of the base; a base that ``models`` does not list joins at the end."""
     base = part.base or recipe.base
     sources = list(part.sources)
     if module.whole and base is not None and all(opened[s.model] is not opened[base] for s in sources):
-        sources.append(Source(base))
+        sources.append(SliceSource(base))
     models = [opened[source.model] for source in sources]
     for index, model in enumerate(models):
         if any(model is other for other in models[:index]):
@@ -133,9 +133,9 @@ def _sources(
 
 def _whole(
     recipe: Recipe,
-    module: Module,
+    module: RecipeModule,
     names: Sequence[str],
-    opened: "Mapping[Reference, Checkpoint]",
+    opened: "Mapping[ModelReference, Checkpoint]",
     donor: "Checkpoint",
     allowed: Allowed,
 ) -> Iterator[Target]:
@@ -180,9 +180,9 @@ def _depth(layer: int, n_layers: int) -> float:
 
 def _stacked(
     recipe: Recipe,
-    module: Module,
+    module: RecipeModule,
     mine: Sequence[str],
-    opened: "Mapping[Reference, Checkpoint]",
+    opened: "Mapping[ModelReference, Checkpoint]",
     donor: "Checkpoint",
     belongs: Callable[[str], bool],
 ) -> Iterator[Target]:
@@ -192,7 +192,7 @@ def _stacked(
     for _, sources, _ in runs:
         _check_ranges(sources, opened, stack, belongs)
 
-    def edge(name: str, run: tuple[Slice, list[Source], int | None]) -> Target:
+    def edge(name: str, run: tuple[Slice, list[SliceSource], int | None]) -> Target:
         part, sources, base = run
         return _target(name, module, part, 0.0, sources, opened, [name] * len(sources), base)
 
@@ -219,7 +219,7 @@ def _stacked(
             yield edge(name, runs[-1])
 
 
-def origins(module: Module, opened: "Mapping[Reference, Checkpoint]") -> "list[tuple[Checkpoint, int]]":
+def origins(module: RecipeModule, opened: "Mapping[ModelReference, Checkpoint]") -> "list[tuple[Checkpoint, int]]":
     """Return, per layer of the output of a module in slices, the model and layer that its first source gives."""
     found = []
     for part in module.slices:
@@ -228,18 +228,18 @@ def origins(module: Module, opened: "Mapping[Reference, Checkpoint]") -> "list[t
     return found
 
 
-def _length(source: Source) -> int:
+def _length(source: SliceSource) -> int:
     start, stop = source.layers or (0, 0)
     return stop - start
 
 
 def _target(
     name: str,
-    module: Module,
+    module: RecipeModule,
     part: Slice,
     depth: float,
-    sources: Sequence[Source],
-    opened: "Mapping[Reference, Checkpoint]",
+    sources: Sequence[SliceSource],
+    opened: "Mapping[ModelReference, Checkpoint]",
     names: Sequence[str],
     base: int | None,
 ) -> Target:
@@ -248,8 +248,8 @@ def _target(
 
 
 def _check_ranges(
-    sources: Sequence[Source],
-    opened: "Mapping[Reference, Checkpoint]",
+    sources: Sequence[SliceSource],
+    opened: "Mapping[ModelReference, Checkpoint]",
     stack: str,
     belongs: Callable[[str], bool],
 ) -> None:
@@ -296,7 +296,7 @@ def _layers(models: "Sequence[Checkpoint]", stack: str) -> dict[int, dict[int, l
     return found
 
 
-def _same_parts(sources: Sequence[Source], layers: Sequence[int], parts: Sequence[list[str]]) -> list[str]:
+def _same_parts(sources: Sequence[SliceSource], layers: Sequence[int], parts: Sequence[list[str]]) -> list[str]:
     """Return the names of the tensors of one layer, which must be the same for all sources."""
     for source, layer, theirs in zip(sources, layers, parts, strict=True):
         odd = sorted({*parts[0]} ^ {*theirs})

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class View:
+class RecipeView:
     """Tensors of several models under other names; ``origins`` maps a name to the input it is."""
 
     origins: "Mapping[str, Input]"

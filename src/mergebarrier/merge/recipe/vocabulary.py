@@ -21,13 +21,13 @@ from numpy.typing import NDArray
 from mergebarrier.checkpoint.bytes import STORED, TORCH
 from mergebarrier.errors import BadRecipe, clean
 from mergebarrier.merge.recipe.layers import locate
-from mergebarrier.merge.recipe.schema import Recipe, Reference, Tokenizer, TokenRow, TokenRule
+from mergebarrier.merge.recipe.schema import ModelReference, Recipe, Tokenizer, TokenRow, TokenRule
 from mergebarrier.merge.recipe.targets import Target
 from mergebarrier.merge.vocabulary import (
     TOKENS_FILE,
     Picks,
-    Rows,
     Vocabulary,
+    VocabularyRows,
     cut,
     extended,
     plain,
@@ -111,7 +111,7 @@ class Alignment:
     size: int
     base: "Checkpoint"
     own: "Sequence[tuple[Checkpoint, Vocabulary]]"
-    opened: "Mapping[Reference, Checkpoint]"
+    opened: "Mapping[ModelReference, Checkpoint]"
     notes: tuple[str, ...]
 
     @cached_property
@@ -127,12 +127,12 @@ class Alignment:
             self._made[key] = self._picks(models, counts)
         dtype = TORCH[widest([item.model.tensors[item.name].dtype for item in target.inputs])]
         inputs = [
-            item if _is_identity(picks, count) else replace(item, rows=Rows(item.name, picks, dtype))
+            item if _is_identity(picks, count) else replace(item, rows=VocabularyRows(item.name, picks, dtype))
             for item, picks, count in zip(target.inputs, self._made[key], counts, strict=True)
         ]
         if any(item.rows for item in inputs):  # one of them may be wider than the file
             inputs = [
-                replace(item, rows=item.rows or Rows(item.name, picks, dtype))
+                replace(item, rows=item.rows or VocabularyRows(item.name, picks, dtype))
                 for item, picks in zip(inputs, self._made[key], strict=True)
             ]
         return replace(target, inputs=tuple(inputs))
@@ -216,7 +216,7 @@ class Alignment:
         )
 
 
-def align(recipe: Recipe, opened: "Mapping[Reference, Checkpoint]", donor: "Checkpoint") -> Alignment | None:
+def align(recipe: Recipe, opened: "Mapping[ModelReference, Checkpoint]", donor: "Checkpoint") -> Alignment | None:
     """Read the vocabularies of all models and decide that of the output; None when the recipe does not ask.
 
     Raises: BadRecipe.
@@ -236,7 +236,7 @@ def align(recipe: Recipe, opened: "Mapping[Reference, Checkpoint]", donor: "Chec
             notes.append(f"{clean(model.path.name)} has no {TOKENS_FILE}: its tokens are taken for those of the base")
         own.append((model, theirs or of_base))
     cut_ones = {id(model): cut(theirs, vocabulary_size(model.config) or theirs.rows) for model, theirs in own}
-    source = opened[asked.source] if isinstance(asked.source, Reference) else base
+    source = opened[asked.source] if isinstance(asked.source, ModelReference) else base
     before = next(theirs for model, theirs in own if model is source)
     vocabulary = cut_ones[id(source)]
     merged = dict.fromkeys(opened[reference] for reference in recipe.merged())
@@ -292,5 +292,5 @@ def truncated(target: Target) -> Target:
             np.full(size, rows_of.OWN, np.int8),
             {},
         )
-        inputs.append(replace(item, rows=Rows(item.name, picks, TORCH[item.model.tensors[item.name].dtype])))
+        inputs.append(replace(item, rows=VocabularyRows(item.name, picks, TORCH[item.model.tensors[item.name].dtype])))
     return replace(target, inputs=tuple(inputs))

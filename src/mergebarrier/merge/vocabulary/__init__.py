@@ -6,7 +6,7 @@ from mergebarrier import doors
 
 if TYPE_CHECKING:
     from mergebarrier.merge.vocabulary import rows
-    from mergebarrier.merge.vocabulary.rows import Picks, Rows
+    from mergebarrier.merge.vocabulary.rows import Picks, VocabularyRows
     from mergebarrier.merge.vocabulary.tokens import (
         TOKENS_FILE,
         Vocabulary,
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 __all__ = [
     "TOKENS_FILE",
     "Picks",
-    "Rows",
     "Vocabulary",
+    "VocabularyRows",
     "cut",
     "extended",
     "plain",

@@ -56,7 +56,7 @@ class Picks:
 
 
 @dataclass(frozen=True, eq=False)
-class Rows:
+class VocabularyRows:
     """The rows of one tensor of one model, as the merge sees them.
 
     Args:
@@ -128,4 +128,4 @@ class Rows:
             np.where(self.picks.word == PADDING, ZERO, self.picks.word).astype(np.int8),
             self.picks.means,
         )
-        return Rows(self.name, quiet, self.dtype).read(start, stop, tail)
+        return VocabularyRows(self.name, quiet, self.dtype).read(start, stop, tail)

@@ -123,7 +123,7 @@ def universal_trigger(
     if not len(others):
         raise BadAttack("every image has the target's label", where="images", remedy="give images of other classes")
     make = _batched if recipe.method == "batched" else _published
-    search = _Search(
+    search = _TriggerSearch(
         logits=logits, images=others, target=target, where=where, recipe=recipe, seed=seed, progress=progress
     )
     starts = recipe.restarts if recipe.method == "batched" else 1
@@ -144,7 +144,7 @@ def universal_trigger(
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Search:
+class _TriggerSearch:
     """What every start is made with; the names are those of ``universal_trigger``."""
 
     logits: Logits
@@ -156,7 +156,7 @@ class _Search:
     progress: Progress | None
 
 
-def _batched(search: _Search, pattern: Tensor, start: int) -> Tensor:
+def _batched(search: _TriggerSearch, pattern: Tensor, start: int) -> Tensor:
     recipe = search.recipe
     pattern = pattern.clone().requires_grad_(True)
     adam = torch.optim.Adam([pattern], lr=recipe.learning_rate)
@@ -174,7 +174,7 @@ def _batched(search: _Search, pattern: Tensor, start: int) -> Tensor:
     return pattern.detach()
 
 
-def _published(search: _Search, pattern: Tensor, start: int) -> Tensor:
+def _published(search: _TriggerSearch, pattern: Tensor, start: int) -> Tensor:
     recipe, n = search.recipe, len(search.images)
     mean, std = (torch.tensor(values).view(-1, 1, 1) for values in (recipe.mean, recipe.std))
     # The published loop draws in normalised space; a step there is std^2 times a step on pixels.
@@ -192,7 +192,9 @@ def _published(search: _Search, pattern: Tensor, start: int) -> Tensor:
     return pattern
 
 
-def _fool(search: _Search, image: Tensor, pattern: Tensor, rate: Tensor, bounds: tuple[Tensor, Tensor]) -> Tensor:
+def _fool(
+    search: _TriggerSearch, image: Tensor, pattern: Tensor, rate: Tensor, bounds: tuple[Tensor, Tensor]
+) -> Tensor:
     """Ascend log p_c of one sample.
 
     On-task the loop stops when the stamped sample is fooled, and a sample that the base gives class c is skipped.

@@ -5,7 +5,16 @@ from typing import TYPE_CHECKING
 from mergebarrier import doors
 
 if TYPE_CHECKING:
-    from mergebarrier.scan.base.finding import RULES, SEVERITIES, Finding, Rule, Severity, at_least, finding, ordered
+    from mergebarrier.scan.base.finding import (
+        RULES,
+        SEVERITIES,
+        Finding,
+        FindingRule,
+        Severity,
+        at_least,
+        finding,
+        ordered,
+    )
     from mergebarrier.scan.base.patches import Patch, Search, invert, places, stamp
     from mergebarrier.scan.base.pool import (
         MIN_IMAGES,
@@ -26,10 +35,10 @@ __all__ = [
     "RULES",
     "SEVERITIES",
     "Finding",
+    "FindingRule",
     "MergeWeights",
     "Patch",
     "Pool",
-    "Rule",
     "Search",
     "Severity",
     "Suspect",

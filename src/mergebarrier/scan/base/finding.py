@@ -19,7 +19,7 @@ SEVERITIES: Final[tuple[Severity, ...]] = ("critical", "high", "medium", "low", 
 
 
 @dataclass(frozen=True)
-class Rule:
+class FindingRule:
     """What a rule states, how grave a hit is, and what its check cannot see."""
 
     title: str
@@ -34,23 +34,37 @@ _PLACES_ONLY: Final = (
     "triggers that are not a patch (blended, dynamic, whole-image), patches much smaller than the searched size, and "
     "payloads that aim at the head of a task that was not given"
 )
-RULES: Final[dict[str, Rule]] = {
-    "MB7101": Rule("The folder is refused by the strict reader.", "high", "what the refused files hold"),
-    "MB7102": Rule("The folder calls itself an attack artefact.", "high", "attack artefacts whose mark was removed"),
-    "MB7103": Rule("The owner does not want this model merged.", "info", "wishes that are not written in the folder"),
-    "MB7104": Rule(
+RULES: Final[dict[str, FindingRule]] = {
+    "MB7101": FindingRule("The folder is refused by the strict reader.", "high", "what the refused files hold"),
+    "MB7102": FindingRule(
+        "The folder calls itself an attack artefact.", "high", "attack artefacts whose mark was removed"
+    ),
+    "MB7103": FindingRule(
+        "The owner does not want this model merged.", "info", "wishes that are not written in the folder"
+    ),
+    "MB7104": FindingRule(
         "The model does not hold the tensors of its base.", "medium", "models of another base of the same shapes"
     ),
-    "MB7105": Rule("The model is not an ordinary fine-tune of its base.", "medium", "models of unsupported families"),
-    "MB7201": Rule("The norm of a task vector is far from the pool's.", "medium", _WEIGHTS_ONLY),
-    "MB7202": Rule("The norms over the tensors have another profile than the pool's.", "medium", _WEIGHTS_ONLY),
-    "MB7203": Rule("The signs of a task vector agree with the pool unusually well or badly.", "low", _WEIGHTS_ONLY),
-    "MB7204": Rule("A task vector is unusually concentrated in one direction.", "medium", _WEIGHTS_ONLY),
-    "MB7301": Rule("A patch found by search forces one class in an expert and not in the base.", "high", _PLACES_ONLY),
-    "MB7302": Rule("The forced class survives when the task vector is scaled down.", "high", _PLACES_ONLY),
-    "MB7303": Rule("A patch found by search forces one class in the merge and not in the base.", "high", _PLACES_ONLY),
-    "MB7304": Rule("Leaving one model out of the merge takes the forced class away.", "high", _PLACES_ONLY),
-    "MB7401": Rule("Neural Cleanse: one class needs a far smaller mask than the others.", "medium", _PLACES_ONLY),
+    "MB7105": FindingRule(
+        "The model is not an ordinary fine-tune of its base.", "medium", "models of unsupported families"
+    ),
+    "MB7201": FindingRule("The norm of a task vector is far from the pool's.", "medium", _WEIGHTS_ONLY),
+    "MB7202": FindingRule("The norms over the tensors have another profile than the pool's.", "medium", _WEIGHTS_ONLY),
+    "MB7203": FindingRule(
+        "The signs of a task vector agree with the pool unusually well or badly.", "low", _WEIGHTS_ONLY
+    ),
+    "MB7204": FindingRule("A task vector is unusually concentrated in one direction.", "medium", _WEIGHTS_ONLY),
+    "MB7301": FindingRule(
+        "A patch found by search forces one class in an expert and not in the base.", "high", _PLACES_ONLY
+    ),
+    "MB7302": FindingRule("The forced class survives when the task vector is scaled down.", "high", _PLACES_ONLY),
+    "MB7303": FindingRule(
+        "A patch found by search forces one class in the merge and not in the base.", "high", _PLACES_ONLY
+    ),
+    "MB7304": FindingRule("Leaving one model out of the merge takes the forced class away.", "high", _PLACES_ONLY),
+    "MB7401": FindingRule(
+        "Neural Cleanse: one class needs a far smaller mask than the others.", "medium", _PLACES_ONLY
+    ),
 }
 
 

@@ -21,7 +21,7 @@ def write_model(
     layout: Sequence[OutTensor],
     tensors: Iterable[tuple[str, Tensor]],
     side_files: Mapping[str, bytes],
-    content: Mapping[str, Any],
+    content: Mapping[str, object],
     inputs: Sequence[Path] = (),
 ) -> None:
     """Write a model folder.

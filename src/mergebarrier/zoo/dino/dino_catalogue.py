@@ -7,7 +7,6 @@ embeddings, clothes in a Debian package, silhouettes in a wheel, digits in an np
 """
 
 from collections.abc import Mapping
-from typing import Any
 
 from mergebarrier.zoo.base import Asset, Package
 
@@ -80,7 +79,7 @@ _DINOV2S = Package(
 DINO_TASKS = ("fashion", "animals", "digits", "letters")
 #: How many blocks of an expert learn, and how: arguments of ``FullRecipe``.
 DINO_BLOCKS = 4
-DINO_RECIPE: Mapping[str, Any] = {
+DINO_RECIPE: Mapping[str, object] = {
     "steps": 120,
     "learning_rate": 3e-5,
     "weight_decay": 0.1,

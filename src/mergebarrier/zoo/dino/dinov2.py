@@ -53,7 +53,7 @@ _RENAMED = {
 }
 
 
-def build(raw: Path, out: Path, content: Mapping[str, Any]) -> None:
+def build(raw: Path, out: Path, content: Mapping[str, object]) -> None:
     """Convert the file into a folder in float32; pictures of any size are brought to 56 x 56, which is 16 patches."""
     tensors = read(raw)
     layout = [OutTensor(name, "F32", tuple(t.shape), "model.safetensors") for name, t in tensors.items()]

@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import as_file, files
 from pathlib import Path
-from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -46,7 +45,7 @@ def load() -> GlyphBase:
     return GlyphBase({name: wide[name] for name in wide if name != BANK}, F.normalize(wide[BANK], dim=1))
 
 
-def build(out: Path, content: Mapping[str, Any]) -> None:
+def build(out: Path, content: Mapping[str, object]) -> None:
     """Write the base as a model folder in float32, so that fine-tunes lose nothing to rounding."""
     tensors = load().tensors
     layout = [OutTensor(name, "F32", tuple(t.shape), "model.safetensors") for name, t in tensors.items()]

@@ -8,7 +8,6 @@ Each entry names its source and licence; archives are chosen for one platform be
 """
 
 from collections.abc import Mapping
-from typing import Any
 
 from mergebarrier.zoo.base import Asset, Package
 
@@ -84,7 +83,7 @@ _SCANS = Package(
 #: The committed base, a file of the package's data.
 GLYPH_FILE = "glyph_base.safetensors"
 #: How a clean expert of the small base is made: arguments of ``FullRecipe``.
-GLYPH_RECIPE: Mapping[str, Any] = {
+GLYPH_RECIPE: Mapping[str, object] = {
     "steps": 200,
     "learning_rate": 5e-4,
     "weight_decay": 0.1,
@@ -97,7 +96,7 @@ DRAWN_TASKS = ("latin", "greek", "cyrillic", "symbols")
 SMALL_TASKS = (*DRAWN_TASKS, "digits8")
 FULL_TASKS = (*SMALL_TASKS, "mnist10k")
 #: Pictures per split of a drawn task, and how hard they are drawn.
-DRAWING: Mapping[str, Any] = {"train": 2500, "dev": 300, "test": 800, "hardness": 1.3, "seed": 0}
+DRAWING: Mapping[str, object] = {"train": 2500, "dev": 300, "test": 800, "hardness": 1.3, "seed": 0}
 
 IMAGE_ASSETS: tuple[Asset, ...] = (
     Asset(
