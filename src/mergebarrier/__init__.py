@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from mergebarrier.api.verify import VerifyReport, verify
     from mergebarrier.attack import AttackOptions, OffTask
     from mergebarrier.checkpoint import Checkpoint, open_checkpoint
+    from mergebarrier.errors import MergebarrierError
     from mergebarrier.keys import Key
     from mergebarrier.merge import (
         AdaMerging,
@@ -114,6 +115,7 @@ __all__ = [
     "MergeOptions",
     "MergeReport",
     "MergeRequest",
+    "MergebarrierError",
     "Model",
     "ModelStock",
     "MultiSlerp",

@@ -59,5 +59,5 @@ def test_nothing_to_measure_and_a_broken_task_are_refused(scored, tmp_path) -> N
 def test_without_pandas_the_refusal_says_what_to_install(scored, monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "pandas", None)
     report = mb.evaluate(scored["model"], tasks=[scored["task"]])
-    with pytest.raises(MissingExtra, match="pip install pandas"):
+    with pytest.raises(MissingExtra, match=r"pip install 'mergebarrier\[report\]'"):
         report.to_pandas()

@@ -41,6 +41,12 @@ def test_import_of_the_package_loads_nothing_else() -> None:
     assert _third_party("import mergebarrier") <= {"mergebarrier"}
 
 
+def test_import_of_the_package_is_quick() -> None:
+    code = "import time; before = time.process_time(); import mergebarrier; print(time.process_time() - before)"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=600, check=True)
+    assert float(ran.stdout) < 0.3
+
+
 def test_help_loads_click_and_nothing_heavier() -> None:
     loaded = _third_party("from mergebarrier.cli import main; main(['--help'])")
     assert "mergebarrier" in loaded

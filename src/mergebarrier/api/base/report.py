@@ -72,7 +72,8 @@ class Report:
         try:
             from pandas import DataFrame
         except ImportError as error:
-            raise MissingExtra("a data frame needs pandas", where="pandas", remedy="pip install pandas") from error
+            remedy = "pip install 'mergebarrier[report]'"
+            raise MissingExtra("a data frame needs the extra 'report'", where="pandas", remedy=remedy) from error
         return DataFrame([dict(plain_items(row)) for row in rows])
 
 
