@@ -55,7 +55,7 @@ audit = mb.audit(
     task=tasks[0],
     partner_task=tasks[1],
     out=out / "report",
-    options=mb.AuditOptions(merges=("linear", "task_arithmetic"), coefficients=(0.5, 1.0), levels="0-1", budget=2),
+    options=mb.AuditOptions(merges=("linear", "task_arithmetic"), coefficients=(0.5, 1.0), levels="0-2", budget=2),
     write=again,
     say=print,
 )
@@ -66,10 +66,11 @@ print(best)
 # ## The figure
 
 # %%
-figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.5), layout="constrained")
-skills.pivot(index="task", columns="merge", values="rate").plot.bar(ax=left, rot=0, ylim=(0, 1))
-left.set(title="A stock merge (linear, 1/2 each)", xlabel="task", ylabel="exact match")
-best.plot.barh(ax=right)
-right.set(title="The best merge of the audit, per state of our model", xlabel="utility", ylabel="")
+figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.8), layout="constrained")
+skills.pivot(index="task", columns="merge", values="rate").plot.bar(ax=left, rot=0, legend=False)
+left.set(title="A stock merge, half of each", xlabel="task", ylabel="exact match", ylim=(0, 1))
+figure.legend(*left.get_legend_handles_labels(), loc="outside lower left", ncols=2)
+best[::-1].plot.barh(ax=right)
+right.set(title="The best merge of the audit", xlabel="utility", ylabel="state of our model", xlim=(0, 1))
 figure.savefig(out / "two_tasks.png", dpi=150)
 print(out / "two_tasks.png")
