@@ -25,8 +25,17 @@ def test_every_relative_link_leads_to_a_file(root) -> None:
 
 
 def _offered(command: click.Command) -> set[str]:
-    commands = [command, *(command.commands.values() if isinstance(command, click.Group) else ())]
-    return {word for one in commands for parameter in one.params for word in parameter.opts}
+    """Return the options of a verb and of its commands."""
+    context = click.Context(command)
+    names = command.list_commands(context) if isinstance(command, click.Group) else []
+    commands = [command, *(command.get_command(context, name) for name in names)]
+    return {word for one in commands for parameter in one.get_params(context) for word in parameter.opts}
+
+
+def _declared(page: str) -> set[str]:
+    """Return the options that a page itself declares, in the code of an extension that it teaches."""
+    code = "\n".join(re.findall(r"^```python.*?^```", page, re.MULTILINE | re.DOTALL))
+    return {"--" + name.replace("_", "-") for name in re.findall(r"^    (\w+): \w+ = \w+\(", code, re.MULTILINE)}
 
 
 def test_every_command_that_a_document_shows_exists_with_its_options(root) -> None:
@@ -37,7 +46,7 @@ def test_every_command_that_a_document_shows_exists_with_its_options(root) -> No
             if verb not in VERBS:
                 continue
             shown += 1
-            offered = _offered(__import__(VERBS[verb][0], fromlist=["command"]).command)
+            offered = _offered(__import__(VERBS[verb][0], fromlist=["command"]).command) | _declared(text)
             options = re.findall(r"(?<![\w-])--?[a-z][a-z-]*", rest)
             wrong += [f"{page.name}: {verb} {word}" for word in options if word not in offered]
     assert shown > 15 and not wrong, "\n".join(wrong)
