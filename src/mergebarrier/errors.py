@@ -26,10 +26,10 @@ from typing import ClassVar
 _SHOWN_CHARS = 200
 
 
-def clean(text: object) -> str:
-    """Escape control and bidirectional characters of untrusted text and cut it at 200 characters."""
+def clean(text: object, *, longest: int = _SHOWN_CHARS) -> str:
+    """Escape control and bidirectional characters of untrusted text and cut it, at 200 characters by default."""
     shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
-    return shown if len(shown) <= _SHOWN_CHARS else shown[: _SHOWN_CHARS - 1] + "…"
+    return shown if len(shown) <= longest else shown[: longest - 1] + "…"
 
 
 class MergebarrierError(Exception):

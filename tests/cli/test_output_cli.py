@@ -84,11 +84,15 @@ def _run(words: list[str], **environment: str) -> subprocess.CompletedProcess[st
 
 
 _TABLE = """
+from rich.console import Group
 from rich.table import Table
+from rich.text import Text
 from mergebarrier.cli._output import Output
 table = Table(*(f"column {i}" for i in range(12)))
 table.add_row(*(f"cell-{i}-" + "x" * 40 for i in range(12)))
-Output().result({}, table)
+fits = Table.grid(expand=True)
+fits.add_row("left " * 200, "right " * 200)
+Output().result({}, Group(Text("a long paragraph " * 60), fits, table))
 """
 
 

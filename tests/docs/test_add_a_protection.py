@@ -84,7 +84,7 @@ gain = PROTECTIONS["gain"]
 result = made_up.made_up_result(method="gain", method_keyed=gain.keyed, method_limit=gain.limit)
 print(*wording.limits(result), sep="\\n")
 """
-    assert "gain says of itself: One small number is the whole secret" in run("-c", report)
+    assert "Limit of gain: One small number is the whole secret" in run("-c", report)
     run(str(copy / "docs" / "_generate_protections.py"))
     page = (copy / "docs" / "protections.md").read_text()
     assert "## gain" in page and "| `--power` | Power of two that values are multiplied by. |" in page

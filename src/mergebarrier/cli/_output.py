@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["SCHEMA_VERSION", "Output", "Session", "print_error"]
 
 _WIDEST: Final = 10_000
+_READABLE: Final = 110
 _LOG: Final = "--log-file"
 
 
@@ -184,13 +185,23 @@ def _show(human: "RenderableType") -> None:
         click.echo(human)
         return
     from rich.console import Console
-    from rich.measure import Measurement
 
     console = Console(file=sys.stdout)
     if not sys.stdout.isatty():
-        console = Console(file=sys.stdout, width=_WIDEST)
-        console.width = max(1, Measurement.get(console, console.options, human).maximum)
+        console.width = _whole(human)
     console.print(human)
+
+
+def _whole(human: "RenderableType") -> int:
+    """Return a width that cuts and folds no table; text, and tables that fit any width, are wrapped as for reading."""
+    from rich.console import Console, Group
+    from rich.measure import Measurement
+    from rich.table import Table
+
+    wide = Console(width=_WIDEST)
+    parts = human.renderables if isinstance(human, Group) else [human]
+    tables = [part for part in parts if isinstance(part, Table) and not part.expand]
+    return max([_READABLE, *(Measurement.get(wide, wide.options, table).maximum for table in tables)])
 
 
 def _dumps(document: Report | Mapping[str, object]) -> str:

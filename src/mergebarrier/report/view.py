@@ -147,7 +147,7 @@ def _alone(alone: Alone) -> str:
 
 
 def _perplexity(alone: Alone) -> str:
-    return "not finite" if alone.perplexity is None else f"{alone.perplexity:.3f}"
+    return "not measured" if alone.perplexity is None else f"{alone.perplexity:.3f}"
 
 
 def _closeness(result: Result) -> tuple[tuple[str, str, str, str], ...]:

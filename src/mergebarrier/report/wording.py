@@ -23,6 +23,8 @@ _FALLS: Final = {
     "D": "stock tools, with the right coefficients",
 }
 _GRADED: Final = f"{min(thresholds.LETTERS)} to {max(thresholds.LETTERS)}"
+#: The sentence of a method is short, and a result is a file of unknown origin.
+_LIMIT_CHARS: Final = 600
 TERMS: Final = (
     ("skill", "share of a task's test rows that the model answers exactly; brackets hold the 95 % interval"),
     ("utility", "the smaller of both skills, each counted from the public base (0) to its own expert (1)"),
@@ -136,7 +138,7 @@ def limits(result: Result) -> tuple[str, ...]:
         "Fine-tuning, plain use and copying are untouched."
     )
     if result.method_limit:
-        said.append(f"{clean(result.method)} says of itself: {clean(result.method_limit)}")
+        said.append(f"Limit of {clean(result.method)}: {clean(result.method_limit, longest=_LIMIT_CHARS)}")
     items = min(task.test_items for task in result.tasks.values())
     keys = "Two keys" if "two_keys" in result.controls else "One key"
     said.append(
