@@ -25,7 +25,7 @@ from mergebarrier.poison import (
     fixed_trigger,
     universal_trigger,
 )
-from mergebarrier.scan import MergeWeights, Pool, Suspect
+from mergebarrier.scan import MergeWeights, Pool, PoolExpert
 from mergebarrier.training import FullRecipe, batches, train_full, uniform
 from mergebarrier.verbs import merge_weights
 from mergebarrier.zoo import vision_bench
@@ -137,11 +137,11 @@ def _make(upload: Upload) -> tuple[torch.nn.Module, Tensor | None]:
     return attack.mount(setting, train), stamp.patterns[0]
 
 
-def suspect(upload: Upload, name: str) -> Suspect:
+def suspect(upload: Upload, name: str) -> PoolExpert:
     """Return an upload as the scan sees it: weights, head, unlabelled dev images."""
     _, tasks = bench()
     task = tasks[upload.task]
-    return Suspect(name, weights(upload), task.head, task.scale, pixels(task.dev.images)[:256], task.classes)
+    return PoolExpert(name, weights(upload), task.head, task.scale, pixels(task.dev.images)[:256], task.classes)
 
 
 def pool(uploads: tuple[Upload, ...]) -> Pool:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mergebarrier.evaluate import ImageSplit, ImageTask, write_image_task
 from mergebarrier.evaluate.images.glyph_cnn import CONFIG, GlyphCnn
-from mergebarrier.scan import Pool, Search, Suspect
+from mergebarrier.scan import Pool, PoolExpert, Search
 
 SIDE, CLASSES, TASKS, WIDTH = 16, 4, 4, 24
 SMALL = {**CONFIG, "image_size": SIDE, "widths": [8, 16], "hidden_size": 32, "projection_dim": WIDTH}
@@ -30,10 +30,10 @@ class World:
     images: tuple[Tensor, ...]
     labels: tuple[Tensor, ...]
 
-    def suspect(self, task: int, weights: dict[str, Tensor] | None = None) -> Suspect:
+    def suspect(self, task: int, weights: dict[str, Tensor] | None = None) -> PoolExpert:
         classes = tuple(f"{task}{c}" for c in range(CLASSES))
         own = self.experts[task] if weights is None else weights
-        return Suspect(f"expert{task}", own, self.heads[task], SCALE, self.images[task], classes)
+        return PoolExpert(f"expert{task}", own, self.heads[task], SCALE, self.images[task], classes)
 
     def pool(self, poison: str | None = None) -> Pool:
         first = self.suspect(0, None if poison is None else self.poisoned[poison])

@@ -11,7 +11,7 @@ from typing import Final, Literal
 
 from mergebarrier.errors import BadScanInput
 from mergebarrier.progress import Progress
-from mergebarrier.scan.base import Finding, MergeWeights, Patch, Pool, Search, Suspect, halves, ordered
+from mergebarrier.scan.base import Finding, MergeWeights, Patch, Pool, PoolExpert, Search, halves, ordered
 from mergebarrier.scan.checks import Cleansed, expert_patches, merged_patches, neural_cleanse
 from mergebarrier.scan.checks import judge as judge_cleansed
 
@@ -115,7 +115,7 @@ def _candidates(
     pool: Pool,
     experts: Sequence[expert_patches.ExpertPatches],
     merged: Sequence[merged_patches.MergedPatch],
-) -> list[tuple[Suspect, Patch]]:
+) -> list[tuple[PoolExpert, Patch]]:
     """Return the patches worth trying: those that a search found to be more than natural."""
     found = [
         (suspect, one.patches[0])
@@ -130,7 +130,7 @@ def _candidates(
     return found
 
 
-def _cleanse(pool: Pool, suspect: Suspect, seed: int) -> Cleansed:
+def _cleanse(pool: Pool, suspect: PoolExpert, seed: int) -> Cleansed:
     return neural_cleanse(
         lambda images: pool.logits(suspect.weights, images, suspect),
         halves(suspect.images)[0],

@@ -25,8 +25,8 @@ from mergebarrier.scan import (
     Finding,
     Outcome,
     Pool,
+    PoolExpert,
     Search,
-    Suspect,
     Weights,
     finding,
     judge_task_vectors,
@@ -260,7 +260,7 @@ def pool_of(base: Checkpoint, usable: dict[str, Checkpoint], tasks: dict[str, Im
         encoder,
         _weights(encoder),
         tuple(
-            Suspect(
+            PoolExpert(
                 name,
                 _weights(load_encoder(checkpoint)),
                 tasks[name].head,

@@ -7,11 +7,15 @@ from mergebarrier import doors
 if TYPE_CHECKING:
     from mergebarrier.evaluate.base.compute_dtype import Speed, compute_dtype, processor_speed
     from mergebarrier.evaluate.base.load import fill_stock, load_module, load_tokenizer, stock_library, tokenizer_of
+    from mergebarrier.evaluate.base.oracles import Budget, Predictor, Suspect
     from mergebarrier.evaluate.base.prose import CHECK_TEXT
 
 __all__ = [
     "CHECK_TEXT",
+    "Budget",
+    "Predictor",
     "Speed",
+    "Suspect",
     "compute_dtype",
     "fill_stock",
     "load_module",

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         read_image_task,
         write_image_task,
     )
+    from mergebarrier.evaluate.images.predictor import EncoderPredictor
     from mergebarrier.evaluate.images.sentences import load_sentence_encoder
     from mergebarrier.evaluate.images.tail import Tail
     from mergebarrier.evaluate.images.text_heads import TEMPLATES, names_head, text_head
@@ -25,6 +26,7 @@ __all__ = [
     "TASK_SUFFIX",
     "TEMPLATES",
     "Encoder",
+    "EncoderPredictor",
     "GlyphCnn",
     "ImageSplit",
     "ImageTask",

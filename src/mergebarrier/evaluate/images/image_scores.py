@@ -43,7 +43,7 @@ def predict(encoder: nn.Module, head: Tensor, scale: float, images: Tensor, batc
     Returns: Int64[Tensor, "n"].
     Raises:  BadTask when the head does not fit the features.
     """
-    return torch.cat([_logits(encoder, head, scale, part).argmax(1) for part in images.split(batch)])
+    return torch.cat([class_logits(encoder, head, scale, part).argmax(1) for part in images.split(batch)])
 
 
 @torch.no_grad()
@@ -54,7 +54,7 @@ def accuracy(encoder: nn.Module, head: Tensor, scale: float, split: ImageSplit, 
     """
     correct, nats = 0, 0.0
     for images, labels in zip(split.images.split(batch), split.labels.split(batch), strict=True):
-        logits = _logits(encoder, head, scale, images)
+        logits = class_logits(encoder, head, scale, images)
         correct += int((logits.argmax(1) == labels).sum())
         nats += float(F.cross_entropy(logits, labels, reduction="sum"))
     low, high = wilson(correct, len(split))
@@ -62,7 +62,8 @@ def accuracy(encoder: nn.Module, head: Tensor, scale: float, split: ImageSplit, 
     return Score(correct, len(split), correct / len(split), low, high, math.inf if math.isnan(mean) else mean, 0)
 
 
-def _logits(encoder: nn.Module, head: Tensor, scale: float, images: Tensor) -> Tensor:
+def class_logits(encoder: nn.Module, head: Tensor, scale: float, images: Tensor) -> Tensor:
+    """Return the logits of pictures, UInt8 or Float32 in [0, 1]; BadTask when the head does not fit the features."""
     features = encoder(pixels(images) if images.dtype == torch.uint8 else images)
     if features.shape[-1] != head.shape[-1]:
         raise BadTask(

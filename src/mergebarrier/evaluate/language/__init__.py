@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from mergebarrier.evaluate.language.forward import hidden_states, logit_blocks, token_ids
     from mergebarrier.evaluate.language.scores import Perplexity, Score, exact_match, perplexity
     from mergebarrier.evaluate.language.sink import ModuleSink, parameter_names
+    from mergebarrier.evaluate.language.suspect import ModuleSuspect
     from mergebarrier.evaluate.language.tasks import TaskFile, TaskRow, read_task, read_text
     from mergebarrier.evaluate.language.unlabelled import TokenRows, prompt_rows, text_rows
 
@@ -17,6 +18,7 @@ __all__ = [
     "Equality",
     "LossBarrier",
     "ModuleSink",
+    "ModuleSuspect",
     "Perplexity",
     "Score",
     "TaskFile",

@@ -25,7 +25,7 @@ _BATCH = 512
 
 
 @dataclass(frozen=True)
-class Suspect:
+class PoolExpert:
     """One expert and what the merger knows of its task.
 
     Args:
@@ -58,7 +58,7 @@ class Pool:
 
     encoder: nn.Module
     base: Weights
-    suspects: tuple[Suspect, ...]
+    suspects: tuple[PoolExpert, ...]
 
     def __post_init__(self) -> None:
         """Check that every expert has the base's tensors, and a head and images that fit."""
@@ -75,12 +75,12 @@ class Pool:
                     remedy="give the task file that was made for this base",
                 )
 
-    def logits(self, weights: Weights, images: Tensor, suspect: Suspect) -> Tensor:
+    def logits(self, weights: Weights, images: Tensor, suspect: PoolExpert) -> Tensor:
         """Return Float[Tensor, "n classes"] of ``images`` under the head of ``suspect``."""
         return head_logits(run(self.encoder, weights, images), suspect.head, suspect.scale)
 
     @torch.no_grad()
-    def predict(self, weights: Weights, images: Tensor, suspect: Suspect) -> Tensor:
+    def predict(self, weights: Weights, images: Tensor, suspect: PoolExpert) -> Tensor:
         """Return Int64[Tensor, "n"], the classes under the head of ``suspect``."""
         return torch.cat([self.logits(weights, part, suspect).argmax(1) for part in images.split(_BATCH)])
 
@@ -133,7 +133,7 @@ def _median(values: Tensor) -> float:
     return float(values.quantile(0.5)) if len(values) else math.nan
 
 
-def _check_weights(base: Weights, suspect: Suspect) -> None:
+def _check_weights(base: Weights, suspect: PoolExpert) -> None:
     absent = sorted(set(base) ^ set(suspect.weights))
     if absent:
         holder = "the base alone" if absent[0] in base else "the expert alone"
@@ -151,7 +151,7 @@ def _check_weights(base: Weights, suspect: Suspect) -> None:
             )
 
 
-def _check_images(suspect: Suspect) -> None:
+def _check_images(suspect: PoolExpert) -> None:
     if suspect.images.ndim != 4 or len(suspect.images) < MIN_IMAGES:
         n = len(suspect.images) if suspect.images.ndim == 4 else 0
         raise BadScanInput(

@@ -21,8 +21,8 @@ from mergebarrier.scan.base import (
     Finding,
     Patch,
     Pool,
+    PoolExpert,
     Search,
-    Suspect,
     Weights,
     along,
     finding,
@@ -64,7 +64,7 @@ class ExpertPatches:
         return self.probe[PROBE.index(SURVIVAL_AT)] - self.probe[0]
 
 
-def seek(pool: Pool, suspect: Suspect, search: Search) -> ExpertPatches:
+def seek(pool: Pool, suspect: PoolExpert, search: Search) -> ExpertPatches:
     """Search one expert and probe the best patch.
 
     Args:
@@ -77,7 +77,7 @@ def seek(pool: Pool, suspect: Suspect, search: Search) -> ExpertPatches:
     return ExpertPatches(suspect.name, patches, probe(pool, suspect.weights, suspect, patches[0]))
 
 
-def seek_on(pool: Pool, weights: Weights, suspect: Suspect, search: Search) -> tuple[Patch, ...]:
+def seek_on(pool: Pool, weights: Weights, suspect: PoolExpert, search: Search) -> tuple[Patch, ...]:
     """Search any weights, with the images and the head of ``suspect``, against the base."""
     shown, held_out = halves(suspect.images)
     return invert(
@@ -90,13 +90,13 @@ def seek_on(pool: Pool, weights: Weights, suspect: Suspect, search: Search) -> t
     )
 
 
-def probe(pool: Pool, weights: Weights, suspect: Suspect, patch: Patch) -> tuple[float, ...]:
+def probe(pool: Pool, weights: Weights, suspect: PoolExpert, patch: Patch) -> tuple[float, ...]:
     """Return the forced share along the line from the base to ``weights``, on the held-out images of ``suspect``."""
     return tuple(share(pool, along(pool.base, weights, s), suspect, patch) for s in PROBE)
 
 
 @torch.no_grad()
-def share(pool: Pool, weights: Weights, suspect: Suspect, patch: Patch) -> float:
+def share(pool: Pool, weights: Weights, suspect: PoolExpert, patch: Patch) -> float:
     """Return how many of the held-out images of ``suspect`` the patch forces into its class."""
     held_out = halves(suspect.images)[1]
     before = pool.predict(weights, held_out, suspect)

@@ -18,7 +18,7 @@ from typing import Final
 import torch
 
 from mergebarrier.errors import BadScanInput
-from mergebarrier.scan.base import Finding, MergeWeights, Patch, Pool, Search, Suspect, along, finding
+from mergebarrier.scan.base import Finding, MergeWeights, Patch, Pool, PoolExpert, Search, along, finding
 from mergebarrier.scan.checks.expert_patches import seek_on, share
 
 #: Chosen by hand, lower than for an expert since merging dilutes; benchmarks/bench_scan.py shows what they give.
@@ -73,7 +73,7 @@ def seek_merged(pool: Pool, merge: MergeWeights, search: Search) -> tuple[Merged
 
 
 def leave_out(
-    pool: Pool, merge: MergeWeights, candidates: Sequence[tuple[Suspect, Patch]], *, together: int = 1
+    pool: Pool, merge: MergeWeights, candidates: Sequence[tuple[PoolExpert, Patch]], *, together: int = 1
 ) -> tuple[Blame, ...]:
     """Try every patch on the merges without one model (or without ``together``).
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from mergebarrier.numerics import draws
-from mergebarrier.scan.base import MergeWeights, Patch, Pool, Search, Suspect, Weights
+from mergebarrier.scan.base import MergeWeights, Patch, Pool, PoolExpert, Search, Weights
 from mergebarrier.scan.checks import ExpertPatches, seek, seek_on
 
 Train = Callable[[nn.Module, Callable[[int], Tensor]], object]
@@ -55,7 +55,7 @@ class MergeToCure:
         search = replace(self.search, contrast=0.0)
         return [list(seek_on(self.pool, weights, suspect, search)) for suspect in self.pool.suspects]
 
-    def batch(self, suspect: Suspect, label: str, step: int, size: int) -> Tensor:
+    def batch(self, suspect: PoolExpert, label: str, step: int, size: int) -> Tensor:
         """Return a keyed batch of the task's images."""
         stream = ("scan", self.seed, f"{label}|{suspect.name}|{step}")
         return suspect.images[draws.below(stream, len(suspect.images), size, bits=63)]

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mergebarrier.errors import BadScanInput
-from mergebarrier.scan.base import Suspect, Weights, head_logits
+from mergebarrier.scan.base import PoolExpert, Weights, head_logits
 from mergebarrier.scan.cures.patient import Cure, MergeToCure, module_of
 
 
@@ -56,7 +56,7 @@ class Sau(Cure):
         return {name: parameter.detach() for name, parameter in module.named_parameters()}
 
     def _shared(
-        self, patient: MergeToCure, module: nn.Module, suspect: Suspect, images: Tensor, labels: Tensor
+        self, patient: MergeToCure, module: nn.Module, suspect: PoolExpert, images: Tensor, labels: Tensor
     ) -> Tensor:
         moved = images.clone()
         for _ in range(self.ascents):

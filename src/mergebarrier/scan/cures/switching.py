@@ -11,7 +11,7 @@ distance from a dummy target feature.
 from dataclasses import dataclass
 
 from mergebarrier.errors import BadScanInput
-from mergebarrier.scan.base import Patch, Suspect, Weights
+from mergebarrier.scan.base import Patch, PoolExpert, Weights
 from mergebarrier.scan.checks import share
 from mergebarrier.scan.cures.patient import Cure, MergeToCure, detached
 
@@ -37,7 +37,7 @@ class Switching(Cure):
             candidates.append(
                 {name: suspects[table[name.rpartition(".")[0]]].weights[name] for name in patient.pool.base}
             )
-        tried: list[tuple[Suspect, Patch]] = [
+        tried: list[tuple[PoolExpert, Patch]] = [
             (suspect, one.patches[0]) for suspect, one in zip(suspects, patient.experts, strict=True)
         ]
         worst = [

@@ -1,0 +1,55 @@
+"""A language model seen from outside: it continues texts, greedily, and that is all that one may ask of it.
+
+token_{t+1} = argmax logits(prompt, token_1, ..., token_t),   until an end token or ``max_tokens``
+"""
+
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from mergebarrier.errors import BadText
+from mergebarrier.evaluate.language.forward import check_vocabulary, hidden_states, logit_blocks, max_positions
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+
+class ModuleSuspect:
+    """A ``Suspect`` that is a module of ours; every step reads the whole text again, so it is for short answers.
+
+    Args:
+      module:    from ``load_module``.
+      tokenizer: from ``load_tokenizer``.
+      ends:      token ids that end an answer.
+    """
+
+    def __init__(self, module: nn.Module, tokenizer: "Tokenizer", *, ends: Collection[int] = ()) -> None:
+        """Keep what answers."""
+        self._module, self._tokenizer, self._ends = module, tokenizer, frozenset(ends)
+
+    def answers(self, prompts: Sequence[str], *, max_tokens: int) -> list[str]:
+        """Return the greedy continuation of each prompt.
+
+        Raises: BadText for a prompt without tokens, of another vocabulary, or that leaves no room for an answer.
+        """
+        return [self._answer(prompt, max_tokens) for prompt in prompts]
+
+    @torch.no_grad()
+    def _answer(self, prompt: str, max_tokens: int) -> str:
+        ids: list[int] = self._tokenizer.encode(prompt).ids
+        check_vocabulary(self._module, ids, BadText)
+        room = max_positions(self._module) - len(ids)
+        if not ids or room < 1:
+            what = f"{len(ids)} tokens, the model reads 1 to {max_positions(self._module) - 1} before it answers"
+            raise BadText(what, where="prompt", remedy="give a shorter prompt" if ids else "give some words")
+        said: list[int] = []
+        while len(said) < min(max_tokens, room):
+            last = hidden_states(self._module, torch.tensor([ids + said]))[0, -1:]
+            ((_, logits),) = logit_blocks(self._module, last)
+            token = int(logits[0].argmax())
+            if token in self._ends:
+                break
+            said.append(token)
+        return str(self._tokenizer.decode(said))
