@@ -38,7 +38,7 @@ class MergeOptions:
       check:   measure perplexity against every input.
       text:    a file to measure it on, in place of the built-in text.
       acknowledge_licence: merge although a licence or an owner forbids it; recorded.
-      allowed: what of a recipe is an error unless it is asked for.
+      allowed: deviations of a recipe that must be requested explicitly.
       cure:    a key of ``scan.CURES``, for image models: cure the merge of a backdoor.
       tasks:   for the cure: the task file of each model.
       download: fetch models that the local cache lacks.

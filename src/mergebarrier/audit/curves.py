@@ -1,6 +1,6 @@
 """Barrier curves: the loss on the straight line from a state of the protected expert to the partner.
 
-The unprotected and the published expert always stand together, and beside them every model that an attack makes.  A
+The unprotected and the published expert are always measured, and every model that an attack makes.  A
 loss that is not finite, or above 1,000 nats, counts as 1,000.
 """
 

@@ -9,7 +9,7 @@ def planned(spec: AuditSpec) -> dict[str, object]:
     numbers = checked(spec.levels)
     levels = [LEVELS[number] for number in numbers]
     beside = [level for level in shown_beside(spec) if level.number in numbers]
-    # The unprotected model stands beside every state of the protected one, with the same settings and the same search.
+    # The unprotected model is compared with every state of the protected one, with the same settings and search.
     merged = 1 + len({level.state for level in levels})
     searching = 1 + len({level.state for level in levels if level.searches})
     search = len(searched(spec.search_budget)) if 1 in numbers else 0

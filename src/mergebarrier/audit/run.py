@@ -123,7 +123,7 @@ def _context(skills: Mapping[str, Mapping[str, Skill]]) -> tuple[LevelContext, d
 
 
 def _shown(bench: Bench, context: LevelContext) -> list[Attempt]:
-    """Run what is shown beside the ladder: ungraded attacks, and other protections of the same original."""
+    """Run what is shown but not graded: further attacks, and other protections of the same original."""
     shown = [climb(level, bench, context) for level in shown_beside(bench.spec)]
     for number, path in enumerate(bench.spec.comparisons, 1):
         role = f"comparison {number}"

@@ -1,6 +1,6 @@
 """Models by themselves: is the protected one still the original, and what does the attacker hold after realigning it?
 
-Outputs are compared in float32, where only the protection shows, and in bfloat16, beside the noise of bfloat16 itself.
+Outputs are compared in float32, where only the protection shows, and in bfloat16, next to the noise of bfloat16 itself.
 """
 
 from collections.abc import Mapping

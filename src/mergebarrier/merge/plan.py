@@ -18,7 +18,7 @@ from mergebarrier.merge.method import Merge
 if TYPE_CHECKING:
     from mergebarrier.checkpoint import Checkpoint, TensorInfo
 
-_SMALL = 1 << 21  # elements: tensors up to this size share a unit, larger ones stand alone
+_SMALL = 1 << 21  # elements: tensors up to this size share a unit, larger ones have their own
 _MUST_AGREE = ("model_type", "num_attention_heads", "num_key_value_heads", "head_dim", "n_head", "hidden_act")
 _NOTED = ("rope_theta", "rope_parameters", "rope_scaling", "rms_norm_eps", "layer_norm_epsilon", "sliding_window")
 HEAD = "lm_head.weight"

@@ -8,7 +8,7 @@ weight; ``full`` adds free rotary phases and real maps of bounded condition numb
 
 Sources: PaRaMS and MergeLock use subsets of this group (permutations and scales, value/output and query/key maps).
 We differ: all spaces at once, keyed per circuit, invertible, condition number bounded by what a quantiser tolerates.
-Limit: whoever holds the public base estimates g and undoes it (``realign gaugefix``), whatever the key.
+Limit: anyone with the public base estimates g and undoes it (``realign gaugefix``), whatever the key.
 """
 
 from collections.abc import Mapping

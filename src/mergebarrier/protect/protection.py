@@ -56,7 +56,8 @@ class Context:
 
 @dataclass(frozen=True, kw_only=True)
 class OutputFolder:
-    """What a folder holds beside the values of its tensors; the fields left out are those of the model that is read.
+    """What a folder holds apart from the values of its tensors; the fields left out are those of the model that is
+    read.
 
     Args:
       layout:     names, dtypes, shapes and shards.
@@ -79,7 +80,7 @@ class Prepared(OutputFolder):
       invert:        undoes ``apply``; None for a method that cannot be undone.
       limit:         the sentence that says what the protection does not do to this model.
       variant:       which form acted, in a word or two.
-      parameters:    what the manifest holds beside the declared parameters, or in their place.
+      parameters:    what the manifest holds besides the declared parameters, or instead of them.
       reversibility: what ``invert`` gives back: every bit, each tensor within ``bound``, or nothing.
       determinism:   "exact" where any machine makes the same bytes, else "profile".
       amplified:     how much ``apply`` may amplify a rounding error.
@@ -105,7 +106,7 @@ class Protection(Protocol):
       keyed:         it draws from the owner's key.
       needs:         fields of ``Context`` that it cannot do without.
       reversibility: what its forms give back, the strongest first.
-      limit:         the sentence that says what it does not do; reports print it beside every success.
+      limit:         the sentence that says what it does not do; reports print it with every success.
     """
 
     name: ClassVar[str]

@@ -42,7 +42,7 @@ class FittedGauge:
     diagnostics: dict[str, Any]
 
     def apply(self, circuit: Circuit, tensors: Tensors, anchor: Tensors) -> dict[str, Tensor]:
-        """Apply the inverse gauge; then give traded gains back to the readers, so that the base's gains stand."""
+        """Apply the inverse gauge; then give traded gains back to the readers, so that the base's gains are kept."""
         moved = symmetry.act_inverse(circuit, self.gauge.elements[circuit.name], tensors)
         return _restore_gains(moved, anchor)
 

@@ -40,7 +40,7 @@ class Realignment(Protocol):
 
     @property
     def label(self) -> str:
-        """Return the name for people, which tells variants apart."""
+        """Return the name for people, which distinguishes variants."""
         ...
 
     def fit(

@@ -1,6 +1,6 @@
 """Is a model an ordinary fine-tune of a base, a fine-tune in other coordinates, or no fine-tune of it at all?
 
-A fine-tune lies next to its base; one that was protected by a symmetry lies far away until its coordinates are
+A fine-tune is close to its base; one that was protected by a symmetry is far away until its coordinates are
 estimated, and next to it afterwards; an unrelated model stays far away. Three layers tell, seen through part of the
 stream's coordinates, so the cost does not grow with depth, and an ordinary fine-tune costs a look at a few rows.
 
@@ -36,7 +36,7 @@ _COORDINATES = 512
 
 @dataclass(frozen=True)
 class Relation:
-    """How a model stands to a base.
+    """How a model relates to a base.
 
     Attributes:
       kind:   "ordinary", "protected", "unrelated", or "unclear" (far from the base, and no symmetry explains it).

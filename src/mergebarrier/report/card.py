@@ -14,7 +14,7 @@ _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~&])")
 
 
 def render_card(result: Result | BackdoorResult, rows: Sequence[Cell | Measurement]) -> str:
-    """Return Markdown: verdict, ladder, equality, limits; or success beside control, for a backdoor measurement."""
+    """Return Markdown: verdict, ladder, equality, limits; or success with its control, for a backdoor measurement."""
     if isinstance(result, BackdoorResult):
         return page.card(result, escape)
     shown = view(result, rows)

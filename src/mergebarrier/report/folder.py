@@ -1,7 +1,7 @@
 """A report folder: rows are appended as they are measured, the summary and its views are written at the end.
 
     rows.jsonl   one finished row per line, flushed to the disk before the next begins; read back by ``--resume``
-    result.json  report.html  card.md  findings.sarif   written beside the old ones and renamed, the summary last
+    result.json  report.html  card.md  findings.sarif   written under temporary names and renamed, the summary last
 
 A line that a crash cut off is dropped; a line that is damaged in any other way is refused.
 """
@@ -54,7 +54,7 @@ class Journal:
           folder:    the report folder; made when it is not there.
           resume:    keep the rows that are there.
           overwrite: throw an older report away.
-        Raises: OutputExists (something stands there), BadReport (rows that cannot be read).
+        Raises: OutputExists (something is there), BadReport (rows that cannot be read).
         """
         present = sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else []
         foreign = [name for name in present if name not in (*FILES, WORK, *(_fresh(name) for name in FILES))]

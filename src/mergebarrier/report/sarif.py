@@ -3,7 +3,7 @@
 MB9501 (error)    an attack recovers at least 0.9 of what merging the unprotected model gives
 MB9502 (warning)  a control of the audit failed, its figures need care
 MB9503 (note)     a level was run and did not recover that much; no more than that is said
-MB9504 (note)     an attack that was run beside the ladder and is not graded
+MB9504 (note)     an attack that was run and is not graded
 
 A scan brings its own rules; critical and high become error, medium becomes warning, low and info become note.
 
@@ -84,7 +84,7 @@ def render_findings(
     """Return the SARIF document of a scan.
 
     Args:
-      findings: of the scan, in the order they are to stand in.
+      findings: of the scan, in the order of the output.
       rules:    rule id -> title and blind spots; all are listed, hit or not.
       version:  of this package.
       digests:  model name -> content digest; a refused model has none.

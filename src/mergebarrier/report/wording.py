@@ -1,6 +1,6 @@
 """The words of a report, in one place: what is said does not depend on the format it is said in.
 
-Two sentences always stand side by side and at one size: what merging with stock tools does, and what the best attacker
+Two sentences are always side by side and of one size: what merging with stock tools does, and what the best attacker
 recovers.  The limits are fixed texts; figures are filled in and nothing is left out when they are bad.
 """
 

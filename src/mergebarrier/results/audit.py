@@ -1,7 +1,7 @@
 """What an audit found, as plain frozen dataclasses: the one truth that every report format is a view of.
 
 ``result.json`` is ``Result``; the rows behind it are ``rows.jsonl`` (see ``rows``).  A result says of itself all that a
-report has to call by name, so that a report of a later version, or of a level that somebody added, drops nothing.
+report has to call by name, so that a report of a later version, or of an added level, drops nothing.
 Nothing here imports torch.
 
     skill    = share of a task's rows that a model answers exactly, with its 95 % Wilson interval
@@ -19,7 +19,7 @@ Grade = Literal["A", "B", "C", "D"]
 
 @dataclass(frozen=True, kw_only=True)
 class State(Record):
-    """What may stand in the protected expert's place in a merge, as a report calls it.
+    """What may take the protected expert's place in a merge, as a report calls it.
 
     Args:
       title:  of its column.
@@ -45,7 +45,7 @@ class Alone(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class Closeness(Record):
-    """How far two models' outputs lie apart on the same tokens."""
+    """How far two models' outputs differ on the same tokens."""
 
     max_rel_logit_error: float
     kl_nats: float
@@ -102,7 +102,7 @@ class Recovered(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class LevelResult(Record):
-    """What came of one level of the ladder, or of an attack that is shown beside it.
+    """The outcome of one level of the ladder, or of an attack that is shown but not graded.
 
     Args:
       level, name, attack: its number, its name, and what was done, in a few words.
@@ -180,7 +180,7 @@ class Model(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class TaskSet(Record):
-    """The rows that scores stand on."""
+    """The rows that scores are measured on."""
 
     name: str
     digest: str
@@ -195,7 +195,7 @@ class Result(Record):
     Args:
       method:           the protection as its manifest states it ("unknown" when there is none); ``method_keyed``
                         says whether a key undoes it, ``method_limit`` what it says of itself that it does not do.
-      states:           name -> what may stand in the protected expert's place; the order is that of a report's columns.
+      states:           name -> what may take the protected expert's place; the order is that of a report's columns.
       trivial_utility:  what the best single model reaches without any merge.
       extras:           attacks that are shown and not graded (the published decoupled one).
       ruf_max:          over all graded levels.

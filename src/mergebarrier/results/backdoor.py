@@ -76,7 +76,7 @@ class BackdoorResult(Record):
       models:       by role: merged, control, and where given base and expert.
       task:         the attacked task's name; ``task_digest`` identifies its test rows.
       target_class: by name; ``target_index`` in the task.
-      merged:       the headline: ASR on the merge beside that on the clean merge.
+      merged:       the headline: ASR on the merge, compared with that on the clean merge.
       base:         ASR of the trigger on the base alone, where a base was given.
       curve:        (scale, success) along base + scale * (model - base), for the merge and its control.
       accuracies:   clean accuracy before and after.

@@ -34,7 +34,7 @@ class Cell(Record):
 
     Args:
       row_id:          SHA-256 over everything that the figures depend on.
-      level, attack:   where on the ladder the cell stands ("control" for the unprotected model).
+      level, attack:   where on the ladder the cell belongs ("control" for the unprotected model).
       state:           what stood in the protected expert's place, a name in ``Result.states``; a reader takes any name.
       merge:           algorithm.
       coefficients:    the published coefficient ("coefficient"), or one weight per expert ("protected", "partner").

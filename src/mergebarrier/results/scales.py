@@ -13,7 +13,7 @@ from mergebarrier.results.rows import Cell
 
 @dataclass(frozen=True, kw_only=True)
 class Scale:
-    """Where the base (0) and the expert (1) of one task lie."""
+    """Where the base (0) and the expert (1) of one task are."""
 
     base: float = 0.0
     expert: float = 1.0

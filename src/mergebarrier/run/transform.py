@@ -161,8 +161,8 @@ def _run_threads(todo: Sequence[Unit], run: Callable[[Unit], None], workers: int
     One thread begins with the largest unit and the others with the smallest, so that large ones, which decide the peak
     of memory, do not meet while there are others.
 
-    Threads of our own, not an executor: Ctrl-C while an executor starts a thread leaves one that nobody joins, and that
-    would go on writing after the files are closed.
+    Threads of our own, not an executor: Ctrl-C while an executor starts a thread leaves one that is never joined, and
+    that would go on writing after the files are closed.
     """
     queue, faults, idle = deque(todo), list[BaseException](), threading.Semaphore(0)
 

@@ -41,7 +41,7 @@ class Source(Protocol):
 
 
 class Unit(Protocol):
-    """A set of tensors that a method must see together; ``rowwise`` says that any block of rows may stand alone."""
+    """A set of tensors that a method must see together; ``rowwise`` says that blocks of rows can be processed alone."""
 
     @property
     def name(self) -> str:

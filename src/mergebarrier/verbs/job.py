@@ -52,7 +52,7 @@ class MergeJob:
       anchor:     the base that the experts are compared with, where the method itself uses none.
       measured:   what the merge itself found, in place of a look at the output as a model.
       whole:      a unit depends on the whole inputs, not on its own tensors alone.
-      beside:     folders that are no inputs and must not be written into either.
+      beside:     further folders that must not be written into.
       facts:      what a dry run says: sources, counts, bytes, files.
       notes:      what the plan found worth saying, one line each.
       learn:      for a method that learns: (progress) -> the job with what was learned; called once the inputs are

@@ -90,7 +90,7 @@ class AuditSpec:
       protected, original, base, partner: model folders, or opened models.
       task, partner_task:      test rows of the protected expert's and of the partner's task.
       validation, partner_validation: rows that settings are chosen on; without them the first half of each task file is
-                               used for that, and scores stand on the second half.
+                               used for that, and scores are measured on the second half.
       text:                    plain prose for perplexity and for comparing outputs; without it the test rows serve, and
                                no perplexity is given.
       settings:                the grid of level 0.

@@ -1,4 +1,5 @@
-"""The rows of both tasks: scores stand on test rows, settings are chosen on validation rows, and no prompt is in both.
+"""The rows of both tasks: scores are measured on test rows, settings are chosen on validation rows, and no prompt is in
+both.
 
 Without a validation file the first half of a task file is for validation and the second half for the test.
 """

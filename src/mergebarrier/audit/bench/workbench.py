@@ -36,7 +36,7 @@ class Bench:
       journal: finished rows.
       say:     called with one line per piece of work.
       stack:   closes what is opened here.
-      states:  names of everything that may stand in the protected expert's place.
+      states:  names of everything that may take the protected expert's place.
     """
 
     def __init__(
@@ -158,10 +158,10 @@ class Bench:
         """Merge a state of the protected expert with the partner and score the result; or find it done.
 
         Args:
-          state:   what stands in the protected expert's place.
+          state:   what takes the protected expert's place.
           setting: how it is merged.
           split:   which rows score it.
-          level:   where it stands on the ladder, kept in the row.
+          level:   its level of the ladder, kept in the row.
           attack:  the same in a word.
           role:    the model of that state, by default the one of the same name.
         Raises: InternalError for a state that no level declares.

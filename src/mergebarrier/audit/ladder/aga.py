@@ -1,6 +1,6 @@
 """The published, decoupled attack with our matching, at the settings that work best without a protection.
 
-It is shown beside level 2 and not graded: it needs the same public base, and unlike ``gaugefix`` it does not keep the
+It is shown next to level 2 and not graded: it needs the same public base, and unlike ``gaugefix`` it does not keep the
 function of the model.
 """
 

@@ -1,6 +1,6 @@
 """Another protection of the same original, merged with coefficient 1, where the base cancels; shown, not graded.
 
-It says what the same merge does to a protection that leaves circuits untouched, beside the one that is audited.
+It shows what the same merge does to a protection that leaves circuits untouched, compared with the one that is audited.
 """
 
 from dataclasses import replace

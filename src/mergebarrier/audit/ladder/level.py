@@ -80,7 +80,7 @@ def no_realignment(spec: AuditSpec) -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class Level:
-    """One level, or an attack that is shown beside the levels and not graded.
+    """One level, or an attack that is shown with the levels and not graded.
 
     Args:
       number:             its place; ``results.thresholds.LETTERS`` grades a protection that falls there.
@@ -98,7 +98,7 @@ class Level:
       cost:               estimated arithmetic before any merge, in FLOP.
       realignments:       models that it realigns, for the plan of an audit.
       asked:              whether an audit that runs this number runs it.
-      checks:             name -> check of the audit itself; a name stands once on the whole ladder.
+      checks:             name -> check of the audit itself; a name is unique on the whole ladder.
     """
 
     number: int

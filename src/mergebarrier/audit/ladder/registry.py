@@ -1,4 +1,4 @@
-"""The ladder: every level that is built, what is shown beside it, and what is planned.
+"""The ladder: every level that is built, the attacks that are shown but not graded, and what is planned.
 
     0  stock merging    1  coefficient search    2  realignment to the public base    3 to 8  planned
 
@@ -20,7 +20,7 @@ from mergebarrier.results import State
 LEVELS: Final[dict[int, Level]] = {0: NAIVE, 1: COEFFICIENTS, 2: REALIGN}
 #: Attacks that are run and shown with the level of their number, and never graded.
 BESIDE: Final[dict[str, Level]] = {"aga": AGA}
-#: number -> what is planned there; a level that is in LEVELS is built, whatever stands here.
+#: number -> what is planned there; a level that is in LEVELS is built, whatever is written here.
 PLANNED: Final[dict[int, str]] = {
     3: "activation weighting",
     4: "product-space merging",

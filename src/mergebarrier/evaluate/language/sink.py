@@ -59,7 +59,7 @@ class ModuleSink:
             self._copy(name, place[start_row : start_row + len(tensor)], tensor)
 
     def finish(self, unit_name: str, names: Sequence[str]) -> None:
-        """Take note of nothing: tensors are complete when they were put."""
+        """No-op: a tensor is complete once put."""
 
     def _place(self, name: str) -> Tensor | None:
         if name in self._places:

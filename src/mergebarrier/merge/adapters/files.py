@@ -21,7 +21,7 @@ def factor_names(module: str, *, embedding: bool) -> tuple[str, str]:
 
 
 def whole_name(tensor: str, modules: Iterable[str]) -> str:
-    """Return the name on disk of a whole tensor; behind a module with an update stands peft's ``base_layer``."""
+    """Return the name on disk of a whole tensor; under a module with an update, peft calls it ``base_layer``."""
     module, _, last = tensor.rpartition(".")
     return f"{ADAPTER_PREFIX}{module}.base_layer.{last}" if module in modules else ADAPTER_PREFIX + tensor
 

@@ -65,7 +65,7 @@ class AdapterPlan:
     """A merge of adapters, ready to run.
 
     Attributes:
-      adapters: what is merged; None stands for the base itself, which no update changes.
+      adapters: what is merged; None means the base itself, which no update changes.
       base:     the base that the adapters were checked against, None without; it is read for ``whole`` alone.
       modules:  name -> AdapterModule.
       whole:    tensor of the base that adapters hold whole -> the method that merges it.

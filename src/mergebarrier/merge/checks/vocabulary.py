@@ -104,5 +104,5 @@ def _parsed(data: bytes) -> dict[str, Any]:
     try:
         document = json.loads(data) if data and len(data) <= _MAX_TOKENIZER_BYTES else {}
     except (ValueError, RecursionError):
-        return {}  # whoever loads the tokenizer says so; the weights are judged here
+        return {}  # loading the tokenizer reports it; the weights are judged here
     return document if isinstance(document, dict) else {}

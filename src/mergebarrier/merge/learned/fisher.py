@@ -4,8 +4,8 @@
     F_i = E_x E_{y ~ p_i(y|x)} (d log p_i(y|x) / d theta)^2
     normalize: c_i is divided by |F_i| + floor, so that an expert with large gradients does not outvote the others
 
-Source: Matena and Raffel, arXiv 2111.09832. Differs: beside the sum over all classes (``labels="exact"``) labels may be
-drawn from the model (``"sampled"``): unbiased, and the only way where the classes are a vocabulary.
+Source: Matena and Raffel, arXiv 2111.09832. Differs: apart from the sum over all classes (``labels="exact"``) labels
+may be drawn from the model (``"sampled"``): unbiased, and the only way where the classes are a vocabulary.
 """
 
 from __future__ import annotations

@@ -123,7 +123,7 @@ class DataMerge(ABC):
         data: Sequence[TaskData],
         progress: Progress,
     ) -> Learned:
-        """Do it, on inputs that were checked."""
+        """Learn the merge; inputs are already validated."""
 
     def _check(
         self, module: torch.nn.Module, base: Tensors | None, experts: Sequence[Tensors], data: Sequence[TaskData]

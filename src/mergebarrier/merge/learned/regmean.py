@@ -138,7 +138,7 @@ class RegMean(DataMerge):
 class RegMeanPlus(RegMean):
     """RegMean++: as RegMean, on what the merged layers below give.
 
-    A block is what stands below one number in a layer's path (``layers.3``), else a single layer. The data pass once
+    A block is what is below one number in a layer's path (``layers.3``), else a single layer. The data pass once
     per block and expert, up to that block; memory as RegMean plus one more set of weights.
 
     Raises: BadMergeParameter.

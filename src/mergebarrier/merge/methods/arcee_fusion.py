@@ -1,4 +1,4 @@
-"""Arcee Fusion: take from the expert only what stands out, by change times divergence of the row.
+"""Arcee Fusion: take from the expert only what is outstanding, by change times divergence of the row.
 
     s = |tau| * KL(softmax(theta_1 row) + 1e-8 || softmax(theta_0 row) + 1e-8);   keep s >= median(s) + 1.5 (Q3 - Q1)
     merged = theta_0 + [s >= threshold] tau;   a quantile q is the floor(q (n - 1))-th value in ascending order

@@ -1,7 +1,7 @@
 """A recipe whose models are one base with adapters, as a merge of those adapters.
 
 Every tensor of the base has a method with its own parameters in the recipe's plan; a module takes those of its weight.
-The base itself may stand among the models: an adapter that changes nothing.
+The base itself may be among the models: an adapter that changes nothing.
 """
 
 from mergebarrier.checkpoint import AdaptedCheckpoint, Adapter, Checkpoint

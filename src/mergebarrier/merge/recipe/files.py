@@ -34,7 +34,7 @@ _TEMPLATE_FILE, _SETTINGS_FILE, _GENERATION_FILE = (
 
 
 def side_files(plan: RecipePlan) -> dict[str, bytes]:
-    """Return name -> bytes of everything beside the weights, but for card and manifest.
+    """Return name -> bytes of all side files except card and manifest.
 
     Raises: BadRecipe when a template is none.
     """

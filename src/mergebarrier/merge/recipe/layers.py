@@ -1,8 +1,8 @@
-"""Where a tensor stands in the depth of a model, read off its name; and a configuration for another number of layers.
+"""The layer that a tensor belongs to, read from its name; and a configuration for another number of layers.
 
     model.layers.7.mlp.up_proj.weight  ->  stack "model.layers", layer 7, part "mlp.up_proj.weight"
 
-A layer's index is the first number among the dotted parts of a name, its stack what stands before it; what belongs to
+A layer's index is the first number among the dotted parts of a name, its stack what is before it; what belongs to
 no stack comes before the layers when it embeds, after them otherwise. No table of families is needed for that.
 Source: ours. Differs from mergekit, which needs a description of each architecture.
 """
@@ -30,7 +30,7 @@ class LayerPlace:
 
 
 def locate(name: str) -> LayerPlace | None:
-    """Return where a tensor stands; None outside of any stack.
+    """Return the layer of a tensor; None outside of any stack.
 
     Example:
       >>> locate("transformer.h.3.attn.bias")

@@ -88,7 +88,7 @@ def _other_dtype(tensors: "Mapping[str, TensorPlan]", donor: "Checkpoint") -> st
 
 
 def lacking_notes(tensors: "Mapping[str, TensorPlan]", opened: "Mapping[ModelReference, Checkpoint]") -> list[str]:
-    """Return one note per model that the base stands in for."""
+    """Return one note per model that the base replaces."""
     lacking: dict[str, list[str]] = {}
     for name, tensor in tensors.items():
         for item in tensor.target.inputs:

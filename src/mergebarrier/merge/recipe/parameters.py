@@ -3,7 +3,7 @@
     value = the first that is given of: source | slice | module | whole recipe | the method's default
 
 A parameter is called what its declaration says (mergekit's name), else as its field; what holds for the whole recipe,
-and all words of a choice that mergekit has as a flag, stand under our own key ``mergebarrier``.  Source: mergekit
+and all words of a choice that mergekit has as a flag, are under our own key ``mergebarrier``.  Source: mergekit
 0.1.5. Differs: a name that no method has is an error, one of another method a note.
 """
 
@@ -58,7 +58,7 @@ class Resolver:
       make:   builds it: ``make(method, **fields)``.
       seed:   for methods that draw, unless the recipe gives one.
     Attributes: uses_base, whether the base enters; for methods that may do without it, whether the recipe has one.
-    Raises: BadMergeParameter for a name that the method does not have, or that stands where it has no meaning.
+    Raises: BadMergeParameter for a name that the method does not have, or that is where it has no meaning.
     """
 
     def __init__(self, recipe: Recipe, kind: type[Merge], make: Any, seed: int) -> None:
@@ -127,7 +127,7 @@ class Resolver:
           name:   of the output.
           depth:  in its slice, 0 to 1.
           given:  the experts, in order.
-          levels: parameters of the slice and of the module it stands in.
+          levels: parameters of the slice and of its module.
           copied: the tensor is of integers, equal everywhere, so weights that cancel do no harm.
         Returns: (the method, recipe name -> effective value, or values, one per expert).
         Raises:  BadMergeParameter naming parameter, model and tensor.

@@ -169,7 +169,7 @@ def plan_recipe(
       make:    builds a member, ``make(name, **fields)``.
       name_of: a name for a model, without a path.
       seed:    for methods that draw, unless the recipe says otherwise.
-      allowed: what is an error unless it is asked for.
+      allowed: deviations that must be requested explicitly.
     Raises: BadRecipe, BadMergeParameter, TensorSetMismatch, ShapeMismatch, ConfigMismatch.
     """
     if recipe.method not in kinds:

@@ -4,7 +4,7 @@
 
 A recipe chooses layers (models, slices, modules), parameters that vary with depth (gradients) and with the name of a
 tensor (filters), dtypes, tokenizer and chat template. Source: the configuration language of mergekit 0.1.5; where we
-differ stands in the module that differs.
+differ is in the module that differs.
 """
 
 from collections.abc import Mapping
@@ -53,7 +53,7 @@ def plan(
       recipe: parsed.
       opened: every reference of the recipe; references to one folder give one and the same model.
       seed:   for methods that draw, unless the recipe gives one.
-      allowed: what is an error unless it is asked for.
+      allowed: deviations that must be requested explicitly.
     Raises: BadRecipe, BadMergeParameter, TensorSetMismatch, ShapeMismatch, ConfigMismatch.
     """
     if recipe.method in DATA_MERGES:
@@ -66,7 +66,7 @@ def plan(
 
 
 def small_files(planned: RecipePlan) -> dict[str, bytes]:
-    """Return name -> bytes of configuration, tokenizer, chat template and what else lies beside the donor's weights.
+    """Return name -> bytes of configuration, tokenizer, chat template and all other side files of the donor.
 
     Raises: BadRecipe when the recipe asks for a template that is none.
     """

@@ -115,7 +115,7 @@ class RecipeModule:
 
 @dataclass(frozen=True)
 class Allowed:
-    """What is an error, or otherwise, unless it is asked for.
+    """Deviations that must be requested explicitly.
 
     Attributes:
       truncate: cut embeddings and heads of unequal rows to the fewest, whatever their tokens are.

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 class Input:
     """One model's tensor: as which source of the recipe, of which model, under which name there.
 
-    ``rows`` are those of another vocabulary, None for the rows as they lie in the file.
+    ``rows`` are those of another vocabulary, None for the rows as they are in the file.
     """
 
     source: SliceSource
@@ -79,7 +79,7 @@ def targets(
 
     Args:
       recipe:  parsed.
-      opened:  every reference of the recipe, opened; the same model may stand under several.
+      opened:  every reference of the recipe, opened; one model may have several.
       donor:   the model whose configuration and layout the output takes.
       ragged:  tensors whose rows need not be equally many yet.
       allowed: what else may differ.

@@ -33,7 +33,7 @@ ParameterValue = tuple[Choice, ...]
 
 
 def parse_setting(value: Any, where: str) -> ParameterValue:
-    """Read what stands beside a parameter's name.
+    """Read the value of a parameter.
 
     Raises: BadRecipe naming ``where``.
     """
@@ -63,7 +63,7 @@ def evaluate(setting: ParameterValue, name: str, depth: float, *, flag: bool = F
 
 
 def plain(setting: ParameterValue) -> Any:
-    """Return a setting as it may stand in a recipe."""
+    """Return a setting as a recipe may write it."""
 
     def value(choice: Choice) -> Any:
         return choice.values[0] if len(choice.values) == 1 else list(choice.values)

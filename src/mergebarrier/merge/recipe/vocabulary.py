@@ -3,7 +3,7 @@
     tokenizer.source  base: the base's | a model: that model's | union: the base's, then what the others add
     rows              max id + 1, rounded up to ``pad_to_multiple_of``;  vocab_size in config.json follows
 
-A tensor is of the vocabulary when it stands outside of the layers, has vocab_size rows in the donor, and is no norm and
+A tensor is of the vocabulary when it is outside of the layers, has vocab_size rows in the donor, and is no norm and
 no table of positions. Source: mergekit 0.1.5. Differs: numbers of special tokens in the configuration come from the
 model whose tokenizer is taken, and one without a row is an error.
 """
@@ -98,7 +98,7 @@ class Alignment:
       vocabulary: of the output.
       changed:    whether its tokenizer.json is another than the source's.
       size:       rows.
-      base:       the model whose row stands in for a missing one.
+      base:       the model whose row replaces a missing one.
       own:        every model of the merge with its vocabulary.
       opened:     of the recipe.
       notes:      warnings for the user.

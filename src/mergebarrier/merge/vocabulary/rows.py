@@ -72,7 +72,7 @@ class VocabularyRows:
     _lock: Lock = field(default_factory=Lock)
 
     def info(self, of: "TensorInfo") -> "TensorInfo":
-        """Return what is known about the tensor with these rows; ``of`` is as it lies in the file."""
+        """Return what is known about the tensor with these rows; ``of`` is as it is in the file."""
         shape = (len(self.picks.word), *of.shape[1:])
         return replace(of, dtype=STORED[self.dtype], shape=shape, begin=0, end=math.prod(shape) * self.dtype.itemsize)
 
