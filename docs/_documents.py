@@ -8,12 +8,18 @@ from typing import Annotated, Literal, NotRequired
 from pydantic import Field
 from typing_extensions import TypedDict
 
-Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
-KeyId = Annotated[str, Field(pattern="^[0-9a-f]{16}$")]
-Count = Annotated[int, Field(ge=0)]
-Parameters = dict[str, object]
-#: In a manifest, where null would be ambiguous.
-Words = Literal["infinite"]
+from mergebarrier.checkpoint.files.content import Count, Digest, KeyId, Parameters
+from mergebarrier.checkpoint.files.contents import AnyContent, AttackMark, Environment, Fit, TriggerOnBase
+from mergebarrier.checkpoint.files.merge_content import (
+    AdapterChecks,
+    Cleansed,
+    Concluded,
+    Data,
+    Effective,
+    Licence,
+    MergeInput,
+    ModelChecks,
+)
 
 
 class Document(TypedDict):
@@ -158,20 +164,6 @@ class Input(TypedDict):
     content_digest: Digest | None
 
 
-class Licence(TypedDict):
-    """What a merge concludes from the licences of its inputs; null where it concludes none."""
-
-    verdict: Literal["compatible", "conflict", "unknown"]
-    licence: str | None
-    reason: str
-
-
-class Concluded(Licence):
-    """The same, with the wishes that were overridden."""
-
-    acknowledged: list[str]
-
-
 class Lineage(TypedDict):
     """What the manifest of a merge says about its making."""
 
@@ -190,28 +182,6 @@ class ManifestOf(TypedDict):
     key_id: KeyId | None
 
 
-class Circuit(TypedDict):
-    """How near the weights of a circuit are to those of the base."""
-
-    cosine_before: float
-    cosine_after: float
-
-
-class Fit(TypedDict, total=False):
-    """What a realignment found; the solved projections of aga alone leave the cosines out."""
-
-    sweeps: Count
-    converged: bool
-    mean_cosine_before: float
-    mean_cosine_after: float
-    spaces_moved: list[str]
-    bit_exact: bool
-    circuits: dict[str, Circuit]
-    flops: Count
-    tokens: Count
-    matched: bool
-
-
 class Undone(TypedDict):
     """What the best attack takes back of a protection at once."""
 
@@ -219,118 +189,6 @@ class Undone(TypedDict):
     seconds: float
     attack: str
     diagnostics: Fit
-
-
-class Relative(TypedDict):
-    """How an expert stands to the base: cosines by kind of circuit, as stored and in matched coordinates."""
-
-    kind: str
-    before: dict[str, float]
-    after: dict[str, float]
-
-
-class Weights(TypedDict):
-    """A sample of the result's weights beside its inputs'."""
-
-    tensors: Count
-    values_per_model: Count
-    norm_ratio: float | Words
-    cosine: dict[str, float | Words]
-    odd_tensors: dict[str, float | Words]
-    task_vector: NotRequired[dict[str, float | Words]]
-
-
-class Perplexity(TypedDict):
-    """Perplexity of a merge and of its inputs, four digits each."""
-
-    text: str
-    dtype: str
-    merged: float | Words
-    inputs: dict[str, float | Words]
-    limit: float | Words
-
-
-class Module(TypedDict):
-    """What one module of a merged adapter lost by its rank, as a part of its update."""
-
-    rank: Count
-    residual: float
-    cross_terms: NotRequired[float]
-
-
-class ModelChecks(TypedDict):
-    """What was looked at before a merged model was committed."""
-
-    weights: Weights
-    identical_to: list[str]
-    suspect: bool
-    perplexity: NotRequired[Perplexity]
-    relatives: dict[str, Relative]
-    warnings: list[str]
-
-
-class AdapterChecks(TypedDict):
-    """The same for a merged adapter."""
-
-    modules: dict[str, Module]
-    residual: float
-    cross_terms: NotRequired[float]
-    suspect: bool
-    relatives: dict[str, Relative]
-    warnings: list[str]
-
-
-class Declared(TypedDict, total=False):
-    """What the folder of an input says; what says nothing is left out."""
-
-    written: str
-    name: str
-    link: str
-    reason: str
-    do_not_merge: str
-    protected: bool
-    attack: bool
-
-
-class MergeInput(TypedDict):
-    """An input of a merge as the arithmetic saw it."""
-
-    role: Literal["base", "expert", "adapter", "donor"]
-    name: str
-    licence: str
-    declared: Declared
-    modules: NotRequired[dict[str, tuple[Count, float]]]
-    whole: NotRequired[list[str]]
-    trained_on: NotRequired[str]
-    content_digest: Digest
-    tensors: dict[str, Digest]
-
-
-class Data(TypedDict):
-    """A file that a merge learned from."""
-
-    expert: str
-    file: str
-    kind: Literal["task", "text"]
-    sha256: Digest
-    rows: Count
-    tokens: Count
-
-
-class Effective(TypedDict):
-    """Tensors that were merged with the same effective parameters."""
-
-    parameters: Parameters
-    tensors: list[str]
-
-
-class Cleansed(TypedDict):
-    """The cure of a merge of image models, and the digests of the tasks that it used."""
-
-    method: str
-    parameters: Parameters
-    seed: int
-    tasks: list[Digest]
 
 
 class Merge(Document):
@@ -477,17 +335,7 @@ class Scan(Document):
     merged: NotRequired[list[ScannedMerge]]
 
 
-class TriggerOnBase(TypedDict):
-    """How often the trigger works on the base before any training."""
-
-    hits: Count
-    rows: Count
-
-
-_Attack = TypedDict("_Attack", {"attack-artifact": Literal[True]})
-
-
-class Attack(Document, _Attack):
+class Attack(Document, AttackMark):
     """A poisoned expert that was made as a control."""
 
     kind: Literal["attack"]
@@ -600,144 +448,9 @@ class DemoPlan(Plan):
     report: str
 
 
-class File(TypedDict):
-    """A file of a folder."""
-
-    size_bytes: Count
-    sha256: Digest
-
-
-class Written(TypedDict):
-    """What a folder holds."""
-
-    content_digest: Digest
-    tensors: dict[str, Digest]
-    files: dict[str, File]
-
-
-class Tool(TypedDict):
-    """What wrote a folder."""
-
-    name: Literal["mergebarrier"]
-    version: str
-
-
-class Content(TypedDict):
-    """What any machine must reproduce."""
-
-    schema_version: Literal[1]
-    tool: Tool
-    plan_sha256: Digest
-    output: Written
-
-
-class Read(TypedDict):
-    """A model that was read."""
-
-    role: str
-    content_digest: Digest
-    tensors: dict[str, Digest]
-
-
-class ProtectContent(Content):
-    """Of ``protect``."""
-
-    verb: Literal["protect"]
-    method: str
-    parameters: Parameters
-    key_id: KeyId | None
-    inputs: list[Read]
-    roundtrip_bound: float
-
-
-class UnprotectContent(Content):
-    """Of ``unprotect``."""
-
-    verb: Literal["unprotect"]
-    method: str
-    parameters: Parameters
-    key_id: KeyId | None
-    inputs: list[Read]
-    roundtrip_bound: float
-    restores: Digest
-
-
-class RealignContent(Content):
-    """Of ``realign``."""
-
-    verb: Literal["realign"]
-    method: str
-    parameters: Parameters
-    inputs: list[Read]
-    diagnostics: Fit
-    licences: list[str]
-
-
-class Calibration(TypedDict):
-    """Which rows a merge learned from, and in which dtype."""
-
-    samples: Count
-    seed: int
-    dtype: str
-
-
-_Mark = TypedDict("_Mark", {"attack-artifact": NotRequired[Literal[True]]})
-
-
-class MergeContent(Content, _Mark):
-    """Of ``merge``."""
-
-    verb: Literal["merge"]
-    method: str
-    version: str
-    parameters: NotRequired[Parameters]
-    recipe: NotRequired[Parameters]
-    effective: NotRequired[list[Effective]]
-    determinism: NotRequired[str]
-    data: NotRequired[list[Data]]
-    calibration: NotRequired[Calibration]
-    coefficients: NotRequired[dict[str, list[float]]]
-    diagnostics: NotRequired[Parameters]
-    cleanse: NotRequired[Cleansed]
-    output_kind: NotRequired[Literal["adapter"]]
-    lora_space: NotRequired[Literal["product", "factor"]]
-    inputs: list[MergeInput]
-    licence: Concluded
-    checks: ModelChecks | AdapterChecks
-
-
-class PoisonedBase(TypedDict):
-    """The encoder that a poisoned expert was made of."""
-
-    role: Literal["base"]
-    licence: str
-    content_digest: Digest
-
-
-class AttackContent(Content, _Attack):
-    """Of ``attack``."""
-
-    verb: Literal["attack"]
-    method: str
-    parameters: Parameters
-    inputs: list[PoisonedBase]
-    trigger_on_base: TriggerOnBase | None
-
-
-class Environment(TypedDict):
-    """What may differ between two machines."""
-
-    python: str
-    torch: str
-    numpy: str
-    machine: str
-
-
 class Manifest(TypedDict):
     """``mergebarrier.json``."""
 
-    content: Annotated[
-        ProtectContent | UnprotectContent | RealignContent | MergeContent | AttackContent, Field(discriminator="verb")
-    ]
+    content: Annotated[AnyContent, Field(discriminator="verb")]
     content_sha256: Digest
     environment: Environment

@@ -8,6 +8,7 @@ import pytest
 
 import tiny_models
 from mergebarrier.checkpoint import open_checkpoint
+from mergebarrier.checkpoint.files import build_manifest
 
 
 @pytest.fixture
@@ -132,3 +133,15 @@ def test_a_missing_base_and_a_foreign_base_write_nothing(model, tmp_path, run_cl
     foreign = run_cli("realign", model, "--base", other, "-o", tmp_path / "out")
     assert foreign.exit_code == 2 and "MB5001" in foreign.stderr
     assert not (tmp_path / "out").exists() and not list(tmp_path.glob("*.partial"))
+
+
+@pytest.mark.parametrize("lost", ["inputs", "key_id", "roundtrip_bound", "parameters", "profile", "reversibility"])
+def test_a_manifest_that_lacks_what_protect_writes_is_refused(model, tmp_path, run_cli, lost):
+    assert run_cli("protect", model, "-o", tmp_path / "out").exit_code == 0
+    path = tmp_path / "out" / "mergebarrier.json"
+    document = json.loads(path.read_text())
+    content = document["content"]
+    del (content["parameters"] if lost in ("profile", "reversibility") else content)[lost]
+    path.write_bytes(build_manifest(content, document["environment"]))
+    ran = run_cli("unprotect", tmp_path / "out", "-o", tmp_path / "back")
+    assert ran.exit_code == 2 and f"lacks {lost}" in ran.stderr and not (tmp_path / "back").exists()

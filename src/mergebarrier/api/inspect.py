@@ -8,13 +8,16 @@ import shlex
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from mergebarrier import verbs
 from mergebarrier.api.base import Model, Report, as_given, beside, opened, optional
 from mergebarrier.arch import Architecture, describe
 from mergebarrier.checkpoint import MANIFEST_NAME, Checkpoint, read_manifest
 from mergebarrier.errors import ArchError
+
+if TYPE_CHECKING:
+    from mergebarrier.checkpoint.files import AnyContent, MergeContent
 
 _SHOWN = ("verb", "method", "parameters", "key_id")
 
@@ -72,7 +75,7 @@ def inspect(model: Model, *, download: bool = False) -> InspectReport:
     with opened(model, download=download) as (checkpoint,):
         infos = checkpoint.tensors.values()
         written = (checkpoint.root / MANIFEST_NAME).exists()
-        content = read_manifest(checkpoint.path)["content"] if written else {}
+        content = read_manifest(checkpoint.path)["content"] if written else None
         said = verbs.declared(checkpoint)
         return InspectReport(
             path=as_given(model),
@@ -81,9 +84,7 @@ def inspect(model: Model, *, download: bool = False) -> InspectReport:
             bytes=sum(info.nbytes for info in infos),
             dtypes=Counter(info.dtype for info in infos),
             files=tuple(shard.name for shard in checkpoint.shards),
-            manifest={name: content.get(name) for name in ("verb", "method", "parameters", "key_id")}
-            if content
-            else None,
+            manifest={name: content.get(name) for name in _SHOWN} if content is not None else None,
             licence=said.licence,
             do_not_merge=said.do_not_merge or None,
             attack_artifact=said.attack,
@@ -109,15 +110,16 @@ def _of_architecture(checkpoint: Checkpoint) -> dict[str, Any]:
     }
 
 
-def _lineage(content: Mapping[str, Any]) -> dict[str, Any] | None:
+def _lineage(content: "AnyContent | None") -> dict[str, Any] | None:
     """Return what a merge was made from, from its manifest, without the digests of single tensors."""
-    if content.get("verb") != "merge":
+    if content is None or content.get("verb") != "merge":
         return None
+    merge = cast("MergeContent", content)
     kept = ("role", "name", "licence", "content_digest")
-    checks = content.get("checks") or {}
+    checks: Mapping[str, Any] = merge.get("checks") or {}
     return {
-        "inputs": [{key: item.get(key) for key in kept} for item in content.get("inputs", ())],
-        "licence": content.get("licence"),
+        "inputs": [{key: item.get(key) for key in kept} for item in merge.get("inputs", ())],
+        "licence": merge.get("licence"),
         "suspect": checks.get("suspect", False),
         "warnings": checks.get("warnings", []),
     }
@@ -135,10 +137,10 @@ def _spaces(architecture: Architecture) -> dict[str, str]:
     }
 
 
-def _next_steps(name: str, content: Mapping[str, Any]) -> tuple[str, ...]:
+def _next_steps(name: str, content: "AnyContent | None") -> tuple[str, ...]:
     """Return what can be done with such a folder, to be copied; BASE and the like are placeholders for folders."""
     model = shlex.quote(name)
-    verb = content.get("verb")
+    verb = None if content is None else content.get("verb")
     if verb == "protect":
         audit = "--original ORIGINAL --base BASE --partner PARTNER --task A.jsonl --partner-task B.jsonl -o REPORT"
         return (

@@ -221,7 +221,7 @@ def _attack(spec: MeasureSpec) -> tuple[str, dict[str, Any]]:
     from mergebarrier.checkpoint import MANIFEST_NAME, read_manifest
 
     folder = spec.trigger if spec.trigger.is_dir() else spec.trigger.parent
-    content = read_manifest(folder)["content"] if (folder / MANIFEST_NAME).exists() else {}
+    content: Mapping[str, Any] = read_manifest(folder)["content"] if (folder / MANIFEST_NAME).exists() else {}
     if content.get("verb") != "attack":
         return "unknown", {}
     plain = {name: value for name, value in content["parameters"].items() if isinstance(value, str | int | float)}

@@ -211,7 +211,7 @@ def _protection(bench: Bench, role: str) -> tuple[str, dict[str, Any]]:
     from mergebarrier.protect import PROTECTIONS
 
     folder = bench.checkpoints[role].path
-    content = read_manifest(folder)["content"] if (folder / MANIFEST_NAME).exists() else {}
+    content: Mapping[str, Any] = read_manifest(folder)["content"] if (folder / MANIFEST_NAME).exists() else {}
     if content.get("verb") != "protect":
         return "unknown", {}
     method, given = str(content["method"]), content["parameters"]

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mergebarrier.arch import CIRCUITS, Architecture
 from mergebarrier.checkpoint import Checkpoint, Writer, layout_like, read_manifest
@@ -17,6 +17,16 @@ from mergebarrier.errors import DigestMismatch
 from mergebarrier.progress import Progress
 from mergebarrier.protect import OutputFolder
 from mergebarrier.run import Change, transform
+
+if TYPE_CHECKING:
+    from mergebarrier.checkpoint.files import (
+        AnyContent,
+        Environment,
+        ProtectFacts,
+        Read,
+        RealignFacts,
+        UnprotectFacts,
+    )
 
 _AS_READ = OutputFolder()
 
@@ -81,14 +91,9 @@ class Checks:
         return self.run or self.text is not None
 
 
-def content_of(verb: str, method: str, parameters: Mapping[str, object]) -> dict[str, Any]:
-    """Return the part of a manifest that says what was done."""
-    return {"verb": verb, "method": method, "parameters": dict(parameters)}
-
-
-def input_of(role: str, source: Checkpoint) -> dict[str, Any]:
+def input_of(role: str, source: Checkpoint) -> "Read":
     """Return the part of a manifest that says what one input was."""
-    return {"role": role, **hashed(source)}
+    return {"role": role, "content_digest": source.content_digest(), "tensors": source.digests()}
 
 
 def hashed(source: Checkpoint) -> dict[str, Any]:
@@ -103,19 +108,19 @@ def write_circuits(
     sources: Sequence[Checkpoint],
     architecture: Architecture,
     change: Change,
-    content: dict[str, Any],
+    facts: "ProtectFacts | UnprotectFacts | RealignFacts",
     into: OutputOptions,
     *,
     output: OutputFolder = _AS_READ,
     expected: Mapping[str, str] | None = None,
-) -> dict[str, Any]:
+) -> "AnyContent":
     """Write the first source with its circuits changed, and commit it.
 
     Args:
       sources:      opened; the first gives layout, configuration and side files, where ``output`` says nothing else.
       architecture: of the sources; its circuits are the units of work.
       change:       (circuit, one table of logical tensors per source) -> new logical tensors.
-      content:      of the manifest.
+      facts:        what the manifest says of the work.
       into:         where to.
       output:       other layout, configuration and files.
       expected:     tensor name -> digest that must come out.
@@ -126,7 +131,7 @@ def write_circuits(
     writer = Writer.create(
         into.out,
         output.layout or layout_like(donor),
-        plan={name: value for name, value in content.items() if name != "diagnostics"},
+        plan={name: value for name, value in facts.items() if name != "diagnostics"},
         inputs=[folder for source in sources for folder in source.folders],
         resume=into.resume,
         overwrite=into.overwrite,
@@ -153,11 +158,11 @@ def write_circuits(
         if output.config:
             config = json.loads(side_files["config.json"]) | output.config
             side_files["config.json"] = json.dumps(config, indent=2).encode() + b"\n"
-        writer.commit(content, environment(), side_files, workers=into.workers)
-    return dict(read_manifest(into.out)["content"])
+        writer.commit(facts, environment(), side_files, workers=into.workers)
+    return read_manifest(into.out)["content"]
 
 
-def environment() -> dict[str, Any]:
+def environment() -> "Environment":
     """Return versions and platform, the part of a manifest that no digest covers."""
     import numpy
     import torch

@@ -1,20 +1,22 @@
 """``protect`` and ``unprotect``: another gauge for a model folder, and back, with a manifest that says it all."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from mergebarrier.arch import Architecture, Circuit, describe
 from mergebarrier.checkpoint import MANIFEST_NAME, Checkpoint, read_manifest
 from mergebarrier.checkpoint.bytes import ROUNDOFF
-from mergebarrier.errors import DigestMismatch, KeyMismatch, MethodRefused, NotProtected
+from mergebarrier.checkpoint.files import ProtectContent
+from mergebarrier.errors import BadManifest, DigestMismatch, KeyMismatch, MethodRefused, NotProtected, clean
 from mergebarrier.keys import Key, Streams
 from mergebarrier.parameters import parameters_of
 from mergebarrier.protect import PROTECTIONS, Context, Prepared, Protection, check_needs, in_manifest
 from mergebarrier.run import Tables
-from mergebarrier.verbs.output import OutputOptions, content_of, input_of, write_circuits
+from mergebarrier.verbs.output import OutputOptions, input_of, write_circuits
 
 if TYPE_CHECKING:
+    from mergebarrier.checkpoint.files import ProtectFacts, UnprotectContent, UnprotectFacts
     from mergebarrier.protect import Pieces
 
 # Unit roundoff: half the distance from 1 to the next number.
@@ -28,7 +30,7 @@ def protect(
     *,
     base: Checkpoint | None = None,
     ready: Callable[[], None] | None = None,
-) -> tuple[dict[str, Any], Prepared]:
+) -> "tuple[ProtectContent, Prepared]":
     """Write a protected model.
 
     Args:
@@ -44,7 +46,10 @@ def protect(
     streams = None if key is None else lambda: key.streams(source.content_digest(into.workers), protection.name)
     architecture, prepared = _prepare(source, protection, streams=streams, base=base)
     source.digests(workers=into.workers)
-    content = content_of("protect", protection.name, in_manifest(protection, prepared)) | {
+    facts: ProtectFacts = {
+        "verb": "protect",
+        "method": protection.name,
+        "parameters": dict(in_manifest(protection, prepared)),
         "key_id": key.id if key is not None else None,
         "inputs": [input_of("model", source)],
         "roundtrip_bound": _roundtrip_bound(source, prepared),
@@ -55,10 +60,11 @@ def protect(
 
     if ready is not None:
         ready()
-    return write_circuits((source,), architecture, apply, content, into, output=prepared), prepared
+    content = write_circuits((source,), architecture, apply, facts, into, output=prepared)
+    return cast("ProtectContent", content), prepared
 
 
-def unprotect(source: Checkpoint, key: Key | None, into: OutputOptions) -> dict[str, Any]:
+def unprotect(source: Checkpoint, key: Key | None, into: OutputOptions) -> "UnprotectContent":
     """Undo ``protect`` with the key; what is reversible exactly comes back bit by bit, checked against the manifest.
 
     Raises: NotProtected, KeyMismatch, DigestMismatch (files changed since, or the restored bits differ),
@@ -77,13 +83,16 @@ def unprotect(source: Checkpoint, key: Key | None, into: OutputOptions) -> dict[
             where=source.path,
             remedy="use the protected folder as it was published",
         )
-    protection, original = protection_from(was), was["inputs"][0]
+    protection, original = protection_from(was, source), was["inputs"][0]
     streams = None if key is None else lambda: key.streams(original["content_digest"], protection.name)
     architecture, prepared = _prepare(source, protection, streams=streams, undone=was["parameters"])
     invert = prepared.invert
     if invert is None:
         raise MethodRefused(f"{protection.name} cannot be undone", where=source.path, remedy="keep the original model")
-    content = content_of("unprotect", protection.name, was["parameters"]) | {
+    facts: UnprotectFacts = {
+        "verb": "unprotect",
+        "method": protection.name,
+        "parameters": dict(was["parameters"]),
         "key_id": was["key_id"],
         "inputs": [input_of("protected", source)],
         "roundtrip_bound": was["roundtrip_bound"],
@@ -95,29 +104,49 @@ def unprotect(source: Checkpoint, key: Key | None, into: OutputOptions) -> dict[
 
     exact = was["parameters"]["reversibility"] == "exact"
     expected = original["tensors"] if exact else None
-    return write_circuits((source,), architecture, undo, content, into, output=prepared.restored, expected=expected)
+    return cast(
+        "UnprotectContent",
+        write_circuits((source,), architecture, undo, facts, into, output=prepared.restored, expected=expected),
+    )
 
 
-def protection_manifest(source: Checkpoint) -> dict[str, Any]:
-    """Return the content of the manifest of a protected folder; NotProtected when it has none."""
+def protection_manifest(source: Checkpoint) -> "ProtectContent":
+    """Return the content of the manifest of a protected folder.
+
+    Raises: NotProtected when it has none; BadManifest when it lacks what every such manifest has.
+    """
     written = (source.root / MANIFEST_NAME).exists()
-    content = read_manifest(source.path)["content"] if written else {}
-    if content.get("verb") != "protect":
+    content = read_manifest(source.path)["content"] if written else None
+    if content is None or content.get("verb") != "protect":
         raise NotProtected(
-            "the folder has no manifest of a protection",
+            "no manifest of a protection lies beside these weights",
             where=source.path,
             remedy="give the folder that `mergebarrier protect` wrote, with its mergebarrier.json",
         )
-    return dict(content)
+    _check_keys(content, ProtectContent.__required_keys__, source)
+    return cast("ProtectContent", content)
 
 
-def protection_from(content: Mapping[str, Any]) -> Protection:
+def protection_from(content: "ProtectContent", source: Checkpoint) -> Protection:
     """Rebuild the protection that a manifest describes."""
-    kind = PROTECTIONS.get(content.get("method", ""))
+    kind = PROTECTIONS.get(content["method"])
     if kind is None:
-        method = content.get("method")
-        raise NotProtected(f"unknown method {method!r} in the manifest", remedy="use a newer mergebarrier")
-    return kind(**{name: content["parameters"][name] for name in parameters_of(kind)})
+        raise NotProtected(
+            f"unknown method {clean(content['method'])!r} in the manifest", remedy="use a newer mergebarrier"
+        )
+    declared = parameters_of(kind)
+    _check_keys(content["parameters"], {*declared, "reversibility"}, source)
+    return kind(**{name: content["parameters"][name] for name in declared})
+
+
+def _check_keys(table: Mapping[str, object], needed: Set[str], source: Checkpoint) -> None:
+    lacking = sorted(needed - table.keys())
+    if lacking:
+        raise BadManifest(
+            f"the manifest of a protection lacks {', '.join(lacking)}",
+            where=source.path / MANIFEST_NAME,
+            remedy="use the folder as mergebarrier wrote it",
+        )
 
 
 def dry_run(source: Checkpoint, protection: Protection, *, base: Checkpoint | None = None) -> dict[str, Any]:

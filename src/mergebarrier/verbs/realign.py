@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
@@ -15,12 +15,15 @@ from mergebarrier.progress import Progress
 from mergebarrier.realign import Fitted, GaugeFix, Realignment
 from mergebarrier.run import Change, Tables, change_rows, whole
 from mergebarrier.verbs.declarations import licence
-from mergebarrier.verbs.output import OutputOptions, content_of, input_of, write_circuits
+from mergebarrier.verbs.output import OutputOptions, input_of, write_circuits
+
+if TYPE_CHECKING:
+    from mergebarrier.checkpoint.files import AnyContent, Fit, RealignFacts
 
 
 def realign(
     model: Checkpoint, base: Checkpoint, realignment: Realignment, into: OutputOptions
-) -> tuple[dict[str, Any], Any]:
+) -> "tuple[AnyContent, Fit]":
     """Write ``model`` in the coordinates of ``base``, without any key.
 
     Returns: (content of the manifest, diagnostics of the fit).
@@ -32,12 +35,16 @@ def realign(
         raise NothingToAlign("model and base have the same weights", where=model.path, remedy="give a fine-tuned model")
     with _circuit_map(into.workers) as parallel:
         fitted = realignment.fit(architecture, model, base, parallel=parallel)
-    content = content_of("realign", realignment.name, vars(realignment)) | {
+    diagnostics = cast("Fit", fitted.diagnostics)
+    facts: RealignFacts = {
+        "verb": "realign",
+        "method": realignment.name,
+        "parameters": dict(vars(realignment)),
         "inputs": [input_of("model", model), input_of("base", base)],
-        "diagnostics": fitted.diagnostics,
+        "diagnostics": diagnostics,
         "licences": [licence(model), licence(base)],
     }
-    return write_circuits((model, base), architecture, _realigning(fitted), content, into), fitted.diagnostics
+    return write_circuits((model, base), architecture, _realigning(fitted), facts, into), diagnostics
 
 
 def check_realign(model: Checkpoint, base: Checkpoint) -> dict[str, Any]:

@@ -5,6 +5,20 @@ from typing import TYPE_CHECKING
 from mergebarrier import doors
 
 if TYPE_CHECKING:
+    from mergebarrier.checkpoint.files.content import Content, Read, Written
+    from mergebarrier.checkpoint.files.contents import (
+        AnyContent,
+        AttackContent,
+        Environment,
+        Fit,
+        Manifest,
+        ProtectContent,
+        ProtectFacts,
+        RealignContent,
+        RealignFacts,
+        UnprotectContent,
+        UnprotectFacts,
+    )
     from mergebarrier.checkpoint.files.manifest import (
         MANIFEST_NAME,
         build_manifest,
@@ -12,10 +26,26 @@ if TYPE_CHECKING:
         read_manifest,
         verify_manifest,
     )
+    from mergebarrier.checkpoint.files.merge_content import MergeContent
     from mergebarrier.checkpoint.files.tensor_file import read_tensor_file, tensor_file_bytes, write_tensor_file
 
 __all__ = [
     "MANIFEST_NAME",
+    "AnyContent",
+    "AttackContent",
+    "Content",
+    "Environment",
+    "Fit",
+    "Manifest",
+    "MergeContent",
+    "ProtectContent",
+    "ProtectFacts",
+    "Read",
+    "RealignContent",
+    "RealignFacts",
+    "UnprotectContent",
+    "UnprotectFacts",
+    "Written",
     "build_manifest",
     "canonical_json",
     "read_manifest",

@@ -12,11 +12,15 @@ import hashlib
 import json
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, cast
 
 from mergebarrier.checkpoint.bytes import open_regular, parse_bounded, read_into, read_small
 from mergebarrier.errors import BadManifest, CheckpointError, clean
+
+if TYPE_CHECKING:
+    from mergebarrier.checkpoint.files.contents import Manifest
 
 MANIFEST_NAME = "mergebarrier.json"
 SCHEMA_VERSION = 1
@@ -27,7 +31,7 @@ _BLOCK_BYTES = 1 << 22
 _FILE_NAME = re.compile(r"[A-Za-z0-9_\-][A-Za-z0-9_.\-]*")
 
 
-def canonical_json(document: Any) -> bytes:
+def canonical_json(document: object) -> bytes:
     r"""Serialise to the one canonical form.
 
     Args:
@@ -41,20 +45,20 @@ def canonical_json(document: Any) -> bytes:
     return text.encode("ascii") + b"\n"
 
 
-def build_manifest(content: dict[str, Any], environment: dict[str, Any]) -> bytes:
+def build_manifest(content: Mapping[str, object], environment: Mapping[str, object]) -> bytes:
     """Return the bytes of a manifest; adds ``schema_version`` and the digest of ``content``."""
     content = {**content, "schema_version": SCHEMA_VERSION}
     digest = hashlib.sha256(canonical_json(content)).hexdigest()
     return canonical_json({"content": content, "content_sha256": digest, "environment": environment})
 
 
-def read_manifest(path: str | os.PathLike[str], *, max_bytes: int = _MAX_BYTES) -> dict[str, Any]:
+def read_manifest(path: str | os.PathLike[str], *, max_bytes: int = _MAX_BYTES) -> "Manifest":
     """Read and check the manifest of a folder that this tool wrote.
 
     Args:
       path:      the folder.
       max_bytes: refuse a longer one.
-    Returns: {"content": {...}, "content_sha256": hex, "environment": {...}}.
+    Returns: content, its digest and the environment; the content has the type that its verb says, if we wrote it.
     Raises:  BadManifest when it is missing, malformed, of a newer schema, or edited; LimitExceeded.
     """
     where = Path(path) / MANIFEST_NAME
@@ -78,7 +82,7 @@ def read_manifest(path: str | os.PathLike[str], *, max_bytes: int = _MAX_BYTES) 
         raise bad(f"schema version {version!r}, this release reads up to {SCHEMA_VERSION}")
     if hashlib.sha256(canonical_json(content)).hexdigest() != document["content_sha256"]:
         raise bad("the digest in the file is not that of its content")
-    return document
+    return cast("Manifest", document)
 
 
 def verify_manifest(path: str | os.PathLike[str]) -> list[str]:
@@ -106,7 +110,7 @@ def verify_manifest(path: str | os.PathLike[str]) -> list[str]:
     return problems + [f"{clean(name)}: weights that the manifest does not list" for name in extra]
 
 
-def _listed_files(manifest: dict[str, Any], where: Path) -> dict[str, tuple[int, str]]:
+def _listed_files(manifest: "Manifest", where: Path) -> dict[str, tuple[int, str]]:
     """Return name -> (bytes, SHA-256); BadManifest when the list is missing or a name is not bare."""
     remedy = "use the folder as mergebarrier wrote it"
     try:

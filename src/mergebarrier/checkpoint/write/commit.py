@@ -113,7 +113,7 @@ def commit_output(
             "output": output,
             "plan_sha256": writer.plan_sha256,
         },
-        dict(environment),
+        environment,
     )
     for name, data in last.items():
         write_new(place.model / (name + ".new"), data)

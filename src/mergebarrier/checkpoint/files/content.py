@@ -1,0 +1,64 @@
+"""The parts that the contents of all manifests share: digests, what was read, what was written.
+
+Digests are lower-case hexadecimal.  A name of a file, a method or a licence is a string, since registries grow.
+"""
+
+from collections.abc import Callable
+from typing import Annotated, Any, Literal
+
+from typing_extensions import TypedDict
+
+
+class _Schema:
+    """What the JSON Schema of a value says beyond its type."""
+
+    def __init__(self, **more: object) -> None:
+        self._more = more
+
+    def __get_pydantic_json_schema__(self, core: Any, handler: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
+        return {**handler(core), **self._more}
+
+
+Digest = Annotated[str, _Schema(pattern="^[0-9a-f]{64}$")]
+KeyId = Annotated[str, _Schema(pattern="^[0-9a-f]{16}$")]
+Count = Annotated[int, _Schema(minimum=0)]
+Parameters = dict[str, Any]
+
+
+class File(TypedDict):
+    """A file of a folder."""
+
+    size_bytes: Count
+    sha256: Digest
+
+
+class Written(TypedDict):
+    """What a folder holds."""
+
+    content_digest: Digest
+    tensors: dict[str, Digest]
+    files: dict[str, File]
+
+
+class Tool(TypedDict):
+    """What wrote a folder."""
+
+    name: Literal["mergebarrier"]
+    version: str
+
+
+class Content(TypedDict):
+    """What any machine must reproduce."""
+
+    schema_version: Literal[1]
+    tool: Tool
+    plan_sha256: Digest
+    output: Written
+
+
+class Read(TypedDict):
+    """A model that was read."""
+
+    role: str
+    content_digest: Digest
+    tensors: dict[str, Digest]

@@ -1,0 +1,128 @@
+"""What a manifest holds, as types, one per verb: ``content["verb"]`` says which of them it has.
+
+The content is a function of inputs, method, key and version alone.  Type checkers and people read these types, and
+``docs/_generate_schemas.py`` makes the schema of the file from them; ``read_manifest`` checks its form.
+"""
+
+from typing import Literal
+
+from typing_extensions import TypedDict
+
+from mergebarrier.checkpoint.files.content import Content, Count, Digest, KeyId, Parameters, Read
+from mergebarrier.checkpoint.files.merge_content import MergeContent
+
+
+class Circuit(TypedDict):
+    """How near the weights of a circuit are to those of the base."""
+
+    cosine_before: float
+    cosine_after: float
+
+
+class Fit(TypedDict, total=False):
+    """What a realignment found; the solved projections of aga alone leave the cosines out."""
+
+    sweeps: Count
+    converged: bool
+    mean_cosine_before: float
+    mean_cosine_after: float
+    spaces_moved: list[str]
+    bit_exact: bool
+    circuits: dict[str, Circuit]
+    flops: Count
+    tokens: Count
+    matched: bool
+
+
+class TriggerOnBase(TypedDict):
+    """How often the trigger works on the base before any training."""
+
+    hits: Count
+    rows: Count
+
+
+AttackMark = TypedDict("AttackMark", {"attack-artifact": Literal[True]})
+
+
+class ProtectFacts(TypedDict):
+    """What ``protect`` says of its work."""
+
+    verb: Literal["protect"]
+    method: str
+    parameters: Parameters
+    key_id: KeyId | None
+    inputs: list[Read]
+    roundtrip_bound: float
+
+
+class ProtectContent(Content, ProtectFacts):
+    """Of ``protect``."""
+
+
+class UnprotectFacts(TypedDict):
+    """What ``unprotect`` says of its work."""
+
+    verb: Literal["unprotect"]
+    method: str
+    parameters: Parameters
+    key_id: KeyId | None
+    inputs: list[Read]
+    roundtrip_bound: float
+    restores: Digest
+
+
+class UnprotectContent(Content, UnprotectFacts):
+    """Of ``unprotect``."""
+
+
+class RealignFacts(TypedDict):
+    """What ``realign`` says of its work."""
+
+    verb: Literal["realign"]
+    method: str
+    parameters: Parameters
+    inputs: list[Read]
+    diagnostics: Fit
+    licences: list[str]
+
+
+class RealignContent(Content, RealignFacts):
+    """Of ``realign``."""
+
+
+class PoisonedBase(TypedDict):
+    """The encoder that a poisoned expert was made of."""
+
+    role: Literal["base"]
+    licence: str
+    content_digest: Digest
+
+
+class AttackContent(Content, AttackMark):
+    """Of ``attack``."""
+
+    verb: Literal["attack"]
+    method: str
+    parameters: Parameters
+    inputs: list[PoisonedBase]
+    trigger_on_base: TriggerOnBase | None
+
+
+class Environment(TypedDict):
+    """What may differ between two machines."""
+
+    python: str
+    torch: str
+    numpy: str
+    machine: str
+
+
+AnyContent = ProtectContent | UnprotectContent | RealignContent | MergeContent | AttackContent
+
+
+class Manifest(TypedDict):
+    """``mergebarrier.json``."""
+
+    content: AnyContent
+    content_sha256: Digest
+    environment: Environment

@@ -1,0 +1,169 @@
+"""What the manifest of a merge holds: its inputs and their licences, what it learned from, what was checked."""
+
+from typing import Literal, NotRequired
+
+from typing_extensions import TypedDict
+
+from mergebarrier.checkpoint.files.content import Content, Count, Digest, Parameters
+
+#: Where null would be ambiguous.
+Words = Literal["infinite"]
+
+
+class Licence(TypedDict):
+    """What a merge concludes from the licences of its inputs; null where it concludes none."""
+
+    verdict: Literal["compatible", "conflict", "unknown"]
+    licence: str | None
+    reason: str
+
+
+class Concluded(Licence):
+    """The same, with the wishes that were overridden."""
+
+    acknowledged: list[str]
+
+
+class Relative(TypedDict):
+    """How an expert stands to the base: cosines by kind of circuit, as stored and in matched coordinates."""
+
+    kind: str
+    before: dict[str, float]
+    after: dict[str, float]
+
+
+class Weights(TypedDict):
+    """A sample of the result's weights beside its inputs'."""
+
+    tensors: Count
+    values_per_model: Count
+    norm_ratio: float | Words
+    cosine: dict[str, float | Words]
+    odd_tensors: dict[str, float | Words]
+    task_vector: NotRequired[dict[str, float | Words]]
+
+
+class Perplexity(TypedDict):
+    """Perplexity of a merge and of its inputs, four digits each."""
+
+    text: str
+    dtype: str
+    merged: float | Words
+    inputs: dict[str, float | Words]
+    limit: float | Words
+
+
+class Module(TypedDict):
+    """What one module of a merged adapter lost by its rank, as a part of its update."""
+
+    rank: Count
+    residual: float
+    cross_terms: NotRequired[float]
+
+
+class ModelChecks(TypedDict):
+    """What was looked at before a merged model was committed."""
+
+    weights: Weights
+    identical_to: list[str]
+    suspect: bool
+    perplexity: NotRequired[Perplexity]
+    relatives: dict[str, Relative]
+    warnings: list[str]
+
+
+class AdapterChecks(TypedDict):
+    """The same for a merged adapter."""
+
+    modules: dict[str, Module]
+    residual: float
+    cross_terms: NotRequired[float]
+    suspect: bool
+    relatives: dict[str, Relative]
+    warnings: list[str]
+
+
+class Declared(TypedDict, total=False):
+    """What the folder of an input says; what says nothing is left out."""
+
+    written: str
+    name: str
+    link: str
+    reason: str
+    do_not_merge: str
+    protected: bool
+    attack: bool
+
+
+class MergeInput(TypedDict):
+    """An input of a merge as the arithmetic saw it."""
+
+    role: Literal["base", "expert", "adapter", "donor"]
+    name: str
+    licence: str
+    declared: Declared
+    modules: NotRequired[dict[str, tuple[Count, float]]]
+    whole: NotRequired[list[str]]
+    trained_on: NotRequired[str]
+    content_digest: Digest
+    tensors: dict[str, Digest]
+
+
+class Data(TypedDict):
+    """A file that a merge learned from."""
+
+    expert: str
+    file: str
+    kind: Literal["task", "text"]
+    sha256: Digest
+    rows: Count
+    tokens: Count
+
+
+class Effective(TypedDict):
+    """Tensors that were merged with the same effective parameters."""
+
+    parameters: Parameters
+    tensors: list[str]
+
+
+class Cleansed(TypedDict):
+    """The cure of a merge of image models, and the digests of the tasks that it used."""
+
+    method: str
+    parameters: Parameters
+    seed: int
+    tasks: list[Digest]
+
+
+class Calibration(TypedDict):
+    """Which rows a merge learned from, and in which dtype."""
+
+    samples: Count
+    seed: int
+    dtype: str
+
+
+_Mark = TypedDict("_Mark", {"attack-artifact": NotRequired[Literal[True]]})
+
+
+class MergeContent(Content, _Mark):
+    """Of ``merge``."""
+
+    verb: Literal["merge"]
+    method: str
+    version: str
+    parameters: NotRequired[Parameters]
+    recipe: NotRequired[Parameters]
+    effective: NotRequired[list[Effective]]
+    determinism: NotRequired[str]
+    data: NotRequired[list[Data]]
+    calibration: NotRequired[Calibration]
+    coefficients: NotRequired[dict[str, list[float]]]
+    diagnostics: NotRequired[Parameters]
+    cleanse: NotRequired[Cleansed]
+    output_kind: NotRequired[Literal["adapter"]]
+    lora_space: NotRequired[Literal["product", "factor"]]
+    inputs: list[MergeInput]
+    licence: Concluded
+    checks: ModelChecks | AdapterChecks
