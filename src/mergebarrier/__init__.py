@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from mergebarrier import doors
 
 if TYPE_CHECKING:
-    from mergebarrier.api import Model, Report, WriteOptions
+    from mergebarrier.api import Model, Report, ResultReport, WriteOptions
     from mergebarrier.api.attack import AttackPlan, AttackReport, attack, plan_attack
     from mergebarrier.api.audit import AuditOptions, AuditReport, audit
     from mergebarrier.api.cleanse import CleanseReport, CleanseRequest, cleanse
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from mergebarrier.api.merge_jobs import MergeOptions, MergeRequest
     from mergebarrier.api.protect import ProtectReport, UnprotectReport, protect, unprotect
     from mergebarrier.api.realign import RealignReport, realign
-    from mergebarrier.api.report import ResultReport, report
+    from mergebarrier.api.report import report
     from mergebarrier.api.scan import ScanReport, scan
     from mergebarrier.api.verify import VerifyReport, verify
     from mergebarrier.attack import AttackOptions, OffTask

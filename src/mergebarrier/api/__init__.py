@@ -11,7 +11,7 @@ from mergebarrier import doors
 if TYPE_CHECKING:
     from mergebarrier.api.attack import AttackPlan, AttackReport, attack, plan_attack
     from mergebarrier.api.audit import AuditOptions, AuditPlan, AuditReport, audit, plan_audit
-    from mergebarrier.api.base import Model, Report, WriteOptions
+    from mergebarrier.api.base import FORMS, Model, Report, ResultReport, WriteOptions
     from mergebarrier.api.cleanse import CleanseReport, CleanseRequest, check_cleanse, cleanse
     from mergebarrier.api.demo import DemoModels, DemoPlan, DemoReport, demo, demo_models, plan_demo
     from mergebarrier.api.evaluate import EvaluationReport, evaluate
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
         unprotect,
     )
     from mergebarrier.api.realign import RealignPlan, RealignReport, plan_realign, realign
-    from mergebarrier.api.report import FORMS, ResultReport, report
+    from mergebarrier.api.report import report
     from mergebarrier.api.scan import DEFAULT_CHECKS, ScanReport, scan
     from mergebarrier.api.verify import VerifyReport, verify
 

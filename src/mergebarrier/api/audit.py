@@ -5,15 +5,14 @@ protected, original, base, partner and their tasks  ->  result, rows, grade
 
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import ClassVar, TypeAlias
 
-from mergebarrier.api.base import Model, Report, WriteOptions, machine, resolve, resolve_all
-from mergebarrier.api.report import ResultReport
+from mergebarrier.api.base import Model, Report, ResultReport, Row, WriteOptions, machine, resolve, resolve_all
 from mergebarrier.audit import (
     COEFFICIENTS,
     MERGES,
@@ -26,7 +25,7 @@ from mergebarrier.audit import (
     run_audit,
 )
 from mergebarrier.errors import UsageError
-from mergebarrier.results import Cell, Measurement, Result
+from mergebarrier.results import Cell, Measurement, Result, Skill, scales_of
 
 File: TypeAlias = str | os.PathLike[str]
 
@@ -68,7 +67,31 @@ class AuditOptions:
 class AuditReport(ResultReport):
     """What an audit found: the result, its rows as a table, and where its page is."""
 
+    kind: ClassVar[str] = "audit"
+
     result: Result
+
+    def rows(self) -> Sequence[Row]:
+        """Return one row per merge that was scored, with its utility."""
+        scales = scales_of(self.result.references)
+        return [
+            {
+                "state": cell.state,
+                "level": cell.level,
+                "attack": cell.attack,
+                "split": cell.split,
+                "merge": cell.merge,
+                **{name: cell.coefficients.get(name) for name in ("coefficient", "protected", "partner")},
+                **_skill("skill_protected", cell.skill_protected),
+                **_skill("skill_partner", cell.skill_partner),
+                "utility": scales.of(cell),
+                "nll_nats": cell.nll_nats,
+                "tokens": cell.tokens,
+                "seconds": cell.seconds,
+            }
+            for cell in self.records
+            if isinstance(cell, Cell)
+        ]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -217,6 +240,10 @@ def _workplace(folder: Path | None) -> Iterator[Path]:
         return
     with TemporaryDirectory(prefix="mergebarrier-") as temporary:
         yield Path(temporary)
+
+
+def _skill(name: str, skill: Skill) -> dict[str, float]:
+    return {name: skill.rate, f"{name}_low": skill.low, f"{name}_high": skill.high}
 
 
 def _settings(options: AuditOptions) -> tuple[MergeSetting, ...]:

@@ -4,14 +4,13 @@ report = mb.measure_backdoor("merged", control="clean", trigger="bad", task="lat
 report.result.merged.excess
 """
 
-import dataclasses
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from mergebarrier.api.base import Model, Report, Row, WriteOptions, machine, opened
+from mergebarrier.api.base import Model, ResultReport, Row, WriteOptions, machine, opened
 from mergebarrier.attack import MeasureSpec, measure
 from mergebarrier.errors import UsageError
 from mergebarrier.report import Journal, write_report
@@ -19,28 +18,16 @@ from mergebarrier.results import BackdoorResult, Measurement, Scanned
 
 
 @dataclass(frozen=True, kw_only=True)
-class BackdoorReport(Report):
-    """A measurement; its document is the result, with the page's path where a report was written.
-
-    Attributes:
-      result:       rates with their controls and intervals, samples, notes.
-      measurements: one row per rate.
-      page:         the written report.html, None where none was asked for.
-    """
+class BackdoorReport(ResultReport):
+    """A measurement of a backdoor: rates with their controls and intervals, the rows behind them, the page."""
 
     kind: ClassVar[str] = "backdoor"
 
     result: BackdoorResult
-    measurements: tuple[Measurement, ...]
-    page: Path | None = None
-
-    def document(self) -> dict[str, object]:
-        """Return the result and the page."""
-        return {**dataclasses.asdict(self.result), **({} if self.page is None else {"report": self.page})}
 
     def rows(self) -> Sequence[Row]:
         """Return one row per rate: what it is of, counts, share and interval."""
-        return [{"about": one.about, **one.figures} for one in self.measurements]
+        return [{"about": one.about, **one.figures} for one in self.records if isinstance(one, Measurement)]
 
 
 def measure_backdoor(
@@ -89,9 +76,9 @@ def measure_backdoor(
     with opened(*given.values()) as models:
         result, rows = measure(spec, dict(zip(given, models, strict=True)), say=say, environment=machine(threads))
     if journal is None or out is None:
-        return BackdoorReport(result=result, measurements=tuple(rows))
+        return BackdoorReport(result=result, records=tuple(rows))
     write_report(Path(out), result, rows)
-    return BackdoorReport(result=result, measurements=tuple(rows), page=Path(out) / "report.html")
+    return BackdoorReport(result=result, records=tuple(rows), page=Path(out) / "report.html")
 
 
 def _journal(out: Path, write: WriteOptions) -> Journal:

@@ -18,7 +18,7 @@ from mergebarrier.parameters import parameters_of
 from mergebarrier.poison import ATTACKS, CORNERS, described
 
 if TYPE_CHECKING:
-    from mergebarrier.api import AttackPlan, BackdoorReport
+    from mergebarrier.api import AttackPlan
     from mergebarrier.attack import AttackOptions, OffTask
 
 __all__ = ["command"]
@@ -271,17 +271,7 @@ def measure_command(output: Output, writer: WriterOptions, **given: Any) -> None
         threads=writer.threads,
         say=output.note,
     )
-    output.result(report, _shown(report))
-
-
-def _shown(report: "BackdoorReport") -> Any:
-    from rich.console import Group
-    from rich.text import Text
-
-    from mergebarrier.report import render_terminal
-
-    last = [] if report.page is None else [Text(f"\nReport: {report.page}")]
-    return Group(render_terminal(report.result, report.measurements), *last)
+    output.result(report, report.terminal())
 
 
 def _required(given: dict[str, Any], name: str, remedy: str = "") -> None:

@@ -11,9 +11,9 @@ from mergebarrier.cli._output import Output
 from mergebarrier.errors import UsageError
 
 if TYPE_CHECKING:
-    from mergebarrier.api import AuditOptions, ResultReport
+    from mergebarrier.api import AuditOptions
 
-__all__ = ["command", "show"]
+__all__ = ["command"]
 
 
 class _WithLevels(click.Command):
@@ -96,16 +96,7 @@ def command(
         download=download,
         say=output.note,
     )
-    show(report, output)
-
-
-def show(report: "ResultReport", output: Output) -> None:
-    """Print a report, and where its page is."""
-    from rich.console import Group
-    from rich.text import Text
-
-    last = [] if report.page is None else [Text(f"\nReport: {report.page}")]
-    output.result(report, Group(report.table(), *last))
+    output.result(report, report.terminal())
 
 
 def _options(writer: WriterOptions, given: dict[str, Any]) -> "AuditOptions":

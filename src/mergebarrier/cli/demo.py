@@ -7,7 +7,6 @@ import click
 from mergebarrier.cli._models import write_options
 from mergebarrier.cli._options import WriterOptions, dtype_option, output_options, writer_options
 from mergebarrier.cli._output import Output
-from mergebarrier.cli.audit import show
 
 __all__ = ["command"]
 
@@ -31,4 +30,5 @@ def command(writer: WriterOptions, dtype: str, output: Output) -> None:
         return
     with output.progress("making the models") as bar:
         models = demo_models(out, write=write, say=output.note, progress=bar)
-    show(demo(out, models=models, dtype=dtype, seed=writer.seed, write=write, say=output.note), output)
+    report = demo(out, models=models, dtype=dtype, seed=writer.seed, write=write, say=output.note)
+    output.result(report, report.terminal())

@@ -26,4 +26,4 @@ def command(report_dir: Path, form: str, output: Output) -> None:
 
     found = report(report_dir)
     rendered = next((one for one in FORMS if one == form), None)
-    output.result(found, found.table() if rendered is None else found.render(rendered))
+    output.result(found, found.terminal() if rendered is None else found.render(rendered))

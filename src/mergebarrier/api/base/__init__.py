@@ -10,13 +10,16 @@ if TYPE_CHECKING:
     from mergebarrier.api.base.models import Model, as_given, opened, resolve, resolve_all
     from mergebarrier.api.base.progress import in_notebook, shown
     from mergebarrier.api.base.report import SCHEMA_VERSION, Json, Report, Row, beside, document_of, optional, plain
+    from mergebarrier.api.base.result_report import FORMS, ResultReport
     from mergebarrier.api.base.writing import WriteOptions
 
 __all__ = [
+    "FORMS",
     "SCHEMA_VERSION",
     "Json",
     "Model",
     "Report",
+    "ResultReport",
     "Row",
     "WriteOptions",
     "as_given",
