@@ -43,6 +43,7 @@ def measure_backdoor(
     out: str | os.PathLike[str] | None = None,
     write: WriteOptions | None = None,
     threads: int = 1,
+    download: bool = False,
     say: Callable[[str], None] = lambda line: None,
 ) -> BackdoorReport:
     """Measure the success of a trigger on a merge and on its clean counterpart.
@@ -59,6 +60,7 @@ def measure_backdoor(
       out:      folder of a report to write.
       write:    how it is written.
       threads:  of the numeric libraries, for the record of the run.
+      download: fetch models that the local cache lacks.
       say:      called with one line per piece of work.
     Raises: UsageError without a control; BadTrigger, BadAttack, BadTask, NotMeasurable, CheckpointError, OutputExists.
     """
@@ -68,12 +70,12 @@ def measure_backdoor(
             where="--control",
             remedy="give the same merge of clean experts",
         )
-    journal = None if out is None else _journal(Path(out), write or WriteOptions())
     given = {"merged": merged, "control": control} | ({} if base is None else {"base": base})
     spec = MeasureSpec(
         trigger=Path(trigger), task=Path(task), target=target, others=tuple(map(Path, others)), findings=findings
     )
-    with opened(*given.values()) as models:
+    with opened(*given.values(), download=download) as models:
+        journal = None if out is None else _journal(Path(out), write or WriteOptions())
         result, rows = measure(spec, dict(zip(given, models, strict=True)), say=say, environment=machine(threads))
     if journal is None or out is None:
         return BackdoorReport(result=result, records=tuple(rows))

@@ -240,6 +240,7 @@ def _off_task(given: dict[str, Any]) -> "OffTask | None":
 @click.option("--other-task", type=MODEL, multiple=True, metavar="FILE", help="More tasks, for clean accuracy.")
 @click.option("--base", type=MODEL, help="The experts' base, to also plot success against the scale of the merge.")
 @click.option("--findings", type=MODEL, metavar="FILE.json", help="What `mergebarrier scan --json` printed.")
+@download_option
 @writer_options(require_out=False, metavar="REPORT_DIR", what="Also write a report.")
 @output_options
 def measure_command(output: Output, writer: WriterOptions, **given: Any) -> None:
@@ -253,7 +254,7 @@ def measure_command(output: Output, writer: WriterOptions, **given: Any) -> None
     for name in ("trigger", "task"):
         _required(given, name)
     if writer.dry_run:
-        plan = {name: value for name, value in given.items() if value not in (None, ())} | {"out": writer.out}
+        plan = {name: value for name, value in given.items() if value not in (None, (), False)} | {"out": writer.out}
         lines = [f"{name}: {value}" for name, value in plan.items() if value is not None]
         output.result({"kind": "plan", **plan}, "\n".join(lines))
         return
@@ -269,6 +270,7 @@ def measure_command(output: Output, writer: WriterOptions, **given: Any) -> None
         out=writer.out,
         write=WriteOptions(resume=writer.resume, overwrite=writer.overwrite, workers=writer.workers),
         threads=writer.threads,
+        download=given["download"],
         say=output.note,
     )
     output.result(report, report.terminal())
