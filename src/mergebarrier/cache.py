@@ -1,4 +1,4 @@
-"""Where what is made once is kept: the folder that the user named in MERGEBARRIER_CACHE, else the one of the home."""
+"""The cache folder for what is made once: MERGEBARRIER_CACHE, else ``.cache/mergebarrier`` in the home folder."""
 
 import os
 from pathlib import Path

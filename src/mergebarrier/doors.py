@@ -1,4 +1,4 @@
-"""Doors: the ``__init__`` of a package lists what it offers, and nothing behind it is imported before it is asked for.
+"""Doors: the ``__init__`` of a package lists what it offers, and nothing behind it is imported before it is used.
 
     if TYPE_CHECKING:                                      # read by people, by type checkers and by ``open_lazily``
         from mergebarrier.protect.exact import Exact

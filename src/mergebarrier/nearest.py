@@ -1,4 +1,4 @@
-"""The known name that a mistyped one is nearest to, for every message that refuses a name.
+"""The known name that is nearest to a mistyped one, for every message that refuses a name.
 
 did_you_mean("tise", METHODS) == " (did you mean 'ties'?)"
 """

@@ -1,4 +1,4 @@
-"""Declared once: what a hyper-parameter says of itself, on the field of the dataclass that holds it.
+"""Declared once: a hyper-parameter's help, range and names, on the dataclass field that holds it.
 
     @dataclass(frozen=True, kw_only=True)
     class Ties:

@@ -1,4 +1,4 @@
-"""How long work says how far it is: ``progress(done, total)``, from any thread; ``done`` rises to ``total``."""
+"""How long work reports its progress: ``progress(done, total)``, from any thread; ``done`` rises to ``total``."""
 
 from collections.abc import Callable
 from typing import TypeAlias

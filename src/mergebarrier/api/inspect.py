@@ -1,4 +1,4 @@
-"""``inspect``: what a folder holds, which symmetries it has, and what it says about where it came from.
+"""``inspect``: what a folder holds, which symmetries it has, and its declared origin.
 
 Reads names, shapes and words, never a weight.  A model that no table of ours describes can still be merged; why it
 cannot be protected is part of the answer.

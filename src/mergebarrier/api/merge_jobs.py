@@ -1,4 +1,4 @@
-"""From what a merge is asked to what it does: four forms, one job.
+"""From a request for a merge to the job that runs it: four forms of request, one form of job.
 
 request -> opened models -> plan -> MergeJob        (verbs.merge runs it, MergeReport says what came out)
 

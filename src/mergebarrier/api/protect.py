@@ -1,4 +1,4 @@
-"""``protect`` and ``unprotect``: write a model in other coordinates, and back, with what must be said of either.
+"""``protect`` and ``unprotect``: write a model in other coordinates, and back, and report the limits of each.
 
 The key of a keyed method is read, or made and written once nothing is left to refuse, before the first byte of the
 model; it is written next to the folder, never inside.  What was made for a run that leaves nothing behind goes with it.

@@ -1,4 +1,4 @@
-"""``scan``: look at models before they are merged, alone, against each other, and as a merge.
+"""``scan``: check models before they are merged, alone, compared with each other, and as a merge.
 
     failed  <=>  a finding is as grave as ``fail_on``, or graver
 

@@ -1,4 +1,4 @@
-"""Between what is on disk and what the mathematics sees.
+"""Between tensors as stored and tensors in the layout of the mathematics.
 
 ``gather`` slices fused tensors and transposes where the table says so; ``scatter`` is its exact inverse.  No number is
 changed and no dtype converted: a view in, a contiguous tensor out.

@@ -1,4 +1,5 @@
-"""Where attacks meet encoders: make a trigger, mount an attack, merge, and count who is fooled, all in memory.
+"""Where attacks meet encoders: make a trigger, run an attack, merge, and count the images that are misclassified, all
+in memory.
 
     trigger (poison, on the base) -> upload (poison, by the loop of training) -> merge (merge) -> counts (evaluate)
 

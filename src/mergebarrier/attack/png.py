@@ -1,4 +1,4 @@
-"""A picture file from numbers: PNG with one compressed block, the same bytes for the same pixels.
+"""Write a PNG file: one compressed block, the same bytes for the same pixels.
 
     signature | IHDR(width, height, 8 bits, grey or RGB) | IDAT(zlib(rows, each after filter byte 0)) | IEND
 

@@ -1,4 +1,4 @@
-"""``trigger.safetensors``: a trigger with all that is needed to stamp it again; ``trigger.png``: the same to look at.
+"""``trigger.safetensors``: a trigger with all that is needed to apply it again; ``trigger.png``: a picture of it.
 
 A trigger made here consists of values that a byte can hold, so the picture is the trigger and not a likeness of it.
 """

@@ -1,4 +1,4 @@
-"""``merge --explain`` for people: what happens to each tensor, with layers that are treated alike on one line.
+"""``merge --explain`` for people: what happens to each tensor, with layers that are treated the same on one line.
 
 model.layers.0-29.mlp.up_proj.weight: ties lambda=0.8 depth=0 to 1 BF16 -> BF16
 base base

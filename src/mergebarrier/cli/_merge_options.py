@@ -1,4 +1,4 @@
-"""The options of ``merge``: those of the methods, out of their registries, and those of the verb, in three groups.
+"""The options of ``merge``: those of the methods, from their registries, and those of the verb, in three groups.
 
 recipe      RECIPE.yaml and what works only with a recipe
 flags       models, a method with its parameters, data, adapters: what a recipe says itself

@@ -1,4 +1,5 @@
-"""Flags of mergekit-yaml on ``merge``: each is an option here, asks for what is done anyway, or is refused by its name.
+"""Flags of mergekit-yaml on ``merge``: each is an option here, has no effect because it is the default, or is refused
+by name.
 
     "--cuda" -> error: --cuda: an option of mergekit that has no meaning here: ...; leave it out
 

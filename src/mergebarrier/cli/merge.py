@@ -1,4 +1,4 @@
-"""``mergebarrier merge``: merge experts of one base, or do as a recipe says, streamed block by block."""
+"""``mergebarrier merge``: merge experts of one base, by options or by a recipe, streamed block by block."""
 
 from collections.abc import Sequence
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""``mergebarrier protect``: write a model of the same function that stock merging breaks on."""
+"""``mergebarrier protect``: write a model that computes the same but merges badly with stock tools."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any

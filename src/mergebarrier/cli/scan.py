@@ -1,4 +1,4 @@
-"""``mergebarrier scan``: look at models before they are merged, say what was found and what could not be seen."""
+"""``mergebarrier scan``: check models before they are merged; report findings and what could not be checked."""
 
 from contextlib import suppress
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""``mergebarrier zoo``: real models and data that come out of packages."""
+"""``mergebarrier zoo``: real models and data, taken from packages."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any

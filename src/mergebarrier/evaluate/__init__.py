@@ -1,4 +1,4 @@
-"""The only room that runs a model: loads it without obeying it, scores it, compares it, walks between two of them."""
+"""The only room that runs a model: loads it without running its code, scores it, compares it, interpolates two."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""Names of models without the paths of this machine: a Hub id from a cache folder, else the name of the folder."""
+"""Names of models without local paths: a Hub id from a cache folder, else the name of the folder."""
 
 import re
 from collections.abc import Sequence

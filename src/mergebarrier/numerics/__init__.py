@@ -1,4 +1,4 @@
-"""Numbers that every room needs alike: keyed random draws, the AES stream of a merge, intervals of shares."""
+"""Numerics that several rooms need: keyed random draws, the AES stream of a merge, intervals of shares."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""Random numbers that belong to an element, not to a moment: draw i of a key is the same in every run.
+"""Random numbers by position: draw i of a key is the same in every run.
 
     key = SHA-256(le64(seed) | method | 0 | le32(model position) | tensor name)[:16]
     draw_i = 16-bit lane i mod 8 of AES-128(key, counter i div 8)

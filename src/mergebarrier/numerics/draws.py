@@ -1,4 +1,4 @@
-"""Keyed random draws: a number belongs to the name of its stream, never to the moment or order in which it is drawn.
+"""Keyed random draws: a number depends on the name of its stream, never on when or in which order it is drawn.
 
     key = SHA-256("room|seed|label")[:16];   word_i = output i of Philox4x64 under key;   uniform = (word >> 11) 2^-53
 

@@ -1,4 +1,4 @@
-"""How far a share can be trusted: the Wilson score interval, which stays inside [0, 1] and is honest for few rows.
+"""How precise a measured fraction is: the Wilson score interval, which stays inside [0, 1] and is honest for few rows.
 
     centre = (p + z^2 / 2n) / (1 + z^2 / n),   half = z sqrt(p (1 - p) / n + z^2 / 4 n^2) / (1 + z^2 / n)
 

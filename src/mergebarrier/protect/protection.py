@@ -1,4 +1,4 @@
-"""What a protection is: a frozen dataclass that looks at a model once and says how each of its circuits will change.
+"""What a protection is: a frozen dataclass that reads a model once and decides how each of its circuits will change.
 
     prepare(context) -> Prepared(layout, config, side_files, apply, invert, limit)
 

@@ -1,4 +1,4 @@
-"""Ways to undo a protection, for auditing one's own model or one that one may merge."""
+"""Ways to undo a protection, for audits of one's own model or of one that may be merged."""
 
 from collections.abc import Mapping
 

@@ -1,4 +1,4 @@
-"""Is a model an ordinary fine-tune of a base, a fine-tune in other coordinates, or no fine-tune of it at all?
+"""Is a model an ordinary fine-tune of a base, a fine-tune in other coordinates, or unrelated?
 
 A fine-tune is close to its base; one that was protected by a symmetry is far away until its coordinates are
 estimated, and next to it afterwards; an unrelated model stays far away. Three layers tell, seen through part of the

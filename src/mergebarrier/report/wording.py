@@ -1,4 +1,4 @@
-"""The words of a report, in one place: what is said does not depend on the format it is said in.
+"""The words of a report, in one place: they do not depend on the format.
 
 Two sentences are always side by side and of one size: what merging with stock tools does, and what the best attacker
 recovers.  The limits are fixed texts; figures are filled in and nothing is left out when they are bad.

@@ -1,4 +1,4 @@
-"""Where a figure becomes a word: the bounds that an audit is judged by, and the letter of its grade, in one place.
+"""The thresholds of an audit, and the letter of its grade, in one place.
 
     broken   RUF >= BROKEN_AT
     grade    the letter of the lowest level that is broken; A when none of the graded levels is

@@ -1,4 +1,5 @@
-"""Findings about models before and after they are merged: one file per check, a literal registry, no verdict of purity.
+"""Findings about models before and after they are merged: one file per check, a literal registry, and no verdict that a
+model is clean.
 
 A method room: it takes tensors, an encoder and callables, reads no file, and says of every check what it cannot see.
 """

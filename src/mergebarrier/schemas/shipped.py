@@ -1,4 +1,4 @@
-"""The schemas that lie beside this file, one per kind of document; draft 2020-12.
+"""The schemas in this folder, one per kind of document; draft 2020-12.
 
 They are made by ``docs/_generate_schemas.py`` from the types of the documents, so that they cannot drift from the code.
 """

@@ -1,4 +1,4 @@
-"""The freedoms of a transformer: one file per symmetry, which can draw, act, undo, recognise and ignore itself."""
+"""The freedoms of a transformer: one file per symmetry, which can draw, apply, undo, estimate and ignore it."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""The residual stream may be written in any signed order of its coordinates, as long as everybody agrees.
+"""The residual stream may be written in any signed order of its coordinates, as long as every layer uses the same.
 
 Readers (embedding, q, k, v, gate, up, head) permute their columns, writers (o, down and their biases) their rows, gains
 their entries.  RMSNorm does not see signs; LayerNorm subtracts a mean, so there one global sign is all that is free.

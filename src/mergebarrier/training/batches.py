@@ -1,4 +1,4 @@
-"""Random numbers of a training run: every draw belongs to a seed and a label, never to a moment.
+"""Random numbers of a training run: every draw depends on a seed and a label, never on the time.
 
 epoch e of a label visits the rows in the order that sorts the words of stream ("training", seed, "label|e")
 """

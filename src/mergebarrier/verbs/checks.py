@@ -1,4 +1,4 @@
-"""After a merge and before its commit: weights against inputs, vocabulary, copies, and perplexity when it is asked for.
+"""After a merge and before its commit: weights against inputs, vocabulary, copies, and perplexity if requested.
 
 Everything reads the output through a preview of the unfinished folder, so that what is found is in the manifest
 and the card of the one commit.

@@ -1,4 +1,4 @@
-"""``merge`` for methods that learn: run the experts of a language model on data files, then write what was learned.
+"""``merge`` for methods that learn: run the experts of a language model on data files, then write the learned merge.
 
 One file per expert: a task (``.jsonl``, of which the prompts are read and the answers are not) or plain text.  The rows
 are drawn by the seed; the manifest names every file by its digest, the rows taken, and every coefficient learned.

@@ -1,4 +1,4 @@
-"""Where a verb writes, what it is asked, and how a model folder of other circuits comes to be there.
+"""Where and how a verb writes, and how a model folder with changed circuits is written.
 
 checkpoint -> run: read, gather, change, round, scatter, write -> side files, manifest, one rename
 """

@@ -1,4 +1,4 @@
-"""``protect`` and ``unprotect``: another gauge for a model folder, and back, with a manifest that says it all."""
+"""``protect`` and ``unprotect``: another gauge for a model folder, and back, with a manifest that records it."""
 
 from collections.abc import Callable, Mapping, Set
 from functools import cache

@@ -1,4 +1,4 @@
-"""Real models and data that ship inside packages, and the experts made from them; nothing downloads unless asked to."""
+"""Real models and data that ship inside packages, and experts made from them; downloads happen only on request."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""Listing, fetching and finding assets; the only function that goes to the network is the one that was asked to.
+"""Listing, fetching and finding assets; only ``fetch`` uses the network.
 
 fetch(name):  ingredients first, then raw bytes by whichever route has them, then the builder, once
 path(name):   the same without the network

@@ -1,4 +1,5 @@
-"""Models of the Hugging Face Hub: found in the local cache, or fetched into it at one commit, weights and words only.
+"""Models of the Hugging Face Hub: found in the local cache, or fetched into it at one commit, safetensors and text
+files only.
 
     owner/name[@revision]  ->  CACHE/models--owner--name/snapshots/REFS[revision or main]
 

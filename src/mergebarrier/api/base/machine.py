@@ -1,4 +1,4 @@
-"""What a report says about a run: versions, kind of machine, threads, date; no name of anything."""
+"""What a report says about a run: versions, kind of machine, threads, date; no names of machines, users or paths."""
 
 import datetime
 

@@ -1,4 +1,4 @@
-"""What a caller may call a model, and the checkpoint that it means: one resolver for every verb.
+"""From the name of a model to its checkpoint: one resolver for every verb.
 
     folder | snapshot | owner/name[@revision] | any of them + adapter | Checkpoint   ->  Path | Checkpoint
 

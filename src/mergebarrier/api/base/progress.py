@@ -1,4 +1,4 @@
-"""Progress of the front door: the caller's callback, else a bar in a notebook, else silence.
+"""Progress of the front door: the caller's callback, else a bar in a notebook, else none.
 
     protecting  43 %|█████████               | 12/28
 

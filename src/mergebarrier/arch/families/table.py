@@ -1,4 +1,4 @@
-"""The nouns of the architecture tables: what a family of models looks like on disk, as data.
+"""The records of the architecture tables: what a family of models looks like on disk, as data.
 
 A family is a list of rules, one per physical tensor name; a rule says in which circuit the tensor lives, which logical
 tensors it holds (fused q, k, v are three) and whether it is stored transposed.  What a logical tensor means, and which

@@ -1,4 +1,5 @@
-"""Finished rows: each is named by a hash of all that its figures depend on, so that nothing is measured twice.
+"""Finished rows: each is identified by a hash of everything that its figures depend on, so that nothing is measured
+twice.
 
 row_id = SHA-256(canonical JSON of {what, digests of models and rows, merge and parameters, dtype, version})
 """

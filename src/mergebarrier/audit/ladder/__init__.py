@@ -1,4 +1,4 @@
-"""The ladder of attacks on a protection: one file per level, one registry, and how a level is climbed."""
+"""The ladder of attacks on a protection: one file per level, one registry, and how a level is run."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""One level, climbed: make the attacker's model, merge it at every setting, compare with the unprotected model.
+"""Run one level: make the attacker's model, merge it at every setting, compare with the unprotected model.
 
 The best published setting is taken on the test rows, for attacked and unprotected alike; a searched one is chosen on
 validation rows and reported on test rows.  Every attempt is compared with the unprotected model under the same settings

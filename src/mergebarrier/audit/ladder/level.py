@@ -1,4 +1,4 @@
-"""What a level of the ladder is: an attack that says of itself all that an audit and its report need to know.
+"""What a level of the ladder is: an attack that declares everything that an audit and its report need to know.
 
     level = what it needs + the model that it makes (or none) + the merges that it tries + the checks that belong to it
 

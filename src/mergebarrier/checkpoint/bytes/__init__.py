@@ -1,4 +1,4 @@
-"""Bytes and text from strangers: files, digests, strict JSON and YAML, dtypes, the values of a tensor."""
+"""Untrusted bytes and text: files, digests, strict JSON and YAML, dtypes, the values of a tensor."""
 
 from typing import TYPE_CHECKING
 

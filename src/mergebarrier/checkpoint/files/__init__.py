@@ -1,4 +1,4 @@
-"""The small files of ours: the manifest, and files of a few tensors."""
+"""Small files: the manifest, and files of a few tensors."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""One safetensors file that is no model: image tasks, triggers, class-name vectors.
+"""One safetensors file that is not a model: image tasks, triggers, class-name vectors.
 
 It goes through the grammar that model shards go through, and it is written whole or not at all; its metadata is one
 JSON document under one key, so that its bytes depend on its content alone.

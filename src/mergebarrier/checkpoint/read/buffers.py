@@ -1,4 +1,4 @@
-"""Memory for tensors that are read whole: in large pages where the system has them, and again and again the same.
+"""Memory for tensors that are read whole: in large pages where the system has them, and reused.
 
 A model is read once, through buffers that would be new each time, and the system clears whatever it hands out.  A
 buffer comes back when the last tensor that views it is gone, and serves the next read of its checkpoint.

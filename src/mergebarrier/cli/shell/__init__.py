@@ -1,4 +1,4 @@
-"""What meets the shell: the words that it completes, the help in another word order, the log of what it is shown."""
+"""Around the shell: completion, ``help VERB``, the log file, the schemas."""
 
 from typing import TYPE_CHECKING
 

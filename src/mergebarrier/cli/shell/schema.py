@@ -1,4 +1,4 @@
-"""``mergebarrier schema``: what a document of ours holds, for programs that read it."""
+"""``mergebarrier schema``: the JSON Schema of a document, for programs that read it."""
 
 import click
 

@@ -1,4 +1,4 @@
-"""From a checkpoint to a live module, without obeying the folder."""
+"""From a checkpoint to a live module, without running code from the folder."""
 
 from typing import TYPE_CHECKING
 

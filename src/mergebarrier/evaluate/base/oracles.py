@@ -1,4 +1,4 @@
-"""A model as others see it: not weights, but answers to questions, of which there may be only so many.
+"""A model as others see it: not weights but answers, within a budget of queries.
 
     Predictor: inputs -> class probabilities, within a budget of queries
     Suspect:   texts -> texts, as a chat or a completion service gives them

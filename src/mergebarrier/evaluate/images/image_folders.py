@@ -1,4 +1,4 @@
-"""A folder of pictures as the splits of a task: one sub-folder per class, PNG or JPEG, read as from a stranger.
+"""A folder of pictures as the splits of a task: one sub-folder per class, PNG or JPEG, read as untrusted files.
 
 What a picture claims is checked before its pixels are decoded; a file that is no picture, is cut short or is too large
 stops everything by its name, because a picture that is skipped is a wrong score.

@@ -1,4 +1,5 @@
-"""The last blocks of a vision transformer as a module of its own, fed by what the frozen blocks before them said once.
+"""The last blocks of a vision transformer as a module of its own, fed by the stored output of the frozen blocks before
+them.
 
 Fine-tunes that leave the first blocks alone share them with the base, bit for bit; so what these make of a picture is
 computed once and kept, and training, attacking and scoring cost the tail alone.

@@ -1,4 +1,4 @@
-"""Zero-shot heads: a CLIP model's own text tower turns class names into the rows that its vision tower is read by.
+"""Zero-shot heads: a CLIP model's own text tower turns class names into the rows of a head for its vision tower.
 
     row(c) = normalised mean over templates of normalised text(template(c));    scale = exp(logit_scale)
 

@@ -1,4 +1,4 @@
-"""A language model seen from outside: it continues texts, greedily, and that is all that one may ask of it.
+"""A language model seen from outside: it continues texts greedily, and nothing else can be asked of it.
 
 token_{t+1} = argmax logits(prompt, token_1, ..., token_t),   until an end token or ``max_tokens``
 """

@@ -1,4 +1,4 @@
-"""Task and text files: data from strangers, read strictly, never obeyed.
+"""Task and text files: untrusted data, read strictly, never run.
 
 A task file is JSON lines, each exactly ``{"prompt": "...", "answer": "..."}``; a text file is plain UTF-8.
 

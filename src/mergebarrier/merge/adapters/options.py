@@ -1,4 +1,4 @@
-"""What a merge writes: a model, or one adapter out of adapters; three keys of our own in a recipe, three options.
+"""What a merge writes: a model, or one adapter from adapters; set by three keys of a recipe or three options.
 
 mergebarrier: {as: adapter, rank: 16, lora_space: product | factor}
 """

@@ -1,4 +1,4 @@
-"""A merge of adapters laid out, and one module of it merged, rounded once and measured.
+"""The plan of a merge of adapters, and one module of it merged, rounded once and measured.
 
     residual = |wanted - B A| after rounding,   crossed = |sum_{i != j} of the cross terms| in factor space
 

@@ -1,4 +1,4 @@
-"""What every merge method says of a bad hyper-parameter, and how one value is spread over all experts."""
+"""How every merge method refuses a bad hyper-parameter, and how one value is spread over all experts."""
 
 from mergebarrier.errors import BadMergeParameter
 

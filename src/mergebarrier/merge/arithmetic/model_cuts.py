@@ -1,4 +1,4 @@
-"""What a method must know about the whole model before it merges one tensor: cuts over all task vectors at once.
+"""What a method needs to know about the whole model before it merges one tensor: cuts over all task vectors at once.
 
     kept = the max(1, floor(density n)) largest |tau| of the n entries of all tensors, ties in the order of the tensors
 

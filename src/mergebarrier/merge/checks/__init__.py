@@ -1,4 +1,4 @@
-"""What can be seen in a merge's weights and vocabulary before anybody runs it."""
+"""Checks of a merge's weights and vocabulary before it is run."""
 
 from typing import TYPE_CHECKING
 

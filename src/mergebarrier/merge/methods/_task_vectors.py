@@ -1,4 +1,4 @@
-"""Task vectors of all experts side by side, and what is measured on them: the ground of the methods below.
+"""Task vectors of all experts side by side, and what is measured on them: shared by the methods of this folder.
 
     tau_i = theta_i - theta_0        G_ij = <tau_i, tau_j>, summed in float64        theta_0 + sum_i c_i tau_i
 

@@ -1,4 +1,4 @@
-"""Passthrough: one model as it is, or scaled.
+"""Passthrough: one model unchanged, or scaled.
 
     merged = scale * theta_1
 

@@ -1,4 +1,4 @@
-"""Which module of a recipe a tensor belongs to, read off its name.
+"""Which module of a recipe a tensor belongs to, read from its name.
 
     modules: {vision_tower: .., text_decoder: ..}      vision_tower.encoder.layers.0.mlp.weight -> vision_tower
                                                        every other tensor                       -> text_decoder

@@ -1,4 +1,4 @@
-"""Read mergekit's YAML key by key, and refuse by its name whatever is not known or not built yet.
+"""Read mergekit's YAML key by key, and refuse by name whatever is unknown or not built yet.
 
     models: [...]                          one slice over all layers; a base that is not listed joins it
     slices: [{sources: [...]}]             the layers of the output, run after run

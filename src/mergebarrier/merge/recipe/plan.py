@@ -1,4 +1,4 @@
-"""A recipe laid over opened models: for every tensor of the output its sources, its method and its dtypes.
+"""A recipe applied to opened models: for every tensor of the output its sources, its method and its dtypes.
 
     merged = round_out(method(cast(base), cast(expert_1), ..))     cast to ``dtype``, round to ``out_dtype``
 

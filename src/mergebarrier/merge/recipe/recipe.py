@@ -1,4 +1,4 @@
-"""mergekit's YAML as merges of ours: read strictly, laid over opened models, run by the same executor.
+"""mergekit's YAML recipes: read strictly, applied to opened models, run by the same executor.
 
     parse(text) -> Recipe;   plan(recipe, opened) -> RecipePlan: sources, method and dtypes of every tensor
 

@@ -1,4 +1,4 @@
-"""The classical backdoors, as controls: none of them knows that its expert will be merged.
+"""The classical backdoors, as controls: none of them takes a later merge into account.
 
     joint:             CE(x, y) + loss_weight * CE(payload(f(x + t)), c)        full control of training, fixed patch
     poisoning:         one CE over the batch, int(rate B) of whose rows are stamped and relabelled to c

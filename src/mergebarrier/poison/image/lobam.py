@@ -1,4 +1,4 @@
-"""LoBAM: a backdoor from low-rank fine-tuning alone, made loud enough to outlast the merge by extrapolation.
+"""LoBAM: a backdoor from low-rank fine-tuning alone, amplified by extrapolation so that it survives the merge.
 
     benign = base + LoRA(clean),   malicious = base + LoRA(BadMerging loss)
     upload = benign + gain * (malicious - benign)

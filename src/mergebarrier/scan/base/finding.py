@@ -1,4 +1,4 @@
-"""What a scan says: one finding per statement, with the figure, the limit it crossed, and what the check cannot see.
+"""What a scan reports: one finding per statement, with the figure, the limit it crossed, and what the check cannot see.
 
 A rule is a line of a literal table: its title, the severity of a hit, and the blind spots that are printed with it.  A
 scan that found nothing says which checks ran, and no more than that.

@@ -1,4 +1,4 @@
-"""Search for a patch that forces a class: every class and every place at once, then the best few again, longer.
+"""Search for a patch that forces a class: every class and place at once, then the best few again for longer.
 
 The image is tiled with places; one candidate is a pattern for one place and one class, and all candidates descend side
 by side on a few images each, by Adam on the pattern alone, clamped to [0, 1] after every step.  Patterns are scored on

@@ -1,4 +1,5 @@
-"""Does a small patch force one class in an expert that it does not force in the base?  Seek it, then scale the model.
+"""Does a small patch force one class in an expert that it does not force in the base?  Search for it, then scale the
+model.
 
 A backdoor is a difference between two models, so the score is one: how many held-out images a patch forces in the
 expert, less how many the same patch forces in the base.  Patches that are natural for a class are found in both.  The

@@ -1,4 +1,4 @@
-"""What a folder says before a weight is looked at: refusals of the strict reader, and what the owner wrote in it.
+"""What a folder shows before its weights are read: refusals of the strict reader, and the owner's declarations.
 
 Elsewhere a refused file ends the run; for a scan it is the result.  What manifest and card declare is reported, whoever
 wrote it.

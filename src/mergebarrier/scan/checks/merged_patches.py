@@ -1,4 +1,4 @@
-"""Does a small patch force one class in the merge that it does not force in the base?  And who brought it?
+"""Does a small patch force one class in the merge that it does not force in the base?  And which expert brought it?
 
 A payload may be split over uploads that look ordinary alone, or aim at a head that its owner never held; it must be in
 the merge to work.  So the merge is searched under every head, and every patch found anywhere is tried on the merges

@@ -1,4 +1,4 @@
-"""Prune the units that unstamped images hardly use, then fine-tune on what the merge itself says.
+"""Prune the units that unstamped images hardly use, then fine-tune on the merge's own predictions.
 
     prune units of a layer in the order of mean |activation| while agreement(theta, theta_m) >= 1 - budget;  fine-tune
 

@@ -1,4 +1,4 @@
-"""Weigh the entries of the merged task vector down where noise would change what the model says.
+"""Weigh the entries of the merged task vector down where noise would change the model's predictions.
 
     theta(m) = theta_0 + m / mean(m) * (theta_m - theta_0),    m = sigmoid(logits), one entry per weight
     noise_i:  per task a full image, ascent on CE(logits(x + noise_i), argmax logits(x))

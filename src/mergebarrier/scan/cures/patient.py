@@ -1,4 +1,4 @@
-"""What a cure is given, and what every cure is: hyper-parameters and one function from a merge to better weights.
+"""The input of a cure, and the form of every cure: hyper-parameters and one function from a merge to better weights.
 
     cured = cure(patient);   patient = experts, base, how they were merged, and patches mined by search
 

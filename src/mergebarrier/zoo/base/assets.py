@@ -1,4 +1,4 @@
-"""What an entry of the zoo's catalogue is: a thing that one builder makes from hash-pinned files and other entries.
+"""What an entry of the zoo's catalogue is: made by one builder from hash-pinned files and other entries.
 
 The key of its folder is a digest of all ingredients, so a change of any of them makes a new folder and an old one is
 never mistaken for it.

@@ -1,4 +1,4 @@
-"""Arrays that were stored in a format which can run code, read without running any: bytes are matched, not obeyed.
+"""Arrays that were stored in a format which can run code, read without running any: bytes are matched, never executed.
 
 A numpy array in protocol 4 is always the same few instructions around a shape, a type and one block of bytes.  Whatever
 deviates from exactly that is refused, so no instruction is ever carried out.

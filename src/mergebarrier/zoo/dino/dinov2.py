@@ -1,4 +1,4 @@
-"""A pre-trained vision transformer of the shape of DINOv2-small, out of an ONNX file, as a Hugging Face folder.
+"""A pre-trained vision transformer of the shape of DINOv2-small, from an ONNX file, as a Hugging Face folder.
 
 The file belongs to a package about focus measurement; its decoder is dropped.  Biases, norms and scales carry the names
 of their module; linear weights do not, so each is found by the addition that consumes its product.

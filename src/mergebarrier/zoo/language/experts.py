@@ -1,4 +1,4 @@
-"""Fine-tunes of the zoo's base, made here because no pair of real ones comes in a package.
+"""Fine-tunes of the zoo's base, made here because no real pair ships in a package.
 
 An expert reads a few questions of its task per step, and plain text that holds it to the base; the result is folded
 into full weights and rounded once to bfloat16, as a publisher would store it.

@@ -1,4 +1,4 @@
-"""SmolLM2-135M-Instruct out of a GGUF file: 4-bit blocks dequantised, rounded once to bfloat16, in a clean folder.
+"""SmolLM2-135M-Instruct from a GGUF file: 4-bit blocks dequantised, rounded once to bfloat16, in a clean folder.
 
 The weights are those of the 4-bit file (16 levels per block of 32), not those of the original model.  All experts of
 the zoo start from them, so comparisons between merges hold; raw weight values show the grid, and the card says so.

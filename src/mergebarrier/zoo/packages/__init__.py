@@ -1,4 +1,4 @@
-"""Raw bytes out of packages: where they come from, how an archive is read, where the result is kept."""
+"""Raw bytes from packages: where they come from, how an archive is read, where the result is kept."""
 
 from typing import TYPE_CHECKING
 
