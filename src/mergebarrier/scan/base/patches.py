@@ -189,6 +189,7 @@ def _descend(
             gradient[part] = _gradient(
                 logits, images, patterns[part], candidates[part], drawn[step, part], reference, search.contrast
             )
+        # Written out: torch.optim.Adam orders these operations otherwise, and published findings would change.
         mean.lerp_(gradient, 0.1)
         square.lerp_(gradient.square(), 0.01)
         moved = (mean / (1 - 0.9 ** (step + 1))) / ((square / (1 - 0.99 ** (step + 1))).sqrt() + 1e-8)
