@@ -237,14 +237,6 @@ class Explained(TypedDict):
     stored: str
 
 
-class Explanation(Document):
-    """What a recipe would do to every tensor."""
-
-    kind: Literal["explanation"]
-    recipe: Parameters
-    tensors: list[Explained]
-
-
 class TextTask(TypedDict):
     """Exact matches of one task, with the bounds of the 95 % Wilson interval."""
 
@@ -437,15 +429,6 @@ class TaskPlan(Plan):
     train: Count
     dev: Count
     test: Count
-
-
-class DemoPlan(Plan):
-    """Of ``demo``: what would be made, in words."""
-
-    models: str
-    protect: str
-    merge: str
-    report: str
 
 
 class Manifest(TypedDict):

@@ -24,7 +24,9 @@ import _documents as documents
 from mergebarrier.api.attack import AttackPlan
 from mergebarrier.api.base import Report
 from mergebarrier.api.cleanse import CleanseReport
+from mergebarrier.api.demo import DemoPlan
 from mergebarrier.api.inspect import InspectReport
+from mergebarrier.api.merge import MergeExplanation
 from mergebarrier.api.protect import ProtectPlan, ProtectReport, UnprotectPlan, UnprotectReport
 from mergebarrier.api.realign import RealignPlan, RealignReport
 from mergebarrier.api.verify import VerifyReport
@@ -72,7 +74,7 @@ SHOWN: Final[dict[str, Any]] = {
     "doctor": documents.Doctor,
     "error": documents.Error,
     "evaluation": documents.Evaluation,
-    "explanation": documents.Explanation,
+    "explanation": typed(MergeExplanation, recipe=documents.Parameters, tensors=list[documents.Explained]),
     "inspect": typed(
         InspectReport, manifest=documents.ManifestOf | None, lineage=documents.Lineage | None, dims=documents.Dims
     ),
@@ -87,7 +89,7 @@ SHOWN: Final[dict[str, Any]] = {
     | documents.AuditPlan
     | documents.ScanPlan
     | documents.TaskPlan
-    | documents.DemoPlan,
+    | typed(DemoPlan),
     "protect": typed(ProtectReport, key_id=KEY_ID, content_digest=DIGEST, realigned=documents.Undone),
     "realign": typed(RealignReport, content_digest=DIGEST, diagnostics=documents.Fit),
     "scan": documents.Scan,
