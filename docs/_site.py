@@ -60,7 +60,7 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
     """Put the reference at the end of the menu."""
     pages = [{f"mergebarrier.{room}".rstrip("."): _path(room)} for room in rooms()]
     assert config.nav is not None
-    config.nav.append({"Python": pages})
+    config.nav.append({"Reference": pages})
     return config
 
 
