@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import tiny_models
-from mergebarrier.arch import describe, gather, scatter
+from mergebarrier.arch import describe, fold, unfold
 from mergebarrier.checkpoint import open_checkpoint
 from mergebarrier.errors import (
     ArchError,
@@ -54,19 +54,23 @@ def test_every_tensor_lies_in_exactly_one_circuit(name, tmp_path):
         assert sorted(named) == sorted(checkpoint.tensors) and len(set(named)) == len(named)
         assert architecture.tied == ("lm_head.weight" not in checkpoint.tensors)
         kinds = [circuit.kind for circuit in architecture.circuits]
-        assert kinds.count("attn") == kinds.count("mlp") == architecture.dims.n_layers
+        assert kinds.count("attn") == kinds.count("mlp") == architecture.dims["n_layers"]
 
 
 @every_config
-def test_scatter_is_the_inverse_of_gather(name, tmp_path):
+def test_folding_is_the_inverse_of_unfolding(name, tmp_path):
     with open_checkpoint(tiny_models.save(name, tmp_path, dtype=torch.bfloat16)) as checkpoint:
         for circuit in describe(checkpoint).circuits:
-            physical = {tensor: checkpoint.read(tensor) for tensor in circuit.tensors}
-            logical = gather(circuit, physical)
-            for part, tensor in logical.items():
-                assert tuple(tensor.shape) == circuit.logical_shape(part)
-            back = scatter(circuit, logical)
-            assert all(torch.equal(back[tensor], physical[tensor]) for tensor in physical)
+            for member in circuit.members:
+                tensor = checkpoint.read(member.name)
+                parts = unfold(tensor, member.nodes, circuit.sizes)
+                for factors, view in parts:
+                    known = [
+                        circuit.sizes[factor.axis] if factor.axis else size
+                        for factor, size in zip(factors, view.shape, strict=True)
+                    ]
+                    assert list(view.shape) == known
+                assert torch.equal(fold(iter([view for _, view in parts]).__next__, member.nodes), tensor)
 
 
 def test_fused_and_transposed_gpt2_tensors_are_read_as_the_stock_class_reads_them(tmp_path):
@@ -75,11 +79,20 @@ def test_fused_and_transposed_gpt2_tensors_are_read_as_the_stock_class_reads_the
     block = module.transformer.h[1]
     with open_checkpoint(tmp_path) as checkpoint:
         circuit = describe(checkpoint).circuit("layers.1.attn")
-        logical = gather(circuit, {tensor: checkpoint.read(tensor) for tensor in circuit.tensors})
+        name = "transformer.h.1.attn.c_attn"
+        members = {member.canonical: member for member in circuit.members}
+        weight, bias = (
+            [
+                view
+                for _, view in unfold(checkpoint.read(f"{name}.{end}"), members[f"{name}.{end}"].nodes, circuit.sizes)
+            ]
+            for end in ("weight", "bias")
+        )
     x = torch.randn(3, 48)
     query, key, value = block.attn.c_attn(x).split(48, dim=1)
-    for part, expected in (("q", query), ("k", key), ("v", value)):
-        torch.testing.assert_close(x @ logical[f"{part}.weight"].T + logical[f"{part}.bias"], expected)
+    for part, expected in enumerate((query, key, value)):
+        assert weight[part].shape == (48, 4, 12)
+        torch.testing.assert_close(x @ weight[part].flatten(1) + bias[part].flatten(), expected)
 
 
 def test_gpt2_files_without_prefix_are_read(tmp_path):

@@ -17,7 +17,7 @@ FAMILIES = Path("mergebarrier", "arch", "families")
 def blocks() -> list[str]:
     """The blocks of code of the page, in order."""
     page = (ROOT / "docs" / "add_a_family.md").read_text(encoding="utf-8")
-    return re.findall(r"```\w+\n(.*?)```", page, re.DOTALL)
+    return re.findall(r"```(?:python|console)\n(.*?)```", page, re.DOTALL)
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +26,7 @@ def run(blocks, tmp_path_factory):
     copy, folder = tmp_path_factory.mktemp("copy"), tmp_path_factory.mktemp("work")
     shutil.copytree(ROOT / "src" / "mergebarrier", copy / "mergebarrier", ignore=shutil.ignore_patterns("__pycache__"))
     table, imported, entry = blocks[:3]
-    (copy / FAMILIES / "phi3.py").write_text(table)
+    (copy / FAMILIES / "starcoder2.py").write_text(table)
     registry = copy / FAMILIES / "registry.py"
     text = registry.read_text()
     last = text.rindex("from mergebarrier.arch.families")
@@ -51,6 +51,13 @@ def test_the_page_adds_a_family_that_protects_and_realigns(blocks, run) -> None:
 
 def test_the_file_of_the_page_is_one_that_we_would_take(blocks) -> None:
     for check in (["check"], ["format", "--diff"]):
-        program = [sys.executable, "-m", "ruff", *check, "--stdin-filename", "src/mergebarrier/arch/families/phi3.py"]
+        program = [
+            sys.executable,
+            "-m",
+            "ruff",
+            *check,
+            "--stdin-filename",
+            "src/mergebarrier/arch/families/starcoder2.py",
+        ]
         ran = subprocess.run([*program, "-"], input=blocks[0], cwd=ROOT, capture_output=True, text=True)
         assert ran.returncode == 0, ran.stdout + ran.stderr

@@ -5,8 +5,7 @@ import torch
 from safetensors.torch import load_file
 
 import tiny_models
-from mergebarrier import symmetry
-from mergebarrier.arch import describe, gather
+from mergebarrier.arch import describe, unfold
 from mergebarrier.checkpoint import open_checkpoint
 from mergebarrier.errors import MethodRefused, UsageError
 from mergebarrier.protect import MergeBarrier
@@ -19,7 +18,18 @@ plain = pytest.mark.parametrize("name", [name for name in tiny_models.CONFIGS if
 def attention(folder):
     with open_checkpoint(folder) as checkpoint:
         circuit = describe(checkpoint).circuit("layers.0.attn")
-        return circuit, gather(circuit, {name: checkpoint.read(name) for name in circuit.tensors})
+        return circuit, {name: checkpoint.read(name) for name in circuit.tensors}
+
+
+def heads(circuit, tensors, role: str) -> torch.Tensor:
+    """Return the rows of one projection as [groups, heads of a group, entries, columns], the bias as a last column."""
+    sides = []
+    for member in circuit.members:
+        if f".{role}_proj." in member.canonical:
+            ((_, view),) = unfold(tensors[member.name].double(), member.nodes, circuit.sizes)
+            view = view if role == "q" else view[:, None]
+            sides.append(view if member.canonical.endswith("weight") else view[..., None])
+    return torch.cat(sides, dim=-1)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -47,16 +57,17 @@ def test_displacement_is_four_times_the_flipped_energy(name, tmp_path):
     circuit, tensors = attention(tiny_models.save(name, tmp_path / "model"))
     tensors = {part: tensor.double() for part, tensor in tensors.items()}
     method = MergeBarrier(flip_fraction=0.5)
-    flipped = method.element(circuit, tensors) == -1
-    assert flipped.sum(1).unique().tolist() == [circuit.dims.head_dim // 4]
+    flipped = method.element(circuit, ("q", ("0",)), tensors).z == -1
+    width = circuit.sizes["q"]
+    assert flipped.sum(1).unique().tolist() == [width // 4]
     moved = dict(method._flip(circuit, dict(tensors)))
     displacement = sum(float((moved[p] - tensors[p]).square().sum()) for p in tensors)
 
-    def energy(role: str, heads: int) -> torch.Tensor:
-        rows = symmetry.with_bias(tensors, role).square().sum(1)
-        return rows.reshape(circuit.dims.n_kv_heads, -1, 2, circuit.dims.head_dim // 2).sum((1, 2))
+    def energy(role: str) -> torch.Tensor:
+        rows = heads(circuit, tensors, role).square().sum((1, 3))
+        return rows.reshape(-1, 2, width // 2).sum(1)
 
-    total = energy("q", circuit.dims.n_heads) + energy("k", circuit.dims.n_kv_heads)
+    total = energy("q") + energy("k")
     assert displacement == pytest.approx(4 * float(total[flipped].sum()), rel=1e-10)
     kept = total.masked_fill(flipped, 0).amax(1)
     assert bool((total.masked_fill(~flipped, float("inf")).amin(1) >= kept).all())
@@ -78,21 +89,15 @@ def test_the_literal_form_would_break_a_rotary_model_and_is_refused(name, tmp_pa
         protect(folder, MergeBarrier(form="literal"), key=None)
     assert not (tmp_path / "protected-1").exists()
     circuit, tensors = attention(folder)
-    dims = circuit.dims
-    both = torch.cat(
-        [
-            tensors["q.weight"].double().reshape(dims.n_kv_heads, dims.heads_per_group, dims.head_dim, -1),
-            tensors["k.weight"].double().reshape(dims.n_kv_heads, 1, dims.head_dim, -1),
-        ],
-        dim=1,
-    )
+    groups, width = circuit.sizes["g"], circuit.sizes["q"]
+    both = torch.cat([heads(circuit, tensors, role).transpose(1, 2).flatten(2) for role in "qk"], dim=2)
     mirror = reflections(both, 0.5)
     module = tiny_models.build(name)
     reference = module(torch.arange(20)[None]).logits.detach()
     first = module.model.layers[0].self_attn
     with torch.no_grad():
-        query = first.q_proj.weight.reshape(dims.n_kv_heads, dims.heads_per_group, dims.head_dim, -1).double()
-        key = first.k_proj.weight.reshape(dims.n_kv_heads, dims.head_dim, -1).double()
+        query = first.q_proj.weight.reshape(groups, -1, width, first.q_proj.weight.shape[1]).double()
+        key = first.k_proj.weight.reshape(groups, width, -1).double()
         first.q_proj.weight.copy_((mirror.forward[:, None] @ query).reshape(first.q_proj.weight.shape))
         first.k_proj.weight.copy_((mirror.forward @ key).reshape(first.k_proj.weight.shape))
     broken = module(torch.arange(20)[None]).logits.detach()

@@ -7,7 +7,7 @@ cannot be protected is part of the answer.
 import shlex
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from mergebarrier import verbs
@@ -20,6 +20,21 @@ if TYPE_CHECKING:
     from mergebarrier.checkpoint.files import AnyContent, MergeContent
 
 _SHOWN = ("verb", "method", "parameters", "key_id")
+_KINDS = {"rotary": "planes", "gated": "glu", "centred": "centred"}
+#: space -> kind of axis -> what may act there; the first kind that a model has is told.
+_WORDS: Mapping[str, Mapping[str, str]] = {
+    "query_key": {
+        "planes": "one complex number per rotary plane and key head",
+        "turns": "quarter turns of rotary planes, which the gains behind them follow",
+        "basis": "any basis per key head",
+    },
+    "value_output": {"basis": "any basis per key head"},
+    "latents": {"signed": "order and signs"},
+    "heads": {"order": "order of key heads, and of the query heads of each"},
+    "neurons": {"glu": "order and scale", "order": "order"},
+    "experts": {"order": "order of the experts"},
+    "residual": {"centred": "order and one global sign", "signed": "order and signs"},
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +118,7 @@ def _of_architecture(checkpoint: Checkpoint) -> dict[str, Any]:
         return {"family": None, "not_protectable": str(error)}
     return {
         "family": architecture.family,
-        "dims": asdict(architecture.dims),
+        "dims": {**architecture.dims, **{name: architecture.has(kind) for name, kind in _KINDS.items()}},
         "tied": architecture.tied,
         "circuits": len(architecture.circuits),
         "spaces": _spaces(architecture),
@@ -126,15 +141,15 @@ def _lineage(content: "AnyContent | None") -> dict[str, Any] | None:
 
 
 def _spaces(architecture: Architecture) -> dict[str, str]:
-    """Name the symmetries that a kind of model has."""
-    dims = architecture.dims
-    return {
-        "query_key": "one complex number per rotary plane and key head" if dims.rotary else "any basis per key head",
-        "value_output": "any basis per key head",
-        "heads": "order of key heads, and of the query heads of each",
-        "neurons": "order and scale" if dims.gated else "order",
-        "residual": "order and one global sign" if dims.centred else "order and signs",
-    }
+    """Say in words what may act in each space of a model."""
+    kinds: dict[str, list[str]] = {}
+    for circuit in architecture.circuits:
+        for one in circuit.instances:
+            axis = circuit.axis(one)
+            word = "turns" if axis.kind == "planes" and axis.normed else axis.kind
+            kinds.setdefault(axis.space, []).append(word)
+    order = [space for space in _WORDS if space in kinds]
+    return {space: next(text for kind, text in _WORDS[space].items() if kind in kinds[space]) for space in order}
 
 
 def _next_steps(name: str, content: "AnyContent | None") -> tuple[str, ...]:

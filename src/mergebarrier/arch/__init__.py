@@ -1,27 +1,42 @@
-"""Which tensor of a checkpoint plays which role: one declarative table per family, data without mathematics."""
+"""Which tensor of a checkpoint has which axes: one declarative table per family, data without mathematics."""
 
 from typing import TYPE_CHECKING
 
 from mergebarrier import doors
 
 if TYPE_CHECKING:
-    from mergebarrier.arch.describe import Architecture, Circuit, describe, require_same
-    from mergebarrier.arch.families import FAMILIES, LOGICAL, Dims, Family, Rule
-    from mergebarrier.arch.layout import CIRCUITS, gather, scatter
+    from mergebarrier.arch.axes import SPACES, Axis, evaluate
+    from mergebarrier.arch.circuits import Circuit, Instance, Member, instance, instances_of
+    from mergebarrier.arch.describe import Architecture, describe, require_same
+    from mergebarrier.arch.expression import Concat, Factor, Node, Nodes, fold, leaves, size_of, unfold
+    from mergebarrier.arch.families import FAMILIES
+    from mergebarrier.arch.family import Family, Line
+    from mergebarrier.arch.layout import CIRCUITS
 
 __all__ = [
     "CIRCUITS",
     "FAMILIES",
-    "LOGICAL",
+    "SPACES",
     "Architecture",
+    "Axis",
     "Circuit",
-    "Dims",
+    "Concat",
+    "Factor",
     "Family",
-    "Rule",
+    "Instance",
+    "Line",
+    "Member",
+    "Node",
+    "Nodes",
     "describe",
-    "gather",
+    "evaluate",
+    "fold",
+    "instance",
+    "instances_of",
+    "leaves",
     "require_same",
-    "scatter",
+    "size_of",
+    "unfold",
 ]
 
 doors.open_lazily(__name__)

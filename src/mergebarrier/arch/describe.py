@@ -4,9 +4,15 @@
 many or too few, or whose config and shapes disagree, is refused: a protection that guesses is a broken model.
 """
 
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import product
 
-from mergebarrier.arch.families import FAMILIES, LOGICAL, ROWWISE_KINDS, Dims, Family, Rule
+from mergebarrier.arch.axes import Axis, evaluate, sides
+from mergebarrier.arch.circuits import Circuit, Member, circuits_of, instances_of
+from mergebarrier.arch.expression import size_of
+from mergebarrier.arch.families import FAMILIES
+from mergebarrier.arch.family import PLACEHOLDER, Family
 from mergebarrier.checkpoint import Checkpoint
 from mergebarrier.errors import (
     BaseMismatch,
@@ -18,137 +24,72 @@ from mergebarrier.errors import (
     clean,
 )
 
+_OTHER_CONFIG = "use the config.json that belongs to these weights"
+_OTHER_BASE = "give the base that the model was fine-tuned from"
 
-@dataclass(frozen=True)
-class Circuit:
-    """The smallest set of tensors that one symmetry must see together; the unit of work, memory and resuming.
+
+@dataclass(frozen=True, kw_only=True)
+class Architecture:
+    """A checkpoint in the terms of its family.
 
     Attributes:
-      name:    "layers.3.attn", "layers.3.mlp", "embed", "position", "norm", "head".
-      tensors: names on disk; ``rules`` beside them.
-      dims:    sizes of the whole model.
+      table:    the family; ``family`` its name.
+      dims:     sizes by the names that people use, and what the model is (rotary, gated, centred).
+      circuits: in the order of the model.
+      verbatim: names on disk that are copied as they are.
+      tied:     whether the head is the embedding.
     """
 
-    name: str
-    tensors: tuple[str, ...]
-    rules: tuple[Rule, ...]
-    dims: Dims
-
-    @property
-    def kind(self) -> str:
-        """Last word of the name: "attn", "mlp", "embed", "position", "norm" or "head"."""
-        return self.name.rpartition(".")[2]
-
-    @property
-    def rowwise(self) -> bool:
-        """True when any block of rows may be handled alone."""
-        return self.kind in ROWWISE_KINDS
-
-    @property
-    def logical(self) -> tuple[str, ...]:
-        """Logical tensors present in this circuit."""
-        return tuple(part for rule in self.rules for part in rule.holds)
-
-    def logical_shape(self, part: str) -> tuple[int, ...]:
-        """Shape of a logical tensor, (out, in) or (out,)."""
-        entry = LOGICAL[part]
-        return (entry.rows(self.dims),) if entry.columns is None else (entry.rows(self.dims), entry.columns(self.dims))
-
-    def n_elements(self) -> int:
-        """Number of weights in the circuit."""
-        total = 0
-        for part in self.logical:
-            count = 1
-            for size in self.logical_shape(part):
-                count *= size
-            total += count
-        return total
-
-
-@dataclass(frozen=True)
-class Architecture:
-    """A checkpoint in the terms of its family."""
-
-    family: str
-    dims: Dims
+    table: Family
+    dims: Mapping[str, int]
     circuits: tuple[Circuit, ...]
     verbatim: tuple[str, ...]
     tied: bool
+
+    @property
+    def family(self) -> str:
+        """Name of the table."""
+        return self.table.name
 
     def circuit(self, name: str) -> Circuit:
         """Return the circuit of that name."""
         return next(circuit for circuit in self.circuits if circuit.name == name)
 
+    @property
+    def spaces(self) -> frozenset[str]:
+        """Spaces in which something can move."""
+        return frozenset(circuit.axis(one).space for circuit in self.circuits for one in circuit.instances)
 
-def _family(checkpoint: Checkpoint) -> Family:
+    def axis(self, name: str) -> Axis:
+        """Return the declaration of an axis."""
+        return self.table.axes[name]
+
+    def has(self, *kinds: str) -> bool:
+        """Whether an axis of one of these kinds acts somewhere."""
+        return any(circuit.axis(one).kind in kinds for circuit in self.circuits for one in circuit.instances)
+
+
+def family_of(checkpoint: Checkpoint) -> Family:
+    """Return the table of a checkpoint; UnknownFamily when there is none."""
     model_type, architectures = checkpoint.config.get("model_type"), checkpoint.config.get("architectures") or [None]
-    for family in FAMILIES.values():
-        if model_type in family.model_types:
-            if architectures[0] in family.architectures:
-                return family
-            raise UnknownFamily(
-                f"{model_type} with architecture {clean(architectures[0])} is not in the table",
-                where=checkpoint.path / "config.json",
-                remedy="use a " + " or ".join(family.architectures),
-            )
-    known = sorted(name for family in FAMILIES.values() for name in family.model_types)
+    same_type = [family for family in FAMILIES.values() if model_type in family.model_types]
+    for family in same_type:
+        if architectures[0] in family.architectures:
+            return family
+    where = checkpoint.path / "config.json"
+    if same_type:
+        known = " or ".join(name for family in same_type for name in family.architectures)
+        raise UnknownFamily(
+            f"{model_type} with architecture {clean(architectures[0])} is not in the table",
+            where=where,
+            remedy=f"use a {known}",
+        )
+    known = ", ".join(sorted({name for family in FAMILIES.values() for name in family.model_types}))
     raise UnknownFamily(
         f"no table describes model_type {clean(model_type)}",
-        where=checkpoint.path / "config.json",
-        remedy=f"known: {', '.join(known)}; `merge` works without a table",
+        where=where,
+        remedy=f"known: {known}; `merge` works without a table",
     )
-
-
-def _dims(family: Family, checkpoint: Checkpoint) -> Dims:
-    config, where = checkpoint.config, checkpoint.path / "config.json"
-    rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
-    for key, (fine, why) in family.refused.items():
-        value = config.get(key, rope.get(key) if isinstance(rope, dict) else None)
-        if value not in fine:
-            raise UnsupportedFeature(f"{key} = {clean(value)}: {why}", where=where, remedy="leave this model as it is")
-    sizes: dict[str, int] = {"positions": 0}
-    for field_name, size in family.sizes.items():
-        value = config.get(size.key)
-        if value is None and size.default is not None:
-            value = size.default(sizes)
-        if not isinstance(value, int) or isinstance(value, bool) or value <= 0:
-            raise ConfigMismatch(
-                f"{size.key} = {clean(value)} is not a positive whole number", where=where, remedy="repair config.json"
-            )
-        sizes[field_name] = value
-    dims = Dims(**sizes, rotary=family.rotary, gated=family.gated, centred=family.centred)
-    if dims.n_layers > len(checkpoint.tensors):
-        raise ConfigMismatch(
-            f"config gives {dims.n_layers} layers ({family.sizes['n_layers'].key}) to {len(checkpoint.tensors)} names",
-            where=where,
-            remedy="use the config.json that belongs to these weights",
-        )
-    if dims.n_heads % dims.n_kv_heads:
-        raise ConfigMismatch(
-            f"{dims.n_heads} query heads cannot share {dims.n_kv_heads} key/value heads",
-            where=where,
-            remedy="repair num_attention_heads or num_key_value_heads",
-        )
-    if dims.rotary and dims.head_dim % 2:
-        raise ConfigMismatch(f"head width {dims.head_dim} is odd, rotary planes need pairs", where=where,
-                             remedy="repair head_dim")  # fmt: skip
-    return dims
-
-
-def _check_shape(checkpoint: Checkpoint, name: str, rule: Rule, dims: Dims) -> None:
-    entries = [LOGICAL[part] for part in rule.holds]
-    shape: tuple[int, ...] = (sum(entry.rows(dims) for entry in entries),)
-    if entries[0].columns is not None:
-        shape = (*shape, entries[0].columns(dims))
-    if rule.transposed:
-        shape = shape[::-1]
-    found = checkpoint.tensors[name]
-    if tuple(found.shape) != shape:
-        raise ConfigMismatch(
-            f"config and tensor disagree: config gives shape {shape}, the file has {tuple(found.shape)}",
-            where=f"{found.shard}: {name}",
-            remedy="use the config.json that belongs to these weights",
-        )
 
 
 def describe(checkpoint: Checkpoint) -> Architecture:
@@ -156,72 +97,155 @@ def describe(checkpoint: Checkpoint) -> Architecture:
 
     Args:
       checkpoint: an opened model folder.
-    Returns: Architecture with circuits in the order embed, layers, norm, head.
+    Returns: Architecture.
     Raises:  UnknownFamily, UnsupportedFeature, ConfigMismatch (both numbers), UnknownTensor, MissingTensor (the name).
     """
-    family = _family(checkpoint)
-    dims = _dims(family, checkpoint)
-    prefix = next((p for p in family.prefixes if p + family.rules[0].name in checkpoint.tensors), family.prefixes[0])
-    unseen = dict.fromkeys(checkpoint.tensors)
-    members: dict[str, list[tuple[str, Rule]]] = {}
-    layers = range(dims.n_layers)
-    indexed = [(i, rule) for rule in family.rules for i in (layers if "{i}" in rule.name else (0,))]
-    for i, rule in indexed:
-        # A head carries no prefix in any spelling of the files.
-        name = rule.name if rule.circuit == "head" else prefix + rule.name.replace("{i}", str(i))
-        if name in unseen:
-            del unseen[name]
-            _check_shape(checkpoint, name, rule, dims)
-            members.setdefault(rule.circuit.replace("{i}", str(i)), []).append((name, rule))
-        elif not rule.optional:
-            raise MissingTensor(
-                "the family table lists this tensor, the checkpoint lacks it",
-                where=f"{checkpoint.path}: {name}",
-                remedy="download the model again, all shards",
-            )
-    tied = "head" not in members
-    if tied and checkpoint.config.get("tie_word_embeddings") is False:
+    table = family_of(checkpoint)
+    sizes, counts, rotary = _sizes(table, checkpoint)
+    members, verbatim = _members(table, checkpoint)
+    place = {line.name: number for number, line in enumerate(table.lines)}
+    for member in sorted(members.values(), key=lambda member: place[member.line.name]):
+        _check_shape(checkpoint, member, sizes, counts)
+    _check_complete(table, checkpoint, members, sizes | counts)
+    tied = bool(table.head) and table.head not in members
+    if tied and not checkpoint.config.get("tie_word_embeddings", table.tied):
         raise MissingTensor(
             "config.json says the head is not tied, the checkpoint has no head",
-            where=f"{checkpoint.path}: lm_head.weight",
+            where=f"{checkpoint.path}: {table.head}",
             remedy="download the model again, all shards",
         )
-    verbatim = tuple(
-        name for name in unseen if name in {prefix + v.replace("{i}", str(i)) for v in family.verbatim for i in layers}
+    dims = {name: evaluate(expression, checkpoint.config) for name, expression in table.dims.items()}
+    return Architecture(
+        table=table,
+        dims={name: int(value) for name, value in dims.items() if value is not None},
+        circuits=circuits_of(table, sizes, rotary, list(members.values())),
+        verbatim=verbatim,
+        tied=tied,
     )
-    unknown = next((name for name in unseen if name not in verbatim), None)
-    if unknown is not None:
-        raise UnknownTensor(
-            f"this tensor is not in the table of {family.name}",
-            where=f"{checkpoint.tensors[unknown].shard}: {unknown}",
-            remedy="only models of the stock architecture can be protected or realigned",
+
+
+def _sizes(table: Family, checkpoint: Checkpoint) -> tuple[dict[str, int], dict[str, int], dict[str, int]]:
+    """Return sizes of the axes, layers per placeholder, and rotated entries of the rotary axes."""
+    config, where = checkpoint.config, checkpoint.path / "config.json"
+    for expression, (fine, why) in table.refused.items():
+        value = evaluate(expression, config)
+        if value not in fine:
+            key = expression.rpartition(" ")[2]
+            raise UnsupportedFeature(f"{key} = {clean(value)}: {why}", where=where, remedy="leave this model as it is")
+    expressions = {name: axis.size for name, axis in table.axes.items()} | dict(table.layers)
+    found: dict[str, int] = {}
+    for name, expression in expressions.items():
+        value = evaluate(expression, config)
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if number and value > 0 and value == int(value):
+            found[name] = int(value)
+        elif value is not None or name not in table.axes or not table.axes[name].partial:
+            what = f"{expression} = {clean(value)} is not a positive whole number"
+            uneven = table.axes[name].uneven if name in table.axes else ""
+            if number and uneven:
+                what = uneven.format(*sides(expression, config))
+            raise ConfigMismatch(what, where=where, remedy="repair config.json")
+    counts = {name: found[name] for name in table.layers}
+    for name, count in counts.items():
+        if count > len(checkpoint.tensors):
+            raise ConfigMismatch(
+                f"config gives {count} layers ({table.layers[name]}) to {len(checkpoint.tensors)} names",
+                where=where,
+                remedy=_OTHER_CONFIG,
+            )
+    rotary = {}
+    for name, axis in table.axes.items():
+        if axis.kind == "planes" and name in found:
+            rotary[name] = int(evaluate(axis.rotary, config) if axis.rotary else found[name])
+            if rotary[name] % 2:
+                raise ConfigMismatch(f"head width {rotary[name]} is odd, rotary planes need pairs", where=where,
+                                     remedy="repair head_dim")  # fmt: skip
+    return {name: found[name] for name in table.axes if name in found}, counts, rotary
+
+
+def _members(table: Family, checkpoint: Checkpoint) -> tuple[dict[str, Member], tuple[str, ...]]:
+    """Return canonical name -> member, and the names that are copied as they are."""
+    templates = {PLACEHOLDER.sub("#", line.name): line for line in table.lines}
+    members: dict[str, Member] = {}
+    verbatim = []
+    for stored in checkpoint.tensors:
+        canonical = table.canonical(stored)
+        template = ".".join("#" if word.isdigit() else word for word in canonical.split("."))
+        line = next((table.line(name) for name in (canonical,) if name in table.tensors), templates.get(template))
+        found = line.pattern.fullmatch(canonical) if line is not None else None
+        if line is None or found is None or canonical in members:
+            raise UnknownTensor(
+                f"this tensor is not in the table of {table.name}",
+                where=f"{checkpoint.tensors[stored].shard}: {stored}",
+                remedy="only models of the stock architecture can be protected or realigned",
+            )
+        if line.nodes is None:
+            verbatim.append(stored)
+        else:
+            members[canonical] = Member(name=stored, canonical=canonical, line=line, indices=found.groupdict())
+    return members, tuple(verbatim)
+
+
+def _check_shape(checkpoint: Checkpoint, member: Member, sizes: Mapping[str, int], counts: Mapping[str, int]) -> None:
+    found = checkpoint.tensors[member.name]
+    limits = {**sizes, **counts}
+    for name, index in member.indices.items():
+        if name in limits and int(index) >= limits[name]:
+            raise UnknownTensor(
+                f"the configuration has {limits[name]} of them only",
+                where=f"{found.shard}: {member.name}",
+                remedy=_OTHER_CONFIG,
+            )
+    shape = tuple(size_of(node, sizes) for node in member.nodes)
+    if len(shape) != len(found.shape) or any(a not in (0, b) for a, b in zip(shape, found.shape, strict=True)):
+        raise ConfigMismatch(
+            f"config and tensor disagree: config gives shape {shape}, the file has {tuple(found.shape)}",
+            where=f"{found.shard}: {member.name}",
+            remedy=_OTHER_CONFIG,
         )
-    circuits = [
-        Circuit(name, tuple(tensor for tensor, _ in pairs), tuple(rule for _, rule in pairs), dims)
-        for name, pairs in members.items()
-    ]
-    return Architecture(family.name, dims, tuple(sorted(circuits, key=_depth)), verbatim, tied)
 
 
-def _depth(circuit: Circuit) -> tuple[int, ...]:
-    if circuit.kind in ("attn", "mlp"):
-        return 1, int(circuit.name.split(".")[1]), ("attn", "mlp").index(circuit.kind)
-    return {"embed": (0, 0), "position": (0, 1), "norm": (2, 0), "head": (2, 1)}[circuit.kind]
+def _check_complete(
+    table: Family, checkpoint: Checkpoint, members: Mapping[str, Member], limits: Mapping[str, int]
+) -> None:
+    """Refuse a tensor that is missing: of a line that all layers have, or of an element that other tensors carry."""
+    carried = {one for member in members.values() for one in instances_of(table, member)}
+    for line in table.lines:
+        if line.nodes is None or line.name == table.head:
+            continue
+        names = PLACEHOLDER.findall(line.name)
+        expected = []
+        for values in product(*(range(limits.get(name, 0)) for name in names)):
+            indices = {name: str(value) for name, value in zip(names, values, strict=True)}
+            one = Member(name="", canonical=line.name.format_map(indices), line=line, indices=indices)
+            partial = [element for element in instances_of(table, one) if table.axes[element[0]].partial]
+            if all(element in carried for element in partial):
+                expected.append(one.canonical)
+        wanted = bool(checkpoint.config.get(line.key)) if line.key else False
+        if line.optional and not wanted and not any(name in members for name in expected):
+            continue
+        absent = next((name for name in expected if name not in members), None)
+        if absent is not None:
+            raise MissingTensor(
+                "the family table lists this tensor, the checkpoint lacks it",
+                where=f"{checkpoint.path}: {absent}",
+                remedy="download the model again, all shards",
+            )
 
 
 def require_same(model: Architecture, base: Architecture, *, where: object) -> None:
     """Raise BaseMismatch unless two models have one family, the same sizes and the same tensors."""
     if model.family != base.family:
-        raise BaseMismatch(f"the model is a {model.family}, the base a {base.family}", where=where,
-                           remedy="give the base that the model was fine-tuned from")  # fmt: skip
-    for field in fields(Dims):
-        ours, theirs = getattr(model.dims, field.name), getattr(base.dims, field.name)
-        if ours != theirs:
-            raise BaseMismatch(f"{field.name} is {ours} in the model and {theirs} in the base", where=where,
-                               remedy="give the base that the model was fine-tuned from")  # fmt: skip
-    ours_names = {name for circuit in model.circuits for name in circuit.tensors}
-    theirs_names = {name for circuit in base.circuits for name in circuit.tensors}
+        raise BaseMismatch(f"the model is a {model.family}, the base a {base.family}", where=where, remedy=_OTHER_BASE)
+    for name, ours in model.dims.items():
+        if ours != base.dims.get(name):
+            raise BaseMismatch(f"{name} is {ours} in the model and {base.dims.get(name)} in the base", where=where,
+                               remedy=_OTHER_BASE)  # fmt: skip
+    ours_names, theirs_names = (
+        {member.canonical for circuit in side.circuits for member in circuit.members} for side in (model, base)
+    )
     if ours_names != theirs_names:
         odd = min(ours_names ^ theirs_names)
-        raise BaseMismatch(f"only the {'model' if odd in ours_names else 'base'} holds {odd}", where=where,
-                           remedy="give the base that the model was fine-tuned from")  # fmt: skip
+        raise BaseMismatch(
+            f"only the {'model' if odd in ours_names else 'base'} holds {odd}", where=where, remedy=_OTHER_BASE
+        )

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from mergebarrier import symmetry
+from mergebarrier.arch import SPACES
 from mergebarrier.errors import MethodRefused
 from mergebarrier.parameters import choice, number, subset
 from mergebarrier.protect.protection import Context, Need, Prepared, Reversibility, check_values
@@ -26,12 +27,10 @@ if TYPE_CHECKING:
     from mergebarrier.arch import Circuit
     from mergebarrier.protect.protection import Pieces
 
-# What the command line calls the parts, and the spaces behind each.
+#: What the command line calls the parts, and the spaces behind each.
 PARTS: Mapping[str, tuple[str, ...]] = {
-    "attention": ("query_key", "value_output"),
-    "heads": ("heads",),
-    "mlp": ("neurons",),
-    "residual": ("residual",),
+    part: tuple(space for space, its in SPACES.items() if its == part)
+    for part in ("attention", "heads", "mlp", "residual")
 }
 
 
@@ -88,12 +87,13 @@ class Exact:
             return symmetry.act_inverse_each(circuit, elements(circuit), tensors)
 
         condition = 1.0 if lossless else self.condition
+        spaces = sorted(self.spaces & context.architecture.spaces)
         return Prepared(
             apply=apply,
             invert=invert,
             limit=self.limit,
             variant=self.profile,
-            parameters={"only": sorted(self.only), "condition": condition, "spaces": sorted(self.spaces)},
+            parameters={"only": sorted(self.only), "condition": condition, "spaces": spaces},
             reversibility="exact" if lossless else "tolerant",
             determinism="exact" if lossless else "profile",
             amplified=condition,

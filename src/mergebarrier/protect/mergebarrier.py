@@ -25,9 +25,9 @@ from mergebarrier.protect.protection import Context, Need, Prepared, Reversibili
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from mergebarrier.arch import Circuit
+    from mergebarrier.arch import Circuit, Instance
     from mergebarrier.protect.protection import Pieces, Tensors
-    from mergebarrier.symmetry import LinearMap
+    from mergebarrier.symmetry import LinearMap, Planes
 
 _TIE = 1e-6
 
@@ -61,7 +61,7 @@ class MergeBarrier:
 
     def prepare(self, context: Context) -> Prepared:
         """Refuse the literal form where it would break the model, and planes where there are none."""
-        planes = context.architecture.dims.rotary
+        planes = context.architecture.has("planes")
         if self.form == "literal" and planes:
             raise MethodRefused(
                 "the literal orthogonal P does not commute with rotary positions: the model would no longer work",
@@ -84,27 +84,31 @@ class MergeBarrier:
             determinism="exact" if planes else "profile",
         )
 
-    def element(self, circuit: "Circuit", tensors: "Tensors") -> "Tensor | LinearMap":
-        """Return the query/key element that the weights themselves determine."""
-        dims = circuit.dims
-        groups, width = dims.n_kv_heads, dims.head_dim
-        query = symmetry.with_bias(tensors, "q").reshape(groups, dims.heads_per_group, width, -1)
-        key = symmetry.with_bias(tensors, "k").reshape(groups, 1, width, -1)
-        both = torch.cat([query, key], dim=1)
-        if not dims.rotary:
-            return reflections(both, self.flip_fraction)
-        n_planes = width // 2
-        # Summed head by head in float64: planes are ranked alike on every machine, ties by index.
-        rows = both.square().cumsum(-1)[..., -1].cumsum(1)[:, -1]
-        energy = rows[:, :n_planes] + rows[:, n_planes:]
+    def element(self, circuit: "Circuit", one: "Instance", tensors: "Tensors") -> "Planes | LinearMap":
+        """Return the query/key element of a circuit that the weights themselves determine."""
+        rows = symmetry.carriers(circuit, one, tensors, tensors, lambda other: True)
+        sides = [row.now.double() for row in rows if not row.vector]
+        if circuit.axis(one).kind != "planes":
+            return reflections(torch.cat(sides, dim=2), self.flip_fraction)
+        batch, n_planes = sides[0].shape[0], circuit.rotary[one[0]] // 2
+        # Summed in order and in float64: planes are ranked alike on every machine, ties by index.
+        energies = torch.stack([side.square().cumsum(-1)[..., -1] for side in sides], dim=1).cumsum(1)[:, -1]
+        still = symmetry.Planes(torch.ones(batch, n_planes, dtype=torch.complex128), None, circuit.axis(one).pairs)
+        first, second = still.entries()
+        energy = energies[:, first] + energies[:, second]
         flipped = energy.sort(dim=1, descending=True, stable=True).indices[:, : _share(self.flip_fraction, n_planes)]
-        return torch.ones(groups, n_planes, dtype=torch.complex128).scatter(1, flipped, -1.0 + 0j)
+        turns = still.z.scatter(1, flipped, -1.0 + 0j)
+        rest = circuit.sizes[one[0]] - 2 * n_planes
+        return symmetry.Planes(turns, symmetry.identity(batch, rest) if rest else None, circuit.axis(one).pairs)
 
     def _flip(self, circuit: "Circuit", tensors: "dict[str, Tensor]") -> "Pieces":
         """Flip; circuits without attention stay as they are."""
-        if circuit.kind != "attn":
-            return iter(tensors.items())
-        return iter(symmetry.spaces(circuit)["query_key"].act(self.element(circuit, tensors), tensors).items())
+        elements = {
+            one: self.element(circuit, one, tensors)
+            for one in circuit.instances
+            if circuit.axis(one).space == "query_key"
+        }
+        return symmetry.act_each(circuit, elements, tensors)
 
 
 def _share(fraction: float, n: int) -> int:
@@ -112,9 +116,14 @@ def _share(fraction: float, n: int) -> int:
 
 
 def reflections(both: "Tensor", fraction: float) -> "LinearMap":
-    """P = 1 - 2 U_k U_k^T per group, k lowered until the gap below the k-th eigenvalue is open."""
-    width = both.shape[2]
-    values, vectors = torch.linalg.eigh(torch.einsum("gham,ghbm->gab", both, both))
+    """P = 1 - 2 U_k U_k^T per group, k lowered until the gap below the k-th eigenvalue is open.
+
+    Args:
+      both:     Float64[Tensor, "groups n m"], queries and keys of a group side by side.
+      fraction: share of the eigen-directions that is flipped.
+    """
+    width = both.shape[1]
+    values, vectors = torch.linalg.eigh(both @ both.mT)
     matrices = []
     for value, vector in zip(values.flip(1), vectors.flip(2), strict=True):
         k = _share(fraction, width)

@@ -11,6 +11,7 @@ Source: arXiv 2606.30360 (ridge 1e-8, float64, per head).  It was written for mo
 moved residual stream; ``matched=True`` first undoes stream, head order and neurons as ``gaugefix`` finds them.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -18,38 +19,30 @@ import torch
 from torch import Tensor
 
 from mergebarrier import symmetry
-from mergebarrier.arch import Architecture, Circuit
+from mergebarrier.arch import Architecture, Circuit, Factor, Instance, fold, unfold
 from mergebarrier.checkpoint import Checkpoint
 from mergebarrier.realign.gaugefix import GaugeFix
-from mergebarrier.realign.realignment import ParallelMap, Tensors
-from mergebarrier.symmetry import NeuronMap, assign, cosines
+from mergebarrier.realign.realignment import ParallelMap
+from mergebarrier.symmetry import Elements, Tensors
 
 _RIDGE = 1e-8
-_MATCHED_SPACES = ("heads", "neurons", symmetry.RESIDUAL)
+_MATCHED_SPACES = ("heads", "neurons", "experts", "residual")
+_SOLVED_SPACES = ("query_key", "value_output")
 
 
 @dataclass(frozen=True)
 class FittedAnchor:
     """Closed forms are solved when a circuit is applied; only the matching is kept."""
 
-    matching: symmetry.Gauge
+    matching: Mapping[str, Elements]
     diagnostics: dict[str, Any]
 
     def apply(self, circuit: Circuit, tensors: Tensors, anchor: Tensors) -> dict[str, Tensor]:
         """Undo the matching (if any), then solve every projection of the circuit against the anchor."""
-        moved = symmetry.act_inverse(circuit, self.matching.elements.get(circuit.name, {}), tensors)
-        if circuit.kind == "attn":
-            dims = circuit.dims
-            for role, heads in (("q", dims.n_heads), ("k", dims.n_kv_heads), ("v", dims.n_kv_heads)):
-                moved |= _solve_rows(moved, anchor, role, heads)
-            moved["o.weight"] = _solve_columns(moved["o.weight"], anchor["o.weight"], dims.n_heads)
-        elif circuit.kind == "mlp" and not self.matching.elements:
-            first = "gate.weight" if circuit.dims.gated else "fc1.weight"
-            perm = assign(cosines(moved[first], anchor[first]))
-            neurons = symmetry.spaces(circuit)["neurons"]
-            order = NeuronMap(perm, torch.ones(len(perm), dtype=torch.float64))
-            moved = neurons.act(neurons.inverse(order), moved)
-        return moved
+        moved = symmetry.act_inverse(circuit, self.matching.get(circuit.name, {}), tensors)
+        if not self.matching:
+            moved = symmetry.act_inverse(circuit, _neurons(circuit, moved, anchor), moved)
+        return _solved(circuit, moved, anchor)
 
 
 @dataclass(frozen=True)
@@ -57,7 +50,7 @@ class Aga:
     """Hyper-parameters of ``aga``.
 
     Args:
-      matched: first undo stream, heads and neurons, which the published attack does not know.
+      matched: first undo streams, heads and neurons, which the published attack does not know.
     """
 
     name: ClassVar[str] = "aga"
@@ -75,13 +68,17 @@ class Aga:
     ) -> FittedAnchor:
         """Return the attack, with our matching when ``matched``."""
         if not self.matched:
-            return FittedAnchor(symmetry.Gauge({}), {"matched": False, "tokens": 0})
+            return FittedAnchor({}, {"matched": False, "tokens": 0})
         found = GaugeFix().fit(architecture, model, anchor, parallel=parallel)
         matching = {
-            circuit: {space: element for space, element in elements.items() if space in _MATCHED_SPACES}
-            for circuit, elements in found.gauge.elements.items()
+            circuit.name: {
+                one: element
+                for one, element in found.gauge[circuit.name].items()
+                if circuit.axis(one).space in _MATCHED_SPACES
+            }
+            for circuit in architecture.circuits
         }
-        return FittedAnchor(symmetry.Gauge(matching), found.diagnostics | {"matched": True})
+        return FittedAnchor(matching, found.diagnostics | {"matched": True})
 
 
 def least_squares(x: Tensor, y: Tensor) -> Tensor:
@@ -100,18 +97,53 @@ def least_squares(x: Tensor, y: Tensor) -> Tensor:
     return solution
 
 
-def _solve_rows(tensors: Tensors, anchor: Tensors, role: str, heads: int) -> dict[str, Tensor]:
-    weight, target = (side[f"{role}.weight"].double() for side in (tensors, anchor))
-    width = weight.shape[0] // heads
-    x, y = (side.reshape(heads, width, -1).mT for side in (weight, target))
-    solution = least_squares(x, y)
-    solved = {f"{role}.weight": (x @ solution).mT.reshape(weight.shape)}
-    if f"{role}.bias" in tensors:
-        bias = tensors[f"{role}.bias"].double().reshape(heads, 1, width)
-        solved[f"{role}.bias"] = (bias @ solution).reshape(-1)
+def _neurons(circuit: Circuit, tensors: Tensors, anchor: Tensors) -> dict[Instance, symmetry.Element]:
+    """Match neurons by the rows of the first matrix that carries them."""
+    found: dict[Instance, symmetry.Element] = {}
+    for one in circuit.instances:
+        if circuit.axis(one).space == "neurons" and not circuit.batches[one]:
+            rows = symmetry.carriers(circuit, one, tensors, anchor, lambda other: True)
+            first = next(row for row in rows if not row.vector)
+            perm = symmetry.assign(symmetry.cosines(first.now[0], first.then[0]))
+            found[one] = symmetry.Monomial(perm[None], torch.ones(1, len(perm), dtype=torch.float64))
+    return found
+
+
+def _solved(circuit: Circuit, tensors: Tensors, anchor: Tensors) -> dict[str, Tensor]:
+    """Solve every head of every projection alone; a bias follows its weight, which stands before it."""
+    maps: dict[tuple[str, int], Tensor] = {}
+    solved = dict(tensors)
+    for member in circuit.members:
+        if member.name in tensors:
+            sides = [unfold(side[member.name], member.nodes, circuit.sizes) for side in (tensors, anchor)]
+            pieces = [
+                _solve(circuit, (member.stem, number), factors, now, then, maps)
+                for number, ((factors, now), (_, then)) in enumerate(zip(*sides, strict=True))
+            ]
+            if any(piece is not now for piece, (_, now) in zip(pieces, sides[0], strict=True)):
+                solved[member.name] = fold(iter(pieces).__next__, member.nodes)
     return solved
 
 
-def _solve_columns(weight: Tensor, target: Tensor, heads: int) -> Tensor:
-    x, y = (side.double().reshape(len(side), heads, -1).transpose(0, 1) for side in (weight, target))
-    return (x @ least_squares(x, y)).transpose(0, 1).reshape(weight.shape)
+def _solve(
+    circuit: Circuit,
+    key: tuple[str, int],
+    factors: tuple[Factor, ...],
+    now: Tensor,
+    then: Tensor,
+    maps: dict[tuple[str, int], Tensor],
+) -> Tensor:
+    """Return a block with the entries of every head mapped by least squares; one without heads as it is."""
+    space = ["" if not factor.axis else circuit.family.axes[factor.axis].space for factor in factors]
+    solvable = [place for place, name in enumerate(space) if name in _SOLVED_SPACES]
+    if len(solvable) != 1:
+        return now
+    first = [*(place for place, name in enumerate(space) if name == "heads"), *solvable]
+    order = [*first, *(place for place in range(now.dim()) if place not in first)]
+    moved, target = (side.permute(order).double() for side in (now, then))
+    width = moved.shape[len(first) - 1]
+    flat, wanted = (side.reshape(-1, width, moved[(0,) * len(first)].numel()) for side in (moved, target))
+    if key not in maps:
+        maps[key] = least_squares(flat.mT, wanted.mT)
+    mapped = (flat.mT @ maps[key]).mT.reshape(moved.shape)
+    return mapped.permute([order.index(place) for place in range(now.dim())])

@@ -1,16 +1,16 @@
 """Undo any protection that only changes coordinates: estimate the gauge against the public base, then apply its
 inverse.
 
-Every space is estimated in turn (stream, heads, value/output, query/key, neurons) and one group element per space is
-applied to both of its partners, so the function is kept exactly whatever the error of the estimate, and the task vector
-stays in the model.  Keys do not matter: any two gauges of one model lead to the same point, so the strength of a
+Every axis is estimated in turn (streams, heads, entries of heads, neurons) and one group element per axis is applied to
+all tensors that carry it, so the function is kept exactly whatever the error of the estimate, and the task vector stays
+in the model.  Keys do not matter: any two gauges of one model lead to the same point, so the strength of a
 symmetry-only protection against this attack is what canonicalising an unprotected model loses, which is nothing.
 
     g* = argmin_g sum |g . W' - W_base|^2,   recovered = g* . W',   f(recovered) = f(W')
 
 Source: the orbit argument and the coupled solve are ours; the published anchor-guided attack (arXiv 2606.30360, see
-``aga``) solves each matrix alone and loses part of the task vector.  Sweeps: the stream is estimated again from all
-matched matrices until it no longer changes.
+``aga``) solves each matrix alone and loses part of the task vector.  Sweeps: the streams are estimated again from all
+matched matrices until they no longer change.
 """
 
 from collections.abc import Mapping
@@ -22,29 +22,27 @@ import torch
 from torch import Tensor
 
 from mergebarrier import symmetry
-from mergebarrier.arch import LOGICAL, Architecture, Circuit
+from mergebarrier.arch import Architecture, Circuit, Instance
 from mergebarrier.checkpoint import Checkpoint
 from mergebarrier.errors import BaseMismatch, UsageError
-from mergebarrier.realign.realignment import ParallelMap, Tensors, cosine, folded, read, row_blocks
-from mergebarrier.symmetry import Correlation, Residual
+from mergebarrier.realign.gains import restore_gains, trades_gains
+from mergebarrier.realign.realignment import ParallelMap, cosine, folded, read, row_blocks
+from mergebarrier.symmetry import Correlation, Element, Elements, Tensors
 
 # A fine-tune stays far nearer to its base than this; two independent models, once matched, stay far below it.
 _MIN_COSINE = 0.5
-# Gains this far from the base's (as a ratio) are a traded gain, not a fine-tune.
-_GAIN_TRADE = 0.15
 
 
 @dataclass(frozen=True)
 class FittedGauge:
-    """A fitted gauge with its diagnostics."""
+    """A fitted gauge with its diagnostics: circuit -> elements."""
 
-    gauge: symmetry.Gauge
+    gauge: Mapping[str, Elements]
     diagnostics: dict[str, Any]
 
     def apply(self, circuit: Circuit, tensors: Tensors, anchor: Tensors) -> dict[str, Tensor]:
-        """Apply the inverse gauge; then give traded gains back to the readers, so that the base's gains are kept."""
-        moved = symmetry.act_inverse(circuit, self.gauge.elements[circuit.name], tensors)
-        return _restore_gains(moved, anchor)
+        """Apply the inverse gauge; then give traded gains back to the readers, so that the base's gains stand."""
+        return restore_gains(circuit, symmetry.act_inverse(circuit, self.gauge[circuit.name], tensors), anchor)
 
 
 @dataclass(frozen=True)
@@ -52,7 +50,7 @@ class GaugeFix:
     """Hyper-parameters of ``gaugefix``.
 
     Args:
-      sweeps: most re-estimations of the residual stream, >= 1.
+      sweeps: most re-estimations of the streams, >= 1.
     """
 
     name: ClassVar[str] = "gaugefix"
@@ -77,22 +75,24 @@ class GaugeFix:
 
         Raises: BaseMismatch when matching does not bring the model near the anchor.
         """
-        stream = symmetry.residual_space(architecture.dims)
-        inner = [circuit for circuit in architecture.circuits if circuit.kind in ("attn", "mlp")]
-        vocabulary = _correlate_vocabulary(architecture, stream, model, anchor)
-        residual = stream.from_correlation(vocabulary)
+        inner = [circuit for circuit in architecture.circuits if _inner(circuit)]
+        plain = {axis: _plain_correlation(architecture, axis, model, anchor) for axis in streams_of(architecture)}
+        streams: dict[Instance, Element] = {(axis, ()): _stream(architecture, axis, plain[axis]) for axis in plain}
+        shared = _shared_orders(architecture, streams, model, anchor)
         sweeps, converged = 0, False
         matches: list[_Match] = []
         while sweeps < self.sweeps and not converged:
             sweeps += 1
-            match_one = partial(_match, stream=stream, undo=stream.inverse(residual), model=model, anchor=anchor)
-            matches, total = [], vocabulary
-            for found, share in parallel(match_one, inner):
+            match_one = partial(_match, streams=streams, shared=shared, model=model, anchor=anchor)
+            matches, totals = [], dict(plain)
+            for found, shares in parallel(match_one, inner):
                 matches.append(found)
-                total = total + share
-            again = stream.from_correlation(total)
-            converged = torch.equal(again.perm, residual.perm) and torch.equal(again.sign, residual.sign)
-            residual = again
+                totals = {axis: total + shares[axis] if axis in shares else total for axis, total in totals.items()}
+            again: dict[Instance, Element] = {
+                (axis, ()): _stream(architecture, axis, total) for axis, total in totals.items()
+            }
+            converged = all(_same(again[one], streams[one]) for one in streams)
+            streams = again
         after = sum(match.cosine_after for match in matches) / len(matches)
         if after < _MIN_COSINE:
             raise BaseMismatch(
@@ -100,97 +100,135 @@ class GaugeFix:
                 where=anchor.path,
                 remedy="give the base that the model was fine-tuned from",
             )
-        elements: dict[str, symmetry.Elements] = {
-            circuit.name: {symmetry.RESIDUAL: residual} for circuit in architecture.circuits
+        known: dict[Instance, Element] = {**streams, **shared}
+        found_at = {circuit.name: match for circuit, match in zip(inner, matches, strict=True)}
+        gauge = {
+            circuit.name: {
+                **{one: known[one] for one in circuit.instances if one in known},
+                **(found_at[circuit.name].elements if circuit.name in found_at else {}),
+            }
+            for circuit in architecture.circuits
         }
-        for circuit, found in zip(inner, matches, strict=True):
-            elements[circuit.name] = found.elements | {symmetry.RESIDUAL: residual}
+        traded = sum(match.trades_gains for match in matches)
         diagnostics = {
             "sweeps": sweeps,
             "converged": converged,
             "mean_cosine_before": sum(match.cosine_before for match in matches) / len(matches),
             "mean_cosine_after": after,
-            "spaces_moved": _moved(architecture, elements),
-            "bit_exact": all(symmetry.bit_exact(c, elements[c.name]) for c in architecture.circuits),
+            "spaces_moved": _moved(architecture, gauge),
+            "bit_exact": not traded and all(symmetry.bit_exact(elements) for elements in gauge.values()),
             "circuits": {
                 circuit.name: {"cosine_before": match.cosine_before, "cosine_after": match.cosine_after}
                 for circuit, match in zip(inner, matches, strict=True)
             },
-            "flops": sweeps * _flops(architecture),
+            "flops": sweeps * _flops(architecture, model),
             "tokens": 0,
         }
-        return FittedGauge(symmetry.Gauge(elements), diagnostics)
+        return FittedGauge(gauge, diagnostics)
 
 
 @dataclass(frozen=True)
 class _Match:
-    elements: symmetry.Elements
+    elements: Elements
     cosine_before: float
     cosine_after: float
+    trades_gains: bool
+
+
+def streams_of(architecture: Architecture) -> list[str]:
+    """Return the axes whose one element serves the whole model: the residual streams."""
+    axes = architecture.table.axes
+    return [name for name, axis in axes.items() if not axis.scope and axis.kind in ("signed", "centred")]
+
+
+def _inner(circuit: Circuit) -> bool:
+    """Whether a circuit has elements of its own, or shares orders of heads."""
+    return any(circuit.axis(one).scope or circuit.axis(one).kind == "order" for one in circuit.instances)
+
+
+def _stream(architecture: Architecture, axis: str, correlation: Correlation) -> Element:
+    return symmetry.signed_order(correlation, centred=architecture.axis(axis).kind == "centred")
+
+
+def _same(one: Element, other: Element) -> bool:
+    assert isinstance(one, symmetry.Monomial) and isinstance(other, symmetry.Monomial)
+    return torch.equal(one.perm, other.perm) and torch.equal(one.factor, other.factor)
 
 
 def _match(
-    circuit: Circuit, stream: Residual, undo: Any, model: Checkpoint, anchor: Checkpoint
-) -> tuple[_Match, Correlation]:
-    """Estimate the inner spaces of one circuit and its share in the next estimate of the stream."""
-    now, then = folded(read(circuit, model)), folded(read(circuit, anchor))
-    aligned = stream.act(undo, now)
-    before = cosine(now, then)
-    elements: symmetry.Elements = {}
-    spaces = symmetry.spaces(circuit)
-    # Outermost first: the order of heads must be undone before what happens inside them can be seen.
-    for name in [name for name in reversed(spaces) if name != symmetry.RESIDUAL]:
-        elements[name] = spaces[name].estimate(aligned, then)
-        aligned = spaces[name].act(spaces[name].inverse(elements[name]), aligned)
-    inner_undone = symmetry.act_inverse(circuit, elements, now)
-    return _Match(elements, before, cosine(aligned, then)), stream.correlate(inner_undone, then)
+    circuit: Circuit, streams: Elements, shared: Elements, model: Checkpoint, anchor: Checkpoint
+) -> tuple[_Match, dict[str, Correlation]]:
+    """Estimate the elements of one circuit and its share in the next estimate of the streams."""
+    stored, base = read(circuit, model), read(circuit, anchor)
+    now, then = folded(circuit, stored), folded(circuit, base)
+    here = {one: streams[one] for one in circuit.instances if one in streams}
+    others = {one: shared[one] for one in circuit.instances if one in shared}
+    aligned = symmetry.act_inverse(circuit, {**here, **others}, now)
+    before = cosine(aligned, then)
+    elements = symmetry.estimate(circuit, aligned, then, known={**here, **others})
+    both = {**others, **elements}
+    inner_undone = symmetry.act_inverse(circuit, both, now)
+    after = cosine(symmetry.act_inverse(circuit, {**here, **both}, now), then)
+    shares = {axis: correlate(circuit, axis, inner_undone, then) for axis, _ in here}
+    undone = symmetry.act_inverse(circuit, {**here, **both}, stored)
+    return _Match(elements, before, after, trades_gains(circuit, undone, base)), shares
 
 
-def _correlate_vocabulary(
-    architecture: Architecture, stream: Residual, model: Checkpoint, anchor: Checkpoint
-) -> Correlation:
-    """Sum over embedding, positions and head, whose rows correspond."""
-    blocks = (
-        pair
-        for circuit in architecture.circuits
-        if circuit.rowwise
-        for pair in zip(row_blocks(circuit, model), row_blocks(circuit, anchor), strict=True)
-    )
-    return sum((stream.correlate(now, then) for now, then in blocks), start=Correlation.zero(stream.hidden))
+def correlate(circuit: Circuit, axis: str, now: Tensors, then: Tensors) -> Correlation:
+    """Return what the matrices of a circuit say about a stream; their other axes must correspond."""
+    total = Correlation.zero(circuit.sizes[axis])
+    for here, there in zip(symmetry.blocks(circuit, now), symmetry.blocks(circuit, then), strict=True):
+        held = [factor.axis for factor in here.factors]
+        if held.count(axis) == 1 and len(held) > 1:
+            sides = [symmetry.matrix(side, axis, ())[0].T for side in (here, there)]
+            total = total + Correlation.of(*sides)
+    return total
 
 
-def _restore_gains(tensors: dict[str, Tensor], anchor: Tensors) -> dict[str, Tensor]:
-    """Where gains were traded against readers, put the base's gains back; otherwise change nothing."""
-    gain, shift = tensors.get("norm.weight"), tensors.get("norm.bias")
-    readers = [name for name in tensors if LOGICAL[name].stream == "columns"]
-    if gain is None or shift is not None or not readers:
-        return tensors
-    wanted = anchor["norm.weight"].double()
-    ratio = gain.double() / wanted
-    if bool(((ratio - 1).abs() <= _GAIN_TRADE).all()) or float(wanted.abs().min()) <= 1e-3 * float(wanted.abs().max()):
-        return tensors
-    return {
-        name: anchor[name].clone() if name == "norm.weight" else tensor.double() * ratio if name in readers else tensor
-        for name, tensor in tensors.items()
-    }
-
-
-def _moved(architecture: Architecture, elements: Mapping[str, symmetry.Elements]) -> list[str]:
-    """Return the names of the spaces in which any circuit differs from the identity."""
-    moved = []
+def _plain_correlation(architecture: Architecture, axis: str, model: Checkpoint, anchor: Checkpoint) -> Correlation:
+    """Sum over tensors on whose other axes nothing acts: embeddings, positions, heads, patches."""
+    total = Correlation.zero(next(circuit.sizes[axis] for circuit in architecture.circuits))
     for circuit in architecture.circuits:
-        for name, space in symmetry.spaces(circuit).items():
-            if name in elements[circuit.name] and name not in moved:
-                here, still = elements[circuit.name][name], space.identity()
-                same = symmetry.Gauge({"c": {"s": here}}).to_tensors()
-                identity = symmetry.Gauge({"c": {"s": still}}).to_tensors()
-                if same.keys() != identity.keys() or any(not torch.equal(same[k], identity[k]) for k in same):
-                    moved.append(name)
-    return moved
+        if all({one for one in member.line.axes if circuit.family.acts(one)} == {axis} for member in circuit.members):
+            for now, then in zip(row_blocks(circuit, model), row_blocks(circuit, anchor), strict=True):
+                total = total + correlate(circuit, axis, now, then)
+    return total
 
 
-def _flops(architecture: Architecture) -> int:
+def _shared_orders(
+    architecture: Architecture, streams: Elements, model: Checkpoint, anchor: Checkpoint
+) -> dict[Instance, Element]:
+    """Estimate orders of heads that all layers of a stack share, from the sum of what every layer says."""
+    axes = architecture.table.axes
+    totals: dict[Instance, Tensor] = {}
+    for circuit in architecture.circuits:
+        for one in circuit.instances:
+            if axes[one[0]].scope or axes[one[0]].kind != "order":
+                continue
+            now, then = folded(circuit, read(circuit, model)), folded(circuit, read(circuit, anchor))
+            here = {other: streams[other] for other in circuit.instances if other in streams}
+            aligned = symmetry.act_inverse(circuit, here, now)
+            for found in symmetry.similarities(circuit, one, aligned, then, set(here)):
+                totals[one] = totals[one] + found if one in totals else found
+    return {one: symmetry.best_order(total) for one, total in totals.items()}
+
+
+def _moved(architecture: Architecture, gauge: Mapping[str, Elements]) -> list[str]:
+    """Return the names of the spaces in which any element differs from the identity."""
+    moved: dict[str, None] = {}
+    for circuit in architecture.circuits:
+        for one, element in gauge[circuit.name].items():
+            if not element.is_identity():
+                moved[circuit.axis(one).space] = None
+    return list(moved)
+
+
+def _flops(architecture: Architecture, model: Checkpoint) -> int:
     """Leading terms of one sweep: correlations over all weights, and cosines of all pairs of neurons."""
-    dims = architecture.dims
-    weights = sum(circuit.n_elements() for circuit in architecture.circuits)
-    return 2 * weights * dims.hidden + 6 * dims.mlp_width**2 * dims.hidden * dims.n_layers
+    weights = sum(info.numel for info in model.tensors.values())
+    widest = max(circuit.sizes[axis] for circuit in architecture.circuits[:1] for axis in streams_of(architecture))
+    pairs = sum(
+        circuit.sizes[one[0]] ** 2 for circuit in architecture.circuits for one in circuit.instances
+        if circuit.axis(one).space == "neurons"
+    )  # fmt: skip
+    return 2 * weights * widest + 6 * pairs * widest

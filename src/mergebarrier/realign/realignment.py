@@ -4,15 +4,15 @@
 ``Fitted``; its ``apply`` maps the tensors of one circuit into the anchor's coordinates.  No data, no training, no key.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, ClassVar, Protocol
 
 from torch import Tensor
 
-from mergebarrier.arch import LOGICAL, Architecture, Circuit, gather
+from mergebarrier.arch import Architecture, Circuit, Member
 from mergebarrier.checkpoint import Checkpoint
+from mergebarrier.symmetry import Tensors
 
-Tensors = Mapping[str, Tensor]
 ParallelMap = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
 
 # Rows of an embedding that are held at once while correlations are summed.
@@ -28,7 +28,7 @@ class Fitted(Protocol):
         ...
 
     def apply(self, circuit: Circuit, tensors: Tensors, anchor: Tensors) -> dict[str, Tensor]:
-        """Return logical tensors in the anchor's coordinates; row blocks are fine where the circuit is rowwise."""
+        """Return tensors in the anchor's coordinates; row blocks are fine where the circuit is rowwise."""
         ...
 
 
@@ -51,39 +51,68 @@ class Realignment(Protocol):
 
 
 def read(circuit: Circuit, checkpoint: Checkpoint) -> dict[str, Tensor]:
-    """Return the logical tensors of a circuit."""
-    return gather(circuit, {name: checkpoint.read(name) for name in circuit.tensors})
+    """Return the tensors of a circuit."""
+    return {name: checkpoint.read(name) for name in circuit.tensors}
 
 
-def row_blocks(circuit: Circuit, checkpoint: Checkpoint) -> Iterable[dict[str, Tensor]]:
-    """Yield a rowwise circuit in blocks of rows."""
-    n_rows = checkpoint.tensors[circuit.tensors[0]].shape[0]
+def row_blocks(circuit: Circuit, checkpoint: Checkpoint) -> Iterator[dict[str, Tensor]]:
+    """Yield a rowwise circuit in blocks of rows, any other whole."""
+    if not circuit.rowwise or len(circuit.tensors) > 1:
+        yield read(circuit, checkpoint)
+        return
+    (name,) = circuit.tensors
+    n_rows = checkpoint.tensors[name].shape[0]
     for start in range(0, n_rows, BLOCK_ROWS):
-        stop = min(start + BLOCK_ROWS, n_rows)
-        yield gather(circuit, {name: checkpoint.read_rows(name, start, stop) for name in circuit.tensors})
+        yield {name: checkpoint.read_rows(name, start, min(start + BLOCK_ROWS, n_rows))}
 
 
-def folded(tensors: Tensors) -> dict[str, Tensor]:
-    """Move the gain and shift of the norm of a circuit into its readers, float32: a form that no gain trade changes.
+def folded(circuit: Circuit, tensors: Tensors) -> dict[str, Tensor]:
+    """Move gain and shift of every norm into the readers behind it, float32: a form that no gain trade changes.
 
     W <- W diag(gain), b <- b + W shift (before the gain is folded), gain <- 1, shift <- 0.
     """
-    gain, shift = tensors.get("norm.weight"), tensors.get("norm.bias")
-    moved = {name: tensor.float() for name, tensor in tensors.items() if not name.startswith("norm.")}
-    if gain is None:
-        return moved
-    for name in list(moved):
-        if LOGICAL[name].stream == "columns":
-            bias = name.replace(".weight", ".bias")
-            if shift is not None and bias in moved:
-                moved[bias] = moved[bias] + moved[name] @ shift.float()
-            moved[name] = moved[name] * gain.float()
+    moved = {name: tensor.float() for name, tensor in tensors.items()}
+    by_canonical = {member.canonical: member.name for member in circuit.members}
+    for member in circuit.members:
+        norm = circuit.norm_of(member)
+        if norm is None or not member.canonical.endswith(".weight"):
+            continue
+        place = stream_place(circuit, member, norm)
+        gain, shift = tensors[norm.name].float() + circuit.family.offset, by_canonical.get(f"{norm.stem}.bias")
+        bias = by_canonical.get(f"{member.stem}.bias")
+        weight = moved[member.name]
+        if shift is not None and bias is not None:
+            moved[bias] = moved[bias] + weight.movedim(place, -1) @ tensors[shift].float()
+        moved[member.name] = weight * broadcast(gain, place, weight.dim())
+    for norm in norms(circuit):
+        shift = by_canonical.get(f"{norm.stem}.bias")
+        moved[norm.name] = moved[norm.name].new_full(moved[norm.name].shape, 1.0 - circuit.family.offset)
+        if shift is not None:
+            moved[shift] = moved[shift].new_zeros(moved[shift].shape)
     return moved
 
 
-def cosine(tensors: Tensors, anchor: Tensors) -> float:
+def norms(circuit: Circuit) -> list[Member]:
+    """Return the norms of a circuit that can be folded into their readers."""
+    found = [circuit.norm_of(member) for member in circuit.members]
+    return list({norm.canonical: norm for norm in found if norm is not None}.values())
+
+
+def stream_place(circuit: Circuit, reader: Member, norm: Member) -> int:
+    """Return the dimension on which a reader meets the stream that a norm belongs to."""
+    del circuit
+    (axis,) = norm.line.axes
+    return next(place for place, node in enumerate(reader.nodes) if getattr(node, "axis", "") == axis)
+
+
+def broadcast(vector: Tensor, place: int, dimensions: int) -> Tensor:
+    """Return a vector that multiplies one dimension of a tensor."""
+    return vector.reshape([-1 if other == place else 1 for other in range(dimensions)])
+
+
+def cosine(tensors: Tensors, anchor: Mapping[str, Tensor]) -> float:
     """Return the cosine between all matrices of two circuits taken as one vector; 0 when either is silent."""
-    names = [name for name in tensors if LOGICAL[name].columns is not None]
+    names = [name for name in tensors if tensors[name].dim() > 1]
     dot = sum(float((tensors[name].float() * anchor[name].float()).sum()) for name in names)
-    norms = [sum(float(side[name].float().square().sum()) for name in names) ** 0.5 for side in (tensors, anchor)]
-    return dot / (norms[0] * norms[1]) if all(norms) else 0.0
+    sizes = [sum(float(side[name].float().square().sum()) for name in names) ** 0.5 for side in (tensors, anchor)]
+    return dot / (sizes[0] * sizes[1]) if all(sizes) else 0.0

@@ -11,15 +11,16 @@ Source: the diagnostics of ``gaugefix``. Differs: one sweep, sampled rows and co
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
 from mergebarrier import symmetry
-from mergebarrier.arch import LOGICAL, Architecture, Circuit, gather
+from mergebarrier.arch import Architecture, Circuit, Instance, leaves
 from mergebarrier.checkpoint import Checkpoint
-from mergebarrier.realign.realignment import Tensors, cosine, folded, read
-from mergebarrier.symmetry import Correlation, Residual
+from mergebarrier.realign.gaugefix import correlate, streams_of
+from mergebarrier.realign.realignment import cosine, folded, read
+from mergebarrier.symmetry import Correlation, Element, Elements, Tensors
 
 ORDINARY_COSINE = 0.9
 PROTECTED_COSINE = 0.7
@@ -64,9 +65,11 @@ def relation(architecture: Architecture, model: Checkpoint, base: Checkpoint) ->
     before = _means(glances)
     if min(before.values()) >= ORDINARY_COSINE:
         return Relation("ordinary", before, {})
-    stream = symmetry.residual_space(architecture.dims)
-    undo = stream.inverse(stream.from_correlation(_correlate(architecture, stream, model, base)))
-    after = _means([(circuit.kind, _matched(circuit, stream, undo, model, base)) for circuit in sample])
+    streams: dict[Instance, Element] = {}
+    for axis in streams_of(architecture):
+        found = _correlate(architecture, axis, model, base)
+        streams[axis, ()] = symmetry.signed_order(found, centred=architecture.axis(axis).kind == "centred")
+    after = _means([(circuit.kind, _matched(circuit, streams, model, base)) for circuit in sample])
     if any(after[kind] >= PROTECTED_COSINE and after[kind] - before[kind] >= PROTECTED_RISE for kind in after):
         return Relation("protected", before, after)
     near = max(*before.values(), *after.values()) > UNRELATED_COSINE
@@ -75,7 +78,7 @@ def relation(architecture: Architecture, model: Checkpoint, base: Checkpoint) ->
 
 def _sample(architecture: Architecture) -> list[Circuit]:
     """Return the circuits of the first, the middle and the last layer."""
-    inner = [circuit for circuit in architecture.circuits if circuit.kind in ("attn", "mlp")]
+    inner = [circuit for circuit in architecture.circuits if any(circuit.axis(one).scope for one in circuit.instances)]
     layers = list(dict.fromkeys(circuit.name.rpartition(".")[0] for circuit in inner))
     chosen = {layers[0]: None, layers[len(layers) // 2]: None, layers[-1]: None}
     return [circuit for circuit in inner if circuit.name.rpartition(".")[0] in chosen]
@@ -104,41 +107,40 @@ def _glance(circuit: Circuit, model: Checkpoint, base: Checkpoint) -> float:
     return dot / size if size else 0.0
 
 
-def _correlate(architecture: Architecture, stream: Residual, model: Checkpoint, base: Checkpoint) -> Correlation:
+def _correlate(architecture: Architecture, axis: str, model: Checkpoint, base: Checkpoint) -> Correlation:
     """Return how coordinates of the two streams go together in rows spread over the vocabulary."""
-    total = Correlation.zero(stream.hidden)
+    total = Correlation.zero(next(circuit.sizes[axis] for circuit in architecture.circuits))
     for circuit in architecture.circuits:
-        if circuit.kind not in ("embed", "head"):
+        if not circuit.rowwise or len(circuit.tensors) > 1 or axis not in circuit.members[0].line.axes:
             continue
-        n_rows = model.tensors[circuit.tensors[0]].shape[0]
+        (name,) = circuit.tensors
+        n_rows = model.tensors[name].shape[0]
         run = max(1, min(n_rows, _VOCABULARY_ROWS) // _VOCABULARY_RUNS)
         step = max(run, n_rows // _VOCABULARY_RUNS)
         for start in range(0, n_rows - run + 1, step):
-            now, then = (
-                gather(circuit, {name: side.read_rows(name, start, start + run) for name in circuit.tensors})
-                for side in (model, base)
-            )
-            total = total + stream.correlate(now, then)
+            now, then = ({name: side.read_rows(name, start, start + run)} for side in (model, base))
+            total = total + correlate(circuit, axis, now, then)
     return total
 
 
-def _matched(
-    circuit: Circuit, stream: Residual, undo: symmetry.SignedPermutation, model: Checkpoint, base: Checkpoint
-) -> float:
+def _matched(circuit: Circuit, streams: Elements, model: Checkpoint, base: Checkpoint) -> float:
     """Cosine of one circuit once stream, heads, bases inside heads and neurons are matched."""
-    now = _narrow(stream.act(undo, folded(read(circuit, model))))
-    then = _narrow(folded(read(circuit, base)))
-    spaces = symmetry.spaces(circuit)
-    for name in [name for name in reversed(spaces) if name != symmetry.RESIDUAL]:
-        element = spaces[name].estimate(now, then)
-        now = spaces[name].act(spaces[name].inverse(element), now)
-    return cosine(now, then)
+    here = {one: streams[one] for one in circuit.instances if one in streams}
+    now = symmetry.act_inverse(circuit, here, folded(circuit, read(circuit, model)))
+    narrow = replace(
+        circuit, sizes={**circuit.sizes, **{axis: min(circuit.sizes[axis], _COORDINATES) for axis, _ in here}}
+    )
+    now, then = _narrow(narrow, now), _narrow(narrow, folded(circuit, read(circuit, base)))
+    elements = symmetry.estimate(narrow, now, then, known=here)
+    return cosine(symmetry.act_inverse(narrow, elements, now), then)
 
 
-def _narrow(tensors: Tensors) -> dict[str, Tensor]:
-    """Keep the first coordinates of the stream: what a map inside the circuit cannot see, it cannot depend on."""
-    kept = {}
-    for name, tensor in tensors.items():
-        stream = LOGICAL[name].stream
-        kept[name] = tensor[:, :_COORDINATES] if stream == "columns" else tensor[:_COORDINATES] if stream else tensor
+def _narrow(circuit: Circuit, tensors: Tensors) -> dict[str, Tensor]:
+    """Keep the first coordinates of the streams: what a map inside the circuit cannot see, it cannot depend on."""
+    kept = dict(tensors)
+    for member in circuit.members:
+        for place, node in enumerate(member.nodes):
+            axes = [leaf.axis for leaf in leaves(node)]
+            if len(axes) == 1 and axes[0] in circuit.family.axes and not circuit.family.axes[axes[0]].scope:
+                kept[member.name] = kept[member.name].narrow(place, 0, circuit.sizes[axes[0]])
     return kept

@@ -1,52 +1,50 @@
-"""The freedoms of a transformer: one file per symmetry, which can draw, apply, undo, estimate and ignore it."""
+"""The freedoms of a transformer: what may act on an axis, drawn, acted with, undone, recognised."""
 
 from typing import TYPE_CHECKING
 
 from mergebarrier import doors
 
 if TYPE_CHECKING:
+    from mergebarrier.symmetry.act import Elements, act_each
+    from mergebarrier.symmetry.blocks import Tensors, blocks, carriers, matrix
     from mergebarrier.symmetry.draw import Stream
-    from mergebarrier.symmetry.gauge import (
-        RESIDUAL,
-        Elements,
-        Gauge,
-        act,
-        act_each,
-        act_inverse,
-        act_inverse_each,
-        bit_exact,
-        residual_space,
-        sample,
-        spaces,
-    )
-    from mergebarrier.symmetry.linear import LinearMap, SignedPermutation
-    from mergebarrier.symmetry.neurons import NeuronMap, assign, cosines
-    from mergebarrier.symmetry.residual import Correlation, Residual
-    from mergebarrier.symmetry.space import PROFILES, Space, with_bias
+    from mergebarrier.symmetry.elements import Element, LinearMap, Monomial, Planes, identity
+    from mergebarrier.symmetry.estimate import best_order, estimate, similarities
+    from mergebarrier.symmetry.gauge import act, act_inverse, act_inverse_each, bit_exact, composed, inverted
+    from mergebarrier.symmetry.invariants import invariants
+    from mergebarrier.symmetry.matching import Correlation, assign, cosines, signed_order
+    from mergebarrier.symmetry.sample import PROFILES, Streams, sample
 
 __all__ = [
     "PROFILES",
-    "RESIDUAL",
     "Correlation",
+    "Element",
     "Elements",
-    "Gauge",
     "LinearMap",
-    "NeuronMap",
-    "Residual",
-    "SignedPermutation",
-    "Space",
+    "Monomial",
+    "Planes",
     "Stream",
+    "Streams",
+    "Tensors",
     "act",
     "act_each",
     "act_inverse",
     "act_inverse_each",
     "assign",
+    "best_order",
     "bit_exact",
+    "blocks",
+    "carriers",
+    "composed",
     "cosines",
-    "residual_space",
+    "estimate",
+    "identity",
+    "invariants",
+    "inverted",
+    "matrix",
     "sample",
-    "spaces",
-    "with_bias",
+    "signed_order",
+    "similarities",
 ]
 
 doors.open_lazily(__name__)

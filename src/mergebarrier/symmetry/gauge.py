@@ -1,156 +1,99 @@
-"""A gauge is one element per space and circuit; this file knows the spaces of each circuit and their order.
+"""A gauge of a circuit is one element per axis; this file undoes gauges, chains them, and says what they are.
 
-The residual stream, whose one element all circuits share, acts on the other axis than all else and commutes with it; it
-goes first, while numbers are as narrow as they are stored.  Then query/key and value/output on the original head
-indices, and the order of heads last; or neurons.
+Elements inside others act on the original indices, so the inverse must know where the outer ones have put things:
 
-    act = heads . value_output . query_key . residual   (attention)        act = neurons . residual   (MLP)
+    (P . w)^-1  acts as  P^-1 after  w_inv[j] = w[p[j]]^-1           (P an order of heads or experts, w inside)
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, fields
-from functools import partial
-from typing import Any
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor
 
-from mergebarrier.arch import Circuit, Dims
-from mergebarrier.symmetry.draw import Stream
-from mergebarrier.symmetry.heads import HeadOrder, Heads
-from mergebarrier.symmetry.linear import LinearMap, SignedPermutation
-from mergebarrier.symmetry.neurons import NeuronMap, Neurons
-from mergebarrier.symmetry.query_key import QueryKeyLinear, QueryKeyPlanes
-from mergebarrier.symmetry.residual import Residual
-from mergebarrier.symmetry.space import Space, Tensors
-from mergebarrier.symmetry.value_output import ValueOutput
-
-RESIDUAL = "residual"
-Elements = dict[str, Any]
+from mergebarrier.arch import Circuit, Instance
+from mergebarrier.symmetry.act import Elements, act_each
+from mergebarrier.symmetry.elements import Element, LinearMap, Monomial, Planes, compose
 
 
-def residual_space(dims: Dims) -> Residual:
-    """Return the space of the residual stream of a model."""
-    return Residual(dims.hidden, dims.centred)
-
-
-def spaces(circuit: Circuit) -> dict[str, Space]:
-    """Return the spaces of a circuit by name, in the order in which they act."""
-    dims = circuit.dims
-    heads = (dims.n_heads, dims.n_kv_heads, dims.head_dim)
-    inner: dict[str, Space] = {}
-    if circuit.kind == "attn":
-        inner = {
-            "query_key": QueryKeyPlanes(*heads) if dims.rotary else QueryKeyLinear(*heads),
-            "value_output": ValueOutput(*heads),
-            "heads": Heads(*heads),
-        }
-    elif circuit.kind == "mlp":
-        inner = {"neurons": Neurons(dims.mlp_width, dims.gated)}
-    return {RESIDUAL: residual_space(dims)} | inner
-
-
-def sample(
-    circuit: Circuit,
-    streams: Callable[[str, str], Stream],
-    *,
-    only: frozenset[str],
-    profile: str,
-    condition: float,
-) -> Elements:
-    """Draw the elements of one circuit for the spaces named in ``only``.
-
-    Args:
-      circuit:   from ``describe``.
-      streams:   (circuit, purpose) -> byte stream; the residual is drawn under the circuit name "residual", so that
-        every circuit finds the same element.
-      only:      names of spaces.
-      profile:   "lossless" or "full".
-      condition: largest condition number of a real map.
-
-    Returns: space name -> element, in acting order.
-    """
-    drawn = {}
-    for name, space in spaces(circuit).items():
-        if name in only:
-            stream_of = partial(streams, RESIDUAL if name == RESIDUAL else circuit.name)
-            drawn[name] = space.sample(stream_of, profile=profile, condition=condition)
-    return drawn
-
-
-def act_each(circuit: Circuit, elements: Elements, tensors: dict[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
-    """Act on one logical tensor after the other, taking each out of ``tensors``: none is held twice for long."""
-    order = spaces(circuit)
-    return _each([(order[name], elements[name]) for name in order if name in elements], tensors)
-
-
-def act_inverse_each(circuit: Circuit, elements: Elements, tensors: dict[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
-    """Undo ``act_each``: inverses in reverse order, but for the residual, which commutes and again goes first."""
-    order = spaces(circuit)
-    names = (RESIDUAL, *reversed([name for name in order if name != RESIDUAL]))
-    steps = [(order[name], order[name].inverse(elements[name])) for name in names if name in elements]
-    return _each(steps, tensors)
-
-
-def _each(steps: list[tuple[Space, Any]], tensors: dict[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
-    for name in list(tensors):
-        moved = {name: tensors.pop(name)}
-        for space, element in steps:
-            moved = space.act(element, moved)
-        yield name, moved.pop(name)
-
-
-def act(circuit: Circuit, elements: Elements, tensors: Tensors) -> dict[str, Tensor]:
-    """Act with elements on the logical tensors of a circuit, one space after the other."""
+def act(circuit: Circuit, elements: Elements, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Act on the tensors of a circuit."""
     return dict(act_each(circuit, elements, dict(tensors)))
 
 
-def act_inverse(circuit: Circuit, elements: Elements, tensors: Tensors) -> dict[str, Tensor]:
+def act_inverse_each(circuit: Circuit, elements: Elements, tensors: dict[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
+    """Undo ``act_each``."""
+    return act_each(circuit, inverted(circuit, elements), tensors)
+
+
+def act_inverse(circuit: Circuit, elements: Elements, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Undo ``act``."""
     return dict(act_inverse_each(circuit, elements, dict(tensors)))
 
 
-def bit_exact(circuit: Circuit, elements: Elements) -> bool:
+def inverted(circuit: Circuit, elements: Elements) -> dict[Instance, Element]:
+    """Return the elements that undo these."""
+    return {one: picked(found, _places(circuit, one, elements)).inverse() for one, found in _moved(circuit, elements)}
+
+
+def composed(circuit: Circuit, after: Elements, before: Elements) -> dict[Instance, Element]:
+    """Return the elements that act as ``before``, then ``after``; both name the same elements."""
+    undone = inverted(circuit, before)
+    later = {one: picked(found, _places(circuit, one, undone)) for one, found in _moved(circuit, after, undone)}
+    return {one: compose(later[one], before[one]) for one in before}
+
+
+def bit_exact(elements: Elements) -> bool:
     """True when the elements round nothing."""
-    return all(spaces(circuit)[name].bit_exact(element) for name, element in elements.items())
+    return all(element.bit_exact for element in elements.values())
 
 
-@dataclass(frozen=True)
-class Gauge:
-    """Elements of a whole model: circuit name -> space name -> element."""
-
-    elements: Mapping[str, Elements]
-
-    def to_tensors(self) -> dict[str, Tensor]:
-        """Return named tensors ("layers.0.attn/value_output/SignedPermutation/perm"), ready to be stored."""
-        return {
-            f"{circuit}/{space}/{key}": tensor
-            for circuit, elements in self.elements.items()
-            for space, element in elements.items()
-            for key, tensor in _element_tensors(element).items()
-        }
-
-    @classmethod
-    def from_tensors(cls, tensors: Mapping[str, Tensor]) -> "Gauge":
-        """Rebuild a gauge from ``to_tensors``."""
-        kinds = {kind.__name__: kind for kind in (SignedPermutation, LinearMap, HeadOrder, NeuronMap)}
-        grouped: dict[str, dict[str, dict[str, dict[str, Tensor]]]] = {}
-        for name, tensor in tensors.items():
-            circuit, space, kind, part = name.split("/")
-            grouped.setdefault(circuit, {}).setdefault(space, {}).setdefault(kind, {})[part] = tensor
-        return cls(
-            {
-                circuit: {
-                    space: torch.view_as_complex(parts["z"]) if kind == "Planes" else kinds[kind](**parts)
-                    for space, by_kind in of_circuit.items()
-                    for kind, parts in by_kind.items()
-                }
-                for circuit, of_circuit in grouped.items()
-            }
-        )
+def _moved(circuit: Circuit, elements: Elements, orders: Elements | None = None) -> Iterator[tuple[Instance, Element]]:
+    """Yield every element under the instance that it is found at once whole tensors (experts) have moved."""
+    orders = elements if orders is None else orders
+    for one in elements:
+        yield one, elements[_origin(circuit, one, orders)]
 
 
-def _element_tensors(element: Any) -> dict[str, Tensor]:
-    if isinstance(element, Tensor):
-        return {"Planes/z": torch.view_as_real(element)}
-    return {f"{type(element).__name__}/{field.name}": getattr(element, field.name) for field in fields(element)}
+def _origin(circuit: Circuit, one: Instance, orders: Elements) -> Instance:
+    """Return the instance whose tensors stand where this one's stood, given orders of placeholders."""
+    names = [name for name in circuit.axis(one).scope if name not in circuit.batches[one]]
+    values = dict(zip(names, one[1], strict=True))
+    for name in [name for name in names if name in circuit.family.axes]:
+        scope = circuit.family.axes[name].scope
+        element = orders.get((name, tuple(values[outer] for outer in scope if outer in values)))
+        if isinstance(element, Monomial):
+            values[name] = str(int(element.perm[0, int(values[name])]))
+    return one[0], tuple(values[name] for name in names)
+
+
+def _places(circuit: Circuit, one: Instance, orders: Elements) -> Tensor | None:
+    """Return, for every batch entry as things stand now, which entry it was; None where nothing around it moves."""
+    batch = circuit.batches[one]
+    if not batch:
+        return None
+    names = [name for name in circuit.axis(one).scope if name not in batch]
+    values = dict(zip(names, one[1], strict=True))
+    place = torch.zeros(1, dtype=torch.int64)
+    for name in batch:
+        size, scope = circuit.sizes[name], circuit.family.axes[name].scope
+        element = orders.get((name, tuple(values[outer] for outer in scope if outer in values)))
+        if isinstance(element, Monomial):
+            inside = element.perm if len(element.perm) == len(place) else element.perm[:1].expand(len(place), size)
+            perm = inside[place] if len(element.perm) > 1 else inside
+        else:
+            perm = torch.arange(size).expand(len(place), size)
+        place = (place[:, None] * size + perm).reshape(-1)
+    return place
+
+
+def picked(element: Element, places: Tensor | None) -> Element:
+    """Return the batch entries of an element in another order; None for the order that they have."""
+    if places is None:
+        return element
+    if isinstance(element, Monomial):
+        return Monomial(element.perm[places], element.factor[places])
+    if isinstance(element, LinearMap):
+        return LinearMap(element.forward[places], element.backward[places])
+    rest = None if element.rest is None else picked(element.rest, places)
+    assert not isinstance(rest, Planes)
+    return Planes(element.z[places], rest, element.pairs)

@@ -13,7 +13,7 @@ Source: orthogonal Procrustes generalised to GL(n); one-sided start as in arXiv 
 import torch
 from torch import Tensor
 
-from mergebarrier.symmetry.linear import LinearMap
+from mergebarrier.symmetry.elements import LinearMap
 
 _RIDGE = 1e-8
 _MAX_STEPS = 30

@@ -3,50 +3,53 @@
 Files from before the class had a head lack the ``transformer.`` prefix; both spellings are read.
 """
 
-from mergebarrier.arch.families.table import Family, Rule, Size
+from mergebarrier.arch.families.parts import head_entries, heads, neurons, norms, stream
+from mergebarrier.arch.family import Family
 
-_ATTENTION = "layers.{i}.attn"
-_MLP = "layers.{i}.mlp"
+_LAYER = "transformer.h.{i}."
+_HEAD_DIM = "n_embd / n_head"
+_ROWS = "(g q | g q' | g w)"
 
 GPT2 = Family(
     name="gpt2",
     architectures=("GPT2LMHeadModel",),
     model_types=("gpt2",),
-    sizes={
-        "hidden": Size("n_embd"),
-        "mlp_width": Size("n_inner", lambda s: 4 * s["hidden"]),
-        "vocab": Size("vocab_size"),
-        "n_layers": Size("n_layer"),
-        "positions": Size("n_positions"),
-        "n_heads": Size("n_head"),
-        "n_kv_heads": Size("n_head"),
-        "head_dim": Size("head_dim", lambda s: s["hidden"] // s["n_heads"]),
+    axes={
+        "d": stream("centred", "n_embd"),
+        **head_entries(_HEAD_DIM, kind="basis"),
+        "g": heads("n_head", "n_head")["g"],
+        "n": neurons("order", "n_inner or 4 * n_embd"),
     },
-    rotary=False,
-    gated=False,
-    centred=True,
-    prefixes=("transformer.", ""),
-    rules=(
-        Rule("wte.weight", "embed", ("embed.weight",)),
-        Rule("wpe.weight", "position", ("position.weight",)),
-        Rule("h.{i}.ln_1.weight", _ATTENTION, ("norm.weight",)),
-        Rule("h.{i}.ln_1.bias", _ATTENTION, ("norm.bias",)),
-        Rule("h.{i}.attn.c_attn.weight", _ATTENTION, ("q.weight", "k.weight", "v.weight"), transposed=True),
-        Rule("h.{i}.attn.c_attn.bias", _ATTENTION, ("q.bias", "k.bias", "v.bias")),
-        Rule("h.{i}.attn.c_proj.weight", _ATTENTION, ("o.weight",), transposed=True),
-        Rule("h.{i}.attn.c_proj.bias", _ATTENTION, ("o.bias",)),
-        Rule("h.{i}.ln_2.weight", _MLP, ("norm.weight",)),
-        Rule("h.{i}.ln_2.bias", _MLP, ("norm.bias",)),
-        Rule("h.{i}.mlp.c_fc.weight", _MLP, ("fc1.weight",), transposed=True),
-        Rule("h.{i}.mlp.c_fc.bias", _MLP, ("fc1.bias",)),
-        Rule("h.{i}.mlp.c_proj.weight", _MLP, ("fc2.weight",), transposed=True),
-        Rule("h.{i}.mlp.c_proj.bias", _MLP, ("fc2.bias",)),
-        Rule("ln_f.weight", "norm", ("norm.weight",)),
-        Rule("ln_f.bias", "norm", ("norm.bias",)),
-        Rule("lm_head.weight", "head", ("head.weight",), optional=True),
-    ),
-    verbatim=("h.{i}.attn.bias", "h.{i}.attn.masked_bias"),
-    refused={
-        "add_cross_attention": ((None, False), "cross-attention is not in this table"),
+    layers={"i": "n_layer"},
+    dims={
+        "hidden": "n_embd",
+        "mlp_width": "n_inner or 4 * n_embd",
+        "vocab": "vocab_size",
+        "n_layers": "n_layer",
+        "positions": "n_positions",
+        "n_heads": "n_head",
+        "n_kv_heads": "n_head",
+        "head_dim": _HEAD_DIM,
     },
+    tensors={
+        "transformer.wte.weight": "_ d",
+        "transformer.wpe.weight": "_ d",
+        **norms(f"{_LAYER}ln_1", bias=""),
+        f"{_LAYER}attn.c_attn.weight": f"d {_ROWS}",
+        f"{_LAYER}attn.c_attn.bias": _ROWS,
+        f"{_LAYER}attn.c_proj.weight": "(g w') d",
+        f"{_LAYER}attn.c_proj.bias": "d",
+        f"{_LAYER}attn.bias": "=",
+        f"{_LAYER}attn.masked_bias": "=",
+        **norms(f"{_LAYER}ln_2", bias=""),
+        f"{_LAYER}mlp.c_fc.weight": "d n",
+        f"{_LAYER}mlp.c_fc.bias": "n",
+        f"{_LAYER}mlp.c_proj.weight": "n d",
+        f"{_LAYER}mlp.c_proj.bias": "d",
+        **norms("transformer.ln_f", bias=""),
+        "lm_head.weight": "_ d",
+    },
+    spellings=((r"^(?!transformer\.|lm_head)", "transformer."),),
+    folds={f"{_LAYER}ln_1": (f"{_LAYER}attn.c_attn",), f"{_LAYER}ln_2": (f"{_LAYER}mlp.c_fc",)},
+    refused={"add_cross_attention": ((None, False), "cross-attention is not in this table")},
 )

@@ -4,52 +4,32 @@ Grouped and multi-query attention, tied and untied heads, biases on q, k, v (Qwe
 MLP (``mlp_bias``) are all in the table; RoPE scaling changes angles, not planes, so every variant of it is covered.
 """
 
-from mergebarrier.arch.families.table import Family, Rule, Size
+from mergebarrier.arch.families.parts import attention, gated_mlp, rotary_decoder
+from mergebarrier.arch.family import Family
 
-_ATTENTION = "layers.{i}.attn"
-_MLP = "layers.{i}.mlp"
+_LAYER = "model.layers.{i}."
 
 LLAMA = Family(
     name="llama",
     architectures=("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM"),
     model_types=("llama", "mistral", "qwen2"),
-    sizes={
-        "hidden": Size("hidden_size"),
-        "mlp_width": Size("intermediate_size"),
-        "vocab": Size("vocab_size"),
-        "n_layers": Size("num_hidden_layers"),
-        "n_heads": Size("num_attention_heads"),
-        "n_kv_heads": Size("num_key_value_heads", lambda s: s["n_heads"]),
-        "head_dim": Size("head_dim", lambda s: s["hidden"] // s["n_heads"]),
+    **rotary_decoder(),
+    tensors={
+        "model.embed_tokens.weight": "_ d",
+        f"{_LAYER}input_layernorm.weight": "d!",
+        **attention(f"{_LAYER}self_attn."),
+        f"{_LAYER}self_attn.rotary_emb.inv_freq": "=",
+        f"{_LAYER}post_attention_layernorm.weight": "d!",
+        **gated_mlp(f"{_LAYER}mlp."),
+        "model.norm.weight": "d!",
+        "lm_head.weight": "_ d",
     },
-    rotary=True,
-    gated=True,
-    centred=False,
-    prefixes=("",),
-    rules=(
-        Rule("model.embed_tokens.weight", "embed", ("embed.weight",)),
-        Rule("model.layers.{i}.input_layernorm.weight", _ATTENTION, ("norm.weight",)),
-        Rule("model.layers.{i}.self_attn.q_proj.weight", _ATTENTION, ("q.weight",)),
-        Rule("model.layers.{i}.self_attn.q_proj.bias", _ATTENTION, ("q.bias",), optional=True),
-        Rule("model.layers.{i}.self_attn.k_proj.weight", _ATTENTION, ("k.weight",)),
-        Rule("model.layers.{i}.self_attn.k_proj.bias", _ATTENTION, ("k.bias",), optional=True),
-        Rule("model.layers.{i}.self_attn.v_proj.weight", _ATTENTION, ("v.weight",)),
-        Rule("model.layers.{i}.self_attn.v_proj.bias", _ATTENTION, ("v.bias",), optional=True),
-        Rule("model.layers.{i}.self_attn.o_proj.weight", _ATTENTION, ("o.weight",)),
-        Rule("model.layers.{i}.self_attn.o_proj.bias", _ATTENTION, ("o.bias",), optional=True),
-        Rule("model.layers.{i}.post_attention_layernorm.weight", _MLP, ("norm.weight",)),
-        Rule("model.layers.{i}.mlp.gate_proj.weight", _MLP, ("gate.weight",)),
-        Rule("model.layers.{i}.mlp.gate_proj.bias", _MLP, ("gate.bias",), optional=True),
-        Rule("model.layers.{i}.mlp.up_proj.weight", _MLP, ("up.weight",)),
-        Rule("model.layers.{i}.mlp.up_proj.bias", _MLP, ("up.bias",), optional=True),
-        Rule("model.layers.{i}.mlp.down_proj.weight", _MLP, ("down.weight",)),
-        Rule("model.layers.{i}.mlp.down_proj.bias", _MLP, ("down.bias",), optional=True),
-        Rule("model.norm.weight", "norm", ("norm.weight",)),
-        Rule("lm_head.weight", "head", ("head.weight",), optional=True),
-    ),
-    verbatim=("model.layers.{i}.self_attn.rotary_emb.inv_freq",),
+    tied=False,
     refused={
         "clip_qkv": ((None,), "clipping q, k, v breaks the value/output maps"),
-        "partial_rotary_factor": ((None, 1.0), "this table rotates whole heads"),
+        "rope_parameters.partial_rotary_factor or partial_rotary_factor": (
+            (None, 1.0),
+            "this table rotates whole heads",
+        ),
     },
 )

@@ -5,7 +5,7 @@ from typing import Final
 
 from mergebarrier.arch.families.gpt2 import GPT2
 from mergebarrier.arch.families.llama import LLAMA
-from mergebarrier.arch.families.table import Family
+from mergebarrier.arch.family import Family
 
 FAMILIES: Final[Mapping[str, Family]] = {
     "gpt2": GPT2,

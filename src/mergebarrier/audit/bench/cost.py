@@ -10,7 +10,7 @@ N weights, n MLP width, D hidden width, L layers, V vocabulary.  Source: counts 
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from mergebarrier.arch import Dims
+    from collections.abc import Mapping
 
 
 def merge_flops(n_weights: int) -> int:
@@ -23,8 +23,8 @@ def forward_flops(n_weights: int, n_tokens: int) -> int:
     return 2 * n_weights * n_tokens
 
 
-def realign_flops(dims: "Dims", n_weights: int) -> int:
+def realign_flops(dims: "Mapping[str, int]", n_weights: int) -> int:
     """Return the arithmetic of gauge fixing."""
-    width, hidden = dims.mlp_width, dims.hidden
-    matching = 12 * width * width * hidden * dims.n_layers
-    return matching + 2 * dims.vocab * hidden * hidden + 20 * hidden**3 + 3 * n_weights * hidden // 2
+    width, hidden = dims["mlp_width"], dims["hidden"]
+    matching = 12 * width * width * hidden * dims["n_layers"]
+    return matching + 2 * dims["vocab"] * hidden * hidden + 20 * hidden**3 + 3 * n_weights * hidden // 2

@@ -6,7 +6,6 @@ Names are those on disk.  A head tied to the embedding and buffers that the stoc
 dropped, as stock software does when it loads such a file.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -37,10 +36,7 @@ class ModuleSink:
         self._places: Mapping[str, Tensor] = {
             spelling: parameters[name].data for spelling, name in parameter_names(module).items()
         }
-        patterns = [pattern for family in FAMILIES.values() for pattern in family.verbatim]
-        self._dropped = [re.compile(r"(\w+\.)?" + re.escape(p).replace(r"\{i\}", r"\d+")) for p in patterns]
-        if config.tie_word_embeddings:
-            self._dropped.append(re.compile(r"lm_head\.weight"))
+        self._tied = bool(config.tie_word_embeddings)
 
     def done(self, unit_name: str) -> bool:
         """Say no: a live module remembers nothing between runs."""
@@ -64,7 +60,7 @@ class ModuleSink:
     def _place(self, name: str) -> Tensor | None:
         if name in self._places:
             return self._places[name]
-        if any(pattern.fullmatch(name) for pattern in self._dropped):
+        if any(family.is_verbatim(name) or (self._tied and name == family.head) for family in FAMILIES.values()):
             return None
         raise UnknownTensor(
             "the module has no such parameter", where=clean(name), remedy="merge models of one architecture"

@@ -1,0 +1,165 @@
+"""What shares an element of an axis: tensors, the circuits that they form, and the elements that act there.
+
+An element that serves the whole model (the residual stream) ties nothing together; every other one does, and so does
+a norm with the readers behind it.  A circuit is a connected component, so units of work come out of the table.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from mergebarrier.arch.axes import Axis
+from mergebarrier.arch.expression import Nodes, leaves
+from mergebarrier.arch.family import PLACEHOLDER, Family, Line
+
+#: An element of an axis: its name, and the values of the placeholders in its scope.
+Instance = tuple[str, tuple[str, ...]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Member:
+    """A stored tensor in the terms of its line.
+
+    Attributes:
+      name:    on disk; ``canonical`` in the spelling of the table.
+      line:    of the table.
+      indices: placeholder -> index.
+    """
+
+    name: str
+    canonical: str
+    line: Line
+    indices: Mapping[str, str]
+
+    @property
+    def nodes(self) -> Nodes:
+        """One node per stored axis."""
+        assert self.line.nodes is not None
+        return self.line.nodes
+
+    @property
+    def stem(self) -> str:
+        """Canonical name without the last word."""
+        return self.canonical.rpartition(".")[0]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Circuit:
+    """The smallest set of tensors that one symmetry must see together; the unit of work, memory and resuming.
+
+    Attributes:
+      name:    "layers.3.attn", or the canonical name of a tensor that stands alone.
+      members: its tensors.
+      family:  the table; ``sizes`` of its axes; ``rotary`` axis -> rotated entries of a head.
+    """
+
+    name: str
+    members: tuple[Member, ...]
+    family: Family
+    sizes: Mapping[str, int]
+    rotary: Mapping[str, int]
+
+    @property
+    def tensors(self) -> tuple[str, ...]:
+        """Names on disk."""
+        return tuple(member.name for member in self.members)
+
+    @property
+    def kind(self) -> str:
+        """Last word of the name: "attn", "mlp", ..."""
+        return self.name.rpartition(".")[2]
+
+    @property
+    def rowwise(self) -> bool:
+        """True when any block of rows may be handled alone: nothing acts on the first stored axis of any tensor."""
+        return all(
+            len(member.nodes) > 1 and not any(self.family.acts(leaf.axis) for leaf in leaves(member.nodes[0]))
+            for member in self.members
+        )
+
+    @cached_property
+    def instances(self) -> tuple[Instance, ...]:
+        """Every element that acts here, in the order of the table's axes."""
+        found = {one: None for member in self.members for one in instances_of(self.family, member)}
+        order = list(self.family.axes)
+        return tuple(sorted(found, key=lambda one: (order.index(one[0]), one[1])))
+
+    @cached_property
+    def batches(self) -> Mapping[Instance, tuple[str, ...]]:
+        """Element -> the axes that it is batched over: those of its scope that are no placeholders here."""
+        return {
+            one: tuple(name for name in self.family.axes[one[0]].scope if name not in member.indices)
+            for member in self.members
+            for one in instances_of(self.family, member)
+        }
+
+    def axis(self, instance: Instance) -> Axis:
+        """Return the axis of an element."""
+        return self.family.axes[instance[0]]
+
+    def norm_of(self, member: Member) -> Member | None:
+        """Return the norm that a member reads the stream through, if it can be folded into its readers."""
+        name = self.family.norm_before(member.line).format_map(dict(member.indices))
+        return next((one for one in self.members if name and one.canonical == f"{name}.weight"), None)
+
+
+def instance(family: Family, axis: str, member: Member) -> Instance:
+    """Return which element of an axis acts on a member."""
+    return axis, tuple(member.indices[name] for name in family.axes[axis].scope if name in member.indices)
+
+
+def instances_of(family: Family, member: Member) -> tuple[Instance, ...]:
+    """Return the elements that act on a member; a placeholder that is an axis too (experts) moves whole tensors."""
+    moved = [name for name in member.indices if name in family.axes]
+    return tuple(instance(family, axis, member) for axis in (*moved, *member.line.axes) if family.acts(axis))
+
+
+def circuits_of(
+    family: Family, sizes: Mapping[str, int], rotary: Mapping[str, int], members: list[Member]
+) -> tuple[Circuit, ...]:
+    """Group the members of a model by what they share, in the order of the model."""
+    place = {line.name: number for number, line in enumerate(family.lines)}
+    first = min((place[line.name] for line in family.lines if PLACEHOLDER.search(line.name)), default=0)
+
+    def depth(member: Member) -> tuple[int, int, int]:
+        number = place[member.line.name]
+        layers = [int(member.indices[name]) for name in family.layers if name in member.indices]
+        return (1, layers[0], number) if layers else (0 if number < first else 2, 0, number)
+
+    groups: dict[object, list[Member]] = {}
+    root_of: dict[object, object] = {}
+    for member in sorted(members, key=depth):
+        ties = _ties(family, member)
+        roots = list(dict.fromkeys(root_of[tie] for tie in ties if tie in root_of))
+        root = roots[0] if roots else ties[0]
+        for other in roots[1:]:
+            groups[root] += groups.pop(other)
+        root_of |= {tie: root for tie, now in root_of.items() if now in roots[1:]} | dict.fromkeys(ties, root)
+        groups.setdefault(root, []).append(member)
+    return tuple(
+        Circuit(
+            name=_name(family, group),
+            members=tuple(sorted(group, key=depth)),
+            family=family,
+            sizes=sizes,
+            rotary=rotary,
+        )
+        for group in sorted(groups.values(), key=lambda group: min(map(depth, group)))
+    )
+
+
+def _ties(family: Family, member: Member) -> list[object]:
+    """What ties a member to others: elements of its own layer, its bias or weight, the norm in front of it."""
+    local: list[object] = [one for one in instances_of(family, member) if family.axes[one[0]].scope]
+    norm = family.norm_before(member.line)
+    return [*local, member.stem, *([norm.format_map(dict(member.indices))] if norm else [])]
+
+
+def _name(family: Family, group: list[Member]) -> str:
+    """Name a circuit by where its key streams come from; a tensor alone has its own name."""
+    for member in group:
+        for axis, _ in instances_of(family, member):
+            if family.axes[axis].scope:
+                label = family.axes[axis].stream[0].replace(".{e}", "")
+                return label.format_map(dict(member.indices))
+    return group[0].canonical

@@ -1,0 +1,68 @@
+"""Gains that were traded against the readers behind a norm, and how the base's gains come back.
+
+A norm's gain may grow by s where the columns of its readers shrink by s; folding hides that, but stock tools merge the
+stored tensors.  A gain that a fine-tune moved is no trade: its readers have not answered.
+
+    entry j was traded if  |log r_j| > log 1.15  and  |log r_j + log q_j| < |log r_j| / 2,
+    r_j = gain_j / gain0_j,   q_j = |readers' columns j| / |base's columns j|
+
+Source: ours.  Entries are judged one by one, and nothing is touched where none was traded.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+from mergebarrier.arch import Circuit, Member
+from mergebarrier.realign.realignment import broadcast, norms, stream_place
+from mergebarrier.symmetry import Tensors
+
+_TRADE = math.log(1.15)
+
+
+def trades_gains(circuit: Circuit, tensors: Tensors, anchor: Tensors) -> bool:
+    """Whether any gain of a circuit was traded against its readers."""
+    return any(bool(_traded(circuit, norm, tensors, anchor)[0].any()) for norm in norms(circuit))
+
+
+def restore_gains(circuit: Circuit, tensors: dict[str, Tensor], anchor: Tensors) -> dict[str, Tensor]:
+    """Put the base's gains back where they were traded, and give the readers what they lost; float64 there."""
+    restored = dict(tensors)
+    for norm in norms(circuit):
+        traded, ratio = _traded(circuit, norm, tensors, anchor)
+        if not bool(traded.any()):
+            continue
+        factor = torch.where(traded, ratio, 1.0)
+        restored[norm.name] = torch.where(traded, anchor[norm.name].double(), tensors[norm.name].double())
+        for reader in _readers(circuit, norm):
+            weight = tensors[reader.name].double()
+            restored[reader.name] = weight * broadcast(factor, stream_place(circuit, reader, norm), weight.dim())
+    return restored
+
+
+def _readers(circuit: Circuit, norm: Member) -> list[Member]:
+    return [
+        member for member in circuit.members
+        if member.canonical.endswith(".weight") and circuit.norm_of(member) is norm
+    ]  # fmt: skip
+
+
+def _traded(circuit: Circuit, norm: Member, tensors: Tensors, anchor: Tensors) -> tuple[Tensor, Tensor]:
+    """Return which entries were traded, and the ratio of gains; a norm with a shift is left alone."""
+    offset = circuit.family.offset
+    gain, gain0 = (side[norm.name].double() + offset for side in (tensors, anchor))
+    ratio = gain / torch.where(gain0 == 0, 1.0, gain0)
+    readers = _readers(circuit, norm)
+    if any(member.canonical == f"{norm.stem}.bias" for member in circuit.members) or not readers:
+        return torch.zeros_like(gain, dtype=torch.bool), ratio
+    energies = [torch.zeros_like(gain), torch.zeros_like(gain)]
+    for reader in readers:
+        place = stream_place(circuit, reader, norm)
+        for number, side in enumerate((tensors, anchor)):
+            squares = side[reader.name].double().square().movedim(place, 0)
+            energies[number] = energies[number] + squares.reshape(len(gain), -1).sum(1)
+    usable = (gain0 != 0) & (ratio > 0) & (energies[0] > 0) & (energies[1] > 0)
+    moved = torch.where(usable, ratio, 1.0).log()
+    answer = torch.where(usable, energies[0] / energies[1].clamp_min(1e-300), 1.0).log() / 2
+    return usable & (moved.abs() > _TRADE) & ((moved + answer).abs() < moved.abs() / 2), ratio

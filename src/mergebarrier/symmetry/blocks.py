@@ -1,0 +1,117 @@
+"""Tensors of a circuit as blocks with one dimension per axis, and blocks as the matrices that one axis sees.
+
+(g r q) d  of [H dh, d]   ->   dimensions g, r, q, d          matrix of q:  [batch g, q, r d]
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mergebarrier.arch import Circuit, Factor, Instance, Member, instance, unfold
+
+Tensors = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Block:
+    """A view of a part of a stored tensor.
+
+    Attributes:
+      member:  whose it is; ``number`` which part of it.
+      factors: one per dimension of ``tensor``.
+    """
+
+    member: Member
+    number: int
+    factors: tuple[Factor, ...]
+    tensor: Tensor
+
+    def place(self, axis: str) -> int:
+        """Return the dimension of an axis."""
+        return next(place for place, factor in enumerate(self.factors) if factor.axis == axis)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rows:
+    """What one element acts on, as matrices.
+
+    Attributes:
+      now:    Float[Tensor, "batch n m"]; ``then`` the same of the anchor.
+      vector: whether it is a bias or a gain and no matrix.
+      factor: how the axis stands there (its marks).
+      stem:   name without the last word, by which a bias finds its weight; ``number`` of the block.
+    """
+
+    now: Tensor
+    then: Tensor
+    vector: bool
+    factor: Factor
+    stem: str
+    number: int
+
+
+def blocks(circuit: Circuit, tensors: Tensors) -> Iterator[Block]:
+    """Yield the blocks of every tensor of a circuit that is there."""
+    for member in circuit.members:
+        if member.name in tensors:
+            for number, (factors, view) in enumerate(unfold(tensors[member.name], member.nodes, circuit.sizes)):
+                yield Block(member=member, number=number, factors=factors, tensor=view)
+
+
+def matrix(block: Block, axis: str, batch: tuple[str, ...]) -> Tensor:
+    """Return a block as [batch, n, m] for one of its axes; a copy where the order of dimensions asks for one."""
+    first = [block.place(name) for name in (*batch, axis)]
+    rest = [place for place in range(block.tensor.dim()) if place not in first]
+    moved = block.tensor.permute(*first, *rest)
+    return moved.reshape(-1 if batch else 1, moved.shape[len(batch)], moved[(0,) * (len(batch) + 1)].numel())
+
+
+def carriers(
+    circuit: Circuit, element: Instance, now: Tensors, then: Tensors, known: Callable[[Instance], bool]
+) -> list[Rows]:
+    """Return all that an element acts on and whose other axes are known to correspond, biases with their weights.
+
+    Args:
+      circuit: from ``describe``.
+      element: of the circuit.
+      now:     tensors of the model, with all that is known undone.
+      then:    those of the anchor.
+      known:   whether another element has been undone already.
+    """
+    batch = circuit.batches[element]
+    found: dict[tuple[str, int, Factor], Rows] = {}
+    for here, there in zip(blocks(circuit, now), blocks(circuit, then), strict=True):
+        axes = [factor.axis for factor in here.factors if circuit.family.acts(factor.axis)]
+        if element[0] not in axes or instance(circuit.family, element[0], here.member) != element:
+            continue
+        moved = [name for name in here.member.indices if name in circuit.family.axes]
+        others = {instance(circuit.family, axis, here.member) for axis in (*axes, *moved) if axis != element[0]}
+        if axes.count(element[0]) > 1 or not all(known(other) for other in others):
+            continue
+        factor = here.factors[here.place(element[0])]
+        sides = [matrix(side, element[0], batch) for side in (here, there)]
+        vector = not any(other.axis not in (element[0], *batch) for other in here.factors)
+        rows = Rows(
+            now=sides[0], then=sides[1], vector=vector, factor=factor, stem=here.member.stem, number=here.number
+        )
+        _join(found, rows)
+    return list(found.values())
+
+
+def _join(found: dict[tuple[str, int, Factor], Rows], rows: Rows) -> None:
+    """Add rows; a bias follows the rows of its weight, so it is one more column of it."""
+    key = (rows.stem, rows.number, rows.factor)
+    if key not in found:
+        found[key] = rows
+        return
+    weight, bias = (rows, found[key]) if found[key].vector else (found[key], rows)
+    found[key] = Rows(
+        now=torch.cat([weight.now, bias.now], dim=2),
+        then=torch.cat([weight.then, bias.then], dim=2),
+        vector=weight.vector,
+        factor=weight.factor,
+        stem=weight.stem,
+        number=weight.number,
+    )

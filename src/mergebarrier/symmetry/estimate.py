@@ -1,0 +1,276 @@
+"""Recognise the elements that carry an anchor to a model: one axis after the other, from all tensors that carry it.
+
+An axis can be estimated once all other axes of some of its tensors correspond; orders of heads come before what happens
+inside the heads, seen through products that no map inside changes.  What is found is undone before the next is sought.
+
+    neurons   assignment on cos(gate) + |cos(up)| + |cos(down)|, then scales by Newton
+    heads     assignment on cosines of O_h V_g = tr((O^T O0)(V0 V^T)), members inside groups, then groups
+    basis     joint fit of both sides; planes   pooled regression per plane; streams and latents   correlations
+
+Source: specs of each are in ``matching`` and ``joint``.  Estimation regresses protected on anchor, which has no noise.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mergebarrier.arch import Circuit, Instance
+from mergebarrier.symmetry import joint
+from mergebarrier.symmetry.act import Elements
+from mergebarrier.symmetry.blocks import Rows, Tensors, blocks, carriers, matrix
+from mergebarrier.symmetry.elements import (
+    SNAP_TOLERANCE,
+    Element,
+    LinearMap,
+    Monomial,
+    Planes,
+    nearest_signed_permutation,
+)
+from mergebarrier.symmetry.gauge import act_inverse
+from mergebarrier.symmetry.matching import Correlation, assign, cosines, fit_scale, signed_order
+
+_SILENT_PLANE = 1e-12
+
+
+def estimate(circuit: Circuit, tensors: Tensors, anchor: Tensors, *, known: Elements) -> dict[Instance, Element]:
+    """Estimate every element of a circuit but those that are known.
+
+    Args:
+      circuit: from ``describe``.
+      tensors: of the model, by name on disk.
+      anchor:  those of the anchor, under the same names.
+      known:   elements of the whole model (streams), already undone in ``tensors``.
+    Returns: instance -> element; an axis that no tensor shows is left as it is.
+    """
+    found: dict[Instance, Element] = {}
+    now = dict(tensors)
+    waiting = [one for one in circuit.instances if one not in known]
+    while waiting:
+        seen = _Seen(circuit=circuit, now=now, then=anchor, done={*known, *found}, waiting=waiting)
+        # What all of its tensors show comes before what only some show so far.
+        steps = (seen.step(one, whole=whole) for whole in (True, False) for one in waiting)
+        ready = next((step for step in steps if step), None)
+        if ready is None:
+            break
+        now = act_inverse(circuit, ready, now)
+        found |= ready
+        waiting = [one for one in waiting if one not in ready]
+    return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Seen:
+    """A circuit with all that is known of it undone."""
+
+    circuit: Circuit
+    now: Tensors
+    then: Tensors
+    done: set[Instance]
+    waiting: list[Instance]
+
+    def step(self, one: Instance, *, whole: bool) -> dict[Instance, Element]:
+        """Estimate one element, or an order with the order inside it; nothing where it cannot be seen yet."""
+        circuit, axis = self.circuit, self.circuit.axis(one)
+        inside = [other for other in self.waiting if one[0] in circuit.batches[other]]
+        if axis.kind == "order" and any(circuit.axis(other).kind == "basis" for other in inside):
+            return self._heads(one, inside)
+        rows = self._matrices(one, lambda other: other in self.done)
+        if not rows or (whole and len(rows) < len(self._matrices(one, lambda other: True))):
+            return {}
+        if axis.kind == "basis":
+            return {one: _basis(rows)}
+        if axis.kind == "planes":
+            return {one: _planes(circuit, one, rows)}
+        if axis.kind == "signed":
+            start = Correlation.zero(circuit.sizes[one[0]])
+            total = sum((Correlation.of(row.now[0].T, row.then[0].T) for row in rows), start=start)
+            return {one: signed_order(total, centred=False)}
+        return {one: _order(rows, gated=axis.kind == "glu")}
+
+    def _matrices(self, one: Instance, known: Callable[[Instance], bool]) -> list[Rows]:
+        return [row for row in carriers(self.circuit, one, self.now, self.then, known) if not row.vector]
+
+    def _heads(self, group: Instance, inside: list[Instance]) -> dict[Instance, Element]:
+        """Assign members inside every pair of groups, then groups by the sum of what their members reach."""
+        from scipy.optimize import linear_sum_assignment
+
+        circuit = self.circuit
+        member = next((one for one in inside if circuit.axis(one).kind == "order"), None)
+        similarity = next(similarities(circuit, group, self.now, self.then, self.done, member), None)
+        if similarity is None:
+            return {}
+        if member is None:
+            return {group: best_order(similarity)}
+        g, r = circuit.sizes[group[0]], circuit.sizes[member[0]]
+        parts = similarity.reshape(g, r, g, r).permute(0, 2, 1, 3).numpy()
+        pairs = [[linear_sum_assignment(parts[n][t], maximize=True)[1] for t in range(g)] for n in range(g)]
+        score = [[parts[n][t][range(r), pairs[n][t]].sum() for t in range(g)] for n in range(g)]
+        groups = torch.from_numpy(linear_sum_assignment(score, maximize=True)[1])
+        members = torch.stack([torch.from_numpy(pairs[n][groups[n]]) for n in range(g)])
+        return {
+            group: Monomial(groups[None], torch.ones(1, g, dtype=torch.float64)),
+            member: Monomial(members[torch.argsort(groups)], torch.ones(g, r, dtype=torch.float64)),
+        }
+
+
+def _order(rows: list[Rows], *, gated: bool) -> Monomial:
+    """Match entries by cosine, then fit the scales where there are any; signs alone when every scale is near one."""
+    batch, n, _ = rows[0].now.shape
+    entries = []
+    for entry in range(batch):
+        score = torch.zeros(n, n)
+        for row in rows:
+            share = cosines(row.now[entry], row.then[entry])
+            score += share.abs_() if row.factor.scaled else share
+        perm = assign(score)
+        factor = torch.ones(n, dtype=torch.float64)
+        scaled = [row for row in rows if row.factor.scaled]
+        if gated and scaled:
+            factor = 1.0 / _scale(scaled, entry, perm)
+        entries.append((perm, factor))
+    perms, factors = zip(*entries, strict=True)
+    return Monomial(torch.stack(perms), torch.stack(factors))
+
+
+def _scale(rows: list[Rows], entry: int, perm: Tensor) -> Tensor:
+    sides = []
+    for dual in (False, True):
+        chosen = [row for row in rows if row.factor.dual is dual]
+        empty = torch.zeros(len(perm), 0, dtype=torch.float64)
+        sides.append(torch.cat([empty, *(row.now[entry].double() for row in chosen)], dim=1))
+        sides.append(torch.cat([empty, *(row.then[entry].double() for row in chosen)], dim=1)[perm])
+    t = fit_scale(*sides)
+    sign = torch.where(t < 0, -1.0, 1.0).double()
+    return sign if bool(((t - sign).abs() < SNAP_TOLERANCE).all()) else t
+
+
+def _sides(rows: list[Rows]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return (direct, dual) of the model and of the anchor; Float64[Tensor, "batch n m"] each."""
+    sides = []
+    for pick in ("now", "then"):
+        for dual in (False, True):
+            chosen = [getattr(row, pick).double() for row in rows if row.factor.dual is dual]
+            sides.append(torch.cat(chosen, dim=2) if chosen else torch.zeros(*rows[0].now.shape[:2], 0).double())
+    return sides[0], sides[1], sides[2], sides[3]
+
+
+def _basis(rows: list[Rows]) -> Monomial | LinearMap:
+    """Joint fit of both sides; snapped when near a signed permutation."""
+    direct, dual, direct0, dual0 = _sides(rows)
+    fitted = joint.fit(direct, dual.mT, direct0, dual0.mT)
+    return nearest_signed_permutation(fitted.forward) or fitted
+
+
+def _planes(circuit: Circuit, one: Instance, rows: list[Rows]) -> Planes:
+    """Pooled forward regression per plane; snapped when every plane is within .15 of a quarter turn."""
+    axis, rotated = circuit.axis(one), circuit.rotary[one[0]]
+    batch = rows[0].now.shape[0]
+    still = Planes(torch.ones(batch, rotated // 2, dtype=torch.complex128), None, axis.pairs)
+    first, second = still.entries()
+
+    def regress(dual: bool) -> tuple[Tensor, Tensor]:
+        total = torch.zeros(batch, rotated // 2, dtype=torch.complex128)
+        energy = torch.zeros(batch, rotated // 2, dtype=torch.float64)
+        for row in rows:
+            if row.factor.dual is dual:
+                now, then = (torch.complex(s[:, first].double(), s[:, second].double()) for s in (row.now, row.then))
+                total, energy = total + (now * then.conj()).sum(2), energy + then.abs().square().sum(2)
+        return total / energy.clamp_min(1e-300), energy
+
+    (z_direct, energy_direct), (z_dual, energy_dual) = regress(False), regress(True)
+    energy = energy_direct + energy_dual
+    z_dual = 1.0 / z_dual.conj()
+    share = energy_direct / energy.clamp_min(1e-300)
+    size = torch.exp(share * z_direct.abs().log() + (1 - share) * z_dual.abs().log())
+    turn = share * z_direct / z_direct.abs() + (1 - share) * z_dual / z_dual.abs()
+    z = size * turn / turn.abs()
+    usable = (energy > _SILENT_PLANE * energy.mean()) & torch.isfinite(z.abs()) & (z.abs() > 0)
+    z = torch.where(usable, z, torch.ones_like(z))
+    quarter = torch.tensor([1, 1j, -1, -1j], dtype=torch.complex128)
+    nearest = quarter[(z[..., None] - quarter).abs().argmin(-1)]
+    snapped = axis.normed or bool(((z - nearest).abs() < SNAP_TOLERANCE).all())
+    n = circuit.sizes[one[0]]
+    rest: Monomial | LinearMap | None = None
+    if n > rotated:
+        index = torch.arange(n - rotated).repeat(batch, 1)
+        rest = Monomial(index, torch.ones(batch, n - rotated, dtype=torch.float64))
+        if not axis.normed:
+            rest = _basis([_behind(row, rotated) for row in rows])
+    return Planes(nearest if snapped else z, rest, axis.pairs)
+
+
+def _behind(row: Rows, rotated: int) -> Rows:
+    return Rows(
+        now=row.now[:, rotated:], then=row.then[:, rotated:], vector=row.vector, factor=row.factor, stem=row.stem,
+        number=row.number,
+    )  # fmt: skip
+
+
+def best_order(similarity: Tensor) -> Monomial:
+    """Return the order that maximises the total of similarities, Float64[Tensor, "n n"]: row now, column anchor."""
+    from scipy.optimize import linear_sum_assignment
+
+    perm = torch.from_numpy(linear_sum_assignment(similarity.numpy(), maximize=True)[1])
+    return Monomial(perm[None], torch.ones(1, len(perm), dtype=torch.float64))
+
+
+def similarities(
+    circuit: Circuit,
+    group: Instance,
+    now: Tensors,
+    anchor: Tensors,
+    done: set[Instance],
+    member: Instance | None = None,
+) -> Iterator[Tensor]:
+    """Yield how alike the heads of an order are, once per ``basis`` axis inside it whose partners can be compared."""
+    bases = [one for one in circuit.instances if circuit.axis(one).kind == "basis"]
+    for basis in sorted(
+        (one for one in bases if group[0] in circuit.batches[one]),
+        key=lambda one: circuit.axis(one).space != "value_output",
+    ):
+        found = head_similarity(circuit, group, member, basis, now, anchor, done)
+        if found is not None:
+            yield found
+
+
+def head_similarity(
+    circuit: Circuit,
+    group: Instance,
+    member: Instance | None,
+    basis: Instance,
+    now: Tensors,
+    anchor: Tensors,
+    done: set[Instance],
+) -> Tensor | None:
+    """Return cosines of head products, Float64[Tensor, "H H"]: row = head now, column = head of the anchor."""
+    names = {group[0], *([member[0]] if member is not None else [])}
+    sides: list[tuple[Tensor, Tensor]] = []
+    for tensors in (now, anchor):
+        direct: list[Tensor] = []
+        dual: list[Tensor] = []
+        for block in blocks(circuit, tensors):
+            axes = {factor.axis for factor in block.factors if circuit.family.acts(factor.axis)}
+            if basis[0] not in axes or len(block.factors) < 2 + len(names & axes):
+                continue
+            others = axes - names - {basis[0]}
+            if not all(one in done for one in circuit.instances if one[0] in others):
+                continue
+            factor = block.factors[block.place(basis[0])]
+            batch = tuple(name for name in circuit.batches[basis])
+            held = (*batch, member[0]) if member is not None and member[0] in axes else batch
+            (dual if factor.dual else direct).append(matrix(block, basis[0], held).double())
+        if not direct or not dual:
+            return None
+        sides.append((torch.cat(direct, dim=2), torch.cat(dual, dim=2)))
+    heads = max(sides[0][1].shape[0], sides[0][0].shape[0])
+    spread = [tuple(side.repeat_interleave(heads // side.shape[0], dim=0) for side in pair) for pair in sides]
+    (value, output), (value0, output0) = spread
+
+    def norms(v: Tensor, o: Tensor) -> Tensor:
+        return ((o @ o.mT) * (v @ v.mT)).sum((1, 2)).clamp_min(1e-300).sqrt()
+
+    outer = torch.einsum("jad,kbd->jkab", output, output0)
+    inner = torch.einsum("jad,kbd->jkab", value, value0)
+    return (outer * inner).sum((2, 3)) / norms(value, output)[:, None] / norms(value0, output0)[None]

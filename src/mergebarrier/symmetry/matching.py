@@ -1,0 +1,95 @@
+"""What estimation is made of: cosines of rows, assignments, scales of matched neurons, correlations of streams.
+
+scale t = 1/s of a neuron minimises |t up' - up0|^2 + |down'/t - down0|^2: Newton on A t^2 - 2 B t + C / t^2 - 2 E / t
+stream: N = sum X'^T X0 over matrices whose other axes correspond; assignment on |N_ij| over the norms, signs of N
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mergebarrier.symmetry.elements import Monomial
+
+
+def cosines(now: Tensor, then: Tensor) -> Tensor:
+    """Return cosines of rows, Float32[Tensor, "n n"]; a zero row gives 0."""
+    now, then = (side.float() / side.float().norm(dim=1, keepdim=True).clamp_min(1e-30) for side in (now, then))
+    return now @ then.T
+
+
+def assign(score: Tensor) -> Tensor:
+    """Return perm with new entry j = anchor entry perm[j]: the arg-max where it is a bijection, else Hungarian."""
+    best = score.argmax(dim=1)
+    if len(torch.unique(best)) == len(best):
+        return best
+    from scipy.optimize import linear_sum_assignment
+
+    return torch.from_numpy(linear_sum_assignment(score.numpy(), maximize=True)[1])
+
+
+def fit_scale(up: Tensor, up0: Tensor, down: Tensor, down0: Tensor) -> Tensor:
+    """Return t that minimises |t up' - up0|^2 + |down'/t - down0|^2 per neuron, Float64[Tensor, "n"]."""
+    a, b = up.square().sum(1), (up * up0).sum(1)
+    c, e = down.square().sum(1), (down * down0).sum(1)
+    usable = (a > 0) & (c > 0) & (b != 0)
+    t = torch.where(usable, up0.square().sum(1) / torch.where(usable, b, 1.0), 1.0)
+    for _ in range(30):
+        gradient = a * t - b - c / t**3 + e / t**2
+        curvature = a + 3 * c / t**4 - 2 * e / t**3
+        step = torch.where(curvature > 0, gradient / curvature, 0.0)
+        t = t - torch.where(usable, step.clamp(-t.abs() / 2, t.abs() / 2), 0.0)
+    return t
+
+
+@dataclass(frozen=True)
+class Correlation:
+    """Sums over matrices: how entry j of an axis now goes with entry k of the anchor's.
+
+    Attributes:
+      total: Float64[Tensor, "d d"]; energy_now, energy_then: Float64[Tensor, "d"], squared norms of the entries.
+    """
+
+    total: Tensor
+    energy_now: Tensor
+    energy_then: Tensor
+
+    @classmethod
+    def zero(cls, n: int) -> "Correlation":
+        """Return the empty sum."""
+        vector = torch.zeros(n, dtype=torch.float64)
+        return cls(torch.zeros(n, n, dtype=torch.float64), vector, vector)
+
+    @classmethod
+    def of(cls, now: Tensor, then: Tensor) -> "Correlation":
+        """Return the share of one matrix, Float[Tensor, "rows d"] now and at the anchor."""
+        now, then = now.float(), then.float()
+        energies = ((side * side).sum(0).double() for side in (now, then))
+        return cls((now.T @ then).double(), *energies)
+
+    def __add__(self, other: "Correlation") -> "Correlation":
+        """Add the share of further matrices."""
+        return Correlation(
+            self.total + other.total, self.energy_now + other.energy_now, self.energy_then + other.energy_then
+        )
+
+    def cosines(self) -> Tensor:
+        """Divide by the norms, so that a loud entry does not outbid a quiet one."""
+        left, right = (energy.sqrt().clamp_min(1e-300) for energy in (self.energy_now, self.energy_then))
+        return self.total / left[:, None] / right[None, :]
+
+
+def signed_order(correlation: Correlation, *, centred: bool) -> Monomial:
+    """Return the signed order that maximises the total of cosines; ``centred`` allows one global sign only."""
+    from scipy.optimize import linear_sum_assignment
+
+    cosine = correlation.cosines()
+    # LayerNorm: the order under either global sign, the better of the two.
+    views = (cosine, -cosine) if centred else (cosine.abs(),)
+    orders = [torch.from_numpy(linear_sum_assignment(view.numpy(), maximize=True)[1]) for view in views]
+    rows = torch.arange(len(cosine))
+    perm = max(zip(views, orders, strict=True), key=lambda pair: float(pair[0][rows, pair[1]].sum()))[1]
+    matched = cosine[rows, perm]
+    if centred:
+        matched = matched.sum().expand(len(cosine))
+    return Monomial(perm[None], torch.where(matched < 0, -1.0, 1.0).double()[None])
