@@ -164,7 +164,7 @@ def test_streams_are_recognised_in_the_vocabulary(name, circuits):
     (one, element), *_ = elements(circuit, "lossless").items()
     moved = symmetry.act(circuit, {one: element}, tensors)
     sides = [symmetry.matrix(next(symmetry.blocks(circuit, side)), one[0], ())[0].T for side in (moved, tensors)]
-    found = symmetry.signed_order(symmetry.Correlation.of(*sides), centred=circuit.axis(one).kind == "centred")
+    found = symmetry.signed_order(symmetry.Correlation.of(*sides), circuit.axis(one).kind)
     assert torch.equal(found.perm, element.perm) and torch.equal(found.factor, element.factor)
 
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from mergebarrier import doors
 
 if TYPE_CHECKING:
-    from mergebarrier.arch.axes import SPACES, Axis, evaluate
+    from mergebarrier.arch.axes import SPACES, Axis, Kind, evaluate
     from mergebarrier.arch.circuits import Circuit, Instance, Member, instance, instances_of
     from mergebarrier.arch.describe import Architecture, describe, require_same
     from mergebarrier.arch.expression import Concat, Factor, Node, Nodes, fold, leaves, size_of, unfold
@@ -24,6 +24,7 @@ __all__ = [
     "Factor",
     "Family",
     "Instance",
+    "Kind",
     "Line",
     "Member",
     "Node",

@@ -147,7 +147,7 @@ def _inner(circuit: Circuit) -> bool:
 
 
 def _stream(architecture: Architecture, axis: str, correlation: Correlation) -> Element:
-    return symmetry.signed_order(correlation, centred=architecture.axis(axis).kind == "centred")
+    return symmetry.signed_order(correlation, architecture.axis(axis).kind)
 
 
 def _same(one: Element, other: Element) -> bool:

@@ -68,7 +68,7 @@ def relation(architecture: Architecture, model: Checkpoint, base: Checkpoint) ->
     streams: dict[Instance, Element] = {}
     for axis in streams_of(architecture):
         found = _correlate(architecture, axis, model, base)
-        streams[axis, ()] = symmetry.signed_order(found, centred=architecture.axis(axis).kind == "centred")
+        streams[axis, ()] = symmetry.signed_order(found, architecture.axis(axis).kind)
     after = _means([(circuit.kind, _matched(circuit, streams, model, base)) for circuit in sample])
     if any(after[kind] >= PROTECTED_COSINE and after[kind] - before[kind] >= PROTECTED_RISE for kind in after):
         return Relation("protected", before, after)

@@ -86,7 +86,7 @@ class _Seen:
         if axis.kind == "signed":
             start = Correlation.zero(circuit.sizes[one[0]])
             total = sum((Correlation.of(row.now[0].T, row.then[0].T) for row in rows), start=start)
-            return {one: signed_order(total, centred=False)}
+            return {one: signed_order(total, "signed")}
         return {one: _order(rows, gated=axis.kind == "glu")}
 
     def _matrices(self, one: Instance, known: Callable[[Instance], bool]) -> list[Rows]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from mergebarrier.arch import Kind
 from mergebarrier.symmetry.elements import Monomial
 
 
@@ -79,11 +80,11 @@ class Correlation:
         return self.total / left[:, None] / right[None, :]
 
 
-def signed_order(correlation: Correlation, *, centred: bool) -> Monomial:
-    """Return the signed order that maximises the total of cosines; ``centred`` allows one global sign only."""
+def signed_order(correlation: Correlation, kind: Kind) -> Monomial:
+    """Return the signed order that maximises the total of cosines; a "centred" axis allows one global sign only."""
     from scipy.optimize import linear_sum_assignment
 
-    cosine = correlation.cosines()
+    cosine, centred = correlation.cosines(), kind == "centred"
     # LayerNorm: the order under either global sign, the better of the two.
     views = (cosine, -cosine) if centred else (cosine.abs(),)
     orders = [torch.from_numpy(linear_sum_assignment(view.numpy(), maximize=True)[1]) for view in views]
