@@ -13,7 +13,7 @@ from mergebarrier.errors import BadReport
 from mergebarrier.report import read_report
 from mergebarrier.results import Cell, Measurement
 from mergebarrier.results.audit import Skill
-from mergebarrier.results.read import row_from_json, to_json
+from mergebarrier.results.read import result_from_json, row_from_json, to_json
 
 CELL = Cell(
     row_id="ab",
@@ -95,3 +95,38 @@ def test_a_report_of_schema_1_is_still_read() -> None:
     """Both files were written by the code of schema 1 and are never written again."""
     assert json.loads((GOLDEN / "result.json").read_bytes())["schema_version"] == 1
     assert read_report(GOLDEN) == (made_up_result(), made_up_rows())
+
+
+def _first(**changes: object) -> bytes:
+    return json.dumps(json.loads((GOLDEN / "result.json").read_bytes()) | changes).encode()
+
+
+@pytest.mark.parametrize(
+    ("changes", "names"),
+    [
+        ({"levels": 3}, "levels"),
+        ({"levels": [7]}, "levels.0"),
+        ({"levels": []}, "levels"),
+        ({"extras": [{"name": None}]}, "extras.0"),
+        ({"environment": 1}, "environment"),
+        ({"method": ["exact"]}, "method"),
+        ({"surplus": 1}, "surplus"),
+        ({"schema_version": 3}, "schema_version"),
+    ],
+)
+def test_a_damaged_report_of_schema_1_is_refused_by_the_name_of_the_key(changes, names: str) -> None:
+    with pytest.raises(BadReport, match="old") as refused:
+        result_from_json(_first(**changes), where="old")
+    assert names in str(refused.value)
+
+
+@pytest.mark.parametrize("name", ["levels", "tasks", "models"])
+def test_a_result_that_holds_nothing_to_report_is_refused(name: str) -> None:
+    empty = {} if name != "levels" else ()
+    with pytest.raises(BadReport, match=name):
+        result_from_json(to_json(made_up_result(**{name: empty})).encode(), where="r")
+
+
+def test_a_state_that_this_version_does_not_know_is_read() -> None:
+    row = dataclasses.replace(CELL, state="of-a-later-version")
+    assert row_from_json(to_json(row).encode(), where="rows") == row

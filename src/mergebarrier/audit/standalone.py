@@ -3,12 +3,17 @@
 Outputs are compared in float32, where only the protection shows, and in bfloat16, next to the noise of bfloat16 itself.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING
 
-from mergebarrier.audit.bench import OURS, Bench
+from mergebarrier.audit.bench import OURS, Bench, Figures, Identity
 from mergebarrier.results import Alone, Closeness, Recovered, Skill, Standalone
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from mergebarrier.evaluate import Equality
 
 
 def standalone(bench: Bench, text: str | None) -> Standalone:
@@ -38,7 +43,7 @@ def standalone(bench: Bench, text: str | None) -> Standalone:
 def recovered(bench: Bench, role: str, text: str | None, *, preserves_function: bool) -> Recovered:
     """Compare a realigned model with the protected one, in float32."""
 
-    def compute() -> Mapping[str, Any]:
+    def compute() -> Figures:
         modules = [_module(bench, side, "float32") for side in ("protected", role)]
         return _figures("float32", _compare(bench, modules[0], modules[1], text))
 
@@ -57,13 +62,13 @@ def alone(bench: Bench, role: str, text: str | None) -> Alone:
     return Alone(skill=skill.rate, low=skill.low, high=skill.high, items=skill.total, perplexity=perplexity)
 
 
-def _identity(bench: Bench, role: str, text: str | None) -> dict[str, Any]:
+def _identity(bench: Bench, role: str, text: str | None) -> Identity:
     sides = [bench.digest("original"), bench.digest("protected"), bench.digest(role)]
     return {"models": sides, "text": text or bench.rows_id(OURS), "tokens": bench.spec.compare_tokens}
 
 
-def _all(bench: Bench, text: str | None) -> Any:
-    def compute() -> Mapping[str, Any]:
+def _all(bench: Bench, text: str | None) -> Callable[[], Figures]:
+    def compute() -> Figures:
         ours, theirs = (_module(bench, role, "float32") for role in ("original", "protected"))
         figures = _figures("float32", _compare(bench, ours, theirs, text))
         del theirs
@@ -75,14 +80,14 @@ def _all(bench: Bench, text: str | None) -> Any:
     return compute
 
 
-def _module(bench: Bench, role: str, dtype: str) -> Any:
+def _module(bench: Bench, role: str, dtype: str) -> "nn.Module":
     from mergebarrier.evaluate import load_module
 
     bench.live.release()
     return load_module(bench.checkpoints[role], dtype)
 
 
-def _compare(bench: Bench, one: Any, two: Any, text: str | None) -> Any:
+def _compare(bench: Bench, one: "nn.Module", two: "nn.Module", text: str | None) -> "Equality":
     from mergebarrier.evaluate import compare, token_ids
 
     if text is None:
@@ -90,11 +95,11 @@ def _compare(bench: Bench, one: Any, two: Any, text: str | None) -> Any:
     return compare(one, two, token_ids(bench.live.tokenizer, text, bench.spec.compare_tokens))
 
 
-def _figures(name: str, equality: Any) -> dict[str, Any]:
+def _figures(name: str, equality: "Equality") -> dict[str, float | int | None]:
     return {f"{name}.{key}": value for key, value in asdict(equality).items()}
 
 
-def _closeness(figures: Mapping[str, Any], name: str) -> Closeness:
+def _closeness(figures: Figures, name: str) -> Closeness:
     """Read a comparison back; what is not finite counts as the largest float."""
     values = {key: figures[f"{name}.{key}"] for key in ("max_rel_logit_error", "kl_nats", "top1_agreement")}
     finite = {key: 1.7e308 if value is None else float(value) for key, value in values.items()}

@@ -12,7 +12,7 @@ Source: OASIS SARIF 2.1.0.  A model is named by its content digest, never by a p
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 from mergebarrier.report.backdoor import page
 from mergebarrier.results import BackdoorResult, Control, LevelResult, Result, thresholds
@@ -33,16 +33,11 @@ def render_sarif(result: Result | BackdoorResult) -> str:
     if isinstance(result, BackdoorResult):
         return page.sarif(result)
     findings = [
-        _level(level, "MB9501" if level.ruf >= thresholds.BROKEN_AT else "MB9503", f"Level {level.level}")
+        _level(result, level, "MB9501" if level.ruf >= thresholds.BROKEN_AT else "MB9503", f"Level {level.level}")
         for level in result.levels
     ]
-    findings += [_level(level, "MB9504", f"{level.name}, not graded") for level in result.extras]
-    findings += [_control(name, control) for name, control in result.controls.items() if not control.passed]
-    model = result.models["protected"]
-    for finding in findings:
-        finding["level"] = _RULES[finding["ruleId"]][0]
-        finding["fingerprints"] = {"contentDigest/v1": model.content_digest}
-        finding["locations"] = [{"logicalLocations": [{"name": model.name, "kind": "resource"}]}]
+    findings += [_level(result, level, "MB9504", f"{level.name}, not graded") for level in result.extras]
+    findings += [_control(result, name, control) for name, control in result.controls.items() if not control.passed]
     rules = [{"id": rule, "shortDescription": {"text": text}} for rule, (_, text) in _RULES.items()]
     return _document(rules, findings, result.version, {"states": list(result.states)})
 
@@ -101,7 +96,7 @@ def render_findings(
     results = []
     for found in findings:
         figures = {"value": found.value, "threshold": found.threshold, "pool_median": found.pool_median}
-        result: dict[str, Any] = {
+        result: dict[str, object] = {
             "ruleId": found.rule,
             "level": _LEVELS[found.severity],
             "message": {"text": f"{found.model}: {found.message}"},
@@ -126,17 +121,28 @@ def _document(
     return json.dumps(document, indent=2, allow_nan=False) + "\n"
 
 
-def _level(level: LevelResult, rule: str, place: str) -> dict[str, Any]:
+def _level(result: Result, level: LevelResult, rule: str, place: str) -> dict[str, object]:
     figures = f"RUF {level.ruf:.2f} [{level.ruf_low:.2f}, {level.ruf_high:.2f}]"
     skills = f"skills {level.best.skill_protected:.2f} / {level.best.skill_partner:.2f} by {level.best.merge}"
     names = {"name": level.name, "attack": level.attack, "needs": level.needs, "state": level.state}
-    return {
-        "ruleId": rule,
-        "message": {"text": f"{place}, {level.attack}: {figures}, {skills}."},
-        "properties": {"ruf": level.ruf, "flops": level.flops, **names},
-    }
+    text = f"{place}, {level.attack}: {figures}, {skills}."
+    return _found(result, rule, text, {"ruf": level.ruf, "flops": level.flops, **names})
 
 
-def _control(name: str, control: Control) -> dict[str, Any]:
+def _control(result: Result, name: str, control: Control) -> dict[str, object]:
     text = f"{name}: {control.figure:.3g}, must be {control.relation} {control.bound:.3g}. {control.says}"
-    return {"ruleId": "MB9502", "message": {"text": text}, "properties": {"control": name}}
+    return _found(result, "MB9502", text, {"control": name})
+
+
+def _found(result: Result, rule: str, text: str, properties: Mapping[str, object]) -> dict[str, object]:
+    found: dict[str, object] = {
+        "ruleId": rule,
+        "message": {"text": text},
+        "properties": properties,
+        "level": _RULES[rule][0],
+    }
+    model = result.models.get("protected")
+    if model is None:
+        return found
+    place = {"logicalLocations": [{"name": model.name, "kind": "resource"}]}
+    return found | {"fingerprints": {"contentDigest/v1": model.content_digest}, "locations": [place]}

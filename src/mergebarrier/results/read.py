@@ -43,6 +43,10 @@ def result_from_json(text: bytes, *, where: object) -> Result | BackdoorResult:
     Raises:  BadReport naming the first key that is wrong.
     """
     result: Result | BackdoorResult = _read("result", text, where)
+    if isinstance(result, Result):
+        for name in ("levels", "tasks", "models"):
+            if not getattr(result, name):
+                raise BadReport(f"{name}: it is empty", where=where, remedy=_AGAIN)
     return result
 
 
@@ -88,7 +92,7 @@ def _read(kind: Literal["result", "row"], text: bytes, where: object) -> Any:
     if len(text) > MAX_DOCUMENT_BYTES:
         raise BadReport(f"{len(text)} bytes, at most {MAX_DOCUMENT_BYTES} are read", where=where, remedy=_AGAIN)
     try:
-        return _reader(kind).validate_json(upgraded(text) if kind == "result" else text)
+        return _reader(kind).validate_json(upgraded(text, where) if kind == "result" else text)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(str(part) for part in first["loc"]) or "document"

@@ -6,9 +6,10 @@ A cell therefore costs one merge and one evaluation and never touches the disk.
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, TypedDict
 
 if TYPE_CHECKING:
+    from tokenizers import Tokenizer
     from torch import nn
 
     from mergebarrier.checkpoint import Checkpoint
@@ -36,7 +37,7 @@ class LiveModel:
         self._original, self._dtype, self._workers = original, dtype, workers
         self._limits: _Limits = {"workers": workers, "max_ram_bytes": max_ram_bytes}
         self._module: nn.Module | None = None
-        self._tokenizer: Any = None
+        self._tokenizer: Tokenizer | None = None
         self._inside = ""
 
     @property
@@ -50,7 +51,7 @@ class LiveModel:
         return self._module
 
     @property
-    def tokenizer(self) -> Any:
+    def tokenizer(self) -> "Tokenizer":
         """The tokenizer of the original."""
         if self._tokenizer is None:
             from mergebarrier.evaluate import load_tokenizer

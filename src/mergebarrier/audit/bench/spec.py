@@ -7,10 +7,10 @@ At c = 1 linear and slerp return the protected model itself, so these two cells 
 l_P = 1 with small l_O, where a protection that leaves circuits untouched merges without any attack.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from mergebarrier.checkpoint import Checkpoint
@@ -43,7 +43,7 @@ class MergeSetting:
 
         return make(self.merge, **self._parameters(seed))
 
-    def _parameters(self, seed: int) -> dict[str, Any]:
+    def _parameters(self, seed: int) -> Mapping[str, object]:
         given = dict(self.coefficients)
         thin = {"ties": {"density": _TIES_DENSITY}}
         thin |= {name: {"density": _DARE_DENSITY, "seed": seed} for name in ("dare_linear", "dare_ties")}
