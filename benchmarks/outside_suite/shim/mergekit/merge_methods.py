@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from mergebarrier.merge import MERGES
-from mergebarrier.merge.recipe.parameters import NAMES
+from mergebarrier.parameters import parameters_of
 from mergekit import internals, memory
 from mergekit.faults import theirs
 
@@ -21,6 +21,8 @@ THEIRS = (
     "linear", "model_stock", "multislerp", "nearswap", "nuslerp", "passthrough", "ram", "ramplus_tl", "sce", "slerp",
     "task_arithmetic", "ties",
 )  # fmt: skip
+#: Parameters that each model has for itself.
+_PER_MODEL = {one.recipe for kind in MERGES.values() for one in parameters_of(kind).values() if one.per_model}
 
 
 class BasePolicy(Enum):
@@ -99,8 +101,7 @@ class Method:
         """Describe one of ours as mergekit describes its own."""
         kind = MERGES[name]
         fields = {item.name for item in dataclasses.fields(kind)}
-        own = [word for word, entry in NAMES.items() if any(item in fields for item in entry.fields)]
-        words = [*own, *(word for word in ("t", "max_iter", "tol", "filter_wise", "r", "alpha") if word in fields)]
+        words = [one.recipe for one in parameters_of(kind).values() if one.recipe]
         uses_base = isinstance(kind.uses_base, bool) and kind.uses_base
         based = "task_vectors" in fields
         policy = BasePolicy.REQUIRED if uses_base else BasePolicy.OPTIONAL if based else BasePolicy.IGNORED
@@ -235,7 +236,7 @@ def _merge(
             for number, model in enumerate(ids):
                 if model in value:
                     own[number][key] = value[model]
-        elif isinstance(value, list | tuple) and key in NAMES and NAMES[key].per_model:
+        elif isinstance(value, list | tuple) and key in _PER_MODEL:
             order = [i for i in range(len(ids)) if len(value) == len(ids) or i != place]
             if len(order) != len(value):
                 raise ValueError(f"{key} expects {len(order)} values, got {len(value)}")
