@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-from mergebarrier.checkpoint.bytes import hashing as hashing
+from mergebarrier.checkpoint.bytes import io as hashing
 from mergebarrier.checkpoint.read import checkpoint as reading
 from mergebarrier.checkpoint.read import read_digests as reads
 from mergebarrier.checkpoint.write import commit as committing

@@ -173,7 +173,7 @@ def test_a_way_past_a_door_is_seen(statement: str, is_past: bool, modules) -> No
 @pytest.mark.parametrize(
     ("name", "statement"),
     [
-        ("checkpoint.bytes.io", "from mergebarrier.checkpoint.bytes.hashing import hash_file"),
+        ("checkpoint.bytes.tensors", "from mergebarrier.checkpoint.bytes.io import hash_file"),
         ("checkpoint.bytes.io", "from mergebarrier.checkpoint import open_checkpoint"),
         ("merge.arithmetic.checks", "from mergebarrier.merge.methods import Ties"),
     ],

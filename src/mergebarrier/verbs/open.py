@@ -36,9 +36,10 @@ class Models:
         """Open a model folder, or ``BASE+ADAPTER``; errors as ``open_reference``.  What is open already stays so."""
         if isinstance(path, Checkpoint):
             return path
-        path, adapter = split_reference(path)
-        if adapter is not None:
-            return self.expert(path, adapter)
+        if not path.is_dir():
+            path, adapter = split_reference(path)
+            if adapter is not None:
+                return self.expert(path, adapter)
         real = path.resolve()
         if real not in self._models:
             self._models[real] = self._stack.enter_context(open_checkpoint(path))

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mergebarrier.checkpoint import TensorInfo
-from mergebarrier.checkpoint.bytes.hashing import _BUFFER_BYTES, hash_tensor
+from mergebarrier.checkpoint.bytes.io import _BUFFER_BYTES, hash_tensor
 from mergebarrier.checkpoint.bytes.tensors import TORCH, check_finite
 from mergebarrier.errors import BadDtype, NonFinite
 from model_folders import payload

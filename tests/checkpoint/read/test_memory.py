@@ -2,7 +2,7 @@
 
 import pytest
 
-from mergebarrier.checkpoint.read.buffers import Memory
+from mergebarrier.checkpoint.read.checkpoint import Memory
 
 SIZE, KEPT = 5 << 20, 4
 

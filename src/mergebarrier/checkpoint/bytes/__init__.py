@@ -6,21 +6,19 @@ from mergebarrier import doors
 
 if TYPE_CHECKING:
     from mergebarrier.checkpoint.bytes import strict_yaml
-    from mergebarrier.checkpoint.bytes.hashing import (
+    from mergebarrier.checkpoint.bytes.io import (
         content_digest,
+        full_disk,
         hash_file,
         hash_tensor,
-        new_tensor_hash,
-        side_by_side,
-        ticker,
-    )
-    from mergebarrier.checkpoint.bytes.io import (
-        full_disk,
         inside,
+        new_tensor_hash,
         open_regular,
         read_into,
         read_small,
+        side_by_side,
         sync_folder,
+        ticker,
         write_at,
     )
     from mergebarrier.checkpoint.bytes.strict_json import Skeleton, check_depth, parse, parse_bounded, skeleton

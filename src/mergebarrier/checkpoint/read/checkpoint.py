@@ -9,13 +9,17 @@ Source: POSIX.  Differs from a hash at the end of a run: a change between two re
 set back, at no cost; the digests in the manifest are those of the bytes that ``digests`` saw.
 """
 
+import mmap
 import os
+import weakref
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from threading import Lock
 from types import TracebackType
 from typing import Any, Self
 
+import numpy as np
 import torch
 
 from mergebarrier.checkpoint.bytes import (
@@ -32,12 +36,12 @@ from mergebarrier.checkpoint.bytes import (
     side_by_side,
     ticker,
 )
-from mergebarrier.checkpoint.read.buffers import Memory
 from mergebarrier.checkpoint.read.read_digests import ReadDigests
 from mergebarrier.errors import ChangedDuringRun, InternalError
 from mergebarrier.progress import Progress
 
 _BUFFERS_KEPT = 4
+_WORTH_BYTES = 1 << 22
 MAX_SIDE_FILE_BYTES = 64 * 2**20
 
 
@@ -201,3 +205,48 @@ class Checkpoint:
 
 def _identity(status: os.stat_result) -> tuple[int, ...]:
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+class Memory:
+    """Hands out buffers, from any thread, and keeps a few of those that come back.
+
+    A model is read once, through buffers that would be new each time, and the system clears whatever it hands out.  A
+    buffer, in large pages where there are such, comes back when the last tensor that views it is gone, and serves the
+    next read.  Source: madvise(2); differs from ``torch.empty`` in speed alone.
+    """
+
+    def __init__(self, kept: int = 0) -> None:
+        """Begin with none, and keep at most ``kept``."""
+        self._free: list[mmap.mmap] = []
+        self._kept = kept
+
+    def take(self, nbytes: int) -> torch.Tensor:
+        """Return ``nbytes`` bytes of any values, UInt8[Tensor, "nbytes"]."""
+        if nbytes < _WORTH_BYTES or not hasattr(mmap, "MADV_HUGEPAGE"):
+            return torch.empty(nbytes, dtype=torch.uint8)
+        region = self._fitting(nbytes)
+        lease = np.frombuffer(region, np.uint8, nbytes)
+        weakref.finalize(lease, self._give_back, region).atexit = False
+        return torch.from_numpy(lease)
+
+    def close(self) -> None:
+        """Keep nothing from now on."""
+        self._kept = 0
+        self._free.clear()
+
+    def _fitting(self, nbytes: int) -> mmap.mmap:
+        # No lock: a buffer can come back wherever the interpreter collects garbage, also in the middle of this.
+        for region in sorted(self._free, key=len):
+            if len(region) >= nbytes:
+                with suppress(ValueError):  # another thread took it
+                    self._free.remove(region)
+                    return region
+        with suppress(IndexError):
+            self._free.pop()  # too small, as all others: the new one takes its place
+        region = mmap.mmap(-1, nbytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        region.madvise(mmap.MADV_HUGEPAGE)
+        return region
+
+    def _give_back(self, region: mmap.mmap) -> None:
+        if len(self._free) < self._kept:
+            self._free.append(region)
