@@ -3,11 +3,11 @@
 #   make demo      the whole story on a real language model           make lint    ruff, ruff format, mypy
 #   make test      the default suite (every change runs it)           make bench   tables under benchmarks/results/
 #   make test-all  also the slow tests                                make docs    the site with the API reference, in site/
-#   make clean     remove what make made here
+#   make generate  tables of the documents, JSON Schemas              make clean   remove what make made here
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all bench lint docs picture clean browser
+.PHONY: help demo test test-all bench lint docs generate picture clean browser
 
 # Packages and the browser are fetched side by side.
 MAKEFLAGS += --jobs=2
@@ -49,6 +49,10 @@ bench: $(READY)
 # A link that leads nowhere stops it.
 docs: $(READY)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+
+# What is derived from declarations; tests say when it is stale.
+generate: $(READY)
+	for program in docs/_generate_*.py; do $(BIN)/python $$program || exit 1; done
 
 # The picture of the README, from the report that `make demo` wrote.
 REPORT ?= demo/report.html
