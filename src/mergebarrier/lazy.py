@@ -23,7 +23,7 @@ __all__ = ["np", "torch"]
 
 class _Library(ModuleType):
     def __getattr__(self, name: str) -> Any:
-        if name == "__path__":  # it is no package: ``import mergebarrier.lazy.torch`` is a mistake
+        if name == "__path__":  # it is not a package: ``import mergebarrier.lazy.torch`` is a mistake
             raise AttributeError(name)
         return getattr(importlib.import_module(self.__name__), name)
 

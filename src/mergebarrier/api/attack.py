@@ -82,7 +82,7 @@ def attack(
       write:      how the folder is written.
       download:   fetch a base that the local cache lacks.
       say:        called with one line per piece of work.
-      progress:   called with (steps done, steps in all) of the piece at hand.
+      progress:   called with (steps done, steps in all) of the present piece.
       parameters: hyper-parameters of the attack, by name.
     Raises: BadAttack, BadTrigger, BadTask, UsageError, CheckpointError, EvaluateError; nothing is finalised then.
     """

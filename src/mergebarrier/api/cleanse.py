@@ -1,7 +1,7 @@
 """``cleanse``: merge encoders of images and cure the merge of a backdoor, as ``scan --cleanse`` does.
 
 A cure may look at the development images of every model's task, never at their labels.  Scan the result as a model of
-its own: a cure is no proof.
+its own: a cure proves nothing.
 """
 
 import os

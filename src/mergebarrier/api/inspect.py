@@ -1,6 +1,6 @@
 """``inspect``: what a folder holds, which symmetries it has, and its declared origin.
 
-Reads names, shapes and words, never a weight.  A model that no table of ours describes can still be merged; why it
+Reads names, shapes and words, never a weight.  A model without an architecture table can still be merged; why it
 cannot be protected is part of the answer.
 """
 

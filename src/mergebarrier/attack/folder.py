@@ -2,7 +2,7 @@
 
     base, task -> trigger -> upload -> folder like the base + trigger.png + trigger.safetensors + README.md
 
-The manifest's ``attack-artifact`` is true: ``scan`` recognises the tag, and nothing of ours publishes a tagged folder.
+The manifest's ``attack-artifact`` is true: ``scan`` recognises the tag, and no code here publishes a tagged folder.
 """
 
 import dataclasses

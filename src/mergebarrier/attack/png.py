@@ -24,7 +24,7 @@ def png(pixels: Tensor) -> bytes:
     """
     channels, height, width = pixels.shape
     if channels not in _COLOUR:
-        raise ValueError(f"{channels} channels are no picture")
+        raise ValueError(f"{channels} channels are not a picture")
     data = (pixels.detach().clamp(0.0, 1.0) * 255).round().byte().permute(1, 2, 0).contiguous().numpy().tobytes()
     stride = width * channels
     rows = b"".join(b"\0" + data[start : start + stride] for start in range(0, len(data), stride))

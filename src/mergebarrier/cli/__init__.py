@@ -62,7 +62,7 @@ VERBS: Final[dict[str, tuple[str, str]]] = {
 
 _EPILOG: Final = (
     "Results go to stdout, everything else to stderr.  Exit codes: 0 done, 1 finished with a finding, "
-    "2 could not complete, 64 usage, 70 a fault of ours, 130 interrupted."
+    "2 could not complete, 64 usage, 70 internal error, 130 interrupted."
 )
 _TRACEBACK_VARIABLE: Final = "MERGEBARRIER_TRACEBACK"
 _NO_SPACE: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -131,7 +131,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Args:
       argv: the arguments after the program's name; default ``sys.argv[1:]``.
 
-    Returns: 0 done, 1 finished with a finding, 2 could not complete, 64 usage, 70 a fault of ours, 130 interrupted.
+    Returns: 0 done, 1 finished with a finding, 2 could not complete, 64 usage, 70 internal error, 130 interrupted.
     """
     session = Session(tuple(sys.argv[1:] if argv is None else argv))
     started = time.perf_counter()
@@ -193,7 +193,7 @@ def _usage(error: click.ClickException) -> UsageError:
 
 
 def _from_foreign(error: Exception) -> MergebarrierError:
-    """Name the class of ours that a third-party error belongs to."""
+    """Translate a third-party error into one of our classes."""
     if isinstance(error, OSError) and error.errno in _NO_SPACE:
         return NoSpace(error.strerror or "the disk is full", where=error.filename or "", remedy="free some space")
     if isinstance(error, OSError):

@@ -34,7 +34,7 @@ def _told(pattern: str, lines: Sequence[str], alike: Sequence[Mapping[str, Any]]
 
 
 def _paragraph(tensor: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return what is said of a tensor besides its name: a line of its own, one per source, one with every parameter."""
+    """Return the lines about a tensor besides its name: a line of its own, one per source, one with every parameter."""
     shared = _words(tensor["parameters"])
     lines = [f"{tensor['method']}{shared} depth=DEPTH {tensor['dtype']} -> {tensor['stored']}"]
     for source in tensor["sources"]:

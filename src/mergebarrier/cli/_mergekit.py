@@ -17,8 +17,8 @@ __all__ = ["MERGEKIT_FLAGS", "flag_named", "mergekit_flags"]
 
 _PREFIX: Final = "mergekit_"
 
-#: By mergekit's name of the field.  "ours": an option of ours does it; "always": it is so here anyway; else why it has
-#: no meaning here, and what to do.
+#: By mergekit's name of the field.  "ours": one of our options does it; "always": this is the default here; else why it
+#: has no meaning here, and what to do.
 Reply: TypeAlias = Literal["ours", "always"] | tuple[str, str]
 
 _GPU: Final = ("merging is done by the processor, at the speed of the disk", "leave it out")
@@ -75,7 +75,7 @@ def flag_named(name: str) -> str:
 
 
 def mergekit_flags(verb: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the flags of the table that no option of ours has; the verb gets nothing of them."""
+    """Add the flags of the table that none of our options has; the verb gets nothing of them."""
     for name, reply in MERGEKIT_FLAGS.items():
         if reply != "ours":
             more: dict[str, Any] = {"type": str} if name in _WITH_A_VALUE else {"is_flag": True}

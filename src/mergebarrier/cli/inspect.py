@@ -36,7 +36,7 @@ def command(model: Path, download: bool, output: Output) -> None:
 
 
 def _lines(report: "InspectReport") -> Iterator[str]:
-    """Say in words what the report holds; whatever a stranger wrote is cleaned."""
+    """Say in words what the report holds; untrusted text is cleaned."""
     yield clean(report.path)
     yield f"  {_family(report)}"
     yield f"  {_weights(report)}"

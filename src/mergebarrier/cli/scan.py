@@ -81,9 +81,9 @@ def command(
     """Report what is suspicious about MODEL..., alone, compared with each other, and as a merge.
 
     Folders and weights are checked for every kind of model; MODEL may be an adapter of peft, which is put on the base,
-    or BASE+ADAPTER.  With --task, patches are sought that force a class; with
-    --merge too, the merge is searched and leaving models out names who brought the patch.  With --cleanse, that merge
-    is cured and written to -o.  Finding nothing means that these checks found nothing.
+    or BASE+ADAPTER.  With --task, patches that force a class are searched for; with
+    --merge too, the merge is searched too, and leaving models out shows which one brought the patch.  With --cleanse,
+    that merge is cured and written to -o.  No finding means only that these checks found nothing.
     """
     from mergebarrier import api
     from mergebarrier.scan import Search

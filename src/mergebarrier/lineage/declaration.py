@@ -1,13 +1,13 @@
 """What the folder of a model says about itself: licence, do-not-merge wish, marks of protection and of an attack.
 
-Everything here was written by a stranger, so a card is read as strict YAML within small bounds, and one that breaks
+Everything here is untrusted, so a card is read as strict YAML within small bounds, and one that breaks
 them says nothing: its licence is "unknown" and the reason is kept. A card and a LICENSE file that name different
 licences are "unknown" too.
 
     wish = ``mergebarrier: {do_not_merge: true}`` in the head of README.md, or a tag ``no-merge`` or ``do-not-merge``
 
 Source: the model-card convention of the Hugging Face Hub (license, license_name, license_link, tags). Differs: the wish
-and the tag ``merge-protected`` are a convention of ours; no other merger has one to respect.
+and the tag ``merge-protected`` are our own convention; no other merge tool has one to respect.
 """
 
 import re
@@ -69,7 +69,7 @@ def declaration(files: Mapping[str, bytes], manifest: Mapping[str, object] | Non
     Args:
       files:    name -> bytes of its README.md and licence files, those that it has.
       manifest: content of its ``mergebarrier.json``, where there is one.
-    Returns: Declaration; never raises for what a stranger wrote.
+    Returns: Declaration; never raises for malformed declarations.
     """
     head, fault = _front_matter(files.get(CARD, b""))
     said = _licence(head, fault, files)

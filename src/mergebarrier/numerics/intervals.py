@@ -18,7 +18,7 @@ def wilson(correct: int, total: int, z: float = Z95) -> tuple[float, float]:
       total:   trials, at least one.
       z:       standard normal quantile; the default gives 95 %.
     Returns: (low, high), both within [0, 1] and around correct / total.
-    Raises:  ValueError for counts that are none.
+    Raises:  ValueError for impossible counts.
     Example: >>> tuple(round(x, 3) for x in wilson(0, 40))
              (0.0, 0.088)
     """

@@ -2,7 +2,7 @@
 
 MB9501 (error)    an attack recovers at least 0.9 of what merging the unprotected model gives
 MB9502 (warning)  a control of the audit failed, its figures need care
-MB9503 (note)     a level was run and did not recover that much; no more than that is said
+MB9503 (note)     a level was run and did not recover that much; this claims no more than that
 MB9504 (note)     an attack that was run and is not graded
 
 A scan brings its own rules; critical and high become error, medium becomes warning, low and info become note.

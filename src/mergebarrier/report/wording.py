@@ -107,7 +107,7 @@ def grade_sentence(result: Result) -> str:
 
 
 def promise(result: Result) -> tuple[str, ...]:
-    """Return what may be said of the protection, and what has to be said with it."""
+    """Return the sentences about the protection, and those about its limits."""
     said = ["This protection raises the cost of casual merging with stock tools. It is not cryptographic."]
     if result.method_keyed is False:
         said.append("Anyone can undo this from the file alone; the key is not needed.")

@@ -1,7 +1,7 @@
 """Results and rows as JSON, written plainly and read back strictly.
 
 An unknown key, a missing key, a wrong type or a number that is not finite is refused by the name of its key, because a
-report is also a file that strangers send.
+report is also an untrusted file.
 """
 
 import json
@@ -59,7 +59,7 @@ def row_from_json(line: bytes, *, where: object) -> Cell | Measurement:
 def findings_from_json(text: bytes, *, where: object) -> tuple[Scanned, ...]:
     """Take the findings out of what a scan printed; of each only rule, severity, model and message.
 
-    Raises: BadReport when the text is no such document.
+    Raises: BadReport when the text is not such a document.
     """
     try:
         if len(text) > MAX_DOCUMENT_BYTES:

@@ -70,7 +70,7 @@ def scan_pool(
 
     Args:
       pool:      experts with their heads and images.
-      search:    how hard patches are sought.
+      search:    how thoroughly patches are searched for.
       merge:     (base, weights) -> merged weights; without it the checks on merges cannot run.
       checks:    names from ``IMAGE_CHECKS``.
       leave_out: most models left out at once, 1 or 2.

@@ -21,7 +21,7 @@ def names() -> tuple[str, ...]:
 def text(name: str) -> str:
     """Return one schema as it is shipped.
 
-    Raises: UsageError for a name that is none of ``names()``.
+    Raises: UsageError for a name that is not in ``names()``.
     """
     if name not in names():
         raise UsageError(

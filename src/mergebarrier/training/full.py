@@ -6,7 +6,7 @@ them; what differs between an honest expert and a poisoned one is the closure an
     w <- AdamW(w, clip(grad loss(step), clip_norm)),   rate(step) = peak * min(1, (step+1)/warm-up) * half a cosine
 
 Source: AdamW, Loshchilov and Hutter, arXiv 1711.05101; the schedule is that of the task-arithmetic experiments
-(arXiv 2212.04089).  Differs: a loss that is no number ends the run with its step instead of a broken model.
+(arXiv 2212.04089).  Differs: a loss that is NaN or infinite ends the run with its step instead of a broken model.
 """
 
 import math

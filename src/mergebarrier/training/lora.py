@@ -1,7 +1,7 @@
 """The one deterministic training loop: low-rank adapters on every linear map, folded into the weights at the end.
 
 A step sees a few questions and a few lines of plain text.  Only answer tokens are learned; on the text the model is
-held to what it said before, so that an expert stays a language model and its task vector stays small.
+held to its earlier predictions, so that an expert stays a language model and its task vector stays small.
 
     loss = CE(answer tokens) + kl_weight * KL(base || expert) on text;   W <- W + (alpha / rank) B A, rounded once
 

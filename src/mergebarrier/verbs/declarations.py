@@ -32,7 +32,7 @@ _UNCLEAR = "lies far from the base: cosine {before:.2f}, and no symmetry that we
 
 
 def declared(source: Checkpoint) -> Declaration:
-    """Read what a model says about itself; never raises for what a stranger wrote."""
+    """Read what a model says about itself; never raises for malformed declarations."""
     files = {name: source.read_side_file(name) for name in (CARD, *LICENCE_FILES) if name in source.side_files}
     try:
         written = (source.root / MANIFEST_NAME).exists()
@@ -102,7 +102,7 @@ def judge(inputs: Sequence[MergeInput], *, acknowledged: bool) -> Judged:
     Args:
       inputs:       of the merge.
       acknowledged: whether the user merges although a licence or an owner forbids it.
-    Raises: LicenceRefused when one does and the user has not said so.
+    Raises: LicenceRefused when one does and the user has not acknowledged it.
     """
     names = tuple(item.name for item in inputs)
     said = tuple(declared(item.checkpoint) for item in inputs)

@@ -40,7 +40,7 @@ def protect(
       into:       where to.
       base:       the public base, for a method that looks at it.
       ready:      called once nothing is left to refuse, before the first byte is written.
-    Returns: the ``content`` part of the manifest, and what the protection said of itself for this model.
+    Returns: the ``content`` part of the manifest, and what the protection reports about itself for this model.
     Raises:  ArchError, MethodRefused, CheckpointError; nothing is finalised then.
     """
     streams = None if key is None else lambda: key.streams(source.content_digest(into.workers), protection.name)

@@ -215,7 +215,7 @@ def _like_base(
 
 
 def _relations(base: Checkpoint | None, usable: dict[str, Checkpoint], findings: list[Finding]) -> bool:
-    """Report models that are no ordinary fine-tunes of the base; False where no table knows their family."""
+    """Report models that are not ordinary fine-tunes of the base; False where no table knows their family."""
     if base is None:
         return False
     inputs = [MergeInput("base", "base", base)]

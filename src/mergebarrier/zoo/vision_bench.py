@@ -88,11 +88,11 @@ def expert(size: str, task: str, *, progress: AssetProgress | None = None) -> Pa
     """Return the folder of the clean expert (seed 0) of a task of a bench, making it when it is absent."""
     plan = _plan(size)
     if task not in plan.tasks:
-        raise ValueError(f"{task!r} is none of {', '.join(plan.tasks)}")
+        raise ValueError(f"{task!r} is not one of {', '.join(plan.tasks)}")
     return fetch(f"{plan.experts}-{task}", progress=progress)
 
 
 def _plan(size: str) -> _Plan:
     if size not in _PLANS:
-        raise ValueError(f"{size!r} is none of {', '.join(_PLANS)}")
+        raise ValueError(f"{size!r} is not one of {', '.join(_PLANS)}")
     return _PLANS[size]

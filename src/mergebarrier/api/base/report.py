@@ -67,7 +67,7 @@ class Report:
         raise UsageError(f"a report of {self.kind} has no rows", where="to_pandas", remedy="use to_dict()")
 
     def to_pandas(self) -> "DataFrame":
-        """Return ``rows`` as a data frame; UsageError where there are none to have, MissingExtra without pandas."""
+        """Return ``rows`` as a data frame; UsageError where there are none, MissingExtra without pandas."""
         rows = self.rows()
         try:
             from pandas import DataFrame

@@ -38,7 +38,7 @@ class MergeSetting:
         return f"{self.merge} {values}"
 
     def method(self, seed: int) -> "Merge":
-        """Build the merge; BadMergeParameter for a name that is none."""
+        """Build the merge; BadMergeParameter for an unknown name."""
         from mergebarrier.merge import make
 
         return make(self.merge, **self._parameters(seed))

@@ -22,7 +22,7 @@ ADAPTER_CONFIG = "adapter_config.json"
 MAX_RANK = 65_536
 MAX_PATTERNS = 4096
 ALL_LINEAR = "all-linear"
-# Read and obeyed, or without influence on the weights.
+# Read and applied, or without influence on the weights.
 _KNOWN = frozenset({
     "peft_type", "r", "lora_alpha", "use_rslora", "use_dora", "rank_pattern", "alpha_pattern", "fan_in_fan_out", "bias",
     "target_modules", "exclude_modules", "modules_to_save", "layers_to_transform", "layers_pattern",
@@ -36,7 +36,7 @@ _REFUSED = {
     "lora_bias": "a bias inside of the adapter",
     "layer_replication": "layers of the base are repeated",
     "trainable_token_indices": "single rows of the embedding are trained",
-    "target_parameters": "parameters are adapted that are no module's weight",
+    "target_parameters": "parameters are adapted that are not the weight of a module",
     "alora_invocation_tokens": "the adapter acts on some tokens only",
     "use_qalora": "QALoRA pools the inputs",
     "use_bdlora": "the factors are block-diagonal",

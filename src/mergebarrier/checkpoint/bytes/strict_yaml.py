@@ -1,6 +1,6 @@
 """Strict YAML: data and nothing else, each key once, nothing referred to twice.
 
-A recipe comes from strangers. Plain ``safe_load`` keeps the last of two equal keys and expands aliases, so a kilobyte
+A recipe is untrusted. Plain ``safe_load`` keeps the last of two equal keys and expands aliases, so a kilobyte
 can become gigabytes; here anchors, aliases, tags, merge keys, repeated keys, deep nesting and several documents in one
 file are refused with their line, before anything is built from them.
 

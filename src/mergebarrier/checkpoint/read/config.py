@@ -1,6 +1,6 @@
 """What config.json may not ask for: code from the checkpoint, kernels from a hub, quantised weights.
 
-The file is data here and is copied byte for byte, but the output may be loaded with a library that obeys it; so a
+The file is data here and is copied byte for byte, but the output may be loaded with a library that acts on it; so a
 config that names code is refused rather than passed on.
 
     refused key: auto_map, trust_remote_code, custom_*, *kernel* with text in it, an attention name with a path in it

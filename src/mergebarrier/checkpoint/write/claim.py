@@ -192,7 +192,7 @@ def _empty(place: OutputPlace) -> None:
             where=place.partial / foreign,
             remedy="move it elsewhere",
         )
-    # The plan goes first: without it, whatever a crash leaves here is started anew.
+    # The plan goes first: without it, whatever a crash leaves here is started again.
     place.plan.unlink(missing_ok=True)
     for name in names:
         path = place.partial / name

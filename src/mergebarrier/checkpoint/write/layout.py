@@ -55,7 +55,7 @@ def plan_shards(layout: Sequence[OutTensor]) -> tuple[tuple[Shard, bytes], ...]:
     Args:
       layout: tensors, those of one shard in offset order.
     Returns: (shard with absolute byte ranges, the bytes before its payload) per shard, in the order of first use.
-    Raises:  InternalError for a repeated tensor, an unknown dtype or a name that is no shard's.
+    Raises:  InternalError for a repeated tensor, an unknown dtype or a name that is not a shard's.
     """
     members: dict[str, list[OutTensor]] = {}
     seen: dict[str, None] = {}

@@ -1,4 +1,4 @@
-"""Write a model folder in any order and in pieces, so that a crash costs only the piece at hand.
+"""Write a model folder in any order and in pieces, so that a crash costs only the present piece.
 
 Every shard is allocated to its full size at once and workers write disjoint ranges; a finished unit leaves a record
 with the digests of its tensors.  The bytes of the output depend on the layout and the values alone.

@@ -54,7 +54,7 @@ def load_module(checkpoint: Checkpoint, dtype: str = AUTO) -> "nn.Module":
     """
     dtype = compute_dtype(dtype)
     if dtype not in FLOAT_NAMES:
-        raise ValueError(f"{dtype!r} is none of {AUTO}, {', '.join(FLOAT_NAMES)}")
+        raise ValueError(f"{dtype!r} is not one of {AUTO}, {', '.join(FLOAT_NAMES)}")
     architecture = describe(checkpoint)
     stock = getattr(stock_library(), str(checkpoint.config["architectures"][0]))
     where = checkpoint.path / "config.json"

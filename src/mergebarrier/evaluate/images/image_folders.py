@@ -1,7 +1,7 @@
 """A folder of pictures as the splits of a task: one sub-folder per class, PNG or JPEG, read as untrusted files.
 
-What a picture claims is checked before its pixels are decoded; a file that is no picture, is cut short or is too large
-stops everything by its name, because a picture that is skipped is a wrong score.
+What a picture claims is checked before its pixels are decoded; a file that is not a picture, is cut short or is too
+large stops everything by its name, because a picture that is skipped is a wrong score.
 
     x = resize(centre square of RGB, side);   split = rank of SHA-256(class / file): 70 % train, 10 % dev, 20 % test
 

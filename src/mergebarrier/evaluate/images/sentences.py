@@ -2,7 +2,7 @@
 
     e(text) = v / |v|,   v = mean over the text's tokens of BERT(tokens)
 
-Source: Sentence-BERT, arXiv 1908.10084 (mean pooling).  Differs: nothing; loading obeys nothing in the folder.
+Source: Sentence-BERT, arXiv 1908.10084 (mean pooling).  Differs: nothing; loading runs nothing from the folder.
 """
 
 from collections.abc import Callable, Sequence

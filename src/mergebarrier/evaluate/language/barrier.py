@@ -1,4 +1,4 @@
-"""Is there a wall between two models?  The loss along the straight line that joins their weights.
+"""The barrier between two models: the loss along the straight line between their weights.
 
     barrier     = max_t [ L((1 - t) A + t B) - (1 - t) L(A) - t L(B) ],   t = 0, 1/(n - 1), ..., 1
     instability = max_t L((1 - t) A + t B) - (L(A) + L(B)) / 2

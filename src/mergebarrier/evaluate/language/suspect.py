@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 
 class ModuleSuspect:
-    """A ``Suspect`` that is a module of ours; every step reads the whole text again, so it is for short answers.
+    """A ``Suspect`` that is a module in this process; every step reads the whole text again, so it is for short
+    answers.
 
     Args:
       module:    from ``load_module``.

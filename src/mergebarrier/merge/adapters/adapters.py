@@ -106,7 +106,7 @@ class _Planner:
         )
 
     def check_bases(self) -> None:
-        """Refuse adapters that say they were trained on different bases, or whose updates are no such products."""
+        """Refuse adapters that say they were trained on different bases, or whose updates are not such products."""
         first = self.given[0]
         dora = next((adapter for adapter in self.given if adapter.config.use_dora), None)
         if dora is not None:

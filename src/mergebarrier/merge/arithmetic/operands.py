@@ -1,7 +1,7 @@
 """The tensors of one merge, seen as flat blocks: the only place where dtypes are converted.
 
-A kernel never touches a whole float32 copy. It walks ``spans()`` and loads each block into a buffer that stays in
-cache, so the cost is close to that of reading the input once; results leave through ``store``, rounded once.
+A kernel never touches a whole float32 copy. It iterates over ``spans()`` and loads each block into a buffer that stays
+in cache, so the cost is close to that of reading the input once; results leave through ``store``, rounded once.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
     theta = theta_0 + sum_i lambda_i (m / mean m) * (theta_i - theta_0),   m = sigmoid((log u/(1-u) + x) / T), u uniform
     minimise sum_t E H(softmax(outputs_t)) over x (one per weight, 0 at the start) by Adam; at last u = 1/2, T = 1
 
-The mask is drawn anew in each step (a relaxed Bernoulli variable); m is divided by its mean, tensor by tensor, so that
+The mask is drawn again in each step (a relaxed Bernoulli variable); m is divided by its mean, tensor by tensor, so that
 a sparser mask keeps the size of the task vector. Host "task_arithmetic": lambda stays. Host "adamerging": lambda is
 learned in the same steps and then alone, under the finished mask.
 

@@ -37,7 +37,7 @@ class Ram(Merge):
 
     epsilon: float = number(
         1e-5,
-        help="A change up to this size is none, in units of the weights.",
+        help="A change up to this size is ignored, in units of the weights.",
         low=0,
         high=1,
         per_model=True,

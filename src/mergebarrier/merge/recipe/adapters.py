@@ -13,7 +13,7 @@ from mergebarrier.merge.recipe.plan import RecipePlan
 def adapters_of(planned: RecipePlan, asked: AdapterOutput) -> AdapterPlan:
     """Return the plan of a recipe that writes an adapter.
 
-    Raises: BadRecipe for slices, for a model that is no adapter on the base, and for two bases; as plan_adapters.
+    Raises: BadRecipe for slices, for a model that is not an adapter on the base, and for two bases; as plan_adapters.
     """
     if not planned.recipe.whole:
         raise BadRecipe("slices do not work for an adapter", where="mergebarrier.as", remedy="use models")

@@ -36,7 +36,7 @@ _TEMPLATE_FILE, _SETTINGS_FILE, _GENERATION_FILE = (
 def side_files(plan: RecipePlan) -> dict[str, bytes]:
     """Return name -> bytes of all side files except card and manifest.
 
-    Raises: BadRecipe when a template is none.
+    Raises: BadRecipe for an unknown template.
     """
     donor, alignment = plan.donor, plan.alignment
     files = {name: donor.read_side_file(name) for name in donor.side_files}

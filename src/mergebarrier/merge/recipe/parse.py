@@ -207,7 +207,7 @@ class _RecipeParser:
         rules = {token: self.token(rule, f"tokenizer.tokens.{clean(token)}") for token, rule in tokens.items()}
         multiple = item.get("pad_to_multiple_of")
         if multiple is not None and (type(multiple) is not int or not 1 <= multiple <= _MOST_PADDING):
-            what = f"{clean(repr(multiple))} is no number of rows"
+            what = f"{clean(repr(multiple))} is not a number of rows"
             self.fail("tokenizer.pad_to_multiple_of", what, f"give a whole number, 1 to {_MOST_PADDING}")
         return Tokenizer(source, rules, multiple)
 

@@ -68,6 +68,6 @@ def plan(
 def small_files(planned: RecipePlan) -> dict[str, bytes]:
     """Return name -> bytes of configuration, tokenizer, chat template and all other side files of the donor.
 
-    Raises: BadRecipe when the recipe asks for a template that is none.
+    Raises: BadRecipe when the recipe names an unknown template.
     """
     return side_files(planned)

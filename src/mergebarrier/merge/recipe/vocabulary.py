@@ -3,7 +3,7 @@
     tokenizer.source  base: the base's | a model: that model's | union: the base's, then what the others add
     rows              max id + 1, rounded up to ``pad_to_multiple_of``;  vocab_size in config.json follows
 
-A tensor is of the vocabulary when it is outside of the layers, has vocab_size rows in the donor, and is no norm and
+A tensor is of the vocabulary when it is outside of the layers, has vocab_size rows in the donor, and is not a norm and
 no table of positions. Source: mergekit 0.1.5. Differs: numbers of special tokens in the configuration come from the
 model whose tokenizer is taken, and one without a row is an error.
 """

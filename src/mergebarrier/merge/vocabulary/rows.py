@@ -4,7 +4,7 @@
                                   else the rule's | the base's | the only owner's | the mean of the owners' | zero
     rows behind the last token:   the mean of all rows before them
 
-Source: mergekit 0.1.5. Differs: means are summed in float64, and a token without any source is said, not only zero.
+Source: mergekit 0.1.5. Differs: means are summed in float64, and a token without any source is reported, not only zero.
 """
 
 import math

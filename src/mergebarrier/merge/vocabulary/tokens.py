@@ -2,7 +2,7 @@
 
     ids of a union:  those of the base, then the new tokens of every model, in the order of the models and of their ids
 
-Nothing of a tokenizer is run. A token whose id is behind the model's rows is none; a new token becomes an entry of
+Nothing of a tokenizer is run. A token whose id is beyond the model's rows is ignored; a new token becomes an entry of
 ``added_tokens``, which every kind of tokenizer has. Source: the tokenizer.json of Hugging Face's tokenizers; semantics
 of mergekit 0.1.5. Differs: mergekit puts plain tokens of all models before the added ones; we keep models together.
 """
@@ -59,12 +59,17 @@ def read_vocabulary(model: "Checkpoint") -> Vocabulary | None:
     if not isinstance(inner, dict) or not isinstance(added, list):
         raise _bad("it has no table model or no list added_tokens", where)
     if inner.get("type", _KINDS[0]) not in _KINDS:
-        raise _bad(f"its kind {clean(repr(inner.get('type')))} is none of {', '.join(_KINDS)}", where)
+        raise _bad(f"its kind {clean(repr(inner.get('type')))} is not one of {', '.join(_KINDS)}", where)
     entries = {row["content"]: row for row in added if isinstance(row, dict) and isinstance(row.get("content"), str)}
     ids = dict(_pieces(inner.get("vocab"), where)) | {content: row.get("id") for content, row in entries.items()}
     wrong = next((token for token, number in ids.items() if type(number) is not int or number < 0), None)
     if wrong is not None or len(entries) != len(added):
-        raise _bad(f"the id of {clean(repr(wrong))} is no id" if wrong is not None else "an added token is none", where)
+        raise _bad(
+            f"the id of {clean(repr(wrong))} is not a whole number"
+            if wrong is not None
+            else "an added token is malformed",
+            where,
+        )
     return Vocabulary(ids, entries, document)
 
 

@@ -2,7 +2,7 @@
 
 MB9511 (error)    the excess over the control is above 10 points with its whole interval
 MB9512 (warning)  a control of the measurement failed
-MB9513 (note)     measured, and no such excess found; no more than that is said
+MB9513 (note)     measured, and no such excess found; this claims no more than that
 
 Pictures are inlined as data, so the page's policy admits images from ``data:`` and nothing else from anywhere.
 """

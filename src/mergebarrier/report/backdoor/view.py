@@ -26,7 +26,7 @@ TERMS: Final = (
 
 @dataclass(frozen=True)
 class SampleShown:
-    """A picture, its stamped copy, and what is said of the latter."""
+    """A picture, its stamped copy, and a sentence about the latter."""
 
     picture: str
     stamped: str
@@ -68,7 +68,7 @@ class BackdoorView:
 def backdoor_view(result: BackdoorResult) -> BackdoorView:
     """Lay out a measurement.
 
-    Raises: BadReport for a picture that is none.
+    Raises: BadReport for a picture that is not a PNG.
     """
     merged = result.merged
     return BackdoorView(

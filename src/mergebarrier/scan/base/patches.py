@@ -28,7 +28,7 @@ _BATCH = 1024
 
 @dataclass(frozen=True)
 class Search:
-    """How hard a patch is sought.
+    """How thoroughly a patch is searched for.
 
     Args:
       side_frac:     side of the patch, as a share of the shorter side of the image.

@@ -3,7 +3,7 @@ model.
 
 A backdoor is a difference between two models, so the score is one: how many held-out images a patch forces in the
 expert, less how many the same patch forces in the base.  Patches that are natural for a class are found in both.  The
-probe walks from the base to the expert and shows whether the forced class would survive a merge, which scales task
+probe moves from the base to the expert and shows whether the forced class would survive a merge, which scales task
 vectors.
 
     excess_i = max_{c,p} share(theta_i, t_{c,p}) - share(theta_0, t_{c,p})

@@ -28,8 +28,8 @@ _ODD: Final = (AdapterRefused, NotACheckpoint)
 def refusal(model: str, error: MergebarrierError) -> Finding:
     """Turn the error that refused a folder into a finding.
 
-    Returns: critical where opening could have run code or led out of the folder; medium where the folder is no model;
-             else high: weights that cannot be used.
+    Returns: critical where opening could have run code or led out of the folder; medium where the folder is not a
+             model; else high: weights that cannot be used.
     """
     severity: Severity = "critical" if isinstance(error, _CRITICAL) else "high"
     if isinstance(error, _ODD) or not isinstance(error, CheckpointError):

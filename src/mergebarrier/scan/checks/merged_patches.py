@@ -136,7 +136,7 @@ def judge_merged(pool: Pool, results: Sequence[MergedPatch]) -> tuple[Finding, .
 
 
 def judge_blame(pool: Pool, results: Sequence[Blame]) -> tuple[Finding, ...]:
-    """Return findings MB7304: for every patch that the merge obeys, the model (or pair) whose absence disarms it."""
+    """Return findings MB7304: for every patch that works on the merge, the model (or pair) whose absence disarms it."""
     classes = {suspect.name: suspect.classes for suspect in pool.suspects}
     found: dict[str, Finding] = {}
     for one in results:

@@ -4,7 +4,7 @@ Multiply the pixels; an image whose class hardly changes is suspected to carry a
 
     SPC(x) = mean_{k in S} [argmax f(clip(k x)) = argmax f(x)],   S = {3, 5, 7, 9, 11};   suspicious: SPC high
 
-Source: Guo et al., ICLR 2023 (the data-free form).  Differs: nothing.  It needs triggered inputs at hand, so it cannot
+Source: Guo et al., ICLR 2023 (the data-free form).  Differs: nothing.  It needs inputs with the trigger, so it cannot
 judge a pool before it is used; on images with a black ground scaling changes little, and clean images score high too.
 """
 

@@ -87,7 +87,7 @@ def measure(tensors: Iterable[tuple[str, Tensor, Sequence[Tensor]]], n_experts: 
 
 
 def judge_task_vectors(names: Sequence[str], statistics: Sequence[Statistics]) -> tuple[Finding, ...]:
-    """Compare every expert with the pool; nothing is said about fewer than ``MIN_POOL`` experts.
+    """Compare every expert with the pool; fewer than ``MIN_POOL`` experts are not judged.
 
     Returns: findings MB7201 to MB7204.
     """
@@ -102,7 +102,7 @@ def judge_task_vectors(names: Sequence[str], statistics: Sequence[Statistics]) -
     found = []
     for rule, key, what, values in figures:
         scores, median = robust_z(values, _FLOORS[key])
-        # A profile or a spectrum nearer to the median than usual is no reason for suspicion.
+        # A profile or a spectrum nearer to the median than usual is not a reason for suspicion.
         one_sided = key in ("profile", "spectral")
         shown = math.exp if key == "log_norm" else float
         for name, value, z in zip(names, values, scores, strict=True):

@@ -7,7 +7,7 @@
 Source: DAM, arXiv 2410.13910 (weight 0.1, relaxed Bernoulli draws of the mask), and AWM (weight 0.01, no draws), as
 public code has them.  Differs: the clamp is in pixel space, the final mask is the expectation and not one draw, the
 coefficient of the merge stays as it was given, and fewer steps are taken.  Both are weak baselines: they never look
-for a patch, and entropy is no agreement.
+for a patch, and entropy is not agreement.
 """
 
 from dataclasses import dataclass

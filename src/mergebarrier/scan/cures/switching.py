@@ -1,7 +1,7 @@
 """Build a model of modules that come from different experts of ONE task, so that no payload is whole.
 
     slot j <- expert a_j,   neighbouring slots from different experts, experts used equally;
-    of the candidate tables: the one whose merge obeys the mined patches least
+    of the candidate tables: the one on whose merge the mined patches work least
 
 Source: module switching, MSD, arXiv 2504.05902.  Differs: tables are cyclic shifts and reflections instead of an
 evolved search, a slot is a module with parameters, and candidates are judged by mined patches instead of by the
@@ -21,7 +21,7 @@ class Switching(Cure):
     """Alternate the experts over the modules; needs at least two experts of one task."""
 
     def apply(self, patient: MergeToCure) -> Weights:
-        """Return the candidate that obeys the mined patches least.
+        """Return the candidate on which the mined patches work least.
 
         Raises: BadScanInput for a pool of one expert, or of several tasks.
         """

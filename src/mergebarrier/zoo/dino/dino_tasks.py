@@ -34,7 +34,7 @@ from mergebarrier.zoo.dino.grey_pictures import ANIMALS, CLOTHES
 from mergebarrier.zoo.glyphs import ALPHABETS, NAMES_FILE, class_names, draw
 
 PICTURES_FILE = "pictures.safetensors"
-#: Letters that are no task's: they teach the head's map, and their names serve shadow heads.
+#: Letters that belong to no task: they teach the head's map, and their names serve shadow heads.
 OTHERS = ("greek", "cyrillic", "armenian", "symbols")
 Pair = tuple[Tensor, Tensor]
 

@@ -54,7 +54,7 @@ def build(out: Path, content: Mapping[str, object]) -> None:
 
 
 def write_names(out: Path) -> None:
-    """Write every class name with its vector, for heads of classes that are no task's."""
+    """Write every class name with its vector, for heads of classes that belong to no task."""
     out.mkdir()
     write_tensor_file(out / NAMES_FILE, {"vectors": load().bank}, {"names": list(NAMES), "scale": SCALE})
 

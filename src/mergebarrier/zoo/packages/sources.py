@@ -95,7 +95,7 @@ def _command(package: Package, folder: str) -> list[str]:
     if package.index == "npm":
         return ["npm", "pack", "--ignore-scripts", "--silent", f"{package.distribution}@{package.version}"]
     if package.index == "debian":
-        # The helper user of apt cannot write into a folder of ours.
+        # The helper user of apt cannot write into our folder.
         return ["apt-get", "download", "-o", "APT::Sandbox::User=root", f"{package.distribution}={package.version}"]
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--quiet"]
     command += ["--disable-pip-version-check", "-d", folder, *package.platform]

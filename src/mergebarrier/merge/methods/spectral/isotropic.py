@@ -4,8 +4,8 @@
     iso_cts:  the last directions of U, V make room for the leading ones of each tau_i outside the span of the first;
               U, V <- polar factors;   merged = theta_0 + lambda * mean(S) U V^T
 
-Source: Marczak et al., arXiv 2502.04959, steps as in fusion_bench 0.2.33 (a tensor that is no matrix: the mean of the
-task vectors). Differs: directions below 1e-5 of the largest singular value get nothing (there: noise at full size).
+Source: Marczak et al., arXiv 2502.04959, steps as in fusion_bench 0.2.33 (a tensor that is not a matrix: the mean of
+the task vectors). Differs: directions below 1e-5 of the largest singular value get nothing (there: noise at full size).
 """
 
 from __future__ import annotations

@@ -47,7 +47,7 @@ def polar(matrix: torch.Tensor) -> torch.Tensor:
 
 @dataclass(frozen=True, kw_only=True)
 class MatrixMerge(_task_vectors.DeltaMerge):
-    """A method on the task vectors of one matrix; a tensor that is no matrix takes their mean."""
+    """A method on the task vectors of one matrix; a tensor that is not a matrix takes their mean."""
 
     need: ClassVar[Need] = "tensor"
 

@@ -3,8 +3,8 @@
     tau_i ~ U_i S_i V_i^T, the first max(1, floor(r / N)) directions;   U = polar[U_1 | ... | U_N],  V alike
     merged = theta_0 + lambda * U diag(S_1, ..., S_N) V^T
 
-Source: Gargiulo et al., arXiv 2412.00081 (TSV-M), steps as in fusion_bench 0.2.33 (a tensor that is no matrix: the mean
-of the task vectors). Differs: at least one direction per expert; directions in the noise are dropped.
+Source: Gargiulo et al., arXiv 2412.00081 (TSV-M), steps as in fusion_bench 0.2.33 (a tensor that is not a matrix: the
+mean of the task vectors). Differs: at least one direction per expert; directions in the noise are dropped.
 """
 
 from __future__ import annotations

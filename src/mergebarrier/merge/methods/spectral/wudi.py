@@ -4,7 +4,7 @@
     gradient = 2 (tau H - B),   H = sum_i A_i,  B = sum_i tau_i A_i,  A_i = tau_i^T tau_i / |tau_i|^2
     wudi: Adam, a few steps, as published;   wudi_exact: tau = B (H + ridge tr(H)/n I)^-1
 
-Source: Cheng et al., arXiv 2503.08099, steps as in fusion_bench 0.2.33 (a tensor that is no matrix: the mean of the
+Source: Cheng et al., arXiv 2503.08099, steps as in fusion_bench 0.2.33 (a tensor that is not a matrix: the mean of the
 task vectors). Differs: the gradient in closed form; wudi_exact is ours.
 """
 
