@@ -11,7 +11,7 @@ from rich.console import Console
 from made_up import cell, made_up_result
 from mergebarrier.errors import BadReport
 from mergebarrier.report import render_card, render_html, render_sarif, render_terminal
-from mergebarrier.results.audit import Model
+from mergebarrier.results.audit import Line, Model
 from mergebarrier.results.read import result_from_json, to_json
 
 HOSTILE = "<script>alert(1)</script>\x1b[31m\u202eevil`a`|b| ](javascript:x) [red]{{7*7}}\nnext \"'&"
@@ -91,11 +91,13 @@ def test_validation_cells_are_not_shown(result, rows) -> None:
 def test_what_the_report_does_not_know_stands_under_its_own_name(result, rows) -> None:
     """A level, an attack, a control and a state that no word of the report is about: none of them is left out."""
     level = dataclasses.replace(result.levels[2], level=7, name="odd-name", attack="odd-attack", state="odd-state")
+    line = Line(barrier=3.21, curve=result.barrier.curve)
     extra = dataclasses.replace(result.extras[0], name="odd-extra", attack="odd-aside")
     odd = dataclasses.replace(
         result,
         levels=(*result.levels, level),
         extras=(extra,),
+        barrier=dataclasses.replace(result.barrier, further={"odd-line": line}),
         controls={"odd-check": dataclasses.replace(result.controls["two_keys"], passed=False)},
     )
     found = _all(odd, [*rows, cell("odd-state", "ties", {"coefficient": 1.0}, 77, 78)])
@@ -103,6 +105,8 @@ def test_what_the_report_does_not_know_stands_under_its_own_name(result, rows) -
     for name, text in {**found, "sarif": render_sarif(odd)}.items():
         shown = "".join(text.replace("\\", "").split())
         assert not [one for one in names if one not in shown], name
+    for name in ("html", "terminal"):
+        assert "3.21" in found[name] and "odd-line" in "".join(found[name].split()), name
     assert "77</b>" in found["html"] and "0.77 / 0.78" in found["card"].replace("\\", "")
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from mergebarrier.report.backdoor import page
-from mergebarrier.report.heat import Pair
+from mergebarrier.report.heat import Pair, title
 from mergebarrier.report.view import ReportView, view
 from mergebarrier.results import BackdoorResult, Cell, Measurement, Result
 
@@ -101,10 +101,10 @@ def _ladder(shown: ReportView) -> "Table":
 def _barriers(shown: ReportView) -> "Text":
     barrier = shown.result.barrier
     after = "not run" if barrier.realigned is None else f"{barrier.realigned:.2f}"
-    return _text(
-        f"Barrier on the line to the partner, nats per answer token: {barrier.naive:.2f} protected, {after} realigned, "
-        f"{barrier.unprotected:.2f} unprotected."
-    )
+    heights = [f"{barrier.naive:.2f} protected", f"{after} realigned"]
+    heights += [f"{line.barrier:.2f} {title(state, shown.result)}" for state, line in barrier.further.items()]
+    heights.append(f"{barrier.unprotected:.2f} unprotected")
+    return _text(f"Barrier on the line to the partner, nats per answer token: {', '.join(heights)}.")
 
 
 def _standalone(shown: ReportView) -> "Table":

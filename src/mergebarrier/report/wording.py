@@ -126,7 +126,7 @@ def limits(result: Result) -> tuple[str, ...]:
     resisted = [str(level.level) for level in result.levels if level.ruf < thresholds.BROKEN_AT]
     if resisted:
         numbers = ("Levels " if len(resisted) > 1 else "Level ") + " and ".join(resisted)
-        said.append(f"{numbers}: not broken by this implementation; a failed attack says no more.")
+        said.append(f"{numbers}: not broken by this implementation; a failed attack proves no more than that.")
     last = max(level.level for level in result.levels)
     if last < thresholds.TOP_LEVEL:
         missing = f"Levels {last + 1} to {thresholds.TOP_LEVEL} were"
@@ -134,8 +134,8 @@ def limits(result: Result) -> tuple[str, ...]:
             missing = f"Level {last + 1} was"
         said.append(f"{missing} not run, and a level that was not run proves nothing.")
     said.append(
-        "Whoever can query the model and pay for full distillation recovers everything; no grade says otherwise. "
-        "Fine-tuning, plain use and copying are untouched."
+        "Anyone who can query the model and pay for full distillation recovers everything, whatever the grade. "
+        "Fine-tuning, plain use and copying are not affected."
     )
     if result.method_limit:
         said.append(f"Limit of {clean(result.method)}: {clean(result.method_limit, longest=_LIMIT_CHARS)}")
