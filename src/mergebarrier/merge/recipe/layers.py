@@ -1,18 +1,24 @@
-"""The layer that a tensor belongs to, read from its name; and a configuration for another number of layers.
+"""Layer and module that a tensor belongs to, read from its name; and a configuration for another number of layers.
 
     model.layers.7.mlp.up_proj.weight  ->  stack "model.layers", layer 7, part "mlp.up_proj.weight"
 
 A layer's index is the first number among the dotted parts of a name, its stack what is before it; what belongs to
-no stack comes before the layers when it embeds, after them otherwise. No table of families is needed for that.
+no stack comes before the layers when it embeds, after them otherwise. No table of families is needed for that.  Where a
+recipe has modules, one is named by a part of the dotted names of its tensors, and one may get all the rest:
+
+    modules: {vision_tower: .., text_decoder: ..}      vision_tower.encoder.layers.0.mlp.weight -> vision_tower
+                                                       every other tensor                       -> text_decoder
+
 Source: ours. Differs from mergekit, which needs a description of each architecture.
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from mergebarrier.errors import BadRecipe, clean
+from mergebarrier.merge.recipe.schema import RecipeModule
 
 _COUNTS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
 _PER_LAYER = re.compile(r"layer|block|pattern|attention|attn")
@@ -129,3 +135,30 @@ def with_dtype(config: Mapping[str, Any], name: str) -> dict[str, Any]:
 
 def _inner_dtype(table: Mapping[str, Any], name: str) -> dict[str, Any]:
     return {key: name if key in _DTYPE_KEYS and isinstance(value, str) else value for key, value in table.items()}
+
+
+def owners(modules: Sequence[RecipeModule], names: Sequence[str]) -> Callable[[str], RecipeModule | None]:
+    """Return which module a tensor belongs to: that whose name is a part of the tensor's, else the one of no tensor.
+
+    Raises: BadRecipe when a tensor belongs to none, or a module has no tensor.
+    """
+    if len(modules) == 1:
+        return lambda name: modules[0]
+
+    def claims(name: str) -> RecipeModule | None:
+        return next((module for module in modules if module.name in name.split(".")), None)
+
+    claimed = {id(claims(name)) for name in names}
+    others = [module for module in modules if id(module) not in claimed]
+    rest = others[0] if len(others) == 1 else None
+    lost = next((name for name in names if claims(name) is None), None)
+    if len(others) > 1 or (rest is None and lost is not None) or (rest is not None and lost is None):
+        what = f"{clean(lost)} belongs to none" if not others else f"no tensor belongs to {clean(others[-1].name)}"
+        parts = dict.fromkeys(name.split(".")[0] for name in names)
+        raise BadRecipe(what, where="modules", remedy=f"name them by parts of names, such as {clean(', '.join(parts))}")
+    return lambda name: claims(name) or rest
+
+
+def belongs_to(owner: Callable[[str], RecipeModule | None], module: RecipeModule, name: str) -> bool:
+    """Say whether a tensor belongs to a module."""
+    return owner(name) is module

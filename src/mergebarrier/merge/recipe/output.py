@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 from mergebarrier.checkpoint.bytes import FLOAT_NAMES
 from mergebarrier.errors import clean
 from mergebarrier.merge.plan import HEAD, is_float
-from mergebarrier.merge.recipe.layers import layers_table, only_stack, with_dtype, with_layers
-from mergebarrier.merge.recipe.modules import owners
+from mergebarrier.merge.recipe.layers import layers_table, only_stack, owners, with_dtype, with_layers
 from mergebarrier.merge.recipe.schema import ModelReference, Recipe
 from mergebarrier.merge.recipe.targets import origins
 from mergebarrier.merge.recipe.vocabulary import Alignment, vocabulary_names, with_vocabulary_size

@@ -20,9 +20,8 @@ from mergebarrier.merge.plan import HEAD, MergeUnit, check_config, is_float, uni
 from mergebarrier.merge.recipe.output import config_of, lacking_notes, layout_of
 from mergebarrier.merge.recipe.parameters import Given, Resolver
 from mergebarrier.merge.recipe.schema import STRICT, Allowed, ModelReference, Recipe
-from mergebarrier.merge.recipe.targets import Target, targets
-from mergebarrier.merge.recipe.tensor_plan import TensorPlan
-from mergebarrier.merge.recipe.view import RecipeView
+from mergebarrier.merge.recipe.targets import targets
+from mergebarrier.merge.recipe.tensor_plan import RecipeView, Target, TensorPlan
 from mergebarrier.merge.recipe.vocabulary import Alignment, align, truncated, vocabulary_names, widest
 
 if TYPE_CHECKING:

@@ -18,8 +18,7 @@ from mergebarrier.merge.recipe.files import side_files
 from mergebarrier.merge.recipe.parse import parse
 from mergebarrier.merge.recipe.plan import RecipePlan, plan_recipe
 from mergebarrier.merge.recipe.schema import STRICT, Allowed, ModelReference, Recipe
-from mergebarrier.merge.recipe.tensor_plan import TensorPlan
-from mergebarrier.merge.recipe.view import RecipeView
+from mergebarrier.merge.recipe.tensor_plan import RecipeView, TensorPlan
 from mergebarrier.merge.registry import DATA_MERGES, MERGES, make
 
 if TYPE_CHECKING:

@@ -9,62 +9,17 @@ Source: mergekit 0.1.5. Differs: models are compared by folder, not by how the r
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from torch import Tensor
-
 from mergebarrier.errors import BadRecipe, TensorSetMismatch, clean
 from mergebarrier.merge.plan import HEAD, check_names, check_shape
-from mergebarrier.merge.recipe.layers import embeds, locate, only_stack, stacks
-from mergebarrier.merge.recipe.modules import belongs_to, owners
+from mergebarrier.merge.recipe.layers import belongs_to, embeds, locate, only_stack, owners, stacks
 from mergebarrier.merge.recipe.schema import STRICT, Allowed, ModelReference, Recipe, RecipeModule, Slice, SliceSource
-from mergebarrier.merge.vocabulary import VocabularyRows
+from mergebarrier.merge.recipe.tensor_plan import Input, Target
 
 if TYPE_CHECKING:
-    from mergebarrier.checkpoint import Checkpoint, TensorInfo
-
-
-@dataclass(frozen=True)
-class Input:
-    """One model's tensor: as which source of the recipe, of which model, under which name there.
-
-    ``rows`` are those of another vocabulary, None for the rows as they are in the file.
-    """
-
-    source: SliceSource
-    model: "Checkpoint"
-    name: str
-    rows: VocabularyRows | None = None
-
-    @property
-    def info(self) -> "TensorInfo":
-        """Dtype and shape as the merge sees them."""
-        info = self.model.tensors[self.name]
-        return info if self.rows is None else self.rows.info(info)
-
-    def read(self) -> Tensor:
-        """Read the tensor."""
-        return self.model.read(self.name) if self.rows is None else self.read_rows(0, self.info.rows)
-
-    def read_rows(self, start: int, stop: int) -> Tensor:
-        """Read rows ``start`` to ``stop`` (exclusive)."""
-        if self.rows is None:
-            return self.model.read_rows(self.name, start, stop)
-        return self.rows.read(start, stop, self.info.shape[1:])
-
-
-@dataclass(frozen=True)
-class Target:
-    """A tensor of the output; ``base`` is the position of the base among ``inputs``, None without."""
-
-    name: str
-    module: RecipeModule
-    part: Slice
-    depth: float
-    inputs: tuple[Input, ...]
-    base: int | None
+    from mergebarrier.checkpoint import Checkpoint
 
 
 def targets(

@@ -1,11 +1,64 @@
-"""One tensor of the output: what it is merged from, by which method, in which dtypes."""
+"""One tensor of the output: the inputs that it is merged from, by which method, in which dtypes; and how it is read.
+
+A slice may take layer 2 of one model for layer 5 of the output, and an embedding its rows in the order of another
+vocabulary.  An ``Input`` hides both; a ``RecipeView`` is the n-th input of every tensor, seen as one model under the
+output's names, so that the executor reads any of it like a list of models.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
 
 from mergebarrier.merge.method import Merge
-from mergebarrier.merge.recipe.targets import Target
+from mergebarrier.merge.recipe.schema import RecipeModule, Slice, SliceSource
+from mergebarrier.merge.vocabulary import VocabularyRows
+
+if TYPE_CHECKING:
+    from mergebarrier.checkpoint import Checkpoint, TensorInfo
+
+
+@dataclass(frozen=True)
+class Input:
+    """One model's tensor: as which source of the recipe, of which model, under which name there.
+
+    ``rows`` are those of another vocabulary, None for the rows as they are in the file.
+    """
+
+    source: SliceSource
+    model: "Checkpoint"
+    name: str
+    rows: VocabularyRows | None = None
+
+    @property
+    def info(self) -> "TensorInfo":
+        """Dtype and shape as the merge sees them."""
+        info = self.model.tensors[self.name]
+        return info if self.rows is None else self.rows.info(info)
+
+    def read(self) -> Tensor:
+        """Read the tensor."""
+        return self.model.read(self.name) if self.rows is None else self.read_rows(0, self.info.rows)
+
+    def read_rows(self, start: int, stop: int) -> Tensor:
+        """Read rows ``start`` to ``stop`` (exclusive)."""
+        if self.rows is None:
+            return self.model.read_rows(self.name, start, stop)
+        return self.rows.read(start, stop, self.info.shape[1:])
+
+
+@dataclass(frozen=True)
+class Target:
+    """A tensor of the output; ``base`` is the position of the base among ``inputs``, None without."""
+
+    name: str
+    module: RecipeModule
+    part: Slice
+    depth: float
+    inputs: tuple[Input, ...]
+    base: int | None
 
 
 @dataclass(frozen=True)
@@ -25,3 +78,33 @@ class TensorPlan:
     effective: Mapping[str, Any]
     dtype: str | None
     stored: str
+
+
+@dataclass(frozen=True)
+class RecipeView:
+    """Tensors of several models under other names; ``origins`` maps a name to the input it is."""
+
+    origins: Mapping[str, Input]
+
+    @cached_property
+    def tensors(self) -> "Mapping[str, TensorInfo]":
+        """Name in the output -> dtype and shape."""
+        return {name: item.info for name, item in self.origins.items()}
+
+    def read(self, name: str) -> Tensor:
+        """Read a whole tensor."""
+        return self.origins[name].read()
+
+    def read_rows(self, name: str, start: int, stop: int) -> Tensor:
+        """Read rows of a tensor."""
+        return self.origins[name].read_rows(start, stop)
+
+    def digest(self, name: str) -> str | None:
+        """Return the digest of a tensor in its own model; None where rows of several vocabularies make it up."""
+        item = self.origins[name]
+        return item.model.digest(item.name) if item.rows is None else None
+
+    def verify_unchanged(self) -> None:
+        """Raise ChangedDuringRun when a file behind the view changed."""
+        for model in {id(item.model): item.model for item in self.origins.values()}.values():
+            model.verify_unchanged()

@@ -22,7 +22,7 @@ from mergebarrier.checkpoint.bytes import STORED, TORCH
 from mergebarrier.errors import BadRecipe, clean
 from mergebarrier.merge.recipe.layers import locate
 from mergebarrier.merge.recipe.schema import ModelReference, Recipe, Tokenizer, TokenRow, TokenRule
-from mergebarrier.merge.recipe.targets import Target
+from mergebarrier.merge.recipe.tensor_plan import Target
 from mergebarrier.merge.vocabulary import (
     TOKENS_FILE,
     Picks,
