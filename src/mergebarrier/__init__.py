@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mergebarrier.api.cleanse import CleanseReport, CleanseRequest, cleanse
     from mergebarrier.api.demo import DemoReport, demo
     from mergebarrier.api.evaluate import EvaluationReport, evaluate
+    from mergebarrier.api.image_task import ImageTaskReport, image_task
     from mergebarrier.api.inspect import InspectReport, inspect
     from mergebarrier.api.measure_backdoor import BackdoorReport, measure_backdoor
     from mergebarrier.api.merge import MergeReport, merge
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from mergebarrier.api.report import report
     from mergebarrier.api.scan import ScanReport, scan
     from mergebarrier.api.verify import VerifyReport, verify
+    from mergebarrier.api.zoo import ZooReport, zoo_assets, zoo_path
     from mergebarrier.attack import AttackOptions, OffTask
     from mergebarrier.checkpoint import Checkpoint, open_checkpoint
     from mergebarrier.errors import MergebarrierError
@@ -103,6 +105,7 @@ __all__ = [
     "Exact",
     "Fisher",
     "GaugeFix",
+    "ImageTaskReport",
     "InspectReport",
     "IsoC",
     "IsoCts",
@@ -144,12 +147,14 @@ __all__ = [
     "WriteOptions",
     "Wudi",
     "WudiExact",
+    "ZooReport",
     "__version__",
     "attack",
     "audit",
     "cleanse",
     "demo",
     "evaluate",
+    "image_task",
     "inspect",
     "measure_backdoor",
     "merge",
@@ -161,6 +166,8 @@ __all__ = [
     "scan",
     "unprotect",
     "verify",
+    "zoo_assets",
+    "zoo_path",
 ]
 
 doors.open_lazily(__name__)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from mergebarrier.api.cleanse import CleanseReport, CleanseRequest, check_cleanse, cleanse
     from mergebarrier.api.demo import DemoModels, DemoPlan, DemoReport, demo, demo_models, plan_demo
     from mergebarrier.api.evaluate import EvaluationReport, evaluate
+    from mergebarrier.api.image_task import ImageTaskReport, image_task
     from mergebarrier.api.inspect import InspectReport, inspect
     from mergebarrier.api.measure_backdoor import BackdoorReport, measure_backdoor
     from mergebarrier.api.merge import (
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from mergebarrier.api.report import report
     from mergebarrier.api.scan import DEFAULT_CHECKS, ScanReport, scan
     from mergebarrier.api.verify import VerifyReport, verify
+    from mergebarrier.api.zoo import ZooPathReport, ZooReport, zoo_assets, zoo_path
 
 __all__ = [
     "DEFAULT_CHECKS",
@@ -57,6 +59,7 @@ __all__ = [
     "DemoPlan",
     "DemoReport",
     "EvaluationReport",
+    "ImageTaskReport",
     "InspectReport",
     "MergeExplanation",
     "MergeOptions",
@@ -75,6 +78,8 @@ __all__ = [
     "UnprotectReport",
     "VerifyReport",
     "WriteOptions",
+    "ZooPathReport",
+    "ZooReport",
     "attack",
     "audit",
     "check_cleanse",
@@ -83,6 +88,7 @@ __all__ = [
     "demo_models",
     "evaluate",
     "explain_merge",
+    "image_task",
     "inspect",
     "measure_backdoor",
     "merge",
@@ -100,6 +106,8 @@ __all__ = [
     "scan",
     "unprotect",
     "verify",
+    "zoo_assets",
+    "zoo_path",
 ]
 
 doors.open_lazily(__name__)

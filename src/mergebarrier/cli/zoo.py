@@ -1,19 +1,18 @@
 """``mergebarrier zoo``: real models and data, taken from packages."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from mergebarrier.cli._models import MODEL
-from mergebarrier.cli._options import WriterOptions, output_options, threads_option, writer_options
+from mergebarrier.cli._options import WriterOptions, download_option, output_options, threads_option, writer_options
 from mergebarrier.cli._output import Output
-from mergebarrier.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from mergebarrier.zoo import Package
+    from mergebarrier.api import ZooReport
 
 __all__ = ["command"]
 
@@ -31,23 +30,10 @@ def command() -> None:
 @output_options
 def list_command(output: Output) -> None:
     """Show what there is, what is ready and under which licence."""
-    from mergebarrier.cache import cache_folder
-    from mergebarrier.zoo import list_assets
+    from mergebarrier.api import zoo_assets
 
-    rows: list[dict[str, Any]] = [
-        {
-            "name": entry.asset.name,
-            "kind": entry.asset.kind,
-            "state": entry.state,
-            "licence": entry.asset.licence,
-            "about": entry.asset.about,
-            "package": _origin(entry.asset.packages),
-            "needs": list(entry.asset.needs),
-            "path": entry.path,
-        }
-        for entry in list_assets()
-    ]
-    output.result({"kind": "zoo", "cache": cache_folder(), "assets": rows}, _table(rows))
+    report = zoo_assets()
+    output.result(report, _table(report))
 
 
 @command.command("fetch")
@@ -57,11 +43,7 @@ def list_command(output: Output) -> None:
 def fetch_command(name: str, threads: int, output: Output) -> None:
     """Make NAME ready, downloading what it needs, and print its folder."""
     del threads
-    from mergebarrier.zoo import fetch
-
-    with output.progress(f"fetching {name}") as bar:
-        place = fetch(name, progress=lambda what, done, total: bar(done, total))
-    output.result({"kind": "zoo-path", "name": name, "path": place}, str(place))
+    _locate(name, output, download=True)
 
 
 @command.command("path")
@@ -71,11 +53,7 @@ def fetch_command(name: str, threads: int, output: Output) -> None:
 def path_command(name: str, threads: int, output: Output) -> None:
     """Print the folder of NAME; make it first if that needs no download."""
     del threads
-    from mergebarrier.zoo import path
-
-    with output.progress(f"making {name}") as bar:
-        place = path(name, progress=lambda what, done, total: bar(done, total))
-    output.result({"kind": "zoo-path", "name": name, "path": place}, str(place))
+    _locate(name, output, download=False)
 
 
 @command.command("task")
@@ -86,6 +64,7 @@ def path_command(name: str, threads: int, output: Output) -> None:
 @click.option(
     "--side", type=click.IntRange(1, 1024), help="Side of the pictures in pixels.  [default: that of the model]"
 )
+@download_option
 @writer_options(metavar="FILE", what="The task file to make, NAME.task.safetensors.")
 @output_options
 def task_command(
@@ -94,54 +73,44 @@ def task_command(
     templates: tuple[str, ...],
     names: Path | None,
     side: int | None,
+    download: bool,
     writer: WriterOptions,
     output: Output,
 ) -> None:
     """Make a task file from FOLDER, which holds one sub-folder of PNG or JPEG pictures per class."""
-    from mergebarrier.checkpoint import open_checkpoint
-    from mergebarrier.evaluate import (
-        TASK_SUFFIX,
-        TEMPLATES,
-        ImageTask,
-        load_encoder,
-        names_head,
-        read_image_folder,
-        text_head,
-        write_image_task,
+    from mergebarrier.api import image_task
+
+    report = image_task(
+        folder,
+        writer.folder,
+        model=model,
+        templates=templates,
+        names=names,
+        side=side,
+        overwrite=writer.overwrite,
+        dry_run=writer.dry_run,
+        download=download,
     )
-
-    out = writer.folder
-    if (model is None) == (names is None) or (names is not None and side is None):
-        raise UsageError("the task needs a head", where="zoo task", remedy="give --model, or --names with --side")
-    if not out.name.endswith(TASK_SUFFIX):
-        raise UsageError(f"{out.name} does not end in {TASK_SUFFIX}", where="-o", remedy=f"name it NAME{TASK_SUFFIX}")
-    if names is not None and side is not None:
-        classes, splits = read_image_folder(folder, side)
-        head, scale = names_head(names, classes)
+    sizes = {"train": report.train, "dev": report.dev, "test": report.test}
+    found = f"{report.out}: {len(report.classes)} classes, {sizes}"
+    if report.made:
+        output.result(report, found)
     else:
-        assert model is not None
-        with open_checkpoint(model) as checkpoint:
-            classes, splits = read_image_folder(folder, side or load_encoder(checkpoint).side)
-            head, scale = text_head(checkpoint, classes, templates or TEMPLATES)
-    train, dev, test = splits
-    sizes = {"train": len(train), "dev": len(dev), "test": len(test)}
-    shown = {"out": out, "classes": classes, **sizes}
-    if writer.dry_run:
-        output.result({"kind": "plan", **shown}, f"would make {out}: {len(classes)} classes, {sizes}")
-        return
-    task = ImageTask(out.name.removesuffix(TASK_SUFFIX), classes, train, dev, test, head, scale)
-    write_image_task(task, out, overwrite=writer.overwrite)
-    output.result({"kind": "task", **shown}, f"{out}: {len(classes)} classes, {sizes}")
+        output.result({"kind": "plan", **report.document()}, f"would make {found}")
 
 
-def _origin(packages: "tuple[Package, ...]") -> str | None:
-    return f"{packages[0].distribution}=={packages[0].version}" if packages else None
+def _locate(name: str, output: Output, *, download: bool) -> None:
+    from mergebarrier.api import zoo_path
+
+    with output.progress(f"{'fetching' if download else 'making'} {name}") as progress:
+        report = zoo_path(name, download=download, progress=progress)
+    output.result(report, str(report.path))
 
 
-def _table(rows: list[dict[str, Any]]) -> "Table":
+def _table(report: "ZooReport") -> "Table":
     from rich.table import Table
 
     table = Table("name", "kind", "state", "licence", "what", box=None, padding=(0, 2, 0, 0))
-    for row in rows:
-        table.add_row(*(row[key] for key in ("name", "kind", "state", "licence", "about")))
+    for asset in report.assets:
+        table.add_row(asset.name, asset.kind, asset.state, asset.licence, asset.about)
     return table

@@ -103,3 +103,12 @@ def test_what_cannot_be_fetched_is_one_line(name: str, more: dict[str, str], say
     said = _resolved(hub, tmp_path, name, **more)
     assert says in said and "\n" not in said
     assert "pytorch_model.bin" not in hub.fetched
+
+
+def test_a_verb_fetches_what_it_names(hub, tmp_path) -> None:
+    command = [sys.executable, "-m", "mergebarrier", "inspect", "org/tiny", "--download", "--json"]
+    ran = subprocess.run(command, capture_output=True, text=True, env=hub.environment(tmp_path), timeout=120)
+    assert ran.returncode == 0, ran.stderr
+    document = json.loads(ran.stdout)
+    assert document["path"] == "org/tiny" and document["tensors"] == 2
+    assert (tmp_path / "models--org--tiny" / "refs" / "main").read_text() == FIRST
