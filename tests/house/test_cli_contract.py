@@ -138,6 +138,13 @@ def test_wrong_usage_exits_with_64_and_one_line(words, says: str, run_cli) -> No
         assert ran.stderr.startswith("error: MB0001 ") and ran.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize("words", [(), ("attack",), ("zoo",)])
+def test_a_group_without_a_verb_shows_its_help_on_stderr(words, run_cli) -> None:
+    ran = run_cli(*words)
+    assert ran.exit_code == 64 and ran.stdout == ""
+    assert ran.stderr == run_cli(*words, "--help").stdout
+
+
 def test_a_wrong_call_that_asked_for_json_answers_in_json(run_cli) -> None:
     ran = run_cli("doctor", "--json", "surplus")
     assert ran.exit_code == 64

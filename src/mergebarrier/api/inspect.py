@@ -92,6 +92,7 @@ def inspect(model: Model, *, download: bool = False) -> InspectReport:
         written = (checkpoint.root / MANIFEST_NAME).exists()
         content = read_manifest(checkpoint.path)["content"] if written else None
         said = verbs.declared(checkpoint)
+        known = _of_architecture(checkpoint)
         return InspectReport(
             path=as_given(model),
             tensors=len(infos),
@@ -105,8 +106,8 @@ def inspect(model: Model, *, download: bool = False) -> InspectReport:
             attack_artifact=said.attack,
             merge_protected=said.protected,
             lineage=_lineage(content),
-            **_of_architecture(checkpoint),
-            next_steps=_next_steps(as_given(model), content),
+            **known,
+            next_steps=_next_steps(as_given(model), content, protectable="not_protectable" not in known),
         )
 
 
@@ -152,7 +153,7 @@ def _spaces(architecture: Architecture) -> dict[str, str]:
     return {space: next(text for kind, text in _WORDS[space].items() if kind in kinds[space]) for space in order}
 
 
-def _next_steps(name: str, content: "AnyContent | None") -> tuple[str, ...]:
+def _next_steps(name: str, content: "AnyContent | None", *, protectable: bool) -> tuple[str, ...]:
     """Return what can be done with such a folder, to be copied; BASE and the like are placeholders for folders."""
     model = shlex.quote(name)
     verb = None if content is None else content.get("verb")
@@ -165,8 +166,9 @@ def _next_steps(name: str, content: "AnyContent | None") -> tuple[str, ...]:
         )
     if verb == "merge":
         return (f"mergebarrier evaluate {model} --task TASK.jsonl", f"mergebarrier scan {model} --base BASE")
+    protect = (f"mergebarrier protect {model} -o PROTECTED",) if protectable else ()
     return (
-        f"mergebarrier protect {model} -o PROTECTED",
+        *protect,
         f"mergebarrier merge {model} OTHER --base BASE --method ties -o MERGED",
         f"mergebarrier scan {model} --base BASE",
     )

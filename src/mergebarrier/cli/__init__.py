@@ -152,6 +152,9 @@ def _run(session: Session) -> int:
                 session.log = LogFile(session.log_path)
                 session.log.write(f"mergebarrier {__version__}: {shlex.join(['mergebarrier', *session.argv])}")
             code = _group.main(list(session.argv), prog_name="mergebarrier", standalone_mode=False, obj=session)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        return UsageError.exit_code
     except MergebarrierError as error:
         print_error(error, session)
         return error.exit_code
@@ -167,6 +170,8 @@ def _translated(session: Session) -> Iterator[None]:
         raise
     except (click.exceptions.Abort, KeyboardInterrupt) as error:
         raise _interrupted(error.__cause__ or error) from None
+    except click.exceptions.NoArgsIsHelpError:
+        raise
     except click.ClickException as error:
         raise _usage(error) from None
     except Exception as error:

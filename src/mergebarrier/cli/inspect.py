@@ -52,7 +52,7 @@ def _lines(report: "InspectReport") -> Iterator[str]:
 
 def _family(report: "InspectReport") -> str:
     if report.family is None:
-        return f"a model that can be merged, and not protected: {clean(report.not_protectable)}"
+        return f"a model that can be merged but not protected: {clean(report.not_protectable)}"
     return f"a model of the {report.family} family, which can be protected"
 
 
@@ -89,9 +89,10 @@ def _licence(report: "InspectReport") -> str:
 def _history(report: "InspectReport") -> Iterator[str]:
     """Yield where the folder comes from, as far as it says."""
     if report.manifest is not None:
-        made = f"{clean(report.manifest['verb'])} of mergebarrier, method {clean(report.manifest['method'])}"
-        key = report.manifest["key_id"]
-        yield f"written by {made}" + (f", with key {clean(key)}" if key else "")
+        method, key = report.manifest["method"], report.manifest["key_id"]
+        by = f", method {clean(method)}" if method else ""
+        by += f", with key {clean(key)}" if key else ""
+        yield f"written by {clean(report.manifest['verb'])} of mergebarrier{by}"
     if report.merge_protected:
         yield "marked by its owner as protected against merging"
     if report.attack_artifact:
