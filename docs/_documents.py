@@ -12,12 +12,12 @@ from mergebarrier.checkpoint.files.content import Count, Digest, KeyId, Paramete
 from mergebarrier.checkpoint.files.contents import AnyContent, AttackMark, Environment, Fit, TriggerOnBase
 from mergebarrier.checkpoint.files.merge_content import (
     AdapterChecks,
-    Cleansed,
     Concluded,
+    CureFacts,
     Data,
     Effective,
+    InputFacts,
     Licence,
-    MergeInput,
     ModelChecks,
 )
 
@@ -205,8 +205,8 @@ class Merge(Document):
     data: NotRequired[list[Data]]
     coefficients: NotRequired[dict[str, list[float]]]
     diagnostics: NotRequired[Parameters]
-    cleanse: NotRequired[Cleansed]
-    inputs: list[MergeInput]
+    cleanse: NotRequired[CureFacts]
+    inputs: list[InputFacts]
     licence: Concluded
     checks: ModelChecks | AdapterChecks
 

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from mergebarrier.arch.describe import Architecture, describe, require_same
     from mergebarrier.arch.expression import Concat, Factor, Node, Nodes, fold, leaves, size_of, unfold
     from mergebarrier.arch.families import FAMILIES
-    from mergebarrier.arch.family import Family, Line
+    from mergebarrier.arch.family import Family, TensorLine
     from mergebarrier.arch.layout import CIRCUITS
 
 __all__ = [
@@ -25,10 +25,10 @@ __all__ = [
     "Family",
     "Instance",
     "Kind",
-    "Line",
     "Member",
     "Node",
     "Nodes",
+    "TensorLine",
     "describe",
     "evaluate",
     "fold",

@@ -10,7 +10,7 @@ from functools import cached_property
 
 from mergebarrier.arch.axes import Axis
 from mergebarrier.arch.expression import Nodes, leaves
-from mergebarrier.arch.family import PLACEHOLDER, Family, Line
+from mergebarrier.arch.family import PLACEHOLDER, Family, TensorLine
 
 #: An element of an axis: its name, and the values of the placeholders in its scope.
 Instance = tuple[str, tuple[str, ...]]
@@ -28,7 +28,7 @@ class Member:
 
     name: str
     canonical: str
-    line: Line
+    line: TensorLine
     indices: Mapping[str, str]
 
     @property

@@ -19,7 +19,7 @@ PLACEHOLDER = re.compile(r"\{(\w)\}")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Line:
+class TensorLine:
     """One line of a table.
 
     Attributes:
@@ -99,11 +99,11 @@ class Family:
                     raise ValueError(f"{self.name}: folds name {name}, which is no line")
 
     @cached_property
-    def lines(self) -> tuple[Line, ...]:
+    def lines(self) -> tuple[TensorLine, ...]:
         """The lines, parsed."""
         return tuple(_line(name, text) for name, text in self.tensors.items())
 
-    def line(self, name: str) -> Line:
+    def line(self, name: str) -> TensorLine:
         """Return the line of that name."""
         return self._by_name[name]
 
@@ -111,16 +111,16 @@ class Family:
         """Whether anything acts on an axis; "" is an axis that nothing acts on."""
         return bool(axis) and self.axes[axis].kind != "fixed"
 
-    def norm_before(self, line: Line) -> str:
+    def norm_before(self, line: TensorLine) -> str:
         """Return the norm in front of a reader, without ".weight"; "" for none."""
         return self._norms.get(line.name.rpartition(".")[0], "")
 
-    def is_folded(self, line: Line) -> bool:
+    def is_folded(self, line: TensorLine) -> bool:
         """Whether a line belongs to a norm that can be folded into its readers."""
         return line.name.rpartition(".")[0] in self.folds
 
     @cached_property
-    def _by_name(self) -> Mapping[str, Line]:
+    def _by_name(self) -> Mapping[str, TensorLine]:
         return {line.name: line for line in self.lines}
 
     @cached_property
@@ -139,7 +139,7 @@ class Family:
         return stored
 
 
-def _line(name: str, text: str) -> Line:
+def _line(name: str, text: str) -> TensorLine:
     expression, mark, key = text.partition("?")
     nodes = None if expression.strip() == VERBATIM else parse(expression.strip())
-    return Line(name=name, nodes=nodes, optional=bool(mark) or nodes is None, key=key.strip())
+    return TensorLine(name=name, nodes=nodes, optional=bool(mark) or nodes is None, key=key.strip())

@@ -15,7 +15,7 @@ Tensors = Mapping[str, Tensor]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Block:
+class StoredBlock:
     """A view of a part of a stored tensor.
 
     Attributes:
@@ -34,7 +34,7 @@ class Block:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rows:
+class ActedRows:
     """What one element acts on, as matrices.
 
     Attributes:
@@ -52,15 +52,15 @@ class Rows:
     number: int
 
 
-def blocks(circuit: Circuit, tensors: Tensors) -> Iterator[Block]:
+def blocks(circuit: Circuit, tensors: Tensors) -> Iterator[StoredBlock]:
     """Yield the blocks of every tensor of a circuit that is there."""
     for member in circuit.members:
         if member.name in tensors:
             for number, (factors, view) in enumerate(unfold(tensors[member.name], member.nodes, circuit.sizes)):
-                yield Block(member=member, number=number, factors=factors, tensor=view)
+                yield StoredBlock(member=member, number=number, factors=factors, tensor=view)
 
 
-def matrix(block: Block, axis: str, batch: tuple[str, ...]) -> Tensor:
+def matrix(block: StoredBlock, axis: str, batch: tuple[str, ...]) -> Tensor:
     """Return a block as [batch, n, m] for one of its axes; a copy where the order of dimensions asks for one."""
     first = [block.place(name) for name in (*batch, axis)]
     rest = [place for place in range(block.tensor.dim()) if place not in first]
@@ -70,7 +70,7 @@ def matrix(block: Block, axis: str, batch: tuple[str, ...]) -> Tensor:
 
 def carriers(
     circuit: Circuit, element: Instance, now: Tensors, then: Tensors, known: Callable[[Instance], bool]
-) -> list[Rows]:
+) -> list[ActedRows]:
     """Return all that an element acts on and whose other axes are known to correspond, biases with their weights.
 
     Args:
@@ -81,7 +81,7 @@ def carriers(
       known:   whether another element has been undone already.
     """
     batch = circuit.batches[element]
-    found: dict[tuple[str, int, Factor], Rows] = {}
+    found: dict[tuple[str, int, Factor], ActedRows] = {}
     for here, there in zip(blocks(circuit, now), blocks(circuit, then), strict=True):
         axes = [factor.axis for factor in here.factors if circuit.family.acts(factor.axis)]
         if element[0] not in axes or instance(circuit.family, element[0], here.member) != element:
@@ -93,21 +93,21 @@ def carriers(
         factor = here.factors[here.place(element[0])]
         sides = [matrix(side, element[0], batch) for side in (here, there)]
         vector = not any(other.axis not in (element[0], *batch) for other in here.factors)
-        rows = Rows(
+        rows = ActedRows(
             now=sides[0], then=sides[1], vector=vector, factor=factor, stem=here.member.stem, number=here.number
         )
         _join(found, rows)
     return list(found.values())
 
 
-def _join(found: dict[tuple[str, int, Factor], Rows], rows: Rows) -> None:
+def _join(found: dict[tuple[str, int, Factor], ActedRows], rows: ActedRows) -> None:
     """Add rows; a bias follows the rows of its weight, so it is one more column of it."""
     key = (rows.stem, rows.number, rows.factor)
     if key not in found:
         found[key] = rows
         return
     weight, bias = (rows, found[key]) if found[key].vector else (found[key], rows)
-    found[key] = Rows(
+    found[key] = ActedRows(
         now=torch.cat([weight.now, bias.now], dim=2),
         then=torch.cat([weight.then, bias.then], dim=2),
         vector=weight.vector,

@@ -19,7 +19,7 @@ from torch import Tensor
 from mergebarrier.arch import Circuit, Instance
 from mergebarrier.symmetry import joint
 from mergebarrier.symmetry.act import Elements
-from mergebarrier.symmetry.blocks import Rows, Tensors, blocks, carriers, matrix
+from mergebarrier.symmetry.blocks import ActedRows, Tensors, blocks, carriers, matrix
 from mergebarrier.symmetry.elements import (
     SNAP_TOLERANCE,
     Element,
@@ -89,7 +89,7 @@ class _Seen:
             return {one: signed_order(total, "signed")}
         return {one: _order(rows, gated=axis.kind == "glu")}
 
-    def _matrices(self, one: Instance, known: Callable[[Instance], bool]) -> list[Rows]:
+    def _matrices(self, one: Instance, known: Callable[[Instance], bool]) -> list[ActedRows]:
         return [row for row in carriers(self.circuit, one, self.now, self.then, known) if not row.vector]
 
     def _heads(self, group: Instance, inside: list[Instance]) -> dict[Instance, Element]:
@@ -115,7 +115,7 @@ class _Seen:
         }
 
 
-def _order(rows: list[Rows], *, gated: bool) -> Monomial:
+def _order(rows: list[ActedRows], *, gated: bool) -> Monomial:
     """Match entries by cosine, then fit the scales where there are any; signs alone when every scale is near one."""
     batch, n, _ = rows[0].now.shape
     entries = []
@@ -134,7 +134,7 @@ def _order(rows: list[Rows], *, gated: bool) -> Monomial:
     return Monomial(torch.stack(perms), torch.stack(factors))
 
 
-def _scale(rows: list[Rows], entry: int, perm: Tensor) -> Tensor:
+def _scale(rows: list[ActedRows], entry: int, perm: Tensor) -> Tensor:
     sides = []
     for dual in (False, True):
         chosen = [row for row in rows if row.factor.dual is dual]
@@ -146,7 +146,7 @@ def _scale(rows: list[Rows], entry: int, perm: Tensor) -> Tensor:
     return sign if bool(((t - sign).abs() < SNAP_TOLERANCE).all()) else t
 
 
-def _sides(rows: list[Rows]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _sides(rows: list[ActedRows]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Return (direct, dual) of the model and of the anchor; Float64[Tensor, "batch n m"] each."""
     sides = []
     for pick in ("now", "then"):
@@ -156,14 +156,14 @@ def _sides(rows: list[Rows]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return sides[0], sides[1], sides[2], sides[3]
 
 
-def _basis(rows: list[Rows]) -> Monomial | LinearMap:
+def _basis(rows: list[ActedRows]) -> Monomial | LinearMap:
     """Joint fit of both sides; snapped when near a signed permutation."""
     direct, dual, direct0, dual0 = _sides(rows)
     fitted = joint.fit(direct, dual.mT, direct0, dual0.mT)
     return nearest_signed_permutation(fitted.forward) or fitted
 
 
-def _planes(circuit: Circuit, one: Instance, rows: list[Rows]) -> Planes:
+def _planes(circuit: Circuit, one: Instance, rows: list[ActedRows]) -> Planes:
     """Pooled forward regression per plane; snapped when every plane is within .15 of a quarter turn."""
     axis, rotated = circuit.axis(one), circuit.rotary[one[0]]
     batch = rows[0].now.shape[0]
@@ -201,8 +201,8 @@ def _planes(circuit: Circuit, one: Instance, rows: list[Rows]) -> Planes:
     return Planes(nearest if snapped else z, rest, axis.pairs)
 
 
-def _behind(row: Rows, rotated: int) -> Rows:
-    return Rows(
+def _behind(row: ActedRows, rotated: int) -> ActedRows:
+    return ActedRows(
         now=row.now[:, rotated:], then=row.then[:, rotated:], vector=row.vector, factor=row.factor, stem=row.stem,
         number=row.number,
     )  # fmt: skip

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from mergebarrier.arch import Circuit, Instance
-from mergebarrier.symmetry.blocks import Rows, Tensors, carriers
+from mergebarrier.symmetry.blocks import ActedRows, Tensors, carriers
 from mergebarrier.symmetry.elements import Planes
 
 #: Columns, or rows, of either side that are looked at.
@@ -40,7 +40,7 @@ def invariants(circuit: Circuit, one: Instance, tensors: Tensors) -> dict[str, T
     return {f"norms {number}": row.now.double().norm(dim=2).sort().values for number, row in enumerate(rows)}
 
 
-def _planes(circuit: Circuit, one: Instance, direct: Rows, dual: Rows) -> Tensor:
+def _planes(circuit: Circuit, one: Instance, direct: ActedRows, dual: ActedRows) -> Tensor:
     planes = circuit.rotary[one[0]] // 2
     first, second = Planes(torch.ones(1, planes, dtype=torch.complex128), None, circuit.axis(one).pairs).entries()
     sides = [

@@ -12,7 +12,7 @@ from mergebarrier.checkpoint.files.content import Content, Count, Digest, KeyId,
 from mergebarrier.checkpoint.files.merge_content import MergeContent
 
 
-class Circuit(TypedDict):
+class CircuitFit(TypedDict):
     """How near the weights of a circuit are to those of the base."""
 
     cosine_before: float
@@ -28,7 +28,7 @@ class Fit(TypedDict, total=False):
     mean_cosine_after: float
     spaces_moved: list[str]
     bit_exact: bool
-    circuits: dict[str, Circuit]
+    circuits: dict[str, CircuitFit]
     flops: Count
     tokens: Count
     matched: bool

@@ -24,7 +24,7 @@ class Concluded(Licence):
     acknowledged: list[str]
 
 
-class Relative(TypedDict):
+class RelativeFacts(TypedDict):
     """How an expert stands to the base: cosines by kind of circuit, as stored and in matched coordinates."""
 
     kind: str
@@ -43,7 +43,7 @@ class Weights(TypedDict):
     task_vector: NotRequired[dict[str, float | Words]]
 
 
-class Perplexity(TypedDict):
+class PerplexityFacts(TypedDict):
     """Perplexity of a merge and of its inputs, four digits each."""
 
     text: str
@@ -67,8 +67,8 @@ class ModelChecks(TypedDict):
     weights: Weights
     identical_to: list[str]
     suspect: bool
-    perplexity: NotRequired[Perplexity]
-    relatives: dict[str, Relative]
+    perplexity: NotRequired[PerplexityFacts]
+    relatives: dict[str, RelativeFacts]
     warnings: list[str]
 
 
@@ -79,7 +79,7 @@ class AdapterChecks(TypedDict):
     residual: float
     cross_terms: NotRequired[float]
     suspect: bool
-    relatives: dict[str, Relative]
+    relatives: dict[str, RelativeFacts]
     warnings: list[str]
 
 
@@ -95,7 +95,7 @@ class Declared(TypedDict, total=False):
     attack: bool
 
 
-class MergeInput(TypedDict):
+class InputFacts(TypedDict):
     """An input of a merge as the arithmetic saw it."""
 
     role: Literal["base", "expert", "adapter", "donor"]
@@ -127,7 +127,7 @@ class Effective(TypedDict):
     tensors: list[str]
 
 
-class Cleansed(TypedDict):
+class CureFacts(TypedDict):
     """The cure of a merge of image models, and the digests of the tasks that it used."""
 
     method: str
@@ -136,7 +136,7 @@ class Cleansed(TypedDict):
     tasks: list[Digest]
 
 
-class Calibration(TypedDict):
+class CalibrationFacts(TypedDict):
     """Which rows a merge learned from, and in which dtype."""
 
     samples: Count
@@ -158,12 +158,12 @@ class MergeContent(Content, _Mark):
     effective: NotRequired[list[Effective]]
     determinism: NotRequired[str]
     data: NotRequired[list[Data]]
-    calibration: NotRequired[Calibration]
+    calibration: NotRequired[CalibrationFacts]
     coefficients: NotRequired[dict[str, list[float]]]
     diagnostics: NotRequired[Parameters]
-    cleanse: NotRequired[Cleansed]
+    cleanse: NotRequired[CureFacts]
     output_kind: NotRequired[Literal["adapter"]]
     lora_space: NotRequired[Literal["product", "factor"]]
-    inputs: list[MergeInput]
+    inputs: list[InputFacts]
     licence: Concluded
     checks: ModelChecks | AdapterChecks
