@@ -15,7 +15,7 @@ A parameter is an option of the command line; the column "recipe" says how [a re
 Methods of the second list learn from `--data` ([data_merges.md](data_merges.md)) and are not called by recipes.
 
 This page is generated from the declarations in `src/mergebarrier/merge` by `python docs/_generate_methods.py`; how a
-method is added is told in [add_a_merge_method.md](add_a_merge_method.md).
+method is added is described in [add_a_merge_method.md](add_a_merge_method.md).
 """
 _COLUMNS = "| parameter | option | recipe | values | default | meaning |\n|---|---|---|---|---|---|\n"
 
