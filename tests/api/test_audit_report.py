@@ -14,7 +14,7 @@ SMALL = {"merges": ("task_arithmetic",), "coefficients": (0.5, 1.0), "levels": "
 @pytest.fixture(scope="module")
 def audited(audit_world, tmp_path_factory):
     world, protected = audit_world
-    out, said = tmp_path_factory.mktemp("front") / "report", []
+    out, said, steps = tmp_path_factory.mktemp("front") / "report", [], []
     with mb.open_checkpoint(world.original) as original:
         report = mb.audit(
             protected,
@@ -28,8 +28,11 @@ def audited(audit_world, tmp_path_factory):
                 validation=world.validation, partner_validation=world.partner_validation, text=world.text, **SMALL
             ),
             say=said.append,
+            progress=lambda done, total: steps.append((done, total)),
         )
         assert original.tensors, "what was given open stays open"
+    done = [step for step, _ in steps]
+    assert done == sorted(done) and steps[-1][0] == steps[-1][1] and len({total for _, total in steps}) == 1
     return report, out, said
 
 

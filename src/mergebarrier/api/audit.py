@@ -12,12 +12,23 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import ClassVar, TypeAlias
 
-from mergebarrier.api.base import Model, Report, ResultReport, Row, WriteOptions, machine, resolve, resolve_all
+from mergebarrier.api.base import (
+    CountedJournal,
+    MemoryJournal,
+    Model,
+    Report,
+    ResultReport,
+    Row,
+    WriteOptions,
+    machine,
+    resolve,
+    resolve_all,
+    shown,
+)
 from mergebarrier.audit import (
     COEFFICIENTS,
     MERGES,
     AuditSpec,
-    MeasurementJournal,
     MergeSetting,
     levels_from,
     planned,
@@ -25,7 +36,8 @@ from mergebarrier.audit import (
     run_audit,
 )
 from mergebarrier.errors import UsageError
-from mergebarrier.results import Cell, Measurement, Result, Skill, scales_of
+from mergebarrier.progress import Progress
+from mergebarrier.results import Cell, Result, Skill, scales_of
 
 File: TypeAlias = str | os.PathLike[str]
 
@@ -120,6 +132,7 @@ def audit(
     write: WriteOptions | None = None,
     download: bool = False,
     say: Callable[[str], None] = lambda line: None,
+    progress: Progress | None = None,
 ) -> AuditReport:
     """Audit a protection.
 
@@ -135,6 +148,7 @@ def audit(
       write:        how the folder is written; ``resume`` finds the rows that are finished.
       download:     fetch models that the local cache lacks.
       say:          called with one line per finished piece of work.
+      progress:     called with (rows used, rows expected); the latter is an estimate.
     Raises: NotMeasurable where the experts have no skill or the unprotected merge does not work; BadTask, BadText,
             OutputExists, CheckpointError, ArchError, UsageError.
     """
@@ -160,7 +174,8 @@ def audit(
         dtype=chosen.dtype,
         seed=chosen.seed,
     )
-    return audited(spec, _path(out), write, say)
+    with shown(progress, "auditing") as step:
+        return audited(spec, _path(out), write, say, progress=step)
 
 
 def plan_audit(options: AuditOptions | None = None) -> AuditPlan:
@@ -183,7 +198,13 @@ def plan_audit(options: AuditOptions | None = None) -> AuditPlan:
 
 
 def audited(
-    spec: AuditSpec, out: Path | None, write: WriteOptions, say: Callable[[str], None], *, keep: Path | None = None
+    spec: AuditSpec,
+    out: Path | None,
+    write: WriteOptions,
+    say: Callable[[str], None],
+    *,
+    keep: Path | None = None,
+    progress: Progress = lambda done, total: None,
 ) -> AuditReport:
     """Run an audit that is fully specified.
 
@@ -193,14 +214,15 @@ def audited(
       write: how it is written.
       say:   called with one line per finished piece of work.
       keep:  where realigned models stay; without one they are removed once the report is written.
+      progress: as in ``audit``.
     """
     import torch
 
     from mergebarrier.report import WORK, Journal, write_report
 
-    journal: MeasurementJournal = (
-        _Memory() if out is None else Journal.open(out, resume=write.resume, overwrite=write.overwrite)
-    )
+    kept = MemoryJournal() if out is None else Journal.open(out, resume=write.resume, overwrite=write.overwrite)
+    expected = _expected(spec)
+    journal = CountedJournal(kept, progress, expected)
     work = keep if keep is not None or out is None else out / WORK
     with _workplace(work) as folder:
         spec = replace(spec, work=folder, workers=write.workers, max_ram_bytes=write.max_ram_bytes)
@@ -210,25 +232,16 @@ def audited(
     if work is not None and keep is None:
         # Only now: an audit that was interrupted finds its realigned models again.
         shutil.rmtree(work, ignore_errors=True)
+    progress(expected, expected)
     page = None if out is None else out / "report.html"
     return AuditReport(result=result, records=tuple(journal.used), page=page)
 
 
-class _Memory:
-    """A journal that is gone with the program."""
-
-    def __init__(self) -> None:
-        self._rows: dict[str, Cell | Measurement] = {}
-
-    def find(self, row_id: str) -> Cell | Measurement | None:
-        return self._rows.get(row_id)
-
-    def add(self, row: Cell | Measurement) -> None:
-        self._rows[row.row_id] = row
-
-    @property
-    def used(self) -> list[Cell | Measurement]:
-        return list(self._rows.values())
+def _expected(spec: AuditSpec) -> int:
+    """Estimate the rows of an audit: merges, points of curves, and a dozen scores and comparisons of single models."""
+    counts = planned(spec)
+    names = ("cells on test rows", "cells on validation rows", "points of barrier curves")
+    return 12 + sum(count for name in names if isinstance(count := counts[name], int))
 
 
 @contextmanager

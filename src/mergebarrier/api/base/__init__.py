@@ -6,6 +6,7 @@ from mergebarrier import doors
 
 if TYPE_CHECKING:
     from mergebarrier.api.base.hub import cache_folder, find_folder
+    from mergebarrier.api.base.journals import CountedJournal, MemoryJournal
     from mergebarrier.api.base.machine import machine
     from mergebarrier.api.base.models import Model, as_given, opened, resolve, resolve_all
     from mergebarrier.api.base.progress import in_notebook, shown
@@ -16,7 +17,9 @@ if TYPE_CHECKING:
 __all__ = [
     "FORMS",
     "SCHEMA_VERSION",
+    "CountedJournal",
     "Json",
+    "MemoryJournal",
     "Model",
     "Report",
     "ResultReport",

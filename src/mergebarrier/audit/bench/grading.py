@@ -51,7 +51,7 @@ def as_best(cell: Cell, scales: Scales) -> Best:
     )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Recovery:
     """The RUF of one level with the two cells that it compares."""
 
@@ -100,10 +100,12 @@ def recovery(attacked: Sequence[Cell], unprotected: Sequence[Cell], scales: Scal
     def fraction(utility: float) -> float:
         return min(1.0, max(0.0, (utility - trivial) / margin))
 
-    return Recovery(fraction(scales.of(best)), fraction(low), fraction(high), best, reference)
+    return Recovery(
+        ruf=fraction(scales.of(best)), low=fraction(low), high=fraction(high), attacked=best, unprotected=reference
+    )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Graded:
     """A letter, the level that decided it (None: none reached 0.9), and whether levels not run could lower it."""
 
@@ -122,7 +124,7 @@ def grade(rufs: Mapping[int, float]) -> Graded:
     """
     for level, letter in thresholds.LETTERS.items():
         if level not in rufs:
-            return Graded(letter, None, False)
+            return Graded(grade=letter, level=None, final=False)
         if rufs[level] >= thresholds.BROKEN_AT:
-            return Graded(letter, level, True)
-    return Graded(thresholds.UNBROKEN, None, True)
+            return Graded(grade=letter, level=level, final=True)
+    return Graded(grade=thresholds.UNBROKEN, level=None, final=True)
