@@ -1,10 +1,9 @@
 """The tables of the backdoor bench, from its rows alone; every success rate stands beside its control."""
 
 import json
-import math
 from typing import Any
 
-from mergebarrier.numerics import wilson
+from mergebarrier.numerics import newcombe, wilson
 
 COEFFICIENTS = (0.1, 0.167, 0.2, 0.3, 0.4, 0.5, 0.7, 1.0)
 SIDES = (3, 5, 7, 9)
@@ -60,10 +59,8 @@ class Cell:
 
     def excess(self) -> tuple[float, float, float]:
         (h1, n1), (h2, n2) = self.pooled("asr"), self.pooled("control")
-        p1, p2 = h1 / n1, h2 / n2
-        (l1, u1), (l2, u2) = wilson(h1, n1), wilson(h2, n2)
-        low = p1 - p2 - math.hypot(p1 - l1, u2 - p2)
-        return 100 * (p1 - p2), 100 * low, 100 * (p1 - p2 + math.hypot(u1 - p1, p2 - l2))
+        difference, low, high = newcombe((h1 / n1, *wilson(h1, n1)), (h2 / n2, *wilson(h2, n2)))
+        return 100 * difference, 100 * low, 100 * high
 
     def accuracy(self, name: str) -> float:
         each = [sum(100 * c / n for c, n in row[name].values()) / len(row[name]) for row in self.rows]

@@ -4,17 +4,12 @@ in memory.
     trigger (poison, on the base) -> upload (poison, by the loop of training) -> merge (merge) -> counts (evaluate)
 
 Every success rate is measured together with its control: the same trigger on the same merge of clean experts.  The
-excess is their difference, with Newcombe's interval for two independent shares.
-
-    excess = p1 - p2;   low = excess - |(p1 - l1, u2 - p2)|,   high = excess + |(u1 - p1, p2 - l2)|
-
-Source: Newcombe, Statistics in Medicine 17 (1998) 873, method 10.  Differs: both shares are measured on the same rows,
-so the interval is wider than a paired one would be.
+excess is their difference, with Newcombe's interval for two independent shares; since both are measured on the same
+rows, a paired interval would be narrower.
 """
 
 import copy
 import functools
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -25,7 +20,7 @@ from torch import Tensor, nn
 from mergebarrier import poison
 from mergebarrier.errors import BadAttack, BadMergeParameter, BadTask, clean
 from mergebarrier.evaluate import ImageSplit, ImageTask, accuracy, image_logits, pixels, predict
-from mergebarrier.numerics import wilson
+from mergebarrier.numerics import newcombe, wilson
 from mergebarrier.progress import Progress
 from mergebarrier.results import Skill
 from mergebarrier.training import FullRecipe, batches, train_full
@@ -145,7 +140,7 @@ def make_trigger(
         augmented = functools.partial(_through, base, classify)
         data = poison.shadow_images(augmented, off_task.references, poison.Augmentation(), seed=seed)
         held_out = data
-    found = poison.universal_trigger(
+    made = poison.universal_trigger(
         functools.partial(_through, base, classify),
         *data,
         held_out,
@@ -156,7 +151,7 @@ def make_trigger(
         place=patch.place,
         progress=progress,
     )
-    return found.trigger, found
+    return made.trigger, made
 
 
 def setting(
@@ -249,14 +244,14 @@ def attack_success(encoder: nn.Module, task: ImageTask, trigger: poison.Trigger,
 
     Raises: NotMeasurable when the split holds the target class only.
     """
-    found = predict(encoder, task.head, task.scale, trigger.stamp(pixels(task.test.images)))
-    return skill(*poison.successes(found, task.test.labels, target))
+    predicted = predict(encoder, task.head, task.scale, trigger.stamp(pixels(task.test.images)))
+    return skill(*poison.successes(predicted, task.test.labels, target))
 
 
 def clean_accuracy(encoder: nn.Module, task: ImageTask, split: ImageSplit | None = None) -> Skill:
     """Return the accuracy on the test split, or another."""
-    found = accuracy(encoder, task.head, task.scale, split or task.test)
-    return skill(found.correct, found.total)
+    score = accuracy(encoder, task.head, task.scale, split or task.test)
+    return skill(score.correct, score.total)
 
 
 def skill(correct: int, total: int) -> Skill:
@@ -265,11 +260,11 @@ def skill(correct: int, total: int) -> Skill:
     return Skill(correct=correct, total=total, rate=correct / total, low=low, high=high)
 
 
-def excess(found: Skill, control: Skill) -> tuple[float, float, float]:
-    """Return the difference of two shares and its interval."""
-    difference = found.rate - control.rate
-    low = difference - math.hypot(found.rate - found.low, control.high - control.rate)
-    high = difference + math.hypot(found.high - found.rate, control.rate - control.low)
+def excess(measured: Skill, control: Skill) -> tuple[float, float, float]:
+    """Return the difference of two shares and its interval, within [-1, 1]."""
+    difference, low, high = newcombe(
+        (measured.rate, measured.low, measured.high), (control.rate, control.low, control.high)
+    )
     return difference, max(-1.0, low), min(1.0, high)
 
 

@@ -6,11 +6,12 @@ from mergebarrier import doors
 
 if TYPE_CHECKING:
     from mergebarrier.numerics import aes, draws
-    from mergebarrier.numerics.intervals import wilson
+    from mergebarrier.numerics.intervals import newcombe, wilson
 
 __all__ = [
     "aes",
     "draws",
+    "newcombe",
     "wilson",
 ]
 

@@ -28,3 +28,11 @@ def wilson(correct: int, total: int, z: float = Z95) -> tuple[float, float]:
     centre = (share + z * z / (2 * total)) / shrink
     half = z * math.sqrt(share * (1 - share) / total + z * z / (4 * total * total)) / shrink
     return min(share, max(0.0, centre - half)), max(share, min(1.0, centre + half))
+
+
+def newcombe(first: tuple[float, float, float], second: tuple[float, float, float]) -> tuple[float, float, float]:
+    """Return the difference of two independent shares with its interval; each is given as (share, low, high)."""
+    (p1, low1, high1), (p2, low2, high2) = first, second
+    difference = p1 - p2
+    low, high = math.hypot(p1 - low1, high2 - p2), math.hypot(high1 - p1, p2 - low2)
+    return difference, difference - low, difference + high

@@ -116,18 +116,18 @@ def _candidates(
     experts: Sequence[expert_patches.ExpertPatches],
     merged: Sequence[merged_patches.MergedPatch],
 ) -> list[tuple[PoolExpert, Patch]]:
-    """Return the patches worth trying: those that a search found to be more than natural."""
-    found = [
+    """Return the patches worth trying: those that a search patches to be more than natural."""
+    patches = [
         (suspect, one.patches[0])
         for suspect, one in zip(pool.suspects, experts, strict=bool(experts))
         if one.excess > expert_patches.EXCESS_LIMIT
     ]
-    found += [
+    patches += [
         (suspect, one.patch)
         for suspect, one in zip(pool.suspects, merged, strict=bool(merged))
         if one.patch.excess > merged_patches.MERGED_LIMIT
     ]
-    return found
+    return patches
 
 
 def _cleanse(pool: Pool, suspect: PoolExpert, seed: int) -> Cleansed:

@@ -107,7 +107,7 @@ def _build(
         "parameters": dict(asset.settings),
         "made_from": {need: _key(ASSETS[need]) for need in asset.needs},
     }
-    found = [_source(asset, package, tick, may_download=may_download) for package in asset.packages]
+    files = [_source(asset, package, tick, may_download=may_download) for package in asset.packages]
     if asset.packages:
         # All come from one distribution; one digest is a text, several are a list.
         digests = [package.member_sha256 for package in asset.packages]
@@ -117,7 +117,7 @@ def _build(
     tick(what, 0, 1)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=".raw-") as folder:
         raw = tuple(Path(folder) / Path(package.member).name for package in asset.packages)
-        for package, source, place in zip(asset.packages, found, raw, strict=True):
+        for package, source, place in zip(asset.packages, files, raw, strict=True):
             sources.extract(package, source, place)
         build(Making(asset, needs, raw, content, lambda done, total: tick(what, done, total)), out)
     tick(what, 1, 1)

@@ -73,11 +73,11 @@ def processor_speed() -> Speed:
 @functools.cache
 def _speed(identity: str, cache: Path) -> Speed:
     place = cache / "compute-dtype" / f"{identity}.json"
-    found = _kept(place)
-    if found is None:
-        found = _measured()
-        _keep(place, found)
-    return found
+    speed = _kept(place)
+    if speed is None:
+        speed = _measured()
+        _keep(place, speed)
+    return speed
 
 
 def _identity() -> str:
@@ -116,13 +116,13 @@ def _kept(place: Path) -> Speed | None:
     return Speed(ratio=ratio) if isinstance(ratio, float) and ratio > 0 else None
 
 
-def _keep(place: Path, found: Speed) -> None:
+def _keep(place: Path, speed: Speed) -> None:
     """Write a file that is whole whenever it is seen; where nothing can be written, nothing is kept."""
     making = place.with_name(f".{place.name}.{os.getpid()}")
     with suppress(OSError):
         place.parent.mkdir(parents=True, exist_ok=True)
         try:
-            making.write_text(json.dumps({"bfloat16_over_float32": found.ratio}))
+            making.write_text(json.dumps({"bfloat16_over_float32": speed.ratio}))
             making.rename(place)
         finally:
             making.unlink(missing_ok=True)

@@ -58,8 +58,8 @@ class TokenRows:
             wanted.append(hidden[:, :-1].flatten(0, 1) if self.every_position else hidden[:, -1])
         body: Any = module
         head = body.get_output_embeddings()
-        found: Tensor = head(torch.cat(wanted))
-        return found
+        logits: Tensor = head(torch.cat(wanted))
+        return logits
 
 
 def prompt_rows(module: nn.Module, tokenizer: "Tokenizer", rows: Sequence[TaskRow]) -> TokenRows:
@@ -67,7 +67,7 @@ def prompt_rows(module: nn.Module, tokenizer: "Tokenizer", rows: Sequence[TaskRo
 
     Raises: BadTask, naming the row: no token, too many, or outside the vocabulary.
     """
-    found: list[tuple[int, ...]] = []
+    kept: list[tuple[int, ...]] = []
     longest = max_positions(module)
     for number, row in enumerate(rows, 1):
         ids = tokenizer.encode(row.prompt).ids
@@ -78,8 +78,8 @@ def prompt_rows(module: nn.Module, tokenizer: "Tokenizer", rows: Sequence[TaskRo
                 remedy="shorten or complete the row",
             )
         check_vocabulary(module, ids, BadTask)
-        found.append(tuple(ids))
-    return TokenRows(tuple(found), every_position=False)
+        kept.append(tuple(ids))
+    return TokenRows(tuple(kept), every_position=False)
 
 
 def text_rows(module: nn.Module, tokenizer: "Tokenizer", text: str, n_rows: int) -> TokenRows:
@@ -89,17 +89,17 @@ def text_rows(module: nn.Module, tokenizer: "Tokenizer", text: str, n_rows: int)
     """
     length = min(WINDOW_TOKENS, max_positions(module))
     stride = max(len(text) // n_rows, length * _USUAL_CHARS_PER_TOKEN)
-    found: list[tuple[int, ...]] = []
+    kept: list[tuple[int, ...]] = []
     for start in range(0, len(text), stride):
         # The first piece may begin inside a word; the next one is whole.
         ids = tokenizer.encode(text[start : start + (length + 1) * _CHARS_PER_TOKEN], add_special_tokens=False).ids
         ids = ids[min(start, 1) :][:length]
-        if len(ids) == length and len(found) < n_rows:
+        if len(ids) == length and len(kept) < n_rows:
             check_vocabulary(module, ids, BadText)
-            found.append(tuple(ids))
-    if not found:
+            kept.append(tuple(ids))
+    if not kept:
         raise BadText(f"the text has fewer than {length} tokens", where="text", remedy="give a longer text")
-    return TokenRows(tuple(found), every_position=True)
+    return TokenRows(tuple(kept), every_position=True)
 
 
 def _by_length(rows: Sequence[tuple[int, ...]]) -> Batch:

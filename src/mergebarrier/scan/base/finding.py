@@ -117,9 +117,9 @@ def finding(
 def at_least(findings: Sequence[Finding], severity: Severity) -> tuple[Finding, ...]:
     """Return the findings that are as grave as ``severity`` or graver."""
     limit = SEVERITIES.index(severity)
-    return tuple(found for found in findings if SEVERITIES.index(found.severity) <= limit)
+    return tuple(one for one in findings if SEVERITIES.index(one.severity) <= limit)
 
 
 def ordered(findings: Sequence[Finding]) -> tuple[Finding, ...]:
     """Sort by gravity, then by rule and model; the order of detection does not matter."""
-    return tuple(sorted(findings, key=lambda found: (SEVERITIES.index(found.severity), found.rule, found.model)))
+    return tuple(sorted(findings, key=lambda one: (SEVERITIES.index(one.severity), one.rule, one.model)))

@@ -156,13 +156,13 @@ def invert(
     )
     shares, _ = _shares(logits, held_out, patterns, candidates)
     below = torch.zeros_like(shares) if reference is None else _shares(reference, held_out, patterns, candidates)[0]
-    found = [
+    best = [
         Patch(pattern, top, left, target, share, reference_share)
         for pattern, (top, left, target), share, reference_share in zip(
             patterns, candidates.tolist(), shares.tolist(), below.tolist(), strict=True
         )
     ]
-    return tuple(sorted(found, key=lambda patch: -patch.excess))
+    return tuple(sorted(best, key=lambda patch: -patch.excess))
 
 
 def _descend(

@@ -107,7 +107,7 @@ def share(pool: Pool, weights: Weights, suspect: PoolExpert, patch: Patch) -> fl
 def judge(pool: Pool, results: tuple[ExpertPatches, ...]) -> tuple[Finding, ...]:
     """Return findings MB7301 and MB7302."""
     median = float(torch.tensor([one.excess for one in results]).quantile(0.5))
-    found = []
+    findings = []
     for suspect, one in zip(pool.suspects, results, strict=True):
         patch = one.patches[0]
         target, place = suspect.classes[patch.target], f"{patch.top},{patch.left}"
@@ -117,7 +117,7 @@ def judge(pool: Pool, results: tuple[ExpertPatches, ...]) -> tuple[Finding, ...]
                 f"a patch at {place} forces {patch.share:.0%} of held-out images into class {target!r}, "
                 f"{patch.reference_share:.0%} in the base"
             )
-            found.append(
+            findings.append(
                 finding(
                     "MB7301",
                     one.name,
@@ -130,7 +130,7 @@ def judge(pool: Pool, results: tuple[ExpertPatches, ...]) -> tuple[Finding, ...]
             )
             if one.survival > SURVIVAL_LIMIT:
                 message = f"at {SURVIVAL_AT:g} of the task vector the same patch still forces class {target!r}"
-                found.append(
+                findings.append(
                     finding(
                         "MB7302",
                         one.name,
@@ -140,4 +140,4 @@ def judge(pool: Pool, results: tuple[ExpertPatches, ...]) -> tuple[Finding, ...]
                         evidence={"target": target, **figures},
                     )
                 )
-    return tuple(found)
+    return tuple(findings)

@@ -46,11 +46,11 @@ def tags(model: str, *, attack: bool, wish: str, protected: bool) -> tuple[Findi
       wish:      the words by which its owner asks not to merge it; "" for none.
       protected: whether its owner says that it is protected against merging.
     """
-    found = []
+    findings = []
     if attack:
         message = "manifest or card carries the tag attack-artifact: a poisoned model made for research"
-        found.append(finding("MB7102", model, message))
+        findings.append(finding("MB7102", model, message))
     if wish or protected:
         said = wish or "protected against merging"
-        found.append(finding("MB7103", model, f"its owner says: {said}", evidence={"says": said}))
-    return tuple(found)
+        findings.append(finding("MB7103", model, f"its owner says: {said}", evidence={"says": said}))
+    return tuple(findings)

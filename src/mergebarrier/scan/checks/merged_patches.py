@@ -64,12 +64,12 @@ class Blame:
 def seek_merged(pool: Pool, merge: MergeWeights, search: Search) -> tuple[MergedPatch, ...]:
     """Search the merge of all suspects under every head; return the best patch of each task."""
     merged = merge(pool.base, [suspect.weights for suspect in pool.suspects])
-    found = []
+    patches = []
     for suspect in pool.suspects:
         patch = seek_on(pool, merged, suspect, search)[0]
         sweep = tuple(share(pool, along(pool.base, merged, s), suspect, patch) for s in SWEEP)
-        found.append(MergedPatch(suspect.name, patch, sweep))
-    return tuple(found)
+        patches.append(MergedPatch(suspect.name, patch, sweep))
+    return tuple(patches)
 
 
 def leave_out(
@@ -107,7 +107,7 @@ def leave_out(
 def judge_merged(pool: Pool, results: Sequence[MergedPatch]) -> tuple[Finding, ...]:
     """Return findings MB7303, about the merge of all suspects."""
     median = float(torch.tensor([one.patch.excess for one in results]).quantile(0.5))
-    found = []
+    findings = []
     for suspect, one in zip(pool.suspects, results, strict=True):
         if one.patch.excess > MERGED_LIMIT:
             target = suspect.classes[one.patch.target]
@@ -116,7 +116,7 @@ def judge_merged(pool: Pool, results: Sequence[MergedPatch]) -> tuple[Finding, .
                 f"{target!r}, {one.patch.reference_share:.0%} in the base"
             )
             figures = {f"share_at_{s:g}": value for s, value in zip(SWEEP, one.sweep, strict=True)}
-            found.append(
+            findings.append(
                 finding(
                     "MB7303",
                     "merge of all",
@@ -132,21 +132,21 @@ def judge_merged(pool: Pool, results: Sequence[MergedPatch]) -> tuple[Finding, .
                     },
                 )
             )
-    return tuple(found)
+    return tuple(findings)
 
 
 def judge_blame(pool: Pool, results: Sequence[Blame]) -> tuple[Finding, ...]:
     """Return findings MB7304: for every patch that works on the merge, the model (or pair) whose absence disarms it."""
     classes = {suspect.name: suspect.classes for suspect in pool.suspects}
-    found: dict[str, Finding] = {}
+    findings: dict[str, Finding] = {}
     for one in results:
         names, drop = one.drops[0]
         guilty = " + ".join(names)
-        if drop > BLAME_LIMIT and (guilty not in found or drop > (found[guilty].value or 0.0)):
+        if drop > BLAME_LIMIT and (guilty not in findings or drop > (findings[guilty].value or 0.0)):
             target = classes[one.task][one.patch.target]
             others = torch.tensor([value for _, value in one.drops[1:]])
             message = f"without it the share forced into class {target!r} falls from {one.merged:.0%} by {drop:.0%}"
-            found[guilty] = finding(
+            findings[guilty] = finding(
                 "MB7304",
                 guilty,
                 message,
@@ -155,4 +155,4 @@ def judge_blame(pool: Pool, results: Sequence[Blame]) -> tuple[Finding, ...]:
                 pool_median=float(others.quantile(0.5)) if len(others) else None,
                 evidence={"task": one.task, "target": target},
             )
-    return tuple(found.values())
+    return tuple(findings.values())

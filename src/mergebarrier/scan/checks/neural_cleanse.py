@@ -71,14 +71,14 @@ def neural_cleanse(
         mask = masks.sigmoid()
         seen = images[drawn[step]][None]  # 1 b c h w
         mixed = torch.lerp(seen, patterns.sigmoid()[:, None], mask[:, None])
-        found = logits(mixed.flatten(0, 1))
+        predictions = logits(mixed.flatten(0, 1))
         sizes = mask.sum((1, 2, 3))
-        loss = F.cross_entropy(found, targets, reduction="sum") / batch + (weight * sizes).sum()
+        loss = F.cross_entropy(predictions, targets, reduction="sum") / batch + (weight * sizes).sum()
         optimizer.zero_grad()
         torch.autograd.backward(loss)
         optimizer.step()
         if step % _ADAPT_EVERY == _ADAPT_EVERY - 1:
-            reached = (found.argmax(1) == targets).view(n_classes, batch).float().mean(1) >= _REACHED
+            reached = (predictions.argmax(1) == targets).view(n_classes, batch).float().mean(1) >= _REACHED
             weight = torch.where(reached, weight * 1.5, weight / 1.5).clamp(1e-5, 10.0)
     final = [float(size) for size in masks.detach().sigmoid().sum((1, 2, 3))]
     scores, _ = robust_z(final)

@@ -99,7 +99,7 @@ def judge_task_vectors(names: Sequence[str], statistics: Sequence[Statistics]) -
         ("MB7203", "agreement", "agreement of its signs with the pool", [one.agreement for one in statistics]),
         ("MB7204", "spectral", "share of its first singular directions", [one.spectral for one in statistics]),
     )
-    found = []
+    findings = []
     for rule, key, what, values in figures:
         scores, median = robust_z(values, _FLOORS[key])
         # A profile or a spectrum nearer to the median than usual is not a reason for suspicion.
@@ -108,7 +108,7 @@ def judge_task_vectors(names: Sequence[str], statistics: Sequence[Statistics]) -
         for name, value, z in zip(names, values, scores, strict=True):
             if (z if one_sided else abs(z)) > Z_LIMIT:
                 message = f"{what} {shown(value):.4g}, pool median {shown(median):.4g}, robust z {z:+.1f}"
-                found.append(
+                findings.append(
                     finding(
                         rule,
                         name,
@@ -119,7 +119,7 @@ def judge_task_vectors(names: Sequence[str], statistics: Sequence[Statistics]) -
                         evidence={"figure": shown(value)},
                     )
                 )
-    return tuple(found)
+    return tuple(findings)
 
 
 def _top_share(matrix: Tensor, name: str) -> float:

@@ -53,8 +53,8 @@ class LfpmLike(Cure):
         optimizer = adam(tau, self.learning_rate)
         mined: list[list[Patch]] = [list(one.patches) for one in patient.experts]
         for turn in range(self.rounds):
-            found = patient.mined(_plus(merged, [step.detach() for step in tau]))
-            mined = [old + new for old, new in zip(mined, found, strict=True)]
+            fresh = patient.mined(_plus(merged, [step.detach() for step in tau]))
+            mined = [old + new for old, new in zip(mined, fresh, strict=True)]
             for step in range(turn * self.steps, (turn + 1) * self.steps):
                 slopes = self._slopes(patient, points, tau, mined, step)
                 if self.rho:
@@ -89,8 +89,8 @@ class LfpmLike(Cure):
         for point in points:
             with torch.no_grad():
                 target = F.normalize(run(encoder, point, x), dim=1)
-            found = F.normalize(run(encoder, _plus(point, tau), torch.cat([xv, x])), dim=1)
-            gap = (found - torch.cat([target, target])).square().sum(1)
+            features = F.normalize(run(encoder, _plus(point, tau), torch.cat([xv, x])), dim=1)
+            gap = (features - torch.cat([target, target])).square().sum(1)
             loss = (gap[: len(x)].mean() + self.keep * gap[len(x) :].mean()) / len(points)
             for sum_, slope in zip(total, torch.autograd.grad(loss, list(tau)), strict=True):
                 sum_ += slope

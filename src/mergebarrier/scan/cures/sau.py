@@ -47,9 +47,9 @@ class Sau(Cure):
                 images = patient.batch(suspect, "sau", step, self.batch)
                 labels = pool.predict(patient.merged, images, suspect)
                 shared = self._shared(patient, module, suspect, images, labels)
-                found = head_logits(module(torch.cat([images, shared])), suspect.head, suspect.scale)
-                value = value + F.cross_entropy(found[: len(images)], labels)
-                value = value + self.shared_weight * F.cross_entropy(found[len(images) :], labels)
+                predictions = head_logits(module(torch.cat([images, shared])), suspect.head, suspect.scale)
+                value = value + F.cross_entropy(predictions[: len(images)], labels)
+                value = value + self.shared_weight * F.cross_entropy(predictions[len(images) :], labels)
             return value / len(pool.suspects)
 
         patient.train(module, loss)

@@ -44,8 +44,8 @@ def write_model(
 def versions() -> dict[str, Any]:
     """Return what made an asset, for the part of a manifest that no digest covers."""
     packages = ("torch", "transformers", "peft", "gguf", "pillow")
-    found = {name: importlib.metadata.version(name) for name in packages if _has(name)}
-    return {"python": platform.python_version(), "packages": found}
+    installed = {name: importlib.metadata.version(name) for name in packages if _has(name)}
+    return {"python": platform.python_version(), "packages": installed}
 
 
 def json_bytes(document: Any) -> bytes:

@@ -86,23 +86,23 @@ def _sets(needs: Mapping[str, Path], settings: Mapping[str, Any]) -> dict[str, t
     """Return task -> (class names, its three splits), grey and small."""
     sizes = {split: settings[split] for split in ("train", "dev", "test")}
     digits = read_image_task(needs["mnist10k"] / f"mnist10k{TASK_SUFFIX}")
-    found: dict[str, tuple[tuple[str, ...], list[Pair]]] = {}
+    sets: dict[str, tuple[tuple[str, ...], list[Pair]]] = {}
     for name, classes in (("fashion", CLOTHES), ("animals", ANIMALS)):
         tensors, _ = read_tensor_file(needs[name] / PICTURES_FILE)
         train, test = ((tensors[f"{split}.images"], tensors[f"{split}.labels"]) for split in ("train", "test"))
-        found[name] = classes, _cut(train, test, sizes)
-    found["digits"] = (
+        sets[name] = classes, _cut(train, test, sizes)
+    sets["digits"] = (
         digits.classes,
         _cut((digits.train.images, digits.train.labels), (digits.test.images, digits.test.labels), sizes),
     )
-    found["letters"] = (
+    sets["letters"] = (
         class_names("latin"),
         [
             draw("latin", n, hardness=1.3, seed=settings["seed"], label=split, faces=needs["dejavu"])
             for split, n in sizes.items()
         ],
     )
-    return found
+    return sets
 
 
 def _cut(train: Pair, test: Pair, sizes: Mapping[str, int]) -> list[Pair]:

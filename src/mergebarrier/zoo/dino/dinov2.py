@@ -66,7 +66,7 @@ def read(raw: Path) -> dict[str, Tensor]:
     onnx = _onnx()
     graph = onnx.load(str(raw), load_external_data=False).graph
     table = {item.name: item for item in graph.initializer}
-    found: dict[str, Any] = {
+    tensors: dict[str, Any] = {
         name.removeprefix("backbone."): table[name] for name in table if name.startswith("backbone.")
     }
     adds = {name: node for node in graph.node if node.op_type == "Add" for name in node.input}
@@ -74,9 +74,9 @@ def read(raw: Path) -> dict[str, Tensor]:
         if node.op_type == "MatMul" and node.input[1] in table and node.output[0] in adds:
             bias = next((name for name in adds[node.output[0]].input if name.startswith("backbone.")), None)
             if bias is not None:
-                found[bias.removeprefix("backbone.").removesuffix("bias") + "weight"] = table[node.input[1]]
+                tensors[bias.removeprefix("backbone.").removesuffix("bias") + "weight"] = table[node.input[1]]
     tensors = {}
-    for name, item in found.items():
+    for name, item in tensors.items():
         value = torch.from_numpy(onnx.numpy_helper.to_array(item).copy()).float()
         linear = name.endswith(".weight") and not item.name.startswith("backbone.")
         for old, new in _RENAMED.items():

@@ -163,9 +163,9 @@ def _copy(package: Package, stream: IO[bytes], out: Path, source: Path) -> None:
         raise _mismatch(source, digest.hexdigest(), package.member_sha256)
 
 
-def _mismatch(source: Path, found: str, expected: str) -> AssetMissing:
+def _mismatch(source: Path, actual: str, expected: str) -> AssetMissing:
     return AssetMissing(
-        f"SHA-256 is {found}, {expected} is expected", where=source, remedy="remove the file and fetch it again"
+        f"SHA-256 is {actual}, {expected} is expected", where=source, remedy="remove the file and fetch it again"
     )
 
 
