@@ -8,24 +8,25 @@ all: weights=[0.5] ... need=tensor reads=1
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from mergebarrier.errors import clean
 
 __all__ = ["explanation"]
 
+_Table: TypeAlias = Mapping[str, Any]
 _LAYER: Final = re.compile(r"(?<=\.)\d+(?=\.)")
 
 
-def explanation(tensors: Sequence[Mapping[str, Any]]) -> str:
+def explanation(tensors: Sequence[_Table]) -> str:
     """Return one paragraph per tensor, or per tensor of a run of layers that differ in nothing but number and depth."""
-    groups: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
+    groups: dict[tuple[str, ...], list[_Table]] = {}
     for tensor in tensors:
         groups.setdefault((_pattern(tensor["tensor"]), *_paragraph(tensor)), []).append(tensor)
     return "\n".join(line for (pattern, *lines), alike in groups.items() for line in _told(pattern, lines, alike))
 
 
-def _told(pattern: str, lines: Sequence[str], alike: Sequence[Mapping[str, Any]]) -> Iterable[str]:
+def _told(pattern: str, lines: Sequence[str], alike: Sequence[_Table]) -> Iterable[str]:
     name = clean(pattern.replace("*", _ranges(alike), 1) if len(alike) > 1 else alike[0]["tensor"])
     depths = sorted(dict.fromkeys(f"{tensor['depth']:.4g}" for tensor in alike), key=float)
     depth = depths[0] if len(depths) == 1 else f"{depths[0]} to {depths[-1]}"
@@ -33,7 +34,7 @@ def _told(pattern: str, lines: Sequence[str], alike: Sequence[Mapping[str, Any]]
     return (f"{name}: {head.replace('DEPTH', depth, 1)}", *rest)
 
 
-def _paragraph(tensor: Mapping[str, Any]) -> tuple[str, ...]:
+def _paragraph(tensor: _Table) -> tuple[str, ...]:
     """Return the lines about a tensor besides its name: a line of its own, one per source, one with every parameter."""
     shared = _words(tensor["parameters"])
     lines = [f"{tensor['method']}{shared} depth=DEPTH {tensor['dtype']} -> {tensor['stored']}"]
@@ -51,7 +52,7 @@ def _pattern(name: str) -> str:
     return name if "*" in name else _LAYER.sub("*", name, count=1)
 
 
-def _ranges(alike: Sequence[Mapping[str, Any]]) -> str:
+def _ranges(alike: Sequence[_Table]) -> str:
     """Return the layers of some tensors, such as 0-29 or 0-3,7."""
     layers = sorted(int(found[0]) for tensor in alike if (found := _LAYER.search(tensor["tensor"])) is not None)
     runs: list[list[int]] = []
@@ -63,7 +64,7 @@ def _ranges(alike: Sequence[Mapping[str, Any]]) -> str:
     return ",".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
 
 
-def _words(parameters: Mapping[str, Any]) -> str:
+def _words(parameters: _Table) -> str:
     return "".join(
         f" {name}={value:.6g}" if isinstance(value, float) else f" {name}={value}" for name, value in parameters.items()
     )

@@ -8,7 +8,7 @@ both        licence, checks, the writer's options
 import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import click
 
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Asked", "acknowledge_option", "gathered", "hyper_parameters", "merge_options", "methods", "verb_options"]
 
+_Verb: TypeAlias = Callable[..., Any]
+_Values: TypeAlias = Mapping[str, Any]
 _WITH_A_RECIPE: Final = ("explain", "missing", "untie", "unsafe_truncate_embeddings", "max_shard_bytes", "random_seed")
 _WITH_FLAGS: Final = ("base", "method", "data", "samples", "as", "rank", "lora_space")
 _WITH_BOTH: Final = ("dtype", "acknowledge_licence", "check", "text_path", "download")
@@ -72,7 +74,7 @@ _OPTIONS: Final = (
 class Asked:
     """The options of the verb and of the methods that were given, by name; the others are None, False or ()."""
 
-    values: Mapping[str, Any]
+    values: _Values
 
     @property
     def given(self) -> list[str]:
@@ -135,14 +137,14 @@ class Asked:
         )
 
 
-def verb_options(function: Callable[..., Any]) -> Callable[..., Any]:
+def verb_options(function: _Verb) -> _Verb:
     """Add the options of the verb; ``gathered`` hands them over."""
     for option in reversed(_OPTIONS):
         function = option(function)
     return mergekit_flags(function)
 
 
-def gathered(function: Callable[..., Any]) -> Callable[..., Any]:
+def gathered(function: _Verb) -> _Verb:
     """Hand the options of ``verb_options`` and of the methods to the verb as ``asked: Asked``; goes next to it."""
 
     @functools.wraps(function)
@@ -163,7 +165,7 @@ def merge_options(registry: Registry) -> list[click.Option]:
     return [click.Option(["--method"], type=names, help="Required, unless a recipe names it."), *options_of(registry)]
 
 
-def hyper_parameters(method: str, given: Mapping[str, Any], *, seed: int, based: bool) -> dict[str, Any]:
+def hyper_parameters(method: str, given: _Values, *, seed: int, based: bool) -> dict[str, Any]:
     """Turn the options that were given into the parameters of ``merge.make``.
 
     Args:
