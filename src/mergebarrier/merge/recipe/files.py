@@ -33,7 +33,7 @@ _TEMPLATE_FILE, _SETTINGS_FILE, _GENERATION_FILE = (
 )  # fmt: skip
 
 
-def side_files(plan: RecipePlan) -> dict[str, bytes]:
+def small_files(plan: RecipePlan) -> dict[str, bytes]:
     """Return name -> bytes of all side files except card and manifest.
 
     Raises: BadRecipe for an unknown template.

@@ -15,9 +15,9 @@ from typing import Any, Final
 from mergebarrier.errors import BadMergeParameter, clean
 from mergebarrier.merge.adapters import OUTPUT_KEYS, output_of
 from mergebarrier.merge.method import Merge
-from mergebarrier.merge.methods import MERGES
 from mergebarrier.merge.recipe.schema import Parameters, Recipe, SliceSource
 from mergebarrier.merge.recipe.values import Scalar, evaluate
+from mergebarrier.merge.registry import MERGES, make
 from mergebarrier.nearest import did_you_mean
 from mergebarrier.parameters import parameters_of
 
@@ -55,15 +55,14 @@ class Resolver:
     Args:
       recipe: parsed.
       kind:   class of the merge method.
-      make:   builds it: ``make(method, **fields)``.
       seed:   for methods that draw, unless the recipe gives one.
     Attributes: uses_base, whether the base enters; for methods that may do without it, whether the recipe has one.
     Raises: BadMergeParameter for a name that the method does not have, or that is where it has no meaning.
     """
 
-    def __init__(self, recipe: Recipe, kind: type[Merge], make: Any, seed: int) -> None:
+    def __init__(self, recipe: Recipe, kind: type[Merge], seed: int) -> None:
         """Check every name of the recipe."""
-        self.recipe, self._make = recipe, make
+        self.recipe = recipe
         self._fields = {item.name: item for item in dataclasses.fields(kind)}
         self._declared = parameters_of(kind)
         self._names = names_of(kind)
@@ -189,7 +188,7 @@ class Resolver:
         key = (count, tuple(sorted(fields.items())))
         if key not in self._made:
             try:
-                made = self._make(self.recipe.method, **fields)
+                made = make(self.recipe.method, **fields)
                 if count is not None:
                     made.check_count(count)
             except BadMergeParameter as fault:

@@ -6,7 +6,7 @@ All of it is settled before any arithmetic, so that ``--explain`` shows what a r
 Differs: without a base the donor of configuration and files is the first model of the file, not a member of a set.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from mergebarrier.checkpoint.bytes import TORCH
 from mergebarrier.errors import BadMergeParameter, BadRecipe, clean
+from mergebarrier.lineage import name_of
 from mergebarrier.merge.arithmetic import SurveyResult, row_blocks
 from mergebarrier.merge.method import Merge, parameters
 from mergebarrier.merge.plan import HEAD, MergeUnit, check_config, is_float, units_of
@@ -23,6 +24,7 @@ from mergebarrier.merge.recipe.schema import STRICT, Allowed, ModelReference, Re
 from mergebarrier.merge.recipe.targets import targets
 from mergebarrier.merge.recipe.tensor_plan import RecipeView, Target, TensorPlan
 from mergebarrier.merge.recipe.vocabulary import Alignment, align, truncated, vocabulary_names, widest
+from mergebarrier.merge.registry import DATA_MERGES, MERGES, make
 
 if TYPE_CHECKING:
     from mergebarrier.checkpoint import Checkpoint, OutTensor
@@ -149,35 +151,35 @@ class RecipePlan:
         }
 
 
-def plan_recipe(
+def plan(
     recipe: Recipe,
     opened: "Mapping[ModelReference, Checkpoint]",
     *,
-    kinds: Mapping[str, type[Merge]],
-    make: Callable[..., Merge],
-    name_of: "Callable[[Checkpoint], str]",
     seed: int = 0,
     allowed: Allowed = STRICT,
 ) -> RecipePlan:
-    """Lay a recipe over its models and check all of it.
+    """Lay a recipe over its models and check all of it, before any arithmetic.
 
     Args:
       recipe:  parsed.
       opened:  every reference of the recipe; references to one folder give one and the same model.
-      kinds:   the registry of merge methods.
-      make:    builds a member, ``make(name, **fields)``.
-      name_of: a name for a model, without a path.
       seed:    for methods that draw, unless the recipe says otherwise.
       allowed: deviations that must be requested explicitly.
     Raises: BadRecipe, BadMergeParameter, TensorSetMismatch, ShapeMismatch, ConfigMismatch.
     """
-    if recipe.method not in kinds:
+    if recipe.method in DATA_MERGES:
+        raise BadRecipe(
+            f"{recipe.method} learns from data, which a recipe does not name",
+            where="merge_method",
+            remedy="use the flags: MODEL MODEL --method METHOD --data FILE --data FILE",
+        )
+    if recipe.method not in MERGES:
         make(recipe.method)  # refuses, with the nearest name
-    kind = kinds[recipe.method]
+    kind = MERGES[recipe.method]
     references = recipe.references()
     donor = opened[references[0]]
     models = tuple({id(opened[reference]): opened[reference] for reference in references}.values())
-    resolver = Resolver(recipe, kind, make, seed)
+    resolver = Resolver(recipe, kind, seed)
     if resolver.uses_base and recipe.base is None and any(part.base is None for part in recipe.slices):
         raise BadMergeParameter("needs the base model", where=recipe.method, remedy="add base_model to the recipe")
     alignment = align(recipe, opened, donor)
