@@ -188,3 +188,9 @@ def test_every_ban_catches_what_it_bans(source: str, check, modules) -> None:
     clean = next(module for module in modules if module.name == "mergebarrier.protect.exact")
     with pytest.raises(AssertionError):
         check([dataclasses.replace(clean, text=source, tree=ast.parse(source))])
+
+
+def test_no_two_files_of_tests_share_a_name(root) -> None:
+    """Test folders are no packages: pytest refuses to collect the second of two files of one name."""
+    files = [path.name for path in (root / "tests").rglob("*.py") if path.name != "conftest.py"]
+    assert len(files) > 100 and len(set(files)) == len(files), sorted(name for name in files if files.count(name) > 1)
