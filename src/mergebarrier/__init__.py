@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from mergebarrier.api.cleanse import CleanseReport, CleanseRequest, cleanse
     from mergebarrier.api.demo import DemoReport, demo
     from mergebarrier.api.evaluate import EvaluationReport, evaluate
-    from mergebarrier.api.image_task import ImageTaskReport, image_task
+    from mergebarrier.api.image_task import HeadOptions, ImageTaskReport, image_task
     from mergebarrier.api.inspect import InspectReport, inspect
     from mergebarrier.api.measure_backdoor import BackdoorReport, measure_backdoor
     from mergebarrier.api.merge import MergeReport, merge
@@ -105,6 +105,7 @@ __all__ = [
     "Exact",
     "Fisher",
     "GaugeFix",
+    "HeadOptions",
     "ImageTaskReport",
     "InspectReport",
     "IsoC",

@@ -38,13 +38,13 @@ def _pictures(folder: Path, classes: tuple[str, ...]) -> Path:
 def test_a_task_is_made_from_pictures_and_names(bench, tmp_path, run_cli) -> None:
     names = next(bench["glyph-names"].glob("*.safetensors"))
     with pytest.raises(UsageError, match="head"):
-        mb.image_task(tmp_path, tmp_path / "a.task.safetensors")
+        mb.image_task(tmp_path, tmp_path / "a.task.safetensors", mb.HeadOptions())
     with pytest.raises(UsageError, match=r"\.task\.safetensors"):
-        mb.image_task(tmp_path, tmp_path / "a", names=names, side=8)
+        mb.image_task(tmp_path, tmp_path / "a", mb.HeadOptions(names=names, side=8))
     _, about = read_tensor_file(names)
     classes = tuple(sorted(about["names"][:2]))
     folder = _pictures(tmp_path / "pictures", classes)
-    made = mb.image_task(folder, tmp_path / "a.task.safetensors", names=names, side=28)
+    made = mb.image_task(folder, tmp_path / "a.task.safetensors", mb.HeadOptions(names=names, side=28))
     assert made.classes == classes and made.train + made.dev + made.test == 20
     assert read_image_task(made.out).classes == classes
     ran = run_cli("zoo", "task", folder, "--names", names, "--side", 28, "-o", made.out, "--overwrite", "--json")

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from mergebarrier.api.cleanse import CleanseReport, CleanseRequest, check_cleanse, cleanse
     from mergebarrier.api.demo import DemoModels, DemoPlan, DemoReport, demo, demo_models, plan_demo
     from mergebarrier.api.evaluate import EvaluationReport, evaluate
-    from mergebarrier.api.image_task import ImageTaskReport, image_task
+    from mergebarrier.api.image_task import HeadOptions, ImageTaskReport, image_task
     from mergebarrier.api.inspect import InspectReport, inspect
     from mergebarrier.api.measure_backdoor import BackdoorReport, measure_backdoor
     from mergebarrier.api.merge import (
@@ -59,6 +59,7 @@ __all__ = [
     "DemoPlan",
     "DemoReport",
     "EvaluationReport",
+    "HeadOptions",
     "ImageTaskReport",
     "InspectReport",
     "MergeExplanation",

@@ -1,7 +1,7 @@
 """``mergebarrier zoo``: real models and data, taken from packages."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -67,30 +67,11 @@ def path_command(name: str, threads: int, output: Output) -> None:
 @download_option
 @writer_options(metavar="FILE", what="The task file to make, NAME.task.safetensors.")
 @output_options
-def task_command(
-    folder: Path,
-    model: Path | None,
-    templates: tuple[str, ...],
-    names: Path | None,
-    side: int | None,
-    download: bool,
-    writer: WriterOptions,
-    output: Output,
-) -> None:
+def task_command(folder: Path, writer: WriterOptions, output: Output, **head: Any) -> None:
     """Make a task file from FOLDER, which holds one sub-folder of PNG or JPEG pictures per class."""
-    from mergebarrier.api import image_task
+    from mergebarrier.api import HeadOptions, image_task
 
-    report = image_task(
-        folder,
-        writer.folder,
-        model=model,
-        templates=templates,
-        names=names,
-        side=side,
-        overwrite=writer.overwrite,
-        dry_run=writer.dry_run,
-        download=download,
-    )
+    report = image_task(folder, writer.folder, HeadOptions(**head), overwrite=writer.overwrite, dry_run=writer.dry_run)
     sizes = {"train": report.train, "dev": report.dev, "test": report.test}
     found = f"{report.out}: {len(report.classes)} classes, {sizes}"
     if report.made:
