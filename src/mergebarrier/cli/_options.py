@@ -215,29 +215,19 @@ def writer_options(
     @click.option("--max-ram", "max_ram_bytes", type=SIZE, metavar="SIZE", help="Memory budget, such as 800M or 4G.")
     @threads_option
     @functools.wraps(inner)
-    def verb(
-        *args: Any,
-        out: Path | None,
-        resume: bool,
-        overwrite: bool,
-        dry_run: bool,
-        seed: int,
-        threads: int,
-        workers: int | None,
-        max_ram_bytes: int | None,
-        **kwargs: Any,
-    ) -> Any:
-        if resume and overwrite:
+    def verb(*args: Any, **kwargs: Any) -> Any:
+        given = {field.name: kwargs.pop(field.name) for field in dataclasses.fields(WriterOptions)}
+        writer = WriterOptions(**{**given, "workers": given["workers"] or given["threads"]})
+        if writer.resume and writer.overwrite:
             raise UsageError("--resume and --overwrite exclude each other", remedy="give one of them")
-        if out is None and (resume or overwrite):
-            option = "--resume" if resume else "--overwrite"
+        if writer.out is None and (writer.resume or writer.overwrite):
+            option = "--resume" if writer.resume else "--overwrite"
             raise UsageError("has no effect without -o", where=option, remedy=f"give -o {metavar}, or leave it out")
         keep_freed_memory()
-        writer = WriterOptions(out, resume, overwrite, dry_run, seed, threads, workers or threads, max_ram_bytes)
         try:
             return inner(*args, writer=writer, **kwargs)
         except (MergebarrierError, OSError, MemoryError, KeyboardInterrupt) as error:
-            if out is not None and not dry_run and _can_resume(error, out):
+            if writer.out is not None and not writer.dry_run and _can_resume(error, writer.out):
                 error.add_note(f"resume with: {_resume_line()}")
             raise
 
