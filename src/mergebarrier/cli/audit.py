@@ -1,7 +1,7 @@
 """``mergebarrier audit``: merge and attack a protected model, grade what is left, write one honest report."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from mergebarrier.api import AuditOptions
 
 __all__ = ["command"]
+
+_INPUTS: Final = ("original", "base", "partner", "task", "partner_task")
 
 
 class _WithLevels(click.Command):
@@ -57,18 +59,7 @@ class _WithLevels(click.Command):
 @download_option
 @writer_options(metavar="REPORT_DIR", what="Report folder.")
 @output_options
-def command(
-    protected: Path,
-    original: Path,
-    base: Path,
-    partner: Path,
-    task: Path,
-    partner_task: Path,
-    download: bool,
-    writer: WriterOptions,
-    output: Output,
-    **given: Any,
-) -> None:
+def command(protected: Path, download: bool, writer: WriterOptions, output: Output, **given: Any) -> None:
     """Merge PROTECTED with a partner, attack it, and write REPORT_DIR: result.json, rows.jsonl, report.html, card.md,
     findings.sarif.
 
@@ -78,6 +69,7 @@ def command(
     """
     from mergebarrier.api import audit, plan_audit
 
+    inputs = {name: given.pop(name) for name in _INPUTS}
     options = _options(writer, given)
     if writer.dry_run:
         plan = plan_audit(options)
@@ -85,11 +77,7 @@ def command(
         return
     report = audit(
         protected,
-        original=original,
-        base=base,
-        partner=partner,
-        task=task,
-        partner_task=partner_task,
+        **inputs,
         out=writer.folder,
         options=options,
         write=write_options(writer),

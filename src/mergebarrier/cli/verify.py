@@ -1,7 +1,7 @@
 """``mergebarrier verify``: does the protected model still do what the original does?"""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -18,7 +18,7 @@ __all__ = ["command"]
 @click.command()
 @click.argument("original", type=MODEL)
 @click.argument("protected", type=MODEL)
-@click.option("--text", "text_path", type=MODEL, help="Plain UTF-8 text to compare on.  [default: a built-in page]")
+@click.option("--text", type=MODEL, help="Plain UTF-8 text to compare on.  [default: a built-in page]")
 @dtype_option("float32")
 @click.option("--max-tokens", type=click.IntRange(16), default=1024, show_default=True, metavar="N")
 @click.option(
@@ -31,17 +31,7 @@ __all__ = ["command"]
 @download_option
 @threads_option
 @output_options
-def command(
-    original: Path,
-    protected: Path,
-    text_path: Path | None,
-    dtype: str,
-    max_tokens: int,
-    max_kl: float,
-    download: bool,
-    threads: int,
-    output: Output,
-) -> int:
+def command(original: Path, protected: Path, threads: int, output: Output, **options: Any) -> int:
     """Compare PROTECTED with ORIGINAL: tensors, logits, KL, top-1 agreement, perplexity.
 
     In bfloat16 the floor is printed too: how far the original itself moves between bfloat16 and float32.
@@ -50,16 +40,7 @@ def command(
     from mergebarrier.api import verify
 
     with output.progress("verifying") as progress:
-        report = verify(
-            original,
-            protected,
-            text=text_path,
-            dtype=dtype,
-            max_tokens=max_tokens,
-            max_kl=max_kl,
-            download=download,
-            progress=progress,
-        )
+        report = verify(original, protected, **options, progress=progress)
     output.result(report, _lines(report))
     return 0 if report.equal else 1
 
