@@ -99,46 +99,6 @@ class Doctor(Document):
     missing: list[str]
 
 
-class Asset(TypedDict):
-    """One model, task or text of the zoo."""
-
-    name: str
-    kind: str
-    state: str
-    licence: str
-    about: str
-    package: str | None
-    needs: list[str]
-    path: str | None
-
-
-class Zoo(Document):
-    """What the zoo has."""
-
-    kind: Literal["zoo"]
-    cache: str
-    assets: list[Asset]
-
-
-class ZooPath(Document):
-    """Where one thing of the zoo is."""
-
-    kind: Literal["zoo-path"]
-    name: str
-    path: str
-
-
-class Task(Document):
-    """A task of images that was made out of a folder of pictures."""
-
-    kind: Literal["task"]
-    out: str
-    classes: list[str]
-    train: Count
-    dev: Count
-    test: Count
-
-
 class Dims(TypedDict):
     """Sizes and kinds of a network."""
 

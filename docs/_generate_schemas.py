@@ -25,11 +25,13 @@ from mergebarrier.api.attack import AttackPlan
 from mergebarrier.api.base import Report
 from mergebarrier.api.cleanse import CleanseReport
 from mergebarrier.api.demo import DemoPlan
+from mergebarrier.api.image_task import ImageTaskReport
 from mergebarrier.api.inspect import InspectReport
 from mergebarrier.api.merge import MergeExplanation
 from mergebarrier.api.protect import ProtectPlan, ProtectReport, UnprotectPlan, UnprotectReport
 from mergebarrier.api.realign import RealignPlan, RealignReport
 from mergebarrier.api.verify import VerifyReport
+from mergebarrier.api.zoo import ZooPathReport, ZooReport
 from mergebarrier.results import BackdoorResult, Cell, Measurement, Result
 
 FOLDER: Final = Path(__file__).parents[1] / "src" / "mergebarrier" / "schemas"
@@ -93,11 +95,11 @@ SHOWN: Final[dict[str, Any]] = {
     "protect": typed(ProtectReport, key_id=KEY_ID, content_digest=DIGEST, realigned=documents.Undone),
     "realign": typed(RealignReport, content_digest=DIGEST, diagnostics=documents.Fit),
     "scan": documents.Scan,
-    "task": documents.Task,
+    "task": typed(ImageTaskReport),
     "unprotect": typed(UnprotectReport, content_digest=DIGEST),
     "verify": typed(VerifyReport),
-    "zoo": documents.Zoo,
-    "zoo-path": documents.ZooPath,
+    "zoo": typed(ZooReport),
+    "zoo-path": typed(ZooPathReport),
 }
 #: What the command line adds to a result that it shows.
 BESIDE: Final = {"audit": ("report", "protected"), "backdoor": ("report",)}
