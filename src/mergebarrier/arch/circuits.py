@@ -2,15 +2,23 @@
 
 An element that serves the whole model (the residual stream) ties nothing together; every other one does, and so does
 a norm with the readers behind it.  A circuit is a connected component, so units of work come out of the table.
+
+The tables name the axes of every tensor as it is stored, so nothing is sliced or transposed on the way into the
+mathematics (``CIRCUITS``); on the way out a tensor is rounded once and made contiguous.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING, Final
 
 from mergebarrier.arch.axes import Axis
 from mergebarrier.arch.expression import Nodes, leaves
 from mergebarrier.arch.family import PLACEHOLDER, Family, TensorLine
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 #: An element of an axis: its name, and the values of the placeholders in its scope.
 Instance = tuple[str, tuple[str, ...]]
@@ -163,3 +171,27 @@ def _name(family: Family, group: list[Member]) -> str:
                 label = family.axes[axis].stream[0].replace(".{e}", "")
                 return label.format_map(dict(member.indices))
     return group[0].canonical
+
+
+class _Circuits:
+    """How a run shows circuits to mathematics."""
+
+    @staticmethod
+    def gather(circuit: Circuit, physical: Mapping[str, "Tensor"]) -> dict[str, "Tensor"]:
+        """Return the tensors of a circuit by their names on disk; a table of their own, to be emptied."""
+        del circuit
+        return dict(physical)
+
+    @staticmethod
+    def scatter(circuit: Circuit, changed: Mapping[str, "Tensor"]) -> dict[str, "Tensor"]:
+        """Return the tensors ready to be written."""
+        del circuit
+        return {name: tensor.contiguous() for name, tensor in changed.items()}
+
+    @staticmethod
+    def rounded(tensor: "Tensor", dtype: "torch.dtype | None") -> "Tensor":
+        """Return a tensor in the dtype that it came in."""
+        return tensor if dtype is None else tensor.to(dtype)
+
+
+CIRCUITS: Final = _Circuits()

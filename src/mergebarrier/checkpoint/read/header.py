@@ -127,13 +127,13 @@ def _natural(value: Any) -> bool:
 
 
 def _entry(name: str, value: Any, where: object) -> Entry:
-    place = f"{where}: tensor {clean(name)!r}"
     if not _NAME.fullmatch(name) or len(name) > MAX_NAME_BYTES:
         raise BadHeader(
             f"a tensor name is 1 to {MAX_NAME_BYTES} letters, digits, dots, dashes and underscores",
-            where=place,
+            where=f"{where}: tensor {clean(name)!r}",
             remedy="rename the tensor where the model was made",
         )
+    place = f"{where}: tensor {name!r}"
     if not isinstance(value, dict) or value.keys() != {"dtype", "shape", "data_offsets"}:
         raise BadHeader("entry does not hold exactly dtype, shape, data_offsets", where=place, remedy=_AGAIN)
     dtype, shape, offsets = value["dtype"], value["shape"], value["data_offsets"]
