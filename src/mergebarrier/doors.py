@@ -45,7 +45,7 @@ def _places(package: str) -> dict[str, str]:
 
 
 class _Door(ModuleType):
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> object:
         place = None if name.startswith("__") else _places(self.__name__).get(name)
         if place is None:
             raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
@@ -54,7 +54,7 @@ class _Door(ModuleType):
         value = self.__dict__[name] = getattr(importlib.import_module(place), name)
         return value
 
-    def __setattr__(self, name: str, value: Any) -> None:
+    def __setattr__(self, name: str, value: object) -> None:
         # An imported file is set on its package; that must not hide an offered name that is spelled like the file.
         if isinstance(value, ModuleType) and _places(self.__name__).get(name, self.__name__) != self.__name__:
             return

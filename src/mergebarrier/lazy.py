@@ -12,7 +12,7 @@ differ from importlib.util.LazyLoader: sys.modules stays as it is, and two threa
 
 import importlib
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,7 +22,7 @@ __all__ = ["np", "torch"]
 
 
 class _Library(ModuleType):
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> object:
         if name == "__path__":  # it is not a package: ``import mergebarrier.lazy.torch`` is a mistake
             raise AttributeError(name)
         return getattr(importlib.import_module(self.__name__), name)

@@ -172,7 +172,7 @@ def _recipe(options: AttackOptions, encoder: "Encoder") -> poison.UniversalRecip
     """Return how the trigger is made; the published loop steps in the encoder's own normalised space."""
     if not options.published:
         return poison.UniversalRecipe(**options.trigger)
-    published: dict[str, Any] = {
+    published: dict[str, object] = {
         "method": "published",
         "mean": tuple(encoder.mean.flatten().tolist()),
         "std": tuple(encoder.deviation.flatten().tolist()),

@@ -5,7 +5,7 @@ A trigger made here consists of values that a byte can hold, so the picture is t
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import torch
 
@@ -80,8 +80,8 @@ def read_trigger(path: Path) -> NamedTrigger:
     return NamedTrigger(trigger, about["kind"], about["target_class"])
 
 
-def _plausible(about: dict[str, Any]) -> bool:
-    def whole(values: Any, n: int) -> bool:
+def _plausible(about: dict[str, object]) -> bool:
+    def whole(values: object, n: int) -> bool:
         return isinstance(values, list) and len(values) == n and all(type(v) is int and 0 <= v < 2**20 for v in values)
 
     places = about["places"]

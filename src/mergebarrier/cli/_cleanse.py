@@ -39,7 +39,7 @@ class CleanseOptions:
             )
 
 
-def cleanse_options(function: Callable[..., Any]) -> Callable[..., Any]:
+def cleanse_options(function: Callable[..., object]) -> Callable[..., object]:
     """Add ``--cleanse`` and ``--task``; the verb gets ``cleanse: CleanseOptions``."""
 
     @click.option(

@@ -40,7 +40,7 @@ __all__ = [
     "writer_options",
 ]
 
-_Verb = Callable[..., Any]
+_Verb = Callable[..., object]
 _UNITS: Final = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 

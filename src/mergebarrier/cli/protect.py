@@ -1,7 +1,7 @@
 """``mergebarrier protect``: write a model that computes the same but merges badly with stock tools."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -42,7 +42,7 @@ def command(
     download: bool,
     writer: WriterOptions,
     output: Output,
-    **parameters: Any,
+    **parameters: object,
 ) -> None:
     """Write MODEL in other coordinates: it computes the same, with the same names and shapes, but merges badly.
 

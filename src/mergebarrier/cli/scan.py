@@ -161,7 +161,7 @@ def _refuse_strays(cleanse: CleanseOptions, method: str | None, acknowledged: bo
         raise UsageError("goes with --cleanse", where=stray, remedy="leave it out")
 
 
-def _merge(method: str | None, parameters: dict[str, Any], seed: int) -> "Merge | None":
+def _merge(method: str | None, parameters: dict[str, object], seed: int) -> "Merge | None":
     given = {name: value for name, value in parameters.items() if value is not None}
     if method is None:
         if given:
@@ -175,7 +175,7 @@ def _merge(method: str | None, parameters: dict[str, Any], seed: int) -> "Merge 
     return make(method, **hyper_parameters(method, values, seed=seed, based=True))
 
 
-def _plan_text(plan: dict[str, Any]) -> str:
+def _plan_text(plan: dict[str, object]) -> str:
     rows = ((name, value if isinstance(value, tuple) else (value,)) for name, value in plan.items() if value)
     return "\n".join(f"{name}: {', '.join(str(one) for one in values)}" for name, values in rows)
 

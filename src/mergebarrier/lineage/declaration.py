@@ -13,7 +13,7 @@ and the tag ``merge-protected`` are our own convention; no other merge tool has 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Final
 
 from mergebarrier.checkpoint import LICENCE_FILES
 from mergebarrier.checkpoint.bytes import read_yaml
@@ -119,7 +119,7 @@ def _agree(by_card: str, by_text: str) -> bool:
     return by_card == by_text or (by_card == "openrail" and "rail" in by_text)
 
 
-def _front_matter(card: bytes) -> tuple[dict[str, Any], str]:
+def _front_matter(card: bytes) -> tuple[dict[str, object], str]:
     """Return the head of a model card and, when it cannot be read, why."""
     start = _HEAD.match(card)
     if start is None:
@@ -136,5 +136,5 @@ def _front_matter(card: bytes) -> tuple[dict[str, Any], str]:
     return {}, "its head is no table"
 
 
-def _list(value: Any) -> list[Any]:
+def _list(value: object) -> list[object]:
     return [] if value is None else value if isinstance(value, list) else [value]

@@ -9,7 +9,7 @@ Nothing here imports torch.
 """
 
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from mergebarrier.results.rows import Record, Skill
 
@@ -208,7 +208,7 @@ class Result(Record):
 
     version: str
     method: str
-    method_parameters: dict[str, Any]
+    method_parameters: dict[str, object]
     method_keyed: bool | None
     method_limit: str
     models: dict[str, Model]

@@ -7,7 +7,7 @@ Nothing here imports torch.
 """
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 from mergebarrier.results.audit import Control, Model
 from mergebarrier.results.rows import Record, Skill
@@ -85,7 +85,7 @@ class BackdoorResult(Record):
 
     version: str
     attack: str
-    attack_parameters: dict[str, Any]
+    attack_parameters: dict[str, object]
     models: dict[str, Model]
     task: str
     task_digest: str

@@ -153,7 +153,7 @@ class _Reader:
                 hint = did_you_mean(key, sorted(_KNOWN))
                 self.fail(f"unknown key {clean(key)!r}{hint}", "remove the key, if the weights do not depend on it")
 
-    def rank(self, key: str, value: Any) -> int:
+    def rank(self, key: str, value: object) -> int:
         if type(value) is not int or not 1 <= value <= MAX_RANK:
             self.fail(f"{clean(key)} is {clean(repr(value))}; a rank is a whole number from 1 to {MAX_RANK}")
         return value
@@ -189,7 +189,7 @@ class _Reader:
             self.fail(f"{key} is {clean(repr(value))}; give a name")
         return value or ""
 
-    def pattern(self, key: str, text: Any) -> Pattern:
+    def pattern(self, key: str, text: object) -> Pattern:
         try:
             return Pattern(text if isinstance(text, str) else "")
         except ValueError as fault:

@@ -73,7 +73,7 @@ def parse(
     def fail(what: str) -> NoReturn:
         raise error(what)
 
-    def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
+    def pairs(items: list[tuple[str, object]]) -> dict[str, object]:
         found = dict(items)
         if len(found) != len(items):
             twice = next(key for key, count in Counter(key for key, _ in items).items() if count > 1)
@@ -112,7 +112,7 @@ def parse(
     return value
 
 
-def _refuse_surrogates(value: Any, fail: Callable[[str], NoReturn]) -> None:
+def _refuse_surrogates(value: object, fail: Callable[[str], NoReturn]) -> None:
     """Refuse half of a surrogate pair, which Python accepts and Rust does not."""
     todo = [value]
     while todo:

@@ -11,7 +11,6 @@ Source: CVE-2026-4372 and CVE-2026-5241 (kernels fetched through config keys).  
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from mergebarrier.checkpoint.bytes import parse_bounded, read_small
 from mergebarrier.errors import BadConfig, BadDtype, RemoteCodeRefused, clean
@@ -29,7 +28,7 @@ _NAMES_CODE = {
 }
 
 
-def read_json(root: Path, name: str, max_bytes: int = MAX_CONFIG_BYTES) -> Any:
+def read_json(root: Path, name: str, max_bytes: int = MAX_CONFIG_BYTES) -> object:
     """Parse a small JSON file of a model folder, strictly; BadConfig or LimitExceeded names the file."""
     where, remedy = root / name, "repair the file, or download it again"
 
@@ -40,7 +39,7 @@ def read_json(root: Path, name: str, max_bytes: int = MAX_CONFIG_BYTES) -> Any:
     return parse_bounded(text, bad, max_depth=MAX_CONFIG_DEPTH, max_values=_MAX_VALUES, where=where, remedy=remedy)
 
 
-def read_config(root: Path) -> dict[str, Any]:
+def read_config(root: Path) -> dict[str, object]:
     """Read and check config.json.
 
     Args:
@@ -69,7 +68,7 @@ def check_side_files(root: Path, side_files: tuple[str, ...]) -> None:
             refuse_code(read_json(root, name, max_bytes), root / name)
 
 
-def refuse_code(document: Any, where: object) -> None:
+def refuse_code(document: object, where: object) -> None:
     """Raise RemoteCodeRefused when a key at any depth names code to be loaded or a kernel to be fetched."""
     for key, value in _walk(document):
         if _asks_for_code(key, value):
@@ -80,7 +79,7 @@ def refuse_code(document: Any, where: object) -> None:
             )
 
 
-def _walk(document: Any) -> Iterator[tuple[str, Any]]:
+def _walk(document: object) -> Iterator[tuple[str, object]]:
     todo = [document]
     while todo:
         item = todo.pop()
@@ -91,7 +90,7 @@ def _walk(document: Any) -> Iterator[tuple[str, Any]]:
             todo += item
 
 
-def _asks_for_code(key: str, value: Any) -> bool:
+def _asks_for_code(key: str, value: object) -> bool:
     if value is None or value is False:
         return False
     if key in _CODE_KEYS:

@@ -20,7 +20,6 @@ import shutil
 import stat
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from mergebarrier import __version__
 from mergebarrier.checkpoint.adapter import ADAPTER_WEIGHTS
@@ -70,7 +69,7 @@ def plan_shards(layout: Sequence[OutTensor]) -> tuple[tuple[Shard, bytes], ...]:
 
 
 def _plan_shard(name: str, tensors: Sequence[OutTensor]) -> tuple[Shard, bytes]:
-    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+    header: dict[str, object] = {"__metadata__": {"format": "pt"}}
     position = 0
     for tensor in tensors:
         end = position + tensor.nbytes

@@ -177,7 +177,7 @@ class Writer:
             self._filling[info.name] = Filling(info)
         self._filling[info.name].add(start, stop, view)
 
-    def finish(self, unit_name: str, names: Sequence[str], made_of: Any = None) -> None:
+    def finish(self, unit_name: str, names: Sequence[str], made_of: object = None) -> None:
         """Record that the tensors of a unit are complete.
 
         Args:
@@ -231,7 +231,7 @@ class Writer:
         self.close()
         return self.place.out
 
-    def preview(self, config: dict[str, Any]) -> Checkpoint:
+    def preview(self, config: dict[str, object]) -> Checkpoint:
         """Return what is written so far as a model that can be read; close it before ``commit``.
 
         Args:

@@ -60,7 +60,7 @@ def document(adapters: Sequence[Adapter], ranks: Mapping[str, int]) -> dict[str,
     }
 
 
-def dump(table: Mapping[str, Any]) -> bytes:
+def dump(table: Mapping[str, object]) -> bytes:
     """Return the bytes of a configuration; the order of its keys is kept, since that of patterns has a meaning."""
     return json.dumps(table, indent=2).encode() + b"\n"
 

@@ -22,7 +22,7 @@ _TIE_ROWS = 64
 
 
 def check_vocabulary(
-    tensors: "Mapping[str, TensorInfo]", config: Mapping[str, Any], files: Mapping[str, bytes]
+    tensors: "Mapping[str, TensorInfo]", config: Mapping[str, object], files: Mapping[str, bytes]
 ) -> tuple[str, ...]:
     """Return one line per disagreement.
 
@@ -66,7 +66,7 @@ def check_tie(merged: "Checkpoint") -> tuple[str, ...]:
 
 
 def _sizes(
-    tensors: "Mapping[str, TensorInfo]", embedding: str | None, head: str | None, config: Mapping[str, Any]
+    tensors: "Mapping[str, TensorInfo]", embedding: str | None, head: str | None, config: Mapping[str, object]
 ) -> Iterator[str]:
     size = config.get("vocab_size")
     for name in (embedding, head):
@@ -74,11 +74,11 @@ def _sizes(
             yield f"{name} has {tensors[name].rows} rows, vocab_size is {size}"
 
 
-def _first(tensors: Mapping[str, Any], ends: tuple[str, ...]) -> str | None:
+def _first(tensors: Mapping[str, object], ends: tuple[str, ...]) -> str | None:
     return next((name for name in tensors if name.endswith(ends)), None)
 
 
-def _ids(value: Any) -> list[int]:
+def _ids(value: object) -> list[int]:
     items = value if isinstance(value, list) else [value]
     return [item for item in items if isinstance(item, int) and not isinstance(item, bool)]
 
@@ -100,7 +100,7 @@ def _table(files: Mapping[str, bytes], name: str) -> dict[str, Any]:
     return _parsed(files.get(name, b""))
 
 
-def _parsed(data: bytes) -> dict[str, Any]:
+def _parsed(data: bytes) -> dict[str, object]:
     try:
         document = json.loads(data) if data and len(data) <= _MAX_TOKENIZER_BYTES else {}
     except (ValueError, RecursionError):

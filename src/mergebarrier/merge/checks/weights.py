@@ -109,7 +109,7 @@ def check_weights(
         if len(merged.tensors[name].shape) > 1 and not _LOW <= ratio <= _HIGH:
             odd.append((name, ratio))
     whole = (ours / theirs) ** 0.5 if theirs else 1.0
-    figures: dict[str, Any] = {"tensors": looked_at, "values_per_model": n_values, "norm_ratio": _rounded(whole)}
+    figures: dict[str, object] = {"tensors": looked_at, "values_per_model": n_values, "norm_ratio": _rounded(whole)}
     figures["cosine"] = {name: _rounded(found.cosine) for name, found in zip(names, sums, strict=True)}
     figures["odd_tensors"] = {name: _rounded(ratio) for name, ratio in odd[: _SHOWN * 3]}
     moved: dict[str, float] = {}

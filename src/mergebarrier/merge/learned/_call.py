@@ -1,7 +1,6 @@
 """A module around a module: its forward is any callable on the module inside."""
 
 from collections.abc import Callable
-from typing import Any
 
 from torch import Tensor, nn
 
@@ -15,6 +14,6 @@ class Call(nn.Module):
         self.inner = inner
         self.eval()
 
-    def forward(self, outputs: Callable[[nn.Module, Any], Tensor], batch: Any) -> Tensor:
+    def forward(self, outputs: Callable[[nn.Module, object], Tensor], batch: object) -> Tensor:
         """Return what the callable makes of the module inside and a batch."""
         return outputs(self.inner, batch)

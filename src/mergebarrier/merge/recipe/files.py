@@ -123,5 +123,5 @@ def _table(data: bytes) -> dict[str, Any]:
     return document if isinstance(document, dict) else {}
 
 
-def _dump(table: Mapping[str, Any]) -> bytes:
+def _dump(table: Mapping[str, object]) -> bytes:
     return json.dumps(table, indent=2, ensure_ascii=False).encode() + b"\n"

@@ -120,7 +120,7 @@ def layers_table(config: Mapping[str, Any], stack: str, n_layers: int) -> str | 
     return next(iter([*named, *text, *tables]), None)
 
 
-def with_dtype(config: Mapping[str, Any], name: str) -> dict[str, Any]:
+def with_dtype(config: Mapping[str, object], name: str) -> dict[str, object]:
     """Return a configuration that says the weights are stored as ``name``; tables inside it included."""
     changed = {
         key: name
@@ -133,7 +133,7 @@ def with_dtype(config: Mapping[str, Any], name: str) -> dict[str, Any]:
     return changed
 
 
-def _inner_dtype(table: Mapping[str, Any], name: str) -> dict[str, Any]:
+def _inner_dtype(table: Mapping[str, object], name: str) -> dict[str, object]:
     return {key: name if key in _DTYPE_KEYS and isinstance(value, str) else value for key, value in table.items()}
 
 

@@ -95,7 +95,7 @@ class _RecipeParser:
             extra=self.extra(top.get("mergebarrier", {})),
         )
 
-    def modules(self, value: Any) -> tuple[RecipeModule, ...]:
+    def modules(self, value: object) -> tuple[RecipeModule, ...]:
         if not isinstance(value, dict) or not value:
             self.fail("modules", "not a table of modules", "give NAME: {models: ...}, or use models")
         found = []
@@ -119,7 +119,7 @@ class _RecipeParser:
             sources.append(SliceSource(self.model(item, place), None, self.parameters(item, place)))
         return (Slice(tuple(sources)),)
 
-    def slices(self, value: Any, within: str) -> tuple[Slice, ...]:
+    def slices(self, value: object, within: str) -> tuple[Slice, ...]:
         slices = []
         for index, row in enumerate(self.rows(value, f"{within}slices")):
             place = f"{within}slices[{index}]"

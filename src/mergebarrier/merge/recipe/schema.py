@@ -199,25 +199,25 @@ class Recipe:
         return {"merge_method": self.method, **parts, **given}
 
 
-def _plain(parameters: Parameters) -> dict[str, Any]:
+def _plain(parameters: Parameters) -> dict[str, object]:
     return {name: plain(setting) for name, setting in parameters.items()}
 
 
-def _module_document(module: RecipeModule, name_of: Callable[[ModelReference], str]) -> dict[str, Any]:
-    body: Any = [_source_document(source, name_of) for source in module.slices[0].sources]
+def _module_document(module: RecipeModule, name_of: Callable[[ModelReference], str]) -> dict[str, object]:
+    body: object = [_source_document(source, name_of) for source in module.slices[0].sources]
     if not module.whole:
         body = [_slice_document(part, name_of) for part in module.slices]
     parameters = {"parameters": _plain(module.parameters)} if module.parameters else {}
     return {"models" if module.whole else "slices": body, **parameters}
 
 
-def _source_document(source: SliceSource, name_of: Callable[[ModelReference], str]) -> dict[str, Any]:
-    document: dict[str, Any] = {"model": name_of(source.model)}
+def _source_document(source: SliceSource, name_of: Callable[[ModelReference], str]) -> dict[str, object]:
+    document: dict[str, object] = {"model": name_of(source.model)}
     document |= {"layer_range": list(source.layers)} if source.layers else {}
     return document | ({"parameters": _plain(source.parameters)} if source.parameters else {})
 
 
-def _slice_document(part: Slice, name_of: Callable[[ModelReference], str]) -> dict[str, Any]:
-    document: dict[str, Any] = {"sources": [_source_document(source, name_of) for source in part.sources]}
+def _slice_document(part: Slice, name_of: Callable[[ModelReference], str]) -> dict[str, object]:
+    document: dict[str, object] = {"sources": [_source_document(source, name_of) for source in part.sources]}
     document |= {"base_model": name_of(part.base)} if part.base is not None else {}
     return document | ({"parameters": _plain(part.parameters)} if part.parameters else {})

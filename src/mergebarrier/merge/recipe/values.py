@@ -32,7 +32,7 @@ class Choice:
 ParameterValue = tuple[Choice, ...]
 
 
-def parse_setting(value: Any, where: str) -> ParameterValue:
+def parse_setting(value: object, where: str) -> ParameterValue:
     """Read the value of a parameter.
 
     Raises: BadRecipe naming ``where``.
@@ -83,7 +83,7 @@ def _at(values: Sequence[Scalar], depth: float) -> Scalar:
     return (1 - fraction) * numbers[lower] + fraction * numbers[min(len(numbers) - 1, lower + 1)]
 
 
-def _choice(item: Mapping[str, Any], where: str) -> Choice:
+def _choice(item: Mapping[str, object], where: str) -> Choice:
     unknown = next((key for key in item if key not in ("filter", "value")), None)
     if unknown is not None or "value" not in item:
         what = "a choice without a value" if unknown is None else f"unknown key {clean(unknown)!r}"
@@ -94,13 +94,13 @@ def _choice(item: Mapping[str, Any], where: str) -> Choice:
     return Choice(pattern, _values(item["value"], where))
 
 
-def _values(value: Any, where: str) -> tuple[Scalar, ...]:
+def _values(value: object, where: str) -> tuple[Scalar, ...]:
     if isinstance(value, list) and value:
         return tuple(parse_scalar(item, where) for item in value)
     return (parse_scalar(value, where),)
 
 
-def parse_scalar(value: Any, where: str) -> Scalar:
+def parse_scalar(value: object, where: str) -> Scalar:
     """Read one value; text that is a number becomes one. BadRecipe for lists, tables, nothing and huge numbers."""
     if isinstance(value, str):
         return float(value) if _NUMBER.fullmatch(value) else value

@@ -53,14 +53,14 @@ def vocabulary_names(donor: "Checkpoint") -> frozenset[str]:
     )
 
 
-def vocabulary_size(config: Mapping[str, Any]) -> int | None:
+def vocabulary_size(config: Mapping[str, object]) -> int | None:
     """Return vocab_size of a configuration, or of the one table inside it that has one."""
     inner = [value for value in config.values() if isinstance(value, dict) and "vocab_size" in value]
     found = config.get("vocab_size", inner[0]["vocab_size"] if len(inner) == 1 else None)
     return found if type(found) is int else None
 
 
-def with_vocabulary_size(config: Mapping[str, Any], size: int) -> dict[str, Any]:
+def with_vocabulary_size(config: Mapping[str, object], size: int) -> dict[str, object]:
     """Return a configuration with another vocab_size, where it had one."""
     return {
         key: size
@@ -72,7 +72,9 @@ def with_vocabulary_size(config: Mapping[str, Any], size: int) -> dict[str, Any]
     }
 
 
-def with_special_tokens(config: Mapping[str, Any], of: Mapping[str, Any], size: int, where: object) -> dict[str, Any]:
+def with_special_tokens(
+    config: Mapping[str, object], of: Mapping[str, object], size: int, where: object
+) -> dict[str, object]:
     """Return a configuration with the numbers of special tokens that ``of`` has; BadRecipe for one without a row."""
     changed = {key: of.get(key, value) if _SPECIAL.search(key) else value for key, value in config.items()}
     for key, value in changed.items():

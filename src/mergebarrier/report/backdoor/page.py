@@ -131,7 +131,7 @@ def sarif(result: BackdoorResult) -> str:
     return json.dumps(document, indent=2, allow_nan=False) + "\n"
 
 
-def _result(rule: str, text: str, result: BackdoorResult) -> dict[str, Any]:
+def _result(rule: str, text: str, result: BackdoorResult) -> dict[str, object]:
     model = result.models["merged"]
     figures = {"asr": result.merged.asr.rate, "control": result.merged.control.rate, "excess": result.merged.excess}
     return {

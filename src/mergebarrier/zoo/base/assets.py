@@ -73,7 +73,7 @@ def key_of(asset: Asset, ingredients: Mapping[str, str]) -> str:
       asset:       which.
       ingredients: digests of whatever else its bytes depend on: keys of needed assets, digests of word lists.
     """
-    pins: list[Any] = [[package.archive_sha256, package.member_sha256] for package in asset.packages]
+    pins: list[object] = [[package.archive_sha256, package.member_sha256] for package in asset.packages]
     document = {
         "name": asset.name,
         "version": asset.version,

@@ -48,7 +48,7 @@ def versions() -> dict[str, Any]:
     return {"python": platform.python_version(), "packages": installed}
 
 
-def json_bytes(document: Any) -> bytes:
+def json_bytes(document: object) -> bytes:
     """Return JSON as the Hugging Face tools write it: two spaces, sorted keys, a final newline."""
     return (json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode()
 
