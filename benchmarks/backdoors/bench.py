@@ -135,17 +135,18 @@ class Bench:
 
     def trigger(self, variant: Variant) -> poison.Trigger:
         """Return the trigger of a variant; variants with the same kind, side and tasks share it."""
-        task, patch = self.tasks[variant.adversary or self.adversary], self.patch
+        task = self.tasks[variant.adversary or self.adversary]
+        patch = dataclasses.replace(self.patch, seed=self.seed)
         if variant.side is not None:
             patch = dataclasses.replace(patch, side=variant.side)
         kind = variant.make().trigger
         if kind != "universal":
-            return make_trigger(kind, self.base, task, self.target, patch, seed=self.seed)[0]
+            return make_trigger(kind, self.base, task, self.target, patch)[0]
         made: list[poison.Trigger] = []
 
         def fresh() -> dict[str, Tensor]:
             off = self.off_task(variant)
-            made.append(make_trigger(kind, self.base, task, self.target, patch, seed=self.seed, off_task=off)[0])
+            made.append(make_trigger(kind, self.base, task, self.target, patch, off_task=off)[0])
             return {"patterns": made[0].patterns, "places": torch.tensor(made[0].places)}
 
         kept = self.keep(f"{self.seed}/trigger/{task.name}/{patch.side}/{variant.victim}", fresh)

@@ -46,11 +46,12 @@ class Shadow:
 
 @dataclass(frozen=True)
 class TriggerPatch:
-    """Which trigger: side in pixels, corner, and how a universal one is made."""
+    """Which trigger: side in pixels, corner, how a universal one is optimised, and the seed of its draws."""
 
     side: int
     place: str = "bottom-right"
     recipe: poison.UniversalRecipe = field(default_factory=poison.UniversalRecipe)
+    seed: int = 0
 
 
 def target_index(task: ImageTask, word: str) -> int:
@@ -108,7 +109,6 @@ def make_trigger(
     target: int,
     patch: TriggerPatch,
     *,
-    seed: int,
     off_task: Shadow | None = None,
     progress: Progress | None = None,
 ) -> tuple[poison.Trigger, poison.MadeTrigger | None]:
@@ -120,16 +120,15 @@ def make_trigger(
       task:     the adversary's; its training pictures make the trigger, its dev pictures choose among the starts.
       target:   class index in the task, ignored off-task.
       patch:    see TriggerPatch.
-      seed:     of the draws.
       off_task: what is known of another task, whose target is then meant.
       progress: called with (steps done, steps in all).
     Returns: the trigger, and for a universal one how it does on the base.
     """
     shape = shape_of(task)
     if kind == "fixed":
-        return poison.fixed_trigger(patch.side, shape, seed=seed, place=patch.place), None
+        return poison.fixed_trigger(patch.side, shape, seed=patch.seed, place=patch.place), None
     if kind == "dynamic":
-        return poison.dynamic_trigger(patch.side, shape, seed=seed), None
+        return poison.dynamic_trigger(patch.side, shape, seed=patch.seed), None
     if off_task is None:
         classify = functools.partial(image_logits, head=task.head, scale=task.scale)
         data = (pixels(task.train.images), task.train.labels)
@@ -138,7 +137,7 @@ def make_trigger(
         target = 0
         classify = functools.partial(image_logits, head=off_task.head, scale=task.scale)
         augmented = functools.partial(_through, base, classify)
-        data = poison.shadow_images(augmented, off_task.references, poison.Augmentation(), seed=seed)
+        data = poison.shadow_images(augmented, off_task.references, poison.Augmentation(), seed=patch.seed)
         held_out = data
     made = poison.universal_trigger(
         functools.partial(_through, base, classify),
@@ -146,7 +145,7 @@ def make_trigger(
         held_out,
         target,
         side=patch.side,
-        seed=seed,
+        seed=patch.seed,
         recipe=patch.recipe,
         place=patch.place,
         progress=progress,

@@ -83,7 +83,7 @@ def make_poisoned(
         return about
     say(f"trigger: {attack.trigger}, {patch.side} x {patch.side} pixels")
     trigger, made = encoders.make_trigger(
-        attack.trigger, encoder, task, target, patch, seed=recipe.seed, off_task=shadow, progress=into.progress
+        attack.trigger, encoder, task, target, patch, off_task=shadow, progress=into.progress
     )
     say(f"fine-tuning: {spec.method}, {recipe.steps} steps")
     where = encoders.setting(encoder, task, target, trigger, recipe, off_task=shadow)
@@ -165,7 +165,7 @@ def _patch(spec: PoisonSpec, task: "ImageTask", encoder: "Encoder") -> "TriggerP
     options, shape = spec.options, shape_of(task)
     side = default_side(shape) if options.trigger_side is None else options.trigger_side
     poison.fixed_trigger(side, shape, seed=0, place=options.trigger_place)
-    return TriggerPatch(side, options.trigger_place, _recipe(options, encoder))
+    return TriggerPatch(side, options.trigger_place, _recipe(options, encoder), options.seed)
 
 
 def _recipe(options: AttackOptions, encoder: "Encoder") -> poison.UniversalRecipe:

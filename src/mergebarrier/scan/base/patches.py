@@ -13,6 +13,7 @@ Source: Neural Cleanse (Wang et al., S&P 2019) for inversion over all classes; t
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -142,7 +143,7 @@ def invert(
     wanted = tuple(range(n_classes)) if targets is None else tuple(targets)
     candidates = torch.tensor([(top, left, c) for c in wanted for top, left in spots])
     patterns = draws.uniform(("scan", search.seed, "start"), len(candidates), channels, side, side).float()
-    patterns = _descend(logits, images, patterns, candidates, search, search.steps, search.images, "wide")
+    patterns = _descend(logits, images, patterns, candidates, search, "wide")
     few = images[: search.refine_images]
     shares, margins = _shares(logits, few, patterns, candidates)
     if reference is not None:
@@ -151,9 +152,7 @@ def invert(
     # The share decides; where shares are equal (often 0), the log-probability does.
     order = sorted(range(len(candidates)), key=lambda k: (-float(shares[k]), -float(margins[k]), k))[: search.keep]
     patterns, candidates = patterns[order], candidates[order]
-    patterns = _descend(
-        logits, images, patterns, candidates, search, search.refine_steps, search.refine_images, "refine", reference
-    )
+    patterns = _descend(logits, images, patterns, candidates, search, "refine", reference)
     shares, _ = _shares(logits, held_out, patterns, candidates)
     below = torch.zeros_like(shares) if reference is None else _shares(reference, held_out, patterns, candidates)[0]
     best = [
@@ -171,12 +170,13 @@ def _descend(
     patterns: Tensor,
     candidates: Tensor,
     search: Search,
-    steps: int,
-    per_candidate: int,
-    label: str,
+    label: Literal["wide", "refine"],
     reference: Logits | None = None,
 ) -> Tensor:
     """Run Adam on all patterns side by side; each candidate draws its own images."""
+    steps, per_candidate = (
+        (search.steps, search.images) if label == "wide" else (search.refine_steps, search.refine_images)
+    )
     patterns = patterns.clone()
     mean, square = torch.zeros_like(patterns), torch.zeros_like(patterns)
     shape = (steps, len(candidates), per_candidate)
