@@ -158,7 +158,7 @@ def _refuse_strays(cleanse: CleanseOptions, method: str | None, acknowledged: bo
     strays = {"--acknowledge-licence": acknowledged, "--resume": writer.resume, "--overwrite": writer.overwrite}
     stray = next((option for option, given in strays.items() if given), None)
     if stray is not None and cleanse.cure is None:
-        raise UsageError("goes with --cleanse", where=stray, remedy="leave it out")
+        raise UsageError("has no effect without --cleanse", where=stray, remedy="leave it out")
 
 
 def _merge(method: str | None, parameters: dict[str, object], seed: int) -> "Merge | None":

@@ -41,7 +41,7 @@ class FittedGauge:
     diagnostics: dict[str, Any]
 
     def apply(self, circuit: Circuit, tensors: Tensors, anchor: Tensors) -> dict[str, Tensor]:
-        """Apply the inverse gauge; then give traded gains back to the readers, so that the base's gains stand."""
+        """Apply the inverse gauge; then give traded gains back to the readers, so that the base's gains are kept."""
         return restore_gains(circuit, symmetry.act_inverse(circuit, self.gauge[circuit.name], tensors), anchor)
 
 

@@ -119,7 +119,7 @@ def protection_manifest(source: Checkpoint) -> "ProtectContent":
     content = read_manifest(source.path)["content"] if written else None
     if content is None or content.get("verb") != "protect":
         raise NotProtected(
-            "no manifest of a protection lies beside these weights",
+            "the folder has no manifest of a protection",
             where=source.path,
             remedy="give the folder that `mergebarrier protect` wrote, with its mergebarrier.json",
         )

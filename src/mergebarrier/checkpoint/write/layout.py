@@ -64,7 +64,7 @@ def plan_shards(layout: Sequence[OutTensor]) -> tuple[tuple[Shard, bytes], ...]:
         seen[tensor.name] = None
         members.setdefault(tensor.shard, []).append(tensor)
     if not members or (SINGLE in members and len(members) > 1):
-        raise InternalError(f"a layout has tensors, and {SINGLE} stands alone")
+        raise InternalError(f"a layout needs tensors, and {SINGLE} must be the only file")
     return tuple(_plan_shard(name, tensors) for name, tensors in members.items())
 
 
