@@ -14,6 +14,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -145,14 +146,15 @@ def tokenizer_of(data: bytes, where: object) -> "Tokenizer":
     return tokenizer
 
 
-def stock_library() -> Any:
+def stock_library() -> ModuleType:
     """Return transformers, set to stay off the network; MissingExtra where it is not installed."""
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     try:
         import transformers
     except ImportError as error:
         raise _missing("transformers") from error
-    return transformers
+    library: ModuleType = transformers
+    return library
 
 
 def _missing(package: str) -> MissingExtra:
@@ -162,7 +164,7 @@ def _missing(package: str) -> MissingExtra:
 
 
 @contextmanager
-def _quiet(transformers: Any) -> Iterator[None]:
+def _quiet(transformers: ModuleType) -> Iterator[None]:
     """Keep the library's bars and notices off the terminal inside the block."""
     logging = transformers.utils.logging
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()

@@ -13,7 +13,7 @@ import hashlib
 import os
 import stat
 from pathlib import Path
-from typing import Any
+from types import ModuleType
 
 import numpy as np
 import torch
@@ -115,11 +115,12 @@ def _picture(path: Path, side: int) -> Tensor:
     return torch.from_numpy(np.asarray(small, dtype=np.uint8).copy()).permute(2, 0, 1).contiguous()
 
 
-def _pillow() -> Any:
+def _pillow() -> ModuleType:
     try:
         from PIL import Image
     except ImportError as error:
         raise MissingExtra(
             "reading pictures needs the extra 'zoo'", where="pillow", remedy="pip install 'mergebarrier[zoo]'"
         ) from error
-    return Image
+    library: ModuleType = Image
+    return library

@@ -11,6 +11,7 @@ called "DINOv2-like".  Differs from the original in nothing that a name could sh
 
 from collections.abc import Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -94,7 +95,7 @@ def read(raw: Path) -> dict[str, Tensor]:
     return dict(sorted(tensors.items()))
 
 
-def _onnx() -> Any:
+def _onnx() -> ModuleType:
     try:
         import onnx
         import onnx.numpy_helper
@@ -102,4 +103,5 @@ def _onnx() -> Any:
         raise MissingExtra(
             "reading this asset needs the extra 'zoo'", where="onnx", remedy="pip install 'mergebarrier[zoo]'"
         ) from error
-    return onnx
+    library: ModuleType = onnx
+    return library

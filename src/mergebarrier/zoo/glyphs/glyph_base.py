@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from mergebarrier.evaluate import image_logits, pixels
 from mergebarrier.evaluate.images import CONFIG, GlyphCnn
+from mergebarrier.progress import Progress
 from mergebarrier.training import FullRecipe, batches, train_full, uniform
 from mergebarrier.zoo.glyphs.glyph_file import BANK, SCALE
 from mergebarrier.zoo.glyphs.glyphs import ALPHABETS, NAMES, draw
@@ -36,7 +37,7 @@ def sizes() -> dict[str, Any]:
 
 
 def pretrain(
-    faces: Path, real: Sequence[tuple[Tensor, Tensor]], recipe: FullRecipe = RECIPE, progress: Any = None
+    faces: Path, real: Sequence[tuple[Tensor, Tensor]], recipe: FullRecipe = RECIPE, progress: Progress | None = None
 ) -> dict[str, Tensor]:
     """Train the base.
 

@@ -14,6 +14,7 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -102,11 +103,12 @@ def _upright(letter: str, face: str, size: int, faces: str) -> Any:
     return picture
 
 
-def _pillow() -> Any:
+def _pillow() -> ModuleType:
     try:
         from PIL import Image
     except ImportError as error:
         raise MissingExtra(
             "drawing letters needs the extra 'zoo'", where="pillow", remedy="pip install 'mergebarrier[zoo]'"
         ) from error
-    return Image
+    library: ModuleType = Image
+    return library
