@@ -1,5 +1,6 @@
 """Processor seconds of a merge by stage: functions of ours, wrapped, each without the wrapped ones that it calls."""
 
+import importlib
 import threading
 import time
 from collections import Counter
@@ -11,14 +12,16 @@ from mergebarrier.checkpoint.read import checkpoint as reading
 from mergebarrier.checkpoint.read import read_digests as reads
 from mergebarrier.checkpoint.write import commit as committing
 from mergebarrier.checkpoint.write import writer as writing
-from mergebarrier.run import transform as running
 from mergebarrier.verbs import job as merging
+
+#: The door of its room gives the function of that name, not the file.
+running = importlib.import_module("mergebarrier.run.transform")
 
 STAGES: tuple[tuple[Any, str, str], ...] = (
     (reads.ReadDigests, "feed", "SHA-256 of the inputs' tensors"),
     (writing.Writer, "_put", "SHA-256 of the output's tensors"),
     (committing, "hash_file", "SHA-256 of the output's files"),
-    (running, "_apply", "arithmetic"),
+    (running, "change_rows", "arithmetic"),
     (reading, "read_into", "read the inputs"),
     (hashing, "read_into", "read the output back"),
     (writing, "write_at", "write the output"),
@@ -26,7 +29,7 @@ STAGES: tuple[tuple[Any, str, str], ...] = (
     (writing, "check_finite", "finite checks"),
     (writing, "write_record", "records of units"),
     (committing.os, "fsync", "flush"),
-    (merging, "relations", "relation of the experts to the base"),
+    (merging, "relatives", "relation of the experts to the base"),
     (merging, "check_merged", "sanity check of the output"),
 )
 
