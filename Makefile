@@ -35,8 +35,9 @@ demo: $(READY)
 test: $(READY) browser
 	$(PYTEST) -m "not slow $(if $(NO_BROWSER),and $(NO_BROWSER))"
 
+# Fails below the share of branches that pyproject.toml asks for.
 test-all: $(READY) browser
-	$(PYTEST) -m "$(NO_BROWSER)"
+	$(PYTEST) -m "$(NO_BROWSER)" --cov --cov-report=term:skip-covered
 
 lint: $(READY)
 	$(BIN)/ruff check .
