@@ -42,6 +42,8 @@ def test_findings_are_a_document_rows_and_sarif(bench, run_cli) -> None:
     assert [(row["rule"], row["model"]) for row in rows] == [(one.rule, one.model) for one in report.findings]
     assert rows[0]["rule"] == "MB7301" and rows[0]["model"] == "poisoned" and rows[0]["cannot_see"]
     assert {name for name in rows[0] if name.startswith("evidence.")}
+    frame = report.to_pandas()
+    assert frame["rule"].tolist() == [row["rule"] for row in rows] and set(rows[0]) <= set(frame.columns)
     assert json.loads(report.to_sarif())["runs"][0]["results"][0]["ruleId"] == "MB7301"
 
 
