@@ -13,7 +13,7 @@ import functools
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from mergebarrier.errors import BadMergeParameter, ShapeMismatch
 from mergebarrier.lazy import torch
@@ -158,7 +158,7 @@ class Merge(ABC):
         return compute_dtype(used)
 
 
-def parameters(method: DataclassInstance) -> dict[str, Any]:
+def parameters(method: DataclassInstance) -> dict[str, object]:
     """Return every hyper-parameter, defaults included, in the types that JSON has."""
     return {
         name: list(value) if isinstance(value, tuple) else value for name, value in dataclasses.asdict(method).items()

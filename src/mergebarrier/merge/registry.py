@@ -45,7 +45,7 @@ def make_learned(method: str, **parameters: Any) -> DataMerge:
     return _build(DATA_MERGES, method, parameters)
 
 
-def _build(registry: Mapping[str, type[_M]], method: str, parameters: Mapping[str, Any]) -> _M:
+def _build(registry: Mapping[str, type[_M]], method: str, parameters: Mapping[str, object]) -> _M:
     if method not in registry:
         raise BadMergeParameter(
             f"unknown merge method{did_you_mean(method, registry)}", where=method, remedy=_list(registry)

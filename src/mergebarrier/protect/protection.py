@@ -9,7 +9,7 @@ and the page in the documentation are made from these: a new protection is one f
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
 
 from mergebarrier.errors import MethodRefused, UsageError
 from mergebarrier.parameters import check, parameters_of
@@ -66,7 +66,7 @@ class OutputFolder:
     """
 
     layout: "Sequence[OutTensor] | None" = None
-    config: Mapping[str, Any] = field(default_factory=dict)
+    config: Mapping[str, object] = field(default_factory=dict)
     side_files: Mapping[str, bytes] = field(default_factory=dict)
 
 

@@ -13,7 +13,7 @@ moved residual stream; ``matched=True`` first undoes stream, head order and neur
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -35,7 +35,7 @@ class FittedAnchor:
     """Closed forms are solved when a circuit is applied; only the matching is kept."""
 
     matching: Mapping[str, Elements]
-    diagnostics: dict[str, Any]
+    diagnostics: dict[str, object]
 
     def apply(self, circuit: Circuit, tensors: Tensors, anchor: Tensors) -> dict[str, Tensor]:
         """Undo the matching (if any), then solve every projection of the circuit against the anchor."""

@@ -16,7 +16,7 @@ matched matrices until they no longer change.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -38,7 +38,7 @@ class FittedGauge:
     """A fitted gauge with its diagnostics: circuit -> elements."""
 
     gauge: Mapping[str, Elements]
-    diagnostics: dict[str, Any]
+    diagnostics: dict[str, object]
 
     def apply(self, circuit: Circuit, tensors: Tensors, anchor: Tensors) -> dict[str, Tensor]:
         """Apply the inverse gauge; then give traded gains back to the readers, so that the base's gains are kept."""

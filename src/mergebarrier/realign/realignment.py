@@ -23,7 +23,7 @@ class Fitted(Protocol):
     """A fitted realignment."""
 
     @property
-    def diagnostics(self) -> dict[str, Any]:
+    def diagnostics(self) -> dict[str, object]:
         """Return what the fit found, ready for JSON."""
         ...
 

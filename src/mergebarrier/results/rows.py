@@ -6,7 +6,7 @@ Every record of a result is read strictly: an unknown key, a wrong type or a num
 """
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 Split = Literal["test", "validation"]
 
@@ -53,7 +53,7 @@ class Cell(Record):
     split: Split
     merge: str
     coefficients: dict[str, float]
-    parameters: dict[str, Any]
+    parameters: dict[str, object]
     skill_protected: Skill
     skill_partner: Skill
     nll_nats: float | None

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mergebarrier.arch import CIRCUITS, Architecture
 from mergebarrier.checkpoint import Checkpoint, Writer, layout_like, read_manifest
@@ -96,7 +96,7 @@ def input_of(role: str, source: Checkpoint) -> "Read":
     return {"role": role, "content_digest": source.content_digest(), "tensors": source.digests()}
 
 
-def hashed(source: Checkpoint) -> dict[str, Any]:
+def hashed(source: Checkpoint) -> dict[str, object]:
     """Return the digests of a model's content.
 
     Digests of its files would say no more about the weights, and cost a second hash of every byte.

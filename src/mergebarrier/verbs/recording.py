@@ -9,7 +9,7 @@ first (a cut over all tensors, a training), every unit records the digests of th
 """
 
 from collections.abc import Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -48,7 +48,7 @@ class InputRecordingSink:
         """Record the unit with the digests of what it read."""
         self._writer.finish(unit_name, names, self._made_of(names))
 
-    def _made_of(self, names: Sequence[str]) -> dict[str, Any] | None:
+    def _made_of(self, names: Sequence[str]) -> dict[str, object] | None:
         """Return the record of a unit; None where what a source gives has no digest."""
         found: dict[str, list[str | None]] = {name: [] for name in names}
         for source in self._sources:

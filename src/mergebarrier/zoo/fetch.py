@@ -8,7 +8,6 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from mergebarrier.errors import AssetMissing, clean
 from mergebarrier.nearest import did_you_mean
@@ -98,7 +97,7 @@ def _build(
     asset: Asset, needs: dict[str, Path], out: Path, progress: AssetProgress | None, *, may_download: bool
 ) -> None:
     tick = progress if progress is not None else _ignore
-    content: dict[str, Any] = {
+    content: dict[str, object] = {
         "verb": "zoo",
         "asset": asset.name,
         "version": asset.version,

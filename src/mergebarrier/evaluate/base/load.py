@@ -74,7 +74,7 @@ def load_module(checkpoint: Checkpoint, dtype: str = AUTO) -> "nn.Module":
 
 
 def fill_stock(
-    stock: Any, config: dict[str, Any], weights: dict[str, torch.Tensor], dtype: torch.dtype, path: Path
+    stock: Any, config: dict[str, object], weights: dict[str, torch.Tensor], dtype: torch.dtype, path: Path
 ) -> "nn.Module":
     """Build a stock class on keys of a configuration and fill it; every tensor of it must come from ``weights``.
 

@@ -137,12 +137,12 @@ def _weights(shapes: nn.Module, checkpoint: Checkpoint) -> dict[str, Tensor]:
     return weights
 
 
-def _require_side(wanted: Any, side: int, checkpoint: Checkpoint) -> None:
+def _require_side(wanted: object, side: int, checkpoint: Checkpoint) -> None:
     if wanted != side:
         raise _bad(f"image_size is {clean(wanted)}, {PROCESSOR} prepares pictures of side {side}", checkpoint)
 
 
-def _size(value: Any, key: str, checkpoint: Checkpoint) -> int:
+def _size(value: object, key: str, checkpoint: Checkpoint) -> int:
     if type(value) is not int or not 1 <= value <= 4096:
         raise _bad(f"{key} = {clean(value)} is not a size from 1 to 4096", checkpoint)
     return value

@@ -54,9 +54,9 @@ def read_preparation(checkpoint: Checkpoint) -> Preparation:
     return Preparation(side, mean, deviation)
 
 
-def _side(size: Any) -> int:
+def _side(size: object) -> int:
     if isinstance(size, dict):
-        sides: Sequence[Any] = [size[key] for key in ("shortest_edge", "height", "width") if key in size]
+        sides: Sequence[object] = [size[key] for key in ("shortest_edge", "height", "width") if key in size]
         if not sides or any(side != sides[0] for side in sides):
             raise ValueError("not a square")
         size = sides[0]

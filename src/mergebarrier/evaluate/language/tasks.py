@@ -14,7 +14,6 @@ import os
 import stat
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from mergebarrier.errors import BadTask, BadText, EvaluateError, clean
 
@@ -101,8 +100,8 @@ def _row(line: bytes, where: str) -> TaskRow:
     def fail(what: str) -> BadTask:
         return BadTask(what, where=where, remedy='a row is exactly {"prompt": "...", "answer": "..."}')
 
-    def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
-        table: dict[str, Any] = {}
+    def pairs(items: list[tuple[str, object]]) -> dict[str, object]:
+        table: dict[str, object] = {}
         for key, value in items:
             if key in table:
                 raise fail(f"key {clean(key[:40])!r} is given twice")

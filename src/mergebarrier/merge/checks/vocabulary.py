@@ -9,7 +9,7 @@ of mergekit (issues 47, 139, 169, 350). Differs: mergekit writes such a model wi
 
 import json
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from mergebarrier.checkpoint import Checkpoint, TensorInfo
@@ -96,7 +96,7 @@ def _highest_token(data: bytes) -> int | None:
     return max(found, default=None)
 
 
-def _table(files: Mapping[str, bytes], name: str) -> dict[str, Any]:
+def _table(files: Mapping[str, bytes], name: str) -> dict[str, object]:
     return _parsed(files.get(name, b""))
 
 

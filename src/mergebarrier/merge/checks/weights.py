@@ -14,7 +14,7 @@ cost; tensor set, shapes, dtypes and finiteness are not sampled: the writer refu
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import Tensor
@@ -68,7 +68,7 @@ class Sanity:
       warnings: one line each.
     """
 
-    figures: dict[str, Any]
+    figures: dict[str, object]
     warnings: tuple[str, ...]
 
 

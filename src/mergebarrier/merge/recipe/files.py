@@ -8,7 +8,7 @@ Source: mergekit 0.1.5. Differs: the donor's generation_config.json comes along,
 
 import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mergebarrier.errors import BadRecipe, clean
 from mergebarrier.merge.recipe.plan import RecipePlan
@@ -115,7 +115,7 @@ def _template_of(model: "Checkpoint") -> str | None:
     return template.strip() if isinstance(template, str) else None
 
 
-def _table(data: bytes) -> dict[str, Any]:
+def _table(data: bytes) -> dict[str, object]:
     try:
         document = json.loads(data)
     except (ValueError, RecursionError) as fault:

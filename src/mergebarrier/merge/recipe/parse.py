@@ -10,7 +10,7 @@ release does not do yet is refused by its name.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from mergebarrier.checkpoint.bytes import FLOAT_NAMES, strict_yaml
 from mergebarrier.errors import BadRecipe, clean
@@ -54,7 +54,7 @@ class _RecipeParser:
     def fail(self, place: str, what: str, remedy: str) -> NoReturn:
         raise BadRecipe(what, where=f"{self.where}: {place}" if place else self.where, remedy=remedy)
 
-    def table(self, value: Any, place: str, known: Sequence[str]) -> dict[str, Any]:
+    def table(self, value: object, place: str, known: Sequence[str]) -> dict[str, object]:
         """Check that ``value`` is a table of known keys; a key without a value counts as absent."""
         if not isinstance(value, dict):
             self.fail(place, "not a table of keys and values", f"the keys are {', '.join(known)}")
@@ -64,17 +64,17 @@ class _RecipeParser:
                 self.fail(place, what, f"the keys are {', '.join(known)}")
         return {key: item for key, item in value.items() if item is not None}
 
-    def rows(self, value: Any, place: str) -> list[Any]:
+    def rows(self, value: object, place: str) -> list[object]:
         if not isinstance(value, list) or not value:
             self.fail(place, "not a list, or an empty one", "give a list with one entry per line, each after '- '")
         return value
 
-    def text(self, value: Any, place: str) -> str:
+    def text(self, value: object, place: str) -> str:
         if not isinstance(value, str) or not value.strip():
             self.fail(place, f"{clean(repr(value))} is not text", "put it into quotes")
         return value
 
-    def recipe(self, document: Any) -> Recipe:
+    def recipe(self, document: object) -> Recipe:
         top = self.table(document, "", _TOP)
         if "merge_method" not in top:
             self.fail("", "merge_method is missing", "add a line such as merge_method: linear")
@@ -106,12 +106,12 @@ class _RecipeParser:
             found.append(self.body(name, inner))
         return tuple(found)
 
-    def body(self, name: str | None, inner: dict[str, Any]) -> RecipeModule:
+    def body(self, name: str | None, inner: dict[str, object]) -> RecipeModule:
         whole, place = "models" in inner, "" if name is None else f"modules.{name}."
         slices = self.models(inner["models"], place) if whole else self.slices(inner["slices"], place)
         return RecipeModule(name, slices, whole, self.parameters(inner, place[:-1]) if name is not None else {})
 
-    def models(self, value: Any, within: str) -> tuple[Slice, ...]:
+    def models(self, value: object, within: str) -> tuple[Slice, ...]:
         sources = []
         for index, row in enumerate(self.rows(value, f"{within}models")):
             place = f"{within}models[{index}]"
@@ -133,7 +133,7 @@ class _RecipeParser:
             slices.append(Slice(sources, self.parameters(item, place), base))
         return tuple(slices)
 
-    def source(self, value: Any, place: str) -> SliceSource:
+    def source(self, value: object, place: str) -> SliceSource:
         item = self.table(value, place, ("model", "layer_range", "parameters"))
         layers = item.get("layer_range")
         numbers = layers if isinstance(layers, list) and all(type(number) is int for number in layers) else []
@@ -144,12 +144,12 @@ class _RecipeParser:
             )
         return SliceSource(self.model(item, place), (numbers[0], numbers[1]), self.parameters(item, place))
 
-    def model(self, item: dict[str, Any], place: str) -> ModelReference:
+    def model(self, item: dict[str, object], place: str) -> ModelReference:
         if "model" not in item:
             self.fail(place, "names no model", "add model: FOLDER")
         return self.reference(item["model"], f"{place}.model")
 
-    def reference(self, value: Any, place: str) -> ModelReference:
+    def reference(self, value: object, place: str) -> ModelReference:
         if isinstance(value, dict):
             item = self.table(value, place, ("model", "lora"))
             model, revision = self.path(item.get("model"), f"{place}.model")
@@ -165,21 +165,21 @@ class _RecipeParser:
             self.fail(place, f"{clean(text)!r} has too many + or @", "write path[@revision][+lora[@revision]]")
         return ModelReference(text, path, revision or None, lora or None, lora_revision or None)
 
-    def path(self, value: Any, place: str) -> tuple[str, str | None]:
+    def path(self, value: object, place: str) -> tuple[str, str | None]:
         if isinstance(value, dict):
             item = self.table(value, place, ("path", "revision"))
             revision = self.text(item["revision"], f"{place}.revision") if "revision" in item else None
             return self.text(item.get("path"), f"{place}.path"), revision
         return self.text(value, place), None
 
-    def parameters(self, item: dict[str, Any], place: str) -> Parameters:
+    def parameters(self, item: dict[str, object], place: str) -> Parameters:
         place = f"{place}.parameters" if place else "parameters"
         given = item.get("parameters", {})
         if not isinstance(given, dict):
             self.fail(place, "not a table of keys and values", "give name: value pairs")
         return {name: parse_setting(value, f"{self.where}: {place}.{clean(name)}") for name, value in given.items()}
 
-    def dtype(self, top: dict[str, Any], key: str) -> str | None:
+    def dtype(self, top: dict[str, object], key: str) -> str | None:
         if key not in top:
             return None
         name = self.text(top[key], key).removeprefix("torch.")
@@ -191,7 +191,7 @@ class _RecipeParser:
             )
         return FLOAT_NAMES[name]
 
-    def tokenizer(self, top: dict[str, Any]) -> Tokenizer | None:
+    def tokenizer(self, top: dict[str, object]) -> Tokenizer | None:
         if "tokenizer" in top and "tokenizer_source" in top:
             self.fail(
                 "tokenizer", "tokenizer and tokenizer_source mean the same and exclude each other", "give one of them"
@@ -211,20 +211,20 @@ class _RecipeParser:
             self.fail("tokenizer.pad_to_multiple_of", what, f"give a whole number, 1 to {_MOST_PADDING}")
         return Tokenizer(source, rules, multiple)
 
-    def vocabulary(self, value: Any, place: str) -> ModelReference | str:
+    def vocabulary(self, value: object, place: str) -> ModelReference | str:
         if value in ("base", "union"):
             return str(value)
         text = value.removeprefix("model:") if isinstance(value, str) else value
         return self.reference(text, place)
 
-    def token(self, value: Any, place: str) -> TokenRule:
+    def token(self, value: object, place: str) -> TokenRule:
         item = self.table(value, place, ("source", "force"))
         force = item.get("force", False)
         if not isinstance(force, bool):
             self.fail(f"{place}.force", f"{clean(repr(force))} is not true or false", "give one of them")
         return TokenRule(self.row(item["source"], f"{place}.source") if "source" in item else None, force)
 
-    def row(self, value: Any, place: str) -> TokenRow:
+    def row(self, value: object, place: str) -> TokenRow:
         if not isinstance(value, dict) or "kind" not in value:
             return TokenRow("model", self.reference(value, place))
         if value["kind"] == "zero":
@@ -239,7 +239,7 @@ class _RecipeParser:
         token = str(item["token"]) if "token" in item else None
         return TokenRow("model_token", self.model(item, place), token, number)
 
-    def extra(self, value: Any) -> dict[str, Any]:
+    def extra(self, value: object) -> dict[str, object]:
         if not isinstance(value, dict):
             self.fail("mergebarrier", "not a table of keys and values", "give name: value pairs")
         return {name: parse_scalar(item, f"{self.where}: mergebarrier.{clean(name)}") for name, item in value.items()}

@@ -67,7 +67,7 @@ class Tokenizer:
         named = [self.source, *rows]
         return [model for model in named if isinstance(model, ModelReference)]
 
-    def document(self, name_of: Callable[[ModelReference], str]) -> dict[str, Any]:
+    def document(self, name_of: Callable[[ModelReference], str]) -> dict[str, object]:
         """Return it as YAML would hold it."""
 
         def row(item: TokenRow) -> Any:
@@ -156,7 +156,7 @@ class Recipe:
     out_dtype: str | None = None
     tokenizer: Tokenizer | None = None
     chat_template: str | None = None
-    extra: Mapping[str, Any] = field(default_factory=dict)
+    extra: Mapping[str, object] = field(default_factory=dict)
 
     @property
     def whole(self) -> bool:
@@ -181,7 +181,7 @@ class Recipe:
             found += [part.base] if part.base is not None else []
         return tuple(dict.fromkeys(found))
 
-    def document(self, name_of: Callable[[ModelReference], str]) -> dict[str, Any]:
+    def document(self, name_of: Callable[[ModelReference], str]) -> dict[str, object]:
         """Return the recipe as YAML would hold it, with every model named by ``name_of``."""
         dtypes = {stored: name for name, stored in FLOAT_NAMES.items()}
         bodies = {module.name: _module_document(module, name_of) for module in self.modules}

@@ -8,7 +8,7 @@ output's names, so that the executor reads any of it like a list of models.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
@@ -75,7 +75,7 @@ class TensorPlan:
 
     target: Target
     method: Merge
-    effective: Mapping[str, Any]
+    effective: Mapping[str, object]
     dtype: str | None
     stored: str
 

@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -210,7 +210,7 @@ class Alignment:
             raise BadRecipe(what, where=f"tokenizer.tokens.{clean(token)}", remedy="name a model that has the token")
         return model, row
 
-    def config(self, config: Mapping[str, Any]) -> dict[str, Any]:
+    def config(self, config: Mapping[str, object]) -> dict[str, object]:
         """Return a configuration of the output with its vocab_size and special tokens."""
         where = self.source.path / "config.json"
         return with_special_tokens(
