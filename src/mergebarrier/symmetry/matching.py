@@ -20,7 +20,7 @@ def cosines(now: Tensor, then: Tensor) -> Tensor:
 
 
 def assign(score: Tensor) -> Tensor:
-    """Return perm with new entry j = anchor entry perm[j]: the arg-max where it is a bijection, else Hungarian."""
+    """Return perm, Int64[Tensor, "n"], new entry j = anchor entry perm[j]: the arg-max if a bijection, or Hungarian."""
     best = score.argmax(dim=1)
     if len(torch.unique(best)) == len(best):
         return best
