@@ -133,7 +133,7 @@ def serve(side: str) -> None:
             importlib.import_module(name)
         import torch
 
-        from mergebarrier.cli._process import keep_freed_memory
+        from mergebarrier.cli._options import keep_freed_memory
 
         keep_freed_memory()
         torch.set_num_threads(1)

@@ -64,7 +64,7 @@ def measured(job: str, *paths: str) -> dict[str, float]:
 
 def child(job: str, paths: list[Path]) -> None:
     """Do one job and print its wall time, processor time and peak anonymous memory above the imports."""
-    from mergebarrier.cli._process import keep_freed_memory
+    from mergebarrier.cli._options import keep_freed_memory
 
     keep_freed_memory()
     for name in ("mergebarrier.verbs", "scipy.optimize", "cryptography.hazmat.primitives.kdf.hkdf"):

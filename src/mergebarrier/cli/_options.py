@@ -1,4 +1,4 @@
-"""The options that verbs share, written once, so that every verb spells them alike.
+"""The options that verbs share, written once, so that every verb spells them alike, and what they set in the process.
 
 ``@output_options`` gives a verb ``output: Output``; ``@threads_option`` gives ``threads: int``; ``@download_option``
 gives ``download: bool`` to a verb that names models; ``@writer_options`` gives ``writer: WriterOptions`` and adds the
@@ -11,12 +11,16 @@ resume line to whatever stops the verb half-way.
     def command(model: Path, writer: WriterOptions, output: Output) -> None: ...
 
 Paths go to the rooms unchecked (no ``exists=True``): a missing model is a refused input (2), not wrong usage (64).
+Threads go into the environment before torch is imported, since libraries that each take every core spin on a shared
+machine.  Linux's C library is set to keep freed buffers, which it would take again page by page (mallopt(3)).
 """
 
 import dataclasses
 import functools
+import os
 import re
 import shlex
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, overload
@@ -24,7 +28,6 @@ from typing import TYPE_CHECKING, Any, Final, overload
 import click
 
 from mergebarrier.cli._output import Output, Session
-from mergebarrier.cli._process import default_threads, keep_freed_memory, set_threads
 from mergebarrier.errors import Interrupted, MergebarrierError, OutputExists, PartialOutput, UsageError
 
 if TYPE_CHECKING:
@@ -33,9 +36,12 @@ if TYPE_CHECKING:
 __all__ = [
     "SIZE",
     "WriterOptions",
+    "default_threads",
     "download_option",
     "dtype_option",
+    "keep_freed_memory",
     "output_options",
+    "set_threads",
     "threads_option",
     "writer_options",
 ]
@@ -245,3 +251,38 @@ def _can_resume(error: BaseException, out: Path) -> bool:
 def _resume_line() -> str:
     kept = [word for word in Session.current().argv if word not in ("--overwrite", "--resume")]
     return shlex.join(["mergebarrier", *kept, "--resume"])
+
+
+_VARIABLES: Final = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+_M_TRIM_THRESHOLD: Final = -1
+_M_MMAP_THRESHOLD: Final = -3
+
+
+def default_threads() -> int:
+    """Return OMP_NUM_THREADS where it is set to a number, else the cores that this process may use."""
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    if asked.isdecimal() and int(asked) > 0:
+        return int(asked)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def set_threads(n: int) -> None:
+    """Give the numeric libraries ``n`` >= 1 threads; imports nothing."""
+    for variable in _VARIABLES:
+        os.environ[variable] = str(n)
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    # Threads that wait asleep: on a machine that others use too, spinning at barriers costs three times the wall time.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        torch.set_num_threads(n)
+
+
+def keep_freed_memory() -> None:
+    """Tell glibc, where it is the C library; elsewhere nothing happens."""
+    import ctypes
+
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_MMAP_THRESHOLD, 32 << 20)
+        mallopt(_M_TRIM_THRESHOLD, 128 << 20)

@@ -16,9 +16,8 @@ import click
 
 from mergebarrier import __version__
 from mergebarrier.cache import cache_folder
-from mergebarrier.cli._options import output_options
+from mergebarrier.cli._options import default_threads, output_options
 from mergebarrier.cli._output import Output
-from mergebarrier.cli._process import default_threads
 
 __all__ = ["command"]
 

@@ -7,13 +7,12 @@ from mergebarrier import doors
 if TYPE_CHECKING:
     from mergebarrier.symmetry.act import Elements, act_each
     from mergebarrier.symmetry.blocks import Tensors, blocks, carriers, matrix
-    from mergebarrier.symmetry.draw import Stream
+    from mergebarrier.symmetry.draw import PROFILES, Stream, Streams, sample
     from mergebarrier.symmetry.elements import Element, LinearMap, Monomial, Planes, identity
     from mergebarrier.symmetry.estimate import best_order, estimate, similarities
     from mergebarrier.symmetry.gauge import act, act_inverse, act_inverse_each, bit_exact, composed, inverted
     from mergebarrier.symmetry.invariants import invariants
     from mergebarrier.symmetry.matching import Correlation, assign, cosines, signed_order
-    from mergebarrier.symmetry.sample import PROFILES, Streams, sample
 
 __all__ = [
     "PROFILES",

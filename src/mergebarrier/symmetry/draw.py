@@ -1,20 +1,34 @@
-"""From bytes to group elements, with the same bits on every machine.
+"""Draw the elements of a circuit from keyed byte streams, with the same bits on every machine.
 
-Each map uses integers, or IEEE float64 with + - * / and square root only, so that no library's random generator, libm
-or LAPACK decides what a key means.  Permutations are stable argsorts of words, signs are bits, rotations are products
-of keyed Givens layers.
+Each map from bytes uses integers, or IEEE float64 with + - * / and square root only, so that no library's random
+generator, libm or LAPACK decides what a key means.  Permutations are stable argsorts of words, signs are bits,
+rotations are products of keyed Givens layers.  Which stream serves which axis stands in the table of the family.
+
+    order    purpose                                      a permutation per batch entry
+    signed, centred, glu    purpose + perm, sign, scale   one stream each
+    basis    purpose        lossless: all permutations, then all signs; full: general maps
+    planes   purpose        lossless: quarter turns; full: phases, then sizes     purpose + rest: as basis
 
     phase  t = 2u - 1:  c = (1 - t^2)/(1 + t^2), s = 2t/(1 + t^2), both negated on an odd word
     scale  a = (sqrt(k) - 1)/(sqrt(k) + 1):  rho = (1 + a u)/(1 - a u), log-symmetric in [k^-1/2, k^1/2]
 
-Source: rational parametrisation of the circle; Givens layers are ours (orthogonality error <= 2e-15 for n <= 896).
+``lossless`` draws what changes no bit of a weight (orders, signs, quarter turns); ``full`` adds phases, scales and
+general maps of bounded condition.  Source: rational parametrisation of the circle; Givens layers are ours
+(orthogonality error <= 2e-15 for n <= 896).
 """
 
 import math
+from collections.abc import Callable, Collection
+from math import prod
 from typing import Protocol, TypeAlias
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
+
+from mergebarrier.arch import Axis, Circuit, Instance
+from mergebarrier.symmetry.elements import Element, LinearMap, Monomial, Planes
 
 Words: TypeAlias = NDArray[np.uint64]
 Reals: TypeAlias = NDArray[np.float64]
@@ -107,3 +121,128 @@ def general_linear(stream: Stream, n: int, condition: float) -> tuple[Reals, Rea
     matrix = _rotate_rows(left, rho[:, None] * inner)
     inverse = _rotate_rows(left, inner / rho[:, None]).T
     return matrix, np.ascontiguousarray(inverse)
+
+
+PROFILES = ("lossless", "full")
+#: (circuit, purpose) -> byte stream.
+Streams = Callable[[str, str], Stream]
+Draw = Callable[[str], Stream]
+
+
+def sample(
+    circuit: Circuit, streams: Streams, *, only: Collection[str], profile: str, condition: float
+) -> dict[Instance, Element]:
+    """Draw the elements of one circuit.
+
+    Args:
+      circuit:   from ``describe``.
+      streams:   the whole model's elements have a label of their own, so every circuit finds the same ones.
+      only:      names of spaces; the others stay as they are.
+      profile:   one of PROFILES.
+      condition: largest condition number of a real map.
+    """
+    opened: dict[tuple[str, str], Stream] = {}
+    drawn = {}
+    for one in circuit.instances:
+        axis, batch = circuit.axis(one), circuit.batches[one]
+        if axis.space not in only:
+            continue
+        inside = [name for name in batch if f"{{{name}}}" in axis.stream[0]]
+        labels = _labels(circuit, one, inside)
+        count = prod(circuit.sizes[name] for name in batch if name not in inside)
+        parts = []
+        for label in labels:
+
+            def draw(suffix: str, label: str = label, axis: Axis = axis) -> Stream:
+                place = (label, axis.stream[1] + suffix)
+                if place not in opened:
+                    opened[place] = streams(*place)
+                return opened[place]
+
+            parts.append(_element(circuit, one, count, draw, profile, condition))
+        drawn[one] = parts[0] if len(parts) == 1 else stacked(parts)
+    return {one: _reordered(circuit, one, drawn) for one in drawn}
+
+
+def _labels(circuit: Circuit, one: Instance, inside: list[str]) -> list[str]:
+    """Return the circuit names that the streams of an element belong to, one per entry of an axis that is named."""
+    axis = circuit.axis(one)
+    names = [name for name in axis.scope if name not in circuit.batches[one]]
+    values = dict(zip(names, one[1], strict=True))
+    if not inside:
+        return [axis.stream[0].format_map(values)]
+    (name,) = inside
+    return [axis.stream[0].format_map({**values, name: str(index)}) for index in range(circuit.sizes[name])]
+
+
+def _reordered(circuit: Circuit, one: Instance, drawn: dict[Instance, Element]) -> Element:
+    """Orders inside an order (query heads of a group) are drawn for the groups as they come to stand."""
+    element = drawn[one]
+    around = [other for other in drawn if (other[0],) == circuit.batches[one] and other[1] == one[1]]
+    if circuit.axis(one).kind != "order" or not around or not isinstance(element, Monomial):
+        return element
+    outer = drawn[around[0]]
+    assert isinstance(outer, Monomial)
+    return Monomial(element.perm[torch.argsort(outer.perm[0])], element.factor)
+
+
+def stacked(parts: list[Element]) -> Element:
+    """Return elements of one kind as one element with all their batch entries."""
+    first = parts[0]
+    if isinstance(first, Monomial):
+        monomials = [part for part in parts if isinstance(part, Monomial)]
+        return Monomial(torch.cat([p.perm for p in monomials]), torch.cat([p.factor for p in monomials]))
+    assert isinstance(first, LinearMap)
+    linear = [part for part in parts if isinstance(part, LinearMap)]
+    return LinearMap(torch.cat([p.forward for p in linear]), torch.cat([p.backward for p in linear]))
+
+
+def _element(circuit: Circuit, one: Instance, count: int, draw: Draw, profile: str, condition: float) -> Element:
+    axis, n = circuit.axis(one), circuit.sizes[one[0]]
+    if axis.kind == "planes":
+        return _planes(axis, circuit.rotary[one[0]], n, count, draw, profile, condition)
+    if axis.kind == "basis":
+        return _basis(draw(""), n, count, profile, condition)
+    if axis.kind == "order":
+        stream = draw("") if axis.stream[1] else draw("perm")
+        perm = torch.stack([torch.from_numpy(permutation(stream, n)) for _ in range(count)])
+        return Monomial(perm, torch.ones(count, n, dtype=torch.float64))
+    perm = torch.stack([torch.from_numpy(permutation(draw("perm"), n)) for _ in range(count)])
+    factor = torch.stack([torch.from_numpy(signs(draw("sign"), n)) for _ in range(count)])
+    if axis.kind == "centred":
+        factor = factor[:, :1].expand(count, n).clone()
+    if axis.kind == "glu":
+        if profile == "full":
+            scale = [torch.from_numpy(scales(draw("scale"), n, condition)) for _ in range(count)]
+            factor = factor * torch.stack(scale)
+        factor = factor.gather(-1, perm)  # drawn for the old order
+    return Monomial(perm, factor)
+
+
+def _basis(stream: Stream, n: int, count: int, profile: str, condition: float) -> Monomial | LinearMap:
+    if profile == "lossless":
+        perm = torch.stack([torch.from_numpy(permutation(stream, n)) for _ in range(count)])
+        return Monomial(perm, torch.stack([torch.from_numpy(signs(stream, n)) for _ in range(count)]))
+    pairs = [general_linear(stream, n, condition) for _ in range(count)]
+    forward, backward = (torch.stack([torch.from_numpy(side) for side in sides]) for sides in zip(*pairs, strict=True))
+    return LinearMap(forward, backward)
+
+
+def _planes(axis: Axis, rotated: int, n: int, count: int, draw: Draw, profile: str, condition: float) -> Planes:
+    stream, planes = draw(""), rotated // 2
+    if profile == "lossless" or axis.normed:
+        z = quarter_turns(stream, count * planes)
+    else:
+        z = phases(stream, count * planes)
+        # |z| acts on one side and 1/|z| on the other: its square root keeps the condition of either within the bound.
+        z = z * scales(stream, count * planes, condition)
+    turns: Tensor = torch.from_numpy(z).reshape(count, planes)
+    still = n == rotated or axis.normed
+    rest = None if n == rotated else _still(count, n - rotated) if still else _basis(
+        draw(".rest"), n - rotated, count, profile, condition
+    )  # fmt: skip
+    return Planes(turns, rest, axis.pairs)
+
+
+def _still(count: int, n: int) -> Monomial:
+    return Monomial(torch.arange(n).repeat(count, 1), torch.ones(count, n, dtype=torch.float64))

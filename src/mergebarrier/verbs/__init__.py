@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from mergebarrier.verbs.adapters import by_adapters
     from mergebarrier.verbs.cleanse import cleansed
     from mergebarrier.verbs.declarations import declared, licence
+    from mergebarrier.verbs.folders import Checks, MergeInput, Models, OutputOptions, environment
     from mergebarrier.verbs.job import (
         MergeJob,
         by_recipe,
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
         learning_bytes,
         plan_fallback,
     )
-    from mergebarrier.verbs.open import Models
-    from mergebarrier.verbs.output import Checks, MergeInput, OutputOptions, environment
     from mergebarrier.verbs.protect import (
         dry_run,
         protect,

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from mergebarrier.checkpoint import ADAPTER_CONFIG, TensorInfo
 from mergebarrier.lineage import reference, unique
 from mergebarrier.merge.adapters import AdapterPlan, Measured, dump
+from mergebarrier.verbs.folders import MergeInput
 from mergebarrier.verbs.job import MergeJob, adapter_facts
-from mergebarrier.verbs.output import MergeInput
 
 if TYPE_CHECKING:
     from torch import Tensor

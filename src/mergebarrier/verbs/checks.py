@@ -14,7 +14,7 @@ from mergebarrier.errors import UnsupportedFeature
 from mergebarrier.merge.checks import Operand, check_tie, check_vocabulary, check_weights
 from mergebarrier.merge.recipe import RecipeView
 from mergebarrier.run import Source, one_thread_kernels
-from mergebarrier.verbs.output import Checks, MergeInput
+from mergebarrier.verbs.folders import Checks, MergeInput
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

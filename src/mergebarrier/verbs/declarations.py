@@ -14,7 +14,7 @@ from mergebarrier.checkpoint import LICENCE_FILES, MANIFEST_NAME, AdaptedCheckpo
 from mergebarrier.errors import ArchError, CheckpointError, LicenceRefused, RealignError
 from mergebarrier.lineage import ATTACK_TAG, CARD, COMPATIBLE, UNKNOWN, Conclusion, Declaration, conclude, declaration
 from mergebarrier.realign import relation
-from mergebarrier.verbs.output import MergeInput
+from mergebarrier.verbs.folders import MergeInput
 
 #: A longer manifest of an input is not read for its marks.
 _MAX_MANIFEST_BYTES = 16 * 2**20

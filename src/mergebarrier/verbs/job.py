@@ -28,7 +28,7 @@ from mergebarrier.progress import Progress
 from mergebarrier.run import Source, Unit, one_thread_kernels, transform
 from mergebarrier.verbs.checks import check_merged, check_runnable
 from mergebarrier.verbs.declarations import Judged, judge, licence_files, relatives
-from mergebarrier.verbs.output import Checks, MergeInput, OutputOptions, environment, hashed
+from mergebarrier.verbs.folders import Checks, MergeInput, OutputOptions, environment, hashed
 from mergebarrier.verbs.recording import InputRecordingSink
 
 _NOTHING_MORE = Checks()

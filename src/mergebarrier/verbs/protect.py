@@ -13,7 +13,7 @@ from mergebarrier.keys import Key, Streams
 from mergebarrier.parameters import parameters_of
 from mergebarrier.protect import PROTECTIONS, Context, Prepared, Protection, check_needs, in_manifest
 from mergebarrier.run import Tables
-from mergebarrier.verbs.output import OutputOptions, input_of, write_circuits
+from mergebarrier.verbs.folders import OutputOptions, input_of, write_circuits
 
 if TYPE_CHECKING:
     from mergebarrier.checkpoint.files import ProtectFacts, UnprotectContent, UnprotectFacts

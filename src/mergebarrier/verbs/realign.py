@@ -15,7 +15,7 @@ from mergebarrier.progress import Progress
 from mergebarrier.realign import Fitted, GaugeFix, Realignment
 from mergebarrier.run import Change, Tables, change_rows, whole
 from mergebarrier.verbs.declarations import licence
-from mergebarrier.verbs.output import OutputOptions, input_of, write_circuits
+from mergebarrier.verbs.folders import OutputOptions, input_of, write_circuits
 
 if TYPE_CHECKING:
     from mergebarrier.checkpoint.files import AnyContent, Fit, RealignFacts

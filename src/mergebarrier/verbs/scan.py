@@ -37,8 +37,7 @@ from mergebarrier.scan import (
     tags,
 )
 from mergebarrier.verbs.declarations import declared, parts_of, relatives
-from mergebarrier.verbs.open import Models
-from mergebarrier.verbs.output import MergeInput
+from mergebarrier.verbs.folders import MergeInput, Models
 
 #: An encoder keeps the parameters of its folder under this name.
 PREFIX = "body."

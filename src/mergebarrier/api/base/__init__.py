@@ -9,10 +9,9 @@ if TYPE_CHECKING:
     from mergebarrier.api.base.journals import CountedJournal, MemoryJournal
     from mergebarrier.api.base.machine import machine
     from mergebarrier.api.base.models import Model, as_given, opened, resolve, resolve_all
-    from mergebarrier.api.base.progress import in_notebook, shown
     from mergebarrier.api.base.report import SCHEMA_VERSION, Json, Report, Row, beside, document_of, optional, plain
     from mergebarrier.api.base.result_report import FORMS, ResultReport
-    from mergebarrier.api.base.writing import WriteOptions
+    from mergebarrier.api.base.writing import WriteOptions, in_notebook, shown
 
 __all__ = [
     "FORMS",

@@ -6,15 +6,6 @@ from mergebarrier import doors
 
 if TYPE_CHECKING:
     from mergebarrier.checkpoint.read.checkpoint import Checkpoint
-    from mergebarrier.checkpoint.read.config import read_json, refuse_code
-    from mergebarrier.checkpoint.read.header import (
-        MAX_HEADER_BYTES,
-        MAX_TENSORS,
-        Entry,
-        Header,
-        check_header_size,
-        validate_header,
-    )
     from mergebarrier.checkpoint.read.open import (
         ATTACHMENTS,
         INDEX,
@@ -27,6 +18,16 @@ if TYPE_CHECKING:
         open_checkpoint,
         read_shard,
         read_shard_names,
+    )
+    from mergebarrier.checkpoint.read.texts import (
+        MAX_HEADER_BYTES,
+        MAX_TENSORS,
+        Entry,
+        Header,
+        check_header_size,
+        read_json,
+        refuse_code,
+        validate_header,
     )
 
 __all__ = [

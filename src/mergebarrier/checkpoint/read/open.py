@@ -17,12 +17,14 @@ from typing import Any
 
 from mergebarrier.checkpoint.bytes import TORCH, Shard, TensorInfo, open_regular, parse_bounded, read_into, read_small
 from mergebarrier.checkpoint.read.checkpoint import MAX_SIDE_FILE_BYTES, Checkpoint
-from mergebarrier.checkpoint.read.config import MAX_CONFIG_DEPTH, check_side_files, read_config
-from mergebarrier.checkpoint.read.header import (
+from mergebarrier.checkpoint.read.texts import (
+    MAX_CONFIG_DEPTH,
     MAX_HEADER_BYTES,
     MAX_TENSORS,
     Header,
     check_header_size,
+    check_side_files,
+    read_config,
     validate_header,
 )
 from mergebarrier.errors import (

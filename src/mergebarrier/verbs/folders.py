@@ -1,19 +1,31 @@
-"""Where and how a verb writes, and how a model folder with changed circuits is written.
+"""The folders of a verb: those that a command names, opened once each, and the model folder that it writes.
 
+path | base+adapter  ->  Checkpoint | Expert        two names of one folder give one and the same object
 checkpoint -> run: read, gather, change, round, scatter, write -> side files, manifest, one rename
 """
 
 import json
 import platform
 from collections.abc import Mapping, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mergebarrier.arch import CIRCUITS, Architecture
-from mergebarrier.checkpoint import Checkpoint, Writer, layout_like, read_manifest
-from mergebarrier.errors import DigestMismatch
+from mergebarrier.checkpoint import (
+    AdaptedCheckpoint,
+    Adapter,
+    Checkpoint,
+    Writer,
+    is_adapter,
+    layout_like,
+    open_adapter,
+    open_checkpoint,
+    read_manifest,
+    split_reference,
+)
+from mergebarrier.errors import DigestMismatch, UsageError
 from mergebarrier.progress import Progress
 from mergebarrier.protect import OutputFolder
 from mergebarrier.run import Change, transform
@@ -27,6 +39,58 @@ if TYPE_CHECKING:
         RealignFacts,
         UnprotectFacts,
     )
+
+
+class Models:
+    """Opened folders, closed with the stack.
+
+    Args:
+      stack: closes them.
+    """
+
+    def __init__(self, stack: ExitStack) -> None:
+        """Start with nothing open."""
+        self._stack = stack
+        self._models: dict[Path, Checkpoint] = {}
+        self._adapters: dict[Path, Adapter] = {}
+        self._experts: dict[tuple[Path, Path], AdaptedCheckpoint] = {}
+
+    def model(self, path: Path | Checkpoint) -> Checkpoint:
+        """Open a model folder, or ``BASE+ADAPTER``; errors as ``open_reference``.  What is open already stays so."""
+        if isinstance(path, Checkpoint):
+            return path
+        if not path.is_dir():
+            path, adapter = split_reference(path)
+            if adapter is not None:
+                return self.expert(path, adapter)
+        real = path.resolve()
+        if real not in self._models:
+            self._models[real] = self._stack.enter_context(open_checkpoint(path))
+        return self._models[real]
+
+    def model_on(self, path: Path | Checkpoint, base: Path | Checkpoint | None) -> Checkpoint:
+        """Open a model as ``model`` does, or an adapter folder as a model, on ``base``; UsageError without one."""
+        if isinstance(path, Checkpoint) or not is_adapter(path):
+            return self.model(path)
+        if base is None:
+            raise UsageError("this is an adapter, and no base was given", where=path, remedy="give --base")
+        return self.expert(base, path)
+
+    def adapter(self, path: Path) -> Adapter:
+        """Open an adapter folder; errors as ``open_adapter``."""
+        real = path.resolve()
+        if real not in self._adapters:
+            self._adapters[real] = self._stack.enter_context(open_adapter(path))
+        return self._adapters[real]
+
+    def expert(self, base: Path | Checkpoint, adapter: Path) -> AdaptedCheckpoint:
+        """Return a base with an adapter on it; BadAdapter where they do not fit."""
+        opened = self.model(base)
+        key = opened.path.resolve(), adapter.resolve()
+        if key not in self._experts:
+            self._experts[key] = AdaptedCheckpoint(opened, self.adapter(adapter))
+        return self._experts[key]
+
 
 _AS_READ = OutputFolder()
 
