@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import click
 
-from mergebarrier.cli._mergekit import mergekit_flags
+from mergebarrier.cli._mergekit import PARAMETER_COUNT, mergekit_flags
 from mergebarrier.cli._models import MODEL
 from mergebarrier.cli._options import SIZE, download_option, dtype_option
 from mergebarrier.cli._parameters import Registry, chosen, options_of
@@ -27,7 +27,15 @@ __all__ = ["Asked", "acknowledge_option", "gathered", "hyper_parameters", "merge
 
 _Verb: TypeAlias = Callable[..., Any]
 _Values: TypeAlias = Mapping[str, Any]
-_WITH_A_RECIPE: Final = ("explain", "missing", "untie", "unsafe_truncate_embeddings", "max_shard_bytes", "random_seed")
+_WITH_A_RECIPE: Final = (
+    "explain",
+    "missing",
+    "untie",
+    "unsafe_truncate_embeddings",
+    "max_shard_size",
+    "out_shard_size",
+    "random_seed",
+)
 _WITH_FLAGS: Final = ("base", "method", "data", "samples", "as", "rank", "lora_space")
 _WITH_BOTH: Final = ("dtype", "acknowledge_licence", "check", "text_path", "download")
 acknowledge_option = click.option(
@@ -56,9 +64,10 @@ _OPTIONS: Final = (
         "--unsafe-truncate-embeddings", is_flag=True, help="Recipes: cut unequal vocabularies to the smallest."
     ),
     click.option(
-        "--max-shard-size", "--out-shard-size", "max_shard_bytes", type=SIZE, metavar="SIZE",
+        "--max-shard-size", type=SIZE, metavar="SIZE",
         help="Recipes: largest shard, such as 4G.  [default: as in the base or first model]",
     ),
+    click.option("--out-shard-size", type=PARAMETER_COUNT, hidden=True),
     click.option("--random-seed", type=click.IntRange(0, 2**63 - 1), hidden=True),
     acknowledge_option,
     click.option(
@@ -118,11 +127,15 @@ class Asked:
         from mergebarrier.merge.recipe import Allowed
 
         values = self.values
+        if values["max_shard_size"] and values["out_shard_size"]:
+            what = "says the same as --max-shard-size, in parameters instead of bytes"
+            raise UsageError(what, where="--out-shard-size", remedy="leave one out")
         allowed = Allowed(
             truncate=values["unsafe_truncate_embeddings"],
             untie=values["untie"],
             missing=values["missing"] == "base",
-            shard_bytes=values["max_shard_bytes"],
+            shard_bytes=values["max_shard_size"],
+            shard_parameters=values["out_shard_size"],
         )
         return MergeOptions(
             adapter=output_of(values),

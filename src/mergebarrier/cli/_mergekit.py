@@ -6,6 +6,7 @@ by name.
 One literal table, compared with the list of mergekit 0.1.5 by a test, so that no flag ends in a guess at a likely name.
 """
 
+import re
 from collections.abc import Callable
 from typing import Any, Final, Literal, TypeAlias
 
@@ -13,7 +14,7 @@ import click
 
 from mergebarrier.errors import UsageError
 
-__all__ = ["MERGEKIT_FLAGS", "flag_named", "mergekit_flags"]
+__all__ = ["MERGEKIT_FLAGS", "PARAMETER_COUNT", "flag_named", "mergekit_flags"]
 
 _PREFIX: Final = "mergekit_"
 
@@ -72,6 +73,19 @@ _WITH_A_VALUE: Final = (
 def flag_named(name: str) -> str:
     """Return the flag of a key of the table."""
     return f"-{name}" if len(name) == 1 else "--" + name.replace("_", "-")
+
+
+def _count(value: str) -> int:
+    """Read a number of parameters as mergekit does: 5B, 500M, 100k or a plain number; units are powers of 1000."""
+    count = re.fullmatch(r"(\d+)([KMB]?)", value, re.ASCII | re.IGNORECASE)
+    n_parameters = int(count[1]) * {"": 1, "K": 10**3, "M": 10**6, "B": 10**9}[count[2].upper()] if count else 0
+    if n_parameters < 1:
+        says = "is not a number of parameters such as 5B; --max-shard-size takes bytes, such as 4G"
+        raise click.BadParameter(f"{value!r} {says}")
+    return n_parameters
+
+
+PARAMETER_COUNT: Final = click.types.FuncParamType(_count)
 
 
 def mergekit_flags(verb: Callable[..., Any]) -> Callable[..., Any]:

@@ -70,13 +70,29 @@ def test_a_tensor_that_a_model_lacks_is_taken_from_the_base_when_asked(run_cli, 
 def test_shards_are_filled_to_the_size_asked_for(run_cli, save, write, tmp_path) -> None:
     path = write(save("base", layered(0)), save("expert", layered(1)))
     assert run_cli("merge", path, "-o", tmp_path / "one").exit_code == 0
-    for option, name in (("--max-shard-size", "few"), ("--out-shard-size", "same")):
-        assert run_cli("merge", path, option, "600", "-o", tmp_path / name).exit_code == 0
+    for option, size, name in (("--max-shard-size", "600", "few"), ("--out-shard-size", "150", "same")):
+        assert run_cli("merge", path, option, size, "-o", tmp_path / name).exit_code == 0
         shards = sorted((tmp_path / name).glob("*.safetensors"))
         found = {key: tensor for shard in shards for key, tensor in load_file(shard).items()}
         whole = load_file(tmp_path / "one" / "model.safetensors")
         assert len(shards) > 1 and found.keys() == whole.keys()
         assert all(torch.equal(found[key], whole[key]) for key in whole)
+    few, same = (sorted(file.name for file in (tmp_path / name).glob("*.safetensors")) for name in ("few", "same"))
+    assert few == same, "150 parameters are 600 bytes of float32"
+
+
+def test_a_shard_of_mergekit_is_counted_in_parameters(run_cli, save, write, tmp_path) -> None:
+    path = write(save("base", layered(0)), save("expert", layered(1)))
+    for number, size in enumerate(("5B", "1m", "1K")):
+        assert run_cli("merge", path, "--out-shard-size", size, "-o", tmp_path / f"{number}").exit_code == 0
+        assert len([*(tmp_path / f"{number}").glob("*.safetensors")]) == 1, size
+    for words, says in (
+        (("--out-shard-size", "4G"), "'--out-shard-size': '4G' is not a number of parameters such as 5B"),
+        (("--out-shard-size", "0"), "is not a number of parameters"),
+        (("--out-shard-size", "5B", "--max-shard-size", "4G"), "in parameters instead of bytes; leave one out"),
+    ):
+        ran = run_cli("merge", path, *words, "-o", tmp_path / "no")
+        assert ran.exit_code == 64 and says in ran.stderr and not (tmp_path / "no").exists(), ran.stderr
 
 
 def test_names_of_the_hub_are_found_in_its_cache_and_nowhere_else(run_cli, save, write, tmp_path, monkeypatch) -> None:

@@ -5,13 +5,14 @@ configuration is the donor's with the number of layers, dtype, vocabulary and ti
 """
 
 from collections.abc import Mapping
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 from mergebarrier.checkpoint.bytes import FLOAT_NAMES
 from mergebarrier.errors import clean
 from mergebarrier.merge.plan import HEAD, is_float
 from mergebarrier.merge.recipe.layers import layers_table, only_stack, owners, with_dtype, with_layers
-from mergebarrier.merge.recipe.schema import ModelReference, Recipe
+from mergebarrier.merge.recipe.schema import Allowed, ModelReference, Recipe
 from mergebarrier.merge.recipe.targets import origins
 from mergebarrier.merge.recipe.vocabulary import Alignment, vocabulary_names, with_vocabulary_size
 
@@ -20,22 +21,21 @@ if TYPE_CHECKING:
     from mergebarrier.merge.recipe.tensor_plan import TensorPlan
 
 
-def layout_of(
-    tensors: "Mapping[str, TensorPlan]", donor: "Checkpoint", shard_bytes: int | None
-) -> "tuple[OutTensor, ...]":
+def layout_of(tensors: "Mapping[str, TensorPlan]", donor: "Checkpoint", allowed: Allowed) -> "tuple[OutTensor, ...]":
     """Fill shards of a size; without one take the donor's, or fill to its largest where the tensors are others."""
     from mergebarrier.checkpoint import OutTensor
 
     def out(name: str, shard: str) -> OutTensor:
         return OutTensor(name, tensors[name].stored, tensors[name].target.inputs[0].info.shape, shard)
 
-    if shard_bytes is None and tensors.keys() == donor.tensors.keys():
+    most = allowed.shard_bytes or allowed.shard_parameters
+    if most is None and tensors.keys() == donor.tensors.keys():
         return tuple(out(name, info.shard) for name, info in donor.tensors.items())
-    if shard_bytes is None and len(donor.shards) == 1:
+    if most is None and len(donor.shards) == 1:
         return tuple(out(name, "model.safetensors") for name in tensors)
-    limit = shard_bytes or max(shard.size_bytes for shard in donor.shards)
+    limit = most or max(shard.size_bytes for shard in donor.shards)
     filled, numbers, number = 0, list[int](), 1
-    sizes = [out(name, "").nbytes for name in tensors]
+    sizes = [prod(one.shape) if allowed.shard_parameters else one.nbytes for one in (out(name, "") for name in tensors)]
     for size in sizes:
         if filled and filled + size > limit:
             number, filled = number + 1, 0

@@ -211,7 +211,7 @@ def plan(
     _check_survey(recipe, tensors)
     if any(w < 0 for tensor in tensors.values() for w in getattr(tensor.method, "weights", ())):
         notes.append(f"{recipe.method}: a negative weight subtracts a model")
-    layout = layout_of(tensors, donor, allowed.shard_bytes)
+    layout = layout_of(tensors, donor, allowed)
     tensors = {item.name: tensors[item.name] for item in layout}
     sources = _views(tensors)
     config, more = config_of(recipe, opened, donor, tensors, alignment, untied=allowed.untie)

@@ -122,12 +122,14 @@ class Allowed:
       untie:    write the head of models that have none from their embedding.
       missing:  take a tensor that an input lacks from the base.
       shard_bytes: fill shards to this size instead of taking the donor's.
+      shard_parameters: the same, counted in numbers as mergekit counts.
     """
 
     truncate: bool = False
     untie: bool = False
     missing: bool = False
     shard_bytes: int | None = None
+    shard_parameters: int | None = None
 
 
 STRICT = Allowed()
