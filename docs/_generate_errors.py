@@ -11,7 +11,7 @@ When a command cannot do what you asked, it prints one line on stderr: `error: C
 With `--json` the same four parts are one document on stdout. A code never changes its meaning and is never reused.
 Codes that end in `00` name an area, and appear only where no finer code fits. [cli.md](cli.md) explains the exit codes.
 
-This page is generated from `src/mergebarrier/errors.py` by `python docs/_generate_errors.py`.
+This page is generated from `src/mergebarrier/errors` by `python docs/_generate_errors.py`.
 
 | code | name | exit | what happened | what to do |
 |---|---|---|---|---|
@@ -20,7 +20,7 @@ This page is generated from `src/mergebarrier/errors.py` by `python docs/_genera
 
 def classes() -> list[type[errors.MergebarrierError]]:
     """Return every error class, sorted by code."""
-    found = [item for item in vars(errors).values() if inspect.isclass(item)]
+    found = [item for item in (getattr(errors, name) for name in errors.__all__) if inspect.isclass(item)]
     ours = [item for item in found if issubclass(item, errors.MergebarrierError)]
     return sorted(ours, key=lambda item: item.code)
 

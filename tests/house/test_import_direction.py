@@ -14,7 +14,7 @@ BELOW_METHODS = {*BASE, "numerics", "checkpoint", "arch", "symmetry", "lineage",
 #: room -> rooms that it may import, besides itself; the whole plan of the house.
 ALLOWED: dict[str, set[str]] = {
     "": {"doors", "errors", "api", "checkpoint", "keys", "protect", "realign", "merge", "scan", "attack"},
-    "errors": set(),
+    "errors": {"doors"},
     "nearest": set(),
     "parameters": set(),
     "doors": set(),

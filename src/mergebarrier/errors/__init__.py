@@ -1,0 +1,153 @@
+"""The closed tree of errors: every message says what is wrong, where, and what to do, on one line.
+
+Each docstring is the row of its error in docs/errors.md: first what happened, then what to do.
+
+    MergebarrierError (exit 2)
+    |- UsageError (64)            Interrupted (130)    InternalError (70)
+    |- CheckpointError            NotACheckpoint UnsafePath PickleRefused RemoteCodeRefused AdapterRefused BadIndex
+    |                             BadHeader BadConfig BadDtype NonFinite LimitExceeded ChangedDuringRun OutputExists
+    |                             PartialOutput NoSpace BadManifest DigestMismatch BadAdapter
+    |                             FetchFailed
+    |- ArchError                  UnknownFamily UnknownTensor MissingTensor ConfigMismatch UnsupportedFeature
+    |- MergeError                 ShapeMismatch TensorSetMismatch BadMergeParameter BadMergeData BadRecipe
+    |                             LicenceRefused
+    |- ProtectError               MethodRefused BadKey KeyMismatch NotProtected
+    |- RealignError               BaseMismatch NothingToAlign
+    |- PoisonError                BadTrigger BadAttack
+    |- ScanError                  BadScanInput
+    `- EvaluateError              BadTask BadText NotMeasurable MissingExtra AssetMissing BadReport
+                                  Diverged
+
+A code never changes its meaning and is never reused; the rule ids of findings are codes of the same kind.
+"""
+
+from typing import TYPE_CHECKING
+
+from mergebarrier import doors
+
+if TYPE_CHECKING:
+    from mergebarrier.errors.base import InternalError, Interrupted, MergebarrierError, UsageError, clean
+    from mergebarrier.errors.checkpoint import (
+        AdapterRefused,
+        BadAdapter,
+        BadConfig,
+        BadDtype,
+        BadHeader,
+        BadIndex,
+        BadManifest,
+        ChangedDuringRun,
+        CheckpointError,
+        DigestMismatch,
+        FetchFailed,
+        LimitExceeded,
+        NonFinite,
+        NoSpace,
+        NotACheckpoint,
+        OutputExists,
+        PartialOutput,
+        PickleRefused,
+        RemoteCodeRefused,
+        UnsafePath,
+    )
+    from mergebarrier.errors.measured import (
+        AssetMissing,
+        BadAttack,
+        BadReport,
+        BadScanInput,
+        BadTask,
+        BadText,
+        BadTrigger,
+        Diverged,
+        EvaluateError,
+        MissingExtra,
+        NotMeasurable,
+        PoisonError,
+        ScanError,
+    )
+    from mergebarrier.errors.weights import (
+        ArchError,
+        BadKey,
+        BadMergeData,
+        BadMergeParameter,
+        BadRecipe,
+        BaseMismatch,
+        ConfigMismatch,
+        KeyMismatch,
+        LicenceRefused,
+        MergeError,
+        MethodRefused,
+        MissingTensor,
+        NothingToAlign,
+        NotProtected,
+        ProtectError,
+        RealignError,
+        ShapeMismatch,
+        TensorSetMismatch,
+        UnknownFamily,
+        UnknownTensor,
+        UnsupportedFeature,
+    )
+
+__all__ = [
+    "AdapterRefused",
+    "ArchError",
+    "AssetMissing",
+    "BadAdapter",
+    "BadAttack",
+    "BadConfig",
+    "BadDtype",
+    "BadHeader",
+    "BadIndex",
+    "BadKey",
+    "BadManifest",
+    "BadMergeData",
+    "BadMergeParameter",
+    "BadRecipe",
+    "BadReport",
+    "BadScanInput",
+    "BadTask",
+    "BadText",
+    "BadTrigger",
+    "BaseMismatch",
+    "ChangedDuringRun",
+    "CheckpointError",
+    "ConfigMismatch",
+    "DigestMismatch",
+    "Diverged",
+    "EvaluateError",
+    "FetchFailed",
+    "InternalError",
+    "Interrupted",
+    "KeyMismatch",
+    "LicenceRefused",
+    "LimitExceeded",
+    "MergeError",
+    "MergebarrierError",
+    "MethodRefused",
+    "MissingExtra",
+    "MissingTensor",
+    "NoSpace",
+    "NonFinite",
+    "NotACheckpoint",
+    "NotMeasurable",
+    "NotProtected",
+    "NothingToAlign",
+    "OutputExists",
+    "PartialOutput",
+    "PickleRefused",
+    "PoisonError",
+    "ProtectError",
+    "RealignError",
+    "RemoteCodeRefused",
+    "ScanError",
+    "ShapeMismatch",
+    "TensorSetMismatch",
+    "UnknownFamily",
+    "UnknownTensor",
+    "UnsafePath",
+    "UnsupportedFeature",
+    "UsageError",
+    "clean",
+]
+
+doors.open_lazily(__name__)

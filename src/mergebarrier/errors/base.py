@@ -1,0 +1,64 @@
+"""The first of all errors, and those of the command itself (MB0): what, where and what to do, on one line."""
+
+from typing import ClassVar
+
+_SHOWN_CHARS = 200
+
+
+def clean(text: object, *, longest: int = _SHOWN_CHARS) -> str:
+    """Escape control and bidirectional characters of untrusted text and cut it, at 200 characters by default."""
+    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
+    return shown if len(shown) <= longest else shown[: longest - 1] + "…"
+
+
+class MergebarrierError(Exception):
+    """An error without a code of its own, such as a path that the system refuses.
+
+    The message says what to do.
+
+    Args:
+      what:   the fault, with both numbers or names where two things disagree.
+      where:  file, tensor or option; untrusted text is escaped and cut.
+      remedy: what to do next, as an imperative.
+    """
+
+    code: ClassVar[str] = "MB0000"
+    exit_code: ClassVar[int] = 2
+
+    def __init__(self, what: str, *, where: object = "", remedy: str = "") -> None:
+        """Compose ``CODE where: what; remedy`` on one line."""
+        self.what, self.where, self.remedy = what, clean(where), remedy
+        super().__init__(what)
+
+    def __str__(self) -> str:
+        """Return the one line that the command prints."""
+        place = f" {self.where}:" if self.where else ""
+        advice = f"; {self.remedy}" if self.remedy else ""
+        return " ".join(f"{self.code}{place} {self.what}{advice}".split())
+
+
+class UsageError(MergebarrierError):
+    """The command line is wrong: an unknown or missing option, or options that exclude each other.
+
+    Read `mergebarrier VERB --help`; the message names the option.
+    """
+
+    code, exit_code = "MB0001", 64
+
+
+class Interrupted(MergebarrierError):
+    """Ctrl-C stopped the run.
+
+    Run the command that the last line prints; finished work is kept.
+    """
+
+    code, exit_code = "MB0002", 130
+
+
+class InternalError(MergebarrierError):
+    """mergebarrier itself failed; your input is not to blame.
+
+    Run again with `--verbose` and report the traceback.
+    """
+
+    code, exit_code = "MB0003", 70
