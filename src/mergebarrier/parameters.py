@@ -13,12 +13,18 @@ all derived from these declarations; nothing here knows any of them.  Imports no
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import MISSING, dataclass, field
-from typing import Any, Final, Literal
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import EllipsisType
+from typing import TYPE_CHECKING, Final, Literal, TypedDict, TypeVar, Unpack
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 __all__ = [
     "Parameter",
+    "ParameterOptions",
+    "built",
     "check",
     "choice",
     "flag",
@@ -26,11 +32,14 @@ __all__ = [
     "numbers",
     "parameters_of",
     "redefault",
+    "replaced",
     "subset",
     "whole",
 ]
 
 _KEY: Final = "mergebarrier"
+_T = TypeVar("_T")
+_D = TypeVar("_D", bound="DataclassInstance")
 Kind = Literal["number", "whole", "flag", "choice", "numbers", "subset"]
 
 
@@ -86,7 +95,7 @@ class Parameter:
             return "a finite number"
         return f"a number {f'above {self.low:g},' if self.above else f'from {self.low:g}'} to {self.high:g}"
 
-    def checked(self, value: Any) -> Any:
+    def checked(self, value: object) -> object:
         """Return the value in its stored form.
 
         Raises: ValueError(what is allowed, the value or the one of several that is not).
@@ -104,11 +113,12 @@ class Parameter:
             if isinstance(value, str) or not isinstance(value, Sequence):
                 raise ValueError("a list of numbers, one per expert", value)
             return tuple(self._number(one) for one in value)
-        if self.kind == "subset" and not isinstance(value, str) and value and all(one in self.choices for one in value):
-            return tuple(value)
+        if self.kind == "subset" and isinstance(value, Collection) and not isinstance(value, str):
+            if value and all(one in self.choices for one in value):
+                return tuple(value)
         raise ValueError(self.allowed, value)
 
-    def _number(self, value: Any) -> float:
+    def _number(self, value: object) -> float:
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
             raise ValueError(self.allowed, value)
         if not self.low <= value <= self.high or (self.above and value == self.low):
@@ -116,47 +126,87 @@ class Parameter:
         return float(value)
 
 
-def number(default: Any = MISSING, *, help: str, **more: Any) -> Any:
-    """Declare a float; ``more`` are arguments of Parameter."""
+class ParameterOptions(TypedDict, total=False):
+    """What a declaration may say beside kind, help and choices; the fields of Parameter."""
+
+    low: float
+    high: float
+    above: bool
+    per_model: bool
+    each: bool
+    required: bool
+    recipe: str
+    words: tuple[str, str] | None
+    flag: str
+    gradient: bool
+    only: str
+    noun: str
+
+
+class ParameterChanges(ParameterOptions, total=False):
+    """What a later declaration may say anew."""
+
+    help: str
+    choices: tuple[str, ...]
+
+
+def number(default: _T | EllipsisType = ..., *, help: str, **more: Unpack[ParameterOptions]) -> _T:
+    """Declare a float; without a default it must be given."""
     return _field(default, Parameter(kind="number", help=help, **more))
 
 
-def whole(default: Any = MISSING, *, help: str, low: int = 0, **more: Any) -> Any:
-    """Declare an int that fits 64 unsigned bits."""
-    return _field(default, Parameter(kind="whole", help=help, low=low, **more))
+def whole(default: _T | EllipsisType = ..., *, help: str, **more: Unpack[ParameterOptions]) -> _T:
+    """Declare an int that fits 64 unsigned bits, at least 0 unless ``low`` says otherwise."""
+    options: ParameterOptions = {"low": 0, **more}
+    return _field(default, Parameter(kind="whole", help=help, **options))
 
 
-def flag(default: Any = MISSING, *, help: str, **more: Any) -> Any:
+def flag(default: _T | EllipsisType = ..., *, help: str, **more: Unpack[ParameterOptions]) -> _T:
     """Declare a bool; its name on the command line, if it has another, is ``flag="--name"``."""
     return _field(default, Parameter(kind="flag", help=help, **more))
 
 
-def choice(default: Any = MISSING, *, help: str, choices: Sequence[str], **more: Any) -> Any:
+def choice(
+    default: _T | EllipsisType = ..., *, help: str, choices: Sequence[str], **more: Unpack[ParameterOptions]
+) -> _T:
     """Declare one word of several."""
     return _field(default, Parameter(kind="choice", help=help, choices=tuple(choices), **more))
 
 
-def numbers(default: Any = MISSING, *, help: str, **more: Any) -> Any:
+def numbers(default: _T | EllipsisType = ..., *, help: str, **more: Unpack[ParameterOptions]) -> _T:
     """Declare one float for all models, or a tuple of them, one per model."""
-    return _field(default, Parameter(kind="numbers", help=help, per_model=True, **more))
+    options: ParameterOptions = {"per_model": True, **more}
+    return _field(default, Parameter(kind="numbers", help=help, **options))
 
 
-def subset(default: Any = MISSING, *, help: str, choices: Sequence[str], **more: Any) -> Any:
+def subset(
+    default: _T | EllipsisType = ..., *, help: str, choices: Sequence[str], **more: Unpack[ParameterOptions]
+) -> _T:
     """Declare a tuple of some of several words."""
     return _field(default, Parameter(kind="subset", help=help, choices=tuple(choices), **more))
 
 
-def redefault(parent: Any, name: str, default: Any, **changes: Any) -> Any:
+def redefault(parent: object, name: str, default: _T, **changes: Unpack[ParameterChanges]) -> _T:
     """Declare a field of ``parent`` again, with another default; ``changes`` are arguments of Parameter."""
     return _field(default, dataclasses.replace(parameters_of(parent)[name], **changes))
 
 
-def parameters_of(kind: Any) -> dict[str, Parameter]:
+def parameters_of(kind: object) -> dict[str, Parameter]:
     """Return field name -> declaration, in the order of the fields, for a dataclass or an instance of one."""
-    return {one.name: one.metadata[_KEY] for one in dataclasses.fields(kind) if _KEY in one.metadata}
+    return {one.name: one.metadata[_KEY] for one in _fields(kind) if _KEY in one.metadata}
 
 
-def check(instance: Any, refuse: Callable[[str, object, str], Exception]) -> None:
+def built(kind: Callable[..., _T], values: Mapping[str, object]) -> _T:
+    """Build a dataclass of declared values that come from outside; its own check says whether they are of its types."""
+    return kind(**values)
+
+
+def replaced(instance: _D, values: Mapping[str, object]) -> _D:
+    """Return a dataclass with some declared values replaced by such that come from outside, as ``built`` does."""
+    return dataclasses.replace(instance, **values)
+
+
+def check(instance: object, refuse: Callable[[str, object, str], Exception]) -> None:
     """Check every declared value of a frozen dataclass and store it in its normal form; call it in ``__post_init__``.
 
     None is accepted where it is the default.
@@ -165,7 +215,7 @@ def check(instance: Any, refuse: Callable[[str, object, str], Exception]) -> Non
       instance: a dataclass instance.
       refuse:   (field name, value, what is allowed) -> the error to raise.
     """
-    defaults = {one.name: one.default for one in dataclasses.fields(instance)}
+    defaults = {one.name: one.default for one in _fields(instance)}
     for name, parameter in parameters_of(instance).items():
         value = getattr(instance, name)
         if value is None and defaults[name] is None:
@@ -177,5 +227,14 @@ def check(instance: Any, refuse: Callable[[str, object, str], Exception]) -> Non
             raise refuse(name, odd, allowed) from None
 
 
-def _field(default: Any, parameter: Parameter) -> Any:
+def _fields(kind: object) -> tuple[dataclasses.Field[object], ...]:
+    if not dataclasses.is_dataclass(kind):
+        raise TypeError(f"{kind!r} is neither a dataclass nor an instance of one")
+    return dataclasses.fields(kind)
+
+
+def _field(default: _T | EllipsisType, parameter: Parameter) -> _T:
+    if isinstance(default, EllipsisType):
+        needed: _T = field(metadata={_KEY: parameter})
+        return needed
     return field(default=default, metadata={_KEY: parameter})

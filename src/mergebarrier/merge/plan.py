@@ -34,9 +34,13 @@ class MergeUnit:
     rowwise: bool
 
 
-class _Tensors(Protocol):
+class UnitTensors(Protocol):
+    """What is merged at once, as far as the arithmetic looks at it."""
+
     @property
-    def tensors(self) -> tuple[str, ...]: ...
+    def tensors(self) -> tuple[str, ...]:
+        """Names on disk."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -73,7 +77,7 @@ class Plan:
         survey = self.method.survey(sizes, lambda name: row_blocks(self.sources, name), len(self.sources) - 1)
         return replace(self, survey_results=survey)
 
-    def apply(self, unit: _Tensors, blocks: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+    def apply(self, unit: UnitTensors, blocks: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
         """Merge the tensors (or row blocks) of one unit.
 
         Args:

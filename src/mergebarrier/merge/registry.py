@@ -1,8 +1,8 @@
 """Building a merge method by name, refusing what its registry or the method itself does not know."""
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any, TypeVar
+from collections.abc import Iterable, Mapping
+from typing import TypeVar
 
 from mergebarrier.errors import BadMergeParameter
 from mergebarrier.merge.learned import DATA_MERGES, DataMerge
@@ -15,7 +15,7 @@ __all__ = ["DATA_MERGES", "MERGES", "make", "make_learned"]
 _M = TypeVar("_M", Merge, DataMerge)
 
 
-def make(method: str, **parameters: Any) -> Merge:
+def make(method: str, **parameters: object) -> Merge:
     """Build a merge method by name, refusing what it does not know.
 
     Args:
@@ -30,7 +30,7 @@ def make(method: str, **parameters: Any) -> Merge:
     return _build(MERGES, method, parameters)
 
 
-def make_learned(method: str, **parameters: Any) -> DataMerge:
+def make_learned(method: str, **parameters: object) -> DataMerge:
     """Build a merge that learns from data, as ``make`` does the others.
 
     Args:
@@ -62,5 +62,5 @@ def _build(registry: Mapping[str, type[_M]], method: str, parameters: Mapping[st
     return registry[method](**parameters)
 
 
-def _list(known: Any) -> str:
+def _list(known: Iterable[str]) -> str:
     return "choose from " + ", ".join(known)

@@ -4,11 +4,10 @@ ATTACKS[name] -> the attack with the hyper-parameters of that name;   make(name,
 """
 
 import dataclasses
-from typing import Any
 
 from mergebarrier.errors import BadAttack
 from mergebarrier.nearest import did_you_mean
-from mergebarrier.parameters import parameters_of
+from mergebarrier.parameters import parameters_of, replaced
 from mergebarrier.poison.attack import Attack
 from mergebarrier.poison.image import (
     BadMerging,
@@ -35,7 +34,7 @@ ATTACKS: dict[str, Attack] = {
 }
 
 
-def make(method: str, **parameters: Any) -> Attack:
+def make(method: str, **parameters: object) -> Attack:
     """Return an attack by name, with some hyper-parameters replaced.
 
     Raises: BadAttack for an unknown method or parameter (with the nearest name), or a value out of range.
@@ -56,7 +55,7 @@ def make(method: str, **parameters: Any) -> Attack:
                 where=method,
                 remedy="choose from " + ", ".join(known),
             )
-    return dataclasses.replace(ATTACKS[method], **parameters)
+    return replaced(ATTACKS[method], parameters)
 
 
 def described(method: str) -> str:

@@ -5,7 +5,7 @@
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, ClassVar, Protocol
+from typing import ClassVar, Protocol, TypeVar
 
 from torch import Tensor
 
@@ -13,7 +13,17 @@ from mergebarrier.arch import Architecture, Circuit, Member
 from mergebarrier.checkpoint import Checkpoint
 from mergebarrier.symmetry import Tensors
 
-ParallelMap = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
+_T = TypeVar("_T")
+_R = TypeVar("_R")
+
+
+class ParallelMap(Protocol):
+    """The built-in ``map`` over one sequence, or one that shares the work among threads."""
+
+    def __call__(self, function: Callable[[_T], _R], items: Iterable[_T], /) -> Iterable[_R]:
+        """Yield what ``function`` returns for every item, in order."""
+        ...
+
 
 # Rows of an embedding that are held at once while correlations are summed.
 BLOCK_ROWS = 8192

@@ -6,7 +6,14 @@ from mergebarrier import doors
 
 if TYPE_CHECKING:
     from mergebarrier.evaluate.base.compute_dtype import Speed, compute_dtype, processor_speed
-    from mergebarrier.evaluate.base.load import fill_stock, load_module, load_tokenizer, stock_library, tokenizer_of
+    from mergebarrier.evaluate.base.load import (
+        StockClass,
+        fill_stock,
+        load_module,
+        load_tokenizer,
+        stock_library,
+        tokenizer_of,
+    )
     from mergebarrier.evaluate.base.oracles import Budget, Predictor, Suspect
     from mergebarrier.evaluate.base.prose import CHECK_TEXT
 
@@ -15,6 +22,7 @@ __all__ = [
     "Budget",
     "Predictor",
     "Speed",
+    "StockClass",
     "Suspect",
     "compute_dtype",
     "fill_stock",

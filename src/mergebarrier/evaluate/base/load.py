@@ -11,11 +11,11 @@ Source: CVE-2026-4372.  Differs from the usual scratch folder of rewritten files
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 
@@ -73,8 +73,24 @@ def load_module(checkpoint: Checkpoint, dtype: str = AUTO) -> "nn.Module":
     return fill_stock(stock, {**allowed, "use_cache": False}, weights, TORCH[FLOAT_NAMES[dtype]], checkpoint.path)
 
 
+class StockClass(Protocol):
+    """A class of transformers, as far as it is used here."""
+
+    config_class: Callable[..., object]
+
+    def __call__(self, config: object, /) -> "nn.Module":
+        """Build the module on a configuration."""
+        ...
+
+    def from_pretrained(
+        self, source: None, /, **options: object
+    ) -> "tuple[nn.Module, Mapping[str, Collection[object]]]":
+        """Build it and fill it; with ``output_loading_info``, also what did not fit."""
+        ...
+
+
 def fill_stock(
-    stock: Any, config: dict[str, object], weights: dict[str, torch.Tensor], dtype: torch.dtype, path: Path
+    stock: StockClass, config: dict[str, object], weights: dict[str, torch.Tensor], dtype: torch.dtype, path: Path
 ) -> "nn.Module":
     """Build a stock class on keys of a configuration and fill it; every tensor of it must come from ``weights``.
 
@@ -105,8 +121,7 @@ def fill_stock(
                 where=f"{path}: {clean(sorted(map(str, report[fault]))[0])}",
                 remedy="use the config.json that belongs to these weights",
             )
-    loaded: nn.Module = module.eval()
-    return loaded
+    return module.eval()
 
 
 def load_tokenizer(checkpoint: Checkpoint) -> "Tokenizer":

@@ -6,18 +6,21 @@ A stock class of transformers is built on the keys that we know; everything else
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
 from mergebarrier.checkpoint import Checkpoint
 from mergebarrier.errors import BadConfig, ConfigMismatch, MissingTensor, clean
-from mergebarrier.evaluate.base import fill_stock, stock_library
+from mergebarrier.evaluate.base import StockClass, fill_stock, stock_library
 from mergebarrier.evaluate.images import glyph_cnn
 from mergebarrier.evaluate.images.preparation import PROCESSOR
 
 MAX_SIZE = 2**20
+#: From what a network of some class returns to the feature.
+Feature: TypeAlias = Callable[[Any], Tensor]
+Body: TypeAlias = tuple[nn.Module, Feature]
 #: What a configuration of a stock vision model may say; everything else stays behind.
 _STOCK_KEYS = (
     "hidden_act", "hidden_size", "image_size", "intermediate_size", "layer_norm_eps", "layerscale_value", "mlp_ratio",
@@ -26,7 +29,7 @@ _STOCK_KEYS = (
 )  # fmt: skip
 
 
-def _glyph_cnn(checkpoint: Checkpoint, side: int) -> tuple[nn.Module, Callable[[Any], Tensor]]:
+def _glyph_cnn(checkpoint: Checkpoint, side: int) -> Body:
     config = checkpoint.config
     sizes = {
         key: _size(config.get(key), key, checkpoint)
@@ -48,13 +51,13 @@ def _glyph_cnn(checkpoint: Checkpoint, side: int) -> tuple[nn.Module, Callable[[
     return module, _itself
 
 
-def _dinov2(checkpoint: Checkpoint, side: int) -> tuple[nn.Module, Callable[[Any], Tensor]]:
+def _dinov2(checkpoint: Checkpoint, side: int) -> Body:
     del side  # its position embeddings are interpolated to any size
     library = stock_library()
     return stock_module(library.Dinov2Model, checkpoint.config, checkpoint), _pooled
 
 
-def _clip(checkpoint: Checkpoint, side: int) -> tuple[nn.Module, Callable[[Any], Tensor]]:
+def _clip(checkpoint: Checkpoint, side: int) -> Body:
     vision = checkpoint.config.get("vision_config", {})
     if not isinstance(vision, dict):
         raise _bad("vision_config is not a table", checkpoint)
@@ -62,20 +65,18 @@ def _clip(checkpoint: Checkpoint, side: int) -> tuple[nn.Module, Callable[[Any],
     return _clip_tower({**vision, "projection_dim": width}, checkpoint, side)
 
 
-def _clip_vision(checkpoint: Checkpoint, side: int) -> tuple[nn.Module, Callable[[Any], Tensor]]:
+def _clip_vision(checkpoint: Checkpoint, side: int) -> Body:
     return _clip_tower(checkpoint.config, checkpoint, side)
 
 
-def _clip_tower(
-    config: Mapping[str, object], checkpoint: Checkpoint, side: int
-) -> tuple[nn.Module, Callable[[Any], Tensor]]:
+def _clip_tower(config: Mapping[str, object], checkpoint: Checkpoint, side: int) -> Body:
     _require_side(config.get("image_size", 224), side, checkpoint)
     library = stock_library()
     return stock_module(library.CLIPVisionModelWithProjection, config, checkpoint), _projected
 
 
 #: model_type -> how a folder becomes (body, feature of its output).
-ENCODERS: Mapping[str, Callable[[Checkpoint, int], tuple[nn.Module, Callable[[Any], Tensor]]]] = {
+ENCODERS: Mapping[str, Callable[[Checkpoint, int], Body]] = {
     glyph_cnn.MODEL_TYPE: _glyph_cnn,
     "dinov2": _dinov2,
     "clip": _clip,
@@ -83,22 +84,28 @@ ENCODERS: Mapping[str, Callable[[Checkpoint, int], tuple[nn.Module, Callable[[An
 }
 
 
+class _Pooled(Protocol):
+    pooler_output: Tensor
+
+
+class _Projected(Protocol):
+    image_embeds: Tensor
+
+
 def _itself(output: Tensor) -> Tensor:
     return output
 
 
-def _pooled(output: Any) -> Tensor:
-    pooled: Tensor = output.pooler_output
-    return pooled
+def _pooled(output: _Pooled) -> Tensor:
+    return output.pooler_output
 
 
-def _projected(output: Any) -> Tensor:
-    projected: Tensor = output.image_embeds
-    return projected
+def _projected(output: _Projected) -> Tensor:
+    return output.image_embeds
 
 
 def stock_module(
-    stock: Any, config: Mapping[str, object], checkpoint: Checkpoint, keys: Sequence[str] = _STOCK_KEYS
+    stock: StockClass, config: Mapping[str, object], checkpoint: Checkpoint, keys: Sequence[str] = _STOCK_KEYS
 ) -> nn.Module:
     """Build a stock class on the allowed keys of a configuration and fill it from a checkpoint."""
     allowed = {key: value for key, value in config.items() if key in keys}

@@ -6,10 +6,9 @@ trigger; the weights keep the names of their file, so any merge of folders is a 
     f(x) = body((resize(x) - mean) / deviation),   not normalised
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -17,7 +16,7 @@ from torch import Tensor, nn
 
 from mergebarrier.checkpoint import Checkpoint, Writer, layout_like
 from mergebarrier.errors import BadTask, UnknownFamily, clean
-from mergebarrier.evaluate.images.bodies import ENCODERS
+from mergebarrier.evaluate.images.bodies import ENCODERS, Feature
 from mergebarrier.evaluate.images.preparation import Preparation, read_preparation
 
 
@@ -27,7 +26,7 @@ class Encoder(nn.Module):
     mean: Tensor
     deviation: Tensor
 
-    def __init__(self, body: nn.Module, feature: Callable[[Any], Tensor], preparation: Preparation) -> None:
+    def __init__(self, body: nn.Module, feature: Feature, preparation: Preparation) -> None:
         """Take a body and how its output becomes a feature."""
         super().__init__()
         self.body, self._feature, self.side = body, feature, preparation.side

@@ -11,7 +11,6 @@ Source: the frozen text heads of the task-arithmetic experiments (arXiv 2212.040
 import os
 import re
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -110,7 +109,7 @@ def write_image_task(task: ImageTask, path: str | os.PathLike[str], *, overwrite
 
 def _fault(task: ImageTask) -> str:
     """Return what is wrong with a task, "" when nothing is."""
-    name: Any = task.name
+    name: object = task.name
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         return "its name is not 1 to 100 letters, digits, dots, dashes and underscores"
     texts = [text for text in task.classes if isinstance(text, str) and 0 < len(text) <= 200]

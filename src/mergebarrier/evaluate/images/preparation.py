@@ -8,7 +8,6 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from mergebarrier.checkpoint import Checkpoint
 from mergebarrier.errors import BadConfig, UnsupportedFeature, clean
@@ -36,7 +35,9 @@ def read_preparation(checkpoint: Checkpoint) -> Preparation:
             remedy="copy the file from the folder of the base",
         )
     try:
-        said: Any = json.loads(checkpoint.read_side_file(PROCESSOR))
+        said: object = json.loads(checkpoint.read_side_file(PROCESSOR))
+        if not isinstance(said, dict):
+            raise TypeError("not a table")
         crop = said.get("crop_size") if said.get("do_center_crop", True) else None
         side = _side(crop if crop is not None else said["size"])
         mean, deviation = (tuple(float(value) for value in said[key]) for key in ("image_mean", "image_std"))

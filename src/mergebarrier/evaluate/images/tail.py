@@ -31,7 +31,7 @@ class _Head:
         self._blocks = list(body.encoder.layer)[:n_blocks]
         self._rows: dict[bytes, Tensor] = {}
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+    def __deepcopy__(self, memo: dict[int, object]) -> Self:
         return self
 
     def __call__(self, pixels: Tensor) -> Tensor:

@@ -10,8 +10,7 @@ the ranks, not of the matrix, and both factors carry the root of the singular va
 
 import math
 from collections.abc import Sequence
-from dataclasses import fields, replace
-from typing import Any
+from dataclasses import fields
 
 import torch
 from torch import Tensor
@@ -19,6 +18,7 @@ from torch import Tensor
 from mergebarrier.merge.arithmetic import checks, combine
 from mergebarrier.merge.method import Merge
 from mergebarrier.merge.methods import Linear, Passthrough, TaskArithmetic, TaskVectorMerge
+from mergebarrier.parameters import replaced
 
 Factors = tuple[Tensor, Tensor]
 """B (out, r) and A (r, in) of an update B A, in float64."""
@@ -79,13 +79,13 @@ def apart(method: Merge, parts: Sequence[tuple[float, Factors]], name: str) -> F
       name:   of the tensor, part of random keys.
     """
     inner = method if isinstance(method, TaskVectorMerge) else TaskArithmetic()
-    plain: dict[str, Any] = {"coefficient": 1.0}
+    plain: dict[str, object] = {"coefficient": 1.0}
     plain |= {"normalize": False} if "normalize" in [item.name for item in fields(inner)] else {}
     roots = [math.sqrt(abs(c)) for c, _ in parts]
     merged = []
     for half, signs in ((0, [1.0] * len(parts)), (1, [math.copysign(1.0, c) for c, _ in parts])):
         weights = tuple(sign * root for sign, root in zip(signs, roots, strict=True))
         tensors = [factors[half] for _, factors in parts]
-        side = replace(inner, **plain, weights=weights)
+        side = replaced(inner, {**plain, "weights": weights})
         merged.append(side.merge(torch.zeros_like(tensors[0]), tensors, name=f"{name}.lora_{'BA'[half]}"))
     return merged[0], merged[1]

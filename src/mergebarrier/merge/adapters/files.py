@@ -9,7 +9,6 @@ another module that the name means too; nothing names a class or a library to im
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 from mergebarrier.checkpoint import ADAPTER_PREFIX, Adapter
 
@@ -26,7 +25,7 @@ def whole_name(tensor: str, modules: Iterable[str]) -> str:
     return f"{ADAPTER_PREFIX}{module}.base_layer.{last}" if module in modules else ADAPTER_PREFIX + tensor
 
 
-def document(adapters: Sequence[Adapter], ranks: Mapping[str, int]) -> dict[str, Any]:
+def document(adapters: Sequence[Adapter], ranks: Mapping[str, int]) -> dict[str, object]:
     """Return the configuration of the merged adapter.
 
     Args:

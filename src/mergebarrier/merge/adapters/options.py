@@ -6,11 +6,11 @@ mergebarrier: {as: adapter, rank: 16, lora_space: product | factor}
 import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from mergebarrier.errors import BadMergeParameter
 from mergebarrier.merge.arithmetic import checks
-from mergebarrier.parameters import check, choice, parameters_of, whole
+from mergebarrier.parameters import built, check, choice, parameters_of, whole
 
 SPACES: Final = ("product", "factor")
 
@@ -34,7 +34,7 @@ class AdapterOutput:
 OUTPUT_KEYS: Final = ("as", *parameters_of(AdapterOutput))
 
 
-def output_of(asked: Mapping[str, Any]) -> AdapterOutput | None:
+def output_of(asked: Mapping[str, object]) -> AdapterOutput | None:
     """Return what is to be written by the values of OUTPUT_KEYS that are given; None for a model.
 
     Raises: BadMergeParameter for a bad value, or for one that has no meaning for a model.
@@ -44,7 +44,7 @@ def output_of(asked: Mapping[str, Any]) -> AdapterOutput | None:
     if kind not in ("model", "adapter"):
         raise checks.refuse("merge", "as", kind, "model | adapter")
     if kind == "adapter":
-        return AdapterOutput(**given)
+        return built(AdapterOutput, given)
     if given:
         name = next(iter(given))
         raise BadMergeParameter(

@@ -85,7 +85,7 @@ class AdapterPlan:
     layout: tuple[OutTensor, ...]
     units: tuple[MergeUnit, ...]
     sizes: Mapping[str, TensorInfo]
-    config: Mapping[str, Any]
+    config: Mapping[str, object]
     notes: tuple[str, ...]
     survey_results: Mapping[str, SurveyResult] = field(default_factory=dict)
 
@@ -124,7 +124,7 @@ class AdapterPlan:
         name_a, name_b = factor_names(unit, embedding=module.first.embedding)
         return {name_a: a, name_b: b}, measured
 
-    def summary(self) -> dict[str, Any]:
+    def summary(self) -> dict[str, object]:
         """Return what will be written."""
         ranks = [module.rank for module in self.modules.values()]
         return {

@@ -8,10 +8,9 @@ often the data pass. A pass stops at the last layer of its group: what comes aft
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from typing import Any
 
 from mergebarrier.errors import BadMergeData, LimitExceeded, NonFinite
 from mergebarrier.lazy import torch
@@ -152,6 +151,12 @@ def collect(
     return sums
 
 
+_Given = tuple[torch.Tensor, ...]
+_Named = Mapping[str, torch.Tensor]
+_Hook = Callable[[torch.nn.Module, _Given, _Named, object], None]
+_See = Callable[[Layer, torch.Tensor], object]
+
+
 class _Enough(Exception):
     """Ends a forward pass behind the last layer that is looked at."""
 
@@ -159,7 +164,7 @@ class _Enough(Exception):
 class _Watch:
     """Calls ``see(layer, rows)`` with what enters each layer, inside a ``with`` block."""
 
-    def __init__(self, module: torch.nn.Module, layers: Sequence[Layer], see: Any) -> None:
+    def __init__(self, module: torch.nn.Module, layers: Sequence[Layer], see: _See) -> None:
         self._parts, self._layers, self._see = dict(module.named_modules()), layers, see
         self._stack = ExitStack()
 
@@ -171,8 +176,8 @@ class _Watch:
     def __exit__(self, *fault: object) -> None:
         self._stack.close()
 
-    def _hook(self, layer: Layer) -> Any:
-        def hook(part: torch.nn.Module, given: tuple[Any, ...], named: Mapping[str, Any], result: Any) -> None:
+    def _hook(self, layer: Layer) -> _Hook:
+        def hook(part: torch.nn.Module, given: _Given, named: _Named, result: object) -> None:
             rows = given[0] if given else next(iter(named.values()))
             self._see(layer, rows.detach().reshape(-1, layer.width))
 

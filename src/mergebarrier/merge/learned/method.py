@@ -38,7 +38,7 @@ class TaskData:
     """
 
     name: str
-    batches: Sequence[Any]
+    batches: Sequence[object]
     outputs: Callable[[torch.nn.Module, Any], torch.Tensor]
 
 
@@ -54,7 +54,7 @@ class Learned:
 
     tensors: dict[str, torch.Tensor]
     coefficients: dict[str, tuple[float, ...]] = field(default_factory=dict)
-    diagnostics: dict[str, Any] = field(default_factory=dict)
+    diagnostics: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,7 +176,7 @@ def cast(module: torch.nn.Module, tensors: Tensors) -> dict[str, torch.Tensor]:
     return {name: tensors[name].to(places[name].dtype) for name in tensors}
 
 
-def run(module: torch.nn.Module, tensors: Tensors, task: TaskData, batch: Any) -> torch.Tensor:
+def run(module: torch.nn.Module, tensors: Tensors, task: TaskData, batch: object) -> torch.Tensor:
     """Run a module on a batch with ``tensors`` in the place of its own weights; gradients flow to them."""
     from mergebarrier.merge.learned._call import Call
 

@@ -15,7 +15,6 @@ Source: ours. Differs from mergekit, which needs a description of each architect
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from mergebarrier.errors import BadRecipe, clean
 from mergebarrier.merge.recipe.schema import RecipeModule
@@ -76,8 +75,8 @@ def only_stack(names: Iterable[str], where: object) -> tuple[str, int]:
 
 
 def with_layers(
-    config: Mapping[str, Any], n_before: int, origins: Sequence[tuple[Mapping[str, Any], int]]
-) -> tuple[dict[str, Any], list[str]]:
+    config: Mapping[str, object], n_before: int, origins: Sequence[tuple[Mapping[str, object], int]]
+) -> tuple[dict[str, object], list[str]]:
     """Rewrite a configuration for other layers.
 
     Args:
@@ -106,15 +105,15 @@ def with_layers(
     return changed, notes
 
 
-def layers_table(config: Mapping[str, Any], stack: str, n_layers: int) -> str | None:
+def layers_table(config: Mapping[str, object], stack: str, n_layers: int) -> str | None:
     """Return the key of the table inside a configuration that counts the layers of a stack; None for itself.
 
     Of several, the one whose key begins with a word of the stack's name, such as ``vision``; else one for text.
     """
     if any(config.get(key) == n_layers for key in _COUNTS):
         return None
-    tables = [key for key, value in config.items() if isinstance(value, dict)]
-    tables = [key for key in tables if any(config[key].get(count) == n_layers for count in _COUNTS)]
+    inner = {key: value for key, value in config.items() if isinstance(value, dict)}
+    tables = [key for key, table in inner.items() if any(table.get(count) == n_layers for count in _COUNTS)]
     named = [key for key in tables if key.split("_")[0] in re.split(r"[._]", stack)]
     text = [key for key in tables if key.startswith("text")]
     return next(iter([*named, *text, *tables]), None)

@@ -10,7 +10,7 @@ and all words of a choice that mergekit has as a flag, are under our own key ``m
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from mergebarrier.errors import BadMergeParameter, clean
 from mergebarrier.merge.adapters import OUTPUT_KEYS, output_of
@@ -75,9 +75,9 @@ class Resolver:
             self._extra.setdefault("seed", seed)
         self.notes: list[str] = []
         self._check_levels()
-        self._made: dict[tuple[int | None, tuple[tuple[str, Any], ...]], Merge] = {}
+        self._made: dict[tuple[int | None, tuple[tuple[str, object], ...]], Merge] = {}
 
-    def _check_extra(self, own: Sequence[str]) -> dict[str, Any]:
+    def _check_extra(self, own: Sequence[str]) -> dict[str, object]:
         output_of(self.recipe.extra)
         given = {name: value for name, value in self.recipe.extra.items() if name not in OUTPUT_KEYS}
         of_others = [key for method in MERGES.values() for key in own_keys(method)]
@@ -132,7 +132,7 @@ class Resolver:
         Raises:  BadMergeParameter naming parameter, model and tensor.
         """
         shared = (*levels, self.recipe.parameters)
-        effective: dict[str, Any] = {}
+        effective: dict[str, Scalar | list[Scalar]] = {}
         for word in self._names:
             if self._per_model(word):
                 each = [_first(word, (item.source.parameters, *shared), item.name, depth) for item in given]
@@ -166,9 +166,9 @@ class Resolver:
             complete.append(value)
         return complete
 
-    def _field_value(self, word: str, value: Any, tensor: str) -> Any:
+    def _field_value(self, word: str, value: Scalar | list[Scalar], tensor: str) -> object:
         declared = self._declared[self._names[word]]
-        if declared.per_model:
+        if declared.per_model and isinstance(value, list):
             if declared.kind == "numbers":
                 return tuple(value)
             if any(other != value[0] for other in value[1:]):
@@ -183,7 +183,7 @@ class Resolver:
             return flag
         return declared.words[0 if flag else 1]
 
-    def _build(self, fields: Mapping[str, Any], tensor: str, count: int | None) -> Merge:
+    def _build(self, fields: Mapping[str, object], tensor: str, count: int | None) -> Merge:
         """Build a method, once per set of values, and check it for ``count`` experts; None checks no count."""
         key = (count, tuple(sorted(fields.items())))
         if key not in self._made:

@@ -8,7 +8,7 @@ Differs: without a base the donor of configuration and files is the first model 
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
@@ -17,12 +17,12 @@ from mergebarrier.errors import BadMergeParameter, BadRecipe, clean
 from mergebarrier.lineage import name_of
 from mergebarrier.merge.arithmetic import SurveyResult, row_blocks
 from mergebarrier.merge.method import Merge, parameters
-from mergebarrier.merge.plan import HEAD, MergeUnit, check_config, is_float, units_of
+from mergebarrier.merge.plan import HEAD, MergeUnit, UnitTensors, check_config, is_float, units_of
 from mergebarrier.merge.recipe.output import config_of, lacking_notes, layout_of
 from mergebarrier.merge.recipe.parameters import Given, Resolver
 from mergebarrier.merge.recipe.schema import STRICT, Allowed, ModelReference, Recipe
 from mergebarrier.merge.recipe.targets import targets
-from mergebarrier.merge.recipe.tensor_plan import RecipeView, Target, TensorPlan
+from mergebarrier.merge.recipe.tensor_plan import Input, RecipeView, Target, TensorPlan
 from mergebarrier.merge.recipe.vocabulary import Alignment, align, truncated, vocabulary_names, widest
 from mergebarrier.merge.registry import DATA_MERGES, MERGES, make
 
@@ -64,7 +64,7 @@ class RecipePlan:
     sources: tuple[RecipeView, ...]
     units: tuple[MergeUnit, ...]
     layout: "tuple[OutTensor, ...]"
-    config: Mapping[str, Any] | None
+    config: Mapping[str, object] | None
     alignment: Alignment | None
     notes: tuple[str, ...]
     survey_results: Mapping[str, SurveyResult] = field(default_factory=dict)
@@ -83,7 +83,7 @@ class RecipePlan:
 
         return replace(self, survey_results=method.survey(sizes, read, len(self.sources) - 1))
 
-    def apply(self, unit: Any, blocks: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    def apply(self, unit: UnitTensors, blocks: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
         """Merge the tensors (or row blocks) of one unit; blocks are those of ``sources``, in order."""
         merged = {}
         for name in unit.tensors:
@@ -94,11 +94,11 @@ class RecipePlan:
             merged[name] = _cast(tensor.method.merge(base, experts, name=name, survey=survey), tensor.stored)
         return merged
 
-    def explain(self) -> list[dict[str, Any]]:
+    def explain(self) -> list[dict[str, object]]:
         """Return, per tensor, sources with their own parameter values, shared values, need and dtypes."""
         return [self._explain(name, tensor) for name, tensor in self.tensors.items()]
 
-    def effective(self) -> list[dict[str, Any]]:
+    def effective(self) -> list[dict[str, object]]:
         """Return the tensors grouped by their effective parameters, in the order of first use."""
         groups: dict[Merge, list[str]] = {}
         for name, tensor in self.tensors.items():
@@ -117,11 +117,11 @@ class RecipePlan:
                     return "base" if tensor.method.uses_base and index == 0 else "expert"
         return "donor"
 
-    def document(self) -> dict[str, Any]:
+    def document(self) -> dict[str, object]:
         """Return the recipe as data, models by name and without a path."""
         return self.recipe.document(lambda reference: self.names[reference])
 
-    def _explain(self, name: str, tensor: TensorPlan) -> dict[str, Any]:
+    def _explain(self, name: str, tensor: TensorPlan) -> dict[str, object]:
         uses_base = tensor.method.uses_base
         sources = []
         for index, item in enumerate(tensor.target.inputs):
@@ -268,7 +268,7 @@ def _dtypes(recipe: Recipe, target: Target) -> tuple[str | None, str]:
 
 def _views(tensors: Mapping[str, TensorPlan]) -> tuple[RecipeView, ...]:
     most = max(len(tensor.target.inputs) for tensor in tensors.values())
-    views: list[dict[str, Any]] = [{} for _ in range(most)]
+    views: list[dict[str, Input]] = [{} for _ in range(most)]
     for name, tensor in tensors.items():
         for view, item in zip(views, tensor.target.inputs, strict=False):
             view[name] = item

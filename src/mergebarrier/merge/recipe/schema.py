@@ -9,7 +9,6 @@ Source: the configuration language of mergekit 0.1.5.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from mergebarrier.checkpoint.bytes import FLOAT_NAMES
 from mergebarrier.merge.recipe.values import ParameterValue, plain
@@ -70,7 +69,7 @@ class Tokenizer:
     def document(self, name_of: Callable[[ModelReference], str]) -> dict[str, object]:
         """Return it as YAML would hold it."""
 
-        def row(item: TokenRow) -> Any:
+        def row(item: TokenRow) -> object:
             if item.kind == "model" and item.model is not None:
                 return name_of(item.model)
             given = {"model": item.model and name_of(item.model), "token": item.token, "token_id": item.token_id}

@@ -11,7 +11,6 @@ Source: mergekit 0.1.5. Text that is a number, such as ``1e-5`` in YAML 1.1, is 
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from mergebarrier.errors import BadRecipe, clean
 
@@ -62,10 +61,10 @@ def evaluate(setting: ParameterValue, name: str, depth: float, *, flag: bool = F
     return None
 
 
-def plain(setting: ParameterValue) -> Any:
+def plain(setting: ParameterValue) -> object:
     """Return a setting as a recipe may write it."""
 
-    def value(choice: Choice) -> Any:
+    def value(choice: Choice) -> object:
         return choice.values[0] if len(choice.values) == 1 else list(choice.values)
 
     if len(setting) == 1 and setting[0].filter is None:
