@@ -12,7 +12,6 @@ called "DINOv2-like".  Differs from the original in nothing that a name could sh
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -67,17 +66,15 @@ def read(raw: Path) -> dict[str, Tensor]:
     onnx = _onnx()
     graph = onnx.load(str(raw), load_external_data=False).graph
     table = {item.name: item for item in graph.initializer}
-    tensors: dict[str, Any] = {
-        name.removeprefix("backbone."): table[name] for name in table if name.startswith("backbone.")
-    }
+    stored = {name.removeprefix("backbone."): table[name] for name in table if name.startswith("backbone.")}
     adds = {name: node for node in graph.node if node.op_type == "Add" for name in node.input}
     for node in graph.node:
         if node.op_type == "MatMul" and node.input[1] in table and node.output[0] in adds:
             bias = next((name for name in adds[node.output[0]].input if name.startswith("backbone.")), None)
             if bias is not None:
-                tensors[bias.removeprefix("backbone.").removesuffix("bias") + "weight"] = table[node.input[1]]
-    tensors = {}
-    for name, item in tensors.items():
+                stored[bias.removeprefix("backbone.").removesuffix("bias") + "weight"] = table[node.input[1]]
+    tensors: dict[str, Tensor] = {}
+    for name, item in stored.items():
         value = torch.from_numpy(onnx.numpy_helper.to_array(item).copy()).float()
         linear = name.endswith(".weight") and not item.name.startswith("backbone.")
         for old, new in _RENAMED.items():
