@@ -13,6 +13,7 @@ if TYPE_CHECKING:
         Pieces,
         Prepared,
         Protection,
+        Value,
         check_needs,
         in_manifest,
     )
@@ -28,6 +29,7 @@ __all__ = [
     "Pieces",
     "Prepared",
     "Protection",
+    "Value",
     "check_needs",
     "in_manifest",
 ]

@@ -13,7 +13,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any, Final, Protocol
+from typing import Final, Protocol, TypeAlias, TypeVar
 
 import torch
 
@@ -32,24 +32,32 @@ from mergebarrier.run.units import (
     workers_within,
 )
 
+_T = TypeVar("_T")
+UnitT = TypeVar("UnitT", bound=Unit)
+_UnitT_contra = TypeVar("_UnitT_contra", contravariant=True, bound=Unit)
 
-class Change(Protocol):
+
+#: New tensors by name, or one after the other.
+Changed: TypeAlias = "Mapping[str, torch.Tensor] | Iterator[tuple[str, torch.Tensor]]"
+
+
+class Change(Protocol[_UnitT_contra]):
     """What an algorithm does to one unit."""
 
-    def __call__(self, unit: Any, tables: Tables, /) -> Mapping[str, torch.Tensor] | Iterator[tuple[str, torch.Tensor]]:
+    def __call__(self, unit: _UnitT_contra, tables: Tables, /) -> Changed:
         """Return new tensors by name, or yield them one after the other; one table of tensors per source comes in."""
 
 
-class Layout(Protocol):
+class Layout(Protocol[_UnitT_contra]):
     """Between what is stored and what a change sees: ``arch.CIRCUITS``, or the tensors as they are stored."""
 
-    def gather(self, unit: Any, stored: Mapping[str, torch.Tensor], /) -> dict[str, torch.Tensor]:
+    def gather(self, unit: _UnitT_contra, stored: Mapping[str, torch.Tensor], /) -> dict[str, torch.Tensor]:
         """Return what the change sees of the stored tensors of one source."""
 
     def rounded(self, tensor: torch.Tensor, dtype: torch.dtype | None, /) -> torch.Tensor:
         """Return a changed tensor as it will be stored; ``dtype`` is that of the first source's, if it has it."""
 
-    def scatter(self, unit: Any, changed: Mapping[str, torch.Tensor], /) -> dict[str, torch.Tensor]:
+    def scatter(self, unit: _UnitT_contra, changed: Mapping[str, torch.Tensor], /) -> dict[str, torch.Tensor]:
         """Return the tensors to store: the inverse of ``gather``."""
 
 
@@ -96,10 +104,10 @@ def one_thread_kernels() -> Iterator[None]:
 def transform(
     sources: Sequence[Source],
     sink: Sink,
-    units: Sequence[Unit],
-    change: Change,
+    units: Sequence[UnitT],
+    change: Change[UnitT],
     *,
-    layout: Layout = AS_STORED,
+    layout: Layout[UnitT] = AS_STORED,
     workers: int = 1,
     max_ram_bytes: int | None = None,
     progress: Progress | None = None,
@@ -123,7 +131,7 @@ def transform(
     Numerics: same bits for any number of workers and any order of units.
     """
     _check_disjoint(sources[0], units)
-    steps: list[Unit] = [*units, *copies(sources[0], units)]
+    steps: list[UnitT | Copy] = [*units, *copies(sources[0], units)]
     sizes = {unit.name: sum(sources[0].tensors[name].nbytes for name in unit.tensors) for unit in steps}
     todo = sorted((unit for unit in steps if not sink.done(unit.name)), key=lambda unit: -sizes[unit.name])
     workers = workers_within(todo, sources, max(1, workers), max_ram_bytes, block_elements)
@@ -131,7 +139,7 @@ def transform(
     done = total - sum(sizes[unit.name] for unit in todo)
     lock, stop = threading.Lock(), threading.Event()
 
-    def run(unit: Unit) -> None:
+    def run(unit: UnitT | Copy) -> None:
         nonlocal done
         if stop.is_set():
             return
@@ -155,7 +163,7 @@ def transform(
         source.verify_unchanged()
 
 
-def _run_threads(todo: Sequence[Unit], run: Callable[[Unit], None], workers: int, stop: threading.Event) -> None:
+def _run_threads(todo: Sequence[_T], run: Callable[[_T], None], workers: int, stop: threading.Event) -> None:
     """Run every unit on one of ``workers`` threads; none is alive afterwards, whatever happens.
 
     One thread begins with the largest unit and the others with the smallest, so that large ones, which decide the peak
@@ -166,7 +174,7 @@ def _run_threads(todo: Sequence[Unit], run: Callable[[Unit], None], workers: int
     """
     queue, faults, idle = deque(todo), list[BaseException](), threading.Semaphore(0)
 
-    def work(take: Callable[[], Unit]) -> None:
+    def work(take: Callable[[], _T]) -> None:
         try:
             while not stop.is_set() and not faults:
                 try:
@@ -204,7 +212,12 @@ def _join(thread: threading.Thread) -> None:
 
 
 def _process(
-    sources: Sequence[Source], sink: Sink, unit: Unit, change: Change, layout: Layout, block_elements: int
+    sources: Sequence[Source],
+    sink: Sink,
+    unit: UnitT | Copy,
+    change: Change[UnitT],
+    layout: Layout[UnitT],
+    block_elements: int,
 ) -> Iterator[int]:
     """Do one unit; yields the stored bytes of each finished step.  A unit dropped half-way is simply not finished."""
     for rows in steps(unit, sources[0], block_elements):
@@ -215,7 +228,12 @@ def _process(
 
 
 def change_rows(
-    sources: Sequence[Source], sink: Puts, unit: Unit, rows: Rows, change: Change, layout: Layout = AS_STORED
+    sources: Sequence[Source],
+    sink: Puts,
+    unit: UnitT | Copy,
+    rows: Rows,
+    change: Change[UnitT],
+    layout: Layout[UnitT] = AS_STORED,
 ) -> None:
     """Live the life of the tensors of one unit, or of a block of its rows, once.
 

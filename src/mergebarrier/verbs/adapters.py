@@ -4,13 +4,15 @@ What every module lost by its cut is collected on the way; a module that an earl
 """
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mergebarrier.checkpoint import ADAPTER_CONFIG, TensorInfo
 from mergebarrier.lineage import reference, unique
+from mergebarrier.merge import MergeUnit
 from mergebarrier.merge.adapters import AdapterPlan, Measured, dump
+from mergebarrier.run import Change, Tables
 from mergebarrier.verbs.folders import MergeInput
 from mergebarrier.verbs.job import MergeJob, adapter_facts
 
@@ -53,18 +55,18 @@ def by_adapters(planned: AdapterPlan, described: Mapping[str, object]) -> MergeJ
     def surveyed() -> AdapterPlan:
         return planned.surveyed()
 
-    def apply(unit: Any, blocks: Any) -> dict[str, "Tensor"]:
+    def apply(unit: MergeUnit, blocks: Tables) -> dict[str, "Tensor"]:
         del blocks
         tensors, norms = surveyed().merge(unit.name)
         if norms is not None:
             measured[unit.name] = norms
         return tensors
 
-    def begin() -> Callable[..., dict[str, "Tensor"]]:
+    def begin() -> Change[MergeUnit]:
         surveyed()
         return apply
 
-    def figures() -> dict[str, Any]:
+    def figures() -> dict[str, object]:
         for name in planned.modules:
             norms = measured[name] if name in measured else surveyed().merge(name)[1]
             assert norms is not None

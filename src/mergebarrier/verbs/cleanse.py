@@ -8,14 +8,15 @@ import dataclasses
 import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from torch import Tensor, nn
 
 from mergebarrier.errors import BadScanInput
 from mergebarrier.evaluate import read_image_task
 from mergebarrier.lineage import reference
-from mergebarrier.merge import Plan
+from mergebarrier.merge import MergeUnit, Plan
+from mergebarrier.run import Change, Tables
 from mergebarrier.scan import Search
 from mergebarrier.scan.cures import CURES, MergeToCure
 from mergebarrier.training import FullRecipe, train_full
@@ -57,14 +58,14 @@ def cleansed(job: MergeJob, planned: Plan, cure: str, tasks: Sequence[Path], sea
     def train(module: nn.Module, loss: Callable[[int], Tensor]) -> None:
         train_full(module, RECIPE, loss)
 
-    def apply() -> Callable[..., dict[str, Tensor]]:
+    def apply() -> Change[MergeUnit]:
         names = distinct([reference(expert.path.absolute()) for expert in experts])
         read = {name: read_image_task(path) for name, path in zip(names, tasks, strict=True)}
         pool = pool_of(base, dict(zip(names, experts, strict=True)), read)
         patient = MergeToCure(pool, merge_weights(planned.method), search, train, search.seed)
         cured = {name.removeprefix(PREFIX): tensor for name, tensor in CURES[cure].apply(patient).items()}
 
-        def merge(unit: Any, blocks: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+        def merge(unit: MergeUnit, blocks: Tables) -> dict[str, Tensor]:
             merged = planned.apply(unit, blocks)
             return {name: cured[name].to(merged[name].dtype) if name in cured else merged[name] for name in merged}
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mergebarrier.arch import CIRCUITS, Architecture
+from mergebarrier.arch import CIRCUITS, Architecture, Circuit
 from mergebarrier.checkpoint import (
     AdaptedCheckpoint,
     Adapter,
@@ -171,7 +171,7 @@ def hashed(source: Checkpoint) -> dict[str, object]:
 def write_circuits(
     sources: Sequence[Checkpoint],
     architecture: Architecture,
-    change: Change,
+    change: Change[Circuit],
     facts: "ProtectFacts | UnprotectFacts | RealignFacts",
     into: OutputOptions,
     *,

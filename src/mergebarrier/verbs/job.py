@@ -22,10 +22,10 @@ from mergebarrier.checkpoint import (
 )
 from mergebarrier.errors import ChangedDuringRun, Interrupted, MergebarrierError, NoSpace, OutputExists
 from mergebarrier.lineage import model_card, name_of, published, reference, unique
-from mergebarrier.merge import Plan, parameters
+from mergebarrier.merge import MergeUnit, Plan, parameters
 from mergebarrier.merge.recipe import RecipePlan
 from mergebarrier.progress import Progress
-from mergebarrier.run import Source, Unit, one_thread_kernels, transform
+from mergebarrier.run import Change, Source, one_thread_kernels, transform
 from mergebarrier.verbs.checks import check_merged, check_runnable
 from mergebarrier.verbs.declarations import Judged, judge, licence_files, relatives
 from mergebarrier.verbs.folders import Checks, MergeInput, OutputOptions, environment, hashed
@@ -61,17 +61,17 @@ class MergeJob:
 
     inputs: tuple[MergeInput, ...]
     sources: Sequence[Source]
-    units: Sequence[Unit]
-    apply: Callable[[], Callable[..., dict[str, Any]]]
+    units: Sequence[MergeUnit]
+    apply: Callable[[], Change[MergeUnit]]
     layout: Sequence[OutTensor]
-    request: Mapping[str, Any]
+    request: Mapping[str, object]
     side_files: Mapping[str, bytes]
-    card: Callable[[Mapping[str, Any]], str] = model_card
+    card: Callable[[Mapping[str, object]], str] = model_card
     anchor: Checkpoint | None = None
     measured: Callable[[], dict[str, Any]] | None = None
     whole: bool = False
     beside: tuple[Path, ...] = ()
-    facts: Mapping[str, Any] = field(default_factory=dict)
+    facts: Mapping[str, object] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     learn: "Callable[[Progress | None], MergeJob] | None" = None
 
@@ -134,7 +134,7 @@ def by_recipe(planned: RecipePlan, side_files: Mapping[str, bytes], anchor: Chec
     )
 
 
-def manifest_request(planned: RecipePlan) -> dict[str, Any]:
+def manifest_request(planned: RecipePlan) -> dict[str, object]:
     """Return the part of the manifest that says what a recipe asked for."""
     return {
         "method": planned.recipe.method,
@@ -160,7 +160,7 @@ def _with_adapters(inputs: Sequence[MergeInput]) -> list[MergeInput]:
     return found
 
 
-def adapter_facts(adapter: Adapter) -> dict[str, Any]:
+def adapter_facts(adapter: Adapter) -> dict[str, object]:
     """Return rank and scaling of every module, and the base that the adapter names."""
     modules = {module: [factors.rank, factors.scale] for module, factors in adapter.factors.items()}
     return {"modules": modules, "whole": list(adapter.whole), "trained_on": published(adapter.config.base)}

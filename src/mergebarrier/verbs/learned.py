@@ -11,17 +11,30 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mergebarrier.checkpoint import Checkpoint
 from mergebarrier.checkpoint.bytes import BITS, FLOAT_NAMES
 from mergebarrier.errors import BadMergeData, LimitExceeded, UnsupportedFeature
 from mergebarrier.lineage import name_of
-from mergebarrier.merge import DataMerge, Linear, Merge, Plan, RegMean, TaskArithmetic, TaskData, parameters, plan
+from mergebarrier.merge import (
+    DataMerge,
+    Linear,
+    Merge,
+    MergeUnit,
+    Plan,
+    RegMean,
+    TaskArithmetic,
+    TaskData,
+    parameters,
+    plan,
+)
 from mergebarrier.progress import Progress
+from mergebarrier.run import Block, Tables
 from mergebarrier.verbs.job import MergeJob, whole_models
 
 if TYPE_CHECKING:
+    from tokenizers import Tokenizer
     from torch import Tensor, nn
 
     from mergebarrier.evaluate import TokenRows
@@ -191,11 +204,11 @@ def learn_merge(
     }
     tensors = {names[name]: tensor for name, tensor in found.tensors.items()}
 
-    def apply(unit: Any, blocks: Sequence[Any]) -> "dict[str, Tensor]":
+    def apply(unit: MergeUnit, blocks: Tables) -> "dict[str, Tensor]":
         merged = {}
         for name in unit.tensors:
             if name in tensors:
-                start = blocks[0].start_row
+                start = blocks[0].start_row if isinstance(blocks[0], Block) else 0
                 whole = tensors[name]
                 merged[name] = whole[start : start + len(blocks[0][name])] if whole.dim() else whole
             else:
@@ -231,7 +244,9 @@ class _Named(Mapping[str, "Tensor"]):
         return len(self._names)
 
 
-def _read(path: Path, module: "nn.Module", tokenizer: Any, calibration: Calibration) -> "tuple[TokenRows, str, str]":
+def _read(
+    path: Path, module: "nn.Module", tokenizer: "Tokenizer", calibration: Calibration
+) -> "tuple[TokenRows, str, str]":
     """Return rows in the order drawn by the seed, what kind of file it is, and its digest."""
     from mergebarrier.evaluate import prompt_rows, read_task, read_text, text_rows
 

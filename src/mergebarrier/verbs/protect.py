@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Set
 from functools import cache
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, TypedDict, cast
 
 from mergebarrier.arch import Architecture, Circuit, describe
 from mergebarrier.checkpoint import MANIFEST_NAME, Checkpoint, read_manifest
@@ -11,7 +11,7 @@ from mergebarrier.checkpoint.files import ProtectContent
 from mergebarrier.errors import BadManifest, DigestMismatch, KeyMismatch, MethodRefused, NotProtected, clean
 from mergebarrier.keys import Key, Streams
 from mergebarrier.parameters import parameters_of
-from mergebarrier.protect import PROTECTIONS, Context, Prepared, Protection, check_needs, in_manifest
+from mergebarrier.protect import PROTECTIONS, Context, Prepared, Protection, Value, check_needs, in_manifest
 from mergebarrier.run import Tables
 from mergebarrier.verbs.folders import OutputOptions, input_of, write_circuits
 
@@ -149,7 +149,19 @@ def _check_keys(table: Mapping[str, object], needed: Set[str], source: Checkpoin
         )
 
 
-def dry_run(source: Checkpoint, protection: Protection, *, base: Checkpoint | None = None) -> dict[str, Any]:
+class Intended(TypedDict):
+    """What ``protect`` would do."""
+
+    method: str
+    family: str
+    parameters: Mapping[str, object]
+    circuits: int
+    tensors: int
+    bytes: int
+    files: tuple[str, ...]
+
+
+def dry_run(source: Checkpoint, protection: Protection, *, base: Checkpoint | None = None) -> Intended:
     """Return what ``protect`` would do: circuits, bytes, effective parameters."""
     architecture, prepared = _prepare(source, protection, base=base)
     return {
@@ -159,7 +171,7 @@ def dry_run(source: Checkpoint, protection: Protection, *, base: Checkpoint | No
         "circuits": len(architecture.circuits),
         "tensors": len(source.tensors),
         "bytes": sum(info.nbytes for info in source.tensors.values()),
-        "files": [shard.name for shard in source.shards],
+        "files": tuple(shard.name for shard in source.shards),
     }
 
 
@@ -169,7 +181,7 @@ def _prepare(
     *,
     streams: Callable[[], Streams] | None = None,
     base: Checkpoint | None = None,
-    undone: Mapping[str, Any] | None = None,
+    undone: Mapping[str, Value] | None = None,
 ) -> tuple[Architecture, Prepared]:
     """Let a protection look at the model; ``streams`` is called when it first draws."""
     late = cache(streams) if streams is not None and protection.keyed else None

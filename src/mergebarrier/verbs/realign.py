@@ -1,10 +1,10 @@
 """``realign``: a model folder in the coordinates of its base, without a key; and the same in memory, as a measure."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, TypedDict, cast
 
 import torch
 
@@ -12,7 +12,7 @@ from mergebarrier.arch import CIRCUITS, Circuit, describe, require_same
 from mergebarrier.checkpoint import Checkpoint
 from mergebarrier.errors import NothingToAlign
 from mergebarrier.progress import Progress
-from mergebarrier.realign import Fitted, GaugeFix, Realignment
+from mergebarrier.realign import Fitted, GaugeFix, ParallelMap, Realignment
 from mergebarrier.run import Change, Tables, change_rows, whole
 from mergebarrier.verbs.declarations import licence
 from mergebarrier.verbs.folders import OutputOptions, input_of, write_circuits
@@ -47,7 +47,15 @@ def realign(
     return write_circuits((model, base), architecture, _realigning(fitted), facts, into), diagnostics
 
 
-def check_realign(model: Checkpoint, base: Checkpoint) -> dict[str, Any]:
+class Reach(TypedDict):
+    """What a realignment would work on."""
+
+    family: str
+    circuits: int
+    tensors: int
+
+
+def check_realign(model: Checkpoint, base: Checkpoint) -> Reach:
     """Return what ``realign`` would work on, after the checks that need no weights."""
     architecture = describe(model)
     require_same(architecture, describe(base), where=base.path)
@@ -56,7 +64,7 @@ def check_realign(model: Checkpoint, base: Checkpoint) -> dict[str, Any]:
 
 def undone_by_realignment(
     original: Checkpoint, protected: Checkpoint, base: Checkpoint, *, workers: int = 1, progress: Progress | None = None
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Attack a protected model with ``gaugefix`` in memory and measure what is left of the change, writing nothing.
 
     Returns: undone_pct = 100 (1 - |recovered - original| / |protected - original|), seconds, and the diagnostics.
@@ -93,14 +101,16 @@ class _Kept(dict[str, torch.Tensor]):
         raise AssertionError(f"{name} comes whole, not from row {start_row}: {tuple(tensor.shape)}")
 
 
-def _recovered(circuit: Circuit, protected: Checkpoint, base: Checkpoint, change: Change) -> dict[str, torch.Tensor]:
+def _recovered(
+    circuit: Circuit, protected: Checkpoint, base: Checkpoint, change: Change[Circuit]
+) -> dict[str, torch.Tensor]:
     """Return the stored tensors of a circuit as the attack leaves them."""
     kept = _Kept()
     change_rows((protected, base), kept, circuit, whole(circuit, protected), change, CIRCUITS)
     return kept
 
 
-def _realigning(fitted: Fitted) -> Change:
+def _realigning(fitted: Fitted) -> Change[Circuit]:
     def change(circuit: Circuit, tables: Tables) -> dict[str, torch.Tensor]:
         return fitted.apply(circuit, *tables)
 
@@ -108,7 +118,7 @@ def _realigning(fitted: Fitted) -> Change:
 
 
 @contextmanager
-def _circuit_map(workers: int) -> Iterator[Callable[..., Any]]:
+def _circuit_map(workers: int) -> Iterator[ParallelMap]:
     """Give a ``map`` over circuits on ``workers`` threads of one kernel thread each."""
     before = torch.get_num_threads()
     try:

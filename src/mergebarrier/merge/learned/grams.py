@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from mergebarrier.errors import BadMergeData, LimitExceeded, NonFinite
 from mergebarrier.lazy import torch
@@ -151,10 +152,10 @@ def collect(
     return sums
 
 
-_Given = tuple[torch.Tensor, ...]
-_Named = Mapping[str, torch.Tensor]
-_Hook = Callable[[torch.nn.Module, _Given, _Named, object], None]
-_See = Callable[[Layer, torch.Tensor], object]
+_Given: TypeAlias = "tuple[torch.Tensor, ...]"
+_Named: TypeAlias = "Mapping[str, torch.Tensor]"
+_Hook: TypeAlias = "Callable[[torch.nn.Module, _Given, _Named, object], None]"
+_See: TypeAlias = "Callable[[Layer, torch.Tensor], object]"
 
 
 class _Enough(Exception):
