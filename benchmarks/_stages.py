@@ -9,7 +9,6 @@ from typing import Any
 
 from mergebarrier.checkpoint.bytes import io as hashing
 from mergebarrier.checkpoint.read import checkpoint as reading
-from mergebarrier.checkpoint.read import read_digests as reads
 from mergebarrier.checkpoint.write import commit as committing
 from mergebarrier.checkpoint.write import writer as writing
 from mergebarrier.verbs import job as merging
@@ -18,7 +17,7 @@ from mergebarrier.verbs import job as merging
 running = importlib.import_module("mergebarrier.run.transform")
 
 STAGES: tuple[tuple[Any, str, str], ...] = (
-    (reads.ReadDigests, "feed", "SHA-256 of the inputs' tensors"),
+    (reading.ReadDigests, "feed", "SHA-256 of the inputs' tensors"),
     (writing.Writer, "_put", "SHA-256 of the output's tensors"),
     (committing, "hash_file", "SHA-256 of the output's files"),
     (running, "change_rows", "arithmetic"),

@@ -175,7 +175,7 @@ def test_a_way_past_a_door_is_seen(statement: str, is_past: bool, modules) -> No
     [
         ("checkpoint.bytes.tensors", "from mergebarrier.checkpoint.bytes.io import hash_file"),
         ("checkpoint.bytes.io", "from mergebarrier.checkpoint import open_checkpoint"),
-        ("merge.arithmetic.checks", "from mergebarrier.merge.methods import Ties"),
+        ("merge.arithmetic.operands", "from mergebarrier.merge.methods import Ties"),
     ],
 )
 def test_a_circle_is_seen(name: str, statement: str, modules) -> None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from mergebarrier.errors import BadMergeParameter, ShapeMismatch
 from mergebarrier.lazy import torch
-from mergebarrier.merge.arithmetic import BLOCK, Blocks, Operands, SurveyResult, checks, compute_dtype, store
+from mergebarrier.merge.arithmetic import BLOCK, Blocks, Operands, SurveyResult, compute_dtype, store
 from mergebarrier.parameters import check
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class Merge(ABC):
 
         Raises: BadMergeParameter.
         """
-        check(self, functools.partial(checks.refuse, self.name))
+        check(self, functools.partial(refuse, self.name))
 
     @property
     @abstractmethod
@@ -163,3 +163,24 @@ def parameters(method: DataclassInstance) -> dict[str, object]:
     return {
         name: list(value) if isinstance(value, tuple) else value for name, value in dataclasses.asdict(method).items()
     }
+
+
+def refuse(method: str, parameter: str, value: object, allowed: str) -> BadMergeParameter:
+    """Compose the error for one parameter; the caller raises it."""
+    return BadMergeParameter(f"{parameter} is {value!r}", where=method, remedy=f"give {parameter} as {allowed}")
+
+
+def per_expert(
+    method: str, parameter: str, values: float | tuple[float, ...], count: int, default: float
+) -> tuple[float, ...]:
+    """Spread ``values`` over ``count`` experts: none gives ``default`` to each, a single one counts for all."""
+    values = values if isinstance(values, tuple) else (values,)
+    if len(values) == count:
+        return values
+    if len(values) <= 1:
+        return (values or (default,)) * count
+    raise BadMergeParameter(
+        f"{len(values)} values of {parameter} for {count} experts",
+        where=method,
+        remedy=f"give {parameter} once for all, or once per expert",
+    )

@@ -1,45 +1,142 @@
-"""The last steps of an output, in the order that lets no reader load half a model.
+"""How far an output is, and its last steps, in the order that lets no crash and no reader take a hole for weights.
 
-Finished shards are flushed while others are still computed, on a thread of their own; an error of the disk is reported
-to the first fsync that meets it and to no later one, so each flush is kept and asked for.  Weights are read back once,
-for the digests of their files; they get their names, then come side files, index and config, then the manifest, and one
-rename shows all of it.  The tensors' digests are those of the bytes that were handed to the operating system.  They are
-taken again from the file, and compared, unless it cannot have been written to since: every unit that is finished leaves
-a time of change on its file that no write does.
+A record of a finished unit is written after its bytes and is believed only when they still have its digests.  Finished
+shards are flushed while others are still computed, on a thread of their own; an error of the disk is reported to the
+first fsync that meets it and to no later one, so each flush is kept and asked for.  Weights are read back once, for the
+digests of their files; they get their names, then come side files, index and config, then the manifest, and one rename
+shows all of it.  The tensors' digests are those of the bytes that were handed to the operating system.  They are taken
+again from the file, and compared, unless it cannot have been written to since: every unit that is finished leaves a
+time of change on its file that no write does.
 
+    tasks/<SHA-256(unit name)[:32]>.done = {"made_of": .., "plan": digest, "tensors": {name: digest}, "unit": name}
     verify, fsync, NAME.part -> NAME | side files | index, config.json | mergebarrier.json | rename to DIR
 
-Source: ours.  Differs from a plain sequence of writes: config, index and manifest are flushed under draft names and
-renamed together, so that a complete folder exists under DIR.partial only for microseconds.
+What a unit was made of (digests of the inputs' tensors) is kept for a run that resumes, and not judged here.
+
+Source: ours.  Differs from a journal with an fsync per unit: the check at resume costs one read then instead of a disk
+flush per unit always.  Differs from a plain sequence of writes: config, index and manifest are flushed under draft
+names and renamed together, so that a complete folder exists under DIR.partial only for microseconds.
 """
 
+import contextlib
 import hashlib
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
 from threading import Lock
-from typing import Protocol
+from typing import Any, Protocol
 
 from mergebarrier import __version__
 from mergebarrier.checkpoint.adapter import ADAPTER_CONFIG
 from mergebarrier.checkpoint.bytes import (
     OutTensor,
     Shard,
+    TensorInfo,
     content_digest,
+    full_disk,
     hash_file,
     hash_tensor,
+    new_tensor_hash,
+    parse_bounded,
+    read_small,
     side_by_side,
     sync_folder,
     ticker,
+    write_at,
 )
-from mergebarrier.checkpoint.files import MANIFEST_NAME, build_manifest
+from mergebarrier.checkpoint.files import MANIFEST_NAME, build_manifest, canonical_json
 from mergebarrier.checkpoint.read import ATTACHMENTS, SIDE_FILES
 from mergebarrier.checkpoint.write.claim import OutputPlace, publish, remove_partial
-from mergebarrier.checkpoint.write.layout import index_files, part_name
-from mergebarrier.checkpoint.write.records import write_new
-from mergebarrier.errors import DigestMismatch, InternalError
+from mergebarrier.checkpoint.write.layout import index_files, part_name, write_new
+from mergebarrier.errors import BadManifest, CheckpointError, DigestMismatch, InternalError
 from mergebarrier.progress import Progress
+
+_MAX_BYTES = 64 * 2**20
+_MAX_VALUES = 2_000_000
+
+
+@dataclass(frozen=True)
+class UnitRecord:
+    """What a finished unit left: the digests of its tensors, and what it was made of, or None."""
+
+    tensors: Mapping[str, str]
+    made_of: Any = None
+
+
+def write_record(tasks: Path, unit: str, plan_sha256: str, record: UnitRecord) -> None:
+    """Write the record of one unit, by rename, so that it is whole or absent."""
+    path = tasks / f"{hashlib.sha256(unit.encode()).hexdigest()[:32]}.done"
+    draft = path.with_suffix(".new")
+    with full_disk(path):
+        fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+        try:
+            table = {"plan": plan_sha256, "tensors": dict(record.tensors), "unit": unit, "made_of": record.made_of}
+            write_at(fd, 0, memoryview(canonical_json(table)), path)
+        finally:
+            os.close(fd)
+        os.rename(draft, path)
+
+
+def read_records(tasks: Path, plan_sha256: str) -> dict[str, UnitRecord]:
+    """Return {unit: record} of every well-formed record of this plan; others are left out and redone."""
+    found: dict[str, UnitRecord] = {}
+    for name in sorted(os.listdir(tasks)):
+        if not name.endswith(".done"):
+            continue
+        with contextlib.suppress(CheckpointError):
+            document = parse_bounded(
+                read_small(tasks.resolve(), name, _MAX_BYTES),
+                BadManifest,
+                max_depth=4,
+                max_values=_MAX_VALUES,
+                where=name,
+                remedy="",
+            )
+            if isinstance(document, dict) and document.get("plan") == plan_sha256:
+                found[str(document["unit"])] = UnitRecord(dict(document["tensors"]), document["made_of"])
+    return found
+
+
+@dataclass
+class Filling:
+    """The state of a tensor between its first piece and ``finish``; not shared between threads."""
+
+    info: TensorInfo
+    _next_row: int = 0
+    _in_order: bool = True
+    _pieces: list[tuple[int, int]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        """Begin the digest."""
+        self._digest = new_tensor_hash(self.info.name, self.info.dtype, self.info.shape)
+
+    def add(self, start: int, stop: int, content: memoryview) -> None:
+        """Note that rows ``start`` to ``stop`` (exclusive) were written with these bytes."""
+        self._pieces.append((start, stop))
+        self._in_order = self._in_order and start == self._next_row
+        if self._in_order:
+            self._digest.update(content)
+            self._next_row = stop
+
+    @property
+    def complete(self) -> bool:
+        """Whether all rows are there."""
+        reached = 0
+        for start, stop in sorted(self._pieces):
+            if start > reached:
+                return False
+            reached = max(reached, stop)
+        return reached >= self.info.rows or not self.info.numel
+
+    @property
+    def digest(self) -> str | None:
+        """The digest, if the rows came in order; None when the bytes must be read again for it."""
+        in_order = self._in_order and (self._next_row == self.info.rows or not self.info.numel)
+        return self._digest.hexdigest() if in_order else None
+
 
 # What makes a folder a model or an adapter for a reader.
 _LAST_SIDE_FILES = ("config.json", ADAPTER_CONFIG)

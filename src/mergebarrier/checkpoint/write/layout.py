@@ -36,7 +36,6 @@ from mergebarrier.checkpoint.bytes import (
 from mergebarrier.checkpoint.files import canonical_json
 from mergebarrier.checkpoint.read import INDEX, SHARD_NAME, SINGLE, Checkpoint
 from mergebarrier.checkpoint.write.claim import OutputPlace, check_space
-from mergebarrier.checkpoint.write.records import write_new
 from mergebarrier.errors import CheckpointError, InternalError, PartialOutput, UnsafePath
 
 _MAX_PLAN_BYTES = 256 * 2**20
@@ -227,3 +226,14 @@ def _allocate(fd: int, size_bytes: int, path: Path) -> None:
             raise
         for start in range(0, size_bytes, len(_ZEROS)):
             write_at(fd, start, memoryview(_ZEROS)[: size_bytes - start], path)
+
+
+def write_new(path: Path, data: bytes) -> None:
+    """Write and fsync a file that must not exist yet; mode 0666 less the umask."""
+    with full_disk(path):
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+        try:
+            write_at(fd, 0, memoryview(data), path)
+            os.fsync(fd)
+        finally:
+            os.close(fd)

@@ -37,9 +37,16 @@ from mergebarrier.checkpoint.write.claim import (
     finished_digests,
     remove_partial,
 )
-from mergebarrier.checkpoint.write.commit import Flusher, commit_output, mark
+from mergebarrier.checkpoint.write.commit import (
+    Filling,
+    Flusher,
+    UnitRecord,
+    commit_output,
+    mark,
+    read_records,
+    write_record,
+)
 from mergebarrier.checkpoint.write.layout import open_parts, part_name, plan_digest, plan_document, plan_shards
-from mergebarrier.checkpoint.write.records import Filling, UnitRecord, read_records, write_record
 from mergebarrier.errors import InternalError
 from mergebarrier.progress import Progress
 

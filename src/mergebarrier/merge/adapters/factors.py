@@ -15,8 +15,8 @@ from dataclasses import fields
 import torch
 from torch import Tensor
 
-from mergebarrier.merge.arithmetic import checks, combine
-from mergebarrier.merge.method import Merge
+from mergebarrier.merge.arithmetic import combine
+from mergebarrier.merge.method import Merge, per_expert
 from mergebarrier.merge.methods import Linear, Passthrough, TaskArithmetic, TaskVectorMerge
 from mergebarrier.parameters import replaced
 
@@ -29,7 +29,7 @@ def coefficients(method: Merge, count: int) -> tuple[float, ...]:
     if isinstance(method, Passthrough):
         return (1.0 if method.scale is None else method.scale,)
     assert isinstance(method, Linear | TaskVectorMerge)
-    weights = checks.per_expert(method.name, "weights", method.weights, count, 1.0)
+    weights = per_expert(method.name, "weights", method.weights, count, 1.0)
     divisor = combine.divisor_of(weights) if getattr(method, "normalize", False) else 1.0
     coefficient = 1.0 if isinstance(method, Linear) else method.coefficient
     return tuple(coefficient * weight / divisor for weight in weights)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from mergebarrier.errors import BadMergeParameter
-from mergebarrier.merge.arithmetic import checks
+from mergebarrier.merge.method import refuse
 from mergebarrier.parameters import built, check, choice, parameters_of, whole
 
 SPACES: Final = ("product", "factor")
@@ -27,7 +27,7 @@ class AdapterOutput:
 
     def __post_init__(self) -> None:
         """Check both."""
-        check(self, functools.partial(checks.refuse, "merge"))
+        check(self, functools.partial(refuse, "merge"))
 
 
 #: Keys under ``mergebarrier`` that say what is written; no method has a parameter of these names.
@@ -42,7 +42,7 @@ def output_of(asked: Mapping[str, object]) -> AdapterOutput | None:
     given = {key: asked[key] for key in OUTPUT_KEYS if asked.get(key) is not None}
     kind = given.pop("as", "model")
     if kind not in ("model", "adapter"):
-        raise checks.refuse("merge", "as", kind, "model | adapter")
+        raise refuse("merge", "as", kind, "model | adapter")
     if kind == "adapter":
         return built(AdapterOutput, given)
     if given:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from mergebarrier import doors
 
 if TYPE_CHECKING:
-    from mergebarrier.merge.arithmetic import checks, combine, largest, model_cuts, ranks, sparsify
+    from mergebarrier.merge.arithmetic import combine, largest, model_cuts, ranks, sparsify
     from mergebarrier.merge.arithmetic.model_cuts import row_blocks
     from mergebarrier.merge.arithmetic.operands import (
         BLOCK,
@@ -28,7 +28,6 @@ __all__ = [
     "Sparsifier",
     "SurveyResult",
     "add_scaled",
-    "checks",
     "combine",
     "compute_dtype",
     "factors_of",

@@ -18,8 +18,9 @@ from typing import ClassVar
 from mergebarrier.errors import NonFinite
 from mergebarrier.lazy import torch
 from mergebarrier.merge import declarations
-from mergebarrier.merge.arithmetic import checks, require_finite
+from mergebarrier.merge.arithmetic import require_finite
 from mergebarrier.merge.learned.method import DataMerge, Learned, TaskData, Tensors, cast, mean, run
+from mergebarrier.merge.method import per_expert
 from mergebarrier.numerics import aes
 from mergebarrier.parameters import choice, flag, number
 from mergebarrier.progress import Progress
@@ -109,7 +110,7 @@ class Fisher(DataMerge):
         progress: Progress,
     ) -> Learned:
         """Estimate one expert after the other, adding as it goes."""
-        coefficients = checks.per_expert(self.name, "weights", self.weights, len(experts), 1.0)
+        coefficients = per_expert(self.name, "weights", self.weights, len(experts), 1.0)
         total, done, norms = sum(len(task.batches) for task in data), 0, []
         centre = {name: mean(experts, name) for name in experts[0]}
         moved: dict[str, torch.Tensor] = {}

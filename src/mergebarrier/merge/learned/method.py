@@ -17,7 +17,7 @@ from typing import Any, ClassVar, TypeAlias
 
 from mergebarrier.errors import BadMergeData, BadMergeParameter, NonFinite, ShapeMismatch, TensorSetMismatch
 from mergebarrier.lazy import torch
-from mergebarrier.merge.arithmetic import checks
+from mergebarrier.merge.method import refuse
 from mergebarrier.merge.methods import Linear
 from mergebarrier.parameters import check
 from mergebarrier.progress import Progress
@@ -74,7 +74,7 @@ class DataMerge(ABC):
 
         Raises: BadMergeParameter.
         """
-        check(self, functools.partial(checks.refuse, self.name))
+        check(self, functools.partial(refuse, self.name))
 
     def merge(
         self,

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from mergebarrier.errors import BadMergeData, NonFinite, ShapeMismatch
-from mergebarrier.merge.arithmetic import checks
+from mergebarrier.merge.method import refuse
 from mergebarrier.numerics import aes
 from mergebarrier.parameters import check, number, whole
 
@@ -59,7 +59,7 @@ class Surgery:
 
     def __post_init__(self) -> None:
         """Check every declared parameter."""
-        check(self, functools.partial(checks.refuse, self.name))
+        check(self, functools.partial(refuse, self.name))
 
     def fit(self, merged: Tensor, expert: Tensor, *, task: str = "") -> Correction:
         """Fit one task; the head that follows is not asked for.

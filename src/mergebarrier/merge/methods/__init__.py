@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from mergebarrier import doors
 
 if TYPE_CHECKING:
+    from mergebarrier.merge.methods._thinned import TaskVectorMerge
     from mergebarrier.merge.methods.arcee_fusion import ArceeFusion
     from mergebarrier.merge.methods.breadcrumbs import Breadcrumbs, BreadcrumbsTies
     from mergebarrier.merge.methods.consensus import Consensus
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from mergebarrier.merge.methods.sce import Sce
     from mergebarrier.merge.methods.slerp import Slerp
     from mergebarrier.merge.methods.spectral import IsoC, IsoCts, Knots, TsvM, Wudi, WudiExact
-    from mergebarrier.merge.methods.task_arithmetic import TaskArithmetic, TaskVectorMerge
+    from mergebarrier.merge.methods.task_arithmetic import TaskArithmetic
     from mergebarrier.merge.methods.ties import Ties
 
 __all__ = [

@@ -1,4 +1,10 @@
-"""What TIES, DARE, DELLA and Breadcrumbs share: task vectors thinned to a density, rescaled, then combined."""
+"""What the methods on task vectors share: weights, and for TIES, DARE, DELLA and Breadcrumbs how each is thinned first.
+
+    weighted  lambda, w_i per expert, and the precision of the arithmetic
+    thinned   cut to a density and rescaled; then summed, or summed where the entries agree with an elected sign
+
+A method is one of these with a rule of its own for what stays.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +15,43 @@ from typing import ClassVar
 
 from mergebarrier.lazy import torch
 from mergebarrier.merge import declarations
-from mergebarrier.merge.arithmetic import Operands, checks, combine, sparsify
-from mergebarrier.merge.method import Need
-from mergebarrier.merge.methods.task_arithmetic import TaskVectorMerge
+from mergebarrier.merge.arithmetic import Operands, combine, sparsify
+from mergebarrier.merge.method import Merge, Need, per_expert
 from mergebarrier.parameters import choice, numbers
+
+ARITHS = ("fp32", "input")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskVectorMerge(Merge):
+    """What the methods on task vectors share.
+
+    Raises: BadMergeParameter.
+    """
+
+    uses_base: ClassVar[bool] = True
+
+    weights: tuple[float, ...] = declarations.weights()
+    coefficient: float = declarations.coefficient()
+    arith: str = choice(
+        "fp32",
+        choices=ARITHS,
+        help="Precision of the arithmetic; input rounds every step to the dtype of the base.",
+        gradient=False,
+    )
+
+    def check_count(self, count: int) -> None:
+        """Check the number of experts and of weights."""
+        super().check_count(count)
+        self.spread_weights(count)
+
+    def spread_weights(self, count: int) -> tuple[float, ...]:
+        """Return one weight per expert."""
+        return per_expert(self.name, "weights", self.weights, count, 1.0)
+
+    def arithmetic(self, used: Sequence[torch.Tensor]) -> torch.dtype:
+        """Return the base's dtype for arith "input"."""
+        return used[0].dtype if self.arith == "input" else super().arithmetic(used)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +81,7 @@ class ThinnedMerge(TaskVectorMerge):
 
     def spread_densities(self, count: int) -> tuple[float, ...]:
         """Return one density per expert."""
-        return checks.per_expert(self.name, "density", self.density, count, 1.0)
+        return per_expert(self.name, "density", self.density, count, 1.0)
 
     @abstractmethod
     def sparsifier(self, operands: Operands, index: int, density: float) -> sparsify.Sparsifier:

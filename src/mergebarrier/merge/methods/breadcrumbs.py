@@ -12,7 +12,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from mergebarrier.merge.arithmetic import Operands, checks, sparsify
+from mergebarrier.merge.arithmetic import Operands, sparsify
+from mergebarrier.merge.method import per_expert
 from mergebarrier.merge.methods._thinned import Elected, Summed, ThinnedMerge
 from mergebarrier.parameters import numbers, redefault
 
@@ -33,7 +34,7 @@ class _Breadcrumbs(ThinnedMerge):
         self._gammas(count)
 
     def _gammas(self, count: int) -> tuple[float, ...]:
-        return checks.per_expert(self.name, "gamma", self.gamma, count, 0.01)
+        return per_expert(self.name, "gamma", self.gamma, count, 0.01)
 
     def sparsifier(self, operands: Operands, index: int, density: float) -> sparsify.Sparsifier:
         """Keep the large magnitudes but not the largest."""

@@ -17,7 +17,8 @@ from typing import ClassVar
 
 from mergebarrier.errors import BadMergeParameter
 from mergebarrier.merge import declarations
-from mergebarrier.merge.arithmetic import Operands, Sparsifier, checks, ranks
+from mergebarrier.merge.arithmetic import Operands, Sparsifier, ranks
+from mergebarrier.merge.method import per_expert
 from mergebarrier.merge.methods._thinned import Elected, Summed, ThinnedMerge
 from mergebarrier.parameters import numbers, redefault
 
@@ -43,7 +44,7 @@ class _Della(ThinnedMerge):
                 )
 
     def _epsilons(self, count: int) -> tuple[float, ...]:
-        return checks.per_expert(self.name, "epsilon", self.epsilon, count, 0.15)
+        return per_expert(self.name, "epsilon", self.epsilon, count, 0.15)
 
     def sparsifier(self, operands: Operands, index: int, density: float) -> Sparsifier:
         """Keep entries at random, by rank."""

@@ -15,8 +15,8 @@ from typing import ClassVar
 from mergebarrier.errors import BadMergeParameter
 from mergebarrier.lazy import torch
 from mergebarrier.merge import declarations
-from mergebarrier.merge.arithmetic import Operands, checks
-from mergebarrier.merge.method import Merge, Need
+from mergebarrier.merge.arithmetic import Operands
+from mergebarrier.merge.method import Merge, Need, per_expert
 from mergebarrier.parameters import flag
 
 
@@ -43,7 +43,7 @@ class Linear(Merge):
     def check_count(self, count: int) -> None:
         """Check the counts, and that the weights can be normalised."""
         super().check_count(count)
-        weights = checks.per_expert(self.name, "weights", self.weights, count, 1.0)
+        weights = per_expert(self.name, "weights", self.weights, count, 1.0)
         if self.normalize and sum(weights) == 0:
             raise BadMergeParameter(
                 f"the weights {weights} sum to zero",
@@ -53,7 +53,7 @@ class Linear(Merge):
 
     def kernel(self, operands: Operands) -> Iterator[torch.Tensor]:
         """Yield the weighted means."""
-        weights = checks.per_expert(self.name, "weights", self.weights, len(operands.experts), 1.0)
+        weights = per_expert(self.name, "weights", self.weights, len(operands.experts), 1.0)
         # Weights are rounded before they are summed, so that their errors cancel in the quotient.
         rounded = torch.tensor(weights, dtype=operands.dtype)
         weights = tuple(rounded.tolist())

@@ -16,8 +16,8 @@ from typing import ClassVar
 from mergebarrier.errors import BadMergeParameter
 from mergebarrier.lazy import torch
 from mergebarrier.merge import declarations
-from mergebarrier.merge.arithmetic import Operands, checks
-from mergebarrier.merge.method import Merge, Need
+from mergebarrier.merge.arithmetic import Operands
+from mergebarrier.merge.method import Merge, Need, per_expert
 from mergebarrier.merge.methods import _task_vectors
 from mergebarrier.parameters import flag, number
 
@@ -60,7 +60,7 @@ class MultiSlerp(Merge):
         self._spread(count)
 
     def _spread(self, count: int) -> list[float]:
-        weights = checks.per_expert(self.name, "weights", self.weights, count, 1.0)
+        weights = per_expert(self.name, "weights", self.weights, count, 1.0)
         total = sum(weights) if self.normalize else 1.0
         if total == 0:
             raise BadMergeParameter(

@@ -17,8 +17,8 @@ from typing import ClassVar
 
 from mergebarrier.lazy import torch
 from mergebarrier.merge import declarations
-from mergebarrier.merge.arithmetic import Operands, checks
-from mergebarrier.merge.method import Merge, Need
+from mergebarrier.merge.arithmetic import Operands
+from mergebarrier.merge.method import Merge, Need, per_expert
 from mergebarrier.merge.methods import _task_vectors
 from mergebarrier.parameters import flag
 
@@ -62,12 +62,12 @@ class NuSlerp(Merge):
     def check_count(self, count: int) -> None:
         """Check the number of experts and of weights."""
         super().check_count(count)
-        checks.per_expert(self.name, "weights", self.weights, count, 1.0)
+        per_expert(self.name, "weights", self.weights, count, 1.0)
 
     @property
     def t(self) -> float:
         """The place between the first model (0) and the second (1)."""
-        first, second = checks.per_expert(self.name, "weights", self.weights, 2, 1.0)
+        first, second = per_expert(self.name, "weights", self.weights, 2, 1.0)
         return 0.5 if abs(first + second) < _NO_WEIGHT else second / (first + second)
 
     def kernel(self, operands: Operands) -> Iterator[torch.Tensor]:

@@ -8,49 +8,15 @@ Differs: mergekit computes in the dtype of the base (bfloat16!), we in float32; 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
 from mergebarrier.lazy import torch
 from mergebarrier.merge import declarations
-from mergebarrier.merge.arithmetic import KeepAll, Operands, checks, combine
-from mergebarrier.merge.method import Merge, Need
-from mergebarrier.parameters import choice
-
-ARITHS = ("fp32", "input")
-
-
-@dataclass(frozen=True, kw_only=True)
-class TaskVectorMerge(Merge):
-    """What the methods on task vectors share.
-
-    Raises: BadMergeParameter.
-    """
-
-    uses_base: ClassVar[bool] = True
-
-    weights: tuple[float, ...] = declarations.weights()
-    coefficient: float = declarations.coefficient()
-    arith: str = choice(
-        "fp32",
-        choices=ARITHS,
-        help="Precision of the arithmetic; input rounds every step to the dtype of the base.",
-        gradient=False,
-    )
-
-    def check_count(self, count: int) -> None:
-        """Check the number of experts and of weights."""
-        super().check_count(count)
-        self.spread_weights(count)
-
-    def spread_weights(self, count: int) -> tuple[float, ...]:
-        """Return one weight per expert."""
-        return checks.per_expert(self.name, "weights", self.weights, count, 1.0)
-
-    def arithmetic(self, used: Sequence[torch.Tensor]) -> torch.dtype:
-        """Return the base's dtype for arith "input"."""
-        return used[0].dtype if self.arith == "input" else super().arithmetic(used)
+from mergebarrier.merge.arithmetic import KeepAll, Operands, combine
+from mergebarrier.merge.method import Need
+from mergebarrier.merge.methods._thinned import TaskVectorMerge
 
 
 @dataclass(frozen=True, kw_only=True)
