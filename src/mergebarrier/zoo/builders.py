@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
+from mergebarrier.parameters import built
 from mergebarrier.progress import Progress
 from mergebarrier.zoo.base import Asset
 from mergebarrier.zoo.glyphs import GLYPH_FILE
@@ -35,7 +35,7 @@ class Making:
     asset: Asset
     needs: Mapping[str, Path]
     raw: tuple[Path, ...]
-    content: dict[str, Any]
+    content: dict[str, object]
     progress: Progress
 
 
@@ -98,7 +98,8 @@ def _glyph_names(making: Making, out: Path) -> None:
 def _drawn(making: Making, out: Path) -> None:
     from mergebarrier.zoo.glyphs import glyph_tasks
 
-    glyph_tasks.build_drawn(making.asset.name, making.needs["dejavu"], making.asset.settings, out)
+    drawing = built(glyph_tasks.Drawing, making.asset.settings)
+    glyph_tasks.build_drawn(making.asset.name, making.needs["dejavu"], drawing, out)
 
 
 def _scans(making: Making, out: Path) -> None:
@@ -144,16 +145,17 @@ def _animals(making: Making, out: Path) -> None:
 def _tasks_of_dino(making: Making, out: Path) -> None:
     from mergebarrier.zoo.dino import dino_tasks
 
-    dino_tasks.build(making.needs, making.asset.settings, out, making.progress)
+    settings = built(dino_tasks.PictureSettings, making.asset.settings)
+    dino_tasks.build(making.needs, settings, out, making.progress)
 
 
 def _dino_expert(making: Making, out: Path) -> None:
     from mergebarrier.zoo.base import image_experts
 
     base, tasks = making.needs.values()
-    settings = making.asset.settings
-    file, blocks = tasks / f"{settings['task']}.task.safetensors", settings["blocks"]
-    image_experts.build(base, file, settings["recipe"], out, making.content, making.progress, blocks=blocks)
+    asked = built(image_experts.LastBlocks, making.asset.settings)
+    file = tasks / f"{asked.task}.task.safetensors"
+    image_experts.build(base, file, asked.recipe, out, making.content, making.progress, blocks=asked.blocks)
 
 
 #: name in the catalogue -> function.

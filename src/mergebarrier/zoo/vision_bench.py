@@ -10,8 +10,9 @@ Source: ours, after the six-task merges of BadMerging (arXiv 2408.07362).
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from mergebarrier.parameters import built
 from mergebarrier.zoo.dino import DINO_BLOCKS, DINO_RECIPE, DINO_TASKS
 from mergebarrier.zoo.fetch import AssetProgress, fetch
 from mergebarrier.zoo.glyphs import FULL_TASKS, GLYPH_RECIPE, SMALL_TASKS
@@ -48,7 +49,7 @@ class _Plan:
     names: str
     tasks: Mapping[str, str]
     experts: str
-    recipe: Mapping[str, Any]
+    recipe: Mapping[str, object]
     blocks: int | None = None
 
 
@@ -79,7 +80,7 @@ def vision_bench(size: str = "small", *, progress: AssetProgress | None = None) 
         fetch(plan.base, progress=progress),
         {task: fetch(asset, progress=progress) / f"{task}{TASK_SUFFIX}" for task, asset in plan.tasks.items()},
         fetch(plan.names, progress=progress) / "names.safetensors",
-        FullRecipe(**plan.recipe),
+        built(FullRecipe, plan.recipe),
         plan.blocks,
     )
 

@@ -8,14 +8,27 @@ bench of image tasks and has 381,984 parameters.
 Source: ours.  Used as CLIP's vision tower is: its features are compared with frozen unit vectors.
 """
 
-from collections.abc import Mapping
-from typing import Any
+from typing import TypedDict
 
 from torch import Tensor, nn
 
 MODEL_TYPE = "mergebarrier_glyph_cnn"
 GROUPS = 8
-CONFIG: Mapping[str, Any] = {
+
+
+class GlyphConfig(TypedDict):
+    """The config.json of such a network."""
+
+    model_type: str
+    architectures: list[str]
+    num_channels: int
+    image_size: int
+    widths: list[int]
+    hidden_size: int
+    projection_dim: int
+
+
+CONFIG: GlyphConfig = {
     "model_type": MODEL_TYPE,
     "architectures": ["GlyphCnn"],
     "num_channels": 1,

@@ -9,7 +9,6 @@ never mistaken for it.
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from mergebarrier.checkpoint import canonical_json
 
@@ -63,7 +62,7 @@ class Asset:
     builder: str = ""
     packages: tuple[Package, ...] = ()
     needs: tuple[str, ...] = ()
-    settings: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, object] = field(default_factory=dict)
 
 
 def key_of(asset: Asset, ingredients: Mapping[str, str]) -> str:

@@ -7,8 +7,8 @@ Differs: the recipe of each base is in the catalogue; draws are keyed.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -24,6 +24,7 @@ from mergebarrier.evaluate import (
     read_image_task,
     save_encoder,
 )
+from mergebarrier.parameters import built
 from mergebarrier.progress import Progress
 from mergebarrier.training import FullRecipe, batches, train_full
 from mergebarrier.zoo.base.models import versions
@@ -53,12 +54,21 @@ def fine_tune(
     return train_full(encoder, recipe, loss, progress=progress)
 
 
+@dataclass(frozen=True, kw_only=True)
+class LastBlocks:
+    """Settings of an expert of which the last blocks alone are trained."""
+
+    task: str
+    blocks: int
+    recipe: Mapping[str, object]
+
+
 def build(
     base: Path,
     task: Path,
-    settings: Mapping[str, Any],
+    settings: Mapping[str, object],
     out: Path,
-    content: dict[str, Any],
+    content: dict[str, object],
     progress: Progress,
     *,
     blocks: int | None = None,
@@ -77,6 +87,6 @@ def build(
     with open_checkpoint(base) as checkpoint:
         whole = load_encoder(checkpoint)
         encoder = whole if blocks is None else Tail(whole, blocks, bfloat16=compute_dtype() == "bfloat16")
-        losses = fine_tune(encoder, read_image_task(task), FullRecipe(**settings), progress=progress)
+        losses = fine_tune(encoder, read_image_task(task), built(FullRecipe, settings), progress=progress)
         said = content | {"final_loss_nats": losses[-1]}
         save_encoder(encoder, checkpoint, out, said, environment=versions())

@@ -9,7 +9,6 @@ import platform
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
@@ -41,7 +40,7 @@ def write_model(
         writer.commit(content, versions(), side_files)
 
 
-def versions() -> dict[str, Any]:
+def versions() -> dict[str, object]:
     """Return what made an asset, for the part of a manifest that no digest covers."""
     packages = ("torch", "transformers", "peft", "gguf", "pillow")
     installed = {name: importlib.metadata.version(name) for name in packages if _has(name)}

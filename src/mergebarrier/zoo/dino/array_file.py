@@ -33,6 +33,8 @@ _BEFORE_PAYLOAD = (
     ("BUILD", None), ("NEWFALSE", None),
 )  # fmt: skip
 _END = (("TUPLE", None), ("BUILD", None), ("STOP", None))
+#: An instruction and its argument, whose type it decides.
+_Step = tuple[str, Any]
 _NAMES = {"SHORT_BINUNICODE": "TEXT", "BININT1": "INT", "BININT2": "INT", "BININT": "INT"}
 
 
@@ -66,7 +68,7 @@ def read_array(data: bytes, where: object) -> NDArray[Any]:
         raise AssetMissing("not a plain array", where=where, remedy="fetch the file again") from error
 
 
-def _after(steps: list[tuple[str, Any]], expected: tuple[tuple[str, Any], ...]) -> list[tuple[str, Any]]:
+def _after(steps: list[_Step], expected: tuple[_Step, ...]) -> list[_Step]:
     if tuple(steps[: len(expected)]) != expected:
         raise ValueError("another instruction")
     return steps[len(expected) :]

@@ -10,8 +10,8 @@ Source: ours, in place of CLIP's text tower.  It is a DINOv2-like encoder with a
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -27,6 +27,7 @@ from mergebarrier.evaluate import (
     read_image_task,
     write_image_task,
 )
+from mergebarrier.parameters import built
 from mergebarrier.progress import Progress
 from mergebarrier.training import FullRecipe
 from mergebarrier.zoo.dino.class_names import learn_projection, name_embeddings
@@ -39,21 +40,35 @@ OTHERS = ("greek", "cyrillic", "armenian", "symbols")
 Pair = tuple[Tensor, Tensor]
 
 
-def build(needs: Mapping[str, Path], settings: Mapping[str, Any], out: Path, progress: Progress) -> None:
+@dataclass(frozen=True, kw_only=True)
+class PictureSettings:
+    """Side of the pictures, pictures per split, shots per class for the map, scale, seed, and the map's recipe."""
+
+    side: int
+    train: int
+    dev: int
+    test: int
+    shots: int
+    scale: float
+    seed: int
+    projection: Mapping[str, object]
+
+
+def build(needs: Mapping[str, Path], settings: PictureSettings, out: Path, progress: Progress) -> None:
     """Write a file per task and one of all names.
 
     Args:
       needs:    folders of dinov2s, minilm, mnist10k, dejavu, fashion and animals.
-      settings: "side", pictures per split, "shots" per class for the map, "scale", "seed", "projection" (a recipe).
+      settings: sizes, scale and seed.
       out:      folder to be made.
       progress: called with (steps done, steps in all) of the map.
     """
-    seed, faces, side = settings["seed"], needs["dejavu"], settings["side"]
+    seed, faces, side = settings.seed, needs["dejavu"], settings.side
     sets = _sets(needs, settings)
     names = [name for classes, _ in sets.values() for name in classes]
-    images = [_first(*splits[0], settings["shots"]) for _, splits in sets.values()]
+    images = [_first(*splits[0], settings.shots) for _, splits in sets.values()]
     for alphabet in OTHERS:
-        n = settings["shots"] * len(ALPHABETS[alphabet])
+        n = settings.shots * len(ALPHABETS[alphabet])
         images.append(draw(alphabet, n, hardness=1.3, seed=seed, label="projection", faces=faces))
         names += class_names(alphabet)
     firsts = torch.tensor([0, *(int(labels.max()) + 1 for _, labels in images)]).cumsum(0)
@@ -62,17 +77,15 @@ def build(needs: Mapping[str, Path], settings: Mapping[str, Any], out: Path, pro
         encoder = load_encoder(checkpoint).requires_grad_(False)
     with torch.no_grad():
         features = torch.cat([encoder(pixels(part)) for some, _ in images for part in _large(some, side).split(64)])
-    embeddings, recipe = name_embeddings(needs["minilm"], names), FullRecipe(**settings["projection"])
-    projection = learn_projection(features, labels, embeddings, settings["scale"], recipe, progress)
+    embeddings, recipe = name_embeddings(needs["minilm"], names), built(FullRecipe, settings.projection)
+    projection = learn_projection(features, labels, embeddings, settings.scale, recipe, progress)
     vectors = F.normalize(embeddings @ projection.T, dim=1)
     out.mkdir()
-    write_tensor_file(out / NAMES_FILE, {"vectors": vectors}, {"names": names, "scale": settings["scale"]})
+    write_tensor_file(out / NAMES_FILE, {"vectors": vectors}, {"names": names, "scale": settings.scale})
     for name, (classes, splits) in sets.items():
         head = vectors[[names.index(one) for one in classes]]
         train, dev, test = (ImageSplit(_large(some, side), own) for some, own in splits)
-        write_image_task(
-            ImageTask(name, classes, train, dev, test, head, settings["scale"]), out / f"{name}{TASK_SUFFIX}"
-        )
+        write_image_task(ImageTask(name, classes, train, dev, test, head, settings.scale), out / f"{name}{TASK_SUFFIX}")
 
 
 def write_pictures(train: Pair, test: Pair, out: Path) -> None:
@@ -82,9 +95,9 @@ def write_pictures(train: Pair, test: Pair, out: Path) -> None:
     write_tensor_file(out / PICTURES_FILE, tensors, {})
 
 
-def _sets(needs: Mapping[str, Path], settings: Mapping[str, Any]) -> dict[str, tuple[tuple[str, ...], list[Pair]]]:
+def _sets(needs: Mapping[str, Path], settings: PictureSettings) -> dict[str, tuple[tuple[str, ...], list[Pair]]]:
     """Return task -> (class names, its three splits), grey and small."""
-    sizes = {split: settings[split] for split in ("train", "dev", "test")}
+    sizes = {"train": settings.train, "dev": settings.dev, "test": settings.test}
     digits = read_image_task(needs["mnist10k"] / f"mnist10k{TASK_SUFFIX}")
     sets: dict[str, tuple[tuple[str, ...], list[Pair]]] = {}
     for name, classes in (("fashion", CLOTHES), ("animals", ANIMALS)):
@@ -98,7 +111,7 @@ def _sets(needs: Mapping[str, Path], settings: Mapping[str, Any]) -> dict[str, t
     sets["letters"] = (
         class_names("latin"),
         [
-            draw("latin", n, hardness=1.3, seed=settings["seed"], label=split, faces=needs["dejavu"])
+            draw("latin", n, hardness=1.3, seed=settings.seed, label=split, faces=needs["dejavu"])
             for split, n in sizes.items()
         ],
     )

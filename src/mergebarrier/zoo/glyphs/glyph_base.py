@@ -10,7 +10,7 @@ Source: ours, after the two towers of CLIP (arXiv 2103.00020).  Differs: the tex
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import torch
 import torch.nn.functional as F
@@ -30,10 +30,25 @@ REAL = 150
 EASY = 0.5
 
 
-def sizes() -> dict[str, Any]:
+class GlyphSizes(TypedDict):
+    """Arguments of ``GlyphCnn``."""
+
+    num_channels: int
+    image_size: int
+    widths: tuple[int, ...]
+    hidden_size: int
+    projection_dim: int
+
+
+def sizes() -> GlyphSizes:
     """Return the arguments of ``GlyphCnn`` for this base."""
-    names = ("num_channels", "image_size", "hidden_size", "projection_dim")
-    return {**{name: CONFIG[name] for name in names}, "widths": tuple(CONFIG["widths"])}
+    return {
+        "num_channels": CONFIG["num_channels"],
+        "image_size": CONFIG["image_size"],
+        "widths": tuple(CONFIG["widths"]),
+        "hidden_size": CONFIG["hidden_size"],
+        "projection_dim": CONFIG["projection_dim"],
+    }
 
 
 def pretrain(

@@ -8,9 +8,9 @@ people wrote them) and the 100 before are the dev split; of MNIST the last fifth
 Source: ours.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
@@ -22,12 +22,23 @@ from mergebarrier.zoo.glyphs.glyphs import class_names, draw
 SCANS_TEST, SCANS_DEV, MNIST_DEV = 397, 100, 500
 
 
-def build_drawn(alphabet: str, faces: Path, settings: Mapping[str, Any], out: Path) -> None:
+@dataclass(frozen=True, kw_only=True)
+class Drawing:
+    """Pictures per split, how hard they are, and the seed."""
+
+    train: int
+    dev: int
+    test: int
+    hardness: float
+    seed: int
+
+
+def build_drawn(alphabet: str, faces: Path, drawing: Drawing, out: Path) -> None:
     """Draw an alphabet's three splits."""
-    hardness, seed = settings["hardness"], settings["seed"]
+    hardness, seed = drawing.hardness, drawing.seed
     splits = [
-        ImageSplit(*draw(alphabet, settings[split], hardness=hardness, seed=seed, label=split, faces=faces))
-        for split in ("train", "dev", "test")
+        ImageSplit(*draw(alphabet, n, hardness=hardness, seed=seed, label=split, faces=faces))
+        for split, n in (("train", drawing.train), ("dev", drawing.dev), ("test", drawing.test))
     ]
     _write(alphabet, class_names(alphabet), splits, out)
 

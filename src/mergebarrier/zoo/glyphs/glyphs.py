@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -24,6 +24,9 @@ from torch import Tensor
 
 from mergebarrier.errors import MissingExtra
 from mergebarrier.training import uniform
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 SIDE = 28
 _CANVAS = 48
@@ -92,7 +95,7 @@ def _glyph(letter: str, numbers: Sequence[float], hardness: float, faces: str) -
 
 
 @lru_cache(maxsize=2**14)
-def _upright(letter: str, face: str, size: int, faces: str) -> Any:
+def _upright(letter: str, face: str, size: int, faces: str) -> "Image.Image":
     from PIL import ImageDraw, ImageFont
 
     font = ImageFont.truetype(str(Path(faces) / f"{face}.ttf"), size, layout_engine=ImageFont.Layout.BASIC)

@@ -8,7 +8,7 @@ into full weights and rounded once to bfloat16, as a publisher would store it.
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -16,9 +16,13 @@ from torch import Tensor, nn
 from mergebarrier.checkpoint import Checkpoint, layout_like, open_checkpoint
 from mergebarrier.errors import BadText
 from mergebarrier.evaluate import load_module, load_tokenizer, read_task, read_text
+from mergebarrier.parameters import built
 from mergebarrier.progress import Progress
 from mergebarrier.training import Example, LoraRecipe, Training, train_lora
 from mergebarrier.zoo.base import write_model
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 TEXT_ROWS = 64
 TEXT_TOKENS = 24
@@ -29,9 +33,9 @@ def build(
     base: Path,
     task: Path,
     text: Path,
-    settings: Mapping[str, Any],
+    settings: Mapping[str, object],
     out: Path,
-    content: dict[str, Any],
+    content: dict[str, object],
     progress: Progress | None = None,
 ) -> Training:
     """Train an expert and write it.
@@ -57,14 +61,14 @@ def build(
             for row in read_task(task).rows
         ]
         rows = text_rows(tokenizer, read_text(text), TEXT_ROWS, TEXT_TOKENS)
-        training = train_lora(module, examples, rows, LoraRecipe(**settings), progress=progress)
+        training = train_lora(module, examples, rows, built(LoraRecipe, settings), progress=progress)
         side_files = {name: checkpoint.read_side_file(name) for name in checkpoint.side_files if name != "README.md"}
         said = content | {"final_loss_nats": training.losses[-1][0], "task_vector_norm": training.task_vector_norm}
         write_model(out, layout_like(checkpoint), _tensors(module, checkpoint), side_files, said, (base,))
     return training
 
 
-def text_rows(tokenizer: Any, text: str, n_rows: int, length: int) -> Tensor:
+def text_rows(tokenizer: "Tokenizer", text: str, n_rows: int, length: int) -> Tensor:
     """Cut ``n_rows`` rows of ``length`` tokens out of a text, evenly spread: Int64[Tensor, "n_rows length"]."""
     stride = len(text) // n_rows
     rows = []

@@ -15,7 +15,7 @@ import json
 import os
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -23,6 +23,9 @@ import torch
 from mergebarrier.checkpoint import OutTensor
 from mergebarrier.errors import MissingExtra
 from mergebarrier.zoo.base import json_bytes, write_model
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 SHARD = "model.safetensors"
 _LOCAL_KEYS = ("is_local", "local_files_only", "name_or_path")
@@ -38,7 +41,7 @@ These are not the weights of the original model: they lie on its 4-bit grid.
 """
 
 
-def build(gguf: Path, out: Path, content: dict[str, Any]) -> None:
+def build(gguf: Path, out: Path, content: dict[str, object]) -> None:
     """Convert a GGUF file, already checked by hash, to a model folder.
 
     Args:
@@ -75,7 +78,7 @@ def build(gguf: Path, out: Path, content: dict[str, Any]) -> None:
     write_model(out, layout, rounded, side_files, content)
 
 
-def _config(config: Any) -> bytes:
+def _config(config: "PretrainedConfig") -> bytes:
     """Return config.json without what the GGUF file left in it."""
     document = json.loads(config.to_json_string(use_diff=False))
     for key in ("quantization_config", "_name_or_path", "_model_name_or_path"):
@@ -86,7 +89,7 @@ def _config(config: Any) -> bytes:
     return json_bytes({key: value for key, value in document.items() if value is not None})
 
 
-def _tokenizer_files(tokenizer: Any) -> dict[str, bytes]:
+def _tokenizer_files(tokenizer: "PreTrainedTokenizerBase") -> dict[str, bytes]:
     with tempfile.TemporaryDirectory() as folder:
         tokenizer.save_pretrained(folder)
         files = {path.name: path.read_bytes() for path in sorted(Path(folder).iterdir())}

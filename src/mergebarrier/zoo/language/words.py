@@ -10,16 +10,29 @@ Source: ours; the words are everyday English and the sentences were written for 
 
 import hashlib
 import json
-from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 TEST_PER_CLASS = 26
 VALIDATION_PER_CLASS = 6
 SPLITS = ("train", "val", "test")
 
 Rows = list[dict[str, str]]
+
+
+class Words(TypedDict):
+    """What belongs to one class: words that all splits share out, and words to train on alone."""
+
+    common: list[str]
+    more: list[str]
+
+
+class WordList(TypedDict):
+    """The committed file of a task."""
+
+    prompt: str
+    classes: dict[str, Words]
 
 
 def word_list_bytes(task: str) -> bytes:
@@ -29,7 +42,7 @@ def word_list_bytes(task: str) -> bytes:
 
 def splits(task: str) -> dict[str, Rows]:
     """Return "train", "val" and "test" of a task, each a list of {"prompt", "answer"}; classes take turns."""
-    document: Mapping[str, Any] = json.loads(word_list_bytes(task))
+    document: WordList = json.loads(word_list_bytes(task))
     columns: dict[str, list[Rows]] = {name: [] for name in SPLITS}
     for answer, words in document["classes"].items():
         common = _ranked(answer, words["common"])
