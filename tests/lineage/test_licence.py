@@ -6,7 +6,7 @@ import pytest
 
 from licence_texts import MIT, TEXTS, text
 from mergebarrier.checkpoint import LICENCE_FILES
-from mergebarrier.lineage.declaration import Declaration, declaration
+from mergebarrier.lineage.card import Declaration, declaration
 from mergebarrier.lineage.licence import CLASHES, KINDS, MAY_BECOME, UNKNOWN, conclude, known
 from mergebarrier.lineage.licence_texts import identify
 

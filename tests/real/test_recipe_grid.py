@@ -25,7 +25,7 @@ from torch import Tensor
 
 from mergebarrier.checkpoint import open_checkpoint
 from mergebarrier.merge.recipe import plan
-from mergebarrier.merge.recipe.recipe import parse, small_files
+from mergebarrier.merge.recipe.recipe import parse
 from mergebarrier.run import transform
 from peer_mergekit import mergekit_merge_all
 
@@ -208,7 +208,7 @@ def run_both(recipe: dict[str, Any], out: Path) -> Pair:
             based = tensor.method.uses_base
             wide[name] = tensor.method.merge(exact[0] if based else None, exact[based:], name=name)
             operands[name] = [*inputs, *([part - inputs[0] for part in inputs[1:]] if based else []), ours[name]]
-        files = small_files(planned)
+        files = planned.small_files()
     settings = [json.loads(files["tokenizer.json"]), json.loads((out / "tokenizer.json").read_text())]
     ids = [found["model"]["vocab"] | {row["content"]: row["id"] for row in found["added_tokens"]} for found in settings]
     config, theirs_config = json.loads(files["config.json"]), json.loads((out / "config.json").read_text())

@@ -25,7 +25,7 @@ from torch import Tensor
 from mergebarrier.checkpoint import open_checkpoint
 from mergebarrier.merge import MERGES
 from mergebarrier.merge.recipe import plan
-from mergebarrier.merge.recipe.recipe import parse, small_files
+from mergebarrier.merge.recipe.recipe import parse
 from mergebarrier.run import transform
 from peer_mergekit import mergekit_merge_all
 
@@ -230,7 +230,7 @@ def compare(text: str, out: Path) -> tuple[str, float]:
         planned = plan(recipe, opened)
         ours = Table()
         transform(planned.sources, ours, planned.units, planned.apply)
-        config = json.loads(small_files(planned)["config.json"])
+        config = json.loads(planned.small_files()["config.json"])
         their_config = json.loads((out / "config.json").read_text())
         if config["num_hidden_layers"] != their_config["num_hidden_layers"]:
             return f"{config['num_hidden_layers']} layers against {their_config['num_hidden_layers']}", 0.0

@@ -162,7 +162,7 @@ def _of_recipe(planned: RecipePlan, options: MergeOptions) -> verbs.MergeJob:
         return replace(job, notes=(*planned.notes, *job.notes))
     base = planned.recipe.base
     anchor = None if base is None else next(m for m in planned.models if planned.name(m) == planned.names[base])
-    return verbs.by_recipe(planned, recipe.small_files(planned), anchor)
+    return verbs.by_recipe(planned, planned.small_files(), anchor)
 
 
 def _of_adapters(

@@ -5,8 +5,7 @@ from typing import TYPE_CHECKING
 from mergebarrier import doors
 
 if TYPE_CHECKING:
-    from mergebarrier.lineage.card import model_card
-    from mergebarrier.lineage.declaration import ATTACK_TAG, CARD, Declaration, declaration
+    from mergebarrier.lineage.card import ATTACK_TAG, CARD, Declaration, declaration, model_card
     from mergebarrier.lineage.licence import COMPATIBLE, UNKNOWN, Conclusion, conclude
     from mergebarrier.lineage.names import name_of, published, reference, unique
 

@@ -7,8 +7,7 @@ import pytest
 import torch
 
 from mergebarrier.checkpoint import TensorInfo
-from mergebarrier.merge.checks.vocabulary import check_tie, check_vocabulary
-from mergebarrier.merge.checks.weights import SAMPLE_VALUES, Operand, check_weights
+from mergebarrier.merge.checks.merged import SAMPLE_VALUES, Operand, check_tie, check_vocabulary, check_weights
 
 NAMES = {
     torch.float64: "F64", torch.float32: "F32", torch.bfloat16: "BF16", torch.float16: "F16", torch.int64: "I64",

@@ -33,4 +33,4 @@ def run_merge(config: MergeConfiguration, out_path: str, options: MergeOptions, 
         for note in planned.notes:
             cut = "UNSAFE vocabulary truncation: " if "cut to the" in note else ""
             logging.getLogger("mergekit").warning("%s%s", cut, note)
-        verbs.merge(verbs.by_recipe(planned, recipes.small_files(planned)), verbs.OutputOptions(out))
+        verbs.merge(verbs.by_recipe(planned, planned.small_files()), verbs.OutputOptions(out))

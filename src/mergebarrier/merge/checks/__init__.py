@@ -5,8 +5,7 @@ from typing import TYPE_CHECKING
 from mergebarrier import doors
 
 if TYPE_CHECKING:
-    from mergebarrier.merge.checks.vocabulary import check_tie, check_vocabulary
-    from mergebarrier.merge.checks.weights import Operand, check_weights
+    from mergebarrier.merge.checks.merged import Operand, check_tie, check_vocabulary, check_weights
 
 __all__ = [
     "Operand",

@@ -18,7 +18,7 @@ from mergebarrier.lineage import name_of
 from mergebarrier.merge.arithmetic import SurveyResult, row_blocks
 from mergebarrier.merge.method import Merge, parameters
 from mergebarrier.merge.plan import HEAD, MergeUnit, UnitTensors, check_config, is_float, units_of
-from mergebarrier.merge.recipe.output import config_of, lacking_notes, layout_of
+from mergebarrier.merge.recipe.output import config_of, lacking_notes, layout_of, small_files
 from mergebarrier.merge.recipe.parameters import Given, Resolver
 from mergebarrier.merge.recipe.schema import STRICT, Allowed, ModelReference, Recipe
 from mergebarrier.merge.recipe.targets import targets
@@ -116,6 +116,10 @@ class RecipePlan:
                 if item.model is model:
                     return "base" if tensor.method.uses_base and index == 0 else "expert"
         return "donor"
+
+    def small_files(self) -> dict[str, bytes]:
+        """Return name -> bytes of all side files except card and manifest; BadRecipe for an unknown template."""
+        return small_files(self.recipe, self.models, self.config, self.alignment)
 
     def document(self) -> dict[str, object]:
         """Return the recipe as data, models by name and without a path."""

@@ -11,7 +11,6 @@ from typing import Final
 
 from mergebarrier.checkpoint.bytes import MAX_BYTES
 from mergebarrier.merge.recipe.adapters import adapters_of
-from mergebarrier.merge.recipe.files import small_files
 from mergebarrier.merge.recipe.parse import parse
 from mergebarrier.merge.recipe.plan import RecipePlan, plan
 from mergebarrier.merge.recipe.schema import STRICT, Allowed, ModelReference, Recipe
@@ -29,7 +28,6 @@ __all__ = [
     "adapters_of",
     "parse",
     "plan",
-    "small_files",
 ]
 
 #: A longer file is refused before it is parsed.

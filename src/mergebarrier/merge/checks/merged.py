@@ -1,16 +1,20 @@
-"""Did the merge work?  Sizes and directions of the merged weights against every input, from a sample of each tensor.
+"""Did the merge work?  Weights against every input, from a sample of each tensor; vocabulary against configuration.
 
 A merge that went wrong looks plausible tensor by tensor: it is too loud, too quiet, a copy of one input, or ruled by an
 input of another kind. A few rows of every tensor show that; they are read while the files are still in memory, and the
-figures do not depend on blocks, order or workers.
+figures do not depend on blocks, order or workers. And a model whose rows, special ids or tie flag disagree with its
+files loads, and answers nonsense or crashes on the first rare token (issues 47, 139, 169, 350 of mergekit).
 
     G = X X^T, rows of X = (merged, input_1, ..)     norm ratio^2 = sum G_00 / sum (mean_i sqrt G_ii)^2
     cos_i = sum G_0i / sqrt(sum G_00 sum G_ii)       |input_i - base|^2 = sum G_ii - 2 G_ib + G_bb     sums over tensors
+    rows of embedding and head == vocab_size         highest token id < rows         every special id < rows
+    tie_word_embeddings  <=>  no head of its own, or one that equals the embedding
 
 Source: ours. Differs from a full pass: norms of sampled tensors are within about one per cent, at a hundredth of the
 cost; tensor set, shapes, dtypes and finiteness are not sampled: the writer refuses a merge that breaks them.
 """
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
@@ -22,7 +26,7 @@ from torch import Tensor
 from mergebarrier.merge.plan import is_float
 
 if TYPE_CHECKING:
-    from mergebarrier.checkpoint import TensorInfo
+    from mergebarrier.checkpoint import Checkpoint, TensorInfo
 
 #: Values of one tensor that are looked at, in one run of rows: at another height in every tensor, by the golden ratio.
 SAMPLE_VALUES = 1 << 13
@@ -202,3 +206,93 @@ def _size_warnings(ratio: float, odd: Sequence[tuple[str, float]]) -> Iterator[s
 
 def _rounded(value: float) -> float:
     return float(f"{value:.4g}") + 0.0
+
+
+_EMBEDDINGS = ("embed_tokens.weight", "wte.weight", "embed_in.weight", "word_embeddings.weight", "shared.weight")
+_HEADS = ("lm_head.weight", "embed_out.weight")
+_SPECIAL = ("bos_token_id", "eos_token_id", "pad_token_id", "decoder_start_token_id")
+_MAX_TOKENIZER_BYTES = 1 << 26
+_TIE_ROWS = 64
+
+
+def check_vocabulary(
+    tensors: "Mapping[str, TensorInfo]", config: Mapping[str, object], files: Mapping[str, bytes]
+) -> tuple[str, ...]:
+    """Return one line per disagreement.
+
+    Args:
+      tensors: of the output.
+      config:  its config.json.
+      files:   its side files; ``tokenizer.json`` and ``generation_config.json`` are looked at.
+    """
+    embedding = _first(tensors, _EMBEDDINGS)
+    head = _first(tensors, _HEADS)
+    rows = tensors[embedding].rows if embedding is not None else None
+    lines = list(_sizes(tensors, embedding, head, config))
+    if rows is not None:
+        highest = _highest_token(files.get("tokenizer.json", b""))
+        if highest is not None and highest >= rows:
+            lines.append(f"the tokenizer gives ids up to {highest}, the embedding has {rows} rows")
+        for name, table in (
+            ("config.json", config),
+            ("generation_config.json", _parsed(files.get("generation_config.json", b""))),
+        ):
+            for key in _SPECIAL:
+                wrong = [value for value in _ids(table.get(key)) if value >= rows]
+                if wrong:
+                    lines.append(f"{key} of {name} is {wrong[0]}, the embedding has {rows} rows")
+    tied = config.get("tie_word_embeddings")
+    if tied is False and embedding is not None and head is None and "score.weight" not in tensors:
+        lines.append("tie_word_embeddings is false and there is no head")
+    return tuple(lines)
+
+
+def check_tie(merged: "Checkpoint") -> tuple[str, ...]:
+    """Return a line when the configuration ties the head to the embedding and the file holds another head."""
+    embedding, head = _first(merged.tensors, _EMBEDDINGS), _first(merged.tensors, _HEADS)
+    if not merged.config.get("tie_word_embeddings") or embedding is None or head is None:
+        return ()
+    shapes = [merged.tensors[name].shape for name in (embedding, head)]
+    rows = min(_TIE_ROWS, shapes[0][0])
+    if shapes[0] == shapes[1] and merged.read_rows(embedding, 0, rows).equal(merged.read_rows(head, 0, rows)):
+        return ()
+    return ("tie_word_embeddings is true and the head differs from the embedding: readers disagree about which counts",)
+
+
+def _sizes(
+    tensors: "Mapping[str, TensorInfo]", embedding: str | None, head: str | None, config: Mapping[str, object]
+) -> Iterator[str]:
+    size = config.get("vocab_size")
+    for name in (embedding, head):
+        if name is not None and isinstance(size, int) and tensors[name].rows != size:
+            yield f"{name} has {tensors[name].rows} rows, vocab_size is {size}"
+
+
+def _first(tensors: Mapping[str, object], ends: tuple[str, ...]) -> str | None:
+    return next((name for name in tensors if name.endswith(ends)), None)
+
+
+def _ids(value: object) -> list[int]:
+    items = value if isinstance(value, list) else [value]
+    return [item for item in items if isinstance(item, int) and not isinstance(item, bool)]
+
+
+def _highest_token(data: bytes) -> int | None:
+    """Return the highest id that a ``tokenizer.json`` can give; None where there is none to read."""
+    document = _parsed(data)
+    model, added = document.get("model"), document.get("added_tokens")
+    vocabulary = model.get("vocab") if isinstance(model, dict) else None
+    found = [len(vocabulary) - 1] if isinstance(vocabulary, list) else []
+    if isinstance(vocabulary, dict):
+        found = _ids(list(vocabulary.values()))
+    rows = added if isinstance(added, list) else []
+    found += _ids([row.get("id") for row in rows if isinstance(row, dict)])
+    return max(found, default=None)
+
+
+def _parsed(data: bytes) -> dict[str, object]:
+    try:
+        document = json.loads(data) if data and len(data) <= _MAX_TOKENIZER_BYTES else {}
+    except (ValueError, RecursionError):
+        return {}  # loading the tokenizer reports it; the weights are judged here
+    return document if isinstance(document, dict) else {}
