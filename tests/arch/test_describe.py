@@ -112,8 +112,8 @@ def test_gpt2_files_without_prefix_are_read(tmp_path):
 def test_an_unknown_family_is_refused(llama):
     edit_config(llama, model_type="rwkv")
     assert "rwkv" in refused(llama, UnknownFamily)
-    edit_config(llama, model_type="llama", architectures=["LlamaForSequenceClassification"])
-    assert "LlamaForSequenceClassification" in refused(llama, UnknownFamily)
+    edit_config(llama, model_type="llama", architectures=["LlamaForTokenClassification"])
+    assert "LlamaForTokenClassification" in refused(llama, UnknownFamily)
 
 
 def test_an_unknown_tensor_is_named(llama):

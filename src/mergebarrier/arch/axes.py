@@ -61,6 +61,11 @@ class Axis:
     partial: bool = False
     uneven: str = ""
 
+    @property
+    def is_stream(self) -> bool:
+        """Whether its one element serves the whole model as the residual stream."""
+        return not self.scope and self.space == "residual" and self.kind != "fixed"
+
 
 _OPERATORS: Final[Mapping[type[ast.operator], Callable[[Any, Any], Any]]] = {
     ast.Mult: operator.mul,

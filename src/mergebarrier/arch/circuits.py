@@ -168,7 +168,9 @@ def _name(family: Family, group: list[Member]) -> str:
     for member in group:
         for axis, _ in instances_of(family, member):
             if family.axes[axis].scope:
-                label = family.axes[axis].stream[0].replace(".{e}", "")
+                label = family.axes[axis].stream[0]
+                for moved in [name for name in member.indices if name in family.axes and family.acts(name)]:
+                    label = label.replace(f".{{{moved}}}", "")  # experts that change places are one circuit
                 return label.format_map(dict(member.indices))
     return group[0].canonical
 

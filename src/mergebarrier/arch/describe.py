@@ -12,7 +12,7 @@ from mergebarrier.arch.axes import Axis, evaluate, sides
 from mergebarrier.arch.circuits import Circuit, Member, circuits_of, instances_of
 from mergebarrier.arch.expression import size_of
 from mergebarrier.arch.families import FAMILIES
-from mergebarrier.arch.family import PLACEHOLDER, Family
+from mergebarrier.arch.family import ANY, PLACEHOLDER, Family, TensorLine
 from mergebarrier.checkpoint import Checkpoint
 from mergebarrier.errors import (
     BaseMismatch,
@@ -74,8 +74,9 @@ def family_of(checkpoint: Checkpoint) -> Family:
     model_type, architectures = checkpoint.config.get("model_type"), checkpoint.config.get("architectures") or [None]
     same_type = [family for family in FAMILIES.values() if model_type in family.model_types]
     for family in same_type:
-        if architectures[0] in family.architectures:
-            return family
+        chosen = all(evaluate(key, checkpoint.config) in values for key, values in family.selects.items())
+        if chosen and architectures[0] in family.variants:
+            return family.variants[architectures[0]]
     where = checkpoint.path / "config.json"
     if same_type:
         known = " or ".join(name for family in same_type for name in family.architectures)
@@ -165,25 +166,32 @@ def _sizes(table: Family, checkpoint: Checkpoint) -> tuple[dict[str, int], dict[
 
 def _members(table: Family, checkpoint: Checkpoint) -> tuple[dict[str, Member], tuple[str, ...]]:
     """Return canonical name -> member, and the names that are copied as they are."""
-    templates = {PLACEHOLDER.sub("#", line.name): line for line in table.lines}
+    templates: dict[str, list[TensorLine]] = {}
+    for line in table.lines:
+        templates.setdefault(_template(PLACEHOLDER.sub("0", line.name)), []).append(line)
     members: dict[str, Member] = {}
     verbatim = []
     for stored in checkpoint.tensors:
         canonical = table.canonical(stored)
-        template = ".".join("#" if word.isdigit() else word for word in canonical.split("."))
-        line = next((table.line(name) for name in (canonical,) if name in table.tensors), templates.get(template))
-        found = line.pattern.fullmatch(canonical) if line is not None else None
-        if line is None or found is None or canonical in members:
+        lines = templates.get(_template(canonical), [])
+        found = next(((line, match) for line in lines if (match := line.pattern.fullmatch(canonical))), None)
+        if found is None or canonical in members:
             raise UnknownTensor(
                 f"this tensor is not in the table of {table.name}",
                 where=f"{checkpoint.tensors[stored].shard}: {stored}",
                 remedy="only models of the stock architecture can be protected or realigned",
             )
+        line, match = found
         if line.nodes is None:
             verbatim.append(stored)
         else:
-            members[canonical] = Member(name=stored, canonical=canonical, line=line, indices=found.groupdict())
+            members[canonical] = Member(name=stored, canonical=canonical, line=line, indices=match.groupdict())
     return members, tuple(verbatim)
+
+
+def _template(name: str) -> str:
+    """Return a name with its numbers taken out."""
+    return ".".join("#" if word.isdigit() else word for word in name.split("."))
 
 
 def _check_shape(checkpoint: Checkpoint, member: Member, sizes: Mapping[str, int], counts: Mapping[str, int]) -> None:
@@ -211,7 +219,7 @@ def _check_complete(
     """Refuse a tensor that is missing: of a line that all layers have, or of an element that other tensors carry."""
     carried = {one for member in members.values() for one in instances_of(table, member)}
     for line in table.lines:
-        if line.nodes is None or line.name == table.head:
+        if line.nodes is None or line.name == table.head or line.key == ANY:
             continue
         names = PLACEHOLDER.findall(line.name)
         expected = []

@@ -1,20 +1,23 @@
 """A family of checkpoints as data: its axes, one line per tensor, its spellings, and what else only it knows.
 
     tensors = {"model.layers.{i}.self_attn.q_proj.weight": "(g r q) d", ...}
-    a line may end in "?" (all layers have the tensor, or none), or in "? key" (it is there if that key is true)
+    a line may end in "?" (all layers have the tensor, or none), in "? any" (each layer may), or in "? key" (all layers
+    have it if that key of the configuration is true)
 
 A table is checked when it is made: every axis that a line names exists, scopes can be met, marks make sense.
 """
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 from mergebarrier.arch.axes import Axis
 from mergebarrier.arch.expression import VERBATIM, Nodes, leaves, parse
 
+#: Key of a line that each layer may have or lack.
+ANY = "any"
 PLACEHOLDER = re.compile(r"\{(\w)\}")
 
 
@@ -61,6 +64,8 @@ class Family:
       offset:        added to a stored gain: 1 where 1 + w multiplies.
       head:          canonical name of the output head; "" without one.
       tied:          whether a configuration that does not say so ties the head to the embedding.
+      body:          prefix of the names of the model without a head.
+      selects:       expression -> values: which of several tables of one class holds for a configuration.
       dims:          name that people use -> expression, for `inspect` and for comparing a model with its base.
       refused:       expression -> (values that are fine, why anything else is not).
       example:       keyword arguments of a tiny configuration, for the laws.
@@ -77,7 +82,9 @@ class Family:
     folds: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     offset: float = 0.0
     head: str = "lm_head.weight"
-    tied: bool = True
+    tied: bool = False
+    body: str = "model."
+    selects: Mapping[str, tuple[object, ...]] = field(default_factory=dict)
     dims: Mapping[str, str] = field(default_factory=dict)
     refused: Mapping[str, tuple[tuple[object, ...], str]] = field(default_factory=dict)
     example: Mapping[str, Any] = field(default_factory=dict)
@@ -102,6 +109,31 @@ class Family:
     def lines(self) -> tuple[TensorLine, ...]:
         """The lines, parsed."""
         return tuple(_line(name, text) for name, text in self.tensors.items())
+
+    @cached_property
+    def variants(self) -> "Mapping[str, Family]":
+        """Class name -> the table for it: the classes named, those with a classifier, those without a head."""
+        found = {name: self for name in self.architectures}
+        for name in self.architectures:
+            stem = re.sub(r"For[A-Z]\w+$", "", name)
+            found.setdefault(f"{stem}ForSequenceClassification", self._classifier)
+            found.setdefault(f"{stem}Model", self._headless)
+        return found
+
+    @cached_property
+    def _classifier(self) -> "Family":
+        (stream, *_) = [name for name, axis in self.axes.items() if axis.is_stream]
+        heads = {"score.weight": f"_ {stream} ?", "classifier.weight": f"_ {stream} ?", "classifier.bias": "_ ?"}
+        tensors = {name: text for name, text in self.tensors.items() if name != self.head}
+        return replace(self, tensors={**heads, **tensors}, head="")
+
+    @cached_property
+    def _headless(self) -> "Family":
+        """A model that gives out its stream: the stream stays, and names may lack the prefix of the body."""
+        fixed = {name: replace(axis, kind="fixed") if axis.is_stream else axis for name, axis in self.axes.items()}
+        tensors = {name: text for name, text in self.tensors.items() if name != self.head}
+        prefixed = (rf"^(?!{re.escape(self.body)})", self.body)
+        return replace(self, axes=fixed, tensors=tensors, head="", spellings=(*self.spellings, prefixed))
 
     def line(self, name: str) -> TensorLine:
         """Return the line of that name."""

@@ -137,13 +137,12 @@ class _Match:
 
 def streams_of(architecture: Architecture) -> list[str]:
     """Return the axes whose one element serves the whole model: the residual streams."""
-    axes = architecture.table.axes
-    return [name for name, axis in axes.items() if not axis.scope and axis.kind in ("signed", "centred")]
+    return [name for name, axis in architecture.table.axes.items() if axis.is_stream]
 
 
 def _inner(circuit: Circuit) -> bool:
     """Whether a circuit has elements of its own, or shares orders of heads."""
-    return any(circuit.axis(one).scope or circuit.axis(one).kind == "order" for one in circuit.instances)
+    return any(not circuit.axis(one).is_stream for one in circuit.instances)
 
 
 def _stream(architecture: Architecture, axis: str, correlation: Correlation) -> Element:
@@ -203,7 +202,7 @@ def _shared_orders(
     totals: dict[Instance, Tensor] = {}
     for circuit in architecture.circuits:
         for one in circuit.instances:
-            if axes[one[0]].scope or axes[one[0]].kind != "order":
+            if axes[one[0]].scope or axes[one[0]].is_stream:
                 continue
             now, then = folded(circuit, read(circuit, model)), folded(circuit, read(circuit, anchor))
             here = {other: streams[other] for other in circuit.instances if other in streams}
@@ -226,7 +225,8 @@ def _moved(architecture: Architecture, gauge: Mapping[str, Elements]) -> list[st
 def _flops(architecture: Architecture, model: Checkpoint) -> int:
     """Leading terms of one sweep: correlations over all weights, and cosines of all pairs of neurons."""
     weights = sum(info.numel for info in model.tensors.values())
-    widest = max(circuit.sizes[axis] for circuit in architecture.circuits[:1] for axis in streams_of(architecture))
+    residual = [name for name, axis in architecture.table.axes.items() if axis.space == "residual"]
+    widest = max(circuit.sizes[name] for circuit in architecture.circuits[:1] for name in residual)
     pairs = sum(
         circuit.sizes[one[0]] ** 2 for circuit in architecture.circuits for one in circuit.instances
         if circuit.axis(one).space == "neurons"

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mergebarrier.arch import Circuit, Factor, Instance, Member, instance, unfold
+from mergebarrier.arch import Circuit, Factor, Instance, Member, instance, leaves, unfold
 
 Tensors = Mapping[str, Tensor]
 
@@ -86,13 +86,15 @@ def carriers(
         axes = [factor.axis for factor in here.factors if circuit.family.acts(factor.axis)]
         if element[0] not in axes or instance(circuit.family, element[0], here.member) != element:
             continue
-        moved = [name for name in here.member.indices if name in circuit.family.axes]
+        moved = [name for name in here.member.indices if name in circuit.family.axes and circuit.family.acts(name)]
         others = {instance(circuit.family, axis, here.member) for axis in (*axes, *moved) if axis != element[0]}
         if axes.count(element[0]) > 1 or not all(known(other) for other in others):
             continue
         factor = here.factors[here.place(element[0])]
         sides = [matrix(side, element[0], batch) for side in (here, there)]
-        vector = not any(other.axis not in (element[0], *batch) for other in here.factors)
+        stored = [tuple(leaves(node)) for node in here.member.nodes]
+        beside = {leaf.axis for node in stored if factor in node for leaf in node}
+        vector = not any(other.axis not in (*batch, *beside) for other in here.factors)
         rows = ActedRows(
             now=sides[0], then=sides[1], vector=vector, factor=factor, stem=here.member.stem, number=here.number
         )

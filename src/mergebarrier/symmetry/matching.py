@@ -86,11 +86,11 @@ def signed_order(correlation: Correlation, kind: Kind) -> Monomial:
 
     cosine, centred = correlation.cosines(), kind == "centred"
     # LayerNorm: the order under either global sign, the better of the two.
-    views = (cosine, -cosine) if centred else (cosine.abs(),)
+    views = (cosine, -cosine) if centred else (cosine if kind == "order" else cosine.abs(),)
     orders = [torch.from_numpy(linear_sum_assignment(view.numpy(), maximize=True)[1]) for view in views]
     rows = torch.arange(len(cosine))
     perm = max(zip(views, orders, strict=True), key=lambda pair: float(pair[0][rows, pair[1]].sum()))[1]
-    matched = cosine[rows, perm]
+    matched = cosine[rows, perm] if kind != "order" else torch.ones(len(cosine))
     if centred:
         matched = matched.sum().expand(len(cosine))
     return Monomial(perm[None], torch.where(matched < 0, -1.0, 1.0).double()[None])

@@ -3,7 +3,7 @@
 Files from before the class had a head lack the ``transformer.`` prefix; both spellings are read.
 """
 
-from mergebarrier.arch.families.parts import head_entries, heads, neurons, norms, stream
+from mergebarrier.arch.families.parts import heads, neurons, norms, stream
 from mergebarrier.arch.family import Family
 
 _LAYER = "transformer.h.{i}."
@@ -16,8 +16,7 @@ GPT2 = Family(
     model_types=("gpt2",),
     axes={
         "d": stream("centred", "n_embd"),
-        **head_entries(_HEAD_DIM, kind="basis"),
-        "g": heads("n_head", "n_head")["g"],
+        **heads(heads="n_head", entries=_HEAD_DIM),
         "n": neurons("order", "n_inner or 4 * n_embd"),
     },
     layers={"i": "n_layer"},
@@ -34,22 +33,24 @@ GPT2 = Family(
     tensors={
         "transformer.wte.weight": "_ d",
         "transformer.wpe.weight": "_ d",
-        **norms(f"{_LAYER}ln_1", bias=""),
+        **norms(f"{_LAYER}ln_1"),
         f"{_LAYER}attn.c_attn.weight": f"d {_ROWS}",
         f"{_LAYER}attn.c_attn.bias": _ROWS,
         f"{_LAYER}attn.c_proj.weight": "(g w') d",
         f"{_LAYER}attn.c_proj.bias": "d",
         f"{_LAYER}attn.bias": "=",
         f"{_LAYER}attn.masked_bias": "=",
-        **norms(f"{_LAYER}ln_2", bias=""),
+        **norms(f"{_LAYER}ln_2"),
         f"{_LAYER}mlp.c_fc.weight": "d n",
         f"{_LAYER}mlp.c_fc.bias": "n",
         f"{_LAYER}mlp.c_proj.weight": "n d",
         f"{_LAYER}mlp.c_proj.bias": "d",
-        **norms("transformer.ln_f", bias=""),
+        **norms("transformer.ln_f"),
         "lm_head.weight": "_ d",
     },
     spellings=((r"^(?!transformer\.|lm_head)", "transformer."),),
+    body="transformer.",
+    tied=True,
     folds={f"{_LAYER}ln_1": (f"{_LAYER}attn.c_attn",), f"{_LAYER}ln_2": (f"{_LAYER}mlp.c_fc",)},
     refused={"add_cross_attention": ((None, False), "cross-attention is not in this table")},
 )

@@ -1,19 +1,27 @@
-"""Llama, Mistral and Qwen2: RMSNorm before each block, rotary planes (i, i + head_dim/2), gated MLP.
+"""Llama, Mistral, Qwen2, and what differs from them in constants only: RMSNorm, rotary planes, gated MLP.
 
 Grouped and multi-query attention, tied and untied heads, biases on q, k, v (Qwen2, ``attention_bias``), on o and on the
-MLP (``mlp_bias``) are all in the table; RoPE scaling changes angles, not planes, so every variant of it is covered.
+MLP (``mlp_bias``) are all in the table; RoPE scaling changes angles, not planes, so every variant of it is covered, and
+layers without rotation (SmolLM3) allow what rotated ones do.
 """
 
-from mergebarrier.arch.families.parts import attention, gated_mlp, rotary_decoder
+from mergebarrier.arch.families.parts import attention, decoder, gated_mlp
 from mergebarrier.arch.family import Family
 
 _LAYER = "model.layers.{i}."
 
 LLAMA = Family(
     name="llama",
-    architectures=("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM"),
-    model_types=("llama", "mistral", "qwen2"),
-    **rotary_decoder(),
+    architectures=(
+        "LlamaForCausalLM",
+        "MistralForCausalLM",
+        "Qwen2ForCausalLM",
+        "Ministral3ForCausalLM",
+        "GraniteForCausalLM",
+        "SmolLM3ForCausalLM",
+    ),
+    model_types=("llama", "mistral", "qwen2", "ministral3", "granite", "smollm3"),
+    **decoder(),
     tensors={
         "model.embed_tokens.weight": "_ d",
         f"{_LAYER}input_layernorm.weight": "d!",
@@ -24,7 +32,6 @@ LLAMA = Family(
         "model.norm.weight": "d!",
         "lm_head.weight": "_ d",
     },
-    tied=False,
     refused={
         "clip_qkv": ((None,), "clipping q, k, v breaks the value/output maps"),
         "rope_parameters.partial_rotary_factor or partial_rotary_factor": (

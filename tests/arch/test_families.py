@@ -1,0 +1,106 @@
+"""Every table against the stock class of its architecture: kept function, undone protections, streams of its own."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+import family_models
+from mergebarrier.arch import FAMILIES, describe
+from mergebarrier.arch.circuits import instances_of
+from mergebarrier.checkpoint import open_checkpoint
+from mergebarrier.keys import Key
+from mergebarrier.realign.gaugefix import GaugeFix
+from mergebarrier.symmetry import PROFILES, act_each, sample
+
+every_model = pytest.mark.parametrize("name", family_models.MODELS)
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    """Name -> folder of a tiny checkpoint, written when first asked for."""
+    made: dict[str, Path] = {}
+
+    def folder(name: str) -> Path:
+        if name not in made:
+            made[name] = family_models.save(name, tmp_path_factory.mktemp("families") / name)
+        return made[name]
+
+    return folder
+
+
+def protect(folder: Path, out: Path, profile: str) -> Path:
+    """Write a model with every element of every axis drawn, in float32."""
+    from safetensors.torch import save_file
+
+    with open_checkpoint(folder) as checkpoint:
+        architecture = describe(checkpoint)
+        streams = Key(bytes([1]) * 32).streams(checkpoint.content_digest(), "exact")
+        tensors = {name: checkpoint.read(name) for name in architecture.verbatim}
+        for circuit in architecture.circuits:
+            spaces = {circuit.axis(one).space for one in circuit.instances}
+            elements = sample(circuit, streams, only=spaces, profile=profile, condition=3.0)
+            stored = {name: checkpoint.read(name) for name in circuit.tensors}
+            tensors |= {name: moved.float() for name, moved in act_each(circuit, elements, stored)}
+    out.mkdir()
+    save_file(
+        {name: tensor.contiguous() for name, tensor in tensors.items()}, out / "model.safetensors", {"format": "pt"}
+    )
+    (out / "config.json").write_bytes((folder / "config.json").read_bytes())
+    return out
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+@every_model
+def test_the_stock_class_computes_the_same_from_moved_tensors(name, profile, folders, tmp_path):
+    moved = protect(folders(name), tmp_path / "moved", profile)
+    before, after = (family_models.outputs(name, folder) for folder in (folders(name), moved))
+    assert family_models.relative_error(after, before) < 2e-5
+    with open_checkpoint(folders(name)) as plain, open_checkpoint(moved) as other:
+        kept = [tensor for tensor in plain.tensors if torch.equal(plain.read(tensor), other.read(tensor))]
+        assert len(kept) < len(plain.tensors) * 2 / 3
+
+
+@every_model
+def test_realigning_to_the_base_undoes_every_axis(name, folders, tmp_path):
+    tuned = tmp_path / "tuned"
+    tuned.mkdir()
+    for file in folders(name).iterdir():
+        (tuned / file.name).write_bytes(file.read_bytes())
+    family_models.nudge(tuned)
+    moved = protect(tuned, tmp_path / "moved", "full")
+    with open_checkpoint(folders(name)) as base, open_checkpoint(tuned) as expert, open_checkpoint(moved) as model:
+        architecture = describe(model)
+        gauge = GaugeFix().fit(architecture, model, base)
+        for circuit in architecture.circuits:
+            sides = [{tensor: side.read(tensor) for tensor in circuit.tensors} for side in (model, base)]
+            for tensor, found in gauge.apply(circuit, *sides).items():
+                wanted = expert.read(tensor).double()
+                assert float((found.double() - wanted).norm()) <= 0.02 * float(wanted.norm()), tensor
+
+
+@every_model
+def test_every_element_draws_from_a_stream_of_its_own_and_every_circuit_has_a_name(name, folders):
+    with open_checkpoint(folders(name)) as checkpoint:
+        architecture = describe(checkpoint)
+    names = [circuit.name for circuit in architecture.circuits]
+    assert len(names) == len(set(names))
+    drawn: dict[tuple[str, str], set[str]] = {}
+    for circuit in architecture.circuits:
+        for member in circuit.members:
+            for axis, _ in instances_of(circuit.family, member):
+                circuit_label, purpose = circuit.family.axes[axis].stream
+                drawn.setdefault(
+                    (circuit_label.format_map({**dict.fromkeys(circuit.family.axes, "*"), **member.indices}), purpose),
+                    set(),
+                ).add(axis)
+    for place, axes in drawn.items():
+        # Orders inside an order follow it on one stream.
+        outermost = [axis for axis in axes if not axes & set(architecture.axis(axis).scope)]
+        assert len(outermost) == 1, (place, axes)
+
+
+def test_every_table_has_a_model():
+    tested = {stock for stock, _, _ in family_models.MODELS.values()}
+    for family in FAMILIES.values():
+        assert tested & set(family.variants), family.name
