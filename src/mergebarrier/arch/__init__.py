@@ -5,10 +5,22 @@ from typing import TYPE_CHECKING
 from mergebarrier import doors
 
 if TYPE_CHECKING:
-    from mergebarrier.arch.axes import SPACES, Axis, Kind, evaluate
+    from mergebarrier.arch.axes import (
+        SPACES,
+        Axis,
+        Concat,
+        Factor,
+        Kind,
+        Node,
+        Nodes,
+        evaluate,
+        fold,
+        leaves,
+        size_of,
+        unfold,
+    )
     from mergebarrier.arch.circuits import CIRCUITS, Circuit, Instance, Member, instance, instances_of
     from mergebarrier.arch.describe import Architecture, describe, require_same
-    from mergebarrier.arch.expression import Concat, Factor, Node, Nodes, fold, leaves, size_of, unfold
     from mergebarrier.arch.families import FAMILIES
     from mergebarrier.arch.family import Family, TensorLine
 

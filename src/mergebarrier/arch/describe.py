@@ -8,9 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import product
 
-from mergebarrier.arch.axes import Axis, evaluate, sides
+from mergebarrier.arch.axes import Axis, evaluate, sides, size_of
 from mergebarrier.arch.circuits import Circuit, Member, circuits_of, instances_of
-from mergebarrier.arch.expression import size_of
 from mergebarrier.arch.families import FAMILIES
 from mergebarrier.arch.family import ANY, PLACEHOLDER, Family, TensorLine
 from mergebarrier.checkpoint import Checkpoint

@@ -13,8 +13,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
-from mergebarrier.arch.axes import Axis
-from mergebarrier.arch.expression import VERBATIM, Nodes, leaves, parse
+from mergebarrier.arch.axes import VERBATIM, Axis, Nodes, leaves, parse
 
 #: Key of a line that each layer may have or lack.
 ANY = "any"

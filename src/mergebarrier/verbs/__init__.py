@@ -11,8 +11,8 @@ from mergebarrier import doors
 if TYPE_CHECKING:
     from mergebarrier.verbs.adapters import by_adapters
     from mergebarrier.verbs.cleanse import cleansed
-    from mergebarrier.verbs.declarations import declared, licence
     from mergebarrier.verbs.folders import Checks, MergeInput, Models, OutputOptions, environment
+    from mergebarrier.verbs.inputs import declared, licence
     from mergebarrier.verbs.job import (
         MergeJob,
         by_recipe,

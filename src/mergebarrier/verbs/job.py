@@ -27,9 +27,8 @@ from mergebarrier.merge.recipe import RecipePlan
 from mergebarrier.progress import Progress
 from mergebarrier.run import Change, Source, one_thread_kernels, transform
 from mergebarrier.verbs.checks import check_merged, check_runnable
-from mergebarrier.verbs.declarations import Judged, judge, licence_files, relatives
 from mergebarrier.verbs.folders import Checks, MergeInput, OutputOptions, environment, hashed
-from mergebarrier.verbs.recording import InputRecordingSink
+from mergebarrier.verbs.inputs import InputRecordingSink, Judged, judge, licence_files, relatives
 
 _NOTHING_MORE = Checks()
 # What may be otherwise the next time; any other refusal is about the inputs or the parameters.

@@ -14,8 +14,8 @@ from mergebarrier.errors import NothingToAlign
 from mergebarrier.progress import Progress
 from mergebarrier.realign import Fitted, GaugeFix, ParallelMap, Realignment
 from mergebarrier.run import Change, Tables, change_rows, whole
-from mergebarrier.verbs.declarations import licence
 from mergebarrier.verbs.folders import OutputOptions, input_of, write_circuits
+from mergebarrier.verbs.inputs import licence
 
 if TYPE_CHECKING:
     from mergebarrier.checkpoint.files import AnyContent, Fit, RealignFacts

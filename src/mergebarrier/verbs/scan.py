@@ -36,8 +36,8 @@ from mergebarrier.scan import (
     scan_pool,
     tags,
 )
-from mergebarrier.verbs.declarations import declared, parts_of, relatives
 from mergebarrier.verbs.folders import MergeInput, Models
+from mergebarrier.verbs.inputs import declared, parts_of, relatives
 
 #: An encoder keeps the parameters of its folder under this name.
 PREFIX = "body."
