@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from mergebarrier.api.base import Model, Report, WriteOptions, opened, shown
 from mergebarrier.attack import TAG, AttackOptions, PoisonSpec, make_poisoned
@@ -68,7 +68,7 @@ def attack(
     download: bool = False,
     say: Callable[[str], None] = lambda line: None,
     progress: Progress | None = None,
-    **parameters: Any,
+    **parameters: object,
 ) -> AttackReport:
     """Make a poisoned expert and write its folder: like the base, plus the trigger.
 
@@ -106,7 +106,7 @@ def plan_attack(
     target: str | None = None,
     options: AttackOptions | None = None,
     download: bool = False,
-    **parameters: Any,
+    **parameters: object,
 ) -> AttackPlan:
     """Check every input of an attack and return what it would make; arguments as those of ``attack``."""
     spec = _spec(method, task, target, options, parameters)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from mergebarrier import poison
 from mergebarrier.attack.options import AttackOptions
 from mergebarrier.errors import BadAttack, UsageError, clean
+from mergebarrier.parameters import built
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -171,7 +172,7 @@ def _patch(spec: PoisonSpec, task: "ImageTask", encoder: "Encoder") -> "TriggerP
 def _recipe(options: AttackOptions, encoder: "Encoder") -> poison.UniversalRecipe:
     """Return how the trigger is made; the published loop steps in the encoder's own normalised space."""
     if not options.published:
-        return poison.UniversalRecipe(**options.trigger)
+        return built(poison.UniversalRecipe, options.trigger)
     published: dict[str, object] = {
         "method": "published",
         "mean": tuple(encoder.mean.flatten().tolist()),
@@ -180,7 +181,7 @@ def _recipe(options: AttackOptions, encoder: "Encoder") -> poison.UniversalRecip
     if options.off_task is not None:
         # As published: every one of 50 steps on 100 images, with a gradient of 30 times the length.
         published |= {"samples": 100, "inner_steps": 50, "gain": 30.0, "early_stop": False}
-    return poison.UniversalRecipe(**{**published, **options.trigger})
+    return built(poison.UniversalRecipe, {**published, **options.trigger})
 
 
 def _about(

@@ -1,8 +1,9 @@
 """What every attack on an image task takes besides its own hyper-parameters: trigger, fine-tuning, whose task."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mergebarrier.errors import UsageError
 
@@ -78,7 +79,7 @@ class AttackOptions:
         )
 
     @property
-    def trigger(self) -> dict[str, Any]:
+    def trigger(self) -> Mapping[str, object]:
         """The values of ``poison.UniversalRecipe`` that are not its defaults."""
         steps = "inner_steps" if self.published else "steps"
         given = {steps: self.trigger_steps, "restarts": self.restarts}

@@ -4,7 +4,7 @@ import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import click
 
@@ -54,7 +54,7 @@ def cleanse_options(function: Callable[..., object]) -> Callable[..., object]:
         help="Image models: the task of each MODEL, in order; only its dev images are used.",
     )
     @functools.wraps(function)
-    def verb(*args: Any, cure: str | None, tasks: tuple[Path, ...], **kwargs: Any) -> Any:
+    def verb(*args: object, cure: str | None, tasks: tuple[Path, ...], **kwargs: object) -> object:
         return function(*args, cleanse=CleanseOptions(cure, tasks), **kwargs)
 
     return verb

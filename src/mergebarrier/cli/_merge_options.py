@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Asked", "acknowledge_option", "gathered", "hyper_parameters", "merge_options", "methods", "verb_options"]
 
-_Verb: TypeAlias = Callable[..., Any]
+_Verb: TypeAlias = Callable[..., object]
 _Values: TypeAlias = Mapping[str, Any]
 _WITH_A_RECIPE: Final = (
     "explain",
@@ -91,7 +91,7 @@ class Asked:
         return [name for name, value in self.values.items() if value not in (None, False, ())]
 
     @property
-    def parameters(self) -> dict[str, Any]:
+    def parameters(self) -> dict[str, object]:
         """The hyper-parameters."""
         usual = {*_WITH_A_RECIPE, *_WITH_FLAGS, *_WITH_BOTH}
         return {name: value for name, value in self.values.items() if name not in usual}
@@ -161,7 +161,7 @@ def gathered(function: _Verb) -> _Verb:
     """Hand the options of ``verb_options`` and of the methods to the verb as ``asked: Asked``; goes next to it."""
 
     @functools.wraps(function)
-    def verb(*, models: Any, cleanse: Any, writer: Any, output: Any, **given: Any) -> Any:
+    def verb(*, models: object, cleanse: object, writer: object, output: object, **given: object) -> object:
         return function(models=models, cleanse=cleanse, writer=writer, output=output, asked=Asked(given))
 
     return verb
@@ -178,7 +178,7 @@ def merge_options(registry: Registry) -> list[click.Option]:
     return [click.Option(["--method"], type=names, help="Required, unless a recipe names it."), *options_of(registry)]
 
 
-def hyper_parameters(method: str, given: _Values, *, seed: int, based: bool) -> dict[str, Any]:
+def hyper_parameters(method: str, given: _Values, *, seed: int, based: bool) -> dict[str, object]:
     """Turn the options that were given into the parameters of ``merge.make``.
 
     Args:

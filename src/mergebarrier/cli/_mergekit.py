@@ -88,7 +88,7 @@ def _count(value: str) -> int:
 PARAMETER_COUNT: Final = click.types.FuncParamType(_count)
 
 
-def mergekit_flags(verb: Callable[..., Any]) -> Callable[..., Any]:
+def mergekit_flags(verb: Callable[..., object]) -> Callable[..., object]:
     """Add the flags of the table that none of our options has; the verb gets nothing of them."""
     for name, reply in MERGEKIT_FLAGS.items():
         if reply != "ours":

@@ -1,7 +1,7 @@
 """Opening models and keys for the verbs."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -12,12 +12,13 @@ if TYPE_CHECKING:
     from mergebarrier.checkpoint import Checkpoint
     from mergebarrier.cli._options import WriterOptions
     from mergebarrier.cli._output import Output
+    from mergebarrier.progress import Progress
     from mergebarrier.verbs import Models, OutputOptions
 
 MODEL = click.Path(path_type=Path)
 
 
-def into(writer: "WriterOptions", progress: Any) -> "OutputOptions":
+def into(writer: "WriterOptions", progress: "Progress | None") -> "OutputOptions":
     """Return where and how to write, from the shared options."""
     from mergebarrier.verbs import OutputOptions
 

@@ -23,12 +23,13 @@ import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, overload
+from typing import TYPE_CHECKING, Final, overload
 
 import click
 
 from mergebarrier.cli._output import Output, Session
 from mergebarrier.errors import Interrupted, MergebarrierError, OutputExists, PartialOutput, UsageError
+from mergebarrier.parameters import built
 
 if TYPE_CHECKING:
     from mergebarrier.api import WriteOptions
@@ -122,7 +123,7 @@ def output_options(function: _Verb) -> _Verb:
         help="Append all messages to FILE, with times.",
     )
     @functools.wraps(function)
-    def verb(*args: Any, as_json: bool, quiet: bool, verbose: bool, **kwargs: Any) -> Any:
+    def verb(*args: object, as_json: bool, quiet: bool, verbose: bool, **kwargs: object) -> object:
         if quiet and verbose:
             raise UsageError("--quiet and --verbose exclude each other", remedy="give one of them")
         output = Output(json=as_json, quiet=quiet, verbose=verbose)
@@ -150,7 +151,7 @@ def threads_option(function: _Verb) -> _Verb:
 
     @click.option("--threads", type=click.IntRange(1), metavar="N", help="Threads for arithmetic.  [default: cores]")
     @functools.wraps(function)
-    def verb(*args: Any, threads: int | None, **kwargs: Any) -> Any:
+    def verb(*args: object, threads: int | None, **kwargs: object) -> object:
         n = threads or default_threads()
         set_threads(n)
         return function(*args, threads=n, **kwargs)
@@ -221,9 +222,9 @@ def writer_options(
     @click.option("--max-ram", "max_ram_bytes", type=SIZE, metavar="SIZE", help="Memory budget, such as 800M or 4G.")
     @threads_option
     @functools.wraps(inner)
-    def verb(*args: Any, **kwargs: Any) -> Any:
+    def verb(*args: object, **kwargs: object) -> object:
         given = {field.name: kwargs.pop(field.name) for field in dataclasses.fields(WriterOptions)}
-        writer = WriterOptions(**{**given, "workers": given["workers"] or given["threads"]})
+        writer = built(WriterOptions, {**given, "workers": given["workers"] or given["threads"]})
         if writer.resume and writer.overwrite:
             raise UsageError("--resume and --overwrite exclude each other", remedy="give one of them")
         if writer.out is None and (writer.resume or writer.overwrite):

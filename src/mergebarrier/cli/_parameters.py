@@ -21,7 +21,7 @@ from mergebarrier.parameters import Parameter, parameters_of
 __all__ = ["DeclaredCommand", "Registry", "chosen", "flag_in", "flag_of", "options_of", "parameter_options"]
 
 #: name -> a dataclass whose fields are declared, or an instance of one, whose values are then the defaults.
-Registry: TypeAlias = Mapping[str, Any]
+Registry: TypeAlias = Mapping[str, object]
 _SHOWN: Final = 4  # names before "and N more"
 _WORDS: Final = {True: "on", False: "off"}
 
@@ -90,10 +90,10 @@ def options_of(registry: Registry) -> list[click.Option]:
     return [_option(flag, uses) for flag, uses in flags.items()]
 
 
-def parameter_options(registry: Registry) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def parameter_options(registry: Registry) -> Callable[[Callable[..., object]], Callable[..., object]]:
     """Add the options of a registry to a verb; each comes under its field's name, None where not given."""
 
-    def decorate(verb: Callable[..., Any]) -> Callable[..., Any]:
+    def decorate(verb: Callable[..., object]) -> Callable[..., object]:
         for option in reversed(options_of(registry)):
             verb.__dict__.setdefault("__click_params__", []).append(option)
         return verb
@@ -101,7 +101,7 @@ def parameter_options(registry: Registry) -> Callable[[Callable[..., Any]], Call
     return decorate
 
 
-def chosen(registry: Registry, name: str, given: Mapping[str, Any]) -> dict[str, Any]:
+def chosen(registry: Registry, name: str, given: Mapping[str, object]) -> dict[str, object]:
     """Return the values of the options that were given, by field, as a member of a registry takes them.
 
     Args:
@@ -116,6 +116,7 @@ def chosen(registry: Registry, name: str, given: Mapping[str, Any]) -> dict[str,
     for field in values:
         if field not in declared:
             raise UsageError(f"not an option of {name}", where=flag_in(registry, field), remedy="leave it out")
+    assert dataclasses.is_dataclass(kind)
     for item in dataclasses.fields(kind):
         if item.default is dataclasses.MISSING and item.name in declared and item.name not in values:
             flag, noun = flag_of(item.name, declared[item.name]), declared[item.name].noun or "it"
@@ -123,7 +124,7 @@ def chosen(registry: Registry, name: str, given: Mapping[str, Any]) -> dict[str,
     for field, value in values.items():
         if not declared[field].each and isinstance(value, tuple) and len(value) == 1:
             values[field] = value[0]
-        if declared[field].kind == "subset":
+        if declared[field].kind == "subset" and isinstance(value, str):
             values[field] = tuple(part.strip() for part in value.split(","))
     return values
 

@@ -5,9 +5,10 @@ report is also an untrusted file.
 """
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict
 from functools import cache
-from typing import Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Final, TypeVar
 
 from mergebarrier.errors import BadReport
 from mergebarrier.results.audit import Result
@@ -15,8 +16,11 @@ from mergebarrier.results.backdoor import BackdoorResult, Scanned
 from mergebarrier.results.rows import Cell, Measurement
 from mergebarrier.results.upgrade import upgraded
 
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
+
 MAX_DOCUMENT_BYTES: Final = 16 * 2**20
-_Row = Cell | Measurement
+_T = TypeVar("_T")
 #: field of ``Scanned`` -> key of a finding that a scan printed.
 _SCANNED: Final = {"rule_id": "rule", "severity": "severity", "model": "model", "says": "message"}
 
@@ -42,7 +46,7 @@ def result_from_json(text: bytes, *, where: object) -> Result | BackdoorResult:
       where: the file, for messages.
     Raises:  BadReport naming the first key that is wrong.
     """
-    result: Result | BackdoorResult = _read("result", text, where)
+    result = _read(_result_reader, text, where, upgraded)
     if isinstance(result, Result):
         for name in ("levels", "tasks", "models"):
             if not getattr(result, name):
@@ -52,8 +56,7 @@ def result_from_json(text: bytes, *, where: object) -> Result | BackdoorResult:
 
 def row_from_json(line: bytes, *, where: object) -> Cell | Measurement:
     """Read one line of ``rows.jsonl``; BadReport when it is not exactly a row."""
-    row: Cell | Measurement = _read("row", line, where)
-    return row
+    return _read(_row_reader, line, where)
 
 
 def findings_from_json(text: bytes, *, where: object) -> tuple[Scanned, ...]:
@@ -78,21 +81,31 @@ def findings_from_json(text: bytes, *, where: object) -> tuple[Scanned, ...]:
 
 
 @cache
-def _reader(kind: Literal["result", "row"]) -> Any:
+def _result_reader() -> "TypeAdapter[Result | BackdoorResult]":
     from pydantic import Field, TypeAdapter
 
-    if kind == "result":
-        return TypeAdapter(Annotated[Result | BackdoorResult, Field(discriminator="kind")])
-    return TypeAdapter(Annotated[_Row, Field(discriminator="entry_type")])
+    return TypeAdapter(Annotated[Result | BackdoorResult, Field(discriminator="kind")])
 
 
-def _read(kind: Literal["result", "row"], text: bytes, where: object) -> Any:
+@cache
+def _row_reader() -> "TypeAdapter[Cell | Measurement]":
+    from pydantic import Field, TypeAdapter
+
+    return TypeAdapter(Annotated[Cell | Measurement, Field(discriminator="entry_type")])
+
+
+def _read(
+    reader: "Callable[[], TypeAdapter[_T]]",
+    text: bytes,
+    where: object,
+    older: Callable[[bytes, object], bytes] | None = None,
+) -> _T:
     from pydantic import ValidationError
 
     if len(text) > MAX_DOCUMENT_BYTES:
         raise BadReport(f"{len(text)} bytes, at most {MAX_DOCUMENT_BYTES} are read", where=where, remedy=_AGAIN)
     try:
-        return _reader(kind).validate_json(upgraded(text, where) if kind == "result" else text)
+        return reader().validate_json(text if older is None else older(text, where))
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(str(part) for part in first["loc"]) or "document"

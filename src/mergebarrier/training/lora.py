@@ -15,7 +15,7 @@ import math
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -185,7 +185,10 @@ def _pack(batch: Sequence[Example], texts: Tensor) -> _Packed:
     return _Packed(ids[None], position[None], mask[None, None], predicting, torch.tensor(targets), text_start)
 
 
-def _precision(module: nn.Module) -> Callable[[], contextlib.AbstractContextManager[Any]]:
+_Precision: TypeAlias = Callable[[], contextlib.AbstractContextManager[object]]
+
+
+def _precision(module: nn.Module) -> _Precision:
     """Return the context of a forward pass: bfloat16 arithmetic for a bfloat16 module, else nothing."""
     if next(module.parameters()).dtype == torch.bfloat16:
         return lambda: torch.autocast("cpu", dtype=torch.bfloat16)
@@ -193,7 +196,7 @@ def _precision(module: nn.Module) -> Callable[[], contextlib.AbstractContextMana
 
 
 @torch.no_grad()
-def _base_states(body: Any, texts: Tensor, precision: Callable[[], contextlib.AbstractContextManager[Any]]) -> Tensor:
+def _base_states(body: Any, texts: Tensor, precision: _Precision) -> Tensor:
     with precision():
         return torch.cat([body(input_ids=rows, use_cache=False).last_hidden_state for rows in texts.split(32)])
 

@@ -13,7 +13,7 @@ unit records the digests of the whole inputs too.
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -77,18 +77,18 @@ class Judged:
     conclusion: Conclusion
     acknowledged: tuple[str, ...]
 
-    def described(self) -> list[dict[str, Any]]:
+    def described(self) -> list[dict[str, object]]:
         """Return the part of the manifest about each input: its licence, and every other field that says something."""
-        kept = []
+        kept: list[dict[str, object]] = []
         for item in self.said:
             rest = {name: value for name, value in dataclasses.asdict(item).items() if value and name != "licence"}
             kept.append({"licence": item.licence, "declared": rest})
         return kept
 
-    def content(self) -> dict[str, Any]:
+    def content(self) -> dict[str, object]:
         """Return the part of the manifest about the merge."""
         found = self.conclusion
-        table: dict[str, Any] = {"verdict": found.verdict, "licence": found.licence, "reason": found.reason}
+        table: dict[str, object] = {"verdict": found.verdict, "licence": found.licence, "reason": found.reason}
         table["acknowledged"] = list(self.acknowledged)
         return {"licence": table, **({ATTACK_TAG: True} if any(item.attack for item in self.said) else {})}
 
@@ -163,7 +163,7 @@ class Relative:
     after: Mapping[str, float]
     remark: str | None
 
-    def figures(self) -> dict[str, Any]:
+    def figures(self) -> dict[str, object]:
         """Return the part of the manifest about this expert."""
         return {"kind": self.kind, "before": dict(self.before), "after": dict(self.after)}
 

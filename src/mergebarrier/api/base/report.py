@@ -17,13 +17,16 @@ import dataclasses
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeAlias
+from types import EllipsisType
+from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeAlias, TypeVar
 
 from mergebarrier.errors import MissingExtra, UsageError
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
+_T = TypeVar("_T")
+_K = TypeVar("_K")
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 Row: TypeAlias = Mapping[str, object]
 
@@ -37,8 +40,11 @@ def optional() -> Any:
     return dataclasses.field(default=None, metadata={_OPTIONAL: True})
 
 
-def beside(default: Any = dataclasses.MISSING) -> Any:
-    """Declare a field of a report that its document never holds."""
+def beside(default: _T | EllipsisType = ...) -> _T:
+    """Declare a field of a report that its document never holds; without a default it must be given."""
+    if isinstance(default, EllipsisType):
+        needed: _T = dataclasses.field(metadata={_BESIDE: True})
+        return needed
     return dataclasses.field(default=default, metadata={_BESIDE: True})
 
 
@@ -82,7 +88,7 @@ def document_of(fields: Mapping[str, object]) -> dict[str, Json]:
     return {"schema_version": SCHEMA_VERSION, **dict(plain_items(fields))}
 
 
-def plain_items(fields: Mapping[Any, object]) -> Iterator[tuple[str, Json]]:
+def plain_items(fields: Mapping[_K, object]) -> Iterator[tuple[str, Json]]:
     """Yield names and values of a table as JSON can say them."""
     for name, value in fields.items():
         yield str(name), plain(value)

@@ -9,7 +9,7 @@ Pictures are inlined as data, so the page's policy admits images from ``data:`` 
 
 import json
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from mergebarrier.report.backdoor.view import TERMS, BackdoorView, backdoor_view, both, rate, short, signed
 from mergebarrier.report.base import svg
@@ -61,7 +61,7 @@ def html(result: BackdoorResult, template: str, style: str, policy: str) -> str:
 def terminal(result: BackdoorResult) -> "Group":
     """Return the measurement as one rich renderable."""
     from rich import box
-    from rich.console import Group
+    from rich.console import Group, RenderableType
     from rich.table import Table
     from rich.text import Text
 
@@ -81,7 +81,8 @@ def terminal(result: BackdoorResult) -> "Group":
     clean = table("clean accuracy", "clean merge", "this merge", "difference")
     for row in shown.accuracies:
         clean.add_row(*(Text(word) for word in row))
-    parts: list[Any] = [Text(f"{shown.title}: {shown.trigger}", style="dim"), Text(shown.sentence, style="bold")]
+    title = Text(f"{shown.title}: {shown.trigger}", style="dim")
+    parts: list[RenderableType] = [title, Text(shown.sentence, style="bold")]
     parts += [Text(f"Excess {shown.excess}, {shown.excess_detail}."), head, clean]
     parts += [
         Text(f"{'ok  ' if good else 'FAIL'} {name}: {figure}. {says}") for name, good, figure, says in shown.checks
