@@ -52,7 +52,8 @@ PARAMETERS: dict[str, list[dict[str, object]]] = {
         {"inner": "task_arithmetic", "weights": (0.3, 0.7)},
     ],
 }
-CASES = [(name, parameters) for name, members in PARAMETERS.items() for parameters in members]
+#: A method that is not named above is under the laws with its defaults.
+CASES = [(name, parameters) for name in MERGES for parameters in PARAMETERS.get(name, [{}])]
 
 
 def _id(value: tuple[str, dict[str, object]]) -> str:
@@ -61,7 +62,7 @@ def _id(value: tuple[str, dict[str, object]]) -> str:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "method" in metafunc.fixturenames:
-        assert sorted(PARAMETERS) == sorted(MERGES), "every merge method must be under the laws"
+        assert PARAMETERS.keys() <= MERGES.keys(), "a method that is gone has no parameters"
         metafunc.parametrize("method", CASES, ids=_id, indirect=True)
     if "elementwise_method" in metafunc.fixturenames:
         cases = [case for case in CASES if make(case[0], **case[1]).need == "elementwise"]
