@@ -82,24 +82,39 @@ def carriers(
     """
     batch = circuit.batches[element]
     found: dict[tuple[str, int, Factor], ActedRows] = {}
-    for here, there in zip(blocks(circuit, now), blocks(circuit, then), strict=True):
-        axes = [factor.axis for factor in here.factors if circuit.family.acts(factor.axis)]
-        if element[0] not in axes or instance(circuit.family, element[0], here.member) != element:
-            continue
-        moved = [name for name in here.member.indices if name in circuit.family.axes and circuit.family.acts(name)]
-        others = {instance(circuit.family, axis, here.member) for axis in (*axes, *moved) if axis != element[0]}
-        if axes.count(element[0]) > 1 or not all(known(other) for other in others):
-            continue
-        factor = here.factors[here.place(element[0])]
+    pairs = zip(_carrying(circuit, element, now, known), _carrying(circuit, element, then, known), strict=True)
+    for (here, factor, vector), (there, _, _) in pairs:
         sides = [matrix(side, element[0], batch) for side in (here, there)]
-        stored = [tuple(leaves(node)) for node in here.member.nodes]
-        beside = {leaf.axis for node in stored if factor in node for leaf in node}
-        vector = not any(other.axis not in (*batch, *beside) for other in here.factors)
         rows = ActedRows(
             now=sides[0], then=sides[1], vector=vector, factor=factor, stem=here.member.stem, number=here.number
         )
         _join(found, rows)
     return list(found.values())
+
+
+def count_matrices(circuit: Circuit, element: Instance, tensors: Tensors, known: Callable[[Instance], bool]) -> int:
+    """Return how many matrices ``carriers`` would return, without making them."""
+    found = _carrying(circuit, element, tensors, known)
+    return len({(block.member.stem, block.number, factor) for block, factor, vector in found if not vector})
+
+
+def _carrying(
+    circuit: Circuit, element: Instance, tensors: Tensors, known: Callable[[Instance], bool]
+) -> Iterator[tuple[StoredBlock, Factor, bool]]:
+    """Yield the blocks, how the axis stands in each, and whether it is a vector: a bias or a gain."""
+    batch = circuit.batches[element]
+    for block in blocks(circuit, tensors):
+        axes = [factor.axis for factor in block.factors if circuit.family.acts(factor.axis)]
+        if element[0] not in axes or instance(circuit.family, element[0], block.member) != element:
+            continue
+        moved = [name for name in block.member.indices if name in circuit.family.axes and circuit.family.acts(name)]
+        others = {instance(circuit.family, axis, block.member) for axis in (*axes, *moved) if axis != element[0]}
+        if axes.count(element[0]) > 1 or not all(known(other) for other in others):
+            continue
+        factor = block.factors[block.place(element[0])]
+        stored = [tuple(leaves(node)) for node in block.member.nodes]
+        beside = {leaf.axis for node in stored if factor in node for leaf in node}
+        yield block, factor, not any(other.axis not in (*batch, *beside) for other in block.factors)
 
 
 def _join(found: dict[tuple[str, int, Factor], ActedRows], rows: ActedRows) -> None:

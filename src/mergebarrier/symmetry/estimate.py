@@ -10,7 +10,7 @@ inside the heads, seen through products that no map inside changes.  What is fou
 Source: specs of each are in ``matching`` and ``joint``.  Estimation regresses protected on anchor, which has no noise.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -19,7 +19,7 @@ from torch import Tensor
 from mergebarrier.arch import Circuit, Instance
 from mergebarrier.symmetry import joint
 from mergebarrier.symmetry.act import Elements
-from mergebarrier.symmetry.blocks import ActedRows, Tensors, blocks, carriers, matrix
+from mergebarrier.symmetry.blocks import ActedRows, Tensors, blocks, carriers, count_matrices, matrix
 from mergebarrier.symmetry.elements import (
     SNAP_TOLERANCE,
     Element,
@@ -76,9 +76,11 @@ class _Seen:
         inside = [other for other in self.waiting if one[0] in circuit.batches[other]]
         if axis.kind == "order" and any(circuit.axis(other).kind == "basis" for other in inside):
             return self._heads(one, inside)
-        rows = self._matrices(one, lambda other: other in self.done)
-        if not rows or (whole and len(rows) < len(self._matrices(one, lambda other: True))):
+        visible = count_matrices(circuit, one, self.now, self.done.__contains__)
+        if not visible or (whole and visible < count_matrices(circuit, one, self.now, lambda other: True)):
             return {}
+        seen = carriers(circuit, one, self.now, self.then, self.done.__contains__)
+        rows = [row for row in seen if not row.vector]
         if axis.kind == "basis":
             return {one: _basis(rows)}
         if axis.kind == "planes":
@@ -88,9 +90,6 @@ class _Seen:
             total = sum((Correlation.of(row.now[0].T, row.then[0].T) for row in rows), start=start)
             return {one: signed_order(total, "signed")}
         return {one: _order(rows, gated=axis.kind == "glu")}
-
-    def _matrices(self, one: Instance, known: Callable[[Instance], bool]) -> list[ActedRows]:
-        return [row for row in carriers(self.circuit, one, self.now, self.then, known) if not row.vector]
 
     def _heads(self, group: Instance, inside: list[Instance]) -> dict[Instance, Element]:
         """Assign members inside every pair of groups, then groups by the sum of what their members reach."""
