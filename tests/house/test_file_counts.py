@@ -10,7 +10,7 @@ import pytest
 import count_files
 
 #: The most files of ours that a command may run a function of; lower them as they fall.
-LIMITS = {"mergebarrier protect MODEL": 35, "mergebarrier merge RECIPE.yaml": 62}
+LIMITS = {"mergebarrier protect MODEL": 35, "mergebarrier merge RECIPE.yaml": 60}
 
 
 @pytest.mark.parametrize("label", LIMITS)

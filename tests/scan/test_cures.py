@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 import torch
 
-from mergebarrier.cli._cleanse import CURES as NAMES
+from mergebarrier.cli._parameters import CURES as NAMES
 from mergebarrier.errors import BadScanInput
 from mergebarrier.merge import make
 from mergebarrier.scan import Pool, halves, scan_pool

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 import click
 
 from mergebarrier.cli._mergekit import PARAMETER_COUNT, mergekit_flags
-from mergebarrier.cli._models import MODEL
-from mergebarrier.cli._options import SIZE, download_option, dtype_option
+from mergebarrier.cli._options import MODEL, SIZE, download_option, dtype_option
 from mergebarrier.cli._parameters import Registry, chosen, options_of
 from mergebarrier.errors import UsageError
 from mergebarrier.merge import DATA_MERGES, MERGES, DataMerge, Merge

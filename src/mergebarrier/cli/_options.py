@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from mergebarrier.api import WriteOptions
 
 __all__ = [
+    "MODEL",
     "SIZE",
     "WriterOptions",
     "default_threads",
@@ -68,6 +69,7 @@ def _seed(value: str) -> int:
 
 
 SIZE: Final = click.types.FuncParamType(_size)
+MODEL: Final = click.Path(path_type=Path)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,24 +1,40 @@
-"""Options of the command line from what methods declare of their hyper-parameters (``mergebarrier.parameters``).
+"""Options of the command line that our registries fill: hyper-parameters of methods, as they declare them, and cures.
 
     @click.command(cls=DeclaredCommand, registry=lambda: MERGES, options=options_of, title="Parameters of the methods")
     @parameter_options(PROTECTIONS)        the same among the other options, for a registry that is complete by then
     chosen(MERGES, "ties", given)          {"density": .5}, or UsageError for an option of another method
+    @cleanse_options                       which cure of ``scan``, and the tasks whose images it may look at
 
 One flag per hyper-parameter, for all that have it; names, types, help and defaults are those of the fields.  A
 DeclaredCommand reads its registry each time that it is asked for its options, so what is added to it is there at once.
 """
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeAlias
 
 import click
 
+from mergebarrier.cli._options import MODEL
 from mergebarrier.errors import UsageError
 from mergebarrier.parameters import Parameter, parameters_of
 
-__all__ = ["DeclaredCommand", "Registry", "chosen", "flag_in", "flag_of", "options_of", "parameter_options"]
+__all__ = [
+    "CURES",
+    "CleanseOptions",
+    "DeclaredCommand",
+    "Registry",
+    "chosen",
+    "cleanse_options",
+    "flag_in",
+    "flag_of",
+    "options_of",
+    "parameter_options",
+]
 
 #: name -> a dataclass whose fields are declared, or an instance of one, whose values are then the defaults.
 Registry: TypeAlias = Mapping[str, object]
@@ -181,3 +197,50 @@ def _named(names: Sequence[str]) -> str:
     if len(names) <= _SHOWN:
         return ", ".join(names)
     return f"{', '.join(names[: _SHOWN - 1])} and {len(names) - _SHOWN + 1} more"
+
+
+#: The keys of ``scan.cures.CURES``, written here because the help text must not import torch; a test compares them.
+CURES: Final = ("drop", "lfpm_like", "ibvs", "fine_pruning", "dam", "awm", "sau", "switching")
+
+
+@dataclass(frozen=True)
+class CleanseOptions:
+    """The cure, None for none, and the task files."""
+
+    cure: str | None
+    tasks: tuple[Path, ...]
+
+    def refuse_any(self, why: str) -> None:
+        """Raise UsageError when one of the options was given where it has no meaning."""
+        if self.cure is not None or self.tasks:
+            raise UsageError(why, where="--cleanse" if self.cure else "--task", remedy="leave it out")
+
+    def check(self) -> None:
+        """Raise UsageError when one of the two options is there without the other."""
+        if self.cure is None and self.tasks:
+            raise UsageError("has no effect without --cleanse", where="--task", remedy="name a cure, or leave it out")
+        if self.cure is not None and not self.tasks:
+            raise UsageError(
+                "needs the task of every model, for its dev images", where="--cleanse", remedy="give --task"
+            )
+
+
+def cleanse_options(function: Callable[..., object]) -> Callable[..., object]:
+    """Add ``--cleanse`` and ``--task``; the verb gets ``cleanse: CleanseOptions``."""
+
+    @click.option(
+        "--cleanse", "cure", type=click.Choice(CURES), help="Image models: try to remove a backdoor from the merge."
+    )
+    @click.option(
+        "--task",
+        "tasks",
+        type=MODEL,
+        multiple=True,
+        metavar="TASK.task.safetensors",
+        help="Image models: the task of each MODEL, in order; only its dev images are used.",
+    )
+    @functools.wraps(function)
+    def verb(*args: object, cure: str | None, tasks: tuple[Path, ...], **kwargs: object) -> object:
+        return function(*args, cleanse=CleanseOptions(cure, tasks), **kwargs)
+
+    return verb

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from mergebarrier.cli._models import MODEL
-from mergebarrier.cli._options import WriterOptions, download_option, output_options, writer_options
+from mergebarrier.cli._options import MODEL, WriterOptions, download_option, output_options, writer_options
 from mergebarrier.cli._output import Output
 from mergebarrier.cli._parameters import DeclaredCommand, Registry, options_of
 from mergebarrier.errors import UsageError

@@ -5,8 +5,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from mergebarrier.cli._models import MODEL, write_options
-from mergebarrier.cli._options import WriterOptions, download_option, dtype_option, output_options, writer_options
+from mergebarrier.cli._options import (
+    MODEL,
+    WriterOptions,
+    download_option,
+    dtype_option,
+    output_options,
+    writer_options,
+)
 from mergebarrier.cli._output import Output
 from mergebarrier.errors import UsageError
 
@@ -80,7 +86,7 @@ def command(protected: Path, download: bool, writer: WriterOptions, output: Outp
         **inputs,
         out=writer.folder,
         options=options,
-        write=write_options(writer),
+        write=writer.write(),
         download=download,
         say=output.note,
     )

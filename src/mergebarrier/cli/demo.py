@@ -4,7 +4,6 @@ from pathlib import Path
 
 import click
 
-from mergebarrier.cli._models import write_options
 from mergebarrier.cli._options import WriterOptions, dtype_option, output_options, writer_options
 from mergebarrier.cli._output import Output
 
@@ -23,7 +22,7 @@ def command(writer: WriterOptions, dtype: str, output: Output) -> None:
     """
     from mergebarrier.api import demo, demo_models, plan_demo
 
-    out, write = writer.folder, write_options(writer)
+    out, write = writer.folder, writer.write()
     if writer.dry_run:
         plan = plan_demo(out)
         output.result(plan, "\n".join(f"{name}: {text}" for name, text in plan.document().items()))

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from mergebarrier.cli._models import MODEL
-from mergebarrier.cli._options import download_option, output_options
+from mergebarrier.cli._options import MODEL, download_option, output_options
 from mergebarrier.cli._output import Output
 from mergebarrier.errors import clean
 

@@ -4,8 +4,7 @@ from pathlib import Path
 
 import click
 
-from mergebarrier.cli._models import MODEL
-from mergebarrier.cli._options import output_options
+from mergebarrier.cli._options import MODEL, output_options
 from mergebarrier.cli._output import Output
 
 __all__ = ["command"]

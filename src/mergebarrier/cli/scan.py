@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mergebarrier.cli._cleanse import CleanseOptions, cleanse_options
 from mergebarrier.cli._merge_options import acknowledge_option, hyper_parameters
-from mergebarrier.cli._models import MODEL
-from mergebarrier.cli._options import WriterOptions, download_option, output_options, writer_options
+from mergebarrier.cli._options import MODEL, WriterOptions, download_option, output_options, writer_options
 from mergebarrier.cli._output import Output
+from mergebarrier.cli._parameters import CleanseOptions, cleanse_options
 from mergebarrier.errors import CheckpointError, ConfigMismatch, ShapeMismatch, TensorSetMismatch, UsageError
 from mergebarrier.merge import MERGES
 

@@ -5,8 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mergebarrier.cli._models import MODEL
-from mergebarrier.cli._options import download_option, dtype_option, output_options, threads_option
+from mergebarrier.cli._options import MODEL, download_option, dtype_option, output_options, threads_option
 from mergebarrier.cli._output import Output
 
 if TYPE_CHECKING:

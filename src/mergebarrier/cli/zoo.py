@@ -5,8 +5,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mergebarrier.cli._models import MODEL
-from mergebarrier.cli._options import WriterOptions, download_option, output_options, threads_option, writer_options
+from mergebarrier.cli._options import (
+    MODEL,
+    WriterOptions,
+    download_option,
+    output_options,
+    threads_option,
+    writer_options,
+)
 from mergebarrier.cli._output import Output
 
 if TYPE_CHECKING:

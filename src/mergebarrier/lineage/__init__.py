@@ -5,9 +5,17 @@ from typing import TYPE_CHECKING
 from mergebarrier import doors
 
 if TYPE_CHECKING:
-    from mergebarrier.lineage.card import ATTACK_TAG, CARD, Declaration, declaration, model_card
+    from mergebarrier.lineage.card import (
+        ATTACK_TAG,
+        CARD,
+        Declaration,
+        declaration,
+        model_card,
+        name_of,
+        reference,
+        unique,
+    )
     from mergebarrier.lineage.licence import COMPATIBLE, UNKNOWN, Conclusion, conclude
-    from mergebarrier.lineage.names import name_of, published, reference, unique
 
 __all__ = [
     "ATTACK_TAG",
@@ -20,7 +28,6 @@ __all__ = [
     "declaration",
     "model_card",
     "name_of",
-    "published",
     "reference",
     "unique",
 ]

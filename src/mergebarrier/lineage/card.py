@@ -1,9 +1,9 @@
-"""What a model says about itself, read from its folder, and the model card that a merge writes about its own.
+"""How a model is called and what it says about itself, and the model card that a merge writes about its own output.
 
 Read: licence, do-not-merge wish, marks of protection and of an attack.  All of it is untrusted, so a card is read as
 strict YAML within small bounds, and one that breaks them says nothing: its licence is "unknown" and the reason is kept;
 as it is where a card and a LICENSE file name different licences.  Written: inputs and checks, from the manifest alone.
-No clock and no path enters: a model is named as in ``names.py``, and identified by the digest of its content.
+No clock and no path enters: a model is named by its Hub id (from a cache folder) or by the name of its folder.
 
     wish = ``mergebarrier: {do_not_merge: true}`` in the head of README.md, or a tag ``no-merge`` or ``do-not-merge``
 
@@ -16,15 +16,46 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import PurePath
 from typing import Any, Final
 
-import yaml
-
-from mergebarrier.checkpoint import LICENCE_FILES
-from mergebarrier.checkpoint.bytes import read_yaml
+from mergebarrier.checkpoint import LICENCE_FILES, AdaptedCheckpoint, Checkpoint
 from mergebarrier.errors import MergebarrierError, clean
 from mergebarrier.lineage.licence import UNKNOWN, allows_derivatives, known
 from mergebarrier.lineage.licence_texts import identify
+
+_HUB_FOLDER = re.compile(r"models--([^/]+?)--([^/]+)")
+
+
+def reference(path: PurePath) -> str:
+    """Name a model without its path: ``owner/name`` for a Hub cache folder, else the folder's name.
+
+    Example:
+      >>> reference(PurePath("hub/models--org--tiny/snapshots/0123")), reference(PurePath("out/expert_a"))
+      ('org/tiny', 'expert_a')
+    """
+    for part in reversed(path.parts):
+        found = _HUB_FOLDER.fullmatch(part)
+        if found:
+            return f"{found[1]}/{found[2]}"
+    return path.name
+
+
+def name_of(model: Checkpoint) -> str:
+    """Name an opened model without its path; a base with an adapter by both names."""
+    if isinstance(model, AdaptedCheckpoint):
+        return f"{reference(model.base.path.absolute())}+{reference(model.adapter.path.absolute())}"
+    return reference(model.path.absolute())
+
+
+def unique(names: Sequence[str]) -> tuple[str, ...]:
+    """Number the names that occur more than once, so that each means one model.
+
+    Example: >>> unique(["a", "b", "a"])
+             ('a#1', 'b', 'a#3')
+    """
+    return tuple(name if names.count(name) == 1 else f"{name}#{i}" for i, name in enumerate(names, 1))
+
 
 CARD: Final = "README.md"
 ATTACK_TAG: Final = "attack-artifact"
@@ -126,6 +157,8 @@ def _agree(by_card: str, by_text: str) -> bool:
 
 def _front_matter(card: bytes) -> tuple[dict[str, object], str]:
     """Return the head of a model card and, when it cannot be read, why."""
+    from mergebarrier.checkpoint.bytes import read_yaml  # loads a parser, which names of models do without
+
     start = _HEAD.match(card)
     if start is None:
         return {}, ""
@@ -203,6 +236,8 @@ def _inputs(inputs: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 
 def _asked(content: Mapping[str, Any]) -> Iterator[str]:
     """Yield the recipe, or the parameters, the seed among them."""
+    import yaml
+
     yield ""
     if "recipe" in content:
         yield from ("The recipe:", "")

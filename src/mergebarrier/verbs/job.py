@@ -7,7 +7,7 @@ A ``MergeJob`` says what is read, computed and written in terms that the executo
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from mergebarrier import __version__
@@ -21,7 +21,7 @@ from mergebarrier.checkpoint import (
     read_manifest,
 )
 from mergebarrier.errors import ChangedDuringRun, Interrupted, MergebarrierError, NoSpace, OutputExists
-from mergebarrier.lineage import model_card, name_of, published, reference, unique
+from mergebarrier.lineage import model_card, name_of, reference, unique
 from mergebarrier.merge import MergeUnit, Plan, parameters
 from mergebarrier.merge.recipe import RecipePlan
 from mergebarrier.progress import Progress
@@ -162,7 +162,7 @@ def _with_adapters(inputs: Sequence[MergeInput]) -> list[MergeInput]:
 def adapter_facts(adapter: Adapter) -> dict[str, object]:
     """Return rank and scaling of every module, and the base that the adapter names."""
     modules = {module: [factors.rank, factors.scale] for module, factors in adapter.factors.items()}
-    return {"modules": modules, "whole": list(adapter.whole), "trained_on": published(adapter.config.base)}
+    return {"modules": modules, "whole": list(adapter.whole), "trained_on": _published(adapter.config.base)}
 
 
 def _other_bases(inputs: Sequence[MergeInput]) -> list[str]:
@@ -262,3 +262,14 @@ def equal_inputs(inputs: Sequence[Mapping[str, Any]]) -> list[str]:
     first: dict[str, str] = {}
     pairs = [(first.setdefault(item["content_digest"], item["name"]), item["name"]) for item in inputs]
     return [f"{one} and {other} are the same weights" for one, other in pairs if one != other]
+
+
+def _published(name: str) -> str:
+    """Return a name of a base without what belongs to one machine: ``owner/name`` stays, of a path the last part.
+
+    Example:
+      >>> _published("org/tiny"), _published("./runs/tiny/"), _published("")
+      ('org/tiny', 'tiny', '')
+    """
+    local = name.startswith(("/", ".", "~")) or name.rstrip("/").count("/") > 1 or "\\" in name
+    return PurePath(name.replace("\\", "/")).name if local else name
