@@ -18,7 +18,6 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from mergebarrier.checkpoint.bytes import BITS, Skeleton, check_depth, parse, parse_bounded, read_small, skeleton
 from mergebarrier.errors import BadConfig, BadDtype, BadHeader, LimitExceeded, RemoteCodeRefused, clean
@@ -214,11 +213,11 @@ def _offset(entry: Entry) -> tuple[int, int, str]:
     return entry.begin, entry.end, entry.name
 
 
-def _natural(value: Any) -> bool:
+def _natural(value: object) -> bool:
     return type(value) is int
 
 
-def _entry(name: str, value: Any, where: object) -> Entry:
+def _entry(name: str, value: object, where: object) -> Entry:
     if not _NAME.fullmatch(name) or len(name) > MAX_NAME_BYTES:
         raise BadHeader(
             f"a tensor name is 1 to {MAX_NAME_BYTES} letters, digits, dots, dashes and underscores",
