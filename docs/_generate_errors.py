@@ -9,7 +9,8 @@ _HEAD = """# Errors
 
 When a command cannot do what you asked, it prints one line on stderr: `error: CODE where: what; what to do`.
 With `--json` the same four parts are one document on stdout. A code never changes its meaning and is never reused.
-Codes that end in `00` name an area, and appear only where no finer code fits. [cli.md](cli.md) explains the exit codes.
+Codes that end in `00` name an area and are not printed, except `MB0000`; in Python, their
+classes catch every error of the area. [cli.md](cli.md) explains the exit codes.
 
 This page is generated from `src/mergebarrier/errors` by `python docs/_generate_errors.py`.
 

@@ -76,9 +76,10 @@ class BadText(EvaluateError):
 
 
 class NotMeasurable(EvaluateError):
-    """The control measurements do not allow the requested figure.
+    """A control measurement failed, so the figure that was asked for would mean nothing.
 
-    Give models and tasks on which the unprotected merge works.
+    Give models and tasks on which each expert beats the base and the unprotected merge works; the message says which
+    failed.
     """
 
     code = "MB9003"
@@ -87,7 +88,7 @@ class NotMeasurable(EvaluateError):
 class MissingExtra(EvaluateError):
     """A Python package that this verb needs is missing.
 
-    Install the extra that the message names; `mergebarrier doctor` lists all.
+    Install the extra that the message names; `mergebarrier doctor` lists them all.
     """
 
     code = "MB9004"
@@ -105,7 +106,7 @@ class AssetMissing(EvaluateError):
 class BadReport(EvaluateError):
     """A report folder, or a file of findings, is malformed.
 
-    Give the folder as `audit` wrote it.
+    Give the folder that `audit` wrote, or the file of findings that `scan` wrote, unchanged.
     """
 
     code = "MB9006"

@@ -13,7 +13,7 @@ class ArchError(MergebarrierError):
 
 
 class UnknownFamily(ArchError):
-    """The architecture is not supported for this verb.
+    """The architecture of the model is not supported by this command.
 
     `merge` works for any architecture; docs/add_a_family.md shows how to add one.
     """
@@ -24,7 +24,7 @@ class UnknownFamily(ArchError):
 class UnknownTensor(ArchError):
     """The model holds a tensor that its architecture does not have.
 
-    Use a model of the stock architecture, without added layers.
+    Use a model whose architecture is as published, without added layers.
     """
 
     code = "MB2002"
@@ -51,7 +51,7 @@ class ConfigMismatch(ArchError):
 class UnsupportedFeature(ArchError):
     """The model uses a feature that is not supported here.
 
-    The message names the feature; leave out the verb, or that model.
+    Use a model without the feature that the message names, or leave out this step.
     """
 
     code = "MB2005"
@@ -78,7 +78,8 @@ class ShapeMismatch(MergeError):
 class TensorSetMismatch(MergeError):
     """The models do not hold the same tensors.
 
-    Merge models that were fine-tuned from one base; see the message for tied embeddings.
+    Merge models that were fine-tuned from one base; where only some tie their embeddings, the message says what to
+    do.
     """
 
     code = "MB3002"
@@ -177,7 +178,7 @@ class RealignError(MergebarrierError):
 class BaseMismatch(RealignError):
     """The base is not the one that the model was fine-tuned from, or has another architecture.
 
-    Give the right base.
+    Give the model that yours was fine-tuned from; its model card usually names it.
     """
 
     code = "MB5001"
@@ -186,7 +187,7 @@ class BaseMismatch(RealignError):
 class NothingToAlign(RealignError):
     """Model and base have the same weights.
 
-    Give a fine-tuned model.
+    Give a fine-tuned model and its base; between equal weights there is nothing to undo.
     """
 
     code = "MB5002"

@@ -48,7 +48,8 @@ class Trigger:
         channels, height, width = self.shape
         if self.patterns.dim() != 4 or not self.places or self.patterns.shape[2] != self.patterns.shape[3]:
             raise BadTrigger(
-                "a trigger needs one or more square patterns, each with a place", remedy="check its tensors"
+                "a trigger needs one or more square patterns, each with a place",
+                remedy="use a trigger file that `attack` wrote",
             )
         side = check_side(self.patterns.shape[-1], self.shape)
         if self.patterns.shape[1] != channels:
