@@ -11,7 +11,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
 
 from mergebarrier.arch.axes import VERBATIM, Axis, Nodes, leaves, parse
 
@@ -67,7 +66,6 @@ class Family:
       selects:       expression -> values: which of several tables of one class holds for a configuration.
       dims:          name that people use -> expression, for `inspect` and for comparing a model with its base.
       refused:       expression -> (values that are fine, why anything else is not).
-      example:       keyword arguments of a tiny configuration, for the laws.
     Raises: ValueError for a table that contradicts itself.
     """
 
@@ -86,7 +84,6 @@ class Family:
     selects: Mapping[str, tuple[object, ...]] = field(default_factory=dict)
     dims: Mapping[str, str] = field(default_factory=dict)
     refused: Mapping[str, tuple[tuple[object, ...], str]] = field(default_factory=dict)
-    example: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Look for contradictions, without a weight."""
