@@ -9,10 +9,26 @@ import family_models
 from mergebarrier.arch import FAMILIES, describe
 from mergebarrier.arch.circuits import instances_of
 from mergebarrier.checkpoint import open_checkpoint
+from mergebarrier.errors import ArchError
 from mergebarrier.keys import Key
 from mergebarrier.realign.gaugefix import GaugeFix
 from mergebarrier.symmetry import PROFILES, act_each, sample
 
+# Bodies whose other classes are built from the same configuration.
+_BODIES = (
+    "llama",
+    "qwen3-moe",
+    "deepseek-v3",
+    "gemma2",
+    "olmo2",
+    "bloom",
+    "opt",
+    "mpt",
+    "roberta",
+    "modernbert",
+)
+#: At least these must be described, not refused.
+_CHECKED = ("LlamaModel", "LlamaForSequenceClassification", "OPTForSequenceClassification", "RobertaModel")
 every_model = pytest.mark.parametrize("name", family_models.MODELS)
 
 
@@ -98,6 +114,22 @@ def test_every_element_draws_from_a_stream_of_its_own_and_every_circuit_has_a_na
         # Orders inside an order follow it on one stream.
         outermost = [axis for axis in axes if not axes & set(architecture.axis(axis).scope)]
         assert len(outermost) == 1, (place, axes)
+
+
+@pytest.mark.parametrize("suffix", ["ForSequenceClassification", "Model"])
+@pytest.mark.parametrize("name", _BODIES)
+def test_a_classifier_or_a_body_alone_is_kept_or_refused(name, suffix, tmp_path, monkeypatch):
+    stock, configuration, arguments = family_models.MODELS[name]
+    variant = f"{stock.removesuffix('ForCausalLM').removesuffix('ForMaskedLM')}{suffix}"
+    monkeypatch.setitem(family_models.MODELS, name, (variant, configuration, arguments))
+    folder = family_models.save(name, tmp_path / "model")
+    try:
+        moved = protect(folder, tmp_path / "moved", "full")
+    except ArchError:
+        assert variant not in _CHECKED
+        return
+    before, after = (family_models.outputs(name, one) for one in (folder, moved))
+    assert family_models.relative_error(after, before) < 2e-5
 
 
 def test_every_table_has_a_model():

@@ -257,7 +257,7 @@ def head_similarity(
             if not all(one in done for one in circuit.instances if one[0] in others):
                 continue
             factor = block.factors[block.place(basis[0])]
-            batch = tuple(name for name in circuit.batches[basis])
+            batch = circuit.batches[basis]
             held = (*batch, member[0]) if member is not None and member[0] in axes else batch
             (dual if factor.dual else direct).append(matrix(block, basis[0], held).double())
         if not direct or not dual:
