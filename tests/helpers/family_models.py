@@ -221,24 +221,22 @@ def nudge(folder: Path, step: float = 0.01) -> None:
     save_file(tensors, path, {"format": "pt"})
 
 
-def outputs(name: str, folder: Path) -> list[torch.Tensor]:
-    """Return what the stock class computes in float32, Float32[Tensor, "..."] each, on fixed inputs.
+def outputs(name: str, folder: Path, dtype: torch.dtype = torch.float32) -> list[torch.Tensor]:
+    """Return what the stock class computes in a dtype, Float[Tensor, "..."] each, on fixed inputs.
 
     Where pictures are read by a decoder, their vectors stand before the text's, as the decoder reads them.
     Raises: AssertionError when the class misses tensors or does not know some.
     """
     import transformers
 
-    module, said = getattr(transformers, MODELS[name][0]).from_pretrained(
-        folder, dtype=torch.float32, output_loading_info=True
-    )
+    module, said = getattr(transformers, MODELS[name][0]).from_pretrained(folder, dtype=dtype, output_loading_info=True)
     assert not said["missing_keys"] and not said["unexpected_keys"], said
     generator = torch.Generator().manual_seed(5)
     tokens = torch.randint(3, 80, (2, 24), generator=generator)
-    pictures = torch.randn(2, 3, 32, 32, generator=generator)
+    pictures = torch.randn(2, 3, 32, 32, generator=generator).to(dtype)
     with torch.no_grad():
         if name == "whisper":
-            sound = torch.randn(2, 16, 40, generator=generator)
+            sound = torch.randn(2, 16, 40, generator=generator).to(dtype)
             return [module.eval()(input_features=sound, decoder_input_ids=tokens[:, :9]).logits]
         if name in ("clip", "siglip"):
             tokens[:, -1] = 2
@@ -260,7 +258,7 @@ def _result(found: Any) -> torch.Tensor:
 
 def _pictures_of(name: str, module: Any, pictures: torch.Tensor) -> torch.Tensor:
     if name == "qwen2-vl":
-        patches = torch.randn(16, 3 * 2 * 4 * 4, generator=torch.Generator().manual_seed(6))
+        patches = torch.randn(16, 3 * 2 * 4 * 4, generator=torch.Generator().manual_seed(6)).to(pictures.dtype)
         seen = module.get_image_features(pixel_values=patches, image_grid_thw=torch.tensor([[1, 4, 4]]))
     elif name == "mistral3-pictures":
         seen = module.get_image_features(pixel_values=pictures[:1], image_sizes=torch.tensor([[32, 32]]))
