@@ -222,15 +222,30 @@ def nudge(folder: Path, step: float = 0.01) -> None:
 
 
 def outputs(name: str, folder: Path, dtype: torch.dtype = torch.float32) -> list[torch.Tensor]:
-    """Return what the stock class computes in a dtype, Float[Tensor, "..."] each, on fixed inputs.
+    """Return what the stock class computes from a folder in a dtype, as ``answers``.
 
-    Where pictures are read by a decoder, their vectors stand before the text's, as the decoder reads them.
     Raises: AssertionError when the class misses tensors or does not know some.
     """
+    module, said = stock(name, folder, dtype)
+    assert not said["missing_keys"] and not said["unexpected_keys"], said
+    return answers(name, module, dtype)
+
+
+def stock(name: str, folder: Path, dtype: torch.dtype = torch.float32) -> tuple[Any, Mapping[str, Any]]:
+    """Return the module that the stock library makes of a folder, and what it says about the tensors."""
     import transformers
 
-    module, said = getattr(transformers, MODELS[name][0]).from_pretrained(folder, dtype=dtype, output_loading_info=True)
-    assert not said["missing_keys"] and not said["unexpected_keys"], said
+    loaded: tuple[Any, Mapping[str, Any]] = getattr(transformers, MODELS[name][0]).from_pretrained(
+        folder, dtype=dtype, output_loading_info=True
+    )
+    return loaded
+
+
+def answers(name: str, module: Any, dtype: torch.dtype = torch.float32) -> list[torch.Tensor]:
+    """Return what a module computes on fixed inputs, Float[Tensor, "..."] each.
+
+    Where pictures are read by a decoder, their vectors stand before the text's, as the decoder reads them.
+    """
     generator = torch.Generator().manual_seed(5)
     tokens = torch.randint(3, 80, (2, 24), generator=generator)
     pictures = torch.randn(2, 3, 32, 32, generator=generator).to(dtype)

@@ -6,10 +6,11 @@ import shutil
 import pytest
 import torch
 
+import family_models
 import tiny_models
 from mergebarrier.checkpoint import open_checkpoint
-from mergebarrier.errors import BadConfig, MergebarrierError, UnknownTensor, UnsupportedFeature
-from mergebarrier.evaluate import ModuleSink, load_module, load_tokenizer
+from mergebarrier.errors import BadConfig, ConfigMismatch, MergebarrierError, UnknownTensor, UnsupportedFeature
+from mergebarrier.evaluate import ModuleSink, hidden_states, load_module, load_tokenizer, logit_blocks
 
 TOKENS = torch.randint(0, 96, (2, 24), generator=torch.Generator().manual_seed(5))
 
@@ -46,7 +47,78 @@ def copy_with(folders, tmp_path, **config):
     return folder
 
 
-def test_keys_outside_the_allow_list_have_no_effect(folders, tmp_path) -> None:
+@pytest.fixture(scope="module")
+def family(tmp_path_factory):
+    """Name -> folder of a tiny checkpoint of the families."""
+    parent = tmp_path_factory.mktemp("families")
+    return lambda name: family_models.save(name, parent / name)
+
+
+@pytest.mark.parametrize("name", family_models.MODELS)
+def test_every_family_is_the_stock_class_on_its_folder(name, family) -> None:
+    folder = family(name)
+    with open_checkpoint(folder) as checkpoint:
+        ours = load_module(checkpoint, "float32")
+    stock, _ = family_models.stock(name, folder)
+    for mine, theirs in zip(family_models.answers(name, ours), family_models.answers(name, stock), strict=True):
+        assert torch.equal(mine, theirs)
+    if stock.get_output_embeddings() is None or stock.config.is_encoder_decoder:
+        return
+    with torch.no_grad():
+        whole = stock(input_ids=TOKENS[:1]).logits[0]
+        ((_, logits),) = logit_blocks(ours, hidden_states(ours, TOKENS[:1])[0])
+    assert torch.equal(logits, whole)  # scales and caps behind the head are part of the function
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "value"),
+    [
+        ("granite", "residual_multiplier", 0.9),
+        ("smollm3", "no_rope_layers", [0, 1]),
+        ("gemma2", "query_pre_attn_scalar", 64),
+        ("mixtral", "num_experts_per_tok", 1),
+    ],
+)
+def test_what_the_function_depends_on_is_never_left_behind(name, key, value, family) -> None:
+    folder = family(name)
+    with open_checkpoint(folder) as checkpoint:
+        before = family_models.answers(name, load_module(checkpoint, "float32"))
+    config = json.loads((folder / "config.json").read_text()) | {key: value}
+    (folder / "config.json").write_text(json.dumps(config))
+    with open_checkpoint(folder) as checkpoint:
+        after = family_models.answers(name, load_module(checkpoint, "float32"))
+    assert family_models.relative_error(after, before) > 1e-3
+    assert family_models.relative_error(after, family_models.outputs(name, folder)) == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "table", "key", "value"),
+    [
+        ("llama", "", "architecture", "hf-hub:someone/model"),
+        ("llava", "vision_config", "pretrained_model_name_or_path", "someone/model"),
+        ("llava", "text_config", "_attn_implementation_internal", "eager"),
+        ("clip", "vision_config", "dtype", "float16"),
+    ],
+)
+def test_what_names_a_place_or_a_way_of_computing_stays_behind(name, table, key, value, family) -> None:
+    folder = family(name)
+    config = json.loads((folder / "config.json").read_text())
+    (config[table] if table else config)[key] = value
+    (folder / "config.json").write_text(json.dumps(config))
+    with open_checkpoint(folder) as checkpoint:
+        module = load_module(checkpoint, "float32")
+    assert value not in module.config.to_json_string(use_diff=False)
+
+
+def test_a_model_that_the_files_cannot_fill_takes_no_memory(family) -> None:
+    folder = family("gpt-j")
+    config = json.loads((folder / "config.json").read_text()) | {"n_positions": 2**31, "rotary_dim": 8}
+    (folder / "config.json").write_text(json.dumps(config))
+    with open_checkpoint(folder) as checkpoint, pytest.raises(ConfigMismatch, match="the files hold"):
+        load_module(checkpoint, "float32")
+
+
+def test_ways_of_computing_and_showing_have_no_effect(folders, tmp_path) -> None:
     folder = copy_with(
         folders, tmp_path, attn_implementation="eager", output_attentions=True, chunk_size_feed_forward=7
     )

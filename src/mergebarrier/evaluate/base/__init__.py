@@ -6,16 +6,10 @@ from mergebarrier import doors
 
 if TYPE_CHECKING:
     from mergebarrier.evaluate.base.compute_dtype import Speed, compute_dtype, processor_speed
-    from mergebarrier.evaluate.base.load import (
-        StockClass,
-        fill_stock,
-        load_module,
-        load_tokenizer,
-        stock_library,
-        tokenizer_of,
-    )
+    from mergebarrier.evaluate.base.load import load_module, load_tokenizer, tokenizer_of
     from mergebarrier.evaluate.base.oracles import Budget, Predictor, Suspect
     from mergebarrier.evaluate.base.prose import CHECK_TEXT
+    from mergebarrier.evaluate.base.stock import StockClass, fill_stock, stock_library
 
 __all__ = [
     "CHECK_TEXT",

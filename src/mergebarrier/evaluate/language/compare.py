@@ -7,6 +7,7 @@ Differs: the head runs on 128 positions at a time, so a vocabulary of any size f
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -46,7 +47,8 @@ def compare(module_a: nn.Module, module_b: nn.Module, token_ids: Tensor) -> Equa
     Raises:  ShapeMismatch when the vocabularies differ; BadText for an id outside them.
     Numerics: logits as each module computes them, differences and KL in float64.
     """
-    sizes = [int(module.get_parameter("lm_head.weight").shape[0]) for module in (module_a, module_b)]
+    heads: list[Any] = [module_a, module_b]
+    sizes = [int(module.get_output_embeddings().weight.shape[0]) for module in heads]
     if sizes[0] != sizes[1]:
         raise ShapeMismatch(f"vocabularies of {sizes[0]} and {sizes[1]}", remedy="compare models of one family")
     check_vocabulary(module_a, token_ids, BadText)

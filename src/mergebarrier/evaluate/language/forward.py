@@ -3,12 +3,14 @@
 The head of a language model may be a third of it, and its output in float32 is larger still; so it is applied to the
 positions that matter only, 128 at a time.
 
-    logits[i] = head(hidden[i]),   hidden = body(ids)
+    logits[i] = tail(hidden[i]),   hidden = body(ids)
 
+The tail is the model's own way from hidden states to logits (head, scale, cap), with a body that has already run.
 Rows of unequal length are padded on the right; under a causal mask no real token sees the padding, so no attention mask
 is needed and short rows cost no accuracy.
 """
 
+import copy
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 HEAD_ROWS = 128
 MAX_CHARS_PER_TOKEN = 32
 MIN_TOKENS = 16
+MANY = 2**31
 
 
 def token_ids(tokenizer: "Tokenizer", text: str, max_tokens: int) -> Tensor:
@@ -59,28 +62,66 @@ def hidden_states(module: nn.Module, ids: Tensor) -> Tensor:
     return states
 
 
+def logits_of(module: nn.Module, hidden: Tensor) -> Tensor:
+    """Return what a model says to Float[Tensor, "n hidden"]: Float[Tensor, "n vocabulary"], in its dtype."""
+    tail: Any = copy.copy(module)
+    vars(tail)["_modules"] = {**vars(module)["_modules"], tail.base_model_prefix: _Ran(hidden[None])}
+    logits: Tensor = tail(input_ids=None, use_cache=False).logits[0]
+    return logits
+
+
 def logit_blocks(module: nn.Module, hidden: Tensor) -> Iterator[tuple[slice, Tensor]]:
     """Yield (rows, logits) for Float[Tensor, "n hidden"], 128 rows at a time, in the module's dtype."""
-    head: Any = module
-    apply = head.get_output_embeddings()
     for start in range(0, len(hidden), HEAD_ROWS):
         rows = slice(start, min(start + HEAD_ROWS, len(hidden)))
-        yield rows, apply(hidden[rows])
+        yield rows, logits_of(module, hidden[rows])
+
+
+class _Ran(nn.Module):
+    """A body that has run: it gives its states to whoever calls it."""
+
+    def __init__(self, states: Tensor) -> None:
+        super().__init__()
+        self._found = _States(states)
+
+    @property
+    def decoder(self) -> "_Ran":
+        """The part of the body that some models call."""
+        return self
+
+    def forward(self, *asked: object, **options: object) -> "_States":
+        """Return the states, whatever is asked."""
+        del asked, options
+        return self._found
+
+
+class _States:
+    """The output of a body: its last states, and nothing else that a body may return."""
+
+    def __init__(self, states: Tensor) -> None:
+        self.last_hidden_state = states
+
+    def __getitem__(self, place: int | slice) -> object:
+        return (self.last_hidden_state,)[place]
+
+    def __getattr__(self, name: str) -> None:
+        return None
 
 
 def max_positions(module: nn.Module) -> int:
-    """Longest sequence that the module was made for."""
+    """Longest sequence that the module was made for; a large number where there is no limit."""
     config: Any = module.config
-    return int(config.max_position_embeddings)
+    return int(getattr(config.get_text_config(), "max_position_embeddings", None) or MANY)
 
 
 def check_vocabulary(module: nn.Module, ids: Sequence[int] | Tensor, fault: type[BadTask] | type[BadText]) -> None:
     """Raise when a token id is outside the embedding, which means that the tokenizer belongs to another model."""
     config: Any = module.config
     highest = int(max(ids)) if len(ids) else 0
-    if highest >= config.vocab_size:
+    known = config.get_text_config().vocab_size
+    if highest >= known:
         raise fault(
-            f"token id {highest}, the model has {config.vocab_size}",
+            f"token id {highest}, the model has {known}",
             where="tokenizer.json",
             remedy="use the tokenizer that belongs to these weights",
         )

@@ -8,13 +8,13 @@ each of rows of one length.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from mergebarrier.errors import BadTask, BadText
-from mergebarrier.evaluate.language.forward import check_vocabulary, hidden_states, max_positions
+from mergebarrier.evaluate.language.forward import check_vocabulary, hidden_states, logits_of, max_positions
 from mergebarrier.evaluate.language.tasks import TaskRow
 
 if TYPE_CHECKING:
@@ -56,10 +56,7 @@ class TokenRows:
         for ids in batch:
             hidden = hidden_states(module, ids)
             wanted.append(hidden[:, :-1].flatten(0, 1) if self.every_position else hidden[:, -1])
-        body: Any = module
-        head = body.get_output_embeddings()
-        logits: Tensor = head(torch.cat(wanted))
-        return logits
+        return logits_of(module, torch.cat(wanted))
 
 
 def prompt_rows(module: nn.Module, tokenizer: "Tokenizer", rows: Sequence[TaskRow]) -> TokenRows:
