@@ -4,8 +4,7 @@ import dataclasses
 import inspect
 from pathlib import Path
 
-from mergebarrier.cli._parameters import flag_of
-from mergebarrier.parameters import parameters_of
+from mergebarrier.parameters import flag_of, parameters_of
 from mergebarrier.protect import PROTECTIONS, Protection
 
 BEGIN = "<!-- written by `python docs/_generate_protections.py` -->\n"

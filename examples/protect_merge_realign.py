@@ -31,7 +31,7 @@ def protect(model: Path, out: Path, key: Key) -> Path:
 def realign(model: Path, base: Path, out: Path) -> Path:
     """Undo that without the key, by moving the model next to the public base."""
     with open_checkpoint(model) as source, open_checkpoint(base) as anchor:
-        verbs.realign(source, anchor, REALIGNMENTS["gaugefix"](), verbs.OutputOptions(out))
+        verbs.realign(source, anchor, REALIGNMENTS["gaugefix"], verbs.OutputOptions(out))
     return out
 
 

@@ -16,7 +16,7 @@ from mergebarrier import doors
 if TYPE_CHECKING:
     from mergebarrier.api import Model, Report, ResultReport, WriteOptions
     from mergebarrier.api.attack import AttackPlan, AttackReport, attack, plan_attack
-    from mergebarrier.api.audit import AuditOptions, AuditReport, audit
+    from mergebarrier.api.audit import AuditReport, audit
     from mergebarrier.api.cleanse import CleanseReport, CleanseRequest, cleanse
     from mergebarrier.api.demo import DemoReport, demo
     from mergebarrier.api.evaluate import EvaluationReport, evaluate
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from mergebarrier.api.verify import VerifyReport, verify
     from mergebarrier.api.zoo import ZooReport, zoo_assets, zoo_path
     from mergebarrier.attack import AttackOptions, OffTask
+    from mergebarrier.audit import AuditOptions
     from mergebarrier.checkpoint import Checkpoint, open_checkpoint
     from mergebarrier.errors import MergebarrierError
     from mergebarrier.keys import Key

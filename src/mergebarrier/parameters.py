@@ -5,7 +5,7 @@
         density: float = number(1.0, help="Kept share of each task vector.", low=0, high=1)
 
         def __post_init__(self) -> None:
-            check(self, refuse)
+            check_values(self)
 
 Flags of the command line, names in recipes, the check of a value, the manifest and the tables of the documentation are
 all derived from these declarations; nothing here knows any of them.  Imports no torch, so help texts stay quick.
@@ -18,6 +18,8 @@ from dataclasses import dataclass, field
 from types import EllipsisType
 from typing import TYPE_CHECKING, Final, Literal, TypedDict, TypeVar, Unpack
 
+from mergebarrier.errors import UsageError
+
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
@@ -26,13 +28,17 @@ __all__ = [
     "ParameterOptions",
     "built",
     "check",
+    "check_values",
     "choice",
     "flag",
+    "flag_of",
+    "listing",
     "number",
     "numbers",
     "parameters_of",
     "redefault",
     "replaced",
+    "string",
     "subset",
     "whole",
 ]
@@ -40,7 +46,7 @@ __all__ = [
 _KEY: Final = "mergebarrier"
 _T = TypeVar("_T")
 _D = TypeVar("_D", bound="DataclassInstance")
-Kind = Literal["number", "whole", "flag", "choice", "numbers", "subset"]
+Kind = Literal["number", "whole", "flag", "choice", "numbers", "listing", "subset", "string"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +55,8 @@ class Parameter:
 
     Args:
       kind:      "number" (float), "whole" (int), "flag" (bool), "choice" (str), "numbers" (one float for all models or
-                 a tuple, one per model), "subset" (a tuple of some of ``choices``).
+                 a tuple, one per model), "listing" (a tuple of floats that are not of models), "subset" (a tuple of
+                 some of ``choices``), "string" (a str that its reader checks).
       help:      one sentence for people, without the name of the method.
       low, high: range, both ends included; ``above`` excludes the lower end.
       choices:   the words of a choice or a subset.
@@ -61,7 +68,8 @@ class Parameter:
       flag:      its flag on the command line, such as "--weight"; "" for the field's name with hyphens; "-" for none.
       gradient:  a recipe may let it vary with depth; if not, it holds for the whole recipe.
       only:      when it counts, in words, such as "with --profile full".
-      noun:      what it is, for the message that it is missing, such as "a step".
+      noun:      what it is: in messages ("a step", "a list of coefficients", the "merge" of a subset), or how a
+                 string looks ("0-N").
     """
 
     kind: Kind
@@ -91,9 +99,12 @@ class Parameter:
             return "true or false"
         if self.kind == "whole":
             return f"a whole number from {self.low:g} to {'2^64 - 1' if self.high == math.inf else f'{self.high:g}'}"
+        if self.kind == "string":
+            return self.noun or "text"
+        what = "numbers" if self.kind == "listing" else "a number"
         if self.low == -math.inf:
-            return "a finite number"
-        return f"a number {f'above {self.low:g},' if self.above else f'from {self.low:g}'} to {self.high:g}"
+            return what.replace("number", "finite number")
+        return f"{what} {f'above {self.low:g},' if self.above else f'from {self.low:g}'} to {self.high:g}"
 
     def checked(self, value: object) -> object:
         """Return the value in its stored form.
@@ -104,6 +115,8 @@ class Parameter:
             return value
         if self.kind == "choice" and value in self.choices:
             return str(value)
+        if self.kind == "string" and isinstance(value, str):
+            return value
         if self.kind == "whole" and isinstance(value, int) and not isinstance(value, bool):
             if self.low <= value <= min(self.high, 2**64 - 1):
                 return value
@@ -113,10 +126,22 @@ class Parameter:
             if isinstance(value, str) or not isinstance(value, Sequence):
                 raise ValueError("a list of numbers, one per expert", value)
             return tuple(self._number(one) for one in value)
-        if self.kind == "subset" and isinstance(value, Collection) and not isinstance(value, str):
-            if value and all(one in self.choices for one in value):
-                return tuple(value)
+        if self.kind in ("listing", "subset") and isinstance(value, Collection) and not isinstance(value, str):
+            return self._several(value)
         raise ValueError(self.allowed, value)
+
+    def _several(self, values: Collection[object]) -> tuple[object, ...]:
+        if not values:
+            raise ValueError(self.allowed, values)
+        if self.kind == "subset":
+            for one in values:
+                if one not in self.choices:
+                    raise ValueError(self.allowed, one)
+            return tuple(values)
+        try:
+            return tuple(self._number(one) for one in values)
+        except ValueError:
+            raise ValueError(self.allowed, values) from None
 
     def _number(self, value: object) -> float:
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
@@ -179,6 +204,16 @@ def numbers(default: _T | EllipsisType = ..., *, help: str, **more: Unpack[Param
     return _field(default, Parameter(kind="numbers", help=help, **options))
 
 
+def listing(default: _T | EllipsisType = ..., *, help: str, **more: Unpack[ParameterOptions]) -> _T:
+    """Declare a tuple of floats."""
+    return _field(default, Parameter(kind="listing", help=help, **more))
+
+
+def string(default: _T | EllipsisType = ..., *, help: str, **more: Unpack[ParameterOptions]) -> _T:
+    """Declare a str that whoever reads it checks."""
+    return _field(default, Parameter(kind="string", help=help, **more))
+
+
 def subset(
     default: _T | EllipsisType = ..., *, help: str, choices: Sequence[str], **more: Unpack[ParameterOptions]
 ) -> _T:
@@ -194,6 +229,11 @@ def redefault(parent: object, name: str, default: _T, **changes: Unpack[Paramete
 def parameters_of(kind: object) -> dict[str, Parameter]:
     """Return field name -> declaration, in the order of the fields, for a dataclass or an instance of one."""
     return {one.name: one.metadata[_KEY] for one in _fields(kind) if _KEY in one.metadata}
+
+
+def flag_of(field: str, parameter: Parameter | None = None) -> str:
+    """Return the flag of a field on the command line."""
+    return (parameter.flag if parameter is not None else "") or "--" + field.replace("_", "-")
 
 
 def built(kind: Callable[..., _T], values: Mapping[str, object]) -> _T:
@@ -225,6 +265,22 @@ def check(instance: object, refuse: Callable[[str, object, str], Exception]) -> 
         except ValueError as wrong:
             allowed, odd = wrong.args
             raise refuse(name, odd, allowed) from None
+
+
+def check_values(instance: object) -> None:
+    """Check the values of what a person chose by options, as ``check`` does.
+
+    Raises: UsageError that names the option and what it may be.
+    """
+
+    def refuse(name: str, value: object, allowed: str) -> UsageError:
+        parameter = parameters_of(instance)[name]
+        wrong = f"{value!r} is not {parameter.noun or 'allowed'}"
+        if parameter.kind == "subset" and parameter.noun:
+            wrong = f"unknown {parameter.noun} {value!r}"
+        return UsageError(wrong, where=flag_of(name, parameter), remedy=f"give {allowed}")
+
+    check(instance, refuse)
 
 
 def _fields(kind: object) -> tuple[dataclasses.Field[object], ...]:

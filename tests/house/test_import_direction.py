@@ -13,10 +13,10 @@ METHODS = ("protect", "realign", "merge", "poison", "scan")
 BELOW_METHODS = {*BASE, "numerics", "checkpoint", "arch", "symmetry", "lineage", "keys"}
 #: room -> rooms that it may import, besides itself; the whole plan of the house.
 ALLOWED: dict[str, set[str]] = {
-    "": {"doors", "errors", "api", "checkpoint", "keys", "protect", "realign", "merge", "scan", "attack"},
+    "": {"doors", "errors", "api", "checkpoint", "keys", "protect", "realign", "merge", "scan", "attack", "audit"},
     "errors": {"doors"},
     "nearest": set(),
-    "parameters": set(),
+    "parameters": {"errors"},
     "doors": set(),
     "lazy": set(),
     "progress": set(),

@@ -14,9 +14,9 @@ from mergebarrier import verbs
 from mergebarrier.arch import Circuit
 from mergebarrier.checkpoint import OutTensor, open_checkpoint, verify_manifest
 from mergebarrier.errors import MethodRefused
-from mergebarrier.parameters import whole
+from mergebarrier.parameters import check_values, whole
 from mergebarrier.protect import PROTECTIONS, Context, OutputFolder, Prepared
-from mergebarrier.protect.protection import Need, Reversibility, check_values
+from mergebarrier.protect.protection import Need, Reversibility
 
 _WIDE = ("gate_proj.weight", "up_proj.weight")
 _NARROW = "down_proj.weight"

@@ -10,7 +10,7 @@ from mergebarrier import doors
 
 if TYPE_CHECKING:
     from mergebarrier.api.attack import AttackPlan, AttackReport, attack, plan_attack
-    from mergebarrier.api.audit import AuditOptions, AuditPlan, AuditReport, audit, plan_audit
+    from mergebarrier.api.audit import AuditPlan, AuditReport, audit, plan_audit
     from mergebarrier.api.base import FORMS, Model, Report, ResultReport, WriteOptions
     from mergebarrier.api.cleanse import CleanseReport, CleanseRequest, check_cleanse, cleanse
     from mergebarrier.api.demo import DemoModels, DemoPlan, DemoReport, demo, demo_models, plan_demo
@@ -49,7 +49,6 @@ __all__ = [
     "FORMS",
     "AttackPlan",
     "AttackReport",
-    "AuditOptions",
     "AuditPlan",
     "AuditReport",
     "BackdoorReport",

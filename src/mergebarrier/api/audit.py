@@ -26,53 +26,16 @@ from mergebarrier.api.base import (
     shown,
 )
 from mergebarrier.audit import (
-    COEFFICIENTS,
-    MERGES,
+    AuditOptions,
     AuditSpec,
-    MergeSetting,
     levels_from,
     planned,
-    published,
     run_audit,
 )
-from mergebarrier.errors import UsageError
 from mergebarrier.progress import Progress
 from mergebarrier.results import Cell, Result, Skill, scales_of
 
 File: TypeAlias = str | os.PathLike[str]
-
-
-@dataclass(frozen=True, kw_only=True)
-class AuditOptions:
-    """How far an audit goes, and on what.
-
-    Attributes:
-      validation, partner_validation: rows that settings are chosen on; without them the first half of each task file
-                      is used for that, and scores are measured on the second half.
-      text:           plain prose for perplexity and for comparing outputs.
-      merges:         merge algorithms.
-      coefficients:   the published coefficients that each is tried at.
-      levels:         how far up the ladder of attacks, such as "0-1"; all that are built without it.
-      budget:         settings that a search tries.
-      max_items:      test rows per task, None for all.
-      second_key:     the original protected with another key, as a control.
-      compare:        other protections of the original, shown for comparison.
-      dtype:          to run models in; "auto" is what this machine computes in fastest.
-      seed:           of every random merge.
-    """
-
-    validation: File | None = None
-    partner_validation: File | None = None
-    text: File | None = None
-    merges: tuple[str, ...] = MERGES
-    coefficients: tuple[float, ...] = COEFFICIENTS
-    levels: str = ""
-    budget: int = 16
-    max_items: int | None = None
-    second_key: Model | None = None
-    compare: tuple[Model, ...] = ()
-    dtype: str = "auto"
-    seed: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,7 +128,7 @@ def audit(
         validation=_path(chosen.validation),
         partner_validation=_path(chosen.partner_validation),
         text=_path(chosen.text),
-        settings=_settings(chosen),
+        settings=chosen.settings,
         levels=_levels(chosen),
         search_budget=chosen.budget,
         max_items=chosen.max_items,
@@ -189,7 +152,7 @@ def plan_audit(options: AuditOptions | None = None) -> AuditPlan:
         task=nothing,
         partner_task=nothing,
         work=nothing,
-        settings=_settings(chosen),
+        settings=chosen.settings,
         levels=_levels(chosen),
         search_budget=chosen.budget,
         second=None if chosen.second_key is None else nothing,
@@ -257,24 +220,6 @@ def _workplace(folder: Path | None) -> Iterator[Path]:
 
 def _skill(name: str, skill: Skill) -> dict[str, float]:
     return {name: skill.rate, f"{name}_low": skill.low, f"{name}_high": skill.high}
-
-
-def _settings(options: AuditOptions) -> tuple[MergeSetting, ...]:
-    unknown = [name for name in options.merges if name not in MERGES]
-    if unknown:
-        raise UsageError(f"unknown merge {unknown[0]!r}", where="--merges", remedy="choose from " + ", ".join(MERGES))
-    if not options.coefficients or not all(0.0 < value <= 2.0 for value in options.coefficients):
-        raise UsageError(
-            f"{options.coefficients} is not a list of coefficients",
-            where="--coefficients",
-            remedy="give numbers up to 2",
-        )
-    settings = published(options.merges, options.coefficients)
-    if not settings:
-        raise UsageError(
-            "no setting is left to measure", where="--coefficients", remedy="linear and slerp need one below 1"
-        )
-    return settings
 
 
 def _levels(options: AuditOptions) -> tuple[int, ...]:

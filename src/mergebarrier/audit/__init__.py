@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         searched,
     )
     from mergebarrier.audit.ladder import LEVELS, levels_from
+    from mergebarrier.audit.options import AuditOptions
     from mergebarrier.audit.plan import planned
     from mergebarrier.audit.run import run_audit
 
@@ -25,6 +26,7 @@ __all__ = [
     "COEFFICIENTS",
     "LEVELS",
     "MERGES",
+    "AuditOptions",
     "AuditSpec",
     "MeasurementJournal",
     "MergeSetting",

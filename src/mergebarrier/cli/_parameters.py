@@ -21,7 +21,7 @@ import click
 
 from mergebarrier.cli._options import MODEL
 from mergebarrier.errors import UsageError
-from mergebarrier.parameters import Parameter, parameters_of
+from mergebarrier.parameters import Parameter, flag_of, parameters_of
 
 __all__ = [
     "CURES",
@@ -31,7 +31,6 @@ __all__ = [
     "chosen",
     "cleanse_options",
     "flag_in",
-    "flag_of",
     "options_of",
     "parameter_options",
 ]
@@ -39,6 +38,8 @@ __all__ = [
 #: name -> a dataclass whose fields are declared, or an instance of one, whose values are then the defaults.
 Registry: TypeAlias = Mapping[str, object]
 _SHOWN: Final = 4  # names before "and N more"
+_METAVARS: Final = {"subset": "A,B,..", "listing": "X,X,.."}
+_RANGED: Final = ("number", "numbers", "listing", "whole")
 _WORDS: Final = {True: "on", False: "off"}
 
 
@@ -140,9 +141,24 @@ def chosen(registry: Registry, name: str, given: Mapping[str, object]) -> dict[s
     for field, value in values.items():
         if not declared[field].each and isinstance(value, tuple) and len(value) == 1:
             values[field] = value[0]
-        if declared[field].kind == "subset" and isinstance(value, str):
-            values[field] = tuple(part.strip() for part in value.split(","))
+        if declared[field].kind in ("subset", "listing") and isinstance(value, str):
+            values[field] = _split(field, declared[field], value)
     return values
+
+
+def _split(field: str, parameter: Parameter, value: str) -> tuple[object, ...]:
+    """Read a list with commas."""
+    parts = tuple(part.strip() for part in value.split(","))
+    if parameter.kind == "subset":
+        return parts
+    try:
+        return tuple(float(part) for part in parts)
+    except ValueError:
+        raise UsageError(
+            f"{value!r} is not {parameter.noun or 'a list of numbers'}",
+            where=flag_of(field, parameter),
+            remedy=f"give {parameter.allowed}",
+        ) from None
 
 
 def flag_in(registry: Registry, field: str) -> str:
@@ -151,18 +167,14 @@ def flag_in(registry: Registry, field: str) -> str:
     return next((flag_of(field, declared[field]) for declared in every if field in declared), flag_of(field))
 
 
-def flag_of(field: str, parameter: Parameter | None = None) -> str:
-    """Return the flag of a field on the command line."""
-    return (parameter.flag if parameter is not None else "") or "--" + field.replace("_", "-")
-
-
 def _option(flag: str, uses: Sequence[_Use]) -> click.Option:
     field, first = uses[0].field, uses[0].parameter
     help_text = _help(uses)
     if first.kind == "flag":
         return click.Option([f"{flag}/--no-{flag.lstrip('-')}", field], default=None, help=help_text)
-    if first.kind == "subset":
-        return click.Option([flag, field], type=str, metavar="A,B,..", help=help_text)
+    if first.kind in ("subset", "listing", "string"):
+        metavar = _METAVARS.get(first.kind, first.noun)
+        return click.Option([flag, field], type=str, metavar=metavar, help=help_text)
     if first.kind == "choice":
         words = click.Choice(list(dict.fromkeys(word for use in uses for word in use.parameter.choices)))
         return click.Option([flag, field], type=words, help=help_text)
@@ -184,13 +196,20 @@ def _help(uses: Sequence[_Use]) -> str:
 def _sentence(parameter: Parameter, default: object) -> str:
     """Say when it counts, what it means, what it may be and what it is by default."""
     only = f", {parameter.only}" if parameter.only else ""
-    ranged = parameter.kind in ("number", "numbers", "whole") and -math.inf < parameter.low < parameter.high < math.inf
+    ranged = parameter.kind in _RANGED and -math.inf < parameter.low < parameter.high < math.inf
     allowed = f" ({parameter.allowed})" if ranged or parameter.kind == "subset" else ""
     text = f"{only}: {parameter.help[0].lower()}{parameter.help[1:].rstrip('.')}{allowed}."
-    if default is dataclasses.MISSING or default in (None, ()):
+    if default is dataclasses.MISSING or default in (None, (), ""):
         return text
-    value = "all" if parameter.kind == "subset" and default == parameter.choices else default
-    return f"{text}  [default: {_WORDS.get(value, value) if isinstance(value, bool) else value}]"
+    if isinstance(default, bool):
+        return f"{text}  [default: {_WORDS[default]}]"
+    if isinstance(default, tuple):
+        default = "all" if default == parameter.choices else ",".join(map(_plain, default))
+    return f"{text}  [default: {default}]"
+
+
+def _plain(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _named(names: Sequence[str]) -> str:

@@ -1,10 +1,11 @@
 """``mergebarrier audit``: merge and attack a protected model, grade what is left, write one honest report."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import click
 
+from mergebarrier.audit import AuditOptions
 from mergebarrier.cli._options import (
     MODEL,
     WriterOptions,
@@ -14,13 +15,12 @@ from mergebarrier.cli._options import (
     writer_options,
 )
 from mergebarrier.cli._output import Output
-from mergebarrier.errors import UsageError
-
-if TYPE_CHECKING:
-    from mergebarrier.api import AuditOptions
+from mergebarrier.cli._parameters import chosen, parameter_options
+from mergebarrier.parameters import built, parameters_of
 
 __all__ = ["command"]
 
+_OPTIONS: Final = {"audit": AuditOptions}
 _INPUTS: Final = ("original", "base", "partner", "task", "partner_task")
 
 
@@ -52,13 +52,7 @@ class _WithLevels(click.Command):
     "--partner-validation", type=MODEL, metavar="B.jsonl", help="Rows of the partner's task to choose settings on."
 )
 @click.option("--text", type=MODEL, help="Plain UTF-8 text for perplexity and for comparing outputs.")
-@click.option("--merges", metavar="NAME,...", help="Merge algorithms.  [default: all six]")
-@click.option("--coefficients", metavar="C,...", help="Published coefficients.  [default: 0.3,0.5,0.7,1]")
-@click.option("--levels", default="", metavar="0-N", help="Attack levels to run.  [default: all that are built]")
-@click.option(
-    "--budget", type=click.IntRange(1), default=16, show_default=True, help="How many settings a search tries."
-)
-@click.option("--max-items", type=click.IntRange(2), metavar="N", help="Test rows per task.  [default: all]")
+@parameter_options(_OPTIONS)
 @click.option("--second-key", type=MODEL, metavar="MODEL", help="ORIGINAL protected with another key, as a control.")
 @click.option("--compare", type=MODEL, multiple=True, metavar="MODEL", help="Another protection, shown for comparison.")
 @dtype_option()
@@ -76,7 +70,8 @@ def command(protected: Path, download: bool, writer: WriterOptions, output: Outp
     from mergebarrier.api import audit, plan_audit
 
     inputs = {name: given.pop(name) for name in _INPUTS}
-    options = _options(writer, given)
+    declared = {name: given.pop(name) for name in parameters_of(AuditOptions)}
+    options = built(AuditOptions, {"seed": writer.seed, **given, **chosen(_OPTIONS, "audit", declared)})
     if writer.dry_run:
         plan = plan_audit(options)
         output.result(plan, "\n".join(f"{name}: {value}" for name, value in plan.counts.items()))
@@ -91,23 +86,3 @@ def command(protected: Path, download: bool, writer: WriterOptions, output: Outp
         say=output.note,
     )
     output.result(report, report.terminal())
-
-
-def _options(writer: WriterOptions, given: dict[str, Any]) -> "AuditOptions":
-    from mergebarrier.api import AuditOptions
-
-    merges, coefficients = given.pop("merges"), given.pop("coefficients")
-    if merges:
-        given["merges"] = tuple(name.strip() for name in merges.split(","))
-    if coefficients:
-        given["coefficients"] = _numbers(coefficients)
-    return AuditOptions(seed=writer.seed, **given)
-
-
-def _numbers(text: str) -> tuple[float, ...]:
-    try:
-        return tuple(float(part) for part in text.split(","))
-    except ValueError:
-        raise UsageError(
-            f"{text!r} is not a list of coefficients", where="--coefficients", remedy="write 0.3,0.5,0.7,1"
-        ) from None

@@ -7,6 +7,9 @@ import click
 
 from mergebarrier.cli._options import MODEL, WriterOptions, download_option, output_options, writer_options
 from mergebarrier.cli._output import Output
+from mergebarrier.cli._parameters import chosen, parameter_options
+from mergebarrier.parameters import replaced
+from mergebarrier.realign import REALIGNMENTS
 
 __all__ = ["command"]
 
@@ -16,8 +19,14 @@ _PURPOSE = "Purpose: audit a protection of your own, or of a model whose licence
 @click.command()
 @click.argument("model", type=MODEL)
 @click.option("--base", type=MODEL, required=True, help="The public base, or any unprotected relative of MODEL.")
-@click.option("--method", type=click.Choice(["gaugefix", "aga", "aga-matched"]), default="gaugefix", show_default=True)
-@click.option("--sweeps", type=click.IntRange(1), help="gaugefix: largest number of re-estimations.  [default: 6]")
+@click.option(
+    "--method",
+    type=click.Choice(list(REALIGNMENTS)),
+    default="gaugefix",
+    show_default=True,
+    help="; ".join(f"{name}: {method.about}" for name, method in REALIGNMENTS.items()) + ".",
+)
+@parameter_options(REALIGNMENTS)
 @download_option
 @writer_options
 @output_options
@@ -25,22 +34,15 @@ def command(
     model: Path,
     base: Path,
     method: str,
-    sweeps: int | None,
     download: bool,
     writer: WriterOptions,
     output: Output,
+    **parameters: object,
 ) -> None:
-    """Undo a protection without its key: write MODEL in the coordinates of BASE, so that it merges again.
-
-    gaugefix keeps what MODEL computes exactly; aga is the published attack, which does not.
-    """
+    """Undo a protection without its key: write MODEL in the coordinates of BASE, so that it merges again."""
     from mergebarrier.api import plan_realign, realign
-    from mergebarrier.errors import UsageError
-    from mergebarrier.realign import Aga, GaugeFix
 
-    if sweeps is not None and method != "gaugefix":
-        raise UsageError(f"not an option of {method}", where="--sweeps", remedy="leave it out")
-    realignment = GaugeFix(sweeps or 6) if method == "gaugefix" else Aga(matched=method == "aga-matched")
+    realignment = replaced(REALIGNMENTS[method], chosen(REALIGNMENTS, method, parameters))
     output.note(_PURPOSE)
     plan = plan_realign(model, base=base, method=realignment, download=download)
     output.note("licences: " + "; ".join(plan.licences))

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, ClassVar
 from mergebarrier import symmetry
 from mergebarrier.arch import SPACES
 from mergebarrier.errors import MethodRefused
-from mergebarrier.parameters import choice, number, subset
-from mergebarrier.protect.protection import Context, Need, Prepared, Reversibility, check_values
+from mergebarrier.parameters import check_values, choice, number, subset
+from mergebarrier.protect.protection import Context, Need, Prepared, Reversibility
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -51,7 +51,9 @@ class Exact:
     )
 
     profile: str = choice("lossless", choices=("lossless", "full"), help="What to draw from.")
-    only: tuple[str, ...] = subset(tuple(PARTS), choices=tuple(PARTS), help="Parts of the model to act on.")
+    only: tuple[str, ...] = subset(
+        tuple(PARTS), choices=tuple(PARTS), noun="part", help="Parts of the model to act on."
+    )
     condition: float = number(
         3.0, low=1.0, high=4.0, only="with --profile full", help="Bound on the condition numbers of real maps."
     )

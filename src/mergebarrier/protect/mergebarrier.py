@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, ClassVar
 from mergebarrier import symmetry
 from mergebarrier.errors import MethodRefused
 from mergebarrier.lazy import torch
-from mergebarrier.parameters import choice, number
-from mergebarrier.protect.protection import Context, Need, Prepared, Reversibility, check_values
+from mergebarrier.parameters import check_values, choice, number
+from mergebarrier.protect.protection import Context, Need, Prepared, Reversibility
 
 if TYPE_CHECKING:
     from torch import Tensor

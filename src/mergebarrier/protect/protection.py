@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
 
-from mergebarrier.errors import MethodRefused, UsageError
-from mergebarrier.parameters import check, parameters_of
+from mergebarrier.errors import MethodRefused
+from mergebarrier.parameters import parameters_of
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -121,19 +121,6 @@ class Protection(Protocol):
         Raises: MethodRefused when the method does not apply to this model.
         """
         ...
-
-
-def check_values(protection: Protection) -> None:
-    """Check the declared hyper-parameters of a protection; call it in ``__post_init__``.
-
-    Raises: UsageError that names the option and what it may be.
-    """
-
-    def refuse(name: str, value: object, allowed: str) -> UsageError:
-        where = parameters_of(protection)[name].flag or "--" + name.replace("_", "-")
-        return UsageError(f"{value!r} is not allowed", where=where, remedy=f"give {allowed}")
-
-    check(protection, refuse)
 
 
 def check_needs(protection: Protection, context: Context) -> None:

@@ -11,19 +11,24 @@ Source: arXiv 2606.30360 (ridge 1e-8, float64, per head).  It was written for mo
 moved residual stream; ``matched=True`` first undoes stream, head order and neurons as ``gaugefix`` finds them.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-import torch
-from torch import Tensor
-
-from mergebarrier import symmetry
-from mergebarrier.arch import Architecture, Circuit, Factor, Instance, fold, unfold
-from mergebarrier.checkpoint import Checkpoint
+from mergebarrier import arch, symmetry
+from mergebarrier.lazy import torch
+from mergebarrier.parameters import check_values, flag
 from mergebarrier.realign.gaugefix import GaugeFix
-from mergebarrier.realign.realignment import ParallelMap
-from mergebarrier.symmetry import Elements, Tensors
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from mergebarrier.arch import Architecture, Circuit, Factor, Instance
+    from mergebarrier.checkpoint import Checkpoint
+    from mergebarrier.realign.realignment import ParallelMap
+    from mergebarrier.symmetry import Elements, Tensors
 
 _RIDGE = 1e-8
 _MATCHED_SPACES = ("heads", "neurons", "experts", "residual")
@@ -45,23 +50,34 @@ class FittedAnchor:
         return _solved(circuit, moved, anchor)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Aga:
-    """Hyper-parameters of ``aga``.
+    """Hyper-parameters of ``aga``; with ``matched`` it has a name of its own.
 
-    Args:
-      matched: first undo streams, heads and neurons, which the published attack does not know.
+    Raises: UsageError.
     """
 
     name: ClassVar[str] = "aga"
     preserves_function: ClassVar[bool] = False
 
-    matched: bool = False
+    matched: bool = flag(
+        False, help="First undo streams, heads and neurons, which the published attack does not know.", flag="-"
+    )
+
+    def __post_init__(self) -> None:
+        """Validate."""
+        check_values(self)
 
     @property
     def label(self) -> str:
         """Return the name for people."""
         return f"{self.name}-matched" if self.matched else self.name
+
+    @property
+    def about(self) -> str:
+        """Say in a few words what sets it apart."""
+        published = "the published attack, which changes what the model computes"
+        return "the same after the matching of gaugefix" if self.matched else published
 
     def fit(
         self, architecture: Architecture, model: Checkpoint, anchor: Checkpoint, *, parallel: ParallelMap = map
@@ -115,13 +131,13 @@ def _solved(circuit: Circuit, tensors: Tensors, anchor: Tensors) -> dict[str, Te
     solved = dict(tensors)
     for member in circuit.members:
         if member.name in tensors:
-            sides = [unfold(side[member.name], member.nodes, circuit.sizes) for side in (tensors, anchor)]
+            sides = [arch.unfold(side[member.name], member.nodes, circuit.sizes) for side in (tensors, anchor)]
             pieces = [
                 _solve(circuit, (member.stem, number), factors, now, then, maps)
                 for number, ((factors, now), (_, then)) in enumerate(zip(*sides, strict=True))
             ]
             if any(piece is not now for piece, (_, now) in zip(pieces, sides[0], strict=True)):
-                solved[member.name] = fold(iter(pieces).__next__, member.nodes)
+                solved[member.name] = arch.fold(iter(pieces).__next__, member.nodes)
     return solved
 
 

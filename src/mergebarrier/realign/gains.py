@@ -9,14 +9,19 @@ stored tensors.  A gain that a fine-tune moved is no trade: its readers have not
 Source: ours.  Entries are judged one by one, and nothing is touched where none was traded.
 """
 
+from __future__ import annotations
+
 import math
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
-
-from mergebarrier.arch import Circuit, Member
+from mergebarrier.lazy import torch
 from mergebarrier.realign.realignment import broadcast, norms, stream_place
-from mergebarrier.symmetry import Tensors
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from mergebarrier.arch import Circuit, Member
+    from mergebarrier.symmetry import Tensors
 
 _TRADE = math.log(1.15)
 

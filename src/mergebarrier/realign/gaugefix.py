@@ -13,21 +13,27 @@ Source: the orbit argument and the coupled solve are ours; the published anchor-
 matched matrices until they no longer change.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import ClassVar
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, ClassVar
 
 from mergebarrier import symmetry
-from mergebarrier.arch import Architecture, Circuit, Instance
-from mergebarrier.checkpoint import Checkpoint
-from mergebarrier.errors import BaseMismatch, UsageError
+from mergebarrier.errors import BaseMismatch
+from mergebarrier.lazy import torch
+from mergebarrier.parameters import check_values, whole
 from mergebarrier.realign.gains import restore_gains, trades_gains
-from mergebarrier.realign.realignment import ParallelMap, cosine, folded, read, row_blocks
-from mergebarrier.symmetry import Correlation, Element, Elements, Tensors
+from mergebarrier.realign.realignment import cosine, folded, read, row_blocks
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from mergebarrier.arch import Architecture, Circuit, Instance
+    from mergebarrier.checkpoint import Checkpoint
+    from mergebarrier.realign.realignment import ParallelMap
+    from mergebarrier.symmetry import Correlation, Element, Elements, Tensors
 
 # A fine-tune stays far nearer to its base than this; two independent models, once matched, stay far below it.
 _MIN_COSINE = 0.5
@@ -45,23 +51,22 @@ class FittedGauge:
         return restore_gains(circuit, symmetry.act_inverse(circuit, self.gauge[circuit.name], tensors), anchor)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class GaugeFix:
     """Hyper-parameters of ``gaugefix``.
 
-    Args:
-      sweeps: most re-estimations of the streams, >= 1.
+    Raises: UsageError.
     """
 
     name: ClassVar[str] = "gaugefix"
+    about: ClassVar[str] = "keeps what the model computes, exactly"
     preserves_function: ClassVar[bool] = True
 
-    sweeps: int = 6
+    sweeps: int = whole(6, low=1, help="Most re-estimations of the residual streams.")
 
     def __post_init__(self) -> None:
         """Validate."""
-        if self.sweeps < 1:
-            raise UsageError(f"sweeps = {self.sweeps}, at least 1 is needed", where="--sweeps")
+        check_values(self)
 
     @property
     def label(self) -> str:
@@ -175,18 +180,18 @@ def _match(
 
 def correlate(circuit: Circuit, axis: str, now: Tensors, then: Tensors) -> Correlation:
     """Return what the matrices of a circuit say about a stream; their other axes must correspond."""
-    total = Correlation.zero(circuit.sizes[axis])
+    total = symmetry.Correlation.zero(circuit.sizes[axis])
     for here, there in zip(symmetry.blocks(circuit, now), symmetry.blocks(circuit, then), strict=True):
         held = [factor.axis for factor in here.factors]
         if held.count(axis) == 1 and len(held) > 1:
             sides = [symmetry.matrix(side, axis, ())[0].T for side in (here, there)]
-            total = total + Correlation.of(*sides)
+            total = total + symmetry.Correlation.of(*sides)
     return total
 
 
 def _plain_correlation(architecture: Architecture, axis: str, model: Checkpoint, anchor: Checkpoint) -> Correlation:
     """Sum over tensors on whose other axes nothing acts: embeddings, positions, heads, patches."""
-    total = Correlation.zero(next(circuit.sizes[axis] for circuit in architecture.circuits))
+    total = symmetry.Correlation.zero(next(circuit.sizes[axis] for circuit in architecture.circuits))
     for circuit in architecture.circuits:
         if all({one for one in member.line.axes if circuit.family.acts(one)} == {axis} for member in circuit.members):
             for now, then in zip(row_blocks(circuit, model), row_blocks(circuit, anchor), strict=True):

@@ -4,14 +4,18 @@
 ``Fitted``; its ``apply`` maps the tensors of one circuit into the anchor's coordinates.  No data, no training, no key.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import ClassVar, Protocol, TypeVar
+from dataclasses import Field
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
 
-from mergebarrier.arch import Architecture, Circuit, Member
-from mergebarrier.checkpoint import Checkpoint
-from mergebarrier.symmetry import Tensors
+    from mergebarrier.arch import Architecture, Circuit, Member
+    from mergebarrier.checkpoint import Checkpoint
+    from mergebarrier.symmetry import Tensors
 
 _T = TypeVar("_T")
 _R = TypeVar("_R")
@@ -43,14 +47,20 @@ class Fitted(Protocol):
 
 
 class Realignment(Protocol):
-    """A frozen dataclass of hyper-parameters with ``fit``."""
+    """A frozen, keyword-only dataclass of declared hyper-parameters with ``fit``."""
 
     name: ClassVar[str]
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
     preserves_function: ClassVar[bool]
 
     @property
     def label(self) -> str:
         """Return the name for people, which distinguishes variants."""
+        ...
+
+    @property
+    def about(self) -> str:
+        """Say in a few words what sets it apart."""
         ...
 
     def fit(

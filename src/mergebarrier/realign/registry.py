@@ -1,8 +1,13 @@
-"""Ways to undo a protection, for audits of one's own model or of one that may be merged."""
+"""The ways to undo a protection by name, each with its defaults: one line each, read by the command line."""
 
 from collections.abc import Mapping
 
 from mergebarrier.realign.aga import Aga
 from mergebarrier.realign.gaugefix import GaugeFix
+from mergebarrier.realign.realignment import Realignment
 
-REALIGNMENTS: Mapping[str, type[Aga] | type[GaugeFix]] = {"aga": Aga, "gaugefix": GaugeFix}
+REALIGNMENTS: Mapping[str, Realignment] = {
+    "gaugefix": GaugeFix(),
+    "aga": Aga(),
+    "aga-matched": Aga(matched=True),
+}

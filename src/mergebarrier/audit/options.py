@@ -1,0 +1,71 @@
+"""How far an audit goes, as a person chooses it: declared once, for the command line and for the front door.
+
+Models and files are only named here; they are checked where they are opened.  Imports no torch, so help texts stay
+quick.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+from mergebarrier.audit.bench import COEFFICIENTS, MERGES, MergeSetting, published
+from mergebarrier.errors import UsageError
+from mergebarrier.parameters import check_values, listing, string, subset, whole
+
+if TYPE_CHECKING:
+    from mergebarrier.checkpoint import Checkpoint
+
+File: TypeAlias = "str | os.PathLike[str]"
+Model: TypeAlias = "str | os.PathLike[str] | Checkpoint"
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditOptions:
+    """How far an audit goes, and on what.
+
+    Attributes:
+      validation, partner_validation: rows that settings are chosen on; without them the first half of each task file
+                      is used for that, and scores are measured on the second half.
+      text:           plain prose for perplexity and for comparing outputs.
+      merges:         merge algorithms.
+      coefficients:   the published coefficients that each is tried at.
+      levels:         how far up the ladder of attacks, such as "0-1"; all that are built without it.
+      budget:         settings that a search tries.
+      max_items:      test rows per task, None for all.
+      second_key:     the original protected with another key, as a control.
+      compare:        other protections of the original, shown for comparison.
+      dtype:          to run models in; "auto" is what this machine computes in fastest.
+      seed:           of every random merge.
+    Raises: UsageError.
+    """
+
+    validation: File | None = None
+    partner_validation: File | None = None
+    text: File | None = None
+    merges: tuple[str, ...] = subset(MERGES, choices=MERGES, noun="merge", help="Merge algorithms.")
+    coefficients: tuple[float, ...] = listing(
+        COEFFICIENTS, low=0, high=2, above=True, noun="a list of coefficients", help="Published coefficients."
+    )
+    levels: str = string("", noun="0-N", help="Attack levels to run; all that are built without it.")
+    budget: int = whole(16, low=1, help="How many settings a search tries.")
+    max_items: int | None = whole(None, low=2, help="Test rows per task; all without it.")
+    second_key: Model | None = None
+    compare: tuple[Model, ...] = ()
+    dtype: str = "auto"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Check what is declared."""
+        check_values(self)
+
+    @property
+    def settings(self) -> tuple[MergeSetting, ...]:
+        """Return the grid; UsageError where no coefficient makes sense for any of the merges."""
+        settings = published(self.merges, self.coefficients)
+        if not settings:
+            raise UsageError(
+                "no setting is left to measure", where="--coefficients", remedy="linear and slerp need one below 1"
+            )
+        return settings
