@@ -1,4 +1,4 @@
-"""Write the table of docs/families.md from the tables of families; a test fails while the two differ."""
+"""Write the tables of docs/families.md: what the families are, and what was measured of each; a test compares them."""
 
 import re
 from pathlib import Path
@@ -6,7 +6,9 @@ from pathlib import Path
 from mergebarrier.arch import FAMILIES, Family
 
 PAGE = Path(__file__).with_name("families.md")
+RESULTS = Path(__file__).parents[1] / "benchmarks" / "results" / "families.md"
 _BETWEEN = re.compile(r"(<!-- families:[^\n]*-->\n).*?(<!-- end of families -->)", re.DOTALL)
+_MEASURED = re.compile(r"(<!-- measured:[^\n]*-->\n).*?(<!-- end of measured -->)", re.DOTALL)
 _HEAD = (
     "| table | classes, beside those of the same body with a classifier or without a head | what moves | "
     "refused when set otherwise |\n|---|---|---|---|\n"
@@ -38,7 +40,9 @@ def _moving(family: Family) -> str:
 
 
 def render(page: str) -> str:
-    """Return the page with the table as it is now."""
+    """Return the page with the tables as they are now."""
+    measured = RESULTS.read_text(encoding="utf-8").partition("\n\n")[2]
+    page = _MEASURED.sub(lambda marks: f"{marks[1]}\n{measured}\n{marks[2]}", page)
     return _BETWEEN.sub(lambda marks: f"{marks[1]}\n{table()}\n{marks[2]}", page)
 
 

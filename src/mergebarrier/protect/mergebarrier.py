@@ -8,9 +8,12 @@ Where there is no RoPE the paper's form holds and is used.
               both rows of the top k planes times -1, in q and in k;  |displacement|^2 = 4 sum of the flipped energies
     no RoPE:  S = sum_h W_qh W_qh^T + W_k W_k^T, P = 1 - 2 U_k U_k^T from its top k eigenvectors
 
+Which form holds is asked of the table, axis by axis: the entries of a head behind its rotated ones, the unrotated part
+of latent attention and a tower with learned positions take the second form in a model that has planes elsewhere.
+
 Source: arXiv 2511.10712 (attention part, from secondary notes of it).  We differ: the commutant under RoPE, biases as a
-column, k lowered where eigenvalues tie.  It has no secret: flips leave the energies as they are, so applying it twice
-is the identity and anyone can undo it from the file alone.
+column, k lowered where eigenvalues tie, nothing behind the planes where a norm reads them.  It has no secret: flips
+leave the energies as they are, so applying it twice is the identity and anyone can undo it from the file alone.
 """
 
 from dataclasses import dataclass
@@ -27,7 +30,7 @@ if TYPE_CHECKING:
 
     from mergebarrier.arch import Circuit, Instance
     from mergebarrier.protect.protection import Pieces, Tensors
-    from mergebarrier.symmetry import LinearMap, Planes
+    from mergebarrier.symmetry import LinearMap, Monomial, Planes
 
 _TIE = 1e-6
 
@@ -60,8 +63,16 @@ class MergeBarrier:
         check_values(self)
 
     def prepare(self, context: Context) -> Prepared:
-        """Refuse the literal form where it would break the model, and planes where there are none."""
-        planes = context.architecture.has("planes")
+        """Refuse a model without queries and keys, the literal form where it would break one, planes without any."""
+        found = [(circuit, one) for circuit in context.architecture.circuits for one in _queries(circuit)]
+        planes = any(circuit.axis(one).kind == "planes" for circuit, one in found)
+        free = any(_unrotated(circuit, one) for circuit, one in found)
+        if not found:
+            raise MethodRefused(
+                f"a model of the {context.architecture.family} family has no queries and keys to flip",
+                where=context.checkpoint.path,
+                remedy="use --method exact",
+            )
         if self.form == "literal" and planes:
             raise MethodRefused(
                 "the literal orthogonal P does not commute with rotary positions: the model would no longer work",
@@ -70,18 +81,19 @@ class MergeBarrier:
             )
         if self.form == "planes" and not planes:
             raise MethodRefused("this model has no rotary planes", where="--form planes", remedy="use --form literal")
+        literal = free and self.form != "planes"
         return Prepared(
             apply=self._flip,
             invert=self._flip,  # Twice is the identity.
             limit=self.limit,
             variant="attention only",
             parameters={
-                "form": "planes" if planes else "literal",
+                "form": ("auto" if planes else "literal") if literal else "planes",
                 "part": "attention only",
                 "spaces": ["query_key"],
             },
-            reversibility="exact" if planes else "tolerant",
-            determinism="exact" if planes else "profile",
+            reversibility="tolerant" if literal else "exact",
+            determinism="profile" if literal else "exact",
         )
 
     def element(self, circuit: "Circuit", one: "Instance", tensors: "Tensors") -> "Planes | LinearMap":
@@ -97,18 +109,31 @@ class MergeBarrier:
         first, second = still.entries()
         energy = energies[:, first] + energies[:, second]
         flipped = energy.sort(dim=1, descending=True, stable=True).indices[:, : _share(self.flip_fraction, n_planes)]
-        turns = still.z.scatter(1, flipped, -1.0 + 0j)
-        rest = circuit.sizes[one[0]] - 2 * n_planes
-        return symmetry.Planes(turns, symmetry.identity(batch, rest) if rest else None, circuit.axis(one).pairs)
+        behind = circuit.sizes[one[0]] - 2 * n_planes
+        rest: Monomial | LinearMap | None = symmetry.identity(batch, behind) if behind else None
+        if self.form != "planes" and _unrotated(circuit, one):
+            rest = reflections(torch.cat([side[:, 2 * n_planes :] for side in sides], dim=2), self.flip_fraction)
+        return symmetry.Planes(still.z.scatter(1, flipped, -1.0 + 0j), rest, still.pairs)
 
     def _flip(self, circuit: "Circuit", tensors: "dict[str, Tensor]") -> "Pieces":
-        """Flip; circuits without attention stay as they are."""
+        """Flip; circuits without attention stay as they are, and so does what nothing rotates if only planes may."""
         elements = {
             one: self.element(circuit, one, tensors)
-            for one in circuit.instances
-            if circuit.axis(one).space == "query_key"
+            for one in _queries(circuit)
+            if self.form != "planes" or circuit.axis(one).kind == "planes"
         }
         return symmetry.act_each(circuit, elements, tensors)
+
+
+def _queries(circuit: "Circuit") -> "list[Instance]":
+    """Return the elements on which queries meet keys."""
+    return [one for one in circuit.instances if circuit.axis(one).space == "query_key"]
+
+
+def _unrotated(circuit: "Circuit", one: "Instance") -> int:
+    """Return how many entries of a head neither rotate nor pass a norm with gains: any basis does there."""
+    axis = circuit.axis(one)
+    return 0 if axis.normed else circuit.sizes[one[0]] - circuit.rotary.get(one[0], 0)
 
 
 def _share(fraction: float, n: int) -> int:

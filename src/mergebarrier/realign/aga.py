@@ -7,8 +7,9 @@ baseline; ``gaugefix`` is the attack to fear.
     T = argmin |W'_h^T T - W0_h^T|^2,  W_h <- T^T W'_h, b_h <- T^T b_h;   o: T = argmin |O'_h T - O0_h|^2;
     MLP: Hungarian assignment on the cosine of the first matrix's rows, then reorder
 
-Source: arXiv 2606.30360 (ridge 1e-8, float64, per head).  It was written for models without RoPE, grouped heads or a
-moved residual stream; ``matched=True`` first undoes stream, head order and neurons as ``gaugefix`` finds them.
+Source: arXiv 2606.30360 (ridge 1e-8, float64, per head).  It was written for models without RoPE, grouped heads,
+latents, experts or a moved stream; ``matched=True`` first undoes all that it does not solve, as ``gaugefix`` finds it.
+Which entries are those of heads is asked of the table; a model without any is refused.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from mergebarrier import arch, symmetry
+from mergebarrier.errors import MethodRefused
 from mergebarrier.lazy import torch
 from mergebarrier.parameters import check_values, flag
 from mergebarrier.realign.gaugefix import GaugeFix
@@ -31,7 +33,6 @@ if TYPE_CHECKING:
     from mergebarrier.symmetry import Elements, Tensors
 
 _RIDGE = 1e-8
-_MATCHED_SPACES = ("heads", "neurons", "experts", "residual")
 _SOLVED_SPACES = ("query_key", "value_output")
 
 
@@ -82,7 +83,16 @@ class Aga:
     def fit(
         self, architecture: Architecture, model: Checkpoint, anchor: Checkpoint, *, parallel: ParallelMap = map
     ) -> FittedAnchor:
-        """Return the attack, with our matching when ``matched``."""
+        """Return the attack, with our matching when ``matched``.
+
+        Raises: MethodRefused for a model without heads.
+        """
+        if not architecture.spaces.intersection(_SOLVED_SPACES):
+            raise MethodRefused(
+                f"a model of the {architecture.family} family has no heads whose projections could be solved",
+                where=model.path,
+                remedy="use --method gaugefix",
+            )
         if not self.matched:
             return FittedAnchor({}, {"matched": False, "tokens": 0})
         found = GaugeFix().fit(architecture, model, anchor, parallel=parallel)
@@ -90,7 +100,7 @@ class Aga:
             circuit.name: {
                 one: element
                 for one, element in found.gauge[circuit.name].items()
-                if circuit.axis(one).space in _MATCHED_SPACES
+                if circuit.axis(one).space not in _SOLVED_SPACES
             }
             for circuit in architecture.circuits
         }
@@ -117,11 +127,12 @@ def _neurons(circuit: Circuit, tensors: Tensors, anchor: Tensors) -> dict[Instan
     """Match neurons by the rows of the first matrix that carries them."""
     found: dict[Instance, symmetry.Element] = {}
     for one in circuit.instances:
-        if circuit.axis(one).space == "neurons" and not circuit.batches[one]:
+        if circuit.axis(one).space == "neurons":
             rows = symmetry.carriers(circuit, one, tensors, anchor, lambda other: True)
             first = next(row for row in rows if not row.vector)
-            perm = symmetry.assign(symmetry.cosines(first.now[0], first.then[0]))
-            found[one] = symmetry.Monomial(perm[None], torch.ones(1, len(perm), dtype=torch.float64))
+            pairs = zip(first.now, first.then, strict=True)
+            perm = torch.stack([symmetry.assign(symmetry.cosines(now, then)) for now, then in pairs])
+            found[one] = symmetry.Monomial(perm, torch.ones(perm.shape, dtype=torch.float64))
     return found
 
 
