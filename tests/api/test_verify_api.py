@@ -1,10 +1,12 @@
 """``verify`` from Python and from the command line: the same report; equal, not equal, refused."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
+import family_models
 import mergebarrier as mb
 import tiny_models
 from mergebarrier.errors import BadText, NotACheckpoint
@@ -69,3 +71,45 @@ def test_what_cannot_be_compared_is_refused(models, tmp_path, run_cli) -> None:
         mb.verify(models["plain"], models["protected"], text=tmp_path / "nothing.txt")
     ran = run_cli("verify", models["plain"], tmp_path / "nothing", "--json")
     assert ran.exit_code == 2 and ran.json["error"]["code"] == "MB1001"
+
+
+#: One of every kind of input and output; the others are compared where slow tests run.
+_KINDS = (
+    *("granite", "cohere", "mamba", "llama-headless", "llama-classifier", "t5", "whisper", "bert", "roberta", "vit"),
+    *("dinov2", "clip", "llava", "qwen2-vl"),
+)
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[] if n in _KINDS else pytest.mark.slow) for n in family_models.MODELS]
+)
+def test_every_family_is_compared_by_what_it_answers(name, tmp_path) -> None:
+    plain = family_models.save(name, tmp_path / "plain")
+    mb.protect(plain, tmp_path / "protected", key=mb.Key(b"7" * 32))
+    report = mb.verify(plain, tmp_path / "protected", max_tokens=48)
+    assert report.equal
+    errors = [report.max_rel_logit_error, report.max_rel_output_error]
+    assert any(error is not None for error in errors) and all(error < 1e-5 for error in errors if error is not None)
+    other = mb.verify(plain, family_models.save(name, tmp_path / "other", seed=7), max_tokens=48, max_kl=1e-3)
+    assert not other.equal and not other.structure_differences
+
+
+def test_the_lines_name_the_outputs_and_their_floor(tmp_path, run_cli) -> None:
+    plain = family_models.save("vit", tmp_path / "plain")
+    mb.protect(plain, tmp_path / "protected", key=mb.Key(b"7" * 32))
+    shown = run_cli("verify", plain, tmp_path / "protected", "--dtype", "bfloat16")
+    assert shown.exit_code == 0 and shown.stdout.endswith("\nequal\n")
+    assert "outputs compared       logits\n" in shown.stdout and "tokens" not in shown.stdout.splitlines()[0]
+    assert "relative error: the original, bfloat16 against float32" in shown.stdout
+    ran = run_cli("verify", plain, tmp_path / "protected", "--json")
+    assert ran.json["outputs"] == ["logits"] and "perplexity_original" not in ran.json
+
+
+def test_a_configuration_that_the_stock_class_cannot_run_is_refused_in_words(models, tmp_path, run_cli) -> None:
+    shutil.copytree(models["plain"], tmp_path / "broken")
+    config = json.loads((tmp_path / "broken" / "config.json").read_text())
+    config["rope_parameters"] = {"rope_type": "linear", "rope_theta": 1e4, "factor": 2.0, "partial_rotary_factor": 0.5}
+    config["partial_rotary_factor"] = None
+    (tmp_path / "broken" / "config.json").write_text(json.dumps(config))
+    ran = run_cli("verify", tmp_path / "broken", tmp_path / "broken", "--json")
+    assert ran.exit_code == 2 and ran.json["error"]["code"].startswith("MB")

@@ -1,28 +1,43 @@
 """``verify``: does one model still do what another does?  Names, shapes, manifest, logits, KL, perplexity.
 
-equal  <=>  no difference of structure, no problem with the manifest, and KL(original | protected) <= max_kl
+equal  <=>  no difference of structure, no problem with the manifest, KL(original | protected) <= max_kl, and
+            every other output within 3 %, or within three times the noise of the dtype that the models run in
+
+Models that continue a text are compared token by token; all others, and what reads pictures or sound, by their answers.
 """
 
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from mergebarrier.api.base import Model, Report, opened, optional, shown
 from mergebarrier.checkpoint import MANIFEST_NAME, Checkpoint, verify_manifest
 from mergebarrier.evaluate import (
     CHECK_TEXT,
     compare,
+    compare_answers,
     compute_dtype,
+    continues_text,
     load_module,
     load_tokenizer,
     perplexity,
     read_text,
+    reads_more,
+    reads_tokens,
     token_ids,
 )
+from mergebarrier.numerics import draws
 from mergebarrier.progress import Progress
 
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+    from torch import Tensor, nn
+
 _STEPS: Final = 3
+_TOKENIZER: Final = "tokenizer.json"
+#: Largest relative error of an output that is not a text's next token.
+_MAX_ERROR: Final = 0.03
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,11 +49,14 @@ class VerifyReport(Report):
       structure_differences: a line per tensor or file that differs in name, shape or dtype.
       manifest_problems:     a line per file that is not what the manifest of the protected model lists.
       max_rel_logit_error:   greatest difference of a logit over the greatest logit.
-      kl_nats:               KL to the original, nats per token.
+      kl_nats:               KL to the original, nats per token; of a classifier, per choice.
       top1_agreement:        share of tokens with the same first choice.
       tokens:                tokens compared.
-      perplexity_original, perplexity_protected: on the same text.
+      perplexity_original, perplexity_protected: on the same text, of models that continue one.
       floor_kl_nats:         in bfloat16: how far the original is from itself in float32.
+      outputs:               what was compared besides, or instead, where a model does more than continue a text.
+      max_rel_output_error:  greatest difference in one of them over its greatest value.
+      floor_output_error:    in bfloat16: that error between the original and itself in float32.
       equal:                 whether all of it holds.
     """
 
@@ -54,6 +72,9 @@ class VerifyReport(Report):
     perplexity_original: float | None = optional()
     perplexity_protected: float | None = optional()
     floor_kl_nats: float | None = optional()
+    outputs: tuple[str, ...] | None = optional()
+    max_rel_output_error: float | None = optional()
+    floor_output_error: float | None = optional()
     equal: bool
 
 
@@ -93,8 +114,13 @@ def verify(
         if report.structure_differences:
             return report
         report = _measured(report, ours, theirs, words, max_tokens, step)
-    alike = report.kl_nats is not None and report.kl_nats <= max_kl
-    return replace(report, equal=alike and not report.manifest_problems)
+    return replace(report, equal=_alike(report, max_kl) and not report.manifest_problems)
+
+
+def _alike(report: VerifyReport, max_kl: float) -> bool:
+    limit = max(_MAX_ERROR, 3 * (report.floor_output_error or 0.0))
+    judged = ((report.kl_nats, max_kl), (report.max_rel_output_error, limit))
+    return all(value <= most for value, most in judged if value is not None)
 
 
 def _differences(ours: Checkpoint, theirs: Checkpoint) -> Iterator[str]:
@@ -112,24 +138,43 @@ def _differences(ours: Checkpoint, theirs: Checkpoint) -> Iterator[str]:
 def _measured(
     report: VerifyReport, ours: Checkpoint, theirs: Checkpoint, text: str, max_tokens: int, progress: Progress
 ) -> VerifyReport:
-    """Run both models on the text."""
-    tokenizer = load_tokenizer(ours)
-    ids = token_ids(tokenizer, text, max_tokens)
+    """Run both models on the text, and on whatever else they read."""
+    tokenizer = load_tokenizer(ours) if _TOKENIZER in ours.side_files else None
     first, second = load_module(ours, report.dtype), load_module(theirs, report.dtype)
+    ids = _ids(first, tokenizer, text, max_tokens)
     progress(1, _STEPS)
-    found = compare(first, second, ids)
+    report = replace(report, **_figures(first, second, ids))
     progress(2, _STEPS)
-    report = replace(
-        report,
-        max_rel_logit_error=found.max_rel_logit_error,
-        kl_nats=found.kl_nats,
-        top1_agreement=found.top1_agreement,
-        tokens=found.tokens,
-        perplexity_original=perplexity(first, tokenizer, text, max_tokens).perplexity,
-        perplexity_protected=perplexity(second, tokenizer, text, max_tokens).perplexity,
-    )
+    if continues_text(first) and tokenizer is not None:
+        scores = [perplexity(module, tokenizer, text, max_tokens).perplexity for module in (first, second)]
+        report = replace(report, perplexity_original=scores[0], perplexity_protected=scores[1])
     if report.dtype == "bfloat16":
         del second
-        report = replace(report, floor_kl_nats=compare(load_module(ours, "float32"), first, ids).kl_nats)
+        floor = _figures(load_module(ours, "float32"), first, ids)
+        report = replace(
+            report, floor_kl_nats=floor.get("kl_nats"), floor_output_error=floor.get("max_rel_output_error")
+        )
     progress(_STEPS, _STEPS)
     return report
+
+
+def _ids(module: "nn.Module", tokenizer: "Tokenizer | None", text: str, max_tokens: int) -> "Tensor | None":
+    """Return tokens of the text; drawn ones without a tokenizer; None for a model that reads no text."""
+    if not reads_tokens(module):
+        return None
+    if tokenizer is not None:
+        return token_ids(tokenizer, text, max_tokens)
+    config: Any = module.config
+    return draws.below(("verify", "tokens"), config.get_text_config().vocab_size, max_tokens)
+
+
+def _figures(first: "nn.Module", second: "nn.Module", ids: "Tensor | None") -> dict[str, Any]:
+    """Compare two modules: names and values of fields of the report."""
+    found: dict[str, Any] = {}
+    if continues_text(first) and ids is not None:
+        found = vars(compare(first, second, ids)).copy()
+        if not reads_more(first):
+            return found
+    other = compare_answers(first, second, ids)
+    more = {"kl_nats": other.kl_nats, "top1_agreement": other.top1_agreement, "tokens": other.tokens}
+    return more | found | {"outputs": other.outputs, "max_rel_output_error": other.max_rel_error}

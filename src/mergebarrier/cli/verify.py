@@ -31,7 +31,7 @@ __all__ = ["command"]
 @threads_option
 @output_options
 def command(original: Path, protected: Path, threads: int, output: Output, **options: Any) -> int:
-    """Compare PROTECTED with ORIGINAL: tensors, logits, KL, top-1 agreement, perplexity.
+    """Compare PROTECTED with ORIGINAL: tensors, logits or other outputs, KL, top-1 agreement, perplexity.
 
     In bfloat16 the floor is printed too: how far the original itself moves between bfloat16 and float32.
     """
@@ -46,16 +46,24 @@ def command(original: Path, protected: Path, threads: int, output: Output, **opt
 
 def _lines(report: "VerifyReport") -> str:
     lines = [*report.structure_differences, *report.manifest_problems]
+    read = f", {report.tokens} tokens" if report.tokens else ""
+    figures = [
+        ("compute dtype", report.dtype if report.outputs or report.kl_nats is not None else None, f"{{}}{read}"),
+        ("relative logit error", report.max_rel_logit_error, "{:.2e}"),
+        ("outputs compared", ", ".join(report.outputs or ()) or None, "{}"),
+        ("relative error", report.max_rel_output_error, "{:.2e}"),
+        ("KL to the original", report.kl_nats, "{:.2e} nats per token"),
+        ("top-1 agreement", report.top1_agreement, "{:.4f}"),
+    ]
+    lines += [f"{name:<22} {shown.format(value)}" for name, value, shown in figures if value is not None]
     before, after = report.perplexity_original, report.perplexity_protected
     if before is not None and after is not None:
-        lines += [
-            f"compute dtype          {report.dtype}, {report.tokens} tokens",
-            f"relative logit error   {report.max_rel_logit_error:.2e}",
-            f"KL to the original     {report.kl_nats:.2e} nats per token",
-            f"top-1 agreement        {report.top1_agreement:.4f}",
-            f"perplexity             {before:.3f} original, {after:.3f} protected ({after / before - 1:+.2%})",
-        ]
-    if report.floor_kl_nats is not None:
-        lines.append(f"floor                  {report.floor_kl_nats:.2e} nats: the original, bfloat16 against float32")
+        lines.append(f"{'perplexity':<22} {before:.3f} original, {after:.3f} protected ({after / before - 1:+.2%})")
+    floors = ((report.floor_kl_nats, " nats"), (report.floor_output_error, " relative error"))
+    lines += [
+        f"{'floor':<22} {value:.2e}{unit}: the original, bfloat16 against float32"
+        for value, unit in floors
+        if value is not None
+    ]
     lines.append("equal" if report.equal else "NOT equal")
     return "\n".join(lines)

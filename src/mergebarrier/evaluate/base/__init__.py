@@ -5,11 +5,12 @@ from typing import TYPE_CHECKING
 from mergebarrier import doors
 
 if TYPE_CHECKING:
+    from mergebarrier.evaluate.base.answers import answers, continues_text, reads_more, reads_tokens
     from mergebarrier.evaluate.base.compute_dtype import Speed, compute_dtype, processor_speed
     from mergebarrier.evaluate.base.load import load_module, load_tokenizer, tokenizer_of
     from mergebarrier.evaluate.base.oracles import Budget, Predictor, Suspect
     from mergebarrier.evaluate.base.prose import CHECK_TEXT
-    from mergebarrier.evaluate.base.stock import StockClass, fill_stock, stock_library
+    from mergebarrier.evaluate.base.stock import StockClass, fill_stock, running, stock_library
 
 __all__ = [
     "CHECK_TEXT",
@@ -18,11 +19,16 @@ __all__ = [
     "Speed",
     "StockClass",
     "Suspect",
+    "answers",
     "compute_dtype",
+    "continues_text",
     "fill_stock",
     "load_module",
     "load_tokenizer",
     "processor_speed",
+    "reads_more",
+    "reads_tokens",
+    "running",
     "stock_library",
     "tokenizer_of",
 ]

@@ -154,6 +154,15 @@ def _refused(error: Exception, where: object) -> Exception:
     return BadConfig(f"the stock class refuses it: {clean(error)}", where=where, remedy="repair config.json")
 
 
+@contextmanager
+def running(module: "nn.Module") -> Iterator[None]:
+    """Inside the block, what a stock class raises while it runs is our error: BadConfig."""
+    try:
+        yield
+    except (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        raise _refused(error, type(module).__name__) from error
+
+
 def stock_library() -> ModuleType:
     """Return transformers, set to stay off the network; MissingExtra where it is not installed."""
     os.environ.setdefault("HF_HUB_OFFLINE", "1")

@@ -6,7 +6,7 @@ from mergebarrier import doors
 
 if TYPE_CHECKING:
     from mergebarrier.evaluate.language.barrier import LossBarrier, barrier_curve
-    from mergebarrier.evaluate.language.compare import Equality, compare
+    from mergebarrier.evaluate.language.compare import Equality, SameAnswers, compare, compare_answers
     from mergebarrier.evaluate.language.forward import hidden_states, logit_blocks, token_ids
     from mergebarrier.evaluate.language.scores import Perplexity, Score, exact_match, perplexity
     from mergebarrier.evaluate.language.sink import ModuleSink, parameter_names
@@ -20,12 +20,14 @@ __all__ = [
     "ModuleSink",
     "ModuleSuspect",
     "Perplexity",
+    "SameAnswers",
     "Score",
     "TaskFile",
     "TaskRow",
     "TokenRows",
     "barrier_curve",
     "compare",
+    "compare_answers",
     "exact_match",
     "hidden_states",
     "logit_blocks",

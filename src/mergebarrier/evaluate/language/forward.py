@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from mergebarrier.errors import BadTask, BadText
+from mergebarrier.evaluate.base import running
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -26,6 +27,7 @@ HEAD_ROWS = 128
 MAX_CHARS_PER_TOKEN = 32
 MIN_TOKENS = 16
 MANY = 2**31
+_LENGTHS = ("max_position_embeddings", "max_target_positions", "max_seq_len")
 
 
 def token_ids(tokenizer: "Tokenizer", text: str, max_tokens: int) -> Tensor:
@@ -58,7 +60,8 @@ def windows(ids: Tensor, length: int) -> list[Tensor]:
 def hidden_states(module: nn.Module, ids: Tensor) -> Tensor:
     """Run the body of a model: Int64[Tensor, "batch length"] to Float[Tensor, "batch length hidden"]."""
     body: Any = module.base_model
-    states: Tensor = body(input_ids=ids, use_cache=False).last_hidden_state
+    with running(module):
+        states: Tensor = body(input_ids=ids, use_cache=False).last_hidden_state
     return states
 
 
@@ -111,7 +114,8 @@ class _States:
 def max_positions(module: nn.Module) -> int:
     """Longest sequence that the module was made for; a large number where there is no limit."""
     config: Any = module.config
-    return int(getattr(config.get_text_config(), "max_position_embeddings", None) or MANY)
+    text = config.get_text_config()
+    return int(next((value for key in _LENGTHS if (value := getattr(text, key, None))), MANY))
 
 
 def check_vocabulary(module: nn.Module, ids: Sequence[int] | Tensor, fault: type[BadTask] | type[BadText]) -> None:
