@@ -100,16 +100,16 @@ class Doctor(Document):
 
 
 class Dims(TypedDict):
-    """Sizes and kinds of a network."""
+    """Sizes and kinds of a network; one without attention has no heads."""
 
     hidden: Count
     mlp_width: Count
     vocab: Count
     n_layers: Count
     positions: Count
-    n_heads: Count
-    n_kv_heads: Count
-    head_dim: Count
+    n_heads: NotRequired[Count]
+    n_kv_heads: NotRequired[Count]
+    head_dim: NotRequired[Count]
     rotary: bool
     gated: bool
     centred: bool

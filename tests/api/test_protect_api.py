@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+import family_models
 import mergebarrier as mb
 import tiny_models
 from mergebarrier.checkpoint import open_checkpoint
@@ -97,6 +98,10 @@ def test_inspect_speaks_words(model: Path, tmp_path: Path, run_cli) -> None:
     text = run_cli("inspect", model).stdout
     assert "a model of the llama family, which can be protected" in text
     assert "2 layers of width 48: 6 heads of 12 sharing 2 key/value heads" in text and "licence: unknown" in text
+    assert "2 head groups per layer may change places; 2 elements, each of 2^1.0 ways\n" in text
+    mamba = family_models.save("mamba", tmp_path / "mamba")
+    assert "2 layers of width 48: MLP of 96\n" in run_cli("inspect", mamba).stdout
+    assert {one["space"] for one in run_cli("inspect", mamba, "--json").json["freedoms"]} >= {"latents", "neurons"}
     mb.protect(model, tmp_path / "protected")
     assert (
         "written by protect of mergebarrier, method exact, with key"

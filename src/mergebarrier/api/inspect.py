@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from mergebarrier import verbs
 from mergebarrier.api.base import Model, Report, as_given, beside, opened, optional
-from mergebarrier.arch import Architecture, describe
+from mergebarrier.arch import Freedom, describe, freedoms
 from mergebarrier.checkpoint import MANIFEST_NAME, Checkpoint, read_manifest
 from mergebarrier.errors import ArchError
 
@@ -21,20 +21,6 @@ if TYPE_CHECKING:
 
 _SHOWN = ("verb", "method", "parameters", "key_id")
 _KINDS = {"rotary": "planes", "gated": "glu", "centred": "centred"}
-#: space -> kind of axis -> what may act there; the first kind that a model has is told.
-_WORDS: Mapping[str, Mapping[str, str]] = {
-    "query_key": {
-        "planes": "one complex number per rotary plane and key head",
-        "turns": "quarter turns of rotary planes, which the gains behind them follow",
-        "basis": "any basis per key head",
-    },
-    "value_output": {"basis": "any basis per key head"},
-    "latents": {"signed": "order and signs"},
-    "heads": {"order": "order of key heads, and of the query heads of each"},
-    "neurons": {"glu": "order and scale", "order": "order"},
-    "experts": {"order": "order of the experts"},
-    "residual": {"centred": "order and one global sign", "signed": "order and signs"},
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +38,8 @@ class InspectReport(Report):
       lineage:         what a merge was made from, its licence and warnings; None for anything else.
       family:          of the architecture; None for one that no table describes.
       not_protectable: why it cannot be protected, where it has no family.
-      dims, tied, circuits, spaces: sizes, units of work, and the symmetries that a protection may use.
+      dims, tied, circuits: sizes, and the number of units of work.
+      freedoms:        what a protection may change, and who undoes it: axis by axis, with the number of elements.
       next_steps:      commands that make sense now.
     """
 
@@ -75,7 +62,7 @@ class InspectReport(Report):
     dims: Mapping[str, int | bool] | None = optional()
     tied: bool | None = optional()
     circuits: int | None = optional()
-    spaces: Mapping[str, str] | None = optional()
+    freedoms: tuple[Freedom, ...] | None = optional()
     next_steps: tuple[str, ...] = beside(())
 
 
@@ -122,7 +109,7 @@ def _of_architecture(checkpoint: Checkpoint) -> dict[str, Any]:
         "dims": {**architecture.dims, **{name: architecture.has(kind) for name, kind in _KINDS.items()}},
         "tied": architecture.tied,
         "circuits": len(architecture.circuits),
-        "spaces": _spaces(architecture),
+        "freedoms": freedoms(architecture),
     }
 
 
@@ -139,18 +126,6 @@ def _lineage(content: "AnyContent | None") -> dict[str, Any] | None:
         "suspect": checks.get("suspect", False),
         "warnings": checks.get("warnings", []),
     }
-
-
-def _spaces(architecture: Architecture) -> dict[str, str]:
-    """Say in words what may act in each space of a model."""
-    kinds: dict[str, list[str]] = {}
-    for circuit in architecture.circuits:
-        for one in circuit.instances:
-            axis = circuit.axis(one)
-            word = "turns" if axis.kind == "planes" and axis.normed else axis.kind
-            kinds.setdefault(axis.space, []).append(word)
-    order = [space for space in _WORDS if space in kinds]
-    return {space: next(text for kind, text in _WORDS[space].items() if kind in kinds[space]) for space in order}
 
 
 def _next_steps(name: str, content: "AnyContent | None", *, protectable: bool) -> tuple[str, ...]:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from mergebarrier.arch.describe import Architecture, describe, require_same
     from mergebarrier.arch.families import FAMILIES
     from mergebarrier.arch.family import Family, TensorLine
+    from mergebarrier.arch.freedoms import Freedom, freedoms
 
 __all__ = [
     "CIRCUITS",
@@ -34,6 +35,7 @@ __all__ = [
     "Concat",
     "Factor",
     "Family",
+    "Freedom",
     "Instance",
     "Kind",
     "Member",
@@ -43,6 +45,7 @@ __all__ = [
     "describe",
     "evaluate",
     "fold",
+    "freedoms",
     "instance",
     "instances_of",
     "leaves",

@@ -1,6 +1,6 @@
 """``mergebarrier inspect``: what a folder holds, which symmetries it has, and what can be done with it next."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -12,6 +12,7 @@ from mergebarrier.errors import clean
 
 if TYPE_CHECKING:
     from mergebarrier.api import InspectReport
+    from mergebarrier.arch import Freedom
 
 __all__ = ["command"]
 
@@ -42,9 +43,9 @@ def _lines(report: "InspectReport") -> Iterator[str]:
     yield from (f"  {line}" for line in _sizes(report))
     yield f"  {_licence(report)}"
     yield from (f"  {line}" for line in _history(report))
-    if report.spaces:
-        yield "Symmetries that a protection may use, and anyone who undoes it:"
-        yield from (f"  {name:<14}{freedom}" for name, freedom in report.spaces.items())
+    if report.freedoms:
+        yield "Freedoms that a protection may use, and anyone who undoes it:"
+        yield from _freedoms(report.freedoms)
     yield "What can be done next:"
     yield from (f"  {step}" for step in report.next_steps)
 
@@ -71,13 +72,27 @@ def _sizes(report: "InspectReport") -> list[str]:
     if report.dims is None:
         return []
     dims = report.dims
-    shared = "" if dims["n_kv_heads"] == dims["n_heads"] else f" sharing {dims['n_kv_heads']} key/value heads"
+    heads = ""
+    if "n_heads" in dims:
+        shared = "" if dims["n_kv_heads"] == dims["n_heads"] else f" sharing {dims['n_kv_heads']} key/value heads"
+        heads = f"{dims['n_heads']} heads of {dims['head_dim']}{shared}, "
+    words = f"vocabulary of {dims['vocab']}, " if dims["vocab"] else ""
     tied = "the head is the embedding" if report.tied else "the head has weights of its own"
     return [
-        f"{dims['n_layers']} layers of width {dims['hidden']}: {dims['n_heads']} heads of {dims['head_dim']}{shared}, "
-        f"MLP of {dims['mlp_width']}",
-        f"vocabulary of {dims['vocab']}, {tied}; {report.circuits} circuits are protected one by one",
+        f"{dims['n_layers']} layers of width {dims['hidden']}: {heads}MLP of {dims['mlp_width']}",
+        f"{words}{tied}; {report.circuits} circuits are protected one by one",
     ]
+
+
+def _freedoms(freedoms: "Sequence[Freedom]") -> Iterator[str]:
+    """Yield a line per axis: what may happen there, how often, and in how many ways."""
+    for one in freedoms:
+        ways = [f"2^{one.bits:.1f} ways"] if one.bits else []
+        ways += [f"{one.reals:,} real numbers"] if one.reals else []
+        elements = "one element of" if one.elements == 1 else f"{one.elements:,} elements, each of"
+        yield f"  {one.space:<14}{one.what}; {elements} {' and '.join(ways)}"
+    bits, reals = (sum(one.elements * one.bits for one in freedoms), sum(one.elements * one.reals for one in freedoms))
+    yield f"  together 2^{bits:,.0f} ways that round nothing, and {reals:,} real numbers; the base undoes all of them"
 
 
 def _licence(report: "InspectReport") -> str:
