@@ -133,7 +133,7 @@ def _of_models(
         calibration = verbs.Calibration(request.data, options.samples, options.dtype or "float32", options.seed)
         job = verbs.by_learning(method, learned, calibration, anchor=anchor, max_ram_bytes=max_ram_bytes)
     else:
-        planned = plan(method, opened, experts)
+        planned = plan(method, opened, experts, missing=options.allowed.missing, keep=options.allowed.keep)
         job = verbs.whole_models(planned, anchor)
         if options.cure is not None:
             from mergebarrier.scan import Search

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from mergebarrier.api.base import Model, Report, opened, optional, shown
+from mergebarrier.arch import repeats, spelled_like
 from mergebarrier.checkpoint import MANIFEST_NAME, Checkpoint, verify_manifest
 from mergebarrier.evaluate import (
     CHECK_TEXT,
@@ -104,16 +105,17 @@ def verify(
     """
     words = CHECK_TEXT if text is None else read_text(text)
     with opened(original, protected, download=download) as (ours, theirs), shown(progress, "verifying") as step:
+        same = spelled_like(ours, theirs)
         manifest = (theirs.root / MANIFEST_NAME).exists()
         report = VerifyReport(
             dtype=compute_dtype(dtype),
-            structure_differences=tuple(_differences(ours, theirs)),
+            structure_differences=tuple(_differences(ours, same)),
             manifest_problems=tuple(verify_manifest(theirs.folders[0])) if manifest else (),
             equal=False,
         )
         if report.structure_differences:
             return report
-        report = _measured(report, ours, theirs, words, max_tokens, step)
+        report = _measured(report, ours, same, words, max_tokens, step)
     return replace(report, equal=_alike(report, max_kl) and not report.manifest_problems)
 
 
@@ -124,15 +126,23 @@ def _alike(report: VerifyReport, max_kl: float) -> bool:
 
 
 def _differences(ours: Checkpoint, theirs: Checkpoint) -> Iterator[str]:
-    """Yield every way in which names, shapes, dtypes or config differ."""
-    yield from (f"only in the original: {name}" for name in ours.tensors if name not in theirs.tensors)
-    yield from (f"only in the protected model: {name}" for name in theirs.tensors if name not in ours.tensors)
+    """Yield every way in which names, shapes, dtypes or config differ, buffers and copies of tied heads aside."""
+    yield from (f"only in the original: {name}" for name in _alone(ours, theirs))
+    yield from (f"only in the protected model: {name}" for name in _alone(theirs, ours))
     for name, info in ours.tensors.items():
         other = theirs.tensors.get(name)
-        if other is not None and (info.dtype, info.shape) != (other.dtype, other.shape):
+        computed = info.role == "buffer"
+        if other is not None and not computed and (info.dtype, info.shape) != (other.dtype, other.shape):
             yield f"{name}: {info.dtype} {info.shape} became {other.dtype} {other.shape}"
     if ours.config != theirs.config:
         yield "config.json differs"
+
+
+def _alone(side: Checkpoint, other: Checkpoint) -> Iterator[str]:
+    """Yield the tensors that only one side holds; not buffers, nor what repeats another tensor of it."""
+    for name, info in side.tensors.items():
+        if name not in other.tensors and info.role != "buffer" and repeats(side, name) is None:
+            yield name
 
 
 def _measured(

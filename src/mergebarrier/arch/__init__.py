@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from mergebarrier.arch.families import FAMILIES
     from mergebarrier.arch.family import Family, TensorLine
     from mergebarrier.arch.freedoms import Freedom, freedoms
+    from mergebarrier.arch.names import finder, identities, spelled_like
+    from mergebarrier.arch.shared import FitRules, ModelFit, fit, repeats
 
 __all__ = [
     "CIRCUITS",
@@ -35,22 +37,29 @@ __all__ = [
     "Concat",
     "Factor",
     "Family",
+    "FitRules",
     "Freedom",
     "Instance",
     "Kind",
     "Member",
+    "ModelFit",
     "Node",
     "Nodes",
     "TensorLine",
     "describe",
     "evaluate",
+    "finder",
+    "fit",
     "fold",
     "freedoms",
+    "identities",
     "instance",
     "instances_of",
     "leaves",
+    "repeats",
     "require_same",
     "size_of",
+    "spelled_like",
     "unfold",
 ]
 

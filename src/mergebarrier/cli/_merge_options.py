@@ -28,7 +28,6 @@ _Verb: TypeAlias = Callable[..., object]
 _Values: TypeAlias = Mapping[str, Any]
 _WITH_A_RECIPE: Final = (
     "explain",
-    "missing",
     "untie",
     "unsafe_truncate_embeddings",
     "max_shard_size",
@@ -36,7 +35,7 @@ _WITH_A_RECIPE: Final = (
     "random_seed",
 )
 _WITH_FLAGS: Final = ("base", "method", "data", "samples", "as", "rank", "lora_space")
-_WITH_BOTH: Final = ("dtype", "acknowledge_licence", "check", "text_path", "download")
+_WITH_BOTH: Final = ("dtype", "acknowledge_licence", "check", "text_path", "download", "missing", "extra")
 acknowledge_option = click.option(
     "--acknowledge-licence",
     is_flag=True,
@@ -57,7 +56,8 @@ _OPTIONS: Final = (
         help="--as adapter: merge the products B A (exact) or the factors.",
     ),
     click.option("--explain", is_flag=True, help="Recipes: print the parameters of every tensor and write nothing."),
-    click.option("--missing", type=click.Choice(["base"]), help="Recipes: take what a model lacks from the base."),
+    click.option("--missing", type=click.Choice(["base"]), help="Take what a model lacks from the base."),
+    click.option("--extra", type=click.Choice(["keep"]), help="Keep heads that one model alone has."),
     click.option("--untie", is_flag=True, help="Recipes: store the head of tied models as a copy of their embedding."),
     click.option(
         "--unsafe-truncate-embeddings", is_flag=True, help="Recipes: cut unequal vocabularies to the smallest."
@@ -133,6 +133,7 @@ class Asked:
             truncate=values["unsafe_truncate_embeddings"],
             untie=values["untie"],
             missing=values["missing"] == "base",
+            keep=values["extra"] == "keep",
             shard_bytes=values["max_shard_size"],
             shard_parameters=values["out_shard_size"],
         )

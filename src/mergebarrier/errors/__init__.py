@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING
 from mergebarrier import doors
 
 if TYPE_CHECKING:
-    from mergebarrier.errors.base import InternalError, Interrupted, MergebarrierError, UsageError, clean
+    from mergebarrier.errors.base import InternalError, Interrupted, MergebarrierError, UsageError, apart, clean
     from mergebarrier.errors.checkpoint import (
         AdapterRefused,
         BadAdapter,
@@ -147,6 +147,7 @@ __all__ = [
     "UnsafePath",
     "UnsupportedFeature",
     "UsageError",
+    "apart",
     "clean",
 ]
 

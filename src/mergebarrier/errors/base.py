@@ -1,5 +1,6 @@
 """The first of all errors, and those of the command itself (MB0): what, where and what to do, on one line."""
 
+from pathlib import PurePath
 from typing import ClassVar
 
 _SHOWN_CHARS = 200
@@ -9,6 +10,18 @@ def clean(text: object, *, longest: int = _SHOWN_CHARS) -> str:
     """Escape control and bidirectional characters of untrusted text and cut it, at 200 characters by default."""
     shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
     return shown if len(shown) <= longest else shown[: longest - 1] + "…"
+
+
+def apart(path: PurePath, other: PurePath) -> str:
+    """Name a folder for a message, by as much of its path as tells it from another.
+
+    Example:
+      >>> apart(PurePath("/runs/1/a"), PurePath("/base")), apart(PurePath("/runs/1/a"), PurePath("/runs/2/a"))
+      ('a', '1/a')
+    """
+    ours, theirs = path.parts, other.parts
+    length = next((n for n in range(1, len(ours)) if ours[-n:] != theirs[-n:]), 1)
+    return clean("/".join(ours[-length:]))
 
 
 class MergebarrierError(Exception):

@@ -43,6 +43,7 @@ def reference(path: PurePath) -> str:
 
 def name_of(model: Checkpoint) -> str:
     """Name an opened model without its path; a base with an adapter by both names."""
+    model = model.as_stored()
     if isinstance(model, AdaptedCheckpoint):
         return f"{reference(model.base.path.absolute())}+{reference(model.adapter.path.absolute())}"
     return reference(model.path.absolute())

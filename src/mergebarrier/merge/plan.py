@@ -1,19 +1,21 @@
 """What a merge of whole models will do, checked before any arithmetic: sources, units of work, warnings.
 
-All inputs must hold the same tensors in the same shapes, agree about tied embeddings and about how heads are cut; what
-they may disagree about (rotary base, norm epsilon) is noted, and the donor's value stays. The plan touches no file: an
-executor reads the sources, calls ``apply`` per unit and writes the result.
+All inputs must hold the same tensors in the same shapes, whatever their names (``arch.fit``), agree about tied
+embeddings and about how heads are cut; what they may disagree about (rotary base, norm epsilon) is noted, and the
+donor's value stays. The plan touches no file: an executor reads the sources, calls ``apply`` per unit and writes the
+result.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
 from torch import Tensor
 
-from mergebarrier.errors import BadMergeParameter, ConfigMismatch, ShapeMismatch, TensorSetMismatch, clean
+from mergebarrier.errors import BadMergeParameter, ConfigMismatch, ShapeMismatch, apart, clean
 from mergebarrier.merge.arithmetic import SurveyResult, row_blocks
 from mergebarrier.merge.method import Merge
+from mergebarrier.merge.methods import Linear
 
 if TYPE_CHECKING:
     from mergebarrier.checkpoint import Checkpoint, TensorInfo
@@ -22,7 +24,10 @@ _SMALL = 1 << 21  # elements: tensors up to this size share a unit, larger ones 
 _MUST_AGREE = ("model_type", "num_attention_heads", "num_key_value_heads", "head_dim", "n_head", "hidden_act")
 _NOTED = ("rope_theta", "rope_parameters", "rope_scaling", "rms_norm_eps", "layer_norm_epsilon", "sliding_window")
 HEAD = "lm_head.weight"
-_SHOWN = 3
+#: What every loader makes anew, and what counts the steps of one training: the output takes the donor's.
+COPIED_ROLES = ("buffer", "counter")
+#: How running means and variances are merged by every method: no combination of them with signs is one.
+AVERAGE = Linear()
 
 
 @dataclass(frozen=True)
@@ -54,6 +59,7 @@ class Plan:
       methods: tensor name -> the method with the parameters that hold for this tensor.
       units:   what to do, covering every tensor of the donor once.
       notes:   warnings for the user, one line each.
+      copied:  tensors that are the donor's, whatever the others hold.
       survey:    tensor name -> what a survey of the model says; ``surveyed`` fills it.
     """
 
@@ -62,6 +68,7 @@ class Plan:
     methods: Mapping[str, Merge]
     units: tuple[MergeUnit, ...]
     notes: tuple[str, ...]
+    copied: frozenset[str] = frozenset()
     survey_results: Mapping[str, SurveyResult] = field(default_factory=dict)
 
     @property
@@ -73,7 +80,9 @@ class Plan:
         """Return the plan after the method has looked at the whole model, where it must."""
         if self.method.reads == 1:
             return self
-        sizes = {name: info.numel for name, info in self.donor.tensors.items() if is_float(info.dtype) and info.numel}
+        floats = {name: info for name, info in self.donor.tensors.items() if is_float(info.dtype) and info.numel}
+        asked = [name for name in floats if name not in self.copied and self.methods[name] is self.method]
+        sizes = {name: floats[name].numel for name in asked}
         survey = self.method.survey(sizes, lambda name: row_blocks(self.sources, name), len(self.sources) - 1)
         return replace(self, survey_results=survey)
 
@@ -88,19 +97,31 @@ class Plan:
         """
         merged = {}
         for name in unit.tensors:
+            if name in self.copied:
+                merged[name] = blocks[0][name]
+                continue
             tensors = [block[name] for block in blocks]
             base, experts = (tensors[0], tensors[1:]) if self.method.uses_base else (None, tensors)
             merged[name] = self.methods[name].merge(base, experts, name=name, survey=self.survey_results.get(name))
         return merged
 
 
-def plan(method: Merge, base: "Checkpoint | None", experts: "Sequence[Checkpoint]") -> Plan:
+def plan(
+    method: Merge,
+    base: "Checkpoint | None",
+    experts: "Sequence[Checkpoint]",
+    *,
+    missing: bool = False,
+    keep: bool = False,
+) -> Plan:
     """Check that the models can be merged by ``method`` and lay out the work.
 
     Args:
       method:  a merge method.
       base:    the model the experts were fine-tuned from; None for a method that does not use it, else ignored there.
       experts: the models to merge.
+      missing: take what a model lacks from the base, parts of the body as well as heads.
+      keep:    keep a head that one model alone has beyond the donor.
     Raises: BadMergeParameter (counts, missing base), TensorSetMismatch (other tensors, tied and untied mixed),
       ShapeMismatch (shape, vocabulary, dtype kind), ConfigMismatch (another family or other heads).
     """
@@ -108,14 +129,65 @@ def plan(method: Merge, base: "Checkpoint | None", experts: "Sequence[Checkpoint
     if method.uses_base and base is None:
         raise BadMergeParameter("needs the base model", where=method.name, remedy="give --base")
     sources = (base, *experts) if method.uses_base and base is not None else tuple(experts)
-    donor, notes = sources[0], []
+    notes = [note for other in sources[1:] for note in check_config(sources[0], other)]
+    found = fitted(sources, spare=base, missing=missing, keep=keep)
+    sources, donor = found.models, found.models[0]
     for other in sources[1:]:
-        notes += check_config(donor, other)
         check_tensors(donor, other)
     if any(weight < 0 for weight in getattr(method, "weights", ())):
         notes.append(f"{method.name}: a negative weight subtracts a model")
-    methods = dict.fromkeys(donor.tensors, method)
-    return Plan(method, sources, methods, units_of(methods, donor.tensors), tuple(notes))
+    methods = {name: AVERAGE if info.role == "statistic" else method for name, info in donor.tensors.items()}
+    copied = found.kept | {name for name, info in donor.tensors.items() if info.role in COPIED_ROLES}
+    return Plan(
+        method,
+        sources,
+        methods,
+        units_of(methods, donor.tensors),
+        (*notes, *found.notes, *role_notes(donor)),
+        copied,
+    )
+
+
+@dataclass(frozen=True)
+class FittedModels:
+    """Models under the names of the first; ``kept`` are names that one model alone gave, ``notes`` what was done."""
+
+    models: "tuple[Checkpoint, ...]"
+    kept: frozenset[str] = frozenset()
+    notes: tuple[str, ...] = ()
+
+
+def fitted(
+    models: "Sequence[Checkpoint]",
+    *,
+    spare: "Checkpoint | None" = None,
+    missing: bool = False,
+    keep: bool = False,
+    untie: bool = False,
+    whole: Callable[[str], bool] = bool,
+) -> FittedModels:
+    """Bring models under the names of the first; arguments and errors as of ``arch.fit``.
+
+    Names and shapes are the same as a rule, and then no table is asked.
+    """
+    first, *others = ({name: info.shape for name, info in model.tensors.items()} for model in models)
+    ties = {model.config.get("tie_word_embeddings") for model in models} - {None}
+    if all(other == first for other in others) and len(ties) < 2:
+        return FittedModels(tuple(models))
+    from mergebarrier.arch import FitRules, fit
+
+    found = fit(models, FitRules(spare=spare, missing=missing, keep=keep, untie=untie, whole=whole))
+    return FittedModels(found.models, found.kept, found.notes)
+
+
+def role_notes(donor: "Checkpoint") -> list[str]:
+    """Say what becomes of tensors that are no weights and differ between any two trainings."""
+    roles = [info.role for info in donor.tensors.values()]
+    said = {
+        "counter": "{} counters of training steps are those of {}",
+        "statistic": "{} running statistics are averaged over the experts, evenly; {} gives their names",
+    }
+    return [text.format(roles.count(role), donor.path.name) for role, text in said.items() if role in roles]
 
 
 def units_of(methods: Mapping[str, Merge], tensors: "Mapping[str, TensorInfo]") -> tuple[MergeUnit, ...]:
@@ -156,10 +228,10 @@ def check_config(donor: "Checkpoint", other: "Checkpoint") -> list[str]:
 
 
 def check_tensors(donor: "Checkpoint", other: "Checkpoint") -> None:
-    """Raise TensorSetMismatch or ShapeMismatch unless both hold the same tensors."""
-    check_names(donor, other)
+    """Raise ShapeMismatch unless all that is merged has one shape in both."""
     for name, info in donor.tensors.items():
-        check_shape(donor, info, other, other.tensors[name])
+        if info.role not in COPIED_ROLES:
+            check_shape(donor, info, other, other.tensors[name])
 
 
 def _differing(keys: Sequence[str], donor: "Checkpoint", other: "Checkpoint") -> list[str]:
@@ -169,32 +241,8 @@ def _differing(keys: Sequence[str], donor: "Checkpoint", other: "Checkpoint") ->
 
 def _difference(key: str, donor: "Checkpoint", other: "Checkpoint") -> str:
     theirs, ours = clean(repr(other.config[key])), clean(repr(donor.config[key]))
-    return f"{other.path.name}: {key} is {theirs}, {donor.path.name} has {ours}"
-
-
-def check_names(donor: "Checkpoint", other: "Checkpoint", *, lacking_is_fine: bool = False) -> None:
-    """Raise TensorSetMismatch unless both hold the same tensors, tied or untied alike."""
-    missing = [name for name in donor.tensors if name not in other.tensors and not lacking_is_fine]
-    extra = [name for name in other.tensors if name not in donor.tensors]
-    tied = [side.config.get("tie_word_embeddings") for side in (donor, other)]
-    if missing + extra == [HEAD] or (None not in tied and tied[0] != tied[1]):
-        raise TensorSetMismatch(
-            f"tied and untied embeddings are mixed: the head is stored in one of this and {donor.path.name} only, or "
-            f"tie_word_embeddings differs ({clean(repr(tied[1]))} and {clean(repr(tied[0]))})",
-            where=other.path,
-            remedy="save all models tied, or all untied, or give --untie with a recipe",
-        )
-    if missing or extra:
-        parts = [f"lacks {_some(missing)} of {donor.path.name}"] if missing else []
-        parts += [f"has {_some(extra)} that {donor.path.name} lacks"] if extra else []
-        raise TensorSetMismatch(
-            " and ".join(parts), where=other.path, remedy="merge models that were fine-tuned from one base"
-        )
-
-
-def _some(names: Sequence[str]) -> str:
-    shown = ", ".join(clean(name) for name in names[:_SHOWN])
-    return f"{len(names)} tensors ({shown}{', ...' if len(names) > _SHOWN else ''})"
+    names = apart(other.path.absolute(), donor.path.absolute()), apart(donor.path.absolute(), other.path.absolute())
+    return f"{names[0]}: {key} is {theirs}, {names[1]} has {ours}"
 
 
 def check_shape(

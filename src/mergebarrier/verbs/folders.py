@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mergebarrier.arch import CIRCUITS, Architecture, Circuit
+from mergebarrier.arch import CIRCUITS, Architecture, Circuit, finder
 from mergebarrier.checkpoint import (
     AdaptedCheckpoint,
     Adapter,
@@ -88,7 +88,7 @@ class Models:
         opened = self.model(base)
         key = opened.path.resolve(), adapter.resolve()
         if key not in self._experts:
-            self._experts[key] = AdaptedCheckpoint(opened, self.adapter(adapter))
+            self._experts[key] = AdaptedCheckpoint(opened, self.adapter(adapter), finder(opened))
         return self._experts[key]
 
 

@@ -17,7 +17,7 @@ from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
-from mergebarrier.arch import describe, require_same
+from mergebarrier.arch import describe, require_same, spelled_like
 from mergebarrier.checkpoint import LICENCE_FILES, MANIFEST_NAME, AdaptedCheckpoint, Checkpoint, Writer, read_manifest
 from mergebarrier.errors import ArchError, CheckpointError, LicenceRefused, RealignError
 from mergebarrier.lineage import ATTACK_TAG, CARD, COMPATIBLE, UNKNOWN, Conclusion, Declaration, conclude, declaration
@@ -53,6 +53,7 @@ def declared(source: Checkpoint) -> Declaration:
 
 def parts_of(source: Checkpoint) -> tuple[Checkpoint, ...]:
     """Return what speaks for a model: itself, or the base and the adapter that it is made of."""
+    source = source.as_stored()
     return (source.base, source.adapter.weights) if isinstance(source, AdaptedCheckpoint) else (source,)
 
 
@@ -183,9 +184,10 @@ def relatives(inputs: Sequence[MergeInput], anchor: Checkpoint | None) -> list[R
         if base is None or expert is base or item.role != "expert":
             continue
         try:
-            architecture = describe(expert)
-            require_same(architecture, describe(base), where=base.path)
-            related = relation(architecture, expert, base)
+            same = expert.tensors.keys() == base.tensors.keys()
+            architecture, anchored = describe(expert), base if same else spelled_like(expert, base)
+            require_same(architecture, describe(anchored), where=base.path)
+            related = relation(architecture, expert, anchored)
         except (ArchError, RealignError):
             continue  # merging needs no table, this warning does
         before, after = (min(side.values(), default=0.0) for side in (related.before, related.after))

@@ -145,11 +145,12 @@ def manifest_request(planned: RecipePlan) -> dict[str, object]:
 def _with_adapters(inputs: Sequence[MergeInput]) -> list[MergeInput]:
     """Add what the bases with an adapter are made of, each folder once."""
     found = list(inputs)
-    seen = {id(item.checkpoint): None for item in found}
+    seen = {id(item.checkpoint.as_stored()): None for item in found}
     for item in inputs:
-        if not isinstance(item.checkpoint, AdaptedCheckpoint):
+        model = item.checkpoint.as_stored()
+        if not isinstance(model, AdaptedCheckpoint):
             continue
-        base, adapter = item.checkpoint.base, item.checkpoint.adapter
+        base, adapter = model.base, model.adapter
         parts = [
             MergeInput("base", reference(base.path.absolute()), base),
             MergeInput("adapter", reference(adapter.path.absolute()), adapter.weights, adapter_facts(adapter)),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypedDict, cast
 
 import torch
 
-from mergebarrier.arch import CIRCUITS, Circuit, describe, require_same
+from mergebarrier.arch import CIRCUITS, Circuit, describe, require_same, spelled_like
 from mergebarrier.checkpoint import Checkpoint
 from mergebarrier.errors import NothingToAlign
 from mergebarrier.progress import Progress
@@ -29,6 +29,7 @@ def realign(
     Returns: (content of the manifest, diagnostics of the fit).
     Raises:  BaseMismatch, NothingToAlign, ArchError, CheckpointError.
     """
+    base = spelled_like(model, base)
     architecture, anchor = describe(model), describe(base)
     require_same(architecture, anchor, where=base.path)
     if model.digests(workers=into.workers) == base.digests(workers=into.workers):
@@ -58,7 +59,7 @@ class Reach(TypedDict):
 def check_realign(model: Checkpoint, base: Checkpoint) -> Reach:
     """Return what ``realign`` would work on, after the checks that need no weights."""
     architecture = describe(model)
-    require_same(architecture, describe(base), where=base.path)
+    require_same(architecture, describe(spelled_like(model, base)), where=base.path)
     return {"family": architecture.family, "circuits": len(architecture.circuits), "tensors": len(model.tensors)}
 
 
@@ -70,7 +71,7 @@ def undone_by_realignment(
     Returns: undone_pct = 100 (1 - |recovered - original| / |protected - original|), seconds, and the diagnostics.
     """
     started = time.perf_counter()
-    architecture = describe(protected)
+    architecture, base = describe(protected), spelled_like(protected, base)
     require_same(architecture, describe(base), where=base.path)
     with _circuit_map(workers) as parallel:
         fitted = GaugeFix().fit(architecture, protected, base, parallel=parallel)

@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from mergebarrier.arch import repeats, spelled_like
 from mergebarrier.checkpoint import MANIFEST_NAME, Checkpoint, read_manifest, split_reference
 from mergebarrier.errors import BadScanInput, MergebarrierError
 from mergebarrier.evaluate import ImageTask, load_encoder, pixels, read_image_task
@@ -193,24 +194,32 @@ def _open(
 def _like_base(
     base: Checkpoint | None, opened: dict[str, Checkpoint], findings: list[Finding]
 ) -> dict[str, Checkpoint]:
-    """Return the models that hold the base's tensors; a finding for each of the others."""
+    """Return the models that hold the base's tensors, under its names; a finding for each of the others."""
     if base is None:
         return {}
     usable = {}
     for name, checkpoint in opened.items():
+        view = spelled_like(base, checkpoint)
+        tensors = {**view.tensors, **base.tensors}
         odd = [
             tensor
-            for tensor in sorted(set(base.tensors) | set(checkpoint.tensors))
-            if tensor not in base.tensors
-            or tensor not in checkpoint.tensors
-            or base.tensors[tensor].shape != checkpoint.tensors[tensor].shape
+            for tensor in sorted(one for one, info in tensors.items() if info.role in ("weight", "statistic"))
+            if not _is_there_too(base, view, tensor)
         ]
         if odd:
             message = f"{len(odd)} tensors are missing, added or of another shape than in the base, {odd[0]} first"
             findings.append(finding("MB7104", name, message, value=float(len(odd)), threshold=0.0))
         else:
-            usable[name] = checkpoint
+            usable[name] = view
     return usable
+
+
+def _is_there_too(base: Checkpoint, view: Checkpoint, tensor: str) -> bool:
+    """Whether two models hold a tensor in one shape, or only one does and repeats another of its own."""
+    holders = [side for side in (base, view) if tensor in side.tensors]
+    if len(holders) == 1:
+        return repeats(holders[0], tensor) is not None
+    return base.tensors[tensor].shape == view.tensors[tensor].shape
 
 
 def _relations(base: Checkpoint | None, usable: dict[str, Checkpoint], findings: list[Finding]) -> bool:
@@ -227,8 +236,9 @@ def _relations(base: Checkpoint | None, usable: dict[str, Checkpoint], findings:
 
 
 def _tensors(base: Checkpoint, experts: Sequence[Checkpoint]) -> Iterator[tuple[str, Tensor, list[Tensor]]]:
-    for name in base.tensors:
-        yield name, base.read(name), [expert.read(name) for expert in experts]
+    for name, info in base.tensors.items():
+        if info.role == "weight" and all(name in expert.tensors for expert in experts):
+            yield name, base.read(name), [expert.read(name) for expert in experts]
 
 
 def _image_checks(

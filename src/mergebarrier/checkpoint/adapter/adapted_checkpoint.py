@@ -10,9 +10,11 @@ have the same bits.
 
 import contextlib
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
+from typing import TypeAlias
 
 import torch
 
@@ -24,6 +26,8 @@ from mergebarrier.errors import AdapterRefused, BadAdapter, clean
 from mergebarrier.progress import Progress
 
 _BLOCK_ELEMENTS = 1 << 18
+#: From the name of a tensor to that of the same tensor in a base.
+Finder: TypeAlias = Callable[[str], str | None]
 
 
 @dataclass(frozen=True)
@@ -41,18 +45,19 @@ class AdaptedCheckpoint(Checkpoint):
     Args:
       base:    the model that the adapter was trained on.
       adapter: its LoRA.
+      find:    the base's name of a tensor in another spelling, None where there is none; as ``arch.finder`` gives it.
     Attributes: as of Checkpoint, all of them the base's; besides
       base, adapter: as given.
       changes:       tensor name -> WeightChange, of every tensor that differs from the base's.
     Raises: BadAdapter when the base lacks a target, or has it in another shape; names both.
     """
 
-    def __init__(self, base: Checkpoint, adapter: Adapter) -> None:
+    def __init__(self, base: Checkpoint, adapter: Adapter, find: Finder | None = None) -> None:
         """Find every tensor of the adapter in the base."""
         name = Path(f"{base.path.name}+{adapter.path.name}")
         super().__init__(base.path.parent / name, base.root, base.config, base.shards, base.side_files, {})
         self.base, self.adapter = base, adapter
-        self.changes: Mapping[str, WeightChange] = place(adapter, base)
+        self.changes: Mapping[str, WeightChange] = place(adapter, base, find)
         self._changed: dict[str, str] = {}
 
     @property
@@ -78,6 +83,18 @@ class AdaptedCheckpoint(Checkpoint):
         if name not in self.changes or not (info.shape and 0 <= start <= stop <= info.rows):
             return self.base.read_rows(name, start, stop)
         return self._rows(name, start, stop)
+
+    def read_matrix_rows(self, name: str, start: int, stop: int) -> torch.Tensor:
+        """Read rows of a tensor seen as a matrix; those of an updated one with whole rows around them."""
+        shape = self.tensors[name].shape
+        if name not in self.changes or len(shape) == 2:
+            return (
+                self.read_rows(name, start, stop) if len(shape) == 2 else self.base.read_matrix_rows(name, start, stop)
+            )
+        height = prod(shape[1:-1])
+        first = start // height
+        rows = self._rows(name, first, -(-stop // height)).reshape(-1, shape[-1])
+        return rows[start - first * height : stop - first * height]
 
     def _whole(self, name: str) -> torch.Tensor:
         whole = self.changes[name].whole
@@ -173,18 +190,18 @@ def open_reference(path: str | os.PathLike[str]) -> Checkpoint:
     return expert
 
 
-def place(adapter: Adapter, base: Checkpoint) -> dict[str, WeightChange]:
-    """Return what the adapter does to the tensors of a base, in the base's order.
+def place(adapter: Adapter, base: Checkpoint, find: Finder | None = None) -> dict[str, WeightChange]:
+    """Return what the adapter does to the tensors of a base, in the base's order; ``find`` knows other spellings.
 
     Raises: BadAdapter when a target is not there, has another shape, or is tied to a tensor that is not adapted;
             AdapterRefused for DoRA of a transposed weight.
     """
     changes: dict[str, WeightChange] = {}
     for theirs, info in adapter.whole.items():
-        name = _find(adapter, base, theirs, info.name)
+        name = _find(adapter, base, find, theirs, info.name)
         _check_whole(adapter, base, name, info)
         changes[name] = WeightChange(info, None, False)
-    layouts = {module: _layout(adapter, base, factors) for module, factors in adapter.factors.items()}
+    layouts = {module: _layout(adapter, base, find, factors) for module, factors in adapter.factors.items()}
     swapped = [module for module, (_, _, sure) in layouts.items() if sure is False]
     for module, (name, transposed, sure) in layouts.items():
         if sure is None and swapped and not adapter.factors[module].embedding:
@@ -211,12 +228,12 @@ def _refuse(adapter: Adapter, tensor: str, what: str, remedy: str) -> BadAdapter
     return BadAdapter(what, where=f"{adapter.path}: tensor {clean(tensor)!r}", remedy=remedy)
 
 
-def _find(adapter: Adapter, base: Checkpoint, name: str, tensor: str) -> str:
+def _find(adapter: Adapter, base: Checkpoint, find: Finder | None, name: str, tensor: str) -> str:
     """Return the base's name of a tensor; a base saved without its head may lack the first part of it."""
     short = name.partition(".")[2]
     bare = not any(theirs.startswith(name[: len(name) - len(short)]) for theirs in base.tensors)
-    for candidate in (name, *([short] if bare else [])):
-        if candidate in base.tensors:
+    for candidate in (name, *([short] if bare else []), *([find(name)] if find is not None else [])):
+        if candidate is not None and candidate in base.tensors:
             return candidate
     tied = base.config.get("tie_word_embeddings") is True and name.startswith("lm_head.")
     why = ", where the head is tied to the embedding" if tied else ""
@@ -243,12 +260,12 @@ def _check_untied(adapter: Adapter, base: Checkpoint, name: str, tensor: str) ->
         raise _refuse(adapter, tensor, what, "untie the base, or merge with peft")
 
 
-def _layout(adapter: Adapter, base: Checkpoint, factors: Factors) -> tuple[str, bool, bool | None]:
+def _layout(adapter: Adapter, base: Checkpoint, find: Finder | None, factors: Factors) -> tuple[str, bool, bool | None]:
     """Return the tensor of a module, whether it is stored transposed, and whether the configuration says so.
 
     The last is None where the matrix is square and the shape cannot tell.
     """
-    name = _find(adapter, base, factors.module + ".weight", factors.a.name)
+    name = _find(adapter, base, find, factors.module + ".weight", factors.a.name)
     shape, plain = base.tensors[name].shape, factors.shape
     flag = factors.embedding or adapter.config.fan_in_fan_out
     if base.tensors[name].dtype not in FLOATS or shape not in (plain, plain[::-1]):

@@ -14,6 +14,7 @@ refused.
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 
@@ -50,6 +51,15 @@ def itemsize(dtype: str) -> int:
     return BITS[dtype] // 8
 
 
+#: What a tensor is beside a weight: made anew by every loader, a count of steps, or a running mean or variance.
+Role = Literal["weight", "buffer", "counter", "statistic"]
+_ROLES: dict[str, Role] = {
+    "inv_freq": "buffer", "original_inv_freq": "buffer", "position_ids": "buffer", "token_type_ids": "buffer",
+    "masked_bias": "buffer", "relative_position_index": "buffer", "num_batches_tracked": "counter",
+    "running_mean": "statistic", "running_var": "statistic",
+}  # fmt: skip
+
+
 @dataclass(frozen=True)
 class TensorInfo:
     """A tensor in a shard; ``begin`` and ``end`` are absolute byte positions in the shard's file."""
@@ -75,6 +85,14 @@ class TensorInfo:
     def rows(self) -> int:
         """Length of the first dimension; 1 for a scalar."""
         return self.shape[0] if self.shape else 1
+
+    @property
+    def role(self) -> Role:
+        """What the tensor is, by its name; a bias of attention with four dimensions is a causal mask."""
+        *_, stem, last = ["", *self.name.split(".")]
+        if last == "bias" and stem in ("attn", "attention", "self_attention") and len(self.shape) == 4:
+            return "buffer"
+        return _ROLES.get(last, "weight")
 
     @property
     def row_nbytes(self) -> int:

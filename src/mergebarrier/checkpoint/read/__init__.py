@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         refuse_code,
         validate_header,
     )
+    from mergebarrier.checkpoint.read.view import Piece, View, ViewPart
 
 __all__ = [
     "ATTACHMENTS",
@@ -42,6 +43,9 @@ __all__ = [
     "Checkpoint",
     "Entry",
     "Header",
+    "Piece",
+    "View",
+    "ViewPart",
     "check_header_size",
     "check_side_file_sizes",
     "list_folder",

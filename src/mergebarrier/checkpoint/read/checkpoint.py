@@ -7,15 +7,17 @@ row from the first to the last on one thread, leaves its digest, so that a run n
     identity of a file = (device, inode, size, mtime_ns, ctime_ns), taken when it was opened
     digest of a tensor = SHA-256(name 0x00 dtype 0x00 shape 0x00 payload), advanced by every block of rows
 
-Source: POSIX.  Differs from a hash at the end of a run: a change between two reads shows in ctime, which no user can
-set back, at no cost; the digests in the manifest are those of the bytes that the arithmetic saw.
+Source: POSIX.  Differs from a hash at the end of a run: a change shows in ctime, which no user can set back, and
+digests are those of the bytes that the arithmetic saw.
 """
 
 import mmap
 import os
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
+from math import prod
 from pathlib import Path
 from threading import Lock, get_ident
 from types import TracebackType
@@ -74,8 +76,7 @@ class ReadDigests:
                 self._chains[key] = chain, stop
 
 
-_BUFFERS_KEPT = 4
-_WORTH_BYTES = 1 << 22
+_BUFFERS_KEPT, _WORTH_BYTES = 4, 1 << 22
 MAX_SIDE_FILE_BYTES = 64 * 2**20
 
 
@@ -88,6 +89,7 @@ class Checkpoint:
       tensors:    name -> TensorInfo, in shard order and offset order.
       shards:     tuple[Shard, ...].
       side_files: names on the allow-list that the folder holds, config.json among them.
+      left_out:   stored tensor that is not among ``tensors`` -> why; only a ``View`` leaves something out.
     Reading is thread-safe.
     """
 
@@ -103,6 +105,7 @@ class Checkpoint:
         """Take over the open descriptors in ``files`` (shard name -> descriptor, resolved path)."""
         self.path, self.root, self.config, self.shards, self.side_files = path, root, config, shards, side_files
         self.tensors: dict[str, TensorInfo] = {tensor.name: tensor for shard in shards for tensor in shard.tensors}
+        self.left_out: Mapping[str, str] = {}
         self._files = files
         self._opened = {name: _identity(os.fstat(fd)) for name, (fd, _) in files.items()}
         self._digests: dict[str, str] = {}
@@ -133,12 +136,19 @@ class Checkpoint:
         """Every folder that is read; an output may touch none of them."""
         return (self.path,)
 
+    def as_stored(self) -> "Checkpoint":
+        """Return the checkpoint under its own names: itself, unless it is a ``View``."""
+        return self
+
+    def made_of(self, name: str) -> "Sequence[tuple[Checkpoint, str]]":
+        """Return the stored tensors that a tensor is made of."""
+        return [(self, name)]
+
     def read(self, name: str) -> torch.Tensor:
         """Read one tensor into memory that is its own.
 
         Args:
           name: a key of ``tensors``.
-        Returns: tensor of the stored dtype and shape.
         Raises:  NonFinite (names file and tensor); BadDtype for a BOOL byte above 1; ChangedDuringRun; KeyError.
         """
         info = self.tensors[name]
@@ -150,6 +160,13 @@ class Checkpoint:
         if not (info.shape and 0 <= start <= stop <= info.shape[0]):
             raise IndexError(f"rows {start}:{stop} of {name} with shape {info.shape}")
         return self._read(info, start, stop, (stop - start, *info.shape[1:]))
+
+    def read_matrix_rows(self, name: str, start: int, stop: int) -> torch.Tensor:
+        """Read rows of a tensor of rank >= 2 seen as a matrix; else as ``read_rows``."""
+        info, width = self.tensors[name], self.tensors[name].shape[-1]
+        if len(info.shape) == 2:
+            return self.read_rows(name, start, stop)
+        return self._read(replace(info, shape=(prod(info.shape[:-1]), width)), start, stop, (stop - start, width))
 
     def _read(self, info: TensorInfo, start: int, stop: int, shape: tuple[int, ...]) -> torch.Tensor:
         if info.shard not in self._files:
@@ -163,14 +180,14 @@ class Checkpoint:
         # What ``digests`` went through is known to be finite; should its file change since, the run is refused.
         if info.name not in self._digests:
             check_finite(tensor, info.dtype, where=where, remedy=CLEAN_WEIGHTS)
-        if self._reads is not None:
+        if self._reads is not None and info is self.tensors[info.name]:
             self._reads.feed(info, start, stop, raw.numpy().data)
         return tensor
 
     def stream(self) -> None:
         """Expect one pass over all tensors, few of them at a time.
 
-        Digests are taken from what is read, so that ``digests`` hashes only the others, and buffers are used again.
+        Digests are taken from what is read, and buffers are used again.
         """
         self._reads = self._reads or ReadDigests()
         self._memory = Memory(_BUFFERS_KEPT)
@@ -206,8 +223,7 @@ class Checkpoint:
         return self._digests | (self._reads.found if self._reads is not None else {})
 
     def _hash(self, info: TensorInfo, tick: Callable[[int], None] | None) -> str:
-        fd = self._files[info.shard][0]
-        return hash_tensor(fd, info, where=self._where(info), check_values=True, tick=tick)
+        return hash_tensor(self._files[info.shard][0], info, where=self._where(info), check_values=True, tick=tick)
 
     def _where(self, info: TensorInfo) -> str:
         return f"{self.path / info.shard}: tensor {info.name!r}"
@@ -225,10 +241,9 @@ class Checkpoint:
     def verify_unchanged(self) -> None:
         """Raise ChangedDuringRun when a shard was written, truncated or replaced since it was opened."""
         for name, (fd, real) in self._files.items():
-            try:
+            now: set[tuple[int, ...]] = set()
+            with suppress(FileNotFoundError):
                 now = {_identity(os.fstat(fd)), _identity(os.stat(real, follow_symlinks=False))}
-            except FileNotFoundError:
-                now = set()
             if now != {self._opened[name]}:
                 raise ChangedDuringRun(
                     "the file was changed or replaced while it was read",
@@ -244,9 +259,8 @@ def _identity(status: os.stat_result) -> tuple[int, ...]:
 class Memory:
     """Hands out buffers, from any thread, and keeps a few of those that come back.
 
-    A model is read once, through buffers that would be new each time, and the system clears whatever it hands out.  A
-    buffer, in large pages where there are such, comes back when the last tensor that views it is gone, and serves the
-    next read.  Source: madvise(2); differs from ``torch.empty`` in speed alone.
+    The system clears what it hands out, so new buffers cost time.  One, in large pages where there are such, comes back
+    when the last tensor that views it is gone.  Source: madvise(2); differs from ``torch.empty`` in speed alone.
     """
 
     def __init__(self, kept: int = 0) -> None:

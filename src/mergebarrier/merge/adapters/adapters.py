@@ -11,6 +11,7 @@ cut and the size of the cross terms are measured and reported.
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from mergebarrier.arch import finder
 from mergebarrier.checkpoint import ADAPTER_WEIGHTS, Adapter, Checkpoint, OutTensor, TensorInfo, place
 from mergebarrier.errors import AdapterRefused, BadAdapter, BadMergeParameter, ShapeMismatch, clean
 from mergebarrier.merge.adapters import factors
@@ -129,7 +130,7 @@ class _Planner:
         """Return module -> its tensor in the base, after checking every adapter against it."""
         if self.base is None:
             return {}
-        places = [place(adapter, self.base) for adapter in self.given]
+        places = [place(adapter, self.base, finder(self.base)) for adapter in self.given]
         return {change.factors.module: name for found in places for name, change in found.items() if change.factors}
 
     def module(self, name: str, tensor: str) -> AdapterModule:

@@ -95,19 +95,6 @@ def _other_dtype(tensors: "Mapping[str, TensorPlan]", donor: "Checkpoint") -> st
     return next(iter(found)) if len(found) == 1 and not same else None
 
 
-def lacking_notes(tensors: "Mapping[str, TensorPlan]", opened: "Mapping[ModelReference, Checkpoint]") -> list[str]:
-    """Return one note per model that the base replaces."""
-    lacking: dict[str, list[str]] = {}
-    for name, tensor in tensors.items():
-        for item in tensor.target.inputs:
-            if opened[item.source.model] is not item.model:
-                lacking.setdefault(clean(opened[item.source.model].path.name), []).append(name)
-    return [
-        f"{model} lacks {len(names)} tensors, taken from the base: {clean(names[0])}"
-        for model, names in lacking.items()
-    ]
-
-
 _TOKENIZER_FILES = (
     "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "chat_template.jinja",
     "vocab.json", "vocab.txt", "merges.txt", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model",

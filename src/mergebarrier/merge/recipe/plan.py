@@ -12,17 +12,26 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from mergebarrier.checkpoint.bytes import TORCH
 from mergebarrier.errors import BadMergeParameter, BadRecipe, clean
 from mergebarrier.lineage import name_of
 from mergebarrier.merge.arithmetic import SurveyResult, row_blocks
 from mergebarrier.merge.method import Merge, parameters
-from mergebarrier.merge.plan import HEAD, MergeUnit, UnitTensors, check_config, is_float, units_of
-from mergebarrier.merge.recipe.output import config_of, lacking_notes, layout_of, small_files
+from mergebarrier.merge.plan import (
+    AVERAGE,
+    COPIED_ROLES,
+    HEAD,
+    MergeUnit,
+    UnitTensors,
+    check_config,
+    is_float,
+    role_notes,
+    units_of,
+)
+from mergebarrier.merge.recipe.output import config_of, layout_of, small_files
 from mergebarrier.merge.recipe.parameters import Given, Resolver
 from mergebarrier.merge.recipe.schema import STRICT, Allowed, ModelReference, Recipe
-from mergebarrier.merge.recipe.targets import targets
-from mergebarrier.merge.recipe.tensor_plan import Input, RecipeView, Target, TensorPlan
+from mergebarrier.merge.recipe.targets import fitted_models, targets
+from mergebarrier.merge.recipe.tensor_plan import RecipeView, Target, TensorPlan, cast_to, views
 from mergebarrier.merge.recipe.vocabulary import Alignment, align, truncated, vocabulary_names, widest
 from mergebarrier.merge.registry import DATA_MERGES, MERGES, make
 
@@ -71,15 +80,16 @@ class RecipePlan:
 
     def surveyed(self) -> "RecipePlan":
         """Return the plan after the method has looked at the whole model, where it must."""
-        method = next(iter(self.tensors.values())).method
-        if method.reads == 1:
+        looked_at = {name: tensor for name, tensor in self.tensors.items() if tensor.method.reads > 1}
+        if not looked_at:
             return self
-        view = self.sources[0].tensors
-        sizes = {name: info.numel for name, info in view.items() if is_float(info.dtype) and info.numel}
+        method = next(iter(looked_at.values())).method
+        infos = {name: self.sources[0].tensors[name] for name, tensor in looked_at.items() if not tensor.copied}
+        sizes = {name: info.numel for name, info in infos.items() if is_float(info.dtype) and info.numel}
 
         def read(name: str) -> Iterator[list[Tensor]]:
             for blocks in row_blocks(self.sources, name):
-                yield [_cast(block, self.tensors[name].dtype) for block in blocks]
+                yield [cast_to(block, self.tensors[name].dtype) for block in blocks]
 
         return replace(self, survey_results=method.survey(sizes, read, len(self.sources) - 1))
 
@@ -88,10 +98,13 @@ class RecipePlan:
         merged = {}
         for name in unit.tensors:
             tensor = self.tensors[name]
-            inputs = [_cast(block[name], tensor.dtype) for block in blocks if name in block]
+            if tensor.copied:
+                merged[name] = blocks[0][name]
+                continue
+            inputs = [cast_to(block[name], tensor.dtype) for block in blocks if name in block]
             base, experts = (inputs[0], inputs[1:]) if tensor.method.uses_base else (None, inputs)
             survey = self.survey_results.get(name)
-            merged[name] = _cast(tensor.method.merge(base, experts, name=name, survey=survey), tensor.stored)
+            merged[name] = cast_to(tensor.method.merge(base, experts, name=name, survey=survey), tensor.stored)
         return merged
 
     def explain(self) -> list[dict[str, object]]:
@@ -186,12 +199,12 @@ def plan(
     resolver = Resolver(recipe, kind, seed)
     if resolver.uses_base and recipe.base is None and any(part.base is None for part in recipe.slices):
         raise BadMergeParameter("needs the base model", where=recipe.method, remedy="add base_model to the recipe")
+    notes = [*resolver.notes, *(note for model in models[1:] for note in check_config(donor, model))]
+    found = fitted_models(recipe, models, opened, allowed)
+    opened = {reference: found.models[models.index(opened[reference])] for reference in references}
+    models, donor = found.models, found.models[0]
     alignment = align(recipe, opened, donor)
-    notes = [
-        *resolver.notes,
-        *(alignment.notes if alignment is not None else ()),
-        *(note for model in models[1:] for note in check_config(donor, model)),
-    ]
+    notes += [*(alignment.notes if alignment is not None else ()), *found.notes, *role_notes(donor)]
     vocabulary = vocabulary_names(donor) | ({HEAD} if allowed.untie else frozenset())
     ragged = vocabulary if alignment is not None or allowed.truncate else frozenset()
     tensors: dict[str, TensorPlan] = {}
@@ -201,25 +214,14 @@ def plan(
             target = alignment.apply(target) if alignment is not None else truncated(target)
             if alignment is None and any(item.rows is not None for item in target.inputs):
                 notes.append(_UNSAFE.format(clean(target.name), target.inputs[0].info.rows))
-        experts = target.inputs[1:] if resolver.uses_base else target.inputs
-        given = [Given(item.source, item.name) for item in experts]
-        method, effective = resolver.method(
-            target.name,
-            target.depth,
-            given,
-            (target.part.parameters, target.module.parameters),
-            copied=not is_float(target.inputs[0].info.dtype),
-        )
-        dtype, stored = _dtypes(recipe, target)
-        tensors[target.name] = TensorPlan(target, method, effective, dtype, stored)
+        tensors[target.name] = _tensor_plan(recipe, resolver, target, kept=target.name in found.kept)
     _check_survey(recipe, tensors)
     if any(w < 0 for tensor in tensors.values() for w in getattr(tensor.method, "weights", ())):
         notes.append(f"{recipe.method}: a negative weight subtracts a model")
     layout = layout_of(tensors, donor, allowed)
     tensors = {item.name: tensors[item.name] for item in layout}
-    sources = _views(tensors)
+    sources = views(tensors)
     config, more = config_of(recipe, opened, donor, tensors, alignment, untied=allowed.untie)
-    more += lacking_notes(tensors, opened) if allowed.missing else []
     plain = [clean(name_of(model)) for model in models]
     unique = tuple(name if plain.count(name) == 1 else f"{name}#{i}" for i, name in enumerate(plain, 1))
     return RecipePlan(
@@ -236,6 +238,26 @@ def plan(
         alignment=alignment,
         notes=tuple(dict.fromkeys([*notes, *more])),
     )
+
+
+def _tensor_plan(recipe: Recipe, resolver: Resolver, target: Target, *, kept: bool) -> TensorPlan:
+    """Return the method of a tensor, with its parameters and dtypes."""
+    info = target.inputs[0].info
+    copied = kept or info.role in COPIED_ROLES
+    experts = target.inputs[1:] if resolver.uses_base else target.inputs
+    if info.role == "statistic":
+        target = replace(target, inputs=experts, base=None)
+        return TensorPlan(target, AVERAGE, {}, *_dtypes(recipe, target))
+    method, effective = resolver.method(
+        target.name,
+        target.depth,
+        [Given(item.source, item.name) for item in experts],
+        (target.part.parameters, target.module.parameters),
+        copied=copied or not is_float(info.dtype),
+    )
+    if copied:
+        return TensorPlan(target, method, effective, None, info.dtype, copied=True)
+    return TensorPlan(target, method, effective, *_dtypes(recipe, target))
 
 
 def _check_survey(recipe: Recipe, tensors: Mapping[str, TensorPlan]) -> None:
@@ -268,18 +290,3 @@ def _dtypes(recipe: Recipe, target: Target) -> tuple[str | None, str]:
         return None, found[0]
     wide = widest(found)
     return recipe.dtype or (wide if len(set(found)) > 1 else None), recipe.out_dtype or recipe.dtype or wide
-
-
-def _views(tensors: Mapping[str, TensorPlan]) -> tuple[RecipeView, ...]:
-    most = max(len(tensor.target.inputs) for tensor in tensors.values())
-    views: list[dict[str, Input]] = [{} for _ in range(most)]
-    for name, tensor in tensors.items():
-        for view, item in zip(views, tensor.target.inputs, strict=False):
-            view[name] = item
-    return tuple(RecipeView(view) for view in views)
-
-
-def _cast(tensor: Tensor, dtype: str | None) -> Tensor:
-    if dtype is None or not tensor.is_floating_point():
-        return tensor
-    return tensor.to(TORCH[dtype])

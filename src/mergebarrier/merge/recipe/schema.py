@@ -120,6 +120,7 @@ class Allowed:
       truncate: cut embeddings and heads of unequal rows to the fewest, whatever their tokens are.
       untie:    write the head of models that have none from their embedding.
       missing:  take a tensor that an input lacks from the base.
+      keep:     keep a head that one input alone has beyond the donor.
       shard_bytes: fill shards to this size instead of taking the donor's.
       shard_parameters: the same, counted in numbers as mergekit counts.
     """
@@ -127,6 +128,7 @@ class Allowed:
     truncate: bool = False
     untie: bool = False
     missing: bool = False
+    keep: bool = False
     shard_bytes: int | None = None
     shard_parameters: int | None = None
 

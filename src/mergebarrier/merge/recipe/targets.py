@@ -9,11 +9,12 @@ Source: mergekit 0.1.5. Differs: models are compared by folder, not by how the r
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 from mergebarrier.errors import BadRecipe, TensorSetMismatch, clean
-from mergebarrier.merge.plan import HEAD, check_names, check_shape
+from mergebarrier.merge.plan import COPIED_ROLES, HEAD, FittedModels, check_shape, fitted
 from mergebarrier.merge.recipe.layers import belongs_to, embeds, locate, only_stack, owners, stacks
 from mergebarrier.merge.recipe.schema import STRICT, Allowed, ModelReference, Recipe, RecipeModule, Slice, SliceSource
 from mergebarrier.merge.recipe.tensor_plan import Input, Target
@@ -58,8 +59,36 @@ def targets(
     return found
 
 
+def fitted_models(
+    recipe: Recipe, models: "Sequence[Checkpoint]", opened: "Mapping[ModelReference, Checkpoint]", allowed: Allowed
+) -> FittedModels:
+    """Bring the models of a recipe under the donor's names; those that give a tokenizer alone stay as they are."""
+    if allowed.missing and recipe.base is None:
+        raise BadRecipe("needs a base to take tensors from", where="--missing", remedy="add base_model to the recipe")
+    merged = {id(opened[reference]): opened[reference] for reference in recipe.merged()}
+    donor = models[0]
+    owner = owners(recipe.modules, [*donor.tensors, *([HEAD] if allowed.untie else [])])
+
+    def whole(name: str) -> bool:
+        module = owner(name)
+        return module is not None and module.whole
+
+    found = fitted(
+        list(merged.values()),
+        spare=None if recipe.base is None else opened[recipe.base],
+        missing=allowed.missing,
+        keep=allowed.keep,
+        untie=allowed.untie,
+        whole=whole,
+    )
+    by_id = dict(zip(merged, found.models, strict=True))
+    return replace(found, models=tuple(by_id.get(id(model), model) for model in models))
+
+
 def _check_shapes(target: Target, donor: "Checkpoint", *, any_rows: bool) -> None:
     first = target.inputs[0]
+    if first.info.role in COPIED_ROLES:
+        return
     if target.name in donor.tensors and donor is not first.model:
         check_shape(donor, donor.tensors[target.name], first.model, first.info, any_rows=any_rows)
     for other in target.inputs[1:]:
@@ -97,36 +126,29 @@ def _whole(
     part = module.slices[0]
     sources, base = _sources(recipe, module, part, opened)
     models = [opened[source.model] for source in sources]
-    spare = opened[recipe.base] if allowed.missing and recipe.base is not None else None
-    if allowed.missing and spare is None:
-        raise BadRecipe("needs a base to take tensors from", where="--missing", remedy="add base_model to the recipe")
-    finders = [_finder(donor, model, spare, names, allowed) for model in models]
+    heads = {id(model): _embedding(model) for model in models} if allowed.untie else {}
     layers = stacks(donor.tensors)
     for name in names:
-        place = locate(name)
-        depth = 0.0 if place is None else _depth(place.layer, layers[place.stack])
-        inputs = [Input(source, *find(name)) for source, find in zip(sources, finders, strict=True)]
-        yield Target(name, module, part, depth, tuple(inputs), base)
+        layer = locate(name)
+        depth = 0.0 if layer is None else _depth(layer.layer, layers[layer.stack])
+        pairs = list(zip(sources, models, strict=True))
+        if name in donor.tensors and donor.tensors[name].role in COPIED_ROLES:
+            having = [(source, model) for source, model in pairs if name in model.tensors]
+            pairs = sorted(having, key=lambda pair: pair[1] is not donor)
+        inputs = [
+            Input(source, model, name if name in model.tensors else heads.get(id(model), name))
+            for source, model in pairs
+        ]
+        place = next((n for n, (source, _) in enumerate(pairs) if base is not None and source is sources[base]), None)
+        yield Target(name, module, part, depth, tuple(inputs), place)
 
 
-def _finder(
-    donor: "Checkpoint", model: "Checkpoint", spare: "Checkpoint | None", names: Sequence[str], allowed: Allowed
-) -> "Callable[[str], tuple[Checkpoint, str]]":
-    """Return how to find a tensor of a model, after a check that every one of ``names`` is found."""
-    embedding = next((name for name in model.tensors if locate(name) is None and embeds(name)), None)
-
-    def find(name: str) -> "tuple[Checkpoint, str]":
-        if name in model.tensors:
-            return model, name
-        if allowed.untie and name == HEAD and embedding is not None:
-            return model, embedding
-        return (spare, name) if spare is not None and name in spare.tensors else (model, "")
-
-    every = {*donor.tensors, *names}
-    found = {name for name in every if find(name)[1]} | (model.tensors.keys() - donor.tensors.keys() - {HEAD})
-    if found != every or not (allowed.untie or model is donor):
-        check_names(donor, model, lacking_is_fine=spare is not None)
-    return find
+def _embedding(model: "Checkpoint") -> str:
+    """Return the embedding of a model, of which ``--untie`` makes its head."""
+    found = next((name for name in model.tensors if locate(name) is None and embeds(name)), None)
+    if found is None:
+        raise TensorSetMismatch("has neither a head nor an embedding", where=model.path, remedy="leave --untie out")
+    return found
 
 
 def _depth(layer: int, n_layers: int) -> float:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from mergebarrier.checkpoint.bytes import TORCH
 from mergebarrier.merge.method import Merge
 from mergebarrier.merge.recipe.schema import RecipeModule, Slice, SliceSource
 from mergebarrier.merge.vocabulary import VocabularyRows
@@ -71,6 +72,7 @@ class TensorPlan:
       effective: recipe name -> value, or one value per expert.
       dtype:     to compute from, as safetensors names it; None for the inputs' own.
       stored:    dtype on disk.
+      copied:    the first input as it is.
     """
 
     target: Target
@@ -78,6 +80,7 @@ class TensorPlan:
     effective: Mapping[str, object]
     dtype: str | None
     stored: str
+    copied: bool = False
 
 
 @dataclass(frozen=True)
@@ -108,3 +111,20 @@ class RecipeView:
         """Raise ChangedDuringRun when a file behind the view changed."""
         for model in {id(item.model): item.model for item in self.origins.values()}.values():
             model.verify_unchanged()
+
+
+def views(tensors: Mapping[str, TensorPlan]) -> tuple[RecipeView, ...]:
+    """Return the n-th inputs of all tensors, each as one model."""
+    most = max(len(tensor.target.inputs) for tensor in tensors.values())
+    found: list[dict[str, Input]] = [{} for _ in range(most)]
+    for name, tensor in tensors.items():
+        for view, item in zip(found, tensor.target.inputs, strict=False):
+            view[name] = item
+    return tuple(RecipeView(view) for view in found)
+
+
+def cast_to(tensor: Tensor, dtype: str | None) -> Tensor:
+    """Return a float tensor in a stored dtype; integers, and any for None, as they are."""
+    if dtype is None or not tensor.is_floating_point():
+        return tensor
+    return tensor.to(TORCH[dtype])
