@@ -49,7 +49,7 @@ def run(copy: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     def program(*words: str) -> str:
         environment = os.environ | {"PYTHONPATH": os.pathsep.join((str(copy), str(ROOT / "tests" / "helpers")))}
         ran = subprocess.run([sys.executable, *words], cwd=folder, env=environment, capture_output=True, text=True)
-        assert ran.returncode == 0, ran.stderr
+        assert ran.returncode == 0, ran.stdout + ran.stderr
         return ran.stdout
 
     return program
@@ -89,6 +89,13 @@ print(*wording.limits(result), sep="\\n")
     page = (copy / "docs" / "protections.md").read_text()
     assert "## gain" in page and "| `--power` | Power of two that values are multiplied by. |" in page
     assert "One small number is the whole secret" in page and "## exact" in page
+
+
+def test_a_new_protection_is_tested_by_being_there(blocks: list[str], run: Run) -> None:
+    _, module, runner, laws, by, name = blocks[4].split()
+    some = f"{name} and (default or outside or promises and gqa)"
+    said = run(module, runner, "-q", "--rootdir", str(ROOT), str(ROOT / laws), by, some)
+    assert " passed" in said and "deselected" in said
 
 
 def test_the_file_of_the_page_is_one_that_we_would_take(blocks: list[str]) -> None:

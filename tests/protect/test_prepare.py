@@ -1,7 +1,7 @@
 """The interface of a protection fits one that changes shapes, configuration and files, and one that needs more."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -110,8 +110,3 @@ def test_what_a_method_needs_is_asked_for_before_it_looks(tmp_path: Path, protec
     model = tiny_models.save("llama-gqa-untied", tmp_path / "model")
     with pytest.raises(MethodRefused, match="widen needs base, data"):
         protect(model, Trained(), key=None)
-
-
-def test_the_registry_names_each_protection_as_it_names_itself() -> None:
-    named: Mapping[str, type] = PROTECTIONS
-    assert all(kind.name == name and kind.limit.endswith(".") and kind.reversibility for name, kind in named.items())

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from mergebarrier.checkpoint.files import ProtectFacts, UnprotectContent, UnprotectFacts
     from mergebarrier.protect import Pieces
 
-# Unit roundoff: half the distance from 1 to the next number.
-
 
 def protect(
     source: Checkpoint,

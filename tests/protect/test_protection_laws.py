@@ -1,0 +1,198 @@
+"""What every protection of the registry must do, in every form that its choices give it: a new one is tested by being
+there."""
+
+import dataclasses
+import hashlib
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import tiny_models
+from mergebarrier.arch import describe
+from mergebarrier.checkpoint import open_checkpoint
+from mergebarrier.errors import DigestMismatch, KeyMismatch, MethodRefused, NotProtected, UsageError
+from mergebarrier.keys import Key
+from mergebarrier.parameters import Parameter, flag_of, parameters_of
+from mergebarrier.protect import PROTECTIONS, Context, Protection
+
+GQA = "llama-gqa-untied"
+
+
+def _forms() -> dict[str, Protection]:
+    """Every protection as it is by default, and with every other word of every choice."""
+    forms: dict[str, Protection] = {}
+    for name, kind in PROTECTIONS.items():
+        forms[name] = kind()
+        for field, parameter in parameters_of(kind).items():
+            for word in parameter.choices if parameter.kind == "choice" else ():
+                if word != getattr(forms[name], field):
+                    forms[f"{name}-{word}"] = kind(**{field: word})
+    return forms
+
+
+def _outside(parameter: Parameter) -> list[object]:
+    """Values that a declaration does not allow."""
+    ends = [end for end in (parameter.low - 1, parameter.high + 1) if math.isfinite(end)]
+    by_kind: dict[str, list[object]] = {
+        "number": [*ends, math.nan, "much"],
+        "whole": [*map(int, ends), 0.5, True],
+        "flag": ["yes"],
+        "choice": ["no such word"],
+        "subset": [(), ("no such word",)],
+    }
+    return by_kind[parameter.kind]
+
+
+FORMS = _forms()
+WRONG = [
+    pytest.param(kind, field, value, id=f"{name}-{field}-{value}")
+    for name, kind in PROTECTIONS.items()
+    for field, parameter in parameters_of(kind).items()
+    for value in _outside(parameter)
+]
+every_form = pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
+every_config = pytest.mark.parametrize("config", tiny_models.CONFIGS)
+
+
+@pytest.fixture
+def attempt(protect, tmp_path):
+    """Return ``attempt(folder, form, key=1, workers=1) -> folder``, or None where the refusal is as it should be.
+
+    A default form takes a Llama of float32, so no law is empty.
+    """
+
+    def run(folder: Path, form: Protection, key: int = 1, workers: int = 1) -> Path | None:
+        before = set(tmp_path.iterdir())
+        try:
+            return protect(folder, form, key=key if form.keyed else None, workers=workers)
+        except MethodRefused as refused:
+            assert refused.where and refused.remedy and set(tmp_path.iterdir()) == before
+            return None
+
+    return run
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(folder / "model.safetensors")
+
+
+def digest(folder: Path) -> str:
+    return hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize("kind", PROTECTIONS.values(), ids=PROTECTIONS)
+def test_its_default_form_takes_a_llama(kind, tmp_path, attempt):
+    assert attempt(tiny_models.save(GQA, tmp_path / "model"), kind()) is not None
+
+
+@every_form
+@every_config
+def test_the_function_is_kept_or_the_model_refused_by_name(form, config, tmp_path, attempt):
+    folder = tiny_models.save(config, tmp_path / "model", dtype=torch.float64)
+    if out := attempt(folder, form):
+        assert digest(out) != digest(folder)
+        exact = [tiny_models.logits(side, exact_norms=True) for side in (out, folder)]
+        assert tiny_models.relative_error(*exact) <= 1e-9
+        # The stock RMSNorm computes in float32 whatever the dtype: that is the floor of the class as shipped.
+        assert tiny_models.relative_error(tiny_models.logits(out), tiny_models.logits(folder)) <= 5e-6
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@every_form
+@every_config
+def test_it_comes_back_as_its_manifest_promises(form, config, dtype, tmp_path, attempt, unprotect):
+    folder = tiny_models.save(config, tmp_path / "model", dtype=dtype)
+    if out := attempt(folder, form):
+        content = json.loads((out / "mergebarrier.json").read_text())["content"]
+        promised = content["parameters"]["reversibility"]
+        assert promised in form.reversibility and (promised == "exact") == (content["roundtrip_bound"] == 0)
+        if promised == "none":
+            with pytest.raises(MethodRefused, match="cannot be undone"):
+                unprotect(out, key=1 if form.keyed else None)
+            return
+        back = unprotect(out, key=1 if form.keyed else None)
+        if promised == "exact":
+            with open_checkpoint(folder) as original, open_checkpoint(back) as restored:
+                assert original.digests() == restored.digests()
+        else:
+            before, after = weights(folder), weights(back)
+            errors = [float((after[n].double() - t.double()).norm() / t.double().norm()) for n, t in before.items()]
+            assert max(errors) <= content["roundtrip_bound"]
+
+
+@every_form
+def test_one_key_one_file_whatever_the_workers_and_two_keys_two_files(form, tmp_path, attempt):
+    folder = tiny_models.save("llama-mqa-biased", tmp_path / "model", dtype=torch.bfloat16)
+    if attempt(folder, form):
+        digests = [digest(attempt(folder, form, workers=workers)) for workers in (1, 2, 3)]
+        assert len(set(digests)) == 1
+        assert (digest(attempt(folder, form, key=2)) != digests[0]) == form.keyed
+
+
+@every_form
+def test_it_draws_from_streams_of_its_own(form, tmp_path, attempt, monkeypatch: pytest.MonkeyPatch):
+    """Under another name it draws otherwise, and no circuit reads one stream twice; without a key it asks for none."""
+    folder = tiny_models.save(GQA, tmp_path / "model")
+    asked: list[tuple[str, str]] = []
+
+    def streams(circuit: str, purpose: str):
+        asked.append((circuit, purpose))
+        return Key(bytes([1]) * 32).streams("ab" * 32, form.name)(circuit, purpose)
+
+    with open_checkpoint(folder) as model:
+        context = Context(checkpoint=model, architecture=describe(model), streams=streams)
+        try:
+            prepared = form.prepare(context)
+        except MethodRefused:
+            assert attempt(folder, form) is None
+            return
+        drawn = {}
+        for circuit in context.architecture.circuits:
+            asked.clear()
+            moved = dict(prepared.apply(circuit, {name: model.read(name) for name in circuit.tensors}))
+            assert len(set(asked)) == len(asked)
+            drawn[circuit.name] = sorted(asked)
+            if prepared.invert is not None:
+                asked.clear()
+                assert dict(prepared.invert(circuit, moved)).keys() == set(circuit.tensors)
+                assert sorted(asked) == drawn[circuit.name]
+    assert any(drawn.values()) == form.keyed
+    if form.keyed:
+        other = type("Other", (type(form),), {"name": "other"})
+        monkeypatch.setitem(PROTECTIONS, "other", other)
+        values = {field.name: getattr(form, field.name) for field in dataclasses.fields(form)}
+        assert digest(attempt(folder, other(**values))) != digest(attempt(folder, form))
+
+
+@every_form
+def test_undoing_needs_the_right_key_and_untouched_files(form, tmp_path, attempt, unprotect):
+    folder = tiny_models.save("qwen2", tmp_path / "model")
+    if protected := attempt(folder, form):
+        for key in (2, None) if form.keyed else ():
+            with pytest.raises(KeyMismatch, match=Key(bytes([1]) * 32).id):
+                unprotect(protected, key=key)
+        with pytest.raises(NotProtected):
+            unprotect(folder)
+        path = protected / "model.safetensors"
+        data = bytearray(path.read_bytes())
+        data[-1] ^= 1
+        path.write_bytes(data)
+        with pytest.raises(DigestMismatch):
+            unprotect(protected, key=1 if form.keyed else None)
+        assert not list(tmp_path.glob("*restored*"))
+
+
+@pytest.mark.parametrize(("kind", "field", "value"), WRONG)
+def test_a_value_outside_its_range_is_refused_by_the_name_of_the_option(kind, field, value):
+    with pytest.raises(UsageError) as refused:
+        kind(**{field: value})
+    assert refused.value.where == flag_of(field, parameters_of(kind)[field]) and refused.value.remedy
+
+
+def test_the_registry_names_each_protection_as_it_names_itself() -> None:
+    assert all(kind.name == name and kind.limit.endswith(".") for name, kind in PROTECTIONS.items())
+    assert all(kind.reversibility for kind in PROTECTIONS.values())
