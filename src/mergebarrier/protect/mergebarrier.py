@@ -105,7 +105,7 @@ class MergeBarrier:
         """
         worst = 1.0
         for circuit in context.architecture.circuits:
-            if any(circuit.axis(one).space == "query_key" for one in circuit.instances):
+            if _queries(circuit):
                 stored = {name: context.checkpoint.read(name) for name in circuit.tensors}
                 back = stored
                 for _ in range(2):
