@@ -635,7 +635,7 @@ def t09_2_scales_beside_weights(path: Path) -> None:
     with_weights(path, safetensors_bytes({"q.weight_scale_inv": torch.ones(2)}))
 
 
-@case(BadDtype, "config.json", "quantization_config")
+@case(BadDtype, "config.json", "quantization_config", "left over", "remove")
 def t09_2_quantised_by_config(path: Path) -> None:
     with_config(path, quantization_config={"quant_method": "gptq"})
 

@@ -166,6 +166,16 @@ def a_whole_tensor_of_another_shape(path: Path) -> None:
     sound(path, tensors() | {"base_model.model.model.norm.weight": torch.ones(49)}, modules_to_save=["norm"])
 
 
+@case(BadAdapter, "empty", "ZeRO-3", "gather")
+def a_factor_of_a_shard_that_was_not_gathered(path: Path) -> None:
+    changed(path, A=torch.zeros(0), B=torch.zeros(0))
+
+
+@case(AdapterRefused, "original_module")
+def a_copy_of_a_module_that_is_not_saved_whole(path: Path) -> None:
+    sound(path, tensors() | {"base_model.model.model.norm.original_module.weight": torch.ones(48)})
+
+
 @case(BadAdapter, "not among target_modules", "up_proj")
 def a_module_that_peft_would_leave_out(path: Path) -> None:
     sound(path, target_modules=["q_proj"])

@@ -16,15 +16,18 @@ BOMB = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n" + "".join(
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        (BOMB, r"line 1: anchors and aliases"),
-        ("models: &m [{model: a}]\n" + HEAD, "line 1: anchors"),
-        ("merge_method: *x\n", "line 1: anchors and aliases"),
+        (BOMB, r"line 5: more than 20000 values"),
+        ("a: &a [*a]\n" + HEAD, "line 1: an alias inside of what it stands for"),
+        ("a: &a {<<: *a}\n" + HEAD, "line 1: an alias inside of what it stands for"),
+        ("a: &a " + "[" * 9 + "]" * 9 + "\nb: " + "[" * 9 + "*a" + "]" * 9, "line 2: nested deeper than 16"),
+        ("merge_method: *x\n", "line 1: found undefined alias"),
         (
             "merge_method: linear\nmerge_method: ties\nmodels: [{model: a}]",
             "line 2: the key 'merge_method' stands twice",
         ),
         (HEAD + "parameters: {weight: 1, weight: 2}", "line 3: the key 'weight' stands twice"),
-        (HEAD + "parameters:\n  <<: {weight: 1}", "line 4: the merge key"),
+        (HEAD + "parameters:\n  <<: 1", "line 4: .*expected a mapping"),
+        (HEAD + "parameters:\n  <<: {weight: 1}\n  <<: {weight: 2}", "line 5: the key '<<' stands twice"),
         (HEAD + "dtype: !!python/object/apply:os.system ['true']", "line 3: the tag .*python/object"),
         (HEAD + "dtype: !!binary aGk=", "line 3: the tag"),
         (HEAD + "dtype: !x y", "line 3: the tag"),
@@ -37,7 +40,7 @@ BOMB = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n" + "".join(
         (HEAD + "parameters: {weight: [" + "1," * 30_000 + "]}", "more than 20000 values"),
         (HEAD + "parameters: {weight: " + "9" * 6000 + "}", "line 3: a number of 6000 characters"),
         ("1:" * 500_000 + "1", "line 1: a number of 1000001 characters"),
-        ("---\n" + HEAD + "---\n" + HEAD, "line 4: several documents"),
+        ("---\n" + HEAD + "---\n" + HEAD, "several documents"),
         ("\x00", "not YAML"),
         (b"\xff\xfe\x00", "not YAML"),
         ("merge_method: [", "line 1"),
@@ -80,3 +83,33 @@ def test_random_bytes_never_escape_our_errors() -> None:
             parse(bytes(text), "r")
         except MergebarrierError as fault:
             assert "\n" not in str(fault)
+
+
+def test_anchors_aliases_and_merge_keys_mean_what_yaml_means_by_them() -> None:
+    text = """
+    merge_method: ties
+    base_model: base
+    parameters: &all {density: 0.5, weight: &w [0.1, 0.9]}
+    models:
+      - &one {model: a, parameters: {<<: *all, weight: 0.25}}
+      - {<<: *one, model: b}
+      - {model: c, parameters: {<<: [{density: 0.75}, *all], weight: *w}}
+    """
+    plain = """
+    merge_method: ties
+    base_model: base
+    parameters: {density: 0.5, weight: [0.1, 0.9]}
+    models:
+      - {model: a, parameters: {density: 0.5, weight: 0.25}}
+      - {model: b, parameters: {density: 0.5, weight: 0.25}}
+      - {model: c, parameters: {density: 0.75, weight: [0.1, 0.9]}}
+    """
+    assert parse(text.encode(), "r") == parse(plain.encode(), "r")
+
+
+def test_the_seed_that_tools_write_is_the_seed() -> None:
+    for text, seed in (("random_seed: 0", 0), ("random_seed: 7\nmergebarrier: {seed: 7}", 7), ("random_seed:", None)):
+        assert parse((HEAD + text).encode(), "r").seed == seed
+    for text in ("random_seed: -1", "random_seed: x", "random_seed: 1\nmergebarrier: {seed: 2}"):
+        with pytest.raises(BadRecipe, match="random_seed"):
+            parse((HEAD + text).encode(), "r")

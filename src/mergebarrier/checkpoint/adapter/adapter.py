@@ -44,8 +44,21 @@ _ENDS = {
     ".lora_embedding_B": (True, "B"),
     ".lora_magnitude_vector": (False, "m"),
 }
-_OTHER_KINDS = ("lora_", "hada_", "lokr_", "ia3_", "oft_", "vera_", "boft_", "token_adapter", "modules_to_save")
+_OTHER_KINDS = (
+    "lora_",
+    "hada_",
+    "lokr_",
+    "ia3_",
+    "oft_",
+    "vera_",
+    "boft_",
+    "token_adapter",
+    "modules_to_save",
+    "original_module",
+)
 _PEFT = "save the adapter again with peft"
+_UNGATHERED = "as a sharded trainer (ZeRO-3, FSDP) saves what it did not gather"
+_GATHER = "gather the shards and save again, such as by zero_to_fp32.py or with summon_full_params"
 
 
 @dataclass(frozen=True)
@@ -174,7 +187,9 @@ class _Sorter:
         halves: dict[tuple[str, bool], dict[str, TensorInfo]] = {}
         whole: dict[str, TensorInfo] = {}
         for name, info in self.adapter.weights.tensors.items():
-            if info.dtype not in FLOATS or not info.numel:
+            if not info.numel:
+                raise self.fail(name, f"the tensor is empty (shape {info.shape}), {_UNGATHERED}", _GATHER)
+            if info.dtype not in FLOATS:
                 raise self.fail(name, f"a {info.dtype} tensor of shape {info.shape}; an adapter holds floats")
             if not name.startswith(ADAPTER_PREFIX):
                 raise self.fail(name, f"unknown name, not below {ADAPTER_PREFIX}")
@@ -184,8 +199,11 @@ class _Sorter:
                 embedding, half = _ENDS[end]
                 halves.setdefault((rest.removesuffix(end), embedding), {})[half] = info
                 continue
-            self.check_whole(name, rest)
-            theirs = rest.replace(".base_layer.", ".")
+            if self.is_spare_copy(rest):
+                continue
+            theirs = rest.replace(".base_layer.", ".").replace(".modules_to_save.", ".")
+            if not self.config.saves(theirs):
+                self.check_whole(name, rest)
             if theirs in whole:
                 raise self.fail(name, "maps to the same tensor of the base as another one")
             whole[theirs] = info
@@ -200,6 +218,13 @@ class _Sorter:
         if not factors and not whole:
             raise BadAdapter("the adapter holds no tensor", where=self.adapter.path / ADAPTER_WEIGHTS, remedy=_PEFT)
         return factors, whole
+
+    def is_spare_copy(self, rest: str) -> bool:
+        """Say whether peft writes this beside the tensor that it loads: the base's own, or the same once more."""
+        plain = rest.replace(".modules_to_save.", ".").replace(".original_module.", ".")
+        if plain == rest or not self.config.saves(plain):
+            return False
+        return ".original_module." in rest or ADAPTER_PREFIX + plain in self.adapter.weights.tensors
 
     def check_whole(self, name: str, rest: str) -> None:
         """Refuse tensors of other kinds of adapters; what is left must have a name of the base."""

@@ -85,6 +85,10 @@ class AdapterConfig:
         found = first_ending([pattern for pattern, _ in self.ranks], module)
         return self.r if found is None else self.ranks[found][1]
 
+    def saves(self, tensor: str) -> bool:
+        """Say whether a module that is stored whole holds a tensor."""
+        return any(f".{name}." in f".{tensor}" for name in self.modules_to_save)
+
     def scale(self, module: str) -> float:
         """Return s of a module."""
         found = first_ending([pattern for pattern, _ in self.alphas], module)

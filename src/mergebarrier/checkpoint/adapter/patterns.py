@@ -1,12 +1,14 @@
-"""Match names against the regular expressions of an adapter's configuration, in bounded time on any input.
+r"""Match names against the regular expressions of an adapter's configuration, in bounded time on any input.
 
 The patterns come with a download, and a backtracking engine can be kept busy for years by twenty characters.  So a
 small grammar is parsed here, and a name is matched by moving a set of positions (the bits of an integer) through it.
 
     ends(xy, S) = ends(y, ends(x, S));   ends(x|y, S) = ends(x, S) | ends(y, S);   ends(x*, S) = least fixed point
+    ends(\b, S) = S & (W ^ W << 1), W the word characters;   ends((?=x), S) = {p in S: ends(x, {p}) is not empty}
 
-Source: Thompson, Regular Expression Search Algorithm, 1968.  Differs from Python's ``re``: no look-around, no back
-references, no flags, no repetition inside of a repetition; what is outside of the grammar is refused, never guessed.
+Source: Thompson, Regular Expression Search Algorithm, 1968.  Differs from Python's ``re``: no look-behind, no back
+references, no flags, no repetition or look-ahead inside of a repetition; what is outside of the grammar is refused,
+never guessed.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,12 +17,18 @@ from functools import reduce
 Step = Callable[["_Name", int], int]
 """From a set of positions to the set of positions where the piece may end."""
 
-MAX_PATTERN_CHARS = 512
+MAX_PATTERN_CHARS = 2048
+_MAX_LOOKS = 8
 _MAX_COUNT = 64
 _MAX_DEPTH = 16
 _WORD = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_")
-_CLASSES = {"d": frozenset("0123456789"), "w": _WORD}
-_SPECIAL = frozenset("\\.^$*+?{}[]|()-/")
+_DIGITS, _BLANKS = frozenset("0123456789"), frozenset(" \t\n\r\f\v")
+# Escape -> (characters, whether all others are meant).
+_CLASSES = {
+    "d": (_DIGITS, False), "D": (_DIGITS, True), "w": (_WORD, False), "W": (_WORD, True), "s": (_BLANKS, False),
+    "S": (_BLANKS, True),
+}  # fmt: skip
+_SPECIAL = frozenset("\\.^$*+?{}[]|()-/_:")
 
 
 class Pattern:
@@ -40,6 +48,8 @@ class Pattern:
         if not text or len(text) > MAX_PATTERN_CHARS:
             raise ValueError(f"a pattern has 1 to {MAX_PATTERN_CHARS} characters")
         self.text = text
+        if text.count("(?=") + text.count("(?!") > _MAX_LOOKS:
+            raise ValueError(f"more than {_MAX_LOOKS} look-aheads")
         parser = _PatternParser(text)
         self._step = parser.alternatives(0)
         if parser.at < len(text):
@@ -80,6 +90,11 @@ class _Name:
 
     def where_one(self, char: str) -> int:
         return self._where.get(char, 0)
+
+    def edges(self) -> int:
+        """Return the positions between a word character and none."""
+        words = self.where(_WORD, False)
+        return words ^ words << 1
 
 
 class _PatternParser:
@@ -163,24 +178,41 @@ class _PatternParser:
         if char == "$":
             return (lambda name, at: at & 1 << name.size), False
         if char == "\\":
-            chars = self.escaped()
-            return (lambda name, at: (at & name.where(chars, False)) << 1), False
+            return self.escape(), False
         if char in "*+?{":
             raise ValueError(f"nothing to repeat at character {self.at - 1}")
         return (lambda name, at: (at & name.where_one(char)) << 1), False
 
+    def escape(self) -> Step:
+        """Return the step of what follows a backslash: an edge of a word, an end of the name, or a character."""
+        if self.peek() in ("b", "B"):
+            inside = self.take() == "B"
+            # An empty name has no place inside of anything.
+            return lambda name, at: at & (~name.edges() if inside and name.size else name.edges() if not inside else 0)
+        if self.peek() in ("A", "Z"):
+            first = self.take() == "A"
+            return lambda name, at: at & (1 if first else 1 << name.size)
+        chars, negated = self.escaped()
+        return lambda name, at: (at & name.where(chars, negated)) << 1
+
     def group(self, depth: int) -> tuple[Step, bool]:
-        if self.text.startswith("?:", self.at):
+        ahead = self.text[self.at : self.at + 2]
+        if ahead in ("?:", "?=", "?!"):
             self.at += 2
         elif self.peek() == "?":
-            raise ValueError(f"only ( ) and (?: ) are read, at character {self.at}")
+            raise ValueError(f"of groups that begin with ?, only (?: ), (?= ) and (?! ) are read, at {self.at}")
         if depth >= _MAX_DEPTH:
             raise ValueError(f"groups nest deeper than {_MAX_DEPTH}")
         start = self.at
         inner = self.alternatives(depth + 1)
         if self.take() != ")":
             raise ValueError(f"a group is not closed, from character {start}")
-        return inner, any(mark in self.text[start : self.at] for mark in "*+{")
+        body = self.text[start : self.at]
+        if ahead in ("?=", "?!"):
+            if "(?=" in body or "(?!" in body:
+                raise ValueError(f"a look-ahead inside of a look-ahead at character {start}")
+            return _look(inner, wanted=ahead == "?="), True
+        return inner, any(mark in body for mark in ("*", "+", "{", "(?=", "(?!"))
 
     def members(self) -> tuple[frozenset[str], bool]:
         negated = self.peek() == "^"
@@ -189,7 +221,10 @@ class _PatternParser:
         while self.peek() != "]" or not found:
             char = self.take()
             if char == "\\":
-                found |= self.escaped()
+                chars, others = self.escaped()
+                if others:
+                    raise ValueError(f"an escape for all other characters inside of brackets, at character {self.at}")
+                found |= chars
             elif self.peek() == "-" and self.text[self.at + 1 : self.at + 2] not in ("]", ""):
                 self.at += 1
                 last = self.take()
@@ -203,13 +238,28 @@ class _PatternParser:
         self.at += 1
         return frozenset(found), negated
 
-    def escaped(self) -> frozenset[str]:
+    def escaped(self) -> tuple[frozenset[str], bool]:
+        """Return the characters that an escape stands for, and whether it stands for all others."""
         char = self.take()
         if char in _CLASSES:
             return _CLASSES[char]
         if char in _SPECIAL:
-            return frozenset(char)
+            return frozenset(char), False
         raise ValueError(f"the escape \\{char} is not read")
+
+
+def _look(step: Step, *, wanted: bool) -> Step:
+    """Return the step that keeps the positions from which ``step`` leads somewhere, or does not."""
+
+    def run(name: _Name, at: int) -> int:
+        kept = 0
+        while at:
+            first = at & -at
+            kept |= first if bool(step(name, first)) == wanted else 0
+            at ^= first
+        return kept
+
+    return run
 
 
 def _repeat(step: Step, low: int, high: int | None) -> Step:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
         write_at,
     )
     from mergebarrier.checkpoint.bytes.strict_json import Skeleton, check_depth, parse, parse_bounded, skeleton
-    from mergebarrier.checkpoint.bytes.strict_yaml import MAX_BYTES, read_yaml
+    from mergebarrier.checkpoint.bytes.strict_yaml import MAX_BYTES, read_documents, read_yaml
     from mergebarrier.checkpoint.bytes.tensors import (
         BITS,
         CLEAN_WEIGHTS,
@@ -63,6 +63,7 @@ __all__ = [
     "open_regular",
     "parse",
     "parse_bounded",
+    "read_documents",
     "read_into",
     "read_small",
     "read_yaml",

@@ -15,7 +15,16 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from mergebarrier.checkpoint.bytes import TORCH, Shard, TensorInfo, open_regular, parse_bounded, read_into, read_small
+from mergebarrier.checkpoint.bytes import (
+    FLOATS,
+    TORCH,
+    Shard,
+    TensorInfo,
+    open_regular,
+    parse_bounded,
+    read_into,
+    read_small,
+)
 from mergebarrier.checkpoint.read.checkpoint import MAX_SIDE_FILE_BYTES, Checkpoint
 from mergebarrier.checkpoint.read.texts import (
     MAX_CONFIG_DEPTH,
@@ -23,6 +32,7 @@ from mergebarrier.checkpoint.read.texts import (
     MAX_TENSORS,
     Header,
     check_header_size,
+    check_quantisation,
     check_side_files,
     read_config,
     validate_header,
@@ -95,6 +105,8 @@ def open_checkpoint(path: str | os.PathLike[str], *, max_header_bytes: int = MAX
             n_tensors += len(shard.tensors)
             shards.append(shard)
         _check_pairs(path, shards, weight_map)
+        matrices = (tensor.dtype for shard in shards for tensor in shard.tensors if len(tensor.shape) > 1)
+        check_quantisation(config, root / "config.json", plain=all(dtype in FLOATS for dtype in matrices))
         return Checkpoint(path, root, config, tuple(shards), side_files, files)
     except BaseException:
         for fd, _ in files.values():

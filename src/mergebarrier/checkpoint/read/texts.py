@@ -15,7 +15,7 @@ space), so that what we accept every other reader accepts alike; and no flag all
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,20 +52,25 @@ def read_config(root: Path) -> dict[str, object]:
     Args:
       root: resolved model folder.
     Returns: the parsed table.
-    Raises:  BadConfig, LimitExceeded, RemoteCodeRefused, BadDtype (quantised weights).
+    Raises:  BadConfig, LimitExceeded, RemoteCodeRefused.
     """
     config = read_json(root, "config.json")
     if not isinstance(config, dict):
         raise BadConfig("not a table", where=root / "config.json", remedy="download the file again")
     refuse_code(config, root / "config.json")
-    for key in ("quantization_config", "compression_config"):
-        if config.get(key) is not None:
-            raise BadDtype(
-                f"the weights are quantised ({key})",
-                where=root / "config.json",
-                remedy="use the original BF16, F16 or F32 weights",
-            )
     return config
+
+
+def check_quantisation(config: Mapping[str, object], where: Path, *, plain: bool) -> None:
+    """Refuse a configuration that calls the weights quantised; ``plain`` says that every matrix holds floats."""
+    key = next((key for key in ("quantization_config", "compression_config") if config.get(key) is not None), None)
+    if key is None:
+        return
+    what, remedy = f"the weights are quantised ({key})", "use the original BF16, F16 or F32 weights"
+    if plain:
+        what = f"{key} is left over from a quantised parent: all weights here are plain floats"
+        remedy = f"remove {key} from the file, or loaders quantise the model or fail"
+    raise BadDtype(what, where=where, remedy=remedy)
 
 
 def check_side_files(root: Path, side_files: tuple[str, ...]) -> None:

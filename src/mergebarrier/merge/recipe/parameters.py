@@ -72,7 +72,7 @@ class Resolver:
             self._extra[kind.optional_base] = recipe.base is not None
         self.uses_base = bool(self._extra.get(kind.optional_base, kind.uses_base))
         if "seed" in self._fields:
-            self._extra.setdefault("seed", seed)
+            self._extra.setdefault("seed", seed if recipe.seed is None else recipe.seed)
         self.notes: list[str] = []
         self._check_levels()
         self._made: dict[tuple[int | None, tuple[tuple[str, object], ...]], Merge] = {}

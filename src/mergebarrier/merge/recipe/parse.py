@@ -30,7 +30,7 @@ from mergebarrier.nearest import did_you_mean
 
 _TOP = (
     "merge_method", "models", "slices", "modules", "base_model", "parameters", "dtype", "out_dtype", "tokenizer",
-    "tokenizer_source", "chat_template", "mergebarrier",
+    "tokenizer_source", "chat_template", "random_seed", "mergebarrier",
 )  # fmt: skip
 
 _MOST_PADDING = 2**20
@@ -44,7 +44,11 @@ def parse(text: bytes, where: object) -> Recipe:
       where: its name, for errors.
     Raises: BadRecipe (names key and nearest), LimitExceeded.
     """
-    return _RecipeParser(str(where)).recipe(strict_yaml.read_yaml(text, where))
+    documents = strict_yaml.read_documents(text, where)
+    if len(documents) > 1:
+        remedy = "give one file per merge, and the output folder of one as a model of the next"
+        raise BadRecipe("several documents in one file", where=where, remedy=remedy)
+    return _RecipeParser(str(where)).recipe(documents[0] if documents else None)
 
 
 @dataclass(frozen=True)
@@ -92,6 +96,7 @@ class _RecipeParser:
             out_dtype=self.dtype(top, "out_dtype"),
             tokenizer=self.tokenizer(top),
             chat_template=self.text(top["chat_template"], "chat_template") if "chat_template" in top else None,
+            seed=self.seed(top),
             extra=self.extra(top.get("mergebarrier", {})),
         )
 
@@ -190,6 +195,17 @@ class _RecipeParser:
                 f"one of {', '.join(FLOAT_NAMES)}",
             )
         return FLOAT_NAMES[name]
+
+    def seed(self, top: dict[str, object]) -> int | None:
+        """Return ``random_seed``, which recipes made by tools hold; mergekit itself passes over it."""
+        seed, own = top.get("random_seed"), top.get("mergebarrier")
+        if seed is None:
+            return None
+        if type(seed) is not int or not 0 <= seed < 2**63:
+            self.fail("random_seed", f"{clean(repr(seed))} is not a seed", "give a whole number from 0 to 2^63 - 1")
+        if isinstance(own, dict) and own.get("seed", seed) != seed:
+            self.fail("random_seed", "mergebarrier.seed is another one", "give one of them")
+        return seed
 
     def tokenizer(self, top: dict[str, object]) -> Tokenizer | None:
         if "tokenizer" in top and "tokenizer_source" in top:

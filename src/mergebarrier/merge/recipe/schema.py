@@ -148,6 +148,7 @@ class Recipe:
       dtype, out_dtype: safetensors names of the dtype to compute from and to store, None for the inputs' own.
       tokenizer:     None for the donor's files as they are.
       chat_template: None (the donor's), "auto", a built-in name, or a template.
+      seed:          of methods that draw; None for that of the command line.
       extra:         our own key ``mergebarrier``.
     """
 
@@ -159,6 +160,7 @@ class Recipe:
     out_dtype: str | None = None
     tokenizer: Tokenizer | None = None
     chat_template: str | None = None
+    seed: int | None = None
     extra: Mapping[str, object] = field(default_factory=dict)
 
     @property
@@ -196,6 +198,7 @@ class Recipe:
             "out_dtype": dtypes[self.out_dtype] if self.out_dtype else None,
             "tokenizer": self.tokenizer.document(name_of) if self.tokenizer is not None else None,
             "chat_template": self.chat_template,
+            "random_seed": self.seed,
             "mergebarrier": dict(self.extra) or None,
         }
         given = {name: value for name, value in rest.items() if value is not None}
