@@ -141,7 +141,7 @@ def one_factor_is_missing(path: Path) -> None:
     changed(path, B=None)
 
 
-@case(BadAdapter, "shape (2, 48, 1)", "a convolution's update; only updates of matrices")
+@case(BadAdapter, "shape (2, 48, 1)", "neither a matrix's update nor a convolution's")
 def a_factor_of_three_axes(path: Path) -> None:
     changed(path, A=torch.ones(2, 48, 1))
 

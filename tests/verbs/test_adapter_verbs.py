@@ -125,7 +125,7 @@ def test_an_audit_opens_an_adapter_as_the_model_that_it_makes(world, tmp_path) -
         assert bench.model("protected").name == "base+lora" and bench.model("partner").licence == "unknown"
 
 
-def test_dora_is_no_product_and_not_read_where_weights_are_transposed(tmp_path, run_cli) -> None:
+def test_dora_is_no_product_and_read_where_weights_are_transposed(tmp_path, run_cli) -> None:
     save(NAME, tmp_path / "base")
     save_adapter(tmp_path / "dora", NAME, 1, r=3, target_modules=["q_proj"], use_dora=True)
     words = ["merge", tmp_path / "dora", tmp_path / "dora", "--method", "linear", "-o", tmp_path / "out"]
@@ -136,4 +136,4 @@ def test_dora_is_no_product_and_not_read_where_weights_are_transposed(tmp_path, 
     kept = {"target_modules": ["c_attn"], "fan_in_fan_out": True, "use_dora": True}
     save_adapter(tmp_path / "transposed", "gpt2-tied", 1, r=3, **kept)
     ran = run_cli("inspect", f"{tmp_path / 'gpt2'}+{tmp_path / 'transposed'}")
-    assert ran.exit_code == 2 and "stored (in, out)" in ran.stderr
+    assert ran.exit_code == 0, ran.stderr

@@ -195,7 +195,8 @@ def explain_merge(request: MergeRequest) -> MergeExplanation:
     if request.recipe is None:
         raise UsageError("works only with a recipe", where="--explain", remedy="give a recipe, CONFIG.yaml")
     with ExitStack() as stack:
-        planned = plan_of(request.recipe, request.options, verbs.Models(stack))
+        folders = verbs.Models(stack, untie=request.options.allowed.untie)
+        planned = plan_of(request.recipe, request.options, folders)
         return MergeExplanation(recipe=planned.document(), tensors=planned.explain(), notes=tuple(planned.notes))
 
 

@@ -103,7 +103,8 @@ def job_of(
       max_ram_bytes: what a method that learns may hold.
     Raises: UsageError, BadRecipe, CheckpointError, MergeError.
     """
-    folders, options = verbs.Models(stack), request.options
+    options = request.options
+    folders = verbs.Models(stack, untie=options.allowed.untie)
     if request.recipe is not None:
         job = _of_recipe(plan_of(request.recipe, options, folders), options)
     else:

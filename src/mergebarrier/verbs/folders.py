@@ -46,11 +46,12 @@ class Models:
 
     Args:
       stack: closes them.
+      untie: store the head of an adapted model apart where it must be.
     """
 
-    def __init__(self, stack: ExitStack) -> None:
+    def __init__(self, stack: ExitStack, *, untie: bool = False) -> None:
         """Start with nothing open."""
-        self._stack = stack
+        self._stack, self._untie = stack, untie
         self._models: dict[Path, Checkpoint] = {}
         self._adapters: dict[Path, Adapter] = {}
         self._experts: dict[tuple[Path, Path], AdaptedCheckpoint] = {}
@@ -88,7 +89,7 @@ class Models:
         opened = self.model(base)
         key = opened.path.resolve(), adapter.resolve()
         if key not in self._experts:
-            self._experts[key] = AdaptedCheckpoint(opened, self.adapter(adapter), finder(opened))
+            self._experts[key] = AdaptedCheckpoint(opened, self.adapter(adapter), finder(opened), untie=self._untie)
         return self._experts[key]
 
 

@@ -7,20 +7,13 @@ from mergebarrier import doors
 if TYPE_CHECKING:
     from mergebarrier.checkpoint.adapter.adapted_checkpoint import (
         AdaptedCheckpoint,
-        WeightChange,
         open_reference,
-        place,
         split_reference,
     )
-    from mergebarrier.checkpoint.adapter.adapter import (
-        ADAPTER_PREFIX,
-        ADAPTER_WEIGHTS,
-        Adapter,
-        Factors,
-        is_adapter,
-        open_adapter,
-    )
+    from mergebarrier.checkpoint.adapter.adapter import Adapter, is_adapter, open_adapter
     from mergebarrier.checkpoint.adapter.config import ADAPTER_CONFIG
+    from mergebarrier.checkpoint.adapter.contents import ADAPTER_PREFIX, ADAPTER_WEIGHTS, Factors
+    from mergebarrier.checkpoint.adapter.placement import WeightChange, place
 
 __all__ = [
     "ADAPTER_CONFIG",

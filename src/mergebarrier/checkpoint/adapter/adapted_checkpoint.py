@@ -1,7 +1,8 @@
 """A base with an adapter on it, seen as one model: read-only, one tensor at a time, nothing copied.
 
     W = round(W_0 + s B A)      W_0 stored (out, in);      round(W_0 + (s B A)^T)  where it is stored (in, out)
-    DoRA: W = round(m_j (W_0 + s B A)_j / |(W_0 + s B A)_j|)  for every output row j
+    DoRA: W = round(m_j (W_0 + s B A)_j / |(W_0 + s B A)_j|)  for every output j: a row, a column where stored (in, out)
+    experts: W[e] = round(W_0[e] + s B_e A_e);      tokens: W[i_k] = values[k];      a kernel counts as one long row
 
 Source: LoRA, arXiv 2106.09685; DoRA, arXiv 2402.09353; names and layouts of peft 0.21.2.  Differs from a merge by peft:
 computed in float64 and rounded once to the dtype of the base, in row blocks of a fixed size, so that rows read alone
@@ -9,34 +10,24 @@ have the same bits.
 """
 
 import contextlib
+import json
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from math import prod
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any
 
 import torch
 
-from mergebarrier.checkpoint.adapter.adapter import Adapter, Factors, open_adapter
-from mergebarrier.checkpoint.adapter.config import INSTEAD
-from mergebarrier.checkpoint.bytes import FLOATS, TORCH, TensorInfo, check_finite, new_tensor_hash
+from mergebarrier.checkpoint.adapter.adapter import Adapter, open_adapter
+from mergebarrier.checkpoint.adapter.contents import Factors
+from mergebarrier.checkpoint.adapter.placement import HEAD_NAME, Finder, WeightChange, place
+from mergebarrier.checkpoint.bytes import TORCH, TensorInfo, check_finite, new_tensor_hash
 from mergebarrier.checkpoint.read import Checkpoint, open_checkpoint
-from mergebarrier.errors import AdapterRefused, BadAdapter, clean
 from mergebarrier.progress import Progress
 
 _BLOCK_ELEMENTS = 1 << 18
-#: From the name of a tensor to that of the same tensor in a base.
-Finder: TypeAlias = Callable[[str], str | None]
-
-
-@dataclass(frozen=True)
-class WeightChange:
-    """What an adapter does to one tensor of the base: a whole tensor in its place, an update of it, or both."""
-
-    whole: TensorInfo | None
-    factors: Factors | None
-    transposed: bool
 
 
 class AdaptedCheckpoint(Checkpoint):
@@ -45,20 +36,44 @@ class AdaptedCheckpoint(Checkpoint):
     Args:
       base:    the model that the adapter was trained on.
       adapter: its LoRA.
+      untie:   store a head apart that is tied in the base, and adapted apart from its embedding.
       find:    the base's name of a tensor in another spelling, None where there is none; as ``arch.finder`` gives it.
-    Attributes: as of Checkpoint, all of them the base's; besides
+    Attributes: as of Checkpoint, the base's where the adapter leaves them; besides
       base, adapter: as given.
       changes:       tensor name -> WeightChange, of every tensor that differs from the base's.
     Raises: BadAdapter when the base lacks a target, or has it in another shape; names both.
     """
 
-    def __init__(self, base: Checkpoint, adapter: Adapter, find: Finder | None = None) -> None:
+    def __init__(self, base: Checkpoint, adapter: Adapter, find: Finder | None = None, *, untie: bool = False) -> None:
         """Find every tensor of the adapter in the base."""
         name = Path(f"{base.path.name}+{adapter.path.name}")
-        super().__init__(base.path.parent / name, base.root, base.config, base.shards, base.side_files, {})
+        super().__init__(base.path.parent / name, base.root, dict(base.config), base.shards, base.side_files, {})
         self.base, self.adapter = base, adapter
-        self.changes: Mapping[str, WeightChange] = place(adapter, base, find)
+        self.changes: Mapping[str, WeightChange] = place(adapter, base, find, untie=untie)
+        self.tensors = {name: self._info(name) for name in dict.fromkeys([*base.tensors, *self.changes])}
+        resized = {
+            (base.tensors[name].rows, self.tensors[name].rows)
+            for name in base.tensors
+            if base.tensors[name].shape != self.tensors[name].shape
+        }
+        for before, rows in resized:
+            self.config = _with_rows(self.config, before, rows)
+        if HEAD_NAME in self.changes and HEAD_NAME not in base.tensors:
+            self.config["tie_word_embeddings"] = False
         self._changed: dict[str, str] = {}
+        self._lengths: dict[str, torch.Tensor] = {}
+
+    def _info(self, name: str) -> TensorInfo:
+        change = self.changes.get(name)
+        info = self.base.tensors[name if change is None else change.source]
+        shape = info.shape if change is None or change.whole is None else change.whole.shape
+        return info if shape == info.shape and name == info.name else _other(info, name, shape)
+
+    def read_side_file(self, name: str) -> bytes:
+        """Return the bytes of one of ``side_files``; the configuration is that of the adapted model."""
+        if name == "config.json" and self.config != self.base.config:
+            return json.dumps(self.config, indent=2).encode() + b"\n"
+        return self.base.read_side_file(name)
 
     @property
     def folders(self) -> tuple[Path, ...]:
@@ -103,37 +118,67 @@ class AdaptedCheckpoint(Checkpoint):
 
     def _rows(self, name: str, start: int, stop: int) -> torch.Tensor:
         info, change = self.tensors[name], self.changes[name]
-        out = torch.empty((stop - start, *info.shape[1:]), dtype=TORCH[self.tensors[name].dtype])
+        out = torch.empty((stop - start, *info.shape[1:]), dtype=TORCH[info.dtype])
         step = max(1, _BLOCK_ELEMENTS // max(1, info.numel // info.rows))
-        left, right = self._factors(change, start // step * step, min(-(-stop // step) * step, info.rows))
-        for first in range(start // step * step, stop, step):
+        begin, end = start // step * step, min(-(-stop // step) * step, info.rows)
+        updated = self._updated(name, begin, end)
+        for first in range(begin, stop, step):
             last = min(first + step, info.rows)
-            if change.whole is not None:
-                rows = self.adapter.weights.read_rows(change.whole.name, first, last).double()
-            else:
-                rows = self.base.read_rows(name, first, last).double()
-            if left is not None and right is not None:
-                place = first - start // step * step
-                rows = rows.addmm_(left[place : place + last - first], right)
+            rows = updated(first, last)
             if change.factors is not None and change.factors.magnitude is not None:
-                lengths = self.adapter.weights.read_rows(change.factors.magnitude.name, first, last).double()
-                rows.mul_((lengths / rows.norm(dim=1))[:, None])
-            begin, end = max(first, start), min(last, stop)
-            out[begin - start : end - start] = rows[begin - first : end - first]
+                magnitude = change.factors.magnitude.name
+                if change.transposed:
+                    rows.mul_(self.adapter.weights.read(magnitude).double() / self._column_lengths(name))
+                else:
+                    lengths = self.adapter.weights.read(magnitude).double().flatten()[first:last]
+                    rows.mul_((lengths / rows.norm(dim=1))[:, None])
+            if change.tokens is not None:
+                for place, index in enumerate(change.tokens.indices):
+                    if first <= index < last:
+                        values = self.adapter.weights.read_rows(change.tokens.values.name, place, place + 1)
+                        rows[index - first] = values[0].double()
+            head, tail = max(first, start), min(last, stop)
+            out[head - start : tail - start] = rows[head - first : tail - first].view(-1, *info.shape[1:])
         where = f"{self.path}: tensor {name!r}"
         check_finite(out, info.dtype, where=where, remedy="the update does not fit the base's dtype")
         return out
 
-    def _factors(self, change: WeightChange, start: int, stop: int) -> tuple[torch.Tensor | None, torch.Tensor | None]:
-        """Return the rows on disk of the update as a product."""
-        factors, weights = change.factors, self.adapter.weights
+    def _column_lengths(self, name: str) -> torch.Tensor:
+        """Return the length of every column of an updated matrix, from one pass over it; kept."""
+        if name not in self._lengths:
+            info = self.tensors[name]
+            step = max(1, _BLOCK_ELEMENTS // info.shape[1])
+            updated, total = self._updated(name, 0, info.rows), torch.zeros(info.shape[1], dtype=torch.float64)
+            for first in range(0, info.rows, step):
+                total += updated(first, min(first + step, info.rows)).square().sum(dim=0)
+            self._lengths[name] = total.sqrt()
+        return self._lengths[name]
+
+    def _updated(self, name: str, start: int, stop: int) -> Callable[[int, int], torch.Tensor]:
+        """Return how to get W_0 + s B A, rows ``first`` to ``last`` on disk, each as one row in float64."""
+        change, factors = self.changes[name], self.changes[name].factors
+        source, read_rows = (
+            (change.source, self.base.read_rows)
+            if change.whole is None
+            else (change.whole.name, self.adapter.weights.read_rows)
+        )
+
+        def before(first: int, last: int) -> torch.Tensor:
+            return read_rows(source, first, last).double().reshape(last - first, -1)
+
         if factors is None:
-            return None, None
+            return before
+        if factors.parameters and len(self.tensors[name].shape) == 3:
+            b, a = self.adapter.read(factors.module)
+            return lambda first, last: before(first, last).add_(_experts(factors, b, a, first, last, change.transposed))
         if change.transposed:
             b, a = self.adapter.read(factors.module)
-            return a.T[start:stop].contiguous(), b.T.mul(factors.scale)
-        rows = weights.read_rows(factors.b.name, start, stop).double()
-        return rows.mul_(factors.scale), weights.read(factors.a.name).double()
+            left, right = a.T[start:stop].contiguous(), b.T.mul(factors.scale)
+        else:
+            rows = self.adapter.weights.read_rows(factors.b.name, start, stop).double().flatten(1)
+            left = rows.mul_(factors.scale)
+            right = self.adapter.weights.read(factors.a.name).double().flatten(1)
+        return lambda first, last: before(first, last).addmm_(left[first - start : last - start], right)
 
     def stream(self) -> None:
         """Expect one pass over all tensors of both folders; as ``Checkpoint.stream``."""
@@ -190,96 +235,30 @@ def open_reference(path: str | os.PathLike[str]) -> Checkpoint:
     return expert
 
 
-def place(adapter: Adapter, base: Checkpoint, find: Finder | None = None) -> dict[str, WeightChange]:
-    """Return what the adapter does to the tensors of a base, in the base's order; ``find`` knows other spellings.
-
-    Raises: BadAdapter when a target is not there, has another shape, or is tied to a tensor that is not adapted;
-            AdapterRefused for DoRA of a transposed weight.
-    """
-    changes: dict[str, WeightChange] = {}
-    for theirs, info in adapter.whole.items():
-        name = _find(adapter, base, find, theirs, info.name)
-        _check_whole(adapter, base, name, info)
-        changes[name] = WeightChange(info, None, False)
-    layouts = {module: _layout(adapter, base, find, factors) for module, factors in adapter.factors.items()}
-    swapped = [module for module, (_, _, sure) in layouts.items() if sure is False]
-    for module, (name, transposed, sure) in layouts.items():
-        if sure is None and swapped and not adapter.factors[module].embedding:
-            raise _refuse(
-                adapter,
-                adapter.factors[module].a.name,
-                f"fan_in_fan_out is {adapter.config.fan_in_fan_out}, which is wrong for {clean(swapped[0])}, and the "
-                "square matrix here leaves open what is right",
-                "correct fan_in_fan_out in adapter_config.json",
-            )
-        before = changes.get(name)
-        if before is not None and before.factors is not None:
-            raise _refuse(
-                adapter, adapter.factors[module].a.name, f"{clean(name)} is updated twice", "keep one of them"
-            )
-        if transposed and adapter.factors[module].magnitude is not None:
-            where = f"{adapter.path}: tensor {clean(adapter.factors[module].a.name)!r}"
-            raise AdapterRefused("DoRA of a weight stored (in, out) is not read", where=where, remedy=INSTEAD)
-        changes[name] = WeightChange(before.whole if before else None, adapter.factors[module], transposed)
-    return {name: changes[name] for name in base.tensors if name in changes}
+def _experts(
+    factors: Factors, b: torch.Tensor, a: torch.Tensor, first: int, last: int, transposed: bool
+) -> torch.Tensor:
+    """Return s B_e A_e of some experts, each as one row."""
+    rank, found = factors.rank, []
+    for e in range(first, last):
+        update = factors.scale * (b[:, e :: factors.experts] @ a[e * rank : (e + 1) * rank])
+        found.append((update.T if transposed else update).reshape(1, -1))
+    return torch.cat(found)
 
 
-def _refuse(adapter: Adapter, tensor: str, what: str, remedy: str) -> BadAdapter:
-    return BadAdapter(what, where=f"{adapter.path}: tensor {clean(tensor)!r}", remedy=remedy)
+def _other(info: TensorInfo, name: str, shape: tuple[int, ...]) -> TensorInfo:
+    """Return the description of a tensor that no file holds."""
+    found = replace(info, name=name, shape=shape, begin=0, end=0)
+    return replace(found, end=found.rows * found.row_nbytes)
 
 
-def _find(adapter: Adapter, base: Checkpoint, find: Finder | None, name: str, tensor: str) -> str:
-    """Return the base's name of a tensor; a base saved without its head may lack the first part of it."""
-    short = name.partition(".")[2]
-    bare = not any(theirs.startswith(name[: len(name) - len(short)]) for theirs in base.tensors)
-    for candidate in (name, *([short] if bare else []), *([find(name)] if find is not None else [])):
-        if candidate is not None and candidate in base.tensors:
-            return candidate
-    tied = base.config.get("tie_word_embeddings") is True and name.startswith("lm_head.")
-    why = ", where the head is tied to the embedding" if tied else ""
-    raise _refuse(
-        adapter, tensor, f"the base {base.path.name} has no {clean(name)}{why}", "give the base that it was trained on"
-    )
-
-
-def _check_whole(adapter: Adapter, base: Checkpoint, name: str, info: TensorInfo) -> None:
-    theirs = base.tensors[name]
-    if theirs.shape != info.shape or theirs.dtype not in FLOATS:
-        what = f"shape {info.shape}, {clean(name)} of the base {base.path.name} is {theirs.dtype} {theirs.shape}"
-        raise _refuse(adapter, info.name, what, "give the base that it was trained on")
-    _check_untied(adapter, base, name, info.name)
-
-
-def _check_untied(adapter: Adapter, base: Checkpoint, name: str, tensor: str) -> None:
-    """Refuse to change an embedding that is also the head: the adapter was trained on one of the two."""
-    shape, rows = base.tensors[name].shape, base.config.get("vocab_size")
-    if base.config.get("tie_word_embeddings") is True and len(shape) == 2 and shape[0] == rows:
-        what = (
-            f"{clean(name)} of the base {base.path.name} is also its head, and the adapter was trained on one of them"
-        )
-        raise _refuse(adapter, tensor, what, "untie the base, or merge with peft")
-
-
-def _layout(adapter: Adapter, base: Checkpoint, find: Finder | None, factors: Factors) -> tuple[str, bool, bool | None]:
-    """Return the tensor of a module, whether it is stored transposed, and whether the configuration says so.
-
-    The last is None where the matrix is square and the shape cannot tell.
-    """
-    name = _find(adapter, base, find, factors.module + ".weight", factors.a.name)
-    shape, plain = base.tensors[name].shape, factors.shape
-    flag = factors.embedding or adapter.config.fan_in_fan_out
-    if base.tensors[name].dtype not in FLOATS or shape not in (plain, plain[::-1]):
-        raise _refuse(
-            adapter,
-            factors.a.name,
-            f"its update has shape {plain}, {clean(name)} of the base {base.path.name} has {shape}",
-            "give the base that it was trained on",
-        )
-    if factors.embedding:
-        if shape != plain[::-1]:
-            raise _refuse(adapter, factors.a.name, f"{clean(name)} is not an embedding of its shape", "check the base")
-        _check_untied(adapter, base, name, factors.a.name)
-        return name, True, None
-    if plain[0] == plain[1]:
-        return name, flag, None
-    return name, shape != plain, (shape != plain) == flag
+def _with_rows(config: Mapping[str, Any], before: int, rows: int) -> dict[str, Any]:
+    """Return a configuration with another vocabulary; tables inside it included."""
+    return {
+        key: rows
+        if key == "vocab_size" and value == before
+        else _with_rows(value, before, rows)
+        if isinstance(value, dict)
+        else value
+        for key, value in config.items()
+    }

@@ -28,15 +28,14 @@ _KNOWN = frozenset({
     "target_modules", "exclude_modules", "modules_to_save", "layers_to_transform", "layers_pattern",
     "init_lora_weights", "base_model_name_or_path", "revision", "task_type", "auto_mapping", "peft_version",
     "inference_mode", "lora_dropout", "megatron_core", "qalora_group_size", "loftq_config", "eva_config",
-    "ensure_weight_tying", "runtime_config", "velora_config", "layer_replication",
+    "ensure_weight_tying", "target_parameters", "trainable_token_indices", "runtime_config", "velora_config",
+    "layer_replication",
 })  # fmt: skip
 INSTEAD = "merge the adapter into its base with peft (merge_and_unload), save that, and give the result"
 # Key -> what it makes of the update; refused when it has a value.
 _REFUSED = {
     "lora_bias": "a bias inside of the adapter",
     "layer_replication": "layers of the base are repeated",
-    "trainable_token_indices": "single rows of the embedding are trained",
-    "target_parameters": "parameters are adapted that are not the weight of a module",
     "alora_invocation_tokens": "the adapter acts on some tokens only",
     "use_qalora": "QALoRA pools the inputs",
     "use_bdlora": "the factors are block-diagonal",
@@ -63,6 +62,9 @@ class AdapterConfig:
       modules_to_save: names of modules that are stored whole.
       bias:            "none", "all" or "lora_only".
       base, revision, task_type: names, "" for none.
+      ensure_weight_tying: a tied head follows the embedding.
+      target_parameters: ends of names of tensors that are adapted although no module's weight.
+      tokens:          end of a module's name, "" for the embedding -> rows that are trained alone.
     """
 
     document: Mapping[str, object]
@@ -79,6 +81,24 @@ class AdapterConfig:
     ranks: tuple[tuple[Pattern, int], ...]
     alphas: tuple[tuple[Pattern, float], ...]
     targets: Callable[[str], bool]
+    ensure_weight_tying: bool
+    target_parameters: tuple[str, ...]
+    tokens: Mapping[str, tuple[int, ...]]
+
+    def parameters_of(self, module: str) -> tuple[str, ...]:
+        """Return the parameters of a module that are adapted, in full; peft nests what it wraps around them."""
+        module = module.replace(".base_layer", "")
+        found = []
+        for target in self.target_parameters:
+            owner, _, name = target.rpartition(".")
+            if module == owner or module.endswith("." + owner):
+                found.append(f"{module}.{name}")
+        return tuple(found)
+
+    def token_indices(self, module: str) -> tuple[int, ...]:
+        """Return which rows of a module are trained alone; a plain list of them is for the embedding."""
+        names = [name for name in self.tokens if f".{module}".endswith(f".{name}")] if self.tokens else []
+        return self.tokens[names[0]] if names else self.tokens.get("", ())
 
     def rank(self, module: str) -> int:
         """Return r of a module."""
@@ -135,6 +155,9 @@ class _Reader:
             ranks=self.patterns("rank_pattern", self.rank),
             alphas=self.patterns("alpha_pattern", self.alpha),
             targets=self.targets(),
+            ensure_weight_tying=self.flag("ensure_weight_tying"),
+            target_parameters=self.names("target_parameters"),
+            tokens=self.tokens(),
         )
 
     def check_kind(self) -> None:
@@ -181,6 +204,14 @@ class _Reader:
             self.fail(f"{key} is {clean(repr(value))}; give a list of names")
         return tuple(value)
 
+    def tokens(self) -> dict[str, tuple[int, ...]]:
+        value = self.document.get("trainable_token_indices") or {}
+        table = {"": value} if isinstance(value, list) else value
+        rows = list(table.values()) if isinstance(table, dict) else [None]
+        if not all(isinstance(row, list) and all(type(n) is int and 0 <= n < 2**31 for n in row) for row in rows):
+            self.fail(f"trainable_token_indices is {clean(repr(value))}; give a list of token ids, or one per module")
+        return {name: tuple(row) for name, row in table.items()}
+
     def bias(self) -> str:
         value = self.document.get("bias", "none")
         if value not in ("none", "all", "lora_only"):
@@ -218,6 +249,8 @@ class _Reader:
     def targets(self) -> Callable[[str], bool]:
         """Return which modules peft would put an adapter on."""
         wanted = self.document.get("target_modules")
+        if wanted is None and self.document.get("target_parameters"):
+            return lambda _: False
         if wanted is None:
             self.fail("target_modules is missing", "name the modules that the adapter is for")
         everything = isinstance(wanted, str) and wanted.lower() == ALL_LINEAR

@@ -113,6 +113,14 @@ class _Planner:
         if dora is not None:
             what, remedy = "DoRA rescales the whole weight, which no product of two factors does", "leave --as out"
             raise AdapterRefused(what, where=dora.path, remedy=f"{remedy}, so that models are merged")
+        for adapter in self.given:
+            odd = next((factors.odd for factors in adapter.factors.values() if factors.odd), None)
+            if odd is not None or adapter.tokens:
+                what = f"holds an update {odd}" if odd is not None else "holds single rows of tokens"
+                remedy = "leave --as out, so that models are merged"
+                raise AdapterRefused(
+                    f"{what}, which is not merged into another adapter", where=adapter.path, remedy=remedy
+                )
         for other in self.given[1:]:
             ours, theirs = (a.config.base.rstrip("/").rpartition("/")[2].lower() for a in (first, other))
             if ours and theirs and ours != theirs:

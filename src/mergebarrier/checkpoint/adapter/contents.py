@@ -1,0 +1,223 @@
+"""The tensors of a LoRA adapter sorted by what they do, from their names; what peft would not load is refused.
+
+    base_model.model.X.lora_A.weight (r, in), X.lora_B.weight (out, r)     update s B A of the module X
+    .. the same with kernels (r, in, k..), (out, r, 1..)                   of a convolution
+    .. the same, where X.p is one of target_parameters                     of the parameter p, with E experts of rank r
+    base_model.model.X.lora_embedding_A (r, rows), X.lora_embedding_B      of an embedding, stored transposed
+    base_model.model.X.token_adapter.trainable_tokens_delta (k, width)     rows in place of the base's
+    base_model.model.X.base_layer.weight | .bias, or any name of the base  a whole tensor in place of the base's
+    X.modules_to_save.weight, X.original_module.weight                     copies, beside the X.weight that is loaded
+
+Source: the format of peft 0.21.2.  Differs: peft leaves out, with a warning or none, tensors that no target names and
+fills in those that are missing; here both are refused, so that a merge never uses something else than peft would load.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from mergebarrier.checkpoint.adapter.config import INSTEAD, AdapterConfig
+from mergebarrier.checkpoint.bytes import FLOATS, TensorInfo
+from mergebarrier.errors import AdapterRefused, BadAdapter, clean
+
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
+ADAPTER_PREFIX = "base_model.model."
+# End of a name -> (of an embedding, which factor).
+_ENDS = {
+    ".lora_A.weight": (False, "A"),
+    ".lora_B.weight": (False, "B"),
+    ".lora_embedding_A": (True, "A"),
+    ".lora_embedding_B": (True, "B"),
+    ".lora_magnitude_vector": (False, "m"),
+}
+_TOKENS = ".token_adapter.trainable_tokens_delta"
+# Where a tensor of the base stands inside of what peft wraps around its module.
+_WRAPPED = (".token_adapter.base_layer.", ".base_layer.", ".modules_to_save.")
+_OTHER_KINDS = (
+    "lora_", "hada_", "lokr_", "ia3_", "oft_", "vera_", "boft_", "token_adapter", "modules_to_save", "original_module",
+)  # fmt: skip
+_PEFT = "save the adapter again with peft"
+_UNGATHERED = "as a sharded trainer (ZeRO-3, FSDP) saves what it did not gather"
+_GATHER = "gather the shards and save again, such as by zero_to_fp32.py or with summon_full_params"
+
+
+@dataclass(frozen=True)
+class Factors:
+    """One module's update s B A.
+
+    Attributes:
+      module:     its name in the base.
+      a, b:       A (r, in) and B (out, r) on disk.
+      scale:      s.
+      embedding:  the base stores the transposed update.
+      magnitude:  DoRA: the length m (out,) of every row of W_0 + s B A; None for plain LoRA.
+      parameters: tensors of the base, one of which is updated; none where it is the weight of the module.
+      experts:    how many updates A and B hold: A one below the other, B interleaved.
+    """
+
+    module: str
+    a: TensorInfo
+    b: TensorInfo
+    scale: float
+    embedding: bool
+    magnitude: TensorInfo | None = None
+    parameters: tuple[str, ...] = ()
+    experts: int = 1
+
+    @property
+    def rank(self) -> int:
+        """Return r."""
+        return self.a.shape[0] // self.experts
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Return (out, in) of B A, kernels flat."""
+        return self.b.shape[0], math.prod(self.a.shape[1:])
+
+    @property
+    def odd(self) -> str:
+        """Return what makes the update another thing than that of a module's matrix; "" for an ordinary one."""
+        return "of a parameter" if self.parameters else "of a convolution" if len(self.a.shape) > 2 else ""
+
+
+@dataclass(frozen=True)
+class TokenRows:
+    """Rows in place of those of a module's weight: ``values[i]`` is row ``indices[i]``."""
+
+    module: str
+    values: TensorInfo
+    indices: tuple[int, ...]
+
+
+Sorted = tuple[dict[str, Factors], dict[str, TensorInfo], dict[str, TokenRows]]
+
+
+def sort_tensors(path: Path, config: AdapterConfig, tensors: Mapping[str, TensorInfo]) -> Sorted:
+    """Return (factors by module, whole tensors by their name in the base, rows of tokens by module).
+
+    Raises: BadAdapter, AdapterRefused; each names the tensor.
+    """
+    return _Sorter(path / ADAPTER_WEIGHTS, config, tensors).sorted()
+
+
+class _Sorter:
+    def __init__(self, where: Path, config: AdapterConfig, tensors: Mapping[str, TensorInfo]) -> None:
+        self.where, self.config, self.tensors = where, config, tensors
+
+    def fail(self, name: str, what: str, remedy: str = _PEFT) -> BadAdapter:
+        return BadAdapter(what, where=f"{self.where}: tensor {clean(name)!r}", remedy=remedy)
+
+    def refuse(self, name: str, what: str) -> AdapterRefused:
+        return AdapterRefused(what, where=f"{self.where}: tensor {clean(name)!r}", remedy=INSTEAD)
+
+    def sorted(self) -> Sorted:
+        halves: dict[tuple[str, bool], dict[str, TensorInfo]] = {}
+        whole: dict[str, TensorInfo] = {}
+        tokens: dict[str, TokenRows] = {}
+        for name, info in self.tensors.items():
+            if not info.numel:
+                raise self.fail(name, f"the tensor is empty (shape {info.shape}), {_UNGATHERED}", _GATHER)
+            if info.dtype not in FLOATS:
+                raise self.fail(name, f"a {info.dtype} tensor of shape {info.shape}; an adapter holds floats")
+            if not name.startswith(ADAPTER_PREFIX):
+                raise self.fail(name, f"unknown name, not below {ADAPTER_PREFIX}")
+            rest = name.removeprefix(ADAPTER_PREFIX)
+            end = next((end for end in _ENDS if rest.endswith(end)), None)
+            if end is not None:
+                embedding, half = _ENDS[end]
+                halves.setdefault((rest.removesuffix(end), embedding), {})[half] = info
+            elif rest.endswith(_TOKENS):
+                tokens[rest.removesuffix(_TOKENS)] = self.rows(rest.removesuffix(_TOKENS), info)
+            elif not self.is_spare_copy(rest):
+                self.add_whole(whole, rest, info)
+        factors = self.all_factors(halves)
+        if not factors and not whole and not tokens:
+            raise BadAdapter("the adapter holds no tensor", where=self.where, remedy=_PEFT)
+        return factors, whole, tokens
+
+    def all_factors(self, halves: Mapping[tuple[str, bool], dict[str, TensorInfo]]) -> dict[str, Factors]:
+        merged: dict[tuple[str, bool], dict[str, TensorInfo]] = {}
+        for (module, embedding), found in halves.items():
+            # The magnitude of an embedding has the name of any other.
+            embedding = embedding or ((module, True) in halves and set(found) == {"m"})
+            merged.setdefault((module, embedding), {}).update(found)
+        factors: dict[str, Factors] = {}
+        for (module, embedding), found in sorted(merged.items()):
+            if module in factors:
+                raise self.fail(
+                    factors[module].a.name,
+                    "its module has factors of two kinds (lora_A/lora_B and lora_embedding_A/lora_embedding_B)",
+                )
+            factors[module] = self.factors(module, embedding, found)
+        return factors
+
+    def add_whole(self, whole: dict[str, TensorInfo], rest: str, info: TensorInfo) -> None:
+        theirs = rest
+        for part in _WRAPPED if self.config.saves(rest.replace(".modules_to_save.", ".")) else _WRAPPED[:2]:
+            theirs = theirs.replace(part, ".")
+        other = next((part for part in theirs.split(".") if part.startswith(_OTHER_KINDS)), None)
+        if other is not None:
+            raise self.refuse(info.name, f"{clean(other)} belongs to a kind of adapter that is not read")
+        if theirs in whole:
+            raise self.fail(info.name, "maps to the same tensor of the base as another one")
+        whole[theirs] = info
+
+    def is_spare_copy(self, rest: str) -> bool:
+        """Say whether peft writes this beside the tensor that it loads: the base's own, or the same once more."""
+        plain = rest.replace(".modules_to_save.", ".").replace(".original_module.", ".")
+        if plain == rest or not self.config.saves(plain):
+            return False
+        return ".original_module." in rest or ADAPTER_PREFIX + plain in self.tensors
+
+    def rows(self, module: str, info: TensorInfo) -> TokenRows:
+        indices = self.config.token_indices(module)
+        if len(info.shape) != 2 or info.shape[0] != len(indices) or len(set(indices)) < len(indices):
+            what = f"shape {info.shape}, and trainable_token_indices gives {len(set(indices))} different tokens"
+            raise self.fail(info.name, what)
+        return TokenRows(module, info, indices)
+
+    def factors(self, module: str, embedding: bool, halves: dict[str, TensorInfo]) -> Factors:
+        magnitude = halves.pop("m", None)
+        if len(halves) != 2:
+            stray = next(iter(halves.values()), magnitude)
+            raise self.fail(stray.name if stray else module, "its other factor is missing; a module has A and B")
+        a, b = halves["A"], halves["B"]
+        for half in (a, b):
+            if len(half.shape) == 1:
+                raise self.fail(half.name, f"shape {half.shape}: the tensor is flat, {_UNGATHERED}", _GATHER)
+        if len(a.shape) != len(b.shape) or not 2 <= len(a.shape) <= 5 or any(size != 1 for size in b.shape[2:]):
+            what = f"shape {a.shape}, and B has {b.shape}; that is neither a matrix's update nor a convolution's"
+            raise self.fail(a.name, what, INSTEAD)
+        if a.shape[0] != b.shape[1]:
+            raise self.fail(a.name, f"A has rank {a.shape[0]} and B has rank {b.shape[1]}")
+        parameters = self.config.parameters_of(module) if len(a.shape) == 2 and not embedding else ()
+        if parameters and not self.config.targets(module):
+            return self.of_parameter(module, a, b, parameters)
+        if a.shape[0] != self.config.rank(module):
+            what = f"rank {a.shape[0]}, the configuration gives this module {self.config.rank(module)}"
+            raise self.fail(a.name, what)
+        tied = self.config.ensure_weight_tying and module.rpartition(".")[2] == "lm_head"
+        if not tied and not self.config.targets(module):
+            what = "its module is not among target_modules, so peft would leave it out"
+            raise self.fail(a.name, what, "name the module there, or remove the tensor")
+        self.check_magnitude(magnitude, b)
+        return Factors(module, a, b, self.config.scale(module), embedding, magnitude)
+
+    def of_parameter(self, module: str, a: TensorInfo, b: TensorInfo, parameters: tuple[str, ...]) -> Factors:
+        """Return the update of one of several parameters; which one, the shapes in the base tell."""
+        found = {(self.config.rank(name), self.config.scale(name)) for name in parameters}
+        if len(found) > 1:
+            raise self.refuse(a.name, "the parameters of its module have different ranks or scales")
+        rank, scale = found.pop()
+        if a.shape[0] % rank:
+            raise self.fail(a.name, f"rank {a.shape[0]} is no multiple of {rank}, that of its parameter")
+        return Factors(module, a, b, scale, False, None, parameters, a.shape[0] // rank)
+
+    def check_magnitude(self, magnitude: TensorInfo | None, b: TensorInfo) -> None:
+        """Refuse a magnitude without ``use_dora``, the reverse, and one of another length."""
+        if (magnitude is not None) != self.config.use_dora:
+            what = "lacks its lora_magnitude_vector" if self.config.use_dora else "has a lora_magnitude_vector"
+            raise self.fail((magnitude or b).name, f"its module {what}, and use_dora is {self.config.use_dora}")
+        if magnitude is not None and magnitude.numel != b.shape[0]:
+            raise self.fail(magnitude.name, f"shape {magnitude.shape}, B has {b.shape[0]} rows")

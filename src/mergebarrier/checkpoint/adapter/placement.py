@@ -1,0 +1,256 @@
+"""Where an adapter meets its base: for every tensor of it, the tensor of the base that it changes, and how.
+
+    X.lora_A, X.lora_B -> X.weight, as stored (out, in) or (in, out);   of target_parameters -> the one that they fit
+    lm_head.* of a base with a tied head -> the embedding, if both get the same;   else a head of its own, on request
+    embedding and head with other rows than the base's -> both, or none
+
+Source: what peft 0.21.2 loads.  Differs: peft merges an embedding that is adapted apart from its tied head into both,
+which answers other than what was trained; here that is refused, or untied.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import NoReturn, TypeAlias
+
+import torch
+
+from mergebarrier.checkpoint.adapter.adapter import Adapter
+from mergebarrier.checkpoint.adapter.contents import Factors, TokenRows
+from mergebarrier.checkpoint.bytes import FLOATS, TensorInfo
+from mergebarrier.checkpoint.read import Checkpoint
+from mergebarrier.errors import BadAdapter, clean
+
+HEAD_NAME = "lm_head.weight"
+#: From the name of a tensor to that of the same tensor in a base.
+Finder: TypeAlias = Callable[[str], str | None]
+_ANOTHER = "give the base that it was trained on"
+_LAYER = re.compile(r"\.\d+\.")
+
+
+@dataclass(frozen=True)
+class WeightChange:
+    """What an adapter does to one tensor: a whole tensor in its place, an update of it, rows of it, or several.
+
+    Attributes:
+      source:     the tensor of the base that it starts from.
+      whole:      in place of it.
+      factors:    of the update.
+      transposed: the update is stored (in, out).
+      tokens:     rows in place of those that are there.
+    """
+
+    source: str
+    whole: TensorInfo | None = None
+    factors: Factors | None = None
+    transposed: bool = False
+    tokens: TokenRows | None = None
+
+    @property
+    def tensor(self) -> str:
+        """Return a tensor of the adapter that is meant, for messages."""
+        held = [part for part in (self.whole, self.factors and self.factors.a) if part]
+        return held[0].name if held else self.tokens.values.name if self.tokens else self.source
+
+
+def place(
+    adapter: Adapter, base: Checkpoint, find: Finder | None = None, *, untie: bool = False
+) -> dict[str, WeightChange]:
+    """Return what the adapter does to the tensors of a base, in the base's order; ``find`` knows other spellings.
+
+    Raises: BadAdapter when a target is not there, has another shape, or is tied to a tensor that is not adapted.
+    """
+    return _Placement(adapter, base, find).changes(untie=untie)
+
+
+class _Placement:
+    def __init__(self, adapter: Adapter, base: Checkpoint, find: Finder | None) -> None:
+        self.adapter, self.base, self.find = adapter, base, find
+        self.tied = base.config.get("tie_word_embeddings") is True
+        self.found: dict[str, WeightChange] = {}
+
+    def refuse(self, tensor: str, what: str, remedy: str = _ANOTHER) -> NoReturn:
+        raise BadAdapter(what, where=f"{self.adapter.path}: tensor {clean(tensor)!r}", remedy=remedy)
+
+    def changes(self, *, untie: bool) -> dict[str, WeightChange]:
+        for theirs, info in self.adapter.whole.items():
+            name = self.name(theirs, info.name)
+            self.found[name] = WeightChange(self.source(name), info)
+            self.check_whole(name, info)
+        self.add_factors()
+        for rows in self.adapter.tokens.values():
+            name = self.name(rows.module + ".weight", rows.values.name)
+            before = self.found.get(name, WeightChange(self.source(name)))
+            if before.factors is not None:
+                self.refuse(rows.values.name, f"{clean(name)} is updated twice", "keep one of them")
+            shape = (before.whole or self.base.tensors[before.source]).shape
+            if shape[1:] != rows.values.shape[1:] or max(rows.indices) >= shape[0]:
+                what = f"{len(rows.indices)} rows up to {max(rows.indices)} of width {rows.values.shape[1]}"
+                self.refuse(rows.values.name, f"{what}; {clean(name)} has shape {shape}")
+            self.found[name] = WeightChange(before.source, before.whole, tokens=rows)
+        self.settle_head(untie=untie)
+        self.check_rows()
+        order = [*self.base.tensors, *(name for name in self.found if name not in self.base.tensors)]
+        return {name: self.found[name] for name in order if name in self.found}
+
+    def name(self, name: str, tensor: str) -> str:
+        """Return the base's name of a tensor; a base saved without its head may lack the first part of it."""
+        found = self.lookup(name)
+        if found is None and name == HEAD_NAME and self.tied:
+            return HEAD_NAME
+        if found is None:
+            what = f"the base {self.base.path.name} has no {clean(name)}"
+            fused = ".experts." in name and "save it with fused experts (save_original_format=False)"
+            self.refuse(tensor, what, fused or _ANOTHER)
+        return found
+
+    def lookup(self, name: str) -> str | None:
+        short = name.partition(".")[2]
+        bare = not any(theirs.startswith(name[: len(name) - len(short)]) for theirs in self.base.tensors)
+        found = (name, *([short] if bare else []), *([self.find(name)] if self.find is not None else []))
+        return next((one for one in found if one is not None and one in self.base.tensors), None)
+
+    def source(self, name: str) -> str:
+        """Return the tensor of the base that a tensor starts from: itself, or the embedding of a tied head."""
+        if name in self.base.tensors:
+            return name
+        return next(iter(self.vocabulary()), "") or self.refuse(name, "the base has no embedding that is its head")
+
+    def vocabulary(self) -> list[str]:
+        """Return the tensors of the base with a row per token, outside of the layers."""
+        rows = self.base.config.get("vocab_size")
+        infos = self.base.tensors.items()
+        return [n for n, info in infos if len(info.shape) == 2 and info.rows == rows and not _LAYER.search(n)]
+
+    def check_whole(self, name: str, info: TensorInfo) -> None:
+        theirs = self.base.tensors[self.found[name].source]
+        resized = theirs.name in self.vocabulary() and theirs.shape[1:] == info.shape[1:]
+        if (theirs.shape != info.shape and not resized) or theirs.dtype not in FLOATS:
+            what = f"{clean(theirs.name)} of the base {self.base.path.name} is {theirs.dtype} {theirs.shape}"
+            self.refuse(info.name, f"shape {info.shape}, {what}")
+
+    def add_factors(self) -> None:
+        modules = self.adapter.factors
+        layouts = {module: self.layout(factors) for module, factors in modules.items() if not factors.parameters}
+        layouts |= self.parameters([factors for factors in modules.values() if factors.parameters])
+        swapped = [module for module, (_, _, sure) in layouts.items() if sure is False]
+        for module, (name, transposed, sure) in layouts.items():
+            factors = modules[module]
+            if sure is None and swapped and not factors.embedding and not factors.odd:
+                self.refuse(
+                    factors.a.name,
+                    f"fan_in_fan_out is {self.adapter.config.fan_in_fan_out}, which is wrong for {clean(swapped[0])}, "
+                    "and the square matrix here leaves open what is right",
+                    "correct fan_in_fan_out in adapter_config.json",
+                )
+            before = self.found.get(name, WeightChange(self.source(name)))
+            if before.factors is not None:
+                self.refuse(factors.a.name, f"{clean(name)} is updated twice", "keep one of them")
+            self.found[name] = WeightChange(before.source, before.whole, factors, transposed)
+
+    def layout(self, factors: Factors) -> tuple[str, bool, bool | None]:
+        """Return the tensor of a module, whether it is stored transposed, and whether the configuration says so.
+
+        The last is None where the matrix is square and the shape cannot tell.
+        """
+        name = self.name(factors.module + ".weight", factors.a.name)
+        before = self.found.get(name, WeightChange(self.source(name)))
+        info = before.whole or self.base.tensors[before.source]
+        shape, plain = info.shape, factors.shape
+        if factors.odd:
+            if shape != (factors.b.shape[0], *factors.a.shape[1:]):
+                self.refuse(factors.a.name, f"a convolution's update; {clean(name)} has shape {shape}, not its own")
+            return name, False, None
+        flag = factors.embedding or self.adapter.config.fan_in_fan_out
+        if info.dtype not in FLOATS or shape not in (plain, plain[::-1]):
+            what = f"its update has shape {plain}, {clean(name)} of the base {self.base.path.name} has {shape}"
+            self.refuse(factors.a.name, what)
+        if factors.embedding:
+            if shape != plain[::-1]:
+                self.refuse(factors.a.name, f"{clean(name)} is not an embedding of its shape", "check the base")
+            return name, True, None
+        if plain[0] == plain[1]:
+            return name, flag, None
+        return name, shape != plain, (shape != plain) == flag
+
+    def parameters(self, updates: list[Factors]) -> dict[str, tuple[str, bool, bool | None]]:
+        """Return the layouts of updates of parameters: the only tensors that they fit, each for one of them."""
+        fitting = {
+            one.module: [n for n in map(self.lookup, one.parameters) if n and self.fits(one, n)] for one in updates
+        }
+        chosen: dict[str, tuple[str, bool, bool | None]] = {}
+        open_ones = list(updates)
+        while open_ones:
+            one = min(open_ones, key=lambda one: len(fitting[one.module]))
+            names = fitting[one.module]
+            if len(names) != 1:
+                if not names:
+                    self.name(one.parameters[0], one.a.name)
+                what = f"fits {clean(' and '.join(names))} alike" if names else "fits no parameter of its module"
+                self.refuse(one.a.name, what, _ANOTHER if not names else "merge the adapter with peft")
+            chosen[one.module] = names[0], False, None
+            open_ones.remove(one)
+            for other in open_ones:
+                fitting[other.module] = [name for name in fitting[other.module] if name != names[0]]
+        oblong = [one for one in updates if one.shape[0] != one.shape[1]]
+        turned = {self.base.tensors[chosen[one.module][0]].shape[-2:] != one.shape for one in oblong}
+        for one in updates:
+            name, square = chosen[one.module][0], one.shape[0] == one.shape[1]
+            stacked = len(self.base.tensors[name].shape) == 3
+            if square and stacked and len(turned) != 1:
+                self.refuse(one.a.name, "its matrices are square, which leaves their layout open", "merge it with peft")
+            flip = next(iter(turned)) if square and stacked else self.base.tensors[name].shape[-2:] != one.shape
+            chosen[one.module] = name, flip, None
+        return chosen
+
+    def fits(self, factors: Factors, name: str) -> bool:
+        shape = self.base.tensors[name].shape
+        plain = factors.shape
+        if len(shape) == 3:
+            return shape[0] == factors.experts and shape[1:] in (plain, plain[::-1])
+        return factors.experts == 1 and shape == plain
+
+    def settle_head(self, *, untie: bool) -> None:
+        """Leave a tied head tied where it gets what the embedding gets; else untie it, or refuse."""
+        names = [name for name in self.vocabulary() if name != HEAD_NAME]
+        if not self.tied or not names:
+            return
+        name = names[0]
+        embedding, head = self.found.get(name), self.found.get(HEAD_NAME)
+        if embedding is None and head is None:
+            return
+        alone = embedding or head
+        assert alone is not None
+        follows = self.adapter.config.ensure_weight_tying or (alone.whole is None and alone.factors is None)
+        if embedding is not None and ((head is None and follows) or (head is not None and self.same(embedding, head))):
+            self.found.pop(HEAD_NAME, None)
+            return
+        if not untie:
+            what = (
+                f"{clean(name)} of the base {self.base.path.name} is also its head, and the adapter was trained on one"
+            )
+            if embedding is None:
+                what = f"the head of the base {self.base.path.name} is tied to the embedding, which was not trained"
+            self.refuse(alone.tensor, what, "give --untie, which stores the head apart, or merge with peft")
+        self.found[HEAD_NAME] = head or WeightChange(name)
+
+    def same(self, one: WeightChange, other: WeightChange) -> bool:
+        """Say whether a tied head and its embedding get the same values."""
+        if self.adapter.config.ensure_weight_tying:
+            return True
+        if one.factors is not None or other.factors is not None:
+            return False
+        pairs = [(one.whole, other.whole), (one.tokens and one.tokens.values, other.tokens and other.tokens.values)]
+        if (one.tokens and one.tokens.indices) != (other.tokens and other.tokens.indices):
+            return False
+        read = self.adapter.weights.read
+        return all(a is b or (a and b and torch.equal(read(a.name), read(b.name))) for a, b in pairs)
+
+    def check_rows(self) -> None:
+        """Refuse another vocabulary for one of embedding and head alone."""
+        whole: Mapping[str, TensorInfo] = {name: c.whole for name, c in self.found.items() if c.whole is not None}
+        rows = {name: info.rows for name, info in whole.items() if name in self.vocabulary() or name == HEAD_NAME}
+        counts = {name: rows.get(name, self.base.tensors[name].rows) for name in self.vocabulary()} | rows
+        if len(set(counts.values())) > 1:
+            said = ", ".join(f"{clean(name)} has {count}" for name, count in counts.items())
+            self.refuse(next(iter(whole.values())).name, f"the vocabulary has several sizes: {said} rows", _ANOTHER)

@@ -1,0 +1,115 @@
+"""Kinds of adapters that peft writes beside the factors of matrices, each judged by what peft makes of it."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from mergebarrier.checkpoint import AdaptedCheckpoint, open_adapter, open_checkpoint
+from mergebarrier.errors import BadAdapter
+from peft_adapters import quiet, tokens
+from tiny_models import build
+
+
+def pair(folder: Path, model: Any, *, save: bool = False, rows: int | None = None, **config: Any) -> Any:
+    """Write a base and a random adapter on it; return the live model with it."""
+    import peft
+
+    with quiet(), torch.random.fork_rng():
+        torch.manual_seed(7)
+        model.save_pretrained(folder / "base")
+        if rows is not None:
+            model.resize_token_embeddings(rows)
+        adapted = peft.get_peft_model(model, peft.LoraConfig(r=2, **config))
+        with torch.no_grad():
+            for parameter in adapted.parameters():
+                if parameter.requires_grad:
+                    parameter += 0.1 * torch.randn(parameter.shape)
+        adapted.save_pretrained(folder / "lora", save_embedding_layers=save)
+    return adapted.eval()
+
+
+def agrees(folder: Path, wanted: dict[str, torch.Tensor]) -> AdaptedCheckpoint:
+    with open_checkpoint(folder / "base") as base, open_adapter(folder / "lora") as adapter:
+        expert = AdaptedCheckpoint(base, adapter)
+        for name in expert.tensors:
+            torch.testing.assert_close(expert.read(name), wanted[name], rtol=1e-5, atol=1e-6)
+        return expert
+
+
+def merged(model: Any) -> dict[str, torch.Tensor]:
+    with quiet():
+        return dict(model.merge_and_unload().state_dict())
+
+
+@pytest.mark.parametrize("dora", [False, True], ids=["lora", "dora"])
+def test_a_convolution(dora: bool, tmp_path: Path) -> None:
+    from transformers import ConvNextV2Config, ConvNextV2Model
+
+    sizes: dict[str, Any] = {"hidden_sizes": [8, 12, 16, 20], "depths": [1, 1, 1, 1], "num_channels": 3}
+    model = ConvNextV2Model(ConvNextV2Config(**sizes))
+    names = ["patch_embeddings", "downsampling_layer.1", "pwconv1"]
+    adapted = pair(tmp_path, model, target_modules=names, use_dora=dora)
+    expert = agrees(tmp_path, merged(adapted))
+    assert sum(len(expert.tensors[name].shape) == 4 for name in expert.changes) == 4
+
+
+@pytest.mark.parametrize("turned", [True, False])
+def test_parameters_of_fused_experts(turned: bool, tmp_path: Path) -> None:
+    import transformers
+
+    sizes: dict[str, Any] = {
+        "hidden_size": 32, "intermediate_size": 24, "num_hidden_layers": 2, "num_attention_heads": 4,
+        "num_key_value_heads": 2, "num_local_experts": 3, "num_experts_per_tok": 2, "vocab_size": 64, "head_dim": 8,
+    }  # fmt: skip
+    model: Any = transformers.GptOssForCausalLM(transformers.GptOssConfig(**sizes))
+    names = ["mlp.experts.gate_up_proj", "mlp.experts.down_proj"] if turned else ["mlp.experts.gate_up_proj"]
+    adapted = pair(tmp_path, model, target_modules=["q_proj"], target_parameters=names)
+    expert = agrees(tmp_path, merged(adapted))
+    assert sum(".experts." in name for name in expert.changes) == 2 * len(names)
+
+
+@pytest.mark.parametrize("name", ["llama-gqa-untied", "llama-mha-tied"])
+@pytest.mark.parametrize("rows", [90, 104])
+@pytest.mark.parametrize(
+    "config",
+    [{}, {"modules_to_save": ["embed_tokens", "lm_head"]}, {"trainable_token_indices": [80, 81]}],
+    ids=["plain", "saved", "tokens"],
+)
+def test_another_vocabulary(name: str, rows: int, config: dict[str, Any], tmp_path: Path) -> None:
+    adapted = pair(tmp_path, build(name), rows=rows, save=True, target_modules=["q_proj"], **config)
+    tied = name == "llama-mha-tied"
+    if tied and "modules_to_save" in config:
+        with pytest.raises(BadAdapter, match=r"also its head.*--untie"):
+            agrees(tmp_path, {})
+        return
+    expert = agrees(tmp_path, merged(adapted))
+    assert expert.config["vocab_size"] == rows and expert.config["tie_word_embeddings"] is tied
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"target_modules": ["q_proj", "embed_tokens"]},
+        {"target_modules": ["q_proj", "lm_head"]},
+        {"target_modules": ["q_proj"], "modules_to_save": ["lm_head"]},
+        {"target_modules": ["q_proj"], "modules_to_save": ["embed_tokens", "lm_head"]},
+    ],
+    ids=["embedding", "head", "saved_head", "both"],
+)
+def test_a_head_is_untied_on_request_and_answers_as_the_adapter_does(config: dict[str, Any], tmp_path: Path) -> None:
+    from transformers import AutoModelForCausalLM
+
+    adapted = pair(tmp_path, build("llama-mha-tied"), **config)
+    with torch.no_grad():
+        wanted = adapted(input_ids=tokens()).logits
+    with open_checkpoint(tmp_path / "base") as base, open_adapter(tmp_path / "lora") as adapter:
+        with pytest.raises(BadAdapter, match="--untie"):
+            AdaptedCheckpoint(base, adapter)
+        expert = AdaptedCheckpoint(base, adapter, untie=True)
+        assert "lm_head.weight" in expert.tensors and expert.config["tie_word_embeddings"] is False
+        module = AutoModelForCausalLM.from_config(type(adapted.config)(**expert.config))
+        module.load_state_dict({name: expert.read(name) for name in expert.tensors}, strict=True)
+        with torch.no_grad():
+            torch.testing.assert_close(module.eval()(input_ids=tokens()).logits, wanted, rtol=1e-4, atol=1e-4)
