@@ -15,7 +15,7 @@ from typing import Self
 import torch
 
 from mergebarrier.checkpoint.adapter.config import ADAPTER_CONFIG, AdapterConfig, read_adapter_config
-from mergebarrier.checkpoint.adapter.contents import ADAPTER_WEIGHTS, Factors, TokenRows, sort_tensors
+from mergebarrier.checkpoint.adapter.contents import ADAPTER_WEIGHTS, Factors, TrainedRows, sort_tensors
 from mergebarrier.checkpoint.bytes import TensorInfo, open_regular
 from mergebarrier.checkpoint.read import (
     INDEX,
@@ -51,7 +51,7 @@ class Adapter:
         self.path, self.config, self.weights = path, config, weights
         self.factors: Mapping[str, Factors]
         self.whole: Mapping[str, TensorInfo]
-        self.tokens: Mapping[str, TokenRows]
+        self.tokens: Mapping[str, TrainedRows]
         self.factors, self.whole, self.tokens = sort_tensors(path, config, weights.tensors)
 
     def __enter__(self) -> Self:

@@ -82,7 +82,7 @@ class Factors:
 
 
 @dataclass(frozen=True)
-class TokenRows:
+class TrainedRows:
     """Rows in place of those of a module's weight: ``values[i]`` is row ``indices[i]``."""
 
     module: str
@@ -90,7 +90,7 @@ class TokenRows:
     indices: tuple[int, ...]
 
 
-Sorted = tuple[dict[str, Factors], dict[str, TensorInfo], dict[str, TokenRows]]
+Sorted = tuple[dict[str, Factors], dict[str, TensorInfo], dict[str, TrainedRows]]
 
 
 def sort_tensors(path: Path, config: AdapterConfig, tensors: Mapping[str, TensorInfo]) -> Sorted:
@@ -114,7 +114,7 @@ class _Sorter:
     def sorted(self) -> Sorted:
         halves: dict[tuple[str, bool], dict[str, TensorInfo]] = {}
         whole: dict[str, TensorInfo] = {}
-        tokens: dict[str, TokenRows] = {}
+        tokens: dict[str, TrainedRows] = {}
         for name, info in self.tensors.items():
             if not info.numel:
                 raise self.fail(name, f"the tensor is empty (shape {info.shape}), {_UNGATHERED}", _GATHER)
@@ -170,12 +170,12 @@ class _Sorter:
             return False
         return ".original_module." in rest or ADAPTER_PREFIX + plain in self.tensors
 
-    def rows(self, module: str, info: TensorInfo) -> TokenRows:
+    def rows(self, module: str, info: TensorInfo) -> TrainedRows:
         indices = self.config.token_indices(module)
         if len(info.shape) != 2 or info.shape[0] != len(indices) or len(set(indices)) < len(indices):
             what = f"shape {info.shape}, and trainable_token_indices gives {len(set(indices))} different tokens"
             raise self.fail(info.name, what)
-        return TokenRows(module, info, indices)
+        return TrainedRows(module, info, indices)
 
     def factors(self, module: str, embedding: bool, halves: dict[str, TensorInfo]) -> Factors:
         magnitude = halves.pop("m", None)

@@ -16,7 +16,7 @@ from typing import NoReturn, TypeAlias
 import torch
 
 from mergebarrier.checkpoint.adapter.adapter import Adapter
-from mergebarrier.checkpoint.adapter.contents import Factors, TokenRows
+from mergebarrier.checkpoint.adapter.contents import Factors, TrainedRows
 from mergebarrier.checkpoint.bytes import FLOATS, TensorInfo
 from mergebarrier.checkpoint.read import Checkpoint
 from mergebarrier.errors import BadAdapter, clean
@@ -44,7 +44,7 @@ class WeightChange:
     whole: TensorInfo | None = None
     factors: Factors | None = None
     transposed: bool = False
-    tokens: TokenRows | None = None
+    tokens: TrainedRows | None = None
 
     @property
     def tensor(self) -> str:
