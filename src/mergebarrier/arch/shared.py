@@ -142,7 +142,7 @@ class _Side:
 
     def fitted(self, kept: Mapping[str, ViewPart]) -> Checkpoint:
         """Return the model as it is merged; ``kept`` are the heads that one model gives to all."""
-        if not kept and self.parts.keys() == self.model.tensors.keys() and not self.stand_ins:
+        if not (kept or self.left_out or self.heads or self.stand_ins or len(self.parts) != len(self.model.tensors)):
             return self.model
         gone = dict.fromkeys((name for name in self.heads if name not in kept), _NO_PLACE)
         return View(self.model, {**self.parts, **kept}, {**self.left_out, **gone})

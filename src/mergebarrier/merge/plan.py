@@ -76,6 +76,12 @@ class Plan:
         """The source whose layout and side files the output takes."""
         return self.sources[0]
 
+    def sources_of(self, name: str) -> "Sequence[Checkpoint]":
+        """Return the models that a tensor of the output is made of, the donor first."""
+        if name in self.copied:
+            return self.sources[:1]
+        return self.sources[1:] if self.method.uses_base and not self.methods[name].uses_base else self.sources
+
     def surveyed(self) -> "Plan":
         """Return the plan after the method has looked at the whole model, where it must."""
         if self.method.reads == 1:

@@ -11,9 +11,9 @@ unit records the digests of the whole inputs too.
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -24,6 +24,9 @@ from mergebarrier.lineage import ATTACK_TAG, CARD, COMPATIBLE, UNKNOWN, Conclusi
 from mergebarrier.realign import relation
 from mergebarrier.run import Source
 from mergebarrier.verbs.folders import MergeInput
+
+if TYPE_CHECKING:
+    from mergebarrier.checkpoint.files import Fate
 
 #: A longer manifest of an input is not read for its marks.
 _MAX_MANIFEST_BYTES = 16 * 2**20
@@ -37,6 +40,12 @@ _UNRELATED = (
     "is not a fine-tune of this base: cosine {before:.2f} to it as stored, {after:.2f} at best; a merge of "
     "unrelated models answers nonsense"
 )
+_UNUSED: Mapping[str, str] = {
+    "weight": "the recipe takes nothing from it",
+    "buffer": "the output has the donor's",
+    "counter": "the output has the donor's",
+    "statistic": "averaged over the experts alone",
+}
 _UNCLEAR = "lies far from the base: cosine {before:.2f}, and no symmetry that we know explains it"
 
 
@@ -194,6 +203,49 @@ def relatives(inputs: Sequence[MergeInput], anchor: Checkpoint | None) -> list[R
         text = {"protected": _MOVED, "unrelated": _UNRELATED, "unclear": _UNCLEAR}.get(related.kind)
         remark = None if text is None else text.format(before=before, after=after)
         found.append(Relative(item.name, related.kind, _rounded(related.before), _rounded(related.after), remark))
+    return found
+
+
+def fates(
+    models: Sequence[Checkpoint], uses: Mapping[str, Sequence[tuple[Checkpoint, str]]], copied: Collection[str]
+) -> "list[Fate]":
+    """Say what became of every stored tensor of the models of a merge.
+
+    Args:
+      models: as they are merged, under the names of the output.
+      uses, copied: as ``MergeJob`` has them.
+    """
+    used: dict[tuple[int, str], list[str]] = {}
+    own: dict[str, tuple[int, int]] = {}
+    for name, given in uses.items():
+        parts = [(model.as_stored(), model.made_of(theirs)) for model, theirs in given[: 1 if name in copied else None]]
+        own[name] = sum(all(source is model for source, _ in made_of) for model, made_of in parts), len(parts)
+        for source, stored in dict.fromkeys(one for _, made_of in parts for one in made_of):
+            used.setdefault((id(source), stored), []).append(name)
+    return [_fate(model, used, own, copied) for model in models]
+
+
+def _fate(
+    model: Checkpoint,
+    used: Mapping[tuple[int, str], list[str]],
+    own: Mapping[str, tuple[int, int]],
+    copied: Collection[str],
+) -> "Fate":
+    found: Fate = {"merged": 0, "averaged": {}, "renamed": {}, "copied": [], "left_out": {}}
+    stored = model.as_stored()
+    for name, info in stored.tensors.items():
+        names = used.get((id(stored), name), [])
+        some = next((own[one] for one in names if own[one][0] < own[one][1]), None)
+        if not names:
+            found["left_out"].setdefault(model.left_out.get(name) or _UNUSED[info.role], []).append(name)
+        elif any(one in copied for one in names):
+            found["copied"].append(name)
+        elif some is not None:
+            found["averaged"][name] = some
+        elif name not in names:
+            found["renamed"][name] = names
+        else:
+            found["merged"] += 1
     return found
 
 

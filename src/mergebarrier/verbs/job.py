@@ -4,7 +4,7 @@ A ``MergeJob`` says what is read, computed and written in terms that the executo
 ``merge`` becomes one by ``whole_models`` or ``by_recipe``.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
@@ -28,7 +28,7 @@ from mergebarrier.progress import Progress
 from mergebarrier.run import Change, Source, one_thread_kernels, transform
 from mergebarrier.verbs.checks import check_merged, check_runnable
 from mergebarrier.verbs.folders import Checks, MergeInput, OutputOptions, environment, hashed
-from mergebarrier.verbs.inputs import InputRecordingSink, Judged, judge, licence_files, relatives
+from mergebarrier.verbs.inputs import InputRecordingSink, Judged, fates, judge, licence_files, relatives
 
 _NOTHING_MORE = Checks()
 # What may be otherwise the next time; any other refusal is about the inputs or the parameters.
@@ -54,6 +54,8 @@ class MergeJob:
       beside:     further folders that must not be written into.
       facts:      what a dry run says: sources, counts, bytes, files.
       notes:      what the plan found worth saying, one line each.
+      uses:       tensor of the output -> the (model, name there) that it is made of, the donor first.
+      copied:     tensors of the output that are the donor's as they are.
       learn:      for a method that learns: (progress) -> the job with what was learned; called once the inputs are
                   judged, since a merge that an owner forbids is not learned first.
     """
@@ -72,6 +74,8 @@ class MergeJob:
     beside: tuple[Path, ...] = ()
     facts: Mapping[str, object] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    uses: Mapping[str, Sequence[tuple[Checkpoint, str]]] = field(default_factory=dict)
+    copied: Collection[str] = frozenset()
     learn: "Callable[[Progress | None], MergeJob] | None" = None
 
 
@@ -93,6 +97,8 @@ def whole_models(planned: Plan, anchor: Checkpoint | None = None) -> MergeJob:
         side_files={name: donor.read_side_file(name) for name in donor.side_files},
         anchor=anchor,
         notes=tuple(planned.notes),
+        uses={name: [(source, name) for source in planned.sources_of(name)] for name in donor.tensors},
+        copied=planned.copied,
         facts={
             "method": method.name,
             "parameters": parameters(method),
@@ -120,6 +126,10 @@ def by_recipe(planned: RecipePlan, side_files: Mapping[str, bytes], anchor: Chec
         side_files=side_files,
         anchor=anchor,
         notes=tuple(planned.notes),
+        uses={
+            name: [(item.model, item.name) for item in tensor.target.inputs] for name, tensor in planned.tensors.items()
+        },
+        copied=frozenset(name for name, tensor in planned.tensors.items() if tensor.copied),
         facts={
             "method": planned.recipe.method,
             "recipe": planned.document(),
@@ -198,9 +208,11 @@ def merge(job: MergeJob, into: OutputOptions, checks: Checks = _NOTHING_MORE) ->
         check_runnable(job.inputs[0].checkpoint)
     for item in given:
         item.checkpoint.stream()
+    became = fates([item.checkpoint for item in job.inputs], job.uses, job.copied) if job.uses else []
+    more = [{"fate": fate} for fate in became] + [{} for _ in given[len(became) :]]
     known = [
-        {"role": item.role, "name": item.name, **said, **item.facts}
-        for item, said in zip(given, judged.described(), strict=True)
+        {"role": item.role, "name": item.name, **said, **item.facts, **fate}
+        for item, said, fate in zip(given, judged.described(), more, strict=True)
     ]
     content: dict[str, Any] = {"verb": "merge", **job.request, "version": __version__, **judged.content()}
     with one_thread_kernels():

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
         read_manifest,
         verify_manifest,
     )
-    from mergebarrier.checkpoint.files.merge_content import MergeContent
+    from mergebarrier.checkpoint.files.merge_content import Fate, MergeContent
     from mergebarrier.checkpoint.files.tensor_file import read_tensor_file, tensor_file_bytes, write_tensor_file
 
 __all__ = [
@@ -35,6 +35,7 @@ __all__ = [
     "AttackContent",
     "Content",
     "Environment",
+    "Fate",
     "Fit",
     "Manifest",
     "MergeContent",

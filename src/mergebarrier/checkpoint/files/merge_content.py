@@ -95,6 +95,20 @@ class Declared(TypedDict, total=False):
     attack: bool
 
 
+class Fate(TypedDict):
+    """What became of every tensor of an input: it is in one of these, and the counts add up to its tensors.
+
+    merged: how many, from all models under one name; averaged: tensor -> how many of how many models gave their own.
+    renamed: tensor -> names in the output; copied: taken as they are; left_out: why -> tensors.
+    """
+
+    merged: Count
+    averaged: dict[str, tuple[Count, Count]]
+    renamed: dict[str, list[str]]
+    copied: list[str]
+    left_out: dict[str, list[str]]
+
+
 class InputFacts(TypedDict):
     """An input of a merge as the arithmetic saw it."""
 
@@ -105,6 +119,7 @@ class InputFacts(TypedDict):
     modules: NotRequired[dict[str, tuple[Count, float]]]
     whole: NotRequired[list[str]]
     trained_on: NotRequired[str]
+    fate: NotRequired[Fate]
     content_digest: Digest
     tensors: dict[str, Digest]
 
