@@ -57,9 +57,7 @@ _FUSED: Mapping[str, tuple[str, ...]] = {
     "up_proj": ("up_proj",),
 }
 #: Words that wrap a body and say nothing about which body it is.
-_WRAPPERS = frozenset(
-    {"model", "language_model", "transformer", "backbone", "base_model", "module", "pretrained_model"}
-)
+WRAPPERS = frozenset({"model", "language_model", "transformer", "backbone", "base_model", "module", "pretrained_model"})
 #: Most prefixes that are rewritten, and most words of each.
 _SHIFTS, _WORDS = 4, 2
 
@@ -163,12 +161,14 @@ def _shifted(ours: Collection[str], theirs: Mapping[str, str]) -> dict[str, str]
         if not votes:
             break
         (old, new), hits = votes.most_common(1)[0]
-        if hits * 2 < sum(name.startswith(old) for name in odd):
+        # Experts in another layout have no counterpart yet, whatever the prefix.
+        if hits * 2 < sum(name.startswith(old) and ".experts." not in name for name in odd):
             break
-        wanted = {name for name in odd if name.startswith(old) and new + name.removeprefix(old) in free}
+        hit = {name for name in odd if name.startswith(old) and new + name.removeprefix(old) in free}
+        roots = {name.partition(".")[0] for name in hit}  # what else stands beside them goes along
+        moved = {name for name in odd if name.startswith(old) and name.partition(".")[0] in roots}
         found = {
-            new + name.removeprefix(old) if _template(name) in wanted else name: stored
-            for name, stored in found.items()
+            new + name.removeprefix(old) if _template(name) in moved else name: stored for name, stored in found.items()
         }
     return found
 
@@ -181,7 +181,7 @@ def _pairs(name: str, others: Sequence[str]) -> Iterator[tuple[str, str]]:
         while same < min(len(one), len(two)) and one[-1 - same] == two[-1 - same]:
             same += 1
         old, new = one[: len(one) - same], two[: len(two) - same]
-        wrapped = not (old and new) or {*old, *new} <= _WRAPPERS
+        wrapped = not (old and new) or {*old, *new} <= WRAPPERS
         if same > 1 and wrapped and len(old) <= _WORDS and len(new) <= _WORDS and "#" not in (*old, *new):
             yield "".join(f"{word}." for word in old), "".join(f"{word}." for word in new)
 

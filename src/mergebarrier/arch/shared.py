@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from mergebarrier.arch.names import identities, is_tied, spelled_like
+from mergebarrier.arch.names import WRAPPERS, identities, is_tied, spelled_like
 from mergebarrier.checkpoint import Checkpoint, View, ViewPart
 from mergebarrier.errors import TensorSetMismatch, apart, clean
 
@@ -246,7 +246,8 @@ def _heads(model: Checkpoint, names: Collection[str], shared: Collection[str]) -
         layer = _LAYER.match(name)
         if layer is not None and layer[0] not in layers and count is not None and int(layer[2]) >= count:
             return True
-        return len(words) > 1 and ("pooler" in words or (words[0] not in roots and not _BODY.search(words[0])))
+        body = words[0] in roots or words[0] in WRAPPERS or _BODY.search(words[0]) is not None
+        return len(words) > 1 and ("pooler" in words or not body)
 
     return [name for name in names if outside(name)]
 

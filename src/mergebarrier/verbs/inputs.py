@@ -42,8 +42,7 @@ _UNRELATED = (
 )
 _UNUSED: Mapping[str, str] = {
     "weight": "the recipe takes nothing from it",
-    "buffer": "the output has the donor's",
-    "counter": "the output has the donor's",
+    **dict.fromkeys(("buffer", "counter"), "the output has the donor's"),
     "statistic": "averaged over the experts alone",
 }
 _UNCLEAR = "lies far from the base: cosine {before:.2f}, and no symmetry that we know explains it"
@@ -213,7 +212,8 @@ def fates(
 
     Args:
       models: as they are merged, under the names of the output.
-      uses, copied: as ``MergeJob`` has them.
+      uses:   tensor of the output -> the (model, name there) that it is made of, the donor first.
+      copied: tensors of the output that are the donor's as they are.
     """
     used: dict[tuple[int, str], list[str]] = {}
     own: dict[str, tuple[int, int]] = {}

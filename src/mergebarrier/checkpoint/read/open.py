@@ -6,7 +6,7 @@ pairs both ways, and formats that can run code (pickles) or that are not a model
     {(tensor, shard) in headers} == {(tensor, shard) in weight_map}
 
 Source: transformers issue 47176; the folder conventions of huggingface_hub.  Differs: ``model.safetensors`` together
-with an index is refused, because readers disagree about which one counts.
+with an index that names another file is refused, because readers disagree about which one counts.
 """
 
 import os
@@ -138,7 +138,7 @@ def _which_weights(path: Path, names: Iterable[str]) -> str:
             where=path / adapter,
             remedy="name its base too: BASE+ADAPTER, or in merge --base BASE",
         )
-    if SINGLE in names and INDEX in names:
+    if SINGLE in names and INDEX in names and read_shard_names(path.resolve()) != [SINGLE]:
         raise BadIndex(
             f"the folder holds both {SINGLE} and an index, and tools disagree about which one counts",
             where=path / INDEX,
@@ -147,7 +147,7 @@ def _which_weights(path: Path, names: Iterable[str]) -> str:
     if SINGLE in names or INDEX in names:
         if "config.json" not in names:
             raise NotACheckpoint("config.json is missing", where=path / "config.json", remedy=_AGAIN)
-        return SINGLE if SINGLE in names else INDEX
+        return INDEX if INDEX in names else SINGLE
     pickles = sorted(n for n in names if n.endswith(_PICKLES) or ".bin.index" in n)
     if pickles:
         raise PickleRefused(
