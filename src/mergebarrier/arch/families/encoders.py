@@ -213,6 +213,12 @@ def _folds(body: str, pair: tuple[str, str], first: str) -> dict[str, tuple[str,
     }
 
 
+#: As modules of later libraries call them; their own ``save_pretrained`` writes the names of the hub.
+_MODULES = (
+    (r"(^|\.)layers\.(\d+)\.", r"\1encoder.layer.\2."),
+    *((rf"\.attention\.{word[0]}_proj\.", f".attention.attention.{word}.") for word in ("query", "key", "value")),
+    (r"\.attention\.o_proj\.", ".attention.output.dense."),
+)
 _PAIR = ("layernorm_before", "layernorm_after")
 VIT = Family(
     name="vit",
@@ -222,6 +228,7 @@ VIT = Family(
     layers={"i": "num_hidden_layers"},
     dims={**_DIMS, "vocab": "0", "positions": "0"},
     body="vit.",
+    spellings=(*_MODULES, (r"\.mlp\.fc1\.", ".intermediate.dense."), (r"\.mlp\.fc2\.", ".output.dense.")),
     tensors={
         **_vision(
             "vit.",
@@ -248,6 +255,7 @@ DINOV2 = Family(
     layers={"i": "num_hidden_layers"},
     dims={**_DIMS, "mlp_width": "mlp_ratio * hidden_size", "vocab": "0", "positions": "0"},
     body="dinov2.",
+    spellings=_MODULES,
     tensors={
         **_vision(
             "dinov2.",

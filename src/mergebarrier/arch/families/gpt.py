@@ -62,6 +62,7 @@ NEOX = Family(
         f"{_NEOX}input_layernorm": (f"{_NEOX}attention.query_key_value",),
         f"{_NEOX}post_attention_layernorm": (f"{_NEOX}mlp.dense_h_to_4h",),
     },
+    spellings=((r"^lm_head\.", "embed_out."),),
     head="embed_out.weight",
     body="gpt_neox.",
 )
