@@ -209,13 +209,15 @@ def save(name: str, folder: Path, *, seed: int = 0) -> Path:
 
 
 def nudge(folder: Path, step: float = 0.01) -> None:
-    """Fine-tune a checkpoint in place: every tensor moves by a random one of relative size ``step``."""
+    """Fine-tune a checkpoint in place: every tensor of real numbers moves by a random one of relative size ``step``."""
     from safetensors.torch import load_file, save_file
 
     generator = torch.Generator().manual_seed(1)
     path = folder / "model.safetensors"
     tensors = load_file(path)
     for name, tensor in tensors.items():
+        if not tensor.is_floating_point():
+            continue
         noise = torch.randn(tensor.shape, generator=generator)
         tensors[name] = tensor + step * noise * tensor.norm() / noise.norm()
     save_file(tensors, path, {"format": "pt"})
