@@ -244,11 +244,15 @@ def writer_options(
 
 
 def _can_resume(error: BaseException, out: Path) -> bool:
-    """Say whether ``--resume`` helps: always after Ctrl-C, otherwise when unfinished work exists."""
+    """Say whether ``--resume`` helps: always after Ctrl-C, otherwise when there is unfinished work.
+
+    That is a folder DIR.partial; the rows of an audit, or models of a demo, are inside of DIR itself.
+    """
     if isinstance(error, KeyboardInterrupt | Interrupted):
         return True
     refused = isinstance(error, PartialOutput | OutputExists | UsageError)
-    return not refused and out.with_name(out.name + ".partial").is_dir()
+    begun = any(next(out.glob(name), None) for name in ("rows.jsonl", "*/rows.jsonl", "*/mergebarrier.json"))
+    return not refused and (begun or out.with_name(out.name + ".partial").is_dir())
 
 
 def _resume_line() -> str:

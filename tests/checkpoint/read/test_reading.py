@@ -171,6 +171,29 @@ def test_a_file_that_changes_during_the_run_is_noticed(tmp_path: Path, change: s
             checkpoint.verify_unchanged()
 
 
+@pytest.mark.parametrize("change", ["link", "mode", "rewrite"])
+def test_a_change_of_ctime_alone_is_judged_by_the_bytes(change: str, folder: Path) -> None:
+    weights = min(folder.glob("*.safetensors"))
+    with open_checkpoint(folder) as checkpoint:
+        checkpoint.digests()
+        times = weights.stat()
+        if change == "link":
+            os.link(weights, folder / "backup")
+        elif change == "mode":
+            weights.chmod(0o600)
+        else:
+            data = bytearray(weights.read_bytes())
+            data[-1] ^= 1
+            weights.write_bytes(data)
+            os.utime(weights, ns=(times.st_atime_ns, times.st_mtime_ns))
+        assert weights.stat().st_ctime_ns != times.st_ctime_ns
+        if change == "rewrite":
+            with pytest.raises(ChangedDuringRun):
+                checkpoint.verify_unchanged()
+        else:
+            checkpoint.verify_unchanged()
+
+
 def test_reading_after_close_is_our_own_fault(folder: Path) -> None:
     checkpoint = open_checkpoint(folder)
     checkpoint.close()

@@ -13,9 +13,13 @@ refused.
 """
 
 import math
+import mmap
+import weakref
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import torch
 
 from mergebarrier.errors import BadDtype, NonFinite
@@ -157,3 +161,50 @@ def _finite(tensor: torch.Tensor) -> bool:
         return True
     low, high = torch.aminmax(tensor)
     return math.isfinite(low.item()) and math.isfinite(high.item())
+
+
+_WORTH_BYTES = 1 << 22
+
+
+class Memory:
+    """Hands out buffers, from any thread, and keeps a few of those that come back.
+
+    The system clears what it hands out, so new buffers cost time.  One, in large pages where there are such, comes back
+    when the last tensor that views it is gone.  Source: madvise(2); differs from ``torch.empty`` in speed alone.
+    """
+
+    def __init__(self, kept: int = 0) -> None:
+        """Begin with none, and keep at most ``kept``."""
+        self._free: list[mmap.mmap] = []
+        self._kept = kept
+
+    def take(self, nbytes: int) -> torch.Tensor:
+        """Return ``nbytes`` bytes of any values, UInt8[Tensor, "nbytes"]."""
+        if nbytes < _WORTH_BYTES or not hasattr(mmap, "MADV_HUGEPAGE"):
+            return torch.empty(nbytes, dtype=torch.uint8)
+        region = self._fitting(nbytes)
+        lease = np.frombuffer(region, np.uint8, nbytes)
+        weakref.finalize(lease, self._give_back, region).atexit = False
+        return torch.from_numpy(lease)
+
+    def close(self) -> None:
+        """Keep nothing from now on."""
+        self._kept = 0
+        self._free.clear()
+
+    def _fitting(self, nbytes: int) -> mmap.mmap:
+        # No lock: a buffer can come back wherever the interpreter collects garbage, also in the middle of this.
+        for region in sorted(self._free, key=len):
+            if len(region) >= nbytes:
+                with suppress(ValueError):  # another thread took it
+                    self._free.remove(region)
+                    return region
+        with suppress(IndexError):
+            self._free.pop()  # too small, as all others: the new one takes its place
+        region = mmap.mmap(-1, nbytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        region.madvise(mmap.MADV_HUGEPAGE)
+        return region
+
+    def _give_back(self, region: mmap.mmap) -> None:
+        if len(self._free) < self._kept:
+            self._free.append(region)

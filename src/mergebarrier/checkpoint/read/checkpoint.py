@@ -11,9 +11,7 @@ Source: POSIX.  Differs from a hash at the end of a run: a change shows in ctime
 digests are those of the bytes that the arithmetic saw.
 """
 
-import mmap
 import os
-import weakref
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -23,12 +21,12 @@ from threading import Lock, get_ident
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-import numpy as np
 import torch
 
 from mergebarrier.checkpoint.bytes import (
     CLEAN_WEIGHTS,
     TORCH,
+    Memory,
     Shard,
     TensorInfo,
     check_bool,
@@ -76,7 +74,7 @@ class ReadDigests:
                 self._chains[key] = chain, stop
 
 
-_BUFFERS_KEPT, _WORTH_BYTES = 4, 1 << 22
+_BUFFERS_KEPT = 4
 MAX_SIDE_FILE_BYTES = 64 * 2**20
 
 
@@ -239,62 +237,36 @@ class Checkpoint:
         return read_small(self.root, name, MAX_SIDE_FILE_BYTES)
 
     def verify_unchanged(self) -> None:
-        """Raise ChangedDuringRun when a shard was written, truncated or replaced since it was opened."""
+        """Raise ChangedDuringRun when a shard was written, truncated or replaced since it was opened.
+
+        A backup, a hard link or a chmod moves ctime alone: then the bytes that were read are compared by digest.
+        """
         for name, (fd, real) in self._files.items():
             now: set[tuple[int, ...]] = set()
             with suppress(FileNotFoundError):
                 now = {_identity(os.fstat(fd)), _identity(os.stat(real, follow_symlinks=False))}
-            if now != {self._opened[name]}:
+            if len(now) == 1 and self._is_as_read(name, fd, now):
+                self._opened[name] = now.pop()
+            elif now != {self._opened[name]}:
                 raise ChangedDuringRun(
                     "the file was changed or replaced while it was read",
                     where=self.path / name,
                     remedy="run again when nothing writes to it",
                 )
 
+    def _is_as_read(self, name: str, fd: int, now: set[tuple[int, ...]]) -> bool:
+        """Say whether a shard of another ctime alone still holds what was read of it; no without every digest."""
+        (identity,) = now
+        if identity == self._opened[name] or identity[:-1] != self._opened[name][:-1]:
+            return False
+        known = self._known()
+        tensors = next(shard.tensors for shard in self.shards if shard.name == name)
+        return all(
+            info.name in known
+            and hash_tensor(fd, info, where=self._where(info), check_values=False) == known[info.name]
+            for info in tensors
+        )
+
 
 def _identity(status: os.stat_result) -> tuple[int, ...]:
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
-
-
-class Memory:
-    """Hands out buffers, from any thread, and keeps a few of those that come back.
-
-    The system clears what it hands out, so new buffers cost time.  One, in large pages where there are such, comes back
-    when the last tensor that views it is gone.  Source: madvise(2); differs from ``torch.empty`` in speed alone.
-    """
-
-    def __init__(self, kept: int = 0) -> None:
-        """Begin with none, and keep at most ``kept``."""
-        self._free: list[mmap.mmap] = []
-        self._kept = kept
-
-    def take(self, nbytes: int) -> torch.Tensor:
-        """Return ``nbytes`` bytes of any values, UInt8[Tensor, "nbytes"]."""
-        if nbytes < _WORTH_BYTES or not hasattr(mmap, "MADV_HUGEPAGE"):
-            return torch.empty(nbytes, dtype=torch.uint8)
-        region = self._fitting(nbytes)
-        lease = np.frombuffer(region, np.uint8, nbytes)
-        weakref.finalize(lease, self._give_back, region).atexit = False
-        return torch.from_numpy(lease)
-
-    def close(self) -> None:
-        """Keep nothing from now on."""
-        self._kept = 0
-        self._free.clear()
-
-    def _fitting(self, nbytes: int) -> mmap.mmap:
-        # No lock: a buffer can come back wherever the interpreter collects garbage, also in the middle of this.
-        for region in sorted(self._free, key=len):
-            if len(region) >= nbytes:
-                with suppress(ValueError):  # another thread took it
-                    self._free.remove(region)
-                    return region
-        with suppress(IndexError):
-            self._free.pop()  # too small, as all others: the new one takes its place
-        region = mmap.mmap(-1, nbytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-        region.madvise(mmap.MADV_HUGEPAGE)
-        return region
-
-    def _give_back(self, region: mmap.mmap) -> None:
-        if len(self._free) < self._kept:
-            self._free.append(region)
