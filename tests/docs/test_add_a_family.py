@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs" / "add_a_family.md"
 FAMILIES = Path("mergebarrier", "arch", "families")
 
 
 @pytest.fixture(scope="module")
 def blocks() -> list[str]:
     """The blocks of code of the page, in order."""
-    page = (ROOT / "docs" / "add_a_family.md").read_text(encoding="utf-8")
-    return re.findall(r"```(?:python|console)\n(.*?)```", page, re.DOTALL)
+    return re.findall(r"```(?:python|console)\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
 
 
 @pytest.fixture(scope="module")
@@ -25,12 +25,13 @@ def run(blocks, tmp_path_factory):
     """Run a program with a copy of the package to which the file and the line of the page were added."""
     copy, folder = tmp_path_factory.mktemp("copy"), tmp_path_factory.mktemp("work")
     shutil.copytree(ROOT / "src" / "mergebarrier", copy / "mergebarrier", ignore=shutil.ignore_patterns("__pycache__"))
-    table, imported, entry = blocks[:3]
+    table, imported = blocks[:2]
+    entry = re.findall(r"```text\n( +\w+,\n)```", PAGE.read_text(encoding="utf-8"))[0]
     (copy / FAMILIES / "starcoder2.py").write_text(table)
     registry = copy / FAMILIES / "registry.py"
     text = registry.read_text()
     last = text.rindex("from mergebarrier.arch.families")
-    text = (text[:last] + imported + text[last:]).rstrip().removesuffix("}") + entry + "}\n"
+    text = (text[:last] + imported + text[last:]).rstrip().removesuffix(")") + entry + ")\n"
     registry.write_text(text)
 
     def program(text: str) -> subprocess.CompletedProcess[str]:
@@ -41,7 +42,7 @@ def run(blocks, tmp_path_factory):
 
 
 def test_the_page_adds_a_family_that_protects_and_realigns(blocks, run) -> None:
-    model, commands, compared = blocks[3:]
+    model, commands, compared = blocks[2:]
     words = [line.split()[2:] for line in commands.splitlines()]
     assert [line[0] for line in words] == ["inspect", "protect", "unprotect", "realign"]
     typed = f"from mergebarrier.cli import main\nassert [main(words) for words in {words}] == [0] * {len(words)}\n"

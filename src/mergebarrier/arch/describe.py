@@ -71,7 +71,7 @@ class Architecture:
 def family_of(checkpoint: Checkpoint) -> Family:
     """Return the table of a checkpoint; UnknownFamily when there is none."""
     model_type, architectures = checkpoint.config.get("model_type"), checkpoint.config.get("architectures") or [None]
-    same_type = [family for family in FAMILIES.values() if model_type in family.model_types]
+    same_type = FAMILIES.of_type(model_type)
     for family in same_type:
         chosen = all(evaluate(key, checkpoint.config) in values for key, values in family.selects.items())
         if chosen and architectures[0] in family.variants:

@@ -66,6 +66,7 @@ class Family:
       selects:       expression -> values: which of several tables of one class holds for a configuration.
       dims:          name that people use -> expression, for `inspect` and for comparing a model with its base.
       refused:       expression -> (values that are fine, why anything else is not).
+      example:       arguments of a tiny model's configuration, as text.
     Raises: ValueError for a table that contradicts itself.
     """
 
@@ -84,6 +85,7 @@ class Family:
     selects: Mapping[str, tuple[object, ...]] = field(default_factory=dict)
     dims: Mapping[str, str] = field(default_factory=dict)
     refused: Mapping[str, tuple[tuple[object, ...], str]] = field(default_factory=dict)
+    example: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Look for contradictions, without a weight."""

@@ -148,7 +148,7 @@ def _family(checkpoint: Checkpoint) -> Family | None:
         return family_of(checkpoint)
     except UnknownFamily:
         kind = checkpoint.config.get("model_type")
-        return next((family for family in FAMILIES.values() if kind in family.model_types), None)
+        return next(iter(FAMILIES.of_type(kind)), None)
 
 
 def _shifted(ours: Collection[str], theirs: Mapping[str, str]) -> dict[str, str]:

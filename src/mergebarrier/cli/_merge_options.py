@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import click
 
-from mergebarrier.cli._mergekit import PARAMETER_COUNT, mergekit_flags
+from mergebarrier.cli._mergekit import MERGEKIT_FLAGS, PARAMETER_COUNT, WITH_A_VALUE, flag_named
 from mergebarrier.cli._options import MODEL, SIZE, download_option, dtype_option
 from mergebarrier.cli._parameters import Registry, chosen, options_of
 from mergebarrier.errors import UsageError
@@ -26,6 +26,7 @@ __all__ = ["Asked", "acknowledge_option", "gathered", "hyper_parameters", "merge
 
 _Verb: TypeAlias = Callable[..., object]
 _Values: TypeAlias = Mapping[str, Any]
+_MERGEKIT: Final = "mergekit_"
 _WITH_A_RECIPE: Final = (
     "explain",
     "untie",
@@ -154,7 +155,7 @@ def verb_options(function: _Verb) -> _Verb:
     """Add the options of the verb; ``gathered`` hands them over."""
     for option in reversed(_OPTIONS):
         function = option(function)
-    return mergekit_flags(function)
+    return _mergekit_flags(function)
 
 
 def gathered(function: _Verb) -> _Verb:
@@ -202,3 +203,22 @@ def _flag(name: str) -> str:
     """Return the flag of an option of the running command."""
     command = click.get_current_context().command
     return next(option.opts[0] for option in command.params if option.name == name)
+
+
+def _mergekit_flags(verb: Callable[..., object]) -> Callable[..., object]:
+    """Add the flags of mergekit that none of our options has; the verb gets nothing of them."""
+    for name, reply in MERGEKIT_FLAGS.items():
+        if reply != "ours":
+            more: dict[str, Any] = {"type": str} if name in WITH_A_VALUE else {"is_flag": True}
+            words = (flag_named(name), f"{_MERGEKIT}{name}")
+            verb = click.option(*words, hidden=True, expose_value=False, callback=_refuse, **more)(verb)
+    return verb
+
+
+def _refuse(context: click.Context, option: click.Parameter, value: str | bool | None) -> None:
+    del context
+    reply = MERGEKIT_FLAGS[str(option.name).removeprefix(_MERGEKIT)]
+    if value and isinstance(reply, tuple):
+        why, remedy = reply
+        what = f"is an option of mergekit that has no meaning here: {why}"
+        raise UsageError(what, where=option.opts[0], remedy=remedy)

@@ -7,16 +7,11 @@ One literal table, compared with the list of mergekit 0.1.5 by a test, so that n
 """
 
 import re
-from collections.abc import Callable
-from typing import Any, Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 import click
 
-from mergebarrier.errors import UsageError
-
-__all__ = ["MERGEKIT_FLAGS", "PARAMETER_COUNT", "flag_named", "mergekit_flags"]
-
-_PREFIX: Final = "mergekit_"
+__all__ = ["MERGEKIT_FLAGS", "PARAMETER_COUNT", "WITH_A_VALUE", "flag_named"]
 
 #: By mergekit's name of the field.  "ours": one of our options does it; "always": this is the default here; else why it
 #: has no meaning here, and what to do.
@@ -65,7 +60,7 @@ MERGEKIT_FLAGS: Final[dict[str, Reply]] = {
     "no_async_write": "always",
     "write_threads": ("every worker writes what it merged", "leave it out, see --workers"),
 }
-_WITH_A_VALUE: Final = (
+WITH_A_VALUE: Final = (
     "transformers_cache", "lora_merge_cache", "lora_merge_dtype", "device", "num_threads", "j", "write_threads",
 )  # fmt: skip
 
@@ -86,22 +81,3 @@ def _count(value: str) -> int:
 
 
 PARAMETER_COUNT: Final = click.types.FuncParamType(_count)
-
-
-def mergekit_flags(verb: Callable[..., object]) -> Callable[..., object]:
-    """Add the flags of the table that none of our options has; the verb gets nothing of them."""
-    for name, reply in MERGEKIT_FLAGS.items():
-        if reply != "ours":
-            more: dict[str, Any] = {"type": str} if name in _WITH_A_VALUE else {"is_flag": True}
-            words = (flag_named(name), f"{_PREFIX}{name}")
-            verb = click.option(*words, hidden=True, expose_value=False, callback=_refuse, **more)(verb)
-    return verb
-
-
-def _refuse(context: click.Context, option: click.Parameter, value: str | bool | None) -> None:
-    del context
-    reply = MERGEKIT_FLAGS[str(option.name).removeprefix(_PREFIX)]
-    if value and isinstance(reply, tuple):
-        why, remedy = reply
-        what = f"is an option of mergekit that has no meaning here: {why}"
-        raise UsageError(what, where=option.opts[0], remedy=remedy)

@@ -5,13 +5,21 @@ from typing import TYPE_CHECKING
 from mergebarrier import doors
 
 if TYPE_CHECKING:
+    from mergebarrier.api.base.folders import (
+        Model,
+        WriteOptions,
+        as_given,
+        in_notebook,
+        opened,
+        resolve,
+        resolve_all,
+        shown,
+    )
     from mergebarrier.api.base.hub import cache_folder, find_folder
     from mergebarrier.api.base.journals import CountedJournal, MemoryJournal
     from mergebarrier.api.base.machine import machine
-    from mergebarrier.api.base.models import Model, as_given, opened, resolve, resolve_all
     from mergebarrier.api.base.report import SCHEMA_VERSION, Json, Report, Row, beside, document_of, optional, plain
     from mergebarrier.api.base.result_report import FORMS, ResultReport
-    from mergebarrier.api.base.writing import WriteOptions, in_notebook, shown
 
 __all__ = [
     "FORMS",

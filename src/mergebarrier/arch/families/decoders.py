@@ -1,157 +1,107 @@
-"""Decoders with rotary heads that are no Llama: norms elsewhere, offset gains, fused or shared maps.
+"""Decoders with rotary heads: Llama, and what differs from it in where norms stand and how maps are stored.
 
 Qwen3, Gemma 3     gains on q and k, shared by the heads of a layer: only quarter turns, which the gains follow
 OLMo 2             gains of full width: quarter turns per head group
 Gemma              1 + w multiplies; Gemma 2 and 3 and GLM-4 have norms behind the block too
-Phi-3, GLM-4       q|k|v and gate|up in one matrix;  StableLM, Phi, GLM-4 rotate a part of each head
+StableLM, Phi, Phi-3, GLM-4     rotate a part of each head
 Cohere, GLM-4      planes are entries (2i, 2i + 1);  Cohere and Phi read attention and MLP through one norm
+Mamba              no heads: one axis of channels on six tensors, a low-rank step t, and states s that are ordered
+                   alike in B, C and A; B may gain what C loses, state by state
+
+RoPE scaling changes angles, not planes, so every variant of it is covered, and layers without rotation (SmolLM3) allow
+what rotated ones do.
 """
 
-from mergebarrier.arch.families.parts import PARTIAL, attention, decoder, gated_mlp, norms, plain_mlp
-from mergebarrier.arch.family import Family
+from typing import Final
 
-_LAYER = "model.layers.{i}."
-_ATTENTION = f"{_LAYER}self_attn."
-_MLP = f"{_LAYER}mlp."
-_ENDS = {"model.embed_tokens.weight": "_ d", **norms("model.norm"), "lm_head.weight": "_ d"}
-_TWO_NORMS = norms(f"{_LAYER}input_layernorm", f"{_LAYER}post_attention_layernorm")
-_AFTER_MLP = norms(f"{_LAYER}pre_feedforward_layernorm", f"{_LAYER}post_feedforward_layernorm")
-_GAINS = {f"{_ATTENTION}q_norm.weight": "q!", f"{_ATTENTION}k_norm.weight": "q!"}
-_FUSED_MLP = {f"{_MLP}gate_up_proj.weight": "(n | n^) d", f"{_MLP}down_proj.weight": "d n^'"}
-_HALF = f"(head_dim or hidden_size / num_attention_heads) * ({PARTIAL})"
-_QK_NORM = ((None, False), "a norm on q and k is not in this table")
-_BEFORE_MLP = ("input_layernorm", "pre_feedforward_layernorm")
+DECODERS: Final = r"""
+family llama of llama mistral qwen2 ministral3 granite smollm3:
+    {Llama,Mistral,Qwen2,Ministral3,Granite,SmolLM3}ForCausalLM
+  example text, num_attention_heads=6, num_key_value_heads=2, head_dim=12
+  refuse clip_qkv unless None: clipping q, k, v breaks the value/output maps
+  refuse PARTIAL unless None, 1.0: this table rotates whole heads
+  use decoder
+  model.layers.{i}.self_attn.rotary_emb.inv_freq  =
 
-QWEN3 = Family(
-    name="qwen3",
-    architectures=("Qwen3ForCausalLM",),
-    model_types=("qwen3",),
-    **decoder(normed=True, scope=("i",)),
-    tensors={**_ENDS, **_TWO_NORMS, **attention(_ATTENTION), **_GAINS, **gated_mlp(_MLP)},
-)
+family qwen3: Qwen3ForCausalLM
+  example text, num_key_value_heads=2, head_dim=16
+  use decoder with ATTENTION=normed
 
-GEMMA = Family(
-    name="gemma",
-    architectures=("GemmaForCausalLM",),
-    model_types=("gemma",),
-    **decoder(),
-    tensors={**_ENDS, **_TWO_NORMS, **attention(_ATTENTION), **gated_mlp(_MLP)},
-    offset=1.0,
-    tied=True,
-)
+family gemma (tied, offset 1): GemmaForCausalLM
+  example text, num_key_value_heads=1, head_dim=16
+  use decoder
 
-GEMMA2 = Family(
-    name="gemma2",
-    architectures=("Gemma2ForCausalLM",),
-    model_types=("gemma2",),
-    **decoder(norms=_BEFORE_MLP),
-    tensors={**_ENDS, **_TWO_NORMS, **_AFTER_MLP, **attention(_ATTENTION), **gated_mlp(_MLP)},
-    offset=1.0,
-    tied=True,
-)
+family gemma2 (tied, offset 1): Gemma2ForCausalLM
+  example text, num_key_value_heads=2, head_dim=16, sliding_window=8, query_pre_attn_scalar=16
+  use decoder with NORMS=around
 
-GEMMA3 = Family(
-    name="gemma3",
-    architectures=("Gemma3ForCausalLM",),
-    model_types=("gemma3_text",),
-    **decoder(norms=_BEFORE_MLP, normed=True, scope=("i",)),
-    tensors={**_ENDS, **_TWO_NORMS, **_AFTER_MLP, **attention(_ATTENTION), **_GAINS, **gated_mlp(_MLP)},
-    offset=1.0,
-    tied=True,
-)
+family gemma3 of gemma3_text (tied, offset 1): Gemma3ForCausalLM
+  example text, num_key_value_heads=2, head_dim=16, sliding_window=8, query_pre_attn_scalar=16
+  use decoder with NORMS=around, ATTENTION=normed
 
-PHI3 = Family(
-    name="phi3",
-    architectures=("Phi3ForCausalLM",),
-    model_types=("phi3",),
-    **decoder(rotary=_HALF, attention_readers=("self_attn.qkv_proj",), readers=("mlp.gate_up_proj",)),
-    tensors={
-        **_ENDS,
-        **_TWO_NORMS,
-        f"{_ATTENTION}qkv_proj.weight": "(g r q | g q' | g w) d",
-        f"{_ATTENTION}o_proj.weight": "d (g r w')",
-        **_FUSED_MLP,
-    },
-)
+family phi3: Phi3ForCausalLM
+  example text, num_key_value_heads=2
+  with ROTARY=HEAD_DIM * (PARTIAL or 1)
+  use decoder with ATTENTION=grouped_heads, READ=self_attn.qkv_proj, FEED=gated_fused, FEED_READ=mlp.gate_up_proj
+  model.layers.{i}.self_attn.
+    qkv_proj.weight  (g r q | g q' | g w) d               o_proj.weight  d (g r w')
 
-OLMO = Family(
-    name="olmo",
-    architectures=("OlmoForCausalLM",),
-    model_types=("olmo",),
-    **decoder("centred", norms=("", "")),
-    tensors={"model.embed_tokens.weight": "_ d", "lm_head.weight": "_ d", **attention(_ATTENTION), **gated_mlp(_MLP)},
-    refused={"clip_qkv": ((None,), "clipping q, k, v breaks the value/output maps")},
-)
+family olmo: OlmoForCausalLM                              # its norms have no gains
+  example text
+  refuse clip_qkv unless None: clipping q, k, v breaks the value/output maps
+  residual  d  centred  hidden_size
+  model.embed_tokens.weight  _ d
+  model.layers.{i}.
+    self_attn.  use grouped                               mlp.  use gated
+  lm_head.weight  _ d
 
-OLMO2 = Family(
-    name="olmo2",
-    architectures=("Olmo2ForCausalLM", "Olmo3ForCausalLM"),
-    model_types=("olmo2", "olmo3"),
-    **decoder(norms=("", ""), normed=True),
-    tensors={
-        **_ENDS,
-        **norms(f"{_LAYER}post_attention_layernorm", f"{_LAYER}post_feedforward_layernorm"),
-        **attention(_ATTENTION),
-        f"{_ATTENTION}q_norm.weight": "(g r q!)",
-        f"{_ATTENTION}k_norm.weight": "(g q!)",
-        **gated_mlp(_MLP),
-    },
-)
+family olmo2 of olmo2 olmo3: Olmo2ForCausalLM Olmo3ForCausalLM
+  example text, num_key_value_heads=2
+  use decoder with NORMS=behind, QUERY=planes normed
+  model.layers.{i}.self_attn.{q,k}_norm.weight  (g r q!) | (g q!)
 
-STABLELM = Family(
-    name="stablelm",
-    architectures=("StableLmForCausalLM",),
-    model_types=("stablelm",),
-    **decoder("centred", rotary=_HALF.replace("or 1)", "or 0.25)")),
-    tensors={**_ENDS, **_TWO_NORMS, **attention(_ATTENTION), **gated_mlp(_MLP)},
-    refused={
-        "qk_layernorm": _QK_NORM,
-        "use_parallel_residual": ((None, False), "parallel blocks read another norm than this table says"),
-    },
-)
+family stablelm: StableLmForCausalLM
+  example text, num_key_value_heads=2, partial_rotary_factor=0.5, use_qkv_bias=True
+  refuse qk_layernorm unless None, False: a norm on q and k is not in this table
+  refuse use_parallel_residual unless None, False: parallel blocks read another norm than this table says
+  with ROTARY=HEAD_DIM * (PARTIAL or 0.25)
+  use decoder with STREAM=centred
 
-COHERE = Family(
-    name="cohere",
-    architectures=("CohereForCausalLM", "Cohere2ForCausalLM"),
-    model_types=("cohere", "cohere2"),
-    **decoder("centred", norms=("input_layernorm", "input_layernorm"), pairs=True),
-    tensors={**_ENDS, **norms(f"{_LAYER}input_layernorm"), **attention(_ATTENTION), **gated_mlp(_MLP)},
-    tied=True,
-    refused={"use_qk_norm": _QK_NORM},
-)
+family cohere of cohere cohere2 (tied): CohereForCausalLM Cohere2ForCausalLM
+  example text, num_key_value_heads=2
+  refuse use_qk_norm unless None, False: a norm on q and k is not in this table
+  use decoder with STREAM=centred, NORMS=beside, QUERY=planes pairs
 
-GLM4 = Family(
-    name="glm4",
-    architectures=("Glm4ForCausalLM",),
-    model_types=("glm4",),
-    **decoder(pairs=True, rotary=_HALF.replace("or 1)", "or 0.5)"), readers=("mlp.gate_up_proj",)),
-    tensors={
-        **_ENDS,
-        **_TWO_NORMS,
-        **norms(f"{_LAYER}post_self_attn_layernorm", f"{_LAYER}post_mlp_layernorm"),
-        **attention(_ATTENTION),
-        **_FUSED_MLP,
-    },
-)
+family glm4: Glm4ForCausalLM
+  example text, num_key_value_heads=2, head_dim=12, partial_rotary_factor=0.5
+  with ROTARY=HEAD_DIM * (PARTIAL or 0.5), QUERY=planes pairs
+  use decoder with FEED=gated_fused, FEED_READ=mlp.gate_up_proj
+  model.layers.{i}.{post_self_attn,post_mlp}_layernorm.*  d!
 
-PHI = Family(
-    name="phi",
-    architectures=("PhiForCausalLM",),
-    model_types=("phi",),
-    **decoder(
-        "centred",
-        "order",
-        norms=("input_layernorm", "input_layernorm"),
-        readers=("mlp.fc1",),
-        rotary=_HALF.replace("or 1)", "or 0.5)"),
-    ),
-    tensors={
-        "model.embed_tokens.weight": "_ d",
-        **norms("model.final_layernorm", f"{_LAYER}input_layernorm"),
-        **attention(_ATTENTION, ("q_proj", "k_proj", "v_proj", "dense")),
-        **plain_mlp(_MLP),
-        "lm_head.weight": "_ d",
-        "lm_head.bias": "_ ?",
-    },
-    refused={"qk_layernorm": _QK_NORM},
-)
+family phi: PhiForCausalLM
+  example text, partial_rotary_factor=0.5
+  refuse qk_layernorm unless None, False: a norm on q and k is not in this table
+  with ROTARY=HEAD_DIM * (PARTIAL or 0.5)
+  residual  d  centred  hidden_size
+  model.embed_tokens.weight  _ d                          model.final_layernorm.*  d!
+  model.layers.{i}.
+    input_layernorm.*  d! -> self_attn.{q,k,v}_proj mlp.fc1
+    self_attn.  use grouped with OUT=dense                mlp.  use plain
+  lm_head.*  _ d
+
+family mamba (tied, body backbone.): MambaForCausalLM
+  example text, state_size=8
+  with intermediate_size=intermediate_size or expand * hidden_size
+  residual  d  signed  hidden_size
+  neurons   n  order   intermediate_size, at layers.{i}.mixer
+  latents   t  basis   time_step_rank, at layers.{i}.mixer t
+  latents   s  glu     state_size, at layers.{i}.mixer s.
+  backbone.embeddings.weight  _ d                         backbone.norm_f.*  d!
+  backbone.layers.{i}.
+    norm.*  d! -> mixer.in_proj
+    mixer.
+      in_proj.*       (n | n) d                           out_proj.*  d n
+      conv1d.*        n 1 _                               x_proj.weight  (t | s^ | s^') n
+      dt_proj.weight  n t'       dt_proj.bias  n          A_log  n s       D  n
+  lm_head.weight  _ d
+"""

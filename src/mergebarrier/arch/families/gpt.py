@@ -1,234 +1,132 @@
-"""Decoders with LayerNorm and a plain MLP: GPT-NeoX, GPT-J, OPT, Bloom, Falcon, MPT, each with its own storage.
+"""Decoders with LayerNorm and a plain MLP: GPT-2, GPT-NeoX, GPT-J, OPT, Bloom, Falcon, MPT, each with its own storage.
 
+GPT-2                learned positions, fused q|k|v, weights stored as (in, out); its first files lack the prefix
 GPT-NeoX, Bloom      q, k, v of a head side by side;  Falcon-40B the query heads of a group, then its key and value
 GPT-J                planes are entries (2i, 2i + 1) of the first ``rotary_dim``
 Bloom, MPT           ALiBi: a slope per head, so heads keep their order
 """
 
-from collections.abc import Mapping
+from typing import Final
 
-from mergebarrier.arch.families.parts import attention, heads, neurons, norms, plain_mlp, stream
-from mergebarrier.arch.family import Family
+GPT: Final = r"""
+family gpt2 (tied, body transformer.): GPT2LMHeadModel
+  example text
+  spell ^(?!transformer\.|lm_head) => transformer.
+  refuse add_cross_attention unless None, False: cross-attention is not in this table
+  with hidden_size=n_embd, num_attention_heads=n_head, num_hidden_layers=n_layer, POSITIONS=n_positions
+  with intermediate_size=n_inner or 4 * n_embd, HEAD_DIM=n_embd / n_head, KEY_HEADS=n_head
+  residual  d  centred  hidden_size
+  transformer.{wte,wpe}.weight  _ d                       transformer.ln_f.*  d!
+  transformer.h.{i}.
+    ln_1.*  d! -> attn.c_attn                             ln_2.*  d! -> mlp.c_fc
+    attn.
+      use heads
+      c_attn.{weight,bias}  d (g q | g q' | g w) | (g q | g q' | g w)
+      c_proj.{weight,bias}  (g w') d | d                  {bias,masked_bias}  =
+    neurons  n  order  intermediate_size, at MLP
+    mlp.c_fc.{weight,bias}  d n | n                       mlp.c_proj.{weight,bias}  n d | d
+  lm_head.weight  _ d
 
-_LAYER = "transformer.h.{i}."
-_WIDTH = "hidden_size / num_attention_heads"
+family gpt_neox (body gpt_neox., head embed_out.weight): GPTNeoXForCausalLM
+  example text, rotary_pct=0.5
+  spell ^lm_head\. => embed_out.
+  with ROTARY=HEAD_DIM * (rope_parameters.partial_rotary_factor or rotary_pct or 0.25), QUERY=planes
+  residual  d  centred  hidden_size
+  gpt_neox.embed_in.weight  _ d                           gpt_neox.final_layer_norm.*  d!
+  gpt_neox.layers.{i}.
+    input_layernorm.*           d! -> attention.query_key_value
+    post_attention_layernorm.*  d! -> mlp.dense_h_to_4h
+    attention.
+      use heads
+      query_key_value.*  (g (q | q' | w)) d               dense.*  d (g w')
+      {rotary_emb.inv_freq,bias,masked_bias}  =
+    mlp.  use plain with MAPS={dense_h_to_4h,dense_4h_to_h}
+  embed_out.weight  _ d
 
+family gptj (body transformer.): GPTJForCausalLM
+  example text, rotary_dim=8
+  with hidden_size=n_embd, num_attention_heads=n_head, num_hidden_layers=n_layer, HEAD_DIM=n_embd / n_head
+  with intermediate_size=n_inner or 4 * n_embd, ROTARY=rotary_dim or n_embd / n_head, QUERY=planes pairs
+  residual  d  centred  hidden_size
+  transformer.wte.weight  _ d                             transformer.ln_f.*  d!
+  transformer.h.{i}.
+    ln_1.*  d! -> attn.{q,k,v}_proj mlp.fc_in             attn.{bias,masked_bias}  =
+    attn.  use attention with OUT=out_proj                mlp.  use plain with MAPS={fc_in,fc_out}
+  lm_head.*  _ d
 
-def _dims(hidden: str, mlp: str, layers: str, n_heads: str, key_heads: str = "") -> Mapping[str, str]:
-    return {
-        "hidden": hidden,
-        "mlp_width": mlp,
-        "vocab": "vocab_size",
-        "n_layers": layers,
-        "positions": "0",
-        "n_heads": n_heads,
-        "n_kv_heads": key_heads or n_heads,
-        "head_dim": f"({hidden}) / ({n_heads})",
-    }
+family opt (tied): OPTForCausalLM
+  example text, ffn_dim=72, word_embed_proj_dim=48
+  spell ^decoder\. => model.decoder.
+  refuse word_embed_proj_dim / hidden_size unless None, 1.0: embeddings of another width are not in this table
+  refuse do_layer_norm_before unless None, True: norms behind the block are not in this table
+  with intermediate_size=ffn_dim
+  residual  d  centred  hidden_size
+  model.decoder.
+    {embed_tokens,embed_positions}.weight  _ d            final_layer_norm.*  d!
+    layers.{i}.
+      self_attn_layer_norm.*  d! -> self_attn.{q,k,v}_proj
+      final_layer_norm.*      d! -> fc1
+      self_attn.  use attention with OUT=out_proj
+      use plain
+  lm_head.weight  _ d
 
+part bloom                                                # Bloom and Falcon; each says how q, k, v lie in one matrix
+  residual  d  centred  hidden_size
+  transformer.word_embeddings.weight  _ d                 transformer.ln_f.*  d!
+  transformer.h.{i}.
+    mlp.  use plain with MAPS={dense_h_to_4h,dense_4h_to_h}
+  lm_head.weight  _ d
 
-_NEOX = "gpt_neox.layers.{i}."
-NEOX = Family(
-    name="gpt_neox",
-    architectures=("GPTNeoXForCausalLM",),
-    model_types=("gpt_neox",),
-    axes={
-        "d": stream("centred"),
-        **heads(
-            entries=_WIDTH,
-            query={
-                "kind": "planes",
-                "rotary": f"{_WIDTH} * (rope_parameters.partial_rotary_factor or rotary_pct or 0.25)",
-            },
-        ),
-        "n": neurons("order"),
-    },
-    layers={"i": "num_hidden_layers"},
-    dims=_dims("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads"),
-    tensors={
-        "gpt_neox.embed_in.weight": "_ d",
-        **norms(f"{_NEOX}input_layernorm", f"{_NEOX}post_attention_layernorm", "gpt_neox.final_layer_norm"),
-        f"{_NEOX}attention.query_key_value.weight": "(g (q | q' | w)) d",
-        f"{_NEOX}attention.query_key_value.bias": "(g (q | q' | w)) ?",
-        f"{_NEOX}attention.dense.weight": "d (g w')",
-        f"{_NEOX}attention.dense.bias": "d ?",
-        f"{_NEOX}attention.rotary_emb.inv_freq": "=",
-        f"{_NEOX}attention.bias": "=",
-        f"{_NEOX}attention.masked_bias": "=",
-        **plain_mlp(f"{_NEOX}mlp.", ("dense_h_to_4h", "dense_4h_to_h")),
-        "embed_out.weight": "_ d",
-    },
-    folds={
-        f"{_NEOX}input_layernorm": (f"{_NEOX}attention.query_key_value",),
-        f"{_NEOX}post_attention_layernorm": (f"{_NEOX}mlp.dense_h_to_4h",),
-    },
-    spellings=((r"^lm_head\.", "embed_out."),),
-    head="embed_out.weight",
-    body="gpt_neox.",
-)
+family bloom (tied, body transformer.): BloomForCausalLM
+  example text
+  spell ^(?!transformer\.|lm_head) => transformer.
+  with num_attention_heads=n_head, num_hidden_layers=n_layer, intermediate_size=4 * hidden_size, ORDER=fixed
+  use heads
+  use bloom
+  transformer.word_embeddings_layernorm.*  d!
+  transformer.h.{i}.
+    input_layernorm.*           d! -> self_attention.query_key_value
+    post_attention_layernorm.*  d! -> mlp.dense_h_to_4h
+    self_attention.query_key_value.{weight,bias}  (g (q | q' | w)) d | (g (q | q' | w))
+    self_attention.dense.{weight,bias}            d (g w') | d
 
-GPTJ = Family(
-    name="gptj",
-    body="transformer.",
-    architectures=("GPTJForCausalLM",),
-    model_types=("gptj",),
-    axes={
-        "d": stream("centred", "n_embd"),
-        **heads(
-            heads="n_head",
-            entries="n_embd / n_head",
-            query={"kind": "planes", "rotary": "rotary_dim or n_embd / n_head", "pairs": True},
-        ),
-        "n": neurons("order", "n_inner or 4 * n_embd"),
-    },
-    layers={"i": "n_layer"},
-    dims=_dims("n_embd", "n_inner or 4 * n_embd", "n_layer", "n_head"),
-    tensors={
-        "transformer.wte.weight": "_ d",
-        **norms(f"{_LAYER}ln_1", "transformer.ln_f"),
-        **attention(f"{_LAYER}attn.", ("q_proj", "k_proj", "v_proj", "out_proj"), grouped=False),
-        f"{_LAYER}attn.bias": "=",
-        f"{_LAYER}attn.masked_bias": "=",
-        **plain_mlp(f"{_LAYER}mlp.", ("fc_in", "fc_out")),
-        "lm_head.weight": "_ d",
-        "lm_head.bias": "_ ?",
-    },
-    folds={f"{_LAYER}ln_1": (*(f"{_LAYER}attn.{role}_proj" for role in "qkv"), f"{_LAYER}mlp.fc_in")},
-)
+part falcon
+  refuse alibi unless None, False: a slope per head is not in this table
+  refuse bias unless None, False: biases are not in this table
+  use grouped_heads
+  use bloom
+  transformer.h.{i}.self_attention.
+    query_key_value.weight  ROWS d                        dense.weight  d (g r w')
 
-_OPT = "model.decoder.layers.{i}."
-OPT = Family(
-    name="opt",
-    architectures=("OPTForCausalLM",),
-    model_types=("opt",),
-    axes={"d": stream("centred"), **heads(entries=_WIDTH), "n": neurons("order", "ffn_dim")},
-    layers={"i": "num_hidden_layers"},
-    dims=_dims("hidden_size", "ffn_dim", "num_hidden_layers", "num_attention_heads"),
-    tensors={
-        "model.decoder.embed_tokens.weight": "_ d",
-        "model.decoder.embed_positions.weight": "_ d",
-        **norms(f"{_OPT}self_attn_layer_norm", f"{_OPT}final_layer_norm", "model.decoder.final_layer_norm"),
-        **attention(f"{_OPT}self_attn.", ("q_proj", "k_proj", "v_proj", "out_proj"), grouped=False),
-        **plain_mlp(_OPT),
-        "lm_head.weight": "_ d",
-    },
-    spellings=((r"^decoder\.", "model.decoder."),),
-    folds={
-        f"{_OPT}self_attn_layer_norm": tuple(f"{_OPT}self_attn.{role}_proj" for role in "qkv"),
-        f"{_OPT}final_layer_norm": (f"{_OPT}fc1",),
-    },
-    tied=True,
-    refused={
-        "word_embed_proj_dim / hidden_size": ((None, 1.0), "embeddings of another width are not in this table"),
-        "do_layer_norm_before": ((None, True), "norms behind the block are not in this table"),
-    },
-)
+family falcon_7b of falcon (tied, body transformer.): FalconForCausalLM      # one key and value head, one norm
+  example text
+  select new_decoder_architecture = None, False
+  with intermediate_size=ffn_hidden_size or 4 * hidden_size, KEY_HEADS=1, ROWS=(g r q | g q' | g w)
+  use falcon
+  transformer.h.{i}.
+    input_layernorm.*  d! -> self_attention.query_key_value mlp.dense_h_to_4h
 
-BLOOM = Family(
-    name="bloom",
-    body="transformer.",
-    architectures=("BloomForCausalLM",),
-    model_types=("bloom",),
-    axes={
-        "d": stream("centred"),
-        **heads(heads="n_head", entries="hidden_size / n_head", order="fixed"),
-        "n": neurons("order", "4 * hidden_size"),
-    },
-    layers={"i": "n_layer"},
-    dims=_dims("hidden_size", "4 * hidden_size", "n_layer", "n_head"),
-    tensors={
-        "transformer.word_embeddings.weight": "_ d",
-        **norms(
-            "transformer.word_embeddings_layernorm",
-            f"{_LAYER}input_layernorm",
-            f"{_LAYER}post_attention_layernorm",
-            "transformer.ln_f",
-        ),
-        f"{_LAYER}self_attention.query_key_value.weight": "(g (q | q' | w)) d",
-        f"{_LAYER}self_attention.query_key_value.bias": "(g (q | q' | w))",
-        f"{_LAYER}self_attention.dense.weight": "d (g w')",
-        f"{_LAYER}self_attention.dense.bias": "d",
-        **plain_mlp(f"{_LAYER}mlp.", ("dense_h_to_4h", "dense_4h_to_h")),
-        "lm_head.weight": "_ d",
-    },
-    spellings=((r"^(?!transformer\.|lm_head)", "transformer."),),
-    folds={
-        f"{_LAYER}input_layernorm": (f"{_LAYER}self_attention.query_key_value",),
-        f"{_LAYER}post_attention_layernorm": (f"{_LAYER}mlp.dense_h_to_4h",),
-    },
-    tied=True,
-)
+family falcon_40b of falcon (tied, body transformer.): FalconForCausalLM
+  example text, num_kv_heads=2, new_decoder_architecture=True
+  select new_decoder_architecture = True
+  with intermediate_size=ffn_hidden_size or 4 * hidden_size, KEY_HEADS=num_kv_heads, ROWS=(g (r q | q' | w))
+  use falcon
+  transformer.h.{i}.
+    ln_attn.*  d! -> self_attention.query_key_value       ln_mlp.*  d! -> mlp.dense_h_to_4h
 
-
-def _falcon(name: str, new: bool, key_heads: str, rows: str, folds: Mapping[str, tuple[str, ...]]) -> Family:
-    query = {"kind": "planes"}
-    return Family(
-        name=name,
-        body="transformer.",
-        architectures=("FalconForCausalLM",),
-        model_types=("falcon",),
-        axes={
-            "d": stream("centred"),
-            **heads(entries=_WIDTH, key_heads=key_heads, query=query),
-            "n": neurons("order", "ffn_hidden_size or 4 * hidden_size"),
-        },
-        layers={"i": "num_hidden_layers"},
-        dims=_dims(
-            "hidden_size", "ffn_hidden_size or 4 * hidden_size", "num_hidden_layers", "num_attention_heads", key_heads
-        ),
-        tensors={
-            "transformer.word_embeddings.weight": "_ d",
-            **norms(*folds, "transformer.ln_f"),
-            f"{_LAYER}self_attention.query_key_value.weight": f"{rows} d",
-            f"{_LAYER}self_attention.dense.weight": "d (g r w')",
-            **plain_mlp(f"{_LAYER}mlp.", ("dense_h_to_4h", "dense_4h_to_h")),
-            "lm_head.weight": "_ d",
-        },
-        folds=folds,
-        tied=True,
-        selects={"new_decoder_architecture": (True,) if new else (None, False)},
-        refused={
-            "alibi": ((None, False), "a slope per head is not in this table"),
-            "bias": ((None, False), "biases are not in this table"),
-        },
-    )
-
-
-_QKV, _UP = f"{_LAYER}self_attention.query_key_value", f"{_LAYER}mlp.dense_h_to_4h"
-FALCON_7B = _falcon("falcon_7b", False, "1", "(g r q | g q' | g w)", {f"{_LAYER}input_layernorm": (_QKV, _UP)})
-FALCON_40B = _falcon(
-    "falcon_40b",
-    True,
-    "num_kv_heads",
-    "(g (r q | q' | w))",
-    {f"{_LAYER}ln_attn": (_QKV,), f"{_LAYER}ln_mlp": (_UP,)},
-)
-
-_MPT = "transformer.blocks.{i}."
-MPT = Family(
-    name="mpt",
-    body="transformer.",
-    architectures=("MptForCausalLM",),
-    model_types=("mpt",),
-    axes={
-        "d": stream("centred", "d_model"),
-        **heads(heads="n_heads", entries="d_model / n_heads", order="fixed"),
-        "n": neurons("order", "4 * d_model"),
-    },
-    layers={"i": "n_layers"},
-    dims=_dims("d_model", "4 * d_model", "n_layers", "n_heads"),
-    tensors={
-        "transformer.wte.weight": "_ d",
-        **norms(f"{_MPT}norm_1", f"{_MPT}norm_2", "transformer.norm_f"),
-        f"{_MPT}attn.Wqkv.weight": "(g q | g q' | g w) d",
-        f"{_MPT}attn.out_proj.weight": "d (g w')",
-        **plain_mlp(f"{_MPT}ffn.", ("up_proj", "down_proj")),
-        "lm_head.weight": "_ d",
-    },
-    folds={f"{_MPT}norm_1": (f"{_MPT}attn.Wqkv",), f"{_MPT}norm_2": (f"{_MPT}ffn.up_proj",)},
-    tied=True,
-    refused={
-        "attn_config.clip_qkv": ((None,), "clipping q, k, v breaks the value/output maps"),
-        "attn_config.qk_ln": ((None, False), "a norm on q and k is not in this table"),
-    },
-)
+family mpt (tied, body transformer.): MptForCausalLM
+  example text, expansion_ratio=2
+  refuse attn_config.clip_qkv unless None: clipping q, k, v breaks the value/output maps
+  refuse attn_config.qk_ln unless None, False: a norm on q and k is not in this table
+  with hidden_size=d_model, num_attention_heads=n_heads, num_hidden_layers=n_layers, ORDER=fixed
+  with intermediate_size=4 * d_model
+  residual  d  centred  hidden_size
+  transformer.wte.weight  _ d                             transformer.norm_f.*  d!
+  transformer.blocks.{i}.
+    norm_1.*  d! -> attn.Wqkv                             norm_2.*  d! -> ffn.up_proj
+    attn.
+      use heads
+      Wqkv.weight  (g q | g q' | g w) d                   out_proj.weight  d (g w')
+    ffn.  use plain with MAPS={up_proj,down_proj}
+  lm_head.weight  _ d
+"""

@@ -4,168 +4,80 @@ T5: the relative bias of the first layer serves its stack, so the order of heads
 cross-attention are free per layer.  T5 has no 1/sqrt(d) and no biases; the gated variant is v1.1.
 """
 
-from collections.abc import Mapping
+from typing import Final
 
-from mergebarrier.arch.axes import Axis, Kind
-from mergebarrier.arch.families.parts import attention, gated_mlp, heads, linear, neurons, norms, plain_mlp, stream
-from mergebarrier.arch.family import Family
+SEQ2SEQ: Final = r"""
+part t5_stack with MLP=STACK.layers.{i}.mlp               # axes of a stack have names of their own
+  heads         a   order  num_attention_heads, at STACK.attn
+  query_key     aq  basis  HEAD_DIM, at STACK.layers.{i}.attn, per a
+  value_output  aw  basis  HEAD_DIM, at STACK.layers.{i}.attn, per a
+  {STACK}.final_layer_norm.*  d!
+  {STACK}.block.{i}.layer.
+    0.layer_norm.*  d! -> 0.SelfAttention.{q,k,v}         {LAST}.layer_norm.*  d! -> {LAST}.DenseReluDense.{FIRST}
+    0.SelfAttention.{q,k,v,o}.weight  (a aq) d | (a aq') d | (a aw) d | d (a aw')
+    0.SelfAttention.relative_attention_bias.weight  _ a ? any
+    {LAST}.DenseReluDense.  use FEED
 
-_STACKS = {"encoder": "i", "decoder": "j"}
+part t5
+  residual  d  signed  hidden_size
+  layers    j  num_decoder_layers or num_layers
+  shared.weight  _ d                                      {encoder,decoder}.embed_tokens.weight  _ d ?
+  use t5_stack with STACK=encoder, LAST=1
+  use t5_stack with STACK=decoder, LAST=2, i=j, a=b, aq=bq, aw=bw, n=m
+  heads         c   order  num_attention_heads, at decoder.layers.{j}.cross
+  query_key     cq  basis  HEAD_DIM, at decoder.layers.{j}.cross, per c
+  value_output  cw  basis  HEAD_DIM, at decoder.layers.{j}.cross, per c
+  decoder.block.{j}.layer.
+    1.layer_norm.*  d! -> 1.EncDecAttention.q
+    1.EncDecAttention.{q,k,v,o}.weight  (c cq) d | (c cq') d | (c cw) d | d (c cw')
+  lm_head.weight  _ d
 
+family t5 of t5 mt5 (tied): T5ForConditionalGeneration
+  example text, d_kv=12, d_ff=72
+  select feed_forward_proj = None, 'relu'
+  with hidden_size=d_model, num_attention_heads=num_heads, HEAD_DIM=d_kv, num_hidden_layers=num_layers
+  with intermediate_size=d_ff, KEY_HEADS=num_heads
+  use t5 with FEED=plain, MAPS={wi,wo}, FIRST=wi
 
-def _shared(stack: str, at: str, names: tuple[str, str, str]) -> dict[str, Axis]:
-    order, query, value = names
-    label = f"{stack}.layers.{{{at}}}.attn"
-    return {
-        order: Axis(kind="order", size="num_heads", space="heads", stream=(f"{stack}.attn", "heads")),
-        query: Axis(kind="basis", size="d_kv", scope=(at, order), space="query_key", stream=(label, "qk")),
-        value: Axis(kind="basis", size="d_kv", scope=(at, order), space="value_output", stream=(label, "vo")),
-    }
+family t5_gated of t5 mt5 (tied): T5ForConditionalGeneration
+  example text, d_kv=12, d_ff=72, feed_forward_proj='gated-gelu', tie_word_embeddings=False
+  select feed_forward_proj = 'gated-gelu', 'gated-silu'
+  with hidden_size=d_model, num_attention_heads=num_heads, HEAD_DIM=d_kv, num_hidden_layers=num_layers
+  with intermediate_size=d_ff, KEY_HEADS=num_heads
+  use t5 with FEED=gated, MAPS={wi_0,wi_1,wo}, FIRST={wi_0,wi_1}
 
+part bart with OUT=out_proj                               # FOLDS=none where norms stand behind their blocks
+  residual  d  STREAM  hidden_size
+  layers    j  decoder_layers
+  model.encoder.layers.{i}.
+    self_attn.     use attention with g=a, q=e, w=f, ATTN=encoder.layers.{i}.self_attn
+    use plain with MLP=encoder.layers.{i}.mlp
+  with num_attention_heads=decoder_attention_heads, intermediate_size=decoder_ffn_dim
+  model.decoder.layers.{j}.
+    self_attn.     use attention with g=b, q=k, w=l, ATTN=decoder.layers.{j}.self_attn
+    encoder_attn.  use attention with g=c, q=o, w=p, ATTN=decoder.layers.{j}.encoder_attn
+    encoder_attn_layer_norm.*  d! -> encoder_attn.q_proj
+    use plain with n=x, MLP=decoder.layers.{j}.mlp
+  model.{encoder.layers.{i},decoder.layers.{j}}.
+    self_attn_layer_norm.*  d! -> self_attn.{q,k,v}_proj  final_layer_norm.*  d! -> fc1
+  model.{encoder,decoder}.embed_positions.weight  _ d
 
-def _t5_attention(prefix: str, names: tuple[str, str, str]) -> dict[str, str]:
-    order, query, value = names
-    return {
-        f"{prefix}q.weight": f"({order} {query}) d",
-        f"{prefix}k.weight": f"({order} {query}') d",
-        f"{prefix}v.weight": f"({order} {value}) d",
-        f"{prefix}o.weight": f"d ({order} {value}')",
-    }
+family bart (tied): BartForConditionalGeneration
+  example text, decoder_layers=2, decoder_attention_heads=4, encoder_ffn_dim=72, decoder_ffn_dim=72
+  with hidden_size=d_model, num_attention_heads=encoder_attention_heads, num_hidden_layers=encoder_layers
+  with intermediate_size=encoder_ffn_dim, KEY_HEADS=encoder_attention_heads
+  use bart with STREAM=centred, FOLDS=none
+  model.{shared,encoder.embed_tokens,decoder.embed_tokens}.weight  _ d | _ d ? | _ d ?
+  model.{encoder,decoder}.layernorm_embedding.*  d!
+  final_logits_bias  =     lm_head.weight  _ d
 
-
-_ENCODER, _DECODER, _CROSS = ("a", "aq", "aw"), ("b", "bq", "bw"), ("c", "cq", "cw")
-
-
-def _t5(name: str, gated: bool) -> Family:
-    kind: Kind = "glu" if gated else "order"
-    cross = "decoder.layers.{j}.cross"
-    tensors: dict[str, str] = {"shared.weight": "_ d"}
-    for alias in ("encoder", "decoder"):
-        tensors[f"{alias}.embed_tokens.weight"] = "_ d ?"
-    folds: dict[str, tuple[str, ...]] = {}
-    for stack, at in _STACKS.items():
-        block, axes = f"{stack}.block.{{{at}}}.layer.", _ENCODER if stack == "encoder" else _DECODER
-        last, n = (1, "n") if stack == "encoder" else (2, "m")
-        tensors |= norms(*(f"{block}{number}.layer_norm" for number in range(last + 1)), f"{stack}.final_layer_norm")
-        tensors |= _t5_attention(f"{block}0.SelfAttention.", axes)
-        tensors[f"{block}0.SelfAttention.relative_attention_bias.weight"] = f"_ {axes[0]} ? any"
-        if stack == "decoder":
-            tensors |= _t5_attention(f"{block}1.EncDecAttention.", _CROSS)
-            folds[f"{block}1.layer_norm"] = (f"{block}1.EncDecAttention.q",)
-        feed = f"{block}{last}.DenseReluDense."
-        tensors |= gated_mlp(feed, ("wi_0", "wi_1", "wo"), n) if gated else plain_mlp(feed, ("wi", "wo"), n)
-        folds[f"{block}0.layer_norm"] = tuple(f"{block}0.SelfAttention.{role}" for role in "qkv")
-        folds[f"{block}{last}.layer_norm"] = (f"{feed}wi_0", f"{feed}wi_1") if gated else (f"{feed}wi",)
-    return Family(
-        name=name,
-        architectures=("T5ForConditionalGeneration",),
-        model_types=("t5", "mt5"),
-        axes={
-            "d": stream("signed", "d_model"),
-            **_shared("encoder", "i", _ENCODER),
-            **_shared("decoder", "j", _DECODER),
-            "c": Axis(kind="order", size="num_heads", scope=("j",), space="heads", stream=(cross, "heads")),
-            "cq": Axis(kind="basis", size="d_kv", scope=("j", "c"), space="query_key", stream=(cross, "qk")),
-            "cw": Axis(kind="basis", size="d_kv", scope=("j", "c"), space="value_output", stream=(cross, "vo")),
-            "n": neurons(kind, "d_ff", "encoder.layers.{i}.mlp"),
-            "m": neurons(kind, "d_ff", "decoder.layers.{j}.mlp"),
-        },
-        layers={"i": "num_layers", "j": "num_decoder_layers or num_layers"},
-        dims={
-            "hidden": "d_model",
-            "mlp_width": "d_ff",
-            "vocab": "vocab_size",
-            "n_layers": "num_layers",
-            "positions": "0",
-            "n_heads": "num_heads",
-            "n_kv_heads": "num_heads",
-            "head_dim": "d_kv",
-        },
-        tensors={**tensors, "lm_head.weight": "_ d"},
-        folds=folds,
-        tied=True,
-        selects={"feed_forward_proj": ("gated-gelu", "gated-silu") if gated else (None, "relu")},
-    )
-
-
-T5 = _t5("t5", gated=False)
-T5_GATED = _t5("t5_gated", gated=True)
-
-
-def _encoder_decoder(name: str, architecture: str, embeddings: Mapping[str, str], *, before: bool) -> Family:
-    """BART and Whisper: the same blocks, norms behind them or before them, other ends."""
-    # Whisper's convolutions end in an activation, which a sign would change.
-    axes: dict[str, Axis] = {"d": stream("order" if before else "centred", "d_model")}
-    tensors: dict[str, str] = dict(embeddings)
-    folds: dict[str, tuple[str, ...]] = {}
-    kinds = (
-        ("encoder", "i", "self_attn", "aefg"),
-        ("decoder", "j", "self_attn", "bhkl"),
-        ("decoder", "j", "encoder_attn", "cmop"),
-    )
-    for stack, at, kind, names in kinds:
-        label, layer = f"{stack}.layers.{{{at}}}.{kind}", f"model.{stack}.layers.{{{at}}}."
-        count = f"{stack}_attention_heads"
-        axes |= heads(label, heads=count, entries=f"d_model / {count}", names=names)
-        tensors |= attention(f"{layer}{kind}.", ("q_proj", "k_proj", "v_proj", "out_proj"), axes=names, grouped=False)
-        tensors |= norms(f"{layer}{kind}_layer_norm")
-        roles = "qkv" if kind == "self_attn" else "q"
-        folds[f"{layer}{kind}_layer_norm"] = tuple(f"{layer}{kind}.{role}_proj" for role in roles)
-    for stack, at, n in (("encoder", "i", "n"), ("decoder", "j", "x")):
-        layer = f"model.{stack}.layers.{{{at}}}."
-        axes[n] = neurons("order", f"{stack}_ffn_dim", f"{stack}.layers.{{{at}}}.mlp")
-        tensors |= {**plain_mlp(layer, n=n), **norms(f"{layer}final_layer_norm")}
-        folds[f"{layer}final_layer_norm"] = (f"{layer}fc1",)
-    return Family(
-        name=name,
-        architectures=(architecture,),
-        model_types=(name,),
-        axes=axes,
-        layers={"i": "encoder_layers", "j": "decoder_layers"},
-        dims={
-            "hidden": "d_model",
-            "mlp_width": "encoder_ffn_dim",
-            "vocab": "vocab_size",
-            "n_layers": "encoder_layers",
-            "positions": "0",
-            "n_heads": "encoder_attention_heads",
-            "n_kv_heads": "encoder_attention_heads",
-            "head_dim": "d_model / encoder_attention_heads",
-        },
-        tensors=tensors,
-        folds=folds if before else {},
-        head="proj_out.weight" if before else "lm_head.weight",
-        tied=True,
-    )
-
-
-BART = _encoder_decoder(
-    "bart",
-    "BartForConditionalGeneration",
-    {
-        "model.shared.weight": "_ d",
-        "model.encoder.embed_tokens.weight": "_ d ?",
-        "model.decoder.embed_tokens.weight": "_ d ?",
-        "model.encoder.embed_positions.weight": "_ d",
-        "model.decoder.embed_positions.weight": "_ d",
-        **norms("model.encoder.layernorm_embedding", "model.decoder.layernorm_embedding"),
-        "final_logits_bias": "=",
-        "lm_head.weight": "_ d",
-    },
-    before=False,
-)
-WHISPER = _encoder_decoder(
-    "whisper",
-    "WhisperForConditionalGeneration",
-    {
-        **linear("model.encoder.conv1", "_", "_ _", ""),
-        "model.encoder.conv2.weight": "d _ _",
-        "model.encoder.conv2.bias": "d",
-        "model.encoder.embed_positions.weight": "_ d",
-        "model.decoder.embed_tokens.weight": "_ d",
-        "model.decoder.embed_positions.weight": "_ d",
-        **norms("model.encoder.layer_norm", "model.decoder.layer_norm"),
-        "proj_out.weight": "_ d",
-    },
-    before=True,
-)
+family whisper (tied, head proj_out.weight): WhisperForConditionalGeneration
+  example text, decoder_layers=2, decoder_attention_heads=4, encoder_ffn_dim=72, decoder_ffn_dim=72
+  example num_mel_bins=16, max_source_positions=20, max_target_positions=40
+  with hidden_size=d_model, num_attention_heads=encoder_attention_heads, num_hidden_layers=encoder_layers
+  with intermediate_size=encoder_ffn_dim, KEY_HEADS=encoder_attention_heads
+  use bart with STREAM=order                              # a sign would change the activation behind a convolution
+  model.encoder.conv1.{weight,bias}  _ _ _ | _            model.encoder.conv2.{weight,bias}  d _ _ | d
+  model.decoder.embed_tokens.weight  _ d                  model.{encoder,decoder}.layer_norm.*  d!
+  proj_out.weight  _ d
+"""
