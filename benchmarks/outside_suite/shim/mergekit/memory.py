@@ -4,13 +4,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import yaml
 from torch import Tensor
 
-from mergebarrier.checkpoint import TensorInfo
+from mergebarrier.checkpoint import Shard, TensorInfo
 from mergebarrier.merge.recipe import recipe as recipes
 
 DTYPES = {
@@ -32,6 +32,9 @@ class Memory:
         """A path to name it by."""
         return Path(self.name)
 
+    root = path
+    shards = (Shard("model.safetensors", 0, ()),)
+
     @cached_property
     def tensors(self) -> dict[str, TensorInfo]:
         """What is known about each tensor."""
@@ -39,6 +42,16 @@ class Memory:
             name: TensorInfo(name, DTYPES[t.dtype], tuple(t.shape), "model.safetensors", 0, t.nbytes)
             for name, t in self.held.items()
         }
+
+    def as_stored(self) -> "Memory":
+        """Return itself: nothing is renamed."""
+        return self
+
+    left_out: ClassVar[Mapping[str, str]] = {}
+
+    def made_of(self, name: str) -> "list[tuple[Memory, str]]":
+        """Return what a tensor is made of: itself."""
+        return [(self, name)]
 
     def read(self, name: str) -> Tensor:
         """Return a tensor."""
