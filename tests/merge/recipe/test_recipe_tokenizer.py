@@ -11,8 +11,8 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 
 from mergebarrier.checkpoint import open_checkpoint
+from mergebarrier.merge.vocabulary import Vocabulary, cut, read_vocabulary
 from mergebarrier.merge.vocabulary import rows as rows_of
-from mergebarrier.merge.vocabulary import tokens as vocabularies
 from mergebarrier.merge.vocabulary.rows import Picks, VocabularyRows
 from recipe_models import layered
 
@@ -167,12 +167,12 @@ def test_tokens_behind_the_rows_are_none(run_cli, tmp_path, world) -> None:
     assert set(ids(tokens)) == set(COMMON) and tensors[EMBED].shape[0] == config["vocab_size"] == 5
     fewer = world(few=(tokenizer(COMMON), 3))["few"]
     with open_checkpoint(fewer) as model:
-        whole = vocabularies.read_vocabulary(model)
+        whole = read_vocabulary(model)
     assert whole is not None
-    assert vocabularies.cut(whole, 3).document["model"]["merges"] == []  # what they make is cut
+    assert cut(whole, 3, fewer).document["model"]["merges"] == []  # what they make is cut
     unigram = {**whole.document, "model": {"type": "Unigram", "vocab": [["a", 0.0], ["b", -1.0]], "unk_id": 0}}
-    pieces = vocabularies.Vocabulary({"a": 0, "b": 1}, {}, unigram)
-    assert vocabularies.cut(pieces, 1).document["model"]["vocab"] == [["a", 0.0]]
+    pieces = Vocabulary(ids={"a": 0, "b": 1}, added={}, n_pieces=2, document=unigram)
+    assert cut(pieces, 1, fewer).document["model"]["vocab"] == [["a", 0.0]]
 
 
 def test_a_model_without_a_tokenizer_is_taken_for_the_base(run_cli, tmp_path, world) -> None:

@@ -18,12 +18,20 @@ from typing import TYPE_CHECKING, Any
 from mergebarrier.checkpoint.bytes import FLOAT_NAMES
 from mergebarrier.errors import BadRecipe, clean
 from mergebarrier.merge.plan import HEAD, is_float
+from mergebarrier.merge.recipe.alignment import Alignment
 from mergebarrier.merge.recipe.layers import layers_table, only_stack, owners, with_dtype, with_layers
 from mergebarrier.merge.recipe.schema import Allowed, ModelReference, Recipe
 from mergebarrier.merge.recipe.targets import origins
 from mergebarrier.merge.recipe.templates import TEMPLATES
-from mergebarrier.merge.recipe.vocabulary import Alignment, vocabulary_names, with_special_tokens, with_vocabulary_size
-from mergebarrier.merge.vocabulary import TOKENS_FILE
+from mergebarrier.merge.recipe.vocabulary import vocabulary_names, with_vocabulary_size
+from mergebarrier.merge.vocabulary import (
+    ADDED_FILE,
+    DECODER,
+    SETTINGS_FILE,
+    SPECIAL_FILE,
+    TOKENS_FILE,
+    without_lost_tokens,
+)
 
 if TYPE_CHECKING:
     from mergebarrier.checkpoint import Checkpoint, OutTensor
@@ -80,6 +88,8 @@ def config_of(
         config = with_dtype(config, next(name for name, stored in FLOAT_NAMES.items() if stored == dtype))
     if alignment is not None:
         config = alignment.config(config)
+        _generation(donor, alignment)  # here for what it notes
+        notes = [*notes, *alignment.special.notes]
     elif any(item.rows for name in vocabulary_names(donor) for item in tensors[name].target.inputs):
         first = next(name for name in tensors if name in vocabulary_names(donor))
         config = with_vocabulary_size(config, tensors[first].target.inputs[0].info.rows)
@@ -104,9 +114,7 @@ _SLOW_FILES = (
     "added_tokens.json", "vocab.json", "vocab.txt", "merges.txt", "tokenizer.model", "spiece.model",
     "sentencepiece.bpe.model",
 )  # fmt: skip
-_TEMPLATE_FILE, _SETTINGS_FILE, _GENERATION_FILE = (
-    "chat_template.jinja", "tokenizer_config.json", "generation_config.json",
-)  # fmt: skip
+_TEMPLATE_FILE, _GENERATION_FILE = "chat_template.jinja", "generation_config.json"
 
 
 def small_files(
@@ -129,46 +137,49 @@ def small_files(
     if alignment is not None:
         files = {name: data for name, data in files.items() if name not in _TOKENIZER_FILES}
         files |= _tokenizer_files(alignment)
-        if _GENERATION_FILE in files:
-            files[_GENERATION_FILE] = _with_special_tokens(files[_GENERATION_FILE], alignment)
+        files |= _generation(donor, alignment)
     if config is not None:
         files["config.json"] = _dump(config)
     template = _template(recipe.chat_template, models)
     if template is not None:
         files[_TEMPLATE_FILE] = template.encode()
-        settings = _table(files.get(_SETTINGS_FILE, b"{}"))
+        settings = _table(files.get(SETTINGS_FILE, b"{}"))
         if settings.pop("chat_template", None) is not None:
-            files[_SETTINGS_FILE] = _dump(settings)
+            files[SETTINGS_FILE] = _dump(settings)
     return files
 
 
 def _tokenizer_files(alignment: Alignment) -> dict[str, bytes]:
     """Return the files of the output's tokenizer; those that would disagree with a changed one are left out."""
-    source = alignment.source
-    names = [name for name in source.side_files if name in _TOKENIZER_FILES]
+    source, vocabulary = alignment.source, alignment.vocabulary
+    files = {name: source.read_side_file(name) for name in source.side_files if name in _TOKENIZER_FILES}
     if not alignment.changed:
-        return {name: source.read_side_file(name) for name in names}
-    files = {name: source.read_side_file(name) for name in names if name not in _SLOW_FILES}
-    files[TOKENS_FILE] = _dump(alignment.vocabulary.document)
-    settings = _table(files.get(_SETTINGS_FILE, b"{}"))
-    if isinstance(settings.get("added_tokens_decoder"), dict):
-        rows = alignment.vocabulary.added.values()
-        settings["added_tokens_decoder"] = {
-            str(row["id"]): {key: value for key, value in row.items() if key != "id"} for row in rows
-        }
-        files[_SETTINGS_FILE] = _dump(settings)
+        return files
+    settings, special = (_table(files.get(name, b"{}")) for name in (SETTINGS_FILE, SPECIAL_FILE))
+    rows = {str(row["id"]): {key: row[key] for key in row if key != "id"} for row in vocabulary.rows_added()}
+    if vocabulary.document is not None:
+        files = {name: data for name, data in files.items() if name not in _SLOW_FILES}
+        files[TOKENS_FILE] = _dump(vocabulary.document)
+    else:  # added tokens stand in the settings alone, and hide the table of special tokens
+        files.pop(ADDED_FILE, None)
+        settings = {**({} if DECODER in settings else special), **settings, DECODER: {}}
+    if isinstance(settings.get(DECODER), dict):
+        settings[DECODER] = rows
+    for name, table in ((SETTINGS_FILE, settings), (SPECIAL_FILE, special)):
+        if (kept := without_lost_tokens(table, vocabulary.ids)) != _table(files.get(name, b"{}")):
+            files[name] = _dump(kept)
     return files
 
 
-def _with_special_tokens(data: bytes, alignment: Alignment) -> bytes:
-    """Return a generation_config.json with the special tokens of the tokenizer's model."""
-    source = alignment.source
-    if _GENERATION_FILE not in source.side_files:
-        return data
-    theirs = _table(source.read_side_file(_GENERATION_FILE))
+def _generation(donor: "Checkpoint", alignment: Alignment) -> dict[str, bytes]:
+    """Return the donor's generation_config.json, if any, with the special tokens of the output."""
+    if _GENERATION_FILE not in donor.side_files:
+        return {}
+    data, source = donor.read_side_file(_GENERATION_FILE), alignment.source
     ours = _table(data)
-    changed = with_special_tokens(ours, theirs, alignment.size, source.path / _GENERATION_FILE)
-    return data if changed == ours else _dump(changed)
+    theirs = _table(source.read_side_file(_GENERATION_FILE)) if _GENERATION_FILE in source.side_files else {}
+    changed = alignment.special.table(ours, theirs)
+    return {_GENERATION_FILE: data if changed == ours else _dump(changed)}
 
 
 def _template(asked: str | None, models: "Sequence[Checkpoint]") -> str | None:
@@ -191,9 +202,9 @@ def _template(asked: str | None, models: "Sequence[Checkpoint]") -> str | None:
 def _template_of(model: "Checkpoint") -> str | None:
     if _TEMPLATE_FILE in model.side_files:
         return model.read_side_file(_TEMPLATE_FILE).decode(errors="replace").strip()
-    if _SETTINGS_FILE not in model.side_files:
+    if SETTINGS_FILE not in model.side_files:
         return None
-    template = _table(model.read_side_file(_SETTINGS_FILE)).get("chat_template")
+    template = _table(model.read_side_file(SETTINGS_FILE)).get("chat_template")
     if isinstance(template, list):
         named = [row for row in template if isinstance(row, dict) and row.get("name") == "default"]
         template = named[0].get("template") if named else None

@@ -27,12 +27,13 @@ from mergebarrier.merge.plan import (
     role_notes,
     units_of,
 )
+from mergebarrier.merge.recipe.alignment import Alignment, align
 from mergebarrier.merge.recipe.output import config_of, layout_of, small_files
 from mergebarrier.merge.recipe.parameters import Given, Resolver
 from mergebarrier.merge.recipe.schema import STRICT, Allowed, ModelReference, Recipe
 from mergebarrier.merge.recipe.targets import fitted_models, targets
 from mergebarrier.merge.recipe.tensor_plan import RecipeView, Target, TensorPlan, cast_to, views
-from mergebarrier.merge.recipe.vocabulary import Alignment, align, truncated, vocabulary_names, widest
+from mergebarrier.merge.recipe.vocabulary import truncated, vocabulary_names, widest
 from mergebarrier.merge.registry import DATA_MERGES, MERGES, make
 
 if TYPE_CHECKING:
@@ -203,7 +204,7 @@ def plan(
     found = fitted_models(recipe, models, opened, allowed)
     opened = {reference: found.models[models.index(opened[reference])] for reference in references}
     models, donor = found.models, found.models[0]
-    alignment = align(recipe, opened, donor)
+    alignment = align(recipe.tokenizer, recipe, opened, donor) if recipe.tokenizer is not None else None
     notes += [*(alignment.notes if alignment is not None else ()), *found.notes, *role_notes(donor)]
     vocabulary = vocabulary_names(donor) | ({HEAD} if allowed.untie else frozenset())
     ragged = vocabulary if alignment is not None or allowed.truncate else frozenset()

@@ -1,46 +1,27 @@
-"""One vocabulary for the output, and every embedding and head brought to it before it is merged.
-
-    tokenizer.source  base: the base's | a model: that model's | union: the base's, then what the others add
-    rows              max id + 1, rounded up to ``pad_to_multiple_of``;  vocab_size in config.json follows
+"""Which tensors are of the vocabulary, how many rows it has, and embeddings cut to the rows that all models have.
 
 A tensor is of the vocabulary when it is outside of the layers, has vocab_size rows in the donor, and is not a norm and
-no table of positions. Source: mergekit 0.1.5. Differs: numbers of special tokens in the configuration come from the
-model whose tokenizer is taken, and one without a row is an error.
+no table of positions.  Source: ours.  Differs from mergekit, whose descriptions of architectures name them.
 """
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from mergebarrier.checkpoint.bytes import STORED, TORCH
-from mergebarrier.errors import BadRecipe, clean
 from mergebarrier.merge.recipe.layers import locate
-from mergebarrier.merge.recipe.schema import ModelReference, Recipe, Tokenizer, TokenRow, TokenRule
 from mergebarrier.merge.recipe.tensor_plan import Target
-from mergebarrier.merge.vocabulary import (
-    TOKENS_FILE,
-    Picks,
-    Vocabulary,
-    VocabularyRows,
-    cut,
-    extended,
-    plain,
-    read_vocabulary,
-    unite,
-)
+from mergebarrier.merge.vocabulary import Picks, VocabularyRows
 from mergebarrier.merge.vocabulary import rows as rows_of
 
 if TYPE_CHECKING:
     from mergebarrier.checkpoint import Checkpoint
 
 _OTHER_TABLES = re.compile(r"position|wpe|token_type|norm|(^|[._])ln_")
-_SPECIAL = re.compile(r"(^|_)token_ids?$")
 
 
 def vocabulary_names(donor: "Checkpoint") -> frozenset[str]:
@@ -54,212 +35,27 @@ def vocabulary_names(donor: "Checkpoint") -> frozenset[str]:
 
 
 def vocabulary_size(config: Mapping[str, object]) -> int | None:
-    """Return vocab_size of a configuration, or of the one table inside it that has one."""
-    inner = [value for value in config.values() if isinstance(value, dict) and "vocab_size" in value]
-    found = config.get("vocab_size", inner[0]["vocab_size"] if len(inner) == 1 else None)
-    return found if type(found) is int else None
+    """Return vocab_size of a configuration, or of the table inside it that has one, of text where several have."""
+    key = _vocabulary_table(config)
+    found = config if key is None else config[key]
+    size = found.get("vocab_size") if isinstance(found, dict) else None
+    return size if type(size) is int else None
 
 
 def with_vocabulary_size(config: Mapping[str, object], size: int) -> dict[str, object]:
     """Return a configuration with another vocab_size, where it had one."""
-    return {
-        key: size
-        if key == "vocab_size"
-        else {**value, "vocab_size": size}
-        if isinstance(value, dict) and "vocab_size" in value and "vocab_size" not in config
-        else value
-        for key, value in config.items()
-    }
+    key = _vocabulary_table(config)
+    inner = config if key is None else config[key]
+    if not isinstance(inner, dict) or "vocab_size" not in inner:
+        return dict(config)
+    return {**inner, "vocab_size": size} if key is None else {**config, key: {**inner, "vocab_size": size}}
 
 
-def with_special_tokens(
-    config: Mapping[str, object], of: Mapping[str, object], size: int, where: object
-) -> dict[str, object]:
-    """Return a configuration with the numbers of special tokens that ``of`` has; BadRecipe for one without a row."""
-    changed = {key: of.get(key, value) if _SPECIAL.search(key) else value for key, value in config.items()}
-    for key, value in changed.items():
-        numbers = value if isinstance(value, list) else [value]
-        high = next((n for n in numbers if type(n) is int and n >= size), None) if _SPECIAL.search(key) else None
-        if high is not None:
-            raise BadRecipe(
-                f"{key} is {high}, and the output has {size} tokens", where=where, remedy="correct it in the input"
-            )
-    return changed
-
-
-_NO_RULE = TokenRule()
-
-
-@dataclass(frozen=True, eq=False)
-class Alignment:
-    """The vocabulary of the output.
-
-    Attributes:
-      asked:      what the recipe says.
-      source:     the model whose tokenizer files are taken.
-      vocabulary: of the output.
-      changed:    whether its tokenizer.json is another than the source's.
-      size:       rows.
-      base:       the model whose row replaces a missing one.
-      own:        every model of the merge with its vocabulary.
-      opened:     of the recipe.
-      notes:      warnings for the user.
-    """
-
-    asked: Tokenizer
-    source: "Checkpoint"
-    vocabulary: Vocabulary
-    changed: bool
-    size: int
-    base: "Checkpoint"
-    own: "Sequence[tuple[Checkpoint, Vocabulary]]"
-    opened: "Mapping[ModelReference, Checkpoint]"
-    notes: tuple[str, ...]
-
-    @cached_property
-    def _made(self) -> "dict[tuple[int, ...], list[Picks]]":
-        return {}
-
-    def apply(self, target: Target) -> Target:
-        """Return a tensor of the vocabulary with the rows of every input in the order of the output."""
-        models = tuple(item.model for item in target.inputs)
-        counts = tuple(item.model.tensors[item.name].rows for item in target.inputs)
-        key = (*map(id, models), *counts)
-        if key not in self._made:
-            self._made[key] = self._picks(models, counts)
-        dtype = TORCH[widest([item.model.tensors[item.name].dtype for item in target.inputs])]
-        inputs = [
-            item if _is_identity(picks, count) else replace(item, rows=VocabularyRows(item.name, picks, dtype))
-            for item, picks, count in zip(target.inputs, self._made[key], counts, strict=True)
-        ]
-        if any(item.rows for item in inputs):  # one of them may be wider than the file
-            inputs = [
-                replace(item, rows=item.rows or VocabularyRows(item.name, picks, dtype))
-                for item, picks in zip(inputs, self._made[key], strict=True)
-            ]
-        return replace(target, inputs=tuple(inputs))
-
-    def _picks(self, models: "tuple[Checkpoint, ...]", counts: tuple[int, ...]) -> list[Picks]:
-        """Decide every row of every model of one tensor."""
-        readers = tuple(dict.fromkeys([*models, *self.opened.values()]))
-        own = self._own(models, counts)
-        word = np.full(self.size, rows_of.PADDING, np.int8)
-        owner, row = np.full(self.size, rows_of.NOBODY, np.int32), np.zeros(self.size, np.int64)
-        means: dict[int, tuple[tuple[int, int], ...]] = {}
-        forced = np.zeros(self.size, np.bool_)
-        everywhere = np.min(own, axis=0) >= 0
-        word[everywhere] = rows_of.OWN
-        rules = {self.vocabulary.ids[token]: (token, rule) for token, rule in self.asked.tokens.items()}
-        for number in self.vocabulary.ids.values():
-            token, rule = rules.get(number, ("", _NO_RULE))
-            forced[number] = rule.force
-            if everywhere[number] and not rule.force:
-                continue
-            word[number], sources = self._stand_in(models, own[:, number].tolist(), token, rule)
-            picked = tuple((readers.index(model), theirs) for model, theirs in sources)
-            if len(picked) == 1:
-                owner[number], row[number] = picked[0]
-            elif picked:
-                means[number] = picked
-        found = []
-        for model, theirs in zip(models, own, strict=True):
-            mine = (theirs >= 0) & ~forced
-            owners = np.where(mine, readers.index(model), owner).astype(np.int32)
-            words = np.where(mine, rows_of.OWN, word).astype(np.int8)
-            found.append(Picks(readers, owners, np.where(mine, theirs, row), words, means))
-        return found
-
-    def _own(self, models: "tuple[Checkpoint, ...]", counts: tuple[int, ...]) -> NDArray[np.int64]:
-        """Return, per model and row of the output, the model's own row of that token, -1 without one."""
-        own = np.full((len(models), self.size), -1, np.int64)
-        for mine, model, count in zip(own, models, counts, strict=True):
-            theirs = self._of(model).ids
-            for token, number in self.vocabulary.ids.items():
-                found = theirs.get(token, -1)
-                mine[number] = found if found < count else -1
-        return own
-
-    def _stand_in(
-        self, models: "tuple[Checkpoint, ...]", own: Sequence[int], token: str, rule: TokenRule
-    ) -> "tuple[int, list[tuple[Checkpoint, int]]]":
-        """Return the row of a token for models that lack it: how it is chosen, and what is read (or averaged)."""
-        if rule.row is not None:
-            given = self._given(token, rule.row)
-            return rows_of.RULE, [given] if given is not None else []
-        owners = [(model, row) for model, row in zip(models, own, strict=True) if row >= 0]
-        if len(owners) == 1:
-            return rows_of.ONLY, owners
-        base = [pair for pair in owners if pair[0] is self.base]
-        if base:
-            return rows_of.BASE, base
-        return (rows_of.MEAN if owners else rows_of.ZERO), owners
-
-    def _of(self, model: "Checkpoint") -> Vocabulary:
-        return next(vocabulary for other, vocabulary in self.own if other is model)
-
-    def _given(self, token: str, asked: TokenRow) -> "tuple[Checkpoint, int] | None":
-        """Return the row that a rule names; None for zeros."""
-        if asked.kind == "zero" or asked.model is None:
-            return None
-        model = self.opened[asked.model]
-        name = token if asked.kind == "model" else asked.token
-        row = asked.token_id if name is None else self._of(model).ids.get(name)
-        limit = vocabulary_size(model.config) or 0
-        if row is None or not 0 <= row < limit:
-            what = f"{clean(asked.model.text)} has no row for {clean(repr(name)) if name is not None else row}"
-            raise BadRecipe(what, where=f"tokenizer.tokens.{clean(token)}", remedy="name a model that has the token")
-        return model, row
-
-    def config(self, config: Mapping[str, object]) -> dict[str, object]:
-        """Return a configuration of the output with its vocab_size and special tokens."""
-        where = self.source.path / "config.json"
-        return with_special_tokens(
-            with_vocabulary_size(config, self.size), self.source.config, max(self.size, self.vocabulary.rows), where
-        )
-
-
-def align(recipe: Recipe, opened: "Mapping[ModelReference, Checkpoint]", donor: "Checkpoint") -> Alignment | None:
-    """Read the vocabularies of all models and decide that of the output; None when the recipe does not ask.
-
-    Raises: BadRecipe.
-    """
-    asked = recipe.tokenizer
-    if asked is None:
+def _vocabulary_table(config: Mapping[str, object]) -> str | None:
+    if "vocab_size" in config:
         return None
-    base = opened[recipe.base] if recipe.base is not None else donor
-    of_base = read_vocabulary(base)
-    if of_base is None:
-        raise _no_tokenizer(base)
-    notes: list[str] = []
-    own: list[tuple[Checkpoint, Vocabulary]] = []
-    for model in dict.fromkeys([base, *opened.values()]):
-        theirs = read_vocabulary(model)
-        if theirs is None:
-            notes.append(f"{clean(model.path.name)} has no {TOKENS_FILE}: its tokens are taken for those of the base")
-        own.append((model, theirs or of_base))
-    cut_ones = {id(model): cut(theirs, vocabulary_size(model.config) or theirs.rows) for model, theirs in own}
-    source = opened[asked.source] if isinstance(asked.source, ModelReference) else base
-    before = next(theirs for model, theirs in own if model is source)
-    vocabulary = cut_ones[id(source)]
-    merged = dict.fromkeys(opened[reference] for reference in recipe.merged())
-    if asked.source == "union":
-        others = [cut_ones[id(model)] for model in merged if model is not base]
-        vocabulary = unite(vocabulary, others, base.path / TOKENS_FILE)
-    fresh = [token for token in asked.tokens if token not in vocabulary.ids]
-    vocabulary = extended(vocabulary, plain(fresh), source.path / TOKENS_FILE)
-    multiple = asked.pad_to_multiple_of or 1
-    size = -(-vocabulary.rows // multiple) * multiple
-    return Alignment(
-        asked, source, vocabulary, vocabulary.document is not before.document, size, base, own, opened, tuple(notes)
-    )
-
-
-def _no_tokenizer(model: "Checkpoint") -> BadRecipe:
-    return BadRecipe(
-        f"there is no {TOKENS_FILE} to read tokens from",
-        where=model.path,
-        remedy="save the model with its fast tokenizer, or leave tokenizer out to copy the files of the donor",
-    )
+    found = [key for key, value in config.items() if isinstance(value, dict) and "vocab_size" in value]
+    return next((key for key in found if key.startswith(("text", "language", "llm"))), found[0] if found else None)
 
 
 def widest(dtypes: Sequence[str]) -> str:
@@ -270,12 +66,6 @@ def widest(dtypes: Sequence[str]) -> str:
     for dtype in dtypes[1:]:
         wide = torch.promote_types(wide, TORCH[dtype])
     return STORED[wide]
-
-
-def _is_identity(picks: Picks, count: int) -> bool:
-    """Whether the rows are the model's own, all of them, in their order."""
-    own = picks.word == rows_of.OWN
-    return len(own) == count and bool(own.all()) and bool((picks.row == np.arange(count)).all())
 
 
 def truncated(target: Target) -> Target:

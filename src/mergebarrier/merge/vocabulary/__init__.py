@@ -6,18 +6,24 @@ from mergebarrier import doors
 
 if TYPE_CHECKING:
     from mergebarrier.merge.vocabulary import rows
-    from mergebarrier.merge.vocabulary.rows import Picks, VocabularyRows
-    from mergebarrier.merge.vocabulary.tokens import (
-        TOKENS_FILE,
-        Vocabulary,
-        cut,
-        extended,
-        plain,
+    from mergebarrier.merge.vocabulary.files import (
+        ADDED_FILE,
+        DECODER,
+        SETTINGS_FILE,
+        SPECIAL_FILE,
         read_vocabulary,
-        unite,
+        vocabulary_of,
+        without_lost_tokens,
     )
+    from mergebarrier.merge.vocabulary.pieces import TOKENS_FILE
+    from mergebarrier.merge.vocabulary.rows import Picks, VocabularyRows
+    from mergebarrier.merge.vocabulary.tokens import Vocabulary, cut, extended, plain, renumbered, unite
 
 __all__ = [
+    "ADDED_FILE",
+    "DECODER",
+    "SETTINGS_FILE",
+    "SPECIAL_FILE",
     "TOKENS_FILE",
     "Picks",
     "Vocabulary",
@@ -26,8 +32,11 @@ __all__ = [
     "extended",
     "plain",
     "read_vocabulary",
+    "renumbered",
     "rows",
     "unite",
+    "vocabulary_of",
+    "without_lost_tokens",
 ]
 
 doors.open_lazily(__name__)

@@ -1,108 +1,104 @@
-"""A tokenizer's vocabulary as data: token -> id, read from tokenizer.json, cut to the rows that exist, and united.
+"""A tokenizer's vocabulary as data: token -> number, cut to the rows that exist, united, and written back.
 
-    ids of a union:  those of the base, then the new tokens of every model, in the order of the models and of their ids
+    numbers of a union:  those of the base, then the new tokens of every model, in the order of the models and numbers
 
-Nothing of a tokenizer is run. A token whose id is beyond the model's rows is ignored; a new token becomes an entry of
-``added_tokens``, which every kind of tokenizer has. Source: the tokenizer.json of Hugging Face's tokenizers; semantics
-of mergekit 0.1.5. Differs: mergekit puts plain tokens of all models before the added ones; we keep models together.
+A token whose number is beyond the model's rows is left out; a new token becomes an entry of ``added_tokens``, which
+every kind of tokenizer has. Source: the tokenizer.json of Hugging Face's tokenizers; semantics of mergekit 0.1.5.
+Differs: mergekit puts plain tokens of all models before the added ones; we keep models together.
 """
 
-import json
 from collections.abc import Iterable, Mapping, Sequence, Set
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
 
-from mergebarrier.errors import BadRecipe, clean
+from mergebarrier.errors import BadRecipe
+from mergebarrier.merge.vocabulary.pieces import bad_tokenizer
 
-if TYPE_CHECKING:
-    from mergebarrier.checkpoint import Checkpoint
-
-TOKENS_FILE = "tokenizer.json"
-_KINDS = ("BPE", "Unigram", "WordLevel", "WordPiece")
-_PLAIN = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": True, "special": False}
+Added = Mapping[str, object]
+_KEYS = ("single_word", "lstrip", "rstrip", "normalized", "special")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Vocabulary:
     """A tokenizer.
 
     Attributes:
-      ids:      token -> id, added tokens among them.
+      ids:      token -> number, added tokens among them.
       added:    content -> its entry in ``added_tokens``.
-      document: tokenizer.json.
+      n_pieces: tokens that are not added.
+      document: tokenizer.json with all of ``added``, None where the pieces stand in another file.
+      spread:   whether another file than tokenizer.json adds a token, or numbers one otherwise.
+      hidden:   tokens of an added_tokens.json that a loader does not read.
+      notes:    what the files disagree about.
     """
 
     ids: Mapping[str, int]
-    added: Mapping[str, Mapping[str, Any]]
-    document: Mapping[str, Any]
+    added: Mapping[str, Added]
+    n_pieces: int
+    document: Mapping[str, object] | None
+    spread: bool = False
+    hidden: frozenset[str] = frozenset()
+    notes: tuple[str, ...] = ()
 
     @property
     def rows(self) -> int:
-        """Rows that its ids need."""
+        """Rows that its numbers need."""
         return max(self.ids.values(), default=-1) + 1
 
+    def rows_added(self) -> list[dict[str, object]]:
+        """Return the entries of ``added_tokens`` by number."""
+        return [{**self.added[token], "id": self.ids[token]} for token in sorted(self.added, key=self.ids.__getitem__)]
 
-def read_vocabulary(model: "Checkpoint") -> Vocabulary | None:
-    """Read a model's tokenizer.json (at most 64 MiB), None when there is none.
+    def completed(self) -> "Vocabulary":
+        """Return the vocabulary with all added tokens in its document."""
+        if self.document is None:
+            return self
+        return replace(self, document={**self.document, "added_tokens": self.rows_added()})
 
-    Raises: BadRecipe when it is not what it should be.
+
+def entry(row: Mapping[str, object]) -> dict[str, object]:
+    """Return the settings of an added token in full; a special one is not normalized unless it says so."""
+    special = row.get("special") is True
+    found = {key: row.get(key) is True for key in _KEYS}
+    return {"content": row["content"], **found, "normalized": row.get("normalized", not special) is True}
+
+
+def cut(vocabulary: Vocabulary, rows: int, where: object) -> Vocabulary:
+    """Leave out the tokens whose number has no row, and the merges that make or need one of them.
+
+    Raises: BadRecipe when pieces would have to go that do not stand in a tokenizer.json.
     """
-    if TOKENS_FILE not in model.side_files:
-        return None
-    where = model.path / TOKENS_FILE
-    try:
-        document = json.loads(model.read_side_file(TOKENS_FILE))
-    except (ValueError, RecursionError) as fault:
-        raise _bad(f"not JSON: {clean(fault)}", where) from None
-    inner = document.get("model") if isinstance(document, dict) else None
-    added = document.get("added_tokens") or [] if isinstance(document, dict) else None
-    if not isinstance(inner, dict) or not isinstance(added, list):
-        raise _bad("it has no table model or no list added_tokens", where)
-    if inner.get("type", _KINDS[0]) not in _KINDS:
-        raise _bad(f"its kind {clean(repr(inner.get('type')))} is not one of {', '.join(_KINDS)}", where)
-    entries = {row["content"]: row for row in added if isinstance(row, dict) and isinstance(row.get("content"), str)}
-    ids = dict(_pieces(inner.get("vocab"), where)) | {content: row.get("id") for content, row in entries.items()}
-    wrong = next((token for token, number in ids.items() if type(number) is not int or number < 0), None)
-    if wrong is not None or len(entries) != len(added):
-        raise _bad(
-            f"the id of {clean(repr(wrong))} is not a whole number"
-            if wrong is not None
-            else "an added token is malformed",
-            where,
-        )
-    return Vocabulary(ids, entries, document)
-
-
-def _pieces(vocabulary: Any, where: object) -> Iterable[tuple[str, Any]]:
-    """Yield (token, id) of a table of ids, or of Unigram's list of (token, score)."""
-    if isinstance(vocabulary, dict):
-        return list(vocabulary.items())
-    rows = vocabulary if isinstance(vocabulary, list) else None
-    if rows is None or any(not isinstance(row, list) or len(row) != 2 or not isinstance(row[0], str) for row in rows):
-        raise _bad("its model has no vocabulary", where)
-    return [(row[0], index) for index, row in enumerate(rows)]
-
-
-def cut(vocabulary: Vocabulary, rows: int) -> Vocabulary:
-    """Leave out the tokens whose id has no row, and the merges that make or need one of them."""
     ids = {token: number for token, number in vocabulary.ids.items() if number < rows}
     if len(ids) == len(vocabulary.ids):
         return vocabulary
-    inner = dict(vocabulary.document["model"])
-    pieces = inner["vocab"]
-    if isinstance(pieces, dict):
-        inner["vocab"] = {token: number for token, number in pieces.items() if number < rows}
+    added = {content: row for content, row in vocabulary.added.items() if content in ids}
+    if vocabulary.document is None:
+        if any(token not in ids and token not in vocabulary.added for token in vocabulary.ids):
+            what = f"the tokenizer has {vocabulary.n_pieces} pieces, the embedding {rows} rows"
+            raise BadRecipe(what, where=where, remedy="save the model with its fast tokenizer, as tokenizer.json")
+        return replace(vocabulary, ids=ids, added=added)
+    inner = dict(_inner(vocabulary.document))
+    pieces = inner.get("vocab")
+    if isinstance(pieces, list):
+        inner["vocab"], n_pieces = pieces[:rows], min(len(pieces), rows)
     else:
-        inner["vocab"] = pieces[:rows]
-    if isinstance(inner.get("merges"), list):
-        prefix = inner.get("continuing_subword_prefix") or ""
-        inner["merges"] = [rule for rule in inner["merges"] if _applies(rule, inner["vocab"], prefix)]
-    added = {content: row for content, row in vocabulary.added.items() if row["id"] < rows}
-    document = {**vocabulary.document, "model": inner, "added_tokens": list(added.values())}
-    return Vocabulary(ids, added, document)
+        kept = {token: number for token, number in _table(pieces).items() if ids.get(token) == number}
+        inner["vocab"], n_pieces = kept, len(kept)
+        prefix, merges = inner.get("continuing_subword_prefix") or "", inner.get("merges")
+        if isinstance(merges, list):
+            inner["merges"] = [rule for rule in merges if _applies(rule, kept, str(prefix))]
+    document = {**vocabulary.document, "model": inner}
+    return replace(vocabulary, ids=ids, added=added, n_pieces=n_pieces, document=document).completed()
 
 
-def _applies(rule: Any, pieces: Mapping[str, Any], prefix: str) -> bool:
+def _inner(document: Mapping[str, object]) -> Mapping[str, object]:
+    return _table(document["model"])
+
+
+def _table(value: object) -> Mapping[str, object]:
+    return value if isinstance(value, dict) else {}
+
+
+def _applies(rule: object, pieces: Mapping[str, object], prefix: str) -> bool:
     parts = rule.split(" ") if isinstance(rule, str) else rule
     if not isinstance(parts, list) or len(parts) != 2 or not all(isinstance(part, str) for part in parts):
         return False
@@ -112,52 +108,52 @@ def _applies(rule: Any, pieces: Mapping[str, Any], prefix: str) -> bool:
 def unite(base: Vocabulary, others: Sequence[Vocabulary], where: object) -> Vocabulary:
     """Return the base's vocabulary with every token of the others behind it.
 
-    Raises: BadRecipe when the base's ids have gaps, because a loader numbers added tokens without any.
+    Raises: BadRecipe when the base's numbers have gaps, because a loader numbers added tokens without any.
     """
-    new: dict[str, Mapping[str, Any]] = {}
+    new: dict[str, Added] = {}
     known: Set[str] = base.ids.keys()
     for other in others:
         for token, _ in sorted(other.ids.items(), key=lambda item: item[1]):
             if token not in base.added and token in other.added:
                 new.setdefault(token, other.added[token])
             elif token not in known:
-                new.setdefault(token, _PLAIN)
+                new.setdefault(token, entry({"content": token}))
     return extended(base, new, where)
 
 
-def extended(base: Vocabulary, new: Mapping[str, Mapping[str, Any]], where: object) -> Vocabulary:
-    """Return a vocabulary with added tokens, each with the next free id or, where it is a token already, with its own.
+def extended(base: Vocabulary, new: Mapping[str, Added], where: object) -> Vocabulary:
+    """Return a vocabulary with added tokens, each with the next free number or, where it is a token, with its own.
 
     Args:
       base:  what it starts from.
-      new:   content -> its settings; an id among them does not count.
+      new:   content -> its entry; a number in it does not count.
       where: named in errors.
-    Raises: BadRecipe when the ids of the base have gaps.
+    Raises: BadRecipe when the numbers of the base have gaps.
     """
     if not new:
         return base
     ids, added = dict(base.ids), dict(base.added)
     taken = set(ids.values())
-    following = max(len(base.document["model"]["vocab"]), *(row["id"] + 1 for row in [*added.values(), {"id": -1}]))
-    for token, settings in new.items():
+    following = max([base.n_pieces, *(ids[token] + 1 for token in added)])
+    for token, row in new.items():
         if token not in ids:
             if following in taken:
-                raise _bad("its ids have gaps, so tokens cannot be added to it", where)
+                raise bad_tokenizer("its ids have gaps, so tokens cannot be added to it", where)
             ids[token] = following
             following += 1
-        added[token] = {"id": ids[token], "content": token, **{key: settings[key] for key in _PLAIN if key in settings}}
-    rows = sorted(added.values(), key=lambda row: int(row["id"]))
-    return Vocabulary(ids, added, {**base.document, "added_tokens": rows})
+        added[token] = row
+    return replace(base, ids=ids, added=added).completed()
 
 
-def plain(tokens: Iterable[str]) -> dict[str, Mapping[str, Any]]:
+def renumbered(vocabulary: Vocabulary) -> Vocabulary:
+    """Return a vocabulary whose hidden tokens have the numbers that a loader gives them once they are written."""
+    hidden = [token for token in vocabulary.ids if token in vocabulary.hidden]
+    rest = [vocabulary.ids[token] + 1 for token in vocabulary.added if token not in vocabulary.hidden]
+    following = max([vocabulary.n_pieces, *rest])
+    ids = {**vocabulary.ids, **{token: following + place for place, token in enumerate(hidden)}}
+    return vocabulary if ids == vocabulary.ids else replace(vocabulary, ids=ids).completed()
+
+
+def plain(tokens: Iterable[str]) -> dict[str, Added]:
     """Return tokens with the settings of one that is nothing special."""
-    return dict.fromkeys(tokens, _PLAIN)
-
-
-def _bad(what: str, where: object) -> BadRecipe:
-    return BadRecipe(
-        what,
-        where=where,
-        remedy="repair the file, or leave tokenizer out, which copies those of the base or first model",
-    )
+    return {token: entry({"content": token}) for token in tokens}

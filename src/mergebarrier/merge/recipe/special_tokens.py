@@ -1,0 +1,84 @@
+"""Numbers of special tokens in configurations: each points at the same token of the output's vocabulary as before.
+
+    number -> token of the model that says it -> number of that token in the output
+
+The model whose tokenizer is taken has the word for a key; what only the donor says is translated from its vocabulary.
+A number without a row is an error, a token that the output lacks is null, or left out of a list, with a note.
+Source: ours. Differs from mergekit, which leaves the numbers of the donor beside the tokens of another model.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from mergebarrier.errors import BadRecipe, clean
+from mergebarrier.merge.vocabulary import Vocabulary
+
+_KEY = re.compile(r"(^|_)token_(ids?|index)$|suppress_tokens$|^(bad|force)_words_ids$|^(lang|task)_to_id$")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Speaker:
+    """Who says numbers: a model's vocabulary, cut to its rows, and the file, for messages."""
+
+    vocabulary: Vocabulary
+    where: object
+
+    @cached_property
+    def tokens(self) -> Mapping[int, str]:
+        """Number -> token."""
+        return {number: token for token, number in reversed(list(self.vocabulary.ids.items()))}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Renumbering:
+    """From the numbers of two models to those of the output.
+
+    Attributes:
+      donor:  whose configuration is rewritten.
+      source: whose tokenizer is taken; what its configuration says goes first.
+      output: vocabulary of the output.
+      size:   rows of the output.
+      notes:  filled with what is lost.
+    """
+
+    donor: Speaker
+    source: Speaker
+    output: Vocabulary
+    size: int
+    notes: list[str] = field(default_factory=list)
+
+    def table(self, donor: Mapping[str, object], source: Mapping[str, object]) -> dict[str, object]:
+        """Return a configuration of the donor with the numbers of the output; BadRecipe for one without a row."""
+        changed = dict(donor)
+        for key, value in donor.items():
+            theirs = source.get(key)
+            if _KEY.search(key):
+                said = self.source if key in source else self.donor
+                changed[key] = self._moved(key, theirs if key in source else value, said)
+            elif isinstance(value, dict):
+                changed[key] = self.table(value, theirs if isinstance(theirs, dict) else {})
+        return changed
+
+    def _moved(self, key: str, value: object, said: Speaker) -> object:
+        if isinstance(value, list):
+            moved = [self._moved(key, one, said) for one in value]
+            return [new for new, old in zip(moved, value, strict=True) if new is not None or old is None]
+        if isinstance(value, dict):
+            return {name: self._moved(key, one, said) for name, one in value.items()}
+        if type(value) is not int or value < 0:
+            return value
+        token = said.tokens.get(value)
+        if token is not None and token in self.output.ids:
+            return self.output.ids[token]
+        if token is not None:
+            self.notes.append(f"{key} was {clean(repr(token))}, which the output's tokenizer lacks: left out")
+            return None
+        if value >= self.size:
+            what = f"{key} is {value}, and the output has {self.size} tokens"
+            raise BadRecipe(what, where=said.where, remedy="correct it in the input")
+        if value in self.output.ids.values():
+            what = f"{key} is {value}, a row without a token there and with one in the output"
+            raise BadRecipe(what, where=said.where, remedy="correct it in the input")
+        return value

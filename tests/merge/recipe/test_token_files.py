@@ -1,0 +1,240 @@
+"""Tokens that stand in one file of a folder only keep their trained rows; the stock loader is the judge."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file, save_file
+from transformers import AutoTokenizer
+
+from mergebarrier.errors import BadRecipe
+from mergebarrier.merge.vocabulary import vocabulary_of
+from recipe_models import layered
+
+GENERATION = "generation_config.json"
+EMBED, HEAD = "model.embed_tokens.weight", "lm_head.weight"
+WORDS = ["<unk>", "<s>", "</s>", "a", "b", "c"]
+NEW = "<|im_end|>"
+SETTINGS = {"tokenizer_class": "PreTrainedTokenizerFast", "unk_token": "<unk>", "bos_token": "<s>"}
+
+
+def entry(token: str, **more: bool) -> dict:
+    plain = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
+    return {"content": token, **plain, **more}
+
+
+def document(added: tuple[str, ...] = ()) -> dict:
+    rows = [{"id": WORDS.index(word), **entry(word)} for word in WORDS[:3]]
+    rows += [{"id": len(WORDS) + i, **entry(token)} for i, token in enumerate(added)]
+    inner = {"type": "WordLevel", "vocab": {word: i for i, word in enumerate(WORDS)}, "unk_token": "<unk>"}
+    empty = dict.fromkeys(("truncation", "padding", "normalizer", "post_processor", "decoder"))
+    return {
+        "version": "1.0",
+        **empty,
+        "added_tokens": rows,
+        "pre_tokenizer": {"type": "WhitespaceSplit"},
+        "model": inner,
+    }
+
+
+BASE = {"tokenizer.json": document(), "tokenizer_config.json": SETTINGS}
+DECODER = {str(i): entry(word) for i, word in enumerate(WORDS[:3])}
+END = len(WORDS)
+
+
+def write(folder: Path, files: Mapping[str, object], rows: int, offset: float, **config: object) -> Path:
+    """Write a model whose row r of the embedding is r + offset, of the head its negative."""
+    folder.mkdir()
+    values = (torch.arange(rows, dtype=torch.float32) + offset)[:, None].repeat(1, 6)
+    save_file({**layered(0), EMBED: values, HEAD: -values}, folder / "model.safetensors", metadata={"format": "pt"})
+    told = {"model_type": "llama", "tie_word_embeddings": False, "vocab_size": rows, "bos_token_id": 1, **config}
+    for name, table in {**files, "config.json": told}.items():
+        (folder / name).write_text(table if isinstance(table, str) else json.dumps(table))
+    return folder
+
+
+def run(run_cli, tmp_path: Path, base: Path, x: Path, source: str, **tokenizer: object):
+    models = [{"model": str(one), "parameters": {"weight": 0.5}} for one in (base, x)]
+    told = {"source": {"x": str(x)}.get(source, source), **tokenizer}
+    recipe = {"merge_method": "linear", "base_model": str(base), "models": models, "tokenizer": told}
+    (tmp_path / "r.yaml").write_text(yaml.safe_dump(recipe))
+    return run_cli("merge", tmp_path / "r.yaml", "-o", tmp_path / "out", "--overwrite")
+
+
+def check(out: Path, wanted: Mapping[str, float]) -> None:
+    """Every token that stock transformers finds has a row, and those of ``wanted`` the row with that value."""
+    tokenizer, tensors = AutoTokenizer.from_pretrained(out), load_file(out / "model.safetensors")
+    rows = tensors[EMBED].shape[0]
+    assert json.loads((out / "config.json").read_text())["vocab_size"] == rows == tensors[HEAD].shape[0]
+    assert max(tokenizer.get_vocab().values()) < rows, tokenizer.get_vocab()
+    found = {token: float(tensors[EMBED][tokenizer.get_vocab().get(token, 0)][0]) for token in wanted}
+    assert found == wanted
+    assert all(float(tensors[HEAD][tokenizer.get_vocab()[token]][0]) == -value for token, value in wanted.items())
+
+
+#: files of the expert -> the row of NEW in it
+ONE_FILE_ONLY = {
+    "decoder": ({"tokenizer_config.json": {**SETTINGS, "added_tokens_decoder": {**DECODER, "6": entry(NEW)}}}, 6),
+    "added_tokens": ({"added_tokens.json": {NEW: 6}}, 6),
+    "added_tokens beside a decoder without it": (
+        {"added_tokens.json": {NEW: 6}, "tokenizer_config.json": {**SETTINGS, "added_tokens_decoder": DECODER}}, 6,
+    ),
+    "added_tokens beside a decoder, behind a gap": (
+        {"added_tokens.json": {NEW: 8}, "tokenizer_config.json": {**SETTINGS, "added_tokens_decoder": DECODER}}, 8,
+    ),
+    "a role": ({"tokenizer_config.json": {**SETTINGS, "pad_token": NEW}}, 6),
+    "a role with settings": (
+        {"tokenizer_config.json": {**SETTINGS, "eos_token": {"__type": "AddedToken", **entry(NEW)}}}, 6,
+    ),
+    "special_tokens_map": ({"special_tokens_map.json": {"eos_token": NEW}}, 6),
+    "special_tokens_map, with settings": ({"special_tokens_map.json": {"pad_token": entry(NEW)}}, 6),
+    "extras": ({"tokenizer_config.json": {**SETTINGS, "extra_special_tokens": [NEW]}}, 6),
+    "older extras": ({"tokenizer_config.json": {**SETTINGS, "additional_special_tokens": [NEW]}}, 6),
+    "named extras": ({"tokenizer_config.json": {**SETTINGS, "extra_special_tokens": {"image_token": NEW}}}, 6),
+    "a role of one model": ({"tokenizer_config.json": {**SETTINGS, "image_token": NEW}}, 6),
+    "another number than the loader's": (
+        {"tokenizer_config.json": {**SETTINGS, "added_tokens_decoder": {**DECODER, "8": entry(NEW)}}}, 6,
+    ),
+    "two files": (
+        {
+            "tokenizer.json": document(("<a>",)),
+            "tokenizer_config.json": {
+                **SETTINGS, "added_tokens_decoder": {**DECODER, "6": entry("<a>"), "7": entry(NEW)},
+            },
+        }, 7,
+    ),
+    "three files": (
+        {
+            "tokenizer.json": document(("<a>",)),
+            "added_tokens.json": {NEW: 7, "<a>": 6},
+            "tokenizer_config.json": {**SETTINGS, "pad_token": "<p>"},
+        }, 7,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("source", ["union", "x", "base"])
+@pytest.mark.parametrize("shape", ONE_FILE_ONLY)
+def test_a_token_of_one_file_keeps_its_row(run_cli, tmp_path, shape, source) -> None:
+    files, number = ONE_FILE_ONLY[shape]
+    base = write(tmp_path / "base", BASE, 6, 0)
+    x = write(tmp_path / "x", {**BASE, **files}, 9, 100)
+    known = AutoTokenizer.from_pretrained(x).get_vocab().get(NEW)
+    assert known == number or "beside a decoder" in shape, "what the stock loader says of the input"
+    ran = run(run_cli, tmp_path, base, x, source)
+    assert ran.exit_code == 0, ran.stderr
+    same = {word: i + 50.0 for i, word in enumerate(WORDS)}  # both have it: (r + r + 100) / 2
+    check(tmp_path / "out", same if source == "base" else {**same, NEW: 100.0 + number})
+
+
+def test_numbers_that_files_disagree_about_are_said(run_cli, tmp_path) -> None:
+    base = write(tmp_path / "base", BASE, 6, 0)
+    clash = {"added_tokens.json": {NEW: 3}, "tokenizer_config.json": {**SETTINGS, "added_tokens_decoder": DECODER}}
+    x = write(tmp_path / "x", {**BASE, **clash}, 9, 100)
+    ran = run(run_cli, tmp_path, base, x, "union")
+    assert ran.exit_code == 0 and f"added_tokens.json numbers {NEW} 3, which is another token: left out" in ran.stderr
+    told = {"tokenizer_config.json": {**SETTINGS, "added_tokens_decoder": {**DECODER, "8": entry(NEW)}}}
+    y = write(tmp_path / "y", {**BASE, **told}, 9, 100)
+    ran = run(run_cli, tmp_path, base, y, "union")
+    assert f"tokenizer_config.json numbers {NEW} 8, a loader 6: that row is taken" in ran.stderr
+
+
+def test_rows_and_tokens_that_are_left_out_or_filled_are_said(run_cli, tmp_path) -> None:
+    base = write(tmp_path / "base", BASE, 9, 0)
+    short = {"tokenizer_config.json": {**SETTINGS, "pad_token": NEW, "extra_special_tokens": ["<y>"]}}
+    x = write(tmp_path / "x", {**BASE, **short}, 6, 100)
+    ran = run(run_cli, tmp_path, base, x, "x", pad_to_multiple_of=4)
+    assert ran.exit_code == 0, ran.stderr
+    assert "base: 3 of its 9 rows have no token and are left out" in ran.stderr
+    assert f"x: 2 tokens have no row and are left out ({NEW}, ...)" in ran.stderr
+    assert "2 rows of the output have no token: the mean of the others fills them" in ran.stderr
+    check(tmp_path / "out", {"c": 55.0})
+    assert NEW not in AutoTokenizer.from_pretrained(tmp_path / "out").get_vocab()
+
+
+def test_special_numbers_point_at_the_same_tokens_as_before(run_cli, tmp_path) -> None:
+    other = document((NEW,))
+    other["model"]["vocab"] = {word: i for i, word in enumerate(["b", "a", "</s>", "<s>", "<unk>", "c"])}
+    other["added_tokens"] = [{**entry(word), "id": i} for word, i in (("<unk>", 4), ("<s>", 3), ("</s>", 2), (NEW, 6))]
+    said = {"eos_token_id": [2, 3], "pad_token_id": 5, "text_config": {"image_token_index": 4}, "sep_token_id": -1}
+    generation = {"eos_token_id": 2, "suppress_tokens": [3, 4], "pad_token_id": 0, "temperature": 1}
+    base = write(tmp_path / "base", {**BASE, "generation_config.json": generation}, 6, 0, **said)
+    x = write(tmp_path / "x", {**BASE, "tokenizer.json": other}, 7, 100, bos_token_id=6)
+    ran = run(run_cli, tmp_path, base, x, "x")
+    assert ran.exit_code == 0, ran.stderr
+    config, generated = (json.loads((tmp_path / "out" / name).read_text()) for name in ("config.json", GENERATION))
+    assert config["bos_token_id"] == 6 and config["eos_token_id"] == [2, 1] and config["pad_token_id"] == 5
+    assert config["text_config"] == {"image_token_index": 0} and config["sep_token_id"] == -1
+    assert generated == {"eos_token_id": 2, "suppress_tokens": [1, 0], "pad_token_id": 4, "temperature": 1}
+
+
+def test_a_special_token_that_the_output_lacks_is_said(run_cli, tmp_path) -> None:
+    told = {"pad_token_id": 6, "eos_token_id": [2, 6]}
+    base = write(tmp_path / "base", {**BASE, "tokenizer.json": document((NEW,))}, 7, 0, **told)
+    x = write(tmp_path / "x", BASE, 6, 100)
+    ran = run(run_cli, tmp_path, base, x, "x")
+    assert f"pad_token_id was '{NEW}', which the output's tokenizer lacks: left out" in ran.stderr
+    config = json.loads((tmp_path / "out" / "config.json").read_text())
+    assert config["pad_token_id"] is None and config["eos_token_id"] == [2]
+
+
+def test_a_vocabulary_that_no_tensor_has_is_refused(run_cli, tmp_path) -> None:
+    base = write(tmp_path / "base", BASE, 6, 0, vocab_size=7)
+    ran = run(run_cli, tmp_path, base, write(tmp_path / "x", BASE, 6, 100), "union")
+    assert ran.exit_code == 2 and "no tensor has as many rows as vocab_size says (7)" in ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("files", "says"),
+    [
+        ({"added_tokens.json": {NEW: "six"}}, f"added_tokens.json: the id of '{NEW}' is not a whole number"),
+        ({"added_tokens.json": [NEW]}, "added_tokens.json: not a table"),
+        ({"special_tokens_map.json": "{"}, "special_tokens_map.json: not JSON"),
+        ({"tokenizer_config.json": {"added_tokens_decoder": {"6": 3}}}, "an added token is malformed"),
+    ],
+)
+def test_files_that_are_not_what_they_should_be_are_refused(run_cli, tmp_path, files, says) -> None:
+    base, x = write(tmp_path / "base", BASE, 6, 0), write(tmp_path / "x", {**BASE, **files}, 7, 100)
+    ran = run(run_cli, tmp_path, base, x, "union")
+    assert ran.exit_code == 2 and says in ran.stderr and ran.stderr.count("\n") == 1, ran.stderr
+
+
+def test_pieces_of_sentencepiece_are_read_and_classes_that_shift_them_refused(tmp_path) -> None:
+    def field(number: int, body: bytes) -> bytes:
+        return bytes([number << 3 | 2, len(body)]) + body
+
+    words = [b"<unk>", b"<s>", "\u2581a".encode()]
+    data = b"".join(field(1, field(1, word) + b"\x15\x00\x00\x00\x00\x18\x02") for word in words) + field(2, b"")
+    files = {"tokenizer.model": data, "added_tokens.json": json.dumps({NEW: 3}).encode()}
+    found = vocabulary_of(files.get, tmp_path, {"model_type": "llama"})
+    assert found is not None and found.ids == {"<unk>": 0, "<s>": 1, "\u2581a": 2, NEW: 3} and found.document is None
+    with pytest.raises(BadRecipe, match="does not number the pieces of this file by place"):
+        vocabulary_of(files.get, tmp_path, {"model_type": "xlm-roberta"})
+    for broken in (b"\x0a", b"\x0a\x05ab", b"\xff" * 20, field(1, b"\x18\x01"), b"\x0b"):
+        with pytest.raises(BadRecipe, match=r"not a sentencepiece model|has no text"):
+            vocabulary_of({"tokenizer.model": broken}.get, tmp_path, {"model_type": "llama"})
+
+
+QWEN = {
+    "vocab.json": {"<|endoftext|>": 0, "a": 1, "b": 2, "ab": 3},
+    "merges.txt": "#version: 0.2\na b\n",
+    "tokenizer_config.json": {"tokenizer_class": "Qwen2Tokenizer", "unk_token": "<|endoftext|>", "eos_token": NEW},
+}
+BERT = {
+    "vocab.txt": "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\na\nb\n",
+    "tokenizer_config.json": {"tokenizer_class": "BertTokenizer", "eos_token": NEW},
+}
+
+
+@pytest.mark.parametrize("source", ["union", "x"])
+@pytest.mark.parametrize(("files", "words"), [(QWEN, ["a", "b", "ab"]), (BERT, ["[PAD]", "a", "b"])])
+def test_pieces_may_stand_in_another_file_than_tokenizer_json(run_cli, tmp_path, files, words, source) -> None:
+    plain = {**files, "tokenizer_config.json": {"tokenizer_class": files["tokenizer_config.json"]["tokenizer_class"]}}
+    base, x = write(tmp_path / "base", plain, 8, 0), write(tmp_path / "x", files, 8, 100)
+    numbers = AutoTokenizer.from_pretrained(x).get_vocab()
+    ran = run(run_cli, tmp_path, base, x, source)
+    assert ran.exit_code == 0, ran.stderr
+    check(tmp_path / "out", {**{word: numbers[word] + 50.0 for word in words}, NEW: 100.0 + numbers[NEW]})
