@@ -106,7 +106,8 @@ def open_checkpoint(path: str | os.PathLike[str], *, max_header_bytes: int = MAX
             shards.append(shard)
         _check_pairs(path, shards, weight_map)
         matrices = (tensor.dtype for shard in shards for tensor in shard.tensors if len(tensor.shape) > 1)
-        check_quantisation(config, root / "config.json", plain=all(dtype in FLOATS for dtype in matrices))
+        plain = all(dtype in FLOATS or dtype == "BOOL" for dtype in matrices)  # a mask is no packed weight
+        check_quantisation(config, root / "config.json", plain=plain)
         return Checkpoint(path, root, config, tuple(shards), side_files, files)
     except BaseException:
         for fd, _ in files.values():
