@@ -119,7 +119,9 @@ def test_a_key_that_others_can_read_is_refused(model, tmp_path, run_cli):
 def test_inspect_tells_family_symmetries_and_protection(model, tmp_path, run_cli):
     plain = run_cli("inspect", model, "--json")
     assert plain.json["family"] == "llama" and plain.json["manifest"] is None
-    assert plain.json["dims"]["n_kv_heads"] == 2 and any("rotary planes" in one["what"] for one in plain.json["freedoms"])
+    assert plain.json["dims"]["n_kv_heads"] == 2 and any(
+        "rotary planes" in one["what"] for one in plain.json["freedoms"]
+    )
     run_cli("protect", model, "-o", tmp_path / "out")
     protected = run_cli("inspect", tmp_path / "out", "--json")
     assert protected.json["manifest"]["method"] == "exact"
