@@ -7,7 +7,7 @@ The tables name the axes of every tensor as it is stored, so nothing is sliced o
 mathematics (``CIRCUITS``); on the way out a tensor is rounded once and made contiguous.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
@@ -178,10 +178,10 @@ class _Circuits:
     """How a run shows circuits to mathematics."""
 
     @staticmethod
-    def gather(circuit: Circuit, physical: Mapping[str, "Tensor"]) -> dict[str, "Tensor"]:
+    def gather(circuit: Circuit, physical: MutableMapping[str, "Tensor"]) -> MutableMapping[str, "Tensor"]:
         """Return the tensors of a circuit by their names on disk; a table of their own, to be emptied."""
         del circuit
-        return dict(physical)
+        return physical
 
     @staticmethod
     def scatter(circuit: Circuit, changed: Mapping[str, "Tensor"]) -> dict[str, "Tensor"]:

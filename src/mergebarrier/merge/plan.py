@@ -92,7 +92,7 @@ class Plan:
         survey = self.method.survey(sizes, lambda name: row_blocks(self.sources, name), len(self.sources) - 1)
         return replace(self, survey_results=survey)
 
-    def apply(self, unit: UnitTensors, blocks: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+    def apply(self, unit: UnitTensors, blocks: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
         """Merge the tensors (or row blocks) of one unit.
 
         Args:

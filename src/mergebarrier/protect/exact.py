@@ -22,10 +22,8 @@ from mergebarrier.parameters import check_values, choice, number, subset
 from mergebarrier.protect.protection import Context, Need, Prepared, Reversibility
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from mergebarrier.arch import Circuit
-    from mergebarrier.protect.protection import Pieces
+    from mergebarrier.protect.protection import Pieces, Table
 
 #: What the command line calls the parts, and the spaces behind each.
 PARTS: Mapping[str, tuple[str, ...]] = {
@@ -82,11 +80,11 @@ class Exact:
                 circuit, context.streams, only=self.spaces, profile=self.profile, condition=self.condition
             )
 
-        def apply(circuit: "Circuit", tensors: "dict[str, Tensor]") -> "Pieces":
-            return symmetry.act_each(circuit, elements(circuit), tensors)
+        def apply(circuit: "Circuit", tensors: "Table") -> "Pieces":
+            return symmetry.act_rows(circuit, elements(circuit), tensors)
 
-        def invert(circuit: "Circuit", tensors: "dict[str, Tensor]") -> "Pieces":
-            return symmetry.act_inverse_each(circuit, elements(circuit), tensors)
+        def invert(circuit: "Circuit", tensors: "Table") -> "Pieces":
+            return symmetry.act_rows(circuit, symmetry.inverted(circuit, elements(circuit)), tensors)
 
         condition = 1.0 if lossless else self.condition
         spaces = sorted(self.spaces & context.architecture.spaces)

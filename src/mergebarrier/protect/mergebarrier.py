@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from mergebarrier.arch import Circuit, Instance
-    from mergebarrier.protect.protection import Pieces, Tensors
+    from mergebarrier.protect.protection import Pieces, Table, Tensors
     from mergebarrier.symmetry import LinearMap, Monomial, Planes
 
 _TIE = 1e-6
@@ -135,14 +135,14 @@ class MergeBarrier:
             rest = reflections(torch.cat([side[:, 2 * n_planes :] for side in sides], dim=2), self.flip_fraction)
         return symmetry.Planes(still.z.scatter(1, flipped, -1.0 + 0j), rest, still.pairs)
 
-    def _flip(self, circuit: "Circuit", tensors: "dict[str, Tensor]") -> "Pieces":
+    def _flip(self, circuit: "Circuit", tensors: "Table") -> "Pieces":
         """Flip; circuits without attention stay as they are, and so does what nothing rotates if only planes may."""
         elements = {
             one: self.element(circuit, one, tensors)
             for one in _queries(circuit)
             if self.form != "planes" or circuit.axis(one).kind == "planes"
         }
-        return symmetry.act_each(circuit, elements, tensors)
+        return symmetry.act_rows(circuit, elements, tensors)
 
 
 def _queries(circuit: "Circuit") -> "list[Instance]":

@@ -7,7 +7,7 @@ and what else there is to say of it as class constants.  Options of the command 
 and the page in the documentation are made from these: a new protection is one file and one line in the registry.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
 
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 Streams = Callable[[str, str], "Stream"]
 Tensors = Mapping[str, "Tensor"]
+#: Tensors of one circuit by name; each is read when it is asked for, and kept until it is taken out.
+Table = MutableMapping[str, "Tensor"]
+#: (name, tensor) one after the other; a tensor whole, or in blocks of rows from the first to the last.
 Pieces = Iterator[tuple[str, "Tensor"]]
 Need = Literal["base", "module", "data"]
 Reversibility = Literal["exact", "tolerant", "none"]
@@ -87,8 +90,8 @@ class Prepared(OutputFolder):
       restored:      the folder that ``invert`` writes.
     """
 
-    apply: "Callable[[Circuit, dict[str, Tensor]], Pieces]"
-    invert: "Callable[[Circuit, dict[str, Tensor]], Pieces] | None"
+    apply: "Callable[[Circuit, Table], Pieces]"
+    invert: "Callable[[Circuit, Table], Pieces] | None"
     limit: str
     variant: str
     parameters: Mapping[str, Value] = field(default_factory=dict)

@@ -11,22 +11,25 @@ Source: ours.  Differs from a process pool: nothing is pickled, one set of descr
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Final, Protocol, TypeAlias, TypeVar
 
 import torch
 
+from mergebarrier.checkpoint.bytes import TORCH
 from mergebarrier.errors import InternalError
 from mergebarrier.progress import Progress
 from mergebarrier.run.units import (
     BLOCK_ELEMENTS,
+    Block,
     Copy,
     Puts,
     Rows,
     Source,
     Tables,
     Unit,
+    Writing,
     copies,
     steps,
     workers_within,
@@ -37,7 +40,7 @@ UnitT = TypeVar("UnitT", bound=Unit)
 _UnitT_contra = TypeVar("_UnitT_contra", contravariant=True, bound=Unit)
 
 
-#: New tensors by name, or one after the other.
+#: New tensors by name, or one after the other, each whole or in blocks of rows from the first to the last.
 Changed: TypeAlias = "Mapping[str, torch.Tensor] | Iterator[tuple[str, torch.Tensor]]"
 
 
@@ -51,8 +54,8 @@ class Change(Protocol[_UnitT_contra]):
 class Layout(Protocol[_UnitT_contra]):
     """Between what is stored and what a change sees: ``arch.CIRCUITS``, or the tensors as they are stored."""
 
-    def gather(self, unit: _UnitT_contra, stored: Mapping[str, torch.Tensor], /) -> dict[str, torch.Tensor]:
-        """Return what the change sees of the stored tensors of one source."""
+    def gather(self, unit: _UnitT_contra, stored: Block, /) -> MutableMapping[str, torch.Tensor]:
+        """Return what the change sees of the stored tensors of one source, which are read when they are asked for."""
 
     def rounded(self, tensor: torch.Tensor, dtype: torch.dtype | None, /) -> torch.Tensor:
         """Return a changed tensor as it will be stored; ``dtype`` is that of the first source's, if it has it."""
@@ -64,9 +67,11 @@ class Layout(Protocol[_UnitT_contra]):
 class _AsStored:
     """A change that works on stored tensors; it rounds by itself, to the dtype that its recipe asks for."""
 
-    def gather(self, unit: object, stored: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    def gather(self, unit: object, stored: Block) -> Block:
         del unit
-        return stored if isinstance(stored, dict) else dict(stored)
+        for name in stored:
+            stored[name]  # A merge looks at every tensor, and the digest of an input is that of what was read.
+        return stored
 
     def rounded(self, tensor: torch.Tensor, dtype: torch.dtype | None) -> torch.Tensor:
         del dtype
@@ -246,21 +251,30 @@ def change_rows(
       layout:  what the algorithm sees.
     Raises: InternalError unless every tensor of the unit comes back.
     """
-    stored = [rows.read(source) for source in sources]  # read
+    stored = [Block(rows, source) for source in sources]  # read: each tensor when it is asked for
     if isinstance(unit, Copy):
-        rows.write(sink, stored[0])
+        for name, tensor in stored[0].items():
+            Writing(sink, rows, pieces=False).put(name, tensor)
         return
-    tables = [layout.gather(unit, tensors) for tensors in stored]  # gather
-    dtypes = {name: tensor.dtype for name, tensor in tables[0].items()}
-    del stored  # The views keep what is still needed, each until it is replaced: no unit is held twice.
-    new = change(unit, tables)  # change, one tensor after the other where the change yields them
-    pieces = new.items() if isinstance(new, Mapping) else new
-    rounded = {name: layout.rounded(tensor, dtypes.get(name)) for name, tensor in pieces}  # round, once
-    results = layout.scatter(unit, rounded)  # scatter
-    if results.keys() != set(unit.tensors):
-        odd = min(results.keys() ^ set(unit.tensors))
-        raise InternalError("a method must return exactly the tensors of its unit", where=f"{unit.name}: {odd}")
-    rows.write(sink, results)  # write: a value that leaves the range of its dtype is refused here
+    tables = [layout.gather(unit, block) for block in stored]  # gather
+    del stored
+    new = change(unit, tables)  # change: all at once, or one piece after the other
+    writing = Writing(sink, rows, pieces=not isinstance(new, Mapping))
+    for name, tensor in new.items() if isinstance(new, Mapping) else new:
+        donor = sources[0].tensors.get(name)
+        rounded = layout.rounded(tensor, None if donor is None else TORCH[donor.dtype])  # round, once
+        for place, result in layout.scatter(unit, {name: rounded}).items():  # scatter
+            if place not in unit.tensors:
+                raise _odd(unit, place)
+            writing.put(place, result)  # write: a value that leaves the range of its dtype is refused here
+        del tensor, rounded, result
+    missing = next((name for name in unit.tensors if name not in writing.reached), None)
+    if missing is not None:
+        raise _odd(unit, missing)
+
+
+def _odd(unit: Unit, name: str) -> InternalError:
+    return InternalError("a method must return exactly the tensors of its unit", where=f"{unit.name}: {name}")
 
 
 def _check_disjoint(donor: Source, units: Sequence[Unit]) -> None:

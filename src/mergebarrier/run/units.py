@@ -10,9 +10,9 @@ Source: ours; two float64 copies of a step are what the methods here need at mos
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import torch
 
@@ -65,13 +65,49 @@ class Copy:
     rowwise: bool = True
 
 
-class Block(dict[str, torch.Tensor]):
-    """Tensors of one source for one step; ``start_row`` is the first row of a rowwise block, 0 otherwise."""
+class Block(MutableMapping[str, torch.Tensor]):
+    """Tensors of one source for one step, each read when it is first asked for and kept until it is taken out.
 
-    start_row: int = 0
+    Args:
+      rows:   which tensors, and which of their rows; ``start_row`` is the first of them.
+      source: what is read.
+    """
+
+    def __init__(self, rows: "Rows", source: Source) -> None:
+        """Read nothing yet."""
+        self._rows, self._source, self.start_row = rows, source, rows.start
+        self._held: dict[str, torch.Tensor | None] = dict.fromkeys(rows.present(source))
+
+    def __getitem__(self, name: str) -> torch.Tensor:
+        """Return a tensor, or the rows of it that are asked for."""
+        tensor = self._held[name]
+        if tensor is None:
+            tensor = self._held[name] = self._rows.read_one(self._source, name)
+        return tensor
+
+    def __setitem__(self, name: str, tensor: torch.Tensor) -> None:
+        """Put a tensor in the place of what is stored."""
+        self._held[name] = tensor
+
+    def __delitem__(self, name: str) -> None:
+        """Take a tensor out."""
+        del self._held[name]
+
+    def __iter__(self) -> Iterator[str]:
+        """Yield names, in the order of the unit."""
+        return iter(self._held)
+
+    def __len__(self) -> int:
+        """Return the number of tensors that are left."""
+        return len(self._held)
+
+    def entry(self, name: str, number: int) -> torch.Tensor:
+        """Return one index of the first dimension, reading no more than that; nothing is kept."""
+        tensor = self._held[name]
+        return self._source.read_rows(name, number, number + 1)[0] if tensor is None else tensor[number]
 
 
-Tables = list[dict[str, torch.Tensor]]
+Tables: TypeAlias = Sequence[MutableMapping[str, torch.Tensor]]
 
 
 class Puts(Protocol):
@@ -101,22 +137,30 @@ class Rows:
     stop: int | None = None
     last: bool = True
 
-    def read(self, source: Source) -> Block:
-        """Read what a source has of it."""
-        names = [name for name in self.tensors if name in source.tensors]
-        if self.stop is None:
-            return Block((name, source.read(name)) for name in names)
-        block = Block((name, source.read_rows(name, self.start, self.stop)) for name in names)
-        block.start_row = self.start
-        return block
+    def present(self, source: Source) -> list[str]:
+        """Return the names of its tensors that a source has."""
+        return [name for name in self.tensors if name in source.tensors]
 
-    def write(self, sink: Puts, results: Mapping[str, torch.Tensor]) -> None:
-        """Put the results where they belong."""
-        for name, tensor in results.items():
-            if self.stop is None:
-                sink.put(name, tensor)
-            else:
-                sink.put_rows(name, self.start, tensor)
+    def read_one(self, source: Source, name: str) -> torch.Tensor:
+        """Read one tensor, or the block of its rows."""
+        return source.read(name) if self.stop is None else source.read_rows(name, self.start, self.stop)
+
+
+class Writing:
+    """Puts the tensors of a step, whole or in blocks of rows in order; ``reached``: name -> the row after the last."""
+
+    def __init__(self, sink: Puts, rows: Rows, *, pieces: bool) -> None:
+        """Begin; ``pieces`` unless every tensor comes at once."""
+        self._sink, self._rows, self._pieces, self.reached = sink, rows, pieces, dict[str, int]()
+
+    def put(self, name: str, tensor: torch.Tensor) -> None:
+        """Put the next rows of a tensor."""
+        start = self.reached.get(name, self._rows.start)
+        self.reached[name] = start + (len(tensor) if tensor.dim() else 1)
+        if tensor.dim() and (self._pieces or self._rows.stop is not None):
+            self._sink.put_rows(name, start, tensor)
+        else:
+            self._sink.put(name, tensor)
 
 
 def whole(unit: Unit, donor: Source) -> Rows:

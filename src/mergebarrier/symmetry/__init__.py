@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING
 from mergebarrier import doors
 
 if TYPE_CHECKING:
-    from mergebarrier.symmetry.act import Elements, act_each
+    from mergebarrier.symmetry.act import Elements, act_each, act_rows
     from mergebarrier.symmetry.blocks import Tensors, blocks, carriers, matrix
     from mergebarrier.symmetry.draw import PROFILES, Stream, Streams, sample
     from mergebarrier.symmetry.elements import Element, LinearMap, Monomial, Planes, identity
     from mergebarrier.symmetry.estimate import best_order, estimate, similarities
-    from mergebarrier.symmetry.gauge import act, act_inverse, act_inverse_each, bit_exact, composed, inverted
+    from mergebarrier.symmetry.gauge import act, act_inverse, bit_exact, composed, inverted
     from mergebarrier.symmetry.invariants import invariants
     from mergebarrier.symmetry.matching import Correlation, assign, cosines, signed_order
 
@@ -28,7 +28,7 @@ __all__ = [
     "act",
     "act_each",
     "act_inverse",
-    "act_inverse_each",
+    "act_rows",
     "assign",
     "best_order",
     "bit_exact",

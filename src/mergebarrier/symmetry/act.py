@@ -7,24 +7,56 @@ tensor is unfolded to one dimension per axis, each is mapped in float64, and the
     new[j, ..] = factor[j] old[perm[j], ..]         new[b, :, ..] = M_b old[b, :, ..]
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from functools import partial
+from math import prod
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from mergebarrier.arch import Circuit, Concat, Factor, Instance, Member, Node, fold, instance, leaves, size_of, unfold
-from mergebarrier.symmetry.elements import Element, LinearMap, Monomial, Planes
+from mergebarrier.arch import (
+    Circuit,
+    Concat,
+    Factor,
+    Instance,
+    Member,
+    Node,
+    Nodes,
+    fold,
+    instance,
+    leaves,
+    size_of,
+    unfold,
+)
+from mergebarrier.symmetry.elements import (
+    BLOCK_ELEMENTS,
+    Element,
+    AxisFactors,
+    LinearMap,
+    Monomial,
+    Planes,
+    product,
+    take,
+)
 
 Elements = Mapping[Instance, Element]
 
-# So many elements are widened at once.
-_BLOCK_ELEMENTS = 1 << 18
-_BITS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
+# Entries of a stack (experts) are moved one by one where they are at least so large.
+_STACK_ELEMENTS = 1 << 14
+
+
+@runtime_checkable
+class ByEntry(Protocol):
+    """A table of tensors that can read one index of a first dimension alone."""
+
+    def entry(self, name: str, number: int, /) -> Tensor:
+        """Return one index of the first dimension of a tensor."""
 
 
 def act_each(circuit: Circuit, elements: Elements, tensors: dict[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
-    """Act on one tensor after the other, taking each out of ``tensors`` where no other needs it.
+    """Act on one tensor after the other, taking each out of ``tensors``.
 
     Args:
       circuit:  from ``describe``.
@@ -32,23 +64,27 @@ def act_each(circuit: Circuit, elements: Elements, tensors: dict[str, Tensor]) -
       tensors:  name on disk -> tensor; of a rowwise circuit any block of rows.
     Returns: (name, tensor): of the dtype that came in where only orders, signs and (16-bit) scales act, else float64.
     """
-    moves = {axis for axis, _ in elements if axis in _placeholders(circuit)}
-    for member in circuit.members:
-        if member.name in tensors:
-            source = _source(circuit, elements, member) if moves else member
-            tensor = tensors[source.name] if moves else tensors.pop(member.name)
-            yield member.name, act_on(circuit, elements, source, tensor)
+    for member, source in _sources(circuit, elements, tensors):
+        tensor = tensors.pop(source.name)
+        yield member.name, _filled(_pieces(_Acting(circuit, source, elements), tensor), tensor.shape)
 
 
-def act_on(circuit: Circuit, elements: Elements, member: Member, tensor: Tensor) -> Tensor:
-    """Act on one tensor with the elements that touch it; one that nothing touches is returned as it is."""
-    acting = _Acting(circuit, member, elements)
-    if not acting.by_factor:
-        return tensor
-    if all(isinstance(one, Monomial) for one in acting.by_factor.values()):
-        return _gathered(acting, member.nodes, tensor)
-    moved = iter([_mapped(acting, factors, view) for factors, view in unfold(tensor, member.nodes, circuit.sizes)])
-    return fold(lambda: next(moved), member.nodes)
+def act_rows(
+    circuit: Circuit, elements: Elements, tensors: MutableMapping[str, Tensor]
+) -> Iterator[tuple[str, Tensor]]:
+    """Act as ``act_each`` does, and yield (name, rows): blocks of rows from the first to the last, or all of them.
+
+    A stack of experts is read and moved expert by expert where ``tensors`` can do so (``ByEntry``).
+    """
+    for member, source in _sources(circuit, elements, tensors):
+        acting = _Acting(circuit, source, elements)
+        size, *inner = (size_of(node, circuit.sizes) for node in source.nodes)
+        if isinstance(tensors, ByEntry) and acting.is_stack(source.nodes, prod(inner)) and acting.only_orders:
+            pieces = _stack(acting, source.nodes, partial(tensors.entry, source.name), size, {})
+        else:
+            pieces = _pieces(acting, tensors.pop(source.name))
+        for rows in pieces:
+            yield member.name, rows
 
 
 class _Acting:
@@ -65,6 +101,19 @@ class _Acting:
             self.batch[factor.axis] = circuit.batches[key]
             if key in elements and not elements[key].is_identity():
                 self.by_factor[factor] = seen(elements[key], factor, scaled=circuit.axis(key).kind == "glu")
+
+    @property
+    def only_orders(self) -> bool:
+        """Whether nothing but orders, signs and scales act."""
+        return all(isinstance(one, Monomial) for one in self.by_factor.values())
+
+    def is_stack(self, nodes: Nodes, entry_elements: int) -> bool:
+        """Whether entries of the first axis go one by one: what acts inside depends on them, or they are large."""
+        first, rest = nodes[0], nodes[1:]
+        if not isinstance(first, Factor) or not first.axis or not rest:
+            return False
+        large = len(rest) > 1 and entry_elements >= _STACK_ELEMENTS
+        return large or any(self.depends(node, first.axis) for node in rest)
 
     def entry(self, axis: str, outer: Mapping[str, int]) -> int:
         """Return the batch entry of an element, given old indices of the axes around it."""
@@ -87,8 +136,12 @@ def seen(element: Element, factor: Factor, *, scaled: bool) -> Monomial | Linear
     return plain
 
 
-def _placeholders(circuit: Circuit) -> set[str]:
-    return {name for member in circuit.members for name in member.indices if name in circuit.family.axes}
+def _sources(circuit: Circuit, elements: Elements, tensors: Mapping[str, Tensor]) -> Iterator[tuple[Member, Member]]:
+    """Yield every member that is there, and the member whose tensor comes to stand under its name."""
+    placeholders = {name for member in circuit.members for name in member.indices if name in circuit.family.axes}
+    moves = any(axis in placeholders for axis, _ in elements)
+    for member in [member for member in circuit.members if member.name in tensors]:
+        yield member, _source(circuit, elements, member) if moves else member
 
 
 def _source(circuit: Circuit, elements: Elements, member: Member) -> Member:
@@ -104,22 +157,63 @@ def _source(circuit: Circuit, elements: Elements, member: Member) -> Member:
 # --- orders, signs, scales -----------------------------------------------------------------------------------------
 
 
-def _gathered(acting: _Acting, nodes: tuple[Node, ...], tensor: Tensor, outer: Mapping[str, int] = {}) -> Tensor:
-    first, rest = nodes[0], nodes[1:]
-    if isinstance(first, Factor) and first.axis and any(acting.depends(node, first.axis) for node in rest):
-        # A stack: what acts inside depends on the entry, so entries are handled one by one.
-        index, _ = _index(acting, first, outer, tensor.shape[0])
-        order = range(tensor.shape[0]) if index is None else index.tolist()
-        return torch.stack([_gathered(acting, rest, tensor[old], {**outer, first.axis: old}) for old in order])
-    moved, owned = tensor, False
-    for place, node in enumerate(nodes):
-        index, factor = _index(acting, node, outer, tensor.shape[place])
-        if index is not None:
-            moved, owned = take(moved, place, index), True
-        if factor is not None:
-            shape = [-1 if other == place else 1 for other in range(tensor.dim())]
-            moved, owned = scaled(moved if owned else moved.clone(), factor.reshape(shape)), True
-    return moved
+def _pieces(acting: _Acting, tensor: Tensor) -> Iterator[Tensor]:
+    """Yield the rows of a tensor in blocks as the elements move them; one that nothing touches as it is."""
+    nodes = acting.member.nodes
+    if not acting.by_factor:
+        yield tensor
+    elif acting.only_orders:
+        yield from _gathered(acting, nodes, tensor, {})
+    else:
+        moved = iter([_mapped(acting, factors, view) for factors, view in unfold(tensor, nodes, acting.circuit.sizes)])
+        yield fold(lambda: next(moved), nodes)
+
+
+def _filled(pieces: Iterator[Tensor], shape: torch.Size) -> Tensor:
+    """Return blocks of rows as one tensor."""
+    first = next(pieces)
+    if first.shape == shape:
+        return first
+    whole, start = first.new_empty(shape), len(first)
+    whole[:start] = first
+    for rows in pieces:
+        whole[start : start + len(rows)] = rows
+        start += len(rows)
+    return whole
+
+
+def _stack(
+    acting: _Acting, nodes: Nodes, entry: Callable[[int], Tensor], size: int, outer: Mapping[str, int]
+) -> Iterator[Tensor]:
+    """Yield the entries of a stack in their new order, each moved inside."""
+    first = nodes[0]
+    assert isinstance(first, Factor)
+    index, _ = _index(acting, first, outer, size)
+    for old in range(size) if index is None else index.tolist():
+        tensor = entry(old)
+        yield _filled(_gathered(acting, nodes[1:], tensor, {**outer, first.axis: old}), tensor.shape)[None]
+
+
+def _gathered(acting: _Acting, nodes: Nodes, tensor: Tensor, outer: Mapping[str, int]) -> Iterator[Tensor]:
+    if acting.is_stack(nodes, prod(tensor.shape[1:])):
+        yield from _stack(acting, nodes, tensor.__getitem__, len(tensor), outer)
+        return
+    moves = [_index(acting, node, outer, size) for node, size in zip(nodes, tensor.shape, strict=True)]
+    if all(index is None and factor is None for index, factor in moves):
+        yield tensor
+        return
+    factors = [None if factor is None else AxisFactors(factor, tensor.element_size()) for _, factor in moves]
+    step = max(1, BLOCK_ELEMENTS // max(1, prod(tensor.shape[1:])))
+    for start in range(0, len(tensor), step):
+        rows, order = slice(start, start + step), moves[0][0]
+        block = tensor[rows] if order is None else tensor.index_select(0, order[rows])
+        for place, (index, _) in enumerate(moves):
+            block = take(block, place, index) if place and index is not None else block
+        for place, factor in enumerate(factors):
+            if factor is not None:
+                block = block.clone() if block.data_ptr() == tensor[rows].data_ptr() else block
+                block = factor.scaled(block, place, rows if place == 0 else slice(None))
+        yield block
 
 
 def _index(acting: _Acting, node: Node, outer: Mapping[str, int], size: int) -> tuple[Tensor | None, Tensor | None]:
@@ -161,41 +255,6 @@ def _expanded(acting: _Acting, node: Node, outer: Mapping[str, int], size: int) 
     return (perm[:, None] * width + inner_perm).reshape(-1), (factor[:, None] * inner_factor).reshape(-1)
 
 
-def take(tensor: Tensor, place: int, index: Tensor) -> Tensor:
-    """Return a float tensor with the entries of one dimension in another order.
-
-    ``numpy.take`` on the bit patterns is three times as fast here as torch's ``index_select`` along rows.
-    """
-    if tensor.dim() != 2 or place == 0:
-        return tensor.index_select(place, index)
-    if not tensor.is_contiguous() and tensor.T.is_contiguous():
-        return tensor.T.index_select(0, index).T
-    moved = torch.empty_like(tensor, memory_format=torch.contiguous_format)
-    bits = _BITS[tensor.element_size()]
-    # "clip" takes no buffer of its own; no index of a permutation is ever clipped.
-    np.take(tensor.contiguous().view(bits).numpy(), index.numpy(), axis=1, out=moved.view(bits).numpy(), mode="clip")
-    return moved
-
-
-def scaled(tensor: Tensor, factor: Tensor) -> Tensor:
-    """Multiply a tensor that is ours by a float64 factor that broadcasts.
-
-    Signs are flipped by their bits, zeros included.  Scales of 16-bit weights multiply in float32, block by block and
-    in place, exact enough to be rounded once; wider weights give float64.
-    """
-    if bool((factor.abs() == 1).all()):
-        bits = _BITS[tensor.element_size()]
-        tensor.view(bits).bitwise_xor_((factor < 0).to(bits) << (8 * tensor.element_size() - 1))
-        return tensor
-    if tensor.element_size() > 2:
-        return tensor.double() * factor
-    step = max(1, _BLOCK_ELEMENTS // max(1, tensor[0].numel()))
-    factors = factor.float().expand(tensor.shape)
-    for rows, scale in zip(tensor.split(step), factors.split(step), strict=True):
-        rows.copy_(rows.float().mul_(scale))
-    return tensor
-
-
 # --- general maps --------------------------------------------------------------------------------------------------
 
 
@@ -210,7 +269,7 @@ def _mapped(acting: _Acting, factors: tuple[Factor, ...], view: Tensor) -> Tenso
         moved = view.permute(order)
         flat = moved.reshape(-1 if batch else 1, view.shape[place], moved[(0,) * len(first)].numel())
         if isinstance(element, LinearMap):
-            flat = _product(element.forward, flat)
+            flat = product(element.forward, flat)
         else:
             flat = flat.gather(1, element.perm[..., None].expand(flat.shape))
             if not bool((element.factor == 1).all()):
@@ -218,12 +277,3 @@ def _mapped(acting: _Acting, factors: tuple[Factor, ...], view: Tensor) -> Tenso
         back = [order.index(other) for other in range(view.dim())]
         view = flat.reshape(moved.shape).permute(back)
     return view
-
-
-def _product(forward: Tensor, flat: Tensor) -> Tensor:
-    """Return forward @ flat in float64, widening a few columns at a time."""
-    out = torch.empty(flat.shape, dtype=torch.float64)
-    step = max(1, _BLOCK_ELEMENTS // max(1, flat.shape[0] * flat.shape[1]))
-    for columns, into in zip(flat.split(step, dim=2), out.split(step, dim=2), strict=True):
-        into.copy_(forward @ columns.double())
-    return out

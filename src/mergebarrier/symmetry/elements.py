@@ -10,8 +10,13 @@ contragredient side takes the inverse transpose: 1 / factor, backward^T, 1 / con
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
+
+# So many elements are moved, or widened, at once: a block and its result stay in the cache of a core.
+BLOCK_ELEMENTS = 1 << 18
+_BITS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 # An estimate this near to a quarter turn (or a signed permutation) on every plane is taken to be one: task vectors move
 # an estimate by about their relative size, keys that are not of this class move it by more on some plane.
@@ -182,3 +187,52 @@ def nearest_signed_permutation(matrix: Tensor) -> Monomial | None:
         return None
     candidate = Monomial(perm, matrix.gather(-1, perm[..., None])[..., 0].sign())
     return candidate if bool(((matrix - candidate.matrix()).abs() < SNAP_TOLERANCE).all()) else None
+
+
+def take(tensor: Tensor, place: int, index: Tensor) -> Tensor:
+    """Return a float tensor with the entries of one dimension in another order.
+
+    ``numpy.take`` on the bit patterns is three times as fast here as torch's ``index_select`` along rows.
+    """
+    if tensor.dim() != 2:
+        return tensor.index_select(place, index)
+    moved = torch.empty_like(tensor, memory_format=torch.contiguous_format)
+    bits = _BITS[tensor.element_size()]
+    # "clip" takes no buffer of its own; no index of a permutation is ever clipped.
+    np.take(tensor.contiguous().view(bits).numpy(), index.numpy(), axis=1, out=moved.view(bits).numpy(), mode="clip")
+    return moved
+
+
+class AxisFactors:
+    """What multiplies the entries of one stored axis.
+
+    Signs are flipped by their bits, zeros included.  Scales of 16-bit weights multiply in float32, exact enough to be
+    rounded once; wider weights give float64.
+    """
+
+    def __init__(self, factor: Tensor, itemsize: int) -> None:
+        """Take factors, Float64[Tensor, "n"], for tensors of so many bytes per element."""
+        bits = _BITS[itemsize]
+        self._factor, self._bits = factor, bits
+        signs = bool((factor.abs() == 1).all())
+        self._flips = (factor < 0).to(bits) << (8 * itemsize - 1) if signs else None
+
+    def scaled(self, block: Tensor, place: int, entries: slice) -> Tensor:
+        """Multiply a block that is ours."""
+        shape = [-1 if other == place else 1 for other in range(block.dim())]
+        if self._flips is not None and block.element_size() == self._bits.itemsize:
+            block.view(self._bits).bitwise_xor_(self._flips[entries].reshape(shape))
+            return block
+        factor = self._factor[entries].reshape(shape)
+        if block.element_size() > 2:
+            return block.double() * factor
+        return block.copy_(block.float().mul_(factor.float()))
+
+
+def product(forward: Tensor, flat: Tensor) -> Tensor:
+    """Return forward @ flat in float64, widening a few columns at a time."""
+    out = torch.empty(flat.shape, dtype=torch.float64)
+    step = max(1, BLOCK_ELEMENTS // max(1, flat.shape[0] * flat.shape[1]))
+    for columns, into in zip(flat.split(step, dim=2), out.split(step, dim=2), strict=True):
+        into.copy_(forward @ columns.double())
+    return out

@@ -20,14 +20,9 @@ def act(circuit: Circuit, elements: Elements, tensors: Mapping[str, Tensor]) -> 
     return dict(act_each(circuit, elements, dict(tensors)))
 
 
-def act_inverse_each(circuit: Circuit, elements: Elements, tensors: dict[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
-    """Undo ``act_each``."""
-    return act_each(circuit, inverted(circuit, elements), tensors)
-
-
 def act_inverse(circuit: Circuit, elements: Elements, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Undo ``act``."""
-    return dict(act_inverse_each(circuit, elements, dict(tensors)))
+    return act(circuit, inverted(circuit, elements), tensors)
 
 
 def inverted(circuit: Circuit, elements: Elements) -> dict[Instance, Element]:

@@ -193,6 +193,8 @@ def write_circuits(
     Raises:  DigestMismatch when another digest than the expected one comes out; CheckpointError.
     """
     donor = sources[0]
+    for source in sources:
+        source.stream()
     writer = Writer.create(
         into.out,
         output.layout or layout_like(donor),
