@@ -32,8 +32,8 @@ from mergebarrier.arch import (
 )
 from mergebarrier.symmetry.elements import (
     BLOCK_ELEMENTS,
-    Element,
     AxisFactors,
+    Element,
     LinearMap,
     Monomial,
     Planes,
