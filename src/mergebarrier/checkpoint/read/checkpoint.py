@@ -178,9 +178,8 @@ class Checkpoint:
         # What ``digests`` went through is known to be finite; should its file change since, the run is refused.
         if info.name not in self._digests:
             check_finite(tensor, info.dtype, where=where, remedy=CLEAN_WEIGHTS)
-        fresh = info.name not in self._digests and info is self.tensors[info.name]
-        if self._reads is not None and fresh:
-            self._reads.feed(info, start, stop, raw.numpy().data)
+            if self._reads is not None and info is self.tensors[info.name]:
+                self._reads.feed(info, start, stop, raw.numpy().data)
         return tensor
 
     def stream(self) -> None:
