@@ -78,6 +78,58 @@ def test_what_may_differ_is_noted(opened, save) -> None:
     assert "negative weight" in notes[1]
 
 
+@pytest.mark.parametrize(
+    ("ours", "theirs", "says"),
+    [
+        ({"rope_parameters": {"rope_theta": 1e4}}, {"rope_theta": 5e5}, "rope_theta is 500000.0, a has 10000.0"),
+        ({"rope_scaling": {"type": "linear", "factor": 2}}, {"rope_parameters": {"rope_type": "yarn", "factor": 2}},
+         "rope_type is 'yarn', a has 'linear'"),
+        ({"attn_logit_softcapping": 50.0}, {"attn_logit_softcapping": None}, "attn_logit_softcapping is None"),
+        ({"residual_multiplier": 0.3}, {"residual_multiplier": 1.0}, "residual_multiplier is 1.0, a has 0.3"),
+        ({"residual_multiplier": 0.3}, {}, "its configuration does not say residual_multiplier = 0.3, which is kept"),
+        ({}, {"num_experts_per_tok": 2}, "only its configuration says num_experts_per_tok = 2"),
+        ({"text_config": {"rope_theta": 1e4}}, {"text_config": {"rope_parameters": {"rope_theta": 1e6}}},
+         "text_config.rope_theta is 1000000.0, a has 10000.0"),
+        ({"vision_config": {"layer_norm_eps": 1e-5}}, {"vision_config": {"layer_norm_eps": 1e-6}}, "layer_norm_eps is"),
+        ({"rope_theta": 1e6, "rope_local_base_freq": 1e4},
+         {"rope_parameters": {"full_attention": {"rope_theta": 1e6}, "sliding_attention": {"rope_theta": 2e4}}},
+         "rope_parameters.sliding_attention.rope_theta is 20000.0"),
+        ({"made_up_by_someone": [1, {"a": 2}]}, {"made_up_by_someone": [1, {"a": 3}]}, "made_up_by_someone"),
+    ],
+)  # fmt: skip
+def test_every_difference_of_configurations_is_said(ours, theirs, says, opened, save) -> None:
+    folders = save("a", tensors(0), **ours), save("b", tensors(1), **theirs)
+    (note,) = plan(make("linear"), None, opened(*folders)).notes
+    assert "b: " in note and says in note
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        ({"rope_theta": 5e5}, {"rope_parameters": {"rope_type": "default", "rope_theta": 5e5}}),
+        ({"rope_theta": 5e5, "rope_scaling": {"type": "linear", "factor": 2}},
+         {"rope_parameters": {"rope_type": "linear", "rope_theta": 5e5, "factor": 2}}),
+        ({}, {"rope_parameters": {"rope_type": "default", "rope_theta": 10000.0}}),
+        ({"hidden_size": 6, "num_attention_heads": 2},
+         {"hidden_size": 6, "num_attention_heads": 2, "num_key_value_heads": 2, "head_dim": 3}),
+        ({"torch_dtype": "float16", "use_cache": True, "eos_token_id": 2, "attention_dropout": 0.1},
+         {"dtype": "bfloat16", "eos_token_id": [2, 3], "attention_dropout": 0.0, "transformers_version": "5.0"}),
+        ({}, {"attention_bias": False, "pretraining_tp": 1, "logits_scaling": 1.0, "sliding_window": None}),
+        ({"text_config": {"_name_or_path": "x"}}, {"text_config": {}}),
+    ],
+)  # fmt: skip
+def test_what_no_function_depends_on_is_not_said(ours, theirs, opened, save) -> None:
+    folders = save("a", tensors(0), **ours), save("b", tensors(1), **theirs)
+    assert plan(make("linear"), None, opened(*folders)).notes == ()
+
+
+@pytest.mark.parametrize("key", ["num_attention_heads", "head_dim", "num_key_value_heads", "hidden_act", "model_type"])
+def test_nested_tables_must_agree_about_how_heads_are_cut(key, opened, save) -> None:
+    folders = save("a", tensors(0), text_config={key: 2}), save("b", tensors(1), text_config={key: 4})
+    with pytest.raises(ConfigMismatch, match=rf"b: text_config\.{key} is 4, a has 2"):
+        plan(make("linear"), None, opened(*folders))
+
+
 def test_a_missing_base_and_wrong_counts_are_refused(opened, save) -> None:
     only = opened(save("a", tensors(0)))
     with pytest.raises(BadMergeParameter, match="needs the base model"):

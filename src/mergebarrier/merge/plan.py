@@ -1,9 +1,8 @@
 """What a merge of whole models will do, checked before any arithmetic: sources, units of work, warnings.
 
-All inputs must hold the same tensors in the same shapes, whatever their names (``arch.fit``), agree about tied
-embeddings and about how heads are cut; what they may disagree about (rotary base, norm epsilon) is noted, and the
-donor's value stays. The plan touches no file: an executor reads the sources, calls ``apply`` per unit and writes the
-result.
+All inputs must hold the same tensors in the same shapes, whatever their names (``arch.fit``), and agree about tied
+embeddings; what their configurations must and may disagree about is in ``configs``.  The plan touches no file: an
+executor reads the sources, calls ``apply`` per unit and writes the result.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -12,8 +11,9 @@ from typing import TYPE_CHECKING, Protocol
 
 from torch import Tensor
 
-from mergebarrier.errors import BadMergeParameter, ConfigMismatch, ShapeMismatch, apart, clean
+from mergebarrier.errors import BadMergeParameter, ShapeMismatch
 from mergebarrier.merge.arithmetic import SurveyResult, row_blocks
+from mergebarrier.merge.configs import check_config
 from mergebarrier.merge.method import Merge
 from mergebarrier.merge.methods import Linear
 
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from mergebarrier.checkpoint import Checkpoint, TensorInfo
 
 _SMALL = 1 << 21  # elements: tensors up to this size share a unit, larger ones have their own
-_MUST_AGREE = ("model_type", "num_attention_heads", "num_key_value_heads", "head_dim", "n_head", "hidden_act")
-_NOTED = ("rope_theta", "rope_parameters", "rope_scaling", "rms_norm_eps", "layer_norm_epsilon", "sliding_window")
 HEAD = "lm_head.weight"
 #: What every loader makes anew, and what counts the steps of one training: the output takes the donor's.
 COPIED_ROLES = ("buffer", "counter")
@@ -222,33 +220,11 @@ def units_of(methods: Mapping[str, Merge], tensors: "Mapping[str, TensorInfo]") 
     return tuple(units)
 
 
-def check_config(donor: "Checkpoint", other: "Checkpoint") -> list[str]:
-    """Return notes about what two models may disagree about; ConfigMismatch about what they must agree about."""
-    for key in _differing(_MUST_AGREE, donor, other):
-        raise ConfigMismatch(
-            _difference(key, donor, other),
-            where=other.path / "config.json",
-            remedy="merge models that were fine-tuned from one base",
-        )
-    return [f"{_difference(key, donor, other)}, which is kept" for key in _differing(_NOTED, donor, other)]
-
-
 def check_tensors(donor: "Checkpoint", other: "Checkpoint") -> None:
     """Raise ShapeMismatch unless all that is merged has one shape in both."""
     for name, info in donor.tensors.items():
         if info.role not in COPIED_ROLES:
             check_shape(donor, info, other, other.tensors[name])
-
-
-def _differing(keys: Sequence[str], donor: "Checkpoint", other: "Checkpoint") -> list[str]:
-    ours, theirs = donor.config, other.config
-    return [key for key in keys if key in ours and key in theirs and ours[key] != theirs[key]]
-
-
-def _difference(key: str, donor: "Checkpoint", other: "Checkpoint") -> str:
-    theirs, ours = clean(repr(other.config[key])), clean(repr(donor.config[key]))
-    names = apart(other.path.absolute(), donor.path.absolute()), apart(donor.path.absolute(), other.path.absolute())
-    return f"{names[0]}: {key} is {theirs}, {names[1]} has {ours}"
 
 
 def check_shape(

@@ -15,6 +15,7 @@ from torch import Tensor
 from mergebarrier.errors import BadMergeParameter, BadRecipe, clean
 from mergebarrier.lineage import name_of
 from mergebarrier.merge.arithmetic import SurveyResult, row_blocks
+from mergebarrier.merge.configs import check_config
 from mergebarrier.merge.method import Merge, parameters
 from mergebarrier.merge.plan import (
     AVERAGE,
@@ -22,7 +23,6 @@ from mergebarrier.merge.plan import (
     HEAD,
     MergeUnit,
     UnitTensors,
-    check_config,
     is_float,
     role_notes,
     units_of,

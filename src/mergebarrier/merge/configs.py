@@ -1,0 +1,113 @@
+"""What the configurations of a merge's inputs say, compared: errors, notes, and what no function depends on.
+
+They must agree about how heads are cut and about activations.  Whatever else they disagree about (rotary base, norm
+epsilon, a multiplier, a cap) is noted, nested tables too, and the donor's value stays; only what is known to change no
+function is passed over.  Rotary angles are compared in one spelling, wherever they stand.
+
+    said by one alone: noted, unless it is what a configuration without the key would most likely mean
+"""
+
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from mergebarrier.errors import ConfigMismatch, apart, clean
+
+if TYPE_CHECKING:
+    from mergebarrier.checkpoint import Checkpoint
+
+#: How stored tensors are cut and what stands between them; last words of keys.
+_MUST_AGREE = re.compile(
+    r"model_type|(\w+_)?num_(attention_|key_value_|kv_)?heads|(encoder|decoder)_attention_heads|n_heads?|(\w+_)?head_dim"
+    r"|d_kv|hidden_act(ivation)?|activation_function|feed_forward_proj"
+)
+#: What no function depends on, or what the tensors themselves are compared for.
+_HARMLESS = re.compile(
+    r"_.*|architectures|auto_map|(torch_)?dtype|\w*version|name_or_path|license|base_model|finetuning_task|problem_type"
+    r"|task_specific_params|id2label|label2id|num_labels|prefix|tokenizer_class|\w+_token_ids?|\w+_token_index"
+    r"|use_cache|output_\w+|return_dict\w*|use_return_dict|torchscript|(attn|experts)_implementation|chunk_size_feed_forward"
+    r"|gradient_checkpointing|pretraining_tp|quantization_config|initializer_\w+|\w*(dropout|pdrop|layerdrop)\w*"
+    r"|\w*loss\w*|router_jitter_noise|mask_\w+|apply_spec_augment|label_smoothing|use_mambapy|unsloth_\w+"
+    r"|vocab_size|tie_word_embeddings|\w*num_(hidden_|encoder_|decoder_)?layers|n_layers?|(encoder|decoder)_layers"
+    r"|do_sample|temperature|top_[kp]|typical_p|num_beams|max_length|min_length|max_new_tokens|\w+_penalty|bad_words_ids"
+    r"|no_repeat_ngram_size|early_stopping|suppress_tokens|begin_suppress_tokens|forced_decoder_ids|num_return_sequences"
+)
+#: Rotary angles of a configuration that does not say.
+_USUAL = {"rope_theta": 10000, "rope_type": "default"}
+
+
+def check_config(donor: "Checkpoint", other: "Checkpoint") -> list[str]:
+    """Return notes about what two models may disagree about; ConfigMismatch about what they must agree about."""
+    ours, theirs = _said(donor.config), _said(other.config)
+    names = apart(other.path.absolute(), donor.path.absolute()), apart(donor.path.absolute(), other.path.absolute())
+    notes: list[str] = []
+    alone: dict[bool, list[str]] = {True: [], False: []}
+    for key in dict.fromkeys([*ours, *theirs]):
+        mine, yours = ours.get(key, _SILENT), theirs.get(key, _SILENT)
+        lists = [value for value in (mine, yours) if isinstance(value, list)]
+        if mine == yours or (len(lists) == 2 and len(lists[0]) != len(lists[1])):  # of layers, which recipes move
+            continue
+        if _SILENT in (mine, yours):
+            value = yours if mine == _SILENT else mine
+            if not _usual(key, value, donor.config if yours == _SILENT else other.config):
+                alone[yours == _SILENT].append(f"{clean(key)} = {clean(repr(value))}")
+            continue
+        difference = f"{names[0]}: {clean(key)} is {clean(repr(yours))}, {names[1]} has {clean(repr(mine))}"
+        if _MUST_AGREE.fullmatch(key.rpartition(".")[2]):
+            where, remedy = other.path / "config.json", "merge models that were fine-tuned from one base"
+            raise ConfigMismatch(difference, where=where, remedy=remedy)
+        notes.append(f"{difference}, which is kept")
+    if alone[False]:
+        notes.append(f"{names[0]}: only its configuration says {', '.join(alone[False])}; the output does not")
+    if alone[True]:
+        notes.append(f"{names[0]}: its configuration does not say {', '.join(alone[True])}, which is kept")
+    return notes
+
+
+_SILENT = "\0"
+
+
+def _said(config: Mapping[str, object], prefix: str = "") -> dict[str, object]:
+    """Return what a configuration says of the function: dotted keys, rotary angles in one spelling."""
+    found: dict[str, object] = {}
+    for key, value in _one_rope(config).items():
+        if isinstance(value, Mapping):
+            found |= _said(value, f"{prefix}{key}.")
+        elif not _HARMLESS.fullmatch(key):
+            found[f"{prefix}{key}"] = value
+    return found
+
+
+def _one_rope(config: Mapping[str, object]) -> dict[str, object]:
+    """Return a table with rope_theta, rope_type and the rest beside one another, wherever they stood."""
+    table = {key: value for key, value in config.items() if key not in ("rope_parameters", "rope_scaling")}
+    tables = (config.get("rope_scaling"), config.get("rope_parameters"))
+    rope = {key: value for one in tables if isinstance(one, Mapping) for key, value in one.items()}
+    if any(isinstance(value, Mapping) for value in rope.values()):  # one table per kind of layer
+        return {**table, "rope_parameters": rope}
+    if "type" in rope:
+        rope = {"rope_type": rope.pop("type"), **rope}
+    local = table.pop("rope_local_base_freq", None)
+    if local is not None:
+        rope = {"rope_theta": table.pop("rope_theta", _USUAL["rope_theta"]), **rope}
+        return {**table, "rope_parameters": {"full_attention": rope, "sliding_attention": {"rope_theta": local}}}
+    return {**table, **rope}
+
+
+def _usual(key: str, value: object, config: Mapping[str, object]) -> bool:
+    """Whether a value says what a configuration without the key would most likely mean."""
+    last = key.rpartition(".")[2]
+    layers = value if isinstance(value, list) else [value]
+    if not value or value in (1, _USUAL.get(last)) or all(one == "full_attention" for one in layers):
+        return True
+    table: object = config
+    for word in key.split(".")[:-1]:
+        table = table.get(word) if isinstance(table, Mapping) else None
+    heads = table.get("num_attention_heads") if isinstance(table, Mapping) else None
+    if last == "num_key_value_heads":
+        return value == heads
+    return last == "head_dim" and isinstance(table, Mapping) and _product(value, heads) == table.get("hidden_size")
+
+
+def _product(a: object, b: object) -> object:
+    return a * b if isinstance(a, int) and isinstance(b, int) else None
