@@ -46,7 +46,7 @@ def _door(name: str) -> ast.Module | None:
 def _imports(door: ast.Module) -> dict[str, str]:
     """Return name -> the module that a door takes it from."""
     found = [node for node in ast.walk(door) if isinstance(node, ast.ImportFrom) and node.module != "typing"]
-    return {alias.name: str(node.module) for node in found for alias in node.names if alias.name != "doors"}
+    return {alias.name: str(node.module) for node in found for alias in node.names if alias.name != "lazy"}
 
 
 def _defined(module: str, name: str) -> str:

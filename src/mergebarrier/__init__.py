@@ -11,7 +11,7 @@ when it is first taken.  A verb and its room may share a name: ``mergebarrier.pr
 
 from typing import TYPE_CHECKING
 
-from mergebarrier import doors
+from mergebarrier import lazy
 
 if TYPE_CHECKING:
     from mergebarrier.api import Model, Report, ResultReport, WriteOptions
@@ -172,4 +172,4 @@ __all__ = [
     "zoo_path",
 ]
 
-doors.open_lazily(__name__)
+lazy.open_door(__name__)

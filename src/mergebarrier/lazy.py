@@ -1,24 +1,36 @@
-"""Lazy libraries: torch and numpy by name, imported when something is first taken from them.
+"""Lazy imports: libraries and the names behind a package's door are imported when something is first taken from them.
 
     from __future__ import annotations              # annotations stay text, so they take nothing
-    from mergebarrier.lazy import torch             # costs nothing
+    from mergebarrier.lazy import torch             # costs nothing; torch.mul(..) imports torch, once
 
-    def half(a: torch.Tensor) -> torch.Tensor:
-        return torch.mul(a, 0.5)                    # imports torch, once
+So a file can declare the hyper-parameters that help texts show and compute with torch as well.  The ``__init__`` of a
+package is its door, and lists what it offers:
 
-So a file can declare the hyper-parameters that help texts show and compute with torch as well.  Source: PEP 562.  We
-differ from importlib.util.LazyLoader: sys.modules stays as it is, and two threads may ask at the same moment.
+    if TYPE_CHECKING:                               # read by people, by type checkers and by ``open_door``
+        from mergebarrier.protect.exact import Exact
+
+    __all__ = ["Exact"]
+
+    lazy.open_door(__name__)                        # the file of Exact is imported when Exact is first used
+
+Source: PEP 562.  We differ from importlib.util.LazyLoader: sys.modules stays as it is, and two threads may ask at the
+same moment.  The names of a door come from its own import statements, so nothing is listed twice, and a file may be
+called like what it defines (``verbs/protect.py`` defines ``protect``): the door gives what is defined.
 """
 
+import gc
 import importlib
+import re
+import sys
+from functools import cache
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import numpy as np
     import torch
 
-__all__ = ["np", "torch"]
+__all__ = ["np", "open_door", "torch"]
 
 
 class _Library(ModuleType):
@@ -30,3 +42,57 @@ class _Library(ModuleType):
 
 if not TYPE_CHECKING:
     np, torch = _Library("numpy"), _Library("torch")
+
+_IMPORT = re.compile(r"^ +from (\S+) import (?:\(([^)]*)\)|(.+))$", re.MULTILINE)
+
+
+def open_door(package: str) -> None:
+    """Make a package import what it offers on demand.
+
+    Args:
+      package: ``__name__`` of a package whose ``__init__`` imports its names under ``if TYPE_CHECKING:``.
+    """
+    sys.modules[package].__class__ = _Door
+
+
+@cache
+def _places(package: str) -> dict[str, str]:
+    """Return name -> the module that it is taken from; a file that is offered as a whole is taken from its package."""
+    loader: Any = sys.modules[package].__loader__
+    return {
+        name.strip(): module
+        for module, many, few in _IMPORT.findall(loader.get_source(package))
+        for name in (many or few).split(",")
+        if name.strip()
+    }
+
+
+def _imported(module: str) -> ModuleType:
+    """Import with the collector of cycles paused: torch makes so many objects that it takes an eighth of the time."""
+    running = gc.isenabled()
+    gc.disable()
+    try:
+        return importlib.import_module(module)
+    finally:
+        if running:
+            gc.enable()
+
+
+class _Door(ModuleType):
+    def __getattr__(self, name: str) -> object:
+        place = None if name.startswith("__") else _places(self.__name__).get(name)
+        if place is None:
+            raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
+        if place == self.__name__:
+            return _imported(f"{place}.{name}")
+        value = self.__dict__[name] = getattr(_imported(place), name)
+        return value
+
+    def __setattr__(self, name: str, value: object) -> None:
+        # An imported file is set on its package; that must not hide an offered name that is spelled like the file.
+        if isinstance(value, ModuleType) and _places(self.__name__).get(name, self.__name__) != self.__name__:
+            return
+        super().__setattr__(name, value)
+
+    def __dir__(self) -> list[str]:
+        return sorted({*self.__dict__, *_places(self.__name__)})

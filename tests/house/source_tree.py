@@ -108,7 +108,7 @@ class Tree:
         return {
             module.name: frozenset(self.defining(item.source, item.name) for item in imports_of(module)) - {module.name}
             for module in self.modules.values()
-            if not (module.is_door and "open_lazily" in module.text)
+            if not (module.is_door and "open_door" in module.text)
         }
 
 

@@ -18,6 +18,6 @@ def test_a_command_runs_few_of_our_files(label: str, tmp_path: Path) -> None:
     words = count_files.commands(tmp_path)[label]
     ran = subprocess.run([sys.executable, count_files.__file__, *words], capture_output=True, text=True, check=True)
     files = json.loads(ran.stdout.splitlines()[-1])
-    assert "doors.py" in files and "run/transform.py" in files, "the probe sees what runs"
+    assert "lazy.py" in files and "run/transform.py" in files, "the probe sees what runs"
     assert "protect/mergebarrier.py" not in files, "the probe counts what is only imported"
     assert len(files) <= LIMITS[label], files

@@ -6,7 +6,7 @@ prints.  ``import mergebarrier`` offers these functions.
 
 from typing import TYPE_CHECKING
 
-from mergebarrier import doors
+from mergebarrier import lazy
 
 if TYPE_CHECKING:
     from mergebarrier.api.attack import AttackPlan, AttackReport, attack, plan_attack
@@ -110,4 +110,4 @@ __all__ = [
     "zoo_path",
 ]
 
-doors.open_lazily(__name__)
+lazy.open_door(__name__)

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from mergebarrier import doors
+from mergebarrier import lazy
 
 if TYPE_CHECKING:
     from mergebarrier.arch.axes import (
@@ -63,4 +63,4 @@ __all__ = [
     "unfold",
 ]
 
-doors.open_lazily(__name__)
+lazy.open_door(__name__)

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from mergebarrier import doors
+from mergebarrier import lazy
 
 if TYPE_CHECKING:
     from mergebarrier.attack.folder import PURPOSE, TAG, PoisonSpec, make_poisoned
@@ -20,4 +20,4 @@ __all__ = [
     "measure",
 ]
 
-doors.open_lazily(__name__)
+lazy.open_door(__name__)

@@ -5,7 +5,7 @@ The audit joins every other room; it does no I/O of its own and imports the heav
 
 from typing import TYPE_CHECKING
 
-from mergebarrier import doors
+from mergebarrier import lazy
 
 if TYPE_CHECKING:
     from mergebarrier.audit.bench import (
@@ -37,4 +37,4 @@ __all__ = [
     "searched",
 ]
 
-doors.open_lazily(__name__)
+lazy.open_door(__name__)

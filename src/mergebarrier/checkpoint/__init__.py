@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from mergebarrier import doors
+from mergebarrier import lazy
 
 if TYPE_CHECKING:
     from mergebarrier.checkpoint.adapter import (
@@ -86,4 +86,4 @@ __all__ = [
     "write_tensor_file",
 ]
 
-doors.open_lazily(__name__)
+lazy.open_door(__name__)

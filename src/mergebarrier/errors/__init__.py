@@ -23,7 +23,7 @@ A code never changes its meaning and is never reused; the rule ids of findings a
 
 from typing import TYPE_CHECKING
 
-from mergebarrier import doors
+from mergebarrier import lazy
 
 if TYPE_CHECKING:
     from mergebarrier.errors.base import InternalError, Interrupted, MergebarrierError, UsageError, apart, clean
@@ -151,4 +151,4 @@ __all__ = [
     "clean",
 ]
 
-doors.open_lazily(__name__)
+lazy.open_door(__name__)

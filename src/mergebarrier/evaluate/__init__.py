@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from mergebarrier import doors
+from mergebarrier import lazy
 
 if TYPE_CHECKING:
     from mergebarrier.evaluate.base import (
@@ -127,4 +127,4 @@ __all__ = [
     "write_image_task",
 ]
 
-doors.open_lazily(__name__)
+lazy.open_door(__name__)

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from mergebarrier import doors
+from mergebarrier import lazy
 
 if TYPE_CHECKING:
     from mergebarrier.keys.keys import KEY_BYTES, Key, KeyStream, Streams, key_id, read_key_file, write_key_file
@@ -17,4 +17,4 @@ __all__ = [
     "write_key_file",
 ]
 
-doors.open_lazily(__name__)
+lazy.open_door(__name__)

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from mergebarrier import doors
+from mergebarrier import lazy
 
 if TYPE_CHECKING:
     from mergebarrier.lineage.card import (
@@ -32,4 +32,4 @@ __all__ = [
     "unique",
 ]
 
-doors.open_lazily(__name__)
+lazy.open_door(__name__)

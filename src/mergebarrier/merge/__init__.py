@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from mergebarrier import doors
+from mergebarrier import lazy
 
 if TYPE_CHECKING:
     from mergebarrier.merge.learned import (
@@ -109,4 +109,4 @@ __all__ = [
     "plan",
 ]
 
-doors.open_lazily(__name__)
+lazy.open_door(__name__)

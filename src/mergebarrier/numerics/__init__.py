@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from mergebarrier import doors
+from mergebarrier import lazy
 
 if TYPE_CHECKING:
     from mergebarrier.numerics import aes, draws
@@ -15,4 +15,4 @@ __all__ = [
     "wilson",
 ]
 
-doors.open_lazily(__name__)
+lazy.open_door(__name__)

@@ -5,7 +5,7 @@ Everything here is a pure function of the model, examples, losses and seed that 
 
 from typing import TYPE_CHECKING
 
-from mergebarrier import doors
+from mergebarrier import lazy
 
 if TYPE_CHECKING:
     from mergebarrier.poison.attack import Adversary, Attack, Batch, Stamp, clean_loss, thawed
@@ -65,4 +65,4 @@ __all__ = [
     "universal_trigger",
 ]
 
-doors.open_lazily(__name__)
+lazy.open_door(__name__)

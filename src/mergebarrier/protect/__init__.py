@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from mergebarrier import doors
+from mergebarrier import lazy
 
 if TYPE_CHECKING:
     from mergebarrier.protect.exact import PARTS, Exact
@@ -34,4 +34,4 @@ __all__ = [
     "in_manifest",
 ]
 
-doors.open_lazily(__name__)
+lazy.open_door(__name__)

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from mergebarrier import doors
+from mergebarrier import lazy
 
 if TYPE_CHECKING:
     from mergebarrier.realign.aga import Aga
@@ -22,4 +22,4 @@ __all__ = [
     "relation",
 ]
 
-doors.open_lazily(__name__)
+lazy.open_door(__name__)

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from mergebarrier import doors
+from mergebarrier import lazy
 
 if TYPE_CHECKING:
     from mergebarrier.results import thresholds
@@ -64,4 +64,4 @@ __all__ = [
     "to_json",
 ]
 
-doors.open_lazily(__name__)
+lazy.open_door(__name__)

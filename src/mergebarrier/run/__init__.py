@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from mergebarrier import doors
+from mergebarrier import lazy
 
 if TYPE_CHECKING:
     from mergebarrier.run.transform import Change, Layout, Sink, change_rows, one_thread_kernels, transform
@@ -38,4 +38,4 @@ __all__ = [
     "whole",
 ]
 
-doors.open_lazily(__name__)
+lazy.open_door(__name__)

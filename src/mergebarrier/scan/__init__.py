@@ -6,7 +6,7 @@ A method room: it takes tensors, an encoder and callables, reads no file, and sa
 
 from typing import TYPE_CHECKING
 
-from mergebarrier import doors
+from mergebarrier import lazy
 
 if TYPE_CHECKING:
     from mergebarrier.scan.base import (
@@ -109,4 +109,4 @@ __all__ = [
     "tags",
 ]
 
-doors.open_lazily(__name__)
+lazy.open_door(__name__)

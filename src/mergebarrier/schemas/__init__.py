@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from mergebarrier import doors
+from mergebarrier import lazy
 
 if TYPE_CHECKING:
     from mergebarrier.schemas.shipped import names, text
@@ -12,4 +12,4 @@ __all__ = [
     "text",
 ]
 
-doors.open_lazily(__name__)
+lazy.open_door(__name__)

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from mergebarrier import doors
+from mergebarrier import lazy
 
 if TYPE_CHECKING:
     from mergebarrier.symmetry.act import Elements, act_each, act_rows
@@ -46,4 +46,4 @@ __all__ = [
     "similarities",
 ]
 
-doors.open_lazily(__name__)
+lazy.open_door(__name__)

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from mergebarrier import doors
+from mergebarrier import lazy
 
 if TYPE_CHECKING:
     from mergebarrier.training.batches import batches, uniform
@@ -21,4 +21,4 @@ __all__ = [
     "uniform",
 ]
 
-doors.open_lazily(__name__)
+lazy.open_door(__name__)

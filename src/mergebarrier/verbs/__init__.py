@@ -6,7 +6,7 @@ to what.  The command line and the audit call these and nothing deeper; there is
 
 from typing import TYPE_CHECKING
 
-from mergebarrier import doors
+from mergebarrier import lazy
 
 if TYPE_CHECKING:
     from mergebarrier.verbs.adapters import by_adapters
@@ -77,4 +77,4 @@ __all__ = [
     "whole_models",
 ]
 
-doors.open_lazily(__name__)
+lazy.open_door(__name__)

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from mergebarrier import doors
+from mergebarrier import lazy
 
 if TYPE_CHECKING:
     from mergebarrier.zoo.base import Asset, Package
@@ -27,4 +27,4 @@ __all__ = [
     "vision_bench",
 ]
 
-doors.open_lazily(__name__)
+lazy.open_door(__name__)

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from mergebarrier import doors
+from mergebarrier import lazy
 
 if TYPE_CHECKING:
     from mergebarrier.api.base.folders import (
@@ -47,4 +47,4 @@ __all__ = [
     "shown",
 ]
 
-doors.open_lazily(__name__)
+lazy.open_door(__name__)

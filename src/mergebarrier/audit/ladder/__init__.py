@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from mergebarrier import doors
+from mergebarrier import lazy
 
 if TYPE_CHECKING:
     from mergebarrier.audit.ladder.climb import climb, control, summary
@@ -41,4 +41,4 @@ __all__ = [
     "summary",
 ]
 
-doors.open_lazily(__name__)
+lazy.open_door(__name__)

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from mergebarrier import doors
+from mergebarrier import lazy
 
 if TYPE_CHECKING:
     from mergebarrier.checkpoint.adapter.adapted_checkpoint import (
@@ -30,4 +30,4 @@ __all__ = [
     "split_reference",
 ]
 
-doors.open_lazily(__name__)
+lazy.open_door(__name__)

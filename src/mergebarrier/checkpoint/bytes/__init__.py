@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from mergebarrier import doors
+from mergebarrier import lazy
 
 if TYPE_CHECKING:
     from mergebarrier.checkpoint.bytes import strict_yaml
@@ -77,4 +77,4 @@ __all__ = [
     "write_at",
 ]
 
-doors.open_lazily(__name__)
+lazy.open_door(__name__)

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from mergebarrier import doors
+from mergebarrier import lazy
 
 if TYPE_CHECKING:
     from mergebarrier.checkpoint.read.checkpoint import Checkpoint
@@ -57,4 +57,4 @@ __all__ = [
     "validate_header",
 ]
 
-doors.open_lazily(__name__)
+lazy.open_door(__name__)

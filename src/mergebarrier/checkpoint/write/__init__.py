@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from mergebarrier import doors
+from mergebarrier import lazy
 
 if TYPE_CHECKING:
     from mergebarrier.checkpoint.write.layout import layout_like
@@ -13,4 +13,4 @@ __all__ = [
     "layout_like",
 ]
 
-doors.open_lazily(__name__)
+lazy.open_door(__name__)

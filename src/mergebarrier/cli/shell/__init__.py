@@ -2,11 +2,11 @@
 
 from typing import TYPE_CHECKING
 
-from mergebarrier import doors
+from mergebarrier import lazy
 
 if TYPE_CHECKING:
     from mergebarrier.cli.shell.log import LogFile, screen
 
 __all__ = ["LogFile", "screen"]
 
-doors.open_lazily(__name__)
+lazy.open_door(__name__)

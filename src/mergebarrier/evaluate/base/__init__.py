@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from mergebarrier import doors
+from mergebarrier import lazy
 
 if TYPE_CHECKING:
     from mergebarrier.evaluate.base.answers import answers, continues_text, reads_more, reads_tokens
@@ -33,4 +33,4 @@ __all__ = [
     "tokenizer_of",
 ]
 
-doors.open_lazily(__name__)
+lazy.open_door(__name__)

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from mergebarrier import doors
+from mergebarrier import lazy
 
 if TYPE_CHECKING:
     from mergebarrier.evaluate.images.encoders import Encoder, encoder_tensors, load_encoder, save_encoder
@@ -46,4 +46,4 @@ __all__ = [
     "write_image_task",
 ]
 
-doors.open_lazily(__name__)
+lazy.open_door(__name__)

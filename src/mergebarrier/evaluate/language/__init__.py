@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from mergebarrier import doors
+from mergebarrier import lazy
 
 if TYPE_CHECKING:
     from mergebarrier.evaluate.language.barrier import LossBarrier, barrier_curve
@@ -40,4 +40,4 @@ __all__ = [
     "token_ids",
 ]
 
-doors.open_lazily(__name__)
+lazy.open_door(__name__)

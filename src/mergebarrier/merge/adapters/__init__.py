@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from mergebarrier import doors
+from mergebarrier import lazy
 
 if TYPE_CHECKING:
     from mergebarrier.merge.adapters.adapters import AdapterPlan, Measured, dump, plan_adapters
@@ -18,4 +18,4 @@ __all__ = [
     "plan_adapters",
 ]
 
-doors.open_lazily(__name__)
+lazy.open_door(__name__)

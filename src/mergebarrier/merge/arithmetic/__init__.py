@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from mergebarrier import doors
+from mergebarrier import lazy
 
 if TYPE_CHECKING:
     from mergebarrier.merge.arithmetic import combine, largest, model_cuts, ranks, sparsify
@@ -40,4 +40,4 @@ __all__ = [
     "store",
 ]
 
-doors.open_lazily(__name__)
+lazy.open_door(__name__)

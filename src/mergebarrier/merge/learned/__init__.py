@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from mergebarrier import doors
+from mergebarrier import lazy
 
 if TYPE_CHECKING:
     from mergebarrier.merge.learned.adamerging import AdaMerging
@@ -28,4 +28,4 @@ __all__ = [
     "outputs_of",
 ]
 
-doors.open_lazily(__name__)
+lazy.open_door(__name__)

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from mergebarrier import doors
+from mergebarrier import lazy
 
 if TYPE_CHECKING:
     from mergebarrier.merge.methods._thinned import TaskVectorMerge
@@ -64,4 +64,4 @@ __all__ = [
     "WudiExact",
 ]
 
-doors.open_lazily(__name__)
+lazy.open_door(__name__)

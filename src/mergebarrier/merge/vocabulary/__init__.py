@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from mergebarrier import doors
+from mergebarrier import lazy
 
 if TYPE_CHECKING:
     from mergebarrier.merge.vocabulary import rows
@@ -39,4 +39,4 @@ __all__ = [
     "without_lost_tokens",
 ]
 
-doors.open_lazily(__name__)
+lazy.open_door(__name__)

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from mergebarrier import doors
+from mergebarrier import lazy
 
 if TYPE_CHECKING:
     from mergebarrier.poison.image.adversary import ImageAdversary
@@ -38,4 +38,4 @@ __all__ = [
     "universal_trigger",
 ]
 
-doors.open_lazily(__name__)
+lazy.open_door(__name__)

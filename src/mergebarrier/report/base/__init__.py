@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from mergebarrier import doors
+from mergebarrier import lazy
 
 if TYPE_CHECKING:
     from mergebarrier.report.base import svg
@@ -11,4 +11,4 @@ __all__ = [
     "svg",
 ]
 
-doors.open_lazily(__name__)
+lazy.open_door(__name__)

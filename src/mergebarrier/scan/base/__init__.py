@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from mergebarrier import doors
+from mergebarrier import lazy
 
 if TYPE_CHECKING:
     from mergebarrier.scan.base.finding import (
@@ -57,4 +57,4 @@ __all__ = [
     "stamp",
 ]
 
-doors.open_lazily(__name__)
+lazy.open_door(__name__)

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from mergebarrier import doors
+from mergebarrier import lazy
 
 if TYPE_CHECKING:
     from mergebarrier.scan.checks import expert_patches, merged_patches
@@ -40,4 +40,4 @@ __all__ = [
     "tags",
 ]
 
-doors.open_lazily(__name__)
+lazy.open_door(__name__)

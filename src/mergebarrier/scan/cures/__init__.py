@@ -5,7 +5,7 @@ Each takes a ``MergeToCure`` and returns weights; none sees the adversary's trig
 
 from typing import TYPE_CHECKING
 
-from mergebarrier import doors
+from mergebarrier import lazy
 
 if TYPE_CHECKING:
     from mergebarrier.scan.cures.drop import DropGuilty
@@ -32,4 +32,4 @@ __all__ = [
     "Train",
 ]
 
-doors.open_lazily(__name__)
+lazy.open_door(__name__)

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from mergebarrier import doors
+from mergebarrier import lazy
 
 if TYPE_CHECKING:
     from mergebarrier.zoo.base import image_experts
@@ -18,4 +18,4 @@ __all__ = [
     "write_model",
 ]
 
-doors.open_lazily(__name__)
+lazy.open_door(__name__)

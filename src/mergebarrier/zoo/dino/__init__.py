@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from mergebarrier import doors
+from mergebarrier import lazy
 
 if TYPE_CHECKING:
     from mergebarrier.zoo.dino import dino_tasks, dinov2, grey_pictures
@@ -18,4 +18,4 @@ __all__ = [
     "grey_pictures",
 ]
 
-doors.open_lazily(__name__)
+lazy.open_door(__name__)

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from mergebarrier import doors
+from mergebarrier import lazy
 
 if TYPE_CHECKING:
     from mergebarrier.zoo.glyphs import glyph_file, glyph_tasks
@@ -24,4 +24,4 @@ __all__ = [
     "glyph_tasks",
 ]
 
-doors.open_lazily(__name__)
+lazy.open_door(__name__)

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from mergebarrier import doors
+from mergebarrier import lazy
 
 if TYPE_CHECKING:
     from mergebarrier.zoo.language import experts, kjv, smollm2, words
@@ -14,4 +14,4 @@ __all__ = [
     "words",
 ]
 
-doors.open_lazily(__name__)
+lazy.open_door(__name__)

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from mergebarrier import doors
+from mergebarrier import lazy
 
 if TYPE_CHECKING:
     from mergebarrier.zoo.packages import sources
@@ -14,4 +14,4 @@ __all__ = [
     "sources",
 ]
 
-doors.open_lazily(__name__)
+lazy.open_door(__name__)
