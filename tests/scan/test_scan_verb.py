@@ -91,9 +91,21 @@ def test_a_value_that_is_no_number_is_a_finding(bench: Path, world: World, tmp_p
 
 
 def test_a_refused_base_is_a_finding_too(bench: Path, tmp_path: Path, run_cli) -> None:
-    ran = run_cli("scan", str(bench / "expert0"), "--base", str(tmp_path / "nothing"), "--json")
+    (tmp_path / "nothing").mkdir()
+    words = ("scan", str(bench / "expert0"), "--base", str(tmp_path / "nothing"))
+    ran = run_cli(*words, "--json")
     assert ran.exit_code == 0 and ran.json["findings"][0]["model"] == "base"
-    assert run_cli("scan", str(bench / "expert0"), "--base", str(tmp_path / "no"), "--fail-on", "medium").exit_code == 1
+    assert run_cli(*words, "--fail-on", "medium").exit_code == 1
+
+
+@pytest.mark.parametrize("fail_on", ["low", "critical"])
+def test_a_path_that_does_not_exist_is_no_scan_whatever_it_would_fail_on(
+    bench: Path, tmp_path: Path, run_cli, fail_on: str
+) -> None:
+    expert, gone = str(bench / "expert0"), str(tmp_path / "mistyped")
+    for words in ((gone, "--base", expert), (expert, gone, "--base", expert), (expert, "--base", gone)):
+        ran = run_cli("scan", *words, "--fail-on", fail_on)
+        assert ran.exit_code == 2 and "no such folder" in ran.stderr and "mistyped" in ran.stderr
 
 
 def test_the_tag_of_an_attack_artefact_is_recognised_in_manifest_and_card(bench: Path, tmp_path: Path, run_cli) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from torch import Tensor
 
-from mergebarrier.errors import BadMergeParameter, ShapeMismatch
+from mergebarrier.errors import BadMergeParameter, ShapeMismatch, clean
 from mergebarrier.merge.arithmetic import SurveyResult, row_blocks
 from mergebarrier.merge.configs import check_config
 from mergebarrier.merge.method import Merge
@@ -147,7 +147,7 @@ def plan(
         sources,
         methods,
         units_of(methods, donor.tensors),
-        (*notes, *found.notes, *role_notes(donor)),
+        (*notes, *found.notes, *donor_notes(donor)),
         copied,
     )
 
@@ -184,14 +184,19 @@ def fitted(
     return FittedModels(found.models, found.kept, found.notes)
 
 
-def role_notes(donor: "Checkpoint") -> list[str]:
-    """Say what becomes of tensors that are no weights and differ between any two trainings."""
+def donor_notes(donor: "Checkpoint") -> list[str]:
+    """Say what becomes of tensors that are no weights, and which files of the donor the output lacks."""
     roles = [info.role for info in donor.tensors.values()]
     said = {
         "counter": "{} counters of training steps are those of {}",
         "statistic": "{} running statistics are averaged over the experts, evenly; {} gives their names",
     }
-    return [text.format(roles.count(role), donor.path.name) for role, text in said.items() if role in roles]
+    notes = [text.format(roles.count(role), donor.path.name) for role, text in said.items() if role in roles]
+    behind = donor.left_behind
+    more = f" and {len(behind) - 8} more" if len(behind) > 8 else ""
+    if behind:
+        notes.append(f"{donor.path.name}: {', '.join(map(clean, behind[:8]))}{more} of its folder stay behind")
+    return notes
 
 
 def units_of(methods: Mapping[str, Merge], tensors: "Mapping[str, TensorInfo]") -> tuple[MergeUnit, ...]:

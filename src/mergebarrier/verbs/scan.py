@@ -4,6 +4,7 @@ A folder that the strict reader refuses is a finding, not the end; what is left 
 tensor, and with tasks and a merge given, run on images.
 """
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from mergebarrier.arch import repeats, spelled_like
 from mergebarrier.checkpoint import MANIFEST_NAME, Checkpoint, read_manifest, split_reference
-from mergebarrier.errors import BadScanInput, MergebarrierError
+from mergebarrier.errors import BadScanInput, MergebarrierError, NotACheckpoint
 from mergebarrier.evaluate import ImageTask, load_encoder, pixels, read_image_task
 from mergebarrier.lineage import name_of, reference
 from mergebarrier.merge import Merge
@@ -176,7 +177,7 @@ def _called(path: Path | Checkpoint) -> str:
 def _open(
     name: str, path: Path | Checkpoint, request: ScanRequest, folders: Models, findings: list[Finding]
 ) -> Checkpoint | None:
-    """Open and hash one model; a refusal becomes a finding."""
+    """Open and hash one model; a refusal becomes a finding, but a mistyped path is an error: nothing was looked at."""
     try:
         checkpoint = folders.model(path) if name == "base" else folders.model_on(path, request.base)
         for part in parts_of(checkpoint):
@@ -184,6 +185,8 @@ def _open(
                 read_manifest(part.path)
         checkpoint.digests(workers=request.workers)
     except MergebarrierError as error:
+        if isinstance(error, NotACheckpoint) and isinstance(path, Path) and not os.path.lexists(path):
+            raise
         findings.append(refusal(name, error))
         return None
     for said in map(declared, parts_of(checkpoint)):

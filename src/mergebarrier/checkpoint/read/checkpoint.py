@@ -76,6 +76,7 @@ class ReadDigests:
 
 _BUFFERS_KEPT = 4
 MAX_SIDE_FILE_BYTES = 64 * 2**20
+_WRITTEN_ANEW = ("model.safetensors.index.json", "mergebarrier.json")
 
 
 class Checkpoint:
@@ -235,6 +236,12 @@ class Checkpoint:
         if name not in self.side_files:
             raise KeyError(name)
         return read_small(self.root, name, MAX_SIDE_FILE_BYTES)
+
+    @property
+    def left_behind(self) -> tuple[str, ...]:
+        """Names in the folder that no output gets: weights of other formats, code, folders, records of a training."""
+        ours = {shard.name for shard in self.shards} | {*self.side_files, *_WRITTEN_ANEW}
+        return tuple(sorted(name for name in os.listdir(self.root) if name not in ours and not name.startswith(".")))
 
     def verify_unchanged(self) -> None:
         """Raise ChangedDuringRun when a shard was written, truncated or replaced since it was opened.

@@ -35,6 +35,7 @@ from mergebarrier.checkpoint.read.texts import (
     check_quantisation,
     check_side_files,
     read_config,
+    texts_of,
     validate_header,
 )
 from mergebarrier.errors import (
@@ -59,7 +60,7 @@ LICENCE_FILES: tuple[str, ...] = (
     "LICENSE", "LICENSE.txt", "LICENSE.md", "LICENCE", "LICENCE.txt", "LICENCE.md", "COPYING", "COPYING.txt",
     "license", "license.txt", "license.md", "License.txt", "License.md", "MODEL_LICENSE",
 )  # fmt: skip
-# Copied byte for byte into an output; everything else in the folder stays behind.
+# Copied byte for byte into an output, as are the texts that ``texts_of`` finds; all else in the folder stays behind.
 SIDE_FILES = (
     "config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
     "added_tokens.json", "chat_template.jinja", "vocab.json", "vocab.txt", "merges.txt", "tokenizer.model",
@@ -92,6 +93,7 @@ def open_checkpoint(path: str | os.PathLike[str], *, max_header_bytes: int = MAX
     weights = _which_weights(path, names)
     config = read_config(root)
     side_files = tuple(name for name in SIDE_FILES if name in names)
+    side_files += texts_of(root, names - set(SIDE_FILES))
     check_side_files(root, side_files)
     check_side_file_sizes(root, side_files)
     weight_map = _read_index(root) if weights == INDEX else None

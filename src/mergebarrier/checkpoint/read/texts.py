@@ -15,7 +15,7 @@ space), so that what we accept every other reader accepts alike; and no flag all
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,11 +28,13 @@ _MAX_VALUES = 200_000
 _CODE_KEYS = frozenset({"auto_map", "trust_remote_code", "custom_pipelines", "custom_generate", "custom_objects"})
 _ATTENTION_KEY = re.compile(r"_?(attn|experts)_implementation(_internal|_autoset)?")
 _PLAIN_NAME = re.compile(r"[a-z0-9_]+", re.ASCII)
-_NAMES_CODE = {
-    "tokenizer_config.json": 16 * 2**20,
-    "generation_config.json": MAX_CONFIG_BYTES,
-    "preprocessor_config.json": MAX_CONFIG_BYTES,
-}
+#: Texts that loaders read: processors, templates, vocabularies, normalisers, whatever a family calls them.
+_TEXT = re.compile(r"[A-Za-z0-9_][\w.\-]*\.(json|jinja|txt|model|spm|tiktoken|bpe|vocab)", re.ASCII)
+#: Texts of a training, of other tools, of us: no loader reads them, or they speak of another folder.
+_OTHERS = re.compile(r"mergebarrier.*|trainer_state\.json|\w+_results\.json|requirements.*|.*\.index\.json|adapter_.*")
+_MAX_TEXTS_BYTES = 64 * 2**20
+_CONFIG = "_config.json"
+_LONG = {"tokenizer_config.json": 16 * 2**20}
 
 
 def read_json(root: Path, name: str, max_bytes: int = MAX_CONFIG_BYTES) -> object:
@@ -73,11 +75,38 @@ def check_quantisation(config: Mapping[str, object], where: Path, *, plain: bool
     raise BadDtype(what, where=where, remedy=remedy)
 
 
+def texts_of(root: Path, names: Iterable[str]) -> tuple[str, ...]:
+    """Return the texts among the names of a folder that an output needs beside the files that every model may have.
+
+    Left behind are what is too much (64 MiB in all) and a configuration that cannot be read.
+    """
+    found: list[str] = []
+    left = _MAX_TEXTS_BYTES
+    for name in sorted(name for name in names if is_text(name)):
+        size = (root / name).stat().st_size if (root / name).is_file() else left + 1
+        if size <= left and (not name.endswith(_CONFIG) or _is_readable(root, name)):
+            found, left = [*found, name], left - size
+    return tuple(found)
+
+
+def _is_readable(root: Path, name: str) -> bool:
+    try:
+        read_json(root, name)
+    except (BadConfig, LimitExceeded):
+        return False
+    return True
+
+
+def is_text(name: str) -> bool:
+    """Whether a name is one of a text that a loader may read."""
+    return _TEXT.fullmatch(name) is not None and _OTHERS.fullmatch(name) is None
+
+
 def check_side_files(root: Path, side_files: tuple[str, ...]) -> None:
-    """Refuse code named in the tokenizer's, the generation's or the image processor's config."""
-    for name, max_bytes in _NAMES_CODE.items():
-        if name in side_files:
-            refuse_code(read_json(root, name, max_bytes), root / name)
+    """Refuse code named in the configuration of a tokenizer, a processor or of generation."""
+    for name in side_files:
+        if name.endswith(_CONFIG):
+            refuse_code(read_json(root, name, _LONG.get(name, MAX_CONFIG_BYTES)), root / name)
 
 
 def refuse_code(document: object, where: object) -> None:

@@ -48,7 +48,7 @@ from mergebarrier.checkpoint.bytes import (
     write_at,
 )
 from mergebarrier.checkpoint.files import MANIFEST_NAME, build_manifest, canonical_json
-from mergebarrier.checkpoint.read import ATTACHMENTS, SIDE_FILES
+from mergebarrier.checkpoint.read import ATTACHMENTS, SIDE_FILES, is_text
 from mergebarrier.checkpoint.write.claim import OutputPlace, publish, remove_partial
 from mergebarrier.checkpoint.write.layout import index_files, part_name, write_new
 from mergebarrier.errors import BadManifest, CheckpointError, DigestMismatch, InternalError
@@ -188,14 +188,15 @@ def commit_output(
     """Turn a completely written partial folder into the output; see ``Writer.commit``."""
     place = writer.place
     known = (*SIDE_FILES, *ATTACHMENTS, ADAPTER_CONFIG)
-    unknown = next((name for name in side_files if name not in known), None)
+    texts = tuple(name for name in side_files if name not in known and is_text(name))
+    unknown = next((name for name in side_files if name not in (*known, *texts)), None)
     if unknown is not None:
         raise InternalError("not on the list of files that are copied", where=unknown)
     verified = _verify(writer, workers, progress)
     _name_shards(writer)
     files = {s.name: {"sha256": verified[s.name], "size_bytes": s.size_bytes} for s in writer.shards}
     last = index_files(writer.layout)
-    for name in known:
+    for name in (*known, *texts):
         if name in _LAST_SIDE_FILES and name in side_files:
             last[name] = side_files[name]
         elif name in side_files:

@@ -114,7 +114,8 @@ _SLOW_FILES = (
     "added_tokens.json", "vocab.json", "vocab.txt", "merges.txt", "tokenizer.model", "spiece.model",
     "sentencepiece.bpe.model",
 )  # fmt: skip
-_TEMPLATE_FILE, _GENERATION_FILE = "chat_template.jinja", "generation_config.json"
+_TEMPLATE_FILE, _OLD_TEMPLATE_FILE = "chat_template.jinja", "chat_template.json"
+_GENERATION_FILE = "generation_config.json"
 
 
 def small_files(
@@ -135,7 +136,7 @@ def small_files(
     donor = models[0]
     files = {name: donor.read_side_file(name) for name in donor.side_files}
     if alignment is not None:
-        files = {name: data for name, data in files.items() if name not in _TOKENIZER_FILES}
+        files = {name: data for name, data in files.items() if not _is_of_tokenizer(name)}
         files |= _tokenizer_files(alignment)
         files |= _generation(donor, alignment)
     if config is not None:
@@ -143,22 +144,27 @@ def small_files(
     template = _template(recipe.chat_template, models)
     if template is not None:
         files[_TEMPLATE_FILE] = template.encode()
+        files.pop(_OLD_TEMPLATE_FILE, None)
         settings = _table(files.get(SETTINGS_FILE, b"{}"))
         if settings.pop("chat_template", None) is not None:
             files[SETTINGS_FILE] = _dump(settings)
     return files
 
 
+def _is_of_tokenizer(name: str) -> bool:
+    return name in _TOKENIZER_FILES or name == "tekken.json" or name.endswith((".spm", ".tiktoken", ".bpe", ".vocab"))
+
+
 def _tokenizer_files(alignment: Alignment) -> dict[str, bytes]:
     """Return the files of the output's tokenizer; those that would disagree with a changed one are left out."""
     source, vocabulary = alignment.source, alignment.vocabulary
-    files = {name: source.read_side_file(name) for name in source.side_files if name in _TOKENIZER_FILES}
+    files = {name: source.read_side_file(name) for name in source.side_files if _is_of_tokenizer(name)}
     if not alignment.changed:
         return files
     settings, special = (_table(files.get(name, b"{}")) for name in (SETTINGS_FILE, SPECIAL_FILE))
     rows = {str(row["id"]): {key: row[key] for key in row if key != "id"} for row in vocabulary.rows_added()}
     if vocabulary.document is not None:
-        files = {name: data for name, data in files.items() if name not in _SLOW_FILES}
+        files = {name: data for name, data in files.items() if name not in _SLOW_FILES and name in _TOKENIZER_FILES}
         files[TOKENS_FILE] = _dump(vocabulary.document)
     else:  # added tokens stand in the settings alone, and hide the table of special tokens
         files.pop(ADDED_FILE, None)
