@@ -83,6 +83,10 @@ MODELS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "stablelm": ("StableLmForCausalLM", "StableLmConfig", _decoder(4, 2, partial_rotary_factor=0.5, use_qkv_bias=True)),
     "cohere": ("CohereForCausalLM", "CohereConfig", _decoder(4, 2)),
     "glm4": ("Glm4ForCausalLM", "Glm4Config", _decoder(4, 2, head_dim=12, partial_rotary_factor=0.5)),
+    "helium": ("HeliumForCausalLM", "HeliumConfig", _decoder(4, 2, head_dim=12)),
+    "exaone4": ("Exaone4ForCausalLM", "Exaone4Config", _decoder(4, 2, head_dim=16, sliding_window=8)),
+    "nemotron": ("NemotronForCausalLM", "NemotronConfig", _decoder(4, 2, head_dim=12, partial_rotary_factor=0.5)),
+    "olmoe": ("OlmoeForCausalLM", "OlmoeConfig", _decoder(4, 2, num_experts=4, num_experts_per_tok=2)),
     "gpt2": ("GPT2LMHeadModel", "GPT2Config", _OLD | _SPECIAL),
     "gpt-j": ("GPTJForCausalLM", "GPTJConfig", {**_OLD, **_SPECIAL, "rotary_dim": 8}),
     "gpt-neox": ("GPTNeoXForCausalLM", "GPTNeoXConfig", _encoder(rotary_pct=0.5)),
@@ -119,6 +123,12 @@ MODELS: dict[str, tuple[str, str, dict[str, Any]]] = {
         {**_T5, "feed_forward_proj": "gated-gelu", "tie_word_embeddings": False},
     ),
     "bart": ("BartForConditionalGeneration", "BartConfig", {**_STACKS, "max_position_embeddings": 64, **_SPECIAL}),
+    "mbart": ("MBartForConditionalGeneration", "MBartConfig", {**_STACKS, "max_position_embeddings": 64, **_SPECIAL}),
+    "pegasus": (
+        "PegasusForConditionalGeneration",
+        "PegasusConfig",
+        {**_STACKS, "max_position_embeddings": 64, **_SPECIAL},
+    ),
     "whisper": (
         "WhisperForConditionalGeneration",
         "WhisperConfig",

@@ -4,7 +4,8 @@ Qwen3, Gemma 3     gains on q and k, shared by the heads of a layer: only quarte
 OLMo 2             gains of full width: quarter turns per head group
 Gemma              1 + w multiplies; Gemma 2 and 3 and GLM-4 have norms behind the block too
 StableLM, Phi, Phi-3, GLM-4     rotate a part of each head
-Cohere, GLM-4      planes are entries (2i, 2i + 1);  Cohere and Phi read attention and MLP through one norm
+Nemotron           LayerNorm with 1 + w;  EXAONE 4: gains on q and k, and norms behind the block alone
+Cohere, GLM-4, Helium           planes are entries (2i, 2i + 1);  Cohere and Phi read attention and MLP through one norm
 Mamba              no heads: one axis of channels on six tensors, a low-rank step t, and states s that are ordered
                    alike in B, C and A; B may gain what C loses, state by state
 
@@ -77,6 +78,19 @@ family glm4: Glm4ForCausalLM
   with ROTARY=HEAD_DIM * (PARTIAL or 0.5), QUERY=planes pairs
   use decoder with FEED=gated_fused, FEED_READ=mlp.gate_up_proj
   model.layers.{i}.{post_self_attn,post_mlp}_layernorm.*  d!
+
+family helium: HeliumForCausalLM
+  example text, num_key_value_heads=2, head_dim=12
+  use decoder with QUERY=planes pairs
+
+family exaone4: Exaone4ForCausalLM
+  example text, num_key_value_heads=2, head_dim=16
+  use decoder with NORMS=behind, ATTENTION=normed
+
+family nemotron (offset 1): NemotronForCausalLM
+  example text, num_key_value_heads=2, head_dim=12, partial_rotary_factor=0.5
+  with ROTARY=HEAD_DIM * (PARTIAL or 0.5), MAPS={up,down}_proj
+  use decoder with STREAM=centred, FEED=plain, FEED_READ=mlp.up_proj
 
 family phi: PhiForCausalLM
   example text, partial_rotary_factor=0.5

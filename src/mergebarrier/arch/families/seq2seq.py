@@ -71,6 +71,15 @@ family bart (tied): BartForConditionalGeneration
   model.{encoder,decoder}.layernorm_embedding.*  d!
   final_logits_bias  =     lm_head.weight  _ d
 
+family mbart of mbart pegasus (tied): MBartForConditionalGeneration PegasusForConditionalGeneration
+  example text, decoder_layers=2, decoder_attention_heads=4, encoder_ffn_dim=72, decoder_ffn_dim=72
+  with hidden_size=d_model, num_attention_heads=encoder_attention_heads, num_hidden_layers=encoder_layers
+  with intermediate_size=encoder_ffn_dim, KEY_HEADS=encoder_attention_heads
+  use bart with STREAM=centred
+  model.{shared,encoder.embed_tokens,decoder.embed_tokens}.weight  _ d | _ d ? | _ d ?
+  model.{encoder,decoder}.layernorm_embedding.*  d! ?     model.{encoder,decoder}.layer_norm.*  d!
+  final_logits_bias  =     lm_head.weight  _ d
+
 family whisper (tied, head proj_out.weight): WhisperForConditionalGeneration
   example text, decoder_layers=2, decoder_attention_heads=4, encoder_ffn_dim=72, decoder_ffn_dim=72
   example num_mel_bins=16, max_source_positions=20, max_target_positions=40

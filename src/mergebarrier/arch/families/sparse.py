@@ -1,6 +1,7 @@
 """Sparse decoders: experts of a layer have no order, and each has neurons of its own.
 
 Mixtral, Qwen2-MoE, Qwen3-MoE     a file per expert and matrix: names move with the router's rows
+OLMoE                             gains of full width on q and k: quarter turns per head group
 GPT-OSS                           three-dimensional tensors, gate and up interleaved; a clamp forbids scales
 DeepSeek-V2, V3                   latent attention (MLA); routed in groups, so experts stay where they are
 
@@ -38,6 +39,13 @@ family qwen3_moe: Qwen3MoeForCausalLM
   example text, num_key_value_heads=2, head_dim=16, num_experts=4, num_experts_per_tok=2, moe_intermediate_size=24
   example decoder_sparse_step=1
   use decoder with ATTENTION=normed, FEED=dense_or_routed, FEED_READ=ROUTED
+
+family olmoe: OlmoeForCausalLM
+  example text, num_key_value_heads=2, num_experts=4, num_experts_per_tok=2
+  refuse clip_qkv unless None: clipping q, k, v breaks the value/output maps
+  with WIDTH=intermediate_size, QUERY=planes normed
+  use decoder with FEED=routed, FEED_READ=mlp.gate mlp.experts.{e}.{gate,up}_proj
+  model.layers.{i}.self_attn.{q,k}_norm.weight  (g r q!) | (g q!)
 
 family gpt_oss: GptOssForCausalLM
   example text, num_key_value_heads=2, head_dim=12, num_local_experts=4, sliding_window=8
