@@ -48,6 +48,7 @@ class Memory:
         return self
 
     left_out: ClassVar[Mapping[str, str]] = {}
+    left_behind: ClassVar[tuple[str, ...]] = ()
 
     def made_of(self, name: str) -> "list[tuple[Memory, str]]":
         """Return what a tensor is made of: itself."""
