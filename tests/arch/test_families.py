@@ -1,5 +1,6 @@
 """Every table against the stock class of its architecture: kept function, undone protections, streams of its own."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import family_models
 from mergebarrier.arch import FAMILIES, describe
 from mergebarrier.arch.circuits import instances_of
 from mergebarrier.checkpoint import open_checkpoint
-from mergebarrier.errors import ArchError
+from mergebarrier.errors import ArchError, MissingTensor
 from mergebarrier.keys import Key
 from mergebarrier.realign.gaugefix import GaugeFix
 from mergebarrier.symmetry import PROFILES, act_each, sample
@@ -136,3 +137,28 @@ def test_every_table_has_a_model():
     tested = {stock for stock, _, _ in family_models.MODELS.values()}
     for family in FAMILIES.values():
         assert tested & set(family.variants), family.name
+
+
+@pytest.mark.parametrize("name", ["llama", "qwen3", "gemma2", "olmo2", "helium", "olmoe"])
+def test_biases_that_the_configuration_asks_for_and_the_folder_lacks_are_refused(name, tmp_path):
+    folder = family_models.save(name, tmp_path / name)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"attention_bias": True}))
+    with open_checkpoint(folder) as checkpoint, pytest.raises(MissingTensor, match=r"_proj\.bias"):
+        describe(checkpoint)
+
+
+@pytest.mark.parametrize(
+    ("named", "says"),
+    [
+        *((named, "names no architecture") for named in (None, [], "LlamaForCausalLM", [7], [{"a": 1}], {})),
+        (["LLaMAForCausalLM"], "write LlamaForCausalLM"),
+        (["LlamaForWhatever"], "LlamaForWhatever is not in the table"),
+    ],
+)
+def test_a_class_that_is_missing_or_misspelled_is_refused_with_the_way_out(named, says, folders, tmp_path):
+    config = json.loads((folders("llama") / "config.json").read_text()) | {"architectures": named}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / "model.safetensors").hardlink_to(folders("llama") / "model.safetensors")
+    with open_checkpoint(tmp_path) as checkpoint, pytest.raises(ArchError, match=says):
+        describe(checkpoint)

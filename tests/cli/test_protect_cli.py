@@ -58,9 +58,8 @@ def test_what_the_base_holder_recovers_is_printed_beside_the_success(model, tmp_
     done = run_cli("protect", expert, "--base", model, "-o", tmp_path / "out")
     assert "100.0 % of the change is undone" in done.stdout
     recovered = run_cli("realign", tmp_path / "out", "--base", model, "-o", tmp_path / "recovered")
-    assert (
-        recovered.exit_code == 0 and "Purpose" in recovered.stderr and "licences: unknown; unknown" in recovered.stderr
-    )
+    assert recovered.exit_code == 0 and "Purpose" in recovered.stderr
+    assert "licence of the model: unknown; of the base: unknown" in recovered.stderr
     assert digests(tmp_path / "recovered") == digests(expert)
 
 
@@ -147,3 +146,11 @@ def test_a_manifest_that_lacks_what_protect_writes_is_refused(model, tmp_path, r
     path.write_bytes(build_manifest(content, document["environment"]))
     ran = run_cli("unprotect", tmp_path / "out", "-o", tmp_path / "back")
     assert ran.exit_code == 2 and f"lacks {lost}" in ran.stderr and not (tmp_path / "back").exists()
+
+
+def test_realign_refuses_in_one_line(model, tmp_path, run_cli):
+    foreign = tiny_models.save_expert("llama-gqa-untied", tmp_path / "foreign")
+    config = json.loads((foreign / "config.json").read_text())
+    (foreign / "config.json").write_text(json.dumps(config | {"model_type": "no_such_model"}))
+    done = run_cli("realign", foreign, "--base", model, "-o", tmp_path / "out")
+    assert done.exit_code == 2 and "MB2001" in done.stderr and len(done.stderr.splitlines()) == 1

@@ -70,25 +70,28 @@ class Architecture:
 
 def family_of(checkpoint: Checkpoint) -> Family:
     """Return the table of a checkpoint; UnknownFamily when there is none."""
-    model_type, architectures = checkpoint.config.get("model_type"), checkpoint.config.get("architectures") or [None]
+    model_type, named = checkpoint.config.get("model_type"), checkpoint.config.get("architectures")
+    name = named[0] if isinstance(named, list) and named and isinstance(named[0], str) else ""
     same_type = FAMILIES.of_type(model_type)
     for family in same_type:
         chosen = all(evaluate(key, checkpoint.config) in values for key, values in family.selects.items())
-        if chosen and architectures[0] in family.variants:
-            return family.variants[architectures[0]]
+        if chosen and name in family.variants:
+            return family.variants[name]
     where = checkpoint.path / "config.json"
     if same_type:
-        known = " or ".join(name for family in same_type for name in family.architectures)
+        known = [name for family in same_type for name in family.architectures]
+        spelled = next((one for one in known if one.lower() == name.lower()), None)
+        what = f"{model_type} with architecture {clean(name)} is not in the table"
         raise UnknownFamily(
-            f"{model_type} with architecture {clean(architectures[0])} is not in the table",
+            what if name else f"it names no architecture, the class that a {model_type} is loaded as",
             where=where,
-            remedy=f"use a {known}",
+            remedy=f"write {spelled}" if spelled else f'write "architectures": [CLASS] with one of {", ".join(known)}',
         )
-    known = ", ".join(sorted({name for family in FAMILIES.values() for name in family.model_types}))
+    kinds = ", ".join(sorted({kind for family in FAMILIES.values() for kind in family.model_types}))
     raise UnknownFamily(
         f"no table describes model_type {clean(model_type)}",
         where=where,
-        remedy=f"known: {known}; `merge` works without a table",
+        remedy=f"known: {kinds}; `merge` works without a table",
     )
 
 

@@ -8,6 +8,7 @@ import click
 from mergebarrier.cli._options import MODEL, WriterOptions, download_option, output_options, writer_options
 from mergebarrier.cli._output import Output
 from mergebarrier.cli._parameters import chosen, parameter_options
+from mergebarrier.errors import clean
 from mergebarrier.parameters import replaced
 from mergebarrier.realign import REALIGNMENTS
 
@@ -43,9 +44,10 @@ def command(
     from mergebarrier.api import plan_realign, realign
 
     realignment = replaced(REALIGNMENTS[method], chosen(REALIGNMENTS, method, parameters))
-    output.note(_PURPOSE)
     plan = plan_realign(model, base=base, method=realignment, download=download)
-    output.note("licences: " + "; ".join(plan.licences))
+    ours, theirs = plan.licences
+    output.note(_PURPOSE)
+    output.note(f"licence of the model: {clean(ours)}; of the base: {clean(theirs)}")
     if writer.dry_run:
         output.result(plan, f"{plan.family}: would write {writer.folder}")
         return

@@ -22,23 +22,29 @@ family llama of llama mistral qwen2 ministral3 granite smollm3:
   refuse clip_qkv unless None: clipping q, k, v breaks the value/output maps
   refuse PARTIAL unless None, 1.0: this table rotates whole heads
   use decoder
-  model.layers.{i}.self_attn.rotary_emb.inv_freq  =
+  model.layers.{i}.
+    self_attn.  use asked                                 self_attn.rotary_emb.inv_freq  =
+    mlp.{gate,up,down}_proj.bias  n ? mlp_bias | n^ ? mlp_bias | d ? mlp_bias
 
 family qwen3: Qwen3ForCausalLM
   example text, num_key_value_heads=2, head_dim=16
   use decoder with ATTENTION=normed
+  model.layers.{i}.self_attn.  use asked
 
 family gemma (tied, offset 1): GemmaForCausalLM
   example text, num_key_value_heads=1, head_dim=16
   use decoder
+  model.layers.{i}.self_attn.  use asked
 
 family gemma2 (tied, offset 1): Gemma2ForCausalLM
   example text, num_key_value_heads=2, head_dim=16, sliding_window=8, query_pre_attn_scalar=16
   use decoder with NORMS=around
+  model.layers.{i}.self_attn.  use asked
 
 family gemma3 of gemma3_text (tied, offset 1): Gemma3ForCausalLM
   example text, num_key_value_heads=2, head_dim=16, sliding_window=8, query_pre_attn_scalar=16
   use decoder with NORMS=around, ATTENTION=normed
+  model.layers.{i}.self_attn.  use asked
 
 family phi3: Phi3ForCausalLM
   example text, num_key_value_heads=2
@@ -55,11 +61,13 @@ family olmo: OlmoForCausalLM                              # its norms have no ga
   model.layers.{i}.
     self_attn.  use grouped                               mlp.  use gated
   lm_head.weight  _ d
+  model.layers.{i}.self_attn.  use asked
 
 family olmo2 of olmo2 olmo3: Olmo2ForCausalLM Olmo3ForCausalLM
   example text, num_key_value_heads=2
   use decoder with NORMS=behind, QUERY=planes normed
   model.layers.{i}.self_attn.{q,k}_norm.weight  (g r q!) | (g q!)
+  model.layers.{i}.self_attn.  use asked
 
 family stablelm: StableLmForCausalLM
   example text, num_key_value_heads=2, partial_rotary_factor=0.5, use_qkv_bias=True
@@ -72,6 +80,7 @@ family cohere of cohere cohere2 (tied): CohereForCausalLM Cohere2ForCausalLM
   example text, num_key_value_heads=2
   refuse use_qk_norm unless None, False: a norm on q and k is not in this table
   use decoder with STREAM=centred, NORMS=beside, QUERY=planes pairs
+  model.layers.{i}.self_attn.  use asked
 
 family glm4: Glm4ForCausalLM
   example text, num_key_value_heads=2, head_dim=12, partial_rotary_factor=0.5
@@ -82,6 +91,7 @@ family glm4: Glm4ForCausalLM
 family helium: HeliumForCausalLM
   example text, num_key_value_heads=2, head_dim=12
   use decoder with QUERY=planes pairs
+  model.layers.{i}.self_attn.  use asked
 
 family exaone4: Exaone4ForCausalLM
   example text, num_key_value_heads=2, head_dim=16
@@ -91,6 +101,7 @@ family nemotron (offset 1): NemotronForCausalLM
   example text, num_key_value_heads=2, head_dim=12, partial_rotary_factor=0.5
   with ROTARY=HEAD_DIM * (PARTIAL or 0.5), MAPS={up,down}_proj
   use decoder with STREAM=centred, FEED=plain, FEED_READ=mlp.up_proj
+  model.layers.{i}.self_attn.  use asked
 
 family phi: PhiForCausalLM
   example text, partial_rotary_factor=0.5

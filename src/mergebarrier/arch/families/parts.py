@@ -20,6 +20,9 @@ part grouped with QKV={q,k,v}_proj, OUT=o_proj
   use grouped_heads
   {QKV}.*  (g r q) d | (g q') d | (g w) d                 {OUT}.*  d (g r w')
 
+part asked                                                # biases that a configuration may ask for
+  {q,k,v,o}_proj.bias  (g r q) ? attention_bias | (g q') ? attention_bias | (g w) ? attention_bias | d ? attention_bias
+
 part normed                                               # gains on q and k are shared by the heads: so are elements
   query_key     q  planes normed  HEAD_DIM, at ATTN
   use grouped

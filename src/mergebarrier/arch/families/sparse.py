@@ -39,6 +39,7 @@ family qwen3_moe: Qwen3MoeForCausalLM
   example text, num_key_value_heads=2, head_dim=16, num_experts=4, num_experts_per_tok=2, moe_intermediate_size=24
   example decoder_sparse_step=1
   use decoder with ATTENTION=normed, FEED=dense_or_routed, FEED_READ=ROUTED
+  model.layers.{i}.self_attn.  use asked
 
 family olmoe: OlmoeForCausalLM
   example text, num_key_value_heads=2, num_experts=4, num_experts_per_tok=2
@@ -46,6 +47,7 @@ family olmoe: OlmoeForCausalLM
   with WIDTH=intermediate_size, QUERY=planes normed
   use decoder with FEED=routed, FEED_READ=mlp.gate mlp.experts.{e}.{gate,up}_proj
   model.layers.{i}.self_attn.{q,k}_norm.weight  (g r q!) | (g q!)
+  model.layers.{i}.self_attn.  use asked
 
 family gpt_oss: GptOssForCausalLM
   example text, num_key_value_heads=2, head_dim=12, num_local_experts=4, sliding_window=8
@@ -53,6 +55,7 @@ family gpt_oss: GptOssForCausalLM
   neurons   n  order partial  intermediate_size, at layers.{i}.experts.{e}
   use decoder with FEED=gpt_oss, NORMS=before_attention
   model.layers.{i}.self_attn.sinks  (g r)
+  model.layers.{i}.self_attn.  use asked
 
 part before_attention
   input_layernorm.*  d! -> {READ}                         post_attention_layernorm.*  d!
