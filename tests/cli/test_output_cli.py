@@ -181,3 +181,21 @@ def test_a_verb_that_lacks_a_package_says_which_on_one_line(tmp_path) -> None:
     assert ran.returncode == 2 and ran.stdout == ""
     assert "No module named 'torch'" in ran.stderr and "mergebarrier doctor" in ran.stderr
     assert ran.stderr.count("\n") == 1
+
+
+def test_a_dry_run_speaks_words_and_json_holds_the_same(run_cli, tmp_path) -> None:
+    for name in ("a", "b"):
+        save_model("qwen2", tmp_path / name)
+    verbs = (
+        ("merge", "a", "b", "--method", "slerp", "-t", "0.5", "-o", "out"),
+        ("protect", "a", "--base", "b", "-o", "out"),
+        ("realign", "a", "--base", "b", "-o", "out"),
+        ("scan", "a", "--base", "b"),
+        ("demo", "-o", "out"),
+    )
+    for verb, *words in verbs:
+        here = [str(tmp_path / word) if word in ("a", "b", "out") else word for word in words]
+        said = run_cli(verb, *here, "--dry-run").stdout
+        assert said and not set("{}[]") & set(said) and "None" not in said, said
+        assert run_cli(verb, *here, "--dry-run", "--json").json["kind"] == "plan"
+    assert not (tmp_path / "out").exists()

@@ -48,7 +48,7 @@ class ProtectReport(Report):
     key_id: str | None
     content_digest: str
     limit: str
-    realigned: Mapping[str, object] | None = optional()
+    realigned: "verbs.Undone | None" = optional()
     variant: str = beside("")
     key_file: str | None = beside(None)
     key_made: bool = beside(False)
@@ -223,7 +223,7 @@ def _promise(exact: bool, bound: float) -> str:
     return "bit for bit" if exact else f"within {bound:.1e} (relative, per tensor)"
 
 
-def _undone(source: Checkpoint, folder: Path, anchor: Checkpoint, progress: Progress | None) -> dict[str, object]:
+def _undone(source: Checkpoint, folder: Path, anchor: Checkpoint, progress: Progress | None) -> "verbs.Undone":
     """Run the cheap attack on what was just written and say how much of the change it takes back."""
     with opened(folder) as (published,), shown(progress, "realigning it, as an attacker would") as step:
         return verbs.undone_by_realignment(source, published, anchor, progress=step)

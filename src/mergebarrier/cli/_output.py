@@ -19,7 +19,7 @@ import click
 
 from mergebarrier.api.base import SCHEMA_VERSION, Report, document_of
 from mergebarrier.cli.shell import LogFile, screen
-from mergebarrier.errors import MergebarrierError
+from mergebarrier.errors import MergebarrierError, clean
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -103,6 +103,17 @@ class Output:
         elif not self.quiet:
             _show(human)
 
+    def plan(self, document: Report | Mapping[str, object], facts: Mapping[str, object] | None = None) -> None:
+        """Print what ``--dry-run`` found, once: a line a fact, in words.
+
+        Args:
+          document: what ``--json`` prints.
+          facts:    what people read, by name; the document's own without it.
+        """
+        found = document.document() if isinstance(document, Report) else document
+        lines = "\n".join(_facts(found if facts is None else facts))
+        self.result(document if isinstance(document, Report) else {"kind": "plan", **document}, lines)
+
     def note(self, text: str) -> None:
         """Print one line on stderr, unless quiet; a log file gets it always."""
         if not self.quiet:
@@ -178,6 +189,25 @@ def _log(text: str) -> None:
     log = Session.current().log
     if log is not None:
         log.write(text)
+
+
+def _facts(facts: Mapping[str, object], indent: str = "") -> Iterator[str]:
+    """Give a line a fact; the facts of a fact stand below it, and what is not there is not named."""
+    for name, fact in facts.items():
+        label = indent + name.replace("_", " ")
+        if isinstance(fact, Mapping):
+            yield f"{label}:"
+            yield from _facts(fact, indent + "  ")
+        elif fact not in (None, (), []):
+            yield f"{label}: {_words(fact)}"
+
+
+def _words(fact: object) -> str:
+    if isinstance(fact, bool):
+        return "yes" if fact else "no"
+    if isinstance(fact, list | tuple):
+        return ", ".join(map(_words, fact))
+    return f"{fact:,}" if isinstance(fact, int) else f"{fact:g}" if isinstance(fact, float) else clean(fact)
 
 
 def _show(human: "RenderableType") -> None:

@@ -17,7 +17,6 @@ from mergebarrier.parameters import parameters_of
 from mergebarrier.poison import ATTACKS, CORNERS, described
 
 if TYPE_CHECKING:
-    from mergebarrier.api import AttackPlan
     from mergebarrier.attack import AttackOptions, OffTask
 
 __all__ = ["command"]
@@ -170,7 +169,7 @@ def _poison(method: str, writer: WriterOptions, output: Output, given: dict[str,
     options = _options(writer, given)
     if writer.dry_run:
         plan = plan_attack(method, **inputs, options=options, download=given["download"], **parameters)
-        output.result(plan, _lines(plan))
+        output.plan(plan)
         return
     write = WriteOptions(
         resume=writer.resume, overwrite=writer.overwrite, workers=writer.workers, max_ram_bytes=writer.max_ram_bytes
@@ -182,10 +181,6 @@ def _poison(method: str, writer: WriterOptions, output: Output, given: dict[str,
         )  # fmt: skip
     target = report.parameters["target_class"]
     output.result(report, f"{writer.folder}: poisoned expert by {method}, target {target!r}, attack-artifact")
-
-
-def _lines(plan: "AttackPlan") -> str:
-    return "\n".join([f"method: {plan.method}", *(f"{key}: {value}" for key, value in plan.parameters.items())])
 
 
 def _options(writer: WriterOptions, given: dict[str, Any]) -> "AttackOptions":
@@ -253,9 +248,7 @@ def measure_command(output: Output, writer: WriterOptions, **given: Any) -> None
     for name in ("trigger", "task"):
         _required(given, name)
     if writer.dry_run:
-        plan = {name: value for name, value in given.items() if value not in (None, (), False)} | {"out": writer.out}
-        lines = [f"{name}: {value}" for name, value in plan.items() if value is not None]
-        output.result({"kind": "plan", **plan}, "\n".join(lines))
+        output.plan({name: fact for name, fact in given.items() if fact not in (None, (), False)} | {"out": writer.out})
         return
     report = measure_backdoor(
         given["merged"],

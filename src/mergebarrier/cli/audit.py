@@ -74,7 +74,7 @@ def command(protected: Path, download: bool, writer: WriterOptions, output: Outp
     options = built(AuditOptions, {"seed": writer.seed, **given, **chosen(_OPTIONS, "audit", declared)})
     if writer.dry_run:
         plan = plan_audit(options)
-        output.result(plan, "\n".join(f"{name}: {value}" for name, value in plan.counts.items()))
+        output.plan(plan)
         return
     report = audit(
         protected,

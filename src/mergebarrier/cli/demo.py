@@ -25,7 +25,7 @@ def command(writer: WriterOptions, dtype: str, output: Output) -> None:
     out, write = writer.folder, writer.write()
     if writer.dry_run:
         plan = plan_demo(out)
-        output.result(plan, "\n".join(f"{name}: {text}" for name, text in plan.document().items()))
+        output.plan(plan)
         return
     with output.progress("making the models") as bar:
         models = demo_models(out, write=write, say=output.note, progress=bar)

@@ -54,7 +54,7 @@ def command(
     if writer.dry_run:
         planned = api.plan_merge(request, write=writer.write(), tell=tell)
         facts = {**planned.facts, "licence": f"{planned.licence['verdict']}: {planned.licence['reason']}"}
-        output.result(planned, "\n".join(f"{name}: {value}" for name, value in facts.items()))
+        output.plan(planned, facts)
         return 0
     with output.progress("merging") as progress:
         report = api.run_merge(request, writer.folder, write=writer.write(), progress=progress, tell=tell)

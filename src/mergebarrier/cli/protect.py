@@ -9,6 +9,7 @@ from mergebarrier.cli._options import MODEL, WriterOptions, download_option, out
 from mergebarrier.cli._output import Output
 from mergebarrier.cli._parameters import chosen, parameter_options
 from mergebarrier.errors import UsageError
+from mergebarrier.progress import duration
 from mergebarrier.protect import PROTECTIONS
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def command(
         raise UsageError(f"{method} has no key", where="--key", remedy="leave --key out")
     if writer.dry_run:
         plan = plan_protect(model, method=protection, base=base, download=download)
-        output.result(plan, "\n".join(f"{name}: {value}" for name, value in plan.document().items()))
+        output.plan(plan)
         return
     with output.progress("protecting") as progress:
         report = protect(
@@ -75,8 +76,8 @@ def command(
 def _lines(report: "ProtectReport") -> list[str]:
     lines = [f"{report.out}: protected by {report.method} ({report.variant})"]
     if report.realigned is not None:
-        undone, seconds = report.realigned["undone_pct"], report.realigned["seconds"]
+        undone, took = report.realigned["undone_pct"], report.realigned["seconds"]
         lines.append(
-            f"Realigned to the base without the key: {undone:.1f} % of the change is undone ({seconds:.0f} s)."
+            f"Realigned to the base without the key: {undone:.1f} % of the change is undone ({duration(took)})."
         )
     return [*lines, report.limit]

@@ -112,12 +112,8 @@ def command(
         with suppress(CheckpointError, TensorSetMismatch, ShapeMismatch, ConfigMismatch):
             api.check_cleanse(curing)
     if writer.dry_run:
-        plan = {"checks": chosen, "models": models, "merge": method, "cleanse": cleanse.cure, "out": writer.out}
-        lines = (
-            f"{name}: {', '.join(map(str, value)) if isinstance(value, tuple) else value}"
-            for name, value in plan.items()
-        )
-        output.result({"kind": "plan", **plan}, "\n".join(lines))
+        asked = {"models": models, "base": base, "checks": chosen, "tasks": cleanse.tasks}
+        output.plan(asked | {"merge": method, "cleanse": cleanse.cure, "out": writer.out})
         return 0
     with output.progress("scanning") as progress:
         report = api.scan(

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mergebarrier.errors import clean
+from mergebarrier.progress import duration
 from mergebarrier.report import wording
 from mergebarrier.results import Cell, Result, Scales, Skill, scales_of
 
@@ -144,5 +145,5 @@ def _pair(cell: Cell | None, scales: Scales, setting: str) -> Pair | None:
         both_tint=tint(utility),
         setting=setting,
         detail=f"protected task {skill(ours)}, partner task {skill(theirs)}, utility {utility:.2f}, "
-        f"{cell.seconds:.0f} s",
+        + duration(cell.seconds),
     )

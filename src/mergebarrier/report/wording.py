@@ -7,6 +7,7 @@ recovers.  The limits are fixed texts; figures are filled in and nothing is left
 from typing import Final
 
 from mergebarrier.errors import clean
+from mergebarrier.progress import duration
 from mergebarrier.results import Best, LevelResult, Result, thresholds
 
 MERGES: Final = {
@@ -82,13 +83,13 @@ def attacker_sentence(result: Result) -> str:
 def cost(level: LevelResult) -> str:
     """Return seconds, tokens and estimated arithmetic of a level."""
     tokens = "no tokens" if level.tokens == 0 else f"{level.tokens:,} tokens"
-    return f"{_seconds(level.seconds)}, {tokens}, about {_power(level.flops)} FLOP"
+    return f"{duration(level.seconds)}, {tokens}, about {_power(level.flops)} FLOP"
 
 
 def short_cost(level: LevelResult) -> str:
     """Return the cost for a narrow column."""
     tokens = f"{level.tokens:,} tokens, " if level.tokens else ""
-    return f"{_seconds(level.seconds)}, {tokens}{_power(level.flops)} FLOP"
+    return f"{duration(level.seconds)}, {tokens}{_power(level.flops)} FLOP"
 
 
 def grade_sentence(result: Result) -> str:
@@ -155,10 +156,6 @@ def threat(result: Result) -> str:
         "The attacker holds the protected weights, the public base, one public partner expert, "
         f"{rows} validation rows and this code, but not the key."
     )
-
-
-def _seconds(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
 
 
 def _power(number: int) -> str:

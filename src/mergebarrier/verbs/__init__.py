@@ -37,7 +37,7 @@ if TYPE_CHECKING:
         protection_manifest,
         unprotect,
     )
-    from mergebarrier.verbs.realign import check_realign, realign, undone_by_realignment
+    from mergebarrier.verbs.realign import Undone, check_realign, realign, undone_by_realignment
     from mergebarrier.verbs.scan import ScanRequest, ScanResult, merge_weights, scan
 
 __all__ = [
@@ -49,6 +49,7 @@ __all__ = [
     "OutputOptions",
     "ScanRequest",
     "ScanResult",
+    "Undone",
     "by_adapters",
     "by_learning",
     "by_recipe",

@@ -63,12 +63,21 @@ def check_realign(model: Checkpoint, base: Checkpoint) -> Reach:
     return {"family": architecture.family, "circuits": len(architecture.circuits), "tensors": len(model.tensors)}
 
 
+class Undone(TypedDict):
+    """How much of a protection the attack takes back, 100 (1 - |recovered - original| / |protected - original|) %."""
+
+    undone_pct: float
+    seconds: float
+    attack: str
+    diagnostics: dict[str, object]
+
+
 def undone_by_realignment(
     original: Checkpoint, protected: Checkpoint, base: Checkpoint, *, workers: int = 1, progress: Progress | None = None
-) -> dict[str, object]:
+) -> Undone:
     """Attack a protected model with ``gaugefix`` in memory and measure what is left of the change, writing nothing.
 
-    Returns: undone_pct = 100 (1 - |recovered - original| / |protected - original|), seconds, and the diagnostics.
+    Raises: BaseMismatch, NothingToAlign, CheckpointError.
     """
     started = time.perf_counter()
     architecture, base = describe(protected), spelled_like(protected, base)

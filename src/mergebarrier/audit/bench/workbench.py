@@ -20,6 +20,7 @@ from mergebarrier.audit.bench.live import LiveModel
 from mergebarrier.audit.bench.spec import AuditSpec, MergeSetting
 from mergebarrier.audit.bench.tasks import OURS, TASKS, THEIRS, names_of_tasks, read_tasks, rows_digest
 from mergebarrier.errors import InternalError
+from mergebarrier.progress import duration
 from mergebarrier.results import Cell, Measurement, Model, Reference, Skill, Split, TaskSet
 
 if TYPE_CHECKING:
@@ -133,7 +134,7 @@ class Bench:
             )
             self._journal.add(found)
             if aloud:
-                self.say(f"{found.about} ({found.seconds:.0f} s)")
+                self.say(f"{found.about} ({duration(found.seconds)})")
         if not isinstance(found, Measurement):
             raise InternalError("two kinds of rows share an id", where=name)
         return found
@@ -203,7 +204,9 @@ class Bench:
                 version=__version__,
             )
             self._journal.add(found)
-            self.say(f"{state} {setting.label} ({split}): {ours.rate:.2f} / {theirs.rate:.2f} ({found.seconds:.0f} s)")
+            self.say(
+                f"{state} {setting.label} ({split}): {ours.rate:.2f} / {theirs.rate:.2f} ({duration(found.seconds)})"
+            )
         return found
 
     def _finished(self, identity: Identity, state: str, level: int, attack: str) -> Cell | None:
