@@ -1,59 +1,36 @@
 """docs/add_an_attack.md, followed to the letter on a copy of the package: help, manifest, report and table know it."""
 
 import json
-import os
-import re
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 import tiny_bench
+from how_to import Addition, Followed
 
-ROOT = Path(__file__).parents[2]
-PAGE = ROOT / "docs" / "add_an_attack.md"
-_BLOCKS = re.findall(r"```\w*\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+PAGE = Addition(page="add_an_attack", file="poison/image/blended.py", registry="poison/registry.py", name="ATTACKS")
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    """Run a program where the models are, with a copy of the package that has the page's file and its two lines."""
-    copy, folder = tmp_path_factory.mktemp("copy"), tmp_path_factory.mktemp("work")
-    shutil.copytree(ROOT / "src" / "mergebarrier", copy / "mergebarrier", ignore=shutil.ignore_patterns("__pycache__"))
-    file, imported, entry = _BLOCKS[:3]
-    poison = copy / "mergebarrier" / "poison"
-    (poison / "image" / "blended.py").write_text(file)
-    text = (poison / "registry.py").read_text()
-    text = text.replace("from mergebarrier.poison.image import (", imported + "from mergebarrier.poison.image import (")
-    (poison / "registry.py").write_text(
-        re.sub(r"(ATTACKS: .*?)^}", rf"\1{entry}}}", text, flags=re.DOTALL | re.MULTILINE)
-    )
+def followed(tmp_path_factory) -> Followed:
+    """A copy to which the page was applied, and a folder with the models of its commands."""
+    folder = tmp_path_factory.mktemp("work")
     tiny = tiny_bench.make(folder)
     tiny.expert.rename(folder / "clean")
     tiny.partner.rename(folder / "other")
-
-    def program(*words: str) -> subprocess.CompletedProcess[str]:
-        environment = os.environ | {"PYTHONPATH": str(copy)}
-        return subprocess.run([sys.executable, *words], cwd=folder, env=environment, capture_output=True, text=True)
-
-    program.folder = folder
-    return program
+    return PAGE.followed(tmp_path_factory.mktemp("copy"), folder)
 
 
 @pytest.fixture(scope="module")
-def made(run) -> Path:
+def made(followed) -> Path:
     """The folders that the commands of the page write."""
-    for line in _BLOCKS[3].splitlines():
-        ran = run("-m", *line.split())
-        assert ran.returncode == 0, ran.stderr
-    return run.folder
+    followed.typed(PAGE.blocks[3])
+    return followed.folder
 
 
-def test_help_shows_the_attack_and_its_options(run) -> None:
-    assert "blended" in run("-m", "mergebarrier", "attack", "--help").stdout
-    shown = " ".join(run("-m", "mergebarrier", "attack", "blended", "--help").stdout.split())
+def test_help_shows_the_attack_and_its_options(followed) -> None:
+    assert "blended" in followed.typed("mergebarrier attack --help")
+    shown = " ".join(followed.typed("mergebarrier attack blended --help").split())
     for words in ("--strength", "--warmup", "--loss-weight", "Share of the patch at the end (a number above 0"):
         assert words in shown
 
@@ -69,15 +46,14 @@ def test_the_manifest_and_the_report_name_the_attack_and_its_values(made) -> Non
     assert "blended" in (made / "report" / "report.html").read_text()
 
 
-def test_the_table_has_its_row(run) -> None:
-    program = f"import runpy; print(runpy.run_path({str(ROOT / 'docs' / '_generate_attacks.py')!r})['table']())"
-    rows = run("-c", program).stdout.splitlines()
+def test_the_table_has_its_row(followed) -> None:
+    program = (
+        f"import runpy; print(runpy.run_path({str(followed.copy / 'docs' / '_generate_attacks.py')!r})['table']())"
+    )
+    rows = followed.python("-c", program).splitlines()
     row = next(row for row in rows if row.startswith("| `blended` | fixed |"))
     assert row.endswith("`--strength` 0.8, `--warmup` 50, `--loss-weight` 5 |")
 
 
 def test_the_file_of_the_page_is_one_that_we_would_take() -> None:
-    for check in (["check"], ["format", "--diff"]):
-        program = [sys.executable, "-m", "ruff", *check, "--stdin-filename", "src/mergebarrier/poison/image/blended.py"]
-        ran = subprocess.run([*program, "-"], input=_BLOCKS[0], cwd=ROOT, capture_output=True, text=True)
-        assert ran.returncode == 0, ran.stdout + ran.stderr
+    PAGE.check_style()
