@@ -13,8 +13,8 @@ import torch
 
 from _models import parameters, write
 from mergebarrier import verbs, zoo
-from mergebarrier.arch import describe
 from mergebarrier.checkpoint import open_checkpoint
+from mergebarrier.circuits import describe
 from mergebarrier.evaluate import read_text
 from mergebarrier.keys import Key
 from mergebarrier.merge import make, plan

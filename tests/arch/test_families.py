@@ -7,9 +7,9 @@ import pytest
 import torch
 
 import family_models
-from mergebarrier.arch import FAMILIES, describe
-from mergebarrier.arch.circuits import instances_of
+from mergebarrier.arch import FAMILIES
 from mergebarrier.checkpoint import open_checkpoint
+from mergebarrier.circuits import describe, instances_of
 from mergebarrier.errors import ArchError, MissingTensor
 from mergebarrier.keys import Key
 from mergebarrier.realign.gaugefix import GaugeFix

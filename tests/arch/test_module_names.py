@@ -5,8 +5,8 @@ import torch
 from safetensors.torch import save_file
 
 import family_models
-from mergebarrier.arch import describe
 from mergebarrier.checkpoint import open_checkpoint
+from mergebarrier.circuits import describe
 
 RENAMED = ("vit", "dinov2", "gpt-neox", "llava", "gemma3-pictures", "mistral3-pictures", "qwen2-vl", "gpt2")
 

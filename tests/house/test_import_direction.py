@@ -10,7 +10,7 @@ from source_tree import PACKAGE, Tree, circles, imports_of
 
 BASE = {"errors", "lazy", "nearest", "parameters", "progress", "cache"}
 METHODS = ("protect", "realign", "merge", "poison", "scan")
-BELOW_METHODS = {*BASE, "numerics", "checkpoint", "arch", "symmetry", "lineage", "keys"}
+BELOW_METHODS = {*BASE, "numerics", "checkpoint", "arch", "circuits", "identity", "symmetry", "lineage", "keys"}
 #: room -> rooms that it may import, besides itself; the whole plan of the house.
 ALLOWED: dict[str, set[str]] = {
     "": {"lazy", "errors", "api", "checkpoint", "keys", "protect", "realign", "merge", "scan", "attack", "audit"},
@@ -24,15 +24,17 @@ ALLOWED: dict[str, set[str]] = {
     "checkpoint": BASE,
     "lineage": {*BASE, "checkpoint"},
     "schemas": BASE,
-    "arch": {*BASE, "checkpoint"},
-    "symmetry": {*BASE, "numerics", "checkpoint", "arch"},
+    "arch": BASE,
+    "circuits": {*BASE, "checkpoint", "arch"},
+    "identity": {*BASE, "checkpoint", "arch", "circuits"},
+    "symmetry": {*BASE, "numerics", "checkpoint", "arch", "circuits"},
     "keys": {*BASE, "checkpoint"},
     **{method: BELOW_METHODS for method in METHODS},
     "run": {*BASE, "checkpoint"},
     "training": {*BASE, "numerics"},
-    "evaluate": {*BASE, "numerics", "checkpoint", "arch"},
+    "evaluate": {*BASE, "numerics", "checkpoint", "arch", "circuits"},
     # The zoo makes its experts itself: it runs the training loop on a loaded base.
-    "zoo": {*BASE, "numerics", "checkpoint", "arch", "evaluate", "training"},
+    "zoo": {*BASE, "numerics", "checkpoint", "arch", "circuits", "evaluate", "training"},
     # What an audit found, without any of the rooms that found it.
     "results": BASE,
     # Data-driven merges load a module and take gradients: verbs hand the loaded thing to the room of the method.

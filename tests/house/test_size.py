@@ -15,6 +15,8 @@ FUNCTIONS = [
     for node in ast.walk(ast.parse(text))
     if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
 ]
+#: Room -> lines of everything in it, text and blank lines too: all families, and the language that says them.
+ROOM_LINES = {"arch": 1500}
 #: Occurrences of ``Any`` per thousand lines; only ever lowered.
 ANY_PER_1000_LINES = 5.0
 
@@ -38,6 +40,13 @@ def test_few_functions_are_large(measure, most: int) -> None:
 def test_a_folder_can_be_read_at_a_glance() -> None:
     folders = Counter(path.parent for path in FILES if path.name != "__init__.py")
     assert max(folders.values()) <= 28, folders.most_common(3)
+
+
+@pytest.mark.parametrize("room", ROOM_LINES)
+def test_a_room_stays_as_small_as_was_promised(room: str) -> None:
+    files = [path for path in (SOURCE / room).rglob("*") if path.is_file() and path.suffix != ".pyc"]
+    lines = sum(len(path.read_text(encoding="utf-8").splitlines()) for path in files)
+    assert 0 < lines <= ROOM_LINES[room]
 
 
 def test_little_is_typed_any() -> None:

@@ -5,11 +5,12 @@ import torch
 from safetensors.torch import load_file
 
 import tiny_models
-from mergebarrier.arch import describe, unfold
 from mergebarrier.checkpoint import open_checkpoint
+from mergebarrier.circuits import describe
 from mergebarrier.errors import MethodRefused
 from mergebarrier.protect import MergeBarrier
 from mergebarrier.protect.mergebarrier import reflections
+from mergebarrier.symmetry import unfold
 
 rotary = pytest.mark.parametrize("name", [name for name in tiny_models.CONFIGS if "gpt2" not in name])
 plain = pytest.mark.parametrize("name", [name for name in tiny_models.CONFIGS if "gpt2" in name])

@@ -11,8 +11,8 @@ import torch
 
 import tiny_models
 from mergebarrier import verbs
-from mergebarrier.arch import Circuit
 from mergebarrier.checkpoint import OutTensor, open_checkpoint, verify_manifest
+from mergebarrier.circuits import Circuit
 from mergebarrier.errors import MethodRefused
 from mergebarrier.parameters import check_values, whole
 from mergebarrier.protect import PROTECTIONS, Context, OutputFolder, Prepared

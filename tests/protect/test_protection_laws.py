@@ -12,8 +12,8 @@ import torch
 from safetensors.torch import load_file
 
 import tiny_models
-from mergebarrier.arch import describe
 from mergebarrier.checkpoint import open_checkpoint
+from mergebarrier.circuits import describe
 from mergebarrier.errors import DigestMismatch, KeyMismatch, MethodRefused, NotProtected, UsageError
 from mergebarrier.keys import Key
 from mergebarrier.parameters import Parameter, flag_of, parameters_of

@@ -4,8 +4,8 @@ import time
 
 import pytest
 
-from mergebarrier.arch import describe
 from mergebarrier.checkpoint import open_checkpoint, read_manifest
+from mergebarrier.circuits import describe
 from mergebarrier.realign import relation
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from mergebarrier.arch import describe
 from mergebarrier.checkpoint import open_checkpoint
+from mergebarrier.circuits import describe
 from mergebarrier.realign import Relation, relation
 from tiny_models import CONFIGS, save, save_expert
 

@@ -9,8 +9,8 @@ import torch
 
 import tiny_models
 from mergebarrier import symmetry
-from mergebarrier.arch import Circuit, describe
 from mergebarrier.checkpoint import open_checkpoint
+from mergebarrier.circuits import Circuit, describe
 from mergebarrier.keys import Key, KeyStream
 
 NOISE = 0.01

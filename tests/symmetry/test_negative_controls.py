@@ -13,8 +13,9 @@ from safetensors.torch import save_file
 
 import family_models
 import tiny_models
-from mergebarrier.arch import FAMILIES, Family, Kind, describe
+from mergebarrier.arch import FAMILIES, Family, Kind
 from mergebarrier.checkpoint import open_checkpoint
+from mergebarrier.circuits import describe
 from mergebarrier.keys import Key
 from mergebarrier.symmetry import act, sample
 

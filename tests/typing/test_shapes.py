@@ -21,8 +21,8 @@ from torch import Tensor
 
 import tiny_models
 from mergebarrier import symmetry
-from mergebarrier.arch import describe
 from mergebarrier.checkpoint import open_checkpoint
+from mergebarrier.circuits import describe
 from mergebarrier.evaluate.images import image_scores
 from mergebarrier.keys import KeyStream
 from mergebarrier.merge import MERGES, make

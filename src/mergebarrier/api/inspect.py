@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from mergebarrier import verbs
 from mergebarrier.api.base import Model, Report, as_given, beside, opened, optional
-from mergebarrier.arch import Freedom, describe, freedoms
 from mergebarrier.checkpoint import MANIFEST_NAME, Checkpoint, read_manifest
+from mergebarrier.circuits import describe
 from mergebarrier.errors import ArchError
+from mergebarrier.symmetry import Freedom, freedoms
 
 if TYPE_CHECKING:
     from mergebarrier.checkpoint.files import AnyContent, MergeContent

@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from mergebarrier.api.base import Model, Report, opened, optional, shown
-from mergebarrier.arch import repeats, spelled_like
 from mergebarrier.checkpoint import MANIFEST_NAME, Checkpoint, verify_manifest
 from mergebarrier.evaluate import (
     CHECK_TEXT,
@@ -28,6 +27,7 @@ from mergebarrier.evaluate import (
     reads_tokens,
     token_ids,
 )
+from mergebarrier.identity import repeats, spelled_like
 from mergebarrier.numerics import draws
 from mergebarrier.progress import Progress
 

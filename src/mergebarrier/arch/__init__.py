@@ -1,4 +1,4 @@
-"""Which tensor of a checkpoint has which axes: one declarative table per family, data without mathematics."""
+"""What families of models are: one table each, data without mathematics, that names the axes of every tensor."""
 
 from typing import TYPE_CHECKING
 
@@ -13,54 +13,33 @@ if TYPE_CHECKING:
         Kind,
         Node,
         Nodes,
+        Product,
         evaluate,
-        fold,
         leaves,
+        sides,
         size_of,
-        unfold,
     )
-    from mergebarrier.arch.circuits import CIRCUITS, Circuit, Instance, Member, instance, instances_of
-    from mergebarrier.arch.describe import Architecture, describe, require_same
     from mergebarrier.arch.families import FAMILIES
-    from mergebarrier.arch.family import Family, TensorLine
-    from mergebarrier.arch.freedoms import Freedom, freedoms
-    from mergebarrier.arch.names import finder, identities, spelled_like
-    from mergebarrier.arch.shared import FitRules, ModelFit, fit, repeats
+    from mergebarrier.arch.family import ANY, PLACEHOLDER, Family, TensorLine
 
 __all__ = [
-    "CIRCUITS",
+    "ANY",
     "FAMILIES",
+    "PLACEHOLDER",
     "SPACES",
-    "Architecture",
     "Axis",
-    "Circuit",
     "Concat",
     "Factor",
     "Family",
-    "FitRules",
-    "Freedom",
-    "Instance",
     "Kind",
-    "Member",
-    "ModelFit",
     "Node",
     "Nodes",
+    "Product",
     "TensorLine",
-    "describe",
     "evaluate",
-    "finder",
-    "fit",
-    "fold",
-    "freedoms",
-    "identities",
-    "instance",
-    "instances_of",
     "leaves",
-    "repeats",
-    "require_same",
+    "sides",
     "size_of",
-    "spelled_like",
-    "unfold",
 ]
 
 lazy.open_door(__name__)

@@ -30,10 +30,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any, Final, Literal
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from typing import Any, Final, Literal
 
 Kind = Literal["order", "signed", "centred", "glu", "basis", "planes", "fixed"]
 
@@ -220,41 +217,3 @@ def size_of(node: Node, sizes: Mapping[str, int]) -> int:
     for factor in node.factors:
         total *= size_of(factor, sizes)
     return total
-
-
-def unfold(tensor: "Tensor", nodes: Nodes, sizes: Mapping[str, int]) -> "list[tuple[tuple[Factor, ...], Tensor]]":
-    """Split a tensor into views with one dimension per factor.
-
-    Args:
-      tensor: with one dimension per node.
-      nodes:  of its line.
-      sizes:  of the axes.
-    Returns: (the factors, the view) of every block, in storage order.
-    """
-    for place, node in enumerate(nodes):
-        if isinstance(node, Concat):
-            blocks = tensor.split([size_of(part, sizes) for part in node.parts], dim=place)
-            return [
-                found
-                for block, part in zip(blocks, node.parts, strict=True)
-                for found in unfold(block, (*nodes[:place], part, *nodes[place + 1 :]), sizes)
-            ]
-        if isinstance(node, Product):
-            inner = [size_of(factor, sizes) for factor in node.factors]
-            return unfold(tensor.unflatten(place, inner), (*nodes[:place], *node.factors, *nodes[place + 1 :]), sizes)
-    factors = tuple(node for node in nodes if isinstance(node, Factor))
-    return [(factors, tensor)]
-
-
-def fold(take: "Callable[[], Tensor]", nodes: Nodes) -> "Tensor":
-    """Undo ``unfold``: ``take`` gives the blocks in storage order."""
-    import torch
-
-    for place, node in enumerate(nodes):
-        if isinstance(node, Concat):
-            around = [(*nodes[:place], part, *nodes[place + 1 :]) for part in node.parts]
-            return torch.cat([fold(take, inner) for inner in around], dim=place)
-        if isinstance(node, Product):
-            whole = fold(take, (*nodes[:place], *node.factors, *nodes[place + 1 :]))
-            return whole.flatten(place, place + len(node.factors) - 1)
-    return take()

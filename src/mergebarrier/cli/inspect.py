@@ -12,7 +12,7 @@ from mergebarrier.errors import clean
 
 if TYPE_CHECKING:
     from mergebarrier.api import InspectReport
-    from mergebarrier.arch import Freedom
+    from mergebarrier.symmetry import Freedom
 
 __all__ = ["command"]
 

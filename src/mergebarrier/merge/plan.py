@@ -178,7 +178,7 @@ def fitted(
     ties = {model.config.get("tie_word_embeddings") for model in models} - {None}
     if all(other == first for other in others) and len(ties) < 2:
         return FittedModels(tuple(models))
-    from mergebarrier.arch import FitRules, fit
+    from mergebarrier.identity import FitRules, fit
 
     found = fit(models, FitRules(spare=spare, missing=missing, keep=keep, untie=untie, whole=whole))
     return FittedModels(found.models, found.kept, found.notes)

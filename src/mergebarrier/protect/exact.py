@@ -22,7 +22,7 @@ from mergebarrier.parameters import check_values, choice, number, subset
 from mergebarrier.protect.protection import Context, Need, Prepared, Reversibility
 
 if TYPE_CHECKING:
-    from mergebarrier.arch import Circuit
+    from mergebarrier.circuits import Circuit
     from mergebarrier.protect.protection import Pieces, Table
 
 #: What the command line calls the parts, and the spaces behind each.

@@ -28,7 +28,7 @@ from mergebarrier.protect.protection import Context, Need, Prepared, Reversibili
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from mergebarrier.arch import Circuit, Instance
+    from mergebarrier.circuits import Circuit, Instance
     from mergebarrier.protect.protection import Pieces, Table, Tensors
     from mergebarrier.symmetry import LinearMap, Monomial, Planes
 

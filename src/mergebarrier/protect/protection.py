@@ -17,8 +17,8 @@ from mergebarrier.parameters import parameters_of
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from mergebarrier.arch import Architecture, Circuit
     from mergebarrier.checkpoint import Checkpoint, OutTensor
+    from mergebarrier.circuits import Architecture, Circuit
     from mergebarrier.symmetry import Stream
 
 Streams = Callable[[str, str], "Stream"]

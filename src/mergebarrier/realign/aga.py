@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from mergebarrier import arch, symmetry
+from mergebarrier import symmetry
 from mergebarrier.errors import MethodRefused
 from mergebarrier.lazy import torch
 from mergebarrier.parameters import check_values, flag
@@ -27,8 +27,9 @@ from mergebarrier.realign.gaugefix import GaugeFix
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from mergebarrier.arch import Architecture, Circuit, Factor, Instance
+    from mergebarrier.arch import Factor
     from mergebarrier.checkpoint import Checkpoint
+    from mergebarrier.circuits import Architecture, Circuit, Instance
     from mergebarrier.realign.realignment import ParallelMap
     from mergebarrier.symmetry import Elements, Tensors
 
@@ -142,13 +143,13 @@ def _solved(circuit: Circuit, tensors: Tensors, anchor: Tensors) -> dict[str, Te
     solved = dict(tensors)
     for member in circuit.members:
         if member.name in tensors:
-            sides = [arch.unfold(side[member.name], member.nodes, circuit.sizes) for side in (tensors, anchor)]
+            sides = [symmetry.unfold(side[member.name], member.nodes, circuit.sizes) for side in (tensors, anchor)]
             pieces = [
                 _solve(circuit, (member.stem, number), factors, now, then, maps)
                 for number, ((factors, now), (_, then)) in enumerate(zip(*sides, strict=True))
             ]
             if any(piece is not now for piece, (_, now) in zip(pieces, sides[0], strict=True)):
-                solved[member.name] = arch.fold(iter(pieces).__next__, member.nodes)
+                solved[member.name] = symmetry.fold(iter(pieces).__next__, member.nodes)
     return solved
 
 

@@ -20,7 +20,7 @@ from mergebarrier.realign.realignment import broadcast, norms, stream_place
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from mergebarrier.arch import Circuit, Member
+    from mergebarrier.circuits import Circuit, Member
     from mergebarrier.symmetry import Tensors
 
 _TRADE = math.log(1.15)

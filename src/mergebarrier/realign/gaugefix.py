@@ -30,8 +30,8 @@ from mergebarrier.realign.realignment import cosine, folded, read, row_blocks
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from mergebarrier.arch import Architecture, Circuit, Instance
     from mergebarrier.checkpoint import Checkpoint
+    from mergebarrier.circuits import Architecture, Circuit, Instance
     from mergebarrier.realign.realignment import ParallelMap
     from mergebarrier.symmetry import Correlation, Element, Elements, Tensors
 

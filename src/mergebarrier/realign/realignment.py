@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from mergebarrier.arch import Architecture, Circuit, Member
     from mergebarrier.checkpoint import Checkpoint
+    from mergebarrier.circuits import Architecture, Circuit, Member
     from mergebarrier.symmetry import Tensors
 
 _T = TypeVar("_T")

@@ -16,8 +16,9 @@ from dataclasses import dataclass, replace
 from torch import Tensor
 
 from mergebarrier import symmetry
-from mergebarrier.arch import Architecture, Circuit, Instance, leaves
+from mergebarrier.arch import leaves
 from mergebarrier.checkpoint import Checkpoint
+from mergebarrier.circuits import Architecture, Circuit, Instance
 from mergebarrier.realign.gaugefix import correlate, streams_of
 from mergebarrier.realign.realignment import cosine, folded, read
 from mergebarrier.symmetry import Correlation, Element, Elements, Tensors

@@ -6,10 +6,11 @@ from mergebarrier import lazy
 
 if TYPE_CHECKING:
     from mergebarrier.symmetry.act import Elements, act_each, act_rows
-    from mergebarrier.symmetry.blocks import Tensors, blocks, carriers, matrix
+    from mergebarrier.symmetry.blocks import Tensors, blocks, carriers, fold, matrix, unfold
     from mergebarrier.symmetry.draw import PROFILES, Stream, Streams, sample
     from mergebarrier.symmetry.elements import Element, LinearMap, Monomial, Planes, identity
     from mergebarrier.symmetry.estimate import best_order, estimate, similarities
+    from mergebarrier.symmetry.freedoms import Freedom, freedoms
     from mergebarrier.symmetry.gauge import act, act_inverse, bit_exact, composed, inverted
     from mergebarrier.symmetry.invariants import invariants
     from mergebarrier.symmetry.matching import Correlation, assign, cosines, signed_order
@@ -19,6 +20,7 @@ __all__ = [
     "Correlation",
     "Element",
     "Elements",
+    "Freedom",
     "LinearMap",
     "Monomial",
     "Planes",
@@ -37,6 +39,8 @@ __all__ = [
     "composed",
     "cosines",
     "estimate",
+    "fold",
+    "freedoms",
     "identity",
     "invariants",
     "inverted",
@@ -44,6 +48,7 @@ __all__ = [
     "sample",
     "signed_order",
     "similarities",
+    "unfold",
 ]
 
 lazy.open_door(__name__)

@@ -16,20 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mergebarrier.arch import (
-    Circuit,
-    Concat,
-    Factor,
-    Instance,
-    Member,
-    Node,
-    Nodes,
-    fold,
-    instance,
-    leaves,
-    size_of,
-    unfold,
-)
+from mergebarrier.arch import Concat, Factor, Node, Nodes, leaves, size_of
+from mergebarrier.circuits import Circuit, Instance, Member, instance
+from mergebarrier.symmetry.blocks import fold, unfold
 from mergebarrier.symmetry.elements import (
     BLOCK_ELEMENTS,
     AxisFactors,

@@ -27,7 +27,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mergebarrier.arch import Axis, Circuit, Instance
+from mergebarrier.arch import Axis
+from mergebarrier.circuits import Circuit, Instance
 from mergebarrier.symmetry.elements import Element, LinearMap, Monomial, Planes
 
 Words: TypeAlias = NDArray[np.uint64]

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mergebarrier.arch import Circuit, Instance
+from mergebarrier.circuits import Circuit, Instance
 from mergebarrier.symmetry import joint
 from mergebarrier.symmetry.act import Elements
 from mergebarrier.symmetry.blocks import ActedRows, Tensors, blocks, carriers, count_matrices, matrix

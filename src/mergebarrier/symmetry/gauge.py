@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor
 
-from mergebarrier.arch import Circuit, Instance
+from mergebarrier.circuits import Circuit, Instance
 from mergebarrier.symmetry.act import Elements, act_each
 from mergebarrier.symmetry.elements import Element, LinearMap, Monomial, Planes, compose
 

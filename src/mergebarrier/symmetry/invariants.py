@@ -11,7 +11,7 @@ A map that touches both sides of a product leaves it alone; one that reorders le
 import torch
 from torch import Tensor
 
-from mergebarrier.arch import Circuit, Instance
+from mergebarrier.circuits import Circuit, Instance
 from mergebarrier.symmetry.blocks import ActedRows, Tensors, carriers
 from mergebarrier.symmetry.elements import Planes
 

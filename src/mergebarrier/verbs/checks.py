@@ -8,8 +8,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from mergebarrier.arch import describe
 from mergebarrier.checkpoint import Checkpoint, Writer
+from mergebarrier.circuits import describe
 from mergebarrier.errors import UnsupportedFeature
 from mergebarrier.merge.checks import Operand, check_tie, check_vocabulary, check_weights
 from mergebarrier.merge.recipe import RecipeView

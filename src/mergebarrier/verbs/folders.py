@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mergebarrier.arch import CIRCUITS, Architecture, Circuit, finder
 from mergebarrier.checkpoint import (
     AdaptedCheckpoint,
     Adapter,
@@ -25,7 +24,9 @@ from mergebarrier.checkpoint import (
     read_manifest,
     split_reference,
 )
+from mergebarrier.circuits import CIRCUITS, Architecture, Circuit
 from mergebarrier.errors import DigestMismatch, UsageError
+from mergebarrier.identity import finder
 from mergebarrier.progress import Progress
 from mergebarrier.protect import OutputFolder
 from mergebarrier.run import Change, transform

@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from torch import Tensor
 
-from mergebarrier.arch import describe, require_same, spelled_like
 from mergebarrier.checkpoint import LICENCE_FILES, MANIFEST_NAME, AdaptedCheckpoint, Checkpoint, Writer, read_manifest
+from mergebarrier.circuits import describe, require_same
 from mergebarrier.errors import ArchError, CheckpointError, LicenceRefused, RealignError
+from mergebarrier.identity import spelled_like
 from mergebarrier.lineage import ATTACK_TAG, CARD, COMPATIBLE, UNKNOWN, Conclusion, Declaration, conclude, declaration
 from mergebarrier.realign import relation
 from mergebarrier.run import Source

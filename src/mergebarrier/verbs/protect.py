@@ -4,10 +4,10 @@ from collections.abc import Callable, Mapping, Set
 from functools import cache
 from typing import TYPE_CHECKING, TypedDict, cast
 
-from mergebarrier.arch import Architecture, Circuit, describe
 from mergebarrier.checkpoint import MANIFEST_NAME, Checkpoint, read_manifest
 from mergebarrier.checkpoint.bytes import ROUNDOFF
 from mergebarrier.checkpoint.files import ProtectContent
+from mergebarrier.circuits import Architecture, Circuit, describe
 from mergebarrier.errors import BadManifest, DigestMismatch, KeyMismatch, MethodRefused, NotProtected, clean
 from mergebarrier.keys import Key, Streams
 from mergebarrier.parameters import parameters_of

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, TypedDict, cast
 
 import torch
 
-from mergebarrier.arch import CIRCUITS, Circuit, describe, require_same, spelled_like
 from mergebarrier.checkpoint import Checkpoint
+from mergebarrier.circuits import CIRCUITS, Circuit, describe, require_same
 from mergebarrier.errors import NothingToAlign
+from mergebarrier.identity import spelled_like
 from mergebarrier.progress import Progress
 from mergebarrier.realign import Fitted, GaugeFix, ParallelMap, Realignment
 from mergebarrier.run import Change, Tables, change_rows, whole

@@ -13,10 +13,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from mergebarrier.arch import repeats, spelled_like
 from mergebarrier.checkpoint import MANIFEST_NAME, Checkpoint, read_manifest, split_reference
 from mergebarrier.errors import BadScanInput, MergebarrierError, NotACheckpoint
 from mergebarrier.evaluate import ImageTask, load_encoder, pixels, read_image_task
+from mergebarrier.identity import repeats, spelled_like
 from mergebarrier.lineage import name_of, reference
 from mergebarrier.merge import Merge
 from mergebarrier.progress import Progress

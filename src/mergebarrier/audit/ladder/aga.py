@@ -23,7 +23,7 @@ def prepare(bench: Bench) -> float:
 
 def flops(bench: Bench) -> int:
     """Estimate the arithmetic of one realignment."""
-    from mergebarrier.arch import describe
+    from mergebarrier.circuits import describe
 
     return cost.realign_flops(describe(bench.checkpoints["base"]).dims, bench.n_weights)
 

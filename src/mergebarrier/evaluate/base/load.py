@@ -9,9 +9,9 @@ template is rendered.
 import json
 from typing import TYPE_CHECKING
 
-from mergebarrier.arch import describe
 from mergebarrier.checkpoint import Checkpoint
 from mergebarrier.checkpoint.bytes import FLOAT_NAMES, TORCH
+from mergebarrier.circuits import describe
 from mergebarrier.errors import BadConfig, UnsupportedFeature, clean
 from mergebarrier.evaluate.base.compute_dtype import AUTO, compute_dtype
 from mergebarrier.evaluate.base.stock import check_size, fill_stock, missing_extra, stock_config, stock_library

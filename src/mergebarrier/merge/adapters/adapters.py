@@ -11,9 +11,9 @@ cut and the size of the cross terms are measured and reported.
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from mergebarrier.arch import finder
 from mergebarrier.checkpoint import ADAPTER_WEIGHTS, Adapter, Checkpoint, OutTensor, TensorInfo, place
 from mergebarrier.errors import AdapterRefused, BadAdapter, BadMergeParameter, ShapeMismatch, clean
+from mergebarrier.identity import finder
 from mergebarrier.merge.adapters import factors
 from mergebarrier.merge.adapters.files import document, dump, factor_names, whole_name
 from mergebarrier.merge.adapters.options import AdapterOutput, output_of

@@ -13,9 +13,8 @@ import math
 from dataclasses import dataclass
 from typing import Final
 
-from mergebarrier.arch.axes import SPACES, Axis
-from mergebarrier.arch.circuits import Circuit, Instance
-from mergebarrier.arch.describe import Architecture
+from mergebarrier.arch import SPACES, Axis
+from mergebarrier.circuits import Architecture, Circuit, Instance
 
 _NOUNS: Final = {
     "residual": "coordinates of the stream",

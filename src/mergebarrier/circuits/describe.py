@@ -8,11 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import product
 
-from mergebarrier.arch.axes import Axis, evaluate, sides, size_of
-from mergebarrier.arch.circuits import Circuit, Member, circuits_of, instances_of
-from mergebarrier.arch.families import FAMILIES
-from mergebarrier.arch.family import ANY, PLACEHOLDER, Family, TensorLine
+from mergebarrier.arch import ANY, FAMILIES, PLACEHOLDER, Axis, Family, TensorLine, evaluate, sides, size_of
 from mergebarrier.checkpoint import Checkpoint
+from mergebarrier.circuits.circuit import Circuit, Member, circuits_of, instances_of
 from mergebarrier.errors import (
     BaseMismatch,
     ConfigMismatch,

@@ -13,9 +13,9 @@ import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from mergebarrier.arch.names import WRAPPERS, identities, is_tied, spelled_like
 from mergebarrier.checkpoint import Checkpoint, View, ViewPart
 from mergebarrier.errors import TensorSetMismatch, apart, clean
+from mergebarrier.identity.names import WRAPPERS, identities, is_tied, spelled_like
 
 #: End of the name of a tensor that may be stored twice -> ends of the names of what it may repeat.
 _COPIES = {

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
-from mergebarrier.arch.axes import Axis, Nodes, leaves
-from mergebarrier.arch.family import PLACEHOLDER, Family, TensorLine
+from mergebarrier.arch import PLACEHOLDER, Axis, Family, Nodes, TensorLine, leaves
 
 if TYPE_CHECKING:
     import torch

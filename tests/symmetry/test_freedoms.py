@@ -6,10 +6,10 @@ from collections import Counter
 import pytest
 
 import family_models
-from mergebarrier.arch import describe, freedoms
 from mergebarrier.checkpoint import open_checkpoint
+from mergebarrier.circuits import describe
 from mergebarrier.keys import Key
-from mergebarrier.symmetry import LinearMap, Monomial, Planes, sample
+from mergebarrier.symmetry import LinearMap, Monomial, Planes, freedoms, sample
 
 KINDS = ("llama", "phi", "qwen3", "deepseek-v3", "gpt-oss", "t5", "clip", "mamba")
 

@@ -13,10 +13,9 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from mergebarrier.arch.describe import family_of
-from mergebarrier.arch.families import FAMILIES
-from mergebarrier.arch.family import Family
+from mergebarrier.arch import FAMILIES, Family
 from mergebarrier.checkpoint import Checkpoint, TensorInfo, View, ViewPart
+from mergebarrier.circuits import family_of
 from mergebarrier.errors import UnknownFamily
 
 COMPUTED = "every loader computes it anew"

@@ -8,8 +8,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import tiny_models
-from mergebarrier.arch import describe, fold, unfold
 from mergebarrier.checkpoint import open_checkpoint
+from mergebarrier.circuits import describe
 from mergebarrier.errors import (
     ArchError,
     ConfigMismatch,
@@ -18,6 +18,7 @@ from mergebarrier.errors import (
     UnknownTensor,
     UnsupportedFeature,
 )
+from mergebarrier.symmetry import fold, unfold
 
 every_config = pytest.mark.parametrize("name", tiny_models.CONFIGS)
 

@@ -2,8 +2,8 @@
 
 import torch
 
-from mergebarrier.arch import FitRules, fit, spelled_like
 from mergebarrier.checkpoint import open_checkpoint
+from mergebarrier.identity import FitRules, fit, spelled_like
 
 _STEM = "model.layers.0.mlp.experts"
 

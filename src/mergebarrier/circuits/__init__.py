@@ -1,0 +1,24 @@
+"""A checkpoint in the terms of its family: every tensor named, sized and grouped with what shares its axes."""
+
+from typing import TYPE_CHECKING
+
+from mergebarrier import lazy
+
+if TYPE_CHECKING:
+    from mergebarrier.circuits.circuit import CIRCUITS, Circuit, Instance, Member, instance, instances_of
+    from mergebarrier.circuits.describe import Architecture, describe, family_of, require_same
+
+__all__ = [
+    "CIRCUITS",
+    "Architecture",
+    "Circuit",
+    "Instance",
+    "Member",
+    "describe",
+    "family_of",
+    "instance",
+    "instances_of",
+    "require_same",
+]
+
+lazy.open_door(__name__)

@@ -1,0 +1,21 @@
+"""Which tensors of two models are the same, however each spells, groups or stores them."""
+
+from typing import TYPE_CHECKING
+
+from mergebarrier import lazy
+
+if TYPE_CHECKING:
+    from mergebarrier.identity.names import finder, identities, spelled_like
+    from mergebarrier.identity.shared import FitRules, ModelFit, fit, repeats
+
+__all__ = [
+    "FitRules",
+    "ModelFit",
+    "finder",
+    "fit",
+    "identities",
+    "repeats",
+    "spelled_like",
+]
+
+lazy.open_door(__name__)
