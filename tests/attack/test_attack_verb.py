@@ -67,7 +67,7 @@ def test_a_command_of_its_own_makes_what_the_method_option_makes(tiny, tmp_path,
     other = run_cli("attack", "badmerging", "--method", "badnets", *words, "--rate", 0.3, "-o", tmp_path / "other")
     report = mb.attack(
         "badnets", tmp_path / "third", base=tiny.base, task=tiny.task, target="1", rate=0.3,
-        options=mb.AttackOptions(trigger_side=6, steps=3),
+        options=mb.AttackOptions(trigger_side=6, tuning_steps=3),
     )  # fmt: skip
     assert one.json["content_digest"] == other.json["content_digest"] == report.content_digest
     assert one.json["parameters"] == other.json["parameters"] and one.json["parameters"]["rate"] == 0.3

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mergebarrier.errors import UsageError
+from mergebarrier.parameters import check_values, choice, flag, number, whole
+from mergebarrier.poison import CORNERS
 
 if TYPE_CHECKING:
     from mergebarrier.training import FullRecipe
@@ -30,40 +31,32 @@ class OffTask:
 
 @dataclass(frozen=True, kw_only=True)
 class AttackOptions:
-    """How the trigger is made and the expert is fine-tuned.
+    """How the trigger is made and the expert is fine-tuned; each field declares its option of the command line.
 
     Args:
-      trigger_side:   of the patch in pixels; None for one per cent of the area, as published.
-      trigger_place:  corner.
-      published:      the per-sample loop of the official code in place of the batched optimiser.
-      paper_compat:   with ``published``: its clamp, which leaves the legal range.
-      trigger_steps:  of a universal trigger; None for the default of its recipe.
-      restarts:       starts of a universal trigger, the best is kept; None for the default of its recipe.
-      steps, learning_rate, batch_size: of fine-tuning.
-      seed:           of everything.
-      off_task:       whose task is attacked, where it is not the adversary's.
+      trigger_side, trigger_place: the patch; a side of None is one per cent of the area, as published.
+      published, paper_compat, trigger_steps, restarts: of a universal trigger; None for the default of its recipe.
+      tuning_steps, learning_rate, batch_size: of fine-tuning.
+      seed:     of everything.
+      off_task: whose task is attacked, where it is not the adversary's.
     Raises: UsageError.
     """
 
-    trigger_side: int | None = None
-    trigger_place: str = "bottom-right"
-    published: bool = False
-    paper_compat: bool = False
-    trigger_steps: int | None = None
-    restarts: int | None = None
-    steps: int = 200
-    learning_rate: float = 5e-4
-    batch_size: int = 128
+    trigger_side: int | None = whole(None, help="Side of the patch in pixels; 1 % of the area if not given.")
+    trigger_place: str = choice(CORNERS[0], choices=CORNERS, help="Corner of the patch.")
+    published: bool = flag(False, flag="--as-published", help="Make the trigger by the official per-sample loop.")
+    paper_compat: bool = flag(False, help="Clamp as that loop does, beyond legal pixels.", only="with --as-published")
+    trigger_steps: int | None = whole(None, low=1, help="Optimisation steps of the trigger; 300 if not given.")
+    restarts: int | None = whole(None, low=1, help="Times the trigger is made, the best is kept; 3 if not given.")
+    tuning_steps: int = whole(200, low=1, flag="--steps", help="Steps of fine-tuning.")
+    learning_rate: float = number(5e-4, low=0, above=True, help="Learning rate of fine-tuning.")
+    batch_size: int = whole(128, low=1, help="Batch size of fine-tuning.")
     seed: int = 0
     off_task: OffTask | None = None
 
     def __post_init__(self) -> None:
-        """Check the fine-tuning; the trigger's values are checked where it is made."""
-        if not 0 < self.learning_rate < float("inf"):
-            raise UsageError(f"{self.learning_rate}", where="--learning-rate", remedy="give a positive number")
-        for name in ("steps", "batch_size"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"{getattr(self, name)}", where="--" + name.replace("_", "-"), remedy="give 1 or more")
+        """Refuse what an option does not allow."""
+        check_values(self)
 
     @property
     def recipe(self) -> "FullRecipe":
@@ -71,10 +64,10 @@ class AttackOptions:
         from mergebarrier.training import FullRecipe
 
         return FullRecipe(
-            steps=self.steps,
+            steps=self.tuning_steps,
             learning_rate=self.learning_rate,
             batch_size=self.batch_size,
-            warmup_steps=self.steps // 10,
+            warmup_steps=self.tuning_steps // 10,
             seed=self.seed,
         )
 

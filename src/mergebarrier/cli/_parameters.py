@@ -12,7 +12,7 @@ DeclaredCommand reads its registry each time that it is asked for its options, s
 import dataclasses
 import functools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeAlias
@@ -107,11 +107,13 @@ def options_of(registry: Registry) -> list[click.Option]:
     return [_option(flag, uses) for flag, uses in flags.items()]
 
 
-def parameter_options(registry: Registry) -> Callable[[Callable[..., object]], Callable[..., object]]:
-    """Add the options of a registry to a verb; each comes under its field's name, None where not given."""
+def parameter_options(
+    registry: Registry, *, without: Collection[str] = ()
+) -> Callable[[Callable[..., object]], Callable[..., object]]:
+    """Add the options of a registry to a verb, but for some fields; each comes by its field, None where not given."""
 
     def decorate(verb: Callable[..., object]) -> Callable[..., object]:
-        for option in reversed(options_of(registry)):
+        for option in reversed([option for option in options_of(registry) if option.name not in without]):
             verb.__dict__.setdefault("__click_params__", []).append(option)
         return verb
 
@@ -205,7 +207,7 @@ def _sentence(parameter: Parameter, default: object) -> str:
         return f"{text}  [default: {_WORDS[default]}]"
     if isinstance(default, tuple):
         default = "all" if default == parameter.choices else ",".join(map(_plain, default))
-    return f"{text}  [default: {default}]"
+    return f"{text}  [default: {_plain(default)}]"
 
 
 def _plain(value: object) -> str:

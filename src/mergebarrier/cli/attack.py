@@ -8,43 +8,29 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from mergebarrier.attack import AttackOptions
 from mergebarrier.cli._options import MODEL, WriterOptions, download_option, output_options, writer_options
 from mergebarrier.cli._output import Output
-from mergebarrier.cli._parameters import DeclaredCommand, Registry, options_of
+from mergebarrier.cli._parameters import DeclaredCommand, Registry, options_of, parameter_options
 from mergebarrier.errors import UsageError
 from mergebarrier.nearest import did_you_mean
-from mergebarrier.parameters import parameters_of
-from mergebarrier.poison import ATTACKS, CORNERS, described
+from mergebarrier.parameters import built, parameters_of
+from mergebarrier.poison import ATTACKS, described
 
 if TYPE_CHECKING:
-    from mergebarrier.attack import AttackOptions, OffTask
+    from mergebarrier.attack import OffTask
 
 __all__ = ["command"]
 
 _Verb = Callable[..., Any]
+_OPTIONS: Final = {"attack": AttackOptions}
 _INPUTS: Final = (
     click.option("--base", type=MODEL, help="The encoder that all experts are fine-tuned from."),
     click.option("--task", type=MODEL, help="The adversary's own task, TASK.task.safetensors."),
     click.option("--target-class", metavar="NAME|INDEX", help="Class that pictures with the trigger shall get."),
-    click.option(
-        "--trigger-side", type=int, metavar="L", help="Side of the patch in pixels.  [default: 1 % of the area]"
-    ),
-    click.option(
-        "--trigger-place",
-        type=click.Choice(CORNERS),
-        default=CORNERS[0],
-        show_default=True,
-        help="Corner of the patch.",
-    ),
 )
-_UNIVERSAL: Final = (
-    click.option("--as-published", "published", is_flag=True, help="Make the trigger by the official per-sample loop."),
-    click.option("--paper-compat", is_flag=True, help="With --as-published: its clamping too, beyond legal pixels."),
-    click.option("--trigger-steps", type=int, metavar="N", help="Optimisation steps of the trigger.  [default: 300]"),
-    click.option(
-        "--restarts", type=int, metavar="N", help="Times the trigger is made; the best is kept.  [default: 3]"
-    ),
-)
+#: What only a trigger that is made by optimisation takes.
+_UNIVERSAL: Final = ("published", "paper_compat", "trigger_steps", "restarts")
 _OFF_TASK: Final = (
     click.option("--off-task", is_flag=True, help="Attack a task that the adversary does not own."),
     click.option("--target-task-class", metavar="NAME|INDEX", help="Off-task: class of the attacked task."),
@@ -59,22 +45,6 @@ _OFF_TASK: Final = (
     ),
     click.option(
         "--names", type=MODEL, metavar="FILE", help="Off-task: class-name vectors.  [default: those of --task]"
-    ),
-)
-_FINE_TUNING: Final = (
-    click.option(
-        "--steps", "tuning_steps", type=click.IntRange(1), default=200, show_default=True, help="Steps of fine-tuning."
-    ),
-    click.option(
-        "--learning-rate",
-        type=float,
-        default=5e-4,
-        show_default=True,
-        metavar="X",
-        help="Learning rate of fine-tuning.",
-    ),
-    click.option(
-        "--batch-size", type=click.IntRange(1), default=128, show_default=True, help="Batch size of fine-tuning."
     ),
 )
 _WRITES: Final = """Writes a poisoned expert: a model like the base, plus trigger.png and trigger.safetensors. Nothing
@@ -120,9 +90,8 @@ def _command_of(name: str, options: Callable[[Registry], list[click.Option]] = o
 
     decorators = [
         *_INPUTS,
-        *(_UNIVERSAL if attack.trigger == "universal" else ()),
+        parameter_options(_OPTIONS, without=() if attack.trigger == "universal" else _UNIVERSAL),
         *(() if attack.own_labels else _OFF_TASK),
-        *_FINE_TUNING,
         download_option,
         writer_options,
         output_options,
@@ -183,21 +152,12 @@ def _poison(method: str, writer: WriterOptions, output: Output, given: dict[str,
     output.result(report, f"{writer.folder}: poisoned expert by {method}, target {target!r}, attack-artifact")
 
 
-def _options(writer: WriterOptions, given: dict[str, Any]) -> "AttackOptions":
-    from mergebarrier.attack import AttackOptions
-
+def _options(writer: WriterOptions, given: dict[str, Any]) -> AttackOptions:
     off_task = _off_task(given)
     if off_task is None:
         _required(given, "target_class")
-    names = ("trigger_side", "trigger_place", "published", "paper_compat", "trigger_steps", "restarts")
-    return AttackOptions(
-        **{name: given[name] for name in names if name in given},
-        steps=given["tuning_steps"],
-        learning_rate=given["learning_rate"],
-        batch_size=given["batch_size"],
-        seed=writer.seed,
-        off_task=off_task,
-    )
+    options = {name: given[name] for name in parameters_of(AttackOptions) if given.get(name) is not None}
+    return built(AttackOptions, {**options, "seed": writer.seed, "off_task": off_task})
 
 
 def _off_task(given: dict[str, Any]) -> "OffTask | None":
