@@ -17,7 +17,7 @@ from mergebarrier.errors import (
     TensorSetMismatch,
 )
 from mergebarrier.merge.recipe import plan
-from mergebarrier.merge.recipe.layers import LayerPlace, embeds, locate, stacks, with_dtype, with_layers
+from mergebarrier.merge.recipe.layers import LayerPlace, embeds, locate, stacks, with_dtype
 from mergebarrier.merge.recipe.recipe import parse
 from recipe_models import layered
 
@@ -58,15 +58,6 @@ def test_embeddings_come_before_the_layers() -> None:
 def test_several_stacks_are_told_apart() -> None:
     names = ["encoder.layers.0.w", "encoder.layers.3.w", "decoder.layers.1.w", "x.w"]
     assert stacks(names) == {"encoder.layers": 4, "decoder.layers": 2}
-
-
-def test_lists_per_layer_follow_their_layers() -> None:
-    ours = {"num_hidden_layers": 3, "layer_types": ["a", "b", "c"], "eos_token_id": [1, 2, 3], "mlp_only_layers": [1]}
-    theirs = {"num_hidden_layers": 2, "layer_types": ["x", "y"]}
-    config, notes = with_layers(ours, 3, [(ours, 2), (theirs, 1), (ours, 0), ({}, 1)])
-    assert config == {**ours, "num_hidden_layers": 4, "layer_types": ["c", "y", "a", "b"]}
-    assert notes == ["config.json: mlp_only_layers may name layers and was left as it is"]
-    assert with_layers({}, 3, [({}, 0)])[1] == ["config.json holds no number of layers that could be rewritten"]
 
 
 def test_the_stored_dtype_is_said_wherever_it_stands() -> None:

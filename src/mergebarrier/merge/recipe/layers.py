@@ -1,4 +1,4 @@
-"""Layer and module that a tensor belongs to, read from its name; and a configuration for another number of layers.
+"""Layer and module that a tensor belongs to, read from its name; and the keys that count the layers.
 
     model.layers.7.mlp.up_proj.weight  ->  stack "model.layers", layer 7, part "mlp.up_proj.weight"
 
@@ -20,7 +20,8 @@ from mergebarrier.errors import BadRecipe, clean
 from mergebarrier.merge.recipe.schema import RecipeModule
 
 _COUNTS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
-_PER_LAYER = re.compile(r"layer|block|pattern|attention|attn")
+#: Counts layers behind the others that predict further tokens; loaders for one token pass over them.
+FURTHER = "num_nextn_predict_layers"
 _EMBEDS = re.compile(r"(^|[._])(embed\w*|\w*embeddings?|wte|wpe)([._]|$)")
 _DTYPE_KEYS = ("dtype", "torch_dtype")
 
@@ -48,6 +49,12 @@ def locate(name: str) -> LayerPlace | None:
     return None
 
 
+def within(name: str, stack: str) -> LayerPlace | None:
+    """Return the layer of a tensor in one stack; None outside of that."""
+    place = locate(name)
+    return place if place is not None and place.stack == stack else None
+
+
 def embeds(name: str) -> bool:
     """Say whether a tensor outside of the stacks comes before the layers."""
     return _EMBEDS.search(name) is not None
@@ -63,60 +70,58 @@ def stacks(names: Iterable[str]) -> dict[str, int]:
     return found
 
 
-def only_stack(names: Iterable[str], where: object) -> tuple[str, int]:
-    """Return the one stack of a model and its layers; BadRecipe when there is none or more."""
+def only_stack(names: Iterable[str], config: Mapping[str, object], where: object) -> tuple[str, int]:
+    """Return the one stack of a model and its layers; of several, the one that its configuration counts.
+
+    Raises: BadRecipe when there is none or more, and the configuration counts not one of them alone.
+    """
     found = stacks(names)
-    if len(found) != 1:
+    ours = {name: n for name, n in found.items() if len(found) == 1 or counted(config, name, n)}
+    if len(ours) != 1:
         listed = ", ".join(f"{clean(name)} ({n})" for name, n in found.items()) or "none"
         raise BadRecipe(
-            f"slices need a model with one stack of layers, found {listed}", where=where, remedy="use models instead"
+            f"slices need a model with one stack of layers, found {listed}",
+            where=where,
+            remedy="use models, or modules with slices in one",
         )
-    return next(iter(found.items()))
+    return next(iter(ours.items()))
 
 
-def with_layers(
-    config: Mapping[str, object], n_before: int, origins: Sequence[tuple[Mapping[str, object], int]]
-) -> tuple[dict[str, object], list[str]]:
-    """Rewrite a configuration for other layers.
+def layer_counts(table: Mapping[str, object], stack: str) -> list[str]:
+    """Return the keys of a configuration that count the layers of a stack, those of its side where there are two."""
+    side = next((word for word in ("decoder", "encoder") if word in stack), None)
+    own = {
+        "decoder": ("decoder_layers", "num_decoder_layers"),
+        "encoder": ("encoder_layers", *(_COUNTS if "encoder_layers" in table else ())),
+        None: (),
+    }[side]
+    return [key for key in own if key in table] or [key for key in _COUNTS if key in table]
 
-    Args:
-      config:   of the donor.
-      n_before: its layers.
-      origins:  per layer of the output, (configuration it comes from, its layer there).
-    Returns: (configuration, notes about keys that may name layers and were left as they are).
+
+def counted(config: Mapping[str, object], stack: str, n_layers: int) -> tuple[str | None, int] | None:
+    """Find what a configuration says of a stack of ``n_layers``.
+
+    Returns: (key of the table inside it, None for itself; the layers that it counts: all, or all but those that predict
+      further tokens), None where no number fits.  Of several tables, the one whose key begins with a word of the
+      stack's name, such as ``vision``; else one for text.
     """
-    changed, notes = dict(config), []
-    counts = [key for key in _COUNTS if changed.get(key) == n_before]
-    for key in counts:
-        changed[key] = len(origins)
-    for key, value in config.items():
-        if key in counts or not _PER_LAYER.search(key):
-            continue
-        if isinstance(value, list) and len(value) == n_before:
-            lists = [(origin.get(key), layer) for origin, layer in origins]
-            changed[key] = [
-                theirs[layer] if isinstance(theirs, list) and layer < len(theirs) else value[min(layer, n_before - 1)]
-                for theirs, layer in lists
-            ]
-        elif isinstance(value, list | dict) and value and len(origins) != n_before:
-            notes.append(f"config.json: {clean(key)} may name layers and was left as it is")
-    if not counts and len(origins) != n_before:
-        notes.append("config.json holds no number of layers that could be rewritten")
-    return changed, notes
 
+    def hidden(table: Mapping[str, object]) -> int | None:
+        counts, further = layer_counts(table, stack), table.get(FURTHER)
+        fewer = n_layers - further if type(further) is int else n_layers
+        return next((n for n in (n_layers, fewer) if any(table[key] == n for key in counts)), None)
 
-def layers_table(config: Mapping[str, object], stack: str, n_layers: int) -> str | None:
-    """Return the key of the table inside a configuration that counts the layers of a stack; None for itself.
-
-    Of several, the one whose key begins with a word of the stack's name, such as ``vision``; else one for text.
-    """
-    if any(config.get(key) == n_layers for key in _COUNTS):
-        return None
     inner = {key: value for key, value in config.items() if isinstance(value, dict)}
-    tables = [key for key, table in inner.items() if any(table.get(count) == n_layers for count in _COUNTS)]
-    named = [key for key in tables if key.split("_")[0] in re.split(r"[._]", stack)]
-    text = [key for key in tables if key.startswith("text")]
-    return next(iter([*named, *text, *tables]), None)
+    found = {key: n for key, table in inner.items() if (n := hidden(table)) is not None}
+    named = [key for key in found if key.split("_")[0] in re.split(r"[._]", stack)]
+    text = [key for key in found if key.startswith("text")]
+    outer = hidden(config)
+    if outer is not None:
+        return None, outer
+    if not found:
+        return None
+    key = next(iter([*named, *text, *found]))
+    return key, found[key]
 
 
 def with_dtype(config: Mapping[str, object], name: str) -> dict[str, object]:

@@ -19,8 +19,8 @@ from mergebarrier.checkpoint.bytes import FLOAT_NAMES
 from mergebarrier.errors import BadRecipe, clean
 from mergebarrier.merge.plan import HEAD, is_float
 from mergebarrier.merge.recipe.alignment import Alignment
-from mergebarrier.merge.recipe.layers import layers_table, only_stack, owners, with_dtype, with_layers
-from mergebarrier.merge.recipe.schema import Allowed, ModelReference, Recipe
+from mergebarrier.merge.recipe.layers import FURTHER, counted, layer_counts, only_stack, owners, with_dtype
+from mergebarrier.merge.recipe.schema import Allowed, ModelReference, Recipe, RecipeModule
 from mergebarrier.merge.recipe.targets import origins
 from mergebarrier.merge.recipe.templates import TEMPLATES
 from mergebarrier.merge.recipe.vocabulary import vocabulary_names, with_vocabulary_size
@@ -35,6 +35,7 @@ from mergebarrier.merge.vocabulary import (
 
 if TYPE_CHECKING:
     from mergebarrier.checkpoint import Checkpoint, OutTensor
+    from mergebarrier.merge.recipe.moved import LayerOrigin
     from mergebarrier.merge.recipe.tensor_plan import TensorPlan
 
 
@@ -76,13 +77,10 @@ def config_of(
     notes: list[str] = []
     owner = owners(recipe.modules, list(donor.tensors))
     for module in recipe.modules:
-        if module.whole:
-            continue
-        stack, n_layers = only_stack([name for name in donor.tensors if owner(name) is module], donor.path)
-        key = layers_table(config, stack, n_layers)
-        of = [(model.config if key is None else model.config.get(key, {}), n) for model, n in origins(module, opened)]
-        table, more = with_layers(config if key is None else config[key], n_layers, of)
-        config, notes = (table if key is None else {**config, key: table}), [*notes, *more]
+        if not module.whole:
+            mine = [name for name in donor.tensors if owner(name) is module]
+            config, more = _restacked(config, module, mine, opened, donor, tensors)
+            notes = [*notes, *more]
     dtype = recipe.out_dtype or recipe.dtype or _other_dtype(tensors, donor)
     if dtype is not None:
         config = with_dtype(config, next(name for name, stored in FLOAT_NAMES.items() if stored == dtype))
@@ -96,6 +94,50 @@ def config_of(
     if untied and HEAD in tensors:
         config = {**config, "tie_word_embeddings": False}
     return (None if config == donor.config else config), notes
+
+
+def _restacked(
+    config: Mapping[str, Any],
+    module: RecipeModule,
+    mine: Sequence[str],
+    opened: "Mapping[ModelReference, Checkpoint]",
+    donor: "Checkpoint",
+    tensors: "Mapping[str, TensorPlan]",
+) -> tuple[Mapping[str, Any], list[str]]:
+    """Return a configuration that counts and describes the layers of a module in slices, and notes about it.
+
+    Raises: ConfigMismatch where a key cannot say what the slices make, TensorSetMismatch where a layer then lacks a
+      tensor or has one too many.
+    """
+    from mergebarrier.merge.recipe.moved import check_held, held, kinds, mixed, with_layers
+
+    stack, stored = only_stack(mine, donor.config, donor.path)
+    key, n_before = counted(config, stack, stored) or (None, stored)
+    before = config if key is None else config[key]
+    if before.get("is_encoder_decoder") and "num_layers" in before:  # which counts both sides where the other is silent
+        before = {"num_decoder_layers": before["num_layers"], **before}
+    rows = [[_origin(model, key, stack, layer, n_before) for model, layer in row] for row in origins(module, opened)]
+    of = [row[0] for row in rows]
+    counts = [word for word in layer_counts(before, stack) if before[word] == n_before]
+    after, notes = with_layers(before, n_before, of, stack=stack, counts=counts, where=donor.path / "config.json")
+    notes += mixed(rows, stack)
+    if n_before < stored:
+        after = {**after, FURTHER: 0}
+        notes.append(f"config.json: {FURTHER} is 0: slices hold no layers that predict further tokens")
+    made = {name: tensor.target.inputs[0].info for name, tensor in tensors.items()}
+    was, now = kinds(before, n_before, stack), kinds(after, len(of), stack)
+    check_held(held(donor.tensors, stack), was, held(made, stack), now, stack)
+    return (after if key is None else {**config, key: after}), notes
+
+
+def _origin(model: "Checkpoint", key: str | None, stack: str, layer: int, otherwise: int) -> "LayerOrigin":
+    """Return a layer with the table that speaks of it, and the layers that this counts."""
+    from mergebarrier.merge.recipe.moved import LayerOrigin
+
+    found = model.config if key is None else model.config.get(key)
+    table = found if isinstance(found, dict) else {}
+    counted_ones = [table[word] for word in layer_counts(table, stack) if type(table[word]) is int]
+    return LayerOrigin(config=table, n_layers=next(iter(counted_ones), otherwise), layer=layer)
 
 
 def _other_dtype(tensors: "Mapping[str, TensorPlan]", donor: "Checkpoint") -> str | None:

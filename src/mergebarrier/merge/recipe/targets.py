@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from mergebarrier.errors import BadRecipe, TensorSetMismatch, clean
 from mergebarrier.merge.plan import COPIED_ROLES, HEAD, FittedModels, check_shape, fitted
-from mergebarrier.merge.recipe.layers import belongs_to, embeds, locate, only_stack, owners, stacks
+from mergebarrier.merge.recipe.layers import belongs_to, counted, embeds, locate, only_stack, owners, stacks, within
 from mergebarrier.merge.recipe.schema import STRICT, Allowed, ModelReference, Recipe, RecipeModule, Slice, SliceSource
 from mergebarrier.merge.recipe.tensor_plan import Input, Target
 
@@ -89,8 +89,8 @@ def _check_shapes(target: Target, donor: "Checkpoint", *, any_rows: bool) -> Non
     first = target.inputs[0]
     if first.info.role in COPIED_ROLES:
         return
-    if target.name in donor.tensors and donor is not first.model:
-        check_shape(donor, donor.tensors[target.name], first.model, first.info, any_rows=any_rows)
+    if first.name in donor.tensors and donor is not first.model:
+        check_shape(donor, donor.tensors[first.name], first.model, first.info, any_rows=any_rows)
     for other in target.inputs[1:]:
         check_shape(first.model, first.info, other.model, other.info, any_rows=any_rows)
 
@@ -163,8 +163,8 @@ def _stacked(
     donor: "Checkpoint",
     belongs: Callable[[str], bool],
 ) -> Iterator[Target]:
-    stack, _ = only_stack(mine, donor.path)
-    outside = [name for name in mine if locate(name) is None]
+    stack, _ = only_stack(mine, donor.config, donor.path)
+    outside = [name for name in mine if within(name, stack) is None]
     runs = [(part, *_sources(recipe, module, part, opened)) for part in module.slices]
     for _, sources, _ in runs:
         _check_ranges(sources, opened, stack, belongs)
@@ -173,8 +173,11 @@ def _stacked(
         part, sources, base = run
         return _target(name, module, part, 0.0, sources, opened, [name] * len(sources), base)
 
+    def is_outside(name: str) -> bool:
+        return belongs(name) and within(name, stack) is None
+
     for run in (runs[0], runs[-1]):
-        _check_outside(donor, outside, [opened[source.model] for source in run[1]], belongs)
+        _check_outside(donor, outside, [opened[source.model] for source in run[1]], is_outside)
     for name in outside:
         if embeds(name):
             yield edge(name, runs[0])
@@ -196,12 +199,14 @@ def _stacked(
             yield edge(name, runs[-1])
 
 
-def origins(module: RecipeModule, opened: "Mapping[ModelReference, Checkpoint]") -> "list[tuple[Checkpoint, int]]":
-    """Return, per layer of the output of a module in slices, the model and layer that its first source gives."""
+def origins(
+    module: RecipeModule, opened: "Mapping[ModelReference, Checkpoint]"
+) -> "list[list[tuple[Checkpoint, int]]]":
+    """Return, per layer of the output of a module in slices, the model and layer that each source gives."""
     found = []
     for part in module.slices:
-        start, stop = part.sources[0].layers or (0, 0)
-        found += [(opened[part.sources[0].model], layer) for layer in range(start, stop)]
+        starts = [(opened[source.model], source.layers[0]) for source in part.sources if source.layers is not None]
+        found += [[(model, start + place) for model, start in starts] for place in range(_length(part.sources[0]))]
     return found
 
 
@@ -231,11 +236,13 @@ def _check_ranges(
     belongs: Callable[[str], bool],
 ) -> None:
     for source in sources:
-        theirs, n_layers = only_stack(filter(belongs, opened[source.model].tensors), source.model.text)
+        model = opened[source.model]
+        theirs, stored = only_stack(filter(belongs, model.tensors), model.config, source.model.text)
         if theirs != stack:
             what = f"its layers are called {clean(theirs)}, those of the donor {clean(stack)}"
             raise TensorSetMismatch(what, where=source.model.text, remedy="merge models of one family")
         start, stop = source.layers or (0, 0)
+        _, n_layers = counted(model.config, stack, stored) or (None, stored)
         if stop > n_layers:
             raise BadRecipe(
                 f"layer_range [{start}, {stop}] ends after its {n_layers} layers",
@@ -245,11 +252,11 @@ def _check_ranges(
 
 
 def _check_outside(
-    donor: "Checkpoint", outside: Sequence[str], models: "Sequence[Checkpoint]", belongs: Callable[[str], bool]
+    donor: "Checkpoint", outside: Sequence[str], models: "Sequence[Checkpoint]", is_outside: Callable[[str], bool]
 ) -> None:
     ours = dict.fromkeys(outside)
     for model in models:
-        theirs = {name: None for name in model.tensors if locate(name) is None and belongs(name)}
+        theirs = {name: None for name in model.tensors if is_outside(name)}
         odd = next((name for name in [*ours, *theirs] if (name in ours) != (name in theirs)), None)
         if odd is not None:
             lacking = donor if odd in theirs else model
@@ -267,8 +274,8 @@ def _layers(models: "Sequence[Checkpoint]", stack: str) -> dict[int, dict[int, l
         if id(model) not in found:
             table = found[id(model)] = {}
             for name in model.tensors:
-                place = locate(name)
-                if place is not None and place.stack == stack:
+                place = within(name, stack)
+                if place is not None:
                     table.setdefault(place.layer, []).append(place.part)
     return found
 

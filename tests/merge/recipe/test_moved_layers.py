@@ -1,0 +1,312 @@
+"""A configuration says of every layer of slices what it said where the layer came from, judged by stock classes."""
+
+import json
+from typing import Any
+
+import pytest
+import torch
+
+from mergebarrier.errors import ConfigMismatch, TensorSetMismatch
+from mergebarrier.merge.recipe.laws import LAWS
+from mergebarrier.merge.recipe.moved import LayerOrigin, check_held, kinds, mixed, with_layers
+from mergebarrier.merge.recipe.places import RHYTHMS
+from recipe_models import layered
+
+SMALL = {
+    "hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 64,
+    "max_position_embeddings": 64, "head_dim": 8, "pad_token_id": 0,
+}  # fmt: skip
+MOE = {"moe_intermediate_size": 16, "num_experts": 4, "num_experts_per_tok": 2}
+ROUTED = {"moe_intermediate_size": 16, "n_routed_experts": 4, "num_experts_per_tok": 2, "n_group": 1, "topk_group": 1}
+LATENT = {"kv_lora_rank": 16, "q_lora_rank": None, "qk_rope_head_dim": 8, "qk_nope_head_dim": 8, "v_head_dim": 8}
+MAMBA = {"mamba_n_heads": 8, "mamba_d_head": 8, "mamba_d_state": 8, "mamba_n_groups": 1}
+#: type -> (layers, its own settings, keys that an older file lacks)
+MODELS: dict[str, tuple[int, dict[str, Any], tuple[str, ...]]] = {
+    "gemma2": (5, {"sliding_window": 4}, ("layer_types",)),
+    "gemma3_text": (7, {"sliding_window": 4}, ("layer_types",)),
+    "qwen2": (5, {"sliding_window": 4, "use_sliding_window": True, "max_window_layers": 2}, ("layer_types",)),
+    "qwen2_moe": (5, {"decoder_sparse_step": 2, "shared_expert_intermediate_size": 16, **MOE}, ("layer_types",)),
+    "qwen3_moe": (4, {"mlp_only_layers": [1], **MOE}, ()),
+    "llama4_text": (
+        6, {"interleave_moe_layer_step": 2, "num_local_experts": 2, "intermediate_size_mlp": 64},
+        ("layer_types", "no_rope_layers", "moe_layers"),
+    ),
+    "bamba": (4, {"attn_layer_indices": [1, 3], **MAMBA}, ()),
+    "gpt_neo": (4, {"num_heads": 4, "attention_types": [[["global", "local"], 2]], "window_size": 4}, ()),
+    "recurrent_gemma": (5, {"lru_width": 32, "attention_window_size": 8}, ()),
+}  # fmt: skip
+MORE: dict[str, tuple[int, dict[str, Any], tuple[str, ...]]] = {
+    "cohere2": (6, {"sliding_window": 4}, ("layer_types",)),
+    "olmo3": (6, {"sliding_window": 4}, ("layer_types",)),
+    "exaone4": (5, {"sliding_window": 4, "sliding_window_pattern": 4}, ("layer_types",)),
+    "smollm3": (6, {}, ("layer_types", "no_rope_layers")),
+    "gpt_oss": (4, {"num_local_experts": 4, "sliding_window": 4}, ()),
+    "minimax": (4, {"num_local_experts": 2, "block_size": 8}, ()),
+    "qwen3_next": (
+        5, {"linear_num_value_heads": 4, "linear_num_key_heads": 2, "linear_key_head_dim": 8,
+            "linear_value_head_dim": 8, "shared_expert_intermediate_size": 16, **MOE}, ("layer_types",),
+    ),
+    "lfm2": (4, {"full_attn_idxs": [1, 3], "conv_L_cache": 3, "block_multiple_of": 8}, ()),
+    "granitemoehybrid": (
+        4, {"layer_types": ["mamba", "attention", "mamba", "attention"], "num_local_experts": 0,
+            "shared_intermediate_size": 16, **MAMBA}, (),
+    ),
+    "exaone_moe": (5, {"first_k_dense_replace": 1, "num_shared_experts": 1, "n_group": 1, "topk_group": 1, **MOE}, ()),
+    "glm4_moe_lite": (4, {**ROUTED, **LATENT, "q_lora_rank": 16, "num_key_value_heads": 4}, ()),
+    "jamba": (6, {"attn_layer_period": 3, "attn_layer_offset": 1, "num_experts": 2, "mamba_dt_rank": 4}, ()),
+}  # fmt: skip
+LISTS = ("layer_types", "mlp_layer_types", "no_rope_layers", "layers_block_type", "attention_layers")
+
+
+def stock_config(kind: str, n_layers: int, more: dict[str, Any]) -> Any:
+    from transformers import AutoConfig
+
+    return AutoConfig.for_model(kind, **{**SMALL, "num_hidden_layers": n_layers, **more})
+
+
+@pytest.fixture
+def stacked(run_cli, tmp_path):
+    """Return ``stacked(kind, n_layers, settings, silent, ranges)``: the stock model, the run and the output."""
+    from transformers import AutoModelForCausalLM
+
+    def run(kind: str, n_layers: int, more: dict[str, Any], silent: tuple[str, ...], ranges: list[list[int]]):
+        torch.manual_seed(0)
+        module = AutoModelForCausalLM.from_config(stock_config(kind, n_layers, more)).float().eval()
+        module.save_pretrained(tmp_path / "m")
+        file = tmp_path / "m" / "config.json"
+        file.write_text(json.dumps({k: v for k, v in json.loads(file.read_text()).items() if k not in silent}))
+        rows = "".join(f"  - sources: [{{model: {tmp_path / 'm'}, layer_range: {one}}}]\n" for one in ranges)
+        (tmp_path / "r.yaml").write_text(f"merge_method: passthrough\nslices:\n{rows}")
+        return module, run_cli("merge", tmp_path / "r.yaml", "-o", tmp_path / "out"), tmp_path / "out"
+
+    return run
+
+
+def loaded(folder) -> Any:
+    """Load a folder in its stock class, which must miss nothing and be given nothing too many."""
+    from transformers import AutoModelForCausalLM
+
+    module, info = AutoModelForCausalLM.from_pretrained(folder, output_loading_info=True)
+    assert not any(info[key] for key in ("missing_keys", "unexpected_keys", "mismatched_keys")), info
+    return module.eval()
+
+
+ALL = [
+    *(pytest.param(kind, id=kind) for kind in MODELS),
+    *(pytest.param(kind, id=kind, marks=pytest.mark.slow) for kind in MORE),
+]
+
+
+@pytest.mark.parametrize("kind", ALL)
+def test_every_layer_is_what_it_was(stacked, kind) -> None:
+    n_layers, more, silent = (MODELS | MORE)[kind]
+    module, ran, out = stacked(kind, n_layers, more, silent, [[1, n_layers], [0, 1]])
+    assert ran.exit_code == 0, ran.stderr
+    order = [*range(1, n_layers), 0]
+    merged = loaded(out)
+    for key in LISTS:
+        said = getattr(module.config, key, None)
+        if isinstance(said, list) and len(said) == n_layers:
+            assert getattr(merged.config, key) == [said[layer] for layer in order], key
+
+
+@pytest.mark.parametrize("kind", ["gemma2", "gemma3_text", "qwen3_moe"])
+def test_the_output_answers_as_its_layers_in_their_new_order(stacked, kind) -> None:
+    n_layers, more, silent = MODELS[kind]
+    ranges = [[0, 3], [1, n_layers]]
+    module, ran, out = stacked(kind, n_layers, more, silent, ranges)
+    assert ran.exit_code == 0, ran.stderr
+    order = [layer for start, stop in ranges for layer in range(start, stop)]
+    layers = module.model.layers
+    module.model.layers = torch.nn.ModuleList(layers[layer] for layer in order)
+    module.config.num_hidden_layers = len(order)
+    if getattr(module.config, "layer_types", None):
+        module.config.layer_types = [module.config.layer_types[layer] for layer in order]
+    tokens = torch.arange(20).reshape(1, -1) + 3
+    with torch.no_grad():
+        assert torch.allclose(loaded(out)(tokens, use_cache=False).logits, module(tokens, use_cache=False).logits)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_number_becomes_another_where_that_says_it(stacked, count) -> None:
+    more = {"first_k_dense_replace": count, "num_key_value_heads": 4, **ROUTED, **LATENT}
+    _, ran, out = stacked("deepseek_v3", 3, more, (), [[0, 1], [0, 3]])
+    assert ran.exit_code == 0, ran.stderr
+    assert loaded(out).config.first_k_dense_replace == count + 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "more", "says"),
+    [
+        ("deepseek_v3", {"first_k_dense_replace": 1, "num_key_value_heads": 4, **ROUTED, **LATENT},
+         "m/config.json: first_k_dense_replace cannot say what the slices make: layer 3 would be sparse"),
+        ("gpt2", {"scale_attn_by_inverse_layer_idx": True}, "scale_attn_by_inverse_layer_idx"),
+        ("diffllama", {}, "lambda_init"),
+        ("gemma4_text", {"global_head_dim": 8, "hidden_size_per_layer_input": 0}, "end with a layer of full attention"),
+    ],
+)  # fmt: skip
+def test_what_no_key_can_say_is_refused_by_its_name(stacked, kind, more, says) -> None:
+    ranges = [[0, 3], [0, 2]] if kind == "gemma4_text" else [[0, 3], [0, 3]]
+    _, ran, out = stacked(kind, 3, more, (), ranges)
+    assert ran.exit_code == 2 and says in ran.stderr and not out.exists(), ran.stderr
+
+
+KINDS = sorted({*RHYTHMS, *(kind for law in LAWS for kind in law.types | law.only), "qwen2", "qwen2_moe", "qwen3"})
+
+
+@pytest.mark.parametrize("every", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_laws_say_what_stock_classes_derive(every) -> None:
+    """Every list per layer that a stock class makes of a configuration without it, where a law tells layers apart."""
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+    seen = set()
+    for kind in CONFIG_MAPPING if every else KINDS:
+        for n_layers in (12, 13):
+            try:
+                config = CONFIG_MAPPING[kind](num_hidden_layers=n_layers).to_dict()
+            except Exception:  # a class that wants more than a number of layers
+                continue
+            older = {key: value for key, value in config.items() if key not in LISTS}
+            for law in (law for law in LAWS if law.listed and law.holds_for(config, "")):
+                ours = [law.of(older, layer, n_layers) for layer in range(n_layers)]
+                theirs = config.get(law.listed)
+                if len(set(ours)) > 1 and isinstance(theirs, list) and (not law.types or kind in law.types):
+                    assert ours == theirs, (kind, law.listed)
+                    seen.add(kind)
+    assert len(seen) > 25 and {"gemma2", "gemma3_text", "cohere2", "modernbert", "smollm3", "zamba"} <= seen
+
+
+def moved(config: dict[str, Any], order: list[int], **more: Any) -> tuple[dict[str, Any], list[str]]:
+    n_layers = more.pop("n_layers", 4)
+    origins = [LayerOrigin(config=config, n_layers=n_layers, layer=layer) for layer in order]
+    return with_layers(config, n_layers, origins, **more)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ({"hybrid_override_pattern": "ME*-"}, {"hybrid_override_pattern": "-ME"}),
+        ({"pruned_heads": {"0": [1], "3": [2]}}, {"pruned_heads": {"0": [2], "1": [1]}}),
+        ({"num_query_heads": [4, 6, 8, 12]}, {"num_query_heads": [12, 4, 6]}),
+        ({"ple_layer_ids": [1, 4]}, {"ple_layer_ids": [1, 2]}),
+        ({"cross_attention_layers": [3]}, {"cross_attention_layers": [0]}),
+        (
+            {"model_type": "nllb-moe", "encoder_sparse_step": 4, "decoder_sparse_step": 3},
+            {"decoder_sparse_step": 4},
+        ),
+        ({"model_type": "exaone4", "sliding_window_pattern": "LLLG"},
+         {"layer_types": ["full_attention", "sliding_attention", "sliding_attention"]}),
+        ({"moe_layer_start_index": 1, "moe_layer_end_index": 2, "moe_layer_interval": 1},
+         {"moe_layer_interval": 3}),
+        ({"eos_token_id": [1, 2, 3, 4], "id2label": {"0": "a", "1": "b"}, "attention_types": [[["x"], 10**12], 7]}, {}),
+    ],
+)  # fmt: skip
+def test_every_form_of_a_key_follows_its_layers(before, after) -> None:
+    assert moved(before, [3, 0, 1], stack="decoder.layers")[0] == before | after
+
+
+def test_a_side_with_a_law_of_its_own_is_asked_for_itself() -> None:
+    config = {"model_type": "nllb-moe", "encoder_sparse_step": 4, "decoder_sparse_step": 2}
+    with pytest.raises(ConfigMismatch, match="encoder_sparse_step cannot say"):
+        moved(config, [3, 0, 3], stack="model.encoder.layers")
+    switch = {"model_type": "switch_transformers", "num_sparse_encoder_layers": 1, "num_layers": 4}
+    assert moved(switch, [1, 1, 1], stack="encoder.block")[0] == switch | {"num_sparse_encoder_layers": 2}
+
+
+def test_lists_of_another_model_are_asked_where_it_has_some() -> None:
+    ours = {"layer_types": ["a", "b", "c"], "eos_token_id": [1, 2, 3], "mlp_only_layers": [1], "odd_every": 3}
+    theirs = {"layer_types": ["x", "y"]}
+    rows = [(ours, 3, 2), (theirs, 2, 1), (ours, 3, 1), ({}, 2, 1)]
+    origins = [LayerOrigin(config=config, n_layers=n, layer=layer) for config, n, layer in rows]
+    config, notes = with_layers({"num_hidden_layers": 3, **ours}, 3, origins, counts=["num_hidden_layers"])
+    assert config["layer_types"][:3] == ["c", "y", "b"] and config["mlp_only_layers"] == [2]
+    assert config["num_hidden_layers"] == 4 and config["eos_token_id"] == [1, 2, 3]
+    assert notes == ["config.json: odd_every may name layers and was left as it is"]
+    assert moved({}, [0], n_layers=3)[1] == ["config.json holds no number of layers that could be rewritten"]
+    pair = [origins[:2], [origins[0], origins[0]]]
+    (note,) = mixed(pair, "h")
+    assert "1 layers of the output are merged from layers of two kinds, such as h.0 (c and y)" in note
+
+
+def test_layers_hold_what_layers_of_their_kind_hold() -> None:
+    """Kinds that a law tells apart, then a first layer that nothing tells apart: its place does."""
+    law, plain = {"first_k_dense_replace": 1}, {}
+    dense, sparse = {"up": (2, 2)}, {"gate": (2, 2)}
+    before = {0: dense, 1: sparse, 2: sparse}
+    for config in (law, plain):
+        was = kinds(config, 3, "h")
+        check_held(before, was, {0: dense, 1: sparse}, kinds(config, 2, "h"), "h")
+        check_held(before, was, {0: dense, **dict.fromkeys(range(1, 5), sparse)}, kinds(config, 5, "h"), "h")
+        for after, says in (
+            ({0: dense, 1: dense}, "h.1 of the output has up"),
+            ({0: {}, 1: sparse}, "h.0 of the output lacks up"),
+            ({0: {"up": (2, 3)}, 1: sparse}, r"h.0 of the output has up in the shape \[2, 3\] in place of \[2, 2\]"),
+        ):
+            with pytest.raises(TensorSetMismatch, match=says):
+                check_held(before, was, after, kinds(config, 2, "h"), "h")
+
+
+def test_the_side_that_is_cut_is_counted(run_cli, tmp_path) -> None:
+    from transformers import AutoModelForSeq2SeqLM, T5Config, T5ForConditionalGeneration
+
+    torch.manual_seed(0)
+    config = T5Config(d_model=16, d_kv=4, d_ff=32, num_layers=3, num_heads=4, vocab_size=32)
+    T5ForConditionalGeneration(config).save_pretrained(tmp_path / "m")
+    file = tmp_path / "m" / "config.json"
+    old = {key: value for key, value in json.loads(file.read_text()).items() if key != "num_decoder_layers"}
+    file.write_text(json.dumps(old))
+    for side, ranges, expected in (
+        ("decoder", [[0, 2]], {"num_layers": 3, "num_decoder_layers": 2}),
+        ("encoder", [[0, 2], [1, 3]], {"num_layers": 4, "num_decoder_layers": 3}),
+        (
+            "encoder",
+            [[0, 2], [0, 3]],
+            "encoder.block.2 of the output has layer.0.SelfAttention.relative_",
+        ),
+    ):
+        rows = "".join(f"      - sources: [{{model: {tmp_path / 'm'}, layer_range: {one}}}]\n" for one in ranges)
+        whole = f"{{models: [{{model: {tmp_path / 'm'}}}]}}"
+        other = "encoder" if side == "decoder" else "decoder"
+        text = (
+            f"merge_method: passthrough\nmodules:\n  {side}:\n    slices:\n{rows}  {other}: {whole}\n  rest: {whole}\n"
+        )
+        (tmp_path / "r.yaml").write_text(text)
+        ran = run_cli("merge", tmp_path / "r.yaml", "-o", tmp_path / "out", "--overwrite")
+        if isinstance(expected, str):
+            assert ran.exit_code == 2 and expected in ran.stderr
+            continue
+        assert ran.exit_code == 0, ran.stderr
+        module, info = AutoModelForSeq2SeqLM.from_pretrained(tmp_path / "out", output_loading_info=True)
+        assert not info["missing_keys"] and not info["unexpected_keys"]
+        assert {key: getattr(module.config, key) for key in expected} == expected
+
+
+def test_layers_that_predict_further_tokens_are_left_out_and_said(run_cli, save, tmp_path) -> None:
+    more = {"num_hidden_layers": 3, "num_nextn_predict_layers": 1, "tie_word_embeddings": False}
+    folder, recipe = save("a", layered(1, layers=4), **more), tmp_path / "r.yaml"
+    text = "merge_method: passthrough\nslices:\n  - sources: [{model: %s, layer_range: [0, %d]}]\n"
+    recipe.write_text(text % (folder, 4))
+    assert "ends after its 3 layers" in run_cli("merge", recipe, "-o", tmp_path / "out").stderr
+    recipe.write_text(text % (folder, 2))
+    ran = run_cli("merge", recipe, "-o", tmp_path / "out")
+    assert ran.exit_code == 0 and "slices hold no layers that predict further tokens" in ran.stderr, ran.stderr
+    config = json.loads((tmp_path / "out" / "config.json").read_text())
+    assert config["num_hidden_layers"] == 2 and config["num_nextn_predict_layers"] == 0
+
+
+def test_a_table_inside_speaks_of_its_own_layers(run_cli, save, tmp_path) -> None:
+    tower = {name.replace("model.layers", "vision.layers"): t for name, t in layered(2).items() if ".layers." in name}
+    text = {"model_type": "gemma3_text", "num_hidden_layers": 6, "sliding_window_pattern": 3}
+    folder = save("a", layered(1, layers=6) | tower, text_config=text, vision_config={"num_hidden_layers": 3})
+    whole = f"{{models: [{{model: {folder}}}]}}"
+    one = f"{{sources: [{{model: {folder}, layer_range: [1, 4]}}]}}"
+    rows = f"[{one}, {one}]"
+    (tmp_path / "r.yaml").write_text(
+        f"merge_method: passthrough\nmodules:\n  vision: {whole}\n  text: {{slices: {rows}}}\n"
+    )
+    ran = run_cli("merge", tmp_path / "r.yaml", "-o", tmp_path / "out")
+    assert ran.exit_code == 0, ran.stderr
+    config = json.loads((tmp_path / "out" / "config.json").read_text())
+    layers = ["sliding_attention", "full_attention", "sliding_attention"] * 2
+    assert config["text_config"] == text | {"layer_types": layers}
+    assert config["vision_config"] == {"num_hidden_layers": 3} and "layer_types says per layer" in ran.stderr
