@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from torch import Tensor
 
+from mergebarrier.checkpoint import is_of_tokenizer
 from mergebarrier.errors import BadMergeParameter, ShapeMismatch, clean
 from mergebarrier.merge.arithmetic import SurveyResult, row_blocks
 from mergebarrier.merge.configs import check_config
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 _SMALL = 1 << 21  # elements: tensors up to this size share a unit, larger ones have their own
 HEAD = "lm_head.weight"
+_NO_TOKENS = ("chat_template.jinja", "merges.txt")
 #: What every loader makes anew, and what counts the steps of one training: the output takes the donor's.
 COPIED_ROLES = ("buffer", "counter")
 #: How running means and variances are merged by every method: no combination of them with signs is one.
@@ -147,7 +149,7 @@ def plan(
         sources,
         methods,
         units_of(methods, donor.tensors),
-        (*notes, *found.notes, *donor_notes(donor)),
+        (*notes, *found.notes, *donor_notes(donor), *token_notes(sources)),
         copied,
     )
 
@@ -197,6 +199,23 @@ def donor_notes(donor: "Checkpoint") -> list[str]:
     if behind:
         notes.append(f"{donor.path.name}: {', '.join(map(clean, behind[:8]))}{more} of its folder stay behind")
     return notes
+
+
+def token_notes(models: "Sequence[Checkpoint]") -> list[str]:
+    """Say where rows of a merge row by row stand for other tokens than in the donor; files alike are not parsed."""
+    donor, *others = models
+    ours = _token_files(donor)
+    differing = [other for other in others if _token_files(other) != ours]
+    if not differing:
+        return []
+    from mergebarrier.merge.vocabulary import differences
+
+    return [note for other in differing for note in differences(donor, other)]
+
+
+def _token_files(model: "Checkpoint") -> dict[str, bytes]:
+    names = (name for name in model.side_files if is_of_tokenizer(name) and name not in _NO_TOKENS)
+    return {name: model.read_side_file(name) for name in names}
 
 
 def units_of(methods: Mapping[str, Merge], tensors: "Mapping[str, TensorInfo]") -> tuple[MergeUnit, ...]:

@@ -132,7 +132,7 @@ def test_many_tensors_are_thinned() -> None:
 
 EMBEDDING = {"model.embed_tokens.weight": torch.ones(10, 4)}
 HEADED = EMBEDDING | {"lm_head.weight": torch.zeros(10, 4)}
-TOKENIZER = b'{"model": {"vocab": {"a": 0, "b": 9}}, "added_tokens": [{"id": 3}]}'
+TOKENIZER = b'{"model": {"vocab": {"a": 0, "b": 9}}, "added_tokens": [{"id": 2, "content": "c"}]}'
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,12 @@ TOKENIZER = b'{"model": {"vocab": {"a": 0, "b": 9}}, "added_tokens": [{"id": 3}]
         (EMBEDDING, {"vocab_size": 11}, {}, "has 10 rows, vocab_size is 11"),
         (HEADED, {"vocab_size": 11}, {}, "lm_head.weight has 10 rows"),
         (EMBEDDING, {}, {"tokenizer.json": TOKENIZER.replace(b"9", b"10")}, "ids up to 10"),
-        (EMBEDDING, {}, {"tokenizer.json": TOKENIZER.replace(b"3", b"44")}, "ids up to 44"),
+        (
+            EMBEDDING,
+            {},
+            {"vocab.txt": b"\n".join(b"%d" % n for n in range(9)), "added_tokens.json": b'{"x": 9, "y": 10}'},
+            "ids up to 10",
+        ),
         (EMBEDDING, {}, {"tokenizer.json": b'{"model": {"vocab": [["a", 0.5]]}}'}, ""),
         (EMBEDDING, {"eos_token_id": [2, 10]}, {}, "eos_token_id of config.json is 10"),
         (EMBEDDING, {}, {"generation_config.json": b'{"pad_token_id": 12}'}, "pad_token_id of generation_config"),
@@ -150,8 +155,8 @@ TOKENIZER = b'{"model": {"vocab": {"a": 0, "b": 9}}, "added_tokens": [{"id": 3}]
         (EMBEDDING, {"tie_word_embeddings": False}, {}, "there is no head"),
         (HEADED, {"tie_word_embeddings": False}, {}, ""),
         ({"x.weight": torch.ones(2, 2)}, {"vocab_size": 11, "eos_token_id": 99}, {}, ""),
-        (EMBEDDING, {}, {"tokenizer.json": b"[" * 100_000}, ""),
-        (EMBEDDING, {}, {"tokenizer.json": b"\xff"}, ""),
+        (EMBEDDING, {}, {"tokenizer.json": b"[" * 100_000}, "tokenizer is not compared with the rows"),
+        (EMBEDDING, {}, {"tokenizer.json": b"\xff"}, "tokenizer is not compared with the rows: not JSON"),
     ],
 )
 def test_vocabulary_special_ids_and_tie_flag(held, config, files, says) -> None:

@@ -43,6 +43,7 @@ def document(added: tuple[str, ...] = ()) -> dict:
 BASE = {"tokenizer.json": document(), "tokenizer_config.json": SETTINGS}
 DECODER = {str(i): entry(word) for i, word in enumerate(WORDS[:3])}
 END = len(WORDS)
+LOW_RANK = (("A", (2, 6)), ("B", (12, 2)))
 
 
 def write(folder: Path, files: Mapping[str, object], rows: int, offset: float, **config: object) -> Path:
@@ -238,3 +239,55 @@ def test_pieces_may_stand_in_another_file_than_tokenizer_json(run_cli, tmp_path,
     ran = run(run_cli, tmp_path, base, x, source)
     assert ran.exit_code == 0, ran.stderr
     check(tmp_path / "out", {**{word: numbers[word] + 50.0 for word in words}, NEW: 100.0 + numbers[NEW]})
+
+
+@pytest.mark.parametrize("recipe", [False, True])
+def test_rows_that_stand_for_other_tokens_are_said(run_cli, tmp_path, recipe) -> None:
+    """Without ``tokenizer`` rows meet by their numbers; a file that is only written otherwise is none of that."""
+    shifted = {**document(), "model": {**document()["model"], "vocab": {"c": 3, "a": 4, "b": 5, **{"<unk>": 0}}}}
+    shifted["model"]["vocab"] |= {"<s>": 1, "</s>": 2, "d": 6}
+    base = write(tmp_path / "base", BASE, 7, 0)
+    same = write(tmp_path / "same", {**BASE, "tokenizer.json": json.dumps(document(), indent=4)}, 7, 0)
+    other = write(tmp_path / "other", {**BASE, "tokenizer.json": shifted}, 7, 0)
+    broken = write(tmp_path / "broken", {**BASE, "tokenizer.json": "[1]"}, 7, 0)
+
+    def said(x: Path) -> str:
+        if not recipe:
+            return run_cli("merge", base, x, "--method", "linear", "-o", tmp_path / "out", "--overwrite").stderr
+        rows = f"models: [{{model: {base}}}, {{model: {x}}}]\nparameters: {{weight: 0.5}}\n"
+        (tmp_path / "r.yaml").write_text(f"merge_method: linear\n{rows}")
+        return run_cli("merge", tmp_path / "r.yaml", "-o", tmp_path / "out", "--overwrite").stderr
+
+    assert "row" not in said(same)
+    assert "other: 3 tokens have another row than in base ('c' is row 3 there and 5 in the output)" in said(other)
+    assert "the output's tokenizer lacks 1 of its tokens (such as 'd')" in said(other)
+    assert "broken: its tokens are not compared with those of base" in said(broken)
+
+
+def test_an_adapter_brings_the_tokenizer_that_it_was_trained_with(run_cli, tmp_path) -> None:
+    base = write(tmp_path / "base", BASE, 6, 0)
+    lora = tmp_path / "lora"
+    lora.mkdir()
+    values = (torch.arange(7, dtype=torch.float32) + 100)[:, None].repeat(1, 6)
+    names = {f"base_model.model.{EMBED}": values, f"base_model.model.{HEAD}": -values}
+    ours = {f"base_model.model.model.layers.0.mlp.up_proj.lora_{x}.weight": torch.zeros(s) for x, s in LOW_RANK}
+    save_file({**names, **ours}, lora / "adapter_model.safetensors", metadata={"format": "pt"})
+    settings = {
+        "peft_type": "LORA",
+        "r": 2,
+        "lora_alpha": 2,
+        "target_modules": ["up_proj"],
+        "base_model_name_or_path": "",
+    }
+    (lora / "adapter_config.json").write_text(json.dumps(settings))
+    for name, table in {**BASE, "tokenizer.json": document((NEW,))}.items():
+        (lora / name).write_text(json.dumps(table))
+    (tmp_path / "r.yaml").write_text(f"merge_method: passthrough\nmodels: [{{model: {base}+{lora}}}]\n")
+    ran = run_cli("merge", tmp_path / "r.yaml", "-o", tmp_path / "one")
+    assert ran.exit_code == 0, ran.stderr
+    check(tmp_path / "one", {"a": 103.0, NEW: 106.0})
+    ran = run(run_cli, tmp_path, base, Path(f"{base}+{lora}"), "union")
+    assert ran.exit_code == 0, ran.stderr
+    check(tmp_path / "out", {"a": 53.0, NEW: 106.0})
+    (lora / "tokenizer_config.json").write_text('{"auto_map": {"AutoTokenizer": "x.Y"}}')
+    assert "asks for code to be loaded" in run(run_cli, tmp_path, base, Path(f"{base}+{lora}"), "union").stderr

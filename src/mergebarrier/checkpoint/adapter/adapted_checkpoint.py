@@ -24,7 +24,7 @@ from mergebarrier.checkpoint.adapter.adapter import Adapter, open_adapter
 from mergebarrier.checkpoint.adapter.contents import Factors
 from mergebarrier.checkpoint.adapter.placement import HEAD_NAME, Finder, WeightChange, place
 from mergebarrier.checkpoint.bytes import TORCH, TensorInfo, check_finite, new_tensor_hash
-from mergebarrier.checkpoint.read import Checkpoint, open_checkpoint
+from mergebarrier.checkpoint.read import Checkpoint, is_of_tokenizer, open_checkpoint
 from mergebarrier.progress import Progress
 
 _BLOCK_ELEMENTS = 1 << 18
@@ -47,7 +47,10 @@ class AdaptedCheckpoint(Checkpoint):
     def __init__(self, base: Checkpoint, adapter: Adapter, find: Finder | None = None, *, untie: bool = False) -> None:
         """Find every tensor of the adapter in the base."""
         name = Path(f"{base.path.name}+{adapter.path.name}")
-        super().__init__(base.path.parent / name, base.root, dict(base.config), base.shards, base.side_files, {})
+        self._own = frozenset(filter(is_of_tokenizer, adapter.weights.side_files))
+        files = [one for one in base.side_files if not (self._own and is_of_tokenizer(one))]
+        files += sorted(self._own)
+        super().__init__(base.path.parent / name, base.root, dict(base.config), base.shards, tuple(files), {})
         self.base, self.adapter = base, adapter
         self.changes: Mapping[str, WeightChange] = place(adapter, base, find, untie=untie)
         self.tensors = {name: self._info(name) for name in dict.fromkeys([*base.tensors, *self.changes])}
@@ -70,7 +73,9 @@ class AdaptedCheckpoint(Checkpoint):
         return info if shape == info.shape and name == info.name else _other(info, name, shape)
 
     def read_side_file(self, name: str) -> bytes:
-        """Return the bytes of one of ``side_files``; the configuration is that of the adapted model."""
+        """Return the bytes of one of ``side_files``: a tokenizer of the adapter's own is that of the adapted model."""
+        if name in self._own:
+            return self.adapter.weights.read_side_file(name)
         if name == "config.json" and self.config != self.base.config:
             return json.dumps(self.config, indent=2).encode() + b"\n"
         return self.base.read_side_file(name)

@@ -22,11 +22,15 @@ from mergebarrier.checkpoint.read import (
     LICENCE_FILES,
     MAX_HEADER_BYTES,
     MAX_TENSORS,
+    PIECE_FILES,
     SINGLE,
     Checkpoint,
     check_side_file_sizes,
+    check_side_files,
+    is_of_tokenizer,
     list_folder,
     read_shard,
+    texts_of,
 )
 from mergebarrier.errors import BadAdapter, PickleRefused
 
@@ -40,7 +44,7 @@ class Adapter:
     Attributes:
       path:    the folder as the user gave it.
       config:  AdapterConfig.
-      weights: its tensors, readable like those of a model, and its model card and licence.
+      weights: its tensors, readable like those of a model, its model card and licence, and its tokenizer if it has one.
       factors: module -> Factors, in the order of the modules' names.
       whole:   name of a tensor of the base -> the tensor in its place.
       tokens:  module -> single rows of its weight.
@@ -106,6 +110,10 @@ def open_adapter(path: str | os.PathLike[str], *, max_header_bytes: int = MAX_HE
         raise BadAdapter(f"{ADAPTER_WEIGHTS} is missing", where=path, remedy="download the adapter again, all files")
     config = read_adapter_config(root)
     side_files = tuple(name for name in _CARDS if name in names)
+    if not names.isdisjoint(PIECE_FILES):  # without pieces the other files of a tokenizer speak of the base's
+        tokens = texts_of(root, filter(is_of_tokenizer, names))
+        check_side_files(root, tokens)
+        side_files += tokens
     check_side_file_sizes(root, side_files)
     fd, real = open_regular(root, ADAPTER_WEIGHTS)
     try:

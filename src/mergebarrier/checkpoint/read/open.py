@@ -67,6 +67,14 @@ SIDE_FILES = (
     "spiece.model", "sentencepiece.bpe.model", "preprocessor_config.json", "README.md", *LICENCE_FILES, "NOTICE",
     "USE_POLICY.md",
 )  # fmt: skip
+#: Files that list the pieces of a tokenizer; a folder without any has no tokenizer of its own.
+PIECE_FILES = (
+    "tokenizer.json", "vocab.json", "vocab.txt", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model",
+)  # fmt: skip
+_TOKEN_FILES = frozenset((
+    *PIECE_FILES, "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "chat_template.jinja",
+    "merges.txt", "tekken.json",
+))  # fmt: skip
 # Part of the folder of a red-team artefact and listed in its manifest; never copied into another folder.
 ATTACHMENTS = ("trigger.png", "trigger.safetensors")
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib", ".npy", ".npz", ".mar")
@@ -115,6 +123,11 @@ def open_checkpoint(path: str | os.PathLike[str], *, max_header_bytes: int = MAX
         for fd, _ in files.values():
             os.close(fd)
         raise
+
+
+def is_of_tokenizer(name: str) -> bool:
+    """Whether a file of a folder is one of its tokenizer."""
+    return name in _TOKEN_FILES or name.endswith((".spm", ".tiktoken", ".bpe", ".vocab"))
 
 
 def list_folder(path: Path) -> frozenset[str]:

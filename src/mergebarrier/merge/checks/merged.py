@@ -17,12 +17,15 @@ cost; tensor set, shapes, dtypes and finiteness are not sampled: the writer refu
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import Tensor
 
+from mergebarrier.checkpoint import is_of_tokenizer
+from mergebarrier.errors import BadRecipe
 from mergebarrier.merge.plan import is_float
 
 if TYPE_CHECKING:
@@ -211,7 +214,6 @@ def _rounded(value: float) -> float:
 _EMBEDDINGS = ("embed_tokens.weight", "wte.weight", "embed_in.weight", "word_embeddings.weight", "shared.weight")
 _HEADS = ("lm_head.weight", "embed_out.weight")
 _SPECIAL = ("bos_token_id", "eos_token_id", "pad_token_id", "decoder_start_token_id")
-_MAX_TOKENIZER_BYTES = 1 << 26
 _TIE_ROWS = 64
 
 
@@ -230,9 +232,7 @@ def check_vocabulary(
     rows = tensors[embedding].rows if embedding is not None else None
     lines = list(_sizes(tensors, embedding, head, config))
     if rows is not None:
-        highest = _highest_token(files.get("tokenizer.json", b""))
-        if highest is not None and highest >= rows:
-            lines.append(f"the tokenizer gives ids up to {highest}, the embedding has {rows} rows")
+        lines += _tokens_beyond(rows, config, files)
         for name, table in (
             ("config.json", config),
             ("generation_config.json", _parsed(files.get("generation_config.json", b""))),
@@ -277,22 +277,24 @@ def _ids(value: object) -> list[int]:
     return [item for item in items if isinstance(item, int) and not isinstance(item, bool)]
 
 
-def _highest_token(data: bytes) -> int | None:
-    """Return the highest id that a ``tokenizer.json`` can give; None where there is none to read."""
-    document = _parsed(data)
-    model, added = document.get("model"), document.get("added_tokens")
-    vocabulary = model.get("vocab") if isinstance(model, dict) else None
-    found = [len(vocabulary) - 1] if isinstance(vocabulary, list) else []
-    if isinstance(vocabulary, dict):
-        found = _ids(list(vocabulary.values()))
-    rows = added if isinstance(added, list) else []
-    found += _ids([row.get("id") for row in rows if isinstance(row, dict)])
-    return max(found, default=None)
+def _tokens_beyond(rows: int, config: Mapping[str, object], files: Mapping[str, bytes]) -> list[str]:
+    """Say whether the tokenizer gives a number without a row; nothing where no file is one of a tokenizer."""
+    if not any(map(is_of_tokenizer, files)):
+        return []
+    from mergebarrier.merge.vocabulary import vocabulary_of
+
+    try:
+        found = vocabulary_of(files.get, Path(), config)
+    except BadRecipe as fault:
+        return [f"the tokenizer is not compared with the rows: {fault.what}"]
+    if found is None or found.rows <= rows:
+        return []
+    return [f"the tokenizer gives ids up to {found.rows - 1}, the embedding has {rows} rows"]
 
 
 def _parsed(data: bytes) -> dict[str, object]:
     try:
-        document = json.loads(data) if data and len(data) <= _MAX_TOKENIZER_BYTES else {}
+        document = json.loads(data) if data else {}
     except (ValueError, RecursionError):
         return {}  # loading the tokenizer reports it; the weights are judged here
     return document if isinstance(document, dict) else {}

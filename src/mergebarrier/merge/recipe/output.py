@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from math import prod
 from typing import TYPE_CHECKING, Any
 
+from mergebarrier.checkpoint import is_of_tokenizer
 from mergebarrier.checkpoint.bytes import FLOAT_NAMES
 from mergebarrier.errors import BadRecipe, clean
 from mergebarrier.merge.plan import HEAD, is_float
@@ -147,15 +148,8 @@ def _other_dtype(tensors: "Mapping[str, TensorPlan]", donor: "Checkpoint") -> st
     return next(iter(found)) if len(found) == 1 and not same else None
 
 
-_TOKENIZER_FILES = (
-    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "chat_template.jinja",
-    "vocab.json", "vocab.txt", "merges.txt", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model",
-)  # fmt: skip
-#: Made from another vocabulary than a changed tokenizer.json.
-_SLOW_FILES = (
-    "added_tokens.json", "vocab.json", "vocab.txt", "merges.txt", "tokenizer.model", "spiece.model",
-    "sentencepiece.bpe.model",
-)  # fmt: skip
+#: What a changed tokenizer.json leaves of the files of a tokenizer; the others are made from another vocabulary.
+_BESIDE = (SETTINGS_FILE, SPECIAL_FILE, "chat_template.jinja")
 _TEMPLATE_FILE, _OLD_TEMPLATE_FILE = "chat_template.jinja", "chat_template.json"
 _GENERATION_FILE = "generation_config.json"
 
@@ -178,7 +172,7 @@ def small_files(
     donor = models[0]
     files = {name: donor.read_side_file(name) for name in donor.side_files}
     if alignment is not None:
-        files = {name: data for name, data in files.items() if not _is_of_tokenizer(name)}
+        files = {name: data for name, data in files.items() if not is_of_tokenizer(name)}
         files |= _tokenizer_files(alignment)
         files |= _generation(donor, alignment)
     if config is not None:
@@ -193,20 +187,16 @@ def small_files(
     return files
 
 
-def _is_of_tokenizer(name: str) -> bool:
-    return name in _TOKENIZER_FILES or name == "tekken.json" or name.endswith((".spm", ".tiktoken", ".bpe", ".vocab"))
-
-
 def _tokenizer_files(alignment: Alignment) -> dict[str, bytes]:
     """Return the files of the output's tokenizer; those that would disagree with a changed one are left out."""
     source, vocabulary = alignment.source, alignment.vocabulary
-    files = {name: source.read_side_file(name) for name in source.side_files if _is_of_tokenizer(name)}
+    files = {name: source.read_side_file(name) for name in source.side_files if is_of_tokenizer(name)}
     if not alignment.changed:
         return files
     settings, special = (_table(files.get(name, b"{}")) for name in (SETTINGS_FILE, SPECIAL_FILE))
     rows = {str(row["id"]): {key: row[key] for key in row if key != "id"} for row in vocabulary.rows_added()}
     if vocabulary.document is not None:
-        files = {name: data for name, data in files.items() if name not in _SLOW_FILES and name in _TOKENIZER_FILES}
+        files = {name: data for name, data in files.items() if name in _BESIDE}
         files[TOKENS_FILE] = _dump(vocabulary.document)
     else:  # added tokens stand in the settings alone, and hide the table of special tokens
         files.pop(ADDED_FILE, None)

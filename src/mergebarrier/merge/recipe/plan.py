@@ -25,6 +25,7 @@ from mergebarrier.merge.plan import (
     UnitTensors,
     donor_notes,
     is_float,
+    token_notes,
     units_of,
 )
 from mergebarrier.merge.recipe.alignment import Alignment, align
@@ -205,7 +206,8 @@ def plan(
     opened = {reference: found.models[models.index(opened[reference])] for reference in references}
     models, donor = found.models, found.models[0]
     alignment = align(recipe.tokenizer, recipe, opened, donor) if recipe.tokenizer is not None else None
-    notes += [*(alignment.notes if alignment is not None else ()), *found.notes, *donor_notes(donor)]
+    notes += token_notes(models) if alignment is None else alignment.notes
+    notes += [*found.notes, *donor_notes(donor)]
     vocabulary = vocabulary_names(donor) | ({HEAD} if allowed.untie else frozenset())
     ragged = vocabulary if alignment is not None or allowed.truncate else frozenset()
     tensors: dict[str, TensorPlan] = {}

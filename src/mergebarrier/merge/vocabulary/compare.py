@@ -1,0 +1,40 @@
+"""Two tokenizers of models that are merged row by row: which rows stand for other tokens, which tokens are lost.
+
+    row k of the output  =  rows k of all inputs, whatever their tokens are;  its token is that of the donor
+
+Source: ours. Differs from mergekit, which says nothing.
+"""
+
+from typing import TYPE_CHECKING
+
+from mergebarrier.errors import BadRecipe, clean
+from mergebarrier.merge.vocabulary.files import read_vocabulary
+
+if TYPE_CHECKING:
+    from mergebarrier.checkpoint import Checkpoint
+
+_REMEDY = "a recipe with tokenizer: {source: union} brings rows to their tokens"
+
+
+def differences(donor: "Checkpoint", other: "Checkpoint") -> list[str]:
+    """Return what is worth saying about a model beside the donor; nothing where both number all tokens alike."""
+    name = clean(other.path.name)
+    try:
+        ours, theirs = read_vocabulary(donor), read_vocabulary(other)
+    except BadRecipe as fault:
+        return [f"{name}: its tokens are not compared with those of {clean(donor.path.name)}: {fault.what}"]
+    if ours is None or theirs is None:
+        return []
+    moved = [token for token, number in theirs.ids.items() if ours.ids.get(token, number) != number]
+    lost = [token for token in theirs.ids if token not in ours.ids]
+    notes = []
+    if moved:
+        token = moved[0]
+        rows = f"{clean(repr(token))} is row {theirs.ids[token]} there and {ours.ids[token]} in the output"
+        notes.append(
+            f"{name}: {len(moved)} tokens have another row than in {clean(donor.path.name)} ({rows}); {_REMEDY}"
+        )
+    if lost:
+        what = f"the output's tokenizer lacks {len(lost)} of its tokens (such as {clean(repr(lost[0]))})"
+        notes.append(f"{name}: {what}; {_REMEDY}")
+    return notes
