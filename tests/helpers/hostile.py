@@ -645,6 +645,11 @@ def t09_3_a_bool_that_is_seven(path: Path) -> None:
     with_weights(path, pack({"mask": {"dtype": "BOOL", "shape": [2], "data_offsets": [0, 2]}}, b"\x00\x07"))
 
 
+@case(BadHeader, WEIGHTS, "'q.weight'", "empty", "ZeRO-3", "gather")
+def t09_4_a_shard_that_was_not_gathered(path: Path) -> None:
+    with_weights(path, safetensors_bytes({"q.weight": torch.empty(0), "up.weight": torch.ones(2)}))
+
+
 # T11: links, devices
 
 

@@ -134,7 +134,10 @@ def _of_models(
         calibration = verbs.Calibration(request.data, options.samples, options.dtype or "float32", options.seed)
         job = verbs.by_learning(method, learned, calibration, anchor=anchor, max_ram_bytes=max_ram_bytes)
     else:
-        planned = plan(method, opened, experts, missing=options.allowed.missing, keep=options.allowed.keep)
+        allowed = options.allowed
+        planned = plan(
+            method, opened, experts, missing=allowed.missing, keep=allowed.keep, drop=allowed.drop, untie=allowed.untie
+        )
         job = verbs.whole_models(planned, anchor)
         if options.cure is not None:
             from mergebarrier.scan import Search

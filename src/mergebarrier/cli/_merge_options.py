@@ -29,14 +29,13 @@ _Values: TypeAlias = Mapping[str, Any]
 _MERGEKIT: Final = "mergekit_"
 _WITH_A_RECIPE: Final = (
     "explain",
-    "untie",
     "unsafe_truncate_embeddings",
     "max_shard_size",
     "out_shard_size",
     "random_seed",
 )
 _WITH_FLAGS: Final = ("base", "method", "data", "samples", "as", "rank", "lora_space")
-_WITH_BOTH: Final = ("dtype", "acknowledge_licence", "check", "text_path", "download", "missing", "extra")
+_WITH_BOTH: Final = ("dtype", "acknowledge_licence", "check", "text_path", "download", "missing", "extra", "untie")
 acknowledge_option = click.option(
     "--acknowledge-licence",
     is_flag=True,
@@ -58,8 +57,11 @@ _OPTIONS: Final = (
     ),
     click.option("--explain", is_flag=True, help="Recipes: print the parameters of every tensor and write nothing."),
     click.option("--missing", type=click.Choice(["base"]), help="Take what a model lacks from the base."),
-    click.option("--extra", type=click.Choice(["keep"]), help="Keep heads that one model alone has."),
-    click.option("--untie", is_flag=True, help="Recipes: store the head of tied models as a copy of their embedding."),
+    click.option(
+        "--extra", type=click.Choice(["keep", "drop"]),
+        help="Keep heads that one model alone has, or drop whatever the base or first model lacks.",
+    ),
+    click.option("--untie", is_flag=True, help="Store the head of tied models as a copy of their embedding."),
     click.option(
         "--unsafe-truncate-embeddings", is_flag=True, help="Recipes: cut unequal vocabularies to the smallest."
     ),
@@ -135,6 +137,7 @@ class Asked:
             untie=values["untie"],
             missing=values["missing"] == "base",
             keep=values["extra"] == "keep",
+            drop=values["extra"] == "drop",
             shard_bytes=values["max_shard_size"],
             shard_parameters=values["out_shard_size"],
         )

@@ -6,7 +6,8 @@ from mergebarrier import lazy
 
 if TYPE_CHECKING:
     from mergebarrier.identity.names import finder, identities, spelled_like
-    from mergebarrier.identity.shared import FitRules, ModelFit, fit, repeats
+    from mergebarrier.identity.shared import FitRules, ModelFit, fit
+    from mergebarrier.identity.ties import repeats, untied
 
 __all__ = [
     "FitRules",
@@ -16,6 +17,7 @@ __all__ = [
     "identities",
     "repeats",
     "spelled_like",
+    "untied",
 ]
 
 lazy.open_door(__name__)

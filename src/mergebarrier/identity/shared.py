@@ -16,18 +16,8 @@ from dataclasses import dataclass
 from mergebarrier.checkpoint import Checkpoint, View, ViewPart
 from mergebarrier.errors import TensorSetMismatch, apart, clean
 from mergebarrier.identity.names import WRAPPERS, identities, is_tied, spelled_like
+from mergebarrier.identity.ties import check_ties, is_head, own_heads, twins_of
 
-#: End of the name of a tensor that may be stored twice -> ends of the names of what it may repeat.
-_COPIES = {
-    ".lm_head.weight": ("embed_tokens.weight", "wte.weight", "word_embeddings.weight", "shared.weight"),
-    ".embed_out.weight": ("embed_in.weight",),
-    ".proj_out.weight": ("decoder.embed_tokens.weight",),
-    "coder.embed_tokens.weight": ("shared.weight",),
-    ".decoder.weight": ("word_embeddings.weight",),
-    ".decoder.bias": ("predictions.bias", "lm_head.bias"),
-    ".vocab_projector.weight": ("word_embeddings.weight",),
-}
-_ROWS = 1 << 21
 _SHOWN = 3
 _LAYER = re.compile(r"^((?:[^.]+\.)+?)(\d+)\.")
 _COUNTS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
@@ -45,14 +35,14 @@ class FitRules:
       spare:   the base, whose tensors stand in for those that a model lacks; None for the donor.
       missing: it stands in for parts of the body, too.
       keep:    heads that one model alone has beyond the donor are kept.
-      untie:   heads and embeddings are left to who asks.
+      drop:    parts of the body that the donor lacks are left out, as its heads are.
       whole:   says which names all models must hold; the others are renamed and no more.
     """
 
     spare: Checkpoint | None = None
     missing: bool = False
     keep: bool = False
-    untie: bool = False
+    drop: bool = False
     whole: Callable[[str], bool] = bool
 
 
@@ -79,7 +69,7 @@ def fit(models: Sequence[Checkpoint], rules: FitRules) -> ModelFit:
     """
     donor, others = models[0], [spelled_like(models[0], other) for other in models[1:]]
     lacking = [name for name in donor.tensors if any(name not in other.tensors for other in others)]
-    twins = {} if rules.untie else _twins(donor, [name for name in lacking if is_tied(donor) or not _is_head(name)])
+    twins = twins_of(donor, [name for name in lacking if is_tied(donor) or not is_head(name)])
     notes = [f"{donor.path.name}: {name} {why}; it is left out" for name, why in twins.items()]
     if twins:
         donor = View(donor, {name: ViewPart.of(donor, name) for name in donor.tensors if name not in twins}, twins)
@@ -94,31 +84,6 @@ def fit(models: Sequence[Checkpoint], rules: FitRules) -> ModelFit:
     views = tuple(side.fitted(kept) for side in sides)
     notes += [note for side in sides for note in side.notes(kept)]
     return ModelFit(models=(donor, *views), kept=frozenset(kept), notes=tuple(notes))
-
-
-def repeats(checkpoint: Checkpoint, name: str) -> str | None:
-    """Return the tensor that one repeats, value by value, such as the embedding that a head is tied to; or None."""
-    info = checkpoint.tensors[name]
-    step = max(1, _ROWS * info.rows // max(1, info.numel))
-    spans = [(start, min(start + step, info.rows)) for start in range(0, info.rows, step)]
-    for original in _originals(checkpoint, name):
-        other = checkpoint.tensors[original]
-        same = (info.shape, info.dtype) == (other.shape, other.dtype)
-        if same and all(checkpoint.read_rows(name, *at).equal(checkpoint.read_rows(original, *at)) for at in spans):
-            return original
-    return None
-
-
-def _originals(checkpoint: Checkpoint, name: str) -> list[str]:
-    """Return the tensors of a checkpoint that one of this name may repeat."""
-    ends = next((ends for copy, ends in _COPIES.items() if f".{name}".endswith(copy)), None)
-    return [other for other in checkpoint.tensors if ends and other != name and other.endswith(ends)]
-
-
-def _twins(model: Checkpoint, names: Sequence[str]) -> dict[str, str]:
-    """Return those of some tensors that repeat another, and what is said of them."""
-    found = {name: repeats(model, name) for name in names}
-    return {name: f"repeats {original}" for name, original in found.items() if original is not None}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,17 +140,14 @@ def _side(donor: Checkpoint, model: Checkpoint, twins: Collection[str], rules: F
     relabelled = [name for name in shared if _is_relabelled(donor, model, name)]
     parts = {name: ViewPart.of(model, name) for name in model.tensors}
     left_out = dict.fromkeys(relabelled, "a head for other labels")
-    if rules.untie:
-        lacks, more = ([name for name in names if not _is_head(name)] for names in (lacks, more))
-    else:
-        left_out |= _twins(model, more)
-        more = [name for name in more if name not in left_out]
-        own = _own_heads(donor, model, lacks)
-        parts |= {name: ViewPart.of(model, embedding) for name, embedding in own.items()}
-        lacks = [name for name in lacks if name not in own]
-        _check_ties(donor, model, [*lacks, *more], resolved=bool(own or left_out))
+    left_out |= twins_of(model, more)
+    more = [name for name in more if name not in left_out]
+    own = own_heads(donor, model, lacks)
+    parts |= {name: ViewPart.of(model, embedding) for name, embedding in own.items()}
+    lacks = [name for name in lacks if name not in own]
+    check_ties(donor, model, [*lacks, *more], resolved=bool(own or left_out))
     spare = rules.spare or donor
-    ours, heads = _heads(donor, lacks, shared), _heads(model, more, shared)
+    ours, heads = _heads(donor, lacks, shared), more if rules.drop else _heads(model, more, shared)
     stand_ins = [name for name in lacks if (rules.missing or name in ours) and name in spare.tensors]
     wrong = [name for name in lacks if name not in stand_ins]
     if wrong or len(heads) < len(more):
@@ -193,42 +155,6 @@ def _side(donor: Checkpoint, model: Checkpoint, twins: Collection[str], rules: F
     parts = {name: part for name, part in parts.items() if name not in left_out and name not in heads}
     parts |= {name: ViewPart.of(spare, name) for name in (*stand_ins, *relabelled)}
     return _Side(model=model, donor=donor, parts=parts, stand_ins=stand_ins, left_out=left_out, heads=heads)
-
-
-def _may_repeat(name: str) -> bool:
-    return any(f".{name}".endswith(copy) for copy in _COPIES)
-
-
-def _is_head(name: str) -> bool:
-    return _may_repeat(name) and not name.endswith(("embed_tokens.weight", "bias"))
-
-
-def _own_heads(donor: Checkpoint, model: Checkpoint, lacks: Sequence[str]) -> dict[str, str]:
-    """Return heads that a tied model does not store -> its embeddings; where the donor is tied by its values alone."""
-    found = {}
-    for name in lacks if is_tied(model) else ():
-        original = repeats(donor, name)
-        if original is not None and original in model.tensors:
-            found[name] = original
-    return found
-
-
-def _check_ties(donor: Checkpoint, model: Checkpoint, odd: Sequence[str], *, resolved: bool) -> None:
-    """Refuse a head that one of two models stores and the other ties, and ties that only one declares."""
-    said = [side.config.get("tie_word_embeddings") for side in (donor, model)]
-    mixed = any(map(_is_head, odd)) and (is_tied(donor) or is_tied(model))
-    if None not in said and said[0] != said[1] and not resolved:
-        both = [name for name in donor.tensors if name in model.tensors and _is_head(name)]
-        tied = [side for side in (donor, model) if side is model or is_tied(donor)]
-        mixed = not both or any(repeats(side, name) is None for name in both for side in tied)
-    if mixed:
-        raise TensorSetMismatch(
-            f"tied and untied embeddings are mixed: the head is stored in one of this and "
-            f"{_called(donor, model)} only, or tie_word_embeddings differs ({clean(repr(said[1]))} and "
-            f"{clean(repr(said[0]))})",
-            where=model.path,
-            remedy="save all models tied, or all untied, or give --untie with a recipe",
-        )
 
 
 def _heads(model: Checkpoint, names: Collection[str], shared: Collection[str]) -> list[str]:
@@ -268,7 +194,9 @@ def _mismatch(donor: Checkpoint, model: Checkpoint, lacks: Sequence[str], more: 
     name = _called(donor, model)
     parts = [f"lacks {_some(lacks)} of {name}"] if lacks else []
     parts += [f"has {_some(more)} that {name} lacks"] if more else []
-    remedy = _FINE_TUNES if more else f"{_FINE_TUNES}, or take what is lacking from the base: --missing base"
+    remedy = f"{_FINE_TUNES}, or take what is lacking from the base: --missing base"
+    if more:
+        remedy = _FINE_TUNES if lacks else f"{_FINE_TUNES}, or leave these out: --extra drop"
     if all(any(".experts." in name for name in names) for names in (lacks, more)):
         parts.append("the two seem to hold the same experts in two layouts")
         remedy = "save both in one layout: save_pretrained(DIR, save_original_format=True), or False"

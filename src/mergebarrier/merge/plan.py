@@ -119,6 +119,8 @@ def plan(
     *,
     missing: bool = False,
     keep: bool = False,
+    drop: bool = False,
+    untie: bool = False,
 ) -> Plan:
     """Check that the models can be merged by ``method`` and lay out the work.
 
@@ -128,6 +130,8 @@ def plan(
       experts: the models to merge.
       missing: take what a model lacks from the base, parts of the body as well as heads.
       keep:    keep a head that one model alone has beyond the donor.
+      drop:    leave out whatever a model has beyond the donor.
+      untie:   store the head of tied models as a copy of their embedding.
     Raises: BadMergeParameter (counts, missing base), TensorSetMismatch (other tensors, tied and untied mixed),
       ShapeMismatch (shape, vocabulary, dtype kind), ConfigMismatch (another family or other heads).
     """
@@ -136,7 +140,7 @@ def plan(
         raise BadMergeParameter("needs the base model", where=method.name, remedy="give --base")
     sources = (base, *experts) if method.uses_base and base is not None else tuple(experts)
     notes = [note for other in sources[1:] for note in check_config(sources[0], other)]
-    found = fitted(sources, spare=base, missing=missing, keep=keep)
+    found = fitted(sources, spare=base, missing=missing, keep=keep, drop=drop, untie=untie)
     sources, donor = found.models, found.models[0]
     for other in sources[1:]:
         check_tensors(donor, other)
@@ -169,20 +173,26 @@ def fitted(
     spare: "Checkpoint | None" = None,
     missing: bool = False,
     keep: bool = False,
+    drop: bool = False,
     untie: bool = False,
     whole: Callable[[str], bool] = bool,
 ) -> FittedModels:
-    """Bring models under the names of the first; arguments and errors as of ``arch.fit``.
+    """Bring models under the names of the first; arguments and errors as of ``identity.fit``,
+    which ``untie`` gives heads of their own first.
 
     Names and shapes are the same as a rule, and then no table is asked.
     """
+    if untie:
+        from mergebarrier.identity import untied
+
+        models = untied(models)
     first, *others = ({name: info.shape for name, info in model.tensors.items()} for model in models)
     ties = {model.config.get("tie_word_embeddings") for model in models} - {None}
     if all(other == first for other in others) and len(ties) < 2:
         return FittedModels(tuple(models))
     from mergebarrier.identity import FitRules, fit
 
-    found = fit(models, FitRules(spare=spare, missing=missing, keep=keep, untie=untie, whole=whole))
+    found = fit(models, FitRules(spare=spare, missing=missing, keep=keep, drop=drop, whole=whole))
     return FittedModels(found.models, found.kept, found.notes)
 
 

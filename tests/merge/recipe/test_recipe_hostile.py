@@ -40,7 +40,7 @@ BOMB = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n" + "".join(
         (HEAD + "parameters: {weight: [" + "1," * 30_000 + "]}", "more than 20000 values"),
         (HEAD + "parameters: {weight: " + "9" * 6000 + "}", "line 3: a number of 6000 characters"),
         ("1:" * 500_000 + "1", "line 1: a number of 1000001 characters"),
-        ("---\n" + HEAD + "---\n" + HEAD, "several documents"),
+        ("---\n" + HEAD + "---\n" + HEAD, "2 documents in one file, and one output folder"),
         ("\x00", "not YAML"),
         (b"\xff\xfe\x00", "not YAML"),
         ("merge_method: [", "line 1"),
@@ -63,6 +63,10 @@ def test_a_recipe_has_at_most_a_mebibyte() -> None:
         parse(b"#" * (MAX_RECIPE_BYTES + 1), "long.yaml")
     text = HEAD.encode()
     assert parse(text + b"#" * (MAX_RECIPE_BYTES - len(text)), "full.yaml").method == "linear"
+
+
+def test_an_empty_document_is_none() -> None:
+    assert parse(f"---\n{HEAD}\n...\n---\n# the end\n".encode(), "r") == parse(HEAD.encode(), "r")
 
 
 def test_a_date_is_text_and_no_object() -> None:

@@ -48,6 +48,30 @@ def test_untie_writes_the_head_of_tied_models_from_their_embedding(run_cli, save
         head = untied[HEAD] if "u" in order else tied[EMBED]
         assert torch.allclose(found[HEAD], (tied[EMBED] + head) / 2, atol=1e-6)
         assert json.loads((tmp_path / name / "config.json").read_text())["tie_word_embeddings"] is False
+        folders = (other, second) if order[0] == "t" else (second, other)
+        ran = run_cli("merge", *folders, "--method", "linear", "--untie", "-o", tmp_path / f"{name}-flags")
+        assert ran.exit_code == 0, ran.stderr
+        same = load_file(tmp_path / f"{name}-flags" / "model.safetensors")
+        assert same.keys() == found.keys() and torch.allclose(same[HEAD], found[HEAD], atol=1e-6)
+        config = json.loads((tmp_path / f"{name}-flags" / "config.json").read_text())
+        assert config["tie_word_embeddings"] is False
+        rows = "".join(f"  - sources: [{{model: {one}, layer_range: [0, 2]}}]\n" for one in folders)
+        path.write_text(f"merge_method: passthrough\nslices:\n{rows}")
+        assert run_cli("merge", path, "--untie", "-o", tmp_path / f"{name}-slices").exit_code == 0
+        head = (untied if "u" in order and order[1] == "u" else tied)[HEAD if order[1] == "u" else EMBED]
+        assert load_file(tmp_path / f"{name}-slices" / "model.safetensors")[HEAD].equal(head)
+
+
+def test_what_an_expert_has_beyond_the_others_is_dropped_when_asked(run_cli, save, write, tmp_path) -> None:
+    more = {"model.layers.0.self_attn.q_norm.weight": torch.ones(3), "model.extra.0.weight": torch.ones(2, 2)}
+    folders = save("base", layered(0)), save("expert", layered(1) | more)
+    path = write(*folders)
+    ran = run_cli("merge", path, "-o", tmp_path / "no")
+    assert ran.exit_code == 2 and "or leave these out: --extra drop" in ran.stderr
+    for words in ((path,), (*folders, "--method", "linear")):
+        ran = run_cli("merge", *words, "--extra", "drop", "-o", tmp_path / "out", "--overwrite")
+        assert ran.exit_code == 0 and "expert: 2 tensors" in ran.stderr and "left out" in ran.stderr, ran.stderr
+        assert load_file(tmp_path / "out" / "model.safetensors").keys() == layered(0).keys()
 
 
 def test_a_tensor_that_a_model_lacks_is_taken_from_the_base_when_asked(run_cli, save, write, tmp_path) -> None:
@@ -179,8 +203,6 @@ def test_flags_of_mergekit_that_have_a_meaning_keep_it(run_cli, save, write, tmp
     for name, words in (("a", ("--seed", "7")), ("b", ("--random-seed", "7", "--copy-tokenizer"))):
         digests.append(run_cli("merge", path, *words, "-o", tmp_path / name, "--json").json["content_digest"])
     assert digests[0] == digests[1]
-    ran = run_cli("merge", *folders, "--method", "linear", "--untie", "-o", tmp_path / "c")
-    assert ran.exit_code == 64 and "--untie: works only with a recipe" in ran.stderr
     ran = run_cli("merge", *folders, "--method", "linear", "--max-shard-size", "1M", "-o", tmp_path / "c")
     assert ran.exit_code == 64 and "--max-shard-size: works only with a recipe" in ran.stderr
 

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from mergebarrier.checkpoint.adapter.config import INSTEAD, AdapterConfig
 from mergebarrier.checkpoint.bytes import FLOATS, TensorInfo
+from mergebarrier.checkpoint.read import GATHER, UNGATHERED
 from mergebarrier.errors import AdapterRefused, BadAdapter, clean
 
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
@@ -38,8 +39,6 @@ _OTHER_KINDS = (
     "lora_", "hada_", "lokr_", "ia3_", "oft_", "vera_", "boft_", "token_adapter", "modules_to_save", "original_module",
 )  # fmt: skip
 _PEFT = "save the adapter again with peft"
-_UNGATHERED = "as a sharded trainer (ZeRO-3, FSDP) saves what it did not gather"
-_GATHER = "gather the shards and save again, such as by zero_to_fp32.py or with summon_full_params"
 
 
 @dataclass(frozen=True)
@@ -117,7 +116,7 @@ class _Sorter:
         tokens: dict[str, TrainedRows] = {}
         for name, info in self.tensors.items():
             if not info.numel:
-                raise self.fail(name, f"the tensor is empty (shape {info.shape}), {_UNGATHERED}", _GATHER)
+                raise self.fail(name, f"the tensor is empty (shape {info.shape}), {UNGATHERED}", GATHER)
             if info.dtype not in FLOATS:
                 raise self.fail(name, f"a {info.dtype} tensor of shape {info.shape}; an adapter holds floats")
             if not name.startswith(ADAPTER_PREFIX):
@@ -185,7 +184,7 @@ class _Sorter:
         a, b = halves["A"], halves["B"]
         for half in (a, b):
             if len(half.shape) == 1:
-                raise self.fail(half.name, f"shape {half.shape}: the tensor is flat, {_UNGATHERED}", _GATHER)
+                raise self.fail(half.name, f"shape {half.shape}: the tensor is flat, {UNGATHERED}", GATHER)
         if len(a.shape) != len(b.shape) or not 2 <= len(a.shape) <= 5 or any(size != 1 for size in b.shape[2:]):
             what = f"shape {a.shape}, and B has {b.shape}; that is neither a matrix's update nor a convolution's"
             raise self.fail(a.name, what, INSTEAD)

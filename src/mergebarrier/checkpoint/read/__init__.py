@@ -8,12 +8,14 @@ if TYPE_CHECKING:
     from mergebarrier.checkpoint.read.checkpoint import Checkpoint
     from mergebarrier.checkpoint.read.open import (
         ATTACHMENTS,
+        GATHER,
         INDEX,
         LICENCE_FILES,
         PIECE_FILES,
         SHARD_NAME,
         SIDE_FILES,
         SINGLE,
+        UNGATHERED,
         check_side_file_sizes,
         is_of_tokenizer,
         list_folder,
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ATTACHMENTS",
+    "GATHER",
     "INDEX",
     "LICENCE_FILES",
     "MAX_HEADER_BYTES",
@@ -46,6 +49,7 @@ __all__ = [
     "SHARD_NAME",
     "SIDE_FILES",
     "SINGLE",
+    "UNGATHERED",
     "Checkpoint",
     "Entry",
     "Header",

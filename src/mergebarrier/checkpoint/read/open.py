@@ -83,6 +83,8 @@ _QUANTISED = frozenset({
     "weight_packed", "weight_shape", "input_scale", "absmax", "quant_map", "nested_absmax", "SCB", "weight_format",
 })  # fmt: skip
 _AGAIN = "download the model again, all files"
+UNGATHERED = "as a sharded trainer (ZeRO-3, FSDP) saves what it did not gather"
+GATHER = "gather the shards and save again, such as by zero_to_fp32.py or with summon_full_params"
 
 
 def open_checkpoint(path: str | os.PathLike[str], *, max_header_bytes: int = MAX_HEADER_BYTES) -> Checkpoint:
@@ -279,6 +281,9 @@ def _check_pairs(path: Path, shards: list[Shard], weight_map: dict[str, str] | N
                     where=path / shard.name,
                     remedy=_AGAIN,
                 )
+            if tensor.name.endswith(".weight") and tensor.shape == (0,):
+                what = f"the tensor is empty (shape {tensor.shape}), {UNGATHERED}"
+                raise BadHeader(what, where=f"{path / shard.name}: tensor {tensor.name!r}", remedy=GATHER)
             found[tensor.name] = shard.name
     if not found:
         raise NotACheckpoint("the weights hold no tensor", where=path / shards[0].name, remedy=_AGAIN)

@@ -8,10 +8,12 @@ here a block of rows is read from where it lies.
 """
 
 import hashlib
+import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -58,11 +60,19 @@ class View(Checkpoint):
       stored:   what is read; configuration and side files are its own.
       parts:    name -> ViewPart, in the order of the view.
       left_out: tensor of ``stored`` that the view lacks -> why.
+      config:   in place of that which is stored.
     """
 
-    def __init__(self, stored: Checkpoint, parts: Mapping[str, ViewPart], left_out: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        stored: Checkpoint,
+        parts: Mapping[str, ViewPart],
+        left_out: Mapping[str, str],
+        config: Mapping[str, Any] | None = None,
+    ) -> None:
         """Lay the names over what is stored."""
-        super().__init__(stored.path, stored.root, stored.config, stored.shards, stored.side_files, {})
+        own_config = stored.config if config is None else dict(config)
+        super().__init__(stored.path, stored.root, own_config, stored.shards, stored.side_files, {})
         self._stored, self.parts = stored, dict(parts)
         own = {name: why for one, why in left_out.items() for _, name in stored.made_of(one)}
         self.left_out = {**stored.left_out, **own}
@@ -117,6 +127,12 @@ class View(Checkpoint):
                 found.append(piece.source.read_matrix_rows(piece.name, piece.start + first, piece.start + last))
             place += length
         return found[0] if len(found) == 1 else torch.cat(found)
+
+    def read_side_file(self, name: str) -> bytes:
+        """Return the bytes of one of ``side_files``; the configuration is the view's."""
+        if name == "config.json" and self.config != self._stored.config:
+            return json.dumps(self.config, indent=2).encode() + b"\n"
+        return self._stored.read_side_file(name)
 
     def stream(self) -> None:
         """Expect one pass over all tensors; as ``Checkpoint.stream``."""

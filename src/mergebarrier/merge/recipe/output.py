@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from mergebarrier.checkpoint import is_of_tokenizer
 from mergebarrier.checkpoint.bytes import FLOAT_NAMES
 from mergebarrier.errors import BadRecipe, clean
-from mergebarrier.merge.plan import HEAD, is_float
+from mergebarrier.merge.plan import is_float
 from mergebarrier.merge.recipe.alignment import Alignment
 from mergebarrier.merge.recipe.layers import FURTHER, counted, layer_counts, only_stack, owners, with_dtype
 from mergebarrier.merge.recipe.schema import Allowed, ModelReference, Recipe, RecipeModule
@@ -70,8 +70,6 @@ def config_of(
     donor: "Checkpoint",
     tensors: "Mapping[str, TensorPlan]",
     alignment: Alignment | None,
-    *,
-    untied: bool,
 ) -> tuple[Mapping[str, Any] | None, list[str]]:
     """Return the configuration of the output, None when it is the donor's, and notes about it."""
     config: Mapping[str, Any] = donor.config
@@ -92,8 +90,6 @@ def config_of(
     elif any(item.rows for name in vocabulary_names(donor) for item in tensors[name].target.inputs):
         first = next(name for name in tensors if name in vocabulary_names(donor))
         config = with_vocabulary_size(config, tensors[first].target.inputs[0].info.rows)
-    if untied and HEAD in tensors:
-        config = {**config, "tie_word_embeddings": False}
     return (None if config == donor.config else config), notes
 
 

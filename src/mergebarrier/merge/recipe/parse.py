@@ -44,10 +44,10 @@ def parse(text: bytes, where: object) -> Recipe:
       where: its name, for errors.
     Raises: BadRecipe (names key and nearest), LimitExceeded.
     """
-    documents = strict_yaml.read_documents(text, where)
+    documents = [one for one in strict_yaml.read_documents(text, where) if one is not None]
     if len(documents) > 1:
-        remedy = "give one file per merge, and the output folder of one as a model of the next"
-        raise BadRecipe("several documents in one file", where=where, remedy=remedy)
+        remedy = "give one file per merge, without a name, and the output folder of one as a model of the next"
+        raise BadRecipe(f"{len(documents)} documents in one file, and one output folder", where=where, remedy=remedy)
     return _RecipeParser(str(where)).recipe(documents[0] if documents else None)
 
 

@@ -20,7 +20,6 @@ from mergebarrier.merge.method import Merge, parameters
 from mergebarrier.merge.plan import (
     AVERAGE,
     COPIED_ROLES,
-    HEAD,
     MergeUnit,
     UnitTensors,
     donor_notes,
@@ -208,8 +207,7 @@ def plan(
     alignment = align(recipe.tokenizer, recipe, opened, donor) if recipe.tokenizer is not None else None
     notes += token_notes(models) if alignment is None else alignment.notes
     notes += [*found.notes, *donor_notes(donor)]
-    vocabulary = vocabulary_names(donor) | ({HEAD} if allowed.untie else frozenset())
-    ragged = vocabulary if alignment is not None or allowed.truncate else frozenset()
+    ragged = vocabulary_names(donor) if alignment is not None or allowed.truncate else frozenset()
     tensors: dict[str, TensorPlan] = {}
     for target in targets(recipe, opened, donor, ragged=ragged, allowed=allowed):
         target = _base_first(target, resolver.uses_base, pair=kind.max_experts == 2)
@@ -224,7 +222,7 @@ def plan(
     layout = layout_of(tensors, donor, allowed)
     tensors = {item.name: tensors[item.name] for item in layout}
     sources = views(tensors)
-    config, more = config_of(recipe, opened, donor, tensors, alignment, untied=allowed.untie)
+    config, more = config_of(recipe, opened, donor, tensors, alignment)
     plain = [clean(name_of(model)) for model in models]
     unique = tuple(name if plain.count(name) == 1 else f"{name}#{i}" for i, name in enumerate(plain, 1))
     return RecipePlan(

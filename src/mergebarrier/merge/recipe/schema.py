@@ -121,6 +121,7 @@ class Allowed:
       untie:    write the head of models that have none from their embedding.
       missing:  take a tensor that an input lacks from the base.
       keep:     keep a head that one input alone has beyond the donor.
+      drop:     leave out whatever an input has beyond the donor.
       shard_bytes: fill shards to this size instead of taking the donor's.
       shard_parameters: the same, counted in numbers as mergekit counts.
     """
@@ -129,6 +130,7 @@ class Allowed:
     untie: bool = False
     missing: bool = False
     keep: bool = False
+    drop: bool = False
     shard_bytes: int | None = None
     shard_parameters: int | None = None
 

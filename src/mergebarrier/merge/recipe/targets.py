@@ -14,7 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from mergebarrier.errors import BadRecipe, TensorSetMismatch, clean
-from mergebarrier.merge.plan import COPIED_ROLES, HEAD, FittedModels, check_shape, fitted
+from mergebarrier.merge.plan import COPIED_ROLES, FittedModels, check_shape, fitted
 from mergebarrier.merge.recipe.layers import belongs_to, counted, embeds, locate, only_stack, owners, stacks, within
 from mergebarrier.merge.recipe.schema import STRICT, Allowed, ModelReference, Recipe, RecipeModule, Slice, SliceSource
 from mergebarrier.merge.recipe.tensor_plan import Input, Target
@@ -41,17 +41,15 @@ def targets(
       allowed: what else may differ.
     Raises: BadRecipe (layers out of range, a model twice in one slice), TensorSetMismatch, ShapeMismatch.
     """
-    if not recipe.whole and (allowed.untie or allowed.missing):
-        option = "--untie" if allowed.untie else "--missing"
-        raise BadRecipe("works only with models, not with slices", where=option, remedy=f"leave {option} out")
+    if not recipe.whole and allowed.missing:
+        raise BadRecipe("works only with models, not with slices", where="--missing", remedy="leave it out")
     names = list(donor.tensors)
-    names += [HEAD] if allowed.untie and HEAD not in donor.tensors else []
     owner = owners(recipe.modules, names)
     found: list[Target] = []
     for module in recipe.modules:
         mine = [name for name in names if owner(name) is module]
         if module.whole:
-            found += _whole(recipe, module, mine, opened, donor, allowed)
+            found += _whole(recipe, module, mine, opened, donor)
         else:
             found += _stacked(recipe, module, mine, opened, donor, partial(belongs_to, owner, module))
     for target in found:
@@ -67,7 +65,7 @@ def fitted_models(
         raise BadRecipe("needs a base to take tensors from", where="--missing", remedy="add base_model to the recipe")
     merged = {id(opened[reference]): opened[reference] for reference in recipe.merged()}
     donor = models[0]
-    owner = owners(recipe.modules, [*donor.tensors, *([HEAD] if allowed.untie else [])])
+    owner = owners(recipe.modules, list(donor.tensors))
 
     def whole(name: str) -> bool:
         module = owner(name)
@@ -78,6 +76,7 @@ def fitted_models(
         spare=None if recipe.base is None else opened[recipe.base],
         missing=allowed.missing,
         keep=allowed.keep,
+        drop=allowed.drop,
         untie=allowed.untie,
         whole=whole,
     )
@@ -121,12 +120,10 @@ def _whole(
     names: Sequence[str],
     opened: "Mapping[ModelReference, Checkpoint]",
     donor: "Checkpoint",
-    allowed: Allowed,
 ) -> Iterator[Target]:
     part = module.slices[0]
     sources, base = _sources(recipe, module, part, opened)
     models = [opened[source.model] for source in sources]
-    heads = {id(model): _embedding(model) for model in models} if allowed.untie else {}
     layers = stacks(donor.tensors)
     for name in names:
         layer = locate(name)
@@ -135,20 +132,9 @@ def _whole(
         if name in donor.tensors and donor.tensors[name].role in COPIED_ROLES:
             having = [(source, model) for source, model in pairs if name in model.tensors]
             pairs = sorted(having, key=lambda pair: pair[1] is not donor)
-        inputs = [
-            Input(source, model, name if name in model.tensors else heads.get(id(model), name))
-            for source, model in pairs
-        ]
+        inputs = [Input(source, model, name) for source, model in pairs]
         place = next((n for n, (source, _) in enumerate(pairs) if base is not None and source is sources[base]), None)
         yield Target(name, module, part, depth, tuple(inputs), place)
-
-
-def _embedding(model: "Checkpoint") -> str:
-    """Return the embedding of a model, of which ``--untie`` makes its head."""
-    found = next((name for name in model.tensors if locate(name) is None and embeds(name)), None)
-    if found is None:
-        raise TensorSetMismatch("has neither a head nor an embedding", where=model.path, remedy="leave --untie out")
-    return found
 
 
 def _depth(layer: int, n_layers: int) -> float:

@@ -1,0 +1,112 @@
+"""Heads and embeddings that are one tensor: stored twice, stored once, or told apart on request.
+
+    twin    a tied head that is stored all the same and equals the embedding
+    untied  a model that has a head of its own: the embedding's values under the head's name, tie_word_embeddings false
+
+Source: ours, over the names of transformers.
+"""
+
+from collections.abc import Sequence
+
+from mergebarrier.checkpoint import Checkpoint, View, ViewPart
+from mergebarrier.errors import TensorSetMismatch, apart, clean
+from mergebarrier.identity.names import is_tied
+
+#: End of the name of a tensor that may be stored twice -> ends of the names of what it may repeat.
+_COPIES = {
+    ".lm_head.weight": ("embed_tokens.weight", "wte.weight", "word_embeddings.weight", "shared.weight"),
+    ".embed_out.weight": ("embed_in.weight",),
+    ".proj_out.weight": ("decoder.embed_tokens.weight",),
+    "coder.embed_tokens.weight": ("shared.weight",),
+    ".decoder.weight": ("word_embeddings.weight",),
+    ".decoder.bias": ("predictions.bias", "lm_head.bias"),
+    ".vocab_projector.weight": ("word_embeddings.weight",),
+}
+_ROWS = 1 << 21
+_TIE = "tie_word_embeddings"
+
+
+def untied(models: Sequence[Checkpoint]) -> tuple[Checkpoint, ...]:
+    """Return models that all store their heads, as a copy of the embedding where they have no other.
+
+    Raises: TensorSetMismatch for one without an embedding.
+    """
+    names = [name for model in models for name in model.tensors if is_head(name)]
+    return tuple(_untied(model, next(iter(names), None)) for model in models)
+
+
+def _untied(model: Checkpoint, name: str | None) -> Checkpoint:
+    if not is_tied(model) and any(map(is_head, model.tensors)):
+        return model
+    name = name or next((copy[1:] for copy in _COPIES if is_head(copy) and originals(model, copy)), "lm_head.weight")
+    embedding = next(iter(originals(model, name)), None)
+    if embedding is None:
+        raise TensorSetMismatch("has neither a head nor an embedding", where=model.path, remedy="leave --untie out")
+    parts = {own: ViewPart.of(model, own) for own in model.tensors}
+    said = {
+        key: {**value, _TIE: False} for key, value in model.config.items() if isinstance(value, dict) and _TIE in value
+    }
+    return View(model, {**parts, name: ViewPart.of(model, embedding)}, {}, {**model.config, **said, _TIE: False})
+
+
+def repeats(checkpoint: Checkpoint, name: str) -> str | None:
+    """Return the tensor that one repeats, value by value, such as the embedding that a head is tied to; or None."""
+    info = checkpoint.tensors[name]
+    step = max(1, _ROWS * info.rows // max(1, info.numel))
+    spans = [(start, min(start + step, info.rows)) for start in range(0, info.rows, step)]
+    for original in originals(checkpoint, name):
+        other = checkpoint.tensors[original]
+        same = (info.shape, info.dtype) == (other.shape, other.dtype)
+        if same and all(checkpoint.read_rows(name, *at).equal(checkpoint.read_rows(original, *at)) for at in spans):
+            return original
+    return None
+
+
+def originals(checkpoint: Checkpoint, name: str) -> list[str]:
+    """Return the tensors of a checkpoint that one of this name may repeat."""
+    ends = next((ends for copy, ends in _COPIES.items() if f".{name}".endswith(copy)), None)
+    return [other for other in checkpoint.tensors if ends and other != name and other.endswith(ends)]
+
+
+def twins_of(model: Checkpoint, names: Sequence[str]) -> dict[str, str]:
+    """Return those of some tensors that repeat another, and what is said of them."""
+    found = {name: repeats(model, name) for name in names}
+    return {name: f"repeats {original}" for name, original in found.items() if original is not None}
+
+
+def _may_repeat(name: str) -> bool:
+    return any(f".{name}".endswith(copy) for copy in _COPIES)
+
+
+def is_head(name: str) -> bool:
+    """Whether a tensor of this name is a head that may be tied to an embedding."""
+    return _may_repeat(name) and not name.endswith(("embed_tokens.weight", "bias"))
+
+
+def own_heads(donor: Checkpoint, model: Checkpoint, lacks: Sequence[str]) -> dict[str, str]:
+    """Return heads that a tied model does not store -> its embeddings; where the donor is tied by its values alone."""
+    found = {}
+    for name in lacks if is_tied(model) else ():
+        original = repeats(donor, name)
+        if original is not None and original in model.tensors:
+            found[name] = original
+    return found
+
+
+def check_ties(donor: Checkpoint, model: Checkpoint, odd: Sequence[str], *, resolved: bool) -> None:
+    """Refuse a head that one of two models stores and the other ties, and ties that only one declares."""
+    said = [side.config.get("tie_word_embeddings") for side in (donor, model)]
+    mixed = any(map(is_head, odd)) and (is_tied(donor) or is_tied(model))
+    if None not in said and said[0] != said[1] and not resolved:
+        both = [name for name in donor.tensors if name in model.tensors and is_head(name)]
+        tied = [side for side in (donor, model) if side is model or is_tied(donor)]
+        mixed = not both or any(repeats(side, name) is None for name in both for side in tied)
+    if mixed:
+        name = apart(donor.path.absolute(), model.path.absolute())
+        raise TensorSetMismatch(
+            f"tied and untied embeddings are mixed: the head is stored in one of this and "
+            f"{name} only, or tie_word_embeddings differs ({clean(repr(said[1]))} and "
+            f"{clean(repr(said[0]))})",
+            where=model.path,
+            remedy="save all models tied, or all untied, or give --untie",
+        )
