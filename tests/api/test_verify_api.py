@@ -76,7 +76,7 @@ def test_what_cannot_be_compared_is_refused(models, tmp_path, run_cli) -> None:
 #: One of every kind of input and output; the others are compared where slow tests run.
 _KINDS = (
     *("granite", "cohere", "mamba", "llama-headless", "llama-classifier", "t5", "whisper", "bert", "roberta", "vit"),
-    *("dinov2", "clip", "llava", "qwen2-vl"),
+    *("dinov2", "clip", "llava", "qwen2_vl"),
 )
 
 

@@ -8,7 +8,7 @@ import family_verbs
 #: What mathematics does not allow: a model without heads has no queries and keys to flip, and nothing to solve.
 REFUSED = {"mamba": {"mergebarrier", "flipped back", "aga"}}
 #: One of each way in which queries meet keys: rotated, in part, beside unrotated latents, behind a norm, without any.
-QUICK = ("llama", "phi", "deepseek-v3", "qwen3", "whisper", "llava", "mamba")
+QUICK = ("llama", "phi", "deepseek", "qwen3", "whisper", "llava", "mamba")
 
 
 @pytest.mark.slow

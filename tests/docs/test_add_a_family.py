@@ -26,13 +26,14 @@ def run(blocks, tmp_path_factory):
     copy, folder = tmp_path_factory.mktemp("copy"), tmp_path_factory.mktemp("work")
     shutil.copytree(ROOT / "src" / "mergebarrier", copy / "mergebarrier", ignore=shutil.ignore_patterns("__pycache__"))
     table, imported = blocks[:2]
-    entry = re.findall(r"```text\n( +\w+,\n)```", PAGE.read_text(encoding="utf-8"))[0]
+    entry = re.findall(r"```text\n(_TEXTS: Final = .*)\n```", PAGE.read_text(encoding="utf-8"))[0]
     (copy / FAMILIES / "starcoder2.py").write_text(table)
     registry = copy / FAMILIES / "registry.py"
     text = registry.read_text()
     last = text.rindex("from mergebarrier.arch.families")
-    text = (text[:last] + imported + text[last:]).rstrip().removesuffix(")") + entry + ")\n"
-    registry.write_text(text)
+    changed = re.sub(r"^_TEXTS: Final = \(GPT,", entry, text[:last] + imported + text[last:], flags=re.MULTILINE)
+    assert entry in changed
+    registry.write_text(changed)
 
     def program(text: str) -> subprocess.CompletedProcess[str]:
         environment = os.environ | {"PYTHONPATH": str(copy)}

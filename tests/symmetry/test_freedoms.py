@@ -11,7 +11,7 @@ from mergebarrier.circuits import describe
 from mergebarrier.keys import Key
 from mergebarrier.symmetry import LinearMap, Monomial, Planes, freedoms, sample
 
-KINDS = ("llama", "phi", "qwen3", "deepseek-v3", "gpt-oss", "t5", "clip", "mamba")
+KINDS = ("llama", "phi", "qwen3", "deepseek", "gpt_oss", "t5", "clip", "mamba")
 
 
 def described(name, folder):
@@ -47,5 +47,5 @@ def test_numbers_and_words_are_those_of_the_groups(tmp_path):
     assert (llama["q"].bits, llama["q"].reals, llama["w"].reals) == (12, 12, 144)
     assert llama["d"].bits == pytest.approx(math.log2(math.factorial(48)) + 48) and llama["d"].elements == 1
     phi = {one.axis: one for one in freedoms(described("phi", tmp_path))}
-    assert phi["q"].what == "3 rotary planes per head may turn and stretch, 6 entries more may take any basis"
+    assert phi["q"].what == "3 rotary planes per head group may turn and stretch, 6 entries more may take any basis"
     assert phi["d"].bits == pytest.approx(math.log2(math.factorial(48)) + 1) and phi["q"].reals == 6 + 36

@@ -127,7 +127,7 @@ def lines(ending: str, old: str, new: str) -> Callable[[Family], Family]:
 # (kind of the axis, model, its table, what is changed)
 CONTROLS: dict[str, tuple[Kind, str, str, Callable[[Family], Family]]] = {
     "signs of neurons behind GELU": ("order", "phi", "phi", axis("n", kind="signed")),
-    "scales of neurons behind a clamp": ("order", "gpt-oss", "gpt_oss", axis("n", kind="signed")),
+    "scales of neurons behind a clamp": ("order", "gpt_oss", "gpt_oss", axis("n", kind="signed")),
     "experts without their router": ("order", "mixtral", "mixtral", lines("gate.weight", "e d", "_ d")),
     "heads of a layer where one bias serves the stack": (
         "order",
@@ -137,7 +137,7 @@ CONTROLS: dict[str, tuple[Kind, str, str, Callable[[Family], Family]]] = {
     ),
     "heads with a slope each": ("fixed", "bloom", "bloom", axis("g", kind="order")),
     "gains that take the signs of the stream": ("signed", "llama", "llama", lines("norm.weight", "!", "")),
-    "latents without their norm": ("signed", "deepseek-v3", "deepseek", lines("kv_a_layernorm.weight", "z!", "_")),
+    "latents without their norm": ("signed", "deepseek", "deepseek", lines("kv_a_layernorm.weight", "z!", "_")),
     "signs of a stream under LayerNorm": ("centred", "gpt2", "gpt2", axis("d", kind="signed")),
     "a scaled gate": ("glu", "llama", "llama", lines("gate_proj.weight", "n d", "n^ d")),
     "gate for up": ("glu", "phi3", "phi3", lines("gate_up_proj.weight", "n | n^", "n^ | n")),
@@ -145,7 +145,7 @@ CONTROLS: dict[str, tuple[Kind, str, str, Callable[[Family], Family]]] = {
     "any basis under rotation": ("planes", "llama", "llama", axis("q", kind="basis")),
     "planes of neighbours where halves are": ("planes", "llama", "llama", axis("q", pairs=True)),
     "planes of halves where neighbours are": ("planes", "cohere", "cohere", axis("q", pairs=False)),
-    "planes of what is not rotated": ("planes", "gpt-neox", "gpt_neox", axis("q", rotary="")),
+    "planes of what is not rotated": ("planes", "gpt_neox", "gpt_neox", axis("q", rotary="")),
     "free turns in front of a norm": ("planes", "qwen3", "qwen3", axis("q", normed=False)),
     "gains that stay where planes turn": ("planes", "qwen3", "qwen3", lines("q_norm.weight", "q!", "_")),
 }

@@ -14,13 +14,12 @@ if TYPE_CHECKING:
         Node,
         Nodes,
         Product,
-        evaluate,
         leaves,
-        sides,
+        parsed,
         size_of,
     )
     from mergebarrier.arch.families import FAMILIES
-    from mergebarrier.arch.family import ANY, PLACEHOLDER, Family, TensorLine
+    from mergebarrier.arch.family import ANY, PLACEHOLDER, Family, FamilyTexts, TensorLine, numbered
 
 __all__ = [
     "ANY",
@@ -31,14 +30,15 @@ __all__ = [
     "Concat",
     "Factor",
     "Family",
+    "FamilyTexts",
     "Kind",
     "Node",
     "Nodes",
     "Product",
     "TensorLine",
-    "evaluate",
     "leaves",
-    "sides",
+    "numbered",
+    "parsed",
     "size_of",
 ]
 

@@ -25,12 +25,11 @@ products, concatenations and marks, so that heads, fused tensors, experts and ge
 """
 
 import ast
-import operator
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Final, Literal
+from typing import Final, Literal, get_args
 
 Kind = Literal["order", "signed", "centred", "glu", "basis", "planes", "fixed"]
 
@@ -60,7 +59,6 @@ class Axis:
       pairs:   planes are entries (2i, 2i + 1) instead of (i, i + rotary / 2).
       normed:  a norm with a gain follows: only quarter turns, which the gain follows, and no map of the rest.
       partial: some layers may lack every tensor that carries it (dense layers of a sparse model).
-      uneven:  what to say when ``size`` is a quotient that leaves a rest, with a place for either side.
     """
 
     kind: Kind
@@ -72,7 +70,6 @@ class Axis:
     pairs: bool = False
     normed: bool = False
     partial: bool = False
-    uneven: str = ""
 
     @property
     def is_stream(self) -> bool:
@@ -80,54 +77,52 @@ class Axis:
         return not self.scope and self.space == "residual" and self.kind != "fixed"
 
 
-_OPERATORS: Final[Mapping[type[ast.operator], Callable[[Any, Any], Any]]] = {
-    ast.Mult: operator.mul,
-    ast.Div: operator.truediv,
-    ast.Add: operator.add,
-}
+_OPERATORS: Final = (ast.Or, ast.Mult, ast.Div, ast.Add)
+_NODES: Final = (ast.BoolOp, ast.BinOp, *_OPERATORS, ast.Constant, ast.Attribute, ast.Name, ast.Load)
+_PURPOSE: Final = {"query_key": "qk", "value_output": "vo", "heads": "heads", "experts": "experts"}
+_FLAGS: Final = ("pairs", "normed", "partial")
+_OPTIONS: Final = ("at", "per", "rotary")
 
 
-def evaluate(expression: str, config: Mapping[str, Any]) -> Any:
-    """Return the value of an expression such as "head_dim or hidden_size / num_attention_heads".
+def declared(space: str, kinds: str, size: str, options: Mapping[str, str]) -> Axis:
+    """Return the axis that a line of a table declares.
 
-    Names are keys of the configuration, dotted into nested tables; ``or`` takes the first that is there and not null.
-    Returns None when nothing is there.
+    Args:
+      space:   key of ``SPACES``.
+      kinds:   its kind, and flags behind it.
+      size:    expression.
+      options: "at" (a circuit, and behind a space the purpose), "per" (axes around it), "rotary" (expression).
+    Raises: ValueError for words that are not in the language.
     """
-    return _value(_parsed(expression), config)
-
-
-def sides(expression: str, config: Mapping[str, Any]) -> tuple[Any, Any]:
-    """Return the values of both sides of a quotient."""
-    node = _parsed(expression)
-    assert isinstance(node, ast.BinOp)
-    return _value(node.left, config), _value(node.right, config)
+    kind, *flags = kinds.split()
+    odd = [*(flag for flag in flags if flag not in _FLAGS), *(key for key in options if key not in _OPTIONS)]
+    found = next((one for one in get_args(Kind) if one == kind), None)
+    if odd or found is None:
+        raise ValueError(f"{odd[0] if odd else kind!r} is no kind of axis ({', '.join(get_args(Kind))}) and no option")
+    label, _, purpose = options.get("at", "residual").partition(" ")
+    return Axis(
+        kind=found,
+        size=size,
+        scope=(*re.findall(r"\{(\w)\}", label), *options.get("per", "").split()),
+        space=space,
+        stream=(label, purpose or _PURPOSE.get(space, "")),
+        rotary=options.get("rotary", ""),
+        **dict.fromkeys(flags, True),
+    )
 
 
 @cache
-def _parsed(expression: str) -> ast.expr:
-    return ast.parse(expression, mode="eval").body
-
-
-def _value(node: ast.expr, config: Mapping[str, Any]) -> Any:
-    if isinstance(node, ast.BoolOp):
-        values = (_value(one, config) for one in node.values)
-        return next((value for value in values if value is not None), None)
-    if isinstance(node, ast.BinOp):
-        sides = [_value(side, config) for side in (node.left, node.right)]
-        numbers = all(isinstance(side, int | float) and not isinstance(side, bool) for side in sides)
-        if not numbers or (isinstance(node.op, ast.Div) and not sides[1]):
-            return None
-        return _OPERATORS[type(node.op)](*sides)
-    if isinstance(node, ast.Constant):
-        return node.value
-    if isinstance(node, ast.Attribute):
-        outer = _value(node.value, config)
-        return outer.get(node.attr) if isinstance(outer, Mapping) else None
-    assert isinstance(node, ast.Name)
-    return config.get(node.id)
+def parsed(expression: str) -> ast.expr:
+    """Return the tree of an expression; SyntaxError, or ValueError for what no size needs."""
+    tree = ast.parse(expression, mode="eval").body
+    for node in ast.walk(tree):
+        if not isinstance(node, _NODES) or (isinstance(node, ast.Constant) and not isinstance(node.value, int | float)):
+            raise ValueError(f"{expression!r} is no size: it may name keys and use numbers, or, *, / and +")
+    return tree
 
 
 VERBATIM = "="
+_FIRST = re.compile(r"\((?:[^()]|\([^()]*\))*\)|\S+")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,6 +161,8 @@ def parse(expression: str) -> Nodes:
     Raises: ValueError, with what could not be read; a table is ours, so this ends an import, not a run.
     """
     tokens = re.findall(r"[()|]|\w+[!^']*|\S", expression)
+    if not tokens:
+        raise ValueError("a tensor has no expression")
     nodes: list[Node] = []
     while tokens:
         nodes.append(_factor(tokens, expression))
@@ -196,6 +193,13 @@ def _product(tokens: list[str], expression: str) -> Product:
     while tokens and tokens[0] not in ")|":
         factors.append(_factor(tokens, expression))
     return Product(tuple(factors))
+
+
+def bias_rows(expression: str) -> str:
+    """Return the expression of the bias beside a weight: the rows, all of them or none; a gain's with its signs."""
+    rows, mark, key = expression.partition("?")
+    first = _FIRST.findall(rows)[0]
+    return f"{first.rstrip('!') if first == rows.strip() else first} ?{key if mark else ''}"
 
 
 def leaves(node: Node) -> Iterator[Factor]:

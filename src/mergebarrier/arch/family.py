@@ -8,15 +8,38 @@ A table is checked when it is made: every axis that a line names exists, scopes 
 """
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Final
 
 from mergebarrier.arch.axes import VERBATIM, Axis, Nodes, leaves, parse
+from mergebarrier.errors import BadTable
 
 #: Key of a line that each layer may have or lack.
 ANY = "any"
 PLACEHOLDER = re.compile(r"\{(\w)\}")
+
+
+_HEAD = re.compile(
+    r"(?P<what>family|part) (?P<name>\w+)(?: of (?P<types>[\w -]+))?(?: \((?P<has>[^)]*)\))?"
+    r"(?: with (?P<words>[^:]*))?(?::(?P<classes>.*))?"
+)
+#: Longest line of a table.
+LONGEST: Final = 400
+
+
+#: (where it stands, what it says) of every line.
+Numbered = Iterator[tuple[str, str]]
+
+
+class TableFault(ValueError):
+    """A contradiction within a table; ``name`` is that of the line at fault."""
+
+    def __init__(self, what: str, name: str) -> None:
+        """Say what is wrong, and where."""
+        self.name = name
+        super().__init__(what)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,8 +89,8 @@ class Family:
       selects:       expression -> values: which of several tables of one class holds for a configuration.
       dims:          name that people use -> expression, for `inspect` and for comparing a model with its base.
       refused:       expression -> (values that are fine, why anything else is not).
-      example:       arguments of a tiny model's configuration, as text.
-    Raises: ValueError for a table that contradicts itself.
+      example:       (where it stands, arguments of a tiny model's configuration), both as text.
+    Raises: TableFault for a table that contradicts itself.
     """
 
     name: str
@@ -85,57 +108,37 @@ class Family:
     selects: Mapping[str, tuple[object, ...]] = field(default_factory=dict)
     dims: Mapping[str, str] = field(default_factory=dict)
     refused: Mapping[str, tuple[tuple[object, ...], str]] = field(default_factory=dict)
-    example: tuple[str, ...] = ()
+    example: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
         """Look for contradictions, without a weight."""
+        for name, what in self._contradictions():
+            raise TableFault(f"{self.name}: {what}", name)
+
+    def _contradictions(self) -> Iterator[tuple[str, str]]:
         for line in self.lines:
-            known = {*PLACEHOLDER.findall(line.name), *line.axes}
+            placeholders = PLACEHOLDER.findall(line.name)
+            odd = [name for name in placeholders if name not in self.layers and name not in self.axes]
+            if odd:
+                yield line.name, f"nothing says how many {odd[0]!r} of {line.name} there are"
             for axis in line.axes:
                 if axis not in self.axes:
-                    raise ValueError(f"{self.name}: {line.name} names the axis {axis!r}, which is not declared")
-                lacking = [name for name in self.axes[axis].scope if name not in known]
+                    yield line.name, f"{line.name} names the axis {axis!r}, which is not declared"
+                lacking = [name for name in self.axes[axis].scope if name not in {*placeholders, *line.axes}]
                 if lacking:
-                    what = f"an element of {axis!r} depends on {lacking[0]!r}, which {line.name} does not have"
-                    raise ValueError(f"{self.name}: {what}")
+                    yield (
+                        line.name,
+                        f"an element of {axis!r} depends on {lacking[0]!r}, which {line.name} does not have",
+                    )
         for norm, readers in self.folds.items():
             for name in (norm, *readers):
                 if f"{name}.weight" not in self.tensors:
-                    raise ValueError(f"{self.name}: folds name {name}, which is no line")
+                    yield norm, f"{norm} is read by {name}, which is no line" if name != norm else f"{norm} is no line"
 
     @cached_property
     def lines(self) -> tuple[TensorLine, ...]:
         """The lines, parsed."""
-        return tuple(_line(name, text) for name, text in self.tensors.items())
-
-    @cached_property
-    def variants(self) -> "Mapping[str, Family]":
-        """Class name -> the table for it: the classes named, those with a classifier, those without a head."""
-        found = {name: self for name in self.architectures}
-        for name in self.architectures:
-            stem = re.sub(r"For[A-Z]\w+$", "", name)
-            found.setdefault(f"{stem}ForSequenceClassification", self._classifier)
-            found.setdefault(f"{stem}Model", self._headless)
-        return found
-
-    @cached_property
-    def _classifier(self) -> "Family":
-        (stream, *_) = [name for name, axis in self.axes.items() if axis.is_stream]
-        heads = {"score.weight": f"_ {stream} ?", "classifier.weight": f"_ {stream} ?", "classifier.bias": "_ ?"}
-        tensors = {name: text for name, text in self.tensors.items() if name != self.head}
-        return replace(self, tensors={**heads, **tensors}, head="")
-
-    @cached_property
-    def _headless(self) -> "Family":
-        """A model that gives out its stream: the stream stays, and names may lack the prefix of the body."""
-        fixed = {name: replace(axis, kind="fixed") if axis.is_stream else axis for name, axis in self.axes.items()}
-        tensors = {name: text for name, text in self.tensors.items() if name != self.head}
-        prefixed = (rf"^(?!{re.escape(self.body)})", self.body)
-        return replace(self, axes=fixed, tensors=tensors, head="", spellings=(*self.spellings, prefixed))
-
-    def line(self, name: str) -> TensorLine:
-        """Return the line of that name."""
-        return self._by_name[name]
+        return tuple(tensor_line(name, text) for name, text in self.tensors.items())
 
     def acts(self, axis: str) -> bool:
         """Whether anything acts on an axis; "" is an axis that nothing acts on."""
@@ -144,14 +147,6 @@ class Family:
     def norm_before(self, line: TensorLine) -> str:
         """Return the norm in front of a reader, without ".weight"; "" for none."""
         return self._norms.get(line.name.rpartition(".")[0], "")
-
-    def is_folded(self, line: TensorLine) -> bool:
-        """Whether a line belongs to a norm that can be folded into its readers."""
-        return line.name.rpartition(".")[0] in self.folds
-
-    @cached_property
-    def _by_name(self) -> Mapping[str, TensorLine]:
-        return {line.name: line for line in self.lines}
 
     @cached_property
     def _norms(self) -> Mapping[str, str]:
@@ -169,7 +164,79 @@ class Family:
         return stored
 
 
-def _line(name: str, text: str) -> TensorLine:
+def tensor_line(name: str, text: str) -> TensorLine:
+    """Return a name and the expression behind it as a line; ValueError for one that cannot be read."""
     expression, mark, key = text.partition("?")
     nodes = None if expression.strip() == VERBATIM else parse(expression.strip())
     return TensorLine(name=name, nodes=nodes, optional=bool(mark) or nodes is None, key=key.strip())
+
+
+def numbered(text: str, where: str = "mergebarrier", first: int = 1) -> Numbered:
+    """Yield (place, line) of tables, without comments and empty lines; a line that ends in a backslash goes on."""
+    before = ""
+    for number, line in enumerate(text.splitlines(), first):
+        at, code = f"{where}:{number}", re.sub(r"(^| ) *#.*", "", line).rstrip()
+        whole = before + (code.lstrip() if before else code)
+        if len(whole) > LONGEST or "\t" in whole:
+            what = f"the line holds a tab, or more than {LONGEST} characters"
+            raise BadTable(what, where=at, remedy="write spaces, and shorter lines")
+        before = whole[:-1] if whole.endswith("\\") else ""
+        if whole and not before:
+            yield at, whole
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableBlock:
+    """A family or a part: its first line, where that stands, and (place, line) of those below."""
+
+    head: re.Match[str]
+    at: str
+    lines: list[tuple[str, str]] = field(default_factory=list)
+
+
+ReadTable = Callable[[TableBlock, Mapping[str, TableBlock]], Family]
+
+
+class FamilyTexts(Mapping[str, Family]):
+    """Name -> family, read when it is first asked for; ``read`` holds those that were."""
+
+    def __init__(self, read_table: ReadTable, *texts: Numbered, parts: Mapping[str, TableBlock] | None = None) -> None:
+        """Find where tables and parts begin, BadTable for a line that belongs to none; nothing else is read yet."""
+        self._read_table = read_table
+        self._parts, self._families = dict(parts or {}), dict[str, TableBlock]()
+        self.read: dict[str, Family] = {}
+        for text in texts:
+            block = None
+            for at, line in text:
+                if block is not None and line.startswith(" "):
+                    block.lines.append((at, line))
+                    continue
+                head = _HEAD.fullmatch(line)
+                kind = self._families if head and head["what"] == "family" else self._parts
+                if head is None or (kind is self._families and head["name"] in kind):
+                    what = "this is no first line of a family or part" if head is None else "the name stands twice"
+                    raise BadTable(what, where=at, remedy="write `family NAME: CLASS`, and indent all of it")
+                block = kind[head["name"]] = TableBlock(head=head, at=at)
+
+    def beside(self, *texts: Numbered) -> "FamilyTexts":
+        """Return the families of other texts, which may use the parts of these."""
+        return FamilyTexts(self._read_table, *texts, parts=self._parts)
+
+    def __getitem__(self, name: str) -> Family:
+        """Return a family; BadTable, with the line, for a text that is not in the language."""
+        if name not in self.read:
+            self.read[name] = self._read_table(self._families[name], self._parts)
+        return self.read[name]
+
+    def __iter__(self) -> Iterator[str]:
+        """Go through the names, in the order of the texts."""
+        return iter(self._families)
+
+    def __len__(self) -> int:
+        """Count the families."""
+        return len(self._families)
+
+    def of_type(self, model_type: object) -> list[Family]:
+        """Return the families of a ``model_type``, and read no other."""
+        found = self._families.items()
+        return [self[name] for name, block in found if model_type in (block.head["types"] or name).split()]

@@ -173,6 +173,47 @@ def _name(family: Family, group: list[Member]) -> str:
     return group[0].canonical
 
 
+@dataclass(frozen=True, kw_only=True)
+class Architecture:
+    """A checkpoint in the terms of its family.
+
+    Attributes:
+      table:    the family; ``family`` its name.
+      dims:     sizes by the names that people use, and what the model is (rotary, gated, centred).
+      circuits: in the order of the model.
+      verbatim: names on disk that are copied as they are.
+      tied:     whether the head is the embedding.
+    """
+
+    table: Family
+    dims: Mapping[str, int]
+    circuits: tuple[Circuit, ...]
+    verbatim: tuple[str, ...]
+    tied: bool
+
+    @property
+    def family(self) -> str:
+        """Name of the table."""
+        return self.table.name
+
+    def circuit(self, name: str) -> Circuit:
+        """Return the circuit of that name."""
+        return next(circuit for circuit in self.circuits if circuit.name == name)
+
+    @property
+    def spaces(self) -> frozenset[str]:
+        """Spaces in which something can move."""
+        return frozenset(circuit.axis(one).space for circuit in self.circuits for one in circuit.instances)
+
+    def axis(self, name: str) -> Axis:
+        """Return the declaration of an axis."""
+        return self.table.axes[name]
+
+    def has(self, *kinds: str) -> bool:
+        """Whether an axis of one of these kinds acts somewhere."""
+        return any(circuit.axis(one).kind in kinds for circuit in self.circuits for one in circuit.instances)
+
+
 class _Circuits:
     """How a run shows circuits to mathematics."""
 

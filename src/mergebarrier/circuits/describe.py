@@ -4,13 +4,17 @@
 many or too few, or whose config and shapes disagree, is refused: a protection that guesses is a broken model.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import ast
+import operator
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from itertools import product
+from typing import Any, Final
 
-from mergebarrier.arch import ANY, FAMILIES, PLACEHOLDER, Axis, Family, TensorLine, evaluate, sides, size_of
+from mergebarrier.arch import ANY, FAMILIES, PLACEHOLDER, Family, FamilyTexts, TensorLine, parsed, size_of
 from mergebarrier.checkpoint import Checkpoint
-from mergebarrier.circuits.circuit import Circuit, Member, circuits_of, instances_of
+from mergebarrier.circuits.circuit import Architecture, Member, circuits_of, instances_of
 from mergebarrier.errors import (
     BaseMismatch,
     ConfigMismatch,
@@ -23,58 +27,27 @@ from mergebarrier.errors import (
 
 _OTHER_CONFIG = "use the config.json that belongs to these weights"
 _OTHER_BASE = "give the base that the model was fine-tuned from"
+_CLASS = re.compile(r"(ForSequenceClassification|Model)$")
+_OPERATORS: Final[Mapping[type[ast.operator], Callable[[Any, Any], Any]]] = {
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+    ast.Add: operator.add,
+}
 
 
-@dataclass(frozen=True, kw_only=True)
-class Architecture:
-    """A checkpoint in the terms of its family.
+def family_of(checkpoint: Checkpoint, families: FamilyTexts = FAMILIES) -> Family:
+    """Return the table of a checkpoint: of its class, or of one with a classifier, or without a head, for its class.
 
-    Attributes:
-      table:    the family; ``family`` its name.
-      dims:     sizes by the names that people use, and what the model is (rotary, gated, centred).
-      circuits: in the order of the model.
-      verbatim: names on disk that are copied as they are.
-      tied:     whether the head is the embedding.
+    Raises: UnknownFamily when there is none.
     """
-
-    table: Family
-    dims: Mapping[str, int]
-    circuits: tuple[Circuit, ...]
-    verbatim: tuple[str, ...]
-    tied: bool
-
-    @property
-    def family(self) -> str:
-        """Name of the table."""
-        return self.table.name
-
-    def circuit(self, name: str) -> Circuit:
-        """Return the circuit of that name."""
-        return next(circuit for circuit in self.circuits if circuit.name == name)
-
-    @property
-    def spaces(self) -> frozenset[str]:
-        """Spaces in which something can move."""
-        return frozenset(circuit.axis(one).space for circuit in self.circuits for one in circuit.instances)
-
-    def axis(self, name: str) -> Axis:
-        """Return the declaration of an axis."""
-        return self.table.axes[name]
-
-    def has(self, *kinds: str) -> bool:
-        """Whether an axis of one of these kinds acts somewhere."""
-        return any(circuit.axis(one).kind in kinds for circuit in self.circuits for one in circuit.instances)
-
-
-def family_of(checkpoint: Checkpoint) -> Family:
-    """Return the table of a checkpoint; UnknownFamily when there is none."""
     model_type, named = checkpoint.config.get("model_type"), checkpoint.config.get("architectures")
     name = named[0] if isinstance(named, list) and named and isinstance(named[0], str) else ""
-    same_type = FAMILIES.of_type(model_type)
+    same_type = families.of_type(model_type)
     for family in same_type:
-        chosen = all(evaluate(key, checkpoint.config) in values for key, values in family.selects.items())
-        if chosen and name in family.variants:
-            return family.variants[name]
+        chosen = all(_evaluate(key, checkpoint.config) in values for key, values in family.selects.items())
+        found = _variant(family, name) if chosen else None
+        if found is not None:
+            return found
     where = checkpoint.path / "config.json"
     if same_type:
         known = [name for family in same_type for name in family.architectures]
@@ -85,7 +58,7 @@ def family_of(checkpoint: Checkpoint) -> Family:
             where=where,
             remedy=f"write {spelled}" if spelled else f'write "architectures": [CLASS] with one of {", ".join(known)}',
         )
-    kinds = ", ".join(sorted({kind for family in FAMILIES.values() for kind in family.model_types}))
+    kinds = ", ".join(sorted({kind for family in families.values() for kind in family.model_types}))
     raise UnknownFamily(
         f"no table describes model_type {clean(model_type)}",
         where=where,
@@ -93,15 +66,36 @@ def family_of(checkpoint: Checkpoint) -> Family:
     )
 
 
-def describe(checkpoint: Checkpoint) -> Architecture:
+def _variant(family: Family, name: str) -> Family | None:
+    """Return the table of a class: the family, with a classifier or without a head; None for another class.
+
+    A model without a head gives out its stream: the stream stays, and names may lack the prefix of the body.
+    """
+    stem, kind = _CLASS.sub("", name), _CLASS.search(name)
+    if name in family.architectures:
+        return family
+    if kind is None or stem not in [re.sub(r"For[A-Z]\w+$", "", one) for one in family.architectures]:
+        return None
+    tensors = {one: text for one, text in family.tensors.items() if one != family.head}
+    if kind[0] != "Model":
+        (stream, *_) = [one for one, axis in family.axes.items() if axis.is_stream]
+        heads = {"score.weight": f"_ {stream} ?", "classifier.weight": f"_ {stream} ?", "classifier.bias": "_ ?"}
+        return replace(family, tensors={**heads, **tensors}, head="")
+    fixed = {one: replace(axis, kind="fixed") if axis.is_stream else axis for one, axis in family.axes.items()}
+    prefixed = (rf"^(?!{re.escape(family.body)})", family.body)
+    return replace(family, axes=fixed, tensors=tensors, head="", spellings=(*family.spellings, prefixed))
+
+
+def describe(checkpoint: Checkpoint, families: FamilyTexts = FAMILIES) -> Architecture:
     """Name every tensor of a checkpoint.
 
     Args:
       checkpoint: an opened model folder.
+      families:   the tables to match it with.
     Returns: Architecture.
     Raises:  UnknownFamily, UnsupportedFeature, ConfigMismatch (both numbers), UnknownTensor, MissingTensor (the name).
     """
-    table = family_of(checkpoint)
+    table = family_of(checkpoint, families)
     sizes, counts, rotary = _sizes(table, checkpoint)
     members, verbatim = _members(table, checkpoint)
     place = {line.name: number for number, line in enumerate(table.lines)}
@@ -115,7 +109,7 @@ def describe(checkpoint: Checkpoint) -> Architecture:
             where=f"{checkpoint.path}: {table.head}",
             remedy="download the model again, all shards",
         )
-    dims = {name: evaluate(expression, checkpoint.config) for name, expression in table.dims.items()}
+    dims = {name: _evaluate(expression, checkpoint.config) for name, expression in table.dims.items()}
     return Architecture(
         table=table,
         dims={name: int(value) for name, value in dims.items() if value is not None},
@@ -125,26 +119,55 @@ def describe(checkpoint: Checkpoint) -> Architecture:
     )
 
 
+def _evaluate(expression: str, config: Mapping[str, Any]) -> Any:
+    """Return the value of an expression such as "head_dim or hidden_size / num_attention_heads".
+
+    Names are keys of the configuration, dotted into nested tables; ``or`` takes the first that is there and not null.
+    Returns None when nothing is there.
+    """
+    return _value(parsed(expression), config)
+
+
+def _value(node: ast.expr, config: Mapping[str, Any]) -> Any:
+    if isinstance(node, ast.BoolOp):
+        values = (_value(one, config) for one in node.values)
+        return next((value for value in values if value is not None), None)
+    if isinstance(node, ast.BinOp):
+        both = [_value(side, config) for side in (node.left, node.right)]
+        numbers = all(isinstance(side, int | float) and not isinstance(side, bool) for side in both)
+        if not numbers or (isinstance(node.op, ast.Div) and not both[1]):
+            return None
+        return _OPERATORS[type(node.op)](*both)
+    if isinstance(node, ast.Constant):
+        return node.value
+    if isinstance(node, ast.Attribute):
+        outer = _value(node.value, config)
+        return outer.get(node.attr) if isinstance(outer, Mapping) else None
+    assert isinstance(node, ast.Name)
+    return config.get(node.id)
+
+
 def _sizes(table: Family, checkpoint: Checkpoint) -> tuple[dict[str, int], dict[str, int], dict[str, int]]:
     """Return sizes of the axes, layers per placeholder, and rotated entries of the rotary axes."""
     config, where = checkpoint.config, checkpoint.path / "config.json"
     for expression, (fine, why) in table.refused.items():
-        value = evaluate(expression, config)
+        value = _evaluate(expression, config)
         if value not in fine:
             key = expression.rpartition(" ")[2]
             raise UnsupportedFeature(f"{key} = {clean(value)}: {why}", where=where, remedy="leave this model as it is")
     expressions = {name: axis.size for name, axis in table.axes.items()} | dict(table.layers)
     found: dict[str, int] = {}
     for name, expression in expressions.items():
-        value = evaluate(expression, config)
+        value = _evaluate(expression, config)
         number = isinstance(value, int | float) and not isinstance(value, bool)
         if number and value > 0 and value == int(value):
             found[name] = int(value)
         elif value is not None or name not in table.axes or not table.axes[name].partial:
             what = f"{expression} = {clean(value)} is not a positive whole number"
-            uneven = table.axes[name].uneven if name in table.axes else ""
-            if number and uneven:
-                what = uneven.format(*sides(expression, config))
+            node = parsed(expression)
+            if number and isinstance(node, ast.BinOp) and name in table.axes and table.axes[name].space == "heads":
+                queries, keys = (_value(side, config) for side in (node.left, node.right))
+                what = f"{queries} query heads cannot share {keys} key/value heads"
             raise ConfigMismatch(what, where=where, remedy="repair config.json")
     counts = {name: found[name] for name in table.layers}
     for name, count in counts.items():
@@ -157,7 +180,7 @@ def _sizes(table: Family, checkpoint: Checkpoint) -> tuple[dict[str, int], dict[
     rotary = {}
     for name, axis in table.axes.items():
         if axis.kind == "planes" and name in found:
-            rotary[name] = int(evaluate(axis.rotary, config) if axis.rotary else found[name])
+            rotary[name] = int(_evaluate(axis.rotary, config) if axis.rotary else found[name])
             if rotary[name] % 2:
                 raise ConfigMismatch(f"head width {rotary[name]} is odd, rotary planes need pairs", where=where,
                                      remedy="repair head_dim")  # fmt: skip

@@ -9,6 +9,7 @@ Each docstring is the row of its error in docs/errors.md: first what happened, t
     |                             PartialOutput NoSpace BadManifest DigestMismatch BadAdapter
     |                             FetchFailed
     |- ArchError                  UnknownFamily UnknownTensor MissingTensor ConfigMismatch UnsupportedFeature
+    |                             BadTable
     |- MergeError                 ShapeMismatch TensorSetMismatch BadMergeParameter BadMergeData BadRecipe
     |                             LicenceRefused
     |- ProtectError               MethodRefused BadKey KeyMismatch NotProtected
@@ -70,6 +71,7 @@ if TYPE_CHECKING:
         BadMergeData,
         BadMergeParameter,
         BadRecipe,
+        BadTable,
         BaseMismatch,
         ConfigMismatch,
         KeyMismatch,
@@ -105,6 +107,7 @@ __all__ = [
     "BadRecipe",
     "BadReport",
     "BadScanInput",
+    "BadTable",
     "BadTask",
     "BadText",
     "BadTrigger",

@@ -57,6 +57,15 @@ class UnsupportedFeature(ArchError):
     code = "MB2005"
 
 
+class BadTable(ArchError):
+    """The table of a family breaks the language of tables, or contradicts itself.
+
+    Correct the line that the message names; docs/add_a_family.md shows a table.
+    """
+
+    code = "MB2006"
+
+
 class MergeError(MergebarrierError):
     """A merge cannot be done.
 

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
         Predictor,
         Speed,
         Suspect,
+        answers,
         compute_dtype,
         continues_text,
         load_module,
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
         processor_speed,
         reads_more,
         reads_tokens,
+        tiny_module,
         tokenizer_of,
     )
     from mergebarrier.evaluate.images import (
@@ -92,6 +94,7 @@ __all__ = [
     "TaskRow",
     "TokenRows",
     "accuracy",
+    "answers",
     "barrier_curve",
     "compare",
     "compare_answers",
@@ -122,6 +125,7 @@ __all__ = [
     "save_encoder",
     "text_head",
     "text_rows",
+    "tiny_module",
     "token_ids",
     "tokenizer_of",
     "write_image_task",

@@ -16,106 +16,86 @@ what rotated ones do.
 from typing import Final
 
 DECODERS: Final = r"""
-family llama of llama mistral qwen2 ministral3 granite smollm3:
+family llama of llama mistral qwen2 ministral3 granite smollm3: \
     {Llama,Mistral,Qwen2,Ministral3,Granite,SmolLM3}ForCausalLM
-  example text, num_attention_heads=6, num_key_value_heads=2, head_dim=12
+  example num_attention_heads=6, head_dim=12
   refuse clip_qkv unless None: clipping q, k, v breaks the value/output maps
   refuse PARTIAL unless None, 1.0: this table rotates whole heads
   use decoder
   model.layers.{i}.
-    self_attn.  use asked                                 self_attn.rotary_emb.inv_freq  =
+    self_attn.rotary_emb.inv_freq  =
     mlp.{gate,up,down}_proj.bias  n ? mlp_bias | n^ ? mlp_bias | d ? mlp_bias
 
 family qwen3: Qwen3ForCausalLM
-  example text, num_key_value_heads=2, head_dim=16
   use decoder with ATTENTION=normed
-  model.layers.{i}.self_attn.  use asked
 
 family gemma (tied, offset 1): GemmaForCausalLM
-  example text, num_key_value_heads=1, head_dim=16
+  example num_key_value_heads=1
   use decoder
-  model.layers.{i}.self_attn.  use asked
 
 family gemma2 (tied, offset 1): Gemma2ForCausalLM
-  example text, num_key_value_heads=2, head_dim=16, sliding_window=8, query_pre_attn_scalar=16
   use decoder with NORMS=around
-  model.layers.{i}.self_attn.  use asked
 
 family gemma3 of gemma3_text (tied, offset 1): Gemma3ForCausalLM
-  example text, num_key_value_heads=2, head_dim=16, sliding_window=8, query_pre_attn_scalar=16
   use decoder with NORMS=around, ATTENTION=normed
-  model.layers.{i}.self_attn.  use asked
 
 family phi3: Phi3ForCausalLM
-  example text, num_key_value_heads=2
   with ROTARY=HEAD_DIM * (PARTIAL or 1)
   use decoder with ATTENTION=grouped_heads, READ=self_attn.qkv_proj, FEED=gated_fused, FEED_READ=mlp.gate_up_proj
   model.layers.{i}.self_attn.
     qkv_proj.weight  (g r q | g q' | g w) d               o_proj.weight  d (g r w')
 
 family olmo: OlmoForCausalLM                              # its norms have no gains
-  example text
   refuse clip_qkv unless None: clipping q, k, v breaks the value/output maps
   residual  d  centred  hidden_size
   model.embed_tokens.weight  _ d
   model.layers.{i}.
     self_attn.  use grouped                               mlp.  use gated
   lm_head.weight  _ d
-  model.layers.{i}.self_attn.  use asked
 
 family olmo2 of olmo2 olmo3: Olmo2ForCausalLM Olmo3ForCausalLM
-  example text, num_key_value_heads=2
   use decoder with NORMS=behind, QUERY=planes normed
   model.layers.{i}.self_attn.{q,k}_norm.weight  (g r q!) | (g q!)
-  model.layers.{i}.self_attn.  use asked
 
 family stablelm: StableLmForCausalLM
-  example text, num_key_value_heads=2, partial_rotary_factor=0.5, use_qkv_bias=True
+  example partial_rotary_factor=0.5, use_qkv_bias=True
   refuse qk_layernorm unless None, False: a norm on q and k is not in this table
   refuse use_parallel_residual unless None, False: parallel blocks read another norm than this table says
   with ROTARY=HEAD_DIM * (PARTIAL or 0.25)
   use decoder with STREAM=centred
 
 family cohere of cohere cohere2 (tied): CohereForCausalLM Cohere2ForCausalLM
-  example text, num_key_value_heads=2
   refuse use_qk_norm unless None, False: a norm on q and k is not in this table
   use decoder with STREAM=centred, NORMS=beside, QUERY=planes pairs
-  model.layers.{i}.self_attn.  use asked
 
 family glm4: Glm4ForCausalLM
-  example text, num_key_value_heads=2, head_dim=12, partial_rotary_factor=0.5
+  example partial_rotary_factor=0.5
   with ROTARY=HEAD_DIM * (PARTIAL or 0.5), QUERY=planes pairs
   use decoder with FEED=gated_fused, FEED_READ=mlp.gate_up_proj
-  model.layers.{i}.{post_self_attn,post_mlp}_layernorm.*  d!
+  model.layers.{i}.{post_self_attn,post_mlp}_layernorm.*  d!      model.layers.{i}.self_attn.o_proj.bias  d ?
 
 family helium: HeliumForCausalLM
-  example text, num_key_value_heads=2, head_dim=12
+  example head_dim=12
   use decoder with QUERY=planes pairs
-  model.layers.{i}.self_attn.  use asked
+  model.layers.{i}.self_attn.o_proj.bias  d ?
 
 family exaone4: Exaone4ForCausalLM
-  example text, num_key_value_heads=2, head_dim=16
   use decoder with NORMS=behind, ATTENTION=normed
 
 family nemotron (offset 1): NemotronForCausalLM
-  example text, num_key_value_heads=2, head_dim=12, partial_rotary_factor=0.5
+  example partial_rotary_factor=0.5
   with ROTARY=HEAD_DIM * (PARTIAL or 0.5), MAPS={up,down}_proj
   use decoder with STREAM=centred, FEED=plain, FEED_READ=mlp.up_proj
-  model.layers.{i}.self_attn.  use asked
 
 family phi: PhiForCausalLM
-  example text, partial_rotary_factor=0.5
+  example partial_rotary_factor=0.5
   refuse qk_layernorm unless None, False: a norm on q and k is not in this table
   with ROTARY=HEAD_DIM * (PARTIAL or 0.5)
-  residual  d  centred  hidden_size
-  model.embed_tokens.weight  _ d                          model.final_layernorm.*  d!
-  model.layers.{i}.
-    input_layernorm.*  d! -> self_attn.{q,k,v}_proj mlp.fc1
-    self_attn.  use grouped with OUT=dense                mlp.  use plain
-  lm_head.*  _ d
+  use decoder with STREAM=centred, NORMS=beside, OUT=dense, FEED=plain, FEED_READ=mlp.fc1, LAST=final_layernorm
+  lm_head.bias  _ ?
 
 family mamba (tied, body backbone.): MambaForCausalLM
-  example text, state_size=8
+  example state_size=8
   with intermediate_size=intermediate_size or expand * hidden_size
   residual  d  signed  hidden_size
   neurons   n  order   intermediate_size, at layers.{i}.mixer

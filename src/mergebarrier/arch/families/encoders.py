@@ -2,15 +2,14 @@
 
 BERT, RoBERTa and DistilBERT have their norms behind the block, so nothing is folded; ModernBERT rotates and gates.  An
 activation behind a map of the head sees no sign, so the norm behind it brings the sign back.  A class name that ends
-in Model gives out the stream itself: there the stream stays as it is (``Family.variants``).
+in Model gives out the stream itself: there the stream stays as it is (``family_of``).
 """
 
 from typing import Final
 
 ENCODERS: Final = r"""
 part bert
-  spell LayerNorm\.gamma$ => LayerNorm.weight
-  spell LayerNorm\.beta$ => LayerNorm.bias
+  spell LayerNorm\.{gamma,beta}$ => LayerNorm.{weight,bias}
   refuse position_embedding_type unless None, 'absolute': distances inside the dot product are not in this table
   residual  d  centred  hidden_size
   embeddings.
@@ -25,23 +24,19 @@ part masked                                               # behind the stream: a
   {TO}.*  d! d ?      {NORM}.{weight,bias}  d ?           {WORDS}.*  _ d ?
 
 family bert (tied, body bert., head cls.predictions.decoder.weight): BertForMaskedLM BertForPreTraining
-  example text
   with POSITIONS=max_position_embeddings or 0
   bert.  use bert
   cls.predictions.  use masked with TO=transform.dense, NORM=transform.LayerNorm, WORDS=decoder
   cls.predictions.bias  _ ?      cls.seq_relationship.*  _ _ ?      classifier.*  _ _ ?
 
 family roberta of roberta xlm-roberta (tied, body roberta., head lm_head.decoder.weight): {,XLM}RobertaForMaskedLM
-  example text
   with POSITIONS=max_position_embeddings or 0
   roberta.  use bert
   lm_head.  use masked with TO=dense, NORM=layer_norm, WORDS=decoder
   lm_head.bias  _ ?      classifier.dense.*  _ d ?        classifier.out_proj.*  _ _ ?
 
 family distilbert (tied, body distilbert., head vocab_projector.weight): DistilBertForMaskedLM
-  example text, hidden_dim=72
-  spell LayerNorm\.gamma$ => LayerNorm.weight
-  spell LayerNorm\.beta$ => LayerNorm.bias
+  spell LayerNorm\.{gamma,beta}$ => LayerNorm.{weight,bias}
   with hidden_size=dim, num_attention_heads=n_heads, num_hidden_layers=n_layers, intermediate_size=hidden_dim
   with POSITIONS=max_position_embeddings
   residual  d  centred  hidden_size
@@ -54,7 +49,7 @@ family distilbert (tied, body distilbert., head vocab_projector.weight): DistilB
   classifier.*  _ _ ?      pre_classifier.*  _ d ?
 
 family modernbert (tied, head decoder.weight): ModernBertForMaskedLM
-  example text, local_attention=8, cls_token_id=1, sep_token_id=2
+  example local_attention=8, cls_token_id=1, sep_token_id=2
   with POSITIONS=max_position_embeddings or 0, QUERY=planes
   residual  d  centred  hidden_size
   neurons   n  glu      intermediate_size, at MLP
@@ -69,9 +64,7 @@ family modernbert (tied, head decoder.weight): ModernBertForMaskedLM
 
 part patches                                              # of ViT and its kin; their modules have other names
   spell (^|\.)layers\.(\d+)\. => \1encoder.layer.\2.
-  spell \.attention\.q_proj\. => .attention.attention.query.
-  spell \.attention\.k_proj\. => .attention.attention.key.
-  spell \.attention\.v_proj\. => .attention.attention.value.
+  spell \.attention\.{q,k,v}_proj\. => .attention.attention.{query,key,value}.
   spell \.attention\.o_proj\. => .attention.output.dense.
   residual  d  centred  hidden_size
   embeddings.
@@ -84,8 +77,7 @@ family vit (body vit., headless): ViTForImageClassification
   example picture, num_labels=7
   with VOCAB=0
   vit.  use patches with MASK=1 1
-  spell \.mlp\.fc1\. => .intermediate.dense.
-  spell \.mlp\.fc2\. => .output.dense.
+  spell \.mlp\.{fc1,fc2}\. => .{intermediate,output}.dense.
   vit.encoder.layer.{i}.
     layernorm_before.*  d! -> attention.attention.{query,key,value}
     layernorm_after.*   d! -> intermediate.dense
@@ -93,7 +85,7 @@ family vit (body vit., headless): ViTForImageClassification
   vit.pooler.dense.*  _ d ?                               classifier.*  _ d ?
 
 family dinov2 (body dinov2., headless): Dinov2ForImageClassification
-  example picture, mlp_ratio=2
+  example picture
   refuse use_swiglu_ffn unless None, False: the gated MLP of the giant model is not in this table
   with VOCAB=0, intermediate_size=mlp_ratio * hidden_size
   dinov2.  use patches with MASK=1

@@ -10,13 +10,11 @@ from typing import Final
 
 GPT: Final = r"""
 family gpt2 (tied, body transformer.): GPT2LMHeadModel
-  example text
   spell ^(?!transformer\.|lm_head) => transformer.
   refuse add_cross_attention unless None, False: cross-attention is not in this table
   with hidden_size=n_embd, num_attention_heads=n_head, num_hidden_layers=n_layer, POSITIONS=n_positions
   with intermediate_size=n_inner or 4 * n_embd, HEAD_DIM=n_embd / n_head, KEY_HEADS=n_head
-  residual  d  centred  hidden_size
-  transformer.{wte,wpe}.weight  _ d                       transformer.ln_f.*  d!
+  use gpt with EMBED={wte,wpe}
   transformer.h.{i}.
     ln_1.*  d! -> attn.c_attn                             ln_2.*  d! -> mlp.c_fc
     attn.
@@ -25,10 +23,13 @@ family gpt2 (tied, body transformer.): GPT2LMHeadModel
       c_proj.{weight,bias}  (g w') d | d                  {bias,masked_bias}  =
     neurons  n  order  intermediate_size, at MLP
     mlp.c_fc.{weight,bias}  d n | n                       mlp.c_proj.{weight,bias}  n d | d
-  lm_head.weight  _ d
+
+part gpt with EMBED=wte, LAST=ln_f
+  residual  d  centred  hidden_size
+  transformer.{EMBED}.weight  _ d     transformer.{LAST}.*  d!     lm_head.weight  _ d
 
 family gpt_neox (body gpt_neox., head embed_out.weight): GPTNeoXForCausalLM
-  example text, rotary_pct=0.5
+  example rotary_pct=0.5
   spell ^lm_head\. => embed_out.
   with ROTARY=HEAD_DIM * (rope_parameters.partial_rotary_factor or rotary_pct or 0.25), QUERY=planes
   residual  d  centred  hidden_size
@@ -44,18 +45,17 @@ family gpt_neox (body gpt_neox., head embed_out.weight): GPTNeoXForCausalLM
   embed_out.weight  _ d
 
 family gptj (body transformer.): GPTJForCausalLM
-  example text, rotary_dim=8
+  example rotary_dim=8
   with hidden_size=n_embd, num_attention_heads=n_head, num_hidden_layers=n_layer, HEAD_DIM=n_embd / n_head
   with intermediate_size=n_inner or 4 * n_embd, ROTARY=rotary_dim or n_embd / n_head, QUERY=planes pairs
-  residual  d  centred  hidden_size
-  transformer.wte.weight  _ d                             transformer.ln_f.*  d!
+  use gpt
   transformer.h.{i}.
     ln_1.*  d! -> attn.{q,k,v}_proj mlp.fc_in             attn.{bias,masked_bias}  =
     attn.  use attention with OUT=out_proj                mlp.  use plain with MAPS={fc_in,fc_out}
-  lm_head.*  _ d
+  lm_head.bias  _ ?
 
 family opt (tied): OPTForCausalLM
-  example text, ffn_dim=72, word_embed_proj_dim=48
+  example word_embed_proj_dim=48
   spell ^decoder\. => model.decoder.
   refuse word_embed_proj_dim / hidden_size unless None, 1.0: embeddings of another width are not in this table
   refuse do_layer_norm_before unless None, True: norms behind the block are not in this table
@@ -70,21 +70,14 @@ family opt (tied): OPTForCausalLM
       use plain
   lm_head.weight  _ d
 
-part bloom                                                # Bloom and Falcon; each says how q, k, v lie in one matrix
-  residual  d  centred  hidden_size
-  transformer.word_embeddings.weight  _ d                 transformer.ln_f.*  d!
-  transformer.h.{i}.
-    mlp.  use plain with MAPS={dense_h_to_4h,dense_4h_to_h}
-  lm_head.weight  _ d
-
 family bloom (tied, body transformer.): BloomForCausalLM
-  example text
   spell ^(?!transformer\.|lm_head) => transformer.
   with num_attention_heads=n_head, num_hidden_layers=n_layer, intermediate_size=4 * hidden_size, ORDER=fixed
   use heads
-  use bloom
+  use gpt with EMBED=word_embeddings
   transformer.word_embeddings_layernorm.*  d!
   transformer.h.{i}.
+    mlp.  use plain with MAPS={dense_h_to_4h,dense_4h_to_h}
     input_layernorm.*           d! -> self_attention.query_key_value
     post_attention_layernorm.*  d! -> mlp.dense_h_to_4h
     self_attention.query_key_value.{weight,bias}  (g (q | q' | w)) d | (g (q | q' | w))
@@ -94,12 +87,12 @@ part falcon
   refuse alibi unless None, False: a slope per head is not in this table
   refuse bias unless None, False: biases are not in this table
   use grouped_heads
-  use bloom
-  transformer.h.{i}.self_attention.
-    query_key_value.weight  ROWS d                        dense.weight  d (g r w')
+  use gpt with EMBED=word_embeddings
+  transformer.h.{i}.
+    mlp.  use plain with MAPS={dense_h_to_4h,dense_4h_to_h}
+    self_attention.query_key_value.weight  ROWS d         self_attention.dense.weight  d (g r w')
 
 family falcon_7b of falcon (tied, body transformer.): FalconForCausalLM      # one key and value head, one norm
-  example text
   select new_decoder_architecture = None, False
   with intermediate_size=ffn_hidden_size or 4 * hidden_size, KEY_HEADS=1, ROWS=(g r q | g q' | g w)
   use falcon
@@ -107,7 +100,7 @@ family falcon_7b of falcon (tied, body transformer.): FalconForCausalLM      # o
     input_layernorm.*  d! -> self_attention.query_key_value mlp.dense_h_to_4h
 
 family falcon_40b of falcon (tied, body transformer.): FalconForCausalLM
-  example text, num_kv_heads=2, new_decoder_architecture=True
+  example num_kv_heads=2, new_decoder_architecture=True
   select new_decoder_architecture = True
   with intermediate_size=ffn_hidden_size or 4 * hidden_size, KEY_HEADS=num_kv_heads, ROWS=(g (r q | q' | w))
   use falcon
@@ -115,18 +108,16 @@ family falcon_40b of falcon (tied, body transformer.): FalconForCausalLM
     ln_attn.*  d! -> self_attention.query_key_value       ln_mlp.*  d! -> mlp.dense_h_to_4h
 
 family mpt (tied, body transformer.): MptForCausalLM
-  example text, expansion_ratio=2
+  example expansion_ratio=2
   refuse attn_config.clip_qkv unless None: clipping q, k, v breaks the value/output maps
   refuse attn_config.qk_ln unless None, False: a norm on q and k is not in this table
   with hidden_size=d_model, num_attention_heads=n_heads, num_hidden_layers=n_layers, ORDER=fixed
   with intermediate_size=4 * d_model
-  residual  d  centred  hidden_size
-  transformer.wte.weight  _ d                             transformer.norm_f.*  d!
+  use gpt with LAST=norm_f
   transformer.blocks.{i}.
     norm_1.*  d! -> attn.Wqkv                             norm_2.*  d! -> ffn.up_proj
     attn.
       use heads
       Wqkv.weight  (g q | g q' | g w) d                   out_proj.weight  d (g w')
     ffn.  use plain with MAPS={up_proj,down_proj}
-  lm_head.weight  _ d
 """

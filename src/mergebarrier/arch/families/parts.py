@@ -2,7 +2,7 @@
 
 from typing import Final
 
-PARTS: Final = """
+PARTS: Final = r"""
 part heads with QUERY=basis, ORDER=order, KEYS=num_attention_heads
   query_key     q  QUERY  HEAD_DIM, at ATTN, per g, rotary ROTARY
   value_output  w  basis  HEAD_DIM, at ATTN, per g
@@ -16,12 +16,11 @@ part attention with QKV={q,k,v}_proj, OUT=o_proj          # q and k meet on a he
   use heads
   {QKV}.*  (g q) d | (g q') d | (g w) d                   {OUT}.*  d (g w')
 
-part grouped with QKV={q,k,v}_proj, OUT=o_proj
+part grouped with QKV={q,k,v}_proj, OUT=o_proj            # with biases where a configuration asks for them
   use grouped_heads
   {QKV}.*  (g r q) d | (g q') d | (g w) d                 {OUT}.*  d (g r w')
-
-part asked                                                # biases that a configuration may ask for
-  {q,k,v,o}_proj.bias  (g r q) ? attention_bias | (g q') ? attention_bias | (g w) ? attention_bias | d ? attention_bias
+  {QKV}.bias  (g r q) ? attention_bias | (g q') ? attention_bias | (g w) ? attention_bias
+  {OUT}.bias  d ? attention_bias
 
 part normed                                               # gains on q and k are shared by the heads: so are elements
   query_key     q  planes normed  HEAD_DIM, at ATTN
@@ -54,14 +53,14 @@ part beside                                               # attention and MLP re
   input_layernorm.*  d! -> {READ} {FEED_READ}
 
 part decoder with STREAM=signed, NORMS=before, ATTENTION=grouped, FEED=gated, FEED_AT=mlp, \
-READ=self_attn.{q,k,v}_proj, FEED_READ=mlp.{gate,up}_proj
+READ=self_attn.{q,k,v}_proj, FEED_READ=mlp.{gate,up}_proj, LAST=norm
   residual      d  STREAM  hidden_size
   model.
     embed_tokens.weight  _ d
     layers.{i}.
       use NORMS
       self_attn.  use ATTENTION                           {FEED_AT}.  use FEED
-    norm.*               d!
+    {LAST}.*             d!
   lm_head.weight         _ d
 
 part tower_block                                          # of CLIP and its kin

@@ -9,14 +9,8 @@ from mergebarrier.arch.families.parts import PARTS
 from mergebarrier.arch.families.seq2seq import SEQ2SEQ
 from mergebarrier.arch.families.sparse import SPARSE
 from mergebarrier.arch.families.towers import TOWERS
-from mergebarrier.arch.language import FamilyTexts
+from mergebarrier.arch.family import FamilyTexts, numbered
+from mergebarrier.arch.language import read_table
 
-FAMILIES: Final = FamilyTexts(
-    GPT,
-    DECODERS,
-    SPARSE,
-    ENCODERS,
-    SEQ2SEQ,
-    TOWERS,
-    PARTS,
-)
+_TEXTS: Final = (GPT, DECODERS, SPARSE, ENCODERS, SEQ2SEQ, TOWERS, PARTS)
+FAMILIES: Final[FamilyTexts] = FamilyTexts(read_table, *map(numbered, _TEXTS))

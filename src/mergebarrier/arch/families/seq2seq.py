@@ -9,44 +9,38 @@ from typing import Final
 SEQ2SEQ: Final = r"""
 part t5_stack with MLP=STACK.layers.{i}.mlp               # axes of a stack have names of their own
   heads         a   order  num_attention_heads, at STACK.attn
-  query_key     aq  basis  HEAD_DIM, at STACK.layers.{i}.attn, per a
-  value_output  aw  basis  HEAD_DIM, at STACK.layers.{i}.attn, per a
   {STACK}.final_layer_norm.*  d!
   {STACK}.block.{i}.layer.
     0.layer_norm.*  d! -> 0.SelfAttention.{q,k,v}         {LAST}.layer_norm.*  d! -> {LAST}.DenseReluDense.{FIRST}
-    0.SelfAttention.{q,k,v,o}.weight  (a aq) d | (a aq') d | (a aw) d | d (a aw')
+    0.SelfAttention.  use attention with g=a, q=aq, w=aw, QKV={q,k,v}, OUT=o, ATTN=STACK.layers.{i}.attn
     0.SelfAttention.relative_attention_bias.weight  _ a ? any
     {LAST}.DenseReluDense.  use FEED
 
-part t5
+part t5 with hidden_size=d_model, num_attention_heads=num_heads, HEAD_DIM=d_kv, num_hidden_layers=num_layers, \
+intermediate_size=d_ff, KEY_HEADS=num_heads
   residual  d  signed  hidden_size
   layers    j  num_decoder_layers or num_layers
   shared.weight  _ d                                      {encoder,decoder}.embed_tokens.weight  _ d ?
   use t5_stack with STACK=encoder, LAST=1
   use t5_stack with STACK=decoder, LAST=2, i=j, a=b, aq=bq, aw=bw, n=m
-  heads         c   order  num_attention_heads, at decoder.layers.{j}.cross
-  query_key     cq  basis  HEAD_DIM, at decoder.layers.{j}.cross, per c
-  value_output  cw  basis  HEAD_DIM, at decoder.layers.{j}.cross, per c
   decoder.block.{j}.layer.
     1.layer_norm.*  d! -> 1.EncDecAttention.q
-    1.EncDecAttention.{q,k,v,o}.weight  (c cq) d | (c cq') d | (c cw) d | d (c cw')
+    1.EncDecAttention.  use attention with g=c, q=cq, w=cw, QKV={q,k,v}, OUT=o, ATTN=decoder.layers.{j}.cross
   lm_head.weight  _ d
 
 family t5 of t5 mt5 (tied): T5ForConditionalGeneration
-  example text, d_kv=12, d_ff=72
   select feed_forward_proj = None, 'relu'
-  with hidden_size=d_model, num_attention_heads=num_heads, HEAD_DIM=d_kv, num_hidden_layers=num_layers
-  with intermediate_size=d_ff, KEY_HEADS=num_heads
+  with t5
   use t5 with FEED=plain, MAPS={wi,wo}, FIRST=wi
 
 family t5_gated of t5 mt5 (tied): T5ForConditionalGeneration
-  example text, d_kv=12, d_ff=72, feed_forward_proj='gated-gelu', tie_word_embeddings=False
+  example feed_forward_proj='gated-gelu', tie_word_embeddings=False
   select feed_forward_proj = 'gated-gelu', 'gated-silu'
-  with hidden_size=d_model, num_attention_heads=num_heads, HEAD_DIM=d_kv, num_hidden_layers=num_layers
-  with intermediate_size=d_ff, KEY_HEADS=num_heads
+  with t5
   use t5 with FEED=gated, MAPS={wi_0,wi_1,wo}, FIRST={wi_0,wi_1}
 
-part bart with OUT=out_proj                               # FOLDS=none where norms stand behind their blocks
+part bart with hidden_size=d_model, num_attention_heads=encoder_attention_heads, num_hidden_layers=encoder_layers, \
+intermediate_size=encoder_ffn_dim, KEY_HEADS=encoder_attention_heads, OUT=out_proj
   residual  d  STREAM  hidden_size
   layers    j  decoder_layers
   model.encoder.layers.{i}.
@@ -63,28 +57,22 @@ part bart with OUT=out_proj                               # FOLDS=none where nor
   model.{encoder,decoder}.embed_positions.weight  _ d
 
 family bart (tied): BartForConditionalGeneration
-  example text, decoder_layers=2, decoder_attention_heads=4, encoder_ffn_dim=72, decoder_ffn_dim=72
-  with hidden_size=d_model, num_attention_heads=encoder_attention_heads, num_hidden_layers=encoder_layers
-  with intermediate_size=encoder_ffn_dim, KEY_HEADS=encoder_attention_heads
+  with bart
   use bart with STREAM=centred, FOLDS=none
   model.{shared,encoder.embed_tokens,decoder.embed_tokens}.weight  _ d | _ d ? | _ d ?
   model.{encoder,decoder}.layernorm_embedding.*  d!
   final_logits_bias  =     lm_head.weight  _ d
 
 family mbart of mbart pegasus (tied): MBartForConditionalGeneration PegasusForConditionalGeneration
-  example text, decoder_layers=2, decoder_attention_heads=4, encoder_ffn_dim=72, decoder_ffn_dim=72
-  with hidden_size=d_model, num_attention_heads=encoder_attention_heads, num_hidden_layers=encoder_layers
-  with intermediate_size=encoder_ffn_dim, KEY_HEADS=encoder_attention_heads
+  with bart
   use bart with STREAM=centred
   model.{shared,encoder.embed_tokens,decoder.embed_tokens}.weight  _ d | _ d ? | _ d ?
   model.{encoder,decoder}.layernorm_embedding.*  d! ?     model.{encoder,decoder}.layer_norm.*  d!
   final_logits_bias  =     lm_head.weight  _ d
 
 family whisper (tied, head proj_out.weight): WhisperForConditionalGeneration
-  example text, decoder_layers=2, decoder_attention_heads=4, encoder_ffn_dim=72, decoder_ffn_dim=72
   example num_mel_bins=16, max_source_positions=20, max_target_positions=40
-  with hidden_size=d_model, num_attention_heads=encoder_attention_heads, num_hidden_layers=encoder_layers
-  with intermediate_size=encoder_ffn_dim, KEY_HEADS=encoder_attention_heads
+  with bart
   use bart with STREAM=order                              # a sign would change the activation behind a convolution
   model.encoder.conv1.{weight,bias}  _ _ _ | _            model.encoder.conv2.{weight,bias}  d _ _ | d
   model.decoder.embed_tokens.weight  _ d                  model.{encoder,decoder}.layer_norm.*  d!

@@ -22,40 +22,31 @@ part dense_or_routed                                      # a layer has a dense 
   use routed
 
 family mixtral: MixtralForCausalLM
-  example text, num_key_value_heads=2, num_local_experts=4
   with EXPERTS=num_local_experts, WIDTH=intermediate_size, EACH={w1,w3,w2}
   with FEED_AT=block_sparse_moe, FEED_READ=block_sparse_moe.gate block_sparse_moe.experts.{e}.{w1,w3}
   use decoder with FEED=routed
 
 family qwen2_moe: Qwen2MoeForCausalLM
-  example text, num_key_value_heads=2, num_experts=4, num_experts_per_tok=2, moe_intermediate_size=24
-  example shared_expert_intermediate_size=40, decoder_sparse_step=1
+  example shared_expert_intermediate_size=40
   neurons   s  glu partial    shared_expert_intermediate_size, at layers.{i}.shared
   use decoder with FEED=dense_or_routed, FEED_READ=ROUTED mlp.shared_expert_gate mlp.shared_expert.{gate,up}_proj
   model.layers.{i}.mlp.
     shared_expert.{gate,up,down}_proj.*  s d | s^ d | d s^'         shared_expert_gate.weight  1 d ? any
 
 family qwen3_moe: Qwen3MoeForCausalLM
-  example text, num_key_value_heads=2, head_dim=16, num_experts=4, num_experts_per_tok=2, moe_intermediate_size=24
-  example decoder_sparse_step=1
   use decoder with ATTENTION=normed, FEED=dense_or_routed, FEED_READ=ROUTED
-  model.layers.{i}.self_attn.  use asked
 
 family olmoe: OlmoeForCausalLM
-  example text, num_key_value_heads=2, num_experts=4, num_experts_per_tok=2
   refuse clip_qkv unless None: clipping q, k, v breaks the value/output maps
   with WIDTH=intermediate_size, QUERY=planes normed
   use decoder with FEED=routed, FEED_READ=mlp.gate mlp.experts.{e}.{gate,up}_proj
   model.layers.{i}.self_attn.{q,k}_norm.weight  (g r q!) | (g q!)
-  model.layers.{i}.self_attn.  use asked
 
 family gpt_oss: GptOssForCausalLM
-  example text, num_key_value_heads=2, head_dim=12, num_local_experts=4, sliding_window=8
   experts   e  order partial  num_local_experts, at MLP
   neurons   n  order partial  intermediate_size, at layers.{i}.experts.{e}
   use decoder with FEED=gpt_oss, NORMS=before_attention
   model.layers.{i}.self_attn.sinks  (g r)
-  model.layers.{i}.self_attn.  use asked
 
 part before_attention
   input_layernorm.*  d! -> {READ}                         post_attention_layernorm.*  d!
@@ -66,8 +57,8 @@ part gpt_oss
   experts.down_proj     e n d                             experts.down_proj_bias     e d
 
 family deepseek of deepseek_v3 deepseek_v2: DeepseekV3ForCausalLM DeepseekV2ForCausalLM
-  example text, q_lora_rank=24, kv_lora_rank=16, qk_nope_head_dim=8, qk_rope_head_dim=8, v_head_dim=12
-  example n_routed_experts=4, num_experts_per_tok=2, moe_intermediate_size=24, n_shared_experts=1
+  example q_lora_rank=24, kv_lora_rank=16, qk_nope_head_dim=8, qk_rope_head_dim=8, v_head_dim=12
+  example n_routed_experts=4, n_shared_experts=1
   example num_key_value_heads=4, first_k_dense_replace=1, n_group=1, topk_group=1
   residual   d  signed          hidden_size
   latents    u  signed partial  q_lora_rank, at ATTN u.

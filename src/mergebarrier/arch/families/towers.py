@@ -45,42 +45,37 @@ family siglip (headless): SiglipModel
   text_model.head.*  _ d                                  vision_model.head.  use siglip_pooling
   {logit_scale,logit_bias}  =
 
-part renamed
+part spoken                                               # the text that is read with the pictures
   spell ^model\.language_model\. => language_model.model.
   spell ^model\.(vision_tower|multi_modal_projector)\. => \1.
   spell ^vision_tower\.vision_model\. => vision_tower.
   spell ^lm_head\. => language_model.lm_head.
+  language_model.  use decoder
 
 part clip_vision
   use pictures with TOWER=clip_pictures, STREAM=centred, LAYERS=num_hidden_layers
 
 family llava (head language_model.lm_head.weight): LlavaForConditionalGeneration
-  example text_config: text, model_type='llama', num_key_value_heads=2
+  example text_config: text, model_type='llama'
   example vision_config: picture, model_type='clip_vision_model', projection_dim=24
-  example image_token_index=92
   with in=text_config
-  use renamed
-  language_model.  use decoder                            vision_tower.  use clip_vision
+  use spoken
+  vision_tower.  use clip_vision
   multi_modal_projector.linear_{1,2}.*  _ y | d _
 
 family gemma3_pictures of gemma3 (tied, offset 1, head language_model.lm_head.weight): Gemma3ForConditionalGeneration
-  example text_config: text, model_type='gemma3_text', num_key_value_heads=2, head_dim=16, sliding_window=8
-  example text_config: query_pre_attn_scalar=16
+  example text_config: text, model_type='gemma3_text'
   example vision_config: picture, model_type='siglip_vision_model'
-  example mm_tokens_per_image=4, boi_token_index=90, eoi_token_index=91, image_token_index=92
   with in=text_config
-  use renamed
-  language_model.  use decoder with NORMS=around, ATTENTION=normed
+  use spoken with NORMS=around, ATTENTION=normed
   vision_tower.  use clip_vision with FOLDS=none          vision_tower.head.  use siglip_pooling
   multi_modal_projector.mm_input_projection_weight  y d   multi_modal_projector.mm_soft_emb_norm.weight  y!
 
 family qwen2_vl: Qwen2VLForConditionalGeneration
-  example text_config: text, num_key_value_heads=2
+  example text_config: text
   example text_config: rope_parameters={'rope_type': 'default', 'rope_theta': 1e4, 'mrope_section': [2, 2, 2]}
   example vision_config: depth=2, embed_dim=32, hidden_size=48, num_heads=4, mlp_ratio=2, patch_size=4
-  example image_token_id=92, video_token_id=93, vision_start_token_id=90, vision_end_token_id=91
-  spell ^model\.language_model\. => model.
-  spell ^model\.visual\. => visual.
+  spell ^model\.{language_model,visual}\. => {model,visual}.
   with in=text_config
   use decoder
   visual.  use qwen_vision
@@ -100,12 +95,10 @@ part qwen_pictures
     mlp.  use plain
 
 family mistral3 (tied, head language_model.lm_head.weight): Mistral3ForConditionalGeneration
-  example text_config: text, model_type='mistral', num_key_value_heads=2, head_dim=12
+  example text_config: text, model_type='mistral'
   example vision_config: picture, model_type='pixtral', head_dim=8
-  example image_token_index=92, spatial_merge_size=2
   with in=text_config
-  use renamed
-  language_model.  use decoder
+  use spoken
   vision_tower.  use pictures with TOWER=pixtral, STREAM=signed, LAYERS=num_hidden_layers, QUERY=planes
   multi_modal_projector.
     norm.weight  y!      patch_merger.merging_layer.weight  _ (y 4)      linear_{1,2}.*  _ _ | d _

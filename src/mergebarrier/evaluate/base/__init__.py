@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from mergebarrier.evaluate.base.oracles import Budget, Predictor, Suspect
     from mergebarrier.evaluate.base.prose import CHECK_TEXT
     from mergebarrier.evaluate.base.stock import StockClass, fill_stock, running, stock_library
+    from mergebarrier.evaluate.base.tiny import tiny_module
 
 __all__ = [
     "CHECK_TEXT",
@@ -30,6 +31,7 @@ __all__ = [
     "reads_tokens",
     "running",
     "stock_library",
+    "tiny_module",
     "tokenizer_of",
 ]
 

@@ -97,7 +97,7 @@ def fill_stock(
     Raises: BadConfig, MissingTensor, ConfigMismatch, naming the folder ``path``.
     """
     where = path / "config.json"
-    with _quiet(stock_library()):
+    with quiet(stock_library()):
         try:
             module, report = stock.from_pretrained(
                 None,
@@ -132,7 +132,7 @@ def check_size(stock: StockClass, config: Mapping[str, object], stored: int, pat
     Raises: ConfigMismatch with both counts; BadConfig where the class refuses the configuration.
     """
     where = path / "config.json"
-    with _quiet(stock_library()), torch.random.fork_rng(devices=()):
+    with quiet(stock_library()), torch.random.fork_rng(devices=()):
         try:
             with torch.device("meta"):
                 shapes = stock(stock.config_class(**config))
@@ -182,7 +182,7 @@ def missing_extra(package: str) -> MissingExtra:
 
 
 @contextmanager
-def _quiet(transformers: ModuleType) -> Iterator[None]:
+def quiet(transformers: ModuleType) -> Iterator[None]:
     """Keep the library's bars and notices off the terminal inside the block."""
     logging = transformers.utils.logging
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
