@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from mergebarrier import lazy
 
 if TYPE_CHECKING:
-    from mergebarrier.identity.names import finder, identities, spelled_like
+    from mergebarrier.identity.names import finder, fused, identities, spelled_like
     from mergebarrier.identity.shared import FitRules, ModelFit, fit
     from mergebarrier.identity.ties import repeats, untied
 
@@ -14,6 +14,7 @@ __all__ = [
     "ModelFit",
     "finder",
     "fit",
+    "fused",
     "identities",
     "repeats",
     "spelled_like",

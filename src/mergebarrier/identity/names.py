@@ -212,6 +212,25 @@ def _regrouped(
     return found
 
 
+def fused(checkpoint: Checkpoint) -> Checkpoint:
+    """Return a model whose experts of a layer are one tensor each, as modules hold them."""
+    experts: dict[str, dict[int, dict[str, str]]] = {}
+    for identity, stored in identities(checkpoint).items():
+        match = _EXPERT.fullmatch(identity)
+        if match:
+            stem = stored[: stored.index(".experts.")]
+            experts.setdefault(f"{stem}.experts", {}).setdefault(int(match[2]), {})[match[3]] = stored
+    parts = {name: ViewPart.of(checkpoint, name) for name in checkpoint.tensors}
+    for stem, found in experts.items():
+        for kind in ("gate_up_proj", "down_proj"):
+            names = [found[e].get(word, "") for e in sorted(found) for word in _FUSED[kind]]
+            if all(name in parts for name in names):
+                whole = _joined([parts.pop(name) for name in names], len(found))
+                parts[f"{stem}.{kind}"] = whole
+    named = {name.replace(".block_sparse_moe.", ".mlp."): part for name, part in parts.items()}
+    return View(checkpoint, named, {}) if experts else checkpoint
+
+
 def _taken_apart(part: ViewPart, info: TensorInfo, stem: str, words: Sequence[str]) -> dict[str, ViewPart]:
     """Return the matrices of all experts that one tensor holds; none where it cannot be cut so."""
     if len(info.shape) != 3 or info.shape[1] % len(words):

@@ -26,7 +26,7 @@ from mergebarrier.checkpoint import (
 )
 from mergebarrier.circuits import CIRCUITS, Architecture, Circuit
 from mergebarrier.errors import DigestMismatch, UsageError
-from mergebarrier.identity import finder
+from mergebarrier.identity import finder, fused
 from mergebarrier.progress import Progress
 from mergebarrier.protect import OutputFolder
 from mergebarrier.run import Change, transform
@@ -90,7 +90,10 @@ class Models:
         opened = self.model(base)
         key = opened.path.resolve(), adapter.resolve()
         if key not in self._experts:
-            self._experts[key] = AdaptedCheckpoint(opened, self.adapter(adapter), finder(opened), untie=self._untie)
+            lora = self.adapter(adapter)
+            if any(one.parameters for one in lora.factors.values()):  # of experts, which are one tensor when trained
+                opened = fused(opened)
+            self._experts[key] = AdaptedCheckpoint(opened, lora, finder(opened), untie=self._untie)
         return self._experts[key]
 
 

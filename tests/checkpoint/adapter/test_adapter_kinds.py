@@ -113,3 +113,52 @@ def test_a_head_is_untied_on_request_and_answers_as_the_adapter_does(config: dic
         module.load_state_dict({name: expert.read(name) for name in expert.tensors}, strict=True)
         with torch.no_grad():
             torch.testing.assert_close(module.eval()(input_ids=tokens()).logits, wanted, rtol=1e-4, atol=1e-4)
+
+
+def test_parameters_of_experts_that_the_base_stores_one_by_one(tmp_path: Path, run_cli) -> None:
+    """The expert has the layout of the modules; beside the base it is merged in the layout of that."""
+    import transformers
+    from safetensors.torch import load_file
+
+    sizes: dict[str, Any] = {
+        "hidden_size": 32, "intermediate_size": 24, "num_hidden_layers": 2, "num_attention_heads": 4,
+        "num_key_value_heads": 2, "num_local_experts": 3, "num_experts_per_tok": 2, "vocab_size": 64,
+    }  # fmt: skip
+    model: Any = transformers.MixtralForCausalLM(transformers.MixtralConfig(**sizes))
+    names = ["mlp.experts.gate_up_proj", "mlp.experts.down_proj"]
+    wanted = merged(pair(tmp_path, model, target_modules=["q_proj"], target_parameters=names))
+    before = load_file(tmp_path / "base" / "model.safetensors")
+    assert any(".experts.2.w3." in name for name in before)
+    (tmp_path / "r.yaml").write_text(
+        f"merge_method: passthrough\nmodels: [{{model: {tmp_path / 'base'}+{tmp_path / 'lora'}}}]\n"
+    )
+    assert run_cli("merge", tmp_path / "r.yaml", "-o", tmp_path / "one").exit_code == 0
+    alone = load_file(tmp_path / "one" / "model.safetensors")
+    assert alone.keys() == wanted.keys()
+    for name, tensor in alone.items():
+        torch.testing.assert_close(tensor, wanted[name], rtol=1e-5, atol=1e-6)
+    words = ("--base", tmp_path / "base", "--method", "task_arithmetic", "-o", tmp_path / "two")
+    ran = run_cli("merge", tmp_path / "lora", *words)
+    assert ran.exit_code == 0, ran.stderr
+    beside = load_file(tmp_path / "two" / "model.safetensors")
+    assert beside.keys() == before.keys()
+    for layer in range(2):
+        experts = wanted[f"model.layers.{layer}.mlp.experts.gate_up_proj"]
+        for e, matrix in enumerate(experts):
+            halves = [beside[f"model.layers.{layer}.block_sparse_moe.experts.{e}.{w}.weight"] for w in ("w1", "w3")]
+            torch.testing.assert_close(torch.cat(halves), matrix, rtol=1e-5, atol=1e-6)
+
+
+def test_factors_that_keep_the_name_of_their_adapter(tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    names = ["q_proj", "embed_tokens"]
+    wanted = merged(pair(tmp_path, build("llama-gqa-untied"), target_modules=names))
+    file = tmp_path / "lora" / "adapter_model.safetensors"
+    kept = {
+        name.removesuffix(".weight") + ".default" * ("lora_" in name) + ".weight" * name.endswith(".weight"): tensor
+        for name, tensor in load_file(file).items()
+    }
+    assert sum(".default" in name for name in kept) > 2
+    save_file(kept, file, metadata={"format": "pt"})
+    agrees(tmp_path, wanted)

@@ -13,6 +13,7 @@ fills in those that are missing; here both are refused, so that a merge never us
 """
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,8 @@ from mergebarrier.checkpoint.bytes import FLOATS, TensorInfo
 from mergebarrier.checkpoint.read import GATHER, UNGATHERED
 from mergebarrier.errors import AdapterRefused, BadAdapter, clean
 
+#: The name that peft gives an adapter in memory, which a plain save of the state leaves in the names of factors.
+_NAMED = re.compile(r"(\.lora_(?:embedding_)?[AB])\.default(?=(?:\.weight)?$)")
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 ADAPTER_PREFIX = "base_model.model."
 # End of a name -> (of an embedding, which factor).
@@ -121,7 +124,7 @@ class _Sorter:
                 raise self.fail(name, f"a {info.dtype} tensor of shape {info.shape}; an adapter holds floats")
             if not name.startswith(ADAPTER_PREFIX):
                 raise self.fail(name, f"unknown name, not below {ADAPTER_PREFIX}")
-            rest = name.removeprefix(ADAPTER_PREFIX)
+            rest = _NAMED.sub(r"\1", name.removeprefix(ADAPTER_PREFIX))
             end = next((end for end in _ENDS if rest.endswith(end)), None)
             if end is not None:
                 embedding, half = _ENDS[end]
