@@ -83,14 +83,11 @@ _CASES: list[tuple[Callable[..., Any], dict[str, str], Callable[[int, int, int],
         {"now": 'Float[Tensor, "n m"]', "then": 'Float[Tensor, "n m"]', "return": 'Float32[Tensor, "n n"]'},
         lambda n, m, k: (real(n, m), real(n, m)),
     ),
+    (matching.Sums, dict.fromkeys(("now", "dot", "then"), 'Float64[Tensor, "n"]'), lambda n, m, k: real(3, n).unbind()),
     (
         matching.fit_scale,
-        {
-            **dict.fromkeys(("up", "up0"), 'Float64[Tensor, "n m"]'),
-            **dict.fromkeys(("down", "down0"), 'Float64[Tensor, "n k"]'),
-            "return": 'Float64[Tensor, "n"]',
-        },
-        lambda n, m, k: (real(n, m), real(n, m), real(n, k), real(n, k)),
+        {"return": 'Float64[Tensor, "n"]'},
+        lambda n, m, k: (matching.Sums(*real(3, n).abs()), matching.Sums(*real(3, n).abs())),
     ),
     (
         matching.Correlation,
@@ -105,12 +102,22 @@ _CASES: list[tuple[Callable[..., Any], dict[str, str], Callable[[int, int, int],
     (matching.assign, {"score": 'Float[Tensor, "n n"]', "return": 'Int64[Tensor, "n"]'}, lambda n, m, k: (real(n, n),)),
     (symmetry.best_order, {"similarity": 'Float64[Tensor, "n n"]'}, lambda n, m, k: (real(n, n),)),
     (
+        joint.Products,
+        dict.fromkeys(("now", "cross", "then"), 'Float64[Tensor, "G n n"]'),
+        lambda n, m, k: tuple(vars(joint.Products.of(real(k, n, m), real(k, n, m))).values()),
+    ),
+    (
+        joint.Products.of.__func__,
+        dict.fromkeys(("now", "then"), 'Float[Tensor, "G n m"]'),
+        lambda n, m, k: (joint.Products, real(k, n, m), real(k, n, m)),
+    ),
+    (
         joint.fit,
-        {
-            **dict.fromkeys(("v", "v0"), 'Float64[Tensor, "G n m"]'),
-            **dict.fromkeys(("o", "o0"), 'Float64[Tensor, "G k n"]'),
-        },
-        lambda n, m, k: (real(k, n, n + m), real(k, n + m, n), real(k, n, n + m), real(k, n + m, n)),
+        {"start": 'Float64[Tensor, "G n n"]'},
+        lambda n, m, k: (
+            *(joint.Products.of(*real(2, k, n, n + m)) for _ in range(2)),
+            torch.eye(n).double().expand(k, n, n),
+        ),
     ),
     (
         aga.least_squares,

@@ -31,7 +31,7 @@ def trades_gains(circuit: Circuit, tensors: Tensors, anchor: Tensors) -> bool:
     return any(bool(_traded(circuit, norm, tensors, anchor)[0].any()) for norm in norms(circuit))
 
 
-def restore_gains(circuit: Circuit, tensors: dict[str, Tensor], anchor: Tensors) -> dict[str, Tensor]:
+def restore_gains(circuit: Circuit, tensors: Tensors, anchor: Tensors) -> dict[str, Tensor]:
     """Put the base's gains back where they were traded, and give the readers what they lost; float64 there."""
     restored = dict(tensors)
     for norm in norms(circuit):
@@ -42,7 +42,7 @@ def restore_gains(circuit: Circuit, tensors: dict[str, Tensor], anchor: Tensors)
         restored[norm.name] = torch.where(traded, anchor[norm.name].double(), tensors[norm.name].double())
         for reader in _readers(circuit, norm):
             weight = tensors[reader.name].double()
-            restored[reader.name] = weight * broadcast(factor, stream_place(circuit, reader, norm), weight.dim())
+            restored[reader.name] = weight * broadcast(factor, stream_place(reader, norm), weight.dim())
     return restored
 
 
@@ -54,20 +54,32 @@ def _readers(circuit: Circuit, norm: Member) -> list[Member]:
 
 
 def _traded(circuit: Circuit, norm: Member, tensors: Tensors, anchor: Tensors) -> tuple[Tensor, Tensor]:
-    """Return which entries were traded, and the ratio of gains; a norm with a shift is left alone."""
+    """Return which entries were traded, and the ratio of gains; a norm with a shift is left alone.
+
+    Readers are looked at only where a gain has moved, which it rarely has.
+    """
     offset = circuit.family.offset
     gain, gain0 = (side[norm.name].double() + offset for side in (tensors, anchor))
     ratio = gain / torch.where(gain0 == 0, 1.0, gain0)
-    readers = _readers(circuit, norm)
-    if any(member.canonical == f"{norm.stem}.bias" for member in circuit.members) or not readers:
-        return torch.zeros_like(gain, dtype=torch.bool), ratio
-    energies = [torch.zeros_like(gain), torch.zeros_like(gain)]
-    for reader in readers:
-        place = stream_place(circuit, reader, norm)
-        for number, side in enumerate((tensors, anchor)):
-            squares = side[reader.name].double().square().movedim(place, 0)
-            energies[number] = energies[number] + squares.reshape(len(gain), -1).sum(1)
-    usable = (gain0 != 0) & (ratio > 0) & (energies[0] > 0) & (energies[1] > 0)
+    usable = (gain0 != 0) & (ratio > 0)
     moved = torch.where(usable, ratio, 1.0).log()
-    answer = torch.where(usable, energies[0] / energies[1].clamp_min(1e-300), 1.0).log() / 2
-    return usable & (moved.abs() > _TRADE) & ((moved + answer).abs() < moved.abs() / 2), ratio
+    far = torch.nonzero(usable & (moved.abs() > _TRADE))[:, 0]
+    readers = _readers(circuit, norm)
+    traded = torch.zeros_like(usable)
+    if any(member.canonical == f"{norm.stem}.bias" for member in circuit.members) or not readers or not len(far):
+        return traded, ratio
+    now, then = (_energies(readers, norm, side, far) for side in (tensors, anchor))
+    heard = (now > 0) & (then > 0)
+    answer = torch.where(heard, now / then.clamp_min(1e-300), 1.0).log() / 2
+    traded[far] = heard & ((moved[far] + answer).abs() < moved[far].abs() / 2)
+    return traded, ratio
+
+
+def _energies(readers: list[Member], norm: Member, tensors: Tensors, entries: Tensor) -> Tensor:
+    """Return the squared norms of some of the columns that readers meet a norm with, all readers together."""
+    total = torch.zeros(len(entries), dtype=torch.float64)
+    for reader in readers:
+        place = stream_place(reader, norm)
+        columns = tensors[reader.name].index_select(place, entries).movedim(place, 0).reshape(len(entries), -1)
+        total = total + columns.double().square().sum(1)
+    return total

@@ -25,7 +25,8 @@ from mergebarrier.errors import BaseMismatch
 from mergebarrier.lazy import torch
 from mergebarrier.parameters import check_values, whole
 from mergebarrier.realign.gains import restore_gains, trades_gains
-from mergebarrier.realign.realignment import cosine, folded, read, row_blocks
+from mergebarrier.realign.realignment import Folded, cosines, read
+from mergebarrier.realign.streams import FoundStream, correlate, streams_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -81,22 +82,19 @@ class GaugeFix:
         Raises: BaseMismatch when matching does not bring the model near the anchor.
         """
         inner = [circuit for circuit in architecture.circuits if _inner(circuit)]
-        plain = {axis: _plain_correlation(architecture, axis, model, anchor) for axis in streams_of(architecture)}
-        streams: dict[Instance, Element] = {(axis, ()): _stream(architecture, axis, plain[axis]) for axis in plain}
-        shared = _shared_orders(architecture, streams, model, anchor)
+        streams = {axis: FoundStream.of(architecture, axis, model, anchor) for axis in streams_of(architecture)}
+        shared = _shared_orders(architecture, _elements(streams), model, anchor)
         sweeps, converged = 0, False
         matches: list[_Match] = []
         while sweeps < self.sweeps and not converged:
             sweeps += 1
             match_one = partial(_match, streams=streams, shared=shared, model=model, anchor=anchor)
-            matches, totals = [], dict(plain)
+            matches, totals = [], {axis: stream.seen for axis, stream in streams.items()}
             for found, shares in parallel(match_one, inner):
                 matches.append(found)
                 totals = {axis: total + shares[axis] if axis in shares else total for axis, total in totals.items()}
-            again: dict[Instance, Element] = {
-                (axis, ()): _stream(architecture, axis, total) for axis, total in totals.items()
-            }
-            converged = all(_same(again[one], streams[one]) for one in streams)
+            again = {axis: stream.again(totals[axis]) for axis, stream in streams.items()}
+            converged = again == streams
             streams = again
         after = sum(match.cosine_after for match in matches) / len(matches)
         if after < _MIN_COSINE:
@@ -105,7 +103,7 @@ class GaugeFix:
                 where=anchor.path,
                 remedy="give the base that the model was fine-tuned from",
             )
-        known: dict[Instance, Element] = {**streams, **shared}
+        known: dict[Instance, Element] = {**_elements(streams), **shared}
         found_at = {circuit.name: match for circuit, match in zip(inner, matches, strict=True)}
         gauge = {
             circuit.name: {
@@ -140,63 +138,35 @@ class _Match:
     trades_gains: bool
 
 
-def streams_of(architecture: Architecture) -> list[str]:
-    """Return the axes whose one element serves the whole model: the residual streams."""
-    return [name for name, axis in architecture.table.axes.items() if axis.is_stream]
-
-
 def _inner(circuit: Circuit) -> bool:
     """Whether a circuit has elements of its own, or shares orders of heads."""
     return any(not circuit.axis(one).is_stream for one in circuit.instances)
 
 
-def _stream(architecture: Architecture, axis: str, correlation: Correlation) -> Element:
-    return symmetry.signed_order(correlation, architecture.axis(axis).kind)
-
-
-def _same(one: Element, other: Element) -> bool:
-    assert isinstance(one, symmetry.Monomial) and isinstance(other, symmetry.Monomial)
-    return torch.equal(one.perm, other.perm) and torch.equal(one.factor, other.factor)
+def _elements(streams: Mapping[str, FoundStream]) -> dict[Instance, Element]:
+    return {(axis, ()): stream.element for axis, stream in streams.items()}
 
 
 def _match(
-    circuit: Circuit, streams: Elements, shared: Elements, model: Checkpoint, anchor: Checkpoint
+    circuit: Circuit, streams: Mapping[str, FoundStream], shared: Elements, model: Checkpoint, anchor: Checkpoint
 ) -> tuple[_Match, dict[str, Correlation]]:
-    """Estimate the elements of one circuit and its share in the next estimate of the streams."""
-    stored, base = read(circuit, model), read(circuit, anchor)
-    now, then = folded(circuit, stored), folded(circuit, base)
-    here = {one: streams[one] for one in circuit.instances if one in streams}
-    others = {one: shared[one] for one in circuit.instances if one in shared}
-    aligned = symmetry.act_inverse(circuit, {**here, **others}, now)
-    before = cosine(aligned, then)
-    elements = symmetry.estimate(circuit, aligned, then, known={**here, **others})
-    both = {**others, **elements}
-    inner_undone = symmetry.act_inverse(circuit, both, now)
-    after = cosine(symmetry.act_inverse(circuit, {**here, **both}, now), then)
-    shares = {axis: correlate(circuit, axis, inner_undone, then) for axis, _ in here}
-    undone = symmetry.act_inverse(circuit, {**here, **both}, stored)
+    """Estimate the elements of one circuit, and what it says about entries of the streams that are not clear."""
+    known = {one: element for one, element in {**_elements(streams), **shared}.items() if one in circuit.instances}
+    base = read(circuit, anchor)
+    # From here on in the stored dtype, each tensor widened when it is looked at: a circuit is held twice and no more.
+    aligned = dict(symmetry.act_each(circuit, symmetry.inverted(circuit, known), read(circuit, model)))
+    now, then = Folded(circuit, aligned), Folded(circuit, base)
+    same = all(torch.equal(aligned[name], base[name]) for name in base)
+    elements = {} if same else symmetry.estimate(circuit, now, then, known=known)
+    undone = symmetry.Reverted(circuit, elements, aligned) if elements else aligned
+    matched = Folded(circuit, undone)
+    before, after = cosines(then, now, matched)
+    shares = {
+        axis: correlate(circuit, axis, matched, then, stream.unclear)
+        for axis, stream in streams.items()
+        if len(stream.unclear) and (axis, ()) in known
+    }
     return _Match(elements, before, after, trades_gains(circuit, undone, base)), shares
-
-
-def correlate(circuit: Circuit, axis: str, now: Tensors, then: Tensors) -> Correlation:
-    """Return what the matrices of a circuit say about a stream; their other axes must correspond."""
-    total = symmetry.Correlation.zero(circuit.sizes[axis])
-    for here, there in zip(symmetry.blocks(circuit, now), symmetry.blocks(circuit, then), strict=True):
-        held = [factor.axis for factor in here.factors]
-        if held.count(axis) == 1 and len(held) > 1:
-            sides = [symmetry.matrix(side, axis, ())[0].T for side in (here, there)]
-            total = total + symmetry.Correlation.of(*sides)
-    return total
-
-
-def _plain_correlation(architecture: Architecture, axis: str, model: Checkpoint, anchor: Checkpoint) -> Correlation:
-    """Sum over tensors on whose other axes nothing acts: embeddings, positions, heads, patches."""
-    total = symmetry.Correlation.zero(next(circuit.sizes[axis] for circuit in architecture.circuits))
-    for circuit in architecture.circuits:
-        if all({one for one in member.line.axes if circuit.family.acts(one)} == {axis} for member in circuit.members):
-            for now, then in zip(row_blocks(circuit, model), row_blocks(circuit, anchor), strict=True):
-                total = total + correlate(circuit, axis, now, then)
-    return total
 
 
 def _shared_orders(
@@ -209,9 +179,9 @@ def _shared_orders(
         for one in circuit.instances:
             if axes[one[0]].scope or axes[one[0]].is_stream:
                 continue
-            now, then = folded(circuit, read(circuit, model)), folded(circuit, read(circuit, anchor))
+            now, then = Folded(circuit, read(circuit, model)), Folded(circuit, read(circuit, anchor))
             here = {other: streams[other] for other in circuit.instances if other in streams}
-            aligned = symmetry.act_inverse(circuit, here, now)
+            aligned = symmetry.Reverted(circuit, here, now)
             for found in symmetry.similarities(circuit, one, aligned, then, set(here)):
                 totals[one] = totals[one] + found if one in totals else found
     return {one: symmetry.best_order(total) for one, total in totals.items()}

@@ -29,8 +29,11 @@ class ParallelMap(Protocol):
         ...
 
 
-# Rows of an embedding that are held at once while correlations are summed.
+# Rows of an embedding that are held at once while correlations are summed, and runs that a sample is made of.
 BLOCK_ROWS = 8192
+_RUNS = 8
+# Elements of a tensor that are multiplied at once.
+_BLOCK_ELEMENTS = 1 << 18
 
 
 class Fitted(Protocol):
@@ -75,41 +78,49 @@ def read(circuit: Circuit, checkpoint: Checkpoint) -> dict[str, Tensor]:
     return {name: checkpoint.read(name) for name in circuit.tensors}
 
 
-def row_blocks(circuit: Circuit, checkpoint: Checkpoint) -> Iterator[dict[str, Tensor]]:
-    """Yield a rowwise circuit in blocks of rows, any other whole."""
+def row_blocks(circuit: Circuit, checkpoint: Checkpoint, limit: int | None = None) -> Iterator[dict[str, Tensor]]:
+    """Yield a rowwise circuit in blocks of rows, or ``limit`` rows in runs spread over it; any other whole."""
     if not circuit.rowwise or len(circuit.tensors) > 1:
         yield read(circuit, checkpoint)
         return
     (name,) = circuit.tensors
     n_rows = checkpoint.tensors[name].shape[0]
-    for start in range(0, n_rows, BLOCK_ROWS):
-        yield {name: checkpoint.read_rows(name, start, min(start + BLOCK_ROWS, n_rows))}
+    run = BLOCK_ROWS if limit is None or n_rows <= limit else limit // _RUNS
+    step = run if run == BLOCK_ROWS else n_rows // _RUNS
+    for start in range(0, n_rows, step):
+        yield {name: checkpoint.read_rows(name, start, min(start + run, n_rows))}
 
 
-def folded(circuit: Circuit, tensors: Tensors) -> dict[str, Tensor]:
-    """Move gain and shift of every norm into the readers behind it, float32: a form that no gain trade changes.
+class Folded(Mapping[str, "Tensor"]):
+    """The matrices of a circuit in a form that no trade of gains changes, each when it is asked for, float32.
 
-    W <- W diag(gain), b <- b + W shift (before the gain is folded), gain <- 1, shift <- 0.
+    W <- W diag(gain) of the norm in front of it.  Vectors are as they are: nothing is estimated from them.
     """
-    moved = {name: tensor.float() for name, tensor in tensors.items()}
-    by_canonical = {member.canonical: member.name for member in circuit.members}
-    for member in circuit.members:
-        norm = circuit.norm_of(member)
-        if norm is None or not member.canonical.endswith(".weight"):
-            continue
-        place = stream_place(circuit, member, norm)
-        gain, shift = tensors[norm.name].float() + circuit.family.offset, by_canonical.get(f"{norm.stem}.bias")
-        bias = by_canonical.get(f"{member.stem}.bias")
-        weight = moved[member.name]
-        if shift is not None and bias is not None:
-            moved[bias] = moved[bias] + weight.movedim(place, -1) @ tensors[shift].float()
-        moved[member.name] = weight * broadcast(gain, place, weight.dim())
-    for norm in norms(circuit):
-        shift = by_canonical.get(f"{norm.stem}.bias")
-        moved[norm.name] = moved[norm.name].new_full(moved[norm.name].shape, 1.0 - circuit.family.offset)
-        if shift is not None:
-            moved[shift] = moved[shift].new_zeros(moved[shift].shape)
-    return moved
+
+    def __init__(self, circuit: Circuit, tensors: Tensors) -> None:
+        """Find the readers of every norm."""
+        self._tensors, self._offset = tensors, circuit.family.offset
+        self._gains: dict[str, tuple[str, int]] = {}
+        for member in circuit.members:
+            norm = circuit.norm_of(member)
+            if norm is not None and member.canonical.endswith(".weight"):
+                self._gains[member.name] = norm.name, stream_place(member, norm)
+
+    def __getitem__(self, name: str) -> Tensor:
+        """Return one tensor."""
+        tensor = self._tensors[name].float()
+        if name in self._gains:
+            norm, place = self._gains[name]
+            tensor = tensor * broadcast(self._tensors[norm].float() + self._offset, place, tensor.dim())
+        return tensor
+
+    def __iter__(self) -> Iterator[str]:
+        """Yield the names."""
+        return iter(self._tensors)
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+        return len(self._tensors)
 
 
 def norms(circuit: Circuit) -> list[Member]:
@@ -118,9 +129,8 @@ def norms(circuit: Circuit) -> list[Member]:
     return list({norm.canonical: norm for norm in found if norm is not None}.values())
 
 
-def stream_place(circuit: Circuit, reader: Member, norm: Member) -> int:
+def stream_place(reader: Member, norm: Member) -> int:
     """Return the dimension on which a reader meets the stream that a norm belongs to."""
-    del circuit
     (axis,) = norm.line.axes
     return next(place for place, node in enumerate(reader.nodes) if getattr(node, "axis", "") == axis)
 
@@ -130,9 +140,26 @@ def broadcast(vector: Tensor, place: int, dimensions: int) -> Tensor:
     return vector.reshape([-1 if other == place else 1 for other in range(dimensions)])
 
 
-def cosine(tensors: Tensors, anchor: Mapping[str, Tensor]) -> float:
-    """Return the cosine between all matrices of two circuits taken as one vector; 0 when either is silent."""
-    names = [name for name in tensors if tensors[name].dim() > 1]
-    dot = sum(float((tensors[name].float() * anchor[name].float()).sum()) for name in names)
-    sizes = [sum(float(side[name].float().square().sum()) for name in names) ** 0.5 for side in (tensors, anchor)]
-    return dot / (sizes[0] * sizes[1]) if all(sizes) else 0.0
+def cosines(anchor: Tensors, *views: Tensors) -> list[float]:
+    """Return the cosine of each view with the anchor, all matrices taken as one vector; 0 when either is silent."""
+    dots, sizes = [0.0] * len(views), [0.0] * len(views)
+    energy = 0.0
+    for name in anchor:
+        then = anchor[name]
+        if then.dim() < 2:
+            continue
+        energy += _dot(then, then)
+        for place, view in enumerate(views):
+            now = view[name]
+            dots[place] += _dot(now, then)
+            sizes[place] += _dot(now, now)
+    return [
+        dot / (size * energy) ** 0.5 if size and energy else 0.0 for dot, size in zip(dots, sizes, strict=True)
+    ]  # fmt: skip
+
+
+def _dot(one: Tensor, other: Tensor) -> float:
+    pairs = zip(
+        one.float().reshape(-1).split(_BLOCK_ELEMENTS), other.float().reshape(-1).split(_BLOCK_ELEMENTS), strict=True
+    )
+    return sum(float((a * b).sum()) for a, b in pairs)

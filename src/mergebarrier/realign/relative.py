@@ -19,9 +19,9 @@ from mergebarrier import symmetry
 from mergebarrier.arch import leaves
 from mergebarrier.checkpoint import Checkpoint
 from mergebarrier.circuits import Architecture, Circuit, Instance
-from mergebarrier.realign.gaugefix import correlate, streams_of
-from mergebarrier.realign.realignment import cosine, folded, read
-from mergebarrier.symmetry import Correlation, Element, Elements, Tensors
+from mergebarrier.realign.realignment import Folded, cosines, read
+from mergebarrier.realign.streams import plain_correlation, streams_of
+from mergebarrier.symmetry import Element, Elements, Tensors
 
 ORDINARY_COSINE = 0.9
 PROTECTED_COSINE = 0.7
@@ -29,9 +29,8 @@ PROTECTED_RISE = 0.15
 UNRELATED_COSINE = 0.5
 #: Rows of a matrix that are compared before anything is estimated.
 _GLANCE_ROWS = 64
-#: Rows of the vocabulary that the stream is estimated from, in so many runs spread over it.
+#: Rows of the vocabulary that the stream is estimated from.
 _VOCABULARY_ROWS = 2048
-_VOCABULARY_RUNS = 8
 #: Coordinates of the stream that the inside of a circuit is seen through.
 _COORDINATES = 512
 
@@ -68,7 +67,7 @@ def relation(architecture: Architecture, model: Checkpoint, base: Checkpoint) ->
         return Relation("ordinary", before, {})
     streams: dict[Instance, Element] = {}
     for axis in streams_of(architecture):
-        found = _correlate(architecture, axis, model, base)
+        found = plain_correlation(architecture, axis, model, base, _VOCABULARY_ROWS)
         streams[axis, ()] = symmetry.signed_order(found, architecture.axis(axis).kind)
     after = _means([(circuit.kind, _matched(circuit, streams, model, base)) for circuit in sample])
     if any(after[kind] >= PROTECTED_COSINE and after[kind] - before[kind] >= PROTECTED_RISE for kind in after):
@@ -108,32 +107,16 @@ def _glance(circuit: Circuit, model: Checkpoint, base: Checkpoint) -> float:
     return dot / size if size else 0.0
 
 
-def _correlate(architecture: Architecture, axis: str, model: Checkpoint, base: Checkpoint) -> Correlation:
-    """Return how coordinates of the two streams go together in rows spread over the vocabulary."""
-    total = Correlation.zero(next(circuit.sizes[axis] for circuit in architecture.circuits))
-    for circuit in architecture.circuits:
-        if not circuit.rowwise or len(circuit.tensors) > 1 or axis not in circuit.members[0].line.axes:
-            continue
-        (name,) = circuit.tensors
-        n_rows = model.tensors[name].shape[0]
-        run = max(1, min(n_rows, _VOCABULARY_ROWS) // _VOCABULARY_RUNS)
-        step = max(run, n_rows // _VOCABULARY_RUNS)
-        for start in range(0, n_rows - run + 1, step):
-            now, then = ({name: side.read_rows(name, start, start + run)} for side in (model, base))
-            total = total + correlate(circuit, axis, now, then)
-    return total
-
-
 def _matched(circuit: Circuit, streams: Elements, model: Checkpoint, base: Checkpoint) -> float:
     """Cosine of one circuit once stream, heads, bases inside heads and neurons are matched."""
     here = {one: streams[one] for one in circuit.instances if one in streams}
-    now = symmetry.act_inverse(circuit, here, folded(circuit, read(circuit, model)))
+    aligned = symmetry.Reverted(circuit, here, Folded(circuit, read(circuit, model)))
     narrow = replace(
         circuit, sizes={**circuit.sizes, **{axis: min(circuit.sizes[axis], _COORDINATES) for axis, _ in here}}
     )
-    now, then = _narrow(narrow, now), _narrow(narrow, folded(circuit, read(circuit, base)))
+    now, then = _narrow(narrow, aligned), _narrow(narrow, Folded(circuit, read(circuit, base)))
     elements = symmetry.estimate(narrow, now, then, known=here)
-    return cosine(symmetry.act_inverse(narrow, elements, now), then)
+    return cosines(then, symmetry.Reverted(narrow, elements, now))[0]
 
 
 def _narrow(circuit: Circuit, tensors: Tensors) -> dict[str, Tensor]:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from mergebarrier.symmetry.elements import Element, LinearMap, Monomial, Planes, identity
     from mergebarrier.symmetry.estimate import best_order, estimate, similarities
     from mergebarrier.symmetry.freedoms import Freedom, freedoms
-    from mergebarrier.symmetry.gauge import act, act_inverse, bit_exact, composed, inverted
+    from mergebarrier.symmetry.gauge import Reverted, act, act_inverse, bit_exact, composed, inverted
     from mergebarrier.symmetry.invariants import invariants
     from mergebarrier.symmetry.matching import Correlation, assign, cosines, signed_order
 
@@ -24,6 +24,7 @@ __all__ = [
     "LinearMap",
     "Monomial",
     "Planes",
+    "Reverted",
     "Stream",
     "Streams",
     "Tensors",

@@ -7,7 +7,7 @@ tensor is unfolded to one dimension per axis, each is mapped in float64, and the
     new[j, ..] = factor[j] old[perm[j], ..]         new[b, :, ..] = M_b old[b, :, ..]
 """
 
-from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Container, Iterator, Mapping, MutableMapping
 from functools import partial
 from math import prod
 from typing import Protocol, runtime_checkable
@@ -56,6 +56,13 @@ def act_each(circuit: Circuit, elements: Elements, tensors: dict[str, Tensor]) -
     for member, source in _sources(circuit, elements, tensors):
         tensor = tensors.pop(source.name)
         yield member.name, _filled(_pieces(_Acting(circuit, source, elements), tensor), tensor.shape)
+
+
+def act_one(circuit: Circuit, elements: Elements, tensors: Mapping[str, Tensor], name: str) -> Tensor:
+    """Return what comes to stand under one name, as ``act_each`` does; tensors stay where they are."""
+    ((_, source),) = _sources(circuit, elements, [name])
+    tensor = tensors[source.name]
+    return _filled(_pieces(_Acting(circuit, source, elements), tensor), tensor.shape)
 
 
 def act_rows(
@@ -125,7 +132,7 @@ def seen(element: Element, factor: Factor, *, scaled: bool) -> Monomial | Linear
     return plain
 
 
-def _sources(circuit: Circuit, elements: Elements, tensors: Mapping[str, Tensor]) -> Iterator[tuple[Member, Member]]:
+def _sources(circuit: Circuit, elements: Elements, tensors: Container[str]) -> Iterator[tuple[Member, Member]]:
     """Yield every member that is there, and the member whose tensor comes to stand under its name."""
     placeholders = {name for member in circuit.members for name in member.indices if name in circuit.family.axes}
     moves = any(axis in placeholders for axis, _ in elements)

@@ -1,10 +1,14 @@
 """Tensors of a circuit as blocks with one dimension per axis, and blocks as the matrices that one axis sees.
 
 (g r q) d  of [H dh, d]   ->   dimensions g, r, q, d          matrix of q:  [batch g, q, r d]
+
+A block knows its axes without its values, which are asked for when they are needed and not kept: a table of tensors
+may compute each when it is asked.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import prod
 
 import torch
 from torch import Tensor
@@ -53,17 +57,24 @@ def fold(take: Callable[[], Tensor], nodes: Nodes) -> Tensor:
 
 @dataclass(frozen=True, kw_only=True)
 class StoredBlock:
-    """A view of a part of a stored tensor.
+    """A part of a stored tensor.
 
     Attributes:
       member:  whose it is; ``number`` which part of it.
       factors: one per dimension of ``tensor``.
+      sizes:   of the axes; ``tensors`` the table that holds it.
     """
 
     member: Member
     number: int
     factors: tuple[Factor, ...]
-    tensor: Tensor
+    sizes: Mapping[str, int]
+    tensors: Tensors
+
+    @property
+    def tensor(self) -> Tensor:
+        """Return a view of the part."""
+        return unfold(self.tensors[self.member.name], self.member.nodes, self.sizes)[self.number][1]
 
     def place(self, axis: str) -> int:
         """Return the dimension of an axis."""
@@ -75,32 +86,56 @@ class ActedRows:
     """What one element acts on, as matrices.
 
     Attributes:
-      now:    Float[Tensor, "batch n m"]; ``then`` the same of the anchor.
+      axis:   of the element; ``batch`` the axes that it is batched over.
+      parts:  pairs of blocks, of the model and of the anchor, a weight before its bias.
       vector: whether it is a bias or a gain and no matrix.
       factor: how the axis stands there (its marks).
-      stem:   name without the last word, by which a bias finds its weight; ``number`` of the block.
     """
 
-    now: Tensor
-    then: Tensor
+    axis: str
+    batch: tuple[str, ...]
+    parts: tuple[tuple[StoredBlock, StoredBlock], ...]
     vector: bool
     factor: Factor
-    stem: str
-    number: int
+
+    @property
+    def columns(self) -> int:
+        """Return how many columns the matrices have; an axis of any size counts as one."""
+        inner = [factor for factor in self.parts[0][0].factors if factor.axis not in (*self.batch, self.axis)]
+        return prod(size_of(factor, self.parts[0][0].sizes) or 1 for factor in inner)
+
+    @property
+    def now(self) -> Tensor:
+        """Return Float[Tensor, "batch n m"], of the model."""
+        return self._joined([here for here, _ in self.parts])
+
+    @property
+    def then(self) -> Tensor:
+        """Return Float[Tensor, "batch n m"], of the anchor."""
+        return self._joined([there for _, there in self.parts])
+
+    def _joined(self, blocks: list[StoredBlock]) -> Tensor:
+        found = [matrix(block, self.axis, self.batch) for block in blocks]
+        return found[0] if len(found) == 1 else torch.cat(found, dim=2)
 
 
 def blocks(circuit: Circuit, tensors: Tensors) -> Iterator[StoredBlock]:
     """Yield the blocks of every tensor of a circuit that is there."""
     for member in circuit.members:
         if member.name in tensors:
-            for number, (factors, view) in enumerate(unfold(tensors[member.name], member.nodes, circuit.sizes)):
-                yield StoredBlock(member=member, number=number, factors=factors, tensor=view)
+            shape = [size_of(node, circuit.sizes) or 1 for node in member.nodes]
+            for number, (factors, _) in enumerate(
+                unfold(torch.empty(shape, device="meta"), member.nodes, circuit.sizes)
+            ):
+                yield StoredBlock(
+                    member=member, number=number, factors=factors, sizes=circuit.sizes, tensors=tensors
+                )  # fmt: skip
 
 
 def matrix(block: StoredBlock, axis: str, batch: tuple[str, ...]) -> Tensor:
     """Return a block as [batch, n, m] for one of its axes; a copy where the order of dimensions asks for one."""
     first = [block.place(name) for name in (*batch, axis)]
-    rest = [place for place in range(block.tensor.dim()) if place not in first]
+    rest = [place for place in range(len(block.factors)) if place not in first]
     moved = block.tensor.permute(*first, *rest)
     return moved.reshape(-1 if batch else 1, moved.shape[len(batch)], moved[(0,) * (len(batch) + 1)].numel())
 
@@ -117,30 +152,30 @@ def carriers(
       then:    those of the anchor.
       known:   whether another element has been undone already.
     """
-    batch = circuit.batches[element]
     found: dict[tuple[str, int, Factor], ActedRows] = {}
-    pairs = zip(_carrying(circuit, element, now, known), _carrying(circuit, element, then, known), strict=True)
-    for (here, factor, vector), (there, _, _) in pairs:
-        sides = [matrix(side, element[0], batch) for side in (here, there)]
-        rows = ActedRows(
-            now=sides[0], then=sides[1], vector=vector, factor=factor, stem=here.member.stem, number=here.number
-        )
-        _join(found, rows)
+    for rows in _carrying(circuit, element, now, then, known):
+        here, _ = rows.parts[0]
+        key = (here.member.stem, here.number, rows.factor)
+        if key in found:  # a bias is one more column of its weight
+            weight, bias = (rows, found[key]) if found[key].vector else (found[key], rows)
+            rows = replace(weight, parts=(*weight.parts, *bias.parts))
+        found[key] = rows
     return list(found.values())
 
 
-def count_matrices(circuit: Circuit, element: Instance, tensors: Tensors, known: Callable[[Instance], bool]) -> int:
-    """Return how many matrices ``carriers`` would return, without making them."""
-    found = _carrying(circuit, element, tensors, known)
-    return len({(block.member.stem, block.number, factor) for block, factor, vector in found if not vector})
+def weights(
+    circuit: Circuit, element: Instance, now: Tensors, then: Tensors, known: Callable[[Instance], bool]
+) -> list[ActedRows]:
+    """Return the matrices among ``carriers``, without biases."""
+    return [rows for rows in _carrying(circuit, element, now, then, known) if not rows.vector]
 
 
 def _carrying(
-    circuit: Circuit, element: Instance, tensors: Tensors, known: Callable[[Instance], bool]
-) -> Iterator[tuple[StoredBlock, Factor, bool]]:
-    """Yield the blocks, how the axis stands in each, and whether it is a vector: a bias or a gain."""
+    circuit: Circuit, element: Instance, now: Tensors, then: Tensors, known: Callable[[Instance], bool]
+) -> Iterator[ActedRows]:
+    """Yield every block that the element acts on by itself."""
     batch = circuit.batches[element]
-    for block in blocks(circuit, tensors):
+    for block, there in zip(blocks(circuit, now), blocks(circuit, then), strict=True):
         axes = [factor.axis for factor in block.factors if circuit.family.acts(factor.axis)]
         if element[0] not in axes or instance(circuit.family, element[0], block.member) != element:
             continue
@@ -151,21 +186,5 @@ def _carrying(
         factor = block.factors[block.place(element[0])]
         stored = [tuple(leaves(node)) for node in block.member.nodes]
         beside = {leaf.axis for node in stored if factor in node for leaf in node}
-        yield block, factor, not any(other.axis not in (*batch, *beside) for other in block.factors)
-
-
-def _join(found: dict[tuple[str, int, Factor], ActedRows], rows: ActedRows) -> None:
-    """Add rows; a bias follows the rows of its weight, so it is one more column of it."""
-    key = (rows.stem, rows.number, rows.factor)
-    if key not in found:
-        found[key] = rows
-        return
-    weight, bias = (rows, found[key]) if found[key].vector else (found[key], rows)
-    found[key] = ActedRows(
-        now=torch.cat([weight.now, bias.now], dim=2),
-        then=torch.cat([weight.then, bias.then], dim=2),
-        vector=weight.vector,
-        factor=weight.factor,
-        stem=weight.stem,
-        number=weight.number,
-    )
+        vector = not any(other.axis not in (*batch, *beside) for other in block.factors)
+        yield ActedRows(axis=element[0], batch=batch, parts=((block, there),), vector=vector, factor=factor)

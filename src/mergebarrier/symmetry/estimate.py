@@ -10,26 +10,24 @@ inside the heads, seen through products that no map inside changes.  What is fou
 Source: specs of each are in ``matching`` and ``joint``.  Estimation regresses protected on anchor, which has no noise.
 """
 
+import operator
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import reduce
+from math import prod
 
 import torch
 from torch import Tensor
 
+from mergebarrier.arch import Factor
 from mergebarrier.circuits import Circuit, Instance
-from mergebarrier.symmetry import joint
 from mergebarrier.symmetry.act import Elements
-from mergebarrier.symmetry.blocks import ActedRows, Tensors, blocks, carriers, count_matrices, matrix
-from mergebarrier.symmetry.elements import (
-    SNAP_TOLERANCE,
-    Element,
-    LinearMap,
-    Monomial,
-    Planes,
-    nearest_signed_permutation,
-)
-from mergebarrier.symmetry.gauge import act_inverse
-from mergebarrier.symmetry.matching import Correlation, assign, cosines, fit_scale, signed_order
+from mergebarrier.symmetry.blocks import ActedRows, Tensors, blocks, matrix, weights
+from mergebarrier.symmetry.elements import SNAP_TOLERANCE, Element, LinearMap, Monomial, Planes, identity
+from mergebarrier.symmetry.gauge import Reverted
+from mergebarrier.symmetry.joint import SIMPLER, Products, recognise
+from mergebarrier.symmetry.matching import Correlation, Sums, fit_scale, signed_order
+from mergebarrier.symmetry.pairing import pair
 
 _SILENT_PLANE = 1e-12
 
@@ -45,16 +43,15 @@ def estimate(circuit: Circuit, tensors: Tensors, anchor: Tensors, *, known: Elem
     Returns: instance -> element; an axis that no tensor shows is left as it is.
     """
     found: dict[Instance, Element] = {}
-    now = dict(tensors)
     waiting = [one for one in circuit.instances if one not in known]
     while waiting:
+        now = Reverted(circuit, found, tensors) if found else tensors
         seen = _Seen(circuit=circuit, now=now, then=anchor, done={*known, *found}, waiting=waiting)
         # What all of its tensors show comes before what only some show so far.
         steps = (seen.step(one, whole=whole) for whole in (True, False) for one in waiting)
         ready = next((step for step in steps if step), None)
         if ready is None:
             break
-        now = act_inverse(circuit, ready, now)
         found |= ready
         waiting = [one for one in waiting if one not in ready]
     return found
@@ -76,11 +73,9 @@ class _Seen:
         inside = [other for other in self.waiting if one[0] in circuit.batches[other]]
         if axis.kind == "order" and any(circuit.axis(other).kind == "basis" for other in inside):
             return self._heads(one, inside)
-        visible = count_matrices(circuit, one, self.now, self.done.__contains__)
-        if not visible or (whole and visible < count_matrices(circuit, one, self.now, lambda other: True)):
+        rows = weights(circuit, one, self.now, self.then, self.done.__contains__)
+        if not rows or (whole and len(rows) < len(weights(circuit, one, self.now, self.then, lambda other: True))):
             return {}
-        seen = carriers(circuit, one, self.now, self.then, self.done.__contains__)
-        rows = [row for row in seen if not row.vector]
         if axis.kind == "basis":
             return {one: _basis(rows)}
         if axis.kind == "planes":
@@ -115,96 +110,98 @@ class _Seen:
 
 
 def _order(rows: list[ActedRows], *, gated: bool) -> Monomial:
-    """Match entries by cosine, then fit the scales where there are any; signs alone when every scale is near one."""
-    batch, n, _ = rows[0].now.shape
-    entries = []
-    for entry in range(batch):
-        score = torch.zeros(n, n)
-        for row in rows:
-            share = cosines(row.now[entry], row.then[entry])
-            score += share.abs_() if row.factor.scaled else share
-        perm = assign(score)
-        factor = torch.ones(n, dtype=torch.float64)
-        scaled = [row for row in rows if row.factor.scaled]
-        if gated and scaled:
-            factor = 1.0 / _scale(scaled, entry, perm)
-        entries.append((perm, factor))
-    perms, factors = zip(*entries, strict=True)
+    """Match entries by cosine, then fit the scales where there are any."""
+    perms, sums = pair(rows)
+    factors = [torch.ones(len(perm), dtype=torch.float64) for perm in perms]
+    if gated and any(row.factor.scaled for row in rows):
+        factors = [
+            1.0 / _scale([(row.factor, found[entry]) for row, found in zip(rows, sums, strict=True)])
+            for entry in range(len(perms))
+        ]
     return Monomial(torch.stack(perms), torch.stack(factors))
 
 
-def _scale(rows: list[ActedRows], entry: int, perm: Tensor) -> Tensor:
-    sides = []
+def _scale(sums: list[tuple[Factor, Sums]]) -> Tensor:
+    """Fit the scales of matched neurons, t = 1/s; signs alone where a fit explains hardly more than they do."""
+    none = torch.zeros_like(sums[0][1].dot)
+    up, down = (
+        sum((one for factor, one in sums if factor.scaled and factor.dual is dual), start=Sums(none, none, none))
+        for dual in (False, True)
+    )
+
+    def left(t: Tensor) -> Tensor:
+        return up.now * t**2 - 2 * up.dot * t + up.then + down.now / t**2 - 2 * down.dot / t + down.then
+
+    t, still = fit_scale(up, down), torch.ones_like(none)
+    sign = torch.where(left(still) > SIMPLER * left(-still), -still, still)
+    simple = bool(((t - sign).abs() < SNAP_TOLERANCE).all()) or bool(left(sign).sum() <= SIMPLER * left(t).sum())
+    return sign if simple else t
+
+
+def _basis(rows: list[ActedRows], behind: int = 0) -> Monomial | LinearMap:
+    """Joint fit of both sides, of the entries behind so many, unless something simpler explains them."""
+    sides: list[Products] = []
     for dual in (False, True):
-        chosen = [row for row in rows if row.factor.dual is dual]
-        empty = torch.zeros(len(perm), 0, dtype=torch.float64)
-        sides.append(torch.cat([empty, *(row.now[entry].double() for row in chosen)], dim=1))
-        sides.append(torch.cat([empty, *(row.then[entry].double() for row in chosen)], dim=1)[perm])
-    t = fit_scale(*sides)
-    sign = torch.where(t < 0, -1.0, 1.0).double()
-    return sign if bool(((t - sign).abs() < SNAP_TOLERANCE).all()) else t
+        found = [Products.of(row.now[:, behind:], row.then[:, behind:]) for row in rows if row.factor.dual is dual]
+        sides.append(reduce(operator.add, found))
+    return recognise(*sides)
 
 
-def _sides(rows: list[ActedRows]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return (direct, dual) of the model and of the anchor; Float64[Tensor, "batch n m"] each."""
-    sides = []
-    for pick in ("now", "then"):
-        for dual in (False, True):
-            chosen = [getattr(row, pick).double() for row in rows if row.factor.dual is dual]
-            sides.append(torch.cat(chosen, dim=2) if chosen else torch.zeros(*rows[0].now.shape[:2], 0).double())
-    return sides[0], sides[1], sides[2], sides[3]
+@dataclass(frozen=True)
+class _Turns:
+    """Products of the planes of one side: squared norms Float64, ``dot`` Complex128[Tensor, "batch planes"]."""
 
+    now: Tensor
+    dot: Tensor
+    then: Tensor
 
-def _basis(rows: list[ActedRows]) -> Monomial | LinearMap:
-    """Joint fit of both sides; snapped when near a signed permutation."""
-    direct, dual, direct0, dual0 = _sides(rows)
-    fitted = joint.fit(direct, dual.mT, direct0, dual0.mT)
-    return nearest_signed_permutation(fitted.forward) or fitted
+    @classmethod
+    def of(cls, rows: list[ActedRows], still: Planes) -> "_Turns":
+        first, second = still.entries()
+        now, real, imaginary, then = (torch.zeros(still.z.shape, dtype=torch.float64) for _ in range(4))
+        for row in rows:
+            for entry, (here, there) in enumerate(zip(row.now, row.then, strict=True)):
+                a, b, c, d = (side[places].double() for side in (here, there) for places in (first, second))
+                now[entry] += (a * a + b * b).sum(1)
+                real[entry] += (a * c + b * d).sum(1)
+                imaginary[entry] += (b * c - a * d).sum(1)
+                then[entry] += (c * c + d * d).sum(1)
+        return cls(now, torch.complex(real, imaginary), then)
 
 
 def _planes(circuit: Circuit, one: Instance, rows: list[ActedRows]) -> Planes:
-    """Pooled forward regression per plane; snapped when every plane is within .15 of a quarter turn."""
+    """Pooled forward regression per plane; quarter turns alone where a fit explains hardly more than they do."""
     axis, rotated = circuit.axis(one), circuit.rotary[one[0]]
-    batch = rows[0].now.shape[0]
-    still = Planes(torch.ones(batch, rotated // 2, dtype=torch.complex128), None, axis.pairs)
-    first, second = still.entries()
-
-    def regress(dual: bool) -> tuple[Tensor, Tensor]:
-        total = torch.zeros(batch, rotated // 2, dtype=torch.complex128)
-        energy = torch.zeros(batch, rotated // 2, dtype=torch.float64)
-        for row in rows:
-            if row.factor.dual is dual:
-                now, then = (torch.complex(s[:, first].double(), s[:, second].double()) for s in (row.now, row.then))
-                total, energy = total + (now * then.conj()).sum(2), energy + then.abs().square().sum(2)
-        return total / energy.clamp_min(1e-300), energy
-
-    (z_direct, energy_direct), (z_dual, energy_dual) = regress(False), regress(True)
-    energy = energy_direct + energy_dual
+    batch = prod(circuit.sizes[name] for name in circuit.batches[one])
+    still = torch.ones(batch, rotated // 2, dtype=torch.complex128)
+    direct, dual = (
+        _Turns.of([row for row in rows if row.factor.dual is which], Planes(still, None, axis.pairs))
+        for which in (False, True)
+    )
+    z_direct, z_dual = direct.dot / direct.then.clamp_min(1e-300), dual.dot / dual.then.clamp_min(1e-300)
+    energy = direct.then + dual.then
     z_dual = 1.0 / z_dual.conj()
-    share = energy_direct / energy.clamp_min(1e-300)
+    share = direct.then / energy.clamp_min(1e-300)
     size = torch.exp(share * z_direct.abs().log() + (1 - share) * z_dual.abs().log())
     turn = share * z_direct / z_direct.abs() + (1 - share) * z_dual / z_dual.abs()
     z = size * turn / turn.abs()
     usable = (energy > _SILENT_PLANE * energy.mean()) & torch.isfinite(z.abs()) & (z.abs() > 0)
-    z = torch.where(usable, z, torch.ones_like(z))
+    z = torch.where(usable, z, still)
+
+    def left(z: Tensor) -> Tensor:
+        over = direct.now / z.abs().square() - 2 * (direct.dot / z).real + direct.then
+        return over + dual.now * z.abs().square() - 2 * (dual.dot * z.conj()).real + dual.then
+
     quarter = torch.tensor([1, 1j, -1, -1j], dtype=torch.complex128)
     nearest = quarter[(z[..., None] - quarter).abs().argmin(-1)]
-    snapped = axis.normed or bool(((z - nearest).abs() < SNAP_TOLERANCE).all())
+    nearest = torch.where(left(still) <= SIMPLER * left(nearest), still, nearest)
+    near = bool(((z - nearest).abs() < SNAP_TOLERANCE).all())
+    snapped = axis.normed or near or bool(left(nearest).sum() <= SIMPLER * left(z).sum())
     n = circuit.sizes[one[0]]
     rest: Monomial | LinearMap | None = None
     if n > rotated:
-        index = torch.arange(n - rotated).repeat(batch, 1)
-        rest = Monomial(index, torch.ones(batch, n - rotated, dtype=torch.float64))
-        if not axis.normed:
-            rest = _basis([_behind(row, rotated) for row in rows])
+        rest = identity(batch, n - rotated) if axis.normed else _basis(rows, rotated)
     return Planes(nearest if snapped else z, rest, axis.pairs)
-
-
-def _behind(row: ActedRows, rotated: int) -> ActedRows:
-    return ActedRows(
-        now=row.now[:, rotated:], then=row.then[:, rotated:], vector=row.vector, factor=row.factor, stem=row.stem,
-        number=row.number,
-    )  # fmt: skip
 
 
 def best_order(similarity: Tensor) -> Monomial:
@@ -259,7 +256,7 @@ def head_similarity(
             factor = block.factors[block.place(basis[0])]
             batch = circuit.batches[basis]
             held = (*batch, member[0]) if member is not None and member[0] in axes else batch
-            (dual if factor.dual else direct).append(matrix(block, basis[0], held).double())
+            (dual if factor.dual else direct).append(matrix(block, basis[0], held).float())
         if not direct or not dual:
             return None
         sides.append((torch.cat(direct, dim=2), torch.cat(dual, dim=2)))

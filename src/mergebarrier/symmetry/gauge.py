@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from mergebarrier.circuits import Circuit, Instance
-from mergebarrier.symmetry.act import Elements, act_each
+from mergebarrier.symmetry.act import Elements, act_each, act_one
 from mergebarrier.symmetry.elements import Element, LinearMap, Monomial, Planes, compose
 
 
@@ -23,6 +23,32 @@ def act(circuit: Circuit, elements: Elements, tensors: Mapping[str, Tensor]) -> 
 def act_inverse(circuit: Circuit, elements: Elements, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Undo ``act``."""
     return act(circuit, inverted(circuit, elements), tensors)
+
+
+class Reverted(Mapping[str, Tensor]):
+    """The tensors of a circuit with elements undone, each when it is asked for; nothing is kept.
+
+    Args:
+      circuit:  from ``describe``.
+      elements: that acted.
+      tensors:  of all members that there are.
+    """
+
+    def __init__(self, circuit: Circuit, elements: Elements, tensors: Mapping[str, Tensor]) -> None:
+        """Invert the elements."""
+        self._circuit, self._back, self._tensors = circuit, inverted(circuit, elements), tensors
+
+    def __getitem__(self, name: str) -> Tensor:
+        """Return one tensor, undone."""
+        return act_one(self._circuit, self._back, self._tensors, name)
+
+    def __iter__(self) -> Iterator[str]:
+        """Yield the names."""
+        return iter(self._tensors)
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+        return len(self._tensors)
 
 
 def inverted(circuit: Circuit, elements: Elements) -> dict[Instance, Element]:

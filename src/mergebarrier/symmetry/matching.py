@@ -12,6 +12,10 @@ from torch import Tensor
 from mergebarrier.arch import Kind
 from mergebarrier.symmetry.elements import Monomial
 
+_CLEAR_GAP = 0.3
+# Squared distances of unit vectors: 2 (1 - cosine).
+_CLEAR_RATIO = 9.0
+
 
 def cosines(now: Tensor, then: Tensor) -> Tensor:
     """Return cosines of rows, Float32[Tensor, "n n"]; a zero row gives 0."""
@@ -29,12 +33,33 @@ def assign(score: Tensor) -> Tensor:
     return torch.from_numpy(linear_sum_assignment(score.numpy(), maximize=True)[1])
 
 
-def fit_scale(up: Tensor, up0: Tensor, down: Tensor, down0: Tensor) -> Tensor:
+@dataclass(frozen=True)
+class Sums:
+    """Products of matched rows.
+
+    Attributes:
+      now, then: Float64[Tensor, "n"], squared norms; ``dot`` their products.
+    """
+
+    now: Tensor
+    dot: Tensor
+    then: Tensor
+
+    @property
+    def cosine(self) -> Tensor:
+        """Return cosines; a silent row gives 0."""
+        return self.dot / (self.now * self.then).sqrt().clamp_min(1e-300)
+
+    def __add__(self, other: "Sums") -> "Sums":
+        """Add the columns of further matrices."""
+        return Sums(self.now + other.now, self.dot + other.dot, self.then + other.then)
+
+
+def fit_scale(up: Sums, down: Sums) -> Tensor:
     """Return t that minimises |t up' - up0|^2 + |down'/t - down0|^2 per neuron, Float64[Tensor, "n"]."""
-    a, b = up.square().sum(1), (up * up0).sum(1)
-    c, e = down.square().sum(1), (down * down0).sum(1)
+    a, b, c, e = up.now, up.dot, down.now, down.dot
     usable = (a > 0) & (c > 0) & (b != 0)
-    t = torch.where(usable, up0.square().sum(1) / torch.where(usable, b, 1.0), 1.0)
+    t = torch.where(usable, up.then / torch.where(usable, b, 1.0), 1.0)
     for _ in range(30):
         gradient = a * t - b - c / t**3 + e / t**2
         curvature = a + 3 * c / t**4 - 2 * e / t**3
@@ -79,15 +104,33 @@ class Correlation:
         left, right = (energy.sqrt().clamp_min(1e-300) for energy in (self.energy_now, self.energy_then))
         return self.total / left[:, None] / right[None, :]
 
+    def within(self, element: Monomial, entries: Tensor) -> "Correlation":
+        """Return what is said about some of the anchor's entries once an element has been undone."""
+        back = element.inverse()
+        order, factor = back.perm[0, entries], back.factor[0, entries]
+        return Correlation(
+            self.total[order][:, entries] * factor[:, None], self.energy_now[order], self.energy_then[entries]
+        )
+
+    def unclear(self, element: Monomial) -> Tensor:
+        """Return the anchor's entries that an element matches to one that another could be, Int64[Tensor, "n"].
+
+        Clear is a cosine that stands .3 above all others of its row and column, or is three times nearer to one.
+        """
+        cosine = self.within(element, torch.arange(len(self.total))).cosines()
+        matched = cosine.diagonal().clone()
+        others = cosine.abs().fill_diagonal_(-1.0)
+        second = torch.maximum(others.amax(0), others.amax(1))
+        clear = (matched - second > _CLEAR_GAP) | (1 - second > _CLEAR_RATIO * (1 - matched))
+        return torch.nonzero(~clear)[:, 0]
+
 
 def signed_order(correlation: Correlation, kind: Kind) -> Monomial:
     """Return the signed order that maximises the total of cosines; a "centred" axis allows one global sign only."""
-    from scipy.optimize import linear_sum_assignment
-
     cosine, centred = correlation.cosines(), kind == "centred"
     # LayerNorm: the order under either global sign, the better of the two.
     views = (cosine, -cosine) if centred else (cosine if kind == "order" else cosine.abs(),)
-    orders = [torch.from_numpy(linear_sum_assignment(view.numpy(), maximize=True)[1]) for view in views]
+    orders = [assign(view) for view in views]
     rows = torch.arange(len(cosine))
     perm = max(zip(views, orders, strict=True), key=lambda pair: float(pair[0][rows, pair[1]].sum()))[1]
     matched = cosine[rows, perm] if kind != "order" else torch.ones(len(cosine))
