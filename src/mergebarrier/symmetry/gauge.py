@@ -71,8 +71,10 @@ def bit_exact(elements: Elements) -> bool:
 def _moved(circuit: Circuit, elements: Elements, orders: Elements | None = None) -> Iterator[tuple[Instance, Element]]:
     """Yield every element under the instance that it is found at once whole tensors (experts) have moved."""
     orders = elements if orders is None else orders
-    for one in elements:
-        yield one, elements[_origin(circuit, one, orders)]
+    for one in circuit.instances:
+        origin = _origin(circuit, one, orders)
+        if origin in elements:
+            yield one, elements[origin]
 
 
 def _origin(circuit: Circuit, one: Instance, orders: Elements) -> Instance:
