@@ -269,12 +269,13 @@ def t02_4_weights_without_a_tensor(path: Path) -> None:
 
 @case(RemoteCodeRefused, "config.json", "auto_map")
 def t03_1_config_names_code(path: Path) -> None:
-    with_config(path, auto_map={"AutoModelForCausalLM": "modeling_evil.EvilForCausalLM"})
+    auto_map = {"AutoModelForCausalLM": "modeling_evil.EvilForCausalLM"}
+    with_config(path, architectures=["EvilForCausalLM"], auto_map=auto_map)
 
 
 @case(RemoteCodeRefused, "config.json", "auto_map")
 def t03_1_config_names_code_in_a_nested_table(path: Path) -> None:
-    with_config(path, text_config={"vision": [{"auto_map": {"AutoModel": "x.Y"}}]})
+    with_config(path, text_config={"vision": [{"model_type": "evil", "auto_map": {"AutoModel": "x.Y"}}]})
 
 
 @case(RemoteCodeRefused, "config.json", "auto_map")

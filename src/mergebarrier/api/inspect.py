@@ -31,6 +31,7 @@ class InspectReport(Report):
     Attributes:
       path:            as it was given.
       tensors, parameters, bytes, dtypes, files: of the weights.
+      code:            file and key of what names code, which is never run; None where nothing does.
       manifest:        what this tool did to it: verb, method, parameters, key id; None for a model of others.
       licence:         identifier, or "unknown".
       do_not_merge:    the words of the owner's wish; None when there is none.
@@ -38,7 +39,7 @@ class InspectReport(Report):
       merge_protected: marked as protected against merging.
       lineage:         what a merge was made from, its licence and warnings; None for anything else.
       family:          of the architecture; None for one that no table describes.
-      not_protectable: why it cannot be protected, where it has no family.
+      not_protectable: why it cannot be protected, where it has no family, or why nothing can be made of it.
       dims, tied, circuits: sizes, and the number of units of work.
       freedoms:        what a protection may change, and who undoes it: axis by axis, with the number of elements.
       next_steps:      commands that make sense now.
@@ -59,6 +60,7 @@ class InspectReport(Report):
     merge_protected: bool
     lineage: Mapping[str, Any] | None
     family: str | None
+    code: tuple[str, ...] | None = optional()
     not_protectable: str | None = optional()
     dims: Mapping[str, int | bool] | None = optional()
     tied: bool | None = optional()
@@ -75,12 +77,14 @@ def inspect(model: Model, *, download: bool = False) -> InspectReport:
       download: fetch it if the local cache lacks it.
     Raises: CheckpointError, BadManifest.
     """
-    with opened(model, download=download) as (checkpoint,):
+    with opened(model, download=download, any_code=True) as (checkpoint,):
         infos = checkpoint.tensors.values()
         written = (checkpoint.root / MANIFEST_NAME).exists()
         content = read_manifest(checkpoint.path)["content"] if written else None
         said = verbs.declared(checkpoint)
         known = _of_architecture(checkpoint)
+        code = tuple(f"{name}: {key}" for name, keys in checkpoint.code.items() for key in keys)
+        usable = checkpoint.refused is None
         return InspectReport(
             path=as_given(model),
             tensors=len(infos),
@@ -94,12 +98,15 @@ def inspect(model: Model, *, download: bool = False) -> InspectReport:
             attack_artifact=said.attack,
             merge_protected=said.protected,
             lineage=_lineage(content),
+            code=code or None,
             **known,
-            next_steps=_next_steps(as_given(model), content, protectable="not_protectable" not in known),
+            next_steps=_next_steps(as_given(model), content, protectable=known["family"] is not None) if usable else (),
         )
 
 
 def _of_architecture(checkpoint: Checkpoint) -> dict[str, Any]:
+    if checkpoint.refused is not None:
+        return {"family": None, "not_protectable": str(checkpoint.refused)}
     try:
         architecture = describe(checkpoint)
     except ArchError as error:

@@ -35,6 +35,7 @@ class ProtectReport(Report):
       content_digest: of the weights.
       limit:          what the protection does not do.
       realigned:      how much of the change the base gives back, without the key; None without a base.
+      notes:          what no output gets of the model's folder; None where nothing is left out.
       variant:        which form of the method acted.
       key_file:       path of the key; None for a method without one, or a key that was given as such.
       key_made:       whether it was made just now.
@@ -49,6 +50,7 @@ class ProtectReport(Report):
     content_digest: str
     limit: str
     realigned: "verbs.Undone | None" = optional()
+    notes: tuple[str, ...] | None = optional()
     variant: str = beside("")
     key_file: str | None = beside(None)
     key_made: bool = beside(False)
@@ -79,6 +81,7 @@ class UnprotectReport(Report):
       bit_identical:   every bit came back, which was checked.
       roundtrip_bound: largest relative error of a tensor, 0 where every bit came back.
       content_digest:  of the weights.
+      notes:           what no output gets of the folder; None where nothing is left out.
       key_file:        the key that was used; None for a method without one, or a key that was given as such.
     """
 
@@ -89,6 +92,7 @@ class UnprotectReport(Report):
     bit_identical: bool
     roundtrip_bound: float
     content_digest: str
+    notes: tuple[str, ...] | None = optional()
     key_file: str | None = beside(None)
 
     @property
@@ -153,6 +157,7 @@ def protect(
         content_digest=content["output"]["content_digest"],
         limit=prepared.limit,
         realigned=realigned,
+        notes=source.folder_notes or None,
         variant=prepared.variant,
         key_file=None if owned.file is None else str(owned.file),
         key_made=owned.made,
@@ -203,6 +208,7 @@ def unprotect(
         bit_identical=was["parameters"]["reversibility"] == "exact",
         roundtrip_bound=was["roundtrip_bound"],
         content_digest=content["output"]["content_digest"],
+        notes=source.folder_notes or None,
         key_file=None if file is None else str(file),
     )
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from mergebarrier import verbs
-from mergebarrier.api.base import Model, Report, WriteOptions, beside, opened, shown
+from mergebarrier.api.base import Model, Report, WriteOptions, beside, opened, optional, shown
 from mergebarrier.progress import Progress
 from mergebarrier.realign import GaugeFix, Realignment
 
@@ -27,6 +27,7 @@ class RealignReport(Report):
       seconds:            wall time.
       content_digest:     of the weights.
       diagnostics:        of the fit, as in the manifest.
+      notes:              what no output gets of the model's folder; None where nothing is left out.
       licences:           what the model and the base say of theirs.
     """
 
@@ -38,6 +39,7 @@ class RealignReport(Report):
     seconds: float
     content_digest: str
     diagnostics: Mapping[str, object]
+    notes: tuple[str, ...] | None = optional()
     licences: tuple[str, ...] = beside(())
 
 
@@ -87,6 +89,7 @@ def realign(
         seconds=time.perf_counter() - started,
         content_digest=content["output"]["content_digest"],
         diagnostics=diagnostics,
+        notes=source.folder_notes or None,
         licences=licences,
     )
 

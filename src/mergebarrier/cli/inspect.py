@@ -42,15 +42,20 @@ def _lines(report: "InspectReport") -> Iterator[str]:
     yield f"  {_weights(report)}"
     yield from (f"  {line}" for line in _sizes(report))
     yield f"  {_licence(report)}"
+    if report.code:
+        yield f"  names code, which is never run here and no output gets: {clean(', '.join(report.code))}"
     yield from (f"  {line}" for line in _history(report))
     if report.freedoms:
         yield "Freedoms that a protection may use, and anyone who undoes it:"
         yield from _freedoms(report.freedoms)
-    yield "What can be done next:"
+    if report.next_steps:
+        yield "What can be done next:"
     yield from (f"  {step}" for step in report.next_steps)
 
 
 def _family(report: "InspectReport") -> str:
+    if not report.next_steps:
+        return f"a model that this tool only shows: {clean(report.not_protectable)}"
     if report.family is None:
         return f"a model that can be merged but not protected: {clean(report.not_protectable)}"
     return f"a model of the {report.family} family, which can be protected"

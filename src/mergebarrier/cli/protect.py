@@ -70,6 +70,8 @@ def command(
         )
     if report.key_file is not None:
         output.note(f"key {report.key_id} {'made' if report.key_made else 'read'}: {report.key_file}")
+    for note in report.notes or ():
+        output.note(note)
     output.result(report, "\n".join(_lines(report)))
 
 

@@ -61,6 +61,8 @@ def command(
             download=download,
             progress=progress,
         )
+    for note in report.notes or ():
+        output.note(note)
     output.result(report, f"{report.out}: {_sentence(report.diagnostics)}")
 
 

@@ -39,4 +39,6 @@ def command(model: Path, key_path: Path | None, download: bool, writer: WriterOp
         )
     if key_path is None and report.key_file is not None:
         output.note(f"key read: {report.key_file}")
+    for note in report.notes or ():
+        output.note(note)
     output.result(report, f"{report.out}: restored {report.promise}")

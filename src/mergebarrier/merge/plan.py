@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 from torch import Tensor
 
 from mergebarrier.checkpoint import is_of_tokenizer
-from mergebarrier.errors import BadMergeParameter, ShapeMismatch, clean
+from mergebarrier.errors import BadMergeParameter, ShapeMismatch
 from mergebarrier.merge.arithmetic import SurveyResult, row_blocks
 from mergebarrier.merge.configs import check_config
 from mergebarrier.merge.method import Merge
@@ -204,11 +204,7 @@ def donor_notes(donor: "Checkpoint") -> list[str]:
         "statistic": "{} running statistics are averaged over the experts, evenly; {} gives their names",
     }
     notes = [text.format(roles.count(role), donor.path.name) for role, text in said.items() if role in roles]
-    behind = donor.left_behind
-    more = f" and {len(behind) - 8} more" if len(behind) > 8 else ""
-    if behind:
-        notes.append(f"{donor.path.name}: {', '.join(map(clean, behind[:8]))}{more} of its folder stay behind")
-    return notes
+    return [*notes, *donor.folder_notes]
 
 
 def token_notes(models: "Sequence[Checkpoint]") -> list[str]:

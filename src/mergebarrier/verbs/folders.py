@@ -46,13 +46,14 @@ class Models:
     """Opened folders, closed with the stack.
 
     Args:
-      stack: closes them.
-      untie: store the head of an adapted model apart where it must be.
+      stack:    closes them.
+      untie:    store the head of an adapted model apart where it must be.
+      any_code: open folders, to be described, that only code of their own could run.
     """
 
-    def __init__(self, stack: ExitStack, *, untie: bool = False) -> None:
+    def __init__(self, stack: ExitStack, *, untie: bool = False, any_code: bool = False) -> None:
         """Start with nothing open."""
-        self._stack, self._untie = stack, untie
+        self._stack, self._untie, self._any_code = stack, untie, any_code
         self._models: dict[Path, Checkpoint] = {}
         self._adapters: dict[Path, Adapter] = {}
         self._experts: dict[tuple[Path, Path], AdaptedCheckpoint] = {}
@@ -67,7 +68,7 @@ class Models:
                 return self.expert(path, adapter)
         real = path.resolve()
         if real not in self._models:
-            self._models[real] = self._stack.enter_context(open_checkpoint(path))
+            self._models[real] = self._stack.enter_context(open_checkpoint(path, any_code=self._any_code))
         return self._models[real]
 
     def model_on(self, path: Path | Checkpoint, base: Path | Checkpoint | None) -> Checkpoint:

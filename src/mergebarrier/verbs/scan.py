@@ -33,6 +33,7 @@ from mergebarrier.scan import (
     finding,
     judge_task_vectors,
     measure,
+    named_code,
     ordered,
     refusal,
     scan_pool,
@@ -189,6 +190,7 @@ def _open(
             raise
         findings.append(refusal(name, error))
         return None
+    findings += named_code(name, checkpoint.code)
     for said in map(declared, parts_of(checkpoint)):
         findings += tags(name, attack=said.attack, wish=said.do_not_merge, protected=said.protected)
     return checkpoint

@@ -38,7 +38,8 @@ def test_texts_are_carried_up_to_a_bound_in_all(folder):
 
 
 @pytest.mark.parametrize("name", ["processor_config.json", "video_preprocessor_config.json", "any_other_config.json"])
-def test_a_processor_that_asks_for_code_is_refused(folder, name):
+def test_a_processor_that_asks_for_code_is_refused_where_no_stock_class_computes_the_model(folder, name):
+    (folder / "config.json").write_text('{"model_type": "x", "architectures": ["XForCausalLM"]}')
     (folder / name).write_text('{"auto_map": {"AutoProcessor": "processing_x.P"}}')
     with pytest.raises(RemoteCodeRefused, match=name):
         open_checkpoint(folder)

@@ -54,13 +54,15 @@ def resolve_all(models: Iterable[Model], *, download: bool = False) -> tuple[Pat
 
 
 @contextmanager
-def opened(*models: Model, download: bool = False) -> Iterator[tuple[Checkpoint, ...]]:
+def opened(*models: Model, download: bool = False, any_code: bool = False) -> Iterator[tuple[Checkpoint, ...]]:
     """Open models, each folder once; those that were given open stay open.
+
+    With ``any_code`` also a folder that only its own code could run, to be described and no more.
 
     Example: with opened("model", "owner/base@main", download=True) as (model, base): ...
     """
     with ExitStack() as stack:
-        folders = Models(stack)
+        folders = Models(stack, any_code=any_code)
         yield tuple(folders.model(path) for path in resolve_all(models, download=download))
 
 

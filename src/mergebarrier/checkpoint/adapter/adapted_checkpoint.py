@@ -51,7 +51,8 @@ class AdaptedCheckpoint(Checkpoint):
         files = [one for one in base.side_files if not (self._own and is_of_tokenizer(one))]
         files += sorted(self._own)
         super().__init__(base.path.parent / name, base.root, dict(base.config), base.shards, tuple(files), {})
-        self.base, self.adapter = base, adapter
+        self.base, self.adapter, self.refused = base, adapter, base.refused
+        self.code = {one: keys for part in (base, adapter.weights) for one, keys in part.code.items() if one in files}
         self.changes: Mapping[str, WeightChange] = place(adapter, base, find, untie=untie)
         self.tensors = {name: self._info(name) for name in dict.fromkeys([*base.tensors, *self.changes])}
         resized = {

@@ -26,10 +26,11 @@ from mergebarrier.checkpoint.read import (
     SINGLE,
     Checkpoint,
     check_side_file_sizes,
-    check_side_files,
+    code_of,
     is_of_tokenizer,
     list_folder,
     read_shard,
+    refusal,
     texts_of,
 )
 from mergebarrier.errors import BadAdapter, PickleRefused
@@ -109,17 +110,20 @@ def open_adapter(path: str | os.PathLike[str], *, max_header_bytes: int = MAX_HE
             )
         raise BadAdapter(f"{ADAPTER_WEIGHTS} is missing", where=path, remedy="download the adapter again, all files")
     config = read_adapter_config(root)
-    side_files = tuple(name for name in _CARDS if name in names)
+    side_files, code = tuple(name for name in _CARDS if name in names), dict[str, tuple[str, ...]]()
     if not names.isdisjoint(PIECE_FILES):  # without pieces the other files of a tokenizer speak of the base's
         tokens = texts_of(root, filter(is_of_tokenizer, names))
-        check_side_files(root, tokens)
+        code = code_of(root, tokens, {})
+        refused = refusal(root, code, tokens, {}) if code else None
+        if refused is not None:
+            raise refused
         side_files += tokens
     check_side_file_sizes(root, side_files)
     fd, real = open_regular(root, ADAPTER_WEIGHTS)
     try:
         shard = read_shard(path, ADAPTER_WEIGHTS, fd, max_header_bytes, MAX_TENSORS)
         weights = Checkpoint(path, root, dict(config.document), (shard,), side_files, {ADAPTER_WEIGHTS: (fd, real)})
-        return Adapter(path, config, weights)
+        return Adapter(path, config, weights.without(code, None))
     except BaseException:
         os.close(fd)
         raise

@@ -7,6 +7,7 @@ from mergebarrier import lazy
 if TYPE_CHECKING:
     from mergebarrier.checkpoint.bytes import strict_yaml
     from mergebarrier.checkpoint.bytes.io import (
+        ReadDigests,
         content_digest,
         full_disk,
         hash_file,
@@ -50,6 +51,7 @@ __all__ = [
     "TORCH",
     "Memory",
     "OutTensor",
+    "ReadDigests",
     "Shard",
     "Skeleton",
     "TensorInfo",

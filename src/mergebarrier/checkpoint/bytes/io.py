@@ -22,7 +22,7 @@ import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from threading import Lock
+from threading import Lock, get_ident
 from typing import TypeVar
 
 import torch
@@ -138,6 +138,34 @@ def sync_folder(path: Path) -> None:
 def new_tensor_hash(name: str, dtype: str, shape: Sequence[int]) -> "hashlib._Hash":
     """Return a SHA-256 that has seen a tensor's name, dtype and shape, and waits for the payload."""
     return hashlib.sha256(b"\0".join((name.encode(), dtype.encode(), ",".join(map(str, shape)).encode(), b"")))
+
+
+class ReadDigests:
+    """Collects digests of one model's tensors; ``feed`` is called by any thread."""
+
+    def __init__(self) -> None:
+        """Start with nothing read."""
+        self.found: dict[str, str] = {}
+        self._chains: dict[tuple[int, str], tuple[hashlib._Hash, int]] = {}
+        self._lock = Lock()
+
+    def feed(self, info: TensorInfo, start: int, stop: int, view: memoryview) -> None:
+        """Take rows ``start`` to ``stop`` (exclusive) of a tensor; a scalar is one row."""
+        if info.name in self.found:
+            return
+        key = get_ident(), info.name
+        with self._lock:
+            chain, expected = self._chains.pop(key, (None, 0))
+        if start == 0:
+            chain, expected = new_tensor_hash(info.name, info.dtype, info.shape), 0
+        if chain is None or start != expected:
+            return
+        chain.update(view)
+        with self._lock:
+            if stop == info.rows:
+                self.found[info.name] = chain.hexdigest()
+            else:
+                self._chains[key] = chain, stop
 
 
 def content_digest(digests: Mapping[str, str]) -> str:

@@ -6,6 +6,7 @@ from mergebarrier import lazy
 
 if TYPE_CHECKING:
     from mergebarrier.checkpoint.read.checkpoint import Checkpoint
+    from mergebarrier.checkpoint.read.code import refusal, refuse_code
     from mergebarrier.checkpoint.read.open import (
         ATTACHMENTS,
         GATHER,
@@ -29,10 +30,9 @@ if TYPE_CHECKING:
         Entry,
         Header,
         check_header_size,
-        check_side_files,
+        code_of,
         is_text,
         read_json,
-        refuse_code,
         texts_of,
         validate_header,
     )
@@ -58,7 +58,7 @@ __all__ = [
     "ViewPart",
     "check_header_size",
     "check_side_file_sizes",
-    "check_side_files",
+    "code_of",
     "is_of_tokenizer",
     "is_text",
     "list_folder",
@@ -66,6 +66,7 @@ __all__ = [
     "read_json",
     "read_shard",
     "read_shard_names",
+    "refusal",
     "refuse_code",
     "texts_of",
     "validate_header",

@@ -17,9 +17,9 @@ from contextlib import suppress
 from dataclasses import replace
 from math import prod
 from pathlib import Path
-from threading import Lock, get_ident
+from threading import Lock
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import torch
 
@@ -27,54 +27,24 @@ from mergebarrier.checkpoint.bytes import (
     CLEAN_WEIGHTS,
     TORCH,
     Memory,
+    ReadDigests,
     Shard,
     TensorInfo,
     check_bool,
     check_finite,
     content_digest,
     hash_tensor,
-    new_tensor_hash,
     read_into,
     read_small,
     side_by_side,
     ticker,
 )
-from mergebarrier.errors import ChangedDuringRun, InternalError
+from mergebarrier.checkpoint.read.code import text_without_code, without_code
+from mergebarrier.errors import ChangedDuringRun, InternalError, RemoteCodeRefused, clean
 from mergebarrier.progress import Progress
 
-if TYPE_CHECKING:
-    import hashlib
-
-
-class ReadDigests:
-    """Collects digests of one model's tensors; ``feed`` is called by any thread."""
-
-    def __init__(self) -> None:
-        """Start with nothing read."""
-        self.found: dict[str, str] = {}
-        self._chains: dict[tuple[int, str], tuple[hashlib._Hash, int]] = {}
-        self._lock = Lock()
-
-    def feed(self, info: TensorInfo, start: int, stop: int, view: memoryview) -> None:
-        """Take rows ``start`` to ``stop`` (exclusive) of a tensor; a scalar is one row."""
-        if info.name in self.found:
-            return
-        key = get_ident(), info.name
-        with self._lock:
-            chain, expected = self._chains.pop(key, (None, 0))
-        if start == 0:
-            chain, expected = new_tensor_hash(info.name, info.dtype, info.shape), 0
-        if chain is None or start != expected:
-            return
-        chain.update(view)
-        with self._lock:
-            if stop == info.rows:
-                self.found[info.name] = chain.hexdigest()
-            else:
-                self._chains[key] = chain, stop
-
-
 _BUFFERS_KEPT = 4
+_NAMED = 8
 MAX_SIDE_FILE_BYTES = 64 * 2**20
 _WRITTEN_ANEW = ("model.safetensors.index.json", "mergebarrier.json")
 
@@ -89,6 +59,8 @@ class Checkpoint:
       shards:     tuple[Shard, ...].
       side_files: names on the allow-list that the folder holds, config.json among them.
       left_out:   stored tensor that is not among ``tensors`` -> why; only a ``View`` leaves something out.
+      code:       side file -> keys in it that name code; neither ``config`` nor what is copied has them.
+      refused:    why nothing may be made of this folder; None for every folder that was not opened to be described.
     Reading is thread-safe.
     """
 
@@ -105,12 +77,21 @@ class Checkpoint:
         self.path, self.root, self.config, self.shards, self.side_files = path, root, config, shards, side_files
         self.tensors: dict[str, TensorInfo] = {tensor.name: tensor for shard in shards for tensor in shard.tensors}
         self.left_out: Mapping[str, str] = {}
+        self.code: Mapping[str, Sequence[str]] = {}
+        self.refused: RemoteCodeRefused | None = None
         self._files = files
         self._opened = {name: _identity(os.fstat(fd)) for name, (fd, _) in files.items()}
         self._digests: dict[str, str] = {}
         self._reads: ReadDigests | None = None
         self._memory = Memory()
         self._lock = Lock()
+
+    def without(self, code: Mapping[str, Sequence[str]], refused: RemoteCodeRefused | None) -> Self:
+        """Leave keys out that name code; return the checkpoint itself."""
+        self.code, self.refused = code, refused
+        if code:
+            self.config = without_code(self.config)
+        return self
 
     def __enter__(self) -> Self:
         """Return the checkpoint itself."""
@@ -232,9 +213,11 @@ class Checkpoint:
         return content_digest(self.digests(workers, progress))
 
     def read_side_file(self, name: str) -> bytes:
-        """Return the bytes of one of ``side_files`` (at most 64 MiB); KeyError for any other name."""
+        """Return the bytes of one of ``side_files``, without its keys that name code; KeyError for any other name."""
         if name not in self.side_files:
             raise KeyError(name)
+        if name in self.code:
+            return text_without_code(self.root, name, MAX_SIDE_FILE_BYTES)
         return read_small(self.root, name, MAX_SIDE_FILE_BYTES)
 
     @property
@@ -242,6 +225,19 @@ class Checkpoint:
         """Names in the folder that no output gets: weights of other formats, code, folders, records of a training."""
         ours = {shard.name for shard in self.shards} | {*self.side_files, *_WRITTEN_ANEW}
         return tuple(sorted(name for name in os.listdir(self.root) if name not in ours and not name.startswith(".")))
+
+    @property
+    def folder_notes(self) -> tuple[str, ...]:
+        """What no output gets of the folder, and what of its configuration; a line each."""
+        behind, notes = self.left_behind, []
+        for name, keys in self.code.items():
+            notes.append(
+                f"{self.path.name}: {', '.join(map(clean, keys))} of {name} left out: no code is run, none needed"
+            )
+        more = f" and {len(behind) - _NAMED} more" if len(behind) > _NAMED else ""
+        if behind:
+            notes.append(f"{self.path.name}: {', '.join(map(clean, behind[:_NAMED]))}{more} of its folder stay behind")
+        return tuple(notes)
 
     def verify_unchanged(self) -> None:
         """Raise ChangedDuringRun when a shard was written, truncated or replaced since it was opened.

@@ -26,6 +26,7 @@ from mergebarrier.checkpoint.bytes import (
     read_small,
 )
 from mergebarrier.checkpoint.read.checkpoint import MAX_SIDE_FILE_BYTES, Checkpoint
+from mergebarrier.checkpoint.read.code import refusal
 from mergebarrier.checkpoint.read.texts import (
     MAX_CONFIG_DEPTH,
     MAX_HEADER_BYTES,
@@ -33,7 +34,7 @@ from mergebarrier.checkpoint.read.texts import (
     Header,
     check_header_size,
     check_quantisation,
-    check_side_files,
+    code_of,
     read_config,
     texts_of,
     validate_header,
@@ -87,12 +88,15 @@ UNGATHERED = "as a sharded trainer (ZeRO-3, FSDP) saves what it did not gather"
 GATHER = "gather the shards and save again, such as by zero_to_fp32.py or with summon_full_params"
 
 
-def open_checkpoint(path: str | os.PathLike[str], *, max_header_bytes: int = MAX_HEADER_BYTES) -> Checkpoint:
+def open_checkpoint(
+    path: str | os.PathLike[str], *, max_header_bytes: int = MAX_HEADER_BYTES, any_code: bool = False
+) -> Checkpoint:
     """Open and check a Hugging Face model folder, snapshot folders of its cache included.
 
     Args:
       path:             the folder.
       max_header_bytes: cap on one shard's header.
+      any_code:         open it, to be described and no more, though its code would be needed; ``refused`` says why.
     Returns: Checkpoint; close it, or use it in a ``with`` block.
     Raises:  NotACheckpoint, UnsafePath, PickleRefused, AdapterRefused, RemoteCodeRefused, BadIndex, BadHeader,
              BadConfig, BadDtype, LimitExceeded; each names the file and what to do.
@@ -102,9 +106,11 @@ def open_checkpoint(path: str | os.PathLike[str], *, max_header_bytes: int = MAX
     root = path.resolve()
     weights = _which_weights(path, names)
     config = read_config(root)
-    side_files = tuple(name for name in SIDE_FILES if name in names)
-    side_files += texts_of(root, names - set(SIDE_FILES))
-    check_side_files(root, side_files)
+    side_files = (*(name for name in SIDE_FILES if name in names), *texts_of(root, names - set(SIDE_FILES)))
+    code = code_of(root, side_files, config)
+    refused = refusal(root, code, side_files, config) if code else None
+    if refused is not None and not any_code:
+        raise refused
     check_side_file_sizes(root, side_files)
     weight_map = _read_index(root) if weights == INDEX else None
     shard_names = [SINGLE] if weight_map is None else sorted(set(weight_map.values()))
@@ -120,7 +126,7 @@ def open_checkpoint(path: str | os.PathLike[str], *, max_header_bytes: int = MAX
         matrices = (tensor.dtype for shard in shards for tensor in shard.tensors if len(tensor.shape) > 1)
         plain = all(dtype in FLOATS or dtype == "BOOL" for dtype in matrices)  # a mask is no packed weight
         check_quantisation(config, root / "config.json", plain=plain)
-        return Checkpoint(path, root, config, tuple(shards), side_files, files)
+        return Checkpoint(path, root, config, tuple(shards), side_files, files).without(code, refused)
     except BaseException:
         for fd, _ in files.values():
             os.close(fd)
@@ -141,9 +147,8 @@ def list_folder(path: Path) -> frozenset[str]:
     except FileNotFoundError as fault:
         raise NotACheckpoint("there is no such folder", where=path, remedy="check the path") from fault
     except OSError as fault:
-        raise NotACheckpoint(
-            f"cannot be listed ({fault.strerror})", where=path, remedy="give a folder with config.json and weights"
-        ) from fault
+        what, remedy = f"cannot be listed ({fault.strerror})", "give a folder with config.json and weights"
+        raise NotACheckpoint(what, where=path, remedy=remedy) from fault
 
 
 def _which_weights(path: Path, names: Iterable[str]) -> str:
@@ -175,11 +180,8 @@ def _which_weights(path: Path, names: Iterable[str]) -> str:
             " safetensors",
         )
     if any(name.endswith(".safetensors") for name in names):
-        raise NotACheckpoint(
-            f"there is neither {SINGLE} nor {INDEX}",
-            where=path,
-            remedy="download the index too, or rename a lone shard",
-        )
+        what = f"there is neither {SINGLE} nor {INDEX}"
+        raise NotACheckpoint(what, where=path, remedy="download the index too, or rename a lone shard")
     snapshots = path / "snapshots"
     remedy = f"give one folder below {snapshots}" if snapshots.is_dir() else "give a folder with safetensors weights"
     raise NotACheckpoint("the folder holds no safetensors weights", where=path, remedy=remedy)
@@ -194,9 +196,8 @@ def check_side_file_sizes(root: Path, side_files: tuple[str, ...]) -> None:
         finally:
             os.close(fd)
         if size > MAX_SIDE_FILE_BYTES:
-            raise LimitExceeded(
-                f"{size} bytes, the cap is {MAX_SIDE_FILE_BYTES}", where=root / name, remedy="check this file"
-            )
+            what = f"{size} bytes, the cap is {MAX_SIDE_FILE_BYTES}"
+            raise LimitExceeded(what, where=root / name, remedy="check this file")
 
 
 def read_shard_names(root: Path) -> list[str]:

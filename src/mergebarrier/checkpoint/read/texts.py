@@ -2,11 +2,11 @@
 
 Of a header, caps are checked before the cost is paid, then the bytes must be the one reading that every library shares:
 no duplicate or unknown field, no float, no hole, no overlap, nothing after the brace but blanks.  A config is data here
-and is copied byte for byte, but a library that loads the output may act on it; so one that names code from the
-checkpoint, kernels from a hub or quantised weights is refused rather than passed on.
+and is copied byte for byte, but a library that loads the output may act on it; so what names code from the checkpoint,
+kernels from a hub or quantised weights is found here, and never passed on.
 
     header   begin_0 = 0,  begin_k = end_(k-1),  end_last = file size - 8 - n,  end - begin = prod(shape) * bits / 8
-    config   refused: auto_map, trust_remote_code, custom_*, *kernel* with text in it, an attention name with a path
+    config   names code: auto_map, trust_remote_code, custom_*, *kernel* with text in it, an attention name with a path
 
 Source: the format's README and ``Metadata::validate`` of safetensors 0.8.0; CVE-2026-4372 and CVE-2026-5241 (kernels
 fetched through config keys).  Differs: stricter (names, ranks, unknown fields, duplicates, leading and trailing white
@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mergebarrier.checkpoint.bytes import BITS, Skeleton, check_depth, parse, parse_bounded, read_small, skeleton
-from mergebarrier.errors import BadConfig, BadDtype, BadHeader, LimitExceeded, RemoteCodeRefused, clean
+from mergebarrier.errors import BadConfig, BadDtype, BadHeader, LimitExceeded, clean
 
 MAX_CONFIG_BYTES = 4 * 2**20
 MAX_CONFIG_DEPTH = 32
@@ -54,12 +54,11 @@ def read_config(root: Path) -> dict[str, object]:
     Args:
       root: resolved model folder.
     Returns: the parsed table.
-    Raises:  BadConfig, LimitExceeded, RemoteCodeRefused.
+    Raises:  BadConfig, LimitExceeded.
     """
     config = read_json(root, "config.json")
     if not isinstance(config, dict):
         raise BadConfig("not a table", where=root / "config.json", remedy="download the file again")
-    refuse_code(config, root / "config.json")
     return config
 
 
@@ -84,7 +83,7 @@ def texts_of(root: Path, names: Iterable[str]) -> tuple[str, ...]:
     left = _MAX_TEXTS_BYTES
     for name in sorted(name for name in names if is_text(name)):
         size = (root / name).stat().st_size if (root / name).is_file() else left + 1
-        if size <= left and (not name.endswith(_CONFIG) or _is_readable(root, name)):
+        if size <= left and (not _configures(name) or _is_readable(root, name)):
             found, left = [*found, name], left - size
     return tuple(found)
 
@@ -102,22 +101,20 @@ def is_text(name: str) -> bool:
     return _TEXT.fullmatch(name) is not None and _OTHERS.fullmatch(name) is None
 
 
-def check_side_files(root: Path, side_files: tuple[str, ...]) -> None:
-    """Refuse code named in the configuration of a tokenizer, a processor or of generation."""
-    for name in side_files:
-        if name.endswith(_CONFIG):
-            refuse_code(read_json(root, name, _LONG.get(name, MAX_CONFIG_BYTES)), root / name)
+def code_of(root: Path, names: Iterable[str], config: object) -> dict[str, tuple[str, ...]]:
+    """Return which of some configurations of a folder, and its config.json, name code: file -> keys."""
+    documents = {"config.json": config}
+    documents |= {name: read_json(root, name, _LONG.get(name, MAX_CONFIG_BYTES)) for name in names if _configures(name)}
+    return {name: keys for name, document in documents.items() if (keys := code_keys(document))}
 
 
-def refuse_code(document: object, where: object) -> None:
-    """Raise RemoteCodeRefused when a key at any depth names code to be loaded or a kernel to be fetched."""
-    for key, value in _walk(document):
-        if _asks_for_code(key, value):
-            raise RemoteCodeRefused(
-                f"key {clean(key)!r} asks for code to be loaded",
-                where=where,
-                remedy="use a copy of the model without custom code and remove the key",
-            )
+def _configures(name: str) -> bool:
+    return name.endswith(_CONFIG)
+
+
+def code_keys(document: object) -> tuple[str, ...]:
+    """Return the keys, at any depth, that name code to be loaded or a kernel to be fetched; each once."""
+    return tuple(dict.fromkeys(key for key, value in _walk(document) if _asks_for_code(key, value)))
 
 
 def _walk(document: object) -> Iterator[tuple[str, object]]:

@@ -73,6 +73,7 @@ class View(Checkpoint):
         """Lay the names over what is stored."""
         own_config = stored.config if config is None else dict(config)
         super().__init__(stored.path, stored.root, own_config, stored.shards, stored.side_files, {})
+        self.code, self.refused = stored.code, stored.refused
         self._stored, self.parts = stored, dict(parts)
         own = {name: why for one, why in left_out.items() for _, name in stored.made_of(one)}
         self.left_out = {**stored.left_out, **own}

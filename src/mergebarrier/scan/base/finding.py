@@ -48,6 +48,11 @@ RULES: Final[dict[str, FindingRule]] = {
     "MB7105": FindingRule(
         "The model is not an ordinary fine-tune of its base.", "medium", "models of unsupported families"
     ),
+    "MB7106": FindingRule(
+        "The folder names code, which a loader that trusts it runs; a stock class needs none.",
+        "medium",
+        "what that code does: it is neither run nor read",
+    ),
     "MB7201": FindingRule("The norm of a task vector is far from the pool's.", "medium", _WEIGHTS_ONLY),
     "MB7202": FindingRule("The norms over the tensors have another profile than the pool's.", "medium", _WEIGHTS_ONLY),
     "MB7203": FindingRule(

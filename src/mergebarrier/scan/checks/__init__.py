@@ -7,7 +7,7 @@ from mergebarrier import lazy
 if TYPE_CHECKING:
     from mergebarrier.scan.checks import expert_patches, merged_patches
     from mergebarrier.scan.checks.expert_patches import EXCESS_LIMIT, PROBE, ExpertPatches, probe, seek, seek_on, share
-    from mergebarrier.scan.checks.folder import refusal, tags
+    from mergebarrier.scan.checks.folder import named_code, refusal, tags
     from mergebarrier.scan.checks.merged_patches import MANY_PAIRS, Blame, MergedPatch, leave_out, seek_merged
     from mergebarrier.scan.checks.neural_cleanse import Cleansed, judge, neural_cleanse
     from mergebarrier.scan.checks.scale_up import scaled_consistency
@@ -29,6 +29,7 @@ __all__ = [
     "leave_out",
     "measure",
     "merged_patches",
+    "named_code",
     "neural_cleanse",
     "probe",
     "refusal",

@@ -4,10 +4,12 @@ Elsewhere a refused file ends the run; for a scan it is the result.  What manife
 wrote it.
 
     refusal -> MB7101 with the code of the error;   tag in manifest or card -> MB7102 (attack) or MB7103 (wish)
+    a key that names code that no one needs -> MB7106
 
 Source: the strict reader's own errors.  Differs: nothing is decided here that the reader did not decide.
 """
 
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from mergebarrier.errors import (
@@ -18,6 +20,7 @@ from mergebarrier.errors import (
     PickleRefused,
     RemoteCodeRefused,
     UnsafePath,
+    clean,
 )
 from mergebarrier.scan.base import Finding, Severity, finding
 
@@ -35,6 +38,14 @@ def refusal(model: str, error: MergebarrierError) -> Finding:
     if isinstance(error, _ODD) or not isinstance(error, CheckpointError):
         severity = "medium"
     return finding("MB7101", model, str(error), severity=severity, evidence={"code": error.code})
+
+
+def named_code(model: str, code: Mapping[str, Sequence[str]]) -> tuple[Finding, ...]:
+    """Report keys that name code; ``code`` is file -> keys, of a folder that is read without them."""
+    return tuple(
+        finding("MB7106", model, f"{clean(', '.join(keys))} of {name} names code", evidence={"file": name})
+        for name, keys in code.items()
+    )
 
 
 def tags(model: str, *, attack: bool, wish: str, protected: bool) -> tuple[Finding, ...]:
