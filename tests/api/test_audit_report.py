@@ -1,11 +1,13 @@
 """``mb.audit`` over paths and opened checkpoints: the report is the document, a table, and every format of a folder."""
 
 import json
+import shlex
 
 import pytest
 
 import mergebarrier as mb
 from mergebarrier.api import plan_audit
+from mergebarrier.cli.audit import command
 from mergebarrier.errors import BadReport, UsageError
 
 SMALL = {"merges": ("task_arithmetic",), "coefficients": (0.5, 1.0), "levels": "0-1", "budget": 1}
@@ -44,6 +46,20 @@ def test_the_report_is_what_the_folder_holds(audited) -> None:
     assert document == json.loads((out / "result.json").read_text()) and document["schema_version"] == 2
     assert any(line.startswith("protected task_arithmetic 0.5 (test)") for line in said)
     assert not (out / "work").exists()
+
+
+def test_the_report_says_how_to_make_it_again(audited, audit_world) -> None:
+    report, out, _ = audited
+    words = shlex.split(report.result.command)
+    assert words[:2] == ["mergebarrier", "audit"] and str(out.parent) not in report.result.command
+    asked = command.make_context("audit", [*words[2:-2], "-o", str(out)], resilient_parsing=True).params
+    assert (
+        asked["merges"] == "task_arithmetic"
+        and asked["coefficients"] == "0.5,1.0"
+        and "--budget 1" in report.result.command
+    )
+    assert words[words.index("--original") + 1] == audit_world[0].original.name and asked["levels"] == "0-1"
+    assert "To make it again" in (out / "report.html").read_text()
 
 
 def test_the_rows_are_a_table(audited) -> None:

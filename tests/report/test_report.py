@@ -236,3 +236,20 @@ def test_sarif_has_one_result_per_level_and_per_failed_control():
     assert found.count(("MB9502", "warning")) == sum(not control.passed for control in result.controls.values())
     digest = result.models["protected"].content_digest
     assert all(item["fingerprints"]["contentDigest/v1"] == digest for item in run["results"])
+
+
+@pytest.mark.parametrize("holds", [True, False])
+def test_a_failed_check_stands_in_the_head_of_every_format(holds, result, rows) -> None:
+    controls = {name: dataclasses.replace(check, passed=holds) for name, check in result.controls.items()}
+    for form, text in _all(dataclasses.replace(result, controls=controls), rows).items():
+        text = _Page(text).text if form == "html" else " ".join(text.split())
+        assert text.count("Rely on no figure below") == (not holds), form
+        assert holds or text.index("Rely on no figure") < text.index("Falls at level"), form
+
+
+def test_every_format_says_how_to_make_it_again(result, rows) -> None:
+    made = dataclasses.replace(result, command="mergebarrier audit ours --base b\x1b[2J --seed 3")
+    for form, text in _all(made, rows).items():
+        text = _Page(text).text if form == "html" else " ".join(text.split()).replace("\\", "")
+        assert "To make it again: mergebarrier audit ours --base b" in text and "\x1b" not in text, form
+        assert "--seed 3" in text

@@ -20,6 +20,7 @@ from mergebarrier.api.base import (
     ResultReport,
     Row,
     WriteOptions,
+    command_line,
     machine,
     resolve,
     resolve_all,
@@ -137,8 +138,14 @@ def audit(
         dtype=chosen.dtype,
         seed=chosen.seed,
     )
+    given = {"--original": original, "--base": base, "--partner": partner}
+    rows = {"--task": task, "--partner-task": partner_task, "--validation": chosen.validation}
+    rows |= {"--partner-validation": chosen.partner_validation, "--text": chosen.text}
+    more = {"--second-key": chosen.second_key, "--compare": chosen.compare, "--dtype": chosen.dtype}
+    seed = {"--seed": chosen.seed, "-o": out}
+    typed = command_line("audit", protected, {**given, **rows, **more, **seed}, chosen)
     with shown(progress, "auditing") as step:
-        return audited(spec, _path(out), write, say, progress=step)
+        return audited(spec, _path(out), write, say, command=typed, progress=step)
 
 
 def plan_audit(options: AuditOptions | None = None) -> AuditPlan:
@@ -166,6 +173,7 @@ def audited(
     write: WriteOptions,
     say: Callable[[str], None],
     *,
+    command: str = "",
     keep: Path | None = None,
     progress: Progress = lambda done, total: None,
 ) -> AuditReport:
@@ -176,6 +184,7 @@ def audited(
       out:   report folder, None to keep nothing.
       write: how it is written.
       say:   called with one line per finished piece of work.
+      command: what makes the report again.
       keep:  where realigned models stay; without one they are removed once the report is written.
       progress: as in ``audit``.
     """
@@ -189,7 +198,8 @@ def audited(
     work = keep if keep is not None or out is None else out / WORK
     with _workplace(work) as folder:
         spec = replace(spec, work=folder, workers=write.workers, max_ram_bytes=write.max_ram_bytes)
-        result = run_audit(spec, journal, say=say, environment=machine(torch.get_num_threads()))
+        found = run_audit(spec, journal, say=say, environment=machine(torch.get_num_threads()))
+        result = replace(found, command=command)
         if out is not None:
             write_report(out, result, journal.used)
     if work is not None and keep is None:

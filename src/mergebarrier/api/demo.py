@@ -144,7 +144,8 @@ def demo(
         max_ram_bytes=write.max_ram_bytes,
     )
     spec = _spec(models, dtype, seed)
-    found = audited(spec, folder / "report", how, say, keep=folder / "realigned")
+    command = "mergebarrier demo" + (f" --seed {seed}" if seed else "")
+    found = audited(spec, folder / "report", how, say, command=command, keep=folder / "realigned")
     return DemoReport(result=found.result, records=found.records, page=found.page, protected=models.protected)
 
 

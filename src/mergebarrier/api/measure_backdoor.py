@@ -5,12 +5,12 @@ report.result.merged.excess
 """
 
 import os
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
-from mergebarrier.api.base import Model, ResultReport, Row, WriteOptions, machine, opened
+from mergebarrier.api.base import Model, ResultReport, Row, WriteOptions, command_line, machine, opened
 from mergebarrier.attack import MeasureSpec, measure
 from mergebarrier.errors import UsageError
 from mergebarrier.report import Journal, write_report
@@ -76,7 +76,8 @@ def measure_backdoor(
     )
     with opened(*given.values(), download=download) as models:
         journal = None if out is None else _journal(Path(out), write or WriteOptions())
-        result, rows = measure(spec, dict(zip(given, models, strict=True)), say=say, environment=machine(threads))
+        found, rows = measure(spec, dict(zip(given, models, strict=True)), say=say, environment=machine(threads))
+    result = replace(found, command=_command(spec, given, out))
     if journal is None or out is None:
         return BackdoorReport(result=result, records=tuple(rows))
     write_report(Path(out), result, rows)
@@ -86,3 +87,9 @@ def measure_backdoor(
 def _journal(out: Path, write: WriteOptions) -> Journal:
     """Claim the folder of the report before anything is computed."""
     return Journal.open(out, resume=write.resume, overwrite=write.overwrite)
+
+
+def _command(spec: MeasureSpec, models: Mapping[str, Model], out: str | os.PathLike[str] | None) -> str:
+    given = {"--control": models["control"], "--trigger": spec.trigger, "--task": spec.task}
+    more = {"--target-class": spec.target, "--other-task": spec.others, "--base": models.get("base"), "-o": out}
+    return command_line("attack measure", models["merged"], {**given, **more})

@@ -24,6 +24,7 @@ def render_card(result: Result | BackdoorResult, rows: Sequence[Cell | Measureme
         "",
         f"Method: {escape(shown.method)}. Audited with mergebarrier {escape(result.version)}.",
         "",
+        *([f"**{escape(shown.alarm)}**", ""] if shown.alarm else []),
         f"**Grade {letter}.** {escape(shown.grade_sentence)}",
         "",
         f"**Stock merging recovers {shown.naive_figure}** of what an unprotected merge reaches. {escape(shown.naive)}",
@@ -51,6 +52,7 @@ def render_card(result: Result | BackdoorResult, rows: Sequence[Cell | Measureme
     ]
     lines += ["", "What this does not show:", ""]
     lines += [f"- {escape(line)}" for line in (*shown.limits, *shown.notes)]
+    lines += ["", f"To make it again: {escape(shown.command)}"] if shown.command else []
     return "\n".join(lines) + "\n"
 
 

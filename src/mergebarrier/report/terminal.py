@@ -46,6 +46,7 @@ def render_terminal(result: Result | BackdoorResult, rows: Sequence[Cell | Measu
         ],
         blank,
         *[Text(f"- {line}") for line in (*shown.limits, *shown.notes)],
+        *([blank, Text(f"To make it again: {shown.command}")] if shown.command else []),
     )
 
 
@@ -65,6 +66,7 @@ def _verdict(shown: ReportView) -> "list[RenderableType]":
     heads.add_row(Text(shown.naive), Text(shown.attacker))
     return [
         Text(f"{shown.title}: {shown.method}", style="dim"),
+        *([Text(shown.alarm, style="bold red")] if shown.alarm else []),
         Text(f"Grade {letter}. {shown.grade_sentence}", style="bold"),
         Text(""),
         heads,

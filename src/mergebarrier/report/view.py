@@ -57,6 +57,7 @@ class ReportView:
     attacker_figure: str
     attack: str
     grade_sentence: str
+    alarm: str
     heat: Heat
     rungs: tuple[Rung, ...]
     standalone: tuple[tuple[str, str, str], ...]
@@ -65,6 +66,7 @@ class ReportView:
     references: tuple[tuple[str, str, str, str], ...]
     checks: tuple[ControlCheck, ...]
     facts: tuple[tuple[str, str], ...]
+    command: str
     models: tuple[tuple[str, str, str, str], ...]
     notes: tuple[str, ...]
     promise: tuple[str, ...]
@@ -85,6 +87,7 @@ def view(result: Result, rows: Sequence[Cell | Measurement]) -> ReportView:
         attacker_figure=wording.pct(top.ruf),
         attack=clean(top.attack),
         grade_sentence=wording.grade_sentence(result),
+        alarm=wording.alarm(result.controls),
         heat=heat(cells, result),
         rungs=tuple([_rung(level, True) for level in result.levels] + [_rung(level, False) for level in result.extras]),
         standalone=_standalone(result),
@@ -96,6 +99,7 @@ def view(result: Result, rows: Sequence[Cell | Measurement]) -> ReportView:
         ),
         checks=tuple(_check(name, control) for name, control in result.controls.items()),
         facts=_facts(result),
+        command=wording.command(result.command),
         models=tuple(
             (clean(role), clean(model.name), clean(model.licence), clean(model.content_digest))
             for role, model in result.models.items()

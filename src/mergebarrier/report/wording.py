@@ -4,11 +4,12 @@ Two sentences are always side by side and of one size: what merging with stock t
 recovers.  The limits are fixed texts; figures are filled in and nothing is left out when they are bad.
 """
 
+from collections.abc import Mapping
 from typing import Final
 
 from mergebarrier.errors import clean
 from mergebarrier.progress import duration
-from mergebarrier.results import Best, LevelResult, Result, thresholds
+from mergebarrier.results import Best, Control, LevelResult, Result, thresholds
 
 MERGES: Final = {
     "linear": "Linear",
@@ -26,6 +27,7 @@ _FALLS: Final = {
 _GRADED: Final = f"{min(thresholds.LETTERS)} to {max(thresholds.LETTERS)}"
 #: The sentence of a method is short, and a result is a file of unknown origin.
 _LIMIT_CHARS: Final = 600
+_COMMAND_CHARS: Final = 2_000
 TERMS: Final = (
     ("skill", "share of a task's test rows that the model answers exactly; brackets hold the 95 % interval"),
     ("utility", "the smaller of both skills, each counted from the public base (0) to its own expert (1)"),
@@ -92,6 +94,15 @@ def short_cost(level: LevelResult) -> str:
     return f"{duration(level.seconds)}, {tokens}{_power(level.flops)} FLOP"
 
 
+def alarm(controls: Mapping[str, Control]) -> str:
+    """Say which checks of the measurement itself fail, for the head of every format; nothing when all hold."""
+    failed = [clean(name).replace("_", " ") for name, control in controls.items() if not control.passed]
+    if not failed:
+        return ""
+    some = "One check of this measurement does" if len(failed) == 1 else f"{len(failed)} checks of this measurement do"
+    return f"{some} not hold ({', '.join(failed)}). Rely on no figure below before you know why."
+
+
 def grade_sentence(result: Result) -> str:
     """Say what the letter means here."""
     if result.grade_level is not None:
@@ -147,6 +158,11 @@ def limits(result: Result) -> tuple[str, ...]:
         "The grade holds for these models, tasks and attacks."
     )
     return tuple(said)
+
+
+def command(typed: str) -> str:
+    """Return the command that makes a report again, cleaned; it names models and files, never where they are."""
+    return clean(typed, longest=_COMMAND_CHARS)
 
 
 def threat(result: Result) -> str:

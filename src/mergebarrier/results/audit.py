@@ -204,6 +204,7 @@ class Result(Record):
       grade_final:      False when only levels that were not run could still change the grade.
       controls:         checks of the audit itself, by name.
       environment:      versions and machine, and the dtype of weights and arithmetic while scoring.
+      command:          what makes it again, with models and files by name; "" where nobody typed one.
     """
 
     version: str
@@ -228,5 +229,6 @@ class Result(Record):
     seed: int
     environment: dict[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    command: str = ""
     schema_version: Literal[2] = SCHEMA_VERSION
     kind: Literal["audit"] = "audit"

@@ -81,6 +81,7 @@ class BackdoorResult(Record):
       curve:        (scale, success) along base + scale * (model - base), for the merge and its control.
       accuracies:   clean accuracy before and after.
       findings:     of a scan, where one was given; None when none was.
+      command:      what makes it again, with models and files by name.
     """
 
     version: str
@@ -101,5 +102,6 @@ class BackdoorResult(Record):
     controls: dict[str, Control]
     environment: dict[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    command: str = ""
     schema_version: Literal[1] = 1
     kind: Literal["backdoor"] = "backdoor"

@@ -174,3 +174,14 @@ def test_a_browser_shows_the_pictures_and_refuses_nothing(tmp_path) -> None:
     )
     assert "Content Security Policy" not in ran.stderr and "Refused to" not in ran.stderr
     assert ran.stdout.count("data:image/png;base64,") == 3
+
+
+@pytest.mark.parametrize("holds", [True, False])
+def test_a_failed_check_stands_in_the_head_of_every_format(holds) -> None:
+    check = Control(passed=holds, figure=0.3, relation="<=", bound=0.15, says="says so")
+    shown = _all(made(controls={"trigger_alone": check}, command="mergebarrier attack measure m"))
+    for form, text in ((form, shown[form]) for form in ("html", "card", "terminal")):
+        text = " ".join(text.replace("\\", "").split())
+        assert text.count("Rely on no figure below") == (not holds), form
+        assert holds or text.index("Rely on no figure") < text.index("94"), form
+        assert "mergebarrier attack measure m" in text, form

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from mergebarrier import lazy
 
 if TYPE_CHECKING:
+    from mergebarrier.api.base.command_line import command_line
     from mergebarrier.api.base.folders import (
         Model,
         WriteOptions,
@@ -35,6 +36,7 @@ __all__ = [
     "as_given",
     "beside",
     "cache_folder",
+    "command_line",
     "document_of",
     "find_folder",
     "in_notebook",

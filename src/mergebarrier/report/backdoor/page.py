@@ -82,13 +82,15 @@ def terminal(result: BackdoorResult) -> "Group":
     for row in shown.accuracies:
         clean.add_row(*(Text(word) for word in row))
     title = Text(f"{shown.title}: {shown.trigger}", style="dim")
-    parts: list[RenderableType] = [title, Text(shown.sentence, style="bold")]
+    alarm = [Text(shown.alarm, style="bold red")] if shown.alarm else []
+    parts: list[RenderableType] = [title, *alarm, Text(shown.sentence, style="bold")]
     parts += [Text(f"Excess {shown.excess}, {shown.excess_detail}."), head, clean]
     parts += [
         Text(f"{'ok  ' if good else 'FAIL'} {name}: {figure}. {says}") for name, good, figure, says in shown.checks
     ]
     parts += [Text(f"{rule} {severity} {model}: {says}") for rule, severity, model, says in shown.findings or ()]
-    return Group(*parts, Text(""), *(Text(f"- {line}") for line in shown.limits))
+    again = [Text(""), Text(f"To make it again: {shown.command}")] if shown.command else []
+    return Group(*parts, Text(""), *(Text(f"- {line}") for line in shown.limits), *again)
 
 
 def card(result: BackdoorResult, escape: Callable[[str], str]) -> str:
@@ -97,6 +99,7 @@ def card(result: BackdoorResult, escape: Callable[[str], str]) -> str:
     lines = [
         "## Backdoor measurement",
         "",
+        *([f"**{escape(shown.alarm)}**", ""] if shown.alarm else []),
         escape(shown.sentence),
         "",
         "| | ASR | control | excess |",
@@ -111,6 +114,7 @@ def card(result: BackdoorResult, escape: Callable[[str], str]) -> str:
     lines += ["| " + " | ".join(escape(word) for word in row) + " |" for row in shown.accuracies]
     lines += _findings(shown, escape)
     lines += ["", "What this does not show:", "", *(f"- {escape(line)}" for line in shown.limits)]
+    lines += ["", f"To make it again: {escape(shown.command)}"] if shown.command else []
     return "\n".join(lines) + "\n"
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from mergebarrier.errors import BadReport, clean
+from mergebarrier.report import wording
 from mergebarrier.results import BackdoorResult, Control, Skill, Success
 
 _PNG: Final = b"\x89PNG\r\n\x1a\n"
@@ -60,6 +61,8 @@ class BackdoorView:
     accuracies: tuple[tuple[str, str, str, str], ...]
     findings: tuple[tuple[str, str, str, str], ...] | None
     checks: tuple[tuple[str, bool, str, str], ...]
+    alarm: str
+    command: str
     facts: tuple[tuple[str, str], ...]
     models: tuple[tuple[str, str, str, str], ...]
     limits: tuple[str, ...]
@@ -115,6 +118,8 @@ def backdoor_view(result: BackdoorResult) -> BackdoorView:
             (clean(name).replace("_", " "), check.passed, _bound(check), clean(check.says))
             for name, check in result.controls.items()
         ),
+        alarm=wording.alarm(result.controls),
+        command=wording.command(result.command),
         facts=_facts(result),
         models=tuple(
             (clean(role), clean(model.name), clean(model.licence), clean(model.content_digest))

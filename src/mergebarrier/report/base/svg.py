@@ -7,8 +7,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-WIDTH, HEIGHT = 360, 240
-_LEFT, _RIGHT, _TOP, _BOTTOM = 38, 352, 14, 200
+WIDTH, HEIGHT = 376, 240
+_LEFT, _RIGHT, _TOP, _BOTTOM = 54, 368, 14, 200
 
 Points = Sequence[tuple[float, float]]
 
