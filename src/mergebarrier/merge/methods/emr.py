@@ -20,7 +20,7 @@ from mergebarrier.merge.methods import _task_vectors
 
 @dataclass(frozen=True, kw_only=True)
 class Emr(_task_vectors.DeltaMerge):
-    """Elected sign, largest agreeing magnitude.
+    """EMR-Merging's elect step alone: the elected sign, at the largest agreeing magnitude; no masks, no rescaling.
 
     Raises: BadMergeParameter.
 
