@@ -1,5 +1,6 @@
 """The demonstration of `make demo`, kept as the text that it prints: what the README tells of it comes from here."""
 
+import dataclasses
 import io
 import sys
 import tempfile
@@ -15,7 +16,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as work:
         report = mb.demo(Path(work) / "demo", say=lambda line: print(line, file=sys.stderr))
         page = io.StringIO()
-        Console(file=page, width=110, no_color=True).print(report.terminal())
+        Console(file=page, width=110, no_color=True).print(dataclasses.replace(report, page=None).terminal())
     print("One key, one seed; skills are shares of held-out rows.\n")
     print("```text\n" + "\n".join(line.rstrip() for line in page.getvalue().splitlines()) + "\n```")
 

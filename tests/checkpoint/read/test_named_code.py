@@ -56,10 +56,7 @@ def check_output(done, folder: Path) -> None:
     [
         ("phi3", ()),
         ("llava", ("text_config",)),
-        *(
-            pytest.param(name, (), marks=pytest.mark.slow)
-            for name in ("deepseek", "falcon_40b", "bert", "dinov2")
-        ),
+        *(pytest.param(name, (), marks=pytest.mark.slow) for name in ("deepseek", "falcon_40b", "bert", "dinov2")),
         pytest.param("qwen2_vl", ("text_config", "vision_config"), marks=pytest.mark.slow),
     ],
 )
