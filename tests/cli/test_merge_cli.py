@@ -13,7 +13,8 @@ from merge_models import tensors
 from mergebarrier.checkpoint import read_manifest, verify_manifest
 from mergebarrier.cli._merge_options import merge_options, methods
 from mergebarrier.cli.merge import command
-from mergebarrier.lineage import model_card, reference
+from mergebarrier.errors import folder_name
+from mergebarrier.lineage import model_card
 from mergebarrier.merge import DATA_MERGES, MERGES, make
 from mergebarrier.parameters import parameters_of
 
@@ -210,5 +211,5 @@ def test_a_name_cannot_break_out_of_the_card() -> None:
 
 
 def test_a_model_of_the_hub_cache_is_named_by_its_hub_name() -> None:
-    assert reference(Path("/x/models--org--some-model/snapshots/abc")) == "org/some-model"
-    assert reference(Path("/x/my-expert")) == "my-expert"
+    assert folder_name(Path("/x/models--org--some-model/snapshots/abc")) == "org/some-model"
+    assert folder_name(Path("/x/my-expert")) == "my-expert"

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from mergebarrier import __version__
-from mergebarrier.lineage import name_of
 from mergebarrier.results import (
     Accuracy,
     BackdoorResult,
@@ -136,7 +135,7 @@ def _open(checkpoints: "Mapping[str, Checkpoint]") -> tuple[dict[str, "nn.Module
     for role, checkpoint in checkpoints.items():
         encoders[role] = load_encoder(checkpoint).requires_grad_(False)
         models[role] = Model(
-            name=name_of(checkpoint), content_digest=checkpoint.content_digest(), licence=licence(checkpoint)
+            name=checkpoint.name, content_digest=checkpoint.content_digest(), licence=licence(checkpoint)
         )
     return encoders, models
 

@@ -27,7 +27,15 @@ from typing import TYPE_CHECKING
 from mergebarrier import lazy
 
 if TYPE_CHECKING:
-    from mergebarrier.errors.base import InternalError, Interrupted, MergebarrierError, UsageError, apart, clean
+    from mergebarrier.errors.base import (
+        InternalError,
+        Interrupted,
+        MergebarrierError,
+        UsageError,
+        apart,
+        clean,
+        folder_name,
+    )
     from mergebarrier.errors.checkpoint import (
         AdapterRefused,
         BadAdapter,
@@ -152,6 +160,7 @@ __all__ = [
     "UsageError",
     "apart",
     "clean",
+    "folder_name",
 ]
 
 lazy.open_door(__name__)

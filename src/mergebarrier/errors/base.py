@@ -1,5 +1,6 @@
 """The first of all errors, and those of the command itself (MB0): what, where and what to do, on one line."""
 
+import re
 from pathlib import PurePath
 from typing import ClassVar
 
@@ -12,6 +13,20 @@ def clean(text: object, *, longest: int = _SHOWN_CHARS) -> str:
     return shown if len(shown) <= longest else shown[: longest - 1] + "…"
 
 
+_HUB_FOLDER = re.compile(r"models--([^/]+?)--([^/]+)")
+
+
+def folder_name(path: PurePath) -> str:
+    """Name a model without its path: ``owner/name`` for a folder of the Hub's cache, else the folder's name.
+
+    Example:
+      >>> folder_name(PurePath("hub/models--org--tiny/snapshots/0123")), folder_name(PurePath("out/expert_a"))
+      ('org/tiny', 'expert_a')
+    """
+    found = next(filter(None, map(_HUB_FOLDER.fullmatch, reversed(path.parts))), None)
+    return path.name if found is None else f"{found[1]}/{found[2]}"
+
+
 def apart(path: PurePath, other: PurePath) -> str:
     """Name a folder for a message, by as much of its path as tells it from another.
 
@@ -19,6 +34,9 @@ def apart(path: PurePath, other: PurePath) -> str:
       >>> apart(PurePath("/runs/1/a"), PurePath("/base")), apart(PurePath("/runs/1/a"), PurePath("/runs/2/a"))
       ('a', '1/a')
     """
+    name = folder_name(path)
+    if name != path.name and name != folder_name(other):
+        return clean(name)
     ours, theirs = path.parts, other.parts
     length = next((n for n in range(1, len(ours)) if ours[-n:] != theirs[-n:]), 1)
     return clean("/".join(ours[-length:]))

@@ -70,7 +70,7 @@ def fit(models: Sequence[Checkpoint], rules: FitRules) -> ModelFit:
     donor, others = models[0], [spelled_like(models[0], other) for other in models[1:]]
     lacking = [name for name in donor.tensors if any(name not in other.tensors for other in others)]
     twins = twins_of(donor, [name for name in lacking if is_tied(donor) or not is_head(name)])
-    notes = [f"{donor.path.name}: {name} {why}; it is left out" for name, why in twins.items()]
+    notes = [f"{donor.name}: {name} {why}; it is left out" for name, why in twins.items()]
     if twins:
         donor = View(donor, {name: ViewPart.of(donor, name) for name in donor.tensors if name not in twins}, twins)
     sides = [_side(donor, other, twins, rules) for other in others]

@@ -11,8 +11,6 @@ if TYPE_CHECKING:
         Declaration,
         declaration,
         model_card,
-        name_of,
-        reference,
         unique,
     )
     from mergebarrier.lineage.licence import COMPATIBLE, UNKNOWN, Conclusion, conclude
@@ -27,8 +25,6 @@ __all__ = [
     "conclude",
     "declaration",
     "model_card",
-    "name_of",
-    "reference",
     "unique",
 ]
 

@@ -16,37 +16,12 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import PurePath
 from typing import Any, Final
 
-from mergebarrier.checkpoint import LICENCE_FILES, AdaptedCheckpoint, Checkpoint
+from mergebarrier.checkpoint import LICENCE_FILES
 from mergebarrier.errors import MergebarrierError, clean
 from mergebarrier.lineage.licence import UNKNOWN, allows_derivatives, known
 from mergebarrier.lineage.licence_texts import identify
-
-_HUB_FOLDER = re.compile(r"models--([^/]+?)--([^/]+)")
-
-
-def reference(path: PurePath) -> str:
-    """Name a model without its path: ``owner/name`` for a Hub cache folder, else the folder's name.
-
-    Example:
-      >>> reference(PurePath("hub/models--org--tiny/snapshots/0123")), reference(PurePath("out/expert_a"))
-      ('org/tiny', 'expert_a')
-    """
-    for part in reversed(path.parts):
-        found = _HUB_FOLDER.fullmatch(part)
-        if found:
-            return f"{found[1]}/{found[2]}"
-    return path.name
-
-
-def name_of(model: Checkpoint) -> str:
-    """Name an opened model without its path; a base with an adapter by both names."""
-    model = model.as_stored()
-    if isinstance(model, AdaptedCheckpoint):
-        return f"{reference(model.base.path.absolute())}+{reference(model.adapter.path.absolute())}"
-    return reference(model.path.absolute())
 
 
 def unique(names: Sequence[str]) -> tuple[str, ...]:

@@ -203,7 +203,7 @@ def donor_notes(donor: "Checkpoint") -> list[str]:
         "counter": "{} counters of training steps are those of {}",
         "statistic": "{} running statistics are averaged over the experts, evenly; {} gives their names",
     }
-    notes = [text.format(roles.count(role), donor.path.name) for role, text in said.items() if role in roles]
+    notes = [text.format(roles.count(role), donor.name) for role, text in said.items() if role in roles]
     return [*notes, *donor.folder_notes]
 
 
@@ -261,7 +261,7 @@ def check_shape(
     donor: "Checkpoint", info: "TensorInfo", other: "Checkpoint", theirs: "TensorInfo", *, any_rows: bool = False
 ) -> None:
     """Raise ShapeMismatch unless two tensors have one shape (but for their rows) and are both, or both not, floats."""
-    where = f"{other.path.name}: {theirs.name}"
+    where = f"{other.name}: {theirs.name}"
     if theirs.shape[any_rows:] != info.shape[any_rows:]:
         rows = [shape[0] if shape else None for shape in (theirs.shape, info.shape)]
         vocabularies = [side.config.get("vocab_size") for side in (other, donor)]
@@ -272,10 +272,10 @@ def check_shape(
             )
         else:
             what, remedy = f"shape {theirs.shape} against {info.shape}", "merge fine-tunes of one base"
-        raise ShapeMismatch(f"{what} in {donor.path.name}", where=where, remedy=remedy)
+        raise ShapeMismatch(f"{what} in {donor.name}", where=where, remedy=remedy)
     if is_float(theirs.dtype) != is_float(info.dtype):
         raise ShapeMismatch(
-            f"dtype {theirs.dtype} against {info.dtype} in {donor.path.name}",
+            f"dtype {theirs.dtype} against {info.dtype} in {donor.name}",
             where=where,
             remedy="merge models that were fine-tuned from one base",
         )

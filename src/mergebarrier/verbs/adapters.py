@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mergebarrier.checkpoint import ADAPTER_CONFIG, TensorInfo
-from mergebarrier.lineage import reference, unique
+from mergebarrier.lineage import unique
 from mergebarrier.merge import MergeUnit
 from mergebarrier.merge.adapters import AdapterPlan, Measured, dump
 from mergebarrier.run import Change, Tables
@@ -74,13 +74,13 @@ def by_adapters(planned: AdapterPlan, described: Mapping[str, object]) -> MergeJ
         return planned.figures(measured)
 
     given = list({id(adapter): adapter for adapter in planned.adapters if adapter is not None}.values())
-    names = unique([reference(adapter.path.absolute()) for adapter in given])
+    names = unique([adapter.name for adapter in given])
     inputs = [
         MergeInput("adapter", name, adapter.weights, adapter_facts(adapter))
         for name, adapter in zip(names, given, strict=True)
     ]
     if planned.base is not None and planned.whole:
-        inputs.insert(0, MergeInput("base", reference(planned.base.path.absolute()), planned.base))
+        inputs.insert(0, MergeInput("base", planned.base.name, planned.base))
     return MergeJob(
         inputs=tuple(inputs),
         sources=(_Sizes(planned.sizes),),

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 from mergebarrier.errors import BadScanInput
 from mergebarrier.evaluate import read_image_task
-from mergebarrier.lineage import reference
 from mergebarrier.merge import MergeUnit, Plan
 from mergebarrier.run import Change, Tables
 from mergebarrier.scan import Search
@@ -59,7 +58,7 @@ def cleansed(job: MergeJob, planned: Plan, cure: str, tasks: Sequence[Path], sea
         train_full(module, RECIPE, loss)
 
     def apply() -> Change[MergeUnit]:
-        names = distinct([reference(expert.path.absolute()) for expert in experts])
+        names = distinct([expert.name for expert in experts])
         read = {name: read_image_task(path) for name, path in zip(names, tasks, strict=True)}
         pool = pool_of(base, dict(zip(names, experts, strict=True)), read)
         patient = MergeToCure(pool, merge_weights(planned.method), search, train, search.seed)

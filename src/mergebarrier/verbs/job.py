@@ -21,7 +21,7 @@ from mergebarrier.checkpoint import (
     read_manifest,
 )
 from mergebarrier.errors import ChangedDuringRun, Interrupted, MergebarrierError, NoSpace, OutputExists
-from mergebarrier.lineage import model_card, name_of, reference, unique
+from mergebarrier.lineage import model_card, unique
 from mergebarrier.merge import MergeUnit, Plan, parameters
 from mergebarrier.merge.recipe import RecipePlan
 from mergebarrier.progress import Progress
@@ -82,7 +82,7 @@ class MergeJob:
 def whole_models(planned: Plan, anchor: Checkpoint | None = None) -> MergeJob:
     """Return the job of a merge of whole models, written like its donor."""
     donor, method = planned.donor, planned.method
-    names = unique([name_of(source) for source in planned.sources])
+    names = unique([source.name for source in planned.sources])
     return MergeJob(
         inputs=tuple(
             MergeInput("base" if method.uses_base and source is donor else "expert", name, source)
@@ -102,7 +102,7 @@ def whole_models(planned: Plan, anchor: Checkpoint | None = None) -> MergeJob:
         facts={
             "method": method.name,
             "parameters": parameters(method),
-            "sources": [source.path.name for source in planned.sources],
+            "sources": [source.name for source in planned.sources],
             "need": method.need,
             "tensors": len(donor.tensors),
             "units": len(planned.units),
@@ -162,8 +162,8 @@ def _with_adapters(inputs: Sequence[MergeInput]) -> list[MergeInput]:
             continue
         base, adapter = model.base, model.adapter
         parts = [
-            MergeInput("base", reference(base.path.absolute()), base),
-            MergeInput("adapter", reference(adapter.path.absolute()), adapter.weights, adapter_facts(adapter)),
+            MergeInput("base", base.name, base),
+            MergeInput("adapter", adapter.name, adapter.weights, adapter_facts(adapter)),
         ]
         found += [part for part in parts if id(part.checkpoint) not in seen]
         seen |= {id(part.checkpoint): None for part in parts}

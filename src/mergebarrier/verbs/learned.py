@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 from mergebarrier.checkpoint import Checkpoint
 from mergebarrier.checkpoint.bytes import BITS, FLOAT_NAMES
 from mergebarrier.errors import BadMergeData, LimitExceeded, UnsupportedFeature
-from mergebarrier.lineage import name_of
 from mergebarrier.merge import (
     DataMerge,
     Linear,
@@ -197,7 +196,7 @@ def learn_merge(
         "method": method.name,
         "parameters": {name: value for name, value in parameters(method).items() if name != "gram_bytes"},
         "determinism": "profile",
-        "data": [{"expert": name_of(source), **line} for source, line in zip(sources, told, strict=True)],
+        "data": [{"expert": source.name, **line} for source, line in zip(sources, told, strict=True)],
         "calibration": {"samples": calibration.samples, "seed": calibration.seed, "dtype": calibration.arithmetic},
         "coefficients": {names[name]: list(row) for name, row in found.coefficients.items()},
         "diagnostics": found.diagnostics,

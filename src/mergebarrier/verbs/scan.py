@@ -14,10 +14,9 @@ import torch
 from torch import Tensor
 
 from mergebarrier.checkpoint import MANIFEST_NAME, Checkpoint, read_manifest, split_reference
-from mergebarrier.errors import BadScanInput, MergebarrierError, NotACheckpoint
+from mergebarrier.errors import BadScanInput, MergebarrierError, NotACheckpoint, folder_name
 from mergebarrier.evaluate import ImageTask, load_encoder, pixels, read_image_task
 from mergebarrier.identity import repeats, spelled_like
-from mergebarrier.lineage import name_of, reference
 from mergebarrier.merge import Merge
 from mergebarrier.progress import Progress
 from mergebarrier.scan import (
@@ -170,9 +169,9 @@ def distinct(bare: Sequence[str]) -> tuple[str, ...]:
 
 def _called(path: Path | Checkpoint) -> str:
     if isinstance(path, Checkpoint):
-        return name_of(path)
+        return path.name
     base, adapter = split_reference(path)
-    return "+".join(reference(part.absolute()) for part in (base, adapter) if part is not None)
+    return "+".join(folder_name(part.absolute()) for part in (base, adapter) if part is not None)
 
 
 def _open(

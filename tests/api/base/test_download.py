@@ -31,6 +31,7 @@ def _files(value: float) -> dict[str, bytes]:
     return {
         "config.json": json.dumps({"model_type": "llama"}).encode(),
         "README.md": b"# tiny\n",
+        "video_preprocessor_config.json": b"{}",
         "model.safetensors.index.json": json.dumps(index).encode(),
         **{name: save(tensors) for name, tensors in shards.items()},
         "consolidated.safetensors": save({"w": torch.zeros(3)}),
@@ -62,7 +63,14 @@ def _resolved(hub: HubServer, cache: Path, name: str, **more: str) -> str:
 def test_a_model_is_fetched_at_a_commit_without_pickles_and_programs(hub, tmp_path) -> None:
     snapshot = Path(_resolved(hub, tmp_path, "org/tiny"))
     assert snapshot == tmp_path / "models--org--tiny" / "snapshots" / FIRST
-    allowed = {"config.json", "README.md", "model.safetensors.index.json", "part-1.safetensors", "part-2.safetensors"}
+    allowed = {
+        "config.json",
+        "README.md",
+        "video_preprocessor_config.json",
+        "model.safetensors.index.json",
+        "part-1.safetensors",
+        "part-2.safetensors",
+    }
     assert {path.name for path in snapshot.iterdir()} == set(hub.fetched) == allowed
     with open_checkpoint(snapshot) as checkpoint:
         assert checkpoint.read("w2").tolist() == [1.0] * 3

@@ -289,5 +289,8 @@ def test_an_adapter_brings_the_tokenizer_that_it_was_trained_with(run_cli, tmp_p
     ran = run(run_cli, tmp_path, base, Path(f"{base}+{lora}"), "union")
     assert ran.exit_code == 0, ran.stderr
     check(tmp_path / "out", {"a": 53.0, NEW: 106.0})
-    (lora / "tokenizer_config.json").write_text('{"auto_map": {"AutoTokenizer": "x.Y"}}')
-    assert "asks for code to be loaded" in run(run_cli, tmp_path, base, Path(f"{base}+{lora}"), "union").stderr
+    (lora / "tokenizer_config.json").write_text(json.dumps({**SETTINGS, "auto_map": {"AutoTokenizer": "x.Y"}}))
+    assert run_cli("merge", tmp_path / "r.yaml", "-o", tmp_path / "two").exit_code == 0
+    assert "auto_map" not in (tmp_path / "two" / "tokenizer_config.json").read_text()
+    (lora / "tokenizer_config.json").write_text('{"trust_remote_code": true}')
+    assert "asks for code to be loaded" in run_cli("merge", tmp_path / "r.yaml", "-o", tmp_path / "three").stderr

@@ -18,7 +18,6 @@ from typing import Final, TextIO, TypeAlias
 
 from mergebarrier.api.base.hub import HUB_NAME, REVISION, find_folder
 from mergebarrier.checkpoint import Checkpoint
-from mergebarrier.lineage import name_of
 from mergebarrier.progress import Progress
 from mergebarrier.verbs import Models, OutputOptions
 
@@ -68,7 +67,7 @@ def opened(*models: Model, download: bool = False, any_code: bool = False) -> It
 
 def as_given(model: Model) -> str:
     """Return what a report calls a model: the words of the caller, or the name of an opened checkpoint."""
-    return name_of(model) if isinstance(model, Checkpoint) else os.fspath(model)
+    return model.name if isinstance(model, Checkpoint) else os.fspath(model)
 
 
 def _readings(text: str) -> Iterator[tuple[str, str | None]]:

@@ -19,6 +19,7 @@ from mergebarrier.checkpoint import (
     INDEX,
     SIDE_FILES,
     SINGLE,
+    is_text,
     read_shard_names,
 )
 from mergebarrier.errors import FetchFailed, MissingExtra, NotACheckpoint, clean
@@ -99,8 +100,10 @@ def _fetched(name: str, revision: str, commit: str | None, cached: Path) -> Path
     try:
         pinned: str = commit or hub.HfApi().model_info(name, revision=revision).sha
         fetch = {"repo_id": name, "revision": pinned, "cache_dir": cached.parent}
-        words = [*SIDE_FILES, SINGLE, INDEX, ADAPTER_CONFIG, ADAPTER_WEIGHTS]
-        snapshot = Path(hub.snapshot_download(**fetch, allow_patterns=words))
+        wanted = (*SIDE_FILES, SINGLE, INDEX, ADAPTER_CONFIG, ADAPTER_WEIGHTS)
+        there = hub.HfApi().list_repo_files(name, revision=pinned)
+        names = [file for file in there if file in wanted or is_text(file)]
+        snapshot = Path(hub.snapshot_download(**fetch, allow_patterns=names or [SINGLE]))
         if (snapshot / INDEX).exists():
             hub.snapshot_download(**fetch, allow_patterns=read_shard_names(snapshot))
     except failures as error:

@@ -84,11 +84,10 @@ class Bench:
     def model(self, role: str) -> Model:
         """Return what a report says about a model."""
         from mergebarrier import verbs
-        from mergebarrier.lineage import reference
 
         checkpoint = self.checkpoints[role]
         return Model(
-            name=reference(checkpoint.path.absolute()),
+            name=checkpoint.name,
             content_digest=self.digest(role),
             licence=verbs.licence(checkpoint),
         )

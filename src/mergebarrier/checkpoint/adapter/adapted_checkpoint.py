@@ -82,6 +82,11 @@ class AdaptedCheckpoint(Checkpoint):
         return self.base.read_side_file(name)
 
     @property
+    def name(self) -> str:
+        """Both names."""
+        return f"{self.base.name}+{self.adapter.name}"
+
+    @property
     def folders(self) -> tuple[Path, ...]:
         """Both folders."""
         return self.base.path, self.adapter.path

@@ -69,6 +69,11 @@ class Adapter:
         """Close the file."""
         self.close()
 
+    @property
+    def name(self) -> str:
+        """As ``Checkpoint.name``."""
+        return self.weights.name
+
     def close(self) -> None:
         """Close the file; reading afterwards is a fault of the caller."""
         self.weights.close()

@@ -99,7 +99,7 @@ class _Placement:
         if found is None and name == HEAD_NAME and self.tied:
             return HEAD_NAME
         if found is None:
-            what = f"the base {self.base.path.name} has no {clean(name)}"
+            what = f"the base {self.base.name} has no {clean(name)}"
             fused = ".experts." in name and "save it with fused experts (save_original_format=False)"
             self.refuse(tensor, what, fused or _ANOTHER)
         return found
@@ -126,7 +126,7 @@ class _Placement:
         theirs = self.base.tensors[self.found[name].source]
         resized = theirs.name in self.vocabulary() and theirs.shape[1:] == info.shape[1:]
         if (theirs.shape != info.shape and not resized) or theirs.dtype not in FLOATS:
-            what = f"{clean(theirs.name)} of the base {self.base.path.name} is {theirs.dtype} {theirs.shape}"
+            what = f"{clean(theirs.name)} of the base {self.base.name} is {theirs.dtype} {theirs.shape}"
             self.refuse(info.name, f"shape {info.shape}, {what}")
 
     def add_factors(self) -> None:
@@ -163,7 +163,7 @@ class _Placement:
             return name, False, None
         flag = factors.embedding or self.adapter.config.fan_in_fan_out
         if info.dtype not in FLOATS or shape not in (plain, plain[::-1]):
-            what = f"its update has shape {plain}, {clean(name)} of the base {self.base.path.name} has {shape}"
+            what = f"its update has shape {plain}, {clean(name)} of the base {self.base.name} has {shape}"
             self.refuse(factors.a.name, what)
         if factors.embedding:
             if shape != plain[::-1]:
@@ -226,11 +226,9 @@ class _Placement:
             self.found.pop(HEAD_NAME, None)
             return
         if not untie:
-            what = (
-                f"{clean(name)} of the base {self.base.path.name} is also its head, and the adapter was trained on one"
-            )
+            what = f"{clean(name)} of the base {self.base.name} is also its head, and the adapter was trained on one"
             if embedding is None:
-                what = f"the head of the base {self.base.path.name} is tied to the embedding, which was not trained"
+                what = f"the head of the base {self.base.name} is tied to the embedding, which was not trained"
             self.refuse(alone.tensor, what, "give --untie, which stores the head apart, or merge with peft")
         self.found[HEAD_NAME] = head or WeightChange(name)
 

@@ -40,7 +40,7 @@ from mergebarrier.checkpoint.bytes import (
     ticker,
 )
 from mergebarrier.checkpoint.read.code import text_without_code, without_code
-from mergebarrier.errors import ChangedDuringRun, InternalError, RemoteCodeRefused, clean
+from mergebarrier.errors import ChangedDuringRun, InternalError, RemoteCodeRefused, clean, folder_name
 from mergebarrier.progress import Progress
 
 _BUFFERS_KEPT = 4
@@ -110,6 +110,11 @@ class Checkpoint:
         self._memory.close()
         for fd, _ in files.values():
             os.close(fd)
+
+    @property
+    def name(self) -> str:
+        """What reports and messages call it: its name on the Hub where it lies in the cache, else its folder's."""
+        return folder_name(self.path.absolute())
 
     @property
     def folders(self) -> tuple[Path, ...]:
@@ -231,12 +236,10 @@ class Checkpoint:
         """What no output gets of the folder, and what of its configuration; a line each."""
         behind, notes = self.left_behind, []
         for name, keys in self.code.items():
-            notes.append(
-                f"{self.path.name}: {', '.join(map(clean, keys))} of {name} left out: no code is run, none needed"
-            )
+            notes.append(f"{self.name}: {', '.join(map(clean, keys))} of {name} left out: no code is run, none needed")
         more = f" and {len(behind) - _NAMED} more" if len(behind) > _NAMED else ""
         if behind:
-            notes.append(f"{self.path.name}: {', '.join(map(clean, behind[:_NAMED]))}{more} of its folder stay behind")
+            notes.append(f"{self.name}: {', '.join(map(clean, behind[:_NAMED]))}{more} of its folder stay behind")
         return tuple(notes)
 
     def verify_unchanged(self) -> None:

@@ -89,6 +89,11 @@ class View(Checkpoint):
         return [one for piece in self.parts[name].pieces for one in piece.source.made_of(piece.name)]
 
     @property
+    def name(self) -> str:
+        """As what is stored is called."""
+        return self._stored.name
+
+    @property
     def folders(self) -> tuple[Path, ...]:
         """Every folder that is read."""
         return self._stored.folders

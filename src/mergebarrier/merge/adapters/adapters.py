@@ -125,13 +125,13 @@ class _Planner:
             ours, theirs = (a.config.base.rstrip("/").rpartition("/")[2].lower() for a in (first, other))
             if ours and theirs and ours != theirs:
                 raise BadAdapter(
-                    f"trained on {clean(other.config.base)}, {first.path.name} on {clean(first.config.base)}; updates "
+                    f"trained on {clean(other.config.base)}, {first.name} on {clean(first.config.base)}; updates "
                     "of different bases do not add up",
                     where=other.path,
                     remedy="if the two are one model, give it one name in adapter_config.json",
                 )
             if first.config.fan_in_fan_out != other.config.fan_in_fan_out:
-                what = f"fan_in_fan_out is {other.config.fan_in_fan_out}, {first.path.name} has the opposite"
+                what = f"fan_in_fan_out is {other.config.fan_in_fan_out}, {first.name} has the opposite"
                 raise BadAdapter(what, where=other.path, remedy="merge adapters of one base")
 
     def tensors(self) -> dict[str, str]:
@@ -149,8 +149,8 @@ class _Planner:
         for adapter, part in held[1:]:
             if part.shape != first.shape or part.embedding != first.embedding:
                 raise ShapeMismatch(
-                    f"an update of shape {part.shape}, {held[0][0].path.name} has {first.shape}",
-                    where=f"{adapter.path.name}: {clean(name)}",
+                    f"an update of shape {part.shape}, {held[0][0].name} has {first.shape}",
+                    where=f"{adapter.name}: {clean(name)}",
                     remedy="merge adapters of one base",
                 )
         if self.space == "factor" and (len(held) < len(parts) or len(set(ranks)) > 1):

@@ -190,7 +190,7 @@ def align(
     for model in dict.fromkeys([base, *opened.values()]):
         theirs = read_vocabulary(model)
         if theirs is None:
-            notes.append(f"{clean(model.path.name)} has no {TOKENS_FILE}: its tokens are taken for those of the base")
+            notes.append(f"{clean(model.name)} has no {TOKENS_FILE}: its tokens are taken for those of the base")
         own.append((model, theirs or of_base))
         rows = min((model.tensors[name].rows for name in names if name in model.tensors), default=of_base.rows)
         cut_ones[id(model)] = cut(theirs or of_base, rows, model.path)
@@ -230,7 +230,7 @@ def align(
 
 def _row_notes(model: "Checkpoint", vocabulary: Vocabulary, rows: int) -> list[str]:
     """Say which tokens have no row, and how many rows no token."""
-    name, lost = clean(model.path.name), [token for token, number in vocabulary.ids.items() if number >= rows]
+    name, lost = clean(model.name), [token for token, number in vocabulary.ids.items() if number >= rows]
     spare = rows - len({number for number in vocabulary.ids.values() if number < rows})
     notes = [f"{name}: {len(lost)} tokens have no row and are left out ({clean(lost[0])}, ...)"] if lost else []
     return [*notes, *([f"{name}: {spare} of its {rows} rows have no token and are left out"] if spare else [])]

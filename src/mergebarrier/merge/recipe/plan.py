@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from mergebarrier.errors import BadMergeParameter, BadRecipe, clean
-from mergebarrier.lineage import name_of
 from mergebarrier.merge.arithmetic import SurveyResult, row_blocks
 from mergebarrier.merge.configs import check_config
 from mergebarrier.merge.method import Merge, parameters
@@ -223,7 +222,7 @@ def plan(
     tensors = {item.name: tensors[item.name] for item in layout}
     sources = views(tensors)
     config, more = config_of(recipe, opened, donor, tensors, alignment)
-    plain = [clean(name_of(model)) for model in models]
+    plain = [clean(model.name) for model in models]
     unique = tuple(name if plain.count(name) == 1 else f"{name}#{i}" for i, name in enumerate(plain, 1))
     return RecipePlan(
         recipe=recipe,

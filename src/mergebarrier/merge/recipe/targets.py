@@ -247,8 +247,8 @@ def _check_outside(
         if odd is not None:
             lacking = donor if odd in theirs else model
             raise TensorSetMismatch(
-                f"{clean(lacking.path.name)} lacks {clean(odd)}, which the other has",
-                where=f"{donor.path.name} and {model.path.name}",
+                f"{clean(lacking.name)} lacks {clean(odd)}, which the other has",
+                where=f"{donor.name} and {model.name}",
                 remedy="save all models tied, or all untied, and merge models of one family",
             )
 

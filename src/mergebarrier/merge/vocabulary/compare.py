@@ -18,11 +18,11 @@ _REMEDY = "a recipe with tokenizer: {source: union} brings rows to their tokens"
 
 def differences(donor: "Checkpoint", other: "Checkpoint") -> list[str]:
     """Return what is worth saying about a model beside the donor; nothing where both number all tokens alike."""
-    name = clean(other.path.name)
+    name = clean(other.name)
     try:
         ours, theirs = read_vocabulary(donor), read_vocabulary(other)
     except BadRecipe as fault:
-        return [f"{name}: its tokens are not compared with those of {clean(donor.path.name)}: {fault.what}"]
+        return [f"{name}: its tokens are not compared with those of {clean(donor.name)}: {fault.what}"]
     if ours is None or theirs is None:
         return []
     moved = [token for token, number in theirs.ids.items() if ours.ids.get(token, number) != number]
@@ -31,9 +31,7 @@ def differences(donor: "Checkpoint", other: "Checkpoint") -> list[str]:
     if moved:
         token = moved[0]
         rows = f"{clean(repr(token))} is row {theirs.ids[token]} there and {ours.ids[token]} in the output"
-        notes.append(
-            f"{name}: {len(moved)} tokens have another row than in {clean(donor.path.name)} ({rows}); {_REMEDY}"
-        )
+        notes.append(f"{name}: {len(moved)} tokens have another row than in {clean(donor.name)} ({rows}); {_REMEDY}")
     if lost:
         what = f"the output's tokenizer lacks {len(lost)} of its tokens (such as {clean(repr(lost[0]))})"
         notes.append(f"{name}: {what}; {_REMEDY}")
