@@ -256,7 +256,11 @@ class Finding(TypedDict):
     pool_median: float | None
     evidence: dict[str, str | float | None]
     severity: Literal["critical", "high", "medium", "low", "info"]
+    file: str
+    line: Annotated[int, Field(ge=1)] | None
+    offset: Count | None
     cannot_see: str
+    fingerprint: Annotated[str, Field(pattern="^[0-9a-f]{32}$")]
 
 
 class ScannedExpert(TypedDict):
@@ -280,6 +284,7 @@ class Scan(Document):
     kind: Literal["scan"]
     fail_on: str
     findings: list[Finding]
+    known: list[str]
     checks_run: list[str]
     checks_left_out: dict[str, str]
     digests: dict[str, Digest]
@@ -373,7 +378,7 @@ class ScanPlan(Plan):
     """Of ``scan``."""
 
     models: list[str]
-    base: str
+    base: str | None
     checks: list[str]
     tasks: list[str]
     merge: str | None

@@ -90,22 +90,33 @@ def test_a_value_that_is_no_number_is_a_finding(bench: Path, world: World, tmp_p
     assert ran.exit_code == 1 and ran.json["findings"][0]["evidence"]["code"] == "MB1008"
 
 
-def test_a_refused_base_is_a_finding_too(bench: Path, tmp_path: Path, run_cli) -> None:
-    (tmp_path / "nothing").mkdir()
-    words = ("scan", str(bench / "expert0"), "--base", str(tmp_path / "nothing"))
-    ran = run_cli(*words, "--json")
-    assert ran.exit_code == 0 and ran.json["findings"][0]["model"] == "base"
-    assert run_cli(*words, "--fail-on", "medium").exit_code == 1
-
-
-@pytest.mark.parametrize("fail_on", ["low", "critical"])
-def test_a_path_that_does_not_exist_is_no_scan_whatever_it_would_fail_on(
+@pytest.mark.parametrize("fail_on", ["info", "critical"])
+def test_what_could_not_be_looked_at_is_exit_code_2_whatever_it_would_fail_on(
     bench: Path, tmp_path: Path, run_cli, fail_on: str
 ) -> None:
-    expert, gone = str(bench / "expert0"), str(tmp_path / "mistyped")
-    for words in ((gone, "--base", expert), (expert, gone, "--base", expert), (expert, "--base", gone)):
-        ran = run_cli("scan", *words, "--fail-on", fail_on)
-        assert ran.exit_code == 2 and "no such folder" in ran.stderr and "mistyped" in ran.stderr
+    expert, nothing, gone = str(bench / "expert0"), tmp_path / "nothing", str(tmp_path / "mistyped")
+    nothing.mkdir()
+    for words in (
+        (expert, "--base", str(nothing)),
+        (str(nothing), expert, "--base", expert),
+        (gone, "--base", expert),
+        (expert, gone),
+        (expert, "--base", gone),
+        (str(nothing),),
+    ):
+        ran = run_cli("scan", *words, "--fail-on", fail_on, "--json")
+        assert ran.exit_code == 2 and [one["rule"] for one in ran.json["findings"]] == ["MB7100"]
+        says = "no such folder" if gone in words else "no safetensors weights"
+        assert says in ran.stderr and ran.stderr.startswith("error: ")
+
+
+def test_a_refusal_below_the_limit_is_no_pass(bench: Path, world: World, tmp_path: Path, run_cli) -> None:
+    name = next(iter(world.base))
+    broken = {**world.base, name: torch.full_like(world.base[name], float("inf"))}
+    folder = str(write_folder(broken, tmp_path / "inf"))
+    assert run_cli("scan", folder).exit_code == 1
+    ran = run_cli("scan", folder, "--fail-on", "critical")
+    assert ran.exit_code == 2 and "MB1008" in ran.stderr
 
 
 def test_the_tag_of_an_attack_artefact_is_recognised_in_manifest_and_card(bench: Path, tmp_path: Path, run_cli) -> None:
@@ -149,7 +160,7 @@ def test_a_protected_relative_of_a_language_model_is_named_and_an_honest_fine_tu
     assert "protected relative" in ran.json["findings"][0]["message"] and "relation" in ran.json["checks_run"]
 
 
-@pytest.mark.parametrize("fault", ["count", "head", "rows", "checks", "lambda", "no base"])
+@pytest.mark.parametrize("fault", ["count", "head", "rows", "checks", "lambda"])
 def test_a_bad_input_gives_one_line(fault: str, bench: Path, world: World, tmp_path: Path, run_cli) -> None:
     import dataclasses
 
@@ -163,14 +174,12 @@ def test_a_bad_input_gives_one_line(fault: str, bench: Path, world: World, tmp_p
         words += ["--task", str(write_task(world, 0, tmp_path, n_dev=8))]
     elif fault == "checks":
         words += ["--checks", "folder,magic"]
-    elif fault == "lambda":
-        words += ["--coefficient", "0.3"]
     else:
-        words = ["scan", str(bench / "expert0")]
+        words += ["--coefficient", "0.3"]
     ran = run_cli(*words)
     says = {
         "count": (2, "2 task files for 1 models"), "head": (2, "9 columns"), "rows": (2, "8 development images"),
-        "checks": (64, "magic"), "lambda": (64, "--merge"), "no base": (64, "--base"),
+        "checks": (64, "magic"), "lambda": (64, "--merge"),
     }  # fmt: skip
     assert ran.exit_code == says[fault][0] and says[fault][1] in ran.stderr
     assert ran.stdout == "" and ran.stderr.count("\n") == 1

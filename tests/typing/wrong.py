@@ -10,4 +10,4 @@ mb.merge(["a", "b"], "out", method=mb.Ties(0.5))  # wrong: parameters have names
 print(mb.verify("a", "b").kl_nat)  # wrong: no such figure
 mb.verify("a", "b").equal = True  # wrong: a report is frozen
 mb.scan("model", base="base", fail_on="catastrophic")  # wrong: no such severity
-mb.scan(["model"])  # wrong: no base
+mb.scan(["model"], each="yes")  # wrong: a flag, no word

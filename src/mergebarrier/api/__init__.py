@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     )
     from mergebarrier.api.realign import RealignPlan, RealignReport, plan_realign, realign
     from mergebarrier.api.report import report
-    from mergebarrier.api.scan import DEFAULT_CHECKS, ScanReport, scan
+    from mergebarrier.api.scan import DEFAULT_CHECKS, ScanReport, failure_to_sarif, scan
     from mergebarrier.api.verify import VerifyReport, verify
     from mergebarrier.api.zoo import ZooPathReport, ZooReport, zoo_assets, zoo_path
 
@@ -88,6 +88,7 @@ __all__ = [
     "demo_models",
     "evaluate",
     "explain_merge",
+    "failure_to_sarif",
     "image_task",
     "inspect",
     "measure_backdoor",

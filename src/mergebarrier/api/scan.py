@@ -1,10 +1,12 @@
 """``scan``: check models before they are merged, alone, compared with each other, and as a merge.
 
-    failed  <=>  a finding is as grave as ``fail_on``, or graver
+    failed    <=>  a finding that is not in the baseline is as grave as ``fail_on``, or graver
+    complete  <=>  everything could be looked at; a folder that is refused below ``fail_on`` was not
 
 Finding nothing means that these checks found nothing; every finding says what its check cannot see.
 """
 
+import json
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -13,10 +15,12 @@ from typing import ClassVar, Final
 
 from mergebarrier import __version__, verbs
 from mergebarrier.api.base import Model, Report, Row, beside, resolve, resolve_all, shown
+from mergebarrier.checkpoint import Checkpoint, list_folder
+from mergebarrier.errors import BadScanInput, MergebarrierError, clean
 from mergebarrier.merge import Merge
 from mergebarrier.progress import Progress
-from mergebarrier.report import render_findings
-from mergebarrier.scan import CHECKS, RULES, Finding, Search, Severity, at_least
+from mergebarrier.report import ScanView, render_failure, render_findings, render_junit
+from mergebarrier.scan import CHECKS, REFUSED, RULES, UNSEEN, Finding, Search, Severity, at_least
 
 #: All but the one that is known to find little where others look better.
 DEFAULT_CHECKS: Final = tuple(name for name in CHECKS if name != "neural_cleanse")
@@ -29,6 +33,7 @@ class ScanReport(Report):
     Attributes:
       fail_on:         the severity from which the scan counts as failed.
       findings:        the gravest first.
+      known:           fingerprints of findings that the baseline lists; they do not fail.
       checks_run:      names of the checks that ran.
       checks_left_out: check that was asked for -> why it did not run.
       digests:         name -> content digest of every model that could be read.
@@ -39,19 +44,38 @@ class ScanReport(Report):
 
     fail_on: Severity
     findings: tuple[Finding, ...]
+    known: tuple[str, ...]
     checks_run: tuple[str, ...]
     checks_left_out: Row
     digests: Row
     outcome: verbs.ScanResult = beside()
 
     @property
+    def failing(self) -> tuple[Finding, ...]:
+        """Return the findings for which the scan fails."""
+        return tuple(one for one in at_least(self.findings, self.fail_on) if one.fingerprint not in self.known)
+
+    @property
     def failed(self) -> bool:
-        """Say whether a finding is as grave as ``fail_on``, or graver."""
-        return bool(at_least(self.findings, self.fail_on))
+        """Say whether a finding that is not known is as grave as ``fail_on``, or graver."""
+        return bool(self.failing)
+
+    @property
+    def unseen(self) -> tuple[Finding, ...]:
+        """Return what could not be looked at; what the reader refused is among it where it does not fail the scan."""
+        missed = [one for one in self.findings if one.rule == UNSEEN]
+        refused = [one for one in self.findings if one.rule == REFUSED and one.fingerprint not in self.known]
+        return (*missed, *(one for one in refused if one not in self.failing))
+
+    @property
+    def exit_code(self) -> int:
+        """Return 2 where something could not be looked at, else 1 where the scan failed, else 0."""
+        missed = any(one.rule == UNSEEN for one in self.unseen)
+        return 2 if missed else 1 if self.failed else 2 if self.unseen else 0
 
     def document(self) -> dict[str, object]:
         """Return the document; it includes the figures of the search for patches if there was one."""
-        findings = [{**asdict(found), "cannot_see": found.cannot_see} for found in self.findings]
+        findings = [_row(found) for found in self.findings]
         document = {**super().document(), "findings": findings}
         searched = self.outcome.outcome
         if searched is not None:
@@ -64,27 +88,91 @@ class ScanReport(Report):
         """Return a row per finding, the evidence in columns of its own."""
         rows = []
         for found in self.findings:
-            row = {**asdict(found), "cannot_see": found.cannot_see}
-            evidence = row.pop("evidence")
-            rows.append(row | {f"evidence.{name}": value for name, value in evidence.items()})
+            row = _row(found)
+            del row["evidence"]
+            rows.append(row | {f"evidence.{name}": value for name, value in found.evidence.items()})
         return rows
 
     def to_sarif(self) -> str:
         """Return the findings as a SARIF 2.1.0 document."""
-        digests = self.outcome.digests
-        return render_findings(self.findings, RULES, version=__version__, digests=digests, ran=self.checks_run)
+        return render_findings(self._scanned())
+
+    def to_junit(self) -> str:
+        """Return the findings as JUnit XML, a suite per model."""
+        return render_junit(self._scanned())
+
+    def _scanned(self) -> ScanView:
+        return ScanView(
+            findings=self.findings,
+            rules=RULES,
+            version=__version__,
+            places={name: _uri(folders[-1]) for name, folders in self.outcome.folders.items() if folders},
+            digests=self.outcome.digests,
+            ran=self.checks_run,
+            left_out=dict(self.outcome.left_out),
+            known=frozenset(self.known),
+            failing=frozenset(one.fingerprint for one in self.failing),
+            unseen=UNSEEN,
+            exit_code=self.exit_code,
+        )
+
+
+def _row(found: Finding) -> dict[str, object]:
+    return {**asdict(found), "cannot_see": found.cannot_see, "fingerprint": found.fingerprint}
+
+
+def _uri(folder: Path) -> str:
+    """Return a folder as it is seen from here; one that lies elsewhere goes by its name alone."""
+    real, here = os.path.abspath(folder), os.getcwd()
+    inside = real == here or real.startswith(here.rstrip(os.sep) + os.sep)
+    return clean(os.path.relpath(real, here).replace(os.sep, "/") if inside else os.path.basename(real))
+
+
+def failure_to_sarif(error: MergebarrierError) -> str:
+    """Return the SARIF document of a scan that could not be made."""
+    return render_failure(str(error), error.exit_code, rules=RULES, version=__version__)
+
+
+def uploads_in(folder: str | os.PathLike[str]) -> tuple[Path, ...]:
+    """Return the folders in a folder of uploads, sorted by name.
+
+    Raises: NotACheckpoint for what is no folder, BadScanInput for one that holds none.
+    """
+    path = Path(folder)
+    found = tuple(path / name for name in sorted(list_folder(path)) if (path / name).is_dir())
+    if not found:
+        raise BadScanInput("holds no folder of an upload", where=path, remedy="give the folder that the uploads lie in")
+    return found
+
+
+def read_baseline(path: str | os.PathLike[str]) -> tuple[str, ...]:
+    """Return the fingerprints of the findings in a document that ``scan --json`` wrote.
+
+    Raises: BadScanInput for anything else.
+    """
+    try:
+        document = json.loads(Path(path).read_text(encoding="utf-8"))
+        found = tuple(str(one["fingerprint"]) for one in document["findings"] if one["rule"] != UNSEEN)
+        if document["kind"] != "scan":
+            raise KeyError("kind")
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as fault:
+        what = f"is no report of a scan ({type(fault).__name__})"
+        raise BadScanInput(what, where=path, remedy="write one with `mergebarrier scan ... --json`") from fault
+    return found
 
 
 def scan(
     models: Sequence[Model],
     *,
-    base: Model,
+    base: Model | None = None,
     tasks: Sequence[str | os.PathLike[str]] = (),
     merge: Merge | None = None,
     checks: Sequence[str] = DEFAULT_CHECKS,
     search: Search | None = None,
     leave_out: int = 1,
     fail_on: Severity = "high",
+    baseline: str | os.PathLike[str] | None = None,
+    each: bool = False,
     workers: int = 1,
     download: bool = False,
     progress: Progress | None = None,
@@ -93,36 +181,48 @@ def scan(
 
     Args:
       models:    as ``resolve`` reads them; an adapter is put on the base.
-      base:      what they were fine-tuned from.
+      base:      what they were fine-tuned from; without one, every model is looked at alone.
       tasks:     task files of images, one per model, or none.
       merge:     how the models are going to be merged; None leaves out the checks on merges.
       checks:    names from ``scan.CHECKS``.
       search:    of patches.
       leave_out: most models left out of the merge at once, 1 or 2.
       fail_on:   the severity from which the scan counts as failed.
+      baseline:  a document of ``scan --json``; the findings in it are known, and do not fail.
+      each:      ``models`` are folders of uploads: every folder in them is judged by itself, one after the other.
       workers:   threads of hashing.
       download:  fetch models that the local cache lacks.
       progress:  called with (models searched, models).
     Raises: BadScanInput, BadTask, and what loading an encoder raises; NotACheckpoint, FetchFailed, MissingExtra for a
-            name of the Hub.  A folder that cannot be read is a finding.
+            name of the Hub.  Whatever a model holds is a finding.
     """
+    known = () if baseline is None else read_baseline(baseline)
+    if each and (tasks or merge is not None):
+        raise BadScanInput("judges uploads one by one", where="each", remedy="leave out tasks and merge")
     request = verbs.ScanRequest(
-        models=resolve_all(models, download=download),
-        base=resolve(base, download=download),
+        models=_uploads(models) if each else resolve_all(models, download=download),
+        base=None if base is None else resolve(base, download=download),
         tasks=tuple(map(Path, tasks)),
         merge=merge,
         checks=tuple(checks),
         search=search or Search(),
         leave_out=leave_out,
         workers=workers,
+        each=each,
     )
     with shown(progress, "scanning") as step:
         found = verbs.scan(request, progress=step)
     return ScanReport(
         fail_on=fail_on,
         findings=found.findings,
+        known=known,
         checks_run=found.ran,
         checks_left_out=dict(found.left_out),
         digests=found.digests,
         outcome=found,
     )
+
+
+def _uploads(folders: Sequence[Model]) -> tuple[Path, ...]:
+    given = [folder for folder in folders if not isinstance(folder, Checkpoint)]
+    return tuple(path for folder in given for path in uploads_in(folder))

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
         place,
         split_reference,
     )
-    from mergebarrier.checkpoint.bytes import OutTensor, Shard, TensorInfo
+    from mergebarrier.checkpoint.bytes import OutTensor, Shard, TensorInfo, open_regular, read_small
     from mergebarrier.checkpoint.files import (
         MANIFEST_NAME,
         canonical_json,
@@ -36,15 +36,20 @@ if TYPE_CHECKING:
         SIDE_FILES,
         SINGLE,
         Checkpoint,
+        FolderEntry,
         Header,
         Piece,
         View,
         ViewPart,
         is_of_tokenizer,
         is_text,
+        list_folder,
         open_checkpoint,
+        read_head,
+        read_json,
         read_shard_names,
         validate_header,
+        walk,
     )
     from mergebarrier.checkpoint.write import Writer, layout_like
 
@@ -62,6 +67,7 @@ __all__ = [
     "Adapter",
     "Checkpoint",
     "Factors",
+    "FolderEntry",
     "Header",
     "OutTensor",
     "Piece",
@@ -76,17 +82,23 @@ __all__ = [
     "is_of_tokenizer",
     "is_text",
     "layout_like",
+    "list_folder",
     "open_adapter",
     "open_checkpoint",
     "open_reference",
+    "open_regular",
     "place",
+    "read_head",
+    "read_json",
     "read_manifest",
     "read_shard_names",
+    "read_small",
     "read_tensor_file",
     "split_reference",
     "tensor_file_bytes",
     "validate_header",
     "verify_manifest",
+    "walk",
     "write_tensor_file",
 ]
 

@@ -1,6 +1,7 @@
 """``mergebarrier scan``: check models before they are merged; report findings and what could not be checked."""
 
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,15 @@ from mergebarrier.cli._merge_options import acknowledge_option, hyper_parameters
 from mergebarrier.cli._options import MODEL, WriterOptions, download_option, output_options, writer_options
 from mergebarrier.cli._output import Output
 from mergebarrier.cli._parameters import CleanseOptions, cleanse_options
-from mergebarrier.errors import CheckpointError, ConfigMismatch, ShapeMismatch, TensorSetMismatch, UsageError
+from mergebarrier.errors import (
+    CheckpointError,
+    ConfigMismatch,
+    InternalError,
+    MergebarrierError,
+    ShapeMismatch,
+    TensorSetMismatch,
+    UsageError,
+)
 from mergebarrier.merge import MERGES
 
 if TYPE_CHECKING:
@@ -22,13 +31,18 @@ __all__ = ["CHECKS", "command"]
 
 #: The keys of ``scan.CHECKS``, written here because the help text must not import torch; a test compares them.
 CHECKS = ("folder", "relation", "task_vectors", "expert_patches", "merge_patches", "leave_out", "neural_cleanse")
+FORMATS = ("text", "json", "sarif", "junit")
 _DEFAULT = ",".join(CHECKS[:-1])
 _SEVERITIES = ("critical", "high", "medium", "low", "info")
 
 
 @click.command()
 @click.argument("models", nargs=-1, required=True, type=MODEL, metavar="MODEL...")
-@click.option("--base", type=MODEL, required=True, help="The model that all were fine-tuned from.")
+@click.option("--base", type=MODEL, help="The model that all were fine-tuned from; without it each is looked at alone.")
+@click.option("--each", is_flag=True, help="MODEL is a folder of uploads: judge every folder in it, one by one.")
+@click.option(
+    "--baseline", type=MODEL, metavar="FILE", help="A report of scan --json; what it lists is known and does not fail."
+)
 @cleanse_options
 @acknowledge_option
 @click.option(
@@ -57,13 +71,15 @@ _SEVERITIES = ("critical", "high", "medium", "low", "info")
     show_default=True,
     help="Exit with 1 for findings of this severity or above.",
 )
-@click.option("--format", "form", type=click.Choice(["text", "json", "sarif"]), default="text", show_default=True)
+@click.option("--format", "form", type=click.Choice(FORMATS), default="text", show_default=True)
 @download_option
 @writer_options(require_out=False, what="With --cleanse: where the cured merge goes.")
 @output_options
 def command(
     models: tuple[Path, ...],
-    base: Path,
+    base: Path | None,
+    each: bool,
+    baseline: Path | None,
     cleanse: CleanseOptions,
     acknowledge_licence: bool,
     method: str | None,
@@ -79,61 +95,84 @@ def command(
 ) -> int:
     """Report what is suspicious about MODEL..., alone, compared with each other, and as a merge.
 
-    Folders and weights are checked for every kind of model; MODEL may be an adapter of peft, which is put on the base,
-    or BASE+ADAPTER.  With --task, patches that force a class are searched for; with
-    --merge too, the merge is searched too, and leaving models out shows which one brought the patch.  With --cleanse,
-    that merge is cured and written to -o.  No finding means only that these checks found nothing.
+    Everything in a folder is looked at, weights and what lies beside them; MODEL may be an adapter of peft, which is
+    put on the base, or BASE+ADAPTER.  With --base, models are compared with it and with each other; with --task,
+    patches that force a class are searched for; with --merge too, the merge is searched too, and leaving models out
+    shows which one brought the patch.  With --cleanse, that merge is cured and written to -o.  No finding means only
+    that these checks found nothing.  What could not be looked at is exit code 2, whatever --fail-on says.
     """
     from mergebarrier import api
     from mergebarrier.scan import Search
 
     if form == "json":
         output = replace(output, json=True)
-    chosen = _chosen(checks)
-    _refuse_strays(cleanse, method, acknowledge_licence, writer)
-    merge = _merge(method, parameters, writer.seed)
-    search = Search(seed=writer.seed) if patch is None else Search(side_frac=patch, seed=writer.seed)
-    if leave_out == 2:
-        _note_many(len(models), output)
-    curing = None
-    if cleanse.cure is not None and merge is not None:
-        curing = api.CleanseRequest(
-            models=models,
-            base=base,
-            tasks=cleanse.tasks,
-            merge=merge,
-            cure=cleanse.cure,
-            search=search,
-            acknowledge_licence=acknowledge_licence,
-            download=download,
-        )
-        # What an owner forbids is refused before any work; a folder that cannot be opened, or is of another shape, is
-        # what the scan reports.
-        with suppress(CheckpointError, TensorSetMismatch, ShapeMismatch, ConfigMismatch):
-            api.check_cleanse(curing)
-    if writer.dry_run:
-        asked = {"models": models, "base": base, "checks": chosen, "tasks": cleanse.tasks}
-        output.plan(asked | {"merge": method, "cleanse": cleanse.cure, "out": writer.out})
-        return 0
-    with output.progress("scanning") as progress:
-        report = api.scan(
-            models,
-            base=base,
-            tasks=cleanse.tasks,
-            merge=merge,
-            checks=chosen,
-            search=search,
-            leave_out=leave_out,
-            fail_on=fail_on,
-            workers=writer.workers,
-            download=download,
-            progress=progress,
-        )
     sarif = form == "sarif" and not output.json
-    output.result(report, report.to_sarif().rstrip("\n") if sarif else _text(report))
+    with _told(output if sarif else None):
+        chosen = _chosen(checks)
+        _refuse_strays(cleanse, method, acknowledge_licence, writer)
+        merge = _merge(method, parameters, writer.seed)
+        search = Search(seed=writer.seed) if patch is None else Search(side_frac=patch, seed=writer.seed)
+        if leave_out == 2:
+            _note_many(len(models), output)
+        curing = None
+        if cleanse.cure is not None and merge is not None:
+            if base is None:
+                raise UsageError("needs the base of the merge", where="--cleanse", remedy="give --base")
+            curing = api.CleanseRequest(
+                models=models,
+                base=base,
+                tasks=cleanse.tasks,
+                merge=merge,
+                cure=cleanse.cure,
+                search=search,
+                acknowledge_licence=acknowledge_licence,
+                download=download,
+            )
+            # What an owner forbids is refused before any work; a folder that cannot be opened, or is of another shape,
+            # is what the scan reports.
+            with suppress(CheckpointError, TensorSetMismatch, ShapeMismatch, ConfigMismatch):
+                api.check_cleanse(curing)
+        if writer.dry_run:
+            asked = {"models": models, "base": base, "checks": chosen, "tasks": cleanse.tasks}
+            output.plan(asked | {"merge": method, "cleanse": cleanse.cure, "out": writer.out})
+            return 0
+        with output.progress("scanning") as progress:
+            report = api.scan(
+                models,
+                base=base,
+                tasks=cleanse.tasks,
+                merge=merge,
+                checks=chosen,
+                search=search,
+                leave_out=leave_out,
+                fail_on=fail_on,
+                baseline=baseline,
+                each=each,
+                workers=writer.workers,
+                download=download,
+                progress=progress,
+            )
+        shown = {"sarif": report.to_sarif, "junit": report.to_junit}.get("" if output.json else form)
+        output.result(report, _text(report) if shown is None else shown().rstrip("\n"))
+    for found in report.unseen:
+        output.note(f"error: {found.model}: {found.message}")
     if curing is not None:
         _cure(curing, writer, output)
-    return 1 if report.failed else 0
+    return report.exit_code
+
+
+@contextmanager
+def _told(output: Output | None) -> Iterator[None]:
+    """Print a SARIF document, which says why, also of a scan that could not be made."""
+    from mergebarrier import api
+
+    try:
+        yield
+    except Exception as fault:
+        if output is not None:
+            error = fault if isinstance(fault, MergebarrierError) else InternalError(f"{type(fault).__name__}: {fault}")
+            output.result({}, api.failure_to_sarif(error).rstrip("\n"))
+        raise
 
 
 def _chosen(checks: str) -> tuple[str, ...]:
@@ -195,7 +234,7 @@ def _text(report: "ScanReport") -> str:
     """Write the findings for people; blind spots once per rule, at the end."""
     from mergebarrier.errors import clean
     from mergebarrier.scan import CHECKS as REGISTERED
-    from mergebarrier.scan import RULES
+    from mergebarrier.scan import RULES, UNSEEN
 
     lines = []
     for found in report.findings:
@@ -203,11 +242,12 @@ def _text(report: "ScanReport") -> str:
         if found.value is not None and found.threshold is not None:
             figures = f" [{found.value:.3g}, limit {found.threshold:.3g}"
             figures += "]" if found.pool_median is None else f", pool median {found.pool_median:.3g}]"
-        lines.append(f"{found.severity:<8} {found.rule} {clean(found.model)}: {clean(found.message)}{figures}")
+        known = " (known)" if found.fingerprint in report.known else ""
+        lines.append(f"{found.severity:<8} {found.rule} {clean(found.model)}: {clean(found.message)}{figures}{known}")
     if not lines:
         lines.append(f"no finding by checks {', '.join(report.checks_run)}")
     lines += [f"not run: {name}, {why}" for name, why in report.checks_left_out.items()]
-    ran = (rule for name in report.checks_run for rule in REGISTERED[name].rules)
+    ran = (rule for name in report.checks_run for rule in REGISTERED[name].rules if rule != UNSEEN)
     rules = dict.fromkeys([found.rule for found in report.findings] or ran)
     unseen = dict.fromkeys(RULES[rule].cannot_see for rule in rules)
     return "\n".join([*lines, *(f"cannot see: {words}" for words in unseen)])

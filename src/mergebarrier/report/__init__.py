@@ -6,19 +6,23 @@ from mergebarrier import lazy
 
 if TYPE_CHECKING:
     from mergebarrier.report.card import render_card
+    from mergebarrier.report.findings import ScanView, render_failure, render_findings, render_junit
     from mergebarrier.report.folder import WORK, Journal, read_findings, read_report, write_report
     from mergebarrier.report.html import render_html
-    from mergebarrier.report.sarif import render_findings, render_sarif
+    from mergebarrier.report.sarif import render_sarif
     from mergebarrier.report.terminal import render_terminal
 
 __all__ = [
     "WORK",
     "Journal",
+    "ScanView",
     "read_findings",
     "read_report",
     "render_card",
+    "render_failure",
     "render_findings",
     "render_html",
+    "render_junit",
     "render_sarif",
     "render_terminal",
     "write_report",

@@ -5,14 +5,12 @@ MB9502 (warning)  a control of the audit failed, its figures need care
 MB9503 (note)     a level was run and did not recover that much; this claims no more than that
 MB9504 (note)     an attack that was run and is not graded
 
-A scan brings its own rules; critical and high become error, medium becomes warning, low and info become note.
-
 Source: OASIS SARIF 2.1.0.  A model is named by its content digest, never by a path.
 """
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Final, Protocol
+from typing import Final
 
 from mergebarrier.report.backdoor import page
 from mergebarrier.results import BackdoorResult, Control, LevelResult, Result, thresholds
@@ -23,9 +21,6 @@ _RULES: Final = {
     "MB9503": ("note", "This attack, as implemented, did not recover the merge."),
     "MB9504": ("note", "Measured beside the ladder, and not graded."),
 }
-
-
-_LEVELS: Final = {"critical": "error", "high": "error", "medium": "warning", "low": "note", "info": "note"}
 
 
 def render_sarif(result: Result | BackdoorResult) -> str:
@@ -40,73 +35,6 @@ def render_sarif(result: Result | BackdoorResult) -> str:
     findings += [_control(result, name, control) for name, control in result.controls.items() if not control.passed]
     rules = [{"id": rule, "shortDescription": {"text": text}} for rule, (_, text) in _RULES.items()]
     return _document(rules, findings, result.version, {"states": list(result.states)})
-
-
-class _Rule(Protocol):
-    @property
-    def title(self) -> str: ...
-    @property
-    def cannot_see(self) -> str: ...
-
-
-class _Finding(Protocol):
-    @property
-    def rule(self) -> str: ...
-    @property
-    def model(self) -> str: ...
-    @property
-    def message(self) -> str: ...
-    @property
-    def severity(self) -> str: ...
-    @property
-    def value(self) -> float | None: ...
-    @property
-    def threshold(self) -> float | None: ...
-    @property
-    def pool_median(self) -> float | None: ...
-    @property
-    def evidence(self) -> Mapping[str, object]: ...
-
-
-def render_findings(
-    findings: Sequence[_Finding],
-    rules: Mapping[str, _Rule],
-    *,
-    version: str,
-    digests: Mapping[str, str],
-    ran: Sequence[str],
-) -> str:
-    """Return the SARIF document of a scan.
-
-    Args:
-      findings: of the scan, in the order of the output.
-      rules:    rule id -> title and blind spots; all are listed, hit or not.
-      version:  of this package.
-      digests:  model name -> content digest; a refused model has none.
-      ran:      names of the checks that ran.
-    """
-    listed = [
-        {
-            "id": rule,
-            "shortDescription": {"text": about.title},
-            "help": {"text": f"This check cannot see {about.cannot_see}."},
-        }
-        for rule, about in rules.items()
-    ]
-    results = []
-    for found in findings:
-        figures = {"value": found.value, "threshold": found.threshold, "pool_median": found.pool_median}
-        result: dict[str, object] = {
-            "ruleId": found.rule,
-            "level": _LEVELS[found.severity],
-            "message": {"text": f"{found.model}: {found.message}"},
-            "locations": [{"logicalLocations": [{"name": found.model, "kind": "resource"}]}],
-            "properties": {"severity": found.severity, **figures, **found.evidence},
-        }
-        if found.model in digests:
-            result["fingerprints"] = {"contentDigest/v1": digests[found.model]}
-        results.append(result)
-    return _document(listed, results, version, {"checks": list(ran)})
 
 
 def _document(

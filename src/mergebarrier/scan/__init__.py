@@ -1,7 +1,8 @@
 """Findings about models before and after they are merged: one file per check, a literal registry, and no verdict that a
 model is clean.
 
-A method room: it takes tensors, an encoder and callables, reads no file, and says of every check what it cannot see.
+A method room: it takes tensors, an encoder, callables and open files, opens nothing itself, and says of every check
+what it cannot see.
 """
 
 from typing import TYPE_CHECKING
@@ -11,12 +12,15 @@ from mergebarrier import lazy
 if TYPE_CHECKING:
     from mergebarrier.scan.base import (
         MIN_IMAGES,
+        REFUSED,
         RULES,
         SEVERITIES,
+        UNSEEN,
         Finding,
         FindingRule,
         MergeWeights,
         Patch,
+        Place,
         Pool,
         PoolExpert,
         Search,
@@ -24,6 +28,7 @@ if TYPE_CHECKING:
         Weights,
         along,
         at_least,
+        file_finding,
         finding,
         forced_share,
         halves,
@@ -57,17 +62,34 @@ if TYPE_CHECKING:
         share,
         tags,
     )
+    from mergebarrier.scan.files import (
+        HEAD_BYTES,
+        contents,
+        has_templates,
+        imports_of,
+        kind_of,
+        may_be_old_pickle,
+        odd_entry,
+        of_kind,
+        of_pickle,
+        of_templates,
+        of_zip,
+        unseen,
+    )
     from mergebarrier.scan.registry import CHECKS, IMAGE_CHECKS, Outcome, ScanCheck, scan_pool
 
 __all__ = [
     "CHECKS",
+    "HEAD_BYTES",
     "IMAGE_CHECKS",
     "MANY_PAIRS",
     "MIN_IMAGES",
     "MIN_POOL",
     "PROBE",
+    "REFUSED",
     "RULES",
     "SEVERITIES",
+    "UNSEEN",
     "Blame",
     "Cleansed",
     "ExpertPatches",
@@ -77,6 +99,7 @@ __all__ = [
     "MergedPatch",
     "Outcome",
     "Patch",
+    "Place",
     "Pool",
     "PoolExpert",
     "ScanCheck",
@@ -86,16 +109,27 @@ __all__ = [
     "Weights",
     "along",
     "at_least",
+    "contents",
+    "file_finding",
     "finding",
     "forced_share",
     "halves",
+    "has_templates",
     "head_logits",
+    "imports_of",
     "invert",
     "judge_task_vectors",
+    "kind_of",
     "leave_out",
+    "may_be_old_pickle",
     "measure",
     "named_code",
     "neural_cleanse",
+    "odd_entry",
+    "of_kind",
+    "of_pickle",
+    "of_templates",
+    "of_zip",
     "ordered",
     "places",
     "probe",
@@ -109,6 +143,7 @@ __all__ = [
     "share",
     "stamp",
     "tags",
+    "unseen",
 ]
 
 lazy.open_door(__name__)

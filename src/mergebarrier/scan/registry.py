@@ -27,7 +27,7 @@ class ScanCheck:
 
 
 CHECKS: Final[dict[str, ScanCheck]] = {
-    "folder": ScanCheck("folder", ("MB7101", "MB7102", "MB7103", "MB7104", "MB7106")),
+    "folder": ScanCheck("folder", tuple(f"MB71{i:02}" for i in range(14) if i != 5)),
     "relation": ScanCheck("weights", ("MB7105",)),
     "task_vectors": ScanCheck("weights", ("MB7201", "MB7202", "MB7203", "MB7204")),
     "expert_patches": ScanCheck("images", ("MB7301", "MB7302")),

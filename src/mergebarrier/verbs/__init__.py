@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         learning_bytes,
         plan_fallback,
     )
+    from mergebarrier.verbs.pools import merge_weights
     from mergebarrier.verbs.protect import (
         dry_run,
         protect,
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
         unprotect,
     )
     from mergebarrier.verbs.realign import Undone, check_realign, realign, undone_by_realignment
-    from mergebarrier.verbs.scan import ScanRequest, ScanResult, merge_weights, scan
+    from mergebarrier.verbs.scan import ScanRequest, ScanResult, scan
 
 __all__ = [
     "Calibration",

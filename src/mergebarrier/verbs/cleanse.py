@@ -20,7 +20,7 @@ from mergebarrier.scan import Search
 from mergebarrier.scan.cures import CURES, MergeToCure
 from mergebarrier.training import FullRecipe, train_full
 from mergebarrier.verbs.job import MergeJob
-from mergebarrier.verbs.scan import PREFIX, distinct, merge_weights, pool_of
+from mergebarrier.verbs.pools import PREFIX, distinct, merge_weights, pool_of
 
 #: For the cures that train: they start at the merge (or at the base) and shall not forget the tasks.
 RECIPE: Final = FullRecipe(steps=100, learning_rate=2e-4, weight_decay=0.0, warmup_steps=10)

@@ -1,48 +1,40 @@
-"""``scan``: open every folder as a suspect, run the checks that its inputs allow, and say which did not run and why.
+"""``scan``: look at every upload as a suspect, run the checks that its inputs allow, and say which did not run and why.
 
-A folder that the strict reader refuses is a finding, not the end; what is left is compared with the base tensor by
-tensor, and with tasks and a merge given, run on images.
+A folder that the strict reader refuses is a finding, not the end; without a base it is looked at alone; with one it is
+compared tensor by tensor, and with tasks and a merge given, run on images.
 """
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
-from mergebarrier.checkpoint import MANIFEST_NAME, Checkpoint, read_manifest, split_reference
-from mergebarrier.errors import BadScanInput, MergebarrierError, NotACheckpoint, folder_name
-from mergebarrier.evaluate import ImageTask, load_encoder, pixels, read_image_task
-from mergebarrier.identity import repeats, spelled_like
+from mergebarrier.checkpoint import Checkpoint
+from mergebarrier.errors import BadScanInput
+from mergebarrier.evaluate import read_image_task
 from mergebarrier.merge import Merge
 from mergebarrier.progress import Progress
 from mergebarrier.scan import (
     CHECKS,
     IMAGE_CHECKS,
     MIN_POOL,
+    UNSEEN,
     Finding,
     Outcome,
-    Pool,
-    PoolExpert,
     Search,
-    Weights,
-    finding,
     judge_task_vectors,
     measure,
-    named_code,
     ordered,
-    refusal,
     scan_pool,
-    tags,
+    unseen,
 )
-from mergebarrier.verbs.folders import MergeInput, Models
-from mergebarrier.verbs.inputs import declared, parts_of, relatives
-
-#: An encoder keeps the parameters of its folder under this name.
-PREFIX = "body."
+from mergebarrier.verbs.beside import guarded
+from mergebarrier.verbs.folders import Models
+from mergebarrier.verbs.pools import distinct, merge_weights, pool_of
+from mergebarrier.verbs.uploads import Upload, called, like_base, look, relate
 
 
 @dataclass(frozen=True)
@@ -51,23 +43,25 @@ class ScanRequest:
 
     Args:
       models:    folders of models, of adapters, which are put on the base, or ``BASE+ADAPTER``; or opened models.
-      base:      what they were fine-tuned from.
+      base:      what they were fine-tuned from; None leaves out the checks that compare.
       tasks:     task files, one per model in the order of the models, or none.
       merge:     how the models are going to be merged; None leaves out the checks on merges.
       checks:    names from ``scan.CHECKS``.
       search:    of patches.
       leave_out: most models left out at once.
       workers:   threads of hashing.
+      each:      judge the uploads one by one, each closed before the next is opened; none is compared with another.
     """
 
     models: tuple[Path | Checkpoint, ...]
-    base: Path | Checkpoint
+    base: Path | Checkpoint | None = None
     tasks: tuple[Path, ...] = ()
     merge: Merge | None = None
     checks: tuple[str, ...] = tuple(CHECKS)
     search: Search = field(default_factory=Search)
     leave_out: int = 1
     workers: int = 1
+    each: bool = False
 
 
 @dataclass(frozen=True)
@@ -79,6 +73,7 @@ class ScanResult:
       ran:      names of the checks that ran.
       left_out: (check that was asked for, why it did not run).
       digests:  name -> content digest of every model that could be read.
+      folders:  name -> the folders that make it, as they were given.
       outcome:  figures of the checks on images; None where none ran.
     """
 
@@ -86,6 +81,7 @@ class ScanResult:
     ran: tuple[str, ...]
     left_out: tuple[tuple[str, str], ...]
     digests: dict[str, str]
+    folders: dict[str, tuple[Path, ...]]
     outcome: Outcome | None = None
 
 
@@ -93,7 +89,7 @@ def scan(request: ScanRequest, *, progress: Progress | None = None) -> ScanResul
     """Scan model folders.
 
     Raises: BadScanInput (an unknown check, too few task files), BadTask and whatever the loading of an encoder raises;
-            never for a folder that the strict reader refuses, which is a finding.
+            never for what an upload holds, which is a finding.
     """
     unknown = [name for name in request.checks if name not in CHECKS]
     if unknown:
@@ -104,139 +100,119 @@ def scan(request: ScanRequest, *, progress: Progress | None = None) -> ScanResul
             where="--task",
             remedy="give one per model, in the same order, or none",
         )
-    names = distinct([_called(path) for path in request.models])
-    with ExitStack() as stack:
-        folders = Models(stack)
-        findings: list[Finding] = []
-        opened = {}
-        for name, path in zip(("base", *names), (request.base, *request.models), strict=True):
-            checkpoint = _open(name, path, request, folders, findings)
-            if checkpoint is not None:
-                opened[name] = checkpoint
-        digests = {name: checkpoint.content_digest() for name, checkpoint in opened.items()}
-        base = opened.pop("base", None)
-        usable = _like_base(base, opened, findings)
-        ran: list[str] = ["folder"]
-        left_out: list[tuple[str, str]] = []
-        if "relation" in request.checks:
-            if _relations(base, usable, findings):
-                ran.append("relation")
-            else:
-                left_out.append(("relation", "no table knows this family"))
-        if "task_vectors" in request.checks:
-            if base is not None and len(usable) >= MIN_POOL:
-                statistics = measure(_tensors(base, list(usable.values())), len(usable))
-                findings += judge_task_vectors(list(usable), statistics)
-                ran.append("task_vectors")
-            else:
-                left_out.append(("task_vectors", f"needs a base and {MIN_POOL} models that fit it"))
-        wanted, more_left_out = _image_checks(request, base, usable)
-        left_out += more_left_out
-        outcome = None
-        if wanted and base is not None:
-            tasks = dict(zip(names, request.tasks, strict=True))
-            pool = pool_of(base, usable, {name: read_image_task(tasks[name]) for name in usable})
-            outcome = scan_pool(
-                pool,
-                request.search,
-                merge=None if request.merge is None else merge_weights(request.merge),
-                checks=wanted,
-                leave_out=request.leave_out,
-                progress=progress,
-            )
-            findings += outcome.findings
-            ran += wanted
-    return ScanResult(ordered(findings), tuple(ran), tuple(left_out), digests, outcome)
+    names = distinct([called(path) for path in request.models])
+    uploads = [Upload(name, path) for name, path in zip(names, request.models, strict=True)]
+    found = _FoundSoFar(request)
+    if request.each:
+        for done, upload in enumerate(uploads, start=1):
+            with ExitStack() as stack:
+                found.look_at([upload], Models(stack))
+            if progress is not None:
+                progress(done, len(uploads))
+    else:
+        with ExitStack() as stack:
+            base, usable = found.look_at(uploads, Models(stack))
+            found.compare(base, usable)
+            found.run_on_images(base, usable, dict(zip(names, request.tasks, strict=False)), progress)
+    folders = {upload.name: upload.folders for upload in uploads}
+    if request.base is not None:
+        folders["base"] = Upload("base", request.base).folders
+    ran = ["folder", *(name for name in CHECKS if name in found.ran)]
+    left_out = tuple((name, why) for name, why in found.left_out.items() if name not in found.ran)
+    return ScanResult(ordered(found.findings), tuple(ran), left_out, found.digests, folders, found.outcome)
 
 
-def merge_weights(method: Merge) -> Callable[[Weights, Sequence[Weights]], Weights]:
-    """Return a merge of tables of weights, tensor by tensor; methods that draw do so by the names in the file."""
+class _FoundSoFar:
+    """What a scan has found so far."""
 
-    def merged(base: Weights, experts: Sequence[Weights]) -> Weights:
-        return {
-            name: method.merge(tensor, [expert[name] for expert in experts], name=name.removeprefix(PREFIX))
-            for name, tensor in base.items()
-        }
+    def __init__(self, request: ScanRequest) -> None:
+        self.request = request
+        self.findings: list[Finding] = []
+        self.ran: list[str] = []
+        self.left_out: dict[str, str] = {}
+        self.digests: dict[str, str] = {}
+        self.outcome: Outcome | None = None
 
-    return merged
+    def look_at(self, uploads: Sequence[Upload], folders: Models) -> tuple[Checkpoint | None, dict[str, Checkpoint]]:
+        """Look at uploads alone and against the base; return the base and the models that hold its tensors."""
+        base = self._base(folders)
+        usable: dict[str, Checkpoint] = {}
+        for upload in uploads:
+            checkpoint = look(upload, self.request.base, folders, self.findings, workers=self.request.workers)
+            if checkpoint is None:
+                continue
+            self.digests[upload.name] = checkpoint.content_digest()
+            if base is not None:
+                self._guarded(upload.name, partial(self._against, base, upload.name, checkpoint, usable))
+        if "relation" in self.request.checks:
+            why = "needs --base" if self.request.base is None else "no table knows this family"
+            self.left_out["relation"] = why
+        return base, usable
 
+    def _base(self, folders: Models) -> Checkpoint | None:
+        if self.request.base is None:
+            return None
+        found: list[Finding] = []
+        base = look(Upload("base", self.request.base), None, folders, found, workers=self.request.workers)
+        known = {one.fingerprint for one in self.findings}
+        self.findings += [one for one in found if one.fingerprint not in known]
+        if base is not None:
+            self.digests["base"] = base.content_digest()
+        elif not any(one.rule == UNSEEN for one in found):
+            self.findings.append(unseen("base", "", "the base is refused, so nothing was compared with it"))
+        return base
 
-def distinct(bare: Sequence[str]) -> tuple[str, ...]:
-    """Return a name per model, made distinct by its place where two folders are called alike."""
-    taken = ["base", *bare]
-    return tuple(name if taken.count(name) == 1 else f"{name}#{i}" for i, name in enumerate(bare, start=1))
+    def _against(self, base: Checkpoint, name: str, checkpoint: Checkpoint, usable: dict[str, Checkpoint]) -> None:
+        view = like_base(base, name, checkpoint, self.findings)
+        if view is None:
+            return
+        usable[name] = view
+        if "relation" in self.request.checks and relate(base, name, view, self.findings):
+            self.ran.append("relation")
 
+    def _guarded(self, name: str, work: Callable[[], None]) -> None:
+        fault = guarded(name, "", work)
+        if fault is not None:
+            self.findings.append(fault)
 
-def _called(path: Path | Checkpoint) -> str:
-    if isinstance(path, Checkpoint):
-        return path.name
-    base, adapter = split_reference(path)
-    return "+".join(folder_name(part.absolute()) for part in (base, adapter) if part is not None)
+    def compare(self, base: Checkpoint | None, usable: dict[str, Checkpoint]) -> None:
+        """Compare the task vectors of the models with each other."""
+        if "task_vectors" not in self.request.checks:
+            return
+        if base is None or len(usable) < MIN_POOL:
+            self.left_out["task_vectors"] = f"needs a base and {MIN_POOL} models that fit it"
+            return
 
+        def work() -> None:
+            statistics = measure(_tensors(base, list(usable.values())), len(usable))
+            self.findings += judge_task_vectors(list(usable), statistics)
+            self.ran.append("task_vectors")
 
-def _open(
-    name: str, path: Path | Checkpoint, request: ScanRequest, folders: Models, findings: list[Finding]
-) -> Checkpoint | None:
-    """Open and hash one model; a refusal becomes a finding, but a mistyped path is an error: nothing was looked at."""
-    try:
-        checkpoint = folders.model(path) if name == "base" else folders.model_on(path, request.base)
-        for part in parts_of(checkpoint):
-            if (part.root / MANIFEST_NAME).exists():
-                read_manifest(part.path)
-        checkpoint.digests(workers=request.workers)
-    except MergebarrierError as error:
-        if isinstance(error, NotACheckpoint) and isinstance(path, Path) and not os.path.lexists(path):
-            raise
-        findings.append(refusal(name, error))
-        return None
-    findings += named_code(name, checkpoint.code)
-    for said in map(declared, parts_of(checkpoint)):
-        findings += tags(name, attack=said.attack, wish=said.do_not_merge, protected=said.protected)
-    return checkpoint
+        self._guarded("pool of all", work)
 
-
-def _like_base(
-    base: Checkpoint | None, opened: dict[str, Checkpoint], findings: list[Finding]
-) -> dict[str, Checkpoint]:
-    """Return the models that hold the base's tensors, under its names; a finding for each of the others."""
-    if base is None:
-        return {}
-    usable = {}
-    for name, checkpoint in opened.items():
-        view = spelled_like(base, checkpoint)
-        tensors = {**view.tensors, **base.tensors}
-        odd = [
-            tensor
-            for tensor in sorted(one for one, info in tensors.items() if info.role in ("weight", "statistic"))
-            if not _is_there_too(base, view, tensor)
-        ]
-        if odd:
-            message = f"{len(odd)} tensors are missing, added or of another shape than in the base, {odd[0]} first"
-            findings.append(finding("MB7104", name, message, value=float(len(odd)), threshold=0.0))
-        else:
-            usable[name] = view
-    return usable
-
-
-def _is_there_too(base: Checkpoint, view: Checkpoint, tensor: str) -> bool:
-    """Whether two models hold a tensor in one shape, or only one does and repeats another of its own."""
-    holders = [side for side in (base, view) if tensor in side.tensors]
-    if len(holders) == 1:
-        return repeats(holders[0], tensor) is not None
-    return base.tensors[tensor].shape == view.tensors[tensor].shape
-
-
-def _relations(base: Checkpoint | None, usable: dict[str, Checkpoint], findings: list[Finding]) -> bool:
-    """Report models that are not ordinary fine-tunes of the base; False where no table knows their family."""
-    if base is None:
-        return False
-    inputs = [MergeInput("base", "base", base)]
-    inputs += [MergeInput("expert", name, checkpoint) for name, checkpoint in usable.items()]
-    found = relatives(inputs, None)
-    for relative in found:
-        if relative.remark is not None:
-            findings.append(finding("MB7105", relative.name, relative.remark, evidence={"kind": relative.kind}))
-    return bool(found)
+    def run_on_images(
+        self,
+        base: Checkpoint | None,
+        usable: dict[str, Checkpoint],
+        tasks: dict[str, Path],
+        progress: Progress | None,
+    ) -> None:
+        """Run the checks on images that can run."""
+        wanted, left_out = _image_checks(self.request, base, usable)
+        self.left_out |= left_out
+        if not wanted or base is None:
+            return
+        merge = self.request.merge
+        self.outcome = scan_pool(
+            pool_of(base, usable, {name: read_image_task(tasks[name]) for name in usable}),
+            self.request.search,
+            merge=None if merge is None else merge_weights(merge),
+            checks=wanted,
+            leave_out=self.request.leave_out,
+            progress=progress,
+        )
+        self.findings += self.outcome.findings
+        self.ran += wanted
 
 
 def _tensors(base: Checkpoint, experts: Sequence[Checkpoint]) -> Iterator[tuple[str, Tensor, list[Tensor]]]:
@@ -247,44 +223,19 @@ def _tensors(base: Checkpoint, experts: Sequence[Checkpoint]) -> Iterator[tuple[
 
 def _image_checks(
     request: ScanRequest, base: Checkpoint | None, usable: dict[str, Checkpoint]
-) -> tuple[tuple[str, ...], list[tuple[str, str]]]:
+) -> tuple[tuple[str, ...], dict[str, str]]:
     """Return the checks on images that can run, and why the others cannot."""
-    wanted, left_out = [], []
+    wanted: list[str] = []
+    left_out: dict[str, str] = {}
     for name in (name for name in IMAGE_CHECKS if name in request.checks):
         if not request.tasks:
-            left_out.append((name, "needs --task"))
+            left_out[name] = "needs --task"
         elif base is None or not usable:
-            left_out.append((name, "no model that fits the base"))
+            left_out[name] = "no model that fits the base"
         elif CHECKS[name].needs == "merge" and request.merge is None:
-            left_out.append((name, "needs --merge"))
+            left_out[name] = "needs --merge"
         elif CHECKS[name].needs == "merge" and len(usable) < 2:
-            left_out.append((name, "needs two models that fit the base"))
+            left_out[name] = "needs two models that fit the base"
         else:
             wanted.append(name)
     return tuple(wanted), left_out
-
-
-def pool_of(base: Checkpoint, usable: dict[str, Checkpoint], tasks: dict[str, ImageTask]) -> Pool:
-    """Load every encoder once; the images are the development rows, without their labels."""
-    encoder = load_encoder(base)
-    for parameter in encoder.parameters():
-        parameter.requires_grad_(False)
-    return Pool(
-        encoder,
-        _weights(encoder),
-        tuple(
-            PoolExpert(
-                name,
-                _weights(load_encoder(checkpoint)),
-                tasks[name].head,
-                tasks[name].scale,
-                pixels(tasks[name].dev.images),
-                tasks[name].classes,
-            )
-            for name, checkpoint in usable.items()
-        ),
-    )
-
-
-def _weights(encoder: torch.nn.Module) -> dict[str, Tensor]:
-    return {name: parameter.detach() for name, parameter in encoder.named_parameters()}

@@ -142,7 +142,7 @@ def test_without_a_stock_class_it_is_refused_with_the_way_out_and_still_inspecte
     assert shown.exit_code == 0 and "only shows" in shown.stdout and "auto_map" in shown.stdout
     report = run_cli("inspect", folder, "--json").json
     assert report["tensors"] == len(small_tensors()) and "config.json: auto_map" in report["code"]
-    scanned = run_cli("scan", folder, "--base", folder, "--json")
+    scanned = run_cli("scan", folder, "--json")
     assert scanned.exit_code == 1
     assert {(one["rule"], one["severity"]) for one in scanned.json["findings"]} == {("MB7101", "critical")}
 

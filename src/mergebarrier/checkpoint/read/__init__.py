@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         validate_header,
     )
     from mergebarrier.checkpoint.read.view import Piece, View, ViewPart
+    from mergebarrier.checkpoint.read.walk import FolderEntry, read_head, walk
 
 __all__ = [
     "ATTACHMENTS",
@@ -52,6 +53,7 @@ __all__ = [
     "UNGATHERED",
     "Checkpoint",
     "Entry",
+    "FolderEntry",
     "Header",
     "Piece",
     "View",
@@ -63,6 +65,7 @@ __all__ = [
     "is_text",
     "list_folder",
     "open_checkpoint",
+    "read_head",
     "read_json",
     "read_shard",
     "read_shard_names",
@@ -70,6 +73,7 @@ __all__ = [
     "refuse_code",
     "texts_of",
     "validate_header",
+    "walk",
 ]
 
 lazy.open_door(__name__)

@@ -6,12 +6,16 @@ from mergebarrier import lazy
 
 if TYPE_CHECKING:
     from mergebarrier.scan.base.finding import (
+        REFUSED,
         RULES,
         SEVERITIES,
+        UNSEEN,
         Finding,
         FindingRule,
+        Place,
         Severity,
         at_least,
+        file_finding,
         finding,
         ordered,
     )
@@ -32,12 +36,15 @@ if TYPE_CHECKING:
 
 __all__ = [
     "MIN_IMAGES",
+    "REFUSED",
     "RULES",
     "SEVERITIES",
+    "UNSEEN",
     "Finding",
     "FindingRule",
     "MergeWeights",
     "Patch",
+    "Place",
     "Pool",
     "PoolExpert",
     "Search",
@@ -45,6 +52,7 @@ __all__ = [
     "Weights",
     "along",
     "at_least",
+    "file_finding",
     "finding",
     "forced_share",
     "halves",

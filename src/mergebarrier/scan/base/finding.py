@@ -8,9 +8,12 @@ scan that found nothing says which checks ran, and no more than that.
 Source: SARIF 2.1.0 for the shape (rule, level, message).  Differs: every rule carries its own blind spots.
 """
 
+import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, Literal
+
+from mergebarrier.errors import clean
 
 Evidence = Mapping[str, str | float | None]
 Severity = Literal["critical", "high", "medium", "low", "info"]
@@ -34,8 +37,13 @@ _PLACES_ONLY: Final = (
     "triggers that are not a patch (blended, dynamic, whole-image), patches much smaller than the searched size, and "
     "payloads that aim at the head of a task that was not given"
 )
+_FILES_ONLY: Final = "what a harmless name or an unusual format hides from these checks of files"
+#: Something could not be looked at; a scan with such a finding is not complete, whatever else it found.
+UNSEEN: Final = "MB7100"
+REFUSED: Final = "MB7101"
 RULES: Final[dict[str, FindingRule]] = {
-    "MB7101": FindingRule("The folder is refused by the strict reader.", "high", "what the refused files hold"),
+    UNSEEN: FindingRule("Something could not be looked at.", "high", "anything in it"),
+    REFUSED: FindingRule("The folder is refused by the strict reader.", "high", "what the refused files hold"),
     "MB7102": FindingRule(
         "The folder calls itself an attack artefact.", "high", "attack artefacts whose mark was removed"
     ),
@@ -53,6 +61,15 @@ RULES: Final[dict[str, FindingRule]] = {
         "medium",
         "what that code does: it is neither run nor read",
     ),
+    "MB7107": FindingRule(
+        "A pickle lies in the folder.", "medium", "names that picklescan does not know to be dangerous"
+    ),
+    "MB7108": FindingRule("A program lies in the folder.", "high", "what the program does"),
+    "MB7109": FindingRule("A template does what a template need not do.", "critical", "what a template says in words"),
+    "MB7110": FindingRule("An archive lies in the folder.", "medium", "what the archive holds, beyond names"),
+    "MB7111": FindingRule("Weights lie in the folder that the model does not name.", "medium", "what they hold"),
+    "MB7112": FindingRule("A file is of a kind that no check looks into.", "info", "what it holds"),
+    "MB7113": FindingRule("A link or a special file lies in the folder.", "critical", _FILES_ONLY),
     "MB7201": FindingRule("The norm of a task vector is far from the pool's.", "medium", _WEIGHTS_ONLY),
     "MB7202": FindingRule("The norms over the tensors have another profile than the pool's.", "medium", _WEIGHTS_ONLY),
     "MB7203": FindingRule(
@@ -86,6 +103,9 @@ class Finding:
       pool_median: the median of the same figure over the pool; None where there is no pool.
       evidence:    further figures and names, flat.
       severity:    that of the rule, unless the evidence makes it graver or lighter.
+      file:        the file of the model that it is about, below its folder; "" for the model as a whole.
+      line:        of a text, from 1, where it is known.
+      offset:      byte of the file, where it is known.
     """
 
     rule: str
@@ -96,6 +116,15 @@ class Finding:
     pool_median: float | None = None
     evidence: Evidence = field(default_factory=dict)
     severity: Severity = "high"
+    file: str = ""
+    line: int | None = None
+    offset: int | None = None
+
+    @property
+    def fingerprint(self) -> str:
+        """Return what stays the same in the next version of an upload: figures, digests and places are left out."""
+        words = (self.rule, self.severity, self.model, self.file, str(self.evidence.get("code", "")))
+        return hashlib.sha256("\0".join(words).encode()).hexdigest()[:32]
 
     @property
     def cannot_see(self) -> str:
@@ -119,6 +148,29 @@ def finding(
     return Finding(rule, model, message, value, threshold, pool_median, evidence or {}, grave)
 
 
+@dataclass(frozen=True)
+class Place:
+    """A file of a model, and where in it."""
+
+    file: str
+    line: int | None = None
+    offset: int | None = None
+
+
+def file_finding(
+    rule: str,
+    model: str,
+    message: str,
+    at: Place,
+    *,
+    severity: Severity | None = None,
+    evidence: Evidence | None = None,
+) -> Finding:
+    """Make a finding about one file of a model; its name is untrusted, and is escaped."""
+    found = finding(rule, model, message, severity=severity, evidence=evidence)
+    return replace(found, file=clean(at.file), line=at.line, offset=at.offset)
+
+
 def at_least(findings: Sequence[Finding], severity: Severity) -> tuple[Finding, ...]:
     """Return the findings that are as grave as ``severity`` or graver."""
     limit = SEVERITIES.index(severity)
@@ -127,4 +179,4 @@ def at_least(findings: Sequence[Finding], severity: Severity) -> tuple[Finding, 
 
 def ordered(findings: Sequence[Finding]) -> tuple[Finding, ...]:
     """Sort by gravity, then by rule and model; the order of detection does not matter."""
-    return tuple(sorted(findings, key=lambda one: (SEVERITIES.index(one.severity), one.rule, one.model)))
+    return tuple(sorted(findings, key=lambda one: (SEVERITIES.index(one.severity), one.rule, one.model, one.file)))

@@ -9,6 +9,7 @@ wrote it.
 Source: the strict reader's own errors.  Differs: nothing is decided here that the reader did not decide.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -22,28 +23,39 @@ from mergebarrier.errors import (
     UnsafePath,
     clean,
 )
-from mergebarrier.scan.base import Finding, Severity, finding
+from mergebarrier.scan.base import REFUSED, UNSEEN, Finding, Place, Severity, file_finding, finding
 
+_FILE: Final = re.compile(r".+\.(safetensors|json|jinja|md|txt|model|bin|pt|pth|ckpt|pkl|pickle|joblib|npy|npz|mar)")
 _CRITICAL: Final = (UnsafePath, PickleRefused, RemoteCodeRefused)
 _ODD: Final = (AdapterRefused, NotACheckpoint)
 
 
-def refusal(model: str, error: MergebarrierError) -> Finding:
+def refusal(model: str, error: MergebarrierError, file: str = "") -> Finding:
     """Turn the error that refused a folder into a finding.
 
-    Returns: critical where opening could have run code or led out of the folder; medium where the folder is not a
-             model; else high: weights that cannot be used.
+    Args:
+      model: its name in findings.
+      error: by which the strict reader refused it; its place names the file where ``file`` does not.
+      file:  that was refused, below the folder.
+    Returns: critical where opening could have run code or led out of the folder; "not looked at" where there is no
+             model, or one of a kind that is not read; else high: weights that cannot be used.
     """
     severity: Severity = "critical" if isinstance(error, _CRITICAL) else "high"
-    if isinstance(error, _ODD) or not isinstance(error, CheckpointError):
-        severity = "medium"
-    return finding("MB7101", model, str(error), severity=severity, evidence={"code": error.code})
+    rule = UNSEEN if isinstance(error, _ODD) or not isinstance(error, CheckpointError) else REFUSED
+    at = Place(file or _file_of(error))
+    return file_finding(rule, model, str(error), at, severity=severity, evidence={"code": error.code})
+
+
+def _file_of(error: MergebarrierError) -> str:
+    """Return the bare name of the file that an error is about; errors write ``folder/file: tensor 'x'``."""
+    bare = error.where.split(": tensor ")[0].rpartition("/")[2]
+    return bare if _FILE.fullmatch(bare) else ""
 
 
 def named_code(model: str, code: Mapping[str, Sequence[str]]) -> tuple[Finding, ...]:
     """Report keys that name code; ``code`` is file -> keys, of a folder that is read without them."""
     return tuple(
-        finding("MB7106", model, f"{clean(', '.join(keys))} of {name} names code", evidence={"file": name})
+        file_finding("MB7106", model, f"{clean(', '.join(keys))} of {name} names code", Place(name))
         for name, keys in code.items()
     )
 

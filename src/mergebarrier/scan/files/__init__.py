@@ -1,0 +1,39 @@
+"""What lies beside the weights: the kind of every file by its bytes, and what each could do to who loads it."""
+
+from typing import TYPE_CHECKING
+
+from mergebarrier import lazy
+
+if TYPE_CHECKING:
+    from mergebarrier.scan.files.archives import ZipContents, contents
+    from mergebarrier.scan.files.judge import (
+        has_templates,
+        odd_entry,
+        of_kind,
+        of_pickle,
+        of_templates,
+        of_zip,
+        unseen,
+    )
+    from mergebarrier.scan.files.kinds import HEAD_BYTES, FileKind, kind_of, may_be_old_pickle
+    from mergebarrier.scan.files.pickles import Imports, imports_of
+
+__all__ = [
+    "HEAD_BYTES",
+    "FileKind",
+    "Imports",
+    "ZipContents",
+    "contents",
+    "has_templates",
+    "imports_of",
+    "kind_of",
+    "may_be_old_pickle",
+    "odd_entry",
+    "of_kind",
+    "of_pickle",
+    "of_templates",
+    "of_zip",
+    "unseen",
+]
+
+lazy.open_door(__name__)

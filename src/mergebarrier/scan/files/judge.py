@@ -1,0 +1,137 @@
+"""From what a file is to what is said about it: one function per kind, one finding per file.
+
+    link, pipe, device   MB7113        template   MB7109        other weights, unknown kinds   MB7112
+    pickle, numpy, zip   MB7107        archive    MB7110        a kind that was not looked at  MB7100
+    code, program        MB7108        unlisted safetensors     MB7111
+
+Source: modelscan and picklescan for what counts as dangerous.  Differs: a file that nothing looked into is named.
+"""
+
+import json
+from collections.abc import Iterator
+from typing import Final
+
+from mergebarrier.errors import clean
+from mergebarrier.scan.base import UNSEEN, Finding, Place, Severity, file_finding
+from mergebarrier.scan.files.archives import ZipContents
+from mergebarrier.scan.files.kinds import FileKind
+from mergebarrier.scan.files.pickles import Imports
+from mergebarrier.scan.files.templates import reaches
+
+#: Files beside the weights that loaders read templates from, by the end of the name.
+_TEMPLATE_ENDS: Final = (".jinja", ".jinja2", ".j2")
+#: Long tables that hold no template; they are not parsed a second time.
+_NO_TEMPLATE: Final = ("tokenizer.json", "vocab.json", "added_tokens.json", "special_tokens_map.json")
+_SAID: Final[dict[str, tuple[str, str, Severity | None]]] = {
+    "code": ("MB7108", "source code; a loader that trusts code from a model runs it", "medium"),
+    "executable": ("MB7108", "a program for a machine, which no model needs", "high"),
+    "archive": ("MB7110", "an archive that was not unpacked; what it holds was not looked at", "medium"),
+    "weights": ("MB7112", "weights of another format, which no check here reads", "medium"),
+    "unknown": ("MB7112", "of no kind that is known here, and not looked into", "info"),
+    "safetensors": ("MB7111", "weights that the model does not name; they were not looked at", "medium"),
+}
+
+
+def of_kind(model: str, file: str, kind: FileKind) -> Finding | None:
+    """Return what is said of a file for its kind alone; None for kinds that say nothing."""
+    if kind not in _SAID:
+        return None
+    rule, words, severity = _SAID[kind]
+    return file_finding(rule, model, f"{clean(file)} is {words}", Place(file), severity=severity)
+
+
+def odd_entry(model: str, file: str, what: str, *, leads_out: bool) -> Finding:
+    """Return what is said of a link or of something that is no file."""
+    grave: Severity = "critical" if leads_out else "high"
+    return file_finding("MB7113", model, f"{clean(file)} is {what}", Place(file), severity=grave)
+
+
+def unseen(model: str, file: str, why: str) -> Finding:
+    """Return the finding that something was not looked at."""
+    return file_finding(UNSEEN, model, f"{clean(file)} could not be looked at: {why}".lstrip(), Place(file))
+
+
+def of_pickle(model: str, file: str, found: Imports, *, sure: bool) -> Finding | None:
+    """Judge what a pickle would import.
+
+    Args:
+      model: its name.
+      file:  of the model.
+      found: by picklescan.
+      sure:  whether the file claims to be a pickle; of others only what is dangerous is said.
+    """
+    name, at = clean(file), Place(file)
+    if found.dangerous:
+        words = f"{name} is a pickle that would run code when it is loaded: {clean(found.words())}"
+        return file_finding("MB7107", model, words, at, severity="critical", evidence={"imports": found.words()})
+    if not found.looked:
+        return unseen(model, file, found.error) if sure else None
+    if not sure:
+        return None
+    if found.error:
+        words = f"{name} is a pickle that picklescan could not follow ({clean(found.error)})"
+        return file_finding("MB7107", model, words, at, severity="high")
+    if found.unknown:
+        words = f"{name} is a pickle with imports that are on no list: {clean(found.words())}"
+        return file_finding("MB7107", model, words, at, severity="medium", evidence={"imports": found.words()})
+    words = f"{name} is a pickle; what it imports is known to be harmless"
+    return file_finding("MB7107", model, words, at, severity="low")
+
+
+def of_zip(model: str, file: str, found: ZipContents) -> Finding:
+    """Judge the table of contents of a zip file."""
+    at, severity = Place(file), "high"
+    if found.problem:
+        return unseen(model, file, f"a zip file, and {found.problem}")
+    if found.outside:
+        words = f"holds {clean(found.outside)!r}, which leads out of the folder that it is unpacked in"
+    elif found.bomb:
+        words = "unpacks to more than 200 times its size"
+    elif found.program:
+        words = f"holds a program, {clean(found.program)!r}"
+    else:
+        words, severity = f"is an archive of {found.members} members, which were not looked at", "medium"
+    graver: Severity = "high" if severity == "high" else "medium"
+    return file_finding("MB7110", model, f"{clean(file)} {words}", at, severity=graver)
+
+
+def has_templates(file: str) -> bool:
+    """Say whether loaders take templates from a file of this name."""
+    bare = file.rpartition("/")[2]
+    listed = bare.endswith(".json") and bare not in _NO_TEMPLATE and not bare.endswith(".index.json")
+    return listed or bare.endswith(_TEMPLATE_ENDS)
+
+
+def of_templates(model: str, file: str, text: str) -> Iterator[Finding]:
+    """Judge every template in a file, by its name a template or JSON; one finding per kind of reach."""
+    whole = file.endswith(_TEMPLATE_ENDS)
+    said: dict[str, None] = {}
+    for line, template in [(0, text)] if whole else _in_json(text):
+        for reach in reaches(template):
+            if reach.what not in said:
+                said[reach.what] = None
+                place = Place(file, line + reach.line if whole else line)
+                words = f"{clean(file)}: a template {reach.what}"
+                yield file_finding(
+                    "MB7109", model, words, place, severity=reach.severity, evidence={"code": reach.what}
+                )
+
+
+def _in_json(text: str) -> Iterator[tuple[int, str]]:
+    """Yield (line, template) of a JSON text, at any depth; what is no JSON holds none that a loader would find."""
+    if "template" not in text and "\\u" not in text:
+        return
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError):
+        return
+    line = text[: max(0, text.find("chat_template"))].count("\n") + 1
+    todo: list[tuple[object, bool]] = [(document, False)]
+    while todo:
+        item, inside = todo.pop()
+        if isinstance(item, dict):
+            todo += [(value, inside or "template" in str(key)) for key, value in item.items()]
+        elif isinstance(item, list):
+            todo += [(value, inside) for value in item]
+        elif isinstance(item, str) and inside and "{" in item:
+            yield line, item

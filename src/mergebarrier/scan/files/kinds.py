@@ -1,0 +1,79 @@
+"""What a file is, by its first bytes before its name: a name is a claim, the bytes are what a loader meets.
+
+    magic bytes  >  an extension that says more than "text"  >  text or not
+
+Source: the published signatures of the formats.  Differs: a text is a text only when it decodes and holds no NUL, so
+that a program behind a harmless name is not passed over.
+"""
+
+import re
+from typing import Final, Literal
+
+FileKind = Literal[
+    "text", "media", "safetensors", "pickle", "numpy", "code", "executable", "zip", "archive", "weights", "unknown"
+]
+#: As many first bytes as the kinds need; a tar shows itself at byte 257.
+HEAD_BYTES: Final = 4096
+
+_MAGIC: Final[tuple[tuple[bytes, FileKind], ...]] = (
+    (b"\x7fELF", "executable"), (b"MZ", "executable"), (b"\xcf\xfa\xed\xfe", "executable"),
+    (b"\xce\xfa\xed\xfe", "executable"), (b"\xfe\xed\xfa", "executable"), (b"\xca\xfe\xba\xbe", "executable"),
+    (b"\x00asm", "executable"), (b"!<arch>", "executable"), (b"\x1bLua", "executable"), (b"#!", "code"),
+    (b"\xa7\r\r\n", "executable"), (b"\xcb\r\r\n", "executable"),
+    (b"PK\x03\x04", "zip"), (b"PK\x05\x06", "zip"), (b"\x1f\x8b", "archive"), (b"BZh", "archive"),
+    (b"\xfd7zXZ", "archive"), (b"7z\xbc\xaf", "archive"), (b"Rar!", "archive"), (b"\x28\xb5\x2f\xfd", "archive"),
+    (b"\x04\x22\x4d\x18", "archive"), (b"\x93NUMPY", "numpy"),
+    (b"GGUF", "weights"), (b"\x89HDF", "weights"), (b"ggjt", "weights"), (b"tjgg", "weights"),
+    (b"\x89PNG", "media"), (b"\xff\xd8\xff", "media"), (b"GIF8", "media"), (b"RIFF", "media"), (b"ID3", "media"),
+    (b"OggS", "media"), (b"fLaC", "media"), (b"%PDF", "media"), (b"\x00\x00\x00 ftyp", "media"),
+)  # fmt: skip
+_ENDS: Final[tuple[tuple[FileKind, str], ...]] = (
+    ("code", "py pyw ipynb sh bash zsh ps1 bat cmd js mjs rb pl php lua r vbs cu c cc cpp"),
+    ("executable", "pyc pyo so pyd dll dylib exe jar class wasm node msi deb rpm whl egg"),
+    ("pickle", "bin pt pt2 pth ckpt pkl pickle p joblib mar dill nemo sav dat"),
+    ("numpy", "npy"),
+    ("weights", "gguf ggml onnx onnx_data h5 hdf5 keras tflite pb msgpack mlmodel pdparams llamafile"),
+    ("archive", "zip tar tgz gz bz2 xz 7z rar zst lz4"),
+    ("safetensors", "safetensors"),
+)
+_KINDS: Final = {end: kind for kind, ends in _ENDS for end in ends.split()}
+_PICKLE: Final = re.compile(rb"\x80[\x01-\x05]")
+#: A pickle of protocol 0 is text: marks, then a global of two lines.
+_OLD_PICKLE: Final = re.compile(rb"[(\]})\d]*[ci][A-Za-z_][\w.]*\r?\n[A-Za-z_][\w.]*\r?\n")
+
+
+def kind_of(name: str, head: bytes) -> FileKind:
+    """Return the kind of a file.
+
+    Args:
+      name: of the file, its folders included.
+      head: its first ``HEAD_BYTES`` bytes, or all of them.
+    """
+    if _PICKLE.match(head):
+        return "pickle"
+    if head[257:262] == b"ustar":
+        return "archive"
+    for magic, kind in _MAGIC:
+        if head.startswith(magic):
+            return kind
+    named = _KINDS.get(name.rpartition(".")[2].lower())
+    if named == "pickle" and _is_text(head) and not _OLD_PICKLE.match(head):
+        return "text"
+    if named is not None:
+        return named
+    return "text" if _is_text(head) else "unknown"
+
+
+def may_be_old_pickle(head: bytes) -> bool:
+    """Say whether a text begins as a pickle of protocol 0 or 1 does."""
+    return _OLD_PICKLE.match(head) is not None
+
+
+def _is_text(head: bytes) -> bool:
+    if b"\x00" in head:
+        return False
+    try:
+        head.decode("utf-8")
+    except UnicodeDecodeError as fault:
+        return fault.start > len(head) - 4  # cut within a character
+    return True

@@ -1,0 +1,141 @@
+"""Look at everything in the folder of an upload: walk it, read first bytes, hand pickles to picklescan.
+
+    entry -> kind -> finding;   at most 64 pickles are open at once;   no file stops the next one
+
+A file that was not looked at is a finding of its own, so a scan that finds nothing has looked.
+"""
+
+import os
+from collections.abc import Callable, Collection, Iterator
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from mergebarrier.checkpoint import ATTACHMENTS, FolderEntry, open_regular, read_head, read_small, walk
+from mergebarrier.errors import MergebarrierError, NotACheckpoint, clean
+from mergebarrier.scan import (
+    HEAD_BYTES,
+    Finding,
+    contents,
+    has_templates,
+    imports_of,
+    kind_of,
+    may_be_old_pickle,
+    odd_entry,
+    of_kind,
+    of_pickle,
+    of_templates,
+    of_zip,
+    refusal,
+    unseen,
+)
+
+_OPEN_AT_ONCE: Final = 64
+_MOST_TEXT_BYTES: Final = 16 << 20
+
+
+@dataclass(frozen=True)
+class _Suspect:
+    """A file for picklescan: how to look at it, and whether it claims to be a pickle."""
+
+    file: str
+    look: str
+    sure: bool
+
+
+def guarded(model: str, what: str, work: Callable[[], None]) -> Finding | None:
+    """Run ``work``; whatever a stranger's bytes do to it becomes a finding, and the next piece of work can begin."""
+    try:
+        work()
+    except NotACheckpoint as error:
+        return unseen(model, what, str(error))
+    except MergebarrierError as error:
+        return refusal(model, error, what)
+    except MemoryError:
+        return unseen(model, what, "out of memory")
+    except Exception as error:
+        return unseen(model, what, f"{type(error).__name__}: {clean(error)}")
+    return None
+
+
+def look_beside(model: str, root: Path, listed: Collection[str]) -> Iterator[Finding]:
+    """Yield what the files of a folder show.
+
+    Args:
+      model:  its name in findings.
+      root:   the folder, resolved.
+      listed: weight files that the strict reader has read.
+    """
+    suspects: list[_Suspect] = []
+    for entry in walk(root):
+        found: list[Finding] = []
+
+        def work(entry: FolderEntry = entry, found: list[Finding] = found) -> None:
+            found += _look_at(model, root, entry, listed, suspects)
+
+        fault = guarded(model, entry.name, work)
+        yield from found
+        if fault is not None:
+            yield fault
+    for start in range(0, len(suspects), _OPEN_AT_ONCE):
+        yield from _look_into(model, root, suspects[start : start + _OPEN_AT_ONCE])
+
+
+def _look_at(
+    model: str, root: Path, entry: FolderEntry, listed: Collection[str], suspects: list[_Suspect]
+) -> Iterator[Finding]:
+    name = entry.name
+    if entry.kind == "unread":
+        yield unseen(model, name, "the folder is too deep, too full, or closed to us")
+        return
+    if entry.kind == "special":
+        yield odd_entry(model, name, "a pipe, a socket or a device", leads_out=False)
+        return
+    if name in listed or name in ATTACHMENTS:
+        return
+    try:
+        head = read_head(root, name, HEAD_BYTES)
+    except MergebarrierError as error:
+        if entry.kind == "link":
+            yield odd_entry(model, name, error.what, leads_out="leads out" in error.what)
+            return
+        raise
+    kind = kind_of(name, head)
+    if kind in ("pickle", "numpy", "zip"):
+        suspects.append(_Suspect(name, kind, kind != "zip"))
+    elif kind == "unknown" or may_be_old_pickle(head):
+        suspects.append(_Suspect(name, "pickle", False))
+    if kind == "zip":
+        yield from _look_at_zip(model, root, name, suspects)
+    elif kind == "text":
+        if has_templates(name):
+            yield from of_templates(model, name, read_small(root, name, _MOST_TEXT_BYTES).decode("utf-8", "replace"))
+    else:
+        found = of_kind(model, name, kind)
+        if found is not None:
+            yield found
+
+
+def _look_at_zip(model: str, root: Path, name: str, suspects: list[_Suspect]) -> Iterator[Finding]:
+    fd, _ = open_regular(root, name)
+    with closing(os.fdopen(fd, "rb")) as file:
+        table = contents(file, os.fstat(fd).st_size)
+    if table.pickle and not table.problem:
+        suspects[-1] = _Suspect(name, "zip", True)
+    if not table.pickle or table.problem or table.outside or table.bomb or table.program:
+        yield of_zip(model, name, table)
+
+
+def _look_into(model: str, root: Path, suspects: list[_Suspect]) -> Iterator[Finding]:
+    with ExitStack() as stack:
+        opened = []
+        for suspect in suspects:
+            fd, _ = open_regular(root, suspect.file)
+            stack.callback(os.close, fd)
+            opened.append((fd, suspect.look))
+        imports = imports_of(opened)
+    for suspect, found in zip(suspects, imports, strict=True):
+        said = of_pickle(model, suspect.file, found, sure=suspect.sure)
+        if said is not None:
+            yield said

@@ -1,0 +1,63 @@
+"""A pool of image encoders for the checks that run them: every expert loaded once, its images, and how it is merged.
+
+The images are the development rows of a task, without their labels; a merge is a function of tables of weights.
+"""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from mergebarrier.checkpoint import Checkpoint
+from mergebarrier.errors import clean
+from mergebarrier.evaluate import ImageTask, load_encoder, pixels
+from mergebarrier.merge import Merge
+from mergebarrier.scan import Pool, PoolExpert, Weights
+
+#: An encoder keeps the parameters of its folder under this name.
+PREFIX = "body."
+
+
+def merge_weights(method: Merge) -> Callable[[Weights, Sequence[Weights]], Weights]:
+    """Return a merge of tables of weights, tensor by tensor; methods that draw do so by the names in the file."""
+
+    def merged(base: Weights, experts: Sequence[Weights]) -> Weights:
+        return {
+            name: method.merge(tensor, [expert[name] for expert in experts], name=name.removeprefix(PREFIX))
+            for name, tensor in base.items()
+        }
+
+    return merged
+
+
+def distinct(bare: Sequence[str]) -> tuple[str, ...]:
+    """Return a name per model, escaped, and made distinct by its place where two are alike."""
+    bare = [clean(name) for name in bare]
+    taken = ["base", *bare]
+    return tuple(name if taken.count(name) == 1 else f"{name}#{i}" for i, name in enumerate(bare, start=1))
+
+
+def pool_of(base: Checkpoint, usable: dict[str, Checkpoint], tasks: dict[str, ImageTask]) -> Pool:
+    """Load every encoder once; the images are the development rows, without their labels."""
+    encoder = load_encoder(base)
+    for parameter in encoder.parameters():
+        parameter.requires_grad_(False)
+    return Pool(
+        encoder,
+        _weights(encoder),
+        tuple(
+            PoolExpert(
+                name,
+                _weights(load_encoder(checkpoint)),
+                tasks[name].head,
+                tasks[name].scale,
+                pixels(tasks[name].dev.images),
+                tasks[name].classes,
+            )
+            for name, checkpoint in usable.items()
+        ),
+    )
+
+
+def _weights(encoder: torch.nn.Module) -> dict[str, Tensor]:
+    return {name: parameter.detach() for name, parameter in encoder.named_parameters()}

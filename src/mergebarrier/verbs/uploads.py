@@ -1,0 +1,123 @@
+"""Open uploads as suspects, one apart from the other: what a stranger's folder does to us is a finding about it.
+
+    folder -> everything beside the weights -> strict reader -> manifest, digests -> against the base
+
+Nothing here raises for what an upload holds: a refusal is a finding, and what could not be looked at is another kind.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mergebarrier.checkpoint import MANIFEST_NAME, Checkpoint, is_adapter, read_manifest, split_reference
+from mergebarrier.errors import folder_name
+from mergebarrier.identity import repeats, spelled_like
+from mergebarrier.scan import Finding, finding, named_code, tags
+from mergebarrier.verbs.beside import guarded, look_beside
+from mergebarrier.verbs.folders import MergeInput, Models
+from mergebarrier.verbs.inputs import declared, parts_of, relatives
+
+
+@dataclass(frozen=True)
+class Upload:
+    """One model to be judged: its name in findings, and where it is."""
+
+    name: str
+    path: Path | Checkpoint
+
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """Return the folders that make it, as they were given; one, or a base and an adapter."""
+        if isinstance(self.path, Checkpoint):
+            return tuple(part.path for part in parts_of(self.path))
+        return tuple(part for part in split_reference(self.path) if part is not None)
+
+
+def called(path: Path | Checkpoint) -> str:
+    """Name a model without its path."""
+    if isinstance(path, Checkpoint):
+        return path.name
+    return "+".join(folder_name(part.absolute()) for part in split_reference(path) if part is not None)
+
+
+def look(
+    upload: Upload, base: Path | Checkpoint | None, folders: Models, findings: list[Finding], *, workers: int = 1
+) -> Checkpoint | None:
+    """Look at one folder and open its model.
+
+    Args:
+      upload:   to look at.
+      base:     what an adapter is put on; without one its weights are read as they are.
+      folders:  opens, and closes at the end.
+      findings: what there is to say is added.
+      workers:  threads of hashing.
+    Returns: None where the strict reader refuses it.
+    """
+    opened: list[Checkpoint] = []
+
+    def read() -> None:
+        checkpoint = _open(upload.path, base, folders)
+        for part in parts_of(checkpoint):
+            if (part.root / MANIFEST_NAME).exists():
+                read_manifest(part.path)
+        checkpoint.digests(workers=workers)
+        findings.extend(named_code(upload.name, checkpoint.code))
+        for said in map(declared, parts_of(checkpoint)):
+            findings.extend(tags(upload.name, attack=said.attack, wish=said.do_not_merge, protected=said.protected))
+        opened.append(checkpoint)
+
+    def beside() -> None:
+        for folder in upload.folders:
+            if folder.is_dir():
+                findings.extend(look_beside(upload.name, folder.resolve(), _listed(opened, folder)))
+
+    faults = [guarded(upload.name, "", read), guarded(upload.name, "", beside)]
+    findings += [fault for fault in faults if fault is not None]
+    return opened[0] if opened and faults[0] is None else None
+
+
+def _open(path: Path | Checkpoint, base: Path | Checkpoint | None, folders: Models) -> Checkpoint:
+    if base is None and isinstance(path, Path) and is_adapter(path):
+        return folders.adapter(path).weights
+    return folders.model_on(path, base)
+
+
+def _listed(opened: Sequence[Checkpoint], folder: Path) -> tuple[str, ...]:
+    """Return the weight files of a folder that were read; those of a refused model too, as far as names tell."""
+    parts = [part for checkpoint in opened for part in parts_of(checkpoint) if part.root == folder.resolve()]
+    if parts:
+        return tuple(sorted({info.shard for part in parts for info in part.tensors.values()}))
+    return tuple(sorted(path.name for path in folder.glob("*.safetensors")))
+
+
+def like_base(base: Checkpoint, name: str, checkpoint: Checkpoint, findings: list[Finding]) -> Checkpoint | None:
+    """Return a model under the names of its base; None, and a finding, where it does not hold the base's tensors."""
+    view = spelled_like(base, checkpoint)
+    tensors = {**view.tensors, **base.tensors}
+    odd = [
+        tensor
+        for tensor in sorted(one for one, info in tensors.items() if info.role in ("weight", "statistic"))
+        if not _is_there_too(base, view, tensor)
+    ]
+    if not odd:
+        return view
+    message = f"{len(odd)} tensors are missing, added or of another shape than in the base, {odd[0]} first"
+    findings.append(finding("MB7104", name, message, value=float(len(odd)), threshold=0.0))
+    return None
+
+
+def _is_there_too(base: Checkpoint, view: Checkpoint, tensor: str) -> bool:
+    """Whether two models hold a tensor in one shape, or only one does and repeats another of its own."""
+    holders = [side for side in (base, view) if tensor in side.tensors]
+    if len(holders) == 1:
+        return repeats(holders[0], tensor) is not None
+    return base.tensors[tensor].shape == view.tensors[tensor].shape
+
+
+def relate(base: Checkpoint, name: str, checkpoint: Checkpoint, findings: list[Finding]) -> bool:
+    """Report a model that is no ordinary fine-tune of the base; False where no table knows the family."""
+    found = relatives([MergeInput("base", "base", base), MergeInput("expert", name, checkpoint)], None)
+    for relative in found:
+        if relative.remark is not None:
+            findings.append(finding("MB7105", relative.name, relative.remark, evidence={"kind": relative.kind}))
+    return bool(found)

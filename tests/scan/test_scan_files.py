@@ -1,0 +1,152 @@
+"""What lies beside the weights: every kind of file is found by its bytes, named, and stops no other."""
+
+import io
+import json
+import os
+import zipfile
+from pathlib import Path
+
+import pytest
+import torch
+
+import mergebarrier as mb
+from mergebarrier.scan import kind_of
+from mergebarrier.scan.files import contents
+from mergebarrier.scan.files.templates import reaches
+from model_folders import small_tensors, write_folder
+
+SYSTEM = b"cos\nsystem\n(S'true'\ntR."
+INNER = b"\x80\x04\x8c\x02os\x94\x8c\x06system\x94\x93\x94\x8c\x04true\x94\x85\x94R\x94."
+
+
+def zipped(members: dict[str, bytes], method: int = zipfile.ZIP_STORED) -> bytes:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", method) as made:
+        for name, data in members.items():
+            made.writestr(name, data)
+    return out.getvalue()
+
+
+def saved(value: object) -> bytes:
+    out = io.BytesIO()
+    torch.save(value, out)
+    return out.getvalue()
+
+
+CHAT = '{"a": 1,\n"chat_template": %s}'
+#: name in the folder -> bytes -> (rule, severity); None where nothing is to be said.
+FILES: list[tuple[str, bytes, tuple[str, str] | None]] = [
+    ("training_args.bin", INNER, ("MB7107", "critical")),
+    ("optimizer.pt", saved({"step": torch.zeros(2)}), ("MB7107", "low")),
+    ("optimizer_evil.pt", zipped({"archive/data.pkl": INNER}), ("MB7107", "critical")),
+    ("notes.txt", SYSTEM, ("MB7107", "critical")),
+    ("deep/er/hidden.dat", SYSTEM, ("MB7107", "critical")),
+    ("weights.png", INNER, ("MB7107", "critical")),
+    ("broken.pkl", b"\x80\x04\x93.", ("MB7107", "high")),
+    ("unknown.pkl", b"cmy_package\nThing\n(tR.", ("MB7107", "medium")),
+    ("huge.pkl", b"\x80\x04\x8d" + (2**60).to_bytes(8, "little") + b"x", ("MB7107", "high")),
+    ("modeling_x.py", b"import os\n", ("MB7108", "medium")),
+    ("run", b"#!/bin/sh\nls\n", ("MB7108", "medium")),
+    ("helper.json", b"\x7fELF\x02\x01\x01" + bytes(40), ("MB7108", "high")),
+    ("a.model", b"MZ\x90\x00" + bytes(40), ("MB7108", "high")),
+    ("chat_template.jinja", b"hello\n{{ ''.__class__ }}", ("MB7109", "critical")),
+    ("tokenizer_config.json", (CHAT % json.dumps("{{ x['__init__'] }}")).encode(), ("MB7109", "critical")),
+    ("chat_template.json", b'{"chat_templ\\u0061te": "{{ x|attr(y) }}"}', ("MB7109", "critical")),
+    ("processor_config.json", b'{"chat_template": [{"template": "{{ a.__b__ }}"}]}', ("MB7109", "critical")),
+    ("additional_chat_templates/t.jinja", b"{% for i in range(10**9) %}x{% endfor %}", ("MB7109", "medium")),
+    ("data.zip", zipped({"a.txt": b"a"}), ("MB7110", "medium")),
+    ("out.zip", zipped({"../../evil": b"a"}), ("MB7110", "high")),
+    ("code.zip", zipped({"x/setup.py": b"a"}), ("MB7110", "high")),
+    ("data.tar.gz", b"\x1f\x8b\x08" + bytes(20), ("MB7110", "medium")),
+    ("torn.zip", b"PK\x03\x04torn", ("MB7100", "high")),
+    ("unet/model.safetensors", b"\x08" + bytes(7) + b"{}      ", ("MB7111", "medium")),
+    ("model.gguf", b"GGUF" + bytes(20), ("MB7112", "medium")),
+    ("blob", bytes(range(256)), ("MB7112", "info")),
+    ("picture.png", b"\x89PNG\r\n\x1a\n" + bytes(20), None),
+    ("vocab.txt", b"city\nname\nin\nof\n", None),
+    ("README.md", b"# A model with __dunder__ words\n", None),
+    ("honest.jinja", b"{% generation %}{{ messages[0]['content'] }}{% endgeneration %}{% break %}", None),
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory) -> dict[str, list[dict]]:
+    """Every file in one folder, scanned once: what was said, by file."""
+    folder = write_folder(tmp_path_factory.mktemp("up") / "upload", small_tensors())
+    for name, data, _ in FILES:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(data)
+    os.mkfifo(folder / "pipe")
+    (folder / "out").symlink_to("/etc/hostname")
+    (folder / "gone").symlink_to("nowhere")
+    (folder / "twin.json").symlink_to("config.json")
+    report = mb.scan([folder], fail_on="critical")
+    assert report.exit_code == 2
+    said: dict[str, list[dict]] = {}
+    for one in report.to_dict()["findings"]:
+        said.setdefault(one["file"], []).append(one)
+    return said
+
+
+@pytest.mark.parametrize(("name", "data", "says"), FILES, ids=[name for name, _, _ in FILES])
+def test_every_kind_of_file_is_judged(found, name: str, data: bytes, says: tuple[str, str] | None) -> None:
+    assert [(one["rule"], one["severity"]) for one in found.get(name, [])] == ([says] if says else [])
+
+
+def test_what_is_no_file_is_named_and_a_link_inside_is_followed(found) -> None:
+    assert [(found[name][0]["rule"], found[name][0]["severity"]) for name in ("pipe", "out", "gone")] == [
+        ("MB7113", "high"), ("MB7113", "critical"), ("MB7113", "high"),
+    ]  # fmt: skip
+    assert "twin.json" not in found and "config.json" not in found and "model.safetensors" not in found
+
+
+def test_a_template_is_found_on_its_line(found) -> None:
+    assert found["chat_template.jinja"][0]["line"] == 2 and found["tokenizer_config.json"][0]["line"] == 2
+
+
+def test_without_picklescan_a_pickle_was_not_looked_at(tmp_path: Path, run_cli, monkeypatch) -> None:
+    folder = write_folder(tmp_path / "upload", small_tensors())
+    (folder / "training_args.bin").write_bytes(INNER)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    ran = run_cli("scan", folder, "--json")
+    assert ran.exit_code == 2 and [one["rule"] for one in ran.json["findings"]] == ["MB7100"]
+    assert "mergebarrier[scan]" in ran.json["findings"][0]["message"]
+
+
+@pytest.mark.slow
+def test_a_file_that_exhausts_the_scanner_of_pickles_costs_only_its_own_line(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "upload", small_tensors())
+    (folder / "a.pkl").write_bytes(b"\x80\x04" + b"N" * 60_000_000)
+    (folder / "b.pkl").write_bytes(INNER)
+    said = {one.file: one for one in mb.scan([folder]).findings}
+    assert said["a.pkl"].severity == "high" and said["b.pkl"].rule in ("MB7100", "MB7107")
+
+
+def test_a_bomb_is_known_by_its_table() -> None:
+    bomb = bytearray(zipped({"a": b"0" * 100_000}, zipfile.ZIP_DEFLATED))
+    at = bomb.rfind(b"PK\x01\x02")
+    bomb[at + 24 : at + 28] = (2**31).to_bytes(4, "little")
+    assert contents(io.BytesIO(bytes(bomb)), len(bomb)).bomb
+
+
+@pytest.mark.parametrize(
+    ("template", "severity"),
+    [
+        ("{{ ('__cl' ~ 'ass__') }}", "critical"),
+        ("{{ x | map(attribute='__class__') | list }}", "critical"),
+        ("{{ __import__ }}", "critical"),
+        ("{% include 'x' %}", "high"),
+        ("{% if %}{{ x.__class__ }}", "critical"),
+        ("{% if %}", "medium"),
+        ("{{ " + "(" * 5000 + "1" + ")" * 5000 + " }}", "medium"),
+        ("{{ range(1000000) }}", "medium"),
+        ("a" * (1 << 19), "high"),
+    ],
+)
+def test_a_template_cannot_hide_what_it_reaches_for(template: str, severity: str) -> None:
+    assert severity in [one.severity for one in reaches(template)]
+
+
+def test_the_kind_is_that_of_the_bytes_before_that_of_the_name() -> None:
+    assert kind_of("config.json", INNER) == "pickle" and kind_of("weights.bin", b'{"a": 1}') == "text"
+    assert kind_of("x.txt", "é".encode()[:1]) == "text" and kind_of("x.txt", b"a\x00") == "unknown"
