@@ -112,6 +112,15 @@ def test_the_licence_file_is_that_of_the_licence_and_all_notices_stay(run_cli: R
     assert "made by base" in notice and "made by a" in notice
 
 
+def test_the_name_of_another_licence_is_shown(run_cli: Run, pair, tmp_path: Path) -> None:
+    base, a, b = pair
+    say(a, "license: other\nlicense_name: acme-research")
+    ran = run_cli("merge", a, b, "--base", base, "--method", "ties", "-o", tmp_path / "out")
+    assert "warning: licence unknown: " in ran.stderr
+    assert "its licence other (acme-research) is not in the table; ask its owner" in ran.stderr
+    assert "acme-research" in run_cli("inspect", a).stdout
+
+
 @pytest.mark.parametrize(("head", "verdict"), [("license: other", "unknown"), ("license: cc-by-nc-4.0", "conflict")])
 def test_no_licence_is_claimed_without_a_conclusion(
     run_cli: Run, pair, tmp_path: Path, head: str, verdict: str

@@ -37,6 +37,7 @@ class InspectReport(Report):
       do_not_merge:    the words of the owner's wish; None when there is none.
       attack_artifact: marked as made by an attack.
       merge_protected: marked as protected against merging.
+      licence_reason:  why the licence is unknown, with the name that the card gives it; None for a known one.
       lineage:         what a merge was made from, its licence and warnings; None for anything else.
       family:          of the architecture; None for one that no table describes.
       not_protectable: why it cannot be protected, where it has no family, or why nothing can be made of it.
@@ -61,6 +62,7 @@ class InspectReport(Report):
     lineage: Mapping[str, Any] | None
     family: str | None
     code: tuple[str, ...] | None = optional()
+    licence_reason: str | None = optional()
     not_protectable: str | None = optional()
     dims: Mapping[str, int | bool] | None = optional()
     tied: bool | None = optional()
@@ -99,6 +101,7 @@ def inspect(model: Model, *, download: bool = False) -> InspectReport:
             merge_protected=said.protected,
             lineage=_lineage(content),
             code=code or None,
+            licence_reason=said.reason or None,
             **known,
             next_steps=_next_steps(as_given(model), content, protectable=known["family"] is not None) if usable else (),
         )

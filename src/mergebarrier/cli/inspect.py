@@ -102,7 +102,8 @@ def _freedoms(freedoms: "Sequence[Freedom]") -> Iterator[str]:
 
 def _licence(report: "InspectReport") -> str:
     wish = f"; the owner asks not to merge it ({clean(report.do_not_merge)})" if report.do_not_merge else ""
-    return f"licence: {clean(report.licence)}{wish}"
+    reason = f" ({clean(report.licence_reason)})" if report.licence_reason else ""
+    return f"licence: {clean(report.licence)}{reason}{wish}"
 
 
 def _history(report: "InspectReport") -> Iterator[str]:

@@ -105,8 +105,13 @@ class Judged:
     def warnings(self) -> list[str]:
         """Return a line for every input that says something a merger should hear."""
         lines = []
+        pairs = zip(self.names, self.said, strict=True)
+        named = next(
+            (f"{name}: {item.reason}; ask its owner" for name, item in pairs if item.name and item.reason), None
+        )
         if self.conclusion.verdict != COMPATIBLE:
-            lines.append(f"licence {self.conclusion.verdict}: {self.conclusion.reason}")
+            reason = named if named and self.conclusion.verdict == UNKNOWN else self.conclusion.reason
+            lines.append(f"licence {self.conclusion.verdict}: {reason}")
         for name, item in zip(self.names, self.said, strict=True):
             if item.attack:
                 lines.append(f"{name} is marked as made by an attack on merges; the output carries the mark")
