@@ -6,9 +6,9 @@ from pathlib import Path
 from mergebarrier.arch import FAMILIES, Family
 
 PAGE = Path(__file__).with_name("families.md")
-RESULTS = Path(__file__).parents[1] / "benchmarks" / "results" / "families.md"
+RESULTS = Path(__file__).parents[1] / "benchmarks" / "results"
 _BETWEEN = re.compile(r"(<!-- families:[^\n]*-->\n).*?(<!-- end of families -->)", re.DOTALL)
-_MEASURED = re.compile(r"(<!-- measured:[^\n]*-->\n).*?(<!-- end of measured -->)", re.DOTALL)
+_MEASURED = re.compile(r"(<!-- measured:[^\n]* results/(\w+)\.md -->\n).*?(<!-- end of measured -->)", re.DOTALL)
 _HEAD = (
     "| table | classes, beside those of the same body with a classifier or without a head | what moves | "
     "refused when set otherwise |\n|---|---|---|---|\n"
@@ -41,9 +41,12 @@ def _moving(family: Family) -> str:
 
 def render(page: str) -> str:
     """Return the page with the tables as they are now."""
-    measured = RESULTS.read_text(encoding="utf-8").partition("\n\n")[2]
-    page = _MEASURED.sub(lambda marks: f"{marks[1]}\n{measured}\n{marks[2]}", page)
+    page = _MEASURED.sub(lambda marks: f"{marks[1]}\n{_measured(marks[2])}\n{marks[3]}", page)
     return _BETWEEN.sub(lambda marks: f"{marks[1]}\n{table()}\n{marks[2]}", page)
+
+
+def _measured(name: str) -> str:
+    return (RESULTS / f"{name}.md").read_text(encoding="utf-8").partition("\n\n")[2]
 
 
 if __name__ == "__main__":

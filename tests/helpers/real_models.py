@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 
 import family_models
 import mergebarrier as mb
-from family_verbs import KEYS, changed, weights
+from family_verbs import KEYS, changed, distance, weights
 from mergebarrier import zoo
 from mergebarrier.checkpoint import open_checkpoint
 from mergebarrier.evaluate import CHECK_TEXT, load_module, load_tokenizer
@@ -33,6 +33,7 @@ class Figures:
       before, after: mean cosine of the protected fine-tune's weights to the base, before and after `realign`.
       realigned:     cosine of the outputs of the realigned fine-tune with its own before protection.
       left:          tensors of the fine-tune that did not come back bit for bit.
+      keys:          distance of two realigned copies with different keys, over the norm of the task vector.
       alone:         tensors that `realign` changes in the unprotected fine-tune.
     """
 
@@ -44,6 +45,7 @@ class Figures:
     after: float
     realigned: float
     left: int
+    keys: float
     alone: int
 
 
@@ -59,7 +61,10 @@ def figures(name: str, profile: str, root: Path) -> Figures:
     mb.protect(tuned, root / "secret", method=method, key=KEYS[1])
     mb.unprotect(root / "protected", root / "restored", key=KEYS[0])
     fit = mb.realign(root / "secret", root / "back", base=base).diagnostics
+    mb.protect(tuned, root / "other", method=method, key=KEYS[0])
+    mb.realign(root / "other", root / "back too", base=base)
     mb.realign(tuned, root / "alone", base=base)
+    found_again = weights(root / "back")
     original, moved, ours, back = (outputs(root / one) for one in ("base", "protected", "tuned", "back"))
     there, restored = weights(base), weights(root / "restored")
     told = {key: one for key, one in there.items() if one.is_floating_point() and one.any()}
@@ -72,7 +77,8 @@ def figures(name: str, profile: str, root: Path) -> Figures:
         before=float(str(fit["mean_cosine_before"])),
         after=float(str(fit["mean_cosine_after"])),
         realigned=_cosine(back, ours),
-        left=changed(weights(tuned), weights(root / "back")),
+        left=changed(weights(tuned), found_again),
+        keys=distance(found_again, weights(root / "back too")) / distance(weights(tuned), there),
         alone=changed(weights(tuned), weights(root / "alone")),
     )
     for folder in root.iterdir():
