@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     )
     from mergebarrier.api.realign import RealignPlan, RealignReport, plan_realign, realign
     from mergebarrier.api.report import report
+    from mergebarrier.api.sbom import bill_of_materials
     from mergebarrier.api.scan import DEFAULT_CHECKS, ScanReport, failure_to_sarif, scan
     from mergebarrier.api.verify import VerifyReport, verify
     from mergebarrier.api.zoo import ZooPathReport, ZooReport, zoo_assets, zoo_path
@@ -82,6 +83,7 @@ __all__ = [
     "ZooReport",
     "attack",
     "audit",
+    "bill_of_materials",
     "check_cleanse",
     "cleanse",
     "demo",

@@ -35,7 +35,17 @@ _WITH_A_RECIPE: Final = (
     "random_seed",
 )
 _WITH_FLAGS: Final = ("base", "method", "data", "samples", "as", "rank", "lora_space")
-_WITH_BOTH: Final = ("dtype", "acknowledge_licence", "check", "text_path", "download", "missing", "extra", "untie")
+_WITH_BOTH: Final = (
+    "dtype",
+    "acknowledge_licence",
+    "check",
+    "text_path",
+    "download",
+    "missing",
+    "extra",
+    "untie",
+    "sbom",
+)
 acknowledge_option = click.option(
     "--acknowledge-licence",
     is_flag=True,
@@ -75,6 +85,9 @@ _OPTIONS: Final = (
     click.option(
         "--check", type=click.Choice(["weights", "run"]), default="weights", show_default=True,
         help="run: also compare perplexity with every input; exit 1 when the merge is far worse.",
+    ),
+    click.option(
+        "--sbom", type=MODEL, metavar="FILE", help="Also write the merge's ancestors as a CycloneDX bill of materials."
     ),
     click.option("--text", "text_path", type=MODEL, metavar="FILE", help="Text for --check run, which it implies."),
     download_option,

@@ -1,6 +1,7 @@
 """``mergebarrier inspect``: what a folder holds, which symmetries it has, and what can be done with it next."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -22,15 +23,28 @@ _SIZES: Final = (("T", 10**12), ("G", 10**9), ("M", 10**6), ("k", 10**3))
 
 @click.command()
 @click.argument("model", type=MODEL)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "json", "cyclonedx"]),
+    default="text",
+    show_default=True,
+    help="cyclonedx: its ancestors as a bill of materials.",
+)
 @download_option
 @output_options
-def command(model: Path, download: bool, output: Output) -> None:
+def command(model: Path, form: str, download: bool, output: Output) -> None:
     """Show what MODEL is: family, sizes, dtypes, symmetries, signs of protection, licence, lineage.
 
     Reads no weights.
     """
-    from mergebarrier.api import inspect
+    from mergebarrier.api import bill_of_materials, inspect
 
+    if form == "cyclonedx":
+        click.echo(bill_of_materials(model, download=download))
+        return
+    if form == "json":
+        output = replace(output, json=True)
     report = inspect(model, download=download)
     output.result(report, "\n".join(_lines(report)))
 

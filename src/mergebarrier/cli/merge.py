@@ -12,7 +12,7 @@ from mergebarrier.cli._merge_options import Asked, gathered, hyper_parameters, m
 from mergebarrier.cli._options import MODEL, WriterOptions, output_options, writer_options
 from mergebarrier.cli._output import Output
 from mergebarrier.cli._parameters import CleanseOptions, DeclaredCommand, cleanse_options
-from mergebarrier.errors import UsageError
+from mergebarrier.errors import OutputExists, UsageError
 from mergebarrier.merge import DATA_MERGES, make, make_learned
 
 if TYPE_CHECKING:
@@ -56,8 +56,13 @@ def command(
         facts = {**planned.facts, "licence": f"{planned.licence['verdict']}: {planned.licence['reason']}"}
         output.plan(planned, facts)
         return 0
+    bill: Path | None = asked.values["sbom"]
+    if bill is not None and bill.exists() and not writer.overwrite:
+        raise OutputExists("is there already", where=bill, remedy="give --sbom another file, or --overwrite")
     with output.progress("merging") as progress:
         report = api.run_merge(request, writer.folder, write=writer.write(), progress=progress, tell=tell)
+    if bill is not None:
+        bill.write_text(api.bill_of_materials(report.out) + "\n", encoding="utf-8")
     for note in report.equal_inputs:
         tell(note)
     for warning in report.warnings:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from mergebarrier import lazy
 
 if TYPE_CHECKING:
+    from mergebarrier.lineage.ancestry import made_before
     from mergebarrier.lineage.card import (
         ATTACK_TAG,
         CARD,
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
         model_card,
         unique,
     )
+    from mergebarrier.lineage.cyclonedx import bill_of_materials
     from mergebarrier.lineage.licence import COMPATIBLE, UNKNOWN, Conclusion, conclude
 
 __all__ = [
@@ -22,8 +24,10 @@ __all__ = [
     "UNKNOWN",
     "Conclusion",
     "Declaration",
+    "bill_of_materials",
     "conclude",
     "declaration",
+    "made_before",
     "model_card",
     "unique",
 ]

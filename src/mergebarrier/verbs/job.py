@@ -12,6 +12,7 @@ from typing import Any
 
 from mergebarrier import __version__
 from mergebarrier.checkpoint import (
+    MANIFEST_NAME,
     AdaptedCheckpoint,
     Adapter,
     Checkpoint,
@@ -21,7 +22,7 @@ from mergebarrier.checkpoint import (
     read_manifest,
 )
 from mergebarrier.errors import ChangedDuringRun, Interrupted, MergebarrierError, NoSpace, OutputExists
-from mergebarrier.lineage import model_card, unique
+from mergebarrier.lineage import made_before, model_card, unique
 from mergebarrier.merge import MergeUnit, Plan, parameters
 from mergebarrier.merge.recipe import RecipePlan
 from mergebarrier.progress import Progress
@@ -185,6 +186,10 @@ def _other_bases(inputs: Sequence[MergeInput]) -> list[str]:
     return ["adapters of different bases: " + ", ".join(f"{name} was trained on {base}" for name, base in said.items())]
 
 
+def _made(source: Checkpoint) -> Mapping[str, object]:
+    return made_before(source) if (source.root / MANIFEST_NAME).exists() else {}
+
+
 def judged_inputs(job: MergeJob, checks: Checks = _NOTHING_MORE) -> Judged:
     """Return what the inputs of a merge say about themselves, parts of bases with adapters among them.
 
@@ -211,7 +216,7 @@ def merge(job: MergeJob, into: OutputOptions, checks: Checks = _NOTHING_MORE) ->
     became = fates([item.checkpoint for item in job.inputs], job.uses, job.copied) if job.uses else []
     more = [{"fate": fate} for fate in became] + [{} for _ in given[len(became) :]]
     known = [
-        {"role": item.role, "name": item.name, **said, **item.facts, **fate}
+        {"role": item.role, "name": item.name, **said, **item.facts, **fate, **_made(item.checkpoint)}
         for item, said, fate in zip(given, judged.described(), more, strict=True)
     ]
     content: dict[str, Any] = {"verb": "merge", **job.request, "version": __version__, **judged.content()}

@@ -42,6 +42,6 @@ def _chosen(options: object) -> Iterable[tuple[str, str]]:
 def _name(given: object) -> str:
     """Name a model or a file without saying where it is; a name on a hub stays whole."""
     if isinstance(given, Checkpoint):
-        return given.path.name
+        return given.name
     text = os.fspath(given) if isinstance(given, str | os.PathLike) else f"{given}"
     return Path(text).name if Path(text).exists() or Path(text).is_absolute() else text

@@ -26,17 +26,19 @@ if TYPE_CHECKING:
         read_manifest,
         verify_manifest,
     )
-    from mergebarrier.checkpoint.files.merge_content import Fate, MergeContent
+    from mergebarrier.checkpoint.files.merge_content import Ancestor, Fate, Made, MergeContent
     from mergebarrier.checkpoint.files.tensor_file import read_tensor_file, tensor_file_bytes, write_tensor_file
 
 __all__ = [
     "MANIFEST_NAME",
+    "Ancestor",
     "AnyContent",
     "AttackContent",
     "Content",
     "Environment",
     "Fate",
     "Fit",
+    "Made",
     "Manifest",
     "MergeContent",
     "ProtectContent",

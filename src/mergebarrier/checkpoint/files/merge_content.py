@@ -109,6 +109,25 @@ class Fate(TypedDict):
     left_out: dict[str, list[str]]
 
 
+class Ancestor(TypedDict):
+    """A model that an input, or a model before it, was made from, as far as manifests say."""
+
+    role: NotRequired[str]
+    name: NotRequired[str]
+    licence: NotRequired[str]
+    content_digest: NotRequired[str]
+    made: NotRequired["Made"]
+
+
+class Made(TypedDict):
+    """How a model was made before; ``left_out`` counts ancestors beyond the bound on their number."""
+
+    verb: NotRequired[str]
+    method: NotRequired[str]
+    inputs: list[Ancestor]
+    left_out: NotRequired[Count]
+
+
 class InputFacts(TypedDict):
     """An input of a merge as the arithmetic saw it."""
 
@@ -120,6 +139,7 @@ class InputFacts(TypedDict):
     whole: NotRequired[list[str]]
     trained_on: NotRequired[str]
     fate: NotRequired[Fate]
+    made: NotRequired[Made]
     content_digest: Digest
     tensors: dict[str, Digest]
 

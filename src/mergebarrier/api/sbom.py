@@ -1,0 +1,35 @@
+"""``bill_of_materials``: the lineage of a model for tools that know nothing of us, as one CycloneDX document."""
+
+import json
+from typing import cast
+
+from mergebarrier import __version__, lineage, verbs
+from mergebarrier.api.base import Model, opened
+from mergebarrier.checkpoint import MANIFEST_NAME, Checkpoint, read_manifest
+
+
+def bill_of_materials(model: Model, *, download: bool = False) -> str:
+    """Return the bill of materials of a model, in CycloneDX 1.7 as JSON; the same folder gives the same text.
+
+    Args:
+      model:    as ``resolve`` reads it.
+      download: fetch it if the local cache lacks it.
+    Raises: CheckpointError, BadManifest.
+    """
+    with opened(model, download=download) as (checkpoint,):
+        written = (checkpoint.root / MANIFEST_NAME).exists()
+        content = cast("dict[str, object]", read_manifest(checkpoint.path)["content"]) if written else None
+        document = lineage.bill_of_materials(
+            checkpoint.name,
+            content,
+            licence=verbs.declared(checkpoint).licence,
+            version=__version__,
+            revision=_revision(checkpoint),
+        )
+    return json.dumps(document, indent=2)
+
+
+def _revision(checkpoint: Checkpoint) -> str | None:
+    """Return the commit of a snapshot in the Hub's cache."""
+    parts = checkpoint.path.absolute().parts
+    return parts[-1] if len(parts) > 1 and parts[-2] == "snapshots" else None
