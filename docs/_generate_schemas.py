@@ -25,6 +25,7 @@ from mergebarrier.api.attack import AttackPlan
 from mergebarrier.api.base import Report
 from mergebarrier.api.cleanse import CleanseReport
 from mergebarrier.api.demo import DemoPlan
+from mergebarrier.api.family import FamilyReport
 from mergebarrier.api.image_task import ImageTaskReport
 from mergebarrier.api.inspect import InspectReport
 from mergebarrier.api.merge import MergeExplanation
@@ -77,6 +78,7 @@ SHOWN: Final[dict[str, Any]] = {
     "error": documents.Error,
     "evaluation": documents.Evaluation,
     "explanation": typed(MergeExplanation, recipe=documents.Parameters, tensors=list[documents.Explained]),
+    "family": typed(FamilyReport),
     "inspect": typed(
         InspectReport, manifest=documents.ManifestOf | None, lineage=documents.Lineage | None, dims=documents.Dims
     ),

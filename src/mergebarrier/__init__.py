@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mergebarrier.api.cleanse import CleanseReport, CleanseRequest, cleanse
     from mergebarrier.api.demo import DemoReport, demo
     from mergebarrier.api.evaluate import EvaluationReport, evaluate
+    from mergebarrier.api.family import FamilyReport, check_family
     from mergebarrier.api.image_task import HeadOptions, ImageTaskReport, image_task
     from mergebarrier.api.inspect import InspectReport, inspect
     from mergebarrier.api.measure_backdoor import BackdoorReport, measure_backdoor
@@ -104,6 +105,7 @@ __all__ = [
     "Emr",
     "EvaluationReport",
     "Exact",
+    "FamilyReport",
     "Fisher",
     "GaugeFix",
     "HeadOptions",
@@ -153,6 +155,7 @@ __all__ = [
     "__version__",
     "attack",
     "audit",
+    "check_family",
     "cleanse",
     "demo",
     "evaluate",

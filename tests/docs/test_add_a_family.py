@@ -1,65 +1,38 @@
 """docs/add_a_family.md, followed to the letter on a copy of the package."""
 
-import os
 import re
-import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-PAGE = ROOT / "docs" / "add_a_family.md"
-FAMILIES = Path("mergebarrier", "arch", "families")
+from how_to import Addition, Followed
+
+PAGE = Addition(page="add_a_family", file="arch/starcoder2.py", registry="arch/registry.py", name="_TEXTS")
+_FIGURES = re.compile(r"[0-9.]+e[-+][0-9]+")
 
 
 @pytest.fixture(scope="module")
-def blocks() -> list[str]:
-    """The blocks of code of the page, in order."""
-    return re.findall(r"```(?:python|console)\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+def followed(tmp_path_factory) -> Followed:
+    """A copy to which the page was applied, and a folder in which its table lies beside a text file of the same."""
+    found = PAGE.followed(tmp_path_factory.mktemp("copy"), tmp_path_factory.mktemp("work"))
+    (found.folder / "starcoder2.py").write_text(PAGE.blocks[0])
+    (found.folder / "starcoder2.txt").write_text(PAGE.blocks[0].split('"""')[3])
+    return found
 
 
-@pytest.fixture(scope="module")
-def run(blocks, tmp_path_factory):
-    """Run a program with a copy of the package to which the file and the line of the page were added."""
-    copy, folder = tmp_path_factory.mktemp("copy"), tmp_path_factory.mktemp("work")
-    shutil.copytree(ROOT / "src" / "mergebarrier", copy / "mergebarrier", ignore=shutil.ignore_patterns("__pycache__"))
-    table, imported = blocks[:2]
-    entry = re.findall(r"```text\n(_TEXTS: Final = .*)\n```", PAGE.read_text(encoding="utf-8"))[0]
-    (copy / FAMILIES / "starcoder2.py").write_text(table)
-    registry = copy / FAMILIES / "registry.py"
-    text = registry.read_text()
-    last = text.rindex("from mergebarrier.arch.families")
-    changed = re.sub(r"^_TEXTS: Final = \(GPT,", entry, text[:last] + imported + text[last:], flags=re.MULTILINE)
-    assert entry in changed
-    registry.write_text(changed)
-
-    def program(text: str) -> subprocess.CompletedProcess[str]:
-        environment = os.environ | {"PYTHONPATH": str(copy)}
-        return subprocess.run([sys.executable, "-c", text], cwd=folder, env=environment, capture_output=True, text=True)
-
-    return program
+@pytest.mark.parametrize("file", ["starcoder2.py", "starcoder2.txt"])
+def test_the_check_prints_what_the_page_shows(file, followed, run_cli) -> None:
+    command, shown = PAGE.blocks[3:5]
+    assert command == "$ mergebarrier doctor --family starcoder2.py\n"
+    ran = run_cli("doctor", "--family", followed.folder / file)
+    assert ran.exit_code == 0 and _FIGURES.sub("#", ran.stdout) == _FIGURES.sub("#", shown)
 
 
-def test_the_page_adds_a_family_that_protects_and_realigns(blocks, run) -> None:
-    model, commands, compared = blocks[2:]
-    words = [line.split()[2:] for line in commands.splitlines()]
-    assert [line[0] for line in words] == ["inspect", "protect", "unprotect", "realign"]
-    typed = f"from mergebarrier.cli import main\nassert [main(words) for words in {words}] == [0] * {len(words)}\n"
-    ran = run("\n".join((model, typed, compared)))
-    assert ran.returncode == 0, ran.stderr
+def test_the_page_adds_a_family_that_protects_and_realigns(followed) -> None:
+    model, commands = PAGE.blocks[5:]
+    followed.python("-c", model)
+    said = followed.typed(commands)
+    assert "a model of the starcoder2 family, which can be protected" in said and "\nequal\n" in said
 
 
-def test_the_file_of_the_page_is_one_that_we_would_take(blocks) -> None:
-    for check in (["check"], ["format", "--diff"]):
-        program = [
-            sys.executable,
-            "-m",
-            "ruff",
-            *check,
-            "--stdin-filename",
-            "src/mergebarrier/arch/families/starcoder2.py",
-        ]
-        ran = subprocess.run([*program, "-"], input=blocks[0], cwd=ROOT, capture_output=True, text=True)
-        assert ran.returncode == 0, ran.stdout + ran.stderr
+def test_the_file_of_the_page_is_one_that_we_would_take() -> None:
+    PAGE.check_style()

@@ -13,7 +13,7 @@ import torch
 
 from mergebarrier.arch import FAMILIES
 from mergebarrier.evaluate import answers as answered
-from mergebarrier.evaluate import tiny_module
+from mergebarrier.evaluate import save_module, tiny_module
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +59,7 @@ MODELS = _models() | _VARIANTS
 
 def save(name: str, folder: Path, *, seed: int = 0) -> Path:
     """Write a random float32 checkpoint of a configuration."""
-    module(name, seed=seed).save_pretrained(folder)
+    save_module(module(name, seed=seed), folder)
     return folder
 
 

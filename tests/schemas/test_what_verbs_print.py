@@ -11,8 +11,8 @@ from mergebarrier.report import write_report
 
 #: Verbs that print text as it is.
 NO_DOCUMENT = {"completion", "help", "schema"}
-#: Kinds whose documents need pictures or training; other tests read them, and whatever a test reads is checked.
-READ_ELSEWHERE = {"task", "cleanse"}
+#: Kinds whose documents need pictures, training or a table; other tests read them, and what a test reads is checked.
+READ_ELSEWHERE = {"task", "cleanse", "family"}
 
 
 def test_what_every_verb_prints_and_writes(world, tmp_path, tmp_path_factory, run_cli) -> None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from mergebarrier.api.cleanse import CleanseReport, CleanseRequest, check_cleanse, cleanse
     from mergebarrier.api.demo import DemoModels, DemoPlan, DemoReport, demo, demo_models, plan_demo
     from mergebarrier.api.evaluate import EvaluationReport, evaluate
+    from mergebarrier.api.family import FamilyReport, check_family
     from mergebarrier.api.image_task import HeadOptions, ImageTaskReport, image_task
     from mergebarrier.api.inspect import InspectReport, inspect
     from mergebarrier.api.measure_backdoor import BackdoorReport, measure_backdoor
@@ -59,6 +60,7 @@ __all__ = [
     "DemoPlan",
     "DemoReport",
     "EvaluationReport",
+    "FamilyReport",
     "HeadOptions",
     "ImageTaskReport",
     "InspectReport",
@@ -85,6 +87,7 @@ __all__ = [
     "audit",
     "bill_of_materials",
     "check_cleanse",
+    "check_family",
     "cleanse",
     "demo",
     "demo_models",

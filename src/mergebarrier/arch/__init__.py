@@ -18,8 +18,8 @@ if TYPE_CHECKING:
         parsed,
         size_of,
     )
-    from mergebarrier.arch.families import FAMILIES
     from mergebarrier.arch.family import ANY, PLACEHOLDER, Family, FamilyTexts, TensorLine, numbered
+    from mergebarrier.arch.registry import FAMILIES
 
 __all__ = [
     "ANY",

@@ -113,8 +113,11 @@ def declared(space: str, kinds: str, size: str, options: Mapping[str, str]) -> A
 
 @cache
 def parsed(expression: str) -> ast.expr:
-    """Return the tree of an expression; SyntaxError, or ValueError for what no size needs."""
-    tree = ast.parse(expression, mode="eval").body
+    """Return the tree of an expression; ValueError for what no size needs."""
+    try:
+        tree = ast.parse(expression, mode="eval").body
+    except SyntaxError as error:
+        raise ValueError(f"{expression!r} is no size: {error.msg}") from error
     for node in ast.walk(tree):
         if not isinstance(node, _NODES) or (isinstance(node, ast.Constant) and not isinstance(node.value, int | float)):
             raise ValueError(f"{expression!r} is no size: it may name keys and use numbers, or, *, / and +")

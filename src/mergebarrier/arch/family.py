@@ -89,6 +89,7 @@ class Family:
       selects:       expression -> values: which of several tables of one class holds for a configuration.
       dims:          name that people use -> expression, for `inspect` and for comparing a model with its base.
       refused:       expression -> (values that are fine, why anything else is not).
+      places:        name of a line -> where it stands; "" for the first line.
       example:       (where it stands, arguments of a tiny model's configuration), both as text.
     Raises: TableFault for a table that contradicts itself.
     """
@@ -108,6 +109,7 @@ class Family:
     selects: Mapping[str, tuple[object, ...]] = field(default_factory=dict)
     dims: Mapping[str, str] = field(default_factory=dict)
     refused: Mapping[str, tuple[tuple[object, ...], str]] = field(default_factory=dict)
+    places: Mapping[str, str] = field(default_factory=dict)
     example: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:

@@ -70,13 +70,13 @@ Words = Mapping[str, str]
 
 def read_table(block: TableBlock, parts: Mapping[str, TableBlock]) -> Family:
     """Return the family that a block describes; BadTable, with the line, for a text that is not in the language."""
-    reader, words = _TableReader(parts=parts), dict[str, str]()
+    reader, words = _TableReader(parts=parts, places={"": block.at}), dict[str, str]()
     reader.lines(block, "", words)
     try:
         return reader.family(block.head, words)
     except ValueError as fault:
         name = fault.name if isinstance(fault, TableFault) else ""
-        raise BadTable(str(fault), where=reader.places.get(name, block.at), remedy=_SEE) from fault
+        raise BadTable(str(fault), where=reader.places[name], remedy=_SEE) from fault
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,6 +96,8 @@ class _TableReader:
     def family(self, head: re.Match[str], words: Words) -> Family:
         has = dict(one.partition(" ")[::2] for one in (head["has"] or "").split(", ") if one)
         _known("a property", has, _PROPERTIES)
+        if not head["classes"] or not any(axis.is_stream for axis in self.axes.values()):
+            raise ValueError("a family names its classes behind a colon, and an axis that is the `residual` stream")
         return Family(
             name=head["name"],
             architectures=tuple(one for name in (head["classes"] or "").split() for one in _expand(name)),
@@ -112,13 +114,18 @@ class _TableReader:
             selects=self.selects,
             dims={name: _size(text, words) for name, text in DIMS.items()},
             refused=self.refused,
+            places=self.places,
             example=tuple(self.example),
         )
 
-    def lines(self, block: TableBlock, prefix: str, words: dict[str, str]) -> None:
-        """Read the lines of a table or of a part; ``with`` lines change the words for those below."""
+    def lines(self, block: TableBlock, prefix: str, words: dict[str, str], used_at: str = "") -> None:
+        """Read the lines of a table or of a part; ``with`` lines change the words for those below.
+
+        Mistakes in a part of another text are said to be where it is used.
+        """
         above = [(-1, prefix)]
-        for at, line in block.lines:
+        for place, line in block.lines:
+            at = used_at or place
             indent = len(line) - len(line.lstrip())
             while indent <= above[-1][0]:
                 above.pop()
@@ -155,18 +162,18 @@ class _TableReader:
         elif keyword in SPACES:
             self.axis(columns, words)
         elif keyword == "use":
-            self.use(rest, prefix, words)
+            self.use(at, rest, prefix, words)
         elif len(columns) % 2 == 0:
             for name, what in zip(columns[::2], columns[1::2], strict=True):
                 if what.startswith("use "):
-                    self.use(what[4:], prefix + _placed(name, words), words)
+                    self.use(at, what[4:], prefix + _placed(name, words), words)
                 else:
                     self.tensor(at, prefix, name, what, words)
         elif len(columns) > 1 or not keyword.endswith(".") or rest:
             near = did_you_mean(keyword, (*_KEYWORDS, *SPACES))
             raise ValueError(f"{columns[-1]!r} is a name without an expression two spaces behind it{near}")
 
-    def use(self, text: str, prefix: str, words: Words) -> None:
+    def use(self, at: str, text: str, prefix: str, words: Words) -> None:
         name, _, given = text.partition(" with ")
         name = words.get(name, name)
         _known("a part", [name], self.parts)
@@ -176,7 +183,8 @@ class _TableReader:
         part = self.parts[name]
         inner = {**words, **_given(given, words)}
         inner |= {word: value for word, value in _given(part.head["words"] or "", inner).items() if word not in inner}
-        self.lines(part, prefix, inner)
+        alien = part.at.rpartition(":")[0] != at.rpartition(":")[0]
+        self.lines(part, prefix, inner, at if alien else "")
 
     def axis(self, columns: list[str], words: Words) -> None:
         if len(columns) != 4:

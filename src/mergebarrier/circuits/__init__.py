@@ -6,7 +6,7 @@ from mergebarrier import lazy
 
 if TYPE_CHECKING:
     from mergebarrier.circuits.circuit import CIRCUITS, Architecture, Circuit, Instance, Member, instance, instances_of
-    from mergebarrier.circuits.describe import describe, family_of, require_same
+    from mergebarrier.circuits.describe import describe, family_of, match, require_same
 
 __all__ = [
     "CIRCUITS",
@@ -18,6 +18,7 @@ __all__ = [
     "family_of",
     "instance",
     "instances_of",
+    "match",
     "require_same",
 ]
 

@@ -12,7 +12,7 @@ from dataclasses import replace
 from itertools import product
 from typing import Any, Final
 
-from mergebarrier.arch import ANY, FAMILIES, PLACEHOLDER, Family, FamilyTexts, TensorLine, parsed, size_of
+from mergebarrier.arch import ANY, FAMILIES, PLACEHOLDER, Family, TensorLine, parsed, size_of
 from mergebarrier.checkpoint import Checkpoint
 from mergebarrier.circuits.circuit import Architecture, Member, circuits_of, instances_of
 from mergebarrier.errors import (
@@ -35,14 +35,14 @@ _OPERATORS: Final[Mapping[type[ast.operator], Callable[[Any, Any], Any]]] = {
 }
 
 
-def family_of(checkpoint: Checkpoint, families: FamilyTexts = FAMILIES) -> Family:
+def family_of(checkpoint: Checkpoint) -> Family:
     """Return the table of a checkpoint: of its class, or of one with a classifier, or without a head, for its class.
 
     Raises: UnknownFamily when there is none.
     """
     model_type, named = checkpoint.config.get("model_type"), checkpoint.config.get("architectures")
     name = named[0] if isinstance(named, list) and named and isinstance(named[0], str) else ""
-    same_type = families.of_type(model_type)
+    same_type = FAMILIES.of_type(model_type)
     for family in same_type:
         chosen = all(_evaluate(key, checkpoint.config) in values for key, values in family.selects.items())
         found = _variant(family, name) if chosen else None
@@ -58,7 +58,7 @@ def family_of(checkpoint: Checkpoint, families: FamilyTexts = FAMILIES) -> Famil
             where=where,
             remedy=f"write {spelled}" if spelled else f'write "architectures": [CLASS] with one of {", ".join(known)}',
         )
-    kinds = ", ".join(sorted({kind for family in families.values() for kind in family.model_types}))
+    kinds = ", ".join(sorted({kind for family in FAMILIES.values() for kind in family.model_types}))
     raise UnknownFamily(
         f"no table describes model_type {clean(model_type)}",
         where=where,
@@ -86,16 +86,20 @@ def _variant(family: Family, name: str) -> Family | None:
     return replace(family, axes=fixed, tensors=tensors, head="", spellings=(*family.spellings, prefixed))
 
 
-def describe(checkpoint: Checkpoint, families: FamilyTexts = FAMILIES) -> Architecture:
+def describe(checkpoint: Checkpoint) -> Architecture:
+    """Name every tensor of a checkpoint, with the table of its family; errors as ``family_of`` and ``match``."""
+    return match(checkpoint, family_of(checkpoint))
+
+
+def match(checkpoint: Checkpoint, table: Family) -> Architecture:
     """Name every tensor of a checkpoint.
 
     Args:
       checkpoint: an opened model folder.
-      families:   the tables to match it with.
+      table:      of its family.
     Returns: Architecture.
-    Raises:  UnknownFamily, UnsupportedFeature, ConfigMismatch (both numbers), UnknownTensor, MissingTensor (the name).
+    Raises:  UnsupportedFeature, ConfigMismatch (both numbers), UnknownTensor, MissingTensor (the name).
     """
-    table = family_of(checkpoint, families)
     sizes, counts, rotary = _sizes(table, checkpoint)
     members, verbatim = _members(table, checkpoint)
     place = {line.name: number for number, line in enumerate(table.lines)}

@@ -2,6 +2,7 @@
 
 It reads versions from package metadata and numbers from the operating system; it opens no model and no network.  It is
 what people run when something is missing, so it needs nothing but click, and a package that fails to import is a row.
+With ``--family`` it is about a table of a family of models instead.
 """
 
 import importlib.metadata
@@ -9,8 +10,9 @@ import os
 import platform
 import re
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -19,6 +21,9 @@ from mergebarrier.cache import cache_folder
 from mergebarrier.cli._options import default_threads, output_options
 from mergebarrier.cli._output import Output
 
+if TYPE_CHECKING:
+    from mergebarrier.verbs import ClassCheck
+
 __all__ = ["command"]
 
 _REQUIREMENT: Final = re.compile(r"([A-Za-z0-9._-]+)[^;]*(?:;.*extra == ['\"](\w+)['\"])?")
@@ -26,12 +31,20 @@ _HIDDEN_EXTRAS: Final = ("test", "docs")
 
 
 @click.command()
+@click.option(
+    "--family",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Check the tables of families in FILE against the classes that they name; nothing in FILE is run.",
+)
 @output_options
-def command(output: Output) -> int:
-    """Show versions, threads, memory and what is installed.
+def command(family: Path | None, output: Output) -> int:
+    """Show versions, threads, memory and what is installed; or check a table of a family.
 
-    Exits with 1 when a core dependency is missing or torch does not import, else with 0.
+    Exits with 1 when a core dependency is missing or torch does not import, or when a table is wrong; else with 0.
     """
+    if family is not None:
+        return _family(family, output)
     packages = _packages()
     core_missing = [name for name, version in packages["core"].items() if version is None]
     torch = _torch()
@@ -50,6 +63,27 @@ def command(output: Output) -> int:
     }
     output.result(document, _table(document))
     return 1 if core_missing or torch["version"] is None else 0
+
+
+def _family(path: Path, output: Output) -> int:
+    from mergebarrier.api import check_family
+
+    report = check_family(path)
+    output.result(report, "\n".join(line for one in report.classes for line in _class_lines(one)))
+    return 0 if report.passed else 1
+
+
+def _class_lines(found: "ClassCheck") -> Iterator[str]:
+    yield f"{found.family}: {found.architecture} {'passes' if found.passed else 'FAILS'}"
+    yield f"  {'axis':<6}{'kind':<9}{'error':>9}   {'wrong on purpose':>17}"
+    for one in found.axes:
+        if one.error is None:
+            yield f"  {one.axis:<6}{one.kind:<9}{'':>9}   nothing acts"
+            continue
+        wrong = "nothing moves" if one.control_error is None else f"{one.control_error:.1e}"
+        verdict = "" if one.passed else "  FAILS"
+        yield f"  {one.axis:<6}{one.kind:<9}{one.error:>9.1e}   {wrong:>17}  {one.control}{verdict}"
+    yield f"  {'all':<15}{found.together:>9.1e}"
 
 
 def _packages() -> dict[str, dict[str, str | None]]:

@@ -19,8 +19,10 @@ if TYPE_CHECKING:
         processor_speed,
         reads_more,
         reads_tokens,
+        save_module,
         tiny_module,
         tokenizer_of,
+        with_weights,
     )
     from mergebarrier.evaluate.images import (
         TASK_SUFFIX,
@@ -123,11 +125,13 @@ __all__ = [
     "reads_more",
     "reads_tokens",
     "save_encoder",
+    "save_module",
     "text_head",
     "text_rows",
     "tiny_module",
     "token_ids",
     "tokenizer_of",
+    "with_weights",
     "write_image_task",
 ]
 

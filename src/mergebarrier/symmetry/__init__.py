@@ -7,6 +7,7 @@ from mergebarrier import lazy
 if TYPE_CHECKING:
     from mergebarrier.symmetry.act import Elements, act_each, act_rows
     from mergebarrier.symmetry.blocks import Tensors, blocks, carriers, fold, matrix, unfold
+    from mergebarrier.symmetry.controls import WrongTable, wrong_table
     from mergebarrier.symmetry.draw import PROFILES, Stream, Streams, sample
     from mergebarrier.symmetry.elements import Element, LinearMap, Monomial, Planes, identity
     from mergebarrier.symmetry.estimate import best_order, estimate, similarities
@@ -28,6 +29,7 @@ __all__ = [
     "Stream",
     "Streams",
     "Tensors",
+    "WrongTable",
     "act",
     "act_each",
     "act_inverse",
@@ -50,6 +52,7 @@ __all__ = [
     "signed_order",
     "similarities",
     "unfold",
+    "wrong_table",
 ]
 
 lazy.open_door(__name__)

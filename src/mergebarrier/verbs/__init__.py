@@ -11,6 +11,7 @@ from mergebarrier import lazy
 if TYPE_CHECKING:
     from mergebarrier.verbs.adapters import by_adapters
     from mergebarrier.verbs.cleanse import cleansed
+    from mergebarrier.verbs.families import BROKEN, KEPT, AxisCheck, ClassCheck, check_class, check_tables
     from mergebarrier.verbs.folders import Checks, MergeInput, Models, OutputOptions, environment
     from mergebarrier.verbs.inputs import declared, licence
     from mergebarrier.verbs.job import (
@@ -42,8 +43,12 @@ if TYPE_CHECKING:
     from mergebarrier.verbs.scan import ScanRequest, ScanResult, scan
 
 __all__ = [
+    "BROKEN",
+    "KEPT",
+    "AxisCheck",
     "Calibration",
     "Checks",
+    "ClassCheck",
     "MergeInput",
     "MergeJob",
     "Models",
@@ -54,7 +59,9 @@ __all__ = [
     "by_adapters",
     "by_learning",
     "by_recipe",
+    "check_class",
     "check_realign",
+    "check_tables",
     "cleansed",
     "declared",
     "dry_run",

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from mergebarrier.evaluate.base.oracles import Budget, Predictor, Suspect
     from mergebarrier.evaluate.base.prose import CHECK_TEXT
     from mergebarrier.evaluate.base.stock import StockClass, fill_stock, running, stock_library
-    from mergebarrier.evaluate.base.tiny import tiny_module
+    from mergebarrier.evaluate.base.tiny import save_module, tiny_module, with_weights
 
 __all__ = [
     "CHECK_TEXT",
@@ -30,9 +30,11 @@ __all__ = [
     "reads_more",
     "reads_tokens",
     "running",
+    "save_module",
     "stock_library",
     "tiny_module",
     "tokenizer_of",
+    "with_weights",
 ]
 
 lazy.open_door(__name__)

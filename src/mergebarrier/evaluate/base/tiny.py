@@ -12,14 +12,16 @@ import ast
 import dataclasses
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
 import torch
 
 from mergebarrier.arch import Family
+from mergebarrier.checkpoint import Checkpoint
 from mergebarrier.errors import BadTable, UnsupportedFeature, clean
-from mergebarrier.evaluate.base.stock import quiet, stock_config, stock_library
+from mergebarrier.evaluate.base.stock import fill_stock, quiet, stock_config, stock_library
 
 if TYPE_CHECKING:
     from torch import nn
@@ -64,7 +66,7 @@ def tiny_module(
              MissingExtra without transformers.
     """
     library = stock_library()
-    stock = _class_of(library, architecture, family.name)
+    stock = _class_of(library, architecture, family.places[""])
     told = stock_config(_arguments(family, stock.config_class, library) | dict(more or {}), family.name)
     with quiet(library), torch.random.fork_rng(devices=()):
         try:
@@ -81,6 +83,19 @@ def tiny_module(
     return made
 
 
+def save_module(module: Any, folder: Path) -> None:
+    """Write a module of a stock class as its own library does."""
+    with quiet(stock_library()):
+        module.save_pretrained(folder)
+
+
+def with_weights(module: "nn.Module", checkpoint: Checkpoint, weights: Mapping[str, torch.Tensor]) -> "nn.Module":
+    """Return a module of the same class on the configuration of a folder, with weights under the names of its files."""
+    stock: Any = type(module)
+    config = stock_config(checkpoint.config, checkpoint.path)
+    return fill_stock(stock, config, weights, torch.float32, checkpoint.path)
+
+
 def _class_of(library: ModuleType, name: str, where: str) -> Any:
     found = getattr(library, name, None)
     if not (isinstance(found, type) and issubclass(found, library.PreTrainedModel)):
@@ -93,7 +108,7 @@ def _class_of(library: ModuleType, name: str, where: str) -> Any:
 
 
 def _place(family: Family) -> str:
-    return family.example[0][0] if family.example else family.name
+    return family.example[0][0] if family.example else family.places[""]
 
 
 def _draw(module: "nn.Module", again: "nn.Module", seed: int) -> None:
