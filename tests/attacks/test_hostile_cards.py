@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from mergebarrier.checkpoint import MANIFEST_NAME, open_checkpoint, read_manifest, verify_manifest
-from mergebarrier.verbs import declared
+from mergebarrier.lineage import declared
 from model_folders import small_tensors, write_folder
 
 #: Processor seconds: what is quadratic in these inputs takes minutes, and a tracer of coverage doubles what is not.
@@ -61,15 +61,19 @@ def test_a_hostile_card_says_nothing_and_costs_little(attack: str, tmp_path: Pat
         assert time.process_time() - started < MAX_S
     assert found.licence == READ.get(attack, "unknown")
     assert len(found.reason) < 400 and found.reason.isprintable() and not found.do_not_merge and not found.attack
+    assert bool(found.stops) is (attack not in READ) and found.stops.isprintable()
 
 
 @pytest.mark.parametrize("attack", ["aliases_that_grow", "ten_megabytes", "no_utf8", "a_licence_twice"])
-def test_a_merge_with_a_hostile_card_ends_without_a_licence(
+def test_a_hostile_card_stops_a_merge_and_gives_no_licence(
     attack: str, tmp_path: Path, run_cli: Callable[..., Any]
 ) -> None:
     fine = model(tmp_path / "fine", README__md=card(FINE.encode()))
     evil = model(tmp_path / "evil", 2, README__md=card(HEADS[attack]))
-    ran = run_cli("merge", fine, evil, "--method", "linear", "-o", tmp_path / "out")
+    words = ("merge", fine, evil, "--method", "linear", "-o", tmp_path / "out")
+    ran = run_cli(*words)
+    assert ran.exit_code == 2 and "MB3011 evil: its model card cannot be read" in ran.stderr
+    ran = run_cli(*words, "--acknowledge-licence")
     assert ran.exit_code == 0 and "warning: licence unknown: " in ran.stderr and "evil" in ran.stderr
     assert all(line.isprintable() for line in ran.stderr.splitlines())
     assert read_manifest(tmp_path / "out")["content"]["licence"]["licence"] is None
@@ -110,6 +114,7 @@ def test_a_hostile_manifest_says_nothing_and_costs_little(attack: str, tmp_path:
         found = declared(source)
         assert time.process_time() - started < MAX_S
     assert found.licence == "mit" and not found.attack and not found.protected
+    assert found.stops.startswith(f"its {MANIFEST_NAME} cannot be read: ")
 
 
 def test_a_mark_in_an_edited_manifest_still_counts_in_the_card(tmp_path: Path) -> None:

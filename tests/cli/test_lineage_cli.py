@@ -261,6 +261,7 @@ def test_a_protected_input_and_a_stranger_are_named_and_a_fine_tune_is_not(
 ) -> None:
     assert run_cli("protect", llamas / "expert1", "-o", tmp_path / "protected", "--quiet").exit_code == 0
     (tmp_path / "protected" / "mergebarrier.json").unlink()
+    (tmp_path / "protected" / "README.md").write_bytes((llamas / "expert1" / "README.md").read_bytes())
     out = tmp_path / "out"
     for method in ("ties", "linear"):  # a method that uses the base, and one that does not
         for name, model, says in (

@@ -14,12 +14,12 @@ def _pages(root) -> set[str]:
 
 def test_every_page_is_in_the_menu(root) -> None:
     text = (root / "mkdocs.yml").read_text(encoding="utf-8")
-    menu = re.findall(r"[\w/]+\.md", text[text.index("\nnav:") :])
+    menu = re.findall(r"[\w/-]+\.md", text[text.index("\nnav:") :])
     assert sorted(menu) == sorted(_pages(root))
 
 
 def test_every_page_is_reached_from_the_first(root) -> None:
-    linked = re.findall(r"\]\((\w+\.md)\)", (root / "docs" / "index.md").read_text(encoding="utf-8"))
+    linked = re.findall(r"\]\(([\w-]+\.md)\)", (root / "docs" / "index.md").read_text(encoding="utf-8"))
     assert set(linked) == _pages(root) - {"index.md"}
 
 

@@ -71,7 +71,7 @@ def test_the_bill_of_a_merge_names_every_ancestor(world) -> None:
     original = json.loads((folder / "protected" / "mergebarrier.json").read_text())["content"]["inputs"][0]
     assert original["content_digest"] in {properties(one)["content_digest"] for one in found}
     assert len({one["bom-ref"] for one in found}) == len(found)
-    assert all(one["licenses"] == [{"license": {"name": "mit"}}] for one in found if one["name"] in ("one", "two"))
+    assert all(one["licenses"] == [{"license": {"id": "MIT"}}] for one in found if one["name"] in ("one", "two"))
     manifest = json.loads((folder / "merged" / "mergebarrier.json").read_text())["content"]
     files = {file["name"]: file["hashes"][0]["content"] for file in bill["components"]}
     assert files == {name: facts["sha256"] for name, facts in manifest["output"]["files"].items()}

@@ -7,8 +7,9 @@ import pytest
 from licence_texts import MIT, TEXTS, text
 from mergebarrier.checkpoint import LICENCE_FILES
 from mergebarrier.lineage.card import Declaration, declaration
-from mergebarrier.lineage.licence import CLASHES, KINDS, MAY_BECOME, UNKNOWN, conclude, known
+from mergebarrier.lineage.licence import KINDS, MAY_BECOME, UNKNOWN, known
 from mergebarrier.lineage.licence_texts import identify
+from mergebarrier.lineage.merged import CLASHES, conclude
 
 KNOWN = [name for _, members in KINDS.values() for name in members]
 
@@ -153,7 +154,7 @@ def test_the_licence_that_a_folder_declares(files, licence, reason) -> None:
         ("mergebarrier: {do_not_merge: true}", "mergebarrier.do_not_merge"),
         ("mergebarrier:\n  do_not_merge: please", "mergebarrier.do_not_merge"),
         ("tags: [no-merge]", "tag no-merge"),
-        ("tags:\n- x\n- Do-Not-Merge", "tag do-not-merge"),
+        ("tags:\n- x\n- Do-Not-Merge", "tag Do-Not-Merge"),
         ("tags: no-merge", "tag no-merge"),
         ("mergebarrier: {do_not_merge: false}\ntags: [merge]", ""),
         ("mergebarrier: text", ""),

@@ -153,7 +153,8 @@ def test_a_protected_relative_of_a_language_model_is_named_and_an_honest_fine_tu
     save_expert("llama-mha-tied", tmp_path / "expert", seed=3)
     made = run_cli("protect", str(tmp_path / "expert"), "-o", str(tmp_path / "protected"))
     assert made.exit_code == 0
-    (tmp_path / "protected" / "mergebarrier.json").unlink()
+    for told in ("mergebarrier.json", "README.md"):  # what the folder says of itself; the weights say it too
+        (tmp_path / "protected" / told).unlink()
     models = [str(tmp_path / name) for name in ("protected", "expert")]
     ran = run_cli("scan", *models, "--base", str(tmp_path / "base"), "--json", "--threads", "1")
     assert [(one["rule"], one["model"]) for one in ran.json["findings"]] == [("MB7105", "protected")]

@@ -10,11 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
-from mergebarrier import verbs
 from mergebarrier.api.base import Model, Report, as_given, beside, opened, optional
 from mergebarrier.checkpoint import MANIFEST_NAME, Checkpoint, read_manifest
 from mergebarrier.circuits import describe
 from mergebarrier.errors import ArchError
+from mergebarrier.lineage import declared
 from mergebarrier.symmetry import Freedom, freedoms
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def inspect(model: Model, *, download: bool = False) -> InspectReport:
         infos = checkpoint.tensors.values()
         written = (checkpoint.root / MANIFEST_NAME).exists()
         content = read_manifest(checkpoint.path)["content"] if written else None
-        said = verbs.declared(checkpoint)
+        said = declared(checkpoint)
         known = _of_architecture(checkpoint)
         code = tuple(f"{name}: {key}" for name, keys in checkpoint.code.items() for key in keys)
         usable = checkpoint.refused is None

@@ -119,6 +119,7 @@ def protect(
     method: Protection | None = None,
     key: Key | str | os.PathLike[str] | None = None,
     base: Model | None = None,
+    do_not_merge: bool = False,
     write: WriteOptions | None = None,
     download: bool = False,
     progress: Progress | None = None,
@@ -131,6 +132,7 @@ def protect(
       method:   the protection and its parameters; default ``Exact()``.
       key:      of a keyed method: a key, or its file, which is made if it is not there; default ``OUT.mbkey``.
       base:     the public base: for a method that needs it, and to measure what realigning to it takes back.
+      do_not_merge: ask on card and manifest that nobody merges the output, which `merge` heeds.
       write:    how the folder is written.
       download: fetch models that the local cache lacks.
       progress: called with (bytes done, bytes in all).
@@ -146,8 +148,9 @@ def protect(
             verbs.check_realign(source, anchor)
         with _key_for(method, key, folder) as owned, shown(progress, "protecting") as step:
             content, prepared = verbs.protect(
-                source, method, owned.key, write.into(folder, step), base=anchor, ready=owned.write
-            )
+                source, method, owned.key, write.into(folder, step),
+                base=anchor, ready=owned.write, do_not_merge=do_not_merge,
+            )  # fmt: skip
         realigned = None if anchor is None else _undone(source, folder, anchor, progress)
     return ProtectReport(
         out=folder,

@@ -3,7 +3,7 @@
 import json
 from typing import cast
 
-from mergebarrier import __version__, lineage, verbs
+from mergebarrier import __version__, lineage
 from mergebarrier.api.base import Model, opened
 from mergebarrier.checkpoint import MANIFEST_NAME, Checkpoint, read_manifest
 
@@ -22,7 +22,7 @@ def bill_of_materials(model: Model, *, download: bool = False) -> str:
         document = lineage.bill_of_materials(
             checkpoint.name,
             content,
-            licence=verbs.declared(checkpoint).licence,
+            licence=lineage.declared(checkpoint).licence,
             version=__version__,
             revision=_revision(checkpoint),
         )

@@ -30,6 +30,7 @@ __all__ = ["command"]
     help="Which protection to apply.",
 )
 @click.option("--key", "key_path", type=MODEL, metavar="FILE", help="The key of a keyed method; made if absent (0600).")
+@click.option("--do-not-merge", is_flag=True, help="Ask on card and manifest that nobody merges it.")
 @parameter_options(PROTECTIONS)
 @download_option
 @writer_options
@@ -39,6 +40,7 @@ def command(
     base: Path | None,
     method: str,
     key_path: Path | None,
+    do_not_merge: bool,
     download: bool,
     writer: WriterOptions,
     output: Output,
@@ -64,6 +66,7 @@ def command(
             method=protection,
             key=key_path,
             base=base,
+            do_not_merge=do_not_merge,
             write=writer.write(),
             download=download,
             progress=progress,

@@ -9,27 +9,45 @@ if TYPE_CHECKING:
     from mergebarrier.lineage.card import (
         ATTACK_TAG,
         CARD,
+        PROTECTED_TAG,
+        WISH_TAG,
         Declaration,
         declaration,
-        model_card,
-        unique,
+        declared,
+        marked,
+        unmarked,
     )
     from mergebarrier.lineage.cyclonedx import bill_of_materials
-    from mergebarrier.lineage.licence import COMPATIBLE, UNKNOWN, Conclusion, conclude
+    from mergebarrier.lineage.licence import UNKNOWN, spdx_identifier
+    from mergebarrier.lineage.merged import (
+        COMPATIBLE,
+        Conclusion,
+        conclude,
+        model_card,
+        refused,
+        unique,
+    )
 
 __all__ = [
     "ATTACK_TAG",
     "CARD",
     "COMPATIBLE",
+    "PROTECTED_TAG",
     "UNKNOWN",
+    "WISH_TAG",
     "Conclusion",
     "Declaration",
     "bill_of_materials",
     "conclude",
     "declaration",
+    "declared",
     "made_before",
+    "marked",
     "model_card",
+    "refused",
+    "spdx_identifier",
     "unique",
+    "unmarked",
 ]
 
 lazy.open_door(__name__)

@@ -1,46 +1,44 @@
-"""How a model is called and what it says about itself, and the model card that a merge writes about its own output.
+"""What a model says about itself: licence, wishes and marks; and how our marks are written on its card.
 
-Read: licence, do-not-merge wish, marks of protection and of an attack.  All of it is untrusted, so a card is read as
-strict YAML within small bounds, and one that breaks them says nothing: its licence is "unknown" and the reason is kept;
-as it is where a card and a LICENSE file name different licences.  Written: inputs and checks, from the manifest alone.
-No clock and no path enters: a model is named by its Hub id (from a cache folder) or by the name of its folder.
+All that is read is untrusted, so a card is read as strict YAML within small bounds.  Two signs that disagree do not
+cancel out: a model that forbids derivatives or merges anywhere (card, list of licences, licence file, name, link, tag,
+prose, manifest of what it was made from) stops a merge, and so does a card or a manifest that cannot be read.
+A mark is written by inserting text and nothing else, so that taking it back gives the owner's bytes.
 
-    wish = ``mergebarrier: {do_not_merge: true}`` in the head of README.md, or a tag ``no-merge`` or ``do-not-merge``
+    wish = ``mergebarrier: {do_not_merge: true}`` in the head of README.md, or a tag ``do-not-merge``, however spelled
 
-Source: specification of Hugging Face model cards (license, license_name, license_link, tags, ``base_model``,
-``base_model_relation: merge``). Differs: the wish and the tag ``merge-protected`` are our own convention; other mergers
-write no digests, no licence and no seed.
+Source: specification of Hugging Face model cards (license, license_name, license_link, tags).  Differs: the wish and
+the tag ``merge-protected`` are our own convention, specified in docs/do-not-merge.md.
 """
 
-import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Final
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import pairwise
+from typing import Final
 
-from mergebarrier.checkpoint import LICENCE_FILES
-from mergebarrier.errors import MergebarrierError, clean
-from mergebarrier.lineage.licence import UNKNOWN, allows_derivatives, known
+from mergebarrier.checkpoint import LICENCE_FILES, MANIFEST_NAME, Checkpoint, read_manifest
+from mergebarrier.errors import CheckpointError, MergebarrierError, clean
+from mergebarrier.lineage.licence import NO_DERIVATIVES, UNKNOWN, named
 from mergebarrier.lineage.licence_texts import identify
-
-
-def unique(names: Sequence[str]) -> tuple[str, ...]:
-    """Number the names that occur more than once, so that each means one model.
-
-    Example: >>> unique(["a", "b", "a"])
-             ('a#1', 'b', 'a#3')
-    """
-    return tuple(name if names.count(name) == 1 else f"{name}#{i}" for i, name in enumerate(names, 1))
-
+from mergebarrier.lineage.signs import asks_not_to_merge, folded, forbids_derivatives, signs_in_prose
 
 CARD: Final = "README.md"
 ATTACK_TAG: Final = "attack-artifact"
 PROTECTED_TAG: Final = "merge-protected"
-WISH_TAGS: Final = ("no-merge", "do-not-merge")
+WISH_TAG: Final = "do-not-merge"
 
 _MAX_HEAD_BYTES = 1 << 17
+_MAX_TEXT_BYTES = 1 << 22
+#: A longer manifest of an input is not read for its marks.
+_MAX_MANIFEST_BYTES = 16 * 2**20
 _HEAD = re.compile(rb"(?:\xef\xbb\xbf)?---[ \t]*\r?\n")
 _END = re.compile(rb"^(?:---|\.\.\.)[ \t]*\r?$", re.MULTILINE)
+_SECTION = re.compile(rb"\n<!-- mergebarrier -->\n.*?\n<!-- /mergebarrier -->\n", re.DOTALL)
+_BLOCK = re.compile(rb"^tags:[ \t]*\r?\n([ \t]*)(?=- )", re.MULTILINE)
+_FLOW = re.compile(rb"^tags: ?\[", re.MULTILINE)
+_MAY = frozenset({"merge", "merging", "may merge", "allow merge", "allow merging", "allow merges", "may be merged"})
+_NO = frozenset({"", "false", "no", "off", "0", "never", "forbidden", "not allowed"})
 
 
 @dataclass(frozen=True)
@@ -48,14 +46,16 @@ class Declaration:
     """What one input says about itself; every text is escaped and short.
 
     Attributes:
-      licence:      identifier of ``licence.KINDS``, or "unknown".
-      written:      the card's ``license``, else the name of the file that it was read from; "" for neither.
-      name:         ``license_name``.
-      link:         ``license_link``.
-      reason:       why the licence is unknown; "" when it is known.
-      do_not_merge: the words of the wish, "" when there is none.
-      protected:    whether the owner says that the model is protected against merging.
-      attack:       whether the model is marked as made by an attack.
+      licence:        identifier of ``licence.KINDS``, or "unknown".
+      written:        the card's ``license``, else the name of the file that it was read from; "" for neither.
+      name:           ``license_name``.
+      link:           ``license_link``.
+      reason:         why the licence is unknown; "" when it is known.
+      do_not_merge:   the words of the wish, "" when there is none.
+      no_derivatives: where a sign against derivatives stands, "" when there is none.
+      unread:         what could not be looked at, and why; "" when all was.
+      protected:      whether the owner says that the model is protected against merging.
+      attack:         whether the model is marked as made by an attack.
     """
 
     licence: str = UNKNOWN
@@ -64,6 +64,8 @@ class Declaration:
     link: str = ""
     reason: str = "there is neither a model card with a licence nor a licence file"
     do_not_merge: str = ""
+    no_derivatives: str = ""
+    unread: str = ""
     protected: bool = False
     attack: bool = False
 
@@ -72,7 +74,28 @@ class Declaration:
         """Return why this input must not be merged without an acknowledgement, "" when nothing says so."""
         if self.do_not_merge:
             return f"its owner asks not to merge it ({self.do_not_merge})"
-        return "" if allows_derivatives(self.licence) else f"its licence {self.licence} allows no derivatives"
+        return (self.no_derivatives and f"{self.no_derivatives} allows no derivatives") or self.unread
+
+    def beside(self, other: "Declaration") -> "Declaration":
+        """Return what two parts of one model say: every sign of either, and a licence where it is one."""
+        signs = {name: value or vars(other)[name] for name, value in vars(self).items()}
+        return Declaration(**{**signs, "licence": self.licence if self.licence == other.licence else UNKNOWN})
+
+    def described(self) -> dict[str, object]:
+        """Return the part of a manifest about this input: its licence, and every other field that says something."""
+        rest = {name: value for name, value in asdict(self).items() if value and name != "licence"}
+        return {"licence": self.licence, "declared": rest}
+
+
+def declared(source: Checkpoint) -> Declaration:
+    """Read what a model says about itself; never raises for malformed declarations."""
+    files = {name: source.read_side_file(name) for name in (CARD, *LICENCE_FILES) if name in source.side_files}
+    try:
+        written = (source.root / MANIFEST_NAME).exists()
+        manifest = read_manifest(source.path, max_bytes=_MAX_MANIFEST_BYTES)["content"] if written else None
+    except CheckpointError as fault:
+        return replace(declaration(files), unread=f"its {MANIFEST_NAME} cannot be read: {clean(fault.what)}")
+    return declaration(files, manifest)
 
 
 def declaration(files: Mapping[str, bytes], manifest: Mapping[str, object] | None = None) -> Declaration:
@@ -83,191 +106,195 @@ def declaration(files: Mapping[str, bytes], manifest: Mapping[str, object] | Non
       manifest: content of its ``mergebarrier.json``, where there is one.
     Returns: Declaration; never raises for malformed declarations.
     """
-    head, fault = _front_matter(files.get(CARD, b""))
-    said = _licence(head, fault, files)
-    tags = [tag for tag in _list(head.get("tags")) if isinstance(tag, str)]
-    marks = {tag.strip().lower(): None for tag in tags}
-    ours = head.get("mergebarrier")
-    table = ours if isinstance(ours, dict) else {}
-    wish = next((f"tag {tag}" for tag in WISH_TAGS if tag in marks), "")
-    if table.get("do_not_merge") not in (None, False):
-        wish = "mergebarrier.do_not_merge"
     content = manifest or {}
-    attack = ATTACK_TAG in marks or content.get(ATTACK_TAG) is True or head.get(ATTACK_TAG) is True
-    protected = PROTECTED_TAG in marks or content.get("verb") == "protect"
-    return replace(said, do_not_merge=wish, protected=protected, attack=attack)
+    head, fault = _front_matter(files.get(CARD, b""))
+    tags = [tag for tag in _list(head.get("tags")) if isinstance(tag, str)]
+    marks = {folded(tag).replace(" ", "-"): None for tag in tags}
+    texts = {name: _text(data) for name, data in files.items()}
+    long = [
+        f"its {name} is longer than {_MAX_TEXT_BYTES} bytes" for name in files if len(files[name]) > _MAX_TEXT_BYTES
+    ]
+    return replace(
+        _licence(head, fault, files),
+        do_not_merge=_wish(head, tags, texts, content),
+        no_derivatives=_barred(head, tags, texts, content),
+        unread=f"its model card cannot be read: {fault}" if fault else next(iter(long), ""),
+        protected=PROTECTED_TAG in marks or content.get("verb") == "protect",
+        attack=ATTACK_TAG in marks or content.get(ATTACK_TAG) is True or head.get(ATTACK_TAG) is True,
+    )
+
+
+def _wish(
+    head: Mapping[str, object], tags: Sequence[str], texts: Mapping[str, str], content: Mapping[str, object]
+) -> str:
+    """Return where a wish not to be merged stands."""
+    ours = head.get("mergebarrier")
+    keys = [(f"mergebarrier.{key}", key, value) for key, value in (ours.items() if isinstance(ours, dict) else ())]
+    keys += [(key, key, value) for key, value in head.items() if folded(key) not in ("merge", "merging")]
+    for place, key, value in keys:
+        no = folded(str(value)) in _NO
+        if (asks_not_to_merge(key) and not no and value is not None) or (folded(key) in _MAY and no):
+            return clean(place)
+    said = [text for text in _list(ours) if isinstance(text, str) and asks_not_to_merge(text)]
+    licences = [str(text) for key in ("license", "license_name") for text in _list(head.get(key))]
+    for place, found in (("mergebarrier: ", said), ("tag ", tags), ("licence ", licences)):
+        for text in filter(asks_not_to_merge, found):
+            return clean(f"{place}{text}")
+    for name, text in texts.items():
+        words = signs_in_prose(text)[0] if text else ""
+        if words:
+            return clean(f"{name}: {words}")
+    if content.get("do_not_merge"):
+        return f"{MANIFEST_NAME}: do_not_merge"
+    return next((f"{MANIFEST_NAME}: an input" for _, said in _made_of(content) if said.get("do_not_merge")), "")
+
+
+def _barred(
+    head: Mapping[str, object], tags: Sequence[str], texts: Mapping[str, str], content: Mapping[str, object]
+) -> str:
+    """Return where a sign stands that forbids derivatives, as the subject of a sentence."""
+    written = [str(text) for key in ("license", "license_name") for text in _list(head.get(key))]
+    links, prose = [str(text) for text in _list(head.get("license_link"))], texts.get(CARD, "")
+    for what, found in (("licence", written), ("licence link", links), ("tag", tags)):
+        for text in found:
+            if forbids_derivatives(text) or (what == "licence" and set(named(text)) & set(NO_DERIVATIVES)):
+                return clean(f"its {what} {text}")
+    for name, text in texts.items():
+        if name != CARD and forbids_derivatives(text):
+            return f"its {name}"
+    words = signs_in_prose(prose)[1] if prose else ""
+    if words:
+        return clean(f"its card ({words})")
+    for licence, said in _made_of(content):
+        if licence in NO_DERIVATIVES or said.get("no_derivatives"):
+            return clean(f"an input in its {MANIFEST_NAME} ({licence})")
+    return ""
+
+
+def _made_of(content: Mapping[str, object]) -> list[tuple[str, Mapping[str, object]]]:
+    """Return licence and declaration of every input that a manifest lists."""
+    items = [item for item in _list(content.get("inputs")) if isinstance(item, dict)]
+    said = [item.get("declared") for item in items]
+    tables = [table if isinstance(table, dict) else {} for table in said]
+    return [(str(item.get("licence", UNKNOWN)), table) for item, table in zip(items, tables, strict=True)]
+
+
+def _text(data: bytes) -> str:
+    wide = data[:2] in (b"\xff\xfe", b"\xfe\xff")
+    return data[:_MAX_TEXT_BYTES].decode("utf-16" if wide else "utf-8", errors="replace")
 
 
 def _licence(head: Mapping[str, object], fault: str, files: Mapping[str, bytes]) -> Declaration:
-    written = _list(head.get("license"))
-    name, link = (clean(head.get(key) or "") for key in ("license_name", "license_link"))
-    file = next((file for file in LICENCE_FILES if file in files), None)
-    by_text = identify(files[file]) if file is not None else UNKNOWN
+    written = [clean(text) for text in _list(head.get("license"))]
+    name, link = (clean(value) if value else "" for value in (head.get("license_name"), head.get("license_link")))
+    held = {file: identify(files[file]) for file in LICENCE_FILES if file in files}
     if fault:
-        return Declaration(reason=f"its model card cannot be read: {fault}", written=file or "")
-    if len(written) > 1:
-        listed = clean(", ".join(map(str, written)))
-        return Declaration(UNKNOWN, listed, name, link, f"its card names several licences: {listed}")
-    said = clean(written[0]) if written else ""
-    by_card = known(said)
-    if by_card == UNKNOWN and name:
-        by_card = known(name)
-    if UNKNOWN not in (by_card, by_text) and not _agree(by_card, by_text):
-        reason = f"its card says {by_card}, its {file} reads {by_text}"
-        return Declaration(UNKNOWN, said, name, link, reason)
-    licence = by_card if by_card != UNKNOWN else by_text
-    if licence == UNKNOWN:
-        reason = Declaration().reason
-        if said or name:
-            reason = f"its licence {said}{f' ({name})' if name else ''} is not in the table"
-        elif file is not None:
-            reason = f"its {file} is none of the texts that are known"
-        return Declaration(UNKNOWN, said or file or "", name, link, reason)
-    return Declaration(licence, said or file or "", name, link, "")
+        return Declaration(reason=f"its model card cannot be read: {fault}", written=next(iter(held), ""))
+    said = ", ".join(written)
+    by_card = [licence for text in written for licence in named(text)]
+    if by_card in ([], [UNKNOWN]) and name:
+        by_card = list(named(name))
+    if len(by_card) > 1:
+        return Declaration(UNKNOWN, said, name, link, f"its card names several licences: {said}")
+    signs = [("card says", licence) for licence in by_card if licence != UNKNOWN]
+    signs += [(f"{file} reads", licence) for file, licence in held.items() if licence != UNKNOWN]
+    for (one, ours), (other, theirs) in pairwise(signs):
+        if not _agree(ours, theirs):
+            return Declaration(UNKNOWN, said, name, link, f"its {one} {ours}, its {other} {theirs}")
+    if signs:
+        return Declaration(signs[0][1], said or next(iter(held), ""), name, link, "")
+    reason = Declaration().reason
+    if said or name:
+        reason = f"its licence {said}{f' ({name})' if name else ''} is not in the table"
+    elif held:
+        reason = f"its {next(iter(held))} is none of the texts that are known"
+    return Declaration(UNKNOWN, said or next(iter(held), ""), name, link, reason)
 
 
-def _agree(by_card: str, by_text: str) -> bool:
+def _agree(one: str, other: str) -> bool:
     """Say whether two identifiers may mean one text: the same, or a family and a member of it."""
-    return by_card == by_text or (by_card == "openrail" and "rail" in by_text)
+    return one == other or (one == "openrail" and "rail" in other)
 
 
 def _front_matter(card: bytes) -> tuple[dict[str, object], str]:
-    """Return the head of a model card and, when it cannot be read, why."""
-    from mergebarrier.checkpoint.bytes import read_yaml  # loads a parser, which names of models do without
-
-    start = _HEAD.match(card)
-    if start is None:
+    """Return the head of a model card and, when it cannot be read, why, with the line."""
+    start, end = _head_at(card)
+    if not start:
         return {}, ""
-    end = _END.search(card, start.end(), start.end() + _MAX_HEAD_BYTES)
-    if end is None:
+    if end < start:
         return {}, f"its head does not end within {_MAX_HEAD_BYTES} bytes"
+    from mergebarrier.checkpoint.bytes import read_yaml  # loads a parser, which a folder without a card does without
+
     try:
-        document = read_yaml(card[start.end() : end.start()], CARD)
+        # The line of the fence keeps the numbers of lines.
+        document = read_yaml(b"#\n" + card[start:end], CARD)
     except MergebarrierError as error:
-        return {}, clean(error.what)
+        line = error.where.rpartition(", ")[2]
+        return {}, clean(f"{line}: {error.what}" if line.startswith("line ") else error.what)
     if document is None or isinstance(document, dict):
         return document or {}, ""
     return {}, "its head is no table"
+
+
+def _head_at(card: bytes) -> tuple[int, int]:
+    """Return where the head begins and ends, without its fences; (0, 0) without one, end -1 for one without end."""
+    start = _HEAD.match(card)
+    if start is None:
+        return 0, 0
+    end = _END.search(card, start.end(), start.end() + _MAX_HEAD_BYTES)
+    return start.end(), -1 if end is None else end.start()
 
 
 def _list(value: object) -> list[object]:
     return [] if value is None else value if isinstance(value, list) else [value]
 
 
-#: Licences of our tables for which model cards have no identifier.
-_NOT_ON_HUB = ("qwen", "qwen-research", "tongyi-qianwen", "tongyi-qianwen-research")
-
-
-def model_card(content: Mapping[str, Any]) -> str:
-    """Write the README.md of a merged model.
+def marked(card: bytes, tags: Sequence[str], section: str = "") -> bytes:
+    """Return a card with tags and a section of ours.
 
     Args:
-      content: of the manifest, without the output: "method", "parameters" or "recipe", "inputs" (each with "role",
-               "name", "licence", "content_digest"), "licence", "checks", "version".
-    Returns: Markdown with a YAML head; every untrusted word is quoted or escaped.
+      card:    the owner's README.md; empty where there is none.
+      tags:    plain words; one that is there is not added.
+      section: Markdown; it replaces an earlier section of ours, "" leaves that alone.
     """
-    lines = [*_head(content), f"# Merge by {_cell(content['method'])}", "", *_inputs(content["inputs"])]
-    lines += _asked(content)
-    lines += ["", "## Licence", "", *_licence_lines(content)]
-    lines += ["", "## Checks", "", *_checks(content.get("checks", {}))]
-    lines += [
-        "",
-        f"Made by mergebarrier {_cell(content['version'])}. Digests of every input and output, effective parameters "
-        "and versions stand in `mergebarrier.json`.",
-        "",
-    ]
-    return "\n".join(lines)
+    for tag in reversed(tags):
+        card = _tagged(card, tag)
+    if section:
+        card = _SECTION.sub(b"", card) + f"\n<!-- mergebarrier -->\n{section}\n<!-- /mergebarrier -->\n".encode()
+    return card
 
 
-def _head(content: Mapping[str, Any]) -> Iterator[str]:
-    adapter = content.get("output_kind") == "adapter"
-    yield from ("---", "base_model:")
-    names = list(dict.fromkeys(str(item["name"]) for item in content["inputs"]))
-    # A base with an adapter is listed by its parts, which have names of their own.
-    whole = [name for name in names if "+" not in name or any(part not in names for part in name.split("+"))]
-    # An adapter belongs to the base that its parts were trained on.
-    trained_on = [item["trained_on"] for item in content["inputs"] if item.get("trained_on")]
-    yield from (f"- {_quoted(name)}" for name in (dict.fromkeys(trained_on) if adapter and trained_on else whole))
-    yield f"base_model_relation: {'adapter' if adapter else 'merge'}"
-    licence = content["licence"]["licence"]
-    if licence in _NOT_ON_HUB:
-        yield from ("license: other", f"license_name: {_quoted(licence)}")
-    else:
-        yield f"license: {_quoted(licence or 'unknown')}"
-    yield from (f"library_name: {'peft' if adapter else 'transformers'}", "tags:", "- merge", "- mergebarrier")
-    yield from ["- lora"] if adapter else []
-    if content.get(ATTACK_TAG):
-        yield f"- {ATTACK_TAG}"
-    if content.get("checks", {}).get("suspect"):
-        yield "- suspect"
-    yield from ("---", "")
+def unmarked(card: bytes) -> bytes:
+    """Return a card without the section of ours and the tag of a protection; empty where nothing else was there."""
+    card, word = _SECTION.sub(b"", card), PROTECTED_TAG.encode()
+    card = card.removeprefix(b"---\ntags: [%s]\n---\n" % word)
+    start, end = _head_at(card)
+    inner = card[start:end]
+    for found, left in (
+        (rb"^tags:\n- %s\n(?![ \t]*- )", b""),
+        (rb"^[ \t]*- %s\n", b""),
+        (rb"(^tags:[ \t]*\[)%s, ", rb"\1"),
+    ):
+        inner = re.sub(found % re.escape(word), left, inner, count=1, flags=re.MULTILINE)
+    return card[:start] + inner + card[end:]
 
 
-def _inputs(inputs: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    yield from ("| role | model | licence | content digest (SHA-256) |", "|---|---|---|---|")
-    for item in inputs:
-        cells = (_cell(item["role"]), _cell(item["name"]), _cell(item["licence"]), f"`{item['content_digest']}`")
-        yield f"| {' | '.join(cells)} |"
-
-
-def _asked(content: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the recipe, or the parameters, the seed among them."""
-    import yaml
-
-    yield ""
-    if "recipe" in content:
-        yield from ("The recipe:", "")
-        for line in yaml.safe_dump(dict(content["recipe"]), sort_keys=False).splitlines():
-            yield f"    {line}"
-        return
-    yield from ("| parameter | value |", "|---|---|")
-    for name, value in content.get("parameters", {}).items():
-        yield f"| {_cell(name)} | {_cell(json.dumps(value))} |"
-    for line in content.get("data", ()):
-        yield f"| data of {_cell(line['expert'])} | {_cell(line['file'])}, {line['rows']} rows |"
-
-
-def _licence_lines(content: Mapping[str, Any]) -> Iterator[str]:
-    found = content["licence"]
-    verdict = f"**{found['verdict']}**" + (f": {found['licence']}" if found["licence"] else "")
-    yield f"{verdict}. {_cell(found['reason'])}."
-    if not found["licence"]:
-        yield "Read the licences of all inputs before this model is passed on."
-    for wish in found["acknowledged"]:
-        yield f"Merged all the same, by acknowledgement: {_cell(wish)}."
-    if content.get(ATTACK_TAG):
-        yield ""
-        yield "**An input is marked as made by an attack on merges. This is research material, not a model to use.**"
-
-
-def _checks(checks: Mapping[str, Any]) -> Iterator[str]:
-    weights = checks.get("weights")
-    if weights:
-        yield f"Length against the mean of the inputs: {weights['norm_ratio']:g}, from {weights['tensors']} tensors."
-        cosines = ", ".join(f"{_cell(name)} {value:g}" for name, value in weights["cosine"].items())
-        yield f"Cosine to each input: {cosines}."
-    perplexity = checks.get("perplexity")
-    if perplexity:
-        theirs = ", ".join(f"{_cell(name)} {value}" for name, value in perplexity["inputs"].items())
-        yield f"Perplexity on {perplexity['text']}: {perplexity['merged']} (inputs: {theirs})."
-    if "residual" in checks:
-        yield f"Share of the update that the ranks leave out (residual): {checks['residual']:g}."
-    if "cross_terms" in checks:
-        yield f"Cross terms of factors that were merged apart, as a share of the update: {checks['cross_terms']:g}."
-    if checks.get("suspect"):
-        yield ""
-        yield "**Suspect: on this text the merge is far worse than the worst of its inputs.**"
-    warnings = checks.get("warnings", [])
-    yield from ("", *(f"- {_cell(line)}" for line in warnings)) if warnings else ("", "No warnings.")
-
-
-def _quoted(text: str) -> str:
-    return json.dumps(text)  # ASCII JSON strings are YAML strings
-
-
-def _cell(text: object) -> str:
-    shown = "".join(char if char.isprintable() else "?" for char in str(text))
-    shown = re.sub(r"([\\|`*_<>\[\]#~&])", r"\\\1", shown)
-    for sign, entity in (("://", "&#58;//"), ("www.", "www&#46;"), ("@", "&#64;")):  # a bare address becomes a link
-        shown = shown.replace(sign, entity)
-    return shown
+def _tagged(card: bytes, tag: str) -> bytes:
+    fields, fault = _front_matter(card)
+    tags = fields.get("tags")
+    if fault or (isinstance(tags, list) and tag in tags):
+        return card
+    word, (start, end) = tag.encode(), _head_at(card)
+    if not start:
+        return b"---\ntags: [%s]\n---\n" % word + card
+    inner = card[start:end]
+    block, flow = _BLOCK.search(inner), _FLOW.search(inner)
+    if block is not None:
+        inner = inner[: block.end(1)] + b"- %s\n" % word + block[1] + inner[block.end(1) :]
+    elif flow is not None:
+        inner = inner[: flow.end()] + b"%s, " % word + inner[flow.end() :]
+    elif "tags" not in fields:
+        inner += b"tags:\n- %s\n" % word
+    new = card[:start] + inner + card[end:]
+    again = _front_matter(new)[0].get("tags")
+    return new if isinstance(again, list) and tag in again else card

@@ -14,7 +14,7 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from mergebarrier.errors import clean
-from mergebarrier.lineage.licence import UNKNOWN
+from mergebarrier.lineage.licence import UNKNOWN, spdx_identifier
 
 Json = dict[str, Any]
 _PREFIX: Final = "mergebarrier:"
@@ -93,9 +93,15 @@ def _component(ref: str, name: str, licence: str, about: Mapping[str, object], r
         "bom-ref": ref,
         "name": clean(name),
         **({"purl": _purl(name, revision)} if name.count("/") == 1 and "+" not in name else {}),
-        **({"licenses": [{"license": {"name": clean(licence)}}]} if licence != UNKNOWN else {}),
+        **({"licenses": [{"license": _named(licence)}]} if licence != UNKNOWN else {}),
         **({"properties": [{"name": key, "value": clean(text)} for key, text in said.items()]} if said else {}),
     }
+
+
+def _named(licence: str) -> Json:
+    """Name a licence by its SPDX identifier, where it has one."""
+    identifier = spdx_identifier(licence)
+    return {"name": clean(licence)} if identifier is None else {"id": identifier}
 
 
 def _purl(name: str, revision: str | None) -> str:

@@ -1,9 +1,6 @@
-"""What the licences of the inputs mean for their merge: compatible, conflict or unknown, with the reason in words.
+"""Which licences there are: what each asks of a merge, what it may become, and how people write its name.
 
-A merge takes the licence of one of its inputs or none: never one that no input has, and never the laxest.
-
-    result = the R among the inputs such that every other licence L has R in MAY_BECOME[L]
-    conflict = some pair of kinds is in CLASHES, or an input allows no derivatives;   unknown = everything else
+    named(SPDX expression or words) = identifiers of KINDS, "unknown" for what is not in the table
 
 The tables are literal, small and err towards "unknown". They are a reading of the licences' own words (for Creative
 Commons and the GNU licences, of the compatibility lists that their stewards publish), made by engineers: no legal
@@ -11,21 +8,29 @@ advice. Source: creativecommons.org/compatiblelicenses, gnu.org/licenses/license
 do not look.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping
 from typing import Final
 
-COMPATIBLE: Final = "compatible"
-CONFLICT: Final = "conflict"
+from mergebarrier.lineage.signs import folded
+
 UNKNOWN: Final = "unknown"
 
 _PERMISSIVE = ("cc0-1.0", "unlicense", "isc", "mit", "bsd-2-clause", "bsd-3-clause", "apache-2.0")
-_ATTRIBUTION = ("cc-by-3.0", "cc-by-4.0")
-_SHARE_ALIKE = ("cc-by-sa-3.0", "cc-by-sa-4.0")
-_NON_COMMERCIAL = ("cc-by-nc-2.0", "cc-by-nc-3.0", "cc-by-nc-4.0")
-_NON_COMMERCIAL_SHARE_ALIKE = ("cc-by-nc-sa-2.0", "cc-by-nc-sa-3.0", "cc-by-nc-sa-4.0")
+_CC_VERSIONS = ("1.0", "2.0", "2.5", "3.0", "4.0")
+
+
+def _cc(terms: str) -> tuple[str, ...]:
+    return tuple(f"cc-{terms}-{version}" for version in _CC_VERSIONS)
+
+
+_ATTRIBUTION = _cc("by")
+_SHARE_ALIKE = _cc("by-sa")
+_NON_COMMERCIAL = _cc("by-nc")
+_NON_COMMERCIAL_SHARE_ALIKE = _cc("by-nc-sa")
 _RESEARCH = ("qwen-research", "tongyi-qianwen-research")
-_NO_DERIVATIVES = ("cc-by-nd-3.0", "cc-by-nd-4.0", "cc-by-nc-nd-2.0", "cc-by-nc-nd-3.0", "cc-by-nc-nd-4.0")
+NO_DERIVATIVES = (*_cc("by-nd"), *_cc("by-nc-nd"))
+_WEAK_COPYLEFT = ("mpl-2.0",)
 _COPYLEFT = ("gpl-2.0", "gpl-3.0", "lgpl-2.1", "lgpl-3.0", "agpl-3.0")
 _USE_RESTRICTED = (
     "openrail", "openrail++", "creativeml-openrail-m", "bigscience-openrail-m", "bigscience-bloom-rail-1.0",
@@ -45,15 +50,16 @@ KINDS: Mapping[str, tuple[str, tuple[str, ...]]] = {
         "allows no commercial use and asks that a derivative stays under it",
         _NON_COMMERCIAL_SHARE_ALIKE,
     ),
-    "no-derivatives": ("allows no derivatives to be shared, and a merge is one", _NO_DERIVATIVES),
+    "no-derivatives": ("allows no derivatives to be shared, and a merge is one", NO_DERIVATIVES),
+    "weak-copyleft": ("asks that what was under it stays under it, whatever is added", _WEAK_COPYLEFT),
     "copyleft": ("asks that a derivative stays under it, without further restrictions", _COPYLEFT),
     "use-restricted": ("asks that its restrictions of use are passed on", _USE_RESTRICTED),
     "community": ("asks that a derivative is passed on under this agreement", _COMMUNITY),
 }
-_KIND_OF: Mapping[str, str] = {name: kind for kind, (_, members) in KINDS.items() for name in members}
+KIND_OF: Mapping[str, str] = {name: kind for kind, (_, members) in KINDS.items() for name in members}
 
 #: licence -> the licences that a work made with it may be under as a whole (its own notices stay with it).
-_ANY_OWN = (*_ATTRIBUTION, *_NON_COMMERCIAL, *_RESEARCH, *_USE_RESTRICTED, *_COMMUNITY)
+_ANY_OWN = (*_ATTRIBUTION, *_NON_COMMERCIAL, *_RESEARCH, *_USE_RESTRICTED, *_COMMUNITY, *_WEAK_COPYLEFT)
 MAY_BECOME: Mapping[str, tuple[str, ...]] = {
     "cc0-1.0": (*_PERMISSIVE[1:], *_ANY_OWN, *_SHARE_ALIKE, *_NON_COMMERCIAL_SHARE_ALIKE, *_COPYLEFT),
     "unlicense": (*_PERMISSIVE[2:], *_ANY_OWN, *_SHARE_ALIKE, *_NON_COMMERCIAL_SHARE_ALIKE, *_COPYLEFT),
@@ -64,6 +70,7 @@ MAY_BECOME: Mapping[str, tuple[str, ...]] = {
     "apache-2.0": (*_ANY_OWN, "gpl-3.0", "lgpl-3.0", "agpl-3.0"),
     "cc-by-3.0": ("cc-by-4.0", "cc-by-nc-3.0", "cc-by-nc-4.0", "cc-by-sa-3.0", "cc-by-sa-4.0", "cc-by-nc-sa-4.0"),
     "cc-by-4.0": ("cc-by-nc-4.0", "cc-by-sa-4.0", "cc-by-nc-sa-4.0", "gpl-3.0", "agpl-3.0", *_USE_RESTRICTED),
+    "mpl-2.0": ("gpl-2.0", "gpl-3.0", "lgpl-2.1", "lgpl-3.0", "agpl-3.0"),
     "cc-by-sa-3.0": ("cc-by-sa-4.0",),
     "cc-by-sa-4.0": ("gpl-3.0",),
     "cc-by-nc-2.0": ("cc-by-nc-3.0", "cc-by-nc-4.0"),
@@ -77,52 +84,29 @@ MAY_BECOME: Mapping[str, tuple[str, ...]] = {
     "creativeml-openrail-m": ("openrail++",),
 }
 
-#: pairs of kinds, in this order, whose demands exclude each other -> why.
-CLASHES: Mapping[tuple[str, str], str] = {
-    ("copyleft", "non-commercial"): "the one forbids further restrictions, the other restricts use",
-    ("copyleft", "non-commercial-share-alike"): "each asks for the whole under itself",
-    ("copyleft", "use-restricted"): "the one forbids further restrictions, the other restricts use",
-    ("copyleft", "community"): "the one forbids further restrictions, the other restricts use",
-    ("share-alike", "non-commercial"): "the one allows nothing to be added, the other restricts use",
-    ("share-alike", "non-commercial-share-alike"): "each asks for the whole under itself",
-    ("share-alike", "use-restricted"): "the one allows nothing to be added, the other restricts use",
-    ("share-alike", "community"): "each asks for the whole under itself",
-    ("non-commercial-share-alike", "use-restricted"): "the one allows nothing to be added, the other restricts use",
-    ("non-commercial-share-alike", "community"): "each asks for the whole under itself",
-}
-#: The same for single licences.
-_PAIRS: Mapping[tuple[str, str], str] = {
-    ("apache-2.0", "gpl-2.0"): "the patent terms of the one are a further restriction to the other",
-}
-#: What people write for the identifiers above.
+#: What people write for the identifiers above, as words; a Creative Commons name without a version is the newest.
 _ALIASES: Mapping[str, str] = {
-    "apache 2.0": "apache-2.0", "apache2": "apache-2.0", "apache-2": "apache-2.0", "apache license 2.0": "apache-2.0",
-    "apache": "apache-2.0", "the mit license": "mit", "mit license": "mit", "cc-by": "cc-by-4.0",
-    "cc-by-nc": "cc-by-nc-4.0", "cc-by-nc-sa": "cc-by-nc-sa-4.0", "cc-by-sa": "cc-by-sa-4.0", "cc0": "cc0-1.0",
-    "agpl-3.0-only": "agpl-3.0", "agpl-3.0-or-later": "agpl-3.0", "gpl-3.0-only": "gpl-3.0",
-    "gpl-3.0-or-later": "gpl-3.0", "lgpl-3.0-only": "lgpl-3.0", "lgpl-3.0-or-later": "lgpl-3.0",
-    "gpl-2.0-only": "gpl-2.0", "lgpl-2.1-only": "lgpl-2.1", "llama-2": "llama2", "llama 2": "llama2",
-    "llama-3": "llama3", "llama-3.1": "llama3.1", "llama-3.2": "llama3.2", "llama-3.3": "llama3.3",
-    "gemma-terms-of-use": "gemma", "tongyi-qianwen-license-agreement": "tongyi-qianwen", "qwen-license": "qwen",
-    "tongyi-qianwen-research-license": "tongyi-qianwen-research", "qwen-research-license": "qwen-research",
+    **{folded(name): name for name in KIND_OF},
+    **{folded(f"{name}{form}"): name for name in _COPYLEFT for form in (" only", " or later", "+")},
+    **{f"cc {folded(terms)}": f"cc-{terms}-4.0" for terms in ("by", "by-sa", "by-nc", "by-nc-sa", "by-nd", "by-nc-nd")},
+    "apache": "apache-2.0", "apache2": "apache-2.0", "apache 2": "apache-2.0", "apache software 2 0": "apache-2.0",
+    "the mit": "mit", "cc0": "cc0-1.0", "mozilla public 2 0": "mpl-2.0", "llama 2": "llama2", "llama 3": "llama3",
+    "llama 3 1": "llama3.1", "llama 3 2": "llama3.2", "llama 3 3": "llama3.3", "llama 4": "llama4",
+    "llama 2 community": "llama2", "llama 3 community": "llama3", "llama 3 1 community": "llama3.1",
+    "llama 3 2 community": "llama3.2", "llama 3 3 community": "llama3.3", "llama 4 community": "llama4",
+    "gemma terms of use": "gemma", "tongyi qianwen agreement": "tongyi-qianwen",
 }  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Conclusion:
-    """What the licences of the inputs mean for the merge.
-
-    Attributes:
-      verdict: "compatible", "conflict" or "unknown".
-      licence: of the merge; None without a verdict of "compatible".
-      reason:  one sentence for people.
-      stops:   whether an input allows no derivatives: the merge needs an acknowledgement.
-    """
-
-    verdict: str
-    licence: str | None
-    reason: str
-    stops: bool = False
+_EXPRESSION = re.compile(r"\b(?:and|or|with)\b|[()]", re.IGNORECASE)
+_LONGEST_EXPRESSION = 1_000
+#: The GNU licences have two identifiers each; a card that says neither means the narrower one.
+_SPDX: Mapping[str, str] = {name: f"{name}-only" for name in _COPYLEFT}
+#: Words of the long names of Creative Commons licences, and words that say nothing.
+_SHORTER: Mapping[str, str] = {
+    "creative": "cc", "commons": "", "attribution": "by", "noncommercial": "nc", "noderivatives": "nd",
+    "noderivs": "nd", "sharealike": "sa", "license": "", "licence": "", "international": "", "unported": "",
+    "generic": "", "version": "",
+}  # fmt: skip
+_LONG = ((" non commercial", " noncommercial"), (" no derivatives", " noderivatives"), (" share alike", " sharealike"))
 
 
 def known(licence: str) -> str:
@@ -131,58 +115,35 @@ def known(licence: str) -> str:
     Example: >>> known("Apache 2.0"), known("my own")
              ('apache-2.0', 'unknown')
     """
-    word = " ".join(licence.lower().split())
-    word = _ALIASES.get(word, word)
-    return word if word in _KIND_OF else UNKNOWN
+    words = f" {folded(licence)}"
+    for long, short in _LONG:
+        words = words.replace(long, short)
+    word = " ".join(filter(None, (_SHORTER.get(part, part) for part in words.split())))
+    return _ALIASES.get(word.removeprefix("the "), UNKNOWN)
 
 
-def allows_derivatives(licence: str) -> bool:
-    """Say whether a licence, known to the tables or not, lets a merge be shared as far as the tables know."""
-    return _KIND_OF.get(licence) != "no-derivatives"
+def named(licence: str) -> tuple[str, ...]:
+    """Return what ``known`` makes of each licence of an SPDX expression, or of the text as it stands.
 
-
-def conclude(inputs: Sequence[tuple[str, str]]) -> Conclusion:
-    """Judge a merge.
-
-    Args:
-      inputs: (name for people, licence as ``known`` returns it) of every input, the base among them.
-    Returns: Conclusion; the same for any order of the inputs but for the wording.
+    Example: >>> named("(MIT OR CC-BY-ND-4.0) AND Apache-2.0")
+             ('mit', 'cc-by-nd-4.0', 'apache-2.0')
     """
-    for name, licence in inputs:
-        if not allows_derivatives(licence):
-            return Conclusion(CONFLICT, None, f"{licence} of {name} {_asks(licence)}", stops=True)
-    holders: dict[str, str] = {}
-    for name, licence in inputs:
-        holders.setdefault(licence, name)
-    licences = [licence for licence in holders if licence != UNKNOWN]
-    for i, one in enumerate(licences):
-        for other in licences[i + 1 :]:
-            why = _clash(one, other)
-            if why is not None:
-                what = f"{one} of {holders[one]} and {other} of {holders[other]} exclude each other: {why}"
-                return Conclusion(CONFLICT, None, what)
-    if UNKNOWN in holders or not holders:
-        nobody = holders.get(UNKNOWN, "no input")
-        return Conclusion(UNKNOWN, None, f"{nobody} declares no licence that is in the table; ask its owner")
-    if len(licences) == 1:
-        return Conclusion(COMPATIBLE, licences[0], f"all inputs are under {licences[0]}, which {_asks(licences[0])}")
-    for result in licences:
-        if all(other == result or result in MAY_BECOME.get(other, ()) for other in licences):
-            others = ", ".join(sorted(other for other in licences if other != result))
-            what = f"{others} may become part of a work under {result}, which {_asks(result)}"
-            return Conclusion(COMPATIBLE, result, f"{what}; the notices of every input stay with it")
-    listed = ", ".join(sorted(licences))
-    return Conclusion(UNKNOWN, None, f"the table knows no one of {listed} that covers the others; each of them applies")
+    if known(licence) != UNKNOWN or len(licence) > _LONGEST_EXPRESSION or not _EXPRESSION.search(licence):
+        return (known(licence),)
+    from license_expression import ExpressionError, get_spdx_licensing
+
+    spdx = get_spdx_licensing()
+    try:
+        parts = spdx.license_symbols(spdx.parse(licence), unique=True, decompose=False)
+    except ExpressionError:
+        return (UNKNOWN,)
+    # An exception ("GPL-2.0-only WITH ...") makes another licence of the one that it is added to.
+    return tuple(dict.fromkeys(known(str(part)) for part in parts)) or (UNKNOWN,)
 
 
-def _asks(licence: str) -> str:
-    return KINDS[_KIND_OF[licence]][0]
+def spdx_identifier(licence: str) -> str | None:
+    """Return the identifier that SPDX has for a licence of the tables; None for one that it does not list."""
+    from license_expression import get_spdx_licensing
 
-
-def _clash(one: str, other: str) -> str | None:
-    kinds = (_KIND_OF[one], _KIND_OF[other])
-    for table, pair in ((_PAIRS, (one, other)), (CLASHES, kinds)):
-        why = table.get(pair) or table.get((pair[1], pair[0]))
-        if why is not None and not (other in MAY_BECOME.get(one, ()) or one in MAY_BECOME.get(other, ())):
-            return why
-    return None
+    found = get_spdx_licensing().known_symbols_lowercase.get(_SPDX.get(licence, licence))
+    return None if found is None else str(found.key)

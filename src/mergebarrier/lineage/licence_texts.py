@@ -59,6 +59,7 @@ _CC_TITLE = re.compile(
     r"|cc by( nc)?( nd| sa)? (\d) (\d))\b"
 )
 _CC_MAX_CHARS = 30_000
+_CC_VERSIONS = ("1.0", "2.0", "2.5", "3.0", "4.0")
 _CC_LETTERS = {
     "": "", " noncommercial": "-nc", " noderivatives": "-nd", " noderivs": "-nd", " sharealike": "-sa",
     " nc": "-nc", " nd": "-nd", " sa": "-sa",
@@ -111,6 +112,6 @@ def _creative_commons(words: str) -> list[str]:
     for match in _CC_TITLE.finditer(words):
         commercial, change, major, minor = match.groups()[:4] if match[3] else match.groups()[4:]
         name = f"cc-by{_CC_LETTERS[commercial or '']}{_CC_LETTERS[change or '']}-{major}.{minor}"
-        if name not in found:
+        if name not in found and f"{major}.{minor}" in _CC_VERSIONS:
             found.append(name)
     return found

@@ -14,8 +14,6 @@ if TYPE_CHECKING:
         Prepared,
         Protection,
         Value,
-        check_needs,
-        in_manifest,
     )
     from mergebarrier.protect.registry import PROTECTIONS
 
@@ -30,8 +28,6 @@ __all__ = [
     "Prepared",
     "Protection",
     "Value",
-    "check_needs",
-    "in_manifest",
 ]
 
 lazy.open_door(__name__)

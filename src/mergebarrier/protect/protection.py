@@ -11,9 +11,6 @@ from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequenc
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
 
-from mergebarrier.errors import MethodRefused
-from mergebarrier.parameters import parameters_of
-
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
@@ -124,19 +121,3 @@ class Protection(Protocol):
         Raises: MethodRefused when the method does not apply to this model.
         """
         ...
-
-
-def check_needs(protection: Protection, context: Context) -> None:
-    """Raise MethodRefused when a protection is not given what it cannot do without."""
-    missing = sorted(need for need in protection.needs if getattr(context, need) is None)
-    if missing:
-        raise MethodRefused(f"{protection.name} needs {', '.join(missing)}", where=context.checkpoint.path,
-                            remedy="give " + ", ".join(f"--{need}" for need in missing))  # fmt: skip
-
-
-def in_manifest(protection: Protection, prepared: Prepared) -> dict[str, Value]:
-    """Return the effective parameters, and the classes of exactness, as a manifest holds them."""
-    declared = {name: getattr(protection, name) for name in parameters_of(protection)}
-    plain = {name: list(value) if isinstance(value, tuple) else value for name, value in declared.items()}
-    classes = {"reversibility": prepared.reversibility, "determinism": prepared.determinism}
-    return {**plain, **prepared.parameters, **classes}

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from mergebarrier.verbs.cleanse import cleansed
     from mergebarrier.verbs.families import BROKEN, KEPT, AxisCheck, ClassCheck, check_class, check_tables
     from mergebarrier.verbs.folders import Checks, MergeInput, Models, OutputOptions, environment
-    from mergebarrier.verbs.inputs import declared, licence
+    from mergebarrier.verbs.inputs import licence
     from mergebarrier.verbs.job import (
         MergeJob,
         by_recipe,
@@ -63,7 +63,6 @@ __all__ = [
     "check_realign",
     "check_tables",
     "cleansed",
-    "declared",
     "dry_run",
     "environment",
     "equal_inputs",

@@ -6,11 +6,11 @@ checkpoint -> run: read, gather, change, round, scatter, write -> side files, ma
 
 import json
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from mergebarrier.checkpoint import (
     AdaptedCheckpoint,
@@ -24,9 +24,20 @@ from mergebarrier.checkpoint import (
     read_manifest,
     split_reference,
 )
+from mergebarrier.checkpoint.bytes import content_digest
 from mergebarrier.circuits import CIRCUITS, Architecture, Circuit
 from mergebarrier.errors import DigestMismatch, UsageError
 from mergebarrier.identity import finder, fused
+from mergebarrier.lineage import (
+    ATTACK_TAG,
+    CARD,
+    PROTECTED_TAG,
+    WISH_TAG,
+    declaration,
+    declared,
+    marked,
+    unmarked,
+)
 from mergebarrier.progress import Progress
 from mergebarrier.protect import OutputFolder
 from mergebarrier.run import Change, transform
@@ -161,9 +172,32 @@ class Checks:
         return self.run or self.text is not None
 
 
+def parts_of(source: Checkpoint) -> tuple[Checkpoint, ...]:
+    """Return what speaks for a model: itself, or the base and the adapter that it is made of."""
+    source = source.as_stored()
+    return (source.base, source.adapter.weights) if isinstance(source, AdaptedCheckpoint) else (source,)
+
+
 def input_of(role: str, source: Checkpoint) -> "Read":
-    """Return the part of a manifest that says what one input was."""
-    return {"role": role, "content_digest": source.content_digest(), "tensors": source.digests()}
+    """Return the part of a manifest that says what one input was, and what it says about itself."""
+    said, *rest = map(declared, parts_of(source))
+    for other in rest:
+        said = said.beside(other)
+    read = {"role": role, **said.described(), "content_digest": source.content_digest(), "tensors": source.digests()}
+    return cast("Read", read)
+
+
+def _carried(facts: "ProtectFacts | UnprotectFacts | RealignFacts", card: bytes, section: str) -> bytes:
+    """Return the card of an output: what its inputs ask for is asked for by the output too."""
+    said = [item["declared"] for item in facts["inputs"]]
+    tags = [PROTECTED_TAG] if facts["verb"] == "protect" else []
+    if (facts.get("do_not_merge") or any(item.get("do_not_merge") for item in said)) and not declaration(
+        {CARD: card}
+    ).do_not_merge:
+        tags.append(WISH_TAG)
+    if any(item.get("attack") for item in said):
+        tags.append(ATTACK_TAG)
+    return marked(unmarked(card) if facts["verb"] == "unprotect" else card, tags, section)
 
 
 def hashed(source: Checkpoint) -> dict[str, object]:
@@ -183,6 +217,7 @@ def write_circuits(
     *,
     output: OutputFolder = _AS_READ,
     expected: Mapping[str, str] | None = None,
+    section: Callable[[str], str] = lambda digest: "",
 ) -> "AnyContent":
     """Write the first source with its circuits changed, and commit it.
 
@@ -194,10 +229,13 @@ def write_circuits(
       into:         where to.
       output:       other layout, configuration and files.
       expected:     tensor name -> digest that must come out.
+      section:      (content digest of the output) -> what the card says of the work.
     Returns: the content of the manifest as written.
     Raises:  DigestMismatch when another digest than the expected one comes out; CheckpointError.
     """
     donor = sources[0]
+    if any(item["declared"].get("attack") for item in facts["inputs"]):
+        facts["attack-artifact"] = True
     for source in sources:
         source.stream()
     writer = Writer.create(
@@ -230,6 +268,8 @@ def write_circuits(
         if output.config:
             config = json.loads(side_files["config.json"]) | output.config
             side_files["config.json"] = json.dumps(config, indent=2).encode() + b"\n"
+        card = _carried(facts, side_files.pop(CARD, b""), section(content_digest(writer.digests)))
+        side_files |= {CARD: card} if card else {}
         writer.commit(facts, environment(), side_files, workers=into.workers)
     return read_manifest(into.out)["content"]
 

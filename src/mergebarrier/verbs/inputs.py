@@ -10,27 +10,33 @@ unit records the digests of the whole inputs too.
     record of a unit = {"tensors": {name: [digest in every source, None where one lacks it]}, "models": [digest, ..]}
 """
 
-import dataclasses
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from torch import Tensor
 
-from mergebarrier.checkpoint import LICENCE_FILES, MANIFEST_NAME, AdaptedCheckpoint, Checkpoint, Writer, read_manifest
+from mergebarrier.checkpoint import LICENCE_FILES, Checkpoint, Writer
 from mergebarrier.circuits import describe, require_same
-from mergebarrier.errors import ArchError, CheckpointError, LicenceRefused, RealignError
+from mergebarrier.errors import ArchError, LicenceRefused, RealignError
 from mergebarrier.identity import spelled_like
-from mergebarrier.lineage import ATTACK_TAG, CARD, COMPATIBLE, UNKNOWN, Conclusion, Declaration, conclude, declaration
+from mergebarrier.lineage import (
+    ATTACK_TAG,
+    COMPATIBLE,
+    UNKNOWN,
+    Conclusion,
+    Declaration,
+    conclude,
+    declared,
+    refused,
+)
 from mergebarrier.realign import relation
 from mergebarrier.run import Source
-from mergebarrier.verbs.folders import MergeInput
+from mergebarrier.verbs.folders import MergeInput, parts_of
 
 if TYPE_CHECKING:
     from mergebarrier.checkpoint.files import Fate
 
-#: A longer manifest of an input is not read for its marks.
-_MAX_MANIFEST_BYTES = 16 * 2**20
 _LICENCE_SIDE_FILES = (*LICENCE_FILES, "USE_POLICY.md")
 _NOTICE = "NOTICE"
 _MOVED = (
@@ -47,23 +53,6 @@ _UNUSED: Mapping[str, str] = {
     "statistic": "averaged over the experts alone",
 }
 _UNCLEAR = "lies far from the base: cosine {before:.2f}, and no symmetry that we know explains it"
-
-
-def declared(source: Checkpoint) -> Declaration:
-    """Read what a model says about itself; never raises for malformed declarations."""
-    files = {name: source.read_side_file(name) for name in (CARD, *LICENCE_FILES) if name in source.side_files}
-    try:
-        written = (source.root / MANIFEST_NAME).exists()
-        manifest = read_manifest(source.path, max_bytes=_MAX_MANIFEST_BYTES)["content"] if written else None
-    except CheckpointError:
-        manifest = None  # a broken manifest proves nothing; `verify` says what is wrong with it
-    return declaration(files, manifest)
-
-
-def parts_of(source: Checkpoint) -> tuple[Checkpoint, ...]:
-    """Return what speaks for a model: itself, or the base and the adapter that it is made of."""
-    source = source.as_stored()
-    return (source.base, source.adapter.weights) if isinstance(source, AdaptedCheckpoint) else (source,)
 
 
 def licence(source: Checkpoint) -> str:
@@ -89,11 +78,7 @@ class Judged:
 
     def described(self) -> list[dict[str, object]]:
         """Return the part of the manifest about each input: its licence, and every other field that says something."""
-        kept: list[dict[str, object]] = []
-        for item in self.said:
-            rest = {name: value for name, value in dataclasses.asdict(item).items() if value and name != "licence"}
-            kept.append({"licence": item.licence, "declared": rest})
-        return kept
+        return [item.described() for item in self.said]
 
     def content(self) -> dict[str, object]:
         """Return the part of the manifest about the merge."""
@@ -135,7 +120,10 @@ def judge(inputs: Sequence[MergeInput], *, acknowledged: bool) -> Judged:
         name, why = wishes[0]
         remedy = "leave it out or ask its owner; --acknowledge-licence merges all the same"
         raise LicenceRefused(why, where=name, remedy=remedy)
+    barred = next((one for one in zip(names, said, strict=True) if one[1].no_derivatives), None)
     conclusion = conclude([(name, item.licence) for name, item in zip(names, said, strict=True)])
+    if barred is not None and not conclusion.stops:
+        conclusion = refused(barred[0], barred[1].no_derivatives)
     return Judged(names, said, conclusion, tuple(f"{name}: {why}" for name, why in wishes))
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Set
 from functools import cache
 from typing import TYPE_CHECKING, TypedDict, cast
 
+from mergebarrier import __version__
 from mergebarrier.checkpoint import MANIFEST_NAME, Checkpoint, read_manifest
 from mergebarrier.checkpoint.bytes import ROUNDOFF
 from mergebarrier.checkpoint.files import ProtectContent
@@ -11,13 +12,23 @@ from mergebarrier.circuits import Architecture, Circuit, describe
 from mergebarrier.errors import BadManifest, DigestMismatch, KeyMismatch, MethodRefused, NotProtected, clean
 from mergebarrier.keys import Key, Streams
 from mergebarrier.parameters import parameters_of
-from mergebarrier.protect import PROTECTIONS, Context, Prepared, Protection, Value, check_needs, in_manifest
+from mergebarrier.protect import PROTECTIONS, Context, Prepared, Protection, Value
 from mergebarrier.run import Tables
 from mergebarrier.verbs.folders import OutputOptions, input_of, write_circuits
 
 if TYPE_CHECKING:
     from mergebarrier.checkpoint.files import ProtectFacts, UnprotectContent, UnprotectFacts
     from mergebarrier.protect import Pieces
+
+_SECTION = """\
+## Protection against merging
+
+These weights were protected by MergeBarrier {version} (method `{method}`): the model computes the same function, with
+the same names and shapes, and merges badly with its relatives. {limit} {undo}
+
+Adapters that were trained on the original do not fit these weights. What was done stands in `mergebarrier.json`; the
+content digest (SHA-256) of the weights is `{digest}`. How much of a merge an attacker recovers is measured by
+`mergebarrier audit`, and claimed by no line of this card."""
 
 
 def protect(
@@ -28,6 +39,7 @@ def protect(
     *,
     base: Checkpoint | None = None,
     ready: Callable[[], None] | None = None,
+    do_not_merge: bool = False,
 ) -> "tuple[ProtectContent, Prepared]":
     """Write a protected model.
 
@@ -38,6 +50,7 @@ def protect(
       into:       where to.
       base:       the public base, for a method that looks at it.
       ready:      called once nothing is left to refuse, before the first byte is written.
+      do_not_merge: ask in manifest and card that nobody merges the output.
     Returns: the ``content`` part of the manifest, and what the protection reports about itself for this model.
     Raises:  ArchError, MethodRefused, CheckpointError; nothing is finalised then.
     """
@@ -47,18 +60,28 @@ def protect(
     facts: ProtectFacts = {
         "verb": "protect",
         "method": protection.name,
-        "parameters": dict(in_manifest(protection, prepared)),
+        "parameters": dict(_in_manifest(protection, prepared)),
         "key_id": key.id if key is not None else None,
         "inputs": [input_of("model", source)],
         "roundtrip_bound": _roundtrip_bound(source, prepared),
     }
+
+    if do_not_merge:
+        facts["do_not_merge"] = True
 
     def apply(circuit: Circuit, tables: Tables) -> "Pieces":
         return prepared.apply(circuit, tables[0])
 
     if ready is not None:
         ready()
-    content = write_circuits((source,), architecture, apply, facts, into, output=prepared)
+
+    def section(digest: str) -> str:
+        return _SECTION.format(
+            version=__version__, method=protection.name, digest=digest, limit=prepared.limit,
+            undo=f"The owner's key `{key.id}` undoes it." if key and prepared.invert else "It has no key.",
+        )  # fmt: skip
+
+    content = write_circuits((source,), architecture, apply, facts, into, output=prepared, section=section)
     return cast("ProtectContent", content), prepared
 
 
@@ -165,7 +188,7 @@ def dry_run(source: Checkpoint, protection: Protection, *, base: Checkpoint | No
     return {
         "method": protection.name,
         "family": architecture.family,
-        "parameters": in_manifest(protection, prepared),
+        "parameters": _in_manifest(protection, prepared),
         "circuits": len(architecture.circuits),
         "tensors": len(source.tensors),
         "bytes": sum(info.nbytes for info in source.tensors.values()),
@@ -190,7 +213,7 @@ def _prepare(
         base=base,
         undone=undone,
     )
-    check_needs(protection, context)
+    _check_needs(protection, context)
     return context.architecture, protection.prepare(context)
 
 
@@ -199,3 +222,19 @@ def _roundtrip_bound(source: Checkpoint, prepared: Prepared) -> float:
     if prepared.reversibility == "exact":
         return 0.0
     return max(ROUNDOFF.get(info.dtype, 0.0) for info in source.tensors.values()) * (prepared.amplified + 1.0)
+
+
+def _check_needs(protection: Protection, context: Context) -> None:
+    """Raise MethodRefused when a protection is not given what it cannot do without."""
+    missing = sorted(need for need in protection.needs if getattr(context, need) is None)
+    if missing:
+        raise MethodRefused(f"{protection.name} needs {', '.join(missing)}", where=context.checkpoint.path,
+                            remedy="give " + ", ".join(f"--{need}" for need in missing))  # fmt: skip
+
+
+def _in_manifest(protection: Protection, prepared: Prepared) -> dict[str, Value]:
+    """Return the effective parameters, and the classes of exactness, as a manifest holds them."""
+    declared = {name: getattr(protection, name) for name in parameters_of(protection)}
+    plain = {name: list(value) if isinstance(value, tuple) else value for name, value in declared.items()}
+    classes = {"reversibility": prepared.reversibility, "determinism": prepared.determinism}
+    return {**plain, **prepared.parameters, **classes}

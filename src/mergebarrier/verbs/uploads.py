@@ -12,10 +12,11 @@ from pathlib import Path
 from mergebarrier.checkpoint import MANIFEST_NAME, Checkpoint, is_adapter, read_manifest, split_reference
 from mergebarrier.errors import folder_name
 from mergebarrier.identity import repeats, spelled_like
+from mergebarrier.lineage import declared
 from mergebarrier.scan import Finding, finding, named_code, tags
 from mergebarrier.verbs.beside import guarded, look_beside
-from mergebarrier.verbs.folders import MergeInput, Models
-from mergebarrier.verbs.inputs import declared, parts_of, relatives
+from mergebarrier.verbs.folders import MergeInput, Models, parts_of
+from mergebarrier.verbs.inputs import relatives
 
 
 @dataclass(frozen=True)

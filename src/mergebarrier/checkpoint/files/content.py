@@ -4,7 +4,7 @@ Digests are lower-case hexadecimal.  A name of a file, a method or a licence is 
 """
 
 from collections.abc import Callable
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NotRequired
 
 from typing_extensions import TypedDict
 
@@ -56,9 +56,29 @@ class Content(TypedDict):
     output: Written
 
 
+class Declared(TypedDict, total=False):
+    """What the folder of an input says; what says nothing is left out."""
+
+    written: str
+    name: str
+    link: str
+    reason: str
+    do_not_merge: str
+    no_derivatives: str
+    unread: str
+    protected: bool
+    attack: bool
+
+
+#: Of what an input that is marked as made by an attack went into.
+Marked = TypedDict("Marked", {"attack-artifact": NotRequired[Literal[True]]})
+
+
 class Read(TypedDict):
     """A model that was read."""
 
     role: str
+    licence: NotRequired[str]
+    declared: NotRequired[Declared]
     content_digest: Digest
     tensors: dict[str, Digest]

@@ -4,11 +4,11 @@ The content is a function of inputs, method, key and version alone.  Type checke
 ``docs/_generate_schemas.py`` makes the schema of the file from them; ``read_manifest`` checks its form.
 """
 
-from typing import Literal
+from typing import Literal, NotRequired
 
 from typing_extensions import TypedDict
 
-from mergebarrier.checkpoint.files.content import Content, Count, Digest, KeyId, Parameters, Read
+from mergebarrier.checkpoint.files.content import Content, Count, Digest, KeyId, Marked, Parameters, Read
 from mergebarrier.checkpoint.files.merge_content import MergeContent
 
 
@@ -44,7 +44,7 @@ class TriggerOnBase(TypedDict):
 AttackMark = TypedDict("AttackMark", {"attack-artifact": Literal[True]})
 
 
-class ProtectFacts(TypedDict):
+class ProtectFacts(Marked):
     """What ``protect`` says of its work."""
 
     verb: Literal["protect"]
@@ -53,13 +53,14 @@ class ProtectFacts(TypedDict):
     key_id: KeyId | None
     inputs: list[Read]
     roundtrip_bound: float
+    do_not_merge: NotRequired[Literal[True]]
 
 
 class ProtectContent(Content, ProtectFacts):
     """Of ``protect``."""
 
 
-class UnprotectFacts(TypedDict):
+class UnprotectFacts(Marked):
     """What ``unprotect`` says of its work."""
 
     verb: Literal["unprotect"]
@@ -75,7 +76,7 @@ class UnprotectContent(Content, UnprotectFacts):
     """Of ``unprotect``."""
 
 
-class RealignFacts(TypedDict):
+class RealignFacts(Marked):
     """What ``realign`` says of its work."""
 
     verb: Literal["realign"]

@@ -4,7 +4,7 @@ from typing import Literal, NotRequired
 
 from typing_extensions import TypedDict
 
-from mergebarrier.checkpoint.files.content import Content, Count, Digest, Parameters
+from mergebarrier.checkpoint.files.content import Content, Count, Declared, Digest, Marked, Parameters
 
 #: Where null would be ambiguous.
 Words = Literal["infinite"]
@@ -81,18 +81,6 @@ class AdapterChecks(TypedDict):
     suspect: bool
     relatives: dict[str, RelativeFacts]
     warnings: list[str]
-
-
-class Declared(TypedDict, total=False):
-    """What the folder of an input says; what says nothing is left out."""
-
-    written: str
-    name: str
-    link: str
-    reason: str
-    do_not_merge: str
-    protected: bool
-    attack: bool
 
 
 class Fate(TypedDict):
@@ -179,10 +167,7 @@ class CalibrationFacts(TypedDict):
     dtype: str
 
 
-_Mark = TypedDict("_Mark", {"attack-artifact": NotRequired[Literal[True]]})
-
-
-class MergeContent(Content, _Mark):
+class MergeContent(Content, Marked):
     """Of ``merge``."""
 
     verb: Literal["merge"]

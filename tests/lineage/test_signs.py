@@ -1,0 +1,203 @@
+"""A sign that forbids derivatives or merges counts wherever it stands, however it is spelled, and stays with it."""
+
+import itertools
+import json
+from pathlib import Path
+
+import pytest
+
+from licence_texts import TEXTS
+from mergebarrier.checkpoint import MANIFEST_NAME, open_checkpoint, read_manifest
+from mergebarrier.lineage import declaration, declared, marked, unmarked
+from mergebarrier.lineage.licence import KINDS, UNKNOWN, known, named
+from mergebarrier.lineage.licence_texts import identify
+from mergebarrier.lineage.signs import asks_not_to_merge, forbids_derivatives, signs_in_prose
+from tiny_models import save
+
+ROWS = [name for _, members in KINDS.values() for name in members]
+FORBIDDING = (
+    "CC BY-NC-ND 4.0", "cc_by_nc_nd", "ccbyncnd", "cc-by-nd-2.5", "CC\u2011BY\u2011ND", "NoDerivs", "no derivatives",
+    "Creative Commons Attribution-NonCommercial-NoDerivatives 4.0 International", "No Derivative Works",
+    "https://creativecommons.org/licenses/by-nd/4.0/", "MIT OR CC-BY-ND-4.0", "my-own-no-derivatives",
+)  # fmt: skip
+ALLOWING = ("CC BY-NC-SA 4.0", "apache-2.0", "openrail++", "stand-by", "gpl-3.0", "other", "handy", "by and by")
+WISHES = (
+    "no-merge", "No Merge", "do_not_merge", "DoNotMerge", "don\u2019t merge", "no-merging", "not-for-merging",
+    "NoMerges", "please do not merge", "merging-forbidden", "must-not-be-merged", "never merge", "NO MERGING ALLOWED",
+)  # fmt: skip
+NO_WISHES = ("merge", "merged", "not-merged", "merge-protected", "mergekit", "emerging", "no-robots", "mergebarrier")
+
+
+def card(head: str, body: str = "") -> dict[str, bytes]:
+    return {"README.md": f"---\n{head}\n---\n# A model\n{body}\n".encode()}
+
+
+def test_spellings_are_told_apart() -> None:
+    assert [text for text in FORBIDDING if not forbids_derivatives(text)] == []
+    assert [text for text in ALLOWING if forbids_derivatives(text)] == []
+    assert [text for text in WISHES if not asks_not_to_merge(text)] == []
+    assert [text for text in NO_WISHES if asks_not_to_merge(text)] == []
+
+
+@pytest.mark.parametrize("licence", [name for name in TEXTS if "-nd-" not in name])
+def test_no_text_of_a_licence_that_allows_derivatives_holds_a_sign(licence: str) -> None:
+    assert not forbids_derivatives(TEXTS[licence].decode()) and signs_in_prose(TEXTS[licence].decode()) == ("", "")
+
+
+def test_the_texts_of_this_machine_hold_no_sign() -> None:
+    """Real texts of GNU, Apache, Mozilla and Artistic licences speak of derivatives, and forbid none."""
+    texts = [path for path in Path("/usr/share/common-licenses").glob("*") if path.is_file()]
+    texts.append(Path(__file__).parents[2] / "LICENSE")
+    assert [path.name for path in texts if forbids_derivatives(path.read_text(errors="replace"))] == []
+
+
+@pytest.mark.parametrize("text", FORBIDDING)
+@pytest.mark.parametrize("key", ["license", "license_name", "license_link", "tags", "list", "file"])
+def test_a_sign_against_derivatives_stops_wherever_it_stands(key: str, text: str) -> None:
+    word = json.dumps(text, ensure_ascii=False)
+    if key == "file":
+        files = card("license: mit") | {"COPYING": f"Terms\n\n{text}\n".encode("utf-16"), "LICENSE": TEXTS["mit"]}
+    else:
+        line = f"license: [mit, {word}]" if key == "list" else f"{key}: {word}"
+        files = card(line if key in ("license", "list") else f"license: mit\n{line}")
+    assert "allows no derivatives" in declaration(files).stops
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        *(f"tags: [x, {json.dumps(text)}]" for text in WISHES),
+        "do-not-merge: yes", "No_Merge: true", "mergebarrier: do-not-merge", "mergebarrier: [x, no merging]",
+        "mergebarrier: {merge: forbidden}", "allow_merge: false", "may-merge: 'no'", "license_name: no-merge-1.0",
+        "mergebarrier: {do-not-merge: please}", "license: other\nlicense_name: Do not merge",
+    ],
+)  # fmt: skip
+def test_a_wish_is_heard_in_any_spelling(head: str) -> None:
+    assert declaration(card(head)).stops.startswith("its owner asks not to merge it")
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        "merge: false",
+        "do_not_merge: false",
+        "do_not_merge: 'no'",
+        "merged: true",
+        "mergebarrier: {merge: true}",
+        "allow_merge: true",
+        "tags: [not-merged]",
+    ],
+)
+def test_what_is_no_wish_stops_nothing(head: str) -> None:
+    assert declaration(card(head)).stops == ""
+
+
+@pytest.mark.parametrize(
+    ("body", "stops"),
+    [
+        ("Please do not merge this model with others.", True),
+        ("Merging of these weights is not permitted.", True),
+        ("The weights may not be merged.", True),
+        ("They must not be used for merging.", True),
+        ("This work is licensed under a CC BY-NC-ND licence.", True),
+        ("LoRA adapters cannot be merged into quantised layers; models that differ do not merge well.", False),
+        ("It is a merge of two models. Merging was done with TIES.", False),
+    ],
+)
+def test_prose_is_read_for_plain_words_alone(body: str, stops: bool) -> None:
+    assert bool(declaration(card("license: mit", body)).stops) is stops
+
+
+@pytest.mark.parametrize(
+    ("head", "why"),
+    [("license: mit\nlicense: mit", "line 3: the key 'license' stands twice"), ("a: &b c", "line 2: anchors"),
+     ("tags: [no", "line 3: ")],
+)  # fmt: skip
+def test_a_card_that_cannot_be_read_stops_with_its_line(head: str, why: str) -> None:
+    assert f"its model card cannot be read: {why}" in declaration(card(head)).stops
+
+
+def test_a_text_too_long_to_look_at_stops() -> None:
+    assert "longer than" in declaration({"LICENSE": b"MIT " * (1 << 20) + b"and more"}).stops
+
+
+def test_the_models_that_one_was_made_from_speak_too() -> None:
+    for item in ({"licence": "cc-by-nd-4.0"}, {"licence": "unknown", "declared": {"no_derivatives": "its tag x"}}):
+        assert "allows no derivatives" in declaration({}, {"inputs": [item]}).stops
+    assert "asks not" in declaration({}, {"inputs": [{"declared": {"do_not_merge": "tag no-merge"}}]}).stops
+    assert "asks not" in declaration({}, {"do_not_merge": True}).stops
+    for odd in ({"inputs": 3}, {"inputs": ["x", {"declared": 1}]}, {"inputs": [{"licence": ["cc-by-nd-4.0"]}]}):
+        assert declaration({}, odd).stops == ""
+
+
+def test_every_text_that_is_recognised_has_a_row_and_every_row_is_known() -> None:
+    assert [name for name in TEXTS if identify(TEXTS[name]) not in ROWS] == []
+    for version in ("1.0", "2.0", "2.5", "3.0", "4.0"):
+        for first, second in itertools.product(("", "-NonCommercial"), ("", "-ShareAlike", "-NoDerivs")):
+            found = identify(f"Attribution{first}{second} {version} Generic".encode())
+            assert found in ROWS and ("-nd-" in found) is (second == "-NoDerivs")
+    assert identify(b"Mozilla Public License Version 2.0\ncovered software") == known("MPL-2.0") == "mpl-2.0"
+
+
+def test_expressions_of_spdx_are_read_by_their_parts() -> None:
+    assert named("(MIT OR Apache-2.0) AND CC-BY-4.0") == ("mit", "apache-2.0", "cc-by-4.0")
+    assert named("GPL-2.0-only WITH Classpath-exception-2.0") == (UNKNOWN,)
+    assert named("mit and (foo") == named("x" * 5000 + " or mit") == (UNKNOWN,)
+    assert known("GPL-3.0+") == known("gpl-3.0-or-later") == "gpl-3.0"
+
+
+CARDS = (
+    b"", b"# No head\n", b"---\nlicense: mit\n---\n# A\n", b"---\r\nlicense: mit\r\n---\r\n# A\r\n",
+    b"---\ntags:\n- a\n- b\nlicense: mit\n---\nx", b"---\ntags:\n  - a\n---\nx", b"---\ntags: [a, b]\n---\nx\n",
+    b"---\ntags: []\nlicense: mit\n---\n", b"---\nlicense: mit\nlicense: mit\n---\nx", b"---\ntags: one\n---\nx",
+    b"---\n---\n# A\n",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("before", CARDS)
+def test_marks_are_inserted_and_taken_back_without_a_trace(before: bytes) -> None:
+    after = marked(before, ["merge-protected"], "## Protection\n\nwords")
+    assert unmarked(after) == before
+    assert b"## Protection" in after and marked(after, ["merge-protected"], "## Protection\n\nwords") == after
+    readable = not declaration({"README.md": before}).unread and b"tags: one" not in before
+    assert declaration({"README.md": after}).protected is readable
+
+
+def test_protect_and_unprotect_carry_wishes_and_marks(tmp_path: Path, run_cli) -> None:
+    model = save("llama-gqa-untied", tmp_path / "model")
+    before = b"---\nlicense: mit\ntags:\n- attack-artifact\n---\n# Mine\n"
+    (model / "README.md").write_bytes(before)
+    ran = run_cli("protect", model, "-o", tmp_path / "out", "--do-not-merge")
+    assert ran.exit_code == 0, ran.stderr
+    ran = run_cli("unprotect", tmp_path / "out", "-o", tmp_path / "back")
+    assert ran.exit_code == 0, ran.stderr
+    for name, protected in (("out", True), ("back", False)):
+        with open_checkpoint(tmp_path / name) as source:
+            said = declared(source)
+        assert said.do_not_merge == "tag do-not-merge" and said.attack and said.protected is protected
+        content = read_manifest(tmp_path / name)["content"]
+        assert content["attack-artifact"] is True and content["inputs"][0]["licence"] == "mit"
+    assert b"## Protection against merging" in (tmp_path / "out" / "README.md").read_bytes()
+    (tmp_path / "back" / "README.md").unlink()
+    (tmp_path / "back" / MANIFEST_NAME).rename(tmp_path / "back" / "x.json")
+    ran = run_cli("merge", tmp_path / "out", tmp_path / "model", "--method", "linear", "-o", tmp_path / "m")
+    assert ran.exit_code == 2 and "MB3011 out: its owner asks not to merge it" in ran.stderr
+
+
+def test_an_acknowledged_merge_still_asks(tmp_path: Path, run_cli) -> None:
+    for name in ("a", "b"):
+        save("llama-gqa-untied", tmp_path / name)
+    (tmp_path / "a" / "README.md").write_bytes(b"---\ntags: [no_merge]\n---\n")
+    words = (
+        "merge",
+        tmp_path / "a",
+        tmp_path / "b",
+        "--method",
+        "linear",
+        "-o",
+        tmp_path / "m",
+        "--acknowledge-licence",
+    )
+    assert run_cli(*words).exit_code == 0
+    card = (tmp_path / "m" / "README.md").read_bytes()
+    assert declaration({"README.md": card}).do_not_merge == "tag do-not-merge"
