@@ -5,6 +5,7 @@ many or too few, or whose config and shapes disagree, is refused: a protection t
 """
 
 import ast
+import math
 import operator
 import re
 from collections.abc import Callable, Mapping
@@ -116,10 +117,21 @@ def match(checkpoint: Checkpoint, table: Family) -> Architecture:
     dims = {name: _evaluate(expression, checkpoint.config) for name, expression in table.dims.items()}
     return Architecture(
         table=table,
-        dims={name: int(value) for name, value in dims.items() if value is not None},
+        dims={name: _whole(checkpoint, name, value) for name, value in dims.items() if value is not None},
         circuits=circuits_of(table, sizes, rotary, list(members.values())),
         verbatim=verbatim,
         tied=tied,
+    )
+
+
+def _whole(checkpoint: Checkpoint, name: str, value: object) -> int:
+    """Return a size of the configuration that no tensor checks."""
+    if isinstance(value, int | float) and math.isfinite(value):
+        return int(value)
+    raise ConfigMismatch(
+        f"{clean(value)!r} is no size ({name})",
+        where=checkpoint.path / "config.json",
+        remedy=_OTHER_CONFIG,
     )
 
 

@@ -95,7 +95,7 @@ def _sizes(report: "InspectReport") -> list[str]:
     if "n_heads" in dims:
         shared = "" if dims["n_kv_heads"] == dims["n_heads"] else f" sharing {dims['n_kv_heads']} key/value heads"
         heads = f"{dims['n_heads']} heads of {dims['head_dim']}{shared}, "
-    words = f"vocabulary of {dims['vocab']}, " if dims["vocab"] else ""
+    words = f"vocabulary of {dims['vocab']}, " if dims.get("vocab") else ""
     tied = "the head is the embedding" if report.tied else "the head has weights of its own"
     return [
         f"{dims['n_layers']} layers of width {dims['hidden']}: {heads}MLP of {dims['mlp_width']}",
