@@ -51,6 +51,8 @@ def result_from_json(text: bytes, *, where: object) -> Result | BackdoorResult:
         for name in ("levels", "tasks", "models"):
             if not getattr(result, name):
                 raise BadReport(f"{name}: it is empty", where=where, remedy=_AGAIN)
+        if result.grade_level is not None and result.grade_level not in [level.level for level in result.levels]:
+            raise BadReport(f"grade_level: no level {result.grade_level}", where=where, remedy=_AGAIN)
     return result
 
 
