@@ -52,6 +52,7 @@ def test_a_recipe_takes_an_adapter_in_every_form(world, tmp_path, run_cli) -> No
     text = "merge_method: ties\nbase_model: {base}\nparameters: {{weight: 0.5, density: 0.5}}\nmodels:\n"
     forms = {
         "plain": "- model: {base}+{a}\n- model: {base}+{b}\n",
+        "alone": "- model: {a}\n- model: {b}\n",
         "mapping": "- model: {{model: {base}, lora: {a}}}\n- model: {{model: {{path: {base}}}, lora: {{path: {b}}}}}\n",
         "whole": "- model: {whole_a}\n- model: {whole_b}\n",
     }

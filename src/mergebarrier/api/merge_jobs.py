@@ -17,7 +17,7 @@ from pathlib import Path
 from mergebarrier import verbs
 from mergebarrier.api.base import Model, find_folder, resolve
 from mergebarrier.checkpoint import Checkpoint, is_adapter
-from mergebarrier.errors import BadRecipe, NotACheckpoint, UsageError, clean
+from mergebarrier.errors import AdapterRefused, BadRecipe, NotACheckpoint, UsageError, clean
 from mergebarrier.merge import DATA_MERGES, MERGES, DataMerge, Merge, make, make_learned, parameters, plan
 from mergebarrier.merge.adapters import AdapterOutput, output_of, plan_adapters
 from mergebarrier.merge.recipe import STRICT, Allowed, ModelReference, RecipePlan, recipe
@@ -153,7 +153,7 @@ def plan_of(path: Path, options: MergeOptions, folders: verbs.Models) -> RecipeP
         raise BadRecipe("no such file", where=path, remedy="give the path of a recipe")
     with path.open("rb") as file:
         asked = recipe.parse(file.read(recipe.MAX_RECIPE_BYTES + 1), path)
-    opened = {one: _named(one, path, folders, options) for one in asked.references()}
+    opened = {one: _named(one, path, folders, options, asked.base) for one in asked.references()}
     return recipe.plan(asked, opened, seed=options.seed, allowed=options.allowed)
 
 
@@ -233,14 +233,20 @@ def _path(model: Path | Checkpoint) -> Path:
     return (model.path if isinstance(model, Checkpoint) else model).resolve()
 
 
-def _named(reference: ModelReference, path: Path, folders: verbs.Models, options: MergeOptions) -> Checkpoint:
-    """Open what a recipe names; a folder whose literal name is all of the reference wins."""
+def _named(
+    reference: ModelReference, path: Path, folders: verbs.Models, options: MergeOptions, base_of: ModelReference | None
+) -> Checkpoint:
+    """Open what a recipe names: a folder of that literal name, else its parts; an adapter alone is put on the base."""
     where = f"{path}: {clean(reference.text)}"
-    if Path(reference.text).is_dir():
-        return folders.model(Path(reference.text))
-    base = _folder(reference.path, reference.revision, where, options)
-    if reference.lora is None:
-        return folders.model(base)
+    literal = Path(reference.text)
+    base = literal if literal.is_dir() else _folder(reference.path, reference.revision, where, options)
+    if base == literal or reference.lora is None:
+        try:
+            return folders.model(base)
+        except AdapterRefused:
+            if base_of in (None, reference):
+                raise
+            return folders.expert(_named(base_of, path, folders, options, None), base)
     return folders.expert(base, _folder(reference.lora, reference.lora_revision, where, options))
 
 

@@ -66,13 +66,13 @@ def is_tied(checkpoint: Checkpoint) -> bool:
     config = checkpoint.config
     text = config.get("text_config")
     said = config.get("tie_word_embeddings", text.get("tie_word_embeddings") if isinstance(text, dict) else None)
-    family = _family(checkpoint) if said is None else None
+    family = table_of(checkpoint) if said is None else None
     return bool(said) if family is None else family.tied
 
 
 def identities(checkpoint: Checkpoint) -> dict[str, str]:
     """Return identity -> stored name of every tensor; what two names would share, the second keeps its own."""
-    family = _family(checkpoint)
+    family = table_of(checkpoint)
     found: dict[str, str] = {}
     for stored in checkpoint.tensors:
         identity = identity_of(stored, family)
@@ -113,7 +113,7 @@ def spelled_like(donor: Checkpoint, other: Checkpoint) -> Checkpoint:
 
 def finder(base: Checkpoint) -> Callable[[str], str | None]:
     """Return how a base spells a name of another spelling; None for a tensor that it lacks."""
-    family, names = _family(base), identities(base)
+    family, names = table_of(base), identities(base)
     return lambda name: names.get(identity_of(name, family))
 
 
@@ -141,7 +141,7 @@ def _template(name: str) -> str:
     return _NUMBER.sub("#", name)
 
 
-def _family(checkpoint: Checkpoint) -> Family | None:
+def table_of(checkpoint: Checkpoint) -> Family | None:
     """Return the table that spells a model: its own, or one of another class of its kind; None where none does."""
     try:
         return family_of(checkpoint)

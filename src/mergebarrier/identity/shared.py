@@ -196,7 +196,8 @@ def _mismatch(donor: Checkpoint, model: Checkpoint, lacks: Sequence[str], more: 
     parts += [f"has {_some(more)} that {name} lacks"] if more else []
     remedy = f"{_FINE_TUNES}, or take what is lacking from the base: --missing base"
     if more:
-        remedy = _FINE_TUNES if lacks else f"{_FINE_TUNES}, or leave these out: --extra drop"
+        dropped = not lacks and not any(".experts." in one for one in more)  # of which the router knows the number
+        remedy = f"{_FINE_TUNES}, or leave these out: --extra drop" if dropped else _FINE_TUNES
     if all(any(".experts." in name for name in names) for names in (lacks, more)):
         parts.append("the two seem to hold the same experts in two layouts")
         remedy = "save both in one layout: save_pretrained(DIR, save_original_format=True), or False"

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from mergebarrier.checkpoint import Checkpoint, View, ViewPart
 from mergebarrier.errors import TensorSetMismatch, apart, clean
-from mergebarrier.identity.names import is_tied
+from mergebarrier.identity.names import is_tied, table_of
 
 #: End of the name of a tensor that may be stored twice -> ends of the names of what it may repeat.
 _COPIES = {
@@ -36,17 +36,21 @@ def untied(models: Sequence[Checkpoint]) -> tuple[Checkpoint, ...]:
 
 
 def _untied(model: Checkpoint, name: str | None) -> Checkpoint:
-    if not is_tied(model) and any(map(is_head, model.tensors)):
+    """Return one of them; a head that is stored beside the embedding counts, as it does for loaders."""
+    stored = any(map(is_head, model.tensors))
+    if stored and not is_tied(model):
         return model
-    name = name or next((copy[1:] for copy in _COPIES if is_head(copy) and originals(model, copy)), "lm_head.weight")
-    embedding = next(iter(originals(model, name)), None)
-    if embedding is None:
-        raise TensorSetMismatch("has neither a head nor an embedding", where=model.path, remedy="leave --untie out")
     parts = {own: ViewPart.of(model, own) for own in model.tensors}
-    said = {
-        key: {**value, _TIE: False} for key, value in model.config.items() if isinstance(value, dict) and _TIE in value
-    }
-    return View(model, {**parts, name: ViewPart.of(model, embedding)}, {}, {**model.config, **said, _TIE: False})
+    if not stored:
+        table = table_of(model)
+        name = name or (table.head if table is not None and table.head else "lm_head.weight")
+        embedding = next(iter(originals(model, name)), None)
+        if embedding is None:
+            raise TensorSetMismatch("has neither a head nor an embedding", where=model.path, remedy="leave --untie out")
+        parts[name] = ViewPart.of(model, embedding)
+    tables = {key: value for key, value in model.config.items() if isinstance(value, dict) and _TIE in value}
+    said = {key: {**value, _TIE: False} for key, value in tables.items()}
+    return View(model, parts, {}, {**model.config, **said, _TIE: False})
 
 
 def repeats(checkpoint: Checkpoint, name: str) -> str | None:

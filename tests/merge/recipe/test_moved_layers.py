@@ -198,11 +198,22 @@ def moved(config: dict[str, Any], order: list[int], **more: Any) -> tuple[dict[s
          {"layer_types": ["full_attention", "sliding_attention", "sliding_attention"]}),
         ({"moe_layer_start_index": 1, "moe_layer_end_index": 2, "moe_layer_interval": 1},
          {"moe_layer_interval": 3}),
+        ({"layers_block_type": ["mamba", "mamba", "attention", "moe"], "time_step_limit": [0, 1], "rescale_every": 6},
+         {"layers_block_type": ["moe", "mamba", "mamba"]}),
         ({"eos_token_id": [1, 2, 3, 4], "id2label": {"0": "a", "1": "b"}, "attention_types": [[["x"], 10**12], 7]}, {}),
     ],
 )  # fmt: skip
 def test_every_form_of_a_key_follows_its_layers(before, after) -> None:
     assert moved(before, [3, 0, 1], stack="decoder.layers")[0] == before | after
+
+
+def test_what_a_shared_block_keeps_for_its_layers_is_not_moved() -> None:
+    kinds = ["mamba", "hybrid", "mamba", "hybrid"]
+    config = {"num_mem_blocks": 1, "layers_block_type": kinds, "hybrid_layer_ids": [1, 3]}
+    changed = {"layers_block_type": kinds[1:], "hybrid_layer_ids": [0, 2]}
+    assert moved(config, [1, 2, 3]) == (config | changed, [])
+    with pytest.raises(ConfigMismatch, match="num_mem_blocks cannot say"):
+        moved(config, [0, 1, 2])
 
 
 def test_a_side_with_a_law_of_its_own_is_asked_for_itself() -> None:

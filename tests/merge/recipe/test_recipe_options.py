@@ -62,6 +62,20 @@ def test_untie_writes_the_head_of_tied_models_from_their_embedding(run_cli, save
         assert load_file(tmp_path / f"{name}-slices" / "model.safetensors")[HEAD].equal(head)
 
 
+def test_a_head_beside_the_embedding_counts_and_a_family_names_its_own(run_cli, save, tmp_path) -> None:
+    """As stock classes read them: a tied model that stores another head has that head; Whisper's is proj_out."""
+    model = layered(0)
+    folder = save("other", model, tie_word_embeddings=True)
+    assert run_cli("merge", folder, "--method", "linear", "--untie", "-o", tmp_path / "out").exit_code == 0
+    assert load_file(tmp_path / "out" / "model.safetensors")[HEAD].equal(model[HEAD])
+    embedding = "model.decoder.embed_tokens.weight"
+    more = {"architectures": ["WhisperForConditionalGeneration"], "vocab_size": 10, "tie_word_embeddings": True}
+    whisper = save("whisper", {embedding: model[EMBED]}, model_type="whisper", **more)
+    ran = run_cli("merge", whisper, "--method", "linear", "--untie", "-o", tmp_path / "w")
+    assert ran.exit_code == 0 and "there is no head" not in ran.stderr, ran.stderr
+    assert load_file(tmp_path / "w" / "model.safetensors").keys() == {embedding, "proj_out.weight"}
+
+
 def test_what_an_expert_has_beyond_the_others_is_dropped_when_asked(run_cli, save, write, tmp_path) -> None:
     more = {"model.layers.0.self_attn.q_norm.weight": torch.ones(3), "model.extra.0.weight": torch.ones(2, 2)}
     folders = save("base", layered(0)), save("expert", layered(1) | more)

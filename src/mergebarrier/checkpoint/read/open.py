@@ -159,7 +159,7 @@ def _which_weights(path: Path, names: Iterable[str]) -> str:
         raise AdapterRefused(
             "this is an adapter, not a whole model",
             where=path / adapter,
-            remedy="name its base too: BASE+ADAPTER, or in merge --base BASE",
+            remedy="name its base too: BASE+ADAPTER, or in merge --base BASE or base_model",
         )
     if SINGLE in names and INDEX in names and read_shard_names(path.resolve()) != [SINGLE]:
         raise BadIndex(

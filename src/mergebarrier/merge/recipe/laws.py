@@ -23,6 +23,7 @@ from mergebarrier.merge.recipe.places import (
     number,
     periodic,
     runs,
+    shared_block,
     sparse_step,
     zamba,
 )
@@ -148,7 +149,10 @@ _ROPE = Law(
 LAWS: tuple[Law, ...] = (
     _ROPE,
     Law(
-        keys=("sliding_window_pattern", "full_attention_interval", "global_attn_every_n_layers", "max_window_layers"),
+        keys=(
+            "sliding_window_pattern", "_sliding_window_pattern", "full_attention_interval",
+            "global_attn_every_n_layers", "max_window_layers",
+        ),
         value=attention,
         listed="layer_types",
         write=lambda values: {"layer_types": list(values)},
@@ -204,6 +208,7 @@ LAWS: tuple[Law, ...] = (
         keys=("hidden_size_per_layer_input",),  # one table holds a column per layer, and their number is its shape
         value=lambda config, layer, n: f"{layer} of {n}" if config.get("hidden_size_per_layer_input") else None,
     ),
+    Law(keys=("num_mem_blocks",), value=shared_block),
     *map(_indices, _INDICES),
     _indices("ple_layer_ids", 1),
 )  # fmt: skip

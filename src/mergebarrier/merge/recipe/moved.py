@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 _PER_LAYER = re.compile(
     r"layer|block|pattern|attention|attn|heads|types|experts|ffn|intermediate|rope|topk|ratio|limit"
 )
-_MAY_SPEAK = re.compile(r"(^|_)(every|interval|period|offset|freq|frequency|pattern)(_|$)|^first_")
+_MAY_NAME = re.compile(r"layer|block|pattern|attention|attn")
+_MAY_SPEAK = re.compile(r"^(?!rescale)(\w+_)?(every|interval|period|offset|freq|frequency|pattern)(_|$)|^first_")
 _PERIOD = re.compile(r"every|interval|period|freq|step|pattern")
 _NUMBERS = re.compile(r"layer|pruned_heads")
 _NUMBERED = re.compile(r"0|[1-9]\d{0,5}")
@@ -65,13 +66,9 @@ def with_layers(
     Raises:  ConfigMismatch naming a key that cannot say what the slices make.
     """
     changed = {**config, **dict.fromkeys(counts, len(origins))}
-    notes = (
-        [] if counts or len(origins) == n_before else ["config.json holds no number of layers that could be rewritten"]
-    )
-    if (
-        all((one.config, one.layer) == (config, place) for place, one in enumerate(origins))
-        and len(origins) == n_before
-    ):
+    notes: list[str] = []
+    same = all((one.config, one.layer) == (config, place) for place, one in enumerate(origins))
+    if same and len(origins) == n_before:
         return changed, notes
     laws = [law for law in LAWS if law.holds_for(config, stack)]
     listed = {law.listed for law in laws}
@@ -90,6 +87,9 @@ def with_layers(
             said = next((key for key in law.keys if key in config), "the class")
             notes.append(f"config.json: {law.listed} says per layer what {said} said; an old loader may not read it")
         changed |= again
+    lists = [key for key, value in changed.items() if isinstance(value, list) and len(value) == len(origins)]
+    if not counts and len(origins) != n_before and all(changed[key] is config.get(key) for key in lists):
+        notes.append("config.json holds no number of layers that could be rewritten")
     last = changed.get("layer_types")
     if str(config.get("model_type")) in LAST_FULL and isinstance(last, list) and last[-1] != "full_attention":
         what = "layer_types: the class makes the last layer one of full attention, and the slices end with another"
@@ -116,7 +116,7 @@ def _may_name_layers(key: str, value: object) -> bool:
     if isinstance(value, dict):
         return bool(value) and "layer" in key
     if isinstance(value, list):
-        return len(value) > 1 and _PER_LAYER.search(key) is not None
+        return len(value) > 1 and _MAY_NAME.search(key) is not None
     return type(value) is int and value > 1 and _MAY_SPEAK.search(key) is not None
 
 

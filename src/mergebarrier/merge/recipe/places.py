@@ -162,3 +162,11 @@ def letter(config: Table, layer: int, n_layers: int) -> object:
     """Nemotron-H: a letter per layer."""
     letters = config.get("hybrid_override_pattern")
     return letters[layer] if isinstance(letters, str) and layer < len(letters) else None
+
+
+def shared_block(config: Table, layer: int, n_layers: int) -> object:
+    """Zamba 2: a block that its hybrid layers share keeps something for each of them, by their number and count."""
+    kinds = config.get("layers_block_type")
+    hybrid = [place for place, kind in enumerate(kinds) if kind == "hybrid"] if isinstance(kinds, list) else []
+    known = "num_mem_blocks" in config and layer in hybrid
+    return f"hybrid {hybrid.index(layer) + 1} of {len(hybrid)}" if known else None
