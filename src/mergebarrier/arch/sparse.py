@@ -1,6 +1,6 @@
 """Sparse decoders: experts of a layer have no order, and each has neurons of its own.
 
-Mixtral, Qwen2-MoE, Qwen3-MoE     a file per expert and matrix: names move with the router's rows
+Mixtral, Qwen2-MoE, Qwen3-MoE     a tensor per expert and matrix, names move with the router's rows; or all in one
 OLMoE                             gains of full width on q and k: quarter turns per head group
 GPT-OSS                           three-dimensional tensors, gate and up interleaved; a clamp forbids scales
 DeepSeek-V2, V3                   latent attention (MLA); routed in groups, so experts stay where they are
@@ -15,6 +15,7 @@ part routed with EXPERTS=num_experts or num_local_experts, WIDTH=moe_intermediat
   experts   e  order partial  EXPERTS, at MLP
   neurons   m  glu partial    WIDTH, at layers.{i}.experts.{e}
   gate.weight  e d                                        experts.{e}.{EACH}.*  m d | m^ d | d m^'
+  experts.gate_up_proj  e (m | m^) d ?                    experts.down_proj     e d m^' ?
 
 part dense_or_routed                                      # a layer has a dense MLP, or a router and experts
   neurons   n  glu partial    intermediate_size, at MLP
@@ -23,6 +24,7 @@ part dense_or_routed                                      # a layer has a dense 
 
 family mixtral: MixtralForCausalLM
   with EXPERTS=num_local_experts, WIDTH=intermediate_size, EACH={w1,w3,w2}
+  spell \.mlp\. => .block_sparse_moe.
   with FEED_AT=block_sparse_moe, FEED_READ=block_sparse_moe.gate block_sparse_moe.experts.{e}.{w1,w3}
   use decoder with FEED=routed
 

@@ -8,7 +8,7 @@ import ast
 import math
 import operator
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import product
 from typing import Any, Final
@@ -210,22 +210,31 @@ def _members(table: Family, checkpoint: Checkpoint) -> tuple[dict[str, Member], 
         templates.setdefault(_template(PLACEHOLDER.sub("0", line.name)), []).append(line)
     members: dict[str, Member] = {}
     verbatim = []
-    for stored in checkpoint.tensors:
-        canonical = table.canonical(stored)
-        lines = templates.get(_template(canonical), [])
-        found = next(((line, match) for line in lines if (match := line.pattern.fullmatch(canonical))), None)
+    for stored, info in checkpoint.tensors.items():
+        spelled = table.canonical(stored), table.canonical(f"{table.body}{stored}")  # loaders add the body's prefix
+        found = next((one for name in spelled for one in _matches(name, templates)), None)
+        if (found is None and info.role == "buffer") or (found is not None and found[0].nodes is None):
+            verbatim.append(stored)
+            continue
+        canonical = "" if found is None else found[1].string
         if found is None or canonical in members:
             raise UnknownTensor(
                 f"this tensor is not in the table of {table.name}",
-                where=f"{checkpoint.tensors[stored].shard}: {stored}",
+                where=f"{info.shard}: {stored}",
                 remedy="only models of the stock architecture can be protected or realigned",
             )
-        line, match = found
-        if line.nodes is None:
-            verbatim.append(stored)
-        else:
-            members[canonical] = Member(name=stored, canonical=canonical, line=line, indices=match.groupdict())
+        members[canonical] = Member(name=stored, canonical=canonical, line=found[0], indices=found[1].groupdict())
     return members, tuple(verbatim)
+
+
+def _matches(
+    canonical: str, templates: Mapping[str, Sequence[TensorLine]]
+) -> Iterator[tuple[TensorLine, re.Match[str]]]:
+    """Yield the lines of a name."""
+    for line in templates.get(_template(canonical), ()):
+        match = line.pattern.fullmatch(canonical)
+        if match is not None:
+            yield line, match
 
 
 def _template(name: str) -> str:

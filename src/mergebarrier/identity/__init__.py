@@ -7,7 +7,7 @@ from mergebarrier import lazy
 if TYPE_CHECKING:
     from mergebarrier.identity.names import finder, fused, identities, spelled_like
     from mergebarrier.identity.shared import FitRules, ModelFit, fit
-    from mergebarrier.identity.ties import repeats, untied
+    from mergebarrier.identity.ties import matched, repeats, untied
 
 __all__ = [
     "FitRules",
@@ -16,6 +16,7 @@ __all__ = [
     "fit",
     "fused",
     "identities",
+    "matched",
     "repeats",
     "spelled_like",
     "untied",

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from mergebarrier.checkpoint import Checkpoint, View, ViewPart
 from mergebarrier.errors import TensorSetMismatch, apart, clean
-from mergebarrier.identity.names import is_tied, table_of
+from mergebarrier.identity.names import is_tied, spelled_like, table_of
 
 #: End of the name of a tensor that may be stored twice -> ends of the names of what it may repeat.
 _COPIES = {
@@ -24,6 +24,16 @@ _COPIES = {
 }
 _ROWS = 1 << 21
 _TIE = "tie_word_embeddings"
+
+
+def matched(donor: Checkpoint, other: Checkpoint) -> Checkpoint:
+    """Return ``other`` as ``spelled_like`` does, with the tied heads that the donor stores, and with no others."""
+    other = spelled_like(donor, other)
+    twins = twins_of(other, [name for name in other.tensors if name not in donor.tensors])
+    lacking = {name: repeats(donor, name) for name in donor.tensors if name not in other.tensors}
+    parts = {name: ViewPart.of(other, name) for name in other.tensors if name not in twins}
+    parts |= {name: parts[original] for name, original in lacking.items() if original in parts}
+    return other if parts.keys() == other.tensors.keys() else View(other, parts, twins)
 
 
 def untied(models: Sequence[Checkpoint]) -> tuple[Checkpoint, ...]:

@@ -19,7 +19,7 @@ from torch import Tensor
 from mergebarrier.checkpoint import LICENCE_FILES, Checkpoint, Writer
 from mergebarrier.circuits import describe, require_same
 from mergebarrier.errors import ArchError, LicenceRefused, RealignError
-from mergebarrier.identity import spelled_like
+from mergebarrier.identity import matched
 from mergebarrier.lineage import (
     ATTACK_TAG,
     COMPATIBLE,
@@ -187,7 +187,7 @@ def relatives(inputs: Sequence[MergeInput], anchor: Checkpoint | None) -> list[R
             continue
         try:
             same = expert.tensors.keys() == base.tensors.keys()
-            architecture, anchored = describe(expert), base if same else spelled_like(expert, base)
+            architecture, anchored = describe(expert), base if same else matched(expert, base)
             require_same(architecture, describe(anchored), where=base.path)
             related = relation(architecture, expert, anchored)
         except (ArchError, RealignError):

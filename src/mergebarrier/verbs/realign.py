@@ -11,7 +11,7 @@ import torch
 from mergebarrier.checkpoint import Checkpoint
 from mergebarrier.circuits import CIRCUITS, Circuit, describe, require_same
 from mergebarrier.errors import NothingToAlign
-from mergebarrier.identity import spelled_like
+from mergebarrier.identity import matched
 from mergebarrier.progress import Progress
 from mergebarrier.realign import Fitted, GaugeFix, ParallelMap, Realignment
 from mergebarrier.run import Change, Tables, change_rows, whole
@@ -30,7 +30,7 @@ def realign(
     Returns: (content of the manifest, diagnostics of the fit).
     Raises:  BaseMismatch, NothingToAlign, ArchError, CheckpointError.
     """
-    base = spelled_like(model, base)
+    base = matched(model, base)
     architecture, anchor = describe(model), describe(base)
     require_same(architecture, anchor, where=base.path)
     if model.digests(workers=into.workers) == base.digests(workers=into.workers):
@@ -60,7 +60,7 @@ class Reach(TypedDict):
 def check_realign(model: Checkpoint, base: Checkpoint) -> Reach:
     """Return what ``realign`` would work on, after the checks that need no weights."""
     architecture = describe(model)
-    require_same(architecture, describe(spelled_like(model, base)), where=base.path)
+    require_same(architecture, describe(matched(model, base)), where=base.path)
     return {"family": architecture.family, "circuits": len(architecture.circuits), "tensors": len(model.tensors)}
 
 
@@ -81,7 +81,7 @@ def undone_by_realignment(
     Raises: BaseMismatch, NothingToAlign, CheckpointError.
     """
     started = time.perf_counter()
-    architecture, base = describe(protected), spelled_like(protected, base)
+    architecture, base = describe(protected), matched(protected, base)
     require_same(architecture, describe(base), where=base.path)
     with _circuit_map(workers) as parallel:
         fitted = GaugeFix().fit(architecture, protected, base, parallel=parallel)
