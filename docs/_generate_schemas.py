@@ -24,6 +24,7 @@ import _documents as documents
 from mergebarrier.api.attack import AttackPlan
 from mergebarrier.api.base import Report
 from mergebarrier.api.cleanse import CleanseReport
+from mergebarrier.api.compare import ComparisonReport
 from mergebarrier.api.demo import DemoPlan
 from mergebarrier.api.family import FamilyReport
 from mergebarrier.api.image_task import ImageTaskReport
@@ -74,6 +75,7 @@ STORED: Final[dict[str, Any]] = {
 SHOWN: Final[dict[str, Any]] = {
     "attack": documents.Attack,
     "cleanse": typed(CleanseReport, content_digest=DIGEST),
+    "comparison": typed(ComparisonReport),
     "doctor": documents.Doctor,
     "error": documents.Error,
     "evaluation": documents.Evaluation,

@@ -60,6 +60,7 @@ def test_what_every_verb_prints_and_writes(world, tmp_path, tmp_path_factory, ru
         (("scan", a, "--base", base, "-o", out / "s", "--dry-run"), "error"),
         ((*audit, *tasks, "-o", out / "audit", "--dry-run"), "plan"),
         (("report", made_up), "audit"),
+        (("report", "compare", made_up, made_up), "comparison"),
         ((*attack, "-o", out / "poisoned", "--dry-run"), "plan"),
         ((*attack, "-o", out / "poisoned"), "attack"),
         ((*measure, "--task", tiny.task, "-o", out / "measured", "--dry-run"), "plan"),

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from mergebarrier.api.audit import AuditPlan, AuditReport, audit, plan_audit
     from mergebarrier.api.base import FORMS, Model, Report, ResultReport, WriteOptions
     from mergebarrier.api.cleanse import CleanseReport, CleanseRequest, check_cleanse, cleanse
+    from mergebarrier.api.compare import COMPARISON_FORMS, ComparisonReport, compare_reports
     from mergebarrier.api.demo import DemoModels, DemoPlan, DemoReport, demo, demo_models, plan_demo
     from mergebarrier.api.evaluate import EvaluationReport, evaluate
     from mergebarrier.api.family import FamilyReport, check_family
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from mergebarrier.api.zoo import ZooPathReport, ZooReport, zoo_assets, zoo_path
 
 __all__ = [
+    "COMPARISON_FORMS",
     "DEFAULT_CHECKS",
     "FORMS",
     "AttackPlan",
@@ -56,6 +58,7 @@ __all__ = [
     "BackdoorReport",
     "CleanseReport",
     "CleanseRequest",
+    "ComparisonReport",
     "DemoModels",
     "DemoPlan",
     "DemoReport",
@@ -89,6 +92,7 @@ __all__ = [
     "check_cleanse",
     "check_family",
     "cleanse",
+    "compare_reports",
     "demo",
     "demo_models",
     "evaluate",

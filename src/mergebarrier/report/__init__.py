@@ -6,6 +6,14 @@ from mergebarrier import lazy
 
 if TYPE_CHECKING:
     from mergebarrier.report.card import render_card
+    from mergebarrier.report.comparison import (
+        Comparison,
+        compare,
+        comparison_csv,
+        comparison_html,
+        comparison_markdown,
+        comparison_terminal,
+    )
     from mergebarrier.report.findings import ScanView, render_failure, render_findings, render_junit
     from mergebarrier.report.folder import WORK, Journal, read_findings, read_report, write_report
     from mergebarrier.report.html import render_html
@@ -14,8 +22,14 @@ if TYPE_CHECKING:
 
 __all__ = [
     "WORK",
+    "Comparison",
     "Journal",
     "ScanView",
+    "compare",
+    "comparison_csv",
+    "comparison_html",
+    "comparison_markdown",
+    "comparison_terminal",
     "read_findings",
     "read_report",
     "render_card",

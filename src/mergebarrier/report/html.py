@@ -40,12 +40,12 @@ def render_html(result: Result | BackdoorResult, rows: Sequence[Cell | Measureme
 
     style = _text("report.css")
     if isinstance(result, BackdoorResult):
-        return page.html(result, _text("backdoor.html.jinja"), style, _policy(style))
+        return page.html(result, _text("backdoor.html.jinja"), style, policy(style))
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=False, keep_trailing_newline=True)
     frame = svg.axes([curve for _, curve in _lines(result)])
     return environment.from_string(_text("report.html.jinja")).render(
         v=view(result, rows),
-        policy=_policy(style),
+        policy=policy(style),
         style=Markup(style),
         grades=wording.grades(),
         terms=wording.TERMS,
@@ -92,7 +92,8 @@ def _points(result: Result) -> list[tuple[str, list[str]]]:
     return [(f"{points[0][0]:g}", [f"{loss:.3f}" for _, loss in points]) for points in zip(*curves, strict=False)]
 
 
-def _policy(style: str) -> str:
+def policy(style: str) -> str:
+    """Return a content policy that admits one style sheet, by its hash, and nothing else."""
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     return f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
 

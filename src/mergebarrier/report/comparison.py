@@ -1,0 +1,133 @@
+"""Several audits side by side: what each protection leaves to every level of attack, and what it costs its owner.
+
+    ruf of level n = the best that levels up to n reached on the protected model, over that on the unprotected one
+
+Audits can be read in one table only where base, partner and test rows are the same; where they are not, the table says
+what differs before it says anything else.  The most resistant protection stands first.
+"""
+
+import csv
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import TYPE_CHECKING, Final
+
+from mergebarrier.errors import clean
+from mergebarrier.report import wording
+from mergebarrier.report.card import escape
+from mergebarrier.report.html import policy
+from mergebarrier.results import Result
+
+if TYPE_CHECKING:
+    from rich.console import Group
+
+#: What must be the same in all audits of a table -> how a result says which it was.
+_SAME: Final[dict[str, Callable[[Result], object]]] = {
+    "base": lambda result: result.models["base"].content_digest,
+    "partner": lambda result: result.models["partner"].content_digest,
+    "original": lambda result: result.models["original"].content_digest,
+    "test rows": lambda result: sorted((role, task.digest, task.test_items) for role, task in result.tasks.items()),
+    "seed": lambda result: result.seed,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """A table: its heads, a row per audit, and what keeps the rows from being compared."""
+
+    heads: tuple[str, ...]
+    lines: tuple[tuple[str, ...], ...]
+    differ: tuple[str, ...]
+
+    @property
+    def warning(self) -> str:
+        """What differs between the audits, in a sentence; nothing where they can be compared."""
+        if not self.differ:
+            return ""
+        return f"These audits differ in {', '.join(self.differ)}: their rows cannot be compared with each other."
+
+
+def compare(results: Sequence[Result]) -> Comparison:
+    """Lay out audits as one table, the most resistant first."""
+    levels = sorted({level.level for result in results for level in result.levels})
+    ordered = sorted(results, key=lambda result: (result.ruf_max, clean(result.models["protected"].name)))
+    heads = ("protected model", "protection", "grade", *(f"RUF, level {level}" for level in levels))
+    heads += ("best attack", "its cost", "skill alone", "perplexity", "checks that fail")
+    return Comparison(
+        heads=heads,
+        lines=tuple(_line(result, levels) for result in ordered),
+        differ=tuple(name for name, of in _SAME.items() if any(of(one) != of(results[0]) for one in results)),
+    )
+
+
+def _line(result: Result, levels: Sequence[int]) -> tuple[str, ...]:
+    by_level = {level.level: level for level in result.levels}
+    reached = [
+        f"{by_level[n].ruf:.2f} [{by_level[n].ruf_low:.2f}, {by_level[n].ruf_high:.2f}]" if n in by_level else "not run"
+        for n in levels
+    ]
+    best, alone = wording.best_attack(result), result.standalone
+    perplexities = [side.perplexity for side in (alone.original, alone.protected)]
+    failed = [clean(name).replace("_", " ") for name, check in result.controls.items() if not check.passed]
+    return (
+        clean(result.models["protected"].name),
+        clean(result.method),
+        result.grade if result.grade_final else f"{result.grade} at least",
+        *reached,
+        clean(best.attack),
+        wording.short_cost(best),
+        f"{alone.original.skill:.2f} -> {alone.protected.skill:.2f}",
+        " -> ".join("not measured" if value is None else f"{value:.3f}" for value in perplexities),
+        ", ".join(failed) or "none",
+    )
+
+
+def comparison_csv(table: Comparison) -> str:
+    """Return the table as comma-separated values; what differs is a comment above them."""
+    text = io.StringIO()
+    if table.warning:
+        text.write(f"# {table.warning}\n")
+    csv.writer(text, lineterminator="\n").writerows([table.heads, *(map(_cell, line) for line in table.lines)])
+    return text.getvalue().rstrip("\n")
+
+
+def _cell(word: str) -> str:
+    """Return a cell that no spreadsheet takes for a formula."""
+    return f"'{word}" if word[:1] in ("=", "+", "-", "@") else word
+
+
+def comparison_markdown(table: Comparison) -> str:
+    """Return the table as Markdown."""
+    rows = [table.heads, tuple("---" for _ in table.heads), *table.lines]
+    shown = [f"| {' | '.join(cell if cell == '---' else escape(cell) for cell in row)} |" for row in rows]
+    return "\n".join([*([f"**{escape(table.warning)}**", ""] if table.warning else []), *shown])
+
+
+def comparison_html(table: Comparison) -> str:
+    """Return one page: the table, the words that it uses, nothing from outside."""
+    from jinja2 import Environment, StrictUndefined
+    from markupsafe import Markup
+
+    resources = files("mergebarrier.report")
+    names = ("report.css", "comparison.html.jinja")
+    style, template = (resources.joinpath(name).read_text(encoding="utf-8") for name in names)
+    environment = Environment(autoescape=True, undefined=StrictUndefined, keep_trailing_newline=True)
+    return environment.from_string(template).render(
+        table=table, style=Markup(style), policy=policy(style), terms=wording.TERMS, grades=wording.grades()
+    )
+
+
+def comparison_terminal(table: Comparison) -> "Group":
+    """Return the table as something that rich prints; every word is plain text."""
+    from rich import box
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    shown = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    for head in table.heads:
+        shown.add_column(Text(head), overflow="fold")
+    for line in table.lines:
+        shown.add_row(*map(Text, line))
+    return Group(*([Text(table.warning, style="bold red")] if table.warning else []), shown)

@@ -1,0 +1,82 @@
+"""Audits side by side: the order, what cannot be compared, and no name out of its place in any form."""
+
+import csv
+import dataclasses
+import html.parser
+import io
+
+import pytest
+
+import mergebarrier as mb
+from made_up import made_up_result, made_up_rows
+from mergebarrier.api import compare_reports
+from mergebarrier.errors import BadReport
+from mergebarrier.report import write_report
+
+HOSTILE = '=cmd|"<script>alert(1)</script>\x1b[31m\u202e](javascript:x)'
+
+
+def named(name: str, **changes):
+    result = made_up_result(**changes)
+    models = {**result.models, "protected": dataclasses.replace(result.models["protected"], name=name)}
+    return dataclasses.replace(result, models=models)
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """Two audits of one bench, and one with other test rows whose checks fail."""
+    weak = named("weak")
+    strong = named("strong", levels=weak.levels[:1], ruf_max=0.05, grade="B", grade_level=None, grade_final=False)
+    failed = {name: dataclasses.replace(check, passed=False) for name, check in weak.controls.items()}
+    tasks = {role: dataclasses.replace(task, test_items=7) for role, task in weak.tasks.items()}
+    odd = dataclasses.replace(named(HOSTILE), tasks=tasks, controls=failed)
+    for name, result in (("weak", weak), ("strong", strong), ("odd", odd)):
+        (tmp_path / name).mkdir()
+        write_report(tmp_path / name, result, made_up_rows())
+    return tmp_path
+
+
+def test_the_most_resistant_stands_first_with_every_level(folders, run_cli) -> None:
+    table = compare_reports([folders / "weak", folders / "strong"])
+    assert [line[0] for line in table.lines] == ["strong", "weak"] and not table.differ
+    rows = table.rows()
+    assert rows[0]["RUF, level 2"] == "not run" and rows[1]["RUF, level 2"].startswith("1.00 [")
+    assert rows[0]["grade"] == "B at least" and rows[1]["grade"] == "C"
+    ran = run_cli("report", "compare", folders / "weak", folders / "strong", "--json")
+    assert ran.exit_code == 0 and ran.json["lines"] == [list(line) for line in table.lines]
+    assert list(table.to_pandas().columns) == list(table.heads)
+
+
+def test_what_differs_is_said_above_the_table_in_every_form(folders, run_cli) -> None:
+    words = ("report", "compare", folders / "weak", folders / "odd", "--format")
+    for form in ("text", "html", "md", "csv"):
+        said = " ".join(run_cli(*words, form).stdout.split())
+        assert "These audits differ in test rows: their rows cannot be compared" in said, form
+        assert said.index("These audits") < said.index("weak"), form
+    assert "differ" not in run_cli("report", "compare", folders / "weak").stdout
+
+
+def test_no_name_leaves_its_place(folders, run_cli) -> None:
+    words = ("report", "compare", folders / "odd", "--format")
+    shown = {form: run_cli(*words, form).stdout for form in ("html", "md", "csv", "text")}
+    tags = []
+    parser = html.parser.HTMLParser()
+    parser.handle_starttag = lambda tag, attributes: tags.append(tag)
+    parser.feed(shown["html"])
+    assert "script" not in tags and "a" not in tags
+    assert "](" not in shown["md"].replace("\\](", "") and "<script>" not in shown["md"]
+    (line,) = list(csv.reader(io.StringIO(shown["csv"])))[1:]
+    assert line[0].startswith("'=") and line[-1] != "none"
+    assert not any("\x1b" in text or "\u202e" in text for text in shown.values())
+
+
+def test_what_is_no_audit_is_one_line(folders, run_cli, tmp_path) -> None:
+    ran = run_cli("report", "compare", folders / "weak", tmp_path / "none")
+    assert ran.exit_code == 2 and ran.stdout == "" and len(ran.stderr.splitlines()) == 1
+    with pytest.raises(BadReport):
+        compare_reports([tmp_path])
+    one = run_cli("report", folders / "weak", "--format", "md")
+    assert one.exit_code == 0 and one.stdout.rstrip("\n") == mb.report(folders / "weak").render("md").rstrip("\n")
+    for words in ((folders / "weak", "--format", "csv"), ("compare", folders / "weak", "--format", "sarif")):
+        assert run_cli("report", *words).exit_code == 64
+    assert run_cli("report", folders / "weak", folders / "odd").exit_code == 64
