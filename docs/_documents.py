@@ -9,7 +9,7 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from mergebarrier.checkpoint.files.content import Count, Digest, KeyId, Parameters
-from mergebarrier.checkpoint.files.contents import AnyContent, AttackMark, Environment, Fit, TriggerOnBase
+from mergebarrier.checkpoint.files.contents import AnyContent, AttackMark, Environment, Fit, Seal, TriggerOnBase
 from mergebarrier.checkpoint.files.merge_content import (
     AdapterChecks,
     Concluded,
@@ -402,3 +402,4 @@ class Manifest(TypedDict):
     content: Annotated[AnyContent, Field(discriminator="verb")]
     content_sha256: Digest
     environment: Environment
+    seal: NotRequired[Seal]

@@ -30,8 +30,9 @@ from mergebarrier.api.family import FamilyReport
 from mergebarrier.api.image_task import ImageTaskReport
 from mergebarrier.api.inspect import InspectReport
 from mergebarrier.api.merge import MergeExplanation
-from mergebarrier.api.protect import ProtectPlan, ProtectReport, UnprotectPlan, UnprotectReport
+from mergebarrier.api.protect import ProtectPlan, ProtectReport
 from mergebarrier.api.realign import RealignPlan, RealignReport
+from mergebarrier.api.unprotect import UnprotectPlan, UnprotectReport
 from mergebarrier.api.verify import VerifyReport
 from mergebarrier.api.zoo import ZooPathReport, ZooReport
 from mergebarrier.results import BackdoorResult, Cell, Measurement, Result

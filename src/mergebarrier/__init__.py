@@ -26,10 +26,11 @@ if TYPE_CHECKING:
     from mergebarrier.api.measure_backdoor import BackdoorReport, measure_backdoor
     from mergebarrier.api.merge import MergeReport, merge
     from mergebarrier.api.merge_jobs import MergeOptions, MergeRequest
-    from mergebarrier.api.protect import ProtectReport, UnprotectReport, protect, unprotect
+    from mergebarrier.api.protect import ProtectReport, protect
     from mergebarrier.api.realign import RealignReport, realign
     from mergebarrier.api.report import report
     from mergebarrier.api.scan import ScanReport, scan
+    from mergebarrier.api.unprotect import UnprotectReport, unprotect
     from mergebarrier.api.verify import VerifyReport, verify
     from mergebarrier.api.zoo import ZooReport, zoo_assets, zoo_path
     from mergebarrier.attack import AttackOptions, OffTask

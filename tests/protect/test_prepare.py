@@ -93,7 +93,7 @@ def test_a_method_may_change_shapes_configuration_and_files(
     assert (out / "chat_template.jinja").read_bytes() == b"{{ messages }}"
     with open_checkpoint(out) as opened:
         assert opened.tensors["model.layers.0.mlp.down_proj.weight"].shape == (48, 77)
-        assert verbs.protection_manifest(opened)["parameters"]["width"] == 72
+        assert verbs.protection_manifest(opened)["content"]["parameters"]["width"] == 72
     assert tiny_models.relative_error(tiny_models.logits(out), tiny_models.logits(model)) < 1e-6
     back = unprotect(out, key=None)
     with open_checkpoint(back) as restored, open_checkpoint(model) as original:

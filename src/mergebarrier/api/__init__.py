@@ -33,17 +33,14 @@ if TYPE_CHECKING:
     from mergebarrier.api.protect import (
         ProtectPlan,
         ProtectReport,
-        UnprotectPlan,
-        UnprotectReport,
         plan_protect,
-        plan_unprotect,
         protect,
-        unprotect,
     )
     from mergebarrier.api.realign import RealignPlan, RealignReport, plan_realign, realign
     from mergebarrier.api.report import report
     from mergebarrier.api.sbom import bill_of_materials
     from mergebarrier.api.scan import DEFAULT_CHECKS, ScanReport, failure_to_sarif, scan
+    from mergebarrier.api.unprotect import UnprotectPlan, UnprotectReport, plan_unprotect, unprotect
     from mergebarrier.api.verify import VerifyReport, verify
     from mergebarrier.api.zoo import ZooPathReport, ZooReport, zoo_assets, zoo_path
 

@@ -1,7 +1,8 @@
-"""``protect`` and ``unprotect``: write a model in other coordinates, and back, and report the limits of each.
+"""``protect``: write a model in other coordinates, and report the limits of that.
 
 The key of a keyed method is read, or made and written once nothing is left to refuse, before the first byte of the
 model; it is written next to the folder, never inside.  What was made for a run that leaves nothing behind goes with it.
+A copy of the manifest is kept beside the key: both are needed to undo the protection, and hubs and savers lose it.
 """
 
 import os
@@ -14,13 +15,15 @@ from typing import ClassVar
 
 from mergebarrier import verbs
 from mergebarrier.api.base import Model, Report, WriteOptions, beside, opened, optional, shown
-from mergebarrier.checkpoint import Checkpoint
-from mergebarrier.errors import KeyMismatch, UsageError
-from mergebarrier.keys import KEY_BYTES, Key, key_id, read_key_file, write_key_file
+from mergebarrier.checkpoint import MANIFEST_NAME, Checkpoint
+from mergebarrier.errors import UsageError
+from mergebarrier.keys import KEY_BYTES, Key, read_key_file, write_key_file
+from mergebarrier.lineage import declared
 from mergebarrier.progress import Progress
 from mergebarrier.protect import Exact, Protection
 
-_SUFFIX = ".mbkey"
+KEY_SUFFIX = ".mbkey"
+COPY_SUFFIX = ".mergebarrier.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +42,7 @@ class ProtectReport(Report):
       variant:        which form of the method acted.
       key_file:       path of the key; None for a method without one, or a key that was given as such.
       key_made:       whether it was made just now.
+      manifest_file:  the copy of the manifest beside the key; None where there is none.
     """
 
     kind: ClassVar[str] = "protect"
@@ -54,6 +58,7 @@ class ProtectReport(Report):
     variant: str = beside("")
     key_file: str | None = beside(None)
     key_made: bool = beside(False)
+    manifest_file: str | None = beside(None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,47 +74,6 @@ class ProtectPlan(Report):
     tensors: int
     bytes: int
     files: tuple[str, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class UnprotectReport(Report):
-    """What was restored.
-
-    Attributes:
-      out:             the folder.
-      method:          of the protection.
-      bit_identical:   every bit came back, which was checked.
-      roundtrip_bound: largest relative error of a tensor, 0 where every bit came back.
-      content_digest:  of the weights.
-      notes:           what no output gets of the folder; None where nothing is left out.
-      key_file:        the key that was used; None for a method without one, or a key that was given as such.
-    """
-
-    kind: ClassVar[str] = "unprotect"
-
-    out: Path
-    method: str
-    bit_identical: bool
-    roundtrip_bound: float
-    content_digest: str
-    notes: tuple[str, ...] | None = optional()
-    key_file: str | None = beside(None)
-
-    @property
-    def promise(self) -> str:
-        """What came back, in words."""
-        return _promise(self.bit_identical, self.roundtrip_bound)
-
-
-@dataclass(frozen=True, kw_only=True)
-class UnprotectPlan(Report):
-    """What ``unprotect`` would restore, and the key that it needs."""
-
-    kind: ClassVar[str] = "plan"
-
-    method: str
-    key_id: str | None
-    restores: str
 
 
 def protect(
@@ -152,6 +116,10 @@ def protect(
                 base=anchor, ready=owned.write, do_not_merge=do_not_merge,
             )  # fmt: skip
         realigned = None if anchor is None else _undone(source, folder, anchor, progress)
+        notes = [*source.folder_notes, *_remarks(source)]
+    kept = None if owned.file is None else _keep_copy(folder, owned.file, content["output"]["content_digest"])
+    if owned.file is not None and kept is None:
+        notes.append(f"{owned.file.parent} takes no copy of {MANIFEST_NAME}; keep one with the key yourself")
     return ProtectReport(
         out=folder,
         method=method.name,
@@ -160,7 +128,8 @@ def protect(
         content_digest=content["output"]["content_digest"],
         limit=prepared.limit,
         realigned=realigned,
-        notes=source.folder_notes or None,
+        notes=tuple(notes) or None,
+        manifest_file=None if kept is None else str(kept),
         variant=prepared.variant,
         key_file=None if owned.file is None else str(owned.file),
         key_made=owned.made,
@@ -180,56 +149,8 @@ def plan_protect(
     return ProtectPlan(**plan)
 
 
-def unprotect(
-    model: Model,
-    out: str | os.PathLike[str],
-    *,
-    key: Key | str | os.PathLike[str] | None = None,
-    write: WriteOptions | None = None,
-    download: bool = False,
-    progress: Progress | None = None,
-) -> UnprotectReport:
-    """Restore the model that a protected one was made from.
-
-    Args:
-      model:    the protected folder, as ``protect`` wrote it.
-      out:      the folder to write.
-      key:      the owner's key or its file; default: the fitting one next to the folder.
-      write:    how the folder is written.
-      download: fetch models that the local cache lacks.
-      progress: called with (bytes done, bytes in all).
-    Raises: NotProtected, KeyMismatch, DigestMismatch, BadKey, CheckpointError.
-    """
-    folder, write = Path(out), write or WriteOptions()
-    with opened(model, download=download) as (source,), shown(progress, "restoring") as step:
-        was = verbs.protection_manifest(source)
-        owned, file = _owned(key) if key is not None else _beside(source, was["key_id"])
-        content = verbs.unprotect(source, owned, write.into(folder, step))
-    return UnprotectReport(
-        out=folder,
-        method=was["method"],
-        bit_identical=was["parameters"]["reversibility"] == "exact",
-        roundtrip_bound=was["roundtrip_bound"],
-        content_digest=content["output"]["content_digest"],
-        notes=source.folder_notes or None,
-        key_file=None if file is None else str(file),
-    )
-
-
-def plan_unprotect(model: Model, *, download: bool = False) -> UnprotectPlan:
-    """Return what ``unprotect`` would restore, from the manifest alone."""
-    with opened(model, download=download) as (source,):
-        was = verbs.protection_manifest(source)
-    promise = _promise(was["parameters"]["reversibility"] == "exact", was["roundtrip_bound"])
-    return UnprotectPlan(method=was["method"], key_id=was["key_id"], restores=promise)
-
-
 def _first(stack: ExitStack, model: Model, download: bool) -> Checkpoint:
     return stack.enter_context(opened(model, download=download))[0]
-
-
-def _promise(exact: bool, bound: float) -> str:
-    return "bit for bit" if exact else f"within {bound:.1e} (relative, per tensor)"
 
 
 def _undone(source: Checkpoint, folder: Path, anchor: Checkpoint, progress: Progress | None) -> "verbs.Undone":
@@ -254,8 +175,8 @@ def _key_for(method: Protection, given: Key | str | os.PathLike[str] | None, out
     if not method.keyed or isinstance(given, Key):
         yield _Owned(key=given if isinstance(given, Key) else None)
         return
-    place = Path(given) if given is not None else out.with_name(out.name + _SUFFIX)
-    if place.is_relative_to(out):
+    place = Path(given) if given is not None else out.with_name(out.name + KEY_SUFFIX)
+    if place.resolve().is_relative_to(out.resolve()):
         raise UsageError("the key would be published with the model", where=place, remedy="keep it outside the folder")
     if place.exists() or place.is_symlink():
         yield _Owned(key=Key(read_key_file(place)), file=place)
@@ -276,22 +197,25 @@ def _key_for(method: Protection, given: Key | str | os.PathLike[str] | None, out
         raise
 
 
-def _owned(key: Key | str | os.PathLike[str]) -> tuple[Key, Path | None]:
-    return (key, None) if isinstance(key, Key) else (Key(read_key_file(key)), Path(key))
+def _remarks(source: Checkpoint) -> list[str]:
+    """Return what the owner of a model that is protected already should hear."""
+    if not any(declared(part).protected for part in (source.as_stored(),)):
+        return []
+    return ["this model is protected already: to come back to the original, undo both protections, this one first"]
 
 
-def _beside(source: Checkpoint, wanted: str | None) -> tuple[Key | None, Path | None]:
-    """Return the key next to a protected folder, under the name that it was given or its own."""
-    if wanted is None:
-        return None, None
-    places = dict.fromkeys(folder.with_name(folder.name + _SUFFIX) for folder in (source.path, source.root))
-    for place in places:
-        if place.exists():
-            secret = read_key_file(place)
-            if key_id(secret) == wanted:
-                return Key(secret), place
-    raise KeyMismatch(
-        f"this model was protected with key {wanted}, and none of {', '.join(map(str, places))} is that key",
-        where=source.path,
-        remedy="give --key with the file that `protect` made",
-    )
+def _keep_copy(folder: Path, key_file: Path, digest: str) -> Path | None:
+    """Keep the manifest beside the key, under the name of the folder; None where that cannot be written."""
+    text = (folder / MANIFEST_NAME).read_bytes()
+    for name in (f"{folder.absolute().name}{COPY_SUFFIX}", f"{folder.absolute().name}-{digest[:8]}{COPY_SUFFIX}"):
+        place = key_file.with_name(name)
+        try:
+            with place.open("xb") as file:
+                file.write(text)
+        except FileExistsError:
+            if place.read_bytes() != text:
+                continue  # of another model of this name, which needs it
+        except OSError:
+            return None
+        return place
+    return None

@@ -105,7 +105,7 @@ def make_poisoned(
         resume=into.resume,
         overwrite=into.overwrite,
     )
-    return dict(read_manifest(into.out)["content"])
+    return dict(read_manifest(into.out, ours=True)["content"])
 
 
 def default_side(shape: tuple[int, int, int]) -> int:

@@ -73,6 +73,8 @@ def command(
         )
     if report.key_file is not None:
         output.note(f"key {report.key_id} {'made' if report.key_made else 'read'}: {report.key_file}")
+    if report.manifest_file is not None:
+        output.note(f"copy of the manifest, which belongs to the key: {report.manifest_file}")
     for note in report.notes or ():
         output.note(note)
     output.result(report, "\n".join(_lines(report)))

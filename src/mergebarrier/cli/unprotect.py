@@ -19,23 +19,39 @@ __all__ = ["command"]
     metavar="FILE",
     help="The key that `protect` used.  [default: MODEL.mbkey]",
 )
+@click.option(
+    "--manifest",
+    "manifest",
+    type=MODEL,
+    metavar="FILE",
+    help="The copy that `protect` kept beside the key.  [default: of MODEL]",
+)
 @download_option
 @writer_options
 @output_options
-def command(model: Path, key_path: Path | None, download: bool, writer: WriterOptions, output: Output) -> None:
+def command(
+    model: Path, key_path: Path | None, manifest: Path | None, download: bool, writer: WriterOptions, output: Output
+) -> None:
     """Restore the model that MODEL was protected from.
 
-    A lossless protection comes back bit for bit, checked tensor by tensor; a full one within the bound of its manifest.
+    A lossless protection comes back bit for bit, checked tensor by tensor; a full one within a bound.  Key and manifest
+    belong together: what is promised is what the key vouches for, or else what was measured.
     """
     from mergebarrier.api import plan_unprotect, unprotect
 
     if writer.dry_run:
-        plan = plan_unprotect(model, download=download)
+        plan = plan_unprotect(model, key=key_path, manifest=manifest, download=download)
         output.result(plan, f"{plan.method} with key {plan.key_id}: would restore {plan.restores}")
         return
     with output.progress("restoring") as progress:
         report = unprotect(
-            model, writer.folder, key=key_path, write=writer.write(), download=download, progress=progress
+            model,
+            writer.folder,
+            key=key_path,
+            manifest=manifest,
+            write=writer.write(),
+            download=download,
+            progress=progress,
         )
     if key_path is None and report.key_file is not None:
         output.note(f"key read: {report.key_file}")

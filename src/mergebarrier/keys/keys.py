@@ -109,6 +109,15 @@ class Key:
         salt = bytes.fromhex(content_digest)
         return lambda circuit, purpose: KeyStream(self.subkey(salt, f"mergebarrier/{method}/v1/{circuit}/{purpose}"))
 
+    def seal(self, content: bytes) -> dict[str, str]:
+        """Return what vouches for the content of a manifest: that the holder of this key wrote it."""
+        subkey = self.subkey(b"manifest", "mergebarrier/manifest/v1/seal")
+        return {"key_id": self.id, "hmac_sha256": hmac.digest(subkey, content, "sha256").hex()}
+
+    def vouches(self, content: bytes, code: str) -> bool:
+        """Say whether ``seal`` gives this code for this content."""
+        return hmac.compare_digest(code.encode(), self.seal(content)["hmac_sha256"].encode())
+
 
 def key_id(key: bytes) -> str:
     """Public name of a key: the first 16 hex digits of SHA-256("id" + key)."""

@@ -32,15 +32,10 @@ if TYPE_CHECKING:
         plan_fallback,
     )
     from mergebarrier.verbs.pools import merge_weights
-    from mergebarrier.verbs.protect import (
-        dry_run,
-        protect,
-        protection_from,
-        protection_manifest,
-        unprotect,
-    )
+    from mergebarrier.verbs.protect import dry_run, protect
     from mergebarrier.verbs.realign import Undone, check_realign, realign, undone_by_realignment
     from mergebarrier.verbs.scan import ScanRequest, ScanResult, scan
+    from mergebarrier.verbs.unprotect import authenticated, protection_from, protection_manifest, unprotect
 
 __all__ = [
     "BROKEN",
@@ -56,6 +51,7 @@ __all__ = [
     "ScanRequest",
     "ScanResult",
     "Undone",
+    "authenticated",
     "by_adapters",
     "by_learning",
     "by_recipe",

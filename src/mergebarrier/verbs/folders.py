@@ -28,16 +28,7 @@ from mergebarrier.checkpoint.bytes import content_digest
 from mergebarrier.circuits import CIRCUITS, Architecture, Circuit
 from mergebarrier.errors import DigestMismatch, UsageError
 from mergebarrier.identity import finder, fused
-from mergebarrier.lineage import (
-    ATTACK_TAG,
-    CARD,
-    PROTECTED_TAG,
-    WISH_TAG,
-    declaration,
-    declared,
-    marked,
-    unmarked,
-)
+from mergebarrier.lineage import ATTACK_TAG, CARD, PROTECTED_TAG, WISH_TAG, declaration, declared, marked, unmarked
 from mergebarrier.progress import Progress
 from mergebarrier.protect import OutputFolder
 from mergebarrier.run import Change, transform
@@ -178,6 +169,24 @@ def parts_of(source: Checkpoint) -> tuple[Checkpoint, ...]:
     return (source.base, source.adapter.weights) if isinstance(source, AdaptedCheckpoint) else (source,)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Ending:
+    """What is checked and said of an output once its weights are written.
+
+    Args:
+      expected: tensor name -> digest that must come out.
+      section:  (content digest of the output) -> what the card says of the work.
+      seal:     (canonical content of the manifest) -> what vouches for it.
+    """
+
+    expected: Mapping[str, str] = field(default_factory=dict)
+    section: Callable[[str], str] = lambda digest: ""
+    seal: Callable[[bytes], Mapping[str, str]] | None = None
+
+
+_NOTHING_MORE = Ending()
+
+
 def input_of(role: str, source: Checkpoint) -> "Read":
     """Return the part of a manifest that says what one input was, and what it says about itself."""
     said, *rest = map(declared, parts_of(source))
@@ -191,9 +200,8 @@ def _carried(facts: "ProtectFacts | UnprotectFacts | RealignFacts", card: bytes,
     """Return the card of an output: what its inputs ask for is asked for by the output too."""
     said = [item["declared"] for item in facts["inputs"]]
     tags = [PROTECTED_TAG] if facts["verb"] == "protect" else []
-    if (facts.get("do_not_merge") or any(item.get("do_not_merge") for item in said)) and not declaration(
-        {CARD: card}
-    ).do_not_merge:
+    asked = facts.get("do_not_merge") or any(item.get("do_not_merge") for item in said)
+    if asked and not declaration({CARD: card}).do_not_merge:
         tags.append(WISH_TAG)
     if any(item.get("attack") for item in said):
         tags.append(ATTACK_TAG)
@@ -216,8 +224,7 @@ def write_circuits(
     into: OutputOptions,
     *,
     output: OutputFolder = _AS_READ,
-    expected: Mapping[str, str] | None = None,
-    section: Callable[[str], str] = lambda digest: "",
+    ending: Ending = _NOTHING_MORE,
 ) -> "AnyContent":
     """Write the first source with its circuits changed, and commit it.
 
@@ -228,8 +235,7 @@ def write_circuits(
       facts:        what the manifest says of the work.
       into:         where to.
       output:       other layout, configuration and files.
-      expected:     tensor name -> digest that must come out.
-      section:      (content digest of the output) -> what the card says of the work.
+      ending:       what is checked and said once all is written.
     Returns: the content of the manifest as written.
     Raises:  DigestMismatch when another digest than the expected one comes out; CheckpointError.
     """
@@ -257,8 +263,9 @@ def write_circuits(
             max_ram_bytes=into.max_ram_bytes,
             progress=into.progress,
         )
-        odd = next((name for name, digest in (expected or {}).items() if digest != writer.digests[name]), None)
+        odd = next((name for name, digest in ending.expected.items() if digest != writer.digests.get(name)), None)
         if odd is not None:
+            writer.discard()
             raise DigestMismatch(
                 "the restored bytes differ from those that were protected",
                 where=f"{into.out}: {odd}",
@@ -268,10 +275,10 @@ def write_circuits(
         if output.config:
             config = json.loads(side_files["config.json"]) | output.config
             side_files["config.json"] = json.dumps(config, indent=2).encode() + b"\n"
-        card = _carried(facts, side_files.pop(CARD, b""), section(content_digest(writer.digests)))
+        card = _carried(facts, side_files.pop(CARD, b""), ending.section(content_digest(writer.digests)))
         side_files |= {CARD: card} if card else {}
-        writer.commit(facts, environment(), side_files, workers=into.workers)
-    return read_manifest(into.out)["content"]
+        writer.commit(facts, environment(), side_files, workers=into.workers, seal=ending.seal)
+    return read_manifest(into.out, ours=True)["content"]
 
 
 def environment() -> "Environment":

@@ -263,7 +263,7 @@ def merge(job: MergeJob, into: OutputOptions, checks: Checks = _NOTHING_MORE) ->
             content["checks"] = found
             side_files["README.md"] = job.card(content).encode()
         writer.commit(content, environment(), side_files, workers=into.workers)
-    return dict(read_manifest(into.out)["content"])
+    return dict(read_manifest(into.out, ours=True)["content"])
 
 
 def _check_same(inputs: Sequence[Mapping[str, Any]], into: OutputOptions) -> None:

@@ -1,23 +1,23 @@
-"""``protect`` and ``unprotect``: another gauge for a model folder, and back, with a manifest that records it."""
+"""``protect``: another gauge for a model folder, with a manifest that records it, sealed by the key."""
 
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable, Mapping
 from functools import cache
 from typing import TYPE_CHECKING, TypedDict, cast
 
 from mergebarrier import __version__
-from mergebarrier.checkpoint import MANIFEST_NAME, Checkpoint, read_manifest
+from mergebarrier.checkpoint import Checkpoint
 from mergebarrier.checkpoint.bytes import ROUNDOFF
 from mergebarrier.checkpoint.files import ProtectContent
 from mergebarrier.circuits import Architecture, Circuit, describe
-from mergebarrier.errors import BadManifest, DigestMismatch, KeyMismatch, MethodRefused, NotProtected, clean
+from mergebarrier.errors import MethodRefused
 from mergebarrier.keys import Key, Streams
 from mergebarrier.parameters import parameters_of
-from mergebarrier.protect import PROTECTIONS, Context, Prepared, Protection, Value
+from mergebarrier.protect import Context, Prepared, Protection, Value
 from mergebarrier.run import Tables
-from mergebarrier.verbs.folders import OutputOptions, input_of, write_circuits
+from mergebarrier.verbs.folders import Ending, OutputOptions, input_of, write_circuits
 
 if TYPE_CHECKING:
-    from mergebarrier.checkpoint.files import ProtectFacts, UnprotectContent, UnprotectFacts
+    from mergebarrier.checkpoint.files import ProtectFacts
     from mergebarrier.protect import Pieces
 
 _SECTION = """\
@@ -55,7 +55,7 @@ def protect(
     Raises:  ArchError, MethodRefused, CheckpointError; nothing is finalised then.
     """
     streams = None if key is None else lambda: key.streams(source.content_digest(into.workers), protection.name)
-    architecture, prepared = _prepare(source, protection, streams=streams, base=base)
+    architecture, prepared = prepare(source, protection, streams=streams, base=base)
     source.digests(workers=into.workers)
     facts: ProtectFacts = {
         "verb": "protect",
@@ -63,7 +63,7 @@ def protect(
         "parameters": dict(_in_manifest(protection, prepared)),
         "key_id": key.id if key is not None else None,
         "inputs": [input_of("model", source)],
-        "roundtrip_bound": _roundtrip_bound(source, prepared),
+        "roundtrip_bound": roundtrip_bound(source, prepared),
     }
 
     if do_not_merge:
@@ -81,93 +81,9 @@ def protect(
             undo=f"The owner's key `{key.id}` undoes it." if key and prepared.invert else "It has no key.",
         )  # fmt: skip
 
-    content = write_circuits((source,), architecture, apply, facts, into, output=prepared, section=section)
+    ending = Ending(section=section, seal=None if key is None else key.seal)
+    content = write_circuits((source,), architecture, apply, facts, into, output=prepared, ending=ending)
     return cast("ProtectContent", content), prepared
-
-
-def unprotect(source: Checkpoint, key: Key | None, into: OutputOptions) -> "UnprotectContent":
-    """Undo ``protect`` with the key; what is reversible exactly comes back bit by bit, checked against the manifest.
-
-    Raises: NotProtected, KeyMismatch, DigestMismatch (files changed since, or the restored bits differ),
-      MethodRefused (nothing undoes the method).
-    """
-    was = protection_manifest(source)
-    if was["key_id"] is not None and (key is None or key.id != was["key_id"]):
-        raise KeyMismatch(
-            f"this model was protected with key {was['key_id']}, not with {key.id if key else 'no key'}",
-            where=source.path,
-            remedy="give the key file that `protect` made",
-        )
-    if source.digests(workers=into.workers) != was["output"]["tensors"]:
-        raise DigestMismatch(
-            "the weights differ from what `protect` wrote, so undoing it would not restore the original",
-            where=source.path,
-            remedy="use the protected folder as it was published",
-        )
-    protection, original = protection_from(was, source), was["inputs"][0]
-    streams = None if key is None else lambda: key.streams(original["content_digest"], protection.name)
-    architecture, prepared = _prepare(source, protection, streams=streams, undone=was["parameters"])
-    invert = prepared.invert
-    if invert is None:
-        raise MethodRefused(f"{protection.name} cannot be undone", where=source.path, remedy="keep the original model")
-    facts: UnprotectFacts = {
-        "verb": "unprotect",
-        "method": protection.name,
-        "parameters": dict(was["parameters"]),
-        "key_id": was["key_id"],
-        "inputs": [input_of("protected", source)],
-        "roundtrip_bound": was["roundtrip_bound"],
-        "restores": original["content_digest"],
-    }
-
-    def undo(circuit: Circuit, tables: Tables) -> "Pieces":
-        return invert(circuit, tables[0])
-
-    exact = was["parameters"]["reversibility"] == "exact"
-    expected = original["tensors"] if exact else None
-    return cast(
-        "UnprotectContent",
-        write_circuits((source,), architecture, undo, facts, into, output=prepared.restored, expected=expected),
-    )
-
-
-def protection_manifest(source: Checkpoint) -> "ProtectContent":
-    """Return the content of the manifest of a protected folder.
-
-    Raises: NotProtected when it has none; BadManifest when it lacks what every such manifest has.
-    """
-    written = (source.root / MANIFEST_NAME).exists()
-    content = read_manifest(source.path)["content"] if written else None
-    if content is None or content.get("verb") != "protect":
-        raise NotProtected(
-            "the folder has no manifest of a protection",
-            where=source.path,
-            remedy="give the folder that `mergebarrier protect` wrote, with its mergebarrier.json",
-        )
-    _check_keys(content, ProtectContent.__required_keys__, source)
-    return cast("ProtectContent", content)
-
-
-def protection_from(content: "ProtectContent", source: Checkpoint) -> Protection:
-    """Rebuild the protection that a manifest describes."""
-    kind = PROTECTIONS.get(content["method"])
-    if kind is None:
-        raise NotProtected(
-            f"unknown method {clean(content['method'])!r} in the manifest", remedy="use a newer mergebarrier"
-        )
-    declared = parameters_of(kind)
-    _check_keys(content["parameters"], {*declared, "reversibility"}, source)
-    return kind(**{name: content["parameters"][name] for name in declared})
-
-
-def _check_keys(table: Mapping[str, object], needed: Set[str], source: Checkpoint) -> None:
-    lacking = sorted(needed - table.keys())
-    if lacking:
-        raise BadManifest(
-            f"the manifest of a protection lacks {', '.join(lacking)}",
-            where=source.path / MANIFEST_NAME,
-            remedy="use the folder as mergebarrier wrote it",
-        )
 
 
 class Intended(TypedDict):
@@ -184,7 +100,7 @@ class Intended(TypedDict):
 
 def dry_run(source: Checkpoint, protection: Protection, *, base: Checkpoint | None = None) -> Intended:
     """Return what ``protect`` would do: circuits, bytes, effective parameters."""
-    architecture, prepared = _prepare(source, protection, base=base)
+    architecture, prepared = prepare(source, protection, base=base)
     return {
         "method": protection.name,
         "family": architecture.family,
@@ -196,7 +112,7 @@ def dry_run(source: Checkpoint, protection: Protection, *, base: Checkpoint | No
     }
 
 
-def _prepare(
+def prepare(
     source: Checkpoint,
     protection: Protection,
     *,
@@ -217,7 +133,7 @@ def _prepare(
     return context.architecture, protection.prepare(context)
 
 
-def _roundtrip_bound(source: Checkpoint, prepared: Prepared) -> float:
+def roundtrip_bound(source: Checkpoint, prepared: Prepared) -> float:
     """Largest relative error (Frobenius, per tensor) of a round trip: one rounding each way, the first amplified."""
     if prepared.reversibility == "exact":
         return 0.0

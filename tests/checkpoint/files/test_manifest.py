@@ -107,7 +107,7 @@ def test_a_manifest_cannot_make_us_read_elsewhere(written: Path, name: str) -> N
     import hashlib
 
     def change(document: dict[str, Any]) -> None:
-        document["content"]["output"]["files"][name] = {"sha256": "0", "size_bytes": 0}
+        document["content"]["output"]["files"][name] = {"sha256": "0" * 64, "size_bytes": 0}
         document["content_sha256"] = hashlib.sha256(canonical_json(document["content"])).hexdigest()
 
     edited(written, change)

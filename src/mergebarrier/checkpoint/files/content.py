@@ -10,18 +10,25 @@ from typing_extensions import TypedDict
 
 
 class _Schema:
-    """What the JSON Schema of a value says beyond its type."""
+    """What the JSON Schema of a value says beyond its type, and what a reader checks."""
 
     def __init__(self, **more: object) -> None:
         self._more = more
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Callable[[Any], Any]) -> Any:
+        return {**handler(source), **{_CHECKED[name]: value for name, value in self._more.items()}}
 
     def __get_pydantic_json_schema__(self, core: Any, handler: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
         return {**handler(core), **self._more}
 
 
+_CHECKED = {"pattern": "pattern", "minimum": "ge", "maximum": "le"}
+_MOST = 2**63 - 1
+
 Digest = Annotated[str, _Schema(pattern="^[0-9a-f]{64}$")]
 KeyId = Annotated[str, _Schema(pattern="^[0-9a-f]{16}$")]
-Count = Annotated[int, _Schema(minimum=0)]
+Count = Annotated[int, _Schema(minimum=0, maximum=_MOST)]
+Share = Annotated[float, _Schema(minimum=0, maximum=1)]
 Parameters = dict[str, Any]
 
 

@@ -4,11 +4,11 @@ The content is a function of inputs, method, key and version alone.  Type checke
 ``docs/_generate_schemas.py`` makes the schema of the file from them; ``read_manifest`` checks its form.
 """
 
-from typing import Literal, NotRequired
+from typing import Any, Literal, NotRequired
 
 from typing_extensions import TypedDict
 
-from mergebarrier.checkpoint.files.content import Content, Count, Digest, KeyId, Marked, Parameters, Read
+from mergebarrier.checkpoint.files.content import Content, Count, Digest, KeyId, Marked, Parameters, Read, Share
 from mergebarrier.checkpoint.files.merge_content import MergeContent
 
 
@@ -52,7 +52,7 @@ class ProtectFacts(Marked):
     parameters: Parameters
     key_id: KeyId | None
     inputs: list[Read]
-    roundtrip_bound: float
+    roundtrip_bound: Share
     do_not_merge: NotRequired[Literal[True]]
 
 
@@ -68,8 +68,9 @@ class UnprotectFacts(Marked):
     parameters: Parameters
     key_id: KeyId | None
     inputs: list[Read]
-    roundtrip_bound: float
+    roundtrip_bound: Share
     restores: Digest
+    authenticated: NotRequired[bool]
 
 
 class UnprotectContent(Content, UnprotectFacts):
@@ -121,9 +122,27 @@ class Environment(TypedDict):
 AnyContent = ProtectContent | UnprotectContent | RealignContent | MergeContent | AttackContent
 
 
+class Seal(TypedDict):
+    """What the owner of a key signs a manifest with: HMAC-SHA256 of the canonical content, under a sub-key."""
+
+    key_id: KeyId
+    hmac_sha256: Digest
+
+
 class Manifest(TypedDict):
     """``mergebarrier.json``."""
 
     content: AnyContent
     content_sha256: Digest
     environment: Environment
+    seal: NotRequired[Seal]
+
+
+#: verb -> what its manifests hold; any other verb is of a tool beside this one, and holds a ``Content``.
+CONTENTS: dict[str, Any] = {
+    "protect": ProtectContent,
+    "unprotect": UnprotectContent,
+    "realign": RealignContent,
+    "merge": MergeContent,
+    "attack": AttackContent,
+}

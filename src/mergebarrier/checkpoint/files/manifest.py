@@ -4,6 +4,7 @@ The document has two parts: ``content`` is a function of inputs, method, key and
 the same one; ``environment`` says where it was made.  The manifest digest covers ``content`` only.
 
     content_sha256 = SHA-256(canonical JSON of content);   canonical: sorted keys, "," ":", ASCII, final newline
+    seal = HMAC-SHA256(sub-key of the owner's key, canonical JSON of content);   without it anyone may have written it
 
 Source: RFC 8785 in spirit.  Differs: ASCII escapes and Python's shortest floats instead of the RFC's number format.
 """
@@ -12,7 +13,8 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -20,7 +22,11 @@ from mergebarrier.checkpoint.bytes import open_regular, parse_bounded, read_into
 from mergebarrier.errors import BadManifest, CheckpointError, clean
 
 if TYPE_CHECKING:
+    from pydantic import TypeAdapter
+
     from mergebarrier.checkpoint.files.contents import Manifest
+
+    Sealer = Callable[[bytes], Mapping[str, str]]
 
 MANIFEST_NAME = "mergebarrier.json"
 SCHEMA_VERSION = 1
@@ -45,34 +51,42 @@ def canonical_json(document: object) -> bytes:
     return text.encode("ascii") + b"\n"
 
 
-def build_manifest(content: Mapping[str, object], environment: Mapping[str, object]) -> bytes:
-    """Return the bytes of a manifest; adds ``schema_version`` and the digest of ``content``."""
+def build_manifest(
+    content: Mapping[str, object], environment: Mapping[str, object], seal: "Sealer | None" = None
+) -> bytes:
+    """Return the bytes of a manifest; adds ``schema_version``, the digest of ``content``, and the seal of a key."""
     content = {**content, "schema_version": SCHEMA_VERSION}
-    digest = hashlib.sha256(canonical_json(content)).hexdigest()
-    return canonical_json({"content": content, "content_sha256": digest, "environment": environment})
+    text = canonical_json(content)
+    digest = hashlib.sha256(text).hexdigest()
+    sealed = {} if seal is None else {"seal": seal(text)}
+    return canonical_json({"content": content, "content_sha256": digest, "environment": environment, **sealed})
 
 
-def read_manifest(path: str | os.PathLike[str], *, max_bytes: int = _MAX_BYTES) -> "Manifest":
-    """Read and check the manifest of a folder that this tool wrote.
+def read_manifest(
+    path: str | os.PathLike[str], *, name: str = MANIFEST_NAME, max_bytes: int = _MAX_BYTES, ours: bool = False
+) -> "Manifest":
+    """Read and check the manifest of a folder: data from a stranger, even where it names us.
 
     Args:
       path:      the folder.
+      name:      of the file, for a copy of a manifest.
       max_bytes: refuse a longer one.
-    Returns: content, its digest and the environment; the content has the type that its verb says, if we wrote it.
-    Raises:  BadManifest when it is missing, malformed, of a newer schema, or edited; LimitExceeded.
+      ours:      this run has just written it, so its types need no check.
+    Returns: content, its digest, the environment and a seal; the content has the type that its verb says.
+    Raises:  BadManifest when it is missing, malformed, of a newer schema, edited, or out of bounds; LimitExceeded.
     """
-    where = Path(path) / MANIFEST_NAME
+    where = Path(path) / name
 
     def bad(what: str) -> BadManifest:
         return BadManifest(what, where=where, remedy="use the folder as mergebarrier wrote it")
 
     if not os.path.lexists(where):
         raise bad("there is no manifest")
-    text = read_small(Path(path).resolve(), MANIFEST_NAME, max_bytes)
+    text = read_small(Path(path).resolve(), name, max_bytes)
     document = parse_bounded(
         text, bad, max_depth=_MAX_DEPTH, max_values=_MAX_VALUES, where=where, remedy="use the folder as it was written"
     )
-    if not isinstance(document, dict) or document.keys() != {"content", "content_sha256", "environment"}:
+    if not isinstance(document, dict) or document.keys() - {"seal"} != {"content", "content_sha256", "environment"}:
         raise bad("not a table of content, content_sha256 and environment")
     content = document["content"]
     if not isinstance(content, dict) or not isinstance(document["environment"], dict):
@@ -80,9 +94,44 @@ def read_manifest(path: str | os.PathLike[str], *, max_bytes: int = _MAX_BYTES) 
     version = content.get("schema_version")
     if type(version) is not int or not 1 <= version <= SCHEMA_VERSION:
         raise bad(f"schema version {version!r}, this release reads up to {SCHEMA_VERSION}")
-    if hashlib.sha256(canonical_json(content)).hexdigest() != document["content_sha256"]:
+    canonical = canonical_json(content)
+    if hashlib.sha256(canonical).hexdigest() != document["content_sha256"]:
         raise bad("the digest in the file is not that of its content")
+    odd = None if ours else _out_of_type(canonical, str(content.get("verb"))) or _odd_seal(document.get("seal"))
+    if odd is not None:
+        raise bad(odd)
     return cast("Manifest", document)
+
+
+def _out_of_type(canonical: bytes, verb: str) -> str | None:
+    """Say what in a content is not of the type that its verb has."""
+    from pydantic import ValidationError
+
+    try:
+        _adapter(verb).validate_json(canonical, strict=True)
+    except ValidationError as fault:
+        first = fault.errors(include_url=False, include_input=False)[0]
+        place = ".".join(map(str, first["loc"]))
+        return clean(f"its content lacks {place}" if first["type"] == "missing" else f"content.{place}: {first['msg']}")
+    return None
+
+
+@cache
+def _adapter(verb: str) -> "TypeAdapter[object]":
+    from pydantic import TypeAdapter
+
+    from mergebarrier.checkpoint.files.content import Content
+    from mergebarrier.checkpoint.files.contents import CONTENTS
+
+    return TypeAdapter(CONTENTS.get(verb, Content))
+
+
+def _odd_seal(seal: object) -> str | None:
+    if seal is None:
+        return None
+    texts = [seal.get(name) for name in ("key_id", "hmac_sha256")] if isinstance(seal, dict) and len(seal) == 2 else []
+    fine = texts and all(isinstance(text, str) for text in texts)
+    return None if fine else "the seal is not a table of key_id and hmac_sha256"
 
 
 def verify_manifest(path: str | os.PathLike[str]) -> list[str]:

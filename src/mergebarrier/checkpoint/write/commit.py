@@ -22,7 +22,7 @@ import contextlib
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -184,6 +184,7 @@ def commit_output(
     *,
     workers: int,
     progress: Progress | None,
+    seal: Callable[[bytes], Mapping[str, str]] | None = None,
 ) -> None:
     """Turn a completely written partial folder into the output; see ``Writer.commit``."""
     place = writer.place
@@ -212,6 +213,7 @@ def commit_output(
             "plan_sha256": writer.plan_sha256,
         },
         environment,
+        seal,
     )
     for name, data in last.items():
         write_new(place.model / (name + ".new"), data)

@@ -10,7 +10,7 @@ which wants a shard in memory: here nothing is finalised unless ``commit`` retur
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from threading import Lock
 from typing import Any, Self
@@ -217,6 +217,7 @@ class Writer:
         *,
         workers: int = 2,
         progress: Progress | None = None,
+        seal: Callable[[bytes], Mapping[str, str]] | None = None,
     ) -> Path:
         """Verify every shard against the records, add side files and manifest, and rename the folder to its name.
 
@@ -226,6 +227,7 @@ class Writer:
           side_files:  name -> bytes, names of the allow-list and attachments; config.json among them.
           workers:     threads for the last read; no influence on the result.
           progress:    called with (bytes verified, bytes in all).
+          seal:        (canonical content) -> what vouches for it.
         Returns: path of the output.
         Raises:  DigestMismatch when the disk gives back other bytes; NoSpace; InternalError when a tensor is missing.
         """
@@ -233,7 +235,7 @@ class Writer:
             missing = next((name for name in self._infos if name not in self._digests), None)
             if missing is not None:
                 raise InternalError("the tensor was never written", where=missing)
-            commit_output(self, content, environment, side_files, workers=workers, progress=progress)
+            commit_output(self, content, environment, side_files, workers=workers, progress=progress, seal=seal)
             self.finished = True
         self.close()
         return self.place.out
