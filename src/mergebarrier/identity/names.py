@@ -112,9 +112,28 @@ def spelled_like(donor: Checkpoint, other: Checkpoint) -> Checkpoint:
 
 
 def finder(base: Checkpoint) -> Callable[[str], str | None]:
-    """Return how a base spells a name of another spelling; None for a tensor that it lacks."""
-    family, names = table_of(base), identities(base)
-    return lambda name: names.get(identity_of(name, family))
+    """Return how a base spells a name of another spelling; None for a tensor that it lacks.
+
+    Words that wrap a body count for nothing where what they wrap is there once: a part that was trained alone, without
+    the class around it, is found in the whole.
+    """
+    table, names = table_of(base), identities(base)
+    bare: dict[str, list[str]] = {}
+    for identity, stored in names.items():
+        bare.setdefault(_unwrapped(identity), []).append(stored)
+
+    def find(name: str) -> str | None:
+        identity = identity_of(name, table)
+        alike = bare.get(_unwrapped(identity), [])
+        return names.get(identity, alike[0] if len(alike) == 1 else None)
+
+    return find
+
+
+def _unwrapped(identity: str) -> str:
+    words = identity.split(".")
+    first = next((place for place, word in enumerate(words) if word not in WRAPPERS), 0)
+    return ".".join(words[first:])
 
 
 @dataclass(frozen=True)

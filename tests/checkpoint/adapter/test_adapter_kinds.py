@@ -162,3 +162,42 @@ def test_factors_that_keep_the_name_of_their_adapter(tmp_path: Path) -> None:
     assert sum(".default" in name for name in kept) > 2
     save_file(kept, file, metadata={"format": "pt"})
     agrees(tmp_path, wanted)
+
+
+def test_an_adapter_of_a_part_is_found_in_the_whole(tmp_path: Path, run_cli) -> None:
+    """Trained without the class around it: a body alone, or the text model of one that sees pictures."""
+    import transformers
+    from safetensors.torch import load_file
+
+    sizes: dict[str, Any] = {
+        "hidden_size": 32, "intermediate_size": 24, "num_hidden_layers": 2, "num_attention_heads": 4,
+        "num_key_value_heads": 2, "vocab_size": 64, "head_dim": 8,
+    }  # fmt: skip
+    vision = {"hidden_size": 32, "intermediate_size": 24, "num_hidden_layers": 2, "num_attention_heads": 4}
+    config = transformers.Gemma3Config(text_config=sizes, vision_config={**vision, "image_size": 28, "patch_size": 14})
+    wholes: dict[str, tuple[Any, Any]] = {
+        "headless": (transformers.LlamaForCausalLM(transformers.LlamaConfig(**sizes)), transformers.LlamaModel),
+        "seeing": (transformers.Gemma3ForConditionalGeneration(config), transformers.Gemma3ForCausalLM),
+    }
+    for name, (whole, part) in wholes.items():
+        folder = tmp_path / name
+        whole.save_pretrained(folder / "base")
+        inner = part(whole.config.get_text_config())
+        pair(folder / "trained", inner, target_modules=["q_proj"])
+        (folder / "r.yaml").write_text(
+            f"merge_method: passthrough\nmodels: [{{model: {folder / 'base'}+{folder / 'trained' / 'lora'}}}]\n"
+        )
+        ran = run_cli("merge", folder / "r.yaml", "-o", folder / "out")
+        assert ran.exit_code == 0, ran.stderr
+        factors = load_file(folder / "trained" / "lora" / "adapter_model.safetensors")
+        before, after = (load_file(folder / one / "model.safetensors") for one in ("base", "out"))
+        changed = {key for key in before if not before[key].equal(after[key])}
+        assert len(changed) == 2 and all("vision" not in key for key in changed), changed
+        for key in changed:
+            (a,) = (
+                factors[one] for one in factors if f"layers.{key[key.index('layers.') + 7]}." in one and "_A" in one
+            )
+            (b,) = (
+                factors[one] for one in factors if f"layers.{key[key.index('layers.') + 7]}." in one and "_B" in one
+            )
+            torch.testing.assert_close(after[key], before[key] + 4 * b @ a, rtol=1e-5, atol=1e-6)

@@ -224,6 +224,17 @@ def test_a_side_with_a_law_of_its_own_is_asked_for_itself() -> None:
     assert moved(switch, [1, 1, 1], stack="encoder.block")[0] == switch | {"num_sparse_encoder_layers": 2}
 
 
+def test_a_list_for_another_number_of_layers_is_left_and_a_wrong_count_refused(run_cli, save, tmp_path) -> None:
+    stale = {"layer_types": ["x"] * 6, "model_type": "llama"}
+    assert moved(stale, [0, 1, 0, 1, 2, 3])[0]["layer_types"] == ["x"] * 6
+    assert "layer_types is for 6 layers, the model has 4" in moved(stale, [0, 1])[1][0]
+    folder = save("a", layered(1), num_hidden_layers=6, tie_word_embeddings=False)
+    row = f"  - sources: [{{model: {folder}, layer_range: [0, 3]}}]\n"
+    (tmp_path / "r.yaml").write_text(f"merge_method: passthrough\nslices:\n{row}{row}")
+    ran = run_cli("merge", tmp_path / "r.yaml", "-o", tmp_path / "out")
+    assert ran.exit_code == 2 and "num_hidden_layers is 6, and model.layers has 3 layers" in ran.stderr
+
+
 def test_lists_of_another_model_are_asked_where_it_has_some() -> None:
     ours = {"layer_types": ["a", "b", "c"], "eos_token_id": [1, 2, 3], "mlp_only_layers": [1], "odd_every": 3}
     theirs = {"layer_types": ["x", "y"]}

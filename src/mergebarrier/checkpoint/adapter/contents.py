@@ -135,7 +135,7 @@ class _Sorter:
                 self.add_whole(whole, rest, info)
         factors = self.all_factors(halves)
         if not factors and not whole and not tokens:
-            raise BadAdapter("the adapter holds no tensor", where=self.where, remedy=_PEFT)
+            raise BadAdapter(f"the adapter holds no tensor, {UNGATHERED}", where=self.where, remedy=GATHER)
         return factors, whole, tokens
 
     def all_factors(self, halves: Mapping[tuple[str, bool], dict[str, TensorInfo]]) -> dict[str, Factors]:

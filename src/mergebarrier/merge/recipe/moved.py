@@ -82,6 +82,14 @@ def with_layers(
             notes.append(f"config.json: {clean(key)} may name layers and was left as it is")
     for law in laws:
         wanted = [law.of(one.config, one.layer, one.n_layers) for one in origins]
+        ours = config.get(law.listed) if law.listed is not None else None
+        if isinstance(ours, list) and None in wanted:  # no rule, and no list of the right length
+            if len(ours) != n_before:
+                what = f"is for {len(ours)} layers, the model has {n_before}"
+                notes.append(f"config.json: {law.listed} {what}: left as it is")
+                continue
+            known = zip(wanted, origins, strict=True)
+            wanted = [ours[min(one.layer, n_before - 1)] if value is None else value for value, one in known]
         again = _said_again(law, changed, wanted, where)
         if law.listed in again and law.listed not in config:
             said = next((key for key in law.keys if key in config), "the class")

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from mergebarrier.checkpoint import is_of_tokenizer
 from mergebarrier.checkpoint.bytes import FLOAT_NAMES
-from mergebarrier.errors import BadRecipe, clean
+from mergebarrier.errors import BadRecipe, ConfigMismatch, clean
 from mergebarrier.merge.plan import is_float
 from mergebarrier.merge.recipe.alignment import Alignment
 from mergebarrier.merge.recipe.layers import FURTHER, counted, layer_counts, only_stack, owners, with_dtype
@@ -116,6 +116,10 @@ def _restacked(
     rows = [[_origin(model, key, stack, layer, n_before) for model, layer in row] for row in origins(module, opened)]
     of = [row[0] for row in rows]
     counts = [word for word in layer_counts(before, stack) if before[word] == n_before]
+    wrong = next((word for word in layer_counts(before, stack) if not counts and type(before[word]) is int), None)
+    if wrong is not None:
+        what = f"{wrong} is {before[wrong]}, and {clean(stack)} has {n_before} layers"
+        raise ConfigMismatch(what, where=donor.path / "config.json", remedy="correct it")
     after, notes = with_layers(before, n_before, of, stack=stack, counts=counts, where=donor.path / "config.json")
     notes += mixed(rows, stack)
     if n_before < stored:
