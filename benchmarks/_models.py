@@ -12,6 +12,7 @@ SHAPES: dict[str, dict[str, int]] = {
     "278M": {"hidden": 1024, "layers": 18, "heads": 16, "kv": 8, "mlp": 2816, "vocab": 32000, "untied": 1},
     "1B": {"hidden": 2048, "layers": 16, "heads": 32, "kv": 8, "mlp": 8192, "vocab": 128256},
     "3B": {"hidden": 3072, "layers": 28, "heads": 24, "kv": 8, "mlp": 8192, "vocab": 128256},
+    "7B": {"hidden": 4096, "layers": 32, "heads": 32, "kv": 32, "mlp": 11008, "vocab": 32000, "untied": 1},
 }
 
 

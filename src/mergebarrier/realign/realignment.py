@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import Field
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
+from mergebarrier.lazy import torch
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -85,10 +87,13 @@ def row_blocks(circuit: Circuit, checkpoint: Checkpoint, limit: int | None = Non
         return
     (name,) = circuit.tensors
     n_rows = checkpoint.tensors[name].shape[0]
-    run = BLOCK_ROWS if limit is None or n_rows <= limit else limit // _RUNS
-    step = run if run == BLOCK_ROWS else n_rows // _RUNS
-    for start in range(0, n_rows, step):
-        yield {name: checkpoint.read_rows(name, start, min(start + run, n_rows))}
+    if limit is not None and n_rows > limit:
+        run, step = limit // _RUNS, n_rows // _RUNS
+        runs = [checkpoint.read_rows(name, n * step, n * step + run) for n in range(_RUNS)]
+        yield {name: torch.cat(runs)}
+        return
+    for start in range(0, n_rows, BLOCK_ROWS):
+        yield {name: checkpoint.read_rows(name, start, min(start + BLOCK_ROWS, n_rows))}
 
 
 class Folded(Mapping[str, "Tensor"]):
@@ -108,11 +113,15 @@ class Folded(Mapping[str, "Tensor"]):
 
     def __getitem__(self, name: str) -> Tensor:
         """Return one tensor."""
-        tensor = self._tensors[name].float()
-        if name in self._gains:
-            norm, place = self._gains[name]
-            tensor = tensor * broadcast(self._tensors[norm].float() + self._offset, place, tensor.dim())
-        return tensor
+        tensor = self._tensors[name]
+        if name not in self._gains:
+            return tensor.float()
+        norm, place = self._gains[name]
+        return tensor * broadcast(self._tensors[norm].float() + self._offset, place, tensor.dim())
+
+    def __contains__(self, name: object) -> bool:
+        """Say whether a tensor is there, without making it."""
+        return name in self._tensors
 
     def __iter__(self) -> Iterator[str]:
         """Yield the names."""

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from mergebarrier.circuits import Architecture, Circuit
     from mergebarrier.symmetry import Correlation, Monomial, Tensors
 
-# Rows of an embedding that are enough to tell most coordinates apart: cosines are off by 1/90.
-_SAMPLE_ROWS = 8192
+# Rows of an embedding that are enough to tell most coordinates apart: cosines are off by 1/64.
+_SAMPLE_ROWS = 4096
 
 
 @dataclass(frozen=True, eq=False)

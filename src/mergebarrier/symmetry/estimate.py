@@ -11,7 +11,7 @@ Source: specs of each are in ``matching`` and ``joint``.  Estimation regresses p
 """
 
 import operator
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from math import prod
@@ -27,9 +27,13 @@ from mergebarrier.symmetry.elements import SNAP_TOLERANCE, Element, LinearMap, M
 from mergebarrier.symmetry.gauge import Reverted
 from mergebarrier.symmetry.joint import SIMPLER, Products, recognise
 from mergebarrier.symmetry.matching import Correlation, Sums, fit_scale, signed_order
-from mergebarrier.symmetry.pairing import pair
+from mergebarrier.symmetry.pairing import pair, sketch
 
 _SILENT_PLANE = 1e-12
+# Sums that the columns of a head are added into: cosines of products of heads are then off by less than .01, and
+# clear by so much more.
+_HEAD_SKETCH = 512
+_HEAD_GAP = 0.1
 
 
 def estimate(circuit: Circuit, tensors: Tensors, anchor: Tensors, *, known: Elements) -> dict[Instance, Element]:
@@ -242,7 +246,7 @@ def head_similarity(
 ) -> Tensor | None:
     """Return cosines of head products, Float64[Tensor, "H H"]: row = head now, column = head of the anchor."""
     names = {group[0], *([member[0]] if member is not None else [])}
-    sides: list[tuple[Tensor, Tensor]] = []
+    sides: list[list[Tensor]] = []
     for tensors in (now, anchor):
         direct: list[Tensor] = []
         dual: list[Tensor] = []
@@ -259,14 +263,24 @@ def head_similarity(
             (dual if factor.dual else direct).append(matrix(block, basis[0], held).float())
         if not direct or not dual:
             return None
-        sides.append((torch.cat(direct, dim=2), torch.cat(dual, dim=2)))
-    heads = max(sides[0][1].shape[0], sides[0][0].shape[0])
-    spread = [tuple(side.repeat_interleave(heads // side.shape[0], dim=0) for side in pair) for pair in sides]
-    (value, output), (value0, output0) = spread
+        sides.append([torch.cat(direct, dim=2), torch.cat(dual, dim=2)])
+    if min(side.shape[2] for pair in sides for side in pair) > 2 * _HEAD_SKETCH:
+        glance = _alike(*([sketch(side, _HEAD_SKETCH) for side in pair] for pair in sides))
+        if len(glance) == 1 or bool((-glance.topk(2, dim=1).values.diff(dim=1) > _HEAD_GAP).all()):
+            return glance
+    return _alike(*sides)
+
+
+def _alike(now: Sequence[Tensor], then: Sequence[Tensor]) -> Tensor:
+    """Return cosines of O_j V_j with O0_k V0_k, from (V, O) now and at the anchor, Float[Tensor, "heads w d"] each."""
+    heads = max(len(now[0]), len(now[1]))
+    value, output, value0, output0 = (
+        side.repeat_interleave(heads // len(side), dim=0) for pair in (now, then) for side in pair
+    )
 
     def norms(v: Tensor, o: Tensor) -> Tensor:
-        return ((o @ o.mT) * (v @ v.mT)).sum((1, 2)).clamp_min(1e-300).sqrt()
+        return ((o @ o.mT) * (v @ v.mT)).sum((1, 2)).clamp_min(1e-30).sqrt()
 
     outer = torch.einsum("jad,kbd->jkab", output, output0)
-    inner = torch.einsum("jad,kbd->jkab", value, value0)
-    return (outer * inner).sum((2, 3)) / norms(value, output)[:, None] / norms(value0, output0)[None]
+    outer *= torch.einsum("jad,kbd->jkab", value, value0)
+    return (outer.sum((2, 3)) / norms(value, output)[:, None] / norms(value0, output0)[None]).double()

@@ -42,6 +42,10 @@ class Reverted(Mapping[str, Tensor]):
         """Return one tensor, undone."""
         return act_one(self._circuit, self._back, self._tensors, name)
 
+    def __contains__(self, name: object) -> bool:
+        """Say whether a tensor is there, without making it."""
+        return name in self._tensors
+
     def __iter__(self) -> Iterator[str]:
         """Yield the names."""
         return iter(self._tensors)

@@ -59,7 +59,7 @@ def _counted(rows: ActedRows, cosine: Tensor) -> Tensor:
 def _glance(rows: ActedRows, now: Tensor, then: Tensor, width: int) -> tuple[Tensor, Tensor, float]:
     """Return the best partner by one matrix, the cosine of the next best, and how far a cosine may be off."""
     sketched = now.shape[1] > 2 * width
-    sides = [_sketch(side, width) if sketched else side.float() for side in (now, then)]
+    sides = [sketch(side, width) if sketched else side.float() for side in (now, then)]
     left, right = (side / side.norm(dim=1, keepdim=True).clamp_min(1e-30) for side in sides)
     best, second = [], []
     for block in left.split(_BLOCK_ROWS):
@@ -69,14 +69,14 @@ def _glance(rows: ActedRows, now: Tensor, then: Tensor, width: int) -> tuple[Ten
     return torch.cat(best), torch.cat(second).double(), _DEVIATIONS / width**0.5 if sketched else 0.0
 
 
-def _sketch(rows: Tensor, width: int) -> Tensor:
-    """Add the columns of a matrix with signs into ``width`` sums, Float32[Tensor, "n width"]."""
-    n, m = rows.shape
+def sketch(rows: Tensor, width: int) -> Tensor:
+    """Add the columns of matrices with signs into ``width`` sums, Float32[Tensor, "*batch n width"]."""
+    m = rows.shape[-1]
     sign = 2.0 * draws.below(("sketch", "signs"), 2, m).float() - 1.0
-    out = torch.zeros(n, width)
+    out = torch.zeros(*rows.shape[:-1], width)
     for start in range(0, m, width):
         columns = slice(start, min(start + width, m))
-        out[:, : columns.stop - start].addcmul_(rows[:, columns].float(), sign[columns])
+        out[..., : columns.stop - start].addcmul_(rows[..., columns].float(), sign[columns])
     return out
 
 

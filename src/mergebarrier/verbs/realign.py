@@ -1,10 +1,11 @@
 """``realign``: a model folder in the coordinates of its base, without a key; and the same in memory, as a measure."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, TypedDict, cast
+from dataclasses import replace
+from typing import TYPE_CHECKING, TypedDict, TypeVar, cast
 
 import torch
 
@@ -21,6 +22,12 @@ from mergebarrier.verbs.inputs import licence
 if TYPE_CHECKING:
     from mergebarrier.checkpoint.files import AnyContent, Fit, RealignFacts
 
+_T = TypeVar("_T")
+_R = TypeVar("_R")
+
+# Fitting a circuit takes about as long as writing it so many times, for an estimate of the time that is left.
+_FIT_COST = 4
+
 
 def realign(
     model: Checkpoint, base: Checkpoint, realignment: Realignment, into: OutputOptions
@@ -35,8 +42,11 @@ def realign(
     require_same(architecture, anchor, where=base.path)
     if model.digests(workers=into.workers) == base.digests(workers=into.workers):
         raise NothingToAlign("model and base have the same weights", where=model.path, remedy="give a fine-tuned model")
-    with _circuit_map(into.workers) as parallel:
+    size = sum(info.nbytes for info in model.tensors.values())
+    stages = _Stages(into.progress, fit=_FIT_COST * size // len(architecture.circuits), rest=size)
+    with _circuit_map(into.workers, stages.fitted) as parallel:
         fitted = realignment.fit(architecture, model, base, parallel=parallel)
+    into = replace(into, progress=stages.written)
     diagnostics = cast("Fit", fitted.diagnostics)
     facts: RealignFacts = {
         "verb": "realign",
@@ -83,7 +93,8 @@ def undone_by_realignment(
     started = time.perf_counter()
     architecture, base = describe(protected), matched(protected, base)
     require_same(architecture, describe(base), where=base.path)
-    with _circuit_map(workers) as parallel:
+    stages = _Stages(progress, fit=1, rest=len(architecture.circuits))
+    with _circuit_map(workers, stages.fitted) as parallel:
         fitted = GaugeFix().fit(architecture, protected, base, parallel=parallel)
         left = changed = 0.0
         for done, circuit in enumerate(architecture.circuits, start=1):
@@ -91,8 +102,7 @@ def undone_by_realignment(
             recovered = _recovered(circuit, protected, base, _realigning(fitted))
             left += sum(float((recovered[name].float() - ours[name].float()).square().sum()) for name in ours)
             changed += sum(float((published[name].float() - ours[name].float()).square().sum()) for name in ours)
-            if progress is not None:
-                progress(done, len(architecture.circuits))
+            stages.written(done, len(architecture.circuits))
     undone = 100.0 * (1.0 - (left / changed) ** 0.5) if changed else 0.0
     return {
         "undone_pct": undone,
@@ -128,12 +138,46 @@ def _realigning(fitted: Fitted) -> Change[Circuit]:
     return change
 
 
+class _Stages:
+    """Shows fitting, of which nobody knows how many sweeps it takes, and what follows as one count that never falls.
+
+    Args:
+      progress: what to tell.
+      fit:      what one circuit that is fitted counts, in the units of what follows.
+      rest:     how much follows.
+    """
+
+    def __init__(self, progress: Progress | None, *, fit: int, rest: int) -> None:
+        self._progress, self._fit, self._rest, self._done = progress, fit, rest, 0
+
+    def fitted(self, done: int, total: int) -> None:
+        """Take the circuits that are fitted, of those that will be as far as is known."""
+        self._done = done * self._fit
+        if self._progress is not None:
+            self._progress(self._done, total * self._fit + self._rest)
+
+    def written(self, done: int, total: int) -> None:
+        """Take how far what follows is."""
+        if self._progress is not None:
+            self._progress(self._done + done, self._done + total)
+
+
 @contextmanager
-def _circuit_map(workers: int) -> Iterator[ParallelMap]:
-    """Give a ``map`` over circuits on ``workers`` threads of one kernel thread each."""
-    before = torch.get_num_threads()
+def _circuit_map(workers: int, progress: Progress) -> Iterator[ParallelMap]:
+    """Give a ``map`` over circuits on ``workers`` threads of one kernel thread each, which tells how far it is."""
+    before, finished = torch.get_num_threads(), 0
+
+    def parallel(function: Callable[[_T], _R], items: Iterable[_T]) -> Iterator[_R]:
+        nonlocal finished
+        chosen = list(items)
+        total = finished + len(chosen)
+        for result in pool.map(function, chosen):
+            finished += 1
+            progress(finished, total)
+            yield result
+
     try:
         with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            yield pool.map
+            yield parallel
     finally:
         torch.set_num_threads(before)
