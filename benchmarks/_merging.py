@@ -79,18 +79,16 @@ def floor(method: str, base: Path, experts: list[Path], out: Path) -> None:
 
 
 class _NoHash:
-    """In place of SHA-256, to see what the hashes cost: tells apart what it was made with, and nothing more."""
+    """In place of the digest of a tensor, to see what the hashes cost: tells names apart, and nothing more."""
 
-    def __init__(self, data: bytes = b"") -> None:
-        self._name = zlib.crc32(data)
+    def __init__(self, info: Any) -> None:
+        self._name, self._left = zlib.crc32(info.name.encode()), info.nbytes
 
-    def update(self, data: Any) -> None: ...
+    def add(self, begin: int, view: memoryview) -> None:
+        self._left -= len(view)
 
-    def hexdigest(self) -> str:
-        return 8 * f"{self._name:08x}"
-
-    def digest(self) -> bytes:
-        return self._name.to_bytes(32, "little")
+    def hexdigest(self) -> str | None:
+        return None if self._left > 0 else 8 * f"{self._name:08x}"
 
 
 def anonymous_bytes() -> int:
@@ -138,9 +136,12 @@ def serve(side: str) -> None:
         keep_freed_memory()
         torch.set_num_threads(1)
     if side == "unhashed":
-        import hashlib
+        from mergebarrier.checkpoint.bytes import io, tensors
+        from mergebarrier.checkpoint.write import commit
 
-        hashlib.sha256 = _NoHash
+        for place in (tensors, io, commit):
+            setattr(place, "HASHES", dict.fromkeys(tensors.HASHES, _NoHash))
+        setattr(io, "Tree", _NoHash)
     stages = None
     if side == "stages":
         from _stages import Stages

@@ -17,9 +17,8 @@ from mergebarrier.verbs import job as merging
 running = importlib.import_module("mergebarrier.run.transform")
 
 STAGES: tuple[tuple[Any, str, str], ...] = (
-    (reading.ReadDigests, "feed", "SHA-256 of the inputs' tensors"),
-    (writing.Writer, "_put", "SHA-256 of the output's tensors"),
-    (committing, "hash_file", "SHA-256 of the output's files"),
+    (reading.ReadDigests, "feed", "digests of the inputs"),
+    (committing.Filling, "add", "digests of the output"),
     (running, "change_rows", "arithmetic"),
     (reading, "read_into", "read the inputs"),
     (hashing, "read_into", "read the output back"),

@@ -8,7 +8,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from mergebarrier.checkpoint import AdaptedCheckpoint, open_adapter, open_checkpoint, read_manifest, verify_manifest
+from mergebarrier.checkpoint import (
+    BLAKE3,
+    AdaptedCheckpoint,
+    open_adapter,
+    open_checkpoint,
+    read_manifest,
+    verify_manifest,
+)
 from model_folders import write_folder
 from peft_adapters import save_adapter
 from tiny_models import save
@@ -78,7 +85,7 @@ def test_the_manifest_lists_base_and_adapters_with_what_they_are(world, tmp_path
     assert adapter["modules"]["model.layers.0.mlp.up_proj"] == [3, 2.0]
     assert other["modules"]["model.layers.0.mlp.up_proj"] == [5, pytest.approx(8 / 5**0.5)]
     with open_adapter(world / "a") as opened:
-        assert adapter["tensors"] == opened.weights.digests()
+        assert adapter["tensors"] == opened.weights.digests(hashing=BLAKE3)
     card = (tmp_path / "out" / "README.md").read_text()
     assert "base+a" in card and "| adapter | b |" in card
     written = (tmp_path / "out" / "mergebarrier.json").read_text()

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
         place,
         split_reference,
     )
-    from mergebarrier.checkpoint.bytes import OutTensor, Shard, TensorInfo, open_regular, read_small
+    from mergebarrier.checkpoint.bytes import BLAKE3, SHA256, OutTensor, Shard, TensorInfo, open_regular, read_small
     from mergebarrier.checkpoint.files import (
         MANIFEST_NAME,
         canonical_json,
@@ -58,9 +58,11 @@ __all__ = [
     "ADAPTER_PREFIX",
     "ADAPTER_WEIGHTS",
     "ATTACHMENTS",
+    "BLAKE3",
     "INDEX",
     "LICENCE_FILES",
     "MANIFEST_NAME",
+    "SHA256",
     "SIDE_FILES",
     "SINGLE",
     "AdaptedCheckpoint",

@@ -49,7 +49,7 @@ def check_merged(
         base = next((i for i, item in enumerate(inputs) if item.role == "base"), None)
         with one_thread_kernels():
             weights = check_weights(merged, operands, [item.name for item in inputs], base)
-        copies = [item.name for item in inputs if item.checkpoint.digests() == written.digests]
+        copies = [item.name for item in inputs if item.checkpoint.digests(hashing=written.hashing) == written.digests]
         lines = [f"nothing merged: the output is {name}, bit for bit" for name in copies]
         lines += [*weights.warnings, *check_vocabulary(merged.tensors, config, side_files), *check_tie(merged)]
         found: dict[str, Any] = {"weights": weights.figures, "identical_to": copies, "suspect": False}

@@ -208,12 +208,12 @@ def _carried(facts: "ProtectFacts | UnprotectFacts | RealignFacts", card: bytes,
     return marked(unmarked(card) if facts["verb"] == "unprotect" else card, tags, section)
 
 
-def hashed(source: Checkpoint) -> dict[str, object]:
+def hashed(source: Checkpoint, hashing: str) -> dict[str, object]:
     """Return the digests of a model's content.
 
     Digests of its files would say no more about the weights, and cost a second hash of every byte.
     """
-    return {"content_digest": source.content_digest(), "tensors": source.digests()}
+    return {"content_digest": source.content_digest(hashing=hashing), "tensors": source.digests(hashing=hashing)}
 
 
 def write_circuits(

@@ -249,7 +249,7 @@ def _rounded(cosines: Mapping[str, float]) -> dict[str, float]:
 
 @runtime_checkable
 class _Hashed(Protocol):
-    def digest(self, name: str) -> str | None: ...
+    def digest(self, name: str, hashing: str, /) -> str | None: ...
 
 
 class InputRecordingSink:
@@ -286,7 +286,7 @@ class InputRecordingSink:
                 return None
             for name in names:
                 present = name in source.tensors
-                digest = source.digest(name) if present else None
+                digest = source.digest(name, self._writer.hashing) if present else None
                 if present and digest is None:
                     return None
                 found[name].append(digest)

@@ -12,6 +12,7 @@ from typing import Any
 
 from mergebarrier import __version__
 from mergebarrier.checkpoint import (
+    BLAKE3,
     MANIFEST_NAME,
     AdaptedCheckpoint,
     Adapter,
@@ -229,11 +230,12 @@ def merge(job: MergeJob, into: OutputOptions, checks: Checks = _NOTHING_MORE) ->
         inputs=[*(item.checkpoint.path for item in given), *job.beside],
         resume=into.resume,
         overwrite=into.overwrite,
+        hashing=BLAKE3,
     )
     with closing(writer):
         try:
             apply = job.apply()
-            models = [item.checkpoint.content_digest() for item in given] if job.whole else []
+            models = [item.checkpoint.content_digest(hashing=BLAKE3) for item in given] if job.whole else []
             transform(
                 job.sources,
                 InputRecordingSink(writer, job.sources, models),
@@ -247,7 +249,7 @@ def merge(job: MergeJob, into: OutputOptions, checks: Checks = _NOTHING_MORE) ->
             if not isinstance(fault, _RESUMABLE):
                 writer.discard()
             raise
-        inputs = [{**said, **hashed(item.checkpoint)} for said, item in zip(known, given, strict=True)]
+        inputs = [{**said, **hashed(item.checkpoint, BLAKE3)} for said, item in zip(known, given, strict=True)]
         if writer.finished:
             _check_same(inputs, into)
         for item in given:

@@ -9,7 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mergebarrier.checkpoint import Writer, canonical_json, layout_like, open_checkpoint, read_manifest, verify_manifest
+from mergebarrier.checkpoint import (
+    BLAKE3,
+    SHA256,
+    Writer,
+    canonical_json,
+    layout_like,
+    open_checkpoint,
+    read_manifest,
+    verify_manifest,
+)
 from mergebarrier.errors import BadManifest, CheckpointError
 from model_folders import small_tensors, write_folder
 
@@ -20,11 +29,12 @@ JSON = st.recursive(
 )
 
 
-@pytest.fixture
-def written(tmp_path: Path) -> Path:
+@pytest.fixture(params=[SHA256, BLAKE3])
+def written(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
     source = write_folder(tmp_path / "model", small_tensors())
     with open_checkpoint(source) as checkpoint:
-        writer = Writer.create(tmp_path / "out", layout_like(checkpoint), plan={}, inputs=[source])
+        layout = layout_like(checkpoint)
+        writer = Writer.create(tmp_path / "out", layout, plan={}, inputs=[source], hashing=request.param)
         for name in checkpoint.tensors:
             writer.put(name, checkpoint.read(name))
         writer.finish("all", tuple(checkpoint.tensors))
@@ -57,9 +67,9 @@ def test_verify_names_what_changed(written: Path, name: str) -> None:
     data = bytearray((written / name).read_bytes())
     data[-3] ^= 1
     (written / name).write_bytes(data)
-    assert [name in problem and "SHA-256" in problem for problem in verify_manifest(written)] == [True]
+    assert [name in problem and "the manifest lists" in problem for problem in verify_manifest(written)] == [True]
     (written / name).write_bytes(data + b"x")
-    assert ["bytes" in problem for problem in verify_manifest(written)] == [True]
+    assert [name in problem for problem in verify_manifest(written)] == [True]
     (written / name).unlink()
     assert ["missing" in problem for problem in verify_manifest(written)] == [True]
 
@@ -113,3 +123,12 @@ def test_a_manifest_cannot_make_us_read_elsewhere(written: Path, name: str) -> N
     edited(written, change)
     with pytest.raises(BadManifest, match="not a plain file name"):
         verify_manifest(written)
+
+
+def test_the_version_says_the_hash_and_a_header_is_part_of_the_weights(written: Path) -> None:
+    content = read_manifest(written)["content"]
+    (hashing,) = content["output"]["files"]["model.safetensors"].keys() - {"size_bytes"}
+    assert content["schema_version"] == {SHA256: 1, BLAKE3: 2}[hashing]
+    weights = written / "model.safetensors"
+    weights.write_bytes(weights.read_bytes().replace(b'{"format":"pt"}', b'{"format":"np"}'))
+    assert [line.partition(":")[0] for line in verify_manifest(written)] == ["model.safetensors"]

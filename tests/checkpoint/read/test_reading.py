@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from blake3 import blake3
 from safetensors.torch import load_file
 
-from mergebarrier.checkpoint import open_checkpoint
+from mergebarrier.checkpoint import BLAKE3, Piece, View, ViewPart, open_checkpoint
 from mergebarrier.errors import ChangedDuringRun, InternalError, LimitExceeded
 from model_folders import payload, small_tensors, thirds, write_folder, write_index
 
@@ -72,9 +73,34 @@ def test_digests_across_buffer_borders(tmp_path: Path) -> None:
         seen: list[tuple[int, int]] = []
         assert two.digests(2, lambda done, total: seen.append((done, total))) == serial
     assert seen[-1][0] == seen[-1][1] == sum(sizes.values())
+    with open_checkpoint(tmp_path / "m") as three:
+        trees = three.digests(2, hashing=BLAKE3)
     for name, tensor in tensors.items():
-        text = f"{name}\0U8\0{tensor.numel()}\0".encode() + payload(tensor)
-        assert serial[name] == hashlib.sha256(text).hexdigest()
+        head, text = f"{name}\0U8\0{tensor.numel()}\0".encode(), payload(tensor)
+        assert serial[name] == hashlib.sha256(head + text).hexdigest()
+        leaves = [blake3(text[start : start + 2**18]).digest() for start in range(0, len(text), 2**18)]
+        assert trees[name] == blake3(head + b"".join(leaves)).hexdigest()
+
+
+def test_fused_experts_that_are_read_one_by_one_from_any_thread_need_no_second_pass(tmp_path: Path) -> None:
+    """Rows of half a leaf and less, as gates and ups of experts lie between each other."""
+    tensors = {"w": torch.arange(6 * 10 * 9001.0).reshape(6, 10, 9001)}
+    with open_checkpoint(write_folder(tmp_path / "m", tensors)) as plain:
+        wanted = plain.digests(hashing=BLAKE3)
+    with open_checkpoint(tmp_path / "m") as stored:
+        cuts = [(start, start + 5) for start in range(0, 60, 5)]
+        names = [f"e{n}" for n in (*range(0, 12, 2), *range(11, 0, -2))]
+        parts = {name: ViewPart((5, 9001), (Piece(stored, "w", *cuts[int(name[1:])]),)) for name in names}
+        view = View(stored, parts, {})
+        view.stream()
+        threads = [threading.Thread(target=lambda n=n: [view.read(name) for name in names[n::2]]) for n in (0, 1)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        hashed_again: list[int] = []
+        assert stored.digests(1, lambda done, total: hashed_again.append(total), hashing=BLAKE3) == wanted
+        assert hashed_again == []
 
 
 def test_content_digest_does_not_depend_on_shards(tmp_path: Path) -> None:
@@ -171,11 +197,17 @@ def test_a_file_that_changes_during_the_run_is_noticed(tmp_path: Path, change: s
             checkpoint.verify_unchanged()
 
 
+@pytest.mark.parametrize("read", ["all", "some", "hashed"])
 @pytest.mark.parametrize("change", ["link", "mode", "rewrite"])
-def test_a_change_of_ctime_alone_is_judged_by_the_bytes(change: str, folder: Path) -> None:
+def test_a_change_of_ctime_alone_is_judged_by_the_bytes(change: str, read: str, folder: Path) -> None:
     weights = min(folder.glob("*.safetensors"))
     with open_checkpoint(folder) as checkpoint:
-        checkpoint.digests()
+        checkpoint.stream()
+        names = [info.name for info in checkpoint.tensors.values() if info.shard == weights.name]
+        for name in {"all": names, "some": names[-1:], "hashed": []}[read]:
+            checkpoint.read(name)
+        if read == "hashed":
+            checkpoint.digests()
         times = weights.stat()
         if change == "link":
             os.link(weights, folder / "backup")

@@ -23,7 +23,7 @@ import torch
 from mergebarrier.checkpoint.adapter.adapter import Adapter, open_adapter
 from mergebarrier.checkpoint.adapter.contents import Factors
 from mergebarrier.checkpoint.adapter.placement import HEAD_NAME, Finder, WeightChange, place
-from mergebarrier.checkpoint.bytes import TORCH, TensorInfo, check_finite, new_tensor_hash
+from mergebarrier.checkpoint.bytes import HASHES, SHA256, TORCH, TensorInfo, check_finite
 from mergebarrier.checkpoint.read import Checkpoint, is_of_tokenizer, open_checkpoint
 from mergebarrier.progress import Progress
 
@@ -64,7 +64,7 @@ class AdaptedCheckpoint(Checkpoint):
             self.config = _with_rows(self.config, before, rows)
         if HEAD_NAME in self.changes and HEAD_NAME not in base.tensors:
             self.config["tie_word_embeddings"] = False
-        self._changed: dict[str, str] = {}
+        self._changed: dict[tuple[str, str], str] = {}
         self._lengths: dict[str, torch.Tensor] = {}
 
     def _info(self, name: str) -> TensorInfo:
@@ -196,22 +196,21 @@ class AdaptedCheckpoint(Checkpoint):
         self.base.stream()
         self.adapter.weights.stream()
 
-    def digest(self, name: str) -> str:
+    def digest(self, name: str, hashing: str = SHA256) -> str:
         """Return the digest of one tensor as it is read here; as ``Checkpoint.digest``."""
         if name not in self.changes:
-            return self.base.digest(name)
-        if name not in self._changed:
-            info = self.tensors[name]
-            chain = new_tensor_hash(name, info.dtype, info.shape)
-            chain.update(self.read(name).reshape(-1).view(torch.uint8).numpy().data)
-            self._changed[name] = chain.hexdigest()
-        return self._changed[name]
+            return self.base.digest(name, hashing)
+        if (name, hashing) not in self._changed:
+            digest = HASHES[hashing](self.tensors[name])
+            digest.add(0, self.read(name).reshape(-1).view(torch.uint8).numpy().data)
+            self._changed[name, hashing] = digest.hexdigest() or ""
+        return self._changed[name, hashing]
 
-    def digests(self, workers: int = 1, progress: Progress | None = None) -> dict[str, str]:
+    def digests(self, workers: int = 1, progress: Progress | None = None, *, hashing: str = SHA256) -> dict[str, str]:
         """Hash every tensor as it is read here; as ``Checkpoint.digests``, after one pass over both folders."""
-        found = self.base.digests(workers, progress)
-        self.adapter.weights.digests(workers)
-        return found | {name: self.digest(name) for name in self.changes}
+        found = self.base.digests(workers, progress, hashing=hashing)
+        self.adapter.weights.digests(workers, hashing=hashing)
+        return found | {name: self.digest(name, hashing) for name in self.changes}
 
     def verify_unchanged(self) -> None:
         """Raise ChangedDuringRun when a file of either folder changed."""

@@ -4,13 +4,12 @@ A link is followed only to a regular file inside the model's folder, or inside t
 Face cache repository; what was opened is then checked on the descriptor, so a FIFO can neither hang nor fool us.
 
     accept realpath(p) if inside root, or if root = R/snapshots/X and realpath(p) is inside R/blobs
-    tensor digest = SHA-256(name 0x00 dtype 0x00 shape-as-"a,b,c" 0x00 payload)
     content digest = SHA-256(tensor digests as 32 raw bytes each, in the order of the sorted names)
 
-A digest is one chain and takes one thread, so files are hashed side by side, and so are tensors (hashlib leaves the
-interpreter lock); the pass over a tensor checks its values too.
+Files are hashed side by side, and so are tensors (hashes leave the interpreter lock); the pass over a tensor checks its
+values too.
 
-Source: FIPS 180-4; transformers issue 47176 (shards outside the folder were read); model-signing refuses all links.
+Source: transformers issue 47176 (shards outside the folder were read); model-signing refuses all links.
 Differs: cache links are followed, because every cached model consists of them.
 """
 
@@ -19,15 +18,16 @@ import errno
 import hashlib
 import os
 import stat
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from threading import Lock, get_ident
+from threading import Lock
 from typing import TypeVar
 
 import torch
+from blake3 import blake3
 
-from mergebarrier.checkpoint.bytes.tensors import TensorInfo, check_payload
+from mergebarrier.checkpoint.bytes.tensors import HASHES, SHA256, TensorInfo, Tree, check_payload
 from mergebarrier.errors import ChangedDuringRun, LimitExceeded, NoSpace, NotACheckpoint, UnsafePath
 from mergebarrier.progress import Progress
 
@@ -135,47 +135,37 @@ def sync_folder(path: Path) -> None:
         os.close(fd)
 
 
-def new_tensor_hash(name: str, dtype: str, shape: Sequence[int]) -> "hashlib._Hash":
-    """Return a SHA-256 that has seen a tensor's name, dtype and shape, and waits for the payload."""
-    return hashlib.sha256(b"\0".join((name.encode(), dtype.encode(), ",".join(map(str, shape)).encode(), b"")))
-
-
 class ReadDigests:
-    """Collects digests of one model's tensors; ``feed`` is called by any thread."""
+    """Collects BLAKE3 digests of one model's tensors from what is read of them, by any thread."""
 
-    def __init__(self) -> None:
-        """Start with nothing read."""
-        self.found: dict[str, str] = {}
-        self._chains: dict[tuple[int, str], tuple[hashlib._Hash, int]] = {}
+    def __init__(self, found: dict[str, str]) -> None:
+        """Start with what is known, name -> digest; more is added to it."""
+        self.found = found
+        self._trees: dict[str, Tree] = {}
         self._lock = Lock()
 
-    def feed(self, info: TensorInfo, start: int, stop: int, view: memoryview) -> None:
-        """Take rows ``start`` to ``stop`` (exclusive) of a tensor; a scalar is one row."""
-        if info.name in self.found:
-            return
-        key = get_ident(), info.name
+    def feed(self, info: TensorInfo, begin: int, view: memoryview) -> None:
+        """Take the bytes of a tensor's payload from ``begin`` on."""
         with self._lock:
-            chain, expected = self._chains.pop(key, (None, 0))
-        if start == 0:
-            chain, expected = new_tensor_hash(info.name, info.dtype, info.shape), 0
-        if chain is None or start != expected:
-            return
-        chain.update(view)
-        with self._lock:
-            if stop == info.rows:
-                self.found[info.name] = chain.hexdigest()
-            else:
-                self._chains[key] = chain, stop
+            if info.name in self.found:
+                return
+            tree = self._trees.get(info.name) or self._trees.setdefault(info.name, Tree(info))
+        tree.add(begin, view)
+        digest = tree.hexdigest()
+        if digest is not None:
+            with self._lock:
+                self.found[info.name] = digest
+                self._trees.pop(info.name, None)
 
 
 def content_digest(digests: Mapping[str, str]) -> str:
-    """Hash of a model's content, independent of shards and offsets.
-
-    Args:
-      digests: tensor name -> tensor digest (hex).
-    Returns: hex SHA-256.
-    """
+    """Hash of a model's content, whatever its shards and offsets: hex SHA-256 of its tensors' digests."""
     return hashlib.sha256(b"".join(bytes.fromhex(digests[name]) for name in sorted(digests))).hexdigest()
+
+
+def shard_digest(header: bytes | bytearray, digests: Iterable[str]) -> str:
+    """Hash of a file of weights: hex BLAKE3 of what comes before its payload, and its tensors' digests in order."""
+    return blake3(bytes(header) + b"".join(map(bytes.fromhex, digests))).hexdigest()
 
 
 def hash_file(fd: int, size_bytes: int, *, where: object, tick: Callable[[int], None] | None = None) -> str:
@@ -196,7 +186,13 @@ def hash_file(fd: int, size_bytes: int, *, where: object, tick: Callable[[int], 
 
 
 def hash_tensor(
-    fd: int, info: TensorInfo, *, where: str, check_values: bool, tick: Callable[[int], None] | None = None
+    fd: int,
+    info: TensorInfo,
+    *,
+    where: str,
+    check_values: bool,
+    tick: Callable[[int], None] | None = None,
+    hashing: str = SHA256,
 ) -> str:
     """Hash one tensor of an open shard.
 
@@ -206,15 +202,17 @@ def hash_tensor(
       where:        names the tensor in errors.
       check_values: refuse NaN, Inf and bad masks; not needed for bytes whose digests are known.
       tick:         called with the number of bytes after each piece.
+      hashing:      of ``HASHES``.
     Returns: hex digest.
     Raises:  ChangedDuringRun; NonFinite, BadDtype for values.
     """
-    chain = new_tensor_hash(info.name, info.dtype, info.shape)
+    digest, begin = HASHES[hashing](info), 0
     for piece in _pieces(fd, info.begin, info.end, where, tick):
         if check_values:
             check_payload(piece, info.dtype, where=where)
-        chain.update(piece.numpy().data)
-    return chain.hexdigest()
+        digest.add(begin, piece.numpy().data)
+        begin += len(piece)
+    return digest.hexdigest() or ""
 
 
 def side_by_side(work: Callable[[_Item], _Result], items: Iterable[_Item], workers: int) -> list[_Result]:

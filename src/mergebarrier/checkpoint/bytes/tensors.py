@@ -5,22 +5,31 @@ and anything that only quantised checkpoints use is refused by name.  Positions 
 reader needs no header.  Values are checked when they are read, when they are written, and inside the pass that hashes
 a file, so that a model with one bad value is refused before anything is written.
 
+Its digest is a chain, which takes bytes in order (keys derive from it), or a tree, which takes them as they come, so
+that a merge hashes what it reads and writes in passing, on all threads, rows of fused experts too.
+
     nbytes = end - begin = prod(shape) * bits / 8
     finite  <=  their sum is;   finite  <=>  min and max are      (in the stored dtype; NaN propagates, Inf shows)
+    chain = SHA-256(name 0x00 dtype 0x00 shape-as-"a,b,c" 0x00 payload)
+    tree  = BLAKE3(name 0x00 dtype 0x00 shape 0x00 leaf digests),  leaf digest = BLAKE3(2^18 bytes of the payload)
 
-Source: safetensors 0.8.0, ``Dtype``; IEEE 754.  Differs: sub-byte and 8-bit floats and complex numbers are known and
-refused.
+Source: safetensors 0.8.0, ``Dtype``; IEEE 754; FIPS 180-4; BLAKE3 (O'Connor et al. 2020).  Differs: sub-byte and
+8-bit floats and complex numbers are known and refused.
 """
 
+import hashlib
 import math
 import mmap
 import weakref
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Literal
+from threading import Lock
+from typing import Final, Literal
 
 import numpy as np
 import torch
+from blake3 import blake3
 
 from mergebarrier.errors import BadDtype, NonFinite
 
@@ -161,6 +170,80 @@ def _finite(tensor: torch.Tensor) -> bool:
         return True
     low, high = torch.aminmax(tensor)
     return math.isfinite(low.item()) and math.isfinite(high.item())
+
+
+#: Names of hashes, as manifests hold them.
+SHA256: Final = "sha256"
+BLAKE3: Final = "blake3"
+_LEAF_BYTES = 1 << 18
+
+
+def _head(info: TensorInfo) -> bytes:
+    return b"\0".join((info.name.encode(), info.dtype.encode(), ",".join(map(str, info.shape)).encode(), b""))
+
+
+class Chain:
+    """SHA-256 of a tensor, which takes its bytes in order alone."""
+
+    def __init__(self, info: TensorInfo) -> None:
+        """Begin with name, dtype and shape."""
+        self._chain, self._left, self._reached = hashlib.sha256(_head(info)), info.nbytes, 0
+
+    def add(self, begin: int, view: memoryview) -> None:
+        """Take bytes of the payload from ``begin`` on."""
+        if begin == self._reached:
+            self._chain.update(view)
+            self._reached, self._left = begin + len(view), self._left - len(view)
+
+    def hexdigest(self) -> str | None:
+        """Return the digest; None unless the whole payload came, in order."""
+        return None if self._left else self._chain.hexdigest()
+
+
+class Tree:
+    """BLAKE3 of a tensor in leaves, which come in any order, in pieces, from any thread, and more than once."""
+
+    def __init__(self, info: TensorInfo) -> None:
+        """Begin with name, dtype and shape."""
+        self._head, self._nbytes, self._lock = _head(info), info.nbytes, Lock()
+        self._leaves: dict[int, bytes] = {}
+        self._parts: dict[int, dict[int, bytes]] = {}
+
+    def add(self, begin: int, view: memoryview) -> None:
+        """Take bytes of the payload from ``begin`` on."""
+        stop = begin + len(view)
+        for leaf in range(begin // _LEAF_BYTES, -(-stop // _LEAF_BYTES)):
+            first, last = leaf * _LEAF_BYTES, min((leaf + 1) * _LEAF_BYTES, self._nbytes)
+            if leaf not in self._leaves:
+                piece: bytes | memoryview = view[max(first, begin) - begin : min(last, stop) - begin]
+                if len(piece) < last - first:
+                    piece = self._joined(leaf, max(first, begin) - first, bytes(piece))
+                if len(piece) == last - first:
+                    self._leaves[leaf] = blake3(piece).digest()
+
+    def _joined(self, leaf: int, start: int, part: bytes) -> bytes:
+        """Keep a part of a leaf; return the leaf as far as it is known from its first byte on."""
+        with self._lock:
+            parts = self._parts.setdefault(leaf, {})
+            parts[start] = max(parts.get(start, b""), part, key=len)
+            whole = bytearray()
+            for place in sorted(parts):
+                if place > len(whole):
+                    break
+                whole[place : place + len(parts[place])] = parts[place]
+            if len(whole) == min(_LEAF_BYTES, self._nbytes - leaf * _LEAF_BYTES):
+                del self._parts[leaf]
+            return bytes(whole)
+
+    def hexdigest(self) -> str | None:
+        """Return the digest; None unless the whole payload came."""
+        count = -(-self._nbytes // _LEAF_BYTES)
+        if len(self._leaves) < count:
+            return None
+        return blake3(self._head + b"".join(self._leaves[leaf] for leaf in range(count))).hexdigest()
+
+
+HASHES: Final[Mapping[str, type[Chain] | type[Tree]]] = {SHA256: Chain, BLAKE3: Tree}
 
 
 _WORTH_BYTES = 1 << 22

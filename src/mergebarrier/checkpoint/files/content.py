@@ -33,10 +33,11 @@ Parameters = dict[str, Any]
 
 
 class File(TypedDict):
-    """A file of a folder."""
+    """A file of a folder; weights of a manifest of version 2 have the digest that is made of those of their tensors."""
 
     size_bytes: Count
-    sha256: Digest
+    sha256: NotRequired[Digest]
+    blake3: NotRequired[Digest]
 
 
 class Written(TypedDict):
@@ -57,7 +58,7 @@ class Tool(TypedDict):
 class Content(TypedDict):
     """What any machine must reproduce."""
 
-    schema_version: Literal[1]
+    schema_version: Literal[1, 2]
     tool: Tool
     plan_sha256: Digest
     output: Written

@@ -5,6 +5,7 @@ the same one; ``environment`` says where it was made.  The manifest digest cover
 
     content_sha256 = SHA-256(canonical JSON of content);   canonical: sorted keys, "," ":", ASCII, final newline
     seal = HMAC-SHA256(sub-key of the owner's key, canonical JSON of content);   without it anyone may have written it
+    digest of weights = BLAKE3(all before the payload, then the digest of every tensor in offset order), or SHA-256
 
 Source: RFC 8785 in spirit.  Differs: ASCII escapes and Python's shortest floats instead of the RFC's number format.
 """
@@ -18,7 +19,18 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from mergebarrier.checkpoint.bytes import open_regular, parse_bounded, read_into, read_small
+from mergebarrier.checkpoint.bytes import (
+    BLAKE3,
+    SHA256,
+    TensorInfo,
+    hash_tensor,
+    open_regular,
+    parse_bounded,
+    read_into,
+    read_small,
+    shard_digest,
+)
+from mergebarrier.checkpoint.read import check_header_size, validate_header
 from mergebarrier.errors import BadManifest, CheckpointError, clean
 
 if TYPE_CHECKING:
@@ -29,7 +41,9 @@ if TYPE_CHECKING:
     Sealer = Callable[[bytes], Mapping[str, str]]
 
 MANIFEST_NAME = "mergebarrier.json"
-SCHEMA_VERSION = 1
+#: 1: digests of tensors and of files are SHA-256; 2: those of tensors and of weights are BLAKE3 (``shard_digest``).
+SCHEMA_VERSIONS = {SHA256: 1, BLAKE3: 2}
+_SPELLED = {SHA256: "SHA-256", BLAKE3: "BLAKE3"}
 _MAX_BYTES = 128 * 2**20
 _MAX_DEPTH = 32
 _MAX_VALUES = 8_000_000
@@ -52,10 +66,13 @@ def canonical_json(document: object) -> bytes:
 
 
 def build_manifest(
-    content: Mapping[str, object], environment: Mapping[str, object], seal: "Sealer | None" = None
+    content: Mapping[str, object],
+    environment: Mapping[str, object],
+    seal: "Sealer | None" = None,
+    hashing: str = SHA256,
 ) -> bytes:
-    """Return the bytes of a manifest; adds ``schema_version``, the digest of ``content``, and the seal of a key."""
-    content = {**content, "schema_version": SCHEMA_VERSION}
+    """Return the bytes; adds ``schema_version``, which says the hash, the digest of ``content``, and a key's seal."""
+    content = {**content, "schema_version": SCHEMA_VERSIONS[hashing]}
     text = canonical_json(content)
     digest = hashlib.sha256(text).hexdigest()
     sealed = {} if seal is None else {"seal": seal(text)}
@@ -92,8 +109,8 @@ def read_manifest(
     if not isinstance(content, dict) or not isinstance(document["environment"], dict):
         raise bad("content or environment is not a table")
     version = content.get("schema_version")
-    if type(version) is not int or not 1 <= version <= SCHEMA_VERSION:
-        raise bad(f"schema version {version!r}, this release reads up to {SCHEMA_VERSION}")
+    if type(version) is not int or version not in SCHEMA_VERSIONS.values():
+        raise bad(f"schema version {version!r}, this release reads up to {max(SCHEMA_VERSIONS.values())}")
     canonical = canonical_json(content)
     if hashlib.sha256(canonical).hexdigest() != document["content_sha256"]:
         raise bad("the digest in the file is not that of its content")
@@ -145,26 +162,32 @@ def verify_manifest(path: str | os.PathLike[str]) -> list[str]:
     root = Path(path).resolve()
     listed = _listed_files(read_manifest(path), Path(path) / MANIFEST_NAME)
     problems = []
-    for name, (expected_size, expected_digest) in sorted(listed.items()):
+    for name, (expected_size, hashing, expected_digest) in sorted(listed.items()):
         try:
-            size, digest = _hash_file(root, name)
+            size, digest = (_hash_weights if hashing == BLAKE3 else _hash_file)(root, name)
         except CheckpointError as fault:
             problems.append(str(fault))
             continue
         if size != expected_size:
             problems.append(f"{name}: {size} bytes, the manifest lists {expected_size}")
         elif digest != expected_digest:
-            problems.append(f"{name}: SHA-256 {digest}, the manifest lists {expected_digest}")
+            problems.append(f"{name}: {_SPELLED[hashing]} {digest}, the manifest lists {expected_digest}")
     extra = sorted(name for name in os.listdir(root) if name.endswith(".safetensors") and name not in listed)
     return problems + [f"{clean(name)}: weights that the manifest does not list" for name in extra]
 
 
-def _listed_files(manifest: "Manifest", where: Path) -> dict[str, tuple[int, str]]:
-    """Return name -> (bytes, SHA-256); BadManifest when the list is missing or a name is not bare."""
+def _listed_files(manifest: "Manifest", where: Path) -> dict[str, tuple[int, str, str]]:
+    """Return name -> (bytes, hash, digest); BadManifest when the list is missing or a name is not bare."""
     remedy = "use the folder as mergebarrier wrote it"
     try:
         files = manifest["content"]["output"]["files"]
-        listed = {str(name): (int(entry["size_bytes"]), str(entry["sha256"])) for name, entry in files.items()}
+        listed = {
+            str(name): (
+                int(entry["size_bytes"]),
+                *((BLAKE3, entry["blake3"]) if "blake3" in entry else (SHA256, entry["sha256"])),
+            )
+            for name, entry in files.items()
+        }
     except (AttributeError, KeyError, TypeError, ValueError) as fault:
         raise BadManifest("the list of output files is missing or malformed", where=where, remedy=remedy) from fault
     for name in listed:
@@ -185,3 +208,23 @@ def _hash_file(root: Path, name: str) -> tuple[int, str]:
     finally:
         os.close(fd)
     return size, chain.hexdigest()
+
+
+def _hash_weights(root: Path, name: str) -> tuple[int, str]:
+    fd, _ = open_regular(root, name)
+    try:
+        size, length = os.fstat(fd).st_size, bytearray(8)
+        read_into(fd, 0, memoryview(length), root / name)
+        n_bytes = int.from_bytes(length, "little")
+        check_header_size(n_bytes, size, where=root / name)
+        before = bytearray(8 + n_bytes)
+        read_into(fd, 0, memoryview(before), root / name)
+        header = validate_header(bytes(before[8:]), size, where=root / name)
+        infos = [
+            TensorInfo(e.name, e.dtype, e.shape, name, header.payload_start + e.begin, header.payload_start + e.end)
+            for e in header.entries
+        ]
+        digests = [hash_tensor(fd, i, where=name, check_values=False, hashing=BLAKE3) for i in infos]
+    finally:
+        os.close(fd)
+    return size, shard_digest(before, digests)

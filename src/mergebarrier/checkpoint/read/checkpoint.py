@@ -1,11 +1,11 @@
 """A validated, read-only view of a model folder: names, shapes and config as data, weights one tensor at a time.
 
 Files are opened once and read with ``pread``: a mapped file that is truncated would kill the process, and a path
-that is swapped would show other bytes.  Every float that leaves here is finite.  A tensor that is read whole, or row by
-row from the first to the last on one thread, leaves its digest, so that a run need not read or hash twice.
+that is swapped would show other bytes.  Every float that leaves here is finite.  A tensor that is read whole, in any
+pieces and order, leaves its digest, so that a run need not read or hash twice.
 
     identity of a file = (device, inode, size, mtime_ns, ctime_ns), taken when it was opened
-    digest of a tensor = SHA-256(name 0x00 dtype 0x00 shape 0x00 payload), advanced by every block of rows
+    digest of a tensor = a tree, which every block of rows adds to; a chain for what asks for one (keys)
 
 Source: POSIX.  Differs from a hash at the end of a run: a change shows in ctime, which no user can set back, and
 digests are those of the bytes that the arithmetic saw.
@@ -24,7 +24,9 @@ from typing import Any, Self
 import torch
 
 from mergebarrier.checkpoint.bytes import (
+    BLAKE3,
     CLEAN_WEIGHTS,
+    SHA256,
     TORCH,
     Memory,
     ReadDigests,
@@ -81,7 +83,8 @@ class Checkpoint:
         self.refused: RemoteCodeRefused | None = None
         self._files = files
         self._opened = {name: _identity(os.fstat(fd)) for name, (fd, _) in files.items()}
-        self._digests: dict[str, str] = {}
+        self._digests: dict[str, dict[str, str]] = {SHA256: {}, BLAKE3: {}}
+        self._touched = set[str]()
         self._reads: ReadDigests | None = None
         self._memory = Memory()
         self._lock = Lock()
@@ -162,11 +165,12 @@ class Checkpoint:
         if info.dtype == "BOOL":
             check_bool(raw, where=where)
         tensor = raw.view(TORCH[info.dtype]).view(shape)
-        # What ``digests`` went through is known to be finite; should its file change since, the run is refused.
-        if info.name not in self._digests:
+        # What has a digest is known to be finite; should its file change since, the run is refused.
+        if not self._is_known(info.name):
+            self._touched.add(info.name)
             check_finite(tensor, info.dtype, where=where, remedy=CLEAN_WEIGHTS)
-            if self._reads is not None and info is self.tensors[info.name]:
-                self._reads.feed(info, start, stop, raw.numpy().data)
+            if self._reads is not None:
+                self._reads.feed(self.tensors[info.name], start * info.row_nbytes, raw.numpy().data)
         return tensor
 
     def stream(self) -> None:
@@ -174,48 +178,48 @@ class Checkpoint:
 
         Digests are taken from what is read, and buffers are used again.
         """
-        self._reads = self._reads or ReadDigests()
+        self._reads = self._reads or ReadDigests(self._digests[BLAKE3])
         self._memory = Memory(_BUFFERS_KEPT)
 
-    def digest(self, name: str) -> str:
+    def digest(self, name: str, hashing: str = SHA256) -> str:
         """Return the digest of one tensor, hashing it unless it is known; KeyError, or as ``read``."""
-        if self._reads is not None and name in self._reads.found:
-            return self._reads.found[name]
-        if name not in self._digests:
-            self._digests[name] = self._hash(self.tensors[name], None)
-        return self._digests[name]
+        known = self._digests[hashing]
+        if name not in known:
+            known[name] = self._hash(self.tensors[name], None, hashing)
+        return known[name]
 
-    def digests(self, workers: int = 1, progress: Progress | None = None) -> dict[str, str]:
+    def digests(self, workers: int = 1, progress: Progress | None = None, *, hashing: str = SHA256) -> dict[str, str]:
         """Hash every tensor whose digest is not known yet, and check its values; only the first call pays.
 
         Args:
           workers:  threads; the result does not depend on it.
           progress: called with (bytes done, bytes in all).
-        Returns: tensor name -> hex SHA-256 of name, dtype, shape and payload, in the order of ``tensors``.
+          hashing:  SHA256, the name of a model everywhere; BLAKE3 in what a merge writes.
+        Returns: tensor name -> hex digest of name, dtype, shape and payload, in the order of ``tensors``.
         Raises:  NonFinite (names file and tensor); BadDtype for a BOOL byte above 1; ChangedDuringRun.
         """
-        known = self._known()
+        known = self._digests[hashing]
         missing = [info for name, info in self.tensors.items() if name not in known]
         if missing:
             tick = ticker(sum(info.nbytes for info in missing), progress)
-            found = side_by_side(lambda info: self._hash(info, tick), missing, workers)
-            self._digests.update(zip((info.name for info in missing), found, strict=True))
-            known = self._known()
+            found = side_by_side(lambda info: self._hash(info, tick, hashing), missing, workers)
+            known.update(zip((info.name for info in missing), found, strict=True))
         self.verify_unchanged()
         return {name: known[name] for name in self.tensors}
 
-    def _known(self) -> dict[str, str]:
-        return self._digests | (self._reads.found if self._reads is not None else {})
+    def _is_known(self, name: str) -> bool:
+        return any(name in known for known in self._digests.values())
 
-    def _hash(self, info: TensorInfo, tick: Callable[[int], None] | None) -> str:
-        return hash_tensor(self._files[info.shard][0], info, where=self._where(info), check_values=True, tick=tick)
+    def _hash(self, info: TensorInfo, tick: Callable[[int], None] | None, hashing: str) -> str:
+        fd, where = self._files[info.shard][0], self._where(info)
+        return hash_tensor(fd, info, where=where, check_values=True, tick=tick, hashing=hashing)
 
     def _where(self, info: TensorInfo) -> str:
         return f"{self.path / info.shard}: tensor {info.name!r}"
 
-    def content_digest(self, workers: int = 1, progress: Progress | None = None) -> str:
+    def content_digest(self, workers: int = 1, progress: Progress | None = None, *, hashing: str = SHA256) -> str:
         """Hex SHA-256 of the content, whatever its shards: the digest of the sorted tensor digests."""
-        return content_digest(self.digests(workers, progress))
+        return content_digest(self.digests(workers, progress, hashing=hashing))
 
     def read_side_file(self, name: str) -> bytes:
         """Return the bytes of one of ``side_files``, without its keys that name code; KeyError for any other name."""
@@ -261,16 +265,20 @@ class Checkpoint:
                 )
 
     def _is_as_read(self, name: str, fd: int, now: set[tuple[int, ...]]) -> bool:
-        """Say whether a shard of another ctime alone still holds what was read of it; no without every digest."""
+        """Say whether a shard of another ctime alone still holds what was read of it; no where that left no digest."""
         (identity,) = now
         if identity == self._opened[name] or identity[:-1] != self._opened[name][:-1]:
             return False
-        known = self._known()
         tensors = next(shard.tensors for shard in self.shards if shard.name == name)
+        known = [info for info in tensors if self._is_known(info.name)]
+        # What was never read matters to nobody; what was read and left no digest cannot be compared.
+        if not known or any(info.name in self._touched for info in tensors if info not in known):
+            return False
         return all(
-            info.name in known
-            and hash_tensor(fd, info, where=self._where(info), check_values=False) == known[info.name]
-            for info in tensors
+            hash_tensor(fd, info, where=self._where(info), check_values=False, hashing=hashing) == digests[info.name]
+            for hashing, digests in self._digests.items()
+            for info in known
+            if info.name in digests
         )
 
 

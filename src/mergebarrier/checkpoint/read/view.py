@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from mergebarrier.checkpoint.bytes import TensorInfo
+from mergebarrier.checkpoint.bytes import SHA256, TensorInfo
 from mergebarrier.checkpoint.read.checkpoint import Checkpoint
 from mergebarrier.progress import Progress
 
@@ -144,17 +144,17 @@ class View(Checkpoint):
         """Expect one pass over all tensors; as ``Checkpoint.stream``."""
         self._stored.stream()
 
-    def digest(self, name: str) -> str:
+    def digest(self, name: str, hashing: str = SHA256) -> str:
         """Return a digest of what one tensor is made of."""
         part = self.parts[name]
         if part.whole is not None:
-            return part.whole.source.digest(part.whole.name)
-        made_of = [(piece.source.digest(piece.name), piece.start, piece.stop) for piece in part.pieces]
+            return part.whole.source.digest(part.whole.name, hashing)
+        made_of = [(piece.source.digest(piece.name, hashing), piece.start, piece.stop) for piece in part.pieces]
         return hashlib.sha256(repr(made_of).encode()).hexdigest()
 
-    def digests(self, workers: int = 1, progress: Progress | None = None) -> dict[str, str]:
+    def digests(self, workers: int = 1, progress: Progress | None = None, *, hashing: str = SHA256) -> dict[str, str]:
         """Hash every stored tensor under its own name; as ``Checkpoint.digests``."""
-        return self._stored.digests(workers, progress)
+        return self._stored.digests(workers, progress, hashing=hashing)
 
     def verify_unchanged(self) -> None:
         """Raise ChangedDuringRun when a file that is read changed."""

@@ -2,11 +2,11 @@
 
 A record of a finished unit is written after its bytes and is believed only when they still have its digests.  Finished
 shards are flushed while others are still computed, on a thread of their own; an error of the disk is reported to the
-first fsync that meets it and to no later one, so each flush is kept and asked for.  Weights are read back once, for the
-digests of their files; they get their names, then come side files, index and config, then the manifest, and one rename
-shows all of it.  The tensors' digests are those of the bytes that were handed to the operating system.  They are taken
-again from the file, and compared, unless it cannot have been written to since: every unit that is finished leaves a
-time of change on its file that no write does.
+first fsync that meets it and to no later one, so each flush is kept and asked for.  Where files are named by SHA-256,
+weights are read back once for it; they get their names, then come side files, index and config, then the manifest, and
+one rename shows all of it.  The tensors' digests are those of the bytes that were handed to the operating system.
+They are taken again from the file, and compared, unless it cannot have been written to since: every unit that is
+finished leaves a time of change on its file that no write does.
 
     tasks/<SHA-256(unit name)[:32]>.done = {"made_of": .., "plan": digest, "tensors": {name: digest}, "unit": name}
     verify, fsync, NAME.part -> NAME | side files | index, config.json | mergebarrier.json | rename to DIR
@@ -24,7 +24,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 from typing import Any, Protocol
@@ -32,6 +32,8 @@ from typing import Any, Protocol
 from mergebarrier import __version__
 from mergebarrier.checkpoint.adapter import ADAPTER_CONFIG
 from mergebarrier.checkpoint.bytes import (
+    BLAKE3,
+    HASHES,
     OutTensor,
     Shard,
     TensorInfo,
@@ -39,9 +41,10 @@ from mergebarrier.checkpoint.bytes import (
     full_disk,
     hash_file,
     hash_tensor,
-    new_tensor_hash,
     parse_bounded,
+    read_into,
     read_small,
+    shard_digest,
     side_by_side,
     sync_folder,
     ticker,
@@ -100,26 +103,17 @@ def read_records(tasks: Path, plan_sha256: str) -> dict[str, UnitRecord]:
     return found
 
 
-@dataclass
 class Filling:
     """The state of a tensor between its first piece and ``finish``; not shared between threads."""
 
-    info: TensorInfo
-    _next_row: int = 0
-    _in_order: bool = True
-    _pieces: list[tuple[int, int]] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
+    def __init__(self, info: TensorInfo, hashing: str) -> None:
         """Begin the digest."""
-        self._digest = new_tensor_hash(self.info.name, self.info.dtype, self.info.shape)
+        self.info, self._digest, self._pieces = info, HASHES[hashing](info), list[tuple[int, int]]()
 
     def add(self, start: int, stop: int, content: memoryview) -> None:
         """Note that rows ``start`` to ``stop`` (exclusive) were written with these bytes."""
         self._pieces.append((start, stop))
-        self._in_order = self._in_order and start == self._next_row
-        if self._in_order:
-            self._digest.update(content)
-            self._next_row = stop
+        self._digest.add(start * self.info.row_nbytes, content)
 
     @property
     def complete(self) -> bool:
@@ -133,9 +127,9 @@ class Filling:
 
     @property
     def digest(self) -> str | None:
-        """The digest, if the rows came in order; None when the bytes must be read again for it."""
-        in_order = self._in_order and (self._next_row == self.info.rows or not self.info.numel)
-        return self._digest.hexdigest() if in_order else None
+        """The digest, if it could be taken from the pieces; None when the bytes must be read again for it."""
+        once = sum(stop - start for start, stop in self._pieces) <= self.info.rows
+        return self._digest.hexdigest() if once else None
 
 
 # What makes a folder a model or an adapter for a reader.
@@ -163,6 +157,7 @@ class Unfinished(Protocol):
     layout: tuple[OutTensor, ...]
     shards: tuple[Shard, ...]
     plan_sha256: str
+    hashing: str
 
     @property
     def digests(self) -> Mapping[str, str]:
@@ -195,7 +190,9 @@ def commit_output(
         raise InternalError("not on the list of files that are copied", where=unknown)
     verified = _verify(writer, workers, progress)
     _name_shards(writer)
-    files = {s.name: {"sha256": verified[s.name], "size_bytes": s.size_bytes} for s in writer.shards}
+    files: dict[str, dict[str, object]] = {
+        s.name: {writer.hashing: verified[s.name], "size_bytes": s.size_bytes} for s in writer.shards
+    }
     last = index_files(writer.layout)
     for name in (*known, *texts):
         if name in _LAST_SIDE_FILES and name in side_files:
@@ -214,6 +211,7 @@ def commit_output(
         },
         environment,
         seal,
+        writer.hashing,
     )
     for name, data in last.items():
         write_new(place.model / (name + ".new"), data)
@@ -227,20 +225,26 @@ def commit_output(
 
 
 def _verify(writer: Unfinished, workers: int, progress: Progress | None) -> dict[str, str]:
-    """Read every shard back for the digest of its file, compare those of its tensors, and flush it to the disk."""
+    """Return the digest of every shard once it is on the disk, having read back what may not be as it was written."""
     tick = ticker(sum(shard.size_bytes for shard in writer.shards), progress)
 
     def verify(shard: Shard) -> str:
         fd, where = writer.fds[shard.name], writer.place.out / shard.name
         for tensor in () if untouched[shard.name] else shard.tensors:
             place = f"{where}: tensor {tensor.name!r}"
-            if hash_tensor(fd, tensor, where=place, check_values=False) != writer.digests[tensor.name]:
+            found = hash_tensor(fd, tensor, where=place, check_values=False, hashing=writer.hashing)
+            if found != writer.digests[tensor.name]:
                 raise DigestMismatch(
                     "the disk returned other bytes than were written",
                     where=place,
                     remedy="check the disk, then use --resume",
                 )
-        digest = hash_file(fd, shard.size_bytes, where=where, tick=tick)
+        if writer.hashing == BLAKE3:
+            header = bytearray(shard.tensors[0].begin)
+            read_into(fd, 0, memoryview(header), where)
+            digest = shard_digest(header, [writer.digests[tensor.name] for tensor in shard.tensors])
+        else:
+            digest = hash_file(fd, shard.size_bytes, where=where, tick=tick)
         writer.flushed(shard.name)
         return digest
 

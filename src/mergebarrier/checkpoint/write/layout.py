@@ -24,6 +24,7 @@ from pathlib import Path
 from mergebarrier import __version__
 from mergebarrier.checkpoint.adapter import ADAPTER_WEIGHTS
 from mergebarrier.checkpoint.bytes import (
+    SHA256,
     TORCH,
     OutTensor,
     Shard,
@@ -83,10 +84,11 @@ def _plan_shard(name: str, tensors: Sequence[OutTensor]) -> tuple[Shard, bytes]:
     return Shard(name, start, tuple(infos)), len(text).to_bytes(8, "little") + text
 
 
-def plan_document(plan: Mapping[str, object], layout: Sequence[OutTensor]) -> bytes:
+def plan_document(plan: Mapping[str, object], layout: Sequence[OutTensor], hashing: str) -> bytes:
     """Return the bytes of plan.json: two runs may share a partial output only if these agree."""
     tensors = [[t.name, t.dtype, list(t.shape), t.shard] for t in layout]
-    return canonical_json({"layout": tensors, "plan": dict(plan), "version": __version__})
+    more = {} if hashing == SHA256 else {"hashing": hashing}
+    return canonical_json({"layout": tensors, "plan": dict(plan), "version": __version__, **more})
 
 
 def plan_digest(document: bytes) -> str:

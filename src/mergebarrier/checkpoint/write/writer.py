@@ -18,6 +18,7 @@ from typing import Any, Self
 import torch
 
 from mergebarrier.checkpoint.bytes import (
+    SHA256,
     TORCH,
     OutTensor,
     Shard,
@@ -62,10 +63,11 @@ class Writer:
         plan_sha256: str,
         *,
         resumed: bool,
+        hashing: str,
     ) -> None:
         """Use ``create``."""
         self.place, self.layout, self.shards, self.plan_sha256 = place, layout, shards, plan_sha256
-        self.resumed = resumed
+        self.resumed, self.hashing = resumed, hashing
         self.finished = False
         self._infos: dict[str, TensorInfo] = {t.name: t for shard in shards for t in shard.tensors}
         self._fds: dict[str, int] = {}
@@ -86,6 +88,7 @@ class Writer:
         inputs: Sequence[str | os.PathLike[str]],
         resume: bool = False,
         overwrite: bool = False,
+        hashing: str = SHA256,
     ) -> Self:
         """Claim an output folder and allocate its weights below ``OUT.partial``.
 
@@ -96,14 +99,15 @@ class Writer:
           inputs:    folders that are read; none may touch the output.
           resume:    go on with an unfinished run of the same plan; one that finished is reported as ``finished``.
           overwrite: replace an output that holds our manifest, discard an unfinished run.
+          hashing:   of weights: BLAKE3 hashes each byte once, as it is written; SHA256 also names the files by it.
         Returns: Writer.
         Raises:  OutputExists, PartialOutput, NoSpace, UnsafePath; nothing is left behind then.
         """
         layout, shards_and_headers = tuple(layout), plan_shards(layout)
         shards = tuple(shard for shard, _ in shards_and_headers)
-        document = plan_document(plan, layout)
+        document = plan_document(plan, layout, hashing)
         place, digest = find_place(out, inputs), plan_digest(document)
-        writer = cls(place, layout, shards, digest, resumed=resume)
+        writer = cls(place, layout, shards, digest, resumed=resume, hashing=hashing)
         finished = finished_digests(place, digest) if resume else None
         if finished is not None:
             writer.finished, writer._digests = True, finished
@@ -128,7 +132,8 @@ class Writer:
 
     def _hash_file(self, name: str) -> str:
         info = self._infos[name]
-        return hash_tensor(self._fds[info.shard], info, where=self._where(info), check_values=False)
+        fd, where = self._fds[info.shard], self._where(info)
+        return hash_tensor(fd, info, where=where, check_values=False, hashing=self.hashing)
 
     def _where(self, info: TensorInfo) -> str:
         return f"{self.place.out / info.shard}: tensor {info.name!r}"
@@ -181,7 +186,7 @@ class Writer:
         view = tensor.reshape(-1).view(torch.uint8).numpy().data
         write_at(self._fds[info.shard], info.begin + start * info.row_nbytes, view, where)
         if info.name not in self._filling:
-            self._filling[info.name] = Filling(info)
+            self._filling[info.name] = Filling(info, self.hashing)
         self._filling[info.name].add(start, stop, view)
 
     def finish(self, unit_name: str, names: Sequence[str], made_of: object = None) -> None:
@@ -204,7 +209,7 @@ class Writer:
 
     def _digest(self, name: str) -> str:
         info = self._infos[name]
-        filling = self._filling.pop(name, None) or Filling(info)
+        filling = self._filling.pop(name, None) or Filling(info, self.hashing)
         if not filling.complete:
             raise InternalError("rows are missing", where=self._where(info))
         return filling.digest or self._hash_file(name)

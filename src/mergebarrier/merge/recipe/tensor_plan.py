@@ -102,10 +102,10 @@ class RecipeView:
         """Read rows of a tensor."""
         return self.origins[name].read_rows(start, stop)
 
-    def digest(self, name: str) -> str | None:
+    def digest(self, name: str, hashing: str) -> str | None:
         """Return the digest of a tensor in its own model; None where rows of several vocabularies make it up."""
         item = self.origins[name]
-        return item.model.digest(item.name) if item.rows is None else None
+        return item.model.digest(item.name, hashing) if item.rows is None else None
 
     def verify_unchanged(self) -> None:
         """Raise ChangedDuringRun when a file behind the view changed."""
