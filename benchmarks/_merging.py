@@ -140,8 +140,8 @@ def serve(side: str) -> None:
         from mergebarrier.checkpoint.write import commit
 
         for place in (tensors, io, commit):
-            setattr(place, "HASHES", dict.fromkeys(tensors.HASHES, _NoHash))
-        setattr(io, "Tree", _NoHash)
+            place.HASHES = dict.fromkeys(tensors.HASHES, _NoHash)
+        io.Tree = _NoHash
     stages = None
     if side == "stages":
         from _stages import Stages

@@ -41,7 +41,7 @@ LEAN = ("linear", "task_arithmetic", "slerp")
 HEAD = """
 Llama of {size:.0f}M weights in bfloat16 (untied, a file per layer), weight .5, density .5, two cores; imports excluded
 on all sides; medians and smallest of {runs} alternating runs, in seconds. The floor reads the bytes of all inputs and
-writes those of the output, flushed; mergekit does not flush. "Without hashes" is our merge with its digests taken out, to
+writes those of the output, flushed; mergekit does not flush. "Without hashes" is our merge without digests, to
 show what the lineage costs.
 
 | method | mergekit | min | cpu | ours | min | cpu | times as fast | by min | goal | without hashes | x floor |

@@ -1,11 +1,14 @@
 """``bill_of_materials``: the lineage of a model for tools that know nothing of us, as one CycloneDX document."""
 
 import json
-from typing import cast
+from typing import TYPE_CHECKING
 
 from mergebarrier import __version__, lineage
 from mergebarrier.api.base import Model, opened
-from mergebarrier.checkpoint import MANIFEST_NAME, Checkpoint, read_manifest
+from mergebarrier.checkpoint import MANIFEST_NAME, SHA256, Checkpoint, hash_whole, read_manifest
+
+if TYPE_CHECKING:
+    from mergebarrier.checkpoint.files import AnyContent
 
 
 def bill_of_materials(model: Model, *, download: bool = False) -> str:
@@ -18,7 +21,7 @@ def bill_of_materials(model: Model, *, download: bool = False) -> str:
     """
     with opened(model, download=download) as (checkpoint,):
         written = (checkpoint.root / MANIFEST_NAME).exists()
-        content = cast("dict[str, object]", read_manifest(checkpoint.path)["content"]) if written else None
+        content = _with_hashes(read_manifest(checkpoint.path)["content"], checkpoint) if written else None
         document = lineage.bill_of_materials(
             checkpoint.name,
             content,
@@ -27,6 +30,15 @@ def bill_of_materials(model: Model, *, download: bool = False) -> str:
             revision=_revision(checkpoint),
         )
     return json.dumps(document, indent=2)
+
+
+def _with_hashes(content: "AnyContent", checkpoint: Checkpoint) -> dict[str, object]:
+    """Add the SHA-256 of every file that the manifest does not name by it: the one hash that all tools know."""
+    files = {
+        name: facts if SHA256 in facts else facts | {SHA256: hash_whole(checkpoint.root, name)}
+        for name, facts in content["output"]["files"].items()
+    }
+    return {**content, "output": {**content["output"], "files": files}}
 
 
 def _revision(checkpoint: Checkpoint) -> str | None:

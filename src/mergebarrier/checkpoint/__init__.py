@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from mergebarrier.checkpoint.files import (
         MANIFEST_NAME,
         canonical_json,
+        hash_whole,
         read_manifest,
         read_tensor_file,
         tensor_file_bytes,
@@ -80,6 +81,7 @@ __all__ = [
     "WeightChange",
     "Writer",
     "canonical_json",
+    "hash_whole",
     "is_adapter",
     "is_of_tokenizer",
     "is_text",

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         MANIFEST_NAME,
         build_manifest,
         canonical_json,
+        hash_whole,
         read_manifest,
         verify_manifest,
     )
@@ -51,6 +52,7 @@ __all__ = [
     "Written",
     "build_manifest",
     "canonical_json",
+    "hash_whole",
     "read_manifest",
     "read_tensor_file",
     "tensor_file_bytes",

@@ -176,6 +176,11 @@ def verify_manifest(path: str | os.PathLike[str]) -> list[str]:
     return problems + [f"{clean(name)}: weights that the manifest does not list" for name in extra]
 
 
+def hash_whole(root: Path, name: str) -> str:
+    """Return the SHA-256 of a file of a folder; UnsafePath, NotACheckpoint."""
+    return _hash_file(root, name)[1]
+
+
 def _listed_files(manifest: "Manifest", where: Path) -> dict[str, tuple[int, str, str]]:
     """Return name -> (bytes, hash, digest); BadManifest when the list is missing or a name is not bare."""
     remedy = "use the folder as mergebarrier wrote it"
