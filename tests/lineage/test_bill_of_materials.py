@@ -13,6 +13,7 @@ import peft_adapters
 import tiny_models
 from mergebarrier.lineage import bill_of_materials
 from mergebarrier.lineage.ancestry import MAX_ANCESTORS, MAX_DEPTH, made_from
+from mergebarrier.lineage.licence import KIND_OF
 
 VALIDATOR = JsonStrictValidator(SchemaVersion.V1_7)
 
@@ -91,6 +92,14 @@ def test_inspect_prints_the_same_bill_and_other_models_have_one_too(world, run, 
     assert bill["metadata"]["component"]["name"] == "base" and "pedigree" not in bill["metadata"]["component"]
 
 
+def test_all_licence_texts_and_notices_of_the_inputs_are_in_the_output(world) -> None:
+    folder, _ = world
+    for name, file in ((name, file) for name in ("base", "one", "two", "expert") for file in ("LICENSE", "NOTICE")):
+        text = (folder / name / file).read_text()
+        kept = [one for one in (folder / "merged").rglob("*") if one.is_file() and one.suffix != ".safetensors"]
+        assert any(text.strip() in one.read_text(encoding="utf-8") for one in kept), (name, file)
+
+
 def test_a_bill_that_is_there_is_not_replaced(world, capsys) -> None:
     from mergebarrier.cli import main
 
@@ -99,6 +108,13 @@ def test_a_bill_that_is_there_is_not_replaced(world, capsys) -> None:
     assert main([*map(str, words), "-o", str(folder / "again")]) == 2
     assert "is there already" in capsys.readouterr().err and not (folder / "again").exists()
     assert (folder / "bill.cdx.json").read_text() == text
+
+
+@pytest.mark.parametrize("licence", KIND_OF)
+def test_every_licence_of_the_tables_is_named_as_cyclonedx_names_it(licence: str) -> None:
+    bill = valid(json.dumps(bill_of_materials("m", None, licence=licence, version="1")))
+    (said,) = bill["metadata"]["component"]["licenses"]
+    assert next(iter(said["license"].values())).lower().removesuffix("-only") == licence
 
 
 def test_a_model_of_the_hub_has_a_package_url() -> None:

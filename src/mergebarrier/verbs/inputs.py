@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from mergebarrier.checkpoint.files import Fate
 
 _LICENCE_SIDE_FILES = (*LICENCE_FILES, "USE_POLICY.md")
-_NOTICE = "NOTICE"
+_NOTICE, _OTHERS = "NOTICE", "THIRD_PARTY_LICENSES"
 _MOVED = (
     "is a protected relative of the base: its weights lie at cosine {before:.2f} to it as stored, {after:.2f} "
     "once coordinates are estimated, so this merge mixes coordinates; ask its owner, or see `mergebarrier realign`"
@@ -128,24 +128,31 @@ def judge(inputs: Sequence[MergeInput], *, acknowledged: bool) -> Judged:
 
 
 def licence_files(side_files: Mapping[str, bytes], inputs: Sequence[MergeInput], judged: Judged) -> dict[str, bytes]:
-    """Return the side files of an output with the licence text that is its own, and the notices of all inputs.
+    """Return the side files of an output with the licence text that is its own, and texts and notices of all inputs.
 
-    The text comes from the first input under the licence that the merge takes; a merge without one gets none.
+    Its own comes from the first input under the licence that the merge takes; a merge without one gets none.  Every
+    other text, which most licences ask to be passed on, stands once in a file beside it, under the names of its inputs.
     """
-    kept = {name: data for name, data in side_files.items() if name not in (*_LICENCE_SIDE_FILES, _NOTICE)}
-    wanted = judged.conclusion.licence
+    kept = {name: data for name, data in side_files.items() if name not in (*_LICENCE_SIDE_FILES, _NOTICE, _OTHERS)}
     pairs = [(item.checkpoint, said.licence) for item, said in zip(inputs, judged.said, strict=True)]
-    giver = next((source for source, found in pairs if found == wanted and _texts(source)), None)
+    giver = next((source for source, found in pairs if found == judged.conclusion.licence and _texts(source)), None)
     if giver is not None:
         kept |= {name: giver.read_side_file(name) for name in _texts(giver)}
+    others: dict[bytes, list[str]] = {}
+    own = {data.strip() for data in kept.values()}
+    for given, name in ((item, name) for item in inputs for name in _texts(item.checkpoint, _OTHERS)):
+        if (text := given.checkpoint.read_side_file(name).strip()) not in own:
+            others.setdefault(text, []).append(f"{given.name}: {name}")
+    if others:
+        kept[_OTHERS] = b"\n\n".join(", ".join(of).encode() + b"\n\n" + text for text, of in others.items()) + b"\n"
     notices = [source.read_side_file(_NOTICE) for source, _ in pairs if _NOTICE in source.side_files]
     if notices:
         kept[_NOTICE] = b"\n".join(dict.fromkeys(notices))
     return kept
 
 
-def _texts(source: Checkpoint) -> list[str]:
-    return [name for name in _LICENCE_SIDE_FILES if name in source.side_files]
+def _texts(source: Checkpoint, *more: str) -> list[str]:
+    return [name for name in (*_LICENCE_SIDE_FILES, *more) if name in source.side_files]
 
 
 @dataclass(frozen=True)

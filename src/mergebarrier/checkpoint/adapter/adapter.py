@@ -36,7 +36,7 @@ from mergebarrier.checkpoint.read import (
 from mergebarrier.errors import BadAdapter, PickleRefused
 
 PICKLE_NAME = "adapter_model.bin"
-_CARDS = (ADAPTER_CONFIG, "README.md", *LICENCE_FILES, "NOTICE", "USE_POLICY.md")
+_CARDS = (ADAPTER_CONFIG, "README.md", *LICENCE_FILES, "NOTICE", "USE_POLICY.md", "THIRD_PARTY_LICENSES")
 
 
 class Adapter:

@@ -66,7 +66,7 @@ SIDE_FILES = (
     "config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
     "added_tokens.json", "chat_template.jinja", "vocab.json", "vocab.txt", "merges.txt", "tokenizer.model",
     "spiece.model", "sentencepiece.bpe.model", "preprocessor_config.json", "README.md", *LICENCE_FILES, "NOTICE",
-    "USE_POLICY.md",
+    "USE_POLICY.md", "THIRD_PARTY_LICENSES",
 )  # fmt: skip
 #: Files that list the pieces of a tokenizer; a folder without any has no tokenizer of its own.
 PIECE_FILES = (
