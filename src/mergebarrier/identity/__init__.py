@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from mergebarrier import lazy
 
 if TYPE_CHECKING:
-    from mergebarrier.identity.names import finder, fused, identities, spelled_like
+    from mergebarrier.identity.names import finder, fused, identities, spelled_like, split
     from mergebarrier.identity.shared import FitRules, ModelFit, fit
     from mergebarrier.identity.ties import matched, repeats, untied
 
@@ -19,6 +19,7 @@ __all__ = [
     "matched",
     "repeats",
     "spelled_like",
+    "split",
     "untied",
 ]
 

@@ -250,6 +250,17 @@ def fused(checkpoint: Checkpoint) -> Checkpoint:
     return View(checkpoint, named, {}) if experts else checkpoint
 
 
+def split(checkpoint: Checkpoint) -> Checkpoint:
+    """Return a model whose experts of a layer are matrices of their own, as older classes held them."""
+    parts: dict[str, ViewPart] = {}
+    for name, info in checkpoint.tensors.items():
+        stem, _, kind = name.rpartition(".")
+        whole = ViewPart.of(checkpoint, name)
+        apart = _taken_apart(whole, info, stem, _FUSED[kind]) if kind in _FUSED and stem.endswith(".experts") else {}
+        parts |= apart or {name: whole}
+    return checkpoint if parts.keys() == checkpoint.tensors.keys() else View(checkpoint, parts, {})
+
+
 def _taken_apart(part: ViewPart, info: TensorInfo, stem: str, words: Sequence[str]) -> dict[str, ViewPart]:
     """Return the matrices of all experts that one tensor holds; none where it cannot be cut so."""
     if len(info.shape) != 3 or info.shape[1] % len(words):

@@ -6,6 +6,7 @@ checkpoint -> run: read, gather, change, round, scatter, write -> side files, ma
 
 import json
 import platform
+import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
@@ -27,7 +28,7 @@ from mergebarrier.checkpoint import (
 from mergebarrier.checkpoint.bytes import content_digest
 from mergebarrier.circuits import CIRCUITS, Architecture, Circuit
 from mergebarrier.errors import DigestMismatch, UsageError
-from mergebarrier.identity import finder, fused
+from mergebarrier.identity import finder, fused, split
 from mergebarrier.lineage import ATTACK_TAG, CARD, PROTECTED_TAG, WISH_TAG, declaration, declared, marked, unmarked
 from mergebarrier.progress import Progress
 from mergebarrier.protect import OutputFolder
@@ -96,10 +97,13 @@ class Models:
             lora = self.adapter(adapter)
             if any(one.parameters for one in lora.factors.values()):  # of experts, which are one tensor when trained
                 opened = fused(opened)
+            elif any(map(_ONE_EXPERT.search, lora.factors)):
+                opened = split(opened)
             self._experts[key] = AdaptedCheckpoint(opened, lora, finder(opened), untie=self._untie)
         return self._experts[key]
 
 
+_ONE_EXPERT = re.compile(r"\.experts\.\d+\.")
 _AS_READ = OutputFolder()
 
 

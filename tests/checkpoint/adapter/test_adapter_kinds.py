@@ -149,6 +149,45 @@ def test_parameters_of_experts_that_the_base_stores_one_by_one(tmp_path: Path, r
             torch.testing.assert_close(torch.cat(halves), matrix, rtol=1e-5, atol=1e-6)
 
 
+def test_an_adapter_of_single_experts_on_a_base_that_joins_them(tmp_path: Path, run_cli) -> None:
+    """As transformers 4 trained them; the output has the layout that they name, which stock classes read too."""
+    import json
+
+    import transformers
+    from safetensors.torch import load_file, save_file
+
+    sizes: dict[str, Any] = {
+        "hidden_size": 32, "intermediate_size": 24, "moe_intermediate_size": 16, "num_hidden_layers": 1, "head_dim": 8,
+        "num_attention_heads": 4, "num_key_value_heads": 2, "num_experts": 3, "num_experts_per_tok": 2,
+        "vocab_size": 64,
+    }  # fmt: skip
+    model: Any = transformers.Qwen3MoeForCausalLM(transformers.Qwen3MoeConfig(**sizes))
+    model.save_pretrained(tmp_path / "base", save_original_format=False)
+    model.save_pretrained(tmp_path / "single", save_original_format=True)
+    single, factors = load_file(tmp_path / "single" / "model.safetensors"), {}
+    modules = [name.removesuffix(".weight") for name in single if ".experts." in name]
+    for module in modules:
+        out, width = single[f"{module}.weight"].shape
+        factors[f"base_model.model.{module}.lora_A.weight"] = torch.randn(2, width)
+        factors[f"base_model.model.{module}.lora_B.weight"] = torch.randn(out, 2)
+    (tmp_path / "lora").mkdir()
+    save_file(factors, tmp_path / "lora" / "adapter_model.safetensors", metadata={"format": "pt"})
+    told = {"peft_type": "LORA", "r": 2, "lora_alpha": 4, "target_modules": ["gate_proj", "up_proj", "down_proj"]}
+    (tmp_path / "lora" / "adapter_config.json").write_text(json.dumps(told))
+    (tmp_path / "r.yaml").write_text(
+        f"merge_method: passthrough\nmodels: [{{model: {tmp_path / 'base'}+{tmp_path / 'lora'}}}]\n"
+    )
+    ran = run_cli("merge", tmp_path / "r.yaml", "-o", tmp_path / "out")
+    assert ran.exit_code == 0, ran.stderr
+    after = load_file(tmp_path / "out" / "model.safetensors")
+    assert after.keys() == single.keys() and len(modules) == 9
+    for module in modules:
+        a, b = (factors[f"base_model.model.{module}.lora_{x}.weight"] for x in "AB")
+        torch.testing.assert_close(
+            after[f"{module}.weight"], single[f"{module}.weight"] + 2 * b @ a, rtol=1e-5, atol=1e-5
+        )
+
+
 def test_factors_that_keep_the_name_of_their_adapter(tmp_path: Path) -> None:
     from safetensors.torch import load_file, save_file
 

@@ -87,6 +87,21 @@ def test_layers_are_stacked_and_counted(run_cli, save, tmp_path) -> None:
     assert verify_manifest(tmp_path / "out") == []
 
 
+def test_a_model_is_stacked_on_itself_with_some_matrices_scaled(run_cli, save, tmp_path) -> None:
+    model = layered(1)
+    folder = save("a", model, num_hidden_layers=3, tie_word_embeddings=False)
+    scaled = "parameters: {scale: [{filter: up_proj, value: 0.5}, {value: 1}]}"
+    rows = (f"{{model: {folder}, layer_range: [0, 2]}}", f"{{model: {folder}, layer_range: [1, 3], {scaled}}}")
+    (tmp_path / "r.yaml").write_text(
+        "merge_method: passthrough\nslices:\n" + "".join(f"  - sources: [{row}]\n" for row in rows)
+    )
+    assert run_cli("merge", tmp_path / "r.yaml", "-o", tmp_path / "out").exit_code == 0
+    merged = load_file(tmp_path / "out" / "model.safetensors")
+    assert torch.equal(merged[UP.format(1)], model[UP.format(1)])
+    assert torch.equal(merged[UP.format(2)], model[UP.format(1)] * 0.5)
+    assert torch.equal(merged["model.layers.3.norm.weight"], model["model.layers.2.norm.weight"])
+
+
 def test_a_longer_model_fills_more_shards_of_the_same_size(run_cli, save, tmp_path) -> None:
     model = layered(1)
     names = list(model)

@@ -100,8 +100,7 @@ class _Placement:
             return HEAD_NAME
         if found is None:
             what = f"the base {self.base.name} has no {clean(name)}"
-            fused = ".experts." in name and "save it with fused experts (save_original_format=False)"
-            self.refuse(tensor, what, fused or _ANOTHER)
+            self.refuse(tensor, what)
         return found
 
     def lookup(self, name: str) -> str | None:
