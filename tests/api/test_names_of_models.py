@@ -82,7 +82,11 @@ def hub(tmp_path_factory) -> Path:
     return cache
 
 
-@pytest.mark.parametrize("verb", BOTH_WAYS)
+#: Verbs that take a second each.
+DEAR = ("protect", "unprotect", "realign")
+
+
+@pytest.mark.parametrize("verb", [pytest.param(v, marks=pytest.mark.slow if v in DEAR else ()) for v in BOTH_WAYS])
 def test_a_name_and_its_snapshot_are_the_same_model_with_the_same_name(
     verb, hub, tmp_path, monkeypatch, run_cli
 ) -> None:

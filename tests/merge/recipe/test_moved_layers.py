@@ -31,11 +31,11 @@ MODELS: dict[str, tuple[int, dict[str, Any], tuple[str, ...]]] = {
         6, {"interleave_moe_layer_step": 2, "num_local_experts": 2, "intermediate_size_mlp": 64},
         ("layer_types", "no_rope_layers", "moe_layers"),
     ),
+}  # fmt: skip
+MORE: dict[str, tuple[int, dict[str, Any], tuple[str, ...]]] = {
     "bamba": (4, {"attn_layer_indices": [1, 3], **MAMBA}, ()),
     "gpt_neo": (4, {"num_heads": 4, "attention_types": [[["global", "local"], 2]], "window_size": 4}, ()),
     "recurrent_gemma": (5, {"lru_width": 32, "attention_window_size": 8}, ()),
-}  # fmt: skip
-MORE: dict[str, tuple[int, dict[str, Any], tuple[str, ...]]] = {
     "cohere2": (6, {"sliding_window": 4}, ("layer_types",)),
     "olmo3": (6, {"sliding_window": 4}, ("layer_types",)),
     "exaone4": (5, {"sliding_window": 4, "sliding_window_pattern": 4}, ("layer_types",)),
