@@ -1,7 +1,9 @@
 """What lies beside the weights: every kind of file is found by its bytes, named, and stops no other."""
 
+import dataclasses
 import io
 import json
+import math
 import os
 import zipfile
 from pathlib import Path
@@ -10,7 +12,7 @@ import pytest
 import torch
 
 import mergebarrier as mb
-from mergebarrier.scan import kind_of
+from mergebarrier.scan import judge_task_vectors, kind_of, measure
 from mergebarrier.scan.files import contents
 from mergebarrier.scan.files.templates import reaches
 from model_folders import small_tensors, write_folder
@@ -150,3 +152,14 @@ def test_a_template_cannot_hide_what_it_reaches_for(template: str, severity: str
 def test_the_kind_is_that_of_the_bytes_before_that_of_the_name() -> None:
     assert kind_of("config.json", INNER) == "pickle" and kind_of("weights.bin", b'{"a": 1}') == "text"
     assert kind_of("x.txt", "é".encode()[:1]) == "text" and kind_of("x.txt", b"a\x00") == "unknown"
+
+
+def test_one_upload_of_absurd_weights_does_not_blind_the_pool() -> None:
+    make = torch.Generator().manual_seed(0)
+    base = torch.randn(16, 16, generator=make)
+    honest = [base + 0.01 * torch.randn(16, 16, generator=make) for _ in range(4)]
+    absurd = torch.full((16, 16), 3e38)
+    statistics = measure([("w", base, [*honest, absurd])], 5)
+    assert all(math.isfinite(value) for one in statistics for value in dataclasses.astuple(one))
+    found = judge_task_vectors(["a", "b", "c", "d", "absurd"], statistics)
+    assert ("MB7201", "absurd") in {(one.rule, one.model) for one in found}

@@ -119,6 +119,15 @@ def test_a_refusal_below_the_limit_is_no_pass(bench: Path, world: World, tmp_pat
     assert ran.exit_code == 2 and "MB1008" in ran.stderr
 
 
+def test_an_upload_that_cannot_be_run_is_a_finding_and_no_end(bench: Path, world: World, tmp_path, run_cli) -> None:
+    blind = write_folder(world.experts[0], tmp_path / "blind")
+    (blind / "preprocessor_config.json").unlink()
+    words = [str(blind), "--base", str(bench / "base"), *_tasks(bench, 1), "--checks", "expert_patches", "--json"]
+    ran = run_cli("scan", *words)
+    assert ran.exit_code == 2 and "preprocessor_config" in ran.json["findings"][0]["message"]
+    assert ran.json["checks_left_out"] == {"expert_patches": "no model that can be run"}
+
+
 def test_the_tag_of_an_attack_artefact_is_recognised_in_manifest_and_card(bench: Path, tmp_path: Path, run_cli) -> None:
     with open_checkpoint(bench / "base") as like:
         save_encoder(load_encoder(like), like, tmp_path / "tagged", {"verb": "attack", "attack-artifact": True})

@@ -246,8 +246,22 @@ def _text(report: "ScanReport") -> str:
         lines.append(f"{found.severity:<8} {found.rule} {clean(found.model)}: {clean(found.message)}{figures}{known}")
     if not lines:
         lines.append(f"no finding by checks {', '.join(report.checks_run)}")
+    lines += _margins(report)
     lines += [f"not run: {name}, {why}" for name, why in report.checks_left_out.items()]
     ran = (rule for name in report.checks_run for rule in REGISTERED[name].rules if rule != UNSEEN)
     rules = dict.fromkeys([found.rule for found in report.findings] or ran)
     unseen = dict.fromkeys(RULES[rule].cannot_see for rule in rules)
     return "\n".join([*lines, *(f"cannot see: {words}" for words in unseen)])
+
+
+def _margins(report: "ScanReport") -> list[str]:
+    """Say how near each search came to its limit: a model just below it deserves a second look."""
+    from mergebarrier.errors import clean
+    from mergebarrier.scan import EXCESS_LIMIT, MERGED_LIMIT
+
+    searched = report.outcome.outcome
+    if searched is None:
+        return []
+    found = [(one.name, one.excess, EXCESS_LIMIT) for one in searched.experts]
+    found += [(f"merge, task {one.task}", one.patch.excess, MERGED_LIMIT) for one in searched.merged]
+    return [f"margin: {clean(name)}, strongest patch {value:.2f}, limit {limit:g}" for name, value, limit in found]

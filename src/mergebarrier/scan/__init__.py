@@ -41,7 +41,9 @@ if TYPE_CHECKING:
         stamp,
     )
     from mergebarrier.scan.checks import (
+        EXCESS_LIMIT,
         MANY_PAIRS,
+        MERGED_LIMIT,
         MIN_POOL,
         PROBE,
         Blame,
@@ -80,9 +82,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CHECKS",
+    "EXCESS_LIMIT",
     "HEAD_BYTES",
     "IMAGE_CHECKS",
     "MANY_PAIRS",
+    "MERGED_LIMIT",
     "MIN_IMAGES",
     "MIN_POOL",
     "PROBE",

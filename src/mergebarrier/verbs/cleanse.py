@@ -20,7 +20,7 @@ from mergebarrier.scan import Search
 from mergebarrier.scan.cures import CURES, MergeToCure
 from mergebarrier.training import FullRecipe, train_full
 from mergebarrier.verbs.job import MergeJob
-from mergebarrier.verbs.pools import PREFIX, distinct, merge_weights, pool_of
+from mergebarrier.verbs.pools import PREFIX, distinct, loaded, merge_weights, pool_of
 
 #: For the cures that train: they start at the merge (or at the base) and shall not forget the tasks.
 RECIPE: Final = FullRecipe(steps=100, learning_rate=2e-4, weight_decay=0.0, warmup_steps=10)
@@ -60,7 +60,7 @@ def cleansed(job: MergeJob, planned: Plan, cure: str, tasks: Sequence[Path], sea
     def apply() -> Change[MergeUnit]:
         names = distinct([expert.name for expert in experts])
         read = {name: read_image_task(path) for name, path in zip(names, tasks, strict=True)}
-        pool = pool_of(base, dict(zip(names, experts, strict=True)), read)
+        pool = pool_of(base, {name: loaded(expert) for name, expert in zip(names, experts, strict=True)}, read)
         patient = MergeToCure(pool, merge_weights(planned.method), search, train, search.seed)
         cured = {name.removeprefix(PREFIX): tensor for name, tensor in CURES[cure].apply(patient).items()}
 

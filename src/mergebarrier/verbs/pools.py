@@ -3,7 +3,7 @@
 The images are the development rows of a task, without their labels; a merge is a function of tables of weights.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -37,27 +37,32 @@ def distinct(bare: Sequence[str]) -> tuple[str, ...]:
     return tuple(name if taken.count(name) == 1 else f"{name}#{i}" for i, name in enumerate(bare, start=1))
 
 
-def pool_of(base: Checkpoint, usable: dict[str, Checkpoint], tasks: dict[str, ImageTask]) -> Pool:
-    """Load every encoder once; the images are the development rows, without their labels."""
+def pool_of(base: Checkpoint, experts: Mapping[str, Weights], tasks: Mapping[str, ImageTask]) -> Pool:
+    """Return a pool of loaded experts; the images are the development rows, without their labels."""
     encoder = load_encoder(base)
     for parameter in encoder.parameters():
         parameter.requires_grad_(False)
     return Pool(
         encoder,
-        _weights(encoder),
+        _parameters(encoder),
         tuple(
             PoolExpert(
                 name,
-                _weights(load_encoder(checkpoint)),
+                weights,
                 tasks[name].head,
                 tasks[name].scale,
                 pixels(tasks[name].dev.images),
                 tasks[name].classes,
             )
-            for name, checkpoint in usable.items()
+            for name, weights in experts.items()
         ),
     )
 
 
-def _weights(encoder: torch.nn.Module) -> dict[str, Tensor]:
+def loaded(checkpoint: Checkpoint) -> Weights:
+    """Load the weights of an encoder."""
+    return _parameters(load_encoder(checkpoint))
+
+
+def _parameters(encoder: torch.nn.Module) -> dict[str, Tensor]:
     return {name: parameter.detach() for name, parameter in encoder.named_parameters()}

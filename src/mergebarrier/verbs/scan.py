@@ -25,6 +25,7 @@ from mergebarrier.scan import (
     Finding,
     Outcome,
     Search,
+    Weights,
     judge_task_vectors,
     measure,
     ordered,
@@ -33,7 +34,7 @@ from mergebarrier.scan import (
 )
 from mergebarrier.verbs.beside import guarded
 from mergebarrier.verbs.folders import Models
-from mergebarrier.verbs.pools import distinct, merge_weights, pool_of
+from mergebarrier.verbs.pools import distinct, loaded, merge_weights, pool_of
 from mergebarrier.verbs.uploads import Upload, called, like_base, look, relate
 
 
@@ -202,9 +203,14 @@ class _FoundSoFar:
         self.left_out |= left_out
         if not wanted or base is None:
             return
-        merge = self.request.merge
+        merge, experts = self.request.merge, dict[str, Weights]()
+        for name, checkpoint in usable.items():
+            self._guarded(name, partial(_load, name, checkpoint, experts))
+        if not experts:
+            self.left_out |= dict.fromkeys(wanted, "no model that can be run")
+            return
         self.outcome = scan_pool(
-            pool_of(base, usable, {name: read_image_task(tasks[name]) for name in usable}),
+            pool_of(base, experts, {name: read_image_task(tasks[name]) for name in experts}),
             self.request.search,
             merge=None if merge is None else merge_weights(merge),
             checks=wanted,
@@ -213,6 +219,10 @@ class _FoundSoFar:
         )
         self.findings += self.outcome.findings
         self.ran += wanted
+
+
+def _load(name: str, checkpoint: Checkpoint, experts: dict[str, Weights]) -> None:
+    experts[name] = loaded(checkpoint)
 
 
 def _tensors(base: Checkpoint, experts: Sequence[Checkpoint]) -> Iterator[tuple[str, Tensor, list[Tensor]]]:

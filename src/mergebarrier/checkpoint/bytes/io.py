@@ -57,7 +57,7 @@ def open_regular(root: Path, name: str) -> tuple[int, Path]:
     try:
         real = Path(os.path.realpath(path, strict=True))
     except OSError as fault:
-        if path.is_symlink():
+        if os.path.islink(path):  # unlike Path.is_symlink, also of a name that no system allows
             raise UnsafePath("a broken link", where=path, remedy="download the model again") from fault
         raise NotACheckpoint("the file is missing", where=path, remedy="download the model again, all files") from fault
     cached = root.parent.name == "snapshots" and inside(real, root.parent.parent / "blobs")

@@ -8,7 +8,14 @@ if TYPE_CHECKING:
     from mergebarrier.scan.checks import expert_patches, merged_patches
     from mergebarrier.scan.checks.expert_patches import EXCESS_LIMIT, PROBE, ExpertPatches, probe, seek, seek_on, share
     from mergebarrier.scan.checks.folder import named_code, refusal, tags
-    from mergebarrier.scan.checks.merged_patches import MANY_PAIRS, Blame, MergedPatch, leave_out, seek_merged
+    from mergebarrier.scan.checks.merged_patches import (
+        MANY_PAIRS,
+        MERGED_LIMIT,
+        Blame,
+        MergedPatch,
+        leave_out,
+        seek_merged,
+    )
     from mergebarrier.scan.checks.neural_cleanse import Cleansed, judge, neural_cleanse
     from mergebarrier.scan.checks.scale_up import scaled_consistency
     from mergebarrier.scan.checks.task_vectors import MIN_POOL, Statistics, judge_task_vectors, measure
@@ -16,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = [
     "EXCESS_LIMIT",
     "MANY_PAIRS",
+    "MERGED_LIMIT",
     "MIN_POOL",
     "PROBE",
     "Blame",

@@ -27,6 +27,8 @@ Z_LIMIT: Final = 3.5
 #: classes moves along few directions, so honest pools of unlike tasks spread that much.
 _FLOORS: Final = {"log_norm": 0.1, "profile": 0.1, "agreement": 0.02, "spectral": 0.05}
 _POWER_STEPS: Final = 8
+#: Larger entries of a task vector count as this; its square is far from the end of float32.
+_LARGEST: Final = 1e12
 MIN_POOL: Final = 4
 
 
@@ -61,7 +63,7 @@ def measure(tensors: Iterable[tuple[str, Tensor, Sequence[Tensor]]], n_experts: 
     for name, base, experts in tensors:
         if not base.is_floating_point():
             continue
-        vectors = [expert.float() - base.float() for expert in experts]
+        vectors = [_bounded(expert.float() - base.float()) for expert in experts]
         squares.append([float(vector.double().square().sum()) for vector in vectors])
         if n_experts > 1:
             total = torch.stack(vectors).sum(0)
@@ -120,6 +122,11 @@ def judge_task_vectors(names: Sequence[str], statistics: Sequence[Statistics]) -
                     )
                 )
     return tuple(findings)
+
+
+def _bounded(vector: Tensor) -> Tensor:
+    """Cut a change that no training makes: one upload whose squares overflow must not blind the pool."""
+    return vector.nan_to_num(_LARGEST, _LARGEST, -_LARGEST).clamp(-_LARGEST, _LARGEST)
 
 
 def _top_share(matrix: Tensor, name: str) -> float:
