@@ -109,11 +109,8 @@ def match(checkpoint: Checkpoint, table: Family) -> Architecture:
     _check_complete(table, checkpoint, members, sizes | counts)
     tied = bool(table.head) and table.head not in members
     if tied and not checkpoint.config.get("tie_word_embeddings", table.tied):
-        raise MissingTensor(
-            "config.json says the head is not tied, the checkpoint has no head",
-            where=f"{checkpoint.path}: {table.head}",
-            remedy="download the model again, all shards",
-        )
+        what, where = "config.json says the head is not tied, the checkpoint has no head", f"{checkpoint.path}: "
+        raise MissingTensor(what, where=where + table.head, remedy="download the model again, all shards")
     dims = {name: _evaluate(expression, checkpoint.config) for name, expression in table.dims.items()}
     return Architecture(
         table=table,
@@ -128,11 +125,8 @@ def _whole(checkpoint: Checkpoint, name: str, value: object) -> int:
     """Return a size of the configuration that no tensor checks."""
     if isinstance(value, int | float) and math.isfinite(value):
         return int(value)
-    raise ConfigMismatch(
-        f"{clean(value)!r} is no size ({name})",
-        where=checkpoint.path / "config.json",
-        remedy=_OTHER_CONFIG,
-    )
+    where = checkpoint.path / "config.json"
+    raise ConfigMismatch(f"{clean(value)!r} is no size ({name})", where=where, remedy=_OTHER_CONFIG)
 
 
 def _evaluate(expression: str, config: Mapping[str, Any]) -> Any:
@@ -176,7 +170,7 @@ def _sizes(table: Family, checkpoint: Checkpoint) -> tuple[dict[str, int], dict[
     for name, expression in expressions.items():
         value = _evaluate(expression, config)
         number = isinstance(value, int | float) and not isinstance(value, bool)
-        if number and value > 0 and value == int(value):
+        if number and 0 < value < math.inf and value == int(value):
             found[name] = int(value)
         elif value is not None or name not in table.axes or not table.axes[name].partial:
             what = f"{expression} = {clean(value)} is not a positive whole number"
@@ -188,15 +182,12 @@ def _sizes(table: Family, checkpoint: Checkpoint) -> tuple[dict[str, int], dict[
     counts = {name: found[name] for name in table.layers}
     for name, count in counts.items():
         if count > len(checkpoint.tensors):
-            raise ConfigMismatch(
-                f"config gives {count} layers ({table.layers[name]}) to {len(checkpoint.tensors)} names",
-                where=where,
-                remedy=_OTHER_CONFIG,
-            )
+            what = f"config gives {count} layers ({table.layers[name]}) to {len(checkpoint.tensors)} names"
+            raise ConfigMismatch(what, where=where, remedy=_OTHER_CONFIG)
     rotary = {}
     for name, axis in table.axes.items():
         if axis.kind == "planes" and name in found:
-            rotary[name] = int(_evaluate(axis.rotary, config) if axis.rotary else found[name])
+            rotary[name] = _whole(checkpoint, name, _evaluate(axis.rotary, config) if axis.rotary else found[name])
             if rotary[name] % 2:
                 raise ConfigMismatch(f"head width {rotary[name]} is odd, rotary planes need pairs", where=where,
                                      remedy="repair head_dim")  # fmt: skip
