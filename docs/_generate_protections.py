@@ -23,6 +23,8 @@ def _section(kind: type[Protection]) -> str:
         f"\n- `unprotect` gives back {back}",
         f"\n- what it does not do: {kind.limit}\n",
     ]
+    if PAGE.with_name(f"{kind.name}.md").exists():
+        lines.append(f"- its claim, what breaks it and what it costs: [{kind.name}.md]({kind.name}.md)\n")
     rows = [_row(field.name, field.default, kind) for field in dataclasses.fields(kind)]
     return "".join([*lines, "\n| option | meaning | values | default |\n|---|---|---|---|\n" if rows else "", *rows])
 

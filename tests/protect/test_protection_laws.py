@@ -55,7 +55,20 @@ WRONG = [
     for value in _outside(parameter)
 ]
 every_form = pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
-every_config = pytest.mark.parametrize("config", tiny_models.CONFIGS)
+#: Every form on every model; what only a word of a choice changes is tried on two of them by default.
+every_pair = pytest.mark.parametrize(
+    ("form", "config"),
+    [
+        pytest.param(
+            form,
+            config,
+            id=f"{name}-{config}",
+            marks=[] if name in PROTECTIONS or config in (GQA, "gpt2-tied") else pytest.mark.slow,
+        )
+        for name, form in FORMS.items()
+        for config in tiny_models.CONFIGS
+    ],
+)
 
 
 @pytest.fixture
@@ -89,8 +102,7 @@ def test_its_default_form_takes_a_llama(kind, tmp_path, attempt):
     assert attempt(tiny_models.save(GQA, tmp_path / "model"), kind()) is not None
 
 
-@every_form
-@every_config
+@every_pair
 def test_the_function_is_kept_or_the_model_refused_by_name(form, config, tmp_path, attempt):
     folder = tiny_models.save(config, tmp_path / "model", dtype=torch.float64)
     if out := attempt(folder, form):
@@ -102,8 +114,7 @@ def test_the_function_is_kept_or_the_model_refused_by_name(form, config, tmp_pat
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
-@every_form
-@every_config
+@every_pair
 def test_it_comes_back_as_its_manifest_promises(form, config, dtype, tmp_path, attempt, unprotect):
     folder = tiny_models.save(config, tmp_path / "model", dtype=dtype)
     if out := attempt(folder, form):

@@ -7,6 +7,8 @@ from mergebarrier import lazy
 if TYPE_CHECKING:
     from mergebarrier.protect.exact import PARTS, Exact
     from mergebarrier.protect.mergebarrier import MergeBarrier
+    from mergebarrier.protect.mergelock import MergeLock
+    from mergebarrier.protect.params import Params
     from mergebarrier.protect.protection import (
         Context,
         OutputFolder,
@@ -23,7 +25,9 @@ __all__ = [
     "Context",
     "Exact",
     "MergeBarrier",
+    "MergeLock",
     "OutputFolder",
+    "Params",
     "Pieces",
     "Prepared",
     "Protection",

@@ -4,9 +4,13 @@ from collections.abc import Mapping
 
 from mergebarrier.protect.exact import Exact
 from mergebarrier.protect.mergebarrier import MergeBarrier
+from mergebarrier.protect.mergelock import MergeLock
+from mergebarrier.protect.params import Params
 from mergebarrier.protect.protection import Protection
 
 PROTECTIONS: Mapping[str, type[Protection]] = {
     "exact": Exact,
     "mergebarrier": MergeBarrier,
+    "params": Params,
+    "mergelock": MergeLock,
 }

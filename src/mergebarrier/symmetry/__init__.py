@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from mergebarrier.symmetry.act import Elements, act_each, act_rows
     from mergebarrier.symmetry.blocks import Tensors, blocks, carriers, fold, matrix, unfold
     from mergebarrier.symmetry.controls import WrongTable, wrong_table
-    from mergebarrier.symmetry.draw import PROFILES, Stream, Streams, sample
+    from mergebarrier.symmetry.draw import LOCKS, PROFILES, Stream, Streams, basis, sample
     from mergebarrier.symmetry.elements import Element, LinearMap, Monomial, Planes, identity
     from mergebarrier.symmetry.estimate import best_order, estimate, similarities
     from mergebarrier.symmetry.freedoms import Freedom, freedoms
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from mergebarrier.symmetry.matching import Correlation, assign, cosines, signed_order
 
 __all__ = [
+    "LOCKS",
     "PROFILES",
     "Correlation",
     "Element",
@@ -35,6 +36,7 @@ __all__ = [
     "act_inverse",
     "act_rows",
     "assign",
+    "basis",
     "best_order",
     "bit_exact",
     "blocks",

@@ -13,14 +13,17 @@ rotations are products of keyed Givens layers.  Which stream serves which axis s
     scale  a = (sqrt(k) - 1)/(sqrt(k) + 1):  rho = (1 + a u)/(1 - a u), log-symmetric in [k^-1/2, k^1/2]
 
 ``lossless`` draws what changes no bit of a weight (orders, signs, quarter turns); ``full`` adds phases, scales and
-general maps of bounded condition.  Source: rational parametrisation of the circle; Givens layers are ours
-(orthogonality error <= 2e-15 for n <= 896).
+general maps of bounded condition; the other profiles are those of published locks, and differ where a basis is free:
+
+    scale  diag(s)     symmetric  Q diag(s) Q^T     lock  Q diag(s) P, P an order     (planes: scale, symmetric |z|)
+
+Source: rational parametrisation of the circle; Givens layers are ours (orthogonality error <= 2e-15 for n <= 896).
 """
 
 import math
 from collections.abc import Callable, Collection
 from math import prod
-from typing import Protocol, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 import numpy as np
 import torch
@@ -118,13 +121,32 @@ def general_linear(stream: Stream, n: int, condition: float) -> tuple[Reals, Rea
     numerically, and no matrix product (whose order of summation is the machine's) is formed.
     """
     left, rho, right = _givens_layers(stream, n), scales(stream, n, condition), _givens_layers(stream, n)
-    inner = _rotate_rows(right, np.eye(n))
+    return _sandwiched(left, rho, _rotate_rows(right, np.eye(n)))
+
+
+def symmetric(stream: Stream, n: int, condition: float) -> tuple[Reals, Reals]:
+    """Return Q diag(rho) Q^T with a rotation Q and its inverse, as ``general_linear`` does."""
+    layers, rho = _givens_layers(stream, n), scales(stream, n, condition)
+    return _sandwiched(layers, rho, _rotate_rows(layers, np.eye(n)).T)
+
+
+def lock(stream: Stream, n: int, condition: float) -> tuple[Reals, Reals]:
+    """Return Q diag(rho) P with a rotation Q and an order P, and its inverse, as ``general_linear`` does."""
+    layers, rho = _givens_layers(stream, n), scales(stream, n, condition)
+    return _sandwiched(layers, rho, np.eye(n)[permutation(stream, n)])
+
+
+def _sandwiched(left: _Layers, rho: Reals, inner: Reals) -> tuple[Reals, Reals]:
+    """Return Q diag(rho) R and its inverse, for orthogonal R."""
     matrix = _rotate_rows(left, rho[:, None] * inner)
     inverse = _rotate_rows(left, inner / rho[:, None]).T
     return matrix, np.ascontiguousarray(inverse)
 
 
+_MAPS: Final = {"full": general_linear, "symmetric": symmetric, "lock": lock}
 PROFILES = ("lossless", "full")
+#: Those of published locks, for heads alone.
+LOCKS = ("scale", "symmetric", "lock")
 #: (circuit, purpose) -> byte stream.
 Streams = Callable[[str, str], Stream]
 Draw = Callable[[str], Stream]
@@ -139,7 +161,7 @@ def sample(
       circuit:   from ``describe``.
       streams:   the whole model's elements have a label of their own, so every circuit finds the same ones.
       only:      names of spaces; the others stay as they are.
-      profile:   one of PROFILES.
+      profile:   one of PROFILES or LOCKS.
       condition: largest condition number of a real map.
     """
     opened: dict[tuple[str, str], Stream] = {}
@@ -203,7 +225,7 @@ def _element(circuit: Circuit, one: Instance, count: int, draw: Draw, profile: s
     if axis.kind == "planes":
         return _planes(axis, circuit.rotary[one[0]], n, count, draw, profile, condition)
     if axis.kind == "basis":
-        return _basis(draw(""), n, count, profile, condition)
+        return basis(draw(""), n, count, profile, condition)
     if axis.kind == "order":
         stream = draw("") if axis.stream[1] else draw("perm")
         perm = torch.stack([torch.from_numpy(permutation(stream, n)) for _ in range(count)])
@@ -220,26 +242,32 @@ def _element(circuit: Circuit, one: Instance, count: int, draw: Draw, profile: s
     return Monomial(perm, factor)
 
 
-def _basis(stream: Stream, n: int, count: int, profile: str, condition: float) -> Monomial | LinearMap:
+def basis(stream: Stream, n: int, count: int, profile: str, condition: float) -> Monomial | LinearMap:
+    """Return ``count`` maps of R^n, as an axis takes them whose basis is free."""
     if profile == "lossless":
         perm = torch.stack([torch.from_numpy(permutation(stream, n)) for _ in range(count)])
         return Monomial(perm, torch.stack([torch.from_numpy(signs(stream, n)) for _ in range(count)]))
-    pairs = [general_linear(stream, n, condition) for _ in range(count)]
+    if profile == "scale":
+        factor = torch.stack([torch.from_numpy(scales(stream, n, condition)) for _ in range(count)])
+        return Monomial(_still(count, n).perm, factor)
+    pairs = [_MAPS[profile](stream, n, condition) for _ in range(count)]
     forward, backward = (torch.stack([torch.from_numpy(side) for side in sides]) for sides in zip(*pairs, strict=True))
     return LinearMap(forward, backward)
 
 
 def _planes(axis: Axis, rotated: int, n: int, count: int, draw: Draw, profile: str, condition: float) -> Planes:
     stream, planes = draw(""), rotated // 2
-    if profile == "lossless" or axis.normed:
+    turning = profile not in ("scale", "symmetric")
+    if profile == "lossless" or (axis.normed and turning):
         z = quarter_turns(stream, count * planes)
     else:
-        z = phases(stream, count * planes)
-        # |z| acts on one side and 1/|z| on the other: its square root keeps the condition of either within the bound.
-        z = z * scales(stream, count * planes, condition)
+        z = phases(stream, count * planes) if turning else np.ones(count * planes, dtype=np.complex128)
+        if not axis.normed:
+            # |z| acts on one side and 1/|z| on the other: its root keeps the condition of either within the bound.
+            z = z * scales(stream, count * planes, condition)
     turns: Tensor = torch.from_numpy(z).reshape(count, planes)
     still = n == rotated or axis.normed
-    rest = None if n == rotated else _still(count, n - rotated) if still else _basis(
+    rest = None if n == rotated else _still(count, n - rotated) if still else basis(
         draw(".rest"), n - rotated, count, profile, condition
     )  # fmt: skip
     return Planes(turns, rest, axis.pairs)

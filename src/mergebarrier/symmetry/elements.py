@@ -130,17 +130,16 @@ class Planes:
         return (2 * index, 2 * index + 1) if self.pairs else (index, index + len(index))
 
     def plain(self) -> "Monomial | LinearMap":
-        """Return the same map without the structure: an order and signs where all are quarter turns, else a matrix."""
+        """Return the same map without the structure: an order and factors where no plane turns by less, or a matrix."""
         first, second = self.entries()
         rotated = 2 * self.z.shape[-1]
         rest = self.rest
         n = rotated + (0 if rest is None else rest.matrix().shape[-1])
-        if self.bit_exact:
-            assert not isinstance(rest, LinearMap)
+        if bool((self.z.real * self.z.imag == 0).all()) and not isinstance(rest, LinearMap):
             perm = torch.arange(n).repeat(len(self.z), 1)
             factor = torch.ones(len(self.z), n, dtype=torch.float64)
             turned, sign = self.z.real == 0, self.z.real + self.z.imag
-            # z = i: a <- -b, b <- a;  z = -i: a <- b, b <- -a;  z = +-1: both times z.
+            # z = ri: a <- -rb, b <- ra;  z = -ri: a <- rb, b <- -ra;  z = +-r: both times z.
             perm[:, first], perm[:, second] = torch.where(turned, second, first), torch.where(turned, first, second)
             factor[:, first], factor[:, second] = torch.where(turned, -sign, sign), sign
             if rest is not None:
