@@ -1,5 +1,6 @@
 """``mergebarrier protect``: write a model that computes the same but merges badly with stock tools."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -7,8 +8,9 @@ import click
 
 from mergebarrier.cli._options import MODEL, WriterOptions, download_option, output_options, writer_options
 from mergebarrier.cli._output import Output
-from mergebarrier.cli._parameters import chosen, parameter_options
+from mergebarrier.cli._parameters import chosen, flag_in, parameter_options
 from mergebarrier.errors import UsageError
+from mergebarrier.parameters import parameters_of
 from mergebarrier.progress import duration
 from mergebarrier.protect import PROTECTIONS
 
@@ -24,10 +26,10 @@ __all__ = ["command"]
 @click.option("--base", type=MODEL, help="The public base: shows at once how much an attacker can undo with it.")
 @click.option(
     "--method",
-    type=click.Choice(list(PROTECTIONS)),
+    metavar=f"[{'|'.join(PROTECTIONS)}]",
     default="exact",
     show_default=True,
-    help="Which protection to apply.",
+    help="Which protection to apply; several are joined by +, such as params+mergelock.",
 )
 @click.option("--key", "key_path", type=MODEL, metavar="FILE", help="The key of a keyed method; made if absent (0600).")
 @click.option("--do-not-merge", is_flag=True, help="Ask on card and manifest that nobody merges it.")
@@ -52,7 +54,7 @@ def command(
     """
     from mergebarrier.api import plan_protect, protect
 
-    protection: Protection = PROTECTIONS[method](**chosen(PROTECTIONS, method, parameters))
+    protection = _named(method, parameters)
     if key_path is not None and not protection.keyed:
         raise UsageError(f"{method} has no key", where="--key", remedy="leave --key out")
     if writer.dry_run:
@@ -78,6 +80,23 @@ def command(
     for note in report.notes or ():
         output.note(note)
     output.result(report, "\n".join(_lines(report)))
+
+
+def _named(method: str, parameters: Mapping[str, object]) -> "Protection":
+    """Return what was asked for; an option that several have holds for each, one that none has is refused."""
+    if method in PROTECTIONS:
+        return PROTECTIONS[method](**chosen(PROTECTIONS, method, parameters))
+    from mergebarrier.protect import protection_named
+
+    parts = [name for name in method.split("+") if name in PROTECTIONS]
+    given = {field: value for field, value in parameters.items() if value is not None and value != ()}
+    values: dict[str, object] = {}
+    for name in parts:
+        own = {field: value for field, value in given.items() if field in parameters_of(PROTECTIONS[name])}
+        values |= chosen(PROTECTIONS, name, own)
+    if odd := [field for field in given if field not in values]:
+        raise UsageError(f"not an option of {method}", where=flag_in(PROTECTIONS, odd[0]), remedy="leave it out")
+    return protection_named(method, values)
 
 
 def _lines(report: "ProtectReport") -> list[str]:

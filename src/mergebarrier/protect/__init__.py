@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from mergebarrier import lazy
 
 if TYPE_CHECKING:
+    from mergebarrier.protect.composed import joined, protection_named
     from mergebarrier.protect.exact import PARTS, Exact
     from mergebarrier.protect.mergebarrier import MergeBarrier
     from mergebarrier.protect.mergelock import MergeLock
@@ -32,6 +33,8 @@ __all__ = [
     "Prepared",
     "Protection",
     "Value",
+    "joined",
+    "protection_named",
 ]
 
 lazy.open_door(__name__)

@@ -14,8 +14,8 @@ from mergebarrier.checkpoint.files import ProtectContent
 from mergebarrier.circuits import Circuit
 from mergebarrier.errors import BadManifest, DigestMismatch, KeyMismatch, MethodRefused, NotProtected, clean
 from mergebarrier.keys import Key
-from mergebarrier.parameters import built, parameters_of
-from mergebarrier.protect import PROTECTIONS, Protection
+from mergebarrier.parameters import parameters_of
+from mergebarrier.protect import PROTECTIONS, Protection, protection_named
 from mergebarrier.run import Tables
 from mergebarrier.verbs.folders import Ending, OutputOptions, input_of, write_circuits
 from mergebarrier.verbs.protect import prepare, roundtrip_bound
@@ -113,14 +113,14 @@ def protection_manifest(source: Checkpoint, file: Path | None = None) -> "Manife
 
 def protection_from(content: "ProtectContent", source: Checkpoint) -> Protection:
     """Rebuild the protection that a manifest describes."""
-    kind = PROTECTIONS.get(content["method"])
-    if kind is None:
-        raise NotProtected(
-            f"unknown method {clean(content['method'])!r} in the manifest", remedy="use a newer mergebarrier"
-        )
-    declared = parameters_of(kind)
-    _check_keys(content["parameters"], {*declared, "reversibility"}, source)
-    return built(kind, {name: content["parameters"][name] for name in declared})
+    names, parameters = content["method"].split("+"), content["parameters"]
+    if unknown := [name for name in names if name not in PROTECTIONS]:
+        raise NotProtected(f"unknown method {clean(unknown[0])!r} in the manifest", remedy="use a newer mergebarrier")
+    declared = {
+        f"{name}.{field}" if len(names) > 1 else field for name in names for field in parameters_of(PROTECTIONS[name])
+    }
+    _check_keys(parameters, {*declared, "reversibility"}, source)
+    return protection_named(content["method"], {name: parameters[name] for name in declared})
 
 
 def _check_keys(table: Mapping[str, object], needed: Set[str], source: Checkpoint) -> None:
