@@ -216,7 +216,7 @@ def token_notes(models: "Sequence[Checkpoint]") -> list[str]:
         return []
     from mergebarrier.merge.vocabulary import differences
 
-    return [note for other in differing for note in differences(donor, other)]
+    return differences(donor, differing)
 
 
 def _token_files(model: "Checkpoint") -> dict[str, bytes]:

@@ -5,10 +5,12 @@
 Source: ours. Differs from mergekit, which says nothing.
 """
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from mergebarrier.errors import BadRecipe, clean
 from mergebarrier.merge.vocabulary.files import read_vocabulary
+from mergebarrier.merge.vocabulary.tokens import Vocabulary
 
 if TYPE_CHECKING:
     from mergebarrier.checkpoint import Checkpoint
@@ -16,14 +18,22 @@ if TYPE_CHECKING:
 _REMEDY = "a recipe with tokenizer: {source: union} brings rows to their tokens"
 
 
-def differences(donor: "Checkpoint", other: "Checkpoint") -> list[str]:
-    """Return what is worth saying about a model beside the donor; nothing where both number all tokens alike."""
+def differences(donor: "Checkpoint", others: "Sequence[Checkpoint]") -> list[str]:
+    """Return what is worth saying about models beside the donor; nothing where all number their tokens alike."""
+    try:
+        ours = read_vocabulary(donor)
+    except BadRecipe as fault:
+        return [f"{clean(donor.name)}: its tokens are not compared with those of the others: {fault.what}"]
+    return [] if ours is None else [note for other in others for note in _differences(donor, ours, other)]
+
+
+def _differences(donor: "Checkpoint", ours: Vocabulary, other: "Checkpoint") -> list[str]:
     name = clean(other.name)
     try:
-        ours, theirs = read_vocabulary(donor), read_vocabulary(other)
+        theirs = read_vocabulary(other)
     except BadRecipe as fault:
         return [f"{name}: its tokens are not compared with those of {clean(donor.name)}: {fault.what}"]
-    if ours is None or theirs is None:
+    if theirs is None:
         return []
     moved = [token for token, number in theirs.ids.items() if ours.ids.get(token, number) != number]
     lost = [token for token in theirs.ids if token not in ours.ids]
