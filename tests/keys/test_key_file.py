@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import tiny_models
 from mergebarrier.errors import BadKey, MergebarrierError, OutputExists, UnsafePath
 from mergebarrier.keys import key_id, read_key_file, write_key_file
 from model_folders import small_tensors, write_folder
@@ -105,3 +106,17 @@ def test_missing_and_special_files_are_refused(tmp_path: Path) -> None:
 def test_the_key_id_does_not_tell_the_key() -> None:
     assert key_id(KEY) == json.loads(GOLDEN)["key_id"]
     assert key_id(bytes(32)) != key_id(KEY)
+
+
+@pytest.mark.parametrize("below", ["k.mbkey", "keys/k.mbkey", "a/b/k.mbkey"])
+def test_a_key_anywhere_in_a_model_folder_is_refused(tmp_path: Path, below: str, run_cli) -> None:
+    model = tiny_models.save("llama-gqa-untied", tmp_path / "model")
+    place = model / below
+    place.parent.mkdir(parents=True, exist_ok=True)
+    ran = run_cli("protect", model, "--key", place, "-o", tmp_path / "out")
+    assert ran.exit_code == 2 and "MB4002" in ran.stderr and not place.exists()
+    made = run_cli("protect", model, "-o", tmp_path / "made")
+    assert made.exit_code == 0
+    (tmp_path / "made.mbkey").rename(place)
+    ran = run_cli("protect", model, "--key", place, "-o", tmp_path / "out")
+    assert ran.exit_code == 2 and "would be published" in ran.stderr and not list(tmp_path.glob("out*"))

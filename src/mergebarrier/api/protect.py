@@ -17,7 +17,7 @@ from mergebarrier import verbs
 from mergebarrier.api.base import Model, Report, WriteOptions, beside, opened, optional, shown
 from mergebarrier.checkpoint import MANIFEST_NAME, Checkpoint
 from mergebarrier.errors import UsageError
-from mergebarrier.keys import KEY_BYTES, Key, read_key_file, write_key_file
+from mergebarrier.keys import KEY_BYTES, Key, check_key_place, read_key_file, write_key_file
 from mergebarrier.lineage import declared
 from mergebarrier.progress import Progress
 from mergebarrier.protect import Exact, Protection
@@ -178,6 +178,7 @@ def _key_for(method: Protection, given: Key | str | os.PathLike[str] | None, out
     place = Path(given) if given is not None else out.with_name(out.name + KEY_SUFFIX)
     if place.resolve().is_relative_to(out.resolve()):
         raise UsageError("the key would be published with the model", where=place, remedy="keep it outside the folder")
+    check_key_place(place)
     if place.exists() or place.is_symlink():
         yield _Owned(key=Key(read_key_file(place)), file=place)
         return

@@ -30,6 +30,7 @@ from mergebarrier.errors import (
     MergebarrierError,
     MissingExtra,
     NoSpace,
+    NotWritable,
     UsageError,
 )
 from mergebarrier.nearest import nearest
@@ -201,6 +202,8 @@ def _from_foreign(error: Exception) -> MergebarrierError:
     """Translate a third-party error into one of our classes."""
     if isinstance(error, OSError) and error.errno in _NO_SPACE:
         return NoSpace(error.strerror or "the disk is full", where=error.filename or "", remedy="free some space")
+    if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return NotWritable(error.strerror or "not allowed", where=error.filename or "", remedy="check its permissions")
     if isinstance(error, OSError):
         return MergebarrierError(error.strerror or str(error), where=error.filename or "", remedy="check the path")
     if isinstance(error, MemoryError) or "can't allocate memory" in str(error):

@@ -237,27 +237,31 @@ def writer_options(
             return inner(*args, writer=writer, **kwargs)
         except (MergebarrierError, OSError, MemoryError, KeyboardInterrupt) as error:
             if writer.out is not None and not writer.dry_run and _can_resume(error, writer.out):
-                error.add_note(f"resume with: {_resume_line()}")
+                error.add_note(_resume_line(writer.out))
             raise
 
     return verb
 
 
 def _can_resume(error: BaseException, out: Path) -> bool:
-    """Say whether ``--resume`` helps: always after Ctrl-C, otherwise when there is unfinished work.
-
-    That is a folder DIR.partial; the rows of an audit, or models of a demo, are inside of DIR itself.
-    """
-    if isinstance(error, KeyboardInterrupt | Interrupted):
-        return True
-    refused = isinstance(error, PartialOutput | OutputExists | UsageError)
-    begun = any(next(out.glob(name), None) for name in ("rows.jsonl", "*/rows.jsonl", "*/mergebarrier.json"))
-    return not refused and (begun or out.with_name(out.name + ".partial").is_dir())
+    """Say whether ``--resume`` helps: always after Ctrl-C, otherwise when there is unfinished work."""
+    stopped = isinstance(error, KeyboardInterrupt | Interrupted)
+    return stopped or (not isinstance(error, PartialOutput | OutputExists | UsageError) and _begun(out))
 
 
-def _resume_line() -> str:
-    kept = [word for word in Session.current().argv if word not in ("--overwrite", "--resume")]
-    return shlex.join(["mergebarrier", *kept, "--resume"])
+def _begun(out: Path) -> bool:
+    """Say whether there is a folder DIR.partial, or rows of an audit or models of a demo inside of DIR itself."""
+    rows = any(next(out.glob(name), None) for name in ("rows.jsonl", "*/rows.jsonl", "*/mergebarrier.json"))
+    return rows or out.with_name(out.name + ".partial").is_dir()
+
+
+def _resume_line(out: Path) -> str:
+    """Return the command that goes on, or the same one where an old output stands and nothing was begun."""
+    if "--overwrite" in (argv := Session.current().argv) and not _begun(out):
+        return f"run again: {shlex.join(['mergebarrier', *argv])}"
+    kept = [word for word in argv if word not in ("--overwrite", "--resume")]
+    end = kept.index("--") if "--" in kept else len(kept)
+    return f"resume with: {shlex.join(['mergebarrier', *kept[:end], '--resume', *kept[end:]])}"
 
 
 _VARIABLES: Final = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")

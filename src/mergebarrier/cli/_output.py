@@ -19,7 +19,7 @@ import click
 
 from mergebarrier.api.base import SCHEMA_VERSION, Report, document_of
 from mergebarrier.cli.shell import LogFile, screen
-from mergebarrier.errors import MergebarrierError, clean
+from mergebarrier.errors import MergebarrierError, clean, plain
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -117,14 +117,14 @@ class Output:
     def note(self, text: str) -> None:
         """Print one line on stderr, unless quiet; a log file gets it always."""
         if not self.quiet:
-            click.echo(text, err=True)
+            click.echo(plain(text), err=True)
         else:
             _log(text)
 
     def detail(self, text: str) -> None:
         """Print one line on stderr when ``--verbose`` asks for it; a log file gets it always."""
         if self.verbose:
-            click.echo(text, err=True)
+            click.echo(plain(text), err=True)
         else:
             _log(text)
 
@@ -173,9 +173,9 @@ def print_error(error: MergebarrierError, session: Session) -> None:
     notes = list(getattr(error, "__notes__", ()))
     click.echo(f"error: {error}", err=True)
     if session.verbose and error.__cause__ is not None:
-        click.echo(f"caused by {type(error.__cause__).__name__}: {error.__cause__}", err=True)
+        click.echo(plain(f"caused by {type(error.__cause__).__name__}: {error.__cause__}"), err=True)
     for note in notes:
-        click.echo(note, err=True)
+        click.echo(plain(note), err=True)
     if session.wants_json and not session.emitted:
         fields = {"code": error.code, "where": error.where, "what": error.what, "remedy": error.remedy, "notes": notes}
         click.echo(_dumps({"kind": "error", "exit_code": error.exit_code, "error": fields}))
@@ -212,7 +212,7 @@ def _words(fact: object) -> str:
 
 def _show(human: "RenderableType") -> None:
     if isinstance(human, str):
-        click.echo(human)
+        click.echo(plain(human))
         return
     from rich.console import Console
 

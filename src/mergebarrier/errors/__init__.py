@@ -7,7 +7,7 @@ Each docstring is the row of its error in docs/errors.md: first what happened, t
     |- CheckpointError            NotACheckpoint UnsafePath PickleRefused RemoteCodeRefused AdapterRefused BadIndex
     |                             BadHeader BadConfig BadDtype NonFinite LimitExceeded ChangedDuringRun OutputExists
     |                             PartialOutput NoSpace BadManifest DigestMismatch BadAdapter
-    |                             FetchFailed
+    |                             FetchFailed NotWritable
     |- ArchError                  UnknownFamily UnknownTensor MissingTensor ConfigMismatch UnsupportedFeature
     |                             BadTable
     |- MergeError                 ShapeMismatch TensorSetMismatch BadMergeParameter BadMergeData BadRecipe
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         apart,
         clean,
         folder_name,
+        plain,
     )
     from mergebarrier.errors.checkpoint import (
         AdapterRefused,
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
         NonFinite,
         NoSpace,
         NotACheckpoint,
+        NotWritable,
         OutputExists,
         PartialOutput,
         PickleRefused,
@@ -142,6 +144,7 @@ __all__ = [
     "NotACheckpoint",
     "NotMeasurable",
     "NotProtected",
+    "NotWritable",
     "NothingToAlign",
     "OutputExists",
     "PartialOutput",
@@ -161,6 +164,7 @@ __all__ = [
     "apart",
     "clean",
     "folder_name",
+    "plain",
 ]
 
 lazy.open_door(__name__)

@@ -13,6 +13,16 @@ def clean(text: object, *, longest: int = _SHOWN_CHARS) -> str:
     return shown if len(shown) <= longest else shown[: longest - 1] + "…"
 
 
+def plain(text: str) -> str:
+    r"""Escape what steers a terminal or turns the direction of text, and keep line ends, tabs and all that is shown.
+
+    Example: >>> plain("a\x1b[31m\u202eb\n")
+             'a\\x1b[31m\\u202eb\\n'
+    """
+    return _STEERS.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+_STEERS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]")
 _HUB_FOLDER = re.compile(r"models--([^/]+?)--([^/]+)")
 
 
@@ -65,7 +75,7 @@ class MergebarrierError(Exception):
         """Return the one line that the command prints."""
         place = f" {self.where}:" if self.where else ""
         advice = f"; {self.remedy}" if self.remedy else ""
-        return " ".join(f"{self.code}{place} {self.what}{advice}".split())
+        return plain(" ".join(f"{self.code}{place} {self.what}{advice}".split()))
 
 
 class UsageError(MergebarrierError):

@@ -174,6 +174,15 @@ class BadAdapter(CheckpointError):
     code = "MB1018"
 
 
+class NotWritable(CheckpointError):
+    """The system does not allow a file or folder to be written: its permissions, or a file system that is read-only.
+
+    Choose an output that you may write, or ask its owner.
+    """
+
+    code = "MB1020"
+
+
 class FetchFailed(CheckpointError):
     """A model could not be fetched from the Hugging Face Hub.
 

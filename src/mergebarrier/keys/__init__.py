@@ -5,13 +5,23 @@ from typing import TYPE_CHECKING
 from mergebarrier import lazy
 
 if TYPE_CHECKING:
-    from mergebarrier.keys.keys import KEY_BYTES, Key, KeyStream, Streams, key_id, read_key_file, write_key_file
+    from mergebarrier.keys.keys import (
+        KEY_BYTES,
+        Key,
+        KeyStream,
+        Streams,
+        check_key_place,
+        key_id,
+        read_key_file,
+        write_key_file,
+    )
 
 __all__ = [
     "KEY_BYTES",
     "Key",
     "KeyStream",
     "Streams",
+    "check_key_place",
     "key_id",
     "read_key_file",
     "write_key_file",

@@ -13,6 +13,7 @@ Source: RFC 5869 (HKDF), FIPS 202 (SHAKE).  An adversary who knows the input wei
 output; the key gives reversibility, not secrecy of a linear map.
 """
 
+import errno
 import hashlib
 import hmac
 import os
@@ -24,7 +25,7 @@ from pathlib import Path
 
 from mergebarrier.checkpoint import canonical_json
 from mergebarrier.checkpoint.bytes import open_regular, parse_bounded, read_into, write_at
-from mergebarrier.errors import BadKey, NotACheckpoint, OutputExists
+from mergebarrier.errors import BadKey, NotACheckpoint, NotWritable, OutputExists
 
 KEY_BYTES = 32
 _MAX_FILE_BYTES = 64 * 2**10
@@ -124,6 +125,19 @@ def key_id(key: bytes) -> str:
     return hashlib.sha256(b"id" + key).hexdigest()[:16]
 
 
+def check_key_place(path: Path) -> None:
+    """Raise BadKey for a place in a model folder, or anywhere below one: the key would be published with the model."""
+    folder = path.parent.resolve()
+    for above in (folder, *folder.parents):
+        config = above == folder and (above / "config.json").exists()
+        if config or any(next(above.glob(pattern), None) for pattern in ("*.safetensors", "*.safetensors.index.json")):
+            raise BadKey(
+                f"{above} is a model folder, so the key would be published with the model",
+                where=path,
+                remedy="keep the key elsewhere",
+            )
+
+
 def write_key_file(path: str | os.PathLike[str], key: bytes) -> None:
     """Write a new key file with mode 0600.
 
@@ -135,13 +149,7 @@ def write_key_file(path: str | os.PathLike[str], key: bytes) -> None:
     path = Path(path)
     if len(key) != KEY_BYTES:
         raise BadKey(f"a key has {KEY_BYTES} bytes, this one has {len(key)}", where=path, remedy="make a new key")
-    folder = path.parent
-    if (folder / "config.json").exists() or any(folder.glob("*.safetensors")):
-        raise BadKey(
-            "this is a model folder, so the key would be published with the model",
-            where=path,
-            remedy="keep the key elsewhere",
-        )
+    check_key_place(path)
     document = {"version": 1, "algorithm": "hkdf-sha256", "key_id": key_id(key), "key": key.hex()}
     try:
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
@@ -150,6 +158,10 @@ def write_key_file(path: str | os.PathLike[str], key: bytes) -> None:
             "the key file exists, and keys are never overwritten", where=path, remedy="choose another name"
         ) from fault
     except OSError as fault:
+        if isinstance(fault, PermissionError) or fault.errno == errno.EROFS:
+            raise NotWritable(
+                f"cannot be written ({fault.strerror})", where=path, remedy="choose a place that you may write"
+            ) from fault
         raise BadKey(
             f"cannot be created ({fault.strerror})", where=path, remedy="choose a folder that exists"
         ) from fault

@@ -257,16 +257,17 @@ def write_circuits(
         overwrite=into.overwrite,
     )
     with closing(writer):
-        transform(
-            sources,
-            writer,
-            architecture.circuits,
-            change,
-            layout=CIRCUITS,
-            workers=into.workers,
-            max_ram_bytes=into.max_ram_bytes,
-            progress=into.progress,
-        )
+        with writer.attempt():
+            transform(
+                sources,
+                writer,
+                architecture.circuits,
+                change,
+                layout=CIRCUITS,
+                workers=into.workers,
+                max_ram_bytes=into.max_ram_bytes,
+                progress=into.progress,
+            )
         odd = next((name for name, digest in ending.expected.items() if digest != writer.digests.get(name)), None)
         if odd is not None:
             writer.discard()

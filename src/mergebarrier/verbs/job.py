@@ -22,7 +22,7 @@ from mergebarrier.checkpoint import (
     layout_like,
     read_manifest,
 )
-from mergebarrier.errors import ChangedDuringRun, Interrupted, MergebarrierError, NoSpace, OutputExists
+from mergebarrier.errors import OutputExists
 from mergebarrier.lineage import made_before, model_card, unique
 from mergebarrier.merge import MergeUnit, Plan, parameters
 from mergebarrier.merge.recipe import RecipePlan
@@ -33,8 +33,6 @@ from mergebarrier.verbs.folders import Checks, MergeInput, OutputOptions, enviro
 from mergebarrier.verbs.inputs import InputRecordingSink, Judged, fates, judge, licence_files, relatives
 
 _NOTHING_MORE = Checks()
-# What may be otherwise the next time; any other refusal is about the inputs or the parameters.
-_RESUMABLE = (Interrupted, NoSpace, ChangedDuringRun)
 
 
 @dataclass(frozen=True)
@@ -233,7 +231,7 @@ def merge(job: MergeJob, into: OutputOptions, checks: Checks = _NOTHING_MORE) ->
         hashing=BLAKE3,
     )
     with closing(writer):
-        try:
+        with writer.attempt():
             apply = job.apply()
             models = [item.checkpoint.content_digest(hashing=BLAKE3) for item in given] if job.whole else []
             transform(
@@ -245,10 +243,6 @@ def merge(job: MergeJob, into: OutputOptions, checks: Checks = _NOTHING_MORE) ->
                 max_ram_bytes=into.max_ram_bytes,
                 progress=into.progress,
             )
-        except MergebarrierError as fault:
-            if not isinstance(fault, _RESUMABLE):
-                writer.discard()
-            raise
         inputs = [{**said, **hashed(item.checkpoint, BLAKE3)} for said, item in zip(known, given, strict=True)]
         if writer.finished:
             _check_same(inputs, into)

@@ -165,7 +165,7 @@ def test_plain_kernel_sizes_and_implementations_are_no_code(tmp_path: Path) -> N
 
 def test_the_header_cap_can_be_moved(tmp_path: Path) -> None:
     folder = write_folder(tmp_path / "m", small_tensors())
-    with pytest.raises(LimitExceeded, match="--max-header-bytes"):
+    with pytest.raises(LimitExceeded, match="max_header_bytes"):
         open_checkpoint(folder, max_header_bytes=100)
 
 

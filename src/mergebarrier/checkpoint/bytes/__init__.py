@@ -7,6 +7,7 @@ from mergebarrier import lazy
 if TYPE_CHECKING:
     from mergebarrier.checkpoint.bytes import strict_yaml
     from mergebarrier.checkpoint.bytes.io import (
+        FORBIDDEN,
         ReadDigests,
         content_digest,
         full_disk,
@@ -49,6 +50,7 @@ __all__ = [
     "CLEAN_WEIGHTS",
     "FLOATS",
     "FLOAT_NAMES",
+    "FORBIDDEN",
     "HASHES",
     "MAX_BYTES",
     "ROUNDOFF",

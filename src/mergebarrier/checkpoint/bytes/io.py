@@ -28,7 +28,7 @@ import torch
 from blake3 import blake3
 
 from mergebarrier.checkpoint.bytes.tensors import HASHES, SHA256, TensorInfo, Tree, check_payload
-from mergebarrier.errors import ChangedDuringRun, LimitExceeded, NoSpace, NotACheckpoint, UnsafePath
+from mergebarrier.errors import ChangedDuringRun, LimitExceeded, NoSpace, NotACheckpoint, NotWritable, UnsafePath
 from mergebarrier.progress import Progress
 
 _OPEN_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
@@ -37,6 +37,7 @@ _BUFFER_BYTES = 1 << 20
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 def inside(path: Path, folder: Path) -> bool:
@@ -107,13 +108,17 @@ def read_into(fd: int, offset: int, view: memoryview, where: object) -> None:
 
 @contextlib.contextmanager
 def full_disk(where: object) -> Iterator[None]:
-    """Turn "no space left" of the operating system into NoSpace."""
+    """Turn what the operating system says of a write that it refuses into NoSpace or NotWritable."""
     try:
         yield
     except OSError as fault:
         if fault.errno in _FULL:
             raise NoSpace(
                 f"the disk refused a write ({fault.strerror})", where=where, remedy="free space, then use --resume"
+            ) from fault
+        if fault.errno in FORBIDDEN:
+            raise NotWritable(
+                f"cannot be written ({fault.strerror})", where=where, remedy="choose an output that you may write"
             ) from fault
         raise
 

@@ -188,7 +188,7 @@ def check_header_size(n_bytes: int, file_size: int, *, where: object, max_bytes:
         raise LimitExceeded(
             f"header of {n_bytes} bytes, the cap is {max_bytes}",
             where=where,
-            remedy="raise --max-header-bytes if you trust the file",
+            remedy="if you trust the file, open it from Python with a higher max_header_bytes",
         )
 
 

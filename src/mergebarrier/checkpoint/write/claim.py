@@ -5,6 +5,7 @@ Everything is written below ``DIR.partial``; ``DIR`` itself appears in one renam
     DIR.partial/plan.json     what is being made: resuming needs the same bytes
     DIR.partial/tasks/*.done  digests of finished units
     DIR.partial/model/        the folder that becomes DIR; its weights end in ".part" until they are verified
+    DIR.partial/overwrite     there if the run may replace DIR, so that resuming it may as well
 
 Source: POSIX rename and flock.  Differs from a scheme with temporary names in DIR: nothing below DIR.partial has the
 shape of a model folder at its top, whenever the process dies.
@@ -17,11 +18,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mergebarrier.checkpoint.bytes import inside
+from mergebarrier.checkpoint.bytes import FORBIDDEN, inside
 from mergebarrier.checkpoint.files import MANIFEST_NAME, read_manifest
-from mergebarrier.errors import CheckpointError, NoSpace, NotACheckpoint, OutputExists, PartialOutput, UnsafePath
+from mergebarrier.errors import (
+    CheckpointError,
+    NoSpace,
+    NotACheckpoint,
+    NotWritable,
+    OutputExists,
+    PartialOutput,
+    UnsafePath,
+)
 
-_OWN_NAMES = frozenset({"plan.json", "plan.json.new", "tasks", "model"})
+_OWN_NAMES = frozenset({"plan.json", "plan.json.new", "tasks", "model", "overwrite"})
 _SPARE = 1.01
 
 
@@ -50,6 +59,11 @@ class OutputPlace:
     def tasks(self) -> Path:
         """Records of finished units."""
         return self.partial / "tasks"
+
+    @property
+    def overwrites(self) -> Path:
+        """The mark of a run that may replace an old output."""
+        return self.partial / "overwrite"
 
     @property
     def plan(self) -> Path:
@@ -106,16 +120,31 @@ def check_out_free(place: OutputPlace, *, overwrite: bool) -> None:
         raise OutputExists("this is a file", where=out, remedy="choose another output folder")
     if not any(out.iterdir()):
         return
-    if not overwrite:
+    if not overwrite and not place.overwrites.exists():
         raise OutputExists("the folder is not empty", where=out, remedy="choose another one, or give --overwrite")
-    try:
-        read_manifest(out)
-    except CheckpointError as fault:
-        raise OutputExists(
-            "the folder holds no manifest of mergebarrier, so --overwrite will not remove it",
-            where=out,
-            remedy="choose another output folder, or remove this one yourself",
-        ) from fault
+    for folder in (out, place.replaced):
+        try:
+            foreign = _foreign(folder)
+        except CheckpointError as fault:
+            raise OutputExists(
+                "the folder holds no manifest of mergebarrier, so --overwrite will not remove it",
+                where=folder,
+                remedy="choose another output folder, or remove this one yourself",
+            ) from fault
+        if foreign:
+            raise OutputExists(
+                "the manifest does not list this file, so --overwrite will not remove it",
+                where=folder / foreign[0],
+                remedy="move it elsewhere, or choose another output folder",
+            )
+
+
+def _foreign(folder: Path) -> list[str]:
+    """Return what lies in an old output beside the files that its manifest lists; nothing for no folder."""
+    if not folder.is_dir() or not any(folder.iterdir()):
+        return []
+    listed = {*read_manifest(folder)["content"]["output"]["files"], MANIFEST_NAME}
+    return sorted(path.name for path in folder.iterdir() if path.name not in listed or path.is_dir())
 
 
 def drop_leftover(place: OutputPlace, plan: bytes) -> None:
@@ -151,6 +180,10 @@ def claim_partial(place: OutputPlace, *, resume: bool, overwrite: bool) -> int:
     except FileExistsError:
         pass
     except OSError as fault:
+        if fault.errno in FORBIDDEN:
+            raise NotWritable(
+                f"cannot be created ({fault.strerror})", where=partial, remedy="choose an output that you may write"
+            ) from fault
         raise NotACheckpoint(
             f"cannot be created ({fault.strerror})", where=partial, remedy="choose an output folder that you may write"
         ) from fault
@@ -167,6 +200,8 @@ def claim_partial(place: OutputPlace, *, resume: bool, overwrite: bool) -> int:
         _lock(lock, partial)
         if not fresh and not resume:
             _empty(place)
+        if overwrite:
+            place.overwrites.touch()
     except BaseException:
         os.close(lock)
         raise
@@ -229,9 +264,7 @@ def publish(place: OutputPlace) -> None:
 
 def _remove_replaced(place: OutputPlace) -> None:
     """Remove an old output, the manifest last: it is what allows the removal, should this run die before the end."""
-    if place.replaced.is_dir():
-        if any(place.replaced.iterdir()):
-            read_manifest(place.replaced)
+    if place.replaced.is_dir() and not _foreign(place.replaced):
         _remove_tree(place.replaced, last=MANIFEST_NAME)
 
 

@@ -10,7 +10,8 @@ which wants a shard in memory: here nothing is finalised unless ``commit`` retur
 """
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
 from typing import Any, Self
@@ -48,7 +49,7 @@ from mergebarrier.checkpoint.write.commit import (
     write_record,
 )
 from mergebarrier.checkpoint.write.layout import open_parts, part_name, plan_digest, plan_document, plan_shards
-from mergebarrier.errors import InternalError
+from mergebarrier.errors import ChangedDuringRun, InternalError, Interrupted, MergebarrierError, NoSpace
 from mergebarrier.progress import Progress
 
 
@@ -268,6 +269,16 @@ class Writer:
         """Return when a shard that is written completely is on the disk."""
         with full_disk(self.place.out / shard):
             self._flusher.wait(shard, self._fds[shard])
+
+    @contextmanager
+    def attempt(self) -> Iterator[None]:
+        """Keep an unfinished run only if it may end otherwise the next time: other refusals are about its inputs."""
+        try:
+            yield
+        except MergebarrierError as fault:
+            if not isinstance(fault, (Interrupted, NoSpace, ChangedDuringRun)):
+                self.discard()
+            raise
 
     def discard(self) -> None:
         """Remove an unfinished run that began here: one that would meet the same refusal again.

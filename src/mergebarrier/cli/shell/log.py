@@ -13,7 +13,7 @@ from io import FileIO
 from pathlib import Path
 from typing import TextIO, cast
 
-from mergebarrier.errors import MergebarrierError
+from mergebarrier.errors import MergebarrierError, NotWritable
 
 __all__ = ["LogFile", "screen"]
 
@@ -32,7 +32,8 @@ class LogFile:
             self._file: FileIO | None = path.open("ab", buffering=0)
         except OSError as error:
             what = f"the log file cannot be written: {error.strerror}"
-            raise MergebarrierError(what, where=path, remedy="give --log-file a file that you may write") from error
+            kind = NotWritable if isinstance(error, PermissionError) else MergebarrierError
+            raise kind(what, where=path, remedy="give --log-file a file that you may write") from error
         self._lock = threading.Lock()
         self._screen = sys.stderr
         sys.stderr = cast(TextIO, _Copied(self._screen, self))
