@@ -167,8 +167,9 @@ def _name(family: Family, group: list[Member]) -> str:
         for axis, _ in instances_of(family, member):
             if family.axes[axis].scope:
                 label = family.axes[axis].stream[0]
-                for moved in [name for name in member.indices if name in family.axes and family.acts(name)]:
-                    label = label.replace(f".{{{moved}}}", "")  # experts that change places are one circuit
+                for name in PLACEHOLDER.findall(label):  # experts that move, or are one tensor, are one circuit
+                    if name not in member.indices or (name in family.axes and family.acts(name)):
+                        label = label.replace(f".{{{name}}}", "")
                 return label.format_map(dict(member.indices))
     return group[0].canonical
 
