@@ -15,7 +15,7 @@ from _keep import Rows, say
 from mergebarrier import zoo
 from mergebarrier.keys import Key
 from mergebarrier.merge import make
-from mergebarrier.protect import PROTECTIONS
+from mergebarrier.protect import protection_named
 from mergebarrier.realign import REALIGNMENTS
 
 KEPT = Path(__file__).parent / "results" / "protections.jsonl"
@@ -27,6 +27,7 @@ ROWS: Mapping[str, tuple[str, dict[str, Any]]] = {
     "mergebarrier": ("mergebarrier", {}),
     "params": ("params", {}),
     "mergelock": ("mergelock", {}),
+    "params+mergelock": ("params+mergelock", {}),
 }
 #: column -> merge, its parameters, and the attack that comes first.
 COLUMNS: Mapping[str, tuple[str, dict[str, Any], str]] = {
@@ -52,7 +53,7 @@ class Row:
         folder = self.work / "protected"
         if not method or folder.exists():
             return folder if method else self.assets.expert_a, 0.0
-        protection, started = PROTECTIONS[method](**parameters), time.process_time()
+        protection, started = protection_named(method, parameters), time.process_time()
         mb.protect(self.assets.expert_a, folder, method=protection, key=Key(b"1" * 32) if protection.keyed else None)
         return folder, time.process_time() - started
 

@@ -9,8 +9,7 @@ from mergebarrier.checkpoint import open_checkpoint
 from mergebarrier.circuits import describe
 from mergebarrier.errors import MethodRefused
 from mergebarrier.protect import MergeBarrier
-from mergebarrier.protect.mergebarrier import reflections
-from mergebarrier.symmetry import unfold
+from mergebarrier.symmetry import flips, reflections, unfold
 
 rotary = pytest.mark.parametrize("name", [name for name in tiny_models.CONFIGS if "gpt2" not in name])
 plain = pytest.mark.parametrize("name", [name for name in tiny_models.CONFIGS if "gpt2" in name])
@@ -58,7 +57,7 @@ def test_displacement_is_four_times_the_flipped_energy(name, tmp_path):
     circuit, tensors = attention(tiny_models.save(name, tmp_path / "model"))
     tensors = {part: tensor.double() for part, tensor in tensors.items()}
     method = MergeBarrier(flip_fraction=0.5)
-    flipped = method.element(circuit, ("q", ("0",)), tensors).z == -1
+    flipped = flips(circuit, tensors, method.flip_fraction)["q", ("0",)].z == -1
     width = circuit.sizes["q"]
     assert flipped.sum(1).unique().tolist() == [width // 4]
     moved = dict(method._flip(circuit, dict(tensors)))

@@ -60,7 +60,7 @@ def realign(
     model: Model,
     out: str | os.PathLike[str],
     *,
-    base: Model,
+    base: Model | None = None,
     method: Realignment | None = None,
     write: WriteOptions | None = None,
     download: bool = False,
@@ -71,16 +71,17 @@ def realign(
     Args:
       model:    as ``resolve`` reads it.
       out:      the folder to write.
-      base:     the public base, or any unprotected relative of the model.
+      base:     the public base, or any unprotected relative of the model; None for a method that needs none.
       method:   default ``GaugeFix()``, which keeps the function exactly.
       write:    how the folder is written.
       download: fetch models that the local cache lacks.
       progress: called with (bytes done, bytes in all).
-    Raises: BaseMismatch, NothingToAlign, ArchError, CheckpointError.
+    Raises: UsageError without a base that is needed; BaseMismatch, NothingToAlign, ArchError, CheckpointError.
     """
     method, started = method or GaugeFix(), time.perf_counter()
-    with opened(model, base, download=download) as (source, anchor), shown(progress, "realigning") as step:
-        licences = tuple(verbs.licence(side) for side in (source, anchor))
+    with opened(*_given(model, base), download=download) as sources, shown(progress, "realigning") as step:
+        source, anchor = sources[0], sources[1] if base is not None else None
+        licences = tuple(verbs.licence(side) for side in sources)
         content, diagnostics = verbs.realign(source, anchor, method, (write or WriteOptions()).into(out, step))
     return RealignReport(
         out=Path(out),
@@ -95,10 +96,14 @@ def realign(
 
 
 def plan_realign(
-    model: Model, *, base: Model, method: Realignment | None = None, download: bool = False
+    model: Model, *, base: Model | None = None, method: Realignment | None = None, download: bool = False
 ) -> RealignPlan:
     """Return what ``realign`` would work on, after the checks that need no weights."""
-    with opened(model, base, download=download) as (source, anchor):
-        plan = verbs.check_realign(source, anchor)
-        licences = tuple(verbs.licence(side) for side in (source, anchor))
+    with opened(*_given(model, base), download=download) as sources:
+        plan = verbs.check_realign(sources[0], sources[1] if base is not None else None, method)
+        licences = tuple(verbs.licence(side) for side in sources)
     return RealignPlan(method=(method or GaugeFix()).label, licences=licences, **plan)
+
+
+def _given(model: Model, base: Model | None) -> tuple[Model, ...]:
+    return (model,) if base is None else (model, base)

@@ -19,7 +19,9 @@ _PURPOSE = "Purpose: audit a protection of your own, or of a model whose licence
 
 @click.command()
 @click.argument("model", type=MODEL)
-@click.option("--base", type=MODEL, required=True, help="The public base, or any unprotected relative of MODEL.")
+@click.option(
+    "--base", type=MODEL, help="The public base, or any unprotected relative of MODEL; flip_again needs none."
+)
 @click.option(
     "--method",
     type=click.Choice(list(REALIGNMENTS)),
@@ -33,7 +35,7 @@ _PURPOSE = "Purpose: audit a protection of your own, or of a model whose licence
 @output_options
 def command(
     model: Path,
-    base: Path,
+    base: Path | None,
     method: str,
     download: bool,
     writer: WriterOptions,
@@ -45,9 +47,9 @@ def command(
 
     realignment = replaced(REALIGNMENTS[method], chosen(REALIGNMENTS, method, parameters))
     plan = plan_realign(model, base=base, method=realignment, download=download)
-    ours, theirs = plan.licences
     output.note(_PURPOSE)
-    output.note(f"licence of the model: {clean(ours)}; of the base: {clean(theirs)}")
+    sides = zip(("the model", "the base"), plan.licences, strict=False)
+    output.note("licence of " + "; of ".join(f"{side}: {clean(licence)}" for side, licence in sides))
     if writer.dry_run:
         output.result(plan, f"{plan.family}: would write {writer.folder}")
         return
@@ -67,6 +69,8 @@ def command(
 
 
 def _sentence(diagnostics: Mapping[str, object]) -> str:
+    if "circuits_flipped" in diagnostics:
+        return f"flipped {diagnostics['circuits_flipped']} attention circuits back, if that is what was done to them"
     if "mean_cosine_after" not in diagnostics:
         return "solved each projection alone; the function is not kept exactly"
     moved = diagnostics["spaces_moved"]

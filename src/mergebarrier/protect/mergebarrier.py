@@ -26,13 +26,8 @@ from mergebarrier.parameters import check_values, choice, number
 from mergebarrier.protect.protection import Context, Need, Prepared, Reversibility
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
-    from mergebarrier.circuits import Circuit, Instance
-    from mergebarrier.protect.protection import Pieces, Table, Tensors
-    from mergebarrier.symmetry import LinearMap, Monomial, Planes
-
-_TIE = 1e-6
+    from mergebarrier.circuits import Circuit
+    from mergebarrier.protect.protection import Pieces, Table
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,9 +59,9 @@ class MergeBarrier:
 
     def prepare(self, context: Context) -> Prepared:
         """Refuse a model without queries and keys, the literal form where it would break one, planes without any."""
-        found = [(circuit, one) for circuit in context.architecture.circuits for one in _queries(circuit)]
+        found = [(circuit, one) for circuit in context.architecture.circuits for one in symmetry.queries(circuit)]
         planes = any(circuit.axis(one).kind == "planes" for circuit, one in found)
-        free = any(_unrotated(circuit, one) for circuit, one in found)
+        free = any(symmetry.unrotated(circuit, one) for circuit, one in found)
         if not found:
             raise MethodRefused(
                 f"a model of the {context.architecture.family} family has no queries and keys to flip",
@@ -105,7 +100,7 @@ class MergeBarrier:
         """
         worst = 1.0
         for circuit in context.architecture.circuits:
-            if _queries(circuit):
+            if symmetry.queries(circuit):
                 stored = {name: context.checkpoint.read(name) for name in circuit.tensors}
                 back = stored
                 for _ in range(2):
@@ -116,65 +111,7 @@ class MergeBarrier:
                     worst = max(worst, error / size if size else 0.0)
         return worst
 
-    def element(self, circuit: "Circuit", one: "Instance", tensors: "Tensors") -> "Planes | LinearMap":
-        """Return the query/key element of a circuit that the weights themselves determine."""
-        rows = symmetry.carriers(circuit, one, tensors, tensors, lambda other: True)
-        sides = [row.now.double() for row in rows if not row.vector]
-        if circuit.axis(one).kind != "planes":
-            return reflections(torch.cat(sides, dim=2), self.flip_fraction)
-        batch, n_planes = sides[0].shape[0], circuit.rotary[one[0]] // 2
-        # Summed in order and in float64: planes are ranked alike on every machine, ties by index.
-        energies = torch.stack([side.square().cumsum(-1)[..., -1] for side in sides], dim=1).cumsum(1)[:, -1]
-        still = symmetry.Planes(torch.ones(batch, n_planes, dtype=torch.complex128), None, circuit.axis(one).pairs)
-        first, second = still.entries()
-        energy = energies[:, first] + energies[:, second]
-        flipped = energy.sort(dim=1, descending=True, stable=True).indices[:, : _share(self.flip_fraction, n_planes)]
-        behind = circuit.sizes[one[0]] - 2 * n_planes
-        rest: Monomial | LinearMap | None = symmetry.identity(batch, behind) if behind else None
-        if self.form != "planes" and _unrotated(circuit, one):
-            rest = reflections(torch.cat([side[:, 2 * n_planes :] for side in sides], dim=2), self.flip_fraction)
-        return symmetry.Planes(still.z.scatter(1, flipped, -1.0 + 0j), rest, still.pairs)
-
     def _flip(self, circuit: "Circuit", tensors: "Table") -> "Pieces":
         """Flip; circuits without attention stay as they are, and so does what nothing rotates if only planes may."""
-        elements = {
-            one: self.element(circuit, one, tensors)
-            for one in _queries(circuit)
-            if self.form != "planes" or circuit.axis(one).kind == "planes"
-        }
+        elements = symmetry.flips(circuit, tensors, self.flip_fraction, planes_only=self.form == "planes")
         return symmetry.act_rows(circuit, elements, tensors)
-
-
-def _queries(circuit: "Circuit") -> "list[Instance]":
-    """Return the elements on which queries meet keys."""
-    return [one for one in circuit.instances if circuit.axis(one).space == "query_key"]
-
-
-def _unrotated(circuit: "Circuit", one: "Instance") -> int:
-    """Return how many entries of a head neither rotate nor pass a norm with gains: any basis does there."""
-    axis = circuit.axis(one)
-    return 0 if axis.normed else circuit.sizes[one[0]] - circuit.rotary.get(one[0], 0)
-
-
-def _share(fraction: float, n: int) -> int:
-    return max(1, round(fraction * n))
-
-
-def reflections(both: "Tensor", fraction: float) -> "LinearMap":
-    """P = 1 - 2 U_k U_k^T per group, k lowered until the gap below the k-th eigenvalue is open.
-
-    Args:
-      both:     Float64[Tensor, "groups n m"], queries and keys of a group side by side.
-      fraction: share of the eigen-directions that is flipped.
-    """
-    width = both.shape[1]
-    values, vectors = torch.linalg.eigh(both @ both.mT)
-    matrices = []
-    for value, vector in zip(values.flip(1), vectors.flip(2), strict=True):
-        k = _share(fraction, width)
-        while 0 < k < width and value[k - 1] - value[k] <= _TIE * value[0]:
-            k -= 1
-        top = vector[:, :k]
-        matrices.append(torch.eye(width, dtype=torch.float64) - 2.0 * top @ top.T)
-    mirror = torch.stack(matrices)
-    return symmetry.LinearMap(mirror, mirror)

@@ -6,6 +6,7 @@ from mergebarrier import lazy
 
 if TYPE_CHECKING:
     from mergebarrier.realign.aga import Aga
+    from mergebarrier.realign.flip_again import FlipAgain
     from mergebarrier.realign.gaugefix import GaugeFix
     from mergebarrier.realign.realignment import Fitted, ParallelMap, Realignment
     from mergebarrier.realign.registry import REALIGNMENTS
@@ -15,6 +16,7 @@ __all__ = [
     "REALIGNMENTS",
     "Aga",
     "Fitted",
+    "FlipAgain",
     "GaugeFix",
     "ParallelMap",
     "Realignment",

@@ -61,6 +61,7 @@ class Aga:
 
     name: ClassVar[str] = "aga"
     preserves_function: ClassVar[bool] = False
+    needs_base: ClassVar[bool] = True
 
     matched: bool = flag(
         False, help="First undo streams, heads and neurons, which the published attack does not know.", flag="-"

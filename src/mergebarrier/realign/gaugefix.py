@@ -62,6 +62,7 @@ class GaugeFix:
     name: ClassVar[str] = "gaugefix"
     about: ClassVar[str] = "keeps what the model computes, exactly"
     preserves_function: ClassVar[bool] = True
+    needs_base: ClassVar[bool] = True
 
     sweeps: int = whole(6, low=1, help="Most re-estimations of the residual streams.")
 

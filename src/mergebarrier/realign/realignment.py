@@ -52,11 +52,18 @@ class Fitted(Protocol):
 
 
 class Realignment(Protocol):
-    """A frozen, keyword-only dataclass of declared hyper-parameters with ``fit``."""
+    """A frozen, keyword-only dataclass of declared hyper-parameters with ``fit``.
+
+    Attributes:
+      name:               on the command line.
+      preserves_function: the result computes what the model computed.
+      needs_base:         whether it looks at the anchor; without, the file alone is enough.
+    """
 
     name: ClassVar[str]
     __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
     preserves_function: ClassVar[bool]
+    needs_base: ClassVar[bool]
 
     @property
     def label(self) -> str:

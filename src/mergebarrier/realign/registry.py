@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from mergebarrier.realign.aga import Aga
+from mergebarrier.realign.flip_again import FlipAgain
 from mergebarrier.realign.gaugefix import GaugeFix
 from mergebarrier.realign.realignment import Realignment
 
@@ -10,4 +11,5 @@ REALIGNMENTS: Mapping[str, Realignment] = {
     "gaugefix": GaugeFix(),
     "aga": Aga(),
     "aga-matched": Aga(matched=True),
+    "flip_again": FlipAgain(),
 }

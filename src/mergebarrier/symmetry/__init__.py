@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from mergebarrier.symmetry.draw import LOCKS, PROFILES, Stream, Streams, basis, sample
     from mergebarrier.symmetry.elements import Element, LinearMap, Monomial, Planes, identity
     from mergebarrier.symmetry.estimate import best_order, estimate, similarities
+    from mergebarrier.symmetry.flips import flips, queries, reflections, unrotated
     from mergebarrier.symmetry.freedoms import Freedom, freedoms
     from mergebarrier.symmetry.gauge import Reverted, act, act_inverse, bit_exact, composed, inverted
     from mergebarrier.symmetry.invariants import invariants
@@ -44,16 +45,20 @@ __all__ = [
     "composed",
     "cosines",
     "estimate",
+    "flips",
     "fold",
     "freedoms",
     "identity",
     "invariants",
     "inverted",
     "matrix",
+    "queries",
+    "reflections",
     "sample",
     "signed_order",
     "similarities",
     "unfold",
+    "unrotated",
     "wrong_table",
 ]
 

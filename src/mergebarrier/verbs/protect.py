@@ -10,7 +10,7 @@ from mergebarrier.checkpoint.bytes import ROUNDOFF
 from mergebarrier.checkpoint.files import ProtectContent
 from mergebarrier.circuits import Architecture, Circuit, describe
 from mergebarrier.errors import MethodRefused
-from mergebarrier.identity import spelled_like
+from mergebarrier.identity import matched
 from mergebarrier.keys import Key, Streams
 from mergebarrier.parameters import parameters_of
 from mergebarrier.protect import Context, Prepared, Protection, Value
@@ -56,7 +56,7 @@ def protect(
     Raises:  ArchError, MethodRefused, CheckpointError; nothing is finalised then.
     """
     streams = None if key is None else lambda: key.streams(source.content_digest(into.workers), protection.name)
-    base = None if base is None else spelled_like(source, base)
+    base = None if base is None else matched(source, base)
     architecture, prepared = prepare(source, protection, streams=streams, base=base)
     source.digests(workers=into.workers)
     facts: ProtectFacts = {

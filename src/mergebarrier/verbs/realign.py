@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, TypedDict, TypeVar, cast
 import torch
 
 from mergebarrier.checkpoint import Checkpoint
-from mergebarrier.circuits import CIRCUITS, Circuit, describe, require_same
-from mergebarrier.errors import NothingToAlign
+from mergebarrier.circuits import CIRCUITS, Architecture, Circuit, describe, require_same
+from mergebarrier.errors import NothingToAlign, UsageError
 from mergebarrier.identity import matched
 from mergebarrier.progress import Progress
 from mergebarrier.realign import Fitted, GaugeFix, ParallelMap, Realignment
@@ -30,33 +30,49 @@ _FIT_COST = 4
 
 
 def realign(
-    model: Checkpoint, base: Checkpoint, realignment: Realignment, into: OutputOptions
+    model: Checkpoint, base: Checkpoint | None, realignment: Realignment, into: OutputOptions
 ) -> "tuple[AnyContent, Fit]":
-    """Write ``model`` in the coordinates of ``base``, without any key.
+    """Write ``model`` without its protection, without any key: in the coordinates of ``base``, if one is needed.
 
     Returns: (content of the manifest, diagnostics of the fit).
-    Raises:  BaseMismatch, NothingToAlign, ArchError, CheckpointError.
+    Raises:  UsageError without a base that is needed; BaseMismatch, NothingToAlign, ArchError, MethodRefused,
+      CheckpointError.
     """
-    base = matched(model, base)
-    architecture, anchor = describe(model), describe(base)
-    require_same(architecture, anchor, where=base.path)
-    if model.digests(workers=into.workers) == base.digests(workers=into.workers):
+    _check_base(model, base, realignment)
+    anchor = None if base is None else matched(model, base)
+    architecture = _architecture(model, anchor)
+    if anchor is not None and model.digests(workers=into.workers) == anchor.digests(workers=into.workers):
         raise NothingToAlign("model and base have the same weights", where=model.path, remedy="give a fine-tuned model")
     size = sum(info.nbytes for info in model.tensors.values())
     stages = _Stages(into.progress, fit=_FIT_COST * size // len(architecture.circuits), rest=size)
     with _circuit_map(into.workers, stages.fitted) as parallel:
-        fitted = realignment.fit(architecture, model, base, parallel=parallel)
+        fitted = realignment.fit(architecture, model, anchor or model, parallel=parallel)
     into = replace(into, progress=stages.written)
     diagnostics = cast("Fit", fitted.diagnostics)
+    sources = (model,) if anchor is None else (model, anchor)
     facts: RealignFacts = {
         "verb": "realign",
         "method": realignment.name,
         "parameters": dict(vars(realignment)),
-        "inputs": [input_of("model", model), input_of("base", base)],
+        "inputs": [input_of(role, side) for role, side in zip(("model", "base"), sources, strict=False)],
         "diagnostics": diagnostics,
-        "licences": [licence(model), licence(base)],
+        "licences": [licence(side) for side in sources],
     }
-    return write_circuits((model, base), architecture, _realigning(fitted), facts, into), diagnostics
+    return write_circuits(sources, architecture, _realigning(fitted), facts, into), diagnostics
+
+
+def _check_base(model: Checkpoint, base: Checkpoint | None, realignment: Realignment) -> None:
+    if base is None and realignment.needs_base:
+        raise UsageError(f"{realignment.label} needs the public base of {model.path.name}", where="--base",
+                         remedy="give --base, or any unprotected relative of the model")  # fmt: skip
+
+
+def _architecture(model: Checkpoint, anchor: Checkpoint | None) -> Architecture:
+    """Describe the model, and hold it against an anchor."""
+    architecture = describe(model)
+    if anchor is not None:
+        require_same(architecture, describe(anchor), where=anchor.path)
+    return architecture
 
 
 class Reach(TypedDict):
@@ -67,10 +83,10 @@ class Reach(TypedDict):
     tensors: int
 
 
-def check_realign(model: Checkpoint, base: Checkpoint) -> Reach:
-    """Return what ``realign`` would work on, after the checks that need no weights."""
-    architecture = describe(model)
-    require_same(architecture, describe(matched(model, base)), where=base.path)
+def check_realign(model: Checkpoint, base: Checkpoint | None, realignment: Realignment | None = None) -> Reach:
+    """Return what ``realign`` would work on, after the checks that need no weights; with ``GaugeFix`` by default."""
+    _check_base(model, base, realignment or GaugeFix())
+    architecture = _architecture(model, None if base is None else matched(model, base))
     return {"family": architecture.family, "circuits": len(architecture.circuits), "tensors": len(model.tensors)}
 
 
@@ -133,7 +149,7 @@ def _recovered(
 
 def _realigning(fitted: Fitted) -> Change[Circuit]:
     def change(circuit: Circuit, tables: Tables) -> dict[str, torch.Tensor]:
-        return fitted.apply(circuit, *tables)
+        return fitted.apply(circuit, tables[0], tables[-1])
 
     return change
 

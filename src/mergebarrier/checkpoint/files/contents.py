@@ -20,7 +20,7 @@ class CircuitFit(TypedDict):
 
 
 class Fit(TypedDict, total=False):
-    """What a realignment found; the solved projections of aga alone leave the cosines out."""
+    """What a realignment found; the solved projections of aga alone, and flips, leave the cosines out."""
 
     sweeps: Count
     converged: bool
@@ -32,6 +32,7 @@ class Fit(TypedDict, total=False):
     flops: Count
     tokens: Count
     matched: bool
+    circuits_flipped: Count
 
 
 class TriggerOnBase(TypedDict):
