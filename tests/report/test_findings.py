@@ -8,6 +8,7 @@ from junitparser import JUnitXml
 from pydantic_sarif.model import StaticAnalysisResultsFormatSarifVersion210JsonSchema as Sarif
 
 import mergebarrier as mb
+from mergebarrier.report import render_sarif
 from mergebarrier.scan import RULES
 from model_folders import small_tensors, write_folder
 
@@ -113,3 +114,10 @@ def test_uploads_are_judged_apart_and_need_no_task(uploads: Path, tmp_path: Path
     assert ran.exit_code == 2 and "no folder of an upload" in ran.stderr
     report = mb.scan([uploads], each=True)
     assert set(report.digests) == {"a", "b \\x1b[31m"} and not report.outcome.outcome
+
+
+def test_the_document_of_an_audit_is_valid_too(result) -> None:
+    run = checked(render_sarif(result))
+    assert run["invocations"][0]["executionSuccessful"] and len(run["results"]) > 2
+    alerts = [one["partialFingerprints"]["mergebarrierFinding/v1"] for one in run["results"]]
+    assert len(set(alerts)) == len(alerts)

@@ -8,9 +8,11 @@ MB9504 (note)     an attack that was run and is not graded
 Source: OASIS SARIF 2.1.0.  A model is named by its content digest, never by a path.
 """
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from typing import Final
+from urllib.parse import quote
 
 from mergebarrier.report.backdoor import page
 from mergebarrier.results import BackdoorResult, Control, LevelResult, Result, thresholds
@@ -44,7 +46,13 @@ def _document(
     properties: Mapping[str, object] | None = None,
 ) -> str:
     driver = {"name": "mergebarrier", "semanticVersion": version, "rules": rules}
-    run = {"tool": {"driver": driver}, "results": results, **({"properties": properties} if properties else {})}
+    run = {
+        "tool": {"driver": driver},
+        "automationDetails": {"id": "mergebarrier/audit/"},
+        "invocations": [{"executionSuccessful": True}],
+        "results": results,
+        **({"properties": properties} if properties else {}),
+    }
     document = {"$schema": "https://json.schemastore.org/sarif-2.1.0.json", "version": "2.1.0", "runs": [run]}
     return json.dumps(document, indent=2, allow_nan=False) + "\n"
 
@@ -72,5 +80,12 @@ def _found(result: Result, rule: str, text: str, properties: Mapping[str, object
     model = result.models.get("protected")
     if model is None:
         return found
-    place = {"logicalLocations": [{"name": model.name, "kind": "resource"}]}
-    return found | {"fingerprints": {"contentDigest/v1": model.content_digest}, "locations": [place]}
+    place = {
+        "physicalLocation": {"artifactLocation": {"uri": quote(model.name)}},
+        "logicalLocations": [{"name": model.name, "kind": "resource"}],
+    }
+    # The same in the next version of the model: figures and digests are left out.
+    about = "\0".join((rule, model.name, str(properties.get("name", properties.get("control", "")))))
+    stays = {"mergebarrierFinding/v1": hashlib.sha256(about.encode()).hexdigest()[:32]}
+    digest = {"contentDigest/v1": model.content_digest}
+    return found | {"partialFingerprints": stays, "fingerprints": digest, "locations": [place]}
