@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from mergebarrier.api.report import report
     from mergebarrier.api.sbom import bill_of_materials
     from mergebarrier.api.scan import DEFAULT_CHECKS, ScanReport, failure_to_sarif, scan
+    from mergebarrier.api.signature import sign, verify_signature
     from mergebarrier.api.unprotect import UnprotectPlan, UnprotectReport, plan_unprotect, unprotect
     from mergebarrier.api.verify import VerifyReport, verify
     from mergebarrier.api.zoo import ZooPathReport, ZooReport, zoo_assets, zoo_path
@@ -111,8 +112,10 @@ __all__ = [
     "report",
     "run_merge",
     "scan",
+    "sign",
     "unprotect",
     "verify",
+    "verify_signature",
     "zoo_assets",
     "zoo_path",
 ]

@@ -45,6 +45,7 @@ _WITH_BOTH: Final = (
     "extra",
     "untie",
     "sbom",
+    "sign",
 )
 acknowledge_option = click.option(
     "--acknowledge-licence",
@@ -89,6 +90,7 @@ _OPTIONS: Final = (
     click.option(
         "--sbom", type=MODEL, metavar="FILE", help="Also write the merge's ancestors as a CycloneDX bill of materials."
     ),
+    click.option("--sign", type=MODEL, metavar="KEY.pem", help="Also sign the output, into DIR.sig, by model-signing."),
     click.option("--text", "text_path", type=MODEL, metavar="FILE", help="Text for --check run, which it implies."),
     download_option,
 )  # fmt: skip

@@ -31,15 +31,20 @@ _SIZES: Final = (("T", 10**12), ("G", 10**9), ("M", 10**6), ("k", 10**3))
     show_default=True,
     help="cyclonedx: its ancestors as a bill of materials.",
 )
+@click.option(
+    "--verify-signature", "public", type=MODEL, metavar="KEY.pem", help="First check every file against MODEL.sig."
+)
 @download_option
 @output_options
-def command(model: Path, form: str, download: bool, output: Output) -> None:
+def command(model: Path, form: str, public: Path | None, download: bool, output: Output) -> None:
     """Show what MODEL is: family, sizes, dtypes, symmetries, signs of protection, licence, lineage.
 
     Reads no weights.
     """
-    from mergebarrier.api import bill_of_materials, inspect
+    from mergebarrier.api import bill_of_materials, inspect, verify_signature
 
+    if public is not None:
+        output.note(f"signature holds: {verify_signature(model, public)}")
     if form == "cyclonedx":
         click.echo(bill_of_materials(model, download=download))
         return

@@ -63,6 +63,8 @@ def command(
         report = api.run_merge(request, writer.folder, write=writer.write(), progress=progress, tell=tell)
     if bill is not None:
         bill.write_text(api.bill_of_materials(report.out) + "\n", encoding="utf-8")
+    if asked.values["sign"] is not None:
+        output.note(f"signed: {api.sign(report.out, asked.values['sign'])}")
     for note in report.equal_inputs:
         tell(note)
     for warning in report.warnings:
