@@ -41,7 +41,7 @@ def finish(task: Task) -> None:
 def writes_of(task: Task) -> int:
     """Run a task in a fork to its end; returns how often it writes."""
     heard, told = os.pipe()
-    process = victim(lambda: _watched(task, lambda call: os.write(told, b".")))
+    process = victim(lambda: watched(task, lambda call: os.write(told, b".")))
     os.close(told)
     with os.fdopen(heard, "rb") as pipe:
         calls = len(pipe.read())
@@ -56,7 +56,7 @@ def killed_before(call: int, task: Task) -> int:
         if now == call:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    return status_of(victim(lambda: _watched(task, kill)))
+    return status_of(victim(lambda: watched(task, kill)))
 
 
 def killed_soon_after(call: int, task: Task) -> int:
@@ -67,7 +67,7 @@ def killed_soon_after(call: int, task: Task) -> int:
         if now == call:
             os.close(told)
 
-    process = victim(lambda: _watched(task, tell))
+    process = victim(lambda: watched(task, tell))
     os.close(told)
     os.read(heard, 1)  # the end of the pipe: the fork has closed its side, or is gone
     os.close(heard)
@@ -75,7 +75,7 @@ def killed_soon_after(call: int, task: Task) -> int:
     return status_of(process)
 
 
-def _watched(task: Task, see: Callable[[int], object]) -> None:
+def watched(task: Task, see: Callable[[int], object]) -> None:
     """Do a task and call ``see(n)`` just before its n-th write, from whatever thread; for a fork, which it changes."""
     calls = itertools.count(1)
 
