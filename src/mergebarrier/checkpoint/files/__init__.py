@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         build_manifest,
         canonical_json,
         hash_whole,
+        listed_files,
         read_manifest,
         verify_manifest,
     )
@@ -53,6 +54,7 @@ __all__ = [
     "build_manifest",
     "canonical_json",
     "hash_whole",
+    "listed_files",
     "read_manifest",
     "read_tensor_file",
     "tensor_file_bytes",

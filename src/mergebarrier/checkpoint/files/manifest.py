@@ -88,7 +88,7 @@ def read_manifest(
       path:      the folder.
       name:      of the file, for a copy of a manifest.
       max_bytes: refuse a longer one.
-      ours:      this run has just written it, so its types need no check.
+      ours:      this run has just written it, or looks only whether there is one: its types need no check.
     Returns: content, its digest, the environment and a seal; the content has the type that its verb says.
     Raises:  BadManifest when it is missing, malformed, of a newer schema, edited, or out of bounds; LimitExceeded.
     """
@@ -179,6 +179,11 @@ def verify_manifest(path: str | os.PathLike[str]) -> list[str]:
 def hash_whole(root: Path, name: str) -> str:
     """Return the SHA-256 of a file of a folder; UnsafePath, NotACheckpoint."""
     return _hash_file(root, name)[1]
+
+
+def listed_files(path: str | os.PathLike[str]) -> tuple[str, ...]:
+    """Return the names of the files that a folder's manifest lists, whatever else it says; BadManifest."""
+    return tuple(_listed_files(read_manifest(path, ours=True), Path(path) / MANIFEST_NAME))
 
 
 def _listed_files(manifest: "Manifest", where: Path) -> dict[str, tuple[int, str, str]]:

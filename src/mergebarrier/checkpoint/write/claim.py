@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mergebarrier.checkpoint.bytes import FORBIDDEN, inside
-from mergebarrier.checkpoint.files import MANIFEST_NAME, read_manifest
+from mergebarrier.checkpoint.files import MANIFEST_NAME, listed_files, read_manifest
 from mergebarrier.errors import (
     CheckpointError,
     NoSpace,
@@ -105,7 +105,7 @@ def find_place(out: str | os.PathLike[str], inputs: Sequence[str | os.PathLike[s
 def finished_digests(place: OutputPlace, digest: str) -> dict[str, str] | None:
     """Return the tensor digests of the output when it is complete and was made by the plan with this digest."""
     try:
-        content = read_manifest(place.out)["content"]
+        content = read_manifest(place.out, ours=True)["content"]
         return dict(content["output"]["tensors"]) if content.get("plan_sha256") == digest else None
     except (CheckpointError, KeyError, TypeError, ValueError):
         return None
@@ -143,7 +143,7 @@ def _foreign(folder: Path) -> list[str]:
     """Return what lies in an old output beside the files that its manifest lists; nothing for no folder."""
     if not folder.is_dir() or not any(folder.iterdir()):
         return []
-    listed = {*read_manifest(folder)["content"]["output"]["files"], MANIFEST_NAME}
+    listed = {*listed_files(folder), MANIFEST_NAME}
     return sorted(path.name for path in folder.iterdir() if path.name not in listed or path.is_dir())
 
 
