@@ -35,7 +35,7 @@ WRONG = {
     f"{_HEAD}{_STREAM}  a b.weight  d\n": (3, "not the name of a tensor"),
     f"{_HEAD}{_STREAM}  a.{{k}}.weight  d\n": (3, "nothing says how many 'k'"),
     f"{_HEAD}{_STREAM}  norm.weight  d! -> q\n": (3, "read by q, which is no line"),
-    f"{_HEAD}  use decoder\n  model.extra.weight  q d\n": (3, "depends on 'i', which model.extra.weight does not have"),
+    f"{_HEAD}  use decoder\n  model.extra.weight  q d\n": (3, "depends on 'i', which model.extra.weight lacks"),
     f"{_HEAD}  refuse rope unless\n": (2, "a refusal reads"),
     f"{_HEAD}  refuse rope unless open('x'): why\n": (2, "malformed node"),
     f"{_HEAD}  select kind = 'a' b\n": (2, "invalid syntax"),

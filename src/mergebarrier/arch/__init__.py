@@ -5,19 +5,7 @@ from typing import TYPE_CHECKING
 from mergebarrier import lazy
 
 if TYPE_CHECKING:
-    from mergebarrier.arch.axes import (
-        SPACES,
-        Axis,
-        Concat,
-        Factor,
-        Kind,
-        Node,
-        Nodes,
-        Product,
-        leaves,
-        parsed,
-        size_of,
-    )
+    from mergebarrier.arch.axes import SPACES, Axis, Concat, Factor, Kind, Node, Nodes, Product, leaves, parsed, size_of
     from mergebarrier.arch.family import ANY, PLACEHOLDER, Family, FamilyTexts, TensorLine, numbered
     from mergebarrier.arch.registry import FAMILIES
 

@@ -5,7 +5,8 @@ OLMo 2             gains of full width: quarter turns per head group
 Gemma              1 + w multiplies; Gemma 2 and 3 and GLM-4 have norms behind the block too
 StableLM, Phi, Phi-3, GLM-4     rotate a part of each head
 Nemotron           LayerNorm with 1 + w;  EXAONE 4: gains on q and k, and norms behind the block alone
-Cohere, GLM-4, Helium           planes are entries (2i, 2i + 1);  Cohere and Phi read attention and MLP through one norm
+Cohere, GLM, Helium, ERNIE 4.5      planes are entries (2i, 2i + 1)
+Cohere, Phi        read attention and MLP through one norm
 Mamba              no heads: one axis of channels on six tensors, a low-rank step t, and states s that are ordered
                    alike in B, C and A; B may gain what C loses, state by state
 
@@ -16,8 +17,8 @@ what rotated ones do.
 from typing import Final
 
 DECODERS: Final = r"""
-family llama of llama mistral qwen2 ministral3 granite smollm3: \
-    {Llama,Mistral,Qwen2,Ministral3,Granite,SmolLM3}ForCausalLM
+family llama of llama mistral qwen2 ministral3 granite smollm3 cwm ministral: \
+    {Llama,Mistral,Qwen2,Ministral3,Granite,SmolLM3,Cwm,Ministral}ForCausalLM
   example num_attention_heads=6, head_dim=12
   refuse clip_qkv unless None: clipping q, k, v breaks the value/output maps
   refuse PARTIAL unless None, 1.0: this table rotates whole heads
@@ -74,7 +75,12 @@ family glm4: Glm4ForCausalLM
   use decoder with FEED=gated_fused, FEED_READ=mlp.gate_up_proj
   model.layers.{i}.{post_self_attn,post_mlp}_layernorm.*  d!      model.layers.{i}.self_attn.o_proj.bias  d ?
 
-family helium: HeliumForCausalLM
+family glm: GlmForCausalLM
+  with ROTARY=HEAD_DIM * (PARTIAL or 0.5), QUERY=planes pairs
+  use decoder with FEED=gated_fused, FEED_READ=mlp.gate_up_proj
+  model.layers.{i}.self_attn.o_proj.bias  d ?
+
+family helium of helium ernie4_5: HeliumForCausalLM Ernie4_5ForCausalLM
   example head_dim=12
   use decoder with QUERY=planes pairs
   model.layers.{i}.self_attn.o_proj.bias  d ?

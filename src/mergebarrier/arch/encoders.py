@@ -1,23 +1,23 @@
 """Encoders of text and of pictures: BERT and its kin, ViT, DINOv2.
 
-BERT, RoBERTa and DistilBERT have their norms behind the block, so nothing is folded; ModernBERT rotates and gates.  An
-activation behind a map of the head sees no sign, so the norm behind it brings the sign back.  A class name that ends
-in Model gives out the stream itself: there the stream stays as it is (``family_of``).
+BERT, RoBERTa, MPNet and DistilBERT have their norms behind the block, so nothing is folded; ModernBERT rotates and
+gates.  An activation behind a map of the head sees no sign, so the norm behind it brings the sign back.  A class name
+that ends in Model gives out the stream itself: there the stream stays as it is (``family_of``).
 """
 
 from typing import Final
 
 ENCODERS: Final = r"""
-part bert
+part bert with KINDS={word,position,token_type}, QKV=self.{query,key,value}, OUT=output.dense, AFTER=attention.output
   spell LayerNorm\.{gamma,beta}$ => LayerNorm.{weight,bias}
   refuse position_embedding_type unless None, 'absolute': distances inside the dot product are not in this table
   residual  d  centred  hidden_size
   embeddings.
-    {word,position,token_type}_embeddings.weight  _ d     {position,token_type}_ids  =     LayerNorm.*  d!
+    {KINDS}_embeddings.weight  _ d                        {position,token_type}_ids  =     LayerNorm.*  d!
   encoder.layer.{i}.
-    attention.  use attention with QKV=self.{query,key,value}, OUT=output.dense
+    attention.  use attention
     use plain with MAPS={intermediate,output}.dense
-    {attention.output,output}.LayerNorm.*  d!
+    {AFTER}.LayerNorm.*  d!                               output.LayerNorm.*  d!
   pooler.dense.*  _ d ?
 
 part masked                                               # behind the stream: a map, an activation, a norm, the words
@@ -29,11 +29,20 @@ family bert (tied, body bert., head cls.predictions.decoder.weight): BertForMask
   cls.predictions.  use masked with TO=transform.dense, NORM=transform.LayerNorm, WORDS=decoder
   cls.predictions.bias  _ ?      cls.seq_relationship.*  _ _ ?      classifier.*  _ _ ?
 
-family roberta of roberta xlm-roberta (tied, body roberta., head lm_head.decoder.weight): {,XLM}RobertaForMaskedLM
+family roberta of roberta xlm-roberta camembert (tied, body roberta., head lm_head.decoder.weight): \
+    {Roberta,XLMRoberta,Camembert}ForMaskedLM
   with POSITIONS=max_position_embeddings or 0
   roberta.  use bert
   lm_head.  use masked with TO=dense, NORM=layer_norm, WORDS=decoder
   lm_head.bias  _ ?      classifier.dense.*  _ d ?        classifier.out_proj.*  _ _ ?
+
+family mpnet (tied, body mpnet., head lm_head.decoder.weight): MPNetForMaskedLM      # a bias per head, for all layers
+  with POSITIONS=max_position_embeddings or 0
+  heads  g  order  num_attention_heads, at attn
+  mpnet.  use bert with KINDS={word,position}, QKV=attn.{q,k,v}, OUT=attn.o, AFTER=attention
+  mpnet.encoder.relative_attention_bias.weight  _ g
+  lm_head.  use masked with TO=dense, NORM=layer_norm, WORDS=decoder
+  lm_head.bias  _ ?
 
 family distilbert (tied, body distilbert., head vocab_projector.weight): DistilBertForMaskedLM
   spell LayerNorm\.{gamma,beta}$ => LayerNorm.{weight,bias}
@@ -84,7 +93,8 @@ family vit (body vit., headless): ViTForImageClassification
     use plain with MAPS={intermediate,output}.dense
   vit.pooler.dense.*  _ d ?                               classifier.*  _ d ?
 
-family dinov2 (body dinov2., headless): Dinov2ForImageClassification
+family dinov2 of dinov2 dinov2_with_registers (body dinov2., headless): Dinov2{,WithRegisters}ForImageClassification
+  spell ^dinov2_with_registers\. => dinov2.
   example picture
   refuse use_swiglu_ffn unless None, False: the gated MLP of the giant model is not in this table
   with VOCAB=0, intermediate_size=mlp_ratio * hidden_size

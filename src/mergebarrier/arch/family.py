@@ -128,10 +128,7 @@ class Family:
                     yield line.name, f"{line.name} names the axis {axis!r}, which is not declared"
                 lacking = [name for name in self.axes[axis].scope if name not in {*placeholders, *line.axes}]
                 if lacking:
-                    yield (
-                        line.name,
-                        f"an element of {axis!r} depends on {lacking[0]!r}, which {line.name} does not have",
-                    )
+                    yield line.name, f"an element of {axis!r} depends on {lacking[0]!r}, which {line.name} lacks"
         for norm, readers in self.folds.items():
             for name in (norm, *readers):
                 if f"{name}.weight" not in self.tensors:

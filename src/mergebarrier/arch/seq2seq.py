@@ -33,7 +33,7 @@ family t5 of t5 mt5 (tied): T5ForConditionalGeneration
   with t5
   use t5 with FEED=plain, MAPS={wi,wo}, FIRST=wi
 
-family t5_gated of t5 mt5 (tied): T5ForConditionalGeneration
+family t5_gated of t5 umt5 mt5 (tied): {,UM}T5ForConditionalGeneration
   example feed_forward_proj='gated-gelu', tie_word_embeddings=False
   select feed_forward_proj = 'gated-gelu', 'gated-silu'
   with t5
@@ -56,14 +56,14 @@ intermediate_size=encoder_ffn_dim, KEY_HEADS=encoder_attention_heads, OUT=out_pr
     self_attn_layer_norm.*  d! -> self_attn.{q,k,v}_proj  final_layer_norm.*  d! -> fc1
   model.{encoder,decoder}.embed_positions.weight  _ d
 
-family bart (tied): BartForConditionalGeneration
+family bart of bart plbart blenderbot-small (tied): {Bart,PLBart,BlenderbotSmall}ForConditionalGeneration
   with bart
   use bart with STREAM=centred, FOLDS=none
   model.{shared,encoder.embed_tokens,decoder.embed_tokens}.weight  _ d | _ d ? | _ d ?
   model.{encoder,decoder}.layernorm_embedding.*  d!
   final_logits_bias  =     lm_head.weight  _ d
 
-family mbart of mbart pegasus (tied): MBartForConditionalGeneration PegasusForConditionalGeneration
+family mbart of mbart pegasus blenderbot (tied): {MBart,Pegasus,Blenderbot}ForConditionalGeneration
   with bart
   use bart with STREAM=centred
   model.{shared,encoder.embed_tokens,decoder.embed_tokens}.weight  _ d | _ d ? | _ d ?

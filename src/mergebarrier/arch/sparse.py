@@ -1,6 +1,6 @@
 """Sparse decoders: experts of a layer have no order, and each has neurons of its own.
 
-Mixtral, Qwen2-MoE, Qwen3-MoE     a tensor per expert and matrix, names move with the router's rows; or all in one
+Mixtral, Phi-MoE, Qwen2/3-MoE     a tensor per expert and matrix, names move with the router's rows; or all in one
 OLMoE                             gains of full width on q and k: quarter turns per head group
 GPT-OSS                           three-dimensional tensors, gate and up interleaved; a clamp forbids scales
 DeepSeek-V2, V3                   latent attention (MLA); routed in groups, so experts stay where they are
@@ -27,6 +27,11 @@ family mixtral: MixtralForCausalLM
   spell \.mlp\. => .block_sparse_moe.
   with FEED_AT=block_sparse_moe, FEED_READ=block_sparse_moe.gate block_sparse_moe.experts.{e}.{w1,w3}
   use decoder with FEED=routed
+
+family phimoe: PhimoeForCausalLM
+  with EXPERTS=num_local_experts, WIDTH=intermediate_size, EACH={w1,w3,w2}
+  with FEED_AT=block_sparse_moe, FEED_READ=block_sparse_moe.gate block_sparse_moe.experts.{e}.{w1,w3}
+  use decoder with FEED=routed, STREAM=centred
 
 family qwen2_moe: Qwen2MoeForCausalLM
   example shared_expert_intermediate_size=40

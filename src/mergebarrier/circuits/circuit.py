@@ -155,8 +155,10 @@ def circuits_of(
 
 
 def _ties(family: Family, member: Member) -> list[object]:
-    """What ties a member to others: elements of its own layer, its bias or weight, the norm in front of it."""
+    """What ties a member to others: elements of its own layer and where their keys come from, its bias, its norm."""
     local: list[object] = [one for one in instances_of(family, member) if family.axes[one[0]].scope]
+    everywhere = dict.fromkeys(family.axes, "*")
+    local += [family.axes[one].stream[0].format_map(everywhere | dict(member.indices)) for one, _ in list(local)]
     norm = family.norm_before(member.line)
     return [*local, member.stem, *([norm.format_map(dict(member.indices))] if norm else [])]
 
