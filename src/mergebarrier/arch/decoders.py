@@ -1,12 +1,11 @@
 """Decoders with rotary heads: Llama, and what differs from it in where norms stand and how maps are stored.
 
 Qwen3, Gemma 3     gains on q and k, shared by the heads of a layer: only quarter turns, which the gains follow
-OLMo 2             gains of full width: quarter turns per head group
+OLMo 2             gains of full width: quarter turns per head group;  Cohere, Phi: one norm for attention and MLP
 Gemma              1 + w multiplies; Gemma 2 and 3 and GLM-4 have norms behind the block too
 StableLM, Phi, Phi-3, GLM-4     rotate a part of each head
 Nemotron           LayerNorm with 1 + w;  EXAONE 4: gains on q and k, and norms behind the block alone
 Cohere, GLM, Helium, ERNIE 4.5      planes are entries (2i, 2i + 1)
-Cohere, Phi        read attention and MLP through one norm
 Mamba              no heads: one axis of channels on six tensors, a low-rank step t, and states s that are ordered
                    alike in B, C and A; B may gain what C loses, state by state
 

@@ -22,16 +22,16 @@ part dense_or_routed                                      # a layer has a dense 
   use gated
   use routed
 
-family mixtral: MixtralForCausalLM
-  with EXPERTS=num_local_experts, WIDTH=intermediate_size, EACH={w1,w3,w2}
+part mixtral with EXPERTS=num_local_experts, WIDTH=intermediate_size, EACH={w1,w3,w2}, FEED_AT=block_sparse_moe, \
+FEED_READ=block_sparse_moe.gate block_sparse_moe.experts.{e}.{w1,w3}, FEED=routed
   spell \.mlp\. => .block_sparse_moe.
-  with FEED_AT=block_sparse_moe, FEED_READ=block_sparse_moe.gate block_sparse_moe.experts.{e}.{w1,w3}
-  use decoder with FEED=routed
+  use decoder
+
+family mixtral: MixtralForCausalLM
+  use mixtral
 
 family phimoe: PhimoeForCausalLM
-  with EXPERTS=num_local_experts, WIDTH=intermediate_size, EACH={w1,w3,w2}
-  with FEED_AT=block_sparse_moe, FEED_READ=block_sparse_moe.gate block_sparse_moe.experts.{e}.{w1,w3}
-  use decoder with FEED=routed, STREAM=centred
+  use mixtral with STREAM=centred
 
 family qwen2_moe: Qwen2MoeForCausalLM
   example shared_expert_intermediate_size=40

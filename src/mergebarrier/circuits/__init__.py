@@ -5,8 +5,17 @@ from typing import TYPE_CHECKING
 from mergebarrier import lazy
 
 if TYPE_CHECKING:
-    from mergebarrier.circuits.circuit import CIRCUITS, Architecture, Circuit, Instance, Member, instance, instances_of
-    from mergebarrier.circuits.describe import describe, family_of, match, require_same
+    from mergebarrier.circuits.circuit import (
+        CIRCUITS,
+        Architecture,
+        Circuit,
+        Instance,
+        Member,
+        instance,
+        instances_of,
+        require_same,
+    )
+    from mergebarrier.circuits.describe import describe, family_of, match
 
 __all__ = [
     "CIRCUITS",

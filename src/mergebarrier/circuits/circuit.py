@@ -13,11 +13,13 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 from mergebarrier.arch import PLACEHOLDER, Axis, Family, Nodes, TensorLine, leaves
+from mergebarrier.errors import BaseMismatch
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+_OTHER_BASE: Final = "give the base that the model was fine-tuned from"
 #: An element of an axis: its name, and the values of the placeholders in its scope.
 Instance = tuple[str, tuple[str, ...]]
 
@@ -156,11 +158,11 @@ def circuits_of(
 
 def _ties(family: Family, member: Member) -> list[object]:
     """What ties a member to others: elements of its own layer and where their keys come from, its bias, its norm."""
-    local: list[object] = [one for one in instances_of(family, member) if family.axes[one[0]].scope]
-    everywhere = dict.fromkeys(family.axes, "*")
-    local += [family.axes[one].stream[0].format_map(everywhere | dict(member.indices)) for one, _ in list(local)]
+    local = [one for one in instances_of(family, member) if family.axes[one[0]].scope]
+    places = dict.fromkeys(family.axes, "*") | dict(member.indices)
+    keyed = [family.axes[axis].stream[0].format_map(places) for axis, _ in local]
     norm = family.norm_before(member.line)
-    return [*local, member.stem, *([norm.format_map(dict(member.indices))] if norm else [])]
+    return [*local, *keyed, member.stem, *([norm.format_map(dict(member.indices))] if norm else [])]
 
 
 def _name(family: Family, group: list[Member]) -> str:
@@ -215,6 +217,24 @@ class Architecture:
     def has(self, *kinds: str) -> bool:
         """Whether an axis of one of these kinds acts somewhere."""
         return any(circuit.axis(one).kind in kinds for circuit in self.circuits for one in circuit.instances)
+
+
+def require_same(model: Architecture, base: Architecture, *, where: object) -> None:
+    """Raise BaseMismatch unless two models have one family, the same sizes and the same tensors."""
+    if model.family != base.family:
+        raise BaseMismatch(f"the model is a {model.family}, the base a {base.family}", where=where, remedy=_OTHER_BASE)
+    for name, ours in model.dims.items():
+        if ours != base.dims.get(name):
+            raise BaseMismatch(f"{name} is {ours} in the model and {base.dims.get(name)} in the base", where=where,
+                               remedy=_OTHER_BASE)  # fmt: skip
+    ours_names, theirs_names = (
+        {member.canonical for circuit in side.circuits for member in circuit.members} for side in (model, base)
+    )
+    if ours_names != theirs_names:
+        odd = min(ours_names ^ theirs_names)
+        raise BaseMismatch(
+            f"only the {'model' if odd in ours_names else 'base'} holds {odd}", where=where, remedy=_OTHER_BASE
+        )
 
 
 class _Circuits:

@@ -17,7 +17,6 @@ from mergebarrier.arch import ANY, FAMILIES, PLACEHOLDER, Family, TensorLine, pa
 from mergebarrier.checkpoint import Checkpoint
 from mergebarrier.circuits.circuit import Architecture, Member, circuits_of, instances_of
 from mergebarrier.errors import (
-    BaseMismatch,
     ConfigMismatch,
     MissingTensor,
     UnknownFamily,
@@ -27,7 +26,6 @@ from mergebarrier.errors import (
 )
 
 _OTHER_CONFIG = "use the config.json that belongs to these weights"
-_OTHER_BASE = "give the base that the model was fine-tuned from"
 _CLASS = re.compile(r"(ForSequenceClassification|Model)$")
 _OPERATORS: Final[Mapping[type[ast.operator], Callable[[Any, Any], Any]]] = {
     ast.Mult: operator.mul,
@@ -278,21 +276,3 @@ def _check_complete(
                 where=f"{checkpoint.path}: {absent}",
                 remedy="download the model again, all shards",
             )
-
-
-def require_same(model: Architecture, base: Architecture, *, where: object) -> None:
-    """Raise BaseMismatch unless two models have one family, the same sizes and the same tensors."""
-    if model.family != base.family:
-        raise BaseMismatch(f"the model is a {model.family}, the base a {base.family}", where=where, remedy=_OTHER_BASE)
-    for name, ours in model.dims.items():
-        if ours != base.dims.get(name):
-            raise BaseMismatch(f"{name} is {ours} in the model and {base.dims.get(name)} in the base", where=where,
-                               remedy=_OTHER_BASE)  # fmt: skip
-    ours_names, theirs_names = (
-        {member.canonical for circuit in side.circuits for member in circuit.members} for side in (model, base)
-    )
-    if ours_names != theirs_names:
-        odd = min(ours_names ^ theirs_names)
-        raise BaseMismatch(
-            f"only the {'model' if odd in ours_names else 'base'} holds {odd}", where=where, remedy=_OTHER_BASE
-        )
