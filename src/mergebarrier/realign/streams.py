@@ -6,7 +6,7 @@ matrices of every circuit, among themselves.
 
     clear  <=>  cos_jk > .3 + every other in row and column,  or  1 - |other| > 9 (1 - cos_jk)
 
-Source: ours; Procrustes and assignment on embeddings as in arXiv 2506.22712, over all coordinates in every sweep there.
+Source: ours; one permutation per axis, shared by all layers, as in Git Re-Basin (arXiv 2209.04836).
 """
 
 from __future__ import annotations
