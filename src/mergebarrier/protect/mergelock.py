@@ -7,7 +7,7 @@ among the maps that commute with every rotation (a phase and a scale per plane),
 published A would break the model, and the refusal of ``--form literal`` says by how much.
 
 Source: arXiv 2509.01548 (its code cannot be had; from its abstract and public reviews).  We differ: sigma 2 instead of
-an unstated range, log-uniform; ``paper`` takes sigma 10, which 16-bit files do not survive.  The MLP is left alone, as
+an unstated range, log-uniform; ``paper`` takes sigma 10, which 16-bit files are refused for.  The MLP is left alone, as
 published: adding a task vector at coefficient 1 lands there undisturbed.
 """
 
