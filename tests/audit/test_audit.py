@@ -343,3 +343,13 @@ def test_the_tiny_world_is_the_same_on_every_run(stage, tmp_path) -> None:
     assert (again.original / "model.safetensors").read_bytes() == (
         stage.world.original / "model.safetensors"
     ).read_bytes()
+
+
+def test_protections_that_were_joined_state_the_limit_of_each() -> None:
+    from mergebarrier.audit.run import declared_by
+    from mergebarrier.protect import PROTECTIONS
+
+    found = declared_by("params+mergelock")
+    assert found is not None and found.keyed
+    assert all(PROTECTIONS[name].limit in found.limit for name in ("params", "mergelock"))
+    assert declared_by("a method of tomorrow") is None

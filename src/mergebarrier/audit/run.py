@@ -10,7 +10,7 @@ journal that the caller gives.
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mergebarrier import __version__
 from mergebarrier.audit import curves
@@ -41,7 +41,11 @@ from mergebarrier.audit.ladder import (
     states,
     summary,
 )
+from mergebarrier.errors import UsageError
 from mergebarrier.results import Barrier, Control, LevelResult, Reference, Result, Scales, Skill, Standalone
+
+if TYPE_CHECKING:
+    from mergebarrier.protect import Protection
 
 _SINGLE = ("base", "original", "protected", "partner")
 
@@ -153,11 +157,19 @@ def _checks(
     return checks
 
 
-def _result(bench: Bench, context: LevelContext, measured: _Measured, environment: Mapping[str, str]) -> Result:
-    from mergebarrier.protect import PROTECTIONS
+def declared_by(method: str) -> "Protection | None":
+    """Return a protection, or several joined, by the name that a manifest has; None for one that is not known here."""
+    from mergebarrier.protect import protection_named
 
+    try:
+        return protection_named(method, {})
+    except UsageError:
+        return None
+
+
+def _result(bench: Bench, context: LevelContext, measured: _Measured, environment: Mapping[str, str]) -> Result:
     method, parameters = _protection(bench, "protected")
-    protection = PROTECTIONS.get(method)
+    protection = declared_by(method)
     verdict = grade({level.level: level.ruf for level in measured.levels})
     return Result(
         version=__version__,
