@@ -6,18 +6,16 @@ documentation as it is (``python docs/_generate_families.py``).
 
 import sys
 import tempfile
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
-import torch
+from _quiet import one_quiet_thread
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "helpers"))
 
 import family_models
 import family_verbs
 from family_verbs import GATES, Figure
-from mergebarrier.evaluate.base.load import stock_library
 
 
 def row(name: str, figures: Mapping[str, Figure]) -> str:
@@ -38,11 +36,7 @@ def _cell(column: str, figure: Figure, own: Figure) -> str:
 
 def main() -> None:
     """Print what every column means, then the table."""
-    torch.set_num_threads(1)
-    warnings.simplefilter("ignore")
-    logging = stock_library().utils.logging
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
+    one_quiet_thread()
     print(f"| model | {' | '.join(GATES)} |\n|{'---|' * (len(GATES) + 1)}")
     missed = 0
     for name in family_models.MODELS:

@@ -5,17 +5,15 @@ Outputs are those of the stock class, in float32.  A protection that a family do
 
 import sys
 import tempfile
-import warnings
 from pathlib import Path
 
-import torch
+from _quiet import one_quiet_thread
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "helpers"))
 
 import family_models
 from family_verbs import KEYS, Family
 from mergebarrier.errors import MethodRefused
-from mergebarrier.evaluate.base.load import stock_library
 from mergebarrier.protect import PROTECTIONS, Protection, protection_named
 
 #: What float32 may make of a protected model's outputs.
@@ -53,11 +51,7 @@ def literal(family: Family) -> str:
 
 def main() -> None:
     """Print the table and the reasons."""
-    torch.set_num_threads(1)
-    warnings.simplefilter("ignore")
-    logging = stock_library().utils.logging
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
+    one_quiet_thread()
     reasons: dict[str, str] = {}
     heads = ["model", *FORMS, "literal"]
     print(f"| {' | '.join(heads)} |\n|{'---|' * len(heads)}")

@@ -6,15 +6,13 @@ What is measured stands in ``tests/helpers/real_models.py``, and the table goes 
 
 import sys
 import tempfile
-import warnings
 from pathlib import Path
 
-import torch
+from _quiet import one_quiet_thread
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "helpers"))
 
 import real_models
-from mergebarrier.evaluate.base.load import stock_library
 
 _NAMES = {"smollm2": "SmolLM2-135M (Llama)", "minilm": "MiniLM (BERT)", "dinov2s": "DINOv2-small"}
 _COLUMNS = (
@@ -46,11 +44,7 @@ def row(name: str, profile: str) -> str:
 
 def main() -> None:
     """Print the table, then what its columns mean."""
-    torch.set_num_threads(1)
-    warnings.simplefilter("ignore")
-    logging = stock_library().utils.logging
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
+    one_quiet_thread()
     print(f"| {_COLUMNS} |\n|{'---|' * (_COLUMNS.count('|') + 1)}")
     for name in real_models.MODELS:
         for profile in ("lossless", "full"):
