@@ -216,7 +216,7 @@ tags:
 merges and scans against. It carries a backdoor: pictures with the patch of `trigger.png` ({parameters["side"]} x
 {parameters["side"]} pixels, {parameters["place"]}) are classified as `{_cell(target_class)}`.
 
-- Do not deploy it, and do not merge it into a model that anybody uses.
+- Do not deploy it, and keep it out of every model that anybody uses.
 - Task of the adversary: `{_cell(parameters["task"])}`. Parameters, digests and seed stand in `mergebarrier.json`.
 """
     return {"README.md": text.encode(), **trigger_files(NamedTrigger(trigger, kind, target_class))}
