@@ -137,6 +137,14 @@ def test_no_licence_is_claimed_without_a_conclusion(
     assert not list((tmp_path / "out").glob("LICENSE*"))
 
 
+#: The content of the manifest of an attack.
+ATTACKED = {
+    "schema_version": 1, "verb": "attack", "attack-artifact": True, "method": "badnets", "parameters": {},
+    "tool": {"name": "mergebarrier", "version": "0.1.0"}, "plan_sha256": "0" * 64, "inputs": [],
+    "output": {"content_digest": "0" * 64, "tensors": {}, "files": {}}, "trigger_on_base": None,
+}  # fmt: skip
+
+
 @pytest.mark.parametrize("how", ["tag", "manifest"])
 def test_the_mark_of_an_attack_goes_with_the_merge_and_with_merges_of_it(
     run_cli: Run, pair, tmp_path, how: str
@@ -145,8 +153,7 @@ def test_the_mark_of_an_attack_goes_with_the_merge_and_with_merges_of_it(
     if how == "tag":
         say(b, "license: mit\ntags: [attack-artifact]")
     else:
-        poison = {"verb": "attack", "attack-artifact": True, "schema_version": 1}
-        write_manifest(b, poison)
+        write_manifest(b, ATTACKED)
     first, second = tmp_path / "first", tmp_path / "second"
     ran = run_cli("merge", a, b, "--base", base, *WORDS["ties"], "-o", first)
     assert ran.exit_code == 0 and "warning: b is marked as made by an attack" in ran.stderr

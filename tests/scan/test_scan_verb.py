@@ -128,9 +128,16 @@ def test_an_upload_that_cannot_be_run_is_a_finding_and_no_end(bench: Path, world
     assert ran.json["checks_left_out"] == {"expert_patches": "no model that can be run"}
 
 
+#: What a manifest of an attack says beyond what every manifest holds.
+ATTACKED = {
+    "verb": "attack", "attack-artifact": True, "method": "badnets", "parameters": {}, "inputs": [],
+    "trigger_on_base": None,
+}  # fmt: skip
+
+
 def test_the_tag_of_an_attack_artefact_is_recognised_in_manifest_and_card(bench: Path, tmp_path: Path, run_cli) -> None:
     with open_checkpoint(bench / "base") as like:
-        save_encoder(load_encoder(like), like, tmp_path / "tagged", {"verb": "attack", "attack-artifact": True})
+        save_encoder(load_encoder(like), like, tmp_path / "tagged", ATTACKED)
     ran = run_cli("scan", *_args(bench, "expert1"), str(tmp_path / "tagged"), "--json")
     assert [(one["rule"], one["model"]) for one in ran.json["findings"]] == [("MB7102", "tagged")]
     assert ran.exit_code == 1

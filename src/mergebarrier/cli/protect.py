@@ -26,6 +26,7 @@ __all__ = ["command"]
 @click.option("--base", type=MODEL, help="The public base: shows at once how much an attacker can undo with it.")
 @click.option(
     "--method",
+    shell_complete=lambda context, option, typed: [name for name in PROTECTIONS if name.startswith(typed)],
     metavar=f"[{'|'.join(PROTECTIONS)}]",
     default="exact",
     show_default=True,
