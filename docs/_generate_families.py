@@ -5,6 +5,7 @@ from pathlib import Path
 
 from mergebarrier.arch import FAMILIES, Family
 
+README = Path(__file__).parents[1] / "README.md"
 PAGE = Path(__file__).with_name("families.md")
 RESULTS = Path(__file__).parents[1] / "benchmarks" / "results"
 _BETWEEN = re.compile(r"(<!-- families:[^\n]*-->\n).*?(<!-- end of families -->)", re.DOTALL)
@@ -49,5 +50,11 @@ def _measured(name: str) -> str:
     return (RESULTS / f"{name}.md").read_text(encoding="utf-8").partition("\n\n")[2]
 
 
+def counted(readme: str) -> str:
+    """Return the README with the number of families as it is now."""
+    return re.sub(r"Models of \d+ families", f"Models of {len(FAMILIES)} families", readme)
+
+
 if __name__ == "__main__":
     PAGE.write_text(render(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+    README.write_text(counted(README.read_text(encoding="utf-8")), encoding="utf-8")

@@ -8,7 +8,7 @@ import pytest
 import tiny_bench
 from how_to import Addition, Followed
 
-PAGE = Addition(page="add_an_attack", file="poison/image/blended.py", registry="poison/registry.py", name="ATTACKS")
+PAGE = Addition(page="add_an_attack", file="poison/blended.py", registry="poison/registry.py", name="ATTACKS")
 
 
 @pytest.fixture(scope="module")

@@ -40,14 +40,18 @@ class Addition:
         unwanted = shutil.ignore_patterns("__pycache__")
         shutil.copytree(ROOT / _PACKAGE, copy / "mergebarrier", ignore=unwanted)
         shutil.copytree(ROOT / "docs", copy / "docs", ignore=unwanted)
+        self.apply(copy / "mergebarrier")
+        return Followed(copy=copy, folder=folder)
+
+    def apply(self, package: Path) -> None:
+        """Add the file and the two lines to a copy of the package."""
         file, imported, entry = self.blocks[:3]
-        (copy / "mergebarrier" / self.file).write_text(file)
-        registry = copy / "mergebarrier" / self.registry
+        (package / self.file).write_text(file)
+        registry = package / self.registry
         text = registry.read_text().replace("from mergebarrier", imported + "from mergebarrier", 1)
         text, changed = re.subn(rf"^({self.name}\b.*[{{(]\n)", rf"\1{entry}", text, flags=re.MULTILINE)
         assert changed == 1, f"{self.registry} has no literal {self.name}"
         registry.write_text(text)
-        return Followed(copy=copy, folder=folder)
 
     def check_style(self) -> None:
         """Assert that the file of the page is one that we would take."""
