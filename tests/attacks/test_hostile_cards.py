@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,8 +14,14 @@ from mergebarrier.checkpoint import MANIFEST_NAME, open_checkpoint, read_manifes
 from mergebarrier.lineage import declared
 from model_folders import small_tensors, write_folder
 
-#: Processor seconds: what is quadratic in these inputs takes minutes, and a tracer of coverage doubles what is not.
-MAX_S = 10.0
+MAX_S = 2.0
+
+
+def seconds_allowed() -> float:
+    """Return the processor seconds that a hostile file may cost; a tracer, as of coverage, doubles what code costs."""
+    return MAX_S * (1 if sys.gettrace() is None else 3)
+
+
 FINE = "license: mit"
 
 HEADS: dict[str, bytes] = {
@@ -58,7 +65,7 @@ def test_a_hostile_card_says_nothing_and_costs_little(attack: str, tmp_path: Pat
     with open_checkpoint(model(tmp_path / "model", README__md=card(HEADS[attack]))) as source:
         started = time.process_time()
         found = declared(source)
-        assert time.process_time() - started < MAX_S
+        assert time.process_time() - started < seconds_allowed()
     assert found.licence == READ.get(attack, "unknown")
     assert len(found.reason) < 400 and found.reason.isprintable() and not found.do_not_merge and not found.attack
     assert bool(found.stops) is (attack not in READ) and found.stops.isprintable()
@@ -112,7 +119,7 @@ def test_a_hostile_manifest_says_nothing_and_costs_little(attack: str, tmp_path:
     with open_checkpoint(folder) as source:
         started = time.process_time()
         found = declared(source)
-        assert time.process_time() - started < MAX_S
+        assert time.process_time() - started < seconds_allowed()
     assert found.licence == "mit" and not found.attack and not found.protected
     assert found.stops.startswith(f"its {MANIFEST_NAME} cannot be read: ")
 
