@@ -11,11 +11,11 @@ import torch
 
 import tiny_models
 from mergebarrier import verbs
-from mergebarrier.checkpoint import OutTensor, open_checkpoint, verify_manifest
+from mergebarrier.checkpoint import OutputFolder, OutTensor, open_checkpoint, verify_manifest
 from mergebarrier.circuits import Circuit
 from mergebarrier.errors import MethodRefused
 from mergebarrier.parameters import check_values, whole
-from mergebarrier.protect import PROTECTIONS, Context, OutputFolder, Prepared
+from mergebarrier.protect import PROTECTIONS, Context, Prepared
 from mergebarrier.protect.protection import Need, Reversibility
 
 _WIDE = ("gate_proj.weight", "up_proj.weight")

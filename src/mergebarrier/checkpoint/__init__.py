@@ -52,7 +52,7 @@ if TYPE_CHECKING:
         validate_header,
         walk,
     )
-    from mergebarrier.checkpoint.write import Writer, layout_like
+    from mergebarrier.checkpoint.write import OutputFolder, Writer, layout_like
 
 __all__ = [
     "ADAPTER_CONFIG",
@@ -73,6 +73,7 @@ __all__ = [
     "FolderEntry",
     "Header",
     "OutTensor",
+    "OutputFolder",
     "Piece",
     "Shard",
     "TensorInfo",

@@ -8,7 +8,7 @@ mathematics (``CIRCUITS``); on the way out a tensor is rounded once and made con
 """
 
 from collections.abc import Mapping, MutableMapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
@@ -237,8 +237,19 @@ def require_same(model: Architecture, base: Architecture, *, where: object) -> N
         )
 
 
-class _Circuits:
-    """How a run shows circuits to mathematics."""
+@dataclass(frozen=True, kw_only=True)
+class Circuits:
+    """How a run shows circuits to mathematics.
+
+    Args:
+      names: circuit -> its tensors in the output, where those are others than on disk.
+    """
+
+    names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def written(self, circuit: Circuit) -> tuple[str, ...]:
+        """Return the names that a circuit is written under."""
+        return self.names.get(circuit.name, circuit.tensors)
 
     @staticmethod
     def gather(circuit: Circuit, physical: MutableMapping[str, "Tensor"]) -> MutableMapping[str, "Tensor"]:
@@ -258,4 +269,4 @@ class _Circuits:
         return tensor if dtype is None else tensor.to(dtype)
 
 
-CIRCUITS: Final = _Circuits()
+CIRCUITS: Final = Circuits()

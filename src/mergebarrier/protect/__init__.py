@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from mergebarrier.protect.params import Params
     from mergebarrier.protect.protection import (
         Context,
-        OutputFolder,
         Pieces,
         Prepared,
         Protection,
@@ -27,7 +26,6 @@ __all__ = [
     "Exact",
     "MergeBarrier",
     "MergeLock",
-    "OutputFolder",
     "Params",
     "Pieces",
     "Prepared",

@@ -11,10 +11,12 @@ from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequenc
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
 
+from mergebarrier.checkpoint import OutputFolder
+
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from mergebarrier.checkpoint import Checkpoint, OutTensor
+    from mergebarrier.checkpoint import Checkpoint
     from mergebarrier.circuits import Architecture, Circuit
     from mergebarrier.symmetry import Stream
 
@@ -52,22 +54,6 @@ class Context:
     data: Sequence[str] | None = None
     device: str = "cpu"
     undone: "Mapping[str, Value] | None" = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class OutputFolder:
-    """What a folder holds apart from the values of its tensors; the fields left out are those of the model that is
-    read.
-
-    Args:
-      layout:     names, dtypes, shapes and shards.
-      config:     what config.json says otherwise.
-      side_files: name -> bytes, more files that are written.
-    """
-
-    layout: "Sequence[OutTensor] | None" = None
-    config: Mapping[str, object] = field(default_factory=dict)
-    side_files: Mapping[str, bytes] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

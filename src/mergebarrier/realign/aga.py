@@ -15,10 +15,11 @@ Which entries are those of heads is asked of the table; a model without any is r
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
 from mergebarrier import symmetry
+from mergebarrier.checkpoint import OutputFolder
 from mergebarrier.errors import MethodRefused
 from mergebarrier.lazy import torch
 from mergebarrier.parameters import check_values, flag
@@ -43,6 +44,7 @@ class FittedAnchor:
 
     matching: Mapping[str, Elements]
     diagnostics: dict[str, object]
+    output: OutputFolder = field(default_factory=OutputFolder)
 
     def apply(self, circuit: Circuit, tensors: Tensors, anchor: Tensors) -> dict[str, Tensor]:
         """Undo the matching (if any), then solve every projection of the circuit against the anchor."""

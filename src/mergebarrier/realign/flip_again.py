@@ -11,10 +11,11 @@ output: the share that was flipped, if it is not the default, has to be tried.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
 from mergebarrier import symmetry
+from mergebarrier.checkpoint import OutputFolder
 from mergebarrier.errors import MethodRefused
 from mergebarrier.parameters import check_values, number
 
@@ -33,6 +34,7 @@ class FittedFlips:
 
     fraction: float
     diagnostics: dict[str, object]
+    output: OutputFolder = field(default_factory=OutputFolder)
 
     def apply(self, circuit: Circuit, tensors: Tensors, anchor: Tensors) -> dict[str, Tensor]:
         """Flip once more."""

@@ -16,11 +16,12 @@ matched matrices until they no longer change.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 from mergebarrier import symmetry
+from mergebarrier.checkpoint import OutputFolder
 from mergebarrier.errors import BaseMismatch
 from mergebarrier.lazy import torch
 from mergebarrier.parameters import check_values, whole
@@ -46,6 +47,7 @@ class FittedGauge:
 
     gauge: Mapping[str, Elements]
     diagnostics: dict[str, object]
+    output: OutputFolder = field(default_factory=OutputFolder)
 
     def apply(self, circuit: Circuit, tensors: Tensors, anchor: Tensors) -> dict[str, Tensor]:
         """Apply the inverse gauge; then give traded gains back to the readers, so that the base's gains are kept."""

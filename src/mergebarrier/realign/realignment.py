@@ -15,7 +15,7 @@ from mergebarrier.lazy import torch
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from mergebarrier.checkpoint import Checkpoint
+    from mergebarrier.checkpoint import Checkpoint, OutputFolder
     from mergebarrier.circuits import Architecture, Circuit, Member
     from mergebarrier.symmetry import Tensors
 
@@ -44,6 +44,11 @@ class Fitted(Protocol):
     @property
     def diagnostics(self) -> dict[str, object]:
         """Return what the fit found, ready for JSON."""
+        ...
+
+    @property
+    def output(self) -> OutputFolder:
+        """Return what else than values of tensors changes."""
         ...
 
     def apply(self, circuit: Circuit, tensors: Tensors, anchor: Tensors) -> dict[str, Tensor]:

@@ -54,6 +54,9 @@ class Change(Protocol[_UnitT_contra]):
 class Layout(Protocol[_UnitT_contra]):
     """Between what is stored and what a change sees: ``arch.CIRCUITS``, or the tensors as they are stored."""
 
+    def written(self, unit: _UnitT_contra, /) -> tuple[str, ...]:
+        """Return the names that a unit is written under."""
+
     def gather(self, unit: _UnitT_contra, stored: Block, /) -> MutableMapping[str, torch.Tensor]:
         """Return what the change sees of the stored tensors of one source, which are read when they are asked for."""
 
@@ -66,6 +69,9 @@ class Layout(Protocol[_UnitT_contra]):
 
 class _AsStored:
     """A change that works on stored tensors; it rounds by itself, to the dtype that its recipe asks for."""
+
+    def written(self, unit: Unit) -> tuple[str, ...]:
+        return unit.tensors
 
     def gather(self, unit: object, stored: Block) -> Block:
         del unit
@@ -228,7 +234,7 @@ def _process(
     for rows in steps(unit, sources[0], block_elements):
         change_rows(sources, sink, unit, rows, change, layout)
         if rows.last:
-            sink.finish(unit.name, unit.tensors)
+            sink.finish(unit.name, unit.tensors if isinstance(unit, Copy) else layout.written(unit))
         yield rows.nbytes
 
 
@@ -249,7 +255,7 @@ def change_rows(
       rows:    all of the unit's rows, or a block of them.
       change:  the algorithm.
       layout:  what the algorithm sees.
-    Raises: InternalError unless every tensor of the unit comes back.
+    Raises: InternalError unless every tensor comes that the unit is written under.
     """
     stored = [Block(rows, source) for source in sources]  # read: each tensor when it is asked for
     if isinstance(unit, Copy):
@@ -259,16 +265,16 @@ def change_rows(
     tables = [layout.gather(unit, block) for block in stored]  # gather
     del stored
     new = change(unit, tables)  # change: all at once, or one piece after the other
-    writing = Writing(sink, rows, pieces=not isinstance(new, Mapping))
+    writing, places = Writing(sink, rows, pieces=not isinstance(new, Mapping)), layout.written(unit)
     for name, tensor in new.items() if isinstance(new, Mapping) else new:
         donor = sources[0].tensors.get(name)
         rounded = layout.rounded(tensor, None if donor is None else TORCH[donor.dtype])  # round, once
         for place, result in layout.scatter(unit, {name: rounded}).items():  # scatter
-            if place not in unit.tensors:
+            if place not in places:
                 raise _odd(unit, place)
             writing.put(place, result)  # write: a value that leaves the range of its dtype is refused here
         del tensor, rounded, result
-    missing = next((name for name in unit.tensors if name not in writing.reached), None)
+    missing = next((name for name in places if name not in writing.reached), None)
     if missing is not None:
         raise _odd(unit, missing)
 

@@ -9,7 +9,7 @@ import platform
 import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -17,6 +17,7 @@ from mergebarrier.checkpoint import (
     AdaptedCheckpoint,
     Adapter,
     Checkpoint,
+    OutputFolder,
     Writer,
     is_adapter,
     layout_like,
@@ -31,7 +32,6 @@ from mergebarrier.errors import DigestMismatch, UsageError
 from mergebarrier.identity import finder, fused, split
 from mergebarrier.lineage import ATTACK_TAG, CARD, PROTECTED_TAG, WISH_TAG, declaration, declared, marked, unmarked
 from mergebarrier.progress import Progress
-from mergebarrier.protect import OutputFolder
 from mergebarrier.run import Change, transform
 
 if TYPE_CHECKING:
@@ -263,7 +263,7 @@ def write_circuits(
                 writer,
                 architecture.circuits,
                 change,
-                layout=CIRCUITS,
+                layout=replace(CIRCUITS, names=output.names),
                 workers=into.workers,
                 max_ram_bytes=into.max_ram_bytes,
                 progress=into.progress,
@@ -278,7 +278,8 @@ def write_circuits(
             )
         side_files = {name: donor.read_side_file(name) for name in donor.side_files} | dict(output.side_files)
         if output.config:
-            config = json.loads(side_files["config.json"]) | output.config
+            said, other = json.loads(side_files["config.json"]), output.config
+            config = {key: value for key, value in (said | other).items() if value is not None or key not in other}
             side_files["config.json"] = json.dumps(config, indent=2).encode() + b"\n"
         card = _carried(facts, side_files.pop(CARD, b""), ending.section(content_digest(writer.digests)))
         side_files |= {CARD: card} if card else {}

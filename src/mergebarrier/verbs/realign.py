@@ -58,7 +58,8 @@ def realign(
         "diagnostics": diagnostics,
         "licences": [licence(side) for side in sources],
     }
-    return write_circuits(sources, architecture, _realigning(fitted), facts, into), diagnostics
+    content = write_circuits(sources, architecture, _realigning(fitted), facts, into, output=fitted.output)
+    return content, diagnostics
 
 
 def _check_base(model: Checkpoint, base: Checkpoint | None, realignment: Realignment) -> None:

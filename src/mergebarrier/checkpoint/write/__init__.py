@@ -5,10 +5,12 @@ from typing import TYPE_CHECKING
 from mergebarrier import lazy
 
 if TYPE_CHECKING:
+    from mergebarrier.checkpoint.write.folder import OutputFolder
     from mergebarrier.checkpoint.write.layout import layout_like
     from mergebarrier.checkpoint.write.writer import Writer
 
 __all__ = [
+    "OutputFolder",
     "Writer",
     "layout_like",
 ]

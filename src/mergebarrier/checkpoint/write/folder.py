@@ -1,0 +1,25 @@
+"""What a folder that is written holds apart from the values of its tensors."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mergebarrier.checkpoint.bytes import OutTensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutputFolder:
+    """The fields left out are those of the model that is read.
+
+    Args:
+      layout:     names, dtypes, shapes and shards.
+      names:      circuit -> its tensors in the output, where those are others than in the model.
+      config:     what config.json says otherwise; None takes a key out.
+      side_files: name -> bytes, more files that are written.
+    """
+
+    layout: "Sequence[OutTensor] | None" = None
+    names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    config: Mapping[str, object] = field(default_factory=dict)
+    side_files: Mapping[str, bytes] = field(default_factory=dict)
