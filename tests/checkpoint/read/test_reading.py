@@ -174,6 +174,8 @@ def test_a_file_that_changes_during_the_run_is_noticed(tmp_path: Path, change: s
     folder = write_folder(tmp_path / "m", small_tensors())
     weights = folder / "model.safetensors"
     with open_checkpoint(folder) as checkpoint:
+        for name in checkpoint.tensors:
+            checkpoint.read(name)
         checkpoint.verify_unchanged()
         times = weights.stat()
         if change == "append":
@@ -197,17 +199,21 @@ def test_a_file_that_changes_during_the_run_is_noticed(tmp_path: Path, change: s
             checkpoint.verify_unchanged()
 
 
-@pytest.mark.parametrize("read", ["all", "some", "hashed"])
-@pytest.mark.parametrize("change", ["link", "mode", "rewrite"])
+@pytest.mark.parametrize("read", ["all", "rows", "some", "hashed"])
+@pytest.mark.parametrize("change", ["link", "mode", "rewrite", "rewrite the header"])
 def test_a_change_of_ctime_alone_is_judged_by_the_bytes(change: str, read: str, folder: Path) -> None:
     weights = min(folder.glob("*.safetensors"))
     with open_checkpoint(folder) as checkpoint:
-        checkpoint.stream()
-        names = [info.name for info in checkpoint.tensors.values() if info.shard == weights.name]
-        for name in {"all": names, "some": names[-1:], "hashed": []}[read]:
+        here = [
+            info for info in checkpoint.tensors.values() if info.shard == weights.name and info.shape and info.nbytes
+        ]
+        names, last = [info.name for info in here], here[-1]
+        for name in {"all": names, "some": names[-1:]}.get(read, []):
             checkpoint.read(name)
         if read == "hashed":
             checkpoint.digests()
+        if read == "rows":
+            checkpoint.read_rows(last.name, last.rows - 1, last.rows)
         times = weights.stat()
         if change == "link":
             os.link(weights, folder / "backup")
@@ -215,15 +221,22 @@ def test_a_change_of_ctime_alone_is_judged_by_the_bytes(change: str, read: str, 
             weights.chmod(0o600)
         else:
             data = bytearray(weights.read_bytes())
-            data[-1] ^= 1
+            data[last.end - 1 if change == "rewrite" else 10] ^= 1
             weights.write_bytes(data)
             os.utime(weights, ns=(times.st_atime_ns, times.st_mtime_ns))
         assert weights.stat().st_ctime_ns != times.st_ctime_ns
-        if change == "rewrite":
+        if change.startswith("rewrite"):
             with pytest.raises(ChangedDuringRun):
                 checkpoint.verify_unchanged()
         else:
             checkpoint.verify_unchanged()
+
+
+def test_a_backup_of_a_shard_of_which_nothing_was_read_is_no_change(folder: Path) -> None:
+    with open_checkpoint(folder) as checkpoint:
+        for weights in sorted(folder.glob("*.safetensors")):
+            os.link(weights, folder / f"{weights.name}.backup")
+        checkpoint.verify_unchanged()
 
 
 def test_reading_after_close_is_our_own_fault(folder: Path) -> None:

@@ -185,3 +185,10 @@ def test_a_tensor_without_a_place_is_refused(checkpoint) -> None:
         sink.put("model.norm.weight", torch.zeros(3))
     sink.put("lm_head.weight", torch.zeros(96, 48))
     sink.put("model.layers.0.self_attn.rotary_emb.inv_freq", torch.zeros(6))
+
+
+def test_a_backup_that_is_made_before_a_model_is_loaded_ends_nothing(folders, tmp_path) -> None:
+    folder = shutil.copytree(folders["llama-gqa-untied"], tmp_path / "m")
+    with open_checkpoint(folder) as checkpoint:
+        (tmp_path / "backup").hardlink_to(folder / "model.safetensors")
+        load_module(checkpoint, "float32")

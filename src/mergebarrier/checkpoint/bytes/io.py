@@ -162,6 +162,22 @@ class ReadDigests:
                 self.found[info.name] = digest
                 self._trees.pop(info.name, None)
 
+    def still_holds(self, fd: int, info: TensorInfo, where: str) -> bool:
+        """Whether a file holds the bytes of an unfinished tensor that were taken."""
+        tree = self._trees.get(info.name)
+        taken = () if tree is None else tree.taken()
+        return all(
+            range_digest(fd, info.begin + begin, info.begin + end, where) == digest for begin, end, digest in taken
+        )
+
+
+def range_digest(fd: int, begin: int, end: int, where: object) -> bytes:
+    """BLAKE3 of bytes ``begin`` to ``end`` of a file."""
+    whole = blake3()
+    for piece in _pieces(fd, begin, end, where, None):
+        whole.update(piece.numpy().data)
+    return whole.digest()
+
 
 def content_digest(digests: Mapping[str, str]) -> str:
     """Hash of a model's content, whatever its shards and offsets: hex SHA-256 of its tensors' digests."""

@@ -21,7 +21,7 @@ import hashlib
 import math
 import mmap
 import weakref
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from threading import Lock
@@ -242,10 +242,16 @@ class Tree:
             return None
         return blake3(self._head + b"".join(self._leaves[leaf] for leaf in range(count))).hexdigest()
 
+    def taken(self) -> Iterator[tuple[int, int, bytes]]:
+        """Return what came so far, piece by piece: begin, end, BLAKE3."""
+        for leaf, digest in self._leaves.items():
+            yield leaf * _LEAF_BYTES, min((leaf + 1) * _LEAF_BYTES, self._nbytes), digest
+        for leaf, parts in self._parts.items():
+            for begin, part in ((leaf * _LEAF_BYTES + start, part) for start, part in parts.items()):
+                yield begin, begin + len(part), blake3(part).digest()
+
 
 HASHES: Final[Mapping[str, type[Chain] | type[Tree]]] = {SHA256: Chain, BLAKE3: Tree}
-
-
 _WORTH_BYTES = 1 << 22
 
 

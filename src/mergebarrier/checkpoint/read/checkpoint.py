@@ -36,6 +36,7 @@ from mergebarrier.checkpoint.bytes import (
     check_finite,
     content_digest,
     hash_tensor,
+    range_digest,
     read_into,
     read_small,
     side_by_side,
@@ -84,8 +85,9 @@ class Checkpoint:
         self._files = files
         self._opened = {name: _identity(os.fstat(fd)) for name, (fd, _) in files.items()}
         self._digests: dict[str, dict[str, str]] = {SHA256: {}, BLAKE3: {}}
-        self._touched = set[str]()
-        self._reads: ReadDigests | None = None
+        self._reads = ReadDigests(self._digests[BLAKE3])
+        heads = {shard.name: shard.tensors[0].begin if shard.tensors else shard.size_bytes for shard in shards}
+        self._heads = {name: (heads[name], range_digest(fd, 0, heads[name], path)) for name, (fd, _) in files.items()}
         self._memory = Memory()
         self._lock = Lock()
 
@@ -167,18 +169,12 @@ class Checkpoint:
         tensor = raw.view(TORCH[info.dtype]).view(shape)
         # What has a digest is known to be finite; should its file change since, the run is refused.
         if not self._is_known(info.name):
-            self._touched.add(info.name)
             check_finite(tensor, info.dtype, where=where, remedy=CLEAN_WEIGHTS)
-            if self._reads is not None:
-                self._reads.feed(self.tensors[info.name], start * info.row_nbytes, raw.numpy().data)
+            self._reads.feed(self.tensors[info.name], start * info.row_nbytes, raw.numpy().data)
         return tensor
 
     def stream(self) -> None:
-        """Expect one pass over all tensors, few of them at a time.
-
-        Digests are taken from what is read, and buffers are used again.
-        """
-        self._reads = self._reads or ReadDigests(self._digests[BLAKE3])
+        """Expect one pass over all tensors, few of them at a time: buffers are used again."""
         self._memory = Memory(_BUFFERS_KEPT)
 
     def digest(self, name: str, hashing: str = SHA256) -> str:
@@ -265,21 +261,21 @@ class Checkpoint:
                 )
 
     def _is_as_read(self, name: str, fd: int, now: set[tuple[int, ...]]) -> bool:
-        """Say whether a shard of another ctime alone still holds what was read of it; no where that left no digest."""
+        """Say whether a shard of another ctime alone still holds what was read of it; the rest matters to nobody."""
         (identity,) = now
         if identity == self._opened[name] or identity[:-1] != self._opened[name][:-1]:
             return False
+        end, head = self._heads[name]
         tensors = next(shard.tensors for shard in self.shards if shard.name == name)
-        known = [info for info in tensors if self._is_known(info.name)]
-        # What was never read matters to nobody; what was read and left no digest cannot be compared.
-        if not known or any(info.name in self._touched for info in tensors if info not in known):
-            return False
-        return all(
-            hash_tensor(fd, info, where=self._where(info), check_values=False, hashing=hashing) == digests[info.name]
-            for hashing, digests in self._digests.items()
-            for info in known
-            if info.name in digests
-        )
+        return range_digest(fd, 0, end, self.path / name) == head and all(self._holds(fd, info) for info in tensors)
+
+    def _holds(self, fd: int, info: TensorInfo) -> bool:
+        where = self._where(info)
+        known = {hashing: found[info.name] for hashing, found in self._digests.items() if info.name in found}
+        for hashing, digest in known.items():
+            if hash_tensor(fd, info, where=where, check_values=False, hashing=hashing) != digest:
+                return False
+        return bool(known) or self._reads.still_holds(fd, info, where)
 
 
 def _identity(status: os.stat_result) -> tuple[int, ...]:
