@@ -82,7 +82,7 @@ def inspect(model: Model, *, download: bool = False) -> InspectReport:
     with opened(model, download=download, any_code=True) as (checkpoint,):
         infos = checkpoint.tensors.values()
         written = (checkpoint.root / MANIFEST_NAME).exists()
-        content = read_manifest(checkpoint.path)["content"] if written else None
+        content = read_manifest(checkpoint.root)["content"] if written else None
         said = declared(checkpoint)
         known = _of_architecture(checkpoint)
         code = tuple(f"{name}: {key}" for name, keys in checkpoint.code.items() for key in keys)

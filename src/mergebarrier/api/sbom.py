@@ -20,8 +20,9 @@ def bill_of_materials(model: Model, *, download: bool = False) -> str:
     Raises: CheckpointError, BadManifest.
     """
     with opened(model, download=download) as (checkpoint,):
-        written = (checkpoint.root / MANIFEST_NAME).exists()
-        content = _with_hashes(read_manifest(checkpoint.path)["content"], checkpoint) if written else None
+        alone = len(checkpoint.folders) == 1  # with an adapter it is another model than its manifest tells of
+        written = alone and (checkpoint.root / MANIFEST_NAME).exists()
+        content = _with_hashes(read_manifest(checkpoint.root)["content"], checkpoint) if written else None
         document = lineage.bill_of_materials(
             checkpoint.name,
             content,

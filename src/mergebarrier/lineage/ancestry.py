@@ -22,7 +22,7 @@ _WORDS: Final = ("role", "name", "licence", "content_digest")
 def made_before(source: Checkpoint) -> dict[str, Made]:
     """Return {"made": how a model was made}, or nothing where its manifest is missing, broken or mute."""
     try:
-        content = read_manifest(source.path, max_bytes=_MAX_MANIFEST_BYTES)["content"]
+        content = read_manifest(source.root, max_bytes=_MAX_MANIFEST_BYTES)["content"]
     except CheckpointError:
         return {}  # a broken manifest proves nothing; `verify` says what is wrong with it
     made = made_from(content)

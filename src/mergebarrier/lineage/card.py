@@ -92,7 +92,7 @@ def declared(source: Checkpoint) -> Declaration:
     files = {name: source.read_side_file(name) for name in (CARD, *LICENCE_FILES) if name in source.side_files}
     try:
         written = (source.root / MANIFEST_NAME).exists()
-        manifest = read_manifest(source.path, max_bytes=_MAX_MANIFEST_BYTES)["content"] if written else None
+        manifest = read_manifest(source.root, max_bytes=_MAX_MANIFEST_BYTES)["content"] if written else None
     except CheckpointError as fault:
         return replace(declaration(files), unread=f"its {MANIFEST_NAME} cannot be read: {clean(fault.what)}")
     return declaration(files, manifest)

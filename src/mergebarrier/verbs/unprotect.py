@@ -100,7 +100,7 @@ def protection_manifest(source: Checkpoint, file: Path | None = None) -> "Manife
     Raises: NotProtected when there is none; BadManifest when it lacks what every such manifest has.
     """
     written = file is not None or (source.root / MANIFEST_NAME).exists()
-    folder, name = (source.path, MANIFEST_NAME) if file is None else (file.parent, file.name)
+    folder, name = (source.root, MANIFEST_NAME) if file is None else (file.parent, file.name)
     found = read_manifest(folder, name=name) if written else None
     if found is None or found["content"].get("verb") != "protect":
         raise NotProtected(

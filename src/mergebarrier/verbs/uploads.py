@@ -60,7 +60,7 @@ def look(
         checkpoint = _open(upload.path, base, folders)
         for part in parts_of(checkpoint):
             if (part.root / MANIFEST_NAME).exists():
-                read_manifest(part.path)
+                read_manifest(part.root)
         checkpoint.digests(workers=workers)
         findings.extend(named_code(upload.name, checkpoint.code))
         for said in map(declared, parts_of(checkpoint)):

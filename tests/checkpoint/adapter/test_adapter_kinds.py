@@ -55,6 +55,93 @@ def test_a_convolution(dora: bool, tmp_path: Path) -> None:
     assert sum(len(expert.tensors[name].shape) == 4 for name in expert.changes) == 4
 
 
+def test_convolutions_in_one_dimension_in_groups_and_with_a_bias_of_their_own(tmp_path: Path) -> None:
+    import transformers
+
+    sizes: dict[str, Any] = {
+        "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32, "vocab_size": 32,
+        "conv_dim": (8, 8), "conv_stride": (2, 2), "conv_kernel": (3, 3), "num_feat_extract_layers": 2,
+        "num_conv_pos_embeddings": 4, "num_conv_pos_embedding_groups": 2, "conv_bias": True,
+    }  # fmt: skip
+    model = transformers.Wav2Vec2Model(transformers.Wav2Vec2Config(**sizes))
+    names = ["q_proj", "conv_layers.1.conv", "feature_projection.projection"]
+    adapted = pair(tmp_path, model, target_modules=names, lora_bias=True)
+    expert = agrees(tmp_path, merged(adapted))
+    assert sum(change.biased is not None for change in expert.changes.values()) == 3
+    assert any(len(expert.tensors[name].shape) == 3 for name in expert.changes)
+
+
+def test_an_embedding_of_a_classifier_has_no_head_to_part_from(tmp_path: Path) -> None:
+    """Its configuration says of a tie what those of its family say."""
+    import transformers
+
+    sizes: dict[str, Any] = {
+        "vocab_size": 64, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32,
+        "max_position_embeddings": 20,
+    }  # fmt: skip
+    model: Any = transformers.BertForSequenceClassification(transformers.BertConfig(**sizes))
+    names = ["query", "word_embeddings", "token_type_embeddings"]
+    agrees(tmp_path, merged(pair(tmp_path, model, target_modules=names, task_type="SEQ_CLS", use_dora=True)))
+
+
+def test_a_head_that_follows_its_embedding_answers_as_the_adapter_does(tmp_path: Path) -> None:
+    """peft's own merge adds such an update twice; the model that was trained answers with it once."""
+    from transformers import AutoModelForCausalLM
+
+    names = ["q_proj", "embed_tokens"]
+    adapted = pair(tmp_path, build("llama-mha-tied"), target_modules=names, ensure_weight_tying=True)
+    with torch.no_grad():
+        wanted = adapted(input_ids=tokens()).logits
+    with open_checkpoint(tmp_path / "base") as base, open_adapter(tmp_path / "lora") as adapter:
+        expert = AdaptedCheckpoint(base, adapter)
+        module = AutoModelForCausalLM.from_config(type(adapted.config)(**expert.config))
+        module.load_state_dict({name: expert.read(name) for name in expert.tensors}, strict=False)
+        module.tie_weights()
+        with torch.no_grad():
+            torch.testing.assert_close(module.eval()(input_ids=tokens()).logits, wanted, rtol=1e-4, atol=1e-4)
+
+
+def test_repeated_layers_are_refused_and_the_way_out_answers_as_the_adapter_does(tmp_path: Path, run_cli) -> None:
+    """peft's own merge adds the updates of copies up, for they share what they are added to."""
+    import json
+
+    from transformers import AutoModelForCausalLM
+
+    adapted = pair(tmp_path, build("llama-gqa-untied"), target_modules=["q_proj"], layer_replication=[[0, 2], [1, 2]])
+    with torch.no_grad():
+        wanted = adapted(input_ids=tokens()).logits
+    words = ["merge", tmp_path / "lora", "--method", "task_arithmetic", "-o", tmp_path / "out"]
+    refused = run_cli(*words, "--base", tmp_path / "base")
+    assert refused.exit_code == 2 and "layer_range [0, 2], then [1, 2]" in refused.stderr
+    slices = [{"sources": [{"model": str(tmp_path / "base"), "layer_range": span}]} for span in ([0, 2], [1, 2])]
+    (tmp_path / "r.yaml").write_text(json.dumps({"merge_method": "passthrough", "slices": slices}))
+    assert run_cli("merge", tmp_path / "r.yaml", "-o", tmp_path / "stacked").exit_code == 0
+    config = tmp_path / "lora" / "adapter_config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "layer_replication": None}))
+    ran = run_cli(*words, "--base", tmp_path / "stacked")
+    assert ran.exit_code == 0, ran.stderr
+    with torch.no_grad():
+        logits = AutoModelForCausalLM.from_pretrained(tmp_path / "out").eval()(input_ids=tokens()).logits
+    torch.testing.assert_close(logits, wanted, rtol=1e-4, atol=1e-4)
+
+
+def test_a_bias_of_an_update_needs_one_in_the_base(tmp_path: Path) -> None:
+    import json
+
+    from safetensors.torch import load_file, save_file
+
+    pair(tmp_path, build("llama-gqa-untied"), target_modules=["q_proj"])
+    file, config = tmp_path / "lora" / "adapter_model.safetensors", tmp_path / "lora" / "adapter_config.json"
+    factors = load_file(file)
+    biases = {name.replace("weight", "bias"): torch.ones(len(b)) for name, b in factors.items() if "lora_B" in name}
+    save_file(factors | biases, file, metadata={"format": "pt"})
+    with pytest.raises(BadAdapter, match="lora_bias is False"):
+        agrees(tmp_path, {})
+    config.write_text(json.dumps({**json.loads(config.read_text()), "lora_bias": True}))
+    with pytest.raises(BadAdapter, match=r"has no model\.layers\.0\.self_attn\.q_proj\.bias"):
+        agrees(tmp_path, {})
+
+
 @pytest.mark.parametrize("turned", [True, False])
 def test_parameters_of_fused_experts(turned: bool, tmp_path: Path) -> None:
     import transformers

@@ -49,12 +49,41 @@ CASES = {
     "whole_head": ("llama-gqa-untied", {"r": 4, "target_modules": ["v_proj"], "modules_to_save": ["lm_head", "norm"]}),
     "dora": ("llama-gqa-untied", {"r": 4, "lora_alpha": 8, "target_modules": EVERY, "use_dora": True}),
     "dora_and_bias": ("llama-mqa-biased", {"r": 4, "target_modules": ["q_proj"], "use_dora": True, "bias": "all"}),
+    "bias_of_the_update": (
+        "llama-mqa-biased",
+        {"r": 4, "lora_alpha": 6, "target_modules": ["q_proj", "down_proj"], "lora_bias": True, "bias": "all"},
+    ),
+    "bias_of_the_update_of_conv1d": (
+        "gpt2-tied",
+        {"r": 4, "target_modules": ["c_attn"], "lora_bias": True, "fan_in_fan_out": True},
+    ),
+    "parameters_of_modules": (
+        "llama-gqa-untied",
+        {
+            "r": 4,
+            "target_modules": ["v_proj"],
+            "target_parameters": ["q_proj.weight", "down_proj.weight"],
+            "rank_pattern": {"q_proj.weight": 3},
+        },
+    ),
+    "rows_of_embedding_and_head": (
+        "llama-gqa-untied",
+        {
+            "r": 4,
+            "target_modules": ["v_proj"],
+            "trainable_token_indices": {"embed_tokens": [5, 1], "lm_head": [95]},
+        },
+    ),
+    "positions": ("gpt2-tied", {"r": 4, "target_modules": ["c_attn", "wpe"], "fan_in_fan_out": True}),
     "head_and_embedding": ("llama-gqa-untied", {"r": 4, "target_modules": ["v_proj", "lm_head", "embed_tokens"]}),
 }
 
 
 def summed(adapter: Adapter, change: WeightChange | None) -> torch.Tensor | float:
     """s |B| |A| in the layout on disk: the size of what a product sums."""
+    if change is not None and change.biased is not None:
+        assert change.biased.bias is not None
+        return change.biased.scale * adapter.weights.read(change.biased.bias.name).abs().double()
     if change is None or change.factors is None:
         return 0.0
     b, a = adapter.read(change.factors.module)

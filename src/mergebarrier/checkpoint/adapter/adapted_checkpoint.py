@@ -2,7 +2,8 @@
 
     W = round(W_0 + s B A)      W_0 stored (out, in);      round(W_0 + (s B A)^T)  where it is stored (in, out)
     DoRA: W = round(m_j (W_0 + s B A)_j / |(W_0 + s B A)_j|)  for every output j: a row, a column where stored (in, out)
-    experts: W[e] = round(W_0[e] + s B_e A_e);      tokens: W[i_k] = values[k];      a kernel counts as one long row
+    experts: W[e] = round(W_0[e] + s B_e A_e);      tokens: W[i_k] = values[k];      bias: b = round(b_0 + s b_B)
+    a kernel counts as one long row
 
 Source: LoRA, arXiv 2106.09685; DoRA, arXiv 2402.09353; names and layouts of peft 0.21.2.  Differs from a merge by peft:
 computed in float64 and rounded once to the dtype of the base, in row blocks of a fixed size, so that rows read alone
@@ -177,6 +178,9 @@ class AdaptedCheckpoint(Checkpoint):
         def before(first: int, last: int) -> torch.Tensor:
             return read_rows(source, first, last).double().reshape(last - first, -1)
 
+        if change.biased is not None and change.biased.bias is not None:
+            values = self.adapter.weights.read(change.biased.bias.name).double().mul_(change.biased.scale)[:, None]
+            return lambda first, last: before(first, last).add_(values[first:last])
         if factors is None:
             return before
         if factors.parameters and len(self.tensors[name].shape) == 3:

@@ -21,6 +21,7 @@ from mergebarrier.nearest import did_you_mean
 ADAPTER_CONFIG = "adapter_config.json"
 MAX_RANK = 65_536
 MAX_PATTERNS = 4096
+_NAMED = 12
 ALL_LINEAR = "all-linear"
 # Read and applied, or without influence on the weights.
 _KNOWN = frozenset({
@@ -29,13 +30,11 @@ _KNOWN = frozenset({
     "init_lora_weights", "base_model_name_or_path", "revision", "task_type", "auto_mapping", "peft_version",
     "inference_mode", "lora_dropout", "megatron_core", "qalora_group_size", "loftq_config", "eva_config",
     "ensure_weight_tying", "target_parameters", "trainable_token_indices", "runtime_config", "velora_config",
-    "layer_replication",
+    "lora_bias",
 })  # fmt: skip
 INSTEAD = "merge the adapter into its base with peft (merge_and_unload), save that, and give the result"
 # Key -> what it makes of the update; refused when it has a value.
 _REFUSED = {
-    "lora_bias": "a bias inside of the adapter",
-    "layer_replication": "layers of the base are repeated",
     "alora_invocation_tokens": "the adapter acts on some tokens only",
     "use_qalora": "QALoRA pools the inputs",
     "use_bdlora": "the factors are block-diagonal",
@@ -57,6 +56,7 @@ class AdapterConfig:
       document:        the whole table, not to be changed.
       r, alpha:        rank and lora_alpha of a module that no pattern names.
       use_rslora:      scale by alpha / sqrt(r).
+      lora_bias:       B has a bias, which the module's own bias gets, scaled.
       use_dora:        every output row of the sum is brought to a length of its own.
       fan_in_fan_out:  the weights of the base are stored (in, out).
       modules_to_save: names of modules that are stored whole.
@@ -71,6 +71,7 @@ class AdapterConfig:
     r: int
     alpha: float
     use_rslora: bool
+    lora_bias: bool
     use_dora: bool
     fan_in_fan_out: bool
     modules_to_save: tuple[str, ...]
@@ -145,6 +146,7 @@ class _Reader:
             r=self.rank("r", self.document.get("r", 8)),
             alpha=self.alpha("lora_alpha", self.document.get("lora_alpha", 8)),
             use_rslora=self.flag("use_rslora"),
+            lora_bias=self.flag("lora_bias"),
             use_dora=self.flag("use_dora"),
             fan_in_fan_out=self.flag("fan_in_fan_out"),
             modules_to_save=self.names("modules_to_save"),
@@ -168,10 +170,21 @@ class _Reader:
         for key, meaning in _REFUSED.items():
             if self.document.get(key) not in (None, False, {}, []):
                 raise AdapterRefused(f"{key}: {meaning}, which is not read", where=self.where, remedy=INSTEAD)
+        self.check_replication()
         start = self.document.get("init_lora_weights")
         if isinstance(start, str) and start.lower().startswith(_CHANGES_THE_BASE):
             remedy = "convert it with peft (save_pretrained with path_initial_model_for_weight_conversion)"
             what = f"init_lora_weights is {clean(repr(start))}: the adapter belongs to a base that its start changed"
+            raise AdapterRefused(what, where=self.where, remedy=remedy)
+
+    def check_replication(self) -> None:
+        repeated = self.document.get("layer_replication")
+        if repeated:
+            what = "layer_replication: layers of the base are repeated, each with an update of its own"
+            said = [clean(one) for one in repeated[:_NAMED]] if isinstance(repeated, list) else ["as there"]
+            ranges = f"layer_range {', then '.join(said)}{' ...' if len(repeated) > _NAMED else ''}"
+            stack = f"stack the base so first (merge_method: passthrough, a slice each with {ranges})"
+            remedy = f"{stack}, remove the key, and give that base; peft's own merge adds the updates of copies up"
             raise AdapterRefused(what, where=self.where, remedy=remedy)
 
     def check_keys(self) -> None:

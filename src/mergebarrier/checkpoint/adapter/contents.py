@@ -3,6 +3,7 @@
     base_model.model.X.lora_A.weight (r, in), X.lora_B.weight (out, r)     update s B A of the module X
     .. the same with kernels (r, in, k..), (out, r, 1..)                   of a convolution
     .. the same, where X.p is one of target_parameters                     of the parameter p, with E experts of rank r
+    base_model.model.X.lora_B.bias (out,)                                  times s, of its bias
     base_model.model.X.lora_embedding_A (r, rows), X.lora_embedding_B      of an embedding, stored transposed
     base_model.model.X.token_adapter.trainable_tokens_delta (k, width)     rows in place of the base's
     base_model.model.X.base_layer.weight | .bias, or any name of the base  a whole tensor in place of the base's
@@ -31,6 +32,7 @@ ADAPTER_PREFIX = "base_model.model."
 _ENDS = {
     ".lora_A.weight": (False, "A"),
     ".lora_B.weight": (False, "B"),
+    ".lora_B.bias": (False, "bias"),
     ".lora_embedding_A": (True, "A"),
     ".lora_embedding_B": (True, "B"),
     ".lora_magnitude_vector": (False, "m"),
@@ -55,6 +57,7 @@ class Factors:
       embedding:  the base stores the transposed update.
       magnitude:  DoRA: the length m (out,) of every row of W_0 + s B A; None for plain LoRA.
       parameters: tensors of the base, one of which is updated; none where it is the weight of the module.
+      bias:       times s, what the module's bias gets; None for nothing.
       experts:    how many updates A and B hold: A one below the other, B interleaved.
     """
 
@@ -64,6 +67,7 @@ class Factors:
     scale: float
     embedding: bool
     magnitude: TensorInfo | None = None
+    bias: TensorInfo | None = None
     parameters: tuple[str, ...] = ()
     experts: int = 1
 
@@ -180,9 +184,9 @@ class _Sorter:
         return TrainedRows(module, info, indices)
 
     def factors(self, module: str, embedding: bool, halves: dict[str, TensorInfo]) -> Factors:
-        magnitude = halves.pop("m", None)
+        magnitude, bias = halves.pop("m", None), halves.pop("bias", None)
         if len(halves) != 2:
-            stray = next(iter(halves.values()), magnitude)
+            stray = next(iter(halves.values()), magnitude or bias)
             raise self.fail(stray.name if stray else module, "its other factor is missing; a module has A and B")
         a, b = halves["A"], halves["B"]
         for half in (a, b):
@@ -204,7 +208,8 @@ class _Sorter:
             what = "its module is not among target_modules, so peft would leave it out"
             raise self.fail(a.name, what, "name the module there, or remove the tensor")
         self.check_magnitude(magnitude, b)
-        return Factors(module, a, b, self.config.scale(module), embedding, magnitude)
+        self.check_bias(bias, b)
+        return Factors(module, a, b, self.config.scale(module), embedding, magnitude, bias)
 
     def of_parameter(self, module: str, a: TensorInfo, b: TensorInfo, parameters: tuple[str, ...]) -> Factors:
         """Return the update of one of several parameters; which one, the shapes in the base tell."""
@@ -214,7 +219,7 @@ class _Sorter:
         rank, scale = found.pop()
         if a.shape[0] % rank:
             raise self.fail(a.name, f"rank {a.shape[0]} is no multiple of {rank}, that of its parameter")
-        return Factors(module, a, b, scale, False, None, parameters, a.shape[0] // rank)
+        return Factors(module, a, b, scale, False, None, None, parameters, a.shape[0] // rank)
 
     def check_magnitude(self, magnitude: TensorInfo | None, b: TensorInfo) -> None:
         """Refuse a magnitude without ``use_dora``, the reverse, and one of another length."""
@@ -223,3 +228,11 @@ class _Sorter:
             raise self.fail((magnitude or b).name, f"its module {what}, and use_dora is {self.config.use_dora}")
         if magnitude is not None and magnitude.numel != b.shape[0]:
             raise self.fail(magnitude.name, f"shape {magnitude.shape}, B has {b.shape[0]} rows")
+
+    def check_bias(self, bias: TensorInfo | None, b: TensorInfo) -> None:
+        """Refuse a bias without ``lora_bias``, the reverse, and one of another length."""
+        if (bias is not None) != self.config.lora_bias:
+            what = "lacks its lora_B.bias" if self.config.lora_bias else "has a lora_B.bias"
+            raise self.fail((bias or b).name, f"its module {what}, and lora_bias is {self.config.lora_bias}")
+        if bias is not None and bias.shape != b.shape[:1]:
+            raise self.fail(bias.name, f"shape {bias.shape}, B has {b.shape[0]} rows")

@@ -10,7 +10,7 @@ which answers other than what was trained; here that is refused, or untied.
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NoReturn, TypeAlias
 
 import torch
@@ -25,6 +25,8 @@ HEAD_NAME = "lm_head.weight"
 #: From the name of a tensor to that of the same tensor in a base.
 Finder: TypeAlias = Callable[[str], str | None]
 _ANOTHER = "give the base that it was trained on"
+#: Ends of classes that have no head over the vocabulary, whatever their configuration says of a tie.
+_HEADLESS = re.compile(r"For(SequenceClassification|TokenClassification|QuestionAnswering|MultipleChoice)$")
 _LAYER = re.compile(r"\.\d+\.")
 
 
@@ -38,6 +40,7 @@ class WeightChange:
       factors:    of the update.
       transposed: the update is stored (in, out).
       tokens:     rows in place of those that are there.
+      biased:     the update whose bias it gets.
     """
 
     source: str
@@ -45,11 +48,14 @@ class WeightChange:
     factors: Factors | None = None
     transposed: bool = False
     tokens: TrainedRows | None = None
+    biased: Factors | None = None
 
     @property
     def tensor(self) -> str:
         """Return a tensor of the adapter that is meant, for messages."""
-        held = [part for part in (self.whole, self.factors and self.factors.a) if part]
+        held = [
+            part for part in (self.whole, self.factors and self.factors.a, self.biased and self.biased.bias) if part
+        ]
         return held[0].name if held else self.tokens.values.name if self.tokens else self.source
 
 
@@ -66,7 +72,9 @@ def place(
 class _Placement:
     def __init__(self, adapter: Adapter, base: Checkpoint, find: Finder | None) -> None:
         self.adapter, self.base, self.find = adapter, base, find
-        self.tied = base.config.get("tie_word_embeddings") is True
+        named = base.config.get("architectures")
+        headless = isinstance(named, list) and all(_HEADLESS.search(str(one)) for one in named)
+        self.tied = base.config.get("tie_word_embeddings") is True and not headless
         self.found: dict[str, WeightChange] = {}
 
     def refuse(self, tensor: str, what: str, remedy: str = _ANOTHER) -> NoReturn:
@@ -146,6 +154,19 @@ class _Placement:
             if before.factors is not None:
                 self.refuse(factors.a.name, f"{clean(name)} is updated twice", "keep one of them")
             self.found[name] = WeightChange(before.source, before.whole, factors, transposed)
+            if factors.bias is not None:
+                self.add_bias(factors, factors.bias)
+
+    def add_bias(self, factors: Factors, bias: TensorInfo) -> None:
+        name = self.lookup(factors.module + ".bias")
+        if name is None:
+            what = f"the base {self.base.name} has no {clean(factors.module)}.bias that could hold this one"
+            self.refuse(bias.name, what)
+        before = self.found.get(name, WeightChange(name))
+        theirs = before.whole or self.base.tensors[name]
+        if theirs.shape != bias.shape or theirs.dtype not in FLOATS:
+            self.refuse(bias.name, f"shape {bias.shape}, {clean(name)} of the base is {theirs.dtype} {theirs.shape}")
+        self.found[name] = replace(before, biased=factors)
 
     def layout(self, factors: Factors) -> tuple[str, bool, bool | None]:
         """Return the tensor of a module, whether it is stored transposed, and whether the configuration says so.

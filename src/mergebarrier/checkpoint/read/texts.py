@@ -136,7 +136,8 @@ def _asks_for_code(key: str, value: object) -> bool:
     if _ATTENTION_KEY.fullmatch(key):
         values = value.values() if isinstance(value, dict) else [value]
         return not all(v is None or v is False or (isinstance(v, str) and _PLAIN_NAME.fullmatch(v)) for v in values)
-    return "kernel" in key.lower() and not isinstance(value, int | float)
+    sizes = value if isinstance(value, list) else [value]
+    return "kernel" in key.lower() and not all(isinstance(size, int | float) for size in sizes)
 
 
 MAX_HEADER_BYTES = 16 * 2**20

@@ -114,7 +114,8 @@ class _Planner:
             what, remedy = "DoRA rescales the whole weight, which no product of two factors does", "leave --as out"
             raise AdapterRefused(what, where=dora.path, remedy=f"{remedy}, so that models are merged")
         for adapter in self.given:
-            odd = next((factors.odd for factors in adapter.factors.values() if factors.odd), None)
+            kinds = (factors.odd or (factors.bias and "with a bias") for factors in adapter.factors.values())
+            odd = next(filter(None, kinds), None)
             if odd is not None or adapter.tokens:
                 what = f"holds an update {odd}" if odd is not None else "holds single rows of tokens"
                 remedy = "leave --as out, so that models are merged"
