@@ -114,8 +114,7 @@ class AdapterConfig:
         """Return s of a module."""
         found = first_ending([pattern for pattern, _ in self.alphas], module)
         alpha = self.alpha if found is None else self.alphas[found][1]
-        rank = self.rank(module)
-        return alpha / (math.sqrt(rank) if self.use_rslora else rank)
+        return alpha / (math.sqrt(self.rank(module)) if self.use_rslora else self.rank(module))
 
 
 def read_adapter_config(root: Path) -> AdapterConfig:
