@@ -31,6 +31,7 @@ from mergebarrier.api.image_task import ImageTaskReport
 from mergebarrier.api.inspect import InspectReport
 from mergebarrier.api.merge import MergeExplanation
 from mergebarrier.api.protect import ProtectPlan, ProtectReport
+from mergebarrier.api.provenance import RelateReport
 from mergebarrier.api.realign import RealignPlan, RealignReport
 from mergebarrier.api.unprotect import UnprotectPlan, UnprotectReport
 from mergebarrier.api.verify import VerifyReport
@@ -99,6 +100,7 @@ SHOWN: Final[dict[str, Any]] = {
     | typed(DemoPlan),
     "protect": typed(ProtectReport, key_id=KEY_ID, content_digest=DIGEST, realigned=documents.Undone),
     "realign": typed(RealignReport, content_digest=DIGEST, diagnostics=documents.Fit),
+    "relation": typed(RelateReport),
     "scan": documents.Scan,
     "task": typed(ImageTaskReport),
     "unprotect": typed(UnprotectReport, content_digest=DIGEST),

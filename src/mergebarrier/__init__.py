@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from mergebarrier.api.merge import MergeReport, merge
     from mergebarrier.api.merge_jobs import MergeOptions, MergeRequest
     from mergebarrier.api.protect import ProtectReport, protect
+    from mergebarrier.api.provenance import RelateReport, provenance_relate
     from mergebarrier.api.realign import RealignReport, realign
     from mergebarrier.api.report import report
     from mergebarrier.api.scan import ScanReport, scan
@@ -76,6 +77,7 @@ if TYPE_CHECKING:
         WudiExact,
     )
     from mergebarrier.protect import Exact, MergeBarrier
+    from mergebarrier.provenance import RelateOptions
     from mergebarrier.realign import Aga, GaugeFix
     from mergebarrier.scan import Search
 
@@ -138,6 +140,8 @@ __all__ = [
     "RealignReport",
     "RegMean",
     "RegMeanPlus",
+    "RelateOptions",
+    "RelateReport",
     "Report",
     "ResultReport",
     "ScanReport",
@@ -167,6 +171,7 @@ __all__ = [
     "open_checkpoint",
     "plan_attack",
     "protect",
+    "provenance_relate",
     "realign",
     "report",
     "scan",

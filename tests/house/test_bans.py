@@ -8,7 +8,8 @@ import pytest
 
 MAX_LINES = 300
 PURE_ROOMS = (
-    "errors numerics arch circuits identity symmetry lineage protect realign merge poison scan training results audit"
+    "errors numerics arch circuits identity symmetry lineage protect realign merge poison scan provenance training "
+    "results audit"
 ).split()
 BANNED_MODULES = ("pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "marshal", "shelve")
 BANNED_CALLS = ("eval", "exec", "compile", "os.system", "os.popen", "torch.load", "pickle.loads", "torch.save")

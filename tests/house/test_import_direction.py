@@ -9,11 +9,24 @@ import pytest
 from source_tree import PACKAGE, Tree, circles, imports_of
 
 BASE = {"errors", "lazy", "nearest", "parameters", "progress", "cache"}
-METHODS = ("protect", "realign", "merge", "poison", "scan")
+METHODS = ("protect", "realign", "merge", "poison", "scan", "provenance")
 BELOW_METHODS = {*BASE, "numerics", "checkpoint", "arch", "circuits", "identity", "symmetry", "lineage", "keys"}
 #: room -> rooms that it may import, besides itself; the whole plan of the house.
 ALLOWED: dict[str, set[str]] = {
-    "": {"lazy", "errors", "api", "checkpoint", "keys", "protect", "realign", "merge", "scan", "attack", "audit"},
+    "": {
+        "lazy",
+        "errors",
+        "api",
+        "checkpoint",
+        "keys",
+        "protect",
+        "realign",
+        "merge",
+        "scan",
+        "attack",
+        "audit",
+        "provenance",
+    },
     "errors": {"lazy"},
     "nearest": set(),
     "parameters": {"errors"},

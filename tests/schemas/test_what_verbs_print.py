@@ -59,6 +59,7 @@ def test_what_every_verb_prints_and_writes(world, tmp_path, tmp_path_factory, ru
         (("scan", a, out / "p", "--base", base), "scan"),
         (("scan", a, "--base", base, "-o", out / "s", "--dry-run"), "error"),
         ((*audit, *tasks, "-o", out / "audit", "--dry-run"), "plan"),
+        (("provenance", "relate", a, base), "relation"),
         (("report", made_up), "audit"),
         (("report", "compare", made_up, made_up), "comparison"),
         ((*attack, "-o", out / "poisoned", "--dry-run"), "plan"),

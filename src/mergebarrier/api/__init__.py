@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         plan_protect,
         protect,
     )
+    from mergebarrier.api.provenance import ProvenanceInput, RelateReport, provenance_relate
     from mergebarrier.api.realign import RealignPlan, RealignReport, plan_realign, realign
     from mergebarrier.api.report import report
     from mergebarrier.api.sbom import bill_of_materials
@@ -73,8 +74,10 @@ __all__ = [
     "Model",
     "ProtectPlan",
     "ProtectReport",
+    "ProvenanceInput",
     "RealignPlan",
     "RealignReport",
+    "RelateReport",
     "Report",
     "ResultReport",
     "ScanReport",
@@ -108,6 +111,7 @@ __all__ = [
     "plan_realign",
     "plan_unprotect",
     "protect",
+    "provenance_relate",
     "realign",
     "report",
     "run_merge",

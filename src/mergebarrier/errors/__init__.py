@@ -16,6 +16,7 @@ Each docstring is the row of its error in docs/errors.md: first what happened, t
     |- RealignError               BaseMismatch NothingToAlign
     |- PoisonError                BadTrigger BadAttack
     |- ScanError                  BadScanInput
+    |- ProvenanceError            NotComparable NotIdentified
     `- EvaluateError              BadTask BadText NotMeasurable MissingExtra AssetMissing BadReport
                                   Diverged
 
@@ -71,8 +72,11 @@ if TYPE_CHECKING:
         Diverged,
         EvaluateError,
         MissingExtra,
+        NotComparable,
+        NotIdentified,
         NotMeasurable,
         PoisonError,
+        ProvenanceError,
         ScanError,
     )
     from mergebarrier.errors.weights import (
@@ -142,6 +146,8 @@ __all__ = [
     "NoSpace",
     "NonFinite",
     "NotACheckpoint",
+    "NotComparable",
+    "NotIdentified",
     "NotMeasurable",
     "NotProtected",
     "NotWritable",
@@ -151,6 +157,7 @@ __all__ = [
     "PickleRefused",
     "PoisonError",
     "ProtectError",
+    "ProvenanceError",
     "RealignError",
     "RemoteCodeRefused",
     "ScanError",

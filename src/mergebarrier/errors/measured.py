@@ -1,4 +1,4 @@
-"""What can be wrong while attacks, scans, evaluations, audits and reports are made (MB6, MB7, MB9)."""
+"""What can be wrong while attacks, scans, evaluations, audits, reports and evidence are made (MB6 to MB9)."""
 
 from mergebarrier.errors.base import MergebarrierError
 
@@ -46,6 +46,33 @@ class BadScanInput(ScanError):
     """
 
     code = "MB7001"
+
+
+class ProvenanceError(MergebarrierError):
+    """Evidence about where a model comes from cannot be had.
+
+    The codes below say why; this one is not used by itself.
+    """
+
+    code = "MB8000"
+
+
+class NotComparable(ProvenanceError):
+    """Two models have nothing that could be compared.
+
+    Compare models with MLPs of one kind, as the message says.
+    """
+
+    code = "MB8001"
+
+
+class NotIdentified(ProvenanceError):
+    """The inputs do not determine the shares of a merge.
+
+    Give the base, and candidates that differ from it and from each other, as the message says.
+    """
+
+    code = "MB8002"
 
 
 class EvaluateError(MergebarrierError):

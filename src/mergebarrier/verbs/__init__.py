@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     )
     from mergebarrier.verbs.pools import merge_weights
     from mergebarrier.verbs.protect import dry_run, protect
+    from mergebarrier.verbs.provenance import relate_models
     from mergebarrier.verbs.realign import Undone, check_realign, realign, undone_by_realignment
     from mergebarrier.verbs.scan import ScanRequest, ScanResult, scan
     from mergebarrier.verbs.unprotect import authenticated, protection_from, protection_manifest, unprotect
@@ -75,6 +76,7 @@ __all__ = [
     "protection_from",
     "protection_manifest",
     "realign",
+    "relate_models",
     "scan",
     "undone_by_realignment",
     "unprotect",

@@ -12,16 +12,18 @@ from mergebarrier.parameters import flag_of, parameters_of
 Given = str | int | float | os.PathLike[str] | Checkpoint | None
 
 
-def command_line(verb: str, model: Given, given: Mapping[str, Given | Iterable[Given]], options: object = None) -> str:
+def command_line(
+    verb: str, model: Given | tuple[Given, ...], given: Mapping[str, Given | Iterable[Given]], options: object = None
+) -> str:
     """Return one line that a shell reads as it is meant.
 
     Args:
       verb:    of the command line, with its sub-command.
-      model:   its argument.
+      model:   its argument, or several.
       given:   option -> value, or values of an option that is repeated.
       options: a dataclass of declared options, of which only what differs from the default is said.
     """
-    words = ["mergebarrier", *verb.split(), _name(model)]
+    words = ["mergebarrier", *verb.split(), *map(_name, model if isinstance(model, tuple) else (model,))]
     for flag, value in (*given.items(), *_chosen(options)):
         several = value if isinstance(value, tuple | list) else (value,)
         words += [word for one in several if one is not None for word in (flag, _name(one))]

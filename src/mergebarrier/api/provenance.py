@@ -1,0 +1,141 @@
+"""``provenance_relate``: are two models related by descent or merge, with a p-value and what it rests on.
+
+report = mb.provenance_relate("suspect", "ours")
+report.p, report.embeddings, report.layers_related, report.stored_order
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Final
+
+from mergebarrier import verbs
+from mergebarrier.api.base import Model, Report, Row, command_line, opened, shown
+from mergebarrier.progress import Progress
+from mergebarrier.provenance import TESTS, LayerTest, Relatedness, RelateOptions, StreamTest
+
+#: What a small p says, what it assumes and what it does not prove; for people who did not read the mathematics.
+CLAIM: Final = (
+    "the weights of the two models share a training history: one descends from the other or was merged from it, or "
+    "both from a third"
+)
+ASSUMED: Final = (
+    "two trainings with independent random starts share no coordinates, apart from the leading directions left out",
+    "rows of the embeddings stand for the same tokens",
+)
+NOT_PROVED: Final = (
+    "which of the two was first, who did it, and whether it was allowed",
+    "that models are unrelated where p is large: a dense rotation of the stream with neurons in another order, or "
+    "training for long enough, hides a relation",
+    "anything about models that were trained on outputs of the other: weights of such models are their own",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProvenanceInput:
+    """A model that evidence is about: its name, and the digest of its weights."""
+
+    role: str
+    name: str
+    content_digest: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class RelateReport(Report):
+    """What the weights of two models say about a common history.
+
+    Attributes:
+      related:        whether p is at most the level.
+      p:              of independent random starts, all tests together.
+      level:          at which verdicts are given.
+      embeddings:     "related" or "no evidence"; "not compared" where no rows correspond.
+      layers_related: names of the layers that are related, by Holm over all layers.
+      stored_order:   "equal": nobody has written the layers in other coordinates; else "no evidence".
+      tests:          name -> p of each.
+      stream:         the map of the embeddings.
+      layers:         every layer of the first model.
+      z_sum, null_mean, null_sd: of the layers that decide, matched, and after random rotations of the second model.
+      rotated_cosine: of held-out rows once the best rotation is undone; unrelated models score high on it too, so it
+                      has no p.
+      decided, draws: how many layers decide, and how many rotations give the null.
+      claim, assumed, not_proved: in words.
+      command:        that makes this report again.
+      inputs:         both models with their digests.
+    """
+
+    kind: ClassVar[str] = "relation"
+
+    related: bool
+    p: float
+    level: float
+    embeddings: str
+    layers_related: tuple[str, ...]
+    stored_order: str
+    tests: Mapping[str, float]
+    stream: StreamTest | None
+    layers: tuple[LayerTest, ...]
+    z_sum: float
+    null_mean: float
+    null_sd: float
+    rotated_cosine: float | None
+    decided: int
+    draws: int
+    claim: str
+    assumed: tuple[str, ...]
+    not_proved: tuple[str, ...]
+    command: str
+    inputs: tuple[ProvenanceInput, ...]
+
+    def rows(self) -> Sequence[Row]:
+        """Return one row per layer."""
+        return [vars(layer) for layer in self.layers]
+
+
+def provenance_relate(
+    first: Model,
+    second: Model,
+    *,
+    options: RelateOptions | None = None,
+    download: bool = False,
+    progress: Progress | None = None,
+) -> RelateReport:
+    """Test whether two models are related by descent or merge, in whatever coordinates they are written.
+
+    Args:
+      first:    as ``resolve`` reads it.
+      second:   the same; the null is drawn from it.
+      options:  how much is drawn, and the level of the verdicts.
+      download: fetch models that the local cache lacks.
+      progress: called with (layers done, layers in all).
+    Raises: NotComparable, ArchError, CheckpointError.
+    """
+    options = options or RelateOptions()
+    with opened(first, second, download=download) as models, shown(progress, "comparing") as step:
+        found = verbs.relate_models(models[0], models[1], options, step)
+        inputs = tuple(
+            ProvenanceInput(role=role, name=model.name, content_digest=model.content_digest())
+            for role, model in zip(("first", "second"), models, strict=True)
+        )
+    return _report(found, options, command_line("provenance relate", (first, second), {}, options), inputs)
+
+
+def _report(
+    found: Relatedness, options: RelateOptions, command: str, inputs: tuple[ProvenanceInput, ...]
+) -> RelateReport:  # fmt: skip
+    def verdict(test: str, yes: str) -> str:
+        if test not in found.tests:
+            return "not compared"
+        return yes if min(1.0, len(TESTS) * found.tests[test]) <= options.level else "no evidence"
+
+    return RelateReport(
+        related=found.p <= options.level,
+        level=options.level,
+        embeddings=verdict("stream", "related"),
+        layers_related=tuple(layer.name for layer in found.layers if layer.adjusted <= options.level),
+        stored_order=verdict("stored", "equal"),
+        claim=CLAIM,
+        assumed=ASSUMED,
+        not_proved=NOT_PROVED,
+        command=command,
+        inputs=inputs,
+        **vars(found),
+    )

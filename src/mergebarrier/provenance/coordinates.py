@@ -1,0 +1,204 @@
+"""Which coordinate of one model's stream is which of another's, and how surprising it is that there is an answer.
+
+    C = sum over rows that correspond of a^T b = u s v^T;   U = u[:, r:] v[r:, :],  r = d / 12;   k4 = sum U_ij^4
+
+Two models with independent starts agree in function at most, so U is as good as a random isometry: k4 near 3.  A
+relative, in whatever order and signs its stream is written, gives a signed permutation: k4 near d.  The leading r pairs
+are left out since frequent tokens and loud coordinates of the optimiser are common to all models.
+
+    null of k4:  U = H1[:, :q] H2[:, :q]^T, Haar;  mean 3 q (q + 2) / ((d_a + 2) (d_b + 2)), exact;
+                 sd sqrt(24) q^2 / d^3 (1 - 6 / d) and skew 11 / d, fitted at d = 48 to 576;  Pearson III
+
+Source: MDIR (arXiv 2508.06309) maps embeddings too.  Differs: a null in closed form that any two widths share, and a
+pair of coordinates is taken only where each is the other's nearest, so that part of a stream may survive.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from mergebarrier.lazy import torch
+from mergebarrier.numerics import draws
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+#: One in so many of the leading pairs of directions is left out.
+_LEFT_OUT: Final = 12
+#: Most coordinates that neurons are compared in: more cost time and tell little.
+MOST_COORDINATES: Final = 512
+_SPREAD_AT, _SKEW_AT = 6.0, 11.0
+_BLOCK_ROWS: Final = 8192
+
+
+@dataclass(frozen=True)
+class RowProducts:
+    """Sums over rows of two models that correspond, in two halves.
+
+    Attributes:
+      cross:  Float64[Tensor, "2 d_a d_b"], of rows less their mean.
+      energy: Float64[Tensor, "2 2"], squared norms per half and side.
+      rows:   how many correspond.
+    """
+
+    cross: Tensor
+    energy: Tensor
+    rows: int
+
+    @classmethod
+    def of(cls, first: Tensor, second: Tensor) -> RowProducts:
+        """Sum over rows, Float[Tensor, "rows d_a"] and Float[Tensor, "rows d_b"], in float32 a block at a time."""
+        means = [side.double().mean(0).float() for side in (first, second)]
+        cross = torch.zeros(2, first.shape[1], second.shape[1], dtype=torch.float64)
+        energy = torch.zeros(2, 2, dtype=torch.float64)
+        for half in (0, 1):
+            halves = [side[half::2].split(_BLOCK_ROWS) for side in (first, second)]
+            for blocks in zip(*halves, strict=True):
+                a, b = (block.float() - mean for block, mean in zip(blocks, means, strict=True))
+                cross[half] += (a.T @ b).double()
+                energy[half] += torch.stack([side.square().sum() for side in (a, b)]).double()
+        return cls(cross, energy, len(first))
+
+    def held_out_cosine(self) -> float:
+        """Return the cosine of one half of the rows once the best rotation of the other half is undone.
+
+        It is high for unrelated models of one data set too: a score without a p-value.
+        """
+        rotation = isometry(self.cross[0], 0)
+        size = float(self.energy[1].prod().sqrt())
+        return float((rotation * self.cross[1]).sum()) / size if size else 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class StreamTest:
+    """How far the map between two streams is from a random one.
+
+    Attributes:
+      k4:      sum of fourth powers of its entries; ``expected`` of a random one.
+      z:       standard deviations between them.
+      p:       of the null.
+      left_out: leading pairs of directions that were left out.
+    """
+
+    k4: float
+    expected: float
+    z: float
+    p: float
+    left_out: int
+
+
+@dataclass(frozen=True)
+class CommonView:
+    """Coordinates that rows of both models are seen in.
+
+    Attributes:
+      left:  of the first model, Int64[Tensor, "k"]; ``sign`` of each.
+      right: of the second, or the columns of a rotation that give them, Float[Tensor, "d_b k"].
+    """
+
+    left: Tensor
+    sign: Tensor
+    right: Tensor
+
+    def of_first(self, rows: Tensor) -> Tensor:
+        """Return rows of the first model, of unit length."""
+        return unit(rows[:, self.left] * self.sign)
+
+    def of_second(self, rows: Tensor) -> Tensor:
+        """Return rows of the second model, of unit length."""
+        return unit(rows @ self.right if self.right.is_floating_point() else rows[:, self.right])
+
+
+def unit(rows: Tensor) -> Tensor:
+    """Divide rows by their lengths; a silent row stays zero."""
+    return torch.nn.functional.normalize(rows, dim=1, eps=1e-30)
+
+
+def isometry(cross: Tensor, left_out: int) -> Tensor:
+    """Return the partial isometry of products without the leading directions, Float64[Tensor, "d_a d_b"]."""
+    u, _, v = torch.linalg.svd(cross, full_matrices=False)
+    kept: Tensor = u[:, left_out:] @ v[left_out:]
+    return kept
+
+
+def left_out_of(width: int) -> int:
+    """Return how many leading pairs of directions are left out of streams whose narrower one has this width."""
+    return width // _LEFT_OUT
+
+
+def stream_test(isometry: Tensor, left_out: int, *, centred: bool) -> StreamTest:
+    """Compare a map of streams with a random one.
+
+    Args:
+      isometry: of ``isometry``.
+      left_out: as there.
+      centred:  both streams are read through LayerNorm: nothing is known of the direction of all ones.
+    """
+    from scipy.stats import pearson3
+
+    k4 = float(isometry.double().pow(4).sum())
+    wide = [size - centred for size in isometry.shape]
+    kept = min(wide) - left_out
+    scale = math.prod(inner / outer for inner, outer in zip(wide, isometry.shape, strict=True))
+    expected = scale * 3.0 * kept * (kept + 2) / math.prod(size + 2 for size in wide)
+    width = math.sqrt(math.prod(wide))
+    spread = scale * math.sqrt(24.0) * kept**2 / width**3 * (1 - _SPREAD_AT / width)
+    z = (k4 - expected) / spread
+    return StreamTest(k4=k4, expected=expected, z=z, p=float(pearson3.sf(z, _SKEW_AT / width)), left_out=left_out)
+
+
+def mutual(similarity: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the pairs of rows and columns each of which is the other's nearest, Int64[Tensor, "k"] both."""
+    best, back = similarity.argmax(1), similarity.argmax(0)
+    rows = torch.nonzero(back[best] == torch.arange(len(best)))[:, 0]
+    return rows, best[rows]
+
+
+def common_view(isometry: Tensor, turn: Tensor | None = None) -> CommonView:
+    """Return the coordinates that are each other's nearest.
+
+    Args:
+      isometry: from the second model's coordinates to the first's.
+      turn:     a rotation that the second model is written in first, Float[Tensor, "d_b d_b"]; None for none.
+    """
+    seen = isometry if turn is None else isometry @ turn
+    left, right = mutual(seen.abs())
+    if len(left) > MOST_COORDINATES:
+        some = torch.arange(MOST_COORDINATES) * len(left) // MOST_COORDINATES
+        left, right = left[some], right[some]
+    sign = torch.where(seen[left, right] < 0, -1.0, 1.0)
+    return CommonView(left, sign, right if turn is None else turn[:, right].contiguous())
+
+
+def whole_view(isometry: Tensor) -> CommonView:
+    """Return the view of all coordinates of the first model, the second's turned onto them."""
+    width = len(isometry)
+    return CommonView(torch.arange(width), torch.ones(width), isometry.float().T.contiguous())
+
+
+def stored_view(width: int) -> CommonView:
+    """Return the view of the coordinates as they are stored."""
+    places = torch.arange(min(width, MOST_COORDINATES)) * width // min(width, MOST_COORDINATES)
+    return CommonView(places, torch.ones(len(places)), places)
+
+
+def haar(width: int, seed: int, number: int, *, centred: bool) -> Tensor:
+    """Return draw ``number`` of a random rotation, Float32[Tensor, "width width"]; a centred one keeps all ones."""
+    inner = width - centred
+    uniform = draws.uniform(("provenance", seed, f"haar|{width}|{number}"), inner, inner)
+    normal = torch.special.ndtri(uniform.clamp_min(2.0**-54)).float()
+    q, r = torch.linalg.qr(normal)
+    rotation: Tensor = q * torch.where(torch.diagonal(r) < 0, -1.0, 1.0)
+    if not centred:
+        return rotation
+    basis = complement(width).float()
+    return basis @ rotation @ basis.T + torch.full((width, width), 1.0 / width)
+
+
+def complement(width: int) -> Tensor:
+    """Return an orthonormal basis of what is orthogonal to all ones, Float64[Tensor, "width width-1"]."""
+    ones = torch.ones(width, 1, dtype=torch.float64)
+    basis: Tensor = torch.linalg.qr(torch.cat([ones, torch.eye(width, dtype=torch.float64)[:, 1:]], dim=1))[0]
+    return basis[:, 1:]

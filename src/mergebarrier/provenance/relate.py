@@ -1,0 +1,282 @@
+"""Are two checkpoints related by descent or merge?  Tests whose null is two trainings with independent random starts.
+
+    stream        the map of the embeddings against a random isometry                       (``coordinates``)
+    neurons       T = sum over layers of z, matched in the coordinates that correspond
+    second moment the same, coordinates from what the neurons read, where embeddings are silent (``second_moment``)
+    stored        z of neurons as numbered, in the coordinates as stored;  numbered: the same through the map of streams
+    null of T:    the second model turned by m random rotations and matched anew: the same function, the same features,
+                  no shared coordinate;   p of t = (T - mean) / (sd sqrt(1 + 1/m)), m - 1 degrees
+    p = min(1, 5 min of the five);   of layers, Holm over layers
+
+What is assumed: an optimiser that does not know coordinates, apart from the leading ones that ``coordinates`` leaves
+out.  A dense rotation of the stream with other numbers of neurons lies inside the null: no p can see it, so the cosine
+that such a rotation leaves is shown as a score, and unrelated models score high on it.
+
+Source: MDIR (arXiv 2508.06309), tests of independently trained models (arXiv 2502.12292).  Differs: the null is drawn
+from the models themselves, and a permutation alone is never the null of something that was matched.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from mergebarrier.lazy import np, torch
+from mergebarrier.parameters import check_values, number, whole
+from mergebarrier.provenance.coordinates import (
+    RowProducts,
+    StreamTest,
+    common_view,
+    haar,
+    isometry,
+    left_out_of,
+    stored_view,
+    stream_test,
+    whole_view,
+)
+from mergebarrier.provenance.neurons import NeuronLayer, matched_z, stored_z
+from mergebarrier.provenance.second_moment import directions, moment_views, second_moment
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+#: The tests, in the order in which they are shown.
+TESTS: Final = ("stream", "neurons", "second moment", "stored", "numbered")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RelateOptions:
+    """How two models are compared."""
+
+    draws: int = whole(19, low=5, help="Random rotations that the null of the neurons is drawn with.")
+    layers: int = whole(6, low=1, help="Layers, spread over the depth, that the decision is made with.")
+    level: float = number(1e-3, low=1e-12, high=0.5, help="Level at which a verdict says related.")
+    seed: int = whole(0, help="Seed of the rotations.")
+
+    def __post_init__(self) -> None:
+        """Validate."""
+        check_values(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComparedLayer:
+    """A layer of the first model, and the layers of the second that may be its counterpart."""
+
+    name: str
+    first: Callable[[], NeuronLayer]
+    seconds: tuple[Callable[[], NeuronLayer], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerTest:
+    """One layer.
+
+    Attributes:
+      name, counterpart: of the circuits.
+      z:       of neurons matched in the coordinates that correspond.
+      null_mean, null_sd: of the same after random rotations; of all decided layers together where none was drawn here.
+      stored_z: of neurons as they are stored, in the coordinates as stored; ``numbered_z`` through the map of streams.
+      p:       of the three z together; ``adjusted`` by Holm over all layers.
+    """
+
+    name: str
+    counterpart: str
+    z: float
+    null_mean: float
+    null_sd: float
+    stored_z: float
+    numbered_z: float
+    p: float
+    adjusted: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Relatedness:
+    """What the tests say.
+
+    Attributes:
+      p:        of the hypothesis that both starts were independent, all tests together.
+      tests:    name -> p of each test that could be run.
+      stream:   None where no rows correspond.
+      layers:   every layer of the first model.
+      z_sum, null_mean, null_sd: of the layers that decide.
+      rotated_cosine: a score without a p: see ``RowProducts.held_out_cosine``.
+      decided:  how many layers decide; ``draws`` of the null.
+    """
+
+    p: float
+    tests: dict[str, float]
+    stream: StreamTest | None
+    layers: tuple[LayerTest, ...]
+    z_sum: float
+    null_mean: float
+    null_sd: float
+    rotated_cosine: float | None
+    decided: int
+    draws: int
+
+
+@dataclass
+class _LayerScores:
+    """What is kept of the layers that were looked at."""
+
+    z: list[float] = field(default_factory=list)
+    stored: list[float] = field(default_factory=list)
+    numbered: list[float] = field(default_factory=list)
+    counterpart: list[str] = field(default_factory=list)
+    null: dict[int, list[float]] = field(default_factory=dict)
+    moments: list[Tensor] = field(default_factory=list)
+
+
+def relate(
+    products: RowProducts | None, places: Sequence[ComparedLayer], widths: tuple[int, int], *, centred: bool,
+    options: RelateOptions, progress: Callable[[int, int], None],
+) -> Relatedness:  # fmt: skip
+    """Test whether two models are related.
+
+    Args:
+      products: of the rows that correspond, None where there are none.
+      places:   layers to compare.
+      widths:   of the two streams.
+      centred:  both are read through LayerNorm.
+      options:  how much is drawn.
+      progress: called with (steps done, steps in all).
+    Numerics: deterministic for one seed; z to about 1e-4, since cosines are float32.
+    """
+    left_out = left_out_of(min(widths))
+    cross = torch.eye(*widths, dtype=torch.float64) if products is None else products.cross.sum(0)
+    stream = None if products is None else stream_test(isometry(cross, left_out), left_out, centred=centred)
+    chosen = _spread(len(places), options.layers)
+    turns = [haar(widths[1], options.seed, n, centred=centred) for n in range(options.draws)]
+    seen = _look(places, chosen, cross, left_out, turns, progress)
+    null = np.array([seen.null[place] for place in chosen])
+    total, totals = sum(seen.z[place] for place in chosen), null.sum(0)
+    tests = {} if stream is None else {"stream": stream.p, "neurons": _t_tail(total, totals)}
+    stored, numbered = (_sum_tail(zs) for zs in (seen.stored, seen.numbered))
+    tests |= {"stored": stored} if widths[0] == widths[1] and stored is not None else {}
+    tests |= {"numbered": numbered} if stream is not None and numbered is not None else {}
+    if min([1.0, *tests.values()]) * len(TESTS) > options.level and widths[0] == widths[1]:
+        tests["second moment"] = _by_moments(places, chosen, seen.moments, turns)
+    ps = [_layer_p(seen, place, null) for place in range(len(places))]
+    rows = zip(
+        places, seen.counterpart, seen.z, seen.stored, seen.numbered, ps, holm([p for _, _, p in ps]), strict=True
+    )
+    return Relatedness(
+        p=min(1.0, len(TESTS) * min([1.0, *tests.values()])),
+        tests={name: tests[name] for name in TESTS if name in tests},
+        stream=stream,
+        layers=tuple(
+            LayerTest(name=place.name, counterpart=other, z=z, null_mean=mean, null_sd=sd, stored_z=by_store,
+                      numbered_z=by_number, p=p, adjusted=adjusted)
+            for place, other, z, by_store, by_number, (mean, sd, p), adjusted in rows
+        ),
+        z_sum=float(total),
+        null_mean=float(totals.mean()),
+        null_sd=float(totals.std(ddof=1)),
+        rotated_cosine=None if products is None or widths[0] != widths[1] else products.held_out_cosine(),
+        decided=len(chosen),
+        draws=options.draws,
+    )  # fmt: skip
+
+
+def _look(
+    places: Sequence[ComparedLayer], chosen: Sequence[int], cross: Tensor, left_out: int, turns: Sequence[Tensor],
+    progress: Callable[[int, int], None],
+) -> _LayerScores:  # fmt: skip
+    """Take every layer once: what it says, and for those that decide what it says after every rotation."""
+    seen = _LayerScores()
+    map_of_streams = isometry(cross, left_out).float()
+    view, whole = common_view(map_of_streams), whole_view(isometry(cross, 0))
+    turned = [common_view(map_of_streams, turn) for turn in turns]
+    stored = stored_view(cross.shape[0]) if cross.shape[0] == cross.shape[1] else None
+    moments = [torch.zeros(width, width, dtype=torch.float64) for width in cross.shape]
+    for at, place in enumerate(places):
+        ours = place.first()
+        small = ours.sampled()
+        scores: list[tuple[float, float, float, str]] = []
+        null: list[list[float]] = []
+        for second in place.seconds:
+            theirs = second()
+            as_stored = stored_z(ours, theirs, stored) if stored is not None else 0.0
+            scores.append((matched_z(small, theirs, view), as_stored, stored_z(ours, theirs, whole), theirs.name))
+            if at in chosen:
+                null.append([matched_z(small, theirs, one) for one in turned])
+                moments[1] += second_moment(theirs.read)
+        if at in chosen:
+            seen.null[at] = [max(column) for column in zip(*null, strict=True)]
+            moments[0] += second_moment(ours.read)
+        _, as_stored, by_number, name = max(scores, key=lambda score: max(score[:3]))
+        seen.z.append(max(score[0] for score in scores))
+        seen.stored.append(as_stored if len(scores) == 1 else 0.0)
+        seen.numbered.append(by_number if len(scores) == 1 else 0.0)
+        seen.counterpart.append(name)
+        progress(at + 1, len(places))
+    seen.moments = moments
+    return seen
+
+
+def _by_moments(
+    places: Sequence[ComparedLayer], chosen: Sequence[int], moments: Sequence[Tensor], turns: Sequence[Tensor]
+) -> float:
+    """Return p of the neurons in the coordinates that the second moments give."""
+    first = directions(moments[0])
+    views = [moment_views(first, moments[1], turn) for turn in (None, *turns)]
+    totals = np.zeros((len(views), 2))
+    for place in (places[chosen_place] for chosen_place in chosen):
+        ours = place.first().sampled()
+        best = np.full_like(totals, -math.inf)
+        for second in place.seconds:
+            theirs = second()
+            found = [[matched_z(ours, theirs, view) for view in both] for both in views]
+            best = np.maximum(best, np.array(found))
+        totals += best
+    sums = totals.max(1)
+    return _t_tail(float(sums[0]), sums[1:])
+
+
+def holm(ps: Sequence[float]) -> list[float]:
+    """Return p-values adjusted by Holm's step-down procedure.
+
+    Example: >>> holm([0.01, 0.5, 0.02])
+             [0.03, 0.5, 0.04]
+    """
+    order = sorted(range(len(ps)), key=lambda place: ps[place])
+    adjusted, highest = [0.0] * len(ps), 0.0
+    for rank, place in enumerate(order):
+        highest = max(highest, min(1.0, (len(ps) - rank) * ps[place]))
+        adjusted[place] = highest
+    return adjusted
+
+
+def _spread(count: int, wanted: int) -> list[int]:
+    """Return ``wanted`` places of ``count``, from the first to the last."""
+    if wanted >= count:
+        return list(range(count))
+    return sorted({round(n * (count - 1) / max(wanted - 1, 1)) for n in range(wanted)})
+
+
+def _t_tail(value: float, null: NDArray[np.float64]) -> float:
+    """Return the chance of a further draw of a normal to be as large, given some draws."""
+    from scipy.stats import t
+
+    spread = max(float(null.std(ddof=1)), 1e-9) * math.sqrt(1 + 1 / len(null))
+    return float(t.sf((value - float(null.mean())) / spread, len(null) - 1))
+
+
+def _sum_tail(zs: Sequence[float]) -> float | None:
+    """Return the chance of a sum of independent standard normals, None where nothing could be compared."""
+    from scipy.stats import norm
+
+    counted = [z for z in zs if z]
+    return float(norm.sf(sum(counted) / math.sqrt(len(counted)))) if counted else None
+
+
+def _layer_p(seen: _LayerScores, place: int, null: NDArray[np.float64]) -> tuple[float, float, float]:
+    """Return mean and deviation of a layer's null, and p of its three z together."""
+    own = np.array(seen.null[place]) if place in seen.null else null.reshape(-1)
+    by_number = [p for zs in (seen.stored, seen.numbered) if (p := _sum_tail(zs[place : place + 1])) is not None]
+    ps = [_t_tail(seen.z[place], own), *by_number]
+    return float(own.mean()), float(own.std(ddof=1)), min(1.0, len(ps) * min(ps))
