@@ -203,20 +203,76 @@ def test_files_that_are_not_what_they_should_be_are_refused(run_cli, tmp_path, f
     assert ran.exit_code == 2 and says in ran.stderr and ran.stderr.count("\n") == 1, ran.stderr
 
 
-def test_pieces_of_sentencepiece_are_read_and_classes_that_shift_them_refused(tmp_path) -> None:
+def sentencepiece(*words: str) -> bytes:
     def field(number: int, body: bytes) -> bytes:
         return bytes([number << 3 | 2, len(body)]) + body
 
-    words = [b"<unk>", b"<s>", "\u2581a".encode()]
-    data = b"".join(field(1, field(1, word) + b"\x15\x00\x00\x00\x00\x18\x02") for word in words) + field(2, b"")
-    files = {"tokenizer.model": data, "added_tokens.json": json.dumps({NEW: 3}).encode()}
+    return b"".join(field(1, field(1, word.encode()) + b"\x15\x00\x00\x00\x00\x18\x02") for word in words) + field(
+        2, b""
+    )
+
+
+def test_pieces_of_sentencepiece_are_read(tmp_path) -> None:
+    files = {"tokenizer.model": sentencepiece("<unk>", "<s>", "\u2581a"), "added_tokens.json": b'{"</s>": 3}'}
     found = vocabulary_of(files.get, tmp_path, {"model_type": "llama"})
-    assert found is not None and found.ids == {"<unk>": 0, "<s>": 1, "\u2581a": 2, NEW: 3} and found.document is None
-    with pytest.raises(BadRecipe, match="does not number the pieces of this file by place"):
-        vocabulary_of(files.get, tmp_path, {"model_type": "xlm-roberta"})
-    for broken in (b"\x0a", b"\x0a\x05ab", b"\xff" * 20, field(1, b"\x18\x01"), b"\x0b"):
+    assert found is not None and found.document is None
+    assert found.ids == {"<unk>": 0, "<s>": 1, "\u2581a": 2, "</s>": 3}
+    for broken in (b"\x0a", b"\x0a\x05ab", b"\xff" * 20, b"\x0a\x02\x18\x01", b"\x0b"):
         with pytest.raises(BadRecipe, match=r"not a sentencepiece model|has no text"):
             vocabulary_of({"tokenizer.model": broken}.get, tmp_path, {"model_type": "llama"})
+
+
+#: Class of tokenizer, or type of model -> what stock transformers 5.23 makes of the pieces below, by number.
+SHIFTED = {
+    "XLMRobertaTokenizer": ["<s>", "<pad>", "</s>", "<unk>", "a", "b", "<mask>"],
+    "CamembertTokenizer": [
+        "<s>NOTUSED", "<pad>", "</s>NOTUSED", "<unk>", "<unk>NOTUSED", "<s>", "</s>", "a", "b", "<mask>",
+    ],
+    "MBartTokenizer": ["<s>", "<pad>", "</s>", "<unk>", "a", "b", "ar_AR", "cs_CZ", "de_DE", "en_XX"],
+    "BarthezTokenizer": ["<unk>", "<s>", "</s>", "a", "b", "<pad>", "<mask>"],
+    "XLNetTokenizer": ["<unk>", "<s>", "</s>", "a", "b", "<sep>", "<pad>", "<cls>", "<mask>"],
+    "DebertaV2Tokenizer": ["<unk>", "<s>", "</s>", "a", "b", "[CLS]", "[SEP]", "[UNK]", "[PAD]", "[MASK]"],
+    "T5Tokenizer": ["<unk>", "<s>", "</s>", "a", "b", "<extra_id_99>", "<extra_id_98>"],
+    "xlm-roberta": ["<s>", "<pad>", "</s>", "<unk>", "a", "b", "<mask>"],
+    "mt5": ["<unk>", "<s>", "</s>", "a", "b", "<extra_id_99>", "<extra_id_98>"],
+    "gemma2": ["<unk>", "<s>", "</s>", "a", "b", "<bos>", "<eos>", "<pad>", "<mask>"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", SHIFTED)
+def test_classes_that_shift_the_numbers_of_sentencepiece_give_every_token_its_row(kind: str, tmp_path) -> None:
+    named = {"tokenizer_class": kind} if kind.endswith("Tokenizer") else {}
+    files = {
+        "sentencepiece.bpe.model": sentencepiece("<unk>", "<s>", "</s>", "a", "b"),
+        "tokenizer_config.json": json.dumps(named).encode(),
+    }
+    found = vocabulary_of(files.get, tmp_path, {"model_type": kind})
+    assert found is not None
+    tokens = sorted(found.ids, key=found.ids.__getitem__)
+    assert tokens[: len(SHIFTED[kind])] == SHIFTED[kind] and list(found.ids.values()) == list(range(len(tokens)))
+
+
+@pytest.mark.parametrize(
+    ("files", "says"),
+    [
+        ({"spiece.model": sentencepiece("<unk>"), "tokenizer_config.json": b'{"tokenizer_class": "PegasusTokenizer"}'},
+         "how PegasusTokenizer numbers the pieces"),
+        ({"tekken.json": b"{}"}, "its pieces are not read"),
+        ({"vocab.json": b'{"a": 0}', "target_vocab.json": b'{"b": 0}'}, "has a vocabulary of its own"),
+    ],
+)  # fmt: skip
+def test_numbers_that_are_not_known_are_refused_by_name(files: Mapping[str, bytes], says: str, tmp_path) -> None:
+    with pytest.raises(BadRecipe, match=says):
+        vocabulary_of(files.get, tmp_path, {"model_type": "marian"})
+
+
+def test_a_dictionary_of_fairseq_counts_behind_four_tokens(tmp_path) -> None:
+    """As PhoBERT has it: a token and its count in every line, which no class of BERT reads so."""
+    files = {"vocab.txt": b"a 900\nb@@ 70\n", "tokenizer_config.json": b'{"tokenizer_class": "PhobertTokenizer"}'}
+    found = vocabulary_of(files.get, tmp_path, {"model_type": "roberta"})
+    assert found is not None
+    assert list(found.ids) == ["<s>", "<pad>", "</s>", "<unk>", "a", "b@@", "<mask>"]
+    assert list(found.ids.values()) == list(range(7))
 
 
 QWEN = {

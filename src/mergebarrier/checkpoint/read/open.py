@@ -71,7 +71,7 @@ SIDE_FILES = (
 #: Files that list the pieces of a tokenizer; a folder without any has no tokenizer of its own.
 PIECE_FILES = (
     "tokenizer.json", "vocab.json", "vocab.txt", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model",
-)  # fmt: skip
+    "spm.model", "sentencepiece.model")  # fmt: skip
 _TOKEN_FILES = frozenset((
     *PIECE_FILES, "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "chat_template.jinja",
     "merges.txt", "tekken.json",

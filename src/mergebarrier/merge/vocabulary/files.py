@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mergebarrier.errors import BadRecipe, clean
-from mergebarrier.merge.vocabulary.pieces import TOKENS_FILE, bad_tokenizer, pieces_of
+from mergebarrier.merge.vocabulary.faults import bad_tokenizer
+from mergebarrier.merge.vocabulary.pieces import TOKENS_FILE, pieces_of
 from mergebarrier.merge.vocabulary.tokens import Added, Vocabulary, entry
 
 if TYPE_CHECKING:
@@ -68,7 +69,8 @@ def vocabulary_of(read: Read, where: Path, config: Mapping[str, object]) -> Voca
     pieces = pieces_of(read, where, settings, config)
     if pieces is None:
         return None
-    numbers, document = pieces
+    numbers, document, special = pieces
+    settings = {**special, **settings}
     ids, added, hidden, notes = dict(numbers), dict[str, Added](), list[str](), list[str]()
     following, taken, spread = len(numbers), set(numbers.values()), False
     for one in _declared(read, where, settings, document):

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 
 from mergebarrier.errors import BadRecipe
-from mergebarrier.merge.vocabulary.pieces import bad_tokenizer
+from mergebarrier.merge.vocabulary.faults import bad_tokenizer
 
 Added = Mapping[str, object]
 _KEYS = ("single_word", "lstrip", "rstrip", "normalized", "special")
