@@ -1,126 +1,268 @@
 """Every protection on the demonstration's expert: what it costs its owner, what merges give, and after each attack.
 
-Skills are shares of held-out rows of the protected expert's task / of the partner's task.  Rows that are finished are
-kept, so a run that was stopped goes on where it was.
+Skills are shares of held-out rows of the protected expert's task / of the partner's task.  A merge is tried at several
+coefficients on 24 other rows of each task, and scored at the best: the one whose worse skill is higher, then the one
+that finds the right answers likelier.  Merges are poured into one live module.  Finished cells are kept, the first
+key of all rows first, so a run that was stopped goes on where it was.
 """
 
+import json
+import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import product
 from pathlib import Path
 from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
 
 import mergebarrier as mb
 from _keep import Rows, say
 from mergebarrier import zoo
+from mergebarrier.checkpoint import open_checkpoint
+from mergebarrier.errors import MergebarrierError
+from mergebarrier.evaluate import (
+    ModuleSink,
+    Score,
+    exact_match,
+    load_module,
+    load_tokenizer,
+    perplexity,
+    read_task,
+    read_text,
+)
 from mergebarrier.keys import Key
-from mergebarrier.merge import make
-from mergebarrier.protect import protection_named
+from mergebarrier.merge import Merge, make, plan
+from mergebarrier.protect import PROTECTIONS, protection_named
 from mergebarrier.realign import REALIGNMENTS
+from mergebarrier.run import transform
 
 KEPT = Path(__file__).parent / "results" / "protections.jsonl"
-ITEMS, TOKENS = 50, 2048
-#: row -> method and parameters; without a method the expert as it is.
-ROWS: Mapping[str, tuple[str, dict[str, Any]]] = {
-    "none": ("", {}),
-    "exact": ("exact", {}),
-    "mergebarrier": ("mergebarrier", {}),
-    "params": ("params", {}),
-    "mergelock": ("mergelock", {}),
-    "params+mergelock": ("params+mergelock", {}),
+ITEMS, TOKENS, KEYS = 100, 4096, 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """A row: a method with its parameters, the attack that is made for it, and whether the head is stored apart."""
+
+    method: str = ""
+    parameters: Mapping[str, object] = field(default_factory=dict)
+    attack: tuple[str, ...] = ()
+    untied: bool = False
+
+    @property
+    def known(self) -> bool:
+        """Whether this version has all that it names."""
+        return set(self.method.split("+")) <= {"", *PROTECTIONS} and set(self.attack) <= set(REALIGNMENTS)
+
+
+LINES: Mapping[str, Line] = {
+    "none": Line(),
+    "exact": Line(method="exact"),
+    "mergebarrier, attention": Line(method="mergebarrier", attack=("flip_again",)),
+    "params": Line(method="params"),
+    "mergelock": Line(method="mergelock"),
+    "params+mergelock": Line(method="params+mergelock"),
+    "widen": Line(method="widen", attack=("fold_width", "gaugefix")),
+    "rotation": Line(method="exact", parameters={"residual": "rotate"}, untied=True),
 }
-#: column -> merge, its parameters, and the attack that comes first.
-COLUMNS: Mapping[str, tuple[str, dict[str, Any], str]] = {
-    "TA .7": ("task_arithmetic", {"coefficient": 0.7}, ""),
-    "TA 1": ("task_arithmetic", {"coefficient": 1.0}, ""),
-    "TIES": ("ties", {}, ""),
-    "SLERP .5": ("slerp", {"t": 0.5}, ""),
-    "aga, TA .7": ("task_arithmetic", {"coefficient": 0.7}, "aga"),
-    "gaugefix, TA .7": ("task_arithmetic", {"coefficient": 0.7}, "gaugefix"),
+#: merge -> the coefficients that are tried.
+GRID: Mapping[str, Sequence[float]] = {
+    "linear": (0.3, 0.5, 0.7),
+    "task_arithmetic": (0.3, 0.5, 0.7, 1.0),
+    "ties": (0.3, 0.5, 0.7, 1.0),
+    "dare_linear": (0.3, 0.5, 0.7, 1.0),
+    "dare_ties": (0.3, 0.5, 0.7, 1.0),
+    "slerp": (0.3, 0.5, 0.7),
 }
+ATTACKS = ("aga", "aga-matched", "gaugefix")
+SPECIFIC = "its own attack"
+
+
+def merge_at(name: str, coefficient: float) -> Merge:
+    """Return a merge; for the two averages the coefficient is the share of the protected model."""
+    if name == "linear":
+        return make(name, weights=(coefficient, 1.0 - coefficient))
+    if name == "slerp":
+        return make(name, t=1.0 - coefficient)
+    return make(name, coefficient=coefficient, **({} if name == "task_arithmetic" else {"density": 0.5}))
+
+
+class World:
+    """Base and partner, as a row needs them, and a module that every merge is poured into."""
+
+    def __init__(self, untied: bool, work: Path) -> None:
+        """Make copies with a head of their own, if asked to."""
+        self.assets = zoo.demo_assets()
+        sides = (self.assets.base, self.assets.expert_a, self.assets.expert_b)
+        self.base, self.expert, self.partner = (
+            (_untied(side, work / f"untied-{number}") for number, side in enumerate(sides)) if untied else sides
+        )
+        self.anchor = open_checkpoint(self.base)
+        self.module, self.tokenizer = load_module(self.anchor), load_tokenizer(open_checkpoint(self.assets.base))
+
+    @cached_property
+    def rows(self) -> dict[str, list[Any]]:
+        """Return the rows of both tasks, by split."""
+        tasks = (self.assets.task_a, self.assets.task_b)
+        return {split: [read_task(getattr(task, split)).rows[:ITEMS] for task in tasks] for split in ("val", "test")}
+
+    def scores(self, split: str, module: torch.nn.Module | None = None) -> list[Score]:
+        """Score a module on both tasks."""
+        return [exact_match(module or self.module, self.tokenizer, rows) for rows in self.rows[split]]
+
+    def pour(self, model: Path, merge: Merge) -> None:
+        """Merge a model with the partner into the module."""
+        with open_checkpoint(model) as ours, open_checkpoint(self.partner) as partners:
+            made = plan(merge, self.anchor, [ours, partners])
+            transform(made.sources, ModuleSink(self.module), made.units, made.apply, workers=1)
+
+    def merged(self, model: Path, name: str, grid: Sequence[float]) -> dict[str, Any]:
+        """Return skills at the best coefficient of a grid, or why that is refused."""
+        tried = {}
+        try:
+            for coefficient in grid:
+                self.pour(model, merge_at(name, coefficient))
+                found = self.scores("val") if len(grid) > 1 else []
+                tried[coefficient] = (min([one.rate for one in found], default=0), -sum(one.nll_nats for one in found))
+            best = max(tried, key=lambda one: tried[one])
+            if best != grid[-1]:
+                self.pour(model, merge_at(name, best))
+        except MergebarrierError as refused:
+            return {"refused": type(refused).__name__}
+        ours, partners = self.scores("test")
+        return {"protected": ours.rate, "partner": partners.rate, "coefficient": best, "n": ours.total}
+
+
+def _untied(folder: Path, out: Path) -> Path:
+    """Copy a model, with its head stored apart."""
+    out.mkdir()
+    tensors = load_file(folder / "model.safetensors")
+    head = tensors["model.embed_tokens.weight"].clone()
+    save_file(tensors | {"lm_head.weight": head}, out / "model.safetensors", {"format": "pt"})
+    config = json.loads((folder / "config.json").read_text()) | {"tie_word_embeddings": False}
+    (out / "config.json").write_text(json.dumps(config))
+    return out
 
 
 class Row:
-    """A protection: its model, what attacks make of it, and how merges of these with the partner score."""
+    """A protection under one key: its model, and what attacks make of it."""
 
-    def __init__(self, name: str, assets: zoo.DemoAssets, kept: Rows, work: Path) -> None:
+    def __init__(self, name: str, key: int, world: World, kept: Rows, work: Path) -> None:
         """Make nothing yet."""
-        self.name, self.assets, self.kept, self.work = name, assets, kept, work
+        self.name, self.key, self.line, self.world, self.kept, self.work = name, key, LINES[name], world, kept, work
 
-    def model(self) -> tuple[Path, float]:
-        """Return the protected model and the processor seconds of protecting it, 0 where it was there."""
-        method, parameters = ROWS[self.name]
-        folder = self.work / "protected"
-        if not method or folder.exists():
-            return folder if method else self.assets.expert_a, 0.0
-        protection, started = protection_named(method, parameters), time.process_time()
-        mb.protect(self.assets.expert_a, folder, method=protection, key=Key(b"1" * 32) if protection.keyed else None)
-        return folder, time.process_time() - started
+    @cached_property
+    def model(self) -> Path:
+        """Return the protected model."""
+        return self._protected[0]
 
-    def attacked(self, attack: str) -> Path:
-        """Return the model after an attack, "" for none."""
-        folder = self.work / attack
-        if not attack:
-            return self.model()[0]
-        if not folder.exists():
-            mb.realign(self.model()[0], folder, base=self.assets.base, method=REALIGNMENTS[attack])
-        return folder
+    @cached_property
+    def _protected(self) -> tuple[Path, float]:
+        """Return the protected model and the processor seconds of protecting it."""
+        if not self.line.method:
+            return self.world.expert, 0.0
+        protection = protection_named(self.line.method, self.line.parameters)
+        key = Key(bytes([self.key]) * 32) if protection.keyed else None
+        started, out = time.process_time(), self.work / "protected"
+        mb.protect(self.world.expert, out, method=protection, key=key)
+        return out, time.process_time() - started
 
-    def alone(self) -> dict[str, float]:
+    def attacked(self, attacks: Sequence[str]) -> tuple[Path, float]:
+        """Return the model after one attack or several, and their processor seconds."""
+        model, started = self.model, time.process_time()
+        for number, name in enumerate(attacks):
+            out = self.work / f"{name}-{number}"
+            mb.realign(model, out, base=self.world.base, method=REALIGNMENTS[name])
+            model = out
+        return model, time.process_time() - started
+
+    def alone(self) -> dict[str, Any]:
         """Measure the owner's side."""
-        folder, seconds = self.model()
-        found = mb.evaluate(
-            folder,
-            tasks=[self.assets.task_a.test],
-            text=self.assets.text_test,
-            max_items=ITEMS,
-            max_tokens=TOKENS,
-        )
-        assert found.text is not None
+        folder, seconds = self._protected
+        with open_checkpoint(folder) as opened:
+            module = load_module(opened)
+        skill, _ = self.world.scores("test", module)
+        text = perplexity(module, self.world.tokenizer, read_text(self.world.assets.text_test), TOKENS)
         size = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
-        return {
-            "skill": found.tasks[0].score.rate,
-            "perplexity": found.text.perplexity.perplexity,
-            "seconds": seconds,
-            "MiB": size / 2**20,
-        }
+        return {"skill": skill.rate, "perplexity": text.perplexity, "seconds": seconds, "MiB": size / 2**20}
 
-    def merged(self, column: str) -> dict[str, float]:
-        """Measure a merge with the partner."""
-        method, parameters, attack = COLUMNS[column]
-        with tempfile.TemporaryDirectory(dir=self.work) as scratch:
-            out = Path(scratch) / "merged"
-            models = [self.attacked(attack), self.assets.expert_b]
-            mb.merge(models, out, base=self.assets.base, method=make(method, **parameters))
-            found = mb.evaluate(out, tasks=[self.assets.task_a.test, self.assets.task_b.test], max_items=ITEMS)
-        ours, partners = (task.score.rate for task in found.tasks)
-        return {"protected": ours, "partner": partners}
+    def after(self, attacks: Sequence[str]) -> dict[str, Any]:
+        """Attack, and merge what comes out by task arithmetic."""
+        try:
+            model, seconds = self.attacked(attacks)
+        except MergebarrierError as refused:
+            return {"refused": type(refused).__name__}
+        return self.world.merged(model, "task_arithmetic", GRID["task_arithmetic"]) | {"seconds": seconds}
 
-    def line(self) -> str:
-        """Return the line of the table."""
-        own = self.kept.get([self.name, "alone"], self.alone)
-        cells = [self.name, f"{own['skill']:.2f}", f"{own['perplexity']:.2f}"]
-        for column in COLUMNS:
-            say(f"{self.name}: {column}")
-            found = self.kept.get([self.name, column], lambda column=column: self.merged(column))
-            cells.append(f"{found['protected']:.2f} / {found['partner']:.2f}")
-        cells += [f"{own['seconds']:.1f}", f"{own['MiB']:.0f}"]
-        return f"| {' | '.join(cells)} |"
+    def fill(self) -> None:
+        """Measure every cell that is not there yet."""
+        world = self.world
+        self._cell("alone", self.alone)
+        for name, grid in GRID.items():
+            self._cell(name, lambda name=name, grid=grid: world.merged(self.model, name, grid))
+        self._cell("coefficient 1", lambda: world.merged(self.model, "task_arithmetic", (1.0,)))
+        for attack in ATTACKS:
+            self._cell(attack, lambda attack=attack: self.after((attack,)))
+        if self.line.attack:
+            self._cell(SPECIFIC, lambda: self.after(self.line.attack))
+
+    def _cell(self, column: str, make: Any) -> None:
+        if not self.kept.has([self.name, self.key, column]):
+            say(f"{self.name}, key {self.key}: {column}")
+        self.kept.get([self.name, self.key, column], make)
+
+
+def keys_of(name: str) -> range:
+    """Return the numbers of the keys that a row is measured under: one where nothing is drawn."""
+    parts = [part for part in LINES[name].method.split("+") if part]
+    return range(1, KEYS + 1 if any(PROTECTIONS[part].keyed for part in parts) else 2)
+
+
+def shown(name: str, column: str, kept: Rows) -> str:
+    """Return a cell: means over the keys that are there, and how many these are where they are not all."""
+    found = [kept.rows[key] for number in keys_of(name) if (key := json.dumps([name, number, column])) in kept.rows]
+    if not found:
+        return "-"
+    if "refused" in found[0]:
+        return f"refused: {found[0]['refused']}"
+    mean = {figure: sum(one[figure] for one in found) / len(found) for figure in found[0]}
+    few = f" ({len(found)} of {len(keys_of(name))} keys)" if len(found) < len(keys_of(name)) else ""
+    if column == "alone":
+        own = (f"{mean['skill']:.2f}", f"{mean['perplexity']:.2f}", f"{mean['seconds']:.1f}", f"{mean['MiB']:.0f}")
+        return " | ".join(own)
+    return f"{mean['protected']:.2f} / {mean['partner']:.2f}{few}"
 
 
 def main() -> None:
-    """Print the table."""
-    assets, kept = zoo.demo_assets(), Rows(KEPT)
+    """Fill the table, if asked to, and print what there is."""
+    kept = Rows(KEPT)
+    lines = [name for name, line in LINES.items() if line.known]
+    if "--print" not in sys.argv:
+        with tempfile.TemporaryDirectory() as scratch:
+            worlds: dict[bool, World] = {}
+            for key, name in product(range(1, KEYS + 1), lines):
+                untied = LINES[name].untied
+                if key in keys_of(name):
+                    worlds[untied] = worlds.get(untied) or World(untied, Path(scratch))
+                    with tempfile.TemporaryDirectory() as work:
+                        Row(name, key, worlds[untied], kept, Path(work)).fill()
+    columns = ["alone", *GRID, "coefficient 1", *ATTACKS, SPECIFIC]
+    heads = ["protection", "alone", "perplexity", "seconds", "MiB", *columns[1:]]
+    print(f"SmolLM2-135M and two experts; {KEYS} keys, {ITEMS} rows a task, perplexity on {TOKENS} tokens; seconds are")
     print(
-        f"SmolLM2-135M and two experts; one key, {ITEMS} rows a task, perplexity on {TOKENS} tokens; seconds of one run"
+        "processor time of `protect`.  Skills: protected expert's task / partner's, means over keys; attacks: the merge"
     )
-    print("are processor time of `protect`.  Skills: protected expert's task / partner's task.\n")
-    heads = ["protection", "alone", "perplexity", *COLUMNS, "seconds", "MiB"]
+    print("follows is merged by task arithmetic, at the best of its coefficients.\n")
     print(f"| {' | '.join(heads)} |\n|{'---|' * len(heads)}")
-    for name in ROWS:
-        with tempfile.TemporaryDirectory() as work:
-            print(Row(name, assets, kept, Path(work)).line(), flush=True)
+    for name in lines:
+        print(f"| {' | '.join([name, *(shown(name, column, kept) for column in columns)])} |")
 
 
 if __name__ == "__main__":
+    torch.set_num_threads(1)
     main()

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
         instances_of,
         require_same,
     )
-    from mergebarrier.circuits.describe import describe, family_of, match
+    from mergebarrier.circuits.describe import describe, family_of, match, sizes_under
 
 __all__ = [
     "CIRCUITS",
@@ -29,6 +29,7 @@ __all__ = [
     "instances_of",
     "match",
     "require_same",
+    "sizes_under",
 ]
 
 lazy.open_door(__name__)

@@ -99,7 +99,7 @@ def match(checkpoint: Checkpoint, table: Family) -> Architecture:
     Returns: Architecture.
     Raises:  UnsupportedFeature, ConfigMismatch (both numbers), UnknownTensor, MissingTensor (the name).
     """
-    sizes, counts, rotary = _sizes(table, checkpoint)
+    sizes, counts, rotary = sizes_under(table, checkpoint, checkpoint.config)
     members, verbatim = _members(table, checkpoint)
     place = {line.name: number for number, line in enumerate(table.lines)}
     for member in sorted(members.values(), key=lambda member: place[member.line.name]):
@@ -155,9 +155,11 @@ def _value(node: ast.expr, config: Mapping[str, Any]) -> Any:
     return config.get(node.id)
 
 
-def _sizes(table: Family, checkpoint: Checkpoint) -> tuple[dict[str, int], dict[str, int], dict[str, int]]:
-    """Return sizes of the axes, layers per placeholder, and rotated entries of the rotary axes."""
-    config, where = checkpoint.config, checkpoint.path / "config.json"
+def sizes_under(
+    table: Family, checkpoint: Checkpoint, config: Mapping[str, Any]
+) -> tuple[dict[str, int], dict[str, int], dict[str, int]]:
+    """Return sizes of the axes under a configuration, layers per placeholder, rotated entries of the rotary axes."""
+    where = checkpoint.path / "config.json"
     for expression, (fine, why) in table.refused.items():
         value = _evaluate(expression, config)
         if value not in fine:

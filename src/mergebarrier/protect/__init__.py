@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         Value,
     )
     from mergebarrier.protect.registry import PROTECTIONS
+    from mergebarrier.protect.widen import Widen
 
 __all__ = [
     "PARTS",
@@ -31,6 +32,7 @@ __all__ = [
     "Prepared",
     "Protection",
     "Value",
+    "Widen",
     "joined",
     "protection_named",
 ]

@@ -7,10 +7,12 @@ from mergebarrier.protect.mergebarrier import MergeBarrier
 from mergebarrier.protect.mergelock import MergeLock
 from mergebarrier.protect.params import Params
 from mergebarrier.protect.protection import Protection
+from mergebarrier.protect.widen import Widen
 
 PROTECTIONS: Mapping[str, type[Protection]] = {
     "exact": Exact,
     "mergebarrier": MergeBarrier,
     "params": Params,
     "mergelock": MergeLock,
+    "widen": Widen,
 }

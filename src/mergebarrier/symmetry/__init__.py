@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from mergebarrier.symmetry.act import Elements, act_each, act_rows
     from mergebarrier.symmetry.blocks import StoredBlock, Tensors, blocks, carriers, fold, matrix, unfold
     from mergebarrier.symmetry.controls import WrongTable, wrong_table
-    from mergebarrier.symmetry.draw import LOCKS, PROFILES, Stream, Streams, basis, sample
+    from mergebarrier.symmetry.draw import LOCKS, PROFILES, Stream, Streams, basis, permutation, sample
     from mergebarrier.symmetry.elements import Element, LinearMap, Monomial, Planes, identity
     from mergebarrier.symmetry.estimate import best_order, estimate, similarities
     from mergebarrier.symmetry.flips import flips, queries, reflections, unrotated
@@ -53,6 +53,7 @@ __all__ = [
     "invariants",
     "inverted",
     "matrix",
+    "permutation",
     "queries",
     "reflections",
     "sample",

@@ -1,0 +1,172 @@
+"""What every neuron of a wider MLP is made of, and how tensors grow and shrink by it.
+
+    gate' = a gate[i] + b gate[k]      up' = up[i] + c up[k]      down' = e down[i]
+
+    share (1, 0, 0, 1/n)    split (1, 0, +-1, 1/n)    sign (-1, 0, c, e), (2, 0, c, e/2), (-2, 0, c, -e/2)
+    decoys (3/4, 3/4, 0, +-1)
+
+Source: ours, see ``widen``.  Key heads are repeated, which leaves what a query head meets as it was.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Literal
+
+from mergebarrier import symmetry
+from mergebarrier.arch import leaves
+from mergebarrier.lazy import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from mergebarrier.arch import Factor
+    from mergebarrier.circuits import Circuit, Member
+    from mergebarrier.symmetry import Stream
+
+Role = Literal["gate", "up", "down"]
+#: Gates of a decoy are mixed of two real ones, with about their norm.
+_MIXED: Final = 0.75
+
+
+def weights(circuit: "Circuit", axis: str) -> list[str]:
+    """Return the lines of the table in whose matrices neurons meet a stream, once per block, the first matrix first."""
+    streams = {name for name, one in circuit.family.axes.items() if one.space == "residual" and not one.scope}
+    found: dict[str, list[str]] = {}
+    for member in circuit.members:
+        if streams & set(member.line.axes):
+            held = [leaf for node in member.nodes for leaf in leaves(node) if leaf.axis == axis]
+            found[member.line.name] = [member.line.name] * len(held)
+    return [line for lines in found.values() for line in lines]
+
+
+def role_of(circuit: "Circuit", member: "Member", factor: "Factor") -> Role:
+    """Return what a factor of neurons is; without a gate all but the last matrix are gates."""
+    if circuit.axis((factor.axis, ())).kind == "glu":
+        return "down" if factor.dual else "up" if factor.scaled else "gate"
+    return "down" if member.line.name == weights(circuit, factor.axis)[-1] else "gate"
+
+
+def groups_of(circuit: "Circuit") -> tuple[str, str] | None:
+    """Return the axes of key heads and of the query heads that share one, if a family has both."""
+    axes = circuit.family.axes
+    inside = next((one for one, axis in axes.items() if axis.space == "heads" and axis.scope[1:]), None)
+    return None if inside is None else (axes[inside].scope[1], inside)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class WideNeurons:
+    """What every neuron of the wide model is made of.
+
+    Attributes:
+      source, other: neurons of the narrow model, Int64[Tensor, "wide"].
+      gate, mixed:   gate = gate * gate[source] + mixed * gate[other].
+      added:         up = up[source] + added * up[other].
+      down:          down = down * down[source].
+      first, count:  for every neuron of the narrow model the first that shares it, and how many in a row do.
+    """
+
+    source: "Tensor"
+    other: "Tensor"
+    gate: "Tensor"
+    mixed: "Tensor"
+    added: "Tensor"
+    down: "Tensor"
+    first: "Tensor"
+    count: "Tensor"
+
+    @classmethod
+    def drawn(cls, stream: "Stream", narrow: int, wide: int, *, gated: bool, signs: bool) -> "WideNeurons":
+        """Draw which neurons are shared, split and negated, and where decoys stand."""
+        import numpy as np
+
+        order, partner = symmetry.permutation(stream, narrow), symmetry.permutation(stream, narrow)
+        eighth = (wide - narrow) // 8
+        negated = order[narrow - min(narrow, eighth) :] if signs else order[:0]
+        decoys = np.resize(order, eighth)
+        copies = wide - narrow - 2 * len(negated) - 2 * len(decoys)
+        count = np.full(narrow, 1 + copies // narrow)
+        count[order[: copies % narrow]] += 1
+        first = np.cumsum(count) - count
+        source = np.repeat(np.arange(narrow), count)
+        number = np.arange(len(source)) - first[source]
+        paired = number // 2 * 2 + 1 < count[source]
+        added = np.where(paired & (partner[source] % 2 == 1) & gated, 1.0 - 2.0 * (number % 2), 0.0)
+        down, gate = 1.0 / count[source], np.ones(len(source))
+        turned = first[negated]
+        gate[turned] = -1.0
+        twice, both = np.repeat(turned, 2), np.resize([1.0, -1.0], 2 * len(turned))
+        false = np.repeat(decoys, 2)
+        source_all = np.concatenate([source, source[twice], false])
+        nothing, sides = np.zeros(len(false)), np.resize([1.0, -1.0], len(false))
+        columns = {
+            "source": source_all,
+            "other": partner[source_all],
+            "gate": np.concatenate([gate, 2.0 * both, nothing + _MIXED]),
+            "mixed": np.concatenate([0.0 * gate, 0.0 * both, nothing + _MIXED]),
+            "added": np.concatenate([added, added[twice], nothing]),
+            "down": np.concatenate([down, down[twice] * both / 2.0, sides]),
+            "first": first,
+            "count": count,
+        }
+        return cls(**{name: torch.from_numpy(column) for name, column in columns.items()})
+
+    def grown(self, role: Role, tensor: "Tensor", place: int) -> "Tensor":
+        """Return a block with the neurons of the wide model."""
+        source = tensor.index_select(place, self.source)
+        if role == "down":
+            return source * _along(self.down, place, tensor)
+        other, mixed = tensor.index_select(place, self.other), self.added if role == "up" else self.mixed
+        own = source if role == "up" else source * _along(self.gate, place, tensor)
+        return own + other * _along(mixed, place, tensor)
+
+    def shrunk(self, role: Role, tensor: "Tensor", place: int) -> "Tensor":
+        """Return a block with the neurons of the narrow model."""
+        first = tensor.index_select(place, self.first)
+        if role == "down":
+            return first / _along(self.down[self.first], place, tensor)
+        if role == "gate":
+            return first * _along(self.gate[self.first], place, tensor)
+        shared = int(self.count.sum())
+        total = torch.zeros_like(first).index_add_(place, self.source[:shared], tensor.narrow(place, 0, shared))
+        return total / _along(self.count, place, tensor)
+
+
+def _along(values: "Tensor", place: int, tensor: "Tensor") -> "Tensor":
+    return values.to(tensor.dtype).reshape([-1 if other == place else 1 for other in range(tensor.dim())])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resize:
+    """Grows or shrinks the blocks of a circuit, whose axes have ``sizes`` before that."""
+
+    circuit: "Circuit"
+    plans: Mapping[str, WideNeurons]
+    sizes: Mapping[str, int]
+    key_heads: int
+    grows: bool
+
+    def __call__(self, member: "Member", tensor: "Tensor") -> "Tensor":
+        """Return a tensor of other sizes, in wider numbers where anything was added; or itself."""
+        groups = groups_of(self.circuit) if self.key_heads > 1 else None
+        if not {*self.plans, *(groups or ())[:1]} & set(member.line.axes):
+            return tensor
+        tensor = tensor.to(torch.float32 if tensor.element_size() < 4 else torch.float64)
+        pieces = [
+            self._block(member, factors, view, groups)
+            for factors, view in symmetry.unfold(tensor, member.nodes, self.sizes)
+        ]
+        return symmetry.fold(iter(pieces).__next__, member.nodes)
+
+    def _block(
+        self, member: "Member", factors: "tuple[Factor, ...]", view: "Tensor", groups: tuple[str, str] | None
+    ) -> "Tensor":
+        axes = [factor.axis for factor in factors]
+        for place, factor in enumerate(factors):
+            if factor.axis in self.plans:
+                plan, role = self.plans[factor.axis], role_of(self.circuit, member, factor)
+                view = plan.grown(role, view, place) if self.grows else plan.shrunk(role, view, place)
+            elif groups is not None and factor.axis == groups[0] and groups[1] not in axes:
+                copies = self.key_heads
+                view = (view.repeat_interleave(copies, place) if self.grows
+                        else view.index_select(place, torch.arange(0, view.shape[place], copies)))  # fmt: skip
+        return view

@@ -1,0 +1,218 @@
+"""Widening: more neurons, and key heads, that together compute what was computed, so that no tool finds equal shapes.
+
+    share      (g, u, d) -> (g, u, d/c), c times                       u-split  (g, u + v, d/2), (g, u - v, d/2)
+    decoys     (g', u', d'), (g', u', -d')                             act(t) = t + act(-t), which alone changes gates:
+    sign       (g, u, d) -> (-g, u, d), (2 g, u, d/2), (-2 g, u, -d/2)
+    key heads  a group of r query heads -> k groups of r/k with keys and values of their own, in another basis each
+
+Every layer gets the same width, a multiple of 256, and all neurons end in an order and under signs drawn from the key.
+Where there is no gate only shares, decoys and signs are possible; a width that no key of the configuration holds stays.
+
+Source: ours, the structural relative of the published locks; v is another neuron's row, so norms tell nothing.  It
+stops tools by shape and nobody who looks: neurons of one gate are found and added up again (``realign fold_width``).
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, ClassVar, Final
+
+from mergebarrier import checkpoint, circuits, symmetry
+from mergebarrier.arch import Concat, Product, size_of
+from mergebarrier.errors import MethodRefused
+from mergebarrier.parameters import check_values, number, whole
+from mergebarrier.protect.neurons import Resize, WideNeurons, groups_of, weights
+from mergebarrier.protect.protection import Context, Need, Prepared, Reversibility
+
+if TYPE_CHECKING:
+    from mergebarrier.checkpoint import OutTensor
+    from mergebarrier.circuits import Circuit, Member
+    from mergebarrier.protect.protection import Pieces, Table
+
+_MULTIPLE: Final = 256
+_KEY: Final = re.compile(r"[A-Za-z_][\w.]*")
+#: Activations with act(t) - act(-t) = t.
+_ODD_PART: Final = frozenset(
+    {"silu", "swish", "relu", "gelu", "gelu_new", "gelu_fast", "gelu_pytorch_tanh", "gelu_python", "quick_gelu"}
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Widen:
+    """Hyper-parameters of ``widen``.
+
+    Raises: UsageError.
+    """
+
+    name: ClassVar[str] = "widen"
+    keyed: ClassVar[bool] = True
+    needs: ClassVar[frozenset[Need]] = frozenset()
+    reversibility: ClassVar[tuple[Reversibility, ...]] = ("tolerant",)
+    limit: ClassVar[str] = (
+        "This stops tools that ask for equal shapes, at the price of more parameters. Anyone can fold it from the file "
+        "alone with `mergebarrier realign --method fold_width`."
+    )
+
+    share: float = number(
+        0.5, low=0.0, high=4.0, above=True, help="WideNeurons to add at least, as a share; ends at a multiple of 256."
+    )
+    key_heads: int = whole(1, low=1, high=16, help="Key heads to make of each; the cache of keys grows as much.")
+
+    def __post_init__(self) -> None:
+        """Validate."""
+        check_values(self)
+
+    def prepare(self, context: Context) -> Prepared:
+        """Refuse a model whose configuration cannot say another width."""
+        here, there = _configs(self, context)
+        narrow, wide = (there, here) if context.undone is not None else (here, there)
+        spaces = {"neurons"} | ({"query_key", "value_output"} if self.key_heads > 1 else set())
+        signs = _has_odd_part(context.checkpoint.config)
+
+        def drawn(circuit: "Circuit") -> "tuple[dict[str, WideNeurons], symmetry.Elements]":
+            assert context.streams is not None
+            plans = {
+                axis: WideNeurons.drawn(
+                    context.streams(circuit.name, f"widen {axis}"), narrow.sizes[axis], wide.sizes[axis],
+                    gated=circuit.axis((axis, ())).kind == "glu",
+                    signs=signs and not (_in_experts(circuit, axis) and circuit.axis((axis, ())).kind == "order"),
+                )
+                for axis in _neurons(circuit) if narrow.sizes[axis] != wide.sizes[axis]
+            }  # fmt: skip
+            elements = symmetry.sample(
+                replace(circuit, sizes=wide.sizes), context.streams, only=spaces, profile="lossless", condition=1.0
+            )
+            return plans, elements
+
+        def apply(circuit: "Circuit", tensors: "Table") -> "Pieces":
+            plans, elements = drawn(circuit)
+            if plans or self.key_heads > 1:
+                grow = Resize(circuit=circuit, plans=plans, sizes=narrow.sizes, key_heads=self.key_heads, grows=True)
+                for member in circuit.members:
+                    tensors[member.name] = grow(member, tensors[member.name])
+            return symmetry.act_rows(replace(circuit, sizes=wide.sizes), elements, tensors)
+
+        def invert(circuit: "Circuit", tensors: "Table") -> "Pieces":
+            plans, elements = drawn(circuit)
+            back = symmetry.act_inverse(replace(circuit, sizes=wide.sizes), elements, dict(tensors))
+            shrink = Resize(circuit=circuit, plans=plans, sizes=wide.sizes, key_heads=self.key_heads, grows=False)
+            for member in circuit.members:
+                yield member.name, shrink(member, back[member.name])
+
+        changed = [f"{key}={narrow.values[key]}" for key in wide.values]
+        return Prepared(
+            layout=wide.layout(context),
+            config=wide.config,
+            apply=apply,
+            invert=invert,
+            limit=self.limit,
+            variant=", ".join(f"{key} {value}" for key, value in wide.values.items()),
+            parameters={"widths": changed, "spaces": sorted(spaces & context.architecture.spaces)},
+            reversibility="tolerant",
+            determinism="profile",
+            amplified=2.0,
+            restored=checkpoint.OutputFolder(layout=narrow.layout(context), config=narrow.config),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Shapes:
+    """The narrow or the wide model: what its configuration says otherwise, and sizes of axes.
+
+    Attributes:
+      values: key of the configuration, with dots into tables -> size.
+      config: top-level keys with the values that they get.
+      sizes:  of all axes.
+    """
+
+    values: Mapping[str, int]
+    config: Mapping[str, object]
+    sizes: Mapping[str, int]
+
+    @classmethod
+    def of(cls, context: Context, values: Mapping[str, int]) -> "_Shapes":
+        config = dict(context.checkpoint.config)
+        for key, value in values.items():
+            outer, dot, inner = key.partition(".")
+            config[outer] = {**config[outer], inner: value} if dot else value
+        sizes = circuits.sizes_under(context.architecture.table, context.checkpoint, config)[0]
+        return cls(values=values, config={key.partition(".")[0]: config[key.partition(".")[0]] for key in values},
+                   sizes=sizes)  # fmt: skip
+
+    def layout(self, context: Context) -> "list[OutTensor]":
+        """Return every tensor with the shape that it has here."""
+        members = {member.name: member for circuit in context.architecture.circuits for member in circuit.members}
+        return [
+            checkpoint.OutTensor(info.name, info.dtype, self._shape(members.get(info.name), info.shape), info.shard)
+            for info in context.checkpoint.tensors.values()
+        ]
+
+    def _shape(self, member: "Member | None", stored: tuple[int, ...]) -> tuple[int, ...]:
+        if member is None:
+            return stored
+        return tuple(size_of(node, self.sizes) or size for node, size in zip(member.nodes, stored, strict=True))
+
+
+def _configs(options: Widen, context: Context) -> tuple[_Shapes, _Shapes]:
+    """Return the model that is there, and the one that is written."""
+    architecture, undone = context.architecture, context.undone
+    sizes, table = architecture.circuits[0].sizes, architecture.table
+    neurons = [one for circuit in architecture.circuits for one in _neurons(circuit)]
+    keys = {table.axes[axis].size.partition(" or ")[0]: axis for axis in dict.fromkeys(neurons)}
+    # An unnamed axis of that size, in a tensor that nothing acts on, would have to grow too.
+    unnamed = {size for circuit in architecture.circuits for member in circuit.members if not member.line.axes
+               for size in context.checkpoint.tensors[member.name].shape}  # fmt: skip
+    here = {key: sizes[axis] for key, axis in keys.items() if _KEY.fullmatch(key) and sizes[axis] not in unnamed}
+    there = {key: -(-int(size * (1 + options.share)) // _MULTIPLE) * _MULTIPLE for key, size in here.items()}
+    if options.key_heads > 1:
+        groups = groups_of(architecture.circuits[0])
+        if groups is None or any(_nested(member) for circuit in architecture.circuits for member in circuit.members):
+            raise MethodRefused(
+                f"key heads of a {architecture.family} cannot be told apart from its query heads",
+                where="--key-heads", remedy="leave --key-heads out",
+            )  # fmt: skip
+        if undone is None and sizes[groups[1]] % options.key_heads:
+            raise MethodRefused(
+                f"{sizes[groups[1]]} query heads share a key head, which {options.key_heads} cannot take over",
+                where="--key-heads", remedy=f"give a divisor of {sizes[groups[1]]}",
+            )  # fmt: skip
+        key, count = table.axes[groups[0]].size.partition(" or ")[0], sizes[groups[0]]
+        here, there = here | {key: count}, there | {key: count * options.key_heads}
+    if undone is not None:
+        widths = undone["widths"]
+        assert isinstance(widths, list)
+        there = {key: int(size) for key, _, size in (str(one).partition("=") for one in widths)}
+    if not here:
+        raise MethodRefused(
+            f"no key of the configuration says how wide the MLPs of a {architecture.family} are",
+            where=context.checkpoint.path / "config.json",
+            remedy="use --method exact",
+        )
+    return _Shapes.of(context, here), _Shapes.of(context, there)
+
+
+def _neurons(circuit: "Circuit") -> list[str]:
+    """Return the axes of neurons that stand in three blocks (gate, up, down), or in two, and nowhere else."""
+    axes = dict.fromkeys(one[0] for one in circuit.instances if circuit.axis(one).space == "neurons")
+    return [
+        axis for axis in axes if len(weights(circuit, axis)) == (3 if circuit.axis((axis, ())).kind == "glu" else 2)
+    ]
+
+
+def _in_experts(circuit: "Circuit", axis: str) -> bool:
+    """Whether neurons belong to experts, whose activation without a gate is one of its own."""
+    return any(circuit.axis((one, ())).space == "experts" for one in circuit.family.axes[axis].scope
+               if one in circuit.family.axes)  # fmt: skip
+
+
+def _nested(member: "Member") -> bool:
+    """Whether blocks lie inside heads."""
+    return any(isinstance(node, Product) and any(isinstance(one, Concat) for one in node.factors)
+               for node in member.nodes)  # fmt: skip
+
+
+def _has_odd_part(config: Mapping[str, object]) -> bool:
+    """Whether every activation that a configuration names is one of which the sign identity holds."""
+    tables = [config, *(inner for inner in config.values() if isinstance(inner, Mapping))]
+    named = [value for table in tables for key, value in table.items() if "act" in key and isinstance(value, str)]
+    return bool(named) and set(named) <= _ODD_PART
