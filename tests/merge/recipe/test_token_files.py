@@ -297,6 +297,21 @@ def test_pieces_may_stand_in_another_file_than_tokenizer_json(run_cli, tmp_path,
     check(tmp_path / "out", {**{word: numbers[word] + 50.0 for word in words}, NEW: 100.0 + numbers[NEW]})
 
 
+@pytest.mark.parametrize("source", ["union", "x"])
+def test_a_bias_of_logits_in_one_row_follows_the_tokens(run_cli, tmp_path, source) -> None:
+    """As BART, mBART, Marian and Pegasus keep it: one row, a number per token."""
+    base = write(tmp_path / "base", BASE, 6, 0)
+    x = write(tmp_path / "x", {**BASE, "tokenizer.json": document((NEW,))}, 7, 100)
+    for folder, rows, offset in ((base, 6, 0), (x, 7, 100)):
+        file = folder / "model.safetensors"
+        bias = torch.arange(rows, dtype=torch.float32)[None] + offset
+        save_file({**load_file(file), "final_logits_bias": bias}, file, metadata={"format": "pt"})
+    ran = run(run_cli, tmp_path, base, x, source)
+    assert ran.exit_code == 0, ran.stderr
+    found = load_file(tmp_path / "out" / "model.safetensors")["final_logits_bias"]
+    assert found.tolist() == [[*(50.0 + number for number in range(6)), 106.0]]
+
+
 @pytest.mark.parametrize("recipe", [False, True])
 def test_rows_that_stand_for_other_tokens_are_said(run_cli, tmp_path, recipe) -> None:
     """Without ``tokenizer`` rows meet by their numbers; a file that is only written otherwise is none of that."""

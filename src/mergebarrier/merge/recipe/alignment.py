@@ -20,7 +20,14 @@ from mergebarrier.errors import BadRecipe, clean
 from mergebarrier.merge.recipe.schema import ModelReference, Recipe, Tokenizer, TokenRow, TokenRule
 from mergebarrier.merge.recipe.special_tokens import Renumbering, Speaker
 from mergebarrier.merge.recipe.tensor_plan import Target
-from mergebarrier.merge.recipe.vocabulary import vocabulary_names, vocabulary_size, widest, with_vocabulary_size
+from mergebarrier.merge.recipe.vocabulary import (
+    is_across,
+    tokens_of,
+    vocabulary_names,
+    vocabulary_size,
+    widest,
+    with_vocabulary_size,
+)
 from mergebarrier.merge.vocabulary import (
     TOKENS_FILE,
     Picks,
@@ -76,18 +83,19 @@ class Alignment:
     def apply(self, target: Target) -> Target:
         """Return a tensor of the vocabulary with the rows of every input in the order of the output."""
         models = tuple(item.model for item in target.inputs)
-        counts = tuple(item.model.tensors[item.name].rows for item in target.inputs)
+        infos = [item.model.tensors[item.name] for item in target.inputs]
+        counts, across = tuple(map(tokens_of, infos)), is_across(infos[0])
         key = (*map(id, models), *counts)
         if key not in self._made:
             self._made[key] = self._picks(models, counts)
-        dtype = TORCH[widest([item.model.tensors[item.name].dtype for item in target.inputs])]
+        dtype = TORCH[widest([info.dtype for info in infos])]
         inputs = [
-            item if _is_identity(picks, count) else replace(item, rows=VocabularyRows(item.name, picks, dtype))
+            item if _is_identity(picks, count) else replace(item, rows=VocabularyRows(item.name, picks, dtype, across))
             for item, picks, count in zip(target.inputs, self._made[key], counts, strict=True)
         ]
         if any(item.rows for item in inputs):  # one of them may be wider than the file
             inputs = [
-                replace(item, rows=item.rows or VocabularyRows(item.name, picks, dtype))
+                replace(item, rows=item.rows or VocabularyRows(item.name, picks, dtype, across))
                 for item, picks in zip(inputs, self._made[key], strict=True)
             ]
         return replace(target, inputs=tuple(inputs))
@@ -192,7 +200,7 @@ def align(
         if theirs is None:
             notes.append(f"{clean(model.name)} has no {TOKENS_FILE}: its tokens are taken for those of the base")
         own.append((model, theirs or of_base))
-        rows = min((model.tensors[name].rows for name in names if name in model.tensors), default=of_base.rows)
+        rows = min((tokens_of(model.tensors[name]) for name in names if name in model.tensors), default=of_base.rows)
         cut_ones[id(model)] = cut(theirs or of_base, rows, model.path)
         notes += [*(theirs.notes if theirs is not None else ()), *_row_notes(model, theirs or of_base, rows)]
     source = opened[asked.source] if isinstance(asked.source, ModelReference) else base

@@ -24,7 +24,7 @@ from mergebarrier.merge.recipe.layers import FURTHER, counted, layer_counts, onl
 from mergebarrier.merge.recipe.schema import Allowed, ModelReference, Recipe, RecipeModule
 from mergebarrier.merge.recipe.targets import origins
 from mergebarrier.merge.recipe.templates import TEMPLATES
-from mergebarrier.merge.recipe.vocabulary import vocabulary_names, with_vocabulary_size
+from mergebarrier.merge.recipe.vocabulary import tokens_of, vocabulary_names, with_vocabulary_size
 from mergebarrier.merge.vocabulary import (
     ADDED_FILE,
     DECODER,
@@ -89,7 +89,7 @@ def config_of(
         notes = [*notes, *alignment.special.notes]
     elif any(item.rows for name in vocabulary_names(donor) for item in tensors[name].target.inputs):
         first = next(name for name in tensors if name in vocabulary_names(donor))
-        config = with_vocabulary_size(config, tensors[first].target.inputs[0].info.rows)
+        config = with_vocabulary_size(config, tokens_of(tensors[first].target.inputs[0].info))
     return (None if config == donor.config else config), notes
 
 

@@ -32,7 +32,7 @@ from mergebarrier.merge.recipe.parameters import Given, Resolver
 from mergebarrier.merge.recipe.schema import STRICT, Allowed, ModelReference, Recipe
 from mergebarrier.merge.recipe.targets import fitted_models, targets
 from mergebarrier.merge.recipe.tensor_plan import RecipeView, Target, TensorPlan, cast_to, views
-from mergebarrier.merge.recipe.vocabulary import truncated, vocabulary_names, widest
+from mergebarrier.merge.recipe.vocabulary import tokens_of, truncated, vocabulary_names, widest
 from mergebarrier.merge.registry import DATA_MERGES, MERGES, make
 
 if TYPE_CHECKING:
@@ -213,7 +213,7 @@ def plan(
         if target.name in ragged:
             target = alignment.apply(target) if alignment is not None else truncated(target)
             if alignment is None and any(item.rows is not None for item in target.inputs):
-                notes.append(_UNSAFE.format(clean(target.name), target.inputs[0].info.rows))
+                notes.append(_UNSAFE.format(clean(target.name), tokens_of(target.inputs[0].info)))
         tensors[target.name] = _tensor_plan(recipe, resolver, target, kept=target.name in found.kept)
     _check_survey(recipe, tensors)
     if any(w < 0 for tensor in tensors.values() for w in getattr(tensor.method, "weights", ())):

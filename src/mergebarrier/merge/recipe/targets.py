@@ -18,6 +18,7 @@ from mergebarrier.merge.plan import COPIED_ROLES, FittedModels, check_shape, fit
 from mergebarrier.merge.recipe.layers import belongs_to, counted, embeds, locate, only_stack, owners, stacks, within
 from mergebarrier.merge.recipe.schema import STRICT, Allowed, ModelReference, Recipe, RecipeModule, Slice, SliceSource
 from mergebarrier.merge.recipe.tensor_plan import Input, Target
+from mergebarrier.merge.recipe.vocabulary import is_across
 
 if TYPE_CHECKING:
     from mergebarrier.checkpoint import Checkpoint
@@ -86,7 +87,7 @@ def fitted_models(
 
 def _check_shapes(target: Target, donor: "Checkpoint", *, any_rows: bool) -> None:
     first = target.inputs[0]
-    if first.info.role in COPIED_ROLES:
+    if first.info.role in COPIED_ROLES or (any_rows and all(is_across(item.info) for item in target.inputs)):
         return
     if first.name in donor.tensors and donor is not first.model:
         check_shape(donor, donor.tensors[first.name], first.model, first.info, any_rows=any_rows)

@@ -1,7 +1,8 @@
 """Which tensors are of the vocabulary, how many rows it has, and embeddings cut to the rows that all models have.
 
 A tensor is of the vocabulary when it is outside of the layers, has vocab_size rows in the donor, and is not a norm and
-no table of positions.  Source: ours.  Differs from mergekit, whose descriptions of architectures name them.
+no table of positions; a bias of logits may be one row with as many columns.  Source: ours.  Differs from mergekit,
+whose descriptions of architectures name them.
 """
 
 import re
@@ -19,9 +20,19 @@ from mergebarrier.merge.vocabulary import Picks, VocabularyRows
 from mergebarrier.merge.vocabulary import rows as rows_of
 
 if TYPE_CHECKING:
-    from mergebarrier.checkpoint import Checkpoint
+    from mergebarrier.checkpoint import Checkpoint, TensorInfo
 
 _OTHER_TABLES = re.compile(r"position|wpe|token_type|norm|(^|[._])ln_")
+
+
+def is_across(info: "TensorInfo") -> bool:
+    """Say whether a tensor of the vocabulary is one row, with a number per token."""
+    return info.name.endswith("logits_bias") and len(info.shape) == 2 and info.shape[0] == 1
+
+
+def tokens_of(info: "TensorInfo") -> int:
+    """Return how many tokens a tensor of the vocabulary has rows for."""
+    return info.shape[1] if is_across(info) else info.rows
 
 
 def vocabulary_names(donor: "Checkpoint") -> frozenset[str]:
@@ -30,7 +41,7 @@ def vocabulary_names(donor: "Checkpoint") -> frozenset[str]:
     return frozenset(
         name
         for name, info in donor.tensors.items()
-        if info.shape and info.shape[0] == size and locate(name) is None and not _OTHER_TABLES.search(name)
+        if info.shape and tokens_of(info) == size and locate(name) is None and not _OTHER_TABLES.search(name)
     )
 
 
@@ -70,7 +81,7 @@ def widest(dtypes: Sequence[str]) -> str:
 
 def truncated(target: Target) -> Target:
     """Return a tensor of the vocabulary cut to the rows that every input has."""
-    counts = [item.model.tensors[item.name].rows for item in target.inputs]
+    counts = [tokens_of(item.model.tensors[item.name]) for item in target.inputs]
     if len(set(counts)) == 1:
         return target
     size = min(counts)
@@ -84,5 +95,7 @@ def truncated(target: Target) -> Target:
             np.full(size, rows_of.OWN, np.int8),
             {},
         )
-        inputs.append(replace(item, rows=VocabularyRows(item.name, picks, TORCH[item.model.tensors[item.name].dtype])))
+        info = item.model.tensors[item.name]
+        rows = VocabularyRows(item.name, picks, TORCH[info.dtype], is_across(info))
+        inputs.append(replace(item, rows=rows))
     return replace(target, inputs=tuple(inputs))

@@ -63,30 +63,40 @@ class VocabularyRows:
       name:  of the tensor, the same in every model it is read from.
       picks: which rows.
       dtype: of the result, wide enough for every model.
+      across: the tensor is one row with a number per token.
     """
 
     name: str
     picks: Picks
     dtype: torch.dtype
+    across: bool = False
     _mean: list[Tensor] = field(default_factory=list)
     _lock: Lock = field(default_factory=Lock)
 
     def info(self, of: "TensorInfo") -> "TensorInfo":
         """Return what is known about the tensor with these rows; ``of`` is as it is in the file."""
-        shape = (len(self.picks.word), *of.shape[1:])
+        shape = (1, len(self.picks.word)) if self.across else (len(self.picks.word), *of.shape[1:])
         return replace(of, dtype=STORED[self.dtype], shape=shape, begin=0, end=math.prod(shape) * self.dtype.itemsize)
 
     def read(self, start: int, stop: int, tail: tuple[int, ...]) -> Tensor:
         """Read rows ``start`` to ``stop`` (exclusive) of shape ``(*, *tail)``."""
+        if self.across:
+            return self._read(0, len(self.picks.word), ())[None][start:stop]
+        return self._read(start, stop, tail)
+
+    def _stored(self, model: "Checkpoint", start: int, stop: int) -> Tensor:
+        return model.read(self.name)[0, start:stop] if self.across else model.read_rows(self.name, start, stop)
+
+    def _read(self, start: int, stop: int, tail: tuple[int, ...]) -> Tensor:
         picks = self.picks
         out = torch.zeros((stop - start, *tail), dtype=self.dtype)
         for first, last in self._runs(start, stop):
             model, theirs = picks.models[picks.owner[first]], int(picks.row[first])
-            out[first - start : last - start] = model.read_rows(self.name, theirs, theirs + last - first)
+            out[first - start : last - start] = self._stored(model, theirs, theirs + last - first)
         word = picks.word[start:stop]
         for row in np.flatnonzero(word == MEAN) + start:
             sources = picks.means[int(row)]
-            parts = [picks.models[owner].read_rows(self.name, theirs, theirs + 1)[0] for owner, theirs in sources]
+            parts = [self._stored(picks.models[owner], theirs, theirs + 1)[0] for owner, theirs in sources]
             out[row - start] = torch.stack([part.double() for part in parts]).mean(dim=0).to(self.dtype)
         padding = np.flatnonzero(word == PADDING)
         if len(padding):
@@ -128,4 +138,4 @@ class VocabularyRows:
             np.where(self.picks.word == PADDING, ZERO, self.picks.word).astype(np.int8),
             self.picks.means,
         )
-        return VocabularyRows(self.name, quiet, self.dtype).read(start, stop, tail)
+        return VocabularyRows(self.name, quiet, self.dtype, self.across)._read(start, stop, tail)
