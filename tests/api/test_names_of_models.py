@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+import tiny_world
 from mergebarrier.cli import VERBS
 from peft_adapters import save_adapter
 from tiny_models import save, save_expert
@@ -63,6 +64,20 @@ BOTH_WAYS = {
 }
 
 
+def publish(cache: Path, name: str, folder: Path) -> Path:
+    """Move a folder into a cache of the Hub; return its snapshot, which the branch main and the tag v1.0 mean."""
+    own, commit = cache / f"models--org--{name}", name.encode().hex().ljust(40, "0")
+    snapshot = own / "snapshots" / commit
+    for made in (own / "blobs", snapshot, own / "refs" / "pr"):
+        made.mkdir(parents=True)
+    for reference in ("main", "v1.0", "pr/1"):
+        (own / "refs" / reference).write_text(commit)
+    for file in folder.iterdir():
+        file.rename(own / "blobs" / file.name)
+        (snapshot / file.name).symlink_to(f"../../blobs/{file.name}")
+    return snapshot
+
+
 @pytest.fixture(scope="module")
 def hub(tmp_path_factory) -> Path:
     """Return a cache of the Hub as huggingface_hub lays it out: blobs, and links to them in a snapshot."""
@@ -71,14 +86,7 @@ def hub(tmp_path_factory) -> Path:
     folders = {"base": save(TINY, plain / "base"), "expert": save_expert(TINY, plain / "expert")}
     folders["lora"] = save_adapter(plain / "lora", TINY, r=2, target_modules=["q_proj"])
     for name, folder in folders.items():
-        own, commit = cache / f"models--org--{name}", name.encode().hex().ljust(40, "0")
-        (own / "blobs").mkdir(parents=True)
-        (own / "snapshots" / commit).mkdir(parents=True)
-        (own / "refs").mkdir()
-        (own / "refs" / "main").write_text(commit)
-        for file in folder.iterdir():
-            file.rename(own / "blobs" / file.name)
-            (own / "snapshots" / commit / file.name).symlink_to(f"../../blobs/{file.name}")
+        publish(cache, name, folder)
     return cache
 
 
@@ -118,3 +126,74 @@ def test_a_name_and_its_snapshot_are_the_same_model_with_the_same_name(
             {k: v for k, v in one.items() if k not in ("path", "model", "seconds", "environment")} for one in found
         ]
     assert found[0] == found[1]
+
+
+#: How a model may be named; {0} is its name, {1} its snapshot, {2} the commit, and lora is an adapter of every base.
+FORMS = {
+    "name": "org/{0}",
+    "tag": "org/{0}@v1.0",
+    "branch": "org/{0}@pr/1",
+    "commit": "org/{0}@{2}",
+    "snapshot": "{1}",
+    "with an adapter": "org/{0}+org/lora",
+    "both with revisions": "org/{0}@v1.0+org/lora@v1.0",
+    "a snapshot with an adapter": "{1}+org/lora@main",
+}
+#: Verb -> words with a model in every place, as above.
+EVERYWHERE = {
+    "inspect": "base",
+    "protect": "a --base base --dry-run -o OUT",
+    "unprotect": "protected --key KEY --dry-run -o OUT",
+    "verify": "base a",
+    "merge": "a b --base base --method task_arithmetic --dry-run -o OUT",
+    "realign": "a --base base --dry-run -o OUT",
+    "evaluate": "a --task TASK",
+    "scan": "a b --base base",
+    "audit": "protected --original a --base base --partner b --task TASK --partner-task TASK2"
+    " --merges linear --coefficients 0.5 --levels 0 --budget 1 -o OUT",
+}
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory, run_main) -> tuple[Path, dict[str, str], dict[str, Path]]:
+    """Return a cache with a base, two experts, a protected one and an adapter; files; and the folder of each model."""
+    place = tmp_path_factory.mktemp("published")
+    made = tiny_world.make(place / "plain")
+    lora = save_adapter(place / "plain" / "lora", "llama-mha-tied", r=2, target_modules=["q_proj"])
+    run_main("protect", made.original, "--base", made.base, "--key", place / "k.mbkey", "-o", place / "protected")
+    folders = {
+        "base": made.base, "a": made.original, "b": made.partner, "lora": lora, "protected": place / "protected",
+    }  # fmt: skip
+    files = {"TASK": made.task, "TASK2": made.partner_task, "KEY": place / "k.mbkey"}
+    return place, files, {name: publish(place, name, folder) for name, folder in folders.items()}
+
+
+@pytest.fixture(scope="module")
+def run_main():
+    from mergebarrier.cli import main
+
+    def run(*words: object) -> None:
+        assert main(list(map(str, words))) == 0
+
+    return run
+
+
+def test_every_verb_that_names_language_models_is_tried_with_every_form() -> None:
+    assert EVERYWHERE.keys() == {call.split()[0] for call in CALLS} - {"attack"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("verb", EVERYWHERE)
+def test_every_form_of_a_name_means_the_same_in_every_verb(
+    verb: str, form: str, world, tmp_path, monkeypatch, run_cli
+) -> None:
+    cache, files, snapshots = world
+    monkeypatch.setenv("HF_HUB_CACHE", str(cache))
+    places = {**files, "OUT": tmp_path / "out"}
+    places |= {name: FORMS[form].format(name, snapshot, snapshot.name) for name, snapshot in snapshots.items()}
+    ran = run_cli(verb, *(places.get(word, word) for word in EVERYWHERE[verb].split()), "--json")
+    assert ran.exit_code in ((0, 1) if verb in ("verify", "scan") else (0,)), ran.stderr
+    assert ran.json["kind"] != "error"
+    if verb == "audit":
+        assert "+" in ran.json["models"]["original"]["name"] or "adapter" not in form
