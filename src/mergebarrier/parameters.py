@@ -44,6 +44,8 @@ __all__ = [
 ]
 
 _KEY: Final = "mergebarrier"
+#: Of float32, which weights are computed in: more is infinite there.
+_LARGEST: Final = float.fromhex("0x1.fffffep+127")
 _T = TypeVar("_T")
 _D = TypeVar("_D", bound="DataclassInstance")
 Kind = Literal["number", "whole", "flag", "choice", "numbers", "listing", "subset", "string"]
@@ -144,7 +146,7 @@ class Parameter:
             raise ValueError(self.allowed, values) from None
 
     def _number(self, value: object) -> float:
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= _LARGEST:
             raise ValueError(self.allowed, value)
         if not self.low <= value <= self.high or (self.above and value == self.low):
             raise ValueError(self.allowed, value)

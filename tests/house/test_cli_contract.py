@@ -191,8 +191,16 @@ def _raiser(error: BaseException):
     ("error", "exit_code", "begins"),
     [
         (BadHeader("odd", where="a.safetensors", remedy="mend it"), 2, "error: MB1005 a.safetensors: odd; mend it\n"),
-        (OSError(errno.ENOSPC, "No space left on device", "x"), 2, "error: MB1013 x: No space left on device"),
-        (PermissionError(errno.EACCES, "Permission denied", "f"), 2, "error: MB1020 f: Permission denied"),
+        (
+            OSError(errno.ENOSPC, "No space left on device", "x"),
+            2,
+            "error: MB1013 x: the disk refused a write (No space",
+        ),
+        (
+            PermissionError(errno.EACCES, "Permission denied", "f"),
+            2,
+            "error: MB1020 f: not allowed (Permission denied)",
+        ),
         (MemoryError(), 2, "error: MB1009 out of memory"),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory"), 2, "error: MB1009 out of memory"),
         (

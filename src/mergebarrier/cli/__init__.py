@@ -5,7 +5,6 @@ is used and never for ``mergebarrier --help``.  A verb returns None (exit 0) or 
 MergebarrierError only; what else escapes is translated here, so a bad input never ends in a traceback.
 """
 
-import errno
 import importlib
 import os
 import re
@@ -21,7 +20,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from mergebarrier import __version__
-from mergebarrier.cli._output import Session, print_error
+from mergebarrier.cli._output import Session, hold_streams, print_error, tell
 from mergebarrier.cli.shell import LogFile
 from mergebarrier.errors import (
     InternalError,
@@ -29,9 +28,8 @@ from mergebarrier.errors import (
     LimitExceeded,
     MergebarrierError,
     MissingExtra,
-    NoSpace,
-    NotWritable,
     UsageError,
+    refused_by_system,
 )
 from mergebarrier.nearest import nearest
 
@@ -67,7 +65,6 @@ _EPILOG: Final = (
     "2 could not complete, 64 usage, 70 internal error, 130 interrupted."
 )
 _TRACEBACK_VARIABLE: Final = "MERGEBARRIER_TRACEBACK"
-_NO_SPACE: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 _Ours = TypeVar("_Ours", bound=MergebarrierError)
@@ -122,7 +119,7 @@ class _LazyGroup(click.Group):
 def _group(ctx: click.Context) -> int:
     """Protect open-weight models against unwanted merging, undo it, merge, and audit all of it honestly."""
     if ctx.invoked_subcommand is None:
-        click.echo(ctx.get_help(), err=True)
+        tell(ctx.get_help())
         return UsageError.exit_code
     return 0
 
@@ -135,6 +132,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Returns: 0 done, 1 finished with a finding, 2 could not complete, 64 usage, 70 internal error, 130 interrupted.
     """
+    hold_streams()
     session = Session(tuple(sys.argv[1:] if argv is None else argv))
     started = time.perf_counter()
     try:
@@ -155,8 +153,10 @@ def _run(session: Session) -> int:
                 session.log.write(f"mergebarrier {__version__}: {shlex.join(['mergebarrier', *session.argv])}")
             code = _group.main(list(session.argv), prog_name="mergebarrier", standalone_mode=False, obj=session)
     except click.exceptions.NoArgsIsHelpError as error:
-        click.echo(error.format_message(), err=True)
+        tell(error.format_message())
         return UsageError.exit_code
+    except SystemExit:  # how click ends where nobody reads on: the result did not arrive
+        return MergebarrierError.exit_code
     except MergebarrierError as error:
         print_error(error, session)
         return error.exit_code
@@ -201,12 +201,10 @@ def _usage(error: click.ClickException) -> UsageError:
 
 def _from_foreign(error: Exception) -> MergebarrierError:
     """Translate a third-party error into one of our classes."""
-    if isinstance(error, OSError) and error.errno in _NO_SPACE:
-        return NoSpace(error.strerror or "the disk is full", where=error.filename or "", remedy="free some space")
-    if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return NotWritable(error.strerror or "not allowed", where=error.filename or "", remedy="check its permissions")
     if isinstance(error, OSError):
-        return MergebarrierError(error.strerror or str(error), where=error.filename or "", remedy="check the path")
+        return refused_by_system(error) or MergebarrierError(
+            error.strerror or str(error), where=error.filename or "", remedy="check the path"
+        )
     if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
         return _out_of_memory()
     if isinstance(error, ImportError) and not str(error.name).startswith("mergebarrier"):

@@ -7,11 +7,12 @@ file or a pipe it is as wide as it needs to be, and never cut.
 
 import dataclasses
 import json
+import os
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -24,7 +25,7 @@ from mergebarrier.errors import MergebarrierError, clean, plain
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-__all__ = ["SCHEMA_VERSION", "Output", "Session", "print_error"]
+__all__ = ["SCHEMA_VERSION", "Output", "Session", "hold_streams", "print_error", "tell"]
 
 _WIDEST: Final = 10_000
 _READABLE: Final = 110
@@ -117,14 +118,14 @@ class Output:
     def note(self, text: str) -> None:
         """Print one line on stderr, unless quiet; a log file gets it always."""
         if not self.quiet:
-            click.echo(plain(text), err=True)
+            tell(text)
         else:
             _log(text)
 
     def detail(self, text: str) -> None:
         """Print one line on stderr when ``--verbose`` asks for it; a log file gets it always."""
         if self.verbose:
-            click.echo(plain(text), err=True)
+            tell(text)
         else:
             _log(text)
 
@@ -168,17 +169,35 @@ class Output:
             bar.stop()
 
 
+def tell(text: str) -> None:
+    """Print a line on stderr; a stderr that takes none changes neither what a run does nor its exit code."""
+    with suppress(OSError):
+        click.echo(plain(text), err=True)
+
+
+def hold_streams() -> None:
+    """Open what is closed of stdin, stdout and stderr on the null device.
+
+    Else the first file that is written would get its number, and with it whatever a library says.
+    """
+    while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(fd, True)
+    os.close(fd)
+    sys.stdout, sys.stderr = (stream or open(os.devnull, "w") for stream in (sys.stdout, sys.stderr))
+
+
 def print_error(error: MergebarrierError, session: Session) -> None:
     """Print one line on stderr, the notes below it, and the same as JSON on stdout where JSON was asked for."""
     notes = list(getattr(error, "__notes__", ()))
-    click.echo(f"error: {error}", err=True)
+    tell(f"error: {error}")
     if session.verbose and error.__cause__ is not None:
-        click.echo(plain(f"caused by {type(error.__cause__).__name__}: {error.__cause__}"), err=True)
+        tell(f"caused by {type(error.__cause__).__name__}: {error.__cause__}")
     for note in notes:
-        click.echo(plain(note), err=True)
+        tell(note)
     if session.wants_json and not session.emitted:
         fields = {"code": error.code, "where": error.where, "what": error.what, "remedy": error.remedy, "notes": notes}
-        click.echo(_dumps({"kind": "error", "exit_code": error.exit_code, "error": fields}))
+        with suppress(OSError):  # a stdout that takes nothing may be the error itself
+            click.echo(_dumps({"kind": "error", "exit_code": error.exit_code, "error": fields}))
 
 
 def _ignore(done: int, total: int | None = None) -> None:

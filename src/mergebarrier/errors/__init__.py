@@ -7,7 +7,7 @@ Each docstring is the row of its error in docs/errors.md: first what happened, t
     |- CheckpointError            NotACheckpoint UnsafePath PickleRefused RemoteCodeRefused AdapterRefused BadIndex
     |                             BadHeader BadConfig BadDtype NonFinite LimitExceeded ChangedDuringRun OutputExists
     |                             PartialOutput NoSpace BadManifest DigestMismatch BadAdapter
-    |                             FetchFailed NotWritable
+    |                             FetchFailed NotWritable DiskFailed
     |- ArchError                  UnknownFamily UnknownTensor MissingTensor ConfigMismatch UnsupportedFeature
     |                             BadTable
     |- MergeError                 ShapeMismatch TensorSetMismatch BadMergeParameter BadMergeData BadRecipe
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
         ChangedDuringRun,
         CheckpointError,
         DigestMismatch,
+        DiskFailed,
         FetchFailed,
         LimitExceeded,
         NonFinite,
@@ -60,6 +61,7 @@ if TYPE_CHECKING:
         PickleRefused,
         RemoteCodeRefused,
         UnsafePath,
+        refused_by_system,
     )
     from mergebarrier.errors.measured import (
         AssetMissing,
@@ -130,6 +132,7 @@ __all__ = [
     "CheckpointError",
     "ConfigMismatch",
     "DigestMismatch",
+    "DiskFailed",
     "Diverged",
     "EvaluateError",
     "FetchFailed",
@@ -172,6 +175,7 @@ __all__ = [
     "clean",
     "folder_name",
     "plain",
+    "refused_by_system",
 ]
 
 lazy.open_door(__name__)

@@ -1,5 +1,7 @@
 """What can be wrong with files and folders of models (MB1)."""
 
+import errno
+
 from mergebarrier.errors.base import MergebarrierError
 
 
@@ -123,7 +125,7 @@ class PartialOutput(CheckpointError):
 class NoSpace(CheckpointError):
     """The disk is too small or refused a write.
 
-    Free some space and use `--resume`, or choose another disk.
+    Free some space and run the command that the last line prints, or the same again, or choose another disk.
     """
 
     code = "MB1013"
@@ -183,6 +185,15 @@ class NotWritable(CheckpointError):
     code = "MB1020"
 
 
+class DiskFailed(CheckpointError):
+    """The disk or the network drive answered a read or a write with an error of its own.
+
+    Check the device (the system's log names it); run the command that the last line prints, or the same again.
+    """
+
+    code = "MB1021"
+
+
 class FetchFailed(CheckpointError):
     """A model could not be fetched from the Hugging Face Hub.
 
@@ -190,3 +201,15 @@ class FetchFailed(CheckpointError):
     """
 
     code = "MB1019"
+
+
+def refused_by_system(fault: OSError, where: object = "") -> CheckpointError | None:
+    """Return our error for what the system says of a file; None where the path itself is to blame, as when absent."""
+    why, where = fault.strerror or "no reason given", where or fault.filename or ""
+    if fault.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return NoSpace(f"the disk refused a write ({why})", where=where, remedy="free space, or choose another disk")
+    if fault.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return NotWritable(f"not allowed ({why})", where=where, remedy="check its permissions, or choose another place")
+    if fault.errno in (errno.EIO, errno.ENXIO, errno.ESTALE, errno.ETIMEDOUT, errno.EREMOTEIO):
+        return DiskFailed(f"the disk failed ({why})", where=where, remedy="check the disk, then run again")
+    return None

@@ -13,7 +13,6 @@ Source: RFC 5869 (HKDF), FIPS 202 (SHAKE).  An adversary who knows the input wei
 output; the key gives reversibility, not secrecy of a linear map.
 """
 
-import errno
 import hashlib
 import hmac
 import os
@@ -25,7 +24,7 @@ from pathlib import Path
 
 from mergebarrier.checkpoint import canonical_json
 from mergebarrier.checkpoint.bytes import open_regular, parse_bounded, read_into, write_at
-from mergebarrier.errors import BadKey, NotACheckpoint, NotWritable, OutputExists
+from mergebarrier.errors import BadKey, NotACheckpoint, OutputExists, refused_by_system
 
 KEY_BYTES = 32
 _MAX_FILE_BYTES = 64 * 2**10
@@ -158,13 +157,8 @@ def write_key_file(path: str | os.PathLike[str], key: bytes) -> None:
             "the key file exists, and keys are never overwritten", where=path, remedy="choose another name"
         ) from fault
     except OSError as fault:
-        if isinstance(fault, PermissionError) or fault.errno == errno.EROFS:
-            raise NotWritable(
-                f"cannot be written ({fault.strerror})", where=path, remedy="choose a place that you may write"
-            ) from fault
-        raise BadKey(
-            f"cannot be created ({fault.strerror})", where=path, remedy="choose a folder that exists"
-        ) from fault
+        absent = BadKey(f"cannot be created ({fault.strerror})", where=path, remedy="choose a folder that exists")
+        raise refused_by_system(fault, path) or absent from fault
     try:
         write_at(fd, 0, memoryview(canonical_json(document)), path)
         os.fsync(fd)

@@ -11,8 +11,8 @@ import pytest
 
 import tiny_models
 from mergebarrier.checkpoint import open_checkpoint
-from mergebarrier.checkpoint.bytes import full_disk
-from mergebarrier.errors import MergebarrierError, NoSpace, NotWritable
+from mergebarrier.checkpoint.bytes import on_disk
+from mergebarrier.errors import DiskFailed, MergebarrierError, NoSpace, NotWritable
 
 
 @pytest.fixture
@@ -73,10 +73,16 @@ def test_a_run_without_overwrite_does_not_inherit_the_right_to_replace(model, tm
 
 @pytest.mark.parametrize(
     ("number", "kind"),
-    [(errno.EACCES, NotWritable), (errno.EPERM, NotWritable), (errno.EROFS, NotWritable), (errno.ENOSPC, NoSpace)],
+    [
+        (errno.EACCES, NotWritable),
+        (errno.EPERM, NotWritable),
+        (errno.EROFS, NotWritable),
+        (errno.ENOSPC, NoSpace),
+        (errno.EIO, DiskFailed),
+    ],
 )
 def test_what_the_system_refuses_has_a_code(number: int, kind: type[MergebarrierError]) -> None:
-    with pytest.raises(kind, match=os.strerror(number)), full_disk("place"):
+    with pytest.raises(kind, match=os.strerror(number)), on_disk("place"):
         raise OSError(number, os.strerror(number))
 
 

@@ -320,7 +320,7 @@ def test_a_full_disk_is_named_and_the_run_resumes(
             try:
                 copy(folder, out)
             except NoSpace as fault:
-                assert fault.exit_code == 2 and "resume" in str(fault)
+                assert fault.exit_code == 2 and "free space" in str(fault)
                 assert not out.exists()
         assert folder_bytes(copy(folder, out, resume=True)) == reference
 

@@ -28,7 +28,7 @@ import torch
 from blake3 import blake3
 
 from mergebarrier.checkpoint.bytes.tensors import HASHES, SHA256, TensorInfo, Tree, check_payload
-from mergebarrier.errors import ChangedDuringRun, LimitExceeded, NoSpace, NotACheckpoint, NotWritable, UnsafePath
+from mergebarrier.errors import ChangedDuringRun, LimitExceeded, NotACheckpoint, UnsafePath, refused_by_system
 from mergebarrier.progress import Progress
 
 _OPEN_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
@@ -36,8 +36,6 @@ _MOST_BYTES = 1 << 26
 _BUFFER_BYTES = 1 << 20
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 def inside(path: Path, folder: Path) -> bool:
@@ -98,7 +96,8 @@ def read_into(fd: int, offset: int, view: memoryview, where: object) -> None:
     """Fill ``view`` (bytes) from ``offset``; ChangedDuringRun when the file has become shorter."""
     done = 0
     while done < len(view):
-        n_bytes = os.preadv(fd, [view[done : done + _MOST_BYTES]], offset + done)
+        with on_disk(where):
+            n_bytes = os.preadv(fd, [view[done : done + _MOST_BYTES]], offset + done)
         if n_bytes == 0:
             raise ChangedDuringRun(
                 f"the file ends at byte {offset + done}", where=where, remedy="run again when nothing writes to it"
@@ -107,26 +106,20 @@ def read_into(fd: int, offset: int, view: memoryview, where: object) -> None:
 
 
 @contextlib.contextmanager
-def full_disk(where: object) -> Iterator[None]:
-    """Turn what the operating system says of a write that it refuses into NoSpace or NotWritable."""
+def on_disk(where: object) -> Iterator[None]:
+    """Turn what the operating system says of a disk into NoSpace, NotWritable or DiskFailed."""
     try:
         yield
     except OSError as fault:
-        if fault.errno in _FULL:
-            raise NoSpace(
-                f"the disk refused a write ({fault.strerror})", where=where, remedy="free space, then use --resume"
-            ) from fault
-        if fault.errno in FORBIDDEN:
-            raise NotWritable(
-                f"cannot be written ({fault.strerror})", where=where, remedy="choose an output that you may write"
-            ) from fault
+        if known := refused_by_system(fault, where):
+            raise known from fault
         raise
 
 
 def write_at(fd: int, offset: int, view: memoryview, where: object) -> None:
     """Write all of ``view`` (bytes) at ``offset``, however short single writes are."""
     done = 0
-    with full_disk(where):
+    with on_disk(where):
         while done < len(view):
             done += os.pwrite(fd, view[done : done + _MOST_BYTES], offset + done)
 
@@ -135,7 +128,8 @@ def sync_folder(path: Path) -> None:
     """Make renames inside a folder durable."""
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        os.fsync(fd)
+        with on_disk(path):
+            os.fsync(fd)
     finally:
         os.close(fd)
 

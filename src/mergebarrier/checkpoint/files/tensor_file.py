@@ -22,7 +22,7 @@ from mergebarrier.checkpoint.bytes import (
     TORCH,
     check_bool,
     check_finite,
-    full_disk,
+    on_disk,
     parse_bounded,
     read_into,
     write_at,
@@ -88,7 +88,7 @@ def write_tensor_file(
     part = path.with_name(f".{path.name}.part")
     if os.path.lexists(path) and not (overwrite and path.is_file() and not path.is_symlink()):
         raise OutputExists("the file exists", where=path, remedy="choose another name, or replace it with --overwrite")
-    with full_disk(path):
+    with on_disk(path):
         fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
         try:
             write_at(fd, 0, memoryview(content), path)

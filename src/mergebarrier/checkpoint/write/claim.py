@@ -18,13 +18,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mergebarrier.checkpoint.bytes import FORBIDDEN, inside
+from mergebarrier.checkpoint.bytes import inside, on_disk
 from mergebarrier.checkpoint.files import MANIFEST_NAME, listed_files, read_manifest
 from mergebarrier.errors import (
     CheckpointError,
     NoSpace,
     NotACheckpoint,
-    NotWritable,
     OutputExists,
     PartialOutput,
     UnsafePath,
@@ -174,16 +173,13 @@ def claim_partial(place: OutputPlace, *, resume: bool, overwrite: bool) -> int:
     partial = place.partial
     fresh = False
     try:
-        partial.parent.mkdir(parents=True, exist_ok=True)
-        partial.mkdir()
+        with on_disk(partial):
+            partial.parent.mkdir(parents=True, exist_ok=True)
+            partial.mkdir()
         fresh = True
     except FileExistsError:
         pass
     except OSError as fault:
-        if fault.errno in FORBIDDEN:
-            raise NotWritable(
-                f"cannot be created ({fault.strerror})", where=partial, remedy="choose an output that you may write"
-            ) from fault
         raise NotACheckpoint(
             f"cannot be created ({fault.strerror})", where=partial, remedy="choose an output folder that you may write"
         ) from fault

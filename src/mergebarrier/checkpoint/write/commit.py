@@ -38,9 +38,9 @@ from mergebarrier.checkpoint.bytes import (
     Shard,
     TensorInfo,
     content_digest,
-    full_disk,
     hash_file,
     hash_tensor,
+    on_disk,
     parse_bounded,
     read_into,
     read_small,
@@ -73,7 +73,7 @@ def write_record(tasks: Path, unit: str, plan_sha256: str, record: UnitRecord) -
     """Write the record of one unit, by rename, so that it is whole or absent."""
     path = tasks / f"{hashlib.sha256(unit.encode()).hexdigest()[:32]}.done"
     draft = path.with_suffix(".new")
-    with full_disk(path):
+    with on_disk(path):
         fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
         try:
             table = {"plan": plan_sha256, "tensors": dict(record.tensors), "unit": unit, "made_of": record.made_of}
@@ -220,8 +220,8 @@ def commit_output(
         os.rename(place.model / (name + ".new"), place.model / name)
     publish(place)
     sync_folder(place.out)
-    remove_partial(place)
     sync_folder(place.out.parent)
+    remove_partial(place)
 
 
 def _verify(writer: Unfinished, workers: int, progress: Progress | None) -> dict[str, str]:
@@ -237,7 +237,7 @@ def _verify(writer: Unfinished, workers: int, progress: Progress | None) -> dict
                 raise DigestMismatch(
                     "the disk returned other bytes than were written",
                     where=place,
-                    remedy="check the disk, then use --resume",
+                    remedy="check the disk, then run it again with --resume",
                 )
         if writer.hashing == BLAKE3:
             header = bytearray(shard.tensors[0].begin)

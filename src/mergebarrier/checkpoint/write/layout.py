@@ -29,7 +29,7 @@ from mergebarrier.checkpoint.bytes import (
     OutTensor,
     Shard,
     TensorInfo,
-    full_disk,
+    on_disk,
     read_small,
     sync_folder,
     write_at,
@@ -199,7 +199,7 @@ def _rewind(place: OutputPlace, shard_names: Sequence[str]) -> None:
 
 def _open_part(path: Path, size_bytes: int) -> int:
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
-    with full_disk(path):
+    with on_disk(path):
         fd = os.open(path, flags, 0o666)
         return _sized(fd, size_bytes, path)
 
@@ -232,7 +232,7 @@ def _allocate(fd: int, size_bytes: int, path: Path) -> None:
 
 def write_new(path: Path, data: bytes) -> None:
     """Write and fsync a file that must not exist yet; mode 0666 less the umask."""
-    with full_disk(path):
+    with on_disk(path):
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
         try:
             write_at(fd, 0, memoryview(data), path)

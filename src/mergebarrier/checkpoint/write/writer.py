@@ -25,8 +25,8 @@ from mergebarrier.checkpoint.bytes import (
     Shard,
     TensorInfo,
     check_finite,
-    full_disk,
     hash_tensor,
+    on_disk,
     write_at,
 )
 from mergebarrier.checkpoint.read import Checkpoint
@@ -49,7 +49,7 @@ from mergebarrier.checkpoint.write.commit import (
     write_record,
 )
 from mergebarrier.checkpoint.write.layout import open_parts, part_name, plan_digest, plan_document, plan_shards
-from mergebarrier.errors import ChangedDuringRun, InternalError, Interrupted, MergebarrierError, NoSpace
+from mergebarrier.errors import ChangedDuringRun, DiskFailed, InternalError, Interrupted, MergebarrierError, NoSpace
 from mergebarrier.progress import Progress
 
 
@@ -267,7 +267,7 @@ class Writer:
 
     def flushed(self, shard: str) -> None:
         """Return when a shard that is written completely is on the disk."""
-        with full_disk(self.place.out / shard):
+        with on_disk(self.place.out / shard):
             self._flusher.wait(shard, self._fds[shard])
 
     @contextmanager
@@ -276,7 +276,7 @@ class Writer:
         try:
             yield
         except MergebarrierError as fault:
-            if not isinstance(fault, (Interrupted, NoSpace, ChangedDuringRun)):
+            if not isinstance(fault, (Interrupted, NoSpace, DiskFailed, ChangedDuringRun)):
                 self.discard()
             raise
 
