@@ -148,7 +148,7 @@ def relate(
     """
     left_out = left_out_of(min(widths))
     cross = torch.eye(*widths, dtype=torch.float64) if products is None else products.cross.sum(0)
-    stream = None if products is None else stream_test(isometry(cross, left_out), left_out, centred=centred)
+    stream = None if products is None else stream_test(isometry(cross, left_out), left_out)
     chosen = _spread(len(places), options.layers)
     turns = [haar(widths[1], options.seed, n, centred=centred) for n in range(options.draws)]
     seen = _look(places, chosen, cross, left_out, turns, progress)
