@@ -15,7 +15,8 @@ if TYPE_CHECKING:
         instances_of,
         require_same,
     )
-    from mergebarrier.circuits.describe import describe, family_of, match, sizes_under
+    from mergebarrier.circuits.describe import describe, family_of, match
+    from mergebarrier.circuits.resized import Resized, key_of
 
 __all__ = [
     "CIRCUITS",
@@ -23,13 +24,14 @@ __all__ = [
     "Circuit",
     "Instance",
     "Member",
+    "Resized",
     "describe",
     "family_of",
     "instance",
     "instances_of",
+    "key_of",
     "match",
     "require_same",
-    "sizes_under",
 ]
 
 lazy.open_door(__name__)

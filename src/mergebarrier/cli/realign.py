@@ -71,6 +71,8 @@ def command(
 def _sentence(diagnostics: Mapping[str, object]) -> str:
     if "circuits_flipped" in diagnostics:
         return f"flipped {diagnostics['circuits_flipped']} attention circuits back, if that is what was done to them"
+    if "neurons_folded" in diagnostics:
+        return f"folded {diagnostics['neurons_folded']} neurons per layer into others"
     if "mean_cosine_after" not in diagnostics:
         return "solved each projection alone; the function is not kept exactly"
     moved = diagnostics["spaces_moved"]

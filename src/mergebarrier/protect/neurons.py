@@ -10,10 +10,9 @@ Source: ours, see ``widen``.  Key heads are repeated, which leaves what a query 
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final
 
 from mergebarrier import symmetry
-from mergebarrier.arch import leaves
 from mergebarrier.lazy import torch
 
 if TYPE_CHECKING:
@@ -21,36 +20,10 @@ if TYPE_CHECKING:
 
     from mergebarrier.arch import Factor
     from mergebarrier.circuits import Circuit, Member
-    from mergebarrier.symmetry import Stream
+    from mergebarrier.symmetry import Role, Stream
 
-Role = Literal["gate", "up", "down"]
 #: Gates of a decoy are mixed of two real ones, with about their norm.
 _MIXED: Final = 0.75
-
-
-def weights(circuit: "Circuit", axis: str) -> list[str]:
-    """Return the lines of the table in whose matrices neurons meet a stream, once per block, the first matrix first."""
-    streams = {name for name, one in circuit.family.axes.items() if one.space == "residual" and not one.scope}
-    found: dict[str, list[str]] = {}
-    for member in circuit.members:
-        if streams & set(member.line.axes):
-            held = [leaf for node in member.nodes for leaf in leaves(node) if leaf.axis == axis]
-            found[member.line.name] = [member.line.name] * len(held)
-    return [line for lines in found.values() for line in lines]
-
-
-def role_of(circuit: "Circuit", member: "Member", factor: "Factor") -> Role:
-    """Return what a factor of neurons is; without a gate all but the last matrix are gates."""
-    if circuit.axis((factor.axis, ())).kind == "glu":
-        return "down" if factor.dual else "up" if factor.scaled else "gate"
-    return "down" if member.line.name == weights(circuit, factor.axis)[-1] else "gate"
-
-
-def groups_of(circuit: "Circuit") -> tuple[str, str] | None:
-    """Return the axes of key heads and of the query heads that share one, if a family has both."""
-    axes = circuit.family.axes
-    inside = next((one for one, axis in axes.items() if axis.space == "heads" and axis.scope[1:]), None)
-    return None if inside is None else (axes[inside].scope[1], inside)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -110,7 +83,7 @@ class WideNeurons:
         }
         return cls(**{name: torch.from_numpy(column) for name, column in columns.items()})
 
-    def grown(self, role: Role, tensor: "Tensor", place: int) -> "Tensor":
+    def grown(self, role: "Role", tensor: "Tensor", place: int) -> "Tensor":
         """Return a block with the neurons of the wide model."""
         source = tensor.index_select(place, self.source)
         if role == "down":
@@ -119,7 +92,7 @@ class WideNeurons:
         own = source if role == "up" else source * _along(self.gate, place, tensor)
         return own + other * _along(mixed, place, tensor)
 
-    def shrunk(self, role: Role, tensor: "Tensor", place: int) -> "Tensor":
+    def shrunk(self, role: "Role", tensor: "Tensor", place: int) -> "Tensor":
         """Return a block with the neurons of the narrow model."""
         first = tensor.index_select(place, self.first)
         if role == "down":
@@ -147,7 +120,7 @@ class Resize:
 
     def __call__(self, member: "Member", tensor: "Tensor") -> "Tensor":
         """Return a tensor of other sizes, in wider numbers where anything was added; or itself."""
-        groups = groups_of(self.circuit) if self.key_heads > 1 else None
+        groups = symmetry.groups_of(self.circuit) if self.key_heads > 1 else None
         if not {*self.plans, *(groups or ())[:1]} & set(member.line.axes):
             return tensor
         tensor = tensor.to(torch.float32 if tensor.element_size() < 4 else torch.float64)
@@ -163,7 +136,7 @@ class Resize:
         axes = [factor.axis for factor in factors]
         for place, factor in enumerate(factors):
             if factor.axis in self.plans:
-                plan, role = self.plans[factor.axis], role_of(self.circuit, member, factor)
+                plan, role = self.plans[factor.axis], symmetry.role_of(self.circuit, member, factor)
                 view = plan.grown(role, view, place) if self.grows else plan.shrunk(role, view, place)
             elif groups is not None and factor.axis == groups[0] and groups[1] not in axes:
                 copies = self.key_heads

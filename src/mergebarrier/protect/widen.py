@@ -12,25 +12,22 @@ Source: ours, the structural relative of the published locks; v is another neuro
 stops tools by shape and nobody who looks: neurons of one gate are found and added up again (``realign fold_width``).
 """
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar, Final
 
-from mergebarrier import checkpoint, circuits, symmetry
-from mergebarrier.arch import Concat, Product, size_of
+from mergebarrier import circuits, symmetry
+from mergebarrier.arch import Concat, Product
 from mergebarrier.errors import MethodRefused
 from mergebarrier.parameters import check_values, number, whole
-from mergebarrier.protect.neurons import Resize, WideNeurons, groups_of, weights
+from mergebarrier.protect.neurons import Resize, WideNeurons
 from mergebarrier.protect.protection import Context, Need, Prepared, Reversibility
 
 if TYPE_CHECKING:
-    from mergebarrier.checkpoint import OutTensor
-    from mergebarrier.circuits import Circuit, Member
+    from mergebarrier.circuits import Circuit, Member, Resized
     from mergebarrier.protect.protection import Pieces, Table
 
 _MULTIPLE: Final = 256
-_KEY: Final = re.compile(r"[A-Za-z_][\w.]*")
 #: Activations with act(t) - act(-t) = t.
 _ODD_PART: Final = frozenset(
     {"silu", "swish", "relu", "gelu", "gelu_new", "gelu_fast", "gelu_pytorch_tanh", "gelu_python", "quick_gelu"}
@@ -77,7 +74,7 @@ class Widen:
                     gated=circuit.axis((axis, ())).kind == "glu",
                     signs=signs and not (_in_experts(circuit, axis) and circuit.axis((axis, ())).kind == "order"),
                 )
-                for axis in _neurons(circuit) if narrow.sizes[axis] != wide.sizes[axis]
+                for axis in symmetry.neuron_axes(circuit) if narrow.sizes[axis] != wide.sizes[axis]
             }  # fmt: skip
             elements = symmetry.sample(
                 replace(circuit, sizes=wide.sizes), context.streams, only=spaces, profile="lossless", condition=1.0
@@ -101,7 +98,7 @@ class Widen:
 
         changed = [f"{key}={narrow.values[key]}" for key in wide.values]
         return Prepared(
-            layout=wide.layout(context),
+            layout=wide.layout(context.checkpoint, context.architecture),
             config=wide.config,
             apply=apply,
             invert=invert,
@@ -111,61 +108,23 @@ class Widen:
             reversibility="tolerant",
             determinism="profile",
             amplified=2.0,
-            restored=checkpoint.OutputFolder(layout=narrow.layout(context), config=narrow.config),
+            restored=narrow.folder(context.checkpoint, context.architecture),
         )
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Shapes:
-    """The narrow or the wide model: what its configuration says otherwise, and sizes of axes.
-
-    Attributes:
-      values: key of the configuration, with dots into tables -> size.
-      config: top-level keys with the values that they get.
-      sizes:  of all axes.
-    """
-
-    values: Mapping[str, int]
-    config: Mapping[str, object]
-    sizes: Mapping[str, int]
-
-    @classmethod
-    def of(cls, context: Context, values: Mapping[str, int]) -> "_Shapes":
-        config = dict(context.checkpoint.config)
-        for key, value in values.items():
-            outer, dot, inner = key.partition(".")
-            config[outer] = {**config[outer], inner: value} if dot else value
-        sizes = circuits.sizes_under(context.architecture.table, context.checkpoint, config)[0]
-        return cls(values=values, config={key.partition(".")[0]: config[key.partition(".")[0]] for key in values},
-                   sizes=sizes)  # fmt: skip
-
-    def layout(self, context: Context) -> "list[OutTensor]":
-        """Return every tensor with the shape that it has here."""
-        members = {member.name: member for circuit in context.architecture.circuits for member in circuit.members}
-        return [
-            checkpoint.OutTensor(info.name, info.dtype, self._shape(members.get(info.name), info.shape), info.shard)
-            for info in context.checkpoint.tensors.values()
-        ]
-
-    def _shape(self, member: "Member | None", stored: tuple[int, ...]) -> tuple[int, ...]:
-        if member is None:
-            return stored
-        return tuple(size_of(node, self.sizes) or size for node, size in zip(member.nodes, stored, strict=True))
-
-
-def _configs(options: Widen, context: Context) -> tuple[_Shapes, _Shapes]:
+def _configs(options: Widen, context: Context) -> "tuple[Resized, Resized]":
     """Return the model that is there, and the one that is written."""
-    architecture, undone = context.architecture, context.undone
-    sizes, table = architecture.circuits[0].sizes, architecture.table
-    neurons = [one for circuit in architecture.circuits for one in _neurons(circuit)]
-    keys = {table.axes[axis].size.partition(" or ")[0]: axis for axis in dict.fromkeys(neurons)}
+    architecture, checkpoint, undone = context.architecture, context.checkpoint, context.undone
+    sizes = architecture.circuits[0].sizes
+    neurons = [one for circuit in architecture.circuits for one in symmetry.neuron_axes(circuit)]
+    keys = {circuits.key_of(architecture, axis): axis for axis in dict.fromkeys(neurons)}
     # An unnamed axis of that size, in a tensor that nothing acts on, would have to grow too.
     unnamed = {size for circuit in architecture.circuits for member in circuit.members if not member.line.axes
-               for size in context.checkpoint.tensors[member.name].shape}  # fmt: skip
-    here = {key: sizes[axis] for key, axis in keys.items() if _KEY.fullmatch(key) and sizes[axis] not in unnamed}
+               for size in checkpoint.tensors[member.name].shape}  # fmt: skip
+    here = {key: sizes[axis] for key, axis in keys.items() if key and sizes[axis] not in unnamed}
     there = {key: -(-int(size * (1 + options.share)) // _MULTIPLE) * _MULTIPLE for key, size in here.items()}
     if options.key_heads > 1:
-        groups = groups_of(architecture.circuits[0])
+        groups = symmetry.groups_of(architecture.circuits[0])
         if groups is None or any(_nested(member) for circuit in architecture.circuits for member in circuit.members):
             raise MethodRefused(
                 f"key heads of a {architecture.family} cannot be told apart from its query heads",
@@ -176,7 +135,7 @@ def _configs(options: Widen, context: Context) -> tuple[_Shapes, _Shapes]:
                 f"{sizes[groups[1]]} query heads share a key head, which {options.key_heads} cannot take over",
                 where="--key-heads", remedy=f"give a divisor of {sizes[groups[1]]}",
             )  # fmt: skip
-        key, count = table.axes[groups[0]].size.partition(" or ")[0], sizes[groups[0]]
+        key, count = circuits.key_of(architecture, groups[0]), sizes[groups[0]]
         here, there = here | {key: count}, there | {key: count * options.key_heads}
     if undone is not None:
         widths = undone["widths"]
@@ -188,15 +147,7 @@ def _configs(options: Widen, context: Context) -> tuple[_Shapes, _Shapes]:
             where=context.checkpoint.path / "config.json",
             remedy="use --method exact",
         )
-    return _Shapes.of(context, here), _Shapes.of(context, there)
-
-
-def _neurons(circuit: "Circuit") -> list[str]:
-    """Return the axes of neurons that stand in three blocks (gate, up, down), or in two, and nowhere else."""
-    axes = dict.fromkeys(one[0] for one in circuit.instances if circuit.axis(one).space == "neurons")
-    return [
-        axis for axis in axes if len(weights(circuit, axis)) == (3 if circuit.axis((axis, ())).kind == "glu" else 2)
-    ]
+    return circuits.Resized.of(checkpoint, architecture, here), circuits.Resized.of(checkpoint, architecture, there)
 
 
 def _in_experts(circuit: "Circuit", axis: str) -> bool:

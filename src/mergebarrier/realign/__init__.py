@@ -7,6 +7,7 @@ from mergebarrier import lazy
 if TYPE_CHECKING:
     from mergebarrier.realign.aga import Aga
     from mergebarrier.realign.flip_again import FlipAgain
+    from mergebarrier.realign.fold_width import FoldWidth
     from mergebarrier.realign.gaugefix import GaugeFix
     from mergebarrier.realign.realignment import Fitted, ParallelMap, Realignment
     from mergebarrier.realign.registry import REALIGNMENTS
@@ -17,6 +18,7 @@ __all__ = [
     "Aga",
     "Fitted",
     "FlipAgain",
+    "FoldWidth",
     "GaugeFix",
     "ParallelMap",
     "Realignment",

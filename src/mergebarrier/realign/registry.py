@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from mergebarrier.realign.aga import Aga
 from mergebarrier.realign.flip_again import FlipAgain
+from mergebarrier.realign.fold_width import FoldWidth
 from mergebarrier.realign.gaugefix import GaugeFix
 from mergebarrier.realign.realignment import Realignment
 
@@ -12,4 +13,5 @@ REALIGNMENTS: Mapping[str, Realignment] = {
     "aga": Aga(),
     "aga-matched": Aga(matched=True),
     "flip_again": FlipAgain(),
+    "fold_width": FoldWidth(),
 }

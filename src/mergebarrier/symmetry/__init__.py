@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from mergebarrier.symmetry.gauge import Reverted, act, act_inverse, bit_exact, composed, inverted
     from mergebarrier.symmetry.invariants import invariants
     from mergebarrier.symmetry.matching import Correlation, assign, cosines, signed_order
+    from mergebarrier.symmetry.mlps import Role, groups_of, meeting, neuron_axes, role_of
 
 __all__ = [
     "LOCKS",
@@ -28,6 +29,7 @@ __all__ = [
     "Monomial",
     "Planes",
     "Reverted",
+    "Role",
     "StoredBlock",
     "Stream",
     "Streams",
@@ -49,13 +51,17 @@ __all__ = [
     "flips",
     "fold",
     "freedoms",
+    "groups_of",
     "identity",
     "invariants",
     "inverted",
     "matrix",
+    "meeting",
+    "neuron_axes",
     "permutation",
     "queries",
     "reflections",
+    "role_of",
     "sample",
     "signed_order",
     "similarities",

@@ -39,7 +39,7 @@ def realign(
       CheckpointError.
     """
     _check_base(model, base, realignment)
-    anchor = None if base is None else matched(model, base)
+    anchor = None if base is None or not realignment.needs_base else matched(model, base)
     architecture = _architecture(model, anchor)
     if anchor is not None and model.digests(workers=into.workers) == anchor.digests(workers=into.workers):
         raise NothingToAlign("model and base have the same weights", where=model.path, remedy="give a fine-tuned model")
@@ -86,8 +86,9 @@ class Reach(TypedDict):
 
 def check_realign(model: Checkpoint, base: Checkpoint | None, realignment: Realignment | None = None) -> Reach:
     """Return what ``realign`` would work on, after the checks that need no weights; with ``GaugeFix`` by default."""
-    _check_base(model, base, realignment or GaugeFix())
-    architecture = _architecture(model, None if base is None else matched(model, base))
+    realignment = realignment or GaugeFix()
+    _check_base(model, base, realignment)
+    architecture = _architecture(model, matched(model, base) if base is not None and realignment.needs_base else None)
     return {"family": architecture.family, "circuits": len(architecture.circuits), "tensors": len(model.tensors)}
 
 

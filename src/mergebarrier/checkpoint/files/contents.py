@@ -33,6 +33,7 @@ class Fit(TypedDict, total=False):
     tokens: Count
     matched: bool
     circuits_flipped: Count
+    neurons_folded: Count
 
 
 class TriggerOnBase(TypedDict):
