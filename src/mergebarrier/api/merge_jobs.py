@@ -15,7 +15,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mergebarrier import verbs
-from mergebarrier.api.base import Model, find_folder, resolve
+from mergebarrier.api.base import Model, cached_folder, find_folder, resolve
+from mergebarrier.api.signature import verify_signature
 from mergebarrier.checkpoint import Checkpoint, is_adapter
 from mergebarrier.errors import AdapterRefused, BadRecipe, NotACheckpoint, UsageError, clean
 from mergebarrier.merge import DATA_MERGES, MERGES, DataMerge, Merge, make, make_learned, parameters, plan
@@ -42,6 +43,7 @@ class MergeOptions:
       cure:    a key of ``scan.CURES``, for image models: cure the merge of a backdoor.
       tasks:   for the cure: the task file of each model.
       download: fetch models that the local cache lacks.
+      signers: public keys in PEM; each folder that is read must hold against one of them.
     """
 
     adapter: AdapterOutput | None = None
@@ -55,6 +57,7 @@ class MergeOptions:
     cure: str | None = None
     tasks: tuple[Path, ...] = ()
     download: bool = False
+    signers: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,9 +112,13 @@ def job_of(
         job = _of_recipe(plan_of(request.recipe, options, folders), options)
     else:
         job = _of_models(request, folders, tell, max_ram_bytes)
+    if options.signers:
+        read = [folder for item in job.inputs for folder in item.checkpoint.folders]
+        for folder in dict.fromkeys([*read, *job.beside]):
+            verify_signature(folder, *options.signers)
     for note in job.notes:
         tell(note)
-    return job
+    return replace(job, find=cached_folder)
 
 
 def _of_models(

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from mergebarrier.errors import BadKey, DigestMismatch, MissingExtra
+from mergebarrier.errors import BadKey, DigestMismatch, MissingExtra, clean
 
 
 def sign(folder: str | os.PathLike[str], key: str | os.PathLike[str]) -> Path:
@@ -27,31 +27,34 @@ def sign(folder: str | os.PathLike[str], key: str | os.PathLike[str]) -> Path:
     return bundle
 
 
-def verify_signature(folder: str | os.PathLike[str], key: str | os.PathLike[str]) -> Path:
-    """Check every file of a folder against the bundle beside it, with a public key in PEM; return the bundle's path.
+def verify_signature(folder: str | os.PathLike[str], *keys: str | os.PathLike[str]) -> Path:
+    """Check every file of a folder against the bundle beside it, with public keys in PEM; return the bundle's path.
 
-    Raises: DigestMismatch when the signature is missing, of another key, or of other files; BadKey; MissingExtra.
+    One key must hold.  Raises: DigestMismatch when the signature is missing, of another key, or of other files; BadKey;
+    MissingExtra.
     """
-    bundle = _bundle(folder)
+    bundle, fault = _bundle(folder), ""
     with _library():
         from cryptography.exceptions import InvalidSignature
         from model_signing import verifying
 
-        try:
-            verifier = verifying.Config().use_elliptic_key_verifier(public_key=Path(key))
-        except (ValueError, TypeError, OSError) as fault:
-            raise BadKey(
-                f"cannot be read: {fault}", where=key, remedy="give a public elliptic curve key in PEM"
-            ) from fault
-        try:
-            verifier.verify(Path(folder), bundle)
-        except (ValueError, TypeError, KeyError, OSError, InvalidSignature) as fault:
-            raise DigestMismatch(
-                f"the signature does not hold: {fault or 'it is of another key'}",
-                where=bundle,
-                remedy="get folder and signature again from the owner of the key",
-            ) from fault
-    return bundle
+        for key in keys:
+            try:
+                verifier = verifying.Config().use_elliptic_key_verifier(public_key=Path(key))
+            except (ValueError, TypeError, OSError) as found:
+                raise BadKey(
+                    f"cannot be read: {found}", where=key, remedy="give a public elliptic curve key in PEM"
+                ) from found
+            try:
+                verifier.verify(Path(folder), bundle)
+                return bundle
+            except (ValueError, TypeError, KeyError, OSError, InvalidSignature) as found:
+                fault = str(found)
+    raise DigestMismatch(
+        f"the signature does not hold: {clean(fault) or 'it is of another key'}",
+        where=bundle,
+        remedy="get folder and signature again from the owner of the key",
+    )
 
 
 def _bundle(folder: str | os.PathLike[str]) -> Path:

@@ -46,6 +46,7 @@ _WITH_BOTH: Final = (
     "untie",
     "sbom",
     "sign",
+    "signers",
 )
 acknowledge_option = click.option(
     "--acknowledge-licence",
@@ -91,6 +92,10 @@ _OPTIONS: Final = (
         "--sbom", type=MODEL, metavar="FILE", help="Also write the merge's ancestors as a CycloneDX bill of materials."
     ),
     click.option("--sign", type=MODEL, metavar="KEY.pem", help="Also sign the output, into DIR.sig, by model-signing."),
+    click.option(
+        "--verify-signature", "signers", type=MODEL, multiple=True, metavar="KEY.pem",
+        help="First check every input against its .sig; it must be of one of these keys.",
+    ),
     click.option("--text", "text_path", type=MODEL, metavar="FILE", help="Text for --check run, which it implies."),
     download_option,
 )  # fmt: skip
@@ -166,6 +171,7 @@ class Asked:
             acknowledge_licence=values["acknowledge_licence"],
             allowed=allowed,
             download=values["download"],
+            signers=values["signers"],
         )
 
 

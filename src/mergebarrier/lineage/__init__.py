@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         refused,
         unique,
     )
+    from mergebarrier.lineage.parents import Find, inherited
 
 __all__ = [
     "ATTACK_TAG",
@@ -37,10 +38,12 @@ __all__ = [
     "WISH_TAG",
     "Conclusion",
     "Declaration",
+    "Find",
     "bill_of_materials",
     "conclude",
     "declaration",
     "declared",
+    "inherited",
     "made_before",
     "marked",
     "model_card",

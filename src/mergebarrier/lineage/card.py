@@ -99,16 +99,15 @@ def declared(source: Checkpoint) -> Declaration:
 
 
 def declaration(files: Mapping[str, bytes], manifest: Mapping[str, object] | None = None) -> Declaration:
-    """Read what a model says about itself.
+    """Read what a model says about itself; never raises for malformed declarations.
 
     Args:
       files:    name -> bytes of its README.md and licence files, those that it has.
       manifest: content of its ``mergebarrier.json``, where there is one.
-    Returns: Declaration; never raises for malformed declarations.
     """
     content = manifest or {}
-    head, fault = _front_matter(files.get(CARD, b""))
-    tags = [tag for tag in _list(head.get("tags")) if isinstance(tag, str)]
+    head, fault = front_matter(files.get(CARD, b""))
+    tags = [tag for tag in as_list(head.get("tags")) if isinstance(tag, str)]
     marks = {folded(tag).replace(" ", "-"): None for tag in tags}
     texts = {name: _text(data) for name, data in files.items()}
     long = [
@@ -135,8 +134,8 @@ def _wish(
         no = folded(str(value)) in _NO
         if (asks_not_to_merge(key) and not no and value is not None) or (folded(key) in _MAY and no):
             return clean(place)
-    said = [text for text in _list(ours) if isinstance(text, str) and asks_not_to_merge(text)]
-    licences = [str(text) for key in ("license", "license_name") for text in _list(head.get(key))]
+    said = [text for text in as_list(ours) if isinstance(text, str) and asks_not_to_merge(text)]
+    licences = [str(text) for key in ("license", "license_name") for text in as_list(head.get(key))]
     for place, found in (("mergebarrier: ", said), ("tag ", tags), ("licence ", licences)):
         for text in filter(asks_not_to_merge, found):
             return clean(f"{place}{text}")
@@ -153,8 +152,8 @@ def _barred(
     head: Mapping[str, object], tags: Sequence[str], texts: Mapping[str, str], content: Mapping[str, object]
 ) -> str:
     """Return where a sign stands that forbids derivatives, as the subject of a sentence."""
-    written = [str(text) for key in ("license", "license_name") for text in _list(head.get(key))]
-    links, prose = [str(text) for text in _list(head.get("license_link"))], texts.get(CARD, "")
+    written = [str(text) for key in ("license", "license_name") for text in as_list(head.get(key))]
+    links, prose = [str(text) for text in as_list(head.get("license_link"))], texts.get(CARD, "")
     for what, found in (("licence", written), ("licence link", links), ("tag", tags)):
         for text in found:
             if forbids_derivatives(text) or (what == "licence" and set(named(text)) & set(NO_DERIVATIVES)):
@@ -173,7 +172,7 @@ def _barred(
 
 def _made_of(content: Mapping[str, object]) -> list[tuple[str, Mapping[str, object]]]:
     """Return licence and declaration of every input that a manifest lists."""
-    items = [item for item in _list(content.get("inputs")) if isinstance(item, dict)]
+    items = [item for item in as_list(content.get("inputs")) if isinstance(item, dict)]
     said = [item.get("declared") for item in items]
     tables = [table if isinstance(table, dict) else {} for table in said]
     return [(str(item.get("licence", UNKNOWN)), table) for item, table in zip(items, tables, strict=True)]
@@ -185,7 +184,7 @@ def _text(data: bytes) -> str:
 
 
 def _licence(head: Mapping[str, object], fault: str, files: Mapping[str, bytes]) -> Declaration:
-    written = [clean(text) for text in _list(head.get("license"))]
+    written = [clean(text) for text in as_list(head.get("license"))]
     name, link = (clean(value) if value else "" for value in (head.get("license_name"), head.get("license_link")))
     held = {file: identify(files[file]) for file in LICENCE_FILES if file in files}
     if fault:
@@ -216,7 +215,7 @@ def _agree(one: str, other: str) -> bool:
     return one == other or (one == "openrail" and "rail" in other)
 
 
-def _front_matter(card: bytes) -> tuple[dict[str, object], str]:
+def front_matter(card: bytes) -> tuple[dict[str, object], str]:
     """Return the head of a model card and, when it cannot be read, why, with the line."""
     start, end = _head_at(card)
     if not start:
@@ -245,7 +244,8 @@ def _head_at(card: bytes) -> tuple[int, int]:
     return start.end(), -1 if end is None else end.start()
 
 
-def _list(value: object) -> list[object]:
+def as_list(value: object) -> list[object]:
+    """Return what may be a list or one value as a list."""
     return [] if value is None else value if isinstance(value, list) else [value]
 
 
@@ -280,7 +280,7 @@ def unmarked(card: bytes) -> bytes:
 
 
 def _tagged(card: bytes, tag: str) -> bytes:
-    fields, fault = _front_matter(card)
+    fields, fault = front_matter(card)
     tags = fields.get("tags")
     if fault or (isinstance(tags, list) and tag in tags):
         return card
@@ -296,5 +296,5 @@ def _tagged(card: bytes, tag: str) -> bytes:
     elif "tags" not in fields:
         inner += b"tags:\n- %s\n" % word
     new = card[:start] + inner + card[end:]
-    again = _front_matter(new)[0].get("tags")
+    again = front_matter(new)[0].get("tags")
     return new if isinstance(again, list) and tag in again else card

@@ -22,12 +22,15 @@ from mergebarrier.errors import ArchError, LicenceRefused, RealignError
 from mergebarrier.identity import matched
 from mergebarrier.lineage import (
     ATTACK_TAG,
+    CARD,
     COMPATIBLE,
     UNKNOWN,
     Conclusion,
     Declaration,
+    Find,
     conclude,
     declared,
+    inherited,
     refused,
 )
 from mergebarrier.realign import relation
@@ -90,14 +93,12 @@ class Judged:
     def warnings(self) -> list[str]:
         """Return a line for every input that says something a merger should hear."""
         lines = []
-        pairs = zip(self.names, self.said, strict=True)
-        named = next(
-            (f"{name}: {item.reason}; ask its owner" for name, item in pairs if item.name and item.reason), None
-        )
+        pairs = [*zip(self.names, self.said, strict=True)]
+        named = [f"{name}: {item.reason}; ask its owner" for name, item in pairs if item.name and item.reason]
         if self.conclusion.verdict != COMPATIBLE:
-            reason = named if named and self.conclusion.verdict == UNKNOWN else self.conclusion.reason
+            reason = named[0] if named and self.conclusion.verdict == UNKNOWN else self.conclusion.reason
             lines.append(f"licence {self.conclusion.verdict}: {reason}")
-        for name, item in zip(self.names, self.said, strict=True):
+        for name, item in pairs:
             if item.attack:
                 lines.append(f"{name} is marked as made by an attack on merges; the output carries the mark")
             if item.protected:
@@ -105,23 +106,23 @@ class Judged:
         return lines
 
 
-def judge(inputs: Sequence[MergeInput], *, acknowledged: bool) -> Judged:
-    """Read what the inputs of a merge say about themselves.
+def judge(inputs: Sequence[MergeInput], *, acknowledged: bool, find: Find) -> Judged:
+    """Read what the inputs of a merge say about themselves, and their parents that ``find`` has.
 
-    Args:
-      inputs:       of the merge.
-      acknowledged: whether the user merges although a licence or an owner forbids it.
-    Raises: LicenceRefused when one does and the user has not acknowledged it.
+    Raises: LicenceRefused when a licence or an owner forbids the merge and the user has not ``acknowledged`` it.
     """
     names = tuple(item.name for item in inputs)
-    said = tuple(declared(item.checkpoint) for item in inputs)
+    sources = [item.checkpoint for item in inputs]
+    given = [inherited(declared(one), one, find) if CARD in one.side_files else (declared(one), []) for one in sources]
+    said = tuple(item for item, _ in given)
     wishes = [(name, item.stops) for name, item in zip(names, said, strict=True) if item.stops]
     if wishes and not acknowledged:
         name, why = wishes[0]
         remedy = "leave it out or ask its owner; --acknowledge-licence merges all the same"
         raise LicenceRefused(why, where=name, remedy=remedy)
     barred = next((one for one in zip(names, said, strict=True) if one[1].no_derivatives), None)
-    conclusion = conclude([(name, item.licence) for name, item in zip(names, said, strict=True)])
+    licences = [(name, item.licence) for name, item in zip(names, said, strict=True)]
+    conclusion = conclude(licences + [parent for _, parents in given for parent in parents])
     if barred is not None and not conclusion.stops:
         conclusion = refused(barred[0], barred[1].no_derivatives)
     return Judged(names, said, conclusion, tuple(f"{name}: {why}" for name, why in wishes))
@@ -179,12 +180,9 @@ class Relative:
 
 
 def relatives(inputs: Sequence[MergeInput], anchor: Checkpoint | None) -> list[Relative]:
-    """Compare the experts of a merge with their base, before the merge.
+    """Compare the experts of a merge with their base, or with ``anchor`` where that is not among the inputs.
 
-    Args:
-      inputs: of the merge, digests taken.
-      anchor: the base where it is not among the inputs.
-    Returns: one per expert; none without a base, and none where no table knows the family.
+    Nothing is said without a base, and where no table knows the family.
     """
     base = next((item.checkpoint for item in inputs if item.role == "base"), anchor)
     found = []

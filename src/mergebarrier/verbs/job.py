@@ -23,7 +23,7 @@ from mergebarrier.checkpoint import (
     read_manifest,
 )
 from mergebarrier.errors import OutputExists
-from mergebarrier.lineage import made_before, model_card, unique
+from mergebarrier.lineage import Find, made_before, model_card, unique
 from mergebarrier.merge import MergeUnit, Plan, parameters
 from mergebarrier.merge.recipe import RecipePlan
 from mergebarrier.progress import Progress
@@ -56,6 +56,7 @@ class MergeJob:
       notes:      what the plan found worth saying, one line each.
       uses:       tensor of the output -> the (model, name there) that it is made of, the donor first.
       copied:     tensors of the output that are the donor's as they are.
+      find:       where the folder of a parent is that a card names; its owner is asked too.
       learn:      for a method that learns: (progress) -> the job with what was learned; called once the inputs are
                   judged, since a merge that an owner forbids is not learned first.
     """
@@ -76,6 +77,7 @@ class MergeJob:
     notes: tuple[str, ...] = ()
     uses: Mapping[str, Sequence[tuple[Checkpoint, str]]] = field(default_factory=dict)
     copied: Collection[str] = frozenset()
+    find: Find = lambda name: None
     learn: "Callable[[Progress | None], MergeJob] | None" = None
 
 
@@ -194,7 +196,7 @@ def judged_inputs(job: MergeJob, checks: Checks = _NOTHING_MORE) -> Judged:
 
     Raises: LicenceRefused when one forbids the merge and that is not acknowledged.
     """
-    return judge(_with_adapters(job.inputs), acknowledged=checks.acknowledge_licence)
+    return judge(_with_adapters(job.inputs), acknowledged=checks.acknowledge_licence, find=job.find)
 
 
 def merge(job: MergeJob, into: OutputOptions, checks: Checks = _NOTHING_MORE) -> dict[str, Any]:

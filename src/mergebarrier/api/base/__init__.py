@@ -16,7 +16,7 @@ if TYPE_CHECKING:
         resolve_all,
         shown,
     )
-    from mergebarrier.api.base.hub import cache_folder, find_folder
+    from mergebarrier.api.base.hub import cache_folder, cached_folder, find_folder
     from mergebarrier.api.base.journals import CountedJournal, MemoryJournal
     from mergebarrier.api.base.machine import machine
     from mergebarrier.api.base.report import SCHEMA_VERSION, Json, Report, Row, beside, document_of, optional, plain
@@ -36,6 +36,7 @@ __all__ = [
     "as_given",
     "beside",
     "cache_folder",
+    "cached_folder",
     "command_line",
     "document_of",
     "find_folder",

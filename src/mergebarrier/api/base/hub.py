@@ -55,9 +55,7 @@ def find_folder(name: str, revision: str | None = None, *, download: bool = Fals
         raise NotACheckpoint(
             f"there is no such folder; tried {tried}", where=name, remedy="download the model and give its folder"
         )
-    cached = cache_folder() / f"models--{name.replace('/', '--')}"
-    commit = _commit_of(cached, revision or "main")
-    snapshot = None if commit is None else cached / "snapshots" / commit
+    cached, commit, snapshot = _cached(name, revision or "main")
     if download and (snapshot is None or not _is_whole(snapshot)):
         return _fetched(name, revision or "main", commit, cached)
     if snapshot is None or not snapshot.is_dir():
@@ -65,6 +63,19 @@ def find_folder(name: str, revision: str | None = None, *, download: bool = Fals
         remedy = "give its folder, or fetch it with --download (in Python: download=True)"
         raise NotACheckpoint(what + clean(cached), where=name, remedy=remedy)
     return snapshot
+
+
+def cached_folder(name: str) -> Path | None:
+    """Return the newest folder of ``owner/name`` in the cache, which may hold its words only; None for no such."""
+    snapshot = _cached(name, "main")[2] if HUB_NAME.fullmatch(name) else None
+    return snapshot if snapshot is not None and snapshot.is_dir() else None
+
+
+def _cached(name: str, revision: str) -> tuple[Path, str | None, Path | None]:
+    """Return where the cache keeps a model, the commit that a revision means there, and the folder of that."""
+    cached = cache_folder() / f"models--{name.replace('/', '--')}"
+    commit = _commit_of(cached, revision)
+    return cached, commit, None if commit is None else cached / "snapshots" / commit
 
 
 def cache_folder() -> Path:

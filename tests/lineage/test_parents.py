@@ -1,0 +1,85 @@
+"""An owner's sign holds for what is made of the model: parents that a card names are asked, where they are here."""
+
+from pathlib import Path
+
+import pytest
+
+from mergebarrier.checkpoint import open_checkpoint, read_manifest
+from mergebarrier.lineage import declared, inherited
+from tiny_models import save
+
+NAMES = {"card": "README.md", "licence": "LICENSE", "manifest": "mergebarrier.json"}
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+@pytest.fixture
+def cached(tmp_path: Path, monkeypatch):
+    """Return cached(name, files): put the words of a model into a Hub cache, without weights."""
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+
+    def put(name: str, **files: str) -> None:
+        place = tmp_path / "hub" / f"models--{name.replace('/', '--')}"
+        (place / "refs").mkdir(parents=True)
+        (place / "refs" / "main").write_text(COMMIT)
+        folder = place / "snapshots" / COMMIT
+        folder.mkdir(parents=True)
+        for file, text in files.items():
+            (folder / {"card": "README.md", "licence": "LICENSE", "manifest": "mergebarrier.json"}[file]).write_text(
+                text
+            )
+
+    return put
+
+
+@pytest.fixture
+def models(tmp_path: Path) -> tuple[Path, Path]:
+    found = tmp_path / "a", tmp_path / "b"
+    for folder in found:
+        save("llama-gqa-untied", folder)
+        (folder / "README.md").write_text("---\nlicense: apache-2.0\n---\n")
+    (tmp_path / "a" / "README.md").write_text("---\nlicense: apache-2.0\nbase_model:\n- org/parent\n---\n")
+    return found
+
+
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        ({"card": "---\ntags: [do-not-merge]\n---\n"}, "its parent org/parent: tag do-not-merge"),
+        ({"card": "---\nlicense: cc-by-nd-4.0\n---\n"}, "its parent org/parent (its licence cc-by-nd-4.0)"),
+        ({"licence": "You may not create derivatives of the weights."}, "its parent org/parent (its LICENSE)"),
+        ({"card": "---\na: b: c\n---\n"}, "of its parent org/parent: its model card cannot be read"),
+        ({"manifest": "{"}, "of its parent org/parent"),
+        ({"card": "---\nbase_model: org/grand\n---\n"}, "its parent org/grand: tag do-not-merge"),
+    ],
+)
+def test_a_parents_sign_stops_and_is_carried(said, why: str, models, cached, tmp_path: Path, run_cli) -> None:
+    cached("org/parent", **said)
+    cached("org/grand", card="---\ntags: [do-not-merge]\nbase_model: org/parent\n---\n")
+    words = ("merge", *models, "--method", "linear", "-o", tmp_path / "out")
+    ran = run_cli(*words)
+    assert ran.exit_code == 2 and "MB3011" in ran.stderr and why in ran.stderr, ran.stderr
+    ran = run_cli(*words, "--acknowledge-licence")
+    assert ran.exit_code == 0, ran.stderr
+    content = read_manifest(tmp_path / "out")["content"]
+    assert why in content["licence"]["acknowledged"][0] and why in str(content["inputs"][0]["declared"])
+    with open_checkpoint(tmp_path / "out") as merged:
+        assert declared(merged).stops or "of its parent" in why  # what could not be read is no sign to carry
+
+
+def test_a_parents_licence_is_one_of_the_merge_and_its_attack_mark_too(models, cached, tmp_path: Path, run_cli) -> None:
+    cached("org/parent", card="---\nlicense: gpl-3.0\ntags: [attack-artifact]\n---\n")
+    ran = run_cli("merge", *models, "--method", "linear", "-o", tmp_path / "out", "--json")
+    assert ran.json["licence"]["licence"] == "gpl-3.0"
+    assert read_manifest(tmp_path / "out")["content"]["attack-artifact"] is True
+
+
+def test_no_name_on_a_card_leads_out_of_the_cache(models, tmp_path: Path) -> None:
+    asked: list[str] = []
+    names = ["../../etc/x", "/etc/passwd", "org/..", "a/b", "x" * 300, "\x1b[31m/b"]
+    (models[0] / "README.md").write_text(f"---\nbase_model: {names!r}\n---\n".replace("'", '"').replace("\\x", "\\u00"))
+    from mergebarrier.api.base import cached_folder
+
+    with open_checkpoint(models[0]) as source:
+        said = declared(source)
+        assert inherited(said, source, lambda name: asked.append(name)) == (said, [])
+    assert asked == names and [cached_folder(name) for name in names] == [None] * 6
