@@ -129,6 +129,8 @@ def test_adapters_that_name_other_bases_are_put_on_the_one_given_with_a_warning(
     ran = run_cli("merge", tmp_path / "a", tmp_path / "b", *words)
     assert ran.exit_code == 0
     assert "adapters of different bases: a was trained on org/one, b was trained on two" in ran.stderr
+    alone = run_cli("merge", tmp_path / "a", *words[:4], "-o", tmp_path / "alone")
+    assert "a was trained on org/one, and is put on base" in alone.stderr
     assert (
         run_cli("merge", world / "a", world / "b", *words[:4], "-o", tmp_path / "same").stderr.count("trained on") == 0
     )

@@ -298,6 +298,12 @@ def a_configuration_that_names_code(path: Path) -> None:
     sound(path, auto_map={"AutoModel": "evil.Model"})
 
 
+@case(PickleRefused, "non_lora_trainables.bin", "beside the adapter")
+def weights_beside_the_factors_in_a_pickle(path: Path) -> None:
+    sound(path)
+    (path / "non_lora_trainables.bin").write_bytes(b"\x80\x04N.")
+
+
 @case(AdapterRefused, "'IA3'", "peft")
 def another_kind_of_adapter(path: Path) -> None:
     sound(path, peft_type="IA3")

@@ -3,7 +3,7 @@
 import torch
 
 from mergebarrier.checkpoint import open_checkpoint
-from mergebarrier.identity import FitRules, fit, spelled_like
+from mergebarrier.identity import FitRules, fit, spelled_like, unwrapped
 
 _STEM = "model.layers.0.mlp.experts"
 
@@ -32,3 +32,34 @@ def test_a_prefix_and_old_names_of_norms_are_no_difference(save) -> None:
         found = fit([donor, other], FitRules())
         assert found.models[1].tensors.keys() == new.keys()
         assert any("otherwise" in note for note in found.notes)
+
+
+def test_what_wrappers_of_training_put_into_names_is_left_out(save) -> None:
+    names = {
+        "module._orig_mod.lm_head.weight": "lm_head.weight",
+        "module._orig_mod.model.layers.0._checkpoint_wrapped_module.mlp.up_proj.weight": (
+            "model.layers.0.mlp.up_proj.weight"
+        ),
+        "module._orig_mod._fsdp_wrapped_module.model.norm.weight": "model.norm.weight",
+    }
+    tensors = {name: torch.full((2,), float(i)) for i, name in enumerate(names)}
+    with (
+        open_checkpoint(save("wrapped", tensors)) as stored,
+        open_checkpoint(save("plain", {"a.module.b": torch.ones(2)})) as plain,
+    ):
+        found = unwrapped(stored)
+        assert {name: found.read(name).tolist() for name in found.tensors} == {
+            plain: tensors[name].tolist() for name, plain in names.items()
+        }
+        assert unwrapped(plain) is plain
+
+
+def test_two_models_with_wrappers_in_their_names_are_written_without(save, tmp_path, run_cli) -> None:
+    from safetensors.torch import load_file
+
+    folders = [
+        save(name, {"_orig_mod.model.norm.weight": torch.full((2,), value)}) for name, value in (("a", 1.0), ("b", 3.0))
+    ]
+    assert run_cli("merge", *folders, "--method", "linear", "-o", tmp_path / "out").exit_code == 0
+    written = load_file(tmp_path / "out" / "model.safetensors")
+    assert {name: tensor.tolist() for name, tensor in written.items()} == {"model.norm.weight": [2.0, 2.0]}

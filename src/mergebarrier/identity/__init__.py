@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from mergebarrier.identity.names import finder, fused, identities, spelled_like, split
     from mergebarrier.identity.shared import FitRules, ModelFit, fit
     from mergebarrier.identity.ties import matched, repeats, untied
+    from mergebarrier.identity.wrapped import unwrapped
 
 __all__ = [
     "FitRules",
@@ -21,6 +22,7 @@ __all__ = [
     "spelled_like",
     "split",
     "untied",
+    "unwrapped",
 ]
 
 lazy.open_door(__name__)

@@ -5,6 +5,7 @@ embeddings; what their configurations must and may disagree about is in ``config
 executor reads the sources, calls ``apply`` per unit and writes the result.
 """
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 _SMALL = 1 << 21  # elements: tensors up to this size share a unit, larger ones have their own
 HEAD = "lm_head.weight"
+#: What wrappers of training (torch.compile, DDP, FSDP) leave in names.
+_WRAPPER = re.compile(r"^module\.|\b_(?:orig_mod|(?:fsdp|checkpoint)_wrapped_module)\.")
 _NO_TOKENS = ("chat_template.jinja", "merges.txt")
 #: What every loader makes anew, and what counts the steps of one training: the output takes the donor's.
 COPIED_ROLES = ("buffer", "counter")
@@ -182,6 +185,10 @@ def fitted(
 
     Names and shapes are the same as a rule, and then no table is asked.
     """
+    if any(_WRAPPER.search(name) for model in models for name in model.tensors):
+        from mergebarrier.identity import unwrapped
+
+        models = tuple(map(unwrapped, models))
     if untie:
         from mergebarrier.identity import untied
 

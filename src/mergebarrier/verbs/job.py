@@ -179,12 +179,18 @@ def adapter_facts(adapter: Adapter) -> dict[str, object]:
 
 
 def _other_bases(inputs: Sequence[MergeInput]) -> list[str]:
-    """Return a warning when adapters name different bases; they were put on one all the same."""
+    """Return a warning when adapters name other bases than each other or theirs; they were put on it all the same."""
     named = {item.name: str(item.facts.get("trained_on", "")) for item in inputs}
     said = {name: base for name, base in named.items() if base}
-    if len({base.rpartition("/")[2].lower(): None for base in said.values()}) < 2:
-        return []
+    bases = [item.name for item in inputs if item.role == "base"]
+    if len({_last(base) for base in said.values()}) < 2:
+        other = {name: base for name, base in said.items() if "/" in base and bases and _last(base) != _last(bases[0])}
+        return [f"{name} was trained on {base}, and is put on {bases[0]}" for name, base in other.items()]
     return ["adapters of different bases: " + ", ".join(f"{name} was trained on {base}" for name, base in said.items())]
+
+
+def _last(name: str) -> str:
+    return name.rpartition("/")[2].lower()
 
 
 def _made(source: Checkpoint) -> Mapping[str, object]:

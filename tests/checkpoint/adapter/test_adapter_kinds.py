@@ -290,6 +290,17 @@ def test_factors_that_keep_the_name_of_their_adapter(tmp_path: Path) -> None:
     agrees(tmp_path, wanted)
 
 
+@pytest.mark.parametrize("wrapped", ["_orig_mod.{}", "module.{}", "base_model.model._orig_mod.{1}"])
+def test_factors_whose_names_hold_a_wrapper_of_training(wrapped: str, tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    wanted = merged(pair(tmp_path, build("llama-gqa-untied"), target_modules=["q_proj"]))
+    file = tmp_path / "lora" / "adapter_model.safetensors"
+    named = {wrapped.format(name, name.removeprefix("base_model.model.")): t for name, t in load_file(file).items()}
+    save_file(named, file, metadata={"format": "pt"})
+    agrees(tmp_path, wanted)
+
+
 def test_an_adapter_of_a_part_is_found_in_the_whole(tmp_path: Path, run_cli) -> None:
     """Trained without the class around it: a body alone, or the text model of one that sees pictures."""
     import transformers

@@ -36,6 +36,8 @@ from mergebarrier.checkpoint.read import (
 from mergebarrier.errors import BadAdapter, PickleRefused
 
 PICKLE_NAME = "adapter_model.bin"
+#: Weights that some trainers of models that see keep beside the factors: projectors, heads, norms.
+_BESIDE = ("non_lora_trainables.bin", "non_lora_state_dict.bin", "mm_projector.bin")
 _CARDS = (ADAPTER_CONFIG, "README.md", *LICENCE_FILES, "NOTICE", "USE_POLICY.md", "THIRD_PARTY_LICENSES")
 
 
@@ -114,6 +116,13 @@ def open_adapter(path: str | os.PathLike[str], *, max_header_bytes: int = MAX_HE
                 remedy="load it with peft in a sandbox and save it again, which writes safetensors",
             )
         raise BadAdapter(f"{ADAPTER_WEIGHTS} is missing", where=path, remedy="download the adapter again, all files")
+    beside = next((name for name in _BESIDE if name in names), None)
+    if beside is not None:
+        raise PickleRefused(
+            "weights that were trained beside the adapter, in a pickle, which is never opened here",
+            where=path / beside,
+            remedy="merge both with the trainer's own script and give the result, or remove the file",
+        )
     config = read_adapter_config(root)
     side_files, code = tuple(name for name in _CARDS if name in names), dict[str, tuple[str, ...]]()
     if not names.isdisjoint(PIECE_FILES):  # without pieces the other files of a tokenizer speak of the base's

@@ -24,6 +24,8 @@ from mergebarrier.checkpoint.bytes import FLOATS, TensorInfo
 from mergebarrier.checkpoint.read import GATHER, UNGATHERED
 from mergebarrier.errors import AdapterRefused, BadAdapter, clean
 
+#: What wrappers of training (torch.compile, FSDP, DDP) put into names.
+_WRAPPERS = re.compile(r"^module\.|\b_(?:orig_mod|(?:fsdp|checkpoint)_wrapped_module)\.")
 #: The name that peft gives an adapter in memory, which a plain save of the state leaves in the names of factors.
 _NAMED = re.compile(r"(\.lora_(?:embedding_)?[AB])\.default(?=(?:\.weight)?$)")
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
@@ -126,9 +128,10 @@ class _Sorter:
                 raise self.fail(name, f"the tensor is empty (shape {info.shape}), {UNGATHERED}", GATHER)
             if info.dtype not in FLOATS:
                 raise self.fail(name, f"a {info.dtype} tensor of shape {info.shape}; an adapter holds floats")
-            if not name.startswith(ADAPTER_PREFIX):
+            plain = _WRAPPERS.sub("", name)
+            if not plain.startswith(ADAPTER_PREFIX):
                 raise self.fail(name, f"unknown name, not below {ADAPTER_PREFIX}")
-            rest = _NAMED.sub(r"\1", name.removeprefix(ADAPTER_PREFIX))
+            rest = _NAMED.sub(r"\1", plain.removeprefix(ADAPTER_PREFIX))
             end = next((end for end in _ENDS if rest.endswith(end)), None)
             if end is not None:
                 embedding, half = _ENDS[end]
