@@ -83,6 +83,7 @@ def protect(
     method: Protection | None = None,
     key: Key | str | os.PathLike[str] | None = None,
     base: Model | None = None,
+    text: str | os.PathLike[str] | None = None,
     do_not_merge: bool = False,
     write: WriteOptions | None = None,
     download: bool = False,
@@ -96,6 +97,7 @@ def protect(
       method:   the protection and its parameters; default ``Exact()``.
       key:      of a keyed method: a key, or its file, which is made if it is not there; default ``OUT.mbkey``.
       base:     the public base: for a method that needs it, and to measure what realigning to it takes back.
+      text:     a plain UTF-8 file, for a method that is calibrated on it.
       do_not_merge: ask on card and manifest that nobody merges the output, which `merge` heeds.
       write:    how the folder is written.
       download: fetch models that the local cache lacks.
@@ -113,7 +115,7 @@ def protect(
         with _key_for(method, key, folder) as owned, shown(progress, "protecting") as step:
             content, prepared = verbs.protect(
                 source, method, owned.key, write.into(folder, step),
-                base=anchor, ready=owned.write, do_not_merge=do_not_merge,
+                base=anchor, ready=owned.write, text=_words(text), do_not_merge=do_not_merge,
             )  # fmt: skip
         realigned = None if anchor is None else _undone(source, folder, anchor, progress)
         notes = [*source.folder_notes, *_remarks(source)]
@@ -137,7 +139,12 @@ def protect(
 
 
 def plan_protect(
-    model: Model, *, method: Protection | None = None, base: Model | None = None, download: bool = False
+    model: Model,
+    *,
+    method: Protection | None = None,
+    base: Model | None = None,
+    text: str | os.PathLike[str] | None = None,
+    download: bool = False,
 ) -> ProtectPlan:
     """Return what ``protect`` would do, after the checks that need no weights."""
     with ExitStack() as stack:
@@ -145,8 +152,16 @@ def plan_protect(
         anchor = None if base is None else _first(stack, base, download)
         if anchor is not None:
             verbs.check_realign(source, anchor)
-        plan = verbs.dry_run(source, method or Exact(), base=anchor)
+        plan = verbs.dry_run(source, method or Exact(), base=anchor, text=_words(text))
     return ProtectPlan(**plan)
+
+
+def _words(text: str | os.PathLike[str] | None) -> str | None:
+    if text is None:
+        return None
+    from mergebarrier.evaluate import read_text
+
+    return read_text(text)
 
 
 def _first(stack: ExitStack, model: Model, download: bool) -> Checkpoint:

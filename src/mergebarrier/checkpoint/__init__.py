@@ -52,7 +52,7 @@ if TYPE_CHECKING:
         validate_header,
         walk,
     )
-    from mergebarrier.checkpoint.write import OutputFolder, Writer, layout_like
+    from mergebarrier.checkpoint.write import OutputFolder, Writer, layout_like, modeling_code
 
 __all__ = [
     "ADAPTER_CONFIG",
@@ -88,6 +88,7 @@ __all__ = [
     "is_text",
     "layout_like",
     "list_folder",
+    "modeling_code",
     "open_adapter",
     "open_checkpoint",
     "open_reference",

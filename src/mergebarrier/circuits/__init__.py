@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     )
     from mergebarrier.circuits.describe import describe, family_of, match
     from mergebarrier.circuits.resized import Resized, key_of
+    from mergebarrier.circuits.unfolded import plan_of, shapes_of, stock_circuit
 
 __all__ = [
     "CIRCUITS",
@@ -31,7 +32,10 @@ __all__ = [
     "instances_of",
     "key_of",
     "match",
+    "plan_of",
     "require_same",
+    "shapes_of",
+    "stock_circuit",
 ]
 
 lazy.open_door(__name__)

@@ -188,6 +188,7 @@ class Architecture:
       circuits: in the order of the model.
       verbatim: names on disk that are copied as they are.
       tied:     whether the head is the embedding.
+      stands_for: circuit of polynomials -> canonical names of the stock tensors in whose place it is.
     """
 
     table: Family
@@ -195,6 +196,7 @@ class Architecture:
     circuits: tuple[Circuit, ...]
     verbatim: tuple[str, ...]
     tied: bool
+    stands_for: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def family(self) -> str:
@@ -228,7 +230,14 @@ def require_same(model: Architecture, base: Architecture, *, where: object) -> N
             raise BaseMismatch(f"{name} is {ours} in the model and {base.dims.get(name)} in the base", where=where,
                                remedy=_OTHER_BASE)  # fmt: skip
     ours_names, theirs_names = (
-        {member.canonical for circuit in side.circuits for member in circuit.members} for side in (model, base)
+        {
+            member.canonical
+            for circuit in side.circuits
+            for member in circuit.members
+            if circuit.name not in side.stands_for
+        }
+        | {name for names in side.stands_for.values() for name in names}
+        for side in (model, base)
     )
     if ours_names != theirs_names:
         odd = min(ours_names ^ theirs_names)

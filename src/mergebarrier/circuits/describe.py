@@ -87,7 +87,14 @@ def _variant(family: Family, name: str) -> Family | None:
 
 def describe(checkpoint: Checkpoint) -> Architecture:
     """Name every tensor of a checkpoint, with the table of its family; errors as ``family_of`` and ``match``."""
-    return match(checkpoint, family_of(checkpoint))
+    table = family_of(checkpoint)
+    if "mergebarrier_ffn" not in checkpoint.config:
+        return match(checkpoint, table)
+    from mergebarrier.circuits import unfolded
+
+    plan = unfolded.plan_of(checkpoint)
+    assert plan is not None
+    return unfolded.regrouped(match(checkpoint, unfolded.unfolded_table(table, plan, checkpoint)), plan)
 
 
 def match(checkpoint: Checkpoint, table: Family) -> Architecture:

@@ -33,6 +33,7 @@ __all__ = ["command"]
     help="Which protection to apply; several are joined by +, such as params+mergelock.",
 )
 @click.option("--key", "key_path", type=MODEL, metavar="FILE", help="The key of a keyed method; made if absent (0600).")
+@click.option("--text", type=MODEL, metavar="FILE", help="Plain text, for --ffn poly to be calibrated on.")
 @click.option("--do-not-merge", is_flag=True, help="Ask on card and manifest that nobody merges it.")
 @parameter_options(PROTECTIONS)
 @download_option
@@ -43,6 +44,7 @@ def command(
     base: Path | None,
     method: str,
     key_path: Path | None,
+    text: Path | None,
     do_not_merge: bool,
     download: bool,
     writer: WriterOptions,
@@ -59,7 +61,7 @@ def command(
     if key_path is not None and not protection.keyed:
         raise UsageError(f"{method} has no key", where="--key", remedy="leave --key out")
     if writer.dry_run:
-        plan = plan_protect(model, method=protection, base=base, download=download)
+        plan = plan_protect(model, method=protection, base=base, text=text, download=download)
         output.plan(plan)
         return
     with output.progress("protecting") as progress:
@@ -69,6 +71,7 @@ def command(
             method=protection,
             key=key_path,
             base=base,
+            text=text,
             do_not_merge=do_not_merge,
             write=writer.write(),
             download=download,

@@ -69,6 +69,7 @@ if TYPE_CHECKING:
         read_task,
         read_text,
         text_rows,
+        text_windows,
         token_ids,
     )
 
@@ -128,6 +129,7 @@ __all__ = [
     "save_module",
     "text_head",
     "text_rows",
+    "text_windows",
     "tiny_module",
     "token_ids",
     "tokenizer_of",

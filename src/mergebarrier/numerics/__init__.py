@@ -1,17 +1,18 @@
-"""Numerics that several rooms need: keyed random draws, the AES stream of a merge, intervals of shares."""
+"""Numerics that several rooms need: keyed draws, the AES stream of a merge, intervals of shares, polynomials."""
 
 from typing import TYPE_CHECKING
 
 from mergebarrier import lazy
 
 if TYPE_CHECKING:
-    from mergebarrier.numerics import aes, draws
+    from mergebarrier.numerics import aes, draws, polynomials
     from mergebarrier.numerics.intervals import newcombe, wilson
 
 __all__ = [
     "aes",
     "draws",
     "newcombe",
+    "polynomials",
     "wilson",
 ]
 

@@ -1,4 +1,4 @@
-"""MergeBarrier's attention part, made exact under RoPE: flip the rotary planes that carry most energy.
+"""MergeBarrier: flip the rotary planes that carry most energy, exact under RoPE; on request, polynomials for the rest.
 
 The paper multiplies q and k of a head by one orthogonal P, chosen to move the weights as far as possible without being
 P = -1; a P that ignores RoPE does not commute with the rotations and breaks the model, so we take the best P that does.
@@ -11,23 +11,28 @@ Where there is no RoPE the paper's form holds and is used.
 Which form holds is asked of the table, axis by axis: the entries of a head behind its rotated ones, the unrotated part
 of latent attention and a tower with learned positions take the second form in a model that has planes elsewhere.
 
-Source: arXiv 2511.10712 (attention part, from secondary notes of it).  We differ: the commutant under RoPE, biases as a
+``--ffn poly`` replaces the activations of feed-forward networks too (``unfolding``): approximate, and no way back.
+
+Source: arXiv 2511.10712 (from secondary notes of it).  We differ: the commutant under RoPE, biases as a
 column, k lowered where eigenvalues tie, nothing behind the planes where a norm reads them.  It has no secret: flips
 leave the energies as they are, so applying it twice is the identity and anyone can undo it from the file alone.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
 from mergebarrier import symmetry
 from mergebarrier.errors import MethodRefused
 from mergebarrier.lazy import torch
-from mergebarrier.parameters import check_values, choice, number
+from mergebarrier.parameters import check_values, choice, number, whole
 from mergebarrier.protect.protection import Context, Need, Prepared, Reversibility
 
 if TYPE_CHECKING:
     from mergebarrier.circuits import Circuit
+    from mergebarrier.modeling_mergebarrier import Basis, Form, Outside
     from mergebarrier.protect.protection import Pieces, Table
+
+_POLY = "with --ffn poly"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,10 +45,15 @@ class MergeBarrier:
     name: ClassVar[str] = "mergebarrier"
     keyed: ClassVar[bool] = False
     needs: ClassVar[frozenset[Need]] = frozenset()
-    reversibility: ClassVar[tuple[Reversibility, ...]] = ("exact", "tolerant")
+    reversibility: ClassVar[tuple[Reversibility, ...]] = ("exact", "tolerant", "none")
     limit: ClassVar[str] = (
         "Attention part only. Anyone can undo this from the file alone (the flips are their own inverse and need no "
         "key), and adding a partner's task vector at coefficient 1 still merges."
+    )
+    limit_of_polynomials: ClassVar[str] = (
+        "The polynomials are approximate, need code of their own and cannot be undone by `unprotect`: keep the "
+        "original. Anyone can undo flips and polynomials from the file alone: see it with `mergebarrier realign "
+        "--method poly_invert`."
     )
 
     flip_fraction: float = number(
@@ -52,6 +62,24 @@ class MergeBarrier:
     form: str = choice(
         "auto", choices=("auto", "planes", "literal"), help="Planes under RoPE, or the paper's literal projection."
     )
+    ffn: str = choice(
+        "none", choices=("none", "poly"), help="Also replace activations by polynomials, calibrated on --text."
+    )
+    basis: "Basis" = choice("chebyshev", choices=("chebyshev", "taylor"), help="Of the polynomials.", only=_POLY)
+    order: int = whole(8, low=4, high=24, help="Degree of the polynomials.", only=_POLY)
+    tolerance: float = number(
+        1e-3, low=0.0, high=1.0, above=True, help="Error of an activation above which a neuron stays.", only=_POLY
+    )
+    exact_fraction: float = number(
+        0.0, low=0.0, high=1.0, help="Share of neurons, the widest, that stay in any case.", only=_POLY
+    )
+    outside: "Outside" = choice(
+        "linear", choices=("linear", "clamp"), help="How they go on right of the calibrated range.", only=_POLY
+    )
+    ffn_form: "Form" = choice(
+        "unfolded", choices=("unfolded", "compact"), help="A matrix per order, or one beside coefficients.", only=_POLY
+    )
+    sequences: int = whole(64, low=64, high=2**20, help="Of 256 tokens, to calibrate on.", only=_POLY)
 
     def __post_init__(self) -> None:
         """Validate."""
@@ -59,6 +87,43 @@ class MergeBarrier:
 
     def prepare(self, context: Context) -> Prepared:
         """Refuse a model without queries and keys, the literal form where it would break one, planes without any."""
+        flipped = self._flips(context)
+        return flipped if self.ffn == "none" else self._unfolded(context, flipped)
+
+    def _unfolded(self, context: Context, flipped: Prepared) -> Prepared:
+        """Return the flips with polynomials behind them; what was measured of them joins the parameters."""
+        done = replace(
+            flipped,
+            invert=None,
+            limit=self.limit_of_polynomials,
+            variant="attention and polynomials",
+            parameters={**flipped.parameters, "part": "attention and feed-forward"},
+            reversibility="none",
+            determinism="profile",
+        )
+        if context.undone is not None:
+            return done
+        from mergebarrier.protect.unfolding import PolynomialOptions, unfold
+
+        options = PolynomialOptions(
+            basis=self.basis,
+            order=self.order,
+            tolerance=self.tolerance,
+            exact_fraction=self.exact_fraction,
+            outside=self.outside,
+            form=self.ffn_form,
+            sequences=self.sequences,
+        )
+        unfolding, folder = unfold(context, options)
+
+        def apply(circuit: "Circuit", tensors: "Table") -> "Pieces":
+            pieces = self._flip(circuit, tensors)
+            return unfolding.pieces(circuit.name, dict(pieces)) if circuit.name in unfolding.fits else pieces
+
+        return replace(done, **vars(folder), apply=apply, parameters={**done.parameters, **unfolding.measured})
+
+    def _flips(self, context: Context) -> Prepared:
+        """Return the attention part alone."""
         found = [(circuit, one) for circuit in context.architecture.circuits for one in symmetry.queries(circuit)]
         planes = any(circuit.axis(one).kind == "planes" for circuit, one in found)
         free = any(symmetry.unrotated(circuit, one) for circuit, one in found)

@@ -41,7 +41,8 @@ class Context:
       streams:      (circuit, purpose) -> secret bytes; None for a method without key.
       base:         the public base, where the method needs it.
       module:       makes the model as a live network, where the method trains or measures.
-      data:         texts of the owner, where the method needs data.
+      data:         (how many) -> arguments of as many passes through that network, of the owner's text; fewer where
+                    the text is short.
       device:       where ``module`` puts the network.
       undone:       the parameters in the manifest of the protection that is undone; None when a model is protected.
     """
@@ -51,7 +52,7 @@ class Context:
     streams: "Streams | None" = None
     base: "Checkpoint | None" = None
     module: "Callable[[], nn.Module] | None" = None
-    data: Sequence[str] | None = None
+    data: "Callable[[int], Sequence[Tensors]] | None" = None
     device: str = "cpu"
     undone: "Mapping[str, Value] | None" = None
 

@@ -6,9 +6,11 @@ from mergebarrier import lazy
 
 if TYPE_CHECKING:
     from mergebarrier.realign.aga import Aga
+    from mergebarrier.realign.base_ffn import BaseFFN
     from mergebarrier.realign.flip_again import FlipAgain
     from mergebarrier.realign.fold_width import FoldWidth
     from mergebarrier.realign.gaugefix import GaugeFix
+    from mergebarrier.realign.poly_invert import PolyInvert
     from mergebarrier.realign.realignment import Fitted, ParallelMap, Realignment
     from mergebarrier.realign.registry import REALIGNMENTS
     from mergebarrier.realign.relative import Relation, relation
@@ -16,11 +18,13 @@ if TYPE_CHECKING:
 __all__ = [
     "REALIGNMENTS",
     "Aga",
+    "BaseFFN",
     "Fitted",
     "FlipAgain",
     "FoldWidth",
     "GaugeFix",
     "ParallelMap",
+    "PolyInvert",
     "Realignment",
     "Relation",
     "relation",

@@ -24,6 +24,7 @@ from mergebarrier.errors import MethodRefused
 from mergebarrier.lazy import torch
 from mergebarrier.parameters import check_values, flag
 from mergebarrier.realign.gaugefix import GaugeFix
+from mergebarrier.realign.realignment import check_stock
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -89,8 +90,9 @@ class Aga:
     ) -> FittedAnchor:
         """Return the attack, with our matching when ``matched``.
 
-        Raises: MethodRefused for a model without heads.
+        Raises: MethodRefused for a model without heads, or of polynomials.
         """
+        check_stock(architecture, model)
         if not architecture.spaces.intersection(_SOLVED_SPACES):
             raise MethodRefused(
                 f"a model of the {architecture.family} family has no heads whose projections could be solved",

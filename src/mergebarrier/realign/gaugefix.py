@@ -26,7 +26,7 @@ from mergebarrier.errors import BaseMismatch
 from mergebarrier.lazy import torch
 from mergebarrier.parameters import check_values, whole
 from mergebarrier.realign.gains import restore_gains, trades_gains
-from mergebarrier.realign.realignment import Folded, cosines, read
+from mergebarrier.realign.realignment import Folded, check_stock, cosines, read
 from mergebarrier.realign.streams import FoundStream, correlate, streams_of
 
 if TYPE_CHECKING:
@@ -82,8 +82,9 @@ class GaugeFix:
     ) -> FittedGauge:
         """Estimate the gauge of ``model`` against ``anchor``.
 
-        Raises: BaseMismatch when matching does not bring the model near the anchor.
+        Raises: BaseMismatch when matching does not bring the model near the anchor; MethodRefused for polynomials.
         """
+        check_stock(architecture, model)
         inner = [circuit for circuit in architecture.circuits if _inner(circuit)]
         streams = {axis: FoundStream.of(architecture, axis, model, anchor) for axis in streams_of(architecture)}
         shared = _shared_orders(architecture, _elements(streams), model, anchor)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import Field
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
+from mergebarrier.errors import MethodRefused
 from mergebarrier.lazy import torch
 
 if TYPE_CHECKING:
@@ -85,6 +86,13 @@ class Realignment(Protocol):
     ) -> Fitted:
         """Fit ``model`` to ``anchor``; ``parallel`` maps a function over circuits, results in order."""
         ...
+
+
+def check_stock(architecture: Architecture, model: Checkpoint) -> None:
+    """Raise MethodRefused for a model whose feed-forward networks are polynomials: nothing lines up with a base."""
+    if architecture.stands_for:
+        raise MethodRefused("its feed-forward networks are polynomials", where=model.path,
+                            remedy="use --method poly_invert first, and realign what comes out")  # fmt: skip
 
 
 def read(circuit: Circuit, checkpoint: Checkpoint) -> dict[str, Tensor]:

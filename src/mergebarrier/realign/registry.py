@@ -3,9 +3,11 @@
 from collections.abc import Mapping
 
 from mergebarrier.realign.aga import Aga
+from mergebarrier.realign.base_ffn import BaseFFN
 from mergebarrier.realign.flip_again import FlipAgain
 from mergebarrier.realign.fold_width import FoldWidth
 from mergebarrier.realign.gaugefix import GaugeFix
+from mergebarrier.realign.poly_invert import PolyInvert
 from mergebarrier.realign.realignment import Realignment
 
 REALIGNMENTS: Mapping[str, Realignment] = {
@@ -14,4 +16,6 @@ REALIGNMENTS: Mapping[str, Realignment] = {
     "aga-matched": Aga(matched=True),
     "flip_again": FlipAgain(),
     "fold_width": FoldWidth(),
+    "poly_invert": PolyInvert(),
+    "base_ffn": BaseFFN(),
 }

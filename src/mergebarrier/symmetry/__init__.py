@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from mergebarrier.symmetry.draw import LOCKS, PROFILES, Stream, Streams, basis, permutation, sample
     from mergebarrier.symmetry.elements import Element, LinearMap, Monomial, Planes, identity
     from mergebarrier.symmetry.estimate import best_order, estimate, similarities
+    from mergebarrier.symmetry.feed_forward import FeedForward, feed_forward
     from mergebarrier.symmetry.flips import flips, queries, reflections, unrotated
     from mergebarrier.symmetry.freedoms import Freedom, freedoms
     from mergebarrier.symmetry.gauge import Reverted, act, act_inverse, bit_exact, composed, inverted
@@ -24,6 +25,7 @@ __all__ = [
     "Correlation",
     "Element",
     "Elements",
+    "FeedForward",
     "Freedom",
     "LinearMap",
     "Monomial",
@@ -48,6 +50,7 @@ __all__ = [
     "composed",
     "cosines",
     "estimate",
+    "feed_forward",
     "flips",
     "fold",
     "freedoms",

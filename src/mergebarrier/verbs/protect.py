@@ -1,7 +1,7 @@
 """``protect``: another gauge for a model folder, with a manifest that records it, sealed by the key."""
 
 from collections.abc import Callable, Mapping
-from functools import cache
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, TypedDict, cast
 
 from mergebarrier import __version__
@@ -9,7 +9,7 @@ from mergebarrier.checkpoint import Checkpoint
 from mergebarrier.checkpoint.bytes import ROUNDOFF
 from mergebarrier.checkpoint.files import ProtectContent
 from mergebarrier.circuits import Architecture, Circuit, describe
-from mergebarrier.errors import MethodRefused
+from mergebarrier.errors import MethodRefused, UsageError
 from mergebarrier.identity import matched
 from mergebarrier.keys import Key, Streams
 from mergebarrier.parameters import parameters_of
@@ -18,6 +18,8 @@ from mergebarrier.run import Tables
 from mergebarrier.verbs.folders import Ending, OutputOptions, input_of, write_circuits
 
 if TYPE_CHECKING:
+    from torch import Tensor, nn
+
     from mergebarrier.checkpoint.files import ProtectFacts
     from mergebarrier.protect import Pieces
 
@@ -40,6 +42,7 @@ def protect(
     *,
     base: Checkpoint | None = None,
     ready: Callable[[], None] | None = None,
+    text: str | None = None,
     do_not_merge: bool = False,
 ) -> "tuple[ProtectContent, Prepared]":
     """Write a protected model.
@@ -51,13 +54,14 @@ def protect(
       into:       where to.
       base:       the public base, for a method that looks at it.
       ready:      called once nothing is left to refuse, before the first byte is written.
+      text:       of the owner, for a method that is calibrated.
       do_not_merge: ask in manifest and card that nobody merges the output.
     Returns: the ``content`` part of the manifest, and what the protection reports about itself for this model.
     Raises:  ArchError, MethodRefused, CheckpointError; nothing is finalised then.
     """
     streams = None if key is None else lambda: key.streams(source.content_digest(into.workers), protection.name)
     base = None if base is None else matched(source, base)
-    architecture, prepared = prepare(source, protection, streams=streams, base=base)
+    architecture, prepared = prepare(source, protection, streams=streams, base=base, text=text)
     source.digests(workers=into.workers)
     facts: ProtectFacts = {
         "verb": "protect",
@@ -100,9 +104,11 @@ class Intended(TypedDict):
     files: tuple[str, ...]
 
 
-def dry_run(source: Checkpoint, protection: Protection, *, base: Checkpoint | None = None) -> Intended:
+def dry_run(
+    source: Checkpoint, protection: Protection, *, base: Checkpoint | None = None, text: str | None = None
+) -> Intended:
     """Return what ``protect`` would do: circuits, bytes, effective parameters."""
-    architecture, prepared = prepare(source, protection, base=base)
+    architecture, prepared = prepare(source, protection, base=base, text=text)
     return {
         "method": protection.name,
         "family": architecture.family,
@@ -120,19 +126,56 @@ def prepare(
     *,
     streams: Callable[[], Streams] | None = None,
     base: Checkpoint | None = None,
+    text: str | None = None,
     undone: Mapping[str, Value] | None = None,
 ) -> tuple[Architecture, Prepared]:
-    """Let a protection look at the model; ``streams`` is called when it first draws."""
+    """Let a protection look at the model; ``streams`` is called when it first draws, the text is read when needed.
+
+    Raises: UsageError for a text that the protection does not look at; MethodRefused.
+    """
+    owned = _OwnersText(source, text)
     late = cache(streams) if streams is not None and protection.keyed else None
     context = Context(
         checkpoint=source,
         architecture=describe(source),
         streams=None if late is None else lambda circuit, purpose: late()(circuit, purpose),
         base=base,
+        module=owned.module,
+        data=None if text is None else owned.passes,
         undone=undone,
     )
     _check_needs(protection, context)
-    return context.architecture, protection.prepare(context)
+    prepared = protection.prepare(context)
+    if text is not None and not owned.read:
+        raise UsageError(f"{protection.name} is not calibrated", where="--text", remedy="leave it out")
+    return context.architecture, prepared
+
+
+class _OwnersText:
+    """The model as a live network, and what it reads of a text."""
+
+    def __init__(self, source: Checkpoint, text: str | None) -> None:
+        self._source, self._text, self.read = source, text or "", False
+
+    @cached_property
+    def _module(self) -> "nn.Module":
+        from mergebarrier.evaluate import load_module
+
+        return load_module(self._source, "float32")
+
+    def module(self) -> "nn.Module":
+        return self._module
+
+    def passes(self, count: int) -> "list[dict[str, Tensor]]":
+        """Cut the text into sequences; MethodRefused for a model that reads none, BadText."""
+        from mergebarrier.evaluate import load_tokenizer, reads_tokens, text_windows
+
+        self.read = True
+        if not reads_tokens(self._module):
+            raise MethodRefused("this model reads no text to calibrate on", where=self._source.path,
+                                remedy="leave --ffn out: the attention part acts alone")  # fmt: skip
+        found = text_windows(self._module, load_tokenizer(self._source), self._text, count)
+        return [{"input_ids": ids} for ids in found]
 
 
 def roundtrip_bound(source: Checkpoint, prepared: Prepared) -> float:

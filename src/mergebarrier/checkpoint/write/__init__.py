@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from mergebarrier import lazy
 
 if TYPE_CHECKING:
-    from mergebarrier.checkpoint.write.folder import OutputFolder
+    from mergebarrier.checkpoint.write.folder import OutputFolder, modeling_code
     from mergebarrier.checkpoint.write.layout import layout_like
     from mergebarrier.checkpoint.write.writer import Writer
 
@@ -13,6 +13,7 @@ __all__ = [
     "OutputFolder",
     "Writer",
     "layout_like",
+    "modeling_code",
 ]
 
 lazy.open_door(__name__)

@@ -55,6 +55,7 @@ from mergebarrier.checkpoint.read import ATTACHMENTS, SIDE_FILES, is_text
 from mergebarrier.checkpoint.write.claim import OutputPlace, publish, remove_partial
 from mergebarrier.checkpoint.write.layout import index_files, part_name, write_new
 from mergebarrier.errors import BadManifest, CheckpointError, DigestMismatch, InternalError
+from mergebarrier.modeling_mergebarrier import MODELING
 from mergebarrier.progress import Progress
 
 _MAX_BYTES = 64 * 2**20
@@ -183,7 +184,7 @@ def commit_output(
 ) -> None:
     """Turn a completely written partial folder into the output; see ``Writer.commit``."""
     place = writer.place
-    known = (*SIDE_FILES, *ATTACHMENTS, ADAPTER_CONFIG)
+    known = (*SIDE_FILES, *ATTACHMENTS, ADAPTER_CONFIG, MODELING)
     texts = tuple(name for name in side_files if name not in known and is_text(name))
     unknown = next((name for name in side_files if name not in (*known, *texts)), None)
     if unknown is not None:

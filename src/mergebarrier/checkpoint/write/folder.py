@@ -1,7 +1,8 @@
-"""What a folder that is written holds apart from the values of its tensors."""
+"""What a folder that is written holds apart from the values of its tensors, and the code that it may hold."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.resources import files
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -23,3 +24,8 @@ class OutputFolder:
     names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     config: Mapping[str, object] = field(default_factory=dict)
     side_files: Mapping[str, bytes] = field(default_factory=dict)
+
+
+def modeling_code() -> bytes:
+    """Return the file of our class as it stands in every folder that is one of its."""
+    return files("mergebarrier").joinpath("modeling_mergebarrier.py").read_bytes()

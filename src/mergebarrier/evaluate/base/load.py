@@ -7,7 +7,7 @@ template is rendered.
 """
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mergebarrier.checkpoint import Checkpoint
 from mergebarrier.checkpoint.bytes import FLOAT_NAMES, TORCH
@@ -15,6 +15,7 @@ from mergebarrier.circuits import describe
 from mergebarrier.errors import BadConfig, UnsupportedFeature, clean
 from mergebarrier.evaluate.base.compute_dtype import AUTO, compute_dtype
 from mergebarrier.evaluate.base.stock import check_size, fill_stock, missing_extra, stock_config, stock_library
+from mergebarrier.modeling_mergebarrier import PLAN, with_polynomials
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 def load_module(checkpoint: Checkpoint, dtype: str = AUTO) -> "nn.Module":
     """Build the stock module of a checkpoint, as its config.json says, and fill it.
+
+    Where activations are polynomials their modules come from this package, never from the folder.
 
     Args:
       checkpoint: an opened model folder of a family in the tables.
@@ -38,12 +41,14 @@ def load_module(checkpoint: Checkpoint, dtype: str = AUTO) -> "nn.Module":
         raise ValueError(f"{dtype!r} is not one of {AUTO}, {', '.join(FLOAT_NAMES)}")
     describe(checkpoint)
     name = str(checkpoint.config["architectures"][0])
-    stock = getattr(stock_library(), name, None)
+    stock: Any = getattr(stock_library(), name, None)
     where = checkpoint.path / "config.json"
     if stock is None:
         raise UnsupportedFeature(
             f"the installed transformers has no {clean(name)}", where=where, remedy="install a newer transformers"
         )
+    if PLAN in checkpoint.config:
+        stock = with_polynomials(stock)
     config = stock_config(checkpoint.config, where)
     check_size(stock, config, sum(info.numel for info in checkpoint.tensors.values()), checkpoint.path)
     wanted = TORCH[FLOAT_NAMES[dtype]]

@@ -7,7 +7,7 @@ from mergebarrier import lazy
 if TYPE_CHECKING:
     from mergebarrier.evaluate.language.barrier import LossBarrier, barrier_curve
     from mergebarrier.evaluate.language.compare import Equality, SameAnswers, compare, compare_answers
-    from mergebarrier.evaluate.language.forward import hidden_states, logit_blocks, token_ids
+    from mergebarrier.evaluate.language.forward import hidden_states, logit_blocks, text_windows, token_ids
     from mergebarrier.evaluate.language.scores import Perplexity, Score, exact_match, perplexity
     from mergebarrier.evaluate.language.sink import ModuleSink, parameter_names
     from mergebarrier.evaluate.language.suspect import ModuleSuspect
@@ -37,6 +37,7 @@ __all__ = [
     "read_task",
     "read_text",
     "text_rows",
+    "text_windows",
     "token_ids",
 ]
 

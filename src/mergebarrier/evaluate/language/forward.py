@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 HEAD_ROWS = 128
+WINDOW_TOKENS = 256
 MAX_CHARS_PER_TOKEN = 32
 MIN_TOKENS = 16
 MANY = 2**31
@@ -44,6 +45,17 @@ def token_ids(tokenizer: "Tokenizer", text: str, max_tokens: int) -> Tensor:
     if len(ids) < MIN_TOKENS:
         raise BadText(f"{len(ids)} tokens, at least {MIN_TOKENS} are needed", where="text", remedy="give a longer text")
     return torch.tensor(ids)
+
+
+def text_windows(module: nn.Module, tokenizer: "Tokenizer", text: str, count: int) -> list[Tensor]:
+    """Return the first windows of a text, Int64[Tensor, "1 length"] each, of 256 tokens or what the module reads.
+
+    Raises: BadText for fewer than 16 tokens, or an id outside the vocabulary.
+    """
+    length = min(WINDOW_TOKENS, max_positions(module))
+    ids = token_ids(tokenizer, text, max(MIN_TOKENS, count * length))
+    check_vocabulary(module, ids, BadText)
+    return [ids[start : start + length][None] for start in range(0, len(ids) - length + 1, length)]
 
 
 def windows(ids: Tensor, length: int) -> list[Tensor]:

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from mergebarrier.errors import BadTask, BadText
 from mergebarrier.evaluate.language.forward import (
+    WINDOW_TOKENS,
     check_vocabulary,
     hidden_states,
     logit_blocks,
@@ -32,8 +33,6 @@ from mergebarrier.numerics import wilson
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
-
-WINDOW_TOKENS = 256
 
 
 @dataclass(frozen=True)

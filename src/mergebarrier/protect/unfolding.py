@@ -1,0 +1,271 @@
+"""MergeBarrier's other half: the activation of every feed-forward network as a polynomial, one matrix per order.
+
+    act(z) ~ sum_n a_n B_n(t),  t = (z - mid) / half       W_in = W_gate / half,   W_n = W_down diag(a_n),   n = 0 .. N
+    a neuron stays as it is where max |sum_n a_n B_n - act| > tolerance on its range; so does a layer without any other
+
+Names and shapes are no sibling's any more, so no tool that goes by tensors merges them.  The function is approximate:
+what was lost is measured on text that calibration did not see, and a model that lost too much is refused.
+
+Source: arXiv 2511.10712 (activation unfolding, from secondary notes), arXiv 2410.05331.  We differ: Chebyshev's
+polynomials on calibrated ranges, because Taylor's diverge there; tails; neurons of wide range stay exact.  It hides
+nothing: the orders of one neuron are multiples of one column, which gives the column away (``realign poly_invert``).
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from mergebarrier.checkpoint import OutputFolder, OutTensor
+from mergebarrier.circuits import shapes_of
+from mergebarrier.errors import MethodRefused
+from mergebarrier.lazy import torch
+from mergebarrier.numerics import polynomials
+from mergebarrier.protect.calibration import Inputs, Network, networks, watch
+from mergebarrier.protect.published_class import activations_named, class_entries
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from mergebarrier.modeling_mergebarrier import Basis, Form, Outside, PolynomialBlock, PolynomialPlan
+    from mergebarrier.protect.protection import Context, Value
+
+#: Most that the function may lose on text that was not calibrated on.
+MAX_KL_NATS, MIN_TOP1 = 1e-3, 0.99
+#: Sequences that calibration needs at least, and those behind them that it does not see.
+LEAST, HELD_OUT = 64, 16
+_FLAG: Final = "--ffn poly"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolynomialOptions:
+    """As declared by ``mergebarrier``; ``form`` is a key of ``modeling_mergebarrier.FORMS``."""
+
+    basis: "Basis"
+    order: int
+    tolerance: float
+    exact_fraction: float
+    outside: "Outside"
+    form: "Form"
+    sequences: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class FittedNetwork:
+    """Polynomials of one network.
+
+    Attributes:
+      network:      where it is.
+      mid, half:    Float64[Tensor, "n"] of the neurons that are polynomials.
+      coefficients: Float64[Tensor, "n order+1"].
+      order:        Int64[Tensor, "neurons"]: those neurons, then the others.
+      worst:        largest error of any of them.
+    """
+
+    network: Network
+    mid: "Tensor"
+    half: "Tensor"
+    coefficients: "Tensor"
+    order: "Tensor"
+    worst: float
+
+    def tensors(self, form: "Form", parts: "Mapping[str, Tensor]") -> "Iterator[tuple[str, Tensor]]":
+        """Yield the tensors of the module that stands for the network, in float32, from the parts in its circuit."""
+        n = len(self.mid)
+        wide = {
+            name: part.double() if name == "down_bias" else part.double()[self.order] for name, part in parts.items()
+        }
+        gate, down = wide["gate"], wide["down"]
+        shift = wide.get("gate_bias", torch.zeros(len(gate), dtype=torch.float64))
+        if form == "compact":
+            found = {f"poly_{name}.weight": wide[name].mT if name == "down" else wide[name]
+                     for name in ("gate", "up", "down") if name in wide}  # fmt: skip
+            found |= {
+                f"poly_{name}.bias": wide[f"{name}_bias"] for name in ("gate", "up", "down") if f"{name}_bias" in wide
+            }
+            found |= {"poly_coef": self.coefficients, "poly_mid": self.mid, "poly_half": self.half}
+            yield from ((name, tensor.float().contiguous()) for name, tensor in found.items())
+            return
+        yield "poly_in.weight", (gate[:n] / self.half[:, None]).float()
+        yield "poly_in.bias", ((shift[:n] - self.mid) / self.half).float()
+        for order, a in enumerate(self.coefficients.unbind(1)):
+            yield f"poly_out.{order}.weight", (down[:n] * a[:, None]).mT.float().contiguous()
+        if "down_bias" in wide:
+            yield "poly_out.0.bias", wide["down_bias"].float()
+        if n < len(gate):
+            yield "exact_down_proj.weight", down[n:].mT.float().contiguous()
+        for name, target in (("gate", "exact_gate_proj"), ("up", "exact_up_proj")):
+            for kind, part in (("weight", name), ("bias", f"{name}_bias")):
+                if part in wide and n < len(gate):
+                    yield f"{target}.{kind}", wide[part][n:].float()
+                if part in wide and name == "up":
+                    yield f"poly_up.{kind}", wide[part][:n].float()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unfolding:
+    """The polynomials of a model, and what was measured of them.
+
+    Attributes:
+      plan:     for config.json.
+      fits:     circuit -> its polynomials.
+      measured: for the manifest.
+    """
+
+    plan: "PolynomialPlan"
+    fits: Mapping[str, FittedNetwork]
+    measured: "Mapping[str, Value]"
+
+    def pieces(self, circuit: str, tensors: "dict[str, Tensor]") -> "Iterator[tuple[str, Tensor]]":
+        """Yield the tensors of a circuit as they are published."""
+        fit = self.fits.get(circuit)
+        if fit is None:
+            yield from tensors.items()
+            return
+        stored = fit.network.stored
+        yield from ((name, tensor) for name, tensor in tensors.items() if name not in stored.tensors)
+        for name, tensor in fit.tensors(self.plan["form"], stored.parts(tensors)):
+            yield f"{fit.network.path}.{name}", tensor
+
+    def folder(self, context: "Context", module: "nn.Module") -> OutputFolder:
+        """Return what the published folder holds apart from the values of its tensors."""
+        layout, names = list[OutTensor](), dict[str, tuple[str, ...]]()
+        instead: dict[str, tuple[OutTensor, ...]] = {}
+        for circuit in context.architecture.circuits:
+            fit = self.fits.get(circuit.name)
+            if fit is None:
+                continue
+            first, *others = fit.network.stored.tensors
+            shard = context.checkpoint.tensors[first].shard
+            path = fit.network.path
+            shapes = shapes_of(self.plan, self.plan["blocks"][path])
+            made = tuple(OutTensor(f"{path}.{name}", "F32", shape, shard) for name, shape in shapes.items())
+            instead |= {first: made, **dict.fromkeys(others, ())}
+            kept = [name for name in circuit.tensors if name not in fit.network.stored.tensors]
+            names[circuit.name] = (*kept, *(one.name for one in made))
+        for info in context.checkpoint.tensors.values():
+            layout += instead.get(info.name, (OutTensor(info.name, info.dtype, info.shape, info.shard),))
+        config, side_files = class_entries(context.checkpoint.config, module, self.plan)
+        return OutputFolder(layout=layout, names=names, config=config, side_files=side_files)
+
+
+def unfold(context: "Context", options: PolynomialOptions) -> "tuple[Unfolding, OutputFolder]":
+    """Calibrate, choose, and measure what the function loses; nothing is written.
+
+    Raises: MethodRefused, which names the option or the layer, and how far the best try came.
+    """
+    if context.data is None or context.module is None:
+        raise MethodRefused(f"{_FLAG} is calibrated on text", where=_FLAG, remedy="give --text with plain prose")
+    inputs = context.data(options.sequences + HELD_OUT)
+    if len(inputs) < LEAST + HELD_OUT:
+        what = f"the text gives {len(inputs)} sequences, calibration needs {LEAST} and {HELD_OUT} more to check on"
+        raise MethodRefused(what, where="--text", remedy="give a longer text")
+    module = context.module()
+    found = networks(context.architecture, module)
+    watch(module, found, inputs[:-HELD_OUT])
+    tried = [_fit(one, options) for one in found]
+    fits = {fit.network.path: fit for fit in tried if len(fit.mid)}
+    if not fits:
+        best = min(fit.worst for fit in tried)
+        what = f"no neuron comes within {options.tolerance:g} of its activation; the best is off by {best:.2g}"
+        raise MethodRefused(what, where=_FLAG, remedy="raise --order or --tolerance")
+    plan: PolynomialPlan = {
+        "form": options.form, "basis": options.basis, "order": options.order, "outside": options.outside,
+        "stock": activations_named(module.config, {fit.network.activation for fit in fits.values()}),
+        "blocks": {path: _block(fit) for path, fit in fits.items()},
+    }  # fmt: skip
+    lost = _lost(module, plan, list(fits.values()), inputs[-HELD_OUT:])
+    neurons = sum(len(fit.order) for fit in tried)
+    replaced = sum(len(fit.mid) for fit in fits.values())
+    unfolding = Unfolding(
+        plan=plan,
+        fits={fit.network.stored.circuit.name: fit for fit in fits.values()},
+        measured={
+            "polynomial_share": replaced / neurons,
+            "stock_layers": [fit.network.path for fit in tried if not len(fit.mid)],
+            "out_of_range_share": max(fit.network.outside / max(1, fit.network.seen) for fit in fits.values()),
+            **lost,
+        },
+    )
+    return unfolding, unfolding.folder(context, module)
+
+
+def _fit(network: Network, options: PolynomialOptions) -> FittedNetwork:
+    """Choose the neurons of a network whose polynomials are close enough, and not among the widest."""
+    mid, half = network.ranges()
+    found = polynomials.coefficients(options.basis, network.activation, mid, half, options.order)
+    errors = polynomials.errors(options.basis, network.activation, mid, half, found)
+    close = errors <= options.tolerance
+    forced = round(options.exact_fraction * len(half))
+    close[half.argsort(descending=True, stable=True)[:forced]] = False
+    chosen, others = close.nonzero()[:, 0], (~close).nonzero()[:, 0]
+    return FittedNetwork(
+        network=network, mid=mid[chosen], half=half[chosen], coefficients=found[chosen],
+        order=torch.cat([chosen, others]), worst=float(errors.min()),
+    )  # fmt: skip
+
+
+def _block(fit: FittedNetwork) -> "PolynomialBlock":
+    parts = fit.network.parts
+    return {
+        "width": parts["gate"].shape[1],
+        "polynomial": len(fit.mid),
+        "exact": len(fit.order) - len(fit.mid),
+        "replaces": list(fit.network.replaces),
+        "gated": fit.network.stored.gated,
+        "biased": [name for name in ("gate", "up", "down") if f"{name}_bias" in parts],
+        "activation": fit.network.activation,
+    }
+
+
+def _lost(
+    module: "nn.Module", plan: "PolynomialPlan", fits: Sequence[FittedNetwork], inputs: Sequence[Inputs]
+) -> "dict[str, Value]":
+    """Measure on inputs what the polynomials change; MethodRefused where that is too much."""
+    from mergebarrier.modeling_mergebarrier import FORMS
+
+    made = {}
+    for fit in fits:
+        path = fit.network.path
+        with torch.device("meta"):
+            block = FORMS[plan["form"]](plan, plan["blocks"][path])
+        block.load_state_dict(dict(fit.tensors(plan["form"], fit.network.parts)), assign=True)
+        made[path] = block.eval()
+    watch(module, [fit.network for fit in fits], inputs, counting=True)
+    kl = same = total = 0.0
+    with torch.no_grad():
+        for batch in inputs:
+            before = _logits(module, batch)
+            with _swapped(module, made):
+                after = _logits(module, batch)
+            kl += float((before.exp() * (before - after)).sum())
+            same += int((before.argmax(-1) == after.argmax(-1)).sum())
+            total += len(before)
+    kl_nats, top1 = max(0.0, kl / total), same / total
+    if not (kl_nats <= MAX_KL_NATS and top1 >= MIN_TOP1):
+        raise MethodRefused(
+            f"on text that was held out the polynomials change too much: {kl_nats:.2g} nats a token, first choice kept "
+            f"{100 * top1:.1f} % ({MAX_KL_NATS:g} and {100 * MIN_TOP1:g} % are allowed)",
+            where=_FLAG, remedy="raise --order, lower --tolerance, or calibrate on more text",
+        )  # fmt: skip
+    return {"kl_nats": kl_nats, "top1_agreement": top1, "held_out_tokens": int(total)}
+
+
+def _logits(module: "nn.Module", batch: Inputs) -> "Tensor":
+    """Return log-probabilities, Float32[Tensor, "n choices"]; of states where a model gives no logits."""
+    found = module(**batch)
+    logits = getattr(found, "logits", None)
+    values = found[0] if logits is None else logits
+    return torch.log_softmax(values.float().flatten(0, -2), dim=-1)
+
+
+@contextmanager
+def _swapped(module: "nn.Module", others: "Mapping[str, nn.Module]") -> Iterator[None]:
+    before = {path: module.get_submodule(path) for path in others}
+    try:
+        for path, other in others.items():
+            module.set_submodule(path, other)
+        yield
+    finally:
+        for path, stock in before.items():
+            module.set_submodule(path, stock)
