@@ -192,6 +192,8 @@ def with_polynomials(stock: type) -> type:
 
 
 def __getattr__(name: str) -> type:
+    if name.startswith("_"):  # what the import system asks of any module
+        raise AttributeError(name)
     import transformers
 
     stock = getattr(transformers, name, None)

@@ -8,6 +8,7 @@ import pytest
 from mergebarrier import verbs
 from mergebarrier.checkpoint import open_checkpoint
 from mergebarrier.keys import Key
+from tiny_tokenizer import add_tokenizer, prose
 
 KEYS = {n: Key(bytes([n]) * 32) for n in (1, 2)}
 
@@ -21,8 +22,13 @@ def protect(tmp_path: Path) -> Callable[..., Path]:
         nonlocal made
         made += 1
         out = tmp_path / f"protected-{made}"
+        text = None
+        if getattr(protection, "ffn", "none") == "poly":
+            add_tokenizer(folder)
+            text = prose(80)
+        options = verbs.OutputOptions(out, workers=workers)
         with open_checkpoint(folder) as source:
-            verbs.protect(source, protection, KEYS[key] if key else None, verbs.OutputOptions(out, workers=workers))
+            verbs.protect(source, protection, KEYS[key] if key else None, options, text=text)
         return out
 
     return run

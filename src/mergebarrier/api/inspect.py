@@ -18,7 +18,7 @@ from mergebarrier.lineage import declared
 from mergebarrier.symmetry import Freedom, freedoms
 
 if TYPE_CHECKING:
-    from mergebarrier.checkpoint.files import AnyContent, MergeContent
+    from mergebarrier.checkpoint.files import AnyContent, MergeContent, ProtectContent
 
 _SHOWN = ("verb", "method", "parameters", "key_id")
 _KINDS = {"rotary": "planes", "gated": "glu", "centred": "centred"}
@@ -145,8 +145,10 @@ def _next_steps(name: str, content: "AnyContent | None", *, protectable: bool) -
     verb = None if content is None else content.get("verb")
     if verb == "protect":
         audit = "--original ORIGINAL --base BASE --partner PARTNER --task A.jsonl --partner-task B.jsonl -o REPORT"
+        gone = cast("ProtectContent", content)["parameters"].get("ffn") == "poly"
+        back = f"mergebarrier realign {model} --method poly_invert -o INVERTED"
         return (
-            f"mergebarrier unprotect {model} -o RESTORED",
+            back if gone else f"mergebarrier unprotect {model} -o RESTORED",
             f"mergebarrier verify ORIGINAL {model}",
             f"mergebarrier audit {model} {audit}",
         )

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from mergebarrier.api.base import Model, Report, opened, optional, shown
 from mergebarrier.checkpoint import MANIFEST_NAME, Checkpoint, verify_manifest
+from mergebarrier.circuits import describe, plan_of, stock_entries
 from mergebarrier.evaluate import (
     CHECK_TEXT,
     compare,
@@ -127,15 +128,28 @@ def _alike(report: VerifyReport, max_kl: float) -> bool:
 
 def _differences(ours: Checkpoint, theirs: Checkpoint) -> Iterator[str]:
     """Yield every way in which names, shapes, dtypes or config differ, buffers and copies of tied heads aside."""
-    yield from (f"only in the original: {name}" for name in _alone(ours, theirs))
-    yield from (f"only in the protected model: {name}" for name in _alone(theirs, ours))
+    plan, config = plan_of(theirs), theirs.config
+    inside = tuple(f"{path}." for path in plan["blocks"]) if plan is not None else ()
+    stock = set(_stood_for(ours, theirs)) if plan is not None else set()
+    yield from (f"only in the original: {name}" for name in _alone(ours, theirs) if name not in stock)
+    yield from (f"only in the protected model: {name}" for name in _alone(theirs, ours) if not name.startswith(inside))
     for name, info in ours.tensors.items():
         other = theirs.tensors.get(name)
         computed = info.role == "buffer"
         if other is not None and not computed and (info.dtype, info.shape) != (other.dtype, other.shape):
             yield f"{name}: {info.dtype} {info.shape} became {other.dtype} {other.shape}"
-    if ours.config != theirs.config:
+    if plan is not None:
+        entries = stock_entries(config, plan)
+        config = {key: value for key, value in (config | entries).items() if value is not None or key not in entries}
+    if ours.config != config:
         yield "config.json differs"
+
+
+def _stood_for(ours: Checkpoint, theirs: Checkpoint) -> Iterator[str]:
+    """Yield the tensors of the original in whose place the other has polynomials."""
+    replaced = {name for names in describe(theirs).stands_for.values() for name in names}
+    for circuit in describe(ours).circuits:
+        yield from (member.name for member in circuit.members if member.canonical in replaced)
 
 
 def _alone(side: Checkpoint, other: Checkpoint) -> Iterator[str]:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     )
     from mergebarrier.circuits.describe import describe, family_of, match
     from mergebarrier.circuits.resized import Resized, key_of
-    from mergebarrier.circuits.unfolded import plan_of, shapes_of, stock_circuit
+    from mergebarrier.circuits.unfolded import plan_of, shapes_of, stock_circuit, stock_entries
 
 __all__ = [
     "CIRCUITS",
@@ -36,6 +36,7 @@ __all__ = [
     "require_same",
     "shapes_of",
     "stock_circuit",
+    "stock_entries",
 ]
 
 lazy.open_door(__name__)

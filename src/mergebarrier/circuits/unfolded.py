@@ -120,6 +120,22 @@ def _stock_names(architecture: Architecture, path: str, block: "PolynomialBlock"
     return tuple(one.canonical for one in (*kept, *stock_circuit(architecture, path, block).members))
 
 
+def stock_entries(config: Mapping[str, object], plan: "PolynomialPlan") -> dict[str, object]:
+    """Return what the configuration of the stock class says otherwise; None for a key that it lacks."""
+    from mergebarrier.modeling_mergebarrier import PLAN
+
+    entries: dict[str, object] = {PLAN: None}
+    for place, word in plan["stock"].items():
+        entries |= _put({**config, **entries}, place, word)
+    return entries
+
+
+def _put(config: Mapping[str, object], place: str, value: object) -> dict[str, object]:
+    name, _, rest = place.partition(".")
+    inner = config.get(name)
+    return {name: {**inner, **_put(inner, rest, value)} if rest and isinstance(inner, Mapping) else value}
+
+
 def stock_circuit(architecture: Architecture, path: str, block: "PolynomialBlock") -> Circuit:
     """Return the circuit that a module of polynomials stands for, with the weights and biases of the stock module."""
     outer = architecture.circuit(path)

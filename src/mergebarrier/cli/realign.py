@@ -73,6 +73,16 @@ def _sentence(diagnostics: Mapping[str, object]) -> str:
         return f"flipped {diagnostics['circuits_flipped']} attention circuits back, if that is what was done to them"
     if "neurons_folded" in diagnostics:
         return f"folded {diagnostics['neurons_folded']} neurons per layer into others"
+    if "networks_inverted" in diagnostics:
+        return (
+            f"inverted the polynomials of {diagnostics['neurons_inverted']} neurons in "
+            f"{diagnostics['networks_inverted']} networks; their shapes fit to {diagnostics['shape_error_max']:.1g}"
+        )
+    if "networks_taken" in diagnostics:
+        return (
+            f"took {diagnostics['networks_taken']} networks of the base, whose answers are off by "
+            f"{diagnostics['answers_apart']:.1%} (median): what the model learned there is lost"
+        )
     if "mean_cosine_after" not in diagnostics:
         return "solved each projection alone; the function is not kept exactly"
     moved = diagnostics["spaces_moved"]

@@ -82,6 +82,12 @@ def _prepared(parts: Sequence[Protection], name: str, context: Context) -> Prepa
         raise MethodRefused(
             f"{odd} changes shapes, so nothing can follow it", where=f"--method {name}", remedy=f"put {odd} last"
         )
+    alone = next((part.name for part, one in zip(parts, prepared, strict=True) if one.names), None)
+    if alone is not None:
+        raise MethodRefused(
+            f"{alone} is calibrated on the model as it is, so it acts alone in this form",
+            where=f"--method {name}", remedy=f"protect twice, with {alone} behind the other",
+        )  # fmt: skip
     inverses = [one.invert for one in reversed(prepared) if one.invert is not None]
     return replace(
         prepared[-1],

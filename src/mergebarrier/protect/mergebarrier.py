@@ -19,7 +19,7 @@ leave the energies as they are, so applying it twice is the identity and anyone 
 """
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, cast
 
 from mergebarrier import symmetry
 from mergebarrier.errors import MethodRefused
@@ -65,7 +65,7 @@ class MergeBarrier:
     ffn: str = choice(
         "none", choices=("none", "poly"), help="Also replace activations by polynomials, calibrated on --text."
     )
-    basis: "Basis" = choice("chebyshev", choices=("chebyshev", "taylor"), help="Of the polynomials.", only=_POLY)
+    basis: str = choice("chebyshev", choices=("chebyshev", "taylor"), help="Of the polynomials.", only=_POLY)
     order: int = whole(8, low=4, high=24, help="Degree of the polynomials.", only=_POLY)
     tolerance: float = number(
         1e-3, low=0.0, high=1.0, above=True, help="Error of an activation above which a neuron stays.", only=_POLY
@@ -73,10 +73,10 @@ class MergeBarrier:
     exact_fraction: float = number(
         0.0, low=0.0, high=1.0, help="Share of neurons, the widest, that stay in any case.", only=_POLY
     )
-    outside: "Outside" = choice(
+    outside: str = choice(
         "linear", choices=("linear", "clamp"), help="How they go on right of the calibrated range.", only=_POLY
     )
-    ffn_form: "Form" = choice(
+    ffn_form: str = choice(
         "unfolded", choices=("unfolded", "compact"), help="A matrix per order, or one beside coefficients.", only=_POLY
     )
     sequences: int = whole(64, low=64, high=2**20, help="Of 256 tokens, to calibrate on.", only=_POLY)
@@ -106,12 +106,12 @@ class MergeBarrier:
         from mergebarrier.protect.unfolding import PolynomialOptions, unfold
 
         options = PolynomialOptions(
-            basis=self.basis,
+            basis=cast("Basis", self.basis),
             order=self.order,
             tolerance=self.tolerance,
             exact_fraction=self.exact_fraction,
-            outside=self.outside,
-            form=self.ffn_form,
+            outside=cast("Outside", self.outside),
+            form=cast("Form", self.ffn_form),
             sequences=self.sequences,
         )
         unfolding, folder = unfold(context, options)

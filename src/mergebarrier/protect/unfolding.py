@@ -33,7 +33,9 @@ if TYPE_CHECKING:
 #: Most that the function may lose on text that was not calibrated on.
 MAX_KL_NATS, MIN_TOP1 = 1e-3, 0.99
 #: Sequences that calibration needs at least, and those behind them that it does not see.
-LEAST, HELD_OUT = 64, 16
+LEAST, HELD_OUT = 64, 8
+#: Tokens of a short sequence, which half of the text is cut into: what fires at the first places fires nowhere else.
+_SHORT: Final = 16
 _FLAG: Final = "--ffn poly"
 
 
@@ -162,7 +164,7 @@ def unfold(context: "Context", options: PolynomialOptions) -> "tuple[Unfolding, 
         raise MethodRefused(what, where="--text", remedy="give a longer text")
     module = context.module()
     found = networks(context.architecture, module)
-    watch(module, found, inputs[:-HELD_OUT])
+    watch(module, found, _cut(inputs[:-HELD_OUT]))
     tried = [_fit(one, options) for one in found]
     fits = {fit.network.path: fit for fit in tried if len(fit.mid)}
     if not fits:
@@ -174,7 +176,7 @@ def unfold(context: "Context", options: PolynomialOptions) -> "tuple[Unfolding, 
         "stock": activations_named(module.config, {fit.network.activation for fit in fits.values()}),
         "blocks": {path: _block(fit) for path, fit in fits.items()},
     }  # fmt: skip
-    lost = _lost(module, plan, list(fits.values()), inputs[-HELD_OUT:])
+    lost = _lost(module, plan, list(fits.values()), _cut(inputs[-HELD_OUT:]))
     neurons = sum(len(fit.order) for fit in tried)
     replaced = sum(len(fit.mid) for fit in fits.values())
     unfolding = Unfolding(
@@ -188,6 +190,16 @@ def unfold(context: "Context", options: PolynomialOptions) -> "tuple[Unfolding, 
         },
     )
     return unfolding, unfolding.folder(context, module)
+
+
+def _cut(inputs: Sequence[Inputs]) -> list[Inputs]:
+    """Cut every second sequence into short ones, as many rows of one pass; a shorter rest is left out."""
+    return [
+        batch if n % 2 == 0 else {
+            name: rows[:, : rows.shape[1] // _SHORT * _SHORT].reshape(-1, _SHORT) for name, rows in batch.items()
+        }
+        for n, batch in enumerate(inputs)
+    ]  # fmt: skip
 
 
 def _fit(network: Network, options: PolynomialOptions) -> FittedNetwork:

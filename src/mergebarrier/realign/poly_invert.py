@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar, Final
 
-from mergebarrier.checkpoint import OutputFolder, OutTensor
+from mergebarrier.checkpoint import OutputFolder
 from mergebarrier.errors import MethodRefused
 from mergebarrier.lazy import torch
 from mergebarrier.parameters import check_values
@@ -134,6 +134,9 @@ def stock_folder(
 
     The dtype of its networks is that of the rest of the model.
     """
+    from mergebarrier.checkpoint import OutTensor
+    from mergebarrier.circuits import stock_entries
+
     inside = tuple(f"{path}." for path in plan["blocks"])
     dtype = next((info.dtype for name, info in model.tensors.items() if not name.startswith(inside)), "F32")
     layout, names = list[OutTensor](), dict[str, tuple[str, ...]]()
@@ -146,10 +149,7 @@ def stock_folder(
             layout += [OutTensor(one, dtype, shape, info.shard) for one, shape in made.items()]
             circuit = architecture.circuit(path)
             names[path] = (*(one for one in circuit.tensors if not one.startswith(f"{path}.")), *made)
-    config: dict[str, object] = {"mergebarrier_ffn": None}
-    for place, word in plan["stock"].items():
-        config |= _put({**model.config, **config}, place, word)
-    return OutputFolder(layout=layout, names=names, config=config)
+    return OutputFolder(layout=layout, names=names, config=stock_entries(model.config, plan))
 
 
 def shapes(stock: FeedForward, block: PolynomialBlock) -> dict[str, tuple[int, ...]]:
@@ -169,12 +169,6 @@ def torch_dtype(folder: OutputFolder, prefix: str) -> torch.dtype:
 
     assert folder.layout is not None
     return TORCH[next(one.dtype for one in folder.layout if one.name.startswith(prefix))]
-
-
-def _put(config: Mapping[str, object], place: str, value: object) -> dict[str, object]:
-    name, _, rest = place.partition(".")
-    inner = config.get(name)
-    return {name: {**inner, **_put(inner, rest, value)} if rest and isinstance(inner, Mapping) else value}
 
 
 def _inverted(

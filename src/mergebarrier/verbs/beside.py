@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from mergebarrier.checkpoint import ATTACHMENTS, FolderEntry, open_regular, read_head, read_small, walk
+from mergebarrier.checkpoint import ATTACHMENTS, FolderEntry, modeling_code, open_regular, read_head, read_small, walk
 from mergebarrier.errors import MergebarrierError, NotACheckpoint, clean
+from mergebarrier.modeling_mergebarrier import MODELING
 from mergebarrier.scan import (
     HEAD_BYTES,
     Finding,
@@ -92,7 +93,7 @@ def _look_at(
     if entry.kind == "special":
         yield odd_entry(model, name, "a pipe, a socket or a device", leads_out=False)
         return
-    if name in listed or name in ATTACHMENTS:
+    if name in listed or name in ATTACHMENTS or _is_ours(root, entry):
         return
     try:
         head = read_head(root, name, HEAD_BYTES)
@@ -115,6 +116,12 @@ def _look_at(
         found = of_kind(model, name, kind)
         if found is not None:
             yield found
+
+
+def _is_ours(root: Path, entry: FolderEntry) -> bool:
+    """Whether a file is the code of our own class, byte for byte."""
+    code = modeling_code()
+    return entry.name == MODELING and entry.kind == "file" and read_head(root, entry.name, len(code) + 1) == code
 
 
 def _look_at_zip(model: str, root: Path, name: str, suspects: list[_Suspect]) -> Iterator[Finding]:

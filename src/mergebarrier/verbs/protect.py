@@ -27,11 +27,18 @@ _SECTION = """\
 ## Protection against merging
 
 These weights were protected by MergeBarrier {version} (method `{method}`): the model computes the same function, with
-the same names and shapes, and merges badly with its relatives. {limit} {undo}
+{form}, and merges badly with its relatives. {limit} {undo}
 
 Adapters that were trained on the original do not fit these weights. What was done stands in `mergebarrier.json`; the
 content digest (SHA-256) of the weights is `{digest}`. How much of a merge an attacker recovers is measured by
 `mergebarrier audit`, and claimed by no line of this card."""
+
+
+#: What a card says of names and shapes of a folder whose class is ours.
+_CODE = """\
+polynomials in the place of activations, so nearly, and under other names: no stock class takes them. Load it with
+`AutoModel...from_pretrained(FOLDER, trust_remote_code=True)`, which runs `modeling_mergebarrier.py` of this folder, a
+file of MergeBarrier"""
 
 
 def protect(
@@ -84,6 +91,7 @@ def protect(
     def section(digest: str) -> str:
         return _SECTION.format(
             version=__version__, method=protection.name, digest=digest, limit=prepared.limit,
+            form=_CODE if prepared.names else "the same names and shapes",
             undo=f"The owner's key `{key.id}` undoes it." if key and prepared.invert else "It has no key.",
         )  # fmt: skip
 
