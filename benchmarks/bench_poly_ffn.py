@@ -170,8 +170,8 @@ def main(work: Path) -> None:
     done = kept(["protect"], bench.protect)
     print(
         f"`protect --method mergebarrier --ffn poly` of expert-tickets: {done['seconds']:.0f} s, of these "
-        f"{done['calibration_s']:.0f} s to calibrate and check;\n{100 * done['polynomial_share']:.1f} % of neurons are polynomials "
-        f"of order 8, {done['stock_layers']} layers stay; {done['stock_MiB']:.0f} MiB of weights become "
+        f"{done['calibration_s']:.0f} s to calibrate and check;\n{100 * done['polynomial_share']:.1f} % of neurons are "
+        f"polynomials of order 8, {done['stock_layers']} layers stay; {done['stock_MiB']:.0f} MiB of weights become "
         f"{done['MiB']:.0f} MiB.\nHeld out: {done['kl_nats']:.1e} nats a token, first choice kept "
         f"{100 * done['top1_agreement']:.2f} %, {100 * done['out_of_range_share']:.3f} % of values out of range in the "
         "worst layer.\n"
@@ -193,7 +193,7 @@ def main(work: Path) -> None:
     print(
         f"\n`realign --method poly_invert`: {back['seconds']:.0f} s; columns of W_down: median relative "
         f"error {back['median']:.1e}, largest {back['max']:.1e}, {100 * back['within_1e-5']:.2f} % within 1e-5.\n"
-        f"After `flip_again` and `gaugefix` {bits['equal']} of {bits['tensors']} tensors are the owner's, bit for bit.\n"
+        f"After `flip_again` and `gaugefix` {bits['equal']} of {bits['tensors']} tensors are the owner's, every bit.\n"
     )
     print("| skills: protected expert's task / partner's | alone | task arithmetic .7 | 1 |\n|---|---|---|---|")
     for name in ROWS:
