@@ -34,6 +34,12 @@ class Fit(TypedDict, total=False):
     matched: bool
     circuits_flipped: Count
     neurons_folded: Count
+    networks_inverted: Count
+    neurons_inverted: Count
+    shape_error_median: float
+    shape_error_max: float
+    networks_taken: Count
+    answers_apart: float
 
 
 class TriggerOnBase(TypedDict):
