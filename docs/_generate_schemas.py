@@ -30,6 +30,7 @@ from mergebarrier.api.family import FamilyReport
 from mergebarrier.api.image_task import ImageTaskReport
 from mergebarrier.api.inspect import InspectReport
 from mergebarrier.api.merge import MergeExplanation
+from mergebarrier.api.parents import ParentsReport
 from mergebarrier.api.protect import ProtectPlan, ProtectReport
 from mergebarrier.api.provenance import RelateReport
 from mergebarrier.api.realign import RealignPlan, RealignReport
@@ -87,6 +88,7 @@ SHOWN: Final[dict[str, Any]] = {
         InspectReport, manifest=documents.ManifestOf | None, lineage=documents.Lineage | None, dims=documents.Dims
     ),
     "merge": documents.Merge,
+    "parents": typed(ParentsReport),
     "plan": typed(ProtectPlan)
     | typed(UnprotectPlan, key_id=KEY_ID)
     | typed(RealignPlan)

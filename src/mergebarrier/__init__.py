@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from mergebarrier.api.measure_backdoor import BackdoorReport, measure_backdoor
     from mergebarrier.api.merge import MergeReport, merge
     from mergebarrier.api.merge_jobs import MergeOptions, MergeRequest
+    from mergebarrier.api.parents import ParentsReport, provenance_parents
     from mergebarrier.api.protect import ProtectReport, protect
     from mergebarrier.api.provenance import RelateReport, provenance_relate
     from mergebarrier.api.realign import RealignReport, realign
@@ -77,7 +78,7 @@ if TYPE_CHECKING:
         WudiExact,
     )
     from mergebarrier.protect import Exact, MergeBarrier
-    from mergebarrier.provenance import RelateOptions
+    from mergebarrier.provenance import ParentsOptions, RelateOptions
     from mergebarrier.realign import Aga, GaugeFix
     from mergebarrier.scan import Search
 
@@ -132,6 +133,8 @@ __all__ = [
     "NearSwap",
     "NuSlerp",
     "OffTask",
+    "ParentsOptions",
+    "ParentsReport",
     "Passthrough",
     "Pcb",
     "ProtectReport",
@@ -171,6 +174,7 @@ __all__ = [
     "open_checkpoint",
     "plan_attack",
     "protect",
+    "provenance_parents",
     "provenance_relate",
     "realign",
     "report",

@@ -60,6 +60,7 @@ def test_what_every_verb_prints_and_writes(world, tmp_path, tmp_path_factory, ru
         (("scan", a, "--base", base, "-o", out / "s", "--dry-run"), "error"),
         ((*audit, *tasks, "-o", out / "audit", "--dry-run"), "plan"),
         (("provenance", "relate", a, base), "relation"),
+        (("provenance", "parents", a, "--base", base, "--candidate", a), "parents"),
         (("report", made_up), "audit"),
         (("report", "compare", made_up, made_up), "comparison"),
         ((*attack, "-o", out / "poisoned", "--dry-run"), "plan"),

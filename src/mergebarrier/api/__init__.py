@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         run_merge,
     )
     from mergebarrier.api.merge_jobs import MergeOptions, MergeRequest
+    from mergebarrier.api.parents import ParentsReport, provenance_parents
     from mergebarrier.api.protect import (
         ProtectPlan,
         ProtectReport,
@@ -72,6 +73,7 @@ __all__ = [
     "MergeReport",
     "MergeRequest",
     "Model",
+    "ParentsReport",
     "ProtectPlan",
     "ProtectReport",
     "ProvenanceInput",
@@ -111,6 +113,7 @@ __all__ = [
     "plan_realign",
     "plan_unprotect",
     "protect",
+    "provenance_parents",
     "provenance_relate",
     "realign",
     "report",

@@ -11,10 +11,10 @@ from mergebarrier.cli._output import Output
 from mergebarrier.cli._parameters import parameter_options
 from mergebarrier.errors import clean
 from mergebarrier.parameters import built, parameters_of
-from mergebarrier.provenance import RelateOptions
+from mergebarrier.provenance import ParentsOptions, RelateOptions
 
 if TYPE_CHECKING:
-    from mergebarrier.api import RelateReport
+    from mergebarrier.api import ParentsReport, RelateReport
 
 __all__ = ["command"]
 
@@ -87,6 +87,75 @@ def _lines(report: "RelateReport") -> Iterator[str]:
 
 def _kept(report: "RelateReport") -> bool:
     return report.stored_order == "equal"
+
+
+@command.command("parents")
+@click.argument("suspect", type=MODEL)
+@click.option("--base", type=MODEL, required=True, help="The model that SUSPECT and all candidates were made from.")
+@click.option(
+    "--candidate", "candidates", type=MODEL, multiple=True, required=True, metavar="DIR",
+    help="A model, or an adapter, that may be a parent; give each.",
+)  # fmt: skip
+@click.option(
+    "--null",
+    "nulls",
+    type=MODEL,
+    multiple=True,
+    metavar="DIR",
+    help="A model of the same base that is known to be none.",
+)
+@parameter_options({"parents": ParentsOptions})
+@download_option
+@threads_option
+@output_options
+def parents_command(
+    suspect: Path, base: Path, candidates: tuple[Path, ...], nulls: tuple[Path, ...], download: bool, threads: int,
+    output: Output, **given: object,
+) -> None:  # fmt: skip
+    """Find what was merged into SUSPECT: the share of every candidate, and the recipe, replayed bit for bit.
+
+    What no candidate explains is shown as a norm; nobody is declared without what an absent candidate would show.
+    """
+    from mergebarrier.api import provenance_parents
+
+    names = parameters_of(ParentsOptions)
+    options = built(ParentsOptions, {name: given[name] for name in names if given[name] is not None})
+    with output.progress("reading tensors") as progress:
+        report = provenance_parents(
+            suspect,
+            base=base,
+            candidates=candidates,
+            nulls=nulls,
+            options=options,
+            workers=threads,
+            download=download,
+            progress=progress,
+        )
+    output.result(report, "\n".join(_parents_lines(report)))
+
+
+def _parents_lines(report: "ParentsReport") -> Iterator[str]:
+    name = clean(report.inputs[1].name)
+    for other in report.realigned:
+        yield f"{clean(other)} is written in other coordinates than the base; it was realigned first"
+    yield f"{name}, as a change of {clean(report.inputs[0].name)}:"
+    for one in report.candidates:
+        said = "a reference" if one.reference else "a parent" if one.name in report.declared else "not declared"
+        yield (
+            f"  {clean(one.name):<24} share {one.share:.3f} ({one.low:.3f} to {one.high:.3f}), an absent one shows "
+            f"up to {one.inherited:.3f}, {p_value(one.adjusted)}: {said}"
+        )
+    left = report.unexplained
+    yield f"  not explained: {left.share:.1%} of the change in norm ({left.norm:.3g} of {left.change_norm:.3g})"
+    how = "this recipe is settled" if report.settled else "no recipe is settled; the nearest"
+    what = "some random mask gives" if report.recipe.method.startswith("dare") else "its replay gives, bit for bit,"
+    yield (
+        f"  {how}: {what} {report.same_frac:.2%} of {report.entries:,} sampled entries, "
+        f"{report.by_chance_frac:.2%} by chance"
+    )
+    yield from (f"    {line}" for line in report.recipe_yaml.splitlines())
+    yield f"assumed: {'; '.join(report.assumed)}"
+    yield f"not proved: {'; '.join(report.not_proved)}"
 
 
 def p_value(p: float) -> str:

@@ -8,24 +8,48 @@ if TYPE_CHECKING:
     from mergebarrier.provenance.coordinates import RowProducts, StreamTest
     from mergebarrier.provenance.layers import layer_of, layered, main_stream, neuron_tensors, rows_of, vocabulary_of
     from mergebarrier.provenance.neurons import NeuronLayer
+    from mergebarrier.provenance.parents import (
+        RESOLUTION,
+        CandidateShare,
+        MergeAnatomy,
+        ParentsOptions,
+        ReplayedRecipe,
+        Sums,
+        Unexplained,
+        entries_of,
+        find_parents,
+        joined,
+        sums_of,
+    )
     from mergebarrier.provenance.relate import TESTS, ComparedLayer, LayerTest, Relatedness, RelateOptions, holm, relate
 
 __all__ = [
+    "RESOLUTION",
     "TESTS",
+    "CandidateShare",
     "ComparedLayer",
     "LayerTest",
+    "MergeAnatomy",
     "NeuronLayer",
+    "ParentsOptions",
     "RelateOptions",
     "Relatedness",
+    "ReplayedRecipe",
     "RowProducts",
     "StreamTest",
+    "Sums",
+    "Unexplained",
+    "entries_of",
+    "find_parents",
     "holm",
+    "joined",
     "layer_of",
     "layered",
     "main_stream",
     "neuron_tensors",
     "relate",
     "rows_of",
+    "sums_of",
     "vocabulary_of",
 ]
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         learning_bytes,
         plan_fallback,
     )
+    from mergebarrier.verbs.parents import parents
     from mergebarrier.verbs.pools import merge_weights
     from mergebarrier.verbs.protect import dry_run, protect
     from mergebarrier.verbs.provenance import relate_models
@@ -71,6 +72,7 @@ __all__ = [
     "manifest_request",
     "merge",
     "merge_weights",
+    "parents",
     "plan_fallback",
     "protect",
     "protection_from",

@@ -149,6 +149,21 @@ def _recovered(
     return kept
 
 
+def fit_in_memory(
+    architecture: Architecture, model: Checkpoint, anchor: Checkpoint, realignment: Realignment, workers: int
+) -> Fitted:
+    """Fit a model to an anchor of its tensors' names, to be applied circuit by circuit."""
+    with _circuit_map(workers, lambda done, total: None) as parallel:
+        return realignment.fit(architecture, model, anchor, parallel=parallel)
+
+
+def circuit_in_base_coordinates(
+    circuit: Circuit, model: Checkpoint, anchor: Checkpoint, fitted: Fitted
+) -> dict[str, torch.Tensor]:  # fmt: skip
+    """Return the stored tensors of a circuit as a fitted realignment leaves them."""
+    return _recovered(circuit, model, anchor, _realigning(fitted))
+
+
 def _realigning(fitted: Fitted) -> Change[Circuit]:
     def change(circuit: Circuit, tables: Tables) -> dict[str, torch.Tensor]:
         return fitted.apply(circuit, tables[0], tables[-1])

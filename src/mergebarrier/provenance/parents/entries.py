@@ -1,0 +1,168 @@
+"""What is kept of the weights: inner products of whole tensors, and some entries with what each recipe would drop.
+
+    d = suspect - base,   tau_j = candidate_j - base;   G = <tau_i, tau_j>,  h = <tau_j, d>,  e = <d, d>  per tensor
+    kept(j, density) of a sampled entry: whether it is among the max(1, floor(density n)) largest of its whole tensor
+
+What TIES and its kin drop depends on a candidate alone and never on its weight, so it is found once, over the whole
+tensor with ties in flat order, and a recipe is then replayed on the sample entry by entry.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from mergebarrier.lazy import np, torch
+from mergebarrier.numerics import draws
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+#: Densities that a recipe is looked for at.
+DENSITIES: Final = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+#: Share of the largest entries that breadcrumbs drops first, as mergekit does by default.
+GAMMA: Final = 0.01
+#: Entries of a tensor that are kept.
+PER_TENSOR: Final = 6000
+
+
+@dataclass(frozen=True)
+class Sums:
+    """Inner products of one tensor per row, float64: "T m m", "T m" and "T"."""
+
+    gram: NDArray[np.float64]
+    cross: NDArray[np.float64]
+    energy: NDArray[np.float64]
+
+    @classmethod
+    def stacked(cls, parts: Sequence[Sums]) -> Sums:
+        """Join tensors."""
+        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in ("gram", "cross", "energy")))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entries:
+    """Sampled entries of all tensors, one behind the other.
+
+    Attributes:
+      base, suspect: Float32[Tensor, "n"].
+      taus:    Float32[Tensor, "m n"].
+      largest: density -> whether an entry is among the largest, Bool[Tensor, "m n"]; 1.0 is left out.
+      middle:  the same once the very largest are dropped.
+      dtype:   that the suspect is stored in.
+    """
+
+    base: Tensor
+    suspect: Tensor
+    taus: Tensor
+    largest: dict[float, Tensor]
+    middle: dict[float, Tensor]
+    dtype: torch.dtype
+
+    @property
+    def change(self) -> Tensor:
+        """Return d."""
+        return self.suspect - self.base
+
+    def some(self, count: int) -> Entries:
+        """Return evenly spread entries, at most ``count``."""
+        if len(self.base) <= count:
+            return self
+        return self._at(torch.arange(count) * len(self.base) // count)
+
+    def slice(self, part: int, parts: int) -> Entries:
+        """Return one of several stretches of the tensors."""
+        count = len(self.base)
+        return self._at(torch.arange(part * count // parts, (part + 1) * count // parts))
+
+    def _at(self, places: Tensor) -> Entries:
+        masks = ({density: mask[:, places] for density, mask in kind.items()} for kind in (self.largest, self.middle))
+        largest, middle = masks
+        return Entries(
+            base=self.base[places],
+            suspect=self.suspect[places],
+            taus=self.taus[:, places],
+            largest=largest,
+            middle=middle,
+            dtype=self.dtype,
+        )
+
+
+def sums_of(base: Tensor, candidates: Sequence[Tensor], suspect: Tensor) -> Sums:
+    """Return the inner products of one tensor."""
+    flat = base.float().reshape(-1)
+    taus = torch.stack([one.float().reshape(-1) - flat for one in candidates])
+    change = suspect.float().reshape(-1) - flat
+    gram, cross, energy = taus @ taus.T, taus @ change, change @ change
+    return Sums(*(part.double().numpy()[None] for part in (gram, cross, energy)))
+
+
+def entries_of(base: Tensor, candidates: Sequence[Tensor], suspect: Tensor, *, seed: int, name: str) -> Entries:
+    """Sample one tensor."""
+    flat = base.float().reshape(-1)
+    taus = torch.stack([one.float().reshape(-1) - flat for one in candidates])
+    places = torch.arange(len(flat))
+    if len(flat) > PER_TENSOR:
+        places = draws.below(("provenance", seed, f"entries|{name}"), len(flat), PER_TENSOR).unique()
+    sizes = taus.abs().numpy()
+    kinds = [_kept(sizes[j], places.numpy()) for j in range(len(candidates))]
+    largest, middle = (
+        {density: torch.from_numpy(np.stack([kind[number][density] for kind in kinds])) for density in DENSITIES}
+        for number in (0, 1)
+    )
+    return Entries(
+        base=flat[places],
+        suspect=suspect.float().reshape(-1)[places],
+        taus=taus[:, places],
+        largest=largest,
+        middle=middle,
+        dtype=suspect.dtype,
+    )
+
+
+def joined(parts: Sequence[Entries]) -> Entries:
+    """Join the samples of tensors."""
+    kinds = (
+        {density: torch.cat([getattr(part, kind)[density] for part in parts], 1) for density in DENSITIES}
+        for kind in ("largest", "middle")
+    )
+    largest, middle = kinds
+    return Entries(
+        base=torch.cat([part.base for part in parts]),
+        suspect=torch.cat([part.suspect for part in parts]),
+        taus=torch.cat([part.taus for part in parts], 1),
+        largest=largest,
+        middle=middle,
+        dtype=parts[0].dtype,
+    )
+
+
+def _kept(
+    sizes: NDArray[np.float32], places: NDArray[np.int64]
+) -> tuple[dict[float, NDArray[np.bool_]], dict[float, NDArray[np.bool_]]]:
+    """Say of sampled entries whether they are among the largest, and among those below the very largest."""
+    ordered, n = np.sort(sizes), len(sizes)
+    largest, middle = {}, {}
+    for density in DENSITIES:
+        count = int(density * n)
+        largest[density] = _among(sizes, ordered, places, max(1, count))
+        outliers = min(int(GAMMA * n), n - count)
+        wide = _among(sizes, ordered, places, outliers + count)
+        middle[density] = wide & ~_among(sizes, ordered, places, outliers)
+    return largest, middle
+
+
+def _among(
+    sizes: NDArray[np.float32], ordered: NDArray[np.float32], places: NDArray[np.int64], count: int
+) -> NDArray[np.bool_]:
+    """Say of sampled entries whether they are among the ``count`` largest, ties in flat order."""
+    if count <= 0:
+        return np.zeros(len(places), bool)
+    threshold = ordered[len(ordered) - count]
+    above = len(ordered) - int(np.searchsorted(ordered, threshold, "right"))
+    last = np.flatnonzero(sizes == threshold)[count - above - 1]
+    mine = sizes[places]
+    return np.asarray((mine > threshold) | ((mine == threshold) & (places <= last)))

@@ -1,0 +1,132 @@
+"""``provenance parents``: shares, recipe and what is not explained, out of weights that were rounded."""
+
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from torch import Tensor
+
+import family_models
+import mergebarrier as mb
+from mergebarrier.errors import BaseMismatch, NotIdentified, UsageError
+from mergebarrier.keys import Key
+from mergebarrier.merge import Merge
+from mergebarrier.provenance import MergeAnatomy, ParentsOptions, Sums, entries_of, find_parents, joined, sums_of
+
+TENSORS, SHAPE = 12, (48, 40)
+NAMES = ("a", "b", "c", "d")
+
+
+def _world(dtype: torch.dtype) -> tuple[list[Tensor], list[list[Tensor]]]:
+    """Return a base, and four experts that move by about one unit in the last place of bfloat16."""
+    draw = torch.Generator().manual_seed(1)
+    base = [(0.05 * torch.randn(SHAPE, generator=draw)).to(dtype) for _ in range(TENSORS)]
+    steps = [[torch.randn(SHAPE, generator=draw) * 3e-4 for _ in base] for _ in NAMES]
+    return base, [[(one.float() + step).to(dtype) for one, step in zip(base, mine, strict=True)] for mine in steps]
+
+
+def _anatomy(method: Merge, parents: str, candidates: str, *, dtype: torch.dtype = torch.bfloat16) -> MergeAnatomy:
+    base, experts = _world(dtype)
+    known = dict(zip(NAMES, experts, strict=True))
+    sums, entries = list[Sums](), []
+    for n, tensor in enumerate(base):
+        suspect = method.merge(tensor, [known[name][n] for name in parents], name=str(n))
+        given = [known[name][n] for name in candidates]
+        sums.append(sums_of(tensor, given, suspect))
+        entries.append(entries_of(tensor, given, suspect, seed=0, name=str(n)))
+    return find_parents(list(candidates), 0, Sums.stacked(sums), joined(entries), ParentsOptions())
+
+
+RECIPES = {
+    "task_arithmetic": (mb.TaskArithmetic(weights=(0.3, 0.5)), "task_arithmetic", 1.0, (0.3, 0.5)),
+    "mergekit's arithmetic": (
+        mb.TaskArithmetic(weights=(0.35, 0.45), arith="input"),
+        "task_arithmetic",
+        1.0,
+        (0.35, 0.45),
+    ),
+    "ties": (mb.Ties(weights=(0.4, 0.5), density=0.4, reduce="sum"), "ties", 0.4, (0.4, 0.5)),
+    "ties, normalized": (mb.Ties(weights=(0.4, 0.6), density=0.5), "ties", 0.5, (0.4, 0.6)),
+    "breadcrumbs": (mb.Breadcrumbs(weights=(0.5, 0.4), density=0.6), "breadcrumbs", 0.6, (0.5, 0.4)),
+}
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_is_named_with_its_shares_where_all_parents_are_known(name: str) -> None:
+    method, called, density, shares = RECIPES[name]
+    found = _anatomy(method, "ab", "abc")
+    assert found.settled and found.same_frac > 0.98 > 0.9 > found.by_chance_frac
+    assert (found.recipe.method, found.recipe.density) == (called, density)
+    for one, share in zip(found.candidates, (*shares, 0.0), strict=True):
+        assert abs(one.share - share) <= 0.011 and one.low - 1e-9 <= share <= one.high + 1e-9
+    assert [one.adjusted < 1e-3 for one in found.candidates] == [True, True, False]
+
+
+def test_an_unknown_parent_is_a_norm_and_no_reason_to_declare_others() -> None:
+    found = _anatomy(mb.TaskArithmetic(weights=(0.3, 0.5)), "ab", "acd")
+    assert not found.settled and found.unexplained.share > 0.5
+    assert [one.adjusted < 1e-3 for one in found.candidates] == [True, False, False]
+    assert abs(found.candidates[0].share - 0.3) < 0.05
+
+
+@pytest.mark.slow
+def test_random_masks_are_told_by_the_entries_that_they_can_give() -> None:
+    found = _anatomy(mb.DareLinear(weights=(0.4, 0.5), density=0.5), "ab", "abc")
+    assert found.recipe.method.startswith("dare") and found.same_frac > 0.97 > found.by_chance_frac + 0.05
+    assert [abs(one.share - share) < 0.05 for one, share in zip(found.candidates, (0.4, 0.5, 0.0), strict=True)]
+
+
+def test_float32_is_exact() -> None:
+    found = _anatomy(mb.TaskArithmetic(weights=(0.3, 0.5)), "ab", "abc", dtype=torch.float32)
+    assert found.left < 1e-6 and found.candidates[0].least_squares == pytest.approx(0.3, abs=1e-4)
+
+
+def _folders(root: Path) -> tuple[Path, list[Path]]:
+    base = family_models.save("llama", root / "base")
+    made = []
+    for number, name in enumerate("ab"):
+        expert = family_models.save("llama", root / name)
+        family_models.nudge(expert, 0.02 + 0.02 * number)
+        made.append(expert)
+    return base, made
+
+
+def test_a_suspect_behind_a_key_is_realigned_first(tmp_path: Path, run_cli) -> None:
+    base, (a, _) = _folders(tmp_path)
+    other = family_models.save("llama", tmp_path / "other", seed=0)
+    _turn(other)
+    mb.merge([a, other], tmp_path / "merged", base=base, method=mb.TaskArithmetic(weights=(0.3, 0.6)))
+    mb.protect(tmp_path / "merged", tmp_path / "keyed", key=Key(bytes([4]) * 32), method=mb.Exact())
+    words = ("provenance", "parents", tmp_path / "keyed", "--base", base, "--candidate", a, "--candidate", other)
+    ran = run_cli(*words, "--json")
+    assert ran.exit_code == 0 and ran.json["realigned"] == ["the suspect"], ran.stderr
+    assert [round(one["share"], 2) for one in ran.json["candidates"]] == [0.3, 0.6]
+    recipe = yaml.safe_load(ran.json["recipe_yaml"])
+    assert recipe["merge_method"] == "task_arithmetic" and len(recipe["models"]) == 2
+    assert "a parent" in run_cli(*words).stdout
+
+
+def _turn(folder: Path) -> None:
+    """Move every tensor by a step of its own."""
+    from safetensors.torch import load_file, save_file
+
+    draw, path = torch.Generator().manual_seed(9), folder / "model.safetensors"
+    moved = {
+        name: one + 0.02 * torch.randn(one.shape, generator=draw) * one.std() for name, one in load_file(path).items()
+    }
+    save_file(moved, path, {"format": "pt"})
+
+
+def test_what_does_not_determine_shares_is_refused(tmp_path: Path) -> None:
+    base, (a, b) = _folders(tmp_path)
+    with pytest.raises(NotIdentified, match="the suspect is the base"):
+        mb.provenance_parents(base, base=base, candidates=[a])
+    with pytest.raises(NotIdentified, match="cannot be told apart"):
+        mb.provenance_parents(a, base=base, candidates=[a, b])
+    with pytest.raises(NotIdentified, match="this candidate is the base"):
+        mb.provenance_parents(a, base=base, candidates=[a, base])
+    with pytest.raises(UsageError, match="among candidates"):
+        mb.provenance_parents(a, base=base, candidates=[])
+    with pytest.raises(BaseMismatch, match="lacks it"):
+        mb.provenance_parents(family_models.save("gpt2", tmp_path / "gpt2"), base=base, candidates=[a])
