@@ -16,7 +16,7 @@ from mergebarrier.circuits import Circuit, describe, require_same
 from mergebarrier.errors import ArchError, BaseMismatch, RealignError
 from mergebarrier.identity import matched, spelled_like
 from mergebarrier.progress import Progress
-from mergebarrier.provenance import MergeAnatomy, ParentsOptions, Sums, entries_of, find_parents, joined, sums_of
+from mergebarrier.provenance import MergeAnatomy, ParentsOptions, TensorSums, entries_of, find_parents, joined, sums_of
 from mergebarrier.realign import GaugeFix, relation
 from mergebarrier.verbs.realign import circuit_in_base_coordinates, fit_in_memory
 
@@ -41,7 +41,8 @@ class _InBaseCoordinates:
             architecture = describe(view)
             anchor = matched(view, base)
             require_same(architecture, describe(anchor), where=base.path)
-            if relation(architecture, view, anchor).kind != "protected":
+            related = relation(architecture, view, anchor)
+            if related.kind != "protected":
                 return cls(view)
             fitted = fit_in_memory(architecture, view, anchor, GaugeFix(), workers)
         except (ArchError, RealignError):
@@ -91,7 +92,7 @@ def parents(
     named = [("the suspect", suspect), *candidates, *references]
     sides = [_InBaseCoordinates.of(model, base, workers) for _, model in named]
     names = _comparable(base, sides, [name for name, _ in named])
-    sums, entries = list[Sums](), []
+    sums, entries = list[TensorSums](), []
     step = max(1, len(names) // _SAMPLED)
     for number, name in enumerate(names):
         anchor = base.read(name)
@@ -106,7 +107,7 @@ def parents(
     if not entries:
         raise BaseMismatch("no candidate differs from the base", where=base.path, remedy="give fine-tunes of this base")
     anatomy = find_parents(
-        [name for name, _ in named[1:]], len(references), Sums.stacked(sums), joined(entries), options
+        [name for name, _ in named[1:]], len(references), TensorSums.stacked(sums), joined(entries), options
     )  # fmt: skip
     realigned = [name for (name, _), side in zip(named, sides, strict=True) if side.realigned is not None]
     return FoundParents(anatomy, tuple(realigned))

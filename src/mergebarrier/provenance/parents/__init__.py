@@ -6,7 +6,7 @@ from mergebarrier import lazy
 
 if TYPE_CHECKING:
     from mergebarrier.provenance.parents.declare import RESOLUTION, CandidateShare, Unexplained
-    from mergebarrier.provenance.parents.entries import Entries, Sums, entries_of, joined, sums_of
+    from mergebarrier.provenance.parents.entries import Entries, TensorSums, entries_of, joined, sums_of
     from mergebarrier.provenance.parents.parents import MergeAnatomy, ParentsOptions, find_parents
     from mergebarrier.provenance.parents.recipes import RECIPES, ReplayedRecipe
 
@@ -18,7 +18,7 @@ __all__ = [
     "MergeAnatomy",
     "ParentsOptions",
     "ReplayedRecipe",
-    "Sums",
+    "TensorSums",
     "Unexplained",
     "entries_of",
     "find_parents",

@@ -22,7 +22,7 @@ from mergebarrier.provenance.parents.shares import LeastSquares, likeness
 from mergebarrier.provenance.relate import holm
 
 if TYPE_CHECKING:
-    from mergebarrier.provenance.parents.entries import Sums
+    from mergebarrier.provenance.parents.entries import TensorSums
 
 RESOLUTION: Final = 0.01
 _LEAST_LIKENESS: Final = 0.06
@@ -68,7 +68,7 @@ class Unexplained:
     likeness: float
 
 
-def unexplained(sums: Sums, fit: LeastSquares, rest_of_replay: float) -> Unexplained:
+def unexplained(sums: TensorSums, fit: LeastSquares, rest_of_replay: float) -> Unexplained:
     """Return what is left of the change once the rest that rounding alone leaves is taken off."""
     energy = float(sums.energy.sum())
     norm = math.sqrt(max(0.0, fit.rest - rest_of_replay) * energy)
@@ -80,7 +80,7 @@ def unexplained(sums: Sums, fit: LeastSquares, rest_of_replay: float) -> Unexpla
 
 
 def declared(
-    names: list[str], references: int, sums: Sums, fit: LeastSquares, merge: ReplayedMerge, left: Unexplained
+    names: list[str], references: int, sums: TensorSums, fit: LeastSquares, merge: ReplayedMerge, left: Unexplained
 ) -> tuple[CandidateShare, ...]:
     """Return shares with intervals and p-values; the last ``references`` names are no candidates."""
     from scipy.stats import norm

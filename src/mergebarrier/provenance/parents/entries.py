@@ -30,7 +30,7 @@ PER_TENSOR: Final = 6000
 
 
 @dataclass(frozen=True)
-class Sums:
+class TensorSums:
     """Inner products of one tensor per row, float64: "T m m", "T m" and "T"."""
 
     gram: NDArray[np.float64]
@@ -38,7 +38,7 @@ class Sums:
     energy: NDArray[np.float64]
 
     @classmethod
-    def stacked(cls, parts: Sequence[Sums]) -> Sums:
+    def stacked(cls, parts: Sequence[TensorSums]) -> TensorSums:
         """Join tensors."""
         return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in ("gram", "cross", "energy")))
 
@@ -91,13 +91,13 @@ class Entries:
         )
 
 
-def sums_of(base: Tensor, candidates: Sequence[Tensor], suspect: Tensor) -> Sums:
+def sums_of(base: Tensor, candidates: Sequence[Tensor], suspect: Tensor) -> TensorSums:
     """Return the inner products of one tensor."""
     flat = base.float().reshape(-1)
     taus = torch.stack([one.float().reshape(-1) - flat for one in candidates])
     change = suspect.float().reshape(-1) - flat
     gram, cross, energy = taus @ taus.T, taus @ change, change @ change
-    return Sums(*(part.double().numpy()[None] for part in (gram, cross, energy)))
+    return TensorSums(*(part.double().numpy()[None] for part in (gram, cross, energy)))
 
 
 def entries_of(base: Tensor, candidates: Sequence[Tensor], suspect: Tensor, *, seed: int, name: str) -> Entries:

@@ -27,7 +27,7 @@ from mergebarrier.provenance.parents.search import SETTLED, ReplayedMerge, best_
 from mergebarrier.provenance.parents.shares import fitted, likeness
 
 if TYPE_CHECKING:
-    from mergebarrier.provenance.parents.entries import Entries, Sums
+    from mergebarrier.provenance.parents.entries import Entries, TensorSums
 
 _FEWEST_TENSORS: Final = 10
 _PARALLEL: Final = 0.9
@@ -78,7 +78,7 @@ class MergeAnatomy:
 
 
 def find_parents(
-    names: Sequence[str], references: int, sums: Sums, entries: Entries, options: ParentsOptions
+    names: Sequence[str], references: int, sums: TensorSums, entries: Entries, options: ParentsOptions
 ) -> MergeAnatomy:
     """Take a merge apart.
 
@@ -116,7 +116,7 @@ def find_parents(
     )
 
 
-def _check(names: Sequence[str], sums: Sums) -> None:
+def _check(names: Sequence[str], sums: TensorSums) -> None:
     if not sums.energy.sum():
         raise NotIdentified(
             "the suspect is the base", where="SUSPECT", remedy="give a model that differs from its base"

@@ -17,7 +17,7 @@ from mergebarrier.numerics import draws
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from mergebarrier.provenance.parents.entries import Sums
+    from mergebarrier.provenance.parents.entries import TensorSums
 
 _BOOTSTRAPS: Final = 200
 _RIDGE: Final = 1e-12
@@ -37,21 +37,21 @@ class LeastSquares:
     rest: float
 
 
-def solved(sums: Sums) -> NDArray[np.float64]:
+def solved(sums: TensorSums) -> NDArray[np.float64]:
     """Return c0 of some tensors."""
     gram, cross = sums.gram.sum(0), sums.cross.sum(0)
     ridge = _RIDGE * max(float(np.trace(gram)), 1e-300) / len(cross)
     return np.asarray(np.linalg.solve(gram + ridge * np.eye(len(cross)), cross))
 
 
-def rest_of(sums: Sums, shares: NDArray[np.float64]) -> float:
+def rest_of(sums: TensorSums, shares: NDArray[np.float64]) -> float:
     """Return the share of the squared change that shares leave."""
     energy, cross = float(sums.energy.sum()), sums.cross.sum(0)
     left = energy - 2 * float(shares @ cross) + float(shares @ sums.gram.sum(0) @ shares)
     return max(0.0, left / energy) if energy else 0.0
 
 
-def fitted(sums: Sums, seed: int) -> LeastSquares:
+def fitted(sums: TensorSums, seed: int) -> LeastSquares:
     """Fit all tensors, and draw them again for the errors."""
     count = len(sums.energy)
     picks = draws.below(("provenance", seed, "bootstrap"), count, _BOOTSTRAPS, count).numpy()
@@ -60,7 +60,7 @@ def fitted(sums: Sums, seed: int) -> LeastSquares:
     return LeastSquares(shares, np.std(again, axis=0), rest_of(sums, shares))
 
 
-def likeness(sums: Sums) -> NDArray[np.float64]:
+def likeness(sums: TensorSums) -> NDArray[np.float64]:
     """Return the cosines of the candidates' task vectors with each other."""
     gram = sums.gram.sum(0)
     size = np.sqrt(np.maximum(np.diag(gram), 1e-300))

@@ -12,7 +12,7 @@ import mergebarrier as mb
 from mergebarrier.errors import BaseMismatch, NotIdentified, UsageError
 from mergebarrier.keys import Key
 from mergebarrier.merge import Merge
-from mergebarrier.provenance import MergeAnatomy, ParentsOptions, Sums, entries_of, find_parents, joined, sums_of
+from mergebarrier.provenance import MergeAnatomy, ParentsOptions, TensorSums, entries_of, find_parents, joined, sums_of
 
 TENSORS, SHAPE = 12, (48, 40)
 NAMES = ("a", "b", "c", "d")
@@ -29,13 +29,13 @@ def _world(dtype: torch.dtype) -> tuple[list[Tensor], list[list[Tensor]]]:
 def _anatomy(method: Merge, parents: str, candidates: str, *, dtype: torch.dtype = torch.bfloat16) -> MergeAnatomy:
     base, experts = _world(dtype)
     known = dict(zip(NAMES, experts, strict=True))
-    sums, entries = list[Sums](), []
+    sums, entries = list[TensorSums](), []
     for n, tensor in enumerate(base):
         suspect = method.merge(tensor, [known[name][n] for name in parents], name=str(n))
         given = [known[name][n] for name in candidates]
         sums.append(sums_of(tensor, given, suspect))
         entries.append(entries_of(tensor, given, suspect, seed=0, name=str(n)))
-    return find_parents(list(candidates), 0, Sums.stacked(sums), joined(entries), ParentsOptions())
+    return find_parents(list(candidates), 0, TensorSums.stacked(sums), joined(entries), ParentsOptions())
 
 
 RECIPES = {
