@@ -64,6 +64,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save("llama-gqa-untied", root / "llama")
     save("llama-mha-tied", root / "other")
     save("gpt2-tied", root / "gpt2")
+    save("llama-gqa-untied", root / "second", seed=2)
     return root
 
 
@@ -154,6 +155,32 @@ def test_t08_a_bad_value_is_found_before_anything_is_written(
     before = tree(tmp_path)
     refused(run_cli(*command, "-o", tmp_path / "out"), "MB1008", "model.safetensors", "layers.1.mlp.up_proj.weight")
     assert tree(tmp_path) == before
+
+
+@pytest.mark.parametrize("size", [0.0, 1e-44, 1e38])
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("merge", "odd", "llama", "--base", "base", "--method", "ties"),
+        ("realign", "odd", "--base", "base"),
+        ("realign", "odd", "--base", "base", "--method", "aga"),
+        ("protect", "odd", "--base", "base", "--method", "params"),
+        ("scan", "odd", "--base", "base"),
+    ],
+    ids=lambda words: "-".join(word for word in words[::5]),
+)
+def test_t08_weights_of_any_size_get_an_answer(
+    models: Path, tmp_path: Path, run_cli: Run, command: tuple[str, ...], size: float
+) -> None:
+    def blow(tensors: dict[str, torch.Tensor]) -> None:
+        for name, tensor in tensors.items():
+            tensors[name] = tensor / tensor.abs().max() * size if size > 1 else torch.full_like(tensor, size)
+
+    places = {"odd": variant(models, tmp_path / "odd", blow), "base": models / "second", "llama": models / "llama"}
+    out = () if command[0] == "scan" else ("-o", tmp_path / "out")
+    ran = run_cli(*(places.get(word, word) for word in command), *out)
+    assert ran.exit_code in (0, 1, 2), ran.stderr
+    assert not (tmp_path / "out").exists() or ran.exit_code == 0
 
 
 def test_a_full_output_folder_is_left_alone_and_no_key_stays_behind(models: Path, tmp_path: Path, run_cli: Run) -> None:

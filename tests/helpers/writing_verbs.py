@@ -11,10 +11,10 @@ from PIL import Image
 
 import tiny_bench
 from fuzzing import CONFIG, llama
-from mergebarrier.checkpoint import open_checkpoint
+from mergebarrier.checkpoint import MANIFEST_NAME, open_checkpoint, verify_manifest
 from mergebarrier.cli import main
 from mergebarrier.errors import MergebarrierError
-from mergebarrier.report import read_report
+from mergebarrier.report import FILES, read_report
 from model_folders import write_folder
 
 BENCH = ("base", "expert-bright", "expert-dark", "bright.task.safetensors", "dark.task.safetensors")
@@ -105,9 +105,14 @@ def command(verb: Verb, out: Path, *more: str) -> tuple[list[str], dict[str, str
 
 def run(words: Sequence[object], environment: dict[str, str] | None = None) -> None:
     """Run a command in this process; SystemExit with its code unless that is 0."""
+    before = dict(os.environ)
     os.environ.update(environment or {})
     torch.set_num_threads(1)
-    code = main([str(word) for word in words])
+    try:
+        code = main([str(word) for word in words])
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
     if code:
         raise SystemExit(code)
 
@@ -123,14 +128,16 @@ def written(out: Path) -> dict[str, bytes]:
 
 
 def loads(out: Path) -> bool:
-    """Say whether something at or below a place passes for a model, a report or a task, complete or not."""
+    """Say whether something at or below a place passes for a model or a report and is not all of it."""
     for folder in {path.parent for path in out.parent.rglob("*") if out.name in str(path)}:
         with suppress(MergebarrierError):
             open_checkpoint(folder).close()
-            return True
+            if not (folder / MANIFEST_NAME).exists() or verify_manifest(folder):
+                return True
         with suppress(MergebarrierError):
             read_report(folder)
-            return True
+            if not all((folder / name).is_file() for name in FILES):
+                return True
     return False
 
 

@@ -10,6 +10,7 @@ import types
 from collections.abc import Iterator
 
 import click
+import numpy
 import pytest
 
 from mergebarrier import __version__
@@ -202,6 +203,7 @@ def _raiser(error: BaseException):
             "error: MB1020 f: not allowed (Permission denied)",
         ),
         (MemoryError(), 2, "error: MB1009 out of memory"),
+        (numpy.linalg.LinAlgError("singular"), 2, "error: MB1008 no solution for these weights: singular"),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory"), 2, "error: MB1009 out of memory"),
         (
             ModuleNotFoundError("No module named 'x'", name="x"),

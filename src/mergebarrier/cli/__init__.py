@@ -28,6 +28,7 @@ from mergebarrier.errors import (
     LimitExceeded,
     MergebarrierError,
     MissingExtra,
+    NonFinite,
     UsageError,
     refused_by_system,
 )
@@ -207,6 +208,8 @@ def _from_foreign(error: Exception) -> MergebarrierError:
         )
     if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
         return _out_of_memory()
+    if type(error).__name__.endswith("LinAlgError"):  # of torch, numpy and scipy, none of which is imported for it
+        return NonFinite(f"no solution for these weights: {error}", remedy="check for weights that are zero or huge")
     if isinstance(error, ImportError) and not str(error.name).startswith("mergebarrier"):
         return MissingExtra(f"a package cannot be imported: {error}", remedy="see `mergebarrier doctor`")
     return InternalError(

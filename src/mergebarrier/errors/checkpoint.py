@@ -78,7 +78,7 @@ class BadDtype(CheckpointError):
 
 
 class NonFinite(CheckpointError):
-    """A tensor, loss or output holds NaN or infinity.
+    """A tensor, loss or output holds NaN or infinity, or equations in the weights have no solution.
 
     Check the named model or data; a run that diverged cannot be repaired here.
     """

@@ -194,7 +194,7 @@ class BaseMismatch(RealignError):
 
 
 class NothingToAlign(RealignError):
-    """Model and base have the same weights.
+    """Model and base have the same weights, or weights too large to be compared.
 
     Give a fine-tuned model and its base; between equal weights there is nothing to undo.
     """

@@ -140,11 +140,9 @@ def _farthest(circuit: "Circuit", one: "Instance", tensors: "Tensors", base: "Te
 
     |base - P . model|^2 is largest where sum_j <model_perm[j], base_j> is smallest.
     """
-    from scipy.optimize import linear_sum_assignment
-
     rows = symmetry.carriers(circuit, one, tensors, base, lambda other: True)
     total: Tensor = sum((row.then.float() @ row.now.float().mT for row in rows), start=torch.zeros(()))
-    perm = torch.stack([torch.from_numpy(linear_sum_assignment(score.numpy())[1]) for score in total])
+    perm = torch.stack([symmetry.best_pairs(-score) for score in total])
     return symmetry.Monomial(perm, torch.ones(perm.shape, dtype=torch.float64))
 
 

@@ -57,7 +57,8 @@ class Journal:
         Raises: OutputExists (something is there), BadReport (rows that cannot be read).
         """
         present = sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else []
-        foreign = [name for name in present if name not in (*FILES, WORK, *(_fresh(name) for name in FILES))]
+        present = [name for name in present if name not in map(_fresh, FILES)]  # of a run that died over them
+        foreign = [name for name in present if name not in (*FILES, WORK)]
         if (folder.exists() and not folder.is_dir()) or foreign or (present and not (resume or overwrite)):
             raise OutputExists(
                 "holds files that are not part of a report" if foreign else "is not empty",

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from mergebarrier.symmetry.freedoms import Freedom, freedoms
     from mergebarrier.symmetry.gauge import Reverted, act, act_inverse, bit_exact, composed, inverted
     from mergebarrier.symmetry.invariants import invariants
-    from mergebarrier.symmetry.matching import Correlation, assign, cosines, signed_order
+    from mergebarrier.symmetry.matching import Correlation, assign, best_pairs, cosines, signed_order
     from mergebarrier.symmetry.mlps import Role, groups_of, meeting, neuron_axes, role_of
 
 __all__ = [
@@ -44,6 +44,7 @@ __all__ = [
     "assign",
     "basis",
     "best_order",
+    "best_pairs",
     "bit_exact",
     "blocks",
     "carriers",

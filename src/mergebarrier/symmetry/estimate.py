@@ -26,7 +26,7 @@ from mergebarrier.symmetry.blocks import ActedRows, Tensors, blocks, matrix, wei
 from mergebarrier.symmetry.elements import SNAP_TOLERANCE, Element, LinearMap, Monomial, Planes, identity
 from mergebarrier.symmetry.gauge import Reverted
 from mergebarrier.symmetry.joint import SIMPLER, Products, recognise
-from mergebarrier.symmetry.matching import Correlation, Sums, fit_scale, signed_order
+from mergebarrier.symmetry.matching import Correlation, Sums, best_pairs, fit_scale, signed_order
 from mergebarrier.symmetry.pairing import pair, sketch
 
 _SILENT_PLANE = 1e-12
@@ -92,8 +92,6 @@ class _Seen:
 
     def _heads(self, group: Instance, inside: list[Instance]) -> dict[Instance, Element]:
         """Assign members inside every pair of groups, then groups by the sum of what their members reach."""
-        from scipy.optimize import linear_sum_assignment
-
         circuit = self.circuit
         member = next((one for one in inside if circuit.axis(one).kind == "order"), None)
         similarity = next(similarities(circuit, group, self.now, self.then, self.done, member), None)
@@ -102,11 +100,11 @@ class _Seen:
         if member is None:
             return {group: best_order(similarity)}
         g, r = circuit.sizes[group[0]], circuit.sizes[member[0]]
-        parts = similarity.reshape(g, r, g, r).permute(0, 2, 1, 3).numpy()
-        pairs = [[linear_sum_assignment(parts[n][t], maximize=True)[1] for t in range(g)] for n in range(g)]
+        parts = similarity.reshape(g, r, g, r).permute(0, 2, 1, 3)
+        pairs = [[best_pairs(parts[n][t]) for t in range(g)] for n in range(g)]
         score = [[parts[n][t][range(r), pairs[n][t]].sum() for t in range(g)] for n in range(g)]
-        groups = torch.from_numpy(linear_sum_assignment(score, maximize=True)[1])
-        members = torch.stack([torch.from_numpy(pairs[n][groups[n]]) for n in range(g)])
+        groups = best_pairs(torch.tensor(score))
+        members = torch.stack([pairs[n][groups[n]] for n in range(g)])
         return {
             group: Monomial(groups[None], torch.ones(1, g, dtype=torch.float64)),
             member: Monomial(members[torch.argsort(groups)], torch.ones(g, r, dtype=torch.float64)),
@@ -210,9 +208,7 @@ def _planes(circuit: Circuit, one: Instance, rows: list[ActedRows]) -> Planes:
 
 def best_order(similarity: Tensor) -> Monomial:
     """Return the order that maximises the total of similarities, Float64[Tensor, "n n"]: row now, column anchor."""
-    from scipy.optimize import linear_sum_assignment
-
-    perm = torch.from_numpy(linear_sum_assignment(similarity.numpy(), maximize=True)[1])
+    perm = best_pairs(similarity)
     return Monomial(perm[None], torch.ones(1, len(perm), dtype=torch.float64))
 
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from mergebarrier.arch import Kind
+from mergebarrier.errors import NothingToAlign
 from mergebarrier.symmetry.elements import Monomial
 
 _CLEAR_GAP = 0.3
@@ -28,8 +29,15 @@ def assign(score: Tensor) -> Tensor:
     best = score.argmax(dim=1)
     if len(torch.unique(best)) == len(best):
         return best
+    return best_pairs(score)
+
+
+def best_pairs(score: Tensor) -> Tensor:
+    """Return perm, Int64[Tensor, "n"], a bijection with the largest total; NothingToAlign for a score past numbers."""
     from scipy.optimize import linear_sum_assignment
 
+    if not score.isfinite().all():
+        raise NothingToAlign("weights too large to be compared", remedy="check the model: its products are infinite")
     return torch.from_numpy(linear_sum_assignment(score.numpy(), maximize=True)[1])
 
 

@@ -95,6 +95,8 @@ def test_large_finite_values_are_not_mistaken_for_overflow() -> None:
         ("nearswap", {}, "needs the parameter 't'"),
         ("nearswap", {"t": -0.1}, "t is -0.1"),
         ("passthrough", {"scale": "2"}, "scale is '2'; give scale as a finite number"),
+        ("passthrough", {"scale": 1e39}, "give scale as a finite number"),
+        ("passthrough", {"scale": 10**400}, "give scale as a finite number"),
         ("breadcrumbs", {"gamma": 1.5}, "gamma is 1.5; give gamma as a number from 0 to 1"),
         ("breadcrumbs_ties", {"gamma": (0.1, -0.1)}, "gamma is -0.1"),
         ("della", {"epsilon": 0.6}, "epsilon is 0.6; give epsilon as a number from 0 to 0.5"),
