@@ -62,12 +62,12 @@ class Line:
 
 LINES: Mapping[str, Line] = {
     "none": Line(),
+    "widen": Line(method="widen", attack=("fold_width", "gaugefix")),
     "exact": Line(method="exact"),
     "mergebarrier, attention": Line(method="mergebarrier", attack=("flip_again",)),
     "params": Line(method="params"),
     "mergelock": Line(method="mergelock"),
     "params+mergelock": Line(method="params+mergelock"),
-    "widen": Line(method="widen", attack=("fold_width", "gaugefix")),
     "rotation": Line(method="exact", parameters={"residual": "rotate"}, untied=True),
 }
 #: merge -> the coefficients that are tried.

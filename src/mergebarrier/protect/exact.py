@@ -12,7 +12,7 @@ Limit: anyone with the public base estimates g and undoes it (``realign gaugefix
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
 from mergebarrier import symmetry
@@ -42,7 +42,7 @@ class Exact:
     name: ClassVar[str] = "exact"
     keyed: ClassVar[bool] = True
     needs: ClassVar[frozenset[Need]] = frozenset()
-    reversibility: ClassVar[tuple[Reversibility, ...]] = ("exact", "tolerant")
+    reversibility: ClassVar[tuple[Reversibility, ...]] = ("exact", "tolerant", "none")
     limit: ClassVar[str] = (
         "This raises the cost of casual merging with stock tools; it is not cryptographic. Anyone with the public base "
         "can undo it: measure that with `mergebarrier audit`, or see it with `mergebarrier realign`."
@@ -56,6 +56,10 @@ class Exact:
         3.0, low=1.0, high=4.0, only="with --profile full", help="Bound on the condition numbers of real maps."
     )
 
+    residual: str = choice(
+        "order", choices=("order", "rotate"), help="Coordinates of the stream: in another order, or rotated (untied)."
+    )
+
     def __post_init__(self) -> None:
         """Validate."""
         check_values(self)
@@ -67,6 +71,10 @@ class Exact:
 
     def prepare(self, context: Context) -> Prepared:
         """Draw from the key; refuse ``full`` on float16, whose narrow range makes real scales lossy without bound."""
+        if self.residual == "rotate" and "residual" in self.only:
+            from mergebarrier.protect.rotated import rotated
+
+            return rotated(context, replace(self, residual="order").prepare(context))
         lossless = self.profile == "lossless"
         tensors = context.checkpoint.tensors
         narrow = next((name for name, info in tensors.items() if info.dtype == "F16"), None)

@@ -12,16 +12,19 @@ Source: ours.  Entries are judged one by one, and nothing is touched where none 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from mergebarrier import symmetry
 from mergebarrier.lazy import torch
 from mergebarrier.realign.realignment import broadcast, norms, stream_place
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from mergebarrier.circuits import Circuit, Member
-    from mergebarrier.symmetry import Tensors
+    from mergebarrier.checkpoint import Checkpoint
+    from mergebarrier.circuits import Architecture, Circuit, Member
+    from mergebarrier.symmetry import Rotatable, Tensors
 
 _TRADE = math.log(1.15)
 
@@ -31,11 +34,15 @@ def trades_gains(circuit: Circuit, tensors: Tensors, anchor: Tensors) -> bool:
     return any(bool(_traded(circuit, norm, tensors, anchor)[0].any()) for norm in norms(circuit))
 
 
-def restore_gains(circuit: Circuit, tensors: Tensors, anchor: Tensors) -> dict[str, Tensor]:
-    """Put the base's gains back where they were traded, and give the readers what they lost; float64 there."""
+def restore_gains(circuit: Circuit, tensors: Tensors, anchor: Tensors, *, folded: bool = False) -> dict[str, Tensor]:
+    """Put the base's gains back where they were traded, and give the readers what they lost; float64 there.
+
+    A rotation leaves no gain unfolded: then (``folded``) every one was traded, however little it moved.
+    """
     restored = dict(tensors)
     for norm in norms(circuit):
         traded, ratio = _traded(circuit, norm, tensors, anchor)
+        traded = ratio > 0 if folded else traded
         if not bool(traded.any()):
             continue
         factor = torch.where(traded, ratio, 1.0)
@@ -83,3 +90,30 @@ def _energies(readers: list[Member], norm: Member, tensors: Tensors, entries: Te
         columns = tensors[reader.name].index_select(place, entries).movedim(place, 0).reshape(len(entries), -1)
         total = total + columns.double().square().sum(1)
     return total
+
+
+@dataclass(frozen=True)
+class LastGain:
+    """The gain of the norm in front of the head, which no circuit holds together with the head."""
+
+    stream: Rotatable
+    ratio: Tensor
+
+    @classmethod
+    def of(cls, architecture: Architecture, model: Checkpoint, anchor: Checkpoint) -> LastGain | None:
+        """Return what the head has taken up; None where there is no such norm."""
+        stream = symmetry.rotatable(architecture)
+        if isinstance(stream, str):
+            return None
+        gain, gain0 = (side.read(stream.last.name).double() + architecture.table.offset for side in (model, anchor))
+        return cls(stream, torch.where(gain0 == 0, 1.0, gain / torch.where(gain0 == 0, 1.0, gain0)))
+
+    def apply(self, circuit: Circuit, tensors: Tensors, anchor: Tensors) -> dict[str, Tensor]:
+        """Give the base's gain back to the norm, and take it from the head."""
+        moved = dict(tensors)
+        if self.stream.last.name in moved:
+            moved[self.stream.last.name] = anchor[self.stream.last.name]
+        if self.stream.head.name in moved:
+            weight = moved[self.stream.head.name].double()
+            moved[self.stream.head.name] = weight * broadcast(self.ratio, 1, weight.dim())
+        return moved

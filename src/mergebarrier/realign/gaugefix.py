@@ -25,7 +25,7 @@ from mergebarrier.checkpoint import OutputFolder
 from mergebarrier.errors import BaseMismatch
 from mergebarrier.lazy import torch
 from mergebarrier.parameters import check_values, whole
-from mergebarrier.realign.gains import restore_gains, trades_gains
+from mergebarrier.realign.gains import LastGain, restore_gains, trades_gains
 from mergebarrier.realign.realignment import Folded, check_stock, cosines, read
 from mergebarrier.realign.streams import FoundStream, correlate, streams_of
 
@@ -48,10 +48,13 @@ class FittedGauge:
     gauge: Mapping[str, Elements]
     diagnostics: dict[str, object]
     output: OutputFolder = field(default_factory=OutputFolder)
+    unfolded: LastGain | None = None
 
     def apply(self, circuit: Circuit, tensors: Tensors, anchor: Tensors) -> dict[str, Tensor]:
         """Apply the inverse gauge; then give traded gains back to the readers, so that the base's gains are kept."""
-        return restore_gains(circuit, symmetry.act_inverse(circuit, self.gauge[circuit.name], tensors), anchor)
+        moved = symmetry.act_inverse(circuit, self.gauge[circuit.name], tensors)
+        moved = restore_gains(circuit, moved, anchor, folded=self.unfolded is not None)
+        return moved if self.unfolded is None else self.unfolded.apply(circuit, moved, anchor)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,7 +134,9 @@ class GaugeFix:
             "flops": sweeps * _flops(architecture, model),
             "tokens": 0,
         }
-        return FittedGauge(gauge, diagnostics)
+        turned = any(isinstance(stream.element, symmetry.LinearMap) for stream in streams.values())
+        last = LastGain.of(architecture, model, anchor) if turned else None
+        return FittedGauge(gauge, diagnostics, unfolded=last)
 
 
 @dataclass(frozen=True)

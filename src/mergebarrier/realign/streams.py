@@ -24,10 +24,12 @@ if TYPE_CHECKING:
     from mergebarrier.arch import Kind
     from mergebarrier.checkpoint import Checkpoint
     from mergebarrier.circuits import Architecture, Circuit
-    from mergebarrier.symmetry import Correlation, Monomial, Tensors
+    from mergebarrier.symmetry import Correlation, LinearMap, Monomial, Tensors
 
 # Rows of an embedding that are enough to tell most coordinates apart: cosines are off by 1/64.
 _SAMPLE_ROWS = 4096
+# A rotation is believed where it explains so much, and so much more than a signed order does.
+_ROTATED, _BETTER = 0.5, 1.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +43,7 @@ class FoundStream:
       seen:    what rows that correspond say about those, with the element undone.
     """
 
-    element: Monomial
+    element: Monomial | LinearMap
     kind: Kind
     unclear: Tensor
     seen: Correlation
@@ -56,11 +58,16 @@ class FoundStream:
             unclear = seen.unclear(element)
             if not len(unclear):
                 break
+        if 2 * len(unclear) > len(seen.total) and not isinstance(symmetry.rotatable(architecture), str):
+            rows = plain_correlation(architecture, axis, model, anchor, None, without=architecture.table.head)
+            turn, reached = symmetry.nearest_rotation(rows)
+            if reached > _ROTATED and reached > _BETTER * _reached(element, rows):
+                return cls(turn, kind, unclear[:0], symmetry.Correlation.zero(0))
         return cls(element, kind, unclear, seen.within(element, unclear))
 
     def again(self, total: Correlation) -> FoundStream:
         """Return the stream by what all circuits say about the coordinates that are not clear; itself if it stands."""
-        if not len(self.unclear):
+        if not len(self.unclear) or isinstance(self.element, symmetry.LinearMap):
             return self
         change = symmetry.signed_order(total, "signed" if self.kind == "signed" else "order")
         if change.is_identity():
@@ -91,8 +98,21 @@ def correlate(circuit: Circuit, axis: str, now: Tensors, then: Tensors, entries:
     return total
 
 
+def _reached(element: Monomial, rows: Correlation) -> float:
+    """Return the cosine that a signed order reaches over all entries."""
+    kept = rows.within(element, torch.arange(len(rows.total)))
+    energy = float((rows.energy_now.sum() * rows.energy_then.sum()).sqrt())
+    return float(kept.total.diagonal().sum()) / energy if energy else 0.0
+
+
 def plain_correlation(
-    architecture: Architecture, axis: str, model: Checkpoint, anchor: Checkpoint, limit: int | None
+    architecture: Architecture,
+    axis: str,
+    model: Checkpoint,
+    anchor: Checkpoint,
+    limit: int | None,
+    *,
+    without: str = "",
 ) -> Correlation:
     """Sum over tensors on whose other axes nothing acts: embeddings, positions, heads, patches.
 
@@ -102,10 +122,12 @@ def plain_correlation(
       model:        whose coordinates are sought.
       anchor:       the base.
       limit:        rows of a tensor that are enough, None for all.
+      without:      a tensor by its canonical name that is left out.
     """
     total = symmetry.Correlation.zero(next(circuit.sizes[axis] for circuit in architecture.circuits))
     for circuit in architecture.circuits:
-        if all({one for one in member.line.axes if circuit.family.acts(one)} == {axis} for member in circuit.members):
+        moved = [{one for one in member.line.axes if circuit.family.acts(one)} for member in circuit.members]
+        if circuit.name != without and all(axes == {axis} for axes in moved):
             for now, then in zip(row_blocks(circuit, model, limit), row_blocks(circuit, anchor, limit), strict=True):
                 total = total + correlate(circuit, axis, now, then)
     return total

@@ -16,8 +16,16 @@ if TYPE_CHECKING:
     from mergebarrier.symmetry.freedoms import Freedom, freedoms
     from mergebarrier.symmetry.gauge import Reverted, act, act_inverse, bit_exact, composed, inverted
     from mergebarrier.symmetry.invariants import invariants
-    from mergebarrier.symmetry.matching import Correlation, assign, best_pairs, cosines, signed_order
+    from mergebarrier.symmetry.matching import (
+        Correlation,
+        assign,
+        best_pairs,
+        cosines,
+        nearest_rotation,
+        signed_order,
+    )
     from mergebarrier.symmetry.mlps import Role, groups_of, meeting, neuron_axes, role_of
+    from mergebarrier.symmetry.rotation import Rotatable, rotatable
 
 __all__ = [
     "LOCKS",
@@ -32,6 +40,7 @@ __all__ = [
     "Planes",
     "Reverted",
     "Role",
+    "Rotatable",
     "StoredBlock",
     "Stream",
     "Streams",
@@ -61,11 +70,13 @@ __all__ = [
     "inverted",
     "matrix",
     "meeting",
+    "nearest_rotation",
     "neuron_axes",
     "permutation",
     "queries",
     "reflections",
     "role_of",
+    "rotatable",
     "sample",
     "signed_order",
     "similarities",

@@ -96,7 +96,9 @@ class _Acting:
             key = instance(circuit.family, factor.axis, member)
             self.batch[factor.axis] = circuit.batches[key]
             if key in elements and not elements[key].is_identity():
-                self.by_factor[factor] = seen(elements[key], factor, scaled=circuit.axis(key).kind == "glu")
+                found = seen(elements[key], factor, scaled=circuit.axis(key).kind == "glu")
+                if isinstance(found, Monomial) or factor.signed:  # gains of one stay, and no others may be rotated
+                    self.by_factor[factor] = found
 
     @property
     def only_orders(self) -> bool:

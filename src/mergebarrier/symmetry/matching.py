@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mergebarrier.arch import Kind
 from mergebarrier.errors import NothingToAlign
-from mergebarrier.symmetry.elements import Monomial
+from mergebarrier.symmetry.elements import LinearMap, Monomial
 
 _CLEAR_GAP = 0.3
 # Squared distances of unit vectors: 2 (1 - cosine).
@@ -145,3 +145,11 @@ def signed_order(correlation: Correlation, kind: Kind) -> Monomial:
     if centred:
         matched = matched.sum().expand(len(cosine))
     return Monomial(perm[None], torch.where(matched < 0, -1.0, 1.0).double()[None])
+
+
+def nearest_rotation(correlation: Correlation) -> tuple[LinearMap, float]:
+    """Return the orthogonal map that explains a correlation best, and the cosine that it reaches over all entries."""
+    left, values, right = torch.linalg.svd(correlation.total)
+    turn = (left @ right)[None]
+    energy = float((correlation.energy_now.sum() * correlation.energy_then.sum()).sqrt())
+    return LinearMap(turn, turn.mT), float(values.sum()) / energy if energy else 0.0
