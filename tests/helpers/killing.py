@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 Task = Callable[[], None]
-WRITES = ("pwrite", "rename", "mkdir", "rmdir", "unlink", "fsync", "ftruncate", "posix_fallocate", "open")
+WRITES = ("pwrite", "rename", "replace", "mkdir", "rmdir", "unlink", "fsync", "ftruncate", "posix_fallocate", "open")
 
 
 def victim(task: Task) -> int:

@@ -1,5 +1,6 @@
 """Every verb that writes, as a command over one stage of tiny models; for labs that kill it or break its disk."""
 
+import json
 import os
 from collections.abc import Sequence
 from contextlib import suppress
@@ -14,7 +15,8 @@ from fuzzing import CONFIG, llama
 from mergebarrier.checkpoint import MANIFEST_NAME, open_checkpoint, verify_manifest
 from mergebarrier.cli import main
 from mergebarrier.errors import MergebarrierError
-from mergebarrier.report import FILES, read_report
+from mergebarrier.report import read_report
+from mergebarrier.report.folder import FILES
 from model_folders import write_folder
 
 BENCH = ("base", "expert-bright", "expert-dark", "bright.task.safetensors", "dark.task.safetensors")
@@ -115,6 +117,16 @@ def run(words: Sequence[object], environment: dict[str, str] | None = None) -> N
         os.environ.update(before)
     if code:
         raise SystemExit(code)
+
+
+def steady(found: dict[str, bytes]) -> dict[str, object]:
+    """Return contents without what a clock measured: rows of a report by content, pages and dates left out."""
+    kept: dict[str, object] = {name: data for name, data in found.items() if not measured(name)}
+    for name, data in found.items():
+        if name.endswith("rows.jsonl"):
+            rows = [{**json.loads(line), "seconds": 0} for line in data.splitlines()]
+            kept[name] = sorted(json.dumps(row, sort_keys=True) for row in rows)
+    return kept
 
 
 def written(out: Path) -> dict[str, bytes]:

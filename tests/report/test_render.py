@@ -73,7 +73,7 @@ def test_the_page_follows_the_colour_scheme(browser, page, tmp_path, scheme, fla
 
 
 def test_nothing_is_wider_than_a_phone(browser, page, tmp_path) -> None:
-    """The page has no script; the probe frames it and writes its overflow into the title."""
+    """The probe frames the page and writes its overflow into the title."""
     probe = tmp_path / "probe.html"
     measure = (
         "const d=f.contentDocument.documentElement;document.title=d.scrollWidth+'/'+d.clientWidth+'/'+d.scrollHeight"
@@ -88,6 +88,24 @@ def test_nothing_is_wider_than_a_phone(browser, page, tmp_path) -> None:
     needed, given, height = map(int, found.groups())
     assert needed <= given, f"the page needs {needed} pixels and a phone has {given}"
     assert height > 2000
+
+
+def test_tables_sort_by_press_and_by_key_and_say_so(browser, page, tmp_path) -> None:
+    """The probe frames the page, presses the second head of the merges twice, and prints what it then reads."""
+    read = (
+        "const t=f.contentDocument.querySelector('table.heat'),b=t.tHead.rows[0].cells[1].querySelector('button');"
+        "const see=()=>t.tHead.rows[0].cells[1].getAttribute('aria-sort')+':'+[...t.tBodies[0].rows].map(r=>"
+        "Math.min(...[...r.cells[1].querySelectorAll('.pair b')].map(x=>+x.textContent))).join();"
+        "b.focus();const k=f.contentDocument.activeElement===b;b.click();const up=see();b.click();"
+        "document.title=[k,up,see()].join(';')"
+    )
+    probe = tmp_path / "probe.html"
+    probe.write_text(f'<!doctype html><title>-</title><iframe id="f" src="report.html" onload="{read}"></iframe>')
+    dumped = _run(browser, probe, tmp_path, "--allow-file-access-from-files", "--disable-web-security", "--dump-dom")
+    found = re.search(r"<title>true;ascending:([^;]*);descending:([^<]*)</title>", dumped.stdout)
+    assert found, dumped.stdout[:300]
+    up, down = ([float(one) for one in side.split(",") if one != "Infinity"] for side in found.groups())
+    assert len(up) > 3 and up == sorted(up) and down == sorted(up, reverse=True)
 
 
 def test_the_policy_lets_the_style_in_and_the_browser_complains_of_nothing(browser, page, tmp_path) -> None:

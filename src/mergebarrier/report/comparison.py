@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 from mergebarrier.errors import clean
 from mergebarrier.report import wording
 from mergebarrier.report.card import escape
-from mergebarrier.report.html import policy
+from mergebarrier.report.html import policy, template
 from mergebarrier.results import Result
 
 if TYPE_CHECKING:
@@ -109,11 +109,9 @@ def comparison_html(table: Comparison) -> str:
     from jinja2 import Environment, StrictUndefined
     from markupsafe import Markup
 
-    resources = files("mergebarrier.report")
-    names = ("report.css", "comparison.html.jinja")
-    style, template = (resources.joinpath(name).read_text(encoding="utf-8") for name in names)
+    style = files("mergebarrier.report").joinpath("report.css").read_text(encoding="utf-8")
     environment = Environment(autoescape=True, undefined=StrictUndefined, keep_trailing_newline=True)
-    return environment.from_string(template).render(
+    return environment.from_string(template("comparison.html.jinja")).render(
         table=table, style=Markup(style), policy=policy(style), terms=wording.TERMS, grades=wording.grades()
     )
 

