@@ -348,7 +348,12 @@ class AdapterPlan(Plan, _Adapter):
 
 _Cells = TypedDict(
     "_Cells",
-    {"cells on test rows": Count, "cells on validation rows": Count, "points of barrier curves": Count},
+    {
+        "cells on test rows": Count,
+        "cells on validation rows": Count,
+        "searches part by part": Count,
+        "points of barrier curves": Count,
+    },
 )
 
 

@@ -10,7 +10,7 @@ from mergebarrier.api import plan_audit
 from mergebarrier.cli.audit import command
 from mergebarrier.errors import BadReport, UsageError
 
-SMALL = {"merges": ("task_arithmetic",), "coefficients": (0.5, 1.0), "levels": "0-1", "budget": 1}
+SMALL = {"merges": ("task_arithmetic",), "coefficients": (0.5, 1.0), "levels": "0-1", "budget": 1, "smooth": 4}
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +112,7 @@ def test_a_plan_counts_what_the_audit_then_does(audited) -> None:
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"levels": "0-4"}, "level 3 (activation weighting) is not built yet"),
+        ({"levels": "0-4"}, "level 4 (product-space merging) is not built yet"),
         ({"merges": ("tise",)}, "unknown merge 'tise'"),
         ({"coefficients": (3.0,)}, "not a list of coefficients"),
         ({"merges": ("slerp",), "coefficients": (1.0,)}, "no setting is left"),

@@ -58,6 +58,8 @@ def spec(stage: Any, work: Path, **changes: Any) -> AuditSpec:
         "partner_validation": world.partner_validation,
         "text": world.text,
         "search_budget": 6,
+        "smooth_evaluations": 8,
+        "learn_steps": 4,
         "compare_tokens": 200,
         "text_tokens": 200,
     }
@@ -77,7 +79,7 @@ def test_naive_merging_keeps_half_of_both_skills_nowhere(audited) -> None:
     _, rows, _ = audited
     cells = [row for row in rows if isinstance(row, Cell) and row.state == "protected" and row.split == "test"]
     assert {cell.merge for cell in cells} == {
-        "linear", "task_arithmetic", "ties", "dare_linear", "dare_ties", "slerp",
+        "linear", "task_arithmetic", "ties", "dare_linear", "dare_ties", "slerp", "smooth",
     }  # fmt: skip
     assert not [cell for cell in cells if min(cell.skill_protected.rate, cell.skill_partner.rate) >= 0.5]
 
@@ -154,7 +156,9 @@ def test_searched_settings_are_chosen_on_validation_rows_only(audited) -> None:
         here = [cell for cell in cells if cell.state == state]
         trials = [cell for cell in here if cell.split == "validation"]
         chosen = [cell for cell in here if cell.split == "test"]
-        assert len(trials) == 6 and len(chosen) == len({cell.merge for cell in trials})
+        tuned = {"smooth"} | ({"learn"} if state != "protected" else set())
+        assert len(trials) == 6 and {cell.merge for cell in chosen} == {cell.merge for cell in trials} | tuned
+        chosen = [cell for cell in chosen if cell.merge not in tuned]
         for cell in chosen:
             rivals = {tuple(trial.coefficients.values()): trial for trial in trials if trial.merge == cell.merge}
             mine = rivals[tuple(cell.coefficients.values())]
@@ -291,7 +295,7 @@ def test_the_command_writes_the_report_and_prints_its_contract(stage, tmp_path, 
     words = [
         "audit", stage.exact, "--original", world.original, "--base", world.base, "--partner", world.partner,
         "--task", world.task, "--partner-task", world.partner_task, "--validation", world.validation,
-        "--partner-validation", world.partner_validation, "--merges", "task_arithmetic", "--budget", "1",
+        "--partner-validation", world.partner_validation, "--merges", "task_arithmetic", "--budget", "1", "--smooth", "2", "--learn", "1",
         "--text", world.text, "-o", report,
     ]  # fmt: skip
     planned = run_cli(*words, "--dry-run", "--json")
@@ -317,8 +321,8 @@ def test_the_command_writes_the_report_and_prints_its_contract(stage, tmp_path, 
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (("--levels", "0-3"), "level 3 (activation weighting) is not built yet"),
-        (("--levels", "0-6"), "level 3 (activation weighting) is not built yet"),
+        (("--levels", "0-4"), "level 4 (product-space merging) is not built yet"),
+        (("--levels", "0-6"), "level 4 (product-space merging) is not built yet"),
         (("--levels", "1-2"), "not a range of levels"),
         (("--levels", "x"), "not a range of levels"),
         (("--merges", "tise"), "unknown merge 'tise'"),

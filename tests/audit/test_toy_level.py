@@ -14,7 +14,7 @@ from mergebarrier.audit.ladder import LEVELS, Level
 from mergebarrier.errors import InternalError
 
 TOY = '''
-"""Level 3 of a test: the attacker is handed the original, and merges that."""
+"""Level 4 of a test: the attacker is handed the original, and merges that."""
 
 from mergebarrier.audit.ladder import Level, at_most
 from mergebarrier.results import State
@@ -26,7 +26,7 @@ def prepare(bench):
 
 
 TOY = Level(
-    number=3,
+    number=4,
     name="toy-level",
     attack="toy-attack",
     word="toy-word",
@@ -49,7 +49,7 @@ def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Level:
     monkeypatch.syspath_prepend(tmp_path)
     level: Level = importlib.import_module("a_toy_level").TOY
     monkeypatch.delitem(sys.modules, "a_toy_level")
-    monkeypatch.setitem(LEVELS, 3, level)
+    monkeypatch.setitem(LEVELS, 4, level)
     return level
 
 
@@ -59,7 +59,7 @@ def words(stage: Any, report: Path, *more: str) -> list[object]:
         "audit", stage.exact, "--original", world.original, "--base", world.base, "--partner", world.partner,
         "--task", world.task, "--partner-task", world.partner_task, "--validation", world.validation,
         "--partner-validation", world.partner_validation, "--merges", "task_arithmetic", "--coefficients", "0.5,1",
-        "--budget", "1", "--text", world.text, "-o", report, *more,
+        "--budget", "1", "--smooth", "2", "--learn", "1", "--text", world.text, "-o", report, *more,
     ]  # fmt: skip
 
 
@@ -69,14 +69,14 @@ def plain(text: str) -> str:
 
 def test_a_toy_level_is_in_the_help_and_in_the_plan_and_gone_with_its_line(toy, stage, tmp_path, run_cli) -> None:
     shown = plain(run_cli("audit", "--help").stdout)
-    assert "3 toy-level toy-attack; needs a friend inside" in shown
+    assert "4 toy-level toy-attack; needs a friend inside" in shown
     planned = run_cli(*words(stage, tmp_path / "r"), "--dry-run", "--json").json
-    assert planned["levels"] == [0, 1, 2, 3] and planned["cells on test rows"] == 4 * 2
+    assert planned["levels"] == [0, 1, 2, 3, 4] and planned["cells on test rows"] == 4 * 2
     assert planned["cells on validation rows"] == 4 and planned["points of barrier curves"] == 4 * 11
-    del LEVELS[3]
+    del LEVELS[4]
     assert "toy" not in run_cli("audit", "--help").stdout
-    refused = run_cli(*words(stage, tmp_path / "r"), "--levels", "0-3")
-    assert refused.exit_code == 64 and "level 3 (activation weighting) is not built yet" in refused.stderr
+    refused = run_cli(*words(stage, tmp_path / "r"), "--levels", "0-4")
+    assert refused.exit_code == 64 and "level 4 (product-space merging) is not built yet" in refused.stderr
 
 
 def test_a_toy_level_is_run_and_shown_under_its_own_name_in_every_format(toy, stage, tmp_path, run_cli) -> None:
@@ -84,7 +84,7 @@ def test_a_toy_level_is_run_and_shown_under_its_own_name_in_every_format(toy, st
     ran = run_cli(*words(stage, report), "--json")
     assert ran.exit_code == 0, ran.stderr
     result = json.loads((report / "result.json").read_text())
-    level = result["levels"][3]
+    level = result["levels"][4]
     assert (level["name"], level["attack"], level["state"]) == ("toy-level", "toy-attack", "toy-state")
     assert level["ruf"] == 1.0 and level["recovered"]["alone"]["skill"] > 0.9 and level["flops"] >= 7
     assert result["states"]["toy-state"]["title"] == "Toy-title" and result["controls"]["toy_check"]["passed"]
@@ -92,7 +92,7 @@ def test_a_toy_level_is_run_and_shown_under_its_own_name_in_every_format(toy, st
     assert len(result["barrier"]["further"]["toy-state"]["curve"]) == 11
     rows = [json.loads(line) for line in (report / "rows.jsonl").read_text().splitlines()]
     mine = [row for row in rows if row.get("state") == "toy-state"]
-    assert {(row["level"], row["attack"]) for row in mine} == {(3, "toy-word")}
+    assert {(row["level"], row["attack"]) for row in mine} == {(4, "toy-word")}
     assert {row["split"] for row in mine} == {"test", "validation"}
 
     page, card = (report / "report.html").read_text(), plain((report / "card.md").read_text())

@@ -132,6 +132,8 @@ def audit(
         settings=chosen.settings,
         levels=_levels(chosen),
         search_budget=chosen.budget,
+        smooth_evaluations=chosen.smooth,
+        learn_steps=chosen.learn,
         max_items=chosen.max_items,
         second=None if chosen.second_key is None else resolve(chosen.second_key, download=download),
         comparisons=resolve_all(chosen.compare, download=download),
@@ -162,6 +164,8 @@ def plan_audit(options: AuditOptions | None = None) -> AuditPlan:
         settings=chosen.settings,
         levels=_levels(chosen),
         search_budget=chosen.budget,
+        smooth_evaluations=chosen.smooth,
+        learn_steps=chosen.learn,
         second=None if chosen.second_key is None else nothing,
     )
     return AuditPlan(counts=planned(spec))
@@ -213,7 +217,7 @@ def audited(
 def _expected(spec: AuditSpec) -> int:
     """Estimate the rows of an audit: merges, points of curves, and a dozen scores and comparisons of single models."""
     counts = planned(spec)
-    names = ("cells on test rows", "cells on validation rows", "points of barrier curves")
+    names = ("cells on test rows", "cells on validation rows", "searches part by part", "points of barrier curves")
     return 12 + sum(count for name in names if isinstance(count := counts[name], int))
 
 

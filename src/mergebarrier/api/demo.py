@@ -39,6 +39,8 @@ _PROTECTIONS: Final = (
     ("attention-only", "mergebarrier", "mergebarrier, attention only, for comparison"),
 )
 _SEARCH_BUDGET: Final = 3
+#: The searches over single parts and by gradient take longer than all the rest of a demo.
+_LEVELS: Final = (0, 1, 2)
 _SEARCH_ITEMS: Final = 32
 _TEST_ITEMS: Final = 100
 _BARRIER_ITEMS: Final = 12
@@ -227,7 +229,9 @@ def _spec(models: DemoModels, dtype: str, seed: int) -> AuditSpec:
         partner_validation=assets.task_b.val,
         text=assets.text_test,
         settings=tuple(MergeSetting(merge, (("coefficient", coefficient),)) for merge, coefficient in _GRID),
+        levels=_LEVELS,
         search_budget=_SEARCH_BUDGET,
+        smooth_evaluations=0,
         max_items=_TEST_ITEMS,
         search_items=_SEARCH_ITEMS,
         barrier_items=_BARRIER_ITEMS,

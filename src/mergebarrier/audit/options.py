@@ -33,6 +33,8 @@ class AuditOptions:
       coefficients:   the published coefficients that each is tried at.
       levels:         how far up the ladder of attacks, such as "0-1"; all that are built without it.
       budget:         settings that a search tries.
+      smooth:         merges that the search part by part may score, per model; 0 leaves it out.
+      learn:          gradients that level 3 may take, per model.
       max_items:      test rows per task, None for all.
       second_key:     the original protected with another key, as a control.
       compare:        other protections of the original, shown for comparison.
@@ -50,6 +52,8 @@ class AuditOptions:
     )
     levels: str = string("", noun="0-N", help="Attack levels to run; all that are built without it.")
     budget: int = whole(16, low=1, help="How many settings a search tries.")
+    smooth: int = whole(48, low=0, help="Merges that the search part by part may score; 0 leaves it out.")
+    learn: int = whole(16, low=1, help="Gradients that level 3 may take.")
     max_items: int | None = whole(None, low=2, help="Test rows per task; all without it.")
     second_key: Model | None = None
     compare: tuple[Model, ...] = ()

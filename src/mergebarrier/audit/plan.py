@@ -13,12 +13,17 @@ def planned(spec: AuditSpec) -> dict[str, object]:
     merged = 1 + len({level.state for level in levels})
     searching = 1 + len({level.state for level in levels if level.searches})
     search = len(searched(spec.search_budget)) if 1 in numbers else 0
-    lines = 2 + sum(level.prepare is not None for level in levels)
+    lines = 2 + len({level.state for level in levels if level.prepare is not None})
     return {
         "levels": list(numbers),
         "settings": [setting.label for setting in spec.settings],
         "cells on test rows": merged * len(spec.settings),
         "cells on validation rows": searching * search,
+        "searches part by part": sum(
+            1 + len({level.state for level in levels if tuner in level.tuners})
+            for tuner in dict.fromkeys(tuner for level in levels for tuner in level.tuners)
+            if search and tuner.budget(spec)
+        ),
         "points of barrier curves": lines * spec.points,
         "realignments": sum(level.realignments(spec) for level in (*levels, *beside)),
     }

@@ -87,7 +87,7 @@ def run_audit(
         text = _text(spec)
         skills = {role: bench.reference(role) for role in _SINGLE}
         context, references = _context(skills)
-        theirs = control(bench, context, search=False)
+        theirs = control(bench, context)
         check_measurable(theirs.test, context.scales, context.trivial)
         attempts = [climb(LEVELS[level], bench, context) for level in spec.levels]
         shown = _shown(bench, context)

@@ -18,6 +18,8 @@ MERGES: Final = {
     "dare_linear": "DARE linear",
     "dare_ties": "DARE TIES",
     "slerp": "SLERP",
+    "smooth": "Part by part",
+    "learn": "Learned coefficients",
 }
 _FALLS: Final = {
     "B": "a learned alignment",

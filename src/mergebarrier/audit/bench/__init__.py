@@ -6,6 +6,7 @@ from mergebarrier import lazy
 
 if TYPE_CHECKING:
     from mergebarrier.audit.bench import cost
+    from mergebarrier.audit.bench.blend import Blend, Pair, from_coarse_to_fine, spread
     from mergebarrier.audit.bench.grading import (
         as_best,
         best_of,
@@ -16,10 +17,11 @@ if TYPE_CHECKING:
     )
     from mergebarrier.audit.bench.journal import Figures, Identity, MeasurementJournal
     from mergebarrier.audit.bench.live import LiveModel
+    from mergebarrier.audit.bench.place import Candidate, reference_of
     from mergebarrier.audit.bench.realigned import realigned
     from mergebarrier.audit.bench.spec import COEFFICIENTS, MERGES, AuditSpec, MergeSetting, published, searched
     from mergebarrier.audit.bench.tasks import OURS, TASKS, THEIRS
-    from mergebarrier.audit.bench.workbench import Bench, reference_of
+    from mergebarrier.audit.bench.workbench import Bench
 
 __all__ = [
     "COEFFICIENTS",
@@ -29,15 +31,19 @@ __all__ = [
     "THEIRS",
     "AuditSpec",
     "Bench",
+    "Blend",
+    "Candidate",
     "Figures",
     "Identity",
     "LiveModel",
     "MeasurementJournal",
     "MergeSetting",
+    "Pair",
     "as_best",
     "best_of",
     "check_measurable",
     "cost",
+    "from_coarse_to_fine",
     "grade",
     "published",
     "realigned",
@@ -45,6 +51,7 @@ __all__ = [
     "reference_of",
     "scale",
     "searched",
+    "spread",
 ]
 
 lazy.open_door(__name__)

@@ -1,7 +1,7 @@
 """What an attack costs, estimated from shapes: orders of magnitude to compare attacks by, not measurements.
 
     merge      8 N               (two task vectors, scaled and added, rounded once)
-    forward    2 N per token
+    forward    2 N per token,    with gradients 6 N
     gaugefix   12 n^2 D L        (neurons matched)  +  2 V D^2 + 20 D^3  (stream)  +  3 N D / 2  (solved, applied)
 
 N weights, n MLP width, D hidden width, L layers, V vocabulary.  Source: counts of multiply-adds, times two.
@@ -21,6 +21,11 @@ def merge_flops(n_weights: int) -> int:
 def forward_flops(n_weights: int, n_tokens: int) -> int:
     """Return the arithmetic of reading tokens."""
     return 2 * n_weights * n_tokens
+
+
+def learning_flops(n_weights: int, n_tokens: int) -> int:
+    """Return the arithmetic of reading tokens and going back through them."""
+    return 3 * forward_flops(n_weights, n_tokens)
 
 
 def realign_flops(dims: "Mapping[str, int]", n_weights: int) -> int:

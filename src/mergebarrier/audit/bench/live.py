@@ -8,6 +8,8 @@ A cell therefore costs one merge and one evaluation and never touches the disk.
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, TypedDict
 
+from mergebarrier.audit.bench.blend import Blend
+
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
     from torch import nn
@@ -39,6 +41,12 @@ class LiveModel:
         self._module: nn.Module | None = None
         self._tokenizer: Tokenizer | None = None
         self._inside = ""
+        self._read = self._learned = 0
+
+    @property
+    def work(self) -> dict[str, int]:
+        """Tokens that were read, and those that gradients were taken of, until now."""
+        return {"tokens_read": self._read, "tokens_learned": self._learned}
 
     @property
     def module(self) -> "nn.Module":
@@ -85,8 +93,30 @@ class LiveModel:
             transform([model], ModuleSink(module), (), lambda unit, tensors: tensors[0], **self._limits)
             self._inside = digest
 
+    def blend(self, base: "Checkpoint", protected: "Checkpoint", partner: "Checkpoint") -> Blend:
+        """Hold three models, to be mixed in the module part by part."""
+        held = []
+        for model in (base, protected, partner):
+            self.load(model)
+            held.append({name: weights.detach().clone() for name, weights in self.module.named_parameters()})
+        self._inside = ""
+        return Blend(self.module, base=held[0], protected=held[1], partner=held[2])
+
     def score(self, rows: "Sequence[TaskRow]", items: int | None = None) -> "Score":
         """Score whatever is in the module on the first ``items`` rows, None for all."""
         from mergebarrier.evaluate import exact_match
 
-        return exact_match(self.module, self.tokenizer, rows, max_items=items)
+        score = exact_match(self.module, self.tokenizer, rows, max_items=items)
+        self._read += score.tokens
+        return score
+
+    def descend(self, rows: "Sequence[TaskRow]") -> float:
+        """Add the gradient of the mean loss on the right answers to the module's; nats per answer token."""
+        import torch
+
+        from mergebarrier.evaluate import answer_loss
+
+        loss, tokens = answer_loss(self.module.requires_grad_(), self.tokenizer, rows)
+        torch.autograd.backward(loss)
+        self._learned += tokens
+        return float(loss.detach())

@@ -96,6 +96,8 @@ class AuditSpec:
       settings:                the grid of level 0.
       levels:                  rising from 0; none for all that are built.
       search_budget:           settings that the search of level 1, and of levels above it, may try, per model.
+      smooth_evaluations:      merges that the search part by part may score, per model; 0 leaves it out.
+      learn_steps:             gradients that level 3 may take, per model.
       max_items:               test rows used per task, None for all; ``search_items`` the same for validation rows.
       barrier_items, points:   rows and points of the curves.
       text_tokens, compare_tokens: tokens for perplexity and for comparing outputs.
@@ -122,6 +124,8 @@ class AuditSpec:
     settings: tuple[MergeSetting, ...] = field(default_factory=published)
     levels: tuple[int, ...] = ()
     search_budget: int = 16
+    smooth_evaluations: int = 48
+    learn_steps: int = 16
     max_items: int | None = None
     search_items: int | None = 64
     barrier_items: int = 32

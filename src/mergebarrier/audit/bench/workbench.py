@@ -2,13 +2,13 @@
 
     cell = merge of a state of the protected expert with the partner, scored on both tasks
 
-Everything is asked of the journal first and measured only where it is not there; a cell of the same weights under
-another name is found as well.
+Everything is asked of the journal first and measured only where it is not there, or under another name.
 """
 
 import hashlib
+import math
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING
 from mergebarrier import __version__
 from mergebarrier.audit.bench.journal import Figures, Identity, MeasurementJournal, finite, row_id
 from mergebarrier.audit.bench.live import LiveModel
+from mergebarrier.audit.bench.place import Candidate, Filled, Search, skill_of
 from mergebarrier.audit.bench.spec import AuditSpec, MergeSetting
-from mergebarrier.audit.bench.tasks import OURS, TASKS, THEIRS, names_of_tasks, read_tasks, rows_digest
+from mergebarrier.audit.bench.tasks import TASKS, names_of_tasks, read_tasks, rows_digest
 from mergebarrier.errors import InternalError
 from mergebarrier.progress import duration
-from mergebarrier.results import Cell, Measurement, Model, Reference, Skill, Split, TaskSet
+from mergebarrier.results import Cell, Measurement, Model, Skill, Split, TaskSet
 
 if TYPE_CHECKING:
     from mergebarrier.checkpoint import Checkpoint
@@ -168,34 +169,68 @@ class Bench:
         """
         from mergebarrier.merge import parameters
 
-        if state not in self._states:
-            raise InternalError(f"no level declares the state {state!r}", where="audit", remedy="declare it there")
-        role = role or state
         method = setting.method(self.spec.seed)
+        place = Candidate(state=state, role=role or state, level=level, attack=attack)
+
+        def fill() -> Filled:
+            self.fill(method, [place.role, "partner"])
+            return Filled(coefficients=dict(setting.coefficients), parameters=parameters(method))
+
+        return self._scored(place, split, setting.merge, parameters(method), fill)
+
+    def mixed(self, place: Candidate, merge: str, identity: Identity, search: Search) -> Cell:
+        """Mix the models of a cell part by part, as a search on validation rows finds best; score it on test rows.
+
+        Args:
+          place:    what is mixed, and what its cell is called.
+          merge:    the name of the search.
+          identity: what it depends on beyond models and rows.
+          search:   finds the mix.
+        """
+
+        def fill() -> Filled:
+            models = [self.checkpoints[role] for role in ("base", place.role, "partner")]
+            blend, before = self.live.blend(*models), self.live.work
+            found = search(blend)
+            work = {name: after - before[name] for name, after in self.live.work.items()}
+            ours, theirs = blend.mean(found)
+            return Filled(
+                coefficients={"protected": ours, "partner": theirs},
+                parameters={**identity, **work, "coefficients": {name: list(pair) for name, pair in found.items()}},
+            )
+
+        chosen_on = {"validation": [self._rows_id(task, "validation") for task in TASKS], **identity}
+        return self._scored(place, "test", merge, chosen_on, fill)
+
+    def _scored(self, place: Candidate, split: Split, merge: str, asked: Identity, fill: Callable[[], Filled]) -> Cell:
+        if place.state not in self._states:
+            raise InternalError(
+                f"no level declares the state {place.state!r}", where="audit", remedy="declare it there"
+            )
         identity = {
             "about": "cell",
-            "models": [self.digest("base"), self.digest(role), self.digest("partner")],
-            "merge": [setting.merge, parameters(method)],
+            "models": [self.digest("base"), self.digest(place.role), self.digest("partner")],
+            "merge": [merge, asked],
             "rows": [self._rows_id(task, split) for task in TASKS],
             "dtype": self.dtype,
         }
-        found = self._finished(identity, state, level, attack)
+        found = self._finished(identity, place)
         if found is None:
             started = time.perf_counter()
-            self.fill(method, [role, "partner"])
+            filled = fill()
             merged = time.perf_counter()
             ours, theirs = (self.live.score(self._rows[task, split]) for task in TASKS)
             found = Cell(
-                row_id=row_id({**identity, "state": state}),
-                level=level,
-                attack=attack,
-                state=state,
+                row_id=row_id({**identity, "state": place.state}),
+                level=place.level,
+                attack=place.attack,
+                state=place.state,
                 split=split,
-                merge=setting.merge,
-                coefficients=dict(setting.coefficients),
-                parameters=parameters(method),
-                skill_protected=_skill(ours),
-                skill_partner=_skill(theirs),
+                merge=merge,
+                coefficients=dict(filled.coefficients),
+                parameters=dict(filled.parameters),
+                skill_protected=skill_of(ours),
+                skill_partner=skill_of(theirs),
                 nll_nats=finite((ours.nll_nats + theirs.nll_nats) / 2),
                 tokens=ours.tokens + theirs.tokens,
                 merge_seconds=merged - started,
@@ -203,19 +238,25 @@ class Bench:
                 version=__version__,
             )
             self._journal.add(found)
+            label = MergeSetting(merge, tuple(filled.coefficients.items())).label
             self.say(
-                f"{state} {setting.label} ({split}): {ours.rate:.2f} / {theirs.rate:.2f} ({duration(found.seconds)})"
+                f"{place.state} {label} ({split}): {ours.rate:.2f} / {theirs.rate:.2f} ({duration(found.seconds)})"
             )
         return found
 
-    def _finished(self, identity: Identity, state: str, level: int, attack: str) -> Cell | None:
+    def validation_loss(self) -> float:
+        """Return the mean loss of the live module on the validation rows of both tasks; infinite where it is NaN."""
+        loss = sum(self.live.score(self._rows[task, "validation"]).nll_nats for task in TASKS) / len(TASKS)
+        return math.inf if math.isnan(loss) else loss
+
+    def _finished(self, identity: Identity, place: Candidate) -> Cell | None:
         """Find the row of a cell, or of the same weights in another state (an exact attack returns the original)."""
-        for other in (state, *self._states):
+        for other in (place.state, *self._states):
             found = self._journal.find(row_id({**identity, "state": other}))
             if isinstance(found, Cell):
-                if found.state != state:
-                    name = row_id({**identity, "state": state})
-                    found = replace(found, row_id=name, state=state, level=level, attack=attack)
+                if found.state != place.state:
+                    name = row_id({**identity, "state": place.state})
+                    found = replace(found, row_id=name, state=place.state, level=place.level, attack=place.attack)
                     self._journal.add(found)
                 return found
         return None
@@ -254,12 +295,3 @@ class Bench:
     def rows_id(self, task: str) -> str:
         """Return the digest of the test rows of a task."""
         return self._rows_id(task, "test")
-
-
-def reference_of(skills: Mapping[str, Skill], utility: float) -> Reference:
-    """Return both skills of a single model as a report states them."""
-    return Reference(skill_protected=skills[OURS], skill_partner=skills[THEIRS], utility=utility)
-
-
-def _skill(score: "Score") -> Skill:
-    return Skill(correct=score.correct, total=score.total, rate=score.rate, low=score.low, high=score.high)

@@ -30,7 +30,7 @@ def flops(bench: Bench) -> int:
 
 def best_settings(bench: Bench, context: LevelContext) -> Sequence[MergeSetting]:
     """Return the best published setting of each merge of the unprotected model, the best few of these."""
-    theirs = control(bench, context, search=False)
+    theirs = control(bench, context)
     best: dict[str, Cell] = {}
     for cell in sorted(theirs.published, key=lambda cell: -context.scales.of(cell)):
         best.setdefault(cell.merge, cell)

@@ -8,13 +8,16 @@ and the same search.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mergebarrier.audit.bench import Bench, MergeSetting, as_best, cost, recovery, searched
+from mergebarrier.audit.bench import Bench, Candidate, MergeSetting, Pair, as_best, cost, recovery, searched
 from mergebarrier.audit.ladder.level import Attempt, Found, Level, LevelContext
+from mergebarrier.audit.ladder.tuner import Tuner
 from mergebarrier.results import Cell, LevelResult, Recovered
 
 _UNPROTECTED = "unprotected"
 #: Level and attack of a cell that merges the protected model as it is, at a published setting: no attack at all.
 _NO_ATTACK = (0, "none")
+#: The merge whose two coefficients are those of every part, where the searches over parts begin.
+_STRAIGHT = "task_arithmetic"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,22 +30,21 @@ class _Place:
     searched: tuple[int, str]
 
 
-def control(bench: Bench, context: LevelContext, *, search: bool) -> Found:
-    """Merge the unprotected model: the positive control of everything else."""
+def control(bench: Bench, context: LevelContext, level: Level | None = None) -> Found:
+    """Merge the unprotected model, with the searches of a level: the positive control of everything else."""
     place = _Place(state=_UNPROTECTED, role="original", published=(0, "control"), searched=(1, "control"))
-    return _tried(bench, context, place, bench.spec.settings, search=search)
+    return _tried(bench, context, place, bench.spec.settings, level)
 
 
 def climb(level: Level, bench: Bench, context: LevelContext) -> Attempt:
     """Run one level."""
     seconds = 0.0 if level.prepare is None else level.prepare(bench)
-    search = level.searches and 1 in bench.spec.levels
     mine = (level.number, level.word)
     place = _Place(
         state=level.state, role=level.state, published=_NO_ATTACK if level.prepare is None else mine, searched=mine
     )
-    ours = _tried(bench, context, place, level.settings(bench, context), search=search)
-    theirs = control(bench, context, search=search)
+    ours = _tried(bench, context, place, level.settings(bench, context), level)
+    theirs = control(bench, context, level)
     return Attempt(
         level=level,
         attacked=ours.test,
@@ -60,8 +62,10 @@ def summary(attempt: Attempt, context: LevelContext, n_weights: int, recovered: 
     # At level 1 the search is the attack; above it, it counts where its setting was the best.
     counts = level.number == 1 or "coefficient" not in best.coefficients
     trials = attempt.trials if counts else ()
-    tokens = sum(trial.tokens for trial in trials)
+    tuned = {name: _whole(best.parameters.get(name, 0)) for name in ("tokens_read", "tokens_learned")}
+    tokens = sum(trial.tokens for trial in trials) + tuned["tokens_read"]
     merges = (1 + len(trials)) * cost.merge_flops(n_weights)
+    passes = cost.forward_flops(n_weights, tokens) + cost.learning_flops(n_weights, tuned["tokens_learned"])
     return LevelResult(
         level=level.number,
         name=level.name,
@@ -73,20 +77,22 @@ def summary(attempt: Attempt, context: LevelContext, n_weights: int, recovered: 
         ruf=found.ruf,
         ruf_low=found.low,
         ruf_high=found.high,
-        flops=attempt.flops + merges + cost.forward_flops(n_weights, tokens),
-        tokens=tokens,
+        flops=attempt.flops + merges + passes,
+        tokens=tokens + tuned["tokens_learned"],
         seconds=attempt.seconds + best.merge_seconds + sum(trial.seconds for trial in trials),
         recovered=recovered,
     )
 
 
-def _tried(bench: Bench, context: LevelContext, place: _Place, grid: Sequence[MergeSetting], *, search: bool) -> Found:
-    """Merge one state at the given settings and, if asked, at those that a search chooses."""
+def _tried(
+    bench: Bench, context: LevelContext, place: _Place, grid: Sequence[MergeSetting], level: Level | None
+) -> Found:
+    """Merge one state at the given settings and, where the level searches, at those that its searches choose."""
     number, word = place.published
     published = [
         bench.cell(place.state, setting, "test", level=number, attack=word, role=place.role) for setting in grid
     ]
-    if not search:
+    if level is None or not level.searches or 1 not in bench.spec.levels:
         return Found(published=published)
     settings, (number, word) = searched(bench.spec.search_budget), place.searched
     trials = [
@@ -101,7 +107,26 @@ def _tried(bench: Bench, context: LevelContext, place: _Place, grid: Sequence[Me
         bench.cell(place.state, setting, "test", level=number, attack=word, role=place.role)
         for setting, _ in best.values()
     ]
+    if _STRAIGHT in best:
+        start = dict(best[_STRAIGHT][0].coefficients)
+        chosen += [
+            _tuned(bench, place, tuner, (start["protected"], start["partner"]))
+            for tuner in level.tuners
+            if tuner.budget(bench.spec)
+        ]
     return Found(published=published, trials=trials, chosen=chosen)
+
+
+def _tuned(bench: Bench, place: _Place, tuner: Tuner, start: Pair) -> Cell:
+    """Go on from two coefficients to those of single parts."""
+    number, word = place.searched
+    where, budget = Candidate(state=place.state, role=place.role, level=number, attack=word), tuner.budget(bench.spec)
+    asked = {"start": list(start), "budget": budget}
+    return bench.mixed(where, tuner.name, asked, lambda blend: tuner.search(blend, bench, start, budget))
+
+
+def _whole(figure: object) -> int:
+    return figure if isinstance(figure, int) else 0
 
 
 def _order(cell: Cell, context: LevelContext) -> tuple[float, float]:

@@ -5,6 +5,7 @@ circuits untouched merges without any further attack.
 """
 
 from mergebarrier.audit.ladder.level import Level
+from mergebarrier.audit.ladder.smooth import SMOOTH
 
 COEFFICIENTS = Level(
     number=1,
@@ -14,4 +15,5 @@ COEFFICIENTS = Level(
     needs="validation rows of both tasks",
     state="protected",
     searches=True,
+    tuners=(SMOOTH,),
 )

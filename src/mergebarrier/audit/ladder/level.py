@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from mergebarrier.audit.bench import AuditSpec, Bench, MergeSetting
+from mergebarrier.audit.ladder.tuner import Tuner
 from mergebarrier.results import Cell, Control, LevelResult, Scales, Standalone, State
 
 
@@ -95,6 +96,7 @@ class Level:
       preserves_function: the prepared model computes what the protected one does.
       settings:           the merges that are tried and reported on test rows.
       searches:           settings are searched as well, where level 1 is run.
+      tuners:             searches over single parts that go on from the best of these settings.
       cost:               estimated arithmetic before any merge, in FLOP.
       realignments:       models that it realigns, for the plan of an audit.
       asked:              whether an audit that runs this number runs it.
@@ -112,6 +114,7 @@ class Level:
     preserves_function: bool = False
     settings: Callable[[Bench, LevelContext], Sequence[MergeSetting]] = published_settings
     searches: bool = False
+    tuners: Sequence[Tuner] = ()
     cost: Callable[[Bench], int] = free
     realignments: Callable[[AuditSpec], int] = no_realignment
     asked: Callable[[AuditSpec], bool] = asked_always

@@ -8,6 +8,7 @@ protected one alone, and lead from two keys to the same weights.
 
 from mergebarrier.audit.bench import AuditSpec, Bench, Figures, MergeSetting, best_of, cost, realigned
 from mergebarrier.audit.ladder.level import Evidence, Level, at_most
+from mergebarrier.audit.ladder.smooth import SMOOTH
 from mergebarrier.results import Control, Skill, State
 
 _STATE, _CONTROL = "gaugefix", "unprotected+gaugefix"
@@ -117,6 +118,7 @@ REALIGN = Level(
     prepare=prepare,
     preserves_function=True,
     searches=True,
+    tuners=(SMOOTH,),
     cost=flops,
     realignments=realignments,
     checks={

@@ -1,6 +1,7 @@
 """The ladder: every level that is built, the attacks that are shown but not graded, and what is planned.
 
-    0  stock merging    1  coefficient search    2  realignment to the public base    3 to 8  planned
+    0  stock merging    1  coefficient search    2  realignment to the public base    3  learned coefficients
+    4 to 8  planned
 
 A level reuses those below it, so an audit always starts at 0.
 """
@@ -11,18 +12,18 @@ from mergebarrier.audit.bench import AuditSpec
 from mergebarrier.audit.ladder.aga import AGA
 from mergebarrier.audit.ladder.coefficients import COEFFICIENTS
 from mergebarrier.audit.ladder.comparison import COMPARISON
+from mergebarrier.audit.ladder.learn import LEARN
 from mergebarrier.audit.ladder.level import Level
 from mergebarrier.audit.ladder.naive import NAIVE
 from mergebarrier.audit.ladder.realign import REALIGN
 from mergebarrier.errors import UsageError
 from mergebarrier.results import State
 
-LEVELS: Final[dict[int, Level]] = {0: NAIVE, 1: COEFFICIENTS, 2: REALIGN}
+LEVELS: Final[dict[int, Level]] = {0: NAIVE, 1: COEFFICIENTS, 2: REALIGN, 3: LEARN}
 #: Attacks that are run and shown with the level of their number, and never graded.
 BESIDE: Final[dict[str, Level]] = {"aga": AGA}
 #: number -> what is planned there; a level that is in LEVELS is built, whatever is written here.
 PLANNED: Final[dict[int, str]] = {
-    3: "activation weighting",
     4: "product-space merging",
     5: "learned re-basin",
     6: "recovery fine-tuning",

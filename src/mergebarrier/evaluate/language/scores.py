@@ -95,7 +95,7 @@ def exact_match(
         batch = encoded[start : start + batch_size]
         hits, loss = _score_batch(module, batch)
         correct += hits
-        nats += loss
+        nats += float(loss)
         n_answer_tokens += sum(len(answer) for _, answer in batch)
     low, high = wilson(correct, len(encoded))
     n_tokens = sum(len(prompt) + len(answer) for prompt, answer in encoded)
@@ -103,6 +103,20 @@ def exact_match(
     return Score(
         correct, len(encoded), correct / len(encoded), low, high, math.inf if math.isnan(mean) else mean, n_tokens
     )
+
+
+def answer_loss(module: nn.Module, tokenizer: "Tokenizer", rows: Sequence[TaskRow]) -> tuple[Tensor, int]:
+    """Return the loss of ``exact_match`` with its graph, Float[Tensor, ""] in nats per answer token, and the tokens.
+
+    Args:
+      module:    from ``load_module``.
+      tokenizer: its tokenizer.
+      rows:      one batch, at least one row.
+    Raises: BadTask as there.
+    """
+    batch = [_encode(module, tokenizer, row, number) for number, row in enumerate(rows, 1)]
+    loss = _score_batch(module, batch)[1] / sum(len(answer) for _, answer in batch)
+    return loss, sum(len(prompt) + len(answer) for prompt, answer in batch)
 
 
 def _encode(module: nn.Module, tokenizer: "Tokenizer", row: TaskRow, number: int) -> tuple[list[int], list[int]]:
@@ -120,8 +134,8 @@ def _encode(module: nn.Module, tokenizer: "Tokenizer", row: TaskRow, number: int
     return prompt, answer
 
 
-def _score_batch(module: nn.Module, batch: list[tuple[list[int], list[int]]]) -> tuple[int, float]:
-    """Return (rows answered exactly, summed loss in nats)."""
+def _score_batch(module: nn.Module, batch: list[tuple[list[int], list[int]]]) -> tuple[int, Tensor]:
+    """Return (rows answered exactly, summed loss in nats, Float64[Tensor, ""])."""
     ids = torch.zeros(len(batch), max(len(prompt) + len(answer) for prompt, answer in batch), dtype=torch.long)
     row_of: list[int] = []
     position_of: list[int] = []
@@ -136,11 +150,11 @@ def _score_batch(module: nn.Module, batch: list[tuple[list[int], list[int]]]) ->
     hidden = hidden_states(module, ids[:, :-1])[row_of, position_of]
     target = torch.tensor(targets)
     wrong = torch.zeros(len(batch), dtype=torch.bool)
-    nats = 0.0
+    nats = torch.zeros((), dtype=torch.float64)
     for at, logits in logit_blocks(module, hidden):
         missed = logits.argmax(-1) != target[at]
         wrong[torch.tensor(row_of)[at][missed]] = True
-        nats += float(F.cross_entropy(logits.float(), target[at], reduction="sum"))
+        nats = nats + F.cross_entropy(logits.float(), target[at], reduction="sum")
     return int((~wrong).sum()), nats
 
 

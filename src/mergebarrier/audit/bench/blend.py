@@ -1,0 +1,117 @@
+"""Three models in one live module, mixed part by part: what a search over many coefficients moves.
+
+    W_u = W0_u + a_u (P_u - W0_u) + b_u (O_u - W0_u)        for every part u: attention or MLP of a layer, or the rest
+    dL/da_t = <dL/dW_t, P_t - W0_t>                         for every tensor t, so gradients need no second graph
+
+P is the protected expert (or what an attack made of it), O the partner, W0 the base; arithmetic is in float32, rounded
+once to the dtype of the module.  Source: per-layer coefficients as in AdaMerging, arXiv 2310.02575.  Differs: the parts
+are also moved without gradients, by whoever holds nothing but answers.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+#: Coefficients of the protected expert and of the partner.
+Pair: TypeAlias = tuple[float, float]
+
+
+class Blend:
+    """A mix of two experts over their base in the parameters of a module.
+
+    Args:
+      module: whose parameters are written.
+      base, protected, partner: its parameters by name, each in the module's dtype and shapes.
+    """
+
+    def __init__(
+        self,
+        module: "nn.Module",
+        *,
+        base: "Mapping[str, Tensor]",
+        protected: "Mapping[str, Tensor]",
+        partner: "Mapping[str, Tensor]",
+    ) -> None:
+        """Hold the three; nothing is written yet."""
+        self._parameters = dict(module.named_parameters())
+        self._base, self._ends = base, (protected, partner)
+        self.parts = parts({name: parameter.dim() for name, parameter in self._parameters.items()})
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every tensor."""
+        return tuple(self._parameters)
+
+    def write(self, coefficients: Mapping[str, Pair]) -> None:
+        """Write the named tensors at their coefficients; the others stay."""
+        for name, pair in coefficients.items():
+            base = self._base[name].float()
+            mixed = base.clone()
+            for share, end in zip(pair, self._ends, strict=True):
+                mixed.add_(end[name].float() - base, alpha=share)
+            self._parameters[name].data.copy_(mixed)
+
+    def slopes(self) -> "Tensor":
+        """Return what the gradients in the module say of every coefficient: Float[Tensor, "tensors 2"]; they are taken.
+
+        A tensor that the loss does not reach has slope 0.
+        """
+        import torch
+
+        found = torch.zeros(len(self._parameters), 2)
+        for row, (name, parameter) in zip(found, self._parameters.items(), strict=True):
+            if parameter.grad is not None:
+                gradient, base = parameter.grad.float(), self._base[name].float()
+                for side, end in enumerate(self._ends):
+                    row[side] = (gradient * (end[name].float() - base)).sum()
+                parameter.grad = None
+        return found
+
+    def mean(self, coefficients: Mapping[str, Pair]) -> Pair:
+        """Return both coefficients averaged over all weights."""
+        sizes = {name: parameter.numel() for name, parameter in self._parameters.items()}
+        total = sum(sizes.values())
+        ours, theirs = (sum(coefficients[name][side] * sizes[name] for name in sizes) / total for side in (0, 1))
+        return ours, theirs
+
+
+def parts(dims: Mapping[str, int]) -> dict[str, tuple[str, ...]]:
+    """Group tensors into parts: what stands behind the number of a layer (attention, MLP), and all that has none.
+
+    Args:
+      dims: tensor -> number of its dimensions; vectors (norms) go with the first part of their layer.
+    Returns: part -> its tensors, in the order of the model.
+    """
+    found: dict[str, list[str]] = {}
+    vectors: list[tuple[str, str]] = []
+    for name, dim in dims.items():
+        pieces = name.split(".")
+        at = next((place for place, piece in enumerate(pieces) if piece.isdecimal()), None)
+        if at is None:
+            found.setdefault("rest", []).append(name)
+        elif dim < 2:
+            vectors.append((".".join(pieces[: at + 1]) + ".", name))
+        else:
+            found.setdefault(".".join(pieces[: at + 2]), []).append(name)
+    for layer, name in vectors:
+        home = next((part for part in found if f"{part}.".startswith(layer)), "rest")
+        found.setdefault(home, []).append(name)
+    return {part: tuple(names) for part, names in found.items()}
+
+
+def spread(pair: Pair, names: Iterable[str]) -> dict[str, Pair]:
+    """Return one pair for every name."""
+    return dict.fromkeys(names, pair)
+
+
+def from_coarse_to_fine(found: Sequence[str]) -> list[tuple[str, ...]]:
+    """Return groups of parts to move together: all, each kind over all layers, each quarter of the depth, each part."""
+    kinds: dict[str, list[str]] = {}
+    for part in found:
+        kinds.setdefault(part.rpartition(".")[2], []).append(part)
+    step = max(1, -(-len(found) // 4))
+    quarters = [tuple(found[start : start + step]) for start in range(0, len(found), step)]
+    groups = [tuple(found), *map(tuple, kinds.values()), *quarters, *((part,) for part in found)]
+    return list(dict.fromkeys(groups))
