@@ -19,7 +19,7 @@ _DATA_SEED = 7
 _CHARACTERS = 2_000_000
 
 
-def _tokens(folder: Path) -> torch.Tensor:
+def tokens_of(folder: Path) -> torch.Tensor:
     """Return the text as tokens of a vocabulary that is learnt from it, Int64[Tensor, "n"]."""
     path = folder / "tokens.pt"
     if not path.exists():
@@ -52,7 +52,7 @@ def _module(seed: int) -> torch.nn.Module:
 
 def trained(folder: Path, seeds: range) -> Iterator[Path]:
     """Yield a folder per seed, trained now where it is not there."""
-    ids = _tokens(folder)
+    ids = tokens_of(folder)
     for seed in seeds:
         out = folder / f"model-{seed}"
         if not out.exists():

@@ -177,6 +177,16 @@ def test_a_protected_relative_of_a_language_model_is_named_and_an_honest_fine_tu
     assert "protected relative" in ran.json["findings"][0]["message"] and "relation" in ran.json["checks_run"]
 
 
+def test_a_relative_that_was_moved_far_is_told_from_a_stranger(tmp_path: Path, run_cli) -> None:
+    save_model("llama-mha-tied", tmp_path / "base", seed=3)
+    save_model("llama-mha-tied", tmp_path / "stranger", seed=4)
+    save_expert("llama-mha-tied", tmp_path / "far", seed=3, step=2.5)
+    models = [str(tmp_path / name) for name in ("far", "stranger")]
+    ran = run_cli("scan", *models, "--base", str(tmp_path / "base"), "--json", "--threads", "1")
+    p = {one["model"]: float(one["evidence"]["p"]) for one in ran.json["findings"] if one["rule"] == "MB7105"}
+    assert p["far"] < 1e-3 < 1e-2 < p["stranger"]
+
+
 @pytest.mark.parametrize("fault", ["count", "head", "rows", "checks", "lambda"])
 def test_a_bad_input_gives_one_line(fault: str, bench: Path, world: World, tmp_path: Path, run_cli) -> None:
     import dataclasses

@@ -6,17 +6,25 @@ Nothing here raises for what an upload holds: a refusal is a finding, and what c
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from mergebarrier.checkpoint import MANIFEST_NAME, Checkpoint, is_adapter, read_manifest, split_reference
-from mergebarrier.errors import folder_name
+from mergebarrier.errors import ProvenanceError, folder_name
 from mergebarrier.identity import repeats, spelled_like
 from mergebarrier.lineage import declared
+from mergebarrier.provenance import RelateOptions
 from mergebarrier.scan import Finding, finding, named_code, tags
 from mergebarrier.verbs.beside import guarded, look_beside
 from mergebarrier.verbs.folders import MergeInput, Models, parts_of
 from mergebarrier.verbs.inputs import relatives
+from mergebarrier.verbs.provenance import relate_models
+
+#: Verdicts of cosines that say nothing about descent, and how much is drawn to tell.
+_UNTOLD: Final = ("unrelated", "unclear")
+_CHEAP: Final = RelateOptions(draws=9, layers=2)
 
 
 @dataclass(frozen=True)
@@ -116,9 +124,18 @@ def _is_there_too(base: Checkpoint, view: Checkpoint, tensor: str) -> bool:
 
 
 def relate(base: Checkpoint, name: str, checkpoint: Checkpoint, findings: list[Finding]) -> bool:
-    """Report a model that is no ordinary fine-tune of the base; False where no table knows the family."""
+    """Report a model that is no ordinary fine-tune of the base; False where no table knows the family.
+
+    Where cosines cannot tell, a model that was trained or diluted far is told from a stranger by tests of its weights.
+    """
     found = relatives([MergeInput("base", "base", base), MergeInput("expert", name, checkpoint)], None)
     for relative in found:
         if relative.remark is not None:
-            findings.append(finding("MB7105", relative.name, relative.remark, evidence={"kind": relative.kind}))
+            said, evidence = relative.remark, {"kind": relative.kind}
+            if relative.kind in _UNTOLD:
+                with suppress(ProvenanceError):  # a model without MLPs has no more to say
+                    p = relate_models(checkpoint, base, _CHEAP).p
+                    said += f"; p = {p:.2g} against independent random starts"
+                    evidence |= {"p": f"{p:.3g}"}
+            findings.append(finding("MB7105", relative.name, said, evidence=evidence))
     return bool(found)
