@@ -69,6 +69,8 @@ def command(
 
 
 def _sentence(diagnostics: Mapping[str, object]) -> str:
+    if isinstance(seen := diagnostics.get("seen"), list):
+        return f"saw {'; then '.join(seen)}; {_sentence({**diagnostics, 'seen': None})}"
     if "circuits_flipped" in diagnostics:
         return f"flipped {diagnostics['circuits_flipped']} attention circuits back, if that is what was done to them"
     if "neurons_folded" in diagnostics:

@@ -6,6 +6,7 @@ from mergebarrier import lazy
 
 if TYPE_CHECKING:
     from mergebarrier.realign.aga import Aga
+    from mergebarrier.realign.auto import Auto, seen_in
     from mergebarrier.realign.base_ffn import BaseFFN
     from mergebarrier.realign.flip_again import FlipAgain
     from mergebarrier.realign.fold_width import FoldWidth
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = [
     "REALIGNMENTS",
     "Aga",
+    "Auto",
     "BaseFFN",
     "Fitted",
     "FlipAgain",
@@ -28,6 +30,7 @@ __all__ = [
     "Realignment",
     "Relation",
     "relation",
+    "seen_in",
 ]
 
 lazy.open_door(__name__)

@@ -139,6 +139,15 @@ class FoldWidth:
         )
 
 
+def folds(architecture: Architecture, model: Checkpoint) -> bool:
+    """Whether the first MLP of a model holds neurons that are one."""
+    first = next((circuit for circuit in architecture.circuits if symmetry.neuron_axes(circuit)), None)
+    if first is None:
+        return False
+    found = _grouped(first, read(first, model), FoldWidth().tolerance)
+    return any(one.count < first.sizes[axis] for (axis, _), neurons in found.items() for one in neurons)
+
+
 def _summed(view: Tensor, place: int, terms: list[tuple[Tensor, Tensor, Tensor]], width: int) -> Tensor:
     """Return a block with ``width`` neurons; entries of a batch, one per item of ``terms``, come first."""
     if len(terms) > 1:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from mergebarrier.realign.aga import Aga
+from mergebarrier.realign.auto import Auto
 from mergebarrier.realign.base_ffn import BaseFFN
 from mergebarrier.realign.flip_again import FlipAgain
 from mergebarrier.realign.fold_width import FoldWidth
@@ -18,4 +19,5 @@ REALIGNMENTS: Mapping[str, Realignment] = {
     "fold_width": FoldWidth(),
     "poly_invert": PolyInvert(),
     "base_ffn": BaseFFN(),
+    "auto": Auto(),
 }

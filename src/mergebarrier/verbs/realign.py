@@ -5,16 +5,18 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, TypedDict, TypeVar, cast
 
 import torch
 
-from mergebarrier.checkpoint import Checkpoint
+from mergebarrier.checkpoint import Checkpoint, open_checkpoint
 from mergebarrier.circuits import CIRCUITS, Architecture, Circuit, describe, require_same
 from mergebarrier.errors import NothingToAlign, UsageError
 from mergebarrier.identity import matched
 from mergebarrier.progress import Progress
-from mergebarrier.realign import Fitted, GaugeFix, ParallelMap, Realignment
+from mergebarrier.realign import Auto, Fitted, GaugeFix, ParallelMap, Realignment, seen_in
 from mergebarrier.run import Change, Tables, change_rows, whole
 from mergebarrier.verbs.folders import OutputOptions, input_of, write_circuits
 from mergebarrier.verbs.inputs import licence
@@ -38,6 +40,8 @@ def realign(
     Raises:  UsageError without a base that is needed; BaseMismatch, NothingToAlign, ArchError, MethodRefused,
       CheckpointError.
     """
+    if isinstance(realignment, Auto):
+        return _chained(model, base, realignment, into, [])
     _check_base(model, base, realignment)
     anchor = None if base is None or not realignment.needs_base else matched(model, base)
     architecture = _architecture(model, anchor)
@@ -60,6 +64,23 @@ def realign(
     }
     content = write_circuits(sources, architecture, _realigning(fitted), facts, into, output=fitted.output)
     return content, diagnostics
+
+
+def _chained(
+    model: Checkpoint, base: Checkpoint | None, auto: Auto, into: OutputOptions, seen: list[str]
+) -> "tuple[AnyContent, Fit]":
+    """Undo what a model shows; where that leaves something to look at, beside the output, look again."""
+    shows, method = auto.step(describe(model), model, base)
+    if method.needs_base or base is None:
+        content, found = realign(model, base, method, into)
+    else:
+        with TemporaryDirectory(dir=into.out.absolute().parent, prefix=f"{into.out.name}.") as folder:
+            between = replace(into, out=Path(folder) / "step", resume=False)
+            realign(model, None, method, between)
+            with open_checkpoint(between.out) as left:
+                return _chained(left, base, auto, into, [*seen, shows])
+    found["seen"] = [*seen, shows or seen_in(found["spaces_moved"])]
+    return content, found
 
 
 def _check_base(model: Checkpoint, base: Checkpoint | None, realignment: Realignment) -> None:

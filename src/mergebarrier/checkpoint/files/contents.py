@@ -34,6 +34,7 @@ class Fit(TypedDict, total=False):
     matched: bool
     circuits_flipped: Count
     neurons_folded: Count
+    seen: list[str]
     networks_inverted: Count
     neurons_inverted: Count
     shape_error_median: float
