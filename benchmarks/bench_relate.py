@@ -30,7 +30,11 @@ from mergebarrier.protect import PROTECTIONS
 MODELS = 24
 KEY = Key(bytes([7]) * 32)
 TEN = ("llama", "qwen3", "gemma2", "phi3", "gpt2", "gpt_neox", "mixtral", "mamba", "bert", "t5")
-PROTECTED = ("exact lossless", "exact full", *(name for name in PROTECTIONS if name != "exact"))
+PROTECTED = (
+    "exact lossless",
+    "exact full",
+    *(name for name, kind in PROTECTIONS.items() if name != "exact" and kind.needs <= {"base"}),
+)
 SHARES = (0.5, 0.3, 0.2, 0.1)
 RELATED_AT = 1e-3
 Tensors = dict[str, torch.Tensor]
@@ -85,7 +89,7 @@ def protected(model: Path, base: Path, name: str, out: Path) -> Path:
     method, _, profile = name.partition(" ")
     kind = PROTECTIONS[method]
     made = kind(profile=profile) if profile else kind()
-    mb.protect(model, out, method=made, key=KEY if kind.keyed else None, base=base)
+    mb.protect(model, out, method=made, key=KEY if kind.keyed else None, base=base if "base" in kind.needs else None)
     return out
 
 

@@ -10,7 +10,8 @@ tensor with ties in flat order, and a recipe is then replayed on the sample entr
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from itertools import product
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from mergebarrier.lazy import np, torch
 from mergebarrier.numerics import draws
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 DENSITIES: Final = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 #: Share of the largest entries that breadcrumbs drops first, as mergekit does by default.
 GAMMA: Final = 0.01
+#: A density, and whether changes are rounded to the stored dtype before they are cut.
+Cut: TypeAlias = tuple[float, bool]
 #: Entries of a tensor that are kept.
 PER_TENSOR: Final = 6000
 
@@ -50,7 +53,8 @@ class Entries:
     Attributes:
       base, suspect: Float32[Tensor, "n"].
       taus:    Float32[Tensor, "m n"].
-      largest: density -> whether an entry is among the largest, Bool[Tensor, "m n"]; 1.0 is left out.
+      largest: (density, whether changes are rounded to the dtype) -> whether an entry is among the largest,
+               Bool[Tensor, "m n"]; density 1 is left out.
       middle:  the same once the very largest are dropped.
       dtype:   that the suspect is stored in.
     """
@@ -58,8 +62,8 @@ class Entries:
     base: Tensor
     suspect: Tensor
     taus: Tensor
-    largest: dict[float, Tensor]
-    middle: dict[float, Tensor]
+    largest: dict[Cut, Tensor]
+    middle: dict[Cut, Tensor]
     dtype: torch.dtype
 
     @property
@@ -79,7 +83,7 @@ class Entries:
         return self._at(torch.arange(part * count // parts, (part + 1) * count // parts))
 
     def _at(self, places: Tensor) -> Entries:
-        masks = ({density: mask[:, places] for density, mask in kind.items()} for kind in (self.largest, self.middle))
+        masks = ({cut: mask[:, places] for cut, mask in kind.items()} for kind in (self.largest, self.middle))
         largest, middle = masks
         return Entries(
             base=self.base[places],
@@ -107,12 +111,14 @@ def entries_of(base: Tensor, candidates: Sequence[Tensor], suspect: Tensor, *, s
     places = torch.arange(len(flat))
     if len(flat) > PER_TENSOR:
         places = draws.below(("provenance", seed, f"entries|{name}"), len(flat), PER_TENSOR).unique()
-    sizes = taus.abs().numpy()
-    kinds = [_kept(sizes[j], places.numpy()) for j in range(len(candidates))]
-    largest, middle = (
-        {density: torch.from_numpy(np.stack([kind[number][density] for kind in kinds])) for density in DENSITIES}
-        for number in (0, 1)
-    )
+    found: tuple[dict[Cut, Tensor], dict[Cut, Tensor]] = ({}, {})
+    for rounded in (False, True):
+        sizes = (taus.to(suspect.dtype).float() if rounded else taus).abs().numpy()
+        kinds = [_kept(sizes[j], places.numpy()) for j in range(len(candidates))]
+        for number, density in product((0, 1), DENSITIES):
+            masks = [kind[number][density] for kind in kinds]
+            found[number][density, rounded] = torch.from_numpy(np.stack(masks))
+    largest, middle = found
     return Entries(
         base=flat[places],
         suspect=suspect.float().reshape(-1)[places],
@@ -126,7 +132,7 @@ def entries_of(base: Tensor, candidates: Sequence[Tensor], suspect: Tensor, *, s
 def joined(parts: Sequence[Entries]) -> Entries:
     """Join the samples of tensors."""
     kinds = (
-        {density: torch.cat([getattr(part, kind)[density] for part in parts], 1) for density in DENSITIES}
+        {cut: torch.cat([getattr(part, kind)[cut] for part in parts], 1) for cut in getattr(parts[0], kind)}
         for kind in ("largest", "middle")
     )
     largest, middle = kinds

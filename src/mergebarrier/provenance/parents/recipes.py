@@ -67,10 +67,11 @@ RECIPES: Final = (
 
 def kept_taus(entries: Entries, recipe: ReplayedRecipe) -> Tensor:
     """Return the task vectors after what a recipe drops, Float32[Tensor, "m n"]."""
+    taus = entries.taus.to(entries.dtype).float() if recipe.stepwise else entries.taus
     if recipe.density == 1.0:
-        return entries.taus
+        return taus
     masks = entries.largest if recipe.method == "ties" else entries.middle
-    return entries.taus * masks[recipe.density]
+    return taus * masks[recipe.density, recipe.stepwise]
 
 
 def replay(entries: Entries, kept: Tensor, recipe: ReplayedRecipe, shares: Sequence[float]) -> Tensor:

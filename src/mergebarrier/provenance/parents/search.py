@@ -1,7 +1,7 @@
 """The recipe and its weights whose replay comes nearest to the suspect, rounding included.
 
     Q(c) = |replay(c) - suspect|^2 / |suspect - base|^2,   c >= 0;   same = share of entries equal bit for bit
-    one weight at a time by steps .1, .05, .02, .01, .004, on a grid of .002, from several starts
+    one weight at a time by steps .1, .05, .02, .01, .004, .002, on a grid of .002, from several starts
 
 Every recipe is tried on few entries first, and the best on all.  A weight that is exactly .5 lies on a tie of rounding,
 where Q jumps, so the search walks a grid that holds it; nothing here is a gradient.
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from mergebarrier.provenance.parents.entries import Entries
 
 GRID: Final = 0.002
-_STEPS: Final = (0.1, 0.05, 0.02, 0.01, 0.004)
+_STEPS: Final = (0.1, 0.05, 0.02, 0.01, 0.004, 0.002)
 _ROUNDS: Final = 4
 _FEW, _BEST = 12_000, 3
 #: Below it the recipe is settled.
@@ -106,7 +106,7 @@ def _walk(
     plain = np.clip(start, 0, None)
     if recipe.mean and plain.sum():
         plain = plain / plain.sum()
-    begun = [np.round(plain * scale / 0.05) * 0.05 for scale in starts] + [plain]
+    begun = [*(np.round(plain * scale / 0.05) * 0.05 for scale in starts), np.round(plain / 0.01) * 0.01, plain]
     best = min(begun, key=objective)
     left = objective(best)
     for step in steps:
