@@ -4,6 +4,7 @@ Skills are shares of held-out rows of the protected expert's task / of the partn
 coefficients on 24 other rows of each task, and scored at the best: the one whose worse skill is higher, then the one
 that finds the right answers likelier.  Merges are poured into one live module.  Finished cells are kept, the first
 key of all rows first, so a run that was stopped goes on where it was.
+Names of rows fill these alone; ``--print`` shows what there is.
 """
 
 import json
@@ -242,10 +243,11 @@ def main() -> None:
     """Fill the table, if asked to, and print what there is."""
     kept = Rows(KEPT)
     lines = [name for name, line in LINES.items() if line.known]
+    chosen = [name for name in sys.argv[1:] if name in lines] or lines
     if "--print" not in sys.argv:
         with tempfile.TemporaryDirectory() as scratch:
             worlds: dict[bool, World] = {}
-            for key, name in product(range(1, KEYS + 1), lines):
+            for key, name in product(range(1, KEYS + 1), chosen):
                 untied = LINES[name].untied
                 if key in keys_of(name):
                     worlds[untied] = worlds.get(untied) or World(untied, Path(scratch))

@@ -1,0 +1,66 @@
+"""Every protection beside ``exact`` on a Llama of 135 million random weights, in one run: seconds of ``protect``.
+
+The methods take turns, on one worker, and the median of three turns counts; the order of ``params`` that is taken
+against the base is solved once, because that takes long.
+"""
+
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+
+from _keep import say
+from _models import write
+from mergebarrier import verbs
+from mergebarrier.checkpoint import open_checkpoint
+from mergebarrier.keys import Key
+from mergebarrier.protect import protection_named
+
+TURNS = 3
+#: row -> method and parameters.
+ROWS: dict[str, tuple[str, dict[str, object]]] = {
+    "exact": ("exact", {}),
+    "exact, full": ("exact", {"profile": "full"}),
+    "mergebarrier": ("mergebarrier", {}),
+    "params, order from the key": ("params", {}),
+    "mergelock": ("mergelock", {}),
+    "params+mergelock": ("params+mergelock", {}),
+    "widen": ("widen", {}),
+    "params, order from the base": ("params", {"order": "base"}),
+}
+
+
+def seconds(source: Path, base: Path, name: str, out: Path) -> float:
+    """Protect once, with the base where the order of neurons is taken against it."""
+    protection = protection_named(*ROWS[name])
+    key = Key(bytes([7]) * 32) if protection.keyed else None
+    started = time.perf_counter()
+    with open_checkpoint(source) as opened, open_checkpoint(base) as anchor:
+        given = anchor if "order" in ROWS[name][1] else None
+        verbs.protect(opened, protection, key, verbs.OutputOptions(out, overwrite=True), base=given)
+    return time.perf_counter() - started
+
+
+def main() -> None:
+    """Print the table."""
+    torch.set_num_threads(1)
+    taken: dict[str, list[float]] = {name: [] for name in ROWS}
+    with tempfile.TemporaryDirectory() as scratch:
+        work = Path(scratch)
+        base = write(work / "base", "135M")
+        source = write(work / "expert", "135M", step=0.004)
+        for turn in range(TURNS):
+            for name, (_, parameters) in ROWS.items():
+                if turn == 0 or "order" not in parameters:
+                    taken[name].append(seconds(source, base, name, work / "out"))
+                    say(f"{name}: {taken[name][-1]:.2f} s")
+    floor = statistics.median(taken["exact"])
+    print("| method | seconds | beside exact |\n|---|---|---|")
+    for name, found in taken.items():
+        print(f"| {name} | {statistics.median(found):.2f} | {statistics.median(found) / floor:.2f} |")
+
+
+if __name__ == "__main__":
+    main()
