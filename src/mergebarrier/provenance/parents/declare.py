@@ -1,6 +1,6 @@
 """Intervals of shares, and who is declared a parent: never without what an absent candidate would inherit.
 
-    half_j  = 1.96 sqrt(se_j^2 + ((c0_j - c_j) / 2)^2), at least .01; .01 where a replay settles the recipe
+    half_j  = 1.96 sqrt(se_j^2 + ((c0_j - c_j) / 2)^2) + delta_j, at least .01; .01 where a replay settles the recipe
     delta_j = rho excess / |tau_j|,   excess = norm of what the replay does not explain
     p_j     = upper normal tail of (c_j - delta_j) / (half_j / 1.96);   Holm over candidates
 
@@ -90,6 +90,7 @@ def declared(
     spread = np.sqrt(fit.error**2 + ((fit.shares - merge.shares) / 2) ** 2)
     half = np.maximum(_Z95 * spread, RESOLUTION) if merge.left > SETTLED else np.full(len(names), RESOLUTION)
     ps = [float(norm.sf(z)) for z in (merge.shares - inherited) / (half / _Z95)]
+    half = half if merge.left <= SETTLED else half + inherited
     candidates = len(names) - references
     adjusted = [*holm(ps[:candidates]), *ps[candidates:]]
     return tuple(
