@@ -1,10 +1,9 @@
 """``gaugefix`` beside the same attack before the axis language, and beside reading and rewriting the same files.
 
-On 135M and 1B the attack writes its model; on 7B it runs in memory, as an audit runs it (27 GB of scratch space instead
-of 54), and its floor is reading both models once.  Names of shapes as arguments choose among them.
+Also of a model whose experts are one tensor per layer and matrix (805 MB a layer).  The expert of 7B is a base with an
+adapter, so that 41 GB of scratch space are enough.  Names of shapes as arguments choose among them.
 """
 
-import importlib
 import json
 import os
 import statistics
@@ -14,13 +13,17 @@ import tempfile
 import threading
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from safetensors.torch import save_file
 
 from _models import SHAPES, anonymous_bytes, parameters, write
 
-REPEATS = {"135M": 3, "1B": 1, "7B": 1}
+if TYPE_CHECKING:
+    from mergebarrier.verbs import OutputOptions
+
+REPEATS = {"135M": 3, "1B": 1, "experts": 1, "7B": 1}
 #: The commit before the axis language; its tree is unpacked from this repository.
 BEFORE = "cc7f83b"
 WORKERS = 2
@@ -29,10 +32,9 @@ RANK = 16
 STEP = 0.01
 LABELS = {
     "rewrite": "read and rewrite (floor)",
-    "read": "read both models (floor)",
+    "protect": "protect, lossless",
     "before": f"gaugefix at {BEFORE}",
     "gaugefix": "gaugefix",
-    "in memory": "gaugefix, in memory",
 }
 
 
@@ -46,48 +48,40 @@ def rewrite(source: Path, out: Path) -> None:
             os.fsync(file.fileno())
 
 
-def read(*folders: Path) -> None:
-    """Read every tensor of every folder once."""
-    from mergebarrier.checkpoint import open_checkpoint
-
-    for folder in folders:
-        with open_checkpoint(folder) as model:
-            for name in model.tensors:
-                model.read(name)
-
-
 def protect(model: str, out: Path) -> None:
     """Protect a folder, or ``BASE+ADAPTER``, without loss."""
     import mergebarrier as mb
     from mergebarrier.keys import Key
 
-    mb.protect(model, out, method=mb.Exact(), key=Key(bytes([KEY_BYTE]) * 32))
+    mb.protect(model, out, method=mb.Exact(), key=Key(bytes([KEY_BYTE]) * 32), write=mb.WriteOptions(workers=WORKERS))
+
+
+def protect_again(source: Path, out: Path) -> None:
+    """Protect as the command does, in this process."""
+    from mergebarrier import verbs
+    from mergebarrier.checkpoint import open_checkpoint
+    from mergebarrier.keys import Key
+    from mergebarrier.protect import Exact
+
+    with open_checkpoint(source) as model:
+        verbs.protect(model, Exact(), Key(bytes([KEY_BYTE]) * 32), _into(out))
 
 
 def gaugefix(source: Path, base: Path, out: Path) -> None:
-    """Realign as the command does, in this process; the code before called its options otherwise."""
+    """Realign as the command does, in this process."""
     from mergebarrier import verbs
     from mergebarrier.checkpoint import open_checkpoint
     from mergebarrier.realign import GaugeFix
 
-    options = getattr(verbs, "OutputOptions", None) or verbs.Into
     with open_checkpoint(source) as model, open_checkpoint(base) as anchor:
-        verbs.realign(model, anchor, GaugeFix(), options(out, workers=WORKERS))
+        verbs.realign(model, anchor, GaugeFix(), _into(out))
 
 
-def in_memory(source: Path, base: Path, adapter: Path) -> None:
-    """Attack as an audit does, and say how much of the protection was undone."""
-    from contextlib import ExitStack
-
+def _into(out: Path) -> "OutputOptions":
+    """Say where to and how; the code before called its options otherwise."""
     from mergebarrier import verbs
-    from mergebarrier.checkpoint import open_checkpoint
-    from mergebarrier.verbs.folders import Models
 
-    with ExitStack() as stack, open_checkpoint(source) as protected:
-        models = Models(stack)
-        original, anchor = models.expert(base, adapter), models.model(base)
-        found = verbs.undone_by_realignment(original, protected, anchor, workers=WORKERS)
-    sys.stderr.write(f"undone: {found['undone_pct']:.2f} %\n")
+    return (getattr(verbs, "OutputOptions", None) or verbs.Into)(out, workers=WORKERS)
 
 
 def measured(job: str, paths: list[Path], source: Path | None = None) -> dict[str, float]:
@@ -103,8 +97,12 @@ def child(job: str, paths: list[Path]) -> None:
     from mergebarrier.cli._options import keep_freed_memory
 
     keep_freed_memory()
-    for name in ("mergebarrier.verbs", "scipy.optimize"):
-        importlib.import_module(name)
+    jobs = {"rewrite": rewrite, "protect": protect_again}
+    with tempfile.TemporaryDirectory() as scratch:
+        base, expert = write(Path(scratch) / "base", "tiny"), write(Path(scratch) / "expert", "tiny", step=STEP)
+        gaugefix(expert, base, Path(scratch) / "realigned")
+        if job == "protect":
+            protect_again(expert, Path(scratch) / "protected")
     before, peak, running = anonymous_bytes(), [0], [True]
 
     def watch() -> None:
@@ -112,10 +110,10 @@ def child(job: str, paths: list[Path]) -> None:
             peak[0] = max(peak[0], anonymous_bytes())
             time.sleep(0.02)
 
-    watcher = threading.Thread(target=watch)
+    watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
     started, cpu = time.perf_counter(), time.process_time()
-    {"rewrite": rewrite, "read": read, "in memory": in_memory}.get(job, gaugefix)(*paths)
+    jobs.get(job, gaugefix)(*paths)
     wall, cpu = time.perf_counter() - started, time.process_time() - cpu
     running[0] = False
     watcher.join()
@@ -159,15 +157,17 @@ def measure(root: Path, shape: str, before: Path) -> dict[str, list[dict[str, fl
     """Make the models of a shape and run its jobs in turn."""
     base = write(root / "base", shape, repeat=shape == "7B")
     if shape == "7B":
-        adapter = write_adapter(root / "adapter", shape)
-        protect(f"{base}+{adapter}", root / "protected")
-        jobs = {"read": [root / "protected", base], "in memory": [root / "protected", base, adapter]}
+        expert = f"{base}+{write_adapter(root / 'adapter', shape)}"
     else:
-        expert = write(root / "expert", shape, step=STEP)
-        protect(str(expert), root / "protected")
-        subprocess.run(["rm", "-rf", str(expert)], check=True)
-        realign = [root / "protected", base, root / "out"]
-        jobs = {"rewrite": [root / "protected", root / "out"], "before": realign, "gaugefix": realign}
+        expert = str(write(root / "expert", shape, step=STEP))
+    protect(expert, root / "protected")
+    subprocess.run(["rm", "-rf", str(root / "expert")], check=True)
+    realign = [root / "protected", base, root / "out"]
+    jobs = {"rewrite": [root / "protected", root / "out"], "gaugefix": realign}
+    if shape == "experts":
+        jobs["protect"] = [base, root / "out"]
+    if shape in ("135M", "1B"):
+        jobs["before"] = realign
     runs: dict[str, list[dict[str, float]]] = {job: [] for job in jobs}
     for _ in range(REPEATS[shape]):
         for job, paths in jobs.items():
@@ -180,7 +180,8 @@ def report(shape: str, runs: dict[str, list[dict[str, float]]]) -> None:
     """Print medians and the peak of memory."""
     size = parameters(shape)
     repeats = len(next(iter(runs.values())))
-    print(f"\nLlama of {size / 1e6:.0f}M weights in bfloat16 ({2 * size / 2**20:.0f} MiB), lossless key, ", end="")
+    kind = "GPT-OSS with 32 experts in one tensor" if shape == "experts" else "Llama"
+    print(f"\n{kind}, {size / 1e6:.0f}M weights in bfloat16 ({2 * size / 2**20:.0f} MiB), lossless key, ", end="")
     print(f"{WORKERS} workers, medians of {repeats} alternating runs, imports excluded.\n")
     print("| job | wall s | processor s | anonymous MiB above the import |\n|---|---|---|---|")
     for job, taken in runs.items():

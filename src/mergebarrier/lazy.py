@@ -15,22 +15,26 @@ package is its door, and lists what it offers:
 
 Source: PEP 562.  We differ from importlib.util.LazyLoader: sys.modules stays as it is, and two threads may ask at the
 same moment.  The names of a door come from its own import statements, so nothing is listed twice, and a file may be
-called like what it defines (``verbs/protect.py`` defines ``protect``): the door gives what is defined.
+called like what it defines (``verbs/protect.py`` defines ``protect``): the door gives what is defined.  ``OnDemand`` is
+lazy in the same sense: a table of values that are made when they are asked for.
 """
 
 import gc
 import importlib
 import re
 import sys
+from collections.abc import Collection, Iterator, Mapping
 from functools import cache
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     import numpy as np
     import torch
 
-__all__ = ["np", "open_door", "torch"]
+__all__ = ["OnDemand", "np", "open_door", "torch"]
+
+_Value = TypeVar("_Value")
 
 
 class _Library(ModuleType):
@@ -101,3 +105,23 @@ class _Door(ModuleType):
 
     def __dir__(self) -> list[str]:
         return sorted({*self.__dict__, *_places(self.__name__)})
+
+
+class OnDemand(Mapping[str, _Value]):
+    """Values that are made when they are asked for; unlike in a plain ``Mapping``, ``in`` makes none."""
+
+    def __init__(self, names: Collection[str]) -> None:
+        """Make none."""
+        self._names = names
+
+    def __contains__(self, name: object) -> bool:
+        """Say whether one is there."""
+        return name in self._names
+
+    def __iter__(self) -> Iterator[str]:
+        """Yield the names."""
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+        return len(self._names)

@@ -48,6 +48,8 @@ def test_a_model_in_another_spelling_is_the_same_model_to_every_verb(name, spell
         mb.protect(tuned, folder / "ours", method=method, key=KEY)
         mb.realign(folder / "ours", folder / "back", base=other)
         theirs = respelled(folder / "ours", folder / "theirs", change)
+        mb.unprotect(theirs, folder / "undone", key=KEY, manifest=folder / "ours" / "mergebarrier.json")
+        assert profile == "full" or same_bits(folder / "undone", tuned)
         mb.realign(theirs, folder / "back too", base=base)
         if profile == "lossless":
             assert same_bits(folder / "back", tuned) and same_bits(folder / "back too", other_tuned)
@@ -84,3 +86,34 @@ def test_an_adapter_goes_onto_its_base_in_any_spelling(tmp_path, run_cli) -> Non
         mb.protect(f"{other}+{one}", tmp_path / f"{other.name} p", key=KEY)
         scanned = run_cli("scan", f"{other}+{one}", "--base", base, "--json").json
         assert not scanned["findings"], json.dumps(scanned["findings"])
+
+
+@pytest.mark.parametrize("head", ["Qwen2ForCausalLM", "Qwen2Model"])
+def test_a_protection_is_undone_after_another_class_has_saved_the_folder(head, tmp_path) -> None:
+    import transformers
+
+    made, saved = sorted(("Qwen2ForCausalLM", "Qwen2Model"), key=lambda name: name != head)
+    tied = family_models.save("qwen2", tmp_path / "tied")
+    getattr(transformers, made).from_pretrained(tied).save_pretrained(tmp_path / "model")
+    mb.protect(tmp_path / "model", tmp_path / "protected", key=KEY)
+    getattr(transformers, saved).from_pretrained(tmp_path / "protected").save_pretrained(tmp_path / "again")
+    assert weights(tmp_path / "again").keys() != weights(tmp_path / "protected").keys()
+    mb.unprotect(
+        tmp_path / "again", tmp_path / "undone", key=KEY, manifest=tmp_path / "protected" / "mergebarrier.json"
+    )
+    assert same_bits(tmp_path / "undone", tmp_path / "model")
+    assert json.loads((tmp_path / "undone" / "config.json").read_text())["architectures"] == [made]
+
+
+def test_a_protected_folder_that_lacks_a_tensor_or_has_other_values_is_refused(tmp_path) -> None:
+    model = family_models.save("llama", tmp_path / "model")
+    mb.protect(model, tmp_path / "protected", key=KEY)
+    changes = (
+        lambda tensors: {name: one for name, one in without_prefix(tensors).items() if name != "norm.weight"},
+        lambda tensors: {name: 2 * one for name, one in without_prefix(tensors).items()},
+    )
+    for number, change in enumerate(changes):
+        other = respelled(tmp_path / "protected", tmp_path / f"other {number}", change)
+        with pytest.raises(mb.errors.DigestMismatch):
+            mb.unprotect(other, tmp_path / "undone", key=KEY, manifest=tmp_path / "protected" / "mergebarrier.json")
+        assert not (tmp_path / "undone").exists()

@@ -131,7 +131,7 @@ class Family:
                     yield line.name, f"an element of {axis!r} depends on {lacking[0]!r}, which {line.name} lacks"
         for norm, readers in self.folds.items():
             for name in (norm, *readers):
-                if f"{name}.weight" not in self.tensors:
+                if not {f"{name}.weight", name} & self.tensors.keys():
                     yield norm, f"{norm} is read by {name}, which is no line" if name != norm else f"{norm} is no line"
 
     @cached_property
@@ -144,8 +144,8 @@ class Family:
         return bool(axis) and self.axes[axis].kind != "fixed"
 
     def norm_before(self, line: TensorLine) -> str:
-        """Return the norm in front of a reader, without ".weight"; "" for none."""
-        return self._norms.get(line.name.rpartition(".")[0], "")
+        """Return the norm in front of a reader, without ".weight"; "" for none, as for biases."""
+        return self._norms.get(line.name.removesuffix(".weight"), "")
 
     @cached_property
     def _norms(self) -> Mapping[str, str]:

@@ -42,7 +42,7 @@ STANDARD: Final[Mapping[str, str]] = {
     "VOCAB": "vocab_size",
     "ATTN": "layers.{i}.attn",
     "MLP": "layers.{i}.mlp",
-    "ROUTED": "mlp.gate mlp.{gate,up}_proj mlp.experts.{e}.{gate,up}_proj",
+    "ROUTED": "mlp.gate mlp.{gate,up}_proj mlp.experts.{e}.{gate,up}_proj mlp.experts.gate_up_proj",
 }
 _REFUSAL = re.compile(r"(?P<key>.+) unless (?P<values>.+): (?P<why>.+)")
 _PROPERTIES: Final = ("tied", "headless", "offset", "head", "body")

@@ -23,7 +23,8 @@ part dense_or_routed                                      # a layer has a dense 
   use routed
 
 part mixtral with EXPERTS=num_local_experts, WIDTH=intermediate_size, EACH={w1,w3,w2}, FEED_AT=block_sparse_moe, \
-FEED_READ=block_sparse_moe.gate block_sparse_moe.experts.{e}.{w1,w3}, FEED=routed
+FEED_READ=block_sparse_moe.gate \
+block_sparse_moe.experts.{e}.{w1,w3} block_sparse_moe.experts.gate_up_proj, FEED=routed
   spell \.mlp\. => .block_sparse_moe.
   use decoder
 
@@ -46,17 +47,14 @@ family qwen3_moe: Qwen3MoeForCausalLM
 family olmoe: OlmoeForCausalLM
   refuse clip_qkv unless None: clipping q, k, v breaks the value/output maps
   with WIDTH=intermediate_size, QUERY=planes normed
-  use decoder with FEED=routed, FEED_READ=mlp.gate mlp.experts.{e}.{gate,up}_proj
+  use decoder with FEED=routed, FEED_READ=mlp.gate mlp.experts.{e}.{gate,up}_proj mlp.experts.gate_up_proj
   model.layers.{i}.self_attn.{q,k}_norm.weight  (g r q!) | (g q!)
 
 family gpt_oss: GptOssForCausalLM
   experts   e  order partial  num_local_experts, at MLP
   neurons   n  order partial  intermediate_size, at layers.{i}.experts.{e}
-  use decoder with FEED=gpt_oss, NORMS=before_attention
+  use decoder with FEED=gpt_oss, FEED_READ=mlp.router mlp.experts.gate_up_proj
   model.layers.{i}.self_attn.sinks  (g r)
-
-part before_attention
-  input_layernorm.*  d! -> {READ}                         post_attention_layernorm.*  d!
 
 part gpt_oss
   router.weight  e d      router.bias  e

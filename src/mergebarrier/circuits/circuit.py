@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
-from mergebarrier.arch import PLACEHOLDER, Axis, Family, Nodes, TensorLine, leaves
+from mergebarrier.arch import PLACEHOLDER, Axis, Factor, Family, Nodes, TensorLine, leaves
 from mergebarrier.errors import BaseMismatch
 
 if TYPE_CHECKING:
@@ -44,6 +44,12 @@ class Member:
         """One node per stored axis."""
         assert self.line.nodes is not None
         return self.line.nodes
+
+    @property
+    def stack(self) -> str:
+        """The axis that matrices are stacked along (experts); "" for a tensor that is no such stack."""
+        first = self.nodes[0] if len(self.nodes) > 2 else None
+        return first.axis if isinstance(first, Factor) else ""
 
     @property
     def stem(self) -> str:

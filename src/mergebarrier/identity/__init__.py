@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 from mergebarrier import lazy
 
 if TYPE_CHECKING:
-    from mergebarrier.identity.names import finder, fused, identities, spelled_like, split
+    from mergebarrier.identity.names import finder, fused, identities, spelled_as, spelled_like, split, table_of
     from mergebarrier.identity.shared import FitRules, ModelFit, fit
-    from mergebarrier.identity.ties import matched, repeats, untied
+    from mergebarrier.identity.ties import matched, repeats, untied, without_twins
     from mergebarrier.identity.wrapped import unwrapped
 
 __all__ = [
@@ -19,10 +19,13 @@ __all__ = [
     "identities",
     "matched",
     "repeats",
+    "spelled_as",
     "spelled_like",
     "split",
+    "table_of",
     "untied",
     "unwrapped",
+    "without_twins",
 ]
 
 lazy.open_door(__name__)

@@ -10,8 +10,9 @@ Source: the renames of transformers 5.23 (``conversion_mapping``).  Differs: not
 
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 from mergebarrier.arch import FAMILIES, Family
 from mergebarrier.checkpoint import Checkpoint, TensorInfo, View, ViewPart
@@ -57,24 +58,20 @@ _FUSED: Mapping[str, tuple[str, ...]] = {
 }
 #: Words that wrap a body and say nothing about which body it is.
 WRAPPERS = frozenset({"model", "language_model", "transformer", "backbone", "base_model", "module", "pretrained_model"})
+#: Shapes by name, None for any.
+_Shapes: TypeAlias = Mapping[str, tuple[int, ...] | None]
 #: Most prefixes that are rewritten, and most words of each.
 _SHIFTS, _WORDS = 4, 2
 
 
-def is_tied(checkpoint: Checkpoint) -> bool:
-    """Whether the configuration, or what its family does without a word, ties the head to the embedding."""
-    config = checkpoint.config
-    text = config.get("text_config")
-    said = config.get("tie_word_embeddings", text.get("tie_word_embeddings") if isinstance(text, dict) else None)
-    family = table_of(checkpoint) if said is None else None
-    return bool(said) if family is None else family.tied
-
-
 def identities(checkpoint: Checkpoint) -> dict[str, str]:
     """Return identity -> stored name of every tensor; what two names would share, the second keeps its own."""
-    family = table_of(checkpoint)
+    return _identities(checkpoint.tensors, table_of(checkpoint))
+
+
+def _identities(names: Iterable[str], family: Family | None) -> dict[str, str]:
     found: dict[str, str] = {}
-    for stored in checkpoint.tensors:
+    for stored in names:
         identity = identity_of(stored, family)
         found[stored if identity in found else identity] = stored
     return found
@@ -95,16 +92,25 @@ def spelled_like(donor: Checkpoint, other: Checkpoint) -> Checkpoint:
     """
     if other.tensors.keys() == donor.tensors.keys():
         return other
-    spelling = _Spelling.of(donor)
+    return _under(_Spelling.of(identities(donor)), {name: info.shape for name, info in donor.tensors.items()}, other)
+
+
+def spelled_as(names: Collection[str], other: Checkpoint) -> Checkpoint:
+    """Return ``other`` under some names alone, as ``spelled_like`` does; it was saved from a model of those names."""
+    return _under(_Spelling.of(_identities(names, table_of(other))), dict.fromkeys(names), other)
+
+
+def _under(spelling: "_Spelling", shapes: _Shapes, other: Checkpoint) -> Checkpoint:
+    """Return a model under the names of a spelling, and of those that have shapes."""
     found = _shifted(spelling.templates, identities(other))
     alone = {identity: ViewPart.of(other, stored) for identity, stored in found.items()}
     parts: dict[str, ViewPart] = {}
     left_out: dict[str, str] = {}
-    for identity, part in _regrouped(spelling, donor, other, alone).items():
+    for identity, part in _regrouped(spelling, shapes, other, alone).items():
         first = part.pieces[0].name
         name = spelling.stored(identity) or first
         name = first if name in parts else name
-        if name not in donor.tensors and other.tensors[first].role == "buffer":
+        if name not in shapes and other.tensors[first].role == "buffer":
             left_out[first] = COMPUTED
         else:
             parts[name] = part
@@ -144,8 +150,7 @@ class _Spelling:
     templates: Mapping[str, str]
 
     @classmethod
-    def of(cls, checkpoint: Checkpoint) -> "_Spelling":
-        names = identities(checkpoint)
+    def of(cls, names: Mapping[str, str]) -> "_Spelling":
         return cls(names, {_template(identity): _template(stored) for identity, stored in names.items()})
 
     def stored(self, identity: str) -> str | None:
@@ -205,7 +210,7 @@ def _pairs(name: str, others: Sequence[str]) -> Iterator[tuple[str, str]]:
 
 
 def _regrouped(
-    spelling: _Spelling, donor: Checkpoint, other: Checkpoint, alone: Mapping[str, ViewPart]
+    spelling: _Spelling, shapes: _Shapes, other: Checkpoint, alone: Mapping[str, ViewPart]
 ) -> dict[str, ViewPart]:
     """Group the experts of every layer as the donor does; those of other shapes stay as they are."""
     found = dict(alone)
@@ -217,7 +222,7 @@ def _regrouped(
         stem, _, kind = identity.rpartition(".")
         if kind in _FUSED and stem.endswith(".experts") and _template(identity) not in spelling.templates:
             parts = _taken_apart(alone[identity], other.tensors[alone[identity].pieces[0].name], stem, _FUSED[kind])
-            if _fit(spelling, donor, parts):
+            if _fit(spelling, shapes, parts):
                 del found[identity]
                 found |= parts
     for stem, experts in split.items():
@@ -226,7 +231,7 @@ def _regrouped(
             if _template(f"{stem}.{kind}") not in spelling.templates or not all(name in found for name in names):
                 continue
             joined = {f"{stem}.{kind}": _joined([alone[name] for name in names], len(experts))}
-            if _fit(spelling, donor, joined):
+            if _fit(spelling, shapes, joined):
                 found = {name: part for name, part in found.items() if name not in names} | joined
     return found
 
@@ -283,10 +288,7 @@ def _joined(parts: Sequence[ViewPart], n_experts: int) -> ViewPart:
     return ViewPart((n_experts, height, *parts[0].shape[1:]), pieces)
 
 
-def _fit(spelling: _Spelling, donor: Checkpoint, parts: Mapping[str, ViewPart]) -> bool:
+def _fit(spelling: _Spelling, shapes: _Shapes, parts: Mapping[str, ViewPart]) -> bool:
     """Whether regrouped experts have names and shapes of the donor's."""
     named = [(spelling.stored(identity), part) for identity, part in parts.items()]
-    return bool(named) and all(
-        name is not None and (name not in donor.tensors or donor.tensors[name].shape == part.shape)
-        for name, part in named
-    )
+    return bool(named) and all(name is not None and shapes.get(name) in (None, part.shape) for name, part in named)

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 
 from mergebarrier.checkpoint import Checkpoint, View, ViewPart
 from mergebarrier.errors import TensorSetMismatch, apart, clean
-from mergebarrier.identity.names import WRAPPERS, identities, is_tied, spelled_like
-from mergebarrier.identity.ties import check_ties, is_head, own_heads, twins_of
+from mergebarrier.identity.names import WRAPPERS, identities, spelled_like
+from mergebarrier.identity.ties import check_ties, is_head, is_tied, own_heads, twins_of
 
 _SHOWN = 3
 _LAYER = re.compile(r"^((?:[^.]+\.)+?)(\d+)\.")

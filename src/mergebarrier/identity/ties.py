@@ -6,11 +6,11 @@
 Source: ours, over the names of transformers.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from mergebarrier.checkpoint import Checkpoint, View, ViewPart
 from mergebarrier.errors import TensorSetMismatch, apart, clean
-from mergebarrier.identity.names import is_tied, spelled_like, table_of
+from mergebarrier.identity.names import spelled_like, table_of
 
 #: End of the name of a tensor that may be stored twice -> ends of the names of what it may repeat.
 _COPIES = {
@@ -26,14 +26,30 @@ _ROWS = 1 << 21
 _TIE = "tie_word_embeddings"
 
 
+def is_tied(checkpoint: Checkpoint) -> bool:
+    """Whether the configuration, or what its family does without a word, ties the head to the embedding."""
+    config = checkpoint.config
+    text = config.get("text_config")
+    said = config.get("tie_word_embeddings", text.get("tie_word_embeddings") if isinstance(text, dict) else None)
+    family = table_of(checkpoint) if said is None else None
+    return bool(said) if family is None else family.tied
+
+
 def matched(donor: Checkpoint, other: Checkpoint) -> Checkpoint:
     """Return ``other`` as ``spelled_like`` does, with the tied heads that the donor stores, and with no others."""
     other = spelled_like(donor, other)
-    twins = twins_of(other, [name for name in other.tensors if name not in donor.tensors])
+    other = without_twins(other, donor.tensors)
     lacking = {name: repeats(donor, name) for name in donor.tensors if name not in other.tensors}
-    parts = {name: ViewPart.of(other, name) for name in other.tensors if name not in twins}
+    parts = {name: ViewPart.of(other, name) for name in other.tensors}
     parts |= {name: parts[original] for name, original in lacking.items() if original in parts}
-    return other if parts.keys() == other.tensors.keys() else View(other, parts, twins)
+    return other if parts.keys() == other.tensors.keys() else View(other, parts, {})
+
+
+def without_twins(model: Checkpoint, names: Collection[str]) -> Checkpoint:
+    """Return a model without those of its tensors that repeat another and are none of some names."""
+    twins = twins_of(model, [name for name in model.tensors if name not in names])
+    parts = {name: ViewPart.of(model, name) for name in model.tensors if name not in twins}
+    return View(model, parts, twins) if twins else model
 
 
 def untied(models: Sequence[Checkpoint]) -> tuple[Checkpoint, ...]:

@@ -22,7 +22,7 @@ from mergebarrier.parameters import check_values, choice, number, subset
 from mergebarrier.protect.protection import Context, Need, Prepared, Reversibility
 
 if TYPE_CHECKING:
-    from mergebarrier.circuits import Circuit
+    from mergebarrier.circuits import Circuit, Instance
     from mergebarrier.protect.protection import Pieces, Table
 
 #: What the command line calls the parts, and the spaces behind each.
@@ -82,11 +82,14 @@ class Exact:
             raise MethodRefused("profile full needs bfloat16 or wider, this tensor is float16", where=narrow,
                                 remedy="use --profile lossless")  # fmt: skip
 
+        whole: dict[Instance, symmetry.Element] = {}
+
         def elements(circuit: "Circuit") -> symmetry.Elements:
             assert context.streams is not None
             return symmetry.sample(
-                circuit, context.streams, only=self.spaces, profile=self.profile, condition=self.condition
-            )
+                circuit, context.streams, only=self.spaces, profile=self.profile, condition=self.condition,
+                drawn_before=whole,
+            )  # fmt: skip
 
         def apply(circuit: "Circuit", tensors: "Table") -> "Pieces":
             return symmetry.act_rows(circuit, elements(circuit), tensors)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from mergebarrier import symmetry
 from mergebarrier.lazy import torch
-from mergebarrier.realign.realignment import broadcast, norms, stream_place
+from mergebarrier.realign.realignment import broadcast, norms, pieces, stream_place
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -54,10 +54,7 @@ def restore_gains(circuit: Circuit, tensors: Tensors, anchor: Tensors, *, folded
 
 
 def _readers(circuit: Circuit, norm: Member) -> list[Member]:
-    return [
-        member for member in circuit.members
-        if member.canonical.endswith(".weight") and circuit.norm_of(member) is norm
-    ]  # fmt: skip
+    return [member for member in circuit.members if circuit.norm_of(member) is norm]
 
 
 def _traded(circuit: Circuit, norm: Member, tensors: Tensors, anchor: Tensors) -> tuple[Tensor, Tensor]:
@@ -75,20 +72,22 @@ def _traded(circuit: Circuit, norm: Member, tensors: Tensors, anchor: Tensors) -
     traded = torch.zeros_like(usable)
     if any(member.canonical == f"{norm.stem}.bias" for member in circuit.members) or not readers or not len(far):
         return traded, ratio
-    now, then = (_energies(readers, norm, side, far) for side in (tensors, anchor))
+    now, then = (_energies(circuit, readers, norm, side, far) for side in (tensors, anchor))
     heard = (now > 0) & (then > 0)
     answer = torch.where(heard, now / then.clamp_min(1e-300), 1.0).log() / 2
     traded[far] = heard & ((moved[far] + answer).abs() < moved[far].abs() / 2)
     return traded, ratio
 
 
-def _energies(readers: list[Member], norm: Member, tensors: Tensors, entries: Tensor) -> Tensor:
+def _energies(circuit: Circuit, readers: list[Member], norm: Member, tensors: Tensors, entries: Tensor) -> Tensor:
     """Return the squared norms of some of the columns that readers meet a norm with, all readers together."""
     total = torch.zeros(len(entries), dtype=torch.float64)
     for reader in readers:
         place = stream_place(reader, norm)
-        columns = tensors[reader.name].index_select(place, entries).movedim(place, 0).reshape(len(entries), -1)
-        total = total + columns.double().square().sum(1)
+        for (piece,) in pieces(circuit, reader, tensors):
+            at = place - len(reader.nodes) + piece.dim()
+            columns = piece.index_select(at, entries).movedim(at, 0).reshape(len(entries), -1)
+            total = total + columns.double().square().sum(1)
     return total
 
 

@@ -15,7 +15,7 @@ matched matrices until they no longer change.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar
@@ -26,7 +26,7 @@ from mergebarrier.errors import BaseMismatch
 from mergebarrier.lazy import torch
 from mergebarrier.parameters import check_values, whole
 from mergebarrier.realign.gains import LastGain, restore_gains, trades_gains
-from mergebarrier.realign.realignment import Folded, check_stock, cosines, read
+from mergebarrier.realign.realignment import Aligned, Folded, check_stock, cosines, pieces, read
 from mergebarrier.realign.streams import FoundStream, correlate, streams_of
 
 if TYPE_CHECKING:
@@ -43,16 +43,26 @@ _MIN_COSINE = 0.5
 
 @dataclass(frozen=True)
 class FittedGauge:
-    """A fitted gauge with its diagnostics: circuit -> elements."""
+    """A fitted gauge with its diagnostics: circuit -> elements.
+
+    Attributes:
+      still: names of circuits in which no gain was traded.
+    """
 
     gauge: Mapping[str, Elements]
+    still: Collection[str]
     diagnostics: dict[str, object]
     output: OutputFolder = field(default_factory=OutputFolder)
     unfolded: LastGain | None = None
 
-    def apply(self, circuit: Circuit, tensors: Tensors, anchor: Tensors) -> dict[str, Tensor]:
+    def apply(
+        self, circuit: Circuit, tensors: MutableMapping[str, Tensor], anchor: Tensors
+    ) -> Mapping[str, Tensor] | Iterator[tuple[str, Tensor]]:
         """Apply the inverse gauge; then give traded gains back to the readers, so that the base's gains are kept."""
-        moved = symmetry.act_inverse(circuit, self.gauge[circuit.name], tensors)
+        elements = self.gauge[circuit.name]
+        if self.unfolded is None and circuit.name in self.still:
+            return symmetry.act_rows(circuit, symmetry.inverted(circuit, elements), tensors)
+        moved = symmetry.act_inverse(circuit, elements, tensors)
         moved = restore_gains(circuit, moved, anchor, folded=self.unfolded is not None)
         return moved if self.unfolded is None else self.unfolded.apply(circuit, moved, anchor)
 
@@ -134,9 +144,10 @@ class GaugeFix:
             "flops": sweeps * _flops(architecture, model),
             "tokens": 0,
         }
+        still = {name for name, match in found_at.items() if not match.trades_gains}
         turned = any(isinstance(stream.element, symmetry.LinearMap) for stream in streams.values())
         last = LastGain.of(architecture, model, anchor) if turned else None
-        return FittedGauge(gauge, diagnostics, unfolded=last)
+        return FittedGauge(gauge, still, diagnostics, unfolded=last)
 
 
 @dataclass(frozen=True)
@@ -161,15 +172,14 @@ def _match(
 ) -> tuple[_Match, dict[str, Correlation]]:
     """Estimate the elements of one circuit, and what it says about entries of the streams that are not clear."""
     known = {one: element for one, element in {**_elements(streams), **shared}.items() if one in circuit.instances}
-    base = read(circuit, anchor)
-    # From here on in the stored dtype, each tensor widened when it is looked at: a circuit is held twice and no more.
-    aligned = dict(symmetry.act_each(circuit, symmetry.inverted(circuit, known), read(circuit, model)))
+    # In the stored dtype, each tensor widened when it is looked at: a circuit is held twice, its stacks are not at all.
+    base, aligned = Aligned(circuit, {}, anchor), Aligned(circuit, known, model)
     now, then = Folded(circuit, aligned), Folded(circuit, base)
-    same = all(torch.equal(aligned[name], base[name]) for name in base)
+    same = all(torch.equal(*both) for member in circuit.members for both in pieces(circuit, member, aligned, base))
     elements = {} if same else symmetry.estimate(circuit, now, then, known=known)
     undone = symmetry.Reverted(circuit, elements, aligned) if elements else aligned
     matched = Folded(circuit, undone)
-    before, after = cosines(then, now, matched)
+    before, after = cosines(circuit, then, now, matched)
     shares = {
         axis: correlate(circuit, axis, matched, then, stream.unclear)
         for axis, stream in streams.items()

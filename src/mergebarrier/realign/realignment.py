@@ -6,19 +6,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from dataclasses import Field
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
+from mergebarrier import symmetry
 from mergebarrier.errors import MethodRefused
-from mergebarrier.lazy import torch
+from mergebarrier.lazy import OnDemand, torch
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from mergebarrier.checkpoint import Checkpoint, OutputFolder
     from mergebarrier.circuits import Architecture, Circuit, Member
-    from mergebarrier.symmetry import Tensors
+    from mergebarrier.symmetry import Elements, Tensors
 
 _T = TypeVar("_T")
 _R = TypeVar("_R")
@@ -52,8 +53,10 @@ class Fitted(Protocol):
         """Return what else than values of tensors changes."""
         ...
 
-    def apply(self, circuit: Circuit, tensors: Tensors, anchor: Tensors) -> dict[str, Tensor]:
-        """Return tensors in the anchor's coordinates; row blocks are fine where the circuit is rowwise."""
+    def apply(
+        self, circuit: Circuit, tensors: MutableMapping[str, Tensor], anchor: Tensors
+    ) -> Mapping[str, Tensor] | Iterator[tuple[str, Tensor]]:
+        """Return tensors in the anchor's coordinates, at once or row after row; rowwise circuits may come in blocks."""
         ...
 
 
@@ -100,6 +103,54 @@ def read(circuit: Circuit, checkpoint: Checkpoint) -> dict[str, Tensor]:
     return {name: checkpoint.read(name) for name in circuit.tensors}
 
 
+class _Stored(OnDemand["Tensor"]):
+    """The tensors of a circuit as they lie on the disk, read whenever they are looked at."""
+
+    def __init__(self, circuit: Circuit, checkpoint: Checkpoint) -> None:
+        """Read nothing."""
+        super().__init__(circuit.tensors)
+        self._checkpoint = checkpoint
+
+    def __getitem__(self, name: str) -> Tensor:
+        """Read one tensor."""
+        return self._checkpoint.read(name)
+
+    def entry(self, name: str, number: int) -> Tensor:
+        """Read one index of the first dimension of a tensor."""
+        return self._checkpoint.read_rows(name, number, number + 1)[0]
+
+
+class Aligned(OnDemand["Tensor"]):
+    """The tensors of a circuit with elements undone, in the stored dtype.
+
+    They are held in memory; stacks of experts are not, of which every entry is read and moved when it is looked at.
+    """
+
+    def __init__(self, circuit: Circuit, elements: Elements, checkpoint: Checkpoint) -> None:
+        """Read what is no stack."""
+        super().__init__(circuit.tensors)
+        self._stacks = symmetry.Reverted(circuit, elements, _Stored(circuit, checkpoint))
+        still = {member.name: checkpoint.read(member.name) for member in circuit.members if not member.stack}
+        self._held = dict(symmetry.act_each(circuit, symmetry.inverted(circuit, elements), still))
+
+    def __getitem__(self, name: str) -> Tensor:
+        """Return one tensor."""
+        return self._held[name] if name in self._held else self._stacks[name]
+
+    def entry(self, name: str, number: int) -> Tensor:
+        """Return one index of the first dimension of a tensor."""
+        return self._held[name][number] if name in self._held else self._stacks.entry(name, number)
+
+
+def pieces(circuit: Circuit, member: Member, *views: Tensors) -> Iterator[tuple[Tensor, ...]]:
+    """Yield a tensor of several tables: whole, or a stack of experts entry by entry."""
+    if not member.stack:
+        yield tuple(view[member.name] for view in views)
+        return
+    for number in range(circuit.sizes[member.stack]):
+        yield tuple(symmetry.entry_of(view, member.name, number) for view in views)
+
+
 def row_blocks(circuit: Circuit, checkpoint: Checkpoint, limit: int | None = None) -> Iterator[dict[str, Tensor]]:
     """Yield a rowwise circuit in blocks of rows, or ``limit`` rows in runs spread over it; any other whole."""
     if not circuit.rowwise or len(circuit.tensors) > 1:
@@ -116,7 +167,7 @@ def row_blocks(circuit: Circuit, checkpoint: Checkpoint, limit: int | None = Non
         yield {name: checkpoint.read_rows(name, start, min(start + BLOCK_ROWS, n_rows))}
 
 
-class Folded(Mapping[str, "Tensor"]):
+class Folded(OnDemand["Tensor"]):
     """The matrices of a circuit in a form that no trade of gains changes, each when it is asked for, float32.
 
     W <- W diag(gain) of the norm in front of it.  Vectors are as they are: nothing is estimated from them.
@@ -124,32 +175,28 @@ class Folded(Mapping[str, "Tensor"]):
 
     def __init__(self, circuit: Circuit, tensors: Tensors) -> None:
         """Find the readers of every norm."""
+        super().__init__(tensors)
         self._tensors, self._offset = tensors, circuit.family.offset
         self._gains: dict[str, tuple[str, int]] = {}
         for member in circuit.members:
             norm = circuit.norm_of(member)
-            if norm is not None and member.canonical.endswith(".weight"):
+            if norm is not None:
                 self._gains[member.name] = norm.name, stream_place(member, norm)
 
     def __getitem__(self, name: str) -> Tensor:
         """Return one tensor."""
-        tensor = self._tensors[name]
+        return self._folded(name, self._tensors[name], 0)
+
+    def entry(self, name: str, number: int) -> Tensor:
+        """Return one index of the first dimension of a tensor."""
+        return self._folded(name, symmetry.entry_of(self._tensors, name, number), 1)
+
+    def _folded(self, name: str, tensor: Tensor, before: int) -> Tensor:
+        """Multiply a tensor, or what is left of it behind so many dimensions."""
         if name not in self._gains:
             return tensor.float()
         norm, place = self._gains[name]
-        return tensor * broadcast(self._tensors[norm].float() + self._offset, place, tensor.dim())
-
-    def __contains__(self, name: object) -> bool:
-        """Say whether a tensor is there, without making it."""
-        return name in self._tensors
-
-    def __iter__(self) -> Iterator[str]:
-        """Yield the names."""
-        return iter(self._tensors)
-
-    def __len__(self) -> int:
-        """Return how many there are."""
-        return len(self._tensors)
+        return tensor * broadcast(self._tensors[norm].float() + self._offset, place - before, tensor.dim())
 
 
 def norms(circuit: Circuit) -> list[Member]:
@@ -169,19 +216,18 @@ def broadcast(vector: Tensor, place: int, dimensions: int) -> Tensor:
     return vector.reshape([-1 if other == place else 1 for other in range(dimensions)])
 
 
-def cosines(anchor: Tensors, *views: Tensors) -> list[float]:
+def cosines(circuit: Circuit, anchor: Tensors, *views: Tensors) -> list[float]:
     """Return the cosine of each view with the anchor, all matrices taken as one vector; 0 when either is silent."""
     dots, sizes = [0.0] * len(views), [0.0] * len(views)
     energy = 0.0
-    for name in anchor:
-        then = anchor[name]
-        if then.dim() < 2:
+    for member in circuit.members:
+        if len(member.nodes) < 2 or member.name not in anchor:
             continue
-        energy += _dot(then, then)
-        for place, view in enumerate(views):
-            now = view[name]
-            dots[place] += _dot(now, then)
-            sizes[place] += _dot(now, now)
+        for then, *others in pieces(circuit, member, anchor, *views):
+            energy += _dot(then, then)
+            for place, now in enumerate(others):
+                dots[place] += _dot(now, then)
+                sizes[place] += _dot(now, now)
     return [
         dot / (size * energy) ** 0.5 if size and energy else 0.0 for dot, size in zip(dots, sizes, strict=True)
     ]  # fmt: skip

@@ -116,7 +116,7 @@ def _matched(circuit: Circuit, streams: Elements, model: Checkpoint, base: Check
     )
     now, then = _narrow(narrow, aligned), _narrow(narrow, Folded(circuit, read(circuit, base)))
     elements = symmetry.estimate(narrow, now, then, known=here)
-    return cosines(then, symmetry.Reverted(narrow, elements, now))[0]
+    return cosines(narrow, then, symmetry.Reverted(narrow, elements, now))[0]
 
 
 def _narrow(circuit: Circuit, tensors: Tensors) -> dict[str, Tensor]:

@@ -92,9 +92,10 @@ def correlate(circuit: Circuit, axis: str, now: Tensors, then: Tensors, entries:
     for here, there in zip(symmetry.blocks(circuit, now), symmetry.blocks(circuit, then), strict=True):
         held = [factor.axis for factor in here.factors]
         if held.count(axis) == 1 and len(held) > 1:
-            sides = [symmetry.matrix(side, axis, ())[0] for side in (here, there)]
-            left, right = (side if entries is None else side[entries] for side in sides)
-            total = total + symmetry.Correlation.of(left.T, right.T)
+            for both in zip(here.entries, there.entries, strict=True):
+                sides = [symmetry.matrix(side, axis, ())[0] for side in both]
+                left, right = (side if entries is None else side[entries] for side in sides)
+                total = total + symmetry.Correlation.of(left.T, right.T)
     return total
 
 

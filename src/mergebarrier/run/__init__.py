@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from mergebarrier import lazy
 
 if TYPE_CHECKING:
-    from mergebarrier.run.transform import Change, Layout, Sink, change_rows, one_thread_kernels, transform
+    from mergebarrier.run.transform import Change, Changed, Layout, Sink, change_rows, one_thread_kernels, transform
     from mergebarrier.run.units import (
         BLOCK_ELEMENTS,
         Block,
@@ -23,6 +23,7 @@ __all__ = [
     "BLOCK_ELEMENTS",
     "Block",
     "Change",
+    "Changed",
     "Layout",
     "Puts",
     "Rows",

@@ -93,6 +93,10 @@ class Block(MutableMapping[str, torch.Tensor]):
         """Take a tensor out."""
         del self._held[name]
 
+    def __contains__(self, name: object) -> bool:
+        """Say whether a tensor is there, without reading it."""
+        return name in self._held
+
     def __iter__(self) -> Iterator[str]:
         """Yield names, in the order of the unit."""
         return iter(self._held)

@@ -6,7 +6,7 @@ from mergebarrier import lazy
 
 if TYPE_CHECKING:
     from mergebarrier.symmetry.act import Elements, act_each, act_rows
-    from mergebarrier.symmetry.blocks import StoredBlock, Tensors, blocks, carriers, fold, matrix, unfold
+    from mergebarrier.symmetry.blocks import StoredBlock, Tensors, blocks, carriers, entry_of, fold, matrix, unfold
     from mergebarrier.symmetry.controls import WrongTable, wrong_table
     from mergebarrier.symmetry.draw import LOCKS, PROFILES, Stream, Streams, basis, permutation, sample
     from mergebarrier.symmetry.elements import Element, LinearMap, Monomial, Planes, identity
@@ -59,6 +59,7 @@ __all__ = [
     "carriers",
     "composed",
     "cosines",
+    "entry_of",
     "estimate",
     "feed_forward",
     "flips",

@@ -10,7 +10,6 @@ tensor is unfolded to one dimension per axis, each is mapped in float64, and the
 from collections.abc import Callable, Container, Iterator, Mapping, MutableMapping
 from functools import partial
 from math import prod
-from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -18,7 +17,7 @@ from torch import Tensor
 
 from mergebarrier.arch import Concat, Factor, Node, Nodes, leaves, size_of
 from mergebarrier.circuits import Circuit, Instance, Member, instance
-from mergebarrier.symmetry.blocks import fold, unfold
+from mergebarrier.symmetry.blocks import ByEntry, entry_of, fold, unfold
 from mergebarrier.symmetry.elements import (
     BLOCK_ELEMENTS,
     AxisFactors,
@@ -34,14 +33,6 @@ Elements = Mapping[Instance, Element]
 
 # Entries of a stack (experts) are moved one by one where they are at least so large.
 _STACK_ELEMENTS = 1 << 14
-
-
-@runtime_checkable
-class ByEntry(Protocol):
-    """A table of tensors that can read one index of a first dimension alone."""
-
-    def entry(self, name: str, number: int, /) -> Tensor:
-        """Return one index of the first dimension of a tensor."""
 
 
 def act_each(circuit: Circuit, elements: Elements, tensors: dict[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
@@ -63,6 +54,19 @@ def act_one(circuit: Circuit, elements: Elements, tensors: Mapping[str, Tensor],
     ((_, source),) = _sources(circuit, elements, [name])
     tensor = tensors[source.name]
     return _filled(_pieces(_Acting(circuit, source, elements), tensor), tensor.shape)
+
+
+def act_entry(circuit: Circuit, elements: Elements, tensors: Mapping[str, Tensor], name: str, number: int) -> Tensor:
+    """Return one index of the first dimension of what comes to stand under one name, as ``act_one`` does."""
+    ((_, source),) = _sources(circuit, elements, [name])
+    acting = _Acting(circuit, source, elements)
+    first, *rest = source.nodes
+    if not isinstance(first, Factor) or not acting.only_orders:
+        return act_one(circuit, elements, tensors, name)[number]
+    index, _ = _index(acting, first, {}, size_of(first, circuit.sizes))
+    old = number if index is None else int(index[number])
+    tensor = entry_of(tensors, source.name, old)
+    return _filled(_gathered(acting, tuple(rest), tensor, {first.axis: old}), tensor.shape)
 
 
 def act_rows(
@@ -130,7 +134,7 @@ def seen(element: Element, factor: Factor, *, scaled: bool) -> Monomial | Linear
     side = element.contragredient if factor.dual else element
     plain = side.plain() if isinstance(side, Planes) else side
     if isinstance(plain, Monomial) and not (factor.scaled if scaled else factor.signed):
-        return Monomial(plain.perm, torch.ones_like(plain.factor))
+        return plain.unsigned
     return plain
 
 
@@ -216,11 +220,13 @@ def _gathered(acting: _Acting, nodes: Nodes, tensor: Tensor, outer: Mapping[str,
 
 def _index(acting: _Acting, node: Node, outer: Mapping[str, int], size: int) -> tuple[Tensor | None, Tensor | None]:
     """Return order and factors of a stored axis; None for what does not move."""
-    if not any(leaf in acting.by_factor for leaf in leaves(node)):
+    found = [acting.by_factor[leaf] for leaf in leaves(node) if leaf in acting.by_factor]
+    moves = [one.moves for one in found if isinstance(one, Monomial)]
+    if not moves:
         return None, None
     perm, factor = _expanded(acting, node, outer, size)
-    moves = not bool((perm == torch.arange(size)).all())
-    return (perm if moves else None), (None if bool((factor == 1).all()) else factor)
+    order, values = map(any, zip(*moves, strict=True))
+    return (perm if order else None), (factor if values else None)
 
 
 def _expanded(acting: _Acting, node: Node, outer: Mapping[str, int], size: int) -> tuple[Tensor, Tensor]:

@@ -9,6 +9,7 @@ may compute each when it is asked.
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from math import prod
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -17,6 +18,19 @@ from mergebarrier.arch import Concat, Factor, Nodes, Product, leaves, size_of
 from mergebarrier.circuits import Circuit, Instance, Member, instance
 
 Tensors = Mapping[str, Tensor]
+
+
+@runtime_checkable
+class ByEntry(Protocol):
+    """A table of tensors that can give one index of a first dimension alone."""
+
+    def entry(self, name: str, number: int, /) -> Tensor:
+        """Return one index of the first dimension of a tensor."""
+
+
+def entry_of(tensors: Tensors, name: str, number: int) -> Tensor:
+    """Return one index of the first dimension of a tensor, and make no more of it where a table can do that."""
+    return tensors.entry(name, number) if isinstance(tensors, ByEntry) else tensors[name][number]
 
 
 def unfold(tensor: Tensor, nodes: Nodes, sizes: Mapping[str, int]) -> list[tuple[tuple[Factor, ...], Tensor]]:
@@ -63,6 +77,7 @@ class StoredBlock:
       member:  whose it is; ``number`` which part of it.
       factors: one per dimension of ``tensor``.
       sizes:   of the axes; ``tensors`` the table that holds it.
+      entry:   the block is that entry of a stack alone.
     """
 
     member: Member
@@ -70,11 +85,26 @@ class StoredBlock:
     factors: tuple[Factor, ...]
     sizes: Mapping[str, int]
     tensors: Tensors
+    entry: int | None = None
 
     @property
     def tensor(self) -> Tensor:
         """Return a view of the part."""
-        return unfold(self.tensors[self.member.name], self.member.nodes, self.sizes)[self.number][1]
+        name, nodes = self.member.name, self.member.nodes
+        if self.entry is None:
+            return unfold(self.tensors[name], nodes, self.sizes)[self.number][1]
+        return unfold(entry_of(self.tensors, name, self.entry), nodes[1:], self.sizes)[self.number][1]
+
+    @property
+    def entries(self) -> "list[StoredBlock]":
+        """Return the entries of a stack as blocks; what is none alone."""
+        if not self.member.stack or self.entry is not None:
+            return [self]
+        return [self.at(number) for number in range(self.sizes[self.member.stack])]
+
+    def at(self, number: int) -> "StoredBlock":
+        """Return one entry of the first axis."""
+        return replace(self, entry=number, factors=self.factors[1:])
 
     def place(self, axis: str) -> int:
         """Return the dimension of an axis."""
@@ -107,15 +137,26 @@ class ActedRows:
     @property
     def now(self) -> Tensor:
         """Return Float[Tensor, "batch n m"], of the model."""
-        return self._joined([here for here, _ in self.parts])
+        return self._joined([here for here, _ in self.parts], self.batch)
 
     @property
     def then(self) -> Tensor:
         """Return Float[Tensor, "batch n m"], of the anchor."""
-        return self._joined([there for _, there in self.parts])
+        return self._joined([there for _, there in self.parts], self.batch)
 
-    def _joined(self, blocks: list[StoredBlock]) -> Tensor:
-        found = [matrix(block, self.axis, self.batch) for block in blocks]
+    def entries(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield ``now`` and ``then``, Float[Tensor, "n m"], of one batch entry after the other."""
+        stack = self.parts[0][0].member.stack
+        if self.batch != (stack,):
+            yield from zip(self.now, self.then, strict=True)
+            return
+        for number in range(self.parts[0][0].sizes[stack]):
+            sides = ([block.at(number) for block in side] for side in zip(*self.parts, strict=True))
+            now, then = (self._joined(side, ()) for side in sides)
+            yield now[0], then[0]
+
+    def _joined(self, blocks: list[StoredBlock], batch: tuple[str, ...]) -> Tensor:
+        found = [matrix(block, self.axis, batch) for block in blocks]
         return found[0] if len(found) == 1 else torch.cat(found, dim=2)
 
 

@@ -21,7 +21,7 @@ Source: rational parametrisation of the circle; Givens layers are ours (orthogon
 """
 
 import math
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, MutableMapping
 from math import prod
 from typing import Final, Protocol, TypeAlias
 
@@ -153,7 +153,13 @@ Draw = Callable[[str], Stream]
 
 
 def sample(
-    circuit: Circuit, streams: Streams, *, only: Collection[str], profile: str, condition: float
+    circuit: Circuit,
+    streams: Streams,
+    *,
+    only: Collection[str],
+    profile: str,
+    condition: float,
+    drawn_before: MutableMapping[Instance, Element] | None = None,
 ) -> dict[Instance, Element]:
     """Draw the elements of one circuit.
 
@@ -163,12 +169,17 @@ def sample(
       only:      names of spaces; the others stay as they are.
       profile:   one of PROFILES or LOCKS.
       condition: largest condition number of a real map.
+      drawn_before: elements of the whole model, to which those are added that are drawn here.
     """
     opened: dict[tuple[str, str], Stream] = {}
-    drawn = {}
+    drawn: dict[Instance, Element] = {}
+    whole = {} if drawn_before is None else drawn_before
     for one in circuit.instances:
         axis, batch = circuit.axis(one), circuit.batches[one]
         if axis.space not in only:
+            continue
+        if one in whole:
+            drawn[one] = whole[one]
             continue
         inside = [name for name in batch if f"{{{name}}}" in axis.stream[0]]
         labels = _labels(circuit, one, inside)
@@ -184,6 +195,8 @@ def sample(
 
             parts.append(_element(circuit, one, count, draw, profile, condition))
         drawn[one] = parts[0] if len(parts) == 1 else stacked(parts)
+        if not axis.scope:
+            whole[one] = drawn[one]
     return {one: _reordered(circuit, one, drawn) for one in drawn}
 
 

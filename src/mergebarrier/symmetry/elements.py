@@ -9,6 +9,7 @@ contragredient side takes the inverse transpose: 1 / factor, backward^T, 1 / con
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -39,10 +40,21 @@ class Monomial:
         """True when every factor is a sign: nothing is rounded in any dtype."""
         return bool((self.factor.abs() == 1).all())
 
-    @property
+    @cached_property
     def contragredient(self) -> "Monomial":
         """Return the inverse transpose."""
         return Monomial(self.perm, 1.0 / self.factor)
+
+    @cached_property
+    def unsigned(self) -> "Monomial":
+        """Return the order without its factors."""
+        return Monomial(self.perm, torch.ones_like(self.factor))
+
+    @cached_property
+    def moves(self) -> tuple[bool, bool]:
+        """Say whether any entry changes its place, and whether any changes its value."""
+        places = torch.arange(self.perm.shape[-1])
+        return not bool((self.perm == places).all()), not bool((self.factor == 1).all())
 
     def inverse(self) -> "Monomial":
         """Return the element that undoes this one."""
@@ -55,7 +67,7 @@ class Monomial:
 
     def is_identity(self) -> bool:
         """True when nothing moves."""
-        return bool((self.factor == 1).all()) and bool((self.perm == torch.arange(self.perm.shape[-1])).all())
+        return not any(self.moves)
 
 
 @dataclass(frozen=True)

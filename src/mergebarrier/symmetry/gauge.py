@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from mergebarrier.circuits import Circuit, Instance
-from mergebarrier.symmetry.act import Elements, act_each, act_one
+from mergebarrier.lazy import OnDemand
+from mergebarrier.symmetry.act import Elements, act_each, act_entry, act_one
 from mergebarrier.symmetry.elements import Element, LinearMap, Monomial, Planes, compose
 
 
@@ -25,7 +26,7 @@ def act_inverse(circuit: Circuit, elements: Elements, tensors: Mapping[str, Tens
     return act(circuit, inverted(circuit, elements), tensors)
 
 
-class Reverted(Mapping[str, Tensor]):
+class Reverted(OnDemand[Tensor]):
     """The tensors of a circuit with elements undone, each when it is asked for; nothing is kept.
 
     Args:
@@ -36,23 +37,16 @@ class Reverted(Mapping[str, Tensor]):
 
     def __init__(self, circuit: Circuit, elements: Elements, tensors: Mapping[str, Tensor]) -> None:
         """Invert the elements."""
+        super().__init__(tensors)
         self._circuit, self._back, self._tensors = circuit, inverted(circuit, elements), tensors
 
     def __getitem__(self, name: str) -> Tensor:
         """Return one tensor, undone."""
         return act_one(self._circuit, self._back, self._tensors, name)
 
-    def __contains__(self, name: object) -> bool:
-        """Say whether a tensor is there, without making it."""
-        return name in self._tensors
-
-    def __iter__(self) -> Iterator[str]:
-        """Yield the names."""
-        return iter(self._tensors)
-
-    def __len__(self) -> int:
-        """Return how many there are."""
-        return len(self._tensors)
+    def entry(self, name: str, number: int) -> Tensor:
+        """Return one index of the first dimension of a tensor, undone."""
+        return act_entry(self._circuit, self._back, self._tensors, name, number)
 
 
 def inverted(circuit: Circuit, elements: Elements) -> dict[Instance, Element]:

@@ -38,7 +38,7 @@ def pair(rows: Sequence[ActedRows], *, width: int = SKETCH_WIDTH) -> tuple[list[
     """
     # The widest matrix whose signs count says most.
     lead = max(rows, key=lambda one: (not one.factor.scaled, one.columns))
-    glances = [_glance(lead, now, then, width) for now, then in zip(lead.now, lead.then, strict=True)]
+    glances = [_glance(lead, now, then, width) for now, then in lead.entries()]
     perms, seconds, margins = (list(found) for found in zip(*glances, strict=True))
     sums = [_sums(one, perms) for one in rows]
     unsure = []
@@ -82,7 +82,7 @@ def sketch(rows: Tensor, width: int) -> Tensor:
 
 def _sums(rows: ActedRows, perms: Sequence[Tensor]) -> list[Sums]:
     """Return the products of matched entries."""
-    return [_products(*three) for three in zip(rows.now, rows.then, perms, strict=True)]
+    return [_products(now, then, perm) for (now, then), perm in zip(rows.entries(), perms, strict=True)]
 
 
 def _products(now: Tensor, then: Tensor, perm: Tensor) -> Sums:
@@ -112,7 +112,7 @@ def _scores(rows: Sequence[ActedRows], chosen: Sequence[Tensor], columns: Sequen
     """Return, for every entry of the batch, exact scores of some rows against some of the anchor's."""
     scores = [torch.zeros(len(here), len(there)) for here, there in zip(chosen, columns, strict=True)]
     for one in rows:
-        for score, now, then, here, there in zip(scores, one.now, one.then, chosen, columns, strict=True):
+        for score, (now, then), here, there in zip(scores, one.entries(), chosen, columns, strict=True):
             score += _counted(one, cosines(now[here], then[there]))
     return scores
 

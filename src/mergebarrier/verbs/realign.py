@@ -17,7 +17,7 @@ from mergebarrier.errors import NothingToAlign, UsageError
 from mergebarrier.identity import matched
 from mergebarrier.progress import Progress
 from mergebarrier.realign import Auto, Fitted, GaugeFix, ParallelMap, Realignment, seen_in
-from mergebarrier.run import Change, Tables, change_rows, whole
+from mergebarrier.run import Change, Changed, Tables, change_rows, whole
 from mergebarrier.verbs.folders import OutputOptions, input_of, write_circuits
 from mergebarrier.verbs.inputs import licence
 
@@ -151,14 +151,15 @@ def undone_by_realignment(
     }
 
 
-class _Kept(dict[str, torch.Tensor]):
-    """Takes the tensors of one unit, whole."""
+class _Kept(dict[str, list[torch.Tensor]]):
+    """Takes the tensors of one unit, whole or row after row."""
 
     def put(self, name: str, tensor: torch.Tensor) -> None:
-        self[name] = tensor
+        self[name] = [tensor]
 
     def put_rows(self, name: str, start_row: int, tensor: torch.Tensor) -> None:
-        raise AssertionError(f"{name} comes whole, not from row {start_row}: {tuple(tensor.shape)}")
+        del start_row
+        self.setdefault(name, []).append(tensor)
 
 
 def _recovered(
@@ -167,7 +168,7 @@ def _recovered(
     """Return the stored tensors of a circuit as the attack leaves them."""
     kept = _Kept()
     change_rows((protected, base), kept, circuit, whole(circuit, protected), change, CIRCUITS)
-    return kept
+    return {name: parts[0] if len(parts) == 1 else torch.cat(parts) for name, parts in kept.items()}
 
 
 def fit_in_memory(
@@ -186,7 +187,7 @@ def circuit_in_base_coordinates(
 
 
 def _realigning(fitted: Fitted) -> Change[Circuit]:
-    def change(circuit: Circuit, tables: Tables) -> dict[str, torch.Tensor]:
+    def change(circuit: Circuit, tables: Tables) -> Changed:
         return fitted.apply(circuit, tables[0], tables[-1])
 
     return change

@@ -3,16 +3,29 @@
 The manifest is data from a stranger until the key vouches for it: hubs and ``save_pretrained`` lose it, and anyone who
 publishes the folder again may have rewritten it.  A seal that does not fit is refused.  Without one, as in folders of
 older versions and of methods without a key, the work is done all the same, and what is promised is measured here.
+
+A folder that was saved again may spell its tensors otherwise, and name another class; ``identity`` knows them.
 """
 
+import re
 from collections.abc import Mapping, Set
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from mergebarrier.checkpoint import MANIFEST_NAME, Checkpoint, canonical_json, read_manifest
+from mergebarrier.checkpoint import MANIFEST_NAME, Checkpoint, View, ViewPart, canonical_json, read_manifest
 from mergebarrier.checkpoint.files import ProtectContent
-from mergebarrier.circuits import Circuit
-from mergebarrier.errors import BadManifest, DigestMismatch, KeyMismatch, MethodRefused, NotProtected, clean
+from mergebarrier.circuits import Circuit, family_of
+from mergebarrier.errors import (
+    BadManifest,
+    DigestMismatch,
+    KeyMismatch,
+    MethodRefused,
+    NotProtected,
+    UnknownFamily,
+    clean,
+)
+from mergebarrier.identity import spelled_as, table_of, without_twins
 from mergebarrier.keys import Key
 from mergebarrier.parameters import parameters_of
 from mergebarrier.protect import PROTECTIONS, Protection, protection_named
@@ -23,6 +36,9 @@ from mergebarrier.verbs.protect import prepare, roundtrip_bound
 if TYPE_CHECKING:
     from mergebarrier.checkpoint.files import Manifest, UnprotectContent, UnprotectFacts
     from mergebarrier.protect import Pieces
+
+#: What the name of a class says of its head.
+_HEAD = re.compile(r"(For[A-Z]\w+|LMHeadModel|Model)$")
 
 
 def unprotect(
@@ -47,7 +63,9 @@ def unprotect(
             remedy="give the key file that `protect` made",
         )
     sealed = authenticated(manifest, key, source)
-    if source.digests(workers=into.workers) != was["output"]["tensors"]:
+    source = _as_protected(source, was)
+    found = source.named_digests() if isinstance(source, View) else source.digests(workers=into.workers)
+    if found != was["output"]["tensors"]:
         raise DigestMismatch(
             "the weights differ from what `protect` wrote, so undoing it would not restore the original",
             where=source.path,
@@ -78,6 +96,29 @@ def unprotect(
         "UnprotectContent",
         write_circuits((source,), architecture, undo, facts, into, output=prepared.restored, ending=ending),
     )
+
+
+def _as_protected(source: Checkpoint, was: ProtectContent) -> Checkpoint:
+    """Return a model under the names, and of the class, that were protected, where it was saved again since."""
+    names, parameters = was["output"]["tensors"], was["parameters"]
+    if source.tensors.keys() == names.keys():
+        return source
+    view = without_twins(spelled_as(names, source), names)
+    asked, moved = (
+        any("residual" in str(value) for key, value in parameters.items() if key.rpartition(".")[2] == word)
+        for word in ("only", "spaces")
+    )
+    own, table = str((source.config.get("architectures") or [""])[0]), table_of(source)
+    stem, classes = _HEAD.sub("", own), () if table is None else table.architectures
+    heads = [one for one in classes if _HEAD.sub("", one) == stem]
+    parts = {name: ViewPart.of(view, name) for name in view.tensors}
+    for name in (own, *heads, f"{stem}Model"):
+        candidate = View(view, parts, {}, {**source.config, "architectures": [name]})
+        with suppress(UnknownFamily):
+            # Nothing moves the stream of a class without a head: it is what that class gives out.
+            if not asked or moved == any(axis.is_stream for axis in family_of(candidate).axes.values()):
+                return candidate
+    return view
 
 
 def authenticated(manifest: "Manifest", key: Key | None, source: Checkpoint) -> bool:

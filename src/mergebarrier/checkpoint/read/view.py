@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from mergebarrier.checkpoint.bytes import SHA256, TensorInfo
+from mergebarrier.checkpoint.bytes import HASHES, SHA256, TensorInfo
 from mergebarrier.checkpoint.read.checkpoint import Checkpoint
 from mergebarrier.progress import Progress
 
@@ -155,6 +155,15 @@ class View(Checkpoint):
     def digests(self, workers: int = 1, progress: Progress | None = None, *, hashing: str = SHA256) -> dict[str, str]:
         """Hash every stored tensor under its own name; as ``Checkpoint.digests``."""
         return self._stored.digests(workers, progress, hashing=hashing)
+
+    def named_digests(self, hashing: str = SHA256) -> dict[str, str]:
+        """Hash every tensor under the view's name, as a file would be that spells it so; a tensor at a time."""
+        found = {}
+        for name, info in self.tensors.items():
+            digest = HASHES[hashing](info)
+            digest.add(0, self.read(name).reshape(-1).view(torch.uint8).numpy().data)
+            found[name] = digest.hexdigest() or ""
+        return found
 
     def verify_unchanged(self) -> None:
         """Raise ChangedDuringRun when a file that is read changed."""
