@@ -1,9 +1,12 @@
 """Two spellings of one model are one model: prefixes, old names of norms, experts in one tensor or in many."""
 
+import pytest
 import torch
 
+import family_models
 from mergebarrier.checkpoint import open_checkpoint
-from mergebarrier.identity import FitRules, fit, spelled_like, unwrapped
+from mergebarrier.identity import FitRules, finder, fit, spelled_like, unwrapped
+from spellings import without_prefix
 
 _STEM = "model.layers.0.mlp.experts"
 
@@ -63,3 +66,11 @@ def test_two_models_with_wrappers_in_their_names_are_written_without(save, tmp_p
     assert run_cli("merge", *folders, "--method", "linear", "-o", tmp_path / "out").exit_code == 0
     written = load_file(tmp_path / "out" / "model.safetensors")
     assert {name: tensor.tolist() for name, tensor in written.items()} == {"model.norm.weight": [2.0, 2.0]}
+
+
+@pytest.mark.parametrize("name", ["llama", "bert", "roberta", "distilbert", "vit", "gpt2", "mixtral"])
+def test_a_part_that_was_trained_without_the_class_around_it_is_found(name, tmp_path) -> None:
+    with open_checkpoint(family_models.save(name, tmp_path / "base")) as base:
+        find, short = finder(base), without_prefix(dict.fromkeys(base.tensors, torch.ones(1)))
+        found = {find(f"{prefix}{one}") for one in short for prefix in ("", "model.")}
+        assert found == set(base.tensors) and short.keys() != base.tensors.keys()

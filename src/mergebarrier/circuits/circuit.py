@@ -48,8 +48,9 @@ class Member:
     @property
     def stack(self) -> str:
         """The axis that matrices are stacked along (experts); "" for a tensor that is no such stack."""
-        first = self.nodes[0] if len(self.nodes) > 2 else None
-        return first.axis if isinstance(first, Factor) else ""
+        first, *inner = self.nodes
+        matrices = len(inner) > 1 and all(any(leaf.axis for leaf in leaves(node)) for node in inner)
+        return first.axis if matrices and isinstance(first, Factor) else ""
 
     @property
     def stem(self) -> str:

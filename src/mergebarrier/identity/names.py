@@ -124,21 +124,23 @@ def finder(base: Checkpoint) -> Callable[[str], str | None]:
     the class around it, is found in the whole.
     """
     table, names = table_of(base), identities(base)
+    own = [str(base.config.get("model_type")), *([] if table is None else table.body.split("."))]
+    wrappers = WRAPPERS | {word for word in own if word}
     bare: dict[str, list[str]] = {}
     for identity, stored in names.items():
-        bare.setdefault(_unwrapped(identity), []).append(stored)
+        bare.setdefault(_unwrapped(identity, wrappers), []).append(stored)
 
     def find(name: str) -> str | None:
         identity = identity_of(name, table)
-        alike = bare.get(_unwrapped(identity), [])
+        alike = bare.get(_unwrapped(identity, wrappers), [])
         return names.get(identity, alike[0] if len(alike) == 1 else None)
 
     return find
 
 
-def _unwrapped(identity: str) -> str:
+def _unwrapped(identity: str, wrappers: Collection[str]) -> str:
     words = identity.split(".")
-    first = next((place for place, word in enumerate(words) if word not in WRAPPERS), 0)
+    first = next((place for place, word in enumerate(words) if word not in wrappers), 0)
     return ".".join(words[first:])
 
 
