@@ -42,7 +42,7 @@ def restore_gains(circuit: Circuit, tensors: Tensors, anchor: Tensors, *, folded
     restored = dict(tensors)
     for norm in norms(circuit):
         traded, ratio = _traded(circuit, norm, tensors, anchor)
-        traded = ratio > 0 if folded else traded
+        traded = torch.ones_like(traded) if folded else traded  # a gain of 0 has readers of 0
         if not bool(traded.any()):
             continue
         factor = torch.where(traded, ratio, 1.0)
