@@ -124,7 +124,7 @@ def steady(found: dict[str, bytes]) -> dict[str, object]:
     kept: dict[str, object] = {name: data for name, data in found.items() if not measured(name)}
     for name, data in found.items():
         if name.endswith("rows.jsonl"):
-            rows = [{**json.loads(line), "seconds": 0} for line in data.splitlines()]
+            rows = [{**json.loads(line), "seconds": 0, "merge_seconds": 0} for line in data.splitlines()]
             kept[name] = sorted(json.dumps(row, sort_keys=True) for row in rows)
     return kept
 

@@ -229,7 +229,7 @@ def _keep_copy(folder: Path, key_file: Path, digest: str) -> Path | None:
             with place.open("xb") as file:
                 file.write(text)
         except FileExistsError:
-            if place.read_bytes() != text:
+            if not place.is_file() or place.read_bytes() != text:
                 continue  # of another model of this name, which needs it
         except OSError:
             return None

@@ -9,12 +9,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from mergebarrier.errors import BadKey, DigestMismatch, MissingExtra, clean
+from mergebarrier.errors import BadKey, DigestMismatch, MissingExtra, UnsafePath, clean
 
 
 def sign(folder: str | os.PathLike[str], key: str | os.PathLike[str]) -> Path:
     """Sign a folder with a private key in PEM; return the path of the bundle.  BadKey, MissingExtra."""
     bundle = _bundle(folder)
+    if bundle.is_symlink():
+        raise UnsafePath("a link, and links are not followed for writing", where=bundle, remedy="remove it")
     with _library():
         from model_signing import signing
 

@@ -57,12 +57,14 @@ def command(
         output.plan(planned, facts)
         return 0
     bill: Path | None = asked.values["sbom"]
-    if bill is not None and bill.exists() and not writer.overwrite:
-        raise OutputExists("is there already", where=bill, remedy="give --sbom another file, or --overwrite")
+    if bill is not None:
+        _check_bill(bill, [*models, *filter(None, [asked.values["base"], writer.out])], overwrite=writer.overwrite)
     with output.progress("merging") as progress:
         report = api.run_merge(request, writer.folder, write=writer.write(), progress=progress, tell=tell)
     if bill is not None:
-        bill.write_text(api.bill_of_materials(report.out) + "\n", encoding="utf-8")
+        bill.unlink(missing_ok=True)
+        with bill.open("x", encoding="utf-8") as file:
+            file.write(api.bill_of_materials(report.out) + "\n")
     if asked.values["sign"] is not None:
         output.note(f"signed: {api.sign(report.out, asked.values['sign'])}")
     for note in report.equal_inputs:
@@ -71,6 +73,14 @@ def command(
         output.note(f"warning: {warning}")
     output.result(report, _sentence(report))
     return 1 if report.suspect else 0
+
+
+def _check_bill(bill: Path, folders: Sequence[Path], *, overwrite: bool) -> None:
+    """Refuse a place that holds something, or where the bill would change a model."""
+    if bill.is_symlink() or (bill.exists() and not (overwrite and bill.is_file())):
+        raise OutputExists("is there already", where=bill, remedy="give --sbom another file, or --overwrite")
+    if any(bill.resolve().is_relative_to(folder.resolve()) for folder in folders):
+        raise OutputExists("lies inside of a model", where=bill, remedy="give --sbom a file beside it")
 
 
 def _request(models: tuple[Path, ...], asked: Asked, cleanse: CleanseOptions, writer: WriterOptions) -> "MergeRequest":

@@ -7,7 +7,7 @@ A line that a crash cut off is dropped; a line that is damaged in any other way 
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -57,6 +57,7 @@ class Journal:
         Raises: OutputExists (something is there), BadReport (rows that cannot be read).
         """
         present = sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else []
+        _refuse_links(folder, present)
         present = [name for name in present if name not in map(_fresh, FILES)]  # of a run that died over them
         foreign = [name for name in present if name not in (*FILES, WORK)]
         if (folder.exists() and not folder.is_dir()) or foreign or (present and not (resume or overwrite)):
@@ -116,6 +117,7 @@ def read_report(folder: Path) -> tuple[Result | BackdoorResult, list[Row]]:
 
     Raises: BadReport when a file is missing, too large or not exactly what an audit writes.
     """
+    _refuse_links(folder, (RESULT, ROWS))
     for name in (RESULT, ROWS):
         if not (folder / name).is_file():
             raise BadReport(
@@ -142,6 +144,14 @@ def read_findings(path: Path) -> tuple[Scanned, ...]:
     return findings_from_json(path.read_bytes(), where=path)
 
 
+def _refuse_links(folder: Path, names: Iterable[str]) -> None:
+    """A report may come from a stranger: what is no plain file or folder in it is neither read nor written through."""
+    for name in names:
+        path = folder / name
+        if path.is_symlink() or (path.exists() and not (path.is_file() or path.is_dir())):
+            raise BadReport("not a plain file", where=path, remedy="remove it, or choose another folder")
+
+
 def _whole_lines(path: Path) -> list[bytes]:
     if path.stat().st_size > MAX_ROWS_BYTES:
         raise BadReport("the file is too large", where=path.name, remedy="give a report that an audit wrote")
@@ -155,7 +165,8 @@ def _fresh(name: str) -> str:
 
 def _replace(path: Path, content: bytes) -> None:
     fresh = path.with_name(_fresh(path.name))
-    with fresh.open("wb") as file:
+    fresh.unlink(missing_ok=True)
+    with fresh.open("xb") as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
