@@ -7,20 +7,24 @@ A copy of the manifest is kept beside the key: both are needed to undo the prote
 
 import os
 import secrets
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from mergebarrier import verbs
-from mergebarrier.api.base import Model, Report, WriteOptions, beside, opened, optional, shown
+from mergebarrier.api.base import Model, Report, WriteOptions, beside, opened, optional, resolve, shown
 from mergebarrier.checkpoint import MANIFEST_NAME, Checkpoint
 from mergebarrier.errors import UsageError
 from mergebarrier.keys import KEY_BYTES, Key, check_key_place, read_key_file, write_key_file
 from mergebarrier.lineage import declared
 from mergebarrier.progress import Progress
 from mergebarrier.protect import Exact, Protection
+
+if TYPE_CHECKING:
+    from mergebarrier.checkpoint import AdaptedCheckpoint
+    from mergebarrier.protect import Prepared
 
 KEY_SUFFIX = ".mbkey"
 COPY_SUFFIX = ".mergebarrier.json"
@@ -38,6 +42,7 @@ class ProtectReport(Report):
       content_digest: of the weights.
       limit:          what the protection does not do.
       realigned:      how much of the change the base gives back, without the key; None without a base.
+      adapters:       folders of the adapters that were moved along; None without any.
       notes:          what no output gets of the model's folder; None where nothing is left out.
       variant:        which form of the method acted.
       key_file:       path of the key; None for a method without one, or a key that was given as such.
@@ -54,6 +59,7 @@ class ProtectReport(Report):
     content_digest: str
     limit: str
     realigned: "verbs.Undone | None" = optional()
+    adapters: tuple[str, ...] | None = optional()
     notes: tuple[str, ...] | None = optional()
     variant: str = beside("")
     key_file: str | None = beside(None)
@@ -84,6 +90,7 @@ def protect(
     key: Key | str | os.PathLike[str] | None = None,
     base: Model | None = None,
     text: str | os.PathLike[str] | None = None,
+    adapters: Sequence[str | os.PathLike[str]] = (),
     do_not_merge: bool = False,
     write: WriteOptions | None = None,
     download: bool = False,
@@ -98,6 +105,7 @@ def protect(
       key:      of a keyed method: a key, or its file, which is made if it is not there; default ``OUT.mbkey``.
       base:     the public base: for a method that needs it, and to measure what realigning to it takes back.
       text:     a plain UTF-8 file, for a method that is calibrated on it.
+      adapters: of the model; each is moved along and written to ``OUT-NAME``, for peft to put on the output.
       do_not_merge: ask on card and manifest that nobody merges the output, which `merge` heeds.
       write:    how the folder is written.
       download: fetch models that the local cache lacks.
@@ -110,13 +118,24 @@ def protect(
     with ExitStack() as stack:
         source = _first(stack, model, download)
         anchor = None if base is None else _first(stack, base, download)
+        experts = _experts(stack, source, adapters, download)
         if anchor is not None:
             verbs.check_realign(source, anchor)
         with _key_for(method, key, folder) as owned, shown(progress, "protecting") as step:
+            following: list[Sequence[verbs.MovedTensor]] = []
+
+            def ready(prepared: "Prepared") -> None:
+                following.extend(verbs.moved_adapter(expert, prepared) for expert in experts)
+                if owned.write is not None:
+                    owned.write()
+
             content, prepared = verbs.protect(
                 source, method, owned.key, write.into(folder, step),
-                base=anchor, ready=owned.write, text=_words(text), do_not_merge=do_not_merge,
+                base=anchor, ready=ready, text=_words(text), do_not_merge=do_not_merge,
             )  # fmt: skip
+            moved = [folder.with_name(f"{folder.name}-{expert.adapter.path.name}") for expert in experts]
+            for expert, tensors, place in zip(experts, following, moved, strict=True):
+                verbs.write_moved(expert, tensors, content, write.into(place, None))
         realigned = None if anchor is None else _undone(source, folder, anchor, progress)
         notes = [*source.folder_notes, *_remarks(source)]
     kept = None if owned.file is None else _keep_copy(folder, owned.file, content["output"]["content_digest"])
@@ -130,6 +149,7 @@ def protect(
         content_digest=content["output"]["content_digest"],
         limit=prepared.limit,
         realigned=realigned,
+        adapters=tuple(map(str, moved)) or None,
         notes=tuple(notes) or None,
         manifest_file=None if kept is None else str(kept),
         variant=prepared.variant,
@@ -166,6 +186,17 @@ def _words(text: str | os.PathLike[str] | None) -> str | None:
 
 def _first(stack: ExitStack, model: Model, download: bool) -> Checkpoint:
     return stack.enter_context(opened(model, download=download))[0]
+
+
+def _experts(
+    stack: ExitStack, source: Checkpoint, adapters: Sequence[str | os.PathLike[str]], download: bool
+) -> "list[AdaptedCheckpoint]":
+    """Open adapters on the model that is protected; UsageError where two would be written to one folder."""
+    found = [resolve(adapter, download=download) for adapter in adapters]
+    folders = [folder for folder in found if isinstance(folder, Path)]
+    if len({folder.name for folder in folders}) < len(folders):
+        raise UsageError("two adapters have one name", where="--adapter", remedy="rename the folder of one")
+    return [verbs.Models(stack).expert(source, folder) for folder in folders]
 
 
 def _undone(source: Checkpoint, folder: Path, anchor: Checkpoint, progress: Progress | None) -> "verbs.Undone":

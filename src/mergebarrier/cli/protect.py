@@ -34,6 +34,14 @@ __all__ = ["command"]
 )
 @click.option("--key", "key_path", type=MODEL, metavar="FILE", help="The key of a keyed method; made if absent (0600).")
 @click.option("--text", type=MODEL, metavar="FILE", help="Plain text, for --ffn poly to be calibrated on.")
+@click.option(
+    "--adapter",
+    "adapters",
+    type=MODEL,
+    multiple=True,
+    metavar="DIR",
+    help="An adapter to move along, to DIR-NAME.",
+)
 @click.option("--do-not-merge", is_flag=True, help="Ask on card and manifest that nobody merges it.")
 @parameter_options(PROTECTIONS)
 @download_option
@@ -45,6 +53,7 @@ def command(
     method: str,
     key_path: Path | None,
     text: Path | None,
+    adapters: tuple[Path, ...],
     do_not_merge: bool,
     download: bool,
     writer: WriterOptions,
@@ -72,6 +81,7 @@ def command(
             key=key_path,
             base=base,
             text=text,
+            adapters=adapters,
             do_not_merge=do_not_merge,
             write=writer.write(),
             download=download,
@@ -110,4 +120,5 @@ def _lines(report: "ProtectReport") -> list[str]:
         lines.append(
             f"Realigned to the base without the key: {undone:.1f} % of the change is undone ({duration(took)})."
         )
+    lines += [f"{folder}: the adapter, for the protected model" for folder in report.adapters or ()]
     return [*lines, report.limit]

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from mergebarrier.circuits import Circuit
-    from mergebarrier.protect.protection import Pieces, Table, Value
+    from mergebarrier.protect.protection import Pieces, Table, Tensors, Value
+    from mergebarrier.symmetry import Elements
 
 _JOINT: Final = "+"
 _STRENGTHS: Final[tuple[Reversibility, ...]] = ("exact", "tolerant", "none")
@@ -92,6 +93,7 @@ def _prepared(parts: Sequence[Protection], name: str, context: Context) -> Prepa
     return replace(
         prepared[-1],
         apply=_chained([one.apply for one in prepared]),
+        stages=_stages(prepared),
         invert=_chained(inverses) if len(inverses) == len(parts) else None,
         limit="  ".join(f"{part.name}: {one.limit}" for part, one in zip(parts, prepared, strict=True)),
         variant="; ".join(one.variant for one in prepared),
@@ -132,6 +134,22 @@ def _chained(steps: "Sequence[Callable[[Circuit, Table], Pieces]]") -> "Callable
         return steps[-1](circuit, tensors)
 
     return run
+
+
+def _stages(prepared: Sequence[Prepared]) -> "Callable[[Circuit, Tensors], Sequence[Elements]] | None":
+    """Return what all parts act with, each on what those before it made; None where one of them does more than act."""
+    if any(one.stages is None for one in prepared):
+        return None
+
+    def stages(circuit: "Circuit", tensors: "Tensors") -> "Sequence[Elements]":
+        found: list[Elements] = []
+        for one in prepared:
+            assert one.stages is not None
+            found += one.stages(circuit, tensors)
+            tensors = _whole(one.apply(circuit, dict(tensors)))
+        return found
+
+    return stages
 
 
 def _whole(pieces: "Iterator[tuple[str, Tensor]]") -> "dict[str, Tensor]":

@@ -101,6 +101,7 @@ class Exact:
         spaces = sorted(self.spaces & context.architecture.spaces)
         return Prepared(
             apply=apply,
+            stages=lambda circuit, tensors: (elements(circuit),),
             invert=invert,
             limit=self.limit,
             variant=self.profile,

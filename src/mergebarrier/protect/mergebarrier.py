@@ -30,7 +30,7 @@ from mergebarrier.protect.protection import Context, Need, Prepared, Reversibili
 if TYPE_CHECKING:
     from mergebarrier.circuits import Circuit
     from mergebarrier.modeling_mergebarrier import Basis, Form, Outside
-    from mergebarrier.protect.protection import Pieces, Table
+    from mergebarrier.protect.protection import Pieces, Table, Tensors
 
 _POLY = "with --ffn poly"
 
@@ -94,6 +94,7 @@ class MergeBarrier:
         """Return the flips with polynomials behind them; what was measured of them joins the parameters."""
         done = replace(
             flipped,
+            stages=None,
             invert=None,
             limit=self.limit_of_polynomials,
             variant="attention and polynomials",
@@ -144,6 +145,7 @@ class MergeBarrier:
         literal = free and self.form != "planes"
         return Prepared(
             apply=self._flip,
+            stages=lambda circuit, tensors: (self._elements(circuit, tensors),),
             invert=self._flip,  # Twice is the identity.
             limit=self.limit,
             variant="attention only",
@@ -178,5 +180,7 @@ class MergeBarrier:
 
     def _flip(self, circuit: "Circuit", tensors: "Table") -> "Pieces":
         """Flip; circuits without attention stay as they are, and so does what nothing rotates if only planes may."""
-        elements = symmetry.flips(circuit, tensors, self.flip_fraction, planes_only=self.form == "planes")
-        return symmetry.act_rows(circuit, elements, tensors)
+        return symmetry.act_rows(circuit, self._elements(circuit, tensors), tensors)
+
+    def _elements(self, circuit: "Circuit", tensors: "Tensors") -> "symmetry.Elements":
+        return symmetry.flips(circuit, tensors, self.flip_fraction, planes_only=self.form == "planes")

@@ -74,6 +74,7 @@ class MergeLock:
 
         return Prepared(
             apply=apply,
+            stages=lambda circuit, tensors: (elements(circuit),),
             invert=invert,
             limit=self.limit,
             variant=f"attention only, {self.preset}",

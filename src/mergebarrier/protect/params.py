@@ -94,16 +94,19 @@ class Params:
             found = symmetry.sample(circuit, context.streams, only=_HEADS, profile=profile, condition=condition)
             return found if against else found | _drawn_orders(circuit, context.streams)
 
-        def apply(circuit: "Circuit", tensors: "Table") -> "Pieces":
+        def acting(circuit: "Circuit", tensors: "Tensors") -> "dict[Instance, Element]":
             moved = elements(circuit)
-            if context.base is not None and not circuit.rowwise and (against or self.dropout):
+            if context.base is not None and not circuit.rowwise and against:
                 base = {name: context.base.read(name) for name in circuit.tensors}
-                if self.dropout:
-                    assert context.streams is not None
-                    tensors = _thinned(circuit, tensors, base, self.dropout, context.streams)
-                if against:
-                    moved |= {one: _farthest(circuit, one, tensors, base) for one in heads(circuit, "neurons")}
-            return symmetry.act_rows(circuit, moved, tensors)
+                moved |= {one: _farthest(circuit, one, tensors, base) for one in heads(circuit, "neurons")}
+            return moved
+
+        def apply(circuit: "Circuit", tensors: "Table") -> "Pieces":
+            if context.base is not None and not circuit.rowwise and self.dropout:
+                assert context.streams is not None
+                base = {name: context.base.read(name) for name in circuit.tensors}
+                tensors = _thinned(circuit, tensors, base, self.dropout, context.streams)
+            return symmetry.act_rows(circuit, acting(circuit, tensors), tensors)
 
         def invert(circuit: "Circuit", tensors: "Table") -> "Pieces":
             return symmetry.act_rows(circuit, symmetry.inverted(circuit, elements(circuit)), tensors)
@@ -111,6 +114,7 @@ class Params:
         lost = against or self.dropout > 0
         return Prepared(
             apply=apply,
+            stages=None if self.dropout else lambda circuit, tensors: (acting(circuit, tensors),),
             invert=None if lost else invert,
             limit=self.limit,
             variant=f"{self.kind}, order from the {'base' if against else 'key'}",

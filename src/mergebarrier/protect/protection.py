@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from mergebarrier.checkpoint import Checkpoint
     from mergebarrier.circuits import Architecture, Circuit
-    from mergebarrier.symmetry import Stream
+    from mergebarrier.symmetry import Elements, Stream
 
 Streams = Callable[[str, str], "Stream"]
 Tensors = Mapping[str, "Tensor"]
@@ -64,6 +64,8 @@ class Prepared(OutputFolder):
     Args:
       apply:         protects the logical tensors of one circuit, one after the other, taking each out of its argument;
                      any float dtype in, wider out where a real factor acted.
+      stages:        what ``apply`` acts with on the tensors of a circuit, one after the other, so that an adapter can
+                     follow; None for a method that does more than act.
       invert:        undoes ``apply``; None for a method that cannot be undone.
       limit:         the sentence that says what the protection does not do to this model.
       variant:       which form acted, in a word or two.
@@ -82,6 +84,7 @@ class Prepared(OutputFolder):
     reversibility: Reversibility = "exact"
     determinism: Literal["exact", "profile"] = "exact"
     amplified: float = 1.0
+    stages: "Callable[[Circuit, Tensors], Sequence[Elements]] | None" = None
     restored: OutputFolder = field(default_factory=OutputFolder)
 
 

@@ -54,6 +54,7 @@ def rotated(context: "Context", prepared: "Prepared") -> "Prepared":
     return replace(
         prepared,
         apply=apply,
+        stages=None,
         invert=None,
         variant=f"{prepared.variant}, rotated",
         parameters={**prepared.parameters, "residual": "rotate"},

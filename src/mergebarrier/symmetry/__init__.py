@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     )
     from mergebarrier.symmetry.mlps import Role, groups_of, meeting, neuron_axes, role_of
     from mergebarrier.symmetry.rotation import Rotatable, rotatable
+    from mergebarrier.symmetry.updates import Place, places
 
 __all__ = [
     "LOCKS",
@@ -37,6 +38,7 @@ __all__ = [
     "Freedom",
     "LinearMap",
     "Monomial",
+    "Place",
     "Planes",
     "Reverted",
     "Role",
@@ -74,6 +76,7 @@ __all__ = [
     "nearest_rotation",
     "neuron_axes",
     "permutation",
+    "places",
     "queries",
     "reflections",
     "role_of",

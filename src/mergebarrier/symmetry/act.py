@@ -46,14 +46,14 @@ def act_each(circuit: Circuit, elements: Elements, tensors: dict[str, Tensor]) -
     """
     for member, source in _sources(circuit, elements, tensors):
         tensor = tensors.pop(source.name)
-        yield member.name, _filled(_pieces(_Acting(circuit, source, elements), tensor), tensor.shape)
+        yield member.name, moved(Acting(circuit, source, elements), tensor)
 
 
 def act_one(circuit: Circuit, elements: Elements, tensors: Mapping[str, Tensor], name: str) -> Tensor:
     """Return what comes to stand under one name, as ``act_each`` does; tensors stay where they are."""
     ((_, source),) = _sources(circuit, elements, [name])
     tensor = tensors[source.name]
-    return _filled(_pieces(_Acting(circuit, source, elements), tensor), tensor.shape)
+    return moved(Acting(circuit, source, elements), tensor)
 
 
 def act_entry(circuit: Circuit, elements: Elements, tensors: Mapping[str, Tensor], name: str, number: int) -> Tensor:
@@ -77,7 +77,7 @@ def act_rows(
     A stack of experts is read and moved expert by expert where ``tensors`` can do so (``ByEntry``).
     """
     for member, source in _sources(circuit, elements, tensors):
-        acting = _Acting(circuit, source, elements)
+        acting = Acting(circuit, source, elements)
         size, *inner = (size_of(node, circuit.sizes) for node in source.nodes)
         if isinstance(tensors, ByEntry) and acting.is_stack(source.nodes, prod(inner)) and acting.only_orders:
             pieces = _stack(acting, source.nodes, partial(tensors.entry, source.name), size, {})
@@ -87,10 +87,11 @@ def act_rows(
             yield member.name, rows
 
 
-class _Acting:
+class Acting:
     """The elements that act on one tensor, by factor, as they act there: marks and side taken into account."""
 
     def __init__(self, circuit: Circuit, member: Member, elements: Elements) -> None:
+        """Look up what acts on a member's axes."""
         self.circuit, self.member = circuit, member
         self.by_factor: dict[Factor, Monomial | LinearMap] = {}
         self.batch: dict[str, tuple[str, ...]] = {}
@@ -138,6 +139,17 @@ def seen(element: Element, factor: Factor, *, scaled: bool) -> Monomial | Linear
     return plain
 
 
+def destinations(circuit: Circuit, elements: Elements) -> Iterator[tuple[str, Member]]:
+    """Yield every name of a circuit, and the member whose tensor comes to stand under it."""
+    for member, source in _sources(circuit, elements, circuit.tensors):
+        yield member.name, source
+
+
+def moved(acting: Acting, tensor: Tensor) -> Tensor:
+    """Return one tensor as elements move it."""
+    return _filled(_pieces(acting, tensor), tensor.shape)
+
+
 def _sources(circuit: Circuit, elements: Elements, tensors: Container[str]) -> Iterator[tuple[Member, Member]]:
     """Yield every member that is there, and the member whose tensor comes to stand under its name."""
     placeholders = {name for member in circuit.members for name in member.indices if name in circuit.family.axes}
@@ -159,7 +171,7 @@ def _source(circuit: Circuit, elements: Elements, member: Member) -> Member:
 # --- orders, signs, scales -----------------------------------------------------------------------------------------
 
 
-def _pieces(acting: _Acting, tensor: Tensor) -> Iterator[Tensor]:
+def _pieces(acting: Acting, tensor: Tensor) -> Iterator[Tensor]:
     """Yield the rows of a tensor in blocks as the elements move them; one that nothing touches as it is."""
     nodes = acting.member.nodes
     if not acting.by_factor:
@@ -185,7 +197,7 @@ def _filled(pieces: Iterator[Tensor], shape: torch.Size) -> Tensor:
 
 
 def _stack(
-    acting: _Acting, nodes: Nodes, entry: Callable[[int], Tensor], size: int, outer: Mapping[str, int]
+    acting: Acting, nodes: Nodes, entry: Callable[[int], Tensor], size: int, outer: Mapping[str, int]
 ) -> Iterator[Tensor]:
     """Yield the entries of a stack in their new order, each moved inside."""
     first = nodes[0]
@@ -196,7 +208,7 @@ def _stack(
         yield _filled(_gathered(acting, nodes[1:], tensor, {**outer, first.axis: old}), tensor.shape)[None]
 
 
-def _gathered(acting: _Acting, nodes: Nodes, tensor: Tensor, outer: Mapping[str, int]) -> Iterator[Tensor]:
+def _gathered(acting: Acting, nodes: Nodes, tensor: Tensor, outer: Mapping[str, int]) -> Iterator[Tensor]:
     if acting.is_stack(nodes, prod(tensor.shape[1:])):
         yield from _stack(acting, nodes, tensor.__getitem__, len(tensor), outer)
         return
@@ -218,7 +230,7 @@ def _gathered(acting: _Acting, nodes: Nodes, tensor: Tensor, outer: Mapping[str,
         yield block
 
 
-def _index(acting: _Acting, node: Node, outer: Mapping[str, int], size: int) -> tuple[Tensor | None, Tensor | None]:
+def _index(acting: Acting, node: Node, outer: Mapping[str, int], size: int) -> tuple[Tensor | None, Tensor | None]:
     """Return order and factors of a stored axis; None for what does not move."""
     found = [acting.by_factor[leaf] for leaf in leaves(node) if leaf in acting.by_factor]
     moves = [one.moves for one in found if isinstance(one, Monomial)]
@@ -229,7 +241,7 @@ def _index(acting: _Acting, node: Node, outer: Mapping[str, int], size: int) -> 
     return (perm if order else None), (factor if values else None)
 
 
-def _expanded(acting: _Acting, node: Node, outer: Mapping[str, int], size: int) -> tuple[Tensor, Tensor]:
+def _expanded(acting: Acting, node: Node, outer: Mapping[str, int], size: int) -> tuple[Tensor, Tensor]:
     sizes = acting.circuit.sizes
     if isinstance(node, Factor):
         element = acting.by_factor.get(node)
@@ -262,7 +274,7 @@ def _expanded(acting: _Acting, node: Node, outer: Mapping[str, int], size: int) 
 # --- general maps --------------------------------------------------------------------------------------------------
 
 
-def _mapped(acting: _Acting, factors: tuple[Factor, ...], view: Tensor) -> Tensor:
+def _mapped(acting: Acting, factors: tuple[Factor, ...], view: Tensor) -> Tensor:
     """Map every dimension of a block, what lies inside first."""
     axes = [factor.axis for factor in factors]
     places = [place for place, factor in enumerate(factors) if factor in acting.by_factor]

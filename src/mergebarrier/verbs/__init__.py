@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         learning_bytes,
         plan_fallback,
     )
+    from mergebarrier.verbs.moved import MovedTensor, moved_adapter, write_moved
     from mergebarrier.verbs.parents import parents
     from mergebarrier.verbs.pools import merge_weights
     from mergebarrier.verbs.protect import dry_run, protect
@@ -49,6 +50,7 @@ __all__ = [
     "MergeInput",
     "MergeJob",
     "Models",
+    "MovedTensor",
     "OutputOptions",
     "ScanRequest",
     "ScanResult",
@@ -72,6 +74,7 @@ __all__ = [
     "manifest_request",
     "merge",
     "merge_weights",
+    "moved_adapter",
     "parents",
     "plan_fallback",
     "protect",
@@ -83,6 +86,7 @@ __all__ = [
     "undone_by_realignment",
     "unprotect",
     "whole_models",
+    "write_moved",
 ]
 
 lazy.open_door(__name__)

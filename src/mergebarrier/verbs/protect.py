@@ -48,7 +48,7 @@ def protect(
     into: OutputOptions,
     *,
     base: Checkpoint | None = None,
-    ready: Callable[[], None] | None = None,
+    ready: Callable[[Prepared], None] | None = None,
     text: str | None = None,
     do_not_merge: bool = False,
 ) -> "tuple[ProtectContent, Prepared]":
@@ -86,7 +86,7 @@ def protect(
         return prepared.apply(circuit, tables[0])
 
     if ready is not None:
-        ready()
+        ready(prepared)
 
     def section(digest: str) -> str:
         return _SECTION.format(

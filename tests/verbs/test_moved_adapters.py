@@ -1,0 +1,96 @@
+"""An adapter that was moved along answers on the protected model as it did on the original; peft is the judge."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from mergebarrier.checkpoint import verify_manifest
+from peft_adapters import logits_of, quiet, save_adapter
+from tiny_models import save
+
+EVERY = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+CONV1D = {"target_modules": ["c_attn", "c_proj", "c_fc", "wpe"], "fan_in_fan_out": True}
+METHODS = {
+    "exact": ["exact"],
+    "full": ["exact", "--profile", "full"],
+    "mergebarrier": ["mergebarrier"],
+    "params": ["params"],
+    "mergelock": ["mergelock"],
+    "both": ["params+mergelock"],
+}
+ADAPTERS: dict[str, tuple[str, dict[str, Any]]] = {
+    "everything": ("llama-gqa-untied", {"target_modules": [*EVERY, "lm_head", "embed_tokens"], "use_rslora": True}),
+    "conv1d": ("gpt2-tied", CONV1D),
+    "biases": ("llama-mqa-biased", {"target_modules": ["q_proj", "down_proj"], "bias": "all", "lora_bias": True}),
+    "whole": (
+        "llama-gqa-untied",
+        {"target_modules": ["v_proj"], "modules_to_save": ["norm", "lm_head"], "trainable_token_indices": [3, 9]},
+    ),
+    "dora": ("qwen2", {"target_modules": EVERY, "use_dora": True}),
+}
+FAST = {("everything", "full"), ("conv1d", "both"), ("biases", "exact"), ("whole", "exact"), ("dora", "params")}
+MIXED = {("dora", "full"), ("dora", "mergelock"), ("dora", "both")}
+
+
+def answers(base: Path, adapter: Path | None = None) -> torch.Tensor:
+    import peft
+    from transformers import AutoModelForCausalLM
+
+    with quiet():
+        module: Any = AutoModelForCausalLM.from_pretrained(base)
+        return logits_of(module if adapter is None else peft.PeftModel.from_pretrained(module, adapter))
+
+
+@pytest.mark.parametrize(
+    ("kind", "method"),
+    [
+        pytest.param(kind, method, marks=() if (kind, method) in FAST else pytest.mark.slow)
+        for kind in ADAPTERS
+        for method in METHODS
+        if (kind, method) not in MIXED
+    ],
+)
+def test_it_answers_on_the_protected_model_as_on_the_original(kind: str, method: str, tmp_path, run_cli) -> None:
+    name, config = ADAPTERS[kind]
+    base, lora = save(name, tmp_path / "base"), save_adapter(tmp_path / "lora", name, r=4, **config)
+    ran = run_cli("protect", base, "--method", *METHODS[method], "--adapter", lora, "-o", tmp_path / "out", "--json")
+    assert ran.exit_code == 0, ran.stderr
+    assert ran.json["adapters"] == [str(tmp_path / "out-lora")] and verify_manifest(tmp_path / "out-lora") == []
+    wanted, found = answers(base, lora), answers(tmp_path / "out", tmp_path / "out-lora")
+    assert float((found - wanted).abs().max()) <= 1e-5 < 0.5 < float((wanted - answers(base)).abs().max())
+
+
+def test_dora_does_not_follow_where_outputs_are_mixed_and_nothing_is_written(tmp_path, run_cli) -> None:
+    name, config = ADAPTERS["dora"]
+    base, lora = save(name, tmp_path / "base"), save_adapter(tmp_path / "lora", name, r=4, **config)
+    words = ["--method", "mergelock", "--adapter", lora, "-o", tmp_path / "out"]
+    ran = run_cli("protect", base, *words)
+    assert ran.exit_code == 2 and "protect MODEL+ADAPTER" in ran.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["base", "lora"]
+    assert run_cli("protect", f"{base}+{lora}", "--method", "mergelock", "-o", tmp_path / "out").exit_code == 0
+
+
+def test_a_method_that_changes_more_than_coordinates_and_two_of_one_name_are_refused(tmp_path, run_cli) -> None:
+    name, config = ADAPTERS["biases"]
+    base, lora = save(name, tmp_path / "base"), save_adapter(tmp_path / "lora", name, r=4, **config)
+    for words in (["widen"], ["params", "--dropout", "0.3", "--base", base], ["exact", "--residual", "rotate"]):
+        ran = run_cli("protect", base, "--method", *words, "--adapter", lora, "-o", tmp_path / "out")
+        assert ran.exit_code == 2 and "no adapter can follow it" in ran.stderr and not (tmp_path / "out").exists()
+    other = save_adapter(tmp_path / "more" / "lora", name, r=4, **config)
+    ran = run_cli("protect", base, "--adapter", lora, "--adapter", other, "-o", tmp_path / "out")
+    assert ran.exit_code == 64 and "two adapters have one name" in ran.stderr
+
+
+def test_the_configuration_and_the_names_stay(tmp_path, run_cli) -> None:
+    from safetensors.torch import load_file
+
+    name, config = ADAPTERS["dora"]
+    base, lora = save(name, tmp_path / "base"), save_adapter(tmp_path / "lora", name, r=4, **config)
+    assert run_cli("protect", base, "--adapter", lora, "-o", tmp_path / "out").exit_code == 0
+    before, after = (load_file(folder / "adapter_model.safetensors") for folder in (lora, tmp_path / "out-lora"))
+    assert before.keys() == after.keys() and any(not torch.equal(before[key], after[key]) for key in before)
+    configs = [json.loads((folder / "adapter_config.json").read_text()) for folder in (lora, tmp_path / "out-lora")]
+    assert configs[0] == configs[1]
