@@ -59,7 +59,7 @@ def act_one(circuit: Circuit, elements: Elements, tensors: Mapping[str, Tensor],
 def act_entry(circuit: Circuit, elements: Elements, tensors: Mapping[str, Tensor], name: str, number: int) -> Tensor:
     """Return one index of the first dimension of what comes to stand under one name, as ``act_one`` does."""
     ((_, source),) = _sources(circuit, elements, [name])
-    acting = _Acting(circuit, source, elements)
+    acting = Acting(circuit, source, elements)
     first, *rest = source.nodes
     if not isinstance(first, Factor) or not acting.only_orders:
         return act_one(circuit, elements, tensors, name)[number]
