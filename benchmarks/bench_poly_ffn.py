@@ -19,11 +19,13 @@ import torch
 import mergebarrier as mb
 from _keep import Rows, say
 from mergebarrier import zoo
+from mergebarrier.api import plan_protect
 from mergebarrier.checkpoint import open_checkpoint
 from mergebarrier.circuits import describe
 from mergebarrier.errors import MergebarrierError
 from mergebarrier.evaluate import compare, load_module, load_tokenizer, perplexity, token_ids
 from mergebarrier.merge import make
+from mergebarrier.protect import MergeBarrier
 from mergebarrier.realign import REALIGNMENTS
 from mergebarrier.symmetry import feed_forward
 
@@ -60,7 +62,7 @@ class Bench:
         folder = self.work / ("poly" if parameters else "flips")
         if not folder.exists():
             text = self.assets.text_train if parameters else None
-            mb.protect(self.assets.expert_a, folder, method=mb.MergeBarrier(**parameters), text=text)
+            mb.protect(self.assets.expert_a, folder, method=MergeBarrier(**parameters), text=text)
         return folder
 
     @cached_property
@@ -81,7 +83,7 @@ class Bench:
     def protect(self) -> dict[str, Any]:
         """Time the protection, and return what it measured."""
         started = time.perf_counter()
-        mb.plan_protect(self.assets.expert_a, method=mb.MergeBarrier(ffn="poly"), text=self.assets.text_train)
+        plan_protect(self.assets.expert_a, method=MergeBarrier(ffn="poly"), text=self.assets.text_train)
         calibrated = time.perf_counter()
         folder = self.model({"ffn": "poly"})
         seconds = time.perf_counter() - calibrated

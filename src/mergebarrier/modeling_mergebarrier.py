@@ -188,7 +188,8 @@ def with_polynomials(stock: type) -> type:
         inspect.getattr_static(stock, "__init__")(self, config, *inputs, **options)
         replace_blocks(self, plan)
 
-    return type(stock.__name__, (stock,), {"__init__": __init__})
+    # Names of an older library are converted for stock classes, which this is but for a few modules.
+    return type(stock.__name__, (stock,), {"__init__": __init__, "is_custom_code": classmethod(lambda made: False)})
 
 
 def __getattr__(name: str) -> type:

@@ -13,7 +13,7 @@ Gauss-Newton, on two numbers where the gate has a bias of its own, which nothing
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar, Final
@@ -32,16 +32,11 @@ if TYPE_CHECKING:
     from mergebarrier.realign.realignment import ParallelMap
     from mergebarrier.symmetry import FeedForward, Tensors
 
-#: Where the search starts: half-widths by their logarithm; middles, where the gate has a bias.
-_LOG_LOW, _LOG_HIGH, _LEVELS = -7.0, 5.0, 121
-_FARTHEST, _MIDDLES = 16.0, 129
 #: Part -> the tensor that holds its neurons which stayed as they were.
 _EXACT: Final[Mapping[str, str]] = {
     "gate": "exact_gate_proj.weight", "gate_bias": "exact_gate_proj.bias", "up": "exact_up_proj.weight",
     "up_bias": "exact_up_proj.bias", "down": "exact_down_proj.weight",
 }  # fmt: skip
-_AT_ONCE, _STEPS, _SMALLEST = 512, 60, 1e-300
-_SHIFT: Final = 1e-5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,6 +183,8 @@ def _inverted(
         return Inverted(stock=stock, mid=mid, half=half, off=torch.zeros_like(mid))
     shape = _published(model, path, plan["order"])
     bias = model.read(f"{path}.poly_in.bias").double()
+    from mergebarrier.realign.shapes import ranges
+
     mid, half, off = ranges(plan, block, shape, bias)
     return Inverted(stock=stock, mid=mid, half=half, off=off)
 
@@ -203,65 +200,6 @@ def _published(model: Checkpoint, path: str, order: int) -> Tensor:
         direction = torch.where(larger, other, direction)
         size = direction.norm(dim=0)
     return torch.stack([(model.read(name).double() * direction).sum(0) for name in names], dim=1)
-
-
-def ranges(plan: PolynomialPlan, block: PolynomialBlock, shape: Tensor, bias: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return middles, half-widths and what is left, of neurons whose coefficients are known up to a factor.
-
-    Args:
-      plan:  of the model.
-      block: of the network.
-      shape: Float64[Tensor, "n order+1"].
-      bias:  Float64[Tensor, "n"], of what the polynomials are of.
-    """
-    from mergebarrier.numerics import polynomials
-
-    wanted = shape / shape.norm(dim=1, keepdim=True).clamp_min(_SMALLEST)
-    free = "gate" in block["biased"]
-    levels = torch.linspace(_LOG_LOW, _LOG_HIGH, _LEVELS, dtype=torch.float64)
-
-    def unit(mid: Tensor, half: Tensor) -> Tensor:
-        found = polynomials.coefficients(plan["basis"], block["activation"], mid, half, plan["order"])
-        size: Tensor = found.norm(dim=-1, keepdim=True)
-        return found / size.clamp_min(_SMALLEST)
-
-    def of(theta: Tensor) -> Tensor:
-        half = theta[:, -1].exp()
-        return unit(theta[:, 0] if free else -bias * half, half)
-
-    if free:
-        middles = torch.linspace(-_FARTHEST, _FARTHEST, _MIDDLES, dtype=torch.float64)
-        starts = torch.cartesian_prod(middles, levels)
-        known = unit(starts[:, 0], starts[:, 1].exp()).mT
-        theta = starts[torch.cat([(some @ known).abs().argmax(1) for some in wanted.split(_AT_ONCE)])]
-    else:
-        tried = [(of(level.expand(len(bias), 1)) * wanted).sum(1).abs() for level in levels]
-        theta = levels[torch.stack(tried, dim=1).argmax(1)][:, None]
-    sign = torch.where((of(theta) * wanted).sum(1, keepdim=True) < 0, -1.0, 1.0)
-    theta = _refined(of, theta, sign * wanted)
-    off = (of(theta) - sign * wanted).norm(dim=1)
-    half = theta[:, -1].exp()
-    return (theta[:, 0] if free else -bias * half), half, off
-
-
-def _refined(of: Callable[[Tensor], Tensor], theta: Tensor, wanted: Tensor) -> Tensor:
-    """Return the parameters of the nearest shapes: damped Gauss-Newton, every row for itself."""
-    damping = torch.full((len(theta),), 1e-3, dtype=torch.float64)
-    left = of(theta) - wanted
-    for _ in range(_STEPS):
-        shifts = _SHIFT * torch.eye(theta.shape[1], dtype=torch.float64)
-        slopes = torch.stack([(of(theta + shift) - of(theta - shift)) / (2 * _SHIFT) for shift in shifts], dim=2)
-        normal = slopes.mT @ slopes
-        damped = normal + torch.diag_embed(damping[:, None] * normal.diagonal(dim1=1, dim2=2) + _SMALLEST)
-        step = torch.linalg.solve(damped, slopes.mT @ left[..., None])[..., 0]
-        tried = theta - step.clamp(-1, 1)
-        now = of(tried) - wanted
-        better = now.norm(dim=1) < left.norm(dim=1)
-        theta, left = torch.where(better[:, None], tried, theta), torch.where(better[:, None], now, left)
-        damping = torch.where(better, damping / 10, damping * 10).clamp(1e-12, 1e6)
-        if not bool(better.any()):
-            break
-    return theta
 
 
 def _parts(plan: PolynomialPlan, path: str, one: Inverted, tensors: Tensors) -> dict[str, Tensor]:

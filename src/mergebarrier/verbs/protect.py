@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from functools import cache, cached_property
-from typing import TYPE_CHECKING, TypedDict, cast
+from typing import TYPE_CHECKING, Any, TypedDict, cast
 
 from mergebarrier import __version__
 from mergebarrier.checkpoint import Checkpoint
@@ -176,12 +176,14 @@ class _OwnersText:
 
     def passes(self, count: int) -> "list[dict[str, Tensor]]":
         """Cut the text into sequences; MethodRefused for a model that reads none, BadText."""
-        from mergebarrier.evaluate import load_tokenizer, reads_tokens, text_windows
+        from mergebarrier.evaluate import load_tokenizer, reads_more, reads_tokens, text_windows
 
         self.read = True
-        if not reads_tokens(self._module):
-            raise MethodRefused("this model reads no text to calibrate on", where=self._source.path,
-                                remedy="leave --ffn out: the attention part acts alone")  # fmt: skip
+        config: Any = self._module.config
+        if not reads_tokens(self._module) or reads_more(self._module) or config.is_encoder_decoder:
+            what = "calibration gives a model a text and nothing else, which is not all that this one reads"
+            remedy = "leave --ffn out: the attention part acts alone"
+            raise MethodRefused(what, where=self._source.path, remedy=remedy)
         found = text_windows(self._module, load_tokenizer(self._source), self._text, count)
         return [{"input_ids": ids} for ids in found]
 
