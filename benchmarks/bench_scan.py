@@ -35,7 +35,8 @@ ATTACKS = ("badmerging", "universal", "badnets")
 TUNING, TEST, HONEST_SEEDS, SIZE = range(100, 101), range(7), 4, 4
 #: A merge is searched under every head; this many pools of either kind are.
 MERGES = 6
-SEARCH = Search(steps=12, keep=4, refine_steps=20)
+#: As the command line searches.
+SEARCH = Search()
 CLEANSE_STEPS = 40
 
 

@@ -135,6 +135,9 @@ def test_the_published_attack_and_another_protection_are_shown_and_not_graded(au
     attention = extras["mergebarrier"]
     assert attention.best.coefficients == {"coefficient": 1.0}
     assert attention.ruf >= 0.9, "attention alone does not stop task arithmetic with coefficient 1"
+    ceiling = audited[0].levels[0].best_unprotected
+    same = attention.best_unprotected.utility >= ceiling.utility or attention.best_unprotected.merge != ceiling.merge
+    assert same, "the ceiling is that of the audit: the best unprotected merge, not the one at this setting"
 
 
 def test_every_state_has_its_own_row_even_where_the_attack_returns_the_original_bit_for_bit(audited) -> None:

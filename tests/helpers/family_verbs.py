@@ -43,7 +43,7 @@ GATES: Mapping[str, tuple[str, float]] = {
         1e-5,
     ),
     "bits": ("tensors of a losslessly protected fine-tune that `realign` does not bring back bit for bit", 0.0),
-    "two keys": ("distance of two realigned copies with different keys, over the norm of the task vector", 0.05),
+    "two keys": ("distance of two realigned copies with different keys, over the norm of the task vector", 1e-3),
     "alone": ("tensors that `realign` changes in a fine-tune that nobody protected", 0.0),
     "mergebarrier": ("error of the outputs after `protect --method mergebarrier`", 1e-5),
     "flipped back": ("tensors that `unprotect` of that leaves further than 1e-6 from the original", 0.0),

@@ -90,7 +90,7 @@ def run_audit(
         theirs = control(bench, context)
         check_measurable(theirs.test, context.scales, context.trivial)
         attempts = [climb(LEVELS[level], bench, context) for level in spec.levels]
-        shown = _shown(bench, context)
+        shown = _shown(bench, context, theirs)
         barrier = curves.barrier(bench, [attempt.level.state for attempt in attempts if attempt.level.prepare])
         standalone = _alone.standalone(bench, text)
         graded = tuple(_summary(bench, context, attempt, text) for attempt in attempts)
@@ -126,13 +126,13 @@ def _context(skills: Mapping[str, Mapping[str, Skill]]) -> tuple[LevelContext, d
     return LevelContext(scales=scales, trivial=trivial), references
 
 
-def _shown(bench: Bench, context: LevelContext) -> list[Attempt]:
+def _shown(bench: Bench, context: LevelContext, theirs: Found) -> list[Attempt]:
     """Run what is shown but not graded: further attacks, and other protections of the same original."""
     shown = [climb(level, bench, context) for level in shown_beside(bench.spec)]
     for number, path in enumerate(bench.spec.comparisons, 1):
         role = f"comparison {number}"
         bench.admit(role, path)
-        shown.append(compare(bench, role, _protection(bench, role)[0]))
+        shown.append(compare(bench, role, _protection(bench, role)[0], theirs.test))
     return shown
 
 

@@ -250,8 +250,10 @@ def _text(report: "ScanReport") -> str:
     lines += [f"not run: {name}, {why}" for name, why in report.checks_left_out.items()]
     ran = (rule for name in report.checks_run for rule in REGISTERED[name].rules if rule != UNSEEN)
     rules = dict.fromkeys([found.rule for found in report.findings] or ran)
-    unseen = dict.fromkeys(RULES[rule].cannot_see for rule in rules)
-    return "\n".join([*lines, *(f"cannot see: {words}" for words in unseen)])
+    unseen: dict[str, list[str]] = {}
+    for rule in rules:
+        unseen.setdefault(RULES[rule].cannot_see, []).append(rule)
+    return "\n".join([*lines, *(f"cannot see ({', '.join(by)}): {words}" for words, by in unseen.items())])
 
 
 def _margins(report: "ScanReport") -> list[str]:

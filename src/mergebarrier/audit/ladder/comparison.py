@@ -3,11 +3,12 @@
 It shows what the same merge does to a protection that leaves circuits untouched, compared with the one that is audited.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from mergebarrier.audit.bench import Bench, MergeSetting
 from mergebarrier.audit.ladder.level import Attempt, Level
-from mergebarrier.results import State
+from mergebarrier.results import Cell, State
 
 COMPARISON = Level(
     number=0,
@@ -20,10 +21,9 @@ COMPARISON = Level(
 )
 
 
-def compare(bench: Bench, role: str, name: str) -> Attempt:
-    """Merge the model of a role, whose protection is called ``name``."""
+def compare(bench: Bench, role: str, name: str, unprotected: Sequence[Cell]) -> Attempt:
+    """Merge the model of a role, whose protection is called ``name``; ``unprotected`` is the audit's own ceiling."""
     setting = MergeSetting("task_arithmetic", (("coefficient", 1.0),))
     level = replace(COMPARISON, name=name)
     ours = bench.cell(level.state, setting, "test", level=level.number, attack=level.word, role=role)
-    theirs = bench.cell("unprotected", setting, "test", level=0, attack="control", role="original")
-    return Attempt(level=level, attacked=[ours], unprotected=[theirs])
+    return Attempt(level=level, attacked=[ours], unprotected=unprotected)

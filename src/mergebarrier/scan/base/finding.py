@@ -42,7 +42,7 @@ _FILES_ONLY: Final = "what a harmless name or an unusual format hides from these
 UNSEEN: Final = "MB7100"
 REFUSED: Final = "MB7101"
 RULES: Final[dict[str, FindingRule]] = {
-    UNSEEN: FindingRule("Something could not be looked at.", "high", "anything in it"),
+    UNSEEN: FindingRule("Something could not be looked at.", "high", "anything in what was not looked at"),
     REFUSED: FindingRule("The folder is refused by the strict reader.", "high", "what the refused files hold"),
     "MB7102": FindingRule(
         "The folder calls itself an attack artefact.", "high", "attack artefacts whose mark was removed"

@@ -45,10 +45,10 @@ class Search:
     """
 
     side_frac: float = 0.25
-    steps: int = 30
+    steps: int = 12
     images: int = 1
-    keep: int = 6
-    refine_steps: int = 30
+    keep: int = 4
+    refine_steps: int = 20
     refine_images: int = 24
     learning_rate: float = 0.1
     contrast: float = 1.0
