@@ -103,6 +103,16 @@ def calls(place: Place) -> dict[str, tuple[list[Words], Words, int]]:
             ("scan", w.original, "--base", b.base, "--fail-on", "medium"),
             1,
         ),
+        "provenance relate": (
+            [("provenance", "relate", w.original, w.partner)],
+            ("provenance", "relate", w.original, none),
+            2,
+        ),
+        "provenance parents": (
+            [("provenance", "parents", w.original, "--base", w.base, "--candidate", w.partner)],
+            ("provenance", "parents", w.original, "--base", none, "--candidate", w.partner),
+            2,
+        ),
         "audit": ([protect, (*place.audit, "-o", out / "a")], (*place.audit[:3], w.partner, *place.audit[4:]), 64),
         "report": ([protect, (*place.audit, "-o", out / "a"), ("report", out / "a")], ("report", out), 2),
         # The story itself is told by a test of the audit, on models of this size, and by `make demo` on a real one.

@@ -123,7 +123,7 @@ def _complete(bash: str, line: str) -> list[str]:
 def test_bash_completes_verbs_options_and_choices() -> None:
     bash = shutil.which("bash")
     assert bash, "bash is part of every machine that these tests are meant for"
-    assert _complete(bash, "mergebarrier pro") == ["protect"]
+    assert _complete(bash, "mergebarrier pro") == ["protect", "provenance"]
     assert _complete(bash, "mergebarrier un") == ["unprotect"]
     assert {"badmerging", "measure"} <= set(_complete(bash, "mergebarrier attack "))
     assert _complete(bash, "mergebarrier protect --prof") == ["--profile"]

@@ -192,7 +192,7 @@ def test_it_draws_from_streams_of_its_own(form, tmp_path, attempt, monkeypatch: 
             if prepared.invert is not None:
                 asked.clear()
                 assert dict(prepared.invert(circuit, moved)).keys() == set(circuit.tensors)
-                assert sorted(asked) == drawn[circuit.name]
+                assert len(set(asked)) == len(asked) and set(asked) <= set(drawn[circuit.name])
     assert any(drawn.values()) == form.keyed
     if form.keyed:
         other = type("Other", (type(form),), {"name": "other"})

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, ClassVar
 from mergebarrier import verbs
 from mergebarrier.api.base import Model, Report, WriteOptions, beside, opened, optional, resolve, shown
 from mergebarrier.checkpoint import MANIFEST_NAME, Checkpoint
-from mergebarrier.errors import UsageError
+from mergebarrier.errors import MethodRefused, RealignError, UsageError
 from mergebarrier.keys import KEY_BYTES, Key, check_key_place, read_key_file, write_key_file
 from mergebarrier.lineage import declared
 from mergebarrier.progress import Progress
@@ -136,8 +136,14 @@ def protect(
             moved = [folder.with_name(f"{folder.name}-{expert.adapter.path.name}") for expert in experts]
             for expert, tensors, place in zip(experts, following, moved, strict=True):
                 verbs.write_moved(expert, tensors, content, write.into(place, None))
-        realigned = None if anchor is None else _undone(source, folder, anchor, progress)
         notes = [*source.folder_notes, *_remarks(source)]
+        realigned = None
+        if anchor is not None:
+            try:
+                realigned = _undone(source, folder, anchor, progress)
+            except (RealignError, MethodRefused) as error:
+                # The model is written and whole; only the attack on it cannot be tried.
+                notes.append(f"what realigning takes back could not be measured: {error}")
     kept = None if owned.file is None else _keep_copy(folder, owned.file, content["output"]["content_digest"])
     if owned.file is not None and kept is None:
         notes.append(f"{owned.file.parent} takes no copy of {MANIFEST_NAME}; keep one with the key yourself")
