@@ -304,6 +304,8 @@ def test_the_page_takes_pictures_from_itself_alone(tiny, poisoned, tmp_path, run
     words = ("--control", poisoned / "clean", "--trigger", poisoned / "expert", "--task", tiny.task)
     run_cli("attack", "measure", poisoned / "merged", *words, "--base", tiny.base, "-o", tmp_path / "r", "-q")
     page = (tmp_path / "r" / "report.html").read_text()
-    assert "img-src data:" in page and page.count("<script") == 1 and "script-src &#39;sha256-" in page and "default-src &#39;none&#39;" in page
+    assert page.count("<script") == 1
+    for allowed in ("img-src data:", "script-src &#39;sha256-", "default-src &#39;none&#39;"):
+        assert allowed in page
     assert page.count("<img ") == page.count('src="data:image/png;base64,') == 1 + 2 * 3
     assert "polyline" in page and "http" not in page.replace("http-equiv", "")
