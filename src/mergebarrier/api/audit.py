@@ -4,9 +4,8 @@ protected, original, base, partner and their tasks  ->  result, rows, grade
 """
 
 import os
-import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -194,6 +193,7 @@ def audited(
     """
     import torch
 
+    from mergebarrier.checkpoint import remove_tree
     from mergebarrier.report import WORK, Journal, write_report
 
     kept = MemoryJournal() if out is None else Journal.open(out, resume=write.resume, overwrite=write.overwrite)
@@ -208,7 +208,8 @@ def audited(
             write_report(out, result, journal.used)
     if work is not None and keep is None:
         # Only now: an audit that was interrupted finds its realigned models again.
-        shutil.rmtree(work, ignore_errors=True)
+        with suppress(OSError):
+            remove_tree(work)
     progress(expected, expected)
     page = None if out is None else out / "report.html"
     return AuditReport(result=result, records=tuple(journal.used), page=page)

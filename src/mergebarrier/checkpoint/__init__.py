@@ -52,7 +52,7 @@ if TYPE_CHECKING:
         validate_header,
         walk,
     )
-    from mergebarrier.checkpoint.write import OutputFolder, Writer, layout_like, modeling_code
+    from mergebarrier.checkpoint.write import OutputFolder, Writer, layout_like, modeling_code, remove_tree
 
 __all__ = [
     "ADAPTER_CONFIG",
@@ -100,6 +100,7 @@ __all__ = [
     "read_shard_names",
     "read_small",
     "read_tensor_file",
+    "remove_tree",
     "split_reference",
     "tensor_file_bytes",
     "validate_header",

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from mergebarrier import lazy
 
 if TYPE_CHECKING:
+    from mergebarrier.checkpoint.write.claim import remove_tree
     from mergebarrier.checkpoint.write.folder import OutputFolder, modeling_code
     from mergebarrier.checkpoint.write.layout import layout_like
     from mergebarrier.checkpoint.write.writer import Writer
@@ -14,6 +15,7 @@ __all__ = [
     "Writer",
     "layout_like",
     "modeling_code",
+    "remove_tree",
 ]
 
 lazy.open_door(__name__)

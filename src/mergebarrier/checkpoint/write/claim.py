@@ -161,7 +161,7 @@ def drop_leftover(place: OutputPlace, plan: bytes) -> None:
 
 def remove_partial(place: OutputPlace) -> None:
     """Remove the partial folder, the plan last: while anything is left, it says whose it is."""
-    _remove_tree(place.partial, last=place.plan.name)
+    remove_tree(place.partial, last=place.plan.name)
 
 
 def claim_partial(place: OutputPlace, *, resume: bool, overwrite: bool) -> int:
@@ -228,7 +228,7 @@ def _empty(place: OutputPlace) -> None:
     for name in names:
         path = place.partial / name
         if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
+            remove_tree(path)
         else:
             path.unlink(missing_ok=True)
 
@@ -261,14 +261,16 @@ def publish(place: OutputPlace) -> None:
 def _remove_replaced(place: OutputPlace) -> None:
     """Remove an old output, the manifest last: it is what allows the removal, should this run die before the end."""
     if place.replaced.is_dir() and not _foreign(place.replaced):
-        _remove_tree(place.replaced, last=MANIFEST_NAME)
+        remove_tree(place.replaced)
 
 
-def _remove_tree(folder: Path, *, last: str) -> None:
-    for path in folder.iterdir():
+def remove_tree(folder: Path, *, last: str = MANIFEST_NAME) -> None:
+    """Remove a folder, weights first and ``last`` last: a model of which anything is gone does not load."""
+    for path in sorted(
+        folder.iterdir(), key=lambda path: (path.name == last, path.suffix != ".safetensors", path.name)
+    ):
         if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        elif path.name != last:
+            remove_tree(path)
+        else:
             path.unlink()
-    (folder / last).unlink(missing_ok=True)
     folder.rmdir()

@@ -217,7 +217,7 @@ def commit_output(
     for name, data in last.items():
         write_new(place.model / (name + ".new"), data)
     sync_folder(place.model)
-    for name in last:
+    for name in reversed(last):  # the manifest first: what loads has one
         os.rename(place.model / (name + ".new"), place.model / name)
     publish(place)
     sync_folder(place.out)

@@ -16,7 +16,6 @@ import errno
 import hashlib
 import json
 import os
-import shutil
 import stat
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -36,7 +35,7 @@ from mergebarrier.checkpoint.bytes import (
 )
 from mergebarrier.checkpoint.files import canonical_json
 from mergebarrier.checkpoint.read import INDEX, SHARD_NAME, SINGLE, Checkpoint
-from mergebarrier.checkpoint.write.claim import OutputPlace, check_space
+from mergebarrier.checkpoint.write.claim import OutputPlace, check_space, remove_tree
 from mergebarrier.errors import CheckpointError, InternalError, PartialOutput, UnsafePath
 
 _MAX_PLAN_BYTES = 256 * 2**20
@@ -155,7 +154,7 @@ def open_parts(place: OutputPlace, shards: Sequence[tuple[Shard, bytes]], plan: 
             raise
     except CheckpointError:
         if not resumed:
-            shutil.rmtree(place.partial)
+            remove_tree(place.partial)
         raise
     return fds
 
@@ -165,7 +164,7 @@ def _take_plan(place: OutputPlace, plan: bytes) -> bool:
     if not place.plan.exists():
         for leftover in ("model", "tasks"):
             with contextlib.suppress(FileNotFoundError):
-                shutil.rmtree(place.partial / leftover)
+                remove_tree(place.partial / leftover)
         return False
     if read_small(place.partial.resolve(), place.plan.name, _MAX_PLAN_BYTES) != plan:
         raise PartialOutput(
