@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     )
     from mergebarrier.symmetry.mlps import Role, groups_of, meeting, neuron_axes, role_of
     from mergebarrier.symmetry.rotation import Rotatable, rotatable
-    from mergebarrier.symmetry.updates import Place, places
+    from mergebarrier.symmetry.updates import MovedName, places
 
 __all__ = [
     "LOCKS",
@@ -38,7 +38,7 @@ __all__ = [
     "Freedom",
     "LinearMap",
     "Monomial",
-    "Place",
+    "MovedName",
     "Planes",
     "Reverted",
     "Role",

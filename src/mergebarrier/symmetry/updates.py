@@ -18,7 +18,7 @@ from mergebarrier.symmetry.act import Acting, Elements, destinations, moved
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place:
+class MovedName:
     """A tensor of a circuit as elements move it.
 
     Attributes:
@@ -78,8 +78,8 @@ class Place:
         return Acting(self.circuit, member, self.elements)
 
 
-def places(circuit: Circuit, elements: Elements) -> Iterator[tuple[str, Place]]:
+def places(circuit: Circuit, elements: Elements) -> Iterator[tuple[str, MovedName]]:
     """Yield (name, where and how it moves) of every tensor of a circuit that a table describes."""
     for becomes, member in destinations(circuit, elements):
         if member.line.nodes is not None:
-            yield member.name, Place(circuit=circuit, elements=elements, member=member, becomes=becomes)
+            yield member.name, MovedName(circuit=circuit, elements=elements, member=member, becomes=becomes)

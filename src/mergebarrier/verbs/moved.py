@@ -18,7 +18,7 @@ from mergebarrier.checkpoint.bytes import TORCH
 from mergebarrier.circuits import describe
 from mergebarrier.errors import MethodRefused, clean
 from mergebarrier.protect import Prepared
-from mergebarrier.symmetry import Place, places
+from mergebarrier.symmetry import MovedName, places
 from mergebarrier.verbs.folders import OutputOptions, environment, input_of
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ class _Moving:
         self.expert, self.prepared, self.weights = expert, prepared, expert.adapter.weights
         architecture = describe(expert.base)
         self.circuits = {name: circuit for circuit in architecture.circuits for name in circuit.tensors}
-        self.known: dict[str, list[Mapping[str, Place]]] = {}
+        self.known: dict[str, list[Mapping[str, MovedName]]] = {}
 
     def tensors(self) -> Iterator[MovedTensor]:
         """Yield every tensor of the adapter."""
@@ -109,7 +109,7 @@ class _Moving:
         for info in left.values():  # copies that peft writes beside what it loads
             yield MovedTensor(info=info, name=info.name, tensor=self.weights.read(info.name))
 
-    def way(self, target: str) -> list[Place]:
+    def way(self, target: str) -> list[MovedName]:
         """Return how a tensor of the model moves, stage by stage."""
         circuit = self.circuits.get(target)
         if circuit is None:
@@ -119,7 +119,7 @@ class _Moving:
             stored = {name: self.expert.base.read(name) for name in circuit.tensors}
             stages = self.prepared.stages(circuit, stored)
             self.known[circuit.name] = [dict(places(circuit, elements)) for elements in stages]
-        way, name = list[Place](), target
+        way, name = list[MovedName](), target
         for stage in self.known[circuit.name]:
             if name in stage:
                 way.append(stage[name])
@@ -145,7 +145,7 @@ class _Moving:
         if change.factors is not None:
             yield from self.factors(target, new, change, way)
 
-    def factors(self, target: str, new: str, change: "WeightChange", way: list[Place]) -> Iterator[MovedTensor]:
+    def factors(self, target: str, new: str, change: "WeightChange", way: list[MovedName]) -> Iterator[MovedTensor]:
         factors = change.factors
         assert factors is not None
         if way and (factors.odd or not all(place.splits for place in way)):
@@ -166,7 +166,7 @@ class _Moving:
             lengths = whole.norm(dim=0 if change.transposed else 1)
             yield self.moved(factors.magnitude, target, new, lengths.reshape(factors.magnitude.shape))
 
-    def along(self, way: list[Place], tensor: "Tensor") -> "Tensor":
+    def along(self, way: list[MovedName], tensor: "Tensor") -> "Tensor":
         tensor = tensor.double()
         for place in way:
             tensor = place.whole(tensor)
