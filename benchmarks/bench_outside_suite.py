@@ -21,13 +21,11 @@ HERE = Path(__file__).parent / "outside_suite"
 ROOT = Path(__file__).parents[1]
 _TRUNCATED = "expects the donor's vocab_size after a cut; ours follows the rows, else the model does not load"
 _ZERO_SUM = "expects NaN or infinity from weights that sum to zero; ours refuses them"
-_DECLARED = "a function of the parser: its validator sees every end of a gradient, ours the value that is used"
 _COUNTERS = "counters of training steps differ between any two trainings: ours are the donor's, with a note"
 #: Test -> why it fails, for those that fail for a reason of ours.
 REASONS = {
     "test_linear_zero_weight_sum_follows_tensor_division": _ZERO_SUM,
     "test_gradient_interpretation_uses_declared_type": "a word of text that is a number is a number in every parameter",
-    "test_gradient_constraints_validate_endpoints": _DECLARED,
     "test_single_conditional_parameter_and_filter_fallback": "reads the description of a method's parameters",
     "test_truncation_preserves_donor_config": _TRUNCATED,
     "test_truncation_copies_out_of_range_metadata": _TRUNCATED,

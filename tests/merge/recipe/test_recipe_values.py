@@ -157,7 +157,10 @@ def test_a_model_without_a_value_takes_the_default_of_the_method(planned) -> Non
         ),
         ("merge_method: linear\n" + MODELS.replace("1}", "abc}", 1), "linear, .*: weights is 'abc'"),
         ("merge_method: linear\n" + MODELS.replace("1}", ".nan}", 1), "weights is nan"),
-        ("merge_method: ties\nbase_model: base\n" + MODELS + "parameters: {density: [0.5, 1.5]}", "density is 1.5"),
+        (
+            "merge_method: ties\nbase_model: base\n" + MODELS + "parameters: {density: [0.5, 1.5]}",
+            "density goes through 1.5",
+        ),
         ("merge_method: ties\nbase_model: base\n" + MODELS + "parameters: {elect: unweighted}", "no parameter 'elect'"),
         ("merge_method: linear\n" + MODELS + "mergebarrier: {elect: unweighted}", "elect is not built yet, or nothing"),
         ("merge_method: linear\n" + MODELS + "mergebarrier: {sed: 3}", "unknown key 'sed' under mergebarrier .*'seed'"),
@@ -215,3 +218,17 @@ def test_a_rescale_restores_the_norm_it_names(rescale, order) -> None:
         merged = make(name, density=0.4, rescale=rescale).merge(base, [expert], name="w")
         norms = [torch.linalg.vector_norm(tensor - base, order).item() for tensor in (merged, expert)]
         assert norms[0] == pytest.approx(norms[1], rel=1e-12)
+
+
+@pytest.mark.parametrize("where", ["models", "shared"])
+def test_an_end_of_a_gradient_that_is_out_of_range_is_refused_where_no_layer_meets_it(planned, where) -> None:
+    gradient = "{filter: layers.1., value: [-1.0, 2.0]}"
+    own, shared = (gradient, "1.0") if where == "models" else ("1.0", gradient)
+    text = f"""
+merge_method: ties
+base_model: base
+models: [{{model: a, parameters: {{weight: 1, density: {own}}}}}, {{model: b, parameters: {{weight: 1}}}}]
+parameters: {{density: {shared}}}
+"""
+    with pytest.raises(BadMergeParameter, match="density goes through -1; give a number"):
+        planned(text)

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from mergebarrier.merge.recipe.values import evaluate, parse_setting
+from mergebarrier.merge.recipe.values import ends, evaluate, parse_setting
 from mergekit import internals
 
 ParameterSetting = Any
@@ -84,7 +84,10 @@ def evaluate_setting(name: str, setting: Any, t: float = 0.0, *, validate: Calla
     if validate is not None:
         with suppress(ValidationError):
             flag = isinstance(validate(True), bool) and isinstance(validate(0), bool)
-    value = evaluate(parse_setting(setting, name), name, t, flag=flag)
+    parsed = parse_setting(setting, name)
+    for end in ends(parsed) if validate is not None else ():
+        validate(end)
+    value = evaluate(parsed, name, t, flag=flag)
     return validate(value) if validate is not None else value
 
 

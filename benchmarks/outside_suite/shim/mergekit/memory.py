@@ -49,6 +49,9 @@ class Memory:
 
     left_out: ClassVar[Mapping[str, str]] = {}
     left_behind: ClassVar[tuple[str, ...]] = ()
+    folder_notes: ClassVar[tuple[str, ...]] = ()
+    refused: ClassVar[None] = None
+    code: ClassVar[Mapping[str, tuple[str, ...]]] = {}
 
     def made_of(self, name: str) -> "list[tuple[Memory, str]]":
         """Return what a tensor is made of: itself."""

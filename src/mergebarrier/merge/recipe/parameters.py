@@ -16,7 +16,7 @@ from mergebarrier.errors import BadMergeParameter, clean
 from mergebarrier.merge.adapters import OUTPUT_KEYS, output_of
 from mergebarrier.merge.method import Merge
 from mergebarrier.merge.recipe.schema import Parameters, Recipe, SliceSource
-from mergebarrier.merge.recipe.values import Scalar, evaluate
+from mergebarrier.merge.recipe.values import ParameterValue, Scalar, ends, evaluate
 from mergebarrier.merge.registry import MERGES, make
 from mergebarrier.nearest import did_you_mean
 from mergebarrier.parameters import parameters_of
@@ -113,6 +113,17 @@ class Resolver:
             elif own and not self._per_model(name):
                 what = f"{name} holds for all models of a tensor, not for one"
                 raise BadMergeParameter(what, where=where, remedy="move it to the parameters of the recipe or slice")
+            else:
+                self._check_ends(name, parameters[name], where)
+
+    def _check_ends(self, name: str, setting: ParameterValue, where: str) -> None:
+        declared = self._declared[self._names[name]]
+        for end in ends(setting) if declared.kind in ("number", "numbers") else ():
+            try:
+                declared.checked((end,) if declared.kind == "numbers" else end)
+            except ValueError as fault:
+                what = f"{name} goes through {end:g}; give {fault.args[0]}"
+                raise BadMergeParameter(what, where=where, remedy="change the ends of the gradient") from None
 
     def _per_model(self, name: str) -> bool:
         return self._declared[self._names[name]].per_model

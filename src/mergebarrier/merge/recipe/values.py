@@ -61,6 +61,12 @@ def evaluate(setting: ParameterValue, name: str, depth: float, *, flag: bool = F
     return None
 
 
+def ends(setting: ParameterValue) -> list[float]:
+    """Return every number that a gradient goes through; a value out of range is wrong also where no layer meets it."""
+    choices = (choice.values for choice in setting if len(choice.values) > 1)
+    return [value for values in choices for value in values if not isinstance(value, bool | str)]
+
+
 def plain(setting: ParameterValue) -> object:
     """Return a setting as a recipe may write it."""
 
