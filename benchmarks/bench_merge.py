@@ -12,40 +12,54 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from _keep import Rows
 from _models import parameters, write
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent / "tests" / "helpers"))
 peer_python = importlib.import_module("peer_mergekit").peer_python
 
-#: method -> times as fast as mergekit that we aim at.
-GOALS = {
-    "linear": 3,
-    "task_arithmetic": 3,
-    "slerp": 3,
-    "dare_linear": 4,
-    "karcher": 4,
-    "breadcrumbs": 10,
-    "ties": 10,
-    "della": 6,
-}
-RUNS = 5
-SHAPE, LARGE, TINY = "278M", "3B", "tiny"
+RUNS = {"278M": 5, "1B": 3, "ten": 3}
+TINY, LARGE = "tiny", "3B"
 MEMORY_MB = 250
 STARTS = 3
-#: Methods that are also run without hashes and beside the floor: those whose time goes into reading and writing.
+#: Methods that are also run without digests: those whose time goes into reading and writing.
 LEAN = ("linear", "task_arithmetic", "slerp")
+#: Table -> shape, experts, methods with the most that each may take of its floor.
+TABLES: dict[str, tuple[str, int, dict[str, float | None]]] = {
+    "278M": (
+        "278M",
+        2,
+        {
+            "linear": 1.15,
+            "task_arithmetic": 1.15,
+            "slerp": 1.15,
+            "dare_linear": 3,
+            "karcher": None,
+            "breadcrumbs": None,
+            "ties": 3,
+            "della": None,
+        },
+    ),
+    "1B": ("1B", 2, {"linear": 1.15, "task_arithmetic": 1.15, "slerp": 1.15, "dare_linear": 3, "ties": 3}),
+    "ten": ("278M", 10, {"ties": 1.3}),
+}
+#: Tables where mergekit runs too; each of its other merges would take minutes.
+BESIDE = {"278M": tuple(TABLES["278M"][2]), "1B": LEAN, "ten": ()}
+KEPT = HERE / "results" / "merge.jsonl"
 HEAD = """
-Llama of {size:.0f}M weights in bfloat16 (untied, a file per layer), weight .5, density .5, two cores; imports excluded
-on all sides; medians and smallest of {runs} alternating runs, in seconds. The floor reads the bytes of all inputs and
-writes those of the output, flushed; mergekit does not flush. "Without hashes" is our merge without digests, to
-show what the lineage costs.
+Llama of {size:.0f}M weights in bfloat16 (a file per layer), a base and {experts} experts, weight .5, density .5, two
+cores; imports excluded on all sides; medians (smallest) of {runs} alternating runs, in seconds. The floor reads the
+bytes of all inputs and writes those of the output, flushed, on one thread and without any digest; mergekit does not
+flush. Ours has every digest; "no digests" is ours without, to show what the lineage costs. MiB: the most anonymous
+memory above the imports.
 
-| method | mergekit | min | cpu | ours | min | cpu | times as fast | by min | goal | without hashes | x floor |
-|---|---|---|---|---|---|---|---|---|---|---|---|"""
+| method | mergekit | cpu | floor | cpu | ours | cpu | no digests | mergekit / ours | x floor | goal | MiB | measured |
+|---|---|---|---|---|---|---|---|---|---|---|---|---|"""
 
 
 class Side:
@@ -79,7 +93,8 @@ class Side:
         self._process.communicate()
 
     def merge(self, method: str, root: Path, out: Path) -> dict[str, Any]:
-        job = {"method": method, "base": str(root / "base"), "experts": [str(root / "a"), str(root / "b")]}
+        experts = sorted(str(path) for path in root.glob("expert-*"))
+        job = {"method": method, "base": str(root / "base"), "experts": experts}
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps({**job, "out": str(out)}) + "\n")
         self._process.stdin.flush()
@@ -93,62 +108,73 @@ class Side:
         raise SystemExit(f"a side died with exit code {self._process.wait()}")
 
 
-def models(root: Path, shape: str) -> Path:
-    """Write a base and two experts of it."""
-    write(root / "base", shape)
-    write(root / "a", shape, step=0.1, expert=0)
-    write(root / "b", shape, step=0.1, expert=1)
+def models(root: Path, shape: str, experts: int = 2, *, repeat: bool = False) -> Path:
+    """Write a base and experts of it."""
+    if not root.exists():
+        write(root / "base", shape, repeat=repeat)
+        for n in range(experts):
+            write(root / f"expert-{n}", shape, step=0.1, expert=n, repeat=repeat)
     return root
 
 
-def speed(root: Path, methods: Sequence[str]) -> None:
-    """Print the table of methods, and where the time of the leanest ones goes."""
-    sides = {name: Side(name) for name in ("floor", "ours", "unhashed", "peer")}
-    print(HEAD.format(size=parameters(SHAPE) / 1e6, runs=RUNS))
-    for method in methods:
-        taken: dict[str, list[dict[str, Any]]] = {name: [] for name in sides}
-        for n in range(RUNS):
-            for name, side in sides.items():
-                if method not in LEAN and name in ("floor", "unhashed"):
-                    continue
-                taken[name].append(side.merge(method, root, root / f"out-{name}-{n}"))
-            sys.stderr.write(f"{method}: {n + 1} of {RUNS}\n")
-        print(_row(method, taken), flush=True)
+def measure(table: str, method: str, root: Path) -> dict[str, Any]:
+    """Merge by turns on all sides; the medians and smallest of what each took, and where our time goes."""
+    names = ["floor", "ours", *(["unhashed"] if method in LEAN else []), *(["peer"] if method in BESIDE[table] else [])]
+    sides = {name: Side(name) for name in names}
+    taken: dict[str, list[dict[str, Any]]] = {name: [] for name in sides}
+    for n in range(RUNS[table]):
+        for name, side in sides.items():
+            taken[name].append(side.merge(method, root, root / f"out-{name}-{n}"))
+        sys.stderr.write(f"{table}, {method}: {n + 1} of {RUNS[table]}\n")
     for side in sides.values():
         side.__exit__()
+    figures: dict[str, Any] = {"date": time.strftime("%Y-%m-%d")}
+    for name, runs in taken.items():
+        figures[name] = {key: statistics.median(run[key] for run in runs) for key in ("wall_s", "cpu_s")}
+        figures[name] |= {"min_s": min(run["wall_s"] for run in runs)}
+        figures[name] |= {"mib": max(run["anonymous_mb"] for run in runs)}
     with Side("stages") as side:
-        for method in (method for method in LEAN if method in methods):
-            side.merge(method, root, root / "warm")
-            answer = side.merge(method, root, root / "out")
-            stages = answer["stages"]
-            rest = answer["cpu_s"] - sum(stages.values())
+        side.merge(method, root, root / "warm")
+        answer = side.merge(method, root, root / "out")
+    rest = answer["cpu_s"] - sum(answer["stages"].values())
+    return figures | {"stages": {**answer["stages"], "all else": rest}}
+
+
+def _row_of(scratch: Path, table: str, method: str) -> dict[str, Any]:
+    shape, experts, _ = TABLES[table]
+    return measure(table, method, models(scratch / table, shape, experts, repeat=table != "278M"))
+
+
+def speed(scratch: Path, wanted: Sequence[str]) -> None:
+    """Measure what is not kept yet of the wanted rows, "TABLE/METHOD", and print the tables of all that is kept."""
+    rows = Rows(KEPT)
+    for table, (shape, experts, limits) in TABLES.items():
+        lines, stages = [], []
+        for method, limit in limits.items():
+            if f"{table}/{method}" not in wanted and not rows.has([table, method]):
+                continue
+            figures = rows.get([table, method], partial(_row_of, scratch, table, method))
+            lines.append(_row(method, figures, limit))
+            if method in LEAN:
+                most = sorted(figures["stages"].items(), key=lambda pair: -pair[1])
+                stages.append(f"- {method}: {', '.join(f'{stage} {seconds:.2f}' for stage, seconds in most)}")
+        if lines:
+            print(HEAD.format(size=parameters(shape) / 1e6, experts=experts, runs=RUNS[table]), *lines, sep="\n")
             print(
-                f"\nProcessor seconds of {method} by stage (one run, {answer['cpu_s']:.2f} s in all, on two threads):\n"
+                "\nProcessor seconds of ours by stage (one run on two threads):\n" if stages else "", *stages, sep="\n"
             )
-            print("| stage | s |\n|---|---|")
-            for stage, seconds in sorted(stages.items(), key=lambda pair: -pair[1]):
-                print(f"| {stage} | {seconds:.2f} |")
-            print(f"| all else | {rest:.2f} |")
+        subprocess.run(["rm", "-rf", str(scratch / table)], check=True)
 
 
-def _row(method: str, taken: dict[str, list[dict[str, Any]]]) -> str:
-    def middle(name: str, key: str) -> float:
-        return statistics.median(run[key] for run in taken[name])
-
-    def least(name: str) -> float:
-        return min(run["wall_s"] for run in taken[name])
-
+def _row(method: str, figures: dict[str, Any], limit: float | None) -> str:
+    ours, floor, lean, peer = (figures.get(name) for name in ("ours", "floor", "unhashed", "peer"))
     cells = [method]
-    for name in ("peer", "ours"):
-        cells += [f"{middle(name, 'wall_s'):.2f}", f"{least(name):.2f}", f"{middle(name, 'cpu_s'):.2f}"]
-    cells += [f"{middle('peer', 'wall_s') / middle('ours', 'wall_s'):.1f}", f"{least('peer') / least('ours'):.1f}"]
-    cells.append(f">= {GOALS[method]}")
-    if method in LEAN:
-        cells.append(f"{middle('peer', 'wall_s') / middle('unhashed', 'wall_s'):.1f}")
-        cells.append(f"{middle('ours', 'wall_s') / middle('floor', 'wall_s'):.2f}")
-    else:
-        cells += ["", ""]
-    return "| " + " | ".join(cells) + " |"
+    for side in (peer, floor, ours):
+        cells += [f"{side['wall_s']:.2f} ({side['min_s']:.2f})", f"{side['cpu_s']:.2f}"] if side else ["", ""]
+    cells.append(f"{lean['wall_s']:.2f}" if lean else "")
+    cells.append(f"{peer['wall_s'] / ours['wall_s']:.1f}" if peer else "")
+    cells += [f"{ours['wall_s'] / floor['wall_s']:.2f}", f"<= {limit}" if limit else ""]
+    return "| " + " | ".join([*cells, f"{ours['mib']:.0f}", figures["date"]]) + " |"
 
 
 def memory(roots: dict[str, Path]) -> None:
@@ -166,7 +192,9 @@ def memory(roots: dict[str, Path]) -> None:
 def starts(root: Path) -> None:
     """Print the wall time of whole commands, interpreter start included."""
     recipe = root / "recipe.yml"
-    listed = "".join(f"  - {{model: {root / name}, parameters: {{weight: 0.5}}}}\n" for name in ("a", "b"))
+    listed = "".join(
+        f"  - {{model: {root / name}, parameters: {{weight: 0.5}}}}\n" for name in ("expert-0", "expert-1")
+    )
     recipe.write_text(f"merge_method: linear\nmodels:\n{listed}dtype: bfloat16\n")
     out = root / "out"
     peer = [str(peer_python()), "-m", "mergekit.scripts.run_yaml"]
@@ -197,18 +225,15 @@ def starts(root: Path) -> None:
 
 
 def main() -> None:
-    """Make the models, print the tables; for methods that are named, that of their speed alone."""
-    with tempfile.TemporaryDirectory(prefix="mergebarrier-bench-") as scratch:
+    """Print all tables, measuring what is not kept; of rows that are named ("1B/linear"), their tables alone."""
+    with tempfile.TemporaryDirectory(prefix="mergebarrier-bench-") as folder:
+        scratch = Path(folder)
         if sys.argv[1:]:
-            speed(models(Path(scratch) / SHAPE, SHAPE), sys.argv[1:])
+            speed(scratch, sys.argv[1:])
             return
-        roots = {shape: models(Path(scratch) / shape, shape) for shape in (SHAPE, TINY)}
-        starts(roots[TINY])
-        speed(roots[SHAPE], [*GOALS])
-        large = Path(scratch) / LARGE
-        for name in ("base", "a", "b"):
-            write(large / name, LARGE, repeat=True)
-        memory({SHAPE: roots[SHAPE], LARGE: large})
+        starts(models(scratch / TINY, TINY))
+        speed(scratch, [f"{table}/{method}" for table, (_, _, limits) in TABLES.items() for method in limits])
+        memory({LARGE: models(scratch / LARGE, LARGE, repeat=True)})
 
 
 if __name__ == "__main__":

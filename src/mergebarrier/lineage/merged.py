@@ -172,7 +172,7 @@ def _head(content: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _inputs(inputs: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    yield from ("| role | model | licence | content digest (SHA-256) |", "|---|---|---|---|")
+    yield from ("| role | model | licence | tree digest (BLAKE3) |", "|---|---|---|---|")
     for item in inputs:
         cells = (_cell(item["role"]), _cell(item["name"]), _cell(item["licence"]), f"`{item['content_digest']}`")
         yield f"| {' | '.join(cells)} |"
