@@ -1,4 +1,4 @@
-"""mergekit's own tests on our engine: nine in ten of those about behaviour pass, and every failure has its reason."""
+"""mergekit's own tests on our engine: 96 % of those about behaviour pass, and every failure has its reason."""
 
 import importlib.util
 from pathlib import Path
@@ -17,7 +17,7 @@ def bench():
     return module
 
 
-def test_nine_in_ten_of_its_behavioural_tests_pass(tmp_path, record_property) -> None:
+def test_96_percent_of_its_behavioural_tests_pass(tmp_path, record_property) -> None:
     suite = bench()
     rows = suite.run_suite(tmp_path)
     found = suite.counts(rows)
@@ -26,4 +26,4 @@ def test_nine_in_ten_of_its_behavioural_tests_pass(tmp_path, record_property) ->
     unexplained = [row for row in rows if row["outcome"] == "failed" and suite.reason(row) is None]
     assert not unexplained, unexplained[:5]
     assert found["behavioural"] >= 276
-    assert found["passed"] >= 0.95 * found["behavioural"], found
+    assert found["passed"] >= 0.96 * found["behavioural"], found

@@ -1,74 +1,45 @@
 """Tensors in memory as models of our planner: a recipe over them is planned and applied without a file."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 import yaml
 from torch import Tensor
 
-from mergebarrier.checkpoint import Shard, TensorInfo
+from mergebarrier.checkpoint import Checkpoint, Shard, TensorInfo
 from mergebarrier.merge.recipe import recipe as recipes
 
 DTYPES = {
     torch.float32: "F32", torch.float64: "F64", torch.float16: "F16", torch.bfloat16: "BF16", torch.int64: "I64",
     torch.int32: "I32", torch.bool: "BOOL", torch.uint8: "U8", torch.int8: "I8", torch.int16: "I16",
 }  # fmt: skip
+_SHARD = "model.safetensors"
 
 
-@dataclass(frozen=True, eq=False)
-class Memory:
-    """A state dict that reads like a checkpoint."""
+class Memory(Checkpoint):
+    """A state dict that is a checkpoint: one without files, so that what a checkpoint learns this one knows."""
 
-    name: str
-    held: Mapping[str, Tensor]
-    config: Mapping[str, Any] = field(default_factory=dict)
+    def __init__(self, name: str, held: Mapping[str, Tensor], config: Mapping[str, Any] | None = None) -> None:
+        """Describe each tensor; nothing is opened."""
+        infos = tuple(TensorInfo(key, DTYPES[t.dtype], tuple(t.shape), _SHARD, 0, t.nbytes) for key, t in held.items())
+        super().__init__(Path(name), Path(name), dict(config or {}), (Shard(_SHARD, 0, infos),), (), {})
+        self._held = held
 
     @property
-    def path(self) -> Path:
-        """A path to name it by."""
-        return Path(self.name)
+    def name(self) -> str:
+        """The name it was given."""
+        return str(self.path)
 
-    root = path
-    shards = (Shard("model.safetensors", 0, ()),)
+    @property
+    def left_behind(self) -> tuple[str, ...]:
+        """Nothing: there is no folder."""
+        return ()
 
-    @cached_property
-    def tensors(self) -> dict[str, TensorInfo]:
-        """What is known about each tensor."""
-        return {
-            name: TensorInfo(name, DTYPES[t.dtype], tuple(t.shape), "model.safetensors", 0, t.nbytes)
-            for name, t in self.held.items()
-        }
-
-    def as_stored(self) -> "Memory":
-        """Return itself: nothing is renamed."""
-        return self
-
-    left_out: ClassVar[Mapping[str, str]] = {}
-    left_behind: ClassVar[tuple[str, ...]] = ()
-    folder_notes: ClassVar[tuple[str, ...]] = ()
-    refused: ClassVar[None] = None
-    code: ClassVar[Mapping[str, tuple[str, ...]]] = {}
-
-    def made_of(self, name: str) -> "list[tuple[Memory, str]]":
-        """Return what a tensor is made of: itself."""
-        return [(self, name)]
-
-    def read(self, name: str) -> Tensor:
-        """Return a tensor."""
-        return self.held[name]
-
-    def read_rows(self, name: str, start: int, stop: int) -> Tensor:
-        """Return rows of a tensor."""
-        return self.read(name)[start:stop]
-
-    side_files = ()
-
-    def verify_unchanged(self) -> None:
-        """Nothing can change."""
+    def _read(self, info: TensorInfo, start: int, stop: int, shape: tuple[int, ...]) -> Tensor:
+        whole = self._held[info.name]
+        return whole.reshape(-1, *shape[1:])[start:stop] if shape else whole
 
 
 def merge(
