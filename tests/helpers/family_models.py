@@ -4,7 +4,7 @@ The examples stand in the tables; here is what a class shows only when it is ask
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -109,6 +109,14 @@ def answers(module: Any) -> list[torch.Tensor]:
     tokens = torch.randint(3, 80, (1, 24), generator=torch.Generator().manual_seed(5))
     tokens[:, -1] = 2  # what CLIP reads its text at
     return list(answered(module.eval(), tokens).values())
+
+
+def joined(found: Mapping[str, torch.Tensor] | Iterator[tuple[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    """Return the tensors that a realignment gives, at once or in blocks of rows, each as one."""
+    rows: dict[str, list[torch.Tensor]] = {}
+    for name, block in found.items() if isinstance(found, Mapping) else found:
+        rows.setdefault(name, []).append(block)
+    return {name: torch.cat(blocks) if blocks[0].dim() else blocks[0] for name, blocks in rows.items()}
 
 
 def relative_error(a: list[torch.Tensor], b: list[torch.Tensor]) -> float:

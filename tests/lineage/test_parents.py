@@ -6,6 +6,7 @@ import pytest
 
 from mergebarrier.checkpoint import open_checkpoint, read_manifest
 from mergebarrier.lineage import declared, inherited
+from mergebarrier.lineage.parents import MAX_PARENTS
 from tiny_models import save
 
 NAMES = {"card": "README.md", "licence": "LICENSE", "manifest": "mergebarrier.json"}
@@ -24,9 +25,7 @@ def cached(tmp_path: Path, monkeypatch):
         folder = place / "snapshots" / COMMIT
         folder.mkdir(parents=True)
         for file, text in files.items():
-            (folder / {"card": "README.md", "licence": "LICENSE", "manifest": "mergebarrier.json"}[file]).write_text(
-                text
-            )
+            (folder / NAMES[file]).write_text(text)
 
     return put
 
@@ -83,3 +82,12 @@ def test_no_name_on_a_card_leads_out_of_the_cache(models, tmp_path: Path) -> Non
         said = declared(source)
         assert inherited(said, source, lambda name: asked.append(name)) == (said, [])
     assert asked == names and [cached_folder(name) for name in names] == [None] * 6
+
+
+def test_a_card_that_names_more_parents_than_are_asked_stops(models, tmp_path: Path, run_cli) -> None:
+    decoys = "".join(f"- org/decoy-{number}\n" for number in range(MAX_PARENTS))
+    (tmp_path / "a" / "README.md").write_text(f"---\nlicense: apache-2.0\nbase_model:\n{decoys}- org/last\n---\n")
+    ran = run_cli("merge", *models, "--method", "linear", "-o", tmp_path / "out")
+    assert ran.exit_code == 2 and "its parent org/last: one of more than 64" in ran.stderr, ran.stderr
+    (tmp_path / "a" / "README.md").write_text(f"---\nlicense: apache-2.0\nbase_model:\n{decoys}---\n")
+    assert run_cli("merge", *models, "--method", "linear", "-o", tmp_path / "out").exit_code == 0

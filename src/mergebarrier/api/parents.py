@@ -12,7 +12,7 @@ from typing import ClassVar, Final
 
 from mergebarrier import verbs
 from mergebarrier.api.base import Model, Report, Row, command_line, resolve, shown
-from mergebarrier.api.provenance import ProvenanceInput
+from mergebarrier.api.provenance import ProvenanceEvidence, ProvenanceInput
 from mergebarrier.checkpoint import Checkpoint
 from mergebarrier.errors import UsageError
 from mergebarrier.progress import Progress
@@ -38,7 +38,7 @@ _NOT_PROVED: Final = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class ParentsReport(Report):
+class ParentsReport(ProvenanceEvidence, Report):
     """What a suspect is made of.
 
     Attributes:
@@ -56,9 +56,6 @@ class ParentsReport(Report):
       recipe_yaml: as mergekit reads it.
       tensors, entries: looked at.
       realigned:   models that were written in other coordinates.
-      claim, assumed, not_proved: in words.
-      command:     that makes this report again.
-      inputs:      every model with its digest.
     """
 
     kind: ClassVar[str] = "parents"
@@ -78,11 +75,6 @@ class ParentsReport(Report):
     tensors: int
     entries: int
     realigned: tuple[str, ...]
-    claim: str
-    assumed: tuple[str, ...]
-    not_proved: tuple[str, ...]
-    command: str
-    inputs: tuple[ProvenanceInput, ...]
 
     def rows(self) -> Sequence[Row]:
         """Return one row per candidate."""

@@ -40,7 +40,24 @@ class ProvenanceInput:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RelateReport(Report):
+class ProvenanceEvidence:
+    """What every piece of evidence says beside its figures.
+
+    Attributes:
+      claim, assumed, not_proved: in words.
+      command: that makes this report again.
+      inputs:  every model with its digest.
+    """
+
+    claim: str
+    assumed: tuple[str, ...]
+    not_proved: tuple[str, ...]
+    command: str
+    inputs: tuple[ProvenanceInput, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RelateReport(ProvenanceEvidence, Report):
     """What the weights of two models say about a common history.
 
     Attributes:
@@ -57,9 +74,6 @@ class RelateReport(Report):
       rotated_cosine: of held-out rows once the best rotation is undone; unrelated models score high on it too, so it
                       has no p.
       decided, draws: how many layers decide, and how many rotations give the null.
-      claim, assumed, not_proved: in words.
-      command:        that makes this report again.
-      inputs:         both models with their digests.
     """
 
     kind: ClassVar[str] = "relation"
@@ -79,11 +93,6 @@ class RelateReport(Report):
     rotated_cosine: float | None
     decided: int
     draws: int
-    claim: str
-    assumed: tuple[str, ...]
-    not_proved: tuple[str, ...]
-    command: str
-    inputs: tuple[ProvenanceInput, ...]
 
     def rows(self) -> Sequence[Row]:
         """Return one row per layer."""

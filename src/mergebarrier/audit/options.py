@@ -10,7 +10,15 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
-from mergebarrier.audit.bench import COEFFICIENTS, MERGES, MergeSetting, published
+from mergebarrier.audit.bench import (
+    COEFFICIENTS,
+    LEARN_STEPS,
+    MERGES,
+    SEARCH_BUDGET,
+    SMOOTH_EVALUATIONS,
+    MergeSetting,
+    published,
+)
 from mergebarrier.errors import UsageError
 from mergebarrier.parameters import check_values, listing, string, subset, whole
 
@@ -51,9 +59,11 @@ class AuditOptions:
         COEFFICIENTS, low=0, high=2, above=True, noun="a list of coefficients", help="Published coefficients."
     )
     levels: str = string("", noun="0-N", help="Attack levels to run; all that are built without it.")
-    budget: int = whole(16, low=1, help="How many settings a search tries.")
-    smooth: int = whole(48, low=0, help="Merges that the search part by part may score; 0 leaves it out.")
-    learn: int = whole(16, low=1, help="Gradients that level 3 may take.")
+    budget: int = whole(SEARCH_BUDGET, low=1, help="How many settings a search tries.")
+    smooth: int = whole(
+        SMOOTH_EVALUATIONS, low=0, help="Merges that the search part by part may score; 0 leaves it out."
+    )
+    learn: int = whole(LEARN_STEPS, low=1, help="Gradients that level 3 may take.")
     max_items: int | None = whole(None, low=2, help="Test rows per task; all without it.")
     second_key: Model | None = None
     compare: tuple[Model, ...] = ()

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         require_same,
     )
     from mergebarrier.circuits.describe import describe, family_of, match
+    from mergebarrier.circuits.entries import entry_at
     from mergebarrier.circuits.resized import Resized, key_of
     from mergebarrier.circuits.unfolded import plan_of, shapes_of, stock_circuit, stock_entries
 
@@ -27,6 +28,7 @@ __all__ = [
     "Member",
     "Resized",
     "describe",
+    "entry_at",
     "family_of",
     "instance",
     "instances_of",

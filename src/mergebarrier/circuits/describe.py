@@ -24,6 +24,7 @@ from mergebarrier.errors import (
     UnsupportedFeature,
     clean,
 )
+from mergebarrier.modeling_mergebarrier import PLAN
 
 _OTHER_CONFIG = "use the config.json that belongs to these weights"
 _CLASS = re.compile(r"(ForSequenceClassification|Model)$")
@@ -88,7 +89,7 @@ def _variant(family: Family, name: str) -> Family | None:
 def describe(checkpoint: Checkpoint) -> Architecture:
     """Name every tensor of a checkpoint, with the table of its family; errors as ``family_of`` and ``match``."""
     table = family_of(checkpoint)
-    if "mergebarrier_ffn" not in checkpoint.config:
+    if PLAN not in checkpoint.config:
         return match(checkpoint, table)
     from mergebarrier.circuits import unfolded
 

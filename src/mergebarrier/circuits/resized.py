@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from mergebarrier.arch import size_of
 from mergebarrier.checkpoint import OutputFolder, OutTensor
 from mergebarrier.circuits.describe import sizes_under
+from mergebarrier.circuits.entries import entry_at
 
 if TYPE_CHECKING:
     from mergebarrier.checkpoint import Checkpoint
@@ -44,8 +45,7 @@ class Resized:
         """Return the model with other values of some keys; ConfigMismatch for values that do not go together."""
         config = dict(checkpoint.config)
         for key, value in values.items():
-            outer, dot, inner = key.partition(".")
-            config[outer] = {**config[outer], inner: value} if dot else value
+            config |= entry_at(config, key, value)
         sizes = sizes_under(architecture.table, checkpoint, config)[0]
         return cls(values=values, config={key.partition(".")[0]: config[key.partition(".")[0]] for key in values},
                    sizes=sizes)  # fmt: skip

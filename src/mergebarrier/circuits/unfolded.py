@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 from mergebarrier.arch import Family, TensorLine
 from mergebarrier.checkpoint import Checkpoint
 from mergebarrier.circuits.circuit import Architecture, Circuit, Member
+from mergebarrier.circuits.entries import entry_at
 from mergebarrier.errors import BadConfig, ConfigMismatch, MissingTensor, clean
 
 if TYPE_CHECKING:
@@ -126,14 +127,8 @@ def stock_entries(config: Mapping[str, object], plan: "PolynomialPlan") -> dict[
 
     entries: dict[str, object] = {PLAN: None}
     for place, word in plan["stock"].items():
-        entries |= _put({**config, **entries}, place, word)
+        entries |= entry_at({**config, **entries}, place, word)
     return entries
-
-
-def _put(config: Mapping[str, object], place: str, value: object) -> dict[str, object]:
-    name, _, rest = place.partition(".")
-    inner = config.get(name)
-    return {name: {**inner, **_put(inner, rest, value)} if rest and isinstance(inner, Mapping) else value}
 
 
 def stock_circuit(architecture: Architecture, path: str, block: "PolynomialBlock") -> Circuit:

@@ -8,9 +8,9 @@ import click
 
 from mergebarrier.cli._options import MODEL, download_option, output_options, threads_option
 from mergebarrier.cli._output import Output
-from mergebarrier.cli._parameters import parameter_options
+from mergebarrier.cli._parameters import chosen, parameter_options
 from mergebarrier.errors import clean
-from mergebarrier.parameters import built, parameters_of
+from mergebarrier.parameters import built
 from mergebarrier.provenance import ParentsOptions, RelateOptions
 
 if TYPE_CHECKING:
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = ["command"]
 
+_RELATE: Final = {"relate": RelateOptions}
+_PARENTS: Final = {"parents": ParentsOptions}
 _SMALLEST: Final = 1e-300
 _TESTS: Final = {
     "stream": "coordinates of the embeddings",
@@ -36,7 +38,7 @@ def command() -> None:
 @command.command("relate")
 @click.argument("first", type=MODEL)
 @click.argument("second", type=MODEL)
-@parameter_options({"relate": RelateOptions})
+@parameter_options(_RELATE)
 @download_option
 @threads_option
 @output_options
@@ -50,9 +52,7 @@ def relate_command(
     from mergebarrier.api import provenance_relate
 
     del threads
-    options = built(
-        RelateOptions, {name: given[name] for name in parameters_of(RelateOptions) if given[name] is not None}
-    )
+    options = built(RelateOptions, chosen(_RELATE, "relate", given))
     with output.progress("comparing layers") as progress:
         report = provenance_relate(first, second, options=options, download=download, progress=progress)
     output.result(report, "\n".join(_lines(report)))
@@ -104,7 +104,7 @@ def _kept(report: "RelateReport") -> bool:
     metavar="DIR",
     help="A model of the same base that is known to be none.",
 )
-@parameter_options({"parents": ParentsOptions})
+@parameter_options(_PARENTS)
 @download_option
 @threads_option
 @output_options
@@ -118,8 +118,7 @@ def parents_command(
     """
     from mergebarrier.api import provenance_parents
 
-    names = parameters_of(ParentsOptions)
-    options = built(ParentsOptions, {name: given[name] for name in names if given[name] is not None})
+    options = built(ParentsOptions, chosen(_PARENTS, "parents", given))
     with output.progress("reading tensors") as progress:
         report = provenance_parents(
             suspect,

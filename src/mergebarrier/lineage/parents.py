@@ -52,6 +52,11 @@ def _parents(card: bytes, find: Find) -> Iterator[tuple[str, Declaration]]:
             text, said = _read(folder)
             left += _named(text)
             yield clean(name), said
+    if any(name not in seen for name in left):
+        yield (
+            clean(left[0]),
+            Declaration(unread=f"one of more than {MAX_PARENTS} models that cards name; not looked at"),
+        )
 
 
 def _named(card: bytes) -> list[str]:

@@ -13,7 +13,7 @@ Limit: anyone with the public base estimates g and undoes it (``realign gaugefix
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, TypedDict
 
 from mergebarrier import symmetry
 from mergebarrier.arch import SPACES
@@ -22,14 +22,35 @@ from mergebarrier.parameters import check_values, choice, number, subset
 from mergebarrier.protect.protection import Context, Need, Prepared, Reversibility
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from mergebarrier.circuits import Circuit, Instance
-    from mergebarrier.protect.protection import Pieces, Table
+    from mergebarrier.protect.protection import Pieces, Table, Tensors
 
 #: What the command line calls the parts, and the spaces behind each.
 PARTS: Mapping[str, tuple[str, ...]] = {
     part: tuple(space for space, its in SPACES.items() if its == part)
     for part in ("attention", "heads", "mlp", "residual")
 }
+
+
+class Moves(TypedDict):
+    """The fields of ``Prepared`` for a method that moves coordinates and does nothing else."""
+
+    apply: "Callable[[Circuit, Table], Pieces]"
+    invert: "Callable[[Circuit, Table], Pieces]"
+    stages: "Callable[[Circuit, Tensors], tuple[symmetry.Elements, ...]]"
+
+
+def moving(elements: "Callable[[Circuit], symmetry.Elements]") -> Moves:
+    """Return what acts by the elements that are drawn for a circuit, and what undoes it."""
+    return {
+        "apply": lambda circuit, tensors: symmetry.act_rows(circuit, elements(circuit), tensors),
+        "invert": lambda circuit, tensors: symmetry.act_rows(
+            circuit, symmetry.inverted(circuit, elements(circuit)), tensors
+        ),
+        "stages": lambda circuit, tensors: (elements(circuit),),
+    }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,18 +112,10 @@ class Exact:
                 drawn_before=whole,
             )  # fmt: skip
 
-        def apply(circuit: "Circuit", tensors: "Table") -> "Pieces":
-            return symmetry.act_rows(circuit, elements(circuit), tensors)
-
-        def invert(circuit: "Circuit", tensors: "Table") -> "Pieces":
-            return symmetry.act_rows(circuit, symmetry.inverted(circuit, elements(circuit)), tensors)
-
         condition = 1.0 if lossless else self.condition
         spaces = sorted(self.spaces & context.architecture.spaces)
         return Prepared(
-            apply=apply,
-            stages=lambda circuit, tensors: (elements(circuit),),
-            invert=invert,
+            **moving(elements),
             limit=self.limit,
             variant=self.profile,
             parameters={"only": sorted(self.only), "condition": condition, "spaces": spaces},

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 
 from mergebarrier import symmetry
 from mergebarrier.parameters import check_values, choice
+from mergebarrier.protect.exact import moving
 from mergebarrier.protect.protection import Context, Need, Prepared, Reversibility
 from mergebarrier.protect.published import check_dtypes, check_heads, refuse_literal
 
@@ -23,10 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from mergebarrier.circuits import Circuit
-    from mergebarrier.protect.protection import Pieces, Table
 
 _SIGMA: "Final[Mapping[str, float]]" = {"small": 2.0, "paper": 10.0}
-_SPACES: Final = frozenset({"query_key", "value_output"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,21 +63,13 @@ class MergeLock:
 
         def elements(circuit: "Circuit") -> symmetry.Elements:
             assert context.streams is not None
-            return symmetry.sample(circuit, context.streams, only=_SPACES, profile="lock", condition=condition)
-
-        def apply(circuit: "Circuit", tensors: "Table") -> "Pieces":
-            return symmetry.act_rows(circuit, elements(circuit), tensors)
-
-        def invert(circuit: "Circuit", tensors: "Table") -> "Pieces":
-            return symmetry.act_rows(circuit, symmetry.inverted(circuit, elements(circuit)), tensors)
+            return symmetry.sample(circuit, context.streams, only=symmetry.HEADS, profile="lock", condition=condition)
 
         return Prepared(
-            apply=apply,
-            stages=lambda circuit, tensors: (elements(circuit),),
-            invert=invert,
+            **moving(elements),
             limit=self.limit,
             variant=f"attention only, {self.preset}",
-            parameters={"condition": condition, "spaces": sorted(_SPACES & context.architecture.spaces)},
+            parameters={"condition": condition, "spaces": sorted(symmetry.HEADS & context.architecture.spaces)},
             reversibility="tolerant",
             determinism="profile",
             amplified=condition,

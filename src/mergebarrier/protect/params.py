@@ -17,6 +17,7 @@ from mergebarrier import symmetry
 from mergebarrier.errors import MethodRefused
 from mergebarrier.lazy import torch
 from mergebarrier.parameters import check_values, choice, number
+from mergebarrier.protect.exact import moving
 from mergebarrier.protect.protection import Context, Need, Prepared, Reversibility
 from mergebarrier.protect.published import check_dtypes, heads, refuse_literal
 
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 #: preset -> the largest scale over the smallest.
 _CONDITION: "Final[Mapping[str, float]]" = {"small": 4.0, "paper": 400.0}
 _PROFILES: "Final[Mapping[str, str]]" = {"diag": "scale", "sym": "symmetric", "gl": "full"}
-_HEADS: Final = frozenset({"query_key", "value_output"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +79,7 @@ class Params:
                 where="--base",
                 remedy="give --base, or use --order key without --dropout",
             )
-        if not context.architecture.spaces & {*_HEADS, "neurons"}:
+        if not context.architecture.spaces & {*symmetry.HEADS, "neurons"}:
             raise MethodRefused(
                 f"a model of the {context.architecture.family} family has neither neurons nor heads to act on",
                 where=context.checkpoint.path,
@@ -91,7 +91,7 @@ class Params:
 
         def elements(circuit: "Circuit") -> "dict[Instance, Element]":
             assert context.streams is not None
-            found = symmetry.sample(circuit, context.streams, only=_HEADS, profile=profile, condition=condition)
+            found = symmetry.sample(circuit, context.streams, only=symmetry.HEADS, profile=profile, condition=condition)
             return found if against else found | _drawn_orders(circuit, context.streams)
 
         def acting(circuit: "Circuit", tensors: "Tensors") -> "dict[Instance, Element]":
@@ -108,20 +108,17 @@ class Params:
                 tensors = _thinned(circuit, tensors, base, self.dropout, context.streams)
             return symmetry.act_rows(circuit, acting(circuit, tensors), tensors)
 
-        def invert(circuit: "Circuit", tensors: "Table") -> "Pieces":
-            return symmetry.act_rows(circuit, symmetry.inverted(circuit, elements(circuit)), tensors)
-
         lost = against or self.dropout > 0
         return Prepared(
             apply=apply,
             stages=None if self.dropout else lambda circuit, tensors: (acting(circuit, tensors),),
-            invert=None if lost else invert,
+            invert=None if lost else moving(elements)["invert"],
             limit=self.limit,
             variant=f"{self.kind}, order from the {'base' if against else 'key'}",
             parameters={
                 "order": "base" if against else "key",
                 "condition": condition,
-                "spaces": sorted({*_HEADS, "neurons"} & context.architecture.spaces),
+                "spaces": sorted({*symmetry.HEADS, "neurons"} & context.architecture.spaces),
             },
             reversibility="none" if lost else "tolerant",
             determinism="exact" if self.kind == "diag" and not against else "profile",

@@ -48,7 +48,7 @@ def check_dtypes(context: "Context", method: str, condition: float) -> None:
 
 def check_heads(context: "Context", method: str) -> None:
     """Raise MethodRefused for a model without heads whose entries a map may mix."""
-    if not context.architecture.spaces & {"query_key", "value_output"}:
+    if not context.architecture.spaces & symmetry.HEADS:
         raise MethodRefused(
             f"{method} acts on heads, and a model of the {context.architecture.family} family has none that it may",
             where=context.checkpoint.path,

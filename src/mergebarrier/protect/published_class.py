@@ -5,9 +5,10 @@ config.json   the plan; auto_map, which loaders follow that are told to trust th
 a file        the class, byte for byte as in this package, listed in the manifest with its digest
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Final
 
+from mergebarrier import circuits
 from mergebarrier.checkpoint import modeling_code
 from mergebarrier.modeling_mergebarrier import MODELING, PLAN
 from mergebarrier.numerics import polynomials
@@ -47,15 +48,8 @@ def class_entries(
     auto = {name: f"{MODELING.removesuffix('.py')}.{type(module).__name__}" for name in _auto_classes(module)}
     entries: dict[str, object] = {PLAN: plan, "auto_map": auto}
     for place in plan["stock"]:
-        entries |= _put({**config, **entries}, place.split("."), _NO_ACTIVATION)
+        entries |= circuits.entry_at({**config, **entries}, place, _NO_ACTIVATION)
     return entries, {MODELING: modeling_code()}
-
-
-def _put(config: Mapping[str, object], place: Sequence[str], value: object) -> dict[str, object]:
-    """Return the entry of a configuration that changes with one at any depth."""
-    name, *rest = place
-    inner = config.get(name, {})
-    return {name: {**inner, **_put(inner, rest, value)} if rest and isinstance(inner, Mapping) else value}
 
 
 def _auto_classes(module: "nn.Module") -> Iterator[str]:

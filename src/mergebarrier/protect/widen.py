@@ -63,7 +63,7 @@ class Widen:
         """Refuse a model whose configuration cannot say another width."""
         here, there = _configs(self, context)
         narrow, wide = (there, here) if context.undone is not None else (here, there)
-        spaces = {"neurons"} | ({"query_key", "value_output"} if self.key_heads > 1 else set())
+        spaces = {"neurons"} | (symmetry.HEADS if self.key_heads > 1 else set())
         signs = _has_odd_part(context.checkpoint.config)
 
         def drawn(circuit: "Circuit") -> "tuple[dict[str, WideNeurons], symmetry.Elements]":

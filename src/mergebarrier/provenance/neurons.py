@@ -13,7 +13,6 @@ Source: permutation tests of Hoeffding (1951).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -87,8 +86,3 @@ def _held_out(first: NeuronLayer, second: NeuronLayer, view: CommonView, ours: T
     for here, there in zip(first.held, second.held, strict=True):
         product *= view.of_first(here[ours]) @ view.of_second(there[theirs]).T
     return product
-
-
-def comparable(first: Sequence[NeuronLayer], second: Sequence[NeuronLayer]) -> bool:
-    """Say whether layers hold the same kinds of tensors, so that they can be compared at all."""
-    return len({len(layer.held) for layer in (*first, *second)}) == 1

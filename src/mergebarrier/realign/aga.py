@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from mergebarrier.symmetry import Elements, Tensors
 
 _RIDGE = 1e-8
-_SOLVED_SPACES = ("query_key", "value_output")
 
 
 @dataclass(frozen=True)
@@ -93,7 +92,7 @@ class Aga:
         Raises: MethodRefused for a model without heads, or of polynomials.
         """
         check_stock(architecture, model)
-        if not architecture.spaces.intersection(_SOLVED_SPACES):
+        if not architecture.spaces.intersection(symmetry.HEADS):
             raise MethodRefused(
                 f"a model of the {architecture.family} family has no heads whose projections could be solved",
                 where=model.path,
@@ -106,7 +105,7 @@ class Aga:
             circuit.name: {
                 one: element
                 for one, element in found.gauge[circuit.name].items()
-                if circuit.axis(one).space not in _SOLVED_SPACES
+                if circuit.axis(one).space not in symmetry.HEADS
             }
             for circuit in architecture.circuits
         }
@@ -168,7 +167,7 @@ def _solve(
 ) -> Tensor:
     """Return a block with the entries of every head mapped by least squares; one without heads as it is."""
     space = ["" if not factor.axis else circuit.family.axes[factor.axis].space for factor in factors]
-    solvable = [place for place, name in enumerate(space) if name in _SOLVED_SPACES]
+    solvable = [place for place, name in enumerate(space) if name in symmetry.HEADS]
     if len(solvable) != 1:
         return now
     first = [*(place for place, name in enumerate(space) if name == "heads"), *solvable]

@@ -45,7 +45,7 @@ class Auto:
 
         Raises: MethodRefused where only the base could tell, and there is none.
         """
-        if "mergebarrier_ffn" in model.config:
+        if architecture.stands_for:
             return "polynomials in place of activations, as mergebarrier --ffn poly", PolyInvert()
         if folds(architecture, model):
             return "neurons of one gate, as widen", FoldWidth()

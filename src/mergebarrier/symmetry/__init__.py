@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from mergebarrier.symmetry.act import Elements, act_each, act_rows
     from mergebarrier.symmetry.blocks import StoredBlock, Tensors, blocks, carriers, entry_of, fold, matrix, unfold
     from mergebarrier.symmetry.controls import WrongTable, wrong_table
-    from mergebarrier.symmetry.draw import LOCKS, PROFILES, Stream, Streams, basis, permutation, sample
+    from mergebarrier.symmetry.draw import HEADS, LOCKS, PROFILES, Stream, Streams, basis, permutation, sample
     from mergebarrier.symmetry.elements import Element, LinearMap, Monomial, Planes, identity
     from mergebarrier.symmetry.estimate import best_order, estimate, similarities
     from mergebarrier.symmetry.feed_forward import FeedForward, feed_forward
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from mergebarrier.symmetry.updates import MovedName, places
 
 __all__ = [
+    "HEADS",
     "LOCKS",
     "PROFILES",
     "Correlation",

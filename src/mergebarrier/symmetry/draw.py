@@ -34,6 +34,8 @@ from mergebarrier.arch import Axis
 from mergebarrier.circuits import Circuit, Instance
 from mergebarrier.symmetry.elements import Element, LinearMap, Monomial, Planes
 
+#: Spaces of the entries of attention heads, in which the published locks draw.
+HEADS: Final = frozenset({"query_key", "value_output"})
 Words: TypeAlias = NDArray[np.uint64]
 Reals: TypeAlias = NDArray[np.float64]
 _Layers: TypeAlias = list[tuple[NDArray[np.int64], Reals, Reals]]

@@ -7,6 +7,7 @@ from mergebarrier import lazy
 if TYPE_CHECKING:
     from mergebarrier.audit.bench import cost
     from mergebarrier.audit.bench.blend import Blend, Pair, from_coarse_to_fine, spread
+    from mergebarrier.audit.bench.candidate import Candidate, reference_of
     from mergebarrier.audit.bench.grading import (
         as_best,
         best_of,
@@ -17,16 +18,28 @@ if TYPE_CHECKING:
     )
     from mergebarrier.audit.bench.journal import Figures, Identity, MeasurementJournal
     from mergebarrier.audit.bench.live import LiveModel
-    from mergebarrier.audit.bench.place import Candidate, reference_of
     from mergebarrier.audit.bench.realigned import realigned
-    from mergebarrier.audit.bench.spec import COEFFICIENTS, MERGES, AuditSpec, MergeSetting, published, searched
+    from mergebarrier.audit.bench.spec import (
+        COEFFICIENTS,
+        LEARN_STEPS,
+        MERGES,
+        SEARCH_BUDGET,
+        SMOOTH_EVALUATIONS,
+        AuditSpec,
+        MergeSetting,
+        published,
+        searched,
+    )
     from mergebarrier.audit.bench.tasks import OURS, TASKS, THEIRS
     from mergebarrier.audit.bench.workbench import Bench
 
 __all__ = [
     "COEFFICIENTS",
+    "LEARN_STEPS",
     "MERGES",
     "OURS",
+    "SEARCH_BUDGET",
+    "SMOOTH_EVALUATIONS",
     "TASKS",
     "THEIRS",
     "AuditSpec",

@@ -20,6 +20,8 @@ MERGES = ("linear", "task_arithmetic", "ties", "dare_linear", "dare_ties", "sler
 COEFFICIENTS = (0.3, 0.5, 0.7, 1.0)
 POINTS = 11
 _TIES_DENSITY, _DARE_DENSITY = 0.2, 0.5
+#: What an audit grants a model: settings of a search, merges of the search part by part, gradients of level 3.
+SEARCH_BUDGET, SMOOTH_EVALUATIONS, LEARN_STEPS = 16, 48, 16
 _SEARCH_PROTECTED = (1.0, 0.85, 0.7, 0.5, 0.3)
 _SEARCH_PARTNER = (0.5, 0.3, 0.7, 1.0, 0.2, 0.1, 1.2)
 
@@ -123,9 +125,9 @@ class AuditSpec:
     text: Path | None = None
     settings: tuple[MergeSetting, ...] = field(default_factory=published)
     levels: tuple[int, ...] = ()
-    search_budget: int = 16
-    smooth_evaluations: int = 48
-    learn_steps: int = 16
+    search_budget: int = SEARCH_BUDGET
+    smooth_evaluations: int = SMOOTH_EVALUATIONS
+    learn_steps: int = LEARN_STEPS
     max_items: int | None = None
     search_items: int | None = 64
     barrier_items: int = 32

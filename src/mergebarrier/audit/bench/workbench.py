@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mergebarrier import __version__
+from mergebarrier.audit.bench.candidate import Candidate, Filled, Search, skill_of
 from mergebarrier.audit.bench.journal import Figures, Identity, MeasurementJournal, finite, row_id
 from mergebarrier.audit.bench.live import LiveModel
-from mergebarrier.audit.bench.place import Candidate, Filled, Search, skill_of
 from mergebarrier.audit.bench.spec import AuditSpec, MergeSetting
 from mergebarrier.audit.bench.tasks import TASKS, names_of_tasks, read_tasks, rows_digest
 from mergebarrier.errors import InternalError
