@@ -100,7 +100,7 @@ class Parameter:
         if self.kind == "flag":
             return "true or false"
         if self.kind == "whole":
-            return f"a whole number from {self.low:g} to {'2^64 - 1' if self.high == math.inf else f'{self.high:g}'}"
+            return f"a whole number from {self.low:g} to {'2^64 - 1' if self.high == math.inf else f'{self.high:.0f}'}"
         if self.kind == "string":
             return self.noun or "text"
         what = "numbers" if self.kind == "listing" else "a number"

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from mergebarrier.audit.bench import TASKS, AuditSpec, Bench, Blend, Pair
-from mergebarrier.audit.ladder.level import Level
+from mergebarrier.audit.ladder.level import Level, no_realignment
 from mergebarrier.audit.ladder.realign import REALIGN
 from mergebarrier.audit.ladder.tuner import Tuner
 
@@ -59,6 +59,6 @@ LEARN: Level = replace(
     needs="the public base, validation rows of both tasks, and gradients",
     states={},
     checks={},
-    realignments=lambda spec: 0,
+    realignments=no_realignment,
     tuners=(*REALIGN.tuners, BY_GRADIENT),
 )
