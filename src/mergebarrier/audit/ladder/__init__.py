@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from mergebarrier import lazy
 
 if TYPE_CHECKING:
-    from mergebarrier.audit.ladder.climb import climb, control, summary
+    from mergebarrier.audit.ladder.climb import CONTROL, CellPlace, climb, control, place_of, summary, tried
     from mergebarrier.audit.ladder.comparison import compare
     from mergebarrier.audit.ladder.level import Attempt, Evidence, Found, Level, LevelContext, at_least, at_most
     from mergebarrier.audit.ladder.registry import (
@@ -21,9 +21,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BESIDE",
+    "CONTROL",
     "LEVELS",
     "PLANNED",
     "Attempt",
+    "CellPlace",
     "Evidence",
     "Found",
     "Level",
@@ -36,9 +38,11 @@ __all__ = [
     "compare",
     "control",
     "levels_from",
+    "place_of",
     "shown_beside",
     "states",
     "summary",
+    "tried",
 ]
 
 lazy.open_door(__name__)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from mergebarrier.audit.bench import Bench, Candidate, MergeSetting, Pair, as_best, cost, recovery, searched
 from mergebarrier.audit.ladder.level import Attempt, Found, Level, LevelContext
 from mergebarrier.audit.ladder.tuner import Tuner
-from mergebarrier.results import Cell, LevelResult, Recovered
+from mergebarrier.results import Cell, LevelResult, Recovered, Split
 
 _UNPROTECTED = "unprotected"
 #: Level and attack of a cell that merges the protected model as it is, at a published setting: no attack at all.
@@ -21,7 +21,7 @@ _STRAIGHT = "task_arithmetic"
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Place:
+class CellPlace:
     """Which model is merged, and how its cells are called: (level, attack) at published and at searched settings."""
 
     state: str
@@ -29,21 +29,37 @@ class _Place:
     published: tuple[int, str]
     searched: tuple[int, str]
 
+    def as_published(self, bench: Bench, setting: MergeSetting) -> Cell:
+        """Merge at a published setting and score on test rows."""
+        level, attack = self.published
+        return bench.cell(self.state, setting, "test", level=level, attack=attack, role=self.role)
+
+    def as_searched(self, bench: Bench, setting: MergeSetting, split: Split) -> Cell:
+        """Merge at a setting that a search tries (validation rows) or chose (test rows)."""
+        level, attack = self.searched
+        return bench.cell(self.state, setting, split, level=level, attack=attack, role=self.role)
+
+
+#: The unprotected model: the positive control of everything else.
+CONTROL = CellPlace(state=_UNPROTECTED, role="original", published=(0, "control"), searched=(1, "control"))
+
+
+def place_of(level: Level) -> CellPlace:
+    """Return where the cells of a level belong."""
+    mine = (level.number, level.word)
+    published = _NO_ATTACK if level.prepare is None else mine
+    return CellPlace(state=level.state, role=level.state, published=published, searched=mine)
+
 
 def control(bench: Bench, context: LevelContext, level: Level | None = None) -> Found:
-    """Merge the unprotected model, with the searches of a level: the positive control of everything else."""
-    place = _Place(state=_UNPROTECTED, role="original", published=(0, "control"), searched=(1, "control"))
-    return _tried(bench, context, place, bench.spec.settings, level)
+    """Merge the unprotected model, with the searches of a level."""
+    return tried(bench, context, CONTROL, bench.spec.settings, level)
 
 
 def climb(level: Level, bench: Bench, context: LevelContext) -> Attempt:
     """Run one level."""
     seconds = 0.0 if level.prepare is None else level.prepare(bench)
-    mine = (level.number, level.word)
-    place = _Place(
-        state=level.state, role=level.state, published=_NO_ATTACK if level.prepare is None else mine, searched=mine
-    )
-    ours = _tried(bench, context, place, level.settings(bench, context), level)
+    ours = tried(bench, context, place_of(level), level.settings(bench, context), level)
     theirs = control(bench, context, level)
     return Attempt(
         level=level,
@@ -84,29 +100,20 @@ def summary(attempt: Attempt, context: LevelContext, n_weights: int, recovered: 
     )
 
 
-def _tried(
-    bench: Bench, context: LevelContext, place: _Place, grid: Sequence[MergeSetting], level: Level | None
+def tried(
+    bench: Bench, context: LevelContext, place: CellPlace, grid: Sequence[MergeSetting], level: Level | None
 ) -> Found:
     """Merge one state at the given settings and, where the level searches, at those that its searches choose."""
-    number, word = place.published
-    published = [
-        bench.cell(place.state, setting, "test", level=number, attack=word, role=place.role) for setting in grid
-    ]
+    published = [place.as_published(bench, setting) for setting in grid]
     if level is None or not level.searches or 1 not in bench.spec.levels:
         return Found(published=published)
-    settings, (number, word) = searched(bench.spec.search_budget), place.searched
-    trials = [
-        bench.cell(place.state, setting, "validation", level=number, attack=word, role=place.role)
-        for setting in settings
-    ]
+    settings = searched(bench.spec.search_budget)
+    trials = [place.as_searched(bench, setting, "validation") for setting in settings]
     best: dict[str, tuple[MergeSetting, Cell]] = {}
     for setting, trial in zip(settings, trials, strict=True):
         if setting.merge not in best or _order(trial, context) > _order(best[setting.merge][1], context):
             best[setting.merge] = (setting, trial)
-    chosen = [
-        bench.cell(place.state, setting, "test", level=number, attack=word, role=place.role)
-        for setting, _ in best.values()
-    ]
+    chosen = [place.as_searched(bench, setting, "test") for setting, _ in best.values()]
     if _STRAIGHT in best:
         start = dict(best[_STRAIGHT][0].coefficients)
         chosen += [
@@ -117,7 +124,7 @@ def _tried(
     return Found(published=published, trials=trials, chosen=chosen)
 
 
-def _tuned(bench: Bench, place: _Place, tuner: Tuner, start: Pair) -> Cell:
+def _tuned(bench: Bench, place: CellPlace, tuner: Tuner, start: Pair) -> Cell:
     """Go on from two coefficients to those of single parts."""
     number, word = place.searched
     where, budget = Candidate(state=place.state, role=place.role, level=number, attack=word), tuner.budget(bench.spec)
