@@ -23,7 +23,9 @@ from mergebarrier.parameters import check
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
-Need = Literal["elementwise", "row", "tensor", "global", "data"]
+    from mergebarrier.circuits import Circuit
+
+Need = Literal["elementwise", "row", "tensor", "circuit", "global", "data"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +34,8 @@ class Merge(ABC):
 
     Class constants:
       name:        the registry key.
-      need:        what ``merge`` must be given to be right: any block ("elementwise"), whole rows, the whole tensor.
+      need:        what ``merge`` must be given to be right: any block ("elementwise"), whole rows, the whole tensor;
+        "circuit": the tensor, and ``merge_circuit`` after it.
       uses_base:   whether the base enters the formula; if not, ``base`` is ignored and may be None. A method whose
         base is optional decides it by a parameter.
       optional_base: the flag that says so for such a method, on where there is a base; "" for the others.
@@ -135,6 +138,20 @@ class Merge(ABC):
         out = torch.empty(donor.numel(), dtype=donor.dtype)
         store(self.kernel(operands), out, name)
         return out.view(donor.shape)
+
+    def merge_circuit(
+        self, circuit: Circuit, merged: dict[str, torch.Tensor], models: Sequence[Mapping[str, torch.Tensor]]
+    ) -> dict[str, torch.Tensor]:
+        """Go over the merged tensors of a circuit, for a method whose need it is.
+
+        Args:
+          circuit: of the donor.
+          merged:  its tensors, merged one by one.
+          models:  those of the base and of every expert.
+        Returns: tensors of the same names and dtypes.
+        """
+        del circuit, models
+        return merged
 
     def survey(self, sizes: Mapping[str, int], read: Blocks, count: int) -> dict[str, SurveyResult]:
         """Look at the whole model before any tensor is merged; most methods have nothing to look for.

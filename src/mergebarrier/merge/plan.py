@@ -21,6 +21,7 @@ from mergebarrier.merge.methods import Linear
 
 if TYPE_CHECKING:
     from mergebarrier.checkpoint import Checkpoint, TensorInfo
+    from mergebarrier.circuits import Circuit
 
 _SMALL = 1 << 21  # elements: tensors up to this size share a unit, larger ones have their own
 HEAD = "lm_head.weight"
@@ -48,7 +49,6 @@ class UnitTensors(Protocol):
     @property
     def tensors(self) -> tuple[str, ...]:
         """Names on disk."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,8 @@ class Plan:
       units:   what to do, covering every tensor of the donor once.
       notes:   warnings for the user, one line each.
       copied:  tensors that are the donor's, whatever the others hold.
-      survey:    tensor name -> what a survey of the model says; ``surveyed`` fills it.
+      survey_results: tensor name -> what a survey of the model says; ``surveyed`` fills it.
+      circuits: the tensors of a unit -> their circuit, for a method that sees circuits.
     """
 
     method: Merge
@@ -73,6 +74,7 @@ class Plan:
     notes: tuple[str, ...]
     copied: frozenset[str] = frozenset()
     survey_results: Mapping[str, SurveyResult] = field(default_factory=dict)
+    circuits: "Mapping[tuple[str, ...], Circuit]" = field(default_factory=dict)
 
     @property
     def donor(self) -> "Checkpoint":
@@ -112,7 +114,8 @@ class Plan:
             tensors = [block[name] for block in blocks]
             base, experts = (tensors[0], tensors[1:]) if self.method.uses_base else (None, tensors)
             merged[name] = self.methods[name].merge(base, experts, name=name, survey=self.survey_results.get(name))
-        return merged
+        circuit = self.circuits.get(unit.tensors)
+        return merged if circuit is None else self.method.merge_circuit(circuit, merged, blocks)
 
 
 def plan(
@@ -151,14 +154,25 @@ def plan(
         notes.append(f"{method.name}: a negative weight subtracts a model")
     methods = {name: AVERAGE if info.role == "statistic" else method for name, info in donor.tensors.items()}
     copied = found.kept | {name for name, info in donor.tensors.items() if info.role in COPIED_ROLES}
+    circuits = _circuits(donor) if method.need == "circuit" else {}
+    inside = {name for names in circuits for name in names}
+    left = {name: info for name, info in donor.tensors.items() if name not in inside}
+    units = (*(MergeUnit(circuit.name, names, False) for names, circuit in circuits.items()), *units_of(methods, left))
     return Plan(
         method,
         sources,
         methods,
-        units_of(methods, donor.tensors),
+        units,
         (*notes, *found.notes, *donor_notes(donor), *token_notes(sources)),
         copied,
+        circuits=circuits,
     )
+
+
+def _circuits(donor: "Checkpoint") -> "dict[tuple[str, ...], Circuit]":
+    from mergebarrier.circuits import describe
+
+    return {circuit.tensors: circuit for circuit in describe(donor).circuits if len(circuit.tensors) > 1}
 
 
 @dataclass(frozen=True)
@@ -227,15 +241,13 @@ def token_notes(models: "Sequence[Checkpoint]") -> list[str]:
 
 
 def _token_files(model: "Checkpoint") -> dict[str, bytes]:
-    names = (name for name in model.side_files if is_of_tokenizer(name) and name not in _NO_TOKENS)
-    return {name: model.read_side_file(name) for name in names}
+    return {name: model.read_side_file(name) for name in model.side_files
+            if is_of_tokenizer(name) and name not in _NO_TOKENS}  # fmt: skip
 
 
 def units_of(methods: Mapping[str, Merge], tensors: "Mapping[str, TensorInfo]") -> tuple[MergeUnit, ...]:
     """Cut the tensors of an output into units of work: large ones alone, small ones together."""
-    units: list[MergeUnit] = []
-    small: list[str] = []
-    held = 0
+    units, small, held = list[MergeUnit](), list[str](), 0
 
     def close() -> None:
         if small:
@@ -273,19 +285,14 @@ def check_shape(
         rows = [shape[0] if shape else None for shape in (theirs.shape, info.shape)]
         vocabularies = [side.config.get("vocab_size") for side in (other, donor)]
         if theirs.shape[1:] == info.shape[1:] and rows == vocabularies:
-            what, remedy = (
-                f"the vocabulary has {rows[0]} rows against {rows[1]}",
-                "give tokenizer: {source: base}, or merge models of one",
-            )
+            what = f"the vocabulary has {rows[0]} rows against {rows[1]}"
+            remedy = "give tokenizer: {source: base}, or merge models of one"
         else:
             what, remedy = f"shape {theirs.shape} against {info.shape}", "merge fine-tunes of one base"
         raise ShapeMismatch(f"{what} in {donor.name}", where=where, remedy=remedy)
     if is_float(theirs.dtype) != is_float(info.dtype):
-        raise ShapeMismatch(
-            f"dtype {theirs.dtype} against {info.dtype} in {donor.name}",
-            where=where,
-            remedy="merge models that were fine-tuned from one base",
-        )
+        raise ShapeMismatch(f"dtype {theirs.dtype} against {info.dtype} in {donor.name}", where=where,
+                            remedy="merge models that were fine-tuned from one base")  # fmt: skip
 
 
 def is_float(dtype: str) -> bool:

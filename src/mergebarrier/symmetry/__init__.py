@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         signed_order,
     )
     from mergebarrier.symmetry.mlps import Role, groups_of, meeting, neuron_axes, role_of
+    from mergebarrier.symmetry.products import combine_products
     from mergebarrier.symmetry.rotation import Rotatable, rotatable
     from mergebarrier.symmetry.updates import MovedName, places
 
@@ -60,6 +61,7 @@ __all__ = [
     "bit_exact",
     "blocks",
     "carriers",
+    "combine_products",
     "composed",
     "cosines",
     "entry_of",

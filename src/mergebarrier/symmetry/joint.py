@@ -113,6 +113,13 @@ def recognise(direct: Products, dual: Products) -> Monomial | LinearMap:
     return near or fitted
 
 
+def nearest_basis(now: tuple[Tensor, Tensor], then: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    """Return V and W in the basis in which they are nearest to others, Float64[Tensor, "G n m"] each."""
+    direct, dual = (Products.of(*both) for both in zip(now, then, strict=True))
+    found = fit(direct, dual, _start(direct, dual))
+    return found.backward @ now[0], found.forward.mT @ now[1]
+
+
 def _left_by(element: Monomial, direct: Products, dual: Products) -> float:
     forward = element.matrix()
     return float(_distance(direct, dual, forward.mT, forward).sum())

@@ -18,7 +18,7 @@ FOR_EACH = settings(FAST, max_examples=8)  # for every member of the registry
 
 def test_the_registry_names_its_members() -> None:
     assert all(name == member.name for name, member in MERGES.items())
-    assert all(member.need in ("elementwise", "row", "tensor") for member in MERGES.values())
+    assert all(member.need in ("elementwise", "row", "tensor", "circuit") for member in MERGES.values())
 
 
 @FOR_EACH

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from mergebarrier.merge.methods.nuslerp import NuSlerp
     from mergebarrier.merge.methods.passthrough import Passthrough
     from mergebarrier.merge.methods.pcb import Pcb
+    from mergebarrier.merge.methods.product_space import ProductSpace
     from mergebarrier.merge.methods.ram import Ram, RamPlus
     from mergebarrier.merge.methods.registry import MERGES
     from mergebarrier.merge.methods.sce import Sce
@@ -52,6 +53,7 @@ __all__ = [
     "NuSlerp",
     "Passthrough",
     "Pcb",
+    "ProductSpace",
     "Ram",
     "RamPlus",
     "Sce",

@@ -16,6 +16,7 @@ from mergebarrier.merge.methods.nearswap import NearSwap
 from mergebarrier.merge.methods.nuslerp import NuSlerp
 from mergebarrier.merge.methods.passthrough import Passthrough
 from mergebarrier.merge.methods.pcb import Pcb
+from mergebarrier.merge.methods.product_space import ProductSpace
 from mergebarrier.merge.methods.ram import Ram, RamPlus
 from mergebarrier.merge.methods.sce import Sce
 from mergebarrier.merge.methods.slerp import Slerp
@@ -54,4 +55,5 @@ MERGES: dict[str, type[Merge]] = {
     "wudi": Wudi,
     "wudi_exact": WudiExact,
     "knots": Knots,
+    "product_space": ProductSpace,
 }

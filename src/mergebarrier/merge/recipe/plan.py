@@ -193,6 +193,12 @@ def plan(
     if recipe.method not in MERGES:
         make(recipe.method)  # refuses, with the nearest name
     kind = MERGES[recipe.method]
+    if kind.need == "circuit":
+        raise BadRecipe(
+            f"{recipe.method} merges whole models, whose heads meet, and a recipe goes tensor by tensor",
+            where="merge_method",
+            remedy=f"use the flags: MODEL MODEL --base BASE --method {recipe.method}",
+        )
     references = recipe.references()
     donor = opened[references[0]]
     models = tuple({id(opened[reference]): opened[reference] for reference in references}.values())
