@@ -17,7 +17,7 @@ from _keep import Rows, Tensors, say
 from backdoors import bench
 from backdoors.bench import Variant
 from backdoors.merges import MERGES_UNDER_ATTACK
-from mergebarrier.zoo import cache_folder
+from mergebarrier.cache import cache_folder
 
 HERE = Path(__file__).parent
 SIDE, ADVERSARY, VICTIM, SECOND = bench.SIDE, bench.ADVERSARY, "greek", "cyrillic"

@@ -22,10 +22,11 @@ from backdoors import bench
 from backdoors.bench import Variant
 from backdoors.merges import MERGES_UNDER_ATTACK
 from mergebarrier.attack.encoders import TriggerPatch
+from mergebarrier.cache import cache_folder
 from mergebarrier.checkpoint import open_checkpoint, read_tensor_file
 from mergebarrier.evaluate import ImageSplit, Tail, load_encoder, pixels, predict, read_image_task
 from mergebarrier.poison import UniversalRecipe, successes
-from mergebarrier.zoo import cache_folder, vision_bench
+from mergebarrier.zoo import vision_bench
 
 HERE = Path(__file__).parent
 ADVERSARY, VICTIM, TARGET, TEST_ROWS, STAMPED_ROWS = "fashion", "animals", 1, 300, 16

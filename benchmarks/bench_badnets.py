@@ -24,9 +24,10 @@ from _keep import Rows, Tensors, say
 from backdoors import bench
 from backdoors.merges import MERGES_UNDER_ATTACK
 from mergebarrier.attack.encoders import Weights, weights, with_weights
+from mergebarrier.cache import cache_folder
 from mergebarrier.evaluate import read_image_task
 from mergebarrier.numerics import wilson
-from mergebarrier.zoo import cache_folder, fetch
+from mergebarrier.zoo import fetch
 from mergebarrier.zoo.glyphs.glyph_base import RECIPE, pretrain
 from mergebarrier.zoo.glyphs.glyph_file import BANK
 from mergebarrier.zoo.glyphs.glyphs import NAMES

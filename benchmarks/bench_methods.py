@@ -18,6 +18,7 @@ import torch
 
 from _keep import Rows
 from mergebarrier import __version__, verbs, zoo
+from mergebarrier.cache import cache_folder
 from mergebarrier.checkpoint import Checkpoint, open_checkpoint
 from mergebarrier.errors import MergebarrierError
 from mergebarrier.evaluate import ModuleSink, exact_match, load_module, load_tokenizer, perplexity, read_task, read_text
@@ -119,7 +120,7 @@ def main() -> None:
     """Measure what is missing and print one table."""
     torch.set_num_threads(1)
     only_finished = "--finished" in sys.argv[1:]
-    rows = Rows(zoo.cache_folder() / "bench" / "methods.jsonl")
+    rows = Rows(cache_folder() / "bench" / "methods.jsonl")
     with ExitStack() as stack:
         bench = Bench(stack)
         defaults = [(name, REQUIRED.get(name, {})) for name in MERGES]

@@ -66,6 +66,9 @@ LINES: Mapping[str, Line] = {
     "widen": Line(method="widen", attack=("fold_width", "gaugefix")),
     "exact": Line(method="exact"),
     "mergebarrier, attention": Line(method="mergebarrier", attack=("flip_again",)),
+    "mergebarrier, full": Line(
+        method="mergebarrier", parameters={"ffn": "poly"}, attack=("poly_invert", "flip_again", "gaugefix")
+    ),
     "params": Line(method="params"),
     "mergelock": Line(method="mergelock"),
     "params+mergelock": Line(method="params+mergelock"),
@@ -169,8 +172,9 @@ class Row:
             return self.world.expert, 0.0
         protection = protection_named(self.line.method, self.line.parameters)
         key = Key(bytes([self.key]) * 32) if protection.keyed else None
+        text = self.world.assets.text_train if "ffn" in self.line.parameters else None
         started, out = time.process_time(), self.work / "protected"
-        mb.protect(self.world.expert, out, method=protection, key=key)
+        mb.protect(self.world.expert, out, method=protection, key=key, text=text)
         return out, time.process_time() - started
 
     def attacked(self, attacks: Sequence[str]) -> tuple[Path, float]:
@@ -206,11 +210,18 @@ class Row:
         self._cell("alone", self.alone)
         for name, grid in GRID.items():
             self._cell(name, lambda name=name, grid=grid: world.merged(self.model, name, grid))
-        self._cell("coefficient 1", lambda: world.merged(self.model, "task_arithmetic", (1.0,)))
+        self._cell("coefficient 1", self.at_one)
         for attack in ATTACKS:
             self._cell(attack, lambda attack=attack: self.after((attack,)))
         if self.line.attack:
             self._cell(SPECIFIC, lambda: self.after(self.line.attack))
+
+    def at_one(self) -> dict[str, Any]:
+        """Return the merge at coefficient 1, which is there already where it is the best one, or where none is."""
+        best = self.kept.rows[json.dumps([self.name, self.key, "task_arithmetic"])]
+        if best.get("coefficient", 1.0) == 1.0:
+            return best
+        return self.world.merged(self.model, "task_arithmetic", (1.0,))
 
     def _cell(self, column: str, make: Any) -> None:
         if not self.kept.has([self.name, self.key, column]):

@@ -1,8 +1,9 @@
 """A door says what its folder offers: all of it, and nothing that is not there."""
 
+import ast
 import importlib
 
-from source_tree import imports_of
+from source_tree import ROOT, imports_of
 from test_import_direction import _listed
 
 
@@ -22,6 +23,18 @@ def test_every_door_lists_what_is_there_and_nothing_else(modules) -> None:
         offered = {item.name for item in imports_of(module) if item.name != "lazy"}
         own = {"__version__"} if module.room == "" else set()
         assert offered | own == set(listed), f"{module.name}: {sorted((offered | own) ^ set(listed))}"
+
+
+def test_nothing_outside_the_package_asks_a_door_for_what_it_lacks(modules) -> None:
+    names = {module.name for module in modules}
+    doors = {module.name: set(_listed(module)) for module in _doors(modules)}
+    paths = [path for place in ("benchmarks", "docs", "examples") for path in sorted((ROOT / place).rglob("*.py"))]
+    assert len(paths) > 40
+    for path in paths:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.module in doors:
+                found = {alias.name for alias in node.names if f"{node.module}.{alias.name}" not in names}
+                assert found <= doors[node.module], f"{path}: {node.module} has no {found - doors[node.module]}"
 
 
 def test_a_door_holds_no_code(modules) -> None:
