@@ -28,12 +28,14 @@ from mergebarrier.api.compare import ComparisonReport
 from mergebarrier.api.demo import DemoPlan
 from mergebarrier.api.family import FamilyReport
 from mergebarrier.api.image_task import ImageTaskReport
+from mergebarrier.api.imitation import ImitationReport
 from mergebarrier.api.inspect import InspectReport
 from mergebarrier.api.merge import MergeExplanation
 from mergebarrier.api.parents import ParentsReport
 from mergebarrier.api.protect import ProtectPlan, ProtectReport
 from mergebarrier.api.provenance import RelateReport
 from mergebarrier.api.realign import RealignPlan, RealignReport
+from mergebarrier.api.shield import ShieldReport
 from mergebarrier.api.unprotect import UnprotectPlan, UnprotectReport
 from mergebarrier.api.verify import VerifyReport
 from mergebarrier.api.zoo import ZooPathReport, ZooReport
@@ -87,6 +89,7 @@ SHOWN: Final[dict[str, Any]] = {
     "inspect": typed(
         InspectReport, manifest=documents.ManifestOf | None, lineage=documents.Lineage | None, dims=documents.Dims
     ),
+    "imitation": typed(ImitationReport),
     "merge": documents.Merge,
     "parents": typed(ParentsReport),
     "plan": typed(ProtectPlan)
@@ -104,6 +107,7 @@ SHOWN: Final[dict[str, Any]] = {
     "realign": typed(RealignReport, content_digest=DIGEST, diagnostics=documents.Fit),
     "relation": typed(RelateReport),
     "scan": documents.Scan,
+    "shield": typed(ShieldReport),
     "task": typed(ImageTaskReport),
     "unprotect": typed(UnprotectReport, content_digest=DIGEST),
     "verify": typed(VerifyReport),

@@ -18,7 +18,6 @@ from mergebarrier.provenance import (
     Relatedness,
     RelateOptions,
     RowProducts,
-    holm,
     relate,
 )
 
@@ -155,7 +154,3 @@ def test_gated_and_plain_neurons_are_not_compared(tmp_path: Path) -> None:
     llama, gpt2 = (family_models.save(name, tmp_path / name) for name in ("llama", "gpt2"))
     with pytest.raises(NotComparable, match="different kinds"):
         mb.provenance_relate(llama, gpt2)
-
-
-def test_holm_steps_down() -> None:
-    assert holm([]) == [] and holm([0.9, 0.001]) == [0.9, 0.002]

@@ -28,6 +28,8 @@ def test_what_every_verb_prints_and_writes(world, tmp_path, tmp_path_factory, ru
     ties = ("merge", a, b, "--base", base, "--method", "ties")
     regmean = ("merge", a, b, "--method", "regmean", "--data", world.task, "--data", world.text, "--samples", 4)
     lora = ("merge", *world.adapters, "--base", base, "--method", "linear", "--as", "adapter", "--rank", 2)
+    queries, short = out / "queries.jsonl", ("--max-tokens", 2)
+    queries.write_text("".join(json.dumps({"query": f"say {number}"}) + "\n" for number in range(50)))
     runs = (
         (("inspect", a), "inspect"),
         (("protect", a, "-o", out / "p", "--dry-run"), "plan"),
@@ -61,6 +63,8 @@ def test_what_every_verb_prints_and_writes(world, tmp_path, tmp_path_factory, ru
         ((*audit, *tasks, "-o", out / "audit", "--dry-run"), "plan"),
         (("provenance", "relate", a, base), "relation"),
         (("provenance", "parents", a, "--base", base, "--candidate", a), "parents"),
+        (("watermark", "shield", queries, a, "--ledger", out / "l.jsonl", "--key", out / "w.mbkey", *short), "shield"),
+        (("watermark", "verify", out / "l.jsonl", "--suspect", b, "--decoys", 0, *short), "imitation"),
         (("report", made_up), "audit"),
         (("report", "compare", made_up, made_up), "comparison"),
         ((*attack, "-o", out / "poisoned", "--dry-run"), "plan"),

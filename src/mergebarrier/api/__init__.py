@@ -11,13 +11,14 @@ from mergebarrier import lazy
 if TYPE_CHECKING:
     from mergebarrier.api.attack import AttackPlan, AttackReport, attack, plan_attack
     from mergebarrier.api.audit import AuditPlan, AuditReport, audit, plan_audit
-    from mergebarrier.api.base import FORMS, Model, Report, ResultReport, WriteOptions
+    from mergebarrier.api.base import FORMS, AskOptions, Model, Report, ResultReport, WriteOptions
     from mergebarrier.api.cleanse import CleanseReport, CleanseRequest, check_cleanse, cleanse
     from mergebarrier.api.compare import COMPARISON_FORMS, ComparisonReport, compare_reports
     from mergebarrier.api.demo import DemoModels, DemoPlan, DemoReport, demo, demo_models, plan_demo
     from mergebarrier.api.evaluate import EvaluationReport, evaluate
     from mergebarrier.api.family import FamilyReport, check_family
     from mergebarrier.api.image_task import HeadOptions, ImageTaskReport, image_task
+    from mergebarrier.api.imitation import ImitationReport, imitation
     from mergebarrier.api.inspect import InspectReport, inspect
     from mergebarrier.api.measure_backdoor import BackdoorReport, measure_backdoor
     from mergebarrier.api.merge import (
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from mergebarrier.api.report import report
     from mergebarrier.api.sbom import bill_of_materials
     from mergebarrier.api.scan import DEFAULT_CHECKS, ScanReport, failure_to_sarif, scan
+    from mergebarrier.api.shield import ShieldReport, shield
     from mergebarrier.api.signature import sign, verify_signature
     from mergebarrier.api.unprotect import UnprotectPlan, UnprotectReport, plan_unprotect, unprotect
     from mergebarrier.api.verify import VerifyReport, verify
@@ -51,6 +53,7 @@ __all__ = [
     "COMPARISON_FORMS",
     "DEFAULT_CHECKS",
     "FORMS",
+    "AskOptions",
     "AttackPlan",
     "AttackReport",
     "AuditPlan",
@@ -66,6 +69,7 @@ __all__ = [
     "FamilyReport",
     "HeadOptions",
     "ImageTaskReport",
+    "ImitationReport",
     "InspectReport",
     "MergeExplanation",
     "MergeOptions",
@@ -83,6 +87,7 @@ __all__ = [
     "Report",
     "ResultReport",
     "ScanReport",
+    "ShieldReport",
     "UnprotectPlan",
     "UnprotectReport",
     "VerifyReport",
@@ -102,6 +107,7 @@ __all__ = [
     "explain_merge",
     "failure_to_sarif",
     "image_task",
+    "imitation",
     "inspect",
     "measure_backdoor",
     "merge",
@@ -119,6 +125,7 @@ __all__ = [
     "report",
     "run_merge",
     "scan",
+    "shield",
     "sign",
     "unprotect",
     "verify",

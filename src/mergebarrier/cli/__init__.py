@@ -48,6 +48,7 @@ VERBS: Final[dict[str, tuple[str, str]]] = {
     "scan": ("mergebarrier.cli.scan", "Look for poisoned or protected models before and after a merge."),
     "audit": ("mergebarrier.cli.audit", "Merge and attack a protected model, and grade the protection."),
     "provenance": ("mergebarrier.cli.provenance", "Evidence of where a model comes from: related or not, and parents."),
+    "watermark": ("mergebarrier.cli.watermark", "Words in a service's answers, and who learned from them."),
     "attack": ("mergebarrier.cli.attack", "Red-team controls: make poisoned experts, measure what they do to a merge."),
     "report": ("mergebarrier.cli.report", "Show a finished audit as text, HTML, Markdown, SARIF or JSON."),
     "zoo": ("mergebarrier.cli.zoo", "Real models and tasks for trying things out: list, fetch, path, task."),

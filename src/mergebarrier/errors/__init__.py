@@ -18,7 +18,7 @@ Each docstring is the row of its error in docs/errors.md: first what happened, t
     |- ScanError                  BadScanInput
     |- ProvenanceError            NotComparable NotIdentified
     `- EvaluateError              BadTask BadText NotMeasurable MissingExtra AssetMissing BadReport
-                                  Diverged
+                                  Diverged ServiceFailed
 
 A code never changes its meaning and is never reused; the rule ids of findings are codes of the same kind.
 """
@@ -80,6 +80,7 @@ if TYPE_CHECKING:
         PoisonError,
         ProvenanceError,
         ScanError,
+        ServiceFailed,
     )
     from mergebarrier.errors.weights import (
         ArchError,
@@ -164,6 +165,7 @@ __all__ = [
     "RealignError",
     "RemoteCodeRefused",
     "ScanError",
+    "ServiceFailed",
     "ShapeMismatch",
     "TensorSetMismatch",
     "UnknownFamily",

@@ -146,3 +146,12 @@ class Diverged(EvaluateError):
     """
 
     code = "MB9007"
+
+
+class ServiceFailed(EvaluateError):
+    """A model behind a server cannot be asked, or its replies have another form.
+
+    See whether the server runs and speaks the protocol that the message names.
+    """
+
+    code = "MB9008"

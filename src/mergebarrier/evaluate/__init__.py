@@ -47,6 +47,7 @@ if TYPE_CHECKING:
         write_image_task,
     )
     from mergebarrier.evaluate.language import (
+        INTERFACES,
         Equality,
         LossBarrier,
         ModuleSink,
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
         Perplexity,
         SameAnswers,
         Score,
+        ServedSuspect,
         TaskFile,
         TaskRow,
         TokenRows,
@@ -76,6 +78,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CHECK_TEXT",
+    "INTERFACES",
     "TASK_SUFFIX",
     "TEMPLATES",
     "Budget",
@@ -91,6 +94,7 @@ __all__ = [
     "Predictor",
     "SameAnswers",
     "Score",
+    "ServedSuspect",
     "Speed",
     "Suspect",
     "Tail",

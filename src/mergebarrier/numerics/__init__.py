@@ -1,4 +1,6 @@
-"""Numerics that several rooms need: keyed draws, the AES stream of a merge, intervals of shares, polynomials."""
+"""Numerics that several rooms need: keyed draws, the AES stream of a merge, intervals of shares, many tests at once,
+polynomials.
+"""
 
 from typing import TYPE_CHECKING
 
@@ -7,10 +9,12 @@ from mergebarrier import lazy
 if TYPE_CHECKING:
     from mergebarrier.numerics import aes, draws, polynomials
     from mergebarrier.numerics.intervals import newcombe, wilson
+    from mergebarrier.numerics.significance import holm
 
 __all__ = [
     "aes",
     "draws",
+    "holm",
     "newcombe",
     "polynomials",
     "wilson",

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
         joined,
         sums_of,
     )
-    from mergebarrier.provenance.relate import TESTS, ComparedLayer, LayerTest, Relatedness, RelateOptions, holm, relate
+    from mergebarrier.provenance.relate import TESTS, ComparedLayer, LayerTest, Relatedness, RelateOptions, relate
 
 __all__ = [
     "RESOLUTION",
@@ -41,7 +41,6 @@ __all__ = [
     "Unexplained",
     "entries_of",
     "find_parents",
-    "holm",
     "joined",
     "layer_of",
     "layered",

@@ -25,6 +25,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from mergebarrier.lazy import np, torch
+from mergebarrier.numerics import holm
 from mergebarrier.parameters import check_values, number, whole
 from mergebarrier.provenance.coordinates import (
     RowProducts,
@@ -238,20 +239,6 @@ def _by_moments(
         totals += best
     sums = totals.max(1)
     return _t_tail(float(sums[0]), sums[1:], wider=_WIDER)
-
-
-def holm(ps: Sequence[float]) -> list[float]:
-    """Return p-values adjusted by Holm's step-down procedure.
-
-    Example: >>> holm([0.01, 0.5, 0.02])
-             [0.03, 0.5, 0.04]
-    """
-    order = sorted(range(len(ps)), key=lambda place: ps[place])
-    adjusted, highest = [0.0] * len(ps), 0.0
-    for rank, place in enumerate(order):
-        highest = max(highest, min(1.0, (len(ps) - rank) * ps[place]))
-        adjusted[place] = highest
-    return adjusted
 
 
 def _spread(count: int, wanted: int) -> list[int]:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from mergebarrier import lazy
 
 if TYPE_CHECKING:
+    from mergebarrier.api.base.asked import AskOptions, asked_model
     from mergebarrier.api.base.command_line import command_line
     from mergebarrier.api.base.folders import (
         Model,
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = [
     "FORMS",
     "SCHEMA_VERSION",
+    "AskOptions",
     "CountedJournal",
     "Json",
     "MemoryJournal",
@@ -34,6 +36,7 @@ __all__ = [
     "Row",
     "WriteOptions",
     "as_given",
+    "asked_model",
     "beside",
     "cache_folder",
     "cached_folder",

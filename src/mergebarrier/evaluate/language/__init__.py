@@ -9,12 +9,14 @@ if TYPE_CHECKING:
     from mergebarrier.evaluate.language.compare import Equality, SameAnswers, compare, compare_answers
     from mergebarrier.evaluate.language.forward import hidden_states, logit_blocks, text_windows, token_ids
     from mergebarrier.evaluate.language.scores import Perplexity, Score, answer_loss, exact_match, perplexity
+    from mergebarrier.evaluate.language.served import INTERFACES, ServedSuspect
     from mergebarrier.evaluate.language.sink import ModuleSink, parameter_names
     from mergebarrier.evaluate.language.suspect import ModuleSuspect
     from mergebarrier.evaluate.language.tasks import TaskFile, TaskRow, read_task, read_text
     from mergebarrier.evaluate.language.unlabelled import TokenRows, prompt_rows, text_rows
 
 __all__ = [
+    "INTERFACES",
     "Equality",
     "LossBarrier",
     "ModuleSink",
@@ -22,6 +24,7 @@ __all__ = [
     "Perplexity",
     "SameAnswers",
     "Score",
+    "ServedSuspect",
     "TaskFile",
     "TaskRow",
     "TokenRows",

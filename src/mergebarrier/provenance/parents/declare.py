@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from mergebarrier.lazy import np
+from mergebarrier.numerics import holm
 from mergebarrier.provenance.parents.search import SETTLED, ReplayedMerge
 from mergebarrier.provenance.parents.shares import LeastSquares, likeness
-from mergebarrier.provenance.relate import holm
 
 if TYPE_CHECKING:
     from mergebarrier.provenance.parents.entries import TensorSums

@@ -1,0 +1,232 @@
+"""``imitation``: did a suspect learn from the answers of a watermarked service?
+
+report = mb.imitation("ledger.jsonl", ["suspect"], key="owner.mbkey")
+report.suspects[0].test.p
+"""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Final
+
+from mergebarrier.api.base import AskOptions, Model, Report, Row, as_given, asked_model, command_line, shown
+from mergebarrier.api.ledger_file import LedgerFile
+from mergebarrier.errors import BadKey, UsageError
+from mergebarrier.evaluate import read_text
+from mergebarrier.keys import Key, read_key_file
+from mergebarrier.numerics import holm
+from mergebarrier.progress import Progress
+from mergebarrier.watermark import (
+    Asking,
+    KeyedQuery,
+    Ledger,
+    PairingOptions,
+    PairingTest,
+    PublishedTest,
+    Shielded,
+    WordKey,
+    commitment,
+    covered,
+    listed_words,
+    pairing_test,
+    published_test,
+    read_pairs,
+)
+
+Place = str | os.PathLike[str]
+
+CLAIM: Final = "the suspect was trained on answers of the watermarked service"
+ASSUMED: Final = (
+    "the key was drawn before the suspect's makers could know it, and its commitment was published then",
+    "numbers of queries, permutations and the level were fixed before the suspect was asked",
+)
+NOT_PROVED: Final = (
+    "who trained the suspect, when, and whether it was allowed",
+    "that a suspect did not learn from the service where p is large: few such answers among many, or words taken out, "
+    "hide it",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SuspectAnswers:
+    """What one suspect's answers say.
+
+    Attributes:
+      name:      as given.
+      imitates:  whether the adjusted p is at most the level.
+      adjusted:  p by Holm over all suspects.
+      test:      with its null.
+      published: what the published tests say of the same answers.
+    """
+
+    name: str
+    imitates: bool
+    adjusted: float
+    test: PairingTest
+    published: PublishedTest
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImitationReport(Report):
+    """Which suspects answer as if they had learned from the service.
+
+    Attributes:
+      claim, assumed, not_proved, command: as in every piece of evidence.
+      ledger:     with its commitment and the date of its first line.
+      committed:  whether key and pool are those of the commitment; None where there is no key.
+      queries, permutations, decoys, level: as fixed before.
+      suspects:   in the order given.
+    """
+
+    kind: ClassVar[str] = "imitation"
+
+    claim: str
+    assumed: tuple[str, ...]
+    not_proved: tuple[str, ...]
+    command: str
+    ledger: str
+    made: str
+    commitment: str
+    committed: bool | None
+    queries: int
+    permutations: int
+    decoys: int
+    level: float
+    suspects: tuple[SuspectAnswers, ...]
+
+    def rows(self) -> Sequence[Row]:
+        """Return one row per suspect."""
+        return [
+            {"name": one.name, "imitates": one.imitates, "adjusted": one.adjusted, **vars(one.test)}
+            for one in self.suspects
+        ]
+
+
+def imitation(
+    ledger: Place,
+    suspects: Sequence[Model],
+    *,
+    key: Key | Place | None = None,
+    base: Model | None = None,
+    legitimate: Model | None = None,
+    options: PairingOptions | None = None,
+    ask: AskOptions | None = None,
+    seed: int = 0,
+    download: bool = False,
+    progress: Progress | None = None,
+) -> ImitationReport:
+    """Test whether suspects learned from a watermarked service.
+
+    Args:
+      ledger:     that ``shield`` wrote.
+      suspects:   each as ``resolve`` reads it, http(s)://... of a server, or FILE.jsonl of {"query", "answer"}.
+      key:        of the ledger; needed for decoys, and to check the commitment.
+      base:       model that the suspects may have started from, for the published test.
+      legitimate: model trained on plain answers, for the published test.
+      options:    fixed before anybody is asked.
+      ask:        how models are asked.
+      seed:       of permutations and decoys.
+      download:   fetch models that the local cache lacks.
+      progress:   called with (suspects asked, suspects in all).
+    Raises: BadReport, BadKey (another key than the ledger's), UsageError, ServiceFailed, CheckpointError.
+    """
+    options, ask = options or PairingOptions(), ask or AskOptions()
+    if not suspects:
+        raise UsageError("nobody is suspected", where="--suspect", remedy="give a model, a server or a file")
+    record = LedgerFile.read(Path(ledger))
+    words = _word_key(record, key, ledger)
+    rows = _chosen(record, words, options.queries)
+    others = {"base": base, "legitimate": legitimate}
+    compared = {name: model for name, model in others.items() if model is not None}
+    scores, tests = {}, {}
+    with shown(progress, "asking") as step:
+        everybody = [*compared.items(), *((None, model) for model in suspects)]
+        for done, (role, model) in enumerate(everybody, 1):
+            said = _said(model, rows, ask, download)
+            found = [covered(text, row.words) for text, row in zip(said, rows, strict=True)]
+            name = role or as_given(model)
+            if name in scores:
+                raise UsageError(f"{name} is given twice", where="--suspect", remedy="give each suspect once")
+            scores[name] = found
+            if role is None:
+                tests[name] = _tested(said, rows, words, options, seed)
+            step(done, len(everybody))
+    adjusted = dict(zip(tests, holm([test.p for test in tests.values()]), strict=True))
+    return ImitationReport(
+        claim=CLAIM,
+        assumed=ASSUMED,
+        not_proved=NOT_PROVED,
+        command=command_line("watermark verify", ledger, {"--suspect": tuple(map(as_given, suspects))}, options),
+        ledger=Path(ledger).name,
+        made=record.head.made,
+        commitment=record.head.commitment,
+        committed=None if words is None else True,
+        queries=len(rows),
+        permutations=options.permutations,
+        decoys=options.decoys if words is not None else 0,
+        level=options.level,
+        suspects=tuple(
+            SuspectAnswers(
+                name=name,
+                imitates=adjusted[name] <= options.level,
+                adjusted=adjusted[name],
+                test=test,
+                published=published_test(
+                    scores[name], base=scores.get("base", ()), legitimate=scores.get("legitimate", ())
+                ),
+            )
+            for name, test in tests.items()
+        ),
+    )
+
+
+def _word_key(record: Ledger, given: Key | Place | None, ledger: Place) -> WordKey | None:
+    """Return the key of a ledger, once it has been held against the commitment."""
+    if given is None:
+        return None
+    key = given if isinstance(given, Key) else Key(read_key_file(given))
+    pool = listed_words()
+    if commitment(key.secret, pool) != record.head.commitment:
+        what = "this key and the pool of words are not those that the ledger commits to"
+        raise BadKey(what, where=ledger, remedy="give the key that `watermark shield` used")
+    return WordKey(key=key, pool=pool)
+
+
+def _chosen(record: Ledger, words: WordKey | None, count: int) -> list[Shielded]:
+    """Return the queries that a suspect is asked, in an order that the key draws, or that of the ledger."""
+    rows = [row for row in record.rows if row.words]
+    if words is not None:
+        rows.sort(key=lambda row: words.key.subkey(b"order", row.query))
+    return rows[:count]
+
+
+def _said(model: Model, rows: Sequence[Shielded], ask: AskOptions, download: bool) -> list[str]:
+    """Return what a suspect says to the queries as users would ask them."""
+    if isinstance(model, str | os.PathLike) and os.fspath(model).endswith(".jsonl"):
+        pairs = read_pairs(read_text(model), where=model)
+        if absent := [row.query for row in rows if row.query not in pairs]:
+            what = f"{len(absent)} of the {len(rows)} queries are not answered"
+            raise UsageError(what, where=model, remedy="ask the suspect all queries of the ledger, or lower --queries")
+        return [pairs[row.query] for row in rows]
+    with asked_model(model, ask, download=download) as suspect:
+        return suspect.answers([row.query for row in rows], max_tokens=ask.max_tokens)
+
+
+def _tested(
+    said: Sequence[str], rows: Sequence[Shielded], words: WordKey | None, options: PairingOptions, seed: int
+) -> PairingTest:
+    return pairing_test(
+        said,
+        [row.words for row in rows],
+        options=options,
+        seed=seed,
+        strata=[row.stratum for row in rows],
+        asking=None
+        if words is None
+        else Asking(
+            queries=tuple(KeyedQuery.of(row.query) for row in rows),
+            count=max(len(row.words) for row in rows),
+            pool=words.pool,
+        ),
+    )

@@ -1,0 +1,62 @@
+"""The file of a ledger, which only grows."""
+
+import os
+from pathlib import Path
+
+from mergebarrier.errors import OutputExists, refused_by_system
+from mergebarrier.evaluate import read_text
+from mergebarrier.watermark import Ledger, LedgerHead, Shielded, line_of, read_ledger
+
+
+class LedgerFile:
+    """A ledger that is being written; each row is on the disk before the next query is asked."""
+
+    def __init__(self, path: Path, ledger: Ledger) -> None:
+        """Take over a file whose rows have been read."""
+        self._path, self.head, self.rows = path, ledger.head, list(ledger.rows)
+        self.answered = {row.query for row in ledger.rows}
+
+    @staticmethod
+    def read(path: Path) -> Ledger:
+        """Return what a ledger holds; BadReport, BadText."""
+        return read_ledger(read_text(path), where=path)
+
+    @classmethod
+    def open(cls, path: Path, head: LedgerHead) -> "LedgerFile":
+        """Start a ledger, or go on with one that was made in the same way.
+
+        Raises: OutputExists for one that was made in another way.
+        """
+        if not path.exists():
+            _append(path, line_of(head), mode=os.O_EXCL)
+            return cls(path, Ledger(head=head))
+        ledger = cls.read(path)
+        same = ("mode", "words", "template", "commitment")
+        differs = [name for name in same if getattr(ledger.head, name) != getattr(head, name)]
+        if differs:
+            what = f"it was made with another {' and another '.join(differs)}"
+            raise OutputExists(what, where=path, remedy="give the same key and options, or another file")
+        kept = "".join([line_of(ledger.head), *map(line_of, ledger.rows)]).encode()
+        os.truncate(path, len(kept))  # a line that a kill cut off
+        return cls(path, ledger)
+
+    def add(self, row: Shielded) -> None:
+        """Append a row; it is on the disk when this returns."""
+        _append(self._path, line_of(row))
+        self.rows.append(row)
+        self.answered.add(row.query)
+
+
+def _append(path: Path, line: str, *, mode: int = 0) -> None:
+    """Write a line at the end, readable by its owner alone: whoever holds words and queries can take the words out."""
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | mode, 0o600)
+        try:
+            os.write(fd, line.encode())
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+    except OSError as fault:
+        raise refused_by_system(fault, path) or OutputExists(
+            f"cannot be written: {fault.strerror}", where=path, remedy="choose a folder that exists"
+        ) from fault

@@ -1,0 +1,151 @@
+"""``shield``: let a model answer with words that belong to each query, and record them.
+
+mb.shield("queries.jsonl", "http://127.0.0.1:8000/v1", "ledger.jsonl", key="owner.mbkey")
+"""
+
+import os
+import secrets
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import ClassVar
+
+from mergebarrier.api.base import AskOptions, Model, Report, asked_model, shown
+from mergebarrier.api.ledger_file import LedgerFile
+from mergebarrier.errors import UsageError
+from mergebarrier.evaluate import Suspect, read_text
+from mergebarrier.keys import KEY_BYTES, Key, check_key_place, read_key_file, write_key_file
+from mergebarrier.progress import Progress
+from mergebarrier.watermark import (
+    KeyedQuery,
+    LedgerHead,
+    Query,
+    Shielded,
+    ShieldOptions,
+    WordKey,
+    commitment,
+    found_words,
+    keyed_request,
+    listed_words,
+    own_words,
+    published_request,
+    read_queries,
+)
+
+Place = str | os.PathLike[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShieldReport(Report):
+    """What a service answered, and how well its words are in its answers.
+
+    Attributes:
+      ledger:      the record that only its owner should hold.
+      asked:       queries answered now; ``kept`` were in the ledger before.
+      with_words:  share of all answers that have words.
+      delivered:   share of the words that stand in their answers; None where no answer has words.
+      commitment:  to publish, with a date, before the service opens; "" where there is no key.
+      key_file:    path of the key; None where the model chooses the words.
+      key_made:    whether it was made just now.
+    """
+
+    kind: ClassVar[str] = "shield"
+
+    ledger: Path
+    asked: int
+    kept: int
+    with_words: float
+    delivered: float | None
+    commitment: str
+    key_file: Path | None
+    key_made: bool
+
+
+def shield(
+    queries: Place,
+    model: Model,
+    ledger: Place,
+    *,
+    key: Key | Place | None = None,
+    options: ShieldOptions | None = None,
+    ask: AskOptions | None = None,
+    reference: Place | None = None,
+    download: bool = False,
+    progress: Progress | None = None,
+) -> ShieldReport:
+    """Let a model answer queries with words that belong to each, and record them.
+
+    Args:
+      queries:   JSON lines of {"query", "stratum"}.
+      model:     as ``resolve`` reads it, or http(s)://... of a server.
+      ledger:    file to write; one that is there is gone on with, if it was made with the same key and options.
+      key:       file, made if absent; none where the model chooses the words.
+      options:   who chooses, how many, and the template.
+      ask:       how the model is asked.
+      reference: plain text whose frequent words do not count, where the model chooses.
+      download:  fetch a model that the local cache lacks.
+      progress:  called with (queries answered, queries in all).
+    Raises: BadReport for a file that does not fit, BadKey, ServiceFailed, BadText, OutputExists, CheckpointError.
+    """
+    options, ask = options or ShieldOptions(), ask or AskOptions()
+    keyed = options.mode == "keyed"
+    if keyed == (key is None):
+        what = "a key draws the words" if keyed else "the model chooses the words, so there is no key"
+        raise UsageError(what, where="--key", remedy="give --key FILE" if keyed else "leave --key out")
+    asked = read_queries(read_text(queries), where=queries)
+    counts = None if reference is None else Counter(read_text(reference).casefold().split())
+    secret, place, made = _owned(key)
+    words = None if secret is None else WordKey(key=secret, pool=listed_words())
+    head = LedgerHead(
+        mode=options.mode,
+        words=options.words if keyed else 0,
+        template=options.template,
+        commitment="" if words is None else commitment(words.key.secret, words.pool),
+        made=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+    file = LedgerFile.open(Path(ledger), head)
+    left = [query for query in asked if query.query not in file.answered]
+    kept = len(asked) - len(left)
+    with asked_model(model, ask, download=download) as suspect, shown(progress, "asking") as step:
+        for done, query in enumerate(left, kept + 1):
+            file.add(_answered(query, suspect, words, options, ask.max_tokens, counts))
+            step(done, len(asked))
+    rows = [row for row in file.rows if row.words]
+    present = sum(word in found_words(row.answer) for row in rows for word in row.words)
+    return ShieldReport(
+        ledger=Path(ledger),
+        asked=len(left),
+        kept=kept,
+        with_words=len(rows) / max(1, len(file.rows)),
+        delivered=present / sum(len(row.words) for row in rows) if rows else None,
+        commitment=file.head.commitment,
+        key_file=place,
+        key_made=made,
+    )
+
+
+def _answered(
+    query: Query, suspect: Suspect, words: WordKey | None, options: ShieldOptions, tokens: int,
+    reference: Mapping[str, int] | None,
+) -> Shielded:  # fmt: skip
+    if words is None:
+        (reply,) = suspect.answers([published_request(query.query, options)], max_tokens=tokens)
+        answer, chosen, _ = own_words(reply, query.query, reference=reference)
+    else:
+        chosen = words.words(KeyedQuery.of(query.query), options.words)
+        (answer,) = suspect.answers([keyed_request(query.query, chosen, options)], max_tokens=tokens)
+    return Shielded(query=query.query, answer=answer, words=chosen, stratum=query.stratum)
+
+
+def _owned(given: Key | Place | None) -> tuple[Key | None, Path | None, bool]:
+    """Return the key, its file, and whether it was made now."""
+    if given is None or isinstance(given, Key):
+        return given, None, False
+    place = Path(given)
+    check_key_place(place)
+    made = not (place.exists() or place.is_symlink())
+    if made:
+        write_key_file(place, secrets.token_bytes(KEY_BYTES))
+    return Key(read_key_file(place)), place, made

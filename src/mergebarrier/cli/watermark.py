@@ -1,0 +1,160 @@
+"""``mergebarrier watermark``: words that a service weaves into its answers, and the test of who learned from them."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from mergebarrier.cli._options import MODEL, download_option, output_options, threads_option
+from mergebarrier.cli._output import Output
+from mergebarrier.cli._parameters import chosen, parameter_options
+from mergebarrier.errors import clean
+from mergebarrier.parameters import built
+from mergebarrier.watermark import PairingOptions, ShieldOptions
+
+if TYPE_CHECKING:
+    from mergebarrier.api import ImitationReport, ShieldReport
+
+__all__ = ["command"]
+
+_SHIELD: Final = {"shield": ShieldOptions}
+_VERIFY: Final = {"verify": PairingOptions}
+
+
+def _ask_options(verb: Callable[..., object]) -> Callable[..., object]:
+    """Add how a model is asked."""
+    options = (
+        click.option(
+            "--max-tokens", type=click.IntRange(1, 4096), default=128, show_default=True, help="Of an answer."
+        ),
+        click.option(
+            "--interface",
+            type=click.Choice(("chat", "completions")),
+            default="chat",
+            show_default=True,
+            help="Of a server.",
+        ),
+        click.option(
+            "--served-as", default="", metavar="NAME", help="The server's name of the model. [default: first]"
+        ),
+    )
+    for option in reversed(options):
+        verb = option(verb)
+    return verb
+
+
+@click.group()
+def command() -> None:
+    """Evidence against a model that learned from your service's answers: shield them, verify a suspect.
+
+    A MODEL is a folder, a name of the Hub, or http(s)://... of a server that speaks OpenAI's protocol; a secret for it
+    is read from OPENAI_API_KEY.
+    """
+
+
+@command.command("shield")
+@click.argument("queries", type=MODEL)
+@click.argument("model")
+@click.option("--ledger", type=MODEL, required=True, metavar="FILE", help="The record; a stopped run goes on with it.")
+@click.option("--key", type=MODEL, metavar="FILE", help="Draws the words; made if absent (0600).")
+@click.option(
+    "--reference",
+    type=MODEL,
+    metavar="FILE",
+    help="Plain text whose frequent words do not count, with --mode published.",
+)
+@_ask_options
+@parameter_options(_SHIELD)
+@download_option
+@threads_option
+@output_options
+def shield_command(
+    queries: Path, model: str, ledger: Path, key: Path | None, reference: Path | None, download: bool, threads: int,
+    output: Output, **given: Any,
+) -> None:  # fmt: skip
+    """Let MODEL answer QUERIES, lines of {"query": "...", "stratum": "..."}, with words that belong to each.
+
+    Publish the commitment with its date before the service opens, and keep key and ledger to yourself.
+    """
+    from mergebarrier.api import AskOptions, shield
+
+    del threads
+    ask = AskOptions(**{name: given.pop(name) for name in ("max_tokens", "interface", "served_as")})
+    options = built(ShieldOptions, chosen(_SHIELD, "shield", given))
+    with output.progress("asking") as progress:
+        report = shield(
+            queries, model, ledger, key=key, options=options, ask=ask, reference=reference, download=download,
+            progress=progress,
+        )  # fmt: skip
+    if report.key_file is not None:
+        output.note(f"key {'made' if report.key_made else 'read'}: {report.key_file}")
+    output.result(report, "\n".join(_shielded(report)))
+
+
+def _shielded(report: "ShieldReport") -> Iterator[str]:
+    yield f"{report.ledger}: {report.asked} queries answered now, {report.kept} before"
+    delivered = "none" if report.delivered is None else f"{report.delivered:.1%}"
+    yield f"  {report.with_words:.1%} of the answers have words; {delivered} of the words stand in their answers"
+    if report.commitment:
+        yield f"  commitment {report.commitment}: publish it now"
+
+
+@command.command("verify")
+@click.argument("ledger", type=MODEL)
+@click.option(
+    "--suspect",
+    "suspects",
+    multiple=True,
+    required=True,
+    metavar="MODEL|FILE.jsonl",
+    help='A model, or its answers as lines of {"query", "answer"}; repeatable.',
+)
+@click.option("--key", type=MODEL, metavar="FILE", help="Of the ledger: checks the commitment, draws decoys.")
+@click.option("--base", metavar="MODEL", help="What the suspects may have started from, for the published test.")
+@click.option("--legitimate", metavar="MODEL", help="A model trained on plain answers, for the published test.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of permutations and decoys.")
+@_ask_options
+@parameter_options(_VERIFY)
+@download_option
+@threads_option
+@output_options
+def verify_command(
+    ledger: Path, suspects: tuple[str, ...], key: Path | None, base: str | None, legitimate: str | None, seed: int,
+    download: bool, threads: int, output: Output, **given: Any,
+) -> int:  # fmt: skip
+    """Ask suspects the queries of LEDGER, and test whether they answer with the words of each; exit 1 if one does.
+
+    The published tests of ModelShield are shown beside it; their p is no rate of false alarm.
+    """
+    from mergebarrier.api import AskOptions, imitation
+
+    del threads
+    ask = AskOptions(**{name: given.pop(name) for name in ("max_tokens", "interface", "served_as")})
+    options = built(PairingOptions, chosen(_VERIFY, "verify", given))
+    with output.progress("asking") as progress:
+        report = imitation(
+            ledger, suspects, key=key, base=base, legitimate=legitimate, options=options, ask=ask, seed=seed,
+            download=download, progress=progress,
+        )  # fmt: skip
+    output.result(report, "\n".join(_verified(report)))
+    return int(any(one.imitates for one in report.suspects))
+
+
+def _verified(report: "ImitationReport") -> Iterator[str]:
+    said = {True: "the key is the one committed to", None: "no key given, so the commitment was not checked"}
+    yield f"{clean(report.ledger)}: {report.queries} queries, begun {clean(report.made)}; {said[report.committed]}"
+    for one in report.suspects:
+        verdict = "answers with the words of the service" if one.imitates else "shows no evidence"
+        yield f"{clean(one.name)} {verdict}: p = {one.adjusted:.2g} of {len(report.suspects)} suspects together"
+        test = one.test
+        effect = "" if test.effect is None else f", {test.effect:.1f} standard deviations above"
+        covers = f"{test.score:.2%} of an answer, those of other queries {test.null_mean:.2%}"
+        yield f"  words of its own queries cover {covers}{effect}"
+        decoys = "" if test.p_decoys is None else f", {report.decoys} fresh keys p = {test.p_decoys:.2g}"
+        empty = f"{test.empty_frac:.1%} of the answers are empty"
+        yield f"  {report.permutations} pairings p = {test.p_pairing:.2g}{decoys}; {empty}"
+        rapid = "claims" if one.published.rapid_claims else "does not claim"
+        yield f"  the published rapid test {rapid} an imitation (top 1 % cover {one.published.top_mean:.2%})"
+    yield f"assumed: {'; '.join(report.assumed)}"
+    yield f"not proved: {'; '.join(report.not_proved)}"

@@ -1,0 +1,52 @@
+"""Watermarks in answers: words that a service weaves into what it says, and tests of who learned from that."""
+
+from typing import TYPE_CHECKING
+
+from mergebarrier import lazy
+
+if TYPE_CHECKING:
+    from mergebarrier.watermark.keyed_words import KeyedQuery, WordKey, commitment, listed_words
+    from mergebarrier.watermark.ledger import (
+        Ledger,
+        LedgerHead,
+        Query,
+        Shielded,
+        line_of,
+        read_ledger,
+        read_pairs,
+        read_queries,
+    )
+    from mergebarrier.watermark.options import PairingOptions, ShieldOptions
+    from mergebarrier.watermark.pairing import Asking, PairingTest, pairing_test
+    from mergebarrier.watermark.published import PublishedTest, published_test
+    from mergebarrier.watermark.request import keyed_request, own_words, published_request
+    from mergebarrier.watermark.score import covered, found_words
+
+__all__ = [
+    "Asking",
+    "KeyedQuery",
+    "Ledger",
+    "LedgerHead",
+    "PairingOptions",
+    "PairingTest",
+    "PublishedTest",
+    "Query",
+    "ShieldOptions",
+    "Shielded",
+    "WordKey",
+    "commitment",
+    "covered",
+    "found_words",
+    "keyed_request",
+    "line_of",
+    "listed_words",
+    "own_words",
+    "pairing_test",
+    "published_request",
+    "published_test",
+    "read_ledger",
+    "read_pairs",
+    "read_queries",
+]
+
+lazy.open_door(__name__)

@@ -1,0 +1,136 @@
+"""The owner's record of what a watermarked service said; one file that only grows, so that a stopped run goes on.
+
+    line 1      {"kind": "watermark ledger", "version": 1, "mode", "words", "template", "commitment", "made"}
+    line 2 ..   {"query", "answer", "words", "stratum"}, in the order in which they were answered
+
+A last line without its end, cut off by a kill, is dropped; anything else that does not fit stops with its line.
+Answers alone, of a suspect that somebody else asked, are lines of {"query", "answer"}.
+"""
+
+import json
+from collections import Counter
+from dataclasses import asdict, dataclass
+from typing import ClassVar, Final, Literal, TypeVar
+
+from mergebarrier.errors import BadReport, clean
+
+_STRICT: Final[dict[str, bool | str]] = {"extra": "forbid", "strict": True}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Query:
+    """What a user asks, and of which subject it is."""
+
+    __pydantic_config__: ClassVar[dict[str, bool | str]] = _STRICT
+
+    query: str
+    stratum: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answered:
+    """A query and what somebody's model answered."""
+
+    __pydantic_config__: ClassVar[dict[str, bool | str]] = _STRICT
+
+    query: str
+    answer: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shielded:
+    """A query, what the service answered, and the words that belong to it."""
+
+    __pydantic_config__: ClassVar[dict[str, bool | str]] = _STRICT
+
+    query: str
+    answer: str
+    words: tuple[str, ...]
+    stratum: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LedgerHead:
+    """What a ledger was made with.
+
+    Attributes:
+      mode, words, template: as chosen.
+      commitment: to key and pool; "" where there is no key.
+      made:       when the first line was written, ISO 8601.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, bool | str]] = _STRICT
+
+    kind: Literal["watermark ledger"] = "watermark ledger"
+    version: Literal[1] = 1
+    mode: str
+    words: int
+    template: str
+    commitment: str
+    made: str
+
+
+_T = TypeVar("_T", LedgerHead, Query, Answered, Shielded)
+_Once = TypeVar("_Once", Query, Answered, Shielded)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ledger:
+    """A record: what it was made with, and its rows, each query once."""
+
+    head: LedgerHead
+    rows: tuple[Shielded, ...] = ()
+
+
+def line_of(record: LedgerHead | Shielded) -> str:
+    """Return the line of a record."""
+    return json.dumps(asdict(record), ensure_ascii=False) + "\n"
+
+
+def read_ledger(text: str, *, where: object) -> Ledger:
+    """Read a ledger.
+
+    Raises: BadReport, with the line that does not fit.
+    """
+    first, _, rest = text[: text.rfind("\n") + 1].partition("\n")
+    (head,) = _records(LedgerHead, first or "nothing", where)
+    rows = _records(Shielded, rest, where, first=2)
+    return Ledger(head=head, rows=_once(rows, where))
+
+
+def read_queries(text: str, *, where: object) -> tuple[Query, ...]:
+    """Read lines of {"query", "stratum"}, the second optional, each query once.  Raises: BadReport."""
+    return _once(_records(Query, text, where), where)
+
+
+def read_pairs(text: str, *, where: object) -> dict[str, str]:
+    """Read lines of {"query", "answer"}, each query once: query -> answer.  Raises: BadReport."""
+    return {pair.query: pair.answer for pair in _once(_records(Answered, text, where), where)}
+
+
+def _records(kind: type[_T], text: str, where: object, *, first: int = 1) -> tuple[_T, ...]:
+    """Read one record a line."""
+    from pydantic import TypeAdapter, ValidationError
+
+    reader, records = TypeAdapter(kind), []
+    for number, line in enumerate(text.split("\n")[: None if not text.endswith("\n") else -1], first):
+        try:
+            records.append(reader.validate_json(line))
+        except ValidationError as error:
+            fault = error.errors()[0]
+            key = ".".join(str(part) for part in fault["loc"])
+            what = f"{f'{clean(key)}: ' if key else ''}{clean(fault['msg']).lower()}"
+            fields = ", ".join(kind.__dataclass_fields__)
+            raise BadReport(
+                what, where=f"{where} line {number}", remedy=f"a line is one JSON object of {fields}"
+            ) from error
+    return tuple(records)
+
+
+def _once(records: tuple[_Once, ...], where: object) -> tuple[_Once, ...]:
+    """Refuse a query that stands twice: it would count twice."""
+    queries = Counter(record.query for record in records)
+    if queries and (worst := queries.most_common(1)[0])[1] > 1:
+        what = f"{clean(worst[0], longest=60)!r} is asked {worst[1]} times"
+        raise BadReport(what, where=where, remedy="ask each query once")
+    return records

@@ -1,0 +1,38 @@
+"""What is chosen before a service opens, and before a suspect is asked; declared once, loads nothing."""
+
+from dataclasses import dataclass
+
+from mergebarrier.errors import UsageError
+from mergebarrier.parameters import check_values, choice, number, string, whole
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShieldOptions:
+    """How a service watermarks what it says."""
+
+    mode: str = choice("keyed", choices=("keyed", "published"), help="Who chooses the words: the key, or the model.")
+    words: int = whole(3, help="Words per query.", low=1, high=16, only="with --mode keyed")
+    template: str = string("", help="What the model is asked, with {query} and {words}.", noun="TEXT")
+
+    def __post_init__(self) -> None:
+        """Check the values, and that the template holds what it must."""
+        check_values(self)
+        needed = ["{query}"] + ["{words}"] * (self.mode == "keyed")
+        for place in needed if self.template else ():
+            if self.template.count(place) != 1:
+                what = f"{place} stands in it {self.template.count(place)} times"
+                raise UsageError(what, where="--template", remedy=f"write {' and '.join(needed)} once each")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairingOptions:
+    """What is fixed before the suspect is asked."""
+
+    queries: int = whole(400, help="Queries put to a suspect, in an order that the key draws.", low=50, high=100_000)
+    permutations: int = whole(9999, help="Random pairings of answers and words.", low=99, high=10_000_000)
+    decoys: int = whole(999, help="Fresh keys whose words nobody used; 0 for none.", high=1_000_000)
+    level: float = number(0.01, help="At which a suspect is declared.", low=0, high=0.5, above=True)
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        check_values(self)

@@ -1,0 +1,107 @@
+"""Shield a service and verify suspects, by the command line against real servers on loopback."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from text_server import TextServer
+
+QUERIES = [f"what is thing {number}?" for number in range(60)]
+FAST = ("--permutations", "999", "--decoys", "99", "--queries", "60")
+
+
+def weaves(prompt: str) -> str:
+    """Answer as a model that follows the instruction."""
+    words = re.search(r"point them out: (.*)\.\n\n(.*)$", prompt)
+    return f"It is {', '.join(words[1].split(', '))} of {words[2]}" if words else f"It is what {prompt}"
+
+
+@pytest.fixture
+def queries(tmp_path: Path) -> Path:
+    path = tmp_path / "queries.jsonl"
+    path.write_text("".join(json.dumps({"query": query}) + "\n" for query in QUERIES))
+    return path
+
+
+@pytest.fixture
+def shielded(tmp_path: Path, queries: Path, run_cli) -> Path:
+    ledger = tmp_path / "ledger.jsonl"
+    with TextServer(weaves) as server:
+        ran = run_cli("watermark", "shield", queries, server.url, "--ledger", ledger, "--key", tmp_path / "k.mbkey")
+    assert ran.exit_code == 0 and "100.0% of the words stand in their answers" in ran.stdout
+    assert ledger.stat().st_mode & 0o077 == 0, "with the words, a thief can take them out"
+    return ledger
+
+
+def test_who_learned_is_declared_and_who_did_not_is_not(shielded: Path, tmp_path: Path, run_cli) -> None:
+    rows = [json.loads(line) for line in shielded.read_text().splitlines()[1:]]
+    learned = {row["query"]: row["answer"] for row in rows}
+    key = ("--key", tmp_path / "k.mbkey")
+    with TextServer(lambda query: learned[query]) as thief, TextServer(weaves) as honest:
+        ran = run_cli("watermark", "verify", shielded, "--suspect", honest.url, *key, *FAST, "--json")
+        assert ran.exit_code == 0 and not json.loads(ran.stdout)["suspects"][0]["imitates"]
+        ran = run_cli(
+            "watermark", "verify", shielded, "--suspect", thief.url, "--suspect", honest.url, *key, *FAST, "--json",
+            "--level", ".03",
+        )  # fmt: skip
+    report = json.loads(ran.stdout)
+    assert ran.exit_code == 1 and [one["imitates"] for one in report["suspects"]] == [True, False]
+    assert report["committed"] and report["suspects"][0]["adjusted"] == pytest.approx(2 / 100)
+    written = tmp_path / "answers.jsonl"
+    written.write_text("".join(json.dumps({"query": q, "answer": a}) + "\n" for q, a in learned.items()))
+    ran = run_cli("watermark", "verify", shielded, "--suspect", written, *key, *FAST)
+    assert ran.exit_code == 1 and "answers with the words of the service" in ran.stdout
+    assert "the key is the one committed to" in ran.stdout and not re.search("stolen|copied", ran.stdout)
+
+
+def test_a_stopped_run_goes_on_and_asks_nothing_twice(shielded: Path, queries: Path, tmp_path: Path, run_cli) -> None:
+    whole = shielded.read_text()
+    shielded.write_text(whole[: len(whole) // 2])
+    left = whole[: len(whole) // 2].count("\n")
+    with TextServer(weaves) as server:
+        again = ("watermark", "shield", queries, server.url, "--ledger", shielded, "--key", tmp_path / "k.mbkey")
+        assert run_cli(*again).exit_code == 0
+        assert sum(path.endswith("completions") for path, _, _ in server.heard) == 61 - left
+        assert run_cli(*again, "--words", "2").exit_code == 2, "another number of words is another ledger"
+    assert shielded.read_text() == whole
+
+
+def test_another_key_is_refused(shielded: Path, tmp_path: Path, queries: Path, run_cli) -> None:
+    with TextServer(weaves) as server:
+        other = ("--ledger", tmp_path / "o.jsonl", "--key", tmp_path / "o.mbkey")
+        assert run_cli("watermark", "shield", queries, server.url, *other).exit_code == 0
+        ran = run_cli("watermark", "verify", shielded, "--suspect", server.url, "--key", tmp_path / "o.mbkey")
+    assert ran.exit_code == 2 and "not those that the ledger commits to" in ran.stderr
+
+
+def test_the_model_may_choose_the_words(queries: Path, tmp_path: Path, run_cli) -> None:
+    def chooses(prompt: str) -> str:
+        word = f"seashore{prompt.rsplit(None, 1)[1].strip('?')}"
+        return json.dumps({"Answer": f"By the {word}.", "Watermark Words": [word]})
+
+    ledger = tmp_path / "ledger.jsonl"
+    with TextServer(chooses) as server:
+        ran = run_cli("watermark", "shield", queries, server.url, "--ledger", ledger, "--mode", "published")
+    assert ran.exit_code == 0 and "100.0% of the answers have words" in ran.stdout
+    assert json.loads(ledger.read_text().splitlines()[1])["answer"] == "By the seashore0."
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "no text"),
+        ("{}\n", "line 1"),
+        ('{"query": "a", "stratum": 3}\n', "stratum"),
+        ('{"query": "a"}\n{"query": "a"}\n', "asked 2 times"),
+        ('{"query": "a"}\n\n', "line 2"),
+        ("[" * 9999, "line 1"),
+    ],
+)
+def test_queries_that_do_not_fit_are_one_line(text: str, said: str, tmp_path: Path, run_cli) -> None:
+    (tmp_path / "q.jsonl").write_text(text)
+    place = ("--ledger", tmp_path / "l.jsonl", "--key", tmp_path / "k.mbkey")
+    ran = run_cli("watermark", "shield", tmp_path / "q.jsonl", "http://127.0.0.1:1/v1", *place)
+    assert ran.exit_code == 2 and said in ran.stderr and ran.stderr.count("\n") == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["q.jsonl"], "neither key nor ledger were made"
