@@ -271,6 +271,13 @@ class ScannedExpert(TypedDict):
     probe: list[float]
 
 
+class ScannedImages(TypedDict):
+    """The same for changes of the whole image, by what carries them."""
+
+    name: str
+    excess: dict[str, float]
+
+
 class ScannedMerge(TypedDict):
     """The same for the merge, on one task."""
 
@@ -289,6 +296,7 @@ class Scan(Document):
     checks_left_out: dict[str, str]
     digests: dict[str, Digest]
     experts: NotRequired[list[ScannedExpert]]
+    images: NotRequired[list[ScannedImages]]
     merged: NotRequired[list[ScannedMerge]]
 
 

@@ -81,7 +81,8 @@ class ScanReport(Report):
         if searched is not None:
             experts = [{"name": one.name, "excess": one.excess, "probe": one.probe} for one in searched.experts]
             merged = [{"task": one.task, "excess": one.patch.excess} for one in searched.merged]
-            document |= {"experts": experts, "merged": merged}
+            images = [{"name": one.name, "excess": {w.carrier: w.excess for w in one.found}} for one in searched.images]
+            document |= {"experts": experts, "images": images, "merged": merged}
         return document
 
     def rows(self) -> Sequence[Row]:

@@ -30,7 +30,16 @@ if TYPE_CHECKING:
 __all__ = ["CHECKS", "command"]
 
 #: The keys of ``scan.CHECKS``, written here because the help text must not import torch; a test compares them.
-CHECKS = ("folder", "relation", "task_vectors", "expert_patches", "merge_patches", "leave_out", "neural_cleanse")
+CHECKS = (
+    "folder",
+    "relation",
+    "task_vectors",
+    "expert_patches",
+    "whole_images",
+    "merge_patches",
+    "leave_out",
+    "neural_cleanse",
+)
 FORMATS = ("text", "json", "sarif", "junit")
 _DEFAULT = ",".join(CHECKS[:-1])
 _SEVERITIES = ("critical", "high", "medium", "low", "info")
@@ -97,9 +106,10 @@ def command(
 
     Everything in a folder is looked at, weights and what lies beside them; MODEL may be an adapter of peft, which is
     put on the base, or BASE+ADAPTER.  With --base, models are compared with it and with each other; with --task,
-    patches that force a class are searched for; with --merge too, the merge is searched too, and leaving models out
-    shows which one brought the patch.  With --cleanse, that merge is cured and written to -o.  No finding means only
-    that these checks found nothing.  What could not be looked at is exit code 2, whatever --fail-on says.
+    patches and changes of the whole image that force a class are searched for; with --merge too, the merge is searched
+    too, and leaving models out shows which one brought the patch.  With --cleanse, that merge is cured and written to
+    -o.  No finding means only that these checks found nothing.  What could not be looked at is exit code 2, whatever
+    --fail-on says.
     """
     from mergebarrier import api
     from mergebarrier.scan import Search
@@ -259,11 +269,14 @@ def _text(report: "ScanReport") -> str:
 def _margins(report: "ScanReport") -> list[str]:
     """Say how near each search came to its limit: a model just below it deserves a second look."""
     from mergebarrier.errors import clean
-    from mergebarrier.scan import EXCESS_LIMIT, MERGED_LIMIT
+    from mergebarrier.scan import EXCESS_LIMIT, MERGED_LIMIT, WHOLE_LIMIT
 
     searched = report.outcome.outcome
     if searched is None:
         return []
-    found = [(one.name, one.excess, EXCESS_LIMIT) for one in searched.experts]
-    found += [(f"merge, task {one.task}", one.patch.excess, MERGED_LIMIT) for one in searched.merged]
-    return [f"margin: {clean(name)}, strongest patch {value:.2f}, limit {limit:g}" for name, value, limit in found]
+    found = [(one.name, "patch", one.excess, EXCESS_LIMIT) for one in searched.experts]
+    found += [(one.name, one.best.carrier, one.best.excess, WHOLE_LIMIT) for one in searched.images]
+    found += [(f"merge, task {one.task}", "patch", one.patch.excess, MERGED_LIMIT) for one in searched.merged]
+    return [
+        f"margin: {clean(name)}, strongest {what} {value:.2f}, limit {limit:g}" for name, what, value, limit in found
+    ]

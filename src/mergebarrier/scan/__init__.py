@@ -11,11 +11,13 @@ from mergebarrier import lazy
 
 if TYPE_CHECKING:
     from mergebarrier.scan.base import (
+        CARRIERS,
         MIN_IMAGES,
         REFUSED,
         RULES,
         SEVERITIES,
         UNSEEN,
+        Carrier,
         Finding,
         FindingRule,
         MergeWeights,
@@ -46,11 +48,14 @@ if TYPE_CHECKING:
         MERGED_LIMIT,
         MIN_POOL,
         PROBE,
+        WHOLE_LIMIT,
         Blame,
         Cleansed,
+        ExpertImages,
         ExpertPatches,
         MergedPatch,
         Statistics,
+        WholeImage,
         judge_task_vectors,
         leave_out,
         measure,
@@ -61,6 +66,7 @@ if TYPE_CHECKING:
         scaled_consistency,
         seek,
         seek_merged,
+        seek_whole,
         share,
         tags,
     )
@@ -81,6 +87,7 @@ if TYPE_CHECKING:
     from mergebarrier.scan.registry import CHECKS, IMAGE_CHECKS, Outcome, ScanCheck, scan_pool
 
 __all__ = [
+    "CARRIERS",
     "CHECKS",
     "EXCESS_LIMIT",
     "HEAD_BYTES",
@@ -94,8 +101,11 @@ __all__ = [
     "RULES",
     "SEVERITIES",
     "UNSEEN",
+    "WHOLE_LIMIT",
     "Blame",
+    "Carrier",
     "Cleansed",
+    "ExpertImages",
     "ExpertPatches",
     "Finding",
     "FindingRule",
@@ -111,6 +121,7 @@ __all__ = [
     "Severity",
     "Statistics",
     "Weights",
+    "WholeImage",
     "along",
     "at_least",
     "contents",
@@ -144,6 +155,7 @@ __all__ = [
     "scan_pool",
     "seek",
     "seek_merged",
+    "seek_whole",
     "share",
     "stamp",
     "tags",

@@ -1,6 +1,6 @@
 """The checks by name, what each needs, and the order in which those on images run.
 
-    folder, relation, task_vectors: weights alone;   expert_patches, neural_cleanse: images;   the others: a merge
+    folder, relation, task_vectors: weights;   expert_patches, whole_images, neural_cleanse: images;   others: a merge
 
 A patch that was found on an expert is tried on the merges too, so the checks on merges come after those on experts.
 """
@@ -12,7 +12,15 @@ from typing import Final, Literal
 from mergebarrier.errors import BadScanInput
 from mergebarrier.progress import Progress
 from mergebarrier.scan.base import Finding, MergeWeights, Patch, Pool, PoolExpert, Search, halves, ordered
-from mergebarrier.scan.checks import Cleansed, expert_patches, merged_patches, neural_cleanse
+from mergebarrier.scan.checks import (
+    Cleansed,
+    ExpertImages,
+    expert_patches,
+    judge_whole,
+    merged_patches,
+    neural_cleanse,
+    seek_whole,
+)
 from mergebarrier.scan.checks import judge as judge_cleansed
 
 Need = Literal["folder", "weights", "images", "merge"]
@@ -31,6 +39,7 @@ CHECKS: Final[dict[str, ScanCheck]] = {
     "relation": ScanCheck("weights", ("MB7105",)),
     "task_vectors": ScanCheck("weights", ("MB7201", "MB7202", "MB7203", "MB7204")),
     "expert_patches": ScanCheck("images", ("MB7301", "MB7302")),
+    "whole_images": ScanCheck("images", ("MB7305",)),
     "merge_patches": ScanCheck("merge", ("MB7303",)),
     "leave_out": ScanCheck("merge", ("MB7304",)),
     "neural_cleanse": ScanCheck("images", ("MB7401",)),
@@ -45,6 +54,7 @@ class Outcome:
     Args:
       findings: the gravest first.
       experts:  the search on every expert; empty where that check did not run.
+      images:   the search for changes of the whole image on every expert; likewise.
       merged:   the search on the merge under every head; likewise.
       blames:   per patch, what leaving models out takes away; likewise.
       cleansed: Neural Cleanse per expert; likewise.
@@ -52,6 +62,7 @@ class Outcome:
 
     findings: tuple[Finding, ...]
     experts: tuple[expert_patches.ExpertPatches, ...] = ()
+    images: tuple[ExpertImages, ...] = ()
     merged: tuple[merged_patches.MergedPatch, ...] = ()
     blames: tuple[merged_patches.Blame, ...] = ()
     cleansed: tuple[Cleansed, ...] = ()
@@ -85,18 +96,23 @@ def scan_pool(
             raise BadScanInput(f"{name} needs a merge", where="checks", remedy="give --merge METHOD")
     findings: list[Finding] = []
     experts: list[expert_patches.ExpertPatches] = []
+    images: list[ExpertImages] = []
     merged: tuple[merged_patches.MergedPatch, ...] = ()
     blames: tuple[merged_patches.Blame, ...] = ()
     cleansed: list[Cleansed] = []
     for done, suspect in enumerate(pool.suspects, start=1):
         if "expert_patches" in checks:
             experts.append(expert_patches.seek(pool, suspect, search))
+        if "whole_images" in checks:
+            images.append(seek_whole(pool, suspect, search))
         if "neural_cleanse" in checks:
             cleansed.append(_cleanse(pool, suspect, search.seed))
         if progress is not None:
             progress(done, len(pool.suspects))
     if experts:
         findings += expert_patches.judge(pool, tuple(experts))
+    if images:
+        findings += judge_whole(pool, images)
     if cleansed:
         findings += judge_cleansed([suspect.name for suspect in pool.suspects], cleansed)
     if "merge_patches" in checks and merge is not None:
@@ -108,7 +124,7 @@ def scan_pool(
             if candidates and len(pool.suspects) > together:
                 blames += merged_patches.leave_out(pool, merge, candidates, together=together)
         findings += merged_patches.judge_blame(pool, blames)
-    return Outcome(ordered(findings), tuple(experts), merged, blames, tuple(cleansed))
+    return Outcome(ordered(findings), tuple(experts), tuple(images), merged, blames, tuple(cleansed))
 
 
 def _candidates(

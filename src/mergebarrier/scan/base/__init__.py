@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 from mergebarrier import lazy
 
 if TYPE_CHECKING:
+    from mergebarrier.scan.base.carriers import CARRIERS, Carrier
+    from mergebarrier.scan.base.descent import descend
     from mergebarrier.scan.base.finding import (
         REFUSED,
         RULES,
@@ -35,11 +37,13 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "CARRIERS",
     "MIN_IMAGES",
     "REFUSED",
     "RULES",
     "SEVERITIES",
     "UNSEEN",
+    "Carrier",
     "Finding",
     "FindingRule",
     "MergeWeights",
@@ -52,6 +56,7 @@ __all__ = [
     "Weights",
     "along",
     "at_least",
+    "descend",
     "file_finding",
     "finding",
     "forced_share",

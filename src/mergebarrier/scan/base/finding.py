@@ -37,6 +37,10 @@ _PLACES_ONLY: Final = (
     "triggers that are not a patch (blended, dynamic, whole-image), patches much smaller than the searched size, and "
     "payloads that aim at the head of a task that was not given"
 )
+_CARRIERS_ONLY: Final = (
+    "triggers that change an image more, or in another way, than a shift, a blend, a frequency, a warp or four corners "
+    "can, and payloads that aim at the head of a task that was not given"
+)
 _FILES_ONLY: Final = "what a harmless name or an unusual format hides from these checks of files"
 #: Something could not be looked at; a scan with such a finding is not complete, whatever else it found.
 UNSEEN: Final = "MB7100"
@@ -84,6 +88,11 @@ RULES: Final[dict[str, FindingRule]] = {
         "A patch found by search forces one class in the merge and not in the base.", "high", _PLACES_ONLY
     ),
     "MB7304": FindingRule("Leaving one model out of the merge takes the forced class away.", "high", _PLACES_ONLY),
+    "MB7305": FindingRule(
+        "A change of the whole image found by search forces one class in an expert and not in the base.",
+        "high",
+        _CARRIERS_ONLY,
+    ),
     "MB7401": FindingRule(
         "Neural Cleanse: one class needs a far smaller mask than the others.", "medium", _PLACES_ONLY
     ),

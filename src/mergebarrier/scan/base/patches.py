@@ -21,6 +21,7 @@ from torch import Tensor
 
 from mergebarrier.errors import BadScanInput
 from mergebarrier.numerics import draws
+from mergebarrier.scan.base.descent import descend
 from mergebarrier.scan.base.pool import forced_share
 
 Logits = Callable[[Tensor], Tensor]
@@ -177,24 +178,20 @@ def _descend(
     steps, per_candidate = (
         (search.steps, search.images) if label == "wide" else (search.refine_steps, search.refine_images)
     )
-    patterns = patterns.clone()
-    mean, square = torch.zeros_like(patterns), torch.zeros_like(patterns)
     shape = (steps, len(candidates), per_candidate)
     drawn = draws.below(("scan", search.seed, f"images|{label}"), len(images), *shape, bits=63)
     block = max(1, _BATCH // per_candidate)
-    for step in range(steps):
-        gradient = torch.empty_like(patterns)
+
+    def slope(step: int, found: Tensor) -> Tensor:
+        gradient = torch.empty_like(found)
         for start in range(0, len(candidates), block):
             part = slice(start, start + block)
             gradient[part] = _gradient(
-                logits, images, patterns[part], candidates[part], drawn[step, part], reference, search.contrast
+                logits, images, found[part], candidates[part], drawn[step, part], reference, search.contrast
             )
-        # Written out: torch.optim.Adam orders these operations otherwise, and published findings would change.
-        mean.lerp_(gradient, 0.1)
-        square.lerp_(gradient.square(), 0.01)
-        moved = (mean / (1 - 0.9 ** (step + 1))) / ((square / (1 - 0.99 ** (step + 1))).sqrt() + 1e-8)
-        patterns = (patterns - search.learning_rate * moved).clamp_(0, 1)
-    return patterns
+        return gradient
+
+    return descend(slope, patterns, steps, search.learning_rate)
 
 
 def _windows(candidates: Tensor, side: int) -> tuple[Tensor, Tensor]:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from mergebarrier.scan.checks.neural_cleanse import Cleansed, judge, neural_cleanse
     from mergebarrier.scan.checks.scale_up import scaled_consistency
     from mergebarrier.scan.checks.task_vectors import MIN_POOL, Statistics, judge_task_vectors, measure
+    from mergebarrier.scan.checks.whole_images import WHOLE_LIMIT, ExpertImages, WholeImage, judge_whole, seek_whole
 
 __all__ = [
     "EXCESS_LIMIT",
@@ -26,14 +27,18 @@ __all__ = [
     "MERGED_LIMIT",
     "MIN_POOL",
     "PROBE",
+    "WHOLE_LIMIT",
     "Blame",
     "Cleansed",
+    "ExpertImages",
     "ExpertPatches",
     "MergedPatch",
     "Statistics",
+    "WholeImage",
     "expert_patches",
     "judge",
     "judge_task_vectors",
+    "judge_whole",
     "leave_out",
     "measure",
     "merged_patches",
@@ -45,6 +50,7 @@ __all__ = [
     "seek",
     "seek_merged",
     "seek_on",
+    "seek_whole",
     "share",
     "tags",
 ]

@@ -1,0 +1,94 @@
+"""The ways in which a trigger that is no single patch may lie on an image, each a map from parameters in [0, 1].
+
+A carrier changes every image in the same way; what it changes is bounded, so that a picture stays what it shows.
+
+    shift:     x' = g x + b,  |b|, |g - 1| <= 0.3            blend:  x' = 0.9 x + 0.1 p
+    frequency: x' = x + 0.1 sum_k z_k wave_k,  |z| <= 1      warp:   x'(u) = x(u + flow(u)), a 4 x 4 grid, <= 2 pixels
+    corners:   four patches, a seventh of the side each
+
+Source: the triggers of Blended (arXiv 1712.05526), SIG (1902.11237), WaNet (2102.10369).  Differs: searched for, in
+place of made by the adversary; the bounds and the form of the pattern are ours.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import Final
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+_SHIFT, _BLEND, _AMPLITUDE, _HIGHEST, _PIXELS, _GRID, _CORNER = 0.3, 0.1, 0.1, 8, 2.0, 4, 7
+
+
+@dataclass(frozen=True)
+class Carrier:
+    """Shape of the parameters of one candidate, and the map.
+
+    Args:
+      shape: (channels, height, width) of an image -> the shape.
+      put:   Float[Tensor, "k m c h w"], Float[Tensor, "k *shape"] in [0, 1] -> the changed images, same shape.
+    """
+
+    shape: Callable[[int, int, int], tuple[int, ...]]
+    put: Callable[[Tensor, Tensor], Tensor]
+
+
+def _shift(images: Tensor, parameters: Tensor) -> Tensor:
+    grey, gain = (_SHIFT * (2 * parameters - 1))[:, :, None, :, None, None].unbind(1)
+    return ((1 + gain) * images + grey).clamp(0, 1)
+
+
+def _blend(images: Tensor, parameters: Tensor) -> Tensor:
+    return torch.lerp(images, parameters[:, None].expand_as(images), _BLEND)
+
+
+@cache
+def _waves(height: int, width: int) -> Tensor:
+    """Return Float[Tensor, "n height width"]: sines and cosines of up to ``_HIGHEST`` periods either way."""
+    rows, columns = (torch.arange(height) + 0.5) / height, (torch.arange(width) + 0.5) / width
+    pairs = [(a, b) for a in range(_HIGHEST + 1) for b in range(-_HIGHEST, _HIGHEST + 1) if a > 0 or b > 0]
+    phase = torch.stack([2 * math.pi * (a * rows[:, None] + b * columns) for a, b in pairs])
+    return torch.cat([phase.sin(), phase.cos()])
+
+
+def _frequency(images: Tensor, parameters: Tensor) -> Tensor:
+    z = 2 * parameters - 1
+    z = z / z.norm(dim=-1, keepdim=True).clamp_min(1.0)
+    added = torch.einsum("kcn,nhw->kchw", z, _waves(*images.shape[-2:]))
+    return (images + _AMPLITUDE * added[:, None]).clamp(0, 1)
+
+
+def _warp(images: Tensor, parameters: Tensor) -> Tensor:
+    height, width = images.shape[-2:]
+    flow = F.interpolate(2 * parameters - 1, size=(height, width), mode="bicubic", align_corners=True).clamp(-1, 1)
+    lines = torch.linspace(-1, 1, height), torch.linspace(-1, 1, width)
+    still = torch.stack(torch.meshgrid(*lines, indexing="ij")[::-1], -1)
+    moved = flow.permute(0, 2, 3, 1) * torch.tensor([2 * _PIXELS / width, 2 * _PIXELS / height])
+    # One flow for all images of a candidate: they are its channels.
+    changed = F.grid_sample(images.flatten(1, 2), (still + moved).clamp(-1, 1), align_corners=True)
+    return changed.view_as(images)
+
+
+def _corners(images: Tensor, parameters: Tensor) -> Tensor:
+    side, changed = parameters.shape[-1], images.clone()
+    ends = slice(side), slice(-side, None)
+    for i, (rows, columns) in enumerate((rows, columns) for rows in ends for columns in ends):
+        changed[..., rows, columns] = parameters[:, None, i]
+    return changed
+
+
+def _corner(channels: int, height: int, width: int) -> tuple[int, ...]:
+    side = max(1, min(height, width) // _CORNER)
+    return 4, channels, side, side
+
+
+CARRIERS: Final[dict[str, Carrier]] = {
+    "shift": Carrier(lambda channels, height, width: (2, channels), _shift),
+    "blend": Carrier(lambda channels, height, width: (channels, height, width), _blend),
+    "frequency": Carrier(lambda channels, height, width: (channels, 4 * _HIGHEST * (_HIGHEST + 1)), _frequency),
+    "warp": Carrier(lambda channels, height, width: (2, _GRID, _GRID), _warp),
+    "corners": Carrier(_corner, _corners),
+}
