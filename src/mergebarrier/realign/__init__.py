@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from mergebarrier.realign.gaugefix import GaugeFix
     from mergebarrier.realign.poly_invert import PolyInvert
     from mergebarrier.realign.realignment import Fitted, ParallelMap, Realignment
+    from mergebarrier.realign.rebasin import Rebasin
     from mergebarrier.realign.registry import REALIGNMENTS
     from mergebarrier.realign.relative import Relation, relation
 
@@ -28,6 +29,7 @@ __all__ = [
     "ParallelMap",
     "PolyInvert",
     "Realignment",
+    "Rebasin",
     "Relation",
     "relation",
     "seen_in",

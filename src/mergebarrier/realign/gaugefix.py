@@ -98,7 +98,7 @@ class GaugeFix:
         Raises: BaseMismatch when matching does not bring the model near the anchor; MethodRefused for polynomials.
         """
         check_stock(architecture, model)
-        inner = [circuit for circuit in architecture.circuits if _inner(circuit)]
+        inner = [circuit for circuit in architecture.circuits if is_inner(circuit)]
         streams = {axis: FoundStream.of(architecture, axis, model, anchor) for axis in streams_of(architecture)}
         shared = _shared_orders(architecture, _elements(streams), model, anchor)
         sweeps, converged = 0, False
@@ -135,13 +135,13 @@ class GaugeFix:
             "converged": converged,
             "mean_cosine_before": sum(match.cosine_before for match in matches) / len(matches),
             "mean_cosine_after": after,
-            "spaces_moved": _moved(architecture, gauge),
+            "spaces_moved": spaces_moved(architecture, gauge),
             "bit_exact": not traded and all(symmetry.bit_exact(elements) for elements in gauge.values()),
             "circuits": {
                 circuit.name: {"cosine_before": match.cosine_before, "cosine_after": match.cosine_after}
                 for circuit, match in zip(inner, matches, strict=True)
             },
-            "flops": sweeps * _flops(architecture, model),
+            "flops": sweeps * sweep_flops(architecture, model),
             "tokens": 0,
         }
         still = {name for name, match in found_at.items() if not match.trades_gains}
@@ -158,7 +158,7 @@ class _Match:
     trades_gains: bool
 
 
-def _inner(circuit: Circuit) -> bool:
+def is_inner(circuit: Circuit) -> bool:
     """Whether a circuit has elements of its own, or shares orders of heads."""
     return any(not circuit.axis(one).is_stream for one in circuit.instances)
 
@@ -206,7 +206,7 @@ def _shared_orders(
     return {one: symmetry.best_order(total) for one, total in totals.items()}
 
 
-def _moved(architecture: Architecture, gauge: Mapping[str, Elements]) -> list[str]:
+def spaces_moved(architecture: Architecture, gauge: Mapping[str, Elements]) -> list[str]:
     """Return the names of the spaces in which any element differs from the identity."""
     moved: dict[str, None] = {}
     for circuit in architecture.circuits:
@@ -216,7 +216,7 @@ def _moved(architecture: Architecture, gauge: Mapping[str, Elements]) -> list[st
     return list(moved)
 
 
-def _flops(architecture: Architecture, model: Checkpoint) -> int:
+def sweep_flops(architecture: Architecture, model: Checkpoint) -> int:
     """Leading terms of one sweep: correlations over all weights, and cosines of all pairs of neurons."""
     weights = sum(info.numel for info in model.tensors.values())
     residual = [name for name, axis in architecture.table.axes.items() if axis.space == "residual"]

@@ -10,11 +10,13 @@ from mergebarrier.realign.fold_width import FoldWidth
 from mergebarrier.realign.gaugefix import GaugeFix
 from mergebarrier.realign.poly_invert import PolyInvert
 from mergebarrier.realign.realignment import Realignment
+from mergebarrier.realign.rebasin import Rebasin
 
 REALIGNMENTS: Mapping[str, Realignment] = {
     "gaugefix": GaugeFix(),
     "aga": Aga(),
     "aga-matched": Aga(matched=True),
+    "rebasin": Rebasin(),
     "flip_again": FlipAgain(),
     "fold_width": FoldWidth(),
     "poly_invert": PolyInvert(),

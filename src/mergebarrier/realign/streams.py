@@ -75,10 +75,8 @@ class FoundStream:
         whole = symmetry.identity(1, len(self.element.perm[0]))
         whole.perm[0, self.unclear] = self.unclear[change.perm[0]]
         whole.factor[0, self.unclear] = change.factor[0]
-        perm = whole.perm.gather(1, self.element.perm)
-        factor = self.element.factor * whole.factor.gather(1, self.element.perm)
         everyone = torch.arange(len(self.unclear))
-        return replace(self, element=symmetry.Monomial(perm, factor), seen=self.seen.within(change, everyone))
+        return replace(self, element=self.element.after(whole), seen=self.seen.within(change, everyone))
 
 
 def streams_of(architecture: Architecture) -> list[str]:

@@ -61,6 +61,10 @@ class Monomial:
         back = torch.argsort(self.perm, dim=-1)
         return Monomial(back, 1.0 / self.factor.gather(-1, back))
 
+    def after(self, before: "Monomial") -> "Monomial":
+        """Return the element that acts as another one, then as this one."""
+        return Monomial(before.perm.gather(-1, self.perm), self.factor * before.factor.gather(-1, self.perm))
+
     def matrix(self) -> Tensor:
         """Return Float64[Tensor, "batch n n"]."""
         return torch.nn.functional.one_hot(self.perm, self.perm.shape[-1]).double() * self.factor[..., None]
@@ -182,7 +186,7 @@ def compose(after: Element, before: Element) -> Element:
         return Planes(after.z * before.z, rest, after.pairs)
     assert not isinstance(after, Planes) and not isinstance(before, Planes)
     if isinstance(after, Monomial) and isinstance(before, Monomial):
-        return Monomial(before.perm.gather(-1, after.perm), after.factor * before.factor.gather(-1, after.perm))
+        return after.after(before)
     return LinearMap(after.matrix() @ before.matrix(), before.inverse().matrix() @ after.inverse().matrix())
 
 
