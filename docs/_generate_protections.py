@@ -19,7 +19,7 @@ def _section(kind: type[Protection]) -> str:
     back = ", or ".join(_BACK[one] for one in kind.reversibility)
     lines = [
         f"## {kind.name}\n\n{module.partition(chr(10) + chr(10))[0]}\n",
-        f"\n- needs {'a key' if kind.keyed else 'no key'}, and {needs}",
+        f"\n- needs {'a key' if kind().keyed else 'no key'}, and {needs}",
         f"\n- `unprotect` gives back {back}",
         f"\n- what it does not do: {kind.limit}\n",
     ]

@@ -5,11 +5,13 @@ import torch
 from safetensors.torch import load_file
 
 import tiny_models
+from mergebarrier import verbs
 from mergebarrier.checkpoint import open_checkpoint
 from mergebarrier.circuits import describe
 from mergebarrier.errors import MethodRefused
 from mergebarrier.protect import MergeBarrier
-from mergebarrier.symmetry import flips, reflections, unfold
+from mergebarrier.realign import FlipAgain, GaugeFix
+from mergebarrier.symmetry import act, flips, reflections, unfold
 
 rotary = pytest.mark.parametrize("name", [name for name in tiny_models.CONFIGS if "gpt2" not in name])
 plain = pytest.mark.parametrize("name", [name for name in tiny_models.CONFIGS if "gpt2" in name])
@@ -32,6 +34,10 @@ def heads(circuit, tensors, role: str) -> torch.Tensor:
     return torch.cat(sides, dim=-1)
 
 
+def weights(folder):
+    return load_file(folder / "model.safetensors")
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @rotary
 def test_flips_change_no_bit_of_the_logits(name, dtype, tmp_path, protect):
@@ -52,15 +58,31 @@ def test_twice_is_the_identity_without_any_key(name, tmp_path, protect, unprotec
     assert all(torch.equal(original[n], restored[n]) for n in original)
 
 
+@pytest.mark.parametrize("name", tiny_models.CONFIGS)
+def test_drawn_flips_are_undone_by_key_or_base_and_not_from_the_file_alone(name, tmp_path, protect, unprotect):
+    base = tiny_models.save(name, tmp_path / "base")
+    expert = tiny_models.save_expert(name, tmp_path / "expert")
+    out, other = (protect(expert, MergeBarrier(select="keyed"), key=key) for key in (1, 2))
+    assert torch.equal(tiny_models.logits(out), tiny_models.logits(expert))
+    assert (out / "model.safetensors").read_bytes() != (other / "model.safetensors").read_bytes()
+    back = [tmp_path / "alone", tmp_path / "realigned", unprotect(out, key=1)]
+    with open_checkpoint(out) as model, open_checkpoint(base) as anchor:
+        verbs.realign(model, None, FlipAgain(), verbs.OutputOptions(back[0]))
+        verbs.realign(model, anchor, GaugeFix(), verbs.OutputOptions(back[1]))
+    ours = load_file(expert / "model.safetensors")
+    undone = [all(torch.equal(ours[n], side[n]) for n in ours) for side in map(weights, back)]
+    assert undone == [False, True, True]
+
+
 @rotary
 def test_displacement_is_four_times_the_flipped_energy(name, tmp_path):
     circuit, tensors = attention(tiny_models.save(name, tmp_path / "model"))
     tensors = {part: tensor.double() for part, tensor in tensors.items()}
-    method = MergeBarrier(flip_fraction=0.5)
-    flipped = flips(circuit, tensors, method.flip_fraction)["q", ("0",)].z == -1
+    found = flips(circuit, tensors, 0.5)
+    flipped = found["q", ("0",)].z == -1
     width = circuit.sizes["q"]
     assert flipped.sum(1).unique().tolist() == [width // 4]
-    moved = dict(method._flip(circuit, dict(tensors)))
+    moved = act(circuit, found, tensors)
     displacement = sum(float((moved[p] - tensors[p]).square().sum()) for p in tensors)
 
     def energy(role: str) -> torch.Tensor:

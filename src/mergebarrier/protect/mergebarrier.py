@@ -15,10 +15,12 @@ of latent attention and a tower with learned positions take the second form in a
 
 Source: arXiv 2511.10712 (from secondary notes of it).  We differ: the commutant under RoPE, biases as a
 column, k lowered where eigenvalues tie, nothing behind the planes where a norm reads them.  It has no secret: flips
-leave the energies as they are, so applying it twice is the identity and anyone can undo it from the file alone.
+leave the energies as they are, so applying it twice is the identity and anyone can undo it from the file alone;
+``--select keyed`` draws the planes from a key instead, which hides them from whoever lacks the base.
 """
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar, cast
 
 from mergebarrier import symmetry
@@ -28,9 +30,11 @@ from mergebarrier.parameters import check_values, choice, number, whole
 from mergebarrier.protect.protection import Context, Need, Prepared, Reversibility
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from mergebarrier.circuits import Circuit
     from mergebarrier.modeling_mergebarrier import Basis, Form, Outside
-    from mergebarrier.protect.protection import Pieces, Table, Tensors
+    from mergebarrier.protect.protection import Pieces, Streams, Table, Tensors
 
 _POLY = "with --ffn poly"
 
@@ -43,12 +47,15 @@ class MergeBarrier:
     """
 
     name: ClassVar[str] = "mergebarrier"
-    keyed: ClassVar[bool] = False
     needs: ClassVar[frozenset[Need]] = frozenset()
     reversibility: ClassVar[tuple[Reversibility, ...]] = ("exact", "tolerant", "none")
     limit: ClassVar[str] = (
         "Attention part only. Anyone can undo this from the file alone (the flips are their own inverse and need no "
         "key), and adding a partner's task vector at coefficient 1 still merges."
+    )
+    limit_of_a_key: ClassVar[str] = (
+        "Attention part only: adding a partner's task vector at coefficient 1 still merges, and anyone with the public "
+        "base can undo the flips: see it with `mergebarrier realign`."
     )
     limit_of_polynomials: ClassVar[str] = (
         "The polynomials are approximate, need code of their own and cannot be undone by `unprotect`: keep the "
@@ -58,6 +65,9 @@ class MergeBarrier:
 
     flip_fraction: float = number(
         0.5, low=0.0, high=1.0, above=True, help="Share of planes (or eigen-directions) flipped per key head."
+    )
+    select: str = choice(
+        "energy", choices=("energy", "keyed"), help="Which are flipped: those of most energy, or drawn from a key."
     )
     form: str = choice(
         "auto", choices=("auto", "planes", "literal"), help="Planes under RoPE, or the paper's literal projection."
@@ -84,6 +94,11 @@ class MergeBarrier:
     def __post_init__(self) -> None:
         """Validate."""
         check_values(self)
+
+    @property
+    def keyed(self) -> bool:
+        """Whether it draws from the owner's key."""
+        return self.select == "keyed"
 
     def prepare(self, context: Context) -> Prepared:
         """Refuse a model without queries and keys, the literal form where it would break one, planes without any."""
@@ -118,7 +133,7 @@ class MergeBarrier:
         unfolding, folder = unfold(context, options)
 
         def apply(circuit: "Circuit", tensors: "Table") -> "Pieces":
-            pieces = self._flip(circuit, tensors)
+            pieces = flipped.apply(circuit, tensors)
             return unfolding.pieces(circuit.name, dict(pieces)) if circuit.name in unfolding.fits else pieces
 
         return replace(done, **vars(folder), apply=apply, parameters={**done.parameters, **unfolding.measured})
@@ -143,44 +158,56 @@ class MergeBarrier:
         if self.form == "planes" and not planes:
             raise MethodRefused("this model has no rotary planes", where="--form planes", remedy="use --form literal")
         literal = free and self.form != "planes"
+        dense = literal and not self.keyed
+        elements = partial(self._elements, context.streams)
+
+        def flip(circuit: "Circuit", tensors: "Table") -> "Pieces":
+            return symmetry.act_rows(circuit, elements(circuit, tensors), tensors)
+
         return Prepared(
-            apply=self._flip,
-            stages=lambda circuit, tensors: (self._elements(circuit, tensors),),
-            invert=self._flip,  # Twice is the identity.
-            limit=self.limit,
+            apply=flip,
+            stages=lambda circuit, tensors: (elements(circuit, tensors),),
+            invert=flip,  # Twice is the identity.
+            limit=self.limit_of_a_key if self.keyed else self.limit,
             variant="attention only",
             parameters={
                 "form": ("auto" if planes else "literal") if literal else "planes",
                 "part": "attention only",
                 "spaces": ["query_key"],
             },
-            reversibility="tolerant" if literal else "exact",
-            determinism="profile" if literal else "exact",
-            amplified=self._amplified(context) if literal else 1.0,
+            reversibility="tolerant" if dense else "exact",
+            determinism="profile" if dense else "exact",
+            amplified=_amplified(context, flip) if dense else 1.0,
         )
 
-    def _amplified(self, context: Context) -> float:
-        """Return the error of a round trip in units of one rounding, tried out on every attention circuit.
+    def _elements(self, streams: "Streams | None", circuit: "Circuit", tensors: "Tensors") -> "symmetry.Elements":
+        """Return the flips; circuits without attention have none, nor has what nothing rotates if only planes may."""
+        if self.keyed:
+            assert streams is not None
+        return symmetry.flips(
+            circuit,
+            tensors,
+            self.flip_fraction,
+            planes_only=self.form == "planes",
+            streams=streams if self.keyed else None,
+        )
 
-        The reflections are found again in the rounded weights, and how far they turn depends on the gap between the
-        eigenvalues: no bound that holds for every model says anything about this one.
-        """
-        worst = 1.0
-        for circuit in context.architecture.circuits:
-            if symmetry.queries(circuit):
-                stored = {name: context.checkpoint.read(name) for name in circuit.tensors}
-                back = stored
-                for _ in range(2):
-                    back = {name: moved.to(stored[name].dtype) for name, moved in self._flip(circuit, dict(back))}
-                for name, tensor in stored.items():
-                    size = float(tensor.double().norm()) * torch.finfo(tensor.dtype).eps / 2
-                    error = float((back[name].double() - tensor.double()).norm())
-                    worst = max(worst, error / size if size else 0.0)
-        return worst
 
-    def _flip(self, circuit: "Circuit", tensors: "Table") -> "Pieces":
-        """Flip; circuits without attention stay as they are, and so does what nothing rotates if only planes may."""
-        return symmetry.act_rows(circuit, self._elements(circuit, tensors), tensors)
+def _amplified(context: Context, flip: "Callable[[Circuit, Table], Pieces]") -> float:
+    """Return the error of a round trip in units of one rounding, tried out on every attention circuit.
 
-    def _elements(self, circuit: "Circuit", tensors: "Tensors") -> "symmetry.Elements":
-        return symmetry.flips(circuit, tensors, self.flip_fraction, planes_only=self.form == "planes")
+    The reflections are found again in the rounded weights, and how far they turn depends on the gap between the
+    eigenvalues: no bound that holds for every model says anything about this one.
+    """
+    worst = 1.0
+    for circuit in context.architecture.circuits:
+        if symmetry.queries(circuit):
+            stored = {name: context.checkpoint.read(name) for name in circuit.tensors}
+            back = stored
+            for _ in range(2):
+                back = {name: moved.to(stored[name].dtype) for name, moved in flip(circuit, dict(back))}
+            for name, tensor in stored.items():
+                size = float(tensor.double().norm()) * torch.finfo(tensor.dtype).eps / 2
+                error = float((back[name].double() - tensor.double()).norm())
+                worst = max(worst, error / size if size else 0.0)
+    return worst

@@ -93,17 +93,20 @@ class Protection(Protocol):
 
     Attributes:
       name:          on the command line, in manifests and reports.
-      keyed:         it draws from the owner's key.
       needs:         fields of ``Context`` that it cannot do without.
       reversibility: what its forms give back, the strongest first.
       limit:         the sentence that says what it does not do; reports print it with every success.
     """
 
     name: ClassVar[str]
-    keyed: ClassVar[bool]
     needs: ClassVar[frozenset[Need]]
     reversibility: ClassVar[tuple[Reversibility, ...]]
     limit: ClassVar[str]
+
+    @property
+    def keyed(self) -> bool:
+        """Whether it draws from the owner's key."""
+        ...
 
     def prepare(self, context: Context) -> Prepared:
         """Look at the model, before anything is written.

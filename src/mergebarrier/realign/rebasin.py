@@ -70,7 +70,7 @@ class Rebasin:
         }
         shared: dict[Instance, Monomial] = {one: symmetry.signed_order(found, "order") for one, found in rows.items()}
         sweeps, converged = 0, False
-        matches: list[_Match] = []
+        matches: list[_Matched] = []
         while sweeps < self.sweeps and not converged:
             sweeps += 1
             matches = list(parallel(partial(_match, shared=shared, model=model, anchor=anchor), inner))
@@ -101,7 +101,7 @@ class Rebasin:
 
 
 @dataclass(frozen=True)
-class _Match:
+class _Matched:
     """The orders inside a circuit, and what it then says of those that it shares with others."""
 
     elements: Elements
@@ -119,7 +119,7 @@ def _shared(circuit: Circuit) -> list[Instance]:
     return [one for one in _orders(circuit) if not circuit.axis(one).scope]
 
 
-def _match(circuit: Circuit, shared: Mapping[Instance, Monomial], model: Checkpoint, anchor: Checkpoint) -> _Match:
+def _match(circuit: Circuit, shared: Mapping[Instance, Monomial], model: Checkpoint, anchor: Checkpoint) -> _Matched:
     """Sweep over the orders inside one circuit until none changes."""
     known = {one: shared[one] for one in _shared(circuit)}
     now, then = Aligned(circuit, known, model), read(circuit, anchor)
@@ -136,7 +136,7 @@ def _match(circuit: Circuit, shared: Mapping[Instance, Monomial], model: Checkpo
             break
     matched = symmetry.Reverted(circuit, found, now)
     shares = {one: correlate(circuit, one[0], matched, then) for one in known}
-    return _Match(found, shares, *cosines(circuit, then, read(circuit, model), matched))
+    return _Matched(found, shares, *cosines(circuit, then, read(circuit, model), matched))
 
 
 def _still(circuit: Circuit, one: Instance) -> Monomial:
@@ -157,7 +157,7 @@ def _best(circuit: Circuit, one: Instance, now: Tensors, then: Tensors) -> Monom
     return symmetry.Monomial(torch.cat([one.perm for one in found]), torch.cat([one.factor for one in found]))
 
 
-def _change(one: Instance, rows: Correlation, element: Monomial, matches: list[_Match]) -> Monomial:
+def _change(one: Instance, rows: Correlation, element: Monomial, matches: list[_Matched]) -> Monomial:
     """Return the order that is left of a shared one, by rows that correspond and by every circuit."""
     everyone = torch.arange(len(rows.total))
     total = sum((match.shares[one] for match in matches if one in match.shares), start=rows.within(element, everyone))

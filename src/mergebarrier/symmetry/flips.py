@@ -2,11 +2,15 @@
 
     planes:  energy of plane i = |W_q[a]|^2 + |W_q[b]|^2 over the group's heads + the same of k; -1 on the top k planes
     no RoPE: S = sum_h W_qh W_qh^T + W_k W_k^T, P = 1 - 2 U_k U_k^T from its top k eigenvectors, k lowered at a tie
+    keyed:   -1 on k planes, or on k entries that do not rotate, drawn per group from a key
 
-A flip leaves the energies and S as they are, so whoever has the flipped weights finds the same flips again.
+A flip leaves the energies and S as they are, so whoever has the flipped weights finds the same flips again; drawn ones
+look like any others, and are seen against the base alone.
 
 Source: arXiv 2511.10712 (MergeBarrier), from secondary notes; the choice among maps that commute with RoPE is ours.
 """
+
+from math import prod
 
 import torch
 from torch import Tensor
@@ -14,12 +18,20 @@ from torch import Tensor
 from mergebarrier.circuits import Circuit, Instance
 from mergebarrier.symmetry.act import Elements
 from mergebarrier.symmetry.blocks import Tensors, carriers
+from mergebarrier.symmetry.draw import Streams, permutation
 from mergebarrier.symmetry.elements import LinearMap, Monomial, Planes, identity
 
 _TIE = 1e-6
 
 
-def flips(circuit: Circuit, tensors: Tensors, fraction: float, *, planes_only: bool = False) -> Elements:
+def flips(
+    circuit: Circuit,
+    tensors: Tensors,
+    fraction: float,
+    *,
+    planes_only: bool = False,
+    streams: Streams | None = None,
+) -> Elements:
     """Return the query/key elements of a circuit.
 
     Args:
@@ -27,12 +39,12 @@ def flips(circuit: Circuit, tensors: Tensors, fraction: float, *, planes_only: b
       tensors:     of the circuit.
       fraction:    share of planes, or of eigen-directions, that is flipped.
       planes_only: leave alone what nothing rotates.
+      streams:     to draw from, in place of what the weights say.
     """
-    return {
-        one: _flip(circuit, one, tensors, fraction, planes_only)
-        for one in queries(circuit)
-        if not planes_only or circuit.axis(one).kind == "planes"
-    }
+    chosen = [one for one in queries(circuit) if not planes_only or circuit.axis(one).kind == "planes"]
+    if streams is not None:
+        return {one: _drawn(circuit, one, streams, fraction, planes_only) for one in chosen}
+    return {one: _flip(circuit, one, tensors, fraction, planes_only) for one in chosen}
 
 
 def queries(circuit: Circuit) -> list[Instance]:
@@ -63,6 +75,26 @@ def _flip(circuit: Circuit, one: Instance, tensors: Tensors, fraction: float, pl
     if not planes_only and unrotated(circuit, one):
         rest = reflections(torch.cat([side[:, 2 * n_planes :] for side in sides], dim=2), fraction)
     return Planes(still.z.scatter(1, flipped, -1.0 + 0j), rest, still.pairs)
+
+
+def _drawn(circuit: Circuit, one: Instance, streams: Streams, fraction: float, planes_only: bool) -> Planes | Monomial:
+    stream = streams(circuit.name, ".".join(("flip", one[0], *one[1])))
+    batch = prod(circuit.sizes[name] for name in circuit.batches[one])
+    axis, n = circuit.axis(one), circuit.sizes[one[0]]
+
+    def signs(size: int) -> Tensor:
+        order = torch.stack([torch.from_numpy(permutation(stream, size)) for _ in range(batch)])
+        flipped = order[:, : _share(fraction, size)]
+        return torch.ones(batch, size, dtype=torch.float64).scatter(1, flipped, -1.0)
+
+    if axis.kind != "planes":
+        return Monomial(identity(batch, n).perm, signs(n))
+    rotated = circuit.rotary[one[0]]
+    z, behind = signs(rotated // 2).to(torch.complex128), n - rotated
+    rest = identity(batch, behind) if behind else None
+    if rest is not None and not planes_only and unrotated(circuit, one):
+        rest = Monomial(rest.perm, signs(behind))
+    return Planes(z, rest, axis.pairs)
 
 
 def _share(fraction: float, n: int) -> int:
