@@ -22,6 +22,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import _documents as documents
 
 from mergebarrier.api.attack import AttackPlan
+from mergebarrier.api.audited import WorkerReport, WorkReport
 from mergebarrier.api.base import Report
 from mergebarrier.api.cleanse import CleanseReport
 from mergebarrier.api.compare import ComparisonReport
@@ -111,6 +112,8 @@ SHOWN: Final[dict[str, Any]] = {
     "task": typed(ImageTaskReport),
     "unprotect": typed(UnprotectReport, content_digest=DIGEST),
     "verify": typed(VerifyReport),
+    "work": typed(WorkReport),
+    "worker": typed(WorkerReport),
     "zoo": typed(ZooReport),
     "zoo-path": typed(ZooPathReport),
 }

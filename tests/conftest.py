@@ -21,6 +21,8 @@ from mergebarrier.cli import main
 if TYPE_CHECKING:
     import torch
 
+    from audit_stage import Stage
+
 for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(variable, "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -41,6 +43,14 @@ def _no_network(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
         connect(self, address)
 
     monkeypatch.setattr(socket.socket, "connect", guarded)
+
+
+@pytest.fixture(scope="session")
+def stage(tmp_path_factory: pytest.TempPathFactory) -> "Stage":
+    """One tiny world for all audits, with its expert protected in three ways."""
+    import audit_stage
+
+    return audit_stage.make(tmp_path_factory.mktemp("world"))
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,8 @@ from mergebarrier import lazy
 if TYPE_CHECKING:
     from mergebarrier.api import Model, Report, ResultReport, WriteOptions
     from mergebarrier.api.attack import AttackPlan, AttackReport, attack, plan_attack
-    from mergebarrier.api.audit import AuditReport, audit
+    from mergebarrier.api.audit import audit
+    from mergebarrier.api.audited import AuditReport
     from mergebarrier.api.cleanse import CleanseReport, CleanseRequest, cleanse
     from mergebarrier.api.demo import DemoReport, demo
     from mergebarrier.api.evaluate import EvaluationReport, evaluate

@@ -56,6 +56,7 @@ ALLOWED: dict[str, set[str]] = {
     "verbs": {*BELOW_METHODS, *METHODS, "run", "evaluate", "training", "results"},
     "attack": {*BELOW_METHODS, *METHODS, "run", "evaluate", "training", "results", "verbs"},
     "audit": {*BELOW_METHODS, *METHODS, "run", "evaluate", "training", "results", "verbs", "zoo"},
+    "engines": {*BASE, "checkpoint", "results", "audit"},
     "report": {*BASE, "results"},
 }
 #: The functions of the front door meet everything that works, and nothing that parses or prints words.

@@ -61,6 +61,8 @@ def test_what_every_verb_prints_and_writes(world, tmp_path, tmp_path_factory, ru
         (("scan", a, out / "p", "--base", base), "scan"),
         (("scan", a, "--base", base, "-o", out / "s", "--dry-run"), "error"),
         ((*audit, *tasks, "-o", out / "audit", "--dry-run"), "plan"),
+        ((*audit, *tasks, "-o", out / "audit", "--plan-only"), "work"),
+        (("worker", "--plan", out / "audit" / "work" / "plan.json", "--task", 0), "worker"),
         (("provenance", "relate", a, base), "relation"),
         (("provenance", "parents", a, "--base", base, "--candidate", a), "parents"),
         (("watermark", "shield", queries, a, "--ledger", out / "l.jsonl", "--key", out / "w.mbkey", *short), "shield"),

@@ -10,7 +10,8 @@ from mergebarrier import lazy
 
 if TYPE_CHECKING:
     from mergebarrier.api.attack import AttackPlan, AttackReport, attack, plan_attack
-    from mergebarrier.api.audit import AuditPlan, AuditReport, audit, plan_audit
+    from mergebarrier.api.audit import AuditPlan, audit, plan_audit, plan_work
+    from mergebarrier.api.audited import AuditReport, WorkerReport, WorkReport, worker
     from mergebarrier.api.base import FORMS, AskOptions, Model, Report, ResultReport, WriteOptions
     from mergebarrier.api.cleanse import CleanseReport, CleanseRequest, check_cleanse, cleanse
     from mergebarrier.api.compare import COMPARISON_FORMS, ComparisonReport, compare_reports
@@ -91,6 +92,8 @@ __all__ = [
     "UnprotectPlan",
     "UnprotectReport",
     "VerifyReport",
+    "WorkReport",
+    "WorkerReport",
     "WriteOptions",
     "ZooPathReport",
     "ZooReport",
@@ -118,6 +121,7 @@ __all__ = [
     "plan_protect",
     "plan_realign",
     "plan_unprotect",
+    "plan_work",
     "protect",
     "provenance_parents",
     "provenance_relate",
@@ -130,6 +134,7 @@ __all__ = [
     "unprotect",
     "verify",
     "verify_signature",
+    "worker",
     "zoo_assets",
     "zoo_path",
 ]

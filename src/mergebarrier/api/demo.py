@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Final
 
-from mergebarrier.api.audit import AuditReport, audited
+from mergebarrier.api.audited import AuditReport, AuditRun, audited
 from mergebarrier.api.base import Report, WriteOptions, beside
 from mergebarrier.audit import AuditSpec, MergeSetting
 from mergebarrier.progress import Progress
@@ -147,7 +147,7 @@ def demo(
     )
     spec = _spec(models, dtype, seed)
     command = "mergebarrier demo" + (f" --seed {seed}" if seed else "")
-    found = audited(spec, folder / "report", how, say, command=command, keep=folder / "realigned")
+    found = audited(spec, folder / "report", how, say, AuditRun(command=command, keep=folder / "realigned"))
     return DemoReport(result=found.result, records=found.records, page=found.page, protected=models.protected)
 
 

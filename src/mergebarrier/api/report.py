@@ -8,7 +8,7 @@ Every form is rendered again from the result, so edits of the page are not shown
 import os
 from pathlib import Path
 
-from mergebarrier.api.audit import AuditReport
+from mergebarrier.api.audited import AuditReport
 from mergebarrier.api.measure_backdoor import BackdoorReport
 from mergebarrier.report import read_report
 from mergebarrier.results import BackdoorResult

@@ -12,29 +12,38 @@ if TYPE_CHECKING:
         COEFFICIENTS,
         MERGES,
         AuditSpec,
+        Bench,
         MeasurementJournal,
         MergeSetting,
         published,
         searched,
     )
-    from mergebarrier.audit.ladder import LEVELS, levels_from
+    from mergebarrier.audit.ladder import LEVELS, levels_from, states
     from mergebarrier.audit.options import AuditOptions
     from mergebarrier.audit.plan import planned
     from mergebarrier.audit.run import run_audit
+    from mergebarrier.audit.work import SINGLE, PlannedTask, WorkPlan, make_plan, pieces
 
 __all__ = [
     "COEFFICIENTS",
     "LEVELS",
     "MERGES",
+    "SINGLE",
     "AuditOptions",
     "AuditSpec",
+    "Bench",
     "MeasurementJournal",
     "MergeSetting",
+    "PlannedTask",
+    "WorkPlan",
     "levels_from",
+    "make_plan",
+    "pieces",
     "planned",
     "published",
     "run_audit",
     "searched",
+    "states",
 ]
 
 lazy.open_door(__name__)

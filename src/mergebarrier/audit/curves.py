@@ -20,9 +20,9 @@ def barrier(bench: Bench, states: Sequence[str]) -> Barrier:
       bench:  holds the models.
       states: models that attacks made, lowest level first.
     """
-    unprotected, unprotected_curve = _walk(bench, "original")
-    naive, naive_curve = _walk(bench, "protected")
-    attacked = {state: Line(barrier=height, curve=curve) for state in states for height, curve in [_walk(bench, state)]}
+    unprotected, unprotected_curve = walk(bench, "original")
+    naive, naive_curve = walk(bench, "protected")
+    attacked = {state: Line(barrier=height, curve=curve) for state in states for height, curve in [walk(bench, state)]}
     first = next(iter(attacked.values()), None)
     return Barrier(
         naive=naive,
@@ -36,7 +36,8 @@ def barrier(bench: Bench, states: Sequence[str]) -> Barrier:
     )
 
 
-def _walk(bench: Bench, role: str) -> tuple[float, Points]:
+def walk(bench: Bench, role: str) -> tuple[float, Points]:
+    """Return the barrier from a model to the partner, and its curve."""
     from mergebarrier.evaluate import barrier_curve
 
     found = barrier_curve(lambda t: _loss(bench, role, t), bench.spec.points)

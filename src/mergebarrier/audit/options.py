@@ -20,7 +20,7 @@ from mergebarrier.audit.bench import (
     published,
 )
 from mergebarrier.errors import UsageError
-from mergebarrier.parameters import check_values, listing, string, subset, whole
+from mergebarrier.parameters import check_values, choice, listing, string, subset, whole
 
 if TYPE_CHECKING:
     from mergebarrier.checkpoint import Checkpoint
@@ -46,6 +46,7 @@ class AuditOptions:
       max_items:      test rows per task, None for all.
       second_key:     the original protected with another key, as a control.
       compare:        other protections of the original, shown for comparison.
+      engine:         "serial", "process" or "ray"; the last two run as many workers as a writer may use.
       dtype:          to run models in; "auto" is what this machine computes in fastest.
       seed:           of every random merge.
     Raises: UsageError.
@@ -67,6 +68,9 @@ class AuditOptions:
     max_items: int | None = whole(None, low=2, help="Test rows per task; all without it.")
     second_key: Model | None = None
     compare: tuple[Model, ...] = ()
+    engine: str = choice(
+        "serial", choices=("serial", "process", "ray"), help="What runs the work: one process, several, or Ray."
+    )
     dtype: str = "auto"
     seed: int = 0
 

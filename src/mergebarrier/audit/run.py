@@ -84,9 +84,9 @@ def run_audit(
     spec = replace(spec, levels=checked(spec.levels))
     with ExitStack() as stack:
         bench = Bench(spec, journal, say, stack, states=states())
-        text = _text(spec)
+        text = text_of(spec)
         skills = {role: bench.reference(role) for role in _SINGLE}
-        context, references = _context(skills)
+        context, references = context_of(skills)
         theirs = control(bench, context)
         check_measurable(theirs.test, context.scales, context.trivial)
         attempts = [climb(LEVELS[level], bench, context) for level in spec.levels]
@@ -106,13 +106,14 @@ def run_audit(
         return _result(bench, context, measured, environment or {})
 
 
-def _text(spec: AuditSpec) -> str | None:
+def text_of(spec: AuditSpec) -> str | None:
+    """Return the plain prose of an audit, None where it has none; BadText."""
     from mergebarrier.evaluate import read_text
 
     return None if spec.text is None else read_text(spec.text)
 
 
-def _context(skills: Mapping[str, Mapping[str, Skill]]) -> tuple[LevelContext, dict[str, Reference]]:
+def context_of(skills: Mapping[str, Mapping[str, Skill]]) -> tuple[LevelContext, dict[str, Reference]]:
     """Fix what skills of 0 and 1 mean, and what the best single model reaches."""
     scales = Scales(
         protected=scale(skills["base"][OURS], skills["original"][OURS], task="the protected expert's task"),

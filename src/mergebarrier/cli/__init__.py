@@ -47,6 +47,7 @@ VERBS: Final[dict[str, tuple[str, str]]] = {
     "evaluate": ("mergebarrier.cli.evaluate", "Score a model on tasks and on plain text."),
     "scan": ("mergebarrier.cli.scan", "Look for poisoned or protected models before and after a merge."),
     "audit": ("mergebarrier.cli.audit", "Merge and attack a protected model, and grade the protection."),
+    "worker": ("mergebarrier.cli.worker", "Do one task of the plan of an audit, on any machine."),
     "provenance": ("mergebarrier.cli.provenance", "Evidence of where a model comes from: related or not, and parents."),
     "watermark": ("mergebarrier.cli.watermark", "Words in a service's answers, and who learned from them."),
     "attack": ("mergebarrier.cli.attack", "Red-team controls: make poisoned experts, measure what they do to a merge."),

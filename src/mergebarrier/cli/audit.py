@@ -55,19 +55,27 @@ class _WithLevels(click.Command):
 @parameter_options(_OPTIONS)
 @click.option("--second-key", type=MODEL, metavar="MODEL", help="ORIGINAL protected with another key, as a control.")
 @click.option("--compare", type=MODEL, multiple=True, metavar="MODEL", help="Another protection, shown for comparison.")
+@click.option(
+    "--plan-only", is_flag=True, help="Write the plan of the work into REPORT_DIR and stop; `worker` does its tasks."
+)
 @dtype_option()
 @download_option
 @writer_options(metavar="REPORT_DIR", what="Report folder.")
 @output_options
-def command(protected: Path, download: bool, writer: WriterOptions, output: Output, **given: Any) -> None:
+def command(
+    protected: Path, plan_only: bool, download: bool, writer: WriterOptions, output: Output, **given: Any
+) -> None:
     """Merge PROTECTED with a partner, attack it, and write REPORT_DIR: result.json, rows.jsonl, report.html, card.md,
     findings.sarif.
 
     The attacks are levels of a ladder, listed below; a level reuses those below it. The grade is that of the first
     level which recovers 0.9 of what merging the unprotected model gives. Without validation files, settings are chosen
     on the first half of each task file and scores are measured on the second half.
+
+    With `--engine process` or `--engine ray`, as many workers as `--workers` says measure the rows side by side; they
+    give the same rows. With `--plan-only`, `mergebarrier worker` does that anywhere, and `--resume` makes the report.
     """
-    from mergebarrier.api import audit, plan_audit
+    from mergebarrier.api import audit, plan_audit, plan_work
 
     inputs = {name: given.pop(name) for name in _INPUTS}
     declared = {name: given.pop(name) for name in parameters_of(AuditOptions)}
@@ -76,13 +84,10 @@ def command(protected: Path, download: bool, writer: WriterOptions, output: Outp
         plan = plan_audit(options)
         output.plan(plan)
         return
-    report = audit(
-        protected,
-        **inputs,
-        out=writer.folder,
-        options=options,
-        write=writer.write(),
-        download=download,
-        say=output.note,
-    )
+    out, write = writer.folder, writer.write()
+    if plan_only:
+        work = plan_work(protected, **inputs, out=out, options=options, write=write, download=download)
+        output.result(work, work.lines())
+        return
+    report = audit(protected, **inputs, out=out, options=options, write=write, download=download, say=output.note)
     output.result(report, report.terminal())

@@ -18,7 +18,7 @@ Each docstring is the row of its error in docs/errors.md: first what happened, t
     |- ScanError                  BadScanInput
     |- ProvenanceError            NotComparable NotIdentified
     `- EvaluateError              BadTask BadText NotMeasurable MissingExtra AssetMissing BadReport
-                                  Diverged ServiceFailed
+                                  Diverged ServiceFailed WorkerLost
 
 A code never changes its meaning and is never reused; the rule ids of findings are codes of the same kind.
 """
@@ -81,6 +81,7 @@ if TYPE_CHECKING:
         ProvenanceError,
         ScanError,
         ServiceFailed,
+        WorkerLost,
     )
     from mergebarrier.errors.weights import (
         ArchError,
@@ -173,6 +174,7 @@ __all__ = [
     "UnsafePath",
     "UnsupportedFeature",
     "UsageError",
+    "WorkerLost",
     "apart",
     "clean",
     "folder_name",

@@ -155,3 +155,12 @@ class ServiceFailed(EvaluateError):
     """
 
     code = "MB9008"
+
+
+class WorkerLost(EvaluateError):
+    """A worker of an audit ended in the middle of its task, three times at the same one.
+
+    What was finished stays finished: go on with `--resume`, with fewer `--workers` where memory ran out.
+    """
+
+    code = "MB9009"

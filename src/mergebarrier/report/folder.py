@@ -85,9 +85,15 @@ class Journal:
 
     def add(self, row: Row) -> None:
         """Append a finished row; it is on the disk when this returns."""
-        self._rows[row.row_id] = self._asked[row.row_id] = row
+        self.adopt([row])
+        self._asked[row.row_id] = row
+
+    def adopt(self, rows: Iterable[Row]) -> None:
+        """Append rows that were finished elsewhere, those that are here already left out; used when they are asked."""
+        fresh = {row.row_id: row for row in rows if row.row_id not in self._rows}
+        self._rows |= fresh
         with self._path.open("ab") as file:
-            file.write(to_json(row).encode())
+            file.write(b"".join(to_json(row).encode() for row in fresh.values()))
             file.flush()
             os.fsync(file.fileno())
 

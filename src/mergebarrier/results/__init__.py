@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     )
     from mergebarrier.results.backdoor import Accuracy, BackdoorResult, Sample, Scanned, Success, TriggerShown
     from mergebarrier.results.read import findings_from_json, result_from_json, row_from_json, to_json
-    from mergebarrier.results.rows import Cell, Measurement, Skill, Split
+    from mergebarrier.results.rows import Cell, Measurement, Record, Skill, Split
     from mergebarrier.results.scales import Scale, Scales, scales_of
 
 __all__ = [
@@ -42,6 +42,7 @@ __all__ = [
     "Line",
     "Measurement",
     "Model",
+    "Record",
     "Recovered",
     "Reference",
     "Result",

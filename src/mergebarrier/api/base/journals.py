@@ -3,6 +3,8 @@
 progress(min(rows used, expected), expected)      the number of rows is known only at the end, so it is estimated
 """
 
+from collections.abc import Iterable
+
 from mergebarrier.audit import MeasurementJournal
 from mergebarrier.progress import Progress
 from mergebarrier.results import Cell, Measurement
@@ -14,19 +16,27 @@ class MemoryJournal:
     def __init__(self) -> None:
         """Start with none."""
         self._rows: dict[str, Cell | Measurement] = {}
+        self._used: dict[str, Cell | Measurement] = {}
 
     def find(self, row_id: str) -> Cell | Measurement | None:
         """Return a finished row."""
-        return self._rows.get(row_id)
+        row = self._rows.get(row_id)
+        if row is not None:
+            self._used[row_id] = row
+        return row
 
     def add(self, row: Cell | Measurement) -> None:
         """Keep a row."""
-        self._rows[row.row_id] = row
+        self._rows[row.row_id] = self._used[row.row_id] = row
+
+    def adopt(self, rows: Iterable[Cell | Measurement]) -> None:
+        """Keep rows that were finished elsewhere."""
+        self._rows |= {row.row_id: row for row in rows}
 
     @property
     def used(self) -> list[Cell | Measurement]:
-        """All rows."""
-        return list(self._rows.values())
+        """Rows that were found or added."""
+        return list(self._used.values())
 
 
 class CountedJournal:

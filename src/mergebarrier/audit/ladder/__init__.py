@@ -7,7 +7,16 @@ from mergebarrier import lazy
 if TYPE_CHECKING:
     from mergebarrier.audit.ladder.climb import CONTROL, CellPlace, climb, control, place_of, summary, tried
     from mergebarrier.audit.ladder.comparison import compare
-    from mergebarrier.audit.ladder.level import Attempt, Evidence, Found, Level, LevelContext, at_least, at_most
+    from mergebarrier.audit.ladder.level import (
+        Attempt,
+        Evidence,
+        Found,
+        Level,
+        LevelContext,
+        at_least,
+        at_most,
+        published_settings,
+    )
     from mergebarrier.audit.ladder.registry import (
         BESIDE,
         LEVELS,
@@ -39,6 +48,7 @@ __all__ = [
     "control",
     "levels_from",
     "place_of",
+    "published_settings",
     "shown_beside",
     "states",
     "summary",

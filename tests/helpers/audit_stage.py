@@ -3,8 +3,6 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import pytest
-
 import tiny_world
 from mergebarrier.checkpoint import open_checkpoint
 from mergebarrier.keys import Key
@@ -22,10 +20,8 @@ class Stage:
     attention: Path
 
 
-@pytest.fixture(scope="session")
-def stage(tmp_path_factory: pytest.TempPathFactory) -> Stage:
+def make(folder: Path) -> Stage:
     """Train the world and protect its expert by `exact` with two keys, and by `mergebarrier`."""
-    folder = tmp_path_factory.mktemp("world")
     world = tiny_world.make(folder)
     with open_checkpoint(world.original) as original:
         for name, method, key in (

@@ -1,0 +1,152 @@
+"""Every engine gives the rows of an audit in one process, bit for bit, and a lost worker costs only its present row."""
+
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import mergebarrier as mb
+from mergebarrier.api import plan_work, worker
+from mergebarrier.audit import AuditOptions
+from mergebarrier.engines import finished_rows, read_plan
+from mergebarrier.errors import BadReport, MissingExtra, UsageError, WorkerLost
+from mergebarrier.report import Journal
+from scripts import with_helpers
+
+LAB = Path(__file__).with_name("plan_kill_lab.py")
+SMALL = {"merges": ("task_arithmetic",), "coefficients": (0.5,), "budget": 1, "smooth": 0, "learn": 1, "levels": "0-1"}
+WHOLE = SMALL | {"budget": 5, "smooth": 4, "learn": 2, "levels": ""}
+CLOCKS = ("seconds", "merge_seconds")
+
+
+def run(stage: Any, out: Path, *, verb: Callable[..., Any] = mb.audit, write: Any = None, **chosen: Any) -> Any:
+    world, given = stage.world, {name: chosen.pop(name) for name in ("say",) if name in chosen}
+    files = {"validation": world.validation, "partner_validation": world.partner_validation, "text": world.text}
+    return verb(
+        stage.exact, original=world.original, base=world.base, partner=world.partner, task=world.task,
+        partner_task=world.partner_task, out=out, options=AuditOptions(**SMALL | files | chosen), write=write, **given,
+    )  # fmt: skip
+
+
+def timeless(report: Any) -> list[dict[str, Any]]:
+    """The rows in their order, without what a clock says."""
+    return [{k: v for k, v in dataclasses.asdict(row).items() if k not in CLOCKS} for row in report.records]
+
+
+@pytest.fixture(scope="module")
+def serial(stage, tmp_path_factory) -> list[dict[str, Any]]:
+    return timeless(run(stage, tmp_path_factory.mktemp("serial") / "report"))
+
+
+@pytest.fixture
+def plan(stage, tmp_path) -> Path:
+    return Path(run(stage, tmp_path / "report", verb=plan_work).plan)
+
+
+@pytest.mark.parametrize("kills", [3, pytest.param(30, marks=pytest.mark.slow)])
+def test_a_worker_that_is_killed_again_and_again_measures_no_row_twice(kills, stage, plan, serial, tmp_path) -> None:
+    command = [sys.executable, str(LAB), str(plan), str(kills), "7"]
+    ran = subprocess.run(command, env=with_helpers(), capture_output=True)
+    assert ran.returncode == 0, ran.stderr.decode()[-2000:]
+    assert int(ran.stdout) >= min(kills, 3)
+    ready = {row.row_id for row in finished_rows(plan.parent)}
+    report = run(stage, tmp_path / "report", write=mb.WriteOptions(resume=True))
+    assert timeless(report) == serial
+    # Nothing was left to the audit itself but its check.
+    assert [row.about for row in report.records if row.row_id not in ready] == ["merge with itself of original"]
+    assert not plan.parent.exists()
+
+
+def test_a_task_waits_for_those_that_it_needs(stage, tmp_path) -> None:
+    path = Path(run(stage, tmp_path / "report", verb=plan_work, budget=2).plan)
+    last = read_plan(path).tasks[-1]
+    with pytest.raises(UsageError, match=rf"task {last.index} \(search protected 1\) needs task 0, which is not"):
+        worker(path, last.index)
+    done = worker(path, 0)
+    assert (done.label, done.n_rows) == ("single base", 2)
+    with pytest.raises(UsageError, match=rf"no task {last.index + 1}.*give 0 to {last.index}"):
+        worker(path, last.index + 1)
+
+
+def test_the_rows_of_a_plan_are_named_before_they_are_measured(plan) -> None:
+    tasks = {task.label: task for task in read_plan(plan).tasks}
+    worker(plan, tasks["grid protected task_arithmetic"].index)
+    assert [row.row_id for row in finished_rows(plan.parent)] == list(tasks["grid protected task_arithmetic"].rows)
+
+
+def test_a_plan_whose_model_has_changed_is_refused(stage, tmp_path) -> None:
+    import shutil
+
+    moved = dataclasses.replace(stage, exact=tmp_path / "exact")
+    shutil.copytree(stage.exact, moved.exact)
+    path = Path(run(moved, tmp_path / "report", verb=plan_work).plan)
+    shutil.rmtree(moved.exact)
+    shutil.copytree(stage.second, moved.exact)
+    with pytest.raises(BadReport, match="protected has other weights than when the plan was made"):
+        worker(path, 0)
+
+
+@pytest.mark.parametrize("text", [b"", b"{}", b'{"kind": "audit plan"}', b"\xff"])
+def test_what_is_no_plan_is_refused_in_a_line(text: bytes, tmp_path) -> None:
+    path = tmp_path / "plan.json"
+    with pytest.raises(BadReport, match="no such plan"):
+        worker(path, 0)
+    path.write_bytes(text)
+    with pytest.raises(BadReport, match="make the plan again") as caught:
+        worker(path, 0)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_new_audit_takes_no_rows_of_tasks_that_were_there(stage, plan, tmp_path) -> None:
+    worker(plan, 0)
+    journal = Journal.open(tmp_path / "report", overwrite=True)
+    assert not journal.used
+    run(stage, tmp_path / "report", write=mb.WriteOptions(overwrite=True), engine="serial")
+    assert not (tmp_path / "report" / "work").exists()
+
+
+def test_a_cluster_without_a_token_is_refused_and_so_is_a_missing_extra(stage, tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "192.0.2.1:6379")
+    monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
+    with pytest.raises(UsageError, match=r"without token authentication.*set RAY_AUTH_MODE=token"):
+        run(stage, tmp_path / "report", engine="ray")
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(MissingExtra, match=r"pip install mergebarrier\[ray\]"):
+        run(stage, tmp_path / "other", engine="ray")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ["process", "ray"])
+def test_two_workers_of_which_one_is_killed_give_the_rows_of_one_process(engine, stage, tmp_path) -> None:
+    wanted, world, out = timeless(run(stage, tmp_path / "serial", **WHOLE)), stage.world, tmp_path / "report"
+    command = [
+        sys.executable, "-m", "mergebarrier", "audit", stage.exact, "--original", world.original, "--base", world.base,
+        "--partner", world.partner, "--task", world.task, "--partner-task", world.partner_task, "--text", world.text,
+        "--validation", world.validation, "--partner-validation", world.partner_validation, "--merges",
+        "task_arithmetic", "--coefficients", "0.5", "--budget", "5", "--smooth", "4", "--learn", "2", "-o", out,
+        "--engine", engine, "--workers", "2", "--threads", "1",
+    ]  # fmt: skip
+    with subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as runs:
+        lines, killed = [], 0
+        for line in runs.stderr:
+            lines.append(line)
+            if not killed and line.startswith("task ") and " process " in line:
+                killed = int(line.rpartition(" process ")[2])
+                os.kill(killed, signal.SIGKILL)  # it is at its next task by now
+    assert runs.returncode == 0 and killed and [line for line in lines if "is given to another" in line], lines
+    assert timeless(mb.report(out)) == wanted
+    assert not (out / "work").exists()
+
+
+@pytest.mark.slow
+def test_workers_that_die_at_once_end_the_audit_in_a_line_that_says_so(stage, tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    (tmp_path / "sitecustomize.py").write_text("import os\nos._exit(9)\n")
+    with pytest.raises(WorkerLost, match=r"ended \(exit code 9\).*go on with --resume"):
+        run(stage, tmp_path / "report", write=mb.WriteOptions(workers=2), engine="process")
