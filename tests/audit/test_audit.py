@@ -10,60 +10,14 @@ from typing import Any
 import pytest
 
 import tiny_world
-from mergebarrier.audit import AuditSpec, published, run_audit
+from audit_stage import SHORT, Memory, spec
+from mergebarrier.audit import run_audit
 from mergebarrier.errors import BadTask, NotMeasurable
 from mergebarrier.evaluate import compute_dtype, exact_match
 from mergebarrier.report import Journal
 from mergebarrier.results import Cell, Measurement, Result
 
 evaluate = importlib.import_module("mergebarrier.evaluate")
-SHORT = published(("linear", "task_arithmetic"), (0.5, 1.0))
-
-
-class Memory:
-    """A journal without a disk."""
-
-    def __init__(self, rows: dict[str, Cell | Measurement] | None = None) -> None:
-        self.rows = dict(rows or {})
-        self.added: list[str] = []
-        self._asked: dict[str, Cell | Measurement] = {}
-
-    def find(self, row_id: str) -> Cell | Measurement | None:
-        if row_id in self.rows:
-            self._asked[row_id] = self.rows[row_id]
-        return self.rows.get(row_id)
-
-    def add(self, row: Cell | Measurement) -> None:
-        assert row.row_id not in self.rows, "measured twice"
-        self.rows[row.row_id] = self._asked[row.row_id] = row
-        self.added.append(row.row_id)
-
-    @property
-    def used(self) -> list[Cell | Measurement]:
-        return list(self._asked.values())
-
-
-def spec(stage: Any, work: Path, **changes: Any) -> AuditSpec:
-    world = stage.world
-    work.mkdir(exist_ok=True)
-    fields: dict[str, Any] = {
-        "protected": stage.exact,
-        "original": world.original,
-        "base": world.base,
-        "partner": world.partner,
-        "task": world.task,
-        "partner_task": world.partner_task,
-        "work": work,
-        "validation": world.validation,
-        "partner_validation": world.partner_validation,
-        "text": world.text,
-        "search_budget": 6,
-        "smooth_evaluations": 8,
-        "learn_steps": 4,
-        "compare_tokens": 200,
-        "text_tokens": 200,
-    }
-    return AuditSpec(**(fields | changes))
 
 
 @pytest.fixture(scope="module")
@@ -160,7 +114,10 @@ def test_searched_settings_are_chosen_on_validation_rows_only(audited) -> None:
         trials = [cell for cell in here if cell.split == "validation"]
         chosen = [cell for cell in here if cell.split == "test"]
         tuned = {"smooth"} | ({"learn"} if state != "protected" else set())
-        assert len(trials) == 6 and {cell.merge for cell in chosen} == {cell.merge for cell in trials} | tuned
+        assert (
+            len(trials) == (6 if state == "protected" else 6 + 5)
+            and {cell.merge for cell in chosen} == {cell.merge for cell in trials} | tuned
+        )
         chosen = [cell for cell in chosen if cell.merge not in tuned]
         for cell in chosen:
             rivals = {tuple(trial.coefficients.values()): trial for trial in trials if trial.merge == cell.merge}
@@ -325,8 +282,8 @@ def test_the_command_writes_the_report_and_prints_its_contract(stage, tmp_path, 
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (("--levels", "0-4"), "level 4 (product-space merging) is not built yet"),
-        (("--levels", "0-6"), "level 4 (product-space merging) is not built yet"),
+        (("--levels", "0-7"), "level 7 (block distillation) is not built yet"),
+        (("--levels", "0-8"), "level 7 (block distillation) is not built yet"),
         (("--levels", "1-2"), "not a range of levels"),
         (("--levels", "x"), "not a range of levels"),
         (("--merges", "tise"), "unknown merge 'tise'"),

@@ -30,6 +30,20 @@ class World:
     partner_validation: Path
     text: Path
 
+    @classmethod
+    def below(cls, folder: Path) -> "World":
+        """Return the paths that a world has below its folder."""
+        return cls(
+            folder / "base",
+            folder / "expert-a",
+            folder / "expert-b",
+            folder / "a.jsonl",
+            folder / "b.jsonl",
+            folder / "a-validation.jsonl",
+            folder / "b-validation.jsonl",
+            folder / "prose.txt",
+        )
+
 
 def make(folder: Path) -> World:
     """Train base and experts from fixed seeds and write everything below ``folder``."""
@@ -37,26 +51,17 @@ def make(folder: Path) -> World:
     base = tiny_models.build("llama-mha-tied")
     _train(base, _rows(3, 200, 3), steps=150, rate=3e-3)
     tasks = {"a": _rows(1, 24, 1), "b": _rows(2, 24, 2)}
-    _save(base, folder / "base")
+    save(base, folder / "base")
     for name, rows in tasks.items():
         expert = copy.deepcopy(base)
         _train(expert, rows, steps=60, rate=1e-3)
-        _save(expert, folder / f"expert-{name}")
-        _write(folder / f"{name}.jsonl", rows[:12])
-        _write(folder / f"{name}-validation.jsonl", rows[12:])
+        save(expert, folder / f"expert-{name}")
+        write(folder / f"{name}.jsonl", rows[:12])
+        write(folder / f"{name}-validation.jsonl", rows[12:])
     words = random.Random(4)
     (folder / "prose.txt").write_text(" ".join(f"w{words.randrange(96)}" for _ in range(400)))
     torch.set_rng_state(before)
-    return World(
-        folder / "base",
-        folder / "expert-a",
-        folder / "expert-b",
-        folder / "a.jsonl",
-        folder / "b.jsonl",
-        folder / "a-validation.jsonl",
-        folder / "b-validation.jsonl",
-        folder / "prose.txt",
-    )
+    return World.below(folder)
 
 
 def _rows(tag: int, count: int, seed: int) -> list[Row]:
@@ -74,7 +79,8 @@ def _train(module: torch.nn.Module, rows: list[Row], *, steps: int, rate: float)
         optimiser.step()
 
 
-def _save(module: torch.nn.Module, folder: Path) -> None:
+def save(module: torch.nn.Module, folder: Path) -> None:
+    """Write a model with a tokenizer of words."""
     from tokenizers import Tokenizer, models, pre_tokenizers
 
     module.save_pretrained(folder)
@@ -83,6 +89,7 @@ def _save(module: torch.nn.Module, folder: Path) -> None:
     tokenizer.save(str(folder / "tokenizer.json"))
 
 
-def _write(path: Path, rows: list[Row]) -> None:
+def write(path: Path, rows: list[Row]) -> None:
+    """Write a task file."""
     lines = [{"prompt": " ".join(f"w{word}" for word in prompt), "answer": f" w{answer}"} for prompt, answer in rows]
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))

@@ -121,6 +121,8 @@ def _spec(
         search_budget=chosen.budget,
         smooth_evaluations=chosen.smooth,
         learn_steps=chosen.learn,
+        rebasin_steps=chosen.rebasin,
+        recover_samples=chosen.recover,
         max_items=chosen.max_items,
         second=None if chosen.second_key is None else resolve(chosen.second_key, download=download),
         comparisons=resolve_all(chosen.compare, download=download),
@@ -145,6 +147,8 @@ def plan_audit(options: AuditOptions | None = None) -> AuditPlan:
         search_budget=chosen.budget,
         smooth_evaluations=chosen.smooth,
         learn_steps=chosen.learn,
+        rebasin_steps=chosen.rebasin,
+        recover_samples=chosen.recover,
         second=None if chosen.second_key is None else nothing,
     )
     return AuditPlan(counts=planned(spec))

@@ -14,6 +14,8 @@ from mergebarrier.audit.bench import (
     COEFFICIENTS,
     LEARN_STEPS,
     MERGES,
+    REBASIN_STEPS,
+    RECOVER_SAMPLES,
     SEARCH_BUDGET,
     SMOOTH_EVALUATIONS,
     MergeSetting,
@@ -39,10 +41,12 @@ class AuditOptions:
       text:           plain prose for perplexity and for comparing outputs.
       merges:         merge algorithms.
       coefficients:   the published coefficients that each is tried at.
-      levels:         how far up the ladder of attacks, such as "0-1"; all that are built without it.
+      levels:         how far up the ladder of attacks, such as "0-1"; without it those that train nothing.
       budget:         settings that a search tries.
       smooth:         merges that the search part by part may score, per model; 0 leaves it out.
       learn:          gradients that level 3 may take, per model.
+      rebasin:        steps that level 5 may take.
+      recover:        rows that the training runs of level 6 may see, per model.
       max_items:      test rows per task, None for all.
       second_key:     the original protected with another key, as a control.
       compare:        other protections of the original, shown for comparison.
@@ -59,12 +63,14 @@ class AuditOptions:
     coefficients: tuple[float, ...] = listing(
         COEFFICIENTS, low=0, high=2, above=True, noun="a list of coefficients", help="Published coefficients."
     )
-    levels: str = string("", noun="0-N", help="Attack levels to run; all that are built without it.")
+    levels: str = string("", noun="0-N", help="Attack levels to run; without it those that train nothing.")
     budget: int = whole(SEARCH_BUDGET, low=1, help="How many settings a search tries.")
     smooth: int = whole(
         SMOOTH_EVALUATIONS, low=0, help="Merges that the search part by part may score; 0 leaves it out."
     )
     learn: int = whole(LEARN_STEPS, low=1, help="Gradients that level 3 may take.")
+    rebasin: int = whole(REBASIN_STEPS, low=1, help="Steps that level 5 may take.")
+    recover: int = whole(RECOVER_SAMPLES, low=1, help="Rows that the training runs of level 6 may see.")
     max_items: int | None = whole(None, low=2, help="Test rows per task; all without it.")
     second_key: Model | None = None
     compare: tuple[Model, ...] = ()

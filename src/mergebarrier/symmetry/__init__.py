@@ -6,7 +6,17 @@ from mergebarrier import lazy
 
 if TYPE_CHECKING:
     from mergebarrier.symmetry.act import Elements, act_each, act_rows
-    from mergebarrier.symmetry.blocks import StoredBlock, Tensors, blocks, carriers, entry_of, fold, matrix, unfold
+    from mergebarrier.symmetry.blocks import (
+        ActedRows,
+        StoredBlock,
+        Tensors,
+        blocks,
+        carriers,
+        entry_of,
+        fold,
+        matrix,
+        unfold,
+    )
     from mergebarrier.symmetry.controls import WrongTable, wrong_table
     from mergebarrier.symmetry.draw import HEADS, LOCKS, PROFILES, Stream, Streams, basis, permutation, sample
     from mergebarrier.symmetry.elements import Element, LinearMap, Monomial, Planes, identity
@@ -33,6 +43,7 @@ __all__ = [
     "HEADS",
     "LOCKS",
     "PROFILES",
+    "ActedRows",
     "Correlation",
     "Element",
     "Elements",

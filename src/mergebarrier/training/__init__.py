@@ -7,7 +7,15 @@ from mergebarrier import lazy
 if TYPE_CHECKING:
     from mergebarrier.training.batches import batches, uniform
     from mergebarrier.training.full import FullRecipe, train_full
-    from mergebarrier.training.lora import LLAMA_LINEARS, Example, LoraRecipe, Training, train_lora
+    from mergebarrier.training.lora import (
+        LLAMA_LINEARS,
+        Example,
+        LoraRecipe,
+        Training,
+        linears_of,
+        train_adapters,
+        train_lora,
+    )
 
 __all__ = [
     "LLAMA_LINEARS",
@@ -16,6 +24,8 @@ __all__ = [
     "LoraRecipe",
     "Training",
     "batches",
+    "linears_of",
+    "train_adapters",
     "train_full",
     "train_lora",
     "uniform",

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from mergebarrier.errors import BadTask, BadText, MissingExtra
 from mergebarrier.progress import Progress
 from mergebarrier.training.batches import order, uniform
+from mergebarrier.training.full import FullRecipe, train_full
 
 LLAMA_LINEARS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
@@ -149,6 +150,44 @@ def train_lora(
                 progress(step + 1, recipe.steps)
         norm = _fold(module)
     return Training(tuple(losses), norm)
+
+
+def train_adapters(
+    module: nn.Module, recipe: LoraRecipe, loss: Callable[[int], Tensor], *, progress: Progress | None = None
+) -> tuple[float, ...]:
+    """Minimise any loss by low-rank adapters, in place, with the loop and the numerics of ``train_full``.
+
+    Args:
+      module:   any dtype; adapters are float32.  The linear weights that ``recipe.targets`` names change.
+      recipe:   hyper-parameters; batch_size and what belongs to the KL term are left to the closure.
+      loss:     step -> scalar with a graph; draws its own batch.
+      progress: called with (steps done, steps in all).
+    Returns: the loss of every step.
+    Raises:  Diverged, MissingExtra without peft.
+    """
+    plain = FullRecipe(
+        steps=recipe.steps,
+        learning_rate=recipe.learning_rate,
+        weight_decay=0.0,
+        warmup_steps=recipe.warmup_steps,
+        seed=recipe.seed,
+    )
+    with _adapters(module, recipe):
+        losses = train_full(module, plain, loss, progress=progress)
+        _fold(module)
+    return losses
+
+
+def linears_of(module: nn.Module) -> tuple[str, ...]:
+    """Return the last names of the linear maps inside a model, in order; its head is none of them."""
+    model: Any = module
+    head = model.get_output_embeddings()
+    found = (
+        name.rpartition(".")[2]
+        for name, part in module.named_modules()
+        if part is not head and (isinstance(part, nn.Linear) or type(part).__name__ == "Conv1D")
+    )
+    return tuple(dict.fromkeys(found))
 
 
 @dataclass(frozen=True)

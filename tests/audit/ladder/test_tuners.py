@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from test_audit import Memory, spec
 
 import tiny_models
+from audit_stage import Memory, spec
 from mergebarrier.audit import run_audit
 from mergebarrier.audit.bench import Blend, from_coarse_to_fine, spread
 from mergebarrier.audit.bench.blend import parts

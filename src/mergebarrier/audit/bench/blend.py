@@ -35,6 +35,7 @@ class Blend:
         partner: "Mapping[str, Tensor]",
     ) -> None:
         """Hold the three; nothing is written yet."""
+        self._module = module
         self._parameters = dict(module.named_parameters())
         self._base, self._ends = base, (protected, partner)
         self.parts = parts({name: parameter.dim() for name, parameter in self._parameters.items()})
@@ -52,6 +53,11 @@ class Blend:
             for share, end in zip(pair, self._ends, strict=True):
                 mixed.add_(end[name].float() - base, alpha=share)
             self._parameters[name].data.copy_(mixed)
+
+    def moved(self, protected: "Mapping[str, Tensor]") -> "Blend":
+        """Return a mix of the same models, some tensors of the protected expert given anew."""
+        ours, theirs = self._ends
+        return Blend(self._module, base=self._base, protected={**ours, **protected}, partner=theirs)
 
     def slopes(self) -> "Tensor":
         """Return what the gradients in the module say of every coefficient: Float[Tensor, "tensors 2"]; they are taken.

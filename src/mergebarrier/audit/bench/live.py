@@ -12,7 +12,7 @@ from mergebarrier.audit.bench.blend import Blend
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
-    from torch import nn
+    from torch import Tensor, nn
 
     from mergebarrier.checkpoint import Checkpoint
     from mergebarrier.evaluate import Score, TaskRow
@@ -110,13 +110,38 @@ class LiveModel:
         self._read += score.tokens
         return score
 
+    def mean_tokens(self, rows: "Sequence[TaskRow]") -> int:
+        """Return the tokens of a row, on the average."""
+        return round(sum(len(self.tokenizer.encode(row.prompt + row.answer).ids) for row in rows) / len(rows))
+
+    def answers(self, rows: "Sequence[TaskRow]", *, learning: bool) -> "list[Tensor]":
+        """Return what the module says where the answers are predicted, row by row; with a graph for learning.
+
+        Nothing is dropped on the way, so that a training run takes nothing from the global random state.
+        """
+        import torch
+
+        from mergebarrier.evaluate import answer_logits
+
+        with torch.set_grad_enabled(learning):
+            found, tokens = answer_logits(self.module.eval(), self.tokenizer, rows)
+        self._learned += tokens if learning else 0
+        self._read += 0 if learning else tokens
+        return found
+
+    def answer_loss(self, rows: "Sequence[TaskRow]") -> "Tensor":
+        """Return the mean loss on the right answers with its graph, nats per answer token; nothing is dropped."""
+        from mergebarrier.evaluate import answer_loss
+
+        loss, tokens = answer_loss(self.module.eval(), self.tokenizer, rows)
+        self._learned += tokens
+        return loss
+
     def descend(self, rows: "Sequence[TaskRow]") -> float:
         """Add the gradient of the mean loss on the right answers to the module's; nats per answer token."""
         import torch
 
-        from mergebarrier.evaluate import answer_loss
-
-        loss, tokens = answer_loss(self.module.requires_grad_(), self.tokenizer, rows)
+        self.module.requires_grad_()
+        loss = self.answer_loss(rows)
         torch.autograd.backward(loss)
-        self._learned += tokens
         return float(loss.detach())

@@ -13,10 +13,10 @@ from mergebarrier import __version__
 from mergebarrier.audit.bench.workbench import Bench
 
 if TYPE_CHECKING:
-    from mergebarrier.realign import Aga, GaugeFix
+    from mergebarrier.realign import Realignment
 
 
-def realigned(bench: Bench, source: str, role: str, realignment: "Aga | GaugeFix", folder: str) -> float:
+def realigned(bench: Bench, source: str, role: str, realignment: "Realignment", folder: str) -> float:
     """Realign a model to the base and open the result.
 
     Args:

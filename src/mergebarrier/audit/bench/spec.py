@@ -20,8 +20,9 @@ MERGES = ("linear", "task_arithmetic", "ties", "dare_linear", "dare_ties", "sler
 COEFFICIENTS = (0.3, 0.5, 0.7, 1.0)
 POINTS = 11
 _TIES_DENSITY, _DARE_DENSITY = 0.2, 0.5
-#: What an audit grants a model: settings of a search, merges of the search part by part, gradients of level 3.
-SEARCH_BUDGET, SMOOTH_EVALUATIONS, LEARN_STEPS = 16, 48, 16
+#: What an audit grants a model: settings of a search, merges of the search part by part, gradients of level 3, steps of
+#: level 5, rows that a training run of level 6 sees.
+SEARCH_BUDGET, SMOOTH_EVALUATIONS, LEARN_STEPS, REBASIN_STEPS, RECOVER_SAMPLES = 16, 48, 16, 40, 1000
 _SEARCH_PROTECTED = (1.0, 0.85, 0.7, 0.5, 0.3)
 _SEARCH_PARTNER = (0.5, 0.3, 0.7, 1.0, 0.2, 0.1, 1.2)
 
@@ -96,10 +97,12 @@ class AuditSpec:
       text:                    plain prose for perplexity and for comparing outputs; without it the test rows serve, and
                                no perplexity is given.
       settings:                the grid of level 0.
-      levels:                  rising from 0; none for all that are built.
+      levels:                  rising from 0; none for those that train nothing.
       search_budget:           settings that the search of level 1, and of levels above it, may try, per model.
       smooth_evaluations:      merges that the search part by part may score, per model; 0 leaves it out.
       learn_steps:             gradients that level 3 may take, per model.
+      rebasin_steps:           steps that level 5 may take.
+      recover_samples:         rows that the training runs of level 6 may see, per model.
       max_items:               test rows used per task, None for all; ``search_items`` the same for validation rows.
       barrier_items, points:   rows and points of the curves.
       text_tokens, compare_tokens: tokens for perplexity and for comparing outputs.
@@ -128,6 +131,8 @@ class AuditSpec:
     search_budget: int = SEARCH_BUDGET
     smooth_evaluations: int = SMOOTH_EVALUATIONS
     learn_steps: int = LEARN_STEPS
+    rebasin_steps: int = REBASIN_STEPS
+    recover_samples: int = RECOVER_SAMPLES
     max_items: int | None = None
     search_items: int | None = 64
     barrier_items: int = 32

@@ -292,6 +292,6 @@ class Bench:
     def _rows_id(self, task: str, split: Split) -> str:
         return rows_digest(self._rows[task, split])
 
-    def rows_id(self, task: str) -> str:
-        """Return the digest of the test rows of a task."""
-        return self._rows_id(task, "test")
+    def rows_id(self, task: str, split: Split = "test") -> str:
+        """Return the digest of some rows of a task."""
+        return self._rows_id(task, split)

@@ -8,7 +8,7 @@ and the same search.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mergebarrier.audit.bench import Bench, Candidate, MergeSetting, Pair, as_best, cost, recovery, searched
+from mergebarrier.audit.bench import Bench, Candidate, MergeSetting, Pair, as_best, cost, recovery
 from mergebarrier.audit.ladder.level import Attempt, Found, Level, LevelContext
 from mergebarrier.audit.ladder.tuner import Tuner
 from mergebarrier.results import Cell, LevelResult, Recovered, Split
@@ -18,6 +18,8 @@ _UNPROTECTED = "unprotected"
 _NO_ATTACK = (0, "none")
 #: The merge whose two coefficients are those of every part, where the searches over parts begin.
 _STRAIGHT = "task_arithmetic"
+#: Where they begin at a level that searches no two coefficients: the base.
+_NOWHERE = {"protected": 0.0, "partner": 0.0}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +62,7 @@ def climb(level: Level, bench: Bench, context: LevelContext) -> Attempt:
     """Run one level."""
     seconds = 0.0 if level.prepare is None else level.prepare(bench)
     ours = tried(bench, context, place_of(level), level.settings(bench, context), level)
-    theirs = control(bench, context, level)
+    theirs = control(bench, context, level if level.own_ceiling else None)
     return Attempt(
         level=level,
         attacked=ours.test,
@@ -68,6 +70,7 @@ def climb(level: Level, bench: Bench, context: LevelContext) -> Attempt:
         trials=ours.trials,
         seconds=seconds,
         flops=level.cost(bench),
+        tokens=level.reads(bench),
     )
 
 
@@ -94,7 +97,7 @@ def summary(attempt: Attempt, context: LevelContext, n_weights: int, recovered: 
         ruf_low=found.low,
         ruf_high=found.high,
         flops=attempt.flops + merges + passes,
-        tokens=tokens + tuned["tokens_learned"],
+        tokens=attempt.tokens + tokens + tuned["tokens_learned"],
         seconds=attempt.seconds + best.merge_seconds + sum(trial.seconds for trial in trials),
         recovered=recovered,
     )
@@ -105,22 +108,21 @@ def tried(
 ) -> Found:
     """Merge one state at the given settings and, where the level searches, at those that its searches choose."""
     published = [place.as_published(bench, setting) for setting in grid]
-    if level is None or not level.searches or 1 not in bench.spec.levels:
+    if level is None or 1 not in bench.spec.levels:
         return Found(published=published)
-    settings = searched(bench.spec.search_budget)
+    settings = level.search(bench.spec) if level.searches else ()
     trials = [place.as_searched(bench, setting, "validation") for setting in settings]
     best: dict[str, tuple[MergeSetting, Cell]] = {}
     for setting, trial in zip(settings, trials, strict=True):
         if setting.merge not in best or _order(trial, context) > _order(best[setting.merge][1], context):
             best[setting.merge] = (setting, trial)
     chosen = [place.as_searched(bench, setting, "test") for setting, _ in best.values()]
-    if _STRAIGHT in best:
-        start = dict(best[_STRAIGHT][0].coefficients)
-        chosen += [
-            _tuned(bench, place, tuner, (start["protected"], start["partner"]))
-            for tuner in level.tuners
-            if tuner.budget(bench.spec)
-        ]
+    start = dict(best[_STRAIGHT][0].coefficients) if _STRAIGHT in best else _NOWHERE
+    chosen += [
+        _tuned(bench, place, tuner, (start["protected"], start["partner"]))
+        for tuner in level.tuners
+        if tuner.budget(bench.spec)
+    ]
     return Found(published=published, trials=trials, chosen=chosen)
 
 

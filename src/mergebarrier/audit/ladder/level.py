@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from mergebarrier.audit.bench import AuditSpec, Bench, MergeSetting
+from mergebarrier.audit.bench import AuditSpec, Bench, MergeSetting, searched
 from mergebarrier.audit.ladder.tuner import Tuner
 from mergebarrier.results import Cell, Control, LevelResult, Scales, Standalone, State
 
@@ -64,8 +64,13 @@ def published_settings(bench: Bench, context: LevelContext) -> Sequence[MergeSet
     return bench.spec.settings
 
 
+def searched_settings(spec: AuditSpec) -> Sequence[MergeSetting]:
+    """Return what the search over two coefficients tries."""
+    return searched(spec.search_budget)
+
+
 def free(bench: Bench) -> int:
-    """Return the arithmetic of doing nothing before the merge."""
+    """Return what doing nothing before the merge costs."""
     return 0
 
 
@@ -93,13 +98,19 @@ class Level:
       states:             state -> what a report calls it, for every state that this level brings.
       prepare:            opens the model that the attacker makes under the name ``state`` and returns the seconds that
                           making it took; None where the published model is merged as it is.
+      begins_with:        the state whose model ``prepare`` starts from, opened by itself; "" for the published one.
       preserves_function: the prepared model computes what the protected one does.
       settings:           the merges that are tried and reported on test rows.
       searches:           settings are searched as well, where level 1 is run.
-      tuners:             searches over single parts that go on from the best of these settings.
+      search:             what that search tries.
+      tuners:             searches over single parts that go on from the best of these settings; from the base where
+                          none is searched.
+      own_ceiling:        the unprotected model gets the same tuners; else it is compared as the stock merges leave it.
       cost:               estimated arithmetic before any merge, in FLOP.
+      reads:              estimated tokens that are read before any merge.
       realignments:       models that it realigns, for the plan of an audit.
       asked:              whether an audit that runs this number runs it.
+      on_request:         an audit runs it only where its number is asked for.
       checks:             name -> check of the audit itself; a name is unique on the whole ladder.
     """
 
@@ -111,13 +122,18 @@ class Level:
     state: str
     states: Mapping[str, State] = field(default_factory=dict)
     prepare: Callable[[Bench], float] | None = None
+    begins_with: str = ""
     preserves_function: bool = False
     settings: Callable[[Bench, LevelContext], Sequence[MergeSetting]] = published_settings
     searches: bool = False
+    search: Callable[[AuditSpec], Sequence[MergeSetting]] = searched_settings
     tuners: Sequence[Tuner] = ()
+    own_ceiling: bool = True
     cost: Callable[[Bench], int] = free
+    reads: Callable[[Bench], int] = free
     realignments: Callable[[AuditSpec], int] = no_realignment
     asked: Callable[[AuditSpec], bool] = asked_always
+    on_request: bool = False
     checks: Mapping[str, Check] = field(default_factory=dict)
 
 
@@ -129,7 +145,7 @@ class Attempt:
       level:                 its declaration.
       attacked, unprotected: cells on the test rows.
       trials:                cells on validation rows, the cost of a searched setting.
-      seconds, flops:        cost before any merge.
+      seconds, flops, tokens: cost before any merge.
     """
 
     level: Level
@@ -138,6 +154,7 @@ class Attempt:
     trials: Sequence[Cell] = ()
     seconds: float = 0.0
     flops: int = 0
+    tokens: int = 0
 
 
 def at_most(figure: float, bound: float, says: str) -> Control:

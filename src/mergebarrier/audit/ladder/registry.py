@@ -1,11 +1,13 @@
 """The ladder: every level that is built, the attacks that are shown but not graded, and what is planned.
 
     0  stock merging    1  coefficient search    2  realignment to the public base    3  learned coefficients
-    4 to 8  planned
+    4  merging of products    5  a learned gauge    6  fine-tuning of the merge    7, 8  planned
 
-A level reuses those below it, so an audit always starts at 0.
+A level reuses those below it, so an audit always starts at 0.  Levels that are training runs are run where they are
+asked for.
 """
 
+from itertools import takewhile
 from typing import Final
 
 from mergebarrier.audit.bench import AuditSpec
@@ -15,18 +17,18 @@ from mergebarrier.audit.ladder.comparison import COMPARISON
 from mergebarrier.audit.ladder.learn import LEARN
 from mergebarrier.audit.ladder.level import Level
 from mergebarrier.audit.ladder.naive import NAIVE
+from mergebarrier.audit.ladder.product import PRODUCT
 from mergebarrier.audit.ladder.realign import REALIGN
+from mergebarrier.audit.ladder.rebasin import REBASIN
+from mergebarrier.audit.ladder.recover import HONEST, RECOVER
 from mergebarrier.errors import UsageError
 from mergebarrier.results import State
 
-LEVELS: Final[dict[int, Level]] = {0: NAIVE, 1: COEFFICIENTS, 2: REALIGN, 3: LEARN}
+LEVELS: Final[dict[int, Level]] = {0: NAIVE, 1: COEFFICIENTS, 2: REALIGN, 3: LEARN, 4: PRODUCT, 5: REBASIN, 6: RECOVER}
 #: Attacks that are run and shown with the level of their number, and never graded.
-BESIDE: Final[dict[str, Level]] = {"aga": AGA}
+BESIDE: Final[dict[str, Level]] = {"aga": AGA, "honest": HONEST}
 #: number -> what is planned there; a level that is in LEVELS is built, whatever is written here.
 PLANNED: Final[dict[int, str]] = {
-    4: "product-space merging",
-    5: "learned re-basin",
-    6: "recovery fine-tuning",
     7: "block distillation",
     8: "full distillation",
 }
@@ -61,11 +63,12 @@ def levels_from(text: str) -> tuple[int, ...]:
 
 
 def checked(levels: tuple[int, ...]) -> tuple[int, ...]:
-    """Return the levels, all that are built for none.
+    """Return the levels; for none, those up to the first that is run on request only.
 
     Raises: UsageError where they do not rise from 0 or one of them is not built yet.
     """
-    levels = levels or tuple(range(int(built().partition("-")[2]) + 1))
+    numbers = range(int(built().partition("-")[2]) + 1)
+    levels = levels or tuple(takewhile(lambda number: not LEVELS[number].on_request, numbers))
     if levels != tuple(range(len(levels))):
         raise UsageError(f"{levels} does not rise from 0", where="levels", remedy=f"give a range up to {built()}")
     for level in levels:

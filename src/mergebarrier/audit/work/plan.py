@@ -114,7 +114,8 @@ def tasks_of(spec: AuditSpec) -> tuple[PlannedTask, ...]:
     models: dict[str, int] = {}
     for level in (*levels, *shown_beside(spec)):
         if level.prepare is not None and level.state not in models:
-            models[level.state] = tasks.add("model", level.state)
+            before = [models[level.begins_with]] if level.begins_with in models else ()
+            models[level.state] = tasks.add("model", level.state, needs=before)
     made = {state: [index] for state, index in models.items()}
     gridded = [level for level in levels if level.settings is published_settings]
     states = tuple(dict.fromkeys((UNPROTECTED, *(level.state for level in gridded))))

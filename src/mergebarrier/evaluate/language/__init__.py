@@ -8,7 +8,14 @@ if TYPE_CHECKING:
     from mergebarrier.evaluate.language.barrier import LossBarrier, barrier_curve
     from mergebarrier.evaluate.language.compare import Equality, SameAnswers, compare, compare_answers
     from mergebarrier.evaluate.language.forward import hidden_states, logit_blocks, text_windows, token_ids
-    from mergebarrier.evaluate.language.scores import Perplexity, Score, answer_loss, exact_match, perplexity
+    from mergebarrier.evaluate.language.scores import (
+        Perplexity,
+        Score,
+        answer_logits,
+        answer_loss,
+        exact_match,
+        perplexity,
+    )
     from mergebarrier.evaluate.language.served import INTERFACES, ServedSuspect
     from mergebarrier.evaluate.language.sink import ModuleSink, parameter_names
     from mergebarrier.evaluate.language.suspect import ModuleSuspect
@@ -28,6 +35,7 @@ __all__ = [
     "TaskFile",
     "TaskRow",
     "TokenRows",
+    "answer_logits",
     "answer_loss",
     "barrier_curve",
     "compare",

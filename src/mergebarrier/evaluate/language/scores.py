@@ -119,6 +119,23 @@ def answer_loss(module: nn.Module, tokenizer: "Tokenizer", rows: Sequence[TaskRo
     return loss, sum(len(prompt) + len(answer) for prompt, answer in batch)
 
 
+def answer_logits(module: nn.Module, tokenizer: "Tokenizer", rows: Sequence[TaskRow]) -> tuple[list[Tensor], int]:
+    """Return what a module says where the answers are predicted, with its graph, and the tokens that it read.
+
+    Args:
+      module:    from ``load_module``.
+      tokenizer: its tokenizer.
+      rows:      one batch, at least one row.
+    Returns: per row Float[Tensor, "answer vocabulary"], in the module's dtype.
+    Raises:  BadTask as ``exact_match``.
+    """
+    batch = [_encode(module, tokenizer, row, number) for number, row in enumerate(rows, 1)]
+    ids, row_of, position_of, _ = _padded(batch)
+    hidden = hidden_states(module, ids[:, :-1])[row_of, position_of]
+    logits = torch.cat([found for _, found in logit_blocks(module, hidden)])
+    return list(logits.split([len(answer) for _, answer in batch])), sum(len(one) + len(two) for one, two in batch)
+
+
 def _encode(module: nn.Module, tokenizer: "Tokenizer", row: TaskRow, number: int) -> tuple[list[int], list[int]]:
     where = f"row {number}"
     prompt = tokenizer.encode(row.prompt).ids
@@ -136,16 +153,7 @@ def _encode(module: nn.Module, tokenizer: "Tokenizer", row: TaskRow, number: int
 
 def _score_batch(module: nn.Module, batch: list[tuple[list[int], list[int]]]) -> tuple[int, Tensor]:
     """Return (rows answered exactly, summed loss in nats, Float64[Tensor, ""])."""
-    ids = torch.zeros(len(batch), max(len(prompt) + len(answer) for prompt, answer in batch), dtype=torch.long)
-    row_of: list[int] = []
-    position_of: list[int] = []
-    targets: list[int] = []
-    for i, (prompt, answer) in enumerate(batch):
-        ids[i, : len(prompt) + len(answer)] = torch.tensor([*prompt, *answer])
-        row_of += [i] * len(answer)
-        # The token at position p is predicted at p - 1.
-        position_of += range(len(prompt) - 1, len(prompt) + len(answer) - 1)
-        targets += answer
+    ids, row_of, position_of, targets = _padded(batch)
     # The last answer token is never read, only predicted.
     hidden = hidden_states(module, ids[:, :-1])[row_of, position_of]
     target = torch.tensor(targets)
@@ -156,6 +164,21 @@ def _score_batch(module: nn.Module, batch: list[tuple[list[int], list[int]]]) ->
         wrong[torch.tensor(row_of)[at][missed]] = True
         nats = nats + F.cross_entropy(logits.float(), target[at], reduction="sum")
     return int((~wrong).sum()), nats
+
+
+def _padded(batch: list[tuple[list[int], list[int]]]) -> tuple[Tensor, list[int], list[int], list[int]]:
+    """Return token ids of rows padded on the right, and row, position and target of every prediction of an answer."""
+    ids = torch.zeros(len(batch), max(len(prompt) + len(answer) for prompt, answer in batch), dtype=torch.long)
+    row_of: list[int] = []
+    position_of: list[int] = []
+    targets: list[int] = []
+    for i, (prompt, answer) in enumerate(batch):
+        ids[i, : len(prompt) + len(answer)] = torch.tensor([*prompt, *answer])
+        row_of += [i] * len(answer)
+        # The token at position p is predicted at p - 1.
+        position_of += range(len(prompt) - 1, len(prompt) + len(answer) - 1)
+        targets += answer
+    return ids, row_of, position_of, targets
 
 
 @torch.no_grad()

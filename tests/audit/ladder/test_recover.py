@@ -1,0 +1,85 @@
+"""Training runs of levels 5 and 6 on a world of rules: what a learned gauge and taught merges recover."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+
+import rule_world
+from audit_stage import Memory, spec
+from mergebarrier.audit.bench import TASKS, Bench, Blend, spread
+from mergebarrier.audit.ladder.rebasin import prepare
+from mergebarrier.audit.ladder.recover import from_base, taught
+from mergebarrier.checkpoint import open_checkpoint
+from mergebarrier.evaluate import compare, load_module
+from mergebarrier.keys import Key
+from mergebarrier.protect import PROTECTIONS
+from mergebarrier.verbs import OutputOptions, protect
+
+pytestmark = pytest.mark.slow
+WEIGHTS = (0.7, 0.7)
+
+
+@dataclass(frozen=True)
+class Rules:
+    """A world of rules, its first expert protected by `exact`."""
+
+    world: rule_world.World
+    exact: Path
+
+
+@pytest.fixture(scope="module")
+def rules(tmp_path_factory: pytest.TempPathFactory) -> Rules:
+    folder = tmp_path_factory.mktemp("rules")
+    world = rule_world.make(folder)
+    with open_checkpoint(world.original) as original:
+        protect(original, PROTECTIONS["exact"](), Key(b"1" * 32), OutputOptions(folder / "exact"))
+    return Rules(world, folder / "exact")
+
+
+@pytest.fixture
+def bench(rules: Rules, tmp_path: Path) -> Iterator[Bench]:
+    with ExitStack() as stack:
+        yield Bench(spec(rules, tmp_path / "work", rebasin_steps=40), Memory(), lambda _: None, stack, states=())
+
+
+def blend(bench: Bench, role: str) -> Blend:
+    return bench.live.blend(*(bench.checkpoints[one] for one in ("base", role, "partner")))
+
+
+def worst(bench: Bench) -> float:
+    return min(bench.score_live(task).rate for task in TASKS)
+
+
+def test_a_broken_merge_is_taught_by_its_parts_and_beats_as_many_honest_samples(bench: Bench) -> None:
+    mix, reached = blend(bench, "protected"), {}
+    mix.write(spread(WEIGHTS, mix.names))
+    assert worst(bench) < 0.2
+    for name, train in (("taught", taught), ("honest", from_base)):
+        train(mix, bench, WEIGHTS, 1000)
+        reached[name] = worst(bench)
+    assert reached["taught"] >= 0.4 >= reached["honest"] + 0.2
+
+
+def test_a_training_run_follows_from_the_seed(bench: Bench) -> None:
+    mix, found = blend(bench, "protected"), []
+    for _ in range(2):
+        taught(mix, bench, WEIGHTS, 100)
+        found.append([value.detach().clone() for value in bench.live.module.parameters()])
+    assert all(torch.equal(one, two) for one, two in zip(*found, strict=True))
+
+
+def test_a_learned_gauge_merges_better_than_the_realigned_model_and_computes_the_same(bench: Bench) -> None:
+    prepare(bench)
+    lowest = {}
+    for role in ("gaugefix", "rebasin"):
+        mix = blend(bench, role)
+        mix.write(spread((0.5, 0.5), mix.names))
+        lowest[role] = bench.validation_loss()
+    assert lowest["rebasin"] < 0.8 * lowest["gaugefix"]
+    one, two = (load_module(bench.checkpoints[role], "float32") for role in ("protected", "rebasin"))
+    same = compare(one, two, torch.arange(200) % 90)
+    assert same.max_rel_logit_error < 1e-5 and same.top1_agreement == 1.0

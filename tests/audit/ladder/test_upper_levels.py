@@ -1,0 +1,43 @@
+"""Levels 4 to 6 in a whole audit of the tiny world: run where they are asked for, shown, and never below what is under
+them."""
+
+from pathlib import Path
+from typing import Any
+
+from audit_stage import SHORT, Memory, spec
+from mergebarrier.audit import planned, run_audit
+from mergebarrier.audit.ladder import LEVELS, checked
+from mergebarrier.results import Cell
+
+SMALL: dict[str, Any] = {
+    "settings": SHORT, "search_budget": 2, "smooth_evaluations": 2, "learn_steps": 1, "rebasin_steps": 2,
+    "recover_samples": 100, "points": 3, "aga_settings": 0,
+}  # fmt: skip
+
+
+def test_what_trains_is_run_on_request_only() -> None:
+    assert checked(()) == (0, 1, 2, 3, 4)
+    assert [number for number, level in LEVELS.items() if level.on_request] == [5, 6]
+
+
+def test_an_audit_up_to_level_6_holds_them_all(stage: Any, tmp_path: Path) -> None:
+    journal = Memory()
+    asked = spec(stage, tmp_path / "work", levels=tuple(range(7)), **SMALL)
+    result = run_audit(asked, journal)
+    by_level = {level.level: level for level in result.levels}
+    assert [by_level[number].attack for number in (4, 5, 6)] == [
+        "gaugefix, then merging of products", "gaugefix, then a learned gauge",
+        "gaugefix, then fine-tuning of the best merge",
+    ]  # fmt: skip
+    assert min(by_level[number].ruf for number in range(2, 7)) >= 0.9 and result.grade == "C"
+    tests = [row for row in journal.used if isinstance(row, Cell) and row.split == "test"]
+    found = {(cell.state, cell.merge) for cell in tests}
+    assert {("gaugefix", "product_space"), ("unprotected", "product_space"), ("rebasin", "learn"),
+            ("gaugefix", "recover-100"), ("base", "honest-100")} <= found  # fmt: skip
+    learned = by_level[5]
+    assert learned.recovered is not None and learned.recovered.closeness.max_rel_logit_error < 1e-5
+    assert learned.tokens > 0 and by_level[5].flops > by_level[2].flops
+    (honest,) = result.extras
+    assert honest.name == "honest" and honest.best.merge == "honest-100" and honest.tokens > 0
+    counted = planned(asked)["cells on validation rows"]
+    assert counted == len([row for row in journal.used if isinstance(row, Cell) and row.split == "validation"])
