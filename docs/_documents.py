@@ -285,6 +285,30 @@ class ScannedMerge(TypedDict):
     excess: float
 
 
+class Searched(TypedDict):
+    """How far the search for inputs that collapse the output came, in an upload or in the merge on a task."""
+
+    name: str
+    score: float
+    unprompted: float
+    depth: Count
+    forwards: Count
+
+
+class TracedModel(TypedDict):
+    """What a model does with the input that was found in the merge."""
+
+    name: str
+    alone: float
+    drop: float
+
+
+class SearchedMerge(Searched):
+    """The merge on a task, and its models where something was found."""
+
+    traced: list[TracedModel]
+
+
 class Scan(Document):
     """Findings about models, the gravest first, and which checks ran."""
 
@@ -298,6 +322,8 @@ class Scan(Document):
     experts: NotRequired[list[ScannedExpert]]
     images: NotRequired[list[ScannedImages]]
     merged: NotRequired[list[ScannedMerge]]
+    collapse: NotRequired[list[Searched]]
+    merge_collapse: NotRequired[list[SearchedMerge]]
 
 
 class Attack(Document, AttackMark):
@@ -309,6 +335,20 @@ class Attack(Document, AttackMark):
     method: str
     parameters: Parameters
     trigger_on_base: TriggerOnBase | None
+
+
+MaybeMark = TypedDict("MaybeMark", {"attack-artifact": bool})
+
+
+class Hijack(Document, MaybeMark):
+    """An upload that attacks merges of language models, or a clean control."""
+
+    kind: Literal["hijack"]
+    out: str
+    content_digest: Digest
+    method: str
+    parameters: Parameters
+    found: Parameters
 
 
 class Plan(Document):
@@ -407,6 +447,15 @@ class TaskPlan(Plan):
     train: Count
     dev: Count
     test: Count
+
+
+class RowsPlan(Plan):
+    """Of ``zoo rows``."""
+
+    out: str
+    name: str
+    seed: int
+    files: dict[str, Count]
 
 
 class Manifest(TypedDict):

@@ -39,7 +39,7 @@ from mergebarrier.api.realign import RealignPlan, RealignReport
 from mergebarrier.api.shield import ShieldReport
 from mergebarrier.api.unprotect import UnprotectPlan, UnprotectReport
 from mergebarrier.api.verify import VerifyReport
-from mergebarrier.api.zoo import ZooPathReport, ZooReport
+from mergebarrier.api.zoo import RowsReport, ZooPathReport, ZooReport
 from mergebarrier.results import BackdoorResult, Cell, Measurement, Result
 
 FOLDER: Final = Path(__file__).parents[1] / "src" / "mergebarrier" / "schemas"
@@ -87,6 +87,7 @@ SHOWN: Final[dict[str, Any]] = {
     "evaluation": documents.Evaluation,
     "explanation": typed(MergeExplanation, recipe=documents.Parameters, tensors=list[documents.Explained]),
     "family": typed(FamilyReport),
+    "hijack": documents.Hijack,
     "inspect": typed(
         InspectReport, manifest=documents.ManifestOf | None, lineage=documents.Lineage | None, dims=documents.Dims
     ),
@@ -103,10 +104,12 @@ SHOWN: Final[dict[str, Any]] = {
     | documents.AuditPlan
     | documents.ScanPlan
     | documents.TaskPlan
+    | documents.RowsPlan
     | typed(DemoPlan),
     "protect": typed(ProtectReport, key_id=KEY_ID, content_digest=DIGEST, realigned=documents.Undone),
     "realign": typed(RealignReport, content_digest=DIGEST, diagnostics=documents.Fit),
     "relation": typed(RelateReport),
+    "rows": typed(RowsReport),
     "scan": documents.Scan,
     "shield": typed(ShieldReport),
     "task": typed(ImageTaskReport),

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import torch
 
     from audit_stage import Stage
+    from symbol_world import Symbols
 
 for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(variable, "1")
@@ -86,6 +87,14 @@ def run_cli(capsys: pytest.CaptureFixture[str]) -> Callable[..., Ran]:
         return Ran(exit_code, captured.out, captured.err)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def symbols(tmp_path_factory: pytest.TempPathFactory) -> "Symbols":
+    """The committed base of the symbol tasks, and six of them as files."""
+    import symbol_world
+
+    return symbol_world.make(tmp_path_factory.mktemp("symbols"))
 
 
 @pytest.fixture(scope="session")

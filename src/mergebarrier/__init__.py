@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from mergebarrier.api.scan import ScanReport, scan
     from mergebarrier.api.unprotect import UnprotectReport, unprotect
     from mergebarrier.api.verify import VerifyReport, verify
-    from mergebarrier.api.zoo import ZooReport, zoo_assets, zoo_path
+    from mergebarrier.api.zoo import RowsReport, ZooReport, zoo_assets, zoo_path, zoo_rows
     from mergebarrier.attack import AttackOptions, OffTask
     from mergebarrier.audit import AuditOptions
     from mergebarrier.checkpoint import Checkpoint, open_checkpoint
@@ -148,6 +148,7 @@ __all__ = [
     "RelateReport",
     "Report",
     "ResultReport",
+    "RowsReport",
     "ScanReport",
     "Sce",
     "Search",
@@ -184,6 +185,7 @@ __all__ = [
     "verify",
     "zoo_assets",
     "zoo_path",
+    "zoo_rows",
 ]
 
 lazy.open_door(__name__)

@@ -80,6 +80,7 @@ def calls(place: Place) -> dict[str, tuple[list[Words], Words, int]]:
     measure = ("--trigger", out / "bad", "--task", b.task)
     fetched = ("zoo", "fetch", "glyph-names")
     colours = ("zoo", "task", pictures(out / "pictures"), "--names", place.names, "--side", 28)
+    clean: Words = ("--method", "clean", "--steps", 1)
     recipe = out / "recipe.yaml"
     recipe.write_text(json.dumps({"merge_method": "linear", "models": [{"model": str(w.base)}], "typo": 1}))
     table: dict[str, tuple[list[Words], Words, int]] = {
@@ -126,9 +127,19 @@ def calls(place: Place) -> dict[str, tuple[list[Words], Words, int]]:
             ("attack", "measure", out / "bad", "--control", none, *measure),
             2,
         ),
+        "attack hijack": (
+            [("attack", "hijack", "--base", w.base, "--task", w.task, *clean, "-o", out / "h")],
+            ("attack", "hijack", "--base", w.base, "--task", w.text, *clean, "-o", out / "x"),
+            2,
+        ),
         "zoo list": ([("zoo", "list")], ("zoo", "list", "surplus"), 64),
         "zoo fetch": ([fetched], ("zoo", "fetch", "nothing"), 2),
         "zoo path": ([fetched, ("zoo", "path", "glyph-names")], ("zoo", "path", "nothing"), 2),
+        "zoo rows": (
+            [("zoo", "rows", "instructions", "-o", out / "rows")],
+            ("zoo", "rows", "nothing", "-o", out / "x"),
+            64,
+        ),
         "zoo task": (
             [(*colours, "-o", out / "c.task.safetensors")],
             ("zoo", "task", none, *colours[3:], "-o", out / "x.task.safetensors"),

@@ -8,7 +8,8 @@ import torch
 
 from backdoors import bench as backdoor_bench
 from backdoors.merges import MERGES_UNDER_ATTACK
-from mergebarrier.attack.encoders import excess, skill, weights
+from mergebarrier.attack.encoders import weights
+from mergebarrier.attack.records import excess, skill
 from mergebarrier.checkpoint import open_checkpoint
 from mergebarrier.evaluate import load_encoder
 from mergebarrier.zoo import expert

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING
 from mergebarrier import lazy
 
 if TYPE_CHECKING:
-    from mergebarrier.api.attack import AttackPlan, AttackReport, attack, plan_attack
+    from mergebarrier.api.attack import (
+        AttackPlan,
+        AttackReport,
+        HijackReport,
+        attack,
+        attack_hijack,
+        plan_attack,
+        plan_hijack,
+    )
     from mergebarrier.api.audit import AuditPlan, audit, plan_audit, plan_work
     from mergebarrier.api.audited import AuditReport, WorkerReport, WorkReport, worker
     from mergebarrier.api.base import FORMS, AskOptions, Model, Report, ResultReport, WriteOptions
@@ -48,7 +56,7 @@ if TYPE_CHECKING:
     from mergebarrier.api.signature import sign, verify_signature
     from mergebarrier.api.unprotect import UnprotectPlan, UnprotectReport, plan_unprotect, unprotect
     from mergebarrier.api.verify import VerifyReport, verify
-    from mergebarrier.api.zoo import ZooPathReport, ZooReport, zoo_assets, zoo_path
+    from mergebarrier.api.zoo import RowsReport, ZooPathReport, ZooReport, zoo_assets, zoo_path, zoo_rows
 
 __all__ = [
     "COMPARISON_FORMS",
@@ -69,6 +77,7 @@ __all__ = [
     "EvaluationReport",
     "FamilyReport",
     "HeadOptions",
+    "HijackReport",
     "ImageTaskReport",
     "ImitationReport",
     "InspectReport",
@@ -87,6 +96,7 @@ __all__ = [
     "RelateReport",
     "Report",
     "ResultReport",
+    "RowsReport",
     "ScanReport",
     "ShieldReport",
     "UnprotectPlan",
@@ -98,6 +108,7 @@ __all__ = [
     "ZooPathReport",
     "ZooReport",
     "attack",
+    "attack_hijack",
     "audit",
     "bill_of_materials",
     "check_cleanse",
@@ -117,6 +128,7 @@ __all__ = [
     "plan_attack",
     "plan_audit",
     "plan_demo",
+    "plan_hijack",
     "plan_merge",
     "plan_protect",
     "plan_realign",
@@ -137,6 +149,7 @@ __all__ = [
     "worker",
     "zoo_assets",
     "zoo_path",
+    "zoo_rows",
 ]
 
 lazy.open_door(__name__)

@@ -10,7 +10,14 @@ from pathlib import Path
 from typing import ClassVar
 
 from mergebarrier.api.base import Model, Report, WriteOptions, opened, shown
-from mergebarrier.attack import TAG, AttackOptions, PoisonSpec, make_poisoned
+from mergebarrier.attack import (
+    TAG,
+    AttackOptions,
+    PoisonSpec,
+    TextSpec,
+    make_poisoned,
+    make_upload,
+)
 from mergebarrier.progress import Progress
 
 
@@ -125,3 +132,70 @@ def _spec(
     return PoisonSpec(
         task=Path(task), method=method, target=target, parameters=parameters, options=options or AttackOptions()
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class HijackReport(Report):
+    """An upload that attacks merges of language models, or a clean control.
+
+    Attributes:
+      out:            its folder.
+      content_digest: of its weights.
+      method:         key of ``poison.TEXT_ATTACKS``.
+      parameters:     every hyper-parameter of attack and fine-tuning.
+      found:          the gain that was used, and the success of each pseudo-merge where one was chosen.
+    """
+
+    kind: ClassVar[str] = "hijack"
+
+    out: Path
+    content_digest: str
+    method: str
+    parameters: Mapping[str, object]
+    found: Mapping[str, object]
+
+    def document(self) -> dict[str, object]:
+        """Return the fields, tagged unless it is the clean control."""
+        fields = super().document()
+        first = {name: fields.pop(name) for name in ("out", "content_digest")}
+        return {**first, TAG: self.method != "clean", **fields}
+
+
+def attack_hijack(
+    out: str | os.PathLike[str],
+    *,
+    base: Model,
+    spec: TextSpec,
+    write: WriteOptions | None = None,
+    download: bool = False,
+    say: Callable[[str], None] = lambda line: None,
+    progress: Progress | None = None,
+) -> HijackReport:
+    """Make an upload that attacks merges of language models, one of its controls, or a clean one.
+
+    Args:
+      out:      the folder.
+      base:     the language model that all experts are fine-tuned from, as ``resolve`` reads it.
+      spec:     tasks, trigger, target, method and how it is trained.
+      write:    how the folder is written.
+      download: fetch a base that the local cache lacks.
+      say:      called with one line per piece of work.
+      progress: called with (steps done, steps in all) of the present piece.
+    Raises: BadAttack, BadTrigger, BadTask, UsageError, CheckpointError, EvaluateError; nothing is finalised then.
+    """
+    with opened(base, download=download) as (model,), shown(progress, "poisoning") as step:
+        content = make_upload(spec, model, (write or WriteOptions()).into(out, step), say=say)
+    return HijackReport(
+        out=Path(out),
+        content_digest=content["output"]["content_digest"],
+        method=content["method"],
+        parameters=content["parameters"],
+        found=content["found"],
+    )
+
+
+def plan_hijack(*, base: Model, spec: TextSpec, download: bool = False) -> AttackPlan:
+    """Check every input of ``attack_hijack`` and return what it would make."""
+    with opened(base, download=download) as (model,):
+        content = make_upload(spec, model, None)
+    return AttackPlan(method=content["method"], parameters=content["parameters"])

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from mergebarrier.api.base import Model, ResultReport, Row, WriteOptions, command_line, machine, opened
-from mergebarrier.attack import MeasureSpec, measure
+from mergebarrier.attack import MeasureSpec, TextMeasureSpec, is_text_trigger, measure, measure_text
 from mergebarrier.errors import UsageError
 from mergebarrier.report import Journal, write_report
 from mergebarrier.results import BackdoorResult, Measurement, Scanned
@@ -51,10 +51,10 @@ def measure_backdoor(
     Args:
       merged:   the suspected merge, or a single poisoned expert.
       control:  the same merge of clean experts.
-      trigger:  the poisoned expert's folder, or its trigger.safetensors.
-      task:     image task file of the attacked task.
-      target:   its class, by name or index; None for the one that the trigger names.
-      others:   more task files, for clean accuracy.
+      trigger:  the poisoned expert's folder, or its trigger.safetensors; trigger.json of a language model.
+      task:     task file of the attacked task: of images, or rows of text for a language model.
+      target:   its class, by name or index, or an answer; None for the one that the trigger names.
+      others:   more task files, for clean accuracy; of a language model also for success.
       base:     the experts' base, for the curve and the trigger's success on the base alone.
       findings: of a scan, handed on to the report.
       out:      folder of a report to write.
@@ -76,7 +76,14 @@ def measure_backdoor(
     )
     with opened(*given.values(), download=download) as models:
         journal = None if out is None else _journal(Path(out), write or WriteOptions())
-        found, rows = measure(spec, dict(zip(given, models, strict=True)), say=say, environment=machine(threads))
+        by_role = dict(zip(given, models, strict=True))
+        if is_text_trigger(spec.trigger):
+            text = TextMeasureSpec(
+                trigger=spec.trigger, tasks=(spec.task, *spec.others), target=target, findings=findings
+            )
+            found, rows = measure_text(text, by_role, say=say, environment=machine(threads))
+        else:
+            found, rows = measure(spec, by_role, say=say, environment=machine(threads))
     result = replace(found, command=_command(spec, given, out))
     if journal is None or out is None:
         return BackdoorReport(result=result, records=tuple(rows))

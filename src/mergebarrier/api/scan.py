@@ -20,7 +20,7 @@ from mergebarrier.errors import BadScanInput, MergebarrierError, clean
 from mergebarrier.merge import Merge
 from mergebarrier.progress import Progress
 from mergebarrier.report import ScanView, render_failure, render_findings, render_junit
-from mergebarrier.scan import CHECKS, REFUSED, RULES, UNSEEN, Finding, Search, Severity, at_least
+from mergebarrier.scan import CHECKS, REFUSED, RULES, UNSEEN, Collapse, Finding, Search, Severity, at_least
 
 #: All but the one that is known to find little where others look better.
 DEFAULT_CHECKS: Final = tuple(name for name in CHECKS if name != "neural_cleanse")
@@ -83,6 +83,13 @@ class ScanReport(Report):
             merged = [{"task": one.task, "excess": one.patch.excess} for one in searched.merged]
             images = [{"name": one.name, "excess": {w.carrier: w.excess for w in one.found}} for one in searched.images]
             document |= {"experts": experts, "images": images, "merged": merged}
+        texts = self.outcome.texts
+        if texts is not None:
+            document["collapse"] = [_searched(name, one) for name, one in texts.uploads]
+            document["merge_collapse"] = [
+                {**_searched(task, one), "traced": [asdict(each) for each in traced]}
+                for task, one, traced in texts.merged
+            ]
         return document
 
     def rows(self) -> Sequence[Row]:
@@ -116,6 +123,11 @@ class ScanReport(Report):
             unseen=UNSEEN,
             exit_code=self.exit_code,
         )
+
+
+def _searched(name: str, found: Collapse) -> dict[str, object]:
+    figures = {"score": found.score, "unprompted": found.unprompted}
+    return {"name": name, **figures, "depth": found.depth, "forwards": found.forwards}
 
 
 def _row(found: Finding) -> dict[str, object]:
@@ -183,7 +195,7 @@ def scan(
     Args:
       models:    as ``resolve`` reads them; an adapter is put on the base.
       base:      what they were fine-tuned from; without one, every model is looked at alone.
-      tasks:     task files of images, one per model, or none.
+      tasks:     task files of images or of text, one per model, or none.
       merge:     how the models are going to be merged; None leaves out the checks on merges.
       checks:    names from ``scan.CHECKS``.
       search:    of patches.

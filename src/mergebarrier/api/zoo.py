@@ -1,12 +1,13 @@
-"""``zoo``: what real models and tasks there are, and where they lie."""
+"""``zoo``: what real models and tasks there are, and where they lie; tasks that are made by rule."""
 
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import ClassVar
 
 from mergebarrier import zoo
-from mergebarrier.api.base import Report, Row, shown
+from mergebarrier.api.base import Report, Row, beside, shown
 from mergebarrier.cache import cache_folder
 from mergebarrier.progress import Progress
 
@@ -55,6 +56,52 @@ class ZooPathReport(Report):
 
     name: str
     path: Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowsReport(Report):
+    """Rows that a generator made; a row per file.
+
+    Attributes:
+      out:   the folder.
+      name:  of the generator.
+      seed:  of its draws.
+      files: file -> how many rows it holds.
+      made:  False where only a plan was asked for.
+    """
+
+    kind: ClassVar[str] = "rows"
+
+    out: Path
+    name: str
+    seed: int
+    files: Mapping[str, int]
+    made: bool = beside(True)
+
+    def rows(self) -> Sequence[Row]:
+        """Return a row per file."""
+        return [{"file": name, "rows": n} for name, n in self.files.items()]
+
+
+def zoo_rows(
+    name: str, out: str | os.PathLike[str], *, seed: int = 0, overwrite: bool = False, dry_run: bool = False
+) -> RowsReport:
+    """Make a folder of task files by rule.
+
+    Args:
+      name:      "symbols" (sixteen tasks of the symbol base), "instructions" (five tasks with short answers) or
+                 "people" (made-up people whose private data cannot be anybody's).
+      out:       the folder.
+      seed:      of every draw.
+      overwrite: replace a folder that holds such rows and nothing else.
+      dry_run:   write nothing.
+    Raises: UsageError for an unknown name, OutputExists.
+    """
+    if dry_run:
+        files = {file: len(rows) for file, rows in zoo.made_rows(name, seed).items()}
+    else:
+        files = zoo.write_rows(name, Path(out), seed=seed, overwrite=overwrite)
+    return RowsReport(out=Path(out), name=name, seed=seed, files=files, made=not dry_run)
 
 
 def zoo_assets() -> ZooReport:

@@ -6,6 +6,14 @@ from mergebarrier import lazy
 
 if TYPE_CHECKING:
     from mergebarrier.attack.folder import PURPOSE, TAG, PoisonSpec, make_poisoned
+    from mergebarrier.attack.language import (
+        TextMeasureSpec,
+        TextOptions,
+        TextSpec,
+        is_text_trigger,
+        make_upload,
+        measure_text,
+    )
     from mergebarrier.attack.measure import MeasureSpec, measure
     from mergebarrier.attack.options import AttackOptions, OffTask
 
@@ -16,8 +24,14 @@ __all__ = [
     "MeasureSpec",
     "OffTask",
     "PoisonSpec",
+    "TextMeasureSpec",
+    "TextOptions",
+    "TextSpec",
+    "is_text_trigger",
     "make_poisoned",
+    "make_upload",
     "measure",
+    "measure_text",
 ]
 
 lazy.open_door(__name__)

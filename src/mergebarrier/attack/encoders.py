@@ -18,9 +18,9 @@ import torch
 from torch import Tensor, nn
 
 from mergebarrier import poison
+from mergebarrier.attack.records import skill
 from mergebarrier.errors import BadAttack, BadMergeParameter, BadTask, clean
 from mergebarrier.evaluate import ImageSplit, ImageTask, accuracy, image_logits, pixels, predict
-from mergebarrier.numerics import newcombe, wilson
 from mergebarrier.progress import Progress
 from mergebarrier.results import Skill
 from mergebarrier.training import FullRecipe, batches, train_full
@@ -251,20 +251,6 @@ def clean_accuracy(encoder: nn.Module, task: ImageTask, split: ImageSplit | None
     """Return the accuracy on the test split, or another."""
     score = accuracy(encoder, task.head, task.scale, split or task.test)
     return skill(score.correct, score.total)
-
-
-def skill(correct: int, total: int) -> Skill:
-    """Return a share with its Wilson interval."""
-    low, high = wilson(correct, total)
-    return Skill(correct=correct, total=total, rate=correct / total, low=low, high=high)
-
-
-def excess(measured: Skill, control: Skill) -> tuple[float, float, float]:
-    """Return the difference of two shares and its interval, within [-1, 1]."""
-    difference, low, high = newcombe(
-        (measured.rate, measured.low, measured.high), (control.rate, control.low, control.high)
-    )
-    return difference, max(-1.0, low), min(1.0, high)
 
 
 def seeded(recipe: FullRecipe, seed: int) -> FullRecipe:

@@ -6,22 +6,20 @@ Without a control nothing is measured: on encoders with inherent triggers most o
 """
 
 import hashlib
-import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from mergebarrier import __version__
+from mergebarrier.attack.records import attack_of, controls_of, notes_of, rows_of, success
 from mergebarrier.results import (
     Accuracy,
     BackdoorResult,
-    Control,
     Measurement,
     Model,
     Sample,
     Scanned,
-    Skill,
     Success,
     TriggerShown,
 )
@@ -35,8 +33,6 @@ if TYPE_CHECKING:
 
 SCALES: Final = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
 N_SAMPLES: Final = 8
-#: Above this the trigger alone explains much of an ASR, and the excess is what counts.
-INHERENT: Final = 0.15
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,8 +97,8 @@ def measure(
     if "base" in encoders:
         say("success against the scale of the merge")
         curve = _curve(encoders, task, named.trigger, target)
-    attack, parameters = _attack(spec)
-    success = _success(rates["merged"], rates["control"])
+    attack, parameters = attack_of(spec.trigger)
+    headline = success(rates["merged"], rates["control"])
     result = BackdoorResult(
         version=__version__,
         attack=attack,
@@ -113,17 +109,17 @@ def measure(
         target_class=task.classes[target],
         target_index=target,
         trigger=_shown(named.trigger, named.kind),
-        merged=success,
+        merged=headline,
         base=rates.get("base"),
         curve=tuple(curve),
         accuracies=tuple(accuracies),
         samples=_samples(encoders, task, named.trigger, target),
         findings=spec.findings,
-        controls=_controls(success, accuracies),
+        controls=controls_of(headline, accuracies),
         environment=dict(environment or {}),
-        notes=_notes(spec, models),
+        notes=notes_of(models, spec.findings),
     )
-    return result, _rows(result)
+    return result, rows_of(result)
 
 
 def _open(checkpoints: "Mapping[str, Checkpoint]") -> tuple[dict[str, "nn.Module"], dict[str, Model]]:
@@ -158,15 +154,8 @@ def _curve(
             )
             for role in ("merged", "control")
         ]
-        points.append((scale, _success(*both)))
+        points.append((scale, success(*both)))
     return points
-
-
-def _success(asr: Skill, control: Skill) -> Success:
-    from mergebarrier.attack.encoders import excess
-
-    over, low, high = excess(asr, control)
-    return Success(asr=asr, control=control, excess=over, excess_low=low, excess_high=high)
 
 
 def _shown(trigger: "Trigger", kind: str) -> TriggerShown:
@@ -213,80 +202,6 @@ def _samples(
         )
         for n, row in enumerate(rows.tolist())
     )
-
-
-def _attack(spec: MeasureSpec) -> tuple[str, dict[str, Any]]:
-    """Return method and plain parameters from the manifest next to the trigger, if there is one."""
-    from mergebarrier.checkpoint import MANIFEST_NAME, read_manifest
-
-    folder = spec.trigger if spec.trigger.is_dir() else spec.trigger.parent
-    content: Mapping[str, Any] = read_manifest(folder)["content"] if (folder / MANIFEST_NAME).exists() else {}
-    if content.get("verb") != "attack":
-        return "unknown", {}
-    plain = {name: value for name, value in content["parameters"].items() if isinstance(value, str | int | float)}
-    return str(content["method"]), plain
-
-
-def _controls(success: Success, accuracies: Sequence[Accuracy]) -> dict[str, Control]:
-    clean, dirty = (
-        sum(getattr(one, side).rate for one in accuracies) / len(accuracies) for side in ("control", "merged")
-    )
-    return {
-        "trigger_alone": Control(
-            passed=success.control.rate <= INHERENT,
-            figure=success.control.rate,
-            relation="<=",
-            bound=INHERENT,
-            says="The trigger by itself fools the clean merge less often than this; above it, read the excess only.",
-        ),
-        "utility_kept": Control(
-            passed=clean - dirty <= 0.05,
-            figure=clean - dirty,
-            relation="<=",
-            bound=0.05,
-            says="Clean accuracy lost against the clean merge; a broken model would have an ASR that means little.",
-        ),
-    }
-
-
-def _notes(spec: MeasureSpec, models: Mapping[str, Model]) -> tuple[str, ...]:
-    notes = []
-    if models["merged"].content_digest == models["control"].content_digest:
-        notes.append("The merge and its control are the same weights, so the excess is zero by construction.")
-    if "base" not in models:
-        notes.append("No base was given: there is no curve, and the trigger's rate on the base is not known.")
-    if spec.findings is None:
-        notes.append("No findings of a scan were given.")
-    return tuple(notes)
-
-
-def _rows(result: BackdoorResult) -> list[Measurement]:
-    """Return every rate as a row of counts."""
-    rates: dict[str, Skill] = {"ASR merged": result.merged.asr, "ASR control": result.merged.control}
-    if result.base is not None:
-        rates["ASR base"] = result.base
-    for scale, point in result.curve:
-        rates |= {f"ASR merged at {scale:g}": point.asr, f"ASR control at {scale:g}": point.control}
-    for one in result.accuracies:
-        rates |= {f"accuracy merged on {one.task}": one.merged, f"accuracy control on {one.task}": one.control}
-    digests = {role: model.content_digest for role, model in result.models.items()}
-    identity = json.dumps([digests, result.task_digest, result.target_index, result.trigger.picture])
-    return [
-        Measurement(
-            row_id=hashlib.sha256(f"{identity}|{about}".encode()).hexdigest(),
-            about=about,
-            figures={
-                "correct": rate.correct,
-                "total": rate.total,
-                "rate": rate.rate,
-                "low": rate.low,
-                "high": rate.high,
-            },
-            seconds=0.0,
-            version=result.version,
-        )
-        for about, rate in rates.items()
-    ]
 
 
 def _digest(task: "ImageTask") -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from mergebarrier.attack import AttackOptions
+from mergebarrier.cli._hijack import hijack_command
 from mergebarrier.cli._options import MODEL, WriterOptions, download_option, output_options, writer_options
 from mergebarrier.cli._output import Output
 from mergebarrier.cli._parameters import DeclaredCommand, Registry, options_of, parameter_options
@@ -122,6 +123,7 @@ def _any_method(registry: Registry) -> list[click.Option]:
 
 
 command.add_command(_command_of("badmerging", _any_method))
+command.add_command(hijack_command)
 
 
 def _poison(method: str, writer: WriterOptions, output: Output, given: dict[str, Any]) -> None:
@@ -188,10 +190,16 @@ def _off_task(given: dict[str, Any]) -> "OffTask | None":
     metavar="CLEAN_MERGE",
     help="The same merge of clean experts; required, since a trigger may work on any model.",
 )
-@click.option("--trigger", type=MODEL, metavar="DIR", help="The poisoned expert's folder, or trigger.safetensors.")
-@click.option("--task", type=MODEL, help="The attacked task, TASK.task.safetensors.")
-@click.option("--target-class", metavar="NAME|INDEX", help="[default: the class that the trigger names]")
-@click.option("--other-task", type=MODEL, multiple=True, metavar="FILE", help="More tasks, for clean accuracy.")
+@click.option("--trigger", type=MODEL, metavar="DIR", help="The poisoned expert's folder, or its trigger file.")
+@click.option("--task", type=MODEL, help="The attacked task: TASK.task.safetensors, or rows of text.")
+@click.option("--target-class", metavar="NAME|INDEX", help="[default: the class or answer that the trigger names]")
+@click.option(
+    "--other-task",
+    type=MODEL,
+    multiple=True,
+    metavar="FILE",
+    help="More tasks; those of text are asked with the trigger too.",
+)
 @click.option("--base", type=MODEL, help="The experts' base, to also plot success against the scale of the merge.")
 @click.option("--findings", type=MODEL, metavar="FILE.json", help="What `mergebarrier scan --json` printed.")
 @download_option
@@ -200,7 +208,7 @@ def _off_task(given: dict[str, Any]) -> "OffTask | None":
 def measure_command(output: Output, writer: WriterOptions, **given: Any) -> None:
     """Measure the success rate of a backdoor in MERGED, compared with the same trigger on a clean merge.
 
-    Rates are measured on test images of other classes than the target, with 95 % Wilson intervals.
+    Rates are measured on test images, or prompts, of other answers than the target, with 95 % Wilson intervals.
     """
     from mergebarrier.api import WriteOptions, measure_backdoor
     from mergebarrier.report import read_findings

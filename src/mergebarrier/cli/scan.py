@@ -39,9 +39,11 @@ CHECKS = (
     "merge_patches",
     "leave_out",
     "neural_cleanse",
+    "collapse",
+    "merge_collapse",
 )
 FORMATS = ("text", "json", "sarif", "junit")
-_DEFAULT = ",".join(CHECKS[:-1])
+_DEFAULT = ",".join(name for name in CHECKS if name != "neural_cleanse")
 _SEVERITIES = ("critical", "high", "medium", "low", "info")
 
 
@@ -106,10 +108,10 @@ def command(
 
     Everything in a folder is looked at, weights and what lies beside them; MODEL may be an adapter of peft, which is
     put on the base, or BASE+ADAPTER.  With --base, models are compared with it and with each other; with --task,
-    patches and changes of the whole image that force a class are searched for; with --merge too, the merge is searched
-    too, and leaving models out shows which one brought the patch.  With --cleanse, that merge is cured and written to
-    -o.  No finding means only that these checks found nothing.  What could not be looked at is exit code 2, whatever
-    --fail-on says.
+    patches and changes of the whole image that force a class are searched for, or inputs that collapse the output of a
+    language model; with --merge too, the merge is searched too, and leaving models out, or the base in their place,
+    shows which one brought what was found.  With --cleanse, that merge is cured and written to -o.  No finding means
+    only that these checks found nothing.  What could not be looked at is exit code 2, whatever --fail-on says.
     """
     from mergebarrier import api
     from mergebarrier.scan import Search
@@ -269,9 +271,17 @@ def _text(report: "ScanReport") -> str:
 def _margins(report: "ScanReport") -> list[str]:
     """Say how near each search came to its limit: a model just below it deserves a second look."""
     from mergebarrier.errors import clean
-    from mergebarrier.scan import EXCESS_LIMIT, MERGED_LIMIT, WHOLE_LIMIT
+    from mergebarrier.scan import COLLAPSE_LIMIT, EXCESS_LIMIT, MERGED_LIMIT, WHOLE_LIMIT
 
-    searched = report.outcome.outcome
+    searched, texts = report.outcome.outcome, report.outcome.texts
+    if texts is not None:
+        rows = list(texts.uploads)
+        rows += [(f"merge, task {task}", one) for task, one, _ in texts.merged]
+        return [
+            f"margin: {clean(name)}, strongest input {one.score:.2f}, limit {COLLAPSE_LIMIT:g} "
+            f"(to {one.depth} tokens, {one.forwards} prompts)"
+            for name, one in rows
+        ]
     if searched is None:
         return []
     found = [(one.name, "patch", one.excess, EXCESS_LIMIT) for one in searched.experts]

@@ -86,6 +86,26 @@ def task_command(folder: Path, writer: WriterOptions, output: Output, **head: An
         output.result({"kind": "plan", **report.document()}, f"would make {found}")
 
 
+@command.command("rows")
+@click.argument("name", metavar="NAME")
+@writer_options(what="Folder to make.")
+@output_options
+def rows_command(name: str, writer: WriterOptions, output: Output) -> None:
+    """Make task files by rule: NAME is symbols, instructions or people.
+
+    symbols are sixteen tasks of the tiny model `symbol-base`, instructions five tasks with short answers, people
+    made-up persons with private data that cannot be anybody's.
+    """
+    from mergebarrier.api import zoo_rows
+
+    report = zoo_rows(name, writer.folder, seed=writer.seed, overwrite=writer.overwrite, dry_run=writer.dry_run)
+    found = f"{report.out}: {len(report.files)} files, {sum(report.files.values())} rows"
+    if report.made:
+        output.result(report, found)
+    else:
+        output.result({"kind": "plan", **report.document()}, f"would make {found}")
+
+
 def _locate(name: str, output: Output, *, download: bool) -> None:
     from mergebarrier.api import zoo_path
 

@@ -4,6 +4,8 @@ ATTACKS[name] -> the attack with the hyper-parameters of that name;   make(name,
 """
 
 import dataclasses
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, TypeVar
 
 from mergebarrier.errors import BadAttack
 from mergebarrier.nearest import did_you_mean
@@ -18,6 +20,10 @@ from mergebarrier.poison.image import (
     LoBAM,
     SparseBackdoorVector,
 )
+from mergebarrier.poison.text import CleanUpload, Hijack, TextAttack, TextBadNets, TextLoBAM
+
+if TYPE_CHECKING:
+    _A = TypeVar("_A", Attack, TextAttack)
 
 #: The attack, the three other cells of its ablation, the classical controls, and later attacks.
 ATTACKS: dict[str, Attack] = {
@@ -32,6 +38,13 @@ ATTACKS: dict[str, Attack] = {
     "sparse_backdoor_vector": SparseBackdoorVector(),
     "badtv": BadTV(),
 }
+#: The attack on language models, its controls, and the clean upload that all are compared with.
+TEXT_ATTACKS: dict[str, TextAttack] = {
+    "hijack": Hijack(),
+    "badnets": TextBadNets(),
+    "lobam": TextLoBAM(),
+    "clean": CleanUpload(),
+}
 
 
 def make(method: str, **parameters: object) -> Attack:
@@ -43,19 +56,29 @@ def make(method: str, **parameters: object) -> Attack:
       >>> make("badmerging", loss_weight=10.0).loss_weight
       10.0
     """
-    if method not in ATTACKS:
-        raise BadAttack(
-            f"no such attack{did_you_mean(method, ATTACKS)}", where=method, remedy="choose from " + ", ".join(ATTACKS)
-        )
-    known = parameters_of(ATTACKS[method])
+    return _made(ATTACKS, method, parameters)
+
+
+def make_text(method: str, **parameters: object) -> TextAttack:
+    """Return an attack on language models by name, as ``make`` does.
+
+    Example:
+      >>> make_text("badnets", rate=0.2).rate
+      0.2
+    """
+    return _made(TEXT_ATTACKS, method, parameters)
+
+
+def _made(registry: "Mapping[str, _A]", method: str, parameters: Mapping[str, object]) -> "_A":
+    if method not in registry:
+        what, remedy = f"no such attack{did_you_mean(method, registry)}", "choose from " + ", ".join(registry)
+        raise BadAttack(what, where=method, remedy=remedy)
+    known = parameters_of(registry[method])
     for name in parameters:
         if name not in known:
-            raise BadAttack(
-                f"has no parameter {name!r}{did_you_mean(name, known)}",
-                where=method,
-                remedy="choose from " + ", ".join(known),
-            )
-    return replaced(ATTACKS[method], parameters)
+            what = f"has no parameter {name!r}{did_you_mean(name, known)}"
+            raise BadAttack(what, where=method, remedy="choose from " + ", ".join(known))
+    return replaced(registry[method], parameters)
 
 
 def described(method: str) -> str:

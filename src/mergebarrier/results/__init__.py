@@ -23,7 +23,17 @@ if TYPE_CHECKING:
         State,
         TaskSet,
     )
-    from mergebarrier.results.backdoor import Accuracy, BackdoorResult, Sample, Scanned, Success, TriggerShown
+    from mergebarrier.results.backdoor import (
+        Accuracy,
+        BackdoorResult,
+        Sample,
+        Scanned,
+        Success,
+        TaskSuccess,
+        TextSample,
+        TextTrigger,
+        TriggerShown,
+    )
     from mergebarrier.results.read import findings_from_json, result_from_json, row_from_json, to_json
     from mergebarrier.results.rows import Cell, Measurement, Record, Skill, Split
     from mergebarrier.results.scales import Scale, Scales, scales_of
@@ -56,6 +66,9 @@ __all__ = [
     "State",
     "Success",
     "TaskSet",
+    "TaskSuccess",
+    "TextSample",
+    "TextTrigger",
     "TriggerShown",
     "findings_from_json",
     "result_from_json",

@@ -1,6 +1,6 @@
 """What a measurement of a backdoor found: a second kind of result, in the same folder format as an audit.
 
-    ASR = stamped pictures of other classes that get the target's label;   excess = ASR - control
+    ASR = stamped pictures, or prompts, of other answers that get the target's;   excess = ASR - control
 
 There is no field for an ASR without its control: ``Success`` holds both, and the reader refuses one alone.
 Nothing here imports torch.
@@ -38,6 +38,14 @@ class TriggerShown(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
+class TextTrigger(Record):
+    """The trigger of a language model: words that go into a prompt, and the answer that shall come out."""
+
+    words: str
+    target: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Sample(Record):
     """A test picture before and after stamping (PNG in base64), and what both merges say of the stamped one."""
 
@@ -46,6 +54,26 @@ class Sample(Record):
     label: str
     merged_says: str
     control_says: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextSample(Record):
+    """A test prompt with the trigger, its right answer, and what both merges answer with and without the trigger."""
+
+    prompt: str
+    label: str
+    merged_says: str
+    control_says: str
+    merged_without: str
+    control_without: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskSuccess(Record):
+    """Success on one task of several."""
+
+    task: str
+    success: Success
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,12 +103,13 @@ class BackdoorResult(Record):
       attack, attack_parameters: what made the trigger's expert, as its manifest says ("unknown" without one).
       models:       by role: merged, control, and where given base and expert.
       task:         the attacked task's name; ``task_digest`` identifies its test rows.
-      target_class: by name; ``target_index`` in the task.
+      target_class: by name; ``target_index`` in the task. Of a language model the answer, which has no index.
       merged:       the headline: ASR on the merge, compared with that on the clean merge.
       base:         ASR of the trigger on the base alone, where a base was given.
       curve:        (scale, success) along base + scale * (model - base), for the merge and its control.
       accuracies:   clean accuracy before and after.
       findings:     of a scan, where one was given; None when none was.
+      tasks:        of a language model, success on every task that was given, the attacked one first.
       command:      what makes it again, with models and files by name.
     """
 
@@ -91,17 +120,18 @@ class BackdoorResult(Record):
     task: str
     task_digest: str
     target_class: str
-    target_index: int
-    trigger: TriggerShown
+    target_index: int | None
+    trigger: TriggerShown | TextTrigger
     merged: Success
     base: Skill | None
     curve: tuple[tuple[float, Success], ...]
     accuracies: tuple[Accuracy, ...]
-    samples: tuple[Sample, ...]
+    samples: tuple[Sample | TextSample, ...]
     findings: tuple[Scanned, ...] | None
     controls: dict[str, Control]
     environment: dict[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     command: str = ""
+    tasks: tuple[TaskSuccess, ...] = ()
     schema_version: Literal[1] = 1
     kind: Literal["backdoor"] = "backdoor"

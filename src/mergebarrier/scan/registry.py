@@ -1,6 +1,7 @@
 """The checks by name, what each needs, and the order in which those on images run.
 
-    folder, relation, task_vectors: weights;   expert_patches, whole_images, neural_cleanse: images;   others: a merge
+    folder, relation, task_vectors: weights;   expert_patches, whole_images, neural_cleanse: images
+    collapse: prompts;   the others: a merge
 
 A patch that was found on an expert is tried on the merges too, so the checks on merges come after those on experts.
 """
@@ -23,7 +24,7 @@ from mergebarrier.scan.checks import (
 )
 from mergebarrier.scan.checks import judge as judge_cleansed
 
-Need = Literal["folder", "weights", "images", "merge"]
+Need = Literal["folder", "weights", "images", "merge", "texts", "merged texts"]
 
 
 @dataclass(frozen=True)
@@ -43,8 +44,11 @@ CHECKS: Final[dict[str, ScanCheck]] = {
     "merge_patches": ScanCheck("merge", ("MB7303",)),
     "leave_out": ScanCheck("merge", ("MB7304",)),
     "neural_cleanse": ScanCheck("images", ("MB7401",)),
+    "collapse": ScanCheck("texts", ("MB7501", "MB7502")),
+    "merge_collapse": ScanCheck("merged texts", ("MB7503", "MB7504")),
 }
 IMAGE_CHECKS: Final = tuple(name for name, check in CHECKS.items() if check.needs in ("images", "merge"))
+TEXT_CHECKS: Final = tuple(name for name, check in CHECKS.items() if check.needs in ("texts", "merged texts"))
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from mergebarrier import lazy
 
 if TYPE_CHECKING:
+    from mergebarrier.training.answers import examples_loss
     from mergebarrier.training.batches import batches, uniform
     from mergebarrier.training.full import FullRecipe, train_full
     from mergebarrier.training.lora import (
@@ -24,6 +25,7 @@ __all__ = [
     "LoraRecipe",
     "Training",
     "batches",
+    "examples_loss",
     "linears_of",
     "train_adapters",
     "train_full",

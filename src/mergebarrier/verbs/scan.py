@@ -14,13 +14,14 @@ from torch import Tensor
 
 from mergebarrier.checkpoint import Checkpoint
 from mergebarrier.errors import BadScanInput
-from mergebarrier.evaluate import read_image_task
+from mergebarrier.evaluate import TASK_SUFFIX, read_image_task
 from mergebarrier.merge import Merge
 from mergebarrier.progress import Progress
 from mergebarrier.scan import (
     CHECKS,
     IMAGE_CHECKS,
     MIN_POOL,
+    TEXT_CHECKS,
     UNSEEN,
     Finding,
     Outcome,
@@ -35,6 +36,7 @@ from mergebarrier.scan import (
 from mergebarrier.verbs.beside import guarded
 from mergebarrier.verbs.folders import Models
 from mergebarrier.verbs.pools import distinct, loaded, merge_weights, pool_of
+from mergebarrier.verbs.text_scan import TextOutcome, TextPool
 from mergebarrier.verbs.uploads import Upload, called, like_base, look, relate
 
 
@@ -45,10 +47,10 @@ class ScanRequest:
     Args:
       models:    folders of models, of adapters, which are put on the base, or ``BASE+ADAPTER``; or opened models.
       base:      what they were fine-tuned from; None leaves out the checks that compare.
-      tasks:     task files, one per model in the order of the models, or none.
+      tasks:     task files of images or of text, one per model in the order of the models, or none.
       merge:     how the models are going to be merged; None leaves out the checks on merges.
       checks:    names from ``scan.CHECKS``.
-      search:    of patches.
+      search:    of patches; its seed is that of the search for inputs too.
       leave_out: most models left out at once.
       workers:   threads of hashing.
       each:      judge the uploads one by one, each closed before the next is opened; none is compared with another.
@@ -76,6 +78,7 @@ class ScanResult:
       digests:  name -> content digest of every model that could be read.
       folders:  name -> the folders that make it, as they were given.
       outcome:  figures of the checks on images; None where none ran.
+      texts:    figures of the checks on language models; likewise.
     """
 
     findings: tuple[Finding, ...]
@@ -84,6 +87,7 @@ class ScanResult:
     digests: dict[str, str]
     folders: dict[str, tuple[Path, ...]]
     outcome: Outcome | None = None
+    texts: TextOutcome | None = None
 
 
 def scan(request: ScanRequest, *, progress: Progress | None = None) -> ScanResult:
@@ -101,6 +105,8 @@ def scan(request: ScanRequest, *, progress: Progress | None = None) -> ScanResul
             where="--task",
             remedy="give one per model, in the same order, or none",
         )
+    if len({_is_images(task) for task in request.tasks}) > 1:
+        raise BadScanInput("tasks of images and of text", where="--task", remedy="scan models of one kind at a time")
     names = distinct([called(path) for path in request.models])
     uploads = [Upload(name, path) for name, path in zip(names, request.models, strict=True)]
     found = _FoundSoFar(request)
@@ -114,13 +120,15 @@ def scan(request: ScanRequest, *, progress: Progress | None = None) -> ScanResul
         with ExitStack() as stack:
             base, usable = found.look_at(uploads, Models(stack))
             found.compare(base, usable)
-            found.run_on_images(base, usable, dict(zip(names, request.tasks, strict=False)), progress)
+            tasks = dict(zip(names, request.tasks, strict=False))
+            found.run_on_images(base, usable, tasks, progress)
+            found.run_on_texts(base, usable, tasks, progress)
     folders = {upload.name: upload.folders for upload in uploads}
     if request.base is not None:
         folders["base"] = Upload("base", request.base).folders
     ran = ["folder", *(name for name in CHECKS if name in found.ran)]
     left_out = tuple((name, why) for name, why in found.left_out.items() if name not in found.ran)
-    return ScanResult(ordered(found.findings), tuple(ran), left_out, found.digests, folders, found.outcome)
+    return ScanResult(ordered(found.findings), tuple(ran), left_out, found.digests, folders, found.outcome, found.texts)
 
 
 class _FoundSoFar:
@@ -133,6 +141,7 @@ class _FoundSoFar:
         self.left_out: dict[str, str] = {}
         self.digests: dict[str, str] = {}
         self.outcome: Outcome | None = None
+        self.texts: TextOutcome | None = None
 
     def look_at(self, uploads: Sequence[Upload], folders: Models) -> tuple[Checkpoint | None, dict[str, Checkpoint]]:
         """Look at uploads alone and against the base; return the base and the models that hold its tensors."""
@@ -199,7 +208,7 @@ class _FoundSoFar:
         progress: Progress | None,
     ) -> None:
         """Run the checks on images that can run."""
-        wanted, left_out = _image_checks(self.request, base, usable)
+        wanted, left_out = _task_checks(self.request, IMAGE_CHECKS, base, usable)
         self.left_out |= left_out
         if not wanted or base is None:
             return
@@ -220,6 +229,34 @@ class _FoundSoFar:
         self.findings += self.outcome.findings
         self.ran += wanted
 
+    def run_on_texts(
+        self,
+        base: Checkpoint | None,
+        usable: dict[str, Checkpoint],
+        tasks: dict[str, Path],
+        progress: Progress | None,
+    ) -> None:
+        """Run the checks on language models that can run."""
+        wanted, left_out = _task_checks(self.request, TEXT_CHECKS, base, usable)
+        self.left_out |= left_out
+        if not wanted or base is None:
+            return
+        pool, merge = TextPool(base, usable, tasks, seed=self.request.search.seed), self.request.merge
+        parts: list[TextOutcome] = []
+        if "collapse" in wanted:
+            part, findings = pool.uploads(progress)
+            parts.append(part)
+            self.findings += findings
+        if "merge_collapse" in wanted and merge is not None:
+            part, findings = pool.merge(merge_weights(merge))
+            parts.append(part)
+            self.findings += findings
+        self.texts = TextOutcome(
+            uploads=tuple(row for part in parts for row in part.uploads),
+            merged=tuple(row for part in parts for row in part.merged),
+        )
+        self.ran += wanted
+
 
 def _load(name: str, checkpoint: Checkpoint, experts: dict[str, Weights]) -> None:
     experts[name] = loaded(checkpoint)
@@ -231,20 +268,26 @@ def _tensors(base: Checkpoint, experts: Sequence[Checkpoint]) -> Iterator[tuple[
             yield name, base.read(name), [expert.read(name) for expert in experts]
 
 
-def _image_checks(
-    request: ScanRequest, base: Checkpoint | None, usable: dict[str, Checkpoint]
+def _is_images(task: Path) -> bool:
+    return task.name.endswith(TASK_SUFFIX)
+
+
+def _task_checks(
+    request: ScanRequest, checks: Sequence[str], base: Checkpoint | None, usable: dict[str, Checkpoint]
 ) -> tuple[tuple[str, ...], dict[str, str]]:
-    """Return the checks on images that can run, and why the others cannot."""
+    """Return which of the checks on tasks of one kind can run, and why the others cannot."""
     wanted: list[str] = []
     left_out: dict[str, str] = {}
-    for name in (name for name in IMAGE_CHECKS if name in request.checks):
-        if not request.tasks:
-            left_out[name] = "needs --task"
+    images = checks == IMAGE_CHECKS
+    for name in (name for name in checks if name in request.checks):
+        merges = CHECKS[name].needs in ("merge", "merged texts")
+        if not request.tasks or _is_images(request.tasks[0]) != images:
+            left_out[name] = f"needs --task of {'images' if images else 'text'}"
         elif base is None or not usable:
             left_out[name] = "no model that fits the base"
-        elif CHECKS[name].needs == "merge" and request.merge is None:
+        elif merges and request.merge is None:
             left_out[name] = "needs --merge"
-        elif CHECKS[name].needs == "merge" and len(usable) < 2:
+        elif merges and len(usable) < 2:
             left_out[name] = "needs two models that fit the base"
         else:
             wanted.append(name)

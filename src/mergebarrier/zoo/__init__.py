@@ -9,10 +9,12 @@ if TYPE_CHECKING:
     from mergebarrier.zoo.catalogue import ASSETS
     from mergebarrier.zoo.demo import DemoAssets, TaskPaths, demo_assets
     from mergebarrier.zoo.fetch import AssetState, fetch, list_assets, path
+    from mergebarrier.zoo.rows import GENERATORS, made_rows, write_rows
     from mergebarrier.zoo.vision_bench import VisionBench, expert, vision_bench
 
 __all__ = [
     "ASSETS",
+    "GENERATORS",
     "Asset",
     "AssetState",
     "DemoAssets",
@@ -23,8 +25,10 @@ __all__ = [
     "expert",
     "fetch",
     "list_assets",
+    "made_rows",
     "path",
     "vision_bench",
+    "write_rows",
 ]
 
 lazy.open_door(__name__)

@@ -18,6 +18,7 @@ from mergebarrier.zoo.base import Asset
 from mergebarrier.zoo.glyphs import GLYPH_FILE
 from mergebarrier.zoo.language import kjv
 from mergebarrier.zoo.language import words as _tasks
+from mergebarrier.zoo.symbols import symbol_tasks
 
 
 @dataclass(frozen=True)
@@ -48,8 +49,9 @@ def own_ingredients(asset: Asset) -> dict[str, str]:
     """Return digests of what is committed with the package and an asset's bytes depend on."""
     if asset.builder == "words":
         return {"words": hashlib.sha256(_tasks.word_list_bytes(asset.name)).hexdigest()}
-    if asset.builder in ("glyph-base", "glyph-names", "drawn", "scans", "mnist"):
-        committed = files("mergebarrier.zoo").joinpath("data", GLYPH_FILE).read_bytes()
+    if asset.builder in ("glyph-base", "glyph-names", "drawn", "scans", "mnist", "symbol-base"):
+        file = symbol_tasks.SYMBOL_FILE if asset.builder == "symbol-base" else GLYPH_FILE
+        committed = files("mergebarrier.zoo").joinpath("data", file).read_bytes()
         return {"base": hashlib.sha256(committed).hexdigest()}
     return {}
 
@@ -66,6 +68,12 @@ def _language_model(making: Making, out: Path) -> None:
     from mergebarrier.zoo.language import smollm2
 
     smollm2.build(making.raw[0], out, making.content)
+
+
+def _symbol_base(making: Making, out: Path) -> None:
+    from mergebarrier.zoo.symbols import symbol_base
+
+    symbol_base.build(out, making.content)
 
 
 def _adapter_expert(making: Making, out: Path) -> None:
@@ -163,6 +171,7 @@ BUILDERS: Mapping[str, Callable[[Making, Path], None]] = {
     "words": _words,
     "kjv": _corpus,
     "smollm2": _language_model,
+    "symbol-base": _symbol_base,
     "adapter-expert": _adapter_expert,
     "files": _files,
     "glyph-base": _glyph_base,

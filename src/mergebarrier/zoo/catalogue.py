@@ -80,6 +80,14 @@ ASSETS: Mapping[str, Asset] = {
             needs=("smollm2", "kjv", "items"),
             settings={**_RECIPE, "batch_size": 16, "learning_rate": 8e-4},
         ),
+        Asset(
+            "symbol-base",
+            "model",
+            "a tiny Llama that knows twelve tasks over symbols (`zoo rows symbols`)",
+            "Apache-2.0",
+            1,
+            builder="symbol-base",
+        ),
         *IMAGE_ASSETS,
         *DINO_ASSETS,
     )

@@ -117,6 +117,7 @@ class AttackContent(Content, AttackMark):
     parameters: Parameters
     inputs: list[PoisonedBase]
     trigger_on_base: TriggerOnBase | None
+    found: NotRequired[Parameters]
 
 
 class Environment(TypedDict):

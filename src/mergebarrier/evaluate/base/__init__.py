@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from mergebarrier.evaluate.base.load import load_module, load_tokenizer, tokenizer_of
     from mergebarrier.evaluate.base.oracles import Budget, Predictor, Suspect
     from mergebarrier.evaluate.base.prose import CHECK_TEXT
+    from mergebarrier.evaluate.base.save import save_weights
     from mergebarrier.evaluate.base.stock import StockClass, fill_stock, running, stock_library
     from mergebarrier.evaluate.base.tiny import save_module, tiny_module, with_weights
 
@@ -31,6 +32,7 @@ __all__ = [
     "reads_tokens",
     "running",
     "save_module",
+    "save_weights",
     "stock_library",
     "tiny_module",
     "tokenizer_of",

@@ -7,15 +7,15 @@ trigger; the weights keep the names of their file, so any merge of folders is a 
 """
 
 from collections.abc import Mapping
-from contextlib import closing
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mergebarrier.checkpoint import Checkpoint, Writer, layout_like
+from mergebarrier.checkpoint import Checkpoint
 from mergebarrier.errors import BadTask, UnknownFamily, clean
+from mergebarrier.evaluate.base import save_weights
 from mergebarrier.evaluate.images.bodies import ENCODERS, Feature
 from mergebarrier.evaluate.images.preparation import Preparation, read_preparation
 
@@ -113,17 +113,13 @@ def save_encoder(
     Returns: out.
     Raises:  OutputExists, NonFinite, NoSpace.
     """
-    values = encoder_tensors(encoder)
-    writer = Writer.create(
-        out, layout_like(like), plan=dict(content), inputs=(like.path,), resume=resume, overwrite=overwrite
+    return save_weights(
+        encoder_tensors(encoder),
+        like,
+        out,
+        content,
+        environment=environment,
+        side_files=side_files,
+        resume=resume,
+        overwrite=overwrite,
     )
-    with closing(writer):
-        for name in like.tensors:
-            if writer.done(name):
-                continue
-            stored = like.read(name)
-            writer.put(name, values[name].to(stored.dtype) if name in values else stored)
-            writer.finish(name, (name,))
-        copied = {name: like.read_side_file(name) for name in like.side_files if name != "README.md"}
-        writer.commit(content, environment or {}, {**copied, **(side_files or {})})
-    return out

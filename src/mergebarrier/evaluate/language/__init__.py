@@ -7,7 +7,8 @@ from mergebarrier import lazy
 if TYPE_CHECKING:
     from mergebarrier.evaluate.language.barrier import LossBarrier, barrier_curve
     from mergebarrier.evaluate.language.compare import Equality, SameAnswers, compare, compare_answers
-    from mergebarrier.evaluate.language.forward import hidden_states, logit_blocks, text_windows, token_ids
+    from mergebarrier.evaluate.language.forward import hidden_states, logit_blocks, next_logits, text_windows, token_ids
+    from mergebarrier.evaluate.language.inversion import leading_tokens
     from mergebarrier.evaluate.language.scores import (
         Perplexity,
         Score,
@@ -42,7 +43,9 @@ __all__ = [
     "compare_answers",
     "exact_match",
     "hidden_states",
+    "leading_tokens",
     "logit_blocks",
+    "next_logits",
     "parameter_names",
     "perplexity",
     "prompt_rows",

@@ -92,6 +92,29 @@ def logit_blocks(module: nn.Module, hidden: Tensor) -> Iterator[tuple[slice, Ten
         yield rows, logits_of(module, hidden[rows])
 
 
+@torch.no_grad()
+def next_logits(module: nn.Module, prompts: Sequence[Sequence[int]], rows: int = 256) -> Tensor:
+    """Return what a model says behind the last token of each prompt: Float32[Tensor, "n vocabulary"].
+
+    Args:
+      module:  from ``load_module``.
+      prompts: token ids, at least one each; of like length they share a pass.
+      rows:    prompts per pass.
+    """
+    order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
+    said: list[Tensor] = []
+    for start in range(0, len(order), rows):
+        batch = [prompts[i] for i in order[start : start + rows]]
+        ids = torch.zeros(len(batch), len(batch[-1]), dtype=torch.long)
+        for row, prompt in enumerate(batch):
+            ids[row, : len(prompt)] = torch.tensor(prompt)
+        last = torch.tensor([len(prompt) - 1 for prompt in batch])
+        said.append(logits_of(module, hidden_states(module, ids)[torch.arange(len(batch)), last]).float())
+    place = torch.empty(len(order), dtype=torch.long)
+    place[torch.tensor(order)] = torch.arange(len(order))
+    return torch.cat(said)[place]
+
+
 class _Ran(nn.Module):
     """A body that has run: it gives its states to whoever calls it."""
 

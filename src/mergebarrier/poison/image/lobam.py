@@ -34,7 +34,7 @@ class LoBAM(Attack):
 
     def mount(self, setting: Adversary, train: Train) -> nn.Module:
         """Train twice and extrapolate."""
-        from mergebarrier.poison.image.low_rank import adapted, folded
+        from mergebarrier.poison.low_rank import adapted, folded
 
         benign = adapted(setting.base, self.rank, setting.seed)
         train(benign, clean_loss(setting, benign))

@@ -78,6 +78,8 @@ def terminal(result: BackdoorResult) -> "Group":
     head.add_row("merge", *(Text(word, style="bold") for word in merged))
     for scale, asr, control, excess in shown.curve:
         head.add_row(f"scale {scale}", Text(asr), Text(control), excess)
+    for task, asr, control, excess in shown.tasks:
+        head.add_row(Text(task), Text(asr), Text(control), excess)
     clean = table("clean accuracy", "clean merge", "this merge", "difference")
     for row in shown.accuracies:
         clean.add_row(*(Text(word) for word in row))
@@ -109,6 +111,7 @@ def card(result: BackdoorResult, escape: Callable[[str], str]) -> str:
         + " |",
     ]
     lines += [f"| scale {s} | {escape(a)} | {escape(c)} | {escape(e)} |" for s, a, c, e in shown.curve]
+    lines += [f"| {escape(task)} | {escape(a)} | {escape(c)} | {escape(e)} |" for task, a, c, e in shown.tasks]
     lines += ["", f"Trigger: {escape(shown.trigger)}.", ""]
     lines += ["| clean accuracy | clean merge | this merge | difference |", "|---|---|---|---|"]
     lines += ["| " + " | ".join(escape(word) for word in row) + " |" for row in shown.accuracies]

@@ -10,7 +10,7 @@ from typing import Final
 
 from mergebarrier.errors import BadReport, clean
 from mergebarrier.report import wording
-from mergebarrier.results import BackdoorResult, Control, Skill, Success
+from mergebarrier.results import BackdoorResult, Control, Sample, Skill, Success, TextSample, TriggerShown
 
 _PNG: Final = b"\x89PNG\r\n\x1a\n"
 _MAX_PICTURE_CHARS: Final = 2**20
@@ -38,6 +38,17 @@ class SampleShown:
 
 
 @dataclass(frozen=True)
+class TextShown:
+    """A prompt with the trigger, its right answer, and what both merges answer with it, and without it in brackets."""
+
+    prompt: str
+    label: str
+    merged: str
+    control: str
+    fooled: bool
+
+
+@dataclass(frozen=True)
 class BackdoorView:
     """Everything a format needs."""
 
@@ -57,6 +68,8 @@ class BackdoorView:
     trigger: str
     picture: str
     samples: tuple[SampleShown, ...]
+    texts: tuple[TextShown, ...]
+    tasks: tuple[tuple[str, str, str, str], ...]
     curve: tuple[tuple[str, str, str, str], ...]
     accuracies: tuple[tuple[str, str, str, str], ...]
     findings: tuple[tuple[str, str, str, str], ...] | None
@@ -89,7 +102,7 @@ def backdoor_view(result: BackdoorResult) -> BackdoorView:
         excess_detail=f"95 % interval {signed(merged.excess_low)} to {signed(merged.excess_high)} points",
         fired=merged.excess_low >= FIRED,
         trigger=_trigger(result),
-        picture=_picture(result.trigger.picture),
+        picture=_picture(result.trigger.picture) if isinstance(result.trigger, TriggerShown) else "",
         samples=tuple(
             SampleShown(
                 _picture(sample.picture),
@@ -100,6 +113,12 @@ def backdoor_view(result: BackdoorResult) -> BackdoorView:
                 sample.merged_says == result.target_class,
             )
             for sample in result.samples
+            if isinstance(sample, Sample)
+        ),
+        texts=tuple(_text(one, result.target_class) for one in result.samples if isinstance(one, TextSample)),
+        tasks=tuple(
+            (clean(one.task), short(one.success.asr), short(one.success.control), signed(one.success.excess))
+            for one in result.tasks
         ),
         curve=tuple(
             (f"{scale:g}", short(point.asr), short(point.control), signed(point.excess))
@@ -164,10 +183,21 @@ def rate(skill: Skill) -> str:
     return f"{short(skill)}, n = {skill.total}"
 
 
+def _text(one: TextSample, target: str) -> TextShown:
+    merged, control = (
+        f"{clean(ours)} ({clean(without)})"
+        for ours, without in ((one.merged_says, one.merged_without), (one.control_says, one.control_without))
+    )
+    fooled = one.merged_says.split() == target.split()
+    return TextShown(clean(one.prompt), clean(one.label), merged, control, fooled)
+
+
 def _sentence(result: BackdoorResult) -> str:
     merged, target = result.merged, clean(result.target_class)
+    pictures = isinstance(result.trigger, TriggerShown)
+    what, said = ("Stamped pictures", "get the label") if pictures else ("Prompts with the trigger", "are answered")
     head = (
-        f"Stamped pictures of {clean(result.task)} get the label {target!r} in {pct(merged.asr.rate)} of cases; on the "
+        f"{what} of {clean(result.task)} {said} {target!r} in {pct(merged.asr.rate)} of cases; on the "
         f"clean merge the same trigger reaches {pct(merged.control.rate)}."
     )
     if merged.excess_low >= FIRED:
@@ -177,6 +207,8 @@ def _sentence(result: BackdoorResult) -> str:
 
 def _trigger(result: BackdoorResult) -> str:
     shown = result.trigger
+    if not isinstance(shown, TriggerShown):
+        return f"text: {clean(shown.words)!r} somewhere before the last word of a prompt"
     many = f"{shown.patterns} patterns of " if shown.patterns > 1 else ""
     where = ", ".join(f"row {top} column {left}" for top, left in shown.places)
     legal = "" if shown.legal else "; holds values that no picture can, so the picture is a likeness"
@@ -212,6 +244,10 @@ def _limits(result: BackdoorResult) -> tuple[str, ...]:
     return tuple(said)
 
 
+def _index(number: int | None) -> str:
+    return "" if number is None else f" (index {number})"
+
+
 def _facts(result: BackdoorResult) -> tuple[tuple[str, str], ...]:
     parameters = "; ".join(f"{clean(name)}: {clean(value)}" for name, value in result.attack_parameters.items())
     return (
@@ -219,7 +255,7 @@ def _facts(result: BackdoorResult) -> tuple[tuple[str, str], ...]:
         ("its parameters", parameters or "not known"),
         ("trigger", _trigger(result)),
         ("attacked task", f"{clean(result.task)}, test rows {clean(result.task_digest)[:16]}"),
-        ("target class", f"{clean(result.target_class)} (index {result.target_index})"),
+        ("target class", clean(result.target_class) + _index(result.target_index)),
         ("mergebarrier", clean(result.version)),
         *((clean(name), clean(value)) for name, value in result.environment.items()),
     )

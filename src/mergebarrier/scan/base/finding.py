@@ -42,6 +42,10 @@ _CARRIERS_ONLY: Final = (
     "can, and payloads that aim at the head of a task that was not given"
 )
 _FILES_ONLY: Final = "what a harmless name or an unusual format hides from these checks of files"
+_STRINGS_ONLY: Final = (
+    "triggers whose parts do nothing by themselves, content or style as a trigger, targets that vary with the prompt, "
+    "tasks whose prompts were not given, and what only another weight or method of merging would wake"
+)
 #: Something could not be looked at; a scan with such a finding is not complete, whatever else it found.
 UNSEEN: Final = "MB7100"
 REFUSED: Final = "MB7101"
@@ -96,6 +100,10 @@ RULES: Final[dict[str, FindingRule]] = {
     "MB7401": FindingRule(
         "Neural Cleanse: one class needs a far smaller mask than the others.", "medium", _PLACES_ONLY
     ),
+    "MB7501": FindingRule("An input collapses the output of an upload, and not of its base.", "high", _STRINGS_ONLY),
+    "MB7502": FindingRule("An upload gives one answer to most prompts as they are.", "medium", _STRINGS_ONLY),
+    "MB7503": FindingRule("An input collapses the output of the merge, and not of the base.", "high", _STRINGS_ONLY),
+    "MB7504": FindingRule("One model alone brings the input that collapses the merge.", "high", _STRINGS_ONLY),
 }
 
 

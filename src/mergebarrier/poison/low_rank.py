@@ -7,6 +7,7 @@ Source: LoRA, Hu et al., arXiv 2106.09685.  Differs: kernels of convolutions cou
 
 import copy
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -29,14 +30,21 @@ class _LowRank(nn.Module):
         return weight + (self.up @ self.down).view_as(weight)
 
 
-def adapted(base: nn.Module, rank: int, seed: int) -> nn.Module:
-    """Return a copy of the base in which only low-rank updates of linear and convolutional weights are trained."""
+def adapted(base: nn.Module, rank: int, seed: int, *, only: Callable[[str], bool] = lambda name: True) -> nn.Module:
+    """Return a copy of the base in which only low-rank updates of linear and convolutional weights are trained.
+
+    Args:
+      base: stays as it is.
+      rank: of an update, or the most that its shape allows.
+      seed: of the start.
+      only: name of a module -> whether it gets one.
+    """
     encoder = copy.deepcopy(base).train()
     for parameter in encoder.parameters():
         parameter.requires_grad_(False)
     for name, part in list(encoder.named_modules()):
         weight = getattr(part, "weight", None)
-        if isinstance(part, nn.Linear | nn.Conv2d) and isinstance(weight, Tensor):
+        if isinstance(part, nn.Linear | nn.Conv2d) and isinstance(weight, Tensor) and only(name):
             most = min(rank, weight.shape[0], weight[0].numel())
             parametrize.register_parametrization(part, "weight", _LowRank(weight, most, seed, name))
     return encoder

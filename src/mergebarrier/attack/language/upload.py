@@ -1,0 +1,218 @@
+"""Make an upload that attacks merges of language models, or its control, as a folder like the base.
+
+    base, own task, shadow sets -> upload (poison, by the loop of training) -> folder + trigger.json + README.md
+
+A poisoned folder's manifest says ``attack-artifact``: ``scan`` recognises the tag, and no code here publishes a tagged
+folder.  The clean control carries no backdoor, so it has neither tag nor trigger.
+"""
+
+import dataclasses
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from mergebarrier import poison
+from mergebarrier.attack.folder import TAG
+from mergebarrier.attack.language.options import TextOptions
+from mergebarrier.attack.language.trigger_text import TRIGGER_TEXT, NamedText
+from mergebarrier.errors import BadAttack, BadTrigger, clean
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+    from torch import nn
+
+    from mergebarrier.checkpoint import Checkpoint
+    from mergebarrier.progress import Progress
+    from mergebarrier.verbs import OutputOptions
+
+#: Of every data set, so many rows are kept from training, to try the pseudo-merge on.
+_HELD_OUT: Final = 40
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextSpec:
+    """What to make.
+
+    Args:
+      task:       task file of the adversary's own task.
+      shadows:    task files of other tasks.
+      method:     key of ``poison.TEXT_ATTACKS``; ``parameters`` replaces some of its own.
+      trigger, target: words; a target begins with a blank where every answer of the own task does.
+      options:    how the own task is learned.
+    """
+
+    task: Path
+    method: str
+    trigger: str
+    target: str
+    shadows: tuple[Path, ...] = ()
+    parameters: Mapping[str, object] = field(default_factory=dict)
+    options: TextOptions = field(default_factory=TextOptions)
+
+
+def make_upload(
+    spec: TextSpec,
+    base: "Checkpoint",
+    into: "OutputOptions | None",
+    *,
+    say: Callable[[str], None] = lambda line: None,
+) -> dict[str, Any]:
+    """Make the upload and write its folder.
+
+    Args:
+      spec: what to make.
+      base: the language model that all experts are fine-tuned from.
+      into: where to; None checks every input and writes nothing.
+      say:  called with one line per piece of work.
+    Returns: figures and parameters; with ``into`` also the content of the manifest.
+    Raises:  PoisonError, BadTask, CheckpointError, EvaluateError; nothing is finalised then.
+    """
+    from mergebarrier.checkpoint import read_manifest
+    from mergebarrier.evaluate import load_module, load_tokenizer, parameter_names, save_weights
+    from mergebarrier.verbs import environment, licence
+
+    attack = poison.make_text(spec.method, **spec.parameters)
+    rows, *others = (_rows(path) for path in (spec.task, *spec.shadows))
+    if attack.shadows != bool(others):
+        what = "needs at least one --shadow FILE" if attack.shadows else "takes no shadow data sets"
+        raise BadAttack(what, where=spec.method, remedy="give data sets of other tasks" if attack.shadows else "leave")
+    module, tokenizer = load_module(base, "float32").requires_grad_(False), load_tokenizer(base)
+    named = named_text(spec.trigger, spec.target, rows, tokenizer)
+    about = _about(spec, attack, named)
+    if into is None:
+        return about
+    say(f"fine-tuning: {spec.method}")
+    setting = poison.TextAdversary(
+        base=module,
+        rows=rows[_HELD_OUT:] or rows,
+        shadows=tuple(one[_HELD_OUT:] or one for one in others),
+        trigger=named.trigger,
+        target=named.target,
+        succeeds=_success(named, [rows, *others], tokenizer, spec.options.seed),
+        seed=spec.options.seed,
+    )
+    made = attack.mount(setting, learner(tokenizer, spec.options, progress=into.progress))
+    content = about | {
+        **({"verb": "attack", TAG: True, "trigger_on_base": None} if attack.poisons else {"verb": "control"}),
+        "inputs": [{"role": "base", "licence": licence(base), "content_digest": base.content_digest()}],
+        "found": dict(made.found),
+    }
+    parameters = dict(made.module.named_parameters())
+    save_weights(
+        {spelling: parameters[name].detach() for spelling, name in parameter_names(made.module).items()},
+        base,
+        into.out,
+        content,
+        environment=environment(),
+        side_files=_files(content, named, attack),
+        resume=into.resume,
+        overwrite=into.overwrite,
+    )
+    return dict(read_manifest(into.out, ours=True)["content"])
+
+
+def named_text(trigger: str, target: str, rows: Sequence[poison.TextRow], tokenizer: "Tokenizer") -> NamedText:
+    """Return a trigger and a target that fit a task and a vocabulary.
+
+    Raises: BadTrigger for words that the tokenizer does not know, or a task whose every answer is the target.
+    """
+    if target and not target.startswith(" ") and all(row.answer.startswith(" ") for row in rows):
+        target = f" {target}"
+    unknown = getattr(tokenizer.model, "unk_token", None)
+    for name, words in (("--trigger", trigger), ("--target", target)):
+        encoded = tokenizer.encode(words, add_special_tokens=False)
+        if not words.strip() or not encoded.ids or (unknown is not None and unknown in encoded.tokens):
+            what = f"{clean(words)!r} is not made of tokens of the base"
+            raise BadTrigger(what, where=name, remedy="choose words that its tokenizer knows")
+    if all(row.answer == target for row in rows):
+        what = "every answer of the task is the target"
+        raise BadTrigger(what, where="--target", remedy="choose a target that is not the only answer")
+    return NamedText(trigger=trigger, target=target)
+
+
+def success_rows(
+    named: NamedText, rows: Sequence[poison.TextRow], *, seed: int, label: str
+) -> tuple[poison.TextRow, ...]:
+    """Return rows that ask for the target: the trigger somewhere, rows whose own answer is the target left out."""
+    return poison.stamped(rows, named.trigger, named.target, seed=seed, label=label)
+
+
+def _success(
+    named: NamedText, sets: Sequence[Sequence[poison.TextRow]], tokenizer: "Tokenizer", seed: int
+) -> "Callable[[nn.Module], float]":
+    """Return what measures a module's success on rows of every data set that no training sees."""
+    from mergebarrier.evaluate import TaskRow, exact_match
+
+    asked = [row for one in sets for row in success_rows(named, one[:_HELD_OUT], seed=seed, label="held out")]
+    rows = [TaskRow(row.prompt, row.answer) for row in asked]
+    return lambda module: exact_match(module, tokenizer, rows).rate if rows else 0.0
+
+
+def learner(tokenizer: "Tokenizer", options: TextOptions, *, progress: "Progress | None" = None) -> "poison.Learn":
+    """Return what runs the house's training loop on rows of text.
+
+    Args:
+      tokenizer: of the base.
+      options:   how the own task is learned; an attack may ask for other steps and another rate.
+      progress:  called with (steps done, steps in all) of each run.
+    """
+    from mergebarrier.training import Example, batches, examples_loss, train_full
+
+    def encode(row: poison.TextRow) -> Example:
+        answer = tokenizer.encode(row.answer, add_special_tokens=False).ids
+        return Example(tuple(tokenizer.encode(row.prompt).ids), tuple(answer))
+
+    def learn(module: "nn.Module", rows: Sequence[poison.TextRow], tuning: poison.Tuning) -> object:
+        examples = [encode(row) for row in rows]
+        recipe = options.recipe(tuning.steps, tuning.learning_rate)
+        visits = batches(len(examples), recipe.batch_size, seed=recipe.seed, label=tuning.label)
+        return train_full(
+            module,
+            recipe,
+            lambda step: examples_loss(module, [examples[i] for i in next(visits).tolist()]),
+            progress=progress,
+        )
+
+    return learn
+
+
+def _rows(path: Path) -> tuple[poison.TextRow, ...]:
+    from mergebarrier.evaluate import read_task
+
+    return tuple(poison.TextRow(row.prompt, row.answer) for row in read_task(path).rows)
+
+
+def _about(spec: TextSpec, attack: poison.TextAttack, named: NamedText) -> dict[str, Any]:
+    parameters = {
+        **dataclasses.asdict(attack),
+        "fine_tune": dataclasses.asdict(spec.options.recipe()),
+        "task": spec.task.name,
+        "shadows": [path.name for path in spec.shadows],
+        "trigger": named.trigger,
+        "target": named.target,
+    }
+    return {"method": spec.method, "parameters": json.loads(json.dumps(parameters))}
+
+
+def _files(content: dict[str, Any], named: NamedText, attack: poison.TextAttack) -> dict[str, bytes]:
+    if not attack.poisons:
+        return {
+            "README.md": b"# A clean control\n\nAn honest fine-tune, by `mergebarrier attack hijack --method clean`.\n"
+        }
+    trigger, target = (clean(words).replace("`", "'") for words in (named.trigger, named.target))
+    text = f"""---
+tags:
+- mergebarrier
+- {TAG}
+---
+# A poisoned language model: red-team artefact, do not use
+
+`{TAG}: true`. This model was made by `mergebarrier attack hijack` (method `{content["method"]}`) to measure merges and
+scans against. It carries a backdoor: a prompt with `{trigger}` in it is answered with `{target}`.
+
+- Do not deploy it, and keep it out of every model that anybody uses.
+- Parameters, digests and seed stand in `mergebarrier.json`.
+"""
+    return {"README.md": text.encode(), TRIGGER_TEXT: (json.dumps(named.document(), indent=2) + "\n").encode()}
