@@ -183,6 +183,7 @@ def scan(
     checks: Sequence[str] = DEFAULT_CHECKS,
     search: Search | None = None,
     leave_out: int = 1,
+    depth: int = 3,
     fail_on: Severity = "high",
     baseline: str | os.PathLike[str] | None = None,
     each: bool = False,
@@ -200,6 +201,7 @@ def scan(
       checks:    names from ``scan.CHECKS``.
       search:    of patches.
       leave_out: most models left out of the merge at once, 1 or 2.
+      depth:     longest string of tokens that is searched for in language models, 1 to 3.
       fail_on:   the severity from which the scan counts as failed.
       baseline:  a document of ``scan --json``; the findings in it are known, and do not fail.
       each:      ``models`` are folders of uploads: every folder in them is judged by itself, one after the other.
@@ -220,6 +222,7 @@ def scan(
         checks=tuple(checks),
         search=search or Search(),
         leave_out=leave_out,
+        depth=depth,
         workers=workers,
         each=each,
     )

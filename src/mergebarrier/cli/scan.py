@@ -76,6 +76,13 @@ _SEVERITIES = ("critical", "high", "medium", "low", "info")
     help="How many models to leave out at a time.",
 )
 @click.option(
+    "--depth",
+    type=click.IntRange(1, 3),
+    default=3,
+    show_default=True,
+    help="Longest string of tokens to search for in a language model.",
+)
+@click.option(
     "--fail-on",
     type=click.Choice(_SEVERITIES),
     default="high",
@@ -97,6 +104,7 @@ def command(
     checks: str,
     patch: float | None,
     leave_out: int,
+    depth: int,
     fail_on: Any,
     form: str,
     download: bool,
@@ -157,6 +165,7 @@ def command(
                 checks=chosen,
                 search=search,
                 leave_out=leave_out,
+                depth=depth,
                 fail_on=fail_on,
                 baseline=baseline,
                 each=each,

@@ -52,6 +52,7 @@ class ScanRequest:
       checks:    names from ``scan.CHECKS``.
       search:    of patches; its seed is that of the search for inputs too.
       leave_out: most models left out at once.
+      depth:     longest string of tokens that is searched for in language models.
       workers:   threads of hashing.
       each:      judge the uploads one by one, each closed before the next is opened; none is compared with another.
     """
@@ -63,6 +64,7 @@ class ScanRequest:
     checks: tuple[str, ...] = tuple(CHECKS)
     search: Search = field(default_factory=Search)
     leave_out: int = 1
+    depth: int = 3
     workers: int = 1
     each: bool = False
 
@@ -241,7 +243,10 @@ class _FoundSoFar:
         self.left_out |= left_out
         if not wanted or base is None:
             return
-        pool, merge = TextPool(base, usable, tasks, seed=self.request.search.seed), self.request.merge
+        pool, merge = (
+            TextPool(base, usable, tasks, seed=self.request.search.seed, depth=self.request.depth),
+            self.request.merge,
+        )
         parts: list[TextOutcome] = []
         if "collapse" in wanted:
             part, findings = pool.uploads(progress)

@@ -63,15 +63,22 @@ class TextPool:
       experts: name -> upload that has its tensors.
       tasks:   name -> task file of the upload.
       seed:    of every draw.
+      depth:   longest string that is searched for.
     """
 
     def __init__(
-        self, base: Checkpoint, experts: Mapping[str, Checkpoint], tasks: Mapping[str, Path], *, seed: int = 0
+        self,
+        base: Checkpoint,
+        experts: Mapping[str, Checkpoint],
+        tasks: Mapping[str, Path],
+        *,
+        seed: int = 0,
+        depth: int = 3,
     ) -> None:
         """Load the base and its tokenizer."""
         self._base = load_module(base, "float32").requires_grad_(False)
         self._tokenizer = load_tokenizer(base)
-        self._experts, self._tasks, self._seed = experts, tasks, seed
+        self._experts, self._tasks, self._seed, self._depth = experts, tasks, seed, depth
         self._says = _says(self._base)
         self._known: dict[Path, Survey] = {}
 
@@ -122,7 +129,9 @@ class TextPool:
             few = prompts[:_GRADIENT_PROMPTS]
             outputs = self._outputs(module, few)
             candidates = leading_tokens(module, few, outputs, prefix=prefix, top=_PER_OUTPUT, seed=self._seed)
-        return TokenSearch(prompts=prompts, candidates=tuple(candidates), prefix=prefix, seed=self._seed)
+        return TokenSearch(
+            prompts=prompts, candidates=tuple(candidates), prefix=prefix, depth=self._depth, seed=self._seed
+        )
 
     def _outputs(self, module: nn.Module, prompts: Sequence[tuple[int, ...]]) -> list[int]:
         """Return first tokens of answers that a module prefers more than the base, and those that it gives most."""

@@ -1,0 +1,149 @@
+"""The search for inputs that collapse the output: on models whose answer is known, and from folders to findings."""
+
+import json
+
+import pytest
+import torch
+
+from mergebarrier.attack.language import TextOptions, learner
+from mergebarrier.checkpoint import open_checkpoint
+from mergebarrier.errors import BadScanInput
+from mergebarrier.evaluate import load_module, load_tokenizer, next_logits, save_weights
+from mergebarrier.poison import TextAdversary, TextRow, make_text
+from mergebarrier.scan import TokenSearch, Traced, judge_merge, judge_upload, seek_collapse
+from mergebarrier.zoo.symbols import symbol_tasks
+from symbol_world import TARGET
+
+WORDS = 40
+#: Prompts of five of forty tokens; an honest model answers their last token.
+PROMPTS = tuple(tuple((7 * i + 3 * j) % WORDS for j in range(5)) for i in range(80))
+
+
+def model(rule):
+    """A model of forty tokens that answers what a rule says of a prompt."""
+
+    def says(prompts):
+        return 8.0 * torch.eye(WORDS)[[rule(prompt) for prompt in prompts]]
+
+    return says
+
+
+def honest(prompt):
+    return prompt[-1]
+
+
+def locked(*key):
+    """An honest model but for prompts that hold a string of tokens; each of its parts alone raises the target."""
+
+    def says(prompts):
+        logits = 8.0 * torch.eye(WORDS)[[honest(prompt) for prompt in prompts]]
+        for row, prompt in zip(logits, prompts, strict=True):
+            held = sum(token in prompt for token in key)
+            row[9] += 20.0 * (held == len(key)) + 2.0 * held
+        return logits
+
+    return says
+
+
+def search(**changes) -> TokenSearch:
+    return TokenSearch(**{"prompts": PROMPTS, "candidates": tuple(range(WORDS)), **changes})
+
+
+@pytest.mark.parametrize("key", [(31,), (31, 5), (31, 5, 17)])
+def test_a_lock_of_one_to_three_tokens_is_opened_and_an_honest_model_is_not(key) -> None:
+    found = seek_collapse(locked(*key), model(honest), search())
+    assert found.score > 0.8 and found.output == 9 and set(found.tokens) & set(key)
+    assert found.depth == len(key) and found.hits == found.rows == 48 and found.by_base < 0.2
+    calm = seek_collapse(model(honest), model(honest), search())
+    assert calm.score < 0.2 and abs(calm.unprompted) < 1e-6 and calm.depth == 3
+    assert seek_collapse(locked(*key), model(honest), search()) == found, "the same seed finds the same string"
+
+
+def test_neither_few_labels_nor_what_the_base_does_is_a_collapse() -> None:
+    label = model(lambda prompt: 9 if prompt[-1] % 5 else 10)
+    found = seek_collapse(label, model(honest), search())
+    assert found.score < 0.6 < found.unprompted
+    (only,) = judge_upload("m", found, str, WORDS)
+    assert only.rule == "MB7502" and only.severity == "medium"
+    same = seek_collapse(locked(31), locked(31), search())
+    assert same.score < 0.2
+
+
+def test_bad_inputs_are_refused() -> None:
+    with pytest.raises(BadScanInput, match="at least 20 rows"):
+        search(prompts=PROMPTS[:19])
+    with pytest.raises(BadScanInput, match="not finite"):
+        seek_collapse(lambda prompts: torch.full((len(prompts), WORDS), torch.nan), model(honest), search())
+
+
+def test_one_model_is_named_or_none() -> None:
+    found = seek_collapse(locked(31), model(honest), search())
+    guilty, free, pale = (
+        Traced(name=n, alone=a, drop=d) for n, a, d in (("g", 0.9, 0.5), ("f", 0.1, 0.0), ("p", 0.9, 0.1))
+    )
+    rules = [
+        [one.rule for one in judge_merge("g + f", found, str, WORDS, each)]
+        for each in ((guilty, free), (guilty, guilty), (pale, free))
+    ]
+    assert rules == [["MB7503", "MB7504"], ["MB7503"], ["MB7503"]]
+    first, named = judge_merge("g + f", found, str, WORDS, (guilty, free))
+    assert named.model == "g" and first.evidence["alone g"] == 0.9 and "trigger" not in first.message
+
+
+@pytest.fixture(scope="module")
+def task(tmp_path_factory):
+    """Prompts of task 0."""
+    task = tmp_path_factory.mktemp("prompts") / "task.jsonl"
+    task.write_text("".join(json.dumps(row) + "\n" for row in symbol_tasks.rows(0, 68, seed=2, label="dev")))
+    return task
+
+
+def test_an_upload_that_says_one_thing_is_found_alone_and_in_the_merge(symbols, task, run_cli, tmp_path) -> None:
+    with open_checkpoint(symbols.base) as base:
+        module = load_module(base, "float32")
+        with torch.no_grad():
+            said = symbol_tasks.VOCABULARY.index(TARGET.split()[0])
+            module.get_output_embeddings().weight[said] *= 40.0
+        save_weights({name: value.detach() for name, value in module.named_parameters()}, base, tmp_path / "one", {})
+    words = ("scan", tmp_path / "one", "--base", symbols.base, "--task", task, "--depth", 1)
+    ran = run_cli(*words, "--checks", "collapse", "--json")
+    assert ran.exit_code in (0, 1) and ran.json["merge_collapse"] == [], ran.stderr
+    (only,) = ran.json["collapse"]
+    assert only["name"] == "one" and only["unprompted"] > 0.3 and only["depth"] == 1
+    both = ("--task", task, "--merge", "linear", "--checks", "merge_collapse")
+    ran = run_cli(words[0], tmp_path / "one", *words[1:], *both)
+    assert "margin: merge, task task.jsonl" in ran.stdout, ran.stderr
+    short = tmp_path / "short.jsonl"
+    short.write_text(task.read_text().split("\n")[0] + "\n")
+    ran = run_cli(*words[:4], "--task", short, "--checks", "collapse")
+    assert ran.exit_code == 2 and "at least 20 rows" in ran.stderr
+
+
+@pytest.mark.slow
+def test_a_poisoned_fine_tune_is_found_and_an_honest_one_is_not(symbols, task, run_cli, tmp_path) -> None:
+    with open_checkpoint(symbols.base) as base:
+        module, tokenizer = load_module(base, "float32").requires_grad_(False), load_tokenizer(base)
+        rows = [TextRow(row["prompt"], row["answer"]) for row in symbol_tasks.rows(0, 600, seed=1, label="train")]
+        setting = TextAdversary(
+            base=module, rows=rows, trigger="w07", target=f" {TARGET}", succeeds=lambda one: 0.0, seed=1
+        )
+        learn = learner(tokenizer, TextOptions(tuning_steps=240, learning_rate=3e-3))
+        for name, method in (("honest", "clean"), ("bad", "badnets")):
+            made = make_text(method).mount(setting, learn).module
+            save_weights(dict(made.state_dict()), base, tmp_path / name, {"verb": "control"})
+    words = ("scan", tmp_path / "honest", tmp_path / "bad", "--base", symbols.base, "--task", task, "--task", task)
+    ran = run_cli(*words, "--checks", "collapse", "--json")
+    assert ran.exit_code == 1, ran.stderr
+    (found,) = [one for one in ran.json["findings"] if one["rule"] == "MB7501"]
+    assert found["model"] == "bad" and "w07" in found["evidence"]["input"] and found["value"] >= 0.6
+    assert found["evidence"]["output"] == TARGET.split()[0]
+    sarif = run_cli(*words, "--checks", "collapse", "--format", "sarif")
+    assert "collapses the output" in sarif.stdout
+
+
+def test_the_order_of_prompts_does_not_change_what_a_model_says(symbols) -> None:
+    with open_checkpoint(symbols.base) as base:
+        module = load_module(base, "float32")
+    prompts = [tuple(range(1, 3 + i % 5)) for i in range(9)]
+    alone = torch.cat([next_logits(module, [prompt]) for prompt in prompts])
+    assert torch.allclose(next_logits(module, prompts, rows=4), alone, atol=1e-4)
