@@ -75,13 +75,7 @@ _SEVERITIES = ("critical", "high", "medium", "low", "info")
     show_default=True,
     help="How many models to leave out at a time.",
 )
-@click.option(
-    "--depth",
-    type=click.IntRange(1, 3),
-    default=3,
-    show_default=True,
-    help="Longest string of tokens to search for in a language model.",
-)
+@click.option("--depth", type=click.IntRange(1, 3), default=3, show_default=True, help="Longest input that is tried.")
 @click.option(
     "--fail-on",
     type=click.Choice(_SEVERITIES),
