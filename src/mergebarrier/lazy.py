@@ -41,7 +41,8 @@ class _Library(ModuleType):
     def __getattr__(self, name: str) -> object:
         if name == "__path__":  # it is not a package: ``import mergebarrier.lazy.torch`` is a mistake
             raise AttributeError(name)
-        return getattr(importlib.import_module(self.__name__), name)
+        value = self.__dict__[name] = getattr(importlib.import_module(self.__name__), name)  # found once: loops ask
+        return value
 
 
 if not TYPE_CHECKING:

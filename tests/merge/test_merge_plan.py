@@ -1,6 +1,7 @@
 """Models that do not belong together are refused before any arithmetic; those that do are merged tensor by tensor."""
 
 from contextlib import ExitStack
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from merge_models import fit, tensors
 from mergebarrier.checkpoint import open_checkpoint
 from mergebarrier.errors import BadMergeParameter, ConfigMismatch, ShapeMismatch, TensorSetMismatch, UnknownFamily
 from mergebarrier.merge import make, plan
-from mergebarrier.run import transform
+from mergebarrier.run import peak_bytes, transform
 
 EMBED = "model.embed_tokens.weight"
 KINDS = {"a": torch.float32, "b": torch.int64}
@@ -189,7 +190,13 @@ def test_large_tensors_stand_alone_and_are_cut_only_where_blocks_may_be(opened, 
     ]
     sink = Table()
     transform(planned.sources, sink, planned.units, planned.apply, workers=2)
-    assert torch.equal(sink.tensors["w"], method.merge(big[0]["w"], [model["w"] for model in big[1:]], name="w"))
+    whole = method.merge(big[0]["w"], [model["w"] for model in big[1:]], name="w")
+    assert torch.equal(sink.tensors["w"], whole)
+    passes = [replace(unit, rowwise=False, streamed=unit.name == "w") for unit in planned.units]
+    assert peak_bytes(passes[1], planned.sources) < peak_bytes(replace(passes[1], streamed=False), planned.sources)
+    sink = Table()
+    transform(planned.sources, sink, passes, planned.change, workers=2)
+    assert torch.equal(sink.tensors["w"], whole)
 
 
 def seeded(seed: int) -> torch.Generator:

@@ -52,6 +52,9 @@ def test_pieces_of_bits_join() -> None:
     tail = np.unpackbits(aes.bits(key, size, 40000))[-72:]
     assert 20 < tail.sum() < 64
     whole = aes.bits(key, size, 40000)
+    for start in (0, 128, 300):
+        later = np.unpackbits(aes.bits(key, 100, 40000, start=start))[:100]
+        assert np.array_equal(later, np.unpackbits(whole)[start : start + 100])
     assert np.array_equal(aes.bits(key, size, 40000, piece_bytes=1003), whole)
 
 

@@ -24,6 +24,7 @@ class Half:
     """One half of a layer."""
 
     rowwise = False
+    streamed = False
 
     def __init__(self, name: str, tensors: tuple[str, ...]) -> None:
         self.name, self.tensors = name, tensors

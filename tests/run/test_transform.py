@@ -25,6 +25,7 @@ class Part:
     name: str
     tensors: tuple[str, ...]
     rowwise: bool = False
+    streamed: bool = False
 
 
 EMBED = "model.embed_tokens.weight"

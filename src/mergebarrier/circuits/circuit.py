@@ -10,7 +10,7 @@ mathematics (``CIRCUITS``); on the way out a tensor is rounded once and made con
 from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from mergebarrier.arch import PLACEHOLDER, Axis, Factor, Family, Nodes, TensorLine, leaves
 from mergebarrier.errors import BaseMismatch
@@ -83,6 +83,9 @@ class Circuit:
     def kind(self) -> str:
         """Last word of the name: "attn", "mlp", ..."""
         return self.name.rpartition(".")[2]
+
+    #: A gauge acts on what it is given.
+    streamed: ClassVar[bool] = False
 
     @property
     def rowwise(self) -> bool:

@@ -1,4 +1,4 @@
-"""What the configurations of a merge's inputs say, compared: errors, notes, and what no function depends on.
+"""What the inputs of a merge say, compared, configurations, shapes, tokens: errors, notes, what no function needs.
 
 They must agree about how heads are cut and about activations.  Whatever else they disagree about (rotary base, norm
 epsilon, a multiplier, a cap) is noted, nested tables too, and the donor's value stays; only what is known to change no
@@ -8,14 +8,18 @@ function is passed over.  Rotary angles are compared in one spelling, wherever t
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from mergebarrier.errors import ConfigMismatch, apart, clean
+from mergebarrier.checkpoint import is_of_tokenizer
+from mergebarrier.errors import ConfigMismatch, ShapeMismatch, apart, clean
 
 if TYPE_CHECKING:
-    from mergebarrier.checkpoint import Checkpoint
+    from mergebarrier.checkpoint import Checkpoint, TensorInfo
 
+#: What every loader makes anew, and what counts the steps of one training: the output takes the donor's.
+COPIED_ROLES = ("buffer", "counter")
+_NO_TOKENS = ("chat_template.jinja", "merges.txt")
 #: How stored tensors are cut and what stands between them; last words of keys.
 _MUST_AGREE = re.compile(
     r"model_type|(\w+_)?num_(attention_|key_value_|kv_)?heads|(encoder|decoder)_attention_heads|n_heads?|(\w+_)?head_dim"
@@ -111,3 +115,67 @@ def _usual(key: str, value: object, config: Mapping[str, object]) -> bool:
 
 def _product(a: object, b: object) -> object:
     return a * b if isinstance(a, int) and isinstance(b, int) else None
+
+
+def check_tensors(donor: "Checkpoint", other: "Checkpoint") -> None:
+    """Raise ShapeMismatch unless all that is merged has one shape in both."""
+    for name, info in donor.tensors.items():
+        if info.role not in COPIED_ROLES:
+            check_shape(donor, info, other, other.tensors[name])
+
+
+def check_shape(
+    donor: "Checkpoint", info: "TensorInfo", other: "Checkpoint", theirs: "TensorInfo", *, any_rows: bool = False
+) -> None:
+    """Raise ShapeMismatch unless two tensors have one shape (but for their rows) and are both, or both not, floats."""
+    where = f"{other.name}: {theirs.name}"
+    if theirs.shape[any_rows:] != info.shape[any_rows:]:
+        rows = [shape[0] if shape else None for shape in (theirs.shape, info.shape)]
+        vocabularies = [side.config.get("vocab_size") for side in (other, donor)]
+        if theirs.shape[1:] == info.shape[1:] and rows == vocabularies:
+            what, remedy = (
+                f"the vocabulary has {rows[0]} rows against {rows[1]}",
+                "give tokenizer: {source: base}, or merge models of one",
+            )
+        else:
+            what, remedy = f"shape {theirs.shape} against {info.shape}", "merge fine-tunes of one base"
+        raise ShapeMismatch(f"{what} in {donor.name}", where=where, remedy=remedy)
+    if is_float(theirs.dtype) != is_float(info.dtype):
+        raise ShapeMismatch(
+            f"dtype {theirs.dtype} against {info.dtype} in {donor.name}",
+            where=where,
+            remedy="merge models that were fine-tuned from one base",
+        )
+
+
+def is_float(dtype: str) -> bool:
+    """Say whether a stored dtype is merged by arithmetic; others are copied when equal."""
+    return dtype.startswith(("F", "BF"))
+
+
+def token_notes(models: "Sequence[Checkpoint]") -> list[str]:
+    """Say where rows of a merge row by row stand for other tokens than in the donor; files alike are not parsed."""
+    donor, *others = models
+    ours = _token_files(donor)
+    differing = [other for other in others if _token_files(other) != ours]
+    if not differing:
+        return []
+    from mergebarrier.merge.vocabulary import differences
+
+    return differences(donor, differing)
+
+
+def _token_files(model: "Checkpoint") -> dict[str, bytes]:
+    names = (name for name in model.side_files if is_of_tokenizer(name) and name not in _NO_TOKENS)
+    return {name: model.read_side_file(name) for name in names}
+
+
+def donor_notes(donor: "Checkpoint") -> list[str]:
+    """Say what becomes of tensors that are no weights, and which files of the donor the output lacks."""
+    roles = [info.role for info in donor.tensors.values()]
+    said = {
+        "counter": "{} counters of training steps are those of {}",
+        "statistic": "{} running statistics are averaged over the experts, evenly; {} gives their names",
+    }
+    notes = [text.format(roles.count(role), donor.name) for role, text in said.items() if role in roles]
+    return [*notes, *donor.folder_notes]

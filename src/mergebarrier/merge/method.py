@@ -13,11 +13,21 @@ import functools
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal, TypeVar
 
 from mergebarrier.errors import BadMergeParameter, ShapeMismatch
 from mergebarrier.lazy import torch
-from mergebarrier.merge.arithmetic import BLOCK, Blocks, Operands, SurveyResult, compute_dtype, store
+from mergebarrier.merge.arithmetic import (
+    BLOCK,
+    Blocks,
+    Operand,
+    Operands,
+    Streamed,
+    SurveyResult,
+    compute_dtype,
+    store,
+    store_rows,
+)
 from mergebarrier.parameters import check
 
 if TYPE_CHECKING:
@@ -25,6 +35,7 @@ if TYPE_CHECKING:
 
     from mergebarrier.circuits import Circuit
 
+OperandT = TypeVar("OperandT", bound="torch.Tensor | Streamed")
 Need = Literal["elementwise", "row", "tensor", "circuit", "global", "data"]
 
 
@@ -101,19 +112,8 @@ class Merge(ABC):
           float32 results agree with a float64 reference to 1e-6 of the largest operand. Gradients: of a differentiable
           method, where an operand asks for them; the tensor is then one block. Of the others the result has none.
         """
-        if not experts or experts[0].is_floating_point():  # integers are copied, whatever the weights
-            self.check_count(len(experts))
-        if self.uses_base and base is None:
-            raise BadMergeParameter("needs the base model", where=f"{self.name}, {name}", remedy="give --base")
-        used = [*([base] if self.uses_base and base is not None else []), *experts]
+        used = self._used(base, experts, name)
         donor = used[0]
-        for tensor in used[1:]:
-            if tensor.shape != donor.shape or tensor.is_floating_point() != donor.is_floating_point():
-                raise ShapeMismatch(
-                    f"{tuple(tensor.shape)} {tensor.dtype} against {tuple(donor.shape)} {donor.dtype}",
-                    where=name,
-                    remedy="merge models that were fine-tuned from one base",
-                )
         if not donor.is_floating_point():
             if any(not torch.equal(tensor, donor) for tensor in used[1:]):
                 raise ShapeMismatch(
@@ -138,6 +138,49 @@ class Merge(ABC):
         out = torch.empty(donor.numel(), dtype=donor.dtype)
         store(self.kernel(operands), out, name)
         return out.view(donor.shape)
+
+    def merge_rows(
+        self,
+        base: Streamed | None,
+        experts: Sequence[Streamed],
+        *,
+        name: str,
+        block: int = BLOCK,
+        survey: SurveyResult | None = None,
+    ) -> Iterator[torch.Tensor]:
+        """Merge one float tensor that is read as it goes, in as many passes as it takes; else as ``merge``.
+
+        Yields: its rows in order, with the bits that ``merge`` returns.
+        """
+        used = self._used(base, experts, name)
+        first = used[0]
+        operands = Operands(
+            first if self.uses_base else None,
+            tuple(used[1:] if self.uses_base else used),
+            name,
+            self.arithmetic(used),
+            first.shape,
+            block,
+            survey,
+        )
+        return store_rows(self.kernel(operands), first, name, block)
+
+    def _used(self, base: OperandT | None, experts: Sequence[OperandT], name: str) -> list[OperandT]:
+        """Return the operands that enter the formula, the base first."""
+        if not experts or experts[0].dtype.is_floating_point:  # integers are copied, whatever the weights
+            self.check_count(len(experts))
+        if self.uses_base and base is None:
+            raise BadMergeParameter("needs the base model", where=f"{self.name}, {name}", remedy="give --base")
+        used = [base, *experts] if self.uses_base and base is not None else [*experts]
+        donor = used[0]
+        for tensor in used[1:]:
+            if tensor.shape != donor.shape or tensor.dtype.is_floating_point != donor.dtype.is_floating_point:
+                raise ShapeMismatch(
+                    f"{tuple(tensor.shape)} {tensor.dtype} against {tuple(donor.shape)} {donor.dtype}",
+                    where=name,
+                    remedy="merge models that were fine-tuned from one base",
+                )
+        return used
 
     def merge_circuit(
         self, circuit: Circuit, merged: dict[str, torch.Tensor], models: Sequence[Mapping[str, torch.Tensor]]
@@ -170,7 +213,7 @@ class Merge(ABC):
         """How often the inputs are read at least, the merge itself among them."""
         return 1
 
-    def arithmetic(self, used: Sequence[torch.Tensor]) -> torch.dtype:
+    def arithmetic(self, used: Sequence[Operand]) -> torch.dtype:
         """Return the dtype to compute in; ``used`` starts with the tensor whose dtype the output takes."""
         return compute_dtype(used)
 

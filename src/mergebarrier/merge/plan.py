@@ -6,16 +6,16 @@ executor reads the sources, calls ``apply`` per unit and writes the result.
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
 from torch import Tensor
 
-from mergebarrier.checkpoint import is_of_tokenizer
-from mergebarrier.errors import BadMergeParameter, ShapeMismatch
-from mergebarrier.merge.arithmetic import SurveyResult, row_blocks
-from mergebarrier.merge.configs import check_config
+from mergebarrier.checkpoint.bytes import TORCH
+from mergebarrier.errors import BadMergeParameter
+from mergebarrier.merge.arithmetic import Streamed, SurveyResult, row_blocks
+from mergebarrier.merge.configs import COPIED_ROLES, check_config, check_tensors, donor_notes, is_float, token_notes
 from mergebarrier.merge.method import Merge
 from mergebarrier.merge.methods import Linear
 
@@ -24,23 +24,25 @@ if TYPE_CHECKING:
     from mergebarrier.circuits import Circuit
 
 _SMALL = 1 << 21  # elements: tensors up to this size share a unit, larger ones have their own
+_HELD_BYTES = 1 << 26  # of a tensor in all models: more is read in passes
 HEAD = "lm_head.weight"
 #: What wrappers of training (torch.compile, DDP, FSDP) leave in names.
 _WRAPPER = re.compile(r"^module\.|\b_(?:orig_mod|(?:fsdp|checkpoint)_wrapped_module)\.")
-_NO_TOKENS = ("chat_template.jinja", "merges.txt")
-#: What every loader makes anew, and what counts the steps of one training: the output takes the donor's.
-COPIED_ROLES = ("buffer", "counter")
 #: How running means and variances are merged by every method: no combination of them with signs is one.
 AVERAGE = Linear()
 
 
 @dataclass(frozen=True)
 class MergeUnit:
-    """Tensors merged together; ``rowwise`` when any block of rows may be merged alone."""
+    """Tensors merged together; ``rowwise`` when any block of rows may be merged alone.
+
+    ``streamed``: one tensor that a method must see whole, but in passes over blocks of rows.
+    """
 
     name: str
     tensors: tuple[str, ...]
     rowwise: bool
+    streamed: bool = False
 
 
 class UnitTensors(Protocol):
@@ -49,6 +51,7 @@ class UnitTensors(Protocol):
     @property
     def tensors(self) -> tuple[str, ...]:
         """Names on disk."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -96,6 +99,17 @@ class Plan:
         sizes = {name: floats[name].numel for name in asked}
         survey = self.method.survey(sizes, lambda name: row_blocks(self.sources, name), len(self.sources) - 1)
         return replace(self, survey_results=survey)
+
+    def change(self, unit: MergeUnit, blocks: Sequence[MutableMapping[str, Tensor]]) -> Iterator[tuple[str, Tensor]]:
+        """Merge as ``apply`` does, tensor after tensor; a streamed one is read from the sources and comes in rows."""
+        if unit.tensors in self.circuits:
+            return iter(self.apply(unit, blocks).items())
+        return changes(unit, blocks, self.apply, self._in_passes)
+
+    def _in_passes(self, name: str) -> Iterator[Tensor]:
+        parts = [streamed(source, name) for source in self.sources]
+        base, experts = (parts[0], parts[1:]) if self.method.uses_base else (None, parts)
+        return self.methods[name].merge_rows(base, experts, name=name, survey=self.survey_results.get(name))
 
     def apply(self, unit: UnitTensors, blocks: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
         """Merge the tensors (or row blocks) of one unit.
@@ -156,13 +170,12 @@ def plan(
     copied = found.kept | {name for name, info in donor.tensors.items() if info.role in COPIED_ROLES}
     circuits = _circuits(donor) if method.need == "circuit" else {}
     inside = {name for names in circuits for name in names}
-    left = {name: info for name, info in donor.tensors.items() if name not in inside}
-    units = (*(MergeUnit(circuit.name, names, False) for names, circuit in circuits.items()), *units_of(methods, left))
+    alone = {name: one for name, one in methods.items() if name not in inside}
     return Plan(
         method,
         sources,
         methods,
-        units,
+        (*(MergeUnit(one.name, names, False) for names, one in circuits.items()), *units_of(alone, sources, copied)),
         (*notes, *found.notes, *donor_notes(donor), *token_notes(sources)),
         copied,
         circuits=circuits,
@@ -217,35 +230,45 @@ def fitted(
     return FittedModels(found.models, found.kept, found.notes)
 
 
-def donor_notes(donor: "Checkpoint") -> list[str]:
-    """Say what becomes of tensors that are no weights, and which files of the donor the output lacks."""
-    roles = [info.role for info in donor.tensors.values()]
-    said = {
-        "counter": "{} counters of training steps are those of {}",
-        "statistic": "{} running statistics are averaged over the experts, evenly; {} gives their names",
-    }
-    notes = [text.format(roles.count(role), donor.name) for role, text in said.items() if role in roles]
-    return [*notes, *donor.folder_notes]
+def changes(
+    unit: MergeUnit,
+    blocks: Sequence[MutableMapping[str, Tensor]],
+    apply: Callable[[UnitTensors, Sequence[Mapping[str, Tensor]]], Mapping[str, Tensor]],
+    in_passes: Callable[[str], Iterator[Tensor]],
+) -> Iterator[tuple[str, Tensor]]:
+    """Merge the tensors of a unit, each taken out of its tables first, so that no more than one is held."""
+    for name in unit.tensors:
+        if unit.streamed:
+            yield from ((name, rows) for rows in in_passes(name))
+        else:
+            yield from apply(
+                MergeUnit(name, (name,), False), [{name: block.pop(name)} for block in blocks if name in block]
+            ).items()
 
 
-def token_notes(models: "Sequence[Checkpoint]") -> list[str]:
-    """Say where rows of a merge row by row stand for other tokens than in the donor; files alike are not parsed."""
-    donor, *others = models
-    ours = _token_files(donor)
-    differing = [other for other in others if _token_files(other) != ours]
-    if not differing:
-        return []
-    from mergebarrier.merge.vocabulary import differences
+class RowSource(Protocol):
+    """What a merge reads from: a model, or the n-th inputs of all tensors seen as one."""
 
-    return differences(donor, differing)
+    @property
+    def tensors(self) -> "Mapping[str, TensorInfo]":
+        """Name -> dtype and shape."""
+        ...
 
-
-def _token_files(model: "Checkpoint") -> dict[str, bytes]:
-    return {name: model.read_side_file(name) for name in model.side_files
-            if is_of_tokenizer(name) and name not in _NO_TOKENS}  # fmt: skip
+    def read_rows(self, name: str, start: int, stop: int) -> Tensor:
+        """Read rows of a tensor."""
+        ...
 
 
-def units_of(methods: Mapping[str, Merge], tensors: "Mapping[str, TensorInfo]") -> tuple[MergeUnit, ...]:
+def streamed(source: RowSource, name: str, dtype: str | None = None) -> Streamed:
+    """Return a tensor of a source that is read in passes, in a dtype of its own or in another stored one."""
+    info = source.tensors[name]
+    kind = TORCH[dtype or info.dtype]
+    return Streamed(info.shape, kind, lambda start, stop: source.read_rows(name, start, stop).to(kind))
+
+
+def units_of(
+    methods: Mapping[str, Merge], sources: Sequence[RowSource], copied: Collection[str]
+) -> tuple[MergeUnit, ...]:
     """Cut the tensors of an output into units of work: large ones alone, small ones together."""
     units, small, held = list[MergeUnit](), list[str](), 0
 
@@ -254,10 +277,15 @@ def units_of(methods: Mapping[str, Merge], tensors: "Mapping[str, TensorInfo]") 
             units.append(MergeUnit(small[0], tuple(small), False))
             small.clear()
 
-    for name, info in tensors.items():
+    for name, info in sources[0].tensors.items():
+        if name not in methods:
+            continue
         if info.numel > _SMALL:
             close()
-            units.append(MergeUnit(name, (name,), methods[name].need in ("elementwise", "row")))
+            rowwise = name in copied or methods[name].need in ("elementwise", "row")
+            nbytes = sum(source.tensors[name].nbytes for source in sources if name in source.tensors)
+            passes = not rowwise and is_float(info.dtype) and nbytes > _HELD_BYTES
+            units.append(MergeUnit(name, (name,), rowwise, passes))
             held = 0
             continue
         if held + info.numel > _SMALL:
@@ -267,34 +295,3 @@ def units_of(methods: Mapping[str, Merge], tensors: "Mapping[str, TensorInfo]") 
         held += info.numel
     close()
     return tuple(units)
-
-
-def check_tensors(donor: "Checkpoint", other: "Checkpoint") -> None:
-    """Raise ShapeMismatch unless all that is merged has one shape in both."""
-    for name, info in donor.tensors.items():
-        if info.role not in COPIED_ROLES:
-            check_shape(donor, info, other, other.tensors[name])
-
-
-def check_shape(
-    donor: "Checkpoint", info: "TensorInfo", other: "Checkpoint", theirs: "TensorInfo", *, any_rows: bool = False
-) -> None:
-    """Raise ShapeMismatch unless two tensors have one shape (but for their rows) and are both, or both not, floats."""
-    where = f"{other.name}: {theirs.name}"
-    if theirs.shape[any_rows:] != info.shape[any_rows:]:
-        rows = [shape[0] if shape else None for shape in (theirs.shape, info.shape)]
-        vocabularies = [side.config.get("vocab_size") for side in (other, donor)]
-        if theirs.shape[1:] == info.shape[1:] and rows == vocabularies:
-            what = f"the vocabulary has {rows[0]} rows against {rows[1]}"
-            remedy = "give tokenizer: {source: base}, or merge models of one"
-        else:
-            what, remedy = f"shape {theirs.shape} against {info.shape}", "merge fine-tunes of one base"
-        raise ShapeMismatch(f"{what} in {donor.name}", where=where, remedy=remedy)
-    if is_float(theirs.dtype) != is_float(info.dtype):
-        raise ShapeMismatch(f"dtype {theirs.dtype} against {info.dtype} in {donor.name}", where=where,
-                            remedy="merge models that were fine-tuned from one base")  # fmt: skip
-
-
-def is_float(dtype: str) -> bool:
-    """Say whether a stored dtype is merged by arithmetic; others are copied when equal."""
-    return dtype.startswith(("F", "BF"))

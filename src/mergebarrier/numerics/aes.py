@@ -45,14 +45,22 @@ def draws(key: bytes, start: int, stop: int) -> NDArray[np.int16]:
     return lanes[start - first * _LANES : stop - first * _LANES]
 
 
-def bits(key: bytes, size: int, set_levels: int, *, piece_bytes: int = PIECE_BYTES) -> NDArray[np.uint8]:
+def bits(
+    key: bytes, size: int, set_levels: int, *, start: int = 0, piece_bytes: int = PIECE_BYTES
+) -> NDArray[np.uint8]:
     """Return ``size`` bits, eight to a byte and the first one highest, each 1 with probability ``set_levels`` / 65536.
 
-    Bits of the last byte that are beyond ``size`` mean nothing.
+    The first one is bit ``start`` of the key. Bits of the last byte that are beyond ``size`` mean nothing.
     """
-    lowest = (set_levels & -set_levels).bit_length() - 1
+    if before := start % (8 * _BLOCK_BYTES):
+        whole = np.unpackbits(bits(key, before + size, set_levels, start=start - before))
+        return np.packbits(whole[before : before + size])
+    lowest, first = (set_levels & -set_levels).bit_length() - 1, start // (8 * _BLOCK_BYTES)
     planes = [
-        (np.bitwise_or if set_levels >> place & 1 else np.bitwise_and, _stream(key, (_DIGITS - 1 - place) << 64))
+        (
+            np.bitwise_or if set_levels >> place & 1 else np.bitwise_and,
+            _stream(key, (_DIGITS - 1 - place << 64) + first),
+        )
         for place in range(lowest, _DIGITS)
     ]
     packed = np.full(-(-size // 8), 0 if planes else 255, np.uint8)

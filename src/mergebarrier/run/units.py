@@ -55,6 +55,10 @@ class Unit(Protocol):
     def rowwise(self) -> bool:
         """True when rows are independent of each other."""
 
+    @property
+    def streamed(self) -> bool:
+        """True when the change reads blocks of rows by itself, as often as it needs them."""
+
 
 @dataclass(frozen=True)
 class Copy:
@@ -63,6 +67,7 @@ class Copy:
     name: str
     tensors: tuple[str, ...]
     rowwise: bool = True
+    streamed: bool = False
 
 
 class Block(MutableMapping[str, torch.Tensor]):
@@ -214,7 +219,7 @@ def peak_bytes(unit: Unit, sources: Sequence[Source], block_elements: int = BLOC
     """Bytes that one step of a unit needs at most, reading from all sources."""
     donor = {name: sources[0].tensors[name] for name in unit.tensors}
     share = 1.0
-    if row_blocks(unit, donor, block_elements) is not None:
+    if unit.streamed or row_blocks(unit, donor, block_elements) is not None:
         n_rows = next(iter(donor.values())).rows
         share = _block_rows(n_rows, sum(info.numel for info in donor.values()), block_elements) / n_rows
     stored = sum(source.tensors[name].nbytes for source in sources for name in unit.tensors if name in source.tensors)

@@ -71,7 +71,7 @@ def cleansed(job: MergeJob, planned: Plan, cure: str, tasks: Sequence[Path], sea
         return merge
 
     # Cured tensors are written whole, so no unit may be cut into rows.
-    units = [dataclasses.replace(unit, rowwise=False) for unit in planned.units]
+    units = [dataclasses.replace(unit, rowwise=False, streamed=False) for unit in planned.units]
     told = {"method": cure, "parameters": dataclasses.asdict(CURES[cure]), "seed": search.seed}
     files = {"tasks": [hashlib.sha256(path.read_bytes()).hexdigest() for path in tasks]}
     described = {**job.request, "cleanse": {**told, **files}}

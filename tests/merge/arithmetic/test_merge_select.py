@@ -13,16 +13,16 @@ def kept_by_sorting(values: np.ndarray, k: int) -> np.ndarray:
     return np.sort(np.argsort(-values, kind="stable")[:k])
 
 
-def kept_by_cut(values: np.ndarray, k: int, block: int, sample: np.ndarray | None = None) -> np.ndarray:
-    def walk(first):
+def kept_by_cut(values: np.ndarray, k: int, block: int, sample: np.ndarray | None = None, runs: int = 0) -> np.ndarray:
+    def walk(streams, first):
         buffer = np.empty(block, values.dtype)
         for start in range(first * block, len(values), block):
             part = values[start : start + block]
             buffer[: len(part)] = part
-            yield buffer[: len(part)]
+            yield from ((stream, buffer[: len(part)]) for stream in streams)
 
-    chosen = values[largest.places(len(values))] if sample is None else sample
-    (cut,) = largest.largest(walk, chosen, len(values), [k])
+    chosen = values[largest.places(len(values), runs)] if sample is None else sample
+    ((cut,),) = largest.largest(walk, {0: chosen}, len(values), {0: [k]}).values()
     index = np.arange(len(values))
     return np.flatnonzero((values > cut.threshold) | ((values == cut.threshold) & (index <= cut.last)))
 
@@ -61,13 +61,14 @@ def test_large_arrays_of_every_kind(kind) -> None:
     values = distributions()[kind]
     size = len(values)
     for k in (1, 2, size // 100, size // 3, size // 2, size - 2, size):
-        assert np.array_equal(kept_by_cut(values, k, 9973), kept_by_sorting(values, k)), k
+        for runs in (0, largest.RUNS):
+            assert np.array_equal(kept_by_cut(values, k, 9973, runs=runs), kept_by_sorting(values, k)), (k, runs)
 
 
 @pytest.mark.parametrize("wrong", [0.0, 1e-3, 0.5, 0.7, 1.0, 1e9])
 def test_a_misleading_sample_costs_time_and_not_the_result(wrong) -> None:
     values = distributions()["a few values"]
-    sample = np.full(len(largest.places(len(values))), wrong, np.float32)
+    sample = np.full(largest.places(len(values)).shape, wrong, np.float32)
     for k in (1, len(values) // 3, len(values) // 2, len(values)):
         assert np.array_equal(kept_by_cut(values, k, 9973, sample), kept_by_sorting(values, k)), k
 

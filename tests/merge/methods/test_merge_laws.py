@@ -1,6 +1,7 @@
 """Laws that hold for every member of the registry."""
 
 import itertools
+from functools import partial
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 from merge_models import fit
 from mergebarrier.merge import MERGES, Merge, make
-from mergebarrier.merge.arithmetic.operands import BLOCK
+from mergebarrier.merge.arithmetic import BLOCK, Streamed
 
 FLOATS = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 FAST = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -38,6 +39,22 @@ def test_block_size_never_changes_a_bit(method, draw, size, block, seed) -> None
         experts = fit(method, experts)
         whole = method.merge(base, experts, name="w")
         assert torch.equal(method.merge(base, experts, name="w", block=block), whole)
+
+
+@settings(FAST, max_examples=3)
+@given(rows=st.integers(1, 40), columns=st.integers(1, 20), block=st.integers(1, 300), seed=st.integers(0, 99))
+def test_a_tensor_that_is_read_in_passes_merges_to_the_same_bits(method, draw, rows, columns, block, seed) -> None:
+    base, experts = draw((rows, columns), seed, torch.bfloat16)
+    experts = fit(method, experts)
+    whole = method.merge(base, experts, name="w", block=block)
+    stored, *others = (Streamed(tuple(one.shape), one.dtype, partial(_rows, one)) for one in (base, *experts))
+    merged = torch.cat([part.clone() for part in method.merge_rows(stored, others, name="w", block=block)])
+    assert torch.equal(merged.view(torch.int16), whole.view(torch.int16))
+
+
+def _rows(tensor: torch.Tensor, start: int, stop: int) -> torch.Tensor:
+    assert 0 <= start < stop <= len(tensor)
+    return tensor[start:stop].clone()
 
 
 def test_an_elementwise_method_may_be_given_any_block_of_rows(elementwise_method, draw) -> None:

@@ -10,13 +10,16 @@ if TYPE_CHECKING:
     from mergebarrier.merge.arithmetic.operands import (
         BLOCK,
         Blocks,
+        Operand,
         Operands,
+        Streamed,
         SurveyResult,
         add_scaled,
         compute_dtype,
         factors_of,
         require_finite,
         store,
+        store_rows,
     )
     from mergebarrier.merge.arithmetic.sparsify import KeepAll, Sparsifier
 
@@ -24,8 +27,10 @@ __all__ = [
     "BLOCK",
     "Blocks",
     "KeepAll",
+    "Operand",
     "Operands",
     "Sparsifier",
+    "Streamed",
     "SurveyResult",
     "add_scaled",
     "combine",
@@ -38,6 +43,7 @@ __all__ = [
     "row_blocks",
     "sparsify",
     "store",
+    "store_rows",
 ]
 
 lazy.open_door(__name__)

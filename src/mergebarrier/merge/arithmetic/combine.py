@@ -10,16 +10,18 @@ that float32 inputs agree with it to the last bits; ours always computes in floa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from mergebarrier.lazy import torch
+from mergebarrier.lazy import np, torch
 from mergebarrier.merge.arithmetic.operands import Operands, head
 from mergebarrier.merge.arithmetic.sparsify import Sparsifier
 
 ELECTS = ("weighted", "unweighted")
 ELECT_ZEROS = ("plus", "majority")
 REDUCES = ("weighted_mean", "mean", "sum", "max")
+_VOTES, _FEWEST = 1 << 21, 1 << 17  # votes that fit a cache; entries that are worth a call
+_FEW = 1 << 8
 _NO_WEIGHT = 1e-8  # mergekit 0.1.5: a smaller sum of weights divides by 1
 
 
@@ -77,32 +79,66 @@ def weighted_sum(
         yield total.add_(base)
 
 
-def _votes(
-    operands: Operands, parts: Sequence[Part], election: Election
-) -> Callable[[int, int], tuple[torch.Tensor, list[torch.Tensor], torch.Tensor]]:
-    """Return a loader of one block: the base, the votes v_i and their sum, in buffers that it reuses."""
-    base_buffer, total_buffer, scratch = (operands.buffer() for _ in range(3))
-    vote_buffers = [operands.buffer() for _ in parts]
+class _Ballot:
+    """The votes of a few entries after the others, in buffers that are used again and stay in the cache."""
 
-    def load(start: int, stop: int) -> tuple[torch.Tensor, list[torch.Tensor], torch.Tensor]:
-        base = operands.load_base(start, stop, base_buffer)
-        total = head(total_buffer, stop - start).zero_()
-        votes = []
-        for index, part in enumerate(parts):
-            vote = _thinned(operands, index, part, base, start, vote_buffers[index], scratch)
-            if election.elect == "weighted" and part.weight != 1.0:
+    def __init__(self, operands: Operands, parts: Sequence[Part], election: Election) -> None:
+        self._operands, self._parts, self._weighted = operands, parts, election.elect == "weighted"
+        size = min(max(_VOTES >> (len(parts) - 1).bit_length(), _FEWEST), operands.block, operands.size)
+        self.spans = [(start, min(start + size, operands.size)) for start in range(0, operands.size, size)]
+        self._votes = torch.empty(len(parts), size, dtype=operands.dtype)
+        self._base, self._total, self._scratch = torch.empty(3, size, dtype=operands.dtype)
+
+    def load(self, start: int, stop: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return the base, the votes v_i, (experts, entries), and their sum."""
+        base = self._operands.load_base(start, stop, self._base)
+        votes = self._votes[:, : stop - start]
+        for index, part in enumerate(self._parts):
+            vote = _thinned(self._operands, index, part, base, start, votes[index], self._scratch)
+            if self._weighted and part.weight != 1.0:
                 vote.mul_(part.weight)
-            total.add_(vote)
-            votes.append(vote)
-        return base, votes, total
+        return base, votes, _added(votes, head(self._total, stop - start))
 
-    return load
+
+def _added(rows: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
+    """Add rows to zero, one after the other: their order is part of the result."""
+    if rows.dtype in (torch.float32, torch.float64):
+        np.add.reduce(rows.numpy(), axis=0, out=out.numpy(), initial=0)
+        return out
+    out.zero_()
+    for row in rows:
+        out.add_(row)
+    return out
+
+
+class _Divisor:
+    """The sum of the weights of those that agree, 1 where it is zero; equal weights need only be counted."""
+
+    def __init__(self, weights: Sequence[float], dtype: torch.dtype) -> None:
+        self._weights = weights
+        self._sums: torch.Tensor | None = None
+        if dtype in (torch.float32, torch.float64) and len({*weights}) == 1 and len(weights) < _FEW:
+            self._sums = self._by_row(torch.ones(len(weights), len(weights) + 1, dtype=dtype).triu(1))
+
+    def of(self, agreeing: torch.Tensor) -> torch.Tensor:
+        """Return the divisor of every entry; what agrees is above zero."""
+        if self._sums is None:
+            return self._by_row(agreeing)
+        agree = np.greater(agreeing.numpy(), 0).view(np.uint8)
+        count = np.add.reduce(agree, axis=0, dtype=np.uint8)
+        return self._sums.index_select(0, torch.from_numpy(count).int())
+
+    def _by_row(self, agreeing: torch.Tensor) -> torch.Tensor:
+        divisor, mask = torch.zeros(2, agreeing.shape[1], dtype=agreeing.dtype).unbind()
+        for row, weight in zip(agreeing, self._weights, strict=True):
+            divisor.add_(torch.gt(row, 0, out=mask), alpha=weight)
+        return divisor.add_(torch.eq(divisor, 0, out=mask))
 
 
 def balance(operands: Operands, parts: Sequence[Part], election: Election) -> float:
     """Return how many entries have a positive sum of votes, less those that have a negative one."""
-    load = _votes(operands, parts, election)
-    signs = (load(start, stop)[2].sign_().sum(dtype=torch.float64).item() for start, stop in operands.spans())
+    ballot = _Ballot(operands, parts, election)
+    signs = (ballot.load(*span)[2].sign_().sum(dtype=torch.float64).item() for span in ballot.spans)
     return sum(signs)
 
 
@@ -117,33 +153,32 @@ def elected_sum(
     takes the largest agreeing magnitude.
     The yielded block is a buffer: use it before asking for the next one.
     """
-    load = _votes(operands, parts, election)
+    ballot = _Ballot(operands, parts, election)
     if tie_sign is None:
         majority = election.elect_zero == "majority"
         tie_sign = -1.0 if majority and balance(operands, parts, election) < 0 else 1.0
+    compare = torch.ge if tie_sign > 0 else torch.gt
     outer = [1.0 if election.elect == "weighted" else part.weight for part in parts]
     counted = [part.weight if election.reduce == "weighted_mean" else 1.0 for part in parts]
-    divides = election.reduce in ("weighted_mean", "mean")
-    sum_buffer, divisor_buffer, mask_buffer = (operands.buffer() for _ in range(3))
-    for start, stop in operands.spans():
-        base, votes, sign = load(start, stop)
-        compare = torch.ge if tie_sign > 0 else torch.gt
+    divisors = _Divisor(counted, operands.dtype) if election.reduce in ("weighted_mean", "mean") else None
+    sum_buffer = operands.buffer()
+    for start, stop in ballot.spans:
+        base, votes, sign = ballot.load(start, stop)
         compare(sign, 0, out=sign).mul_(2).sub_(1)
-        total, divisor, mask = (head(buffer, stop - start) for buffer in (sum_buffer, divisor_buffer, mask_buffer))
-        total.zero_()
-        divisor.zero_()
-        for vote, weight, count in zip(votes, outer, counted, strict=True):
-            agreeing = vote.mul_(sign).clamp_(min=0)  # |v_i| where it agrees, else 0
-            if divides:
-                divisor.add_(torch.gt(agreeing, 0, out=mask), alpha=count)
+        agreeing = votes.mul_(sign).clamp_(min=0)  # |v_i| where it agrees, else 0
+        divisor = None if divisors is None else divisors.of(agreeing)
+        for row, weight in zip(agreeing, outer, strict=True):
             if weight != 1.0:
-                agreeing.mul_(weight)
-            if election.reduce == "max":
-                total.copy_(torch.where(agreeing.abs() > total.abs(), agreeing, total))
-            else:
-                total.add_(agreeing)
-        if divides:
-            total.div_(divisor.add_(torch.eq(divisor, 0, out=mask)))
+                row.mul_(weight)
+        total = head(sum_buffer, stop - start)
+        if election.reduce == "max":
+            total.zero_()
+            for row in agreeing:
+                total.copy_(torch.where(row.abs() > total.abs(), row, total))
+        else:
+            _added(agreeing, total)
+        if divisor is not None:
+            total.div_(divisor)
         total.mul_(sign)
         if coefficient != 1.0:
             total.mul_(coefficient)

@@ -85,7 +85,7 @@ def cuts(
     def patterns(name: str, index: int, blocks: Sequence[torch.Tensor]) -> Iterator[NDArray[np.uint64]]:
         flat = [block.detach().reshape(-1) for block in blocks]
         operands = Operands(flat[0], tuple(flat[1:]), name, arithmetic(blocks), tuple(blocks[0].shape))
-        for magnitudes in sparsify.magnitudes(operands, index):
+        for _, magnitudes in sparsify.magnitudes(operands, [index]):
             yield _pattern(magnitudes, wide)
 
     wide = any(arithmetic(next(read(name))) == torch.float64 for name in sizes)

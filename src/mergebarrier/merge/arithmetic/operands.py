@@ -1,7 +1,9 @@
 """The tensors of one merge, seen as flat blocks: the only place where dtypes are converted.
 
 A kernel never touches a whole float32 copy. It iterates over ``spans()`` and loads each block into a buffer that stays
-in cache, so the cost is close to that of reading the input once; results leave through ``store``, rounded once.
+in cache, so the cost is close to that of reading the input once; results leave through ``store``, rounded once. Where
+even the stored tensors of all models are too much, they are ``Streamed``: rows are read, in every pass, as a block asks
+for them, and ``store_rows`` gives rows back; no bit depends on it.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ BLOCK = 1 << 18
 Blocks: TypeAlias = "Callable[[str], Iterator[Sequence[torch.Tensor]]]"
 
 
-def compute_dtype(tensors: Sequence[torch.Tensor]) -> torch.dtype:
+def compute_dtype(tensors: Sequence[Operand]) -> torch.dtype:
     """Return the dtype of the arithmetic: float64 if any operand is, else float32."""
     return torch.float64 if any(t.dtype == torch.float64 for t in tensors) else torch.float32
 
@@ -41,12 +43,47 @@ class SurveyResult:
     tie_sign: float | None = None
 
 
+class Streamed:
+    """A tensor that stays where it is stored: rows are read when a block of it is asked for, and those of one are kept.
+
+    Args:
+      shape: at least one axis.
+      dtype: as it is read.
+      read:  (first row, row after the last) -> those rows.
+    """
+
+    def __init__(self, shape: tuple[int, ...], dtype: torch.dtype, read: Callable[[int, int], torch.Tensor]) -> None:
+        """Read nothing yet."""
+        self.shape, self.dtype, self._read = shape, dtype, read
+        self._width = max(1, math.prod(shape[1:]))
+        self._nothing = torch.empty(0, dtype=dtype)
+        self._start, self._kept = 0, self._nothing
+
+    def numel(self) -> int:
+        """Return the number of elements."""
+        return math.prod(self.shape)
+
+    def __getitem__(self, span: slice) -> torch.Tensor:
+        """Return the elements of a flat span."""
+        start, stop = span.start - self._start, span.stop - self._start
+        if start < 0 or stop > self._kept.numel():
+            first = span.start // self._width
+            self._kept = self._nothing  # its memory serves for the next
+            self._kept = self._read(first, -(-span.stop // self._width)).reshape(-1)
+            self._start = first * self._width
+            start, stop = span.start - self._start, span.stop - self._start
+        return self._kept[start:stop]
+
+
+Operand: TypeAlias = "torch.Tensor | Streamed"
+
+
 @dataclass(frozen=True)
 class Operands:
     """Flat views of the base (or None) and the experts of one tensor.
 
     Args:
-      base:    Float[Tensor, "n"] or None, any float dtype.
+      base:    Float[Tensor, "n"] or None, any float dtype; this and the experts may be streamed.
       experts: one Float[Tensor, "n"] each.
       name:    the tensor's name: part of the random key and of every message.
       dtype:   dtype of the arithmetic.
@@ -55,8 +92,8 @@ class Operands:
       survey:    by a survey of the whole model; None when the tensor is all there is.
     """
 
-    base: torch.Tensor | None
-    experts: tuple[torch.Tensor, ...]
+    base: Operand | None
+    experts: tuple[Operand, ...]
     name: str
     dtype: torch.dtype
     shape: tuple[int, ...]
@@ -72,6 +109,28 @@ class Operands:
         """Yield ``(start, stop)`` of every block in flat order; nothing for an empty tensor."""
         for start in range(0, self.size, self.block):
             yield start, min(start + self.block, self.size)
+
+    @property
+    def streamed(self) -> bool:
+        """Whether the tensors are read pass by pass."""
+        return isinstance(self.experts[0], Streamed)
+
+    def sample(self, places: torch.Tensor) -> torch.Tensor:
+        """Return task vectors at places that ``largest.places`` chose, (experts, runs, length of a run)."""
+        base, *taus = (self._sample(side, places) for side in (self.base, *self.experts))
+        return torch.stack([tau if self.base is None else tau.sub_(base) for tau in taus])
+
+    def _sample(self, side: Operand | None, places: torch.Tensor) -> torch.Tensor:
+        if isinstance(side, torch.Tensor):
+            if not places.numel():
+                return torch.empty(places.shape, dtype=self.dtype)
+            runs = side.as_strided((self.size - places.shape[1] + 1, places.shape[1]), (1, 1), side.storage_offset())
+            return runs[places[:, 0]].to(self.dtype)
+        found = torch.zeros(places.shape, dtype=self.dtype)
+        if side is not None:
+            for run, row in zip(places.tolist(), found, strict=True):
+                row.copy_(side[run[0] : run[-1] + 1])
+        return found
 
     @property
     def columns(self) -> int:
@@ -142,3 +201,23 @@ def store(blocks: Iterable[torch.Tensor], out: torch.Tensor, name: str) -> None:
     for block in blocks:
         require_finite(out[start : start + block.numel()].copy_(block), name, "merged tensor")
         start += block.numel()
+
+
+def store_rows(blocks: Iterable[torch.Tensor], like: Streamed, name: str, block: int = BLOCK) -> Iterator[torch.Tensor]:
+    """Round the blocks, in flat order, and yield whole rows ``like`` an input's, about ``block`` elements at a time.
+
+    Raises: as ``store``.
+    """
+    width = max(1, math.prod(like.shape[1:]))
+    size, filled = min(-(-block // width), like.shape[0]) * width, 0
+    rows = torch.empty(size, dtype=like.dtype)
+    for part in blocks:
+        while part.numel():
+            taken, part = part[: size - filled], part[size - filled :]
+            store([taken], rows[filled:], name)
+            filled += taken.numel()
+            if filled == size:
+                yield rows.view(-1, *like.shape[1:])
+                rows, filled = torch.empty(size, dtype=like.dtype), 0
+    if filled:
+        yield rows[:filled].view(-1, *like.shape[1:])

@@ -8,7 +8,7 @@ flat index, so a block may be thinned twice, alone, or in any order.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -124,62 +124,97 @@ class KeepBits:
         return block.mul_(head(scratch, block.numel()).copy_(torch.from_numpy(bits)))
 
 
-def magnitudes(operands: Operands, index: int, first: int = 0) -> Iterator[largest.Magnitudes]:
-    """Yield the magnitudes of task vector ``index`` from block ``first`` on; a yielded array is a reused buffer."""
-    base, tau = operands.buffer(), operands.buffer()
+@dataclass(frozen=True)
+class KeepDrawn:
+    """The same as ``KeepBits``, drawn again for every block: for tensors that are not held either."""
+
+    key: bytes
+    levels: int
+
+    @property
+    def kept_frac(self) -> float:
+        """The share of entries that are drawn."""
+        return self.levels / aes.LEVELS
+
+    def thin(self, block: torch.Tensor, start: int, scratch: torch.Tensor) -> torch.Tensor:
+        """Zero the entries that are not drawn."""
+        bits = aes.bits(self.key, block.numel(), self.levels, start=start)
+        return KeepBits(self.kept_frac, bits).thin(block, 0, scratch)
+
+
+def magnitudes(
+    operands: Operands, indices: Collection[int], first: int = 0
+) -> Iterator[tuple[int, largest.Magnitudes]]:
+    """Yield the magnitudes of task vectors from block ``first`` on, each with its index; arrays are a reused buffer."""
+    base_buffer, tau = operands.buffer(), operands.buffer()
     for start, stop in islice(operands.spans(), first, None):
-        block = operands.load_task_vector(index, start, stop, operands.load_base(start, stop, base), tau).abs_()
-        require_finite(block, operands.name, "task vector")
-        yield (block if operands.dtype == torch.float64 else block.float()).numpy()
+        base = operands.load_base(start, stop, base_buffer)
+        for index in indices:
+            block = operands.load_task_vector(index, start, stop, base, tau).abs_()
+            require_finite(block, operands.name, "task vector")
+            yield index, (block if operands.dtype == torch.float64 else block.float()).numpy()
 
 
-def _sample(operands: Operands, index: int) -> largest.Magnitudes:
-    places = torch.from_numpy(largest.places(operands.size))
-    tau = operands.experts[index][places].to(operands.dtype)
-    if operands.base is not None:
-        tau.sub_(operands.base[places].to(operands.dtype))
-    return (tau if operands.dtype == torch.float64 else tau.float()).abs_().numpy()
+def samples(operands: Operands) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return places, (runs, length), and all task vectors there, (experts, runs, length)."""
+    places = torch.from_numpy(largest.places(operands.size, largest.RUNS if operands.streamed else 0))
+    return places, operands.sample(places)
 
 
-def by_magnitude(operands: Operands, index: int, density: float) -> Sparsifier:
-    """Keep the max(1, floor(density * n)) largest entries of task vector ``index``; ties by flat index."""
-    if density >= 1 or not operands.size:
-        return KeepAll()
-    if density <= 0:
-        return KeepNone()
-    (cut,) = _cuts(operands, index, [max(1, int(density * operands.size))])
-    return KeepLargest(density, cut)
+def by_magnitude(operands: Operands, densities: Sequence[float]) -> list[Sparsifier]:
+    """Keep the max(1, floor(density * n)) largest entries of every task vector; ties by flat index."""
+    return between(operands, densities, [0.0] * len(densities), least=1)
 
 
-def between(operands: Operands, index: int, density: float, gamma: float) -> Sparsifier:
-    """Drop the floor(gamma n) largest entries of task vector ``index``, then keep the floor(density n) next ones.
+def between(
+    operands: Operands, densities: Sequence[float], gammas: Sequence[float], *, least: int = 0
+) -> list[Sparsifier]:
+    """Drop the floor(gamma n) largest entries of each task vector, then keep the floor(density n) next ones.
 
     Where fewer than floor(density n) are left, the smallest floor(density n) are kept; ties by flat index.
+
+    Args:
+      operands:  the tensors.
+      densities: per expert; 1 drops nothing.
+      gammas:    per expert.
+      least:     entries that stay at least where the density is above 0.
     """
-    size = operands.size
-    kept = int(density * size)
-    if density >= 1 or not size:
-        return KeepAll()
-    if not kept:
-        return KeepNone()
-    outliers = min(int(gamma * size), size - kept)
-    cuts = _cuts(operands, index, [outliers + kept, *([outliers] if outliers else [])])
-    return KeepBetween(density, *cuts) if outliers else KeepLargest(density, *cuts)
+    size, found, ks = operands.size, dict[int, Sparsifier](), dict[int, list[int]]()
+    for index, (density, gamma) in enumerate(zip(densities, gammas, strict=True)):
+        kept = max(least, int(density * size)) if density > 0 else 0
+        outliers = min(int(gamma * size), size - kept)
+        if density >= 1 or not size:
+            found[index] = KeepAll()
+        elif not kept:
+            found[index] = KeepNone()
+        else:
+            ks[index] = [outliers + kept, *([outliers] if outliers else [])]
+    for index, cuts in _cuts(operands, ks).items() if ks else ():
+        kind = KeepBetween if len(cuts) > 1 else KeepLargest
+        found[index] = kind(densities[index], *cuts)
+    return [found[index] for index in range(len(densities))]
 
 
-def _cuts(operands: Operands, index: int, ks: Sequence[int]) -> list[largest.Cut]:
-    return largest.largest(partial(magnitudes, operands, index), _sample(operands, index), operands.size, ks)
+def _cuts(operands: Operands, ks: Mapping[int, Sequence[int]]) -> dict[int, list[largest.Cut]]:
+    _, taus = samples(operands)
+    chosen = (taus if operands.dtype == torch.float64 else taus.float()).abs_().numpy()
+    return largest.largest(partial(magnitudes, operands), dict(enumerate(chosen)), operands.size, ks)
 
 
-def at_random(operands: Operands, index: int, density: float, *, seed: int, method: str) -> Sparsifier:
-    """Keep each entry of task vector ``index`` with probability ``density``, rounded to 16 bits."""
-    if density >= 1:
-        return KeepAll()
-    if density <= 0:
-        return KeepNone()
-    levels = aes.levels(density)
-    key = aes.stream_key(seed, method, index, operands.name)
-    return KeepBits(levels / aes.LEVELS, aes.bits(key, operands.size, levels))
+def at_random(operands: Operands, densities: Sequence[float], *, seed: int, method: str) -> list[Sparsifier]:
+    """Keep each entry of every task vector with the probability ``density``, rounded to 16 bits."""
+    found: list[Sparsifier] = []
+    for index, density in enumerate(densities):
+        levels, key = aes.levels(density), aes.stream_key(seed, method, index, operands.name)
+        if density >= 1:
+            found.append(KeepAll())
+        elif density <= 0:
+            found.append(KeepNone())
+        elif operands.streamed:
+            found.append(KeepDrawn(key, levels))
+        else:
+            found.append(KeepBits(levels / aes.LEVELS, aes.bits(key, operands.size, levels)))
+    return found
 
 
 def factors(operands: Operands, sparsifiers: Sequence[Sparsifier], rescale: str) -> list[float]:

@@ -26,7 +26,7 @@ from torch import Tensor
 
 from mergebarrier.checkpoint import is_of_tokenizer
 from mergebarrier.errors import BadRecipe
-from mergebarrier.merge.plan import is_float
+from mergebarrier.merge.configs import is_float
 
 if TYPE_CHECKING:
     from mergebarrier.checkpoint import Checkpoint, TensorInfo

@@ -15,7 +15,7 @@ from typing import ClassVar
 
 from mergebarrier.lazy import torch
 from mergebarrier.merge import declarations
-from mergebarrier.merge.arithmetic import Operands, combine, sparsify
+from mergebarrier.merge.arithmetic import Operand, Operands, combine, sparsify
 from mergebarrier.merge.method import Merge, Need, per_expert
 from mergebarrier.parameters import choice, numbers
 
@@ -49,7 +49,7 @@ class TaskVectorMerge(Merge):
         """Return one weight per expert."""
         return per_expert(self.name, "weights", self.weights, count, 1.0)
 
-    def arithmetic(self, used: Sequence[torch.Tensor]) -> torch.dtype:
+    def arithmetic(self, used: Sequence[Operand]) -> torch.dtype:
         """Return the base's dtype for arith "input"."""
         return used[0].dtype if self.arith == "input" else super().arithmetic(used)
 
@@ -84,13 +84,12 @@ class ThinnedMerge(TaskVectorMerge):
         return per_expert(self.name, "density", self.density, count, 1.0)
 
     @abstractmethod
-    def sparsifier(self, operands: Operands, index: int, density: float) -> sparsify.Sparsifier:
-        """Choose the entries of task vector ``index`` that stay."""
+    def sparsifiers(self, operands: Operands, densities: Sequence[float]) -> list[sparsify.Sparsifier]:
+        """Choose the entries of every task vector that stay."""
 
     def parts(self, operands: Operands) -> list[combine.Part]:
         """Prepare every task vector: which entries stay, and by what they are rescaled."""
-        densities = self.spread_densities(len(operands.experts))
-        sparsifiers = [self.sparsifier(operands, index, density) for index, density in enumerate(densities)]
+        sparsifiers = self.sparsifiers(operands, self.spread_densities(len(operands.experts)))
         weights = self.spread_weights(len(operands.experts))
         return [
             combine.Part(*part) for part in zip(weights, sparsifiers, self.factors(operands, sparsifiers), strict=True)

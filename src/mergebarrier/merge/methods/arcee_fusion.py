@@ -10,13 +10,13 @@ ties are ties; quantiles are exact (mergekit samples a million entries).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from typing import ClassVar
 
 from mergebarrier.lazy import torch
-from mergebarrier.merge.arithmetic import Operands, largest
+from mergebarrier.merge.arithmetic import Operands, largest, sparsify
 from mergebarrier.merge.method import Merge, Need
 from mergebarrier.merge.methods import _task_vectors
 
@@ -66,16 +66,14 @@ def _scores(operands: Operands, divergence: torch.Tensor, start: int, tau: torch
 
 
 def _quantile(operands: Operands, divergence: torch.Tensor, share: float) -> float:
-    size = operands.size
-    places = torch.from_numpy(largest.places(size))
-    tau = operands.experts[0][places].to(operands.dtype)
-    if operands.base is not None:
-        tau.sub_(operands.base[places].to(operands.dtype))
+    size, (places, (tau,)) = operands.size, sparsify.samples(operands)
     sample = tau.abs_().double().mul_(divergence[places // operands.columns])
 
-    def walk(first: int) -> Iterator[largest.Magnitudes]:
+    def walk(streams: Collection[int], first: int) -> Iterator[tuple[int, largest.Magnitudes]]:
         for start, _, taus in islice(_task_vectors.walk(operands), first, None):
-            yield _scores(operands, divergence, start, taus[0]).numpy()
+            scores = _scores(operands, divergence, start, taus[0]).numpy()
+            yield from ((stream, scores) for stream in streams)
 
-    (cut,) = largest.largest(walk, sample.numpy(), size, [size - int(share * (size - 1))])
+    k = size - int(share * (size - 1))
+    ((cut,),) = largest.largest(walk, {0: sample.numpy()}, size, {0: [k]}).values()
     return cut.threshold

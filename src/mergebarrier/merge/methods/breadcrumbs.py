@@ -9,6 +9,7 @@ outliers give way where density and gamma together exceed 1. Differs: ties in a 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -36,9 +37,9 @@ class _Breadcrumbs(ThinnedMerge):
     def _gammas(self, count: int) -> tuple[float, ...]:
         return per_expert(self.name, "gamma", self.gamma, count, 0.01)
 
-    def sparsifier(self, operands: Operands, index: int, density: float) -> sparsify.Sparsifier:
+    def sparsifiers(self, operands: Operands, densities: Sequence[float]) -> list[sparsify.Sparsifier]:
         """Keep the large magnitudes but not the largest."""
-        return sparsify.between(operands, index, density, self._gammas(len(operands.experts))[index])
+        return sparsify.between(operands, densities, self._gammas(len(densities)))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,6 +9,7 @@ Differs: the draws belong to (seed, method, model position, tensor, flat index),
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -23,9 +24,9 @@ class _Dare(ThinnedMerge):
     rescale: str = redefault(ThinnedMerge, "rescale", "l1")
     seed: int = declarations.seed()
 
-    def sparsifier(self, operands: Operands, index: int, density: float) -> sparsify.Sparsifier:
+    def sparsifiers(self, operands: Operands, densities: Sequence[float]) -> list[sparsify.Sparsifier]:
         """Keep entries at random."""
-        return sparsify.at_random(operands, index, density, seed=self.seed, method=self.name)
+        return sparsify.at_random(operands, densities, seed=self.seed, method=self.name)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 from mergebarrier.errors import BadMergeParameter
@@ -46,17 +47,11 @@ class _Della(ThinnedMerge):
     def _epsilons(self, count: int) -> tuple[float, ...]:
         return per_expert(self.name, "epsilon", self.epsilon, count, 0.15)
 
-    def sparsifier(self, operands: Operands, index: int, density: float) -> Sparsifier:
+    def sparsifiers(self, operands: Operands, densities: Sequence[float]) -> list[Sparsifier]:
         """Keep entries at random, by rank."""
-        return ranks.by_rank(
-            operands,
-            index,
-            density,
-            self._epsilons(len(operands.experts))[index],
-            seed=self.seed,
-            method=self.name,
-            inverse=self.rescale == "inverse",
-        )
+        rule = partial(ranks.by_rank, operands, seed=self.seed, method=self.name, inverse=self.rescale == "inverse")
+        pairs = zip(densities, self._epsilons(len(densities)), strict=True)
+        return [rule(index, density, epsilon) for index, (density, epsilon) in enumerate(pairs)]
 
     def factors(self, operands: Operands, sparsifiers: Sequence[Sparsifier]) -> list[float]:
         """Return the common factors; "inverse" has one per entry, applied with the mask."""

@@ -10,13 +10,13 @@ equal weights. Differs: variances in float64, ties among them by flat index.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from typing import ClassVar
 
 from mergebarrier.lazy import torch
-from mergebarrier.merge.arithmetic import Operands, largest
+from mergebarrier.merge.arithmetic import Operands, largest, sparsify
 from mergebarrier.merge.method import Merge, Need
 from mergebarrier.merge.methods import _task_vectors
 from mergebarrier.parameters import number
@@ -66,10 +66,13 @@ class Sce(Merge):
         if not k:
             return largest.Cut(float("inf"), -1)
 
-        def walk(first: int) -> Iterator[largest.Magnitudes]:
-            return (block.numpy() for _, block in islice(_variances(operands), first, None))
+        def walk(streams: Collection[int], first: int) -> Iterator[tuple[int, largest.Magnitudes]]:
+            return (
+                (stream, block.numpy()) for _, block in islice(_variances(operands), first, None) for stream in streams
+            )
 
-        (cut,) = largest.largest(walk, _sampled(operands), operands.size, [k])
+        _, taus = sparsify.samples(operands)
+        ((cut,),) = largest.largest(walk, {0: _variance(taus).numpy()}, operands.size, {0: [k]}).values()
         return cut
 
 
@@ -81,14 +84,6 @@ def _variance(taus: torch.Tensor) -> torch.Tensor:
 def _variances(operands: Operands) -> Iterator[tuple[int, torch.Tensor]]:
     for start, _, taus in _task_vectors.walk(operands):
         yield start, _variance(taus)
-
-
-def _sampled(operands: Operands) -> largest.Magnitudes:
-    places = torch.from_numpy(largest.places(operands.size))
-    taus = torch.stack([expert[places].to(operands.dtype) for expert in operands.experts])
-    if operands.base is not None:
-        taus.sub_(operands.base[places].to(operands.dtype))
-    return _variance(taus).numpy()
 
 
 def _selected(operands: Operands, cut: largest.Cut | None) -> Iterator[_task_vectors.Deltas]:

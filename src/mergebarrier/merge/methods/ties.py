@@ -75,12 +75,15 @@ class Ties(Elected):
             total += combine.balance(operands, self.parts(operands), self.election)
         return {name: replace(item, tie_sign=1.0 if total >= 0 else -1.0) for name, item in survey.items()}
 
-    def sparsifier(self, operands: Operands, index: int, density: float) -> sparsify.Sparsifier:
-        """Keep the largest magnitudes."""
-        cut = operands.survey.cuts[index] if operands.survey is not None else None
-        if cut is not None:
-            return sparsify.KeepLargest(density, cut)
-        return sparsify.by_magnitude(operands, index, density)
+    def sparsifiers(self, operands: Operands, densities: Sequence[float]) -> list[sparsify.Sparsifier]:
+        """Keep the largest magnitudes, of the tensor or of the model."""
+        if operands.survey is None:
+            return sparsify.by_magnitude(operands, densities)
+        cuts = zip(densities, operands.survey.cuts, strict=True)
+        return [
+            sparsify.KeepLargest(density, cut) if cut else sparsify.KeepAll() if density >= 1 else sparsify.KeepNone()
+            for density, cut in cuts
+        ]
 
 
 def _flat(tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:

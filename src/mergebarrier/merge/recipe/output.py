@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from mergebarrier.checkpoint import is_of_tokenizer
 from mergebarrier.checkpoint.bytes import FLOAT_NAMES
 from mergebarrier.errors import BadRecipe, ConfigMismatch, clean
-from mergebarrier.merge.plan import is_float
+from mergebarrier.merge.configs import is_float
 from mergebarrier.merge.recipe.alignment import Alignment
 from mergebarrier.merge.recipe.layers import FURTHER, counted, layer_counts, only_stack, owners, with_dtype
 from mergebarrier.merge.recipe.schema import Allowed, ModelReference, Recipe, RecipeModule

@@ -6,7 +6,7 @@ All of it is settled before any arithmetic, so that ``--explain`` shows what a r
 Differs: without a base the donor of configuration and files is the first model of the file, not a member of a set.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -14,16 +14,14 @@ from torch import Tensor
 
 from mergebarrier.errors import BadMergeParameter, BadRecipe, clean
 from mergebarrier.merge.arithmetic import SurveyResult, row_blocks
-from mergebarrier.merge.configs import check_config
+from mergebarrier.merge.configs import COPIED_ROLES, check_config, donor_notes, is_float, token_notes
 from mergebarrier.merge.method import Merge, parameters
 from mergebarrier.merge.plan import (
     AVERAGE,
-    COPIED_ROLES,
     MergeUnit,
     UnitTensors,
-    donor_notes,
-    is_float,
-    token_notes,
+    changes,
+    streamed,
     units_of,
 )
 from mergebarrier.merge.recipe.alignment import Alignment, align
@@ -92,6 +90,18 @@ class RecipePlan:
                 yield [cast_to(block, self.tensors[name].dtype) for block in blocks]
 
         return replace(self, survey_results=method.survey(sizes, read, len(self.sources) - 1))
+
+    def change(self, unit: MergeUnit, blocks: Sequence[MutableMapping[str, Tensor]]) -> Iterator[tuple[str, Tensor]]:
+        """Merge as ``apply`` does, tensor after tensor; a streamed one is read from the sources and comes in rows."""
+        return changes(unit, blocks, self.apply, self._in_passes)
+
+    def _in_passes(self, name: str) -> Iterator[Tensor]:
+        tensor = self.tensors[name]
+        parts = [streamed(view, name, tensor.dtype) for view in self.sources if name in view.tensors]
+        base, experts = (parts[0], parts[1:]) if tensor.method.uses_base else (None, parts)
+        survey = self.survey_results.get(name)
+        merged = tensor.method.merge_rows(base, experts, name=name, survey=survey)
+        return (cast_to(rows, tensor.stored) for rows in merged)
 
     def apply(self, unit: UnitTensors, blocks: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
         """Merge the tensors (or row blocks) of one unit; blocks are those of ``sources``, in order."""
@@ -215,7 +225,7 @@ def plan(
     ragged = vocabulary_names(donor) if alignment is not None or allowed.truncate else frozenset()
     tensors: dict[str, TensorPlan] = {}
     for target in targets(recipe, opened, donor, ragged=ragged, allowed=allowed):
-        target = _base_first(target, resolver.uses_base, pair=kind.max_experts == 2)
+        target = target.base_first(resolver.uses_base, pair=kind.max_experts == 2)
         if target.name in ragged:
             target = alignment.apply(target) if alignment is not None else truncated(target)
             if alignment is None and any(item.rows is not None for item in target.inputs):
@@ -238,7 +248,11 @@ def plan(
         names={reference: unique[models.index(opened[reference])] for reference in references},
         tensors=tensors,
         sources=sources,
-        units=units_of({name: tensor.method for name, tensor in tensors.items()}, sources[0].tensors),
+        units=units_of(
+            {name: tensor.method for name, tensor in tensors.items()},
+            sources,
+            {name for name, tensor in tensors.items() if tensor.copied},
+        ),
         layout=layout,
         config=config,
         alignment=alignment,
@@ -273,20 +287,6 @@ def _check_survey(recipe: Recipe, tensors: Mapping[str, TensorPlan]) -> None:
     if methods and (len(selections) > 1 or not recipe.whole):
         what = "scope: model needs models, not slices" if not recipe.whole else "scope: model needs one density for all"
         raise BadMergeParameter(what, where=recipe.method, remedy="leave scope out, or change the recipe")
-
-
-def _base_first(target: Target, uses_base: bool, *, pair: bool) -> Target:
-    """Put the base first where the method uses one, or goes from one model of a pair to the other."""
-    if uses_base and target.base is None:
-        raise BadRecipe(
-            "the base is not among the sources of the slice",
-            where=target.name,
-            remedy="list it there, with its layer_range",
-        )
-    if target.base is None or not (uses_base or pair):
-        return target
-    inputs = [target.inputs[target.base], *(item for i, item in enumerate(target.inputs) if i != target.base)]
-    return replace(target, inputs=tuple(inputs), base=0)
 
 
 def _dtypes(recipe: Recipe, target: Target) -> tuple[str | None, str]:

@@ -14,7 +14,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from mergebarrier.errors import BadRecipe, TensorSetMismatch, clean
-from mergebarrier.merge.plan import COPIED_ROLES, FittedModels, check_shape, fitted
+from mergebarrier.merge.configs import COPIED_ROLES, check_shape
+from mergebarrier.merge.plan import FittedModels, fitted
 from mergebarrier.merge.recipe.layers import belongs_to, counted, embeds, locate, only_stack, owners, stacks, within
 from mergebarrier.merge.recipe.schema import STRICT, Allowed, ModelReference, Recipe, RecipeModule, Slice, SliceSource
 from mergebarrier.merge.recipe.tensor_plan import Input, Target

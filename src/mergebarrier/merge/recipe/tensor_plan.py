@@ -6,13 +6,14 @@ output's names, so that the executor reads any of it like a list of models.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from torch import Tensor
 
 from mergebarrier.checkpoint.bytes import TORCH
+from mergebarrier.errors import BadRecipe
 from mergebarrier.merge.method import Merge
 from mergebarrier.merge.recipe.schema import RecipeModule, Slice, SliceSource
 from mergebarrier.merge.vocabulary import VocabularyRows
@@ -60,6 +61,19 @@ class Target:
     depth: float
     inputs: tuple[Input, ...]
     base: int | None
+
+    def base_first(self, uses_base: bool, *, pair: bool) -> "Target":
+        """Put the base first where the method uses one, or goes from one model of a pair to the other."""
+        if uses_base and self.base is None:
+            raise BadRecipe(
+                "the base is not among the sources of the slice",
+                where=self.name,
+                remedy="list it there, with its layer_range",
+            )
+        if self.base is None or not (uses_base or pair):
+            return self
+        inputs = [self.inputs[self.base], *(item for i, item in enumerate(self.inputs) if i != self.base)]
+        return replace(self, inputs=tuple(inputs), base=0)
 
 
 @dataclass(frozen=True)

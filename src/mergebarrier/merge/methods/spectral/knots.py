@@ -9,7 +9,7 @@ no matrix is merged by M itself.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -42,13 +42,13 @@ class Knots(Elected):
     inner: str = choice("ties", choices=INNERS, help="What is done in the joint basis.")
     seed: int = declarations.seed()
 
-    def sparsifier(self, operands: Operands, index: int, density: float) -> sparsify.Sparsifier:
+    def sparsifiers(self, operands: Operands, densities: Sequence[float]) -> list[sparsify.Sparsifier]:
         """Keep the largest entries, or entries at random."""
         if self.inner == "ties":
-            return sparsify.by_magnitude(operands, index, density)
+            return sparsify.by_magnitude(operands, densities)
         if self.inner == "task_arithmetic":
-            return sparsify.KeepAll()
-        return sparsify.at_random(operands, index, density, seed=self.seed, method=self.name)
+            return [sparsify.KeepAll() for _ in densities]
+        return sparsify.at_random(operands, densities, seed=self.seed, method=self.name)
 
     def kernel(self, operands: Operands) -> Iterator[torch.Tensor]:
         """Yield the blocks of the base with the combined task vector."""
