@@ -3,7 +3,7 @@
 Skills are shares of held-out rows of the protected expert's task / of the partner's task.  A merge is tried at several
 coefficients on 24 other rows of each task, and scored at the best: the one whose worse skill is higher, then the one
 that finds the right answers likelier.  Merges are poured into one live module.  Finished cells are kept, the first
-key of all rows first, so a run that was stopped goes on where it was.
+key of all rows first and the columns that say most, so a run that was stopped goes on where it was.
 Names of rows fill these alone; ``--print`` shows what there is.
 """
 
@@ -11,7 +11,7 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import product
@@ -23,6 +23,7 @@ from safetensors.torch import load_file, save_file
 
 import mergebarrier as mb
 from _keep import Rows, say
+from _protection_tables import AT_ONE, ATTACKS, SPECIFIC, Table, costs, language
 from mergebarrier import zoo
 from mergebarrier.checkpoint import open_checkpoint
 from mergebarrier.errors import MergebarrierError
@@ -83,8 +84,13 @@ GRID: Mapping[str, Sequence[float]] = {
     "dare_ties": (0.3, 0.5, 0.7, 1.0),
     "slerp": (0.3, 0.5, 0.7),
 }
-ATTACKS = ("aga", "aga-matched", "gaugefix")
-SPECIFIC = "its own attack"
+
+
+#: What every row is measured on first, and then.
+COLUMNS = (
+    ("alone", "task_arithmetic", AT_ONE, "aga", "gaugefix", SPECIFIC),
+    ("linear", "ties", "slerp", "dare_linear", "dare_ties", "aga-matched"),
+)
 
 
 def merge_at(name: str, coefficient: float) -> Merge:
@@ -191,7 +197,7 @@ class Row:
         folder, seconds = self._protected
         with open_checkpoint(folder) as opened:
             module = load_module(opened)
-        skill, _ = self.world.scores("test", module)
+        skill = exact_match(module, self.world.tokenizer, self.world.rows["test"][0])
         text = perplexity(module, self.world.tokenizer, read_text(self.world.assets.text_test), TOKENS)
         size = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
         return {"skill": skill.rate, "perplexity": text.perplexity, "seconds": seconds, "MiB": size / 2**20}
@@ -204,17 +210,20 @@ class Row:
             return {"refused": type(refused).__name__}
         return self.world.merged(model, "task_arithmetic", GRID["task_arithmetic"]) | {"seconds": seconds}
 
-    def fill(self) -> None:
-        """Measure every cell that is not there yet."""
-        world = self.world
-        self._cell("alone", self.alone)
+    def fill(self, columns: Sequence[str]) -> None:
+        """Measure every cell of some columns that is not there yet."""
+        cells: dict[str, Callable[[], dict[str, Any]]] = {"alone": self.alone, AT_ONE: self.at_one}
         for name, grid in GRID.items():
-            self._cell(name, lambda name=name, grid=grid: world.merged(self.model, name, grid))
-        self._cell("coefficient 1", self.at_one)
+            cells[name] = lambda name=name, grid=grid: self.world.merged(self.model, name, grid)
         for attack in ATTACKS:
-            self._cell(attack, lambda attack=attack: self.after((attack,)))
+            cells[attack] = lambda attack=attack: self.after((attack,))
         if self.line.attack:
-            self._cell(SPECIFIC, lambda: self.after(self.line.attack))
+            cells[SPECIFIC] = lambda: self.after(self.line.attack)
+        for column in columns:
+            at = [self.name, self.key, column]
+            if column in cells and not self.kept.has(at):
+                say(f"{self.name}, key {self.key}: {column}")
+                self.kept.get(at, cells[column])
 
     def at_one(self) -> dict[str, Any]:
         """Return the merge at coefficient 1, which is there already where it is the best one, or where none is."""
@@ -223,31 +232,11 @@ class Row:
             return best
         return self.world.merged(self.model, "task_arithmetic", (1.0,))
 
-    def _cell(self, column: str, make: Any) -> None:
-        if not self.kept.has([self.name, self.key, column]):
-            say(f"{self.name}, key {self.key}: {column}")
-        self.kept.get([self.name, self.key, column], make)
-
 
 def keys_of(name: str) -> range:
     """Return the numbers of the keys that a row is measured under: one where nothing is drawn."""
     parts = [part for part in LINES[name].method.split("+") if part]
     return range(1, KEYS + 1 if any(PROTECTIONS[part].keyed for part in parts) else 2)
-
-
-def shown(name: str, column: str, kept: Rows) -> str:
-    """Return a cell: means over the keys that are there, and how many these are where they are not all."""
-    found = [kept.rows[key] for number in keys_of(name) if (key := json.dumps([name, number, column])) in kept.rows]
-    if not found:
-        return "-"
-    if "refused" in found[0]:
-        return f"refused: {found[0]['refused']}"
-    mean = {figure: sum(one[figure] for one in found) / len(found) for figure in found[0]}
-    few = f" ({len(found)} of {len(keys_of(name))} keys)" if len(found) < len(keys_of(name)) else ""
-    if column == "alone":
-        own = (f"{mean['skill']:.2f}", f"{mean['perplexity']:.2f}", f"{mean['seconds']:.1f}", f"{mean['MiB']:.0f}")
-        return " | ".join(own)
-    return f"{mean['protected']:.2f} / {mean['partner']:.2f}{few}"
 
 
 def main() -> None:
@@ -258,22 +247,18 @@ def main() -> None:
     if "--print" not in sys.argv:
         with tempfile.TemporaryDirectory() as scratch:
             worlds: dict[bool, World] = {}
-            for key, name in product(range(1, KEYS + 1), chosen):
+            for key, columns, name in product(range(1, KEYS + 1), COLUMNS, chosen):
                 untied = LINES[name].untied
                 if key in keys_of(name):
                     worlds[untied] = worlds.get(untied) or World(untied, Path(scratch))
                     with tempfile.TemporaryDirectory() as work:
-                        Row(name, key, worlds[untied], kept, Path(work)).fill()
-    columns = ["alone", *GRID, "coefficient 1", *ATTACKS, SPECIFIC]
-    heads = ["protection", "alone", "perplexity", "seconds", "MiB", *columns[1:]]
+                        Row(name, key, worlds[untied], kept, Path(work)).fill(columns)
+    table = Table("protections")
     print(f"SmolLM2-135M and two experts; {KEYS} keys, {ITEMS} rows a task, perplexity on {TOKENS} tokens; seconds are")
-    print(
-        "processor time of `protect`.  Skills: protected expert's task / partner's, means over keys; attacks: the merge"
-    )
-    print("follows is merged by task arithmetic, at the best of its coefficients.\n")
-    print(f"| {' | '.join(heads)} |\n|{'---|' * len(heads)}")
-    for name in lines:
-        print(f"| {' | '.join([name, *(shown(name, column, kept) for column in columns)])} |")
+    print("processor time.  Skills: protected expert's task / partner's, means over keys; attacks: the merge that")
+    print("follows is task arithmetic, at the best of its coefficients.\n")
+    print(language(table, lines, [*GRID, AT_ONE]), language(table, lines, [*ATTACKS, SPECIFIC]), sep="\n\n")
+    print(f"\n{costs(table, lines)}")
 
 
 if __name__ == "__main__":

@@ -26,12 +26,12 @@ def machine() -> str:
     return f"{model}, {cores} cores{memory}; {platform.system()}, Python {platform.python_version()}, {versions}"
 
 
-def run(script: Path) -> bool:
+def run(script: Path, options: list[str]) -> bool:
     """Run one benchmark and write its table; return whether it finished."""
     name = script.stem.removeprefix("bench_")
     sys.stderr.write(f"{name} ...\n")
     started = time.perf_counter()
-    done = subprocess.run([sys.executable, str(script)], stdout=subprocess.PIPE, text=True, cwd=HERE.parent)
+    done = subprocess.run([sys.executable, str(script), *options], stdout=subprocess.PIPE, text=True, cwd=HERE.parent)
     if done.returncode != 0:
         sys.stderr.write(f"{name} failed with exit code {done.returncode}; its old table stays\n")
         return False
@@ -43,14 +43,16 @@ def run(script: Path) -> bool:
 
 
 def main(names: list[str]) -> int:
-    """Run the named benchmarks, or all; return 1 when one did not finish."""
+    """Run the named benchmarks, or all, with the options that are given; return 1 when one did not finish."""
+    options = [name for name in names if name.startswith("--")]
+    names = [name for name in names if name not in options]
     scripts = sorted(HERE.glob("bench_*.py"))
     known = {script.stem.removeprefix("bench_"): script for script in scripts}
     unknown = [name for name in names if name not in known]
     if unknown:
         sys.stderr.write(f"error: no benchmark {', '.join(unknown)}; there are {', '.join(known)}\n")
         return 64
-    return 0 if all([run(known[name]) for name in names or known]) else 1
+    return 0 if all([run(known[name], options) for name in names or known]) else 1
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ class ModuleSink:
         self._places: Mapping[str, Tensor] = {
             spelling: parameters[name].data for spelling, name in parameter_names(module).items()
         }
-        self._tied = bool(config.tie_word_embeddings)
+        self._tied = bool(getattr(config, "tie_word_embeddings", False))  # an encoder has no head
 
     def done(self, unit_name: str) -> bool:
         """Say no: a live module remembers nothing between runs."""
