@@ -54,9 +54,9 @@ KEPT = HERE / "results" / "merge.jsonl"
 HEAD = """
 Llama of {size:.0f}M weights in bfloat16 (a file per layer), a base and {experts} experts, weight .5, density .5, two
 cores; imports excluded on all sides; medians (smallest) of {runs} alternating runs, in seconds (of mergekit one,
-where it selects). The floor reads the bytes of all inputs and writes those of the output, flushed, on one thread and without
-any digest; mergekit does not flush. Ours has every digest; "no digests" is ours without, to show what the lineage
-costs. MiB: the most anonymous memory above the imports.
+where it selects). The floor reads the bytes of all inputs and writes those of the output, flushed, on one thread and
+without any digest; mergekit does not flush. Ours has every digest; "no digests" is ours without, to show what the
+lineage costs. MiB: the most anonymous memory above the imports.
 
 | method | mergekit | cpu | floor | cpu | ours | cpu | no digests | mergekit / ours | x floor | goal | MiB | measured |
 |---|---|---|---|---|---|---|---|---|---|---|---|---|"""
