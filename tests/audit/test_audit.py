@@ -256,7 +256,7 @@ def test_the_command_writes_the_report_and_prints_its_contract(stage, tmp_path, 
         "audit", stage.exact, "--original", world.original, "--base", world.base, "--partner", world.partner,
         "--task", world.task, "--partner-task", world.partner_task, "--validation", world.validation,
         "--partner-validation", world.partner_validation, "--merges", "task_arithmetic", "--budget", "1",
-        "--smooth", "2", "--learn", "1",
+        "--smooth", "2", "--edits", "0", "--learn", "1",
         "--text", world.text, "-o", report,
     ]  # fmt: skip
     planned = run_cli(*words, "--dry-run", "--json")

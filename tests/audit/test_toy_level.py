@@ -59,7 +59,7 @@ def words(stage: Any, report: Path, *more: str) -> list[object]:
         "audit", stage.exact, "--original", world.original, "--base", world.base, "--partner", world.partner,
         "--task", world.task, "--partner-task", world.partner_task, "--validation", world.validation,
         "--partner-validation", world.partner_validation, "--merges", "task_arithmetic", "--coefficients", "0.5,1",
-        "--budget", "1", "--smooth", "2", "--learn", "1", "--text", world.text, "-o", report, *more,
+        "--budget", "1", "--smooth", "2", "--edits", "0", "--learn", "1", "--text", world.text, "-o", report, *more,
     ]  # fmt: skip
 
 

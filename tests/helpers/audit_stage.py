@@ -77,6 +77,7 @@ def spec(stage: Any, work: Path, **changes: Any) -> AuditSpec:
         "text": world.text,
         "search_budget": 6,
         "smooth_evaluations": 8,
+        "edit_evaluations": 0,
         "learn_steps": 4,
         "compare_tokens": 200,
         "text_tokens": 200,

@@ -232,6 +232,7 @@ def _spec(models: DemoModels, dtype: str, seed: int) -> AuditSpec:
         levels=_LEVELS,
         search_budget=_SEARCH_BUDGET,
         smooth_evaluations=0,
+        edit_evaluations=0,
         max_items=_TEST_ITEMS,
         search_items=_SEARCH_ITEMS,
         barrier_items=_BARRIER_ITEMS,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from mergebarrier.audit.bench import (
     COEFFICIENTS,
+    EDIT_EVALUATIONS,
     LEARN_STEPS,
     MERGES,
     REBASIN_STEPS,
@@ -44,6 +45,7 @@ class AuditOptions:
       levels:         how far up the ladder of attacks, such as "0-1"; without it those that train nothing.
       budget:         settings that a search tries.
       smooth:         merges that the search part by part may score, per model; 0 leaves it out.
+      edits:          merges that each edit of the protected task vector may score, per model; 0 leaves them out.
       learn:          gradients that level 3 may take, per model.
       rebasin:        steps that level 5 may take.
       recover:        rows that the training runs of level 6 may see, per model.
@@ -67,6 +69,9 @@ class AuditOptions:
     budget: int = whole(SEARCH_BUDGET, low=1, help="How many settings a search tries.")
     smooth: int = whole(
         SMOOTH_EVALUATIONS, low=0, help="Merges that the search part by part may score; 0 leaves it out."
+    )
+    edits: int = whole(
+        EDIT_EVALUATIONS, low=0, help="Merges that each edit of the protected task vector may score; 0 leaves them out."
     )
     learn: int = whole(LEARN_STEPS, low=1, help="Gradients that level 3 may take.")
     rebasin: int = whole(REBASIN_STEPS, low=1, help="Steps that level 5 may take.")

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from mergebarrier.audit.bench.realigned import realigned
     from mergebarrier.audit.bench.spec import (
         COEFFICIENTS,
+        EDIT_EVALUATIONS,
         LEARN_STEPS,
         MERGES,
         REBASIN_STEPS,
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "COEFFICIENTS",
+    "EDIT_EVALUATIONS",
     "LEARN_STEPS",
     "MERGES",
     "OURS",

@@ -8,7 +8,7 @@ once to the dtype of the module.  Source: per-layer coefficients as in AdaMergin
 are also moved without gradients, by whoever holds nothing but answers.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
@@ -58,6 +58,12 @@ class Blend:
         """Return a mix of the same models, some tensors of the protected expert given anew."""
         ours, theirs = self._ends
         return Blend(self._module, base=self._base, protected={**ours, **protected}, partner=theirs)
+
+    def edited(self, edit: "Callable[[str, Tensor], Tensor]") -> "Blend":
+        """Return a mix with the task vector of the protected expert changed, tensor by tensor, in float32."""
+        ours = self._ends[0]
+        base = {name: held.float() for name, held in self._base.items()}
+        return self.moved({name: base[name] + edit(name, ours[name].float() - base[name]) for name in self.names})
 
     def slopes(self) -> "Tensor":
         """Return what the gradients in the module say of every coefficient: Float[Tensor, "tensors 2"]; they are taken.

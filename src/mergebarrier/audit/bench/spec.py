@@ -20,11 +20,14 @@ MERGES = ("linear", "task_arithmetic", "ties", "dare_linear", "dare_ties", "sler
 COEFFICIENTS = (0.3, 0.5, 0.7, 1.0)
 POINTS = 11
 _TIES_DENSITY, _DARE_DENSITY = 0.2, 0.5
-#: What an audit grants a model: settings of a search, merges of the search part by part, gradients of level 3, steps of
-#: level 5, rows that a training run of level 6 sees.
-SEARCH_BUDGET, SMOOTH_EVALUATIONS, LEARN_STEPS, REBASIN_STEPS, RECOVER_SAMPLES = 16, 48, 16, 40, 1000
-_SEARCH_PROTECTED = (1.0, 0.85, 0.7, 0.5, 0.3)
+#: What an audit grants a model: settings of a search, merges of the search part by part, those of each edit, gradients
+#: of level 3, steps of level 5, rows that a training run of level 6 sees.
+SEARCH_BUDGET, SMOOTH_EVALUATIONS, EDIT_EVALUATIONS = 16, 48, 2
+LEARN_STEPS, REBASIN_STEPS, RECOVER_SAMPLES = 16, 40, 1000
+_SEARCH_PROTECTED = (1.0, 0.85, 0.7, 0.5, 0.3, 0.1)
 _SEARCH_PARTNER = (0.5, 0.3, 0.7, 1.0, 0.2, 0.1, 1.2)
+#: Corners where traps and displaced weights are stepped around: little of the one, much of the other.
+_SEARCH_FAR = ((0.1, 1.0), (0.1, 0.7), (0.3, 1.2), (1.0, 0.1))
 
 
 @dataclass(frozen=True)
@@ -73,12 +76,12 @@ def published(merges: Sequence[str] = MERGES, coefficients: Sequence[float] = CO
 
 
 def searched(budget: int) -> tuple[MergeSetting, ...]:
-    """Return the first ``budget`` settings of the search: a coarse grid first, its refinement after it."""
+    """Return the first ``budget`` settings of the search: a coarse grid, its corners, then its refinement."""
     pairs = [(ours, theirs) for theirs in _SEARCH_PARTNER for ours in _SEARCH_PROTECTED]
     coarse = [pair for pair in pairs if pair[0] in (1.0, 0.7) and pair[1] in (0.5, 0.3, 1.0)]
-    rest = [pair for pair in pairs if pair not in coarse]
+    rest = [pair for pair in pairs if pair not in (*coarse, *_SEARCH_FAR)]
     ordered = []
-    for number, pair in enumerate((*coarse, *rest)):
+    for number, pair in enumerate((*coarse, *_SEARCH_FAR, *rest)):
         ordered.append(("task_arithmetic", pair))
         # Every fourth is also tried with trimming and sign election.
         ordered += [("ties", pair)] if number % 4 == 2 else []
@@ -100,6 +103,7 @@ class AuditSpec:
       levels:                  rising from 0; none for those that train nothing.
       search_budget:           settings that the search of level 1, and of levels above it, may try, per model.
       smooth_evaluations:      merges that the search part by part may score, per model; 0 leaves it out.
+      edit_evaluations:        merges that each edit of the protected task vector may score; 0 leaves the edits out.
       learn_steps:             gradients that level 3 may take, per model.
       rebasin_steps:           steps that level 5 may take.
       recover_samples:         rows that the training runs of level 6 may see, per model.
@@ -130,6 +134,7 @@ class AuditSpec:
     levels: tuple[int, ...] = ()
     search_budget: int = SEARCH_BUDGET
     smooth_evaluations: int = SMOOTH_EVALUATIONS
+    edit_evaluations: int = EDIT_EVALUATIONS
     learn_steps: int = LEARN_STEPS
     rebasin_steps: int = REBASIN_STEPS
     recover_samples: int = RECOVER_SAMPLES

@@ -4,6 +4,7 @@ The search reaches coefficient 1 for the protected expert with little of the par
 circuits untouched merges without any further attack.
 """
 
+from mergebarrier.audit.ladder.edits import EDITS
 from mergebarrier.audit.ladder.level import Level
 from mergebarrier.audit.ladder.smooth import SMOOTH
 
@@ -15,5 +16,5 @@ COEFFICIENTS = Level(
     needs="validation rows of both tasks",
     state="protected",
     searches=True,
-    tuners=(SMOOTH,),
+    tuners=(SMOOTH, *EDITS),
 )

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from mergebarrier.audit.bench import TASKS, AuditSpec, Bench, Blend, Pair
+from mergebarrier.audit.ladder.edits import PROJECTION
 from mergebarrier.audit.ladder.level import Level, no_realignment
 from mergebarrier.audit.ladder.realign import REALIGN
 from mergebarrier.audit.ladder.tuner import Tuner
@@ -60,5 +61,5 @@ LEARN: Level = replace(
     states={},
     checks={},
     realignments=no_realignment,
-    tuners=(*REALIGN.tuners, BY_GRADIENT),
+    tuners=(*REALIGN.tuners, PROJECTION, BY_GRADIENT),
 )

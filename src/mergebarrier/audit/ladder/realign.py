@@ -7,6 +7,7 @@ protected one alone, and lead from two keys to the same weights.
 """
 
 from mergebarrier.audit.bench import AuditSpec, Bench, Figures, MergeSetting, best_of, cost, realigned
+from mergebarrier.audit.ladder.edits import EDITS
 from mergebarrier.audit.ladder.level import Evidence, Level, at_most
 from mergebarrier.audit.ladder.smooth import SMOOTH
 from mergebarrier.results import Control, Skill, State
@@ -118,7 +119,7 @@ REALIGN = Level(
     prepare=prepare,
     preserves_function=True,
     searches=True,
-    tuners=(SMOOTH,),
+    tuners=(SMOOTH, *EDITS),
     cost=flops,
     realignments=realignments,
     checks={
