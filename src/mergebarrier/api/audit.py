@@ -124,6 +124,7 @@ def _spec(
         learn_steps=chosen.learn,
         rebasin_steps=chosen.rebasin,
         recover_samples=chosen.recover,
+        scale=chosen.scale,
         max_items=chosen.max_items,
         second=None if chosen.second_key is None else resolve(chosen.second_key, download=download),
         comparisons=resolve_all(chosen.compare, download=download),
@@ -151,6 +152,7 @@ def plan_audit(options: AuditOptions | None = None) -> AuditPlan:
         learn_steps=chosen.learn,
         rebasin_steps=chosen.rebasin,
         recover_samples=chosen.recover,
+        scale=chosen.scale,
         second=None if chosen.second_key is None else nothing,
     )
     return AuditPlan(counts=planned(spec))

@@ -23,7 +23,7 @@ from mergebarrier.audit.bench import (
     published,
 )
 from mergebarrier.errors import UsageError
-from mergebarrier.parameters import check_values, choice, listing, string, subset, whole
+from mergebarrier.parameters import check_values, choice, flag, listing, string, subset, whole
 
 if TYPE_CHECKING:
     from mergebarrier.checkpoint import Checkpoint
@@ -49,6 +49,7 @@ class AuditOptions:
       learn:          gradients that level 3 may take, per model.
       rebasin:        steps that level 5 may take.
       recover:        rows that the training runs of level 6 may see, per model.
+      scale:          walk the scale curves of the original and of the protected model.
       max_items:      test rows per task, None for all.
       second_key:     the original protected with another key, as a control.
       compare:        other protections of the original, shown for comparison.
@@ -76,6 +77,7 @@ class AuditOptions:
     learn: int = whole(LEARN_STEPS, low=1, help="Gradients that level 3 may take.")
     rebasin: int = whole(REBASIN_STEPS, low=1, help="Steps that level 5 may take.")
     recover: int = whole(RECOVER_SAMPLES, low=1, help="Rows that the training runs of level 6 may see.")
+    scale: bool = flag(False, help="Walk the scale curves of the original and of the protected model.", flag="--scale")
     max_items: int | None = whole(None, low=2, help="Test rows per task; all without it.")
     second_key: Model | None = None
     compare: tuple[Model, ...] = ()

@@ -41,8 +41,9 @@ from mergebarrier.audit.ladder import (
     states,
     summary,
 )
+from mergebarrier.audit.metrics import price_notes, scale_curve
 from mergebarrier.errors import UsageError
-from mergebarrier.results import Barrier, Control, LevelResult, Reference, Result, Scales, Skill, Standalone
+from mergebarrier.results import Barrier, Control, LevelResult, Reference, Result, ScaleCurve, Scales, Skill, Standalone
 
 if TYPE_CHECKING:
     from mergebarrier.protect import Protection
@@ -60,6 +61,7 @@ class _Measured:
     extras: tuple[LevelResult, ...]
     barrier: Barrier
     controls: Mapping[str, Control]
+    scale: Mapping[str, ScaleCurve]
 
 
 def run_audit(
@@ -102,6 +104,7 @@ def run_audit(
             extras=tuple(_summary(bench, context, attempt, text) for attempt in shown),
             barrier=barrier,
             controls=checks,
+            scale={role: scale_curve(bench, role) for role in ("original", "protected") if spec.scale},
         )
         return _result(bench, context, measured, environment or {})
 
@@ -194,12 +197,13 @@ def _result(bench: Bench, context: LevelContext, measured: _Measured, environmen
         controls=dict(measured.controls),
         seed=bench.spec.seed,
         environment={**environment, "dtype": bench.dtype},
-        notes=_notes(bench, measured.levels),
+        notes=_notes(bench, measured),
+        scale=dict(measured.scale),
     )
 
 
-def _notes(bench: Bench, graded: Sequence[LevelResult]) -> tuple[str, ...]:
-    notes = []
+def _notes(bench: Bench, measured: _Measured) -> tuple[str, ...]:
+    notes, graded = list(price_notes(measured.levels, measured.extras, bench.n_weights)), measured.levels
     if bench.spec.validation is None or bench.spec.partner_validation is None:
         notes.append(
             "Where no validation file was given, settings were chosen on the first half of the task file and scores "

@@ -111,6 +111,8 @@ class LevelResult(Record):
       best:                the attacker's best merge; ``best_unprotected`` the same search on the unprotected model.
       ruf:                 recovered utility fraction, 0 to 1; ``ruf_low``, ``ruf_high`` follow the interval of the
                            smaller skill.
+      attacker:            what the attacker works with: "answers" of merges (a black box), or "gradients".
+      hypervolume:         area of the skills that the attacker's merges reach, 0 to 1; None where it was not measured.
       flops, tokens:       what the attack costs, evaluations that select a setting included; FLOPs are an estimate
                            from shapes.
       seconds:             measured on the machine of the report.
@@ -130,6 +132,8 @@ class LevelResult(Record):
     tokens: int
     seconds: float
     recovered: Recovered | None = None
+    attacker: Literal["answers", "gradients"] = "answers"
+    hypervolume: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,6 +160,27 @@ class Barrier(Record):
     curve_unprotected: tuple[tuple[float, float], ...]
     items: int
     further: dict[str, Line] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScaleCurve(Record):
+    """Points of (s, share answered right, nats per answer token) of the base plus s times a task vector."""
+
+    points: tuple[tuple[float, float, float], ...]
+
+    @property
+    def width(self) -> float:
+        """How far around s = 1 at least nine tenths of the skill there are left."""
+        at = {s: rate for s, rate, _ in self.points}
+        ends = [1.0, 1.0]
+        for end, side in enumerate(
+            (sorted((s for s in at if s < 1.0), reverse=True), sorted(s for s in at if s > 1.0))
+        ):
+            for s in side:
+                if at[s] < 0.9 * at[1.0]:
+                    break
+                ends[end] = s
+        return ends[1] - ends[0]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -198,6 +223,7 @@ class Result(Record):
       states:           name -> what may take the protected expert's place; the order is that of a report's columns.
       trivial_utility:  what the best single model reaches without any merge.
       extras:           attacks that are shown and not graded (the published decoupled one).
+      scale:            model -> its scale curve, where the audit was asked for it.
       ruf_max:          over all graded levels.
       grade:            by the first level with a RUF of at least 0.9; else the worst grade that levels not run allow.
       grade_level:      that level, None when no level that was run reached it.
@@ -229,6 +255,7 @@ class Result(Record):
     seed: int
     environment: dict[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    scale: dict[str, ScaleCurve] = field(default_factory=dict)
     command: str = ""
     schema_version: Literal[2] = SCHEMA_VERSION
     kind: Literal["audit"] = "audit"

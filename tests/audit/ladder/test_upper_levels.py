@@ -11,7 +11,7 @@ from mergebarrier.results import Cell
 
 SMALL: dict[str, Any] = {
     "settings": SHORT, "search_budget": 2, "smooth_evaluations": 2, "learn_steps": 1, "rebasin_steps": 2,
-    "recover_samples": 100, "points": 3, "aga_settings": 0,
+    "recover_samples": 100, "points": 3, "aga_settings": 0, "scale": True,
 }  # fmt: skip
 
 
@@ -39,5 +39,11 @@ def test_an_audit_up_to_level_6_holds_them_all(stage: Any, tmp_path: Path) -> No
     assert learned.tokens > 0 and by_level[5].flops > by_level[2].flops
     (honest,) = result.extras
     assert honest.name == "honest" and honest.best.merge == "honest-100" and honest.tokens > 0
+    assert all(
+        0 < level.hypervolume <= 1 for level in result.levels if level.level >= 2 and level.hypervolume is not None
+    )
+    assert {level.level: level.attacker for level in result.levels}[5] == "gradients"
+    assert result.scale["original"].width > 0 and len(result.scale["protected"].points) == 18
+    assert any(note.startswith("Level 8, full distillation") for note in result.notes)
     counted = planned(asked)["cells on validation rows"]
     assert counted == len([row for row in journal.used if isinstance(row, Cell) and row.split == "validation"])

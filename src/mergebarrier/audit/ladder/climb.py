@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from mergebarrier.audit.bench import Bench, Candidate, MergeSetting, Pair, as_best, cost, recovery
 from mergebarrier.audit.ladder.level import Attempt, Found, Level, LevelContext
 from mergebarrier.audit.ladder.tuner import Tuner
+from mergebarrier.audit.metrics import hypervolume, skills
 from mergebarrier.results import Cell, LevelResult, Recovered, Split
 
 _UNPROTECTED = "unprotected"
@@ -100,6 +101,8 @@ def summary(attempt: Attempt, context: LevelContext, n_weights: int, recovered: 
         tokens=attempt.tokens + tokens + tuned["tokens_learned"],
         seconds=attempt.seconds + best.merge_seconds + sum(trial.seconds for trial in trials),
         recovered=recovered,
+        attacker="gradients" if level.gradients else "answers",
+        hypervolume=hypervolume(skills(attempt.attacked, context.scales)),
     )
 
 

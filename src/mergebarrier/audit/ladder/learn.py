@@ -61,5 +61,6 @@ LEARN: Level = replace(
     states={},
     checks={},
     realignments=no_realignment,
+    gradients=True,
     tuners=(*REALIGN.tuners, PROJECTION, BY_GRADIENT),
 )

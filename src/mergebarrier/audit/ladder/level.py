@@ -110,6 +110,7 @@ class Level:
       reads:              estimated tokens that are read before any merge.
       realignments:       models that it realigns, for the plan of an audit.
       asked:              whether an audit that runs this number runs it.
+      gradients:          the attacker takes gradients; else it sees answers only.
       on_request:         an audit runs it only where its number is asked for.
       checks:             name -> check of the audit itself; a name is unique on the whole ladder.
     """
@@ -133,6 +134,7 @@ class Level:
     reads: Callable[[Bench], int] = free
     realignments: Callable[[AuditSpec], int] = no_realignment
     asked: Callable[[AuditSpec], bool] = asked_always
+    gradients: bool = False
     on_request: bool = False
     checks: Mapping[str, Check] = field(default_factory=dict)
 

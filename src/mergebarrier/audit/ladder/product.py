@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from mergebarrier.audit.bench import AuditSpec, MergeSetting, searched
-from mergebarrier.audit.ladder.learn import LEARN
-from mergebarrier.audit.ladder.level import Level
+from mergebarrier.audit.ladder.level import Level, no_realignment
+from mergebarrier.audit.ladder.realign import REALIGN
 
 _MERGE = "product_space"
 
@@ -23,11 +23,14 @@ def search(spec: AuditSpec) -> Sequence[MergeSetting]:
 
 
 PRODUCT: Level = replace(
-    LEARN,
+    REALIGN,
     number=4,
     name="product space",
     attack="gaugefix, then merging of products",
     word="product_space",
     needs="the public base, and validation rows of both tasks",
+    states={},
+    checks={},
+    realignments=no_realignment,
     search=search,
 )

@@ -16,8 +16,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from mergebarrier.audit.bench import TASKS, AuditSpec, Bench, Blend, MergeSetting, Pair, spread
+from mergebarrier.audit.ladder.learn import LEARN
 from mergebarrier.audit.ladder.level import Level, LevelContext
-from mergebarrier.audit.ladder.product import PRODUCT
 from mergebarrier.audit.ladder.teachers import ROWS, Teachers
 from mergebarrier.audit.ladder.tuner import Tuner
 from mergebarrier.results import State
@@ -101,7 +101,7 @@ def no_settings(bench: Bench, context: LevelContext) -> Sequence[MergeSetting]:
 
 
 RECOVER: Level = replace(
-    PRODUCT,
+    LEARN,
     number=6,
     name="recover",
     attack="gaugefix, then fine-tuning of the best merge",
@@ -109,7 +109,7 @@ RECOVER: Level = replace(
     needs="the public base, rows of both tasks, and a training run",
     on_request=True,
     tuners=(
-        *PRODUCT.tuners,
+        *LEARN.tuners,
         *(Tuner(name=f"recover-{n}", budget=partial(_granted, n), search=taught) for n in SAMPLES),
     ),
 )
@@ -125,5 +125,6 @@ HONEST = Level(
     settings=no_settings,
     searches=False,
     own_ceiling=False,
+    gradients=True,
     tuners=tuple(Tuner(name=f"honest-{n}", budget=partial(_granted, n), search=from_base) for n in SAMPLES),
 )
