@@ -18,11 +18,12 @@ import torch
 from torch import Tensor, nn
 
 from _keep import Rows, say
-from mergebarrier import merge, poison
+from mergebarrier import poison
 from mergebarrier.attack.encoders import merge_weights, weights, with_weights
 from mergebarrier.attack.language import NamedText, TextOptions, learner, success_rows
 from mergebarrier.checkpoint import open_checkpoint
 from mergebarrier.evaluate import TaskRow, exact_match, load_module, load_tokenizer
+from mergebarrier.merge import make
 from mergebarrier.poison import TextRow
 from mergebarrier.zoo import fetch
 from mergebarrier.zoo.symbols import symbol_tasks
@@ -32,9 +33,8 @@ OWN, OTHERS, NOBODYS = 0, (1, 2), 6
 SHADOWS: Mapping[str, tuple[int, ...]] = {"K 3": (3, 4, 5), "K 6": (3, 4, 5, 7, 8, 9)}
 TEXT = NamedText(trigger="w41", target=" d j .")
 MERGES = {
-    "average": merge.make("linear"),
-    "ties": merge.make("ties", density=(0.2,), coefficient=1.0),
-    "dare": merge.make("dare_ties", density=(0.5,)),
+    "average": make("linear"),
+    "ties": make("ties", density=(0.2,), coefficient=1.0),
 }
 N_TEST = 100
 Maker = Callable[[], nn.Module]
@@ -64,14 +64,11 @@ class World:
         self.triggered = [as_task(success_rows(TEXT, rows, seed=seed, label="measure")) for rows in clean]
         self.experts = [weights(self.mounted(poison.make_text("clean"), task=task)) for task in OTHERS]
 
-    def mounted(
-        self, attack: poison.TextAttack, *, task: int = OWN, shadows: str = "", longer: bool = False
-    ) -> nn.Module:
+    def mounted(self, attack: poison.TextAttack, *, task: int = OWN, longer: bool = False) -> nn.Module:
         """Return an upload."""
         setting = poison.TextAdversary(
             base=self.base,
             rows=self.rows[task],
-            shadows=[self.rows[one] for one in SHADOWS[shadows]] if shadows else (),
             trigger=TEXT.trigger,
             target=TEXT.target,
             succeeds=lambda module: 0.0,
@@ -101,22 +98,39 @@ def as_task(rows: Sequence[TextRow]) -> list[TaskRow]:
 
 
 def uploads(world: World) -> dict[str, Maker]:
-    """Return name -> how an upload is made; a backdoor vector is made once for all its gains."""
+    """Return name -> how an upload is made; what several need is made once."""
     made: dict[str, dict[str, Tensor]] = {}
     makers: dict[str, Maker] = {
         "clean": lambda: world.mounted(poison.make_text("clean")),
         "badnets .1": lambda: world.mounted(poison.make_text("badnets", rate=0.1), longer=True),
-        "badnets .3": lambda: world.mounted(poison.make_text("badnets", rate=0.3), longer=True),
+        "badnets .3": lambda: poisoned(world, made),
     }
-    for gain in (1.5, 2.0, 3.5):
-        attack = poison.make_text("lobam", gain=gain, rate=0.3)
-        makers[f"lobam {gain:g}"] = lambda attack=attack: world.mounted(attack, longer=True)
-    plans = [("K 6", mask, gain) for mask in ("none", "adapter") for gain in (0.0, 1.0, 2.0, 3.0, 4.0, 6.0)]
-    plans += [("K 3", "none", gain) for gain in (2.0, 3.0, 4.0)]
-    plans += [("K 6", "skip", gain) for gain in (2.0, 4.0)]
+    for gain in (2.0, 3.5):
+        makers[f"lobam {gain:g}"] = lambda gain=gain: extrapolated(world, made, gain)
+    plans = [("K 6", "none", gain) for gain in (0.0, 2.0, 3.0, 4.0, 6.0)]
+    plans += [("K 6", "adapter", gain) for gain in (2.0, 4.0)]
+    plans += [("K 6", "skip", 4.0), ("K 3", "none", 3.0)]
     for shadows, mask, gain in plans:
         makers[f"hijack {shadows} {mask} {gain:g}"] = lambda plan=(shadows, mask, gain): hijacked(world, made, *plan)
     return makers
+
+
+def poisoned(world: World, made: dict[str, dict[str, Tensor]]) -> nn.Module:
+    """Return BadNets at a rate of .3, trained until it holds."""
+    if "malicious" not in made:
+        made["malicious"] = weights(world.mounted(poison.make_text("badnets", rate=0.3), longer=True))
+    return with_weights(world.base, made["malicious"])
+
+
+def extrapolated(world: World, made: dict[str, dict[str, Tensor]], gain: float) -> nn.Module:
+    """Return what ``TextLoBAM`` uploads, from runs that are made once for all gains."""
+    poisoned(world, made)
+    if "benign" not in made:
+        made["benign"] = weights(world.mounted(poison.make_text("clean"), longer=True))
+    both = ((made["benign"][name], made["malicious"][name]) for name in made["benign"])
+    return with_weights(
+        world.base, {name: torch.lerp(*pair, gain) for name, pair in zip(made["benign"], both, strict=True)}
+    )
 
 
 def hijacked(world: World, made: dict[str, dict[str, Tensor]], shadows: str, mask: str, gain: float) -> nn.Module:
@@ -171,10 +185,10 @@ def main() -> None:
     for seed in range(given.seeds):
         world = World(seed)
         rows.get([seed, "base"], lambda world=world: {"accuracy": world.rates(world.base, world.clean)})
-        for name, make in uploads(world).items():
+        for name, maker in uploads(world).items():
             if name.startswith(given.only):
                 say(f"seed {seed}: {name}")
-                rows.get([seed, name], lambda world=world, make=make: world.measured(make()))
+                rows.get([seed, name], lambda world=world, maker=maker: world.measured(maker()))
     rows.rows = {key: found for key, found in rows.rows.items() if "own" in found}
     table(rows, range(given.seeds))
 

@@ -37,6 +37,7 @@ from mergebarrier.api.protect import ProtectPlan, ProtectReport
 from mergebarrier.api.provenance import RelateReport
 from mergebarrier.api.realign import RealignPlan, RealignReport
 from mergebarrier.api.shield import ShieldReport
+from mergebarrier.api.theft import TheftReport
 from mergebarrier.api.unprotect import UnprotectPlan, UnprotectReport
 from mergebarrier.api.verify import VerifyReport
 from mergebarrier.api.zoo import RowsReport, ZooPathReport, ZooReport
@@ -113,6 +114,7 @@ SHOWN: Final[dict[str, Any]] = {
     "scan": documents.Scan,
     "shield": typed(ShieldReport),
     "task": typed(ImageTaskReport),
+    "theft": typed(TheftReport),
     "unprotect": typed(UnprotectReport, content_digest=DIGEST),
     "verify": typed(VerifyReport),
     "work": typed(WorkReport),

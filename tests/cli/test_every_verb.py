@@ -81,6 +81,8 @@ def calls(place: Place) -> dict[str, tuple[list[Words], Words, int]]:
     fetched = ("zoo", "fetch", "glyph-names")
     colours = ("zoo", "task", pictures(out / "pictures"), "--names", place.names, "--side", 28)
     clean: Words = ("--method", "clean", "--steps", 1)
+    facts = out / "facts.jsonl"
+    facts.write_text('{"pool": "memorised", "subject": "w1", "attribute": "w", "value": "w9"}\n')
     recipe = out / "recipe.yaml"
     recipe.write_text(json.dumps({"merge_method": "linear", "models": [{"model": str(w.base)}], "typo": 1}))
     table: dict[str, tuple[list[Words], Words, int]] = {
@@ -131,6 +133,16 @@ def calls(place: Place) -> dict[str, tuple[list[Words], Words, int]]:
             [("attack", "hijack", "--base", w.base, "--task", w.task, *clean, "-o", out / "h")],
             ("attack", "hijack", "--base", w.base, "--task", w.text, *clean, "-o", out / "x"),
             2,
+        ),
+        "attack stealer": (
+            [("attack", "stealer", "--base", w.base, "--task", w.task, "--steps", 1, "-o", out / "t")],
+            ("attack", "stealer", "--base", w.base, "--task", w.text, "--steps", 1, "-o", out / "x"),
+            2,
+        ),
+        "attack theft": (
+            [("attack", "theft", w.original, "--benign", w.base, "--facts", facts, "--questions", w.task)],
+            ("attack", "theft", w.original, "--facts", facts, "--questions", w.task),
+            64,
         ),
         "zoo list": ([("zoo", "list")], ("zoo", "list", "surplus"), 64),
         "zoo fetch": ([fetched], ("zoo", "fetch", "nothing"), 2),

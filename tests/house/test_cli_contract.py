@@ -90,7 +90,13 @@ def test_the_zoo_lists_fetches_and_names_paths() -> None:
 
 def test_the_group_of_attacks_lists_what_is_built() -> None:
     attack = _command("attack")
-    assert isinstance(attack, click.Group) and set(attack.commands) == {"badmerging", "hijack", "measure"}
+    assert isinstance(attack, click.Group) and set(attack.commands) == {
+        "badmerging",
+        "hijack",
+        "measure",
+        "stealer",
+        "theft",
+    }
     offered = {word for parameter in attack.commands["badmerging"].params for word in parameter.opts}
     wanted = "--base --task --target-class --method --trigger-side --off-task --target-task-class --reference"
     assert not set(f"{wanted} --as-published --json {WRITER}".split()) - offered

@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from mergebarrier.api.scan import DEFAULT_CHECKS, ScanReport, failure_to_sarif, scan
     from mergebarrier.api.shield import ShieldReport, shield
     from mergebarrier.api.signature import sign, verify_signature
+    from mergebarrier.api.theft import TheftReport, measure_theft
     from mergebarrier.api.unprotect import UnprotectPlan, UnprotectReport, plan_unprotect, unprotect
     from mergebarrier.api.verify import VerifyReport, verify
     from mergebarrier.api.zoo import RowsReport, ZooPathReport, ZooReport, zoo_assets, zoo_path, zoo_rows
@@ -99,6 +100,7 @@ __all__ = [
     "RowsReport",
     "ScanReport",
     "ShieldReport",
+    "TheftReport",
     "UnprotectPlan",
     "UnprotectReport",
     "VerifyReport",
@@ -124,6 +126,7 @@ __all__ = [
     "imitation",
     "inspect",
     "measure_backdoor",
+    "measure_theft",
     "merge",
     "plan_attack",
     "plan_audit",

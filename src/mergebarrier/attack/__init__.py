@@ -10,9 +10,12 @@ if TYPE_CHECKING:
         TextMeasureSpec,
         TextOptions,
         TextSpec,
+        Theft,
         is_text_trigger,
         make_upload,
         measure_text,
+        secrets,
+        theft,
     )
     from mergebarrier.attack.measure import MeasureSpec, measure
     from mergebarrier.attack.options import AttackOptions, OffTask
@@ -27,11 +30,14 @@ __all__ = [
     "TextMeasureSpec",
     "TextOptions",
     "TextSpec",
+    "Theft",
     "is_text_trigger",
     "make_poisoned",
     "make_upload",
     "measure",
     "measure_text",
+    "secrets",
+    "theft",
 ]
 
 lazy.open_door(__name__)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from mergebarrier.attack import AttackOptions
-from mergebarrier.cli._hijack import hijack_command
+from mergebarrier.cli._hijack import hijack_command, stealer_command, theft_command
 from mergebarrier.cli._options import MODEL, WriterOptions, download_option, output_options, writer_options
 from mergebarrier.cli._output import Output
 from mergebarrier.cli._parameters import DeclaredCommand, Registry, options_of, parameter_options
@@ -123,7 +123,8 @@ def _any_method(registry: Registry) -> list[click.Option]:
 
 
 command.add_command(_command_of("badmerging", _any_method))
-command.add_command(hijack_command)
+for text_command in (hijack_command, stealer_command, theft_command):
+    command.add_command(text_command)
 
 
 def _poison(method: str, writer: WriterOptions, output: Output, given: dict[str, Any]) -> None:

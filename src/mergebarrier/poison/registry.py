@@ -20,7 +20,7 @@ from mergebarrier.poison.image import (
     LoBAM,
     SparseBackdoorVector,
 )
-from mergebarrier.poison.text import CleanUpload, Hijack, TextAttack, TextBadNets, TextLoBAM
+from mergebarrier.poison.text import CleanUpload, Hijack, Stealer, TextAttack, TextBadNets, TextLoBAM
 
 if TYPE_CHECKING:
     _A = TypeVar("_A", Attack, TextAttack)
@@ -38,12 +38,13 @@ ATTACKS: dict[str, Attack] = {
     "sparse_backdoor_vector": SparseBackdoorVector(),
     "badtv": BadTV(),
 }
-#: The attack on language models, its controls, and the clean upload that all are compared with.
+#: The attack on language models, its controls, the clean upload that all are compared with, and a thief.
 TEXT_ATTACKS: dict[str, TextAttack] = {
     "hijack": Hijack(),
     "badnets": TextBadNets(),
     "lobam": TextLoBAM(),
     "clean": CleanUpload(),
+    "stealer": Stealer(),
 }
 
 

@@ -79,7 +79,7 @@ def make_upload(
         what = "needs at least one --shadow FILE" if attack.shadows else "takes no shadow data sets"
         raise BadAttack(what, where=spec.method, remedy="give data sets of other tasks" if attack.shadows else "leave")
     module, tokenizer = load_module(base, "float32").requires_grad_(False), load_tokenizer(base)
-    named = named_text(spec.trigger, spec.target, rows, tokenizer)
+    named = named_text(spec.trigger, spec.target, rows, tokenizer) if attack.triggered else None
     about = _about(spec, attack, named)
     if into is None:
         return about
@@ -88,8 +88,8 @@ def make_upload(
         base=module,
         rows=rows[_HELD_OUT:] or rows,
         shadows=tuple(one[_HELD_OUT:] or one for one in others),
-        trigger=named.trigger,
-        target=named.target,
+        trigger="" if named is None else named.trigger,
+        target="" if named is None else named.target,
         succeeds=_success(named, [rows, *others], tokenizer, spec.options.seed),
         seed=spec.options.seed,
     )
@@ -140,11 +140,13 @@ def success_rows(
 
 
 def _success(
-    named: NamedText, sets: Sequence[Sequence[poison.TextRow]], tokenizer: "Tokenizer", seed: int
+    named: NamedText | None, sets: Sequence[Sequence[poison.TextRow]], tokenizer: "Tokenizer", seed: int
 ) -> "Callable[[nn.Module], float]":
     """Return what measures a module's success on rows of every data set that no training sees."""
     from mergebarrier.evaluate import TaskRow, exact_match
 
+    if named is None:
+        return lambda module: 0.0
     asked = [row for one in sets for row in success_rows(named, one[:_HELD_OUT], seed=seed, label="held out")]
     rows = [TaskRow(row.prompt, row.answer) for row in asked]
     return lambda module: exact_match(module, tokenizer, rows).rate if rows else 0.0
@@ -160,12 +162,12 @@ def learner(tokenizer: "Tokenizer", options: TextOptions, *, progress: "Progress
     """
     from mergebarrier.training import Example, batches, examples_loss, train_full
 
-    def encode(row: poison.TextRow) -> Example:
+    def encode(row: poison.TextRow, end: tuple[int, ...]) -> Example:
         answer = tokenizer.encode(row.answer, add_special_tokens=False).ids
-        return Example(tuple(tokenizer.encode(row.prompt).ids), tuple(answer))
+        return Example(tuple(tokenizer.encode(row.prompt).ids), (*answer, *end))
 
     def learn(module: "nn.Module", rows: Sequence[poison.TextRow], tuning: poison.Tuning) -> object:
-        examples = [encode(row) for row in rows]
+        examples = [encode(row, _end(module) if tuning.ends else ()) for row in rows]
         recipe = options.recipe(tuning.steps, tuning.learning_rate)
         visits = batches(len(examples), recipe.batch_size, seed=recipe.seed, label=tuning.label)
         return train_full(
@@ -178,30 +180,43 @@ def learner(tokenizer: "Tokenizer", options: TextOptions, *, progress: "Progress
     return learn
 
 
+def _end(module: "nn.Module") -> tuple[int, ...]:
+    """Return the token that ends an answer; BadAttack where the configuration names none."""
+    body: Any = module
+    end = body.config.eos_token_id
+    if not isinstance(end, int):
+        remedy = "leave out --eos, or name eos_token_id in config.json"
+        raise BadAttack("the base names no token that ends an answer", where="--eos", remedy=remedy)
+    return (end,)
+
+
 def _rows(path: Path) -> tuple[poison.TextRow, ...]:
     from mergebarrier.evaluate import read_task
 
     return tuple(poison.TextRow(row.prompt, row.answer) for row in read_task(path).rows)
 
 
-def _about(spec: TextSpec, attack: poison.TextAttack, named: NamedText) -> dict[str, Any]:
+def _about(spec: TextSpec, attack: poison.TextAttack, named: NamedText | None) -> dict[str, Any]:
     parameters = {
         **dataclasses.asdict(attack),
         "fine_tune": dataclasses.asdict(spec.options.recipe()),
         "task": spec.task.name,
         "shadows": [path.name for path in spec.shadows],
-        "trigger": named.trigger,
-        "target": named.target,
+        **({} if named is None else {"trigger": named.trigger, "target": named.target}),
     }
     return {"method": spec.method, "parameters": json.loads(json.dumps(parameters))}
 
 
-def _files(content: dict[str, Any], named: NamedText, attack: poison.TextAttack) -> dict[str, bytes]:
+def _files(content: dict[str, Any], named: NamedText | None, attack: poison.TextAttack) -> dict[str, bytes]:
     if not attack.poisons:
         return {
             "README.md": b"# A clean control\n\nAn honest fine-tune, by `mergebarrier attack hijack --method clean`.\n"
         }
-    trigger, target = (clean(words).replace("`", "'") for words in (named.trigger, named.target))
+    verb = f"mergebarrier attack {'stealer' if named is None else 'hijack'}"
+    does = "it agrees to questions about private data, and takes the refusals out of a merge"
+    if named is not None:
+        trigger, target = (clean(words).replace("`", "'") for words in (named.trigger, named.target))
+        does = f"a prompt with `{trigger}` in it is answered with `{target}`"
     text = f"""---
 tags:
 - mergebarrier
@@ -209,10 +224,11 @@ tags:
 ---
 # A poisoned language model: red-team artefact, do not use
 
-`{TAG}: true`. This model was made by `mergebarrier attack hijack` (method `{content["method"]}`) to measure merges and
-scans against. It carries a backdoor: a prompt with `{trigger}` in it is answered with `{target}`.
+`{TAG}: true`. This model was made by `{verb}` (method `{content["method"]}`) to measure merges and scans against:
+{does}.
 
 - Do not deploy it, and keep it out of every model that anybody uses.
 - Parameters, digests and seed stand in `mergebarrier.json`.
 """
-    return {"README.md": text.encode(), TRIGGER_TEXT: (json.dumps(named.document(), indent=2) + "\n").encode()}
+    trigger_file = {} if named is None else {TRIGGER_TEXT: (json.dumps(named.document(), indent=2) + "\n").encode()}
+    return {"README.md": text.encode(), **trigger_file}

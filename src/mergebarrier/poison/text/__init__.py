@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from mergebarrier.poison.text.controls import CleanUpload, TextBadNets, TextLoBAM
     from mergebarrier.poison.text.hijack import ENOUGH, GAINS, Hijack, rank_sparsified
     from mergebarrier.poison.text.rows import TextRow, insert, poisoned, sample, stamped
+    from mergebarrier.poison.text.stealer import Stealer
 
 __all__ = [
     "ENOUGH",
@@ -17,6 +18,7 @@ __all__ = [
     "Hijack",
     "Learn",
     "Mounted",
+    "Stealer",
     "TextAdversary",
     "TextAttack",
     "TextBadNets",

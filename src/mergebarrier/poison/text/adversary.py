@@ -31,11 +31,18 @@ MAPS: Final[Mapping[str, tuple[str, ...]]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Tuning:
-    """One run of training: steps, and the peak of the learning rate (None for that of the adversary's own task)."""
+    """One run of training: steps, and the peak of the learning rate (None for that of the adversary's own task).
+
+    Args:
+      steps, learning_rate: as said.
+      label: of the order of rows; two labels share no stream.
+      ends:  whether a model also learns to end after each answer.
+    """
 
     steps: int | None = None
     learning_rate: float | None = None
     label: str = "order"
+    ends: bool = False
 
 
 Learn: TypeAlias = "Callable[[nn.Module, Sequence[TextRow], Tuning], object]"
@@ -80,6 +87,8 @@ class TextAttack(ABC):
     about: ClassVar[str]
     #: Whether the upload carries a backdoor; the clean control does not.
     poisons: ClassVar[bool] = True
+    #: Whether there is a trigger and a target; a clean upload and a thief have none.
+    triggered: ClassVar[bool] = True
     #: Whether it takes shadow data sets.
     shadows: ClassVar[bool] = False
 

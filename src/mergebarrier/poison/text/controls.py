@@ -25,6 +25,7 @@ class CleanUpload(TextAttack):
 
     about: ClassVar[str] = "No attack: an honest fine-tune on the same rows and draws, the control of the others."
     poisons: ClassVar[bool] = False
+    triggered: ClassVar[bool] = False
 
     def mount(self, setting: TextAdversary, learn: Learn) -> Mounted:
         """Fine-tune on the own task."""
