@@ -7,6 +7,7 @@ report.gain
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import ClassVar, Final
 
@@ -82,5 +83,5 @@ def measure_theft(
             module, tokenizer = load_module(checkpoint, "float32"), load_tokenizer(checkpoint)
             end = checkpoint.config.get("eos_token_id")
             suspect = ModuleSuspect(module, tokenizer, ends=[end] if isinstance(end, int) else [])
-            found[role] = theft(lambda asks, s=suspect: s.answers(asks, max_tokens=_TOKENS), known, never, refusal)
+            found[role] = theft(partial(suspect.answers, max_tokens=_TOKENS), known, never, refusal)
     return TheftReport(models=found, gain=found["merged"].em_n.rate - found["benign"].em_n.rate)
