@@ -31,13 +31,13 @@ from mergebarrier.api.family import FamilyReport
 from mergebarrier.api.image_task import ImageTaskReport
 from mergebarrier.api.imitation import ImitationReport
 from mergebarrier.api.inspect import InspectReport
+from mergebarrier.api.measure_backdoor import TheftReport
 from mergebarrier.api.merge import MergeExplanation
 from mergebarrier.api.parents import ParentsReport
 from mergebarrier.api.protect import ProtectPlan, ProtectReport
 from mergebarrier.api.provenance import RelateReport
 from mergebarrier.api.realign import RealignPlan, RealignReport
 from mergebarrier.api.shield import ShieldReport
-from mergebarrier.api.theft import TheftReport
 from mergebarrier.api.unprotect import UnprotectPlan, UnprotectReport
 from mergebarrier.api.verify import VerifyReport
 from mergebarrier.api.zoo import RowsReport, ZooPathReport, ZooReport

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from mergebarrier.api.image_task import HeadOptions, ImageTaskReport, image_task
     from mergebarrier.api.imitation import ImitationReport, imitation
     from mergebarrier.api.inspect import InspectReport, inspect
-    from mergebarrier.api.measure_backdoor import BackdoorReport, measure_backdoor
+    from mergebarrier.api.measure_backdoor import BackdoorReport, TheftReport, measure_backdoor, measure_theft
     from mergebarrier.api.merge import (
         MergeExplanation,
         MergePlanReport,
@@ -54,7 +54,6 @@ if TYPE_CHECKING:
     from mergebarrier.api.scan import DEFAULT_CHECKS, ScanReport, failure_to_sarif, scan
     from mergebarrier.api.shield import ShieldReport, shield
     from mergebarrier.api.signature import sign, verify_signature
-    from mergebarrier.api.theft import TheftReport, measure_theft
     from mergebarrier.api.unprotect import UnprotectPlan, UnprotectReport, plan_unprotect, unprotect
     from mergebarrier.api.verify import VerifyReport, verify
     from mergebarrier.api.zoo import RowsReport, ZooPathReport, ZooReport, zoo_assets, zoo_path, zoo_rows
