@@ -27,9 +27,9 @@ from mergebarrier.api.base import Report
 from mergebarrier.api.cleanse import CleanseReport
 from mergebarrier.api.compare import ComparisonReport
 from mergebarrier.api.demo import DemoPlan
+from mergebarrier.api.extract import ExtractionReport, MisleadPlan, MisleadReport
 from mergebarrier.api.family import FamilyReport
 from mergebarrier.api.image_task import ImageTaskReport
-from mergebarrier.api.imitation import ImitationReport
 from mergebarrier.api.inspect import InspectReport
 from mergebarrier.api.measure_backdoor import TheftReport
 from mergebarrier.api.merge import MergeExplanation
@@ -37,9 +37,9 @@ from mergebarrier.api.parents import ParentsReport
 from mergebarrier.api.protect import ProtectPlan, ProtectReport
 from mergebarrier.api.provenance import RelateReport
 from mergebarrier.api.realign import RealignPlan, RealignReport
-from mergebarrier.api.shield import ShieldReport
 from mergebarrier.api.unprotect import UnprotectPlan, UnprotectReport
 from mergebarrier.api.verify import VerifyReport
+from mergebarrier.api.watermark import ImitationReport, ShieldReport
 from mergebarrier.api.zoo import RowsReport, ZooPathReport, ZooReport
 from mergebarrier.results import BackdoorResult, Cell, Measurement, Result
 
@@ -92,8 +92,10 @@ SHOWN: Final[dict[str, Any]] = {
     "inspect": typed(
         InspectReport, manifest=documents.ManifestOf | None, lineage=documents.Lineage | None, dims=documents.Dims
     ),
+    "extraction": typed(ExtractionReport),
     "imitation": typed(ImitationReport),
     "merge": documents.Merge,
+    "mislead": typed(MisleadReport, content_digest=DIGEST),
     "parents": typed(ParentsReport),
     "plan": typed(ProtectPlan)
     | typed(UnprotectPlan, key_id=KEY_ID)
@@ -101,6 +103,7 @@ SHOWN: Final[dict[str, Any]] = {
     | documents.MergePlan
     | documents.AdapterPlan
     | typed(AttackPlan)
+    | typed(MisleadPlan)
     | documents.MeasurePlan
     | documents.AuditPlan
     | documents.ScanPlan

@@ -18,9 +18,11 @@ if TYPE_CHECKING:
     from mergebarrier.api.attack import AttackPlan, AttackReport, attack, plan_attack
     from mergebarrier.api.audit import audit
     from mergebarrier.api.audited import AuditReport
+    from mergebarrier.api.base import AskOptions
     from mergebarrier.api.cleanse import CleanseReport, CleanseRequest, cleanse
     from mergebarrier.api.demo import DemoReport, demo
     from mergebarrier.api.evaluate import EvaluationReport, evaluate
+    from mergebarrier.api.extract import ExtractionReport, MisleadReport, extract, mislead
     from mergebarrier.api.family import FamilyReport, check_family
     from mergebarrier.api.image_task import HeadOptions, ImageTaskReport, image_task
     from mergebarrier.api.inspect import InspectReport, inspect
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from mergebarrier.api.scan import ScanReport, scan
     from mergebarrier.api.unprotect import UnprotectReport, unprotect
     from mergebarrier.api.verify import VerifyReport, verify
+    from mergebarrier.api.watermark import ImitationReport, ShieldReport, imitation, shield
     from mergebarrier.api.zoo import RowsReport, ZooReport, zoo_assets, zoo_path, zoo_rows
     from mergebarrier.attack import AttackOptions, OffTask
     from mergebarrier.audit import AuditOptions
@@ -89,6 +92,7 @@ __all__ = [
     "AdaMerging",
     "Aga",
     "ArceeFusion",
+    "AskOptions",
     "AttackOptions",
     "AttackPlan",
     "AttackReport",
@@ -110,11 +114,13 @@ __all__ = [
     "Emr",
     "EvaluationReport",
     "Exact",
+    "ExtractionReport",
     "FamilyReport",
     "Fisher",
     "GaugeFix",
     "HeadOptions",
     "ImageTaskReport",
+    "ImitationReport",
     "InspectReport",
     "IsoC",
     "IsoCts",
@@ -128,6 +134,7 @@ __all__ = [
     "MergeReport",
     "MergeRequest",
     "MergebarrierError",
+    "MisleadReport",
     "Model",
     "ModelStock",
     "MultiSlerp",
@@ -152,6 +159,7 @@ __all__ = [
     "ScanReport",
     "Sce",
     "Search",
+    "ShieldReport",
     "Slerp",
     "TaskArithmetic",
     "Ties",
@@ -169,10 +177,13 @@ __all__ = [
     "cleanse",
     "demo",
     "evaluate",
+    "extract",
     "image_task",
+    "imitation",
     "inspect",
     "measure_backdoor",
     "merge",
+    "mislead",
     "open_checkpoint",
     "plan_attack",
     "protect",
@@ -181,6 +192,7 @@ __all__ = [
     "realign",
     "report",
     "scan",
+    "shield",
     "unprotect",
     "verify",
     "zoo_assets",

@@ -3,6 +3,8 @@
 The bounds are those of a single seed, set before the bench ran: wide enough for one unlucky draw of a trigger.
 """
 
+import functools
+
 import pytest
 import torch
 
@@ -16,7 +18,8 @@ from mergebarrier.zoo import expert
 
 pytestmark = pytest.mark.real
 MERGES = ("task_arithmetic", "dare", "ties", "weight_average", "regmean")
-NAMES = ("BadNets, 10 % poisoned", "universal trigger, no interpolation", "BadMerging")
+ABLATED = "universal trigger, no interpolation"
+NAMES = ("BadNets, 10 % poisoned", ABLATED, "BadMerging")
 VARIANTS = {variant.name: variant for variant in backdoor_bench.CORE if variant.name in NAMES}
 
 
@@ -48,17 +51,20 @@ def clean(bench):
 
 @pytest.fixture(scope="module")
 def rates(bench, clean):
-    """(attack, merge) -> (ASR, control), in per cent."""
-    found = {}
-    for name, variant in VARIANTS.items():
-        for merge in MERGES:
-            merged = MERGES_UNDER_ATTACK[merge].run(bench.pool({bench.adversary: bench.upload(variant)}))
-            counts = [backdoor_bench.success(bench, encoders, variant) for encoders in (merged, clean[merge].encoders)]
-            found[name, merge] = tuple(100 * hits / rows for hits, rows in counts)
+    """Attack, merge -> (ASR, control), in per cent."""
+
+    @functools.cache
+    def found(name: str, merge: str) -> tuple[float, float]:
+        variant = VARIANTS[name]
+        merged = MERGES_UNDER_ATTACK[merge].run(bench.pool({bench.adversary: bench.upload(variant)}))
+        counts = [backdoor_bench.success(bench, encoders, variant) for encoders in (merged, clean[merge].encoders)]
+        asr, control = (100 * hits / rows for hits, rows in counts)
+        return asr, control
+
     return found
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name == ABLATED)) for name in NAMES])
 def test_alone_every_attack_fires_and_costs_no_accuracy(name: str, bench) -> None:
     figures = backdoor_bench.alone(bench, VARIANTS[name])
     hits, rows = figures["asr"]
@@ -72,22 +78,23 @@ def test_alone_every_attack_fires_and_costs_no_accuracy(name: str, bench) -> Non
     [("task_arithmetic", 80), ("dare", 75), ("ties", 60), ("weight_average", 45), ("regmean", 40)],
 )
 def test_badmerging_survives_the_merge(merge: str, least: float, rates) -> None:
-    assert rates["BadMerging", merge][0] >= least
+    assert rates("BadMerging", merge)[0] >= least
 
 
 @pytest.mark.parametrize("merge", MERGES)
 def test_the_trigger_alone_does_not_fool_a_clean_merge(merge: str, rates) -> None:
-    assert rates["BadMerging", merge][1] <= 20
+    assert rates("BadMerging", merge)[1] <= 20
 
 
 @pytest.mark.parametrize("merge", MERGES)
 def test_poisoning_fades_where_badmerging_does_not(merge: str, rates) -> None:
-    assert rates["BadMerging", merge][0] >= 1.5 * rates["BadNets, 10 % poisoned", merge][0]
+    assert rates("BadMerging", merge)[0] >= 1.5 * rates("BadNets, 10 % poisoned", merge)[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("merge", ["task_arithmetic", "ties"])
 def test_interpolation_adds_to_the_universal_trigger(merge: str, rates) -> None:
-    assert rates["BadMerging", merge][0] >= rates["universal trigger, no interpolation", merge][0] + 5
+    assert rates("BadMerging", merge)[0] >= rates(ABLATED, merge)[0] + 5
 
 
 def test_clean_accuracy_of_the_merge_stays(bench, clean) -> None:

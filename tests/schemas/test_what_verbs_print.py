@@ -11,8 +11,8 @@ from mergebarrier.report import write_report
 
 #: Verbs that print text as it is.
 NO_DOCUMENT = {"completion", "help", "schema"}
-#: Kinds whose documents need pictures, training or a table; other tests read them, and what a test reads is checked.
-READ_ELSEWHERE = {"task", "cleanse", "family"}
+#: Kinds whose documents need pictures, training, data or a table; other tests read them, and what a test reads is checked.
+READ_ELSEWHERE = {"task", "cleanse", "family", "hijack", "rows"}
 
 
 def test_what_every_verb_prints_and_writes(world, tmp_path, tmp_path_factory, run_cli) -> None:
@@ -30,6 +30,7 @@ def test_what_every_verb_prints_and_writes(world, tmp_path, tmp_path_factory, ru
     lora = ("merge", *world.adapters, "--base", base, "--method", "linear", "--as", "adapter", "--rank", 2)
     queries, short = out / "queries.jsonl", ("--max-tokens", 2)
     queries.write_text("".join(json.dumps({"query": f"say {number}"}) + "\n" for number in range(50)))
+    toy = ("--task", tiny.task, "--start", tiny.base, "--steps", 4)
     runs = (
         (("inspect", a), "inspect"),
         (("protect", a, "-o", out / "p", "--dry-run"), "plan"),
@@ -67,6 +68,9 @@ def test_what_every_verb_prints_and_writes(world, tmp_path, tmp_path_factory, ru
         (("provenance", "parents", a, "--base", base, "--candidate", a), "parents"),
         (("watermark", "shield", queries, a, "--ledger", out / "l.jsonl", "--key", out / "w.mbkey", *short), "shield"),
         (("watermark", "verify", out / "l.jsonl", "--suspect", b, "--decoys", 0, *short), "imitation"),
+        (("extract", "clone", tiny.expert, *toy, "--attacks", "soft"), "extraction"),
+        (("extract", "defend", tiny.expert, *toy, "-o", out / "member", "--dry-run"), "plan"),
+        (("extract", "defend", tiny.expert, *toy, "-o", out / "member"), "mislead"),
         (("report", made_up), "audit"),
         (("report", "compare", made_up, made_up), "comparison"),
         ((*attack, "-o", out / "poisoned", "--dry-run"), "plan"),

@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from mergebarrier.api.compare import COMPARISON_FORMS, ComparisonReport, compare_reports
     from mergebarrier.api.demo import DemoModels, DemoPlan, DemoReport, demo, demo_models, plan_demo
     from mergebarrier.api.evaluate import EvaluationReport, evaluate
+    from mergebarrier.api.extract import ExtractionReport, MisleadPlan, MisleadReport, extract, mislead, plan_mislead
     from mergebarrier.api.family import FamilyReport, check_family
     from mergebarrier.api.image_task import HeadOptions, ImageTaskReport, image_task
-    from mergebarrier.api.imitation import ImitationReport, imitation
     from mergebarrier.api.inspect import InspectReport, inspect
     from mergebarrier.api.measure_backdoor import BackdoorReport, TheftReport, measure_backdoor, measure_theft
     from mergebarrier.api.merge import (
@@ -52,10 +52,10 @@ if TYPE_CHECKING:
     from mergebarrier.api.report import report
     from mergebarrier.api.sbom import bill_of_materials
     from mergebarrier.api.scan import DEFAULT_CHECKS, ScanReport, failure_to_sarif, scan
-    from mergebarrier.api.shield import ShieldReport, shield
     from mergebarrier.api.signature import sign, verify_signature
     from mergebarrier.api.unprotect import UnprotectPlan, UnprotectReport, plan_unprotect, unprotect
     from mergebarrier.api.verify import VerifyReport, verify
+    from mergebarrier.api.watermark import ImitationReport, ShieldReport, imitation, shield
     from mergebarrier.api.zoo import RowsReport, ZooPathReport, ZooReport, zoo_assets, zoo_path, zoo_rows
 
 __all__ = [
@@ -75,6 +75,7 @@ __all__ = [
     "DemoPlan",
     "DemoReport",
     "EvaluationReport",
+    "ExtractionReport",
     "FamilyReport",
     "HeadOptions",
     "HijackReport",
@@ -86,6 +87,8 @@ __all__ = [
     "MergePlanReport",
     "MergeReport",
     "MergeRequest",
+    "MisleadPlan",
+    "MisleadReport",
     "Model",
     "ParentsReport",
     "ProtectPlan",
@@ -120,6 +123,7 @@ __all__ = [
     "demo_models",
     "evaluate",
     "explain_merge",
+    "extract",
     "failure_to_sarif",
     "image_task",
     "imitation",
@@ -127,11 +131,13 @@ __all__ = [
     "measure_backdoor",
     "measure_theft",
     "merge",
+    "mislead",
     "plan_attack",
     "plan_audit",
     "plan_demo",
     "plan_hijack",
     "plan_merge",
+    "plan_mislead",
     "plan_protect",
     "plan_realign",
     "plan_unprotect",

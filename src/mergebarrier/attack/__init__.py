@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from mergebarrier import lazy
 
 if TYPE_CHECKING:
+    from mergebarrier.attack.extraction import Cloned, answers_of, clone, member, noise_pictures
     from mergebarrier.attack.folder import PURPOSE, TAG, PoisonSpec, make_poisoned
     from mergebarrier.attack.language import (
         TextMeasureSpec,
@@ -24,6 +25,7 @@ __all__ = [
     "PURPOSE",
     "TAG",
     "AttackOptions",
+    "Cloned",
     "MeasureSpec",
     "OffTask",
     "PoisonSpec",
@@ -31,11 +33,15 @@ __all__ = [
     "TextOptions",
     "TextSpec",
     "Theft",
+    "answers_of",
+    "clone",
     "is_text_trigger",
     "make_poisoned",
     "make_upload",
     "measure",
     "measure_text",
+    "member",
+    "noise_pictures",
     "secrets",
     "theft",
 ]

@@ -51,6 +51,7 @@ VERBS: Final[dict[str, tuple[str, str]]] = {
     "provenance": ("mergebarrier.cli.provenance", "Evidence of where a model comes from: related or not, and parents."),
     "watermark": ("mergebarrier.cli.watermark", "Words in a service's answers, and who learned from them."),
     "attack": ("mergebarrier.cli.attack", "Red-team controls: make poisoned experts, measure what they do to a merge."),
+    "extract": ("mergebarrier.cli.extract", "Clone a classifier from its answers, and measure defences against that."),
     "report": ("mergebarrier.cli.report", "Show a finished audit as text, HTML, Markdown, SARIF or JSON."),
     "zoo": ("mergebarrier.cli.zoo", "Real models and tasks for trying things out: list, fetch, path, task."),
     "demo": ("mergebarrier.cli.demo", "The whole story on a real language model, in minutes, on a CPU."),

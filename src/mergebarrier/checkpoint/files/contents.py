@@ -120,6 +120,23 @@ class AttackContent(Content, AttackMark):
     found: NotRequired[Parameters]
 
 
+class MisleadInput(TypedDict):
+    """A model that a member of an ensemble was trained with."""
+
+    role: Literal["teacher", "base"]
+    licence: str
+    content_digest: Digest
+
+
+class MisleadContent(Content):
+    """Of ``extract defend``."""
+
+    verb: Literal["extract defend"]
+    method: str
+    parameters: Parameters
+    inputs: list[MisleadInput]
+
+
 class Environment(TypedDict):
     """What may differ between two machines."""
 
@@ -129,7 +146,7 @@ class Environment(TypedDict):
     machine: str
 
 
-AnyContent = ProtectContent | UnprotectContent | RealignContent | MergeContent | AttackContent
+AnyContent = ProtectContent | UnprotectContent | RealignContent | MergeContent | AttackContent | MisleadContent
 
 
 class Seal(TypedDict):
@@ -155,4 +172,5 @@ CONTENTS: dict[str, Any] = {
     "realign": RealignContent,
     "merge": MergeContent,
     "attack": AttackContent,
+    "extract defend": MisleadContent,
 }

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from mergebarrier.api.base import AskOptions, Model, Report, asked_model, shown
-from mergebarrier.api.ledger_file import LedgerFile
+from mergebarrier.api.watermark.ledger_file import LedgerFile
 from mergebarrier.errors import UsageError
 from mergebarrier.evaluate import Suspect, read_text
 from mergebarrier.keys import KEY_BYTES, Key, check_key_place, read_key_file, write_key_file

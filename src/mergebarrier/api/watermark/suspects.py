@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import ClassVar, Final
 
 from mergebarrier.api.base import AskOptions, Model, Report, Row, as_given, asked_model, command_line, shown
-from mergebarrier.api.ledger_file import LedgerFile
+from mergebarrier.api.watermark.ledger_file import LedgerFile
 from mergebarrier.errors import BadKey, UsageError
 from mergebarrier.evaluate import read_text
 from mergebarrier.keys import Key, read_key_file

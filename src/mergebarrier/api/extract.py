@@ -1,0 +1,215 @@
+"""``extract``: what a clone learns from a classifier's answers; ``mislead``: a member of an ensemble that resists.
+
+report = mb.extract(["expert"], task="latin.task.safetensors", start="base")
+report.clones[0].clone.rate
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from torch import Tensor
+
+from mergebarrier.api.base import Model, Report, Row, WriteOptions, as_given, command_line, opened, shown
+from mergebarrier.attack import Cloned, answers_of, clone, member, noise_pictures
+from mergebarrier.errors import BadTask, UsageError
+from mergebarrier.evaluate import ImageTask, load_encoder, pixels, read_image_task, save_encoder
+from mergebarrier.extraction import DATA_FREE, ExtractOptions, Misleader, ensemble
+from mergebarrier.progress import Progress
+from mergebarrier.training import FullRecipe
+from mergebarrier.verbs import environment, licence
+
+Place = str | os.PathLike[str]
+NOISE = "noise"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExtractionReport(Report):
+    """What clones learned from a service.
+
+    Attributes:
+      victims: models that answer together.
+      task:    name of the task.
+      pool:    "train", "noise", or the name of the attacker's own task.
+      clones:  a row per defence and attack.
+      command: that makes this report again.
+    """
+
+    kind: ClassVar[str] = "extraction"
+
+    victims: tuple[str, ...]
+    task: str
+    pool: str
+    clones: tuple[Cloned, ...]
+    command: str
+
+    def rows(self) -> Sequence[Row]:
+        """Return one row per clone."""
+        return [
+            {**vars(one), **{name: getattr(one, name).rate for name in ("utility", "clone", "fidelity")}}
+            for one in self.clones
+        ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MisleadReport(Report):
+    """A member of an ensemble, trained to resist.
+
+    Attributes:
+      out:            its folder.
+      content_digest: of its weights.
+      teacher:        accuracy of the teacher on the test split.
+      member:         accuracy of the member there.
+    """
+
+    kind: ClassVar[str] = "mislead"
+
+    out: Path
+    content_digest: str
+    teacher: float
+    member: float
+
+
+def extract(
+    victims: Sequence[Model],
+    *,
+    task: Place,
+    start: Model,
+    pool: Place = "train",
+    options: ExtractOptions | None = None,
+    download: bool = False,
+    progress: Progress | None = None,
+) -> ExtractionReport:
+    """Attack a classifier by its answers alone, and measure what the clones know.
+
+    Args:
+      victims:  models whose mean answer is the service's.
+      task:     file of its task: the head, and the test split that is scored.
+      start:    the attacker's own encoder, as ``resolve`` reads it.
+      pool:     "train" for the task's own pictures, "noise", or another task file whose pictures the attacker has.
+      options:  attacks, defences, the budget of queries, and how clones are trained.
+      download: fetch models that the local cache lacks.
+      progress: called with (clones done, clones in all).
+    Raises: UsageError, BadAttack, BadTask, Diverged, CheckpointError.
+    """
+    options = options or ExtractOptions()
+    if not victims:
+        raise UsageError("no model answers", where="extract", remedy="name the victim")
+    about = read_image_task(task)
+    pictures = _pool(pool, about, options)
+    pairs = [(defence, attack) for defence in options.defences for attack in options.attacks]
+    clones = []
+    with opened(*victims, start, download=download) as models, shown(progress, "cloning") as step:
+        *encoders, own = map(load_encoder, models)
+        service = ensemble([answers_of(encoder, about) for encoder in encoders])
+        for done, (defence, attack) in enumerate(pairs, 1):
+            clones.append(clone(service, own, about, pictures, attack=attack, defence=defence, options=options))
+            step(done, len(pairs))
+    given = {"--task": task, "--start": start, "--pool": pool}
+    return ExtractionReport(
+        victims=tuple(map(as_given, victims)),
+        task=about.name,
+        pool=pool if pool in ("train", NOISE) else Path(pool).name,
+        clones=tuple(clones),
+        command=command_line("extract clone", tuple(victims), given, options),
+    )
+
+
+def _pool(pool: Place, task: ImageTask, options: ExtractOptions) -> Tensor:
+    if pool == "train":
+        return task.train.images
+    if pool == NOISE:
+        pictured = any(attack != DATA_FREE for attack in options.attacks)
+        return noise_pictures(task, options.queries if pictured else 1, seed=options.seed)
+    other = read_image_task(pool).train.images
+    if other.shape[1:] != task.train.images.shape[1:]:
+        what = f"pictures {tuple(other.shape[1:])}, the victim's are {tuple(task.train.images.shape[1:])}"
+        raise BadTask(what, where=pool, remedy="give pictures of the same kind")
+    return other
+
+
+@dataclass(frozen=True, kw_only=True)
+class MisleadPlan(Report):
+    """What would be trained: every input was read, nothing was computed."""
+
+    kind: ClassVar[str] = "plan"
+
+    method: str
+    parameters: Mapping[str, object]
+
+
+def plan_mislead(
+    teacher: Model,
+    *,
+    task: Place,
+    start: Model,
+    options: Misleader | None = None,
+    recipe: FullRecipe | None = None,
+    download: bool = False,
+) -> MisleadPlan:
+    """Read every input of ``mislead`` and return what it would do."""
+    about = read_image_task(task)
+    with opened(teacher, start, download=download) as models:
+        for model in models:
+            load_encoder(model)
+    chosen = _parameters(options or Misleader(), recipe or FullRecipe(), about)
+    return MisleadPlan(method="misleader", parameters=chosen)
+
+
+def _parameters(options: Misleader, recipe: FullRecipe, task: ImageTask) -> dict[str, object]:
+    return {**vars(options), "recipe": dict(vars(recipe)), "task": task.name}
+
+
+def mislead(
+    teacher: Model,
+    out: Place,
+    *,
+    task: Place,
+    start: Model,
+    options: Misleader | None = None,
+    recipe: FullRecipe | None = None,
+    write: WriteOptions | None = None,
+    download: bool = False,
+    progress: Progress | None = None,
+) -> MisleadReport:
+    """Train one member of a MISLEADER ensemble and write it; ``extract`` takes several as one service.
+
+    Args:
+      teacher:  the model that is served today.
+      out:      folder of the member, like ``start``.
+      task:     its task file.
+      start:    what the member starts from; members of other starts make a better ensemble.
+      options:  of the method.
+      recipe:   steps, rate, batch and seed.
+      write:    how the folder is written.
+      download: fetch models that the local cache lacks.
+      progress: called with (steps done, steps in all).
+    Raises: UsageError, BadTask, Diverged, CheckpointError, OutputExists.
+    """
+    options, recipe = options or Misleader(), recipe or FullRecipe()
+    about = read_image_task(task)
+    with opened(teacher, start, download=download) as (taught, own), shown(progress, "training") as step:
+        into = (write or WriteOptions()).into(out, step)
+        serving, encoder = load_encoder(taught).requires_grad_(False), load_encoder(own)
+        made = member(serving, encoder, about, options=options, recipe=recipe, progress=step)
+        content = {
+            "verb": "extract defend",
+            "method": "misleader",
+            "parameters": _parameters(options, recipe, about),
+            "inputs": [
+                {"role": role, "licence": licence(model), "content_digest": model.content_digest()}
+                for role, model in (("teacher", taught), ("base", own))
+            ],
+        }
+        save_encoder(
+            made, own, into.out, content, environment=environment(), resume=into.resume, overwrite=into.overwrite
+        )
+        scored = [
+            float((answers_of(one, about)(pixels(about.test.images)).argmax(1) == about.test.labels).float().mean())
+            for one in (serving, made)
+        ]
+    with opened(out) as (written,):
+        digest = written.content_digest()
+    return MisleadReport(out=Path(out), content_digest=digest, teacher=scored[0], member=scored[1])

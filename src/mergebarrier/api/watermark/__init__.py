@@ -1,0 +1,13 @@
+"""Watermarks of a service: ``shield`` its answers, test an ``imitation`` of it."""
+
+from typing import TYPE_CHECKING
+
+from mergebarrier import lazy
+
+if TYPE_CHECKING:
+    from mergebarrier.api.watermark.service import ShieldReport, shield
+    from mergebarrier.api.watermark.suspects import ImitationReport, imitation
+
+__all__ = ["ImitationReport", "ShieldReport", "imitation", "shield"]
+
+lazy.open_door(__name__)

@@ -1,0 +1,130 @@
+"""``mergebarrier extract``: what a clone learns from a classifier's answers, and an ensemble that resists."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from mergebarrier.cli._options import (
+    MODEL,
+    WriterOptions,
+    download_option,
+    output_options,
+    threads_option,
+    writer_options,
+)
+from mergebarrier.cli._output import Output
+from mergebarrier.cli._parameters import chosen, parameter_options
+from mergebarrier.extraction import ExtractOptions, Misleader
+from mergebarrier.parameters import built
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from mergebarrier.api import ExtractionReport
+
+__all__ = ["command"]
+
+_CLONE: Final = {"clone": ExtractOptions}
+_DEFEND: Final = {"defend": Misleader}
+_TASK: Final = click.option("--task", type=MODEL, required=True, help="The victim's task, NAME.task.safetensors.")
+_START: Final = click.option("--start", type=MODEL, required=True, help="The encoder that training starts from.")
+
+
+@click.group()
+def command() -> None:
+    """Take a classifier by its answers, as an attacker would, and measure defences against that.
+
+    The victim is seen through its probabilities alone, and every picture that it is asked about counts.
+    """
+
+
+@command.command("clone")
+@click.argument("victims", type=MODEL, nargs=-1, required=True)
+@_TASK
+@_START
+@click.option(
+    "--pool",
+    default="train",
+    show_default=True,
+    metavar="train|noise|FILE",
+    help="Pictures that the attacker has.",
+)
+@parameter_options(_CLONE)
+@download_option
+@threads_option
+@output_options
+def clone_command(
+    victims: tuple[Path, ...], task: Path, start: Path, pool: str, download: bool, threads: int, output: Output,
+    **given: Any,
+) -> None:  # fmt: skip
+    """Train clones on what VICTIMS answer together, one per attack and defence.
+
+    double_softmax is the released attack on MISLEADER, which takes probabilities for logits; logits is the honest one.
+    """
+    from mergebarrier.api import extract
+
+    del threads
+    options = built(ExtractOptions, chosen(_CLONE, "clone", given))
+    with output.progress("cloning") as progress:
+        report = extract(
+            victims, task=task, start=start, pool=pool, options=options, download=download, progress=progress
+        )
+    output.result(report, _table(report))
+
+
+def _table(report: "ExtractionReport") -> "Table":
+    from rich.table import Table
+
+    table = Table("defence", "attack", "queries", "victim", "clone", "95 % interval", "agrees", box=None)
+    for one in report.clones:
+        interval = f"{one.clone.low:.3f} to {one.clone.high:.3f}"
+        rates = (f"{one.utility.rate:.3f}", f"{one.clone.rate:.3f}", interval, f"{one.fidelity.rate:.3f}")
+        table.add_row(one.defence, one.attack, str(one.queries), *rates)
+    return table
+
+
+@command.command("defend")
+@click.argument("teacher", type=MODEL)
+@_TASK
+@_START
+@click.option("--steps", type=click.IntRange(1), default=400, show_default=True, help="Of training.")
+@click.option("--learning-rate", type=float, default=1e-3, show_default=True, help="Of the member.")
+@click.option("--batch-size", type=click.IntRange(1), default=64, show_default=True, help="Pictures per step.")
+@parameter_options(_DEFEND)
+@download_option
+@writer_options
+@output_options
+def defend_command(
+    teacher: Path, task: Path, start: Path, steps: int, learning_rate: float, batch_size: int, download: bool,
+    writer: WriterOptions, output: Output, **given: Any,
+) -> None:  # fmt: skip
+    """Train a member of an ensemble in TEACHER's place (MISLEADER); --repulsion 0 gives plain distillation.
+
+    Nothing here was found to help against an attacker who takes the logarithm: docs/extraction.md has the figures.
+    """
+    from mergebarrier.api import mislead, plan_mislead
+    from mergebarrier.training import FullRecipe
+
+    options = built(Misleader, chosen(_DEFEND, "defend", given))
+    recipe = FullRecipe(
+        steps=steps,
+        learning_rate=learning_rate,
+        weight_decay=0.0,
+        warmup_steps=steps // 20,
+        batch_size=batch_size,
+        seed=writer.seed,
+    )
+    if writer.dry_run:
+        output.plan(plan_mislead(teacher, task=task, start=start, options=options, recipe=recipe, download=download))
+        return
+    with output.progress("training") as progress:
+        report = mislead(
+            teacher, writer.folder, task=task, start=start, options=options, recipe=recipe, write=writer.write(),
+            download=download, progress=progress,
+        )  # fmt: skip
+    output.result(
+        report,
+        f"{report.out}: a member that is right on {report.member:.1%} of the test pictures, its teacher on "
+        f"{report.teacher:.1%}",
+    )

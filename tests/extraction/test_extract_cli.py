@@ -1,0 +1,62 @@
+"""Clone a small classifier from its answers, and train members that are to resist, by the command line."""
+
+from pathlib import Path
+
+import pytest
+
+import tiny_bench
+from mergebarrier.checkpoint import open_checkpoint
+
+FAST = ("--steps", "60", "--learning-rate", ".002", "--batch-size", "32")
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> tiny_bench.Tiny:
+    return tiny_bench.make(tmp_path_factory.mktemp("tiny"))
+
+
+def test_clones_learn_and_what_they_ask_counts(tiny, run_cli) -> None:
+    ran = run_cli(
+        "extract", "clone", tiny.expert, "--task", tiny.task, "--start", tiny.base, "--queries", 100, *FAST, "--json",
+        "--attacks", "soft,hard", "--defences", "none,top1",
+    )  # fmt: skip
+    assert ran.exit_code == 0, ran.stderr
+    clones = {(one["defence"], one["attack"]): one for one in ran.json["clones"]}
+    assert list(clones) == [("none", "soft"), ("none", "hard"), ("top1", "soft"), ("top1", "hard")]
+    assert {one["queries"] for one in clones.values()} == {100}
+    assert all(one["utility"]["rate"] > 0.9 and one["clone"]["rate"] > 0.8 for one in clones.values())
+    assert clones["none", "hard"] == {**clones["top1", "hard"], "defence": "none"}, "a label is a label"
+
+
+def test_without_data_the_budget_is_kept(tiny, run_cli) -> None:
+    attack = ("extract", "clone", tiny.expert, "--task", tiny.task, "--start", tiny.base, "--attacks", "data_free")
+    ran = run_cli(*attack, "--queries", 1000, "--batch-size", 32, "--json")
+    assert ran.exit_code == 0 and ran.json["clones"][0]["queries"] == 4 * 7 * 32
+    ran = run_cli(*attack, "--queries", 100, "--batch-size", 32)
+    assert ran.exit_code == 2 and "asks about 224 pictures" in ran.stderr
+
+
+def test_members_of_an_ensemble_answer_as_one(tiny, tmp_path: Path, run_cli) -> None:
+    members = []
+    for seed in (1, 2):
+        members.append(tmp_path / f"member-{seed}")
+        words = ("--task", tiny.task, "--start", tiny.base, "--seed", seed, *FAST, "-o", members[-1])
+        plan = run_cli("extract", "defend", tiny.expert, *words, "--dry-run", "--json")
+        assert plan.json["method"] == "misleader" and not members[-1].exists()
+        ran = run_cli("extract", "defend", tiny.expert, *words, "--json")
+        assert ran.exit_code == 0 and ran.json["member"] > 0.8, ran.stderr
+        with open_checkpoint(members[-1]) as made:
+            assert made.content_digest() == ran.json["content_digest"]
+    ran = run_cli(
+        "extract", "clone", *members, "--task", tiny.task, "--start", tiny.base, *FAST, "--attacks", "logits", "--json"
+    )
+    assert ran.json["victims"] == [str(one) for one in members] and ran.json["clones"][0]["utility"]["rate"] > 0.8
+
+
+def test_pictures_of_another_kind_are_refused(tiny, run_cli) -> None:
+    ran = run_cli(
+        "extract", "clone", tiny.expert, "--task", tiny.task, "--start", tiny.base, "--pool", tiny.base / "config.json"
+    )
+    assert ran.exit_code == 2 and ran.stderr.count("\n") == 1
+    ran = run_cli("extract", "clone", tiny.expert, "--task", tiny.task, "--start", tiny.base, "--attacks", "guess")
+    assert ran.exit_code == 64 and "guess" in ran.stderr
