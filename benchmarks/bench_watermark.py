@@ -33,18 +33,18 @@ from mergebarrier.watermark import (
     read_ledger,
 )  # fmt: skip
 
-WORDS, ASKED, SEEDS, NULLS = 2, 400, (1, 2, 3), 200
+WORDS, ASKED, NULLS = 2, 400, 200
 SERVICE = FullRecipe(steps=2400, learning_rate=3e-3, batch_size=48, warmup_steps=100, weight_decay=0.01)
 IMITATOR = FullRecipe(steps=1200, learning_rate=3e-3, batch_size=48, warmup_steps=100, weight_decay=0.01)
-#: name -> share of watermarked answers, share of their words that the imitator's maker takes out.
+#: name -> share of watermarked answers, share of their words that the imitator's maker takes out, number of seeds.
 KINDS = {
-    "watermarked": (1.0, 0.0),
-    "half": (0.5, 0.0),
-    "quarter": (0.25, 0.0),
-    "tenth": (0.1, 0.0),
-    "tenth of the words out": (1.0, 0.1),
-    "third of the words out": (1.0, 0.3),
-    "plain": (0.0, 0.0),
+    "watermarked": (1.0, 0.0, 3),
+    "half": (0.5, 0.0, 1),
+    "quarter": (0.25, 0.0, 1),
+    "tenth": (0.1, 0.0, 1),
+    "tenth of the words out": (1.0, 0.1, 1),
+    "third of the words out": (1.0, 0.3, 1),
+    "plain": (0.0, 0.0, 3),
 }
 POOL = listed_words()
 OPTIONS = PairingOptions(queries=ASKED, permutations=9999, decoys=999)
@@ -77,7 +77,7 @@ def asked(folder: Path) -> Path:
 def imitator(folder: Path, kind: str, seed: int) -> Path:
     """Return a model that learned from the answers of a ledger."""
     rows = read_ledger((folder / "ledger.jsonl").read_text(), where="ledger").rows
-    share, out = KINDS[kind]
+    share, out, _ = KINDS[kind]
     chance = random.Random(f"{kind}|{seed}")
     pairs = []
     for row in rows:
@@ -157,8 +157,8 @@ def main() -> None:
     wove = sum(all(word in row.answer.split() for word in row.words) for row in answered)
     print(f"{len(answered)} questions; {wove} answers hold both of their words. {ASKED} are put to a suspect.\n")
     print(f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}")
-    for kind in KINDS:
-        for seed in SEEDS:
+    for kind, (_, _, seeds) in KINDS.items():
+        for seed in range(1, seeds + 1):
             found = rows.get([kind, seed], lambda kind=kind, seed=seed: measured(folder, kind, seed))
             other = rows.get(["plain", seed], lambda seed=seed: measured(folder, "plain", seed))
             print(row_of(kind, seed, found, float(ks_2samp(found["scores"], other["scores"]).pvalue)))

@@ -11,7 +11,7 @@ from mergebarrier.report import write_report
 
 #: Verbs that print text as it is.
 NO_DOCUMENT = {"completion", "help", "schema"}
-#: Kinds whose documents need pictures, training, data or a table; other tests read them, and what a test reads is checked.
+#: Kinds whose documents need pictures, training, data or a table: other tests read them; what a test reads is checked.
 READ_ELSEWHERE = {"task", "cleanse", "family", "hijack", "rows"}
 
 
