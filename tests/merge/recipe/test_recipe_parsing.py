@@ -14,6 +14,13 @@ def read(text: str):
     return parse(text.encode(), "r.yaml")
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16-le", "utf-16-be"])
+def test_a_recipe_is_read_as_editors_and_shells_save_it(encoding) -> None:
+    text = HEAD.replace("model: b", "model: modèle").replace("\n", "\r\n")
+    data = ("\ufeff" if "16" in encoding else "") + text
+    assert parse(data.encode(encoding), "r.yaml") == read(text)
+
+
 def test_every_key_of_the_language_is_read() -> None:
     text = """
     merge_method: ties
@@ -80,6 +87,7 @@ def test_models_are_named_in_every_form(value, reference) -> None:
     ("text", "says"),
     [
         (HEAD + "merge_metod: x", r"MB3010 r\.yaml: unknown key 'merge_metod' \(did you mean 'merge_method'\?\)"),
+        (HEAD + "dtype: BFloat16", "unknown dtype 'BFloat16' .did you mean 'bfloat16'"),
         (HEAD + "tokeniser: base", "unknown key 'tokeniser' .did you mean 'tokenizer'"),
         ("models: [{model: a}]", "merge_method is missing"),
         ("merge_method: linear", "this one has none of them"),

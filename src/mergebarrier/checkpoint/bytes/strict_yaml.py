@@ -9,6 +9,7 @@ from them.  Aliases and merge keys are read, and each counts as all that it stan
 Source: YAML 1.1 as PyYAML reads it. Differs: a date stays text, and a key is always text.
 """
 
+import codecs
 from typing import Any, ClassVar
 
 import yaml
@@ -119,7 +120,8 @@ def read_documents(text: bytes, where: object, *, aliases: bool = True) -> list[
     if len(text) > MAX_BYTES:
         raise LimitExceeded(f"{len(text)} bytes, a recipe has at most {MAX_BYTES}", where=where, remedy="shorten it")
     try:
-        loader = _Loader(text.decode("utf-8"), aliases=aliases)
+        wide = text.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))  # as some editors and shells save it
+        loader = _Loader(text.decode("utf-16" if wide else "utf-8"), aliases=aliases)
         try:
             found: list[Any] = []
             while loader.check_data():
