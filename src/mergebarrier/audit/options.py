@@ -22,6 +22,7 @@ from mergebarrier.audit.bench import (
     MergeSetting,
     published,
 )
+from mergebarrier.audit.presets import preset
 from mergebarrier.errors import UsageError
 from mergebarrier.parameters import check_values, choice, flag, listing, string, subset, whole
 
@@ -42,6 +43,7 @@ class AuditOptions:
       text:           plain prose for perplexity and for comparing outputs.
       merges:         merge algorithms.
       coefficients:   the published coefficients that each is tried at.
+      preset:         number of a paper whose merges and coefficients are used instead; "" for none.
       levels:         how far up the ladder of attacks, such as "0-1"; without it those that train nothing.
       budget:         settings that a search tries.
       smooth:         merges that the search part by part may score, per model; 0 leaves it out.
@@ -65,6 +67,9 @@ class AuditOptions:
     merges: tuple[str, ...] = subset(MERGES, choices=MERGES, noun="merge", help="Merge algorithms.")
     coefficients: tuple[float, ...] = listing(
         COEFFICIENTS, low=0, high=2, above=True, noun="a list of coefficients", help="Published coefficients."
+    )
+    preset: str = string(
+        "", noun="ARXIV", help="Merges and coefficients of a paper instead: 2606.30360, 2601.21898, 2503.07661."
     )
     levels: str = string("", noun="0-N", help="Attack levels to run; without it those that train nothing.")
     budget: int = whole(SEARCH_BUDGET, low=1, help="How many settings a search tries.")
@@ -93,8 +98,8 @@ class AuditOptions:
 
     @property
     def settings(self) -> tuple[MergeSetting, ...]:
-        """Return the grid; UsageError where no coefficient makes sense for any of the merges."""
-        settings = published(self.merges, self.coefficients)
+        """Return the grid; UsageError for an unknown preset, or where no coefficient makes sense for any merge."""
+        settings = preset(self.preset) if self.preset else published(self.merges, self.coefficients)
         if not settings:
             raise UsageError(
                 "no setting is left to measure", where="--coefficients", remedy="linear and slerp need one below 1"
