@@ -84,7 +84,7 @@ SIZES: Mapping[str, Size] = {
         merges=("task arithmetic, 0.3",),
         attacks=("aga", "gaugefix"),
     ),
-    "small": Size(pictures=200, keys=1, merges=("weight average", "task arithmetic, 0.3")),
+    "small": Size(pictures=200, keys=3, merges=("task arithmetic, 0.3",)),
 }
 
 
@@ -166,10 +166,18 @@ def states(size: str, name: str) -> dict[str, tuple[str, ...]]:
     return {"": (), **{one: attacks for one, attacks in all_of_them.items() if one in SIZES[size].attacks}}
 
 
+def keyed(name: str) -> bool:
+    """Whether a row draws anything."""
+    line = LINES[name]
+    return bool(line.method) and protection_named(line.method, line.parameters).keyed
+
+
 def fill(size: str, kept: Rows) -> None:
     """Measure every cell that is not there yet."""
     world = World(size)
     for key, task, name in product(range(1, SIZES[size].keys + 1), world.tasks, SIZES[size].lines):
+        if key > 1 and not keyed(name):
+            continue
         with tempfile.TemporaryDirectory() as work:
             row = Row(name, task, key, world, Path(work))
             at = [size, name, task, key]

@@ -1,0 +1,51 @@
+"""Fill in what the benches of protections measured, between the marks of the pages that show it; a test fails else.
+
+<!-- measured: language none; exact | linear; aga -->          rows | columns of the language bench
+<!-- measured: costs none; exact -->                           its seconds and sizes
+<!-- measured: images dino | weight average | none; exact -->  size | merge | rows of the image bench
+<!-- measured: published dino | weight average -->             what others report, beside ours
+<!-- end of what is measured -->
+"""
+
+import re
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
+
+import _protection_tables as tables
+
+DOCS = Path(__file__).parent
+BLOCK = re.compile(r"(<!-- measured: (\w+) ([^>]*?) -->\n\n)(.*?)(<!-- end of what is measured -->)", re.DOTALL)
+
+
+def block(kind: str, rest: str) -> str:
+    """Return the table that a mark asks for."""
+    language, images = tables.Table("protections"), tables.Table("vision_protections")
+    parts = [[word.strip() for word in part.split(";")] for part in rest.split("|")]
+    names = parts[-1 if kind == "images" else 0]
+    if kind == "language":
+        return tables.language(language, names, parts[1])
+    if kind == "costs":
+        return tables.costs(language, names)
+    if kind == "images":
+        return tables.images(images, parts[0][0], parts[1][0], names)
+    return tables.published(language, images, parts[0][0], parts[1][0])
+
+
+def render(page: str) -> str:
+    """Return a page with the tables that its marks ask for."""
+
+    def filled(found: re.Match[str]) -> str:
+        mark = "<!-- figures: protections vision_protections -->"
+        if found[2] == "published":
+            given = " ".join(sorted({word for one in tables.PUBLISHED for word in one.figures} - {"-"}))
+            mark = mark.replace(" -->", f"; given: {given} .2 1 10 -->")
+        return f"{found[1]}{mark}\n\n{block(found[2], found[3])}\n\n{found[5]}"
+
+    return BLOCK.sub(filled, page)
+
+
+if __name__ == "__main__":
+    for path in sorted(DOCS.glob("*.md")):
+        path.write_text(render(path.read_text(encoding="utf-8")), encoding="utf-8")
