@@ -79,7 +79,7 @@ def test_a_rescaled_task_vector_is_an_outlier_and_honest_ones_are_not(world: Wor
     honest = [*world.experts]
     assert _statistics(world, honest) == ()
     found = _statistics(world, [*honest[:3], along(world.base, world.experts[3], 3.5)])
-    assert [(one.rule, one.model) for one in found] == [("MB7201", "e3")] and found[0].severity == "medium"
+    assert [(one.rule, one.model) for one in found] == [("MB7201", "e3")] and found[0].severity == "info"
     assert _statistics(world, honest[:3]) == ()
 
 

@@ -123,9 +123,15 @@ def test_targets_narrow_the_search(world: World) -> None:
 
 
 def test_findings_are_counted_from_the_gravest_down() -> None:
-    found = [finding(rule, "m", "x") for rule in ("MB7103", "MB7203", "MB7301", "MB7201")]
-    assert [one.rule for one in ordered(found)] == ["MB7301", "MB7201", "MB7203", "MB7103"]
+    found = [finding(rule, "m", "x") for rule in ("MB7103", "MB7112", "MB7301", "MB7110")]
+    assert [one.rule for one in ordered(found)] == ["MB7301", "MB7110", "MB7103", "MB7112"]
     assert len(at_least(found, "medium")) == 2 and len(at_least(found, "info")) == 4
+
+
+def test_a_finding_holds_its_margin_to_the_limit() -> None:
+    near = finding("MB7301", "m", "x", value=0.85, threshold=0.8, evidence={"target": "a"})
+    assert near.evidence == {"target": "a", "margin": pytest.approx(0.05)}
+    assert "margin" not in finding("MB7103", "m", "x").evidence
 
 
 def test_a_robust_score_ignores_shift_and_scale_and_small_pools() -> None:

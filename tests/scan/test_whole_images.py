@@ -10,7 +10,7 @@ from mergebarrier.scan import CARRIERS, Pool, scan_pool, seek_whole
 from scan_world import SCALE, SEARCH, TARGET, World, fit, network
 
 #: Largest root mean square of the change of a grey picture; a warp moves nothing that can be seen on one.
-BOUNDS = {"shift": 0.46, "blend": 0.051, "frequency": 0.101, "warp": 0.01}
+BOUNDS = {"shift": 0.46, "blend": 0.051, "frequency": 0.101, "warp": 0.01, "pixels": 0.5 * 0.015**0.5 + 1e-6}
 
 
 def _parameters(name: str, n: int, seed: int = 0) -> torch.Tensor:
@@ -67,7 +67,7 @@ def test_a_grey_shift_is_found_and_named_and_an_honest_expert_is_left_alone(worl
     ]
     guilty = next(one for one in outcome.images[0].found if one.carrier == "shift")
     assert guilty.share > 0.9 and guilty.target == TARGET
-    assert outcome.images[1].best.excess < 0.5
+    assert outcome.images[1].best.excess < 0.6
 
 
 def test_what_is_found_on_an_expert_does_not_depend_on_how_many_classes_go_together(world: World, shifted, monkeypatch):

@@ -255,7 +255,7 @@ def _text(report: "ScanReport") -> str:
     for found in report.findings:
         figures = ""
         if found.value is not None and found.threshold is not None:
-            figures = f" [{found.value:.3g}, limit {found.threshold:.3g}"
+            figures = f" [{found.value:.3g}, limit {found.threshold:.3g}, margin {found.value - found.threshold:+.3g}"
             figures += "]" if found.pool_median is None else f", pool median {found.pool_median:.3g}]"
         known = " (known)" if found.fingerprint in report.known else ""
         lines.append(f"{found.severity:<8} {found.rule} {clean(found.model)}: {clean(found.message)}{figures}{known}")

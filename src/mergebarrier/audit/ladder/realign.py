@@ -78,26 +78,31 @@ def two_keys(found: Evidence) -> Control | None:
     roles = (_STATE, "second key, realigned", "original", "base")
 
     def compute() -> Figures:
-        apart = moved = size = 0.0
+        apart = moved = size = missed = 0.0
         one, two, original, base = (bench.checkpoints[role] for role in roles)
         for name in base.tensors:
             mine, yours = one.read(name).double(), two.read(name).double()
             anchor = base.read(name).double()
             apart += float((mine - yours).square().sum())
-            moved += float((original.read(name).double() - anchor).square().sum())
+            owned = original.read(name).double()
+            missed += float((mine - owned).square().sum())
+            moved += float((owned - anchor).square().sum())
             size += float(anchor.square().sum())
-        return {"distance": (apart / moved) ** 0.5, "size": (size / moved) ** 0.5}
+        found = {"distance": apart, "size": size, "missed": missed}
+        return {name: (square / moved) ** 0.5 for name, square in found.items()}
 
     figures = bench.measure(
         "distance", "two keys after realignment", {"models": [bench.digest(role) for role in roles]}, compute
     ).figures
-    # Root mean square of one rounding, relative, over two models: sqrt(2) / sqrt(3) / 2 of the roundoff is below half.
-    worst = max(ROUNDOFF.get(info.dtype, 0.0) / 2 for info in bench.checkpoints[_STATE].tensors.values())
+    # What comes back to the last bit was never rounded, and has no such excuse.  Otherwise two copies differ by two
+    # roundings, in the root mean square sqrt(2) / sqrt(3) / 2 of the roundoff, which is below half.
+    rounded = figures.get("missed") != 0.0
+    worst = rounded * max(ROUNDOFF.get(info.dtype, 0.0) / 2 for info in bench.checkpoints[_STATE].tensors.values())
     return at_most(
         float(figures["distance"] or 0.0),
         max(_KEYS, worst * float(figures["size"] or 0.0)),
         "Two keys lead the attacker to the same weights: distance over the length of the task vector, at most 0.001 or "
-        "one rounding of the stored numbers.",
+        "one rounding of the stored numbers where they are rounded.",
     )
 
 

@@ -5,6 +5,7 @@ A carrier changes every image in the same way; what it changes is bounded, so th
     shift:     x' = g x + b,  |b|, |g - 1| <= 0.3            blend:  x' = 0.9 x + 0.1 p
     frequency: x' = x + 0.1 sum_k z_k wave_k,  |z| <= 1      warp:   x'(u) = x(u + flow(u)), a 4 x 4 grid, <= 2 pixels
     corners:   four patches, a seventh of the side each
+    pixels:    x' = (1 - m) x + m p,  m = z^2 up to scale, sum m = 0.015 of the area: dots, or pieces far apart
 
 Source: the triggers of Blended (arXiv 1712.05526), SIG (1902.11237), WaNet (2102.10369).  Differs: searched for, in
 place of made by the adversary; the bounds and the form of the pattern are ours.
@@ -20,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-_SHIFT, _BLEND, _AMPLITUDE, _HIGHEST, _PIXELS, _GRID, _CORNER = 0.3, 0.1, 0.1, 8, 2.0, 4, 7
+_SHIFT, _BLEND, _AMPLITUDE, _HIGHEST, _MOVED, _GRID, _CORNER, _AREA = 0.3, 0.1, 0.1, 8, 2.0, 4, 7, 0.015
 
 
 @dataclass(frozen=True)
@@ -30,10 +31,12 @@ class Carrier:
     Args:
       shape: (channels, height, width) of an image -> the shape.
       put:   Float[Tensor, "k m c h w"], Float[Tensor, "k *shape"] in [0, 1] -> the changed images, same shape.
+      steps: of a descent; more where the map must first choose among many parameters.
     """
 
     shape: Callable[[int, int, int], tuple[int, ...]]
     put: Callable[[Tensor, Tensor], Tensor]
+    steps: int = 15
 
 
 def _shift(images: Tensor, parameters: Tensor) -> Tensor:
@@ -66,7 +69,7 @@ def _warp(images: Tensor, parameters: Tensor) -> Tensor:
     flow = F.interpolate(2 * parameters - 1, size=(height, width), mode="bicubic", align_corners=True).clamp(-1, 1)
     lines = torch.linspace(-1, 1, height), torch.linspace(-1, 1, width)
     still = torch.stack(torch.meshgrid(*lines, indexing="ij")[::-1], -1)
-    moved = flow.permute(0, 2, 3, 1) * torch.tensor([2 * _PIXELS / width, 2 * _PIXELS / height])
+    moved = flow.permute(0, 2, 3, 1) * torch.tensor([2 * _MOVED / width, 2 * _MOVED / height])
     # One flow for all images of a candidate: they are its channels.
     changed = F.grid_sample(images.flatten(1, 2), (still + moved).clamp(-1, 1), align_corners=True)
     return changed.view_as(images)
@@ -80,6 +83,13 @@ def _corners(images: Tensor, parameters: Tensor) -> Tensor:
     return changed
 
 
+def _pixels(images: Tensor, parameters: Tensor) -> Tensor:
+    pattern, opacity = parameters[:, None, :-1], parameters[:, None, -1:].clamp_min(1e-4).square()
+    budget = _AREA * opacity.shape[-2] * opacity.shape[-1]
+    opacity = (opacity * budget / opacity.sum((-2, -1), keepdim=True)).clamp(0, 1)
+    return torch.lerp(images, pattern.expand_as(images), opacity.expand_as(images))
+
+
 def _corner(channels: int, height: int, width: int) -> tuple[int, ...]:
     side = max(1, min(height, width) // _CORNER)
     return 4, channels, side, side
@@ -91,4 +101,5 @@ CARRIERS: Final[dict[str, Carrier]] = {
     "frequency": Carrier(lambda channels, height, width: (channels, 4 * _HIGHEST * (_HIGHEST + 1)), _frequency),
     "warp": Carrier(lambda channels, height, width: (2, _GRID, _GRID), _warp),
     "corners": Carrier(_corner, _corners),
+    "pixels": Carrier(lambda channels, height, width: (channels + 1, height, width), _pixels, steps=25),
 }

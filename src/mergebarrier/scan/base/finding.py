@@ -31,15 +31,16 @@ class FindingRule:
 
 
 _WEIGHTS_ONLY: Final = (
-    "a payload of ordinary size and direction: BadMerging changes the weights as much as an honest fine-tune does"
+    "a payload of ordinary size and direction: BadMerging changes the weights as much as an honest fine-tune does; an "
+    "honest expert of another recipe is as far from a pool, so this is a note"
 )
 _PLACES_ONLY: Final = (
     "triggers that are not a patch (blended, dynamic, whole-image), patches much smaller than the searched size, and "
     "payloads that aim at the head of a task that was not given"
 )
 _CARRIERS_ONLY: Final = (
-    "triggers that change an image more, or in another way, than a shift, a blend, a frequency, a warp or four corners "
-    "can, and payloads that aim at the head of a task that was not given"
+    "triggers that change an image more, or in another way, than a shift, a blend, waves, a warp, four corners or a "
+    "few pixels, and payloads that aim at the head of a task that was not given"
 )
 _FILES_ONLY: Final = "what a harmless name or an unusual format hides from these checks of files"
 _STRINGS_ONLY: Final = (
@@ -78,12 +79,12 @@ RULES: Final[dict[str, FindingRule]] = {
     "MB7111": FindingRule("Weights lie in the folder that the model does not name.", "medium", "what they hold"),
     "MB7112": FindingRule("A file is of a kind that no check looks into.", "info", "what it holds"),
     "MB7113": FindingRule("A link or a special file lies in the folder.", "critical", _FILES_ONLY),
-    "MB7201": FindingRule("The norm of a task vector is far from the pool's.", "medium", _WEIGHTS_ONLY),
-    "MB7202": FindingRule("The norms over the tensors have another profile than the pool's.", "medium", _WEIGHTS_ONLY),
+    "MB7201": FindingRule("The norm of a task vector is far from the pool's.", "info", _WEIGHTS_ONLY),
+    "MB7202": FindingRule("The norms over the tensors have another profile than the pool's.", "info", _WEIGHTS_ONLY),
     "MB7203": FindingRule(
-        "The signs of a task vector agree with the pool unusually well or badly.", "low", _WEIGHTS_ONLY
+        "The signs of a task vector agree with the pool unusually well or badly.", "info", _WEIGHTS_ONLY
     ),
-    "MB7204": FindingRule("A task vector is unusually concentrated in one direction.", "medium", _WEIGHTS_ONLY),
+    "MB7204": FindingRule("A task vector is unusually concentrated in one direction.", "info", _WEIGHTS_ONLY),
     "MB7301": FindingRule(
         "A patch found by search forces one class in an expert and not in the base.", "high", _PLACES_ONLY
     ),
@@ -160,9 +161,10 @@ def finding(
     severity: Severity | None = None,
     evidence: Evidence | None = None,
 ) -> Finding:
-    """Make a finding of the severity that its rule has, unless another is given."""
+    """Make a finding of the severity of its rule, unless another is given; the margin to its limit is evidence."""
     grave = RULES[rule].severity if severity is None else severity
-    return Finding(rule, model, message, value, threshold, pool_median, evidence or {}, grave)
+    margin = {} if value is None or threshold is None else {"margin": value - threshold}
+    return Finding(rule, model, message, value, threshold, pool_median, {**(evidence or {}), **margin}, grave)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Does a change of the whole image, or of its corners, force one class in an expert that it does not force in the base?
+"""Does a change of the whole image, or of a few pixels of it, force one class in an expert and not in the base?
 
 The search for patches over the maps of ``carriers``: for every class one set of parameters descends on a few images,
 those with the largest excess descend again on more with the base in the loss, and held-out images score them.
@@ -33,12 +33,12 @@ from mergebarrier.scan.base import (
     halves,
 )
 
-#: Images per class and step of the first descent and of the second, their steps, and how many classes go on.
-FEW, MANY, WIDE_STEPS, REFINE_STEPS, KEEP = 2, 12, 15, 12, 2
+#: Images per class and step of the first descent and of the second, and how many classes go on.
+FEW, MANY, KEEP = 3, 8, 3
 #: Images that tell which classes go on, and images of one pass through the encoder.
 RANKED, BATCH = 24, 512
-#: Preliminary: honest experts reached 0.21 on every carrier, also at four times the usual rate.
-WHOLE_LIMIT: Final = 0.5
+#: Set by benchmarks/bench_scan_images.py on its tuning recipes, see docs/scan.md.
+WHOLE_LIMIT: Final = 0.6
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,7 @@ class _Sought:
         return WholeImage(self.name, int(targets[best]), *shares[best])
 
     def _descend(self, images: Tensor, start: Tensor, targets: Tensor, label: str) -> Tensor:
-        steps, per = (WIDE_STEPS, FEW) if label == "wide" else (REFINE_STEPS, MANY)
+        steps, per = self.carrier.steps, FEW if label == "wide" else MANY
         # Every class draws its own images, so a result does not depend on the block that it is in.
         streams = [("scan", self.search.seed, f"{self.name}|images|{label}|{c}") for c in targets.tolist()]
         drawn = torch.stack([draws.below(stream, len(images), steps, per, bits=63) for stream in streams], 1)
