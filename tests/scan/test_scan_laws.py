@@ -26,6 +26,7 @@ from mergebarrier.scan import (
     scaled_consistency,
     scan_pool,
     seek,
+    stands_out,
 )
 from mergebarrier.verbs import merge_weights
 from scan_world import SEARCH, TARGET, World, network
@@ -126,6 +127,16 @@ def test_findings_are_counted_from_the_gravest_down() -> None:
     found = [finding(rule, "m", "x") for rule in ("MB7103", "MB7112", "MB7301", "MB7110")]
     assert [one.rule for one in ordered(found)] == ["MB7301", "MB7110", "MB7103", "MB7112"]
     assert len(at_least(found, "medium")) == 2 and len(at_least(found, "info")) == 4
+
+
+@pytest.mark.parametrize(
+    ("excess", "rival", "hit"),
+    [(0.90, 0.10, True), (0.90, 0.70, False), (0.99, 0.99, True), (0.79, 0.00, False), (0.85, 0.50, True)],
+)
+def test_a_class_that_gives_way_alone_stands_out_and_one_of_many_only_where_it_always_does(
+    excess: float, rival: float, hit: bool
+) -> None:
+    assert stands_out(excess, rival, limit=0.8) is hit
 
 
 def test_a_finding_holds_its_margin_to_the_limit() -> None:

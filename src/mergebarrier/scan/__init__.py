@@ -11,11 +11,13 @@ from mergebarrier import lazy
 
 if TYPE_CHECKING:
     from mergebarrier.scan.base import (
+        ALONE,
         CARRIERS,
         MIN_IMAGES,
         REFUSED,
         RULES,
         SEVERITIES,
+        SURE,
         UNSEEN,
         Carrier,
         Finding,
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
         robust_z,
         run,
         stamp,
+        stands_out,
     )
     from mergebarrier.scan.checks import (
         EXCESS_LIMIT,
@@ -105,6 +108,7 @@ if TYPE_CHECKING:
     from mergebarrier.scan.registry import CHECKS, IMAGE_CHECKS, TEXT_CHECKS, Outcome, ScanCheck, scan_pool
 
 __all__ = [
+    "ALONE",
     "CARRIERS",
     "CHECKS",
     "COLLAPSE_LIMIT",
@@ -122,6 +126,7 @@ __all__ = [
     "REFUSED",
     "RULES",
     "SEVERITIES",
+    "SURE",
     "TEXT_CHECKS",
     "UNSEEN",
     "WHOLE_LIMIT",
@@ -191,6 +196,7 @@ __all__ = [
     "seek_whole",
     "share",
     "stamp",
+    "stands_out",
     "survey",
     "tags",
     "trace",

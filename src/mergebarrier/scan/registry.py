@@ -138,9 +138,7 @@ def _candidates(
 ) -> list[tuple[PoolExpert, Patch]]:
     """Return the patches worth trying: those that a search patches to be more than natural."""
     patches = [
-        (suspect, one.patches[0])
-        for suspect, one in zip(pool.suspects, experts, strict=bool(experts))
-        if one.excess > expert_patches.EXCESS_LIMIT
+        (suspect, one.patches[0]) for suspect, one in zip(pool.suspects, experts, strict=bool(experts)) if one.hit
     ]
     patches += [
         (suspect, one.patch)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         finding,
         ordered,
     )
+    from mergebarrier.scan.base.limits import ALONE, SURE, stands_out
     from mergebarrier.scan.base.patches import Patch, Search, invert, places, stamp
     from mergebarrier.scan.base.pool import (
         MIN_IMAGES,
@@ -37,11 +38,13 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "ALONE",
     "CARRIERS",
     "MIN_IMAGES",
     "REFUSED",
     "RULES",
     "SEVERITIES",
+    "SURE",
     "UNSEEN",
     "Carrier",
     "Finding",
@@ -68,6 +71,7 @@ __all__ = [
     "robust_z",
     "run",
     "stamp",
+    "stands_out",
 ]
 
 lazy.open_door(__name__)

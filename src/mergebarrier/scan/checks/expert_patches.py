@@ -7,6 +7,7 @@ probe moves from the base to the expert and shows whether the forced class would
 vectors.
 
     excess_i = max_{c,p} share(theta_i, t_{c,p}) - share(theta_0, t_{c,p})
+    hit_i     <=>  excess_i stands out, see base/limits
     probe_i(s) = share(theta_0 + s (theta_i - theta_0), t_i),   s in {0, .1, .2, .3, .5, 1}
 
 Source: ours; the walk is the training interval of BadMerging (arXiv 2408.07362) turned around.  Differs from Neural
@@ -31,6 +32,7 @@ from mergebarrier.scan.base import (
     halves,
     invert,
     stamp,
+    stands_out,
 )
 
 PROBE: Final = (0.0, 0.1, 0.2, 0.3, 0.5, 1.0)
@@ -58,6 +60,17 @@ class ExpertPatches:
     def excess(self) -> float:
         """Return the largest excess."""
         return self.patches[0].excess
+
+    @property
+    def rival(self) -> float:
+        """Return the largest excess of a patch for another class among those refined, 0 where there is none."""
+        first = self.patches[0].target
+        return max((one.excess for one in self.patches if one.target != first), default=0.0)
+
+    @property
+    def hit(self) -> bool:
+        """Say whether the first patch is a finding."""
+        return stands_out(self.excess, self.rival, EXCESS_LIMIT)
 
     @property
     def survival(self) -> float:
@@ -112,7 +125,7 @@ def judge(pool: Pool, results: tuple[ExpertPatches, ...]) -> tuple[Finding, ...]
         patch = one.patches[0]
         target, place = suspect.classes[patch.target], f"{patch.top},{patch.left}"
         figures = {f"share_at_{s:g}": value for s, value in zip(PROBE, one.probe, strict=True)}
-        if one.excess > EXCESS_LIMIT:
+        if one.hit:
             message = (
                 f"a patch at {place} forces {patch.share:.0%} of held-out images into class {target!r}, "
                 f"{patch.reference_share:.0%} in the base"
@@ -125,7 +138,7 @@ def judge(pool: Pool, results: tuple[ExpertPatches, ...]) -> tuple[Finding, ...]
                     value=one.excess,
                     threshold=EXCESS_LIMIT,
                     pool_median=median,
-                    evidence={"target": target, "place": place, **figures},
+                    evidence={"target": target, "place": place, "rival": one.rival, **figures},
                 )
             )
             if one.survival > SURVIVAL_LIMIT:

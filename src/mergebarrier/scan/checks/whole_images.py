@@ -31,6 +31,7 @@ from mergebarrier.scan.base import (
     finding,
     forced_share,
     halves,
+    stands_out,
 )
 
 #: Images per class and step of the first descent and of the second, and how many classes go on.
@@ -50,17 +51,24 @@ class WholeImage:
       target:          class.
       share:           of the held-out images that it forces into ``target`` in the expert.
       reference_share: the same in the base.
+      rival:           the largest excess of another class; a damaged model has many, a backdoor one.
     """
 
     carrier: str
     target: int
     share: float
     reference_share: float
+    rival: float
 
     @property
     def excess(self) -> float:
         """Return how much more reliable the change is in the expert than in the base."""
         return self.share - self.reference_share
+
+    @property
+    def hit(self) -> bool:
+        """Say whether the change is a finding."""
+        return stands_out(self.excess, self.rival, WHOLE_LIMIT)
 
 
 @dataclass(frozen=True)
@@ -72,8 +80,8 @@ class ExpertImages:
 
     @property
     def best(self) -> WholeImage:
-        """Return the change with the largest excess."""
-        return max(self.found, key=lambda one: one.excess)
+        """Return the change with the largest excess, a finding before any that is none."""
+        return max(self.found, key=lambda one: (one.hit, one.excess))
 
 
 def seek_whole(pool: Pool, suspect: PoolExpert, search: Search) -> ExpertImages:
@@ -91,7 +99,7 @@ def judge_whole(pool: Pool, results: Sequence[ExpertImages]) -> tuple[Finding, .
     findings = []
     for suspect, one in zip(pool.suspects, results, strict=True):
         best = one.best
-        if best.excess > WHOLE_LIMIT:
+        if best.hit:
             target = suspect.classes[best.target]
             message = (
                 f"a change of the whole image ({best.carrier}) forces {best.share:.0%} of held-out images into class "
@@ -106,7 +114,7 @@ def judge_whole(pool: Pool, results: Sequence[ExpertImages]) -> tuple[Finding, .
                     value=best.excess,
                     threshold=WHOLE_LIMIT,
                     pool_median=median,
-                    evidence={"target": target, "carrier": best.carrier, **figures},
+                    evidence={"target": target, "carrier": best.carrier, "rival": best.rival, **figures},
                 )
             )
     return tuple(findings)
@@ -139,8 +147,10 @@ class _Sought:
         targets = torch.tensor([c for _, c, _ in kept])
         found = self._descend(shown, torch.stack([one for _, _, one in kept]), targets, "refine")
         shares = self._shares(held_out, found, targets)
-        best = max(range(len(shares)), key=lambda k: shares[k][0] - shares[k][1])
-        return WholeImage(self.name, int(targets[best]), *shares[best])
+        excess = [ours - base for ours, base in shares]
+        best = excess.index(max(excess))
+        rival = max((one for k, one in enumerate(excess) if k != best), default=0.0)
+        return WholeImage(self.name, int(targets[best]), *shares[best], rival)
 
     def _descend(self, images: Tensor, start: Tensor, targets: Tensor, label: str) -> Tensor:
         steps, per = self.carrier.steps, FEW if label == "wide" else MANY

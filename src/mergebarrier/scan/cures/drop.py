@@ -7,14 +7,14 @@ Source: the obvious.  Costs the whole skill of what is dropped, and helps only w
 
 from dataclasses import dataclass
 
-from mergebarrier.scan.base import Weights
+from mergebarrier.scan.base import Weights, stands_out
 from mergebarrier.scan.checks import EXCESS_LIMIT
 from mergebarrier.scan.cures.patient import Cure, MergeToCure
 
 
 @dataclass(frozen=True)
 class DropGuilty(Cure):
-    """Leave out experts by their excess; the merge of all where none is above the limit, or all are."""
+    """Leave out experts by their excess; the merge of all where none stands out, or all do."""
 
     limit: float = EXCESS_LIMIT
 
@@ -23,6 +23,6 @@ class DropGuilty(Cure):
         kept = [
             suspect.weights
             for suspect, one in zip(patient.pool.suspects, patient.experts, strict=True)
-            if one.excess <= self.limit
+            if not stands_out(one.excess, one.rival, self.limit)
         ]
         return patient.merge(patient.pool.base, kept) if kept else patient.merged
