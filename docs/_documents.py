@@ -241,6 +241,7 @@ class Evaluation(Document):
     kind: Literal["evaluation"]
     model: str
     dtype: str
+    device: str
     tasks: list[TextTask | ImageTask]
     text: Text | None
 

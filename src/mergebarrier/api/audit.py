@@ -71,6 +71,10 @@ def audit(
     rows = {"--task": task, "--partner-task": partner_task, "--validation": chosen.validation}
     rows |= {"--partner-validation": chosen.partner_validation, "--text": chosen.text}
     more = {"--second-key": chosen.second_key, "--compare": chosen.compare, "--dtype": chosen.dtype}
+    more |= {
+        "--device": chosen.device if chosen.device != "cpu" else None,
+        "--batch-tokens": _said(chosen.batch_tokens),
+    }
     seed = {"--seed": chosen.seed, "-o": out}
     typed = command_line("audit", protected, {**given, **rows, **more, **seed}, chosen)
     with shown(progress, "auditing") as step:
@@ -129,6 +133,8 @@ def _spec(
         second=None if chosen.second_key is None else resolve(chosen.second_key, download=download),
         comparisons=resolve_all(chosen.compare, download=download),
         dtype=chosen.dtype,
+        device=chosen.device,
+        batch_tokens=chosen.batch_tokens,
         seed=chosen.seed,
     )
 
@@ -156,6 +162,10 @@ def plan_audit(options: AuditOptions | None = None) -> AuditPlan:
         second=None if chosen.second_key is None else nothing,
     )
     return AuditPlan(counts=planned(spec))
+
+
+def _said(number: int | None) -> str | None:
+    return None if number is None else str(number)
 
 
 def _levels(options: AuditOptions) -> tuple[int, ...]:

@@ -18,6 +18,7 @@ from mergebarrier.evaluate import (
     Score,
     accuracy,
     compute_dtype,
+    device_named,
     exact_match,
     load_encoder,
     load_module,
@@ -64,6 +65,7 @@ class EvaluationReport(Report):
     Attributes:
       model: as the caller named it.
       dtype: of the arithmetic.
+      device: where the model ran.
       tasks: in the order given.
       text:  perplexity, where a text was given.
     """
@@ -74,12 +76,13 @@ class EvaluationReport(Report):
     dtype: str
     tasks: tuple[TaskScore, ...]
     text: TextScore | None
+    device: str = "cpu"
 
     def document(self) -> dict[str, object]:
         """Return the document, each score flat with the name of its file."""
         tasks = [{"task": item.task, **item.about, **asdict(item.score)} for item in self.tasks]
         text = None if self.text is None else {"file": self.text.file, **asdict(self.text.perplexity)}
-        return {"model": self.model, "dtype": self.dtype, "tasks": tasks, "text": text}
+        return {"model": self.model, "dtype": self.dtype, "device": self.device, "tasks": tasks, "text": text}
 
     def rows(self) -> Sequence[Row]:
         """Return a row per task."""
@@ -94,6 +97,8 @@ def evaluate(
     tasks: Sequence[Place] = (),
     text: Place | None = None,
     dtype: str = "auto",
+    device: str = "cpu",
+    batch_tokens: int | None = None,
     max_items: int | None = None,
     max_tokens: int = 4096,
     download: bool = False,
@@ -106,19 +111,23 @@ def evaluate(
       tasks:      files, all of text or all of images.
       text:       a plain UTF-8 file to measure perplexity on.
       dtype:      of the arithmetic of a language model, or "auto"; images are scored in float32.
+      device:     "auto", "cpu", "cuda" or "cuda:N", of a language model.
+      batch_tokens: tokens that go through the model at once, None for 32 rows.
       max_items:  rows or pictures per task, None for all.
       max_tokens: read of the text.
       download:   fetch a model that the local cache lacks.
       progress:   called with (steps done, steps).
     Raises: UsageError for nothing to measure, or for text and images in one call; CheckpointError, ArchError, BadTask,
-            BadText, MissingExtra.
+            BadText, MissingExtra, NoDevice.
     """
     if not tasks and text is None:
         raise UsageError("nothing to measure", where="evaluate", remedy="give --task FILE or --text FILE")
     of_images = [os.fspath(path).endswith(TASK_SUFFIX) for path in tasks]
     with shown(progress, "evaluating") as step:
         if not any(of_images):
-            asked = _OfLanguage(compute_dtype(dtype), max_items, max_tokens, text)
+            place = device_named(device)
+            kind = compute_dtype(dtype, "cpu" if place == "cpu" else "cuda")
+            asked = _OfLanguage(kind, place, batch_tokens, max_items, max_tokens, text)
             return _of_language(model, tasks, asked, download, step)
         if not all(of_images) or text is not None:
             raise UsageError(
@@ -132,6 +141,8 @@ class _OfLanguage:
     """What only a model of language is asked, and how."""
 
     dtype: str
+    device: str
+    batch_tokens: int | None
     max_items: int | None
     max_tokens: int
     text: Place | None
@@ -148,17 +159,21 @@ def _of_language(
     measured = None
     with opened(model, download=download) as (checkpoint,):
         tokenizer = load_tokenizer(checkpoint)
-        module = load_module(checkpoint, asked.dtype)
+        module = load_module(checkpoint, asked.dtype, asked.device)
         progress(1, steps)
         for done, (path, task) in enumerate(files, 2):
-            score = exact_match(module, tokenizer, task.rows, max_items=asked.max_items)
+            score = exact_match(
+                module, tokenizer, task.rows, batch_tokens=asked.batch_tokens, max_items=asked.max_items
+            )
             scores.append(TaskScore(task=path, about={"sha256": task.digest}, figure="exact match", score=score))
             progress(done, steps)
         if text is not None:
             found = perplexity(module, tokenizer, text[1], asked.max_tokens)
             measured = TextScore(file=text[0], perplexity=found)
             progress(steps, steps)
-    return EvaluationReport(model=as_given(model), dtype=asked.dtype, tasks=tuple(scores), text=measured)
+    return EvaluationReport(
+        model=as_given(model), dtype=asked.dtype, tasks=tuple(scores), text=measured, device=asked.device
+    )
 
 
 def _of_images(

@@ -20,6 +20,7 @@ from mergebarrier.evaluate import (
     compare_answers,
     compute_dtype,
     continues_text,
+    device_named,
     load_module,
     load_tokenizer,
     perplexity,
@@ -48,6 +49,7 @@ class VerifyReport(Report):
 
     Attributes:
       dtype:                 of the arithmetic.
+      device:                where the models ran.
       structure_differences: a line per tensor or file that differs in name, shape or dtype.
       manifest_problems:     a line per file that is not what the manifest of the protected model lists.
       max_rel_logit_error:   greatest difference of a logit over the greatest logit.
@@ -78,6 +80,7 @@ class VerifyReport(Report):
     max_rel_output_error: float | None = optional()
     floor_output_error: float | None = optional()
     equal: bool
+    device: str = "cpu"
 
 
 def verify(
@@ -86,6 +89,7 @@ def verify(
     *,
     text: str | os.PathLike[str] | None = None,
     dtype: str = "float32",
+    device: str = "cpu",
     max_tokens: int = 1024,
     max_kl: float = 0.01,
     download: bool = False,
@@ -98,18 +102,21 @@ def verify(
       protected:  the same.
       text:       a plain UTF-8 file to compare on; default a built-in page.
       dtype:      of the arithmetic, or "auto" for the one that this machine computes in fastest.
+      device:     "auto", "cpu", "cuda" or "cuda:N".
       max_tokens: read of the text.
       max_kl:     nats per token up to which the two count as equal.
       download:   fetch models that the local cache lacks.
       progress:   called with (steps done, steps).
-    Raises: CheckpointError, ArchError, BadText, MissingExtra.
+    Raises: CheckpointError, ArchError, BadText, MissingExtra, NoDevice.
     """
+    place = device_named(device)
     words = CHECK_TEXT if text is None else read_text(text)
     with opened(original, protected, download=download) as (ours, theirs), shown(progress, "verifying") as step:
         same = spelled_like(ours, theirs)
         manifest = (theirs.root / MANIFEST_NAME).exists()
         report = VerifyReport(
-            dtype=compute_dtype(dtype),
+            dtype=compute_dtype(dtype, "cpu" if place == "cpu" else "cuda"),
+            device=place,
             structure_differences=tuple(_differences(ours, same)),
             manifest_problems=tuple(verify_manifest(theirs.folders[0])) if manifest else (),
             equal=False,
@@ -164,7 +171,7 @@ def _measured(
 ) -> VerifyReport:
     """Run both models on the text, and on whatever else they read."""
     tokenizer = load_tokenizer(ours) if _TOKENIZER in ours.side_files else None
-    first, second = load_module(ours, report.dtype), load_module(theirs, report.dtype)
+    first, second = (load_module(side, report.dtype, report.device) for side in (ours, theirs))
     ids = _ids(first, tokenizer, text, max_tokens)
     progress(1, _STEPS)
     report = replace(report, **_figures(first, second, ids))
@@ -174,7 +181,7 @@ def _measured(
         report = replace(report, perplexity_original=scores[0], perplexity_protected=scores[1])
     if report.dtype == "bfloat16":
         del second
-        floor = _figures(load_module(ours, "float32"), first, ids)
+        floor = _figures(load_module(ours, "float32", report.device), first, ids)
         report = replace(
             report, floor_kl_nats=floor.get("kl_nats"), floor_output_error=floor.get("max_rel_output_error")
         )

@@ -57,6 +57,8 @@ class AuditOptions:
       compare:        other protections of the original, shown for comparison.
       engine:         "serial", "process" or "ray"; the last two run as many workers as a writer may use.
       dtype:          to run models in; "auto" is what this machine computes in fastest.
+      device:         "auto", "cpu", "cuda" or "cuda:N".
+      batch_tokens:   tokens that go through a model at once, None for 32 rows.
       seed:           of every random merge.
     Raises: UsageError.
     """
@@ -90,6 +92,8 @@ class AuditOptions:
         "serial", choices=("serial", "process", "ray"), help="What runs the work: one process, several, or Ray."
     )
     dtype: str = "auto"
+    device: str = "cpu"
+    batch_tokens: int | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:

@@ -84,7 +84,7 @@ def _module(bench: Bench, role: str, dtype: str) -> "nn.Module":
     from mergebarrier.evaluate import load_module
 
     bench.live.release()
-    return load_module(bench.checkpoints[role], dtype)
+    return load_module(bench.checkpoints[role], dtype, bench.device)
 
 
 def _compare(bench: Bench, one: "nn.Module", two: "nn.Module", text: str | None) -> "Equality":

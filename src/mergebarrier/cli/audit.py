@@ -9,8 +9,8 @@ from mergebarrier.audit import AuditOptions
 from mergebarrier.cli._options import (
     MODEL,
     WriterOptions,
+    compute_options,
     download_option,
-    dtype_option,
     output_options,
     writer_options,
 )
@@ -58,7 +58,7 @@ class _WithLevels(click.Command):
 @click.option(
     "--plan-only", is_flag=True, help="Write the plan of the work into REPORT_DIR and stop; `worker` does its tasks."
 )
-@dtype_option()
+@compute_options()
 @download_option
 @writer_options(metavar="REPORT_DIR", what="Report folder.")
 @output_options

@@ -1,11 +1,11 @@
 """``mergebarrier evaluate``: what a model can do, as figures with intervals."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from mergebarrier.cli._options import MODEL, download_option, dtype_option, output_options, threads_option
+from mergebarrier.cli._options import MODEL, compute_options, download_option, output_options, threads_option
 from mergebarrier.cli._output import Output
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ __all__ = ["command"]
     help="A task file (JSON lines, or NAME.task.safetensors for a model of images); repeatable.",
 )
 @click.option("--text", "text_path", type=MODEL, metavar="FILE", help="Plain UTF-8 text to measure perplexity on.")
-@dtype_option()
+@compute_options()
 @click.option("--max-items", type=click.IntRange(1), metavar="N", help="Rows per task.  [default: all]")
 @click.option(
     "--max-tokens",
@@ -44,12 +44,9 @@ def command(
     model: Path,
     tasks: tuple[Path, ...],
     text_path: Path | None,
-    dtype: str,
-    max_items: int | None,
-    max_tokens: int,
-    download: bool,
     threads: int,
     output: Output,
+    **options: Any,
 ) -> None:
     """Score MODEL: exact match on every task with its 95 % interval, perplexity on the text.
 
@@ -64,10 +61,7 @@ def command(
             model,
             tasks=tasks,
             text=text_path,
-            dtype=dtype,
-            max_items=max_items,
-            max_tokens=max_tokens,
-            download=download,
+            **options,
             progress=progress,
         )
     output.result(report, _table(report))

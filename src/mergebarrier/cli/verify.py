@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mergebarrier.cli._options import MODEL, download_option, dtype_option, output_options, threads_option
+from mergebarrier.cli._options import MODEL, compute_options, download_option, output_options, threads_option
 from mergebarrier.cli._output import Output
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ __all__ = ["command"]
 @click.argument("original", type=MODEL)
 @click.argument("protected", type=MODEL)
 @click.option("--text", type=MODEL, help="Plain UTF-8 text to compare on.  [default: a built-in page]")
-@dtype_option("float32")
+@compute_options("float32", batches=False)
 @click.option("--max-tokens", type=click.IntRange(16), default=1024, show_default=True, metavar="N")
 @click.option(
     "--max-kl",

@@ -18,7 +18,7 @@ Each docstring is the row of its error in docs/errors.md: first what happened, t
     |- ScanError                  BadScanInput
     |- ProvenanceError            NotComparable NotIdentified
     `- EvaluateError              BadTask BadText NotMeasurable MissingExtra AssetMissing BadReport
-                                  Diverged ServiceFailed WorkerLost
+                                  Diverged ServiceFailed WorkerLost NoDevice
 
 A code never changes its meaning and is never reused; the rule ids of findings are codes of the same kind.
 """
@@ -74,6 +74,7 @@ if TYPE_CHECKING:
         Diverged,
         EvaluateError,
         MissingExtra,
+        NoDevice,
         NotComparable,
         NotIdentified,
         NotMeasurable,
@@ -148,6 +149,7 @@ __all__ = [
     "MethodRefused",
     "MissingExtra",
     "MissingTensor",
+    "NoDevice",
     "NoSpace",
     "NonFinite",
     "NotACheckpoint",

@@ -157,6 +157,15 @@ class ServiceFailed(EvaluateError):
     code = "MB9008"
 
 
+class NoDevice(EvaluateError):
+    """The graphics processor that was asked for is not there.
+
+    Give `--device cpu`, or install a torch that is built for this machine.
+    """
+
+    code = "MB9010"
+
+
 class WorkerLost(EvaluateError):
     """A worker of an audit ended in the middle of its task, three times at the same one.
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, TypedDict
 
 from mergebarrier.audit.bench.blend import Blend
+from mergebarrier.audit.bench.spec import AuditSpec
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -30,14 +31,15 @@ class LiveModel:
     Args:
       original: gives shapes, configuration and tokenizer.
       dtype:    of weights and arithmetic.
-      workers:  threads of a merge; never changes a figure.
-      max_ram_bytes: budget for its tensors.
+      spec:     says with how many threads and how much memory a merge is made, and how many tokens are read at once.
+      device:   where the module is.
     """
 
-    def __init__(self, original: "Checkpoint", dtype: str, workers: int, max_ram_bytes: int | None) -> None:
+    def __init__(self, original: "Checkpoint", dtype: str, spec: AuditSpec, device: str) -> None:
         """Load nothing yet."""
-        self._original, self._dtype, self._workers = original, dtype, workers
-        self._limits: _Limits = {"workers": workers, "max_ram_bytes": max_ram_bytes}
+        self._original, self._dtype, self._device, self._workers = original, dtype, device, spec.workers
+        self._batch_tokens = spec.batch_tokens
+        self._limits: _Limits = {"workers": spec.workers, "max_ram_bytes": spec.max_ram_bytes}
         self._module: nn.Module | None = None
         self._tokenizer: Tokenizer | None = None
         self._inside = ""
@@ -54,7 +56,7 @@ class LiveModel:
         if self._module is None:
             from mergebarrier.evaluate import load_module
 
-            self._module = load_module(self._original, self._dtype)
+            self._module = load_module(self._original, self._dtype, self._device)
             self._inside = self._original.content_digest(workers=self._workers)
         return self._module
 
@@ -106,7 +108,7 @@ class LiveModel:
         """Score whatever is in the module on the first ``items`` rows, None for all."""
         from mergebarrier.evaluate import exact_match
 
-        score = exact_match(self.module, self.tokenizer, rows, max_items=items)
+        score = exact_match(self.module, self.tokenizer, rows, batch_tokens=self._batch_tokens, max_items=items)
         self._read += score.tokens
         return score
 

@@ -115,6 +115,8 @@ class AuditSpec:
       second:                  the same original protected with another key, for the control of two keys.
       comparisons:             other protections of the same original, shown at task arithmetic with coefficient 1.
       dtype:                   of weights and arithmetic while scoring; "auto" is what this machine computes in fastest.
+      device:                  where models run: "auto", "cpu", "cuda" or "cuda:N".
+      batch_tokens:            tokens that go through a model at once, None for 32 rows.
       seed:                    of random merges.
       work:                    folder for the models that are realigned.
       workers:                 threads of a merge; never changes a figure.
@@ -150,6 +152,8 @@ class AuditSpec:
     second: "Path | Checkpoint | None" = None
     comparisons: "tuple[Path | Checkpoint, ...]" = ()
     dtype: str = "auto"
+    device: str = "cpu"
+    batch_tokens: int | None = None
     seed: int = 0
     workers: int = 1
     max_ram_bytes: int | None = None

@@ -52,16 +52,19 @@ class Bench:
     ) -> None:
         """Open the models and read the tasks; nothing is computed."""
         from mergebarrier import verbs
-        from mergebarrier.evaluate import compute_dtype
+        from mergebarrier.evaluate import compute_dtype, device_named
 
         self.spec, self.say = spec, say
-        self.dtype = compute_dtype(spec.dtype)
+        self.device = device_named(spec.device)
+        dtype = compute_dtype(spec.dtype, "cpu" if self.device == "cpu" else "cuda")
+        # Rows of a graphics processor have names of their own: its sums round in another order.
+        self.dtype = dtype if self.device == "cpu" else f"{dtype} on {self.device}"
         self._journal, self._states = journal, tuple(states)
         self._folders = verbs.Models(stack)
         self.checkpoints: dict[str, Checkpoint] = {}
         for role in ("base", "original", "protected", "partner"):
             self.admit(role, getattr(spec, role))
-        self.live = LiveModel(self.checkpoints["original"], self.dtype, spec.workers, spec.max_ram_bytes)
+        self.live = LiveModel(self.checkpoints["original"], dtype, spec, self.device)
         self._rows = read_tasks(spec)
         self.tasks = {
             task: TaskSet(

@@ -7,6 +7,7 @@ from mergebarrier import lazy
 if TYPE_CHECKING:
     from mergebarrier.evaluate.base.answers import answers, continues_text, reads_more, reads_tokens
     from mergebarrier.evaluate.base.compute_dtype import Speed, compute_dtype, processor_speed
+    from mergebarrier.evaluate.base.device import device_named
     from mergebarrier.evaluate.base.load import load_module, load_tokenizer, tokenizer_of
     from mergebarrier.evaluate.base.oracles import Budget, Predictor, Suspect
     from mergebarrier.evaluate.base.prose import CHECK_TEXT
@@ -24,6 +25,7 @@ __all__ = [
     "answers",
     "compute_dtype",
     "continues_text",
+    "device_named",
     "fill_stock",
     "load_module",
     "load_tokenizer",

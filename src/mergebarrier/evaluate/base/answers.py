@@ -57,7 +57,7 @@ def answers(module: nn.Module, ids: Tensor) -> dict[str, Tensor]:
     Raises:  UnsupportedFeature for a class that reads what is not known here.
     """
     body: Any = module
-    known = _parameters(module)
+    known, ids = _parameters(module), ids.to(next(module.parameters()).device)
     if {"pixel_values", "inputs_embeds"} <= known and hasattr(module, "get_image_features"):
         with running(module):
             read = torch.cat([_seen(body), body.get_input_embeddings()(ids)], dim=1)
@@ -84,8 +84,8 @@ def _chosen(found: Mapping[str, object]) -> dict[str, Tensor]:
 
 
 def _drawn(module: nn.Module, *shape: int) -> Tensor:
-    dtype = next(module.parameters()).dtype
-    return draws.uniform(("verify", "input"), *shape, low=-1.0).to(dtype)
+    like = next(module.parameters())
+    return draws.uniform(("verify", "input"), *shape, low=-1.0).to(like.device, like.dtype)
 
 
 def _tokens(body: Any, ids: Tensor) -> Tensor:

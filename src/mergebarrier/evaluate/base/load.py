@@ -14,6 +14,7 @@ from mergebarrier.checkpoint.bytes import FLOAT_NAMES, TORCH
 from mergebarrier.circuits import describe
 from mergebarrier.errors import BadConfig, UnsupportedFeature, clean
 from mergebarrier.evaluate.base.compute_dtype import AUTO, compute_dtype
+from mergebarrier.evaluate.base.device import CPU
 from mergebarrier.evaluate.base.stock import check_size, fill_stock, missing_extra, stock_config, stock_library
 from mergebarrier.modeling_mergebarrier import PLAN, with_polynomials
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 
-def load_module(checkpoint: Checkpoint, dtype: str = AUTO) -> "nn.Module":
+def load_module(checkpoint: Checkpoint, dtype: str = AUTO, device: str = CPU) -> "nn.Module":
     """Build the stock module of a checkpoint, as its config.json says, and fill it.
 
     Where activations are polynomials their modules come from this package, never from the folder.
@@ -31,12 +32,13 @@ def load_module(checkpoint: Checkpoint, dtype: str = AUTO) -> "nn.Module":
       checkpoint: an opened model folder of a family in the tables.
       dtype:      "auto", "bfloat16", "float32", "float16" or "float64": of the weights and of the arithmetic; "auto"
                   is what this machine computes in fastest.  Rotary frequencies stay in float32.
-    Returns: nn.Module in evaluation mode on the CPU; the caller decides about threads.
+      device:     as ``device_named`` returns it; the filled module goes there.
+    Returns: nn.Module in evaluation mode on that device; the caller decides about threads.
     Raises:  ArchError (unknown family, names or shapes), BadConfig, NonFinite, UnsupportedFeature (the installed
              library lacks the class), MissingExtra without transformers.
     Numerics: deterministic; uses no random numbers.
     """
-    dtype = compute_dtype(dtype)
+    dtype = compute_dtype(dtype, "cpu" if device == CPU else "cuda")
     if dtype not in FLOAT_NAMES:
         raise ValueError(f"{dtype!r} is not one of {AUTO}, {', '.join(FLOAT_NAMES)}")
     describe(checkpoint)
@@ -55,7 +57,8 @@ def load_module(checkpoint: Checkpoint, dtype: str = AUTO) -> "nn.Module":
     stored = ((name, checkpoint.read(name)) for name in checkpoint.tensors)
     weights = {name: tensor.to(wanted) if tensor.is_floating_point() else tensor for name, tensor in stored}
     checkpoint.verify_unchanged()
-    return fill_stock(stock, config | {"use_cache": False}, weights, wanted, checkpoint.path)
+    module = fill_stock(stock, config | {"use_cache": False}, weights, wanted, checkpoint.path)
+    return module if device == CPU else module.to(device)
 
 
 def load_tokenizer(checkpoint: Checkpoint) -> "Tokenizer":

@@ -72,6 +72,7 @@ def windows(ids: Tensor, length: int) -> list[Tensor]:
 def hidden_states(module: nn.Module, ids: Tensor) -> Tensor:
     """Run the body of a model: Int64[Tensor, "batch length"] to Float[Tensor, "batch length hidden"]."""
     body: Any = module.base_model
+    ids = ids.to(next(module.parameters()).device)
     with running(module):
         states: Tensor = body(input_ids=ids, use_cache=False).last_hidden_state
     return states

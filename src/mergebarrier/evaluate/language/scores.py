@@ -10,9 +10,9 @@ Source: folklore of evaluation.  Differs: a loss that is not a number counts as 
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -33,6 +33,10 @@ from mergebarrier.numerics import wilson
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
+
+
+#: Token ids of a prompt and of its answer.
+_Row: TypeAlias = tuple[list[int], list[int]]
 
 
 @dataclass(frozen=True)
@@ -71,6 +75,7 @@ def exact_match(
     rows: Sequence[TaskRow],
     *,
     batch_size: int = 32,
+    batch_tokens: int | None = None,
     max_items: int | None = None,
 ) -> Score:
     """Score a model on a task.
@@ -80,6 +85,7 @@ def exact_match(
       tokenizer:  its tokenizer; the prompt is encoded with its defaults, the answer without special tokens.
       rows:       at least one.
       batch_size: rows per forward pass; rows of like length share one.  May change a rate only through rounding.
+      batch_tokens: tokens per forward pass, padding counted, in place of ``batch_size``; at least one row goes through.
       max_items:  score the first so many rows; None for all.
     Returns: Score.
     Raises:  BadTask for a row without prompt or answer tokens, longer than the model's positions, or outside its
@@ -91,8 +97,7 @@ def exact_match(
     encoded = [_encode(module, tokenizer, row, number) for number, row in enumerate(chosen, 1)]
     encoded.sort(key=lambda pair: len(pair[0]) + len(pair[1]))
     correct, nats, n_answer_tokens = 0, 0.0, 0
-    for start in range(0, len(encoded), batch_size):
-        batch = encoded[start : start + batch_size]
+    for batch in _batches(encoded, batch_size, batch_tokens):
         hits, loss = _score_batch(module, batch)
         correct += hits
         nats += float(loss)
@@ -103,6 +108,20 @@ def exact_match(
     return Score(
         correct, len(encoded), correct / len(encoded), low, high, math.inf if math.isnan(mean) else mean, n_tokens
     )
+
+
+def _batches(rows: Sequence[_Row], size: int, tokens: int | None) -> Iterator[list[_Row]]:
+    """Cut rows of rising length into batches of so many rows, or of so many tokens with their padding."""
+    batch: list[_Row] = []
+    for row in rows:
+        longest = len(row[0]) + len(row[1])
+        full = len(batch) >= size if tokens is None else (len(batch) + 1) * longest > tokens
+        if batch and full:
+            yield batch
+            batch = []
+        batch.append(row)
+    if batch:
+        yield batch
 
 
 def answer_loss(module: nn.Module, tokenizer: "Tokenizer", rows: Sequence[TaskRow]) -> tuple[Tensor, int]:
@@ -156,14 +175,13 @@ def _score_batch(module: nn.Module, batch: list[tuple[list[int], list[int]]]) ->
     ids, row_of, position_of, targets = _padded(batch)
     # The last answer token is never read, only predicted.
     hidden = hidden_states(module, ids[:, :-1])[row_of, position_of]
-    target = torch.tensor(targets)
-    wrong = torch.zeros(len(batch), dtype=torch.bool)
-    nats = torch.zeros((), dtype=torch.float64)
+    target, rows = (torch.tensor(values, device=hidden.device) for values in (targets, row_of))
+    misses = torch.zeros(len(batch), dtype=torch.long, device=hidden.device)
+    nats = torch.zeros((), dtype=torch.float64, device=hidden.device)
     for at, logits in logit_blocks(module, hidden):
-        missed = logits.argmax(-1) != target[at]
-        wrong[torch.tensor(row_of)[at][missed]] = True
+        misses.index_add_(0, rows[at], (logits.argmax(-1) != target[at]).long())
         nats = nats + F.cross_entropy(logits.float(), target[at], reduction="sum")
-    return int((~wrong).sum()), nats
+    return int((misses == 0).sum()), nats
 
 
 def _padded(batch: list[tuple[list[int], list[int]]]) -> tuple[Tensor, list[int], list[int], list[int]]:
@@ -201,7 +219,7 @@ def perplexity(
     nats, n_tokens = 0.0, 0
     for batch in windows(ids, min(window, max_positions(module))):
         hidden = hidden_states(module, batch)[:, :-1].flatten(0, 1)
-        targets: Tensor = batch[:, 1:].flatten()
+        targets: Tensor = batch[:, 1:].flatten().to(hidden.device)
         for at, logits in logit_blocks(module, hidden):
             nats += float(F.cross_entropy(logits.float(), targets[at], reduction="sum"))
         n_tokens += len(targets)

@@ -1,0 +1,35 @@
+"""Where models run: the processor, or one graphics processor by its number.
+
+cpu | cuda | cuda:N | auto          auto is the first graphics processor, where torch sees one
+"""
+
+import re
+from typing import Final
+
+import torch
+
+from mergebarrier.errors import NoDevice, UsageError
+
+CPU: Final = "cpu"
+
+
+def device_named(asked: str = CPU) -> str:
+    """Return the device that a name means, as torch writes it: "cpu" or "cuda:0".
+
+    Raises: UsageError for another name; NoDevice where there is no such device.
+    """
+    known = re.fullmatch(r"(auto|cpu)|cuda(?::(\d{1,3}))?", asked, re.ASCII)
+    if known is None:
+        raise UsageError(f"{asked!r} is not a device", where="--device", remedy="give auto, cpu, cuda or cuda:N")
+    count = torch.cuda.device_count()
+    if asked == CPU or (asked == "auto" and not count):
+        return CPU
+    number = int(known[2] or 0)
+    if number >= count:
+        seen = f"{count} of them" if count else "none"
+        raise NoDevice(
+            f"there is no graphics processor {number}; torch {torch.__version__} sees {seen}",
+            where=f"--device {asked}",
+            remedy="give --device cpu, or install a torch that is built for this machine",
+        )
+    return f"cuda:{number}"
