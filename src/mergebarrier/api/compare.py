@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Final, Literal
 
 from mergebarrier.api.base import Report, Row
 from mergebarrier.errors import BadReport
-from mergebarrier.report import read_report
+from mergebarrier.report import read_report, read_result
 from mergebarrier.results import Result
 
 if TYPE_CHECKING:
@@ -59,20 +59,23 @@ class ComparisonReport(Report):
         return Comparison(heads=self.heads, lines=self.lines, differ=self.differ)
 
 
-def compare_reports(folders: Sequence[str | os.PathLike[str]]) -> ComparisonReport:
+def compare_reports(reports: Sequence[str | os.PathLike[str]]) -> ComparisonReport:
     """Read finished audits and lay them side by side.
 
     Args:
-      folders: of audits, one or more.
-    Raises: BadReport for a folder that holds no finished audit.
+      reports: of audits, one or more; each a report folder or its ``result.json``, under whatever name it was kept.
+    Raises: BadReport for what holds no finished audit.
     """
     from mergebarrier.report import compare
 
-    results = []
-    for folder in folders:
-        result, _ = read_report(Path(folder))
-        if not isinstance(result, Result):
-            raise BadReport("is not the report of an audit", where=folder, remedy="give folders that `audit` wrote")
-        results.append(result)
-    table = compare(results)
+    table = compare([_result(Path(path)) for path in reports])
     return ComparisonReport(heads=table.heads, lines=table.lines, differ=table.differ)
+
+
+def _result(path: Path) -> Result:
+    result = read_result(path) if path.is_file() else read_report(path)[0]
+    if not isinstance(result, Result):
+        raise BadReport(
+            "is not the report of an audit", where=path, remedy="give folders that `audit` wrote, or their result.json"
+        )
+    return result

@@ -38,7 +38,6 @@ __all__ = [
     "MODEL",
     "SIZE",
     "WriterOptions",
-    "compute_options",
     "default_threads",
     "download_option",
     "dtype_option",
@@ -160,33 +159,6 @@ def threads_option(function: _Verb) -> _Verb:
         return function(*args, threads=n, **kwargs)
 
     return verb
-
-
-def compute_options(default: str = "auto", *, batches: bool = True) -> Callable[[_Verb], _Verb]:
-    """Return ``--device``, ``--dtype`` and ``--batch-tokens`` of a verb that runs models, as its arguments.
-
-    Args:
-      default: dtype without the option.
-      batches: False for a verb that reads texts in windows and scores no rows.
-    """
-    device = click.option(
-        "--device",
-        default="cpu",
-        show_default=True,
-        metavar="auto|cpu|cuda[:N]",
-        help="Where models run; auto is a graphics processor where there is one.",
-    )
-    tokens = click.option(
-        "--batch-tokens",
-        type=click.IntRange(1),
-        metavar="N",
-        help="Tokens that go through a model at once, with padding.  [default: 32 rows]",
-    )
-
-    def decorated(function: _Verb) -> _Verb:
-        return device(dtype_option(default)(tokens(function) if batches else function))
-
-    return decorated
 
 
 def dtype_option(default: str | None = "auto") -> Callable[[_Verb], _Verb]:

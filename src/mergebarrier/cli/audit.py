@@ -6,10 +6,10 @@ from typing import Any, Final
 import click
 
 from mergebarrier.audit import AuditOptions
+from mergebarrier.cli._compute import compute_options
 from mergebarrier.cli._options import (
     MODEL,
     WriterOptions,
-    compute_options,
     download_option,
     output_options,
     writer_options,

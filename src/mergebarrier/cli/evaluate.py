@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mergebarrier.cli._options import MODEL, compute_options, download_option, output_options, threads_option
+from mergebarrier.cli._compute import compute_options
+from mergebarrier.cli._options import MODEL, download_option, output_options, threads_option
 from mergebarrier.cli._output import Output
 
 if TYPE_CHECKING:

@@ -13,23 +13,26 @@ from mergebarrier.errors import UsageError
 __all__ = ["command"]
 
 FORMATS: Final = ("text", "html", "md", "sarif", "csv", "json")
-_COMPARE: Final = Path("compare")
+#: Words before several reports; a leaderboard is a comparison of everything that is at hand.
+_SEVERAL: Final = (Path("compare"), Path("leaderboard"))
 
 
 @click.command()
-@click.argument("report_dirs", nargs=-1, required=True, type=MODEL, metavar="[compare] REPORT_DIR...")
+@click.argument("report_dirs", nargs=-1, required=True, type=MODEL, metavar="[compare|leaderboard] REPORT_DIR...")
 @click.option("--format", "form", type=click.Choice(FORMATS), default="text", show_default=True)
 @output_options
 def command(report_dirs: tuple[Path, ...], form: str, output: Output) -> None:
     """Print the report in REPORT_DIR as text, HTML, a section for a model card, SARIF or JSON.
 
     `report compare A B ...` prints audits as one table, the most resistant protection first, as text, HTML, Markdown,
-    CSV or JSON; what differs between them is said above it.  A report is rendered from its data, so edits of the HTML
-    page are not shown.
+    CSV or JSON; what differs between them is said above it.  Each may be a folder or a kept result.json, and
+    `report leaderboard` is the same over all that are at hand.
+
+    A report is rendered from its data, so edits of the HTML page are not shown.
     """
     from mergebarrier.api import COMPARISON_FORMS, FORMS, compare_reports, report
 
-    several = report_dirs[0] == _COMPARE and len(report_dirs) > 1
+    several = report_dirs[0] in _SEVERAL and len(report_dirs) > 1
     if not several and len(report_dirs) > 1:
         raise UsageError("several reports", where="REPORT_DIR", remedy="give one, or report compare REPORT_DIR...")
     known: tuple[str, ...] = COMPARISON_FORMS if several else FORMS

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
         comparison_terminal,
     )
     from mergebarrier.report.findings import ScanView, render_failure, render_findings, render_junit
-    from mergebarrier.report.folder import WORK, Journal, read_findings, read_report, write_report
+    from mergebarrier.report.folder import WORK, Journal, read_findings, read_report, read_result, write_report
     from mergebarrier.report.html import render_html
     from mergebarrier.report.sarif import render_sarif
     from mergebarrier.report.terminal import render_terminal
@@ -32,6 +32,7 @@ __all__ = [
     "comparison_terminal",
     "read_findings",
     "read_report",
+    "read_result",
     "render_card",
     "render_failure",
     "render_findings",

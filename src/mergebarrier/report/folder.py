@@ -129,11 +129,16 @@ def read_report(folder: Path) -> tuple[Result | BackdoorResult, list[Row]]:
             raise BadReport(
                 f"{name} is missing", where=folder, remedy="give the folder that `mergebarrier audit` finished"
             )
-    if (folder / RESULT).stat().st_size > MAX_ROWS_BYTES:
-        raise BadReport("the file is too large", where=RESULT, remedy="give a report that an audit wrote")
-    result = result_from_json((folder / RESULT).read_bytes(), where=RESULT)
+    result = read_result(folder / RESULT)
     lines = _whole_lines(folder / ROWS)
     return result, [row_from_json(line, where=f"{ROWS} line {number}") for number, line in enumerate(lines, 1)]
+
+
+def read_result(path: Path) -> Result | BackdoorResult:
+    """Read a summary alone; BadReport when it is too large or not exactly what an audit writes."""
+    if path.stat().st_size > MAX_ROWS_BYTES:
+        raise BadReport("the file is too large", where=path.name, remedy="give a report that an audit wrote")
+    return result_from_json(path.read_bytes(), where=path.name)
 
 
 def read_findings(path: Path) -> tuple[Scanned, ...]:

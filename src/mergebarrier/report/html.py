@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 
-from mergebarrier.report import wording
+from mergebarrier.report import pictures, wording
 from mergebarrier.report.backdoor import page
 from mergebarrier.report.base import svg
 from mergebarrier.report.heat import tint, title
@@ -52,6 +52,9 @@ def render_html(result: Result | BackdoorResult, rows: Sequence[Cell | Measureme
         terms=wording.TERMS,
         threat=wording.threat(result),
         tint=tint,
+        fronts=pictures.fronts([row for row in rows if isinstance(row, Cell) and row.split == "test"], result),
+        shares=pictures.share_axes(),
+        prices=pictures.prices(result),
         lines=[heads for heads, _ in _lines(result)],
         frame=frame,
         panels=_panels(result, frame),

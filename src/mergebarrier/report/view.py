@@ -58,6 +58,7 @@ class ReportView:
     attack: str
     grade_sentence: str
     alarm: str
+    alone: str
     heat: Heat
     rungs: tuple[Rung, ...]
     standalone: tuple[tuple[str, str, str], ...]
@@ -88,6 +89,7 @@ def view(result: Result, rows: Sequence[Cell | Measurement]) -> ReportView:
         attack=clean(top.attack),
         grade_sentence=wording.grade_sentence(result),
         alarm=wording.alarm(result.controls),
+        alone=wording.alone_sentence(result),
         heat=heat(cells, result),
         rungs=tuple([_rung(level, True) for level in result.levels] + [_rung(level, False) for level in result.extras]),
         standalone=_standalone(result),

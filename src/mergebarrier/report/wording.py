@@ -96,6 +96,13 @@ def short_cost(level: LevelResult) -> str:
     return f"{duration(level.seconds)}, {tokens}{_power(level.flops)} FLOP"
 
 
+def alone_sentence(result: Result) -> str:
+    """Say whether the protected model still works when nobody merges it."""
+    ours, theirs = result.standalone.original, result.standalone.protected
+    same = f"In float32 the most likely token is the same in {100 * result.standalone.top1_agreement:.1f} % of places."
+    return f"By itself the protected model scores {theirs.skill:.2f} on its task, the original {ours.skill:.2f}. {same}"
+
+
 def alarm(controls: Mapping[str, Control]) -> str:
     """Say which checks of the measurement itself fail, for the head of every format; nothing when all hold."""
     failed = [clean(name).replace("_", " ") for name, control in controls.items() if not control.passed]

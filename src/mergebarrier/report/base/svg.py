@@ -63,6 +63,16 @@ def draw(points: Points, frame: Axes) -> Drawn:
     return Drawn(" ".join(f"{x},{y}" for x, y in dots), dots, peak)
 
 
+def across(t: float) -> float:
+    """Return where a share of the width stands."""
+    return round(_x(t), 1)
+
+
+def upward(value: float, top: float) -> float:
+    """Return where a value below ``top`` stands."""
+    return round(_y(value, top), 1)
+
+
 def _x(t: float) -> float:
     return _LEFT + (_RIGHT - _LEFT) * min(1.0, max(0.0, t))
 

@@ -1,0 +1,43 @@
+"""Where and how models are run: three options, written once for every verb that runs models.
+
+@compute_options()                          device, dtype, batch_tokens
+@compute_options("float32", batches=False)  device, dtype
+"""
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+import click
+
+from mergebarrier.cli._options import dtype_option
+
+__all__ = ["compute_options"]
+
+_Verb: TypeAlias = Callable[..., object]
+
+
+def compute_options(default: str = "auto", *, batches: bool = True) -> Callable[[_Verb], _Verb]:
+    """Return ``--device``, ``--dtype`` and ``--batch-tokens`` of a verb that runs models, as its arguments.
+
+    Args:
+      default: dtype without the option.
+      batches: False for a verb that reads texts in windows and scores no rows.
+    """
+    device = click.option(
+        "--device",
+        default="cpu",
+        show_default=True,
+        metavar="auto|cpu|cuda[:N]",
+        help="Where models run; auto is a graphics processor where there is one.",
+    )
+    tokens = click.option(
+        "--batch-tokens",
+        type=click.IntRange(1),
+        metavar="N",
+        help="Tokens that go through a model at once, with padding.  [default: 32 rows]",
+    )
+
+    def decorated(function: _Verb) -> _Verb:
+        return device(dtype_option(default)(tokens(function) if batches else function))
+
+    return decorated
