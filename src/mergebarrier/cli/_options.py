@@ -1,8 +1,7 @@
 """The options that verbs share, written once, so that every verb spells them alike, and what they set in the process.
 
-``@output_options`` gives a verb ``output: Output``; ``@threads_option`` gives ``threads: int``; ``@download_option``
-gives ``download: bool`` to a verb that names models; ``@writer_options`` gives ``writer: WriterOptions`` and adds the
-resume line to whatever stops the verb half-way.
+``@output_options`` gives ``output: Output``; ``@threads_option`` ``threads: int``; ``@download_option`` ``download: bool``;
+``@writer_options`` ``writer: WriterOptions``, and adds the resume line to whatever stops the verb half-way.
 
     @click.command()
     @click.argument("model", type=click.Path(path_type=Path))
