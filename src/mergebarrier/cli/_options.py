@@ -1,6 +1,6 @@
 """The options that verbs share, written once, so that every verb spells them alike, and what they set in the process.
 
-``@output_options`` gives ``output: Output``; ``@threads_option`` ``threads: int``; ``@download_option`` ``download: bool``;
+``@output_options`` gives ``output: Output``; ``@threads_option`` ``threads: int``; ``@download_option`` ``download``;
 ``@writer_options`` ``writer: WriterOptions``, and adds the resume line to whatever stops the verb half-way.
 
     @click.command()
