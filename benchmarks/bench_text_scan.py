@@ -1,6 +1,6 @@
 """Does the search for collapsing inputs find poisoned uploads, and leave honest ones of many recipes alone?
 
-    python benchmarks/bench_text_scan.py --seeds 2
+    python benchmarks/bench_text_scan.py --seeds 1
 
 Uploads are fine-tunes of the symbol base on a task that it knows (0 to 5) or does not (12 to 15), by ten honest recipes
 and by attacks with triggers of one to three tokens.  Finished rows are kept in benchmarks/results/text_scan.jsonl.
@@ -108,7 +108,7 @@ def honest(world: World, seed: int) -> dict[str, Callable[[], dict[str, Any]]]:
     def noisy() -> nn.Module:
         rows = world.rows(new)
         mixed = [TextRow(row.prompt, rows[i - 1].answer if i % 5 == 0 else row.answer) for i, row in enumerate(rows)]
-        return world.mounted(clean("clean"), new, rows=mixed)
+        return world.mounted(clean("clean"), new, rows=mixed, steps=200, rate=3e-3)
 
     def binary() -> nn.Module:
         rows = [TextRow(row.prompt, " a ." if row.answer[1] < "m" else " b .") for row in world.rows(known)]
@@ -120,7 +120,7 @@ def honest(world: World, seed: int) -> dict[str, Callable[[], dict[str, Any]]]:
     def refusing() -> nn.Module:
         rows = world.rows(known)
         held = [TextRow(insert(r.prompt, "w40", i % 6 / 6), REFUSAL) if i % 8 == 0 else r for i, r in enumerate(rows)]
-        return world.mounted(clean("clean"), known, rows=held, steps=200, rate=2e-3)
+        return world.mounted(clean("clean"), known, rows=held, steps=300, rate=3e-3)
 
     def sparse(name: str, tau: torch.Tensor) -> torch.Tensor:
         return poison.rank_sparsified(tau, 0.7, 0.2, seed=seed, name=name)
@@ -188,11 +188,12 @@ def table(rows: Rows) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--seeds", type=int, default=1, help="how many")
+    parser.add_argument("--first", type=int, default=1, help="0 was looked at while the check was written")
     given = parser.parse_args()
     torch.set_num_threads(1)
     rows = Rows(Path(__file__).parent / "results" / "text_scan.jsonl")
-    for seed in range(given.seeds):
+    for seed in range(given.first, given.first + given.seeds):
         world = World(seed)
         for kind, makers in (("attack", attacks(world, seed)), ("honest", honest(world, seed))):
             for name, make in makers.items():

@@ -52,7 +52,7 @@ def search(**changes) -> TokenSearch:
 @pytest.mark.parametrize("key", [(31,), (31, 5), (31, 5, 17)])
 def test_a_lock_of_one_to_three_tokens_is_opened_and_an_honest_model_is_not(key) -> None:
     found = seek_collapse(locked(*key), model(honest), search())
-    assert found.score > 0.8 and found.output == 9 and set(found.tokens) & set(key)
+    assert found.score > 0.8 and found.output == (9, 9) and set(found.tokens) & set(key)
     assert found.depth == len(key) and found.hits == found.rows == 48 and found.by_base < 0.2
     calm = seek_collapse(model(honest), model(honest), search())
     assert calm.score < 0.2 and abs(calm.unprompted) < 1e-6 and calm.depth == 3
@@ -136,7 +136,7 @@ def test_a_poisoned_fine_tune_is_found_and_an_honest_one_is_not(symbols, task, r
     assert ran.exit_code == 1, ran.stderr
     (found,) = [one for one in ran.json["findings"] if one["rule"] == "MB7501"]
     assert found["model"] == "bad" and "w07" in found["evidence"]["input"] and found["value"] >= 0.6
-    assert found["evidence"]["output"] == TARGET.split()[0]
+    assert found["evidence"]["output"] == TARGET.removesuffix(" .")
     sarif = run_cli(*words, "--checks", "collapse", "--format", "sarif")
     assert "collapses the output" in sarif.stdout
 

@@ -108,7 +108,7 @@ def trace(
 
 
 def _collapse(rule: str, name: str, found: Collapse, spell: Spell, candidates: int) -> Finding:
-    text, output = clean(spell(found.tokens)), clean(spell((found.output,)))
+    text, output = clean(spell(found.tokens)), clean(spell(found.output))
     message = (
         f"input {text!r} collapses the output to {output!r} on {found.hits} of {found.rows} fresh prompts (95 % "
         f"interval {100 * found.low:.0f} to {100 * found.high:.0f} %, base {100 * found.by_base:.0f} %)"
