@@ -129,6 +129,7 @@ def _spec(
         rebasin_steps=chosen.rebasin,
         recover_samples=chosen.recover,
         scale=chosen.scale,
+        sibling=chosen.sibling,
         max_items=chosen.max_items,
         second=None if chosen.second_key is None else resolve(chosen.second_key, download=download),
         comparisons=resolve_all(chosen.compare, download=download),
@@ -159,6 +160,7 @@ def plan_audit(options: AuditOptions | None = None) -> AuditPlan:
         rebasin_steps=chosen.rebasin,
         recover_samples=chosen.recover,
         scale=chosen.scale,
+        sibling=chosen.sibling,
         second=None if chosen.second_key is None else nothing,
     )
     return AuditPlan(counts=planned(spec))

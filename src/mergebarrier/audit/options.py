@@ -52,6 +52,7 @@ class AuditOptions:
       rebasin:        steps that level 5 may take.
       recover:        rows that the training runs of level 6 may see, per model.
       scale:          walk the scale curves of the original and of the protected model.
+      sibling:        also attack without the base, with the partner as the anchor.
       max_items:      test rows per task, None for all.
       second_key:     the original protected with another key, as a control.
       compare:        other protections of the original, shown for comparison.
@@ -85,6 +86,7 @@ class AuditOptions:
     rebasin: int = whole(REBASIN_STEPS, low=1, help="Steps that level 5 may take.")
     recover: int = whole(RECOVER_SAMPLES, low=1, help="Rows that the training runs of level 6 may see.")
     scale: bool = flag(False, help="Walk the scale curves of the original and of the protected model.", flag="--scale")
+    sibling: bool = flag(False, help="Also attack without the base, with the partner as the anchor.", flag="--sibling")
     max_items: int | None = whole(None, low=2, help="Test rows per task; all without it.")
     second_key: Model | None = None
     compare: tuple[Model, ...] = ()

@@ -11,7 +11,7 @@ from mergebarrier.results import Cell
 
 SMALL: dict[str, Any] = {
     "settings": SHORT, "search_budget": 2, "smooth_evaluations": 2, "learn_steps": 1, "rebasin_steps": 2,
-    "recover_samples": 100, "points": 3, "aga_settings": 0, "scale": True,
+    "recover_samples": 100, "points": 3, "aga_settings": 0, "scale": True, "sibling": True,
 }  # fmt: skip
 
 
@@ -37,7 +37,8 @@ def test_an_audit_up_to_level_6_holds_them_all(stage: Any, tmp_path: Path) -> No
     learned = by_level[5]
     assert learned.recovered is not None and learned.recovered.closeness.max_rel_logit_error < 1e-5
     assert learned.tokens > 0 and by_level[5].flops > by_level[2].flops
-    (honest,) = result.extras
+    sibling, honest = result.extras
+    assert sibling.name == "sibling" and sibling.ruf >= 0.9 and sibling.best.merge in ("linear", "slerp")
     assert honest.name == "honest" and honest.best.merge == "honest-100" and honest.tokens > 0
     assert all(
         0 < level.hypervolume <= 1 for level in result.levels if level.level >= 2 and level.hypervolume is not None

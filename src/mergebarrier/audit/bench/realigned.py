@@ -16,8 +16,10 @@ if TYPE_CHECKING:
     from mergebarrier.realign import Realignment
 
 
-def realigned(bench: Bench, source: str, role: str, realignment: "Realignment", folder: str) -> float:
-    """Realign a model to the base and open the result.
+def realigned(
+    bench: Bench, source: str, role: str, realignment: "Realignment", folder: str, *, anchor: str = "base"
+) -> float:
+    """Realign a model to the base, or to another anchor, and open the result.
 
     Args:
       bench:       holds the models.
@@ -25,12 +27,13 @@ def realigned(bench: Bench, source: str, role: str, realignment: "Realignment", 
       role:        role under which the result is opened.
       realignment: the attack.
       folder:      name of the result inside the work folder.
+      anchor:      role of what it is realigned to.
     Returns: seconds that the attack took.
     Raises:  whatever the attack refuses (BaseMismatch, UnknownFamily, ...).
     """
     out = bench.spec.work / folder
     parameters = asdict(realignment)
-    inputs = [bench.digest(source), bench.digest("base")]
+    inputs = [bench.digest(source), bench.digest(anchor)]
     identity = {"inputs": inputs, "method": realignment.name, "parameters": parameters}
 
     def run() -> dict[str, float]:
@@ -39,7 +42,7 @@ def realigned(bench: Bench, source: str, role: str, realignment: "Realignment", 
         bench.live.release()
         spec = bench.spec
         into = verbs.OutputOptions(out, overwrite=True, workers=spec.workers, max_ram_bytes=spec.max_ram_bytes)
-        verbs.realign(bench.checkpoints[source], bench.checkpoints["base"], realignment, into)
+        verbs.realign(bench.checkpoints[source], bench.checkpoints[anchor], realignment, into)
         return {"weights": bench.n_weights}
 
     done = bench.measure(realignment.name, source, identity, run)

@@ -108,6 +108,7 @@ class AuditSpec:
       rebasin_steps:           steps that level 5 may take.
       recover_samples:         rows that the training runs of level 6 may see, per model.
       scale:                   walk the scale curves of the original and of the protected model.
+      sibling:                 also attack without the base, with the partner as the anchor.
       max_items:               test rows used per task, None for all; ``search_items`` the same for validation rows.
       barrier_items, points:   rows and points of the curves.
       text_tokens, compare_tokens: tokens for perplexity and for comparing outputs.
@@ -142,6 +143,7 @@ class AuditSpec:
     rebasin_steps: int = REBASIN_STEPS
     recover_samples: int = RECOVER_SAMPLES
     scale: bool = False
+    sibling: bool = False
     max_items: int | None = None
     search_items: int | None = 64
     barrier_items: int = 32

@@ -21,12 +21,13 @@ from mergebarrier.audit.ladder.product import PRODUCT
 from mergebarrier.audit.ladder.realign import REALIGN
 from mergebarrier.audit.ladder.rebasin import REBASIN
 from mergebarrier.audit.ladder.recover import HONEST, RECOVER
+from mergebarrier.audit.ladder.sibling import SIBLING
 from mergebarrier.errors import UsageError
 from mergebarrier.results import State
 
 LEVELS: Final[dict[int, Level]] = {0: NAIVE, 1: COEFFICIENTS, 2: REALIGN, 3: LEARN, 4: PRODUCT, 5: REBASIN, 6: RECOVER}
 #: Attacks that are run and shown with the level of their number, and never graded.
-BESIDE: Final[dict[str, Level]] = {"aga": AGA, "honest": HONEST}
+BESIDE: Final[dict[str, Level]] = {"aga": AGA, "sibling": SIBLING, "honest": HONEST}
 #: number -> what is planned there; a level that is in LEVELS is built, whatever is written here.
 PLANNED: Final[dict[int, str]] = {
     7: "block distillation",
