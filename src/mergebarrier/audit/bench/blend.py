@@ -55,9 +55,10 @@ class Blend:
             self._parameters[name].data.copy_(mixed)
 
     def moved(self, protected: "Mapping[str, Tensor]") -> "Blend":
-        """Return a mix of the same models, some tensors of the protected expert given anew."""
+        """Return a mix of the same models, some tensors of the protected expert given anew, from any device."""
         ours, theirs = self._ends
-        return Blend(self._module, base=self._base, protected={**ours, **protected}, partner=theirs)
+        here = {name: tensor.to(ours[name].device) for name, tensor in protected.items()}
+        return Blend(self._module, base=self._base, protected={**ours, **here}, partner=theirs)
 
     def edited(self, edit: "Callable[[str, Tensor], Tensor]") -> "Blend":
         """Return a mix with the task vector of the protected expert changed, tensor by tensor, in float32."""

@@ -70,7 +70,7 @@ def projected(blend: Blend, bench: Bench, start: Pair, evaluations: int) -> Mapp
             return tau
         moment, first = seen[name]
         size = len(moment)
-        ridge = _RIDGE * moment.diagonal().mean().clamp_min(1e-30) * torch.eye(size)
+        ridge = _RIDGE * moment.diagonal().mean().clamp_min(1e-30) * torch.eye(size, device=moment.device)
         share = torch.linalg.solve(moment + ridge, moment)
         return torch.as_tensor(share @ tau if first else tau @ share.T)
 

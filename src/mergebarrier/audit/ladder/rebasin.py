@@ -170,7 +170,7 @@ class _Line:
             for name in one.now:
                 parameter = self._parameters.get(self._names.get(name, ""))
                 if parameter is not None and parameter.grad is not None:
-                    more = (1.0 - t) * parameter.grad.float()
+                    more = (1.0 - t) * parameter.grad.float().cpu()
                     one.gradients[name] = one.gradients[name] + more if name in one.gradients else more
                     parameter.grad = None
 
