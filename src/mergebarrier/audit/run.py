@@ -7,6 +7,7 @@ The audit does no I/O of its own: models are read and written by ``checkpoint`` 
 journal that the caller gives.
 """
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -26,6 +27,7 @@ from mergebarrier.audit.bench import (
     grade,
     reference_of,
     scale,
+    searched,
 )
 from mergebarrier.audit.ladder import (
     LEVELS,
@@ -42,6 +44,7 @@ from mergebarrier.audit.ladder import (
     summary,
 )
 from mergebarrier.audit.metrics import price_notes, scale_curve
+from mergebarrier.audit.vocabularies import check_vocabularies
 from mergebarrier.errors import UsageError
 from mergebarrier.results import Barrier, Control, LevelResult, Reference, Result, ScaleCurve, Scales, Skill, Standalone
 
@@ -86,6 +89,7 @@ def run_audit(
     spec = replace(spec, levels=checked(spec.levels))
     with ExitStack() as stack:
         bench = Bench(spec, journal, say, stack, states=states())
+        check_vocabularies(bench.checkpoints)
         text = text_of(spec)
         skills = {role: bench.reference(role) for role in _SINGLE}
         context, references = context_of(skills)
@@ -213,6 +217,10 @@ def _notes(bench: Bench, measured: _Measured) -> tuple[str, ...]:
     for level in graded:
         if level.recovered is not None and bench.digest(level.state) == original:
             notes.append(f"What {level.attack} recovered are the original's weights, bit for bit.")
+    every = len(searched(sys.maxsize))
+    if 1 in bench.spec.levels and bench.spec.search_budget < every:
+        tried = bench.spec.search_budget
+        notes.append(f"The search over two coefficients tried {tried} of its {every} settings, as --budget allows.")
     if bench.spec.text is None:
         notes.append("No plain text was given: outputs were compared on the test rows, and there is no perplexity.")
     return tuple(notes)

@@ -1,0 +1,35 @@
+"""One tokenizer for all models of an audit: rows are tokenised once, so a model that numbers tokens otherwise errs.
+
+for every model with a tokenizer.json of other bytes:   token -> id   must be that of the original
+"""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from mergebarrier.errors import NotMeasurable
+
+if TYPE_CHECKING:
+    from mergebarrier.checkpoint import Checkpoint
+
+_FILE = "tokenizer.json"
+
+
+def check_vocabularies(checkpoints: "Mapping[str, Checkpoint]") -> None:
+    """Compare every model's tokenizer with the original's; one without a tokenizer is taken to share it.
+
+    Raises: NotMeasurable naming the model and how many tokens it numbers otherwise.
+    """
+    from mergebarrier.evaluate import load_tokenizer
+
+    held = {role: one.read_side_file(_FILE) for role, one in checkpoints.items() if _FILE in one.side_files}
+    others = [role for role, data in held.items() if data != held.get("original", data)]
+    ours = load_tokenizer(checkpoints["original"]).get_vocab() if others else {}
+    for role in others:
+        theirs = load_tokenizer(checkpoints[role]).get_vocab()
+        apart = sum(theirs.get(token) != number for token, number in ours.items())
+        if apart:
+            raise NotMeasurable(
+                f"its tokenizer gives {apart} of {len(ours)} tokens another number than the original's does",
+                where=f"{role} {checkpoints[role].name}",
+                remedy="audit with models that share one tokenizer",
+            )

@@ -1,0 +1,67 @@
+"""What an audit is given and cannot use is refused in one line that names it, with exit code 2 and no traceback."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from tokenizers import Tokenizer
+
+import tiny_models
+
+
+def _renumbered(folder: Path, tmp_path: Path) -> Path:
+    """A copy of a model whose tokenizer gives two words each other's number."""
+    copy = tmp_path / "renumbered"
+    shutil.copytree(folder, copy)
+    table = json.loads((copy / "tokenizer.json").read_text())
+    vocabulary = table["model"]["vocab"]
+    vocabulary["w5"], vocabulary["w6"] = vocabulary["w6"], vocabulary["w5"]
+    (copy / "tokenizer.json").write_text(json.dumps(table))
+    assert Tokenizer.from_file(str(copy / "tokenizer.json")).get_vocab()["w5"] == 6
+    return copy
+
+
+def _other_family(folder: Path, tmp_path: Path) -> Path:
+    copy = tmp_path / "gpt2"
+    tiny_models.build("gpt2-tied").save_pretrained(copy)
+    shutil.copy(folder / "tokenizer.json", copy)
+    return copy
+
+
+CASES = {
+    "overlapping rows": ({"validation": "task"}, "prompts of the validation file are also in a.jsonl"),
+    "an empty task": ({"task": "empty"}, "error: MB9001"),
+    "an expert without a skill": ({"original": "base", "protected": "base"}, "a skill needs at least"),
+    "a merge that does not work": ({"original": "exact"}, "at least 0.1 must lie between them"),
+    "another tokenizer": ({"partner": "renumbered"}, "2 of 96 tokens another number than the original's"),
+    "another family": ({"partner": "gpt2"}, "error: MB"),
+    "no such model": ({"base": "absent"}, "error: MB1"),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_it_is_refused_in_a_line(case: str, stage, run_cli, tmp_path: Path) -> None:
+    changes, says = CASES[case]
+    world = stage.world
+    (tmp_path / "empty.jsonl").write_text("")
+    places = {
+        "task": world.task, "base": world.base, "exact": stage.exact, "empty": tmp_path / "empty.jsonl",
+        "absent": tmp_path / "absent",
+    }  # fmt: skip
+    if "renumbered" in changes.values():
+        places["renumbered"] = _renumbered(world.partner, tmp_path)
+    if "gpt2" in changes.values():
+        places["gpt2"] = _other_family(world.partner, tmp_path)
+    given = {
+        "protected": stage.exact, "original": world.original, "base": world.base, "partner": world.partner,
+        "task": world.task, "partner-task": world.partner_task, "validation": world.validation,
+        "partner-validation": world.partner_validation,
+    } | {name: places[value] for name, value in changes.items()}  # fmt: skip
+    words = [word for name, value in given.items() if name != "protected" for word in (f"--{name}", value)]
+    ran = run_cli("audit", given["protected"], *words, "--merges", "linear", "--levels", "0", "-o", tmp_path / "r")
+    assert ran.exit_code == 2, (ran.exit_code, ran.stderr)
+    said = [line for line in ran.stderr.splitlines() if line.startswith("error: ")]
+    assert len(said) == 1 and "Traceback" not in ran.stderr
+    assert says in said[0]
+    assert not (tmp_path / "r" / "result.json").exists()
