@@ -9,7 +9,7 @@ They are taken again from the file, and compared, unless it cannot have been wri
 finished leaves a time of change on its file that no write does.
 
     tasks/<SHA-256(unit name)[:32]>.done = {"made_of": .., "plan": digest, "tensors": {name: digest}, "unit": name}
-    verify, fsync, NAME.part -> NAME | side files | index, config.json | mergebarrier.json | rename to DIR
+    verify, fsync, NAME.part -> NAME | side files | mergebarrier.json | index, config.json | rename to DIR
 
 What a unit was made of (digests of the inputs' tensors) is kept for a run that resumes, and not judged here.
 
@@ -217,7 +217,7 @@ def commit_output(
     for name, data in last.items():
         write_new(place.model / (name + ".new"), data)
     sync_folder(place.model)
-    for name in reversed(last):  # the manifest first: what loads has one
+    for name in (MANIFEST_NAME, *(name for name in last if name != MANIFEST_NAME)):  # last of all what makes it load
         os.rename(place.model / (name + ".new"), place.model / name)
     publish(place)
     sync_folder(place.out)
