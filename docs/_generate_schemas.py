@@ -29,6 +29,7 @@ from mergebarrier.api.compare import ComparisonReport
 from mergebarrier.api.demo import DemoPlan
 from mergebarrier.api.extract import ExtractionReport, MisleadPlan, MisleadReport
 from mergebarrier.api.family import FamilyReport
+from mergebarrier.api.files import ImportReport
 from mergebarrier.api.image_task import ImageTaskReport
 from mergebarrier.api.inspect import InspectReport
 from mergebarrier.api.measure_backdoor import TheftReport
@@ -42,6 +43,7 @@ from mergebarrier.api.verify import VerifyReport
 from mergebarrier.api.watermark import ImitationReport, ShieldReport
 from mergebarrier.api.zoo import RowsReport, ZooPathReport, ZooReport
 from mergebarrier.results import BackdoorResult, Cell, Measurement, Result
+from mergebarrier.verbs import Stressed
 
 FOLDER: Final = Path(__file__).parents[1] / "src" / "mergebarrier" / "schemas"
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
@@ -110,6 +112,7 @@ SHOWN: Final[dict[str, Any]] = {
     | documents.TaskPlan
     | documents.RowsPlan
     | typed(DemoPlan),
+    "import": typed(ImportReport),
     "protect": typed(ProtectReport, key_id=KEY_ID, content_digest=DIGEST, realigned=documents.Undone),
     "realign": typed(RealignReport, content_digest=DIGEST, diagnostics=documents.Fit),
     "relation": typed(RelateReport),
@@ -119,9 +122,9 @@ SHOWN: Final[dict[str, Any]] = {
     "task": typed(ImageTaskReport),
     "theft": typed(TheftReport),
     "unprotect": typed(UnprotectReport, content_digest=DIGEST),
-    "verify": typed(VerifyReport),
     "work": typed(WorkReport),
     "worker": typed(WorkerReport),
+    "verify": typed(VerifyReport, stress=tuple[Stressed, ...]),
     "zoo": typed(ZooReport),
     "zoo-path": typed(ZooPathReport),
 }

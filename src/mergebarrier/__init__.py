@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from mergebarrier.api.evaluate import EvaluationReport, evaluate
     from mergebarrier.api.extract import ExtractionReport, MisleadReport, extract, mislead
     from mergebarrier.api.family import FamilyReport, check_family
+    from mergebarrier.api.files import ImportReport, import_gguf
     from mergebarrier.api.image_task import HeadOptions, ImageTaskReport, image_task
     from mergebarrier.api.inspect import InspectReport, inspect
     from mergebarrier.api.measure_backdoor import BackdoorReport, measure_backdoor
@@ -121,6 +122,7 @@ __all__ = [
     "HeadOptions",
     "ImageTaskReport",
     "ImitationReport",
+    "ImportReport",
     "InspectReport",
     "IsoC",
     "IsoCts",
@@ -180,6 +182,7 @@ __all__ = [
     "extract",
     "image_task",
     "imitation",
+    "import_gguf",
     "inspect",
     "measure_backdoor",
     "merge",

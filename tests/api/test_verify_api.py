@@ -34,6 +34,26 @@ def test_a_protected_model_is_equal_and_the_figures_say_how_much(models, run_cli
     assert shown.stdout.endswith("\nequal\n") and "perplexity" in shown.stdout
 
 
+def test_stress_says_what_use_does_to_both_and_how_much_more_to_one(models, run_cli) -> None:
+    report = mb.verify(models["plain"], models["protected"], max_tokens=96, stress=True)
+    assert report.equal and report.stress is not None
+    rows = {row["stress"]: row for row in report.stress}
+    assert {"none", "float16", "GGUF Q4_0", "KV cache GGUF Q8_0", "LoRA, 16 steps"} <= rows.keys()
+    assert rows["none"]["kl_nats_original"] == 0 and abs(rows["none"]["kl_nats_more"]) < 1e-9
+    assert (
+        rows["bfloat16"]["kl_nats_original"] > 0
+        and rows["LoRA, 16 steps"]["perplexity_original"] < rows["none"]["perplexity_original"]
+    ), "what a fine-tune learns shows"
+    for row in report.stress:
+        assert row["kl_nats_more"] == row["kl_nats_protected"] - row["kl_nats_original"]
+    same = mb.verify(models["plain"], models["plain"], max_tokens=96, stress=True)
+    assert same.stress is not None and all(row["perplexity_more"] == 0 for row in same.stress), (
+        "no protection, no price"
+    )
+    shown = run_cli("verify", models["plain"], models["protected"], "--max-tokens", 96, "--stress")
+    assert shown.exit_code == 0 and "under stress" in shown.stdout and "int4, groups of 32" in shown.stdout
+
+
 def test_another_model_is_not_equal(models, run_cli) -> None:
     report = mb.verify(models["plain"], models["other"], max_tokens=64)
     assert not report.equal and report.kl_nats is not None and report.kl_nats > 0.01

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import gguf_files
 import tiny_bench
 import tiny_world
 from mergebarrier.cli import VERBS
@@ -98,6 +99,11 @@ def calls(place: Place) -> dict[str, tuple[list[Words], Words, int]]:
         "realign": (
             [protect, ("realign", out / "p", "--base", w.base, "-o", out / "r")],
             ("realign", w.original, "--base", b.base, "-o", out / "x"),
+            2,
+        ),
+        "import-gguf": (
+            [("import-gguf", gguf_files.write(gguf_files.llama(), out / "m.gguf"), "-o", out / "g")],
+            ("import-gguf", w.task, "-o", out / "x"),
             2,
         ),
         "evaluate": ([("evaluate", w.original, "--task", w.task)], ("evaluate", w.original, "--task", w.text), 2),

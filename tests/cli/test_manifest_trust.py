@@ -89,6 +89,12 @@ def test_protecting_a_protected_model_is_said(model, tmp_path, run_cli) -> None:
     assert twice.exit_code == 0 and "protected already" in twice.stderr + twice.stdout
 
 
+def test_protecting_a_merge_is_said(model, tmp_path, run_cli) -> None:
+    assert run_cli("merge", model, model, "--method", "linear", "-o", tmp_path / "merge").exit_code == 0
+    ran = run_cli("protect", tmp_path / "merge", "-o", tmp_path / "out", "--json")
+    assert ran.exit_code == 0 and "is a merge" in ran.stderr + ran.stdout
+
+
 @pytest.mark.parametrize(
     "change",
     [

@@ -229,3 +229,21 @@ def test_a_value_outside_its_range_is_refused_by_the_name_of_the_option(kind, fi
 def test_the_registry_names_each_protection_as_it_names_itself() -> None:
     assert all(kind.name == name and kind.limit.endswith(".") for name, kind in PROTECTIONS.items())
     assert all(kind.reversibility for kind in PROTECTIONS.values())
+
+
+@pytest.mark.parametrize(
+    "kind", [kind for kind in FORMS.values() if kind.keyed and not _calibrated(kind)], ids=lambda kind: kind.name
+)
+def test_several_models_under_one_key_share_no_transform(kind, tmp_path, attempt):
+    folders = [tiny_models.save_expert(GQA, tmp_path / f"expert-{task}", task=task) for task in (1, 2)]
+    originals = [weights(folder) for folder in folders]
+    if None in (outs := [attempt(folder, kind) for folder in folders]):
+        return
+    hidden = [weights(out) for out in outs if out is not None]
+    moved = [name for name, tensor in originals[0].items()
+             if hidden[0][name].shape != tensor.shape
+             or float((hidden[0][name] - tensor).norm()) > 0.5 * float(tensor.norm())]  # fmt: skip
+    assert moved, "a key moves something far"
+    for name in moved:
+        apart, size = (float(tensor.norm()) for tensor in (hidden[0][name] - hidden[1][name], hidden[0][name]))
+        assert apart > 0.5 * size, f"{name}: one transform would leave the two as near as they were"

@@ -2,6 +2,7 @@
 
 import json
 
+import gguf_files
 import tiny_bench
 from documents import checked
 from made_up import made_up_result, made_up_rows
@@ -42,6 +43,7 @@ def test_what_every_verb_prints_and_writes(world, tmp_path, tmp_path_factory, ru
         (("verify", a, out / "p"), "verify"),
         (("verify", a, out / "p", "--dtype", "bfloat16"), "verify"),
         (("verify", a, tiny.base), "verify"),
+        (("verify", a, out / "p", "--stress", "--max-tokens", 64), "verify"),
         (("realign", out / "p", "--base", base, "-o", out / "r", "--dry-run"), "plan"),
         (("realign", out / "p", "--base", base, "-o", out / "r"), "realign"),
         (("realign", out / "p", "--base", base, "-o", out / "aga", "--method", "aga"), "realign"),
@@ -81,6 +83,7 @@ def test_what_every_verb_prints_and_writes(world, tmp_path, tmp_path_factory, ru
         (("zoo", "list"), "zoo"),
         (("zoo", "path", "glyph-base"), "zoo-path"),
         (("demo", "-o", out / "demo", "--dry-run"), "plan"),
+        (("import-gguf", gguf_files.write(gguf_files.llama(), out / "m.gguf"), "-o", out / "g"), "import"),
         (("doctor",), "doctor"),
         (("inspect", out / "nothing"), "error"),
     )

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from mergebarrier.api.evaluate import EvaluationReport, evaluate
     from mergebarrier.api.extract import ExtractionReport, MisleadPlan, MisleadReport, extract, mislead, plan_mislead
     from mergebarrier.api.family import FamilyReport, check_family
+    from mergebarrier.api.files import ImportReport, import_gguf, plan_import_gguf
     from mergebarrier.api.image_task import HeadOptions, ImageTaskReport, image_task
     from mergebarrier.api.inspect import InspectReport, inspect
     from mergebarrier.api.measure_backdoor import BackdoorReport, TheftReport, measure_backdoor, measure_theft
@@ -81,6 +82,7 @@ __all__ = [
     "HijackReport",
     "ImageTaskReport",
     "ImitationReport",
+    "ImportReport",
     "InspectReport",
     "MergeExplanation",
     "MergeOptions",
@@ -127,6 +129,7 @@ __all__ = [
     "failure_to_sarif",
     "image_task",
     "imitation",
+    "import_gguf",
     "inspect",
     "measure_backdoor",
     "measure_theft",
@@ -136,6 +139,7 @@ __all__ = [
     "plan_audit",
     "plan_demo",
     "plan_hijack",
+    "plan_import_gguf",
     "plan_merge",
     "plan_mislead",
     "plan_protect",

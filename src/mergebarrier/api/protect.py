@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 from mergebarrier import verbs
 from mergebarrier.api.base import Model, Report, WriteOptions, beside, opened, optional, resolve, shown
-from mergebarrier.checkpoint import MANIFEST_NAME, Checkpoint
-from mergebarrier.errors import MethodRefused, RealignError, UsageError
+from mergebarrier.checkpoint import MANIFEST_NAME, PLAIN_TYPES, Checkpoint, read_manifest
+from mergebarrier.errors import CheckpointError, MethodRefused, RealignError, UsageError
 from mergebarrier.keys import KEY_BYTES, Key, check_key_place, read_key_file, write_key_file
 from mergebarrier.lineage import declared
 from mergebarrier.progress import Progress
@@ -24,6 +24,7 @@ from mergebarrier.protect import Exact, Protection
 
 if TYPE_CHECKING:
     from mergebarrier.checkpoint import AdaptedCheckpoint
+    from mergebarrier.checkpoint.files import AnyContent
     from mergebarrier.protect import Prepared
 
 KEY_SUFFIX = ".mbkey"
@@ -251,10 +252,31 @@ def _key_for(method: Protection, given: Key | str | os.PathLike[str] | None, out
 
 
 def _remarks(source: Checkpoint) -> list[str]:
-    """Return what the owner of a model that is protected already should hear."""
-    if not any(declared(part).protected for part in (source.as_stored(),)):
-        return []
-    return ["this model is protected already: to come back to the original, undo both protections, this one first"]
+    """Return what the owner of a model should hear that is protected already, a merge, or was quantised."""
+    found, made = [], _made(source)
+    if declared(source.as_stored()).protected:
+        found.append(
+            "this model is protected already: to come back to the original, undo both protections, this one first"
+        )
+    if made is not None and made["verb"] == "merge":
+        found.append("this model is a merge: whoever has what it was merged from can merge that instead")
+    if made is not None and made["verb"] == "import":
+        types = [name for item in made["inputs"] for name in item["types"] if name not in PLAIN_TYPES]
+        if types:
+            found.append(
+                f"this model was quantised ({', '.join(types)}): its weights lie on that grid, which no change of "
+                "coordinates hides; protect the original weights if you have them"
+            )
+    return found
+
+
+def _made(source: Checkpoint) -> "AnyContent | None":
+    """Return the manifest of a model, where it has one that can be read."""
+    stored = source.as_stored()
+    try:
+        return read_manifest(stored.root)["content"] if (stored.root / MANIFEST_NAME).exists() else None
+    except CheckpointError:
+        return None
 
 
 def _keep_copy(folder: Path, key_file: Path, digest: str) -> Path | None:

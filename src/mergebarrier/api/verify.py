@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
+from mergebarrier import verbs
 from mergebarrier.api.base import Model, Report, opened, optional, shown
 from mergebarrier.checkpoint import MANIFEST_NAME, Checkpoint, verify_manifest
 from mergebarrier.circuits import describe, plan_of, stock_entries
@@ -61,6 +62,8 @@ class VerifyReport(Report):
       outputs:               what was compared besides, or instead, where a model does more than continue a text.
       max_rel_output_error:  greatest difference in one of them over its greatest value.
       floor_output_error:    in bfloat16: that error between the original and itself in float32.
+      stress:                what storage formats, a short cache and a fine-tune do to both, where that was asked; it
+                             decides nothing about ``equal``.
       equal:                 whether all of it holds.
     """
 
@@ -79,6 +82,7 @@ class VerifyReport(Report):
     outputs: tuple[str, ...] | None = optional()
     max_rel_output_error: float | None = optional()
     floor_output_error: float | None = optional()
+    stress: "tuple[verbs.Stressed, ...] | None" = optional()
     equal: bool
     device: str = "cpu"
 
@@ -92,6 +96,7 @@ def verify(
     device: str = "cpu",
     max_tokens: int = 1024,
     max_kl: float = 0.01,
+    stress: bool = False,
     download: bool = False,
     progress: Progress | None = None,
 ) -> VerifyReport:
@@ -105,6 +110,7 @@ def verify(
       device:     "auto", "cpu", "cuda" or "cuda:N".
       max_tokens: read of the text.
       max_kl:     nats per token up to which the two count as equal.
+      stress:     also measure both under storage formats, a cache of few bits and a short fine-tune.
       download:   fetch models that the local cache lacks.
       progress:   called with (steps done, steps).
     Raises: CheckpointError, ArchError, BadText, MissingExtra, NoDevice.
@@ -124,6 +130,8 @@ def verify(
         if report.structure_differences:
             return report
         report = _measured(report, ours, same, words, max_tokens, step)
+        if stress:
+            report = replace(report, stress=verbs.stress(ours, same, words, max_tokens, step))
     return replace(report, equal=_alike(report, max_kl) and not report.manifest_problems)
 
 

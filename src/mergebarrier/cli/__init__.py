@@ -55,6 +55,7 @@ VERBS: Final[dict[str, tuple[str, str]]] = {
     "report": ("mergebarrier.cli.report", "Show a finished audit as text, HTML, Markdown, SARIF or JSON."),
     "zoo": ("mergebarrier.cli.zoo", "Real models and tasks for trying things out: list, fetch, path, task."),
     "demo": ("mergebarrier.cli.demo", "The whole story on a real language model, in minutes, on a CPU."),
+    "import-gguf": ("mergebarrier.cli.import_gguf", "Write the model of a GGUF file as a folder."),
     "doctor": ("mergebarrier.cli.doctor", "Show versions, threads, memory and what is installed."),
     "schema": (
         "mergebarrier.cli.shell.schema",

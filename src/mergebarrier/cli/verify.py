@@ -28,6 +28,11 @@ __all__ = ["command"]
     show_default=True,
     help="Largest KL, in nats per token; above it the exit code is 1.",
 )
+@click.option(
+    "--stress",
+    is_flag=True,
+    help="Also run both in float16, bfloat16, int8, int4, Q8_0 and Q4_0, with a short cache, and after a fine-tune.",
+)
 @download_option
 @threads_option
 @output_options
@@ -66,5 +71,20 @@ def _lines(report: "VerifyReport") -> str:
         for value, unit in floors
         if value is not None
     ]
+    lines += _stress(report)
     lines.append("equal" if report.equal else "NOT equal")
     return "\n".join(lines)
+
+
+def _stress(report: "VerifyReport") -> list[str]:
+    """Return a table: what each stress does to the original, and how much more it does to the protected model."""
+    if report.stress is None:
+        return []
+    rows = [
+        f"{row['stress']:<22} {row['kl_nats_original']:>10.2e} {row['kl_nats_more']:>+10.1e} "
+        f"{row['top1_original']:>8.4f} {-row['top1_less']:>+8.4f} {row['perplexity_original']:>10.3f} "
+        f"{row['perplexity_more']:>+9.3f}"
+        for row in report.stress
+    ]
+    head = f"{'under stress':<22} {'KL':>10} {'more':>10} {'top-1':>8} {'more':>8} {'perplexity':>10} {'more':>9}"
+    return [head, *rows]

@@ -51,7 +51,7 @@ class BadIndex(CheckpointError):
 
 
 class BadHeader(CheckpointError):
-    """A safetensors file is damaged or cut off, or its header breaks the format.
+    """A safetensors or GGUF file is damaged or cut off, or its header breaks the format.
 
     Download the file again and compare its hash with the publisher's.
     """

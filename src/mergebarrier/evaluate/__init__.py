@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         compute_dtype,
         continues_text,
         device_named,
+        load_gguf,
         load_module,
         load_tokenizer,
         processor_speed,
@@ -80,9 +81,11 @@ if TYPE_CHECKING:
         text_windows,
         token_ids,
     )
+    from mergebarrier.evaluate.stress import FORMATS, Format, round_weights, rounded_cache
 
 __all__ = [
     "CHECK_TEXT",
+    "FORMATS",
     "INTERFACES",
     "TASK_SUFFIX",
     "TEMPLATES",
@@ -90,6 +93,7 @@ __all__ = [
     "Encoder",
     "EncoderPredictor",
     "Equality",
+    "Format",
     "ImageSplit",
     "ImageTask",
     "LossBarrier",
@@ -122,6 +126,7 @@ __all__ = [
     "image_logits",
     "leading_tokens",
     "load_encoder",
+    "load_gguf",
     "load_module",
     "load_sentence_encoder",
     "load_tokenizer",
@@ -140,6 +145,8 @@ __all__ = [
     "read_text",
     "reads_more",
     "reads_tokens",
+    "round_weights",
+    "rounded_cache",
     "save_encoder",
     "save_module",
     "save_weights",

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from mergebarrier.verbs.cleanse import cleansed
     from mergebarrier.verbs.families import BROKEN, KEPT, AxisCheck, ClassCheck, check_class, check_tables
     from mergebarrier.verbs.folders import Checks, MergeInput, Models, OutputOptions, environment
+    from mergebarrier.verbs.import_gguf import import_gguf, stored_dtype
     from mergebarrier.verbs.inputs import licence
     from mergebarrier.verbs.job import (
         MergeJob,
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from mergebarrier.verbs.provenance import relate_models
     from mergebarrier.verbs.realign import Undone, check_realign, realign, undone_by_realignment
     from mergebarrier.verbs.scan import ScanRequest, ScanResult, scan
+    from mergebarrier.verbs.stress import Stressed, stress
     from mergebarrier.verbs.unprotect import authenticated, protection_from, protection_manifest, unprotect
 
 __all__ = [
@@ -54,6 +56,7 @@ __all__ = [
     "OutputOptions",
     "ScanRequest",
     "ScanResult",
+    "Stressed",
     "Undone",
     "authenticated",
     "by_adapters",
@@ -67,6 +70,7 @@ __all__ = [
     "environment",
     "equal_inputs",
     "fit_memory_budget",
+    "import_gguf",
     "judged_inputs",
     "learn_merge",
     "learning_bytes",
@@ -83,6 +87,8 @@ __all__ = [
     "realign",
     "relate_models",
     "scan",
+    "stored_dtype",
+    "stress",
     "undone_by_realignment",
     "unprotect",
     "whole_models",

@@ -137,6 +137,25 @@ class MisleadContent(Content):
     inputs: list[MisleadInput]
 
 
+class SourceFile(TypedDict):
+    """The file that a model was imported from, with its SHA-256, and the weights that it holds in each ggml type."""
+
+    role: Literal["file"]
+    name: str
+    content_digest: Digest
+    size_bytes: Count
+    types: dict[str, Count]
+
+
+class ImportContent(Content):
+    """Of ``import-gguf``."""
+
+    verb: Literal["import"]
+    method: Literal["gguf"]
+    parameters: Parameters
+    inputs: list[SourceFile]
+
+
 class Environment(TypedDict):
     """What may differ between two machines."""
 
@@ -146,7 +165,9 @@ class Environment(TypedDict):
     machine: str
 
 
-AnyContent = ProtectContent | UnprotectContent | RealignContent | MergeContent | AttackContent | MisleadContent
+AnyContent = (
+    ProtectContent | UnprotectContent | RealignContent | MergeContent | AttackContent | MisleadContent | ImportContent
+)
 
 
 class Seal(TypedDict):
@@ -173,4 +194,5 @@ CONTENTS: dict[str, Any] = {
     "merge": MergeContent,
     "attack": AttackContent,
     "extract defend": MisleadContent,
+    "import": ImportContent,
 }

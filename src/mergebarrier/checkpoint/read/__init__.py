@@ -7,6 +7,7 @@ from mergebarrier import lazy
 if TYPE_CHECKING:
     from mergebarrier.checkpoint.read.checkpoint import Checkpoint
     from mergebarrier.checkpoint.read.code import refusal, refuse_code
+    from mergebarrier.checkpoint.read.gguf_header import PLAIN_TYPES, GGUFHeader, read_gguf_header
     from mergebarrier.checkpoint.read.open import (
         ATTACHMENTS,
         GATHER,
@@ -47,6 +48,7 @@ __all__ = [
     "MAX_HEADER_BYTES",
     "MAX_TENSORS",
     "PIECE_FILES",
+    "PLAIN_TYPES",
     "SHARD_NAME",
     "SIDE_FILES",
     "SINGLE",
@@ -54,6 +56,7 @@ __all__ = [
     "Checkpoint",
     "Entry",
     "FolderEntry",
+    "GGUFHeader",
     "Header",
     "Piece",
     "View",
@@ -65,6 +68,7 @@ __all__ = [
     "is_text",
     "list_folder",
     "open_checkpoint",
+    "read_gguf_header",
     "read_head",
     "read_json",
     "read_shard",

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from mergebarrier.evaluate.base.answers import answers, continues_text, reads_more, reads_tokens
     from mergebarrier.evaluate.base.compute_dtype import Speed, compute_dtype, processor_speed
     from mergebarrier.evaluate.base.device import device_named
+    from mergebarrier.evaluate.base.gguf_model import GGUFModel, load_gguf
     from mergebarrier.evaluate.base.load import load_module, load_tokenizer, tokenizer_of
     from mergebarrier.evaluate.base.oracles import Budget, Predictor, Suspect
     from mergebarrier.evaluate.base.prose import CHECK_TEXT
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CHECK_TEXT",
     "Budget",
+    "GGUFModel",
     "Predictor",
     "Speed",
     "StockClass",
@@ -27,6 +29,7 @@ __all__ = [
     "continues_text",
     "device_named",
     "fill_stock",
+    "load_gguf",
     "load_module",
     "load_tokenizer",
     "processor_speed",
