@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from mergebarrier.api.base import cached_folder
 from mergebarrier.checkpoint import open_checkpoint, read_manifest
 from mergebarrier.lineage import declared, inherited
 from mergebarrier.lineage.parents import MAX_PARENTS
@@ -76,12 +77,37 @@ def test_no_name_on_a_card_leads_out_of_the_cache(models, tmp_path: Path) -> Non
     asked: list[str] = []
     names = ["../../etc/x", "/etc/passwd", "org/..", "a/b", "x" * 300, "\x1b[31m/b"]
     (models[0] / "README.md").write_text(f"---\nbase_model: {names!r}\n---\n".replace("'", '"').replace("\\x", "\\u00"))
-    from mergebarrier.api.base import cached_folder
-
     with open_checkpoint(models[0]) as source:
         said = declared(source)
         assert inherited(said, source, lambda name: asked.append(name)) == (said, [])
-    assert asked == names and [cached_folder(name) for name in names] == [None] * 6
+    assert asked == ["a/b"] and [cached_folder(name) for name in names] == [None] * 6
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "base_model: Org/Parent", "base_model: org/parent@main", "base_model: https://huggingface.co/org/parent/tree/main",
+        "base_model: hf.co/org/parent", "base_model: '[org/parent](https://huggingface.co/org/parent)'",
+        "base_model: {name: org/parent}", "base_model: 'x/y, org/parent'", "base_model: [[org/parent]]",
+        "base_models: org/parent", "Base-Model: ' org/parent/ '", "base_model: models--org--parent",
+        "finetuned_from: org/parent", "tags: ['base_model:finetune:org/parent']", 
+        "base_model: pkg:huggingface/org/parent@1",
+    ],
+)  # fmt: skip
+def test_a_parent_is_found_however_its_name_is_spelled(models, cached, line: str) -> None:
+    cached("org/parent", card="---\ntags: [do-not-merge]\n---\n")
+    (models[0] / "README.md").write_text(f"---\nlicense: apache-2.0\n{line}\n---\n")
+    with open_checkpoint(models[0]) as source:
+        assert "its parent" in inherited(declared(source), source, cached_folder)[0].stops
+
+
+def test_the_base_that_an_adapter_names_is_a_parent(models, cached, tmp_path: Path) -> None:
+    cached("org/parent", card="---\ntags: [do-not-merge]\n---\n")
+    with open_checkpoint(models[1]) as source:
+        (source.root / "adapter_config.json").write_text('{"base_model_name_or_path": "org/parent"}')
+        assert "its parent org/parent" in inherited(declared(source), source, cached_folder)[0].stops
+        (source.root / "adapter_config.json").write_text("{")
+        assert inherited(declared(source), source, cached_folder)[0].stops == ""
 
 
 def test_a_card_that_names_more_parents_than_are_asked_stops(models, tmp_path: Path, run_cli) -> None:

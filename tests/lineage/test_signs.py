@@ -10,7 +10,7 @@ from licence_texts import TEXTS
 from mergebarrier.checkpoint import MANIFEST_NAME, open_checkpoint, read_manifest
 from mergebarrier.lineage import declaration, declared, marked, unmarked
 from mergebarrier.lineage.licence import KINDS, UNKNOWN, known, named
-from mergebarrier.lineage.licence_texts import identify
+from mergebarrier.lineage.licence_texts import identify, spoken
 from mergebarrier.lineage.signs import asks_not_to_merge, forbids_derivatives, signs_in_prose
 from tiny_models import save
 
@@ -18,12 +18,17 @@ ROWS = [name for _, members in KINDS.values() for name in members]
 FORBIDDING = (
     "CC BY-NC-ND 4.0", "cc_by_nc_nd", "ccbyncnd", "cc-by-nd-2.5", "CC\u2011BY\u2011ND", "NoDerivs", "no derivatives",
     "Creative Commons Attribution-NonCommercial-NoDerivatives 4.0 International", "No Derivative Works",
+    "Namensnennung - Keine Bearbeitungen 4.0", "Attribution - Pas de Modification", "Sin Obras Derivadas",
+    "SemDerivações",
+    "Non opere derivate", "表示 - 改変禁止", "署名-禁止演绎", "저작자표시-변경금지", "\u0411\u0435\u0437 \u043f\u0440\u043e\u0438\u0437\u0432\u043e\u0434\u043d\u044b\u0445", "no deriv\u0430tives",
     "https://creativecommons.org/licenses/by-nd/4.0/", "MIT OR CC-BY-ND-4.0", "my-own-no-derivatives",
 )  # fmt: skip
 ALLOWING = ("CC BY-NC-SA 4.0", "apache-2.0", "openrail++", "stand-by", "gpl-3.0", "other", "handy", "by and by")
 WISHES = (
     "no-merge", "No Merge", "do_not_merge", "DoNotMerge", "don\u2019t merge", "no-merging", "not-for-merging",
     "NoMerges", "please do not merge", "merging-forbidden", "must-not-be-merged", "never merge", "NO MERGING ALLOWED",
+    "d\u043e-n\u043et-merge", "do\u200b-not-merge", "unmergeable", "not-mergeable", "no-model-merging", "do-not-fuse",
+    "nicht-mergen", "ne-pas-fusionner", "禁止合并", "マージ禁止",
 )  # fmt: skip
 NO_WISHES = ("merge", "merged", "not-merged", "merge-protected", "mergekit", "emerging", "no-robots", "mergebarrier")
 
@@ -41,7 +46,8 @@ def test_spellings_are_told_apart() -> None:
 
 @pytest.mark.parametrize("licence", [name for name in TEXTS if "-nd-" not in name])
 def test_no_text_of_a_licence_that_allows_derivatives_holds_a_sign(licence: str) -> None:
-    assert not forbids_derivatives(TEXTS[licence].decode()) and signs_in_prose(TEXTS[licence].decode()) == ("", "")
+    text = TEXTS[licence].decode()
+    assert not forbids_derivatives(text) and signs_in_prose(text, text) == ("", "")
 
 
 def test_the_texts_of_this_machine_hold_no_sign() -> None:
@@ -69,6 +75,10 @@ def test_a_sign_against_derivatives_stops_wherever_it_stands(key: str, text: str
         *(f"tags: [x, {json.dumps(text)}]" for text in WISHES),
         "do-not-merge: yes", "No_Merge: true", "mergebarrier: do-not-merge", "mergebarrier: [x, no merging]",
         "mergebarrier: {merge: forbidden}", "allow_merge: false", "may-merge: 'no'", "license_name: no-merge-1.0",
+        "Tags: [do-not-merge]", "tags: 'a, do-not-merge'", "tags: {do-not-merge: true}", "tags: [[do-not-merge]]",
+        "MergeBarrier: {do_not_merge: true}", "metadata: {tags: [do-not-merge]}", "keywords: [do-not-merge]",
+        "mergeable: false", "can_merge: no", "merge_allowed: false", "usage: {merge: false}", "tags: ['merge:no']",
+        "do_not_merge: forbidden", "extra_gated_prompt: You may not merge this model.", "# do not merge this model",
         "mergebarrier: {do-not-merge: please}", "license: other\nlicense_name: Do not merge",
     ],
 )  # fmt: skip
@@ -99,6 +109,21 @@ def test_what_is_no_wish_stops_nothing(head: str) -> None:
         ("Merging of these weights is not permitted.", True),
         ("The weights may not be merged.", True),
         ("They must not be used for merging.", True),
+        ("DO NOT MERGE!!!", True),
+        ("You are not allowed to merge it.", True),
+        ("You may merge this model only with my permission.", True),
+        ("I do not consent to merging.", True),
+        ("Keep this out of your merges.", True),
+        ("<b>Do not</b> merge. It may&nbsp;not be merged.", True),
+        ("| use | allowed |\n| merging | \u274c |", True),
+        ("**Merging:** no", True),
+        ("No frankenmerges, please.", True),
+        ("No derivative works.", True),
+        ("You may not create derivative models.", True),
+        ("Bitte nicht mergen. Ne pas fusionner ce modèle. 本模型禁止合并", True),
+        ("Merge requests are welcome; do not merge PRs without review. We did not merge anything.", False),
+        ("The optimiser needs no derivatives; no derivatives are computed. Conflicts cannot be merged.", False),
+        ("You may merge this model. The LoRA was not merged into the base.", False),
         ("This work is licensed under a CC BY-NC-ND licence.", True),
         ("LoRA adapters cannot be merged into quantised layers; models that differ do not merge well.", False),
         ("It is a merge of two models. Merging was done with TIES.", False),
@@ -106,6 +131,44 @@ def test_what_is_no_wish_stops_nothing(head: str) -> None:
 )
 def test_prose_is_read_for_plain_words_alone(body: str, stops: bool) -> None:
     assert bool(declaration(card("license: mit", body)).stops) is stops
+
+
+WISH = b"---\nlicense: mit\ntags: [do-not-merge]\n---\n# A\n"
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["readme.md", "README", "README.rst", "Model_Card.md", "README_zh.md", "LICENSE-MODEL", "License.rst", "TERMS.md",
+     "EULA.txt", "LICENSES/own.txt", "model.license"],
+)  # fmt: skip
+def test_terms_are_heard_in_every_file_that_people_write_them_into(tmp_path: Path, name: str) -> None:
+    place = tmp_path / name
+    place.parent.mkdir(exist_ok=True)
+    place.write_bytes(WISH)
+    files, unread = spoken(tmp_path)
+    assert unread == "" and "asks not to merge" in declaration(files).stops
+
+
+@pytest.mark.parametrize(
+    "card",
+    [WISH.decode().encode("utf-16"), WISH.decode().encode("utf-16-le"), b"\n\n" + WISH, WISH.replace(b"\n", b"\r"),
+     b"----\ntags: [do-not-merge]\n----\n", b"+++\ntags = [\"do-not-merge\"]\n+++\n",
+     b"---\nlicense: mit\n---\n" + WISH],
+)  # fmt: skip
+def test_a_card_in_an_odd_form_is_read_all_the_same(card: bytes) -> None:
+    assert "asks not to merge" in declaration({"README.md": card}).stops
+
+
+def test_terms_that_are_no_text_stop(tmp_path: Path) -> None:
+    (tmp_path / "LICENSE.pdf").write_bytes(b"%PDF-1.7 terms")
+    assert "its LICENSE.pdf cannot be read" in declaration(spoken(tmp_path)[0]).stops
+    (tmp_path / "LICENSE.pdf").unlink()
+    (tmp_path / "COPYING").symlink_to("/etc/passwd")
+    assert "its COPYING cannot be read" in spoken(tmp_path)[1]
+    (tmp_path / "COPYING").unlink()
+    for number in range(70):
+        (tmp_path / f"LICENSE-{number}").write_text("MIT")
+    assert "64 were read" in spoken(tmp_path)[1]
 
 
 @pytest.mark.parametrize(

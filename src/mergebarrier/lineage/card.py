@@ -20,8 +20,8 @@ from typing import Final
 from mergebarrier.checkpoint import LICENCE_FILES, MANIFEST_NAME, Checkpoint, read_manifest
 from mergebarrier.errors import CheckpointError, MergebarrierError, clean
 from mergebarrier.lineage.licence import NO_DERIVATIVES, UNKNOWN, named
-from mergebarrier.lineage.licence_texts import identify
-from mergebarrier.lineage.signs import asks_not_to_merge, folded, forbids_derivatives, signs_in_prose
+from mergebarrier.lineage.licence_texts import identify, spoken
+from mergebarrier.lineage.signs import folded, forbids_derivatives, signs_in_head, signs_in_prose
 
 CARD: Final = "README.md"
 ATTACK_TAG: Final = "attack-artifact"
@@ -30,15 +30,15 @@ WISH_TAG: Final = "do-not-merge"
 
 _MAX_HEAD_BYTES = 1 << 17
 _MAX_TEXT_BYTES = 1 << 22
+_CODES = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
 #: A longer manifest of an input is not read for its marks.
 _MAX_MANIFEST_BYTES = 16 * 2**20
-_HEAD = re.compile(rb"(?:\xef\xbb\xbf)?---[ \t]*\r?\n")
+_HEAD = re.compile(rb"(?:\xef\xbb\xbf)?\s*---[ \t]*\r?\n")
 _END = re.compile(rb"^(?:---|\.\.\.)[ \t]*\r?$", re.MULTILINE)
 _SECTION = re.compile(rb"\n<!-- mergebarrier -->\n.*?\n<!-- /mergebarrier -->\n", re.DOTALL)
 _BLOCK = re.compile(rb"^tags:[ \t]*\r?\n([ \t]*)(?=- )", re.MULTILINE)
 _FLOW = re.compile(rb"^tags: ?\[", re.MULTILINE)
-_MAY = frozenset({"merge", "merging", "may merge", "allow merge", "allow merging", "allow merges", "may be merged"})
-_NO = frozenset({"", "false", "no", "off", "0", "never", "forbidden", "not allowed"})
+_CARDS = re.compile(r"(?:read ?me|model ?card)\b.*")
 
 
 @dataclass(frozen=True)
@@ -89,84 +89,75 @@ class Declaration:
 
 def declared(source: Checkpoint) -> Declaration:
     """Read what a model says about itself; never raises for malformed declarations."""
-    files = {name: source.read_side_file(name) for name in (CARD, *LICENCE_FILES) if name in source.side_files}
+    files, unread = spoken(source.root)
     try:
         written = (source.root / MANIFEST_NAME).exists()
         manifest = read_manifest(source.root, max_bytes=_MAX_MANIFEST_BYTES)["content"] if written else None
     except CheckpointError as fault:
-        return replace(declaration(files), unread=f"its {MANIFEST_NAME} cannot be read: {clean(fault.what)}")
-    return declaration(files, manifest)
+        manifest, unread = None, f"its {MANIFEST_NAME} cannot be read: {clean(fault.what)}"
+    said = declaration(files, manifest)
+    return replace(said, unread=said.unread or unread)
 
 
 def declaration(files: Mapping[str, bytes], manifest: Mapping[str, object] | None = None) -> Declaration:
-    """Read what a model says about itself; never raises for malformed declarations.
-
-    Args:
-      files:    name -> bytes of its README.md and licence files, those that it has.
-      manifest: content of its ``mergebarrier.json``, where there is one.
-    """
+    """Read what cards and licence files (name -> bytes), and the content of a manifest, say; never raises."""
     content = manifest or {}
-    head, fault = front_matter(files.get(CARD, b""))
-    tags = [tag for tag in as_list(head.get("tags")) if isinstance(tag, str)]
-    marks = {folded(tag).replace(" ", "-"): None for tag in tags}
     texts = {name: _text(data) for name, data in files.items()}
-    long = [
-        f"its {name} is longer than {_MAX_TEXT_BYTES} bytes" for name in files if len(files[name]) > _MAX_TEXT_BYTES
-    ]
+    heads = {name: front_matter(texts[name].encode()) for name in files if _CARDS.fullmatch(folded(name))}
+    head, fault = heads.get(CARD, ({}, next((fault for _, fault in heads.values() if fault), "")))
+    tags = [tag for one, _ in heads.values() for tag in as_list(one.get("tags")) if isinstance(tag, str)]
+    marks = {folded(tag).replace(" ", "-"): None for tag in tags}
+    signs = [signs_in_head(one) for one, _ in heads.values()]
+    whole = {name for name in files if heads.get(name, ({}, "no head"))[1]}
+    prose = {name: signs_in_prose(text, text if name in whole else _body(text)) for name, text in texts.items()}
     return replace(
         _licence(head, fault, files),
-        do_not_merge=_wish(head, tags, texts, content),
-        no_derivatives=_barred(head, tags, texts, content),
-        unread=f"its model card cannot be read: {fault}" if fault else next(iter(long), ""),
+        do_not_merge=_wish(next((wish for wish, _ in signs if wish), ""), prose, content),
+        no_derivatives=_barred(next((barred for _, barred in signs if barred), ""), texts, prose, content),
+        unread=f"its model card cannot be read: {fault}" if fault else _unread(files),
         protected=PROTECTED_TAG in marks or content.get("verb") == "protect",
         attack=ATTACK_TAG in marks or content.get(ATTACK_TAG) is True or head.get(ATTACK_TAG) is True,
     )
 
 
-def _wish(
-    head: Mapping[str, object], tags: Sequence[str], texts: Mapping[str, str], content: Mapping[str, object]
-) -> str:
-    """Return where a wish not to be merged stands."""
-    ours = head.get("mergebarrier")
-    keys = [(f"mergebarrier.{key}", key, value) for key, value in (ours.items() if isinstance(ours, dict) else ())]
-    keys += [(key, key, value) for key, value in head.items() if folded(key) not in ("merge", "merging")]
-    for place, key, value in keys:
-        no = folded(str(value)) in _NO
-        if (asks_not_to_merge(key) and not no and value is not None) or (folded(key) in _MAY and no):
-            return clean(place)
-    said = [text for text in as_list(ours) if isinstance(text, str) and asks_not_to_merge(text)]
-    licences = [str(text) for key in ("license", "license_name") for text in as_list(head.get(key))]
-    for place, found in (("mergebarrier: ", said), ("tag ", tags), ("licence ", licences)):
-        for text in filter(asks_not_to_merge, found):
-            return clean(f"{place}{text}")
-    for name, text in texts.items():
-        words = signs_in_prose(text)[0] if text else ""
-        if words:
-            return clean(f"{name}: {words}")
+def _body(card: str) -> str:
+    return card.encode()[_head_at(card.encode())[1] :].decode(errors="replace")
+
+
+def _unread(files: Mapping[str, bytes]) -> str:
+    """Return which file could not be looked at whole, or holds no text."""
+    for name, data in files.items():
+        if len(data) > _MAX_TEXT_BYTES:
+            return f"its {clean(name)} is longer than {_MAX_TEXT_BYTES} bytes"
+        if "\0" in _text(data)[:4096] or data.startswith((b"%PDF", b"PK\x03\x04", b"\x1f\x8b")):
+            return f"its {clean(name)} cannot be read: it is no text"
+    return ""
+
+
+def _wish(head: str, prose: Mapping[str, tuple[str, str]], content: Mapping[str, object]) -> str:
+    """Return where a wish not to be merged stands; ``head`` says where it does in the head of a card."""
+    found = head or next((f"{name}: {words}" for name, (words, _) in prose.items() if words), "")
+    if found:
+        return clean(found)
     if content.get("do_not_merge"):
         return f"{MANIFEST_NAME}: do_not_merge"
     return next((f"{MANIFEST_NAME}: an input" for _, said in _made_of(content) if said.get("do_not_merge")), "")
 
 
 def _barred(
-    head: Mapping[str, object], tags: Sequence[str], texts: Mapping[str, str], content: Mapping[str, object]
+    head: str, texts: Mapping[str, str], prose: Mapping[str, tuple[str, str]], content: Mapping[str, object]
 ) -> str:
     """Return where a sign stands that forbids derivatives, as the subject of a sentence."""
-    written = [str(text) for key in ("license", "license_name") for text in as_list(head.get(key))]
-    links, prose = [str(text) for text in as_list(head.get("license_link"))], texts.get(CARD, "")
-    for what, found in (("licence", written), ("licence link", links), ("tag", tags)):
-        for text in found:
-            if forbids_derivatives(text) or (what == "licence" and set(named(text)) & set(NO_DERIVATIVES)):
-                return clean(f"its {what} {text}")
+    if head:
+        return clean(f"its {head}")
     for name, text in texts.items():
-        if name != CARD and forbids_derivatives(text):
-            return f"its {name}"
-    words = signs_in_prose(prose)[1] if prose else ""
-    if words:
-        return clean(f"its card ({words})")
-    for licence, said in _made_of(content):
-        if licence in NO_DERIVATIVES or said.get("no_derivatives"):
-            return clean(f"an input in its {MANIFEST_NAME} ({licence})")
+        if not _CARDS.fullmatch(folded(name)) and forbids_derivatives(text):
+            return clean(f"its {name}")
+        if prose[name][1]:
+            return clean(f"its card ({prose[name][1]})")
+    for licence_of, said in _made_of(content):
+        if licence_of in NO_DERIVATIVES or said.get("no_derivatives"):
+            return clean(f"an input in its {MANIFEST_NAME} ({licence_of})")
     return ""
 
 
@@ -179,8 +170,16 @@ def _made_of(content: Mapping[str, object]) -> list[tuple[str, Mapping[str, obje
 
 
 def _text(data: bytes) -> str:
-    wide = data[:2] in (b"\xff\xfe", b"\xfe\xff")
-    return data[:_MAX_TEXT_BYTES].decode("utf-16" if wide else "utf-8", errors="replace")
+    """Decode a text as it is most likely meant, with one kind of line end."""
+    code = next((code for mark, code in _CODES.items() if data.startswith(mark)), "")
+    code = code or next(
+        (code for end, code in ((0, "utf-16-be"), (1, "utf-16-le")) if _wide(data[end:64:2])), "utf-8-sig"
+    )
+    return data[:_MAX_TEXT_BYTES].decode(code, errors="replace").replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _wide(every_other: bytes) -> bool:
+    return len(every_other) > 1 and not any(every_other)
 
 
 def _licence(head: Mapping[str, object], fault: str, files: Mapping[str, bytes]) -> Declaration:

@@ -1,4 +1,4 @@
-"""Which well-known licence a LICENSE file holds, from a few phrases that no other text has.
+"""Where terms stand in a folder, and which well-known licence a text is, from a few phrases that no other text has.
 
     words(text) = runs of a-z, 0-9 and "+", one blank between;   licence = the one whose phrases all occur
 
@@ -7,8 +7,15 @@ it was modified, is "unknown": an added clause is exactly what must not be overl
 their stewards publish them. Differs from a licence scanner: no similarity score, so no text is "mostly" a licence.
 """
 
+import os
 import re
 from collections.abc import Mapping
+from pathlib import Path
+
+from mergebarrier.checkpoint import LICENCE_FILES
+from mergebarrier.checkpoint.bytes import read_small
+from mergebarrier.errors import CheckpointError, clean
+from mergebarrier.lineage.signs import folded
 
 _WORD = re.compile(r"[a-z0-9+]+")
 _MAX_BYTES = 1 << 18
@@ -72,6 +79,14 @@ _INCLUDES: Mapping[str, tuple[str, ...]] = {
 #: A short text that names another licence speaks of parts under that one.
 _SHORT = ("mit", "isc", "bsd-2-clause", "bsd-3-clause", "unlicense")
 _OTHERS = ("public licen", "apache licen", "creative commons", "non commercial", "noncommercial", "rail license")
+#: Files that people write terms into, by the words of their names; parts of other works are not the model's own terms.
+_SPEAKING = re.compile(
+    r"(?:(?!third party).)*\b(?:readme|model ?card|(?:un)?licen[sc]es?|copying|copyright|eula|terms|agreement|lizenz"
+    r"|use policy)\b.*"
+)
+_SILENT = re.compile(r".*\.(?:jsonl?|ya?ml|jinja|safetensors|py|png|jpe?g|gif|svg|webp|model|bin|sig)", re.IGNORECASE)
+_MAX_TEXTS = 64
+_MAX_FILE_BYTES = 64 << 20
 _CHANGED = ("commons clause", "modified mit", "modified apache", "additional restriction", "with the following changes")
 
 
@@ -100,6 +115,30 @@ def identify(data: bytes) -> str:
         return "unknown"
     mixed = found[0] in _SHORT and any(phrase in words for phrase in _OTHERS)
     return "unknown" if mixed else found[0]
+
+
+def spoken(root: Path) -> tuple[dict[str, bytes], str]:
+    """Return the cards and licence texts of a folder, however they are spelled, and what of them cannot be read."""
+    files, unread = dict[str, bytes](), ""
+    with os.scandir(root) as entries:
+        found = sorted((entry.name, entry.is_dir()) for entry in entries)
+    names = [name for name, is_folder in found if not is_folder]
+    for folder in [name for name, is_folder in found if is_folder and _speaks(name)]:
+        names += [f"{folder}/{name}" for name in sorted(os.listdir(root / folder))]
+    names = [name for name in names if name in LICENCE_FILES or _speaks(name)]
+    for name in names[:_MAX_TEXTS]:
+        try:
+            files[name] = read_small(root / Path(name).parent, Path(name).name, _MAX_FILE_BYTES)
+        except CheckpointError as fault:
+            unread = unread or f"its {clean(name)} cannot be read: {clean(fault.what)}"
+    if len(names) > _MAX_TEXTS:
+        unread = unread or f"it has {len(names)} cards and licences, of which {_MAX_TEXTS} were read"
+    return files, unread
+
+
+def _speaks(name: str) -> bool:
+    folder, _, file = name.rpartition("/")
+    return not _SILENT.fullmatch(file) and (bool(folder) or _SPEAKING.fullmatch(folded(file)) is not None)
 
 
 def _longest(licence: str) -> int:

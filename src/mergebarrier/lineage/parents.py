@@ -2,32 +2,46 @@
 
     inherited(said) = said, with every sign of a parent, and of its parents, that it lacks itself
 
-A parent is a name of the Hub under ``base_model``; the caller says where its folder is: in a cache of this machine and
-nowhere else, since a card is a stranger's, so no path in it is followed and nothing is fetched for it.  Card, licence
-files and manifest of a parent are read, and no weights.  Differs from other tools: they copy the name.
+A parent is a name of the Hub, however it is spelled, under ``base_model`` of a card or in the configuration of an
+adapter; the caller says where its folder is: in a cache of this machine and nowhere else, since a card is a stranger's,
+so no path in it is followed and nothing is fetched for it.  Cards, licence files and manifest of a parent are read, and
+no weights.  Differs from other tools: they copy the name.
 """
 
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from mergebarrier.checkpoint import LICENCE_FILES, MANIFEST_NAME, Checkpoint, read_manifest
-from mergebarrier.checkpoint.bytes import read_small
-from mergebarrier.errors import CheckpointError, clean
-from mergebarrier.lineage.card import CARD, Declaration, as_list, declaration, front_matter
+from mergebarrier.checkpoint import MANIFEST_NAME, Checkpoint, read_manifest
+from mergebarrier.checkpoint.bytes import parse, read_small
+from mergebarrier.errors import BadConfig, CheckpointError, clean
+from mergebarrier.lineage.card import Declaration, as_list, declaration, front_matter
 from mergebarrier.lineage.licence import UNKNOWN
+from mergebarrier.lineage.licence_texts import spoken
+from mergebarrier.lineage.signs import folded
 
 #: name of the Hub -> its folder on this machine, None where there is none.
 Find = Callable[[str], Path | None]
 MAX_PARENTS: Final = 64
 _MAX_TEXT_BYTES: Final = 16 << 20
+_ADAPTER: Final = "adapter_config.json"
+_KEY = re.compile(
+    r"(?:base|parent|source|original) models?(?: names?| ids?| name or path)?|fine ?tuned(?: from)?(?: model)?"
+)
+_LINK = re.compile(r"\[[^\]]*\]\(([^()]*)\)")
+_HOST = re.compile(
+    r"(?:https?://)?(?:www\.)?(?:huggingface\.co|hf\.co)/|hf://(?:models/)?|pkg:huggingface/|\./", re.IGNORECASE
+)
+_BEHIND = re.compile(r"[@?#].*|/(?:tree|blob|resolve|raw|commit)/.*")
+_NAME = re.compile(r"[A-Za-z0-9][\w.\-]{0,95}(?:/[A-Za-z0-9_][\w.\-]{0,95})?", re.ASCII)
 
 
 def inherited(said: Declaration, source: Checkpoint, find: Find) -> tuple[Declaration, list[tuple[str, str]]]:
     """Return what a model says with the signs of its parents, and the licences of those that were found."""
     licences = []
-    for name, parent in _parents(source.read_side_file(CARD), find):
+    for name, parent in _parents(_read(source.root)[0], find):
         licences += [(name, parent.licence)] if parent.licence != UNKNOWN else []
         wish, barred, unread = parent.do_not_merge, parent.no_derivatives, parent.unread
         said = replace(
@@ -40,17 +54,16 @@ def inherited(said: Declaration, source: Checkpoint, find: Find) -> tuple[Declar
     return said, licences
 
 
-def _parents(card: bytes, find: Find) -> Iterator[tuple[str, Declaration]]:
+def _parents(left: list[str], find: Find) -> Iterator[tuple[str, Declaration]]:
     """Yield name and declaration of every ancestor that cards name and this machine has, each once."""
     seen: dict[str, None] = {}
-    left = list(_named(card))
     while left and len(seen) < MAX_PARENTS:
         name = left.pop(0)
         folder = None if name in seen else find(name)
         seen[name] = None
         if folder is not None:
-            text, said = _read(folder)
-            left += _named(text)
+            names, said = _read(folder)
+            left += names
             yield clean(name), said
     if any(name not in seen for name in left):
         yield (
@@ -59,20 +72,50 @@ def _parents(card: bytes, find: Find) -> Iterator[tuple[str, Declaration]]:
         )
 
 
-def _named(card: bytes) -> list[str]:
-    found = front_matter(card)[0].get("base_model") if b"base_model" in card else None
-    return [name for name in as_list(found) if isinstance(name, str)]
-
-
-def _read(folder: Path) -> tuple[bytes, Declaration]:
-    """Return the card of a folder, and what the folder says."""
-    files, manifest = dict[str, bytes](), None
+def _read(folder: Path) -> tuple[list[str], Declaration]:
+    """Return the names of the Hub that a folder gives for its parents, and what the folder says."""
+    root, manifest, adapter = folder.resolve(), None, None
+    files, unread = spoken(root)
     try:
-        for name in (CARD, *LICENCE_FILES):
-            if (folder / name).exists():
-                files[name] = read_small(folder.resolve(), name, _MAX_TEXT_BYTES)
-        if (folder / MANIFEST_NAME).exists():
-            manifest = read_manifest(folder, max_bytes=_MAX_TEXT_BYTES)["content"]
+        if (root / _ADAPTER).exists():
+            adapter = parse(read_small(root, _ADAPTER, _MAX_TEXT_BYTES), BadConfig)
+        if (root / MANIFEST_NAME).exists():
+            manifest = read_manifest(root, max_bytes=_MAX_TEXT_BYTES)["content"]
     except CheckpointError as fault:
-        return files.get(CARD, b""), replace(declaration(files), unread=clean(fault.what))
-    return files.get(CARD, b""), declaration(files, manifest)
+        unread = clean(fault.what)
+    tables = [front_matter(data)[0] for name, data in files.items() if "/" not in name] + [adapter or {}]
+    texts = (text for table in tables for text in _texts(table))
+    names = dict.fromkeys(filter(None, (hub_name(part) for text in texts for part in text.split(","))))
+    said = declaration(files, manifest)
+    return list(names), replace(said, unread=said.unread or unread)
+
+
+def _texts(table: Mapping[str, object], asked: bool = False) -> Iterator[str]:
+    """Yield the texts below keys that name parents, and what tags such as ``base_model:owner/name`` say."""
+    for key, value in table.items():
+        words, todo = folded(str(key)), as_list(value)[:]
+        named = asked or _KEY.fullmatch(words) is not None
+        while todo:
+            item = todo.pop(0)
+            if isinstance(item, list):
+                todo += item
+            elif isinstance(item, dict) and named:
+                yield from _texts(item, asked=True)
+            elif isinstance(item, str) and named:
+                yield item
+            elif isinstance(item, str) and words in ("tags", "tag") and folded(item).startswith("base model"):
+                yield item.rpartition(":")[2]
+
+
+def hub_name(text: str) -> str:
+    """Return the name of the Hub that a text means: itself, a link, a package URL, the name of a cache's folder.
+
+    Example: >>> hub_name("https://hf.co/org/tiny/tree/main"), hub_name(" org/tiny@v2 "), hub_name("../x")
+             ('org/tiny', 'org/tiny', '')
+    """
+    link = _LINK.fullmatch(text.strip())
+    plain = _HOST.sub("", (link[1] if link else text).strip().replace("\\", "/").replace(" / ", "/"), count=1)
+    if plain.startswith("models--"):
+        plain = plain.removeprefix("models--").replace("--", "/", 1)
+    plain = _BEHIND.sub("", plain).rstrip("/ ")
+    return plain if _NAME.fullmatch(plain) and ".." not in plain else ""

@@ -22,7 +22,6 @@ from mergebarrier.errors import ArchError, LicenceRefused, RealignError
 from mergebarrier.identity import matched
 from mergebarrier.lineage import (
     ATTACK_TAG,
-    CARD,
     COMPATIBLE,
     UNKNOWN,
     Conclusion,
@@ -113,7 +112,7 @@ def judge(inputs: Sequence[MergeInput], *, acknowledged: bool, find: Find) -> Ju
     """
     names = tuple(item.name for item in inputs)
     sources = [item.checkpoint for item in inputs]
-    given = [inherited(declared(one), one, find) if CARD in one.side_files else (declared(one), []) for one in sources]
+    given = [inherited(declared(one), one, find) for one in sources]
     said = tuple(item for item, _ in given)
     wishes = [(name, item.stops) for name, item in zip(names, said, strict=True) if item.stops]
     if wishes and not acknowledged:

@@ -66,9 +66,14 @@ def find_folder(name: str, revision: str | None = None, *, download: bool = Fals
 
 
 def cached_folder(name: str) -> Path | None:
-    """Return the newest folder of ``owner/name`` in the cache, which may hold its words only; None for no such."""
-    snapshot = _cached(name, "main")[2] if HUB_NAME.fullmatch(name) else None
-    return snapshot if snapshot is not None and snapshot.is_dir() else None
+    """Return the newest folder of ``owner/name`` in the cache, which may hold its words only; None for no such.
+
+    The Hub does not tell capital letters apart in a name, and an old model may have no owner.
+    """
+    wanted, place = f"models--{name.replace('/', '--')}".casefold(), cache_folder()
+    found = sorted(entry for entry in os.listdir(place) if entry.casefold() == wanted) if place.is_dir() else []
+    snapshots = [place / one / "snapshots" / (_commit_of(place / one, "main") or "") for one in found]
+    return next((one for one in snapshots if one.name != "snapshots" and one.is_dir()), None)
 
 
 def _cached(name: str, revision: str) -> tuple[Path, str | None, Path | None]:
