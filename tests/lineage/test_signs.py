@@ -9,8 +9,9 @@ import pytest
 from licence_texts import TEXTS
 from mergebarrier.checkpoint import MANIFEST_NAME, open_checkpoint, read_manifest
 from mergebarrier.lineage import declaration, declared, marked, unmarked
+from mergebarrier.lineage.card import spoken
 from mergebarrier.lineage.licence import KINDS, UNKNOWN, known, named
-from mergebarrier.lineage.licence_texts import identify, spoken
+from mergebarrier.lineage.licence_texts import identify
 from mergebarrier.lineage.signs import asks_not_to_merge, forbids_derivatives, signs_in_prose
 from tiny_models import save
 
@@ -19,8 +20,8 @@ FORBIDDING = (
     "CC BY-NC-ND 4.0", "cc_by_nc_nd", "ccbyncnd", "cc-by-nd-2.5", "CC\u2011BY\u2011ND", "NoDerivs", "no derivatives",
     "Creative Commons Attribution-NonCommercial-NoDerivatives 4.0 International", "No Derivative Works",
     "Namensnennung - Keine Bearbeitungen 4.0", "Attribution - Pas de Modification", "Sin Obras Derivadas",
-    "SemDerivações",
-    "Non opere derivate", "表示 - 改変禁止", "署名-禁止演绎", "저작자표시-변경금지", "\u0411\u0435\u0437 \u043f\u0440\u043e\u0438\u0437\u0432\u043e\u0434\u043d\u044b\u0445", "no deriv\u0430tives",
+    "SemDerivações", "Non opere derivate", "表示 - 改変禁止", "署名-禁止演绎", "저작자표시-변경금지",
+    "\u0411\u0435\u0437 \u043f\u0440\u043e\u0438\u0437\u0432\u043e\u0434\u043d\u044b\u0445", "no deriv\u0430tives",
     "https://creativecommons.org/licenses/by-nd/4.0/", "MIT OR CC-BY-ND-4.0", "my-own-no-derivatives",
 )  # fmt: skip
 ALLOWING = ("CC BY-NC-SA 4.0", "apache-2.0", "openrail++", "stand-by", "gpl-3.0", "other", "handy", "by and by")

@@ -15,15 +15,29 @@ from typing import ClassVar, Final
 
 from mergebarrier import __version__, verbs
 from mergebarrier.api.base import Model, Report, Row, beside, resolve, resolve_all, shown
-from mergebarrier.checkpoint import Checkpoint, list_folder
+from mergebarrier.checkpoint import Checkpoint, list_folder, read_head
+from mergebarrier.checkpoint.bytes import read_small
 from mergebarrier.errors import BadScanInput, MergebarrierError, clean
 from mergebarrier.merge import Merge
 from mergebarrier.progress import Progress
 from mergebarrier.report import ScanView, render_failure, render_findings, render_junit
-from mergebarrier.scan import CHECKS, REFUSED, RULES, UNSEEN, Collapse, Finding, Search, Severity, at_least
+from mergebarrier.scan import (
+    CHECKS,
+    HEAD_BYTES,
+    REFUSED,
+    RULES,
+    UNSEEN,
+    Collapse,
+    Finding,
+    Search,
+    Severity,
+    at_least,
+    kind_of,
+)
 
 #: All but the one that is known to find little where others look better.
 DEFAULT_CHECKS: Final = tuple(name for name in CHECKS if name != "neural_cleanse")
+_MAX_BASELINE_BYTES: Final = 64 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,15 +161,24 @@ def failure_to_sarif(error: MergebarrierError) -> str:
 
 
 def uploads_in(folder: str | os.PathLike[str]) -> tuple[Path, ...]:
-    """Return the folders in a folder of uploads, sorted by name.
+    """Return the folders in a folder of uploads, sorted by name, and behind them the files that are no text.
 
     Raises: NotACheckpoint for what is no folder, BadScanInput for one that holds none.
     """
     path = Path(folder)
-    found = tuple(path / name for name in sorted(list_folder(path)) if (path / name).is_dir())
+    names = sorted(list_folder(path))
+    found = tuple(path / name for name in names if (path / name).is_dir())
     if not found:
         raise BadScanInput("holds no folder of an upload", where=path, remedy="give the folder that the uploads lie in")
-    return found
+    return found + tuple(path / name for name in names if path / name not in found and not _is_note(path, name))
+
+
+def _is_note(folder: Path, name: str) -> bool:
+    """Say whether a file beside the uploads is a text or a picture, as a note about them is."""
+    try:
+        return kind_of(name, read_head(folder.resolve(), name, HEAD_BYTES)) in ("text", "media")
+    except MergebarrierError:
+        return False
 
 
 def read_baseline(path: str | os.PathLike[str]) -> tuple[str, ...]:
@@ -164,11 +187,12 @@ def read_baseline(path: str | os.PathLike[str]) -> tuple[str, ...]:
     Raises: BadScanInput for anything else.
     """
     try:
-        document = json.loads(Path(path).read_text(encoding="utf-8"))
+        file = Path(path).absolute()
+        document = json.loads(read_small(file.parent.resolve(), file.name, _MAX_BASELINE_BYTES))
         found = tuple(str(one["fingerprint"]) for one in document["findings"] if one["rule"] != UNSEEN)
         if document["kind"] != "scan":
             raise KeyError("kind")
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as fault:
+    except (MergebarrierError, ValueError, KeyError, TypeError, RecursionError) as fault:
         what = f"is no report of a scan ({type(fault).__name__})"
         raise BadScanInput(what, where=path, remedy="write one with `mergebarrier scan ... --json`") from fault
     return found

@@ -23,6 +23,7 @@ from mergebarrier import __version__
 from mergebarrier.cli._output import Session, hold_streams, print_error, tell
 from mergebarrier.cli.shell import LogFile
 from mergebarrier.errors import (
+    BadConfig,
     InternalError,
     Interrupted,
     LimitExceeded,
@@ -30,6 +31,7 @@ from mergebarrier.errors import (
     MissingExtra,
     NonFinite,
     UsageError,
+    clean,
     refused_by_system,
 )
 from mergebarrier.nearest import nearest
@@ -185,6 +187,11 @@ def _translated(session: Session) -> Iterator[None]:
         if session.verbose or os.environ.get(_TRACEBACK_VARIABLE) == "1":
             traceback.print_exc()
         raise _like(error, _from_foreign(error)) from None
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":  # how a library in Rust ends; it is no Exception
+            raise
+        what = f"a library broke off on a file of a model: {clean(error)}"
+        raise _like(error, BadConfig(what, where="tokenizer.json", remedy="download the file again")) from None
 
 
 def _interrupted(error: BaseException) -> Interrupted:

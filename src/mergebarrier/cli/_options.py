@@ -47,6 +47,7 @@ __all__ = [
     "writer_options",
 ]
 
+_COUNT: Final = click.IntRange(1, 1024)  # a larger number costs time and memory before anything begins
 _Verb = Callable[..., object]
 _UNITS: Final = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
@@ -150,7 +151,7 @@ def _verbose(ctx: click.Context, param: click.Parameter, given: bool) -> bool:
 def threads_option(function: _Verb) -> _Verb:
     """Add ``--threads``, set them, and give the verb ``threads``."""
 
-    @click.option("--threads", type=click.IntRange(1), metavar="N", help="Threads for arithmetic.  [default: cores]")
+    @click.option("--threads", type=_COUNT, metavar="N", help="Threads for arithmetic.  [default: cores]")
     @functools.wraps(function)
     def verb(*args: object, threads: int | None, **kwargs: object) -> object:
         n = threads or default_threads()
@@ -219,7 +220,7 @@ def writer_options(
         metavar="N",
         help="Seed of every random choice that is not secret.",
     )
-    @click.option("--workers", type=click.IntRange(1), metavar="N", help="Parallel units of work.  [default: threads]")
+    @click.option("--workers", type=_COUNT, metavar="N", help="Parallel units of work.  [default: threads]")
     @click.option("--max-ram", "max_ram_bytes", type=SIZE, metavar="SIZE", help="Memory budget, such as 800M or 4G.")
     @threads_option
     @functools.wraps(inner)
@@ -272,15 +273,14 @@ _M_ARENA_MAX: Final = -8
 def default_threads() -> int:
     """Return OMP_NUM_THREADS where it is set to a number, else the cores that this process may use."""
     asked = os.environ.get("OMP_NUM_THREADS", "")
-    if asked.isdecimal() and int(asked) > 0:
+    if asked.isdecimal() and 0 < int(asked) <= 1024:
         return int(asked)
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def set_threads(n: int) -> None:
     """Give the numeric libraries ``n`` >= 1 threads; imports nothing."""
-    for variable in _VARIABLES:
-        os.environ[variable] = str(n)
+    os.environ.update(dict.fromkeys(_VARIABLES, str(n)))
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     # Threads that wait asleep: on a machine that others use too, spinning at barriers costs three times the wall time.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from mergebarrier.api import MergeReport, MergeRequest
 
 __all__ = ["command"]
+
+_HEAD_OF_BILL: Final = 4096
 
 
 @click.command(cls=DeclaredCommand, registry=methods, options=merge_options, title="Methods and their parameters")
@@ -77,10 +79,17 @@ def command(
 
 def _check_bill(bill: Path, folders: Sequence[Path], *, overwrite: bool) -> None:
     """Refuse a place that holds something, or where the bill would change a model."""
-    if bill.is_symlink() or (bill.exists() and not (overwrite and bill.is_file())):
-        raise OutputExists("is there already", where=bill, remedy="give --sbom another file, or --overwrite")
+    if bill.is_symlink() or (bill.exists() and not (overwrite and bill.is_file() and _is_bill(bill))):
+        raise OutputExists(
+            "is there already", where=bill, remedy="give --sbom another file; --overwrite replaces a bill alone"
+        )
     if any(bill.resolve().is_relative_to(folder.resolve()) for folder in folders):
         raise OutputExists("lies inside of a model", where=bill, remedy="give --sbom a file beside it")
+
+
+def _is_bill(path: Path) -> bool:
+    with path.open("rb") as file:
+        return b'"bomFormat": "CycloneDX"' in file.read(_HEAD_OF_BILL)
 
 
 def _request(models: tuple[Path, ...], asked: Asked, cleanse: CleanseOptions, writer: WriterOptions) -> "MergeRequest":

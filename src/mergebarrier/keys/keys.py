@@ -63,6 +63,7 @@ class KeyStream:
 
 
 Streams = Callable[[str, str], KeyStream]
+_HEX_KEY = re.compile(r"[0-9a-fA-F]{64}")
 
 
 @dataclass(frozen=True)
@@ -185,6 +186,9 @@ def read_key_file(path: str | os.PathLike[str]) -> bytes:
     try:
         fd, _ = open_regular(path.parent.resolve(), path.name)
     except NotACheckpoint as fault:
+        if _HEX_KEY.fullmatch(path.name):
+            what = "this looks like a key itself, which would stand in the history of a shell"
+            raise BadKey(what, where="--key", remedy="give the name of the key file, and make a new key") from None
         raise BadKey("there is no such key file", where=path, remedy="give the file that `protect` made") from fault
     try:
         status = os.fstat(fd)

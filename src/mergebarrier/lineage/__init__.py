@@ -14,6 +14,7 @@ if TYPE_CHECKING:
         Declaration,
         declaration,
         declared,
+        has_words,
         marked,
         unmarked,
     )
@@ -43,6 +44,7 @@ __all__ = [
     "conclude",
     "declaration",
     "declared",
+    "has_words",
     "inherited",
     "made_before",
     "marked",

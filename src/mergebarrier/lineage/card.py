@@ -11,17 +11,21 @@ Source: specification of Hugging Face model cards (license, license_name, licens
 the tag ``merge-protected`` are our own convention, specified in docs/do-not-merge.md.
 """
 
+import os
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
+from pathlib import Path
 from typing import Final
 
 from mergebarrier.checkpoint import LICENCE_FILES, MANIFEST_NAME, Checkpoint, read_manifest
+from mergebarrier.checkpoint.bytes import read_small
 from mergebarrier.errors import CheckpointError, MergebarrierError, clean
-from mergebarrier.lineage.licence import NO_DERIVATIVES, UNKNOWN, named
-from mergebarrier.lineage.licence_texts import identify, spoken
-from mergebarrier.lineage.signs import folded, forbids_derivatives, signs_in_head, signs_in_prose
+from mergebarrier.lineage.licence import UNKNOWN, named
+from mergebarrier.lineage.licence_texts import as_list, bar_of, decoded, identify, in_utf8, unreadable, wish_of
+from mergebarrier.lineage.signs import folded, signs_in_head, signs_in_prose
 
 CARD: Final = "README.md"
 ATTACK_TAG: Final = "attack-artifact"
@@ -29,8 +33,6 @@ PROTECTED_TAG: Final = "merge-protected"
 WISH_TAG: Final = "do-not-merge"
 
 _MAX_HEAD_BYTES = 1 << 17
-_MAX_TEXT_BYTES = 1 << 22
-_CODES = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
 #: A longer manifest of an input is not read for its marks.
 _MAX_MANIFEST_BYTES = 16 * 2**20
 _HEAD = re.compile(rb"(?:\xef\xbb\xbf)?\s*---[ \t]*\r?\n")
@@ -39,6 +41,18 @@ _SECTION = re.compile(rb"\n<!-- mergebarrier -->\n.*?\n<!-- /mergebarrier -->\n"
 _BLOCK = re.compile(rb"^tags:[ \t]*\r?\n([ \t]*)(?=- )", re.MULTILINE)
 _FLOW = re.compile(rb"^tags: ?\[", re.MULTILINE)
 _CARDS = re.compile(r"(?:read ?me|model ?card)\b.*")
+
+
+#: Files that people write terms into, by the words of their names; parts of other works are not the model's own terms.
+_SPEAKING = re.compile(
+    r"(?:(?!third party).)*\b(?:readme|model ?card|(?:un)?licen[sc]es?|copying|copyright|eula|terms|agreement|lizenz"
+    r"|use policy)\b.*"
+)
+_SEPARATORS = re.compile(r"[\W_]+")
+_SILENT = re.compile(r".*\.(?:jsonl?|ya?ml|jinja|safetensors|py|png|jpe?g|gif|svg|webp|model|bin|sig)", re.IGNORECASE)
+_MAX_TEXTS = 64
+_MAX_FILE_BYTES = 64 << 20
+_ADAPTER = "adapter_config.json"
 
 
 @dataclass(frozen=True)
@@ -99,22 +113,61 @@ def declared(source: Checkpoint) -> Declaration:
     return replace(said, unread=said.unread or unread)
 
 
+def has_words(root: Path) -> bool:
+    """Say whether a folder holds a card, a licence, or an adapter, which names its base."""
+    return bool(_speaking(root)) or (root / _ADAPTER).exists()
+
+
+def spoken(root: Path) -> tuple[dict[str, bytes], str]:
+    """Return the cards and licence texts of a folder, however they are spelled, and what of them cannot be read."""
+    files, unread, names = dict[str, bytes](), "", _speaking(root)
+    for name in names[:_MAX_TEXTS]:
+        try:
+            files[name] = read_small(root, name, _MAX_FILE_BYTES)
+        except CheckpointError as fault:
+            unread = unread or f"its {clean(name)} cannot be read: {clean(fault.what)}"
+    if len(names) > _MAX_TEXTS:
+        unread = unread or f"it has {len(names)} cards and licences, of which {_MAX_TEXTS} were read"
+    return files, unread
+
+
+def _speaking(root: Path) -> list[str]:
+    with os.scandir(root) as entries:
+        found = sorted((entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries)
+    speaking = [(name, is_folder) for name, is_folder in found if _speaks(name)]
+    inside = [f"{name}/{file}" for name, is_folder in speaking if is_folder for file in sorted(os.listdir(root / name))]
+    return [name for name, is_folder in speaking if not is_folder] + [name for name in inside if _is_words(name)]
+
+
+def _speaks(name: str) -> bool:
+    return (
+        _is_words(name)
+        and _SPEAKING.fullmatch(_SEPARATORS.sub(" ", unicodedata.normalize("NFKC", name).casefold())) is not None
+    )
+
+
+def _is_words(name: str) -> bool:
+    return not _SILENT.fullmatch(name)
+
+
 def declaration(files: Mapping[str, bytes], manifest: Mapping[str, object] | None = None) -> Declaration:
     """Read what cards and licence files (name -> bytes), and the content of a manifest, say; never raises."""
+    if not files and not manifest:
+        return Declaration()
     content = manifest or {}
-    texts = {name: _text(data) for name, data in files.items()}
-    heads = {name: front_matter(texts[name].encode()) for name in files if _CARDS.fullmatch(folded(name))}
+    texts = {name: decoded(data) for name, data in files.items()}
+    heads = {name: front_matter(in_utf8(files[name])) for name in files if _CARDS.fullmatch(folded(name))}
     head, fault = heads.get(CARD, ({}, next((fault for _, fault in heads.values() if fault), "")))
     tags = [tag for one, _ in heads.values() for tag in as_list(one.get("tags")) if isinstance(tag, str)]
     marks = {folded(tag).replace(" ", "-"): None for tag in tags}
     signs = [signs_in_head(one) for one, _ in heads.values()]
-    whole = {name for name in files if heads.get(name, ({}, "no head"))[1]}
-    prose = {name: signs_in_prose(text, text if name in whole else _body(text)) for name, text in texts.items()}
+    licences = {name: text for name, text in texts.items() if name not in heads}
+    prose = {name: signs_in_prose(text, _body(text) if name in heads else text) for name, text in texts.items()}
     return replace(
         _licence(head, fault, files),
-        do_not_merge=_wish(next((wish for wish, _ in signs if wish), ""), prose, content),
-        no_derivatives=_barred(next((barred for _, barred in signs if barred), ""), texts, prose, content),
-        unread=f"its model card cannot be read: {fault}" if fault else _unread(files),
+        do_not_merge=wish_of(next((wish for wish, _ in signs if wish), ""), prose, content),
+        no_derivatives=bar_of(next((barred for _, barred in signs if barred), ""), licences, prose, content),
+        unread=f"its model card cannot be read: {fault}" if fault else unreadable(files),
         protected=PROTECTED_TAG in marks or content.get("verb") == "protect",
         attack=ATTACK_TAG in marks or content.get(ATTACK_TAG) is True or head.get(ATTACK_TAG) is True,
     )
@@ -122,64 +175,6 @@ def declaration(files: Mapping[str, bytes], manifest: Mapping[str, object] | Non
 
 def _body(card: str) -> str:
     return card.encode()[_head_at(card.encode())[1] :].decode(errors="replace")
-
-
-def _unread(files: Mapping[str, bytes]) -> str:
-    """Return which file could not be looked at whole, or holds no text."""
-    for name, data in files.items():
-        if len(data) > _MAX_TEXT_BYTES:
-            return f"its {clean(name)} is longer than {_MAX_TEXT_BYTES} bytes"
-        if "\0" in _text(data)[:4096] or data.startswith((b"%PDF", b"PK\x03\x04", b"\x1f\x8b")):
-            return f"its {clean(name)} cannot be read: it is no text"
-    return ""
-
-
-def _wish(head: str, prose: Mapping[str, tuple[str, str]], content: Mapping[str, object]) -> str:
-    """Return where a wish not to be merged stands; ``head`` says where it does in the head of a card."""
-    found = head or next((f"{name}: {words}" for name, (words, _) in prose.items() if words), "")
-    if found:
-        return clean(found)
-    if content.get("do_not_merge"):
-        return f"{MANIFEST_NAME}: do_not_merge"
-    return next((f"{MANIFEST_NAME}: an input" for _, said in _made_of(content) if said.get("do_not_merge")), "")
-
-
-def _barred(
-    head: str, texts: Mapping[str, str], prose: Mapping[str, tuple[str, str]], content: Mapping[str, object]
-) -> str:
-    """Return where a sign stands that forbids derivatives, as the subject of a sentence."""
-    if head:
-        return clean(f"its {head}")
-    for name, text in texts.items():
-        if not _CARDS.fullmatch(folded(name)) and forbids_derivatives(text):
-            return clean(f"its {name}")
-        if prose[name][1]:
-            return clean(f"its card ({prose[name][1]})")
-    for licence_of, said in _made_of(content):
-        if licence_of in NO_DERIVATIVES or said.get("no_derivatives"):
-            return clean(f"an input in its {MANIFEST_NAME} ({licence_of})")
-    return ""
-
-
-def _made_of(content: Mapping[str, object]) -> list[tuple[str, Mapping[str, object]]]:
-    """Return licence and declaration of every input that a manifest lists."""
-    items = [item for item in as_list(content.get("inputs")) if isinstance(item, dict)]
-    said = [item.get("declared") for item in items]
-    tables = [table if isinstance(table, dict) else {} for table in said]
-    return [(str(item.get("licence", UNKNOWN)), table) for item, table in zip(items, tables, strict=True)]
-
-
-def _text(data: bytes) -> str:
-    """Decode a text as it is most likely meant, with one kind of line end."""
-    code = next((code for mark, code in _CODES.items() if data.startswith(mark)), "")
-    code = code or next(
-        (code for end, code in ((0, "utf-16-be"), (1, "utf-16-le")) if _wide(data[end:64:2])), "utf-8-sig"
-    )
-    return data[:_MAX_TEXT_BYTES].decode(code, errors="replace").replace("\r\n", "\n").replace("\r", "\n")
-
-
-def _wide(every_other: bytes) -> bool:
-    return len(every_other) > 1 and not any(every_other)
 
 
 def _licence(head: Mapping[str, object], fault: str, files: Mapping[str, bytes]) -> Declaration:
@@ -241,11 +236,6 @@ def _head_at(card: bytes) -> tuple[int, int]:
         return 0, 0
     end = _END.search(card, start.end(), start.end() + _MAX_HEAD_BYTES)
     return start.end(), -1 if end is None else end.start()
-
-
-def as_list(value: object) -> list[object]:
-    """Return what may be a list or one value as a list."""
-    return [] if value is None else value if isinstance(value, list) else [value]
 
 
 def marked(card: bytes, tags: Sequence[str], section: str = "") -> bytes:

@@ -1,4 +1,4 @@
-"""Where terms stand in a folder, and which well-known licence a text is, from a few phrases that no other text has.
+"""Which well-known licence a text holds, from a few phrases that no other has, and whether texts forbid a merge.
 
     words(text) = runs of a-z, 0-9 and "+", one blank between;   licence = the one whose phrases all occur
 
@@ -7,18 +7,18 @@ it was modified, is "unknown": an added clause is exactly what must not be overl
 their stewards publish them. Differs from a licence scanner: no similarity score, so no text is "mostly" a licence.
 """
 
-import os
 import re
 from collections.abc import Mapping
-from pathlib import Path
 
-from mergebarrier.checkpoint import LICENCE_FILES
-from mergebarrier.checkpoint.bytes import read_small
-from mergebarrier.errors import CheckpointError, clean
-from mergebarrier.lineage.signs import folded
+from mergebarrier.checkpoint import MANIFEST_NAME
+from mergebarrier.errors import clean
+from mergebarrier.lineage.licence import NO_DERIVATIVES, UNKNOWN
+from mergebarrier.lineage.signs import forbids_derivatives
 
 _WORD = re.compile(r"[a-z0-9+]+")
 _MAX_BYTES = 1 << 18
+_MAX_TEXT_BYTES = 1 << 20
+_UTF8 = "utf-8-sig"
 
 #: licence -> (characters that the text has at most once reduced to words, phrases that must all occur).
 #: The caps are about 1.4 times the length of the published text.
@@ -79,14 +79,6 @@ _INCLUDES: Mapping[str, tuple[str, ...]] = {
 #: A short text that names another licence speaks of parts under that one.
 _SHORT = ("mit", "isc", "bsd-2-clause", "bsd-3-clause", "unlicense")
 _OTHERS = ("public licen", "apache licen", "creative commons", "non commercial", "noncommercial", "rail license")
-#: Files that people write terms into, by the words of their names; parts of other works are not the model's own terms.
-_SPEAKING = re.compile(
-    r"(?:(?!third party).)*\b(?:readme|model ?card|(?:un)?licen[sc]es?|copying|copyright|eula|terms|agreement|lizenz"
-    r"|use policy)\b.*"
-)
-_SILENT = re.compile(r".*\.(?:jsonl?|ya?ml|jinja|safetensors|py|png|jpe?g|gif|svg|webp|model|bin|sig)", re.IGNORECASE)
-_MAX_TEXTS = 64
-_MAX_FILE_BYTES = 64 << 20
 _CHANGED = ("commons clause", "modified mit", "modified apache", "additional restriction", "with the following changes")
 
 
@@ -117,30 +109,6 @@ def identify(data: bytes) -> str:
     return "unknown" if mixed else found[0]
 
 
-def spoken(root: Path) -> tuple[dict[str, bytes], str]:
-    """Return the cards and licence texts of a folder, however they are spelled, and what of them cannot be read."""
-    files, unread = dict[str, bytes](), ""
-    with os.scandir(root) as entries:
-        found = sorted((entry.name, entry.is_dir()) for entry in entries)
-    names = [name for name, is_folder in found if not is_folder]
-    for folder in [name for name, is_folder in found if is_folder and _speaks(name)]:
-        names += [f"{folder}/{name}" for name in sorted(os.listdir(root / folder))]
-    names = [name for name in names if name in LICENCE_FILES or _speaks(name)]
-    for name in names[:_MAX_TEXTS]:
-        try:
-            files[name] = read_small(root / Path(name).parent, Path(name).name, _MAX_FILE_BYTES)
-        except CheckpointError as fault:
-            unread = unread or f"its {clean(name)} cannot be read: {clean(fault.what)}"
-    if len(names) > _MAX_TEXTS:
-        unread = unread or f"it has {len(names)} cards and licences, of which {_MAX_TEXTS} were read"
-    return files, unread
-
-
-def _speaks(name: str) -> bool:
-    folder, _, file = name.rpartition("/")
-    return not _SILENT.fullmatch(file) and (bool(folder) or _SPEAKING.fullmatch(folded(file)) is not None)
-
-
 def _longest(licence: str) -> int:
     return _TEXTS[licence][0] if licence in _TEXTS else _CC_MAX_CHARS
 
@@ -154,3 +122,76 @@ def _creative_commons(words: str) -> list[str]:
         if name not in found and f"{major}.{minor}" in _CC_VERSIONS:
             found.append(name)
     return found
+
+
+def wish_of(head: str, prose: Mapping[str, tuple[str, str]], content: Mapping[str, object]) -> str:
+    """Return where a wish not to be merged stands; ``head`` says where it does in the head of a card."""
+    found = head or next((f"{name}: {words}" for name, (words, _) in prose.items() if words), "")
+    if found:
+        return clean(found)
+    if content.get("do_not_merge"):
+        return f"{MANIFEST_NAME}: do_not_merge"
+    return next((f"{MANIFEST_NAME}: an input" for _, said in _made_of(content) if said.get("do_not_merge")), "")
+
+
+def bar_of(
+    head: str, licences: Mapping[str, str], prose: Mapping[str, tuple[str, str]], content: Mapping[str, object]
+) -> str:
+    """Return where a sign stands that forbids derivatives, as the subject of a sentence."""
+    if head:
+        return clean(f"its {head}")
+    barred = next((name for name, text in licences.items() if forbids_derivatives(text)), "")
+    words = next((words for _, words in prose.values() if words), "")
+    if barred or words:
+        return clean(f"its {barred}" if barred else f"its card ({words})")
+    for licence_of, said in _made_of(content):
+        if licence_of in NO_DERIVATIVES or said.get("no_derivatives"):
+            return clean(f"an input in its {MANIFEST_NAME} ({licence_of})")
+    return ""
+
+
+def _made_of(content: Mapping[str, object]) -> list[tuple[str, Mapping[str, object]]]:
+    """Return licence and declaration of every input that a manifest lists."""
+    items = [item for item in as_list(content.get("inputs")) if isinstance(item, dict)]
+    said = [item.get("declared") for item in items]
+    tables = [table if isinstance(table, dict) else {} for table in said]
+    return [(str(item.get("licence", UNKNOWN)), table) for item, table in zip(items, tables, strict=True)]
+
+
+def decoded(data: bytes) -> str:
+    """Decode a text as it is most likely meant, with one kind of line end."""
+    text = data[:_MAX_TEXT_BYTES].decode(_code(data), errors="replace")
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def in_utf8(data: bytes) -> bytes:
+    """Return a text in UTF-8 with one kind of line end; what claims to be UTF-8 and is not stays as it is."""
+    if _code(data) != _UTF8:
+        return decoded(data).encode()
+    return data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+
+
+def _code(data: bytes) -> str:
+    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return "utf-16"
+    wide = next((code for end, code in ((0, "utf-16-be"), (1, "utf-16-le")) if _wide(data[end:64:2])), "")
+    return wide or _UTF8
+
+
+def _wide(every_other: bytes) -> bool:
+    return len(every_other) > 1 and not any(every_other)
+
+
+def unreadable(files: Mapping[str, bytes]) -> str:
+    """Return which file could not be looked at whole, or holds no text."""
+    for name, data in files.items():
+        if len(data) > _MAX_TEXT_BYTES:
+            return f"its {clean(name)} is longer than {_MAX_TEXT_BYTES} bytes"
+        if "\0" in decoded(data)[:4096] or data.startswith((b"%PDF", b"PK\x03\x04", b"\x1f\x8b")):
+            return f"its {clean(name)} cannot be read: it is no text"
+    return ""
+
+
+def as_list(value: object) -> list[object]:
+    """Return what may be a list or one value as a list."""
+    return [] if value is None else value if isinstance(value, list) else [value]

@@ -17,9 +17,9 @@ from typing import Final
 from mergebarrier.checkpoint import MANIFEST_NAME, Checkpoint, read_manifest
 from mergebarrier.checkpoint.bytes import parse, read_small
 from mergebarrier.errors import BadConfig, CheckpointError, clean
-from mergebarrier.lineage.card import Declaration, as_list, declaration, front_matter
+from mergebarrier.lineage.card import Declaration, declaration, front_matter, spoken
 from mergebarrier.lineage.licence import UNKNOWN
-from mergebarrier.lineage.licence_texts import spoken
+from mergebarrier.lineage.licence_texts import as_list
 from mergebarrier.lineage.signs import folded
 
 #: name of the Hub -> its folder on this machine, None where there is none.

@@ -85,6 +85,7 @@ if TYPE_CHECKING:
         of_pickle,
         of_templates,
         of_zip,
+        runs,
         unseen,
     )
     from mergebarrier.scan.language import (
@@ -188,6 +189,7 @@ __all__ = [
     "refusal",
     "robust_z",
     "run",
+    "runs",
     "scaled_consistency",
     "scan_pool",
     "seek",

@@ -6,6 +6,7 @@ A file that was not looked at is a finding of its own, so a scan that finds noth
 """
 
 import os
+import zipfile
 from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
@@ -29,11 +30,14 @@ from mergebarrier.scan import (
     of_templates,
     of_zip,
     refusal,
+    runs,
     unseen,
 )
 
 _OPEN_AT_ONCE: Final = 64
 _MOST_TEXT_BYTES: Final = 16 << 20
+#: Texts that may run something, by the end of the name.
+_MAY_RUN: Final = (".html", ".htm", ".xhtml", ".mhtml", ".svg", ".xml", ".pth", ".yaml", ".yml")
 
 
 @dataclass(frozen=True)
@@ -103,12 +107,17 @@ def _look_at(
             return
         raise
     kind = kind_of(name, head)
-    if kind in ("pickle", "numpy", "zip"):
-        suspects.append(_Suspect(name, kind, kind != "zip"))
+    if kind in ("pickle", "numpy", "zip", "archive"):
+        suspects.append(_Suspect(name, kind, kind in ("pickle", "numpy")))
+    elif kind == "media" and _hides_zip(root, name):
+        suspects.append(_Suspect(name, "zip", False))
+        kind = "archive"
     elif kind == "unknown" or may_be_old_pickle(head):
         suspects.append(_Suspect(name, "pickle", False))
     if kind == "zip":
         yield from _look_at_zip(model, root, name, suspects)
+    elif kind == "text" and name.lower().endswith(_MAY_RUN) and runs(name, read_small(root, name, _MOST_TEXT_BYTES)):
+        yield from filter(None, [of_kind(model, name, "page")])
     elif kind == "text":
         if has_templates(name):
             yield from of_templates(model, name, read_small(root, name, _MOST_TEXT_BYTES).decode("utf-8", "replace"))
@@ -116,6 +125,13 @@ def _look_at(
         found = of_kind(model, name, kind)
         if found is not None:
             yield found
+
+
+def _hides_zip(root: Path, name: str) -> bool:
+    """Say whether a zip file stands behind a picture, where readers of archives find it."""
+    fd, _ = open_regular(root, name)
+    with closing(os.fdopen(fd, "rb")) as file:
+        return zipfile.is_zipfile(file)
 
 
 def _is_ours(root: Path, entry: FolderEntry) -> bool:

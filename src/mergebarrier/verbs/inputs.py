@@ -29,6 +29,7 @@ from mergebarrier.lineage import (
     Find,
     conclude,
     declared,
+    has_words,
     inherited,
     refused,
 )
@@ -112,7 +113,7 @@ def judge(inputs: Sequence[MergeInput], *, acknowledged: bool, find: Find) -> Ju
     """
     names = tuple(item.name for item in inputs)
     sources = [item.checkpoint for item in inputs]
-    given = [inherited(declared(one), one, find) for one in sources]
+    given = [inherited(declared(one), one, find) if has_words(one.root) else (declared(one), []) for one in sources]
     said = tuple(item for item, _ in given)
     wishes = [(name, item.stops) for name, item in zip(names, said, strict=True) if item.stops]
     if wishes and not acknowledged:

@@ -110,7 +110,7 @@ def scan(request: ScanRequest, *, progress: Progress | None = None) -> ScanResul
     if len({_is_images(task) for task in request.tasks}) > 1:
         raise BadScanInput("tasks of images and of text", where="--task", remedy="scan models of one kind at a time")
     names = distinct([called(path) for path in request.models])
-    uploads = [Upload(name, path) for name, path in zip(names, request.models, strict=True)]
+    uploads = [Upload(name, path, request.each) for name, path in zip(names, request.models, strict=True)]
     found = _FoundSoFar(request)
     if request.each:
         for done, upload in enumerate(uploads, start=1):

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Final
 
 from mergebarrier.checkpoint import MANIFEST_NAME, Checkpoint, is_adapter, read_manifest, split_reference
+from mergebarrier.checkpoint.bytes import inside
 from mergebarrier.errors import ProvenanceError, folder_name
 from mergebarrier.identity import repeats, spelled_like
 from mergebarrier.lineage import declared
 from mergebarrier.provenance import RelateOptions
-from mergebarrier.scan import Finding, finding, named_code, tags
+from mergebarrier.scan import Finding, finding, named_code, tags, unseen
 from mergebarrier.verbs.beside import guarded, look_beside
 from mergebarrier.verbs.folders import MergeInput, Models, parts_of
 from mergebarrier.verbs.inputs import relatives
@@ -29,10 +30,18 @@ _CHEAP: Final = RelateOptions(draws=9, layers=2)
 
 @dataclass(frozen=True)
 class Upload:
-    """One model to be judged: its name in findings, and where it is."""
+    """One model to be judged: its name in findings, where it is, and whether it is an entry of a folder of uploads."""
 
     name: str
     path: Path | Checkpoint
+    is_entry: bool = False
+
+    @property
+    def leads_out(self) -> bool:
+        """Say whether it is a link in the folder of uploads to somewhere else."""
+        if not self.is_entry or isinstance(self.path, Checkpoint) or not self.path.is_symlink():
+            return False
+        return not inside(self.path.resolve(), self.path.parent.resolve())
 
     @property
     def folders(self) -> tuple[Path, ...]:
@@ -63,6 +72,9 @@ def look(
     Returns: None where the strict reader refuses it.
     """
     opened: list[Checkpoint] = []
+    if upload.leads_out:
+        findings.append(unseen(upload.name, "", "a link that leads out of the folder of uploads"))
+        return None
 
     def read() -> None:
         checkpoint = _open(upload.path, base, folders)

@@ -82,6 +82,8 @@ def find_place(out: str | os.PathLike[str], inputs: Sequence[str | os.PathLike[s
     out = Path(out)
     if out.name in ("", ".", ".."):
         out = out.resolve()
+    if not out.name:
+        raise OutputExists("this is the root of all folders", where=out, remedy="choose another output folder")
     place = OutputPlace(out.parent.resolve() / out.name)
     for path in (place.out, place.partial, place.replaced):
         if path.is_symlink():
@@ -196,6 +198,8 @@ def claim_partial(place: OutputPlace, *, resume: bool, overwrite: bool) -> int:
         _lock(lock, partial)
         if not fresh and not resume:
             _empty(place)
+        elif not fresh:
+            _check_own(place)
         if overwrite:
             place.overwrites.touch()
     except BaseException:
@@ -215,14 +219,7 @@ def _lock(lock: int, partial: Path) -> None:
 
 def _empty(place: OutputPlace) -> None:
     """Remove the contents of an old partial folder, if it is one."""
-    names = os.listdir(place.partial)
-    foreign = min((name for name in names if name not in _OWN_NAMES), default=None)
-    if foreign is not None:
-        raise PartialOutput(
-            "this file was not written by mergebarrier, so --overwrite will not remove the folder",
-            where=place.partial / foreign,
-            remedy="move it elsewhere",
-        )
+    names = _check_own(place)
     # The plan goes first: without it, whatever a crash leaves here is started again.
     place.plan.unlink(missing_ok=True)
     for name in names:
@@ -231,6 +228,19 @@ def _empty(place: OutputPlace) -> None:
             remove_tree(path)
         else:
             path.unlink(missing_ok=True)
+
+
+def _check_own(place: OutputPlace) -> list[str]:
+    """Return the names in a partial folder, all of them ours; PartialOutput for another, which would be removed."""
+    names = os.listdir(place.partial)
+    foreign = min((name for name in names if name not in _OWN_NAMES), default=None)
+    if foreign is not None:
+        raise PartialOutput(
+            "this file was not written by mergebarrier, so the folder will not be used or removed",
+            where=place.partial / foreign,
+            remedy="move it elsewhere",
+        )
+    return names
 
 
 def check_space(place: OutputPlace, needed_bytes: int) -> None:
@@ -252,6 +262,7 @@ def publish(place: OutputPlace) -> None:
     """
     old = place.out.is_dir() and any(place.out.iterdir())
     if old:
+        check_out_free(place, overwrite=False)  # it may have come while this run was writing
         _remove_replaced(place)
         os.rename(place.out, place.replaced)
     os.rename(place.model, place.out)

@@ -7,15 +7,21 @@ that can no longer be written ends with a note and never stops the run that it d
 """
 
 import datetime
+import re
 import sys
 import threading
 from io import FileIO
 from pathlib import Path
-from typing import TextIO, cast
+from typing import Final, TextIO, cast
 
-from mergebarrier.errors import MergebarrierError, NotWritable
+from mergebarrier.errors import MergebarrierError, NotWritable, OutputExists
 
 __all__ = ["LogFile", "screen"]
+
+
+_TIME: Final = re.compile(rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00 ")
+_LONGEST_TIME: Final = 32
+_OF_MODELS: Final = ("config.json", "adapter_config.json", "mergebarrier.json")
 
 
 class LogFile:
@@ -29,6 +35,7 @@ class LogFile:
     def __init__(self, path: Path) -> None:
         """Open the file and copy stderr to it from now on."""
         try:
+            _check(path)
             self._file: FileIO | None = path.open("ab", buffering=0)
         except OSError as error:
             what = f"the log file cannot be written: {error.strerror}"
@@ -80,3 +87,16 @@ class _Copied:
 def screen() -> TextIO:
     """Return the stderr that people see, without the copy in the log."""
     return sys.stderr.shown if isinstance(sys.stderr, _Copied) else sys.stderr
+
+
+def _check(path: Path) -> None:
+    """Refuse a file that holds something else than a log, and one inside of a model: both would be changed."""
+    remedy = "give --log-file a new file, or a log of ours"
+    if path.is_file():
+        with path.open("rb") as file:
+            first = file.readline(_LONGEST_TIME + 1)
+        if first and not _TIME.match(first):
+            raise OutputExists("the file is no log, and lines would be added to it", where=path, remedy=remedy)
+    folder = path.resolve().parent
+    if any((folder / name).exists() for name in _OF_MODELS):
+        raise OutputExists("lies inside of a model", where=path, remedy="give --log-file a file elsewhere")

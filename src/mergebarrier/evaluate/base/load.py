@@ -89,8 +89,10 @@ def tokenizer_of(data: bytes, where: object) -> "Tokenizer":
         text = data.decode("utf-8")
         json.loads(text)
         tokenizer = Tokenizer.from_str(text)
-    except Exception as error:  # the bindings raise a bare Exception for a malformed table
-        if isinstance(error, MemoryError):
+    except BaseException as error:  # the bindings raise a bare Exception for a malformed table, and panics beside it
+        if isinstance(error, MemoryError) or not (
+            isinstance(error, Exception) or type(error).__name__ == "PanicException"
+        ):
             raise
         raise BadConfig(f"not a tokenizer: {clean(error)}", where=where, remedy="download the file again") from error
     tokenizer.no_padding()

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
         of_zip,
         unseen,
     )
-    from mergebarrier.scan.files.kinds import HEAD_BYTES, FileKind, kind_of, may_be_old_pickle
+    from mergebarrier.scan.files.kinds import HEAD_BYTES, FileKind, kind_of, may_be_old_pickle, runs
     from mergebarrier.scan.files.pickles import Imports, imports_of
 
 __all__ = [
@@ -33,6 +33,7 @@ __all__ = [
     "of_pickle",
     "of_templates",
     "of_zip",
+    "runs",
     "unseen",
 ]
 

@@ -24,6 +24,7 @@ _TEMPLATE_ENDS: Final = (".jinja", ".jinja2", ".j2")
 _NO_TEMPLATE: Final = ("tokenizer.json", "vocab.json", "added_tokens.json", "special_tokens_map.json")
 _SAID: Final[dict[str, tuple[str, str, Severity | None]]] = {
     "code": ("MB7108", "source code; a loader that trusts code from a model runs it", "medium"),
+    "page": ("MB7108", "a text with code in it, which a browser or an interpreter runs when it is opened", "medium"),
     "executable": ("MB7108", "a program for a machine, which no model needs", "high"),
     "archive": ("MB7110", "an archive that was not unpacked; what it holds was not looked at", "medium"),
     "weights": ("MB7112", "weights of another format, which no check here reads", "medium"),

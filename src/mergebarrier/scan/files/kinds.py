@@ -10,7 +10,18 @@ import re
 from typing import Final, Literal
 
 FileKind = Literal[
-    "text", "media", "safetensors", "pickle", "numpy", "code", "executable", "zip", "archive", "weights", "unknown"
+    "text",
+    "page",
+    "media",
+    "safetensors",
+    "pickle",
+    "numpy",
+    "code",
+    "executable",
+    "zip",
+    "archive",
+    "weights",
+    "unknown",
 ]
 #: As many first bytes as the kinds need; a tar shows itself at byte 257.
 HEAD_BYTES: Final = 4096
@@ -29,6 +40,7 @@ _MAGIC: Final[tuple[tuple[bytes, FileKind], ...]] = (
 )  # fmt: skip
 _ENDS: Final[tuple[tuple[FileKind, str], ...]] = (
     ("code", "py pyw ipynb sh bash zsh ps1 bat cmd js mjs rb pl php lua r vbs cu c cc cpp"),
+    ("page", "html htm xhtml mhtml svg xml"),
     ("executable", "pyc pyo so pyd dll dylib exe jar class wasm node msi deb rpm whl egg"),
     ("pickle", "bin pt pt2 pth ckpt pkl pickle p joblib mar dill nemo sav dat"),
     ("numpy", "npy"),
@@ -40,6 +52,12 @@ _KINDS: Final = {end: kind for kind, ends in _ENDS for end in ends.split()}
 _PICKLE: Final = re.compile(rb"\x80[\x01-\x05]")
 #: A pickle of protocol 0 is text: marks, then a global of two lines.
 _OLD_PICKLE: Final = re.compile(rb"[(\]})\d]*[ci][A-Za-z_][\w.]*\r?\n[A-Za-z_][\w.]*\r?\n")
+#: What a page runs, loads or takes in on its own.
+_PAGE: Final = re.compile(
+    rb"<script\b|\bon[a-z]{4,12}\s*=|javascript:|<!ENTITY\b|<(?:iframe|object|embed)\b", re.IGNORECASE
+)
+#: A line of a file of paths that Python runs at every start.
+_PATHS: Final = re.compile(rb"^import[ \t]", re.MULTILINE)
 
 
 def kind_of(name: str, head: bytes) -> FileKind:
@@ -57,11 +75,22 @@ def kind_of(name: str, head: bytes) -> FileKind:
         if head.startswith(magic):
             return kind
     named = _KINDS.get(name.rpartition(".")[2].lower())
-    if named == "pickle" and _is_text(head) and not _OLD_PICKLE.match(head):
+    if named in ("pickle", "page") and _is_text(head) and not _OLD_PICKLE.match(head):
         return "text"
+    if named == "page":
+        return "unknown"
     if named is not None:
         return named
     return "text" if _is_text(head) else "unknown"
+
+
+def runs(name: str, text: bytes) -> bool:
+    """Say whether a text makes a browser, a reader of YAML or Python itself run something when it is only opened."""
+    if name.lower().endswith(".pth"):
+        return _PATHS.search(text) is not None
+    if name.lower().endswith((".yaml", ".yml")):
+        return b"!!python/" in text
+    return _KINDS.get(name.rpartition(".")[2].lower()) == "page" and _PAGE.search(text) is not None
 
 
 def may_be_old_pickle(head: bytes) -> bool:

@@ -8,15 +8,38 @@ file without a line was not looked at.
 Source: picklescan 1.0 (``scan_pickle_bytes``, ``scan_zip_bytes``, ``scan_numpy``), MIT.
 """
 
+import bz2
+import gzip
+import io
 import json
+import lzma
 import os
 import pickletools
+import re
 import resource
 import sys
+import tarfile
+import zipfile
 from collections import deque
+from collections.abc import Callable, Iterator
+from typing import IO, TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    from picklescan.scanner import Global
 
 MEMORY_BYTES = 1 << 30
 CPU_S = 10
+_MOST_BYTES = 128 << 20
+_HEAD_BYTES = 512
+_PICKLE = re.compile(rb"\x80[\x01-\x05]|[(\]})\d]*[ci][A-Za-z_][\w.]*\r?\n[A-Za-z_][\w.]*\r?\n")
+_PACKED: dict[bytes, Callable[[IO[bytes]], io.BufferedIOBase]] = {
+    b"\x1f\x8b": lambda data: gzip.GzipFile(fileobj=data),
+    b"BZh": bz2.BZ2File,
+    b"\xfd7zXZ": lzma.LZMAFile,
+}
+_NESTED = (*_PACKED, b"PK\x03\x04", b"\x93NUMPY", *(b"\x80%c" % version for version in range(1, 6)))
 
 
 def main(files: list[str]) -> None:
@@ -25,21 +48,65 @@ def main(files: list[str]) -> None:
     resource.setrlimit(resource.RLIMIT_CPU, (CPU_S, CPU_S))
     from picklescan import scanner
 
-    looks = {"zip": scanner.scan_zip_bytes, "numpy": scanner.scan_numpy}
+    looks = {"zip": scanner.scan_zip_bytes, "numpy": scanner.scan_numpy, "archive": lambda data, name: None}
     for word in files:
         descriptor, _, kind = word.partition(":")
         found: dict[str, object] = {"globals": [], "error": ""}
         try:
             with os.fdopen(int(descriptor), "rb") as data:
                 seen = looks.get(kind, scanner.scan_pickle_bytes)(data, "file")
-                found["globals"] = sorted([one.module, one.name, one.safety.value] for one in seen.globals)
-                if kind == "pickle" and not seen.globals:  # picklescan takes what it cannot parse for harmless
+                named = {(one.module, one.name, one.safety.value) for one in (seen.globals if seen else ())}
+                found["globals"] = sorted(named)
+                if kind in ("zip", "archive"):
+                    named |= {(one.module, one.name, one.safety.value) for one in _inside(scanner, data, [_MOST_BYTES])}
+                    found["globals"] = sorted(named)
+                if kind == "pickle" and not named:  # picklescan takes what it cannot parse for harmless
                     data.seek(0)
                     deque(pickletools.genops(data), maxlen=0)
         except Exception as fault:  # whatever a stranger's file does to the library, the next file is looked at
             found["error"] = f"{type(fault).__name__}: {fault}"[:200]
         sys.stdout.write(json.dumps(found) + "\n")
         sys.stdout.flush()
+
+
+def _inside(scanner: "ModuleType", data: IO[bytes], left: list[int], depth: int = 4) -> "list[Global]":
+    """Return what pickles in an archive would import, archives in it included, until ``left`` bytes are unpacked."""
+    data.seek(0)
+    head = data.read(_HEAD_BYTES)
+    data.seek(0)
+    if _PICKLE.match(head):
+        return list(scanner.scan_pickle_bytes(data, "file", multiple_pickles=False).globals)
+    if head.startswith(b"\x93NUMPY"):
+        return list(scanner.scan_numpy(data, "file").globals)
+    if not depth:
+        return []
+    return [one for part in _parts(data, head, left) for one in _inside(scanner, io.BytesIO(part), left, depth - 1)]
+
+
+def _parts(data: IO[bytes], head: bytes, left: list[int]) -> Iterator[bytes]:
+    """Yield the members of a zip or tar file, or what a packed file holds; ValueError where that is too much."""
+
+    def taken(file: IO[bytes] | io.BufferedIOBase | None) -> bytes:
+        part = b"" if file is None else file.read(left[0] + 1)
+        left[0] -= len(part)
+        if left[0] < 0:
+            raise ValueError(f"it unpacks to more than {_MOST_BYTES} bytes")
+        return part
+
+    packed = next((unpack for magic, unpack in _PACKED.items() if head.startswith(magic)), None)
+    if packed is not None:
+        yield taken(packed(data))
+    elif head[257:262] == b"ustar":
+        with tarfile.open(fileobj=data) as tar:
+            yield from (taken(tar.extractfile(member)) for member in tar if member.isfile())
+    elif zipfile.is_zipfile(data):
+        with zipfile.ZipFile(data) as table:
+            for info in table.infolist():
+                with table.open(info) as member:
+                    start = member.read(_HEAD_BYTES)
+                if start[257:262] == b"ustar" or any(start.startswith(magic) for magic in _NESTED):
+                    with table.open(info) as member:
+                        yield taken(member)
 
 
 if __name__ == "__main__":

@@ -57,7 +57,7 @@ def imports_of(files: Sequence[tuple[int, str]]) -> tuple[Imports, ...]:
     """Look into open files.
 
     Args:
-      files: (descriptor at its start, "zip", "numpy" or "pickle"); the descriptors stay open.
+      files: (descriptor at its start, "zip", "archive", "numpy" or "pickle"); the descriptors stay open.
     Returns: one per file; not looked at where picklescan is missing or did not come that far.
     """
     unseen = Imports(looked=False, error="picklescan is not installed; pip install 'mergebarrier[scan]'")

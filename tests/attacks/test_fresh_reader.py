@@ -1,0 +1,136 @@
+"""What a fresh reader of SECURITY.md broke by the command line, each with the way that was tried (rows 31 and up)."""
+
+import bz2
+import gzip
+import io
+import lzma
+import os
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from mergebarrier.checkpoint.write.claim import OutputPlace, claim_partial, publish
+from mergebarrier.errors import BadConfig, OutputExists, PartialOutput
+from mergebarrier.evaluate import tokenizer_of
+from mergebarrier.scan import kind_of, runs
+from tiny_models import save
+
+EVIL = b"\x80\x04\x8c\x05posix\x8c\x06system\x93\x8c\x02id\x85R."
+
+
+def _zipped(name: str, data: bytes) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as table:
+        table.writestr(name, data)
+    return file.getvalue()
+
+
+def _tarred(name: str, data: bytes) -> bytes:
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w") as table:
+        info = tarfile.TarInfo(name)
+        info.size = len(data)
+        table.addfile(info, io.BytesIO(data))
+    return file.getvalue()
+
+
+HIDDEN = {
+    "m.pkl.gz": gzip.compress(EVIL),
+    "m.bz2": bz2.compress(EVIL),
+    "notes.txt": lzma.compress(EVIL),
+    "m.nemo": _tarred("m.ckpt", _zipped("data.pkl", EVIL)),
+    "a.tar.gz": gzip.compress(_tarred("x", EVIL)),
+    "a.zip": _zipped("b.tar", _tarred("c.gz", gzip.compress(EVIL))),
+    "a.png": b"\x89PNG\r\n\x1a\n" + bytes(64) + _zipped("d.pkl", EVIL),
+}
+
+
+def test_a_pickle_in_an_archive_of_any_depth_and_a_file_beside_the_uploads_are_seen(tmp_path: Path, run_cli) -> None:
+    pytest.importorskip("picklescan")
+    for number, (name, data) in enumerate(HIDDEN.items()):
+        (save("llama-gqa-untied", tmp_path / "uploads" / f"u{number}") / name).write_bytes(data)
+    (tmp_path / "uploads" / "loose.pkl").write_bytes(EVIL)
+    (tmp_path / "uploads" / "README.md").write_text("notes about the uploads")
+    (tmp_path / "uploads" / "out").symlink_to("/etc")
+    ran = run_cli("scan", tmp_path / "uploads", "--each", "--json")
+    said = {(one["model"], one["rule"], one["severity"]) for one in ran.json["findings"]}
+    assert {(f"u{number}", "MB7107", "critical") for number in range(len(HIDDEN))} <= said
+    assert ran.exit_code == 2 and {("loose.pkl", "MB7100", "high"), ("out", "MB7100", "high")} <= said
+    assert not any(model in ("README.md",) for model, _, _ in said)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "found"),
+    [
+        ("evil.pth", b"import os; os.system('id')\n", True), ("paths.pth", b"/usr/lib\n", False),
+        ("page.html", b"<p><script>x()</script>", True), ("page.html", b"<p>words</p>", False),
+        ("a.svg", b"<svg onload='x()'/>", True), ("a.yaml", b"a: !!python/object/apply:os.system [id]", True),
+        ("a.txt", b"<script>", False),
+    ],
+)  # fmt: skip
+def test_texts_that_run_something_are_told_from_those_that_do_not(name: str, text: bytes, found: bool) -> None:
+    assert kind_of(name, text) == "text" and runs(name, text) is found
+
+
+def test_a_log_never_goes_into_a_model_a_key_or_a_file_of_someone_else(tmp_path: Path, run_cli) -> None:
+    model = save("llama-gqa-untied", tmp_path / "model")
+    for file in (model / "config.json", model / "new.log", tmp_path / "k.mbkey"):
+        before = file.write_text('{"key": 1}') and file.read_bytes() if file.suffix == ".mbkey" else None
+        kept = file.read_bytes() if file.exists() else None
+        ran = run_cli("inspect", model, "--log-file", file)
+        assert ran.exit_code == 2 and "MB1011" in ran.stderr
+        assert (file.read_bytes() if file.exists() else None) == kept and (before is None or before == kept)
+    for _ in range(2):
+        assert run_cli("inspect", model, "--log-file", tmp_path / "log").exit_code == 0
+
+
+def test_overwrite_replaces_a_bill_by_a_bill_alone(tmp_path: Path, run_cli) -> None:
+    for name in "ab":
+        save("llama-gqa-untied", tmp_path / name)
+    thesis = tmp_path / "thesis"
+    words = ("merge", tmp_path / "a", tmp_path / "b", "--method", "linear", "-o", tmp_path / "out", "--overwrite")
+    thesis.write_text("mine")
+    assert run_cli(*words, "--sbom", thesis).exit_code == 2 and thesis.read_text() == "mine"
+    for _ in range(2):
+        assert run_cli(*words, "--sbom", tmp_path / "bill.json").exit_code == 0
+
+
+def test_a_foreign_folder_in_the_place_of_a_run_is_neither_used_nor_moved(tmp_path: Path) -> None:
+    place = OutputPlace(tmp_path / "out")
+    place.partial.mkdir()
+    (place.partial / "thesis").write_text("mine")
+    with pytest.raises(PartialOutput, match="not written by mergebarrier"):
+        claim_partial(place, resume=True, overwrite=False)
+    (place.partial / "thesis").unlink()
+    place.model.mkdir()
+    place.out.mkdir()
+    (place.out / "thesis").write_text("mine")  # it came while the run was writing
+    with pytest.raises(OutputExists):
+        publish(place)
+    assert (place.out / "thesis").read_text() == "mine" and not place.replaced.exists()
+
+
+def test_a_tokenizer_that_makes_its_library_panic_is_a_refused_file() -> None:
+    pytest.importorskip("tokenizers")
+    data = (
+        b'{"version": "1.0", "added_tokens": [], "model": {"type": "BPE", "vocab": {}, "merges": []},'
+        b'"normalizer": {"type": "Precompiled", "precompiled_charsmap": "AAAA"}}'
+    )
+    with pytest.raises(BadConfig):
+        tokenizer_of(data, "tokenizer.json")
+
+
+def test_words_of_the_command_line_that_cost_much_or_leak(tmp_path: Path, run_cli, monkeypatch) -> None:
+    model = save("llama-gqa-untied", tmp_path / "model")
+    words = ("merge", model, model, "--method", "linear", "-o")
+    assert run_cli(*words, tmp_path / "out", "--threads", 99999).exit_code == 64
+    assert run_cli(*words, "/").exit_code == 2
+    key = os.urandom(32).hex()
+    ran = run_cli("unprotect", model, "--key", key, "-o", tmp_path / "out")
+    assert ran.exit_code == 2 and key not in ran.stdout + ran.stderr
+    monkeypatch.chdir(tmp_path)
+    assert run_cli("scan", model, "--baseline", "/dev/zero").exit_code == 2
+    monkeypatch.setenv("OMP_NUM_THREADS", "999999999999")
+    assert run_cli("inspect", model).exit_code == 0
