@@ -84,6 +84,11 @@ def calls(place: Place) -> dict[str, tuple[list[Words], Words, int]]:
     clean: Words = ("--method", "clean", "--steps", 1)
     facts = out / "facts.jsonl"
     facts.write_text('{"pool": "memorised", "subject": "w1", "attribute": "w", "value": "w9"}\n')
+    queries, short = out / "queries.jsonl", ("--max-tokens", 2)
+    queries.write_text("".join(json.dumps({"query": f"w{number}"}) + "\n" for number in range(50)))
+    key = ("--ledger", out / "l.jsonl", "--key", out / "w.mbkey")
+    shield: Words = ("watermark", "shield", queries, w.original, *key, *short)
+    toy = ("--task", b.task, "--start", b.base, "--steps", 2)
     recipe = out / "recipe.yaml"
     recipe.write_text(json.dumps({"merge_method": "linear", "models": [{"model": str(w.base)}], "typo": 1}))
     table: dict[str, tuple[list[Words], Words, int]] = {
@@ -120,6 +125,31 @@ def calls(place: Place) -> dict[str, tuple[list[Words], Words, int]]:
         "provenance parents": (
             [("provenance", "parents", w.original, "--base", w.base, "--candidate", w.partner)],
             ("provenance", "parents", w.original, "--base", none, "--candidate", w.partner),
+            2,
+        ),
+        "watermark shield": ([shield], ("watermark", "shield", none, *shield[3:]), 2),
+        "watermark verify": (
+            [shield, ("watermark", "verify", out / "l.jsonl", "--suspect", w.partner, "--decoys", 0, *short)],
+            ("watermark", "verify", none, "--suspect", w.partner),
+            2,
+        ),
+        "extract clone": (
+            [("extract", "clone", b.expert, *toy, "--attacks", "soft")],
+            ("extract", "clone", none, *toy),
+            2,
+        ),
+        "extract defend": (
+            [("extract", "defend", b.expert, *toy, "-o", out / "member")],
+            ("extract", "defend", none, *toy, "-o", out / "x"),
+            2,
+        ),
+        "worker": (
+            [
+                protect,
+                (*place.audit, "-o", out / "a", "--plan-only"),
+                ("worker", "--plan", out / "a" / "work" / "plan.json", "--task", 0),
+            ],
+            ("worker", "--plan", none, "--task", 0),
             2,
         ),
         "audit": ([protect, (*place.audit, "-o", out / "a")], (*place.audit[:3], w.partner, *place.audit[4:]), 64),

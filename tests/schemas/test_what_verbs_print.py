@@ -13,7 +13,7 @@ from mergebarrier.report import write_report
 #: Verbs that print text as it is.
 NO_DOCUMENT = {"completion", "help", "schema"}
 #: Kinds whose documents need pictures, training, data or a table: other tests read them; what a test reads is checked.
-READ_ELSEWHERE = {"task", "cleanse", "family", "hijack", "rows"}
+READ_ELSEWHERE = {"task", "cleanse", "family", "hijack", "rows", "theft"}
 
 
 def test_what_every_verb_prints_and_writes(world, tmp_path, tmp_path_factory, run_cli) -> None:
