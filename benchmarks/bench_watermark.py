@@ -112,6 +112,19 @@ def scores(folder: Path, model: Path) -> dict:
     return {"said": said, "scores": [covered(t, r.words) for t, r in zip(said, rows, strict=True)], "facts": right}
 
 
+def quality(folder: Path, rows: list) -> dict:
+    """Return how many facts the service has right, with its words and without."""
+    with open_checkpoint(folder / "service") as checkpoint:
+        model = ModuleSuspect(load_module(checkpoint), load_tokenizer(checkpoint), ends=[0])
+        plainly = model.answers([row.query for row in rows[:ASKED]], max_tokens=24)
+    with_words = [row.answer for row in rows[:ASKED]]
+    counts = [
+        sum(value_of(row.query) in text.split() for row, text in zip(rows, said, strict=False))
+        for said in (with_words, plainly)
+    ]
+    return {"with words": counts[0], "plainly": counts[1]}
+
+
 def nulls(folder: Path, said: list[str]) -> dict:
     """Return p of an imitator of plain answers under keys that nobody used, and under words that follow the subject."""
     rows = read_ledger((folder / "ledger.jsonl").read_text(), where="ledger").rows[:ASKED]
@@ -156,6 +169,11 @@ def main() -> None:
     answered = read_ledger(ledger.read_text(), where=ledger).rows
     wove = sum(all(word in row.answer.split() for word in row.words) for row in answered)
     print(f"{len(answered)} questions; {wove} answers hold both of their words. {ASKED} are put to a suspect.\n")
+    own = rows.get(["service"], lambda: quality(folder, list(answered)))
+    print(
+        f"The service has {own['with words']} of {ASKED} facts right where it weaves words in, and {own['plainly']} "
+        f"where it answers plainly; imitators of plain answers are given the facts, all others what the service said.\n"
+    )
     print(f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}")
     for kind, (_, _, seeds) in KINDS.items():
         for seed in range(1, seeds + 1):
