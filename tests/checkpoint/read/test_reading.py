@@ -11,7 +11,7 @@ from blake3 import blake3
 from safetensors.torch import load_file
 
 from mergebarrier.checkpoint import BLAKE3, Piece, View, ViewPart, open_checkpoint
-from mergebarrier.errors import ChangedDuringRun, InternalError, LimitExceeded
+from mergebarrier.errors import BadConfig, ChangedDuringRun, InternalError, LimitExceeded
 from model_folders import payload, small_tensors, thirds, write_folder, write_index
 
 
@@ -280,3 +280,11 @@ def test_the_peer_reads_the_same_names_and_values(folder: Path) -> None:
     with open_checkpoint(folder) as checkpoint:
         assert set(theirs) == set(checkpoint.tensors)
         assert all(same(theirs[name], checkpoint.read(name)) for name in theirs)
+
+
+@pytest.mark.parametrize("labels", ['"num_labels": 1000000000', '"num_labels": 1e999', '"vision": {"num_labels": 1e9}'])
+def test_a_table_that_no_memory_holds_is_not_asked_of_a_stock_class(folder: Path, labels: str) -> None:
+    config = folder / "config.json"
+    config.write_text(f"{{{labels}, {config.read_text().lstrip()[1:]}")
+    with pytest.raises(BadConfig, match="num_labels is"):
+        open_checkpoint(folder)

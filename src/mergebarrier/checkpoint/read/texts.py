@@ -32,6 +32,8 @@ _PLAIN_NAME = re.compile(r"[a-z0-9_]+", re.ASCII)
 _TEXT = re.compile(r"[A-Za-z0-9_][\w.\-]*\.(json|jinja|txt|model|spm|tiktoken|bpe|vocab)", re.ASCII)
 #: Texts of a training, of other tools, of us: no loader reads them, or they speak of another folder.
 _OTHERS = re.compile(r"mergebarrier.*|trainer_state\.json|\w+_results\.json|requirements.*|.*\.index\.json|adapter_.*")
+#: Classes of a head; more than any published one has.
+_MAX_LABELS = 10**6
 _MAX_TEXTS_BYTES = 64 * 2**20
 _CONFIG = "_config.json"
 _LONG = {"tokenizer_config.json": 16 * 2**20}
@@ -59,6 +61,11 @@ def read_config(root: Path) -> dict[str, object]:
     config = read_json(root, "config.json")
     if not isinstance(config, dict):
         raise BadConfig("not a table", where=root / "config.json", remedy="download the file again")
+    for part in (config, *(part for part in config.values() if isinstance(part, dict))):
+        labels = part.get("num_labels")
+        if isinstance(labels, int | float) and not labels <= _MAX_LABELS:  # stock classes make a table of that length
+            what = f"num_labels is {labels:g}, the cap is {_MAX_LABELS}"
+            raise BadConfig(what, where=root / "config.json", remedy="use a configuration that its weights fit")
     return config
 
 
