@@ -55,6 +55,24 @@ def test_a_pipe_beside_the_key_is_not_waited_for(place: Path, run_cli) -> None:
 
 
 @pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("endless", ["/dev/zero", "pipe"])
+def test_what_has_no_end_is_not_read(endless: str, place: Path, run_cli) -> None:
+    if endless == "pipe":
+        os.mkfifo(place / "pipe")
+    source = place / endless
+    merge = ("merge", place / "a", place / "b", "--method", "linear", "-o", place / "out")
+    for words in (
+        ("doctor", "--family", source),
+        (*merge, "--sign", source),
+        (*merge, "--verify-signature", source),
+        ("inspect", place / "a", "--verify-signature", source),
+    ):
+        ran = run_cli(*words)
+        assert ran.exit_code == 2 and "regular file" in ran.stderr, (words, ran.stderr)
+        assert not (place / "out").exists()
+
+
+@pytest.mark.filterwarnings("ignore")
 def test_a_signature_is_not_written_through_a_link(place: Path, run_cli) -> None:
     from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric import ec

@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from mergebarrier.api.report import report
     from mergebarrier.api.sbom import bill_of_materials
     from mergebarrier.api.scan import DEFAULT_CHECKS, ScanReport, failure_to_sarif, scan
-    from mergebarrier.api.signature import sign, verify_signature
+    from mergebarrier.api.signature import check_signing_key, sign, verify_signature
     from mergebarrier.api.unprotect import UnprotectPlan, UnprotectReport, plan_unprotect, unprotect
     from mergebarrier.api.verify import VerifyReport, verify
     from mergebarrier.api.watermark import ImitationReport, ShieldReport, imitation, shield
@@ -119,6 +119,7 @@ __all__ = [
     "bill_of_materials",
     "check_cleanse",
     "check_family",
+    "check_signing_key",
     "cleanse",
     "compare_reports",
     "demo",

@@ -53,6 +53,8 @@ def check_family(path: str | os.PathLike[str]) -> FamilyReport:
     Raises: BadTable, which names the line; UnsupportedFeature where transformers lacks a class; MissingExtra.
     """
     file = Path(path)
+    if file.exists() and not file.is_file():  # a pipe or a device may have no end
+        raise BadTable("it is not a regular file", where=file, remedy="give a text file with tables of families")
     try:
         size = file.stat().st_size
         source = file.read_text(encoding="utf-8") if size <= _MOST_BYTES else ""

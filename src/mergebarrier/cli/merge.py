@@ -58,6 +58,9 @@ def command(
         facts = {**planned.facts, "licence": f"{planned.licence['verdict']}: {planned.licence['reason']}"}
         output.plan(planned, facts)
         return 0
+    signer: Path | None = asked.values["sign"]
+    if signer is not None:
+        api.check_signing_key(signer)
     bill: Path | None = asked.values["sbom"]
     if bill is not None:
         _check_bill(bill, [*models, *filter(None, [asked.values["base"], writer.out])], overwrite=writer.overwrite)
@@ -67,8 +70,8 @@ def command(
         bill.unlink(missing_ok=True)
         with bill.open("x", encoding="utf-8") as file:
             file.write(api.bill_of_materials(report.out) + "\n")
-    if asked.values["sign"] is not None:
-        output.note(f"signed: {api.sign(report.out, asked.values['sign'])}")
+    if signer is not None:
+        output.note(f"signed: {api.sign(report.out, signer)}")
     for note in report.equal_inputs:
         tell(note)
     for warning in report.warnings:
