@@ -79,6 +79,7 @@ def test_a_sign_against_derivatives_stops_wherever_it_stands(key: str, text: str
         "Tags: [do-not-merge]", "tags: 'a, do-not-merge'", "tags: {do-not-merge: true}", "tags: [[do-not-merge]]",
         "MergeBarrier: {do_not_merge: true}", "metadata: {tags: [do-not-merge]}", "keywords: [do-not-merge]",
         "mergeable: false", "can_merge: no", "merge_allowed: false", "usage: {merge: false}", "tags: ['merge:no']",
+        "allow_merging: {value: false}", "merging_allowed: {answer: [no]}",
         "do_not_merge: forbidden", "extra_gated_prompt: You may not merge this model.", "# do not merge this model",
         "mergebarrier: {do-not-merge: please}", "license: other\nlicense_name: Do not merge",
     ],
@@ -96,6 +97,7 @@ def test_a_wish_is_heard_in_any_spelling(head: str) -> None:
         "merged: true",
         "mergebarrier: {merge: true}",
         "allow_merge: true",
+        "allow_merge: {value: true}",
         "tags: [not-merged]",
     ],
 )

@@ -113,6 +113,8 @@ _ABOUT_MERGES = re.compile(
     r"|(?:model )?merg(?:e|es|ing) (?:allowed|permitted|permission|policy|ok)"
 )
 _BARE_MERGE = re.compile(r"merg(?:e|es|ing)")
+#: Keys of a table under a question that hold its answer.
+_ANSWERS: Final = frozenset({"value", "answer", "allowed", "permitted", "enabled"})
 #: "key: value" or "key=value" within a text, such as a tag.
 _PAIR = re.compile(r"\s*([^:=]{1,64}?)\s*[:=]\s*([^:=]{1,64})")
 _ABOUT_DERIVATIVES = re.compile(r"(?:(?:allow|may|can|permit)\w* )?derivatives?(?: works?)?(?: allowed| permitted)?")
@@ -194,6 +196,7 @@ def _entries(table: Mapping[str, object], below: str) -> Iterator[tuple[str, str
             yield f"{below}{key}", str(key), item
             if isinstance(item, dict):
                 yield from _entries(item, f"{below}{key}.")
+                todo += [said for name, said in item.items() if folded(str(name)) in _ANSWERS]
             elif isinstance(item, str) and (pair := _PAIR.fullmatch(item)):
                 yield from _entries({pair[1]: pair[2]}, f"{below}{key}.")
 
