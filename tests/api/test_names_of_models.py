@@ -22,11 +22,13 @@ CALLS = {
     "scan": "ABSENT --base ABSENT",
     "audit": "ABSENT --original ABSENT --base ABSENT --partner ABSENT --task TASK --partner-task TASK -o OUT",
     "provenance relate": "ABSENT ABSENT",
+    "watermark shield": "QUERIES ABSENT --ledger OUT --key KEY",
+    "extract clone": "ABSENT --task IMAGES --start ABSENT",
     "attack badmerging": "--base ABSENT --task IMAGES --target-class 0 -o OUT",
     "attack measure": "ABSENT --control ABSENT --base ABSENT --trigger ABSENT --task IMAGES --target-class 0 -o OUT",
 }
-#: Verbs that name no model of the reader's.
-WITHOUT = {"report", "zoo", "demo", "doctor", "help", "completion", "schema"}
+#: Verbs that name no model of the reader's, or none but by a file.
+WITHOUT = {"import-gguf", "worker", "report", "zoo", "demo", "doctor", "help", "completion", "schema"}
 
 
 @pytest.fixture
@@ -35,7 +37,9 @@ def filled(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
     task = tmp_path / "task.jsonl"
     task.write_text("".join(json.dumps({"prompt": f"w{i}", "answer": "w1"}) + "\n" for i in range(4)))
-    places = {"ABSENT": "org/absent", "TASK": task, "IMAGES": tmp_path / "a.task.safetensors", "OUT": tmp_path / "out"}
+    (tmp_path / "queries.jsonl").write_text('{"query": "w1"}\n')
+    names = {"IMAGES": "a.task.safetensors", "OUT": "out", "QUERIES": "queries.jsonl", "KEY": "k.mbkey"}
+    places = {"ABSENT": "org/absent", "TASK": task, **{word: tmp_path / name for word, name in names.items()}}
     return lambda words: [places.get(word, word) for word in words.split()]
 
 
@@ -143,6 +147,7 @@ FORMS = {
 #: Verb -> words with a model in every place, as above.
 EVERYWHERE = {
     "inspect": "base",
+    "watermark shield": "QUERIES a --ledger OUT --key KEY --max-tokens 2",
     "protect": "a --base base --dry-run -o OUT",
     "unprotect": "protected --key KEY --dry-run -o OUT",
     "verify": "base a",
@@ -181,7 +186,7 @@ def run_main():
 
 
 def test_every_verb_that_names_language_models_is_tried_with_every_form() -> None:
-    assert {call.split()[0] for call in EVERYWHERE} == {call.split()[0] for call in CALLS} - {"attack"}
+    assert {call.split()[0] for call in EVERYWHERE} == {call.split()[0] for call in CALLS} - {"attack", "extract"}
 
 
 @pytest.mark.slow
@@ -192,7 +197,9 @@ def test_every_form_of_a_name_means_the_same_in_every_verb(
 ) -> None:
     cache, files, snapshots = world
     monkeypatch.setenv("HF_HUB_CACHE", str(cache))
-    places = {**files, "OUT": tmp_path / "out"}
+    queries = tmp_path / "queries.jsonl"
+    queries.write_text('{"query": "w1"}\n')
+    places = {**files, "OUT": tmp_path / "out", "QUERIES": queries}
     places |= {name: FORMS[form].format(name, snapshot, snapshot.name) for name, snapshot in snapshots.items()}
     ran = run_cli(*verb.split(), *(places.get(word, word) for word in EVERYWHERE[verb].split()), "--json")
     assert ran.exit_code in ((0, 1) if verb in ("verify", "scan") else (0,)), ran.stderr

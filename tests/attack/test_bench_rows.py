@@ -9,13 +9,12 @@ from backdoors.merges import MERGES_UNDER_ATTACK, Pool, task_arithmetic
 from mergebarrier.attack.encoders import (
     TriggerPatch,
     clean_accuracy,
-    excess,
     merge_weights,
     scaled,
-    skill,
     weights,
     with_weights,
 )
+from mergebarrier.attack.records import excess, skill
 from mergebarrier.checkpoint import open_checkpoint
 from mergebarrier.errors import BadMergeParameter
 from mergebarrier.evaluate import load_encoder, read_image_task

@@ -49,7 +49,8 @@ def plan(stage, tmp_path) -> Path:
     return Path(run(stage, tmp_path / "report", verb=plan_work).plan)
 
 
-@pytest.mark.parametrize("kills", [3, pytest.param(30, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("kills", [3, 30])
 def test_a_worker_that_is_killed_again_and_again_measures_no_row_twice(kills, stage, plan, serial, tmp_path) -> None:
     command = [sys.executable, str(LAB), str(plan), str(kills), "7"]
     ran = subprocess.run(command, env=with_helpers(), capture_output=True)
@@ -116,6 +117,7 @@ def test_a_cluster_without_a_token_is_refused_and_so_is_a_missing_extra(stage, t
     monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
     with pytest.raises(UsageError, match=r"without token authentication.*set RAY_AUTH_MODE=token"):
         run(stage, tmp_path / "report", engine="ray")
+    monkeypatch.delenv("RAY_ADDRESS")
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(MissingExtra, match=r"pip install mergebarrier\[ray\]"):
         run(stage, tmp_path / "other", engine="ray")

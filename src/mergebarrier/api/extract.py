@@ -97,11 +97,11 @@ def extract(
     options = options or ExtractOptions()
     if not victims:
         raise UsageError("no model answers", where="extract", remedy="name the victim")
-    about = read_image_task(task)
-    pictures = _pool(pool, about, options)
     pairs = [(defence, attack) for defence in options.defences for attack in options.attacks]
     clones = []
     with opened(*victims, start, download=download) as models, shown(progress, "cloning") as step:
+        about = read_image_task(task)
+        pictures = _pool(pool, about, options)
         *encoders, own = map(load_encoder, models)
         service = ensemble([answers_of(encoder, about) for encoder in encoders])
         for done, (defence, attack) in enumerate(pairs, 1):

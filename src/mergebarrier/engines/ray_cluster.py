@@ -125,16 +125,16 @@ def cluster(workers: int, threads: int) -> Iterator[None]:
 
     Raises: MissingExtra without Ray; UsageError for a cluster without token authentication.
     """
-    if find_spec("ray") is None:
-        raise MissingExtra(
-            "the package ray is not installed", where="--engine ray", remedy="pip install mergebarrier[ray]"
-        )
     address = os.environ.get(_ADDRESS)
     if address and os.environ.get(_MODE, "").lower() != "token":
         raise UsageError(
             "the cluster would be joined without token authentication",
             where=f"{_ADDRESS}={address}",
             remedy=f"set {_MODE}=token on every machine of it, with one token",
+        )
+    if find_spec("ray") is None:
+        raise MissingExtra(
+            "the package ray is not installed", where="--engine ray", remedy="pip install mergebarrier[ray]"
         )
     local = {} if address else {**_LOCAL, "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     with _environment(local):

@@ -96,19 +96,13 @@ def shield(
         raise UsageError(what, where="--key", remedy="give --key FILE" if keyed else "leave --key out")
     asked = read_queries(read_text(queries), where=queries)
     counts = None if reference is None else Counter(read_text(reference).casefold().split())
-    secret, place, made = _owned(key)
-    words = None if secret is None else WordKey(key=secret, pool=listed_words())
-    head = LedgerHead(
-        mode=options.mode,
-        words=options.words if keyed else 0,
-        template=options.template,
-        commitment="" if words is None else commitment(words.key.secret, words.pool),
-        made=datetime.now(UTC).isoformat(timespec="seconds"),
-    )
-    file = LedgerFile.open(Path(ledger), head)
-    left = [query for query in asked if query.query not in file.answered]
-    kept = len(asked) - len(left)
+    # The model is opened before key and ledger are made: one that is not there leaves neither.
     with asked_model(model, ask, download=download) as suspect, shown(progress, "asking") as step:
+        secret, place, made = _owned(key)
+        words = None if secret is None else WordKey(key=secret, pool=listed_words())
+        file = LedgerFile.open(Path(ledger), _head(words, options))
+        left = [query for query in asked if query.query not in file.answered]
+        kept = len(asked) - len(left)
         for done, query in enumerate(left, kept + 1):
             file.add(_answered(query, suspect, words, options, ask.max_tokens, counts))
             step(done, len(asked))
@@ -123,6 +117,16 @@ def shield(
         commitment=file.head.commitment,
         key_file=place,
         key_made=made,
+    )
+
+
+def _head(words: WordKey | None, options: ShieldOptions) -> LedgerHead:
+    return LedgerHead(
+        mode=options.mode,
+        words=0 if words is None else options.words,
+        template=options.template,
+        commitment="" if words is None else commitment(words.key.secret, words.pool),
+        made=datetime.now(UTC).isoformat(timespec="seconds"),
     )
 
 
