@@ -9,10 +9,10 @@ import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from mergebarrier import __version__
-from mergebarrier.attack.records import attack_of, controls_of, notes_of, rows_of, success
+from mergebarrier.attack.records import N_SAMPLES, SCALES, attack_of, controls_of, notes_of, rows_of, success
 from mergebarrier.results import (
     Accuracy,
     BackdoorResult,
@@ -30,9 +30,6 @@ if TYPE_CHECKING:
     from mergebarrier.checkpoint import Checkpoint
     from mergebarrier.evaluate import ImageTask
     from mergebarrier.poison import Trigger
-
-SCALES: Final = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
-N_SAMPLES: Final = 8
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,6 +24,9 @@ from mergebarrier.results import (
 
 #: Above this the trigger alone explains much of an ASR, and the excess is what counts.
 INHERENT: Final = 0.15
+#: Of the task vector of the upload, along the curve; and prompts or pictures that are shown.
+SCALES: Final = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
+N_SAMPLES: Final = 8
 
 
 def success(asr: Skill, control: Skill) -> Success:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from mergebarrier import __version__
 from mergebarrier.attack.language.trigger_text import NamedText, read_text_trigger
 from mergebarrier.attack.language.upload import success_rows
-from mergebarrier.attack.records import attack_of, controls_of, notes_of, rows_of, skill, success
+from mergebarrier.attack.records import N_SAMPLES, SCALES, attack_of, controls_of, notes_of, rows_of, skill, success
 from mergebarrier.errors import BadTrigger, NotMeasurable
 from mergebarrier.poison import TextRow
 from mergebarrier.results import (
@@ -37,10 +37,8 @@ if TYPE_CHECKING:
 
     from mergebarrier.checkpoint import Checkpoint
 
-SCALES: Final = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
 #: Rows of a task that count, as published.
 N_ROWS: Final = 200
-N_SAMPLES: Final = 8
 
 
 @dataclass(frozen=True, kw_only=True)
