@@ -113,5 +113,6 @@ def interrupt(task: Callable[[], None], at: int) -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background of a shell ignores it
     mode, work, seed, count = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
     print(json.dumps({"killed": killed, "interrupted": interrupted}[mode](Lab(work), seed, count)))

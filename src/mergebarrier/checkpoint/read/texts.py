@@ -51,13 +51,7 @@ def read_json(root: Path, name: str, max_bytes: int = MAX_CONFIG_BYTES) -> objec
 
 
 def read_config(root: Path) -> dict[str, object]:
-    """Read and check config.json.
-
-    Args:
-      root: resolved model folder.
-    Returns: the parsed table.
-    Raises:  BadConfig, LimitExceeded.
-    """
+    """Return the table of config.json in a resolved model folder.  Raises: BadConfig, LimitExceeded."""
     config = read_json(root, "config.json")
     if not isinstance(config, dict):
         raise BadConfig("not a table", where=root / "config.json", remedy="download the file again")
