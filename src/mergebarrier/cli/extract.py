@@ -101,7 +101,7 @@ def defend_command(
 ) -> None:  # fmt: skip
     """Train a member of an ensemble in TEACHER's place (MISLEADER); --repulsion 0 gives plain distillation.
 
-    Nothing here was found to help against an attacker who takes the logarithm: docs/extraction.md has the figures.
+    It was found to help against queries of noise, not against pictures of the task: docs/extraction.md has the figures.
     """
     from mergebarrier.api import mislead, plan_mislead
     from mergebarrier.training import FullRecipe
