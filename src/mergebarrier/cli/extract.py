@@ -15,8 +15,8 @@ from mergebarrier.cli._options import (
 )
 from mergebarrier.cli._output import Output
 from mergebarrier.cli._parameters import chosen, parameter_options
-from mergebarrier.extraction import ExtractOptions, Misleader
-from mergebarrier.parameters import built
+from mergebarrier.extraction import CopyOptions, ExtractOptions, Misleader
+from mergebarrier.parameters import built, parameters_of
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -27,6 +27,7 @@ __all__ = ["command"]
 
 _CLONE: Final = {"clone": ExtractOptions}
 _DEFEND: Final = {"defend": Misleader}
+_COPY: Final = {"defend": CopyOptions}
 _TASK: Final = click.option("--task", type=MODEL, required=True, help="The victim's task, NAME.task.safetensors.")
 _START: Final = click.option("--start", type=MODEL, required=True, help="The encoder that training starts from.")
 
@@ -88,16 +89,13 @@ def _table(report: "ExtractionReport") -> "Table":
 @click.argument("teacher", type=MODEL)
 @_TASK
 @_START
-@click.option("--steps", type=click.IntRange(1), default=400, show_default=True, help="Of training.")
-@click.option("--learning-rate", type=float, default=1e-3, show_default=True, help="Of the member.")
-@click.option("--batch-size", type=click.IntRange(1), default=64, show_default=True, help="Pictures per step.")
+@parameter_options(_COPY)
 @parameter_options(_DEFEND)
 @download_option
 @writer_options
 @output_options
 def defend_command(
-    teacher: Path, task: Path, start: Path, steps: int, learning_rate: float, batch_size: int, download: bool,
-    writer: WriterOptions, output: Output, **given: Any,
+    teacher: Path, task: Path, start: Path, download: bool, writer: WriterOptions, output: Output, **given: Any,
 ) -> None:  # fmt: skip
     """Train a member of an ensemble in TEACHER's place (MISLEADER); --repulsion 0 gives plain distillation.
 
@@ -106,13 +104,15 @@ def defend_command(
     from mergebarrier.api import mislead, plan_mislead
     from mergebarrier.training import FullRecipe
 
+    copying = {name: given.pop(name) for name in parameters_of(CopyOptions)}
+    copy = built(CopyOptions, chosen(_COPY, "defend", copying))
     options = built(Misleader, chosen(_DEFEND, "defend", given))
     recipe = FullRecipe(
-        steps=steps,
-        learning_rate=learning_rate,
+        steps=copy.steps,
+        learning_rate=copy.learning_rate,
         weight_decay=0.0,
-        warmup_steps=steps // 20,
-        batch_size=batch_size,
+        warmup_steps=copy.steps // 20,
+        batch_size=copy.batch_size,
         seed=writer.seed,
     )
     if writer.dry_run:

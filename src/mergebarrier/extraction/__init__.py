@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from mergebarrier.extraction.data_free import DataFree, Generator, data_free_loss
     from mergebarrier.extraction.defences import DEFENCES
     from mergebarrier.extraction.misleader import Misleader, defender_loss, intruder_loss
-    from mergebarrier.extraction.options import DATA_FREE, ExtractOptions
+    from mergebarrier.extraction.options import DATA_FREE, CopyOptions, ExtractOptions
     from mergebarrier.extraction.queries import augmented
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "DEFENCES",
     "LOSSES",
     "Answers",
+    "CopyOptions",
     "DataFree",
     "ExtractOptions",
     "Generator",

@@ -6,7 +6,7 @@ from mergebarrier import lazy
 
 if TYPE_CHECKING:
     from mergebarrier.api.base.asked import AskOptions, asked_model
-    from mergebarrier.api.base.command_line import command_line
+    from mergebarrier.api.base.command_line import Given, command_line
     from mergebarrier.api.base.folders import (
         Model,
         WriteOptions,
@@ -28,6 +28,7 @@ __all__ = [
     "SCHEMA_VERSION",
     "AskOptions",
     "CountedJournal",
+    "Given",
     "Json",
     "MemoryJournal",
     "Model",

@@ -5,12 +5,12 @@ report.suspects[0].test.p
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Final
 
-from mergebarrier.api.base import AskOptions, Model, Report, Row, as_given, asked_model, command_line, shown
+from mergebarrier.api.base import AskOptions, Given, Model, Report, Row, as_given, asked_model, command_line, shown
 from mergebarrier.api.watermark.ledger_file import LedgerFile
 from mergebarrier.errors import BadKey, UsageError
 from mergebarrier.evaluate import read_text
@@ -157,7 +157,7 @@ def imitation(
         claim=CLAIM,
         assumed=ASSUMED,
         not_proved=NOT_PROVED,
-        command=command_line("watermark verify", ledger, {"--suspect": tuple(map(as_given, suspects))}, options),
+        command=command_line("watermark verify", ledger, _given(suspects, key, others, ask, seed), options),
         ledger=Path(ledger).name,
         made=record.head.made,
         commitment=record.head.commitment,
@@ -179,6 +179,22 @@ def imitation(
             for name, test in tests.items()
         ),
     )
+
+
+def _given(
+    suspects: Sequence[Model], key: Key | Place | None, others: Mapping[str, Model | None], ask: AskOptions, seed: int
+) -> dict[str, Given | tuple[Given, ...]]:
+    """Return what the command line was given, as ``command_line`` writes it; a key by the name of its file alone."""
+    plain = AskOptions()
+    said: dict[str, Given | tuple[Given, ...]] = {
+        "--suspect": tuple(map(as_given, suspects)),
+        "--key": None if isinstance(key, Key) else key,
+        **{f"--{name}": None if model is None else as_given(model) for name, model in others.items()},
+        "--seed": seed or None,
+    }
+    for name, value in vars(ask).items():
+        said["--" + name.replace("_", "-")] = value if value != getattr(plain, name) else None
+    return said
 
 
 def _word_key(record: Ledger, given: Key | Place | None, ledger: Place) -> WordKey | None:
