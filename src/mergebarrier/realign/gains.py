@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from mergebarrier import symmetry
 from mergebarrier.lazy import torch
-from mergebarrier.realign.realignment import broadcast, norms, pieces, stream_place
+from mergebarrier.realign.realignment import broadcast, norms, pieces
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -49,7 +49,7 @@ def restore_gains(circuit: Circuit, tensors: Tensors, anchor: Tensors, *, folded
         restored[norm.name] = torch.where(traded, anchor[norm.name].double(), tensors[norm.name].double())
         for reader in _readers(circuit, norm):
             weight = tensors[reader.name].double()
-            restored[reader.name] = weight * broadcast(factor, stream_place(reader, norm), weight.dim())
+            restored[reader.name] = weight * broadcast(factor, symmetry.stream_place(reader, norm), weight.dim())
     return restored
 
 
@@ -83,7 +83,7 @@ def _energies(circuit: Circuit, readers: list[Member], norm: Member, tensors: Te
     """Return the squared norms of some of the columns that readers meet a norm with, all readers together."""
     total = torch.zeros(len(entries), dtype=torch.float64)
     for reader in readers:
-        place = stream_place(reader, norm)
+        place = symmetry.stream_place(reader, norm)
         for (piece,) in pieces(circuit, reader, tensors):
             at = place - len(reader.nodes) + piece.dim()
             columns = piece.index_select(at, entries).movedim(at, 0).reshape(len(entries), -1)

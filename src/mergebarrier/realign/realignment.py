@@ -181,7 +181,7 @@ class Folded(OnDemand["Tensor"]):
         for member in circuit.members:
             norm = circuit.norm_of(member)
             if norm is not None:
-                self._gains[member.name] = norm.name, stream_place(member, norm)
+                self._gains[member.name] = norm.name, symmetry.stream_place(member, norm)
 
     def __getitem__(self, name: str) -> Tensor:
         """Return one tensor."""
@@ -203,12 +203,6 @@ def norms(circuit: Circuit) -> list[Member]:
     """Return the norms of a circuit that can be folded into their readers."""
     found = [circuit.norm_of(member) for member in circuit.members]
     return list({norm.canonical: norm for norm in found if norm is not None}.values())
-
-
-def stream_place(reader: Member, norm: Member) -> int:
-    """Return the dimension on which a reader meets the stream that a norm belongs to."""
-    (axis,) = norm.line.axes
-    return next(place for place, node in enumerate(reader.nodes) if getattr(node, "axis", "") == axis)
 
 
 def broadcast(vector: Tensor, place: int, dimensions: int) -> Tensor:

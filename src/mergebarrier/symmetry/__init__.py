@@ -15,9 +15,11 @@ if TYPE_CHECKING:
         entry_of,
         fold,
         matrix,
+        stream_place,
         unfold,
     )
     from mergebarrier.symmetry.controls import WrongTable, wrong_table
+    from mergebarrier.symmetry.displacement import displacements, folded_gains
     from mergebarrier.symmetry.draw import HEADS, LOCKS, PROFILES, Stream, Streams, basis, permutation, sample
     from mergebarrier.symmetry.elements import Element, LinearMap, Monomial, Planes, identity
     from mergebarrier.symmetry.estimate import best_order, estimate, similarities
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
         signed_order,
     )
     from mergebarrier.symmetry.mlps import Role, groups_of, meeting, neuron_axes, role_of
-    from mergebarrier.symmetry.products import combine_products
+    from mergebarrier.symmetry.products import ProductAxis, combine_products, product_axes
     from mergebarrier.symmetry.rotation import Rotatable, rotatable
     from mergebarrier.symmetry.updates import MovedName, places
 
@@ -53,6 +55,7 @@ __all__ = [
     "Monomial",
     "MovedName",
     "Planes",
+    "ProductAxis",
     "Reverted",
     "Role",
     "Rotatable",
@@ -75,11 +78,13 @@ __all__ = [
     "combine_products",
     "composed",
     "cosines",
+    "displacements",
     "entry_of",
     "estimate",
     "feed_forward",
     "flips",
     "fold",
+    "folded_gains",
     "freedoms",
     "groups_of",
     "identity",
@@ -91,6 +96,7 @@ __all__ = [
     "neuron_axes",
     "permutation",
     "places",
+    "product_axes",
     "queries",
     "reflections",
     "role_of",
@@ -98,6 +104,7 @@ __all__ = [
     "sample",
     "signed_order",
     "similarities",
+    "stream_place",
     "unfold",
     "unrotated",
     "wrong_table",

@@ -181,6 +181,12 @@ def matrix(block: StoredBlock, axis: str, batch: tuple[str, ...]) -> Tensor:
     return moved.reshape(-1 if batch else 1, moved.shape[len(batch)], moved[(0,) * (len(batch) + 1)].numel())
 
 
+def stream_place(reader: Member, norm: Member) -> int:
+    """Return the dimension on which a reader meets the stream that a norm belongs to."""
+    (axis,) = norm.line.axes
+    return next(place for place, node in enumerate(reader.nodes) if getattr(node, "axis", "") == axis)
+
+
 def carriers(
     circuit: Circuit, element: Instance, now: Tensors, then: Tensors, known: Callable[[Instance], bool]
 ) -> list[ActedRows]:

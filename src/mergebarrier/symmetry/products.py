@@ -38,7 +38,7 @@ def combine_products(
     Returns: float64 where a product was written, ``merged`` elsewhere.
     """
     done = dict(merged)
-    for axis in _axes(circuit, models[0]):
+    for axis in product_axes(circuit, models[0]):
         for name in axis.members(models[0]):
             done[name] = done[name].to(torch.float64, memory_format=torch.contiguous_format, copy=True)
         found = [axis.factors(model) for model in models]
@@ -98,16 +98,18 @@ class _Span:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Axis:
+class ProductAxis:
     """An axis inside the heads of a circuit."""
 
     circuit: Circuit
     one: Instance
 
     def rows(self, tensors: Tensors) -> list[ActedRows]:
+        """Return what the axis acts on, direct sides and dual ones."""
         return carriers(self.circuit, self.one, tensors, tensors, lambda other: True)
 
     def members(self, tensors: Tensors) -> set[str]:
+        """Return the names of its tensors."""
         return {part.member.name for row in self.rows(tensors) for part, _ in row.parts}
 
     def factors(self, tensors: Tensors) -> Factors:
@@ -117,6 +119,7 @@ class _Axis:
         return torch.cat(direct, dim=2), torch.cat(dual, dim=2)
 
     def spans(self) -> Iterator[_Span]:
+        """Yield the entries that rotate, and those that do not."""
         axis, n = self.circuit.axis(self.one), self.circuit.sizes[self.one[0]]
         rotated = self.circuit.rotary[self.one[0]] if axis.kind == "planes" else 0
         if rotated:
@@ -143,13 +146,13 @@ def _view(block: StoredBlock, row: ActedRows) -> Tensor:
     return block.tensor.permute(*first, *(place for place in range(len(block.factors)) if place not in first))
 
 
-def _axes(circuit: Circuit, tensors: Tensors) -> Iterator[_Axis]:
+def product_axes(circuit: Circuit, tensors: Tensors) -> Iterator[ProductAxis]:
     """Yield the axes whose products can be formed."""
     inner = {name for name, axis in circuit.family.axes.items() if axis.kind in ("basis", "planes")}
     for one in circuit.instances:
         if one[0] not in inner or circuit.axis(one).normed:
             continue
-        axis = _Axis(circuit=circuit, one=one)
+        axis = ProductAxis(circuit=circuit, one=one)
         rows = axis.rows(tensors)
         held = {factor.axis for row in rows for part, _ in row.parts for factor in part.factors}
         plain = not any(row.vector for row in rows) and not held & (inner - {one[0]})
