@@ -86,7 +86,8 @@ class Lab:
         status = status_of(victim(self.task(verb, *again)))
         found = written(self.place / "out")
         if status:
-            self.wrong.append(f"{what}: then ends with {status}: {self.said.read_text()[-300:]}")
+            said = [line[:1000] for line in self.said.read_text().splitlines() if not line.startswith("resume with")]
+            self.wrong.append(f"{what}: then ends with {status}: {said[-5:]}")
         elif found.keys() != whole.keys():
             self.wrong.append(f"{what}: other files: {sorted(found.keys() ^ whole.keys())}")
         elif not verb.drawn and steady(found) != steady(whole):

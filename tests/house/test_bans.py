@@ -13,6 +13,14 @@ PURE_ROOMS = (
 ).split()
 BANNED_MODULES = ("pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "marshal", "shelve")
 BANNED_CALLS = ("eval", "exec", "compile", "os.system", "os.popen", "torch.load", "pickle.loads", "torch.save")
+#: Files that may parse JSON without the strict reader: it was checked before, is ours, is a reply, or is all looked at.
+PLAIN_JSON = {
+    "checkpoint.bytes.strict_json", "scan.files.judge", "scan.files.pickles", "verbs.folders", "verbs.checks",
+    "evaluate.base.compute_dtype", "evaluate.base.gguf_model", "evaluate.language.served", "evaluate.language.tasks",
+    "engines.process", "api.scan", "zoo.glyphs.digits", "zoo.side_by_side", "zoo.rows", "zoo.language.words",
+    "results.upgrade", "results.read", "watermark.keyed_words", "watermark.request", "attack.folder",
+    "attack.language.upload", "attack.language.theft",
+}  # fmt: skip
 FILE_CALLS = ("open", "os.open", "io.open")
 FILE_METHODS = ("read_text", "write_text", "read_bytes", "write_bytes", "open", "unlink", "rename", "mkdir")
 
@@ -89,6 +97,16 @@ def test_files_are_opened_only_in_the_rooms_that_may(modules) -> None:
             method = call.func.attr if isinstance(call.func, ast.Attribute) else ""
             if name in FILE_CALLS or method in FILE_METHODS:
                 wrong.append(f"{module.at(call)} {name}")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_json_of_strangers_goes_through_the_strict_reader(modules) -> None:
+    wrong = [
+        module.at(call)
+        for module in modules
+        for call in _calls(module)
+        if _dotted(call.func) in ("json.loads", "json.load") and module.name.partition(".")[2] not in PLAIN_JSON
+    ]
     assert not wrong, "\n".join(wrong)
 
 
@@ -174,6 +192,7 @@ def test_no_family_is_named_outside_the_tables(modules) -> None:
         ("print(x)", test_no_print_anywhere_and_no_logging_in_the_rooms),
         ("import logging", test_no_print_anywhere_and_no_logging_in_the_rooms),
         ("path.write_text(x)", test_files_are_opened_only_in_the_rooms_that_may),
+        ("json.loads(data)", test_json_of_strangers_goes_through_the_strict_reader),
         ("torch.manual_seed(0)", test_no_global_random_state),
         ("np.random.normal(size=3)", test_no_global_random_state),
         ("for x in set(y): pass", test_nothing_is_iterated_from_a_set),

@@ -13,7 +13,7 @@ import sys
 import time
 import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Final, TypeVar
 
 import click
@@ -21,7 +21,7 @@ from click.shell_completion import CompletionItem
 
 from mergebarrier import __version__
 from mergebarrier.cli._output import Session, hold_streams, print_error, tell
-from mergebarrier.cli.shell import LogFile
+from mergebarrier.cli.shell import LogFile, hidden_in
 from mergebarrier.errors import (
     BadConfig,
     InternalError,
@@ -141,9 +141,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     hold_streams()
     session = Session(tuple(sys.argv[1:] if argv is None else argv))
+    secrets = session.secrets
+    with hidden_in(secrets) if secrets else nullcontext():
+        return _logged(session, secrets)
+
+
+def _logged(session: Session, secrets: Sequence[str]) -> int:
     started = time.perf_counter()
     try:
-        code = _run(session)
+        code = _run(session, secrets)
         if session.log is not None:
             session.log.write(f"exit code {code} after {time.perf_counter() - started:.1f} s")
         return code
@@ -152,11 +158,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             session.log.close()
 
 
-def _run(session: Session) -> int:
+def _run(session: Session, secrets: Sequence[str]) -> int:
     try:
         with _translated(session):
             if session.log_path is not None:
-                session.log = LogFile(session.log_path)
+                session.log = LogFile(session.log_path, secrets)
                 session.log.write(f"mergebarrier {__version__}: {shlex.join(['mergebarrier', *session.argv])}")
             code = _group.main(list(session.argv), prog_name="mergebarrier", standalone_mode=False, obj=session)
     except click.exceptions.NoArgsIsHelpError as error:

@@ -8,11 +8,13 @@ file or a pipe it is as wide as it needs to be, and never cut.
 import dataclasses
 import json
 import os
+import re
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -30,6 +32,14 @@ __all__ = ["SCHEMA_VERSION", "Output", "Session", "hold_streams", "print_error",
 _WIDEST: Final = 10_000
 _READABLE: Final = 110
 _LOG: Final = "--log-file"
+#: A secret that is given where the name of a file or an address belongs: a key in hex or base64, what stands before the
+#: host of an address, a token, a key in PEM.
+_SECRET: Final = re.compile(
+    r"(?<![\w.])(?:0x)?[0-9a-fA-F]{64}(?![\w/.])|(?<![\w+/-])[\w+/-]{43}=(?!\S)|(?<=://)[^/@\s]+(?=@)"
+    r"|(?<![\w-])(?:sk-|hf_)[\w-]{16,}|-----BEGIN[A-Z ]* PRIVATE KEY-----.*",
+    re.ASCII | re.DOTALL,
+)
+_SHORTEST: Final = 8
 
 
 @dataclasses.dataclass
@@ -61,6 +71,14 @@ class Session:
         ]
         following = words[words.index(_LOG) + 1 :] if _LOG in words else []
         return Path(following[0]) if following else None
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """What of the arguments must not be shown, line by line; what exists, or is to be written, is a name."""
+        names = [word for flag, word in pairwise(self.argv) if flag in ("-o", "--out")]
+        words = [word for word in self.argv if word not in names and not _is_there(word)]
+        found = [line for word in words for one in _SECRET.finditer(word) for line in one[0].splitlines()]
+        return tuple(line for line in found if len(line) >= _SHORTEST)
 
     @property
     def _options(self) -> tuple[str, ...]:
@@ -198,6 +216,10 @@ def print_error(error: MergebarrierError, session: Session) -> None:
         fields = {"code": error.code, "where": error.where, "what": error.what, "remedy": error.remedy, "notes": notes}
         with suppress(OSError):  # a stdout that takes nothing may be the error itself
             click.echo(_dumps({"kind": "error", "exit_code": error.exit_code, "error": fields}))
+
+
+def _is_there(word: str) -> bool:
+    return os.path.lexists(word) if "\0" not in word else False
 
 
 def _ignore(done: int, total: int | None = None) -> None:

@@ -63,7 +63,8 @@ class KeyStream:
 
 
 Streams = Callable[[str, str], KeyStream]
-_HEX_KEY = re.compile(r"[0-9a-fA-F]{64}")
+#: A key that is given where the name of its file belongs: in hex, in base64, in PEM.
+_KEY_ITSELF = re.compile(r"(?:0x)?[0-9a-fA-F]{64}|[\w+/-]{43}=?|.*PRIVATE KEY.*", re.ASCII | re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -138,6 +139,13 @@ def check_key_place(path: Path) -> None:
             )
 
 
+def _check_is_name(path: Path) -> None:
+    """Raise BadKey, without the word, for a key where the name of its file belongs."""
+    if _KEY_ITSELF.fullmatch(path.name) or _KEY_ITSELF.fullmatch(str(path)):
+        what = "this looks like a key itself, which would stand in the history of a shell"
+        raise BadKey(what, where="--key", remedy="give the name of the key file, and make a new key") from None
+
+
 def write_key_file(path: str | os.PathLike[str], key: bytes) -> None:
     """Write a new key file with mode 0600.
 
@@ -149,6 +157,7 @@ def write_key_file(path: str | os.PathLike[str], key: bytes) -> None:
     path = Path(path)
     if len(key) != KEY_BYTES:
         raise BadKey(f"a key has {KEY_BYTES} bytes, this one has {len(key)}", where=path, remedy="make a new key")
+    _check_is_name(path)
     check_key_place(path)
     document = {"version": 1, "algorithm": "hkdf-sha256", "key_id": key_id(key), "key": key.hex()}
     try:
@@ -186,9 +195,7 @@ def read_key_file(path: str | os.PathLike[str]) -> bytes:
     try:
         fd, _ = open_regular(path.parent.resolve(), path.name)
     except NotACheckpoint as fault:
-        if _HEX_KEY.fullmatch(path.name):
-            what = "this looks like a key itself, which would stand in the history of a shell"
-            raise BadKey(what, where="--key", remedy="give the name of the key file, and make a new key") from None
+        _check_is_name(path)
         raise BadKey("there is no such key file", where=path, remedy="give the file that `protect` made") from fault
     try:
         status = os.fstat(fd)

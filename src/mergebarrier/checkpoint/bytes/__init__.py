@@ -23,7 +23,14 @@ if TYPE_CHECKING:
         ticker,
         write_at,
     )
-    from mergebarrier.checkpoint.bytes.strict_json import Skeleton, check_depth, parse, parse_bounded, skeleton
+    from mergebarrier.checkpoint.bytes.strict_json import (
+        Skeleton,
+        check_depth,
+        parse,
+        parse_bounded,
+        parse_text,
+        skeleton,
+    )
     from mergebarrier.checkpoint.bytes.strict_yaml import MAX_BYTES, read_documents, read_yaml
     from mergebarrier.checkpoint.bytes.tensors import (
         BITS,
@@ -73,6 +80,7 @@ __all__ = [
     "open_regular",
     "parse",
     "parse_bounded",
+    "parse_text",
     "range_digest",
     "read_documents",
     "read_into",

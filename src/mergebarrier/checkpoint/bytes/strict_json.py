@@ -9,6 +9,7 @@ Source: safetensors ``attacks/``; measured parser differences in safetensors 0.8
 """
 
 import json
+import math
 import re
 from collections import Counter
 from collections.abc import Callable
@@ -25,6 +26,7 @@ _ONE_BRACKET = bytes.maketrans(b"[]", b"{}")
 _NOT_BRACKET = bytes(range(256)).translate(None, b"[]{}")
 _MAX_INTEGER_DIGITS = 400
 _CHUNK = 1 << 20
+_TEXT_DEPTH, _TEXT_VALUES = 64, 4_000_000
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,10 @@ def parse(
     def real(digits: str) -> float:
         if integers_only:
             fail(f"number {clean(digits)} is not an integer")
-        return float(digits)
+        value = float(digits)
+        if not math.isfinite(value):  # 1e999, which other readers refuse, or pass on as a word that is no JSON
+            fail(f"number {clean(digits, longest=40)} is beyond every float")
+        return value
 
     def constant(name: str) -> NoReturn:
         fail(f"{name} is not JSON")
@@ -141,3 +146,11 @@ def parse_bounded(
         raise LimitExceeded(f"{seen.commas + 1} values, at most {max_values} are read", where=where, remedy=remedy)
     check_depth(seen.brackets, max_depth, where=where, remedy=remedy)
     return parse(text, error)
+
+
+def parse_text(text: bytes, error: Callable[[str], MergebarrierError], *, where: object) -> Any:
+    """Parse a long text of a model, such as a tokenizer, whose size was checked; every fault is an ``error``."""
+    try:
+        return parse_bounded(text, error, max_depth=_TEXT_DEPTH, max_values=_TEXT_VALUES, where=where, remedy="")
+    except LimitExceeded as fault:
+        raise error(fault.what) from fault

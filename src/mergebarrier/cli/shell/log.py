@@ -10,10 +10,12 @@ import datetime
 import re
 import sys
 import threading
+from collections.abc import Sequence
 from io import FileIO
 from pathlib import Path
 from typing import Final, TextIO, cast
 
+from mergebarrier.cli.shell.secrets import stripped
 from mergebarrier.errors import MergebarrierError, NotWritable, OutputExists
 
 __all__ = ["LogFile", "screen"]
@@ -28,12 +30,14 @@ class LogFile:
     """An open log; from ``__init__`` to ``close`` it receives what is written to ``sys.stderr``.
 
     Args:
-      path: the file; lines are appended to what it holds.
+      path:    the file; lines are appended to what it holds.
+      secrets: words that are not written.
     Raises: MergebarrierError when the file cannot be written.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, secrets: Sequence[str] = ()) -> None:
         """Open the file and copy stderr to it from now on."""
+        self._secrets = secrets
         try:
             _check(path)
             self._file: FileIO | None = path.open("ab", buffering=0)
@@ -52,7 +56,7 @@ class LogFile:
             if self._file is None:
                 return
             try:
-                lines = "".join(f"{now} {line}\n" for line in text.splitlines() if line)
+                lines = "".join(f"{now} {line}\n" for line in stripped(text, self._secrets).splitlines() if line)
                 self._file.write(lines.encode(errors="backslashreplace"))
             except OSError as error:
                 self._file.close()

@@ -6,11 +6,10 @@ it can ask for code, for a kernel or for the network.  The tokenizer is the plai
 template is rendered.
 """
 
-import json
 from typing import TYPE_CHECKING, Any
 
 from mergebarrier.checkpoint import Checkpoint
-from mergebarrier.checkpoint.bytes import FLOAT_NAMES, TORCH
+from mergebarrier.checkpoint.bytes import FLOAT_NAMES, TORCH, parse_text
 from mergebarrier.circuits import describe
 from mergebarrier.errors import BadConfig, UnsupportedFeature, clean
 from mergebarrier.evaluate.base.compute_dtype import AUTO, compute_dtype
@@ -85,16 +84,19 @@ def tokenizer_of(data: bytes, where: object) -> "Tokenizer":
         from tokenizers import Tokenizer
     except ImportError as error:
         raise missing_extra("tokenizers") from error
+
+    def bad(what: str) -> BadConfig:
+        return BadConfig(f"not a tokenizer: {what}", where=where, remedy="download the file again")
+
+    parse_text(data, bad, where=where)
     try:
-        text = data.decode("utf-8")
-        json.loads(text)
-        tokenizer = Tokenizer.from_str(text)
+        tokenizer = Tokenizer.from_str(data.decode("utf-8"))
     except BaseException as error:  # the bindings raise a bare Exception for a malformed table, and panics beside it
         if isinstance(error, MemoryError) or not (
             isinstance(error, Exception) or type(error).__name__ == "PanicException"
         ):
             raise
-        raise BadConfig(f"not a tokenizer: {clean(error)}", where=where, remedy="download the file again") from error
+        raise bad(clean(error)) from error
     tokenizer.no_padding()
     tokenizer.no_truncation()
     return tokenizer

@@ -4,12 +4,12 @@ Source: the image processors of transformers, read from ``preprocessor_config.js
 the final size at once, without a crop; a folder that does not say mean, deviation and size is refused.
 """
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mergebarrier.checkpoint import Checkpoint
+from mergebarrier.checkpoint.bytes import parse_text
 from mergebarrier.errors import BadConfig, UnsupportedFeature, clean
 
 PROCESSOR = "preprocessor_config.json"
@@ -34,24 +34,22 @@ def read_preparation(checkpoint: Checkpoint) -> Preparation:
             where=where,
             remedy="copy the file from the folder of the base",
         )
+
+    def bad(what: str) -> BadConfig:
+        return BadConfig(what, where=where, remedy="copy the file from the folder of the base")
+
+    said = parse_text(checkpoint.read_side_file(PROCESSOR), bad, where=where)
     try:
-        said: object = json.loads(checkpoint.read_side_file(PROCESSOR))
         if not isinstance(said, dict):
             raise TypeError("not a table")
         crop = said.get("crop_size") if said.get("do_center_crop", True) else None
         side = _side(crop if crop is not None else said["size"])
         mean, deviation = (tuple(float(value) for value in said[key]) for key in ("image_mean", "image_std"))
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise BadConfig(
-            "not a table with size, image_mean and image_std", where=where, remedy="copy the file from the base"
-        ) from error
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+        raise bad("not a table with size, image_mean and image_std") from error
     sound = len(mean) == len(deviation) and len(mean) in (1, 3) and all(map(math.isfinite, (*mean, *deviation)))
     if not (sound and all(value > 0 for value in deviation) and 1 <= side <= MAX_SIDE):
-        raise BadConfig(
-            f"size {side}, mean {clean(list(mean))} or deviation {clean(list(deviation))} is out of range",
-            where=where,
-            remedy="copy the file from the folder of the base",
-        )
+        raise bad(f"size {side}, mean {clean(list(mean))} or deviation {clean(list(deviation))} is out of range")
     return Preparation(side, mean, deviation)
 
 

@@ -14,7 +14,6 @@ Source: ours. Differs from a full pass: norms of sampled tensors are within abou
 cost; tensor set, shapes, dtypes and finiteness are not sampled: the writer refuses a merge that breaks them.
 """
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +24,8 @@ import torch
 from torch import Tensor
 
 from mergebarrier.checkpoint import is_of_tokenizer
-from mergebarrier.errors import BadRecipe
+from mergebarrier.checkpoint.bytes import parse_text
+from mergebarrier.errors import BadConfig, BadRecipe, CheckpointError
 from mergebarrier.merge.configs import is_float
 
 if TYPE_CHECKING:
@@ -294,7 +294,7 @@ def _tokens_beyond(rows: int, config: Mapping[str, object], files: Mapping[str, 
 
 def _parsed(data: bytes) -> dict[str, object]:
     try:
-        document = json.loads(data) if data else {}
-    except (ValueError, RecursionError):
+        document = parse_text(data, BadConfig, where="tokenizer") if data else {}
+    except CheckpointError:
         return {}  # loading the tokenizer reports it; the weights are judged here
     return document if isinstance(document, dict) else {}

@@ -16,7 +16,7 @@ from math import prod
 from typing import TYPE_CHECKING, Any
 
 from mergebarrier.checkpoint import is_of_tokenizer
-from mergebarrier.checkpoint.bytes import FLOAT_NAMES
+from mergebarrier.checkpoint.bytes import FLOAT_NAMES, parse_text
 from mergebarrier.errors import BadRecipe, ConfigMismatch, clean
 from mergebarrier.merge.configs import is_float
 from mergebarrier.merge.recipe.alignment import Alignment
@@ -250,11 +250,12 @@ def _template_of(model: "Checkpoint") -> str | None:
 
 
 def _table(data: bytes) -> dict[str, object]:
-    try:
-        document = json.loads(data)
-    except (ValueError, RecursionError) as fault:
-        raise BadRecipe(f"a tokenizer file is not JSON: {clean(fault)}", remedy="repair the file") from None
+    document = parse_text(data, _bad_settings, where=SETTINGS_FILE)
     return document if isinstance(document, dict) else {}
+
+
+def _bad_settings(what: str) -> BadRecipe:
+    return BadRecipe(f"a tokenizer file cannot be read: {what}", remedy="repair the file")
 
 
 def _dump(table: Mapping[str, object]) -> bytes:

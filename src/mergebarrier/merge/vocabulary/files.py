@@ -9,12 +9,12 @@ Source: transformers 5.23 (``_from_pretrained`` of its tokenizers) and tokenizer
 ``added_tokens.json`` that added_tokens_decoder hides is read too, where its numbers are free: its rows were trained.
 """
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mergebarrier.checkpoint.bytes import parse_text
 from mergebarrier.errors import BadRecipe, clean
 from mergebarrier.merge.vocabulary.faults import bad_tokenizer
 from mergebarrier.merge.vocabulary.pieces import TOKENS_FILE, pieces_of
@@ -187,10 +187,11 @@ def without_lost_tokens(settings: Mapping[str, object], known: Mapping[str, int]
 
 def _table(read: Read, name: str, where: Path) -> Mapping[str, object]:
     data = read(name)
-    try:
-        document = json.loads(data) if data is not None else {}
-    except (ValueError, RecursionError) as fault:
-        raise bad_tokenizer(f"not JSON: {clean(fault)}", where / name) from None
+
+    def bad(what: str) -> BadRecipe:
+        return bad_tokenizer(what, where / name)
+
+    document = {} if data is None else parse_text(data, bad, where=where / name)
     if not isinstance(document, dict):
         raise BadRecipe("not a table", where=where / name, remedy="repair the file")
     return document

@@ -7,10 +7,10 @@
 Source: the files of transformers and tokenizers. Differs: a file whose numbers are not known here is refused by name.
 """
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from mergebarrier.checkpoint.bytes import parse_text
 from mergebarrier.errors import BadRecipe, clean
 from mergebarrier.merge.vocabulary import sentencepiece
 from mergebarrier.merge.vocabulary.faults import bad_tokenizer
@@ -89,10 +89,7 @@ def _checked(numbers: Mapping[str, object], where: Path) -> Mapping[str, int]:
 
 
 def _json(data: bytes, where: Path) -> Mapping[str, object]:
-    try:
-        document = json.loads(data)
-    except (ValueError, RecursionError) as fault:
-        raise bad_tokenizer(f"not JSON: {clean(fault)}", where) from None
+    document = parse_text(data, lambda what: bad_tokenizer(what, where), where=where)
     if not isinstance(document, dict):
         raise bad_tokenizer("it has no table model or no list added_tokens", where)
     return document
