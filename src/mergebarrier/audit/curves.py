@@ -1,12 +1,12 @@
 """Barrier curves: the loss on the straight line from a state of the protected expert to the partner.
 
 The unprotected and the published expert are always measured, and every model that an attack makes.  A
-loss that is not finite, or above 1,000 nats, counts as 1,000.
+loss that is not finite, or above 1,000 nats, counts as 1,000, and so does a merge that shapes refuse.
 """
 
 from collections.abc import Sequence
 
-from mergebarrier.audit.bench import TASKS, Bench, Figures, Identity
+from mergebarrier.audit.bench import OTHER_SHAPES, TASKS, Bench, Figures, Identity
 from mergebarrier.results import Barrier, Line
 
 _WORST_NATS = 1000.0
@@ -59,7 +59,10 @@ def _loss(bench: Bench, role: str, t: float) -> float:
     }
 
     def compute() -> Figures:
-        bench.fill(make("linear", weights=(1.0 - t, t)), [role, "partner"])
+        try:
+            bench.fill(make("linear", weights=(1.0 - t, t)), [role, "partner"])
+        except OTHER_SHAPES:
+            return {"nats": None}
         return {"nats": bench.loss(bench.spec.barrier_items)}
 
     name = "partner" if t == 1.0 else f"{role} to partner at {t:g}"

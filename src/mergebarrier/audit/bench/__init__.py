@@ -7,7 +7,7 @@ from mergebarrier import lazy
 if TYPE_CHECKING:
     from mergebarrier.audit.bench import cost
     from mergebarrier.audit.bench.blend import Blend, Pair, from_coarse_to_fine, spread
-    from mergebarrier.audit.bench.candidate import Candidate, reference_of
+    from mergebarrier.audit.bench.candidate import OTHER_SHAPES, Candidate, reference_of
     from mergebarrier.audit.bench.grading import (
         as_best,
         best_of,
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     )
     from mergebarrier.audit.bench.journal import Figures, Identity, MeasurementJournal
     from mergebarrier.audit.bench.live import LiveModel
-    from mergebarrier.audit.bench.realigned import realigned
+    from mergebarrier.audit.bench.realigned import realigned, undone
     from mergebarrier.audit.bench.spec import (
         COEFFICIENTS,
         EDIT_EVALUATIONS,
@@ -41,6 +41,7 @@ __all__ = [
     "EDIT_EVALUATIONS",
     "LEARN_STEPS",
     "MERGES",
+    "OTHER_SHAPES",
     "OURS",
     "REBASIN_STEPS",
     "RECOVER_SAMPLES",
@@ -71,6 +72,7 @@ __all__ = [
     "scale",
     "searched",
     "spread",
+    "undone",
 ]
 
 lazy.open_door(__name__)

@@ -2,7 +2,8 @@
 
     fill(merge, models)  ->  weights of the module  ->  score(rows)
 
-A cell therefore costs one merge and one evaluation and never touches the disk.
+A cell therefore costs one merge and one evaluation and never touches the disk.  Merges have the shapes of the original;
+a single model of others (widened, or with polynomials) gets a module of its own.
 """
 
 from collections.abc import Sequence
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, TypedDict
 
 from mergebarrier.audit.bench.blend import Blend
 from mergebarrier.audit.bench.spec import AuditSpec
+from mergebarrier.errors import ShapeMismatch
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -41,6 +43,7 @@ class LiveModel:
         self._batch_tokens = spec.batch_tokens
         self._limits: _Limits = {"workers": spec.workers, "max_ram_bytes": spec.max_ram_bytes}
         self._module: nn.Module | None = None
+        self._shapes: object = None
         self._tokenizer: Tokenizer | None = None
         self._inside = ""
         self._read = self._learned = 0
@@ -53,11 +56,17 @@ class LiveModel:
     @property
     def module(self) -> "nn.Module":
         """The module, with whatever weights were put into it last; at first the original's."""
-        if self._module is None:
+        return self._shaped(self._original) if self._module is None else self._module
+
+    def _shaped(self, like: "Checkpoint") -> "nn.Module":
+        """Return the module, of the shapes of a model: the one that is there, or that model's."""
+        shapes = _shapes(like)
+        if self._module is None or shapes != self._shapes:
             from mergebarrier.evaluate import load_module
 
-            self._module = load_module(self._original, self._dtype, self._device)
-            self._inside = self._original.content_digest(workers=self._workers)
+            self.release()
+            self._module, self._shapes = load_module(like, self._dtype, self._device), shapes
+            self._inside = like.content_digest(workers=self._workers)
         return self._module
 
     @property
@@ -74,13 +83,13 @@ class LiveModel:
         self._module, self._inside = None, ""
 
     def fill(self, method: "Merge", base: "Checkpoint", models: "Sequence[Checkpoint]") -> None:
-        """Merge models into the module; the base is added where the method uses it."""
+        """Merge models into the module; the base is added where the method uses it; MergeError where shapes differ."""
         from mergebarrier.evaluate import ModuleSink
         from mergebarrier.merge import plan
         from mergebarrier.run import transform
 
-        module = self.module
         planned = plan(method, base, models).surveyed()
+        module = self._shaped(self._original)
         self._inside = ""
         transform(planned.sources, ModuleSink(module), planned.units, planned.apply, **self._limits)
 
@@ -89,15 +98,17 @@ class LiveModel:
         from mergebarrier.evaluate import ModuleSink
         from mergebarrier.run import transform
 
-        module, digest = self.module, model.content_digest(workers=self._workers)
+        module, digest = self._shaped(model), model.content_digest(workers=self._workers)
         if self._inside != digest:
             self._inside = ""
             transform([model], ModuleSink(module), (), lambda unit, tensors: tensors[0], **self._limits)
             self._inside = digest
 
     def blend(self, base: "Checkpoint", protected: "Checkpoint", partner: "Checkpoint") -> Blend:
-        """Hold three models, to be mixed in the module part by part."""
+        """Hold three models, to be mixed in the module part by part; ShapeMismatch where they do not fit."""
         held = []
+        if _shapes(protected) != _shapes(base):
+            raise ShapeMismatch("its shapes are not the base's", where=protected.path, remedy="undo its protection")
         for model in (base, protected, partner):
             self.load(model)
             held.append({name: weights.detach().clone() for name, weights in self.module.named_parameters()})
@@ -147,3 +158,11 @@ class LiveModel:
         loss = self.answer_loss(rows)
         torch.autograd.backward(loss)
         return float(loss.detach())
+
+
+def _shapes(model: "Checkpoint") -> object:
+    """Return what a module must have in common with a model to hold its weights."""
+    from mergebarrier.circuits import describe
+
+    architecture = describe(model)
+    return dict(architecture.dims), tuple(architecture.stands_for)

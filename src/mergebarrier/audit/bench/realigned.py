@@ -1,16 +1,19 @@
 """Realigned models of an audit: each written once into the work folder, and found there by a resumed audit.
 
 A folder is reused only when its manifest says that it was made by the same version of the same attack from the same
-weights; its time is that of the run that made it.
+weights; its time is that of the run that made it.  What a file shows by itself (polynomials, widened layers) is undone
+before its coordinates are, one folder per step.
 """
 
 from collections.abc import Mapping
 from dataclasses import asdict
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mergebarrier import __version__
 from mergebarrier.audit.bench.workbench import Bench
+from mergebarrier.errors import InternalError
 
 if TYPE_CHECKING:
     from mergebarrier.realign import Realignment
@@ -33,7 +36,7 @@ def realigned(
     """
     out = bench.spec.work / folder
     parameters = asdict(realignment)
-    inputs = [bench.digest(source), bench.digest(anchor)]
+    inputs = [bench.digest(role) for role in (source, anchor)[: 1 + realignment.needs_base]]
     identity = {"inputs": inputs, "method": realignment.name, "parameters": parameters}
 
     def run() -> dict[str, float]:
@@ -50,6 +53,28 @@ def realigned(
         run()
     bench.admit(role, out)
     return done.seconds
+
+
+def undone(
+    bench: Bench, source: str, role: str, folder: str, *, last: "Realignment | None" = None, anchor: str = "base"
+) -> float:
+    """Undo what a file shows, and realign what is left to an anchor; arguments as ``realigned``.
+
+    ``last`` is the attack against the anchor, None for the one that keeps the function.
+    """
+    from mergebarrier.circuits import describe
+    from mergebarrier.realign import Auto
+
+    seconds, first = 0.0, source
+    for number in count(1):
+        model = bench.checkpoints[source]
+        _, method = Auto().step(describe(model), model, bench.checkpoints[anchor])
+        if method.needs_base:
+            return seconds + realigned(bench, source, role, last or method, folder, anchor=anchor)
+        before = f"{first}, undone {number}"
+        seconds += realigned(bench, source, before, method, before.replace(", ", "-").replace(" ", "-"))
+        source = before
+    raise InternalError("a chain of attacks has no end", where=source)
 
 
 def _made(out: Path, identity: Mapping[str, object]) -> bool:

@@ -8,14 +8,14 @@ Everything is asked of the journal first and measured only where it is not there
 import hashlib
 import math
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mergebarrier import __version__
-from mergebarrier.audit.bench.candidate import Candidate, Filled, Search, skill_of
+from mergebarrier.audit.bench.candidate import Candidate, Filled, Search, filled, skill_of
 from mergebarrier.audit.bench.journal import Figures, Identity, MeasurementJournal, finite, row_id
 from mergebarrier.audit.bench.live import LiveModel
 from mergebarrier.audit.bench.spec import AuditSpec, MergeSetting
@@ -90,11 +90,7 @@ class Bench:
         from mergebarrier import verbs
 
         checkpoint = self.checkpoints[role]
-        return Model(
-            name=checkpoint.name,
-            content_digest=self.digest(role),
-            licence=verbs.licence(checkpoint),
-        )
+        return Model(name=checkpoint.name, content_digest=self.digest(role), licence=verbs.licence(checkpoint))
 
     @property
     def n_weights(self) -> int:
@@ -146,7 +142,7 @@ class Bench:
         """Score one model on the test rows of both tasks."""
         skills = {}
         for task in TASKS:
-            identity = {"model": self.digest(role), "rows": self._rows_id(task, "test"), "dtype": self.dtype}
+            identity = {"model": self.digest(role), "rows": self.rows_id(task, "test"), "dtype": self.dtype}
 
             def compute(task: str = task) -> Figures:
                 self.live.load(self.checkpoints[role])
@@ -179,7 +175,7 @@ class Bench:
             self.fill(method, [place.role, "partner"])
             return Filled(coefficients=dict(setting.coefficients), parameters=parameters(method))
 
-        return self._scored(place, split, setting.merge, parameters(method), fill)
+        return self._scored(place, split, setting.merge, parameters(method), fill, dict(setting.coefficients))
 
     def mixed(self, place: Candidate, merge: str, identity: Identity, search: Search) -> Cell:
         """Mix the models of a cell part by part, as a search on validation rows finds best; score it on test rows.
@@ -202,10 +198,18 @@ class Bench:
                 parameters={**identity, **work, "coefficients": {name: list(pair) for name, pair in found.items()}},
             )
 
-        chosen_on = {"validation": [self._rows_id(task, "validation") for task in TASKS], **identity}
-        return self._scored(place, "test", merge, chosen_on, fill)
+        chosen_on = {"validation": [self.rows_id(task, "validation") for task in TASKS], **identity}
+        return self._scored(place, "test", merge, chosen_on, fill, {})
 
-    def _scored(self, place: Candidate, split: Split, merge: str, asked: Identity, fill: Callable[[], Filled]) -> Cell:
+    def _scored(
+        self,
+        place: Candidate,
+        split: Split,
+        merge: str,
+        asked: Identity,
+        fill: Callable[[], Filled],
+        shown: Mapping[str, float],
+    ) -> Cell:
         if place.state not in self._states:
             raise InternalError(
                 f"no level declares the state {place.state!r}", where="audit", remedy="declare it there"
@@ -214,15 +218,15 @@ class Bench:
             "about": "cell",
             "models": [self.digest("base"), self.digest(place.role), self.digest("partner")],
             "merge": [merge, asked],
-            "rows": [self._rows_id(task, split) for task in TASKS],
+            "rows": [self.rows_id(task, split) for task in TASKS],
             "dtype": self.dtype,
         }
         found = self._finished(identity, place)
         if found is None:
             started = time.perf_counter()
-            filled = fill()
+            inside = filled(fill, place, shown)
             merged = time.perf_counter()
-            ours, theirs = (self.live.score(self._rows[task, split]) for task in TASKS)
+            ours, theirs = (inside.score(self.live, self._rows[task, split]) for task in TASKS)
             found = Cell(
                 row_id=row_id({**identity, "state": place.state}),
                 level=place.level,
@@ -230,8 +234,8 @@ class Bench:
                 state=place.state,
                 split=split,
                 merge=merge,
-                coefficients=dict(filled.coefficients),
-                parameters=dict(filled.parameters),
+                coefficients=dict(inside.coefficients),
+                parameters=dict(inside.parameters),
                 skill_protected=skill_of(ours),
                 skill_partner=skill_of(theirs),
                 nll_nats=finite((ours.nll_nats + theirs.nll_nats) / 2),
@@ -241,10 +245,9 @@ class Bench:
                 version=__version__,
             )
             self._journal.add(found)
-            label = MergeSetting(merge, tuple(filled.coefficients.items())).label
-            self.say(
-                f"{place.state} {label} ({split}): {ours.rate:.2f} / {theirs.rate:.2f} ({duration(found.seconds)})"
-            )
+            label = MergeSetting(merge, tuple(inside.coefficients.items())).label
+            rates = f"{ours.rate:.2f} / {theirs.rate:.2f}"
+            self.say(f"{place.state} {label} ({split}): {rates} ({duration(found.seconds)})")
         return found
 
     def validation_loss(self) -> float:
@@ -292,9 +295,6 @@ class Bench:
         }
         return self.measure("perplexity", role, identity, compute)
 
-    def _rows_id(self, task: str, split: Split) -> str:
-        return rows_digest(self._rows[task, split])
-
     def rows_id(self, task: str, split: Split = "test") -> str:
         """Return the digest of some rows of a task."""
-        return self._rows_id(task, split)
+        return rows_digest(self._rows[task, split])

@@ -6,7 +6,7 @@ function of the model.
 
 from collections.abc import Sequence
 
-from mergebarrier.audit.bench import AuditSpec, Bench, MergeSetting, cost, realigned
+from mergebarrier.audit.bench import AuditSpec, Bench, MergeSetting, cost, undone
 from mergebarrier.audit.ladder.climb import control
 from mergebarrier.audit.ladder.level import Level, LevelContext
 from mergebarrier.results import Cell, State
@@ -18,7 +18,7 @@ def prepare(bench: Bench) -> float:
     """Realign the protected model as published, after undoing stream, head order and neurons."""
     from mergebarrier.realign import Aga
 
-    return realigned(bench, "protected", _STATE, Aga(matched=True), "aga")
+    return undone(bench, "protected", _STATE, "aga", last=Aga(matched=True))
 
 
 def flops(bench: Bench) -> int:

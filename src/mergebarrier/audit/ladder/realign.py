@@ -2,11 +2,13 @@
 
     before any merge   realigned = gaugefix(protected, base), which computes what the protected model does
 
+Where the file itself shows polynomials or widened layers, these are undone first; neither needs the base.
+
 Its checks ask whether realignment only undoes: it must change no merge of the unprotected model, leave the skill of the
 protected one alone, and lead from two keys to the same weights.
 """
 
-from mergebarrier.audit.bench import AuditSpec, Bench, Figures, MergeSetting, best_of, cost, realigned
+from mergebarrier.audit.bench import AuditSpec, Bench, Figures, MergeSetting, best_of, cost, realigned, undone
 from mergebarrier.audit.ladder.edits import EDITS
 from mergebarrier.audit.ladder.level import Evidence, Level, at_most
 from mergebarrier.audit.ladder.smooth import SMOOTH
@@ -19,9 +21,7 @@ _KEYS = 1e-3
 
 def prepare(bench: Bench) -> float:
     """Realign the protected model to the base."""
-    from mergebarrier.realign import GaugeFix
-
-    return realigned(bench, "protected", _STATE, GaugeFix(), "gaugefix")
+    return undone(bench, "protected", _STATE, "gaugefix")
 
 
 def flops(bench: Bench) -> int:
@@ -68,13 +68,12 @@ def realignment_is_harmless(found: Evidence) -> Control:
 def two_keys(found: Evidence) -> Control | None:
     """Two keys lead to the same weights, in units of the task vector."""
     from mergebarrier.checkpoint.bytes import ROUNDOFF
-    from mergebarrier.realign import GaugeFix
 
     bench = found.bench
     if bench.spec.second is None:
         return None
     bench.admit("second key", bench.spec.second)
-    realigned(bench, "second key", "second key, realigned", GaugeFix(), "second-gaugefix")
+    undone(bench, "second key", "second key, realigned", "second-gaugefix")
     roles = (_STATE, "second key, realigned", "original", "base")
 
     def compute() -> Figures:

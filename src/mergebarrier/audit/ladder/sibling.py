@@ -7,7 +7,7 @@ What a base gives beyond a sibling is a second task vector between protected mod
 
 from collections.abc import Sequence
 
-from mergebarrier.audit.bench import AuditSpec, Bench, MergeSetting, published, realigned
+from mergebarrier.audit.bench import AuditSpec, Bench, MergeSetting, published, undone
 from mergebarrier.audit.ladder.level import Level, LevelContext
 from mergebarrier.audit.ladder.realign import flops
 from mergebarrier.results import State
@@ -19,9 +19,7 @@ _SETTINGS = published(("linear", "slerp"), (0.3, 0.5, 0.7))
 
 def prepare(bench: Bench) -> float:
     """Realign the protected model to the partner."""
-    from mergebarrier.realign import GaugeFix
-
-    return realigned(bench, "protected", _STATE, GaugeFix(), _STATE, anchor="partner")
+    return undone(bench, "protected", _STATE, _STATE, anchor="partner")
 
 
 def settings(bench: Bench, context: LevelContext) -> Sequence[MergeSetting]:
