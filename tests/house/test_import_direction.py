@@ -45,6 +45,8 @@ ALLOWED: dict[str, set[str]] = {
     "symmetry": {*BASE, "numerics", "checkpoint", "arch", "circuits"},
     "keys": {*BASE, "checkpoint"},
     **{method: BELOW_METHODS for method in METHODS},
+    # Protections that are trained write their losses with the points and samplers of the loop.
+    "protect": {*BELOW_METHODS, "training"},
     "run": {*BASE, "checkpoint"},
     "training": {*BASE, "numerics"},
     "evaluate": {*BASE, "numerics", "checkpoint", "arch", "circuits"},

@@ -18,11 +18,13 @@ if TYPE_CHECKING:
         Value,
     )
     from mergebarrier.protect.registry import PROTECTIONS
+    from mergebarrier.protect.trained import TRAINED, TrainedProtection
     from mergebarrier.protect.widen import Widen
 
 __all__ = [
     "PARTS",
     "PROTECTIONS",
+    "TRAINED",
     "Context",
     "Exact",
     "MergeBarrier",
@@ -31,6 +33,7 @@ __all__ = [
     "Pieces",
     "Prepared",
     "Protection",
+    "TrainedProtection",
     "Value",
     "Widen",
     "joined",

@@ -22,6 +22,16 @@ def examples_loss(module: nn.Module, batch: Sequence[Example]) -> Tensor:
       module: a causal language model of transformers.
       batch:  at least one example.
     """
+    return F.cross_entropy(*answer_logits(module, batch))
+
+
+def answer_logits(module: nn.Module, batch: Sequence[Example]) -> tuple[Tensor, Tensor]:
+    """Return what is predicted where answer tokens stand, Float32[Tensor, "answers vocabulary"], and these tokens.
+
+    Args:
+      module: a causal language model of transformers.
+      batch:  at least one example.
+    """
     longest = max(len(one.prompt) + len(one.answer) for one in batch) - 1
     ids = torch.zeros(len(batch), longest, dtype=torch.long)
     row_of: list[int] = []
@@ -35,5 +45,6 @@ def examples_loss(module: nn.Module, batch: Sequence[Example]) -> Tensor:
         position_of += range(len(one.prompt) - 1, len(read))
         targets += one.answer
     body: Any = module
-    hidden = body.base_model(input_ids=ids, use_cache=False).last_hidden_state[row_of, position_of]
-    return F.cross_entropy(body.get_output_embeddings()(hidden).float(), torch.tensor(targets))
+    device = body.device
+    hidden = body.base_model(input_ids=ids.to(device), use_cache=False).last_hidden_state[row_of, position_of]
+    return body.get_output_embeddings()(hidden).float(), torch.tensor(targets, device=device)

@@ -1,0 +1,14 @@
+"""Protections that are trained: each a short file with the loss that it minimises."""
+
+from typing import TYPE_CHECKING
+
+from mergebarrier import lazy
+
+if TYPE_CHECKING:
+    from mergebarrier.protect.trained.registry import TRAINED
+    from mergebarrier.protect.trained.trained import TrainedProtection
+    from mergebarrier.protect.trained.trap2 import Trap2
+
+__all__ = ["TRAINED", "TrainedProtection", "Trap2"]
+
+lazy.open_door(__name__)

@@ -1,0 +1,81 @@
+"""What a trained protection is: a frozen dataclass with the loss that it minimises, and edits before and after.
+
+    minimise  sum of objective(state, batch, generator)  over the task vector, within the owner's budget
+
+To add a method: one file in this folder with a dataclass that inherits ``TrainedProtection``, sets ``name`` and
+``limit``, declares its hyper-parameters (``mergebarrier.parameters``) and defines ``objective``, which yields named
+scalars; and one line in ``registry.py``.  ``state.loss(point, rows)`` is the loss of the model at a point of weight
+space, ``state.divergence(point, rows, state.log_probs(other, rows))`` a KL, ``state.value(point, rows, f)`` anything
+else; points are data (``training.Point``: scale, siblings, edit, rounding or noise) and samplers draw them
+(``training.ScaleOnly``, ``MergeSimulation``, ``EditedMerge``, ``Segment``, ``Mixture``); ``clamped`` bounds a loss that
+is pushed up.  Multiply what protects by ``state.strength`` alone: the budget moves it, and the matched control is the
+same run with strength 0.  ``begin`` may move the start (a kick), ``finish`` the result (an edit of the trained
+vector, called with the budget already met).  Draw from ``generator`` only: it belongs to seed and step.  Options of the
+command line, the manifest, the tests over the registry and the page of the documentation come from the declarations.
+Import from ``mergebarrier.training`` inside functions: help texts do not load torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from mergebarrier.parameters import check_values, flag, number, whole
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor
+
+    from mergebarrier.training import ProtectiveState, StepRows
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainedProtection:
+    """What all have; a method declares some of these anew where its own defaults differ (``redefault``).
+
+    Raises: UsageError.
+    """
+
+    name: ClassVar[str]
+    limit: ClassVar[str]
+
+    steps: int = whole(200, low=1, help="Updates of the training.")
+    learning_rate: float = number(3e-4, low=0, above=True, help="Peak of AdamW's rate; warm-up, then half a cosine.")
+    rows: int = whole(8, low=1, help="Rows of the task in one step.")
+    text_rows: int = whole(2, low=1, help="Rows of plain text in one step.")
+    strength: float = number(0.05, low=0, help="First weight of what protects; the budget moves it.")
+    strength_ceiling: float = number(0.5, low=0, help="Largest weight of what protects.")
+    budget: float = number(
+        1.0, low=0, high=100, help="Percent that the perplexity of the right answers may rise; of text twice as much."
+    )
+    check_every: int = whole(50, low=1, help="Steps between two looks at the owner's loss.")
+    keep: float = number(1.0, low=0, help="Weight of the divergence from the expert on plain text.")
+    as_published: bool = flag(False, help="The literal form of the paper: its constants, nothing of ours.")
+
+    def __post_init__(self) -> None:
+        """Validate."""
+        check_values(self)
+
+    @property
+    def fixed(self) -> bool:
+        """Whether the strength stays as it is and the budget is only reported."""
+        return self.as_published
+
+    def begin(self, state: ProtectiveState, generator: Generator) -> None:
+        """Move the start of the training, in ``state.vector.leaves``."""
+
+    def objective(self, state: ProtectiveState, batch: StepRows, generator: Generator) -> Iterator[tuple[str, Tensor]]:
+        """Yield the terms of one step, each (name, scalar with a graph)."""
+        raise TypeError(f"{self.name} declares no objective")
+
+    def finish(self, state: ProtectiveState, generator: Generator) -> Mapping[str, Tensor] | None:
+        """Return another task vector than the one that was trained; None to publish it as it is."""
+        return None
+
+    def kept(self, state: ProtectiveState, batch: StepRows) -> Iterator[tuple[str, Tensor]]:
+        """Yield what holds the model to its expert on plain text, where there is text."""
+        from mergebarrier.training import NOMINAL
+
+        if self.keep and batch.text.places and not self.as_published:
+            said = state.said_by(state.expert, batch.text)
+            yield "keep", self.keep * state.divergence(NOMINAL, batch.text, said)

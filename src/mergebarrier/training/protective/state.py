@@ -1,0 +1,153 @@
+"""The model during its training, asked at any point: what a method's objective sees.
+
+    value(point) = f(model at W(point));    d value / d tau = <df/dW, dW/dtau>
+
+The weights of a point are written into the module, f is run and its gradient taken at once; what comes back is a scalar
+whose value and gradient are those of f, so several points can stand in one loss, nothing of a pass stays in memory, and
+gradient checkpointing works.  Second derivatives are not there.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from mergebarrier.training.protective.budget import Standing
+from mergebarrier.training.protective.learners import ChosenRows, Learner, all_rows, loss_of, mean_loss
+from mergebarrier.training.protective.points import NOMINAL, Point, weights_at
+from mergebarrier.training.protective.vectors import TrainedVector
+
+#: (weights) -> weights in coordinates that an attacker would bring them to; linear, so gradients pass.
+Moved = Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]]
+
+
+class ProtectiveState:
+    """See the module.
+
+    Args:
+      learner:  the model and the owner's data; its parameters hold the base.
+      vector:   the task vector that is trained.
+      pool:     task vectors of siblings, by the names of the learner's parameters.
+      strength: weight of the protecting term, which the budget moves.
+
+    Attributes:
+      step, steps: where the training is.
+      moved:       bad points are built from these coordinates of the weights; None for the weights as they are.
+      expert:      the owner's task vector, as it was before the training.
+    """
+
+    def __init__(
+        self,
+        learner: Learner,
+        vector: TrainedVector,
+        pool: Sequence[Mapping[str, Tensor]] = (),
+        *,
+        strength: float = 0.0,
+    ) -> None:
+        """Note the base, of every tensor that a task vector touches."""
+        self.learner, self.vector, self.pool, self.strength = learner, vector, list(pool), strength
+        self.expert = {name: value.detach().clone() for name, value in vector.task_vector().items()}
+        touched = sorted({*self.expert, *(name for sibling in pool for name in sibling)})
+        self._parameters = {name: learner.parameters[name] for name in touched}
+        self.base = {name: parameter.detach().clone() for name, parameter in self._parameters.items()}
+        self.step, self.steps = 0, 1
+        self.moved: Moved | None = None
+        self.tokens_read = self.tokens_learned = 0
+
+    def task_vector(self) -> dict[str, Tensor]:
+        """Return what is trained, with its graph."""
+        return self.vector.task_vector()
+
+    def weights(self, point: Point = NOMINAL) -> dict[str, Tensor]:
+        """Return the weights of a point, float32, with their graph; a bad point in the coordinates of ``moved``."""
+        tau = self.task_vector()
+        if self.moved is not None and point != NOMINAL:
+            moved = self.moved({name: self.base[name].float() + value for name, value in tau.items()})
+            tau = {name: moved[name] - self.base[name].float() for name in tau}
+        return weights_at(point, self.base, tau, self.pool)
+
+    def loss(self, point: Point, rows: ChosenRows) -> Tensor:
+        """Return the loss on the right answers at a point, nats per answer."""
+        return self.value(point, rows, lambda: loss_of(self.learner, rows))
+
+    def divergence(self, point: Point, rows: ChosenRows, target: Tensor) -> Tensor:
+        """Return KL(target || model at a point), nats per answer.
+
+        Args:
+          point:  where.
+          rows:   asked.
+          target: Float32[Tensor, "answers classes"], log-probabilities as ``log_probs`` gives them.
+        """
+
+        def measured() -> Tensor:
+            says = self.learner.answers(rows)[0].log_softmax(-1)
+            return F.kl_div(says, target, reduction="none", log_target=True).sum(-1).mean()
+
+        return self.value(point, rows, measured)
+
+    @torch.no_grad()
+    def log_probs(self, point: Point, rows: ChosenRows) -> Tensor:
+        """Return what the model says at a point, without a graph."""
+        self._write(self.weights(point))
+        self.tokens_read += self.learner.tokens(rows)
+        return self.learner.answers(rows)[0].log_softmax(-1)
+
+    @torch.no_grad()
+    def said_by(self, tau: Mapping[str, Tensor], rows: ChosenRows) -> Tensor:
+        """Return what the base with a task vector says: ``state.expert`` for the owner's expert, {} for the base."""
+        self._write(weights_at(NOMINAL, self.base, tau, ()))
+        self.tokens_read += self.learner.tokens(rows)
+        return self.learner.answers(rows)[0].log_softmax(-1)
+
+    def value(self, point: Point, rows: ChosenRows, measured: Callable[[], Tensor]) -> Tensor:
+        """Return a scalar of the module at a point, with a graph to the task vector and to coefficients.
+
+        Args:
+          point:    where.
+          rows:     what the measure reads, to be counted.
+          measured: runs the module as it is; a scalar with its graph.
+        """
+        weights = self.weights(point)
+        self._write(weights)
+        reached = [name for name, value in weights.items() if value.requires_grad]
+        parameters = [self._parameters[name].requires_grad_() for name in reached]
+        value = measured()
+        slopes = torch.autograd.grad(value, parameters, allow_unused=True)
+        self.tokens_learned += self.learner.tokens(rows)
+        found = value.detach()
+        for name, slope in zip(reached, slopes, strict=True):
+            if slope is not None:
+                here = weights[name]
+                found = found + (slope.float() * (here - here.detach())).sum()
+        return found
+
+    @torch.no_grad()
+    def standing(self) -> Standing:
+        """Return how the model does for its owner as it would be published: on validation rows and on text."""
+        self._write(self.weights())
+        loss, right = mean_loss(self.learner, all_rows(self.learner, "validation"))
+        text = all_rows(self.learner, "text")
+        nats = mean_loss(self.learner, text)[0] if text.places else None
+        for rows in (all_rows(self.learner, "validation"), text):
+            self.tokens_read += self.learner.tokens(rows) if rows.places else 0
+        return Standing(loss=loss, right=right, text=nats)
+
+    @torch.no_grad()
+    def displacement(self) -> dict[str, float]:
+        """Return |W - W0| / |W0| of every tensor that is trained."""
+        return {
+            name: float(value.norm() / self.base[name].float().norm().clamp_min(1e-12))
+            for name, value in self.task_vector().items()
+        }
+
+    @torch.no_grad()
+    def _write(self, weights: Mapping[str, Tensor]) -> None:
+        for name, value in weights.items():
+            self._parameters[name].copy_(value)
+
+
+def clamped(loss: Tensor, cap: float) -> Tensor:
+    """Return the loss, or the cap without a gradient where it is larger: pushing further would only do harm."""
+    return loss.clamp(max=cap) if math.isfinite(cap) else loss
