@@ -2,8 +2,8 @@
 
 Skills are shares of held-out rows of the protected expert's task / of the partner's task.  A merge is tried at several
 coefficients on 24 other rows of each task, and scored at the best: the one whose worse skill is higher, then the one
-that finds the right answers likelier.  Merges are poured into one live module.  Finished cells are kept, the first
-key of all rows first and the columns that say most, so a run that was stopped goes on where it was.
+that finds the right answers likelier.  Merges are poured into one live module.  Finished cells are kept, the columns
+that say most under every key first, so a run that was stopped goes on where it was.
 Names of rows fill these alone; ``--print`` shows what there is.
 """
 
@@ -247,7 +247,7 @@ def main() -> None:
     if "--print" not in sys.argv:
         with tempfile.TemporaryDirectory() as scratch:
             worlds: dict[bool, World] = {}
-            for key, columns, name in product(range(1, KEYS + 1), COLUMNS, chosen):
+            for columns, key, name in product(COLUMNS, range(1, KEYS + 1), chosen):
                 untied = LINES[name].untied
                 if key in keys_of(name):
                     worlds[untied] = worlds.get(untied) or World(untied, Path(scratch))

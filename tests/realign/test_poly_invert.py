@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
+import mergebarrier as mb
 import tiny_models
 from mergebarrier import verbs
 from mergebarrier.checkpoint import open_checkpoint
@@ -108,3 +109,13 @@ def test_what_needs_a_stock_model_or_polynomials_says_so(tmp_path: Path) -> None
         with pytest.raises(MethodRefused, match="polynomials"):
             _realigned(wrong, tmp_path / "back", method, anchor)
     assert not (tmp_path / "back").exists()
+
+
+def test_published_in_bfloat16_it_keeps_the_function_and_nearly_every_column_comes_back(tmp_path: Path) -> None:
+    model = _written(tmp_path / "model", dtype=torch.bfloat16)
+    out = _protected(model, tmp_path / "out", ffn_dtype="bfloat16")
+    with open_checkpoint(out) as published:
+        assert {info.dtype for info in published.tensors.values()} == {"BF16"}
+    assert mb.verify(model, out, dtype="bfloat16").equal
+    errors = _errors(model, _realigned(out, tmp_path / "back", PolyInvert()))
+    assert float(errors.median()) <= 3e-3 and float((errors <= 1e-2).double().mean()) >= 0.98

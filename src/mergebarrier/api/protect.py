@@ -15,16 +15,16 @@ from typing import TYPE_CHECKING, ClassVar
 
 from mergebarrier import verbs
 from mergebarrier.api.base import Model, Report, WriteOptions, beside, opened, optional, resolve, shown
-from mergebarrier.checkpoint import MANIFEST_NAME, PLAIN_TYPES, Checkpoint, read_manifest
-from mergebarrier.errors import CheckpointError, MethodRefused, RealignError, UsageError
+from mergebarrier.checkpoint import MANIFEST_NAME, Checkpoint
+from mergebarrier.errors import MethodRefused, RealignError, UsageError
 from mergebarrier.keys import KEY_BYTES, Key, check_key_place, read_key_file, write_key_file
-from mergebarrier.lineage import declared
 from mergebarrier.progress import Progress
 from mergebarrier.protect import Exact, Protection
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from mergebarrier.checkpoint import AdaptedCheckpoint
-    from mergebarrier.checkpoint.files import AnyContent
     from mergebarrier.protect import Prepared
 
 KEY_SUFFIX = ".mbkey"
@@ -91,6 +91,7 @@ def protect(
     key: Key | str | os.PathLike[str] | None = None,
     base: Model | None = None,
     text: str | os.PathLike[str] | None = None,
+    images: str | os.PathLike[str] | None = None,
     adapters: Sequence[str | os.PathLike[str]] = (),
     do_not_merge: bool = False,
     write: WriteOptions | None = None,
@@ -106,6 +107,7 @@ def protect(
       key:      of a keyed method: a key, or its file, which is made if it is not there; default ``OUT.mbkey``.
       base:     the public base: for a method that needs it, and to measure what realigning to it takes back.
       text:     a plain UTF-8 file, for a method that is calibrated on it.
+      images:   the same for a model that reads pictures: a task file, or a folder of a sub-folder per class.
       adapters: of the model; each is moved along and written to ``OUT-NAME``, for peft to put on the output.
       do_not_merge: ask on card and manifest that nobody merges the output, which `merge` heeds.
       write:    how the folder is written.
@@ -132,12 +134,13 @@ def protect(
 
             content, prepared = verbs.protect(
                 source, method, owned.key, write.into(folder, step),
-                base=anchor, ready=ready, text=_words(text), do_not_merge=do_not_merge,
+                base=anchor, ready=ready, text=_words(text), images=_pictures(source, images),
+                do_not_merge=do_not_merge,
             )  # fmt: skip
             moved = [folder.with_name(f"{folder.name}-{expert.adapter.path.name}") for expert in experts]
             for expert, tensors, place in zip(experts, following, moved, strict=True):
                 verbs.write_moved(expert, tensors, content, write.into(place, None))
-        notes = [*source.folder_notes, *_remarks(source)]
+        notes = [*source.folder_notes, *verbs.remarks(source)]
         realigned = None
         if anchor is not None:
             try:
@@ -171,6 +174,7 @@ def plan_protect(
     method: Protection | None = None,
     base: Model | None = None,
     text: str | os.PathLike[str] | None = None,
+    images: str | os.PathLike[str] | None = None,
     download: bool = False,
 ) -> ProtectPlan:
     """Return what ``protect`` would do, after the checks that need no weights."""
@@ -179,7 +183,8 @@ def plan_protect(
         anchor = None if base is None else _first(stack, base, download)
         if anchor is not None:
             verbs.check_realign(source, anchor)
-        plan = verbs.dry_run(source, method or Exact(), base=anchor, text=_words(text))
+        pictures = _pictures(source, images)
+        plan = verbs.dry_run(source, method or Exact(), base=anchor, text=_words(text), images=pictures)
     return ProtectPlan(**plan)
 
 
@@ -189,6 +194,14 @@ def _words(text: str | os.PathLike[str] | None) -> str | None:
     from mergebarrier.evaluate import read_text
 
     return read_text(text)
+
+
+def _pictures(source: Checkpoint, images: str | os.PathLike[str] | None) -> "Tensor | None":
+    if images is None:
+        return None
+    from mergebarrier.evaluate import training_pictures
+
+    return training_pictures(source, images)
 
 
 def _first(stack: ExitStack, model: Model, download: bool) -> Checkpoint:
@@ -249,34 +262,6 @@ def _key_for(method: Protection, given: Key | str | os.PathLike[str] | None, out
         elif written:
             error.add_note(f"key {key.id} made: {place}")
         raise
-
-
-def _remarks(source: Checkpoint) -> list[str]:
-    """Return what the owner of a model should hear that is protected already, a merge, or was quantised."""
-    found, made = [], _made(source)
-    if declared(source.as_stored()).protected:
-        found.append(
-            "this model is protected already: to come back to the original, undo both protections, this one first"
-        )
-    if made is not None and made["verb"] == "merge":
-        found.append("this model is a merge: whoever has what it was merged from can merge that instead")
-    if made is not None and made["verb"] == "import":
-        types = [name for item in made["inputs"] for name in item["types"] if name not in PLAIN_TYPES]
-        if types:
-            found.append(
-                f"this model was quantised ({', '.join(types)}): its weights lie on that grid, which no change of "
-                "coordinates hides; protect the original weights if you have them"
-            )
-    return found
-
-
-def _made(source: Checkpoint) -> "AnyContent | None":
-    """Return the manifest of a model, where it has one that can be read."""
-    stored = source.as_stored()
-    try:
-        return read_manifest(stored.root)["content"] if (stored.root / MANIFEST_NAME).exists() else None
-    except CheckpointError:
-        return None
 
 
 def _keep_copy(folder: Path, key_file: Path, digest: str) -> Path | None:

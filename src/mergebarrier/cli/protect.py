@@ -35,6 +35,9 @@ __all__ = ["command"]
 @click.option("--key", "key_path", type=MODEL, metavar="FILE", help="The key of a keyed method; made if absent (0600).")
 @click.option("--text", type=MODEL, metavar="FILE", help="Plain text, for --ffn poly to be calibrated on.")
 @click.option(
+    "--images", type=MODEL, metavar="FILE|DIR", help="Pictures for that: a task file, or a folder of classes."
+)
+@click.option(
     "--adapter",
     "adapters",
     type=MODEL,
@@ -53,6 +56,7 @@ def command(
     method: str,
     key_path: Path | None,
     text: Path | None,
+    images: Path | None,
     adapters: tuple[Path, ...],
     do_not_merge: bool,
     download: bool,
@@ -70,7 +74,7 @@ def command(
     if key_path is not None and not protection.keyed:
         raise UsageError(f"{method} has no key", where="--key", remedy="leave --key out")
     if writer.dry_run:
-        plan = plan_protect(model, method=protection, base=base, text=text, download=download)
+        plan = plan_protect(model, method=protection, base=base, text=text, images=images, download=download)
         output.plan(plan)
         return
     with output.progress("protecting") as progress:
@@ -81,6 +85,7 @@ def command(
             key=key_path,
             base=base,
             text=text,
+            images=images,
             adapters=adapters,
             do_not_merge=do_not_merge,
             write=writer.write(),

@@ -89,7 +89,13 @@ class MergeBarrier:
     ffn_form: str = choice(
         "unfolded", choices=("unfolded", "compact"), help="A matrix per order, or one beside coefficients.", only=_POLY
     )
-    sequences: int = whole(64, low=64, high=2**20, help="Of 256 tokens, to calibrate on.", only=_POLY)
+    ffn_dtype: str = choice(
+        "float32",
+        choices=("float32", "bfloat16"),
+        help="Of the tensors of polynomials, whatever the rest is.",
+        only=_POLY,
+    )
+    sequences: int = whole(64, low=64, high=2**20, help="Of 256 tokens, or pictures, to calibrate on.", only=_POLY)
 
     def __post_init__(self) -> None:
         """Validate."""
@@ -128,6 +134,7 @@ class MergeBarrier:
             exact_fraction=self.exact_fraction,
             outside=cast("Outside", self.outside),
             form=cast("Form", self.ffn_form),
+            dtype=self.ffn_dtype,
             sequences=self.sequences,
         )
         unfolding, folder = unfold(context, options)

@@ -17,11 +17,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from mergebarrier.checkpoint import OutputFolder, OutTensor
+from mergebarrier.checkpoint.bytes import FLOAT_NAMES
 from mergebarrier.circuits import shapes_of
 from mergebarrier.errors import MethodRefused
 from mergebarrier.lazy import torch
 from mergebarrier.numerics import polynomials
 from mergebarrier.protect.calibration import Inputs, Network, networks, watch
+from mergebarrier.protect.fitted import FittedNetwork
 from mergebarrier.protect.published_class import activations_named, class_entries
 
 if TYPE_CHECKING:
@@ -30,8 +32,8 @@ if TYPE_CHECKING:
     from mergebarrier.modeling_mergebarrier import Basis, Form, Outside, PolynomialBlock, PolynomialPlan
     from mergebarrier.protect.protection import Context, Value
 
-#: Most that the function may lose on text that was not calibrated on.
-MAX_KL_NATS, MIN_TOP1 = 1e-3, 0.99
+#: Most that the function may lose on what was not calibrated on: where it gives logits, and where it gives vectors.
+MAX_KL_NATS, MIN_TOP1, MAX_ERROR = 1e-3, 0.99, 0.03
 #: Sequences that calibration needs at least, and those behind them that it does not see.
 LEAST, HELD_OUT = 64, 8
 #: Tokens of a short sequence, which half of the text is cut into: what fires at the first places fires nowhere else.
@@ -49,59 +51,8 @@ class PolynomialOptions:
     exact_fraction: float
     outside: "Outside"
     form: "Form"
+    dtype: str
     sequences: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class FittedNetwork:
-    """Polynomials of one network.
-
-    Attributes:
-      network:      where it is.
-      mid, half:    Float64[Tensor, "n"] of the neurons that are polynomials.
-      coefficients: Float64[Tensor, "n order+1"].
-      order:        Int64[Tensor, "neurons"]: those neurons, then the others.
-      worst:        largest error of any of them.
-    """
-
-    network: Network
-    mid: "Tensor"
-    half: "Tensor"
-    coefficients: "Tensor"
-    order: "Tensor"
-    worst: float
-
-    def tensors(self, form: "Form", parts: "Mapping[str, Tensor]") -> "Iterator[tuple[str, Tensor]]":
-        """Yield the tensors of the module that stands for the network, in float32, from the parts in its circuit."""
-        n = len(self.mid)
-        wide = {
-            name: part.double() if name == "down_bias" else part.double()[self.order] for name, part in parts.items()
-        }
-        gate, down = wide["gate"], wide["down"]
-        shift = wide.get("gate_bias", torch.zeros(len(gate), dtype=torch.float64))
-        if form == "compact":
-            found = {f"poly_{name}.weight": wide[name].mT if name == "down" else wide[name]
-                     for name in ("gate", "up", "down") if name in wide}  # fmt: skip
-            found |= {
-                f"poly_{name}.bias": wide[f"{name}_bias"] for name in ("gate", "up", "down") if f"{name}_bias" in wide
-            }
-            found |= {"poly_coef": self.coefficients, "poly_mid": self.mid, "poly_half": self.half}
-            yield from ((name, tensor.float().contiguous()) for name, tensor in found.items())
-            return
-        yield "poly_in.weight", (gate[:n] / self.half[:, None]).float()
-        yield "poly_in.bias", ((shift[:n] - self.mid) / self.half).float()
-        for order, a in enumerate(self.coefficients.unbind(1)):
-            yield f"poly_out.{order}.weight", (down[:n] * a[:, None]).mT.float().contiguous()
-        if "down_bias" in wide:
-            yield "poly_out.0.bias", wide["down_bias"].float()
-        if n < len(gate):
-            yield "exact_down_proj.weight", down[n:].mT.float().contiguous()
-        for name, target in (("gate", "exact_gate_proj"), ("up", "exact_up_proj")):
-            for kind, part in (("weight", name), ("bias", f"{name}_bias")):
-                if part in wide and n < len(gate):
-                    yield f"{target}.{kind}", wide[part][n:].float()
-                if part in wide and name == "up":
-                    yield f"poly_up.{kind}", wide[part][:n].float()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,7 +77,7 @@ class Unfolding:
             return
         stored = fit.network.stored
         yield from ((name, tensor) for name, tensor in tensors.items() if name not in stored.tensors)
-        for name, tensor in fit.tensors(self.plan["form"], stored.parts(tensors)):
+        for name, tensor in fit.published(self.plan["form"], stored.parts(tensors)):
             yield f"{fit.network.path}.{name}", tensor
 
     def folder(self, context: "Context", module: "nn.Module") -> OutputFolder:
@@ -141,7 +92,7 @@ class Unfolding:
             shard = context.checkpoint.tensors[first].shard
             path = fit.network.path
             shapes = shapes_of(self.plan, self.plan["blocks"][path])
-            made = tuple(OutTensor(f"{path}.{name}", "F32", shape, shard) for name, shape in shapes.items())
+            made = tuple(OutTensor(f"{path}.{name}", fit.dtype, shape, shard) for name, shape in shapes.items())
             instead |= {first: made, **dict.fromkeys(others, ())}
             kept = [name for name in circuit.tensors if name not in fit.network.stored.tensors]
             names[circuit.name] = (*kept, *(one.name for one in made))
@@ -157,11 +108,12 @@ def unfold(context: "Context", options: PolynomialOptions) -> "tuple[Unfolding, 
     Raises: MethodRefused, which names the option or the layer, and how far the best try came.
     """
     if context.data is None or context.module is None:
-        raise MethodRefused(f"{_FLAG} is calibrated on text", where=_FLAG, remedy="give --text with plain prose")
+        remedy = "give --text with plain prose, or --images for a model that reads pictures"
+        raise MethodRefused(f"{_FLAG} is calibrated on what the model reads", where=_FLAG, remedy=remedy)
     inputs = context.data(options.sequences + HELD_OUT)
     if len(inputs) < LEAST + HELD_OUT:
-        what = f"the text gives {len(inputs)} sequences, calibration needs {LEAST} and {HELD_OUT} more to check on"
-        raise MethodRefused(what, where="--text", remedy="give a longer text")
+        what = f"there is enough for {len(inputs)} passes, calibration needs {LEAST} and {HELD_OUT} more to check on"
+        raise MethodRefused(what, where=_FLAG, remedy="give a longer text, or more pictures")
     module = context.module()
     found = networks(context.architecture, module)
     watch(module, found, _cut(inputs[:-HELD_OUT]))
@@ -193,9 +145,9 @@ def unfold(context: "Context", options: PolynomialOptions) -> "tuple[Unfolding, 
 
 
 def _cut(inputs: Sequence[Inputs]) -> list[Inputs]:
-    """Cut every second sequence into short ones, as many rows of one pass; a shorter rest is left out."""
+    """Cut every second text into short ones, as many rows of one pass; a shorter rest is left out."""
     return [
-        batch if n % 2 == 0 else {
+        batch if n % 2 == 0 or batch.keys() != {"input_ids"} else {
             name: rows[:, : rows.shape[1] // _SHORT * _SHORT].reshape(-1, _SHORT) for name, rows in batch.items()
         }
         for n, batch in enumerate(inputs)
@@ -213,7 +165,7 @@ def _fit(network: Network, options: PolynomialOptions) -> FittedNetwork:
     chosen, others = close.nonzero()[:, 0], (~close).nonzero()[:, 0]
     return FittedNetwork(
         network=network, mid=mid[chosen], half=half[chosen], coefficients=found[chosen],
-        order=torch.cat([chosen, others]), worst=float(errors.min()),
+        order=torch.cat([chosen, others]), worst=float(errors.min()), dtype=FLOAT_NAMES[options.dtype],
     )  # fmt: skip
 
 
@@ -241,34 +193,49 @@ def _lost(
         path = fit.network.path
         with torch.device("meta"):
             block = FORMS[plan["form"]](plan, plan["blocks"][path])
-        block.load_state_dict(dict(fit.tensors(plan["form"], fit.network.parts)), assign=True)
-        made[path] = block.eval()
+        block.load_state_dict(dict(fit.published(plan["form"], fit.network.parts)), assign=True)
+        made[path] = block.eval().float()
     watch(module, [fit.network for fit in fits], inputs, counting=True)
     kl = same = total = 0.0
+    off = list[float]()
     with torch.no_grad():
         for batch in inputs:
-            before = _logits(module, batch)
+            before = _answers(module, batch)
             with _swapped(module, made):
-                after = _logits(module, batch)
-            kl += float((before.exp() * (before - after)).sum())
-            same += int((before.argmax(-1) == after.argmax(-1)).sum())
-            total += len(before)
-    kl_nats, top1 = max(0.0, kl / total), same / total
-    if not (kl_nats <= MAX_KL_NATS and top1 >= MIN_TOP1):
+                after = _answers(module, batch)
+            for name, one in before.items():
+                other = after[name]
+                if name == "logits":
+                    one, other = one.log_softmax(-1), other.log_softmax(-1)
+                    kl += float((one.exp() * (one - other)).sum())
+                    same += int((one.argmax(-1) == other.argmax(-1)).sum())
+                else:
+                    off.append(float((one - other).abs().max() / one.abs().max()))
+                total += len(one)
+    kl_nats, top1, error = max(0.0, kl / total), same / total, max(off, default=0.0, key=lambda one: (one != one, one))
+    if off:
+        kept, found = error <= MAX_ERROR, f"an answer by {error:.2g} of the largest ({MAX_ERROR:g} is allowed)"
+    else:
+        kept = kl_nats <= MAX_KL_NATS and top1 >= MIN_TOP1
+        found = f"{kl_nats:.2g} nats a token, first choice kept {100 * top1:.1f} % "
+        found += f"({MAX_KL_NATS:g} and {100 * MIN_TOP1:g} % are allowed)"
+    if not kept:
         raise MethodRefused(
-            f"on text that was held out the polynomials change too much: {kl_nats:.2g} nats a token, first choice kept "
-            f"{100 * top1:.1f} % ({MAX_KL_NATS:g} and {100 * MIN_TOP1:g} % are allowed)",
-            where=_FLAG, remedy="raise --order, lower --tolerance, or calibrate on more text",
+            f"on what was held out the polynomials change too much: {found}",
+            where=_FLAG, remedy="raise --order, lower --tolerance, or calibrate on more",
         )  # fmt: skip
+    if off:
+        return {"max_rel_output_error": error, "held_out_answers": int(total)}
     return {"kl_nats": kl_nats, "top1_agreement": top1, "held_out_tokens": int(total)}
 
 
-def _logits(module: "nn.Module", batch: Inputs) -> "Tensor":
-    """Return log-probabilities, Float32[Tensor, "n choices"]; of states where a model gives no logits."""
+def _answers(module: "nn.Module", batch: Inputs) -> "dict[str, Tensor]":
+    """Return logits, the vectors that two towers share, or else the last states: Float32[Tensor, "n *"] each."""
     found = module(**batch)
-    logits = getattr(found, "logits", None)
-    values = found[0] if logits is None else logits
-    return torch.log_softmax(values.float().flatten(0, -2), dim=-1)
+    named = {"logits": getattr(found, "logits", None)}
+    if named["logits"] is None:
+        named = {name: value for name, value in found.items() if name.endswith("_embeds")} or {"states": found[0]}
+    return {name: value.float().flatten(0, -2) for name, value in named.items() if value is not None}
 
 
 @contextmanager

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from mergebarrier.verbs.moved import MovedTensor, moved_adapter, write_moved
     from mergebarrier.verbs.parents import parents
     from mergebarrier.verbs.pools import merge_weights
-    from mergebarrier.verbs.protect import dry_run, protect
+    from mergebarrier.verbs.protect import dry_run, protect, remarks
     from mergebarrier.verbs.provenance import relate_models
     from mergebarrier.verbs.realign import Undone, check_realign, realign, undone_by_realignment
     from mergebarrier.verbs.scan import ScanRequest, ScanResult, scan
@@ -86,6 +86,7 @@ __all__ = [
     "protection_manifest",
     "realign",
     "relate_models",
+    "remarks",
     "scan",
     "stored_dtype",
     "stress",

@@ -1,17 +1,18 @@
 """``protect``: another gauge for a model folder, with a manifest that records it, sealed by the key."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache, cached_property
-from typing import TYPE_CHECKING, Any, TypedDict, cast
+from typing import TYPE_CHECKING, TypedDict, cast
 
 from mergebarrier import __version__
-from mergebarrier.checkpoint import Checkpoint
+from mergebarrier.checkpoint import MANIFEST_NAME, PLAIN_TYPES, Checkpoint, read_manifest
 from mergebarrier.checkpoint.bytes import ROUNDOFF
 from mergebarrier.checkpoint.files import ProtectContent
 from mergebarrier.circuits import Architecture, Circuit, describe
-from mergebarrier.errors import MethodRefused, UsageError
+from mergebarrier.errors import CheckpointError, MethodRefused, UsageError
 from mergebarrier.identity import matched
 from mergebarrier.keys import Key, Streams
+from mergebarrier.lineage import declared
 from mergebarrier.parameters import parameters_of
 from mergebarrier.protect import Context, Prepared, Protection, Value
 from mergebarrier.run import Tables
@@ -20,7 +21,7 @@ from mergebarrier.verbs.folders import Ending, OutputOptions, input_of, write_ci
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from mergebarrier.checkpoint.files import ProtectFacts
+    from mergebarrier.checkpoint.files import AnyContent, ProtectFacts
     from mergebarrier.protect import Pieces
 
 _SECTION = """\
@@ -50,6 +51,7 @@ def protect(
     base: Checkpoint | None = None,
     ready: Callable[[Prepared], None] | None = None,
     text: str | None = None,
+    images: "Tensor | None" = None,
     do_not_merge: bool = False,
 ) -> "tuple[ProtectContent, Prepared]":
     """Write a protected model.
@@ -62,13 +64,14 @@ def protect(
       base:       the public base, for a method that looks at it.
       ready:      called once nothing is left to refuse, before the first byte is written.
       text:       of the owner, for a method that is calibrated.
+      images:     of the owner, for the same: UInt8[Tensor, "n c h w"].
       do_not_merge: ask in manifest and card that nobody merges the output.
     Returns: the ``content`` part of the manifest, and what the protection reports about itself for this model.
     Raises:  ArchError, MethodRefused, CheckpointError; nothing is finalised then.
     """
     streams = None if key is None else lambda: key.streams(source.content_digest(into.workers), protection.name)
     base = None if base is None else matched(source, base)
-    architecture, prepared = prepare(source, protection, streams=streams, base=base, text=text)
+    architecture, prepared = prepare(source, protection, streams=streams, base=base, text=text, images=images)
     source.digests(workers=into.workers)
     facts: ProtectFacts = {
         "verb": "protect",
@@ -113,10 +116,15 @@ class Intended(TypedDict):
 
 
 def dry_run(
-    source: Checkpoint, protection: Protection, *, base: Checkpoint | None = None, text: str | None = None
+    source: Checkpoint,
+    protection: Protection,
+    *,
+    base: Checkpoint | None = None,
+    text: str | None = None,
+    images: "Tensor | None" = None,
 ) -> Intended:
     """Return what ``protect`` would do: circuits, bytes, effective parameters."""
-    architecture, prepared = prepare(source, protection, base=base, text=text)
+    architecture, prepared = prepare(source, protection, base=base, text=text, images=images)
     return {
         "method": protection.name,
         "family": architecture.family,
@@ -135,13 +143,14 @@ def prepare(
     streams: Callable[[], Streams] | None = None,
     base: Checkpoint | None = None,
     text: str | None = None,
+    images: "Tensor | None" = None,
     undone: Mapping[str, Value] | None = None,
 ) -> tuple[Architecture, Prepared]:
-    """Let a protection look at the model; ``streams`` is called when it first draws, the text is read when needed.
+    """Let a protection look at the model; ``streams`` is called when it first draws, text and pictures when needed.
 
-    Raises: UsageError for a text that the protection does not look at; MethodRefused.
+    Raises: UsageError for a text or pictures that the protection does not look at; MethodRefused.
     """
-    owned = _OwnersText(source, text)
+    owned = _OwnersData(source, text, images)
     late = cache(streams) if streams is not None and protection.keyed else None
     context = Context(
         checkpoint=source,
@@ -149,21 +158,23 @@ def prepare(
         streams=None if late is None else lambda circuit, purpose: late()(circuit, purpose),
         base=base,
         module=owned.module,
-        data=None if text is None else owned.passes,
+        data=owned.passes if owned.given else None,
         undone=undone,
     )
     _check_needs(protection, context)
     prepared = protection.prepare(context)
-    if text is not None and not owned.read:
-        raise UsageError(f"{protection.name} is not calibrated", where="--text", remedy="leave it out")
+    if owned.given and not owned.read:
+        raise UsageError(f"{protection.name} is not calibrated", where=owned.given[0], remedy="leave it out")
     return context.architecture, prepared
 
 
-class _OwnersText:
-    """The model as a live network, and what it reads of a text."""
+class _OwnersData:
+    """The model as a live network, and what it reads of the owner's text and pictures."""
 
-    def __init__(self, source: Checkpoint, text: str | None) -> None:
-        self._source, self._text, self.read = source, text or "", False
+    def __init__(self, source: Checkpoint, text: str | None, images: "Tensor | None") -> None:
+        self._source, self._text, self._images, self.read = source, text, images, False
+        options = {"--text": text, "--images": images}
+        self.given = [option for option, value in options.items() if value is not None]
 
     @cached_property
     def _module(self) -> "nn.Module":
@@ -175,17 +186,57 @@ class _OwnersText:
         return self._module
 
     def passes(self, count: int) -> "list[dict[str, Tensor]]":
-        """Cut the text into sequences; MethodRefused for a model that reads none, BadText."""
-        from mergebarrier.evaluate import load_tokenizer, reads_more, reads_tokens, text_windows
+        """Cut the text into sequences, prepare the pictures, one a pass; MethodRefused for what is missing, BadText."""
+        from mergebarrier.evaluate import load_tokenizer, model_inputs, prepared_pictures, text_windows
 
-        self.read = True
-        config: Any = self._module.config
-        if not reads_tokens(self._module) or reads_more(self._module) or config.is_encoder_decoder:
-            what = "calibration gives a model a text and nothing else, which is not all that this one reads"
+        self.read, source = True, self._source
+        ways: dict[str, tuple[str, object, str]] = {
+            "input_ids": ("--text", self._text, "text"),
+            "pixel_values": ("--images", self._images, "pictures"),
+        }
+        asked = model_inputs(self._module)
+        if not asked or not asked <= ways.keys():
+            what = "calibration gives a model text or pictures, which is not all that this one reads"
             remedy = "leave --ffn out: the attention part acts alone"
-            raise MethodRefused(what, where=self._source.path, remedy=remedy)
-        found = text_windows(self._module, load_tokenizer(self._source), self._text, count)
-        return [{"input_ids": ids} for ids in found]
+            raise MethodRefused(what, where=source.path, remedy=remedy)
+        for name, (option, value, what) in ways.items():
+            if (value is None) == (name in asked):
+                reads, remedy = ("reads", "give some") if value is None else ("reads no", "leave it out")
+                raise MethodRefused(f"a {type(self._module).__name__} {reads} {what}", where=option, remedy=remedy)
+        read: dict[str, Sequence[Tensor]] = {}
+        if self._text is not None:
+            read["input_ids"] = text_windows(self._module, load_tokenizer(source), self._text, count)
+        if self._images is not None:
+            read["pixel_values"] = prepared_pictures(source, self._images, count).split(1)
+        return [dict(zip(read, one, strict=True)) for one in zip(*read.values(), strict=False)]
+
+
+def remarks(source: Checkpoint) -> list[str]:
+    """Return what the owner of a model should hear that is protected already, a merge, or was quantised."""
+    found, made = [], _made(source)
+    if declared(source.as_stored()).protected:
+        found.append(
+            "this model is protected already: to come back to the original, undo both protections, this one first"
+        )
+    if made is not None and made["verb"] == "merge":
+        found.append("this model is a merge: whoever has what it was merged from can merge that instead")
+    if made is not None and made["verb"] == "import":
+        types = [name for item in made["inputs"] for name in item["types"] if name not in PLAIN_TYPES]
+        if types:
+            found.append(
+                f"this model was quantised ({', '.join(types)}): its weights lie on that grid, which no change of "
+                "coordinates hides; protect the original weights if you have them"
+            )
+    return found
+
+
+def _made(source: Checkpoint) -> "AnyContent | None":
+    """Return the manifest of a model, where it has one that can be read."""
+    stored = source.as_stored()
+    try:
+        return read_manifest(stored.root)["content"] if (stored.root / MANIFEST_NAME).exists() else None
+    except CheckpointError:
+        return None
 
 
 def roundtrip_bound(source: Checkpoint, prepared: Prepared) -> float:

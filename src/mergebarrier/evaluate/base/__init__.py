@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from mergebarrier import lazy
 
 if TYPE_CHECKING:
-    from mergebarrier.evaluate.base.answers import answers, continues_text, reads_more, reads_tokens
+    from mergebarrier.evaluate.base.answers import answers, continues_text, model_inputs, reads_more, reads_tokens
     from mergebarrier.evaluate.base.compute_dtype import Speed, compute_dtype, processor_speed
     from mergebarrier.evaluate.base.device import device_named
     from mergebarrier.evaluate.base.gguf_model import GGUFModel, load_gguf
@@ -32,6 +32,7 @@ __all__ = [
     "load_gguf",
     "load_module",
     "load_tokenizer",
+    "model_inputs",
     "processor_speed",
     "reads_more",
     "reads_tokens",

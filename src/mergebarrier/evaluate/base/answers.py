@@ -42,6 +42,18 @@ def reads_more(module: nn.Module) -> bool:
     return bool({"pixel_values", "input_features"} & _parameters(module))
 
 
+def model_inputs(module: nn.Module) -> set[str]:
+    """Return what one pass of a module reads, by the names of the library; empty where that takes more than a pass.
+
+    A decoder of two streams, or one that reads pictures among its words, is not fed here.
+    """
+    body: Any = module
+    decodes_pictures = hasattr(module, "get_image_features") and body.get_output_embeddings() is not None
+    if body.config.is_encoder_decoder or decodes_pictures:
+        return set()
+    return {name for name in _INPUTS if name in _parameters(module)}
+
+
 def _parameters(module: nn.Module) -> set[str]:
     return set(inspect.signature(module.forward).parameters)
 

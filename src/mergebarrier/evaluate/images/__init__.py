@@ -5,7 +5,14 @@ from typing import TYPE_CHECKING
 from mergebarrier import lazy
 
 if TYPE_CHECKING:
-    from mergebarrier.evaluate.images.encoders import Encoder, encoder_tensors, load_encoder, save_encoder
+    from mergebarrier.evaluate.images.encoders import (
+        Encoder,
+        encoder_tensors,
+        load_encoder,
+        prepared_pictures,
+        save_encoder,
+        training_pictures,
+    )
     from mergebarrier.evaluate.images.glyph_cnn import CONFIG, GlyphCnn
     from mergebarrier.evaluate.images.image_folders import read_image_folder
     from mergebarrier.evaluate.images.image_scores import accuracy, image_logits, pixels, predict
@@ -39,10 +46,12 @@ __all__ = [
     "names_head",
     "pixels",
     "predict",
+    "prepared_pictures",
     "read_image_folder",
     "read_image_task",
     "save_encoder",
     "text_head",
+    "training_pictures",
     "write_image_task",
 ]
 

@@ -6,16 +6,18 @@ A stock class of transformers is built on the keys that we know; everything else
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, cast
 
 import torch
 from torch import Tensor, nn
 
 from mergebarrier.checkpoint import Checkpoint
+from mergebarrier.circuits import plan_of
 from mergebarrier.errors import BadConfig, ConfigMismatch, MissingTensor, clean
 from mergebarrier.evaluate.base import StockClass, fill_stock, stock_library
 from mergebarrier.evaluate.images import glyph_cnn
 from mergebarrier.evaluate.images.preparation import PROCESSOR
+from mergebarrier.modeling_mergebarrier import PLAN, PolynomialPlan, with_polynomials
 
 MAX_SIZE = 2**20
 #: From what a network of some class returns to the feature.
@@ -62,17 +64,17 @@ def _clip(checkpoint: Checkpoint, side: int) -> Body:
     if not isinstance(vision, dict):
         raise _bad("vision_config is not a table", checkpoint)
     width = checkpoint.config.get("projection_dim", vision.get("projection_dim", 512))
-    return _clip_tower({**vision, "projection_dim": width}, checkpoint, side)
+    return _clip_tower({**vision, "projection_dim": width}, checkpoint, side, "vision")
 
 
 def _clip_vision(checkpoint: Checkpoint, side: int) -> Body:
     return _clip_tower(checkpoint.config, checkpoint, side)
 
 
-def _clip_tower(config: Mapping[str, object], checkpoint: Checkpoint, side: int) -> Body:
+def _clip_tower(config: Mapping[str, object], checkpoint: Checkpoint, side: int, tower: str = "") -> Body:
     _require_side(config.get("image_size", 224), side, checkpoint)
     library = stock_library()
-    return stock_module(library.CLIPVisionModelWithProjection, config, checkpoint), _projected
+    return stock_module(library.CLIPVisionModelWithProjection, config, checkpoint, tower=tower), _projected
 
 
 #: model_type -> how a folder becomes (body, feature of its output).
@@ -105,10 +107,22 @@ def _projected(output: _Projected) -> Tensor:
 
 
 def stock_module(
-    stock: StockClass, config: Mapping[str, object], checkpoint: Checkpoint, keys: Sequence[str] = _STOCK_KEYS
+    stock: StockClass,
+    config: Mapping[str, object],
+    checkpoint: Checkpoint,
+    keys: Sequence[str] = _STOCK_KEYS,
+    tower: str = "",
 ) -> nn.Module:
-    """Build a stock class on the allowed keys of a configuration and fill it from a checkpoint."""
+    """Build a stock class on the allowed keys of a configuration and fill it from a checkpoint.
+
+    ``tower`` is the part of a model of two towers that the class is.  Where activations are polynomials their modules
+    come from this package, as those of ``load_module`` do.
+    """
     allowed = {key: value for key, value in config.items() if key in keys}
+    plan = plan_of(checkpoint)
+    if plan is not None:
+        stock = cast("StockClass", with_polynomials(cast("type", stock)))
+        allowed[PLAN] = _of_tower(plan, tower)
     for key, value in allowed.items():
         if isinstance(value, int | float) and not abs(value) <= MAX_SIZE:
             raise _bad(f"{key} = {clean(value)} is not a size", checkpoint)
@@ -121,6 +135,18 @@ def stock_module(
     except Exception as error:
         raise _bad(f"the stock class refuses it: {clean(error)}", checkpoint) from error
     return fill_stock(stock, allowed, _weights(shapes, checkpoint), torch.float32, checkpoint.path)
+
+
+def _of_tower(plan: PolynomialPlan, tower: str) -> PolynomialPlan:
+    """Return what a plan says of one tower, as the class of that tower alone needs it."""
+    if not tower:
+        return plan
+    inside, table = f"{tower}_model.", f"{tower}_config."
+    return {
+        **plan,
+        "stock": {place.removeprefix(table): word for place, word in plan["stock"].items() if place.startswith(table)},
+        "blocks": {path: block for path, block in plan["blocks"].items() if path.startswith(inside)},
+    }
 
 
 def _weights(shapes: nn.Module, checkpoint: Checkpoint) -> dict[str, Tensor]:

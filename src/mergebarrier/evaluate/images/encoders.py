@@ -6,6 +6,7 @@ trigger; the weights keep the names of their file, so any merge of folders is a 
     f(x) = body((resize(x) - mean) / deviation),   not normalised
 """
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -17,7 +18,11 @@ from mergebarrier.checkpoint import Checkpoint
 from mergebarrier.errors import BadTask, UnknownFamily, clean
 from mergebarrier.evaluate.base import save_weights
 from mergebarrier.evaluate.images.bodies import ENCODERS, Feature
+from mergebarrier.evaluate.images.image_folders import read_image_folder
+from mergebarrier.evaluate.images.image_scores import pixels
+from mergebarrier.evaluate.images.image_tasks import read_image_task
 from mergebarrier.evaluate.images.preparation import Preparation, read_preparation
+from mergebarrier.numerics import draws
 
 
 class Encoder(nn.Module):
@@ -79,6 +84,33 @@ def load_encoder(checkpoint: Checkpoint) -> Encoder:
     preparation = read_preparation(checkpoint)
     body, feature = ENCODERS[kind](checkpoint, preparation.side)
     return Encoder(body, feature, preparation).eval()
+
+
+def prepared_pictures(checkpoint: Checkpoint, images: Tensor, most: int) -> Tensor:
+    """Return pictures as the model of a folder reads them, in an order that mixes what lies together.
+
+    Args:
+      checkpoint: an opened folder that says how pictures are prepared.
+      images:     UInt8[Tensor, "n c h w"]; ``most`` of them are prepared.
+      most:       at most so many.
+    Returns: Float32[Tensor, "m c side side"].
+    Raises:  UnsupportedFeature, BadConfig, BadTask.
+    """
+    chosen = images[draws.order(("pictures", "order"), len(images))[:most]]
+    return Encoder(nn.Identity(), nn.Identity(), read_preparation(checkpoint)).prepare(pixels(chosen))
+
+
+def training_pictures(checkpoint: Checkpoint, path: str | os.PathLike[str]) -> Tensor:
+    """Return what a task file, or a folder of classes, has for training, UInt8[Tensor, "n c h w"].
+
+    Args:
+      checkpoint: an opened folder, which says of what side a picture is that a folder holds.
+      path:       of either.
+    Raises: BadTask, UnsupportedFeature, BadConfig, MissingExtra without Pillow.
+    """
+    if Path(path).is_dir():
+        return read_image_folder(path, read_preparation(checkpoint).side)[1][0].images
+    return read_image_task(path).train.images
 
 
 def encoder_tensors(encoder: nn.Module) -> dict[str, Tensor]:

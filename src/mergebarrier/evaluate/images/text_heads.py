@@ -56,7 +56,7 @@ def text_head(
     width = checkpoint.config.get("projection_dim", text.get("projection_dim", 512))
     tokenizer = load_tokenizer(checkpoint)
     tower: Any = stock_module(
-        stock_library().CLIPTextModelWithProjection, {**text, "projection_dim": width}, checkpoint, _KEYS
+        stock_library().CLIPTextModelWithProjection, {**text, "projection_dim": width}, checkpoint, _KEYS, "text"
     )
     rows = []
     for name in classes:
