@@ -2,9 +2,11 @@
 
 from collections.abc import Mapping
 
+from mergebarrier.protect.trained.mergeguard import MergeGuard
 from mergebarrier.protect.trained.trained import TrainedProtection
 from mergebarrier.protect.trained.trap2 import Trap2
 
 TRAINED: Mapping[str, type[TrainedProtection]] = {
     "trap2": Trap2,
+    "mergeguard": MergeGuard,
 }

@@ -4,15 +4,16 @@
 
 To add a method: one file in this folder with a dataclass that inherits ``TrainedProtection``, sets ``name`` and
 ``limit``, declares its hyper-parameters (``mergebarrier.parameters``) and defines ``objective``, which yields named
-scalars; and one line in ``registry.py``.  ``state.loss(point, rows)`` is the loss of the model at a point of weight
+scalars; and one line in ``registry.py``. ``state.loss(point, rows)`` is the loss of the model at a point of weight
 space, ``state.divergence(point, rows, state.log_probs(other, rows))`` a KL, ``state.value(point, rows, f)`` anything
 else; points are data (``training.Point``: scale, siblings, edit, rounding or noise) and samplers draw them
 (``training.ScaleOnly``, ``MergeSimulation``, ``EditedMerge``, ``Segment``, ``Mixture``); ``clamped`` bounds a loss that
-is pushed up.  Multiply what protects by ``state.strength`` alone: the budget moves it, and the matched control is the
-same run with strength 0.  ``begin`` may move the start (a kick), ``finish`` the result (an edit of the trained
-vector, called with the budget already met).  Draw from ``generator`` only: it belongs to seed and step.  Options of the
-command line, the manifest, the tests over the registry and the page of the documentation come from the declarations.
-Import from ``mergebarrier.training`` inside functions: help texts do not load torch.
+is pushed up. Multiply what protects by ``state.strength`` alone: the budget moves it, and the matched control is the
+same run with strength 0. ``begin`` may move the start (a kick), ``finish`` the result (an edit of the trained vector),
+and ``forms`` are variants whose cost is reported too; ``adapters = False`` where the result is not of low rank. Draw
+from ``generator`` only: it belongs to seed and step. Options of the command line, the manifest, the tests over the
+registry and the page of the documentation come from the declarations. Import from ``mergebarrier.training`` inside
+functions: help texts do not load torch.
 """
 
 from __future__ import annotations
@@ -38,6 +39,8 @@ class TrainedProtection:
 
     name: ClassVar[str]
     limit: ClassVar[str]
+    keyed: ClassVar[bool] = False
+    adapters: ClassVar[bool] = True
 
     steps: int = whole(200, low=1, help="Updates of the training.")
     learning_rate: float = number(3e-4, low=0, above=True, help="Peak of AdamW's rate; warm-up, then half a cosine.")
@@ -50,6 +53,7 @@ class TrainedProtection:
     )
     check_every: int = whole(50, low=1, help="Steps between two looks at the owner's loss.")
     keep: float = number(1.0, low=0, help="Weight of the divergence from the expert on plain text.")
+    rank: int | None = whole(None, low=1, help="Rank of an adapter.  [default: that of the expert, or 16]")
     as_published: bool = flag(False, help="The literal form of the paper: its constants, nothing of ours.")
 
     def __post_init__(self) -> None:
@@ -68,9 +72,16 @@ class TrainedProtection:
         """Yield the terms of one step, each (name, scalar with a graph)."""
         raise TypeError(f"{self.name} declares no objective")
 
-    def finish(self, state: ProtectiveState, generator: Generator) -> Mapping[str, Tensor] | None:
-        """Return another task vector than the one that was trained; None to publish it as it is."""
-        return None
+    def finish(self, state: ProtectiveState, plain: float) -> Mapping[str, Tensor] | None:
+        """Return the task vector to publish, ``plain`` being the largest loss that the budget allows.
+
+        None where no edit keeps the owner within the budget: then the plain expert is kept.
+        """
+        return {name: value.detach() for name, value in state.task_vector().items()}
+
+    def forms(self, state: ProtectiveState) -> Mapping[str, Mapping[str, Tensor]]:
+        """Return further task vectors whose cost to the owner is reported beside it, by name."""
+        return {}
 
     def kept(self, state: ProtectiveState, batch: StepRows) -> Iterator[tuple[str, Tensor]]:
         """Yield what holds the model to its expert on plain text, where there is text."""

@@ -124,9 +124,9 @@ class ProtectiveState:
         return found
 
     @torch.no_grad()
-    def standing(self) -> Standing:
-        """Return how the model does for its owner as it would be published: on validation rows and on text."""
-        self._write(self.weights())
+    def standing(self, tau: Mapping[str, Tensor] | None = None) -> Standing:
+        """Return how a model does for its owner, on validation rows and on text: what is trained, or another vector."""
+        self._write(self.weights() if tau is None else weights_at(NOMINAL, self.base, tau, ()))
         loss, right = mean_loss(self.learner, all_rows(self.learner, "validation"))
         text = all_rows(self.learner, "text")
         nats = mean_loss(self.learner, text)[0] if text.places else None
