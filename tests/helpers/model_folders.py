@@ -69,6 +69,7 @@ def write_folder(
             weight_map |= dict.fromkeys(names, file)
         write_index(path, weight_map)
     for name, text in (side_files or {}).items():
+        (path / name).parent.mkdir(parents=True, exist_ok=True)
         (path / name).write_text(text)
     return path
 

@@ -11,8 +11,9 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from mergebarrier.checkpoint import is_of_tokenizer
-from mergebarrier.errors import ConfigMismatch, ShapeMismatch, apart, clean
+from mergebarrier.checkpoint import LICENCE_FILES, TEMPLATE_FOLDER, is_of_tokenizer
+from mergebarrier.checkpoint.bytes import parse_text
+from mergebarrier.errors import BadConfig, ConfigMismatch, ShapeMismatch, apart, clean
 
 if TYPE_CHECKING:
     from mergebarrier.checkpoint import Checkpoint, TensorInfo
@@ -20,6 +21,13 @@ if TYPE_CHECKING:
 #: What every loader makes anew, and what counts the steps of one training: the output takes the donor's.
 COPIED_ROLES = ("buffer", "counter")
 _NO_TOKENS = ("chat_template.jinja", "merges.txt")
+#: Files that are compared by what they say, or that no function depends on.
+_SAID_ELSEWHERE = frozenset((
+    "config.json", "generation_config.json", "README.md", "NOTICE", "USE_POLICY.md", "THIRD_PARTY_LICENSES",
+    *LICENCE_FILES,
+))  # fmt: skip
+_VERSION = re.compile(r"_.*|\w*version")
+_NAMED = 8
 #: How stored tensors are cut and what stands between them; last words of keys.
 _MUST_AGREE = re.compile(
     r"model_type|(\w+_)?num_(attention_|key_value_|kv_)?heads|(encoder|decoder)_attention_heads|n_heads?|(\w+_)?head_dim"
@@ -167,15 +175,47 @@ def token_notes(models: "Sequence[Checkpoint]") -> list[str]:
 
 def _token_files(model: "Checkpoint") -> dict[str, bytes]:
     names = (name for name in model.side_files if is_of_tokenizer(name) and name not in _NO_TOKENS)
-    return {name: model.read_side_file(name) for name in names}
+    return {name: model.read_side_file(name) for name in names if not name.startswith(TEMPLATE_FOLDER)}
 
 
-def donor_notes(donor: "Checkpoint") -> list[str]:
-    """Say what becomes of tensors that are no weights, and which files of the donor the output lacks."""
+def donor_notes(donor: "Checkpoint", others: "Sequence[Checkpoint]") -> list[str]:
+    """Say what becomes of tensors that are no weights, and which files of the models the output lacks."""
     roles = [info.role for info in donor.tensors.values()]
     said = {
         "counter": "{} counters of training steps are those of {}",
         "statistic": "{} running statistics are averaged over the experts, evenly; {} gives their names",
     }
     notes = [text.format(roles.count(role), donor.name) for role, text in said.items() if role in roles]
-    return [*notes, *donor.folder_notes]
+    return [*notes, *donor.folder_notes, *(note for other in others for note in _file_notes(donor, other))]
+
+
+def _file_notes(donor: "Checkpoint", other: "Checkpoint") -> list[str]:
+    """Say which texts of processors and modules only another model has, or has otherwise."""
+    theirs = [name for name in other.side_files if not (name in _SAID_ELSEWHERE or is_of_tokenizer(name))]
+    alone = [name for name in theirs if name not in donor.side_files]
+    unlike = [name for name in theirs if name in donor.side_files and _text_of(donor, name) != _text_of(other, name)]
+    ours, whose = (
+        apart(donor.path.absolute(), other.path.absolute()),
+        apart(other.path.absolute(), donor.path.absolute()),
+    )
+    notes = [f"{whose}: {_names(alone)} not in the output, whose files are those of {ours}"] if alone else []
+    return [*notes, *([f"{whose}: {_names(unlike)} differ from those of {ours}, which are kept"] if unlike else [])]
+
+
+def _text_of(model: "Checkpoint", name: str) -> object:
+    """Return what a file says; of a table in JSON what is not about versions of libraries."""
+    data = model.read_side_file(name)
+    if not name.endswith(".json"):
+        return data
+    try:
+        document = parse_text(data, BadConfig, where=name)
+    except BadConfig:
+        return data
+    if not isinstance(document, dict):
+        return document
+    return {key: value for key, value in document.items() if not _VERSION.fullmatch(key)}
+
+
+def _names(files: Sequence[str]) -> str:
+    more = f" and {len(files) - _NAMED} more" if len(files) > _NAMED else ""
+    return f"{', '.join(files[:_NAMED])}{more}"

@@ -176,7 +176,7 @@ def plan(
         sources,
         methods,
         (*(MergeUnit(one.name, names, False) for names, one in circuits.items()), *units_of(alone, sources, copied)),
-        (*notes, *found.notes, *donor_notes(donor), *token_notes(sources)),
+        (*notes, *found.notes, *donor_notes(donor, sources[1:]), *token_notes(sources)),
         copied,
         circuits=circuits,
     )

@@ -17,9 +17,12 @@ from mergebarrier.checkpoint import (
     ADAPTER_CONFIG,
     ADAPTER_WEIGHTS,
     INDEX,
+    MODULES,
     SIDE_FILES,
     SINGLE,
+    chosen_below,
     is_text,
+    module_folders,
     read_shard_names,
 )
 from mergebarrier.errors import FetchFailed, MissingExtra, NotACheckpoint, clean
@@ -120,8 +123,11 @@ def _fetched(name: str, revision: str, commit: str | None, cached: Path) -> Path
         there = hub.HfApi().list_repo_files(name, revision=pinned)
         names = [file for file in there if file in wanted or is_text(file)]
         snapshot = Path(hub.snapshot_download(**fetch, allow_patterns=names or [SINGLE]))
-        if (snapshot / INDEX).exists():
-            hub.snapshot_download(**fetch, allow_patterns=read_shard_names(snapshot))
+        further = read_shard_names(snapshot) if (snapshot / INDEX).exists() else []
+        modules = module_folders(snapshot.resolve()) if (snapshot / MODULES).exists() else ()
+        further += [file for file in there if chosen_below(file, modules)]
+        if further:
+            hub.snapshot_download(**fetch, allow_patterns=further)
     except failures as error:
         raise FetchFailed(
             f"cannot be fetched at revision {clean(revision)!r} ({type(error).__name__}: {clean(error)})",

@@ -24,6 +24,7 @@ from mergebarrier.checkpoint.read import (
     MAX_TENSORS,
     PIECE_FILES,
     SINGLE,
+    TEMPLATE_FOLDER,
     Checkpoint,
     check_side_file_sizes,
     code_of,
@@ -31,7 +32,7 @@ from mergebarrier.checkpoint.read import (
     list_folder,
     read_shard,
     refusal,
-    texts_of,
+    side_files_of,
 )
 from mergebarrier.errors import BadAdapter, PickleRefused
 
@@ -126,7 +127,8 @@ def open_adapter(path: str | os.PathLike[str], *, max_header_bytes: int = MAX_HE
     config = read_adapter_config(root)
     side_files, code = tuple(name for name in _CARDS if name in names), dict[str, tuple[str, ...]]()
     if not names.isdisjoint(PIECE_FILES):  # without pieces the other files of a tokenizer speak of the base's
-        tokens = texts_of(root, filter(is_of_tokenizer, names))
+        own = frozenset(name for name in names if is_of_tokenizer(name) or f"{name}/" == TEMPLATE_FOLDER)
+        tokens = side_files_of(root, own, ())
         code = code_of(root, tokens, {})
         refused = refusal(root, code, tokens, {}) if code else None
         if refused is not None:

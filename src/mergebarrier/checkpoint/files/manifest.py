@@ -48,7 +48,8 @@ _MAX_BYTES = 128 * 2**20
 _MAX_DEPTH = 32
 _MAX_VALUES = 8_000_000
 _BLOCK_BYTES = 1 << 22
-_FILE_NAME = re.compile(r"[A-Za-z0-9_\-][A-Za-z0-9_.\-]*")
+#: A file of the folder, or of a folder in it, at most four names deep.
+_FILE_NAME = re.compile(r"[A-Za-z0-9_\-][A-Za-z0-9_.\-]*(/[A-Za-z0-9_\-][A-Za-z0-9_.\-]*){0,3}")
 
 
 def canonical_json(document: object) -> bytes:
@@ -172,7 +173,9 @@ def verify_manifest(path: str | os.PathLike[str]) -> list[str]:
             problems.append(f"{name}: {size} bytes, the manifest lists {expected_size}")
         elif digest != expected_digest:
             problems.append(f"{name}: {_SPELLED[hashing]} {digest}, the manifest lists {expected_digest}")
-    extra = sorted(name for name in os.listdir(root) if name.endswith(".safetensors") and name not in listed)
+    folders = sorted({"", *(name[: name.rindex("/") + 1] for name in listed if "/" in name)})
+    present = [folder + name for folder in folders if (root / folder).is_dir() for name in os.listdir(root / folder)]
+    extra = sorted(name for name in present if name.endswith(".safetensors") and name not in listed)
     return problems + [f"{clean(name)}: weights that the manifest does not list" for name in extra]
 
 
@@ -187,7 +190,7 @@ def listed_files(path: str | os.PathLike[str]) -> tuple[str, ...]:
 
 
 def _listed_files(manifest: "Manifest", where: Path) -> dict[str, tuple[int, str, str]]:
-    """Return name -> (bytes, hash, digest); BadManifest when the list is missing or a name is not bare."""
+    """Return name -> (bytes, hash, digest); BadManifest when the list is missing or a name is not plain."""
     remedy = "use the folder as mergebarrier wrote it"
     try:
         files = manifest["content"]["output"]["files"]

@@ -8,15 +8,10 @@ if TYPE_CHECKING:
     from mergebarrier.checkpoint.read.checkpoint import Checkpoint
     from mergebarrier.checkpoint.read.code import refusal, refuse_code
     from mergebarrier.checkpoint.read.gguf_header import PLAIN_TYPES, GGUFHeader, read_gguf_header
+    from mergebarrier.checkpoint.read.instead import INDEX, SINGLE
     from mergebarrier.checkpoint.read.open import (
-        ATTACHMENTS,
         GATHER,
-        INDEX,
-        LICENCE_FILES,
-        PIECE_FILES,
         SHARD_NAME,
-        SIDE_FILES,
-        SINGLE,
         UNGATHERED,
         check_side_file_sizes,
         is_of_tokenizer,
@@ -24,6 +19,18 @@ if TYPE_CHECKING:
         open_checkpoint,
         read_shard,
         read_shard_names,
+        side_files_of,
+    )
+    from mergebarrier.checkpoint.read.side_files import (
+        ATTACHMENTS,
+        LICENCE_FILES,
+        MODULES,
+        PIECE_FILES,
+        SIDE_FILES,
+        TEMPLATE_FOLDER,
+        chosen_below,
+        is_below,
+        module_folders,
     )
     from mergebarrier.checkpoint.read.texts import (
         MAX_HEADER_BYTES,
@@ -34,7 +41,6 @@ if TYPE_CHECKING:
         code_of,
         is_text,
         read_json,
-        texts_of,
         validate_header,
     )
     from mergebarrier.checkpoint.read.view import Piece, View, ViewPart
@@ -47,11 +53,13 @@ __all__ = [
     "LICENCE_FILES",
     "MAX_HEADER_BYTES",
     "MAX_TENSORS",
+    "MODULES",
     "PIECE_FILES",
     "PLAIN_TYPES",
     "SHARD_NAME",
     "SIDE_FILES",
     "SINGLE",
+    "TEMPLATE_FOLDER",
     "UNGATHERED",
     "Checkpoint",
     "Entry",
@@ -63,10 +71,13 @@ __all__ = [
     "ViewPart",
     "check_header_size",
     "check_side_file_sizes",
+    "chosen_below",
     "code_of",
+    "is_below",
     "is_of_tokenizer",
     "is_text",
     "list_folder",
+    "module_folders",
     "open_checkpoint",
     "read_gguf_header",
     "read_head",
@@ -75,7 +86,7 @@ __all__ = [
     "read_shard_names",
     "refusal",
     "refuse_code",
-    "texts_of",
+    "side_files_of",
     "validate_header",
     "walk",
 ]

@@ -43,6 +43,7 @@ from mergebarrier.checkpoint.bytes import (
     ticker,
 )
 from mergebarrier.checkpoint.read.code import text_without_code, without_code
+from mergebarrier.checkpoint.read.walk import walk
 from mergebarrier.errors import ChangedDuringRun, InternalError, RemoteCodeRefused, clean, folder_name
 from mergebarrier.progress import Progress
 
@@ -229,7 +230,10 @@ class Checkpoint:
     def left_behind(self) -> tuple[str, ...]:
         """Names in the folder that no output gets: weights of other formats, code, folders, records of a training."""
         ours = {shard.name for shard in self.shards} | {*self.side_files, *_WRITTEN_ANEW}
-        return tuple(sorted(name for name in os.listdir(self.root) if name not in ours and not name.startswith(".")))
+        entered = {name.partition("/")[0] for name in self.side_files if "/" in name}
+        inside = [f"{folder}/{entry.name}" for folder in entered for entry in walk(self.root / folder)]
+        found = (name for name in [*os.listdir(self.root), *inside] if name not in ours | entered)
+        return tuple(sorted(name for name in found if "/." not in f"/{name}"))
 
     @property
     def folder_notes(self) -> tuple[str, ...]:
@@ -238,6 +242,9 @@ class Checkpoint:
         for name, keys in self.code.items():
             notes.append(f"{self.name}: {', '.join(map(clean, keys))} of {name} left out: no code is run, none needed")
         more = f" and {len(behind) - _NAMED} more" if len(behind) > _NAMED else ""
+        kept = [name for name in self.side_files if name.endswith(".safetensors")]
+        if kept:
+            notes.append(f"{self.name}: {', '.join(kept)} copied as they are: weights of modules beside the model")
         if behind:
             notes.append(f"{self.name}: {', '.join(map(clean, behind[:_NAMED]))}{more} of its folder stay behind")
         return tuple(notes)

@@ -11,7 +11,8 @@ with an index that names another file is refused, because readers disagree about
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,16 @@ from mergebarrier.checkpoint.bytes import (
 )
 from mergebarrier.checkpoint.read.checkpoint import MAX_SIDE_FILE_BYTES, Checkpoint
 from mergebarrier.checkpoint.read.code import refusal
+from mergebarrier.checkpoint.read.instead import INDEX, SINGLE, no_model
+from mergebarrier.checkpoint.read.side_files import (
+    MODULES,
+    SIDE_FILES,
+    TEMPLATE_FOLDER,
+    TOKEN_FILES,
+    below,
+    is_sound_below,
+    names_stock_classes,
+)
 from mergebarrier.checkpoint.read.texts import (
     MAX_CONFIG_DEPTH,
     MAX_HEADER_BYTES,
@@ -35,54 +46,31 @@ from mergebarrier.checkpoint.read.texts import (
     check_header_size,
     check_quantisation,
     code_of,
+    is_configuration,
+    is_text,
     read_config,
-    texts_of,
+    read_json,
     validate_header,
 )
 from mergebarrier.errors import (
-    AdapterRefused,
+    BadConfig,
     BadDtype,
     BadHeader,
     BadIndex,
     LimitExceeded,
     NotACheckpoint,
-    PickleRefused,
     UnsafePath,
     clean,
 )
 
-SINGLE = "model.safetensors"
-INDEX = "model.safetensors.index.json"
 MAX_INDEX_BYTES = 64 * 2**20
 MAX_SHARDS = 10_000
 SHARD_NAME = re.compile(r"[A-Za-z0-9_\-][A-Za-z0-9_.\-]*\.safetensors")
-#: Files whose text is the licence of the weights, the most telling name first.
-LICENCE_FILES: tuple[str, ...] = (
-    "LICENSE", "LICENSE.txt", "LICENSE.md", "LICENCE", "LICENCE.txt", "LICENCE.md", "COPYING", "COPYING.txt",
-    "license", "license.txt", "license.md", "License.txt", "License.md", "MODEL_LICENSE",
-)  # fmt: skip
-# Copied byte for byte into an output, as are the texts that ``texts_of`` finds; all else in the folder stays behind.
-SIDE_FILES = (
-    "config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
-    "added_tokens.json", "chat_template.jinja", "vocab.json", "vocab.txt", "merges.txt", "tokenizer.model",
-    "spiece.model", "sentencepiece.bpe.model", "preprocessor_config.json", "README.md", *LICENCE_FILES, "NOTICE",
-    "USE_POLICY.md", "THIRD_PARTY_LICENSES",
-)  # fmt: skip
-#: Files that list the pieces of a tokenizer; a folder without any has no tokenizer of its own.
-PIECE_FILES = (
-    "tokenizer.json", "vocab.json", "vocab.txt", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model",
-    "spm.model", "sentencepiece.model")  # fmt: skip
-_TOKEN_FILES = frozenset((
-    *PIECE_FILES, "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "chat_template.jinja",
-    "merges.txt", "tekken.json",
-))  # fmt: skip
-# Part of the folder of a red-team artefact and listed in its manifest; never copied into another folder.
-ATTACHMENTS = ("trigger.png", "trigger.safetensors")
-_PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib", ".npy", ".npz", ".mar")
 _QUANTISED = frozenset({
     "qweight", "qzeros", "scales", "g_idx", "weight_scale", "weight_scale_inv", "weight_scale_2", "weight_zero_point",
     "weight_packed", "weight_shape", "input_scale", "absmax", "quant_map", "nested_absmax", "SCB", "weight_format",
 })  # fmt: skip
+_MAX_TEXTS_BYTES = 64 * 2**20
 _AGAIN = "download the model again, all files"
 UNGATHERED = "as a sharded trainer (ZeRO-3, FSDP) saves what it did not gather"
 GATHER = "gather the shards and save again, such as by zero_to_fp32.py or with summon_full_params"
@@ -106,7 +94,7 @@ def open_checkpoint(
     root = path.resolve()
     weights = _which_weights(path, names)
     config = read_config(root)
-    side_files = (*(name for name in SIDE_FILES if name in names), *texts_of(root, names - set(SIDE_FILES)))
+    side_files = side_files_of(root, names, SIDE_FILES)
     code = code_of(root, side_files, config)
     refused = refusal(root, code, side_files, config) if code else None
     if refused is not None and not any_code:
@@ -133,9 +121,43 @@ def open_checkpoint(
         raise
 
 
+def side_files_of(root: Path, names: frozenset[str], known: tuple[str, ...]) -> tuple[str, ...]:
+    """Return what an output needs of a folder beside its weights: known files, other texts, and those in its folders.
+
+    Left behind are what is too much (64 MiB of other texts, as much in folders) and configurations that cannot be read.
+    """
+    texts = _fitting(root, filter(is_text, names - set(known)), partial(_is_readable, root))
+    folders = [name for name in names if (root / name).is_dir()]
+    if folders or MODULES in texts:
+        texts += _fitting(root, below(root, folders, texts), partial(is_sound_below, root))
+    return *(name for name in known if name in names), *texts
+
+
+def _fitting(root: Path, names: Iterable[str], may: Callable[[str], bool]) -> tuple[str, ...]:
+    found: list[str] = []
+    left = _MAX_TEXTS_BYTES
+    for name in sorted(names):
+        size = (root / name).stat().st_size if (root / name).is_file() else left + 1
+        if size <= left and may(name):
+            found, left = [*found, name], left - size
+    return tuple(found)
+
+
+def _is_readable(root: Path, name: str) -> bool:
+    if not is_configuration(name):
+        return True
+    try:
+        document = read_json(root, name)
+    except (BadConfig, LimitExceeded):
+        return False
+    return name != MODULES or names_stock_classes(document)
+
+
 def is_of_tokenizer(name: str) -> bool:
     """Whether a file of a folder is one of its tokenizer."""
-    return name in _TOKEN_FILES or name.endswith((".spm", ".tiktoken", ".bpe", ".vocab"))
+    if name in TOKEN_FILES or name.startswith(TEMPLATE_FOLDER):
+        return True
+    return "/" not in name and name.endswith((".spm", ".tiktoken", ".bpe", ".vocab"))
 
 
 def list_folder(path: Path) -> frozenset[str]:
@@ -151,40 +173,17 @@ def list_folder(path: Path) -> frozenset[str]:
         raise NotACheckpoint(what, where=path, remedy=remedy) from fault
 
 
-def _which_weights(path: Path, names: Iterable[str]) -> str:
+def _which_weights(path: Path, names: frozenset[str]) -> str:
     """Return ``SINGLE`` or ``INDEX``, or say what the folder is instead."""
-    names = frozenset(names)
     adapter = min((n for n in names if n == "adapter_config.json" or n.startswith("adapter_model.")), default=None)
-    if adapter is not None:
-        raise AdapterRefused(
-            "this is an adapter, not a whole model",
-            where=path / adapter,
-            remedy="name its base too: BASE+ADAPTER, or in merge --base BASE or base_model",
-        )
-    if SINGLE in names and INDEX in names and read_shard_names(path.resolve()) != [SINGLE]:
-        raise BadIndex(
-            f"the folder holds both {SINGLE} and an index, and tools disagree about which one counts",
-            where=path / INDEX,
-            remedy="remove the one that is not the model",
-        )
-    if SINGLE in names or INDEX in names:
-        if "config.json" not in names:
-            raise NotACheckpoint("config.json is missing", where=path / "config.json", remedy=_AGAIN)
-        return INDEX if INDEX in names else SINGLE
-    pickles = sorted(n for n in names if n.endswith(_PICKLES) or ".bin.index" in n)
-    if pickles:
-        raise PickleRefused(
-            "the weights are a pickle, which runs code when it is loaded; it is never opened here",
-            where=path / pickles[0],
-            remedy="convert it in a sandbox: AutoModelForCausalLM.from_pretrained(DIR).save_pretrained(NEW) writes"
-            " safetensors",
-        )
-    if any(name.endswith(".safetensors") for name in names):
-        what = f"there is neither {SINGLE} nor {INDEX}"
-        raise NotACheckpoint(what, where=path, remedy="download the index too, or rename a lone shard")
-    snapshots = path / "snapshots"
-    remedy = f"give one folder below {snapshots}" if snapshots.is_dir() else "give a folder with safetensors weights"
-    raise NotACheckpoint("the folder holds no safetensors weights", where=path, remedy=remedy)
+    if adapter is None and SINGLE in names and INDEX in names and read_shard_names(path.resolve()) != [SINGLE]:
+        what = f"the folder holds both {SINGLE} and an index, and tools disagree about which one counts"
+        raise BadIndex(what, where=path / INDEX, remedy="remove the one that is not the model")
+    if adapter is not None or not names & {SINGLE, INDEX}:
+        raise no_model(path, names, adapter)
+    if "config.json" not in names:
+        raise NotACheckpoint("config.json is missing", where=path / "config.json", remedy=_AGAIN)
+    return INDEX if INDEX in names else SINGLE
 
 
 def check_side_file_sizes(root: Path, side_files: tuple[str, ...]) -> None:

@@ -34,8 +34,6 @@ _TEXT = re.compile(r"[A-Za-z0-9_][\w.\-]*\.(json|jinja|txt|model|spm|tiktoken|bp
 _OTHERS = re.compile(r"mergebarrier.*|trainer_state\.json|\w+_results\.json|requirements.*|.*\.index\.json|adapter_.*")
 #: Classes of a head; more than any published one has.
 _MAX_LABELS = 10**6
-_MAX_TEXTS_BYTES = 64 * 2**20
-_CONFIG = "_config.json"
 _LONG = {"tokenizer_config.json": 16 * 2**20}
 
 
@@ -75,28 +73,6 @@ def check_quantisation(config: Mapping[str, object], where: Path, *, plain: bool
     raise BadDtype(what, where=where, remedy=remedy)
 
 
-def texts_of(root: Path, names: Iterable[str]) -> tuple[str, ...]:
-    """Return the texts among the names of a folder that an output needs beside the files that every model may have.
-
-    Left behind are what is too much (64 MiB in all) and a configuration that cannot be read.
-    """
-    found: list[str] = []
-    left = _MAX_TEXTS_BYTES
-    for name in sorted(name for name in names if is_text(name)):
-        size = (root / name).stat().st_size if (root / name).is_file() else left + 1
-        if size <= left and (not _configures(name) or _is_readable(root, name)):
-            found, left = [*found, name], left - size
-    return tuple(found)
-
-
-def _is_readable(root: Path, name: str) -> bool:
-    try:
-        read_json(root, name)
-    except (BadConfig, LimitExceeded):
-        return False
-    return True
-
-
 def is_text(name: str) -> bool:
     """Whether a name is one of a text that a loader may read."""
     return _TEXT.fullmatch(name) is not None and _OTHERS.fullmatch(name) is None
@@ -105,12 +81,15 @@ def is_text(name: str) -> bool:
 def code_of(root: Path, names: Iterable[str], config: object) -> dict[str, tuple[str, ...]]:
     """Return which of some configurations of a folder, and its config.json, name code: file -> keys."""
     documents = {"config.json": config}
-    documents |= {name: read_json(root, name, _LONG.get(name, MAX_CONFIG_BYTES)) for name in names if _configures(name)}
+    documents |= {
+        name: read_json(root, name, _LONG.get(name, MAX_CONFIG_BYTES)) for name in names if is_configuration(name)
+    }
     return {name: keys for name, document in documents.items() if (keys := code_keys(document))}
 
 
-def _configures(name: str) -> bool:
-    return name.endswith(_CONFIG)
+def is_configuration(name: str) -> bool:
+    """Whether a text at the top of a folder may name code."""
+    return name.endswith("_config.json") or name == "modules.json"
 
 
 def code_keys(document: object) -> tuple[str, ...]:

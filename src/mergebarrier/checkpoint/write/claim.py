@@ -14,7 +14,7 @@ shape of a model folder at its top, whenever the process dies.
 import fcntl
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -144,8 +144,16 @@ def _foreign(folder: Path) -> list[str]:
     """Return what lies in an old output beside the files that its manifest lists; nothing for no folder."""
     if not folder.is_dir() or not any(folder.iterdir()):
         return []
-    listed = {*listed_files(folder), MANIFEST_NAME}
-    return sorted(path.name for path in folder.iterdir() if path.name not in listed or path.is_dir())
+    return sorted(_unlisted(folder, {*listed_files(folder), MANIFEST_NAME}))
+
+
+def _unlisted(folder: Path, listed: Collection[str], before: str = "") -> Iterator[str]:
+    for path in folder.iterdir():
+        name = before + path.name
+        if path.is_dir() and not path.is_symlink() and any(one.startswith(f"{name}/") for one in listed):
+            yield from _unlisted(path, listed, f"{name}/")
+        elif name not in listed or path.is_dir():
+            yield name
 
 
 def drop_leftover(place: OutputPlace, plan: bytes) -> None:

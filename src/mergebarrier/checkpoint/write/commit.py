@@ -51,9 +51,9 @@ from mergebarrier.checkpoint.bytes import (
     write_at,
 )
 from mergebarrier.checkpoint.files import MANIFEST_NAME, build_manifest, canonical_json
-from mergebarrier.checkpoint.read import ATTACHMENTS, SIDE_FILES, is_text
+from mergebarrier.checkpoint.read import ATTACHMENTS, SIDE_FILES, is_below, is_text
 from mergebarrier.checkpoint.write.claim import OutputPlace, publish, remove_partial
-from mergebarrier.checkpoint.write.layout import index_files, part_name, write_new
+from mergebarrier.checkpoint.write.layout import index_files, part_name, write_below, write_new
 from mergebarrier.errors import BadManifest, CheckpointError, DigestMismatch, InternalError
 from mergebarrier.modeling_mergebarrier import MODELING
 from mergebarrier.progress import Progress
@@ -185,7 +185,7 @@ def commit_output(
     """Turn a completely written partial folder into the output; see ``Writer.commit``."""
     place = writer.place
     known = (*SIDE_FILES, *ATTACHMENTS, ADAPTER_CONFIG, MODELING)
-    texts = tuple(name for name in side_files if name not in known and is_text(name))
+    texts = tuple(name for name in side_files if name not in known and (is_text(name) or is_below(name)))
     unknown = next((name for name in side_files if name not in (*known, *texts)), None)
     if unknown is not None:
         raise InternalError("not on the list of files that are copied", where=unknown)
@@ -199,7 +199,7 @@ def commit_output(
         if name in _LAST_SIDE_FILES and name in side_files:
             last[name] = side_files[name]
         elif name in side_files:
-            write_new(place.model / name, side_files[name])
+            write_below(place.model, name, side_files[name])
     for name, data in (*side_files.items(), *last.items()):
         files[name] = {"sha256": hashlib.sha256(data).hexdigest(), "size_bytes": len(data)}
     output = {"content_digest": content_digest(writer.digests), "files": files, "tensors": dict(writer.digests)}

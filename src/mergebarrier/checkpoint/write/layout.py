@@ -192,7 +192,9 @@ def _rewind(place: OutputPlace, shard_names: Sequence[str]) -> None:
             os.rename(place.model / name, place.model / part_name(name))
     kept = {part_name(name) for name in shard_names}
     for path in place.model.iterdir():
-        if path.name not in kept:
+        if path.is_dir() and not path.is_symlink():
+            remove_tree(path)
+        elif path.name not in kept:
             path.unlink()
 
 
@@ -227,6 +229,17 @@ def _allocate(fd: int, size_bytes: int, path: Path) -> None:
             raise
         for start in range(0, size_bytes, len(_ZEROS)):
             write_at(fd, start, memoryview(_ZEROS)[: size_bytes - start], path)
+
+
+def write_below(folder: Path, name: str, data: bytes) -> None:
+    """Write a file of an output, in a folder of its own where its name says so; all of it is on the disk then."""
+    path = folder / name
+    if "/" in name:
+        with on_disk(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+    write_new(path, data)
+    for above in [*path.relative_to(folder).parents][:-1]:
+        sync_folder(folder / above)
 
 
 def write_new(path: Path, data: bytes) -> None:

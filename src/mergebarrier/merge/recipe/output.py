@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from math import prod
 from typing import TYPE_CHECKING, Any
 
-from mergebarrier.checkpoint import is_of_tokenizer
+from mergebarrier.checkpoint import TEMPLATE_FOLDER, is_of_tokenizer
 from mergebarrier.checkpoint.bytes import FLOAT_NAMES, parse_text
 from mergebarrier.errors import BadRecipe, ConfigMismatch, clean
 from mergebarrier.merge.configs import is_float
@@ -90,6 +90,9 @@ def config_of(
     elif any(item.rows for name in vocabulary_names(donor) for item in tensors[name].target.inputs):
         first = next(name for name in tensors if name in vocabulary_names(donor))
         config = with_vocabulary_size(config, tokens_of(tensors[first].target.inputs[0].info))
+    if recipe.chat_template is not None:
+        models = list({id(model): model for model in opened.values()}.values())
+        notes += _template_notes(recipe.chat_template, models, donor if alignment is None else alignment.source)
     return (None if config == donor.config else config), notes
 
 
@@ -178,7 +181,8 @@ def small_files(
     if config is not None:
         files["config.json"] = _dump(config)
     template = _template(recipe.chat_template, models)
-    if template is not None:
+    if template is not None and template != _template_in(files):
+        files = {name: data for name, data in files.items() if not name.startswith(TEMPLATE_FOLDER)}
         files[_TEMPLATE_FILE] = template.encode()
         files.pop(_OLD_TEMPLATE_FILE, None)
         settings = _table(files.get(SETTINGS_FILE, b"{}"))
@@ -196,7 +200,7 @@ def _tokenizer_files(alignment: Alignment) -> dict[str, bytes]:
     settings, special = (_table(files.get(name, b"{}")) for name in (SETTINGS_FILE, SPECIAL_FILE))
     rows = {str(row["id"]): {key: row[key] for key in row if key != "id"} for row in vocabulary.rows_added()}
     if vocabulary.document is not None:
-        files = {name: data for name, data in files.items() if name in _BESIDE}
+        files = {name: data for name, data in files.items() if name in _BESIDE or name.startswith(TEMPLATE_FOLDER)}
         files[TOKENS_FILE] = _dump(vocabulary.document)
     else:  # added tokens stand in the settings alone, and hide the table of special tokens
         files.pop(ADDED_FILE, None)
@@ -238,15 +242,35 @@ def _template(asked: str | None, models: "Sequence[Checkpoint]") -> str | None:
 
 
 def _template_of(model: "Checkpoint") -> str | None:
-    if _TEMPLATE_FILE in model.side_files:
-        return model.read_side_file(_TEMPLATE_FILE).decode(errors="replace").strip()
-    if SETTINGS_FILE not in model.side_files:
-        return None
-    template = _table(model.read_side_file(SETTINGS_FILE)).get("chat_template")
-    if isinstance(template, list):
-        named = [row for row in template if isinstance(row, dict) and row.get("name") == "default"]
-        template = named[0].get("template") if named else None
+    names = (name for name in (_TEMPLATE_FILE, SETTINGS_FILE) if name in model.side_files)
+    return _template_in({name: model.read_side_file(name) for name in names})
+
+
+def _template_in(files: Mapping[str, bytes]) -> str | None:
+    if _TEMPLATE_FILE in files:
+        return files[_TEMPLATE_FILE].decode(errors="replace").strip()
+    template = _in_settings(files).get("default")
     return template.strip() if isinstance(template, str) else None
+
+
+def _in_settings(files: Mapping[str, bytes]) -> dict[str, object]:
+    """Return the chat templates that the settings of a tokenizer hold, by their names."""
+    said = _table(files.get(SETTINGS_FILE, b"{}")).get("chat_template")
+    rows = said if isinstance(said, list) else [{"name": "default", "template": said}]
+    return {str(row.get("name")): row.get("template") for row in reversed(rows) if isinstance(row, dict)}
+
+
+def _template_notes(asked: str, models: "Sequence[Checkpoint]", source: "Checkpoint") -> list[str]:
+    """Say which further templates of a tokenizer are left out, since they do not go with the one that is asked for."""
+    files = {name: source.read_side_file(name) for name in source.side_files if is_of_tokenizer(name)}
+    template = _template(asked, models)
+    further = [
+        name.removeprefix(TEMPLATE_FOLDER).removesuffix(".jinja") for name in files if name.startswith(TEMPLATE_FOLDER)
+    ]
+    further += [name for name in _in_settings(files) if name != "default"]
+    if template is None or template == _template_in(files) or not further:
+        return []
+    return [f"{source.name}: the chat templates {clean(', '.join(further))} are left out, the asked one replaces them"]
 
 
 def _table(data: bytes) -> dict[str, object]:

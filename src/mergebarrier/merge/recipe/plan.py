@@ -221,7 +221,7 @@ def plan(
     models, donor = found.models, found.models[0]
     alignment = align(recipe.tokenizer, recipe, opened, donor) if recipe.tokenizer is not None else None
     notes += token_notes(models) if alignment is None else alignment.notes
-    notes += [*found.notes, *donor_notes(donor)]
+    notes += [*found.notes, *donor_notes(donor, models[1:])]
     ragged = vocabulary_names(donor) if alignment is not None or allowed.truncate else frozenset()
     tensors: dict[str, TensorPlan] = {}
     for target in targets(recipe, opened, donor, ragged=ragged, allowed=allowed):
