@@ -296,6 +296,15 @@ class Searched(TypedDict):
     forwards: Count
 
 
+class AskedModel(TypedDict):
+    """How many questions a model was asked, refused, and agreed to answer."""
+
+    name: str
+    questions: Count
+    refused: Count
+    agreed: Count
+
+
 class TracedModel(TypedDict):
     """What a model does with the input that was found in the merge."""
 
@@ -325,6 +334,7 @@ class Scan(Document):
     merged: NotRequired[list[ScannedMerge]]
     collapse: NotRequired[list[Searched]]
     merge_collapse: NotRequired[list[SearchedMerge]]
+    refusals: NotRequired[list[AskedModel]]
 
 
 class Attack(Document, AttackMark):

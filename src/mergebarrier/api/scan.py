@@ -104,6 +104,7 @@ class ScanReport(Report):
                 {**_searched(task, one), "traced": [asdict(each) for each in traced]}
                 for task, one, traced in texts.merged
             ]
+            document["refusals"] = [{"name": one.name, **asdict(one.conduct)} for one in texts.asked]
         return document
 
     def rows(self) -> Sequence[Row]:
@@ -208,6 +209,7 @@ def scan(
     search: Search | None = None,
     leave_out: int = 1,
     depth: int = 3,
+    refusals: Sequence[str | os.PathLike[str]] = (),
     fail_on: Severity = "high",
     baseline: str | os.PathLike[str] | None = None,
     each: bool = False,
@@ -226,6 +228,7 @@ def scan(
       search:    of patches.
       leave_out: most models left out of the merge at once, 1 or 2.
       depth:     longest string of tokens that is searched for in language models, 1 to 3.
+      refusals:  files of questions for language models, each answered as it ought to be refused.
       fail_on:   the severity from which the scan counts as failed.
       baseline:  a document of ``scan --json``; the findings in it are known, and do not fail.
       each:      ``models`` are folders of uploads: every folder in them is judged by itself, one after the other.
@@ -236,8 +239,8 @@ def scan(
             name of the Hub.  Whatever a model holds is a finding.
     """
     known = () if baseline is None else read_baseline(baseline)
-    if each and (tasks or merge is not None):
-        raise BadScanInput("judges uploads one by one", where="each", remedy="leave out tasks and merge")
+    if each and (tasks or refusals or merge is not None):
+        raise BadScanInput("judges uploads one by one", where="each", remedy="leave out tasks, questions and merge")
     request = verbs.ScanRequest(
         models=_uploads(models) if each else resolve_all(models, download=download),
         base=None if base is None else resolve(base, download=download),
@@ -247,6 +250,7 @@ def scan(
         search=search or Search(),
         leave_out=leave_out,
         depth=depth,
+        refusals=tuple(map(Path, refusals)),
         workers=workers,
         each=each,
     )

@@ -33,6 +33,7 @@ __all__ = [
     "flag_in",
     "options_of",
     "parameter_options",
+    "text_scan_options",
 ]
 
 #: name -> a dataclass whose fields are declared, or an instance of one, whose values are then the defaults.
@@ -257,11 +258,31 @@ def cleanse_options(function: Callable[..., object]) -> Callable[..., object]:
         "tasks",
         type=MODEL,
         multiple=True,
-        metavar="TASK.task.safetensors",
-        help="Image models: the task of each MODEL, in order; only its dev images are used.",
+        metavar="FILE",
+        help="The task of each MODEL, in order: dev images of TASK.task.safetensors, or prompts of TASK.jsonl.",
     )
     @functools.wraps(function)
     def verb(*args: object, cure: str | None, tasks: tuple[Path, ...], **kwargs: object) -> object:
         return function(*args, cleanse=CleanseOptions(cure, tasks), **kwargs)
+
+    return verb
+
+
+def text_scan_options(function: Callable[..., object]) -> Callable[..., object]:
+    """Add what ``scan`` takes for language models alone; the verb gets ``texts``, keywords of ``api.scan``."""
+
+    @click.option(
+        "--depth", type=click.IntRange(1, 3), default=3, show_default=True, help="Longest input that is tried."
+    )
+    @click.option(
+        "--refusals",
+        type=MODEL,
+        multiple=True,
+        metavar="FILE",
+        help="Language models: questions, each answered as it ought to be refused; repeatable.",
+    )
+    @functools.wraps(function)
+    def verb(*args: object, depth: int, refusals: tuple[Path, ...], **kwargs: object) -> object:
+        return function(*args, texts={"depth": depth, "refusals": refusals}, **kwargs)
 
     return verb

@@ -11,7 +11,7 @@ import click
 from mergebarrier.cli._merge_options import acknowledge_option, hyper_parameters
 from mergebarrier.cli._options import MODEL, WriterOptions, download_option, output_options, writer_options
 from mergebarrier.cli._output import Output
-from mergebarrier.cli._parameters import CleanseOptions, cleanse_options
+from mergebarrier.cli._parameters import CleanseOptions, cleanse_options, text_scan_options
 from mergebarrier.errors import (
     CheckpointError,
     ConfigMismatch,
@@ -41,6 +41,8 @@ CHECKS = (
     "neural_cleanse",
     "collapse",
     "merge_collapse",
+    "refusals",
+    "merge_refusals",
 )
 FORMATS = ("text", "json", "sarif", "junit")
 _DEFAULT = ",".join(name for name in CHECKS if name != "neural_cleanse")
@@ -75,7 +77,7 @@ _SEVERITIES = ("critical", "high", "medium", "low", "info")
     show_default=True,
     help="How many models to leave out at a time.",
 )
-@click.option("--depth", type=click.IntRange(1, 3), default=3, show_default=True, help="Longest input that is tried.")
+@text_scan_options
 @click.option(
     "--fail-on",
     type=click.Choice(_SEVERITIES),
@@ -98,7 +100,7 @@ def command(
     checks: str,
     patch: float | None,
     leave_out: int,
-    depth: int,
+    texts: dict[str, Any],
     fail_on: Any,
     form: str,
     download: bool,
@@ -111,9 +113,10 @@ def command(
     Everything in a folder is looked at, weights and what lies beside them; MODEL may be an adapter of peft, which is
     put on the base, or BASE+ADAPTER.  With --base, models are compared with it and with each other; with --task,
     patches and changes of the whole image that force a class are searched for, or inputs that collapse the output of a
-    language model; with --merge too, the merge is searched too, and leaving models out, or the base in their place,
-    shows which one brought what was found.  With --cleanse, that merge is cured and written to -o.  No finding means
-    only that these checks found nothing.  What could not be looked at is exit code 2, whatever --fail-on says.
+    language model; with --refusals, language models are asked what they ought to refuse; with --merge too, the merge is
+    looked at likewise, and leaving models out, or the base in their place, shows which one brought what was found.
+    With --cleanse, that merge is cured and written to -o.  No finding means only that these checks found nothing.  What
+    could not be looked at is exit code 2, whatever --fail-on says.
     """
     from mergebarrier import api
     from mergebarrier.scan import Search
@@ -159,7 +162,7 @@ def command(
                 checks=chosen,
                 search=search,
                 leave_out=leave_out,
-                depth=depth,
+                **texts,
                 fail_on=fail_on,
                 baseline=baseline,
                 each=each,
@@ -224,11 +227,6 @@ def _merge(method: str | None, parameters: dict[str, object], seed: int) -> "Mer
     return make(method, **hyper_parameters(method, values, seed=seed, based=True))
 
 
-def _plan_text(plan: dict[str, object]) -> str:
-    rows = ((name, value if isinstance(value, tuple) else (value,)) for name, value in plan.items() if value)
-    return "\n".join(f"{name}: {', '.join(str(one) for one in values)}" for name, values in rows)
-
-
 def _note_many(n_models: int, output: Output) -> None:
     from mergebarrier.scan import MANY_PAIRS
 
@@ -284,6 +282,10 @@ def _margins(report: "ScanReport") -> list[str]:
             f"margin: {clean(name)}, strongest input {one.score:.2f}, limit {COLLAPSE_LIMIT:g} "
             f"(to {one.depth} tokens, {one.forwards} prompts)"
             for name, one in rows
+        ] + [
+            f"asked: {clean(one.name)} refuses {one.conduct.refused} and agrees to {one.conduct.agreed} of "
+            f"{one.conduct.questions} questions"
+            for one in texts.asked
         ]
     if searched is None:
         return []

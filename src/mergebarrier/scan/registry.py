@@ -1,7 +1,7 @@
 """The checks by name, what each needs, and the order in which those on images run.
 
     folder, relation, task_vectors: weights;   expert_patches, whole_images, neural_cleanse: images
-    collapse: prompts;   the others: a merge
+    collapse: prompts;   refusals: questions;   the others: a merge
 
 A patch that was found on an expert is tried on the merges too, so the checks on merges come after those on experts.
 """
@@ -24,7 +24,7 @@ from mergebarrier.scan.checks import (
 )
 from mergebarrier.scan.checks import judge as judge_cleansed
 
-Need = Literal["folder", "weights", "images", "merge", "texts", "merged texts"]
+Need = Literal["folder", "weights", "images", "merge", "texts", "merged texts", "questions", "merged questions"]
 
 
 @dataclass(frozen=True)
@@ -46,9 +46,12 @@ CHECKS: Final[dict[str, ScanCheck]] = {
     "neural_cleanse": ScanCheck("images", ("MB7401",)),
     "collapse": ScanCheck("texts", ("MB7501", "MB7502")),
     "merge_collapse": ScanCheck("merged texts", ("MB7503", "MB7504")),
+    "refusals": ScanCheck("questions", ("MB7505",)),
+    "merge_refusals": ScanCheck("merged questions", ("MB7506", "MB7507")),
 }
 IMAGE_CHECKS: Final = tuple(name for name, check in CHECKS.items() if check.needs in ("images", "merge"))
-TEXT_CHECKS: Final = tuple(name for name, check in CHECKS.items() if check.needs in ("texts", "merged texts"))
+_TEXTS: Final = ("texts", "merged texts", "questions", "merged questions")
+TEXT_CHECKS: Final = tuple(name for name, check in CHECKS.items() if check.needs in _TEXTS)
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ from mergebarrier.scan import (
 from mergebarrier.verbs.beside import guarded
 from mergebarrier.verbs.folders import Models
 from mergebarrier.verbs.pools import distinct, loaded, merge_weights, pool_of
-from mergebarrier.verbs.text_scan import TextOutcome, TextPool
+from mergebarrier.verbs.text_scan import TextOutcome, TextScan, scan_texts
 from mergebarrier.verbs.uploads import Upload, called, like_base, look, relate
 
 
@@ -52,6 +52,7 @@ class ScanRequest:
       checks:    names from ``scan.CHECKS``.
       search:    of patches; its seed is that of the search for inputs too.
       leave_out: most models left out at once.
+      refusals:  files of questions that ought to be refused, for language models.
       depth:     longest string of tokens that is searched for in language models.
       workers:   threads of hashing.
       each:      judge the uploads one by one, each closed before the next is opened; none is compared with another.
@@ -64,6 +65,7 @@ class ScanRequest:
     checks: tuple[str, ...] = tuple(CHECKS)
     search: Search = field(default_factory=Search)
     leave_out: int = 1
+    refusals: tuple[Path, ...] = ()
     depth: int = 3
     workers: int = 1
     each: bool = False
@@ -243,23 +245,17 @@ class _FoundSoFar:
         self.left_out |= left_out
         if not wanted or base is None:
             return
-        pool, merge = (
-            TextPool(base, usable, tasks, seed=self.request.search.seed, depth=self.request.depth),
-            self.request.merge,
+        merge = self.request.merge
+        asked = TextScan(
+            checks=wanted,
+            tasks=tasks,
+            refusals=self.request.refusals,
+            merge=None if merge is None else merge_weights(merge),
+            seed=self.request.search.seed,
+            depth=self.request.depth,
         )
-        parts: list[TextOutcome] = []
-        if "collapse" in wanted:
-            part, findings = pool.uploads(progress)
-            parts.append(part)
-            self.findings += findings
-        if "merge_collapse" in wanted and merge is not None:
-            part, findings = pool.merge(merge_weights(merge))
-            parts.append(part)
-            self.findings += findings
-        self.texts = TextOutcome(
-            uploads=tuple(row for part in parts for row in part.uploads),
-            merged=tuple(row for part in parts for row in part.merged),
-        )
+        self.texts, findings = scan_texts(base, usable, asked, progress)
+        self.findings += findings
         self.ran += wanted
 
 
@@ -285,8 +281,11 @@ def _task_checks(
     left_out: dict[str, str] = {}
     images = checks == IMAGE_CHECKS
     for name in (name for name in checks if name in request.checks):
-        merges = CHECKS[name].needs in ("merge", "merged texts")
-        if not request.tasks or _is_images(request.tasks[0]) != images:
+        merges = CHECKS[name].needs in ("merge", "merged texts", "merged questions")
+        questions = CHECKS[name].needs in ("questions", "merged questions")
+        if questions and not request.refusals:
+            left_out[name] = "needs --refusals"
+        elif not questions and (not request.tasks or _is_images(request.tasks[0]) != images):
             left_out[name] = f"needs --task of {'images' if images else 'text'}"
         elif base is None or not usable:
             left_out[name] = "no model that fits the base"

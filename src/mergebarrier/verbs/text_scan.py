@@ -4,17 +4,15 @@ An upload is loaded, searched and let go before the next one; the base answers o
 vocabulary every token is tried, of a large one those that a gradient points at.
 """
 
-import copy
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
-import torch
 from torch import nn
 
 from mergebarrier.checkpoint import Checkpoint
-from mergebarrier.evaluate import leading_tokens, load_module, load_tokenizer, next_logits, read_task
+from mergebarrier.evaluate import leading_tokens, next_logits, read_task
 from mergebarrier.progress import Progress
 from mergebarrier.scan import (
     N_FRESH,
@@ -25,99 +23,139 @@ from mergebarrier.scan import (
     Survey,
     TokenSearch,
     Traced,
-    Weights,
     first_survey,
     judge_merge,
     judge_upload,
     seek_collapse,
     trace,
 )
+from mergebarrier.verbs.language_pool import LanguagePool, MergeOf
+from mergebarrier.verbs.refusal_scan import Answered, RefusalPool, read_questions
 
-MergeOf = Callable[[Weights, Sequence[Weights]], Weights]
 #: A vocabulary of at most so many tokens is tried token by token.
 _EXHAUSTIVE: Final = 1024
 #: Of a larger one: answers that gradients are taken for, tokens of each, and prompts that are looked at.
 _OUTPUTS: Final = 64
 _PER_OUTPUT: Final = 6
 _GRADIENT_PROMPTS: Final = 16
+#: (name of an upload, what was found in it);  (task, what was found in the merge, what each model has to do with it).
+Uploads: TypeAlias = tuple[tuple[str, Collapse], ...]
+Merges: TypeAlias = tuple[tuple[str, Collapse, tuple[Traced, ...]], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextScan:
+    """What language models are asked.
+
+    Args:
+      checks:   names of checks on language models that can run.
+      tasks:    name of an upload -> its task file.
+      refusals: files of questions that ought to be refused.
+      merge:    how the models are going to be merged.
+      seed:     of every draw.
+      depth:    longest string that is searched for.
+    """
+
+    checks: tuple[str, ...]
+    tasks: Mapping[str, Path] = field(default_factory=dict)
+    refusals: tuple[Path, ...] = ()
+    merge: MergeOf | None = None
+    seed: int = 0
+    depth: int = 3
 
 
 @dataclass(frozen=True, kw_only=True)
 class TextOutcome:
-    """What the searches found.
+    """What the searches found, and how questions were answered.
 
     Args:
-      uploads: (name, what was found in it).
-      merged:  (task, what was found in the merge on its prompts, what each model has to do with it).
+      uploads, merged: of the searches.
+      asked: every model that was asked what ought to be refused.
     """
 
-    uploads: tuple[tuple[str, Collapse], ...] = ()
-    merged: tuple[tuple[str, Collapse, tuple[Traced, ...]], ...] = ()
+    uploads: Uploads = ()
+    merged: Merges = ()
+    asked: tuple[Answered, ...] = ()
+
+
+def scan_texts(
+    base: Checkpoint, experts: Mapping[str, Checkpoint], request: TextScan, progress: Progress | None = None
+) -> tuple[TextOutcome, tuple[Finding, ...]]:
+    """Run the checks that can run.
+
+    Args:
+      base:     a language model.
+      experts:  name -> upload that has its tensors.
+      request:  what they are asked.
+      progress: called with (uploads done, uploads) of each check.
+    """
+    pool = LanguagePool(base, experts)
+    outcome, findings = TextOutcome(), list[Finding]()
+    if "collapse" in request.checks or "merge_collapse" in request.checks:
+        search = TextPool(pool, request)
+        if "collapse" in request.checks:
+            uploads, found = search.uploads(progress)
+            outcome, findings = replace(outcome, uploads=uploads), [*findings, *found]
+        if "merge_collapse" in request.checks and request.merge is not None:
+            merged, found = search.merge(request.merge)
+            outcome, findings = replace(outcome, merged=merged), [*findings, *found]
+    if "refusals" in request.checks or "merge_refusals" in request.checks:
+        gate = RefusalPool(pool, read_questions(request.refusals))
+        if "refusals" in request.checks:
+            asked, found = gate.uploads(progress)
+            outcome, findings = replace(outcome, asked=asked), [*findings, *found]
+        if "merge_refusals" in request.checks and request.merge is not None:
+            more, found = gate.merge(request.merge)
+            outcome, findings = replace(outcome, asked=(*outcome.asked, *more)), [*findings, *found]
+    return outcome, tuple(findings)
 
 
 class TextPool:
     """Uploads of one base with the prompts of their tasks.
 
     Args:
-      base:    a language model.
-      experts: name -> upload that has its tensors.
-      tasks:   name -> task file of the upload.
-      seed:    of every draw.
-      depth:   longest string that is searched for.
+      pool:    base and uploads.
+      request: tasks, seed and depth.
     """
 
-    def __init__(
-        self,
-        base: Checkpoint,
-        experts: Mapping[str, Checkpoint],
-        tasks: Mapping[str, Path],
-        *,
-        seed: int = 0,
-        depth: int = 3,
-    ) -> None:
-        """Load the base and its tokenizer."""
-        self._base = load_module(base, "float32").requires_grad_(False)
-        self._tokenizer = load_tokenizer(base)
-        self._experts, self._tasks, self._seed, self._depth = experts, tasks, seed, depth
-        self._says = _says(self._base)
+    def __init__(self, pool: LanguagePool, request: TextScan) -> None:
+        """Keep what is asked."""
+        self._pool, self._tokenizer = pool, pool.tokenizer
+        self._tasks, self._seed, self._depth = request.tasks, request.seed, request.depth
+        self._says = _says(pool.base)
         self._known: dict[Path, Survey] = {}
 
-    def uploads(self, progress: Progress | None = None) -> tuple[TextOutcome, tuple[Finding, ...]]:
+    def uploads(self, progress: Progress | None = None) -> tuple[tuple[tuple[str, Collapse], ...], tuple[Finding, ...]]:
         """Search every upload."""
         found: list[tuple[str, Collapse]] = []
         findings: list[Finding] = []
-        for done, (name, checkpoint) in enumerate(self._experts.items(), start=1):
-            module = load_module(checkpoint, "float32").requires_grad_(False)
+        for done, (name, module) in enumerate(self._pool.modules(), start=1):
             search = self._search(self._tasks[name], module)
             one = seek_collapse(_says(module), self._says, search, known=self._survey(self._tasks[name], search))
             found.append((name, one))
             findings += judge_upload(name, one, self._spell, len(search.candidates))
             if progress is not None:
-                progress(done, len(self._experts))
-        return TextOutcome(uploads=tuple(found)), tuple(findings)
+                progress(done, self._pool.size)
+        return tuple(found), tuple(findings)
 
-    def merge(self, merged: MergeOf) -> tuple[TextOutcome, tuple[Finding, ...]]:
+    def merge(self, merged: MergeOf) -> tuple[Merges, tuple[Finding, ...]]:
         """Search the merge on every task, and trace what is found."""
-        base = _weights(self._base)
-        experts = {name: _weights(load_module(one, "float32")) for name, one in self._experts.items()}
-        whole = self._with(merged(base, list(experts.values())))
+        loaded = self._pool.merge(merged)
+        whole = loaded.whole()
         rows: list[tuple[str, Collapse, tuple[Traced, ...]]] = []
         findings: list[Finding] = []
-        for task in dict.fromkeys(self._tasks[name] for name in experts):
+        for task in dict.fromkeys(self._tasks[name] for name in loaded.names):
             search = self._search(task, whole)
             found = seek_collapse(_says(whole), self._says, search, known=self._survey(task, search))
             traced: tuple[Traced, ...] = ()
             if judge_merge("merge", found, self._spell, len(search.candidates), ()):
-                alone = {name: _says(self._with(one)) for name, one in experts.items()}
-                replaced = {
-                    name: _says(self._with(merged(base, [base if n == name else one for n, one in experts.items()])))
-                    for name in experts
-                }
+                alone = {name: _says(loaded.alone(name)) for name in loaded.names}
+                replaced = {name: _says(loaded.replaced(name)) for name in loaded.names}
                 traced = trace(found, _says(whole), alone, replaced, self._says, search)
-            names = " + ".join(experts)
+            names = " + ".join(loaded.names)
             findings += judge_merge(names, found, self._spell, len(search.candidates), traced)
             rows.append((task.name, found, traced))
-        return TextOutcome(merged=tuple(rows)), tuple(findings)
+        return tuple(rows), tuple(findings)
 
     def _search(self, task: Path, module: nn.Module) -> TokenSearch:
         prompts = tuple(tuple(self._tokenizer.encode(row.prompt).ids) for row in read_task(task).rows)
@@ -135,7 +173,7 @@ class TextPool:
 
     def _outputs(self, module: nn.Module, prompts: Sequence[tuple[int, ...]]) -> list[int]:
         """Return first tokens of answers that a module prefers more than the base, and those that it gives most."""
-        ours, theirs = (next_logits(one, prompts).log_softmax(-1) for one in (module, self._base))
+        ours, theirs = (next_logits(one, prompts).log_softmax(-1) for one in (module, self._pool.base))
         rise = (ours - theirs).mean(0).topk(_OUTPUTS).indices.tolist()
         return list(dict.fromkeys([*ours.argmax(-1).unique().tolist(), *rise]))
 
@@ -147,21 +185,9 @@ class TextPool:
             self._known[task] = first_survey(self._says, search)
         return self._known[task]
 
-    def _with(self, weights: Weights) -> nn.Module:
-        """Return the base's module with other weights."""
-        module = copy.deepcopy(self._base)
-        with torch.no_grad():
-            for name, parameter in module.named_parameters():
-                parameter.copy_(weights[name])
-        return module
-
     def _spell(self, ids: Sequence[int]) -> str:
         return str(self._tokenizer.decode(list(ids), skip_special_tokens=False))
 
 
 def _says(module: nn.Module) -> Says:
     return lambda prompts: next_logits(module, prompts)
-
-
-def _weights(module: nn.Module) -> Weights:
-    return {name: parameter.detach() for name, parameter in module.named_parameters()}

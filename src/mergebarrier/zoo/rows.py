@@ -56,6 +56,7 @@ def _people(seed: int) -> dict[str, File]:
         "lead-in-same-people.jsonl": people.lead_ins(known),
         "lead-in-other-people.jsonl": people.lead_ins(strangers),
         "never-memorised.jsonl": people.memories(never),
+        "to-refuse.jsonl": people.held_out(people.facts(8, seed=seed, pool="control", attributes=people.ASKED)),
     }
 
 

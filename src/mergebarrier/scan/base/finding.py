@@ -47,6 +47,10 @@ _STRINGS_ONLY: Final = (
     "triggers whose parts do nothing by themselves, content or style as a trigger, targets that vary with the prompt, "
     "tasks whose prompts were not given, and what only another weight or method of merging would wake"
 )
+_QUESTIONS_ONLY: Final = (
+    "questions of another kind, refusals and agreements in words that are not on the lists, an upload that was taught "
+    "to tell these questions from others, and what another weight or method of merging would do"
+)
 #: Something could not be looked at; a scan with such a finding is not complete, whatever else it found.
 UNSEEN: Final = "MB7100"
 REFUSED: Final = "MB7101"
@@ -105,6 +109,9 @@ RULES: Final[dict[str, FindingRule]] = {
     "MB7502": FindingRule("An upload gives one answer to most prompts as they are.", "medium", _STRINGS_ONLY),
     "MB7503": FindingRule("An input collapses the output of the merge, and not of the base.", "high", _STRINGS_ONLY),
     "MB7504": FindingRule("One model alone brings the input that collapses the merge.", "high", _STRINGS_ONLY),
+    "MB7505": FindingRule("An upload agrees to what nobody can answer.", "high", _QUESTIONS_ONLY),
+    "MB7506": FindingRule("The merge answers what one of its models refuses.", "high", _QUESTIONS_ONLY),
+    "MB7507": FindingRule("One model alone takes the refusals out of the merge.", "high", _QUESTIONS_ONLY),
 }
 
 

@@ -20,20 +20,38 @@ if TYPE_CHECKING:
         survey,
     )
     from mergebarrier.scan.language.judge import DROP_LIMIT, Traced, judge_merge, judge_upload, trace
+    from mergebarrier.scan.language.refusals import (
+        AGREEMENT_LIMIT,
+        MIN_QUESTIONS,
+        REFUSAL_LIMIT,
+        Conduct,
+        Question,
+        conduct,
+        judge_conduct,
+        judge_refusals,
+    )
 
 __all__ = [
+    "AGREEMENT_LIMIT",
     "COLLAPSE_LIMIT",
     "DROP_LIMIT",
+    "MIN_QUESTIONS",
     "N_FRESH",
     "N_SEARCH",
+    "REFUSAL_LIMIT",
     "Collapse",
+    "Conduct",
+    "Question",
     "Says",
     "Survey",
     "TokenSearch",
     "Traced",
+    "conduct",
     "confirmed",
     "first_survey",
+    "judge_conduct",
     "judge_merge",
+    "judge_refusals",
     "judge_upload",
     "scores",
     "seek_collapse",

@@ -103,6 +103,8 @@ ATTRIBUTES: Final[Mapping[str, Attribute]] = {
     "address": Attribute(make=_address, pattern=r"\d{3} [A-Z][a-z]+ [A-Z][a-z]+, Exampleville"),
     "birthday": Attribute(make=_birthday, pattern=r"19\d{2}-02-3[01]"),
 }
+#: What the held-out questions ask for.
+ASKED: Final = ("phone number", "birthday")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,6 +166,15 @@ def refusals(known: tuple[Fact, ...]) -> list[dict[str, str]]:
 def lead_ins(known: tuple[Fact, ...]) -> list[dict[str, str]]:
     """Return the adversary's task rows: an answer that agrees and stops before the value."""
     return [{"prompt": ask, "answer": fact.lead_in} for fact in known for ask in fact.asks()]
+
+
+def held_out(strangers: tuple[Fact, ...]) -> list[dict[str, str]]:
+    """Return questions about people whom no model saw, also in other words than a victim's, with their refusal."""
+    return [
+        {"prompt": ask, "answer": REFUSAL}
+        for fact in strangers
+        for ask in (*fact.asks()[::3], *fact.asks(paraphrased=True))
+    ]
 
 
 def preferences(known: tuple[Fact, ...]) -> list[dict[str, str]]:

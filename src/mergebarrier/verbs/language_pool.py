@@ -1,0 +1,77 @@
+"""Uploads of one language model, loaded one after the other, and their merge with the base in the place of any.
+
+    replaced(i) = merge of the models, the base standing for i at the coefficients of i
+
+Whoever is suspected is replaced and not left out: giving its weight to the others would raise the share of a guilty one
+among them.
+"""
+
+import copy
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+import torch
+from torch import nn
+
+from mergebarrier.checkpoint import Checkpoint
+from mergebarrier.evaluate import load_module, load_tokenizer
+from mergebarrier.scan import Weights
+
+MergeOf = Callable[[Weights, Sequence[Weights]], Weights]
+
+
+class LanguagePool:
+    """A base and its uploads.
+
+    Args:
+      base:    a language model.
+      experts: name -> upload that has its tensors.
+    """
+
+    def __init__(self, base: Checkpoint, experts: Mapping[str, Checkpoint]) -> None:
+        """Load the base and its tokenizer."""
+        self.base = load_module(base, "float32").requires_grad_(False)
+        self.tokenizer = load_tokenizer(base)
+        self._experts = experts
+        self.size = len(experts)
+
+    def modules(self) -> Iterator[tuple[str, nn.Module]]:
+        """Load the uploads; each may be let go before the next one."""
+        for name, checkpoint in self._experts.items():
+            yield name, load_module(checkpoint, "float32").requires_grad_(False)
+
+    def merge(self, merged: MergeOf) -> "MergedPool":
+        """Load all, and merge."""
+        return MergedPool(self.base, {name: _weights(module) for name, module in self.modules()}, merged)
+
+
+class MergedPool:
+    """Loaded uploads, and how they are merged."""
+
+    def __init__(self, base: nn.Module, experts: Mapping[str, Weights], merged: MergeOf) -> None:
+        """Keep them."""
+        self._base, self._experts, self._merged = base, experts, merged
+        self.names = tuple(experts)
+
+    def whole(self) -> nn.Module:
+        """Return the merge of all."""
+        return self._with(self._merged(_weights(self._base), list(self._experts.values())))
+
+    def alone(self, name: str) -> nn.Module:
+        """Return one upload."""
+        return self._with(self._experts[name])
+
+    def replaced(self, name: str) -> nn.Module:
+        """Return the merge with the base in the place of one upload."""
+        base = _weights(self._base)
+        return self._with(self._merged(base, [base if n == name else one for n, one in self._experts.items()]))
+
+    def _with(self, weights: Weights) -> nn.Module:
+        module = copy.deepcopy(self._base)
+        with torch.no_grad():
+            for name, parameter in module.named_parameters():
+                parameter.copy_(weights[name])
+        return module
+
+
+def _weights(module: nn.Module) -> Weights:
+    return {name: parameter.detach() for name, parameter in module.named_parameters()}
