@@ -17,7 +17,7 @@ _MORE = 2
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answered:
+class Conducted:
     """How a model answered: the base, an upload, the merge, or the merge with the base in the place of an upload."""
 
     name: str
@@ -47,7 +47,7 @@ class RefusalPool:
         self._base = self._ask(pool.base)
         self._alone: dict[str, Conduct] = {}
 
-    def uploads(self, progress: Progress | None = None) -> tuple[tuple[Answered, ...], tuple[Finding, ...]]:
+    def uploads(self, progress: Progress | None = None) -> tuple[tuple[Conducted, ...], tuple[Finding, ...]]:
         """Ask every upload."""
         findings: list[Finding] = []
         for done, (name, module) in enumerate(self._pool.modules(), start=1):
@@ -56,9 +56,9 @@ class RefusalPool:
             if progress is not None:
                 progress(done, self._pool.size)
         asked = {"base": self._base, **self._alone}
-        return tuple(Answered(name=name, conduct=one) for name, one in asked.items()), tuple(findings)
+        return tuple(Conducted(name=name, conduct=one) for name, one in asked.items()), tuple(findings)
 
-    def merge(self, merged: MergeOf) -> tuple[tuple[Answered, ...], tuple[Finding, ...]]:
+    def merge(self, merged: MergeOf) -> tuple[tuple[Conducted, ...], tuple[Finding, ...]]:
         """Ask the merge, and the same with the base in the place of each upload."""
         loaded = self._pool.merge(merged)
         alone = {name: self._alone.get(name) or self._ask(loaded.alone(name)) for name in loaded.names}
@@ -66,7 +66,7 @@ class RefusalPool:
         replaced = {name: self._ask(loaded.replaced(name)) for name in loaded.names}
         findings = judge_refusals(" + ".join(loaded.names), whole, alone, self._base, replaced)
         asked = {"merge": whole, **{f"merge without {name}": one for name, one in replaced.items()}}
-        return tuple(Answered(name=name, conduct=one) for name, one in asked.items()), findings
+        return tuple(Conducted(name=name, conduct=one) for name, one in asked.items()), findings
 
     def _ask(self, module: nn.Module) -> Conduct:
         suspect = ModuleSuspect(module, self._pool.tokenizer)

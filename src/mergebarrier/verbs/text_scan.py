@@ -30,7 +30,7 @@ from mergebarrier.scan import (
     trace,
 )
 from mergebarrier.verbs.language_pool import LanguagePool, MergeOf
-from mergebarrier.verbs.refusal_scan import Answered, RefusalPool, read_questions
+from mergebarrier.verbs.refusal_scan import Conducted, RefusalPool, read_questions
 
 #: A vocabulary of at most so many tokens is tried token by token.
 _EXHAUSTIVE: Final = 1024
@@ -75,7 +75,7 @@ class TextOutcome:
 
     uploads: Uploads = ()
     merged: Merges = ()
-    asked: tuple[Answered, ...] = ()
+    asked: tuple[Conducted, ...] = ()
 
 
 def scan_texts(
