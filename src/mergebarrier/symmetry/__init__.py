@@ -19,7 +19,7 @@ if TYPE_CHECKING:
         unfold,
     )
     from mergebarrier.symmetry.controls import WrongTable, wrong_table
-    from mergebarrier.symmetry.displacement import displacements, folded_gains
+    from mergebarrier.symmetry.displacement import displacements, distances_from, folded_gains
     from mergebarrier.symmetry.draw import HEADS, LOCKS, PROFILES, Stream, Streams, basis, permutation, sample
     from mergebarrier.symmetry.elements import Element, LinearMap, Monomial, Planes, identity
     from mergebarrier.symmetry.estimate import best_order, estimate, similarities
@@ -79,6 +79,7 @@ __all__ = [
     "composed",
     "cosines",
     "displacements",
+    "distances_from",
     "entry_of",
     "estimate",
     "feed_forward",

@@ -11,7 +11,7 @@ Source: the matrices as in ARF, arXiv 2606.30360; the products are ours.  Not se
 gradient moves anything, and rotations of the stream.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -47,6 +47,19 @@ def displacements(circuit: Circuit, now: Tensors, then: Tensors) -> dict[str, Te
             moved, total = moved + _product_size(apart), total + _product_size((direct0, dual0))
         found[f"products of {axis.one[0]} in {circuit.name}"] = _relative(moved, total)
     return found
+
+
+def distances_from(circuits: Sequence[Circuit], base: Tensors) -> Callable[[Tensors], dict[str, Tensor]]:
+    """Return what measures ``displacements`` of all circuits; tensors that it is not given are those of the base."""
+
+    def measured(weights: Tensors) -> dict[str, Tensor]:
+        found: dict[str, Tensor] = {}
+        for circuit in circuits:
+            there = {name: base[name] for name in circuit.tensors if name in base}
+            found |= displacements(circuit, {name: weights.get(name, there[name]) for name in there}, there)
+        return found
+
+    return measured
 
 
 def _matrices(circuit: Circuit, now: Tensors, then: Tensors) -> Iterator[tuple[str, ActedRows]]:

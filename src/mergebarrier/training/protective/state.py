@@ -21,6 +21,8 @@ from mergebarrier.training.protective.vectors import TrainedVector
 
 #: (weights) -> weights in coordinates that an attacker would bring them to; linear, so gradients pass.
 Moved = Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]]
+#: (weights) -> relative distances from the base by what has moved, each a scalar with its graph.
+Distances = Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]]
 
 
 class ProtectiveState:
@@ -35,6 +37,7 @@ class ProtectiveState:
     Attributes:
       step, steps: where the training is.
       moved:       bad points are built from these coordinates of the weights; None for the weights as they are.
+      far:         how far weights are from the base; None for the plain distance of every trained matrix.
       expert:      the owner's task vector, as it was before the training.
     """
 
@@ -54,6 +57,7 @@ class ProtectiveState:
         self.base = {name: parameter.detach().clone() for name, parameter in self._parameters.items()}
         self.step, self.steps = 0, 1
         self.moved: Moved | None = None
+        self.far: Distances | None = None
         self.tokens_read = self.tokens_learned = 0
 
     def task_vector(self) -> dict[str, Tensor]:
@@ -133,6 +137,17 @@ class ProtectiveState:
         for rows in (all_rows(self.learner, "validation"), text):
             self.tokens_read += self.learner.tokens(rows) if rows.places else 0
         return Standing(loss=loss, right=right, text=nats)
+
+    def distances(self) -> Mapping[str, Tensor]:
+        """Return how far the model is from its base, by what has moved, each a scalar with its graph."""
+        weights = self.weights()
+        if self.far is not None:
+            return self.far(weights)
+        return {
+            name: (weights[name] - start.float()).norm() / start.float().norm().clamp_min(1e-12)
+            for name, start in self.base.items()
+            if start.dim() > 1
+        }
 
     @torch.no_grad()
     def displacement(self) -> dict[str, float]:
