@@ -136,6 +136,9 @@ def _spec(
         dtype=chosen.dtype,
         device=chosen.device,
         batch_tokens=chosen.batch_tokens,
+        budget_seconds=chosen.budget_seconds,
+        budget_evaluations=chosen.budget_evaluations,
+        budget_tokens=chosen.budget_tokens,
         seed=chosen.seed,
     )
 

@@ -6,6 +6,7 @@ plan  ->  rows of its tasks, measured anywhere  ->  the audit finds them by name
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import ClassVar
@@ -113,7 +114,7 @@ def audited(
 
     from mergebarrier.checkpoint import remove_tree
     from mergebarrier.engines import finished_rows
-    from mergebarrier.report import WORK, Journal, write_report
+    from mergebarrier.report import WORK, Journal, write_progress, write_report
 
     kept = MemoryJournal() if out is None else Journal.open(out, resume=write.resume, overwrite=write.overwrite)
     expected = _expected(spec)
@@ -123,7 +124,8 @@ def audited(
         spec = replace(spec, work=folder, workers=write.workers, max_ram_bytes=write.max_ram_bytes)
         _side_by_side(spec, write, say, run.engine)
         kept.adopt(finished_rows(folder))
-        found = run_audit(spec, journal, say=say, environment=machine(torch.get_num_threads()))
+        watch = partial(write_progress, folder)
+        found = run_audit(spec, journal, say=say, environment=machine(torch.get_num_threads()), watch=watch)
         result = replace(found, command=run.command)
         if out is not None:
             write_report(out, result, journal.used)

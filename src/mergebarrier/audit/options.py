@@ -24,7 +24,7 @@ from mergebarrier.audit.bench import (
 )
 from mergebarrier.audit.presets import preset
 from mergebarrier.errors import UsageError
-from mergebarrier.parameters import check_values, choice, flag, listing, string, subset, whole
+from mergebarrier.parameters import check_values, choice, flag, listing, number, string, subset, whole
 
 if TYPE_CHECKING:
     from mergebarrier.checkpoint import Checkpoint
@@ -60,6 +60,8 @@ class AuditOptions:
       dtype:          to run models in; "auto" is what this machine computes in fastest.
       device:         "auto", "cpu", "cuda" or "cuda:N".
       batch_tokens:   tokens that go through a model at once, None for 32 rows.
+      budget_seconds, budget_evaluations, budget_tokens: what the audit may spend in all; levels and searches beyond
+                      that are left out, and the report says so.
       seed:           of every random merge.
     Raises: UsageError.
     """
@@ -88,6 +90,11 @@ class AuditOptions:
     scale: bool = flag(False, help="Walk the scale curves of the original and of the protected model.", flag="--scale")
     sibling: bool = flag(False, help="Also attack without the base, with the partner as the anchor.", flag="--sibling")
     max_items: int | None = whole(None, low=2, help="Test rows per task; all without it.")
+    budget_seconds: float | None = number(
+        None, low=0, high=1e8, above=True, help="Seconds that the audit may take; what is beyond that is left out."
+    )
+    budget_evaluations: int | None = whole(None, low=1, help="Merges that the audit may score; the same.")
+    budget_tokens: int | None = whole(None, low=1, help="Tokens that may go through models; the same.")
     second_key: Model | None = None
     compare: tuple[Model, ...] = ()
     engine: str = choice(
@@ -101,6 +108,12 @@ class AuditOptions:
     def __post_init__(self) -> None:
         """Check what is declared."""
         check_values(self)
+        if self.engine != "serial" and (self.budget_seconds or self.budget_evaluations or self.budget_tokens):
+            raise UsageError(
+                "workers side by side do all of a plan, whatever it costs",
+                where=f"--engine {self.engine}",
+                remedy="give --engine serial, or --budget, --smooth, --learn and --levels instead of --budget-...",
+            )
 
     @property
     def settings(self) -> tuple[MergeSetting, ...]:

@@ -8,7 +8,7 @@ journal that the caller gives.
 """
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -30,6 +30,8 @@ from mergebarrier.audit.bench import (
     searched,
 )
 from mergebarrier.audit.ladder import (
+    CONTROL_PART,
+    LAST,
     LEVELS,
     Attempt,
     Evidence,
@@ -39,6 +41,8 @@ from mergebarrier.audit.ladder import (
     climb,
     compare,
     control,
+    forecast,
+    part_of,
     shown_beside,
     states,
     summary,
@@ -73,6 +77,7 @@ def run_audit(
     *,
     say: Callable[[str], None] = lambda line: None,
     environment: Mapping[str, str] | None = None,
+    watch: Callable[[Mapping[str, object]], None] = lambda document: None,
 ) -> Result:
     """Audit a protection.
 
@@ -81,6 +86,7 @@ def run_audit(
       journal:     finished rows; what it holds already is not measured again.
       say:         called with one line per piece of work.
       environment: what to note about the machine (versions, threads, the date).
+      watch:       called every few seconds with how far it is.
     Returns: Result; the rows behind it are ``journal.used``.
     Raises:  NotMeasurable when the experts have no skill or the unprotected merge does not work; BadTask, BadText,
              CheckpointError, ArchError, MergeError, RealignError; UsageError for a level that is not built.  Rows
@@ -89,14 +95,18 @@ def run_audit(
     spec = replace(spec, levels=checked(spec.levels))
     with ExitStack() as stack:
         bench = Bench(spec, journal, say, stack, states=states())
+        bench.meter.watch = watch
         check_vocabularies(bench.checkpoints)
         text = text_of(spec)
         skills = {role: bench.reference(role) for role in _SINGLE}
         context, references = context_of(skills)
+        bench.meter.forecasts = forecast(bench, [*(LEVELS[level] for level in spec.levels), *shown_beside(spec)])
+        bench.meter.begin(CONTROL_PART)
         theirs = control(bench, context)
         check_measurable(theirs.test, context.scales, context.trivial)
-        attempts = [climb(LEVELS[level], bench, context) for level in spec.levels]
+        attempts = list(_climbed(bench, context))
         shown = _shown(bench, context, theirs)
+        bench.meter.begin(LAST)
         barrier = curves.barrier(bench, [attempt.level.state for attempt in attempts if attempt.level.prepare])
         standalone = _alone.standalone(bench, text)
         graded = tuple(_summary(bench, context, attempt, text) for attempt in attempts)
@@ -111,6 +121,16 @@ def run_audit(
             scale={role: scale_curve(bench, role) for role in ("original", "protected") if spec.scale},
         )
         return _result(bench, context, measured, environment or {})
+
+
+def _climbed(bench: Bench, context: LevelContext) -> Iterator[Attempt]:
+    """Run the levels, lowest first, until no budget is left for the next; those above it need it."""
+    for number in bench.spec.levels:
+        part = part_of(LEVELS[number])
+        if number and not bench.meter.afford(part, bench.meter.forecasts[part], "; so are the levels above it"):
+            bench.spec = replace(bench.spec, levels=tuple(range(number)))
+            return
+        yield climb(LEVELS[number], bench, context)
 
 
 def text_of(spec: AuditSpec) -> str | None:
@@ -208,6 +228,7 @@ def _result(bench: Bench, context: LevelContext, measured: _Measured, environmen
 
 def _notes(bench: Bench, measured: _Measured) -> tuple[str, ...]:
     notes, graded = list(price_notes(measured.levels, measured.extras, bench.n_weights)), measured.levels
+    notes += bench.meter.left_out
     if bench.spec.validation is None or bench.spec.partner_validation is None:
         notes.append(
             "Where no validation file was given, settings were chosen on the first half of the task file and scores "

@@ -15,7 +15,15 @@ if TYPE_CHECKING:
         comparison_terminal,
     )
     from mergebarrier.report.findings import ScanView, render_failure, render_findings, render_junit
-    from mergebarrier.report.folder import WORK, Journal, read_findings, read_report, read_result, write_report
+    from mergebarrier.report.folder import (
+        WORK,
+        Journal,
+        read_findings,
+        read_report,
+        read_result,
+        write_progress,
+        write_report,
+    )
     from mergebarrier.report.html import render_html
     from mergebarrier.report.sarif import render_sarif
     from mergebarrier.report.terminal import render_terminal
@@ -40,6 +48,7 @@ __all__ = [
     "render_junit",
     "render_sarif",
     "render_terminal",
+    "write_progress",
     "write_report",
 ]
 

@@ -6,6 +6,7 @@
 A line that a crash cut off is dropped; a line that is damaged in any other way is refused.
 """
 
+import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -32,6 +33,7 @@ ROWS: Final = "rows.jsonl"
 FILES: Final = (RESULT, ROWS, "report.html", "card.md", "findings.sarif")
 #: Where an audit keeps the models that it realigned; removed when it is done.
 WORK: Final = "work"
+PROGRESS: Final = "progress.json"
 MAX_ROWS_BYTES: Final = 256 * 2**20
 
 Row = Cell | Measurement
@@ -116,6 +118,13 @@ def write_report(folder: Path, result: Result | BackdoorResult, rows: Sequence[R
     _replace(folder / "card.md", render_card(result, rows).encode())
     _replace(folder / "findings.sarif", render_sarif(result).encode())
     _replace(folder / RESULT, to_json(result, indent=1).encode())
+
+
+def write_progress(folder: Path, document: Mapping[str, object]) -> None:
+    """Say in a file of a folder how far an audit is; nothing depends on it, so it is not flushed."""
+    fresh = folder / _fresh(PROGRESS)
+    fresh.write_text(json.dumps(document) + "\n", encoding="utf-8")
+    fresh.replace(folder / PROGRESS)
 
 
 def read_report(folder: Path) -> tuple[Result | BackdoorResult, list[Row]]:

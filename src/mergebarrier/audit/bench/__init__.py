@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     )
     from mergebarrier.audit.bench.journal import Figures, Identity, MeasurementJournal
     from mergebarrier.audit.bench.live import LiveModel
+    from mergebarrier.audit.bench.meter import Work
     from mergebarrier.audit.bench.realigned import realigned, undone
     from mergebarrier.audit.bench.spec import (
         COEFFICIENTS,
@@ -59,6 +60,7 @@ __all__ = [
     "MeasurementJournal",
     "MergeSetting",
     "Pair",
+    "Work",
     "as_best",
     "best_of",
     "check_measurable",

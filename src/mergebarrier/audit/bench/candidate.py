@@ -63,6 +63,11 @@ def reference_of(skills: Mapping[str, Skill], utility: float) -> Reference:
     return Reference(skill_protected=skills[OURS], skill_partner=skills[THEIRS], utility=utility)
 
 
+def pair(ours: "Score", theirs: "Score") -> str:
+    """Return both rates as people read them."""
+    return f"{ours.rate:.2f} / {theirs.rate:.2f}"
+
+
 def skill_of(score: "Score") -> Skill:
     """Return a score as a record."""
     return Skill(correct=score.correct, total=score.total, rate=score.rate, low=score.low, high=score.high)

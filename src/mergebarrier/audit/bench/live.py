@@ -46,12 +46,13 @@ class LiveModel:
         self._shapes: object = None
         self._tokenizer: Tokenizer | None = None
         self._inside = ""
-        self._read = self._learned = 0
+        self._read = self._learned = self._scored = 0
 
     @property
     def work(self) -> dict[str, int]:
-        """Tokens that were read, and those that gradients were taken of, until now."""
-        return {"tokens_read": self._read, "tokens_learned": self._learned}
+        """Tokens that were read, those that gradients were taken of, and merges scored on both tasks, until now."""
+        read, learned = self._read, self._learned
+        return {"tokens_read": read, "tokens_learned": learned, "merges_scored": self._scored // 2}
 
     @property
     def module(self) -> "nn.Module":
@@ -121,6 +122,7 @@ class LiveModel:
 
         score = exact_match(self.module, self.tokenizer, rows, batch_tokens=self._batch_tokens, max_items=items)
         self._read += score.tokens
+        self._scored += 1
         return score
 
     def mean_tokens(self, rows: "Sequence[TaskRow]") -> int:

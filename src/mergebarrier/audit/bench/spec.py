@@ -119,6 +119,7 @@ class AuditSpec:
       device:                  where models run: "auto", "cpu", "cuda" or "cuda:N".
       batch_tokens:            tokens that go through a model at once, None for 32 rows.
       seed:                    of random merges.
+      budget_seconds, budget_evaluations, budget_tokens: what the audit may spend; parts beyond that are left out.
       work:                    folder for the models that are realigned.
       workers:                 threads of a merge; never changes a figure.
       max_ram_bytes:           budget for the tensors of a merge and of a realignment, None for the default.
@@ -157,5 +158,8 @@ class AuditSpec:
     device: str = "cpu"
     batch_tokens: int | None = None
     seed: int = 0
+    budget_seconds: float | None = None
+    budget_evaluations: int | None = None
+    budget_tokens: int | None = None
     workers: int = 1
     max_ram_bytes: int | None = None

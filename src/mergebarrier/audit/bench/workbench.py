@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mergebarrier import __version__
-from mergebarrier.audit.bench.candidate import Candidate, Filled, Search, filled, skill_of
+from mergebarrier.audit.bench.candidate import Candidate, Filled, Search, filled, pair, skill_of
 from mergebarrier.audit.bench.journal import Figures, Identity, MeasurementJournal, finite, row_id
 from mergebarrier.audit.bench.live import LiveModel
+from mergebarrier.audit.bench.meter import Meter, MeteredJournal
 from mergebarrier.audit.bench.spec import AuditSpec, MergeSetting
 from mergebarrier.audit.bench.tasks import TASKS, names_of_tasks, read_tasks, rows_digest
 from mergebarrier.errors import InternalError
@@ -54,12 +55,13 @@ class Bench:
         from mergebarrier import verbs
         from mergebarrier.evaluate import compute_dtype, device_named
 
-        self.spec, self.say = spec, say
+        self.spec = spec
         self.device = device_named(spec.device)
         dtype = compute_dtype(spec.dtype, "cpu" if self.device == "cpu" else "cuda")
         # Rows of a graphics processor have names of their own: its sums round in another order.
         self.dtype = dtype if self.device == "cpu" else f"{dtype} on {self.device}"
-        self._journal, self._states = journal, tuple(states)
+        self.meter, self.say, self._states = Meter(spec), say, tuple(states)
+        self._journal = MeteredJournal(journal, self.meter, say)
         self._folders = verbs.Models(stack)
         self.checkpoints: dict[str, Checkpoint] = {}
         for role in ("base", "original", "protected", "partner"):
@@ -164,7 +166,6 @@ class Bench:
           level:   its level of the ladder, kept in the row.
           attack:  the same in a word.
           role:    the model of that state, by default the one of the same name.
-        Raises: InternalError for a state that no level declares.
         """
         from mergebarrier.merge import parameters
 
@@ -246,8 +247,7 @@ class Bench:
             )
             self._journal.add(found)
             label = MergeSetting(merge, tuple(inside.coefficients.items())).label
-            rates = f"{ours.rate:.2f} / {theirs.rate:.2f}"
-            self.say(f"{place.state} {label} ({split}): {rates} ({duration(found.seconds)})")
+            self.say(f"{place.state} {label} ({split}): {pair(ours, theirs)} ({duration(found.seconds)})")
         return found
 
     def validation_loss(self) -> float:

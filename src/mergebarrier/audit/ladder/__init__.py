@@ -7,6 +7,7 @@ from mergebarrier import lazy
 if TYPE_CHECKING:
     from mergebarrier.audit.ladder.climb import CONTROL, CellPlace, climb, control, place_of, summary, tried
     from mergebarrier.audit.ladder.comparison import compare
+    from mergebarrier.audit.ladder.forecast import CONTROL_PART, LAST, forecast, part_of
     from mergebarrier.audit.ladder.level import (
         Attempt,
         Evidence,
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 __all__ = [
     "BESIDE",
     "CONTROL",
+    "CONTROL_PART",
+    "LAST",
     "LEVELS",
     "PLANNED",
     "Attempt",
@@ -46,7 +49,9 @@ __all__ = [
     "climb",
     "compare",
     "control",
+    "forecast",
     "levels_from",
+    "part_of",
     "place_of",
     "published_settings",
     "shown_beside",

@@ -6,9 +6,10 @@ and the same search.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mergebarrier.audit.bench import Bench, Candidate, MergeSetting, Pair, as_best, cost, recovery
+from mergebarrier.audit.ladder.forecast import part_of, tuned
 from mergebarrier.audit.ladder.level import Attempt, Found, Level, LevelContext
 from mergebarrier.audit.ladder.tuner import Tuner
 from mergebarrier.audit.metrics import hypervolume, skills
@@ -60,7 +61,10 @@ def control(bench: Bench, context: LevelContext, level: Level | None = None) -> 
 
 
 def climb(level: Level, bench: Bench, context: LevelContext) -> Attempt:
-    """Run one level."""
+    """Run one level, without the searches over parts that no budget is left for."""
+    bench.meter.begin(part_of(level))
+    kept = [one for one in level.tuners if bench.meter.afford(part_of(level, one), tuned(bench, level, one))]
+    level = replace(level, tuners=kept)
     seconds = 0.0 if level.prepare is None else level.prepare(bench)
     ours = tried(bench, context, place_of(level), level.settings(bench, context), level)
     theirs = control(bench, context, level if level.own_ceiling else None)
@@ -121,11 +125,10 @@ def tried(
             best[setting.merge] = (setting, trial)
     chosen = [place.as_searched(bench, setting, "test") for setting, _ in best.values()]
     start = dict(best[_STRAIGHT][0].coefficients) if _STRAIGHT in best else _NOWHERE
-    chosen += [
-        _tuned(bench, place, tuner, (start["protected"], start["partner"]))
-        for tuner in level.tuners
-        if tuner.budget(bench.spec)
-    ]
+    for tuner in level.tuners:
+        if tuner.budget(bench.spec):
+            bench.meter.begin(part_of(level, tuner))
+            chosen.append(_tuned(bench, place, tuner, (start["protected"], start["partner"])))
     return Found(published=published, trials=trials, chosen=chosen)
 
 

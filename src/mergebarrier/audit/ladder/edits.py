@@ -116,10 +116,17 @@ def _granted_activations(spec: AuditSpec) -> int:
     return spec.edit_evaluations if 3 in spec.levels else 0
 
 
+def _dense(tries: int) -> int:
+    """Return what editing every matrix costs, in merges."""
+    return 4
+
+
 EDITS: tuple[Tuner, ...] = (
     Tuner(name="top-20", budget=_granted, search=partial(largest, share=0.2)),
     Tuner(name="top-50", budget=_granted, search=partial(largest, share=0.5)),
-    Tuner(name="rank-4", budget=_granted, search=partial(of_rank, rank=4)),
-    Tuner(name="rank-12", budget=_granted, search=partial(of_rank, rank=12)),
+    Tuner(name="rank-4", budget=_granted, search=partial(of_rank, rank=4), passes=_dense),
+    Tuner(name="rank-12", budget=_granted, search=partial(of_rank, rank=12), passes=_dense),
 )
-PROJECTION = Tuner(name="projection", budget=_granted_activations, search=projected)
+PROJECTION = Tuner(
+    name="projection", budget=_granted_activations, search=projected, looks=lambda tries: 1 + tries, passes=_dense
+)

@@ -49,7 +49,14 @@ def budget(spec: AuditSpec) -> int:
     return spec.learn_steps if 3 in spec.levels else 0
 
 
-BY_GRADIENT = Tuner(name="learn", budget=budget, search=learn)
+BY_GRADIENT = Tuner(
+    name="learn",
+    budget=budget,
+    search=learn,
+    looks=lambda steps: 3,
+    rows_learned=lambda steps: 2 * _ROWS * steps,
+    passes=lambda steps: 2 * steps,
+)
 
 LEARN: Level = replace(
     REALIGN,

@@ -110,7 +110,10 @@ RECOVER: Level = replace(
     on_request=True,
     tuners=(
         *LEARN.tuners,
-        *(Tuner(name=f"recover-{n}", budget=partial(_granted, n), search=taught) for n in SAMPLES),
+        *(
+            Tuner(name=f"recover-{n}", budget=partial(_granted, n), search=taught, looks=lambda n: 3, rows_learned=int)
+            for n in SAMPLES
+        ),
     ),
 )
 
@@ -126,5 +129,8 @@ HONEST = Level(
     searches=False,
     own_ceiling=False,
     gradients=True,
-    tuners=tuple(Tuner(name=f"honest-{n}", budget=partial(_granted, n), search=from_base) for n in SAMPLES),
+    tuners=tuple(
+        Tuner(name=f"honest-{n}", budget=partial(_granted, n), search=from_base, looks=lambda n: 2, rows_learned=int)
+        for n in SAMPLES
+    ),
 )

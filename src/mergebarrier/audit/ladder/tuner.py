@@ -12,6 +12,16 @@ from dataclasses import dataclass
 from mergebarrier.audit.bench import AuditSpec, Bench, Blend, Pair
 
 
+def as_many(budget: int) -> int:
+    """Return one per unit of the budget."""
+    return budget
+
+
+def none(budget: int) -> int:
+    """Return none, whatever the budget."""
+    return 0
+
+
 @dataclass(frozen=True, kw_only=True)
 class Tuner:
     """A search over the coefficients of parts.
@@ -20,8 +30,13 @@ class Tuner:
       name:   the merge that its cells are called by.
       budget: evaluations or steps that an audit grants it; 0 leaves it out.
       search: fills the module of the bench with the best mix and returns its coefficients.
+      looks, rows_learned, passes: what a budget comes to: looks at all validation rows, rows that gradients are taken
+              of, further passes over all weights in merges; for the forecast of an audit.
     """
 
     name: str
     budget: Callable[[AuditSpec], int]
     search: Callable[[Blend, Bench, Pair, int], Mapping[str, Pair]]
+    looks: Callable[[int], int] = as_many
+    rows_learned: Callable[[int], int] = none
+    passes: Callable[[int], int] = none
