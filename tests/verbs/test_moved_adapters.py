@@ -8,18 +8,21 @@ import pytest
 import torch
 
 from mergebarrier.checkpoint import verify_manifest
+from mergebarrier.protect import PROTECTIONS
 from peft_adapters import logits_of, quiet, save_adapter
 from tiny_models import save
 
 EVERY = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 CONV1D = {"target_modules": ["c_attn", "c_proj", "c_fc", "wpe"], "fan_in_fan_out": True}
+#: Every protection that needs nothing but the model, and the forms that act otherwise.
 METHODS = {
-    "exact": ["exact"],
+    **{name: [name] for name, kind in PROTECTIONS.items() if not kind.needs},
     "full": ["exact", "--profile", "full"],
-    "mergebarrier": ["mergebarrier"],
-    "params": ["params"],
-    "mergelock": ["mergelock"],
+    "rotate": ["exact", "--residual", "rotate"],
+    "general": ["params", "--kind", "gl"],
+    "heads": ["widen", "--key-heads", "3"],
     "both": ["params+mergelock"],
+    "last": ["mergelock+widen"],
 }
 ADAPTERS: dict[str, tuple[str, dict[str, Any]]] = {
     "everything": ("llama-gqa-untied", {"target_modules": [*EVERY, "lm_head", "embed_tokens"], "use_rslora": True}),
@@ -31,8 +34,17 @@ ADAPTERS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "dora": ("qwen2", {"target_modules": EVERY, "use_dora": True}),
 }
-FAST = {("everything", "full"), ("conv1d", "both"), ("biases", "exact"), ("whole", "exact"), ("dora", "params")}
-MIXED = {("dora", "full"), ("dora", "mergelock"), ("dora", "both")}
+FAST = {
+    ("everything", "full"), ("everything", "rotate"), ("everything", "widen"), ("conv1d", "both"), ("biases", "exact"),
+    ("whole", "exact"), ("dora", "params"),
+}  # fmt: skip
+#: What an adapter of a kind cannot follow, and the reason that is given.
+REFUSED = {
+    **{("dora", method): "mixes outputs" for method in ("full", "mergelock", "both", "general", "last", "widen")},
+    **{(kind, "rotate"): "cannot be rotated" for kind in ("conv1d", "dora")},
+    **{(kind, "heads"): "--key-heads" for kind in ("conv1d", "biases", "dora")},
+    ("whole", "rotate"): "the gain of this norm is in what reads it",
+}
 
 
 def answers(base: Path, adapter: Path | None = None) -> torch.Tensor:
@@ -50,7 +62,7 @@ def answers(base: Path, adapter: Path | None = None) -> torch.Tensor:
         pytest.param(kind, method, marks=() if (kind, method) in FAST else pytest.mark.slow)
         for kind in ADAPTERS
         for method in METHODS
-        if (kind, method) not in MIXED
+        if (kind, method) not in REFUSED
     ],
 )
 def test_it_answers_on_the_protected_model_as_on_the_original(kind: str, method: str, tmp_path, run_cli) -> None:
@@ -63,22 +75,33 @@ def test_it_answers_on_the_protected_model_as_on_the_original(kind: str, method:
     assert float((found - wanted).abs().max()) <= 1e-5 < 0.5 < float((wanted - answers(base)).abs().max())
 
 
-def test_dora_does_not_follow_where_outputs_are_mixed_and_nothing_is_written(tmp_path, run_cli) -> None:
+@pytest.mark.parametrize(
+    ("kind", "method"),
+    [
+        pytest.param(*case, marks=() if case in {("dora", "mergelock"), ("whole", "rotate")} else pytest.mark.slow)
+        for case in REFUSED
+    ],
+)
+def test_what_an_adapter_cannot_follow_is_refused_and_nothing_is_written(kind, method, tmp_path, run_cli) -> None:
+    name, config = ADAPTERS[kind]
+    base, lora = save(name, tmp_path / "base"), save_adapter(tmp_path / "lora", name, r=4, **config)
+    ran = run_cli("protect", base, "--method", *METHODS[method], "--adapter", lora, "-o", tmp_path / "out")
+    assert ran.exit_code == 2 and REFUSED[kind, method] in ran.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["base", "lora"]
+
+
+def test_on_the_model_first_is_the_way_out(tmp_path, run_cli) -> None:
     name, config = ADAPTERS["dora"]
     base, lora = save(name, tmp_path / "base"), save_adapter(tmp_path / "lora", name, r=4, **config)
-    words = ["--method", "mergelock", "--adapter", lora, "-o", tmp_path / "out"]
-    ran = run_cli("protect", base, *words)
-    assert ran.exit_code == 2 and "protect MODEL+ADAPTER" in ran.stderr
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["base", "lora"]
     assert run_cli("protect", f"{base}+{lora}", "--method", "mergelock", "-o", tmp_path / "out").exit_code == 0
 
 
 def test_a_method_that_changes_more_than_coordinates_and_two_of_one_name_are_refused(tmp_path, run_cli) -> None:
     name, config = ADAPTERS["biases"]
     base, lora = save(name, tmp_path / "base"), save_adapter(tmp_path / "lora", name, r=4, **config)
-    for words in (["widen"], ["params", "--dropout", "0.3", "--base", base], ["exact", "--residual", "rotate"]):
-        ran = run_cli("protect", base, "--method", *words, "--adapter", lora, "-o", tmp_path / "out")
-        assert ran.exit_code == 2 and "no adapter can follow it" in ran.stderr and not (tmp_path / "out").exists()
+    words = ["params", "--dropout", "0.3", "--base", base, "--adapter", lora]
+    ran = run_cli("protect", base, "--method", *words, "-o", tmp_path / "out")
+    assert ran.exit_code == 2 and "no adapter can follow it" in ran.stderr and not (tmp_path / "out").exists()
     other = save_adapter(tmp_path / "more" / "lora", name, r=4, **config)
     ran = run_cli("protect", base, "--adapter", lora, "--adapter", other, "-o", tmp_path / "out")
     assert ran.exit_code == 64 and "two adapters have one name" in ran.stderr

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from mergebarrier.circuits import Circuit
     from mergebarrier.protect.protection import Pieces, Table, Tensors, Value
-    from mergebarrier.symmetry import Elements
+    from mergebarrier.symmetry import Ways
 
 _JOINT: Final = "+"
 _STRENGTHS: Final[tuple[Reversibility, ...]] = ("exact", "tolerant", "none")
@@ -136,13 +136,13 @@ def _chained(steps: "Sequence[Callable[[Circuit, Table], Pieces]]") -> "Callable
     return run
 
 
-def _stages(prepared: Sequence[Prepared]) -> "Callable[[Circuit, Tensors], Sequence[Elements]] | None":
-    """Return what all parts act with, each on what those before it made; None where one of them does more than act."""
+def _stages(prepared: Sequence[Prepared]) -> "Callable[[Circuit, Tensors], Sequence[Ways]] | None":
+    """Return how all parts move tensors, each on what those before it made; None where one does more than that."""
     if any(one.stages is None for one in prepared):
         return None
 
-    def stages(circuit: "Circuit", tensors: "Tensors") -> "Sequence[Elements]":
-        found: list[Elements] = []
+    def stages(circuit: "Circuit", tensors: "Tensors") -> "Sequence[Ways]":
+        found: list[Ways] = []
         for one in prepared:
             assert one.stages is not None
             found += one.stages(circuit, tensors)

@@ -39,7 +39,7 @@ class Moves(TypedDict):
 
     apply: "Callable[[Circuit, Table], Pieces]"
     invert: "Callable[[Circuit, Table], Pieces]"
-    stages: "Callable[[Circuit, Tensors], tuple[symmetry.Elements, ...]]"
+    stages: "Callable[[Circuit, Tensors], tuple[symmetry.Ways, ...]]"
 
 
 def moving(elements: "Callable[[Circuit], symmetry.Elements]") -> Moves:
@@ -49,7 +49,7 @@ def moving(elements: "Callable[[Circuit], symmetry.Elements]") -> Moves:
         "invert": lambda circuit, tensors: symmetry.act_rows(
             circuit, symmetry.inverted(circuit, elements(circuit)), tensors
         ),
-        "stages": lambda circuit, tensors: (elements(circuit),),
+        "stages": lambda circuit, tensors: (symmetry.ways(circuit, elements(circuit)),),
     }
 
 

@@ -173,7 +173,7 @@ class MergeBarrier:
 
         return Prepared(
             apply=flip,
-            stages=lambda circuit, tensors: (elements(circuit, tensors),),
+            stages=lambda circuit, tensors: (symmetry.ways(circuit, elements(circuit, tensors)),),
             invert=flip,  # Twice is the identity.
             limit=self.limit_of_a_key if self.keyed else self.limit,
             variant="attention only",

@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from mergebarrier import symmetry
+from mergebarrier.arch import Factor, leaves
 from mergebarrier.lazy import torch
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from mergebarrier.arch import Factor
+    from mergebarrier.arch import Node
     from mergebarrier.circuits import Circuit, Member
     from mergebarrier.symmetry import Role, Stream
 
@@ -131,7 +132,7 @@ class Resize:
         return symmetry.fold(iter(pieces).__next__, member.nodes)
 
     def _block(
-        self, member: "Member", factors: "tuple[Factor, ...]", view: "Tensor", groups: tuple[str, str] | None
+        self, member: "Member", factors: tuple[Factor, ...], view: "Tensor", groups: tuple[str, str] | None
     ) -> "Tensor":
         axes = [factor.axis for factor in factors]
         for place, factor in enumerate(factors):
@@ -143,3 +144,63 @@ class Resize:
                 view = (view.repeat_interleave(copies, place) if self.grows
                         else view.index_select(place, torch.arange(0, view.shape[place], copies)))  # fmt: skip
         return view
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Grown:
+    """How a tensor grows: every axis on its own, so both factors of an update can."""
+
+    resize: Resize
+    member: "Member"
+    lost: str = ""
+
+    @property
+    def becomes(self) -> str:
+        """Its name, which stays."""
+        return self.member.name
+
+    @property
+    def splits(self) -> bool:
+        """Whether it is a matrix."""
+        return len(self.member.nodes) == 2
+
+    @property
+    def rows_keep_apart(self) -> bool:
+        """Whether no neuron among the rows takes anything from another."""
+        return self._apart(0)
+
+    @property
+    def columns_keep_apart(self) -> bool:
+        """Whether no neuron among the columns takes anything from another."""
+        return self._apart(1)
+
+    @property
+    def keeps_rows(self) -> bool:
+        """Whether rows are no neurons and belong to no key head that is repeated."""
+        groups = symmetry.groups_of(self.resize.circuit) if self.resize.key_heads > 1 else None
+        return not {*self.resize.plans, *(groups or ())[:1]} & {leaf.axis for leaf in leaves(self.member.nodes[0])}
+
+    def whole(self, tensor: "Tensor") -> "Tensor":
+        """Return it wider, in float64."""
+        return self.resize(self.member, tensor.double())
+
+    def left(self, x: "Tensor") -> "Tensor":
+        """Return L X."""
+        return self._along((self.member.nodes[0], Factor(size=x.shape[1])), x)
+
+    def right(self, y: "Tensor") -> "Tensor":
+        """Return Y R."""
+        return self._along((Factor(size=y.shape[0]), self.member.nodes[1]), y)
+
+    def _along(self, nodes: "tuple[Node, ...]", tensor: "Tensor") -> "Tensor":
+        return self.resize(symmetry.of_axes(self.member, nodes), tensor.double())
+
+    def _apart(self, place: int) -> bool:
+        circuit, plans = self.resize.circuit, self.resize.plans
+        mixed = {"gate": "mixed", "up": "added"}
+        taken = [
+            getattr(plans[leaf.axis], mixed[role])
+            for leaf in leaves(self.member.nodes[place])
+            if leaf.axis in plans and (role := symmetry.role_of(circuit, self.member, leaf)) in mixed
+        ]
+        return not any(bool(one.any()) for one in taken)

@@ -111,7 +111,9 @@ class Params:
         lost = against or self.dropout > 0
         return Prepared(
             apply=apply,
-            stages=None if self.dropout else lambda circuit, tensors: (acting(circuit, tensors),),
+            stages=None
+            if self.dropout
+            else lambda circuit, tensors: (symmetry.ways(circuit, acting(circuit, tensors)),),
             invert=None if lost else moving(elements)["invert"],
             limit=self.limit,
             variant=f"{self.kind}, order from the {'base' if against else 'key'}",

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from mergebarrier.checkpoint import Checkpoint
     from mergebarrier.circuits import Architecture, Circuit
-    from mergebarrier.symmetry import Elements, Stream
+    from mergebarrier.symmetry import Stream, Ways
 
 Streams = Callable[[str, str], "Stream"]
 Tensors = Mapping[str, "Tensor"]
@@ -64,8 +64,8 @@ class Prepared(OutputFolder):
     Args:
       apply:         protects the logical tensors of one circuit, one after the other, taking each out of its argument;
                      any float dtype in, wider out where a real factor acted.
-      stages:        what ``apply`` acts with on the tensors of a circuit, one after the other, so that an adapter can
-                     follow; None for a method that does more than act.
+      stages:        how ``apply`` moves the tensors of a circuit, one step after the other, so that an adapter can
+                     follow; None for a method that does more than move them linearly.
       invert:        undoes ``apply``; None for a method that cannot be undone.
       limit:         the sentence that says what the protection does not do to this model.
       variant:       which form acted, in a word or two.
@@ -84,7 +84,7 @@ class Prepared(OutputFolder):
     reversibility: Reversibility = "exact"
     determinism: Literal["exact", "profile"] = "exact"
     amplified: float = 1.0
-    stages: "Callable[[Circuit, Tensors], Sequence[Elements]] | None" = None
+    stages: "Callable[[Circuit, Tensors], Sequence[Ways]] | None" = None
     restored: OutputFolder = field(default_factory=OutputFolder)
 
 

@@ -9,7 +9,7 @@ Source: QuaRot (arXiv 2404.00456) for the fold.  Limit: rows of the vocabulary c
 one singular value decomposition (``realign gaugefix``).
 """
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -18,11 +18,13 @@ from mergebarrier.errors import MethodRefused
 from mergebarrier.lazy import torch
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from torch import Tensor
 
     from mergebarrier.circuits import Circuit
-    from mergebarrier.protect.protection import Context, Pieces, Prepared, Table
-    from mergebarrier.symmetry import Element, Rotatable
+    from mergebarrier.protect.protection import Context, Pieces, Prepared, Table, Tensors
+    from mergebarrier.symmetry import Element, Rotatable, Ways
 
 
 def rotated(context: "Context", prepared: "Prepared") -> "Prepared":
@@ -51,10 +53,15 @@ def rotated(context: "Context", prepared: "Prepared") -> "Prepared":
         moved = dict(_whole(prepared.apply(circuit, tensors)))
         return symmetry.act_rows(circuit, {(stream.axis, ()): rotation()}, moved)
 
+    def stages(circuit: "Circuit", tensors: "Tensors") -> "Sequence[Ways]":
+        assert prepared.stages is not None
+        turned = symmetry.ways(circuit, {(stream.axis, ()): rotation()})
+        return (_ways(circuit, tensors, context, stream), *prepared.stages(circuit, tensors), turned)
+
     return replace(
         prepared,
         apply=apply,
-        stages=None,
+        stages=stages,
         invert=None,
         variant=f"{prepared.variant}, rotated",
         parameters={**prepared.parameters, "residual": "rotate"},
@@ -63,27 +70,69 @@ def rotated(context: "Context", prepared: "Prepared") -> "Prepared":
     )  # fmt: skip
 
 
-def _fold(circuit: "Circuit", tensors: "Table", context: "Context", stream: "Rotatable") -> None:
-    """Give the gains of norms to their readers, in float64; the last norm's to the head."""
-    offset = circuit.family.offset
-    norms = []
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FoldedGain:
+    """A reader that takes the gain of a norm on one of its axes, or, without one, the norm that gave it."""
+
+    becomes: str
+    place: int = 0
+    gain: "Tensor | None" = None
+    rows_keep_apart: bool = True
+    columns_keep_apart: bool = True
+    splits: bool = True
+
+    @property
+    def lost(self) -> str:
+        """Why another norm would not be used as it is."""
+        return "" if self.gain is not None else "the gain of this norm is in what reads it"
+
+    @property
+    def keeps_rows(self) -> bool:
+        """Whether the gain belongs to columns."""
+        return self.place > 0
+
+    def whole(self, tensor: "Tensor") -> "Tensor":
+        """Return it with the gain, in float64; the norm with none."""
+        if self.gain is None:
+            return torch.zeros_like(tensor)
+        shape = [-1 if one == self.place else 1 for one in range(tensor.dim())]
+        return tensor.double() * self.gain.reshape(shape)
+
+    def left(self, x: "Tensor") -> "Tensor":
+        """Return L X."""
+        return x if self.keeps_rows else self.whole(x)
+
+    def right(self, y: "Tensor") -> "Tensor":
+        """Return Y R."""
+        return self.whole(y) if self.keeps_rows else y
+
+
+def _ways(circuit: "Circuit", tensors: "Tensors", context: "Context", stream: "Rotatable") -> "dict[str, FoldedGain]":
+    """Return which reader takes which gain, and which norms gave theirs; the last norm's goes to the head."""
+    offset, found = circuit.family.offset, dict[str, FoldedGain]()
     for member in circuit.members:
         norm = circuit.norm_of(member)
         if norm is not None and member.canonical.endswith(".weight"):
-            norms.append(norm.name)
+            found[norm.name] = FoldedGain(becomes=norm.name)
             gain = tensors[norm.name].double() + offset
         elif member.name == stream.head.name:
             gain = context.checkpoint.read(stream.last.name).double() + offset
-        elif member.name == stream.last.name:
-            norms.append(member.name)
-            continue
         else:
+            if member.name == stream.last.name:
+                found[member.name] = FoldedGain(becomes=member.name)
             continue
         place = next(place for place, node in enumerate(member.nodes) if getattr(node, "axis", "") == stream.axis)
-        weight = tensors[member.name].double()
-        tensors[member.name] = weight * gain.reshape([-1 if one == place else 1 for one in range(weight.dim())])
-    for name in norms:
-        tensors[name] = torch.full_like(tensors[name], 1.0 - offset)
+        found[member.name] = FoldedGain(becomes=member.name, gain=gain, place=place)
+    return found
+
+
+def _fold(circuit: "Circuit", tensors: "Table", context: "Context", stream: "Rotatable") -> None:
+    """Give the gains of norms to their readers, in float64."""
+    ways = _ways(circuit, tensors, context, stream)
+    for name, way in ways.items():
+        tensors[name] = (
+            torch.full_like(tensors[name], 1.0 - circuit.family.offset) if way.lost else way.whole(tensors[name])
+        )
 
 
 def _whole(pieces: "Pieces") -> "Pieces":

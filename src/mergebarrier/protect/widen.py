@@ -12,7 +12,7 @@ Source: ours, the structural relative of the published locks; v is another neuro
 stops tools by shape and nobody who looks: neurons of one gate are found and added up again (``realign fold_width``).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar, Final
 
@@ -20,12 +20,12 @@ from mergebarrier import circuits, symmetry
 from mergebarrier.arch import Concat, Product
 from mergebarrier.errors import MethodRefused
 from mergebarrier.parameters import check_values, number, whole
-from mergebarrier.protect.neurons import Resize, WideNeurons
+from mergebarrier.protect.neurons import Grown, Resize, WideNeurons
 from mergebarrier.protect.protection import Context, Need, Prepared, Reversibility
 
 if TYPE_CHECKING:
     from mergebarrier.circuits import Circuit, Member, Resized
-    from mergebarrier.protect.protection import Pieces, Table
+    from mergebarrier.protect.protection import Pieces, Table, Tensors
 
 _MULTIPLE: Final = 256
 #: Activations with act(t) - act(-t) = t.
@@ -89,6 +89,12 @@ class Widen:
                     tensors[member.name] = grow(member, tensors[member.name])
             return symmetry.act_rows(replace(circuit, sizes=wide.sizes), elements, tensors)
 
+        def stages(circuit: "Circuit", tensors: "Tensors") -> "Sequence[symmetry.Ways]":
+            plans, elements = drawn(circuit)
+            grow = Resize(circuit=circuit, plans=plans, sizes=narrow.sizes, key_heads=self.key_heads, grows=True)
+            grown = {one.name: Grown(resize=grow, member=one) for one in circuit.members if one.line.nodes is not None}
+            return grown, symmetry.ways(replace(circuit, sizes=wide.sizes), elements)
+
         def invert(circuit: "Circuit", tensors: "Table") -> "Pieces":
             plans, elements = drawn(circuit)
             back = symmetry.act_inverse(replace(circuit, sizes=wide.sizes), elements, dict(tensors))
@@ -101,6 +107,7 @@ class Widen:
             layout=wide.layout(context.checkpoint, context.architecture),
             config=wide.config,
             apply=apply,
+            stages=stages,
             invert=invert,
             limit=self.limit,
             variant=", ".join(f"{key} {value}" for key, value in wide.values.items()),

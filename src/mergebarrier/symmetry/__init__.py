@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from mergebarrier.symmetry.mlps import Role, groups_of, meeting, neuron_axes, role_of
     from mergebarrier.symmetry.products import ProductAxis, combine_products, product_axes
     from mergebarrier.symmetry.rotation import Rotatable, rotatable
-    from mergebarrier.symmetry.updates import MovedName, places
+    from mergebarrier.symmetry.updates import Way, Ways, of_axes, ways
 
 __all__ = [
     "HEADS",
@@ -63,6 +63,8 @@ __all__ = [
     "Stream",
     "Streams",
     "Tensors",
+    "Way",
+    "Ways",
     "WrongTable",
     "act",
     "act_each",
@@ -95,8 +97,8 @@ __all__ = [
     "meeting",
     "nearest_rotation",
     "neuron_axes",
+    "of_axes",
     "permutation",
-    "places",
     "product_axes",
     "queries",
     "reflections",
@@ -108,6 +110,7 @@ __all__ = [
     "stream_place",
     "unfold",
     "unrotated",
+    "ways",
     "wrong_table",
 ]
 

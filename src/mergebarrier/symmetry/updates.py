@@ -6,8 +6,9 @@ Source: ours; a gauge is linear in every tensor, and what acts on one axis of a 
 Differs from moving the product and cutting it to rank r again: nothing is decomposed, orders and signs round nothing.
 """
 
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Protocol, TypeAlias
 
 import torch
 from torch import Tensor
@@ -15,6 +16,56 @@ from torch import Tensor
 from mergebarrier.arch import Factor, Node, leaves
 from mergebarrier.circuits import Circuit, Member
 from mergebarrier.symmetry.act import Acting, Elements, destinations, moved
+
+
+class Way(Protocol):
+    """How a tensor moves, linearly: W -> L W R, in float64."""
+
+    @property
+    def becomes(self) -> str:
+        """The name that it comes to stand under."""
+        ...
+
+    @property
+    def lost(self) -> str:
+        """Why another tensor in its place would not be used as it is; "" where it would."""
+        ...
+
+    @property
+    def splits(self) -> bool:
+        """Whether it is a matrix, and what acts on one of its axes does not depend on the other."""
+        ...
+
+    @property
+    def rows_keep_apart(self) -> bool:
+        """Whether every row that comes out is one row that went in, with a factor at most."""
+        ...
+
+    @property
+    def columns_keep_apart(self) -> bool:
+        """Whether every column that comes out is one column that went in, with a factor at most."""
+        ...
+
+    @property
+    def keeps_rows(self) -> bool:
+        """Whether rows stay where they are and as they are."""
+        ...
+
+    def whole(self, tensor: Tensor) -> Tensor:
+        """Move a tensor of its shape."""
+        ...
+
+    def left(self, x: Tensor) -> Tensor:
+        """Return L X."""
+        ...
+
+    def right(self, y: Tensor) -> Tensor:
+        """Return Y R."""
+        ...
+
+
+#: Name of a tensor of a circuit -> how it moves; what is not there stays.
+Ways: TypeAlias = Mapping[str, Way]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +81,7 @@ class MovedName:
     elements: Elements
     member: Member
     becomes: str
+    lost: str = ""
 
     @property
     def splits(self) -> bool:
@@ -42,12 +94,12 @@ class MovedName:
 
     @property
     def rows_keep_apart(self) -> bool:
-        """Whether every row becomes one row, with a factor at most."""
+        """Whether every row that comes out is one row that went in, with a factor at most."""
         return self._orders(self.member.nodes[0])
 
     @property
     def columns_keep_apart(self) -> bool:
-        """Whether every column becomes one column, with a factor at most."""
+        """Whether every column that comes out is one column that went in, with a factor at most."""
         return self._orders(self.member.nodes[1])
 
     @property
@@ -74,12 +126,18 @@ class MovedName:
         return moved(self._acting(nodes), tensor.to(torch.float64))
 
     def _acting(self, nodes: tuple[Node, ...]) -> Acting:
-        member = replace(self.member, line=replace(self.member.line, nodes=nodes))
-        return Acting(self.circuit, member, self.elements)
+        return Acting(self.circuit, of_axes(self.member, nodes), self.elements)
 
 
-def places(circuit: Circuit, elements: Elements) -> Iterator[tuple[str, MovedName]]:
-    """Yield (name, where and how it moves) of every tensor of a circuit that a table describes."""
-    for becomes, member in destinations(circuit, elements):
-        if member.line.nodes is not None:
-            yield member.name, MovedName(circuit=circuit, elements=elements, member=member, becomes=becomes)
+def of_axes(member: Member, nodes: tuple[Node, ...]) -> Member:
+    """Return a tensor with other stored axes, such as those of one factor of its update."""
+    return replace(member, line=replace(member.line, nodes=nodes))
+
+
+def ways(circuit: Circuit, elements: Elements) -> Ways:
+    """Return where and how elements move every tensor of a circuit that a table describes."""
+    return {
+        member.name: MovedName(circuit=circuit, elements=elements, member=member, becomes=becomes)
+        for becomes, member in destinations(circuit, elements)
+        if member.line.nodes is not None
+    }

@@ -8,7 +8,7 @@ Source: ours; the factors move as ``symmetry.places`` says.  Differs from traini
 but one rounding of each factor, and none where orders and signs act alone.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NoReturn
@@ -18,7 +18,7 @@ from mergebarrier.checkpoint.bytes import TORCH
 from mergebarrier.circuits import describe
 from mergebarrier.errors import MethodRefused, clean
 from mergebarrier.protect import Prepared
-from mergebarrier.symmetry import MovedName, places
+from mergebarrier.symmetry import Way, Ways
 from mergebarrier.verbs.folders import OutputOptions, environment, input_of
 
 if TYPE_CHECKING:
@@ -64,8 +64,11 @@ def write_moved(
         "inputs": [*content["inputs"], input_of("adapter", adapter.weights)],
         "roundtrip_bound": content["roundtrip_bound"],
     }
-    names = {one.info.name: one.name for one in tensors}
-    layout = [replace(one, name=names[one.name]) for one in layout_like(adapter.weights)]
+    moved = {one.info.name: one for one in tensors}
+    layout = [
+        replace(one, name=moved[one.name].name, shape=tuple(moved[one.name].tensor.shape))
+        for one in layout_like(adapter.weights)
+    ]
     writer = Writer.create(
         into.out, layout, plan=dict(facts), inputs=expert.folders, resume=into.resume, overwrite=into.overwrite
     )
@@ -92,7 +95,7 @@ class _Moving:
         self.expert, self.prepared, self.weights = expert, prepared, expert.adapter.weights
         architecture = describe(expert.base)
         self.circuits = {name: circuit for circuit in architecture.circuits for name in circuit.tensors}
-        self.known: dict[str, list[Mapping[str, MovedName]]] = {}
+        self.known: dict[str, Sequence[Ways]] = {}
 
     def tensors(self) -> Iterator[MovedTensor]:
         """Yield every tensor of the adapter."""
@@ -109,7 +112,7 @@ class _Moving:
         for info in left.values():  # copies that peft writes beside what it loads
             yield MovedTensor(info=info, name=info.name, tensor=self.weights.read(info.name))
 
-    def way(self, target: str) -> list[MovedName]:
+    def way(self, target: str) -> list[Way]:
         """Return how a tensor of the model moves, stage by stage."""
         circuit = self.circuits.get(target)
         if circuit is None:
@@ -117,9 +120,8 @@ class _Moving:
         if circuit.name not in self.known:
             assert self.prepared.stages is not None
             stored = {name: self.expert.base.read(name) for name in circuit.tensors}
-            stages = self.prepared.stages(circuit, stored)
-            self.known[circuit.name] = [dict(places(circuit, elements)) for elements in stages]
-        way, name = list[MovedName](), target
+            self.known[circuit.name] = self.prepared.stages(circuit, stored)
+        way, name = list[Way](), target
         for stage in self.known[circuit.name]:
             if name in stage:
                 way.append(stage[name])
@@ -129,6 +131,8 @@ class _Moving:
     def change(self, target: str, change: "WeightChange") -> Iterator[MovedTensor]:
         way = self.way(target)
         new = way[-1].becomes if way else target
+        if lost := next((place.lost for place in way if place.lost), ""):
+            _refuse(self.expert, target, lost)
         if change.whole is not None:
             yield self.moved(change.whole, target, new, self.along(way, self.weights.read(change.whole.name)))
         if change.biased is not None and change.biased.bias is not None:
@@ -145,7 +149,7 @@ class _Moving:
         if change.factors is not None:
             yield from self.factors(target, new, change, way)
 
-    def factors(self, target: str, new: str, change: "WeightChange", way: list[MovedName]) -> Iterator[MovedTensor]:
+    def factors(self, target: str, new: str, change: "WeightChange", way: list[Way]) -> Iterator[MovedTensor]:
         factors = change.factors
         assert factors is not None
         if way and (factors.odd or not all(place.splits for place in way)):
@@ -155,8 +159,8 @@ class _Moving:
         for place in way:
             x, y = place.left(x), place.right(y)
         b, a = (y.T, x.T) if change.transposed else (x, y)
-        yield self.moved(factors.a, target, new, a.reshape(factors.a.shape))
-        yield self.moved(factors.b, target, new, b.reshape(factors.b.shape))
+        yield self.moved(factors.a, target, new, a if way else a.reshape(factors.a.shape))
+        yield self.moved(factors.b, target, new, b if way else b.reshape(factors.b.shape))
         if factors.magnitude is not None:
             apart = all(place.columns_keep_apart if change.transposed else place.rows_keep_apart for place in way)
             if not apart:
@@ -164,9 +168,14 @@ class _Moving:
                 _refuse(self.expert, factors.magnitude.name, what)
             whole = self.along(way, self.expert.read(target))
             lengths = whole.norm(dim=0 if change.transposed else 1)
-            yield self.moved(factors.magnitude, target, new, lengths.reshape(factors.magnitude.shape))
+            yield self.moved(
+                factors.magnitude,
+                target,
+                new,
+                lengths.reshape([-1 if size > 1 else 1 for size in factors.magnitude.shape]),
+            )
 
-    def along(self, way: list[MovedName], tensor: "Tensor") -> "Tensor":
+    def along(self, way: list[Way], tensor: "Tensor") -> "Tensor":
         tensor = tensor.double()
         for place in way:
             tensor = place.whole(tensor)
