@@ -53,7 +53,6 @@ __all__ = [
     "Freedom",
     "LinearMap",
     "Monomial",
-    "MovedName",
     "Planes",
     "ProductAxis",
     "Reverted",
