@@ -91,7 +91,7 @@ def test_no_name_on_a_card_leads_out_of_the_cache(models, tmp_path: Path) -> Non
         "base_model: {name: org/parent}", "base_model: 'x/y, org/parent'", "base_model: [[org/parent]]",
         "base_models: org/parent", "Base-Model: ' org/parent/ '", "base_model: models--org--parent",
         "finetuned_from: org/parent", "tags: ['base_model:finetune:org/parent']", 
-        "base_model: pkg:huggingface/org/parent@1",
+        "base_model: pkg:huggingface/org/parent@1", "base_model: \u043erg/p\u0430rent", "base_model: \uff2frg/parent",
     ],
 )  # fmt: skip
 def test_a_parent_is_found_however_its_name_is_spelled(models, cached, line: str) -> None:

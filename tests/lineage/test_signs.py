@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 from licence_texts import TEXTS
 from mergebarrier.checkpoint import MANIFEST_NAME, open_checkpoint, read_manifest
@@ -13,6 +14,7 @@ from mergebarrier.lineage.card import spoken
 from mergebarrier.lineage.licence import KINDS, UNKNOWN, known, named
 from mergebarrier.lineage.licence_texts import identify
 from mergebarrier.lineage.signs import asks_not_to_merge, forbids_derivatives, signs_in_prose
+from model_folders import small_tensors, write_folder
 from tiny_models import save
 
 ROWS = [name for _, members in KINDS.values() for name in members]
@@ -142,7 +144,7 @@ WISH = b"---\nlicense: mit\ntags: [do-not-merge]\n---\n# A\n"
 @pytest.mark.parametrize(
     "name",
     ["readme.md", "README", "README.rst", "Model_Card.md", "README_zh.md", "LICENSE-MODEL", "License.rst", "TERMS.md",
-     "EULA.txt", "LICENSES/own.txt", "model.license"],
+     "EULA.txt", "LICENSES/own.txt", "model.license", "NOTICE", "docs/anything.md", "Notice.txt"],
 )  # fmt: skip
 def test_terms_are_heard_in_every_file_that_people_write_them_into(tmp_path: Path, name: str) -> None:
     place = tmp_path / name
@@ -150,6 +152,39 @@ def test_terms_are_heard_in_every_file_that_people_write_them_into(tmp_path: Pat
     place.write_bytes(WISH)
     files, unread = spoken(tmp_path)
     assert unread == "" and "asks not to merge" in declaration(files).stops
+
+
+@pytest.mark.parametrize(
+    ("settings", "stops"),
+    [
+        ({"do_not_merge": True}, "config.json: do_not_merge"),
+        ({"license": "cc-by-nc-nd-4.0"}, "config.json, licence cc-by-nc-nd-4.0"),
+        ({"tags": ["No-Merge"]}, "config.json: tag No-Merge"),
+        ({"mergebarrier": {"do_not_merge": True}}, "config.json: mergebarrier.do_not_merge"),
+        ({"m\u0435rge_allowed": False}, "config.json: m\u0435rge_allowed"),
+        ({"spatial_merge_size": 2, "lora": {"merge": False}, "merges_file": None, "license": "mit"}, ""),
+    ],
+)
+def test_a_configuration_is_heard_and_its_settings_are_no_wishes(tmp_path: Path, settings: dict, stops: str) -> None:
+    with open_checkpoint(write_folder(tmp_path / "m", small_tensors(), config=settings)) as checkpoint:
+        assert stops in declared(checkpoint).stops and bool(stops) == bool(declared(checkpoint).stops)
+
+
+@pytest.mark.parametrize("key", ["modelspec.license", "license"])
+def test_metadata_of_weights_is_heard(tmp_path: Path, key: str) -> None:
+    folder = write_folder(tmp_path / "m", small_tensors())
+    save_file(load_file(folder / "model.safetensors"), folder / "model.safetensors", {key: "CC BY-ND 4.0"})
+    with open_checkpoint(folder) as checkpoint:
+        assert "metadata of model.safetensors, licence" in declared(checkpoint).stops
+
+
+def test_a_notice_about_other_works_and_documents_about_licences_bar_nothing(tmp_path: Path) -> None:
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "paper.pdf").write_bytes(b"%PDF-1.4")
+    for name in ("NOTICE", "docs/data.md"):
+        (tmp_path / name).write_text("Contains pictures under Creative Commons BY-NC-ND 4.0, which ship apart.")
+    files, unread = spoken(tmp_path)
+    assert files.keys() == {"NOTICE", "docs/data.md"} and not unread and declaration(files).stops == ""
 
 
 @pytest.mark.parametrize(

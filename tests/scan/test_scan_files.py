@@ -56,6 +56,16 @@ FILES: list[tuple[str, bytes, tuple[str, str] | None]] = [
     ("chat_template.json", b'{"chat_templ\\u0061te": "{{ x|attr(y) }}"}', ("MB7109", "critical")),
     ("processor_config.json", b'{"chat_template": [{"template": "{{ a.__b__ }}"}]}', ("MB7109", "critical")),
     ("additional_chat_templates/t.jinja", b"{% for i in range(10**9) %}x{% endfor %}", ("MB7109", "medium")),
+    ("modules.json", b'[{"type": "sentence_transformers.models.Pooling"},\n{"type": "m.Mine"}]', ("MB7106", "medium")),
+    ("sub/modules.json", b'[{"type": "sentence_transformers.models.Pooling"}]', None),
+    ("model_index.json", b'{"unet": ["mine", "Net"], "vae": ["diffusers", "AutoencoderKL"]}', ("MB7106", "medium")),
+    ("unet/config.json", b'{"auto_map": {"AutoModel": "x.Y"}, "auto_map": null}', ("MB7106", "medium")),
+    ("2_Dense/config.json", b'{"activation_function": "torch.nn.modules.activation.Tanh"}', None),
+    ("3_Dense/config.json", b'{"activation_function": "antigravity.__file__"}', ("MB7106", "medium")),
+    ("nemo/model_config.yaml", b"a:\n  _target_: os.system\n", ("MB7106", "medium")),
+    ("hydra.yaml", b"encoder: {_target_: torch.nn.Linear}\n", None),
+    ("tools.json", b'[{"type": "function", "function": {"name": "a.b", "type": "object"}}]', None),
+    ("twice.json", b'{"chat_template": "{{ x.__a__ }}", "chat_template": "{{ x }}"}', ("MB7109", "critical")),
     ("data.zip", zipped({"a.txt": b"a"}), ("MB7110", "medium")),
     ("out.zip", zipped({"../../evil": b"a"}), ("MB7110", "high")),
     ("code.zip", zipped({"x/setup.py": b"a"}), ("MB7110", "high")),
@@ -142,11 +152,67 @@ def test_a_bomb_is_known_by_its_table() -> None:
         ("{% if %}", "medium"),
         ("{{ " + "(" * 5000 + "1" + ")" * 5000 + " }}", "medium"),
         ("{{ range(1000000) }}", "medium"),
+        ("{% set n = 99999999 %}{{ range(n) }}", "medium"),
+        ("{{ 'a' * 99999999 }}", "medium"),
+        ("{{ '%0999999d' % 1 }}", "medium"),
+        ("{% for a in range(999) %}{% for b in range(999) %}x{% endfor %}{% endfor %}", "medium"),
+        ("{% macro f(n) %}{{ f(n) }}{{ f(n) }}{% endmacro %}{{ f(1) }}", "medium"),
         ("a" * (1 << 19), "high"),
     ],
 )
 def test_a_template_cannot_hide_what_it_reaches_for(template: str, severity: str) -> None:
     assert severity in [one.severity for one in reaches(template)]
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{% set a='_' %}{% set b='_class_' %}{{ x[a ~ b ~ a] }}",
+        "{% set c = ['_', 'class']|join %}{{ x[c] }}",
+        "{% set ns = namespace(c='_') %}{% set ns.c = ns.c * 2 ~ 'class' %}{{ x[ns.c] }}",
+        "{% for k in ['%c%cclass' % (95, 95)] %}{{ x[k] }}{% endfor %}",
+        "{% macro f() %}_{% endmacro %}{{ x[f() ~ 'a'] }}",
+        "{% macro f(k) %}{{ x[k] }}{% endmacro %}{{ f('_' ~ '_class') }}",
+        "{% set c %}{{ '_' }}_class{% endset %}{{ x[c] }}",
+        "{% with k = '_' ~ '_class' %}{{ x[k] }}{% endwith %}",
+        "{% set d = {'k': '_' ~ '_c'} %}{{ x[d.k] }}",
+        "{% set k = y or ('A'|lower) %}{{ x[k] }}",
+        "{% set k = cycler('_').next() * 2 %}{{ x[k] }}",
+        "{% set k = 'a b'.split(' ') %}{{ x[k|first] }}",
+        "{{ x['ssalc'|reverse] }}",
+        "{{ x[y['ssalc'[::-1]]] }}",
+        "{% for k in dict(__class__=1) %}{{ x[k] }}{% endfor %}",
+        "{{ '__ssalc__'[::-1] }}",
+        "{{ [x]|sum(attribute='__class__', start=0) }}",
+        "{{ [x]|map(attribute=k)|list }}",
+        "{{ [x]|map('attr', 'y')|list }}",
+        "{{ [x]|unique(attribute='__class__.a')|list }}",
+        "{{ x|selectattr(**kw) }}",
+        "{{ f.gi_frame.f_globals }}",
+        "{{ x['cr_frame'] }}",
+        "{% set p = '{0.' ~ 'a}' %}{{ p.format(x) }}",
+        "{{ '{0.__class__}'.format(x) }}",
+    ],
+)
+def test_what_a_template_puts_together_names_nothing_unseen(template: str) -> None:
+    assert "critical" in [one.severity for one in reaches(template)]
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{% for key in ['role', 'content'] %}{{ message[key] }}{% endfor %}{{ messages[1:][loop.index0 - 1] }}",
+        "{% set last = messages|length - 1 %}{{ messages[last]['content']|trim ~ '<|im_end|>' }}",
+        "{% for key, value in tool.items() %}{{ key ~ ': ' ~ tool[key] }}{% endfor %}",
+        "{{ messages|selectattr('role', 'equalto', 'user')|map(attribute='content')|join(', ') }}",
+        "{% macro type(s) %}{{ type(s.items) }}{% for k in s %}{{ type(k) }}{% endfor %}{% endmacro %}",
+        "{{ '{}'.format(1) }}",
+        "{% set ns = namespace(found=false) %}{% set ns.found = true %}{{ messages[range(5)[1]] }}",
+        "{% set content = message['content'].split('</think>')[-1].lstrip() %}{{ content }}",
+    ],
+)
+def test_what_honest_templates_do_is_no_finding(template: str) -> None:
+    assert reaches(template) == ()
 
 
 def test_the_kind_is_that_of_the_bytes_before_that_of_the_name() -> None:

@@ -16,16 +16,16 @@ import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
-from mergebarrier.checkpoint import LICENCE_FILES, MANIFEST_NAME, Checkpoint, read_manifest
+from mergebarrier.checkpoint import MANIFEST_NAME, Checkpoint, read_manifest
 from mergebarrier.checkpoint.bytes import read_small
 from mergebarrier.errors import CheckpointError, MergebarrierError, clean
-from mergebarrier.lineage.licence import UNKNOWN, named
-from mergebarrier.lineage.licence_texts import as_list, bar_of, decoded, identify, in_utf8, unreadable, wish_of
-from mergebarrier.lineage.signs import folded, signs_in_head, signs_in_prose
+from mergebarrier.lineage.licence import UNKNOWN
+from mergebarrier.lineage.licence_texts import as_list, bar_of, decoded, in_utf8, unreadable, wish_of
+from mergebarrier.lineage.signs import folded, signs_in_head, signs_in_prose, signs_in_settings
+from mergebarrier.lineage.stated import Stated, stated
 
 CARD: Final = "README.md"
 ATTACK_TAG: Final = "attack-artifact"
@@ -46,8 +46,12 @@ _CARDS = re.compile(r"(?:read ?me|model ?card)\b.*")
 #: Files that people write terms into, by the words of their names; parts of other works are not the model's own terms.
 _SPEAKING = re.compile(
     r"(?:(?!third party).)*\b(?:readme|model ?card|(?:un)?licen[sc]es?|copying|copyright|eula|terms|agreement|lizenz"
-    r"|use policy)\b.*"
+    r"|use policy|notices?|docs?)\b.*"
 )
+#: Texts that also speak of the terms of other works, or of licences as such: asked for a wish alone.
+_OF_OTHERS = re.compile(r"(?:.*/)?notice|docs?\b.*/", re.IGNORECASE)
+_DOCUMENTS = re.compile(r"docs?\b.*/", re.IGNORECASE)
+_MAY_SIGN = re.compile(r"merg|licen[cs]|deriv|blend|fus|[^\x00-\x7f]", re.IGNORECASE)
 _SEPARATORS = re.compile(r"[\W_]+")
 _SILENT = re.compile(r".*\.(?:jsonl?|ya?ml|jinja|safetensors|py|png|jpe?g|gif|svg|webp|model|bin|sig)", re.IGNORECASE)
 _MAX_TEXTS = 64
@@ -56,15 +60,10 @@ _ADAPTER = "adapter_config.json"
 
 
 @dataclass(frozen=True)
-class Declaration:
+class Declaration(Stated):
     """What one input says about itself; every text is escaped and short.
 
     Attributes:
-      licence:        identifier of ``licence.KINDS``, or "unknown".
-      written:        the card's ``license``, else the name of the file that it was read from; "" for neither.
-      name:           ``license_name``.
-      link:           ``license_link``.
-      reason:         why the licence is unknown; "" when it is known.
       do_not_merge:   the words of the wish, "" when there is none.
       no_derivatives: where a sign against derivatives stands, "" when there is none.
       unread:         what could not be looked at, and why; "" when all was.
@@ -72,11 +71,6 @@ class Declaration:
       attack:         whether the model is marked as made by an attack.
     """
 
-    licence: str = UNKNOWN
-    written: str = ""
-    name: str = ""
-    link: str = ""
-    reason: str = "there is neither a model card with a licence nor a licence file"
     do_not_merge: str = ""
     no_derivatives: str = ""
     unread: str = ""
@@ -109,8 +103,14 @@ def declared(source: Checkpoint) -> Declaration:
         manifest = read_manifest(source.root, max_bytes=_MAX_MANIFEST_BYTES)["content"] if written else None
     except CheckpointError as fault:
         manifest, unread = None, f"its {MANIFEST_NAME} cannot be read: {clean(fault.what)}"
-    said = declaration(files, manifest)
+    tables = {"config.json": source.config, **{f"metadata of {one.name}": one.metadata for one in source.shards}}
+    said = declaration(files, manifest, signing(tables))
     return replace(said, unread=said.unread or unread)
+
+
+def signing(tables: Mapping[str, Mapping[str, object]]) -> dict[str, Mapping[str, object]]:
+    """Return those of a configuration and metadata of weights that may hold a sign."""
+    return {clean(name): table for name, table in tables.items() if _MAY_SIGN.search(str(table))}
 
 
 def has_words(root: Path) -> bool:
@@ -136,6 +136,7 @@ def _speaking(root: Path) -> list[str]:
         found = sorted((entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries)
     speaking = [(name, is_folder) for name, is_folder in found if _speaks(name)]
     inside = [f"{name}/{file}" for name, is_folder in speaking if is_folder for file in sorted(os.listdir(root / name))]
+    inside = [name for name in inside if not _DOCUMENTS.match(name) or name.endswith((".md", ".txt", ".rst"))]
     return [name for name, is_folder in speaking if not is_folder] + [name for name in inside if _is_words(name)]
 
 
@@ -150,9 +151,13 @@ def _is_words(name: str) -> bool:
     return not _SILENT.fullmatch(name)
 
 
-def declaration(files: Mapping[str, bytes], manifest: Mapping[str, object] | None = None) -> Declaration:
-    """Read what cards and licence files (name -> bytes), and the content of a manifest, say; never raises."""
-    if not files and not manifest:
+def declaration(
+    files: Mapping[str, bytes],
+    manifest: Mapping[str, object] | None = None,
+    tables: Mapping[str, Mapping[str, object]] | None = None,
+) -> Declaration:
+    """Read what cards and licence files (name -> bytes), a manifest's content and other tables say; never raises."""
+    if not files and not manifest and not tables:
         return Declaration()
     content = manifest or {}
     texts = {name: decoded(data) for name, data in files.items()}
@@ -161,10 +166,12 @@ def declaration(files: Mapping[str, bytes], manifest: Mapping[str, object] | Non
     tags = [tag for one, _ in heads.values() for tag in as_list(one.get("tags")) if isinstance(tag, str)]
     marks = {folded(tag).replace(" ", "-"): None for tag in tags}
     signs = [signs_in_head(one) for one, _ in heads.values()]
-    licences = {name: text for name, text in texts.items() if name not in heads}
+    signs += [signs_in_settings(name, table) for name, table in (tables or {}).items()]
+    licences = {name: text for name, text in texts.items() if name not in heads and not _OF_OTHERS.match(name)}
     prose = {name: signs_in_prose(text, _body(text) if name in heads else text) for name, text in texts.items()}
-    return replace(
-        _licence(head, fault, files),
+    prose |= {name: (wish, "") for name, (wish, _) in prose.items() if _OF_OTHERS.match(name)}
+    return Declaration(
+        **asdict(stated(head, fault, files)),
         do_not_merge=wish_of(next((wish for wish, _ in signs if wish), ""), prose, content),
         no_derivatives=bar_of(next((barred for _, barred in signs if barred), ""), licences, prose, content),
         unread=f"its model card cannot be read: {fault}" if fault else unreadable(files),
@@ -174,44 +181,12 @@ def declaration(files: Mapping[str, bytes], manifest: Mapping[str, object] | Non
 
 
 def _body(card: str) -> str:
-    return card.encode()[_head_at(card.encode())[1] :].decode(errors="replace")
-
-
-def _licence(head: Mapping[str, object], fault: str, files: Mapping[str, bytes]) -> Declaration:
-    written = [clean(text) for text in as_list(head.get("license"))]
-    name, link = (clean(value) if value else "" for value in (head.get("license_name"), head.get("license_link")))
-    held = {file: identify(files[file]) for file in LICENCE_FILES if file in files}
-    if fault:
-        return Declaration(reason=f"its model card cannot be read: {fault}", written=next(iter(held), ""))
-    said = ", ".join(written)
-    by_card = [licence for text in written for licence in named(text)]
-    if by_card in ([], [UNKNOWN]) and name:
-        by_card = list(named(name))
-    if len(by_card) > 1:
-        return Declaration(UNKNOWN, said, name, link, f"its card names several licences: {said}")
-    signs = [("card says", licence) for licence in by_card if licence != UNKNOWN]
-    signs += [(f"{file} reads", licence) for file, licence in held.items() if licence != UNKNOWN]
-    for (one, ours), (other, theirs) in pairwise(signs):
-        if not _agree(ours, theirs):
-            return Declaration(UNKNOWN, said, name, link, f"its {one} {ours}, its {other} {theirs}")
-    if signs:
-        return Declaration(signs[0][1], said or next(iter(held), ""), name, link, "")
-    reason = Declaration().reason
-    if said or name:
-        reason = f"its licence {said}{f' ({name})' if name else ''} is not in the table"
-    elif held:
-        reason = f"its {next(iter(held))} is none of the texts that are known"
-    return Declaration(UNKNOWN, said or next(iter(held), ""), name, link, reason)
-
-
-def _agree(one: str, other: str) -> bool:
-    """Say whether two identifiers may mean one text: the same, or a family and a member of it."""
-    return one == other or (one == "openrail" and "rail" in other)
+    return card.encode()[head_at(card.encode())[1] :].decode(errors="replace")
 
 
 def front_matter(card: bytes) -> tuple[dict[str, object], str]:
     """Return the head of a model card and, when it cannot be read, why, with the line."""
-    start, end = _head_at(card)
+    start, end = head_at(card)
     if not start:
         return {}, ""
     if end < start:
@@ -229,7 +204,7 @@ def front_matter(card: bytes) -> tuple[dict[str, object], str]:
     return {}, "its head is no table"
 
 
-def _head_at(card: bytes) -> tuple[int, int]:
+def head_at(card: bytes) -> tuple[int, int]:
     """Return where the head begins and ends, without its fences; (0, 0) without one, end -1 for one without end."""
     start = _HEAD.match(card)
     if start is None:
@@ -257,7 +232,7 @@ def unmarked(card: bytes) -> bytes:
     """Return a card without the section of ours and the tag of a protection; empty where nothing else was there."""
     card, word = _SECTION.sub(b"", card), PROTECTED_TAG.encode()
     card = card.removeprefix(b"---\ntags: [%s]\n---\n" % word)
-    start, end = _head_at(card)
+    start, end = head_at(card)
     inner = card[start:end]
     for found, left in (
         (rb"^tags:\n- %s\n(?![ \t]*- )", b""),
@@ -273,7 +248,7 @@ def _tagged(card: bytes, tag: str) -> bytes:
     tags = fields.get("tags")
     if fault or (isinstance(tags, list) and tag in tags):
         return card
-    word, (start, end) = tag.encode(), _head_at(card)
+    word, (start, end) = tag.encode(), head_at(card)
     if not start:
         return b"---\ntags: [%s]\n---\n" % word + card
     inner = card[start:end]

@@ -10,17 +10,18 @@ no weights.  Differs from other tools: they copy the name.
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from mergebarrier.checkpoint import MANIFEST_NAME, Checkpoint, read_manifest
+from mergebarrier.checkpoint import MANIFEST_NAME, Checkpoint, read_json, read_manifest
 from mergebarrier.checkpoint.bytes import parse, read_small
 from mergebarrier.errors import BadConfig, CheckpointError, clean
-from mergebarrier.lineage.card import Declaration, declaration, front_matter, spoken
+from mergebarrier.lineage.card import Declaration, declaration, front_matter, signing, spoken
 from mergebarrier.lineage.licence import UNKNOWN
 from mergebarrier.lineage.licence_texts import as_list
-from mergebarrier.lineage.signs import folded
+from mergebarrier.lineage.signs import folded, latin
 
 #: name of the Hub -> its folder on this machine, None where there is none.
 Find = Callable[[str], Path | None]
@@ -83,11 +84,20 @@ def _read(folder: Path) -> tuple[list[str], Declaration]:
             manifest = read_manifest(root, max_bytes=_MAX_TEXT_BYTES)["content"]
     except CheckpointError as fault:
         unread = clean(fault.what)
+    config = _config(root)
     tables = [front_matter(data)[0] for name, data in files.items() if "/" not in name] + [adapter or {}]
     texts = (text for table in tables for text in _texts(table))
     names = dict.fromkeys(filter(None, (hub_name(part) for text in texts for part in text.split(","))))
-    said = declaration(files, manifest)
+    said = declaration(files, manifest, signing({"config.json": config}))
     return list(names), replace(said, unread=said.unread or unread)
+
+
+def _config(root: Path) -> dict[str, object]:
+    """Return the configuration of a parent; one that cannot be read holds nothing that a loader would take."""
+    with suppress(CheckpointError):
+        config = read_json(root, "config.json") if (root / "config.json").exists() else {}
+        return config if isinstance(config, dict) else {}
+    return {}
 
 
 def _texts(table: Mapping[str, object], asked: bool = False) -> Iterator[str]:
@@ -117,5 +127,5 @@ def hub_name(text: str) -> str:
     plain = _HOST.sub("", (link[1] if link else text).strip().replace("\\", "/").replace(" / ", "/"), count=1)
     if plain.startswith("models--"):
         plain = plain.removeprefix("models--").replace("--", "/", 1)
-    plain = _BEHIND.sub("", plain).rstrip("/ ")
+    plain = latin(_BEHIND.sub("", plain).rstrip("/ "))
     return plain if _NAME.fullmatch(plain) and ".." not in plain else ""

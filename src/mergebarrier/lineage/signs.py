@@ -184,6 +184,26 @@ def signs_in_head(head: Mapping[str, object]) -> tuple[str, str]:
     return wish, barred
 
 
+def signs_in_settings(name: str, table: Mapping[str, object]) -> tuple[str, str]:
+    """Return the same for a table that is no card, such as a configuration: its own level, and a table of our name."""
+    said = {
+        key.removeprefix("modelspec."): value
+        for key, value in table.items()
+        if not isinstance(value, dict) or key == "mergebarrier"
+    }
+    wish, barred = signs_in_head(said)
+    return (f"{name}: {wish}" if wish else ""), (f"{name}, {barred}" if barred else "")
+
+
+def latin(name: str) -> str:
+    """Return a name with letters of other scripts that look like Latin ones made Latin; in lower case where it has any.
+
+    Example: >>> latin("met\u0430/Llama"), latin("Meta/Llama")
+             ('meta/llama', 'Meta/Llama')
+    """
+    return name if name.isascii() else unicodedata.normalize("NFKC", name).casefold().translate(_LOOKALIKES)
+
+
 def _entries(table: Mapping[str, object], below: str) -> Iterator[tuple[str, str, object]]:
     """Yield place, key and value of every entry of a table and of the tables in it; a list is an entry per item."""
     for key, value in table.items():

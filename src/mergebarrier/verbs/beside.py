@@ -26,6 +26,7 @@ from mergebarrier.scan import (
     may_be_old_pickle,
     odd_entry,
     of_kind,
+    of_named_code,
     of_pickle,
     of_templates,
     of_zip,
@@ -38,6 +39,7 @@ _OPEN_AT_ONCE: Final = 64
 _MOST_TEXT_BYTES: Final = 16 << 20
 #: Texts that may run something, by the end of the name.
 _MAY_RUN: Final = (".html", ".htm", ".xhtml", ".mhtml", ".svg", ".xml", ".pth", ".yaml", ".yml")
+_STRUCTURED: Final = (".json", ".yaml", ".yml")
 
 
 @dataclass(frozen=True)
@@ -119,8 +121,10 @@ def _look_at(
     elif kind == "text" and name.lower().endswith(_MAY_RUN) and runs(name, read_small(root, name, _MOST_TEXT_BYTES)):
         yield from filter(None, [of_kind(model, name, "page")])
     elif kind == "text":
-        if has_templates(name):
-            yield from of_templates(model, name, read_small(root, name, _MOST_TEXT_BYTES).decode("utf-8", "replace"))
+        if has_templates(name) or name.lower().endswith(_STRUCTURED):
+            text = read_small(root, name, _MOST_TEXT_BYTES).decode("utf-8", "replace")
+            yield from of_templates(model, name, text) if has_templates(name) else ()
+            yield from of_named_code(model, name, text)
     else:
         found = of_kind(model, name, kind)
         if found is not None:

@@ -23,6 +23,7 @@ from mergebarrier.verbs.folders import MergeInput, Models, parts_of
 from mergebarrier.verbs.inputs import relatives
 from mergebarrier.verbs.provenance import relate_models
 
+_NAMED_CODE: Final = "MB7106"
 #: Verdicts of cosines that say nothing about descent, and how much is drawn to tell.
 _UNTOLD: Final = ("unrelated", "unclear")
 _CHEAP: Final = RelateOptions(draws=9, layers=2)
@@ -90,7 +91,9 @@ def look(
     def beside() -> None:
         for folder in upload.folders:
             if folder.is_dir():
-                findings.extend(look_beside(upload.name, folder.resolve(), _listed(opened, folder)))
+                told = {(one.rule, one.file) for one in findings if one.rule == _NAMED_CODE}
+                found = look_beside(upload.name, folder.resolve(), _listed(opened, folder))
+                findings.extend(one for one in found if (one.rule, one.file) not in told)
 
     faults = [guarded(upload.name, "", read), guarded(upload.name, "", beside)]
     findings += [fault for fault in faults if fault is not None]

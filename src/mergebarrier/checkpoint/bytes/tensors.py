@@ -23,7 +23,7 @@ import mmap
 import weakref
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from threading import Lock
 from typing import Final, Literal
 
@@ -115,11 +115,12 @@ class TensorInfo:
 
 @dataclass(frozen=True)
 class Shard:
-    """One safetensors file; tensors in offset order."""
+    """One safetensors file; tensors in offset order, metadata as a stranger wrote it."""
 
     name: str
     size_bytes: int
     tensors: tuple[TensorInfo, ...]
+    metadata: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

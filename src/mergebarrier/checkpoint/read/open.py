@@ -248,11 +248,8 @@ def read_shard(path: Path, name: str, fd: int, max_header_bytes: int, tensors_le
     header = validate_header(bytes(text), size, where=where, max_tensors=tensors_left)
     _check_use(header, where)
     start = header.payload_start
-    return Shard(
-        name,
-        size,
-        tuple(TensorInfo(e.name, e.dtype, e.shape, name, start + e.begin, start + e.end) for e in header.entries),
-    )
+    infos = tuple(TensorInfo(e.name, e.dtype, e.shape, name, start + e.begin, start + e.end) for e in header.entries)
+    return Shard(name, size, infos, header.metadata)
 
 
 def _check_use(header: Header, where: Path) -> None:

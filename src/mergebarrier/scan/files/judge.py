@@ -14,6 +14,7 @@ from typing import Final
 from mergebarrier.errors import clean
 from mergebarrier.scan.base import UNSEEN, Finding, Place, Severity, file_finding
 from mergebarrier.scan.files.archives import ZipContents
+from mergebarrier.scan.files.dotted import Pairs, code_named_in, code_named_in_yaml
 from mergebarrier.scan.files.kinds import FileKind
 from mergebarrier.scan.files.pickles import Imports
 from mergebarrier.scan.files.templates import reaches
@@ -112,26 +113,47 @@ def of_templates(model: str, file: str, text: str) -> Iterator[Finding]:
             if reach.what not in said:
                 said[reach.what] = None
                 place = Place(file, line + reach.line if whole else line)
-                words = f"{clean(file)}: a template {reach.what}"
+                words = f"{clean(file)}: a template {clean(reach.what)}"
                 yield file_finding(
                     "MB7109", model, words, place, severity=reach.severity, evidence={"code": reach.what}
                 )
+
+
+def of_named_code(model: str, file: str, text: str) -> Iterator[Finding]:
+    """Judge what code a JSON or YAML file names; one finding per name, on its line where it is found."""
+    bare = file.rpartition("/")[2].lower()
+    named: Iterator[str] = iter(())
+    if bare.endswith((".yaml", ".yml")):
+        named = code_named_in_yaml(text)
+    elif bare.endswith(".json") and bare not in _NO_TEMPLATE:
+        named = code_named_in(file, _pairs_of(text))
+    for name in named:
+        at = text.find(json.dumps(name.rpartition(": ")[2]))
+        place = Place(file, text.count("\n", 0, at) + 1 if at >= 0 else None)
+        yield file_finding(
+            "MB7106", model, f"{clean(name)} of {clean(file)} names code", place, evidence={"code": name}
+        )
+
+
+def _pairs_of(text: str) -> object:
+    """Return a JSON text with every pair of every table; what is no JSON holds nothing that a loader would find."""
+    try:
+        document: object = json.loads(text, object_pairs_hook=Pairs)
+    except (ValueError, RecursionError):
+        return None
+    return document
 
 
 def _in_json(text: str) -> Iterator[tuple[int, str]]:
     """Yield (line, template) of a JSON text, at any depth; what is no JSON holds none that a loader would find."""
     if "template" not in text and "\\u" not in text:
         return
-    try:
-        document = json.loads(text)
-    except (ValueError, RecursionError):
-        return
     line = text[: max(0, text.find("chat_template"))].count("\n") + 1
-    todo: list[tuple[object, bool]] = [(document, False)]
+    todo: list[tuple[object, bool]] = [(_pairs_of(text), False)]
     while todo:
         item, inside = todo.pop()
-        if isinstance(item, dict):
-            todo += [(value, inside or "template" in str(key)) for key, value in item.items()]
+        if isinstance(item, Pairs):
+            todo += [(value, inside or "template" in key) for key, value in item]
         elif isinstance(item, list):
             todo += [(value, inside) for value in item]
         elif isinstance(item, str) and inside and "{" in item:

@@ -1,0 +1,71 @@
+"""Which licence a model states: on its card, in a licence file, or in both where they agree.
+
+two signs that disagree, or a list of several licences, are no licence
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+
+from mergebarrier.checkpoint import LICENCE_FILES
+from mergebarrier.errors import clean
+from mergebarrier.lineage.licence import UNKNOWN, named
+from mergebarrier.lineage.licence_texts import as_list, identify
+
+
+@dataclass(frozen=True)
+class Stated:
+    """What licence a model states; every text is escaped and short.
+
+    Attributes:
+      licence: identifier of ``licence.KINDS``, or "unknown".
+      written: the card's ``license``, else the name of the file that it was read from; "" for neither.
+      name:    ``license_name``.
+      link:    ``license_link``.
+      reason:  why the licence is unknown; "" when it is known.
+    """
+
+    licence: str = UNKNOWN
+    written: str = ""
+    name: str = ""
+    link: str = ""
+    reason: str = "there is neither a model card with a licence nor a licence file"
+
+
+def stated(head: Mapping[str, object], fault: str, files: Mapping[str, bytes]) -> Stated:
+    """Return the licence that a model states.
+
+    Args:
+      head:  of its card.
+      fault: why the card cannot be read, "" where it can.
+      files: name -> bytes, of cards and licence files.
+    """
+    written = [clean(text) for text in as_list(head.get("license"))]
+    name, link = (clean(value) if value else "" for value in (head.get("license_name"), head.get("license_link")))
+    held = {file: identify(files[file]) for file in LICENCE_FILES if file in files}
+    if fault:
+        return Stated(reason=f"its model card cannot be read: {fault}", written=next(iter(held), ""))
+    said = ", ".join(written)
+    by_card = [licence for text in written for licence in named(text)]
+    if by_card in ([], [UNKNOWN]) and name:
+        by_card = list(named(name))
+    if len(by_card) > 1:
+        return Stated(UNKNOWN, said, name, link, f"its card names several licences: {said}")
+    signs = [("card says", licence) for licence in by_card if licence != UNKNOWN]
+    signs += [(f"{file} reads", licence) for file, licence in held.items() if licence != UNKNOWN]
+    for (one, ours), (other, theirs) in pairwise(signs):
+        if not _agree(ours, theirs):
+            return Stated(UNKNOWN, said, name, link, f"its {one} {ours}, its {other} {theirs}")
+    if signs:
+        return Stated(signs[0][1], said or next(iter(held), ""), name, link, "")
+    reason = Stated().reason
+    if said or name:
+        reason = f"its licence {said}{f' ({name})' if name else ''} is not in the table"
+    elif held:
+        reason = f"its {next(iter(held))} is none of the texts that are known"
+    return Stated(UNKNOWN, said or next(iter(held), ""), name, link, reason)
+
+
+def _agree(one: str, other: str) -> bool:
+    """Say whether two identifiers may mean one text: the same, or a family and a member of it."""
+    return one == other or (one == "openrail" and "rail" in other)
