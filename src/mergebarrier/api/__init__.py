@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     )
     from mergebarrier.api.audit import AuditPlan, audit, plan_audit, plan_work
     from mergebarrier.api.audited import AuditReport, WorkerReport, WorkReport, worker
-    from mergebarrier.api.base import FORMS, AskOptions, Model, Report, ResultReport, WriteOptions
+    from mergebarrier.api.base import FORMS, AskOptions, Model, ProvenanceInput, Report, ResultReport, WriteOptions
     from mergebarrier.api.cleanse import CleanseReport, CleanseRequest, check_cleanse, cleanse
     from mergebarrier.api.compare import COMPARISON_FORMS, ComparisonReport, compare_reports
     from mergebarrier.api.demo import DemoModels, DemoPlan, DemoReport, demo, demo_models, plan_demo
@@ -28,6 +28,14 @@ if TYPE_CHECKING:
     from mergebarrier.api.extract import ExtractionReport, MisleadPlan, MisleadReport, extract, mislead, plan_mislead
     from mergebarrier.api.family import FamilyReport, check_family
     from mergebarrier.api.files import ImportReport, import_gguf, plan_import_gguf
+    from mergebarrier.api.fingerprint import (
+        FingerprintPlan,
+        FingerprintReport,
+        RecognitionReport,
+        fingerprint_embed,
+        fingerprint_verify,
+        plan_fingerprint,
+    )
     from mergebarrier.api.image_task import HeadOptions, ImageTaskReport, image_task
     from mergebarrier.api.inspect import InspectReport, inspect
     from mergebarrier.api.measure_backdoor import BackdoorReport, TheftReport, measure_backdoor, measure_theft
@@ -48,12 +56,13 @@ if TYPE_CHECKING:
         plan_protect,
         protect,
     )
-    from mergebarrier.api.provenance import ProvenanceInput, RelateReport, provenance_relate
+    from mergebarrier.api.provenance import RelateReport, provenance_relate
     from mergebarrier.api.realign import RealignPlan, RealignReport, plan_realign, realign
     from mergebarrier.api.report import report
     from mergebarrier.api.sbom import bill_of_materials
     from mergebarrier.api.scan import DEFAULT_CHECKS, ScanReport, failure_to_sarif, scan
     from mergebarrier.api.signature import check_signing_key, sign, verify_signature
+    from mergebarrier.api.statement import statement_of, write_statement
     from mergebarrier.api.unprotect import UnprotectPlan, UnprotectReport, plan_unprotect, unprotect
     from mergebarrier.api.verify import VerifyReport, verify
     from mergebarrier.api.watermark import ImitationReport, ShieldReport, imitation, shield
@@ -78,6 +87,8 @@ __all__ = [
     "EvaluationReport",
     "ExtractionReport",
     "FamilyReport",
+    "FingerprintPlan",
+    "FingerprintReport",
     "HeadOptions",
     "HijackReport",
     "ImageTaskReport",
@@ -98,6 +109,7 @@ __all__ = [
     "ProvenanceInput",
     "RealignPlan",
     "RealignReport",
+    "RecognitionReport",
     "RelateReport",
     "Report",
     "ResultReport",
@@ -128,6 +140,8 @@ __all__ = [
     "explain_merge",
     "extract",
     "failure_to_sarif",
+    "fingerprint_embed",
+    "fingerprint_verify",
     "image_task",
     "imitation",
     "import_gguf",
@@ -139,6 +153,7 @@ __all__ = [
     "plan_attack",
     "plan_audit",
     "plan_demo",
+    "plan_fingerprint",
     "plan_hijack",
     "plan_import_gguf",
     "plan_merge",
@@ -156,10 +171,12 @@ __all__ = [
     "scan",
     "shield",
     "sign",
+    "statement_of",
     "unprotect",
     "verify",
     "verify_signature",
     "worker",
+    "write_statement",
     "zoo_assets",
     "zoo_path",
     "zoo_rows",

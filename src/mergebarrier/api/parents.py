@@ -11,8 +11,18 @@ from pathlib import Path
 from typing import ClassVar, Final
 
 from mergebarrier import verbs
-from mergebarrier.api.base import Model, Report, Row, command_line, resolve, shown
-from mergebarrier.api.provenance import ProvenanceEvidence, ProvenanceInput
+from mergebarrier.api.base import (
+    Finding,
+    Model,
+    ProvenanceEvidence,
+    ProvenanceInput,
+    Row,
+    Said,
+    command_line,
+    p_value,
+    resolve,
+    shown,
+)
 from mergebarrier.checkpoint import Checkpoint
 from mergebarrier.errors import UsageError
 from mergebarrier.progress import Progress
@@ -38,7 +48,7 @@ _NOT_PROVED: Final = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class ParentsReport(ProvenanceEvidence, Report):
+class ParentsReport(ProvenanceEvidence):
     """What a suspect is made of.
 
     Attributes:
@@ -79,6 +89,37 @@ class ParentsReport(ProvenanceEvidence, Report):
     def rows(self) -> Sequence[Row]:
         """Return one row per candidate."""
         return [vars(one) for one in self.candidates]
+
+    def said(self) -> Said:
+        """Return what the statement says."""
+        suspect = self.inputs[1].name
+        settled = "settled" if self.settled else "the nearest, not settled"
+        common = (
+            ("recipe", f"{self.recipe.method}, density {self.recipe.density:g}: {settled}"),
+            ("entries that its replay gives", f"{self.same_frac:.2%}, {self.by_chance_frac:.2%} by chance"),
+            ("not explained", f"{self.unexplained.share:.1%} of the change in norm"),
+        )  # fmt: skip
+        findings = tuple(
+            Finding(
+                about=one.name,
+                says=f"{one.name} is {'' if one.name in self.declared else 'not shown to be '}a parent of {suspect}",
+                holds=one.name in self.declared,
+                p=one.adjusted,
+                figures=(
+                    ("share", f"{one.share:.3f}, 95 % interval {one.low:.3f} to {one.high:.3f}"),
+                    ("an absent candidate could show", f"{one.inherited:.3f}"),
+                    ("p alone", p_value(one.p)),
+                    *common,
+                ),
+            )
+            for one in self.candidates
+            if not one.reference
+        )
+        null = (
+            "the chance that a candidate with no part in the merge shows such a share, given what it could inherit "
+            "from a parent that is not among the candidates; adjusted for all candidates by Holm"
+        )
+        return Said(title="Parents of a merge", null=null, level=self.level, findings=findings)
 
 
 def provenance_parents(

@@ -9,7 +9,18 @@ from dataclasses import dataclass
 from typing import ClassVar, Final
 
 from mergebarrier import verbs
-from mergebarrier.api.base import Model, Report, Row, command_line, opened, shown
+from mergebarrier.api.base import (
+    Finding,
+    Model,
+    ProvenanceEvidence,
+    ProvenanceInput,
+    Row,
+    Said,
+    command_line,
+    opened,
+    p_value,
+    shown,
+)
 from mergebarrier.progress import Progress
 from mergebarrier.provenance import TESTS, LayerTest, Relatedness, RelateOptions, StreamTest
 
@@ -31,33 +42,7 @@ NOT_PROVED: Final = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class ProvenanceInput:
-    """A model that evidence is about: its name, and the digest of its weights."""
-
-    role: str
-    name: str
-    content_digest: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class ProvenanceEvidence:
-    """What every piece of evidence says beside its figures.
-
-    Attributes:
-      claim, assumed, not_proved: in words.
-      command: that makes this report again.
-      inputs:  every model with its digest.
-    """
-
-    claim: str
-    assumed: tuple[str, ...]
-    not_proved: tuple[str, ...]
-    command: str
-    inputs: tuple[ProvenanceInput, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class RelateReport(ProvenanceEvidence, Report):
+class RelateReport(ProvenanceEvidence):
     """What the weights of two models say about a common history.
 
     Attributes:
@@ -97,6 +82,29 @@ class RelateReport(ProvenanceEvidence, Report):
     def rows(self) -> Sequence[Row]:
         """Return one row per layer."""
         return [vars(layer) for layer in self.layers]
+
+    def said(self) -> Said:
+        """Return what the statement says."""
+        names = [one.name for one in self.inputs]
+        related = "are related by descent or merge" if self.related else "show no evidence of a common history"
+        figures = [("embeddings", self.embeddings), ("stored order", self.stored_order)]
+        figures += [("layers related", f"{len(self.layers_related)} of {len(self.layers)}")]
+        figures += [
+            (
+                f"neurons of {self.decided} layers",
+                f"z {self.z_sum:.1f}, after {self.draws} random rotations {self.null_mean:.1f} +- {self.null_sd:.1f}",
+            )
+        ]
+        figures += [(f"test of {name}", p_value(p)) for name, p in self.tests.items()]
+        finding = Finding(
+            about=names[0], says=f"{names[0]} and {names[1]} {related}", holds=self.related, p=self.p,
+            figures=tuple(figures),
+        )  # fmt: skip
+        null = (
+            "the chance that two trainings with independent random starts look so alike; drawn from the models "
+            "themselves, the second one turned by random rotations; the least p of five tests, times five"
+        )
+        return Said(title="Relation of two models", null=null, level=self.level, findings=(finding,))
 
 
 def provenance_relate(

@@ -50,8 +50,15 @@ VERBS: Final[dict[str, tuple[str, str]]] = {
     "scan": ("mergebarrier.cli.scan", "Look for poisoned or protected models before and after a merge."),
     "audit": ("mergebarrier.cli.audit", "Merge and attack a protected model, and grade the protection."),
     "worker": ("mergebarrier.cli.worker", "Do one task of the plan of an audit, on any machine."),
-    "provenance": ("mergebarrier.cli.provenance", "Evidence of where a model comes from: related or not, and parents."),
-    "watermark": ("mergebarrier.cli.watermark", "Words in a service's answers, and who learned from them."),
+    "provenance": (
+        "mergebarrier.cli.evidence.provenance",
+        "Evidence of where a model comes from: related or not, and parents.",
+    ),
+    "watermark": ("mergebarrier.cli.evidence.watermark", "Words in a service's answers, and who learned from them."),
+    "fingerprint": (
+        "mergebarrier.cli.evidence.fingerprint",
+        "Mark a model, and recognise merges of it by answers.",
+    ),
     "attack": ("mergebarrier.cli.attack", "Red-team controls: make poisoned experts, measure what they do to a merge."),
     "extract": ("mergebarrier.cli.extract", "Clone a classifier from its answers, and measure defences against that."),
     "report": ("mergebarrier.cli.report", "Show a finished audit as text, HTML, Markdown, SARIF or JSON."),

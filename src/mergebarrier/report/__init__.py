@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     )
     from mergebarrier.report.html import render_html
     from mergebarrier.report.sarif import render_sarif
+    from mergebarrier.report.statement import render_statement, write_statement_files
     from mergebarrier.report.terminal import render_terminal
 
 __all__ = [
@@ -47,9 +48,11 @@ __all__ = [
     "render_html",
     "render_junit",
     "render_sarif",
+    "render_statement",
     "render_terminal",
     "write_progress",
     "write_report",
+    "write_statement_files",
 ]
 
 lazy.open_door(__name__)

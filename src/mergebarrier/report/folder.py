@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from mergebarrier.errors import BadReport, OutputExists
+from mergebarrier.report.base import fresh_name, replace_file
 from mergebarrier.report.card import render_card
 from mergebarrier.report.html import render_html
 from mergebarrier.report.sarif import render_sarif
@@ -60,7 +61,7 @@ class Journal:
         """
         present = sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else []
         _refuse_links(folder, present)
-        present = [name for name in present if name not in map(_fresh, FILES)]  # of a run that died over them
+        present = [name for name in present if name not in map(fresh_name, FILES)]  # of a run that died over them
         foreign = [name for name in present if name not in (*FILES, WORK)]
         if (folder.exists() and not folder.is_dir()) or foreign or (present and not (resume or overwrite)):
             raise OutputExists(
@@ -74,7 +75,7 @@ class Journal:
             for name in FILES:
                 (folder / name).unlink(missing_ok=True)
         rows = _whole_lines(path) if resume and path.exists() else []
-        _replace(path, b"".join(rows))
+        replace_file(path, b"".join(rows))
         kept = [row_from_json(line, where=f"{path.name} line {number}") for number, line in enumerate(rows, 1)]
         return cls(path, {row.row_id: row for row in kept})
 
@@ -113,11 +114,11 @@ def write_report(folder: Path, result: Result | BackdoorResult, rows: Sequence[R
       result: the summary.
       rows:   what ``rows.jsonl`` will hold, no more and no less.
     """
-    _replace(folder / ROWS, b"".join(to_json(row).encode() for row in rows))
-    _replace(folder / "report.html", render_html(result, rows).encode())
-    _replace(folder / "card.md", render_card(result, rows).encode())
-    _replace(folder / "findings.sarif", render_sarif(result).encode())
-    _replace(folder / RESULT, to_json(result, indent=1).encode())
+    replace_file(folder / ROWS, b"".join(to_json(row).encode() for row in rows))
+    replace_file(folder / "report.html", render_html(result, rows).encode())
+    replace_file(folder / "card.md", render_card(result, rows).encode())
+    replace_file(folder / "findings.sarif", render_sarif(result).encode())
+    replace_file(folder / RESULT, to_json(result, indent=1).encode())
 
 
 def write_progress(folder: Path, document: Mapping[str, object]) -> None:
@@ -176,18 +177,3 @@ def _whole_lines(path: Path) -> list[bytes]:
     if path.stat().st_size > MAX_ROWS_BYTES:
         raise BadReport("the file is too large", where=path.name, remedy="give a report that an audit wrote")
     return [line for line in path.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")]
-
-
-def _fresh(name: str) -> str:
-    """Return the name that a file has until it is complete."""
-    return f".{name}.new"
-
-
-def _replace(path: Path, content: bytes) -> None:
-    fresh = path.with_name(_fresh(path.name))
-    fresh.unlink(missing_ok=True)
-    with fresh.open("xb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.replace(path)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         train_adapters,
         train_lora,
     )
+    from mergebarrier.training.prompts import prompt_losses, prompt_slopes
     from mergebarrier.training.protective import (
         NOMINAL,
         ChosenRows,
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
         train_protective,
         uniform_between,
     )
+    from mergebarrier.training.shares import loss_at_share
 
 __all__ = [
     "LLAMA_LINEARS",
@@ -97,6 +99,9 @@ __all__ = [
     "clamped",
     "examples_loss",
     "linears_of",
+    "loss_at_share",
+    "prompt_losses",
+    "prompt_slopes",
     "synthetic_siblings",
     "train_adapters",
     "train_full",

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from mergebarrier.verbs.adapters import by_adapters
     from mergebarrier.verbs.cleanse import cleansed
     from mergebarrier.verbs.families import BROKEN, KEPT, AxisCheck, ClassCheck, check_class, check_tables
+    from mergebarrier.verbs.fingerprint import Marked, marked_model
     from mergebarrier.verbs.folders import Checks, MergeInput, Models, OutputOptions, environment
     from mergebarrier.verbs.import_gguf import import_gguf, stored_dtype
     from mergebarrier.verbs.inputs import licence
@@ -49,6 +50,7 @@ __all__ = [
     "Calibration",
     "Checks",
     "ClassCheck",
+    "Marked",
     "MergeInput",
     "MergeJob",
     "Models",
@@ -76,6 +78,7 @@ __all__ = [
     "learning_bytes",
     "licence",
     "manifest_request",
+    "marked_model",
     "merge",
     "merge_weights",
     "moved_adapter",

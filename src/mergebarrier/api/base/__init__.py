@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING
 from mergebarrier import lazy
 
 if TYPE_CHECKING:
-    from mergebarrier.api.base.asked import AskOptions, asked_model
+    from mergebarrier.api.base.asked import AskOptions, asked_model, said_by
     from mergebarrier.api.base.command_line import Given, command_line
+    from mergebarrier.api.base.evidence import Finding, ProvenanceEvidence, ProvenanceInput, Said, p_value
     from mergebarrier.api.base.folders import (
         Model,
         WriteOptions,
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from mergebarrier.api.base.hub import cache_folder, cached_folder, find_folder
     from mergebarrier.api.base.journals import CountedJournal, MemoryJournal
     from mergebarrier.api.base.machine import machine
+    from mergebarrier.api.base.owned import owned_key
     from mergebarrier.api.base.report import SCHEMA_VERSION, Json, Report, Row, beside, document_of, optional, plain
     from mergebarrier.api.base.result_report import FORMS, ResultReport
 
@@ -28,13 +30,17 @@ __all__ = [
     "SCHEMA_VERSION",
     "AskOptions",
     "CountedJournal",
+    "Finding",
     "Given",
     "Json",
     "MemoryJournal",
     "Model",
+    "ProvenanceEvidence",
+    "ProvenanceInput",
     "Report",
     "ResultReport",
     "Row",
+    "Said",
     "WriteOptions",
     "as_given",
     "asked_model",
@@ -48,9 +54,12 @@ __all__ = [
     "machine",
     "opened",
     "optional",
+    "owned_key",
+    "p_value",
     "plain",
     "resolve",
     "resolve_all",
+    "said_by",
     "shown",
 ]
 

@@ -1,11 +1,25 @@
-"""A language model that is asked texts: a folder, a name of the hub, or a server by its address."""
+"""A language model that is asked texts: a folder, a name of the hub, a server by its address, or what it said."""
 
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
-from mergebarrier.api.base.folders import Model, opened
-from mergebarrier.evaluate import ModuleSuspect, ServedSuspect, Suspect, compute_dtype, load_module, load_tokenizer
+from mergebarrier.api.base.evidence import ProvenanceInput
+from mergebarrier.api.base.folders import Model, as_given, opened
+from mergebarrier.checkpoint import Checkpoint
+from mergebarrier.errors import UsageError
+from mergebarrier.evaluate import (
+    ModuleSuspect,
+    ServedSuspect,
+    Suspect,
+    compute_dtype,
+    load_module,
+    load_tokenizer,
+    read_text,
+)
+from mergebarrier.watermark import read_pairs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,8 +44,48 @@ def asked_model(model: Model, ask: AskOptions, *, download: bool = False) -> Ite
         yield ServedSuspect(url=model, model=ask.served_as, interface=ask.interface)
         return
     with opened(model, download=download) as (checkpoint,):
-        ends = checkpoint.config.get("eos_token_id")
-        module = load_module(checkpoint, compute_dtype("auto"))
-        listed = ends if isinstance(ends, list) else [ends]
-        ids = [token for token in listed if isinstance(token, int)]
-        yield ModuleSuspect(module, load_tokenizer(checkpoint), ends=ids)
+        yield _suspect(checkpoint)
+
+
+def said_by(
+    model: Model, queries: Sequence[str], ask: AskOptions, *, role: str = "suspect", download: bool = False
+) -> tuple[list[str], ProvenanceInput]:
+    """Return what somebody says to queries as users would ask them, and who it was.
+
+    Args:
+      model:    as ``resolve`` reads it, http(s)://... of a server, or FILE.jsonl of {"query", "answer"}.
+      queries:  in the order of the answers.
+      ask:      how it is asked.
+      role:     in the evidence.
+      download: fetch a model that the local cache lacks.
+    Raises: UsageError for a file that lacks a query; BadReport, ServiceFailed, CheckpointError.
+    """
+    name = as_given(model)
+    if not isinstance(model, Checkpoint) and name.endswith(".jsonl"):
+        text = read_text(model)
+        pairs = read_pairs(text, where=model)
+        if absent := [query for query in queries if query not in pairs]:
+            what = f"{len(absent)} of the {len(queries)} queries are not answered"
+            raise UsageError(what, where=model, remedy="ask the suspect all queries, or fewer of them")
+        digest = hashlib.sha256(text.encode()).hexdigest()
+        return [pairs[query] for query in queries], _input(role, Path(name).name, digest)
+    if name.startswith(("http://", "https://")):
+        with asked_model(model, ask) as suspect:
+            said = suspect.answers(queries, max_tokens=ask.max_tokens)
+        return said, _input(role, name, "")
+    with opened(model, download=download) as (checkpoint,):
+        said = _suspect(checkpoint).answers(queries, max_tokens=ask.max_tokens)
+        return said, _input(role, checkpoint.name, checkpoint.content_digest())
+
+
+def _input(role: str, name: str, digest: str) -> ProvenanceInput:
+    return ProvenanceInput(role=role, name=name, content_digest=digest)
+
+
+def _suspect(checkpoint: Checkpoint) -> ModuleSuspect:
+    """Return a model of this machine as one that answers."""
+    ends = checkpoint.config.get("eos_token_id")
+    module = load_module(checkpoint, compute_dtype("auto"))
+    listed = ends if isinstance(ends, list) else [ends]
+    ids = [token for token in listed if isinstance(token, int)]
+    return ModuleSuspect(module, load_tokenizer(checkpoint), ends=ids)

@@ -4,7 +4,6 @@ mb.shield("queries.jsonl", "http://127.0.0.1:8000/v1", "ledger.jsonl", key="owne
 """
 
 import os
-import secrets
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,11 +11,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import ClassVar
 
-from mergebarrier.api.base import AskOptions, Model, Report, asked_model, shown
+from mergebarrier.api.base import AskOptions, Model, Report, asked_model, owned_key, shown
 from mergebarrier.api.watermark.ledger_file import LedgerFile
 from mergebarrier.errors import UsageError
 from mergebarrier.evaluate import Suspect, read_text
-from mergebarrier.keys import KEY_BYTES, Key, check_key_place, read_key_file, write_key_file
+from mergebarrier.keys import Key
 from mergebarrier.progress import Progress
 from mergebarrier.watermark import (
     KeyedQuery,
@@ -98,7 +97,7 @@ def shield(
     counts = None if reference is None else Counter(read_text(reference).casefold().split())
     # The model is opened before key and ledger are made: one that is not there leaves neither.
     with asked_model(model, ask, download=download) as suspect, shown(progress, "asking") as step:
-        secret, place, made = _owned(key)
+        secret, place, made = (None, None, False) if key is None else owned_key(key)
         words = None if secret is None else WordKey(key=secret, pool=listed_words())
         file = LedgerFile.open(Path(ledger), _head(words, options))
         left = [query for query in asked if query.query not in file.answered]
@@ -141,15 +140,3 @@ def _answered(
         chosen = words.words(KeyedQuery.of(query.query), options.words)
         (answer,) = suspect.answers([keyed_request(query.query, chosen, options)], max_tokens=tokens)
     return Shielded(query=query.query, answer=answer, words=chosen, stratum=query.stratum)
-
-
-def _owned(given: Key | Place | None) -> tuple[Key | None, Path | None, bool]:
-    """Return the key, its file, and whether it was made now."""
-    if given is None or isinstance(given, Key):
-        return given, None, False
-    place = Path(given)
-    check_key_place(place)
-    made = not (place.exists() or place.is_symlink())
-    if made:
-        write_key_file(place, secrets.token_bytes(KEY_BYTES))
-    return Key(read_key_file(place)), place, made

@@ -4,14 +4,28 @@ report = mb.imitation("ledger.jsonl", ["suspect"], key="owner.mbkey")
 report.suspects[0].test.p
 """
 
+import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Final
 
-from mergebarrier.api.base import AskOptions, Given, Model, Report, Row, as_given, asked_model, command_line, shown
-from mergebarrier.api.watermark.ledger_file import LedgerFile
+from mergebarrier.api.base import (
+    AskOptions,
+    Finding,
+    Given,
+    Model,
+    ProvenanceEvidence,
+    ProvenanceInput,
+    Row,
+    Said,
+    as_given,
+    command_line,
+    p_value,
+    said_by,
+    shown,
+)
 from mergebarrier.errors import BadKey, UsageError
 from mergebarrier.evaluate import read_text
 from mergebarrier.keys import Key, read_key_file
@@ -31,7 +45,7 @@ from mergebarrier.watermark import (
     listed_words,
     pairing_test,
     published_test,
-    read_pairs,
+    read_ledger,
 )
 
 Place = str | os.PathLike[str]
@@ -46,6 +60,7 @@ NOT_PROVED: Final = (
     "that a suspect did not learn from the service where p is large: few such answers among many, or words taken out, "
     "hide it",
 )
+_SAYS: Final = {True: "answers with the words of the service", False: "shows no evidence of the service's words"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,11 +83,10 @@ class SuspectAnswers:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImitationReport(Report):
+class ImitationReport(ProvenanceEvidence):
     """Which suspects answer as if they had learned from the service.
 
     Attributes:
-      claim, assumed, not_proved, command: as in every piece of evidence.
       ledger:     with its commitment and the date of its first line.
       committed:  whether key and pool are those of the commitment; None where there is no key.
       queries, permutations, decoys, level: as fixed before.
@@ -81,10 +95,6 @@ class ImitationReport(Report):
 
     kind: ClassVar[str] = "imitation"
 
-    claim: str
-    assumed: tuple[str, ...]
-    not_proved: tuple[str, ...]
-    command: str
     ledger: str
     made: str
     commitment: str
@@ -101,6 +111,35 @@ class ImitationReport(Report):
             {"name": one.name, "imitates": one.imitates, "adjusted": one.adjusted, **vars(one.test)}
             for one in self.suspects
         ]
+
+    def said(self) -> Said:
+        """Return what the statement says."""
+        checked = "checked with the key" if self.committed else "not checked, no key was given"
+        common = (
+            ("queries", f"{self.queries}, of a ledger begun {self.made}"),
+            ("commitment", f"{self.commitment or 'none'}; {checked}"),
+        )
+        findings = tuple(
+            Finding(
+                about=one.name,
+                says=f"{one.name} {_SAYS[one.imitates]}",
+                holds=one.imitates,
+                p=one.adjusted,
+                figures=(
+                    ("words of its own queries cover", f"{one.test.score:.2%} of an answer"),
+                    ("words of other queries cover", f"{one.test.null_mean:.2%}"),
+                    (f"{self.permutations} pairings", p_value(one.test.p_pairing)),
+                    *([] if one.test.p_decoys is None else [(f"{self.decoys} fresh keys", p_value(one.test.p_decoys))]),
+                    *common,
+                ),
+            )
+            for one in self.suspects
+        )
+        null = (
+            "the chance that answers hold the words of their own queries so often when words and queries are paired at "
+            "random, or when a fresh key draws the words; the larger, adjusted for all suspects by Holm"
+        )
+        return Said(title="Words of a watermarked service", null=null, level=self.level, findings=findings)
 
 
 def imitation(
@@ -134,16 +173,21 @@ def imitation(
     options, ask = options or PairingOptions(), ask or AskOptions()
     if not suspects:
         raise UsageError("nobody is suspected", where="--suspect", remedy="give a model, a server or a file")
-    record = LedgerFile.read(Path(ledger))
+    text = read_text(ledger)
+    record = read_ledger(text, where=ledger)
     words = _word_key(record, key, ledger)
     rows = _chosen(record, words, options.queries)
     others = {"base": base, "legitimate": legitimate}
     compared = {name: model for name, model in others.items() if model is not None}
-    scores, tests = {}, {}
+    scores, tests, queries = {}, {}, [row.query for row in rows]
+    inputs = [
+        ProvenanceInput(role="ledger", name=Path(ledger).name, content_digest=hashlib.sha256(text.encode()).hexdigest())
+    ]
     with shown(progress, "asking") as step:
         everybody = [*compared.items(), *((None, model) for model in suspects)]
         for done, (role, model) in enumerate(everybody, 1):
-            said = _said(model, rows, ask, download)
+            said, seen = said_by(model, queries, ask, role=role or "suspect", download=download)
+            inputs.append(seen)
             found = [covered(text, row.words) for text, row in zip(said, rows, strict=True)]
             name = role or as_given(model)
             if name in scores:
@@ -158,6 +202,7 @@ def imitation(
         assumed=ASSUMED,
         not_proved=NOT_PROVED,
         command=command_line("watermark verify", ledger, _given(suspects, key, others, ask, seed), options),
+        inputs=tuple(inputs),
         ledger=Path(ledger).name,
         made=record.head.made,
         commitment=record.head.commitment,
@@ -215,18 +260,6 @@ def _chosen(record: Ledger, words: WordKey | None, count: int) -> list[Shielded]
     if words is not None:
         rows.sort(key=lambda row: words.key.subkey(b"order", row.query))
     return rows[:count]
-
-
-def _said(model: Model, rows: Sequence[Shielded], ask: AskOptions, download: bool) -> list[str]:
-    """Return what a suspect says to the queries as users would ask them."""
-    if isinstance(model, str | os.PathLike) and os.fspath(model).endswith(".jsonl"):
-        pairs = read_pairs(read_text(model), where=model)
-        if absent := [row.query for row in rows if row.query not in pairs]:
-            what = f"{len(absent)} of the {len(rows)} queries are not answered"
-            raise UsageError(what, where=model, remedy="ask the suspect all queries of the ledger, or lower --queries")
-        return [pairs[row.query] for row in rows]
-    with asked_model(model, ask, download=download) as suspect:
-        return suspect.answers([row.query for row in rows], max_tokens=ask.max_tokens)
 
 
 def _tested(

@@ -6,8 +6,11 @@ from mergebarrier import lazy
 
 if TYPE_CHECKING:
     from mergebarrier.report.base import svg
+    from mergebarrier.report.base.files import fresh_name, replace_file
 
 __all__ = [
+    "fresh_name",
+    "replace_file",
     "svg",
 ]
 

@@ -1,6 +1,6 @@
 """``mergebarrier watermark``: words that a service weaves into its answers, and the test of who learned from them."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -9,6 +9,7 @@ import click
 from mergebarrier.cli._options import MODEL, download_option, output_options, threads_option
 from mergebarrier.cli._output import Output
 from mergebarrier.cli._parameters import chosen, parameter_options
+from mergebarrier.cli.evidence._shared import ask_options, asked, check_statement, state, statement_options
 from mergebarrier.errors import clean
 from mergebarrier.parameters import built
 from mergebarrier.watermark import PairingOptions, ShieldOptions
@@ -20,28 +21,6 @@ __all__ = ["command"]
 
 _SHIELD: Final = {"shield": ShieldOptions}
 _VERIFY: Final = {"verify": PairingOptions}
-
-
-def _ask_options(verb: Callable[..., object]) -> Callable[..., object]:
-    """Add how a model is asked."""
-    options = (
-        click.option(
-            "--max-tokens", type=click.IntRange(1, 4096), default=128, show_default=True, help="Of an answer."
-        ),
-        click.option(
-            "--interface",
-            type=click.Choice(("chat", "completions")),
-            default="chat",
-            show_default=True,
-            help="Of a server.",
-        ),
-        click.option(
-            "--served-as", default="", metavar="NAME", help="The server's name of the model. [default: first]"
-        ),
-    )
-    for option in reversed(options):
-        verb = option(verb)
-    return verb
 
 
 @click.group()
@@ -64,7 +43,7 @@ def command() -> None:
     metavar="FILE",
     help="Plain text whose frequent words do not count, with --mode published.",
 )
-@_ask_options
+@ask_options(interface="chat", max_tokens=128)
 @parameter_options(_SHIELD)
 @download_option
 @threads_option
@@ -77,10 +56,10 @@ def shield_command(
 
     Publish the commitment with its date before the service opens, and keep key and ledger to yourself.
     """
-    from mergebarrier.api import AskOptions, shield
+    from mergebarrier.api import shield
 
     del threads
-    ask = AskOptions(**{name: given.pop(name) for name in ("max_tokens", "interface", "served_as")})
+    ask = asked(given)
     options = built(ShieldOptions, chosen(_SHIELD, "shield", given))
     with output.progress("asking") as progress:
         report = shield(
@@ -114,29 +93,32 @@ def _shielded(report: "ShieldReport") -> Iterator[str]:
 @click.option("--base", metavar="MODEL", help="What the suspects may have started from, for the published test.")
 @click.option("--legitimate", metavar="MODEL", help="A model trained on plain answers, for the published test.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of permutations and decoys.")
-@_ask_options
+@ask_options(interface="chat", max_tokens=128)
 @parameter_options(_VERIFY)
+@statement_options
 @download_option
 @threads_option
 @output_options
 def verify_command(
     ledger: Path, suspects: tuple[str, ...], key: Path | None, base: str | None, legitimate: str | None, seed: int,
-    download: bool, threads: int, output: Output, **given: Any,
+    page: Path | None, sign: Path | None, download: bool, threads: int, output: Output, **given: Any,
 ) -> int:  # fmt: skip
     """Ask suspects the queries of LEDGER, and test whether they answer with the words of each; exit 1 if one does.
 
     The published tests of ModelShield are shown beside it; their p is no rate of false alarm.
     """
-    from mergebarrier.api import AskOptions, imitation
+    from mergebarrier.api import imitation
 
     del threads
-    ask = AskOptions(**{name: given.pop(name) for name in ("max_tokens", "interface", "served_as")})
+    check_statement(page, sign)
+    ask = asked(given)
     options = built(PairingOptions, chosen(_VERIFY, "verify", given))
     with output.progress("asking") as progress:
         report = imitation(
             ledger, suspects, key=key, base=base, legitimate=legitimate, options=options, ask=ask, seed=seed,
             download=download, progress=progress,
         )  # fmt: skip
+    state(report, output, page, sign)
     output.result(report, "\n".join(_verified(report)))
     return int(any(one.imitates for one in report.suspects))
 

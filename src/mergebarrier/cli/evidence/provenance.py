@@ -9,6 +9,7 @@ import click
 from mergebarrier.cli._options import MODEL, download_option, output_options, threads_option
 from mergebarrier.cli._output import Output
 from mergebarrier.cli._parameters import chosen, parameter_options
+from mergebarrier.cli.evidence._shared import check_statement, state, statement_options
 from mergebarrier.errors import clean
 from mergebarrier.parameters import built
 from mergebarrier.provenance import ParentsOptions, RelateOptions
@@ -20,7 +21,6 @@ __all__ = ["command"]
 
 _RELATE: Final = {"relate": RelateOptions}
 _PARENTS: Final = {"parents": ParentsOptions}
-_SMALLEST: Final = 1e-300
 _TESTS: Final = {
     "stream": "coordinates of the embeddings",
     "neurons": "neurons, matched",
@@ -39,11 +39,13 @@ def command() -> None:
 @click.argument("first", type=MODEL)
 @click.argument("second", type=MODEL)
 @parameter_options(_RELATE)
+@statement_options
 @download_option
 @threads_option
 @output_options
 def relate_command(
-    first: Path, second: Path, download: bool, threads: int, output: Output, **given: object
+    first: Path, second: Path, page: Path | None, sign: Path | None, download: bool, threads: int, output: Output,
+    **given: object,
 ) -> None:  # fmt: skip
     """Test whether FIRST and SECOND are related by descent or merge, in whatever coordinates they are written.
 
@@ -52,16 +54,18 @@ def relate_command(
     from mergebarrier.api import provenance_relate
 
     del threads
+    check_statement(page, sign)
     options = built(RelateOptions, chosen(_RELATE, "relate", given))
     with output.progress("comparing layers") as progress:
         report = provenance_relate(first, second, options=options, download=download, progress=progress)
+    state(report, output, page, sign)
     output.result(report, "\n".join(_lines(report)))
 
 
 def _lines(report: "RelateReport") -> Iterator[str]:
     names = " and ".join(clean(model.name) for model in report.inputs)
     said = "are related by descent or merge" if report.related else "show no evidence of a common history"
-    yield f"{names} {said}: {p_value(report.p)} against independent random starts, {len(report.tests)} tests together"
+    yield f"{names} {said}: {_p(report.p)} against independent random starts, {len(report.tests)} tests together"
     if report.stream is not None:
         yield (
             f"  embeddings    {report.embeddings}: coordinates correspond with k4 {report.stream.k4:.1f}, expected "
@@ -75,7 +79,7 @@ def _lines(report: "RelateReport") -> Iterator[str]:
     if 0 < count < len(report.layers):
         yield f"                {', '.join(report.layers_related)}"
     yield f"  stored order  {report.stored_order}" + (": nobody re-wrote the layers" if _kept(report) else "")
-    yield from (f"    {_TESTS[name]:<42}{p_value(p)}" for name, p in report.tests.items())
+    yield from (f"    {_TESTS[name]:<42}{_p(p)}" for name, p in report.tests.items())
     if not report.related and report.rotated_cosine is not None:
         yield (
             f"  a dense rotation would leave a cosine of {report.rotated_cosine:.2f} between held-out rows; unrelated "
@@ -105,12 +109,13 @@ def _kept(report: "RelateReport") -> bool:
     help="A model of the same base that is known to be none.",
 )
 @parameter_options(_PARENTS)
+@statement_options
 @download_option
 @threads_option
 @output_options
 def parents_command(
-    suspect: Path, base: Path, candidates: tuple[Path, ...], nulls: tuple[Path, ...], download: bool, threads: int,
-    output: Output, **given: object,
+    suspect: Path, base: Path, candidates: tuple[Path, ...], nulls: tuple[Path, ...], page: Path | None,
+    sign: Path | None, download: bool, threads: int, output: Output, **given: object,
 ) -> None:  # fmt: skip
     """Find what was merged into SUSPECT: the share of every candidate, and the recipe, replayed bit for bit.
 
@@ -118,6 +123,7 @@ def parents_command(
     """
     from mergebarrier.api import provenance_parents
 
+    check_statement(page, sign)
     options = built(ParentsOptions, chosen(_PARENTS, "parents", given))
     with output.progress("reading tensors") as progress:
         report = provenance_parents(
@@ -130,6 +136,7 @@ def parents_command(
             download=download,
             progress=progress,
         )
+    state(report, output, page, sign)
     output.result(report, "\n".join(_parents_lines(report)))
 
 
@@ -142,7 +149,7 @@ def _parents_lines(report: "ParentsReport") -> Iterator[str]:
         said = "a reference" if one.reference else "a parent" if one.name in report.declared else "not declared"
         yield (
             f"  {clean(one.name):<24} share {one.share:.3f} ({one.low:.3f} to {one.high:.3f}), an absent one shows "
-            f"up to {one.inherited:.3f}, {p_value(one.adjusted)}: {said}"
+            f"up to {one.inherited:.3f}, {_p(one.adjusted)}: {said}"
         )
     left = report.unexplained
     yield f"  not explained: {left.share:.1%} of the change in norm ({left.norm:.3g} of {left.change_norm:.3g})"
@@ -157,6 +164,7 @@ def _parents_lines(report: "ParentsReport") -> Iterator[str]:
     yield f"not proved: {'; '.join(report.not_proved)}"
 
 
-def p_value(p: float) -> str:
-    """Return a p-value in words; beyond what a float holds it is a bound."""
-    return f"p = {p:.2g}" if p >= _SMALLEST else f"p < {_SMALLEST:g}"
+def _p(p: float) -> str:
+    from mergebarrier.api.base import p_value
+
+    return p_value(p)

@@ -1,0 +1,86 @@
+"""What every piece of evidence says: its claim, figures and null, what it assumes, and what it does not prove.
+
+report.statement()  ->  one page for people who did not read the mathematics, one document for a platform
+"""
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mergebarrier.api.base.report import Report
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProvenanceInput:
+    """A model or file that evidence is about: its name, and the digest of what it holds; "" for a server."""
+
+    role: str
+    name: str
+    content_digest: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """What was found of one suspect.
+
+    Attributes:
+      about:   the model that it is about.
+      says:    the finding in one sentence.
+      holds:   whether p is at most the level.
+      p:       after adjusting for several suspects or candidates.
+      figures: (name, value) of what it rests on.
+    """
+
+    about: str
+    says: str
+    holds: bool
+    p: float
+    figures: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Said:
+    """A report as its statement says it.
+
+    Attributes:
+      title:    what kind of evidence.
+      null:     what p is the chance of, and how it was drawn.
+      level:    at which a finding holds.
+      findings: one per suspect or candidate.
+    """
+
+    title: str
+    null: str
+    level: float
+    findings: tuple[Finding, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProvenanceEvidence(Report):
+    """What every piece of evidence says beside its figures.
+
+    Attributes:
+      claim, assumed, not_proved: in words.
+      command: that makes this report again.
+      inputs:  every model and file with its digest.
+    """
+
+    claim: str
+    assumed: tuple[str, ...]
+    not_proved: tuple[str, ...]
+    command: str
+    inputs: tuple[ProvenanceInput, ...]
+
+    @abstractmethod
+    def said(self) -> Said:
+        """Return what the statement says."""
+
+
+def p_value(p: float, smallest: float = 1e-300) -> str:
+    """Return a p-value in words; beyond what a float holds it is a bound."""
+    return f"p = {p:.2g}" if p >= smallest else f"p < {smallest:g}"
+
+
+def listed(parts: Sequence[str]) -> str:
+    """Return names in words: "a", "a and b", "a, b and c"."""
+    return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
