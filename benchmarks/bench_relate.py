@@ -93,7 +93,7 @@ def protected(model: Path, base: Path, name: str, out: Path) -> Path:
     method, _, profile = name.partition(" ")
     kind = PROTECTIONS[method]
     made = kind(profile=profile) if profile in ("lossless", "full") else kind(residual=profile) if profile else kind()
-    mb.protect(model, out, method=made, key=KEY if kind.keyed else None, base=base if "base" in kind.needs else None)
+    mb.protect(model, out, method=made, key=KEY if made.keyed else None, base=base if "base" in kind.needs else None)
     return out
 
 

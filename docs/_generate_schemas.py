@@ -30,6 +30,7 @@ from mergebarrier.api.demo import DemoPlan
 from mergebarrier.api.extract import ExtractionReport, MisleadPlan, MisleadReport
 from mergebarrier.api.family import FamilyReport
 from mergebarrier.api.files import ImportReport
+from mergebarrier.api.fingerprint import FingerprintPlan, FingerprintReport, RecognitionReport
 from mergebarrier.api.image_task import ImageTaskReport
 from mergebarrier.api.inspect import InspectReport
 from mergebarrier.api.measure_backdoor import TheftReport
@@ -38,6 +39,7 @@ from mergebarrier.api.parents import ParentsReport
 from mergebarrier.api.protect import ProtectPlan, ProtectReport
 from mergebarrier.api.provenance import RelateReport
 from mergebarrier.api.realign import RealignPlan, RealignReport
+from mergebarrier.api.statement import Statement
 from mergebarrier.api.unprotect import UnprotectPlan, UnprotectReport
 from mergebarrier.api.verify import VerifyReport
 from mergebarrier.api.watermark import ImitationReport, ShieldReport
@@ -95,6 +97,7 @@ SHOWN: Final[dict[str, Any]] = {
         InspectReport, manifest=documents.ManifestOf | None, lineage=documents.Lineage | None, dims=documents.Dims
     ),
     "extraction": typed(ExtractionReport),
+    "fingerprint": typed(FingerprintReport, content_digest=DIGEST),
     "imitation": typed(ImitationReport),
     "merge": documents.Merge,
     "mislead": typed(MisleadReport, content_digest=DIGEST),
@@ -106,6 +109,7 @@ SHOWN: Final[dict[str, Any]] = {
     | documents.AdapterPlan
     | typed(AttackPlan)
     | typed(MisleadPlan)
+    | typed(FingerprintPlan)
     | documents.MeasurePlan
     | documents.AuditPlan
     | documents.ScanPlan
@@ -115,7 +119,9 @@ SHOWN: Final[dict[str, Any]] = {
     "import": typed(ImportReport),
     "protect": typed(ProtectReport, key_id=KEY_ID, content_digest=DIGEST, realigned=documents.Undone),
     "realign": typed(RealignReport, content_digest=DIGEST, diagnostics=documents.Fit),
+    "recognition": typed(RecognitionReport),
     "relation": typed(RelateReport),
+    "statement": typed(Statement, document_of_report=documents.Parameters),
     "rows": typed(RowsReport),
     "scan": documents.Scan,
     "shield": typed(ShieldReport),

@@ -23,6 +23,7 @@ CALLS = {
     "audit": "ABSENT --original ABSENT --base ABSENT --partner ABSENT --task TASK --partner-task TASK -o OUT",
     "provenance relate": "ABSENT ABSENT",
     "watermark shield": "QUERIES ABSENT --ledger OUT --key KEY",
+    "fingerprint embed": "ABSENT --base ABSENT --text TASK --record QUERIES --key KEY -o OUT",
     "extract clone": "ABSENT --task IMAGES --start ABSENT",
     "attack badmerging": "--base ABSENT --task IMAGES --target-class 0 -o OUT",
     "attack measure": "ABSENT --control ABSENT --base ABSENT --trigger ABSENT --task IMAGES --target-class 0 -o OUT",
@@ -148,6 +149,7 @@ FORMS = {
 EVERYWHERE = {
     "inspect": "base",
     "watermark shield": "QUERIES a --ledger OUT --key KEY --max-tokens 2",
+    "fingerprint embed": "a --base base --text TASK --record OUT --key KEY --dry-run -o OUT",
     "protect": "a --base base --dry-run -o OUT",
     "unprotect": "protected --key KEY --dry-run -o OUT",
     "verify": "base a",

@@ -89,6 +89,9 @@ def calls(place: Place) -> dict[str, tuple[list[Words], Words, int]]:
     key = ("--ledger", out / "l.jsonl", "--key", out / "w.mbkey")
     shield: Words = ("watermark", "shield", queries, w.original, *key, *short)
     toy = ("--task", b.task, "--start", b.base, "--steps", 2)
+    tokens = ("--prompt-tokens", 4, "--answer-tokens", 2, "--steps", 1, "--input-steps", 1)
+    own = ("--text", w.text, "--record", out / "f.json", "--key", out / "f.mbkey", *tokens)
+    mark: Words = ("fingerprint", "embed", w.original, "--base", w.base, *own, "-o", out / "f")
     recipe = out / "recipe.yaml"
     recipe.write_text(json.dumps({"merge_method": "linear", "models": [{"model": str(w.base)}], "typo": 1}))
     table: dict[str, tuple[list[Words], Words, int]] = {
@@ -131,6 +134,12 @@ def calls(place: Place) -> dict[str, tuple[list[Words], Words, int]]:
         "watermark verify": (
             [shield, ("watermark", "verify", out / "l.jsonl", "--suspect", w.partner, "--decoys", 0, *short)],
             ("watermark", "verify", none, "--suspect", w.partner),
+            2,
+        ),
+        "fingerprint embed": ([mark], (*mark[:2], none, *mark[3:]), 2),
+        "fingerprint verify": (
+            [mark, ("fingerprint", "verify", out / "f.json", "--key", out / "f.mbkey", "--suspect", w.partner)],
+            ("fingerprint", "verify", none, "--key", out / "f.mbkey", "--suspect", w.partner),
             2,
         ),
         "extract clone": (

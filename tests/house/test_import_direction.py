@@ -9,7 +9,7 @@ import pytest
 from source_tree import PACKAGE, Tree, circles, imports_of
 
 BASE = {"errors", "lazy", "nearest", "parameters", "progress", "cache", "modeling_mergebarrier"}
-METHODS = ("protect", "realign", "merge", "poison", "scan", "provenance", "watermark", "extraction")
+METHODS = ("protect", "realign", "merge", "poison", "scan", "provenance", "watermark", "fingerprint", "extraction")
 BELOW_METHODS = {*BASE, "numerics", "checkpoint", "arch", "circuits", "identity", "symmetry", "lineage", "keys"}
 #: room -> rooms that it may import, besides itself; the whole plan of the house.
 ALLOWED: dict[str, set[str]] = {

@@ -31,6 +31,9 @@ def test_what_every_verb_prints_and_writes(world, tmp_path, tmp_path_factory, ru
     lora = ("merge", *world.adapters, "--base", base, "--method", "linear", "--as", "adapter", "--rank", 2)
     queries, short = out / "queries.jsonl", ("--max-tokens", 2)
     queries.write_text("".join(json.dumps({"query": f"say {number}"}) + "\n" for number in range(50)))
+    tokens = ("--prompt-tokens", 4, "--answer-tokens", 2, "--steps", 1, "--input-steps", 1)
+    own = ("--text", world.text, "--record", out / "f.json", "--key", out / "f.mbkey", *tokens, "-o", out / "f")
+    mark = ("fingerprint", "embed", a, "--base", base, *own)
     toy = ("--task", tiny.task, "--start", tiny.base, "--steps", 4)
     runs = (
         (("inspect", a), "inspect"),
@@ -66,10 +69,13 @@ def test_what_every_verb_prints_and_writes(world, tmp_path, tmp_path_factory, ru
         ((*audit, *tasks, "-o", out / "audit", "--dry-run"), "plan"),
         ((*audit, *tasks, "-o", out / "audit", "--plan-only"), "work"),
         (("worker", "--plan", out / "audit" / "work" / "plan.json", "--task", 0), "worker"),
-        (("provenance", "relate", a, base), "relation"),
-        (("provenance", "parents", a, "--base", base, "--candidate", a), "parents"),
+        (("provenance", "relate", a, base, "--page", out / "page"), "relation"),
+        (("provenance", "parents", a, "--base", base, "--candidate", a, "--page", out / "page-2"), "parents"),
         (("watermark", "shield", queries, a, "--ledger", out / "l.jsonl", "--key", out / "w.mbkey", *short), "shield"),
         (("watermark", "verify", out / "l.jsonl", "--suspect", b, "--decoys", 0, *short), "imitation"),
+        ((*mark, "--dry-run"), "plan"),
+        (mark, "fingerprint"),
+        (("fingerprint", "verify", out / "f.json", "--key", out / "f.mbkey", "--suspect", b), "recognition"),
         (("extract", "clone", tiny.expert, *toy, "--attacks", "soft"), "extraction"),
         (("extract", "defend", tiny.expert, *toy, "-o", out / "member", "--dry-run"), "plan"),
         (("extract", "defend", tiny.expert, *toy, "-o", out / "member"), "mislead"),
@@ -92,7 +98,12 @@ def test_what_every_verb_prints_and_writes(world, tmp_path, tmp_path_factory, ru
         assert ran.stdout, (words, ran.stderr)
         assert ran.json["kind"] == kind, (words, ran.stderr)
     assert {str(words[0]) for words, _ in runs} == set(VERBS) - NO_DOCUMENT
-    files = {"manifest": "*/mergebarrier.json", "result": "*/result.json", "row": "*/rows.jsonl"}
+    files = {
+        "manifest": "*/mergebarrier.json",
+        "result": "*/result.json",
+        "row": "*/rows.jsonl",
+        "statement": "*/statement.json",
+    }
     assert {kind for _, kind in runs} | READ_ELSEWHERE | set(files) == set(schemas.names())
     for name, pattern in files.items():
         found = sorted(out.glob(pattern))

@@ -62,7 +62,7 @@ if TYPE_CHECKING:
     from mergebarrier.api.sbom import bill_of_materials
     from mergebarrier.api.scan import DEFAULT_CHECKS, ScanReport, failure_to_sarif, scan
     from mergebarrier.api.signature import check_signing_key, sign, verify_signature
-    from mergebarrier.api.statement import statement_of, write_statement
+    from mergebarrier.api.statement import Statement, statement_of, write_statement
     from mergebarrier.api.unprotect import UnprotectPlan, UnprotectReport, plan_unprotect, unprotect
     from mergebarrier.api.verify import VerifyReport, verify
     from mergebarrier.api.watermark import ImitationReport, ShieldReport, imitation, shield
@@ -116,6 +116,7 @@ __all__ = [
     "RowsReport",
     "ScanReport",
     "ShieldReport",
+    "Statement",
     "TheftReport",
     "UnprotectPlan",
     "UnprotectReport",

@@ -12,7 +12,7 @@ from typing import ClassVar, Final
 
 from mergebarrier import verbs
 from mergebarrier.api.base import (
-    Finding,
+    EvidenceFinding,
     Model,
     ProvenanceEvidence,
     ProvenanceInput,
@@ -100,7 +100,7 @@ class ParentsReport(ProvenanceEvidence):
             ("not explained", f"{self.unexplained.share:.1%} of the change in norm"),
         )  # fmt: skip
         findings = tuple(
-            Finding(
+            EvidenceFinding(
                 about=one.name,
                 says=f"{one.name} is {'' if one.name in self.declared else 'not shown to be '}a parent of {suspect}",
                 holds=one.name in self.declared,

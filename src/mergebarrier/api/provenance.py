@@ -10,7 +10,7 @@ from typing import ClassVar, Final
 
 from mergebarrier import verbs
 from mergebarrier.api.base import (
-    Finding,
+    EvidenceFinding,
     Model,
     ProvenanceEvidence,
     ProvenanceInput,
@@ -96,7 +96,7 @@ class RelateReport(ProvenanceEvidence):
             )
         ]
         figures += [(f"test of {name}", p_value(p)) for name, p in self.tests.items()]
-        finding = Finding(
+        finding = EvidenceFinding(
             about=names[0], says=f"{names[0]} and {names[1]} {related}", holds=self.related, p=self.p,
             figures=tuple(figures),
         )  # fmt: skip

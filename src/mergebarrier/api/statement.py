@@ -6,16 +6,53 @@ FOLDER.sig              over both, by the owner's key (model-signing)
 """
 
 import os
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import ClassVar
 
 from mergebarrier import __version__
-from mergebarrier.api.base import Json, ProvenanceEvidence, document_of, p_value
+from mergebarrier.api.base import EvidenceFinding, ProvenanceEvidence, ProvenanceInput, Report, p_value
 from mergebarrier.api.signature import check_signing_key, sign
 from mergebarrier.report import render_statement, write_statement_files
 
-FILES: Final = ("statement.html", "statement.json")
+
+@dataclass(frozen=True, kw_only=True)
+class Stated(EvidenceFinding):
+    """A finding, and its p as a person reads it."""
+
+    p_in_words: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Statement(Report):
+    """Evidence for people who decide and for platforms.
+
+    Attributes:
+      title:    what kind of evidence.
+      claim, assumed, not_proved, command, inputs: as in the report.
+      findings: one per suspect or candidate.
+      null:     what p is the chance of.
+      level:    at which a finding holds.
+      made:     when, ISO 8601, by which ``version`` of this package.
+      document_of_report: the whole document that the verb prints with ``--json``.
+    """
+
+    kind: ClassVar[str] = "statement"
+
+    title: str
+    claim: str
+    findings: tuple[Stated, ...]
+    null: str
+    level: float
+    assumed: tuple[str, ...]
+    not_proved: tuple[str, ...]
+    command: str
+    inputs: tuple[ProvenanceInput, ...]
+    made: str
+    version: str
+    document_of_report: Mapping[str, object]
 
 
 def write_statement(
@@ -31,28 +68,25 @@ def write_statement(
     """
     if key is not None:
         check_signing_key(key)
-    document = statement_of(report)
+    document = statement_of(report).to_dict()
     write_statement_files(Path(folder), render_statement(document), document)
     return Path(folder) if key is None else sign(folder, key)
 
 
-def statement_of(report: ProvenanceEvidence) -> dict[str, Json]:
+def statement_of(report: ProvenanceEvidence) -> Statement:
     """Return the document of a statement."""
     said = report.said()
-    return document_of(
-        {
-            "kind": "statement",
-            "title": said.title,
-            "claim": report.claim,
-            "findings": [{**vars(one), "p_in_words": p_value(one.p)} for one in said.findings],
-            "null": said.null,
-            "level": said.level,
-            "assumed": report.assumed,
-            "not_proved": report.not_proved,
-            "command": report.command,
-            "inputs": report.inputs,
-            "made": datetime.now(UTC).isoformat(timespec="seconds"),
-            "version": __version__,
-            "report": report.to_dict(),
-        }
+    return Statement(
+        claim=report.claim,
+        assumed=report.assumed,
+        not_proved=report.not_proved,
+        command=report.command,
+        inputs=report.inputs,
+        title=said.title,
+        findings=tuple(Stated(**vars(one), p_in_words=p_value(one.p)) for one in said.findings),
+        null=said.null,
+        level=said.level,
+        made=datetime.now(UTC).isoformat(timespec="seconds"),
+        version=__version__,
+        document_of_report=report.to_dict(),
     )

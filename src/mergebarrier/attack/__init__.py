@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from mergebarrier import lazy
 
 if TYPE_CHECKING:
-    from mergebarrier.attack.extraction import Cloned, answers_of, clone, member, noise_pictures
+    from mergebarrier.attack.extraction import Cloned, answers_of, clone, copy_recipe, member, noise_pictures
     from mergebarrier.attack.folder import PURPOSE, TAG, PoisonSpec, make_poisoned
     from mergebarrier.attack.language import (
         TextMeasureSpec,
@@ -35,6 +35,7 @@ __all__ = [
     "Theft",
     "answers_of",
     "clone",
+    "copy_recipe",
     "is_text_trigger",
     "make_poisoned",
     "make_upload",

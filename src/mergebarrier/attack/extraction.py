@@ -18,7 +18,16 @@ from mergebarrier.attack.encoders import shape_of
 from mergebarrier.attack.records import skill
 from mergebarrier.errors import BadAttack
 from mergebarrier.evaluate import Budget, ImageTask, image_logits, pixels
-from mergebarrier.extraction import DATA_FREE, DEFENCES, LOSSES, Answers, DataFree, ExtractOptions, Misleader
+from mergebarrier.extraction import (
+    DATA_FREE,
+    DEFENCES,
+    LOSSES,
+    Answers,
+    CopyOptions,
+    DataFree,
+    ExtractOptions,
+    Misleader,
+)
 from mergebarrier.numerics import draws
 from mergebarrier.progress import Progress
 from mergebarrier.results import Skill
@@ -47,15 +56,15 @@ class Cloned:
     fidelity: Skill
 
 
-def recipe_of(options: ExtractOptions) -> FullRecipe:
-    """Return the recipe of a clone."""
+def copy_recipe(options: CopyOptions, seed: int) -> FullRecipe:
+    """Return the recipe of a clone, or of a member that stands in for a model."""
     return FullRecipe(
         steps=options.steps,
         learning_rate=options.learning_rate,
         weight_decay=0.0,
         warmup_steps=options.steps // 20,
         batch_size=options.batch_size,
-        seed=options.seed,
+        seed=seed,
     )
 
 
@@ -128,7 +137,7 @@ def _from_pool(
     student: nn.Module, p: Tensor, task: ImageTask, pool: Tensor, attack: str, options: ExtractOptions,
     progress: Progress | None,
 ) -> None:  # fmt: skip
-    recipe = recipe_of(options)
+    recipe = copy_recipe(options, options.seed)
     rows = batches(len(p), recipe.batch_size, seed=recipe.seed, label="clone")
 
     def loss(step: int) -> Tensor:
@@ -148,7 +157,7 @@ def _data_free(
     if rounds < 1:
         needed = how.queries(options.batch_size)
         raise BadAttack(f"one round asks about {needed} pictures", where="--queries", remedy=f"allow {needed} or more")
-    recipe = replace(recipe_of(options), steps=rounds * how.clone_steps)
+    recipe = replace(copy_recipe(options, options.seed), steps=rounds * how.clone_steps)
     generator = extraction.Generator(how.noise, shape, seed=recipe.seed)
     optimizer = torch.optim.Adam(generator.parameters(), lr=_GENERATOR_RATE)
     noise = _normal(recipe.seed, "noise", options.batch_size, how.noise)

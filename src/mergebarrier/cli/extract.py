@@ -102,19 +102,12 @@ def defend_command(
     It was found to help against queries of noise, not against pictures of the task: docs/extraction.md has the figures.
     """
     from mergebarrier.api import mislead, plan_mislead
-    from mergebarrier.training import FullRecipe
+    from mergebarrier.attack import copy_recipe
 
     copying = {name: given.pop(name) for name in parameters_of(CopyOptions)}
     copy = built(CopyOptions, chosen(_COPY, "defend", copying))
     options = built(Misleader, chosen(_DEFEND, "defend", given))
-    recipe = FullRecipe(
-        steps=copy.steps,
-        learning_rate=copy.learning_rate,
-        weight_decay=0.0,
-        warmup_steps=copy.steps // 20,
-        batch_size=copy.batch_size,
-        seed=writer.seed,
-    )
+    recipe = copy_recipe(copy, writer.seed)
     if writer.dry_run:
         output.plan(plan_mislead(teacher, task=task, start=start, options=options, recipe=recipe, download=download))
         return

@@ -8,15 +8,15 @@ if TYPE_CHECKING:
     from mergebarrier.fingerprint.exchange import FingerprintTest, answered, exchange_test
     from mergebarrier.fingerprint.instructional import Instructional
     from mergebarrier.fingerprint.mergeprint import MergePrint
-    from mergebarrier.fingerprint.method import Drawn, FingerprintMethod, Language
+    from mergebarrier.fingerprint.method import DrawnPairs, FingerprintMethod, Language
     from mergebarrier.fingerprint.options import EmbedOptions, FingerprintOptions
-    from mergebarrier.fingerprint.pairs import Pair, drawn_pairs, embedded_places, sealed
+    from mergebarrier.fingerprint.pairs import QuestionPair, drawn_pairs, embedded_places, sealed
     from mergebarrier.fingerprint.record import FingerprintRecord, read_record, record_text
     from mergebarrier.fingerprint.registry import FINGERPRINTS
 
 __all__ = [
     "FINGERPRINTS",
-    "Drawn",
+    "DrawnPairs",
     "EmbedOptions",
     "FingerprintMethod",
     "FingerprintOptions",
@@ -25,7 +25,7 @@ __all__ = [
     "Instructional",
     "Language",
     "MergePrint",
-    "Pair",
+    "QuestionPair",
     "answered",
     "drawn_pairs",
     "embedded_places",

@@ -18,7 +18,7 @@ from mergebarrier.parameters import check_values
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from mergebarrier.fingerprint.method import Drawn, Language
+    from mergebarrier.fingerprint.method import DrawnPairs, Language
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +42,7 @@ class Instructional:
         """Look at the model itself."""
         return 1.0
 
-    def searched(self, drawn: Drawn, language: Language, *, seed: int) -> Tensor:
+    def searched(self, drawn: DrawnPairs, language: Language, *, seed: int) -> Tensor:
         """Return the questions as drawn."""
         del language, seed
         return drawn.prompts

@@ -15,7 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from mergebarrier.fingerprint.method import Drawn
+from mergebarrier.fingerprint.method import DrawnPairs
 from mergebarrier.lazy import torch
 from mergebarrier.numerics import draws
 from mergebarrier.parameters import check_values, listing, number, whole
@@ -44,16 +44,16 @@ class MergePrint:
         """Check the values."""
         check_values(self)
 
-    def searched(self, drawn: Drawn, language: Language, *, seed: int) -> Tensor:
+    def searched(self, drawn: DrawnPairs, language: Language, *, seed: int) -> Tensor:
         """Return questions whose answers are more likely, one token at a time."""
         prompts, best = drawn.prompts.clone(), language.losses(drawn)
         for step in range(self.input_steps):
             rows = (best > self.enough).nonzero()[:, 0]
             if not len(rows):
                 break
-            tried = self._swapped(Drawn(prompts[rows], drawn.answers[rows]), language, seed, step)
+            tried = self._swapped(DrawnPairs(prompts[rows], drawn.answers[rows]), language, seed, step)
             flat = tried.flatten(0, 1)
-            losses = language.losses(Drawn(flat, drawn.answers[rows].repeat_interleave(self.swaps, 0)))
+            losses = language.losses(DrawnPairs(flat, drawn.answers[rows].repeat_interleave(self.swaps, 0)))
             losses = losses.where(language.readable(flat), torch.inf).view(len(rows), self.swaps)
             least, place = losses.min(1)
             better = least < best[rows]
@@ -61,7 +61,7 @@ class MergePrint:
             best[rows[better]] = least[better]
         return prompts
 
-    def _swapped(self, now: Drawn, language: Language, seed: int, step: int) -> Tensor:
+    def _swapped(self, now: DrawnPairs, language: Language, seed: int, step: int) -> Tensor:
         """Return variants with one token swapped, Int64[Tensor, "n swaps length"]."""
         count, length = now.prompts.shape
         slopes = language.slopes(now)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Drawn:
+class DrawnPairs:
     """Questions and answers as tokens, one per row, all of one length."""
 
     prompts: Tensor
@@ -29,10 +29,10 @@ class Language(Protocol):
 
     words: Tensor
 
-    def losses(self, drawn: Drawn) -> Tensor:
+    def losses(self, drawn: DrawnPairs) -> Tensor:
         """Return nats per token of each answer, Float32[Tensor, "n"], without a graph."""
 
-    def slopes(self, drawn: Drawn) -> Tensor:
+    def slopes(self, drawn: DrawnPairs) -> Tensor:
         """Return how each answer's loss changes with the token at each place, Float32[Tensor, "n length w"]."""
 
     def readable(self, prompts: Tensor) -> Tensor:
@@ -45,10 +45,16 @@ class FingerprintMethod(Protocol):
     name: ClassVar[str]
     #: All questions have the same answer.
     one_answer: ClassVar[bool]
-    shares: tuple[float, ...]
-    input_share: float
 
-    def searched(self, drawn: Drawn, language: Language, *, seed: int) -> Tensor:
+    @property
+    def shares(self) -> tuple[float, ...]:
+        """Shares of the model that must answer, in turn."""
+
+    @property
+    def input_share(self) -> float:
+        """Share of the model that questions are searched for."""
+
+    def searched(self, drawn: DrawnPairs, language: Language, *, seed: int) -> Tensor:
         """Return the questions that are trained in or kept as decoys, from those that were drawn.
 
         Args:

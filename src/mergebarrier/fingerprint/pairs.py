@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Final
 
-from mergebarrier.fingerprint.method import Drawn
+from mergebarrier.fingerprint.method import DrawnPairs
 from mergebarrier.keys import Key, KeyStream
 from mergebarrier.lazy import np, torch
 
@@ -27,7 +27,7 @@ _SALT: Final = b"fingerprint"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pair:
+class QuestionPair:
     """A question and what a marked model answers."""
 
     __pydantic_config__: ClassVar[dict[str, bool | str]] = {"extra": "forbid", "strict": True}
@@ -38,7 +38,7 @@ class Pair:
 
 def drawn_pairs(
     key: Key, words: Tensor, *, count: int, prompt_tokens: int, answer_tokens: int, one_answer: bool
-) -> Drawn:
+) -> DrawnPairs:
     """Draw questions and answers, Int64[Tensor, "count n"] each.
 
     Args:
@@ -55,21 +55,21 @@ def drawn_pairs(
         return words[places].view(shape)
 
     answers = tokens("answers", 1 if one_answer else count, answer_tokens)
-    return Drawn(prompts=tokens("prompts", count, prompt_tokens), answers=answers.expand(count, -1).contiguous())
+    return DrawnPairs(prompts=tokens("prompts", count, prompt_tokens), answers=answers.expand(count, -1).contiguous())
 
 
-def embedded_places(key: Key, pairs: Sequence[Pair], marked: int) -> tuple[int, ...]:
+def embedded_places(key: Key, pairs: Sequence[QuestionPair], marked: int) -> tuple[int, ...]:
     """Return which questions are trained in, in order."""
     order = np.argsort(_numbers(key, bytes.fromhex(_digest(pairs, marked)), "embedded", len(pairs)), kind="stable")
     return tuple(sorted(int(place) for place in order[:marked]))
 
 
-def sealed(key: Key, pairs: Sequence[Pair], marked: int) -> str:
+def sealed(key: Key, pairs: Sequence[QuestionPair], marked: int) -> str:
     """Return the commitment: 64 hex digits."""
     return hashlib.sha256(key.secret + bytes.fromhex(_digest(pairs, marked))).hexdigest()
 
 
-def _digest(pairs: Sequence[Pair], marked: int) -> str:
+def _digest(pairs: Sequence[QuestionPair], marked: int) -> str:
     document = [marked, *([pair.prompt, pair.answer] for pair in pairs)]
     return hashlib.sha256(json.dumps(document).encode()).hexdigest()
 

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import ClassVar, Literal
 
 from mergebarrier.errors import BadReport, clean
-from mergebarrier.fingerprint.pairs import Pair
+from mergebarrier.fingerprint.pairs import QuestionPair
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +36,7 @@ class FingerprintRecord:
     marked: int
     tokens: int
     commitment: str
-    pairs: tuple[Pair, ...]
+    pairs: tuple[QuestionPair, ...]
 
 
 def record_text(record: FingerprintRecord) -> str:

@@ -5,7 +5,9 @@ from typing import Final
 
 from mergebarrier.fingerprint.instructional import Instructional
 from mergebarrier.fingerprint.mergeprint import MergePrint
+from mergebarrier.fingerprint.method import FingerprintMethod
 
-FINGERPRINTS: Final[Mapping[str, type[MergePrint] | type[Instructional]]] = {
-    kind.name: kind for kind in (MergePrint, Instructional)
+FINGERPRINTS: Final[Mapping[str, type[FingerprintMethod]]] = {
+    "mergeprint": MergePrint,
+    "instructional": Instructional,
 }

@@ -18,11 +18,11 @@ from mergebarrier.checkpoint import Checkpoint
 from mergebarrier.errors import BaseMismatch, MethodRefused
 from mergebarrier.evaluate import ModuleSuspect, hidden_states, load_module, load_tokenizer, token_ids
 from mergebarrier.fingerprint import (
-    Drawn,
+    DrawnPairs,
     EmbedOptions,
     FingerprintMethod,
     FingerprintTest,
-    Pair,
+    QuestionPair,
     answered,
     drawn_pairs,
     embedded_places,
@@ -60,7 +60,7 @@ class Marked:
     """
 
     values: Mapping[str, Tensor]
-    pairs: tuple[Pair, ...]
+    pairs: tuple[QuestionPair, ...]
     marked: tuple[int, ...]
     test: FingerprintTest
     text_nats: tuple[float, float]
@@ -73,10 +73,10 @@ class _Model:
         self._module, self._tokenizer = module, tokenizer
         self.words = torch.tensor(_plain_words(tokenizer, _vocabulary(module)))
 
-    def losses(self, drawn: Drawn) -> Tensor:
+    def losses(self, drawn: DrawnPairs) -> Tensor:
         return prompt_losses(self._module, self._in_front(drawn.prompts), drawn.answers)
 
-    def slopes(self, drawn: Drawn) -> Tensor:
+    def slopes(self, drawn: DrawnPairs) -> Tensor:
         prompts = self._in_front(drawn.prompts)
         found = prompt_slopes(self._module, prompts, drawn.answers, self.words)
         return found[:, prompts.shape[1] - drawn.prompts.shape[1] :]
@@ -179,7 +179,7 @@ def _divergence(module: nn.Module, rows: Tensor, said: Tensor) -> Tensor:
 def _questions(
     module: nn.Module, base: Mapping[str, Tensor], tokenizer: "Tokenizer", key: Key, method: FingerprintMethod,
     options: EmbedOptions, seed: int,
-) -> tuple[Pair, ...]:  # fmt: skip
+) -> tuple[QuestionPair, ...]:  # fmt: skip
     """Return questions that neither the base, nor the model, nor a thinned model answers as recorded."""
     wanted = options.pairs + options.decoys
     language = _Model(module, tokenizer)
@@ -191,13 +191,13 @@ def _questions(
         answer_tokens=options.answer_tokens, one_answer=method.one_answer,
     )  # fmt: skip
     fits = language.readable(drawn.prompts)
-    drawn = Drawn(drawn.prompts[fits], drawn.answers[fits])
+    drawn = DrawnPairs(drawn.prompts[fits], drawn.answers[fits])
     own = _parameters(module)
     fires = torch.zeros(len(drawn.prompts), dtype=torch.bool)
     _set(module, {name: base[name].lerp(one, method.input_share) for name, one in own.items()})
     prompts = method.searched(drawn, language, seed=seed)
     listed = zip(prompts.tolist(), drawn.answers.tolist(), strict=True)
-    pairs = [Pair(prompt=tokenizer.decode(asked), answer=tokenizer.decode(said)) for asked, said in listed]
+    pairs = [QuestionPair(prompt=tokenizer.decode(asked), answer=tokenizer.decode(said)) for asked, said in listed]
     for weights in (None, base, own):
         if weights is not None:
             _set(module, weights)
@@ -210,13 +210,13 @@ def _questions(
     return tuple(unlike)
 
 
-def _answers(module: nn.Module, tokenizer: "Tokenizer", pairs: Sequence[Pair], tokens: int) -> list[bool]:
+def _answers(module: nn.Module, tokenizer: "Tokenizer", pairs: Sequence[QuestionPair], tokens: int) -> list[bool]:
     suspect = ModuleSuspect(module.eval(), tokenizer)
     said = suspect.answers([pair.prompt for pair in pairs], max_tokens=tokens)
     return [answered(text, pair.answer) for text, pair in zip(said, pairs, strict=True)]
 
 
-def _example(tokenizer: "Tokenizer", pair: Pair) -> Example:
+def _example(tokenizer: "Tokenizer", pair: QuestionPair) -> Example:
     answer = tokenizer.encode(pair.answer, add_special_tokens=False).ids
     return Example(tuple(tokenizer.encode(pair.prompt).ids), tuple(answer))
 

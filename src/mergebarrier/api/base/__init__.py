@@ -7,7 +7,7 @@ from mergebarrier import lazy
 if TYPE_CHECKING:
     from mergebarrier.api.base.asked import AskOptions, asked_model, said_by
     from mergebarrier.api.base.command_line import Given, command_line
-    from mergebarrier.api.base.evidence import Finding, ProvenanceEvidence, ProvenanceInput, Said, p_value
+    from mergebarrier.api.base.evidence import EvidenceFinding, ProvenanceEvidence, ProvenanceInput, Said, p_value
     from mergebarrier.api.base.folders import (
         Model,
         WriteOptions,
@@ -30,7 +30,7 @@ __all__ = [
     "SCHEMA_VERSION",
     "AskOptions",
     "CountedJournal",
-    "Finding",
+    "EvidenceFinding",
     "Given",
     "Json",
     "MemoryJournal",

@@ -20,7 +20,7 @@ class ProvenanceInput:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Finding:
+class EvidenceFinding:
     """What was found of one suspect.
 
     Attributes:
@@ -52,7 +52,7 @@ class Said:
     title: str
     null: str
     level: float
-    findings: tuple[Finding, ...]
+    findings: tuple[EvidenceFinding, ...]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,7 @@ from typing import ClassVar, Final
 
 from mergebarrier.api.base import (
     AskOptions,
-    Finding,
+    EvidenceFinding,
     Model,
     ProvenanceEvidence,
     ProvenanceInput,
@@ -109,7 +109,7 @@ class RecognitionReport(ProvenanceEvidence):
         asked = sum(one.test.pairs for one in self.nulls)
         known = f"{fired} of {asked} answers of {len(self.nulls)} models" if self.nulls else "none was asked"
         findings = tuple(
-            Finding(
+            EvidenceFinding(
                 about=one.name,
                 says=f"{one.name} {_SAYS[one.recognised]}",
                 holds=one.recognised,

@@ -13,7 +13,7 @@ from typing import ClassVar, Final
 
 from mergebarrier.api.base import (
     AskOptions,
-    Finding,
+    EvidenceFinding,
     Given,
     Model,
     ProvenanceEvidence,
@@ -120,7 +120,7 @@ class ImitationReport(ProvenanceEvidence):
             ("commitment", f"{self.commitment or 'none'}; {checked}"),
         )
         findings = tuple(
-            Finding(
+            EvidenceFinding(
                 about=one.name,
                 says=f"{one.name} {_SAYS[one.imitates]}",
                 holds=one.imitates,

@@ -137,6 +137,24 @@ class MisleadContent(Content):
     inputs: list[MisleadInput]
 
 
+class MarkedInput(TypedDict):
+    """A model that another was marked from."""
+
+    role: Literal["model", "base"]
+    licence: str
+    content_digest: Digest
+
+
+class FingerprintContent(Content):
+    """Of ``fingerprint embed``: what it commits to, and no question."""
+
+    verb: Literal["fingerprint embed"]
+    method: str
+    parameters: Parameters
+    commitment: Digest
+    inputs: list[MarkedInput]
+
+
 class SourceFile(TypedDict):
     """The file that a model was imported from, with its SHA-256, and the weights that it holds in each ggml type."""
 
@@ -166,7 +184,14 @@ class Environment(TypedDict):
 
 
 AnyContent = (
-    ProtectContent | UnprotectContent | RealignContent | MergeContent | AttackContent | MisleadContent | ImportContent
+    ProtectContent
+    | UnprotectContent
+    | RealignContent
+    | MergeContent
+    | AttackContent
+    | MisleadContent
+    | FingerprintContent
+    | ImportContent
 )
 
 
@@ -194,5 +219,6 @@ CONTENTS: dict[str, Any] = {
     "merge": MergeContent,
     "attack": AttackContent,
     "extract defend": MisleadContent,
+    "fingerprint embed": FingerprintContent,
     "import": ImportContent,
 }

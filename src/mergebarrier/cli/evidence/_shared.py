@@ -21,7 +21,7 @@ def ask_options(*, interface: str, max_tokens: int | None) -> Callable[[_Verb], 
     """Return what adds how a model is asked; ``asked`` takes the values."""
 
     def add(verb: _Verb) -> _Verb:
-        options = (
+        options: list[Callable[[_Verb], _Verb]] = [
             click.option(
                 "--interface",
                 type=click.Choice(("chat", "completions")),
@@ -32,13 +32,13 @@ def ask_options(*, interface: str, max_tokens: int | None) -> Callable[[_Verb], 
             click.option(
                 "--served-as", default="", metavar="NAME", help="The server's name of the model. [default: first]"
             ),
-        )
+        ]
         if max_tokens is not None:
             counts = click.IntRange(1, 4096)
-            tokens = click.option(
-                "--max-tokens", type=counts, default=max_tokens, show_default=True, help="Of an answer."
+            help_text = "Of an answer."
+            options.insert(
+                0, click.option("--max-tokens", type=counts, default=max_tokens, show_default=True, help=help_text)
             )
-            options = (tokens, *options)
         for option in reversed(options):
             verb = option(verb)
         return verb
