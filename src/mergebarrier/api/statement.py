@@ -19,7 +19,7 @@ from mergebarrier.report import render_statement, write_statement_files
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stated(EvidenceFinding):
+class StatedFinding(EvidenceFinding):
     """A finding, and its p as a person reads it."""
 
     p_in_words: str
@@ -43,7 +43,7 @@ class Statement(Report):
 
     title: str
     claim: str
-    findings: tuple[Stated, ...]
+    findings: tuple[StatedFinding, ...]
     null: str
     level: float
     assumed: tuple[str, ...]
@@ -83,7 +83,7 @@ def statement_of(report: ProvenanceEvidence) -> Statement:
         command=report.command,
         inputs=report.inputs,
         title=said.title,
-        findings=tuple(Stated(**vars(one), p_in_words=p_value(one.p)) for one in said.findings),
+        findings=tuple(StatedFinding(**vars(one), p_in_words=p_value(one.p)) for one in said.findings),
         null=said.null,
         level=said.level,
         made=datetime.now(UTC).isoformat(timespec="seconds"),

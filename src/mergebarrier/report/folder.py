@@ -123,7 +123,7 @@ def write_report(folder: Path, result: Result | BackdoorResult, rows: Sequence[R
 
 def write_progress(folder: Path, document: Mapping[str, object]) -> None:
     """Say in a file of a folder how far an audit is; nothing depends on it, so it is not flushed."""
-    fresh = folder / _fresh(PROGRESS)
+    fresh = folder / fresh_name(PROGRESS)
     fresh.write_text(json.dumps(document) + "\n", encoding="utf-8")
     fresh.replace(folder / PROGRESS)
 
