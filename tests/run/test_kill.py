@@ -34,7 +34,8 @@ def lab(mode: str, source: Path, work: Path, *, seed: int = 0, count: int) -> di
 
 
 def folder(path: Path, tensors: dict[str, torch.Tensor]) -> Path:
-    return write_folder(path, tensors, shards=thirds(tensors), side_files={"tokenizer.json": "{}"})
+    texts = {"tokenizer.json": "{}", "additional_chat_templates/rag.jinja": "x"}
+    return write_folder(path, tensors, shards=thirds(tensors), side_files=texts)
 
 
 def test_killed_at_random_moments(tmp_path: Path) -> None:

@@ -273,13 +273,23 @@ def test_what_a_tokenizer_cannot_mean_is_refused(run_cli, tmp_path, world, asked
     assert ran.exit_code == 2 and says in ran.stderr and ran.stderr.count("\n") == 1, ran.stderr
 
 
-def test_a_special_token_without_a_row_is_refused(run_cli, tmp_path, world) -> None:
-    folders = world(base=(tokenizer(COMMON), 5), x=(tokenizer(COMMON), 5))
+@pytest.mark.parametrize(
+    ("rows", "key", "number", "lost"),
+    [(5, "eos_token_id", 9, True), (8, "pad_token_id", 7, True), (8, "eos_token_id", 7, False)],
+)
+def test_a_special_number_without_a_token_is_lost_unless_its_row_may_be_trained(
+    run_cli, tmp_path, world, rows, key, number, lost
+) -> None:
+    folders = world(base=(tokenizer(COMMON), rows), x=(tokenizer(COMMON), rows))
     config = json.loads((folders["base"] / "config.json").read_text())
-    (folders["base"] / "config.json").write_text(json.dumps({**config, "pad_token_id": 9}))
+    (folders["base"] / "config.json").write_text(json.dumps({**config, key: number}))
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe(folders, "base", "x", source="base")))
     ran = run_cli("merge", tmp_path / "recipe.yaml", "-o", tmp_path / "out")
-    assert ran.exit_code == 2 and "pad_token_id is 9, and the output has 5 tokens" in ran.stderr
+    if lost:
+        assert ran.exit_code == 0 and f"{key} was {number}, which no token has: left out" in ran.stderr
+        assert json.loads((tmp_path / "out" / "config.json").read_text())[key] is None
+    else:
+        assert ran.exit_code == 2 and f"{key} is {number}, and the output has 5 tokens" in ran.stderr
 
 
 def test_unequal_rows_are_an_error_unless_they_are_cut(run_cli, tmp_path, world) -> None:

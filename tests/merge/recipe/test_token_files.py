@@ -1,5 +1,6 @@
 """Tokens that stand in one file of a folder only keep their trained rows; the stock loader is the judge."""
 
+import base64
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -257,13 +258,103 @@ def test_classes_that_shift_the_numbers_of_sentencepiece_give_every_token_its_ro
     [
         ({"spiece.model": sentencepiece("<unk>"), "tokenizer_config.json": b'{"tokenizer_class": "PegasusTokenizer"}'},
          "how PegasusTokenizer numbers the pieces"),
-        ({"tekken.json": b"{}"}, "its pieces are not read"),
+        ({"tiktoken.model": b"YQ== 0"}, "its pieces are not read"),
         ({"vocab.json": b'{"a": 0}', "target_vocab.json": b'{"b": 0}'}, "has a vocabulary of its own"),
     ],
 )  # fmt: skip
 def test_numbers_that_are_not_known_are_refused_by_name(files: Mapping[str, bytes], says: str, tmp_path) -> None:
     with pytest.raises(BadRecipe, match=says):
         vocabulary_of(files.get, tmp_path, {"model_type": "marian"})
+
+
+def tekken(*words: str, special: tuple[str, ...] | None = None, n_special: int = 22) -> bytes:
+    """Mistral's own list: bytes in the order of their ranks, special tokens before all of them."""
+    pieces = [bytes([byte]) for byte in range(256)] + [word.encode() for word in words]
+    rows = [{"rank": i, "token_bytes": base64.b64encode(p).decode(), "token_str": None} for i, p in enumerate(pieces)]
+    counts = {"default_vocab_size": n_special + 255 + len(words), "default_num_special_tokens": n_special}
+    named = [{"rank": i, "token_str": name, "is_control": True} for i, name in enumerate(special or ())]
+    return json.dumps({"config": counts, "vocab": rows, **({"special_tokens": named} if special else {})}).encode()
+
+
+def test_pieces_of_mistral_are_numbered_as_its_loader_does(tmp_path) -> None:
+    """Numbers compared once with ``Tekkenizer`` of mistral-common 1.13; the last word is beyond what is counted."""
+    old = vocabulary_of({"tekken.json": tekken("ab", " \u00e9", "zz")}.get, tmp_path, {})
+    new = vocabulary_of({"tekken.json": tekken("ab", " \u00e9", "zz", special=("<unk>", "<s>"))}.get, tmp_path, {})
+    for found, last in ((old, "[TOOL_CONTENT]"), (new, "<SPECIAL_19>")):
+        tokens = sorted(found.ids, key=found.ids.__getitem__)
+        assert tokens[:2] == ["<unk>", "<s>"] and tokens[19:22] == [last, "<SPECIAL_20>", "<SPECIAL_21>"]
+        assert len(tokens) == 280 and found.ids["ab"] == 278 and "zz" not in found.ids
+        assert found.ids["\u0120"] == 22 + 32, "a blank, as tokenizer.json spells it"
+    for broken in (
+        b"{}",
+        b"[]",
+        tekken().replace(b"AA==", b"****"),
+        tekken("ab", "ab", "c"),
+        tekken(special=("a", "a")),
+    ):
+        with pytest.raises(BadRecipe):
+            vocabulary_of({"tekken.json": broken}.get, tmp_path, {})
+
+
+def test_models_with_the_list_of_mistral_are_merged_as_long_as_it_need_not_change(run_cli, tmp_path) -> None:
+    files = {"tekken.json": tekken("ab", "zz").decode()}
+    base, x = write(tmp_path / "base", files, 279, 0), write(tmp_path / "x", files, 279, 100)
+    for source in ("union", "base", "x"):
+        ran = run(run_cli, tmp_path, base, x, source)
+        assert ran.exit_code == 0, ran.stderr
+        assert (tmp_path / "out/tekken.json").read_text() == files["tekken.json"]
+        assert load_file(tmp_path / "out/model.safetensors")[EMBED][:, 0].tolist() == [i + 50.0 for i in range(279)]
+    other = write(tmp_path / "y", {"tekken.json": tekken("cd", "ef").decode()}, 279, 0)
+    ran = run(run_cli, tmp_path, base, other, "union")
+    assert ran.exit_code == 2 and "cannot be written with other tokens" in ran.stderr
+
+
+GPT = {
+    "vocab.json": {"<|endoftext|>": 0, "a": 1, "b": 2, "ab": 3, "c": 4},
+    "merges.txt": "#version: 0.2\na b\n",
+    "tokenizer_config.json": {"tokenizer_class": "GPT2Tokenizer"},
+}
+SPOKEN = GPT["tokenizer_config.json"]
+ROWS_GPT = {"0": entry("<|endoftext|>"), "5": entry(NEW)}
+#: files of both models, what the second has besides -> rows of each
+PADDED = {
+    "added tokens, padded": (BASE, {"added_tokens.json": {NEW: 6}}, 8, 12),
+    "a list of the map": (BASE, {"special_tokens_map.json": {"additional_special_tokens": [NEW, "<q>"]}}, 6, 8),
+    "settings beside vocab.json": (GPT, {"tokenizer_config.json": {**SPOKEN, "pad_token": NEW}}, 5, 8),
+    "added tokens beside vocab.json": (GPT, {"added_tokens.json": {NEW: 5}}, 8, 8),
+    "a decoder beside vocab.json": (
+        GPT, {"tokenizer_config.json": {**SPOKEN, "added_tokens_decoder": ROWS_GPT}}, 8, 8,
+    ),
+    "more tokens than rows": (BASE, {"tokenizer.json": document((NEW, "<y>"))}, 6, 7),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("shape", PADDED)
+@pytest.mark.parametrize(
+    ("source", "tied"),
+    [("union", (True, True)), ("union", (False, True)), ("x", (True, False)), ("base", (False, True))],
+)
+def test_heads_that_are_untied_follow_the_tokens(run_cli, tmp_path, shape, source, tied) -> None:
+    files, more, *rows = PADDED[shape]
+    folders = [write(tmp_path / "base", files, rows[0], 0), write(tmp_path / "x", {**files, **more}, rows[1], 100)]
+    known = [AutoTokenizer.from_pretrained(folder).get_vocab() for folder in folders]
+    for folder, is_tied in zip(folders, tied, strict=True):
+        config, tensors = json.loads((folder / "config.json").read_text()), load_file(folder / "model.safetensors")
+        if is_tied:
+            del tensors[HEAD]
+        (folder / "config.json").write_text(json.dumps({**config, "tie_word_embeddings": is_tied}))
+        save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    assert run(run_cli, tmp_path, *folders, source).exit_code == (0 if all(tied) else 2)
+    ran = run_cli("merge", tmp_path / "r.yaml", "-o", tmp_path / "out", "--overwrite", "--untie")
+    assert ran.exit_code == 0, ran.stderr
+    found, tokenizer = load_file(tmp_path / "out/model.safetensors"), AutoTokenizer.from_pretrained(tmp_path / "out")
+    assert json.loads((tmp_path / "out/config.json").read_text())["tie_word_embeddings"] is False
+    assert (NEW in tokenizer.get_vocab()) is (source != "base")
+    for token, number in tokenizer.get_vocab().items():
+        values = {i: k[token] + 100.0 * i for i, k in enumerate(known) if k.get(token, rows[i]) < rows[i]}
+        heads = [value if tied[i] else -value for i, value in values.items()]
+        assert float(found[EMBED][number][0]) == sum(values.values()) / len(values), token
+        assert float(found[HEAD][number][0]) == sum(heads) / len(heads), token
 
 
 def test_a_dictionary_of_fairseq_counts_behind_four_tokens(tmp_path) -> None:

@@ -194,24 +194,29 @@ def align(
         raise BadRecipe(what, where=where, remedy="set vocab_size to the rows of the embedding")
     notes: list[str] = []
     own: list[tuple[Checkpoint, Vocabulary]] = []
-    cut_ones: dict[int, Vocabulary] = {}
+    speakers: dict[int, Speaker] = {}
     for model in dict.fromkeys([base, *opened.values()]):
         theirs = read_vocabulary(model)
         if theirs is None:
             notes.append(f"{clean(model.name)} has no {TOKENS_FILE}: its tokens are taken for those of the base")
         own.append((model, theirs or of_base))
         rows = min((tokens_of(model.tensors[name]) for name in names if name in model.tensors), default=of_base.rows)
-        cut_ones[id(model)] = cut(theirs or of_base, rows, model.path)
+        known = cut(theirs or of_base, rows, model.path)
+        speakers[id(model)] = Speaker(vocabulary=known, rows=rows, where=model.path / "config.json")
         notes += [*(theirs.notes if theirs is not None else ()), *_row_notes(model, theirs or of_base, rows)]
     source = opened[asked.source] if isinstance(asked.source, ModelReference) else base
     before = next(theirs for model, theirs in own if model is source)
-    vocabulary = renumbered(cut_ones[id(source)])
+    vocabulary = renumbered(speakers[id(source)].vocabulary)
     merged = dict.fromkeys(opened[reference] for reference in recipe.merged())
     if asked.source == "union":
-        others = [cut_ones[id(model)] for model in merged if model is not base]
+        others = [speakers[id(model)].vocabulary for model in merged if model is not base]
         vocabulary = unite(vocabulary, others, base.path / TOKENS_FILE)
     fresh = [token for token in asked.tokens if token not in vocabulary.ids]
     vocabulary = extended(vocabulary, plain(fresh), source.path / TOKENS_FILE)
+    changed = vocabulary is not before or before.spread
+    if changed and not before.writable:
+        what, remedy = "a tokenizer of this kind cannot be written with other tokens", "save it as tokenizer.json"
+        raise BadRecipe(what, where=source.path, remedy=remedy)
     multiple = asked.pad_to_multiple_of or 1
     size = -(-vocabulary.rows // multiple) * multiple
     if size > len(set(vocabulary.ids.values())):
@@ -221,13 +226,13 @@ def align(
         asked=asked,
         source=source,
         vocabulary=vocabulary,
-        changed=vocabulary is not before or before.spread,
+        changed=changed,
         size=size,
         base=base,
         own=own,
         special=Renumbering(
-            donor=Speaker(vocabulary=cut_ones[id(donor)], where=donor.path / "config.json"),
-            source=Speaker(vocabulary=cut_ones[id(source)], where=source.path / "config.json"),
+            donor=speakers[id(donor)],
+            source=speakers[id(source)],
             output=vocabulary,
             size=size,
         ),

@@ -3,7 +3,8 @@
     number -> token of the model that says it -> number of that token in the output
 
 The model whose tokenizer is taken has the word for a key; what only the donor says is translated from its vocabulary.
-A number without a row is an error, a token that the output lacks is null, or left out of a list, with a note.
+What the output lacks is null, or left out of a list, with a note: a token, a number without a row, padding without a
+token; any other number of a row without a token is an error, since that row may be trained and has no name.
 Source: ours. Differs from mergekit, which leaves the numbers of the donor beside the tokens of another model.
 """
 
@@ -17,12 +18,15 @@ from mergebarrier.merge.vocabulary import Vocabulary
 
 _KEY = re.compile(r"(^|_)token_(ids?|index)$|suppress_tokens$|^(bad|force)_words_ids$|^(lang|task)_to_id$")
 
+_PADDING = re.compile(r"(^|_)pad_token_id$")
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Speaker:
-    """Who says numbers: a model's vocabulary, cut to its rows, and the file, for messages."""
+    """Who says numbers: a model's vocabulary, cut to its rows, how many they are, and the file, for messages."""
 
     vocabulary: Vocabulary
+    rows: int
     where: object
 
     @cached_property
@@ -75,10 +79,13 @@ class Renumbering:
         if token is not None:
             self.notes.append(f"{key} was {clean(repr(token))}, which the output's tokenizer lacks: left out")
             return None
+        if value >= said.rows or (_PADDING.search(key) and (value >= self.size or value in self.output.ids.values())):
+            self.notes.append(f"{key} was {value}, which no token has: left out")
+            return None
         if value >= self.size:
             what = f"{key} is {value}, and the output has {self.size} tokens"
-            raise BadRecipe(what, where=said.where, remedy="correct it in the input")
+            raise BadRecipe(what, where=said.where, remedy="name the token in the tokenizer of the model")
         if value in self.output.ids.values():
             what = f"{key} is {value}, a row without a token there and with one in the output"
-            raise BadRecipe(what, where=said.where, remedy="correct it in the input")
+            raise BadRecipe(what, where=said.where, remedy="name the token in the tokenizer of the model")
         return value

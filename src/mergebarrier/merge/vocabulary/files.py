@@ -69,8 +69,8 @@ def vocabulary_of(read: Read, where: Path, config: Mapping[str, object]) -> Voca
     pieces = pieces_of(read, where, settings, config)
     if pieces is None:
         return None
-    numbers, document, special = pieces
-    settings = {**special, **settings}
+    numbers, document = pieces.numbers, pieces.document
+    settings = {**pieces.special, **settings}
     ids, added, hidden, notes = dict(numbers), dict[str, Added](), list[str](), list[str]()
     following, taken, spread = len(numbers), set(numbers.values()), False
     for one in _declared(read, where, settings, document):
@@ -97,6 +97,7 @@ def vocabulary_of(read: Read, where: Path, config: Mapping[str, object]) -> Voca
         document=document,
         spread=spread or bool(notes),
         hidden=frozenset(hidden),
+        writable=pieces.writable,
         notes=tuple(f"{clean(where.name)}: {note}" for note in notes[:_SHOWN] + more),
     )
     return found.completed() if found.spread else found

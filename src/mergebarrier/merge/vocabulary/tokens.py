@@ -28,6 +28,7 @@ class Vocabulary:
       document: tokenizer.json with all of ``added``, None where the pieces stand in another file.
       spread:   whether another file than tokenizer.json adds a token, or numbers one otherwise.
       hidden:   tokens of an added_tokens.json that a loader does not read.
+      writable: whether it can be written with other tokens.
       notes:    what the files disagree about.
     """
 
@@ -37,6 +38,7 @@ class Vocabulary:
     document: Mapping[str, object] | None
     spread: bool = False
     hidden: frozenset[str] = frozenset()
+    writable: bool = True
     notes: tuple[str, ...] = ()
 
     @property
