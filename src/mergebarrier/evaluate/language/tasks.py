@@ -6,16 +6,19 @@ A task file is JSON lines, each exactly ``{"prompt": "...", "answer": "..."}``; 
 
 Source: ours (DESIGN 5).  Differs from the usual readers: a key too many, a key given twice, an empty line, an empty
 answer or a byte that is not UTF-8 is refused with its line number, because a row that is skipped is a wrong score.
+Samples and results of lm-evaluation-harness are rows as well (see ``harness``).
 """
 
 import hashlib
 import json
 import os
 import stat
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from mergebarrier.errors import BadTask, BadText, EvaluateError, clean
+from mergebarrier.evaluate.language import harness
 
 MAX_FILE_BYTES = 64 * 2**20
 MAX_LINE_BYTES = 2**20
@@ -47,11 +50,14 @@ def read_task(path: str | os.PathLike[str]) -> TaskFile:
     """Read a task file.
 
     Args:
-      path: JSON lines, UTF-8, at most 64 MiB, a line at most 1 MiB.
+      path: JSON lines, UTF-8, at most 64 MiB, a line at most 1 MiB; or what lm-evaluation-harness wrote.
     Returns: TaskFile.
     Raises:  BadTask, naming file, line and fault.
     """
     data = _read(Path(path), BadTask, "give a JSON lines file")
+    if Path(path).suffix == ".json":
+        path = harness.samples_beside(Path(path), data)
+        data = _read(path, BadTask, "give a JSON lines file")
     lines = data.split(b"\n")
     if lines[-1] == b"":
         lines.pop()
@@ -59,10 +65,8 @@ def read_task(path: str | os.PathLike[str]) -> TaskFile:
         raise BadTask(
             "the file holds no row", where=path, remedy='write lines such as {"prompt": "2+2=", "answer": "4"}'
         )
-    return TaskFile(
-        tuple(_row(line, f"{path}: line {number}") for number, line in enumerate(lines, 1)),
-        hashlib.sha256(data).hexdigest(),
-    )
+    read = _samples if harness.is_sample(lines[0]) else _rows
+    return TaskFile(read(lines, path), hashlib.sha256(data).hexdigest())
 
 
 def read_text(path: str | os.PathLike[str]) -> str:
@@ -94,6 +98,22 @@ def _read(path: Path, fault: type[EvaluateError], remedy: str) -> bytes:
     if len(data) > MAX_FILE_BYTES:
         raise fault(f"more than {MAX_FILE_BYTES} bytes", where=path, remedy="give a smaller file")
     return data
+
+
+def _rows(lines: Sequence[bytes], path: str | os.PathLike[str]) -> tuple[TaskRow, ...]:
+    return tuple(_row(line, f"{path}: line {number}") for number, line in enumerate(lines, 1))
+
+
+def _samples(lines: Sequence[bytes], path: str | os.PathLike[str]) -> tuple[TaskRow, ...]:
+    """Return a row per question; further filters of the same question say the same."""
+    found: dict[str, TaskRow] = {}
+    for number, line in enumerate(lines, 1):
+        where = f"{path}: line {number}"
+        if len(line) > MAX_LINE_BYTES:
+            raise BadTask(f"{len(line)} bytes, the cap is {MAX_LINE_BYTES}", where=where, remedy="leave the row out")
+        name, (prompt, answer) = harness.sample_of(line, where)
+        found.setdefault(name, TaskRow(prompt, answer))
+    return tuple(found.values())
 
 
 def _row(line: bytes, where: str) -> TaskRow:
