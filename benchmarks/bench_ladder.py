@@ -76,17 +76,31 @@ LINES: Mapping[str, Line] = {
 
 
 class SharedRows:
-    """Rows of all audits in one file; of a mix only the mean coefficients are kept, which is what a report shows."""
+    """Rows of all audits in one file; of a mix only the mean coefficients are kept, which is what a report shows.
+
+    What another run of this bench has finished meanwhile is found as well.
+    """
 
     def __init__(self, path: Path) -> None:
-        """Read what is there; a line that a crash cut off is dropped."""
-        self._path, self._used = path, dict[str, Cell | Measurement]()
-        lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
-        rows = [row_from_json(line, where=path.name) for line in lines if line.endswith(b"\n")]
-        self._rows = {row.row_id: row for row in rows}
+        """Read nothing yet."""
+        self._path, self._read, self._used = path, 0, dict[str, Cell | Measurement]()
+        self._rows = dict[str, Cell | Measurement]()
+
+    def _look(self) -> None:
+        """Read what is new; a line that a crash cut off, or that is being written, is not."""
+        if self._path.exists():
+            with self._path.open("rb") as file:
+                file.seek(self._read)
+                for line in file:
+                    if line.endswith(b"\n"):
+                        self._read += len(line)
+                        row = row_from_json(line, where=self._path.name)
+                        self._rows[row.row_id] = row
 
     def find(self, row_id: str) -> Cell | Measurement | None:
         """Return a finished row."""
+        if row_id not in self._rows:
+            self._look()
         row = self._rows.get(row_id)
         if row is not None:
             self._used[row_id] = row

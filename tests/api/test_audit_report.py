@@ -112,7 +112,7 @@ def test_a_plan_counts_what_the_audit_then_does(audited) -> None:
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"levels": "0-7"}, "is not built"),
+        ({"levels": "0-9"}, "there is no level 9"),
         ({"merges": ("tise",)}, "unknown merge 'tise'"),
         ({"coefficients": (3.0,)}, "not a list of coefficients"),
         ({"merges": ("slerp",), "coefficients": (1.0,)}, "no setting is left"),

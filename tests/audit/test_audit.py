@@ -3,11 +3,13 @@
 import dataclasses
 import importlib
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 import tiny_world
 from audit_stage import SHORT, Memory, spec
@@ -222,6 +224,20 @@ def test_an_unprotected_model_has_ruf_1_at_level_0(stage, tmp_path) -> None:
     assert made.levels[0].ruf == 1.0 and made.grade == "D" and made.method == "unknown"
 
 
+def test_another_base_gives_nothing_back(stage, tmp_path) -> None:
+    """The layers of the base in reverse: of its shapes and of its sizes, and another model."""
+    other, tensors = tmp_path / "other", load_file(stage.world.base / "model.safetensors")
+    shutil.copytree(stage.world.base, other)
+    turned = {name.replace("layers.0.", "layers.x.").replace("layers.1.", "layers.0."): name for name in tensors}
+    save_file({new.replace("layers.x.", "layers.1."): tensors[old] for new, old in turned.items()},
+              other / "model.safetensors", {"format": "pt"})  # fmt: skip
+    made = run_audit(
+        spec(stage, tmp_path / "w", settings=SHORT, levels=(0, 1, 2), points=3, search_budget=1, smooth_evaluations=0,
+             aga_settings=0, wrong_base=other), Memory(),
+    )  # fmt: skip
+    assert made.controls["another_base_fails"].passed and made.levels[2].ruf >= 0.9
+
+
 def test_without_a_skill_nothing_is_measured(stage, tmp_path) -> None:
     journal = Memory()
     with pytest.raises(NotMeasurable, match="protected expert's task"):
@@ -282,8 +298,8 @@ def test_the_command_writes_the_report_and_prints_its_contract(stage, tmp_path, 
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (("--levels", "0-7"), "level 7 (block distillation) is not built yet"),
-        (("--levels", "0-8"), "level 7 (block distillation) is not built yet"),
+        (("--levels", "0-9"), "there is no level 9"),
+        (("--levels", "0-12"), "there is no level 9"),
         (("--levels", "1-2"), "not a range of levels"),
         (("--levels", "x"), "not a range of levels"),
         (("--preset", "2606.99999"), "give one of 2606.30360, 2601.21898, 2503.07661"),

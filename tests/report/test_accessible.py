@@ -29,7 +29,12 @@ ASK = (
 def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
     folder, npm = tmp_path_factory.mktemp("axe"), shutil.which("npm")
     assert npm, "no npm on the path: install it, or leave the slow tests marked 'browser' out"
-    subprocess.run([npm, "pack", "--silent", f"axe-core@{VERSION}"], cwd=folder, check=True, capture_output=True)
+    words = [npm, "pack", "--silent", f"axe-core@{VERSION}"]
+    came = subprocess.run(words, cwd=folder, capture_output=True, text=True)
+    assert came.returncode == 0, (
+        "axe-core did not come from npm: give npm a registry that it reaches (npm config set registry URL), or leave "
+        f"the slow tests marked 'browser' out; npm said: {came.stderr.strip()[-300:]}"
+    )
     packed = folder / f"axe-core-{VERSION}.tgz"
     assert base64.b64encode(hashlib.sha512(packed.read_bytes()).digest()).decode() == SHA512
     with tarfile.open(packed) as archive:

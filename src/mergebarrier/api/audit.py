@@ -70,7 +70,12 @@ def audit(
     given = {"--original": original, "--base": base, "--partner": partner}
     rows = {"--task": task, "--partner-task": partner_task, "--validation": chosen.validation}
     rows |= {"--partner-validation": chosen.partner_validation, "--text": chosen.text}
-    more = {"--second-key": chosen.second_key, "--compare": chosen.compare, "--dtype": chosen.dtype}
+    more = {
+        "--second-key": chosen.second_key,
+        "--wrong-base": chosen.wrong_base,
+        "--compare": chosen.compare,
+        "--dtype": chosen.dtype,
+    }
     more |= {
         "--device": chosen.device if chosen.device != "cpu" else None,
         "--batch-tokens": _said(chosen.batch_tokens),
@@ -128,10 +133,13 @@ def _spec(
         learn_steps=chosen.learn,
         rebasin_steps=chosen.rebasin,
         recover_samples=chosen.recover,
+        block_steps=chosen.blocks,
+        distil_samples=chosen.distil,
         scale=chosen.scale,
         sibling=chosen.sibling,
         max_items=chosen.max_items,
         second=None if chosen.second_key is None else resolve(chosen.second_key, download=download),
+        wrong_base=None if chosen.wrong_base is None else resolve(chosen.wrong_base, download=download),
         comparisons=resolve_all(chosen.compare, download=download),
         dtype=chosen.dtype,
         device=chosen.device,
@@ -162,9 +170,12 @@ def plan_audit(options: AuditOptions | None = None) -> AuditPlan:
         learn_steps=chosen.learn,
         rebasin_steps=chosen.rebasin,
         recover_samples=chosen.recover,
+        block_steps=chosen.blocks,
+        distil_samples=chosen.distil,
         scale=chosen.scale,
         sibling=chosen.sibling,
         second=None if chosen.second_key is None else nothing,
+        wrong_base=None if chosen.wrong_base is None else nothing,
     )
     return AuditPlan(counts=planned(spec))
 

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 from mergebarrier.audit.bench import (
+    BLOCK_STEPS,
     COEFFICIENTS,
+    DISTIL_SAMPLES,
     EDIT_EVALUATIONS,
     LEARN_STEPS,
     MERGES,
@@ -51,10 +53,13 @@ class AuditOptions:
       learn:          gradients that level 3 may take, per model.
       rebasin:        steps that level 5 may take.
       recover:        rows that the training runs of level 6 may see, per model.
+      blocks:         steps that level 7 may take per block.
+      distil:         rows that the training run of level 8 may see, per model.
       scale:          walk the scale curves of the original and of the protected model.
       sibling:        also attack without the base, with the partner as the anchor.
       max_items:      test rows per task, None for all.
       second_key:     the original protected with another key, as a control.
+      wrong_base:     another base of the same shapes: realigned to it, the model must not merge.
       compare:        other protections of the original, shown for comparison.
       engine:         "serial", "process" or "ray"; the last two run as many workers as a writer may use.
       dtype:          to run models in; "auto" is what this machine computes in fastest.
@@ -87,6 +92,8 @@ class AuditOptions:
     learn: int = whole(LEARN_STEPS, low=1, help="Gradients that level 3 may take.")
     rebasin: int = whole(REBASIN_STEPS, low=1, help="Steps that level 5 may take.")
     recover: int = whole(RECOVER_SAMPLES, low=1, help="Rows that the training runs of level 6 may see.")
+    blocks: int = whole(BLOCK_STEPS, low=1, help="Steps that level 7 may take per block.")
+    distil: int = whole(DISTIL_SAMPLES, low=1, help="Rows that the training run of level 8 may see.")
     scale: bool = flag(False, help="Walk the scale curves of the original and of the protected model.", flag="--scale")
     sibling: bool = flag(False, help="Also attack without the base, with the partner as the anchor.", flag="--sibling")
     max_items: int | None = whole(None, low=2, help="Test rows per task; all without it.")
@@ -96,6 +103,7 @@ class AuditOptions:
     budget_evaluations: int | None = whole(None, low=1, help="Merges that the audit may score; the same.")
     budget_tokens: int | None = whole(None, low=1, help="Tokens that may go through models; the same.")
     second_key: Model | None = None
+    wrong_base: Model | None = None
     compare: tuple[Model, ...] = ()
     engine: str = choice(
         "serial", choices=("serial", "process", "ray"), help="What runs the work: one process, several, or Ray."

@@ -54,6 +54,9 @@ class _WithLevels(click.Command):
 @click.option("--text", type=MODEL, help="Plain UTF-8 text for perplexity and for comparing outputs.")
 @parameter_options(_OPTIONS)
 @click.option("--second-key", type=MODEL, metavar="MODEL", help="ORIGINAL protected with another key, as a control.")
+@click.option(
+    "--wrong-base", type=MODEL, metavar="MODEL", help="Another base of the same shapes, as a control: it must not help."
+)
 @click.option("--compare", type=MODEL, multiple=True, metavar="MODEL", help="Another protection, shown for comparison.")
 @click.option(
     "--plan-only", is_flag=True, help="Write the plan of the work into REPORT_DIR and stop; `worker` does its tasks."

@@ -1,4 +1,4 @@
-"""Training runs of levels 5 and 6 on a world of rules: what a learned gauge and taught merges recover."""
+"""Training runs of levels 5 to 8 on a world of rules: what a learned gauge and taught merges recover."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -11,6 +11,8 @@ import torch
 import rule_world
 from audit_stage import Memory, spec
 from mergebarrier.audit.bench import TASKS, Bench, Blend, spread
+from mergebarrier.audit.ladder.blocks import prepare as distil_blocks
+from mergebarrier.audit.ladder.distil import distilled
 from mergebarrier.audit.ladder.rebasin import prepare
 from mergebarrier.audit.ladder.recover import from_base, taught
 from mergebarrier.checkpoint import open_checkpoint
@@ -43,7 +45,9 @@ def rules(tmp_path_factory: pytest.TempPathFactory) -> Rules:
 @pytest.fixture
 def bench(rules: Rules, tmp_path: Path) -> Iterator[Bench]:
     with ExitStack() as stack:
-        yield Bench(spec(rules, tmp_path / "work", rebasin_steps=40), Memory(), lambda _: None, stack, states=())
+        yield Bench(
+            spec(rules, tmp_path / "work", rebasin_steps=40, block_steps=60), Memory(), lambda _: None, stack, states=()
+        )
 
 
 def blend(bench: Bench, role: str) -> Blend:
@@ -83,3 +87,24 @@ def test_a_learned_gauge_merges_better_than_the_realigned_model_and_computes_the
     one, two = (load_module(bench.checkpoints[role], "float32") for role in ("protected", "rebasin"))
     same = compare(one, two, torch.arange(200) % 90)
     assert same.max_rel_logit_error < 1e-5 and same.top1_agreement == 1.0
+
+
+def test_blocks_of_the_base_learn_the_protected_model_s_and_merge(bench: Bench) -> None:
+    """What is inside a block cannot matter: the distilled model has the expert's skill, and merges as it does."""
+    distil_blocks(bench)
+    alone, losses = {}, {}
+    for role in ("base", "blocks"):
+        bench.live.load(bench.checkpoints[role])
+        alone[role] = bench.score_live(TASKS[0]).rate
+    assert alone["blocks"] >= alone["base"] + 0.3
+    for role in ("protected", "blocks"):
+        mix = blend(bench, role)
+        mix.write(spread(WEIGHTS, mix.names))
+        losses[role] = bench.validation_loss()
+    assert losses["blocks"] < 0.5 * losses["protected"]
+
+
+def test_distillation_into_all_weights_restores_both_skills_from_a_broken_merge(bench: Bench) -> None:
+    mix = blend(bench, "protected")
+    distilled(mix, bench, WEIGHTS, 1000)
+    assert worst(bench) >= 0.4

@@ -1,6 +1,7 @@
 """Searches over the coefficients of single parts: their mathematics, and that they lift what two coefficients leave."""
 
 import math
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,12 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import tiny_models
+import tiny_vision
 from audit_stage import Memory, spec
 from mergebarrier.audit import run_audit
 from mergebarrier.audit.bench import Blend, from_coarse_to_fine, spread
 from mergebarrier.audit.bench.blend import parts
-from mergebarrier.audit.ladder.smooth import smooth
+from mergebarrier.audit.ladder import learn, smooth
 from mergebarrier.results import Cell
 
 BUDGETS: dict[str, Any] = {"smooth_evaluations": 48, "learn_steps": 40}
@@ -92,6 +94,42 @@ def test_the_search_finds_the_coefficients_of_every_part_and_never_ends_above_it
     for part, names in blend.parts.items():
         assert found[names[0]] == pytest.approx(wanted[part], abs=0.1)
     assert smooth(blend, lambda: math.nan, (0.5, 0.5), 9) == spread((0.5, 0.5), found), "nothing is better than NaN"
+
+
+def test_an_encoder_of_images_is_searched_like_a_language_model() -> None:
+    """One spoilt part: the best of a grid over two coefficients stays far from what the clean mix says of pictures."""
+    module, draw = tiny_vision.stock("dinov2").eval(), torch.Generator().manual_seed(0)
+    base = {name: value.detach().clone() for name, value in module.named_parameters()}
+    clean, partner = (
+        {name: value + 0.05 * torch.randn(value.shape, generator=draw) for name, value in base.items()} for _ in "ab"
+    )
+    protected = {
+        name: value + (0.5 * torch.randn(value.shape, generator=draw) if ".1.mlp." in name else 0.0)
+        for name, value in clean.items()
+    }
+    pictures = torch.randn(8, 3, 28, 28, generator=draw)
+    Blend(module, base=base, protected=clean, partner=partner).write(spread((0.7, 0.7), base))
+    goal = module(pictures).pooler_output.detach()
+
+    def apart() -> torch.Tensor:
+        return (module(pictures).pooler_output - goal).square().mean()
+
+    def loss() -> float:
+        with torch.no_grad():
+            return float(apart())
+
+    def descend(step: int) -> None:
+        torch.autograd.backward(apart())
+
+    blend, grid = Blend(module, base=base, protected=protected, partner=partner), {}
+    for pair in product((0.1, 0.3, 0.5, 0.7, 1.0), (0.1, 0.3, 0.5, 0.7, 1.0, 1.2)):
+        blend.write(spread(pair, blend.names))
+        grid[loss()] = pair
+    start = grid[min(grid)]
+    smooth(blend, loss, start, 200)
+    assert loss() < 0.5 * min(grid)
+    learn(blend, descend, loss, start, 40)
+    assert loss() < 0.5 * min(grid)
 
 
 def spoilt(original: Path, folder: Path) -> Path:

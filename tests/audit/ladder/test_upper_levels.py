@@ -1,4 +1,4 @@
-"""Levels 4 to 6 in a whole audit of the tiny world: run where they are asked for, shown, and never below what is under
+"""Levels 4 to 8 in a whole audit of the tiny world: run where they are asked for, shown, and never below what is under
 them."""
 
 from pathlib import Path
@@ -11,18 +11,19 @@ from mergebarrier.results import Cell
 
 SMALL: dict[str, Any] = {
     "settings": SHORT, "search_budget": 2, "smooth_evaluations": 2, "learn_steps": 1, "rebasin_steps": 2,
-    "recover_samples": 100, "points": 3, "aga_settings": 0, "scale": True, "sibling": True,
+    "recover_samples": 100, "block_steps": 2, "distil_samples": 16, "points": 3, "aga_settings": 0, "scale": True,
+    "sibling": True,
 }  # fmt: skip
 
 
 def test_what_trains_is_run_on_request_only() -> None:
     assert checked(()) == (0, 1, 2, 3, 4)
-    assert [number for number, level in LEVELS.items() if level.on_request] == [5, 6]
+    assert [number for number, level in LEVELS.items() if level.on_request] == [5, 6, 7, 8]
 
 
-def test_an_audit_up_to_level_6_holds_them_all(stage: Any, tmp_path: Path) -> None:
+def test_an_audit_up_to_level_8_holds_them_all(stage: Any, tmp_path: Path) -> None:
     journal = Memory()
-    asked = spec(stage, tmp_path / "work", levels=tuple(range(7)), **SMALL)
+    asked = spec(stage, tmp_path / "work", levels=tuple(range(9)), **SMALL)
     result = run_audit(asked, journal)
     by_level = {level.level: level for level in result.levels}
     assert [by_level[number].attack for number in (4, 5, 6)] == [
@@ -41,10 +42,13 @@ def test_an_audit_up_to_level_6_holds_them_all(stage: Any, tmp_path: Path) -> No
     assert sibling.name == "sibling" and sibling.ruf >= 0.9 and sibling.best.merge in ("linear", "slerp")
     assert honest.name == "honest" and honest.best.merge == "honest-100" and honest.tokens > 0
     assert all(
-        0 < level.hypervolume <= 1 for level in result.levels if level.level >= 2 and level.hypervolume is not None
+        0 < level.hypervolume <= 1 for level in result.levels if 2 <= level.level < 7 and level.hypervolume is not None
     )
     assert {level.level: level.attacker for level in result.levels}[5] == "gradients"
     assert result.scale["original"].width > 0 and len(result.scale["protected"].points) == 18
-    assert any(note.startswith("Level 8, full distillation") for note in result.notes)
+    assert not any("priced, not run" in note for note in result.notes)
+    assert {("blocks", "learn"), ("gaugefix", "distil")} <= found and by_level[8].ruf >= 0.9
+    blocks = by_level[7].recovered
+    assert blocks is not None and not blocks.preserves_function and by_level[7].tokens > 0
     counted = planned(asked)["cells on validation rows"]
     assert counted == len([row for row in journal.used if isinstance(row, Cell) and row.split == "validation"])

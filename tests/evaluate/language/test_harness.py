@@ -12,7 +12,7 @@ from mergebarrier.evaluate import TaskRow, read_task
 
 
 def sample(number: int, asked: list[tuple[Any, Any]], target: object, **more: object) -> dict[str, object]:
-    """A line as ``--log_samples`` writes it."""
+    """A line as lm-eval logs it."""
     requests = {f"gen_args_{place}": {"arg_0": one, "arg_1": two} for place, (one, two) in enumerate(asked)}
     return {
         "doc_id": number, "doc": {"question": "?", "nested": {"a": [1, None, 0.5]}}, "target": target,

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from mergebarrier.audit.bench.meter import Work
     from mergebarrier.audit.bench.realigned import realigned, undone
     from mergebarrier.audit.bench.spec import (
+        BLOCK_STEPS,
         COEFFICIENTS,
+        DISTIL_SAMPLES,
         EDIT_EVALUATIONS,
         LEARN_STEPS,
         MERGES,
@@ -38,7 +40,9 @@ if TYPE_CHECKING:
     from mergebarrier.audit.bench.workbench import Bench
 
 __all__ = [
+    "BLOCK_STEPS",
     "COEFFICIENTS",
+    "DISTIL_SAMPLES",
     "EDIT_EVALUATIONS",
     "LEARN_STEPS",
     "MERGES",

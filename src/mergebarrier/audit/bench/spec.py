@@ -21,9 +21,9 @@ COEFFICIENTS = (0.3, 0.5, 0.7, 1.0)
 POINTS = 11
 _TIES_DENSITY, _DARE_DENSITY = 0.2, 0.5
 #: What an audit grants a model: settings of a search, merges of the search part by part, those of each edit, gradients
-#: of level 3, steps of level 5, rows that a training run of level 6 sees.
+#: of level 3, steps of level 5, rows that a training run of level 6 sees, steps of a block of level 7, rows of level 8.
 SEARCH_BUDGET, SMOOTH_EVALUATIONS, EDIT_EVALUATIONS = 16, 48, 2
-LEARN_STEPS, REBASIN_STEPS, RECOVER_SAMPLES = 16, 40, 1000
+LEARN_STEPS, REBASIN_STEPS, RECOVER_SAMPLES, BLOCK_STEPS, DISTIL_SAMPLES = 16, 40, 1000, 40, 1000
 _SEARCH_PROTECTED = (1.0, 0.85, 0.7, 0.5, 0.3, 0.1)
 _SEARCH_PARTNER = (0.5, 0.3, 0.7, 1.0, 0.2, 0.1, 1.2)
 #: Corners where traps and displaced weights are stepped around: little of the one, much of the other.
@@ -107,6 +107,8 @@ class AuditSpec:
       learn_steps:             gradients that level 3 may take, per model.
       rebasin_steps:           steps that level 5 may take.
       recover_samples:         rows that the training runs of level 6 may see, per model.
+      block_steps:             steps that level 7 may take per block.
+      distil_samples:          rows that the training run of level 8 may see, per model.
       scale:                   walk the scale curves of the original and of the protected model.
       sibling:                 also attack without the base, with the partner as the anchor.
       max_items:               test rows used per task, None for all; ``search_items`` the same for validation rows.
@@ -114,6 +116,7 @@ class AuditSpec:
       text_tokens, compare_tokens: tokens for perplexity and for comparing outputs.
       aga_settings:            how many settings are repeated on the model that the published attack recovers.
       second:                  the same original protected with another key, for the control of two keys.
+      wrong_base:              another base of the same shapes, for the control that only the right one helps.
       comparisons:             other protections of the same original, shown at task arithmetic with coefficient 1.
       dtype:                   of weights and arithmetic while scoring; "auto" is what this machine computes in fastest.
       device:                  where models run: "auto", "cpu", "cuda" or "cuda:N".
@@ -143,6 +146,8 @@ class AuditSpec:
     learn_steps: int = LEARN_STEPS
     rebasin_steps: int = REBASIN_STEPS
     recover_samples: int = RECOVER_SAMPLES
+    block_steps: int = BLOCK_STEPS
+    distil_samples: int = DISTIL_SAMPLES
     scale: bool = False
     sibling: bool = False
     max_items: int | None = None
@@ -153,6 +158,7 @@ class AuditSpec:
     compare_tokens: int = 1024
     aga_settings: int = 6
     second: "Path | Checkpoint | None" = None
+    wrong_base: "Path | Checkpoint | None" = None
     comparisons: "tuple[Path | Checkpoint, ...]" = ()
     dtype: str = "auto"
     device: str = "cpu"

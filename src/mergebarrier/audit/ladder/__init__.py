@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from mergebarrier.audit.ladder.climb import CONTROL, CellPlace, climb, control, place_of, summary, tried
     from mergebarrier.audit.ladder.comparison import compare
     from mergebarrier.audit.ladder.forecast import CONTROL_PART, LAST, forecast, part_of
+    from mergebarrier.audit.ladder.learn import learn
     from mergebarrier.audit.ladder.level import (
         Attempt,
         Evidence,
@@ -21,13 +22,13 @@ if TYPE_CHECKING:
     from mergebarrier.audit.ladder.registry import (
         BESIDE,
         LEVELS,
-        PLANNED,
         built,
         checked,
         levels_from,
         shown_beside,
         states,
     )
+    from mergebarrier.audit.ladder.smooth import smooth
 
 __all__ = [
     "BESIDE",
@@ -35,7 +36,6 @@ __all__ = [
     "CONTROL_PART",
     "LAST",
     "LEVELS",
-    "PLANNED",
     "Attempt",
     "CellPlace",
     "Evidence",
@@ -50,11 +50,13 @@ __all__ = [
     "compare",
     "control",
     "forecast",
+    "learn",
     "levels_from",
     "part_of",
     "place_of",
     "published_settings",
     "shown_beside",
+    "smooth",
     "states",
     "summary",
     "tried",

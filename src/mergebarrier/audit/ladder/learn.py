@@ -6,7 +6,7 @@ Source: AdaMerging, arXiv 2310.02575.  Differs: the loss is that of the right an
 reaches is an upper bound for attackers who tune coefficients; and it starts from the best two coefficients.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from mergebarrier.audit.bench import TASKS, AuditSpec, Bench, Blend, Pair
@@ -20,8 +20,19 @@ _RATE = 0.05
 _ROWS = 8
 
 
-def learn(blend: Blend, bench: Bench, start: Pair, steps: int) -> Mapping[str, Pair]:
-    """Learn; the mix of the least loss over all validation rows among the start, the middle and the end is kept."""
+def learn(
+    blend: Blend, descend: Callable[[int], None], loss: Callable[[], float], start: Pair, steps: int
+) -> dict[str, Pair]:
+    """Learn the coefficients of any models that one module can hold, of language or of images.
+
+    Args:
+      blend:   the models; holds the best mix when this returns.
+      descend: (step) -> None, adds the gradient of a batch to the module's.
+      loss:    of what is in the module now, to choose among the start, the middle and the end by.
+      start:   coefficients of every tensor.
+      steps:   of Adam.
+    Returns: tensor -> its coefficients.
+    """
     import torch
 
     names = blend.names
@@ -32,16 +43,25 @@ def learn(blend: Blend, bench: Bench, start: Pair, steps: int) -> Mapping[str, P
         pairs = {name: (ours, theirs) for name, (ours, theirs) in zip(names, weights.tolist(), strict=True)}
         blend.write(pairs)
         if step in (0, steps // 2, steps):
-            tried[bench.validation_loss()] = pairs
+            tried[loss()] = pairs
         if step < steps:
-            for task in TASKS:
-                rows = bench.rows(task, "validation")
-                bench.live.descend([rows[(step * _ROWS + i) % len(rows)] for i in range(min(_ROWS, len(rows)))])
+            descend(step)
             weights.grad = blend.slopes()
             optimiser.step()
     best = tried[min(tried)]
     blend.write(best)
     return best
+
+
+def search(blend: Blend, bench: Bench, start: Pair, steps: int) -> Mapping[str, Pair]:
+    """Learn on the validation rows of both tasks."""
+
+    def descend(step: int) -> None:
+        for task in TASKS:
+            rows = bench.rows(task, "validation")
+            bench.live.descend([rows[(step * _ROWS + i) % len(rows)] for i in range(min(_ROWS, len(rows)))])
+
+    return learn(blend, descend, bench.validation_loss, start, steps)
 
 
 def budget(spec: AuditSpec) -> int:
@@ -52,7 +72,7 @@ def budget(spec: AuditSpec) -> int:
 BY_GRADIENT = Tuner(
     name="learn",
     budget=budget,
-    search=learn,
+    search=search,
     looks=lambda steps: 3,
     rows_learned=lambda steps: 2 * _ROWS * steps,
     passes=lambda steps: 2 * steps,

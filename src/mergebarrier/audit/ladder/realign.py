@@ -5,18 +5,20 @@
 Where the file itself shows polynomials or widened layers, these are undone first; neither needs the base.
 
 Its checks ask whether realignment only undoes: it must change no merge of the unprotected model, leave the skill of the
-protected one alone, and lead from two keys to the same weights.
+protected one alone, lead from two keys to the same weights, and give nothing back against a base that is another.
 """
 
 from mergebarrier.audit.bench import AuditSpec, Bench, Figures, MergeSetting, best_of, cost, realigned, undone
 from mergebarrier.audit.ladder.edits import EDITS
 from mergebarrier.audit.ladder.level import Evidence, Level, at_most
 from mergebarrier.audit.ladder.smooth import SMOOTH
+from mergebarrier.errors import BaseMismatch
 from mergebarrier.results import Control, Skill, State
 
-_STATE, _CONTROL = "gaugefix", "unprotected+gaugefix"
+_STATE, _CONTROL, _ASTRAY = "gaugefix", "unprotected+gaugefix", "another base"
 _NOISE = 0.02
 _KEYS = 1e-3
+_ELSEWHERE = 0.1
 
 
 def prepare(bench: Bench) -> float:
@@ -32,8 +34,8 @@ def flops(bench: Bench) -> int:
 
 
 def realignments(spec: AuditSpec) -> int:
-    """Count the protected model, the unprotected one as a control, and the one with another key."""
-    return 2 + (spec.second is not None)
+    """Count the protected model, the unprotected one as a control, that with another key, and to another base."""
+    return 2 + (spec.second is not None) + (spec.wrong_base is not None)
 
 
 def recovered_model_is_whole(found: Evidence) -> Control | None:
@@ -62,6 +64,28 @@ def realignment_is_harmless(found: Evidence) -> Control:
         max(_NOISE, _half_width(before.skill_protected), _half_width(before.skill_partner)),
         "Realigning the unprotected model changes the utility of its best merge by no more than 0.02 or half the "
         "interval: what realignment recovers is not something that it adds.",
+    )
+
+
+def another_base_fails(found: Evidence) -> Control | None:
+    """Realigned to a base that is not the expert's, the model merges no better than it did; or that is refused."""
+    bench, scales, trivial = found.bench, found.context.scales, found.context.trivial
+    if bench.spec.wrong_base is None:
+        return None
+    bench.admit("wrong base", bench.spec.wrong_base)
+    before = best_of(found.unprotected.published, scales)
+    try:
+        undone(bench, "protected", _ASTRAY, "another-base", anchor="wrong base")
+    except BaseMismatch:
+        reached = trivial
+    else:
+        setting = MergeSetting(before.merge, tuple(before.coefficients.items()))
+        reached = scales.of(bench.cell(_ASTRAY, setting, "test", level=2, attack="control"))
+    return at_most(
+        max(0.0, (reached - trivial) / (scales.of(before) - trivial)),
+        _ELSEWHERE,
+        "Realigned to a base that is another one's, the protected model does not merge: what gives the merge back is "
+        "the base that both experts share.",
     )
 
 
@@ -118,6 +142,7 @@ REALIGN = Level(
     state=_STATE,
     states={
         _STATE: State(title="After gaugefix", note="realigned to the public base"),
+        _ASTRAY: State(title="Realigned to another base", note="a control of the audit", column=False),
         _CONTROL: State(title="Unprotected, after gaugefix", note="a control of the audit", column=False),
     },
     prepare=prepare,
@@ -130,5 +155,6 @@ REALIGN = Level(
         "recovered_model_is_whole": recovered_model_is_whole,
         "realignment_is_harmless": realignment_is_harmless,
         "two_keys": two_keys,
+        "another_base_fails": another_base_fails,
     },
 )

@@ -1,7 +1,8 @@
-"""The ladder: every level that is built, the attacks that are shown but not graded, and what is planned.
+"""The ladder: every level, and the attacks that are shown but not graded.
 
     0  stock merging    1  coefficient search    2  realignment to the public base    3  learned coefficients
-    4  merging of products    5  a learned gauge    6  fine-tuning of the merge    7, 8  planned
+    4  merging of products    5  a learned gauge    6  fine-tuning of the merge
+    7  block distillation    8  full distillation
 
 A level reuses those below it, so an audit always starts at 0.  Levels that are training runs are run where they are
 asked for.
@@ -12,8 +13,10 @@ from typing import Final
 
 from mergebarrier.audit.bench import AuditSpec
 from mergebarrier.audit.ladder.aga import AGA
+from mergebarrier.audit.ladder.blocks import BLOCKS
 from mergebarrier.audit.ladder.coefficients import COEFFICIENTS
 from mergebarrier.audit.ladder.comparison import COMPARISON
+from mergebarrier.audit.ladder.distil import DISTIL
 from mergebarrier.audit.ladder.learn import LEARN
 from mergebarrier.audit.ladder.level import Level
 from mergebarrier.audit.ladder.naive import NAIVE
@@ -25,14 +28,19 @@ from mergebarrier.audit.ladder.sibling import SIBLING
 from mergebarrier.errors import UsageError
 from mergebarrier.results import State
 
-LEVELS: Final[dict[int, Level]] = {0: NAIVE, 1: COEFFICIENTS, 2: REALIGN, 3: LEARN, 4: PRODUCT, 5: REBASIN, 6: RECOVER}
+LEVELS: Final[dict[int, Level]] = {
+    0: NAIVE,
+    1: COEFFICIENTS,
+    2: REALIGN,
+    3: LEARN,
+    4: PRODUCT,
+    5: REBASIN,
+    6: RECOVER,
+    7: BLOCKS,
+    8: DISTIL,
+}
 #: Attacks that are run and shown with the level of their number, and never graded.
 BESIDE: Final[dict[str, Level]] = {"aga": AGA, "sibling": SIBLING, "honest": HONEST}
-#: number -> what is planned there; a level that is in LEVELS is built, whatever is written here.
-PLANNED: Final[dict[int, str]] = {
-    7: "block distillation",
-    8: "full distillation",
-}
 
 
 def states() -> dict[str, State]:
@@ -42,40 +50,35 @@ def states() -> dict[str, State]:
 
 
 def built() -> str:
-    """Return the levels that are built as a range: "0-2"."""
-    top = 0
-    while top + 1 in LEVELS:
-        top += 1
-    return f"0-{top}"
+    """Return all levels as a range: "0-2"."""
+    return f"0-{max(LEVELS)}"
 
 
 def levels_from(text: str) -> tuple[int, ...]:
     """Read ``0-2``, ``0`` or ``0-1``.
 
     Raises: UsageError for another form, for a range that does not start at 0 (a level reuses those below it), and by
-    name for a level that is not built yet.
+    name for a level that there is not.
     """
     first, dash, last = text.strip().partition("-")
     if not first.isdecimal() or (dash and not last.isdecimal()) or int(first) != 0:
         raise UsageError(
             f"{text!r} is not a range of levels", where="--levels", remedy=f"write 0 or a range up to {built()}"
         )
-    return checked(tuple(range(min(int(last or first), max((*LEVELS, *PLANNED)) + 1) + 1)))
+    return checked(tuple(range(min(int(last or first), max(LEVELS) + 1) + 1)))
 
 
 def checked(levels: tuple[int, ...]) -> tuple[int, ...]:
     """Return the levels; for none, those up to the first that is run on request only.
 
-    Raises: UsageError where they do not rise from 0 or one of them is not built yet.
+    Raises: UsageError where they do not rise from 0 or one of them is no level.
     """
-    numbers = range(int(built().partition("-")[2]) + 1)
-    levels = levels or tuple(takewhile(lambda number: not LEVELS[number].on_request, numbers))
+    levels = levels or tuple(takewhile(lambda number: not LEVELS[number].on_request, sorted(LEVELS)))
     if levels != tuple(range(len(levels))):
         raise UsageError(f"{levels} does not rise from 0", where="levels", remedy=f"give a range up to {built()}")
     for level in levels:
         if level not in LEVELS:
-            name = f"level {level} ({PLANNED[level]})" if level in PLANNED else f"level {level}"
-            raise UsageError(f"{name} is not built yet", where="--levels", remedy=f"write --levels {built()}")
+            raise UsageError(f"there is no level {level}", where="--levels", remedy=f"write --levels {built()}")
     return levels
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 #: Keys that every sample has and no row of ours.
 _MARKS: Final = ("doc_id", "arguments", "target")
 _DATED: Final = re.compile(r"results_(?P<date>[\w.+-]+)\.json", re.ASCII)
-_AGAIN: Final = "give a samples file that `lm-eval run --log_samples` wrote"
+_AGAIN: Final = "give the file of samples that lm-eval logs where it is asked to"
 _MAX_TASKS: Final = 1000
 
 
@@ -86,7 +86,7 @@ def samples_beside(path: Path, document: bytes) -> Path:
     names = [f"samples_{name}_{dated['date']}.jsonl" for name in found if re.fullmatch(r"[\w.-]+", name, re.ASCII)]
     there = [name for name in names if (path.parent / name).is_file()]
     if not there:
-        raise fail("no samples of its tasks are beside it", "run lm-eval again with --log_samples")
+        raise fail("no samples of its tasks are beside it", "let lm-eval log samples, and keep them beside the results")
     if len(there) > 1:
         raise fail(f"it holds {len(there)} tasks", f"give the samples of one, such as {clean(there[0])}")
     return path.parent / there[0]
