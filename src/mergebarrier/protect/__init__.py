@@ -18,12 +18,13 @@ if TYPE_CHECKING:
         Value,
     )
     from mergebarrier.protect.registry import PROTECTIONS
-    from mergebarrier.protect.trained import TRAINED, TrainedProtection
+    from mergebarrier.protect.trained import SIBLING_ROWS, TRAINED, TrainedProtection
     from mergebarrier.protect.widen import Widen
 
 __all__ = [
     "PARTS",
     "PROTECTIONS",
+    "SIBLING_ROWS",
     "TRAINED",
     "Context",
     "Exact",
