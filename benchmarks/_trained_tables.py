@@ -19,21 +19,17 @@ def lines(kept: Rows) -> dict[str, list[dict[str, Any]]]:
     return found
 
 
-def show(kept: Rows) -> None:
+def show(kept: Rows, columns: Sequence[str] = COLUMNS) -> None:
     """Print both tables."""
     found = lines(kept)
-    print(
-        "RUF: mean and standard error over the seeds, then the greatest; `black box` is the best of the first four.\n"
-    )
-    print("| protection | seeds | " + " | ".join(COLUMNS) + " | black box |")
-    print("|---" * (len(COLUMNS) + 3) + "|")
+    print("RUF: mean and error over the seeds, then the greatest; `black box` is the best of the first four.\n")
+    print("| protection | seeds | " + " | ".join(columns) + " | black box |")
+    print("|---" * (len(columns) + 3) + "|")
     for name, rows in found.items():
-        cells = [spread([row["ruf"][column] for row in rows]) for column in COLUMNS]
+        cells = [spread([row["ruf"][column] for row in rows]) for column in columns]
         cells.append(spread([max(row["ruf"][column] for column in BLACK_BOX) for row in rows]))
         print(f"| {name} | {len(rows)} | " + " | ".join(cells) + " |")
-    print(
-        "\nSkills of the best merge at two coefficients and part by part (protected / partner), and its coefficients.\n"
-    )
+    print("\nBoth skills at the best merge (protected / partner), seed by seed, and its coefficients.\n")
     print("| protection | grid | coefficients | smooth | mean coefficients |\n|---|---|---|---|---|")
     for name, rows in found.items():
         cells = []

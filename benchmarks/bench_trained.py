@@ -1,6 +1,6 @@
 """Trained protections against every attacker of the audit, on the toy of elicited skills.
 
-    python benchmarks/bench_trained.py [--seeds 3] [--only LINE] [--print]
+    python benchmarks/bench_trained.py [--seeds 0 1 2] [--only LINE] [--print]
 
 Each line protects expert A, merges it with an expert B that the training never saw, and asks the ladder's own searches
 for the best merge.  RUF is what the attacker recovers of the unprotected merge; its headline is the worst seed.
@@ -8,6 +8,7 @@ Finished cells are kept in benchmarks/results/trained.jsonl and never measured a
 """
 
 import argparse
+import pickle
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -69,17 +70,20 @@ class Line:
     like: str = ""
 
 
+#: What the owner may lose while it trains; what was lost is in the table.
+PAID: Mapping[str, Any] = {"budget": 10.0, "learning_rate": 1e-3}
 LINES: Mapping[str, Line] = {
     "none": Line(),
-    "matched control": Line(method="layered", control=True),
-    "trap2": Line(method="trap2", parameters={"strength": 0.15, "learning_rate": 1e-3}),
-    "mergeguard, beta 1": Line(method="mergeguard", parameters={"beta": 1.0, "learning_rate": 1e-3}),
-    "mergeguard, beta 2": Line(method="mergeguard", parameters={"beta": 2.0, "learning_rate": 1e-3}),
-    "arf": Line(method="arf", parameters={"margin": 1.0}),
+    "trap2": Line(method="trap2", parameters={**PAID, "strength": 0.15}),
+    "layered": Line(method="layered", parameters={**PAID, "strength": 0.15, "decoy": "loss"}),
+    "matched control": Line(method="layered", parameters=PAID, control=True),
+    "arf": Line(method="arf", parameters={"margin": 0.5, "budget": 100.0, "check_every": STEPS, "strength": 3.0}),
     "arf + lock": Line(like="arf", lock=True),
     "arf + lock, aga": Line(like="arf", lock=True, attack="aga"),
     "arf + lock, gaugefix": Line(like="arf", lock=True, attack="gaugefix"),
-    "layered": Line(method="layered"),
+    "mergeguard, beta 1": Line(method="mergeguard", parameters={**PAID, "beta": 1.0}),
+    "mergeguard, beta 2": Line(method="mergeguard", parameters={**PAID, "beta": 2.0}),
+    "layered, decoy base": Line(method="layered", parameters=PAID),
 }
 #: Column -> the merges of its cells, by their names in the audit; "shared" are those at one coefficient for both.
 COLUMNS: Mapping[str, tuple[str, ...]] = {
@@ -96,11 +100,17 @@ BLACK_BOX = ("shared", "grid", "edits", "smooth")
 ATTACKER = replace(LEVELS[1], tuners=LEVELS[6].tuners)
 
 
-class Memory:
-    """A journal without a disk; the bench keeps what comes of it."""
+class Kept:
+    """A journal of finished cells beside the toy, so that the unprotected pair is attacked once."""
 
-    def __init__(self) -> None:
-        self.rows: dict[str, Cell | Measurement] = {}
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.rows: dict[str, Cell | Measurement] = pickle.loads(path.read_bytes()) if path.exists() else {}
+
+    def save(self) -> None:
+        fresh = self.path.with_suffix(".new")
+        fresh.write_bytes(pickle.dumps(self.rows))
+        fresh.rename(self.path)
 
     def find(self, row_id: str) -> Cell | Measurement | None:
         return self.rows.get(row_id)
@@ -128,7 +138,7 @@ class Stage:
         """Make the experts."""
         self.toy, self.seed, self.pool = toy, seed, pool
         self.ours, self.theirs = (Skill(word, function, seed) for word, function in PAIRS[pair])
-        self.journal = Memory()
+        self.journal = Kept(toy.root / f"journal-{pair}-{seed}.pickle")
         self._made: dict[Line, Trained] = {}
 
     def state(self, strength: float) -> ProtectiveState:
@@ -178,8 +188,8 @@ class Stage:
         found = state.task_vector() if edited is None else edited
         return Trained(task_vector={name: value.detach().clone() for name, value in found.items()}, about=about)
 
-    def spec(self, protected: Path, work: Path) -> AuditSpec:
-        """Return how hard the attackers try."""
+    def spec(self, protected: Path, work: Path, *, training_runs: bool) -> AuditSpec:
+        """Return how hard the attackers try; without training runs, those of level 6 are left out."""
         files = {split: [self.toy.file(skill, split) for skill in (self.ours, self.theirs)]
                  for split in ("test", "validation")}  # fmt: skip
         return AuditSpec(
@@ -187,14 +197,20 @@ class Stage:
             partner=self.toy.expert(self.theirs), task=files["test"][0], partner_task=files["test"][1],
             validation=files["validation"][0], partner_validation=files["validation"][1], work=work,
             settings=published(("task_arithmetic", "ties", "dare_linear"), (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)),
-            levels=(0, 1, 2, 3, 4, 5, 6), search_budget=60, smooth_evaluations=452, edit_evaluations=6,
-            learn_steps=60, recover_samples=1000, search_items=48, dtype="float32", seed=self.seed,
+            levels=(0, 1, 2, 3, 4, 5, 6), search_budget=60, smooth_evaluations=300, edit_evaluations=6,
+            learn_steps=60, recover_samples=1000 * training_runs, search_items=48, dtype="float32", seed=self.seed,
         )  # fmt: skip
 
-    def attacked(self, protected: Path, work: Path) -> dict[str, Any]:
+    def attacked(self, protected: Path, work: Path, *, training_runs: bool = True) -> dict[str, Any]:
         """Let every attacker try; return RUFs by column, and what the model is by itself."""
         with ExitStack() as stack:
-            bench = Bench(self.spec(protected, work), self.journal, lambda line: None, stack, states=states())
+            bench = Bench(
+                self.spec(protected, work, training_runs=training_runs),
+                self.journal,
+                lambda line: None,
+                stack,
+                states=states(),
+            )
             skills = {role: bench.reference(role) for role in ("base", "original", "protected", "partner")}
             context, _ = context_of(skills)
             found = climb(ATTACKER, bench, context)
@@ -203,6 +219,8 @@ class Stage:
                 ours, theirs = (
                     [cell for cell in cells if _column(cell) == column] for cells in (found.attacked, found.unprotected)
                 )
+                if not ours:
+                    continue
                 one = recovery(ours, theirs, context.scales, context.trivial)
                 rufs[column] = one.ruf
                 best[column] = [
@@ -258,6 +276,7 @@ def measured(stage: Stage, line: Line, work: Path) -> dict[str, Any]:
     (work / "audit").mkdir()
     started = time.process_time()
     found = stage.attacked(model, work / "audit")
+    stage.journal.save()
     return {**found, "training": about, "attack seconds": time.process_time() - started}
 
 
@@ -267,7 +286,7 @@ def fill(kept: Rows, seeds: Sequence[int], only: str) -> None:
     for seed in seeds:
         stage = Stage(toy, "rotated", seed)
         for name, line in LINES.items():
-            if name.startswith(only) and not kept.has([name, seed]):
+            if only in ("", name) and not kept.has([name, seed]):
                 say(f"seed {seed}: {name}")
                 with tempfile.TemporaryDirectory() as work:
                     kept.get([name, seed], lambda line=line, stage=stage, work=work: measured(stage, line, Path(work)))
@@ -276,13 +295,13 @@ def fill(kept: Rows, seeds: Sequence[int], only: str) -> None:
 def main() -> None:
     """Fill what is asked for, and print what there is."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--only", default="", help="lines whose name begins so")
+    parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
+    parser.add_argument("--only", default="", help="the line of that name")
     parser.add_argument("--print", action="store_true", help="measure nothing")
     given = parser.parse_args()
     kept = Rows(KEPT)
     if not given.print:
-        fill(kept, range(given.seeds), given.only)
+        fill(kept, given.seeds, given.only)
     _trained_tables.show(kept)
 
 
