@@ -8,6 +8,7 @@ protections fill these alone; ``--print`` shows what there is.
 
 import json
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -17,6 +18,7 @@ from itertools import product
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_file, save_file
 
 import mergebarrier as mb
 from _keep import say
@@ -134,10 +136,28 @@ def protected(name: str, key: int, folder: Path) -> Path:
     return out
 
 
+def another_base(folder: Path) -> Path:
+    """Return a model of the base's shapes that is no relative of the experts: its layers in reverse."""
+    base, out = zoo.demo_assets().base, folder / "another-base"
+    if not out.exists():
+        tensors = load_file(base / "model.safetensors")
+        last = max(int(name.split(".")[2]) for name in tensors if ".layers." in name)
+
+        def turned(name: str) -> str:
+            return re.sub(r"\.layers\.(\d+)\.", lambda found: f".layers.{last - int(found[1])}.", name)
+
+        shutil.copytree(base, folder / "turning")
+        save_file({turned(name): tensor for name, tensor in tensors.items()},
+                  folder / "turning" / "model.safetensors", {"format": "pt"})  # fmt: skip
+        (folder / "turning").rename(out)
+    return out
+
+
 def spec_of(name: str, key: int, seed: int, levels: tuple[int, ...], folder: Path) -> AuditSpec:
-    """Return one audit; the first key is also held against the second."""
+    """Return one audit; the first key is also held against the second, and against another base."""
     assets = zoo.demo_assets()
-    second = protected(name, key + 1, folder) if LINES[name].keyed and (key, seed) == (1, 0) else None
+    first = (key, seed) == (1, 0)
+    second = protected(name, key + 1, folder) if LINES[name].keyed and first else None
     return AuditSpec(
         protected=protected(name, key, folder),
         original=assets.expert_a,
@@ -151,6 +171,7 @@ def spec_of(name: str, key: int, seed: int, levels: tuple[int, ...], folder: Pat
         settings=tuple(MergeSetting(merge, (("coefficient", c),)) for merge, c in GRID.items()),
         levels=levels,
         second=second,
+        wrong_base=another_base(folder) if LINES[name].method and first else None,
         seed=seed,
         **BUDGETS,
     )
@@ -194,6 +215,9 @@ def main() -> None:
         path.write_text(to_json(result, indent=1), encoding="utf-8")
         if key > 1:
             shutil.rmtree(folder / f"work-{key}")
+    kept = sorted(REPORTS.glob("*.json"))
+    if kept:
+        (REPORTS / "leaderboard.html").write_text(mb.compare_reports(kept).render("html"), encoding="utf-8")
     print(tables(REPORTS))
 
 

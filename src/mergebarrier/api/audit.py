@@ -73,6 +73,7 @@ def audit(
     more = {
         "--second-key": chosen.second_key,
         "--wrong-base": chosen.wrong_base,
+        "--public": chosen.public,
         "--compare": chosen.compare,
         "--dtype": chosen.dtype,
     }
@@ -137,6 +138,7 @@ def _spec(
         distil_samples=chosen.distil,
         scale=chosen.scale,
         sibling=chosen.sibling,
+        publics=resolve_all(chosen.public, download=download),
         max_items=chosen.max_items,
         second=None if chosen.second_key is None else resolve(chosen.second_key, download=download),
         wrong_base=None if chosen.wrong_base is None else resolve(chosen.wrong_base, download=download),
@@ -174,6 +176,7 @@ def plan_audit(options: AuditOptions | None = None) -> AuditPlan:
         distil_samples=chosen.distil,
         scale=chosen.scale,
         sibling=chosen.sibling,
+        publics=(nothing,) * len(chosen.public),
         second=None if chosen.second_key is None else nothing,
         wrong_base=None if chosen.wrong_base is None else nothing,
     )

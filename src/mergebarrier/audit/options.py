@@ -57,6 +57,7 @@ class AuditOptions:
       distil:         rows that the training run of level 8 may see, per model.
       scale:          walk the scale curves of the original and of the protected model.
       sibling:        also attack without the base, with the partner as the anchor.
+      public:         further public experts: also attack without the base, with their mean as the anchor.
       max_items:      test rows per task, None for all.
       second_key:     the original protected with another key, as a control.
       wrong_base:     another base of the same shapes: realigned to it, the model must not merge.
@@ -104,6 +105,7 @@ class AuditOptions:
     budget_tokens: int | None = whole(None, low=1, help="Tokens that may go through models; the same.")
     second_key: Model | None = None
     wrong_base: Model | None = None
+    public: tuple[Model, ...] = ()
     compare: tuple[Model, ...] = ()
     engine: str = choice(
         "serial", choices=("serial", "process", "ray"), help="What runs the work: one process, several, or Ray."

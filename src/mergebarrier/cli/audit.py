@@ -57,6 +57,10 @@ class _WithLevels(click.Command):
 @click.option(
     "--wrong-base", type=MODEL, metavar="MODEL", help="Another base of the same shapes, as a control: it must not help."
 )
+@click.option(
+    "--public", type=MODEL, multiple=True, metavar="MODEL",
+    help="A further public expert: also attack without the base, with their mean as the anchor; repeatable.",
+)  # fmt: skip
 @click.option("--compare", type=MODEL, multiple=True, metavar="MODEL", help="Another protection, shown for comparison.")
 @click.option(
     "--plan-only", is_flag=True, help="Write the plan of the work into REPORT_DIR and stop; `worker` does its tasks."

@@ -23,7 +23,7 @@ def test_what_trains_is_run_on_request_only() -> None:
 
 def test_an_audit_up_to_level_8_holds_them_all(stage: Any, tmp_path: Path) -> None:
     journal = Memory()
-    asked = spec(stage, tmp_path / "work", levels=tuple(range(9)), **SMALL)
+    asked = spec(stage, tmp_path / "work", levels=tuple(range(9)), publics=(stage.world.base,), **SMALL)
     result = run_audit(asked, journal)
     by_level = {level.level: level for level in result.levels}
     assert [by_level[number].attack for number in (4, 5, 6)] == [
@@ -38,7 +38,8 @@ def test_an_audit_up_to_level_8_holds_them_all(stage: Any, tmp_path: Path) -> No
     learned = by_level[5]
     assert learned.recovered is not None and learned.recovered.closeness.max_rel_logit_error < 1e-5
     assert learned.tokens > 0 and by_level[5].flops > by_level[2].flops
-    sibling, honest = result.extras
+    sibling, public, honest = result.extras
+    assert public.name == "public experts" and public.ruf >= 0.9 and public.best.merge in ("linear", "slerp")
     assert sibling.name == "sibling" and sibling.ruf >= 0.9 and sibling.best.merge in ("linear", "slerp")
     assert honest.name == "honest" and honest.best.merge == "honest-100" and honest.tokens > 0
     assert all(

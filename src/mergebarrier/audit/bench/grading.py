@@ -71,7 +71,7 @@ def check_measurable(unprotected: Sequence[Cell], scales: Scales, trivial: float
     if reached - trivial < thresholds.MIN_MARGIN:
         raise NotMeasurable(
             f"the best unprotected merge reaches a utility of {reached:.2f} and a single model alone {trivial:.2f}; "
-            f"at least {thresholds.MIN_MARGIN:.1f} must lie between them, or a broken merge shows nothing",
+            f"at least {thresholds.MIN_MARGIN:.1f} must lie between them, so nothing can be concluded",
             where="positive control",
             remedy="give a partner that merges well with the original",
         )

@@ -21,6 +21,7 @@ from mergebarrier.audit.ladder.learn import LEARN
 from mergebarrier.audit.ladder.level import Level
 from mergebarrier.audit.ladder.naive import NAIVE
 from mergebarrier.audit.ladder.product import PRODUCT
+from mergebarrier.audit.ladder.public import PUBLIC
 from mergebarrier.audit.ladder.realign import REALIGN
 from mergebarrier.audit.ladder.rebasin import REBASIN
 from mergebarrier.audit.ladder.recover import HONEST, RECOVER
@@ -40,7 +41,7 @@ LEVELS: Final[dict[int, Level]] = {
     8: DISTIL,
 }
 #: Attacks that are run and shown with the level of their number, and never graded.
-BESIDE: Final[dict[str, Level]] = {"aga": AGA, "sibling": SIBLING, "honest": HONEST}
+BESIDE: Final[dict[str, Level]] = {"aga": AGA, "sibling": SIBLING, "public": PUBLIC, "honest": HONEST}
 
 
 def states() -> dict[str, State]:

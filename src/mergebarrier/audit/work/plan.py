@@ -185,7 +185,7 @@ def _value(name: str, value: object) -> object:
         return Path(value)
     if not isinstance(value, list):
         return value
-    if name == "comparisons":
+    if name in ("comparisons", "publics"):
         return tuple(map(Path, value))
     if name == "settings":
         return tuple(MergeSetting(merge, tuple((key, one) for key, one in pairs)) for merge, pairs in value)
