@@ -41,6 +41,7 @@ def test_after_the_first_minute_it_says_how_long_it_will_take(tmp_path: Path) ->
     assert [at for at, text in enumerate(said) if text] == [5] and FIRST_MINUTE == 60.0
     assert said[5] == "about 200 s in all, 140 s of them to come"
     assert (meter.evaluations, meter.tokens) == (10, 1000)
+    meter.note(cell(99, 600.0), fresh=True)  # the machine stood still: one merge in eleven
     meter.begin("b")
     assert meter.left == pytest.approx(100.0, rel=1e-3)
 

@@ -1,16 +1,19 @@
 """What an audit has spent, what is still to come, and what it may spend.
 
     seconds of work = m (merges + 4 models made) + r (tokens read + 3 tokens learned)
-    still to come   = f (forecast of the parts not done),      f = seconds measured / seconds forecast, until now
+    still to come   = forecast of the parts not done;  of searches over parts of models times f,
+                      f = their seconds / what was forecast for them, until now
 
-m and r are means over the merges measured so far, so the first minute calibrates both; only ratios between kinds of
-work are given.  A part that would exceed a budget is left out, and what that was is kept for the report.  Rows of an
-earlier run count like fresh ones, so an audit that is resumed leaves out the same parts.
+m and r are medians over the merges measured so far, so the first minute calibrates both, and a machine that stood still
+for a while spoils neither; only ratios between kinds of work are given.  A part that would exceed a budget is left out,
+and what that was is kept for the report.  Rows of an earlier run count like fresh ones, so an audit that is resumed
+leaves out the same parts.
 """
 
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from statistics import median
 from typing import Final
 
 from mergebarrier.audit.bench.journal import MeasurementJournal
@@ -73,6 +76,7 @@ class Meter:
     fresh_seconds: float = 0.0
     _seen: set[tuple[str, float]] = field(default_factory=set)
     _rates: list[tuple[float, float, int]] = field(default_factory=list)
+    _mixes: list[tuple[float, Work]] = field(default_factory=list)
     _done: dict[str, int] = field(default_factory=dict)
     _part: str = ""
     _told: float = 0.0
@@ -97,31 +101,35 @@ class Meter:
             self.evaluations += 1 + scored
             self._done[self._part] = self._done.get(self._part, 0) + 1 + scored
             self.tokens += row.tokens + read + learned
-            if row.tokens and not scored:
+            if scored:
+                looked = Work(merges=2.0 + 0.3 * scored, read=row.tokens + read, learned=learned)
+                self._mixes.append((row.seconds, looked))
+            elif row.tokens:
                 self._rates.append((row.merge_seconds, row.seconds - row.merge_seconds, row.tokens))
 
     def seconds_of(self, work: Work) -> float:
         """Return how long some work would take, 0 before a merge was measured."""
         if not self._rates:
             return 0.0
-        merge = sum(one for one, _, _ in self._rates) / len(self._rates)
-        token = sum(one for _, one, _ in self._rates) / sum(count for _, _, count in self._rates)
+        merge = median(one for one, _, _ in self._rates)
+        token = median(one / count for _, one, count in self._rates)
         return merge * (work.merges + _MODEL * work.models) + token * (work.read + _LEARNED * work.learned)
 
     @property
     def left(self) -> float:
         """Seconds that are still to come."""
-        done = ahead = 0.0
+        ahead = 0.0
+        expected = sum(self.seconds_of(work) for _, work in self._mixes)
+        slower = sum(seconds for seconds, _ in self._mixes) / expected if expected else 1.0
         order = list(self.forecasts)
         here = order.index(self._part) if self._part in order else 0
         for number, (part, work) in enumerate(self.forecasts.items()):
             share = min(1.0, self._done.get(part, 0) / max(1, work.evaluations))
             if number < here and part.partition(",")[0] != self._part.partition(",")[0]:
                 share = 1.0
-            done += share * self.seconds_of(work)
-            ahead += (1.0 - share) * self.seconds_of(work)
-        slower = min(_MOST, max(_FEWEST, self.seconds / done)) if done else 1.0
-        return slower * ahead
+            factor = min(_MOST, max(_FEWEST, slower)) if "," in part else 1.0
+            ahead += factor * (1.0 - share) * self.seconds_of(work)
+        return ahead
 
     def afford(self, part: str, work: Work, remedy: str = "") -> bool:
         """Say whether a part fits what is left of every budget; else keep why it was left out."""
