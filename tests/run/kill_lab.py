@@ -58,7 +58,7 @@ def job(source: Path, out: Path, workers: int, **flags: bool) -> None:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def loads(folder: Path) -> bool:

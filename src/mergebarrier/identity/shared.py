@@ -16,11 +16,12 @@ from dataclasses import dataclass
 from mergebarrier.checkpoint import Checkpoint, View, ViewPart
 from mergebarrier.errors import TensorSetMismatch, apart, clean
 from mergebarrier.identity.names import WRAPPERS, identities, spelled_like
-from mergebarrier.identity.ties import check_ties, is_head, is_tied, own_heads, twins_of
+from mergebarrier.identity.ties import check_ties, is_head, is_tied, own_heads, twins_of, with_embedding
 
 _SHOWN = 3
 _LAYER = re.compile(r"^((?:[^.]+\.)+?)(\d+)\.")
 _COUNTS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
+_DEFAULT_LABEL = re.compile(r"\d+ LABEL_\d+")
 #: First words that belong to a body which has no prefix.
 _BODY = re.compile(r"embed|shared|norm|^(wte|wpe|h|layers?|blocks?|ln\w*)$")
 _NO_PLACE = "the first model has no such tensor"
@@ -67,7 +68,8 @@ def fit(models: Sequence[Checkpoint], rules: FitRules) -> ModelFit:
     Returns: ModelFit; a model whose names are those of the donor comes back as it is.
     Raises:  TensorSetMismatch where one lacks a part of the body, has one more, or is tied where the donor is not.
     """
-    donor, others = models[0], [spelled_like(models[0], other) for other in models[1:]]
+    donor, *others = map(with_embedding, models)
+    others = [spelled_like(donor, other) for other in others]
     lacking = [name for name in donor.tensors if any(name not in other.tensors for other in others)]
     twins = twins_of(donor, [name for name in lacking if is_tied(donor) or not is_head(name)])
     notes = [f"{donor.name}: {name} {why}; it is left out" for name, why in twins.items()]
@@ -137,7 +139,7 @@ def _side(donor: Checkpoint, model: Checkpoint, twins: Collection[str], rules: F
     lacks = [name for name in weights if name not in model.tensors and rules.whole(name)]
     more = [name for name in model.tensors if name not in donor.tensors and rules.whole(name)]
     shared = [name for name in donor.tensors if name in model.tensors]
-    relabelled = [name for name in shared if _is_relabelled(donor, model, name)]
+    relabelled = _relabelled(donor, model, shared)
     parts = {name: ViewPart.of(model, name) for name in model.tensors}
     left_out = dict.fromkeys(relabelled, "a head for other labels")
     left_out |= twins_of(model, more)
@@ -164,8 +166,7 @@ def _heads(model: Checkpoint, names: Collection[str], shared: Collection[str]) -
     spelled = {stored: identity for identity, stored in identities(model).items()}
     roots = {spelled[name].partition(".")[0] for name in shared if name in spelled and _LAYER.match(spelled[name])}
     layers = {match[0] for name in shared if (match := _LAYER.match(name))}
-    tables = [model.config, *(table for table in model.config.values() if isinstance(table, dict))]
-    count = max((table[key] for table in tables for key in _COUNTS if isinstance(table.get(key), int)), default=None)
+    count = _depth(model.config)
 
     def outside(name: str) -> bool:
         words = spelled[name].split(".")
@@ -178,16 +179,34 @@ def _heads(model: Checkpoint, names: Collection[str], shared: Collection[str]) -
     return [name for name in names if outside(name)]
 
 
-def _is_relabelled(donor: Checkpoint, model: Checkpoint, name: str) -> bool:
-    """Whether a tensor has a row per label, and two models have other numbers of labels."""
-    ours, theirs = (side.tensors[name].shape for side in (donor, model))
-    labels = [_labels(side.config) for side in (donor, model)]
-    return ours != theirs and ours[1:] == theirs[1:] and [ours[:1], theirs[:1]] == [(number,) for number in labels]
+def _depth(config: Mapping[str, object]) -> int | None:
+    """Return the most layers that a configuration counts."""
+    tables = [config, *(table for table in config.values() if isinstance(table, dict))]
+    counts = [count for table in tables for key in _COUNTS if isinstance(count := table.get(key), int)]
+    return max(counts, default=None)
+
+
+def _relabelled(donor: Checkpoint, model: Checkpoint, shared: Sequence[str]) -> list[str]:
+    """Return the tensors with a row per label where two models have other labels, by number or by name."""
+    sides = (donor, model)
+    counts = [(_labels(side.config),) for side in sides]
+    rows = [name for name in shared if [side.tensors[name].shape[:1] for side in sides] == counts]
+    if counts[0] != counts[1]:
+        return [name for name in rows if donor.tensors[name].shape[1:] == model.tensors[name].shape[1:]]
+    named = [_names(side.config) for side in sides]
+    return _heads(donor, rows, shared) if None not in named and named[0] != named[1] else []
 
 
 def _labels(config: Mapping[str, object]) -> object:
     names = config.get("id2label")
     return len(names) if isinstance(names, dict) else config.get("num_labels", 2)
+
+
+def _names(config: Mapping[str, object]) -> list[str] | None:
+    """Return the labels that a trainer gave a model, by number; None for those that every model has."""
+    names = config.get("id2label")
+    found = [f"{number} {name}" for number, name in names.items()] if isinstance(names, dict) else []
+    return None if all(_DEFAULT_LABEL.fullmatch(name) for name in found) else sorted(found)
 
 
 def _mismatch(donor: Checkpoint, model: Checkpoint, lacks: Sequence[str], more: Sequence[str]) -> TensorSetMismatch:
@@ -198,6 +217,10 @@ def _mismatch(donor: Checkpoint, model: Checkpoint, lacks: Sequence[str], more: 
     if more:
         dropped = not lacks and not any(".experts." in one for one in more)  # of which the router knows the number
         remedy = f"{_FINE_TUNES}, or leave these out: --extra drop" if dropped else _FINE_TUNES
+    depths = [_depth(side.config) for side in (model, donor)]
+    if depths[0] != depths[1] and None not in depths:
+        parts.append(f"the one has {depths[0]} layers, the other {depths[1]}")
+        remedy = "merge models of one depth, or name the layers of each in slices"
     if all(any(".experts." in name for name in names) for names in (lacks, more)):
         parts.append("the two seem to hold the same experts in two layouts")
         remedy = "save both in one layout: save_pretrained(DIR, save_original_format=True), or False"

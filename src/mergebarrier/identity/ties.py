@@ -1,6 +1,7 @@
 """Heads and embeddings that are one tensor: stored twice, stored once, or told apart on request.
 
     twin    a tied head that is stored all the same and equals the embedding
+    lone    a tied head that is stored in place of the embedding, as loaders read it
     untied  a model that has a head of its own: the embedding's values under the head's name, tie_word_embeddings false
 
 Source: ours, over the names of transformers.
@@ -45,6 +46,18 @@ def matched(donor: Checkpoint, other: Checkpoint) -> Checkpoint:
     return other if parts.keys() == other.tensors.keys() else View(other, parts, {})
 
 
+def with_embedding(model: Checkpoint) -> Checkpoint:
+    """Return a model that stores its embedding: under the head's name alone, it is the same tensor."""
+    table = table_of(model)
+    lone = [name for name in model.tensors if _may_repeat(name) and is_head(name) and not originals(model, name)]
+    if table is None or len(lone) != 1 or not is_tied(model):
+        return model
+    ends = next(ends for copy, ends in _COPIES.items() if f".{lone[0]}".endswith(copy))
+    known = [name for name in table.tensors if name.endswith(ends)]
+    names = {known[0] if len(known) == 1 and name == lone[0] else name: name for name in model.tensors}
+    return View(model, {ours: ViewPart.of(model, stored) for ours, stored in names.items()}, {})
+
+
 def without_twins(model: Checkpoint, names: Collection[str]) -> Checkpoint:
     """Return a model without those of its tensors that repeat another and are none of some names."""
     twins = twins_of(model, [name for name in model.tensors if name not in names])
@@ -63,6 +76,7 @@ def untied(models: Sequence[Checkpoint]) -> tuple[Checkpoint, ...]:
 
 def _untied(model: Checkpoint, name: str | None) -> Checkpoint:
     """Return one of them; a head that is stored beside the embedding counts, as it does for loaders."""
+    model = with_embedding(model)
     stored = any(map(is_head, model.tensors))
     if stored and not is_tied(model):
         return model

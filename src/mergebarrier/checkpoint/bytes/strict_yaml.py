@@ -23,6 +23,8 @@ _MAX_DIGITS = 64
 _NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 _TIMESTAMP = "tag:yaml.org,2002:timestamp"
 _MERGE_KEY = "tag:yaml.org,2002:merge"
+#: What a fault of the parser speaks of -> the way out.
+_ODD_SIGNS = {"'`'": "leave out the lines of ``` around the recipe", "'\\t'": "indent with blanks; YAML allows no tabs"}
 _MAX_DOCUMENTS = 64
 
 
@@ -135,7 +137,8 @@ def read_documents(text: bytes, where: object, *, aliases: bool = True) -> list[
         raise BadRecipe(fault.what, where=_line(where, fault.mark), remedy=fault.remedy) from None
     except yaml.MarkedYAMLError as fault:
         what = clean(" ".join(part for part in (fault.context, fault.problem) if part)) or "not YAML"
-        raise BadRecipe(what, where=_line(where, fault.problem_mark), remedy="repair the YAML") from None
+        remedy = next((remedy for sign, remedy in _ODD_SIGNS.items() if sign in what), "repair the YAML")
+        raise BadRecipe(what, where=_line(where, fault.problem_mark), remedy=remedy) from None
     except (yaml.YAMLError, ValueError, RecursionError) as fault:
         raise BadRecipe(f"not YAML: {clean(fault)}", where=where, remedy="repair the file") from None
 

@@ -255,7 +255,7 @@ def read_shard(path: Path, name: str, fd: int, max_header_bytes: int, tensors_le
 def _check_use(header: Header, where: Path) -> None:
     """Refuse what is legal in the format and not a plain torch model: other frameworks and quantised weights."""
     layout = header.metadata.get("format", "pt")
-    if layout != "pt":
+    if layout not in ("pt", "mlx"):  # which stock loaders read alike
         raise BadHeader(f"weights of format {clean(layout)!r}", where=where, remedy="export the model from PyTorch")
     for entry in header.entries:
         last = entry.name.rpartition(".")[2]

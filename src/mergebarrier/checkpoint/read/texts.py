@@ -29,7 +29,7 @@ _CODE_KEYS = frozenset({"auto_map", "trust_remote_code", "custom_pipelines", "cu
 _ATTENTION_KEY = re.compile(r"_?(attn|experts)_implementation(_internal|_autoset)?")
 _PLAIN_NAME = re.compile(r"[a-z0-9_]+", re.ASCII)
 #: Texts that loaders read: processors, templates, vocabularies, normalisers, whatever a family calls them.
-_TEXT = re.compile(r"[A-Za-z0-9_][\w.\-]*\.(json|jinja|txt|model|spm|tiktoken|bpe|vocab)", re.ASCII)
+_TEXT = re.compile(r"[A-Za-z0-9_][\w.\-]*\.(json|jinja|txt|model|model\.v\d\w*|spm|tiktoken|bpe|vocab)", re.ASCII)
 #: Texts of a training, of other tools, of us: no loader reads them, or they speak of another folder.
 _OTHERS = re.compile(r"mergebarrier.*|trainer_state\.json|\w+_results\.json|requirements.*|.*\.index\.json|adapter_.*")
 #: Classes of a head; more than any published one has.

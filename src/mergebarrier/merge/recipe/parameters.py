@@ -21,8 +21,8 @@ from mergebarrier.merge.registry import MERGES, make
 from mergebarrier.nearest import did_you_mean
 from mergebarrier.parameters import parameters_of
 
-#: Accepted where mergekit accepts it, without effect there or here.
-WITHOUT_EFFECT: Final = ("int8_mask",)
+#: Accepted where mergekit accepts it, or did in older releases, without effect here.
+WITHOUT_EFFECT: Final = ("int8_mask", "embed_slerp")
 #: Keys under ``mergebarrier`` that are kept for what is not built yet.
 RESERVED: Final = ("provenance", "policy")
 _WORDS = {"true": True, "false": False}
@@ -173,7 +173,8 @@ class Resolver:
                 value = default
             if value is None:
                 where = f"{item.source.model.text}: {item.name}"
-                raise BadMergeParameter(f"{word} is missing", where=where, remedy=f"give {word} for every model")
+                remedy = f"give {word} for every model, and end a list of filters with {{value: ...}}"
+                raise BadMergeParameter(f"{word} is missing", where=where, remedy=remedy)
             complete.append(value)
         return complete
 

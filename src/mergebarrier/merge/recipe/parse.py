@@ -65,7 +65,8 @@ class _RecipeParser:
         for key in value:
             if key not in known:
                 what = f"unknown key {clean(key)!r}{did_you_mean(key, known)}"
-                self.fail(place, what, f"the keys are {', '.join(known)}")
+                below = "; what a method takes goes below parameters" if "parameters" in known else ""
+                self.fail(place, what, f"the keys are {', '.join(known)}{below}")
         return {key: item for key, item in value.items() if item is not None}
 
     def rows(self, value: object, place: str) -> list[object]:
