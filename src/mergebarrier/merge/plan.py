@@ -222,7 +222,8 @@ def fitted(
         models = untied(models)
     first, *others = ({name: info.shape for name, info in model.tensors.items()} for model in models)
     ties = {model.config.get("tie_word_embeddings") for model in models} - {None}
-    if all(other == first for other in others) and len(ties) < 2:
+    labels = [model.config.get("id2label") for model in models]
+    if all(other == first for other in others) and len(ties) < 2 and all(names == labels[0] for names in labels):
         return FittedModels(tuple(models))
     from mergebarrier.identity import FitRules, fit
 
