@@ -14,6 +14,7 @@ import torch
 from _models import parameters, write
 from mergebarrier import verbs, zoo
 from mergebarrier.checkpoint import open_checkpoint
+from mergebarrier.checkpoint.bytes.tensors import Tree
 from mergebarrier.circuits import describe
 from mergebarrier.evaluate import read_text
 from mergebarrier.keys import Key
@@ -26,9 +27,10 @@ REPEATS = 5
 SHAPE = "135M"
 PARTS = {
     "judge": "cards, licences, marks",
-    "relations": "experts against the base (all ordinary)",
+    "relatives": "experts against the base (all ordinary)",
     "check_merged": "weights, copies, vocabulary, tie",
 }
+DIGESTS = "digests of all weights, as they are read and written"
 METHODS: dict[str, dict[str, Any]] = {"linear": {}, "ties": {"density": 0.5}}
 
 
@@ -38,6 +40,7 @@ class Clock:
     def __init__(self) -> None:
         """Start with nothing measured."""
         self.taken: dict[str, list[float]] = {}
+        self.digesting = 0.0
 
     def run(self, name: str, function: Callable[..., Any], *words: Any, **more: Any) -> Any:
         """Call a function and keep its processor time."""
@@ -50,6 +53,18 @@ class Clock:
         """Measure a part of ``verbs.merge`` from now on."""
         inner = getattr(_merge, name)
         setattr(_merge, name, lambda *words, **more: self.run(name, inner, *words, **more))
+
+    def watch_digests(self) -> None:
+        """Measure the digests of weights from now on, in whichever thread they are taken."""
+        for name in ("add", "hexdigest"):
+            inner = getattr(Tree, name)
+            setattr(Tree, name, lambda *words, inner=inner: self._digest(inner, *words))
+
+    def _digest(self, inner: Callable[..., Any], *words: Any) -> Any:
+        started = time.thread_time()
+        result = inner(*words)
+        self.digesting += time.thread_time() - started
+        return result
 
 
 def merged(folders: list[Path], method: str, out: Path) -> None:
@@ -116,6 +131,7 @@ def main() -> None:
     clock = Clock()
     for name in PARTS:
         clock.watch(name)
+    clock.watch_digests()
     with tempfile.TemporaryDirectory() as scratch:
         root = Path(scratch)
         folders = [write(root / "base", SHAPE), *(write(root / f"e{i}", SHAPE, step=0.02 * i) for i in (1, 2))]
@@ -125,12 +141,17 @@ def main() -> None:
             clock.taken.clear()
             for _ in range(REPEATS):
                 sys.stderr.write(f"{method} ...\n")
+                clock.digesting = 0.0
                 clock.run("all", merged, folders, method, root / "out")
+                clock.taken.setdefault(DIGESTS, []).append(clock.digesting)
             whole = statistics.median(clock.taken["all"])
             print(f"| {method}, whole | {whole:.2f} | |")
-            for name, what in PARTS.items():
+            together = 0.0
+            for name, what in {**PARTS, DIGESTS: DIGESTS}.items():
                 part = statistics.median(clock.taken[name])
+                together += part
                 print(f"| {method}: {what} | {part:.3f} | {100 * part / whole:.1f} % |")
+            print(f"| {method}: together | {together:.3f} | {100 * together / whole:.1f} % |")
         with open_checkpoint(folders[1]) as expert:
             verbs.protect(expert, Exact(), Key(bytes(32)), verbs.OutputOptions(root / "protected"))
         with open_checkpoint(root / "protected") as protected, open_checkpoint(folders[0]) as base:

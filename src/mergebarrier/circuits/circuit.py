@@ -152,7 +152,9 @@ def circuits_of(
         root = roots[0] if roots else ties[0]
         for other in roots[1:]:
             groups[root] += groups.pop(other)
-        root_of |= {tie: root for tie, now in root_of.items() if now in roots[1:]} | dict.fromkeys(ties, root)
+        if len(roots) > 1:
+            root_of |= {tie: root for tie, now in root_of.items() if now in roots[1:]}
+        root_of |= dict.fromkeys(ties, root)
         groups.setdefault(root, []).append(member)
     return tuple(
         Circuit(

@@ -185,7 +185,7 @@ def relatives(inputs: Sequence[MergeInput], anchor: Checkpoint | None) -> list[R
     Nothing is said without a base, and where no table knows the family.
     """
     base = next((item.checkpoint for item in inputs if item.role == "base"), anchor)
-    found = []
+    found, of_base = [], None
     for item in inputs if base is not None else ():
         expert = item.checkpoint
         if base is None or expert is base or item.role != "expert":
@@ -193,7 +193,9 @@ def relatives(inputs: Sequence[MergeInput], anchor: Checkpoint | None) -> list[R
         try:
             same = expert.tensors.keys() == base.tensors.keys()
             architecture, anchored = describe(expert), base if same else matched(expert, base)
-            require_same(architecture, describe(anchored), where=base.path)
+            of_base = of_base if same and of_base is not None else describe(anchored)
+            require_same(architecture, of_base, where=base.path)
+            of_base = of_base if same else None
             related = relation(architecture, expert, anchored)
         except (ArchError, RealignError):
             continue  # merging needs no table, this warning does
