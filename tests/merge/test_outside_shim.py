@@ -1,6 +1,8 @@
 """The package that answers to mergekit's name in the bench of its suite keeps up with what a plan asks of a model."""
 
+import importlib
 import importlib.util
+import sys
 from pathlib import Path
 
 import pytest
@@ -50,3 +52,17 @@ def test_a_recipe_over_state_dicts_is_planned_and_applied(memory, name, values, 
     tables = [{"a.weight": torch.full((2, 3), float(value)), "a.bias": torch.full((2,), value / 1)} for value in values]
     merged = memory.merge(tables, name, base, shared, [{} for _ in tables], None, None)
     assert all(torch.allclose(merged[key], torch.full_like(tables[0][key], wanted)) for key in tables[0])
+
+
+@pytest.mark.parametrize("kind", ["magnitude", "random", "magnitude_outliers", "della_magprune"])
+def test_one_tensor_is_thinned(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "benchmarks" / "outside_suite" / "shim"))
+    for name in [name for name in sys.modules if name.partition(".")[0] == "mergekit"]:
+        monkeypatch.delitem(sys.modules, name)
+    shim = importlib.import_module("mergekit.sparsify")
+    tensor = torch.arange(1.0, 401.0).view(20, 20)
+    thinned = shim.sparsify(tensor, 0.5, shim.SparsificationMethod(kind))
+    kept = thinned != 0
+    assert torch.equal(thinned[kept], tensor[kept]) and 140 <= int(kept.sum()) <= 260
+    for name in [name for name in sys.modules if name.partition(".")[0] == "mergekit"]:
+        monkeypatch.delitem(sys.modules, name)

@@ -41,14 +41,14 @@ def sparsify(
     operands = Operands(None, (flat,), "tensor", wide, tuple(tensor.shape))
     with theirs():
         if method is SparsificationMethod.magnitude:
-            chosen = _sparsify.by_magnitude(operands, 0, density)
+            (chosen,) = _sparsify.by_magnitude(operands, [density])
         elif method is SparsificationMethod.magnitude_outliers:
-            chosen = _sparsify.between(operands, 0, density, gamma)
+            (chosen,) = _sparsify.between(operands, [density], [gamma])
         elif method is SparsificationMethod.random:
-            chosen = _sparsify.at_random(operands, 0, density, seed=_drawn, method="dare")
+            (chosen,) = _sparsify.at_random(operands, [density], seed=_drawn, method="dare")
         else:
             della: Any = make("della", density=density, epsilon=epsilon, seed=_drawn)
-            chosen = della.sparsifier(operands, 0, density)
+            (chosen,) = della.sparsifiers(operands, [density])
     norm = rescale_norm.value if isinstance(rescale_norm, Enum) else rescale_norm or "none"
     if norm not in _sparsify.RESCALES:
         raise NotImplementedError(norm)
