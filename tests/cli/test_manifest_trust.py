@@ -133,3 +133,17 @@ def test_a_manifest_of_the_first_version_is_still_undone(model, tmp_path, run_cl
     rewritten(tmp_path / "out", older, seal=False)
     ran = run_cli("unprotect", tmp_path / "out", "-o", tmp_path / "back", "--json")
     assert ran.exit_code == 0 and ran.json["bit_identical"] is True and ran.json["authenticated"] is False
+
+
+def test_side_files_that_were_changed_since_are_named_and_no_promise_covers_them(model, tmp_path, run_cli) -> None:
+    out, words = tmp_path / "out", ("unprotect", tmp_path / "out", "-o", tmp_path / "back", "--overwrite")
+    assert run_cli("protect", model, "-o", out).exit_code == 0
+    same = run_cli(*words)
+    assert same.exit_code == 0 and "restored bit for bit" in same.stdout and "not as `protect`" not in same.stderr
+    (out / "README.md").write_text("a card of mine")
+    config = json.loads((out / "config.json").read_text())
+    (out / "config.json").write_text(json.dumps({**config, "rope_theta": 1.0}))
+    told = run_cli(*words)
+    assert told.exit_code == 0 and "restored the weights, bit for bit" in told.stdout, told
+    assert "not as `protect` wrote them, and copied as they are: config.json;" in told.stderr
+    assert run_cli(*words, "--json").json["changed"] == ["config.json"]

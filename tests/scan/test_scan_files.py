@@ -1,11 +1,14 @@
 """What lies beside the weights: every kind of file is found by its bytes, named, and stops no other."""
 
 import dataclasses
+import gzip
 import io
 import json
+import lzma
 import math
 import os
 import zipfile
+import zlib
 from pathlib import Path
 
 import pytest
@@ -61,8 +64,8 @@ FILES: list[tuple[str, bytes, tuple[str, str] | None]] = [
     ("model_index.json", b'{"unet": ["mine", "Net"], "vae": ["diffusers", "AutoencoderKL"]}', ("MB7106", "medium")),
     ("unet/config.json", b'{"auto_map": {"AutoModel": "x.Y"}, "auto_map": null}', ("MB7106", "medium")),
     ("2_Dense/config.json", b'{"activation_function": "torch.nn.modules.activation.Tanh"}', None),
-    ("3_Dense/config.json", b'{"activation_function": "antigravity.__file__"}', ("MB7106", "medium")),
-    ("nemo/model_config.yaml", b"a:\n  _target_: os.system\n", ("MB7106", "medium")),
+    ("3_Dense/config.json", b'{"activation_function": "antigravity.__file__"}', ("MB7106", "high")),
+    ("nemo/model_config.yaml", b"a:\n  _target_: os.system\n", ("MB7106", "high")),
     ("hydra.yaml", b"encoder: {_target_: torch.nn.Linear}\n", None),
     ("tools.json", b'[{"type": "function", "function": {"name": "a.b", "type": "object"}}]', None),
     ("twice.json", b'{"chat_template": "{{ x.__a__ }}", "chat_template": "{{ x }}"}', ("MB7109", "critical")),
@@ -74,6 +77,16 @@ FILES: list[tuple[str, bytes, tuple[str, str] | None]] = [
     ("unet/model.safetensors", b"\x08" + bytes(7) + b"{}      ", ("MB7111", "medium")),
     ("model.gguf", b"GGUF" + bytes(20), ("MB7112", "medium")),
     ("blob", bytes(range(256)), ("MB7112", "info")),
+    ("bom.json", b"\xef\xbb\xbf" + CHAT.replace("%s", '"{{ x.__a__ }}"').encode(), ("MB7109", "critical")),
+    ("remarks.json", b'{"chat_template": "{{ x.__a__ }}" // not JSON\n}', ("MB7109", "critical")),
+    ("chat_template.txt", b"{{ x.__a__ }}", ("MB7109", "critical")),
+    ("t.JINJA", b"{{ x.__a__ }}", ("MB7109", "critical")),
+    ("a.desktop", b"[Desktop Entry]\nExec=sh\n", ("MB7108", "medium")),
+    ("a.pmml", b"<?xml version='1.0'?><!DOCTYPE a [<!ENTITY b SYSTEM 'file:///c'>]><PMML/>", ("MB7108", "medium")),
+    (".git/config", b"[core]\n\tfsmonitor = sh -c id\n", ("MB7108", "medium")),
+    ("paper.pdf", b"%PDF-1.4\n<</S/JavaScript/JS(app.alert(1))>>", ("MB7108", "medium")),
+    ("honest.pdf", b"%PDF-1.4\n<</OpenAction 3 0 R>>", None),
+    ("notes.md", b"<p align='center'>\n<script>x</script>", None),
     ("picture.png", b"\x89PNG\r\n\x1a\n" + bytes(20), None),
     ("vocab.txt", b"city\nname\nin\nof\n", None),
     ("README.md", b"# A model with __dunder__ words\n", None),
@@ -103,6 +116,48 @@ def found(tmp_path_factory) -> dict[str, list[dict]]:
 @pytest.mark.parametrize(("name", "data", "says"), FILES, ids=[name for name, _, _ in FILES])
 def test_every_kind_of_file_is_judged(found, name: str, data: bytes, says: tuple[str, str] | None) -> None:
     assert [(one["rule"], one["severity"]) for one in found.get(name, [])] == ([says] if says else [])
+
+
+IN_ARCHIVES = {
+    "a.keras": (zipped({"config.json": b'{"class_name": "Lambda", "config": {}}'}), ("MB7106", "high")),
+    "b.zip": (zipped({"x/chat_template.jinja": b"{{ x.__a__ }}"}), ("MB7109", "critical")),
+    "c.gz": (gzip.compress(zipped({"model_config.yaml": b"_target_: os.system\n"})), ("MB7106", "high")),
+    "f.joblib": (zlib.compress(INNER), ("MB7107", "critical")),
+    "g.joblib": (lzma.compress(INNER, lzma.FORMAT_ALONE), ("MB7107", "critical")),
+    "d.tar.zst": (b"\x28\xb5\x2f\xfd" + bytes(20), ("MB7100", "high")),
+    "e.zip": (zipped({"inner.7z": b"7z\xbc\xaf\x27\x1c"}), ("MB7100", "high")),
+}
+
+
+def test_what_lies_in_archives_is_judged_as_what_lies_beside(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "upload", small_tensors())
+    for name, (data, _) in IN_ARCHIVES.items():
+        (folder / name).write_bytes(data)
+    said = {(one.file, one.rule, one.severity) for one in mb.scan([folder]).findings}
+    assert said >= {(name, *says) for name, (_, says) in IN_ARCHIVES.items()}, said
+
+
+def _gguf(template: str) -> bytes:
+    words = [len(word).to_bytes(8, "little") + word for word in (b"tokenizer.chat_template", template.encode())]
+    return b"GGUF\x03\x00\x00\x00" + bytes(8) + b"\x01" + bytes(7) + words[0] + b"\x08\x00\x00\x00" + words[1]
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "says"),
+    [
+        ("m.gguf", _gguf("{{ x.__class__ }}"), ("MB7109", "critical")),
+        ("m.gguf", _gguf("{{ messages[0].content }}"), None),
+        ("m.h5", b'\x89HDF\r\n\x1a\n{"class_name": "Lambda"}', ("MB7106", "high")),
+        ("m.onnx", b"\x08\x07\n\x08location\x12\x0d../../secrets", ("MB7106", "high")),
+        ("m.onnx", b"\x08\x07\n\x08location\x12\x07m.data2", None),
+        ("saved_model.pb", b"\x08\x01\x0a\x04read\x12\x08ReadFile\x1a", ("MB7106", "high")),
+    ],
+)
+def test_weights_of_another_format_say_more_than_numbers(tmp_path: Path, name: str, data: bytes, says) -> None:
+    folder = write_folder(tmp_path / "upload", small_tensors())
+    (folder / name).write_bytes(data)
+    said = {(one.rule, one.severity) for one in mb.scan([folder]).findings}
+    assert said == {("MB7112", "medium"), *([says] if says else [])}
 
 
 def test_what_is_no_file_is_named_and_a_link_inside_is_followed(found) -> None:

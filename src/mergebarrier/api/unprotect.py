@@ -37,6 +37,7 @@ class UnprotectReport(Report):
                        key vouches for it, else as measured here.
       authenticated:   whether the key vouches for the manifest.
       content_digest:  of the weights.
+      changed:         side files that are not as `protect` wrote them, and were copied as they are; None for none.
       notes:           what no output gets of the folder; None where nothing is left out.
       key_file:        the key that was used; None for a method without one, or a key that was given as such.
     """
@@ -49,13 +50,15 @@ class UnprotectReport(Report):
     roundtrip_bound: float
     authenticated: bool
     content_digest: str
+    changed: tuple[str, ...] | None = optional()
     notes: tuple[str, ...] | None = optional()
     key_file: str | None = beside(None)
 
     @property
     def promise(self) -> str:
         """What came back, in words."""
-        return _promise(self.bit_identical, self.roundtrip_bound, self.authenticated)
+        promise = _promise(self.bit_identical, self.roundtrip_bound, self.authenticated)
+        return promise if self.changed is None else f"the weights, {promise}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +98,8 @@ def unprotect(
     with opened(model, download=download) as (source,), shown(progress, "restoring") as step:
         found, owned, file = _found(source, key, manifest)
         content = verbs.unprotect(source, owned, write.into(folder, step), found)
-    was = cast("ProtectContent", found["content"])
+        was = cast("ProtectContent", found["content"])
+        changed = verbs.changed_files(source, was)
     return UnprotectReport(
         out=folder,
         method=was["method"],
@@ -103,6 +107,7 @@ def unprotect(
         roundtrip_bound=content["roundtrip_bound"],
         authenticated=content.get("authenticated", False),
         content_digest=content["output"]["content_digest"],
+        changed=changed or None,
         notes=source.folder_notes or None,
         key_file=None if file is None else str(file),
     )

@@ -6,6 +6,7 @@ import click
 
 from mergebarrier.cli._options import MODEL, WriterOptions, download_option, output_options, writer_options
 from mergebarrier.cli._output import Output
+from mergebarrier.errors import clean
 
 __all__ = ["command"]
 
@@ -55,6 +56,9 @@ def command(
         )
     if key_path is None and report.key_file is not None:
         output.note(f"key read: {report.key_file}")
+    if report.changed is not None:
+        names = ", ".join(map(clean, report.changed))
+        output.note(f"not as `protect` wrote them, and copied as they are: {names}; compare them with the original's")
     for note in report.notes or ():
         output.note(note)
     output.result(report, f"{report.out}: restored {report.promise}")

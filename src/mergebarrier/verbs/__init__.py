@@ -41,7 +41,13 @@ if TYPE_CHECKING:
     from mergebarrier.verbs.realign import Undone, check_realign, realign, undone_by_realignment
     from mergebarrier.verbs.scan import ScanRequest, ScanResult, scan
     from mergebarrier.verbs.stress import Stressed, stress
-    from mergebarrier.verbs.unprotect import authenticated, protection_from, protection_manifest, unprotect
+    from mergebarrier.verbs.unprotect import (
+        authenticated,
+        changed_files,
+        protection_from,
+        protection_manifest,
+        unprotect,
+    )
 
 __all__ = [
     "BROKEN",
@@ -64,6 +70,7 @@ __all__ = [
     "by_adapters",
     "by_learning",
     "by_recipe",
+    "changed_files",
     "check_class",
     "check_realign",
     "check_tables",

@@ -26,9 +26,10 @@ from mergebarrier.scan import (
     may_be_old_pickle,
     odd_entry,
     of_kind,
-    of_named_code,
+    of_members,
+    of_other_weights,
     of_pickle,
-    of_templates,
+    of_text,
     of_zip,
     refusal,
     runs,
@@ -37,8 +38,10 @@ from mergebarrier.scan import (
 
 _OPEN_AT_ONCE: Final = 64
 _MOST_TEXT_BYTES: Final = 16 << 20
+#: First bytes of weights of another format, which hold their vocabulary.
+_MOST_HEADER_BYTES: Final = 32 << 20
 #: Texts that may run something, by the end of the name.
-_MAY_RUN: Final = (".html", ".htm", ".xhtml", ".mhtml", ".svg", ".xml", ".pth", ".yaml", ".yml")
+_MAY_RUN: Final = tuple(f".{end}" for end in "html htm xhtml mhtml svg xml pth yaml yml git/config gitconfig".split())
 _STRUCTURED: Final = (".json", ".yaml", ".yml")
 
 
@@ -118,17 +121,27 @@ def _look_at(
         suspects.append(_Suspect(name, "pickle", False))
     if kind == "zip":
         yield from _look_at_zip(model, root, name, suspects)
-    elif kind == "text" and name.lower().endswith(_MAY_RUN) and runs(name, read_small(root, name, _MOST_TEXT_BYTES)):
-        yield from filter(None, [of_kind(model, name, "page")])
-    elif kind == "text":
-        if has_templates(name) or name.lower().endswith(_STRUCTURED):
-            text = read_small(root, name, _MOST_TEXT_BYTES).decode("utf-8", "replace")
-            yield from of_templates(model, name, text) if has_templates(name) else ()
-            yield from of_named_code(model, name, text)
+    elif kind in ("text", "media") and _may_run(name, head):
+        if runs(name, read_head(root, name, _MOST_TEXT_BYTES)):
+            yield from filter(None, [of_kind(model, name, "page")])
+        elif name.lower().endswith(_STRUCTURED):
+            yield from _look_at_text(model, root, name)
+    elif kind == "text" and (has_templates(name) or name.lower().endswith(_STRUCTURED)):
+        yield from _look_at_text(model, root, name)
     else:
+        if kind == "weights":
+            yield from of_other_weights(model, name, read_head(root, name, _MOST_HEADER_BYTES))
         found = of_kind(model, name, kind)
         if found is not None:
             yield found
+
+
+def _may_run(name: str, head: bytes) -> bool:
+    return name.lower().endswith(_MAY_RUN) or head.startswith(b"%PDF") or head.lstrip()[:1] == b"<"
+
+
+def _look_at_text(model: str, root: Path, name: str) -> Iterator[Finding]:
+    yield from of_text(model, name, read_small(root, name, _MOST_TEXT_BYTES).decode("utf-8", "replace"))
 
 
 def _hides_zip(root: Path, name: str) -> bool:
@@ -166,3 +179,4 @@ def _look_into(model: str, root: Path, suspects: list[_Suspect]) -> Iterator[Fin
         said = of_pickle(model, suspect.file, found, sure=suspect.sure)
         if said is not None:
             yield said
+        yield from of_members(model, suspect.file, found)

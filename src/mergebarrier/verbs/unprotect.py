@@ -7,6 +7,7 @@ older versions and of methods without a key, the work is done all the same, and 
 A folder that was saved again may spell its tensors otherwise, and name another class; ``identity`` knows them.
 """
 
+import hashlib
 import re
 from collections.abc import Mapping, Set
 from contextlib import suppress
@@ -27,6 +28,7 @@ from mergebarrier.errors import (
 )
 from mergebarrier.identity import spelled_as, table_of, without_twins
 from mergebarrier.keys import Key
+from mergebarrier.lineage import CARD
 from mergebarrier.parameters import parameters_of
 from mergebarrier.protect import PROTECTIONS, Protection, protection_named
 from mergebarrier.run import Tables
@@ -119,6 +121,13 @@ def _as_protected(source: Checkpoint, was: ProtectContent) -> Checkpoint:
             if not asked or moved == any(axis.is_stream for axis in family_of(candidate).axes.values()):
                 return candidate
     return view
+
+
+def changed_files(source: Checkpoint, was: ProtectContent) -> tuple[str, ...]:
+    """Return the files beside the weights that are not as ``protect`` wrote them; a card is its owner's to change."""
+    listed = {name: file.get("sha256") for name, file in was["output"]["files"].items() if name != CARD}
+    held = [name for name in source.side_files if name in listed]
+    return tuple(name for name in held if hashlib.sha256(source.read_side_file(name)).hexdigest() != listed[name])
 
 
 def authenticated(manifest: "Manifest", key: Key | None, source: Checkpoint) -> bool:

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from mergebarrier.checkpoint import code_keys
+from mergebarrier.scan.base import Severity
 
 #: Keys that name code in any file; what else a configuration of transformers may say is asked of those alone.
 _CODE: Final = frozenset(
@@ -35,6 +36,13 @@ _PACKAGES: Final = (
 _LIBRARIES: Final = frozenset(
     {"diffusers", "transformers", "onnxruntime", "optimum", "peft", "tokenizers", "timm", "stable_diffusion"}
 )
+#: Packages whose functions run what they are given, or reach the system.
+_REACHING: Final = frozenset(
+    "os posix nt subprocess builtins __builtin__ sys importlib runpy shutil socket pty ctypes code codeop pickle dill "
+    "marshal operator functools webbrowser antigravity pip pdb timeit cProfile multiprocessing asyncio".split()
+)
+#: Classes of Keras that hold code themselves.
+_LAMBDAS: Final = ("Lambda", "__lambda__", "keras.layers.Lambda")
 _DOTTED: Final = re.compile(r"[A-Za-z_]\w*(?:[.:][A-Za-z_]\w*)+", re.ASCII)
 _TARGET: Final = re.compile(r"^[ \t\-{,]*[\"']?_target_[\"']?[ \t]*:[ \t]*[\"']?([\w.:]+)", re.MULTILINE)
 _PIPELINE: Final = "model_index.json"
@@ -59,7 +67,7 @@ def code_named_in(file: str, document: object) -> Iterator[str]:
                 seen |= dict.fromkeys(_parts_of_pipeline(item))
         elif isinstance(item, list):
             todo += [(key, one) for one in item]
-        elif isinstance(item, str) and key in _CLASSES and _is_foreign(item):
+        elif isinstance(item, str) and key in _CLASSES and (_is_foreign(item) or item in _LAMBDAS):
             seen[f"{key}: {item}"] = None
     yield from seen
 
@@ -67,6 +75,12 @@ def code_named_in(file: str, document: object) -> Iterator[str]:
 def code_named_in_yaml(text: str) -> Iterator[str]:
     """Yield the targets in a YAML text that a loader would import from elsewhere than usual."""
     yield from dict.fromkeys(f"_target_: {name}" for name in _TARGET.findall(text) if _is_foreign(name))
+
+
+def severity_of(named: str) -> Severity:
+    """Return high for what runs anything it is given, or is code that stands in the file itself; else medium."""
+    name = named.rpartition(": ")[2]
+    return "high" if name in _LAMBDAS or re.split("[.:]", name)[0] in _REACHING else "medium"
 
 
 class Pairs(list[tuple[str, object]]):

@@ -8,26 +8,30 @@ Source: modelscan and picklescan for what counts as dangerous.  Differs: a file 
 """
 
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Final
 
 from mergebarrier.errors import clean
 from mergebarrier.scan.base import UNSEEN, Finding, Place, Severity, file_finding
 from mergebarrier.scan.files.archives import ZipContents
-from mergebarrier.scan.files.dotted import Pairs, code_named_in, code_named_in_yaml
+from mergebarrier.scan.files.dotted import Pairs, code_named_in, code_named_in_yaml, severity_of
 from mergebarrier.scan.files.kinds import FileKind
+from mergebarrier.scan.files.other_weights import reaching_in, templates_in
 from mergebarrier.scan.files.pickles import Imports
 from mergebarrier.scan.files.templates import reaches
 
 #: Files beside the weights that loaders read templates from, by the end of the name.
 _TEMPLATE_ENDS: Final = (".jinja", ".jinja2", ".j2")
 #: Long tables that hold no template; they are not parsed a second time.
+_SIDES: Final = re.compile(r"[/!]")
 _NO_TEMPLATE: Final = ("tokenizer.json", "vocab.json", "added_tokens.json", "special_tokens_map.json")
 _SAID: Final[dict[str, tuple[str, str, Severity | None]]] = {
     "code": ("MB7108", "source code; a loader that trusts code from a model runs it", "medium"),
     "page": ("MB7108", "a text with code in it, which a browser or an interpreter runs when it is opened", "medium"),
     "executable": ("MB7108", "a program for a machine, which no model needs", "high"),
-    "archive": ("MB7110", "an archive that was not unpacked; what it holds was not looked at", "medium"),
+    "archive": ("MB7110", "an archive, in which pickles and texts that loaders read were looked for", "medium"),
     "weights": ("MB7112", "weights of another format, which no check here reads", "medium"),
     "unknown": ("MB7112", "of no kind that is known here, and not looked into", "info"),
     "safetensors": ("MB7111", "weights that the model does not name; they were not looked at", "medium"),
@@ -92,23 +96,54 @@ def of_zip(model: str, file: str, found: ZipContents) -> Finding:
     elif found.program:
         words = f"holds a program, {clean(found.program)!r}"
     else:
-        words, severity = f"is an archive of {found.members} members, which were not looked at", "medium"
+        words, severity = f"is an archive of {found.members} members, whose pickles and texts were looked for", "medium"
     graver: Severity = "high" if severity == "high" else "medium"
     return file_finding("MB7110", model, f"{clean(file)} {words}", at, severity=graver)
 
 
+def of_members(model: str, file: str, found: Imports) -> Iterator[Finding]:
+    """Judge the texts of an archive as if they lay beside the weights, and what in it nothing here unpacks."""
+    for name, text in found.texts:
+        # The archive is the file that there is; the member is named in the words.
+        yield from (replace(one, file=clean(file), line=None) for one in of_text(model, f"{file}!{name}", text))
+    for name in found.closed:
+        yield unseen(model, file, f"{clean(name) or 'it'} is an archive of a kind that is not unpacked here")
+
+
+def of_other_weights(model: str, file: str, data: bytes) -> Iterator[Finding]:
+    """Judge the first bytes of weights of another format: templates in them, and what reaches code or files."""
+    for template in templates_in(data):
+        yield from (replace(one, line=None) for one in _of_templates(model, file, [(0, template)]))
+    for words in reaching_in(data):
+        said = f"{clean(file)} holds {words}"
+        yield file_finding("MB7106", model, said, Place(file), severity="high", evidence={"code": words})
+
+
+def of_text(model: str, file: str, text: str) -> Iterator[Finding]:
+    """Judge the templates and the names of code in a text."""
+    if has_templates(file):
+        yield from of_templates(model, file, text)
+    yield from of_named_code(model, file, text)
+
+
 def has_templates(file: str) -> bool:
     """Say whether loaders take templates from a file of this name."""
-    bare = file.rpartition("/")[2]
+    bare = _SIDES.split(file)[-1].lower()
     listed = bare.endswith(".json") and bare not in _NO_TEMPLATE and not bare.endswith(".index.json")
-    return listed or bare.endswith(_TEMPLATE_ENDS)
+    return listed or bare.endswith(_TEMPLATE_ENDS) or "template" in bare
 
 
 def of_templates(model: str, file: str, text: str) -> Iterator[Finding]:
     """Judge every template in a file, by its name a template or JSON; one finding per kind of reach."""
-    whole = file.endswith(_TEMPLATE_ENDS)
+    whole = not file.lower().endswith(".json")
+    yield from _of_templates(model, file, [(0, text)] if whole else _in_json(text), whole=whole)
+
+
+def _of_templates(
+    model: str, file: str, templates: Iterable[tuple[int, str]], *, whole: bool = False
+) -> Iterator[Finding]:
     said: dict[str, None] = {}
-    for line, template in [(0, text)] if whole else _in_json(text):
+    for line, template in templates:
         for reach in reaches(template):
             if reach.what not in said:
                 said[reach.what] = None
@@ -121,7 +156,7 @@ def of_templates(model: str, file: str, text: str) -> Iterator[Finding]:
 
 def of_named_code(model: str, file: str, text: str) -> Iterator[Finding]:
     """Judge what code a JSON or YAML file names; one finding per name, on its line where it is found."""
-    bare = file.rpartition("/")[2].lower()
+    bare = _SIDES.split(file)[-1].lower()
     named: Iterator[str] = iter(())
     if bare.endswith((".yaml", ".yml")):
         named = code_named_in_yaml(text)
@@ -130,15 +165,14 @@ def of_named_code(model: str, file: str, text: str) -> Iterator[Finding]:
     for name in named:
         at = text.find(json.dumps(name.rpartition(": ")[2]))
         place = Place(file, text.count("\n", 0, at) + 1 if at >= 0 else None)
-        yield file_finding(
-            "MB7106", model, f"{clean(name)} of {clean(file)} names code", place, evidence={"code": name}
-        )
+        words, grave = f"{clean(name)} of {clean(file)} names code", severity_of(name)
+        yield file_finding("MB7106", model, words, place, severity=grave, evidence={"code": name})
 
 
 def _pairs_of(text: str) -> object:
     """Return a JSON text with every pair of every table; what is no JSON holds nothing that a loader would find."""
     try:
-        document: object = json.loads(text, object_pairs_hook=Pairs)
+        document: object = json.loads(text.removeprefix("\ufeff"), object_pairs_hook=Pairs)
     except (ValueError, RecursionError):
         return None
     return document
@@ -149,7 +183,10 @@ def _in_json(text: str) -> Iterator[tuple[int, str]]:
     if "template" not in text and "\\u" not in text:
         return
     line = text[: max(0, text.find("chat_template"))].count("\n") + 1
-    todo: list[tuple[object, bool]] = [(_pairs_of(text), False)]
+    document = _pairs_of(text)
+    if document is None:  # some loader may read what is no JSON to us, such as one with remarks
+        yield line - 1, text
+    todo: list[tuple[object, bool]] = [(document, False)]
     while todo:
         item, inside = todo.pop()
         if isinstance(item, Pairs):

@@ -33,19 +33,25 @@ _MAGIC: Final[tuple[tuple[bytes, FileKind], ...]] = (
     (b"\xa7\r\r\n", "executable"), (b"\xcb\r\r\n", "executable"),
     (b"PK\x03\x04", "zip"), (b"PK\x05\x06", "zip"), (b"\x1f\x8b", "archive"), (b"BZh", "archive"),
     (b"\xfd7zXZ", "archive"), (b"7z\xbc\xaf", "archive"), (b"Rar!", "archive"), (b"\x28\xb5\x2f\xfd", "archive"),
-    (b"\x04\x22\x4d\x18", "archive"), (b"\x93NUMPY", "numpy"),
+    (b"\x04\x22\x4d\x18", "archive"), (b"\x5d\x00\x00", "archive"), (b"\x1f\x9d", "archive"), (b"MSCF", "archive"),
+    (b"hsqs", "archive"), (b"070701", "archive"), (b"x\x01", "archive"), (b"x\x9c", "archive"), (b"x\xda", "archive"),
+    (b"\x93NUMPY", "numpy"), (b"L\x00\x00\x00\x01\x14\x02\x00", "executable"),
     (b"GGUF", "weights"), (b"\x89HDF", "weights"), (b"ggjt", "weights"), (b"tjgg", "weights"),
     (b"\x89PNG", "media"), (b"\xff\xd8\xff", "media"), (b"GIF8", "media"), (b"RIFF", "media"), (b"ID3", "media"),
     (b"OggS", "media"), (b"fLaC", "media"), (b"%PDF", "media"), (b"\x00\x00\x00 ftyp", "media"),
 )  # fmt: skip
 _ENDS: Final[tuple[tuple[FileKind, str], ...]] = (
-    ("code", "py pyw ipynb sh bash zsh ps1 bat cmd js mjs rb pl php lua r vbs cu c cc cpp"),
-    ("page", "html htm xhtml mhtml svg xml"),
+    (
+        "code",
+        "py pyw ipynb sh bash zsh ps1 bat cmd js mjs rb pl php lua r vbs cu c cc cpp hta desktop url reg inf "
+        "applescript scpt command",
+    ),
+    ("page", "html htm xhtml mhtml svg xml xsl xslt dtd pmml plist"),
     ("executable", "pyc pyo so pyd dll dylib exe jar class wasm node msi deb rpm whl egg"),
     ("pickle", "bin pt pt2 pth ckpt pkl pickle p joblib mar dill nemo sav dat"),
     ("numpy", "npy"),
     ("weights", "gguf ggml onnx onnx_data h5 hdf5 keras tflite pb msgpack mlmodel pdparams llamafile"),
-    ("archive", "zip tar tgz gz bz2 xz 7z rar zst lz4"),
+    ("archive", "zip tar tgz gz bz2 xz 7z rar zst lz4 lzma cpio cab br"),
     ("safetensors", "safetensors"),
 )
 _KINDS: Final = {end: kind for kind, ends in _ENDS for end in ends.split()}
@@ -56,6 +62,9 @@ _OLD_PICKLE: Final = re.compile(rb"[(\]})\d]*[ci][A-Za-z_][\w.]*\r?\n[A-Za-z_][\
 _PAGE: Final = re.compile(
     rb"<script\b|\bon[a-z]{4,12}\s*=|javascript:|<!ENTITY\b|<(?:iframe|object|embed)\b", re.IGNORECASE
 )
+#: What a repository's own settings run when somebody only looks at it.
+_GIT: Final = re.compile(rb"\b(?:fsmonitor|sshCommand|hooksPath|pager|editor|textconv|clean|smudge)\s*=", re.IGNORECASE)
+_PDF: Final = re.compile(rb"/(?:JavaScript|JS|Launch)\b")
 #: A line of a file of paths that Python runs at every start.
 _PATHS: Final = re.compile(rb"^import[ \t]", re.MULTILINE)
 
@@ -74,7 +83,7 @@ def kind_of(name: str, head: bytes) -> FileKind:
     for magic, kind in _MAGIC:
         if head.startswith(magic):
             return kind
-    named = _KINDS.get(name.rpartition(".")[2].lower())
+    named = _KINDS.get(_end_of(name))
     if named in ("pickle", "page") and _is_text(head) and not _OLD_PICKLE.match(head):
         return "text"
     if named == "page":
@@ -90,7 +99,16 @@ def runs(name: str, text: bytes) -> bool:
         return _PATHS.search(text) is not None
     if name.lower().endswith((".yaml", ".yml")):
         return b"!!python/" in text
-    return _KINDS.get(name.rpartition(".")[2].lower()) == "page" and _PAGE.search(text) is not None
+    if name.endswith((".git/config", ".gitconfig")):
+        return _GIT.search(text) is not None
+    if text.startswith(b"%PDF"):
+        return _PDF.search(text) is not None
+    marked_up = text[:64].lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<") and _end_of(name) not in ("md", "txt", "rst")
+    return (marked_up or _KINDS.get(_end_of(name)) == "page") and _PAGE.search(text) is not None
+
+
+def _end_of(name: str) -> str:
+    return name.rpartition(".")[2].lower()
 
 
 def may_be_old_pickle(head: bytes) -> bool:

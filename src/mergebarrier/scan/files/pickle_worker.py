@@ -20,9 +20,10 @@ import resource
 import sys
 import tarfile
 import zipfile
+import zlib
 from collections import deque
 from collections.abc import Callable, Iterator
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -33,12 +34,31 @@ MEMORY_BYTES = 1 << 30
 CPU_S = 10
 _MOST_BYTES = 128 << 20
 _HEAD_BYTES = 512
+#: Archives that nothing here unpacks: zstd, lz4, 7z, rar, compress, cabinets, squashfs, cpio.
+_CLOSED = (b"\x28\xb5\x2f\xfd", b"\x04\x22\x4d\x18", b"7z\xbc\xaf", b"Rar!", b"\x1f\x9d", b"MSCF", b"hsqs", b"070701")
 _PICKLE = re.compile(rb"\x80[\x01-\x05]|[(\]})\d]*[ci][A-Za-z_][\w.]*\r?\n[A-Za-z_][\w.]*\r?\n")
 _PACKED: dict[bytes, Callable[[IO[bytes]], io.BufferedIOBase]] = {
     b"\x1f\x8b": lambda data: gzip.GzipFile(fileobj=data),
     b"BZh": bz2.BZ2File,
     b"\xfd7zXZ": lzma.LZMAFile,
+    b"\x5d\x00\x00": lzma.LZMAFile,
+    **{magic: lambda data: io.BytesIO(_inflated(data)) for magic in (b"x\x01", b"x\x9c", b"x\xda")},
 }
+#: Texts in archives that are told: their names, and how many bytes of one and of all.
+_TEXTS = (".json", ".yaml", ".yml", ".jinja", ".jinja2", ".j2")
+_TEXT_BYTES, _TEXTS_BYTES = 256 << 10, 2 << 20
+
+
+class Seen(NamedTuple):
+    """What an archive holds: what its pickles would import, its texts, and what could not be unpacked."""
+
+    imports: "list[Global]"
+    texts: list[tuple[str, str]]
+    closed: list[str]
+
+
+def _inflated(data: IO[bytes]) -> bytes:
+    return zlib.decompressobj().decompress(data.read(_MOST_BYTES + 1), _MOST_BYTES + 1)
 
 
 def main(files: list[str]) -> None:
@@ -57,8 +77,12 @@ def main(files: list[str]) -> None:
                 named = {(one.module, one.name, one.safety.value) for one in (seen.globals if seen else ())}
                 found["globals"] = sorted(named)
                 if kind in ("zip", "archive"):
-                    named |= {(one.module, one.name, one.safety.value) for one in _inside(scanner, data, [_MOST_BYTES])}
-                    found["globals"] = sorted(named)
+                    inside = Seen([], [], [])
+                    try:
+                        _look_inside(scanner, data, "", inside, [_MOST_BYTES, _TEXTS_BYTES])
+                    finally:
+                        named |= {(one.module, one.name, one.safety.value) for one in inside.imports}
+                        found |= {"globals": sorted(named), "texts": inside.texts, "closed": inside.closed}
                 if kind == "pickle" and not named:  # picklescan takes what it cannot parse for harmless
                     data.seek(0)
                     deque(pickletools.genops(data), maxlen=0)
@@ -68,21 +92,30 @@ def main(files: list[str]) -> None:
         sys.stdout.flush()
 
 
-def _inside(scanner: "ModuleType", data: IO[bytes], left: list[int], depth: int = 4) -> "list[Global]":
-    """Return what pickles in an archive would import, archives in it included, until ``left`` bytes are unpacked."""
+def _look_inside(
+    scanner: "ModuleType", data: IO[bytes], name: str, seen: Seen, left: list[int], depth: int = 4
+) -> None:
+    """Add what an archive holds, archives in it included, until ``left`` bytes are unpacked or told."""
     data.seek(0)
     head = data.read(_HEAD_BYTES)
     data.seek(0)
     if _PICKLE.match(head):
-        return list(scanner.scan_pickle_bytes(data, "file", multiple_pickles=False).globals)
-    if head.startswith(b"\x93NUMPY"):
-        return list(scanner.scan_numpy(data, "file").globals)
-    if not depth:
-        return []
-    return [one for part in _parts(data, head, left) for one in _inside(scanner, io.BytesIO(part), left, depth - 1)]
+        seen.imports.extend(scanner.scan_pickle_bytes(data, "file", multiple_pickles=False).globals)
+    elif head.startswith(b"\x93NUMPY"):
+        seen.imports.extend(scanner.scan_numpy(data, "file").globals)
+    elif name.lower().endswith(_TEXTS):
+        text = data.read(min(_TEXT_BYTES, left[1]))
+        left[1] -= len(text)
+        seen.texts.append((name, text.decode("utf-8", "replace")))
+    elif head.startswith(_CLOSED) or not depth:
+        seen.closed.append(name)
+    else:
+        for inner, part in _parts(data, head, left):
+            below = f"{name}!{inner}" if name else inner
+            _look_inside(scanner, io.BytesIO(part), below, seen, left, depth - 1)
 
 
-def _parts(data: IO[bytes], head: bytes, left: list[int]) -> Iterator[bytes]:
+def _parts(data: IO[bytes], head: bytes, left: list[int]) -> Iterator[tuple[str, bytes]]:
     """Yield the members of a zip or tar file, or what a packed file holds; ValueError where that is too much."""
 
     def taken(file: IO[bytes] | io.BufferedIOBase | None) -> bytes:
@@ -94,15 +127,15 @@ def _parts(data: IO[bytes], head: bytes, left: list[int]) -> Iterator[bytes]:
 
     packed = next((unpack for magic, unpack in _PACKED.items() if head.startswith(magic)), None)
     if packed is not None:
-        yield taken(packed(data))
+        yield "unpacked", taken(packed(data))
     elif head[257:262] == b"ustar":
         with tarfile.TarFile(fileobj=data) as tar:
-            yield from (taken(tar.extractfile(member)) for member in tar if member.isfile())
+            yield from ((member.name, taken(tar.extractfile(member))) for member in tar if member.isfile())
     elif zipfile.is_zipfile(data):
         with zipfile.ZipFile(data) as table:
             for info in table.infolist():
                 if info.file_size <= left[0]:  # larger ones are weights; the finding about the archive stands
-                    yield taken(io.BytesIO(table.read(info)))
+                    yield info.filename, taken(io.BytesIO(table.read(info)))
 
 
 if __name__ == "__main__":

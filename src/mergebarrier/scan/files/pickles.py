@@ -33,6 +33,8 @@ class Imports:
       harmless:  how many names are known to be harmless.
       error:     why it could not be followed to its end; "" where it could.
       looked:    whether anything looked at it.
+      texts:     (name, text) of an archive's members that are texts which loaders read, as far as it was unpacked.
+      closed:    members, or "" for the file itself, of archives that nothing here unpacks.
     """
 
     dangerous: tuple[str, ...] = ()
@@ -40,6 +42,8 @@ class Imports:
     harmless: int = 0
     error: str = ""
     looked: bool = True
+    texts: tuple[tuple[str, str], ...] = ()
+    closed: tuple[str, ...] = ()
 
     def words(self) -> str:
         """Return the first names, the dangerous before the unknown."""
@@ -90,5 +94,10 @@ def _read(line: bytes) -> Imports:
     for module, name, safety in told["globals"]:
         by_safety[safety].append(f"{module}.{name}")
     return Imports(
-        tuple(by_safety["dangerous"]), tuple(by_safety["suspicious"]), len(by_safety["innocuous"]), told["error"]
+        tuple(by_safety["dangerous"]),
+        tuple(by_safety["suspicious"]),
+        len(by_safety["innocuous"]),
+        told["error"],
+        texts=tuple((name, text) for name, text in told.get("texts", ())),
+        closed=tuple(told.get("closed", ())),
     )

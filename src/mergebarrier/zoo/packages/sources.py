@@ -94,7 +94,9 @@ def download(package: Package) -> Path:
             digest = hashlib.file_digest(stream, "sha256").hexdigest()
         if digest != package.archive_sha256:
             raise _mismatch(Path(package.archive), digest, package.archive_sha256)
-        return Path(shutil.move(archive, _downloads() / package.archive))
+        fetched = Path(shutil.move(archive, _downloads() / package.archive))
+    _sweep()  # by now a client that outlived a killed run has ended, too
+    return fetched
 
 
 @contextmanager
