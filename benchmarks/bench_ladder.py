@@ -24,6 +24,7 @@ import mergebarrier as mb
 from _keep import say
 from _ladder_tables import tables
 from mergebarrier import zoo
+from mergebarrier.api import compare_reports
 from mergebarrier.audit import AuditSpec, MergeSetting, run_audit
 from mergebarrier.errors import MergebarrierError
 from mergebarrier.keys import Key
@@ -217,7 +218,7 @@ def main() -> None:
             shutil.rmtree(folder / f"work-{key}")
     kept = sorted(REPORTS.glob("*.json"))
     if kept:
-        (REPORTS / "leaderboard.html").write_text(mb.compare_reports(kept).render("html"), encoding="utf-8")
+        (REPORTS / "leaderboard.html").write_text(compare_reports(kept).render("html"), encoding="utf-8")
     print(tables(REPORTS))
 
 

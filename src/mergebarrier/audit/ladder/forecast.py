@@ -36,7 +36,7 @@ def forecast(bench: Bench, levels: Sequence[Level]) -> dict[str, Work]:
     points = (2 + len(made)) * spec.points
     parts[LAST] = Work(
         evaluations=points,
-        merges=points + 2.0 * (2 + len(made)),
+        merges=points + 4.0 * (2 + len(made)),
         read=round(points * share * _tokens(bench, "test")) + 4 * spec.compare_tokens * (1 + len(made)),
     )
     return parts
