@@ -8,25 +8,29 @@ import tiny_models
 from family_verbs import KEYS, Family
 from mergebarrier import verbs
 from mergebarrier.checkpoint import open_checkpoint
-from mergebarrier.errors import MethodRefused, ShapeMismatch
+from mergebarrier.errors import ConfigMismatch, MethodRefused, ShapeMismatch
 from mergebarrier.keys import Key
 from mergebarrier.merge import make, plan
 from mergebarrier.protect import Widen
 from mergebarrier.realign import FoldWidth, GaugeFix
 
-FAMILIES = ["llama", "gpt2", "mixtral", "phi3", "deepseek"]
+FAST = {*((name, 1) for name in ("llama", "gpt2", "mixtral", "phi3", "deepseek")), ("qwen3", 2)}
 
 
 @pytest.mark.parametrize(
-    "name",
-    [pytest.param(one, marks=[] if one in FAMILIES else pytest.mark.slow) for one in family_models.MODELS],
+    ("name", "copies"),
+    [
+        pytest.param(name, copies, marks=[] if (name, copies) in FAST else pytest.mark.slow)
+        for name in family_models.MODELS
+        for copies in (1, 2)
+    ],
 )
-def test_it_folds_to_the_shapes_that_were_and_keeps_the_function(name, tmp_path):
+def test_it_folds_to_the_shapes_that_were_and_keeps_the_function(name, copies, tmp_path):
     family, out = Family(name, tmp_path), tmp_path / "folded"
     try:
-        wide = family.protect(family.base, Widen(), KEYS[0])
+        wide = family.protect(family.base, Widen(key_heads=copies), KEYS[0])
     except MethodRefused as refused:
-        assert "wide" in str(refused)
+        assert "wide" in str(refused) or (copies > 1 and refused.where == "--key-heads")
         return
     with open_checkpoint(wide) as model:
         verbs.realign(model, None, FoldWidth(), verbs.OutputOptions(out))
@@ -35,16 +39,29 @@ def test_it_folds_to_the_shapes_that_were_and_keeps_the_function(name, tmp_path)
     assert family.error(out, family.base) < 1e-5
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_then_gaugefix_gives_back_the_expert(dtype, tmp_path, protect_with):
+@pytest.mark.parametrize(("name", "copies"), [("llama-gqa-untied", 3), ("llama-mqa-biased", 4)])
+def test_key_heads_fold_from_the_file_alone_and_keep_the_function(name, copies, tmp_path, protect_with):
+    model, out = tiny_models.save(name, tmp_path / "model"), tmp_path / "folded"
+    wide = protect_with(model, Widen(key_heads=copies))
+    with open_checkpoint(wide) as source:
+        verbs.realign(source, None, FoldWidth(), verbs.OutputOptions(out))
+    with open_checkpoint(out) as folded, open_checkpoint(model) as was:
+        assert {n: t.shape for n, t in folded.tensors.items()} == {n: t.shape for n, t in was.tensors.items()}
+        assert folded.config == was.config
+    sides = [tiny_models.logits(side, exact_norms=True) for side in (out, model)]
+    assert tiny_models.relative_error(*sides) < 1e-5
+
+
+@pytest.mark.parametrize(("dtype", "copies"), [(torch.float32, 1), (torch.bfloat16, 3)])
+def test_then_gaugefix_gives_back_the_expert(dtype, copies, tmp_path, protect_with):
     name = "llama-gqa-untied"
     base = tiny_models.save(name, tmp_path / "base", dtype=dtype)
     expert = tiny_models.save_expert(name, tmp_path / "expert", step=0.02)
     if dtype == torch.bfloat16:
         _rounded(expert)
-    wide = protect_with(expert, Widen())
+    wide = protect_with(expert, Widen(key_heads=copies))
     with open_checkpoint(wide) as model, open_checkpoint(base) as anchor:
-        with pytest.raises(ShapeMismatch):
+        with pytest.raises(ConfigMismatch if copies > 1 else ShapeMismatch):
             plan(make("linear"), anchor, [model, anchor])
         verbs.realign(model, None, FoldWidth(), verbs.OutputOptions(tmp_path / "folded"))
         with open_checkpoint(tmp_path / "folded") as folded:

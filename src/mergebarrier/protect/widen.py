@@ -132,9 +132,15 @@ def _configs(options: Widen, context: Context) -> "tuple[Resized, Resized]":
     there = {key: -(-int(size * (1 + options.share)) // _MULTIPLE) * _MULTIPLE for key, size in here.items()}
     if options.key_heads > 1:
         groups = symmetry.groups_of(architecture.circuits[0])
-        if groups is None or any(_nested(member) for circuit in architecture.circuits for member in circuit.members):
+        key = "" if groups is None else circuits.key_of(architecture, groups[0])
+        if (
+            groups is None
+            or not key
+            or any(_nested(member) for circuit in architecture.circuits for member in circuit.members)
+        ):
             raise MethodRefused(
-                f"key heads of a {architecture.family} cannot be told apart from its query heads",
+                f"key heads of a {architecture.family} cannot be multiplied: no key of the configuration tells them from "
+                "its query heads",
                 where="--key-heads", remedy="leave --key-heads out",
             )  # fmt: skip
         if undone is None and sizes[groups[1]] % options.key_heads:
@@ -142,8 +148,7 @@ def _configs(options: Widen, context: Context) -> "tuple[Resized, Resized]":
                 f"{sizes[groups[1]]} query heads share a key head, which {options.key_heads} cannot take over",
                 where="--key-heads", remedy=f"give a divisor of {sizes[groups[1]]}",
             )  # fmt: skip
-        key, count = circuits.key_of(architecture, groups[0]), sizes[groups[0]]
-        here, there = here | {key: count}, there | {key: count * options.key_heads}
+        here, there = here | {key: sizes[groups[0]]}, there | {key: sizes[groups[0]] * options.key_heads}
     if undone is not None:
         widths = undone["widths"]
         assert isinstance(widths, list)

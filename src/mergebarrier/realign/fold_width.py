@@ -8,7 +8,7 @@ Whatever stands in a group of equal gates (up to a sign and a scale), its sum is
 A sum that cancels was a decoy; another is of rank one, and is split again: d = M w, u = M^T d / |d|^2, a few times.
 All layers get the width of the widest, and what is left is a model in another order, which ``gaugefix`` puts back.
 
-Source: ours.  Without a gate u is 1.  Key heads that were multiplied stay as they are.
+Source: ours.  Without a gate u is 1.  Key heads that were multiplied are found by ``fold_heads``.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from mergebarrier import circuits, symmetry
 from mergebarrier.errors import MethodRefused
 from mergebarrier.lazy import torch
 from mergebarrier.parameters import check_values, number
+from mergebarrier.realign.fold_heads import FoldedHeads, folded_heads, has_groups
 from mergebarrier.realign.realignment import read
 
 if TYPE_CHECKING:
@@ -60,20 +61,24 @@ class FittedWidth:
     """What every MLP folds to."""
 
     found: Mapping[str, _Found]
+    heads: Mapping[str, FoldedHeads]
     sizes: Mapping[str, int]
     diagnostics: dict[str, object]
     output: OutputFolder
 
     def apply(self, circuit: Circuit, tensors: Tensors, anchor: Tensors) -> dict[str, Tensor]:
-        """Add up neurons of one gate."""
+        """Add up neurons of one gate; keep key heads once."""
         del anchor
-        folded, found = dict(tensors), self.found.get(circuit.name, {})
+        folded, found, heads = dict(tensors), self.found.get(circuit.name, {}), self.heads.get(circuit.name)
+        if heads is not None:
+            folded = dict(symmetry.act_each(circuit, heads.elements, folded))
+            folded = heads.once(circuit, folded, dict(circuit.sizes))
         for member in circuit.members:
             here = {
                 one[0]: groups for one, groups in found.items() if one in circuits.instances_of(circuit.family, member)
             }
             if here:
-                wide = tensors[member.name].double()
+                wide = folded[member.name].double()
                 pieces = []
                 for factors, view in symmetry.unfold(wide, member.nodes, circuit.sizes):
                     for place, factor in enumerate(factors):
@@ -124,23 +129,48 @@ class FoldWidth:
                 if key := circuits.key_of(architecture, axis):
                     values[key] = max(values.get(key, 0), *(one.count for one in neurons))
                     was[key] = architecture.circuits[0].sizes[axis]
+        heads = _heads(architecture, model, self.tolerance, parallel)
+        for one in heads.values():
+            if key := circuits.key_of(architecture, one.group):
+                was[key] = architecture.circuits[0].sizes[one.group]
+                values[key] = was[key] // one.copies
         if values == was:
             raise MethodRefused(
-                "no two neurons share a gate: this model was not widened",
+                "no two neurons share a gate, no two key heads are one: this model was not widened",
                 where=model.path,
                 remedy="use --method gaugefix",
             )
         resized = circuits.Resized.of(model, architecture, values)
+        copies = next((one.copies for one in heads.values()), 1)
+        neurons = {axis for groups in found.values() for axis, _ in groups}
+        keys = [key for axis in neurons if (key := circuits.key_of(architecture, axis))]
+        folded = sum(was[key] - values[key] for key in keys)
         return FittedWidth(
             found,
+            heads,
             resized.sizes,
-            {"neurons_folded": sum(was.values()) - sum(values.values()), "tokens": 0},
+            {"neurons_folded": folded, "copies_of_key_heads": copies, "tokens": 0},
             resized.folder(model, architecture),
         )
 
 
+def _heads(
+    architecture: Architecture, model: Checkpoint, tolerance: float, parallel: ParallelMap
+) -> dict[str, FoldedHeads]:
+    """Return the copies of key heads of every circuit that has any; nothing unless all have the same number."""
+    known = [circuit for circuit in architecture.circuits if has_groups(circuit)]
+    results = list(parallel(lambda circuit: folded_heads(circuit, read(circuit, model), tolerance), known))
+    found = [one for one in results if one is not None]
+    if len(found) < len(known) or len({one.copies for one in found}) > 1:
+        return {}
+    return {circuit.name: one for circuit, one in zip(known, found, strict=True)}
+
+
 def folds(architecture: Architecture, model: Checkpoint) -> bool:
-    """Whether the first MLP of a model holds neurons that are one."""
+    """Whether the first MLP of a model holds neurons that are one, or the first attention key heads that are."""
+    heads = next((one for one in architecture.circuits if has_groups(one)), None)
+    if heads is not None and folded_heads(heads, read(heads, model), FoldWidth().tolerance) is not None:
+        return True
     first = next((circuit for circuit in architecture.circuits if symmetry.neuron_axes(circuit)), None)
     if first is None:
         return False
