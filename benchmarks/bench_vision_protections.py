@@ -50,6 +50,9 @@ LINES: Mapping[str, Line] = {
     "none": Line(),
     "exact": Line(method="exact"),
     "mergebarrier, attention": Line(method="mergebarrier", attack=("flip_again",)),
+    "mergebarrier, full": Line(
+        method="mergebarrier", parameters={"ffn": "poly"}, attack=("poly_invert", "flip_again", "gaugefix")
+    ),
     "params": Line(method="params"),
     "params, paper": Line(method="params", parameters={"preset": "paper"}),
     "mergelock": Line(method="mergelock"),
@@ -80,9 +83,17 @@ SIZES: Mapping[str, Size] = {
     "dino": Size(
         pictures=100,
         keys=1,
-        lines=("none", "exact", "mergebarrier, attention", "params, paper", "mergelock, paper", "params+mergelock"),
+        lines=(
+            "none",
+            "exact",
+            "mergebarrier, attention",
+            "mergebarrier, full",
+            "params, paper",
+            "mergelock, paper",
+            "params+mergelock",
+        ),
         merges=("task arithmetic, 0.3",),
-        attacks=("aga", "gaugefix"),
+        attacks=("aga", "gaugefix", SPECIFIC),
     ),
     "small": Size(pictures=200, keys=3, merges=("task arithmetic, 0.3",)),
 }
@@ -136,7 +147,9 @@ class Row:
         if not self.line.method:
             return source
         protection = protection_named(self.line.method, self.line.parameters)
-        mb.protect(source, out, method=protection, key=Key(bytes([self.key]) * 32) if protection.keyed else None)
+        key = Key(bytes([self.key]) * 32) if protection.keyed else None
+        images = vision_bench(self.world.size).tasks[self.task] if "ffn" in self.line.parameters else None
+        mb.protect(source, out, method=protection, key=key, images=images)
         return out
 
     def alone(self) -> dict[str, Any]:

@@ -74,7 +74,9 @@ def _sentence(diagnostics: Mapping[str, object]) -> str:
     if "circuits_flipped" in diagnostics:
         return f"flipped {diagnostics['circuits_flipped']} attention circuits back, if that is what was done to them"
     if "neurons_folded" in diagnostics:
-        return f"folded {diagnostics['neurons_folded']} neurons per layer into others"
+        copies = diagnostics.get("copies_of_key_heads", 1)
+        heads = "" if copies == 1 else f", and every {copies} key heads into one"
+        return f"folded {diagnostics['neurons_folded']} neurons per layer into others{heads}"
     if "networks_inverted" in diagnostics:
         return (
             f"inverted the polynomials of {diagnostics['neurons_inverted']} neurons in "

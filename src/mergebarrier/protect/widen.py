@@ -133,14 +133,10 @@ def _configs(options: Widen, context: Context) -> "tuple[Resized, Resized]":
     if options.key_heads > 1:
         groups = symmetry.groups_of(architecture.circuits[0])
         key = "" if groups is None else circuits.key_of(architecture, groups[0])
-        if (
-            groups is None
-            or not key
-            or any(_nested(member) for circuit in architecture.circuits for member in circuit.members)
-        ):
+        nested = (_nested(member) for circuit in architecture.circuits for member in circuit.members)
+        if groups is None or not key or any(nested):
             raise MethodRefused(
-                f"key heads of a {architecture.family} cannot be multiplied: no key of the configuration tells them from "
-                "its query heads",
+                f"key heads of a {architecture.family} cannot be told apart from its query heads",
                 where="--key-heads", remedy="leave --key-heads out",
             )  # fmt: skip
         if undone is None and sizes[groups[1]] % options.key_heads:

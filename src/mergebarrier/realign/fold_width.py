@@ -142,8 +142,8 @@ class FoldWidth:
             )
         resized = circuits.Resized.of(model, architecture, values)
         copies = next((one.copies for one in heads.values()), 1)
-        neurons = {axis for groups in found.values() for axis, _ in groups}
-        keys = [key for axis in neurons if (key := circuits.key_of(architecture, axis))]
+        axes = {axis for groups in found.values() for axis, _ in groups}
+        keys = [key for one in axes if (key := circuits.key_of(architecture, one))]
         folded = sum(was[key] - values[key] for key in keys)
         return FittedWidth(
             found,

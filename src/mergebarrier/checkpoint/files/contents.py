@@ -34,6 +34,7 @@ class Fit(TypedDict, total=False):
     matched: bool
     circuits_flipped: Count
     neurons_folded: Count
+    copies_of_key_heads: Count
     seen: list[str]
     networks_inverted: Count
     neurons_inverted: Count
