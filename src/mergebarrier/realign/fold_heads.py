@@ -77,7 +77,7 @@ def folded_heads(circuit: Circuit, tensors: Tensors, tolerance: float) -> Folded
         one: side
         for one in circuit.instances
         if circuit.axis(one).space in symmetry.HEADS
-        if (side := _Side.of(circuit, one, tensors, group, member)) is not None
+        if (side := _RepeatedSide.of(circuit, one, tensors, group, member)) is not None
     }
     if {circuit.axis(one).space for one in sides} != symmetry.HEADS:
         return None
@@ -97,7 +97,7 @@ def folded_heads(circuit: Circuit, tensors: Tensors, tolerance: float) -> Folded
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class _Side:
+class _RepeatedSide:
     """What is repeated of one basis: Float64[Tensor, "groups n m"], its first ``rotated`` entries in planes.
 
     Where all heads are in one basis, because a norm has gains for it, copies are the same numbers.
@@ -111,7 +111,7 @@ class _Side:
     pairs: bool
 
     @classmethod
-    def of(cls, circuit: Circuit, one: Instance, tensors: Tensors, group: str, member: str) -> _Side | None:
+    def of(cls, circuit: Circuit, one: Instance, tensors: Tensors, group: str, member: str) -> _RepeatedSide | None:
         found, dual = [], False
         for block in symmetry.blocks(circuit, tensors):
             axes = [factor.axis for factor in block.factors]
