@@ -38,13 +38,12 @@ def render(page: str) -> str:
     """Return a page with the tables that its marks ask for."""
 
     def filled(found: re.Match[str]) -> str:
-        mark = "<!-- figures: protections vision_protections -->"
+        table, given = block(found[2], found[3]), ""
         if found[2] == "published":
-            given = " ".join(sorted({word for one in tables.PUBLISHED for word in one.figures} - {"-"}))
-            mark = mark.replace(" -->", f"; given: {given} .2 1 10 -->")
-        table = block(found[2], found[3])
-        if found[2] in ("language", "costs"):  # means over keys, which stand in no row
-            mark = mark.replace(" -->", f"; derived: {' '.join(sorted(set(re.findall(MEAN, table))))} -->")
+            words = sorted({word for one in tables.PUBLISHED for word in one.figures} - {"-"})
+            given = f"; given: {' '.join(words)} .2 1 10"
+        means = " ".join(sorted(set(re.findall(MEAN, table))))  # over keys, which stand in no row
+        mark = f"<!-- figures: protections vision_protections; derived: {means}{given} -->"
         return f"{found[1]}{mark}\n\n{table}\n\n{found[5]}"
 
     return BLOCK.sub(filled, page)
