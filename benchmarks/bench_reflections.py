@@ -1,8 +1,8 @@
 """Why MergeBarrier's attention half hurts the small encoder more: what its reflections leave of a merge.
 
 At coefficient c task arithmetic leaves W_0 + c (P W - W_0) of a reflected direction, about (1 - 2c) W: .4 of queries
-and of keys at .3, so .16 of their products.  Here the merge that nobody protected has its queries and keys shrunk so along
-the half of directions with most energy, which MergeBarrier reflects, or along the other half, or has no queries.
+and of keys at .3, so .16 of their products.  Here the merge that nobody protected has its queries and keys shrunk so
+along the half of directions with most energy, which MergeBarrier reflects, or along the other half, or has no queries.
 Finished cells are kept.
 """
 
