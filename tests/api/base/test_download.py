@@ -38,6 +38,12 @@ def _files(value: float) -> dict[str, bytes]:
         "pytorch_model.bin": b"\x80\x04.",
         "modeling_tiny.py": b"raise SystemExit",
         "onnx/model.safetensors": b"",
+        "onnx/config.json": b"{}",
+        "modules.json": json.dumps([{"path": "1_Pooling", "type": "sentence_transformers.models.Pooling"}]).encode(),
+        "1_Pooling/config.json": b"{}",
+        "1_Pooling/pytorch_model.bin": b"\x80\x04.",
+        "2_Other/config.json": b"{}",
+        "additional_chat_templates/rag.jinja": b"x",
     }
 
 
@@ -70,8 +76,12 @@ def test_a_model_is_fetched_at_a_commit_without_pickles_and_programs(hub, tmp_pa
         "model.safetensors.index.json",
         "part-1.safetensors",
         "part-2.safetensors",
+        "modules.json",
+        "1_Pooling/config.json",
+        "additional_chat_templates/rag.jinja",
     }
-    assert {path.name for path in snapshot.iterdir()} == set(hub.fetched) == allowed
+    found = {str(path.relative_to(snapshot)) for path in snapshot.rglob("*") if not path.is_dir()}
+    assert found == allowed and set(hub.fetched) == {name.rpartition("/")[2] for name in allowed}
     with open_checkpoint(snapshot) as checkpoint:
         assert checkpoint.read("w2").tolist() == [1.0] * 3
 
