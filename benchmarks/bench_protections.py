@@ -235,8 +235,9 @@ class Row:
 
 def keys_of(name: str) -> range:
     """Return the numbers of the keys that a row is measured under: one where nothing is drawn."""
-    parts = [part for part in LINES[name].method.split("+") if part]
-    return range(1, KEYS + 1 if any(PROTECTIONS[part].keyed for part in parts) else 2)
+    line = LINES[name]
+    drawn = bool(line.method) and protection_named(line.method, line.parameters).keyed
+    return range(1, KEYS + 1 if drawn else 2)
 
 
 def main() -> None:
