@@ -75,7 +75,7 @@ PAID: Mapping[str, Any] = {"budget": 10.0, "learning_rate": 1e-3}
 LINES: Mapping[str, Line] = {
     "none": Line(),
     "trap2": Line(method="trap2", parameters={**PAID, "strength": 0.15}),
-    "layered": Line(method="layered", parameters={**PAID, "strength": 0.15, "decoy": "loss"}),
+    "layered, decoy loss": Line(method="layered", parameters={**PAID, "strength": 0.15, "decoy": "loss"}),
     "matched control": Line(method="layered", parameters=PAID, control=True),
     "arf": Line(method="arf", parameters={"margin": 0.5, "budget": 100.0, "check_every": STEPS, "strength": 3.0}),
     "arf + lock": Line(like="arf", lock=True),
@@ -83,7 +83,7 @@ LINES: Mapping[str, Line] = {
     "arf + lock, gaugefix": Line(like="arf", lock=True, attack="gaugefix"),
     "mergeguard, beta 1": Line(method="mergeguard", parameters={**PAID, "beta": 1.0}),
     "mergeguard, beta 2": Line(method="mergeguard", parameters={**PAID, "beta": 2.0}),
-    "layered, decoy base": Line(method="layered", parameters=PAID),
+    "layered": Line(method="layered", parameters=PAID),
 }
 #: Column -> the merges of its cells, by their names in the audit; "shared" are those at one coefficient for both.
 COLUMNS: Mapping[str, tuple[str, ...]] = {
