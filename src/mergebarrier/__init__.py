@@ -25,6 +25,12 @@ if TYPE_CHECKING:
     from mergebarrier.api.extract import ExtractionReport, MisleadReport, extract, mislead
     from mergebarrier.api.family import FamilyReport, check_family
     from mergebarrier.api.files import ImportReport, import_gguf
+    from mergebarrier.api.fingerprint import (
+        FingerprintReport,
+        RecognitionReport,
+        fingerprint_embed,
+        fingerprint_verify,
+    )
     from mergebarrier.api.image_task import HeadOptions, ImageTaskReport, image_task
     from mergebarrier.api.inspect import InspectReport, inspect
     from mergebarrier.api.measure_backdoor import BackdoorReport, measure_backdoor
@@ -36,6 +42,7 @@ if TYPE_CHECKING:
     from mergebarrier.api.realign import RealignReport, realign
     from mergebarrier.api.report import report
     from mergebarrier.api.scan import ScanReport, scan
+    from mergebarrier.api.statement import write_statement
     from mergebarrier.api.unprotect import UnprotectReport, unprotect
     from mergebarrier.api.verify import VerifyReport, verify
     from mergebarrier.api.watermark import ImitationReport, ShieldReport, imitation, shield
@@ -117,6 +124,7 @@ __all__ = [
     "Exact",
     "ExtractionReport",
     "FamilyReport",
+    "FingerprintReport",
     "Fisher",
     "GaugeFix",
     "HeadOptions",
@@ -151,6 +159,7 @@ __all__ = [
     "Ram",
     "RamPlus",
     "RealignReport",
+    "RecognitionReport",
     "RegMean",
     "RegMeanPlus",
     "RelateOptions",
@@ -180,6 +189,8 @@ __all__ = [
     "demo",
     "evaluate",
     "extract",
+    "fingerprint_embed",
+    "fingerprint_verify",
     "image_task",
     "imitation",
     "import_gguf",
@@ -198,6 +209,7 @@ __all__ = [
     "shield",
     "unprotect",
     "verify",
+    "write_statement",
     "zoo_assets",
     "zoo_path",
     "zoo_rows",
