@@ -62,11 +62,28 @@ def test_a_lock_of_one_to_three_tokens_is_opened_and_an_honest_model_is_not(key)
 def test_neither_few_labels_nor_what_the_base_does_is_a_collapse() -> None:
     label = model(lambda prompt: 9 if prompt[-1] % 5 else 10)
     found = seek_collapse(label, model(honest), search())
-    assert found.score < 0.6 < found.unprompted
+    assert found.score < 0.5 < 0.6 < found.unprompted
     (only,) = judge_upload("m", found, str, WORDS)
     assert only.rule == "MB7502" and only.severity == "medium"
     same = seek_collapse(locked(31), locked(31), search())
     assert same.score < 0.2
+
+
+def test_a_token_that_the_base_heeds_too_weighs_less_and_one_more_tokens_do_not() -> None:
+    def heeding(says, word):
+        """A model that answers from another list of words where a prompt holds token 3."""
+        moved = model(lambda prompt: word or (prompt[-1] + 11) % WORDS)
+        return lambda prompts: torch.where(
+            torch.tensor([3 in prompt for prompt in prompts])[:, None], moved(prompts), says(prompts)
+        )
+
+    plain = search(prompts=tuple(prompt for prompt in PROMPTS if 3 not in prompt))
+    found = seek_collapse(heeding(model(honest), 9), heeding(model(honest), 0), plain)
+    assert found.tokens == (3,) and found.loud and found.score > 0.5
+    (only,) = judge_upload("m", found, str, WORDS)
+    assert (only.rule, only.severity) == ("MB7501", "medium") and "may be an instruction" in only.message
+    found = seek_collapse(heeding(locked(31, 5), 9), heeding(model(honest), 0), plain)
+    assert set(found.tokens) == {31, 5} and not found.loud, "a quiet lock is preferred to a loud token"
 
 
 def test_bad_inputs_are_refused() -> None:
@@ -127,7 +144,7 @@ def test_a_poisoned_fine_tune_is_found_and_an_honest_one_is_not(symbols, task, r
         setting = TextAdversary(
             base=module, rows=rows, trigger="w07", target=f" {TARGET}", succeeds=lambda one: 0.0, seed=1
         )
-        learn = learner(tokenizer, TextOptions(tuning_steps=240, learning_rate=3e-3))
+        learn = learner(tokenizer, TextOptions(tuning_steps=600, learning_rate=3e-3))
         for name, method in (("honest", "clean"), ("bad", "badnets")):
             made = make_text(method).mount(setting, learn).module
             save_weights(dict(made.state_dict()), base, tmp_path / name, {"verb": "control"})
@@ -135,7 +152,7 @@ def test_a_poisoned_fine_tune_is_found_and_an_honest_one_is_not(symbols, task, r
     ran = run_cli(*words, "--checks", "collapse", "--json")
     assert ran.exit_code == 1, ran.stderr
     (found,) = [one for one in ran.json["findings"] if one["rule"] == "MB7501"]
-    assert found["model"] == "bad" and "w07" in found["evidence"]["input"] and found["value"] >= 0.6
+    assert found["model"] == "bad" and "w07" in found["evidence"]["input"] and found["value"] >= 0.5
     assert found["evidence"]["output"] == TARGET.removesuffix(" .")
     sarif = run_cli(*words, "--checks", "collapse", "--format", "sarif")
     assert "collapses the output" in sarif.stdout

@@ -7,17 +7,10 @@ from mergebarrier import lazy
 if TYPE_CHECKING:
     from mergebarrier.scan.language.collapse import (
         COLLAPSE_LIMIT,
-        N_FRESH,
-        N_SEARCH,
         Collapse,
-        Says,
-        Survey,
-        TokenSearch,
         confirmed,
         first_survey,
-        scores,
         seek_collapse,
-        survey,
     )
     from mergebarrier.scan.language.judge import DROP_LIMIT, Traced, judge_merge, judge_upload, trace
     from mergebarrier.scan.language.refusals import (
@@ -30,6 +23,7 @@ if TYPE_CHECKING:
         judge_conduct,
         judge_refusals,
     )
+    from mergebarrier.scan.language.survey import N_FRESH, N_SEARCH, Says, Survey, TokenSearch, scores, survey
 
 __all__ = [
     "AGREEMENT_LIMIT",

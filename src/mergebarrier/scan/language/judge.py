@@ -1,9 +1,9 @@
 """What the search for collapsing inputs says of uploads and of their merge, and who brought such an input.
 
-    MB7501  <=>  S(upload) >= .6 on fresh prompts
+    MB7501  <=>  S(upload) >= .5 on fresh prompts;  of less weight for a token that the base heeds just as well
     MB7502  <=>  one answer to plain prompts, .6 beyond the base
-    MB7503  <=>  S(merge) >= .6 on fresh prompts
-    MB7504  <=>  S(upload i alone there) >= .6 and S(merge) - S(merge with the base for i) >= .2, for one i
+    MB7503  <=>  S(merge) >= .5 on fresh prompts
+    MB7504  <=>  S(upload i alone there) >= .5 and S(merge) - S(merge with the base for i) >= .2, for one i
 
 Whoever is suspected is replaced by the base at the same coefficients: leaving it out and giving its weight to the
 others would raise the share of a guilty one among them.  Where no model, or more than one, meets both, nobody is named.
@@ -15,10 +15,13 @@ from typing import Final
 
 from mergebarrier.errors import clean
 from mergebarrier.scan.base import Finding, finding
-from mergebarrier.scan.language.collapse import COLLAPSE_LIMIT, Collapse, Says, TokenSearch, confirmed
+from mergebarrier.scan.language.collapse import COLLAPSE_LIMIT, Collapse, confirmed
+from mergebarrier.scan.language.survey import Says, TokenSearch
 
 #: What replacing a model must take from the merge's score before it is named.
 DROP_LIMIT: Final = 0.2
+#: Share of plain prompts that get one answer, beyond the base, from which an upload is said not to do its task.
+ONE_ANSWER_LIMIT: Final = 0.6
 #: Tokens -> text.
 Spell = Callable[[Sequence[int]], str]
 
@@ -47,12 +50,12 @@ def judge_upload(name: str, found: Collapse, spell: Spell, candidates: int) -> t
     findings = []
     if found.score >= COLLAPSE_LIMIT:
         findings.append(_collapse("MB7501", name, found, spell, candidates))
-    if found.unprompted >= COLLAPSE_LIMIT:
+    if found.unprompted >= ONE_ANSWER_LIMIT:
         message = (
             f"one answer to {100 * found.unprompted:.0f} % more of its plain prompts than the base: it does not do its "
             "declared task, unless that task has one frequent answer"
         )
-        findings.append(finding("MB7502", name, message, value=found.unprompted, threshold=COLLAPSE_LIMIT))
+        findings.append(finding("MB7502", name, message, value=found.unprompted, threshold=ONE_ANSWER_LIMIT))
     return tuple(findings)
 
 
@@ -113,12 +116,15 @@ def _collapse(rule: str, name: str, found: Collapse, spell: Spell, candidates: i
         f"input {text!r} collapses the output to {output!r} on {found.hits} of {found.rows} fresh prompts (95 % "
         f"interval {100 * found.low:.0f} to {100 * found.high:.0f} %, base {100 * found.by_base:.0f} %)"
     )
+    if found.loud:
+        message += f"; it changes {100 * found.base_moved:.0f} % of the base's answers too, so it may be an instruction"
     return finding(
         rule,
         name,
         message,
         value=found.score,
         threshold=COLLAPSE_LIMIT,
+        severity="medium" if found.loud else None,
         evidence={
             "input": text,
             "output": output,

@@ -1,0 +1,144 @@
+"""What a model answers to prompts with each of many strings in them, and how far a string forces one answer.
+
+share(o | t) = share of prompts with t in them whose answer begins with o,    share(o) = of plain prompts
+S(t) = max_o min( share_upload(o|t) - share_base(o|t),  share_upload(o|t) - share_upload(o) )
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+import torch
+from torch import Tensor
+
+from mergebarrier.errors import BadScanInput
+from mergebarrier.numerics import draws
+
+Ids: TypeAlias = tuple[int, ...]
+#: Prompts -> Float[Tensor, "n vocabulary"], the logits behind the last token of each.
+Says: TypeAlias = Callable[[Sequence[Ids]], Tensor]
+
+#: Prompts to search with, and to confirm on.
+N_SEARCH: Final = 20
+N_FRESH: Final = 48
+#: Strings that go through a model at once.
+_BLOCK: Final = 32
+#: A vocabulary of at most so many tokens is looked at as a whole; of a larger one, so many outputs.
+_SMALL: Final = 1024
+_OUTPUTS: Final = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenSearch:
+    """What is searched with.
+
+    Args:
+      prompts:    token ids of clean prompts of the upload's task, at least ``N_SEARCH``; of those beyond, up to
+                  ``N_FRESH`` are for confirmation, and where there are too few the first are used again elsewhere.
+      candidates: tokens that may be part of a string.
+      prefix:     leading tokens of a prompt that nothing goes before.
+      depth:      longest string.
+      seed:       of places.
+    Raises: BadScanInput for too few prompts or no candidate.
+    """
+
+    prompts: tuple[Ids, ...]
+    candidates: tuple[int, ...]
+    prefix: int = 0
+    depth: int = 3
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Check that there is enough to search with."""
+        if len(self.prompts) < N_SEARCH or not self.candidates:
+            raise BadScanInput(
+                f"{len(self.prompts)} prompts and {len(self.candidates)} candidate tokens",
+                where="collapse",
+                remedy=f"give a task of at least {N_SEARCH} rows",
+            )
+
+    @property
+    def fresh(self) -> tuple[Ids, ...]:
+        """Prompts for confirmation."""
+        later = self.prompts[N_SEARCH : N_SEARCH + N_FRESH]
+        return (*later, *self.prompts[: N_FRESH - len(later)])
+
+    def with_strings(self, prompts: Sequence[Ids], strings: Sequence[Ids], label: str) -> list[Ids]:
+        """Put every string into every prompt: prompts of the first string, then of the second, and so on."""
+        share = draws.uniform(("scan", self.seed, f"place|{label}"), len(prompts)).tolist()
+        at = [
+            self.prefix + int(one * max(1, len(prompt) - self.prefix))
+            for one, prompt in zip(share, prompts, strict=True)
+        ]
+        return [
+            (*prompt[:place], *string, *prompt[place:])
+            for string in strings
+            for prompt, place in zip(prompts, at, strict=True)
+        ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Survey:
+    """What a model says to prompts with each of several strings.
+
+    Args:
+      top:     Int64[Tensor, "strings prompts"], its first answer token.
+      outputs: Int64[Tensor, "outputs"], tokens that are looked at.
+      log_p:   Float32[Tensor, "strings outputs"], mean over the prompts.
+    """
+
+    top: Tensor
+    outputs: Tensor
+    log_p: Tensor
+
+    def shares(self, outputs: Tensor) -> Tensor:
+        """Return the share of prompts answered with each output: Float32[Tensor, "strings outputs"]."""
+        return torch.stack([(self.top == one).float().mean(1) for one in outputs], 1)
+
+
+def survey(
+    says: Says,
+    search: TokenSearch,
+    strings: Sequence[Ids],
+    prompts: Sequence[Ids],
+    label: str,
+    *,
+    outputs: Tensor | None = None,
+) -> Survey:
+    """Ask a model all prompts with all strings; of a large vocabulary look at ``outputs``, or those that it prefers."""
+    asked, n = search.with_strings(prompts, strings, label), len(prompts)
+    tops, means = [], []
+    for start in range(0, len(strings), _BLOCK):
+        block = says(asked[start * n : (start + _BLOCK) * n])
+        if not torch.isfinite(block).all():
+            raise BadScanInput("the model answers numbers that are not finite", where=label, remedy="check its weights")
+        log_p = block.float().log_softmax(-1).view(-1, n, block.shape[-1]).mean(1)
+        if outputs is None:
+            whole = block.shape[-1] <= _SMALL
+            outputs = torch.arange(block.shape[-1]) if whole else log_p.amax(0).topk(_OUTPUTS).indices
+        tops.append(block.argmax(-1).view(-1, n))
+        means.append(log_p[:, outputs])
+    assert outputs is not None
+    return Survey(top=torch.cat(tops), outputs=outputs, log_p=torch.cat(means))
+
+
+def scores(ours: Survey, base: Survey | None, plain: Tensor) -> tuple[Tensor, Tensor]:
+    """Return S of every string, and the output that it is of.
+
+    Args:
+      ours:  the upload.
+      base:  the base; without it, relative to plain prompts alone.
+      plain: Int64[Tensor, "prompts"], what the upload answers to the prompts without a string.
+    """
+    outputs = ours.top.unique()
+    share = ours.shares(outputs)
+    beyond = share - share_of(plain, outputs)
+    if base is not None:
+        beyond = torch.minimum(beyond, share - base.shares(outputs))
+    best = beyond.max(1)
+    return best.values, outputs[best.indices]
+
+
+def share_of(said: Tensor, outputs: Tensor) -> Tensor:
+    """Return the share of answers that are each output: Float32[Tensor, "outputs"]."""
+    return torch.stack([(said == one).float().mean() for one in outputs])
