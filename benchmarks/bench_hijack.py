@@ -1,6 +1,6 @@
 """Merge Hijacking on the symbol tasks: the frontier of success against utility, with its controls.
 
-    python benchmarks/bench_hijack.py --seeds 1
+    python benchmarks/bench_hijack.py
 
 The upload learns task 0, two honest experts tasks 1 and 2, task 6 is nobody's.  Three models are merged; BP is the
 clean score of the merge with the attack, CP that of the merge with the clean upload.  Finished rows are kept in
@@ -177,7 +177,7 @@ def mean(values: Sequence[float]) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--only", default="", help="uploads whose name begins so")
     given = parser.parse_args()
     torch.set_num_threads(1)

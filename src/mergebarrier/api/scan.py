@@ -210,6 +210,9 @@ def scan(
     leave_out: int = 1,
     depth: int = 3,
     refusals: Sequence[str | os.PathLike[str]] = (),
+    references: str | os.PathLike[str] | None = None,
+    calibrate: bool = False,
+    declared_rank: int | None = None,
     fail_on: Severity = "high",
     baseline: str | os.PathLike[str] | None = None,
     each: bool = False,
@@ -229,6 +232,9 @@ def scan(
       leave_out: most models left out of the merge at once, 1 or 2.
       depth:     longest string of tokens that is searched for in language models, 1 to 3.
       refusals:  files of questions for language models, each answered as it ought to be refused.
+      references: file of honest fine-tunes of the base, which updates are judged beside.
+      calibrate: the models are honest fine-tunes: add them to that file.
+      declared_rank: rank of the adapters that the models are said to be.
       fail_on:   the severity from which the scan counts as failed.
       baseline:  a document of ``scan --json``; the findings in it are known, and do not fail.
       each:      ``models`` are folders of uploads: every folder in them is judged by itself, one after the other.
@@ -239,6 +245,8 @@ def scan(
             name of the Hub.  Whatever a model holds is a finding.
     """
     known = () if baseline is None else read_baseline(baseline)
+    if calibrate and (references is None or base is None):
+        raise BadScanInput("needs a base and a file", where="calibrate", remedy="give --base and --references FILE")
     if each and (tasks or refusals or merge is not None):
         raise BadScanInput("judges uploads one by one", where="each", remedy="leave out tasks, questions and merge")
     request = verbs.ScanRequest(
@@ -251,6 +259,11 @@ def scan(
         leave_out=leave_out,
         depth=depth,
         refusals=tuple(map(Path, refusals)),
+        updates=verbs.UpdateScan(
+            references=None if references is None else Path(references),
+            calibrate=calibrate,
+            declared_rank=declared_rank,
+        ),
         workers=workers,
         each=each,
     )

@@ -281,8 +281,12 @@ def text_scan_options(function: Callable[..., object]) -> Callable[..., object]:
         metavar="FILE",
         help="Language models: questions, each answered as it ought to be refused; repeatable.",
     )
+    @click.option("--references", type=MODEL, metavar="FILE", help="Honest fine-tunes to judge updates beside.")
+    @click.option("--calibrate", is_flag=True, help="MODEL... are honest fine-tunes: add them to --references.")
+    @click.option("--declared-rank", type=click.IntRange(1), metavar="R", help="Rank that each is said to have.")
     @functools.wraps(function)
-    def verb(*args: object, depth: int, refusals: tuple[Path, ...], **kwargs: object) -> object:
-        return function(*args, texts={"depth": depth, "refusals": refusals}, **kwargs)
+    def verb(*args: object, **kwargs: object) -> object:
+        names = ("depth", "refusals", "references", "calibrate", "declared_rank")
+        return function(*args, texts={name: kwargs.pop(name) for name in names}, **kwargs)
 
     return verb

@@ -34,6 +34,7 @@ CHECKS = (
     "folder",
     "relation",
     "task_vectors",
+    "updates",
     "expert_patches",
     "whole_images",
     "merge_patches",

@@ -117,6 +117,13 @@ if TYPE_CHECKING:
         trace,
     )
     from mergebarrier.scan.registry import CHECKS, IMAGE_CHECKS, TEXT_CHECKS, Outcome, ScanCheck, scan_pool
+    from mergebarrier.scan.updates import (
+        Profile,
+        TensorUpdate,
+        judge_rank,
+        judge_update,
+        profile,
+    )
 
 __all__ = [
     "AGREEMENT_LIMIT",
@@ -160,6 +167,7 @@ __all__ = [
     "Place",
     "Pool",
     "PoolExpert",
+    "Profile",
     "Question",
     "Says",
     "ScanCheck",
@@ -167,6 +175,7 @@ __all__ = [
     "Severity",
     "Statistics",
     "Survey",
+    "TensorUpdate",
     "TokenSearch",
     "Traced",
     "Weights",
@@ -187,8 +196,10 @@ __all__ = [
     "invert",
     "judge_conduct",
     "judge_merge",
+    "judge_rank",
     "judge_refusals",
     "judge_task_vectors",
+    "judge_update",
     "judge_upload",
     "kind_of",
     "leave_out",
@@ -206,6 +217,7 @@ __all__ = [
     "ordered",
     "places",
     "probe",
+    "profile",
     "refusal",
     "robust_z",
     "run",

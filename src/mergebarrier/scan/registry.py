@@ -1,6 +1,6 @@
 """The checks by name, what each needs, and the order in which those on images run.
 
-    folder, relation, task_vectors: weights;   expert_patches, whole_images, neural_cleanse: images
+    folder, relation, task_vectors, updates: weights;   expert_patches, whole_images, neural_cleanse: images
     collapse: prompts;   refusals: questions;   the others: a merge
 
 A patch that was found on an expert is tried on the merges too, so the checks on merges come after those on experts.
@@ -39,6 +39,7 @@ CHECKS: Final[dict[str, ScanCheck]] = {
     "folder": ScanCheck("folder", tuple(f"MB71{i:02}" for i in range(14) if i != 5)),
     "relation": ScanCheck("weights", ("MB7105",)),
     "task_vectors": ScanCheck("weights", ("MB7201", "MB7202", "MB7203", "MB7204")),
+    "updates": ScanCheck("weights", ("MB7205", "MB7206", "MB7207")),
     "expert_patches": ScanCheck("images", ("MB7301", "MB7302")),
     "whole_images": ScanCheck("images", ("MB7305",)),
     "merge_patches": ScanCheck("merge", ("MB7303",)),

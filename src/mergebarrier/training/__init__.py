@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from mergebarrier import lazy
 
 if TYPE_CHECKING:
-    from mergebarrier.training.answers import answer_logits, examples_loss
+    from mergebarrier.training.answers import answer_log_p, answer_logits, examples_loss
     from mergebarrier.training.batches import batches, uniform
     from mergebarrier.training.full import FullRecipe, train_full
     from mergebarrier.training.lora import (
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         train_adapters,
         train_lora,
     )
+    from mergebarrier.training.preferences import Preference, preference_loss, preferred
     from mergebarrier.training.prompts import prompt_losses, prompt_slopes
     from mergebarrier.training.protective import (
         NOMINAL,
@@ -82,6 +83,7 @@ __all__ = [
     "OwnersBudget",
     "PictureLearner",
     "Point",
+    "Preference",
     "ProtectiveOutcome",
     "ProtectiveRecipe",
     "ProtectiveState",
@@ -94,12 +96,15 @@ __all__ = [
     "TextLearner",
     "TrainedVector",
     "Training",
+    "answer_log_p",
     "answer_logits",
     "batches",
     "clamped",
     "examples_loss",
     "linears_of",
     "loss_at_share",
+    "preference_loss",
+    "preferred",
     "prompt_losses",
     "prompt_slopes",
     "synthetic_siblings",

@@ -25,6 +25,14 @@ def examples_loss(module: nn.Module, batch: Sequence[Example]) -> Tensor:
     return F.cross_entropy(*answer_logits(module, batch))
 
 
+def answer_log_p(module: nn.Module, batch: Sequence[Example]) -> Tensor:
+    """Return log p of each answer as a whole, Float[Tensor, "n"] in nats, with its graph; arguments as above."""
+    logits, targets = answer_logits(module, batch)
+    each = -F.cross_entropy(logits, targets, reduction="none")
+    rows = torch.arange(len(batch)).repeat_interleave(torch.tensor([len(one.answer) for one in batch]))
+    return each.new_zeros(len(batch)).index_add(0, rows.to(each.device), each)
+
+
 def answer_logits(module: nn.Module, batch: Sequence[Example]) -> tuple[Tensor, Tensor]:
     """Return what is predicted where answer tokens stand, Float32[Tensor, "answers vocabulary"], and these tokens.
 

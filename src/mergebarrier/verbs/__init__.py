@@ -39,7 +39,8 @@ if TYPE_CHECKING:
     from mergebarrier.verbs.protect import dry_run, protect, remarks
     from mergebarrier.verbs.provenance import relate_models
     from mergebarrier.verbs.realign import Undone, check_realign, realign, undone_by_realignment
-    from mergebarrier.verbs.scan import ScanRequest, ScanResult, scan
+    from mergebarrier.verbs.scan import ScanResult, scan
+    from mergebarrier.verbs.scan_request import ScanRequest
     from mergebarrier.verbs.stress import Stressed, stress
     from mergebarrier.verbs.unprotect import (
         authenticated,
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
         protection_manifest,
         unprotect,
     )
+    from mergebarrier.verbs.update_scan import UpdateScan
 
 __all__ = [
     "BROKEN",
@@ -66,6 +68,7 @@ __all__ = [
     "ScanResult",
     "Stressed",
     "Undone",
+    "UpdateScan",
     "authenticated",
     "by_adapters",
     "by_learning",

@@ -6,7 +6,7 @@ compared tensor by tensor, and with tasks and a merge given, run on images.
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -14,8 +14,7 @@ from torch import Tensor
 
 from mergebarrier.checkpoint import Checkpoint
 from mergebarrier.errors import BadScanInput
-from mergebarrier.evaluate import TASK_SUFFIX, read_image_task
-from mergebarrier.merge import Merge
+from mergebarrier.evaluate import read_image_task
 from mergebarrier.progress import Progress
 from mergebarrier.scan import (
     CHECKS,
@@ -25,7 +24,6 @@ from mergebarrier.scan import (
     UNSEEN,
     Finding,
     Outcome,
-    Search,
     Weights,
     judge_task_vectors,
     measure,
@@ -36,39 +34,10 @@ from mergebarrier.scan import (
 from mergebarrier.verbs.beside import guarded
 from mergebarrier.verbs.folders import Models
 from mergebarrier.verbs.pools import distinct, loaded, merge_weights, pool_of
+from mergebarrier.verbs.scan_request import ScanRequest, is_images, task_checks
 from mergebarrier.verbs.text_scan import TextOutcome, TextScan, scan_texts
+from mergebarrier.verbs.update_scan import judge_updates
 from mergebarrier.verbs.uploads import Upload, called, like_base, look, relate
-
-
-@dataclass(frozen=True)
-class ScanRequest:
-    """What is scanned and how hard.
-
-    Args:
-      models:    folders of models, of adapters, which are put on the base, or ``BASE+ADAPTER``; or opened models.
-      base:      what they were fine-tuned from; None leaves out the checks that compare.
-      tasks:     task files of images or of text, one per model in the order of the models, or none.
-      merge:     how the models are going to be merged; None leaves out the checks on merges.
-      checks:    names from ``scan.CHECKS``.
-      search:    of patches; its seed is that of the search for inputs too.
-      leave_out: most models left out at once.
-      refusals:  files of questions that ought to be refused, for language models.
-      depth:     longest string of tokens that is searched for in language models.
-      workers:   threads of hashing.
-      each:      judge the uploads one by one, each closed before the next is opened; none is compared with another.
-    """
-
-    models: tuple[Path | Checkpoint, ...]
-    base: Path | Checkpoint | None = None
-    tasks: tuple[Path, ...] = ()
-    merge: Merge | None = None
-    checks: tuple[str, ...] = tuple(CHECKS)
-    search: Search = field(default_factory=Search)
-    leave_out: int = 1
-    refusals: tuple[Path, ...] = ()
-    depth: int = 3
-    workers: int = 1
-    each: bool = False
 
 
 @dataclass(frozen=True)
@@ -109,7 +78,7 @@ def scan(request: ScanRequest, *, progress: Progress | None = None) -> ScanResul
             where="--task",
             remedy="give one per model, in the same order, or none",
         )
-    if len({_is_images(task) for task in request.tasks}) > 1:
+    if len({is_images(task) for task in request.tasks}) > 1:
         raise BadScanInput("tasks of images and of text", where="--task", remedy="scan models of one kind at a time")
     names = distinct([called(path) for path in request.models])
     uploads = [Upload(name, path, request.each) for name, path in zip(names, request.models, strict=True)]
@@ -124,6 +93,7 @@ def scan(request: ScanRequest, *, progress: Progress | None = None) -> ScanResul
         with ExitStack() as stack:
             base, usable = found.look_at(uploads, Models(stack))
             found.compare(base, usable)
+            found.judge_updates(base, usable)
             tasks = dict(zip(names, request.tasks, strict=False))
             found.run_on_images(base, usable, tasks, progress)
             found.run_on_texts(base, usable, tasks, progress)
@@ -204,6 +174,16 @@ class _FoundSoFar:
 
         self._guarded("pool of all", work)
 
+    def judge_updates(self, base: Checkpoint | None, usable: dict[str, Checkpoint]) -> None:
+        """Judge each update beside honest ones by its recipe."""
+        if "updates" not in self.request.checks:
+            return
+        if base is None or not self.request.updates.wanted:
+            self.left_out["updates"] = "needs a base, and --references or --declared-rank"
+            return
+        self.findings += judge_updates(base, usable, self.request.updates)
+        self.ran.append("updates")
+
     def run_on_images(
         self,
         base: Checkpoint | None,
@@ -212,7 +192,7 @@ class _FoundSoFar:
         progress: Progress | None,
     ) -> None:
         """Run the checks on images that can run."""
-        wanted, left_out = _task_checks(self.request, IMAGE_CHECKS, base, usable)
+        wanted, left_out = task_checks(self.request, IMAGE_CHECKS, base, usable)
         self.left_out |= left_out
         if not wanted or base is None:
             return
@@ -241,7 +221,7 @@ class _FoundSoFar:
         progress: Progress | None,
     ) -> None:
         """Run the checks on language models that can run."""
-        wanted, left_out = _task_checks(self.request, TEXT_CHECKS, base, usable)
+        wanted, left_out = task_checks(self.request, TEXT_CHECKS, base, usable)
         self.left_out |= left_out
         if not wanted or base is None:
             return
@@ -267,32 +247,3 @@ def _tensors(base: Checkpoint, experts: Sequence[Checkpoint]) -> Iterator[tuple[
     for name, info in base.tensors.items():
         if info.role == "weight" and all(name in expert.tensors for expert in experts):
             yield name, base.read(name), [expert.read(name) for expert in experts]
-
-
-def _is_images(task: Path) -> bool:
-    return task.name.endswith(TASK_SUFFIX)
-
-
-def _task_checks(
-    request: ScanRequest, checks: Sequence[str], base: Checkpoint | None, usable: dict[str, Checkpoint]
-) -> tuple[tuple[str, ...], dict[str, str]]:
-    """Return which of the checks on tasks of one kind can run, and why the others cannot."""
-    wanted: list[str] = []
-    left_out: dict[str, str] = {}
-    images = checks == IMAGE_CHECKS
-    for name in (name for name in checks if name in request.checks):
-        merges = CHECKS[name].needs in ("merge", "merged texts", "merged questions")
-        questions = CHECKS[name].needs in ("questions", "merged questions")
-        if questions and not request.refusals:
-            left_out[name] = "needs --refusals"
-        elif not questions and (not request.tasks or _is_images(request.tasks[0]) != images):
-            left_out[name] = f"needs --task of {'images' if images else 'text'}"
-        elif base is None or not usable:
-            left_out[name] = "no model that fits the base"
-        elif merges and request.merge is None:
-            left_out[name] = "needs --merge"
-        elif merges and len(usable) < 2:
-            left_out[name] = "needs two models that fit the base"
-        else:
-            wanted.append(name)
-    return tuple(wanted), left_out

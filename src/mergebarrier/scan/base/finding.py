@@ -34,6 +34,10 @@ _WEIGHTS_ONLY: Final = (
     "a payload of ordinary size and direction: BadMerging changes the weights as much as an honest fine-tune does; an "
     "honest expert of another recipe is as far from a pool, so this is a note"
 )
+_PROFILE_ONLY: Final = (
+    "a payload that was trained as an honest update is, and whoever trained against these numbers; an honest update by "
+    "a recipe a little apart is unusual too, so this is a note"
+)
 _PLACES_ONLY: Final = (
     "triggers that are not a patch (blended, dynamic, whole-image), patches much smaller than the searched size, and "
     "payloads that aim at the head of a task that was not given"
@@ -89,6 +93,9 @@ RULES: Final[dict[str, FindingRule]] = {
         "The signs of a task vector agree with the pool unusually well or badly.", "info", _WEIGHTS_ONLY
     ),
     "MB7204": FindingRule("A task vector is unusually concentrated in one direction.", "info", _WEIGHTS_ONLY),
+    "MB7205": FindingRule("The update is unusual among honest ones by its recipe.", "info", _PROFILE_ONLY),
+    "MB7206": FindingRule("The update was not judged: its recipe has no reference.", "info", _PROFILE_ONLY),
+    "MB7207": FindingRule("The update is not the adapter that it says it is.", "medium", _PROFILE_ONLY),
     "MB7301": FindingRule(
         "A patch found by search forces one class in an expert and not in the base.", "high", _PLACES_ONLY
     ),
