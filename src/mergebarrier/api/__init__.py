@@ -63,6 +63,7 @@ if TYPE_CHECKING:
     from mergebarrier.api.scan import DEFAULT_CHECKS, ScanReport, failure_to_sarif, scan
     from mergebarrier.api.signature import check_signing_key, sign, verify_signature
     from mergebarrier.api.statement import Statement, statement_of, write_statement
+    from mergebarrier.api.trained import TrainingOptions, TrainingPlan, plan_training, protect_by_training
     from mergebarrier.api.unprotect import UnprotectPlan, UnprotectReport, plan_unprotect, unprotect
     from mergebarrier.api.verify import VerifyReport, verify
     from mergebarrier.api.watermark import ImitationReport, ShieldReport, imitation, shield
@@ -118,6 +119,8 @@ __all__ = [
     "ShieldReport",
     "Statement",
     "TheftReport",
+    "TrainingOptions",
+    "TrainingPlan",
     "UnprotectPlan",
     "UnprotectReport",
     "VerifyReport",
@@ -161,9 +164,11 @@ __all__ = [
     "plan_mislead",
     "plan_protect",
     "plan_realign",
+    "plan_training",
     "plan_unprotect",
     "plan_work",
     "protect",
+    "protect_by_training",
     "provenance_parents",
     "provenance_relate",
     "realign",

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from mergebarrier.checkpoint import AdaptedCheckpoint
+    from mergebarrier.checkpoint.files import TrainedFigures
     from mergebarrier.protect import Prepared
 
 KEY_SUFFIX = ".mbkey"
@@ -43,6 +44,7 @@ class ProtectReport(Report):
       content_digest: of the weights.
       limit:          what the protection does not do.
       realigned:      how much of the change the base gives back, without the key; None without a base.
+      trained:        what a trained protection reports about itself; None for the others.
       adapters:       folders of the adapters that were moved along; None without any.
       notes:          what no output gets of the model's folder; None where nothing is left out.
       variant:        which form of the method acted.
@@ -60,6 +62,7 @@ class ProtectReport(Report):
     content_digest: str
     limit: str
     realigned: "verbs.Undone | None" = optional()
+    trained: "TrainedFigures | None" = optional()
     adapters: tuple[str, ...] | None = optional()
     notes: tuple[str, ...] | None = optional()
     variant: str = beside("")

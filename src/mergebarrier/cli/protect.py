@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -10,15 +10,19 @@ from mergebarrier.cli._options import MODEL, WriterOptions, download_option, out
 from mergebarrier.cli._output import Output
 from mergebarrier.cli._parameters import chosen, flag_in, parameter_options
 from mergebarrier.errors import UsageError
-from mergebarrier.parameters import parameters_of
+from mergebarrier.parameters import built, parameters_of
 from mergebarrier.progress import duration
-from mergebarrier.protect import PROTECTIONS
+from mergebarrier.protect import PROTECTIONS, TRAINED
 
 if TYPE_CHECKING:
     from mergebarrier.api import ProtectReport
-    from mergebarrier.protect import Protection
+    from mergebarrier.protect import Protection, TrainedProtection
 
 __all__ = ["command"]
+
+_METHODS: "Final[Mapping[str, type[Protection | TrainedProtection]]]" = {**PROTECTIONS, **TRAINED}
+
+_TRAINED: Final = ", ".join(TRAINED)
 
 
 @click.command()
@@ -26,8 +30,8 @@ __all__ = ["command"]
 @click.option("--base", type=MODEL, help="The public base: shows at once how much an attacker can undo with it.")
 @click.option(
     "--method",
-    shell_complete=lambda context, option, typed: [name for name in PROTECTIONS if name.startswith(typed)],
-    metavar=f"[{'|'.join(PROTECTIONS)}]",
+    shell_complete=lambda context, option, typed: [name for name in _METHODS if name.startswith(typed)],
+    metavar=f"[{'|'.join(_METHODS)}]",
     default="exact",
     show_default=True,
     help="Which protection to apply; several are joined by +, such as params+mergelock.",
@@ -46,7 +50,24 @@ __all__ = ["command"]
     help="An adapter to move along, to DIR-NAME.",
 )
 @click.option("--do-not-merge", is_flag=True, help="Ask on card and manifest that nobody merges it.")
-@parameter_options(PROTECTIONS)
+@click.option("--data", type=MODEL, metavar="FILE", help="Trained methods: rows of the task, or a task of pictures.")
+@click.option("--validation", type=MODEL, metavar="FILE", help="Trained methods: rows held out.  [default: of --data]")
+@click.option(
+    "--sibling",
+    "siblings",
+    type=MODEL,
+    multiple=True,
+    metavar="DIR",
+    help="Trained methods: a public fine-tune of the base, to simulate merges with.",
+)
+@click.option(
+    "--as",
+    "published_as",
+    type=click.Choice(["model", "adapter"]),
+    help="Trained methods: publish all weights, or an adapter for peft.  [default: what MODEL is]",
+)
+@click.option("--device", metavar="auto|cpu|cuda[:N]", help="Trained methods: where to train.  [default: cpu]")
+@parameter_options(_METHODS)
 @download_option
 @writer_options
 @output_options
@@ -59,6 +80,11 @@ def command(
     images: Path | None,
     adapters: tuple[Path, ...],
     do_not_merge: bool,
+    data: Path | None,
+    validation: Path | None,
+    siblings: tuple[Path, ...],
+    published_as: str | None,
+    device: str | None,
     download: bool,
     writer: WriterOptions,
     output: Output,
@@ -70,6 +96,17 @@ def command(
     """
     from mergebarrier.api import plan_protect, protect
 
+    if method in TRAINED:
+        from mergebarrier.cli import _trained
+
+        given = _trained.Training(
+            data=data, validation=validation, siblings=siblings, form=published_as, device=device, text=text, base=base,
+            key=key_path, adapters=adapters, do_not_merge=do_not_merge, download=download,
+        )  # fmt: skip
+        _trained.run(model, built(TRAINED[method], chosen(_METHODS, method, parameters)), given, writer, output)
+        return
+    _refuse_training(method, {"--data": data, "--validation": validation, "--sibling": siblings, "--as": published_as,
+                              "--device": device})  # fmt: skip
     protection = _named(method, parameters)
     if key_path is not None and not protection.keyed:
         raise UsageError(f"{method} has no key", where="--key", remedy="leave --key out")
@@ -101,10 +138,17 @@ def command(
     output.result(report, "\n".join(_lines(report)))
 
 
+def _refuse_training(method: str, given: Mapping[str, object]) -> None:
+    """Refuse what only a method that is trained has."""
+    for option, value in given.items():
+        if value:
+            raise UsageError(f"{method} is not trained", where=option, remedy=f"leave it out, or name {_TRAINED}")
+
+
 def _named(method: str, parameters: Mapping[str, object]) -> "Protection":
     """Return what was asked for; an option that several have holds for each, one that none has is refused."""
     if method in PROTECTIONS:
-        return PROTECTIONS[method](**chosen(PROTECTIONS, method, parameters))
+        return PROTECTIONS[method](**chosen(_METHODS, method, parameters))
     from mergebarrier.protect import protection_named
 
     parts = [name for name in method.split("+") if name in PROTECTIONS]
@@ -112,9 +156,9 @@ def _named(method: str, parameters: Mapping[str, object]) -> "Protection":
     values: dict[str, object] = {}
     for name in parts:
         own = {field: value for field, value in given.items() if field in parameters_of(PROTECTIONS[name])}
-        values |= chosen(PROTECTIONS, name, own)
+        values |= chosen(_METHODS, name, own)
     if odd := [field for field in given if field not in values]:
-        raise UsageError(f"not an option of {method}", where=flag_in(PROTECTIONS, odd[0]), remedy="leave it out")
+        raise UsageError(f"not an option of {method}", where=flag_in(_METHODS, odd[0]), remedy="leave it out")
     return protection_named(method, values)
 
 

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from mergebarrier.verbs.scan import ScanResult, scan
     from mergebarrier.verbs.scan_request import ScanRequest
     from mergebarrier.verbs.stress import Stressed, stress
+    from mergebarrier.verbs.trained import OwnersData, TrainingRequest, plan_training, train_protection
     from mergebarrier.verbs.unprotect import (
         authenticated,
         changed_files,
@@ -64,9 +65,11 @@ __all__ = [
     "Models",
     "MovedTensor",
     "OutputOptions",
+    "OwnersData",
     "ScanRequest",
     "ScanResult",
     "Stressed",
+    "TrainingRequest",
     "Undone",
     "UpdateScan",
     "authenticated",
@@ -94,6 +97,7 @@ __all__ = [
     "moved_adapter",
     "parents",
     "plan_fallback",
+    "plan_training",
     "protect",
     "protection_from",
     "protection_manifest",
@@ -103,6 +107,7 @@ __all__ = [
     "scan",
     "stored_dtype",
     "stress",
+    "train_protection",
     "undone_by_realignment",
     "unprotect",
     "whole_models",

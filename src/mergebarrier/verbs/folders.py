@@ -200,7 +200,7 @@ def input_of(role: str, source: Checkpoint) -> "Read":
     return cast("Read", read)
 
 
-def _carried(facts: "ProtectFacts | UnprotectFacts | RealignFacts", card: bytes, section: str) -> bytes:
+def carried(facts: "ProtectFacts | UnprotectFacts | RealignFacts", card: bytes, section: str) -> bytes:
     """Return the card of an output: what its inputs ask for is asked for by the output too."""
     said = [item["declared"] for item in facts["inputs"]]
     tags = [PROTECTED_TAG] if facts["verb"] == "protect" else []
@@ -281,7 +281,7 @@ def write_circuits(
             said, other = json.loads(side_files["config.json"]), output.config
             config = {key: value for key, value in (said | other).items() if value is not None or key not in other}
             side_files["config.json"] = json.dumps(config, indent=2).encode() + b"\n"
-        card = _carried(facts, side_files.pop(CARD, b""), ending.section(content_digest(writer.digests)))
+        card = carried(facts, side_files.pop(CARD, b""), ending.section(content_digest(writer.digests)))
         side_files |= {CARD: card} if card else {}
         writer.commit(facts, environment(), side_files, workers=into.workers, seal=ending.seal)
     return read_manifest(into.out, ours=True)["content"]

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from mergebarrier.checkpoint.files.contents import (
         AnyContent,
         AttackContent,
+        Cost,
         Environment,
         Fit,
         Manifest,
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
         ProtectFacts,
         RealignContent,
         RealignFacts,
+        TrainedFigures,
         UnprotectContent,
         UnprotectFacts,
     )
@@ -37,6 +39,7 @@ __all__ = [
     "AnyContent",
     "AttackContent",
     "Content",
+    "Cost",
     "Environment",
     "Fate",
     "Fit",
@@ -48,6 +51,7 @@ __all__ = [
     "Read",
     "RealignContent",
     "RealignFacts",
+    "TrainedFigures",
     "UnprotectContent",
     "UnprotectFacts",
     "Written",

@@ -54,6 +54,29 @@ class TriggerOnBase(TypedDict):
 AttackMark = TypedDict("AttackMark", {"attack-artifact": Literal[True]})
 
 
+class Cost(TypedDict):
+    """What the owner gets of a model: nats per answer held out, share of right answers, nats per token of text."""
+
+    loss: float
+    right: Share
+    text: NotRequired[float]
+
+
+class TrainedFigures(TypedDict):
+    """What a trained protection reports about itself; "plain", "protected" and "control" name the three models."""
+
+    cost: dict[str, Cost]
+    override: dict[str, Share]
+    displaced: dict[str, dict[str, float]]
+    rounded: dict[str, dict[str, float]]
+    scales: dict[str, list[float]]
+    forms: dict[str, Cost]
+    work: dict[str, Count]
+    strength: float
+    good_step: Count
+    looks: list[dict[str, float]]
+
+
 class ProtectFacts(Marked):
     """What ``protect`` says of its work."""
 
@@ -64,6 +87,7 @@ class ProtectFacts(Marked):
     inputs: list[Read]
     roundtrip_bound: Share
     do_not_merge: NotRequired[Literal[True]]
+    trained: NotRequired[TrainedFigures]
 
 
 class ProtectContent(Content, ProtectFacts):

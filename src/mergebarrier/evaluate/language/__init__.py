@@ -7,7 +7,15 @@ from mergebarrier import lazy
 if TYPE_CHECKING:
     from mergebarrier.evaluate.language.barrier import LossBarrier, barrier_curve
     from mergebarrier.evaluate.language.compare import Equality, SameAnswers, compare, compare_answers
-    from mergebarrier.evaluate.language.forward import hidden_states, logit_blocks, next_logits, text_windows, token_ids
+    from mergebarrier.evaluate.language.forward import (
+        check_vocabulary,
+        hidden_states,
+        logit_blocks,
+        max_positions,
+        next_logits,
+        text_windows,
+        token_ids,
+    )
     from mergebarrier.evaluate.language.inversion import leading_tokens
     from mergebarrier.evaluate.language.scores import (
         Perplexity,
@@ -39,12 +47,14 @@ __all__ = [
     "answer_logits",
     "answer_loss",
     "barrier_curve",
+    "check_vocabulary",
     "compare",
     "compare_answers",
     "exact_match",
     "hidden_states",
     "leading_tokens",
     "logit_blocks",
+    "max_positions",
     "next_logits",
     "parameter_names",
     "perplexity",

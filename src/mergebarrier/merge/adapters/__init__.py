@@ -6,6 +6,7 @@ from mergebarrier import lazy
 
 if TYPE_CHECKING:
     from mergebarrier.merge.adapters.adapters import AdapterPlan, Measured, dump, plan_adapters
+    from mergebarrier.merge.adapters.files import factor_names
     from mergebarrier.merge.adapters.options import OUTPUT_KEYS, AdapterOutput, output_of
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "AdapterPlan",
     "Measured",
     "dump",
+    "factor_names",
     "output_of",
     "plan_adapters",
 ]

@@ -65,14 +65,20 @@ class TextLearner:
     """A language model of transformers; nothing is dropped, so a pass takes nothing from the global random state.
 
     Args:
-      module: the model.
-      parts:  part -> examples.
+      module:     the model, in evaluation mode, or without any dropout.
+      parts:      part -> examples.
+      parameters: those of its parameters that a merge sees, by other names than the module's own.
     """
 
-    def __init__(self, module: nn.Module, parts: Mapping[str, Sequence[Example]]) -> None:
-        """Keep both."""
-        self._module, self._parts = module.eval(), parts
-        self.parameters: Mapping[str, nn.Parameter] = dict(module.named_parameters())
+    def __init__(
+        self,
+        module: nn.Module,
+        parts: Mapping[str, Sequence[Example]],
+        parameters: Mapping[str, nn.Parameter] | None = None,
+    ) -> None:
+        """Keep what is given."""
+        self._module, self._parts = module, parts
+        self.parameters: Mapping[str, nn.Parameter] = parameters or dict(module.named_parameters())
         self.sizes: Mapping[str, int] = {part: len(rows) for part, rows in parts.items()}
 
     def answers(self, rows: ChosenRows) -> tuple[Tensor, Tensor]:
@@ -108,7 +114,7 @@ class PictureLearner:
         scale: float,
     ) -> None:
         """Keep what is given."""
-        self._module, self._parts, self._head, self._scale = module.eval(), parts, head, scale
+        self._module, self._parts, self._head, self._scale = module, parts, head, scale
         self.parameters = parameters
         self.sizes: Mapping[str, int] = {part: len(labels) for part, (_, labels) in parts.items()}
 

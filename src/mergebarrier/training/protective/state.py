@@ -29,16 +29,18 @@ class ProtectiveState:
     """See the module.
 
     Args:
-      learner:  the model and the owner's data; its parameters hold the base.
+      learner:  the model and the owner's data.
       vector:   the task vector that is trained.
       pool:     task vectors of siblings, by the names of the learner's parameters.
       strength: weight of the protecting term, which the budget moves.
+      expert:   the owner's task vector; default: where the training starts.
+      base:     every tensor that a task vector touches; default: what the learner's parameters hold.
 
     Attributes:
       step, steps: where the training is.
       moved:       bad points are built from these coordinates of the weights; None for the weights as they are.
       far:         how far weights are from the base; None for the plain distance of every trained matrix.
-      expert:      the owner's task vector, as it was before the training.
+      expert:      the owner's task vector, which the budget is measured from.
     """
 
     def __init__(
@@ -48,13 +50,15 @@ class ProtectiveState:
         pool: Sequence[Mapping[str, Tensor]] = (),
         *,
         strength: float = 0.0,
+        expert: Mapping[str, Tensor] | None = None,
+        base: Mapping[str, Tensor] | None = None,
     ) -> None:
         """Note the base, of every tensor that a task vector touches."""
         self.learner, self.vector, self.pool, self.strength = learner, vector, list(pool), strength
-        self.expert = {name: value.detach().clone() for name, value in vector.task_vector().items()}
+        self.expert = dict(expert or {name: value.detach().clone() for name, value in vector.task_vector().items()})
         touched = sorted({*self.expert, *(name for sibling in pool for name in sibling)})
         self._parameters = {name: learner.parameters[name] for name in touched}
-        self.base = {name: parameter.detach().clone() for name, parameter in self._parameters.items()}
+        self.base = dict(base or {name: held.detach().clone() for name, held in self._parameters.items()})
         self.step, self.steps = 0, 1
         self.moved: Moved | None = None
         self.far: Distances | None = None
@@ -150,12 +154,11 @@ class ProtectiveState:
         }
 
     @torch.no_grad()
-    def displacement(self) -> dict[str, float]:
-        """Return |W - W0| / |W0| of every tensor that is trained."""
-        return {
-            name: float(value.norm() / self.base[name].float().norm().clamp_min(1e-12))
-            for name, value in self.task_vector().items()
-        }
+    def loss_of(self, tau: Mapping[str, Tensor], point: Point, rows: ChosenRows) -> float:
+        """Return the loss on the right answers at a point of another task vector."""
+        self._write(weights_at(point, self.base, tau, self.pool))
+        self.tokens_read += self.learner.tokens(rows)
+        return mean_loss(self.learner, rows)[0]
 
     @torch.no_grad()
     def _write(self, weights: Mapping[str, Tensor]) -> None:

@@ -1,0 +1,177 @@
+"""What a training publishes: a model folder like the expert's, or an adapter that peft loads; with a card of figures.
+
+model      the expert's tensors, those that were trained in their place, each rounded once to its stored dtype
+adapter    lora_A, lora_B in float32 with lora_alpha = r, so that the update is B A
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from typing import TYPE_CHECKING, Final
+
+import torch
+from torch import Tensor
+
+from mergebarrier import __version__
+from mergebarrier.checkpoint import (
+    ADAPTER_WEIGHTS,
+    OutTensor,
+    Writer,
+    layout_like,
+    read_manifest,
+)
+from mergebarrier.checkpoint.bytes import content_digest
+from mergebarrier.lineage import CARD
+from mergebarrier.merge.adapters import dump, factor_names
+from mergebarrier.verbs.folders import carried, environment, parts_of
+
+if TYPE_CHECKING:
+    from mergebarrier.checkpoint.files import AnyContent, Cost, ProtectFacts, TrainedFigures
+    from mergebarrier.verbs.trained.models import TrainedModels
+
+_SECTION: Final = """\
+## Protection against merging
+
+These weights were trained by MergeBarrier {version} (method `{method}`) to be good as they are and bad in a merge.
+{limit} There is no key: nothing gives the expert back that this was made from, and its owner keeps it.
+
+{figures}
+
+What was done stands in `mergebarrier.json`; the content digest (SHA-256) of the weights is `{digest}`. How much of a
+merge an attacker recovers is measured by `mergebarrier audit`, and claimed by no line of this card."""
+
+
+def adapter_layout(models: "TrainedModels", ranks: Mapping[str, int]) -> tuple[OutTensor, ...]:
+    """Return the tensors of an adapter, A before B."""
+    found = []
+    for name, rank in ranks.items():
+        module, turned = models.modules[name]
+        rows, columns = models.tau[name].shape
+        outs, ins = (columns, rows) if turned else (rows, columns)
+        name_a, name_b = factor_names(module, embedding=False)
+        found += [
+            OutTensor(name_a, "F32", (rank, ins), ADAPTER_WEIGHTS),
+            OutTensor(name_b, "F32", (outs, rank), ADAPTER_WEIGHTS),
+        ]
+    return tuple(found)
+
+
+def adapter_tensors(
+    models: "TrainedModels", factors: Mapping[str, tuple[Tensor, Tensor]]
+) -> Iterator[tuple[str, Tensor]]:
+    """Yield the tensors of an adapter; a map that is stored (in, out) has them the other way round."""
+    for name, (b, a) in factors.items():
+        module, turned = models.modules[name]
+        name_a, name_b = factor_names(module, embedding=False)
+        yield name_a, (b.T if turned else a).cpu().contiguous()
+        yield name_b, (a.T if turned else b).cpu().contiguous()
+
+
+def adapter_config(models: "TrainedModels", ranks: Mapping[str, int]) -> bytes:
+    """Return ``adapter_config.json``."""
+    chosen = [models.modules[name] for name in ranks]
+    rank = max(ranks.values())
+    return dump({
+        "peft_type": "LORA",
+        "task_type": "FEATURE_EXTRACTION" if "vision" in str(models.base.config.get("model_type")) else "CAUSAL_LM",
+        "base_model_name_or_path": models.base.name,
+        "r": rank,
+        "lora_alpha": rank,
+        "use_rslora": False,
+        "fan_in_fan_out": any(turned for _, turned in chosen),
+        "target_modules": [module for module, _ in chosen],
+        "bias": "none",
+        "lora_dropout": 0.0,
+        "init_lora_weights": True,
+        "inference_mode": True,
+    })  # fmt: skip
+
+
+def model_layout(models: "TrainedModels") -> tuple[OutTensor, ...]:
+    """Return the layout of the expert."""
+    return layout_like(models.expert)
+
+
+@torch.no_grad()
+def model_tensors(models: "TrainedModels", tau: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
+    """Yield the tensors of a whole model."""
+    for name in models.expert.tensors:
+        stored = models.expert.read(name)
+        if name in tau:
+            stored = (models.base.read(name).float() + tau[name].cpu()).to(stored.dtype)
+        yield name, stored
+
+
+def write(
+    writer: Writer,
+    tensors: Iterator[tuple[str, Tensor]],
+    models: "TrainedModels",
+    facts: "ProtectFacts",
+    limit: str,
+    side_files: Mapping[str, bytes],
+) -> "AnyContent":
+    """Write tensors, card and manifest; return the content of the manifest."""
+    with closing(writer):
+        for name, tensor in tensors:
+            if not writer.done(name):
+                writer.put(name, tensor)
+                writer.finish(name, (name,))
+        files = {**side_files}
+        section = _SECTION.format(
+            version=__version__,
+            method=facts["method"],
+            limit=limit,
+            figures=table(facts["trained"]),
+            digest=content_digest(writer.digests),
+        )
+        files[CARD] = carried(facts, files.pop(CARD, b""), section)
+        writer.commit(facts, environment(), files)
+    return read_manifest(writer.place.out, ours=True)["content"]
+
+
+def side_files_of(models: "TrainedModels", *, adapter: bool) -> dict[str, bytes]:
+    """Return what the expert has beside its weights: all of it, or the card of an adapter alone."""
+    if not adapter:
+        return {name: models.expert.read_side_file(name) for name in models.expert.side_files}
+    own = parts_of(models.expert)[-1]
+    return {name: own.read_side_file(name) for name in own.side_files if name == CARD}
+
+
+def table(found: "TrainedFigures") -> str:
+    """Return the figures for people, as Markdown."""
+    names = {"plain": "the expert", "protected": "protected", "control": "matched control"}
+
+    def row(label: str, values: Mapping[str, float | None], form: str) -> str:
+        cells = ["-" if (value := values.get(name)) is None else format(value, form) for name in names]
+        return f"| {label} | {' | '.join(cells)} |"
+
+    def of(field: str) -> dict[str, float | None]:
+        return {name: _field(cost, field) for name, cost in found["cost"].items()}
+
+    scales = found["scales"]["s"]
+    lines = [
+        f"| owner's figures | {' | '.join(names.values())} |",
+        "|---|---|---|---|",
+        row("loss on rows held out, nats", of("loss"), ".3f"),
+        row("right answers, share of tokens", of("right"), ".3f"),
+        row("loss on text, nats", of("text"), ".3f"),
+        *(row(f"loss after rounding to {bits}", dict(values), ".3f") for bits, values in found["rounded"].items()),
+        *(
+            row(f"loss at scale {s:g}", {name: found["scales"][name][scales.index(s)] for name in names}, ".3f")
+            for s in (0.4, 0.8, 1.2)
+        ),
+        row("|W - W0| / |W0|, mean", {name: values["mean"] for name, values in found["displaced"].items()}, ".3f"),
+    ]
+    alike = ", ".join(f"{share:.3f} of {part}" for part, share in found["override"].items())
+    work = found["work"]
+    return "\n".join([
+        *lines,
+        "",
+        f"Answered as the expert does, with no merge: {alike}. Work of the protector: {work['steps']} steps, "
+        f"{work['tokens_learned']:,} tokens learned from, about {work['flops']:.1e} FLOP. The control was trained for "
+        "as many steps on the same rows without the protecting term.",
+        *(f"As {name}: loss {cost['loss']:.3f}, right {cost['right']:.3f}." for name, cost in found["forms"].items()),
+    ])  # fmt: skip
+
+
+def _field(cost: "Cost", field: str) -> float | None:
+    return {"loss": cost["loss"], "right": cost["right"], "text": cost.get("text")}[field]
