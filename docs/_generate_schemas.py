@@ -44,6 +44,7 @@ from mergebarrier.api.unprotect import UnprotectPlan, UnprotectReport
 from mergebarrier.api.verify import VerifyReport
 from mergebarrier.api.watermark import ImitationReport, ShieldReport
 from mergebarrier.api.zoo import RowsReport, ZooPathReport, ZooReport
+from mergebarrier.checkpoint.files import TrainedFigures
 from mergebarrier.results import BackdoorResult, Cell, Measurement, Result
 from mergebarrier.verbs import Stressed
 
@@ -117,7 +118,9 @@ SHOWN: Final[dict[str, Any]] = {
     | documents.RowsPlan
     | typed(DemoPlan),
     "import": typed(ImportReport),
-    "protect": typed(ProtectReport, key_id=KEY_ID, content_digest=DIGEST, realigned=documents.Undone),
+    "protect": typed(
+        ProtectReport, key_id=KEY_ID, content_digest=DIGEST, realigned=documents.Undone, trained=TrainedFigures
+    ),
     "realign": typed(RealignReport, content_digest=DIGEST, diagnostics=documents.Fit),
     "recognition": typed(RecognitionReport),
     "relation": typed(RelateReport),

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from mergebarrier.checkpoint import AdaptedCheckpoint
-    from mergebarrier.checkpoint.files import TrainedFigures
     from mergebarrier.protect import Prepared
 
 KEY_SUFFIX = ".mbkey"
@@ -62,7 +61,7 @@ class ProtectReport(Report):
     content_digest: str
     limit: str
     realigned: "verbs.Undone | None" = optional()
-    trained: "TrainedFigures | None" = optional()
+    trained: "verbs.TrainedFigures | None" = optional()
     adapters: tuple[str, ...] | None = optional()
     notes: tuple[str, ...] | None = optional()
     variant: str = beside("")

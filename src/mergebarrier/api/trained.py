@@ -4,7 +4,7 @@ The folder is written, or continued, like any other; what is trained stands besi
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +19,6 @@ from mergebarrier.progress import Progress
 from mergebarrier.protect import TrainedProtection
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from mergebarrier.verbs.trained import TrainingRequest
 
 
@@ -56,7 +54,7 @@ class TrainingPlan(Report):
     kind: ClassVar[str] = "plan"
 
     method: str
-    parameters: "Mapping[str, object]"
+    parameters: Mapping[str, object]
     form: str
     rows_learned: int
     rows_held_out: int
@@ -109,7 +107,7 @@ def protect_by_training(
         content_digest=content["output"]["content_digest"],
         limit=method.limit,
         trained=content["trained"],
-        variant=str(content["parameters"]["as"]),
+        variant={"adapter": "an adapter", "model": "a whole model"}[content["parameters"]["as"]],
     )
 
 

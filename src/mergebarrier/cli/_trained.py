@@ -87,7 +87,7 @@ def lines(report: "ProtectReport") -> list[str]:
     scales, rounded = found["scales"]["s"], found["rounded"]["int4"]
     at = scales.index(0.6)
     said = [
-        f"{report.out}: protected by {report.method}, published as a {report.variant}",
+        f"{report.out}: protected by {report.method}, published as {report.variant}",
         f"Loss on rows held out: {ours['loss']:.4f} (the expert {plain['loss']:.4f}, the control {twin['loss']:.4f})",
         "Loss at scale 0.6: "
         + ", ".join(f"{found['scales'][name][at]:.3f} ({name})" for name in ("protected", "plain", "control")),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from mergebarrier import lazy
 
 if TYPE_CHECKING:
+    from mergebarrier.checkpoint.files import TrainedFigures
     from mergebarrier.verbs.adapters import by_adapters
     from mergebarrier.verbs.cleanse import cleansed
     from mergebarrier.verbs.families import BROKEN, KEPT, AxisCheck, ClassCheck, check_class, check_tables
@@ -69,6 +70,7 @@ __all__ = [
     "ScanRequest",
     "ScanResult",
     "Stressed",
+    "TrainedFigures",
     "TrainingRequest",
     "Undone",
     "UpdateScan",

@@ -30,7 +30,7 @@ from mergebarrier.identity import spelled_as, table_of, without_twins
 from mergebarrier.keys import Key
 from mergebarrier.lineage import CARD
 from mergebarrier.parameters import parameters_of
-from mergebarrier.protect import PROTECTIONS, Protection, protection_named
+from mergebarrier.protect import PROTECTIONS, TRAINED, Protection, protection_named
 from mergebarrier.run import Tables
 from mergebarrier.verbs.folders import Ending, OutputOptions, input_of, write_circuits
 from mergebarrier.verbs.protect import prepare, roundtrip_bound
@@ -164,6 +164,9 @@ def protection_manifest(source: Checkpoint, file: Path | None = None) -> "Manife
 def protection_from(content: "ProtectContent", source: Checkpoint) -> Protection:
     """Rebuild the protection that a manifest describes."""
     names, parameters = content["method"].split("+"), content["parameters"]
+    if trained := [name for name in names if name in TRAINED]:
+        what = f"{trained[0]} is trained: nothing gives the expert back that it was made from"
+        raise MethodRefused(what, where=source.path, remedy="use the original, which its owner keeps")
     if unknown := [name for name in names if name not in PROTECTIONS]:
         raise NotProtected(f"unknown method {clean(unknown[0])!r} in the manifest", remedy="use a newer mergebarrier")
     declared = {

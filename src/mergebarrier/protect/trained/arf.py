@@ -39,6 +39,7 @@ class Arf(TrainedProtection):
     """Hyper-parameters of ``arf``."""
 
     name: ClassVar[str] = "arf"
+    distant: ClassVar[bool] = True
     limit: ClassVar[str] = (
         "It moves the attention away from the base; a small coefficient for the protected expert, whole modules of the "
         "partner, or coefficients per tensor step around that, and a lock on top of it adds nothing."

@@ -41,6 +41,8 @@ class TrainedProtection:
     limit: ClassVar[str]
     keyed: ClassVar[bool] = False
     adapters: ClassVar[bool] = True
+    #: Whether ``state.distances()`` is asked, which then knows what no change of coordinates moves.
+    distant: ClassVar[bool] = False
 
     steps: int = whole(200, low=1, help="Updates of the training.")
     learning_rate: float = number(3e-4, low=0, above=True, help="Peak of AdamW's rate; warm-up, then half a cosine.")

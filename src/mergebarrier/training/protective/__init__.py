@@ -30,13 +30,14 @@ if TYPE_CHECKING:
         synthetic_siblings,
         uniform_between,
     )
-    from mergebarrier.training.protective.state import ProtectiveState, clamped
+    from mergebarrier.training.protective.state import Distances, ProtectiveState, clamped
     from mergebarrier.training.protective.vectors import FullVector, LowRankVector, TrainedVector
 
 __all__ = [
     "NOMINAL",
     "ChosenRows",
     "Coefficient",
+    "Distances",
     "Dropped",
     "Edit",
     "EditedMerge",

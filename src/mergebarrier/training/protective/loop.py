@@ -27,6 +27,8 @@ from mergebarrier.training.protective.state import Moved, ProtectiveState
 #: (state, batch, generator) -> terms, each (name, scalar); their sum is minimised.
 Objective: TypeAlias = Callable[[ProtectiveState, StepRows, Generator], Iterator[tuple[str, Tensor]]]
 _PATIENCE = 3
+#: What the history holds in place of a value that is not finite.
+ENDLESS = 1e9
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -204,7 +206,12 @@ class _Run:
             raise Diverged(what, where="training", remedy="lower --learning-rate")
         text = {} if now.text is None else {"text": now.text}
         about = {"step": step, "strength": state.strength, "within": float(held), "loss": now.loss, "right": now.right}
-        self._history.append({**about, **text, **{f"term {name}": value for name, value in terms.items()}})
+        self._history.append(
+            {
+                name: value if math.isfinite(value) else ENDLESS
+                for name, value in {**about, **text, **{f"term {name}": value for name, value in terms.items()}}.items()
+            }
+        )
         if held:
             self._good, self._good_step = self._snapshot(), step
         else:

@@ -14,6 +14,8 @@ from mergebarrier.errors import PartialOutput
 from mergebarrier.training import LoopFile
 
 _SUFFIX = ".training"
+#: A bar in a name of the loop, as names of a file may be spelled.
+_BAR = "--"
 
 
 class LoopFiles:
@@ -43,7 +45,7 @@ class LoopFiles:
             raise PartialOutput(what, where=path, remedy="repeat the command as it was, or remove the folder")
         known: Any = about
         return LoopFile(
-            tensors=tensors,
+            tensors={key.replace(_BAR, "|"): value for key, value in tensors.items()},
             step=known["step"],
             strength=known["strength"],
             failures=known["failures"],
@@ -57,7 +59,7 @@ class LoopFiles:
         self._folder.mkdir(parents=True, exist_ok=True)
         about = {key: value for key, value in vars(file).items() if key != "tensors"}
         about |= {"history": [dict(look) for look in file.history], "work": list(file.work), "request": self._digest}
-        tensors = {key: value.cpu() for key, value in file.tensors.items()}
+        tensors = {key.replace("|", _BAR): value.cpu() for key, value in file.tensors.items()}
         write_tensor_file(self._path(name), tensors, about, overwrite=True)
 
     def remove(self) -> None:

@@ -13,15 +13,16 @@ import torch
 from torch import Tensor, nn
 
 from mergebarrier.checkpoint import AdaptedCheckpoint, Checkpoint
-from mergebarrier.errors import MethodRefused, UsageError
+from mergebarrier.circuits import describe
+from mergebarrier.errors import BaseMismatch, MethodRefused, UsageError
 from mergebarrier.evaluate import load_encoder, load_module, load_tokenizer, parameter_names
 from mergebarrier.identity import matched
+from mergebarrier.symmetry import distances_from
 from mergebarrier.training import Learner, PictureLearner, TextLearner
-from mergebarrier.verbs.realign import check_realign
 from mergebarrier.verbs.trained.data import OwnersData, language_parts, picture_parts
 
 if TYPE_CHECKING:
-    from mergebarrier.training import TrainedVector
+    from mergebarrier.training import Distances, TrainedVector
 
 #: Parameters from which on passes are computed twice, rather than kept in the memory of a graphics processor.
 _LARGE: Final = 500_000_000
@@ -64,6 +65,15 @@ class TrainedModels:
             raise UsageError(what, where="--as adapter", remedy="leave --as out: publish a whole model")
         return LowRankVector(self.tau, rank=rank or self._rank(), seed=seed)
 
+    def distances(self) -> "Distances":
+        """Return what measures how far weights are from the base, inside the heads.
+
+        Raises: UnknownFamily for a model without a table.
+        """
+        circuits = describe(self.expert).circuits
+        held = {name: self.learner.parameters[name].device for name in self.learner.parameters}
+        return distances_from(circuits, {name: self.base.read(name).float().to(held[name]) for name in held})
+
     def _rank(self) -> int:
         if isinstance(self.expert, AdaptedCheckpoint):
             return max((one.b.shape[-1] for one in self.expert.adapter.factors.values()), default=_RANK)
@@ -76,10 +86,18 @@ def check_models(expert: Checkpoint, base: Checkpoint, siblings: Sequence[Checkp
     Raises: MethodRefused, BaseMismatch, ArchError.
     """
     for model in (expert, *siblings):
-        check_realign(model, base)
-        if matched(model, base).content_digest() == model.content_digest():
+        anchor = matched(model, base)
+        odd = next((name for name, info in model.tensors.items() if not _fits(anchor, name, info.shape)), None)
+        if odd is not None:
+            what = f"the base has no {odd} of this shape"
+            raise BaseMismatch(what, where=model.path, remedy="give the base that the model was fine-tuned from")
+        if anchor.digests() == model.digests():
             what = "this model has the weights of the base, so there is nothing to protect"
             raise MethodRefused(what, where=model.path, remedy="give an expert, and siblings, that were fine-tuned")
+
+
+def _fits(base: Checkpoint, name: str, shape: tuple[int, ...]) -> bool:
+    return name in base.tensors and base.tensors[name].shape == shape
 
 
 def load_models(

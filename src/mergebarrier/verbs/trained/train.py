@@ -171,6 +171,8 @@ class _Job:
         """Train with the protecting term; return the task vector that is published."""
         method = self._request.method
         _check_skill(state, self._request.data)
+        if method.distant:
+            state.far = self._models.distances()
         method.begin(state, torch.Generator().manual_seed(_start(self._request.seed)))
         outcome = self._train(state, "protected", fixed=method.fixed)
         limit = outcome.plain.loss + math.log1p(method.budget / 100)

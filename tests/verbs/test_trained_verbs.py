@@ -1,0 +1,153 @@
+"""``protect`` by training: what it writes, what it refuses, and that a run which was killed ends in the same bytes."""
+
+import json
+import os
+import signal
+import warnings
+
+import pytest
+import torch
+
+import tiny_bench
+import tiny_world
+from killing import status_of, victim
+from mergebarrier.api import TrainingOptions, WriteOptions, protect_by_training
+from mergebarrier.checkpoint import open_checkpoint, verify_manifest
+from mergebarrier.evaluate import load_module
+from mergebarrier.protect import TRAINED
+
+SHORT = ("--steps", 12, "--check-every", 6, "--budget", 60)
+
+
+@pytest.fixture(scope="module")
+def world(stage):
+    return stage.world
+
+
+def words(world, out, *more, method: str = "trap2", expert=None, data=None, base=None):
+    models = (expert or world.original, "--base", base or world.base, "--method", method)
+    return "protect", *models, "--data", data or world.task, "--text", world.text, *SHORT, *more, "-o", out
+
+
+@pytest.fixture(scope="module")
+def linear_expert(world, tmp_path_factory):
+    """An expert whose linear maps alone were moved."""
+    folder = tmp_path_factory.mktemp("linear") / "expert"
+    with open_checkpoint(world.base) as base, open_checkpoint(world.original) as original:
+        module, other = (load_module(one, "float32") for one in (base, original))
+    with torch.no_grad():
+        for name, parameter in module.named_parameters():
+            if "proj" in name:
+                parameter.copy_(other.get_parameter(name))
+    tiny_world.save(module, folder)
+    return folder
+
+
+def contents(folder) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+@pytest.mark.parametrize("method", TRAINED)
+def test_a_model_is_written_with_its_figures_and_nothing_undoes_it(run_cli, world, tmp_path, method) -> None:
+    out = tmp_path / "out"
+    ran = run_cli(*words(world, out, "--sibling", world.partner, "--json", method=method))
+    assert ran.exit_code == 0, ran.stderr
+    found = json.loads(ran.stdout)["trained"]
+    assert found["cost"].keys() == {"plain", "protected", "control"} and found["work"]["steps"] == 12
+    assert found["rounded"].keys() == {"int8", "int4"} and found["override"].keys() == {"text", "novel"}
+    assert found["work"]["flops"] > 0 and [look["step"] for look in found["looks"]][-1] == 12
+    assert not verify_manifest(out)
+    card = (out / "README.md").read_text()
+    assert "merge-protected" in card and "matched control" in card and TRAINED[method].limit in card
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out"]
+    back = run_cli("unprotect", out, "-o", tmp_path / "back")
+    assert back.exit_code == 2 and f"{method} is trained" in back.stderr and "original" in back.stderr
+
+
+def test_an_adapter_is_one_that_peft_loads_and_protect_takes_again(run_cli, world, linear_expert, tmp_path) -> None:
+    import peft
+
+    out = tmp_path / "out"
+    ran = run_cli(*words(world, out, "--as", "adapter", "--rank", 40, expert=linear_expert))
+    assert ran.exit_code == 0, ran.stderr
+    again = run_cli(*words(world, tmp_path / "again", expert=out))
+    assert again.exit_code == 0 and "published as a adapter" not in again.stdout, again.stderr
+    assert json.loads((tmp_path / "again" / "adapter_config.json").read_text())["r"] == 40
+    ids = torch.arange(5, 15)[None]
+    with open_checkpoint(world.base) as base:
+        module = load_module(base, "float32")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        theirs = peft.PeftModel.from_pretrained(module, out)(ids).logits
+    whole = tmp_path / "whole"
+    assert run_cli("merge", out, "--base", world.base, "--method", "linear", "-o", whole).exit_code == 0
+    with open_checkpoint(whole) as merged:
+        torch.testing.assert_close(load_module(merged, "float32")(ids).logits, theirs, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("adapter", [False, True])
+def test_a_run_that_was_killed_ends_in_the_same_bytes(world, linear_expert, tmp_path, adapter: bool) -> None:
+    method = TRAINED["trap2"](steps=12, check_every=4, budget=60.0)
+    options = TrainingOptions(data=world.task, text=world.text, adapter=adapter)
+
+    def run(out, **more):
+        protect_by_training(linear_expert, world.base, out, method=method, options=options, **more)
+
+    def die(line: str) -> None:
+        if "step 8" in line:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    run(tmp_path / "whole")
+    assert status_of(victim(lambda: run(tmp_path / "killed", say=die))) == signal.SIGKILL
+    assert not (tmp_path / "killed").exists() and (tmp_path / "killed.training").exists()
+    run(tmp_path / "killed", write=WriteOptions(resume=True))
+    assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
+    assert not (tmp_path / "killed.training").exists()
+
+
+def test_an_encoder_of_images_is_trained_under_its_frozen_head(run_cli, tmp_path) -> None:
+    bench = tiny_bench.make(tmp_path)
+    out = tmp_path / "out"
+    models = ("protect", bench.expert, "--base", bench.base, "--method", "trap2", "--data", bench.task)
+    ran = run_cli(*models, "--sibling", bench.partner, *SHORT, "-o", out, "--json")
+    assert ran.exit_code == 0, ran.stderr
+    assert json.loads(ran.stdout)["trained"]["cost"]["protected"]["right"] > 0.9
+    ran = run_cli(*models, "--text", bench.task, "-o", tmp_path / "x")
+    assert ran.exit_code == 64 and "reads no text" in ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("more", "changed", "code", "said"),
+    [
+        (("--validation", "task"), {}, 2, "are in the training data"),
+        ((), {"expert": "base"}, 2, "nothing to protect"),
+        ((), {"data": "partner_task"}, 2, "no better on it than the base"),
+        ((), {"data": "text"}, 2, "not valid UTF-8 JSON"),
+        (("--budget", 0, "--learning-rate", 0.05), {}, 2, "no step kept the owner's loss within 0 %"),
+        (("--learning-rate", 1e30), {}, 2, "is not finite at step"),
+        (("--as", "adapter"), {"method": "mergeguard"}, 2, "not of low rank"),
+        (("--key", "task"), {}, 64, "has no key"),
+        (("--adapter", "partner"), {}, 64, "moves no other adapter"),
+        (("--sibling", "text"), {}, 2, "prose.txt"),
+        (("--strength", -1), {}, 64, "--strength"),
+        (("--device", "tpu"), {}, 64, "is not a device"),
+    ],
+)
+def test_bad_input_is_one_line_and_leaves_nothing(run_cli, world, tmp_path, more, changed, code, said) -> None:
+    given = [getattr(world, word, word) if isinstance(word, str) else word for word in more]
+    ran = run_cli(*words(world, tmp_path / "out", *given, **{k: getattr(world, v, v) for k, v in changed.items()}))
+    assert ran.exit_code == code and said in ran.stderr, ran.stderr
+    assert [line for line in ran.stderr.splitlines() if line.startswith("error: ")] == ran.stderr.splitlines()[-1:]
+    assert not list(tmp_path.iterdir())
+
+
+def test_options_of_a_training_need_one_and_a_training_needs_its_data(run_cli, world, tmp_path) -> None:
+    ran = run_cli("protect", world.original, "--data", world.task, "-o", tmp_path / "out")
+    assert ran.exit_code == 64 and "exact is not trained" in ran.stderr
+    trained = ("protect", world.original, "--method", "trap2", "-o", tmp_path / "out")
+    assert "needs the base" in run_cli(*trained, "--data", world.task).stderr
+    ran = run_cli(*trained, "--base", world.base)
+    assert ran.exit_code == 64 and "--data" in ran.stderr
+    plan = run_cli(*words(world, tmp_path / "out", "--dry-run", "--json"))
+    assert plan.exit_code == 0 and json.loads(plan.stdout)["rows_held_out"] == 2
+    assert not list(tmp_path.iterdir())
