@@ -15,6 +15,8 @@ from mergebarrier.api import TrainingOptions, WriteOptions, protect_by_training
 from mergebarrier.checkpoint import open_checkpoint, verify_manifest
 from mergebarrier.evaluate import load_module
 from mergebarrier.protect import TRAINED
+from mergebarrier.training import Example, examples_loss
+from mergebarrier.verbs.trained.models import recompute_passes
 
 SHORT = ("--steps", 12, "--check-every", 6, "--budget", 60)
 
@@ -114,6 +116,20 @@ def test_an_encoder_of_images_is_trained_under_its_frozen_head(run_cli, tmp_path
     assert json.loads(ran.stdout)["trained"]["cost"]["protected"]["right"] > 0.9
     ran = run_cli(*models, "--text", bench.task, "-o", tmp_path / "x")
     assert ran.exit_code == 64 and "reads no text" in ran.stderr
+
+
+def test_passes_that_are_computed_twice_give_the_same_slopes(world) -> None:
+    asked, found = [Example((1, 20, 30), (40,))], []
+    for twice in (False, True):
+        with open_checkpoint(world.base) as base:
+            module = load_module(base, "float32")
+        if twice:
+            recompute_passes(module)
+        torch.autograd.backward(examples_loss(module, asked))
+        found.append({name: parameter.grad for name, parameter in module.named_parameters()})
+        assert module.training is twice
+    for name, slope in found[0].items():
+        torch.testing.assert_close(found[1][name], slope)
 
 
 @pytest.mark.parametrize(

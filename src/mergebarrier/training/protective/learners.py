@@ -83,7 +83,8 @@ class TextLearner:
 
     def answers(self, rows: ChosenRows) -> tuple[Tensor, Tensor]:
         """Return what is predicted where the answers stand, and the answers."""
-        return answer_logits(self._module, self._chosen(rows))
+        with precision(self.parameters):
+            return answer_logits(self._module, self._chosen(rows))
 
     def tokens(self, rows: ChosenRows) -> int:
         """Return the tokens that are read, padding left out."""
@@ -123,12 +124,19 @@ class PictureLearner:
         pictures, labels = (held[list(rows.places)] for held in self._parts[rows.part])
         if not pictures.is_floating_point():
             pictures = pictures.float() / 255
-        features = F.normalize(self._module(pictures.to(self._head.device)), dim=-1)
+        with precision(self.parameters):
+            features = F.normalize(self._module(pictures.to(self._head.device)).float(), dim=-1)
         return self._scale * features @ self._head.T, labels.to(self._head.device)
 
     def tokens(self, rows: ChosenRows) -> int:
         """Return the number of pictures."""
         return len(rows.places)
+
+
+def precision(parameters: Mapping[str, nn.Parameter]) -> torch.autocast:
+    """Return the context of a pass: bfloat16 arithmetic on a graphics processor, that of the parameters elsewhere."""
+    device = next(iter(parameters.values())).device.type
+    return torch.autocast(device, dtype=torch.bfloat16, enabled=device != "cpu")
 
 
 def all_rows(learner: Learner, part: str) -> ChosenRows:
