@@ -37,7 +37,7 @@ def test_the_page_adds_a_protection_that_goes_there_and_back(followed) -> None:
 
 def test_a_new_protection_is_in_help_report_and_documents(followed) -> None:
     shown = " ".join(followed.python("-m", "mergebarrier", "protect", "--help").split())
-    assert re.search(r"\[[a-z_|]*\bgain\b[a-z_|]*\]", shown)
+    assert re.search(r"\[[a-z0-9_|]*\bgain\b[a-z0-9_|]*\]", shown)
     assert "gain: power of two that values are multiplied by (a whole number from 1 to 8)" in shown
     assert "--power N" in shown
     report = """
