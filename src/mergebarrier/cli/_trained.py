@@ -12,11 +12,11 @@ if TYPE_CHECKING:
     from mergebarrier.api import ProtectReport, TrainingOptions
     from mergebarrier.protect import TrainedProtection
 
-__all__ = ["Training", "run"]
+__all__ = ["GivenTraining", "run"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Training:
+class GivenTraining:
     """What was given of options that a training alone has, and of those that it shares; each as on the command line."""
 
     data: Path | None
@@ -53,7 +53,9 @@ class Training:
         )
 
 
-def run(model: Path, protection: "TrainedProtection", given: Training, writer: WriterOptions, output: Output) -> None:
+def run(
+    model: Path, protection: "TrainedProtection", given: GivenTraining, writer: WriterOptions, output: Output
+) -> None:
     """Train, or say what would be trained."""
     from mergebarrier.api import plan_training, protect_by_training
 

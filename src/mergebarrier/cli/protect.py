@@ -99,7 +99,7 @@ def command(
     if method in TRAINED:
         from mergebarrier.cli import _trained
 
-        given = _trained.Training(
+        given = _trained.GivenTraining(
             data=data, validation=validation, siblings=siblings, form=published_as, device=device, text=text, base=base,
             key=key_path, adapters=adapters, do_not_merge=do_not_merge, download=download,
         )  # fmt: skip
