@@ -155,7 +155,7 @@ def recompute_passes(module: nn.Module) -> None:
                 setattr(part, name, 0.0)
         if isinstance(part, nn.Dropout):
             part.p = 0.0
-    body.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    body.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
     module.train()
 
 
