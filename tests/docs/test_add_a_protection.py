@@ -55,6 +55,7 @@ print(*wording.limits(result), sep="\\n")
     assert "One small number is the whole secret" in page and "## exact" in page
 
 
+@pytest.mark.slow
 def test_a_new_protection_is_tested_by_being_there(followed) -> None:
     _, module, runner, laws, by, name = PAGE.blocks[4].split()
     some = f"{name} and (default or outside or promises and gqa)"

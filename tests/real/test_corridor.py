@@ -171,6 +171,7 @@ def test_full_is_the_same_function_and_comes_back_within_its_bound(bench, assets
     assert 0 < worst <= content["roundtrip_bound"]
 
 
+@pytest.mark.slow
 def test_flips_are_bit_exact_and_coefficient_one_is_reported_as_what_it_is(bench, assets, folder, record_property):
     flipped = protect(assets.expert_a, MergeBarrier(), folder / "flipped")
     ids = token_ids(bench.tokenizer, read_text(assets.text_test), 256)

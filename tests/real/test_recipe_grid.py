@@ -300,7 +300,9 @@ def faults(seen: dict[str, Seen]) -> list[str]:
     return [f"{method}: {fault}" for method, item in seen.items() for fault in item.faults]
 
 
-@pytest.mark.parametrize("tied", [False, True], ids=["untied", "tied"])
+@pytest.mark.parametrize(
+    "tied", [pytest.param(False, id="untied", marks=pytest.mark.slow), pytest.param(True, id="tied")]
+)
 def test_float32_recipes_agree(tmp_path, tied, record_property) -> None:
     folders = {name: llama(tmp_path / name, seed, torch.float32, tied=tied) for seed, name in enumerate("xabc")}
     listed = list(recipes())

@@ -13,8 +13,8 @@ from mergebarrier.circuits import describe
 from mergebarrier.keys import Key
 from mergebarrier.protect import Exact
 from mergebarrier.realign import GaugeFix
-from mergebarrier.realign.realignment import broadcast, norms, stream_place
-from mergebarrier.symmetry import Reverted, entry_of, sample
+from mergebarrier.realign.realignment import broadcast, norms
+from mergebarrier.symmetry import Reverted, entry_of, sample, stream_place
 from mergebarrier.symmetry.blocks import weights
 from spellings import fused_experts, respelled
 

@@ -156,7 +156,7 @@ TOKENIZER = b'{"model": {"vocab": {"a": 0, "b": 9}}, "added_tokens": [{"id": 2, 
         (HEADED, {"tie_word_embeddings": False}, {}, ""),
         ({"x.weight": torch.ones(2, 2)}, {"vocab_size": 11, "eos_token_id": 99}, {}, ""),
         (EMBEDDING, {}, {"tokenizer.json": b"[" * 100_000}, "tokenizer is not compared with the rows"),
-        (EMBEDDING, {}, {"tokenizer.json": b"\xff"}, "tokenizer is not compared with the rows: not JSON"),
+        (EMBEDDING, {}, {"tokenizer.json": b"\xff"}, "tokenizer is not compared with the rows: not UTF-8"),
     ],
 )
 def test_vocabulary_special_ids_and_tie_flag(held, config, files, says) -> None:
