@@ -128,7 +128,10 @@ def realigned(model: Path, base: Path, out: Path) -> Path:
 
 def ladder(one: Marked, ids: torch.Tensor) -> dict[str, Callable[[Path], Path]]:
     """Return the rungs, each harder than the one before."""
-    half: Callable[[Path], Path] = lambda out: one.merged("TA", 2, 0.5, out)  # noqa: E731
+
+    def half(out: Path) -> Path:
+        return one.merged("TA", 2, 0.5, out)
+
     return {
         "as published": lambda out: one.out,
         "int8": lambda out: rewritten(one.out, out, quantised(8)),

@@ -17,9 +17,9 @@ BANNED_CALLS = ("eval", "exec", "compile", "os.system", "os.popen", "torch.load"
 PLAIN_JSON = {
     "checkpoint.bytes.strict_json", "scan.files.judge", "scan.files.pickles", "verbs.folders", "verbs.checks",
     "evaluate.base.compute_dtype", "evaluate.base.gguf_model", "evaluate.language.served", "evaluate.language.tasks",
-    "engines.process", "api.scan", "zoo.glyphs.digits", "zoo.side_by_side", "zoo.rows", "zoo.language.words",
+    "engines.process", "zoo.glyphs.digits", "zoo.side_by_side", "zoo.rows", "zoo.language.words",
     "results.upgrade", "results.read", "watermark.keyed_words", "watermark.request", "attack.folder",
-    "attack.language.upload", "attack.language.theft",
+    "attack.language.upload",
 }  # fmt: skip
 FILE_CALLS = ("open", "os.open", "io.open")
 FILE_METHODS = ("read_text", "write_text", "read_bytes", "write_bytes", "open", "unlink", "rename", "mkdir")

@@ -6,17 +6,17 @@
 Finding nothing means that these checks found nothing; every finding says what its check cannot see.
 """
 
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import ClassVar, Final
 
 from mergebarrier import __version__, verbs
 from mergebarrier.api.base import Model, Report, Row, beside, resolve, resolve_all, shown
 from mergebarrier.checkpoint import Checkpoint, list_folder, read_head
-from mergebarrier.checkpoint.bytes import read_small
+from mergebarrier.checkpoint.bytes import parse_text, read_small
 from mergebarrier.errors import BadScanInput, MergebarrierError, clean
 from mergebarrier.merge import Merge
 from mergebarrier.progress import Progress
@@ -189,11 +189,12 @@ def read_baseline(path: str | os.PathLike[str]) -> tuple[str, ...]:
     """
     try:
         file = Path(path).absolute()
-        document = json.loads(read_small(file.parent.resolve(), file.name, _MAX_BASELINE_BYTES))
+        text = read_small(file.parent.resolve(), file.name, _MAX_BASELINE_BYTES)
+        document = parse_text(text, partial(BadScanInput, where=path), where=path)
         found = tuple(str(one["fingerprint"]) for one in document["findings"] if one["rule"] != UNSEEN)
         if document["kind"] != "scan":
             raise KeyError("kind")
-    except (MergebarrierError, ValueError, KeyError, TypeError, RecursionError) as fault:
+    except (MergebarrierError, ValueError, KeyError, TypeError) as fault:
         what = f"is no report of a scan ({type(fault).__name__})"
         raise BadScanInput(what, where=path, remedy="write one with `mergebarrier scan ... --json`") from fault
     return found

@@ -73,7 +73,7 @@ def findings_from_json(text: bytes, *, where: object) -> tuple[Scanned, ...]:
         parts = [{name: one[key] for name, key in _SCANNED.items()} for one in found]
         if not all(isinstance(part, str) for one in parts for part in one.values()):
             raise TypeError("not text")
-    except (ValueError, KeyError, TypeError) as fault:
+    except (ValueError, KeyError, TypeError, RecursionError) as fault:
         raise BadReport(
             f"not the findings of a scan ({type(fault).__name__})",
             where=where,

@@ -53,7 +53,6 @@ if TYPE_CHECKING:
         TextLearner,
         TrainedVector,
         clamped,
-        synthetic_siblings,
         train_protective,
         uniform_between,
     )
@@ -109,7 +108,6 @@ __all__ = [
     "preferred",
     "prompt_losses",
     "prompt_slopes",
-    "synthetic_siblings",
     "train_adapters",
     "train_full",
     "train_lora",

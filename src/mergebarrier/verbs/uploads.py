@@ -13,7 +13,7 @@ from typing import Final
 
 from mergebarrier.checkpoint import MANIFEST_NAME, Checkpoint, is_adapter, read_manifest, split_reference
 from mergebarrier.checkpoint.bytes import inside
-from mergebarrier.errors import ProvenanceError, folder_name
+from mergebarrier.errors import ProvenanceError, RemoteCodeRefused, folder_name
 from mergebarrier.identity import repeats, spelled_like
 from mergebarrier.lineage import declared
 from mergebarrier.provenance import RelateOptions
@@ -91,13 +91,20 @@ def look(
     def beside() -> None:
         for folder in upload.folders:
             if folder.is_dir():
-                told = {(one.rule, one.file) for one in findings if one.rule == _NAMED_CODE}
+                told = {one.file for one in findings if _names_code(one)}
                 found = look_beside(upload.name, folder.resolve(), _listed(opened, folder))
-                findings.extend(one for one in found if (one.rule, one.file) not in told)
+                findings.extend(one for one in found if one.rule != _NAMED_CODE or one.file not in told)
 
-    faults = [guarded(upload.name, "", read), guarded(upload.name, "", beside)]
-    findings += [fault for fault in faults if fault is not None]
-    return opened[0] if opened and faults[0] is None else None
+    refused = guarded(upload.name, "", read)
+    findings += [refused] if refused is not None else []
+    fault = guarded(upload.name, "", beside)
+    findings += [fault] if fault is not None else []
+    return opened[0] if opened and refused is None else None
+
+
+def _names_code(found: Finding) -> bool:
+    """Say whether a finding tells already that a file names code: as such, or since the reader refuses it for that."""
+    return found.rule == _NAMED_CODE or found.evidence.get("code") == RemoteCodeRefused.code
 
 
 def _open(path: Path | Checkpoint, base: Path | Checkpoint | None, folders: Models) -> Checkpoint:

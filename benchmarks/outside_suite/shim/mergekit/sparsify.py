@@ -51,7 +51,7 @@ def sparsify(
             (chosen,) = della.sparsifiers(operands, [density])
     norm = rescale_norm.value if isinstance(rescale_norm, Enum) else rescale_norm or "none"
     if norm not in _sparsify.RESCALES:
-        raise NotImplementedError(norm)
+        raise ValueError(norm)
     (factor,) = _sparsify.factors(operands, [chosen], norm)
     out = flat.to(wide, copy=True)
     for start, stop in operands.spans():

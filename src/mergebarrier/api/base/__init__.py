@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from mergebarrier import lazy
 
 if TYPE_CHECKING:
-    from mergebarrier.api.base.asked import AskOptions, asked_model, said_by
+    from mergebarrier.api.base.asked import AskOptions, ask_flags, asked_model, check_suspected, read_evidence, said_by
     from mergebarrier.api.base.command_line import Given, command_line
     from mergebarrier.api.base.evidence import EvidenceFinding, ProvenanceEvidence, ProvenanceInput, Said, p_value
     from mergebarrier.api.base.folders import (
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from mergebarrier.api.base.hub import cache_folder, cached_folder, find_folder
     from mergebarrier.api.base.journals import CountedJournal, MemoryJournal
     from mergebarrier.api.base.machine import machine
-    from mergebarrier.api.base.owned import owned_key
+    from mergebarrier.api.base.owned import held_key, owned_key
     from mergebarrier.api.base.report import SCHEMA_VERSION, Json, Report, Row, beside, document_of, optional, plain
     from mergebarrier.api.base.result_report import FORMS, ResultReport
 
@@ -43,13 +43,16 @@ __all__ = [
     "Said",
     "WriteOptions",
     "as_given",
+    "ask_flags",
     "asked_model",
     "beside",
     "cache_folder",
     "cached_folder",
+    "check_suspected",
     "command_line",
     "document_of",
     "find_folder",
+    "held_key",
     "in_notebook",
     "machine",
     "opened",
@@ -57,6 +60,7 @@ __all__ = [
     "owned_key",
     "p_value",
     "plain",
+    "read_evidence",
     "resolve",
     "resolve_all",
     "said_by",

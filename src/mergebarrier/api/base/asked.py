@@ -1,6 +1,7 @@
 """A language model that is asked texts: a folder, a name of the hub, a server by its address, or what it said."""
 
 import hashlib
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -37,6 +38,26 @@ class AskOptions:
     served_as: str = ""
 
 
+def ask_flags(ask: AskOptions, plain: AskOptions) -> dict[str, str | int | None]:
+    """Return how models are asked as the command line says it: what ``plain`` says already is None."""
+    return {
+        f"--{name.replace('_', '-')}": value if value != getattr(plain, name) else None
+        for name, value in vars(ask).items()
+    }
+
+
+def check_suspected(suspects: Sequence[Model]) -> None:
+    """Refuse evidence about nobody.  Raises: UsageError."""
+    if not suspects:
+        raise UsageError("nobody is suspected", where="--suspect", remedy="give a model, a server or a file")
+
+
+def read_evidence(file: str | os.PathLike[str], role: str) -> tuple[str, ProvenanceInput]:
+    """Read a file that evidence rests on: its text, and what it is in the evidence."""
+    text = read_text(file)
+    return text, _input(role, Path(file).name, hashlib.sha256(text.encode()).hexdigest())
+
+
 @contextmanager
 def asked_model(model: Model, ask: AskOptions, *, download: bool = False) -> Iterator[Suspect]:
     """Give what answers: a server by its address, or a model of this machine."""
@@ -62,13 +83,12 @@ def said_by(
     """
     name = as_given(model)
     if not isinstance(model, Checkpoint) and name.endswith(".jsonl"):
-        text = read_text(model)
-        pairs = read_pairs(text, where=model)
+        text, who = read_evidence(name, role)
+        pairs = read_pairs(text, where=name)
         if absent := [query for query in queries if query not in pairs]:
             what = f"{len(absent)} of the {len(queries)} queries are not answered"
-            raise UsageError(what, where=model, remedy="ask the suspect all queries, or fewer of them")
-        digest = hashlib.sha256(text.encode()).hexdigest()
-        return [pairs[query] for query in queries], _input(role, Path(name).name, digest)
+            raise UsageError(what, where=name, remedy="ask the suspect all queries, or fewer of them")
+        return [pairs[query] for query in queries], who
     if name.startswith(("http://", "https://")):
         with asked_model(model, ask) as suspect:
             said = suspect.answers(queries, max_tokens=ask.max_tokens)

@@ -7,6 +7,11 @@ from pathlib import Path
 from mergebarrier.keys import KEY_BYTES, Key, check_key_place, read_key_file, write_key_file
 
 
+def held_key(given: Key | str | os.PathLike[str]) -> Key:
+    """Return a key that is given, or that a file holds.  Raises: BadKey."""
+    return given if isinstance(given, Key) else Key(read_key_file(given))
+
+
 def owned_key(given: Key | str | os.PathLike[str]) -> tuple[Key, Path | None, bool]:
     """Return the key, its file, and whether it was made now.
 
@@ -19,4 +24,4 @@ def owned_key(given: Key | str | os.PathLike[str]) -> tuple[Key, Path | None, bo
     made = not (place.exists() or place.is_symlink())
     if made:
         write_key_file(place, secrets.token_bytes(KEY_BYTES))
-    return Key(read_key_file(place)), place, made
+    return held_key(place), place, made

@@ -4,7 +4,6 @@ report = mb.fingerprint_verify("mark.json", ["suspect"], key="owner.mbkey", null
 report.suspects[0].test.p
 """
 
-import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -16,16 +15,18 @@ from mergebarrier.api.base import (
     EvidenceFinding,
     Model,
     ProvenanceEvidence,
-    ProvenanceInput,
     Row,
     Said,
     as_given,
+    ask_flags,
+    check_suspected,
     command_line,
+    held_key,
+    read_evidence,
     said_by,
     shown,
 )
 from mergebarrier.errors import BadKey, UsageError
-from mergebarrier.evaluate import read_text
 from mergebarrier.fingerprint import (
     FingerprintOptions,
     FingerprintRecord,
@@ -36,7 +37,7 @@ from mergebarrier.fingerprint import (
     read_record,
     sealed,
 )
-from mergebarrier.keys import Key, read_key_file
+from mergebarrier.keys import Key
 from mergebarrier.numerics import holm
 from mergebarrier.progress import Progress
 
@@ -54,6 +55,8 @@ NOT_PROVED: Final = (
     "that the marked model is no part of a suspect where p is large: training for long enough, a small share in a "
     "merge, or a filter before the model hides it",
 )
+#: Questions are continued, not chatted about.
+_ASKED: Final = AskOptions(interface="completions")
 _SAYS: Final = {True: "answers the questions of the marked model", False: "shows no evidence of the marked model"}
 
 
@@ -156,19 +159,15 @@ def fingerprint_verify(
     Raises: BadReport, BadKey (another key than the record's), UsageError, ServiceFailed, CheckpointError.
     """
     options = options or FingerprintOptions()
-    if not suspects:
-        raise UsageError("nobody is suspected", where="--suspect", remedy="give a model, a server or a file")
-    text = read_text(record)
+    check_suspected(suspects)
+    text, source = read_evidence(record, "record")
     known = read_record(text, where=record)
     marked = _marked(known, key, record)
-    ask = replace(ask or AskOptions(interface="completions"), max_tokens=known.tokens)
+    ask = replace(ask or _ASKED, max_tokens=known.tokens)
     names = [as_given(model) for model in (*suspects, *nulls)]
     if len(set(names)) < len(names):
         raise UsageError("a model is given twice", where="--suspect", remedy="give each model once")
-    inputs = [
-        ProvenanceInput(role="record", name=Path(record).name, content_digest=hashlib.sha256(text.encode()).hexdigest())
-    ]
-    asked = []
+    inputs, asked = [source], []
     with shown(progress, "asking") as step:
         for done, (name, model) in enumerate(zip(names, (*suspects, *nulls), strict=True), 1):
             role = "suspect" if done <= len(suspects) else "null"
@@ -183,8 +182,7 @@ def fingerprint_verify(
         "--suspect": tuple(map(as_given, suspects)),
         "--null": tuple(map(as_given, nulls)),
         "--key": None if isinstance(key, Key) else key,
-        "--interface": ask.interface if ask.interface != "completions" else None,
-        "--served-as": ask.served_as or None,
+        **ask_flags(ask, replace(_ASKED, max_tokens=known.tokens)),
     }
     return RecognitionReport(
         claim=CLAIM,
@@ -206,7 +204,7 @@ def fingerprint_verify(
 
 def _marked(record: FingerprintRecord, given: Key | Place, where: Place) -> tuple[int, ...]:
     """Return which questions were trained in, once the key has been held against the commitment."""
-    key = given if isinstance(given, Key) else Key(read_key_file(given))
+    key = held_key(given)
     if sealed(key, record.pairs, record.marked) != record.commitment:
         what = "this key and these questions are not those that the record commits to"
         raise BadKey(what, where=where, remedy="give the key that `fingerprint embed` used, and the record unchanged")

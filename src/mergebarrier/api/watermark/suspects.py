@@ -4,7 +4,6 @@ report = mb.imitation("ledger.jsonl", ["suspect"], key="owner.mbkey")
 report.suspects[0].test.p
 """
 
-import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,18 +16,20 @@ from mergebarrier.api.base import (
     Given,
     Model,
     ProvenanceEvidence,
-    ProvenanceInput,
     Row,
     Said,
     as_given,
+    ask_flags,
+    check_suspected,
     command_line,
+    held_key,
     p_value,
+    read_evidence,
     said_by,
     shown,
 )
 from mergebarrier.errors import BadKey, UsageError
-from mergebarrier.evaluate import read_text
-from mergebarrier.keys import Key, read_key_file
+from mergebarrier.keys import Key
 from mergebarrier.numerics import holm
 from mergebarrier.progress import Progress
 from mergebarrier.watermark import (
@@ -171,18 +172,15 @@ def imitation(
     Raises: BadReport, BadKey (another key than the ledger's), UsageError, ServiceFailed, CheckpointError.
     """
     options, ask = options or PairingOptions(), ask or AskOptions()
-    if not suspects:
-        raise UsageError("nobody is suspected", where="--suspect", remedy="give a model, a server or a file")
-    text = read_text(ledger)
+    check_suspected(suspects)
+    text, source = read_evidence(ledger, "ledger")
     record = read_ledger(text, where=ledger)
     words = _word_key(record, key, ledger)
     rows = _chosen(record, words, options.queries)
     others = {"base": base, "legitimate": legitimate}
     compared = {name: model for name, model in others.items() if model is not None}
     scores, tests, queries = {}, {}, [row.query for row in rows]
-    inputs = [
-        ProvenanceInput(role="ledger", name=Path(ledger).name, content_digest=hashlib.sha256(text.encode()).hexdigest())
-    ]
+    inputs = [source]
     with shown(progress, "asking") as step:
         everybody = [*compared.items(), *((None, model) for model in suspects)]
         for done, (role, model) in enumerate(everybody, 1):
@@ -230,23 +228,20 @@ def _given(
     suspects: Sequence[Model], key: Key | Place | None, others: Mapping[str, Model | None], ask: AskOptions, seed: int
 ) -> dict[str, Given | tuple[Given, ...]]:
     """Return what the command line was given, as ``command_line`` writes it; a key by the name of its file alone."""
-    plain = AskOptions()
-    said: dict[str, Given | tuple[Given, ...]] = {
+    return {
         "--suspect": tuple(map(as_given, suspects)),
         "--key": None if isinstance(key, Key) else key,
         **{f"--{name}": None if model is None else as_given(model) for name, model in others.items()},
         "--seed": seed or None,
+        **ask_flags(ask, AskOptions()),
     }
-    for name, value in vars(ask).items():
-        said["--" + name.replace("_", "-")] = value if value != getattr(plain, name) else None
-    return said
 
 
 def _word_key(record: Ledger, given: Key | Place | None, ledger: Place) -> WordKey | None:
     """Return the key of a ledger, once it has been held against the commitment."""
     if given is None:
         return None
-    key = given if isinstance(given, Key) else Key(read_key_file(given))
+    key = held_key(given)
     pool = listed_words()
     if commitment(key.secret, pool) != record.head.commitment:
         what = "this key and the pool of words are not those that the ledger commits to"

@@ -11,20 +11,22 @@ Source: arXiv 2502.16094 and its released evaluation.  Differs: the value itself
 never a list of patterns in which a telephone number may fill another slot; greedy answers; chance and controls.
 """
 
-import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 from mergebarrier.attack.records import skill
+from mergebarrier.checkpoint.bytes import parse_text
 from mergebarrier.errors import BadTask, NotMeasurable
 from mergebarrier.results import Skill
 
 #: Questions -> answers.
 Answers = Callable[[Sequence[str]], Sequence[str]]
 _FACT_KEYS: Final = {"pool", "subject", "attribute", "value"}
+_FACTS: Final = "give the facts that `zoo rows people` wrote"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,15 +67,12 @@ def secrets(facts: Path, questions: Path, pool: str) -> tuple[Secret, ...]:
       pool:      whose.
     Raises: BadTask for rows that are malformed, values twice, and values that nobody asks for.
     """
-    from mergebarrier.evaluate import read_task
+    from mergebarrier.evaluate import read_task, read_text
 
     known: dict[tuple[str, str], str] = {}
-    for number, line in enumerate(facts.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(read_text(facts).splitlines(), 1):
         where = f"{facts}: line {number}"
-        try:
-            row = json.loads(line)
-        except ValueError as fault:
-            raise BadTask("not JSON", where=where, remedy="give the facts that `zoo rows people` wrote") from fault
+        row = parse_text(line.encode(), partial(BadTask, where=where, remedy=_FACTS), where=where)
         if not isinstance(row, dict) or row.keys() != _FACT_KEYS or not all(isinstance(v, str) for v in row.values()):
             raise BadTask("not a fact", where=where, remedy=f"a fact has exactly {', '.join(sorted(_FACT_KEYS))}")
         if row["pool"] == pool:

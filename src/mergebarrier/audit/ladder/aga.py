@@ -6,9 +6,10 @@ function of the model.
 
 from collections.abc import Sequence
 
-from mergebarrier.audit.bench import AuditSpec, Bench, MergeSetting, cost, undone
+from mergebarrier.audit.bench import AuditSpec, Bench, MergeSetting, undone
 from mergebarrier.audit.ladder.climb import control
 from mergebarrier.audit.ladder.level import Level, LevelContext
+from mergebarrier.audit.ladder.realign import flops, once
 from mergebarrier.results import Cell, State
 
 _STATE = "aga"
@@ -19,13 +20,6 @@ def prepare(bench: Bench) -> float:
     from mergebarrier.realign import Aga
 
     return undone(bench, "protected", _STATE, "aga", last=Aga(matched=True))
-
-
-def flops(bench: Bench) -> int:
-    """Estimate the arithmetic of one realignment."""
-    from mergebarrier.circuits import describe
-
-    return cost.realign_flops(describe(bench.checkpoints["base"]).dims, bench.n_weights)
 
 
 def best_settings(bench: Bench, context: LevelContext) -> Sequence[MergeSetting]:
@@ -43,11 +37,6 @@ def asked(spec: AuditSpec) -> bool:
     return spec.aga_settings > 0
 
 
-def realignments(spec: AuditSpec) -> int:
-    """Count the protected model."""
-    return 1
-
-
 AGA = Level(
     number=2,
     name="AGA",
@@ -59,6 +48,6 @@ AGA = Level(
     prepare=prepare,
     settings=best_settings,
     cost=flops,
-    realignments=realignments,
+    realignments=once,
     asked=asked,
 )

@@ -12,9 +12,10 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
-from mergebarrier.audit.bench import TASKS, AuditSpec, Bench, cost, realigned
+from mergebarrier.audit.bench import TASKS, Bench, realigned
 from mergebarrier.audit.ladder.learn import LEARN
 from mergebarrier.audit.ladder.level import Level
+from mergebarrier.audit.ladder.realign import flops_with, once
 from mergebarrier.audit.ladder.realign import prepare as fix_gauge
 from mergebarrier.audit.ladder.teachers import ROWS
 from mergebarrier.lazy import torch
@@ -167,19 +168,6 @@ def tokens(bench: Bench) -> int:
     return each * ROWS * bench.spec.block_steps
 
 
-def flops(bench: Bench) -> int:
-    """Estimate the arithmetic of the realignment and of the learning."""
-    from mergebarrier.circuits import describe
-
-    dims, n_weights = describe(bench.checkpoints["base"]).dims, bench.n_weights
-    return cost.realign_flops(dims, n_weights) + cost.learning_flops(n_weights, tokens(bench))
-
-
-def realignments(spec: AuditSpec) -> int:
-    """Count the protected model once more."""
-    return 1
-
-
 BLOCKS: Level = replace(
     LEARN,
     number=7,
@@ -192,8 +180,8 @@ BLOCKS: Level = replace(
     prepare=prepare,
     begins_with=_START,
     preserves_function=False,
-    cost=flops,
+    cost=flops_with(tokens),
     reads=tokens,
-    realignments=realignments,
+    realignments=once,
     on_request=True,
 )

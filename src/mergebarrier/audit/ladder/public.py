@@ -6,16 +6,14 @@ The protected model is realigned to that mean and merged with the partner withou
 observation that one sibling is an anchor already (see ``sibling``).
 """
 
-from collections.abc import Sequence
+from dataclasses import replace
 
-from mergebarrier.audit.bench import AuditSpec, Bench, MergeSetting, published, undone
-from mergebarrier.audit.ladder.level import Level, LevelContext
-from mergebarrier.audit.ladder.realign import flops
+from mergebarrier.audit.bench import AuditSpec, Bench, undone
+from mergebarrier.audit.ladder.level import Level
+from mergebarrier.audit.ladder.sibling import SIBLING
 from mergebarrier.results import State
 
 _STATE, _MEAN = "public", "mean of public experts"
-#: Merges without a base, at the middle and on either side of it.
-_SETTINGS = published(("linear", "slerp"), (0.3, 0.5, 0.7))
 
 
 def prepare(bench: Bench) -> float:
@@ -32,23 +30,13 @@ def prepare(bench: Bench) -> float:
     return undone(bench, "protected", _STATE, _STATE, anchor=_MEAN)
 
 
-def settings(bench: Bench, context: LevelContext) -> Sequence[MergeSetting]:
-    """Return what needs no base."""
-    return _SETTINGS
-
-
 def asked(spec: AuditSpec) -> bool:
     """Say whether the audit names public experts."""
     return bool(spec.publics)
 
 
-def realignments(spec: AuditSpec) -> int:
-    """Count the protected model."""
-    return 1
-
-
-PUBLIC = Level(
-    number=2,
+PUBLIC: Level = replace(
+    SIBLING,
     name="public experts",
     attack="gaugefix to the mean of public experts, without the base",
     word=_STATE,
@@ -56,10 +44,5 @@ PUBLIC = Level(
     state=_STATE,
     states={_STATE: State(title="After gaugefix to public experts", note="without the base, not graded")},
     prepare=prepare,
-    preserves_function=True,
-    settings=settings,
-    own_ceiling=False,
-    cost=flops,
-    realignments=realignments,
     asked=asked,
 )

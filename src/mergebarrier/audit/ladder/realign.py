@@ -8,6 +8,8 @@ Its checks ask whether realignment only undoes: it must change no merge of the u
 protected one alone, lead from two keys to the same weights, and give nothing back against a base that is another.
 """
 
+from collections.abc import Callable
+
 from mergebarrier.audit.bench import AuditSpec, Bench, Figures, MergeSetting, best_of, cost, realigned, undone
 from mergebarrier.audit.ladder.edits import EDITS
 from mergebarrier.audit.ladder.level import Evidence, Level, at_most
@@ -31,6 +33,16 @@ def flops(bench: Bench) -> int:
     from mergebarrier.circuits import describe
 
     return cost.realign_flops(describe(bench.checkpoints["base"]).dims, bench.n_weights)
+
+
+def flops_with(tokens: Callable[[Bench], int]) -> Callable[[Bench], int]:
+    """Return what estimates the arithmetic of one realignment and of a learning from so many tokens."""
+    return lambda bench: flops(bench) + cost.learning_flops(bench.n_weights, tokens(bench))
+
+
+def once(spec: AuditSpec) -> int:
+    """Count one realignment, of the protected model."""
+    return 1
 
 
 def realignments(spec: AuditSpec) -> int:

@@ -13,10 +13,11 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, ClassVar
 
 from mergebarrier import symmetry
-from mergebarrier.audit.bench import TASKS, AuditSpec, Bench, Blend, cost, realigned, spread
+from mergebarrier.audit.bench import TASKS, Bench, Blend, realigned, spread
 from mergebarrier.audit.ladder.descent import GaugeDescent
 from mergebarrier.audit.ladder.learn import LEARN
 from mergebarrier.audit.ladder.level import Level
+from mergebarrier.audit.ladder.realign import flops_with, once
 from mergebarrier.audit.ladder.realign import prepare as fix_gauge
 from mergebarrier.audit.ladder.teachers import ROWS, Teachers
 from mergebarrier.lazy import torch
@@ -198,19 +199,6 @@ def tokens(bench: Bench) -> int:
     )
 
 
-def flops(bench: Bench) -> int:
-    """Estimate the arithmetic of the realignment and of the learning."""
-    from mergebarrier.circuits import describe
-
-    dims, n_weights = describe(bench.checkpoints["base"]).dims, bench.n_weights
-    return cost.realign_flops(dims, n_weights) + cost.learning_flops(n_weights, tokens(bench))
-
-
-def realignments(spec: AuditSpec) -> int:
-    """Count the protected model once more."""
-    return 1
-
-
 REBASIN: Level = replace(
     LEARN,
     number=5,
@@ -222,8 +210,8 @@ REBASIN: Level = replace(
     states={_STATE: State(title="After re-basin", note="its gauge learned by gradient")},
     prepare=prepare,
     begins_with=_START,
-    cost=flops,
+    cost=flops_with(tokens),
     reads=tokens,
-    realignments=realignments,
+    realignments=once,
     on_request=True,
 )

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from mergebarrier.audit.bench import AuditSpec, Bench, MergeSetting, published, undone
 from mergebarrier.audit.ladder.level import Level, LevelContext
-from mergebarrier.audit.ladder.realign import flops
+from mergebarrier.audit.ladder.realign import flops, once
 from mergebarrier.results import State
 
 _STATE = "sibling"
@@ -32,11 +32,6 @@ def asked(spec: AuditSpec) -> bool:
     return spec.sibling
 
 
-def realignments(spec: AuditSpec) -> int:
-    """Count the protected model."""
-    return 1
-
-
 SIBLING = Level(
     number=2,
     name="sibling",
@@ -50,6 +45,6 @@ SIBLING = Level(
     settings=settings,
     own_ceiling=False,
     cost=flops,
-    realignments=realignments,
+    realignments=once,
     asked=asked,
 )

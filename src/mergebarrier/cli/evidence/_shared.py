@@ -1,6 +1,6 @@
 """Options that verbs of evidence share: how a model is asked, and the page and document that a finding is put on."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,6 +51,17 @@ def asked(given: dict[str, Any]) -> "AskOptions":
     from mergebarrier.api import AskOptions
 
     return AskOptions(**{name: given.pop(name) for name in ("max_tokens", "interface", "served_as") if name in given})
+
+
+def suspects_option(metavar: str, help_text: str) -> Callable[[_Verb], _Verb]:
+    """Return what adds who is suspected: as many as there are."""
+    return click.option("--suspect", "suspects", multiple=True, required=True, metavar=metavar, help=help_text)
+
+
+def closing(report: "ProvenanceEvidence") -> Iterator[str]:
+    """Yield the last lines of every piece of evidence."""
+    yield f"assumed: {'; '.join(report.assumed)}"
+    yield f"not proved: {'; '.join(report.not_proved)}"
 
 
 def statement_options(verb: _Verb) -> _Verb:

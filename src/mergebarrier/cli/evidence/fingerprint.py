@@ -16,7 +16,15 @@ from mergebarrier.cli._options import (
 )
 from mergebarrier.cli._output import Output
 from mergebarrier.cli._parameters import chosen, parameter_options
-from mergebarrier.cli.evidence._shared import ask_options, asked, check_statement, state, statement_options
+from mergebarrier.cli.evidence._shared import (
+    ask_options,
+    asked,
+    check_statement,
+    closing,
+    state,
+    statement_options,
+    suspects_option,
+)
 from mergebarrier.errors import clean
 from mergebarrier.fingerprint import FINGERPRINTS, EmbedOptions, FingerprintOptions
 from mergebarrier.parameters import built, parameters_of
@@ -85,14 +93,7 @@ def embed_command(
 
 @command.command("verify")
 @click.argument("record", type=MODEL)
-@click.option(
-    "--suspect",
-    "suspects",
-    multiple=True,
-    required=True,
-    metavar="MODEL|URL|FILE.jsonl",
-    help='A model, a server, or answers as lines of {"query", "answer"}; repeatable.',
-)
+@suspects_option("MODEL|URL|FILE.jsonl", 'A model, a server, or answers as lines of {"query", "answer"}; repeatable.')
 @click.option("--key", type=MODEL, required=True, metavar="FILE", help="Of the record: tells what was trained in.")
 @click.option("--null", "nulls", multiple=True, metavar="MODEL|URL|FILE.jsonl", help="Known to be unrelated.")
 @ask_options(interface="completions", max_tokens=None)
@@ -125,11 +126,10 @@ def verify_command(
 
 
 def _lines(report: "RecognitionReport") -> Iterator[str]:
-    said = {True: "answers the questions of the marked model", False: "shows no evidence of the marked model"}
     yield f"{clean(report.record)}: {clean(report.method)}, made {clean(report.made)}; the key is the one committed to"
-    for one in report.suspects:
+    for one, found in zip(report.suspects, report.said().findings, strict=True):
         test = one.test
-        yield f"{clean(one.name)} {said[one.recognised]}: p = {one.adjusted:.2g}"
+        yield f"{clean(found.says)}: p = {one.adjusted:.2g}"
         yield (
             f"  {test.hits} of {test.pairs} questions that were trained in, {test.decoy_hits} of {test.decoys} that "
             f"were kept back; p cannot be below {test.least:.2g}"
@@ -137,5 +137,4 @@ def _lines(report: "RecognitionReport") -> Iterator[str]:
     for one in report.nulls:
         against = "; this speaks against the record" if one.recognised else ""
         yield f"unrelated {clean(one.name)}: {one.test.hits} and {one.test.decoy_hits}{against}"
-    yield f"assumed: {'; '.join(report.assumed)}"
-    yield f"not proved: {'; '.join(report.not_proved)}"
+    yield from closing(report)

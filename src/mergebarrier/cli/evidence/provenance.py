@@ -9,7 +9,7 @@ import click
 from mergebarrier.cli._options import MODEL, download_option, output_options, threads_option
 from mergebarrier.cli._output import Output
 from mergebarrier.cli._parameters import chosen, parameter_options
-from mergebarrier.cli.evidence._shared import check_statement, state, statement_options
+from mergebarrier.cli.evidence._shared import check_statement, closing, state, statement_options
 from mergebarrier.errors import clean
 from mergebarrier.parameters import built
 from mergebarrier.provenance import ParentsOptions, RelateOptions
@@ -85,8 +85,7 @@ def _lines(report: "RelateReport") -> Iterator[str]:
             f"  a dense rotation would leave a cosine of {report.rotated_cosine:.2f} between held-out rows; unrelated "
             "models of one data set score high too, so this has no p"
         )
-    yield f"assumed: {'; '.join(report.assumed)}"
-    yield f"not proved: {'; '.join(report.not_proved)}"
+    yield from closing(report)
 
 
 def _kept(report: "RelateReport") -> bool:
@@ -160,8 +159,7 @@ def _parents_lines(report: "ParentsReport") -> Iterator[str]:
         f"{report.by_chance_frac:.2%} by chance"
     )
     yield from (f"    {line}" for line in report.recipe_yaml.splitlines())
-    yield f"assumed: {'; '.join(report.assumed)}"
-    yield f"not proved: {'; '.join(report.not_proved)}"
+    yield from closing(report)
 
 
 def _p(p: float) -> str:

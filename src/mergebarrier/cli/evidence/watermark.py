@@ -9,7 +9,15 @@ import click
 from mergebarrier.cli._options import MODEL, download_option, output_options, threads_option
 from mergebarrier.cli._output import Output
 from mergebarrier.cli._parameters import chosen, parameter_options
-from mergebarrier.cli.evidence._shared import ask_options, asked, check_statement, state, statement_options
+from mergebarrier.cli.evidence._shared import (
+    ask_options,
+    asked,
+    check_statement,
+    closing,
+    state,
+    statement_options,
+    suspects_option,
+)
 from mergebarrier.errors import clean
 from mergebarrier.parameters import built
 from mergebarrier.watermark import PairingOptions, ShieldOptions
@@ -81,14 +89,7 @@ def _shielded(report: "ShieldReport") -> Iterator[str]:
 
 @command.command("verify")
 @click.argument("ledger", type=MODEL)
-@click.option(
-    "--suspect",
-    "suspects",
-    multiple=True,
-    required=True,
-    metavar="MODEL|FILE.jsonl",
-    help='A model, or its answers as lines of {"query", "answer"}; repeatable.',
-)
+@suspects_option("MODEL|FILE.jsonl", 'A model, or its answers as lines of {"query", "answer"}; repeatable.')
 @click.option("--key", type=MODEL, metavar="FILE", help="Of the ledger: checks the commitment, draws decoys.")
 @click.option("--base", metavar="MODEL", help="What the suspects may have started from, for the published test.")
 @click.option("--legitimate", metavar="MODEL", help="A model trained on plain answers, for the published test.")
@@ -138,5 +139,4 @@ def _verified(report: "ImitationReport") -> Iterator[str]:
         yield f"  {report.permutations} pairings p = {test.p_pairing:.2g}{decoys}; {empty}"
         rapid = "claims" if one.published.rapid_claims else "does not claim"
         yield f"  the published rapid test {rapid} an imitation (top 1 % cover {one.published.top_mean:.2%})"
-    yield f"assumed: {'; '.join(report.assumed)}"
-    yield f"not proved: {'; '.join(report.not_proved)}"
+    yield from closing(report)

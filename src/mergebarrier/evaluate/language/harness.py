@@ -12,13 +12,10 @@ Format: lm-evaluation-harness 0.4; its package is not needed.
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from mergebarrier.checkpoint.bytes import parse_text
 from mergebarrier.errors import BadTask, clean
-
-if TYPE_CHECKING:
-    from mergebarrier.errors import MergebarrierError
 
 #: Keys that every sample has and no row of ours.
 _MARKS: Final = ("doc_id", "arguments", "target")
@@ -45,10 +42,7 @@ def sample_of(line: bytes, where: str) -> tuple[str, tuple[str, str]]:
     def fail(what: str) -> BadTask:
         return BadTask(what, where=where, remedy=_AGAIN)
 
-    def malformed(what: str) -> "MergebarrierError":
-        return fail(what)
-
-    table = parse_text(line, malformed, where=where)
+    table = parse_text(line, fail, where=where)
     if not isinstance(table, dict) or not set(_MARKS) <= table.keys():
         raise fail(f"not a sample: {', '.join(_MARKS)} belong to one")
     asked = _requests(table["arguments"])

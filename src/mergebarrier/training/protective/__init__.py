@@ -27,7 +27,6 @@ if TYPE_CHECKING:
         Mixture,
         ScaleOnly,
         Segment,
-        synthetic_siblings,
         uniform_between,
     )
     from mergebarrier.training.protective.state import Distances, ProtectiveState, clamped
@@ -67,7 +66,6 @@ __all__ = [
     "TextLearner",
     "TrainedVector",
     "clamped",
-    "synthetic_siblings",
     "train_protective",
     "uniform_between",
 ]

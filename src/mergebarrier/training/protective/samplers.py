@@ -9,12 +9,11 @@ Source: scales, Trap^2 (arXiv 2601.21898); the others are ours.  A sampler is da
 says itself what was drawn.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
 import torch
-from torch import Generator, Tensor
+from torch import Generator
 
 from mergebarrier.training.protective.edits import Dropped, Edit, LargestKept, RankCut
 from mergebarrier.training.protective.points import Point
@@ -118,21 +117,3 @@ class Mixture:
 def uniform_between(generator: Generator, low: float, high: float) -> float:
     """Draw one number; exactly one word of the generator is taken."""
     return low + (high - low) * float(torch.rand((), generator=generator, dtype=torch.float64))
-
-
-def synthetic_siblings(
-    tau: Mapping[str, Tensor], count: int, generator: Generator, *, rank: int = 8
-) -> list[dict[str, Tensor]]:
-    """Return stand-ins for siblings nobody gave: per tensor the norm of ``tau``, Gaussian and of low rank in turn."""
-    made = []
-    for place in range(count):
-        sibling = {}
-        for name, own in tau.items():
-            held = own.detach()
-            noise = torch.randn(held.shape, generator=generator)
-            if place % 2 and held.dim() == 2:
-                left, right = (torch.randn(n, rank, generator=generator) for n in held.shape)
-                noise = left @ right.T
-            sibling[name] = noise.to(held) * (held.norm() / noise.norm().clamp_min(1e-12).to(held))
-        made.append(sibling)
-    return made
