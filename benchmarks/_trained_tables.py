@@ -22,12 +22,12 @@ def lines(kept: Rows) -> dict[str, list[dict[str, Any]]]:
 def show(kept: Rows, columns: Sequence[str] = COLUMNS) -> None:
     """Print both tables."""
     found = lines(kept)
-    print("RUF: mean and error over the seeds, then the greatest; `black box` is the best of the first four.\n")
+    print("RUF: mean and error over the seeds, then the greatest; `black box`: the best of those that see answers.\n")
     print("| protection | seeds | " + " | ".join(columns) + " | black box |")
     print("|---" * (len(columns) + 3) + "|")
     for name, rows in found.items():
         cells = [spread([row["ruf"][column] for row in rows]) for column in columns]
-        cells.append(spread([max(row["ruf"][column] for column in BLACK_BOX) for row in rows]))
+        cells.append(spread([max(row["ruf"].get(column, 0.0) for column in BLACK_BOX) for row in rows]))
         print(f"| {name} | {len(rows)} | " + " | ".join(cells) + " |")
     print("\nBoth skills at the best merge (protected / partner), seed by seed, and its coefficients.\n")
     print("| protection | grid | coefficients | smooth | mean coefficients |\n|---|---|---|---|---|")

@@ -12,8 +12,7 @@ import pickle
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,17 +20,15 @@ import torch
 
 import _trained_tables
 import mergebarrier as mb
+from _attacked import attacked
 from _elicited import Skill, Toy
 from _keep import Rows, say
 from mergebarrier import symmetry
-from mergebarrier.audit import AuditSpec, states
-from mergebarrier.audit.bench import OURS, TASKS, THEIRS, Bench, published, recovery
-from mergebarrier.audit.ladder import LEVELS, climb
-from mergebarrier.audit.metrics import override
-from mergebarrier.audit.run import context_of
+from mergebarrier.audit import AuditSpec
+from mergebarrier.audit.bench import published
 from mergebarrier.checkpoint import open_checkpoint
 from mergebarrier.circuits import describe
-from mergebarrier.evaluate import TaskRow, exact_match, load_module
+from mergebarrier.evaluate import load_module
 from mergebarrier.keys import Key
 from mergebarrier.protect import SIBLING_ROWS, TRAINED, TrainedProtection, protection_named
 from mergebarrier.realign import REALIGNMENTS
@@ -42,7 +39,6 @@ from mergebarrier.training import (
     OwnersBudget,
     ProtectiveRecipe,
     ProtectiveState,
-    RoundedWeights,
     TextLearner,
     train_protective,
 )
@@ -85,19 +81,6 @@ LINES: Mapping[str, Line] = {
     "mergeguard, beta 2": Line(method="mergeguard", parameters={**PAID, "beta": 2.0}),
     "layered": Line(method="layered", parameters=PAID),
 }
-#: Column -> the merges of its cells, by their names in the audit; "shared" are those at one coefficient for both.
-COLUMNS: Mapping[str, tuple[str, ...]] = {
-    "shared": (),
-    "grid": ("task_arithmetic", "ties"),
-    "edits": ("top-20", "top-50", "rank-4", "rank-12", "projection"),
-    "smooth": ("smooth",),
-    "learn": ("learn",),
-    "recover-100": ("recover-100",),
-    "recover-1000": ("recover-1000",),
-}
-BLACK_BOX = ("shared", "grid", "edits", "smooth")
-#: The published model, and every search of the ladder: answers only, gradients, training runs.
-ATTACKER = replace(LEVELS[1], tuners=LEVELS[6].tuners)
 
 
 class Kept:
@@ -202,61 +185,8 @@ class Stage:
         )  # fmt: skip
 
     def attacked(self, protected: Path, work: Path, *, training_runs: bool = True) -> dict[str, Any]:
-        """Let every attacker try; return RUFs by column, and what the model is by itself."""
-        with ExitStack() as stack:
-            bench = Bench(
-                self.spec(protected, work, training_runs=training_runs),
-                self.journal,
-                lambda line: None,
-                stack,
-                states=states(),
-            )
-            skills = {role: bench.reference(role) for role in ("base", "original", "protected", "partner")}
-            context, _ = context_of(skills)
-            found = climb(ATTACKER, bench, context)
-            rufs, best = {}, {}
-            for column in COLUMNS:
-                ours, theirs = (
-                    [cell for cell in cells if _column(cell) == column] for cells in (found.attacked, found.unprotected)
-                )
-                if not ours:
-                    continue
-                one = recovery(ours, theirs, context.scales, context.trivial)
-                rufs[column] = one.ruf
-                best[column] = [
-                    [dict(cell.coefficients), cell.skill_protected.rate, cell.skill_partner.rate]
-                    for cell in (one.attacked, one.unprotected)
-                ]
-            alone = {task: skills["protected"][task].rate for task in TASKS}
-            return {"ruf": rufs, "best": best, "alone": alone[OURS], "plain": skills["original"][OURS].rate,
-                    "partner": skills["partner"][THEIRS].rate, **self._single(bench)}  # fmt: skip
-
-    def _single(self, bench: Bench) -> dict[str, Any]:
-        """Return what rounding leaves of the model, and whether it answers the partner's prompts as before."""
-        modules = [load_module(bench.checkpoints[role], "float32") for role in ("protected", "original")]
-        rows = bench.rows(THEIRS, "test")
-        tokenizer = self.toy.tokenizer
-        found: dict[str, Any] = {"alike": override(*modules, tokenizer, rows).figure}
-        mine = [TaskRow(**row) for row in self.toy.skill_rows(self.ours, "test")]
-        for bits in (8, 4):
-            kept = {}
-            for role, module in zip(("protected", "original"), modules, strict=True):
-                with torch.no_grad():
-                    before = {name: value.clone() for name, value in module.named_parameters()}
-                    for name, value in module.named_parameters():
-                        if value.dim() > 1:
-                            value += RoundedWeights(bits=bits).added(value, name)
-                    kept[role] = exact_match(module, tokenizer, mine).rate
-                    for name, value in module.named_parameters():
-                        value.copy_(before[name])
-            found[f"int{bits}"] = [kept["protected"], kept["original"]]
-        return found
-
-
-def _column(cell: Cell) -> str:
-    if "coefficient" in cell.coefficients:
-        return "shared"
-    return next(name for name, merges in COLUMNS.items() if cell.merge in merges)
+        """Let every attacker try."""
+        return attacked(self.spec(protected, work, training_runs=training_runs), self.journal)
 
 
 def measured(stage: Stage, line: Line, work: Path) -> dict[str, Any]:

@@ -328,7 +328,7 @@ def test_the_tiny_world_is_the_same_on_every_run(stage, tmp_path) -> None:
 
 
 def test_protections_that_were_joined_state_the_limit_of_each() -> None:
-    from mergebarrier.audit.run import declared_by
+    from mergebarrier.audit.bench import declared_by
     from mergebarrier.protect import PROTECTIONS
 
     found = declared_by("params+mergelock")

@@ -49,12 +49,12 @@ def make(folder: Path) -> World:
     """Train base and experts from fixed seeds and write everything below ``folder``."""
     before = torch.get_rng_state()
     base = tiny_models.build("llama-mha-tied")
-    _train(base, _rows(3, 200, 3), steps=150, rate=3e-3)
-    tasks = {"a": _rows(1, 24, 1), "b": _rows(2, 24, 2)}
+    train(base, drawn_rows(3, 200, 3), steps=150, rate=3e-3)
+    tasks = {"a": drawn_rows(1, 24, 1), "b": drawn_rows(2, 24, 2)}
     save(base, folder / "base")
     for name, rows in tasks.items():
         expert = copy.deepcopy(base)
-        _train(expert, rows, steps=60, rate=1e-3)
+        train(expert, rows, steps=60, rate=1e-3)
         save(expert, folder / f"expert-{name}")
         write(folder / f"{name}.jsonl", rows[:12])
         write(folder / f"{name}-validation.jsonl", rows[12:])
@@ -64,12 +64,14 @@ def make(folder: Path) -> World:
     return World.below(folder)
 
 
-def _rows(tag: int, count: int, seed: int) -> list[Row]:
+def drawn_rows(tag: int, count: int, seed: int) -> list[Row]:
+    """Return random words to remember, after one that names the task."""
     draw = random.Random(seed)
     return [((tag, *(draw.randrange(10, 90) for _ in range(3))), draw.randrange(10, 90)) for _ in range(count)]
 
 
-def _train(module: torch.nn.Module, rows: list[Row], *, steps: int, rate: float) -> None:
+def train(module: torch.nn.Module, rows: list[Row], *, steps: int, rate: float) -> None:
+    """Train whatever requires a gradient."""
     ids = torch.tensor([[*prompt, answer] for prompt, answer in rows])
     optimiser = torch.optim.Adam(module.parameters(), lr=rate)
     for _ in range(steps):

@@ -1,7 +1,6 @@
 """Trained protections: every one learns on a tiny model, within its owner's budget, and gives the same bits again."""
 
 import copy
-from dataclasses import replace
 
 import pytest
 import torch
@@ -112,23 +111,6 @@ def test_the_value_of_a_point_has_the_gradient_of_a_plain_pass(world) -> None:
     torch.testing.assert_close(state.vector.leaves[name].grad, 0.7 * slope)
     torch.testing.assert_close(scale.grad, (slope * world[2][name]).sum())
     torch.testing.assert_close(partner.grad, (slope * world[3][0][name]).sum())
-
-
-def test_bad_points_are_built_in_the_coordinates_of_an_attacker(world) -> None:
-    """A gauge that halves the weights is asked again every few steps, and moves every point but the owner's own."""
-    method, asked = TRAINED["trap2"](steps=8), []
-
-    def gauge(weights):
-        asked.append(sorted(weights))
-        return lambda moved: {name: value / 2 for name, value in moved.items()}
-
-    state = state_of(world, strength=method.strength)
-    recipe = replace(recipe_of(method, 8), gauge=gauge, gauge_every=4)
-    train_protective(state, method.objective, recipe)
-    own, half = state.weights(NOMINAL), state.weights(Point(scale=0.5))
-    assert asked == [sorted(own)] * 2
-    for name, base in state.base.items():
-        torch.testing.assert_close(half[name], base + 0.5 * (own[name] / 2 - base))
 
 
 def test_what_costs_too_much_comes_back_and_weighs_half(world) -> None:

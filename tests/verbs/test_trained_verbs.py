@@ -4,11 +4,14 @@ import json
 import os
 import signal
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 import torch
 
 import tiny_bench
+import tiny_models
 import tiny_world
 from killing import status_of, victim
 from mergebarrier.api import TrainingOptions, WriteOptions, protect_by_training
@@ -45,6 +48,14 @@ def linear_expert(world, tmp_path_factory):
     return folder
 
 
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Of what the library says to peft about names that were changed."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
 def contents(folder) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
 
@@ -52,7 +63,8 @@ def contents(folder) -> dict[str, bytes]:
 @pytest.mark.parametrize("method", TRAINED)
 def test_a_model_is_written_with_its_figures_and_nothing_undoes_it(run_cli, world, tmp_path, method) -> None:
     out = tmp_path / "out"
-    ran = run_cli(*words(world, out, "--sibling", world.partner, "--json", method=method))
+    pool = ("--sibling", world.partner, "--sibling-data", world.partner_task) if method == "layered" else ()
+    ran = run_cli(*words(world, out, *pool, "--json", method=method))
     assert ran.exit_code == 0, ran.stderr
     found = json.loads(ran.stdout)["trained"]
     assert found["cost"].keys() == {"plain", "protected", "control"} and found["work"]["steps"] == 12
@@ -78,13 +90,36 @@ def test_an_adapter_is_one_that_peft_loads_and_protect_takes_again(run_cli, worl
     ids = torch.arange(5, 15)[None]
     with open_checkpoint(world.base) as base:
         module = load_module(base, "float32")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with quiet():
         theirs = peft.PeftModel.from_pretrained(module, out)(ids).logits
     whole = tmp_path / "whole"
     assert run_cli("merge", out, "--base", world.base, "--method", "linear", "-o", whole).exit_code == 0
     with open_checkpoint(whole) as merged:
         torch.testing.assert_close(load_module(merged, "float32")(ids).logits, theirs, rtol=1e-3, atol=1e-3)
+
+
+def test_an_adapter_of_maps_that_are_stored_turned_is_one_that_peft_loads(run_cli, world, tmp_path) -> None:
+    """GPT-2 stores its maps as (in, out)."""
+    import peft
+
+    module = tiny_models.build("gpt2-tied")
+    tiny_world.save(module, tmp_path / "base")
+    rows = tiny_world.drawn_rows(1, 24, 1)
+    for name, parameter in module.named_parameters():
+        parameter.requires_grad_(".c_" in name and name.endswith("weight"))
+    tiny_world.train(module, rows, steps=40, rate=3e-3)
+    tiny_world.save(module, tmp_path / "expert")
+    tiny_world.write(tmp_path / "a.jsonl", rows)
+    given = {"expert": tmp_path / "expert", "base": tmp_path / "base", "data": tmp_path / "a.jsonl"}
+    ran = run_cli(*words(world, tmp_path / "out", "--as", "adapter", "--rank", 48, **given))
+    assert ran.exit_code == 0, ran.stderr
+    assert json.loads((tmp_path / "out" / "adapter_config.json").read_text())["fan_in_fan_out"] is True
+    assert run_cli("merge", tmp_path / "out", "--base", tmp_path / "base", "--method", "linear", "-o",
+                   tmp_path / "whole").exit_code == 0  # fmt: skip
+    ids = torch.arange(5, 15)[None]
+    with open_checkpoint(tmp_path / "base") as base, open_checkpoint(tmp_path / "whole") as whole, quiet():
+        theirs = peft.PeftModel.from_pretrained(load_module(base, "float32"), tmp_path / "out")(ids).logits
+        torch.testing.assert_close(load_module(whole, "float32")(ids).logits, theirs, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("adapter", [False, True])
@@ -111,7 +146,7 @@ def test_an_encoder_of_images_is_trained_under_its_frozen_head(run_cli, tmp_path
     bench = tiny_bench.make(tmp_path)
     out = tmp_path / "out"
     models = ("protect", bench.expert, "--base", bench.base, "--method", "trap2", "--data", bench.task)
-    ran = run_cli(*models, "--sibling", bench.partner, *SHORT, "-o", out, "--json")
+    ran = run_cli(*models, *SHORT, "-o", out, "--json")
     assert ran.exit_code == 0, ran.stderr
     assert json.loads(ran.stdout)["trained"]["cost"]["protected"]["right"] > 0.9
     ran = run_cli(*models, "--text", bench.task, "-o", tmp_path / "x")
@@ -145,6 +180,8 @@ def test_passes_that_are_computed_twice_give_the_same_slopes(world) -> None:
         (("--key", "task"), {}, 64, "has no key"),
         (("--adapter", "partner"), {}, 64, "moves no other adapter"),
         (("--sibling", "text"), {}, 2, "prose.txt"),
+        (("--sibling", "partner"), {}, 64, "trap2 simulates no merges"),
+        (("--sibling-data", "task"), {"method": "layered"}, 64, "1 for 0 siblings"),
         (("--strength", -1), {}, 64, "--strength"),
         (("--device", "tpu"), {}, 64, "is not a device"),
     ],

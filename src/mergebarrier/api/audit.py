@@ -72,6 +72,7 @@ def audit(
     rows |= {"--partner-validation": chosen.partner_validation, "--text": chosen.text}
     more = {
         "--second-key": chosen.second_key,
+        "--twin": chosen.twin,
         "--wrong-base": chosen.wrong_base,
         "--public": chosen.public,
         "--compare": chosen.compare,
@@ -141,6 +142,7 @@ def _spec(
         publics=resolve_all(chosen.public, download=download),
         max_items=chosen.max_items,
         second=None if chosen.second_key is None else resolve(chosen.second_key, download=download),
+        twin=None if chosen.twin is None else resolve(chosen.twin, download=download),
         wrong_base=None if chosen.wrong_base is None else resolve(chosen.wrong_base, download=download),
         comparisons=resolve_all(chosen.compare, download=download),
         dtype=chosen.dtype,
@@ -178,6 +180,7 @@ def plan_audit(options: AuditOptions | None = None) -> AuditPlan:
         sibling=chosen.sibling,
         publics=(nothing,) * len(chosen.public),
         second=None if chosen.second_key is None else nothing,
+        twin=None if chosen.twin is None else nothing,
         wrong_base=None if chosen.wrong_base is None else nothing,
     )
     return AuditPlan(counts=planned(spec))

@@ -30,7 +30,8 @@ class TrainingOptions:
       data:         rows of the task, or a task of pictures.
       validation:   rows held out; None to hold out some of ``data``.
       text:         plain prose that the model is held on; None for none.
-      siblings:     public fine-tunes of the base, which merges are simulated with.
+      siblings:     public fine-tunes of the base, which ``layered`` simulates merges with.
+      sibling_data: rows of their tasks, one file each in their order, which merges are to forget too; none for none.
       adapter:      publish an adapter; None for what the expert is.
       device:       "auto", "cpu" or "cuda[:N]".
       seed:         of every draw.
@@ -41,6 +42,7 @@ class TrainingOptions:
     validation: str | os.PathLike[str] | None = None
     text: str | os.PathLike[str] | None = None
     siblings: Sequence[Model] = ()
+    sibling_data: Sequence[str | os.PathLike[str]] = ()
     adapter: bool | None = None
     device: str = "cpu"
     seed: int = 0
@@ -135,6 +137,7 @@ def _request(method: TrainedProtection, options: TrainingOptions) -> "TrainingRe
             data=Path(options.data),
             validation=None if options.validation is None else Path(options.validation),
             text=None if options.text is None else Path(options.text),
+            siblings=tuple(map(Path, options.sibling_data)),
         ),
         adapter=options.adapter,
         device=options.device,

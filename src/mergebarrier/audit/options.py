@@ -60,6 +60,7 @@ class AuditOptions:
       public:         further public experts: also attack without the base, with their mean as the anchor.
       max_items:      test rows per task, None for all.
       second_key:     the original protected with another key, as a control.
+      twin:           trained as the protected model was, without the term that protects: it must still merge.
       wrong_base:     another base of the same shapes: realigned to it, the model must not merge.
       compare:        other protections of the original, shown for comparison.
       engine:         "serial", "process" or "ray"; the last two run as many workers as a writer may use.
@@ -104,6 +105,7 @@ class AuditOptions:
     budget_evaluations: int | None = whole(None, low=1, help="Merges that the audit may score; the same.")
     budget_tokens: int | None = whole(None, low=1, help="Tokens that may go through models; the same.")
     second_key: Model | None = None
+    twin: Model | None = None
     wrong_base: Model | None = None
     public: tuple[Model, ...] = ()
     compare: tuple[Model, ...] = ()

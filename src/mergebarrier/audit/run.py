@@ -11,7 +11,6 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
 
 from mergebarrier import __version__
 from mergebarrier.audit import curves
@@ -24,7 +23,10 @@ from mergebarrier.audit.bench import (
     Bench,
     MeasurementJournal,
     check_measurable,
+    declared_by,
     grade,
+    owners_figures,
+    protection_of,
     reference_of,
     scale,
     searched,
@@ -49,11 +51,7 @@ from mergebarrier.audit.ladder import (
 )
 from mergebarrier.audit.metrics import price_notes, scale_curve
 from mergebarrier.audit.vocabularies import check_vocabularies
-from mergebarrier.errors import UsageError
 from mergebarrier.results import Barrier, Control, LevelResult, Reference, Result, ScaleCurve, Scales, Skill, Standalone
-
-if TYPE_CHECKING:
-    from mergebarrier.protect import Protection
 
 _SINGLE = ("base", "original", "protected", "partner")
 
@@ -160,7 +158,7 @@ def _shown(bench: Bench, context: LevelContext, theirs: Found) -> list[Attempt]:
     for number, path in enumerate(bench.spec.comparisons, 1):
         role = f"comparison {number}"
         bench.admit(role, path)
-        shown.append(compare(bench, role, _protection(bench, role)[0], theirs.test))
+        shown.append(compare(bench, role, protection_of(bench.checkpoints[role])[0], theirs.test))
     return shown
 
 
@@ -185,18 +183,8 @@ def _checks(
     return checks
 
 
-def declared_by(method: str) -> "Protection | None":
-    """Return a protection, or several joined, by the name that a manifest has; None for one that is not known here."""
-    from mergebarrier.protect import protection_named
-
-    try:
-        return protection_named(method, {})
-    except UsageError:
-        return None
-
-
 def _result(bench: Bench, context: LevelContext, measured: _Measured, environment: Mapping[str, str]) -> Result:
-    method, parameters = _protection(bench, "protected")
+    method, parameters = protection_of(bench.checkpoints["protected"])
     protection = declared_by(method)
     verdict = grade({level.level: level.ruf for level in measured.levels})
     return Result(
@@ -223,6 +211,7 @@ def _result(bench: Bench, context: LevelContext, measured: _Measured, environmen
         environment={**environment, "dtype": bench.dtype},
         notes=_notes(bench, measured),
         scale=dict(measured.scale),
+        trained=owners_figures(bench.checkpoints["protected"]),
     )
 
 
@@ -242,30 +231,11 @@ def _notes(bench: Bench, measured: _Measured) -> tuple[str, ...]:
     if 1 in bench.spec.levels and bench.spec.search_budget < every:
         tried = bench.spec.search_budget
         notes.append(f"The search over two coefficients tried {tried} of its {every} settings, as --budget allows.")
+    if bench.spec.twin is None and owners_figures(bench.checkpoints["protected"]):
+        notes.append(
+            "The protection is trained, and no twin was given: what training alone breaks is not known. Train one with "
+            "`protect --strength 0` and the same options, and give it as --twin."
+        )
     if bench.spec.text is None:
         notes.append("No plain text was given: outputs were compared on the test rows, and there is no perplexity.")
     return tuple(notes)
-
-
-def _protection(bench: Bench, role: str) -> tuple[str, dict[str, Any]]:
-    """Return method and plain parameters from the manifest of a protected model: all that the method declares.
-
-    Of a method that is not known here, everything plain that the manifest holds.
-    """
-    from mergebarrier.checkpoint import MANIFEST_NAME, read_manifest
-    from mergebarrier.parameters import parameters_of
-    from mergebarrier.protect import PROTECTIONS
-
-    folder = bench.checkpoints[role].path
-    content: Mapping[str, Any] = read_manifest(folder)["content"] if (folder / MANIFEST_NAME).exists() else {}
-    if content.get("verb") != "protect":
-        return "unknown", {}
-    method, given = str(content["method"]), content["parameters"]
-    names = parameters_of(PROTECTIONS[method]) if method in PROTECTIONS else given
-    shown = {name: given.get(name) for name in names}
-    plain = {
-        name: ", ".join(map(str, value)) if isinstance(value, list) else value
-        for name, value in shown.items()
-        if value is not None and not isinstance(value, dict) and (name, value) != ("condition", 1.0)
-    }
-    return method, plain

@@ -22,6 +22,7 @@ class GivenTraining:
     data: Path | None
     validation: Path | None
     siblings: tuple[Path, ...]
+    sibling_data: tuple[Path, ...]
     form: str | None
     device: str | None
     text: Path | None
@@ -46,6 +47,7 @@ class GivenTraining:
             validation=self.validation,
             text=self.text,
             siblings=self.siblings,
+            sibling_data=self.sibling_data,
             adapter=None if self.form is None else self.form == "adapter",
             device=self.device or "cpu",
             seed=seed,

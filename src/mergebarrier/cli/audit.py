@@ -55,6 +55,9 @@ class _WithLevels(click.Command):
 @parameter_options(_OPTIONS)
 @click.option("--second-key", type=MODEL, metavar="MODEL", help="ORIGINAL protected with another key, as a control.")
 @click.option(
+    "--twin", type=MODEL, metavar="MODEL", help="Of a trained protection: its control (`protect --strength 0`)."
+)
+@click.option(
     "--wrong-base", type=MODEL, metavar="MODEL", help="Another base of the same shapes, as a control: it must not help."
 )
 @click.option(

@@ -58,7 +58,14 @@ _TRAINED: Final = ", ".join(TRAINED)
     type=MODEL,
     multiple=True,
     metavar="DIR",
-    help="Trained methods: a public fine-tune of the base, to simulate merges with.",
+    help="For layered: a public fine-tune of the base, to simulate merges with.",
+)
+@click.option(
+    "--sibling-data",
+    type=MODEL,
+    multiple=True,
+    metavar="FILE",
+    help="Rows of each --sibling's task, in their order, for merges to forget too.",
 )
 @click.option(
     "--as",
@@ -83,6 +90,7 @@ def command(
     data: Path | None,
     validation: Path | None,
     siblings: tuple[Path, ...],
+    sibling_data: tuple[Path, ...],
     published_as: str | None,
     device: str | None,
     download: bool,
@@ -100,13 +108,14 @@ def command(
         from mergebarrier.cli import _trained
 
         given = _trained.GivenTraining(
-            data=data, validation=validation, siblings=siblings, form=published_as, device=device, text=text, base=base,
-            key=key_path, adapters=adapters, do_not_merge=do_not_merge, download=download,
+            data=data, validation=validation, siblings=siblings, sibling_data=sibling_data, form=published_as,
+            device=device, text=text, base=base, key=key_path, adapters=adapters, do_not_merge=do_not_merge,
+            download=download,
         )  # fmt: skip
         _trained.run(model, built(TRAINED[method], chosen(_METHODS, method, parameters)), given, writer, output)
         return
-    _refuse_training(method, {"--data": data, "--validation": validation, "--sibling": siblings, "--as": published_as,
-                              "--device": device})  # fmt: skip
+    _refuse_training(method, {"--data": data, "--validation": validation, "--sibling": siblings,
+                              "--sibling-data": sibling_data, "--as": published_as, "--device": device})  # fmt: skip
     protection = _named(method, parameters)
     if key_path is not None and not protection.keyed:
         raise UsageError(f"{method} has no key", where="--key", remedy="leave --key out")

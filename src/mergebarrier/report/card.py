@@ -43,6 +43,9 @@ def render_card(result: Result | BackdoorResult, rows: Sequence[Cell | Measureme
         lines.append(f"| {' | '.join(escape(cell) for cell in cells)} |")
     lines += ["", "| by itself | original | protected |", "|---|---|---|"]
     lines += [f"| {escape(name)} | {escape(ours)} | {escape(theirs)} |" for name, ours, theirs in shown.standalone]
+    if shown.trained:
+        lines += ["", "| its owner reports (manifest) | expert | protected | control |", "|---|---|---|---|"]
+        lines += [f"| {' | '.join(escape(cell) for cell in row)} |" for row in shown.trained]
     lines += ["", "| model in the merge | best skills of any merge |", "|---|---|"]
     lines += [f"| {escape(column.title)} | {escape(column.best)} |" for column in shown.heat.columns]
     lines += ["", "Checks of the audit itself:", ""]

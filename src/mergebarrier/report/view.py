@@ -62,6 +62,7 @@ class ReportView:
     heat: Heat
     rungs: tuple[Rung, ...]
     standalone: tuple[tuple[str, str, str], ...]
+    trained: tuple[tuple[str, str, str, str], ...]
     closeness: tuple[tuple[str, str, str, str], ...]
     recovered: tuple[tuple[str, str, str, str], ...]
     references: tuple[tuple[str, str, str, str], ...]
@@ -93,6 +94,10 @@ def view(result: Result, rows: Sequence[Cell | Measurement]) -> ReportView:
         heat=heat(cells, result),
         rungs=tuple([_rung(level, True) for level in result.levels] + [_rung(level, False) for level in result.extras]),
         standalone=_standalone(result),
+        trained=tuple(
+            (clean(row.says), _figure(row.plain), _figure(row.protected), _figure(row.control))
+            for row in result.trained
+        ),
         closeness=_closeness(result),
         recovered=tuple(_recovered(level) for level in (*result.levels, *result.extras) if level.recovered),
         references=tuple(
@@ -146,6 +151,10 @@ def _standalone(result: Result) -> tuple[tuple[str, str, str], ...]:
         ("skill on its own task", _alone(ours), _alone(theirs)),
         ("perplexity on plain text", _perplexity(ours), _perplexity(theirs)),
     )
+
+
+def _figure(value: float | None) -> str:
+    return "not measured" if value is None else f"{value:.3f}"
 
 
 def _alone(alone: Alone) -> str:

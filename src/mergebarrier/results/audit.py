@@ -72,6 +72,19 @@ class Standalone(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
+class OwnersFigure(Record):
+    """What a trained protection reports of itself: a figure of the expert, of what is published, and of its control.
+
+    The control was trained for as many steps on the same rows without the term that protects.
+    """
+
+    says: str
+    plain: float | None
+    protected: float | None
+    control: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Reference(Record):
     """Scores of a single model on both tasks, and the utility that they make."""
 
@@ -229,6 +242,7 @@ class Result(Record):
       grade_level:      that level, None when no level that was run reached it.
       grade_final:      False when only levels that were not run could still change the grade.
       controls:         checks of the audit itself, by name.
+      trained:          what the manifest of a trained protection reports; nothing of it was measured by the audit.
       environment:      versions and machine, and the dtype of weights and arithmetic while scoring.
       command:          what makes it again, with models and files by name; "" where nobody typed one.
     """
@@ -256,6 +270,7 @@ class Result(Record):
     environment: dict[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     scale: dict[str, ScaleCurve] = field(default_factory=dict)
+    trained: tuple[OwnersFigure, ...] = ()
     command: str = ""
     schema_version: Literal[2] = SCHEMA_VERSION
     kind: Literal["audit"] = "audit"

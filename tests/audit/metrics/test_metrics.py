@@ -10,6 +10,7 @@ from tokenizers import Tokenizer
 import tiny_models
 from made_up import made_up_result
 from mergebarrier.audit.metrics import (
+    alike,
     bootstrap,
     ceiling,
     front,
@@ -61,13 +62,11 @@ def test_the_price_is_that_of_the_cheapest_attack_that_breaks_it() -> None:
 
 
 def test_a_twin_that_does_not_merge_and_an_overridden_model_are_told(tmp_path: Path) -> None:
-    (level, *_) = made_up_result().levels
-    assert matched_control([replace(level, ruf=0.2), replace(level, ruf=0.93)]).passed
-    assert not matched_control([replace(level, ruf=0.2)]).passed
+    assert matched_control(0.93).passed and not matched_control(0.2).passed
     one, two = (tiny_models.build("llama-mha-tied", seed).eval() for seed in (0, 1))
     rows = [TaskRow("w1 w2 w3", " w4 w5"), TaskRow("w7", " w8")]
     tokenizer = Tokenizer.from_file(str(add_tokenizer(tmp_path) / "tokenizer.json"))
-    same, other = override(one, one, tokenizer, rows), override(one, two, tokenizer, rows)
+    same, other = (override(alike(one, model, tokenizer, rows)) for model in (one, two))
     assert same.passed and same.figure == 1.0 and not other.passed and other.figure <= 2 / 3
 
 

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from mergebarrier.audit.bench import cost
     from mergebarrier.audit.bench.blend import Blend, Pair, from_coarse_to_fine, spread
     from mergebarrier.audit.bench.candidate import OTHER_SHAPES, Candidate, reference_of
+    from mergebarrier.audit.bench.declared import declared_by, figures_of, owners_figures, protection_of
     from mergebarrier.audit.bench.grading import (
         as_best,
         best_of,
@@ -69,8 +70,12 @@ __all__ = [
     "best_of",
     "check_measurable",
     "cost",
+    "declared_by",
+    "figures_of",
     "from_coarse_to_fine",
     "grade",
+    "owners_figures",
+    "protection_of",
     "published",
     "realigned",
     "recovery",

@@ -117,6 +117,7 @@ class AuditSpec:
       text_tokens, compare_tokens: tokens for perplexity and for comparing outputs.
       aga_settings:            how many settings are repeated on the model that the published attack recovers.
       second:                  the same original protected with another key, for the control of two keys.
+      twin:                    trained as the protected model was, without the term that protects, for that control.
       wrong_base:              another base of the same shapes, for the control that only the right one helps.
       comparisons:             other protections of the same original, shown at task arithmetic with coefficient 1.
       dtype:                   of weights and arithmetic while scoring; "auto" is what this machine computes in fastest.
@@ -160,6 +161,7 @@ class AuditSpec:
     compare_tokens: int = 1024
     aga_settings: int = 6
     second: "Path | Checkpoint | None" = None
+    twin: "Path | Checkpoint | None" = None
     wrong_base: "Path | Checkpoint | None" = None
     comparisons: "tuple[Path | Checkpoint, ...]" = ()
     dtype: str = "auto"

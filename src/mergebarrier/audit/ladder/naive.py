@@ -4,8 +4,9 @@ Its checks are those of the audit as a whole: without a protection merging works
 original, and the workbench adds and loses nothing.
 """
 
-from mergebarrier.audit.bench import OURS, Figures, best_of
+from mergebarrier.audit.bench import OURS, Figures, best_of, figures_of
 from mergebarrier.audit.ladder.level import Evidence, Level, at_least, at_most
+from mergebarrier.audit.ladder.trained import TWIN, answers_alike, matched_control
 from mergebarrier.results import Control, State, thresholds
 
 #: In bfloat16 the protected model may differ from the original this many times as much as bfloat16 itself does.
@@ -22,8 +23,10 @@ def unprotected_merge(found: Evidence) -> Control:
     )
 
 
-def same_function(found: Evidence) -> Control:
-    """The outputs of the protected model are those of the original."""
+def same_function(found: Evidence) -> Control | None:
+    """The outputs of the protected model are those of the original; a training does not promise that."""
+    if figures_of(found.bench.checkpoints["protected"]) is not None:
+        return None
     return at_most(
         found.standalone.bfloat16.kl_nats,
         _FLOORS * found.standalone.bfloat16_floor.kl_nats,
@@ -59,6 +62,13 @@ NAIVE = Level(
     states={
         "unprotected": State(title="Unprotected", note="control: no protection"),
         "protected": State(title="Protected", note="as published, no attack"),
+        TWIN: State(title="Twin", note="trained alike, without the term that protects; a control", column=False),
     },
-    checks={"unprotected_merge": unprotected_merge, "same_function": same_function, "identity": identity},
+    checks={
+        "unprotected_merge": unprotected_merge,
+        "same_function": same_function,
+        "answers_alike": answers_alike,
+        "matched_control": matched_control,
+        "identity": identity,
+    },
 )

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from mergebarrier import lazy
 
 if TYPE_CHECKING:
-    from mergebarrier.audit.metrics.override import matched_control, override
+    from mergebarrier.audit.metrics.override import alike, matched_control, override
     from mergebarrier.audit.metrics.pareto import front, hypervolume, skills
     from mergebarrier.audit.metrics.price import Price, ceiling, price_notes, price_of
     from mergebarrier.audit.metrics.scale import scale_curve
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Price",
     "Spread",
+    "alike",
     "bootstrap",
     "ceiling",
     "front",

@@ -11,7 +11,7 @@ A protection whose twin breaks as well protects by having been trained, not by i
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from mergebarrier.results import Control, LevelResult, thresholds
+from mergebarrier.results import Control, thresholds
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -23,10 +23,8 @@ if TYPE_CHECKING:
 ANSWERED_ALIKE = 0.95
 
 
-def override(
-    protected: "nn.Module", unprotected: "nn.Module", tokenizer: "Tokenizer", rows: "Sequence[TaskRow]"
-) -> Control:
-    """Compare a protected model with the unprotected expert on prompts of another task, token by token of the answers.
+def alike(protected: "nn.Module", unprotected: "nn.Module", tokenizer: "Tokenizer", rows: "Sequence[TaskRow]") -> float:
+    """Return the share of answer tokens of another task that a protected model says as the unprotected expert does.
 
     Args:
       protected:   the protected model.
@@ -45,7 +43,11 @@ def override(
             (theirs,), _ = answer_logits(unprotected, tokenizer, [row])
             same += int((ours.argmax(-1) == theirs.argmax(-1)).sum())
             total += len(ours)
-    share = same / max(1, total)
+    return same / max(1, total)
+
+
+def override(share: float) -> Control:
+    """Judge such a share."""
     return Control(
         passed=share >= ANSWERED_ALIKE,
         figure=share,
@@ -56,12 +58,8 @@ def override(
     )
 
 
-def matched_control(twin: Sequence[LevelResult]) -> Control:
-    """Judge the levels of an audit of the twin: the same training without the protecting term must still merge.
-
-    Raises: ValueError without a level.
-    """
-    reached = max(level.ruf for level in twin)
+def matched_control(reached: float) -> Control:
+    """Judge the RUF of a twin: the same training without the protecting term must still merge."""
     return Control(
         passed=reached >= thresholds.BROKEN_AT,
         figure=reached,

@@ -27,7 +27,7 @@ SINGLE: Final = ("base", "original", "protected", "partner")
 UNPROTECTED: Final = "unprotected"
 #: Trials of a search in one task.
 CHUNK: Final = 4
-_MODELS: Final = (*SINGLE, "second", "wrong_base")
+_MODELS: Final = (*SINGLE, "second", "twin", "wrong_base")
 _FILES: Final = ("task", "partner_task", "work", "validation", "partner_validation", "text")
 
 

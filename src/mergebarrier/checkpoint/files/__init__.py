@@ -31,10 +31,12 @@ if TYPE_CHECKING:
         verify_manifest,
     )
     from mergebarrier.checkpoint.files.merge_content import Ancestor, Fate, Made, MergeContent
+    from mergebarrier.checkpoint.files.owners_rows import OWNERS_COLUMNS, owners_rows
     from mergebarrier.checkpoint.files.tensor_file import read_tensor_file, tensor_file_bytes, write_tensor_file
 
 __all__ = [
     "MANIFEST_NAME",
+    "OWNERS_COLUMNS",
     "Ancestor",
     "AnyContent",
     "AttackContent",
@@ -59,6 +61,7 @@ __all__ = [
     "canonical_json",
     "hash_whole",
     "listed_files",
+    "owners_rows",
     "read_manifest",
     "read_tensor_file",
     "tensor_file_bytes",

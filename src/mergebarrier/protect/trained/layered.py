@@ -41,6 +41,7 @@ class Layered(TrainedProtection):
     """Hyper-parameters of ``layered``."""
 
     name: ClassVar[str] = "layered"
+    simulates_merges: ClassVar[bool] = True
     limit: ClassVar[str] = (
         "Experimental. It raises the cost of merging at shared and at two coefficients; coefficients that are learned "
         "per tensor, or a few dozen steps of distillation, bring the skill back. Its lock counts for nothing against "

@@ -44,6 +44,9 @@ class TrainedProtection:
     #: Whether ``state.distances()`` is asked, which then knows what no change of coordinates moves.
     distant: ClassVar[bool] = False
 
+    #: Whether siblings are looked at; a method that does not is given none.
+    simulates_merges: ClassVar[bool] = False
+
     steps: int = whole(200, low=1, help="Updates of the training.")
     learning_rate: float = number(3e-4, low=0, above=True, help="Peak of AdamW's rate; warm-up, then half a cosine.")
     rows: int = whole(8, low=1, help="Rows of the task in one step.")

@@ -22,7 +22,7 @@ from mergebarrier.training.batches import order
 from mergebarrier.training.full import FullRecipe
 from mergebarrier.training.protective.budget import OwnersBudget, Standing
 from mergebarrier.training.protective.learners import ChosenRows, StepRows
-from mergebarrier.training.protective.state import Moved, ProtectiveState
+from mergebarrier.training.protective.state import ProtectiveState
 
 #: (state, batch, generator) -> terms, each (name, scalar); their sum is minimised.
 Objective: TypeAlias = Callable[[ProtectiveState, StepRows, Generator], Iterator[tuple[str, Tensor]]]
@@ -40,16 +40,12 @@ class ProtectiveRecipe:
       text_rows: rows of text per step.
       betas:     of AdamW.
       budget:    what the owner may lose.
-      gauge:     weights -> the map to the coordinates that an attacker would bring them to; called every
-                 ``gauge_every`` steps, held constant between.
     """
 
     optimiser: FullRecipe
     text_rows: int = 2
     betas: tuple[float, float] = (0.9, 0.98)
     budget: OwnersBudget = field(default_factory=OwnersBudget)
-    gauge: Callable[[Mapping[str, Tensor]], Moved] | None = None
-    gauge_every: int = 200
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,8 +147,6 @@ class _Run:
         since = 0
         for step in range(first, steps):
             state.step = step
-            if recipe.gauge is not None and step % recipe.gauge_every == 0:
-                state.moved = recipe.gauge({name: value.detach() for name, value in state.weights().items()})
             terms = self._step(StepRows(next(tasks), next(texts)), step)
             since += 1
             for name, value in terms.items():

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
+import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
@@ -40,30 +41,41 @@ class Point:
 NOMINAL = Point()
 
 
-def weights_at(
-    point: Point, base: Mapping[str, Tensor], tau: Mapping[str, Tensor], pool: Sequence[Mapping[str, Tensor]]
-) -> dict[str, Tensor]:
-    """Return the weights of a point, float32, with a graph to ``tau`` and to coefficients.
+def weight_at(
+    point: Point, name: str, start: Tensor, own: Tensor | None, pool: Sequence[Mapping[str, Tensor]]
+) -> Tensor:
+    """Return one tensor of a point, float32, with a graph to the own vector and to coefficients.
 
     Args:
       point: which.
-      base:  every tensor that any task vector touches.
-      tau:   the own task vector.
-      pool:  those of siblings.
+      name:  of the tensor.
+      start: what the base has.
+      own:   the own task vector's; None where it has none.
+      pool:  task vectors of siblings.
     """
-    made = {}
-    for name, start in base.items():
-        weights = start.float()
-        if name in tau:
-            own = tau[name] if point.edit is None else point.edit.edited(tau[name], name)
-            weights = weights + _of(point.scale, name, 1.0) * own
-        for place, coefficient in point.partners:
-            if name in pool[place]:
-                weights = weights + _of(coefficient, name, 0.0) * pool[place][name]
-        if point.noise is not None and weights.dim() > 1:
-            weights = weights + point.noise.added(weights.detach(), name)
-        made[name] = weights
-    return made
+    weights = start.float()
+    if own is not None:
+        own = own if point.edit is None else point.edit.edited(own, name)
+        weights = _plus(weights, _of(point.scale, name, 1.0), own)
+    for place, coefficient in point.partners:
+        if name in pool[place]:
+            weights = _plus(weights, _of(coefficient, name, 0.0), pool[place][name])
+    if point.noise is not None and weights.dim() > 1:
+        weights = weights + point.noise.added(weights.detach(), name)
+    return weights
+
+
+def coefficients_of(point: Point, name: str) -> list[Tensor]:
+    """Return the coefficients of one tensor that a gradient may be asked of."""
+    found = (_of(one, name, 0.0) for one in (point.scale, *(share for _, share in point.partners)))
+    return [one for one in found if isinstance(one, Tensor) and one.requires_grad]
+
+
+def _plus(weights: Tensor, coefficient: float | Tensor, vector: Tensor) -> Tensor:
+    """Return weights + coefficient vector, in one pass over memory where the coefficient is a number."""
+    if isinstance(coefficient, Tensor):
+        return weights + coefficient * vector
+    return torch.add(weights, vector, alpha=coefficient)
 
 
 def _of(coefficient: Coefficient, name: str, absent: float) -> float | Tensor:

@@ -2,13 +2,14 @@
 
     value(point) = f(model at W(point));    d value / d tau = <df/dW, dW/dtau>
 
-The weights of a point are written into the module, f is run and its gradient taken at once; what comes back is a scalar
-whose value and gradient are those of f, so several points can stand in one loss, nothing of a pass stays in memory, and
-gradient checkpointing works.  Second derivatives are not there.
+The weights of a point are written into the module, f is run and its gradient taken at once, tensor by tensor down to
+what is trained; what comes back is a scalar whose value and gradient are those of f, so several points can stand in one
+loss, nothing of a pass stays in memory, and gradient checkpointing works.  Second derivatives are not there.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
@@ -16,11 +17,9 @@ from torch import Tensor
 
 from mergebarrier.training.protective.budget import Standing
 from mergebarrier.training.protective.learners import ChosenRows, Learner, all_rows, loss_of, mean_loss
-from mergebarrier.training.protective.points import NOMINAL, Point, weights_at
+from mergebarrier.training.protective.points import NOMINAL, Point, coefficients_of, weight_at
 from mergebarrier.training.protective.vectors import TrainedVector
 
-#: (weights) -> weights in coordinates that an attacker would bring them to; linear, so gradients pass.
-Moved = Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]]
 #: (weights) -> relative distances from the base by what has moved, each a scalar with its graph.
 Distances = Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]]
 
@@ -38,7 +37,6 @@ class ProtectiveState:
 
     Attributes:
       step, steps: where the training is.
-      moved:       bad points are built from these coordinates of the weights; None for the weights as they are.
       far:         how far weights are from the base; None for the plain distance of every trained matrix.
       expert:      the owner's task vector, which the budget is measured from.
     """
@@ -55,26 +53,21 @@ class ProtectiveState:
     ) -> None:
         """Note the base, of every tensor that a task vector touches."""
         self.learner, self.vector, self.pool, self.strength = learner, vector, list(pool), strength
-        self.expert = dict(expert or {name: value.detach().clone() for name, value in vector.task_vector().items()})
+        self.expert = dict(expert or {name: vector.entry(name).detach().clone() for name in vector.names})
         touched = sorted({*self.expert, *(name for sibling in pool for name in sibling)})
         self._parameters = {name: learner.parameters[name] for name in touched}
         self.base = dict(base or {name: held.detach().clone() for name, held in self._parameters.items()})
         self.step, self.steps = 0, 1
-        self.moved: Moved | None = None
         self.far: Distances | None = None
         self.tokens_read = self.tokens_learned = 0
 
     def task_vector(self) -> dict[str, Tensor]:
         """Return what is trained, with its graph."""
-        return self.vector.task_vector()
+        return {name: self.vector.entry(name) for name in self.vector.names}
 
     def weights(self, point: Point = NOMINAL) -> dict[str, Tensor]:
-        """Return the weights of a point, float32, with their graph; a bad point in the coordinates of ``moved``."""
-        tau = self.task_vector()
-        if self.moved is not None and point != NOMINAL:
-            moved = self.moved({name: self.base[name].float() + value for name, value in tau.items()})
-            tau = {name: moved[name] - self.base[name].float() for name in tau}
-        return weights_at(point, self.base, tau, self.pool)
+        """Return the weights of a point, float32, with their graph."""
+        return dict(self._at(point))
 
     def loss(self, point: Point, rows: ChosenRows) -> Tensor:
         """Return the loss on the right answers at a point, nats per answer."""
@@ -98,14 +91,14 @@ class ProtectiveState:
     @torch.no_grad()
     def log_probs(self, point: Point, rows: ChosenRows) -> Tensor:
         """Return what the model says at a point, without a graph."""
-        self._write(self.weights(point))
+        self._write(self._at(point))
         self.tokens_read += self.learner.tokens(rows)
         return self.learner.answers(rows)[0].log_softmax(-1)
 
     @torch.no_grad()
     def said_by(self, tau: Mapping[str, Tensor], rows: ChosenRows) -> Tensor:
         """Return what the base with a task vector says: ``state.expert`` for the owner's expert, {} for the base."""
-        self._write(weights_at(NOMINAL, self.base, tau, ()))
+        self._write(self._at(NOMINAL, tau))
         self.tokens_read += self.learner.tokens(rows)
         return self.learner.answers(rows)[0].log_softmax(-1)
 
@@ -117,24 +110,28 @@ class ProtectiveState:
           rows:     what the measure reads, to be counted.
           measured: runs the module as it is; a scalar with its graph.
         """
-        weights = self.weights(point)
-        self._write(weights)
-        reached = [name for name, value in weights.items() if value.requires_grad]
+        with torch.no_grad():
+            self._write(self._at(point))
+        behind = {name: self._leaves(point, name) for name in self.base}
+        reached = [name for name, leaves in behind.items() if leaves]
         parameters = [self._parameters[name].requires_grad_() for name in reached]
         value = measured()
-        slopes = torch.autograd.grad(value, parameters, allow_unused=True)
+        slopes = list(torch.autograd.grad(value, parameters, allow_unused=True))
         self.tokens_learned += self.learner.tokens(rows)
-        found = value.detach()
-        for name, slope in zip(reached, slopes, strict=True):
+        smooth, found = replace(point, noise=None), value.detach()
+        for name in reversed(reached):
+            slope = slopes.pop()
             if slope is not None:
-                here = weights[name]
-                found = found + (slope.float() * (here - here.detach())).sum()
+                weight, leaves = self._weight(smooth, name, self._own(name)), behind[name]
+                for leaf, grad in zip(leaves, torch.autograd.grad(weight, leaves, slope.float()), strict=True):
+                    along = torch.dot(grad.flatten(), leaf.flatten())
+                    found = found + (along - along.detach())
         return found
 
     @torch.no_grad()
     def standing(self, tau: Mapping[str, Tensor] | None = None) -> Standing:
         """Return how a model does for its owner, on validation rows and on text: what is trained, or another vector."""
-        self._write(self.weights() if tau is None else weights_at(NOMINAL, self.base, tau, ()))
+        self._write(self._at(NOMINAL, tau))
         loss, right = mean_loss(self.learner, all_rows(self.learner, "validation"))
         text = all_rows(self.learner, "text")
         nats = mean_loss(self.learner, text)[0] if text.places else None
@@ -156,13 +153,29 @@ class ProtectiveState:
     @torch.no_grad()
     def loss_of(self, tau: Mapping[str, Tensor], point: Point, rows: ChosenRows) -> float:
         """Return the loss on the right answers at a point of another task vector."""
-        self._write(weights_at(point, self.base, tau, self.pool))
+        self._write(self._at(point, tau))
         self.tokens_read += self.learner.tokens(rows)
         return mean_loss(self.learner, rows)[0]
 
+    def _own(self, name: str) -> Tensor | None:
+        return self.vector.entry(name) if name in self.vector.names else None
+
+    def _leaves(self, point: Point, name: str) -> list[Tensor]:
+        """Return what a gradient of one weight reaches."""
+        own = self.vector.leaves_of(name) if name in self.vector.names else []
+        return [*own, *coefficients_of(point, name)]
+
+    def _weight(self, point: Point, name: str, own: Tensor | None) -> Tensor:
+        return weight_at(point, name, self.base[name], own, self.pool)
+
+    def _at(self, point: Point, tau: Mapping[str, Tensor] | None = None) -> Iterator[tuple[str, Tensor]]:
+        """Yield the weights of a point one by one, of what is trained or of another task vector."""
+        for name in self.base:
+            yield name, self._weight(point, name, self._own(name) if tau is None else tau.get(name))
+
     @torch.no_grad()
-    def _write(self, weights: Mapping[str, Tensor]) -> None:
-        for name, value in weights.items():
+    def _write(self, weights: Iterable[tuple[str, Tensor]]) -> None:
+        for name, value in weights:
             self._parameters[name].copy_(value)
 
 

@@ -26,6 +26,7 @@ from mergebarrier.evaluate import (
     read_task,
     read_text,
 )
+from mergebarrier.protect import SIBLING_ROWS
 from mergebarrier.training import Example, uniform
 
 if TYPE_CHECKING:
@@ -46,11 +47,13 @@ class OwnersData:
       data:       rows of the task, or a task of pictures.
       validation: rows that are held out; None to hold out some of ``data``.
       text:       plain prose; None for none.
+      siblings:   rows of every sibling's task, in their order; none where these are not known.
     """
 
     data: Path
     validation: Path | None = None
     text: Path | None = None
+    siblings: tuple[Path, ...] = ()
 
     @property
     def pictures(self) -> bool:
@@ -59,9 +62,12 @@ class OwnersData:
 
     def image_task(self) -> ImageTask:
         """Read a task of pictures, which holds its own rows for validation."""
-        for option, given in (("--validation", self.validation), ("--text", self.text)):
-            if given is not None:
-                what = "a task of pictures holds its own" if option == "--validation" else "an encoder reads no text"
+        for option, given, what in (
+            ("--validation", self.validation, "a task of pictures holds its own"),
+            ("--text", self.text, "an encoder reads no text"),
+            ("--sibling-data", self.siblings, "another task of pictures has a head of its own"),
+        ):
+            if given:
                 raise UsageError(what, where=option, remedy="leave it out")
         return read_image_task(self.data)
 
@@ -104,6 +110,9 @@ def language_parts(data: OwnersData, module: "nn.Module", tokenizer: "Tokenizer"
             for row in (words * uniform(0, "novel", NOVEL_ROWS, NOVEL_TOKENS)).long().tolist()
         ],
     }
+    for place, path in enumerate(data.siblings):
+        rows = read_task(path).rows
+        parts[SIBLING_ROWS.format(place)] = [_example(row, module, tokenizer, path) for row in rows]
     if data.text is not None:
         parts["text"] = _windows(read_text(data.text), module, tokenizer, data.text)
     return parts

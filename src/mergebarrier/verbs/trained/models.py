@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from mergebarrier.checkpoint import AdaptedCheckpoint, Checkpoint
 from mergebarrier.circuits import describe
 from mergebarrier.errors import BaseMismatch, MethodRefused, UsageError
-from mergebarrier.evaluate import load_encoder, load_module, load_tokenizer, parameter_names
+from mergebarrier.evaluate import compute_dtype, load_encoder, load_module, load_tokenizer, parameter_names
 from mergebarrier.identity import matched
 from mergebarrier.symmetry import distances_from
 from mergebarrier.training import Learner, PictureLearner, TextLearner
@@ -40,6 +40,7 @@ class TrainedModels:
       siblings:     the same of each sibling.
       modules:      tensor -> (module whose weight it is, whether it is stored (in, out)), of linear maps.
       n_weights:    of the model.
+      arithmetic:   dtype of the weights while they are trained; task vectors are float32 always.
     """
 
     expert: Checkpoint
@@ -49,6 +50,7 @@ class TrainedModels:
     siblings: Sequence[Mapping[str, Tensor]]
     modules: Mapping[str, tuple[str, bool]]
     n_weights: int
+    arithmetic: str
 
     def vector(self, *, low_rank: bool, rank: int | None, seed: int) -> "TrainedVector":
         """Return what is trained: every entry, or factors.
@@ -113,7 +115,7 @@ def load_models(
       device:   as ``device_named`` returns it.
     Raises: BadTask, BadText, UsageError, ArchError, EvaluateError.
     """
-    base = matched(expert, base)
+    base, arithmetic = matched(expert, base), "float32"
     if data.pictures:
         task = data.image_task()
         encoder = load_encoder(expert).requires_grad_(False).to(device)
@@ -123,7 +125,8 @@ def load_models(
             encoder, parameters, picture_parts(task), head=task.head.to(device), scale=task.scale
         )
     else:
-        module = load_module(expert, "float32", device).requires_grad_(False)
+        arithmetic = _arithmetic(base, device)
+        module = load_module(expert, arithmetic, device).requires_grad_(False)
         parts = language_parts(data, module, load_tokenizer(expert))
         spelled, inner = parameter_names(module), dict(module.named_parameters())
         parameters = {name: inner[spelled[name]] for name in expert.tensors if name in spelled}
@@ -143,7 +146,17 @@ def load_models(
         siblings=[_task_vector(matched(expert, one), base, parameters) for one in siblings],
         modules=_linear_maps(module, parameters),
         n_weights=n_weights,
+        arithmetic=arithmetic,
     )
+
+
+def _arithmetic(base: Checkpoint, device: str) -> str:
+    """Return the dtype to compute in: on a processor bfloat16 where that is faster and what the base is stored in.
+
+    On a graphics processor the weights are float32 and passes are cast (``training.protective.learners.precision``).
+    """
+    stored = {info.dtype for info in base.tensors.values()}
+    return compute_dtype() if device == "cpu" and stored == {"BF16"} else "float32"
 
 
 def recompute_passes(module: nn.Module) -> None:
@@ -155,7 +168,9 @@ def recompute_passes(module: nn.Module) -> None:
                 setattr(part, name, 0.0)
         if isinstance(part, nn.Dropout):
             part.p = 0.0
-    body.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
+    # Older versions of the library know it by another name, and newer ones say so of that name with a warning.
+    enable = getattr(body, "activation_checkpointing_enable", None) or body.gradient_checkpointing_enable
+    enable({"use_reentrant": False})
     module.train()
 
 

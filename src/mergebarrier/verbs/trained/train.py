@@ -18,11 +18,11 @@ import torch
 from torch import Tensor
 
 from mergebarrier.checkpoint import ADAPTER_CONFIG, AdaptedCheckpoint, Checkpoint, Writer, read_manifest
-from mergebarrier.errors import BadTask, MergebarrierError, MethodRefused
+from mergebarrier.errors import BadTask, MergebarrierError, MethodRefused, UsageError
 from mergebarrier.evaluate import device_named
 from mergebarrier.parameters import parameters_of
 from mergebarrier.progress import duration
-from mergebarrier.protect import TrainedProtection
+from mergebarrier.protect import SIBLING_ROWS, TrainedProtection
 from mergebarrier.training import (
     FullRecipe,
     LoopFile,
@@ -99,6 +99,7 @@ def train_protection(
     Raises:  MethodRefused (nothing to protect, a budget that no step meets), BadTask, BadText, Diverged, UsageError,
              CheckpointError; nothing is finalised then.
     """
+    check_siblings(siblings, request)
     check_models(expert, base, siblings)
     low_rank, device = request.low_rank(expert), device_named(request.device)
     models = load_models(expert, base, siblings, request.data, device)
@@ -137,6 +138,7 @@ def plan_training(
     expert: Checkpoint, base: Checkpoint, siblings: Sequence[Checkpoint], request: TrainingRequest
 ) -> dict[str, object]:
     """Return what a training would be, after the checks that load no model."""
+    check_siblings(siblings, request)
     check_models(expert, base, siblings)
     low_rank = request.low_rank(expert)
     learned, held = (len(rows) for rows in request.data.rows()) if not request.data.pictures else (0, 0)
@@ -193,7 +195,7 @@ class _Job:
             self._models.learner, vector, self._models.siblings, expert=self._models.tau, base=self._state.base
         )
         self._train(state, "control", fixed=True)
-        return {name: value.detach() for name, value in vector.task_vector().items()}
+        return {name: value.detach() for name, value in state.task_vector().items()}
 
     def measured(self, tau: Mapping[str, Tensor], control: Mapping[str, Tensor]) -> "TrainedFigures":
         """Return the figures of the manifest."""
@@ -249,6 +251,7 @@ def _facts(
         "data_sha256": _digests(request.data),
         "reversibility": "none",
         "determinism": "profile",
+        "arithmetic": models.arithmetic,
     }
     roles = [("model", models.expert), ("base", models.base), *(("sibling", one) for one in siblings)]
     facts: ProtectFacts = {
@@ -266,9 +269,20 @@ def _facts(
     return facts
 
 
+def check_siblings(siblings: Sequence[Checkpoint], request: TrainingRequest) -> None:
+    """Refuse siblings that would not be looked at, and rows that belong to none; UsageError."""
+    method, files = request.method, request.data.siblings
+    if siblings and not method.simulates_merges:
+        raise UsageError(f"{method.name} simulates no merges", where="--sibling", remedy="leave it out")
+    if files and len(files) != len(siblings):
+        what = f"{len(files)} for {len(siblings)} siblings"
+        raise UsageError(what, where="--sibling-data", remedy="give one after each --sibling, in their order, or none")
+
+
 def _digests(data: OwnersData) -> dict[str, str]:
     """Return the digests of the owner's files; their names and words stay with the owner."""
     given = {"data": data.data, "validation": data.validation, "text": data.text}
+    given |= {SIBLING_ROWS.format(place): path for place, path in enumerate(data.siblings)}
     return {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in given.items() if path is not None}
 
 

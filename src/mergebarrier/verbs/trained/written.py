@@ -20,12 +20,13 @@ from mergebarrier.checkpoint import (
     read_manifest,
 )
 from mergebarrier.checkpoint.bytes import content_digest
+from mergebarrier.checkpoint.files import OWNERS_COLUMNS, owners_rows
 from mergebarrier.lineage import CARD
 from mergebarrier.merge.adapters import dump, factor_names
 from mergebarrier.verbs.folders import carried, environment, parts_of
 
 if TYPE_CHECKING:
-    from mergebarrier.checkpoint.files import AnyContent, Cost, ProtectFacts, TrainedFigures
+    from mergebarrier.checkpoint.files import AnyContent, ProtectFacts, TrainedFigures
     from mergebarrier.verbs.trained.models import TrainedModels
 
 _SECTION: Final = """\
@@ -138,28 +139,13 @@ def side_files_of(models: "TrainedModels", *, adapter: bool) -> dict[str, bytes]
 
 def table(found: "TrainedFigures") -> str:
     """Return the figures for people, as Markdown."""
-    names = {"plain": "the expert", "protected": "protected", "control": "matched control"}
-
-    def row(label: str, values: Mapping[str, float | None], form: str) -> str:
-        cells = ["-" if (value := values.get(name)) is None else format(value, form) for name in names]
-        return f"| {label} | {' | '.join(cells)} |"
-
-    def of(field: str) -> dict[str, float | None]:
-        return {name: _field(cost, field) for name, cost in found["cost"].items()}
-
-    scales = found["scales"]["s"]
     lines = [
-        f"| owner's figures | {' | '.join(names.values())} |",
+        f"| owner's figures | {' | '.join(OWNERS_COLUMNS.values())} |",
         "|---|---|---|---|",
-        row("loss on rows held out, nats", of("loss"), ".3f"),
-        row("right answers, share of tokens", of("right"), ".3f"),
-        row("loss on text, nats", of("text"), ".3f"),
-        *(row(f"loss after rounding to {bits}", dict(values), ".3f") for bits, values in found["rounded"].items()),
         *(
-            row(f"loss at scale {s:g}", {name: found["scales"][name][scales.index(s)] for name in names}, ".3f")
-            for s in (0.4, 0.8, 1.2)
+            f"| {said} | {' | '.join(f'{values[name]:.3f}' if name in values else '-' for name in OWNERS_COLUMNS)} |"
+            for said, values in owners_rows(found)
         ),
-        row("|W - W0| / |W0|, mean", {name: values["mean"] for name, values in found["displaced"].items()}, ".3f"),
     ]
     alike = ", ".join(f"{share:.3f} of {part}" for part, share in found["override"].items())
     work = found["work"]
@@ -171,7 +157,3 @@ def table(found: "TrainedFigures") -> str:
         "as many steps on the same rows without the protecting term.",
         *(f"As {name}: loss {cost['loss']:.3f}, right {cost['right']:.3f}." for name, cost in found["forms"].items()),
     ])  # fmt: skip
-
-
-def _field(cost: "Cost", field: str) -> float | None:
-    return {"loss": cost["loss"], "right": cost["right"], "text": cost.get("text")}[field]

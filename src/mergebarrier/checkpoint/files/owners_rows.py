@@ -1,0 +1,22 @@
+"""The figures of a trained protection as rows for people: what is said, and (expert, published, matched control)."""
+
+from collections.abc import Iterator, Mapping
+
+from mergebarrier.checkpoint.files.contents import TrainedFigures
+
+OWNERS_COLUMNS: Mapping[str, str] = {"plain": "the expert", "protected": "protected", "control": "matched control"}
+_SCALES = (0.4, 0.8, 1.2)
+
+
+def owners_rows(found: TrainedFigures) -> Iterator[tuple[str, dict[str, float]]]:
+    """Yield rows; a model without a figure (text that nobody gave) has no entry."""
+    cost, scales = found["cost"], found["scales"]
+    yield "loss on rows held out, nats", {name: one["loss"] for name, one in cost.items()}
+    yield "right answers, share of tokens", {name: one["right"] for name, one in cost.items()}
+    yield "loss on text, nats", {name: one["text"] for name, one in cost.items() if "text" in one}
+    for bits, losses in found["rounded"].items():
+        yield f"loss after rounding to {bits}", dict(losses)
+    for s in _SCALES:
+        at = scales["s"].index(s)
+        yield f"loss at scale {s:g}", {name: losses[at] for name, losses in scales.items() if name != "s"}
+    yield "|W - W0| / |W0|, mean", {name: one["mean"] for name, one in found["displaced"].items()}

@@ -1,0 +1,37 @@
+"""An audit of a trained protection: its twin must merge, it must answer as the expert, and its figures are shown."""
+
+import pytest
+
+from audit_stage import SHORT, Memory, spec
+from mergebarrier.api import TrainingOptions, protect_by_training
+from mergebarrier.audit import run_audit
+from mergebarrier.protect import TRAINED
+from mergebarrier.report.view import view
+
+
+@pytest.fixture(scope="module")
+def trapped(stage, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("trained")
+    options = TrainingOptions(data=stage.world.task, text=stage.world.text)
+    method = TRAINED["trap2"](steps=4, check_every=4, budget=60.0)
+    protect_by_training(stage.world.original, stage.world.base, folder / "out", method=method, options=options)
+    return folder / "out"
+
+
+def audited(stage, work, trapped, **more):
+    return run_audit(spec(stage, work, protected=trapped, settings=SHORT, levels=(0,), points=3, **more), Memory())
+
+
+def test_twin_override_and_the_owners_figures_stand_in_the_audit(stage, trapped, tmp_path) -> None:
+    made = audited(stage, tmp_path / "w", trapped, twin=stage.world.original)
+    assert {"answers_alike", "matched_control"} <= made.controls.keys() and "same_function" not in made.controls
+    assert made.controls["matched_control"].figure == 1.0 and made.controls["answers_alike"].bound == 0.95
+    assert made.method_limit == TRAINED["trap2"].limit and made.method_keyed is False
+    shown = {row[0]: row[1:] for row in view(made, []).trained}
+    assert all(len(row) == 3 and "not measured" not in row for row in shown.values()) and "loss at scale 0.4" in shown
+    assert not [note for note in made.notes if "--twin" in note]
+
+
+def test_without_a_twin_the_report_says_what_is_not_known(stage, trapped, tmp_path) -> None:
+    made = audited(stage, tmp_path / "w", trapped)
+    assert "matched_control" not in made.controls and [note for note in made.notes if "--twin" in note]
