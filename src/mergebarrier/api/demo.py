@@ -204,11 +204,11 @@ def _key(place: Path) -> "Key":
 def _protected_from(folder: Path, digest: str, method: str) -> bool:
     """Say whether a folder is this version's protection of these weights, finished."""
     from mergebarrier import __version__
-    from mergebarrier.checkpoint import read_manifest
+    from mergebarrier.checkpoint import read_finished
     from mergebarrier.errors import BadManifest
 
     try:
-        content = read_manifest(folder)["content"]
+        content = read_finished(folder)["content"]
     except BadManifest:
         return False
     made = (content["tool"]["version"], content["verb"], content.get("method"), content["inputs"][0]["content_digest"])

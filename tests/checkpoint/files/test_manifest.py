@@ -16,6 +16,7 @@ from mergebarrier.checkpoint import (
     canonical_json,
     layout_like,
     open_checkpoint,
+    read_finished,
     read_manifest,
     verify_manifest,
 )
@@ -72,6 +73,19 @@ def test_verify_names_what_changed(written: Path, name: str) -> None:
     assert [name in problem for problem in verify_manifest(written)] == [True]
     (written / name).unlink()
     assert ["missing" in problem for problem in verify_manifest(written)] == [True]
+
+
+def test_a_folder_whose_removal_was_cut_short_is_not_finished(written: Path) -> None:
+    whole = {name: (written / name).read_bytes() for name in ("model.safetensors", "config.json")}
+    assert read_finished(written) == read_manifest(written)
+    for name, data in whole.items():
+        (written / name).unlink()
+        with pytest.raises(BadManifest, match=name):
+            read_finished(written)
+        (written / name).write_bytes(data)
+    os.truncate(written / "model.safetensors", 100)
+    with pytest.raises(BadManifest, match="cut"):
+        read_finished(written)
 
 
 def test_verify_names_extra_weights_and_traps(written: Path) -> None:

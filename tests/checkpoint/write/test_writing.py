@@ -161,6 +161,15 @@ def test_resume_of_a_finished_run_changes_nothing(folder: Path, tmp_path: Path) 
     assert {p.name: p.stat().st_mtime_ns for p in out.iterdir()} == before
 
 
+def test_resume_does_not_take_a_manifest_for_an_output_that_has_lost_its_weights(folder: Path, tmp_path: Path) -> None:
+    out = copy(folder, tmp_path / "out")
+    lost = next(out.glob("*.safetensors"))
+    lost.unlink()
+    with pytest.raises(OutputExists, match="--overwrite"):
+        start(folder, out, resume=True)
+    assert (copy(folder, out, resume=True, overwrite=True) / lost.name).is_file()
+
+
 def test_resume_without_an_unfinished_run_starts_one(folder: Path, tmp_path: Path) -> None:
     copy(folder, tmp_path / "out", resume=True)
     assert verify_manifest(tmp_path / "out") == []

@@ -78,11 +78,11 @@ def undone(
 
 
 def _made(out: Path, identity: Mapping[str, object]) -> bool:
-    from mergebarrier.checkpoint import read_manifest
+    from mergebarrier.checkpoint import read_finished
     from mergebarrier.errors import BadManifest
 
     try:
-        content = read_manifest(out)["content"]
+        content = read_finished(out)["content"]
     except BadManifest:
         return False
     found = {

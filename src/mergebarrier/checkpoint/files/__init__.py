@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         canonical_json,
         hash_whole,
         listed_files,
+        read_finished,
         read_manifest,
         verify_manifest,
     )
@@ -62,6 +63,7 @@ __all__ = [
     "hash_whole",
     "listed_files",
     "owners_rows",
+    "read_finished",
     "read_manifest",
     "read_tensor_file",
     "tensor_file_bytes",

@@ -189,6 +189,25 @@ def listed_files(path: str | os.PathLike[str]) -> tuple[str, ...]:
     return tuple(_listed_files(read_manifest(path, ours=True), Path(path) / MANIFEST_NAME))
 
 
+def read_finished(path: str | os.PathLike[str], *, ours: bool = False) -> "Manifest":
+    """Read the manifest of a folder from which nothing has gone: it outlives the weights when a removal dies.
+
+    Args:
+      path: the folder.
+      ours: as in ``read_manifest``.
+    Returns: the manifest.
+    Raises:  as ``read_manifest``; BadManifest also where a file is missing that it lists, or weights are cut.
+    """
+    where = Path(path) / MANIFEST_NAME
+    manifest = read_manifest(path, ours=ours)
+    for name, (size, *_) in _listed_files(manifest, where).items():
+        file = Path(path) / name
+        if not file.is_file() or (name.endswith(".safetensors") and file.stat().st_size != size):
+            remedy = "make the folder again, with --overwrite"
+            raise BadManifest(f"{name}, which it lists, is missing or cut", where=where, remedy=remedy)
+    return manifest
+
+
 def _listed_files(manifest: "Manifest", where: Path) -> dict[str, tuple[int, str, str]]:
     """Return name -> (bytes, hash, digest); BadManifest when the list is missing or a name is not plain."""
     remedy = "use the folder as mergebarrier wrote it"

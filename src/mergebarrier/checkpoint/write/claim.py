@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mergebarrier.checkpoint.bytes import inside, on_disk
-from mergebarrier.checkpoint.files import MANIFEST_NAME, listed_files, read_manifest
+from mergebarrier.checkpoint.files import MANIFEST_NAME, listed_files, read_finished
 from mergebarrier.errors import (
     CheckpointError,
     NoSpace,
@@ -106,7 +106,7 @@ def find_place(out: str | os.PathLike[str], inputs: Sequence[str | os.PathLike[s
 def finished_digests(place: OutputPlace, digest: str) -> dict[str, str] | None:
     """Return the tensor digests of the output when it is complete and was made by the plan with this digest."""
     try:
-        content = read_manifest(place.out, ours=True)["content"]
+        content = read_finished(place.out, ours=True)["content"]
         return dict(content["output"]["tensors"]) if content.get("plan_sha256") == digest else None
     except (CheckpointError, KeyError, TypeError, ValueError):
         return None
