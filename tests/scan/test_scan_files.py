@@ -79,6 +79,17 @@ FILES: list[tuple[str, bytes, tuple[str, str] | None]] = [
     ("blob", bytes(range(256)), ("MB7112", "info")),
     ("bom.json", b"\xef\xbb\xbf" + CHAT.replace("%s", '"{{ x.__a__ }}"').encode(), ("MB7109", "critical")),
     ("remarks.json", b'{"chat_template": "{{ x.__a__ }}" // not JSON\n}', ("MB7109", "critical")),
+    ("wide.json", '{"chat_template": "{{ x.__a__ }}"}'.encode("utf-16"), ("MB7109", "critical")),
+    ("big-endian.json", '{"chat_template": "{{ x.__a__ }}"}'.encode("utf-16-be"), ("MB7109", "critical")),
+    ("widest.json", '{"auto_map": "x.Y"}'.encode("utf-32"), ("MB7106", "medium")),
+    ("wide.jinja", "{{ x.__a__ }} \u4e2d".encode("utf-16"), ("MB7109", "critical")),
+    ("wide.yaml", "_target_: os.system".encode("utf-16"), ("MB7106", "high")),
+    ("wide.svg", "<svg onload='x()'/>".encode("utf-16"), ("MB7108", "medium")),
+    ("honest.csv", "a,b\n1,2\n".encode("utf-16"), None),
+    ("rows.jsonl", b'{"a": "\xe2\x80\xa8"}\n{"b": {"chat_template": "{{ x.__a__ }}"}}\n', ("MB7109", "critical")),
+    ("code.ndjson", b'{"a": 1}\n{"_target_": "os.system"}\n', ("MB7106", "high")),
+    ("honest.jsonl", b'{"prompt": "template {", "answer": "b"}\n' * 3, None),
+    ("remarks.jsonc", b'{"chat_template": "{{ x.__a__ }}" // not JSON\n}', ("MB7109", "critical")),
     ("chat_template.txt", b"{{ x.__a__ }}", ("MB7109", "critical")),
     ("t.JINJA", b"{{ x.__a__ }}", ("MB7109", "critical")),
     ("a.desktop", b"[Desktop Entry]\nExec=sh\n", ("MB7108", "medium")),
@@ -122,6 +133,8 @@ IN_ARCHIVES = {
     "a.keras": (zipped({"config.json": b'{"class_name": "Lambda", "config": {}}'}), ("MB7106", "high")),
     "b.zip": (zipped({"x/chat_template.jinja": b"{{ x.__a__ }}"}), ("MB7109", "critical")),
     "c.gz": (gzip.compress(zipped({"model_config.yaml": b"_target_: os.system\n"})), ("MB7106", "high")),
+    "h.zip": (zipped({"a.json": '{"chat_template": "{{ x.__a__ }}"}'.encode("utf-16")}), ("MB7109", "critical")),
+    "i.zip": (zipped({"a.jsonl": b'{}\n{"chat_template": "{{ x.__a__ }}"}'}), ("MB7109", "critical")),
     "f.joblib": (zlib.compress(INNER), ("MB7107", "critical")),
     "g.joblib": (lzma.compress(INNER, lzma.FORMAT_ALONE), ("MB7107", "critical")),
     "d.tar.zst": (b"\x28\xb5\x2f\xfd" + bytes(20), ("MB7100", "high")),
@@ -160,6 +173,21 @@ def test_weights_of_another_format_say_more_than_numbers(tmp_path: Path, name: s
     assert said == {("MB7112", "medium"), *([says] if says else [])}
 
 
+def test_a_template_behind_bytes_that_are_no_text_is_found_too(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "upload", small_tensors())
+    (folder / "a.json").write_bytes(b'{"b": "\xff", "chat_template": "{{ x.__a__ }}"}')
+    assert [(one.rule, one.severity) for one in mb.scan([folder]).findings] == [
+        ("MB7109", "critical"), ("MB7112", "info"),
+    ]  # fmt: skip
+
+
+def test_long_files_of_lines_are_data_and_their_beginning_is_looked_at(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "upload", small_tensors())
+    line = b'{"text": "' + b"a" * 2**20 + b'"}\n'
+    (folder / "a.jsonl").write_bytes(line * 17)
+    assert [(one.rule, one.severity) for one in mb.scan([folder]).findings] == [("MB7112", "info")]
+
+
 def test_what_is_no_file_is_named_and_a_link_inside_is_followed(found) -> None:
     assert [(found[name][0]["rule"], found[name][0]["severity"]) for name in ("pipe", "out", "gone")] == [
         ("MB7113", "high"), ("MB7113", "critical"), ("MB7113", "high"),
@@ -168,6 +196,7 @@ def test_what_is_no_file_is_named_and_a_link_inside_is_followed(found) -> None:
 
 
 def test_a_template_is_found_on_its_line(found) -> None:
+    assert found["rows.jsonl"][0]["line"] == 2
     assert found["chat_template.jinja"][0]["line"] == 2 and found["tokenizer_config.json"][0]["line"] == 2
 
 

@@ -20,11 +20,15 @@ from mergebarrier.scan import (
     HEAD_BYTES,
     Finding,
     contents,
+    has_lines,
     has_templates,
     imports_of,
+    in_utf8,
+    is_structured,
     kind_of,
     may_be_old_pickle,
     odd_entry,
+    of_beginning,
     of_kind,
     of_members,
     of_other_weights,
@@ -42,7 +46,6 @@ _MOST_TEXT_BYTES: Final = 16 << 20
 _MOST_HEADER_BYTES: Final = 32 << 20
 #: Texts that may run something, by the end of the name.
 _MAY_RUN: Final = tuple(f".{end}" for end in "html htm xhtml mhtml svg xml pth yaml yml git/config gitconfig".split())
-_STRUCTURED: Final = (".json", ".yaml", ".yml")
 
 
 @dataclass(frozen=True)
@@ -117,16 +120,17 @@ def _look_at(
     elif kind == "media" and _hides_zip(root, name):
         suspects.append(_Suspect(name, "zip", False))
         kind = "archive"
-    elif kind == "unknown" or may_be_old_pickle(head):
+    elif kind == "unknown" or may_be_old_pickle(head) or (kind == "text" and b"\x00" in head):
         suspects.append(_Suspect(name, "pickle", False))
     if kind == "zip":
         yield from _look_at_zip(model, root, name, suspects)
-    elif kind in ("text", "media") and _may_run(name, head):
-        if runs(name, read_head(root, name, _MOST_TEXT_BYTES)):
+    elif kind in ("text", "media") and _may_run(name, in_utf8(head)):
+        if runs(name, in_utf8(read_head(root, name, _MOST_TEXT_BYTES))):
             yield from filter(None, [of_kind(model, name, "page")])
-        elif name.lower().endswith(_STRUCTURED):
+        elif is_structured(name):
             yield from _look_at_text(model, root, name)
-    elif kind == "text" and (has_templates(name) or name.lower().endswith(_STRUCTURED)):
+    elif kind in ("text", "unknown") and (has_templates(name) or is_structured(name)):
+        yield from filter(None, [of_kind(model, name, kind)])
         yield from _look_at_text(model, root, name)
     else:
         if kind == "weights":
@@ -141,7 +145,13 @@ def _may_run(name: str, head: bytes) -> bool:
 
 
 def _look_at_text(model: str, root: Path, name: str) -> Iterator[Finding]:
-    yield from of_text(model, name, read_small(root, name, _MOST_TEXT_BYTES).decode("utf-8", "replace"))
+    if has_lines(name):
+        data = read_head(root, name, _MOST_TEXT_BYTES + 1)
+        if len(data) > _MOST_TEXT_BYTES:
+            yield of_beginning(model, name, _MOST_TEXT_BYTES)
+    else:
+        data = read_small(root, name, _MOST_TEXT_BYTES)
+    yield from of_text(model, name, in_utf8(data).decode("utf-8", "replace"))
 
 
 def _hides_zip(root: Path, name: str) -> bool:

@@ -7,8 +7,11 @@ from mergebarrier import lazy
 if TYPE_CHECKING:
     from mergebarrier.scan.files.archives import ZipContents, contents
     from mergebarrier.scan.files.judge import (
+        has_lines,
         has_templates,
+        is_structured,
         odd_entry,
+        of_beginning,
         of_kind,
         of_members,
         of_other_weights,
@@ -17,7 +20,7 @@ if TYPE_CHECKING:
         of_zip,
         unseen,
     )
-    from mergebarrier.scan.files.kinds import HEAD_BYTES, FileKind, kind_of, may_be_old_pickle, runs
+    from mergebarrier.scan.files.kinds import HEAD_BYTES, FileKind, in_utf8, kind_of, may_be_old_pickle, runs
     from mergebarrier.scan.files.pickles import Imports, imports_of
 
 __all__ = [
@@ -26,11 +29,15 @@ __all__ = [
     "Imports",
     "ZipContents",
     "contents",
+    "has_lines",
     "has_templates",
     "imports_of",
+    "in_utf8",
+    "is_structured",
     "kind_of",
     "may_be_old_pickle",
     "odd_entry",
+    "of_beginning",
     "of_kind",
     "of_members",
     "of_other_weights",

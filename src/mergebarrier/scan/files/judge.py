@@ -26,6 +26,9 @@ from mergebarrier.scan.files.templates import reaches
 _TEMPLATE_ENDS: Final = (".jinja", ".jinja2", ".j2")
 #: Long tables that hold no template; they are not parsed a second time.
 _SIDES: Final = re.compile(r"[/!]")
+#: JSON, and files of a JSON text a line.
+_JSON: Final = (".json", ".jsonc", ".json5")
+_LINES: Final = (".jsonl", ".ndjson")
 _NO_TEMPLATE: Final = ("tokenizer.json", "vocab.json", "added_tokens.json", "special_tokens_map.json")
 _SAID: Final[dict[str, tuple[str, str, Severity | None]]] = {
     "code": ("MB7108", "source code; a loader that trusts code from a model runs it", "medium"),
@@ -44,6 +47,12 @@ def of_kind(model: str, file: str, kind: FileKind) -> Finding | None:
         return None
     rule, words, severity = _SAID[kind]
     return file_finding(rule, model, f"{clean(file)} is {words}", Place(file), severity=severity)
+
+
+def of_beginning(model: str, file: str, cap_bytes: int) -> Finding:
+    """Return what is said of a long file of lines: data, of which the beginning was looked at."""
+    words = f"{clean(file)} is longer than {cap_bytes >> 20} MiB, and its beginning alone was looked at"
+    return file_finding("MB7112", model, words, Place(file), severity="info")
 
 
 def odd_entry(model: str, file: str, what: str, *, leads_out: bool) -> Finding:
@@ -129,14 +138,14 @@ def of_text(model: str, file: str, text: str) -> Iterator[Finding]:
 def has_templates(file: str) -> bool:
     """Say whether loaders take templates from a file of this name."""
     bare = _SIDES.split(file)[-1].lower()
-    listed = bare.endswith(".json") and bare not in _NO_TEMPLATE and not bare.endswith(".index.json")
+    listed = bare.endswith((*_JSON, *_LINES)) and bare not in _NO_TEMPLATE and not bare.endswith(".index.json")
     return listed or bare.endswith(_TEMPLATE_ENDS) or "template" in bare
 
 
 def of_templates(model: str, file: str, text: str) -> Iterator[Finding]:
     """Judge every template in a file, by its name a template or JSON; one finding per kind of reach."""
-    whole = not file.lower().endswith(".json")
-    yield from _of_templates(model, file, [(0, text)] if whole else _in_json(text), whole=whole)
+    whole = not file.lower().endswith((*_JSON, *_LINES))
+    yield from _of_templates(model, file, [(0, text)] if whole else _in_documents(file, text), whole=whole)
 
 
 def _of_templates(
@@ -160,8 +169,9 @@ def of_named_code(model: str, file: str, text: str) -> Iterator[Finding]:
     named: Iterator[str] = iter(())
     if bare.endswith((".yaml", ".yml")):
         named = code_named_in_yaml(text)
-    elif bare.endswith(".json") and bare not in _NO_TEMPLATE:
-        named = code_named_in(file, _pairs_of(text))
+    elif bare.endswith((*_JSON, *_LINES)) and bare not in _NO_TEMPLATE:
+        documents = (_pairs_of(one) for _, one in _documents(file, text))
+        named = iter(dict.fromkeys(name for one in documents for name in code_named_in(file, one)))
     for name in named:
         at = text.find(json.dumps(name.rpartition(": ")[2]))
         place = Place(file, text.count("\n", 0, at) + 1 if at >= 0 else None)
@@ -176,6 +186,26 @@ def _pairs_of(text: str) -> object:
     except (ValueError, RecursionError):
         return None
     return document
+
+
+def has_lines(file: str) -> bool:
+    """Say whether a file of this name holds a JSON text a line."""
+    return file.lower().endswith(_LINES)
+
+
+def is_structured(file: str) -> bool:
+    """Say whether a file of this name is a text of tables, which may name code."""
+    return file.lower().endswith((*_JSON, *_LINES, ".yaml", ".yml"))
+
+
+def _documents(file: str, text: str) -> Iterator[tuple[int, str]]:
+    """Yield (lines before it, text) of every JSON text in a file."""
+    yield from enumerate(text.split("\n")) if file.lower().endswith(_LINES) else [(0, text)]
+
+
+def _in_documents(file: str, text: str) -> Iterator[tuple[int, str]]:
+    for before, document in _documents(file, text):
+        yield from ((before + line, template) for line, template in _in_json(document))
 
 
 def _in_json(text: str) -> Iterator[tuple[int, str]]:

@@ -2,10 +2,11 @@
 
     magic bytes  >  an extension that says more than "text"  >  text or not
 
-Source: the published signatures of the formats.  Differs: a text is a text only when it decodes and holds no NUL, so
-that a program behind a harmless name is not passed over.
+Source: the published signatures of the formats; RFC 4627 3 for the encodings of JSON.  Differs: a text is a text only
+when it decodes and holds nothing that no page shows, so that a program behind a harmless name is not passed over.
 """
 
+import json
 import re
 from typing import Final, Literal
 
@@ -116,11 +117,21 @@ def may_be_old_pickle(head: bytes) -> bool:
     return _OLD_PICKLE.match(head) is not None
 
 
+def in_utf8(data: bytes) -> bytes:
+    """Return a text in UTF-8 where it stands in UTF-16 or 32, as readers of JSON and YAML tell; else ``data``."""
+    encoding = json.detect_encoding(data)
+    wide = encoding.startswith(("utf-16", "utf-32")) and _is_text(data[:HEAD_BYTES])
+    return data.decode(encoding, "replace").encode("utf-8", "replace") if wide else data
+
+
 def _is_text(head: bytes) -> bool:
-    if b"\x00" in head:
-        return False
+    encoding = json.detect_encoding(head)
     try:
-        head.decode("utf-8")
+        text = head.decode(encoding)
     except UnicodeDecodeError as fault:
-        return fault.start > len(head) - 4  # cut within a character
-    return True
+        if fault.start <= len(head) - 4:  # otherwise it is cut within a character
+            return False
+        text = head[: fault.start].decode(encoding)
+    if encoding.startswith("utf-8"):
+        return "\x00" not in text
+    return len(head) >= len("{}".encode(encoding)) and all(one.isprintable() or one.isspace() for one in text)

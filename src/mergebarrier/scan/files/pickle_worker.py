@@ -45,7 +45,7 @@ _PACKED: dict[bytes, Callable[[IO[bytes]], io.BufferedIOBase]] = {
     **{magic: lambda data: io.BytesIO(_inflated(data)) for magic in (b"x\x01", b"x\x9c", b"x\xda")},
 }
 #: Texts in archives that are told: their names, and how many bytes of one and of all.
-_TEXTS = (".json", ".yaml", ".yml", ".jinja", ".jinja2", ".j2")
+_TEXTS = tuple(f".{end}" for end in "json jsonl ndjson jsonc json5 yaml yml jinja jinja2 j2".split())
 _TEXT_BYTES, _TEXTS_BYTES = 256 << 10, 2 << 20
 
 
@@ -106,7 +106,7 @@ def _look_inside(
     elif name.lower().endswith(_TEXTS):
         text = data.read(min(_TEXT_BYTES, left[1]))
         left[1] -= len(text)
-        seen.texts.append((name, text.decode("utf-8", "replace")))
+        seen.texts.append((name, text.decode(json.detect_encoding(text), "replace")))
     elif head.startswith(_CLOSED) or not depth:
         seen.closed.append(name)
     else:
