@@ -35,6 +35,26 @@ def test_a_report_folder_of_a_stranger_leads_nowhere(name: str, kind: str, place
     assert (place / "victim").read_text() == "mine" and not [*(place / "elsewhere").iterdir()]
 
 
+@pytest.mark.parametrize(
+    "name", ["tasks", "plan.json", ".plan.json.new", ".progress.json.new", "tasks/0.new", "thesis"]
+)
+def test_the_work_folder_of_a_report_of_a_stranger_leads_nowhere_and_is_not_cleared(name, place: Path, run_cli) -> None:
+    work = place / "report" / "work"
+    (work / name).parent.mkdir(parents=True)
+    (place / "elsewhere" / "kept").write_text("mine")
+    if name == "words":
+        (place / "elsewhere").rename(work / name)
+        (place / "elsewhere").symlink_to(work / name)
+    else:
+        (work / name).symlink_to(place / ("elsewhere" if name == "tasks" else "victim"))
+    models = ("--original", place / "a", "--base", place / "b", "--partner", place / "b")
+    tasks = ("--task", place / "victim", "--partner-task", place / "victim")
+    for how in ("--resume", "--overwrite"):
+        ran = run_cli("audit", place / "a", *models, *tasks, "-o", place / "report", how)
+        assert ran.exit_code == 2 and "MB1011" in ran.stderr, ran.stderr
+    assert (place / "victim").read_text() == (place / "elsewhere" / "kept").read_text() == "mine"
+
+
 def test_a_bill_of_materials_changes_no_file_that_it_does_not_own(place: Path, run_cli) -> None:
     words = ("merge", place / "a", place / "b", "--method", "linear", "-o", place / "out", "--overwrite", "--sbom")
     (place / "bill.json").symlink_to(place / "victim")

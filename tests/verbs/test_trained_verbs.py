@@ -137,9 +137,24 @@ def test_a_run_that_was_killed_ends_in_the_same_bytes(world, linear_expert, tmp_
     run(tmp_path / "whole")
     assert status_of(victim(lambda: run(tmp_path / "killed", say=die))) == signal.SIGKILL
     assert not (tmp_path / "killed").exists() and (tmp_path / "killed.training").exists()
-    run(tmp_path / "killed", write=WriteOptions(resume=True))
-    assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
-    assert not (tmp_path / "killed.training").exists()
+    for _ in range(2):  # the second finds it finished, as after a kill that left the folder of the training behind
+        run(tmp_path / "killed", write=WriteOptions(resume=True))
+        assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
+        assert not (tmp_path / "killed.training").exists()
+        (tmp_path / "killed.training").mkdir()
+
+
+@pytest.mark.parametrize("how", ["file", "link"])
+def test_a_folder_that_no_training_left_is_neither_used_nor_emptied(run_cli, world, tmp_path, how: str) -> None:
+    kept = tmp_path / ("out.training" if how == "file" else "elsewhere")
+    kept.mkdir()
+    (kept / "thesis").write_text("mine")
+    if how == "link":
+        (tmp_path / "out.training").symlink_to(kept)
+    for more in ((), ("--resume",), ("--overwrite",)):
+        ran = run_cli(*words(world, tmp_path / "out", *more))
+        assert ran.exit_code == 2 and "move it elsewhere" in ran.stderr
+    assert (kept / "thesis").read_text() == "mine" and not (tmp_path / "out.partial").exists()
 
 
 def test_an_encoder_of_images_is_trained_under_its_frozen_head(run_cli, tmp_path) -> None:

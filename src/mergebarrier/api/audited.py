@@ -13,6 +13,7 @@ from typing import ClassVar
 
 from mergebarrier.api.base import CountedJournal, MemoryJournal, Report, ResultReport, Row, WriteOptions, machine
 from mergebarrier.audit import AuditSpec, planned, run_audit
+from mergebarrier.errors import OutputExists
 from mergebarrier.progress import Progress
 from mergebarrier.results import Cell, Result, Skill, scales_of
 
@@ -116,6 +117,8 @@ def audited(
     from mergebarrier.engines import finished_rows
     from mergebarrier.report import WORK, Journal, write_progress, write_report
 
+    if out is not None:
+        _check_work(out / WORK)
     kept = MemoryJournal() if out is None else Journal.open(out, resume=write.resume, overwrite=write.overwrite)
     expected = _expected(spec)
     journal = CountedJournal(kept, run.progress, expected)
@@ -159,6 +162,7 @@ def planned_work(spec: AuditSpec, out: Path, write: WriteOptions) -> WorkReport:
     from mergebarrier.engines import prepared, read_plan
     from mergebarrier.report import WORK, Journal
 
+    _check_work(out / WORK)
     Journal.open(out, resume=write.resume, overwrite=write.overwrite)
     spec = replace(spec, work=out / WORK, workers=1, max_ram_bytes=write.max_ram_bytes)
     path = prepared(spec, torch.get_num_threads())
@@ -193,6 +197,30 @@ def _expected(spec: AuditSpec) -> int:
     counts = planned(spec)
     names = ("cells on test rows", "cells on validation rows", "searches part by part", "points of barrier curves")
     return 12 + sum(count for name in names if isinstance(count := counts[name], int))
+
+
+def _check_work(work: Path) -> None:
+    """Refuse a work folder with anything in it that no audit keeps there: it is removed once the report is written.
+
+    Raises: OutputExists.
+    """
+    from mergebarrier.checkpoint import MANIFEST_NAME
+    from mergebarrier.engines import PLAN, TASKS
+    from mergebarrier.report import PROGRESS
+
+    if not work.is_dir() or work.is_symlink():  # a link is refused as everywhere in a report
+        return
+    files = (PLAN, PROGRESS, *(f".{name}.new" for name in (PLAN, PROGRESS)))
+    tasks = [*(work / TASKS).iterdir()] if (work / TASKS).is_dir() else []
+    for path in sorted([*work.iterdir(), *tasks]):
+        if path.is_dir() and not path.is_symlink():
+            ends = path.name == TASKS or path.name.endswith((".partial", ".replaced"))
+            kept = ends or (path / MANIFEST_NAME).exists() or not any(path.iterdir())
+        else:
+            kept = path.is_file() and not path.is_symlink() and (path.parent != work or path.name in files)
+        if not kept:
+            what, remedy = "an audit works here, and did not write this", "move it elsewhere, or choose another folder"
+            raise OutputExists(what, where=path, remedy=remedy)
 
 
 @contextmanager

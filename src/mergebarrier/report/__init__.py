@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     )
     from mergebarrier.report.findings import ScanView, render_failure, render_findings, render_junit
     from mergebarrier.report.folder import (
+        PROGRESS,
         WORK,
         Journal,
         read_findings,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from mergebarrier.report.terminal import render_terminal
 
 __all__ = [
+    "PROGRESS",
     "WORK",
     "Comparison",
     "Journal",

@@ -4,15 +4,18 @@ tensors of the loop + {request, step, strength, ...}      read back only by the 
 """
 
 import hashlib
+import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from mergebarrier.checkpoint import read_tensor_file, write_tensor_file
 from mergebarrier.checkpoint.files import canonical_json
 from mergebarrier.errors import PartialOutput
 from mergebarrier.training import LoopFile
 
+#: The trainings of one run: the published one, and the same without the protecting term.
+TRAININGS: Final = ("protected", "control")
 _SUFFIX = ".training"
 #: A bar in a name of the loop, as names of a file may be spelled.
 _BAR = "--"
@@ -24,15 +27,14 @@ class LoopFiles:
     Args:
       out:     the folder that will be written.
       request: all that the training depends on, JSON data.
-      resume:  go on with what is there.
+    Raises: PartialOutput for a place that holds anything that no training left.
     """
 
-    def __init__(self, out: Path, request: Mapping[str, object], *, resume: bool) -> None:
-        """Keep what is there for a run that goes on; the writer of the output has refused every other by then."""
+    def __init__(self, out: Path, request: Mapping[str, object]) -> None:
+        """Keep what is there, until ``remove``."""
         self._folder = out.with_name(out.name + _SUFFIX)
         self._digest = hashlib.sha256(canonical_json(request)).hexdigest()
-        if not resume:
-            self.remove()
+        self._own()
 
     def read(self, name: str) -> LoopFile | None:
         """Return where a training stopped; None where it did not begin; PartialOutput for that of another request."""
@@ -63,11 +65,24 @@ class LoopFiles:
         write_tensor_file(self._path(name), tensors, about, overwrite=True)
 
     def remove(self) -> None:
-        """Remove everything, once the output is there."""
-        for path in sorted(self._folder.glob("*")) if self._folder.is_dir() else ():
-            path.unlink()
+        """Remove everything: for a run that begins anew, and once the output is there."""
+        for name in self._own():
+            (self._folder / name).unlink()
         if self._folder.is_dir():
             self._folder.rmdir()
+
+    def _own(self) -> list[str]:
+        """Return the names in the folder, all of them ours; PartialOutput for any other, which would be removed."""
+        is_folder = self._folder.is_dir() and not self._folder.is_symlink()
+        if not is_folder and os.path.lexists(self._folder):
+            raise PartialOutput("this is no folder", where=self._folder, remedy="move it elsewhere")
+        names = sorted(os.listdir(self._folder)) if is_folder else []
+        ours = [end for name in TRAININGS for end in (f"{name}.safetensors", f".{name}.safetensors.part")]
+        foreign = next((name for name in names if name not in ours), None)
+        if foreign is not None:
+            what = "this file was not written by mergebarrier, so the folder will not be used or removed"
+            raise PartialOutput(what, where=self._folder / foreign, remedy="move it elsewhere")
+        return names
 
     def _path(self, name: str) -> Path:
         return self._folder / f"{name}.safetensors"

@@ -108,11 +108,13 @@ def train_protection(
     facts = _facts(models, siblings, request, ranks)
     layout = written.adapter_layout(models, ranks) if low_rank else written.model_layout(models)
     inputs = [folder for model in (expert, base, *siblings) for folder in model.folders]
+    files = LoopFiles(into.out, cast("Mapping[str, object]", facts))
     writer = Writer.create(into.out, layout, plan=facts, inputs=inputs, resume=into.resume, overwrite=into.overwrite)
     with closing(writer):
+        if writer.finished or not into.resume:
+            files.remove()
         if writer.finished:
             return cast("ProtectContent", read_manifest(into.out, ours=True)["content"])
-        files = LoopFiles(into.out, cast("Mapping[str, object]", facts), resume=into.resume)
         job = _Job(models, request, files, into, say)
         try:
             with writer.attempt():
