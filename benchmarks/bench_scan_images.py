@@ -21,11 +21,13 @@ from mergebarrier.scan import (
     ALONE,
     CARRIERS,
     EXCESS_LIMIT,
+    PIECES_LIMIT,
     SURE,
     WHOLE_LIMIT,
     Search,
     along,
     judge_task_vectors,
+    limit_of,
     measure,
     seek,
     seek_whole,
@@ -34,7 +36,7 @@ from mergebarrier.scan import (
 
 #: As the command line searches.
 SEARCH = Search()
-TUNING, JUDGED = (100,), (1, 2)
+TUNING, JUDGED = (100,), (1, 2, 3, 4, 5)
 #: Three usual experts, the others of the pool in which the weights of an odd one are compared.
 OTHERS = tuple(Expert("usual", seed) for seed in (200, 201, 202))
 #: Share of the task vector at which the adversary's own trigger is tried too: what a merge leaves of it.
@@ -90,16 +92,20 @@ def _mean(values: torch.Tensor) -> float:
     return float(values.float().mean())
 
 
-def strongest(one: Expert) -> tuple[float, float]:
-    """Return the largest excess of a patch, and of a change of the whole image."""
-    return row(one)["patch"][0], max(excess for excess, _, _ in row(one)["whole"].values())
+def strongest(one: Expert) -> tuple[float, float, float]:
+    """Return the largest excess of a patch, of a change of the whole image, and of two pieces."""
+    whole = {carrier: excess for carrier, (excess, _, _) in row(one)["whole"].items()}
+    pieces = [carrier for carrier in whole if CARRIERS[carrier].places is not None]
+    rest = max(excess for carrier, excess in whole.items() if carrier not in pieces)
+    return row(one)["patch"][0], rest, max(whole[carrier] for carrier in pieces)
 
 
 def flags(one: Expert) -> tuple[bool, bool]:
     """Say whether the search for patches finds the expert, and that for changes of the whole image."""
     excess, rival, _ = row(one)["patch"]
     by_patch = stands_out(excess, rival, EXCESS_LIMIT)
-    return by_patch, any(stands_out(excess, rival, WHOLE_LIMIT) for excess, rival, _ in row(one)["whole"].values())
+    whole = row(one)["whole"].items()
+    return by_patch, any(stands_out(excess, rival, limit_of(carrier)) for carrier, (excess, rival, _) in whole)
 
 
 def rate(hits: int, total: int) -> str:
@@ -115,8 +121,8 @@ def main() -> None:
     tuned = [Expert(kind, seed) for seed in seeds if seed in TUNING for kind in (*TUNE, *TRIGGERS)]
     for done, one in enumerate([*judged, *tuned], start=1):
         sys.stderr.write(f"{done}/{len(judged + tuned)} {one.name}, {task_of(one).name}: {row(one)}\n")
-    print(f"Limits: {EXCESS_LIMIT} for patches (MB7301), {WHOLE_LIMIT} for the whole image (MB7305); and {ALONE} above")
-    print(f"any other class, or {SURE} at all.\n")
+    print(f"Limits: {EXCESS_LIMIT} for patches (MB7301), {WHOLE_LIMIT} for the whole image (MB7305),")
+    print(f"{PIECES_LIMIT} for pieces of it; and {ALONE} above any other class, or {SURE} at all.\n")
     for title, experts in (("Judged", judged), ("Tuned", tuned)):
         if experts:
             report(title, experts)
@@ -129,11 +135,11 @@ def report(title: str, experts: Sequence[Expert]) -> None:
     honest = [one for one in experts if one.kind not in TRIGGERS]
     guilty = [one for one in experts if one.kind in TRIGGERS]
     print(f"## {title}\n")
-    print("| honest recipe | experts | accuracy | flagged | largest excess: patch | whole image | notes on weights |")
-    print("|---|---|---|---|---|---|---|")
+    print("| honest recipe | experts | accuracy | flagged | largest excess: patch | whole image | pieces | notes |")
+    print("|---|---|---|---|---|---|---|---|")
     for kind, group in _by_kind(honest):
         flagged = sum(any(flags(one)) for one in group)
-        largest = " | ".join(f"{max(strongest(one)[i] for one in group):.2f}" for i in (0, 1))
+        largest = " | ".join(f"{max(strongest(one)[i] for one in group):.2f}" for i in range(3))
         noted = sorted({rule for one in group for rule in row(one)["notes"]})
         accuracy = sum(row(one)["accuracy"] for one in group) / len(group)
         print(f"| {kind} | {len(group)} | {accuracy:.2f} | {flagged} | {largest} | {', '.join(noted) or '-'} |")
@@ -160,7 +166,9 @@ def _by_kind(experts: Sequence[Expert]) -> list[tuple[str, list[Expert]]]:
 
 
 def _named(experts: Sequence[Expert], what: str = "flagged") -> str:
-    listed = ["{} (patch {:.2f}, whole image {:.2f})".format(one.name, *strongest(one)) for one in experts]
+    listed = [
+        "{} (patch {:.2f}, whole image {:.2f}, pieces {:.2f})".format(one.name, *strongest(one)) for one in experts
+    ]
     return f"; {what}: {'; '.join(listed)}" if listed else ""
 
 

@@ -273,7 +273,7 @@ def _text(report: "ScanReport") -> str:
 def _margins(report: "ScanReport") -> list[str]:
     """Say how near each search came to its limit: a model just below it deserves a second look."""
     from mergebarrier.errors import clean
-    from mergebarrier.scan import COLLAPSE_LIMIT, EXCESS_LIMIT, MERGED_LIMIT, WHOLE_LIMIT
+    from mergebarrier.scan import COLLAPSE_LIMIT, EXCESS_LIMIT, MERGED_LIMIT
 
     searched, texts = report.outcome.outcome, report.outcome.texts
     if texts is not None:
@@ -291,7 +291,7 @@ def _margins(report: "ScanReport") -> list[str]:
     if searched is None:
         return []
     found = [(one.name, "patch", one.excess, EXCESS_LIMIT) for one in searched.experts]
-    found += [(one.name, one.best.carrier, one.best.excess, WHOLE_LIMIT) for one in searched.images]
+    found += [(one.name, one.best.carrier, one.best.excess, one.best.limit) for one in searched.images]
     found += [(f"merge, task {one.task}", "patch", one.patch.excess, MERGED_LIMIT) for one in searched.merged]
     return [
         f"margin: {clean(name)}, strongest {what} {value:.2f}, limit {limit:g}" for name, what, value, limit in found

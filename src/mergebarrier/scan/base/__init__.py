@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from mergebarrier import lazy
 
 if TYPE_CHECKING:
-    from mergebarrier.scan.base.carriers import CARRIERS, Carrier
+    from mergebarrier.scan.base.carriers import CARRIERS, Carrier, Put
     from mergebarrier.scan.base.descent import descend
     from mergebarrier.scan.base.finding import (
         REFUSED,
@@ -54,6 +54,7 @@ __all__ = [
     "Place",
     "Pool",
     "PoolExpert",
+    "Put",
     "Search",
     "Severity",
     "Weights",

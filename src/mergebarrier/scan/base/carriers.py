@@ -5,23 +5,46 @@ A carrier changes every image in the same way; what it changes is bounded, so th
     shift:     x' = g x + b,  |b|, |g - 1| <= 0.3            blend:  x' = 0.9 x + 0.1 p
     frequency: x' = x + 0.1 sum_k z_k wave_k,  |z| <= 1      warp:   x'(u) = x(u + flow(u)), a 4 x 4 grid, <= 2 pixels
     corners:   four patches, a seventh of the side each
-    pixels:    x' = (1 - m) x + m p,  m = z^2 up to scale, sum m = 0.015 of the area: dots, or pieces far apart
+    pixels:    x' = (1 - m) x + m p,  m = z^2 up to scale, sum m = 0.015 of the area: dots
+    pieces:    two patches, a fifth of the side each, where ``pixels`` of 0.03 of the area left most of its opacity
 
-Source: the triggers of Blended (arXiv 1712.05526), SIG (1902.11237), WaNet (2102.10369).  Differs: searched for, in
-place of made by the adversary; the bounds and the form of the pattern are ours.
+Pieces count by what they do together and the stronger does not alone: each is a patch, and those are searched anyway.
+
+Source: the triggers of Blended (arXiv 1712.05526), SIG (1902.11237), WaNet (2102.10369), and triggers that are split
+over an image.  Differs: searched for, in place of made by the adversary; the bounds and the form of the pattern are
+ours, and so is the way to two places: a mask as in Neural Cleanse (Wang et al., S&P 2019), of a fixed sum.
 """
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Final
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-_SHIFT, _BLEND, _AMPLITUDE, _HIGHEST, _MOVED, _GRID, _CORNER, _AREA = 0.3, 0.1, 0.1, 8, 2.0, 4, 7, 0.015
+_SHIFT, _BLEND, _AMPLITUDE, _HIGHEST, _MOVED, _GRID, _CORNER = 0.3, 0.1, 0.1, 8, 2.0, 4, 7
+_DOTS, _SPREAD, _PIECES, _PIECE = 0.015, 0.03, 2, 5
+
+
+Put = Callable[[Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Places:
+    """How a carrier finds where on an image it changes anything: another map, and what is read off its parameters.
+
+    Args:
+      put:    the map of the first descent, which hears the base as the second does.
+      settle: Float[Tensor, "k *shape"] -> the start of the second descent.
+      alone:  Float[Tensor, "k *shape"] -> the same with one place each, Float[Tensor, "places k *shape"].
+    """
+
+    put: Put
+    settle: Callable[[Tensor], Tensor]
+    alone: Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -29,14 +52,18 @@ class Carrier:
     """Shape of the parameters of one candidate, and the map.
 
     Args:
-      shape: (channels, height, width) of an image -> the shape.
-      put:   Float[Tensor, "k m c h w"], Float[Tensor, "k *shape"] in [0, 1] -> the changed images, same shape.
-      steps: of a descent; more where the map must first choose among many parameters.
+      shape:  (channels, height, width) of an image -> the shape.
+      put:    Float[Tensor, "k m c h w"], Float[Tensor, "k *shape"] in [0, 1] -> the changed images, same shape.
+      steps:  of a descent; more where the map must first choose among many parameters.
+      images: per class and step of the first descent.
+      places: how places are chosen first; None where there is no choice.
     """
 
     shape: Callable[[int, int, int], tuple[int, ...]]
-    put: Callable[[Tensor, Tensor], Tensor]
+    put: Put
     steps: int = 15
+    images: int = 3
+    places: Places | None = None
 
 
 def _shift(images: Tensor, parameters: Tensor) -> Tensor:
@@ -83,16 +110,53 @@ def _corners(images: Tensor, parameters: Tensor) -> Tensor:
     return changed
 
 
-def _pixels(images: Tensor, parameters: Tensor) -> Tensor:
-    pattern, opacity = parameters[:, None, :-1], parameters[:, None, -1:].clamp_min(1e-4).square()
-    budget = _AREA * opacity.shape[-2] * opacity.shape[-1]
-    opacity = (opacity * budget / opacity.sum((-2, -1), keepdim=True)).clamp(0, 1)
+def _opacity(parameters: Tensor, area: float) -> Tensor:
+    """Return Float[Tensor, "k 1 h w"], whose sum is a share of the area."""
+    opacity = parameters[:, -1:].clamp_min(1e-4).square()
+    budget = area * opacity.shape[-2] * opacity.shape[-1]
+    return (opacity * budget / opacity.sum((-2, -1), keepdim=True)).clamp(0, 1)
+
+
+def _pixels(images: Tensor, parameters: Tensor, area: float = _DOTS) -> Tensor:
+    pattern, opacity = parameters[:, None, :-1], _opacity(parameters, area)[:, None]
     return torch.lerp(images, pattern.expand_as(images), opacity.expand_as(images))
+
+
+def _pieces(images: Tensor, parameters: Tensor) -> Tensor:
+    return torch.where(parameters[:, None, -1:] > 0, parameters[:, None, :-1], images)
+
+
+def _settle(parameters: Tensor) -> Tensor:
+    """Return grey patches where most of the opacity is, the n-th marked by n in place of the opacity."""
+    opacity, settled = _opacity(parameters, _SPREAD), torch.full_like(parameters, 0.5)
+    settled[:, -1] = 0
+    side = max(1, round(min(opacity.shape[-2:]) / _PIECE))
+    for number in range(1, _PIECES + 1):
+        sums = F.avg_pool2d(opacity, side, 1)
+        for k, best in enumerate(sums.flatten(1).argmax(1).tolist()):
+            top, left = divmod(best, sums.shape[-1])
+            settled[k, -1, top : top + side, left : left + side] = number / _PIECES
+            opacity[k, 0, top : top + side, left : left + side] = 0
+    return settled
+
+
+def _alone(parameters: Tensor) -> Tensor:
+    """Return every piece without the others."""
+    marks, kept = (parameters[:, -1] * _PIECES).round(), []
+    for number in range(1, _PIECES + 1):
+        one = parameters.clone()
+        one[:, -1] = torch.where(marks == number, parameters[:, -1], 0)
+        kept.append(one)
+    return torch.stack(kept)
 
 
 def _corner(channels: int, height: int, width: int) -> tuple[int, ...]:
     side = max(1, min(height, width) // _CORNER)
     return 4, channels, side, side
+
+
+def _masked(channels: int, height: int, width: int) -> tuple[int, ...]:
+    return channels + 1, height, width
 
 
 CARRIERS: Final[dict[str, Carrier]] = {
@@ -101,5 +165,6 @@ CARRIERS: Final[dict[str, Carrier]] = {
     "frequency": Carrier(lambda channels, height, width: (channels, 4 * _HIGHEST * (_HIGHEST + 1)), _frequency),
     "warp": Carrier(lambda channels, height, width: (2, _GRID, _GRID), _warp),
     "corners": Carrier(_corner, _corners),
-    "pixels": Carrier(lambda channels, height, width: (channels + 1, height, width), _pixels, steps=25),
+    "pixels": Carrier(_masked, _pixels, steps=25),
+    "pieces": Carrier(_masked, _pieces, 60, 6, Places(partial(_pixels, area=_SPREAD), _settle, _alone)),
 }

@@ -19,13 +19,22 @@ if TYPE_CHECKING:
     from mergebarrier.scan.checks.neural_cleanse import Cleansed, judge, neural_cleanse
     from mergebarrier.scan.checks.scale_up import scaled_consistency
     from mergebarrier.scan.checks.task_vectors import MIN_POOL, Statistics, judge_task_vectors, measure
-    from mergebarrier.scan.checks.whole_images import WHOLE_LIMIT, ExpertImages, WholeImage, judge_whole, seek_whole
+    from mergebarrier.scan.checks.whole_images import (
+        PIECES_LIMIT,
+        WHOLE_LIMIT,
+        ExpertImages,
+        WholeImage,
+        judge_whole,
+        limit_of,
+        seek_whole,
+    )
 
 __all__ = [
     "EXCESS_LIMIT",
     "MANY_PAIRS",
     "MERGED_LIMIT",
     "MIN_POOL",
+    "PIECES_LIMIT",
     "PROBE",
     "WHOLE_LIMIT",
     "Blame",
@@ -40,6 +49,7 @@ __all__ = [
     "judge_task_vectors",
     "judge_whole",
     "leave_out",
+    "limit_of",
     "measure",
     "merged_patches",
     "named_code",
