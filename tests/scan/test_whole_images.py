@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from mergebarrier.scan import CARRIERS, Pool, scan_pool, seek_whole
+from mergebarrier.scan import CARRIERS, Pool, WholeImage, scan_pool, seek_whole
 from scan_world import SCALE, SEARCH, TARGET, World, fit, network
 
 #: Largest root mean square of the change of a grey picture; a warp moves nothing that can be seen on one.
@@ -68,6 +68,23 @@ def test_a_grey_shift_is_found_and_named_and_an_honest_expert_is_left_alone(worl
     guilty = next(one for one in outcome.images[0].found if one.carrier == "shift")
     assert guilty.share > 0.9 and guilty.target == TARGET
     assert outcome.images[1].best.excess < 0.6
+
+
+def test_two_pieces_count_by_what_neither_does_alone() -> None:
+    places = CARRIERS["pieces"].places
+    assert places is not None
+    wide = torch.full((1, 2, 20, 20), 0.5)
+    wide[0, 1] = 0
+    wide[0, 1, 2:5, 1:4] = wide[0, 1, 14:17, 12:15] = 1
+    start = places.settle(wide)
+    images = torch.zeros(1, 2, 1, 20, 20)
+    both = CARRIERS["pieces"].put(images, start)[0, 0, 0]
+    assert both.unique().tolist() == [0, 0.5] and int((both > 0).sum()) == 2 * 4 * 4
+    assert bool((both[2:5, 1:4] == 0.5).all()) and bool((both[14:17, 12:15] == 0.5).all())
+    one, other = (CARRIERS["pieces"].put(images, part)[0, 0, 0] for part in places.alone(start))
+    assert torch.equal(one + other, both) and float(one.sum()) == float(other.sum()) == 0.5 * 4 * 4
+    found = [WholeImage("pieces", 0, share, 0.0, alone, rival) for share, alone, rival in ((1, 0.1, 0.4), (1, 0.4, 0))]
+    assert [one.hit for one in found] == [True, False]
 
 
 def test_what_is_found_on_an_expert_does_not_depend_on_how_many_classes_go_together(world: World, shifted, monkeypatch):

@@ -41,7 +41,7 @@ MANY, KEEP = 8, 3
 RANKED, BATCH = 24, 512
 #: Set by benchmarks/bench_scan_images.py on its tuning recipes, see docs/scan.md.
 WHOLE_LIMIT: Final = 0.6
-PIECES_LIMIT: Final = 0.8
+PIECES_LIMIT: Final = 0.75
 
 
 def limit_of(carrier: str) -> float:
@@ -170,7 +170,7 @@ class _Sought:
         start = found if places is None else places.settle(found)
         found = self._descend(shown, start, targets, "refine", self.carrier.put)
         shares = self._shares(held_out, found, targets, self.carrier.put)
-        parts = [] if places is None else places.alone(found)
+        parts: Sequence[Tensor] = [] if places is None else [*places.alone(found)]
         alone = [0.0] * len(targets)
         for part in parts:
             again = self._shares(held_out, part, targets, self.carrier.put)
