@@ -8,7 +8,7 @@ once to the dtype of the module.  Source: per-layer coefficients as in AdaMergin
 are also moved without gradients, by whoever holds nothing but answers.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
@@ -48,11 +48,12 @@ class Blend:
     def write(self, coefficients: Mapping[str, Pair]) -> None:
         """Write the named tensors at their coefficients; the others stay."""
         for name, pair in coefficients.items():
-            base = self._base[name].float()
-            mixed = base.clone()
-            for share, end in zip(pair, self._ends, strict=True):
-                mixed.add_(end[name].float() - base, alpha=share)
-            self._parameters[name].data.copy_(mixed)
+            for out, stored, *ends in _blocks(self._parameters[name].data, *self._all(name)):
+                base = stored.float()
+                mixed = base.clone()
+                for share, end in zip(pair, ends, strict=True):
+                    mixed.add_(end.float() - base, alpha=share)
+                out.copy_(mixed)
 
     def moved(self, protected: "Mapping[str, Tensor]") -> "Blend":
         """Return a mix of the same models, some tensors of the protected expert given anew, from any device."""
@@ -62,9 +63,12 @@ class Blend:
 
     def edited(self, edit: "Callable[[str, Tensor], Tensor]") -> "Blend":
         """Return a mix with the task vector of the protected expert changed, tensor by tensor, in float32."""
-        ours = self._ends[0]
-        base = {name: held.float() for name, held in self._base.items()}
-        return self.moved({name: base[name] + edit(name, ours[name].float() - base[name]) for name in self.names})
+
+        def edited(name: str) -> "Tensor":
+            base = self._base[name].float()
+            return base + edit(name, self._ends[0][name].float() - base)
+
+        return self.moved({name: edited(name) for name in self.names})
 
     def slopes(self) -> "Tensor":
         """Return what the gradients in the module say of every coefficient: Float[Tensor, "tensors 2"]; they are taken.
@@ -76,11 +80,18 @@ class Blend:
         found = torch.zeros(len(self._parameters), 2)
         for row, (name, parameter) in zip(found, self._parameters.items(), strict=True):
             if parameter.grad is not None:
-                gradient, base = parameter.grad.float(), self._base[name].float()
-                for side, end in enumerate(self._ends):
-                    row[side] = (gradient * (end[name].float() - base)).sum()
+                products = [torch.empty(parameter.shape, device=parameter.device) for _ in self._ends]
+                for gradient, stored, *sides in _blocks(parameter.grad, *self._all(name), *products):
+                    slope, base = gradient.float(), stored.float()
+                    for end, product in zip(sides[:2], sides[2:], strict=True):
+                        torch.mul(slope, end.float() - base, out=product)
+                row[:] = torch.stack([product.sum() for product in products])
                 parameter.grad = None
         return found
+
+    def _all(self, name: str) -> "tuple[Tensor, ...]":
+        """Return a tensor of the base, of the protected expert and of the partner."""
+        return self._base[name], *(end[name] for end in self._ends)
 
     def mean(self, coefficients: Mapping[str, Pair]) -> Pair:
         """Return both coefficients averaged over all weights."""
@@ -88,6 +99,15 @@ class Blend:
         total = sum(sizes.values())
         ours, theirs = (sum(coefficients[name][side] * sizes[name] for name in sizes) / total for side in (0, 1))
         return ours, theirs
+
+
+def _blocks(*tensors: "Tensor") -> "Iterator[tuple[Tensor, ...]]":
+    """Cut tensors of one shape into blocks of rows that stay in the cache of a processor, where it is one."""
+    first, size = tensors[0], 1 << (16 if tensors[0].device.type == "cpu" else 24)
+    if not first.dim():
+        return iter([tensors])
+    rows = max(1, size // max(1, first[0].numel() if len(first) else 1))
+    return zip(*(tensor.split(rows) for tensor in tensors), strict=True)
 
 
 def parts(dims: Mapping[str, int]) -> dict[str, tuple[str, ...]]:
