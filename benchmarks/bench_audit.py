@@ -26,7 +26,7 @@ MINUTE, TARGET, WITHIN = 60.0, 15 * 60.0, 2.0
 
 @dataclass
 class Taken:
-    """Seconds by part, of the clock and of the processor; the forecast of the first minute; how often it was started."""
+    """Seconds by part, of the clock and of the processor; the forecast of the first minute; starts."""
 
     parts: dict[str, list[float]] = field(default_factory=dict)
     said: float = 0.0
