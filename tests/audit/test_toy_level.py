@@ -104,7 +104,7 @@ def test_a_toy_level_is_run_and_shown_under_its_own_name_in_every_format(toy, st
         assert name in card and name in terminal, name
     found = next(one for one in sarif if one["properties"].get("state") == "toy-state")
     assert "toy-attack" in found["message"]["text"] and found["properties"]["name"] == "toy-level"
-    assert "Anyone with a friend inside can undo this (measured: RUF 1.00)." in card
+    assert "Anyone with a friend inside can undo this (measured: 100 % recovered, RUF 1.00)." in card
 
 
 def test_a_toy_level_is_graded_by_its_number() -> None:

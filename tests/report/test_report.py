@@ -4,6 +4,7 @@ import dataclasses
 import html.parser
 import json
 import re
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -11,6 +12,7 @@ from rich.console import Console
 from made_up import cell, made_up_result
 from mergebarrier.errors import BadReport
 from mergebarrier.report import render_card, render_html, render_sarif, render_terminal
+from mergebarrier.report.view import view
 from mergebarrier.results.audit import Line, Model
 from mergebarrier.results.read import result_from_json, to_json
 
@@ -62,7 +64,8 @@ class _Page(html.parser.HTMLParser):
 def test_every_format_shows_the_attack_beside_the_success(result, rows) -> None:
     for name, text in _all(result, rows).items():
         plain = " ".join((_Page(text).text if name == "html" else text.replace("\\", "")).split())
-        for said in ("Stock merging recovers", "The best attacker recovers", "not cryptographic", "RUF 1.00"):
+        answers = ("By itself it keeps", "Stock merging recovers", "The best attacker recovers", "Breaking it took")
+        for said in (*answers, "not cryptographic", "RUF 1.00"):
             assert said in plain.replace("*", ""), (name, said)
         assert "0 %" in plain and "100 %" in plain
 
@@ -71,7 +74,7 @@ def test_success_and_attack_are_set_in_the_same_type(result, rows) -> None:
     page = _Page(render_html(result, rows))
     figures = [attributes for tag, attributes in page.tags if attributes.get("class") == "figure" and tag == "p"]
     statements = [attributes["class"] for tag, attributes in page.tags if "statement" in attributes.get("class", "")]
-    assert len(figures) == 2 and len(statements) == 2
+    assert len(figures) == 4 and len(statements) == 4
     assert {re.sub(r" t\d+", "", name) for name in statements} == {"statement"}
 
 
@@ -254,3 +257,12 @@ def test_every_format_says_how_to_make_it_again(result, rows) -> None:
         text = _Page(text).text if form == "html" else " ".join(text.split()).replace("\\", "")
         assert "To make it again: mergebarrier audit ours --base b" in text and "\x1b" not in text, form
         assert "--seed 3" in text
+
+
+def test_the_price_is_that_of_the_cheapest_attack_that_breaks_it_or_of_none(result, rows) -> None:
+    dear = replace(result.levels[-1], level=3, flops=10 * result.levels[-1].flops, attack="something dear")
+    broken = replace(result, levels=(*result.levels, dear))
+    held = replace(result, levels=tuple(replace(level, ruf=0.1) for level in result.levels))
+    shown = {name: view(one, rows) for name, one in (("broken", broken), ("held", held))}
+    assert result.levels[-1].attack in shown["broken"].price and "something dear" not in shown["broken"].price
+    assert shown["held"].price_figure == "not broken" and "Full distillation" in shown["held"].price

@@ -60,6 +60,12 @@ def _verdict(shown: ReportView) -> "list[RenderableType]":
     for _ in range(2):
         heads.add_column(ratio=1)
     heads.add_row(
+        Text(f"By itself it keeps {shown.kept_figure}", style="bold"),
+        Text(f"Breaking it took: {shown.price_figure}", style="bold"),
+    )
+    heads.add_row(Text(shown.alone), Text(shown.price))
+    heads.add_row(Text(""))
+    heads.add_row(
         Text(f"Stock merging recovers {shown.naive_figure}", style="bold"),
         Text(f"The best attacker recovers {shown.attacker_figure}", style="bold"),
     )

@@ -50,12 +50,17 @@ class ReportView:
 
     result: Result
     title: str
+    protection: str
     method: str
     naive: str
     naive_figure: str
     attacker: str
     attacker_figure: str
     attack: str
+    kept_figure: str
+    price: str
+    price_figure: str
+    price_unit: str
     grade_sentence: str
     alarm: str
     alone: str
@@ -82,12 +87,17 @@ def view(result: Result, rows: Sequence[Cell | Measurement]) -> ReportView:
     return ReportView(
         result=result,
         title=clean(result.models["protected"].name) if "protected" in result.models else "protected model",
+        protection=clean(result.method),
         method=_method(result),
         naive=wording.naive_sentence(result),
         naive_figure=wording.pct(result.levels[0].ruf),
         attacker=wording.attacker_sentence(result),
         attacker_figure=wording.pct(top.ruf),
         attack=clean(top.attack),
+        kept_figure=wording.kept_figure(result),
+        price=wording.price_sentence(result),
+        price_figure=wording.price_figure(result),
+        price_unit=wording.price_unit(result),
         grade_sentence=wording.grade_sentence(result),
         alarm=wording.alarm(result.controls),
         alone=wording.alone_sentence(result),

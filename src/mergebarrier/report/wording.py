@@ -84,10 +84,42 @@ def attacker_sentence(result: Result) -> str:
     return f"{_reached(level.best)} Attack: {clean(level.attack)}; {cost(level)}."
 
 
+def cheapest_break(result: Result) -> LevelResult | None:
+    """Return the graded level that breaks the protection with the least arithmetic; None where none does."""
+    broken = [level for level in result.levels if level.ruf >= thresholds.BROKEN_AT]
+    return min(broken, key=lambda level: (level.flops, level.level), default=None)
+
+
+def price_figure(result: Result) -> str:
+    """Return how long the cheapest attack that breaks it took."""
+    level = cheapest_break(result)
+    return "not broken" if level is None else duration(level.seconds)
+
+
+def price_unit(result: Result) -> str:
+    """Say what that figure is."""
+    return "by what was run" if cheapest_break(result) is None else "on the machine of this audit"
+
+
+def price_sentence(result: Result) -> str:
+    """Say which attack that is, what it needs, and its price in units that do not depend on a machine."""
+    level = cheapest_break(result)
+    if level is None:
+        most = max(result.levels, key=lambda one: one.flops)
+        return f"The dearest that was run: {clean(most.attack)}; {cost(most)}. Full distillation always breaks it."
+    way = f"Level {level.level}, {clean(level.name)}: {clean(level.attack)}"
+    return f"The cheapest way: {way}. It needs {clean(level.needs)}; {_spent(level)}."
+
+
+def kept_figure(result: Result) -> str:
+    """Return how much of the original's skill the protected model keeps when nobody merges it."""
+    ours, theirs = result.standalone.original.skill, result.standalone.protected.skill
+    return pct(theirs / ours) if ours else pct(theirs)
+
+
 def cost(level: LevelResult) -> str:
     """Return seconds, tokens and estimated arithmetic of a level."""
-    tokens = "no tokens" if level.tokens == 0 else f"{level.tokens:,} tokens"
-    return f"{duration(level.seconds)}, {tokens}, about {_power(level.flops)} FLOP"
+    return f"{duration(level.seconds)}, {_spent(level)}"
 
 
 def short_cost(level: LevelResult) -> str:
@@ -116,7 +148,7 @@ def grade_sentence(result: Result) -> str:
     """Say what the letter means here."""
     if result.grade_level is not None:
         level = next(level for level in result.levels if level.level == result.grade_level)
-        return f"Falls at level {level.level} ({clean(level.name)}): RUF {level.ruf:.2f}."
+        return f"Falls at level {level.level} ({clean(level.name)}): {pct(level.ruf)} recovered."
     if result.grade_final:
         above = f"{max(thresholds.LETTERS) + 1} to {thresholds.TOP_LEVEL}"
         return f"No level from {_GRADED} recovered {thresholds.BROKEN_AT:g}. Levels {above} always do."
@@ -137,7 +169,8 @@ def promise(result: Result) -> tuple[str, ...]:
         said.append("Anyone with the public base may be able to undo this: the level that tries it was not run.")
     for level in undone:
         if level is undone[0] or level.ruf >= thresholds.BROKEN_AT:
-            said.append(f"Anyone with {clean(level.needs)} can undo this (measured: RUF {level.ruf:.2f}).")
+            measured = f"measured: {pct(level.ruf)} recovered, RUF {level.ruf:.2f}"
+            said.append(f"Anyone with {clean(level.needs)} can undo this ({measured}).")
     return tuple(said)
 
 
@@ -181,6 +214,11 @@ def threat(result: Result) -> str:
         "The attacker holds the protected weights, the public base, one public partner expert, "
         f"{rows} validation rows and this code, but not the key."
     )
+
+
+def _spent(level: LevelResult) -> str:
+    tokens = "no tokens" if level.tokens == 0 else f"{level.tokens:,} tokens"
+    return f"{tokens}, about {_power(level.flops)} FLOP"
 
 
 def _power(number: int) -> str:
