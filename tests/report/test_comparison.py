@@ -47,6 +47,18 @@ def test_the_most_resistant_stands_first_with_every_level(folders, run_cli) -> N
     assert list(table.to_pandas().columns) == list(table.heads)
 
 
+def test_of_what_falls_alike_the_one_that_leaves_less_stands_first_and_none_is_named(tmp_path) -> None:
+    first = named("first", ruf_max=1.0)
+    bare = dataclasses.replace(first.models["original"], name="bare")
+    every = tuple(dataclasses.replace(level, ruf=1.0) for level in first.levels)
+    bare = dataclasses.replace(first, models={**first.models, "protected": bare}, levels=every)
+    for name, result in (("a", bare), ("b", first)):
+        (tmp_path / name).mkdir()
+        write_report(tmp_path / name, result, made_up_rows())
+    rows = compare_reports([tmp_path / "a", tmp_path / "b"]).rows()
+    assert [row["protected model"] for row in rows] == ["first", "bare"] and rows[1]["protection"] == "none"
+
+
 def test_what_differs_is_said_above_the_table_in_every_form(folders, run_cli) -> None:
     words = ("report", "compare", folders / "weak", folders / "odd", "--format")
     for form in ("text", "html", "md", "csv"):

@@ -3,7 +3,8 @@
     ruf of level n = the best that levels up to n reached on the protected model, over that on the unprotected one
 
 Audits can be read in one table only where base, partner and test rows are the same; where they are not, the table says
-what differs before it says anything else.  The most resistant protection stands first.
+what differs before it says anything else.  The most resistant protection stands first: the better grade, then the
+higher level at which it falls, then what the levels recover, lowest level first.
 """
 
 import csv
@@ -51,7 +52,7 @@ class Comparison:
 def compare(results: Sequence[Result]) -> Comparison:
     """Lay out audits as one table, the most resistant first."""
     levels = sorted({level.level for result in results for level in result.levels})
-    ordered = sorted(results, key=lambda result: (result.ruf_max, clean(result.models["protected"].name)))
+    ordered = sorted(results, key=_resistance)
     heads = ("protected model", "protection", "grade", *(f"RUF, level {level}" for level in levels))
     heads += ("best attack", "its cost", "skill alone", "perplexity", "checks that fail")
     return Comparison(
@@ -59,6 +60,18 @@ def compare(results: Sequence[Result]) -> Comparison:
         lines=tuple(_line(result, levels) for result in ordered),
         differ=tuple(name for name, of in _SAME.items() if any(of(one) != of(results[0]) for one in results)),
     )
+
+
+def _resistance(result: Result) -> tuple[str, int, tuple[float, ...], str]:
+    """Order audits: what resists more is less."""
+    fell = result.grade_level if result.grade_level is not None else len(result.levels)
+    return result.grade, -fell, tuple(level.ruf for level in result.levels), clean(result.models["protected"].name)
+
+
+def _protection(result: Result) -> str:
+    """Name the protection; none where the protected model is the original."""
+    ours, theirs = (result.models[role].content_digest for role in ("protected", "original"))
+    return "none" if ours == theirs else clean(result.method)
 
 
 def _line(result: Result, levels: Sequence[int]) -> tuple[str, ...]:
@@ -72,13 +85,13 @@ def _line(result: Result, levels: Sequence[int]) -> tuple[str, ...]:
     failed = [clean(name).replace("_", " ") for name, check in result.controls.items() if not check.passed]
     return (
         clean(result.models["protected"].name),
-        clean(result.method),
+        _protection(result),
         result.grade if result.grade_final else f"{result.grade} at least",
         *reached,
         clean(best.attack),
         wording.short_cost(best),
         f"{alone.original.skill:.2f} -> {alone.protected.skill:.2f}",
-        " -> ".join("not measured" if value is None else f"{value:.3f}" for value in perplexities),
+        " -> ".join(f"{value:.3f}" for value in perplexities if value is not None) or "not measured",
         ", ".join(failed) or "none",
     )
 
