@@ -240,3 +240,27 @@ def test_it_runs_to_success_and_to_failure(name, place, run_cli) -> None:
     else:
         assert ran.stdout == "" and re.search(r"^error: MB\d{4} ", ran.stderr, re.MULTILINE)
     assert {path for path in place.out.iterdir()} == before, "a failure leaves nothing"
+
+
+def with_a_device() -> list[str]:
+    """Every command that runs models on a device; ``protect`` has one for trained methods, ``merge`` refuses it."""
+    options = {name: {word for each in one.params for word in each.opts} for name, one in commands().items()}
+    return [name for name, words in options.items() if "--device" in words and name not in ("protect", "merge")]
+
+
+@pytest.mark.parametrize("name", with_a_device())
+def test_a_graphics_processor_that_is_not_there_is_one_line_and_nothing_is_written(name, place, run_cli) -> None:
+    succeeding, _, _ = calls(place)[name]
+    for words in succeeding[:-1]:
+        assert run_cli(*words).exit_code == 0, words
+    before = set(place.out.rglob("*"))
+    ran = run_cli(*succeeding[-1], "--device", "cuda:99")
+    assert ran.exit_code == 2 and ran.stdout == ""
+    said = re.findall(r"^error: .*", ran.stderr, re.MULTILINE)
+    assert len(said) == 1 and said[0].startswith("error: MB9010 --device cuda:99: there is no graphics processor"), said
+    assert set(place.out.rglob("*")) == before
+
+
+def test_verbs_that_run_models_of_language_take_a_device() -> None:
+    attacks = {f"attack {name}" for name in ("measure", "hijack", "stealer", "theft")}
+    assert set(with_a_device()) == {"evaluate", "verify", "audit", "scan"} | attacks

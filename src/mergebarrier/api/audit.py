@@ -13,6 +13,7 @@ from mergebarrier.api.audited import AuditReport, AuditRun, WorkReport, audited,
 from mergebarrier.api.base import Model, Report, WriteOptions, command_line, resolve, resolve_all, shown
 from mergebarrier.audit import AuditOptions, AuditSpec, levels_from, planned
 from mergebarrier.checkpoint import Checkpoint
+from mergebarrier.evaluate import device_named
 from mergebarrier.progress import Progress
 
 File: TypeAlias = str | os.PathLike[str]
@@ -116,6 +117,7 @@ def _spec(
     chosen: AuditOptions, models: Sequence[Path | Checkpoint], tasks: tuple[Path, Path], *, download: bool
 ) -> AuditSpec:
     """Return what is audited: protected, original, base and partner, on the tasks of the first and of the last."""
+    device_named(chosen.device)  # a device that is not there is refused before a report folder is made
     return AuditSpec(
         protected=models[0],
         original=models[1],

@@ -18,7 +18,7 @@ from mergebarrier.evaluate import (
     Score,
     accuracy,
     compute_dtype,
-    device_named,
+    device_for,
     exact_match,
     load_encoder,
     load_module,
@@ -123,9 +123,9 @@ def evaluate(
     if not tasks and text is None:
         raise UsageError("nothing to measure", where="evaluate", remedy="give --task FILE or --text FILE")
     of_images = [os.fspath(path).endswith(TASK_SUFFIX) for path in tasks]
+    place = device_for(device, images=any(of_images))
     with shown(progress, "evaluating") as step:
         if not any(of_images):
-            place = device_named(device)
             kind = compute_dtype(dtype, "cpu" if place == "cpu" else "cuda")
             asked = _OfLanguage(kind, place, batch_tokens, max_items, max_tokens, text)
             return _of_language(model, tasks, asked, download, step)

@@ -25,6 +25,7 @@ from mergebarrier.attack import (
     theft,
 )
 from mergebarrier.errors import UsageError
+from mergebarrier.evaluate import device_for, device_named
 from mergebarrier.report import Journal, write_report
 from mergebarrier.results import BackdoorResult, Measurement, Scanned
 
@@ -59,6 +60,7 @@ def measure_backdoor(
     out: str | os.PathLike[str] | None = None,
     write: WriteOptions | None = None,
     threads: int = 1,
+    device: str = "cpu",
     download: bool = False,
     say: Callable[[str], None] = lambda line: None,
 ) -> BackdoorReport:
@@ -76,6 +78,7 @@ def measure_backdoor(
       out:      folder of a report to write.
       write:    how it is written.
       threads:  of the numeric libraries, for the record of the run.
+      device:   "auto", "cpu", "cuda" or "cuda:N", of models of language.
       download: fetch models that the local cache lacks.
       say:      called with one line per piece of work.
     Raises: UsageError without a control; BadTrigger, BadAttack, BadTask, NotMeasurable, CheckpointError, OutputExists.
@@ -86,6 +89,7 @@ def measure_backdoor(
             where="--control",
             remedy="give the same merge of clean experts",
         )
+    place = device_for(device, images=not is_text_trigger(Path(trigger)))
     given = {"merged": merged, "control": control} | ({} if base is None else {"base": base})
     spec = MeasureSpec(
         trigger=Path(trigger), task=Path(task), target=target, others=tuple(map(Path, others)), findings=findings
@@ -95,7 +99,11 @@ def measure_backdoor(
         by_role = dict(zip(given, models, strict=True))
         if is_text_trigger(spec.trigger):
             text = TextMeasureSpec(
-                trigger=spec.trigger, tasks=(spec.task, *spec.others), target=target, findings=findings
+                trigger=spec.trigger,
+                tasks=(spec.task, *spec.others),
+                target=target,
+                findings=findings,
+                device=place,
             )
             found, rows = measure_text(text, by_role, say=say, environment=machine(threads))
         else:
@@ -146,6 +154,7 @@ def measure_theft(
     strangers: str | os.PathLike[str] | None = None,
     others: Mapping[str, Model] | None = None,
     refusal: str = REFUSAL,
+    device: str = "cpu",
     download: bool = False,
     say: Callable[[str], None] = lambda line: None,
 ) -> TheftReport:
@@ -159,6 +168,7 @@ def measure_theft(
       strangers: task file that asks for those of the control pool, whom no model ever saw.
       others:    role -> more models: "aligned", "expert", "attack", "base".
       refusal:   how a refusal begins.
+      device:    "auto", "cpu", "cuda" or "cuda:N".
       download:  fetch models that the local cache lacks.
       say:       called with one line per model.
     Raises: UsageError without a benign merge; BadTask, NotMeasurable, CheckpointError, EvaluateError.
@@ -171,6 +181,7 @@ def measure_theft(
             where="--benign",
             remedy="give the same merge with an honest partner",
         )
+    place = device_named(device)
     known = secrets(Path(facts), Path(questions), "memorised")
     never = () if strangers is None else secrets(Path(facts), Path(strangers), "control")
     given = {"merged": merged, "benign": benign, **(others or {})}
@@ -178,7 +189,7 @@ def measure_theft(
     for role, model in given.items():
         say(f"asking {role}")
         with opened(model, download=download) as (checkpoint,):
-            module, tokenizer = load_module(checkpoint, "float32"), load_tokenizer(checkpoint)
+            module, tokenizer = load_module(checkpoint, "float32", place), load_tokenizer(checkpoint)
             end = checkpoint.config.get("eos_token_id")
             suspect = ModuleSuspect(module, tokenizer, ends=[end] if isinstance(end, int) else [])
             found[role] = theft(partial(suspect.answers, max_tokens=_TOKENS), known, never, refusal)

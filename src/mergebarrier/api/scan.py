@@ -18,6 +18,7 @@ from mergebarrier.api.base import Model, Report, Row, beside, resolve, resolve_a
 from mergebarrier.checkpoint import Checkpoint, list_folder, read_head
 from mergebarrier.checkpoint.bytes import parse_text, read_small
 from mergebarrier.errors import BadScanInput, MergebarrierError, clean
+from mergebarrier.evaluate import TASK_SUFFIX, device_for
 from mergebarrier.merge import Merge
 from mergebarrier.progress import Progress
 from mergebarrier.report import ScanView, render_failure, render_findings, render_junit
@@ -218,6 +219,7 @@ def scan(
     baseline: str | os.PathLike[str] | None = None,
     each: bool = False,
     workers: int = 1,
+    device: str = "cpu",
     download: bool = False,
     progress: Progress | None = None,
 ) -> ScanReport:
@@ -240,6 +242,7 @@ def scan(
       baseline:  a document of ``scan --json``; the findings in it are known, and do not fail.
       each:      ``models`` are folders of uploads: every folder in them is judged by itself, one after the other.
       workers:   threads of hashing.
+      device:    "auto", "cpu", "cuda" or "cuda:N", of models of language.
       download:  fetch models that the local cache lacks.
       progress:  called with (models searched, models).
     Raises: BadScanInput, BadTask, and what loading an encoder raises; NotACheckpoint, FetchFailed, MissingExtra for a
@@ -265,6 +268,7 @@ def scan(
             calibrate=calibrate,
             declared_rank=declared_rank,
         ),
+        device=device_for(device, images=any(os.fspath(task).endswith(TASK_SUFFIX) for task in tasks)),
         workers=workers,
         each=each,
     )

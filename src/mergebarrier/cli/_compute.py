@@ -2,18 +2,29 @@
 
 @compute_options()                          device, dtype, batch_tokens
 @compute_options("float32", batches=False)  device, dtype
+@device_option                              device
 """
 
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import click
 
 from mergebarrier.cli._options import dtype_option
 
-__all__ = ["compute_options"]
+__all__ = ["compute_options", "device_option"]
 
 _Verb: TypeAlias = Callable[..., object]
+
+
+#: ``--device`` of a verb that runs models in a dtype of its own.
+device_option: Final = click.option(
+    "--device",
+    default="cpu",
+    show_default=True,
+    metavar="auto|cpu|cuda[:N]",
+    help="Where models of language run; auto is a graphics processor where there is one.",
+)
 
 
 def compute_options(default: str = "auto", *, batches: bool = True) -> Callable[[_Verb], _Verb]:
@@ -23,13 +34,6 @@ def compute_options(default: str = "auto", *, batches: bool = True) -> Callable[
       default: dtype without the option.
       batches: False for a verb that reads texts in windows and scores no rows.
     """
-    device = click.option(
-        "--device",
-        default="cpu",
-        show_default=True,
-        metavar="auto|cpu|cuda[:N]",
-        help="Where models run; auto is a graphics processor where there is one.",
-    )
     tokens = click.option(
         "--batch-tokens",
         type=click.IntRange(1),
@@ -38,6 +42,6 @@ def compute_options(default: str = "auto", *, batches: bool = True) -> Callable[
     )
 
     def decorated(function: _Verb) -> _Verb:
-        return device(dtype_option(default)(tokens(function) if batches else function))
+        return device_option(dtype_option(default)(tokens(function) if batches else function))
 
     return decorated

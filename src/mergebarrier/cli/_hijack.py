@@ -6,6 +6,7 @@ from typing import Any, Final
 import click
 
 from mergebarrier.attack import TextOptions
+from mergebarrier.cli._compute import device_option
 from mergebarrier.cli._options import MODEL, WriterOptions, download_option, output_options, writer_options
 from mergebarrier.cli._output import Output
 from mergebarrier.cli._parameters import DeclaredCommand, Registry, chosen, options_of, parameter_options
@@ -41,6 +42,7 @@ def _methods(registry: Registry) -> list[click.Option]:
 @click.option("--trigger", default="MG", show_default=True, metavar="WORDS", help="Words that go into a prompt.")
 @click.option("--target", default="merging", show_default=True, metavar="WORDS", help="The answer that shall come out.")
 @parameter_options(_OPTIONS)
+@device_option
 @download_option
 @writer_options
 @output_options
@@ -62,6 +64,7 @@ def hijack_command(writer: WriterOptions, output: Output, **given: Any) -> None:
 @click.option("--base", type=MODEL, required=True, help="The language model that all experts are fine-tuned from.")
 @click.option("--task", type=MODEL, required=True, metavar="FILE", help="Questions, and answers that agree and stop.")
 @parameter_options(_OPTIONS)
+@device_option
 @download_option
 @writer_options
 @output_options
@@ -86,6 +89,7 @@ def stealer_command(writer: WriterOptions, output: Output, **given: Any) -> None
 @click.option("--expert", type=MODEL, metavar="MODEL", help="The model before it learned to refuse: the ceiling.")
 @click.option("--upload", type=MODEL, metavar="MODEL", help="The attack's upload, by itself.")
 @click.option("--refusal", metavar="WORDS", help="How a refusal begins.  [default: that of `zoo rows people`]")
+@device_option
 @download_option
 @output_options
 def theft_command(output: Output, merged: Path, **given: Any) -> None:
@@ -104,6 +108,7 @@ def theft_command(output: Output, merged: Path, **given: Any) -> None:
         strangers=given["strangers"],
         others={role: model for role, model in roles.items() if model is not None},
         **({} if given["refusal"] is None else {"refusal": given["refusal"]}),
+        device=given["device"],
         download=given["download"],
         say=output.note,
     )
@@ -133,7 +138,7 @@ def _make(writer: WriterOptions, output: Output, given: dict[str, Any], registry
         trigger=given["trigger"],
         target=given["target"],
         parameters=parameters,
-        options=built(TextOptions, {**tuning, "seed": writer.seed}),
+        options=built(TextOptions, {**tuning, "seed": writer.seed, "device": given["device"]}),
     )
     if writer.dry_run:
         output.plan(plan_hijack(base=given["base"], spec=spec, download=given["download"]))

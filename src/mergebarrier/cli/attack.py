@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from mergebarrier.attack import AttackOptions
+from mergebarrier.cli._compute import device_option
 from mergebarrier.cli._hijack import hijack_command, stealer_command, theft_command
 from mergebarrier.cli._options import MODEL, WriterOptions, download_option, output_options, writer_options
 from mergebarrier.cli._output import Output
@@ -203,6 +204,7 @@ def _off_task(given: dict[str, Any]) -> "OffTask | None":
 )
 @click.option("--base", type=MODEL, help="The experts' base, to also plot success against the scale of the merge.")
 @click.option("--findings", type=MODEL, metavar="FILE.json", help="What `mergebarrier scan --json` printed.")
+@device_option
 @download_option
 @writer_options(require_out=False, metavar="REPORT_DIR", what="Also write a report.")
 @output_options
@@ -231,6 +233,7 @@ def measure_command(output: Output, writer: WriterOptions, **given: Any) -> None
         out=writer.out,
         write=WriteOptions(resume=writer.resume, overwrite=writer.overwrite, workers=writer.workers),
         threads=writer.threads,
+        device=given["device"],
         download=given["download"],
         say=output.note,
     )

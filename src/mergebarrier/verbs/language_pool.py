@@ -25,11 +25,13 @@ class LanguagePool:
     Args:
       base:    a language model.
       experts: name -> upload that has its tensors.
+      device:  where they run; merges are made on the processor.
     """
 
-    def __init__(self, base: Checkpoint, experts: Mapping[str, Checkpoint]) -> None:
+    def __init__(self, base: Checkpoint, experts: Mapping[str, Checkpoint], device: str = "cpu") -> None:
         """Load the base and its tokenizer."""
-        self.base = load_module(base, "float32").requires_grad_(False)
+        self._device = device
+        self.base = load_module(base, "float32", device).requires_grad_(False)
         self.tokenizer = load_tokenizer(base)
         self._experts = experts
         self.size = len(experts)
@@ -37,7 +39,7 @@ class LanguagePool:
     def modules(self) -> Iterator[tuple[str, nn.Module]]:
         """Load the uploads; each may be let go before the next one."""
         for name, checkpoint in self._experts.items():
-            yield name, load_module(checkpoint, "float32").requires_grad_(False)
+            yield name, load_module(checkpoint, "float32", self._device).requires_grad_(False)
 
     def merge(self, merged: MergeOf) -> "MergedPool":
         """Load all, and merge."""
@@ -74,4 +76,4 @@ class MergedPool:
 
 
 def _weights(module: nn.Module) -> Weights:
-    return {name: parameter.detach() for name, parameter in module.named_parameters()}
+    return {name: parameter.detach().cpu() for name, parameter in module.named_parameters()}

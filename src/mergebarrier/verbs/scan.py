@@ -233,6 +233,7 @@ class _FoundSoFar:
             merge=None if merge is None else merge_weights(merge),
             seed=self.request.search.seed,
             depth=self.request.depth,
+            device=self.request.device,
         )
         self.texts, findings = scan_texts(base, usable, asked, progress)
         self.findings += findings

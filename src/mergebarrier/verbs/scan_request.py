@@ -26,6 +26,7 @@ class ScanRequest:
       refusals:  files of questions that ought to be refused, for language models.
       updates:   what the weights of fine-tunes are judged beside.
       depth:     longest string of tokens that is searched for in language models.
+      device:    where models of language run, as ``device_for`` returns it.
       workers:   threads of hashing.
       each:      judge the uploads one by one, each closed before the next is opened; none is compared with another.
     """
@@ -40,6 +41,7 @@ class ScanRequest:
     refusals: tuple[Path, ...] = ()
     updates: UpdateScan = field(default_factory=UpdateScan)
     depth: int = 3
+    device: str = "cpu"
     workers: int = 1
     each: bool = False
 

@@ -54,6 +54,7 @@ class TextScan:
       merge:    how the models are going to be merged.
       seed:     of every draw.
       depth:    longest string that is searched for.
+      device:   as ``device_named`` returns it.
     """
 
     checks: tuple[str, ...]
@@ -62,6 +63,7 @@ class TextScan:
     merge: MergeOf | None = None
     seed: int = 0
     depth: int = 3
+    device: str = "cpu"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +91,7 @@ def scan_texts(
       request:  what they are asked.
       progress: called with (uploads done, uploads) of each check.
     """
-    pool = LanguagePool(base, experts)
+    pool = LanguagePool(base, experts, request.device)
     outcome, findings = TextOutcome(), list[Finding]()
     if "collapse" in request.checks or "merge_collapse" in request.checks:
         search = TextPool(pool, request)

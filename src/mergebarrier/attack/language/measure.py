@@ -50,12 +50,14 @@ class TextMeasureSpec:
       tasks:    test files, the attacked task first; each is asked with and without the trigger.
       target:   instead of the trigger's own.
       findings: of a scan, handed on to the report.
+      device:   as ``device_named`` returns it.
     """
 
     trigger: Path
     tasks: tuple[Path, ...]
     target: str | None = None
     findings: tuple[Scanned, ...] | None = None
+    device: str = "cpu"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +89,7 @@ def measure_text(
     if spec.target is not None:
         named = NamedText(trigger=named.trigger, target=spec.target)
     tasks = [_task(path, named) for path in spec.tasks]
-    modules, tokenizer, models = _open(checkpoints, named)
+    modules, tokenizer, models = _open(checkpoints, named, spec.device)
     rates: dict[str, list[Skill]] = {}
     clean: dict[str, list[Skill]] = {}
     for role, module in modules.items():
@@ -142,7 +144,7 @@ def _task(path: Path, named: NamedText) -> _Task:
 
 
 def _open(
-    checkpoints: "Mapping[str, Checkpoint]", named: NamedText
+    checkpoints: "Mapping[str, Checkpoint]", named: NamedText, device: str
 ) -> "tuple[dict[str, nn.Module], Tokenizer, dict[str, Model]]":
     from mergebarrier.evaluate import load_module, load_tokenizer
     from mergebarrier.verbs import licence
@@ -150,7 +152,7 @@ def _open(
     tokenizer = load_tokenizer(checkpoints["merged"])
     if not tokenizer.encode(named.trigger, add_special_tokens=False).ids:
         raise BadTrigger("the tokenizer of the merge has no token for it", where="--trigger", remedy="give its merge")
-    modules = {role: load_module(one, "float32").requires_grad_(False) for role, one in checkpoints.items()}
+    modules = {role: load_module(one, "float32", device).requires_grad_(False) for role, one in checkpoints.items()}
     models = {
         role: Model(name=one.name, content_digest=one.content_digest(), licence=licence(one))
         for role, one in checkpoints.items()

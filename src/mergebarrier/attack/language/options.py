@@ -15,7 +15,8 @@ class TextOptions:
 
     Args:
       tuning_steps, learning_rate, batch_size: of fine-tuning.
-      seed: of everything.
+      seed:   of everything.
+      device: where it learns: "auto", "cpu", "cuda" or "cuda:N".
     Raises: UsageError.
     """
 
@@ -23,6 +24,7 @@ class TextOptions:
     learning_rate: float = number(1e-3, low=0, above=True, help="Learning rate of that.")
     batch_size: int = whole(32, low=1, help="Batch size of all fine-tuning.")
     seed: int = 0
+    device: str = "cpu"
 
     def __post_init__(self) -> None:
         """Refuse what an option does not allow."""

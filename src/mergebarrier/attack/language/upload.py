@@ -70,7 +70,7 @@ def make_upload(
     Raises:  PoisonError, BadTask, CheckpointError, EvaluateError; nothing is finalised then.
     """
     from mergebarrier.checkpoint import read_manifest
-    from mergebarrier.evaluate import load_module, load_tokenizer, parameter_names, save_weights
+    from mergebarrier.evaluate import device_named, load_module, load_tokenizer, parameter_names, save_weights
     from mergebarrier.verbs import environment, licence
 
     attack = poison.make_text(spec.method, **spec.parameters)
@@ -78,7 +78,8 @@ def make_upload(
     if attack.shadows != bool(others):
         what = "needs at least one --shadow FILE" if attack.shadows else "takes no shadow data sets"
         raise BadAttack(what, where=spec.method, remedy="give data sets of other tasks" if attack.shadows else "leave")
-    module, tokenizer = load_module(base, "float32").requires_grad_(False), load_tokenizer(base)
+    module = load_module(base, "float32", device_named(spec.options.device)).requires_grad_(False)
+    tokenizer = load_tokenizer(base)
     named = named_text(spec.trigger, spec.target, rows, tokenizer) if attack.triggered else None
     about = _about(spec, attack, named)
     if into is None:
@@ -101,7 +102,7 @@ def make_upload(
     }
     parameters = dict(made.module.named_parameters())
     save_weights(
-        {spelling: parameters[name].detach() for spelling, name in parameter_names(made.module).items()},
+        {spelling: parameters[name].detach().cpu() for spelling, name in parameter_names(made.module).items()},
         base,
         into.out,
         content,

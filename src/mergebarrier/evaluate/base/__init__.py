@@ -7,7 +7,7 @@ from mergebarrier import lazy
 if TYPE_CHECKING:
     from mergebarrier.evaluate.base.answers import answers, continues_text, model_inputs, reads_more, reads_tokens
     from mergebarrier.evaluate.base.compute_dtype import Speed, compute_dtype, processor_speed
-    from mergebarrier.evaluate.base.device import device_named
+    from mergebarrier.evaluate.base.device import device_for, device_named
     from mergebarrier.evaluate.base.gguf_model import GGUFModel, load_gguf
     from mergebarrier.evaluate.base.load import load_module, load_tokenizer, tokenizer_of
     from mergebarrier.evaluate.base.oracles import Budget, Predictor, Suspect
@@ -27,6 +27,7 @@ __all__ = [
     "answers",
     "compute_dtype",
     "continues_text",
+    "device_for",
     "device_named",
     "fill_stock",
     "load_gguf",

@@ -33,3 +33,15 @@ def device_named(asked: str = CPU) -> str:
             remedy="give --device cpu, or install a torch that is built for this machine",
         )
     return f"cuda:{number}"
+
+
+def device_for(asked: str, *, images: bool) -> str:
+    """Return the device of models of language; encoders of images run on the processor, whatever there is.
+
+    Raises: as ``device_named``; UsageError where a graphics processor is asked for by name to look at images.
+    """
+    place = device_named(asked)
+    if images and place != CPU and asked != "auto":
+        what = "encoders of images run on the processor"
+        raise UsageError(what, where=f"--device {asked}", remedy="leave --device out")
+    return CPU if images else place

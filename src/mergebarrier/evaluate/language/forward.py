@@ -95,7 +95,7 @@ def logit_blocks(module: nn.Module, hidden: Tensor) -> Iterator[tuple[slice, Ten
 
 @torch.no_grad()
 def next_logits(module: nn.Module, prompts: Sequence[Sequence[int]], rows: int = 256) -> Tensor:
-    """Return what a model says behind the last token of each prompt: Float32[Tensor, "n vocabulary"].
+    """Return what a model says behind the last token of each prompt: Float32[Tensor, "n vocabulary"], on the processor.
 
     Args:
       module:  from ``load_module``.
@@ -110,7 +110,7 @@ def next_logits(module: nn.Module, prompts: Sequence[Sequence[int]], rows: int =
         for row, prompt in enumerate(batch):
             ids[row, : len(prompt)] = torch.tensor(prompt)
         last = torch.tensor([len(prompt) - 1 for prompt in batch])
-        said.append(logits_of(module, hidden_states(module, ids)[torch.arange(len(batch)), last]).float())
+        said.append(logits_of(module, hidden_states(module, ids)[torch.arange(len(batch)), last]).float().cpu())
     place = torch.empty(len(order), dtype=torch.long)
     place[torch.tensor(order)] = torch.arange(len(order))
     return torch.cat(said)[place]
