@@ -3,7 +3,8 @@
 Every audit is an ``AuditSpec``, run as ``mergebarrier audit`` runs it, on small budgets.  Rows are named by what their
 figures depend on, so audits share the unprotected model's and a run that was stopped goes on where it was.  First every
 protection with one key and one seed up to level 3, then up to level 6, then further keys and seeds.  Names of
-protections fill these alone; ``--print`` shows what there is.
+protections fill these alone; ``--print`` shows what there is.  Each audit has its page beside its result, and all of
+them a leaderboard.
 """
 
 import json
@@ -29,6 +30,7 @@ from mergebarrier.audit import AuditSpec, MergeSetting, run_audit
 from mergebarrier.errors import MergebarrierError
 from mergebarrier.keys import Key
 from mergebarrier.protect import protection_named
+from mergebarrier.report import render_html
 from mergebarrier.results import Cell, Measurement, row_from_json, to_json
 
 RESULTS = Path(__file__).parent / "results"
@@ -127,10 +129,14 @@ class SharedRows:
 
 def protected(name: str, key: int, folder: Path) -> Path:
     """Return the expert under a protection and a key, made where it is not there."""
-    line, assets, out = LINES[name], zoo.demo_assets(), folder / f"protected-{key}"
-    if not line.method:
-        return assets.expert_a
-    if not out.exists():
+    line, assets, out = (
+        LINES[name],
+        zoo.demo_assets(),
+        folder / (f"{folder.name}-{key}" if LINES[name].method else name),
+    )
+    if not out.exists() and not line.method:
+        shutil.copytree(assets.expert_a, out)  # a page names a model by its folder
+    elif not out.exists():
         method = protection_named(line.method, line.parameters)
         owned = Key(bytes([key]) * 32) if method.keyed else None
         mb.protect(assets.expert_a, out, method=method, key=owned, text=assets.text_train if line.parameters else None)
@@ -194,8 +200,9 @@ def report_of(name: str, key: int, seed: int) -> Path:
 
 
 def finished(path: Path, levels: tuple[int, ...]) -> bool:
-    """Whether an audit is there as far as it should go."""
-    return path.exists() and len(json.loads(path.read_text())["levels"]) >= len(levels)
+    """Whether an audit is there as far as it should go, with its page."""
+    there = path.exists() and path.with_suffix(".html").exists()
+    return there and len(json.loads(path.read_text())["levels"]) >= len(levels)
 
 
 def main() -> None:
@@ -208,12 +215,14 @@ def main() -> None:
             continue
         say(f"{name}, key {key}, seed {seed}, levels 0 to {levels[-1]}")
         (folder / f"work-{key}").mkdir(parents=True, exist_ok=True)
+        rows = SharedRows(KEPT)
         try:
-            result = run_audit(spec_of(name, key, seed, levels, folder), SharedRows(KEPT), say=say)
+            result = run_audit(spec_of(name, key, seed, levels, folder), rows, say=say)
         except MergebarrierError as refused:
             say(f"{name} is left out: {refused}")
             continue
         path.write_text(to_json(result, indent=1), encoding="utf-8")
+        path.with_suffix(".html").write_text(render_html(result, rows.used), encoding="utf-8")
         if key > 1:
             shutil.rmtree(folder / f"work-{key}")
     kept = sorted(REPORTS.glob("*.json"))
