@@ -57,6 +57,7 @@ class AuditOptions:
       distil:         rows that the training run of level 8 may see, per model.
       scale:          walk the scale curves of the original and of the protected model.
       sibling:        also attack without the base, with the partner as the anchor.
+      weighted:       also realign by inner products weighted by what the model reads; shown, not graded.
       public:         further public experts: also attack without the base, with their mean as the anchor.
       max_items:      test rows per task, None for all.
       second_key:     the original protected with another key, as a control.
@@ -98,6 +99,7 @@ class AuditOptions:
     distil: int = whole(DISTIL_SAMPLES, low=1, help="Rows that the training run of level 8 may see.")
     scale: bool = flag(False, help="Walk the scale curves of the original and of the protected model.", flag="--scale")
     sibling: bool = flag(False, help="Also attack without the base, with the partner as the anchor.", flag="--sibling")
+    weighted: bool = flag(False, help="Also realign by inner products weighted by activations.", flag="--weighted")
     max_items: int | None = whole(None, low=2, help="Test rows per task; all without it.")
     budget_seconds: float | None = number(
         None, low=0, high=1e8, above=True, help="Seconds that the audit may take; what is beyond that is left out."

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from mergebarrier.realign.base_ffn import BaseFFN
     from mergebarrier.realign.flip_again import FlipAgain
     from mergebarrier.realign.fold_width import FoldWidth
-    from mergebarrier.realign.gaugefix import GaugeFix
+    from mergebarrier.realign.gaugefix import FittedGauge, GaugeFix
     from mergebarrier.realign.poly_invert import PolyInvert
     from mergebarrier.realign.realignment import Fitted, ParallelMap, Realignment
     from mergebarrier.realign.rebasin import Rebasin
@@ -23,6 +23,7 @@ __all__ = [
     "Auto",
     "BaseFFN",
     "Fitted",
+    "FittedGauge",
     "FlipAgain",
     "FoldWidth",
     "GaugeFix",

@@ -56,10 +56,10 @@ def merge_name(merge: str) -> str:
 def setting(coefficients: dict[str, float]) -> str:
     """Return the coefficients in short: "0.5", or "1 / 0.3" for protected expert and partner."""
     if "coefficient" in coefficients:
-        return f"{coefficients['coefficient']:g}"
+        return f"{coefficients['coefficient']:.3g}"
     if {"protected", "partner"} <= coefficients.keys():
-        return f"{coefficients['protected']:g} / {coefficients['partner']:g}"
-    return ", ".join(f"{clean(name)} {value:g}" for name, value in coefficients.items())
+        return f"{coefficients['protected']:.3g} / {coefficients['partner']:.3g}"
+    return ", ".join(f"{clean(name)} {value:.3g}" for name, value in coefficients.items())
 
 
 def pct(share: float) -> str:

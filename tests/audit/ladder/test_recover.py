@@ -1,20 +1,24 @@
 """Training runs of levels 5 to 8 on a world of rules: what a learned gauge and taught merges recover."""
 
+import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 import rule_world
 from audit_stage import Memory, spec
 from mergebarrier.audit.bench import TASKS, Bench, Blend, spread
 from mergebarrier.audit.ladder.blocks import prepare as distil_blocks
 from mergebarrier.audit.ladder.distil import distilled
+from mergebarrier.audit.ladder.edits import moments
 from mergebarrier.audit.ladder.rebasin import prepare
 from mergebarrier.audit.ladder.recover import from_base, taught
+from mergebarrier.audit.ladder.weighted import prepare as weigh
 from mergebarrier.checkpoint import open_checkpoint
 from mergebarrier.evaluate import compare, load_module
 from mergebarrier.keys import Key
@@ -111,3 +115,38 @@ def test_distillation_into_all_weights_restores_both_skills_from_a_broken_merge(
     assert worst(bench) < 0.2
     distilled(mix, bench, WEIGHTS, 4000)
     assert worst(bench) >= 0.6
+
+
+def noised(bench: Bench, world: rule_world.World, out: Path, *, times: float) -> Path:
+    """Write the first expert with noise of so many times its weights' size where no input excites a map."""
+    bench.live.load(bench.checkpoints["original"])
+    seen = moments(bench)
+    shutil.copytree(world.original, out)
+    tensors, draw = load_file(out / "model.safetensors"), torch.Generator().manual_seed(5)
+    for name, (moment, _) in seen.items():
+        if name in tensors and name.endswith(("q_proj.weight", "k_proj.weight", "v_proj.weight")):
+            values, vectors = torch.linalg.eigh(moment.double())
+            silent = vectors[:, values < 1e-3 * values.max()].float()
+            noise = torch.randn(tensors[name].shape, generator=draw) @ silent @ silent.T
+            tensors[name] = tensors[name] + times * tensors[name].norm() / noise.norm() * noise
+    save_file(tensors, out / "model.safetensors", {"format": "pt"})
+    return out
+
+
+def test_a_gauge_weighted_by_activations_sees_through_noise_where_no_input_is(rules: Rules, tmp_path: Path) -> None:
+    """A little: even ten times the weights' size of such noise leaves the plain gauge near where it was."""
+    lowest: dict[str, float] = {}
+    with ExitStack() as stack:
+        quiet = Bench(spec(rules, tmp_path / "quiet"), Memory(), lambda _: None, stack, states=())
+        noisy = noised(quiet, rules.world, tmp_path / "noisy", times=10.0)
+    with open_checkpoint(noisy) as model:
+        protect(model, PROTECTIONS["exact"](profile="full"), Key(b"2" * 32), OutputOptions(tmp_path / "locked"))
+    with ExitStack() as stack:
+        asked = replace(spec(rules, tmp_path / "work"), protected=tmp_path / "locked", original=noisy)
+        bench = Bench(asked, Memory(), lambda _: None, stack, states=())
+        weigh(bench)
+        for role in ("gaugefix", "weighted"):
+            mix = blend(bench, role)
+            mix.write(spread((0.5, 0.5), mix.names))
+            lowest[role] = bench.validation_loss()
+    assert lowest["weighted"] < lowest["gaugefix"]

@@ -12,7 +12,7 @@ from mergebarrier.results import Cell
 SMALL: dict[str, Any] = {
     "settings": SHORT, "search_budget": 2, "smooth_evaluations": 2, "learn_steps": 1, "rebasin_steps": 2,
     "recover_samples": 100, "block_steps": 2, "distil_samples": 16, "points": 3, "aga_settings": 0, "scale": True,
-    "sibling": True,
+    "sibling": True, "weighted": True,
 }  # fmt: skip
 
 
@@ -38,7 +38,9 @@ def test_an_audit_up_to_level_8_holds_them_all(stage: Any, tmp_path: Path) -> No
     learned = by_level[5]
     assert learned.recovered is not None and learned.recovered.closeness.max_rel_logit_error < 1e-5
     assert learned.tokens > 0 and by_level[5].flops > by_level[2].flops
-    sibling, public, honest = result.extras
+    sibling, public, weighted, honest = result.extras
+    assert weighted.name == "weighted gauge" and weighted.ruf >= 0.9 and weighted.recovered is not None
+    assert weighted.recovered.closeness.max_rel_logit_error < 1e-5
     assert public.name == "public experts" and public.ruf >= 0.9 and public.best.merge in ("linear", "slerp")
     assert sibling.name == "sibling" and sibling.ruf >= 0.9 and sibling.best.merge in ("linear", "slerp")
     assert honest.name == "honest" and honest.best.merge == "honest-100" and honest.tokens > 0

@@ -111,6 +111,7 @@ class AuditSpec:
       distil_samples:          rows that the training run of level 8 may see, per model.
       scale:                   walk the scale curves of the original and of the protected model.
       sibling:                 also attack without the base, with the partner as the anchor.
+      weighted:                also realign with inner products weighted by what the model reads.
       publics:                 further public experts of the base: also attack with their mean as the anchor.
       max_items:               test rows used per task, None for all; ``search_items`` the same for validation rows.
       barrier_items, points:   rows and points of the curves.
@@ -152,6 +153,7 @@ class AuditSpec:
     distil_samples: int = DISTIL_SAMPLES
     scale: bool = False
     sibling: bool = False
+    weighted: bool = False
     publics: "tuple[Path | Checkpoint, ...]" = ()
     max_items: int | None = None
     search_items: int | None = 64

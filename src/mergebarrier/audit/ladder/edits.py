@@ -63,7 +63,7 @@ def of_rank(blend: Blend, bench: Bench, start: Pair, evaluations: int, *, rank: 
 def projected(blend: Blend, bench: Bench, start: Pair, evaluations: int) -> Mapping[str, Pair]:
     """Keep what the inputs of every linear map of the protected model excite."""
     blend.write(spread((1.0, 0.0), blend.names))
-    seen = _moments(bench)
+    seen = moments(bench)
 
     def kept(name: str, tau: "Tensor") -> "Tensor":
         if name not in seen:
@@ -77,7 +77,7 @@ def projected(blend: Blend, bench: Bench, start: Pair, evaluations: int) -> Mapp
     return tried(blend.edited(kept), bench, start, evaluations)
 
 
-def _moments(bench: Bench) -> "dict[str, tuple[Tensor, bool]]":
+def moments(bench: Bench) -> "dict[str, tuple[Tensor, bool]]":
     """Return E[x x^T] of what each linear map of the live module reads, and whether inputs are its first axis."""
     from mergebarrier.training import linears_of
 

@@ -26,6 +26,7 @@ from mergebarrier.audit.ladder.realign import REALIGN
 from mergebarrier.audit.ladder.rebasin import REBASIN
 from mergebarrier.audit.ladder.recover import HONEST, RECOVER
 from mergebarrier.audit.ladder.sibling import SIBLING
+from mergebarrier.audit.ladder.weighted import WEIGHTED
 from mergebarrier.errors import UsageError
 from mergebarrier.results import State
 
@@ -41,7 +42,13 @@ LEVELS: Final[dict[int, Level]] = {
     8: DISTIL,
 }
 #: Attacks that are run and shown with the level of their number, and never graded.
-BESIDE: Final[dict[str, Level]] = {"aga": AGA, "sibling": SIBLING, "public": PUBLIC, "honest": HONEST}
+BESIDE: Final[dict[str, Level]] = {
+    "aga": AGA,
+    "sibling": SIBLING,
+    "public": PUBLIC,
+    "weighted": WEIGHTED,
+    "honest": HONEST,
+}
 
 
 def states() -> dict[str, State]:
