@@ -19,6 +19,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 import click
 
+from mergebarrier.cli._compute import device_option
 from mergebarrier.cli._options import MODEL
 from mergebarrier.errors import UsageError
 from mergebarrier.parameters import Parameter, flag_of, parameters_of
@@ -284,9 +285,10 @@ def text_scan_options(function: Callable[..., object]) -> Callable[..., object]:
     @click.option("--references", type=MODEL, metavar="FILE", help="Honest fine-tunes to judge updates beside.")
     @click.option("--calibrate", is_flag=True, help="MODEL... are honest fine-tunes: add them to --references.")
     @click.option("--declared-rank", type=click.IntRange(1), metavar="R", help="Rank that each is said to have.")
+    @device_option
     @functools.wraps(function)
     def verb(*args: object, **kwargs: object) -> object:
-        names = ("depth", "refusals", "references", "calibrate", "declared_rank")
+        names = ("depth", "refusals", "references", "calibrate", "declared_rank", "device")
         return function(*args, texts={name: kwargs.pop(name) for name in names}, **kwargs)
 
     return verb

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mergebarrier.cli._compute import device_option
 from mergebarrier.cli._merge_options import acknowledge_option, hyper_parameters
 from mergebarrier.cli._options import MODEL, WriterOptions, download_option, output_options, writer_options
 from mergebarrier.cli._output import Output
@@ -88,7 +87,6 @@ _SEVERITIES = ("critical", "high", "medium", "low", "info")
     help="Exit with 1 for findings of this severity or above.",
 )
 @click.option("--format", "form", type=click.Choice(FORMATS), default="text", show_default=True)
-@device_option
 @download_option
 @writer_options(require_out=False, what="With --cleanse: where the cured merge goes.")
 @output_options
@@ -106,7 +104,6 @@ def command(
     texts: dict[str, Any],
     fail_on: Any,
     form: str,
-    device: str,
     download: bool,
     writer: WriterOptions,
     output: Output,
@@ -171,7 +168,6 @@ def command(
                 baseline=baseline,
                 each=each,
                 workers=writer.workers,
-                device=device,
                 download=download,
                 progress=progress,
             )
