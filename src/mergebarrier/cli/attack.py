@@ -219,7 +219,8 @@ def measure_command(output: Output, writer: WriterOptions, **given: Any) -> None
     for name in ("trigger", "task"):
         _required(given, name)
     if writer.dry_run:
-        output.plan({name: fact for name, fact in given.items() if fact not in (None, (), False)} | {"out": writer.out})
+        shown = {name: fact for name, fact in given.items() if fact not in (None, (), False) and name != "device"}
+        output.plan(shown | {"out": writer.out})
         return
     report = measure_backdoor(
         given["merged"],
