@@ -7,8 +7,8 @@ Source: arXiv 2511.10712 (the middle of the range on data), arXiv 2410.05331.  W
 too, and what the table says of a network is tried on the live module before it is believed.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from inspect import signature
@@ -42,6 +42,7 @@ class Network:
       stored:     where the table finds its parts; ``parts`` are those of the live module.
       replaces:   names of its tensors within the module, in the order of the table.
       activation: a key of ``ACTIVATIONS``.
+      gate:       the module that gives z, where one gives nothing else.
       low, high:  Float32[Tensor, "neurons"], what was seen so far.
       outside:    how many values left that range later, of those ``seen`` then.
     """
@@ -52,6 +53,7 @@ class Network:
     replaces: tuple[str, ...]
     activation: "Activation"
     parts: Mapping[str, "Tensor"]
+    gate: "nn.Module | None" = None
     low: "Tensor | None" = None
     high: "Tensor | None" = None
     outside: int = 0
@@ -135,40 +137,54 @@ def _network(path: str, module: "nn.Module", stored: FeedForward, maps: tuple[st
         if member.name in stored.tensors
     }
     parts = stored.parts({name: live[own].detach() for name, own in names.items()})
-    if not _computes(part, parts, activation):
+    x = torch.linspace(-2, 2, 3 * parts["gate"].shape[1]).cos().mul(7).sin().reshape(3, -1).to(parts["gate"].dtype)
+    if not _alike(part, x[None], _computed(x, parts, activation)[None]):
         return "its module computes something else than its maps"
+    (gate,) = {name for (name, _), role in stored.places.items() if role == "gate"}
+    child = part.get_submodule(names[gate].rpartition(".")[0])
     return Network(
-        path=path, module=part, stored=stored, replaces=tuple(names.values()), activation=activation, parts=parts
+        path=path, module=part, stored=stored, replaces=tuple(names.values()), activation=activation, parts=parts,
+        gate=child if _alike(child, x, _mapped(x, parts, "gate")) else None,
     )  # fmt: skip
 
 
-def _computes(module: "nn.Module", parts: Mapping[str, "Tensor"], activation: "Activation") -> bool:
-    """Whether a module is down(act(gate x) * up x), tried on three inputs."""
-    x = torch.linspace(-2, 2, 3 * parts["gate"].shape[1]).cos().mul(7).sin().reshape(3, -1).to(parts["gate"].dtype)
+def _computed(x: "Tensor", parts: Mapping[str, "Tensor"], activation: "Activation") -> "Tensor":
+    """Return down(act(gate x) * up x)."""
     from mergebarrier.modeling_mergebarrier import ACTIVATIONS
 
     hidden = ACTIVATIONS[activation](_mapped(x, parts, "gate"))
     hidden = hidden * _mapped(x, parts, "up") if "up" in parts else hidden
-    ours = hidden @ parts["down"] + parts.get("down_bias", 0)
+    return hidden @ parts["down"] + parts.get("down_bias", 0)
+
+
+def _alike(module: "nn.Module", x: "Tensor", ours: "Tensor") -> bool:
+    """Whether a module gives what the table says, on three inputs."""
     with torch.no_grad():
-        theirs = module(x[None])
-    answer = theirs[0] if isinstance(theirs, torch.Tensor) and theirs.shape == (1, *ours.shape) else None
-    return answer is not None and float((answer - ours).norm()) <= _ALIKE * float(ours.norm())
+        theirs = module(x)
+    same = isinstance(theirs, torch.Tensor) and theirs.shape == ours.shape
+    return same and float((theirs - ours).norm()) <= _ALIKE * float(ours.norm())
 
 
 def _mapped(x: "Tensor", parts: Mapping[str, "Tensor"], name: str) -> "Tensor":
     return x @ parts[name].mT + parts.get(f"{name}_bias", 0)
 
 
-def watch(module: "nn.Module", found: Iterable[Network], inputs: Sequence[Inputs], *, counting: bool = False) -> None:
-    """Run the body of a model on inputs; ranges widen, or, when counting, what leaves them is counted."""
-    body = getattr(module, "base_model", module)
-    with ExitStack() as stack, torch.no_grad():
+@contextmanager
+def watching(found: Iterable[Network], *, counting: bool = False) -> Iterator[None]:
+    """Widen ranges by what the networks of a model read meanwhile; or, when counting, count what leaves them."""
+    with ExitStack() as stack:
         for one in found:
             take = one.count if counting else one.widen
-            stack.callback(one.module.register_forward_pre_hook(partial(_seen, one, take)).remove)
-        for batch in inputs:
-            body(**batch)
+            if one.gate is not None:
+                stack.callback(one.gate.register_forward_hook(partial(_given, take)).remove)
+            else:
+                stack.callback(one.module.register_forward_pre_hook(partial(_seen, one, take)).remove)
+        yield
+
+
+def _given(take: "Callable[[Tensor], None]", gate: "nn.Module", inputs: "tuple[Tensor, ...]", z: "Tensor") -> None:
+    del gate, inputs
+    take(z.flatten(0, -2).float())
 
 
 def _seen(one: Network, take: "Callable[[Tensor], None]", module: "nn.Module", inputs: "tuple[Tensor, ...]") -> None:

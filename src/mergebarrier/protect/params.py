@@ -5,7 +5,8 @@
 
 Source: arXiv 2503.07661 and its public code.  We differ: A and B are drawn apart (the code takes one for both), one per
 group of key heads, s in [1/2, 2] (``paper``: [1/20, 20], the code's); where positions rotate, a scale is tied over its
-plane and a map is one that commutes, and behind a norm nothing scales; the assignment is solved once, exactly.  Without
+plane and a map is one that commutes, and behind a norm nothing scales; the assignment is solved exactly within blocks of 512
+neurons, whose cost a layer of any width can bear (on SmolLM2 its squared distance is 98.6 % of the whole's).  Without
 ``--base`` the order comes from the key; the published one is the same for everybody who has the base.  That order is in
 no key, so it cannot be undone; nor can dropping part of the task vector (PaRaMS-D), which changes the function.
 """
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 
 #: preset -> the largest scale over the smallest.
 _CONDITION: "Final[Mapping[str, float]]" = {"small": 4.0, "paper": 400.0}
+#: Neurons that are put in another order together.
+_BLOCK: "Final" = 512
 _PROFILES: "Final[Mapping[str, str]]" = {"diag": "scale", "sym": "symmetric", "gl": "full"}
 
 
@@ -141,11 +144,20 @@ def _drawn_orders(circuit: "Circuit", streams: "Streams") -> "dict[Instance, Ele
 def _farthest(circuit: "Circuit", one: "Instance", tensors: "Tensors", base: "Tensors") -> "Element":
     """Return the order of neurons that lies farthest from the base, all matrices and biases that carry them together.
 
-    |base - P . model|^2 is largest where sum_j <model_perm[j], base_j> is smallest.
+    |base - P . model|^2 is largest where sum_j <model_perm[j], base_j> is smallest; a wide layer is solved in blocks.
     """
     rows = symmetry.carriers(circuit, one, tensors, base, lambda other: True)
-    total: Tensor = sum((row.then.float() @ row.now.float().mT for row in rows), start=torch.zeros(()))
-    perm = torch.stack([symmetry.best_pairs(-score) for score in total])
+    sides = [(row.then, row.now) for row in rows]
+    batch, n = sides[0][0].shape[:2]
+    perm = torch.empty(batch, n, dtype=torch.int64)
+    blocks = range(-(-n // _BLOCK))
+    for entry in range(batch):
+        for number in blocks:
+            start = number * n // len(blocks)
+            block = slice(start, (number + 1) * n // len(blocks))
+            products = (then[entry, block].float() @ now[entry, block].float().mT for then, now in sides)
+            score = sum(products, start=torch.zeros(()))
+            perm[entry, block] = symmetry.best_pairs(-score) + start
     return symmetry.Monomial(perm, torch.ones(perm.shape, dtype=torch.float64))
 
 

@@ -22,7 +22,7 @@ from mergebarrier.circuits import shapes_of
 from mergebarrier.errors import MethodRefused
 from mergebarrier.lazy import torch
 from mergebarrier.numerics import polynomials
-from mergebarrier.protect.calibration import Inputs, Network, networks, watch
+from mergebarrier.protect.calibration import Inputs, Network, networks, watching
 from mergebarrier.protect.fitted import FittedNetwork
 from mergebarrier.protect.published_class import activations_named, class_entries
 
@@ -116,7 +116,10 @@ def unfold(context: "Context", options: PolynomialOptions) -> "tuple[Unfolding, 
         raise MethodRefused(what, where=_FLAG, remedy="give a longer text, or more pictures")
     module = context.module()
     found = networks(context.architecture, module)
-    watch(module, found, _cut(inputs[:-HELD_OUT]))
+    body = getattr(module, "base_model", module)
+    with torch.no_grad(), watching(found):
+        for batch in _cut(inputs[:-HELD_OUT]):
+            body(**batch)
     tried = [_fit(one, options) for one in found]
     fits = {fit.network.path: fit for fit in tried if len(fit.mid)}
     if not fits:
@@ -195,10 +198,9 @@ def _lost(
             block = FORMS[plan["form"]](plan, plan["blocks"][path])
         block.load_state_dict(dict(fit.published(plan["form"], fit.network.parts)), assign=True)
         made[path] = block.eval().float()
-    watch(module, [fit.network for fit in fits], inputs, counting=True)
     kl = same = total = 0.0
     off = list[float]()
-    with torch.no_grad():
+    with torch.no_grad(), watching([fit.network for fit in fits], counting=True):
         for batch in inputs:
             before = _answers(module, batch)
             with _swapped(module, made):
