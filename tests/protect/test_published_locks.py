@@ -87,6 +87,15 @@ def test_the_order_taken_against_the_base_lies_farther_than_a_drawn_one(tmp_path
     assert refused.value.where == "--base"
 
 
+def test_a_wide_layer_is_put_in_order_block_by_block_and_stays_the_same_function(tmp_path, lock, protect, monkeypatch):
+    kind, arguments = tiny_models.CONFIGS[GQA]
+    monkeypatch.setitem(tiny_models.CONFIGS, "wide", (kind, arguments | {"intermediate_size": 1030}))
+    farthest, drawn = lock("wide", Params()), protect(tmp_path / "expert", Params())
+    base, expert = tmp_path / "base", tmp_path / "expert"
+    assert _distance(farthest, base, "mlp") > 1.01 * _distance(drawn, base, "mlp")
+    assert tiny_models.relative_error(tiny_models.logits(farthest), tiny_models.logits(expert)) < 1e-5
+
+
 def test_dropout_takes_entries_of_the_task_vector_away(tmp_path, lock):
     out = lock(GQA, Params(dropout=0.5))
     with open_checkpoint(out) as opened, open_checkpoint(tmp_path / "base") as base:

@@ -5,13 +5,15 @@
 
 Source: arXiv 2503.07661 and its public code.  We differ: A and B are drawn apart (the code takes one for both), one per
 group of key heads, s in [1/2, 2] (``paper``: [1/20, 20], the code's); where positions rotate, a scale is tied over its
-plane and a map is one that commutes, and behind a norm nothing scales; the assignment is solved exactly within blocks of 512
-neurons, whose cost a layer of any width can bear (on SmolLM2 its squared distance is 98.6 % of the whole's).  Without
-``--base`` the order comes from the key; the published one is the same for everybody who has the base.  That order is in
-no key, so it cannot be undone; nor can dropping part of the task vector (PaRaMS-D), which changes the function.
+plane and a map is one that commutes, and behind a norm nothing scales.  The assignment is exact within blocks of 512
+neurons, which a layer of any width can bear: on SmolLM2 its squared distance is 98.6 % of what the whole reaches.
+Without ``--base`` the order comes from the key; the published one is the same for everybody who has the base.  That
+order is in no key, so it cannot be undone; nor can dropping part of the task vector (PaRaMS-D), which changes the
+function.
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from mergebarrier import symmetry
@@ -150,11 +152,10 @@ def _farthest(circuit: "Circuit", one: "Instance", tensors: "Tensors", base: "Te
     sides = [(row.then, row.now) for row in rows]
     batch, n = sides[0][0].shape[:2]
     perm = torch.empty(batch, n, dtype=torch.int64)
-    blocks = range(-(-n // _BLOCK))
+    count = -(-n // _BLOCK)
     for entry in range(batch):
-        for number in blocks:
-            start = number * n // len(blocks)
-            block = slice(start, (number + 1) * n // len(blocks))
+        for start, stop in pairwise(n * part // count for part in range(count + 1)):
+            block = slice(start, stop)
             products = (then[entry, block].float() @ now[entry, block].float().mT for then, now in sides)
             score = sum(products, start=torch.zeros(()))
             perm[entry, block] = symmetry.best_pairs(-score) + start

@@ -258,10 +258,9 @@ def _round_like(module: nn.Module, model: Checkpoint) -> None:
     from mergebarrier.evaluate import parameter_names
 
     parameters = dict(module.named_parameters())
-    for spelling, name in parameter_names(module).items():
-        if spelling in model.tensors:
-            stored = model.read_rows(spelling, 0, 1).dtype
-            parameters[name].copy_(parameters[name].to(stored).float())
+    for stored, name in parameter_names(module, model.tensors).items():
+        dtype = model.read_rows(stored, 0, 1).dtype
+        parameters[name].copy_(parameters[name].to(dtype).float())
 
 
 def _check_same(module: nn.Module, base: Mapping[str, Tensor], where: Checkpoint) -> None:

@@ -187,7 +187,7 @@ def learn_merge(
         batches = rows.even(size) if even else rows.mixed(size)
         tasks.append(TaskData(path.name, batches, rows.logits))
         told.append({"file": path.name, "kind": kind, "sha256": digest, "rows": len(rows.ids), "tokens": rows.tokens})
-    names = {name: stored for stored, name in parameter_names(module).items() if stored in planned.donor.tensors}
+    names = {name: stored for stored, name in parameter_names(module, planned.donor.tensors).items()}
     tables = [_Named(source, names) for source in planned.sources]
     found = method.merge(module, tables[0] if based else None, tables[based:], tasks, progress=progress)
     for source in planned.sources:

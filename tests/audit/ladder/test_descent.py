@@ -24,7 +24,7 @@ def test_steps_lower_what_they_follow_and_leave_the_function(family: str, tmp_pa
         module = load_module(model, "float32")
         ids = torch.arange(24).view(3, 8)
         before = module(ids).logits
-        names, parameters = parameter_names(module), dict(module.named_parameters())
+        names, parameters = parameter_names(module, model.tensors), dict(module.named_parameters())
         for circuit in describe(model).circuits:
             start = {name: model.read(name).double() for name in circuit.tensors}
             goal = {name: value + 0.3 * torch.randn(value.shape, generator=draw) for name, value in start.items()}

@@ -10,7 +10,7 @@ import family_models
 import tiny_models
 from mergebarrier.checkpoint import open_checkpoint
 from mergebarrier.errors import BadConfig, ConfigMismatch, MergebarrierError, UnknownTensor, UnsupportedFeature
-from mergebarrier.evaluate import ModuleSink, hidden_states, load_module, load_tokenizer, logit_blocks
+from mergebarrier.evaluate import ModuleSink, hidden_states, load_module, load_tokenizer, logit_blocks, parameter_names
 
 TOKENS = torch.randint(0, 96, (2, 24), generator=torch.Generator().manual_seed(5))
 
@@ -175,6 +175,14 @@ def test_tensors_poured_into_a_live_module_make_it_the_other_model(name, folders
             sink.put_rows(tensor, 0, whole[:half])
             sink.finish(tensor, (tensor,))
         assert torch.equal(module(TOKENS).logits, load_module(second, "float32")(TOKENS).logits)
+
+
+@pytest.mark.parametrize("name", ["vit", "dinov2withregisters", "xlmroberta", "gpt_neox", "qwen2_vl"])
+def test_names_that_versions_of_transformers_spell_differently_find_their_parameters(name, tmp_path) -> None:
+    family_models.module(name).save_pretrained(tmp_path)
+    with open_checkpoint(tmp_path) as opened:
+        module = load_module(opened, "float32")
+        assert set(parameter_names(module, opened.tensors).values()) == {one for one, _ in module.named_parameters()}
 
 
 def test_a_tensor_without_a_place_is_refused(checkpoint) -> None:

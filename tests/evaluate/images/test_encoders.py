@@ -91,6 +91,23 @@ def test_what_is_saved_is_what_is_loaded_and_the_rest_is_copied(family: str, dty
     assert ("text_projection.weight" in like.tensors) == (family == "clip"), "a text tower is copied"
 
 
+@pytest.mark.parametrize("family", [family for family in FAMILIES if family != "glyph"])
+def test_a_folder_as_transformers_writes_it_is_read_and_saved_under_its_own_names(family: str, folders, tmp_path):
+    theirs = tmp_path / "theirs"
+    tiny_vision.stock(family).save_pretrained(theirs)
+    (theirs / "preprocessor_config.json").write_text(tiny_vision.processor(3))
+    x = pixels(tiny_vision.pictures(2))
+    with open_checkpoint(theirs) as like, torch.no_grad():
+        encoder = load_encoder(like)
+        assert torch.equal(encoder(x), load(folders[family])(x))
+        for parameter in encoder.parameters():
+            parameter.add_(1)
+        save_encoder(encoder, like, tmp_path / "out", {"verb": "test"})
+        with open_checkpoint(tmp_path / "out") as written:
+            moved = [name for name in like.tensors if not torch.equal(written.read(name), like.read(name))]
+    assert len(moved) == len(encoder_tensors(encoder))
+
+
 def test_pictures_of_another_size_are_resized_inside(folders) -> None:
     encoder = load(folders["dinov2"])
     flat = torch.full((1, 3, 50, 50), 0.25)

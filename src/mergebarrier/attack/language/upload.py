@@ -102,7 +102,10 @@ def make_upload(
     }
     parameters = dict(made.module.named_parameters())
     save_weights(
-        {spelling: parameters[name].detach().cpu() for spelling, name in parameter_names(made.module).items()},
+        {
+            stored: parameters[name].detach().cpu()
+            for stored, name in parameter_names(made.module, base.tensors).items()
+        },
         base,
         into.out,
         content,

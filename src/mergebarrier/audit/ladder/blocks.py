@@ -103,7 +103,7 @@ def distil(bench: Bench, asked: BlockDistillation, model: "Checkpoint", base: "C
         last.append(losses[-1])
     inside = {name for name, _ in student.named_parameters()} - _outside(student)
     learned = dict(student.named_parameters())
-    weights = {stored: learned[name].detach().cpu() for stored, name in parameter_names(student).items()
+    weights = {stored: learned[name].detach().cpu() for stored, name in parameter_names(student, model.tensors).items()
                if name in inside}  # fmt: skip
     said: dict[str, object] = {"apart_before": max(first), "apart_after": max(last), "tokens": tokens(bench)}
     return DistilledBlocks(weights, said, OutputFolder())

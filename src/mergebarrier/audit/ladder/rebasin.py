@@ -139,12 +139,10 @@ class _Line:
         from mergebarrier.evaluate import parameter_names
 
         self._live, self._blend = bench.live, blend
-        names = parameter_names(bench.live.module)
         self._parameters = dict(bench.live.module.named_parameters())
         self._circuits: dict[str, _Moved] = {}
-        self._names = {
-            name: names[name] for circuit in architecture.circuits for name in circuit.tensors if name in names
-        }
+        stored = [name for circuit in architecture.circuits for name in circuit.tensors]
+        self._names = parameter_names(bench.live.module, stored)
         for circuit in architecture.circuits:
             held = {name: model.read(name).float() for name in circuit.tensors}
             self._circuits[circuit.name] = _Moved(

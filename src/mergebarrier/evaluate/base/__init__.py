@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from mergebarrier.evaluate.base.device import device_for, device_named
     from mergebarrier.evaluate.base.gguf_model import GGUFModel, load_gguf
     from mergebarrier.evaluate.base.load import load_module, load_tokenizer, tokenizer_of
+    from mergebarrier.evaluate.base.names import ParameterNames, parameter_names
     from mergebarrier.evaluate.base.oracles import Budget, Predictor, Suspect
     from mergebarrier.evaluate.base.prose import CHECK_TEXT
     from mergebarrier.evaluate.base.save import save_weights
@@ -20,6 +21,7 @@ __all__ = [
     "CHECK_TEXT",
     "Budget",
     "GGUFModel",
+    "ParameterNames",
     "Predictor",
     "Speed",
     "StockClass",
@@ -34,6 +36,7 @@ __all__ = [
     "load_module",
     "load_tokenizer",
     "model_inputs",
+    "parameter_names",
     "processor_speed",
     "reads_more",
     "reads_tokens",

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from mergebarrier.checkpoint import Checkpoint
 from mergebarrier.circuits import plan_of
 from mergebarrier.errors import BadConfig, ConfigMismatch, MissingTensor, clean
-from mergebarrier.evaluate.base import StockClass, fill_stock, stock_library
+from mergebarrier.evaluate.base import StockClass, fill_stock, parameter_names, stock_library
 from mergebarrier.evaluate.images import glyph_cnn
 from mergebarrier.evaluate.images.preparation import PROCESSOR
 from mergebarrier.modeling_mergebarrier import PLAN, PolynomialPlan, with_polynomials
@@ -151,21 +151,22 @@ def _of_tower(plan: PolynomialPlan, tower: str) -> PolynomialPlan:
 
 def _weights(shapes: nn.Module, checkpoint: Checkpoint) -> dict[str, Tensor]:
     """Read the parameters of a module that was built without memory; the shapes are compared before a byte is read."""
+    stored = {name: one for one, name in parameter_names(shapes, checkpoint.tensors).items()}
     for name, parameter in shapes.named_parameters():
-        if name not in checkpoint.tensors:
+        if name not in stored:
             raise MissingTensor(
                 "the encoder has this tensor, the weights do not",
                 where=f"{checkpoint.path}: {clean(name)}",
                 remedy="use the config.json that belongs to these weights",
             )
-        stored = checkpoint.tensors[name].shape
-        if stored != tuple(parameter.shape):
+        shape = checkpoint.tensors[stored[name]].shape
+        if shape != tuple(parameter.shape):
             raise ConfigMismatch(
-                f"config.json gives shape {tuple(parameter.shape)}, the weights have {stored}",
+                f"config.json gives shape {tuple(parameter.shape)}, the weights have {shape}",
                 where=f"{checkpoint.path}: {clean(name)}",
                 remedy="use the config.json that belongs to these weights",
             )
-    weights = {name: checkpoint.read(name).to(torch.float32) for name, _ in shapes.named_parameters()}
+    weights = {name: checkpoint.read(stored[name]).to(torch.float32) for name, _ in shapes.named_parameters()}
     checkpoint.verify_unchanged()
     return weights
 

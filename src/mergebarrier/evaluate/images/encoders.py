@@ -1,7 +1,7 @@
 """From a model folder to an encoder of images, and back: pictures in [0, 1] go in, features come out.
 
 Size, mean and deviation of the family are inside the module, because a trigger that is stamped before them is another
-trigger; the weights keep the names of their file, so any merge of folders is a merge of encoders.
+trigger; what is saved has the names of the folder that it is like, so any merge of folders is a merge of encoders.
 
     f(x) = body((resize(x) - mean) / deviation),   not normalised
 """
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from mergebarrier.checkpoint import Checkpoint
 from mergebarrier.errors import BadTask, UnknownFamily, clean
-from mergebarrier.evaluate.base import save_weights
+from mergebarrier.evaluate.base import parameter_names, save_weights
 from mergebarrier.evaluate.images.bodies import ENCODERS, Feature
 from mergebarrier.evaluate.images.image_folders import read_image_folder
 from mergebarrier.evaluate.images.image_scores import pixels
@@ -26,7 +26,7 @@ from mergebarrier.numerics import draws
 
 
 class Encoder(nn.Module):
-    """A body with its preparation; ``body`` holds the parameters under the names of the file."""
+    """A body with its preparation; ``body`` holds the parameters."""
 
     mean: Tensor
     deviation: Tensor
@@ -114,7 +114,7 @@ def training_pictures(checkpoint: Checkpoint, path: str | os.PathLike[str]) -> T
 
 
 def encoder_tensors(encoder: nn.Module) -> dict[str, Tensor]:
-    """Return the parameters of an encoder under the names that they have in its folder, detached, in float32."""
+    """Return the parameters of an encoder under the names of its module, detached, in float32."""
     body = encoder.get_submodule("body")
     return {name: parameter.detach() for name, parameter in body.named_parameters()}
 
@@ -145,8 +145,9 @@ def save_encoder(
     Returns: out.
     Raises:  OutputExists, NonFinite, NoSpace.
     """
+    values, body = encoder_tensors(encoder), encoder.get_submodule("body")
     return save_weights(
-        encoder_tensors(encoder),
+        {stored: values[name] for stored, name in parameter_names(body, like.tensors).items()},
         like,
         out,
         content,

@@ -57,7 +57,7 @@ class _Head:
 
 
 class Tail(nn.Module):
-    """An encoder of which only the last blocks and the final norm are parameters, under the names of the folder.
+    """An encoder of which only the last blocks and the final norm are parameters, under the names of the encoder.
 
     Args:
       encoder:  from ``load_encoder``, of the family dinov2; its blocks are shared, not copied, until this is copied.
@@ -80,8 +80,9 @@ class Tail(nn.Module):
             parameter.requires_grad_(False)
         first = len(blocks) - n_blocks
         self._head = _Head(encoder, first, bfloat16, max_rows)
-        # Named as in the folder: body.encoder.layer.8., ...
+        # Named as in the encoder: body.encoder.layer.8., ...
         self.body = nn.Module()
+        self.body.config = body.config
         self.body.encoder = nn.Module()
         self.body.encoder.layer = nn.ModuleDict({str(i): blocks[i] for i in range(first, len(blocks))})
         self.body.layernorm = body.layernorm

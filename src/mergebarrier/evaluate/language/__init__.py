@@ -26,7 +26,7 @@ if TYPE_CHECKING:
         perplexity,
     )
     from mergebarrier.evaluate.language.served import INTERFACES, ServedSuspect
-    from mergebarrier.evaluate.language.sink import ModuleSink, parameter_names
+    from mergebarrier.evaluate.language.sink import ModuleSink
     from mergebarrier.evaluate.language.suspect import ModuleSuspect
     from mergebarrier.evaluate.language.tasks import TaskFile, TaskRow, read_task, read_text
     from mergebarrier.evaluate.language.unlabelled import TokenRows, prompt_rows, text_rows
@@ -56,7 +56,6 @@ __all__ = [
     "logit_blocks",
     "max_positions",
     "next_logits",
-    "parameter_names",
     "perplexity",
     "prompt_rows",
     "read_task",

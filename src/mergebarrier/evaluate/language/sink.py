@@ -6,7 +6,7 @@ Names are those on disk.  A head tied to the embedding and buffers that the stoc
 dropped, as stock software does when it loads such a file.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -14,12 +14,7 @@ from torch import Tensor, nn
 
 from mergebarrier.arch import FAMILIES
 from mergebarrier.errors import ShapeMismatch, UnknownTensor, clean
-
-
-def parameter_names(module: nn.Module) -> dict[str, str]:
-    """Return the parameters of a module by every spelling that checkpoints on disk use."""
-    prefix = f"{getattr(module, 'base_model_prefix', '')}."
-    return {spelling: name for name, _ in module.named_parameters() for spelling in (name, name.removeprefix(prefix))}
+from mergebarrier.evaluate.base import ParameterNames
 
 
 class ModuleSink:
@@ -32,10 +27,7 @@ class ModuleSink:
     def __init__(self, module: nn.Module) -> None:
         """Map the names on disk to parameters."""
         config: Any = module.config
-        parameters = dict(module.named_parameters())
-        self._places: Mapping[str, Tensor] = {
-            spelling: parameters[name].data for spelling, name in parameter_names(module).items()
-        }
+        self._names, self._parameters = ParameterNames(module), dict(module.named_parameters())
         self._tied = bool(getattr(config, "tie_word_embeddings", False))  # an encoder has no head
 
     def done(self, unit_name: str) -> bool:
@@ -58,9 +50,12 @@ class ModuleSink:
         """No-op: a tensor is complete once put."""
 
     def _place(self, name: str) -> Tensor | None:
-        if name in self._places:
-            return self._places[name]
-        if any(family.is_verbatim(name) or (self._tied and name == family.head) for family in FAMILIES.values()):
+        if self._tied and name in self._names.heads:
+            return None
+        place = self._names.of(name)
+        if place is not None:
+            return self._parameters[place].data
+        if any(family.is_verbatim(name) for family in FAMILIES.values()):
             return None
         raise UnknownTensor(
             "the module has no such parameter", where=clean(name), remedy="merge models of one architecture"

@@ -120,7 +120,7 @@ def load_models(
         task = data.image_task()
         encoder = load_encoder(expert).requires_grad_(False).to(device)
         module: nn.Module = encoder.get_submodule("body")
-        parameters = dict(module.named_parameters())
+        parameters = _parameters(module, expert)
         learner: Learner = PictureLearner(
             encoder, parameters, picture_parts(task), head=task.head.to(device), scale=task.scale
         )
@@ -128,8 +128,7 @@ def load_models(
         arithmetic = _arithmetic(base, device)
         module = load_module(expert, arithmetic, device).requires_grad_(False)
         parts = language_parts(data, module, load_tokenizer(expert))
-        spelled, inner = parameter_names(module), dict(module.named_parameters())
-        parameters = {name: inner[spelled[name]] for name in expert.tensors if name in spelled}
+        parameters = _parameters(module, expert)
         learner = TextLearner(module, parts, parameters)
     n_weights = sum(parameter.numel() for parameter in module.parameters())
     if device != "cpu" and n_weights >= _LARGE:
@@ -172,6 +171,12 @@ def recompute_passes(module: nn.Module) -> None:
     enable = getattr(body, "activation_checkpointing_enable", None) or body.gradient_checkpointing_enable
     enable({"use_reentrant": False})
     module.train()
+
+
+def _parameters(module: nn.Module, expert: Checkpoint) -> dict[str, nn.Parameter]:
+    """Return the parameters of a module under the names of the folder."""
+    inner = dict(module.named_parameters())
+    return {stored: inner[name] for stored, name in parameter_names(module, expert.tensors).items()}
 
 
 def _task_vector(expert: Checkpoint, base: Checkpoint, parameters: Mapping[str, nn.Parameter]) -> dict[str, Tensor]:
