@@ -177,6 +177,7 @@ def plan_protect(
     base: Model | None = None,
     text: str | os.PathLike[str] | None = None,
     images: str | os.PathLike[str] | None = None,
+    shard_bytes: int | None = None,
     download: bool = False,
 ) -> ProtectPlan:
     """Return what ``protect`` would do, after the checks that need no weights."""
@@ -186,7 +187,9 @@ def plan_protect(
         if anchor is not None:
             verbs.check_realign(source, anchor)
         pictures = _pictures(source, images)
-        plan = verbs.dry_run(source, method or Exact(), base=anchor, text=_words(text), images=pictures)
+        plan = verbs.dry_run(
+            source, method or Exact(), base=anchor, text=_words(text), images=pictures, shard_bytes=shard_bytes
+        )
     return ProtectPlan(**plan)
 
 

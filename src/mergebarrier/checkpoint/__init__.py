@@ -61,7 +61,7 @@ if TYPE_CHECKING:
         validate_header,
         walk,
     )
-    from mergebarrier.checkpoint.write import OutputFolder, Writer, layout_like, modeling_code, remove_tree
+    from mergebarrier.checkpoint.write import OutputFolder, Writer, layout_like, modeling_code, remove_tree, sharded
 
 __all__ = [
     "ADAPTER_CONFIG",
@@ -119,6 +119,7 @@ __all__ = [
     "read_small",
     "read_tensor_file",
     "remove_tree",
+    "sharded",
     "split_reference",
     "tensor_file_bytes",
     "validate_header",

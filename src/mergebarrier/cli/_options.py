@@ -43,6 +43,7 @@ __all__ = [
     "keep_freed_memory",
     "output_options",
     "set_threads",
+    "shards_option",
     "threads_option",
     "writer_options",
 ]
@@ -85,6 +86,7 @@ class WriterOptions:
       threads:       of the numeric libraries, already set.
       workers:       units of work done in parallel; never changes the result.
       max_ram_bytes: the memory budget, None for the default of the executor.
+      shard_bytes:   fill files of weights to this size, where the verb has ``shards_option``.
     """
 
     out: Path | None
@@ -95,6 +97,7 @@ class WriterOptions:
     threads: int
     workers: int
     max_ram_bytes: int | None
+    shard_bytes: int | None = None
 
     @property
     def folder(self) -> Path:
@@ -106,9 +109,8 @@ class WriterOptions:
         """Return what the functions of the front door take."""
         from mergebarrier.api import WriteOptions
 
-        return WriteOptions(
-            resume=self.resume, overwrite=self.overwrite, workers=self.workers, max_ram_bytes=self.max_ram_bytes
-        )
+        names = ("resume", "overwrite", "workers", "max_ram_bytes", "shard_bytes")
+        return built(WriteOptions, {name: getattr(self, name) for name in names})
 
 
 def output_options(function: _Verb) -> _Verb:
@@ -139,6 +141,11 @@ def output_options(function: _Verb) -> _Verb:
 
 download_option: Final = click.option(
     "--download", is_flag=True, help="Download models OWNER/NAME[@REVISION] that are not in the Hugging Face cache."
+)
+
+
+shards_option: Final = click.option(
+    "--max-shard-size", "shard_bytes", type=SIZE, metavar="SIZE", help="Fill files of weights to this size."
 )
 
 
@@ -201,14 +208,7 @@ def writer_options(
     # A default of None would count as a value, and ``-o`` would no longer be asked for.
     without = {"required": require_out} if default is None else {"default": default, "show_default": True}
 
-    @click.option(
-        "-o",
-        "--out",
-        type=click.Path(path_type=Path),
-        metavar=metavar,
-        help=what,
-        **without,
-    )
+    @click.option("-o", "--out", type=MODEL, metavar=metavar, help=what, **without)
     @click.option("--resume", is_flag=True, help="Continue an unfinished run.")
     @click.option("--overwrite", is_flag=True, help="Replace an output that exists.")
     @click.option("--dry-run", is_flag=True, help="Print what would be done; write nothing.")
@@ -225,7 +225,7 @@ def writer_options(
     @threads_option
     @functools.wraps(inner)
     def verb(*args: object, **kwargs: object) -> object:
-        given = {field.name: kwargs.pop(field.name) for field in dataclasses.fields(WriterOptions)}
+        given = {one.name: kwargs.pop(one.name) for one in dataclasses.fields(WriterOptions) if one.name in kwargs}
         writer = built(WriterOptions, {**given, "workers": given["workers"] or given["threads"]})
         if writer.resume and writer.overwrite:
             raise UsageError("--resume and --overwrite exclude each other", remedy="give one of them")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from mergebarrier.cli._options import MODEL, WriterOptions, output_options, writer_options
+from mergebarrier.cli._options import MODEL, WriterOptions, output_options, shards_option, writer_options
 from mergebarrier.cli._output import Output
 
 __all__ = ["command"]
@@ -19,6 +19,7 @@ __all__ = ["command"]
     show_default=True,
     help="Of the weights; auto keeps the file's, and takes bfloat16 where it is quantised.",
 )
+@shards_option
 @writer_options
 @output_options
 def command(file: Path, dtype: str, writer: WriterOptions, output: Output) -> None:

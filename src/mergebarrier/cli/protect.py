@@ -6,7 +6,14 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from mergebarrier.cli._options import MODEL, WriterOptions, download_option, output_options, writer_options
+from mergebarrier.cli._options import (
+    MODEL,
+    WriterOptions,
+    download_option,
+    output_options,
+    shards_option,
+    writer_options,
+)
 from mergebarrier.cli._output import Output
 from mergebarrier.cli._parameters import chosen, flag_in, parameter_options
 from mergebarrier.errors import UsageError
@@ -76,6 +83,7 @@ _TRAINED: Final = ", ".join(TRAINED)
 @click.option("--device", metavar="auto|cpu|cuda[:N]", help="Trained methods: where to train.  [default: cpu]")
 @parameter_options(_METHODS)
 @download_option
+@shards_option
 @writer_options
 @output_options
 def command(
@@ -120,7 +128,10 @@ def command(
     if key_path is not None and not protection.keyed:
         raise UsageError(f"{method} has no key", where="--key", remedy="leave --key out")
     if writer.dry_run:
-        plan = plan_protect(model, method=protection, base=base, text=text, images=images, download=download)
+        plan = plan_protect(
+            model, method=protection, base=base, text=text, images=images, shard_bytes=writer.shard_bytes,
+            download=download,
+        )  # fmt: skip
         output.plan(plan)
         return
     with output.progress("protecting") as progress:

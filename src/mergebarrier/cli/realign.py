@@ -5,7 +5,14 @@ from pathlib import Path
 
 import click
 
-from mergebarrier.cli._options import MODEL, WriterOptions, download_option, output_options, writer_options
+from mergebarrier.cli._options import (
+    MODEL,
+    WriterOptions,
+    download_option,
+    output_options,
+    shards_option,
+    writer_options,
+)
 from mergebarrier.cli._output import Output
 from mergebarrier.cli._parameters import chosen, parameter_options
 from mergebarrier.errors import clean
@@ -31,6 +38,7 @@ _PURPOSE = "Purpose: audit a protection of your own, or of a model whose licence
 )
 @parameter_options(REALIGNMENTS)
 @download_option
+@shards_option
 @writer_options
 @output_options
 def command(

@@ -4,7 +4,14 @@ from pathlib import Path
 
 import click
 
-from mergebarrier.cli._options import MODEL, WriterOptions, download_option, output_options, writer_options
+from mergebarrier.cli._options import (
+    MODEL,
+    WriterOptions,
+    download_option,
+    output_options,
+    shards_option,
+    writer_options,
+)
 from mergebarrier.cli._output import Output
 from mergebarrier.errors import clean
 
@@ -28,6 +35,7 @@ __all__ = ["command"]
     help="The copy that `protect` kept beside the key.  [default: of MODEL]",
 )
 @download_option
+@shards_option
 @writer_options
 @output_options
 def command(

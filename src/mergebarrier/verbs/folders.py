@@ -24,6 +24,7 @@ from mergebarrier.checkpoint import (
     open_adapter,
     open_checkpoint,
     read_manifest,
+    sharded,
     split_reference,
 )
 from mergebarrier.checkpoint.bytes import content_digest
@@ -118,6 +119,7 @@ class OutputOptions:
       workers:       circuits at once; never changes a byte.
       max_ram_bytes: memory budget, None for the default.
       progress:      called with (bytes done, bytes in all).
+      shard_bytes:   fill files of weights to this size; None for those of the input.
     """
 
     out: Path
@@ -126,6 +128,7 @@ class OutputOptions:
     workers: int = 1
     max_ram_bytes: int | None = None
     progress: Progress | None = None
+    shard_bytes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -213,10 +216,7 @@ def carried(facts: "ProtectFacts | UnprotectFacts | RealignFacts", card: bytes, 
 
 
 def hashed(source: Checkpoint, hashing: str) -> dict[str, object]:
-    """Return the digests of a model's content.
-
-    Digests of its files would say no more about the weights, and cost a second hash of every byte.
-    """
+    """Return the digests of a model's content; those of its files would cost a second hash, and say no more."""
     return {"content_digest": source.content_digest(hashing=hashing), "tensors": source.digests(hashing=hashing)}
 
 
@@ -250,7 +250,7 @@ def write_circuits(
         source.stream()
     writer = Writer.create(
         into.out,
-        output.layout or layout_like(donor),
+        sharded(output.layout or layout_like(donor), into.shard_bytes),
         plan={name: value for name, value in facts.items() if name != "diagnostics"},
         inputs=[folder for source in sources for folder in source.folders],
         resume=into.resume,

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from mergebarrier.checkpoint import GGUFHeader, OutTensor, Writer, read_gguf_header, read_manifest
+from mergebarrier.checkpoint import GGUFHeader, OutTensor, Writer, read_gguf_header, read_manifest, sharded
 from mergebarrier.checkpoint.bytes import FLOAT_NAMES, TORCH
 from mergebarrier.errors import ChangedDuringRun
 from mergebarrier.evaluate import load_gguf
@@ -83,7 +83,14 @@ def import_gguf(file: Path, into: OutputOptions, *, dtype: str = "auto") -> Impo
             }
         ],
     }
-    writer = Writer.create(into.out, layout, plan=content, inputs=[], resume=into.resume, overwrite=into.overwrite)
+    writer = Writer.create(
+        into.out,
+        sharded(layout, into.shard_bytes),
+        plan=content,
+        inputs=[],
+        resume=into.resume,
+        overwrite=into.overwrite,
+    )
     with closing(writer):
         with writer.attempt():
             for done, (name, tensor) in enumerate(tensors.items(), start=1):

@@ -5,7 +5,7 @@ from functools import cache, cached_property
 from typing import TYPE_CHECKING, TypedDict, cast
 
 from mergebarrier import __version__
-from mergebarrier.checkpoint import MANIFEST_NAME, PLAIN_TYPES, Checkpoint, read_manifest
+from mergebarrier.checkpoint import MANIFEST_NAME, PLAIN_TYPES, Checkpoint, layout_like, read_manifest, sharded
 from mergebarrier.checkpoint.bytes import ROUNDOFF
 from mergebarrier.checkpoint.files import ProtectContent
 from mergebarrier.circuits import Architecture, Circuit, describe
@@ -122,17 +122,19 @@ def dry_run(
     base: Checkpoint | None = None,
     text: str | None = None,
     images: "Tensor | None" = None,
+    shard_bytes: int | None = None,
 ) -> Intended:
-    """Return what ``protect`` would do: circuits, bytes, effective parameters."""
+    """Return what ``protect`` would do: circuits, what is written, effective parameters."""
     architecture, prepared = prepare(source, protection, base=base, text=text, images=images)
+    layout = sharded(prepared.layout or layout_like(source), shard_bytes)
     return {
         "method": protection.name,
         "family": architecture.family,
         "parameters": _in_manifest(protection, prepared),
         "circuits": len(architecture.circuits),
-        "tensors": len(source.tensors),
-        "bytes": sum(info.nbytes for info in source.tensors.values()),
-        "files": tuple(shard.name for shard in source.shards),
+        "tensors": len(layout),
+        "bytes": sum(tensor.nbytes for tensor in layout),
+        "files": tuple(dict.fromkeys(tensor.shard for tensor in layout)),
     }
 
 

@@ -94,19 +94,21 @@ def _folder(text: str, download: bool) -> Path:
 
 @dataclass(frozen=True, kw_only=True)
 class WriteOptions:
-    """How a folder is written; nothing here changes a byte of it.
+    """How a folder is written; nothing here changes a weight of it.
 
     Args:
       resume:        continue the unfinished run in ``<folder>.partial``.
       overwrite:     replace an output that exists.
       workers:       circuits worked on at once.
       max_ram_bytes: the memory budget, None for the default.
+      shard_bytes:   fill files of weights to this size; None for those of the input.
     """
 
     resume: bool = False
     overwrite: bool = False
     workers: int = 1
     max_ram_bytes: int | None = None
+    shard_bytes: int | None = None
 
     def into(self, out: str | os.PathLike[str], progress: Progress | None) -> OutputOptions:
         """Return what the verbs take."""
@@ -117,6 +119,7 @@ class WriteOptions:
             workers=self.workers,
             max_ram_bytes=self.max_ram_bytes,
             progress=progress,
+            shard_bytes=self.shard_bytes,
         )
 
 

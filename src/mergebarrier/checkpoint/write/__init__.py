@@ -7,7 +7,7 @@ from mergebarrier import lazy
 if TYPE_CHECKING:
     from mergebarrier.checkpoint.write.claim import remove_tree
     from mergebarrier.checkpoint.write.folder import OutputFolder, modeling_code
-    from mergebarrier.checkpoint.write.layout import layout_like
+    from mergebarrier.checkpoint.write.layout import layout_like, sharded
     from mergebarrier.checkpoint.write.writer import Writer
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "layout_like",
     "modeling_code",
     "remove_tree",
+    "sharded",
 ]
 
 lazy.open_door(__name__)

@@ -18,6 +18,7 @@ import json
 import os
 import stat
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from mergebarrier import __version__
@@ -45,6 +46,26 @@ _ZEROS = bytes(1 << 22)
 def layout_like(checkpoint: Checkpoint) -> tuple[OutTensor, ...]:
     """Return the layout of an input: same names, dtypes, shapes, shards and offset order."""
     return tuple(OutTensor(t.name, t.dtype, t.shape, t.shard) for t in checkpoint.tensors.values())
+
+
+def sharded(layout: Sequence[OutTensor], most: int | None, sizes: Sequence[int] | None = None) -> tuple[OutTensor, ...]:
+    """Return a layout whose shards are filled, in its order, to a size; a tensor that is larger has one of its own.
+
+    Args:
+      layout: of an output.
+      most:   bytes of a shard, or what ``sizes`` counts; None leaves the shards as they are.
+      sizes:  one per tensor.
+    """
+    if most is None:
+        return tuple(layout)
+    filled, numbers, number = 0, list[int](), 1
+    for size in sizes or [tensor.nbytes for tensor in layout]:
+        if filled and filled + size > most:
+            number, filled = number + 1, 0
+        filled += size
+        numbers.append(number)
+    files = [f"model-{n:05d}-of-{number:05d}.safetensors" if number > 1 else "model.safetensors" for n in numbers]
+    return tuple(replace(tensor, shard=file) for tensor, file in zip(layout, files, strict=True))
 
 
 def plan_shards(layout: Sequence[OutTensor]) -> tuple[tuple[Shard, bytes], ...]:

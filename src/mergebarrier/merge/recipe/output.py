@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 def layout_of(tensors: "Mapping[str, TensorPlan]", donor: "Checkpoint", allowed: Allowed) -> "tuple[OutTensor, ...]":
     """Fill shards of a size; without one take the donor's, or fill to its largest where the tensors are others."""
-    from mergebarrier.checkpoint import OutTensor
+    from mergebarrier.checkpoint import OutTensor, sharded
 
     def out(name: str, shard: str) -> OutTensor:
         return OutTensor(name, tensors[name].stored, tensors[name].target.inputs[0].info.shape, shard)
@@ -53,15 +53,8 @@ def layout_of(tensors: "Mapping[str, TensorPlan]", donor: "Checkpoint", allowed:
     if most is None and len(donor.shards) == 1:
         return tuple(out(name, "model.safetensors") for name in tensors)
     limit = most or max(shard.size_bytes for shard in donor.shards)
-    filled, numbers, number = 0, list[int](), 1
-    sizes = [prod(one.shape) if allowed.shard_parameters else one.nbytes for one in (out(name, "") for name in tensors)]
-    for size in sizes:
-        if filled and filled + size > limit:
-            number, filled = number + 1, 0
-        filled += size
-        numbers.append(number)
-    files = [f"model-{n:05d}-of-{number:05d}.safetensors" if number > 1 else "model.safetensors" for n in numbers]
-    return tuple(out(name, file) for name, file in zip(tensors, files, strict=True))
+    layout = [out(name, "") for name in tensors]
+    return sharded(layout, limit, [prod(one.shape) for one in layout] if allowed.shard_parameters else None)
 
 
 def config_of(
