@@ -14,7 +14,7 @@ from mergebarrier.numerics import wilson
 RESULTS = Path(__file__).parent / "results"
 MERGES = ("linear", "task_arithmetic", "ties", "dare_linear", "dare_ties", "slerp")
 AT_ONE, SPECIFIC = "coefficient 1", "its own attack"
-ATTACKS = ("aga", "aga-matched", "gaugefix")
+ATTACKS = ("aga", "aga-matched", "gaugefix", "rebasin")
 Figures = dict[str, Any]
 
 

@@ -90,6 +90,7 @@ GRID: Mapping[str, Sequence[float]] = {
 COLUMNS = (
     ("alone", "task_arithmetic", AT_ONE, "aga", "gaugefix", SPECIFIC),
     ("linear", "ties", "slerp", "dare_linear", "dare_ties", "aga-matched"),
+    ("rebasin",),
 )
 
 

@@ -76,7 +76,7 @@ class Size:
     keys: int
     lines: Sequence[str] = tuple(LINES)
     merges: Sequence[str] = tuple(MERGES)
-    attacks: Sequence[str] = (*ATTACKS, SPECIFIC)
+    attacks: Sequence[str] = (*ATTACKS[:3], SPECIFIC)
 
 
 SIZES: Mapping[str, Size] = {
