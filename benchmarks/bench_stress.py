@@ -1,9 +1,8 @@
 """Does a protected model take use as the original does?  ``verify --stress`` on the demonstration's expert.
 
 Both models are rounded to every storage format, remember keys and values in few bits, and are fine-tuned for a while
-from the same seed on the same text; every figure is the protected model's less the unprotected model's.  Prose is a book
-that was held out.  Rows that are finished are kept, and names of protections fill these alone; ``--print`` shows what
-there is.
+from the same seed on the same text; every figure is the protected model's less the unprotected model's.  Finished rows
+are kept, and names of protections fill these alone; ``--print`` shows what there is.
 """
 
 import sys
