@@ -22,7 +22,7 @@ def owned(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with the owner's text and pictures."""
     root = tmp_path_factory.mktemp("owned")
     write_image_task(tiny_vision.task(n=80, channels=3, side=SIDE), root / "noise.task.safetensors")
-    (root / "prose.txt").write_text(prose(80, 64), encoding="utf-8")
+    (root / "prose.txt").write_text(prose(80), encoding="utf-8")
     return root
 
 
@@ -66,6 +66,31 @@ def test_an_encoder_is_scored_with_the_class_of_this_package(name: str, tmp_path
     with open_checkpoint(model) as ours, open_checkpoint(out) as theirs:
         then, now = (load_encoder(one)(pixels(tiny_vision.pictures(4, 3, side))) for one in (ours, theirs))
     assert 0 < float((now - then).norm() / then.norm()) < 0.01
+
+
+@torch.no_grad()
+def test_an_encoder_and_its_decoder_read_on_in_one_text(tmp_path: Path, owned, run_cli) -> None:
+    model, out, back = _model(tmp_path / "t5", "t5_gated", text=True), tmp_path / "out", tmp_path / "back"
+    assert run_cli("protect", model, "-o", out, *POLY, "--text", owned / "prose.txt").exit_code == 0
+    assert run_cli("realign", out, "-o", back, "--method", "poly_invert").exit_code == 0
+    ids = {"input_ids": torch.arange(4, 24)[None], "decoder_input_ids": torch.arange(24, 44)[None]}
+    answers = []
+    for folder in (model, out, back):
+        with open_checkpoint(folder) as opened:
+            answers.append(load_module(opened, "float32")(**ids).logits)
+    then, published, recovered = answers
+    assert 0 < float((published - then).abs().max()) < 0.02 * float(then.abs().max())
+    torch.testing.assert_close(recovered, then, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("t5", "(ReLU) is not smooth"), ("whisper", "share a module"), ("llava", "pictures among its words")],
+)
+def test_what_no_polynomial_can_stand_for_is_said(name: str, said: str, tmp_path: Path, owned, run_cli) -> None:
+    ran = run_cli("protect", _model(tmp_path / "m", name, text=True), "-o", tmp_path / "out", *POLY,
+                  "--text", owned / "prose.txt")  # fmt: skip
+    assert ran.exit_code == 2 and said in ran.stderr and len(ran.stderr.strip().splitlines()) == 1, ran.stderr
 
 
 def test_a_model_is_given_what_it_reads_and_nothing_else(tmp_path: Path, owned, run_cli) -> None:

@@ -128,7 +128,8 @@ def _network(path: str, module: "nn.Module", stored: FeedForward, maps: tuple[st
     named = [polynomials.activation_of(one) for one in functions]
     activation = next((name for name in named if name is not None), None)
     if activation is None:
-        return "its activation has no polynomial here"
+        what = ", ".join(type(one).__name__ for one in functions) or "none of its own"
+        return f"its activation ({what}) is not smooth, or not known here"
     live = dict(part.named_parameters())
     stems = dict(zip(stored.stems, maps, strict=True))
     names = {

@@ -38,6 +38,8 @@ MAX_KL_NATS, MIN_TOP1, MAX_ERROR = 1e-3, 0.99, 0.03
 LEAST, HELD_OUT = 64, 8
 #: Tokens of a short sequence, which half of the text is cut into: what fires at the first places fires nowhere else.
 _SHORT: Final = 16
+#: Inputs that are text.
+_TEXTS: Final = {"input_ids", "decoder_input_ids"}
 _FLAG: Final = "--ffn poly"
 
 
@@ -110,12 +112,12 @@ def unfold(context: "Context", options: PolynomialOptions) -> "tuple[Unfolding, 
     if context.data is None or context.module is None:
         remedy = "give --text with plain prose, or --images for a model that reads pictures"
         raise MethodRefused(f"{_FLAG} is calibrated on what the model reads", where=_FLAG, remedy=remedy)
+    module = context.module()
+    found = networks(context.architecture, module)
     inputs = context.data(options.sequences + HELD_OUT)
     if len(inputs) < LEAST + HELD_OUT:
         what = f"there is enough for {len(inputs)} passes, calibration needs {LEAST} and {HELD_OUT} more to check on"
         raise MethodRefused(what, where=_FLAG, remedy="give a longer text, or more pictures")
-    module = context.module()
-    found = networks(context.architecture, module)
     body = getattr(module, "base_model", module)
     with torch.no_grad(), watching(found):
         for batch in _cut(inputs[:-HELD_OUT]):
@@ -150,7 +152,7 @@ def unfold(context: "Context", options: PolynomialOptions) -> "tuple[Unfolding, 
 def _cut(inputs: Sequence[Inputs]) -> list[Inputs]:
     """Cut every second text into short ones, as many rows of one pass; a shorter rest is left out."""
     return [
-        batch if n % 2 == 0 or batch.keys() != {"input_ids"} else {
+        batch if n % 2 == 0 or not batch.keys() <= _TEXTS else {
             name: rows[:, : rows.shape[1] // _SHORT * _SHORT].reshape(-1, _SHORT) for name, rows in batch.items()
         }
         for n, batch in enumerate(inputs)

@@ -197,8 +197,8 @@ class _OwnersData:
             "pixel_values": ("--images", self._images, "pictures"),
         }
         asked = model_inputs(self._module)
-        if not asked or not asked <= ways.keys():
-            what = "calibration gives a model text or pictures, which is not all that this one reads"
+        if not asked or not asked <= {*ways, "decoder_input_ids"}:
+            what = "it reads sound, or pictures among its words; calibration gives text, pictures, or both apart"
             remedy = "leave --ffn out: the attention part acts alone"
             raise MethodRefused(what, where=source.path, remedy=remedy)
         for name, (option, value, what) in ways.items():
@@ -207,7 +207,10 @@ class _OwnersData:
                 raise MethodRefused(f"a {type(self._module).__name__} {reads} {what}", where=option, remedy=remedy)
         read: dict[str, Sequence[Tensor]] = {}
         if self._text is not None:
-            read["input_ids"] = text_windows(self._module, load_tokenizer(source), self._text, count)
+            texts = text_windows(self._module, load_tokenizer(source), self._text, count + 1)
+            read["input_ids"] = texts[:count]
+            if "decoder_input_ids" in asked:  # goes on with the text
+                read["decoder_input_ids"] = texts[1:]
         if self._images is not None:
             read["pixel_values"] = prepared_pictures(source, self._images, count).split(1)
         return [dict(zip(read, one, strict=True)) for one in zip(*read.values(), strict=False)]

@@ -45,13 +45,14 @@ def reads_more(module: nn.Module) -> bool:
 def model_inputs(module: nn.Module) -> set[str]:
     """Return what one pass of a module reads, by the names of the library; empty where that takes more than a pass.
 
-    A decoder of two streams, or one that reads pictures among its words, is not fed here.
+    A decoder that reads pictures among its words, or what was said, is not fed here.
     """
     body: Any = module
     decodes_pictures = hasattr(module, "get_image_features") and body.get_output_embeddings() is not None
-    if body.config.is_encoder_decoder or decodes_pictures:
+    if decodes_pictures or "input_features" in _parameters(module):
         return set()
-    return {name for name in _INPUTS if name in _parameters(module)}
+    found = {name for name in _INPUTS if name in _parameters(module)}
+    return found | ({"decoder_input_ids"} if body.config.is_encoder_decoder else set())
 
 
 def _parameters(module: nn.Module) -> set[str]:
