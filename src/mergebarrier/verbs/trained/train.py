@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, cast
 import torch
 from torch import Tensor
 
-from mergebarrier.checkpoint import ADAPTER_CONFIG, AdaptedCheckpoint, Checkpoint, Writer, read_manifest, sharded
+from mergebarrier.checkpoint import ADAPTER_CONFIG, AdaptedCheckpoint, Checkpoint, Writer, read_manifest
 from mergebarrier.errors import BadTask, MergebarrierError, MethodRefused, UsageError
 from mergebarrier.evaluate import device_named
 from mergebarrier.parameters import parameters_of
@@ -102,15 +102,12 @@ def train_protection(
     check_siblings(siblings, request)
     check_models(expert, base, siblings)
     low_rank, device = request.low_rank(expert), device_named(request.device)
-    if low_rank and into.shard_bytes is not None:
-        raise UsageError("an adapter is one file", where="--max-shard-size", remedy="leave it out")
     models = load_models(expert, base, siblings, request.data, device)
     vector = models.vector(low_rank=low_rank, rank=request.method.rank, seed=request.seed)
     ranks = {name: b.shape[1] for name, (b, _) in vector.factors().items()} if isinstance(vector, LowRankVector) else {}
     facts = _facts(models, siblings, request, ranks)
-    layout = (
-        written.adapter_layout(models, ranks) if low_rank else sharded(written.model_layout(models), into.shard_bytes)
-    )
+    most = into.shard_bytes
+    layout = written.adapter_layout(models, ranks, most) if low_rank else written.model_layout(models, most)
     inputs = [folder for model in (expert, base, *siblings) for folder in model.folders]
     files = LoopFiles(into.out, cast("Mapping[str, object]", facts))
     writer = Writer.create(into.out, layout, plan=facts, inputs=inputs, resume=into.resume, overwrite=into.overwrite)

@@ -18,9 +18,11 @@ from mergebarrier.checkpoint import (
     Writer,
     layout_like,
     read_manifest,
+    sharded,
 )
 from mergebarrier.checkpoint.bytes import content_digest
 from mergebarrier.checkpoint.files import OWNERS_COLUMNS, owners_rows
+from mergebarrier.errors import UsageError
 from mergebarrier.lineage import CARD
 from mergebarrier.merge.adapters import dump, factor_names
 from mergebarrier.verbs.folders import carried, environment, parts_of
@@ -41,8 +43,10 @@ What was done stands in `mergebarrier.json`; the content digest (SHA-256) of the
 merge an attacker recovers is measured by `mergebarrier audit`, and claimed by no line of this card."""
 
 
-def adapter_layout(models: "TrainedModels", ranks: Mapping[str, int]) -> tuple[OutTensor, ...]:
-    """Return the tensors of an adapter, A before B."""
+def adapter_layout(models: "TrainedModels", ranks: Mapping[str, int], most: int | None) -> tuple[OutTensor, ...]:
+    """Return the tensors of an adapter, A before B; UsageError for a size of its files."""
+    if most is not None:
+        raise UsageError("an adapter is one file", where="--max-shard-size", remedy="leave it out")
     found = []
     for name, rank in ranks.items():
         module, turned = models.modules[name]
@@ -87,9 +91,9 @@ def adapter_config(models: "TrainedModels", ranks: Mapping[str, int]) -> bytes:
     })  # fmt: skip
 
 
-def model_layout(models: "TrainedModels") -> tuple[OutTensor, ...]:
-    """Return the layout of the expert."""
-    return layout_like(models.expert)
+def model_layout(models: "TrainedModels", most: int | None) -> tuple[OutTensor, ...]:
+    """Return the layout of the expert, in its files or in those of a size."""
+    return sharded(layout_like(models.expert), most)
 
 
 @torch.no_grad()
