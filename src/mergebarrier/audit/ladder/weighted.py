@@ -75,7 +75,8 @@ def weighted_gauge(
 
     bench.live.load(model)
     seen = moments(bench)
-    stored = {name: seen[inside] for name, inside in parameter_names(bench.live.module).items() if inside in seen}
+    names = parameter_names(bench.live.module, model.tensors)
+    stored = {name: seen[inside] for name, inside in names.items() if inside in seen}
     gauge: dict[str, Elements] = {}
     for circuit in architecture.circuits:
         axes = {one: circuit.axis(one) for one in circuit.instances}

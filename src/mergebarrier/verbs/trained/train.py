@@ -96,8 +96,7 @@ def train_protection(
       into:     where to; its progress counts steps.
       say:      called with one line per look at the owner's loss.
     Returns: the content of the manifest.
-    Raises:  MethodRefused (nothing to protect, a budget that no step meets), BadTask, BadText, Diverged, UsageError,
-             CheckpointError; nothing is finalised then.
+    Raises:  MethodRefused, BadTask, BadText, Diverged, UsageError, CheckpointError; nothing is finalised then.
     """
     check_siblings(siblings, request)
     check_models(expert, base, siblings)
@@ -106,8 +105,7 @@ def train_protection(
     vector = models.vector(low_rank=low_rank, rank=request.method.rank, seed=request.seed)
     ranks = {name: b.shape[1] for name, (b, _) in vector.factors().items()} if isinstance(vector, LowRankVector) else {}
     facts = _facts(models, siblings, request, ranks)
-    most = into.shard_bytes
-    layout = written.adapter_layout(models, ranks, most) if low_rank else written.model_layout(models, most)
+    layout = written.layout(models, ranks if low_rank else None, into.shard_bytes)
     inputs = [folder for model in (expert, base, *siblings) for folder in model.folders]
     files = LoopFiles(into.out, cast("Mapping[str, object]", facts))
     writer = Writer.create(into.out, layout, plan=facts, inputs=inputs, resume=into.resume, overwrite=into.overwrite)

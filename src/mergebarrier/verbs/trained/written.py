@@ -43,8 +43,10 @@ What was done stands in `mergebarrier.json`; the content digest (SHA-256) of the
 merge an attacker recovers is measured by `mergebarrier audit`, and claimed by no line of this card."""
 
 
-def adapter_layout(models: "TrainedModels", ranks: Mapping[str, int], most: int | None) -> tuple[OutTensor, ...]:
-    """Return the tensors of an adapter, A before B; UsageError for a size of its files."""
+def layout(models: "TrainedModels", ranks: Mapping[str, int] | None, most: int | None) -> tuple[OutTensor, ...]:
+    """Return the layout of the expert, or, given ranks, that of an adapter, A before B; UsageError for its size."""
+    if ranks is None:
+        return sharded(layout_like(models.expert), most)
     if most is not None:
         raise UsageError("an adapter is one file", where="--max-shard-size", remedy="leave it out")
     found = []
@@ -89,11 +91,6 @@ def adapter_config(models: "TrainedModels", ranks: Mapping[str, int]) -> bytes:
         "init_lora_weights": True,
         "inference_mode": True,
     })  # fmt: skip
-
-
-def model_layout(models: "TrainedModels", most: int | None) -> tuple[OutTensor, ...]:
-    """Return the layout of the expert, in its files or in those of a size."""
-    return sharded(layout_like(models.expert), most)
 
 
 @torch.no_grad()
