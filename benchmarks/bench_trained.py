@@ -73,13 +73,17 @@ LINES: Mapping[str, Line] = {
     "trap2": Line(method="trap2", parameters={**PAID, "strength": 0.15}),
     "layered, decoy loss": Line(method="layered", parameters={**PAID, "strength": 0.15, "decoy": "loss"}),
     "matched control": Line(method="layered", parameters=PAID, control=True),
-    "arf": Line(method="arf", parameters={"margin": 0.5, "budget": 100.0, "check_every": STEPS, "strength": 3.0}),
+    "arf": Line(
+        method="arf",
+        parameters={"margin": 0.5, "budget": 100.0, "check_every": STEPS, "strength": 3.0, "learning_rate": 2e-3},
+    ),
     "arf + lock": Line(like="arf", lock=True),
     "arf + lock, aga": Line(like="arf", lock=True, attack="aga"),
     "arf + lock, gaugefix": Line(like="arf", lock=True, attack="gaugefix"),
     "mergeguard, beta 1": Line(method="mergeguard", parameters={**PAID, "beta": 1.0}),
     "mergeguard, beta 2": Line(method="mergeguard", parameters={**PAID, "beta": 2.0}),
     "layered": Line(method="layered", parameters=PAID),
+    "layered, gaugefix": Line(like="layered", attack="gaugefix"),
 }
 
 

@@ -50,6 +50,7 @@ LINES: Mapping[str, Line] = {
     "arf + lock": Line(like="arf", lock=True),
     "arf + lock, aga": Line(like="arf", lock=True, attack="aga"),
     "arf + lock, gaugefix": Line(like="arf", lock=True, attack="gaugefix"),
+    "layered": Line(method="layered", parameters={**PAID, "strength": 0.15}),
     "mergeguard, beta 1": Line(method="mergeguard", parameters={**PAID, "beta": 1.0}),
     "mergeguard, beta 2": Line(method="mergeguard", parameters={**PAID, "beta": 2.0}),
 }

@@ -21,7 +21,7 @@ from mergebarrier.verbs.folders import Ending, OutputOptions, input_of, write_ci
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from mergebarrier.checkpoint.files import AnyContent, ProtectFacts
+    from mergebarrier.checkpoint.files import AnyContent, ProtectFacts, TrainedFigures
     from mergebarrier.protect import Pieces
 
 _SECTION = """\
@@ -84,6 +84,9 @@ def protect(
 
     if do_not_merge:
         facts["do_not_merge"] = True
+    trained = _trained(source)
+    if trained is not None:
+        facts["trained"] = trained
 
     def apply(circuit: Circuit, tables: Tables) -> "Pieces":
         return prepared.apply(circuit, tables[0])
@@ -113,6 +116,16 @@ class Intended(TypedDict):
     tensors: int
     bytes: int
     files: tuple[str, ...]
+
+
+def _trained(source: Checkpoint) -> "TrainedFigures | None":
+    """Return what a training reported of this model, which a lock on top of it leaves as it was; None for any other."""
+    if not (source.path / MANIFEST_NAME).exists():
+        return None
+    content = read_manifest(source.path)["content"]
+    if content["verb"] != "protect" or content["output"]["content_digest"] != source.content_digest():
+        return None
+    return content.get("trained")
 
 
 def dry_run(

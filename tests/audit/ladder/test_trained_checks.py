@@ -3,9 +3,11 @@
 import pytest
 
 from audit_stage import SHORT, Memory, spec
-from mergebarrier.api import TrainingOptions, protect_by_training
+from mergebarrier.api import TrainingOptions, protect, protect_by_training
 from mergebarrier.audit import run_audit
-from mergebarrier.protect import TRAINED
+from mergebarrier.checkpoint import read_manifest
+from mergebarrier.keys import Key
+from mergebarrier.protect import TRAINED, protection_named
 from mergebarrier.report.view import view
 
 
@@ -35,3 +37,10 @@ def test_twin_override_and_the_owners_figures_stand_in_the_audit(stage, trapped,
 def test_without_a_twin_the_report_says_what_is_not_known(stage, trapped, tmp_path) -> None:
     made = audited(stage, tmp_path / "w", trapped)
     assert "matched_control" not in made.controls and [note for note in made.notes if "--twin" in note]
+
+
+def test_a_lock_on_top_still_says_what_was_trained(stage, trapped, tmp_path) -> None:
+    protect(trapped, tmp_path / "locked", method=protection_named("exact", {}), key=Key(bytes(32)))
+    assert read_manifest(tmp_path / "locked")["content"]["trained"] == read_manifest(trapped)["content"]["trained"]
+    protect(stage.world.original, tmp_path / "other", method=protection_named("exact", {}), key=Key(bytes(32)))
+    assert "trained" not in read_manifest(tmp_path / "other")["content"]
