@@ -37,7 +37,7 @@ WORK = Path(tempfile.gettempdir()) / "mergebarrier-trained-smollm2"
 COLUMNS = ("shared", "grid", "smooth", "learn")
 #: Those tuners of level 6 whose columns are shown.
 TUNERS = [tuner for tuner in LEVELS[6].tuners if tuner.name in ("grid", *COLUMNS)]
-PAID: Mapping[str, Any] = {"steps": 80, "check-every": 20, "budget": 10}
+PAID: Mapping[str, Any] = {"steps": 60, "check-every": 20, "budget": 10}
 ADAPTER: Mapping[str, Any] = {**PAID, "as": "adapter", "rank": 8}
 
 
@@ -92,7 +92,7 @@ def spec(protected: Path, seed: int) -> AuditSpec:
         protected=protected, original=assets.expert_a, base=assets.base, partner=assets.expert_b,
         task=assets.task_a.test, partner_task=assets.task_b.test, validation=assets.task_a.val,
         partner_validation=assets.task_b.val, work=WORK, settings=published(("task_arithmetic",)), levels=(0, 1, 2, 3),
-        search_budget=12, smooth_evaluations=60, edit_evaluations=0, learn_steps=24, recover_samples=0,
+        search_budget=12, smooth_evaluations=32, edit_evaluations=0, learn_steps=16, recover_samples=0,
         max_items=100, seed=seed,
     )  # fmt: skip
 
