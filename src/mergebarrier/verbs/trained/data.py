@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
     from torch import nn
 
+    from mergebarrier.protect import TrainedProtection
+
 _EVERY: Final = 8
 #: Rows that a look at the owner's loss reads, windows of text and the tokens of each, and prompts nobody trained on.
 MOST_HELD_OUT, TEXT_ROWS, TEXT_TOKENS, NOVEL_ROWS, NOVEL_TOKENS = 64, 16, 32, 16, 16
@@ -54,6 +56,14 @@ class OwnersData:
     validation: Path | None = None
     text: Path | None = None
     siblings: tuple[Path, ...] = ()
+
+    def check_siblings(self, count: int, method: "TrainedProtection") -> None:
+        """Refuse siblings that would not be looked at, and rows that belong to none; UsageError."""
+        if count and not method.simulates_merges:
+            raise UsageError(f"{method.name} simulates no merges", where="--sibling", remedy="leave it out")
+        if self.siblings and len(self.siblings) != count:
+            remedy = "give one after each --sibling, in their order, or none"
+            raise UsageError(f"{len(self.siblings)} for {count} siblings", where="--sibling-data", remedy=remedy)
 
     @property
     def pictures(self) -> bool:

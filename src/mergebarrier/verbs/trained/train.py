@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from mergebarrier.checkpoint import ADAPTER_CONFIG, AdaptedCheckpoint, Checkpoint, Writer, read_manifest
-from mergebarrier.errors import BadTask, MergebarrierError, MethodRefused, UsageError
+from mergebarrier.errors import BadTask, MergebarrierError, MethodRefused
 from mergebarrier.evaluate import device_named
 from mergebarrier.parameters import parameters_of
 from mergebarrier.progress import duration
@@ -98,7 +98,7 @@ def train_protection(
     Returns: the content of the manifest.
     Raises:  MethodRefused, BadTask, BadText, Diverged, UsageError, CheckpointError; nothing is finalised then.
     """
-    check_siblings(siblings, request)
+    request.data.check_siblings(len(siblings), request.method)
     check_models(expert, base, siblings)
     low_rank, device = request.low_rank(expert), device_named(request.device)
     models = load_models(expert, base, siblings, request.data, device)
@@ -139,7 +139,7 @@ def plan_training(
     expert: Checkpoint, base: Checkpoint, siblings: Sequence[Checkpoint], request: TrainingRequest
 ) -> dict[str, object]:
     """Return what a training would be, after the checks that load no model."""
-    check_siblings(siblings, request)
+    request.data.check_siblings(len(siblings), request.method)
     check_models(expert, base, siblings)
     low_rank = request.low_rank(expert)
     learned, held = (len(rows) for rows in request.data.rows()) if not request.data.pictures else (0, 0)
@@ -270,20 +270,10 @@ def _facts(
     return facts
 
 
-def check_siblings(siblings: Sequence[Checkpoint], request: TrainingRequest) -> None:
-    """Refuse siblings that would not be looked at, and rows that belong to none; UsageError."""
-    method, files = request.method, request.data.siblings
-    if siblings and not method.simulates_merges:
-        raise UsageError(f"{method.name} simulates no merges", where="--sibling", remedy="leave it out")
-    if files and len(files) != len(siblings):
-        what = f"{len(files)} for {len(siblings)} siblings"
-        raise UsageError(what, where="--sibling-data", remedy="give one after each --sibling, in their order, or none")
-
-
 def _digests(data: OwnersData) -> dict[str, str]:
     """Return the digests of the owner's files; their names and words stay with the owner."""
-    given = {"data": data.data, "validation": data.validation, "text": data.text}
-    given |= {SIBLING_ROWS.format(place): path for place, path in enumerate(data.siblings)}
+    rows = {SIBLING_ROWS.format(place): path for place, path in enumerate(data.siblings)}
+    given = {"data": data.data, "validation": data.validation, "text": data.text, **rows}
     return {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in given.items() if path is not None}
 
 
