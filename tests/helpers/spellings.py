@@ -12,11 +12,14 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from mergebarrier.arch import FAMILIES
+
 Tensors = dict[str, Tensor]
 _BODY = re.compile(r"^(model|transformer|bert|roberta|gpt_neox|distilbert|vit|backbone|model\.decoder)\.")
 _EXPERT = re.compile(r"(.*)\.(?:block_sparse_moe|mlp)\.experts\.(\d+)\.(\w+)\.weight")
 _WORDS = {"w1": "gate_proj", "w2": "down_proj", "w3": "up_proj"}
-_EMBEDDING = ("embed_tokens.weight", "wte.weight", "word_embeddings.weight", "embed_in.weight", "shared.weight")
+_WORDS_OF_ROWS = "embed_tokens wte word_embeddings embed_in shared tok_embeddings backbone.embeddings"
+_EMBEDDING = tuple(f"{words}.weight" for words in _WORDS_OF_ROWS.split())
 
 
 def without_prefix(tensors: Tensors) -> Tensors:
@@ -51,6 +54,16 @@ def head_twice(name: str) -> Callable[[Tensors], Tensors]:
     def change(tensors: Tensors) -> Tensors:
         embedding = next(one for one in tensors if one.endswith(_EMBEDDING))
         return {**tensors, name: tensors[embedding].clone()}
+
+    return change
+
+
+def head_alone(name: str) -> Callable[[Tensors], Tensors]:
+    """The embedding of a tied model under the name of its head, in its place."""
+
+    def change(tensors: Tensors) -> Tensors:
+        embedding = next(one for one in tensors if one.endswith(_EMBEDDING))
+        return {name if one == embedding else one: tensor for one, tensor in tensors.items()}
 
     return change
 
@@ -92,6 +105,8 @@ SPELLINGS: Mapping[tuple[str, str], Callable[[Tensors], Tensors]] = {
     **{(name, "norms"): old_norms for name in ("bert", "roberta", "distilbert")},
     **{(name, "fused"): fused_experts for name in ("mixtral", "qwen2_moe", "qwen3_moe", "olmoe", "deepseek")},
     **{(name, "head"): head_twice(head) for name, head in _HEAD.items()},
+    **{(family.name, "alone"): head_alone(family.head) for family in FAMILIES.values() if family.tied},
+    ("qwen2", "alone"): head_alone("lm_head.weight"),
     **{(name, "buffer"): with_buffer(*one) for name, one in _BUFFERS.items()},
     **{(name, "tower"): older_towers for name in ("llava", "gemma3_pictures")},
     **{(name, "parts"): newer_parts for name in ("llava", "gemma3_pictures", "mistral3")},

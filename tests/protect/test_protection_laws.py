@@ -13,13 +13,14 @@ import torch
 from safetensors.torch import load_file
 
 import tiny_models
-from mergebarrier.checkpoint import open_checkpoint
+from mergebarrier.checkpoint import open_checkpoint, read_manifest
 from mergebarrier.circuits import describe
 from mergebarrier.errors import DigestMismatch, KeyMismatch, MethodRefused, NotProtected, UsageError
 from mergebarrier.evaluate import compare, load_module
 from mergebarrier.keys import Key
 from mergebarrier.parameters import Parameter, flag_of, parameters_of
 from mergebarrier.protect import PROTECTIONS, Context, Protection
+from spellings import head_alone, head_twice, respelled
 
 GQA = "llama-gqa-untied"
 
@@ -129,6 +130,34 @@ def test_the_function_is_kept_or_the_model_refused_by_name(form, config, tmp_pat
         assert tiny_models.relative_error(*exact) <= 1e-9
         # The stock RMSNorm computes in float32 whatever the dtype: that is the floor of the class as shipped.
         assert tiny_models.relative_error(tiny_models.logits(out), tiny_models.logits(folder)) <= 5e-6
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        pytest.param(form, id=name, marks=() if name in PROTECTIONS else pytest.mark.slow)
+        for name, form in FORMS.items()
+    ],
+)
+def test_a_head_in_the_place_of_a_tied_embedding_is_the_embedding(form, tmp_path, attempt, unprotect):
+    plain = tiny_models.save("llama-mha-tied", tmp_path / "plain", dtype=torch.float32)
+    alone = respelled(plain, tmp_path / "alone", head_alone("lm_head.weight"))
+    protected = attempt(alone, form)
+    if protected is None or _calibrated(form):
+        assert attempt(plain, form) is None or _calibrated(form), "the other spelling is refused too"
+        return
+    assert weights(protected).keys() == weights(alone).keys(), "named as it was"
+    assert tiny_models.relative_error(tiny_models.logits(protected), tiny_models.logits(plain)) <= 5e-6
+    if read_manifest(protected)["content"]["parameters"]["reversibility"] != "none":
+        for name, tensor in weights(unprotect(protected, 1 if form.keyed else None)).items():
+            assert torch.allclose(tensor, weights(alone)[name], atol=1e-4), name
+
+
+def test_a_stream_is_not_rotated_where_a_stored_head_is_tied(tmp_path, protect):
+    plain = tiny_models.save("llama-mha-tied", tmp_path / "plain")
+    twice = respelled(plain, tmp_path / "twice", head_twice("lm_head.weight"))
+    with pytest.raises(MethodRefused, match="its head is the embedding"):
+        protect(twice, PROTECTIONS["exact"](residual="rotate", profile="full"))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])

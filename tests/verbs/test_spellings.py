@@ -16,7 +16,7 @@ from mergebarrier.keys import Key
 from spellings import SPELLINGS, respelled, with_buffer, without_prefix
 
 KEY = Key(bytes([1]) * 32)
-_QUICK = (("mixtral", "fused"), ("qwen2", "head"))
+_QUICK = (("mixtral", "fused"), ("qwen2", "alone"))
 _CASES = [pytest.param(*one, marks=() if one in _QUICK else pytest.mark.slow) for one in SPELLINGS]
 
 
@@ -74,7 +74,13 @@ def test_an_adapter_goes_onto_its_base_in_any_spelling(tmp_path, run_cli) -> Non
     buffer = with_buffer("model.layers.0.self_attn.rotary_emb.inv_freq", torch.ones(6))
     more = respelled(base, tmp_path / "more", buffer)
     twice = respelled(base, tmp_path / "twice", lambda t: {**t, "lm_head.weight": t["model.embed_tokens.weight"]})
+    rows = peft_adapters.save_adapter(
+        tmp_path / "rows", "llama-mha-tied", 3, **settings, trainable_token_indices=[3, 9]
+    )
     words = ("--method", "ties", "--density", "0.5", "-q")
+    for name, stored in (("of base", base), ("of twice", twice)):
+        assert run_cli("merge", rows, "--base", stored, *words, "-o", tmp_path / name).exit_code == 0
+    assert same_bits(tmp_path / "of base", tmp_path / "of twice"), "the head follows its embedding"
     assert run_cli("merge", one, two, "--base", base, *words, "-o", tmp_path / "out").exit_code == 0
     wanted = weights(tmp_path / "out")
     for other in (short, more, twice):

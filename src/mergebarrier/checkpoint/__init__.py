@@ -18,6 +18,8 @@ if TYPE_CHECKING:
         open_reference,
         place,
         split_reference,
+        tied_head,
+        with_own_head,
     )
     from mergebarrier.checkpoint.bytes import BLAKE3, SHA256, OutTensor, Shard, TensorInfo, open_regular, read_small
     from mergebarrier.checkpoint.files import (
@@ -122,9 +124,11 @@ __all__ = [
     "sharded",
     "split_reference",
     "tensor_file_bytes",
+    "tied_head",
     "validate_header",
     "verify_manifest",
     "walk",
+    "with_own_head",
     "write_tensor_file",
 ]
 

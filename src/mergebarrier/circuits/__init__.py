@@ -16,18 +16,21 @@ if TYPE_CHECKING:
         require_same,
     )
     from mergebarrier.circuits.describe import describe, family_of, match
+    from mergebarrier.circuits.embedding import EMBEDDING, embedding_of
     from mergebarrier.circuits.entries import entry_at
     from mergebarrier.circuits.resized import Resized, key_of
     from mergebarrier.circuits.unfolded import plan_of, shapes_of, stock_circuit, stock_entries
 
 __all__ = [
     "CIRCUITS",
+    "EMBEDDING",
     "Architecture",
     "Circuit",
     "Instance",
     "Member",
     "Resized",
     "describe",
+    "embedding_of",
     "entry_at",
     "family_of",
     "instance",

@@ -16,6 +16,7 @@ from typing import Any, Final
 from mergebarrier.arch import ANY, FAMILIES, PLACEHOLDER, Family, TensorLine, parsed, size_of
 from mergebarrier.checkpoint import Checkpoint
 from mergebarrier.circuits.circuit import Architecture, Member, circuits_of, instances_of
+from mergebarrier.circuits.embedding import EMBEDDING, as_embedding
 from mergebarrier.errors import (
     ConfigMismatch,
     MissingTensor,
@@ -109,12 +110,15 @@ def match(checkpoint: Checkpoint, table: Family) -> Architecture:
     """
     sizes, counts, rotary = sizes_under(table, checkpoint, checkpoint.config)
     members, verbatim = _members(table, checkpoint)
+    says_tied = bool(checkpoint.config.get("tie_word_embeddings", table.tied))
+    if says_tied and table.head in members and not any(map(EMBEDDING.search, members)):
+        members = as_embedding(table, members)
     place = {line.name: number for number, line in enumerate(table.lines)}
     for member in sorted(members.values(), key=lambda member: place[member.line.name]):
         _check_shape(checkpoint, member, sizes, counts)
     _check_complete(table, checkpoint, members, sizes | counts)
     tied = bool(table.head) and table.head not in members
-    if tied and not checkpoint.config.get("tie_word_embeddings", table.tied):
+    if tied and not says_tied:
         what, where = "config.json says the head is not tied, the checkpoint has no head", f"{checkpoint.path}: "
         raise MissingTensor(what, where=where + table.head, remedy="download the model again, all shards")
     dims = {name: _evaluate(expression, checkpoint.config) for name, expression in table.dims.items()}
@@ -123,7 +127,7 @@ def match(checkpoint: Checkpoint, table: Family) -> Architecture:
         dims={name: _whole(checkpoint, name, value) for name, value in dims.items() if value is not None},
         circuits=circuits_of(table, sizes, rotary, list(members.values())),
         verbatim=verbatim,
-        tied=tied,
+        tied=tied or (says_tied and bool(table.head)),
     )
 
 

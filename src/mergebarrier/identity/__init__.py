@@ -7,7 +7,7 @@ from mergebarrier import lazy
 if TYPE_CHECKING:
     from mergebarrier.identity.names import finder, fused, identities, spelled_as, spelled_like, split, table_of
     from mergebarrier.identity.shared import FitRules, ModelFit, fit
-    from mergebarrier.identity.ties import matched, repeats, untied, without_twins
+    from mergebarrier.identity.ties import matched, repeats, stored_once, ties_of, untied, without_twins
     from mergebarrier.identity.wrapped import unwrapped
 
 __all__ = [
@@ -22,7 +22,9 @@ __all__ = [
     "spelled_as",
     "spelled_like",
     "split",
+    "stored_once",
     "table_of",
+    "ties_of",
     "untied",
     "unwrapped",
     "without_twins",

@@ -16,7 +16,7 @@ from typing import TypeAlias
 
 from mergebarrier.arch import FAMILIES, Family
 from mergebarrier.checkpoint import Checkpoint, TensorInfo, View, ViewPart
-from mergebarrier.circuits import family_of
+from mergebarrier.circuits import EMBEDDING, embedding_of, family_of
 from mergebarrier.errors import UnknownFamily
 
 COMPUTED = "every loader computes it anew"
@@ -74,7 +74,10 @@ def _identities(names: Iterable[str], family: Family | None) -> dict[str, str]:
     for stored in names:
         identity = identity_of(stored, family)
         found[stored if identity in found else identity] = stored
-    return found
+    if family is None or any(map(EMBEDDING.search, found.values())):
+        return found
+    head, embedding = (identity_of(one, family) for one in (family.head, embedding_of(family)))
+    return {embedding if one == head else one: stored for one, stored in found.items()}  # tied, stored as the head
 
 
 def identity_of(stored: str, family: Family | None) -> str:
@@ -106,7 +109,8 @@ def _under(spelling: "_Spelling", shapes: _Shapes, other: Checkpoint) -> Checkpo
     alone = {identity: ViewPart.of(other, stored) for identity, stored in found.items()}
     parts: dict[str, ViewPart] = {}
     left_out: dict[str, str] = {}
-    for identity, part in _regrouped(spelling, shapes, other, alone).items():
+    regrouped = _regrouped(spelling, shapes, other, alone)
+    for identity, part in sorted(regrouped.items(), key=lambda one: one[0] not in spelling.names):
         first = part.pieces[0].name
         name = spelling.stored(identity) or first
         name = first if name in parts else name

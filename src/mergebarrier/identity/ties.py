@@ -9,22 +9,29 @@ Source: ours, over the names of transformers.
 
 from collections.abc import Collection, Sequence
 
-from mergebarrier.checkpoint import Checkpoint, View, ViewPart
+from mergebarrier.arch import Family
+from mergebarrier.checkpoint import Checkpoint, View, ViewPart, tied_head, with_own_head
+from mergebarrier.circuits import EMBEDDING, embedding_of
 from mergebarrier.errors import TensorSetMismatch, apart, clean
-from mergebarrier.identity.names import spelled_like, table_of
+from mergebarrier.identity.names import identities, identity_of, spelled_like, table_of
 
 #: End of the name of a tensor that may be stored twice -> ends of the names of what it may repeat.
 _COPIES = {
-    ".lm_head.weight": ("embed_tokens.weight", "wte.weight", "word_embeddings.weight", "shared.weight"),
+    ".lm_head.weight": (
+        "embed_tokens.weight",
+        "wte.weight",
+        "word_embeddings.weight",
+        "shared.weight",
+        "backbone.embeddings.weight",
+    ),
     ".embed_out.weight": ("embed_in.weight",),
     ".proj_out.weight": ("decoder.embed_tokens.weight",),
     "coder.embed_tokens.weight": ("shared.weight",),
-    ".decoder.weight": ("word_embeddings.weight",),
+    ".decoder.weight": ("word_embeddings.weight", "tok_embeddings.weight"),
     ".decoder.bias": ("predictions.bias", "lm_head.bias"),
     ".vocab_projector.weight": ("word_embeddings.weight",),
 }
 _ROWS = 1 << 21
-_TIE = "tie_word_embeddings"
 
 
 def is_tied(checkpoint: Checkpoint) -> bool:
@@ -49,13 +56,44 @@ def matched(donor: Checkpoint, other: Checkpoint) -> Checkpoint:
 def with_embedding(model: Checkpoint) -> Checkpoint:
     """Return a model that stores its embedding: under the head's name alone, it is the same tensor."""
     table = table_of(model)
-    lone = [name for name in model.tensors if _may_repeat(name) and is_head(name) and not originals(model, name)]
-    if table is None or len(lone) != 1 or not is_tied(model):
+    name = "" if table is None else embedding_of(table)
+    stored = identities(model).get(identity_of(name, table), name) if name else ""
+    if stored not in model.tensors or EMBEDDING.search(stored) or not is_tied(model):
         return model
-    ends = next(ends for copy, ends in _COPIES.items() if f".{lone[0]}".endswith(copy))
-    known = [name for name in table.tensors if name.endswith(ends)]
-    names = {known[0] if len(known) == 1 and name == lone[0] else name: name for name in model.tensors}
-    return View(model, {ours: ViewPart.of(model, stored) for ours, stored in names.items()}, {})
+    return View(model, {name if one == stored else one: ViewPart.of(model, one) for one in model.tensors}, {})
+
+
+def stored_once(model: Checkpoint) -> Checkpoint:
+    """Return a model that stores a tied embedding once, under the embedding's name."""
+    model = with_embedding(model)
+    heads = [name for name in model.tensors if is_head(name)] if is_tied(model) else []
+    return without_twins(model, [name for name in model.tensors if name not in heads])
+
+
+def ties_of(model: Checkpoint) -> dict[str, str] | None:
+    """Return what a model ties and does not store, the head first -> the stored tensor; None where no table tells."""
+    table = table_of(model)
+    if table is None:
+        return None
+    words, firsts = table.head.split("."), {name.partition(".")[0] for name in model.tensors}
+    name = table.head if len(words) < 3 or words[0] in firsts else ".".join(words[-2:])
+    tied = is_tied(model) or (table.tied and "tie_word_embeddings" not in model.config)  # what its class does
+    head = tied_head(model, name, tied=tied) if table.head else ""
+    embedding = identities(model).get(identity_of(embedding_of(table), table))
+    return {head: embedding, **_beside(model, table, head)} if head and embedding else {}
+
+
+def _beside(model: Checkpoint, table: Family | None, head: str) -> dict[str, str]:
+    """Return what is tied beside a head, by the same entry of the configuration: its bias, embeddings of BART's kind.
+
+    T5 has such embeddings too, and its classes tie them whatever the configuration says.
+    """
+    stem = head.removesuffix(".weight")
+    found = {f"{stem}.bias": f"{stem.rpartition('.')[0]}.bias"}
+    shared = next((name for name in model.tensors if name == "model.shared.weight"), None)
+    if table is not None and shared is not None:
+        found |= {line.name: shared for line in table.lines if line.name.endswith("coder.embed_tokens.weight")}
+    return {name: source for name, source in found.items() if name not in model.tensors and source in model.tensors}
 
 
 def without_twins(model: Checkpoint, names: Collection[str]) -> Checkpoint:
@@ -81,16 +119,16 @@ def _untied(model: Checkpoint, name: str | None) -> Checkpoint:
     if stored and not is_tied(model):
         return model
     parts = {own: ViewPart.of(model, own) for own in model.tensors}
+    table = table_of(model)
     if not stored:
-        table = table_of(model)
         name = name or (table.head if table is not None and table.head else "lm_head.weight")
         embedding = next(iter(originals(model, name)), None)
         if embedding is None:
             raise TensorSetMismatch("has neither a head nor an embedding", where=model.path, remedy="leave --untie out")
         parts[name] = ViewPart.of(model, embedding)
-    tables = {key: value for key, value in model.config.items() if isinstance(value, dict) and _TIE in value}
-    said = {key: {**value, _TIE: False} for key, value in tables.items()}
-    return View(model, parts, {}, {**model.config, **said, _TIE: False})
+    head = next(filter(is_head, parts))
+    parts |= {one: ViewPart.of(model, source) for one, source in _beside(model, table, head).items()}
+    return View(model, parts, {}, with_own_head(model.config))
 
 
 def repeats(checkpoint: Checkpoint, name: str) -> str | None:

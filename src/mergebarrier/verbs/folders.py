@@ -30,7 +30,7 @@ from mergebarrier.checkpoint import (
 from mergebarrier.checkpoint.bytes import content_digest
 from mergebarrier.circuits import CIRCUITS, Architecture, Circuit
 from mergebarrier.errors import DigestMismatch, UsageError
-from mergebarrier.identity import finder, fused, split
+from mergebarrier.identity import finder, fused, split, stored_once, ties_of
 from mergebarrier.lineage import ATTACK_TAG, CARD, PROTECTED_TAG, WISH_TAG, declaration, declared, marked, unmarked
 from mergebarrier.progress import Progress
 from mergebarrier.run import Change, transform
@@ -92,7 +92,7 @@ class Models:
 
     def expert(self, base: Path | Checkpoint, adapter: Path) -> AdaptedCheckpoint:
         """Return a base with an adapter on it; BadAdapter where they do not fit."""
-        opened = self.model(base)
+        opened = stored_once(self.model(base))
         key = opened.path.resolve(), adapter.resolve()
         if key not in self._experts:
             lora = self.adapter(adapter)
@@ -100,7 +100,7 @@ class Models:
                 opened = fused(opened)
             elif any(map(_ONE_EXPERT.search, lora.factors)):
                 opened = split(opened)
-            self._experts[key] = AdaptedCheckpoint(opened, lora, finder(opened), untie=self._untie)
+            self._experts[key] = AdaptedCheckpoint(opened, lora, finder(opened), ties_of(opened), untie=self._untie)
         return self._experts[key]
 
 

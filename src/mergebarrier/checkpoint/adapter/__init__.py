@@ -9,11 +9,12 @@ if TYPE_CHECKING:
         AdaptedCheckpoint,
         open_reference,
         split_reference,
+        with_own_head,
     )
     from mergebarrier.checkpoint.adapter.adapter import Adapter, is_adapter, open_adapter
     from mergebarrier.checkpoint.adapter.config import ADAPTER_CONFIG
     from mergebarrier.checkpoint.adapter.contents import ADAPTER_PREFIX, ADAPTER_WEIGHTS, Factors
-    from mergebarrier.checkpoint.adapter.placement import WeightChange, place
+    from mergebarrier.checkpoint.adapter.placement import WeightChange, place, tied_head
 
 __all__ = [
     "ADAPTER_CONFIG",
@@ -28,6 +29,8 @@ __all__ = [
     "open_reference",
     "place",
     "split_reference",
+    "tied_head",
+    "with_own_head",
 ]
 
 lazy.open_door(__name__)

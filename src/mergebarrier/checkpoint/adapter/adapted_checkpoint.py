@@ -23,12 +23,13 @@ import torch
 
 from mergebarrier.checkpoint.adapter.adapter import Adapter, open_adapter
 from mergebarrier.checkpoint.adapter.contents import Factors
-from mergebarrier.checkpoint.adapter.placement import HEAD_NAME, Finder, WeightChange, place
+from mergebarrier.checkpoint.adapter.placement import Finder, Ties, WeightChange, place
 from mergebarrier.checkpoint.bytes import HASHES, SHA256, TORCH, TensorInfo, check_finite
 from mergebarrier.checkpoint.read import Checkpoint, is_of_tokenizer, open_checkpoint
 from mergebarrier.progress import Progress
 
 _BLOCK_ELEMENTS = 1 << 18
+_TIE = "tie_word_embeddings"
 
 
 class AdaptedCheckpoint(Checkpoint):
@@ -38,14 +39,23 @@ class AdaptedCheckpoint(Checkpoint):
       base:    the model that the adapter was trained on.
       adapter: its LoRA.
       untie:   store a head apart that is tied in the base, and adapted apart from its embedding.
-      find:    the base's name of a tensor in another spelling, None where there is none; as ``arch.finder`` gives it.
+      find:    the base's name of a tensor in another spelling, None where there is none; of ``identity.finder``.
+      ties:    as in ``place``.
     Attributes: as of Checkpoint, the base's where the adapter leaves them; besides
       base, adapter: as given.
       changes:       tensor name -> WeightChange, of every tensor that differs from the base's.
     Raises: BadAdapter when the base lacks a target, or has it in another shape; names both.
     """
 
-    def __init__(self, base: Checkpoint, adapter: Adapter, find: Finder | None = None, *, untie: bool = False) -> None:
+    def __init__(
+        self,
+        base: Checkpoint,
+        adapter: Adapter,
+        find: Finder | None = None,
+        ties: Ties | None = None,
+        *,
+        untie: bool = False,
+    ) -> None:
         """Find every tensor of the adapter in the base."""
         name = Path(f"{base.path.name}+{adapter.path.name}")
         self._own = frozenset(filter(is_of_tokenizer, adapter.weights.side_files))
@@ -54,7 +64,7 @@ class AdaptedCheckpoint(Checkpoint):
         super().__init__(base.path.parent / name, base.root, dict(base.config), base.shards, tuple(files), {})
         self.base, self.adapter, self.refused = base, adapter, base.refused
         self.code = {one: keys for part in (base, adapter.weights) for one, keys in part.code.items() if one in files}
-        self.changes: Mapping[str, WeightChange] = place(adapter, base, find, untie=untie)
+        self.changes: Mapping[str, WeightChange] = place(adapter, base, find, ties, untie=untie)
         self.tensors = {name: self._info(name) for name in dict.fromkeys([*base.tensors, *self.changes])}
         resized = {
             (base.tensors[name].rows, self.tensors[name].rows)
@@ -63,8 +73,8 @@ class AdaptedCheckpoint(Checkpoint):
         }
         for before, rows in resized:
             self.config = _with_rows(self.config, before, rows)
-        if HEAD_NAME in self.changes and HEAD_NAME not in base.tensors:
-            self.config["tie_word_embeddings"] = False
+        if any(name not in base.tensors for name in self.changes):
+            self.config = with_own_head(self.config)
         self._changed: dict[tuple[str, str], str] = {}
         self._lengths: dict[str, torch.Tensor] = {}
 
@@ -276,3 +286,9 @@ def _with_rows(config: Mapping[str, Any], before: int, rows: int) -> dict[str, A
         else value
         for key, value in config.items()
     }
+
+
+def with_own_head(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a configuration that ties no head to an embedding; the tables inside it that speak of one, too."""
+    tables = {key: value for key, value in config.items() if isinstance(value, dict) and _TIE in value}
+    return {**config, **{key: {**value, _TIE: False} for key, value in tables.items()}, _TIE: False}

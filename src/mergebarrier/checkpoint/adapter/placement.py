@@ -24,9 +24,13 @@ from mergebarrier.errors import BadAdapter, clean
 HEAD_NAME = "lm_head.weight"
 #: From the name of a tensor to that of the same tensor in a base.
 Finder: TypeAlias = Callable[[str], str | None]
+#: What a base ties and does not store -> the tensor that it is.
+Ties: TypeAlias = Mapping[str, str]
 _ANOTHER = "give the base that it was trained on"
 #: Ends of classes that have no head over the vocabulary, whatever their configuration says of a tie.
-_HEADLESS = re.compile(r"For(SequenceClassification|TokenClassification|QuestionAnswering|MultipleChoice)$")
+_HEADLESS = re.compile(
+    r"For(SequenceClassification|TokenClassification|QuestionAnswering|MultipleChoice)$|(?<!LMHead)(?<!MT)Model$"
+)
 _LAYER = re.compile(r"\.\d+\.")
 
 
@@ -60,21 +64,31 @@ class WeightChange:
 
 
 def place(
-    adapter: Adapter, base: Checkpoint, find: Finder | None = None, *, untie: bool = False
+    adapter: Adapter, base: Checkpoint, find: Finder | None = None, ties: Ties | None = None, *, untie: bool = False
 ) -> dict[str, WeightChange]:
     """Return what the adapter does to the tensors of a base, in the base's order; ``find`` knows other spellings.
 
+    ``ties`` says what follows another tensor of the base and is not stored, the head first: None for what the
+    configuration says.
     Raises: BadAdapter when a target is not there, has another shape, or is tied to a tensor that is not adapted.
     """
-    return _Placement(adapter, base, find).changes(untie=untie)
+    return _Placement(adapter, base, find, ties).changes(untie=untie)
+
+
+def tied_head(base: Checkpoint, name: str = HEAD_NAME, *, tied: bool | None = None) -> str:
+    """Return the name of a head that a base does not store because it is the embedding; "" for none."""
+    named = base.config.get("architectures")
+    headless = isinstance(named, list) and all(_HEADLESS.search(str(one)) for one in named)
+    said = base.config.get("tie_word_embeddings") is True if tied is None else tied
+    return name if said and not headless and name not in base.tensors else ""
 
 
 class _Placement:
-    def __init__(self, adapter: Adapter, base: Checkpoint, find: Finder | None) -> None:
+    def __init__(self, adapter: Adapter, base: Checkpoint, find: Finder | None, ties: Ties | None) -> None:
         self.adapter, self.base, self.find = adapter, base, find
-        named = base.config.get("architectures")
-        headless = isinstance(named, list) and all(_HEADLESS.search(str(one)) for one in named)
-        self.tied = base.config.get("tie_word_embeddings") is True and not headless
+        if ties is None:
+            ties = dict(zip(filter(None, [tied_head(base)]), self.vocabulary(), strict=False))
+        self.ties, self.head = ties, next(iter(ties), "")
         self.found: dict[str, WeightChange] = {}
 
     def refuse(self, tensor: str, what: str, remedy: str = _ANOTHER) -> NoReturn:
@@ -104,8 +118,7 @@ class _Placement:
     def name(self, name: str, tensor: str) -> str:
         """Return the base's name of a tensor; a base saved without its head may lack the first part of it."""
         found = self.lookup(name)
-        if found is None and name == HEAD_NAME and self.tied:
-            return HEAD_NAME
+        found = found or next((tied for tied in self.ties if f".{tied}".endswith(f".{name}")), None)
         if found is None:
             what = f"the base {self.base.name} has no {clean(name)}"
             self.refuse(tensor, what)
@@ -118,16 +131,15 @@ class _Placement:
         return next((one for one in found if one is not None and one in self.base.tensors), None)
 
     def source(self, name: str) -> str:
-        """Return the tensor of the base that a tensor starts from: itself, or the embedding of a tied head."""
-        if name in self.base.tensors:
-            return name
-        return next(iter(self.vocabulary()), "") or self.refuse(name, "the base has no embedding that is its head")
+        """Return the tensor of the base that a tensor starts from: itself, or the one that it is tied to."""
+        return name if name in self.base.tensors else self.ties[name]
 
     def vocabulary(self) -> list[str]:
         """Return the tensors of the base with a row per token, outside of the layers."""
-        rows = self.base.config.get("vocab_size")
+        tables = (self.base.config, *(one for one in self.base.config.values() if isinstance(one, dict)))
+        sizes = {table["vocab_size"] for table in tables if "vocab_size" in table}
         infos = self.base.tensors.items()
-        return [n for n, info in infos if len(info.shape) == 2 and info.rows == rows and not _LAYER.search(n)]
+        return [n for n, info in infos if len(info.shape) == 2 and info.rows in sizes and not _LAYER.search(n)]
 
     def check_whole(self, name: str, info: TensorInfo) -> None:
         theirs = self.base.tensors[self.found[name].source]
@@ -232,25 +244,29 @@ class _Placement:
 
     def settle_head(self, *, untie: bool) -> None:
         """Leave a tied head tied where it gets what the embedding gets; else untie it, or refuse."""
-        names = [name for name in self.vocabulary() if name != HEAD_NAME]
-        if not self.tied or not names:
+        if not self.head:
             return
-        name = names[0]
-        embedding, head = self.found.get(name), self.found.get(HEAD_NAME)
-        if embedding is None and head is None:
+        name = self.ties[self.head]
+        embedding, head = self.found.get(name), self.found.get(self.head)
+        biases = [one for one in self.ties if one != self.head and one in self.found]
+        if embedding is None and head is None and not biases:
             return
-        alone = embedding or head
+        alone = embedding or head or self.found[biases[0]]
         assert alone is not None
         follows = self.adapter.config.ensure_weight_tying or (alone.whole is None and alone.factors is None)
-        if embedding is not None and ((head is None and follows) or (head is not None and self.same(embedding, head))):
-            self.found.pop(HEAD_NAME, None)
+        if embedding is not None and (
+            (head is None and follows) or (head is not None and not biases and self.same(embedding, head))
+        ):
+            self.found.pop(self.head, None)
             return
         if not untie:
             what = f"{clean(name)} of the base {self.base.name} is also its head, and the adapter was trained on one"
             if embedding is None:
                 what = f"the head of the base {self.base.name} is tied to the embedding, which was not trained"
             self.refuse(alone.tensor, what, "give --untie, which stores the head apart, or merge with peft")
-        self.found[HEAD_NAME] = head or WeightChange(name)
+        self.found[self.head] = head or WeightChange(name)
+        for tied, source in self.ties.items():
+            self.found.setdefault(tied, self.found.get(source, WeightChange(source)))
 
     def same(self, one: WeightChange, other: WeightChange) -> bool:
         """Say whether a tied head and its embedding get the same values."""
@@ -267,7 +283,11 @@ class _Placement:
     def check_rows(self) -> None:
         """Refuse another vocabulary for one of embedding and head alone."""
         whole: Mapping[str, TensorInfo] = {name: c.whole for name, c in self.found.items() if c.whole is not None}
-        rows = {name: info.rows for name, info in whole.items() if name in self.vocabulary() or name == HEAD_NAME}
+        rows = {
+            name: info.rows
+            for name, info in whole.items()
+            if name in self.vocabulary() or name == (self.head or HEAD_NAME)
+        }
         counts = {name: rows.get(name, self.base.tensors[name].rows) for name in self.vocabulary()} | rows
         if len(set(counts.values())) > 1:
             said = ", ".join(f"{clean(name)} has {count}" for name, count in counts.items())

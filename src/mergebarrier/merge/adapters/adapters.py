@@ -13,7 +13,7 @@ from typing import Final
 
 from mergebarrier.checkpoint import ADAPTER_WEIGHTS, Adapter, Checkpoint, OutTensor, TensorInfo, place
 from mergebarrier.errors import AdapterRefused, BadAdapter, BadMergeParameter, ShapeMismatch, clean
-from mergebarrier.identity import finder
+from mergebarrier.identity import finder, ties_of
 from mergebarrier.merge.adapters import factors
 from mergebarrier.merge.adapters.files import document, dump, factor_names, whole_name
 from mergebarrier.merge.adapters.options import AdapterOutput, output_of
@@ -139,7 +139,7 @@ class _Planner:
         """Return module -> its tensor in the base, after checking every adapter against it."""
         if self.base is None:
             return {}
-        places = [place(adapter, self.base, finder(self.base)) for adapter in self.given]
+        places = [place(adapter, self.base, finder(self.base), ties_of(self.base)) for adapter in self.given]
         return {change.factors.module: name for found in places for name, change in found.items() if change.factors}
 
     def module(self, name: str, tensor: str) -> AdapterModule:
