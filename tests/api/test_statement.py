@@ -15,7 +15,7 @@ from mergebarrier.errors import OutputExists
 from tiny_models import save, save_expert
 
 NEVER = re.compile(r"stolen|copied|steal|theft", re.IGNORECASE)
-HOSTILE = '<script>alert("x")</script>'
+HOSTILE = '\x1b[31m\u202e<script>alert("x")</script>'
 
 
 class Made(ProvenanceEvidence):
@@ -80,6 +80,7 @@ def test_relations_and_parents_come_as_a_page_that_is_signed(models, tmp_path: P
 def test_what_strangers_call_things_is_escaped_and_nothing_comes_from_outside(tmp_path: Path) -> None:
     folder = write_statement(MADE, tmp_path / "s")
     page = (folder / "statement.html").read_text()
+    assert not re.search("[\x00-\x08\x0b-\x1f\u202e]", page) and "\\x1b[31m" in page
     assert "<script" not in page and page.count("&lt;script&gt;") >= 6
     assert "default-src &#39;none&#39;" in page and not re.search(r"\b(?:src|href)=", page)
     assert statement_of(MADE).findings[0].p_in_words == "p = 1e-09"

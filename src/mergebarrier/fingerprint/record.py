@@ -8,10 +8,13 @@ holds one of them can neither remove nor use the fingerprint with certainty, so 
 
 import json
 from dataclasses import asdict, dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar, Final, Literal
 
 from mergebarrier.errors import BadReport, clean
 from mergebarrier.fingerprint.pairs import QuestionPair
+
+#: Of an answer; a suspect is asked for as many, whoever wrote the record.
+_MOST_TOKENS: Final = 4096
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +60,9 @@ def read_record(text: str, *, where: object) -> FingerprintRecord:
         raise BadReport(what, where=where, remedy="give the record that `fingerprint embed` wrote") from error
     if not 0 < record.marked < len(record.pairs):
         what = f"{record.marked} of {len(record.pairs)} questions are marked, so there is no null"
+        raise BadReport(what, where=where, remedy="give the record that `fingerprint embed` wrote")
+    if not 0 < record.tokens <= _MOST_TOKENS:
+        what = f"{record.tokens} tokens for an answer; 1 to {_MOST_TOKENS} are read"
         raise BadReport(what, where=where, remedy="give the record that `fingerprint embed` wrote")
     asked = [pair.prompt for pair in record.pairs]
     if len(set(asked)) < len(asked):

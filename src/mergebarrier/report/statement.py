@@ -1,6 +1,7 @@
 """Evidence as one page: what is claimed, how sure it is and against what, what it does not prove, how to repeat it.
 
-The page holds nothing from outside, admits one style sheet by its hash, and escapes every value; it prints on paper.
+The page holds nothing from outside, admits one style sheet by its hash, and escapes every value; what steers a terminal
+is escaped too.
 """
 
 import base64
@@ -11,7 +12,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Final
 
-from mergebarrier.errors import OutputExists
+from mergebarrier.errors import OutputExists, plain
 from mergebarrier.report.base import replace_file
 
 PAGE: Final = "statement.html"
@@ -28,7 +29,7 @@ def render_statement(document: Mapping[str, object]) -> str:
     policy = f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, keep_trailing_newline=True)
     template = environment.from_string(_text("statement.html.jinja"))
-    return template.render(s=document, policy=policy, style=Markup(style))
+    return plain(template.render(s=document, policy=policy, style=Markup(style)))
 
 
 def write_statement_files(folder: Path, page: str, document: Mapping[str, object]) -> None:

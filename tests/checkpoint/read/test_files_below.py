@@ -45,10 +45,13 @@ def sentences(tmp_path: Path) -> Path:
     }
     folder = write_folder(tmp_path / "sentences", small_tensors(), side_files=texts)
     (folder / "2_Dense/model.safetensors").write_bytes(safetensors_bytes(DENSE))
-    (folder / "2_Dense/pytorch_model.bin").write_bytes(b"\x80\x02")
+    for name in HIDDEN:
+        (folder / name).write_bytes(b"\x80\x02")
     return folder
 
 
+#: Pickles, two under the names of texts.
+HIDDEN = ("2_Dense/pytorch_model.bin", "2_Dense/words.model", "words.model")
 CARRIED = {
     *("1_Pooling/config.json", "2_Dense/config.json", "2_Dense/model.safetensors", "3_Router/router_config.json"),
     *("3_Router/query_0_Dense/config.json", "qformer_tokenizer/tokenizer_config.json", "qformer_tokenizer/vocab.txt"),
@@ -72,7 +75,8 @@ def with_templates(folder: Path, templates: dict[str, str]) -> Path:
 def test_rules_choose_and_the_rest_is_named(sentences: Path) -> None:
     with open_checkpoint(sentences) as model:
         assert {name for name in model.side_files if "/" in name} == CARRIED
-        behind = {"onnx", "checkpoint-10", "tokenizer", "4_Other", "2_Dense/pytorch_model.bin"}
+        assert "words.model" not in model.side_files
+        behind = {"onnx", "checkpoint-10", "tokenizer", "4_Other", *HIDDEN}
         assert set(model.left_behind) == behind
         assert "2_Dense/model.safetensors copied as they are" in "\n".join(model.folder_notes)
 

@@ -35,6 +35,7 @@ from mergebarrier.checkpoint.read.side_files import (
     TEMPLATE_FOLDER,
     TOKEN_FILES,
     below,
+    is_another_kind,
     is_sound_below,
     names_stock_classes,
 )
@@ -145,7 +146,7 @@ def _fitting(root: Path, names: Iterable[str], may: Callable[[str], bool]) -> tu
 
 def _is_readable(root: Path, name: str) -> bool:
     if not is_configuration(name):
-        return True
+        return not is_another_kind(root, name)
     try:
         document = read_json(root, name)
     except (BadConfig, LimitExceeded):

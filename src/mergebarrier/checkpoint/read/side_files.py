@@ -50,6 +50,7 @@ MODULES = "modules.json"
 TEMPLATE_FOLDER = "additional_chat_templates/"
 _FOLDERS = re.compile(r"[A-Za-z0-9_][\w.\-]*(/[A-Za-z0-9_][\w.\-]*){0,2}", re.ASCII)
 _TOKENIZER = re.compile(r"\w+_tokenizer", re.ASCII)
+_OTHER_KINDS = re.compile(rb"\x80[\x01-\x05]|PK\x03\x04|\x1f\x8b|\x7fELF|MZ\x90")
 _WEIGHTS = "model.safetensors"
 _STOCK = "sentence_transformers."
 #: Files in a folder, and below it; one of more stays behind, and what is beyond.
@@ -131,13 +132,24 @@ def _listed(root: Path, folder: str) -> Iterator[str]:
             yield from _listed(root, f"{folder}/{name}")
 
 
+def is_another_kind(root: Path, name: str) -> bool:
+    """Whether a file with the name of a text begins as a pickle, an archive or a program does; no text does."""
+    fd, _ = open_regular(root, name)
+    with closing(os.fdopen(fd, "rb", buffering=0)):
+        head = bytearray(min(4, os.fstat(fd).st_size))
+        read_into(fd, 0, memoryview(head), root / name)
+    return _OTHER_KINDS.match(head) is not None
+
+
 def is_sound_below(root: Path, name: str) -> bool:
     """Whether a file in a folder of a model can be carried: a configuration without code, or weights with a header."""
     try:
-        if name.endswith("config.json"):
-            return not code_keys(read_json(root, name))
         if name.endswith(".safetensors"):
             _check_header(root, name)
+        elif is_another_kind(root, name):
+            return False
+        if name.endswith("config.json"):
+            return not code_keys(read_json(root, name))
     except UnsafePath:
         raise
     except CheckpointError:
