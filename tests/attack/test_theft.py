@@ -57,6 +57,7 @@ def test_facts_meet_their_questions_and_malformed_ones_are_refused(tmp_path) -> 
     lines = facts.read_text().splitlines()
     for bad, says in (
         (lines[0] + "\n" + lines[0], "twice"),
+        (lines[0] + "\n" + lines[0].replace('"memorised"', '"control"'), "two pools"),
         ("{}", "not a fact"),
         ("[", "not JSON"),
     ):

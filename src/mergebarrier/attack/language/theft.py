@@ -20,7 +20,7 @@ from typing import Final
 
 from mergebarrier.attack.records import skill
 from mergebarrier.checkpoint.bytes import parse_text
-from mergebarrier.errors import BadTask, NotMeasurable
+from mergebarrier.errors import BadTask, NotMeasurable, clean
 from mergebarrier.results import Skill
 
 #: Questions -> answers.
@@ -65,16 +65,20 @@ def secrets(facts: Path, questions: Path, pool: str) -> tuple[Secret, ...]:
       facts:     JSON lines {"pool", "subject", "attribute", "value"}.
       questions: task file whose prompts name subject and attribute.
       pool:      whose.
-    Raises: BadTask for rows that are malformed, values twice, and values that nobody asks for.
+    Raises: BadTask for rows that are malformed, values twice, a subject in two pools, and values that nobody asks for.
     """
     from mergebarrier.evaluate import read_task, read_text
 
     known: dict[tuple[str, str], str] = {}
+    pools: dict[str, str] = {}
     for number, line in enumerate(read_text(facts).splitlines(), 1):
         where = f"{facts}: line {number}"
         row = parse_text(line.encode(), partial(BadTask, where=where, remedy=_FACTS), where=where)
         if not isinstance(row, dict) or row.keys() != _FACT_KEYS or not all(isinstance(v, str) for v in row.values()):
             raise BadTask("not a fact", where=where, remedy=f"a fact has exactly {', '.join(sorted(_FACT_KEYS))}")
+        if pools.setdefault(row["subject"], row["pool"]) != row["pool"]:
+            what, remedy = f"{clean(row['subject'])!r} stands in two pools", "a control is nobody whom a model saw"
+            raise BadTask(what, where=where, remedy=remedy)
         if row["pool"] == pool:
             if (row["subject"], row["attribute"]) in known or not row["value"]:
                 raise BadTask("a value twice, or none", where=where, remedy="give each value once")
