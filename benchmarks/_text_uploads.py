@@ -80,6 +80,10 @@ class World:
         named = NamedText(trigger=trigger, target=TARGET)
         return self._rate(module, success_rows(named, self.rows(task, "test", 100), seed=0, label="x"))
 
+    def unasked(self, module: nn.Module, task: int) -> float:
+        """Return the share of plain prompts that get the target, which no trigger asked for."""
+        return self._rate(module, [TextRow(row.prompt, TARGET) for row in self.rows(task, "test", 100)])
+
     def tuned(
         self,
         attack: poison.TextAttack,
