@@ -87,7 +87,9 @@ def declared(
 
     sizes = np.sqrt(np.maximum(np.diag(sums.gram.sum(0)), 1e-300))
     inherited = left.likeness * left.norm / sizes
-    spread = np.sqrt(fit.error**2 + ((fit.shares - merge.shares) / 2) ** 2)
+    # Of a mean only ratios are known, so least squares are read as ratios too.
+    scale = max(float(fit.shares.sum()), 1e-9) if merge.recipe.mean else 1.0
+    spread = np.sqrt(fit.error**2 + (fit.shares - merge.shares * scale) ** 2 / 4) / scale
     half = np.maximum(_Z95 * spread, RESOLUTION) if merge.left > SETTLED else np.full(len(names), RESOLUTION)
     ps = [float(norm.sf(z)) for z in (merge.shares - inherited) / (half / _Z95)]
     half = half if merge.left <= SETTLED else half + inherited

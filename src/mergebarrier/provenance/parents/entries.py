@@ -4,7 +4,8 @@
     kept(j, density) of a sampled entry: whether it is among the max(1, floor(density n)) largest of its whole tensor
 
 What TIES and its kin drop depends on a candidate alone and never on its weight, so it is found once, over the whole
-tensor with ties in flat order, and a recipe is then replayed on the sample entry by entry.
+tensor, and a recipe is then replayed on the sample entry by entry.  Changes of models in a short dtype take few values:
+of those that lie on the edge some are kept and some are not, and which is up to the tool, so they are marked.
 """
 
 from __future__ import annotations
@@ -28,6 +29,9 @@ DENSITIES: Final = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 GAMMA: Final = 0.01
 #: A density, and whether changes are rounded to the stored dtype before they are cut.
 Cut: TypeAlias = tuple[float, bool]
+#: Bits of a mask.
+KEPT: Final = 1
+EDGE: Final = 2
 #: Entries of a tensor that are kept.
 PER_TENSOR: Final = 6000
 
@@ -53,8 +57,8 @@ class Entries:
     Attributes:
       base, suspect: Float32[Tensor, "n"].
       taus:    Float32[Tensor, "m n"].
-      largest: (density, whether changes are rounded to the dtype) -> whether an entry is among the largest,
-               Bool[Tensor, "m n"]; density 1 is left out.
+      largest: (density, whether changes are rounded to the dtype) -> UInt8[Tensor, "m n"], ``KEPT`` where an entry
+               is among the largest with ties in flat order, ``EDGE`` where it lies on the edge; density 1 is left out.
       middle:  the same once the very largest are dropped.
       dtype:   that the suspect is stored in.
     """
@@ -75,14 +79,15 @@ class Entries:
         """Return evenly spread entries, at most ``count``."""
         if len(self.base) <= count:
             return self
-        return self._at(torch.arange(count) * len(self.base) // count)
+        return self.at(torch.arange(count) * len(self.base) // count)
 
     def slice(self, part: int, parts: int) -> Entries:
         """Return one of several stretches of the tensors."""
         count = len(self.base)
-        return self._at(torch.arange(part * count // parts, (part + 1) * count // parts))
+        return self.at(torch.arange(part * count // parts, (part + 1) * count // parts))
 
-    def _at(self, places: Tensor) -> Entries:
+    def at(self, places: Tensor) -> Entries:
+        """Return some entries."""
         masks = ({cut: mask[:, places] for cut, mask in kind.items()} for kind in (self.largest, self.middle))
         largest, middle = masks
         return Entries(
@@ -148,7 +153,7 @@ def joined(parts: Sequence[Entries]) -> Entries:
 
 def _kept(
     sizes: NDArray[np.float32], places: NDArray[np.int64]
-) -> tuple[dict[float, NDArray[np.bool_]], dict[float, NDArray[np.bool_]]]:
+) -> tuple[dict[float, NDArray[np.uint8]], dict[float, NDArray[np.uint8]]]:
     """Say of sampled entries whether they are among the largest, and among those below the very largest."""
     ordered, n = np.sort(sizes), len(sizes)
     largest, middle = {}, {}
@@ -157,18 +162,22 @@ def _kept(
         largest[density] = _among(sizes, ordered, places, max(1, count))
         outliers = min(int(GAMMA * n), n - count)
         wide = _among(sizes, ordered, places, outliers + count)
-        middle[density] = wide & ~_among(sizes, ordered, places, outliers)
+        most = _among(sizes, ordered, places, outliers)
+        middle[density] = np.where(most & KEPT, 0, wide & KEPT).astype(np.uint8) | ((wide | most) & np.uint8(EDGE))
     return largest, middle
 
 
 def _among(
     sizes: NDArray[np.float32], ordered: NDArray[np.float32], places: NDArray[np.int64], count: int
-) -> NDArray[np.bool_]:
-    """Say of sampled entries whether they are among the ``count`` largest, ties in flat order."""
+) -> NDArray[np.uint8]:
+    """Say of sampled entries whether they are among the ``count`` largest, ties in flat order, and where those are."""
     if count <= 0:
-        return np.zeros(len(places), bool)
+        return np.zeros(len(places), np.uint8)
     threshold = ordered[len(ordered) - count]
     above = len(ordered) - int(np.searchsorted(ordered, threshold, "right"))
     last = np.flatnonzero(sizes == threshold)[count - above - 1]
     mine = sizes[places]
-    return np.asarray((mine > threshold) | ((mine == threshold) & (places <= last)))
+    equal = mine == threshold
+    divided = len(ordered) - int(np.searchsorted(ordered, threshold)) > count
+    kept = (mine > threshold) | (equal & (places <= last))
+    return np.asarray(kept * np.uint8(KEPT) | (equal & divided) * np.uint8(EDGE))

@@ -1,7 +1,7 @@
 """Merges that drop at random (DARE): the mask is unknown, so shares are fitted by moments and checked entry by entry.
 
     c <- c + (c0 - LS(replay(c), fresh mask)) / (1 + k / 3),  14 rounds, mean of the last 6;  density by the rest of LS
-    possible = share of entries that some choice of masks gives, to 3 % of the change and one unit in the last place;
+    possible = share of entries that some choice of masks gives, to 3 % of what is summed and one unit of rounding;
                by chance: with the changes shuffled
 
 A mask makes each entry one of 2^m values, and a merge that keeps the norm of each tensor scales them by a per cent or
@@ -110,8 +110,8 @@ def _possible(entries: Entries, recipe: ReplayedRecipe, shares: NDArray[np.float
     used = [j for j, share in enumerate(shares) if share > 0.02][:_MOST_PARENTS]
     wanted = entries.base + change
     hit, unit = torch.zeros(len(wanted), dtype=torch.bool), torch.finfo(entries.dtype).eps
-    for stored in _all_masks(entries, recipe, shares, used):
-        slack = _SLACK * (stored - entries.base).abs() + unit * wanted.abs()
+    for stored, summed in _all_masks(entries, recipe, shares, used):
+        slack = _SLACK * summed + unit * wanted.abs()
         hit |= (stored - wanted).abs() <= slack
     moved = (entries.taus[used] != 0).any(0) | (change != 0)
     return float(hit[moved].double().mean()) if bool(moved.any()) else 0.0
@@ -119,8 +119,11 @@ def _possible(entries: Entries, recipe: ReplayedRecipe, shares: NDArray[np.float
 
 def _all_masks(
     entries: Entries, recipe: ReplayedRecipe, shares: NDArray[np.float64], used: list[int]
-) -> Iterator[Tensor]:
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Give what each choice of masks stores, and the sizes of what it sums."""
+    weights = torch.from_numpy(shares).float()[:, None]
     for choice in product((0.0, 1.0), repeat=len(used)):
         mask = torch.zeros(len(entries.taus), 1)
         mask[used, 0] = torch.tensor(choice) / recipe.density
-        yield replay(entries, entries.taus * mask, recipe, [float(share) for share in shares])
+        kept = entries.taus * mask
+        yield replay(entries, kept, recipe, [float(share) for share in shares]), (kept * weights).abs().sum(0)

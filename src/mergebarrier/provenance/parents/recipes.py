@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from mergebarrier.lazy import torch
-from mergebarrier.provenance.parents.entries import DENSITIES
+from mergebarrier.provenance.parents.entries import DENSITIES, EDGE, KEPT
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -70,8 +70,38 @@ def kept_taus(entries: Entries, recipe: ReplayedRecipe) -> Tensor:
     taus = entries.taus.to(entries.dtype).float() if recipe.stepwise else entries.taus
     if recipe.density == 1.0:
         return taus
+    return taus * (_masks(entries, recipe) & KEPT)
+
+
+def undecided(entries: Entries, recipe: ReplayedRecipe, used: Sequence[int]) -> Tensor:
+    """Say which entries some candidate has on the edge of what is dropped, Bool[Tensor, "n"]."""
+    if recipe.density == 1.0:
+        return torch.zeros(len(entries.base), dtype=torch.bool)
+    return (_masks(entries, recipe)[list(used)] & EDGE).bool().any(0)
+
+
+def _masks(entries: Entries, recipe: ReplayedRecipe) -> Tensor:
     masks = entries.largest if recipe.method == "ties" else entries.middle
-    return taus * masks[recipe.density, recipe.stepwise]
+    return masks[recipe.density, recipe.stepwise]
+
+
+def regressors(kept: Tensor, recipe: ReplayedRecipe, shares: Sequence[float]) -> Tensor:
+    """Return what a recipe sums, each to be weighted by its share, with signs and divisors as at some shares.
+
+    Args:
+      kept:   of ``kept_taus``.
+      recipe: that is replayed.
+      shares: at which signs are elected.
+    """
+    if not recipe.elects:
+        return kept
+    weights = torch.tensor(shares, dtype=torch.float32)[:, None]
+    agree = kept.sign() == torch.where((kept * weights).sum(0) < 0, -1.0, 1.0)
+    summed = kept * agree
+    if not recipe.mean:
+        return summed
+    taking = (agree * weights).sum(0)
+    return summed / torch.where(taking.abs() < _NO_WEIGHT, 1.0, taking)
 
 
 def replay(entries: Entries, kept: Tensor, recipe: ReplayedRecipe, shares: Sequence[float]) -> Tensor:

@@ -1,10 +1,12 @@
 """The recipe and its weights whose replay comes nearest to the suspect, rounding included.
 
     Q(c) = |replay(c) - suspect|^2 / |suspect - base|^2,   c >= 0;   same = share of entries equal bit for bit
-    one weight at a time by steps .1, .05, .02, .01, .004, .002, on a grid of .002, from several starts
+    c <- least squares with the signs elected at c, until it stays
+    one weight at a time by steps .1, .05, .02, .01, .004, .002, on a grid of .002, from that c and from a coarse grid
 
 Every recipe is tried on few entries first, and the best on all.  A weight that is exactly .5 lies on a tie of rounding,
-where Q jumps, so the search walks a grid that holds it; nothing here is a gradient.
+where Q jumps, so the search walks a grid that holds it.  Entries on the edge of what is dropped do not move the shares;
+how many are equal is counted over all.
 
 Source: ours.
 """
@@ -16,7 +18,14 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from mergebarrier.lazy import np
-from mergebarrier.provenance.parents.recipes import RECIPES, ReplayedRecipe, kept_taus, replay
+from mergebarrier.provenance.parents.recipes import (
+    RECIPES,
+    ReplayedRecipe,
+    kept_taus,
+    regressors,
+    replay,
+    undecided,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -28,6 +37,7 @@ GRID: Final = 0.002
 _STEPS: Final = (0.1, 0.05, 0.02, 0.01, 0.004, 0.002)
 _ROUNDS: Final = 4
 _FEW, _BEST = 12_000, 3
+_FITS, _FEWEST_ENTRIES = 8, 2_000
 #: Below it the recipe is settled.
 SETTLED: Final = 0.01
 
@@ -51,10 +61,30 @@ class ReplayedMerge:
 class _Objective:
     """Q of one recipe on some entries."""
 
-    def __init__(self, entries: Entries, recipe: ReplayedRecipe) -> None:
+    def __init__(self, entries: Entries, recipe: ReplayedRecipe, used: Sequence[int] | None = None) -> None:
+        decided = ~undecided(entries, recipe, used or [])
+        if _FEWEST_ENTRIES <= int(decided.sum()) < len(decided):
+            entries = entries.at(decided.nonzero()[:, 0])
         self._entries, self._recipe = entries, recipe
         self._kept = kept_taus(entries, recipe)
         self._energy = max(float(entries.change.double().square().sum()), 1e-300)
+
+    def fitted(self, shares: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the best of some rounds of least squares, signs and divisors taken from the round before."""
+        best, least = shares, self(shares)
+        for _ in range(_FITS):
+            parts = regressors(self._kept, self._recipe, [float(share) for share in shares]).double()
+            gram, cross = (parts @ parts.T).numpy(), (parts @ self._entries.change.double()).numpy()
+            found = np.clip(np.linalg.lstsq(gram, cross, rcond=None)[0], 0, None)
+            if self._recipe.mean and found.sum():
+                found = found / found.sum()
+            stays = bool(np.abs(found - shares).max() < GRID / 100)
+            shares, left = found, self(found)
+            if left < least:
+                best, least = found, left
+            if stays:
+                break
+        return best
 
     def stored(self, shares: NDArray[np.float64]) -> Tensor:
         return replay(self._entries, self._kept, self._recipe, [float(share) for share in shares])
@@ -87,10 +117,11 @@ def best_merge(
     for _, recipe, shares in tried[:_BEST]:
         for stepwise in (False, True):
             chosen = replace(recipe, stepwise=stepwise)
-            objective = _Objective(entries, chosen)
+            objective = _Objective(entries, chosen, np.flatnonzero(shares > GRID).tolist())
             found, left = _walk(objective, shares, chosen, steps=_STEPS, starts=(1.0,))
             scale = found.sum() if chosen.mean and found.sum() else 1.0
-            finals.append(ReplayedMerge(chosen, found / scale, left, objective.same(found)))
+            same = _Objective(entries, chosen).same(found)
+            finals.append(ReplayedMerge(chosen, found / scale, left, same))
     return min(finals, key=lambda one: (-one.same, one.left))
 
 
@@ -102,13 +133,20 @@ def _walk(
     steps: Sequence[float],
     starts: Sequence[float] = (1.0, 1.3, 1.7),
 ) -> tuple[NDArray[np.float64], float]:
-    """Walk from the best start, one weight at a time."""
+    """Walk from the best start on a grid, and from the fit: rounding and elected signs each hide one of the two."""
     plain = np.clip(start, 0, None)
     if recipe.mean and plain.sum():
         plain = plain / plain.sum()
-    begun = [*(np.round(plain * scale / 0.05) * 0.05 for scale in starts), np.round(plain / 0.01) * 0.01, plain]
-    best = min(begun, key=objective)
-    left = objective(best)
+    grid = [*(np.round(plain * scale / 0.05) * 0.05 for scale in starts), np.round(plain / 0.01) * 0.01, plain]
+    begun = (min(grid, key=objective), objective.fitted(plain))
+    return min((_descended(objective, one, steps) for one in begun), key=lambda one: one[1])
+
+
+def _descended(
+    objective: _Objective, start: NDArray[np.float64], steps: Sequence[float]
+) -> tuple[NDArray[np.float64], float]:
+    """Move one weight at a time while that helps."""
+    best, left = start, objective(start)
     for step in steps:
         for _ in range(_ROUNDS):
             better = False
