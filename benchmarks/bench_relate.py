@@ -26,7 +26,9 @@ from mergebarrier.cache import cache_folder
 from mergebarrier.checkpoint import open_checkpoint
 from mergebarrier.evaluate import save_module, tiny_module
 from mergebarrier.keys import Key
+from mergebarrier.numerics import least_of
 from mergebarrier.protect import PROTECTIONS
+from mergebarrier.provenance import TESTS
 
 MODELS = 24
 #: Models that were made after the tests had been settled on the others.
@@ -55,18 +57,18 @@ def strangers(rows: Rows, seeds: range = range(MODELS)) -> None:
     say(f"{len(found)} pairs of strangers")
     print(f"Strangers: {len(found)} pairs of {len(seeds)} tiny Llamas of one configuration, data and order of data.\n")
     print("| test | p-values | KS p | mean | < .05 | < .01 | least |\n|---|---|---|---|---|---|---|")
-    tests = {name: [row["tests"][name] for row in found if name in row["tests"]] for name in found[0]["tests"]}
+    tests = {name: [row["tests"][name] for row in found if name in row["tests"]] for name in TESTS}
     tests["stored, per layer"] = [float(norm.sf(z)) for row in found for z in row["stored_z"]]
     tests["numbered, per layer"] = [float(norm.sf(z)) for row in found for z in row["numbered_z"]]
     tests["layer, of three z"] = [p for row in found for p in row["layer_p"]]
-    tests["all together (5 x least)"] = [row["p"] for row in found]
+    tests["all together"] = [least_of([*row["tests"].values()], len(TESTS)) for row in found]
     for name, ps in tests.items():
         shares = [sum(p < level for p in ps) / len(ps) for level in (0.05, 0.01)]
         print(
             f"| {name} | {len(ps)} | {kstest(ps, 'uniform').pvalue:.2g} | {sum(ps) / len(ps):.2f} | {shares[0]:.3f} | "
             f"{shares[1]:.3f} | {min(ps):.2g} |"
         )
-    false = sum(row["p"] <= RELATED_AT for row in found)
+    false = sum(p <= RELATED_AT for p in tests["all together"])
     print(f"\nCalled related at {RELATED_AT:g}: {false} of {len(found)}.\n")
 
 

@@ -9,12 +9,13 @@ from mergebarrier import lazy
 if TYPE_CHECKING:
     from mergebarrier.numerics import aes, draws, polynomials
     from mergebarrier.numerics.intervals import newcombe, wilson
-    from mergebarrier.numerics.significance import holm
+    from mergebarrier.numerics.significance import holm, least_of
 
 __all__ = [
     "aes",
     "draws",
     "holm",
+    "least_of",
     "newcombe",
     "polynomials",
     "wilson",

@@ -1,10 +1,12 @@
 """Several tests at once: the chance that any of them is small by accident.
 
     adjusted_(k) = max over j <= k of min(1, (m - j + 1) p_(j)),   p_(1) <= ... <= p_(m)
+    least of k independent tests: 1 - (1 - p_(1))^k, uniform where they are
 
-Source: Holm, Scandinavian Journal of Statistics 6 (1979) 65.  Differs: nothing.
+Source: Holm, Scandinavian Journal of Statistics 6 (1979) 65; Sidak, JASA 62 (1967) 626.  Differs: nothing.
 """
 
+import math
 from collections.abc import Sequence
 
 
@@ -20,3 +22,13 @@ def holm(ps: Sequence[float]) -> list[float]:
         highest = max(highest, min(1.0, (len(ps) - rank) * ps[place]))
         adjusted[place] = highest
     return adjusted
+
+
+def least_of(ps: Sequence[float], count: int) -> float:
+    """Return p of the least of ``count`` independent tests, 1 - (1 - min)^count, where the rest were not needed.
+
+    Example: >>> round(least_of([0.01, 0.5, 0.02], 3), 6)
+             0.029701
+    """
+    least = min([1.0, *ps])
+    return 1.0 if least >= 1.0 else -math.expm1(count * math.log1p(-least))

@@ -7,7 +7,7 @@
     null of T:    the second model turned by m random rotations and matched anew: the same function, the same features,
                   no shared coordinate;   p of t = (T - mean) / (sd sqrt(1 + 1/m)), m - 1 degrees
     of the second moment t / 2: on 276 pairs of strangers of one data set it spread more than its rotations
-    p = min(1, 5 min of the five);   of layers, Holm over layers
+    p = 1 - (1 - min of the five)^5, of three z of a layer alike;   of layers, Holm over layers
 
 What is assumed: an optimiser that does not know coordinates, apart from the leading ones that ``coordinates`` leaves
 out.  A dense rotation of the stream with other numbers of neurons lies inside the null: no p can see it, so the cosine
@@ -25,7 +25,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from mergebarrier.lazy import np, torch
-from mergebarrier.numerics import holm
+from mergebarrier.numerics import holm, least_of
 from mergebarrier.parameters import check_values, number, whole
 from mergebarrier.provenance.coordinates import (
     RowProducts,
@@ -162,14 +162,14 @@ def relate(
     stored, numbered = (_sum_tail(zs) for zs in (seen.stored, seen.numbered))
     tests |= {"stored": stored} if widths[0] == widths[1] and stored is not None else {}
     tests |= {"numbered": numbered} if stream is not None and numbered is not None else {}
-    if min([1.0, *tests.values()]) * len(TESTS) > options.level and widths[0] == widths[1]:
+    if least_of([*tests.values()], len(TESTS)) > options.level and widths[0] == widths[1]:
         tests["second moment"] = _by_moments(places, chosen, seen.moments, turns)
     ps = [_layer_p(seen, place, null) for place in range(len(places))]
     rows = zip(
         places, seen.counterpart, seen.z, seen.stored, seen.numbered, ps, holm([p for _, _, p in ps]), strict=True
     )
     return Relatedness(
-        p=min(1.0, len(TESTS) * min([1.0, *tests.values()])),
+        p=least_of([*tests.values()], len(TESTS)),
         tests={name: tests[name] for name in TESTS if name in tests},
         stream=stream,
         layers=tuple(
@@ -269,4 +269,4 @@ def _layer_p(seen: _LayerScores, place: int, null: NDArray[np.float64]) -> tuple
     own = np.array(seen.null[place]) if place in seen.null else null.reshape(-1)
     by_number = [p for zs in (seen.stored, seen.numbered) if (p := _sum_tail(zs[place : place + 1])) is not None]
     ps = [_t_tail(seen.z[place], own), *by_number]
-    return float(own.mean()), float(own.std(ddof=1)), min(1.0, len(ps) * min(ps))
+    return float(own.mean()), float(own.std(ddof=1)), least_of(ps, len(ps))
