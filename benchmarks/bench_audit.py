@@ -51,7 +51,7 @@ def words_of(threads: list[str]) -> list[str]:
     """Return the command, its protected model made."""
     assets, protected = zoo.demo_assets(), WORK / "protected"
     if not protected.exists():
-        mb.protect(assets.expert_a, protected, method="exact", key=Key(bytes([1]) * 32))
+        mb.protect(assets.expert_a, protected, method=mb.Exact(), key=Key(bytes([1]) * 32))
     named = {"--original": assets.expert_a, "--base": assets.base, "--partner": assets.expert_b,
              "--task": assets.task_a.test, "--partner-task": assets.task_b.test,
              "--validation": assets.task_a.val, "--partner-validation": assets.task_b.val}  # fmt: skip
