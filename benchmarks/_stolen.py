@@ -147,7 +147,7 @@ class World:
                 chosen = next(visits)
                 some = [pairs[i] for i in chosen.tolist()]
                 wanted = [Example(one.prompt, one.chosen) for one in some]
-                # DPO alone makes both answers unlikely at this size: the model then neither refuses nor answers.
+                # DPO alone may make both answers unlikely, the wanted one too.
                 return preference_loss(module, some, before[chosen]) + examples_loss(module, wanted)
 
             train_full(module, self._recipe(steps, rate), loss)

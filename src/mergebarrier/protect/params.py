@@ -6,7 +6,7 @@
 Source: arXiv 2503.07661 and its public code.  We differ: A and B are drawn apart (the code takes one for both), one per
 group of key heads, s in [1/2, 2] (``paper``: [1/20, 20], the code's); where positions rotate, a scale is tied over its
 plane and a map is one that commutes, and behind a norm nothing scales.  The assignment is exact within blocks of 512
-neurons, which a layer of any width can bear: on SmolLM2 its squared distance is 98.6 % of what the whole reaches.
+neurons, which a layer of any width can bear.
 Without ``--base`` the order comes from the key; the published one is the same for everybody who has the base.  That
 order is in no key, so it cannot be undone; nor can dropping part of the task vector (PaRaMS-D), which changes the
 function.

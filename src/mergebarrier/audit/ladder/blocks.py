@@ -12,11 +12,10 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
-from mergebarrier.audit.bench import TASKS, Bench, realigned
+from mergebarrier.audit.bench import TASKS, Bench
 from mergebarrier.audit.ladder.learn import LEARN
 from mergebarrier.audit.ladder.level import Level
-from mergebarrier.audit.ladder.realign import flops_with, once
-from mergebarrier.audit.ladder.realign import prepare as fix_gauge
+from mergebarrier.audit.ladder.realign import flops_with, go_on, once
 from mergebarrier.audit.ladder.teachers import ROWS
 from mergebarrier.lazy import torch
 from mergebarrier.results import State
@@ -25,8 +24,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from mergebarrier.checkpoint import Checkpoint, OutputFolder
-    from mergebarrier.circuits import Architecture, Circuit
-    from mergebarrier.realign import ParallelMap
+    from mergebarrier.circuits import Circuit
     from mergebarrier.symmetry import Tensors
 
 _STATE, _START = "blocks", "gaugefix"
@@ -69,22 +67,9 @@ class BlockDistillation:
 
 def prepare(bench: Bench) -> float:
     """Distil the realigned model and open the result."""
-    seconds = fix_gauge(bench)
-
-    class Here(BlockDistillation):
-        def fit(
-            self,
-            architecture: "Architecture",
-            model: "Checkpoint",
-            anchor: "Checkpoint",
-            *,
-            parallel: "ParallelMap" = map,
-        ) -> DistilledBlocks:
-            return distil(bench, self, model, anchor)
-
     rows = tuple(bench.rows_id(task, "validation") for task in TASKS)
-    asked = Here(steps=bench.spec.block_steps, rate=_RATE, rows=rows)
-    return seconds + realigned(bench, _START, _STATE, asked, _STATE)
+    asked = BlockDistillation(steps=bench.spec.block_steps, rate=_RATE, rows=rows)
+    return go_on(bench, _STATE, asked, lambda _, model, base: distil(bench, asked, model, base))
 
 
 def distil(bench: Bench, asked: BlockDistillation, model: "Checkpoint", base: "Checkpoint") -> DistilledBlocks:

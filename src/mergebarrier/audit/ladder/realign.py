@@ -9,6 +9,7 @@ protected one alone, lead from two keys to the same weights, and give nothing ba
 """
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from mergebarrier.audit.bench import AuditSpec, Bench, Figures, MergeSetting, best_of, cost, realigned, undone
 from mergebarrier.audit.ladder.edits import EDITS
@@ -16,6 +17,11 @@ from mergebarrier.audit.ladder.level import Evidence, Level, at_most
 from mergebarrier.audit.ladder.smooth import SMOOTH
 from mergebarrier.errors import BaseMismatch
 from mergebarrier.results import Control, Skill, State
+
+if TYPE_CHECKING:
+    from mergebarrier.checkpoint import Checkpoint
+    from mergebarrier.circuits import Architecture
+    from mergebarrier.realign import Fitted, ParallelMap
 
 _STATE, _CONTROL, _ASTRAY = "gaugefix", "unprotected+gaugefix", "another base"
 _NOISE = 0.02
@@ -26,6 +32,25 @@ _ELSEWHERE = 0.1
 def prepare(bench: Bench) -> float:
     """Realign the protected model to the base."""
     return undone(bench, "protected", _STATE, "gaugefix")
+
+
+def go_on(
+    bench: Bench, state: str, asked: object, fit: "Callable[[Architecture, Checkpoint, Checkpoint], Fitted]"
+) -> float:
+    """Realign, then change the result once more by what only a bench can fit, and open that as ``state``.
+
+    ``asked`` is a frozen dataclass with all of a ``Realignment`` but its ``fit``: what the result depends on.
+    """
+    seconds = prepare(bench)
+
+    def fitted(
+        self: object, architecture: "Architecture", model: "Checkpoint", anchor: "Checkpoint", *,
+        parallel: "ParallelMap" = map,
+    ) -> "Fitted":  # fmt: skip
+        return fit(architecture, model, anchor)
+
+    made = type(type(asked).__name__, (type(asked),), {"fit": fitted})
+    return seconds + realigned(bench, _STATE, state, made(**vars(asked)), state)
 
 
 def flops(bench: Bench) -> int:

@@ -13,12 +13,11 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, ClassVar
 
 from mergebarrier import symmetry
-from mergebarrier.audit.bench import TASKS, Bench, Blend, realigned, spread
+from mergebarrier.audit.bench import TASKS, Bench, Blend, spread
 from mergebarrier.audit.ladder.descent import GaugeDescent
 from mergebarrier.audit.ladder.learn import LEARN
 from mergebarrier.audit.ladder.level import Level
-from mergebarrier.audit.ladder.realign import flops_with, once
-from mergebarrier.audit.ladder.realign import prepare as fix_gauge
+from mergebarrier.audit.ladder.realign import flops_with, go_on, once
 from mergebarrier.audit.ladder.teachers import ROWS, Teachers
 from mergebarrier.lazy import torch
 from mergebarrier.results import State
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
 
     from mergebarrier.checkpoint import Checkpoint, OutputFolder
     from mergebarrier.circuits import Architecture, Circuit
-    from mergebarrier.realign import ParallelMap
     from mergebarrier.symmetry import Elements, Tensors
 
 _STATE, _START = "rebasin", "gaugefix"
@@ -71,27 +69,14 @@ class LearnedRebasin:
 
 def prepare(bench: Bench) -> float:
     """Learn the gauge of the realigned model and open the result."""
-    seconds = fix_gauge(bench)
-
-    class Here(LearnedRebasin):
-        def fit(
-            self,
-            architecture: "Architecture",
-            model: "Checkpoint",
-            anchor: "Checkpoint",
-            *,
-            parallel: "ParallelMap" = map,
-        ) -> LearnedGauge:
-            return learn_gauge(bench, self, architecture, model)
-
-    asked = Here(
+    asked = LearnedRebasin(
         steps=bench.spec.rebasin_steps,
         rate=_RATE,
         seed=bench.spec.seed,
         partner=bench.digest("partner"),
         rows=tuple(bench.rows_id(task, "validation") for task in TASKS),
     )
-    return seconds + realigned(bench, _START, _STATE, asked, _STATE)
+    return go_on(bench, _STATE, asked, lambda architecture, model, _: learn_gauge(bench, asked, architecture, model))
 
 
 def learn_gauge(bench: Bench, asked: LearnedRebasin, architecture: "Architecture", model: "Checkpoint") -> LearnedGauge:

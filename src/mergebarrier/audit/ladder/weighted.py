@@ -13,11 +13,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from mergebarrier import symmetry
-from mergebarrier.audit.bench import TASKS, Bench, MergeSetting, realigned
+from mergebarrier.audit.bench import TASKS, Bench, MergeSetting
 from mergebarrier.audit.ladder.edits import moments
 from mergebarrier.audit.ladder.level import Level, LevelContext
-from mergebarrier.audit.ladder.realign import flops, once
-from mergebarrier.audit.ladder.realign import prepare as fix_gauge
+from mergebarrier.audit.ladder.realign import flops, go_on, once
 from mergebarrier.lazy import OnDemand, torch
 from mergebarrier.results import State
 
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
 
     from mergebarrier.checkpoint import Checkpoint
     from mergebarrier.circuits import Architecture
-    from mergebarrier.realign import FittedGauge, ParallelMap
+    from mergebarrier.realign import FittedGauge
     from mergebarrier.symmetry import Elements
 
 _STATE, _START = "weighted", "gaugefix"
@@ -49,21 +48,8 @@ class WeightedGauge:
 
 def prepare(bench: Bench) -> float:
     """Realign, look at what every map reads, realign again, and open the result."""
-    seconds = fix_gauge(bench)
-
-    class Here(WeightedGauge):
-        def fit(
-            self,
-            architecture: "Architecture",
-            model: "Checkpoint",
-            anchor: "Checkpoint",
-            *,
-            parallel: "ParallelMap" = map,
-        ) -> "FittedGauge":
-            return weighted_gauge(bench, architecture, model, anchor)
-
-    asked = Here(rows=tuple(bench.rows_id(task, "validation") for task in TASKS))
-    return seconds + realigned(bench, _START, _STATE, asked, _STATE)
+    asked = WeightedGauge(rows=tuple(bench.rows_id(task, "validation") for task in TASKS))
+    return go_on(bench, _STATE, asked, lambda *given: weighted_gauge(bench, *given))
 
 
 def weighted_gauge(
