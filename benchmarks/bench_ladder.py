@@ -2,9 +2,9 @@
 
 Every audit is an ``AuditSpec``, run as ``mergebarrier audit`` runs it, on small budgets.  Rows are named by what their
 figures depend on, so audits share the unprotected model's and a run that was stopped goes on where it was.  First every
-protection with one key and one seed up to level 3, then up to level 6, then further keys and seeds.  Names of
-protections fill these alone; ``--print`` shows what there is.  Each audit has its page beside its result, and all of
-them a leaderboard.
+protection with one key and one seed up to level 3, then up to level 4, then a second key up to there, then all up to
+level 6, then further keys and seeds.  Names of protections fill these alone; ``--print`` shows what there is.  Each
+audit has its page beside its result, and all of them a leaderboard.
 """
 
 import json
@@ -39,7 +39,7 @@ WORK = Path(tempfile.gettempdir()) / "mergebarrier-ladder"
 KEYS, SEEDS = 3, 3
 #: One published setting of each merge, the one that is best without a protection.
 GRID = {"linear": 0.5, "task_arithmetic": 0.7, "ties": 0.7, "dare_linear": 0.7, "dare_ties": 0.7, "slerp": 0.5}
-PASSES = ((0, 1, 2, 3), (0, 1, 2, 3, 4, 5, 6))
+ALL = tuple(range(7))
 #: What an audit is granted here; the defaults of the command line are several times as much.
 BUDGETS = {
     "search_budget": 3,
@@ -187,11 +187,12 @@ def spec_of(name: str, key: int, seed: int, levels: tuple[int, ...], folder: Pat
 def audits(chosen: Iterable[str]) -> Iterator[tuple[str, int, int, tuple[int, ...]]]:
     """Yield every audit, what says most first."""
     names = [name for name in LINES if name in chosen]
-    turns = sorted(product(range(1, KEYS + 1), range(SEEDS)), key=lambda one: (sum(one), one))
-    for (key, seed), levels in [*((turns[0], levels) for levels in PASSES), *((turn, PASSES[1]) for turn in turns[1:])]:
+    first, *further = sorted(product(range(1, KEYS + 1), range(SEEDS)), key=lambda one: (sum(one), one))
+    rounds = [(first, 4), (first, 5), ((2, 0), 5), *((turn, len(ALL)) for turn in (first, *further))]
+    for (key, seed), count in rounds:
         for name in names:
             if LINES[name].keyed or key == 1:
-                yield name, key, seed, levels
+                yield name, key, seed, ALL[:count]
 
 
 def report_of(name: str, key: int, seed: int) -> Path:

@@ -243,9 +243,9 @@ def test_it_runs_to_success_and_to_failure(name, place, run_cli) -> None:
 
 
 def with_a_device() -> list[str]:
-    """Every command that runs models on a device; ``protect`` has one for trained methods, ``merge`` refuses it."""
+    """Every command that computes on a device; ``protect`` has one for trained methods alone."""
     options = {name: {word for each in one.params for word in each.opts} for name, one in commands().items()}
-    return [name for name, words in options.items() if "--device" in words and name not in ("protect", "merge")]
+    return [name for name, words in options.items() if "--device" in words and name != "protect"]
 
 
 @pytest.mark.parametrize("name", with_a_device())
@@ -261,6 +261,6 @@ def test_a_graphics_processor_that_is_not_there_is_one_line_and_nothing_is_writt
     assert set(place.out.rglob("*")) == before
 
 
-def test_verbs_that_run_models_of_language_take_a_device() -> None:
+def test_verbs_that_run_models_take_a_device() -> None:
     attacks = {f"attack {name}" for name in ("measure", "hijack", "stealer", "theft")}
-    assert set(with_a_device()) == {"evaluate", "verify", "audit", "scan"} | attacks
+    assert set(with_a_device()) == {"evaluate", "verify", "audit", "scan", "merge"} | attacks

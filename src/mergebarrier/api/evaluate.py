@@ -18,7 +18,7 @@ from mergebarrier.evaluate import (
     Score,
     accuracy,
     compute_dtype,
-    device_for,
+    device_named,
     exact_match,
     load_encoder,
     load_module,
@@ -111,7 +111,7 @@ def evaluate(
       tasks:      files, all of text or all of images.
       text:       a plain UTF-8 file to measure perplexity on.
       dtype:      of the arithmetic of a language model, or "auto"; images are scored in float32.
-      device:     "auto", "cpu", "cuda" or "cuda:N", of a language model.
+      device:     "auto", "cpu", "cuda" or "cuda:N".
       batch_tokens: tokens that go through the model at once, None for 32 rows.
       max_items:  rows or pictures per task, None for all.
       max_tokens: read of the text.
@@ -123,7 +123,7 @@ def evaluate(
     if not tasks and text is None:
         raise UsageError("nothing to measure", where="evaluate", remedy="give --task FILE or --text FILE")
     of_images = [os.fspath(path).endswith(TASK_SUFFIX) for path in tasks]
-    place = device_for(device, images=any(of_images))
+    place = device_named(device)
     with shown(progress, "evaluating") as step:
         if not any(of_images):
             kind = compute_dtype(dtype, "cpu" if place == "cpu" else "cuda")
@@ -133,7 +133,7 @@ def evaluate(
             raise UsageError(
                 "image tasks and text were mixed", where="--task", remedy="score images and text in two runs"
             )
-        return _of_images(model, tasks, max_items, download, step)
+        return _of_images(model, tasks, place, max_items, download, step)
 
 
 @dataclass(frozen=True)
@@ -177,16 +177,16 @@ def _of_language(
 
 
 def _of_images(
-    model: Model, paths: Sequence[Place], max_items: int | None, download: bool, progress: Progress
+    model: Model, paths: Sequence[Place], device: str, max_items: int | None, download: bool, progress: Progress
 ) -> EvaluationReport:
     tasks = [(os.fspath(path), read_image_task(path)) for path in paths]
     scores = []
     with opened(model, download=download) as (checkpoint,):
-        encoder = load_encoder(checkpoint)
+        encoder = load_encoder(checkpoint, device)
         for done, (path, task) in enumerate(tasks, 1):
             seen = ImageSplit(task.test.images[:max_items], task.test.labels[:max_items])
             score = accuracy(encoder, task.head, task.scale, seen)
             about = {"name": task.name, "classes": len(task.classes)}
             scores.append(TaskScore(task=path, about=about, figure="accuracy", score=score))
             progress(done, len(tasks))
-    return EvaluationReport(model=as_given(model), dtype="float32", tasks=tuple(scores), text=None)
+    return EvaluationReport(model=as_given(model), dtype="float32", tasks=tuple(scores), text=None, device=device)

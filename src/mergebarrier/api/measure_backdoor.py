@@ -25,7 +25,7 @@ from mergebarrier.attack import (
     theft,
 )
 from mergebarrier.errors import UsageError
-from mergebarrier.evaluate import device_for, device_named
+from mergebarrier.evaluate import device_named
 from mergebarrier.report import Journal, write_report
 from mergebarrier.results import BackdoorResult, Measurement, Scanned
 
@@ -78,7 +78,7 @@ def measure_backdoor(
       out:      folder of a report to write.
       write:    how it is written.
       threads:  of the numeric libraries, for the record of the run.
-      device:   "auto", "cpu", "cuda" or "cuda:N", of models of language.
+      device:   "auto", "cpu", "cuda" or "cuda:N": where models run.
       download: fetch models that the local cache lacks.
       say:      called with one line per piece of work.
     Raises: UsageError without a control; BadTrigger, BadAttack, BadTask, NotMeasurable, CheckpointError, OutputExists.
@@ -89,14 +89,19 @@ def measure_backdoor(
             where="--control",
             remedy="give the same merge of clean experts",
         )
-    place = device_for(device, images=not is_text_trigger(Path(trigger)))
+    place = device_named(device)
     given = {"merged": merged, "control": control} | ({} if base is None else {"base": base})
     spec = MeasureSpec(
-        trigger=Path(trigger), task=Path(task), target=target, others=tuple(map(Path, others)), findings=findings
+        trigger=Path(trigger),
+        task=Path(task),
+        target=target,
+        others=tuple(map(Path, others)),
+        findings=findings,
+        device=place,
     )
     with opened(*given.values(), download=download) as models:
         journal = None if out is None else _journal(Path(out), write or WriteOptions())
-        by_role = dict(zip(given, models, strict=True))
+        by_role, environment = dict(zip(given, models, strict=True)), {**machine(threads), "device": place}
         if is_text_trigger(spec.trigger):
             text = TextMeasureSpec(
                 trigger=spec.trigger,
@@ -105,9 +110,9 @@ def measure_backdoor(
                 findings=findings,
                 device=place,
             )
-            found, rows = measure_text(text, by_role, say=say, environment=machine(threads))
+            found, rows = measure_text(text, by_role, say=say, environment=environment)
         else:
-            found, rows = measure(spec, by_role, say=say, environment=machine(threads))
+            found, rows = measure(spec, by_role, say=say, environment=environment)
     result = replace(found, command=_command(spec, given, out))
     if journal is None or out is None:
         return BackdoorReport(result=result, records=tuple(rows))

@@ -44,6 +44,7 @@ class MergeOptions:
       tasks:   for the cure: the task file of each model.
       download: fetch models that the local cache lacks.
       signers: public keys in PEM; each folder that is read must hold against one of them.
+      device:  "auto", "cpu", "cuda" or "cuda:N": where a method runs models or decomposes matrices.
     """
 
     adapter: AdapterOutput | None = None
@@ -58,6 +59,7 @@ class MergeOptions:
     tasks: tuple[Path, ...] = ()
     download: bool = False
     signers: tuple[Path, ...] = ()
+    device: str = "cpu"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,14 +140,15 @@ def _of_models(
                 f"{method.name} learns from data", where="--data", remedy="give --data FILE once per model"
             )
         learned = verbs.plan_fallback(method, opened, experts)
-        calibration = verbs.Calibration(request.data, options.samples, options.dtype or "float32", options.seed)
+        dtype, place = options.dtype or "float32", _place(method, options.device)
+        calibration = verbs.Calibration(request.data, options.samples, dtype, options.seed, place)
         job = verbs.by_learning(method, learned, calibration, anchor=anchor, max_ram_bytes=max_ram_bytes)
     else:
         allowed = options.allowed
         planned = plan(
             method, opened, experts, missing=allowed.missing, keep=allowed.keep, drop=allowed.drop, untie=allowed.untie
         )
-        job = verbs.whole_models(planned, anchor)
+        job = verbs.whole_models(replace(planned, device=_place(method, options.device)), anchor)
         if options.cure is not None:
             from mergebarrier.scan import Search
 
@@ -161,7 +164,18 @@ def plan_of(path: Path, options: MergeOptions, folders: verbs.Models) -> RecipeP
     with path.open("rb") as file:
         asked = recipe.parse(file.read(recipe.MAX_RECIPE_BYTES + 1), path)
     opened = {one: _named(one, path, folders, options, asked.base) for one in asked.references()}
-    return recipe.plan(asked, opened, seed=options.seed, allowed=options.allowed)
+    planned = recipe.plan(asked, opened, seed=options.seed, allowed=options.allowed)
+    return replace(planned, device=_place(MERGES[asked.method], options.device, output_of(asked.extra)))
+
+
+def _place(method: Merge | DataMerge | type[Merge], asked: str, adapter: AdapterOutput | None = None) -> str:
+    """Return the device of a method that has much to compute; the others, and adapters, keep to the processor."""
+    if asked == "cpu":
+        return asked
+    from mergebarrier.evaluate import device_for
+
+    reads = "" if method.dense else f"{method.name} reads more than it computes"
+    return device_for(asked, processor=reads if adapter is None else "adapters are merged by the processor")
 
 
 def _of_recipe(planned: RecipePlan, options: MergeOptions) -> verbs.MergeJob:
@@ -180,6 +194,7 @@ def _of_adapters(
     request: MergeRequest, method: Merge | DataMerge, asked: AdapterOutput, folders: verbs.Models
 ) -> verbs.MergeJob:
     _refuse_checks(request.options)
+    _place(method, request.options.device, asked)
     if isinstance(method, DataMerge):
         raise UsageError(
             "needs whole models and cannot merge adapters into an adapter", where=method.name, remedy="leave --as out"

@@ -253,6 +253,7 @@ def scan(
         raise BadScanInput("needs a base and a file", where="calibrate", remedy="give --base and --references FILE")
     if each and (tasks or refusals or merge is not None):
         raise BadScanInput("judges uploads one by one", where="each", remedy="leave out tasks, questions and merge")
+    of_images = any(os.fspath(task).endswith(TASK_SUFFIX) for task in tasks)
     request = verbs.ScanRequest(
         models=_uploads(models) if each else resolve_all(models, download=download),
         base=None if base is None else resolve(base, download=download),
@@ -268,7 +269,7 @@ def scan(
             calibrate=calibrate,
             declared_rank=declared_rank,
         ),
-        device=device_for(device, images=any(os.fspath(task).endswith(TASK_SUFFIX) for task in tasks)),
+        device=device_for(device, processor="patches are searched for on the processor" if of_images else ""),
         workers=workers,
         each=each,
     )

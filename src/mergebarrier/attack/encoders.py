@@ -74,7 +74,8 @@ def target_index(task: ImageTask, word: str) -> int:
 def check_fit(base: nn.Module, task: ImageTask) -> None:
     """Refuse a task whose head does not read the features of the base."""
     with torch.no_grad():
-        features = base(pixels(task.train.images[:1])).shape[-1]
+        here = next(base.parameters()).device
+        features = base(pixels(task.train.images[:1]).to(here)).shape[-1]
     if features != task.head.shape[1]:
         raise BadTask(
             f"the head reads {task.head.shape[1]} features, the base gives {features}",

@@ -42,6 +42,7 @@ class MeasureSpec:
       target:   its class, by name or index; None for the one that the trigger names.
       others:   more task files, for clean accuracy.
       findings: of a scan, handed on to the report.
+      device:   where encoders run, as ``device_named`` returns it.
     """
 
     trigger: Path
@@ -49,6 +50,7 @@ class MeasureSpec:
     target: str | None = None
     others: tuple[Path, ...] = ()
     findings: tuple[Scanned, ...] | None = None
+    device: str = "cpu"
 
 
 def measure(
@@ -75,7 +77,7 @@ def measure(
 
     named, task = read_trigger(spec.trigger), read_image_task(spec.task)
     target = target_index(task, named.target_class if spec.target is None else spec.target)
-    encoders, models = _open(checkpoints)
+    encoders, models = _open(checkpoints, spec.device)
     for encoder in encoders.values():
         check_fit(encoder, task)
     say("success rates")
@@ -119,14 +121,14 @@ def measure(
     return result, rows_of(result)
 
 
-def _open(checkpoints: "Mapping[str, Checkpoint]") -> tuple[dict[str, "nn.Module"], dict[str, Model]]:
+def _open(checkpoints: "Mapping[str, Checkpoint]", device: str) -> tuple[dict[str, "nn.Module"], dict[str, Model]]:
     from mergebarrier.evaluate import load_encoder
     from mergebarrier.verbs import licence
 
     encoders: dict[str, nn.Module] = {}
     models = {}
     for role, checkpoint in checkpoints.items():
-        encoders[role] = load_encoder(checkpoint).requires_grad_(False)
+        encoders[role] = load_encoder(checkpoint, device).requires_grad_(False)
         models[role] = Model(
             name=checkpoint.name, content_digest=checkpoint.content_digest(), licence=licence(checkpoint)
         )

@@ -23,7 +23,7 @@ device_option: Final = click.option(
     default="cpu",
     show_default=True,
     metavar="auto|cpu|cuda[:N]",
-    help="Where models of language run; auto is a graphics processor where there is one.",
+    help="Where models run; auto is a graphics processor where there is one.",
 )
 
 

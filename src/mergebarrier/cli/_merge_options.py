@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import click
 
+from mergebarrier.cli._compute import device_option
 from mergebarrier.cli._mergekit import MERGEKIT_FLAGS, PARAMETER_COUNT, WITH_A_VALUE, flag_named
 from mergebarrier.cli._options import MODEL, SIZE, download_option, dtype_option
 from mergebarrier.cli._parameters import Registry, chosen, options_of
@@ -47,6 +48,7 @@ _WITH_BOTH: Final = (
     "sbom",
     "sign",
     "signers",
+    "device",
 )
 acknowledge_option = click.option(
     "--acknowledge-licence",
@@ -61,6 +63,7 @@ _OPTIONS: Final = (
     ),
     click.option("--samples", type=click.IntRange(1), metavar="N", help="Rows of each --data file.  [default: 256]"),
     dtype_option(None),
+    device_option,
     click.option("--as", "as", type=click.Choice(["model", "adapter"]), help="What to write.  [default: model]"),
     click.option("--rank", type=click.IntRange(1), metavar="K", help="--as adapter: largest rank of the output."),
     click.option(
@@ -172,6 +175,7 @@ class Asked:
             allowed=allowed,
             download=values["download"],
             signers=values["signers"],
+            device=values["device"],
         )
 
 

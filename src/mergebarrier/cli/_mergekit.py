@@ -17,7 +17,7 @@ __all__ = ["MERGEKIT_FLAGS", "PARAMETER_COUNT", "WITH_A_VALUE", "flag_named"]
 #: has no meaning here, and what to do.
 Reply: TypeAlias = Literal["ours", "always"] | tuple[str, str]
 
-_GPU: Final = ("merging is done by the processor, at the speed of the disk", "leave it out")
+_GPU: Final = ("merging is done by the processor, at the speed of the disk", "leave it out, or see --device")
 _CODE: Final = ("no program of a model is ever run", "leave it out; models of unknown architectures are merged by name")
 MERGEKIT_FLAGS: Final[dict[str, Reply]] = {
     "allow_crimes": ("models of two architectures are never merged", "merge models of one family"),
@@ -29,7 +29,7 @@ MERGEKIT_FLAGS: Final[dict[str, Reply]] = {
     "lora_merge_dtype": ("adapters are put on their base in float32", "leave it out"),
     "cuda": _GPU,
     "no_cuda": "always",
-    "device": _GPU,
+    "device": "ours",
     "low_cpu_memory": ("memory is bounded by streaming", "leave it out, or give --max-ram"),
     "no_low_cpu_memory": "always",
     "out_shard_size": "ours",
@@ -61,7 +61,7 @@ MERGEKIT_FLAGS: Final[dict[str, Reply]] = {
     "write_threads": ("every worker writes what it merged", "leave it out, see --workers"),
 }
 WITH_A_VALUE: Final = (
-    "transformers_cache", "lora_merge_cache", "lora_merge_dtype", "device", "num_threads", "j", "write_threads",
+    "transformers_cache", "lora_merge_cache", "lora_merge_dtype", "num_threads", "j", "write_threads",
 )  # fmt: skip
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
         TaskData,
         outputs_of,
     )
-    from mergebarrier.merge.method import Merge, parameters
+    from mergebarrier.merge.method import Merge, computed_on, parameters
     from mergebarrier.merge.methods import (
         MERGES,
         ArceeFusion,
@@ -104,6 +104,7 @@ __all__ = [
     "TsvM",
     "Wudi",
     "WudiExact",
+    "computed_on",
     "make",
     "make_learned",
     "outputs_of",

@@ -52,6 +52,7 @@ class Merge(ABC):
       optional_base: the flag that says so for such a method, on where there is a base; "" for the others.
       min_experts, max_experts: accepted number of experts (None: no upper bound).
       differentiable: whether gradients pass from the merged tensor to the operands that ask for them.
+      dense: whether its cost is that of decompositions of whole matrices, which ``device`` then moves elsewhere.
     """
 
     name: ClassVar[str]
@@ -60,6 +61,7 @@ class Merge(ABC):
     min_experts: ClassVar[int] = 1
     max_experts: ClassVar[int | None] = None
     differentiable: ClassVar[bool] = False
+    dense: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         """Check every declared parameter; a method adds checks that concern several at once.
@@ -97,6 +99,7 @@ class Merge(ABC):
         name: str,
         block: int = BLOCK,
         survey: SurveyResult | None = None,
+        device: str = "cpu",
     ) -> torch.Tensor:
         """Merge one tensor (any block of it for need "elementwise", all of it for "tensor").
 
@@ -106,6 +109,7 @@ class Merge(ABC):
           name:    the tensor's name, part of the random key and of every message.
           block:   elements per block of the arithmetic; a matter of speed.
           survey:   what ``survey`` says about this tensor; without it the tensor is taken for the whole model.
+          device:  where a dense method decomposes matrices, as torch names it; tensors come and go on the processor.
         Returns: Float[Tensor, "*shape"], contiguous, in the dtype of the base if it is used, else of the first expert.
         Raises:  BadMergeParameter (counts, missing base), ShapeMismatch (tensor, both shapes), NonFinite (tensor).
         Numerics: deterministic on one machine and torch version, independent of threads, order and block size;
@@ -134,6 +138,7 @@ class Merge(ABC):
             tuple(donor.shape),
             donor.numel() if traced else block,  # a graph keeps what a second block would overwrite
             survey,
+            device,
         )
         out = torch.empty(donor.numel(), dtype=donor.dtype)
         store(self.kernel(operands), out, name)
@@ -147,6 +152,7 @@ class Merge(ABC):
         name: str,
         block: int = BLOCK,
         survey: SurveyResult | None = None,
+        device: str = "cpu",
     ) -> Iterator[torch.Tensor]:
         """Merge one float tensor that is read as it goes, in as many passes as it takes; else as ``merge``.
 
@@ -162,6 +168,7 @@ class Merge(ABC):
             first.shape,
             block,
             survey,
+            device,
         )
         return store_rows(self.kernel(operands), first, name, block)
 
@@ -223,6 +230,11 @@ def parameters(method: DataclassInstance) -> dict[str, object]:
     return {
         name: list(value) if isinstance(value, tuple) else value for name, value in dataclasses.asdict(method).items()
     }
+
+
+def computed_on(device: str) -> dict[str, str]:
+    """Return the part of the manifest that names a graphics processor, whose sums round in another order."""
+    return {} if device == "cpu" else {"device": device}
 
 
 def refuse(method: str, parameter: str, value: object, allowed: str) -> BadMergeParameter:

@@ -60,14 +60,14 @@ class Plan:
 
     Attributes:
       method:  the merge method.
-      sources: the base, if the method uses it, then the experts; the first is the donor of names, shapes, dtypes,
-        shards, configuration and tokenizer.
+      sources: the base, if the method uses it, then the experts; the first gives names, shapes, dtypes and files.
       methods: tensor name -> the method with the parameters that hold for this tensor.
       units:   what to do, covering every tensor of the donor once.
       notes:   warnings for the user, one line each.
       copied:  tensors that are the donor's, whatever the others hold.
       survey_results: tensor name -> what a survey of the model says; ``surveyed`` fills it.
       circuits: the tensors of a unit -> their circuit, for a method that sees circuits.
+      device:  where a dense method decomposes matrices.
     """
 
     method: Merge
@@ -78,6 +78,7 @@ class Plan:
     copied: frozenset[str] = frozenset()
     survey_results: Mapping[str, SurveyResult] = field(default_factory=dict)
     circuits: "Mapping[tuple[str, ...], Circuit]" = field(default_factory=dict)
+    device: str = "cpu"
 
     @property
     def donor(self) -> "Checkpoint":
@@ -109,7 +110,8 @@ class Plan:
     def _in_passes(self, name: str) -> Iterator[Tensor]:
         parts = [streamed(source, name) for source in self.sources]
         base, experts = (parts[0], parts[1:]) if self.method.uses_base else (None, parts)
-        return self.methods[name].merge_rows(base, experts, name=name, survey=self.survey_results.get(name))
+        survey = self.survey_results.get(name)
+        return self.methods[name].merge_rows(base, experts, name=name, survey=survey, device=self.device)
 
     def apply(self, unit: UnitTensors, blocks: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
         """Merge the tensors (or row blocks) of one unit.
@@ -117,8 +119,7 @@ class Plan:
         Args:
           unit:   one of ``units``.
           blocks: for every source, in order, {name: Tensor} of equal shapes.
-        Returns: {name: merged Tensor} in the donor's dtypes.
-        Raises:  as Merge.merge.
+        Returns: {name: merged Tensor} in the donor's dtypes; errors as of Merge.merge.
         """
         merged = {}
         for name in unit.tensors:
@@ -127,7 +128,8 @@ class Plan:
                 continue
             tensors = [block[name] for block in blocks]
             base, experts = (tensors[0], tensors[1:]) if self.method.uses_base else (None, tensors)
-            merged[name] = self.methods[name].merge(base, experts, name=name, survey=self.survey_results.get(name))
+            survey = self.survey_results.get(name)
+            merged[name] = self.methods[name].merge(base, experts, name=name, survey=survey, device=self.device)
         circuit = self.circuits.get(unit.tensors)
         return merged if circuit is None else self.method.merge_circuit(circuit, merged, blocks)
 

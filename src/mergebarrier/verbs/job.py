@@ -24,7 +24,7 @@ from mergebarrier.checkpoint import (
 )
 from mergebarrier.errors import OutputExists
 from mergebarrier.lineage import Find, made_before, model_card, unique
-from mergebarrier.merge import MergeUnit, Plan, parameters
+from mergebarrier.merge import MergeUnit, Plan, computed_on, parameters
 from mergebarrier.merge.recipe import RecipePlan
 from mergebarrier.progress import Progress
 from mergebarrier.run import Change, Source, one_thread_kernels, transform
@@ -95,7 +95,7 @@ def whole_models(planned: Plan, anchor: Checkpoint | None = None) -> MergeJob:
         apply=lambda: planned.surveyed().change,
         whole=method.reads > 1,
         layout=layout_like(donor),
-        request={"method": method.name, "parameters": parameters(method)},
+        request={"method": method.name, "parameters": parameters(method), **computed_on(planned.device)},
         side_files={name: donor.read_side_file(name) for name in donor.side_files},
         anchor=anchor,
         notes=tuple(planned.notes),
@@ -151,6 +151,7 @@ def manifest_request(planned: RecipePlan) -> dict[str, object]:
         "method": planned.recipe.method,
         "recipe": planned.document(),
         "effective": planned.effective(),
+        **computed_on(planned.device),
     }
 
 

@@ -25,6 +25,7 @@ from mergebarrier.merge import (
     RegMean,
     TaskArithmetic,
     TaskData,
+    computed_on,
     parameters,
     plan,
 )
@@ -57,19 +58,21 @@ class Calibration:
       samples: rows taken from each, at most; 0 for all rows of a task.
       dtype:   to compute in, "float32", "bfloat16" or "auto", which is what this machine computes in fastest.
       seed:    which rows.
+      device:  where models run and regressions are solved, as ``device_named`` returns it.
     """
 
     files: tuple[Path, ...]
     samples: int = 256
     dtype: str = "float32"
     seed: int = 0
+    device: str = "cpu"
 
     @property
     def arithmetic(self) -> str:
         """Return the dtype to compute in."""
         from mergebarrier.evaluate import compute_dtype
 
-        return compute_dtype(self.dtype)
+        return compute_dtype(self.dtype, "cpu" if self.device == "cpu" else "cuda")
 
 
 def plan_fallback(method: DataMerge, base: Checkpoint | None, experts: Sequence[Checkpoint]) -> Plan:
@@ -179,7 +182,7 @@ def learn_merge(
             "the folder has no tokenizer.json", where=planned.donor.path, remedy="copy the tokenizer into it"
         )
     tokenizer = load_tokenizer(planned.donor)
-    module = load_module(planned.donor, calibration.arithmetic)
+    module = load_module(planned.donor, calibration.arithmetic, calibration.device)
     size, even = _BATCHES[method.name]
     tasks, told = [], []
     for path in calibration.files:
@@ -196,6 +199,7 @@ def learn_merge(
         "method": method.name,
         "parameters": {name: value for name, value in parameters(method).items() if name != "gram_bytes"},
         "determinism": "profile",
+        **computed_on(calibration.device),
         "data": [{"expert": source.name, **line} for source, line in zip(sources, told, strict=True)],
         "calibration": {"samples": calibration.samples, "seed": calibration.seed, "dtype": calibration.arithmetic},
         "coefficients": {names[name]: list(row) for name, row in found.coefficients.items()},

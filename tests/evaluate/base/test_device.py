@@ -10,7 +10,7 @@ import torch
 
 from mergebarrier.checkpoint import open_checkpoint
 from mergebarrier.errors import NoDevice, UsageError
-from mergebarrier.evaluate import device_named, exact_match, load_module, load_tokenizer, read_task
+from mergebarrier.evaluate import device_for, device_named, exact_match, load_module, load_tokenizer, read_task
 
 
 def test_a_device_is_named_as_torch_names_it() -> None:
@@ -25,6 +25,13 @@ def test_a_processor_that_is_not_there_is_said_in_a_line() -> None:
     with pytest.raises(NoDevice, match=r"there is no graphics processor 999; torch .* give --device cpu") as caught:
         device_named("cuda:999")
     assert "\n" not in str(caught.value) and caught.value.exit_code == 2
+
+
+def test_work_of_the_processor_stays_there_and_says_why_where_another_is_named() -> None:
+    assert device_for("auto", processor="this reads more than it computes") == device_for("cpu", processor="x") == "cpu"
+    assert device_for("cpu") == "cpu" and device_for("auto") == device_named("auto")
+    with pytest.raises(NoDevice if not torch.cuda.device_count() else UsageError, match="--device cuda"):
+        device_for("cuda", processor="this reads more than it computes")
 
 
 @pytest.mark.parametrize("verb", ["evaluate", "verify", "audit"])

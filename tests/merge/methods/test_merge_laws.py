@@ -52,6 +52,20 @@ def test_a_tensor_that_is_read_in_passes_merges_to_the_same_bits(method, draw, r
     assert torch.equal(merged.view(torch.int16), whole.view(torch.int16))
 
 
+@pytest.mark.parametrize("name", [name for name, member in MERGES.items() if member.dense])
+def test_a_dense_method_makes_its_tensors_beside_its_matrices(name, draw) -> None:
+    base, experts = draw((24, 16), 3, torch.bfloat16)
+    method = make(name)
+    wanted = method.merge(base, experts, name="w")
+    assert torch.equal(method.merge(base, experts, name="w", device="cpu"), wanted)
+    combine = getattr(method, "combine", None)
+    if combine is not None:
+        taus = torch.stack([expert.double() - base.double() for expert in experts])
+        combined = combine(taus.clone())
+        with torch.device("meta"):  # where a tensor goes whose maker names no other place
+            assert torch.equal(combine(taus.clone()), combined)
+
+
 def _rows(tensor: torch.Tensor, start: int, stop: int) -> torch.Tensor:
     assert 0 <= start < stop <= len(tensor)
     return tensor[start:stop].clone()

@@ -168,7 +168,7 @@ class CalibrationFacts(TypedDict):
 
 
 class MergeContent(Content, Marked):
-    """Of ``merge``."""
+    """Of ``merge``; ``device`` is a graphics processor that models ran on or matrices were decomposed on."""
 
     verb: Literal["merge"]
     method: str
@@ -177,6 +177,7 @@ class MergeContent(Content, Marked):
     recipe: NotRequired[Parameters]
     effective: NotRequired[list[Effective]]
     determinism: NotRequired[str]
+    device: NotRequired[str]
     data: NotRequired[list[Data]]
     calibration: NotRequired[CalibrationFacts]
     coefficients: NotRequired[dict[str, list[float]]]

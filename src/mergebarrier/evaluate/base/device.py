@@ -35,13 +35,12 @@ def device_named(asked: str = CPU) -> str:
     return f"cuda:{number}"
 
 
-def device_for(asked: str, *, images: bool) -> str:
-    """Return the device of models of language; encoders of images run on the processor, whatever there is.
+def device_for(asked: str, *, processor: str = "") -> str:
+    """Return the device of work, or the processor where there is a reason, in a few words, why it is done there.
 
-    Raises: as ``device_named``; UsageError where a graphics processor is asked for by name to look at images.
+    Raises: as ``device_named``; UsageError where a graphics processor is asked for by name all the same.
     """
     place = device_named(asked)
-    if images and place != CPU and asked != "auto":
-        what = "encoders of images run on the processor"
-        raise UsageError(what, where=f"--device {asked}", remedy="leave --device out")
-    return CPU if images else place
+    if processor and place != CPU and asked != "auto":
+        raise UsageError(processor, where=f"--device {asked}", remedy="leave --device out")
+    return CPU if processor else place

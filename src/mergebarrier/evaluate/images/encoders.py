@@ -64,12 +64,13 @@ class Encoder(nn.Module):
         return (pixels - self.mean) / self.deviation
 
 
-def load_encoder(checkpoint: Checkpoint) -> Encoder:
+def load_encoder(checkpoint: Checkpoint, device: str = "cpu") -> Encoder:
     """Build the encoder of a model folder and fill it.
 
     Args:
       checkpoint: an opened folder whose ``model_type`` is one of ``ENCODERS``.
-    Returns: Encoder in float32, in evaluation mode, on the CPU; the caller decides about threads and gradients.
+      device:     as ``device_named`` returns it.
+    Returns: Encoder in float32, in evaluation mode, on that device; the caller decides about threads and gradients.
     Raises:  UnknownFamily, UnsupportedFeature (no preprocessor_config.json), BadConfig, MissingTensor, ConfigMismatch,
              NonFinite, MissingExtra without transformers.
     Numerics: deterministic; uses no random numbers.
@@ -83,7 +84,7 @@ def load_encoder(checkpoint: Checkpoint) -> Encoder:
         )
     preparation = read_preparation(checkpoint)
     body, feature = ENCODERS[kind](checkpoint, preparation.side)
-    return Encoder(body, feature, preparation).eval()
+    return Encoder(body, feature, preparation).eval().to(device)
 
 
 def prepared_pictures(checkpoint: Checkpoint, images: Tensor, most: int) -> Tensor:

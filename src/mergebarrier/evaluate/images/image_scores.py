@@ -63,8 +63,13 @@ def accuracy(encoder: nn.Module, head: Tensor, scale: float, split: ImageSplit, 
 
 
 def class_logits(encoder: nn.Module, head: Tensor, scale: float, images: Tensor) -> Tensor:
-    """Return the logits of pictures, UInt8 or Float32 in [0, 1]; BadTask when the head does not fit the features."""
-    features = encoder(pixels(images) if images.dtype == torch.uint8 else images)
+    """Return the logits of pictures, UInt8 or Float32 in [0, 1]; BadTask when the head does not fit the features.
+
+    Pictures and head come on the processor and logits go back there, wherever the encoder is.
+    """
+    here = next((parameter.device for parameter in encoder.parameters()), images.device)
+    images = images.to(here)
+    features = encoder(pixels(images) if images.dtype == torch.uint8 else images).cpu()
     if features.shape[-1] != head.shape[-1]:
         raise BadTask(
             f"the head reads {head.shape[-1]} features, the encoder gives {features.shape[-1]}",

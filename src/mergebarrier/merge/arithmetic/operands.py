@@ -90,6 +90,7 @@ class Operands:
       shape:   of the tensor, before it was flattened.
       block:   elements per block.
       survey:    by a survey of the whole model; None when the tensor is all there is.
+      device:  where decompositions and products of whole matrices are computed; blocks stay on the processor.
     """
 
     base: Operand | None
@@ -99,6 +100,7 @@ class Operands:
     shape: tuple[int, ...]
     block: int = BLOCK
     survey: SurveyResult | None = None
+    device: str = "cpu"
 
     @property
     def size(self) -> int:

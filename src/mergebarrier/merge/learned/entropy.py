@@ -54,7 +54,7 @@ def descend(
     """
     places, parameters = dict(module.named_buffers()), dict(module.named_parameters())
     with torch.no_grad():
-        tensors = {name: build(name).to({**places, **parameters}[name].dtype) for name in names}
+        tensors = {name: build(name).to({**places, **parameters}[name]) for name in names}
     for name in names:
         if name in parameters and tensors[name].is_floating_point():
             leaf = tensors[name].requires_grad_()
@@ -77,6 +77,6 @@ def _pull(build: Build, name: str) -> Callable[[torch.Tensor], None]:
         if gradient is not None:
             with torch.enable_grad():
                 made = build(name)
-                torch.autograd.backward(made, gradient.to(made.dtype))
+                torch.autograd.backward(made, gradient.to(made))
 
     return hook

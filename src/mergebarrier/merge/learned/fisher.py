@@ -43,11 +43,11 @@ def diagonal(
       labels:  "sampled" or "exact".
       seed:    of the draws, keyed by task and batch.
       tick:    called after each batch.
-    Returns: name -> Float32[Tensor] of the differentiable parameters, the mean over batches.
+    Returns: name -> Float32[Tensor] of the differentiable parameters, the mean over batches, on the processor.
     Raises:  NonFinite naming the task.
     """
     leaves = {name: tensor for name, tensor in tensors.items() if name in dict(module.named_parameters())}
-    sums = {name: torch.zeros(leaf.shape, dtype=torch.float32) for name, leaf in leaves.items()}
+    sums = {name: torch.zeros_like(leaf, dtype=torch.float32) for name, leaf in leaves.items()}
     weight = 1.0
 
     def square(name: str) -> Callable[[torch.Tensor], None]:
@@ -77,7 +77,7 @@ def diagonal(
                     weight = float(value.detach().exp())
                     torch.autograd.backward(value, retain_graph=True)
         tick()
-    return {name: total / len(task.batches) for name, total in sums.items()}
+    return {name: (total / len(task.batches)).cpu() for name, total in sums.items()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,5 +146,5 @@ def _square(fisher: torch.Tensor) -> float:
 def _draw(log_p: torch.Tensor, key: bytes) -> torch.Tensor:
     """Draw one class per row: the first whose cumulative probability exceeds a keyed uniform number."""
     uniform = (torch.from_numpy(aes.draws(key, 0, len(log_p)).copy()).double() + (aes.LEVELS // 2 + 0.5)) / aes.LEVELS
-    below = log_p.double().exp().cumsum(-1) < uniform[:, None]
+    below = log_p.double().exp().cumsum(-1) < uniform[:, None].to(log_p.device)
     return below.sum(-1).clamp(max=log_p.shape[-1] - 1)

@@ -15,7 +15,7 @@ from typing import TypeAlias
 
 from mergebarrier.errors import BadMergeData, LimitExceeded, NonFinite
 from mergebarrier.lazy import torch
-from mergebarrier.merge.learned.method import TaskData, Tensors, run
+from mergebarrier.merge.learned.method import TaskData, Tensors, places_of, run
 
 _BYTES = 8  # float64
 
@@ -119,11 +119,15 @@ def collect(
       tensors: the weights to run with, in the module's dtypes.
       task:    the data.
       layers:  which linear maps, in the order in which data reach them.
-    Returns: path of the layer -> Float64[Tensor, "in in"], the mean over rows.
+    Returns: path of the layer -> Float64[Tensor, "in in"], the mean over rows, where the layer is.
     Raises:  NonFinite (task and layer), BadMergeData for a layer that no batch reaches.
     Numerics: products of a batch in the activations' dtype (at least float32), sums over batches in float64.
     """
-    sums = {layer.path: torch.zeros(layer.width, layer.width, dtype=torch.float64) for layer in layers}
+    places = places_of(module)
+    sums = {
+        layer.path: torch.zeros(layer.width, layer.width, dtype=torch.float64, device=places[layer.weight].device)
+        for layer in layers
+    }
     counts = dict.fromkeys(sums, 0)
     last = layers[-1]
 

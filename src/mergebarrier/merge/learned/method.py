@@ -64,10 +64,12 @@ class DataMerge(ABC):
     Class constants:
       name:      the registry key.
       uses_base: whether the base enters the formula; if not, ``base`` may be None.
+      dense:     it runs models, so a device has something to do.
     """
 
     name: ClassVar[str]
     uses_base: ClassVar[bool] = False
+    dense: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         """Check every declared parameter.
@@ -88,11 +90,11 @@ class DataMerge(ABC):
         """Merge experts of one architecture.
 
         Args:
-          module:   the architecture, in evaluation mode and in the dtype to compute in. Its weights are used only for
-            parameters that the experts do not list (a frozen head, say) and are the same afterwards.
+          module:   the architecture, in evaluation mode, on the device and in the dtype to compute in. Its weights are
+            used only for parameters that the experts do not list (a frozen head, say) and are the same afterwards.
           base:     name -> tensor; None for a method that does not use it.
           experts:  name -> tensor each, equal names and shapes; names are those of the module's parameters and buffers.
-            May read from a disk: a tensor is asked for when it is needed.
+            May read from a disk: a tensor is asked for when it is needed. They and the result are on the processor.
           data:     one per expert, in the same order.
           progress: called with (steps done, steps in all).
         Returns: Learned.
@@ -171,9 +173,9 @@ def places_of(module: torch.nn.Module) -> dict[str, torch.Tensor]:
 
 
 def cast(module: torch.nn.Module, tensors: Tensors) -> dict[str, torch.Tensor]:
-    """Return the tensors in the dtypes that the module computes in."""
+    """Return the tensors where the module computes, and in its dtypes."""
     places = places_of(module)
-    return {name: tensors[name].to(places[name].dtype) for name in tensors}
+    return {name: tensors[name].to(places[name]) for name in tensors}
 
 
 def run(module: torch.nn.Module, tensors: Tensors, task: TaskData, batch: object) -> torch.Tensor:

@@ -123,15 +123,15 @@ class RegMean(DataMerge):
     def solve(
         self, layer: grams.Layer, experts: Sequence[Tensors], grams: Sequence[torch.Tensor], dtype: torch.dtype
     ) -> torch.Tensor:
-        """Return the merged weight of a layer, rounded once and laid out as it is stored."""
-        weights = [expert[layer.weight] for expert in experts]
+        """Return the merged weight of a layer, rounded once and laid out as it is stored; solved where moments are."""
+        weights = [expert[layer.weight].to(grams[0].device) for expert in experts]
         weights = [weight.T for weight in weights] if layer.transposed else weights
         try:
             found = regress(weights, grams, off_diagonal=self.off_diagonal, ridge=self.ridge)
         except BadMergeData as fault:
             raise BadMergeData(fault.what, where=f"{self.name}: {layer.path}", remedy=fault.remedy) from fault
         found = found.T if layer.transposed else found
-        return require_finite(found.to(dtype).contiguous(), layer.weight, "merged tensor")
+        return require_finite(found.to(dtype).contiguous().cpu(), layer.weight, "merged tensor")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -56,10 +56,10 @@ class RecipePlan:
       sources: what the executor reads: the n-th input of every tensor as one view.
       units:   the work.
       layout:  of the output.
-      config:  of the output; None when it is the donor's, byte for byte.
-      alignment: the vocabulary of the output; None when the recipe does not ask for one.
+      config, alignment: of the output, and its vocabulary; None when the donor's holds, byte for byte.
       notes:   warnings for the user, one line each.
       survey:    tensor name -> what a survey of the model says; ``surveyed`` fills it.
+      device:  where a dense method decomposes matrices.
     """
 
     recipe: Recipe
@@ -75,6 +75,7 @@ class RecipePlan:
     alignment: Alignment | None
     notes: tuple[str, ...]
     survey_results: Mapping[str, SurveyResult] = field(default_factory=dict)
+    device: str = "cpu"
 
     def surveyed(self) -> "RecipePlan":
         """Return the plan after the method has looked at the whole model, where it must."""
@@ -99,8 +100,8 @@ class RecipePlan:
         tensor = self.tensors[name]
         parts = [streamed(view, name, tensor.dtype) for view in self.sources if name in view.tensors]
         base, experts = (parts[0], parts[1:]) if tensor.method.uses_base else (None, parts)
-        survey = self.survey_results.get(name)
-        merged = tensor.method.merge_rows(base, experts, name=name, survey=survey)
+        survey, device = self.survey_results.get(name), self.device
+        merged = tensor.method.merge_rows(base, experts, name=name, survey=survey, device=device)
         return (cast_to(rows, tensor.stored) for rows in merged)
 
     def apply(self, unit: UnitTensors, blocks: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
@@ -113,8 +114,9 @@ class RecipePlan:
                 continue
             inputs = [cast_to(block[name], tensor.dtype) for block in blocks if name in block]
             base, experts = (inputs[0], inputs[1:]) if tensor.method.uses_base else (None, inputs)
-            survey = self.survey_results.get(name)
-            merged[name] = cast_to(tensor.method.merge(base, experts, name=name, survey=survey), tensor.stored)
+            survey, device = self.survey_results.get(name), self.device
+            found = tensor.method.merge(base, experts, name=name, survey=survey, device=device)
+            merged[name] = cast_to(found, tensor.stored)
         return merged
 
     def explain(self) -> list[dict[str, object]]:

@@ -118,7 +118,7 @@ def load_models(
     base, arithmetic = matched(expert, base), "float32"
     if data.pictures:
         task = data.image_task()
-        encoder = load_encoder(expert).requires_grad_(False).to(device)
+        encoder = load_encoder(expert, device).requires_grad_(False)
         module: nn.Module = encoder.get_submodule("body")
         parameters = _parameters(module, expert)
         learner: Learner = PictureLearner(

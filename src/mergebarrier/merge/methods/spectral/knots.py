@@ -16,7 +16,6 @@ from typing import ClassVar
 from mergebarrier.lazy import torch
 from mergebarrier.merge import declarations
 from mergebarrier.merge.arithmetic import Operands, combine, sparsify
-from mergebarrier.merge.methods import _task_vectors
 from mergebarrier.merge.methods._thinned import Elected
 from mergebarrier.merge.methods.spectral import singular
 from mergebarrier.parameters import choice
@@ -38,6 +37,7 @@ class Knots(Elected):
     """
 
     name: ClassVar[str] = "knots"
+    dense: ClassVar[bool] = True
 
     inner: str = choice("ties", choices=INNERS, help="What is done in the joint basis.")
     seed: int = declarations.seed()
@@ -55,18 +55,16 @@ class Knots(Elected):
         if len(operands.shape) != 2:
             yield from self._combined(operands, self.coefficient)
             return
-        taus = torch.empty(len(operands.experts), operands.size, dtype=torch.float64)
-        for start, base, block in _task_vectors.walk(operands, dtype=torch.float64):
-            taus[:, start : start + base.numel()] = block
-        u, s, _ = singular.svd(torch.cat([*taus.view(-1, *operands.shape)], dim=1))
+        taus = singular.matrices(operands, torch.float64)
+        u, s, _ = singular.svd(torch.cat([*taus], dim=1))
         u = u[:, s > _DROPPED]
         update = torch.zeros(operands.shape, dtype=torch.float64)
         if u.shape[1]:
-            blocks = tuple((u.T @ tau).reshape(-1) for tau in taus.view(-1, *operands.shape))
+            blocks = tuple((u.T @ tau).cpu().reshape(-1) for tau in taus)
             shape = (u.shape[1], operands.shape[1])
             inside = Operands(None, blocks, operands.name, torch.float64, shape, operands.block)
             merged = torch.cat([part.clone() for part in self._combined(inside, 1.0)]).view(shape)
-            update = (u @ merged).mul_(self.coefficient)
+            update = (u @ merged.to(u.device)).mul_(self.coefficient).cpu()
         flat, base_buffer = update.reshape(-1), operands.buffer()
         for start, stop in operands.spans():
             base = operands.load_base(start, stop, base_buffer)

@@ -45,11 +45,20 @@ def polar(matrix: torch.Tensor) -> torch.Tensor:
     return u @ vt
 
 
+def matrices(operands: Operands, dtype: torch.dtype) -> torch.Tensor:
+    """Return the task vectors of a matrix, Float[Tensor, "experts m n"], where they are going to be decomposed."""
+    held = torch.empty(len(operands.experts), operands.size, dtype=dtype, device=operands.device)
+    for start, base, taus in _task_vectors.walk(operands, dtype=dtype):
+        held[:, start : start + base.numel()] = taus
+    return held.view(-1, *operands.shape)
+
+
 @dataclass(frozen=True, kw_only=True)
 class MatrixMerge(_task_vectors.DeltaMerge):
     """A method on the task vectors of one matrix; a tensor that is not a matrix takes their mean."""
 
     need: ClassVar[Need] = "tensor"
+    dense: ClassVar[bool] = True
 
     @abstractmethod
     def combine(self, taus: torch.Tensor) -> torch.Tensor:
@@ -66,11 +75,7 @@ class MatrixMerge(_task_vectors.DeltaMerge):
             for _, base, taus in _task_vectors.walk(operands):
                 yield self.added(base, taus.mean(0))
             return
-        dtype = self.precision(operands)
-        matrices = torch.empty(len(operands.experts), operands.size, dtype=dtype)
-        for start, base, taus in _task_vectors.walk(operands, dtype=dtype):
-            matrices[:, start : start + base.numel()] = taus
-        combined = self.combine(matrices.view(-1, *operands.shape)).reshape(-1)
+        combined = self.combine(matrices(operands, self.precision(operands))).cpu().reshape(-1)
         base_buffer = operands.buffer()
         for start, stop in operands.spans():
             base = operands.load_base(start, stop, base_buffer)
