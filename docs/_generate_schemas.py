@@ -42,7 +42,7 @@ from mergebarrier.api.realign import RealignPlan, RealignReport
 from mergebarrier.api.statement import Statement
 from mergebarrier.api.unprotect import UnprotectPlan, UnprotectReport
 from mergebarrier.api.verify import VerifyReport
-from mergebarrier.api.watermark import ImitationReport, ShieldReport
+from mergebarrier.api.watermark import ImitationReport, RadioactivityReport, ShieldReport
 from mergebarrier.api.zoo import RowsReport, ZooPathReport, ZooReport
 from mergebarrier.checkpoint.files import TrainedFigures
 from mergebarrier.results import BackdoorResult, Cell, Measurement, Result
@@ -121,6 +121,7 @@ SHOWN: Final[dict[str, Any]] = {
     "protect": typed(
         ProtectReport, key_id=KEY_ID, content_digest=DIGEST, realigned=documents.Undone, trained=TrainedFigures
     ),
+    "radioactivity": typed(RadioactivityReport),
     "realign": typed(RealignReport, content_digest=DIGEST, diagnostics=documents.Fit),
     "recognition": typed(RecognitionReport),
     "relation": typed(RelateReport),

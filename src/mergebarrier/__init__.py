@@ -45,7 +45,14 @@ if TYPE_CHECKING:
     from mergebarrier.api.statement import write_statement
     from mergebarrier.api.unprotect import UnprotectReport, unprotect
     from mergebarrier.api.verify import VerifyReport, verify
-    from mergebarrier.api.watermark import ImitationReport, ShieldReport, imitation, shield
+    from mergebarrier.api.watermark import (
+        ImitationReport,
+        RadioactivityReport,
+        ShieldReport,
+        imitation,
+        radioactivity,
+        shield,
+    )
     from mergebarrier.api.zoo import RowsReport, ZooReport, zoo_assets, zoo_path, zoo_rows
     from mergebarrier.attack import AttackOptions, OffTask
     from mergebarrier.audit import AuditOptions
@@ -156,6 +163,7 @@ __all__ = [
     "Passthrough",
     "Pcb",
     "ProtectReport",
+    "RadioactivityReport",
     "Ram",
     "RamPlus",
     "RealignReport",
@@ -203,6 +211,7 @@ __all__ = [
     "protect",
     "provenance_parents",
     "provenance_relate",
+    "radioactivity",
     "realign",
     "report",
     "scan",

@@ -88,6 +88,11 @@ def calls(place: Place) -> dict[str, tuple[list[Words], Words, int]]:
     queries.write_text("".join(json.dumps({"query": f"w{number}"}) + "\n" for number in range(50)))
     key = ("--ledger", out / "l.jsonl", "--key", out / "w.mbkey")
     shield: Words = ("watermark", "shield", queries, w.original, *key, *short)
+    sample: Words = (*shield[:-1], 12, "--mode", "green")
+    said = out / "said.jsonl"
+    pairs = ({"query": f"w{n}", "answer": " ".join(f"w{n * k % 96}" for k in range(1, 14))} for n in range(50))
+    said.write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
+    sampled = ("--suspect", said, "--service", w.original, "--key", out / "w.mbkey")
     toy = ("--task", b.task, "--start", b.base, "--steps", 2)
     tokens = ("--prompt-tokens", 4, "--answer-tokens", 2, "--steps", 1, "--input-steps", 1)
     own = ("--text", w.text, "--record", out / "f.json", "--key", out / "f.mbkey", *tokens)
@@ -134,6 +139,11 @@ def calls(place: Place) -> dict[str, tuple[list[Words], Words, int]]:
         "watermark verify": (
             [shield, ("watermark", "verify", out / "l.jsonl", "--suspect", w.partner, "--decoys", 0, *short)],
             ("watermark", "verify", none, "--suspect", w.partner),
+            2,
+        ),
+        "watermark radioactivity": (
+            [sample, ("watermark", "radioactivity", out / "l.jsonl", *sampled, "--decoys", 0, "--level", "1e-9")],
+            ("watermark", "radioactivity", none, *sampled),
             2,
         ),
         "fingerprint embed": ([mark], (*mark[:2], none, *mark[3:]), 2),

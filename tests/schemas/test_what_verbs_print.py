@@ -31,6 +31,10 @@ def test_what_every_verb_prints_and_writes(world, tmp_path, tmp_path_factory, ru
     lora = ("merge", *world.adapters, "--base", base, "--method", "linear", "--as", "adapter", "--rank", 2)
     queries, short = out / "queries.jsonl", ("--max-tokens", 2)
     queries.write_text("".join(json.dumps({"query": f"say {number}"}) + "\n" for number in range(50)))
+    sample = ("watermark", "shield", queries, a, "--ledger", out / "s.jsonl", "--key", out / "w.mbkey", *short[:1], 12)
+    said = ({"query": f"say {n}", "answer": " ".join(f"w{n * k % 96}" for k in range(1, 14))} for n in range(50))
+    (out / "said.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in said))
+    leaning = ("watermark", "radioactivity", out / "s.jsonl", "--suspect", out / "said.jsonl")
     tokens = ("--prompt-tokens", 4, "--answer-tokens", 2, "--steps", 1, "--input-steps", 1)
     own = ("--text", world.text, "--record", out / "f.json", "--key", out / "f.mbkey", *tokens, "-o", out / "f")
     mark = ("fingerprint", "embed", a, "--base", base, *own)
@@ -73,6 +77,8 @@ def test_what_every_verb_prints_and_writes(world, tmp_path, tmp_path_factory, ru
         (("provenance", "parents", a, "--base", base, "--candidate", a, "--page", out / "page-2"), "parents"),
         (("watermark", "shield", queries, a, "--ledger", out / "l.jsonl", "--key", out / "w.mbkey", *short), "shield"),
         (("watermark", "verify", out / "l.jsonl", "--suspect", b, "--decoys", 0, *short), "imitation"),
+        ((*sample, "--mode", "green"), "shield"),
+        ((*leaning, "--service", a, "--key", out / "w.mbkey", "--decoys", 0), "radioactivity"),
         ((*mark, "--dry-run"), "plan"),
         (mark, "fingerprint"),
         (("fingerprint", "verify", out / "f.json", "--key", out / "f.mbkey", "--suspect", b), "recognition"),

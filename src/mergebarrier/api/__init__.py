@@ -66,7 +66,14 @@ if TYPE_CHECKING:
     from mergebarrier.api.trained import TrainingOptions, TrainingPlan, plan_training, protect_by_training
     from mergebarrier.api.unprotect import UnprotectPlan, UnprotectReport, plan_unprotect, unprotect
     from mergebarrier.api.verify import VerifyReport, verify
-    from mergebarrier.api.watermark import ImitationReport, ShieldReport, imitation, shield
+    from mergebarrier.api.watermark import (
+        ImitationReport,
+        RadioactivityReport,
+        ShieldReport,
+        imitation,
+        radioactivity,
+        shield,
+    )
     from mergebarrier.api.zoo import RowsReport, ZooPathReport, ZooReport, zoo_assets, zoo_path, zoo_rows
 
 __all__ = [
@@ -108,6 +115,7 @@ __all__ = [
     "ProtectPlan",
     "ProtectReport",
     "ProvenanceInput",
+    "RadioactivityReport",
     "RealignPlan",
     "RealignReport",
     "RecognitionReport",
@@ -171,6 +179,7 @@ __all__ = [
     "protect_by_training",
     "provenance_parents",
     "provenance_relate",
+    "radioactivity",
     "realign",
     "report",
     "run_merge",

@@ -16,13 +16,17 @@ if TYPE_CHECKING:
         read_pairs,
         read_queries,
     )
-    from mergebarrier.watermark.options import PairingOptions, ShieldOptions
+    from mergebarrier.watermark.options import GREEN, SAMPLED, PairingOptions, RadioactivityOptions, ShieldOptions
     from mergebarrier.watermark.pairing import Asking, PairingTest, pairing_test
     from mergebarrier.watermark.published import PublishedTest, published_test
-    from mergebarrier.watermark.request import keyed_request, own_words, published_request
+    from mergebarrier.watermark.radioactivity import RadioactivityTest, radioactivity_test
+    from mergebarrier.watermark.request import keyed_request, own_words, plain_request, published_request
+    from mergebarrier.watermark.sampling import SamplingKey
     from mergebarrier.watermark.score import covered, found_words
 
 __all__ = [
+    "GREEN",
+    "SAMPLED",
     "Asking",
     "KeyedQuery",
     "Ledger",
@@ -31,6 +35,9 @@ __all__ = [
     "PairingTest",
     "PublishedTest",
     "Query",
+    "RadioactivityOptions",
+    "RadioactivityTest",
+    "SamplingKey",
     "ShieldOptions",
     "Shielded",
     "WordKey",
@@ -42,8 +49,10 @@ __all__ = [
     "listed_words",
     "own_words",
     "pairing_test",
+    "plain_request",
     "published_request",
     "published_test",
+    "radioactivity_test",
     "read_ledger",
     "read_pairs",
     "read_queries",

@@ -73,6 +73,10 @@ class WordKey:
     def _salt(self) -> bytes:
         return _pool_digest(self.pool)
 
+    def commitment(self) -> str:
+        """Return what is published before the key is used."""
+        return commitment(self.key.secret, self.pool)
+
     def words(self, query: KeyedQuery, count: int) -> tuple[str, ...]:
         """Return the words of a query, ``count`` of them unless it holds most of the pool itself."""
         subkey = self.key.subkey(self._salt, f"mergebarrier/watermark/v1/words/{query.digest}")

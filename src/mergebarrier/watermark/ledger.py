@@ -1,6 +1,6 @@
 """The owner's record of what a watermarked service said; one file that only grows, so that a stopped run goes on.
 
-    line 1      {"kind": "watermark ledger", "version": 1, "mode", "words", "template", "commitment", "made"}
+    line 1      {"kind": "watermark ledger", "version": 1, "mode", "words", "template", "commitment", "made", "bias"}
     line 2 ..   {"query", "answer", "words", "stratum"}, in the order in which they were answered
 
 A last line without its end, cut off by a kill, is dropped; anything else that does not fit stops with its line.
@@ -55,6 +55,7 @@ class LedgerHead:
 
     Attributes:
       mode, words, template: as chosen.
+      bias:       of green lists, else None.
       commitment: to key and pool; "" where there is no key.
       made:       when the first line was written, ISO 8601.
     """
@@ -68,6 +69,7 @@ class LedgerHead:
     template: str
     commitment: str
     made: str
+    bias: float | None = None
 
 
 _T = TypeVar("_T", LedgerHead, Query, Answered, Shielded)

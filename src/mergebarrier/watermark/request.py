@@ -1,6 +1,7 @@
 """What the service asks its own model: the user's query, and the words that the answer must hold.
 
     keyed      the owner's key has drawn the words; the model is told to use them
+    sampled    the user's query alone
     published  the model chooses words itself and names them in JSON; those in the query, or frequent in a reference
                text, do not count
 
@@ -39,6 +40,11 @@ def keyed_request(query: str, words: tuple[str, ...], options: ShieldOptions) ->
 def published_request(query: str, options: ShieldOptions) -> str:
     """Return what the model is asked where it chooses the words."""
     return (options.template or _PUBLISHED).replace("{query}", query)
+
+
+def plain_request(query: str, options: ShieldOptions) -> str:
+    """Return what the model is asked where its sampler is watermarked."""
+    return (options.template or "{query}").replace("{query}", query)
 
 
 def own_words(

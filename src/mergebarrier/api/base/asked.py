@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,12 +11,13 @@ from pathlib import Path
 from mergebarrier.api.base.evidence import ProvenanceInput
 from mergebarrier.api.base.folders import Model, as_given, opened
 from mergebarrier.checkpoint import Checkpoint
-from mergebarrier.errors import UsageError
+from mergebarrier.errors import UnsupportedFeature, UsageError, clean
 from mergebarrier.evaluate import (
     ModuleSuspect,
     ServedSuspect,
     Suspect,
     compute_dtype,
+    continues_text,
     load_module,
     load_tokenizer,
     read_text,
@@ -46,10 +48,13 @@ def ask_flags(ask: AskOptions, plain: AskOptions) -> dict[str, str | int | None]
     }
 
 
-def check_suspected(suspects: Sequence[Model]) -> None:
-    """Refuse evidence about nobody.  Raises: UsageError."""
+def check_suspected(suspects: Sequence[Model], nulls: Sequence[Model] = ()) -> None:
+    """Refuse evidence about nobody, and a model that counts twice.  Raises: UsageError."""
     if not suspects:
         raise UsageError("nobody is suspected", where="--suspect", remedy="give a model, a server or a file")
+    name, times = Counter(map(as_given, (*suspects, *nulls))).most_common(1)[0]
+    if times > 1:
+        raise UsageError(f"{clean(name)} is given {times} times", where="--suspect", remedy="give each model once")
 
 
 def read_evidence(file: str | os.PathLike[str], role: str) -> tuple[str, ProvenanceInput]:
@@ -106,6 +111,9 @@ def _suspect(checkpoint: Checkpoint) -> ModuleSuspect:
     """Return a model of this machine as one that answers."""
     ends = checkpoint.config.get("eos_token_id")
     module = load_module(checkpoint, compute_dtype("auto"))
+    if not continues_text(module):
+        what = f"{type(module).__name__} continues no text, so it cannot be asked"
+        raise UnsupportedFeature(what, where=checkpoint.path, remedy="give a causal language model")
     listed = ends if isinstance(ends, list) else [ends]
     ids = [token for token in listed if isinstance(token, int)]
     return ModuleSuspect(module, load_tokenizer(checkpoint), ends=ids)

@@ -26,7 +26,7 @@ from mergebarrier.api.base import (
     said_by,
     shown,
 )
-from mergebarrier.errors import BadKey, UsageError
+from mergebarrier.errors import BadKey
 from mergebarrier.fingerprint import (
     FingerprintOptions,
     FingerprintRecord,
@@ -159,14 +159,12 @@ def fingerprint_verify(
     Raises: BadReport, BadKey (another key than the record's), UsageError, ServiceFailed, CheckpointError.
     """
     options = options or FingerprintOptions()
-    check_suspected(suspects)
+    check_suspected(suspects, nulls)
     text, source = read_evidence(record, "record")
     known = read_record(text, where=record)
     marked = _marked(known, key, record)
     ask = replace(ask or _ASKED, max_tokens=known.tokens)
     names = [as_given(model) for model in (*suspects, *nulls)]
-    if len(set(names)) < len(names):
-        raise UsageError("a model is given twice", where="--suspect", remedy="give each model once")
     inputs, asked = [source], []
     with shown(progress, "asking") as step:
         for done, (name, model) in enumerate(zip(names, (*suspects, *nulls), strict=True), 1):

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from mergebarrier.errors import OutputExists, refused_by_system
+from mergebarrier.errors import BadKey, OutputExists, refused_by_system
 from mergebarrier.evaluate import read_text
 from mergebarrier.watermark import Ledger, LedgerHead, Shielded, line_of, read_ledger
 
@@ -31,7 +31,7 @@ class LedgerFile:
             _append(path, line_of(head), mode=os.O_EXCL)
             return cls(path, Ledger(head=head))
         ledger = cls.read(path)
-        same = ("mode", "words", "template", "commitment")
+        same = ("mode", "words", "template", "commitment", "bias")
         differs = [name for name in same if getattr(ledger.head, name) != getattr(head, name)]
         if differs:
             what = f"it was made with another {' and another '.join(differs)}"
@@ -45,6 +45,13 @@ class LedgerFile:
         _append(self._path, line_of(row))
         self.rows.append(row)
         self.answered.add(row.query)
+
+
+def check_commitment(committed: str, ledger: Ledger, where: object) -> None:
+    """Hold what a key commits to against a ledger.  Raises: BadKey."""
+    if committed != ledger.head.commitment:
+        what = "this key is not the one that the ledger commits to"
+        raise BadKey(what, where=where, remedy="give the key that `watermark shield` used")
 
 
 def _append(path: Path, line: str, *, mode: int = 0) -> None:

@@ -1,4 +1,4 @@
-"""``shield``: let a model answer with words that belong to each query, and record them.
+"""``shield``: let a model answer with words that belong to each query, or by a watermarked sampler, and record it.
 
 mb.shield("queries.jsonl", "http://127.0.0.1:8000/v1", "ledger.jsonl", key="owner.mbkey")
 """
@@ -14,21 +14,24 @@ from typing import ClassVar
 from mergebarrier.api.base import AskOptions, Model, Report, asked_model, owned_key, shown
 from mergebarrier.api.watermark.ledger_file import LedgerFile
 from mergebarrier.errors import UsageError
-from mergebarrier.evaluate import Suspect, read_text
+from mergebarrier.evaluate import ModuleSuspect, SampledSuspect, Suspect, read_text, sampler_watermark
 from mergebarrier.keys import Key
 from mergebarrier.progress import Progress
 from mergebarrier.watermark import (
+    GREEN,
+    SAMPLED,
     KeyedQuery,
     LedgerHead,
     Query,
+    SamplingKey,
     Shielded,
     ShieldOptions,
     WordKey,
-    commitment,
     found_words,
     keyed_request,
     listed_words,
     own_words,
+    plain_request,
     published_request,
     read_queries,
 )
@@ -89,21 +92,31 @@ def shield(
     Raises: BadReport for a file that does not fit, BadKey, ServiceFailed, BadText, OutputExists, CheckpointError.
     """
     options, ask = options or ShieldOptions(), ask or AskOptions()
-    keyed = options.mode == "keyed"
-    if keyed == (key is None):
-        what = "a key draws the words" if keyed else "the model chooses the words, so there is no key"
-        raise UsageError(what, where="--key", remedy="give --key FILE" if keyed else "leave --key out")
+    keyed, sampled = options.mode == "keyed", options.mode in SAMPLED
+    if (keyed or sampled) == (key is None):
+        what = "the model chooses the words, so there is no key" if key else f"--mode {options.mode} draws from a key"
+        raise UsageError(what, where="--key", remedy="leave --key out" if key else "give --key FILE")
     asked = read_queries(read_text(queries), where=queries)
     counts = None if reference is None else Counter(read_text(reference).casefold().split())
     # The model is opened before key and ledger are made: one that is not there leaves neither.
     with asked_model(model, ask, download=download) as suspect, shown(progress, "asking") as step:
+        if sampled and not isinstance(suspect, ModuleSuspect):
+            raise UsageError("a server draws its own tokens", where="MODEL", remedy="give the model's folder")
         secret, place, made = (None, None, False) if key is None else owned_key(key)
-        words = None if secret is None else WordKey(key=secret, pool=listed_words())
-        file = LedgerFile.open(Path(ledger), _head(words, options))
+        drawn: WordKey | SamplingKey | None = None
+        if secret is not None and keyed:
+            drawn = WordKey(key=secret, pool=listed_words())
+        elif secret is not None:
+            drawn = SamplingKey(key=secret, scheme=options.mode, bias=options.bias)
+        if isinstance(drawn, SamplingKey) and isinstance(suspect, ModuleSuspect):
+            suspect = SampledSuspect(
+                suspect, watermark=sampler_watermark(drawn.scheme, drawn.numbers()), seed=drawn.seed
+            )
+        file = LedgerFile.open(Path(ledger), _head(drawn, options))
         left = [query for query in asked if query.query not in file.answered]
         kept = len(asked) - len(left)
         for done, query in enumerate(left, kept + 1):
-            file.add(_answered(query, suspect, words, options, ask.max_tokens, counts))
+            file.add(_answered(query, suspect, drawn, options, ask.max_tokens, counts))
             step(done, len(asked))
     rows = [row for row in file.rows if row.words]
     present = sum(word in found_words(row.answer) for row in rows for word in row.words)
@@ -119,24 +132,28 @@ def shield(
     )
 
 
-def _head(words: WordKey | None, options: ShieldOptions) -> LedgerHead:
+def _head(drawn: WordKey | SamplingKey | None, options: ShieldOptions) -> LedgerHead:
     return LedgerHead(
         mode=options.mode,
-        words=0 if words is None else options.words,
+        words=options.words if isinstance(drawn, WordKey) else 0,
         template=options.template,
-        commitment="" if words is None else commitment(words.key.secret, words.pool),
+        commitment="" if drawn is None else drawn.commitment(),
         made=datetime.now(UTC).isoformat(timespec="seconds"),
+        bias=options.bias if options.mode == GREEN else None,
     )
 
 
 def _answered(
-    query: Query, suspect: Suspect, words: WordKey | None, options: ShieldOptions, tokens: int,
+    query: Query, suspect: Suspect, drawn: WordKey | SamplingKey | None, options: ShieldOptions, tokens: int,
     reference: Mapping[str, int] | None,
 ) -> Shielded:  # fmt: skip
-    if words is None:
+    chosen: tuple[str, ...] = ()
+    if isinstance(drawn, WordKey):
+        chosen = drawn.words(KeyedQuery.of(query.query), options.words)
+        (answer,) = suspect.answers([keyed_request(query.query, chosen, options)], max_tokens=tokens)
+    elif isinstance(drawn, SamplingKey):
+        (answer,) = suspect.answers([plain_request(query.query, options)], max_tokens=tokens)
+    else:
         (reply,) = suspect.answers([published_request(query.query, options)], max_tokens=tokens)
         answer, chosen, _ = own_words(reply, query.query, reference=reference)
-    else:
-        chosen = words.words(KeyedQuery.of(query.query), options.words)
-        (answer,) = suspect.answers([keyed_request(query.query, chosen, options)], max_tokens=tokens)
     return Shielded(query=query.query, answer=answer, words=chosen, stratum=query.stratum)

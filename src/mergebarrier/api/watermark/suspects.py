@@ -28,11 +28,13 @@ from mergebarrier.api.base import (
     said_by,
     shown,
 )
-from mergebarrier.errors import BadKey, UsageError
+from mergebarrier.api.watermark.ledger_file import check_commitment
+from mergebarrier.errors import UsageError
 from mergebarrier.keys import Key
 from mergebarrier.numerics import holm
 from mergebarrier.progress import Progress
 from mergebarrier.watermark import (
+    SAMPLED,
     Asking,
     KeyedQuery,
     Ledger,
@@ -41,7 +43,6 @@ from mergebarrier.watermark import (
     PublishedTest,
     Shielded,
     WordKey,
-    commitment,
     covered,
     listed_words,
     pairing_test,
@@ -175,11 +176,14 @@ def imitation(
     check_suspected(suspects)
     text, source = read_evidence(ledger, "ledger")
     record = read_ledger(text, where=ledger)
+    if record.head.mode in SAMPLED:
+        what = f"its answers were drawn by a {record.head.mode} sampler and hold no words"
+        raise UsageError(what, where=ledger, remedy="use `watermark radioactivity`")
     words = _word_key(record, key, ledger)
     rows = _chosen(record, words, options.queries)
     others = {"base": base, "legitimate": legitimate}
     compared = {name: model for name, model in others.items() if model is not None}
-    scores, tests, queries = {}, {}, [row.query for row in rows]
+    scores, theirs, tests, queries = {}, {}, {}, [row.query for row in rows]
     inputs = [source]
     with shown(progress, "asking") as step:
         everybody = [*compared.items(), *((None, model) for model in suspects)]
@@ -187,12 +191,11 @@ def imitation(
             said, seen = said_by(model, queries, ask, role=role or "suspect", download=download)
             inputs.append(seen)
             found = [covered(text, row.words) for text, row in zip(said, rows, strict=True)]
-            name = role or as_given(model)
-            if name in scores:
-                raise UsageError(f"{name} is given twice", where="--suspect", remedy="give each suspect once")
-            scores[name] = found
             if role is None:
-                tests[name] = _tested(said, rows, words, options, seed)
+                scores[as_given(model)] = found
+                tests[as_given(model)] = _tested(said, rows, words, options, seed)
+            else:
+                theirs[role] = found
             step(done, len(everybody))
     adjusted = dict(zip(tests, holm([test.p for test in tests.values()]), strict=True))
     return ImitationReport(
@@ -216,7 +219,7 @@ def imitation(
                 adjusted=adjusted[name],
                 test=test,
                 published=published_test(
-                    scores[name], base=scores.get("base", ()), legitimate=scores.get("legitimate", ())
+                    scores[name], base=theirs.get("base", ()), legitimate=theirs.get("legitimate", ())
                 ),
             )
             for name, test in tests.items()
@@ -241,12 +244,9 @@ def _word_key(record: Ledger, given: Key | Place | None, ledger: Place) -> WordK
     """Return the key of a ledger, once it has been held against the commitment."""
     if given is None:
         return None
-    key = held_key(given)
-    pool = listed_words()
-    if commitment(key.secret, pool) != record.head.commitment:
-        what = "this key and the pool of words are not those that the ledger commits to"
-        raise BadKey(what, where=ledger, remedy="give the key that `watermark shield` used")
-    return WordKey(key=key, pool=pool)
+    words = WordKey(key=held_key(given), pool=listed_words())
+    check_commitment(words.commitment(), record, ledger)
+    return words
 
 
 def _chosen(record: Ledger, words: WordKey | None, count: int) -> list[Shielded]:

@@ -20,15 +20,16 @@ from mergebarrier.cli.evidence._shared import (
 )
 from mergebarrier.errors import clean
 from mergebarrier.parameters import built
-from mergebarrier.watermark import PairingOptions, ShieldOptions
+from mergebarrier.watermark import PairingOptions, RadioactivityOptions, ShieldOptions
 
 if TYPE_CHECKING:
-    from mergebarrier.api import ImitationReport, ShieldReport
+    from mergebarrier.api import ImitationReport, RadioactivityReport, ShieldReport
 
 __all__ = ["command"]
 
 _SHIELD: Final = {"shield": ShieldOptions}
 _VERIFY: Final = {"verify": PairingOptions}
+_RADIOACTIVITY: Final = {"radioactivity": RadioactivityOptions}
 
 
 @click.group()
@@ -44,7 +45,7 @@ def command() -> None:
 @click.argument("queries", type=MODEL)
 @click.argument("model")
 @click.option("--ledger", type=MODEL, required=True, metavar="FILE", help="The record; a stopped run goes on with it.")
-@click.option("--key", type=MODEL, metavar="FILE", help="Draws the words; made if absent (0600).")
+@click.option("--key", type=MODEL, metavar="FILE", help="Draws the words, or leans the sampler; made if absent (0600).")
 @click.option(
     "--reference",
     type=MODEL,
@@ -61,6 +62,8 @@ def shield_command(
     output: Output, **given: Any,
 ) -> None:  # fmt: skip
     """Let MODEL answer QUERIES, lines of {"query": "...", "stratum": "..."}, with words that belong to each.
+
+    With --mode green or synthid the key leans the sampler of a MODEL of this machine instead, and no word is asked for.
 
     Publish the commitment with its date before the service opens, and keep key and ledger to yourself.
     """
@@ -81,8 +84,9 @@ def shield_command(
 
 def _shielded(report: "ShieldReport") -> Iterator[str]:
     yield f"{report.ledger}: {report.asked} queries answered now, {report.kept} before"
-    delivered = "none" if report.delivered is None else f"{report.delivered:.1%}"
-    yield f"  {report.with_words:.1%} of the answers have words; {delivered} of the words stand in their answers"
+    if report.delivered is not None:
+        stand = f"{report.delivered:.1%} of the words stand in their answers"
+        yield f"  {report.with_words:.1%} of the answers have words; {stand}"
     if report.commitment:
         yield f"  commitment {report.commitment}: publish it now"
 
@@ -139,4 +143,53 @@ def _verified(report: "ImitationReport") -> Iterator[str]:
         yield f"  {report.permutations} pairings p = {test.p_pairing:.2g}{decoys}; {empty}"
         rapid = "claims" if one.published.rapid_claims else "does not claim"
         yield f"  the published rapid test {rapid} an imitation (top 1 % cover {one.published.top_mean:.2%})"
+    yield from closing(report)
+
+
+@command.command("radioactivity")
+@click.argument("ledger", type=MODEL)
+@suspects_option("MODEL|FILE.jsonl", 'A model, or its answers as lines of {"query", "answer"}; repeatable.')
+@click.option("--service", required=True, metavar="MODEL", help="What was sampled: its tokenizer reads the answers.")
+@click.option("--key", type=MODEL, required=True, metavar="FILE", help="Of the ledger.")
+@ask_options(interface="chat", max_tokens=128)
+@parameter_options(_RADIOACTIVITY)
+@statement_options
+@download_option
+@threads_option
+@output_options
+def radioactivity_command(
+    ledger: Path, suspects: tuple[str, ...], service: str, key: Path, page: Path | None, sign: Path | None,
+    download: bool, threads: int, output: Output, **given: Any,
+) -> int:  # fmt: skip
+    """Ask suspects the queries of LEDGER, whose sampler was watermarked, and test whether they lean the way of its key.
+
+    Exit 1 if one does.
+    """
+    from mergebarrier.api import radioactivity
+
+    del threads
+    check_statement(page, sign)
+    ask = asked(given)
+    options = built(RadioactivityOptions, chosen(_RADIOACTIVITY, "radioactivity", given))
+    with output.progress("judging") as progress:
+        report = radioactivity(
+            ledger, suspects, service=service, key=key, options=options, ask=ask, download=download, progress=progress
+        )
+    state(report, output, page, sign)
+    output.result(report, "\n".join(_leaning(report)))
+    return int(any(one.radioactive for one in report.suspects))
+
+
+def _leaning(report: "RadioactivityReport") -> Iterator[str]:
+    queries = f"{report.queries} queries, begun {clean(report.made)}"
+    yield f"{clean(report.ledger)}: {report.mode} sampler, {queries}; the key is the one committed to"
+    for one in report.suspects:
+        verdict = "leans the way of the service's key" if one.radioactive else "shows no evidence"
+        yield f"{clean(one.name)} {verdict}: p = {one.adjusted:.2g} of {len(report.suspects)} suspects together"
+        test = one.test
+        effect = "" if test.effect is None else f", {test.effect:.1f} standard deviations above"
+        leans = f"{test.score:.2%} of {test.ngrams} distinct n-grams lean that way"
+        yield f"  {leans}, under fresh keys {test.null_mean:.2%}{effect}"
+        decoys = "" if test.p_decoys is None else f", {report.decoys} fresh keys p = {test.p_decoys:.2g}"
+        yield f"  binomial p = {test.p_binomial:.2g}{decoys}; {test.empty_frac:.1%} of the answers are empty"
     yield from closing(report)

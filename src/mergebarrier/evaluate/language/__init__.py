@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         token_ids,
     )
     from mergebarrier.evaluate.language.inversion import leading_tokens
+    from mergebarrier.evaluate.language.sampled import SampledSuspect, sampler_watermark
     from mergebarrier.evaluate.language.scores import (
         Perplexity,
         Score,
@@ -39,6 +40,7 @@ __all__ = [
     "ModuleSuspect",
     "Perplexity",
     "SameAnswers",
+    "SampledSuspect",
     "Score",
     "ServedSuspect",
     "TaskFile",
@@ -60,6 +62,7 @@ __all__ = [
     "prompt_rows",
     "read_task",
     "read_text",
+    "sampler_watermark",
     "text_rows",
     "text_windows",
     "token_ids",

@@ -28,7 +28,7 @@ class ModuleSuspect:
 
     def __init__(self, module: nn.Module, tokenizer: "Tokenizer", *, ends: Collection[int] = ()) -> None:
         """Keep what answers."""
-        self._module, self._tokenizer, self._ends = module, tokenizer, frozenset(ends)
+        self.module, self.tokenizer, self.ends = module, tokenizer, frozenset(ends)
 
     def answers(self, prompts: Sequence[str], *, max_tokens: int) -> list[str]:
         """Return the greedy continuation of each prompt.
@@ -39,18 +39,22 @@ class ModuleSuspect:
 
     @torch.no_grad()
     def _answer(self, prompt: str, max_tokens: int) -> str:
-        ids: list[int] = self._tokenizer.encode(prompt).ids
-        check_vocabulary(self._module, ids, BadText)
-        room = max_positions(self._module) - len(ids)
+        ids: list[int] = self.tokenizer.encode(prompt).ids
+        check_vocabulary(self.module, ids, BadText)
+        room = max_positions(self.module) - len(ids)
         if not ids or room < 1:
-            what = f"{len(ids)} tokens, the model reads 1 to {max_positions(self._module) - 1} before it answers"
+            what = f"{len(ids)} tokens, the model reads 1 to {max_positions(self.module) - 1} before it answers"
             raise BadText(what, where="prompt", remedy="give a shorter prompt" if ids else "give some words")
+        return str(self.tokenizer.decode(self._continued(ids, min(max_tokens, room), prompt)))
+
+    def _continued(self, ids: list[int], most: int, prompt: str) -> list[int]:
+        """Return what follows the tokens of a prompt, ``most`` tokens at most."""
         said: list[int] = []
-        while len(said) < min(max_tokens, room):
-            last = hidden_states(self._module, torch.tensor([ids + said]))[0, -1:]
-            ((_, logits),) = logit_blocks(self._module, last)
+        while len(said) < most:
+            last = hidden_states(self.module, torch.tensor([ids + said]))[0, -1:]
+            ((_, logits),) = logit_blocks(self.module, last)
             token = int(logits[0].argmax())
-            if token in self._ends:
+            if token in self.ends:
                 break
             said.append(token)
-        return str(self._tokenizer.decode(said))
+        return said

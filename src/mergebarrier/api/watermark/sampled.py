@@ -1,0 +1,218 @@
+"""``radioactivity``: was a suspect trained on what a watermarked sampler wrote?
+
+report = mb.radioactivity("ledger.jsonl", ["suspect"], service="model", key="owner.mbkey")
+report.suspects[0].test.p
+"""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import Any, ClassVar, Final
+
+from mergebarrier.api.base import (
+    AskOptions,
+    EvidenceFinding,
+    Model,
+    ProvenanceEvidence,
+    Row,
+    Said,
+    as_given,
+    ask_flags,
+    check_suspected,
+    command_line,
+    held_key,
+    opened,
+    p_value,
+    read_evidence,
+    said_by,
+    shown,
+)
+from mergebarrier.api.watermark.ledger_file import check_commitment
+from mergebarrier.errors import BadConfig, UsageError
+from mergebarrier.evaluate import load_tokenizer, sampler_watermark
+from mergebarrier.keys import Key
+from mergebarrier.numerics import holm
+from mergebarrier.progress import Progress
+from mergebarrier.watermark import (
+    SAMPLED,
+    RadioactivityOptions,
+    RadioactivityTest,
+    SamplingKey,
+    radioactivity_test,
+    read_ledger,
+)
+
+Place = str | os.PathLike[str]
+
+CLAIM: Final = "the suspect was trained on text that the watermarked sampler wrote"
+ASSUMED: Final = (
+    "the key was drawn before the suspect's makers could know it, and its commitment was published then",
+    "the number of queries, the fresh keys and the level were fixed before the suspect was asked",
+)
+NOT_PROVED: Final = (
+    "who trained the suspect, when, and whether it was allowed",
+    "that the suspect asked the service itself: text of the service that others published counts as well",
+    "that a suspect did not learn from the service where p is large: little such text among much hides it",
+)
+_SAYS: Final = {True: "leans the way of the service's key", False: "shows no evidence of the service's key"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeaningSuspect:
+    """What one suspect's answers say.
+
+    Attributes:
+      name:        as given.
+      radioactive: whether the adjusted p is at most the level.
+      adjusted:    p by Holm over all suspects.
+      test:        with its null.
+    """
+
+    name: str
+    radioactive: bool
+    adjusted: float
+    test: RadioactivityTest
+
+
+@dataclass(frozen=True, kw_only=True)
+class RadioactivityReport(ProvenanceEvidence):
+    """Which suspects write as if they had learned from the service.
+
+    Attributes:
+      ledger, made, commitment: of the service; the key is that of the commitment.
+      mode:     "green" or "synthid".
+      queries, decoys, level: as fixed before.
+      suspects: in the order given.
+    """
+
+    kind: ClassVar[str] = "radioactivity"
+
+    ledger: str
+    made: str
+    commitment: str
+    mode: str
+    queries: int
+    decoys: int
+    level: float
+    suspects: tuple[LeaningSuspect, ...]
+
+    def rows(self) -> Sequence[Row]:
+        """Return one row per suspect."""
+        return [
+            {"name": one.name, "radioactive": one.radioactive, "adjusted": one.adjusted, **vars(one.test)}
+            for one in self.suspects
+        ]
+
+    def said(self) -> Said:
+        """Return what the statement says."""
+        findings = tuple(
+            EvidenceFinding(
+                about=one.name,
+                says=f"{one.name} {_SAYS[one.radioactive]}",
+                holds=one.radioactive,
+                p=one.adjusted,
+                figures=(
+                    ("distinct n-grams judged", f"{one.test.ngrams}, by a {self.mode} sampler"),
+                    ("lean the way of the key", f"{one.test.score:.2%}"),
+                    ("lean the way of fresh keys", f"{one.test.null_mean:.2%}"),
+                    ("binomial tail", p_value(one.test.p_binomial)),
+                    *([] if one.test.p_decoys is None else [(f"{self.decoys} fresh keys", p_value(one.test.p_decoys))]),
+                    ("queries", f"{self.queries}, of a ledger begun {self.made}"),
+                    ("commitment", f"{self.commitment}; checked with the key"),
+                ),
+            )
+            for one in self.suspects
+        )
+        null = (
+            "the chance that text made without the key leans its way so often: by the binomial tail over distinct "
+            "n-grams, or by fresh keys; the larger, adjusted for all suspects by Holm"
+        )
+        return Said(title="Watermark of a sampler", null=null, level=self.level, findings=findings)
+
+
+def radioactivity(
+    ledger: Place,
+    suspects: Sequence[Model],
+    *,
+    service: Model,
+    key: Key | Place,
+    options: RadioactivityOptions | None = None,
+    ask: AskOptions | None = None,
+    download: bool = False,
+    progress: Progress | None = None,
+) -> RadioactivityReport:
+    """Test whether suspects were trained on what a watermarked sampler wrote.
+
+    Args:
+      ledger:   that ``shield`` wrote, with ``mode`` "green" or "synthid".
+      suspects: each as ``resolve`` reads it, http(s)://... of a server, or FILE.jsonl of {"query", "answer"}.
+      service:  the model that was sampled, or a folder with its configuration and tokenizer.
+      key:      of the ledger.
+      options:  fixed before anybody is asked.
+      ask:      how models are asked.
+      download: fetch models that the local cache lacks.
+      progress: called with (keys counted, keys in all); a suspect is judged under its own key and all fresh ones.
+    Raises: BadReport, BadKey (another key than the ledger's), UsageError, ServiceFailed, CheckpointError.
+    """
+    options, ask = options or RadioactivityOptions(), ask or AskOptions()
+    check_suspected(suspects)
+    text, source = read_evidence(ledger, "ledger")
+    record = read_ledger(text, where=ledger)
+    if record.head.mode not in SAMPLED:
+        what = f"its answers hold words, by --mode {record.head.mode}"
+        raise UsageError(what, where=ledger, remedy="use `watermark verify`")
+    drawn = SamplingKey(key=held_key(key), scheme=record.head.mode)
+    check_commitment(drawn.commitment(), record, ledger)
+    with opened(service, download=download) as (checkpoint,):
+        tokenizer, vocabulary = load_tokenizer(checkpoint), checkpoint.config.get("vocab_size")
+        if not isinstance(vocabulary, int):
+            where = checkpoint.path / "config.json"
+            raise BadConfig("it names no vocab_size", where=where, remedy="give the model that was sampled")
+
+    def processor(key: SamplingKey) -> Any:
+        return sampler_watermark(key.scheme, key.numbers()).construct_processor(vocabulary, "cpu")
+
+    served = [tokenizer.encode(row.answer).ids for row in record.rows]
+    order = sorted(record.rows, key=lambda row: drawn.key.subkey(b"order", row.query))
+    queries = [row.query for row in order][: options.queries]
+    inputs, tests = [source], {}
+    with shown(progress, "judging") as step:
+        keys = count(1)
+
+        def judged() -> None:
+            step(next(keys), len(suspects) * (options.decoys + 1))
+
+        for model in suspects:
+            answers, who = said_by(model, queries, ask, download=download)
+            inputs.append(who)
+            said = [tokenizer.encode(answer).ids for answer in answers]
+            tests[as_given(model)] = radioactivity_test(
+                said, served, drawn, vocabulary=vocabulary, processor=processor, decoys=options.decoys, judged=judged
+            )
+    adjusted = holm([test.p for test in tests.values()])
+    flags = {
+        "--suspect": tuple(map(as_given, suspects)),
+        "--service": as_given(service),
+        "--key": None if isinstance(key, Key) else key,
+        **ask_flags(ask, AskOptions()),
+    }
+    return RadioactivityReport(
+        claim=CLAIM,
+        assumed=ASSUMED,
+        not_proved=NOT_PROVED,
+        command=command_line("watermark radioactivity", ledger, flags, options),
+        inputs=tuple(inputs),
+        ledger=Path(ledger).name,
+        made=record.head.made,
+        commitment=record.head.commitment,
+        mode=record.head.mode,
+        queries=len(queries),
+        decoys=options.decoys,
+        level=options.level,
+        suspects=tuple(
+            LeaningSuspect(name=name, radioactive=p <= options.level, adjusted=p, test=test)
+            for (name, test), p in zip(tests.items(), adjusted, strict=True)
+        ),
+    )
