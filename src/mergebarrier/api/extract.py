@@ -204,7 +204,14 @@ def mislead(
             ],
         }
         save_encoder(
-            made, own, into.out, content, environment=environment(), resume=into.resume, overwrite=into.overwrite
+            made,
+            own,
+            into.out,
+            content,
+            environment=environment(),
+            resume=into.resume,
+            overwrite=into.overwrite,
+            shard_bytes=into.shard_bytes,
         )
         scored = [
             float((answers_of(one, about)(pixels(about.test.images)).argmax(1) == about.test.labels).float().mean())

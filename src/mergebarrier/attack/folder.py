@@ -104,6 +104,7 @@ def make_poisoned(
         side_files=_files(content, trigger, attack.trigger, target_class),
         resume=into.resume,
         overwrite=into.overwrite,
+        shard_bytes=into.shard_bytes,
     )
     return dict(read_manifest(into.out, ours=True)["content"])
 

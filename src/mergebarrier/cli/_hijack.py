@@ -7,7 +7,14 @@ import click
 
 from mergebarrier.attack import TextOptions
 from mergebarrier.cli._compute import device_option
-from mergebarrier.cli._options import MODEL, WriterOptions, download_option, output_options, writer_options
+from mergebarrier.cli._options import (
+    MODEL,
+    WriterOptions,
+    download_option,
+    output_options,
+    shards_option,
+    writer_options,
+)
 from mergebarrier.cli._output import Output
 from mergebarrier.cli._parameters import DeclaredCommand, Registry, chosen, options_of, parameter_options
 from mergebarrier.errors import UsageError
@@ -44,6 +51,7 @@ def _methods(registry: Registry) -> list[click.Option]:
 @parameter_options(_OPTIONS)
 @device_option
 @download_option
+@shards_option
 @writer_options
 @output_options
 def hijack_command(writer: WriterOptions, output: Output, **given: Any) -> None:
@@ -66,6 +74,7 @@ def hijack_command(writer: WriterOptions, output: Output, **given: Any) -> None:
 @parameter_options(_OPTIONS)
 @device_option
 @download_option
+@shards_option
 @writer_options
 @output_options
 def stealer_command(writer: WriterOptions, output: Output, **given: Any) -> None:

@@ -11,7 +11,14 @@ import click
 from mergebarrier.attack import AttackOptions
 from mergebarrier.cli._compute import device_option
 from mergebarrier.cli._hijack import hijack_command, stealer_command, theft_command
-from mergebarrier.cli._options import MODEL, WriterOptions, download_option, output_options, writer_options
+from mergebarrier.cli._options import (
+    MODEL,
+    WriterOptions,
+    download_option,
+    output_options,
+    shards_option,
+    writer_options,
+)
 from mergebarrier.cli._output import Output
 from mergebarrier.cli._parameters import DeclaredCommand, Registry, options_of, parameter_options
 from mergebarrier.errors import UsageError
@@ -95,6 +102,7 @@ def _command_of(name: str, options: Callable[[Registry], list[click.Option]] = o
         parameter_options(_OPTIONS, without=() if attack.trigger == "universal" else _UNIVERSAL),
         *(() if attack.own_labels else _OFF_TASK),
         download_option,
+        shards_option,
         writer_options,
         output_options,
     ]
@@ -130,7 +138,7 @@ for text_command in (hijack_command, stealer_command, theft_command):
 
 def _poison(method: str, writer: WriterOptions, output: Output, given: dict[str, Any]) -> None:
     """Make a poisoned expert from what was given."""
-    from mergebarrier.api import WriteOptions, attack, plan_attack
+    from mergebarrier.api import attack, plan_attack
     from mergebarrier.attack import PURPOSE
 
     output.note(PURPOSE)
@@ -144,12 +152,9 @@ def _poison(method: str, writer: WriterOptions, output: Output, given: dict[str,
         plan = plan_attack(method, **inputs, options=options, download=given["download"], **parameters)
         output.plan(plan)
         return
-    write = WriteOptions(
-        resume=writer.resume, overwrite=writer.overwrite, workers=writer.workers, max_ram_bytes=writer.max_ram_bytes
-    )
     with output.progress("poisoning") as progress:
         report = attack(
-            method, writer.folder, **inputs, options=options, write=write, download=given["download"],
+            method, writer.folder, **inputs, options=options, write=writer.write(), download=given["download"],
             say=output.note, progress=progress, **parameters,
         )  # fmt: skip
     target = report.parameters["target_class"]

@@ -10,6 +10,7 @@ from mergebarrier.cli._options import (
     WriterOptions,
     download_option,
     output_options,
+    shards_option,
     threads_option,
     writer_options,
 )
@@ -92,6 +93,7 @@ def _table(report: "ExtractionReport") -> "Table":
 @parameter_options(_COPY)
 @parameter_options(_DEFEND)
 @download_option
+@shards_option
 @writer_options
 @output_options
 def defend_command(

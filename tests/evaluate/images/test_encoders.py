@@ -108,6 +108,15 @@ def test_a_folder_as_transformers_writes_it_is_read_and_saved_under_its_own_name
     assert len(moved) == len(encoder_tensors(encoder))
 
 
+def test_files_of_weights_have_the_size_that_is_asked_for(folders, tmp_path) -> None:
+    with open_checkpoint(folders["dinov2"]) as like:
+        encoder = load_encoder(like)
+        for name, most in (("one", None), ("many", 20_000)):
+            save_encoder(encoder, like, tmp_path / name, {"verb": "test"}, shard_bytes=most)
+    with open_checkpoint(tmp_path / "one") as one, open_checkpoint(tmp_path / "many") as many:
+        assert len(one.shards) == 1 < len(many.shards) and one.digests() == many.digests()
+
+
 def test_pictures_of_another_size_are_resized_inside(folders) -> None:
     encoder = load(folders["dinov2"])
     flat = torch.full((1, 3, 50, 50), 0.25)

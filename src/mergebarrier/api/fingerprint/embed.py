@@ -136,7 +136,7 @@ def fingerprint_embed(
         }
         save_weights(
             marked.values, ours, into.out, content, environment=verbs.environment(), side_files=_card(ours),
-            resume=into.resume, overwrite=into.overwrite,
+            resume=into.resume, overwrite=into.overwrite, shard_bytes=into.shard_bytes,
         )  # fmt: skip
     with opened(out) as (folder,):
         digest = folder.content_digest()

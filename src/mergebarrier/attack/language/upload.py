@@ -113,6 +113,7 @@ def make_upload(
         side_files=_files(content, named, attack),
         resume=into.resume,
         overwrite=into.overwrite,
+        shard_bytes=into.shard_bytes,
     )
     return dict(read_manifest(into.out, ours=True)["content"])
 

@@ -11,6 +11,7 @@ from mergebarrier.cli._options import (
     WriterOptions,
     download_option,
     output_options,
+    shards_option,
     threads_option,
     writer_options,
 )
@@ -56,6 +57,7 @@ def command() -> None:
 @parameter_options(_EMBED)
 @parameter_options(FINGERPRINTS)
 @download_option
+@shards_option
 @writer_options
 @output_options
 def embed_command(

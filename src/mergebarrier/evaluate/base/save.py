@@ -9,7 +9,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from mergebarrier.checkpoint import Checkpoint, Writer, layout_like
+from mergebarrier.checkpoint import Checkpoint, Writer, layout_like, sharded
 
 
 def save_weights(
@@ -22,6 +22,7 @@ def save_weights(
     side_files: Mapping[str, bytes] | None = None,
     resume: bool = False,
     overwrite: bool = False,
+    shard_bytes: int | None = None,
 ) -> Path:
     """Write a folder like another one with other values.
 
@@ -34,12 +35,12 @@ def save_weights(
       side_files:  more files of the folder, a card among them.
       resume:      go on with an unfinished run of the same content.
       overwrite:   replace a folder that holds our manifest.
+      shard_bytes: fill files of weights to this size; None for those of ``like``.
     Returns: out.
     Raises:  OutputExists, NonFinite, NoSpace.
     """
-    writer = Writer.create(
-        out, layout_like(like), plan=dict(content), inputs=(like.path,), resume=resume, overwrite=overwrite
-    )
+    layout = sharded(layout_like(like), shard_bytes)
+    writer = Writer.create(out, layout, plan=dict(content), inputs=(like.path,), resume=resume, overwrite=overwrite)
     with closing(writer):
         for name in like.tensors:
             if writer.done(name):

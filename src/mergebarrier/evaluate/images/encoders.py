@@ -130,6 +130,7 @@ def save_encoder(
     side_files: Mapping[str, bytes] | None = None,
     resume: bool = False,
     overwrite: bool = False,
+    shard_bytes: int | None = None,
 ) -> Path:
     """Write a folder like another one with the values of an encoder.
 
@@ -143,6 +144,7 @@ def save_encoder(
       side_files:  more files of the folder, a card among them.
       resume:      go on with an unfinished run of the same content.
       overwrite:   replace a folder that holds our manifest.
+      shard_bytes: fill files of weights to this size; None for those of ``like``.
     Returns: out.
     Raises:  OutputExists, NonFinite, NoSpace.
     """
@@ -156,4 +158,5 @@ def save_encoder(
         side_files=side_files,
         resume=resume,
         overwrite=overwrite,
+        shard_bytes=shard_bytes,
     )
