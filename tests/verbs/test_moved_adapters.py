@@ -99,9 +99,9 @@ def test_on_the_model_first_is_the_way_out(tmp_path, run_cli) -> None:
 def test_a_method_that_changes_more_than_coordinates_and_two_of_one_name_are_refused(tmp_path, run_cli) -> None:
     name, config = ADAPTERS["biases"]
     base, lora = save(name, tmp_path / "base"), save_adapter(tmp_path / "lora", name, r=4, **config)
-    words = ["params", "--dropout", "0.3", "--base", base, "--adapter", lora]
-    ran = run_cli("protect", base, "--method", *words, "-o", tmp_path / "out")
-    assert ran.exit_code == 2 and "no adapter can follow it" in ran.stderr and not (tmp_path / "out").exists()
+    for words in (["params", "--dropout", "0.3", "--base", base], ["widen", "--dead-layers", "1"]):
+        ran = run_cli("protect", base, "--method", *words, "--adapter", lora, "-o", tmp_path / "out")
+        assert ran.exit_code == 2 and "no adapter can follow it" in ran.stderr and not (tmp_path / "out").exists()
     other = save_adapter(tmp_path / "more" / "lora", name, r=4, **config)
     ran = run_cli("protect", base, "--adapter", lora, "--adapter", other, "-o", tmp_path / "out")
     assert ran.exit_code == 64 and "two adapters have one name" in ran.stderr

@@ -18,15 +18,20 @@ if TYPE_CHECKING:
     from mergebarrier.circuits.describe import describe, family_of, match
     from mergebarrier.circuits.embedding import EMBEDDING, embedding_of
     from mergebarrier.circuits.entries import entry_at
+    from mergebarrier.circuits.laws import LAWS, SPOKEN
+    from mergebarrier.circuits.relayered import LayerOrigin, with_layers
     from mergebarrier.circuits.resized import Resized, key_of
     from mergebarrier.circuits.unfolded import plan_of, shapes_of, stock_circuit, stock_entries
 
 __all__ = [
     "CIRCUITS",
     "EMBEDDING",
+    "LAWS",
+    "SPOKEN",
     "Architecture",
     "Circuit",
     "Instance",
+    "LayerOrigin",
     "Member",
     "Resized",
     "describe",
@@ -42,6 +47,7 @@ __all__ = [
     "shapes_of",
     "stock_circuit",
     "stock_entries",
+    "with_layers",
 ]
 
 lazy.open_door(__name__)

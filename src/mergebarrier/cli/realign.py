@@ -84,7 +84,9 @@ def _sentence(diagnostics: Mapping[str, object]) -> str:
     if "neurons_folded" in diagnostics:
         copies = diagnostics.get("copies_of_key_heads", 1)
         heads = "" if copies == 1 else f", and every {copies} key heads into one"
-        return f"folded {diagnostics['neurons_folded']} neurons per layer into others{heads}"
+        dead = diagnostics.get("dead_layers", 0)
+        layers = f"; took {dead} layers out that add nothing" if dead else ""
+        return f"folded {diagnostics['neurons_folded']} neurons per layer into others{heads}{layers}"
     if "networks_inverted" in diagnostics:
         return (
             f"inverted the polynomials of {diagnostics['neurons_inverted']} neurons in "

@@ -77,21 +77,28 @@ def joined(parts: Sequence[Protection]) -> Protection:
 
 def _prepared(parts: Sequence[Protection], name: str, context: Context) -> Prepared:
     """Let every part look at the model; refuse an order in which one would not find what it was prepared for."""
-    prepared = [part.prepare(_seen(part, context)) for part in parts]
+    last = parts[-1].prepare(_seen(parts[-1], context))
+    if last.before is not None:  # the others were done to circuits of other shapes
+        was = [one for circuit in context.architecture.circuits if (one := last.before(circuit)) is not None]
+        context = replace(context, architecture=replace(context.architecture, circuits=tuple(was)))
+    prepared = [*(part.prepare(_seen(part, context)) for part in parts[:-1]), last]
     odd = next((part.name for part, one in zip(parts[:-1], prepared, strict=False) if one.layout is not None), None)
     if odd is not None:
         raise MethodRefused(
             f"{odd} changes shapes, so nothing can follow it", where=f"--method {name}", remedy=f"put {odd} last"
         )
-    alone = next((part.name for part, one in zip(parts, prepared, strict=True) if one.names), None)
+    alone = next((part.name for part, one in zip(parts, prepared, strict=True) if one.side_files), None)
     if alone is not None:
         raise MethodRefused(
             f"{alone} is calibrated on the model as it is, so it acts alone in this form",
             where=f"--method {name}", remedy=f"protect twice, with {alone} behind the other",
         )  # fmt: skip
-    inverses = [one.invert for one in reversed(prepared) if one.invert is not None]
+    inverses = [
+        one.invert if one is last or last.before is None else _as_it_was(one.invert, last.before)
+        for one in reversed(prepared) if one.invert is not None
+    ]  # fmt: skip
     return replace(
-        prepared[-1],
+        last,
         apply=_chained([one.apply for one in prepared]),
         stages=_stages(prepared),
         invert=_chained(inverses) if len(inverses) == len(parts) else None,
@@ -123,6 +130,18 @@ def _seen(part: Protection, context: Context) -> Context:
 
 def _own_streams(streams: Streams | None, name: str) -> Streams | None:
     return None if streams is None else lambda circuit, purpose: streams(circuit, f"{name}/{purpose}")
+
+
+def _as_it_was(
+    step: "Callable[[Circuit, Table], Pieces]", before: "Callable[[Circuit], Circuit | None]"
+) -> "Callable[[Circuit, Table], Pieces]":
+    """Return a step on a circuit as it was before the last part gave it other shapes."""
+
+    def run(circuit: "Circuit", tensors: "Table") -> "Pieces":
+        inside = before(circuit)
+        return iter(()) if inside is None else step(inside, tensors)
+
+    return run
 
 
 def _chained(steps: "Sequence[Callable[[Circuit, Table], Pieces]]") -> "Callable[[Circuit, Table], Pieces]":

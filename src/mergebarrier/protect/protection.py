@@ -74,6 +74,7 @@ class Prepared(OutputFolder):
       determinism:   "exact" where any machine makes the same bytes, else "profile".
       amplified:     how much ``apply`` may amplify a rounding error.
       restored:      the folder that ``invert`` writes.
+      before:        a circuit as it was before other shapes, None for one that was not there; where those are undone.
     """
 
     apply: "Callable[[Circuit, Table], Pieces]"
@@ -86,6 +87,7 @@ class Prepared(OutputFolder):
     amplified: float = 1.0
     stages: "Callable[[Circuit, Tensors], Sequence[Ways]] | None" = None
     restored: OutputFolder = field(default_factory=OutputFolder)
+    before: "Callable[[Circuit], Circuit | None] | None" = None
 
 
 class Protection(Protocol):

@@ -1,9 +1,10 @@
-"""Widening: more neurons, and key heads, that together compute what was computed, so that no tool finds equal shapes.
+"""Widening: more neurons, key heads and layers that together compute what was computed, so no tool finds equal shapes.
 
     share      (g, u, d) -> (g, u, d/c), c times                       u-split  (g, u + v, d/2), (g, u - v, d/2)
     decoys     (g', u', d'), (g', u', -d')                             act(t) = t + act(-t), which alone changes gates:
     sign       (g, u, d) -> (-g, u, d), (2 g, u, d/2), (-2 g, u, -d/2)
     key heads  a group of r query heads -> k groups of r/k with keys and values of their own, in another basis each
+    layers     x -> x + 0 at places drawn from the key, see ``dead_layers``
 
 Every layer gets the same width, a multiple of 256, and all neurons end in an order and under signs drawn from the key.
 Where there is no gate only shares, decoys and signs are possible; a width that no key of the configuration holds stays.
@@ -20,6 +21,7 @@ from mergebarrier import circuits, symmetry
 from mergebarrier.arch import Concat, Product
 from mergebarrier.errors import MethodRefused
 from mergebarrier.parameters import check_values, number, whole
+from mergebarrier.protect.dead_layers import beside
 from mergebarrier.protect.neurons import Grown, Resize, WideNeurons
 from mergebarrier.protect.protection import Context, Need, Prepared, Reversibility
 
@@ -51,16 +53,21 @@ class Widen:
     )
 
     share: float = number(
-        0.5, low=0.0, high=4.0, above=True, help="WideNeurons to add at least, as a share; ends at a multiple of 256."
+        0.5, low=0.0, high=4.0, above=True, help="Neurons to add at least, as a share; ends at a multiple of 256."
     )
     key_heads: int = whole(1, low=1, high=16, help="Key heads to make of each; the cache of keys grows as much.")
+
+    dead_layers: int = whole(0, low=0, high=64, help="Layers to put between others that add nothing.")
 
     def __post_init__(self) -> None:
         """Validate."""
         check_values(self)
 
     def prepare(self, context: Context) -> Prepared:
-        """Refuse a model whose configuration cannot say another width."""
+        """Refuse a model whose configuration cannot say another width, or another number of layers."""
+        return beside(context, self.dead_layers, self._wider) if self.dead_layers else self._wider(context)
+
+    def _wider(self, context: Context) -> Prepared:
         here, there = _configs(self, context)
         narrow, wide = (there, here) if context.undone is not None else (here, there)
         spaces = {"neurons"} | (symmetry.HEADS if self.key_heads > 1 else set())
@@ -116,6 +123,7 @@ class Widen:
             determinism="profile",
             amplified=2.0,
             restored=narrow.folder(context.checkpoint, context.architecture),
+            before=None if context.undone is None else lambda circuit: replace(circuit, sizes=narrow.sizes),
         )
 
 
@@ -149,7 +157,7 @@ def _configs(options: Widen, context: Context) -> "tuple[Resized, Resized]":
         widths = undone["widths"]
         assert isinstance(widths, list)
         there = {key: int(size) for key, _, size in (str(one).partition("=") for one in widths)}
-    if not here:
+    if not here and not options.dead_layers:
         raise MethodRefused(
             f"no key of the configuration says how wide the MLPs of a {architecture.family} are",
             where=context.checkpoint.path / "config.json",

@@ -1,7 +1,7 @@
 """Look at a file, say which kind of protection it shows, and take what undoes that, one attack after the other.
 
     polynomials in place of activations   ->   poly_invert        the configuration says so
-    several neurons of one gate           ->   fold_width         the weights of one layer say so
+    several neurons of one gate, zeros    ->   fold_width         the weights say so
     coordinates that are not the base's   ->   gaugefix           what moved says which method it looks like
 
 The first two need nothing but the file; what is left behind them is a model in other coordinates, which shows only
@@ -48,7 +48,7 @@ class Auto:
         if architecture.stands_for:
             return "polynomials in place of activations, as mergebarrier --ffn poly", PolyInvert()
         if folds(architecture, model):
-            return "neurons of one gate, as widen", FoldWidth()
+            return "neurons of one gate, or layers that add nothing, as widen", FoldWidth()
         if base is None:
             raise MethodRefused(
                 "the file shows neither polynomials nor a widening, and other coordinates show against the base alone",

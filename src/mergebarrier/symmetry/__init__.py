@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from mergebarrier.symmetry.freedoms import Freedom, freedoms
     from mergebarrier.symmetry.gauge import Reverted, act, act_inverse, bit_exact, composed, inverted
     from mergebarrier.symmetry.invariants import invariants
+    from mergebarrier.symmetry.layers import Restacked, depth, no_identity, silent_layers
     from mergebarrier.symmetry.matching import (
         Correlation,
         assign,
@@ -55,6 +56,7 @@ __all__ = [
     "Monomial",
     "Planes",
     "ProductAxis",
+    "Restacked",
     "Reverted",
     "Role",
     "Rotatable",
@@ -79,6 +81,7 @@ __all__ = [
     "combine_products",
     "composed",
     "cosines",
+    "depth",
     "displacements",
     "distances_from",
     "entry_of",
@@ -96,6 +99,7 @@ __all__ = [
     "meeting",
     "nearest_rotation",
     "neuron_axes",
+    "no_identity",
     "of_axes",
     "permutation",
     "product_axes",
@@ -105,6 +109,7 @@ __all__ = [
     "rotatable",
     "sample",
     "signed_order",
+    "silent_layers",
     "similarities",
     "stream_place",
     "unfold",

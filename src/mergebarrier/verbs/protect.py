@@ -97,13 +97,20 @@ def protect(
     def section(digest: str) -> str:
         return _SECTION.format(
             version=__version__, method=protection.name, digest=digest, limit=prepared.limit,
-            form=_CODE if prepared.names else "the same names and shapes",
+            form=_form(prepared),
             undo=f"The owner's key `{key.id}` undoes it." if key and prepared.invert else "It has no key.",
         )  # fmt: skip
 
     ending = Ending(section=section, seal=None if key is None else key.seal)
     content = write_circuits((source,), architecture, apply, facts, into, output=prepared, ending=ending)
     return cast("ProtectContent", content), prepared
+
+
+def _form(prepared: Prepared) -> str:
+    """Return what a card says of names and shapes."""
+    if prepared.side_files:
+        return _CODE
+    return "the same names and shapes" if prepared.layout is None else f"other shapes ({prepared.variant})"
 
 
 class Intended(TypedDict):

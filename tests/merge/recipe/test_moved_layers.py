@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 import torch
 
+from mergebarrier.circuits import LAWS, LayerOrigin, with_layers
+from mergebarrier.circuits.places import RHYTHMS
 from mergebarrier.errors import ConfigMismatch, TensorSetMismatch
-from mergebarrier.merge.recipe.laws import LAWS
-from mergebarrier.merge.recipe.moved import LayerOrigin, check_held, kinds, mixed, with_layers
-from mergebarrier.merge.recipe.places import RHYTHMS
+from mergebarrier.merge.recipe.moved import check_held, kinds, mixed
 from recipe_models import layered
 
 SMALL = {
@@ -139,7 +139,7 @@ def test_a_number_becomes_another_where_that_says_it(stacked, count) -> None:
     ("kind", "more", "says"),
     [
         ("deepseek_v3", {"first_k_dense_replace": 1, "num_key_value_heads": 4, **ROUTED, **LATENT},
-         "m/config.json: first_k_dense_replace cannot say what the slices make: layer 3 would be sparse"),
+         "m/config.json: first_k_dense_replace cannot say what layers the output has: layer 3 would be sparse"),
         ("gpt2", {"scale_attn_by_inverse_layer_idx": True}, "scale_attn_by_inverse_layer_idx"),
         ("diffllama", {}, "lambda_init"),
         ("gemma4_text", {"global_head_dim": 8, "hidden_size_per_layer_input": 0}, "end with a layer of full attention"),

@@ -35,6 +35,7 @@ class Fit(TypedDict, total=False):
     circuits_flipped: Count
     neurons_folded: Count
     copies_of_key_heads: Count
+    dead_layers: Count
     seen: list[str]
     networks_inverted: Count
     neurons_inverted: Count

@@ -36,7 +36,7 @@ from mergebarrier.merge.vocabulary import (
 
 if TYPE_CHECKING:
     from mergebarrier.checkpoint import Checkpoint, OutTensor
-    from mergebarrier.merge.recipe.moved import LayerOrigin
+    from mergebarrier.circuits import LayerOrigin
     from mergebarrier.merge.recipe.tensor_plan import TensorPlan
 
 
@@ -99,10 +99,11 @@ def _restacked(
 ) -> tuple[Mapping[str, Any], list[str]]:
     """Return a configuration that counts and describes the layers of a module in slices, and notes about it.
 
-    Raises: ConfigMismatch where a key cannot say what the slices make, TensorSetMismatch where a layer then lacks a
-      tensor or has one too many.
+    Raises: ConfigMismatch where a key cannot say what layers the output has, TensorSetMismatch where a layer then
+      lacks a tensor or has one too many.
     """
-    from mergebarrier.merge.recipe.moved import check_held, held, kinds, mixed, with_layers
+    from mergebarrier.circuits import with_layers
+    from mergebarrier.merge.recipe.moved import check_held, held, kinds, mixed
 
     stack, stored = only_stack(mine, donor.config, donor.path)
     key, n_before = counted(config, stack, stored) or (None, stored)
@@ -129,7 +130,7 @@ def _restacked(
 
 def _origin(model: "Checkpoint", key: str | None, stack: str, layer: int, otherwise: int) -> "LayerOrigin":
     """Return a layer with the table that speaks of it, and the layers that this counts."""
-    from mergebarrier.merge.recipe.moved import LayerOrigin
+    from mergebarrier.circuits import LayerOrigin
 
     found = model.config if key is None else model.config.get(key)
     table = found if isinstance(found, dict) else {}

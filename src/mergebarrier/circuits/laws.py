@@ -9,7 +9,7 @@ configuration classes of transformers 5.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from mergebarrier.merge.recipe.places import (
+from mergebarrier.circuits.places import (
     Table,
     Value,
     after_dense,
