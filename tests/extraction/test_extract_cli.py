@@ -60,3 +60,13 @@ def test_pictures_of_another_kind_are_refused(tiny, run_cli) -> None:
     assert ran.exit_code == 2 and ran.stderr.count("\n") == 1
     ran = run_cli("extract", "clone", tiny.expert, "--task", tiny.task, "--start", tiny.base, "--attacks", "guess")
     assert ran.exit_code == 64 and "guess" in ran.stderr
+
+
+def test_models_that_do_not_know_the_task_and_victims_named_twice_are_refused(tiny, tmp_path: Path, run_cli) -> None:
+    clone, task = ("extract", "clone"), ("--task", tiny.task, "--start", tiny.base)
+    ran = run_cli(*clone, tiny.base, *task)
+    assert ran.exit_code == 2 and "guessing is on 25.0%: nothing can be concluded" in ran.stderr
+    ran = run_cli("extract", "defend", tiny.base, *task, "-o", tmp_path / "member")
+    assert ran.exit_code == 2 and "the teacher is right on" in ran.stderr and not (tmp_path / "member").exists()
+    ran = run_cli(*clone, tiny.expert, tiny.expert, *task)
+    assert ran.exit_code == 64 and "count twice" in ran.stderr

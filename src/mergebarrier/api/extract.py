@@ -14,9 +14,10 @@ from torch import Tensor
 
 from mergebarrier.api.base import Model, Report, Row, WriteOptions, as_given, command_line, opened, shown
 from mergebarrier.attack import Cloned, answers_of, clone, member, noise_pictures
-from mergebarrier.errors import BadTask, UsageError
+from mergebarrier.errors import BadAttack, BadTask, UsageError
 from mergebarrier.evaluate import ImageTask, load_encoder, pixels, read_image_task, save_encoder
-from mergebarrier.extraction import DATA_FREE, ExtractOptions, Misleader, ensemble
+from mergebarrier.extraction import DATA_FREE, Answers, ExtractOptions, Misleader, ensemble
+from mergebarrier.numerics import wilson
 from mergebarrier.progress import Progress
 from mergebarrier.training import FullRecipe
 from mergebarrier.verbs import environment, licence
@@ -97,6 +98,10 @@ def extract(
     options = options or ExtractOptions()
     if not victims:
         raise UsageError("no model answers", where="extract", remedy="name the victim")
+    named = [as_given(victim) for victim in victims]
+    if len(set(named)) < len(named):
+        what = "a victim is named twice, and would count twice in what the service answers"
+        raise UsageError(what, where="extract", remedy="name each victim once")
     pairs = [(defence, attack) for defence in options.defences for attack in options.attacks]
     clones = []
     with opened(*victims, start, download=download) as models, shown(progress, "cloning") as step:
@@ -104,6 +109,7 @@ def extract(
         pictures = _pool(pool, about, options)
         *encoders, own = map(load_encoder, models)
         service = ensemble([answers_of(encoder, about) for encoder in encoders])
+        _accuracy(service, about, "the victim", ", ".join(named))
         for done, (defence, attack) in enumerate(pairs, 1):
             clones.append(clone(service, own, about, pictures, attack=attack, defence=defence, options=options))
             step(done, len(pairs))
@@ -115,6 +121,19 @@ def extract(
         clones=tuple(clones),
         command=command_line("extract clone", tuple(victims), given, options),
     )
+
+
+def _accuracy(asked: Answers, task: ImageTask, who: str, where: str) -> float:
+    """Return how often somebody is right on the test pictures.
+
+    Raises: BadAttack for one that may as well be guessing: what is learned from it, or kept from it, says nothing.
+    """
+    right = int((asked(pixels(task.test.images)).argmax(1) == task.test.labels).sum())
+    total, chance = len(task.test.labels), 1 / len(task.classes)
+    if wilson(right, total)[0] <= chance:
+        what = f"{who} is right on {right} of {total} test pictures of {task.name}, where guessing is on {chance:.1%}"
+        raise BadAttack(f"{what}: nothing can be concluded", where=where, remedy="give a model of this task")
+    return right / total
 
 
 def _pool(pool: Place, task: ImageTask, options: ExtractOptions) -> Tensor:
@@ -193,6 +212,7 @@ def mislead(
     with opened(teacher, start, download=download) as (taught, own), shown(progress, "training") as step:
         into = (write or WriteOptions()).into(out, step)
         serving, encoder = load_encoder(taught).requires_grad_(False), load_encoder(own)
+        knows = _accuracy(answers_of(serving, about), about, "the teacher", taught.name)
         made = member(serving, encoder, about, options=options, recipe=recipe, progress=step)
         content = {
             "verb": "extract defend",
@@ -213,10 +233,8 @@ def mislead(
             overwrite=into.overwrite,
             shard_bytes=into.shard_bytes,
         )
-        scored = [
-            float((answers_of(one, about)(pixels(about.test.images)).argmax(1) == about.test.labels).float().mean())
-            for one in (serving, made)
-        ]
+        asked = answers_of(made, about)(pixels(about.test.images)).argmax(1)
+        learned = float((asked == about.test.labels).float().mean())
     with opened(out) as (written,):
         digest = written.content_digest()
-    return MisleadReport(out=Path(out), content_digest=digest, teacher=scored[0], member=scored[1])
+    return MisleadReport(out=Path(out), content_digest=digest, teacher=knows, member=learned)
