@@ -56,7 +56,7 @@ generate: $(READY)
 	for program in docs/_generate_*.py; do $(BIN)/python $$program || exit 1; done
 
 # The picture of the README, from the report that `make demo` wrote.
-REPORT ?= demo/report.html
+REPORT ?= demo/report/report.html
 picture: browser
 	$$(command -v chromium chromium-browser google-chrome | head -1) --headless --no-sandbox --disable-gpu \
 	  --hide-scrollbars --window-size=1100,1400 --screenshot=docs/report.png "file://$$(realpath $(REPORT))" 2>/dev/null
