@@ -5,12 +5,14 @@ Every value is escaped for Markdown and HTML, so that no name can open a link, a
 
 import re
 from collections.abc import Sequence
+from typing import Final
 
 from mergebarrier.report.backdoor import page
 from mergebarrier.report.view import view
 from mergebarrier.results import BackdoorResult, Cell, Measurement, Result
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~&])")
+_OF: Final = "** of what an unprotected merge reaches on the weaker of both tasks."
 
 
 def render_card(result: Result | BackdoorResult, rows: Sequence[Cell | Measurement]) -> str:
@@ -29,10 +31,9 @@ def render_card(result: Result | BackdoorResult, rows: Sequence[Cell | Measureme
         "",
         f"**By itself it keeps {shown.kept_figure}** of the original's skill. {escape(shown.alone)}",
         "",
-        f"**Stock merging recovers {shown.naive_figure}** of what an unprotected merge reaches. {escape(shown.naive)}",
+        f"**Stock merging recovers {shown.naive_figure}{_OF} {escape(shown.naive)}",
         "",
-        f"**The best attacker recovers {shown.attacker_figure}** of what an unprotected merge reaches. "
-        f"{escape(shown.attacker)}",
+        f"**The best attacker recovers {shown.attacker_figure}{_OF} {escape(shown.attacker)}",
         "",
         f"**Breaking it took: {escape(shown.price_figure)}** {escape(shown.price_unit)}. {escape(shown.price)}",
         "",
