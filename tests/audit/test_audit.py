@@ -49,6 +49,9 @@ def test_gaugefix_recovers_the_merge_and_the_grade_says_so(audited) -> None:
     undone = result.levels[2]
     assert undone.tokens == 0 or undone.best.coefficients.keys() == {"protected", "partner"}
     assert undone.recovered is not None and undone.recovered.preserves_function
+    # A stock setting breaks it after realignment, so no search is paid for.
+    assert undone.breaking is not None and undone.breaking.tokens == 0 and undone.breaking.flops <= undone.flops
+    assert [level.breaking for level in result.levels[:2]] == [None, None]
 
 
 def test_every_control_holds(audited) -> None:

@@ -9,7 +9,7 @@ from typing import Final
 
 from mergebarrier.errors import clean
 from mergebarrier.progress import duration
-from mergebarrier.results import Best, Control, LevelResult, Result, thresholds
+from mergebarrier.results import Best, Control, Cost, LevelResult, Result, thresholds
 
 MERGES: Final = {
     "linear": "Linear",
@@ -87,13 +87,13 @@ def attacker_sentence(result: Result) -> str:
 def cheapest_break(result: Result) -> LevelResult | None:
     """Return the graded level that breaks the protection with the least arithmetic; None where none does."""
     broken = [level for level in result.levels if level.ruf >= thresholds.BROKEN_AT]
-    return min(broken, key=lambda level: (level.flops, level.level), default=None)
+    return min(broken, key=lambda level: (level.price.flops, level.level), default=None)
 
 
 def price_figure(result: Result) -> str:
     """Return how long the cheapest attack that breaks it took."""
     level = cheapest_break(result)
-    return "not broken" if level is None else duration(level.seconds)
+    return "not broken" if level is None else duration(level.price.seconds)
 
 
 def price_unit(result: Result) -> str:
@@ -108,7 +108,7 @@ def price_sentence(result: Result) -> str:
         most = max(result.levels, key=lambda one: one.flops)
         return f"The dearest that was run: {clean(most.attack)}; {cost(most)}. Full distillation always breaks it."
     way = f"Level {level.level}, {clean(level.name)}: {clean(level.attack)}"
-    return f"The cheapest way: {way}. It needs {clean(level.needs)}; {_spent(level)}."
+    return f"The cheapest way: {way}. It needs {clean(level.needs)}; {_spent(level.price)}."
 
 
 def kept_figure(result: Result) -> str:
@@ -216,9 +216,9 @@ def threat(result: Result) -> str:
     )
 
 
-def _spent(level: LevelResult) -> str:
-    tokens = "no tokens" if level.tokens == 0 else f"{level.tokens:,} tokens"
-    return f"{tokens}, about {_power(level.flops)} FLOP"
+def _spent(on: LevelResult | Cost) -> str:
+    tokens = "no tokens" if on.tokens == 0 else f"{on.tokens:,} tokens"
+    return f"{tokens}, about {_power(on.flops)} FLOP"
 
 
 def _power(number: int) -> str:

@@ -114,6 +114,15 @@ class Recovered(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Cost(Record):
+    """What an attack took: arithmetic, estimated from shapes, tokens, and seconds on the machine of the report."""
+
+    flops: int
+    tokens: int
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class LevelResult(Record):
     """The outcome of one level of the ladder, or of an attack that is shown but not graded.
 
@@ -129,6 +138,8 @@ class LevelResult(Record):
       flops, tokens:       what the attack costs, evaluations that select a setting included; FLOPs are an estimate
                            from shapes.
       seconds:             measured on the machine of the report.
+      breaking:            the same of its cheapest merge that breaks the protection, which need not be the best one;
+                           None where none does, and in results of before it was kept.
     """
 
     level: int
@@ -147,6 +158,12 @@ class LevelResult(Record):
     recovered: Recovered | None = None
     attacker: Literal["answers", "gradients"] = "answers"
     hypervolume: float | None = None
+    breaking: Cost | None = None
+
+    @property
+    def price(self) -> Cost:
+        """Return what breaking takes, or the best merge where nothing cheaper is known."""
+        return self.breaking or Cost(flops=self.flops, tokens=self.tokens, seconds=self.seconds)
 
 
 @dataclass(frozen=True, kw_only=True)

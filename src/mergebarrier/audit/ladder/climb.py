@@ -13,7 +13,7 @@ from mergebarrier.audit.ladder.forecast import part_of, tuned
 from mergebarrier.audit.ladder.level import Attempt, Found, Level, LevelContext
 from mergebarrier.audit.ladder.tuner import Tuner
 from mergebarrier.audit.metrics import hypervolume, skills
-from mergebarrier.results import Cell, LevelResult, Recovered, Split
+from mergebarrier.results import Cell, Cost, LevelResult, Recovered, Split, thresholds
 
 _UNPROTECTED = "unprotected"
 #: Level and attack of a cell that merges the protected model as it is, at a published setting: no attack at all.
@@ -82,31 +82,46 @@ def climb(level: Level, bench: Bench, context: LevelContext) -> Attempt:
 def summary(attempt: Attempt, context: LevelContext, n_weights: int, recovered: Recovered | None) -> LevelResult:
     """Return what a report says about a level."""
     found = recovery(attempt.attacked, attempt.unprotected, context.scales, context.trivial)
-    level, best = attempt.level, found.attacked
-    # At level 1 the search is the attack; above it, it counts where its setting was the best.
-    counts = level.number == 1 or "coefficient" not in best.coefficients
-    trials = attempt.trials if counts else ()
-    tuned = {name: _whole(best.parameters.get(name, 0)) for name in ("tokens_read", "tokens_learned")}
-    tokens = sum(trial.tokens for trial in trials) + tuned["tokens_read"]
-    merges = (1 + len(trials)) * cost.merge_flops(n_weights)
-    passes = cost.forward_flops(n_weights, tokens) + cost.learning_flops(n_weights, tuned["tokens_learned"])
+    level, spent = attempt.level, _cost(attempt, found.attacked, n_weights)
+    breaking = [
+        _cost(attempt, cell, n_weights)
+        for cell in attempt.attacked
+        if recovery([cell], attempt.unprotected, context.scales, context.trivial).ruf >= thresholds.BROKEN_AT
+    ]
     return LevelResult(
         level=level.number,
         name=level.name,
         attack=level.attack,
         needs=level.needs,
         state=level.state,
-        best=as_best(best, context.scales),
+        best=as_best(found.attacked, context.scales),
         best_unprotected=as_best(found.unprotected, context.scales),
         ruf=found.ruf,
         ruf_low=found.low,
         ruf_high=found.high,
-        flops=attempt.flops + merges + passes,
-        tokens=attempt.tokens + tokens + tuned["tokens_learned"],
-        seconds=attempt.seconds + best.merge_seconds + sum(trial.seconds for trial in trials),
+        flops=spent.flops,
+        tokens=spent.tokens,
+        seconds=spent.seconds,
         recovered=recovered,
         attacker="gradients" if level.gradients else "answers",
         hypervolume=hypervolume(skills(attempt.attacked, context.scales)),
+        breaking=min(breaking, key=lambda one: one.flops, default=None),
+    )
+
+
+def _cost(attempt: Attempt, cell: Cell, n_weights: int) -> Cost:
+    """Return what one merge of a level took, with the search that chose its setting."""
+    # At level 1 the search is the attack; above it, it counts where it chose the setting.
+    counts = attempt.level.number == 1 or "coefficient" not in cell.coefficients
+    trials = attempt.trials if counts else ()
+    tuned = {name: _whole(cell.parameters.get(name, 0)) for name in ("tokens_read", "tokens_learned")}
+    tokens = sum(trial.tokens for trial in trials) + tuned["tokens_read"]
+    merges = (1 + len(trials)) * cost.merge_flops(n_weights)
+    passes = cost.forward_flops(n_weights, tokens) + cost.learning_flops(n_weights, tuned["tokens_learned"])
+    return Cost(
+        flops=attempt.flops + merges + passes,
+        tokens=attempt.tokens + tokens + tuned["tokens_learned"],
+        seconds=attempt.seconds + cell.merge_seconds + sum(trial.seconds for trial in trials),
     )
 
 

@@ -31,8 +31,8 @@ def price_of(levels: Iterable[LevelResult], *, gradients: bool = True) -> Price 
     ]
     if not broken:
         return None
-    least = min(broken, key=lambda level: (level.flops, level.level))
-    return Price(what=least.attack, level=least.level, flops=least.flops, tokens=least.tokens)
+    least = min(broken, key=lambda level: (level.price.flops, level.level))
+    return Price(what=least.attack, level=least.level, flops=least.price.flops, tokens=least.price.tokens)
 
 
 def ceiling(n_weights: int) -> tuple[Price, ...]:
