@@ -9,7 +9,7 @@ from typing import Final
 
 from mergebarrier.errors import clean
 from mergebarrier.progress import duration
-from mergebarrier.results import Best, Control, Cost, LevelResult, Result, thresholds
+from mergebarrier.results import AttackCost, Best, Control, LevelResult, Result, thresholds
 
 MERGES: Final = {
     "linear": "Linear",
@@ -216,7 +216,7 @@ def threat(result: Result) -> str:
     )
 
 
-def _spent(on: LevelResult | Cost) -> str:
+def _spent(on: LevelResult | AttackCost) -> str:
     tokens = "no tokens" if on.tokens == 0 else f"{on.tokens:,} tokens"
     return f"{tokens}, about {_power(on.flops)} FLOP"
 

@@ -8,11 +8,11 @@ if TYPE_CHECKING:
     from mergebarrier.results import thresholds
     from mergebarrier.results.audit import (
         Alone,
+        AttackCost,
         Barrier,
         Best,
         Closeness,
         Control,
-        Cost,
         Grade,
         LevelResult,
         Line,
@@ -44,13 +44,13 @@ if TYPE_CHECKING:
 __all__ = [
     "Accuracy",
     "Alone",
+    "AttackCost",
     "BackdoorResult",
     "Barrier",
     "Best",
     "Cell",
     "Closeness",
     "Control",
-    "Cost",
     "Grade",
     "LevelResult",
     "Line",

@@ -114,7 +114,7 @@ class Recovered(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cost(Record):
+class AttackCost(Record):
     """What an attack took: arithmetic, estimated from shapes, tokens, and seconds on the machine of the report."""
 
     flops: int
@@ -158,12 +158,12 @@ class LevelResult(Record):
     recovered: Recovered | None = None
     attacker: Literal["answers", "gradients"] = "answers"
     hypervolume: float | None = None
-    breaking: Cost | None = None
+    breaking: AttackCost | None = None
 
     @property
-    def price(self) -> Cost:
+    def price(self) -> AttackCost:
         """Return what breaking takes, or the best merge where nothing cheaper is known."""
-        return self.breaking or Cost(flops=self.flops, tokens=self.tokens, seconds=self.seconds)
+        return self.breaking or AttackCost(flops=self.flops, tokens=self.tokens, seconds=self.seconds)
 
 
 @dataclass(frozen=True, kw_only=True)

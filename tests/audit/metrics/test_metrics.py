@@ -22,7 +22,7 @@ from mergebarrier.audit.metrics import (
     spread_of,
 )
 from mergebarrier.evaluate import TaskRow
-from mergebarrier.results import Cost, ScaleCurve
+from mergebarrier.results import AttackCost, ScaleCurve
 from tiny_tokenizer import add_tokenizer
 
 
@@ -56,7 +56,7 @@ def test_the_price_is_that_of_the_cheapest_attack_that_breaks_it() -> None:
     black_box = price_of([open_, cheap, dear], gradients=False)
     assert black_box is not None and black_box.flops == 99 and price_of([open_]) is None
     # What breaks it need not be the best merge, whose search may have cost more.
-    sooner = price_of([cheap, replace(dear, breaking=Cost(flops=3, tokens=2, seconds=1.0))])
+    sooner = price_of([cheap, replace(dear, breaking=AttackCost(flops=3, tokens=2, seconds=1.0))])
     assert sooner is not None and (sooner.flops, sooner.tokens) == (3, 2)
     notes = list(price_notes([open_, cheap, dear], [honest], 1000))
     assert len(notes) == 5 and "7e+00 FLOP and 5 tokens" in notes[2]

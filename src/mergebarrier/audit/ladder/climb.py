@@ -13,7 +13,7 @@ from mergebarrier.audit.ladder.forecast import part_of, tuned
 from mergebarrier.audit.ladder.level import Attempt, Found, Level, LevelContext
 from mergebarrier.audit.ladder.tuner import Tuner
 from mergebarrier.audit.metrics import hypervolume, skills
-from mergebarrier.results import Cell, Cost, LevelResult, Recovered, Split, thresholds
+from mergebarrier.results import AttackCost, Cell, LevelResult, Recovered, Split, thresholds
 
 _UNPROTECTED = "unprotected"
 #: Level and attack of a cell that merges the protected model as it is, at a published setting: no attack at all.
@@ -109,7 +109,7 @@ def summary(attempt: Attempt, context: LevelContext, n_weights: int, recovered: 
     )
 
 
-def _cost(attempt: Attempt, cell: Cell, n_weights: int) -> Cost:
+def _cost(attempt: Attempt, cell: Cell, n_weights: int) -> AttackCost:
     """Return what one merge of a level took, with the search that chose its setting."""
     # At level 1 the search is the attack; above it, it counts where it chose the setting.
     counts = attempt.level.number == 1 or "coefficient" not in cell.coefficients
@@ -118,7 +118,7 @@ def _cost(attempt: Attempt, cell: Cell, n_weights: int) -> Cost:
     tokens = sum(trial.tokens for trial in trials) + tuned["tokens_read"]
     merges = (1 + len(trials)) * cost.merge_flops(n_weights)
     passes = cost.forward_flops(n_weights, tokens) + cost.learning_flops(n_weights, tuned["tokens_learned"])
-    return Cost(
+    return AttackCost(
         flops=attempt.flops + merges + passes,
         tokens=attempt.tokens + tokens + tuned["tokens_learned"],
         seconds=attempt.seconds + cell.merge_seconds + sum(trial.seconds for trial in trials),
