@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from mergebarrier.checkpoint.write.claim import OutputPlace, claim_partial, publish
+from mergebarrier.checkpoint.write.place import OutputPlace, publish
+from mergebarrier.checkpoint.write.unfinished import take_over
 from mergebarrier.errors import BadConfig, OutputExists, PartialOutput
 from mergebarrier.evaluate import tokenizer_of
 from mergebarrier.scan import kind_of, runs
@@ -102,7 +103,7 @@ def test_a_foreign_folder_in_the_place_of_a_run_is_neither_used_nor_moved(tmp_pa
     place.partial.mkdir()
     (place.partial / "thesis").write_text("mine")
     with pytest.raises(PartialOutput, match="not written by mergebarrier"):
-        claim_partial(place, resume=True, overwrite=False)
+        take_over(place, resume=True)
     (place.partial / "thesis").unlink()
     place.model.mkdir()
     place.out.mkdir()

@@ -1,5 +1,10 @@
 """A model behind a real server on loopback: what is sent, and every reply that is no answer."""
 
+import socket
+import threading
+import time
+from contextlib import suppress
+
 import pytest
 
 from mergebarrier.errors import ServiceFailed, UsageError
@@ -53,6 +58,30 @@ def test_a_reply_that_is_no_answer_is_one_line(failure: int | bytes, said: str) 
         with pytest.raises(ServiceFailed, match=said) as caught:
             ServedSuspect(url=server.url, model="m").answers(["a"], max_tokens=1)
     assert "\n" not in str(caught.value) and server.url in str(caught.value)
+
+
+@pytest.mark.parametrize("before", [b"", b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n"])
+def test_a_server_that_sends_a_byte_now_and_then_is_left(before: bytes) -> None:
+    """Each read comes in time; the reply as a whole never would: in its first line, its heads or its body."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def drip() -> None:
+            taken, _ = listening.accept()
+            with taken, suppress(OSError):
+                taken.sendall(before)
+                while True:
+                    taken.sendall(b"x")
+                    time.sleep(0.02)
+
+        dripping = threading.Thread(target=drip, daemon=True)
+        dripping.start()
+        suspect = ServedSuspect(url=f"http://127.0.0.1:{listening.getsockname()[1]}/v1", model="m", timeout_s=0.3)
+        started = time.monotonic()
+        with pytest.raises(ServiceFailed, match=r"takes longer than 0\.3 s"):
+            suspect.answers(["a"], max_tokens=1)
+        assert time.monotonic() - started < 5
+        dripping.join(5)
+        assert not dripping.is_alive()
 
 
 def test_nobody_there_and_no_address() -> None:

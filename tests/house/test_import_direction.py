@@ -8,7 +8,7 @@ import pytest
 
 from source_tree import PACKAGE, Tree, circles, imports_of
 
-BASE = {"errors", "lazy", "nearest", "parameters", "progress", "cache", "modeling_mergebarrier"}
+BASE = {"errors", "lazy", "nearest", "parameters", "pickled", "progress", "cache", "modeling_mergebarrier"}
 METHODS = ("protect", "realign", "merge", "poison", "scan", "provenance", "watermark", "fingerprint", "extraction")
 BELOW_METHODS = {*BASE, "numerics", "checkpoint", "arch", "circuits", "identity", "symmetry", "lineage", "keys"}
 #: room -> rooms that it may import, besides itself; the whole plan of the house.
@@ -29,6 +29,7 @@ ALLOWED: dict[str, set[str]] = {
     },
     "errors": {"lazy"},
     "nearest": set(),
+    "pickled": set(),
     "parameters": {"errors"},
     "lazy": set(),
     "progress": set(),

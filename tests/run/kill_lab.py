@@ -109,6 +109,14 @@ class Lab:
         assert contents(out) == self.reference, "resumed bytes differ"
         assert not out.with_name(out.name + ".partial").exists()
 
+    def start_again(self, out: Path, call: int) -> None:
+        """The same command with --overwrite is killed while it clears the folder, and then ends with the same bytes."""
+        again = partial(job, self.source, out, 1, overwrite=True)
+        assert killed_before(call, again) == signal.SIGKILL
+        finish(again)
+        assert contents(out) == self.reference, "bytes differ after a start from new"
+        assert not out.with_name(out.name + ".partial").exists()
+
 
 def at_random(lab: Lab, seed: int, count: int) -> None:
     """Kill at ``count`` random moments, every third time once more during the resume; from within and from outside."""
@@ -132,7 +140,7 @@ def before_every_call(lab: Lab, step: int) -> None:
         assert status in (0, signal.SIGKILL)
         if status:
             lab.inspect(out)
-            lab.resume(out, 1)
+            lab.resume(out, 1) if call % 2 else lab.start_again(out, 1 + call % 24)
         call += step
 
 

@@ -7,6 +7,7 @@ import json
 import lzma
 import math
 import os
+import tarfile
 import zipfile
 import zlib
 from pathlib import Path
@@ -22,6 +23,11 @@ from model_folders import small_tensors, write_folder
 
 SYSTEM = b"cos\nsystem\n(S'true'\ntR."
 INNER = b"\x80\x04\x8c\x02os\x94\x8c\x06system\x94\x93\x94\x8c\x04true\x94\x85\x94R\x94."
+#: Two pickles, the second with the numbers of what the first remembers: a scanner that keeps these sees harmless names.
+REMEMBERS = (
+    b"\x80\x04\x8c\x0bcollections\x94\x8c\x0bOrderedDict\x94."
+    b"\x80\x04\x8c\x02os\x94\x8c\x06system\x940h\x00h\x01\x93\x8c\x04true\x85R."
+)
 
 
 def zipped(members: dict[str, bytes], method: int = zipfile.ZIP_STORED) -> bytes:
@@ -29,6 +35,15 @@ def zipped(members: dict[str, bytes], method: int = zipfile.ZIP_STORED) -> bytes
     with zipfile.ZipFile(out, "w", method) as made:
         for name, data in members.items():
             made.writestr(name, data)
+    return out.getvalue()
+
+
+def tarred(name: str, data: bytes) -> bytes:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as made:
+        info = tarfile.TarInfo(name)
+        info.size = len(data)
+        made.addfile(info, io.BytesIO(data))
     return out.getvalue()
 
 
@@ -45,6 +60,10 @@ FILES: list[tuple[str, bytes, tuple[str, str] | None]] = [
     ("optimizer.pt", saved({"step": torch.zeros(2)}), ("MB7107", "low")),
     ("optimizer_evil.pt", zipped({"archive/data.pkl": INNER}), ("MB7107", "critical")),
     ("notes.txt", SYSTEM, ("MB7107", "critical")),
+    ("pushed.pkl", b"N0I1\n0" + SYSTEM, ("MB7107", "critical")),
+    ("pushed.txt", b"S'" + b"a" * 5000 + b"'\n0" + SYSTEM, ("MB7107", "critical")),
+    ("torch_old.bin", b"L119547037146038801333356L\n.I1001\n.(dp0\n." + SYSTEM, ("MB7107", "critical")),
+    ("remembers.bin", REMEMBERS, ("MB7107", "critical")),
     ("deep/er/hidden.dat", SYSTEM, ("MB7107", "critical")),
     ("weights.png", INNER, ("MB7107", "critical")),
     ("broken.pkl", b"\x80\x04\x93.", ("MB7107", "high")),
@@ -129,6 +148,7 @@ def test_every_kind_of_file_is_judged(found, name: str, data: bytes, says: tuple
     assert [(one["rule"], one["severity"]) for one in found.get(name, [])] == ([says] if says else [])
 
 
+CRITICAL = ("MB7107", "critical")
 IN_ARCHIVES = {
     "a.keras": (zipped({"config.json": b'{"class_name": "Lambda", "config": {}}'}), ("MB7106", "high")),
     "b.zip": (zipped({"x/chat_template.jinja": b"{{ x.__a__ }}"}), ("MB7109", "critical")),
@@ -137,6 +157,9 @@ IN_ARCHIVES = {
     "i.zip": (zipped({"a.jsonl": b'{}\n{"chat_template": "{{ x.__a__ }}"}'}), ("MB7109", "critical")),
     "f.joblib": (zlib.compress(INNER), ("MB7107", "critical")),
     "g.joblib": (lzma.compress(INNER, lzma.FORMAT_ALONE), ("MB7107", "critical")),
+    "j.tar": (tarred("weights.ckpt", b"\x80\x02I1\n.\x80\x02M\xe9\x03." + INNER), ("MB7107", "critical")),
+    "k.zip": (zipped({"vocab": b"N0" + SYSTEM, "b": b"B\x00\x02\x00\x00" + bytes(512) + b"0" + SYSTEM}), CRITICAL),
+    "l.zip": (zipped({"b": b"B\x00\x02\x00\x00" + bytes(512) + b"0" + SYSTEM}), CRITICAL),
     "d.tar.zst": (b"\x28\xb5\x2f\xfd" + bytes(20), ("MB7100", "high")),
     "e.zip": (zipped({"inner.7z": b"7z\xbc\xaf\x27\x1c"}), ("MB7100", "high")),
 }

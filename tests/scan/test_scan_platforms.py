@@ -33,23 +33,42 @@ def _run(command: list[str], folder: Path, **more: str) -> "subprocess.Completed
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
-def test_the_action_scans_writes_sarif_and_fails_as_the_scan_does(uploads: Path) -> None:
+def _run_action(folder: Path, **given: str) -> "subprocess.CompletedProcess[str]":
+    """Run the last step of the action as GitHub does; its output goes to the file ``output``."""
     action = yaml.safe_load((ROOT / "action.yml").read_text(encoding="utf-8"))
     step = action["runs"]["steps"][-1]
-    assert step["shell"] == "bash" and "${{" not in step["run"]
-    given = {"models": "uploads", "arguments": "--each --threads 1"}
+    assert step["shell"] == "bash" and all("${{" not in one["run"] for one in action["runs"]["steps"])
     inputs = {name: given.get(name, about.get("default", "")) for name, about in action["inputs"].items()}
     variables = {
         name: re.sub(r"\$\{\{ inputs\.(\w+) \}\}", lambda found: inputs[found[1]], text)
         for name, text in step["env"].items()
     }
-    output = uploads / "output"
-    ran = _run(["bash", "-eo", "pipefail", "-c", step["run"]], uploads, GITHUB_OUTPUT=str(output), **variables)
-    assert ran.returncode == 1 and output.read_text() == "exit-code=1\n", ran.stderr
+    output = str(folder / "output")
+    return _run(["bash", "-eo", "pipefail", "-c", step["run"]], folder, GITHUB_OUTPUT=output, **variables)
+
+
+def test_the_action_scans_writes_sarif_and_fails_as_the_scan_does(uploads: Path) -> None:
+    ran = _run_action(uploads, models="uploads", arguments="--each --threads 1")
+    assert ran.returncode == 1 and (uploads / "output").read_text() == "exit-code=1\n", ran.stderr
     results = json.loads((uploads / "scan.sarif").read_text())["runs"][0]["results"]
     assert [one["locations"][0]["physicalLocation"]["artifactLocation"]["uri"] for one in results] == [
         "uploads/b/x.pkl"
     ]
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"models": "uploads/a --help"},
+        {"models": "uploads/a $(touch${IFS}owned) ;touch owned"},
+        {"models": "uploads/a", "sarif": "no/such/folder/scan.sarif"},
+    ],
+    ids=["an option", "a command", "no place for the document"],
+)
+def test_the_gate_of_the_action_stays_shut_whatever_an_input_says(given, uploads: Path) -> None:
+    ran = _run_action(uploads, **given)
+    assert ran.returncode == 2 and (uploads / "output").read_text() == "exit-code=2\n", ran.stderr
+    assert not (uploads / "owned").exists()
 
 
 def test_the_hook_scans_the_folders_of_its_arguments(uploads: Path, run_cli, monkeypatch) -> None:

@@ -61,7 +61,7 @@ if TYPE_CHECKING:
     from mergebarrier.api.report import report
     from mergebarrier.api.sbom import bill_of_materials
     from mergebarrier.api.scan import DEFAULT_CHECKS, ScanReport, failure_to_sarif, scan
-    from mergebarrier.api.signature import check_signing_key, sign, verify_signature
+    from mergebarrier.api.signature import check_signing, sign, verify_signature
     from mergebarrier.api.statement import Statement, statement_of, write_statement
     from mergebarrier.api.trained import TrainingOptions, TrainingPlan, plan_training, protect_by_training
     from mergebarrier.api.unprotect import UnprotectPlan, UnprotectReport, plan_unprotect, unprotect
@@ -143,7 +143,7 @@ __all__ = [
     "bill_of_materials",
     "check_cleanse",
     "check_family",
-    "check_signing_key",
+    "check_signing",
     "cleanse",
     "compare_reports",
     "demo",

@@ -14,7 +14,7 @@ from typing import ClassVar
 
 from mergebarrier import __version__
 from mergebarrier.api.base import EvidenceFinding, ProvenanceEvidence, ProvenanceInput, Report, p_value
-from mergebarrier.api.signature import check_signing_key, sign
+from mergebarrier.api.signature import check_signing, sign
 from mergebarrier.report import render_statement, write_statement_files
 
 
@@ -67,7 +67,7 @@ def write_statement(
     Raises: OutputExists, BadKey, MissingExtra, UnsafePath.
     """
     if key is not None:
-        check_signing_key(key)
+        check_signing(folder, key)
     document = statement_of(report).to_dict()
     write_statement_files(Path(folder), render_statement(document), document)
     return Path(folder) if key is None else sign(folder, key)

@@ -60,7 +60,7 @@ def command(
         return 0
     signer: Path | None = asked.values["sign"]
     if signer is not None:
-        api.check_signing_key(signer)
+        api.check_signing(writer.folder, signer)
     bill: Path | None = asked.values["sbom"]
     if bill is not None:
         _check_bill(bill, [*models, *filter(None, [asked.values["base"], writer.out])], overwrite=writer.overwrite)

@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import random
+import shutil
 import stat
 from collections.abc import Callable
 from itertools import pairwise
@@ -144,7 +145,7 @@ def test_resume_keeps_what_is_sound_and_redoes_the_rest(folder: Path, tmp_path: 
     with shard.open("r+b") as file:
         file.seek(info.begin)
         file.write(b"\xff\xff")
-    (tmp_path / "out.partial" / "tasks" / "torn.done").write_bytes(b'{"plan":')
+    (tmp_path / "out.partial" / "tasks" / f"{0:032x}.done").write_bytes(b'{"plan":')
     writer = start(folder, tmp_path / "out", resume=True)
     assert [writer.done(name) for name in names[:7]] == [True, True, False, True, True, True, False]
     fill(writer, tensors)
@@ -212,12 +213,35 @@ def test_overwrite_replaces_only_our_own_folders(folder: Path, tmp_path: Path) -
     assert verify_manifest(out) == [] and sorted(p.name for p in tmp_path.iterdir()) == ["model", "out"]
 
 
-def test_overwrite_does_not_remove_strange_files_from_a_partial_folder(folder: Path, tmp_path: Path) -> None:
-    (tmp_path / "out.partial").mkdir()
+STRANGE = ["notes.txt", "model/notes.txt", "model/more/notes.txt", "model/config.json", "tasks/notes.txt"]
+
+
+@pytest.mark.parametrize("name", STRANGE)
+@pytest.mark.parametrize("begun", [False, True])
+def test_no_run_removes_strange_files_from_a_partial_folder(
+    name: str, begun: bool, folder: Path, tmp_path: Path
+) -> None:
+    if begun:
+        start(folder, tmp_path / "out").close()
+    mine = tmp_path / "out.partial" / name
+    mine.parent.mkdir(parents=True, exist_ok=True)
+    mine.write_text("mine")
+    for flags in ({"overwrite": True}, {"resume": True}):
+        with pytest.raises(PartialOutput, match="not written by mergebarrier") as caught:
+            start(folder, tmp_path / "out", **flags)
+        assert str(tmp_path / "out.partial" / Path(name).parts[0]) in str(caught.value) and mine.read_text() == "mine"
+    shutil.rmtree(mine.parent) if mine.parent.name == "more" else mine.unlink()
+    copy(folder, tmp_path / "out", overwrite=True)
+
+
+def test_a_strange_file_that_comes_while_a_run_writes_outlives_it(folder: Path, tmp_path: Path) -> None:
+    writer = start(folder, tmp_path / "out")
+    fill(writer, small_tensors())
     (tmp_path / "out.partial" / "notes.txt").write_text("mine")
-    with pytest.raises(PartialOutput, match=r"notes\.txt"):
-        start(folder, tmp_path / "out", overwrite=True)
+    (tmp_path / "out.partial" / "model" / "notes.txt").write_text("mine too")
+    commit(writer, folder)
     assert (tmp_path / "out.partial" / "notes.txt").read_text() == "mine"
+    assert (tmp_path / "out" / "notes.txt").read_text() == "mine too" and verify_manifest(tmp_path / "out") == []
 
 
 @pytest.mark.parametrize("where", ["model", "model/out", "."])
@@ -239,14 +263,18 @@ def test_an_output_that_is_a_link_is_not_written_through(folder: Path, tmp_path:
     assert not any((tmp_path / "real").iterdir())
 
 
-@pytest.mark.parametrize("name", ["tasks", "model", "plan.json"])
+@pytest.mark.parametrize("name", ["tasks", "model", "plan.json", "plan.json.new", "overwrite"])
 def test_a_partial_folder_is_not_written_through_a_link(tmp_path: Path, name: str) -> None:
     source = write_folder(tmp_path / "model", small_tensors())
     start(source, tmp_path / "out").close()
-    (tmp_path / "out.partial" / name).rename(tmp_path / "elsewhere")
-    (tmp_path / "out.partial" / name).symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(UnsafePath, match="link"):
-        start(source, tmp_path / "out", resume=True)
+    link = tmp_path / "out.partial" / name
+    if link.exists():
+        link.rename(tmp_path / "elsewhere")
+    link.symlink_to(tmp_path / "elsewhere")
+    for flags in ({"resume": True}, {"overwrite": True}, {"resume": True, "overwrite": True}):
+        with pytest.raises(UnsafePath, match="link"):
+            start(source, tmp_path / "out", **flags)
+    assert link.is_symlink() and (tmp_path / "elsewhere").exists() == (name in ("tasks", "model", "plan.json"))
 
 
 @pytest.mark.parametrize("trap", ["link", "fifo", "hardlink"])

@@ -184,9 +184,9 @@ def hash_whole(root: Path, name: str) -> str:
     return _hash_file(root, name)[1]
 
 
-def listed_files(path: str | os.PathLike[str]) -> tuple[str, ...]:
-    """Return the names of the files that a folder's manifest lists, whatever else it says; BadManifest."""
-    return tuple(_listed_files(read_manifest(path, ours=True), Path(path) / MANIFEST_NAME))
+def listed_files(path: str | os.PathLike[str], *, name: str = MANIFEST_NAME) -> tuple[str, ...]:
+    """Return the names of the files that a folder's manifest, or its draft, lists, whatever else it says."""
+    return tuple(_listed_files(read_manifest(path, name=name, ours=True), Path(path) / name))
 
 
 def read_finished(path: str | os.PathLike[str], *, ours: bool = False) -> "Manifest":

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 from mergebarrier import lazy
 
 if TYPE_CHECKING:
-    from mergebarrier.checkpoint.write.claim import remove_tree
     from mergebarrier.checkpoint.write.folder import OutputFolder, modeling_code
     from mergebarrier.checkpoint.write.layout import layout_like, sharded
+    from mergebarrier.checkpoint.write.place import remove_tree
     from mergebarrier.checkpoint.write.writer import Writer
 
 __all__ = [

@@ -3,13 +3,13 @@
 A record of a finished unit is written after its bytes and is believed only when they still have its digests.  Finished
 shards are flushed while others are still computed, on a thread of their own; an error of the disk is reported to the
 first fsync that meets it and to no later one, so each flush is kept and asked for.  Where files are named by SHA-256,
-weights are read back once for it; they get their names, then come side files, index and config, then the manifest, and
-one rename shows all of it.  The tensors' digests are those of the bytes that were handed to the operating system.
-They are taken again from the file, and compared, unless it cannot have been written to since: every unit that is
-finished leaves a time of change on its file that no write does.
+weights are read back once for it; the manifest is drafted, they get their names, then come side files, index and
+config, and one rename shows all of it.  The tensors' digests are those of the bytes that were handed to the operating
+system.  They are taken again from the file, and compared, unless it cannot have been written to since: every unit that
+is finished leaves a time of change on its file that no write does.
 
     tasks/<SHA-256(unit name)[:32]>.done = {"made_of": .., "plan": digest, "tensors": {name: digest}, "unit": name}
-    verify, fsync, NAME.part -> NAME | side files | mergebarrier.json | index, config.json | rename to DIR
+    verify, fsync, mergebarrier.json.new | NAME.part -> NAME | side files | index, config.json | rename to DIR
 
 What a unit was made of (digests of the inputs' tensors) is kept for a run that resumes, and not judged here.
 
@@ -52,8 +52,8 @@ from mergebarrier.checkpoint.bytes import (
 )
 from mergebarrier.checkpoint.files import MANIFEST_NAME, build_manifest, canonical_json
 from mergebarrier.checkpoint.read import ATTACHMENTS, SIDE_FILES, is_below, is_text
-from mergebarrier.checkpoint.write.claim import OutputPlace, publish, remove_partial
-from mergebarrier.checkpoint.write.layout import index_files, part_name, write_below, write_new
+from mergebarrier.checkpoint.write.layout import draft_name, index_files, part_name, write_below, write_new
+from mergebarrier.checkpoint.write.place import OutputPlace, close_partial, publish
 from mergebarrier.errors import BadManifest, CheckpointError, DigestMismatch, InternalError
 from mergebarrier.modeling_mergebarrier import MODELING
 from mergebarrier.progress import Progress
@@ -190,20 +190,14 @@ def commit_output(
     if unknown is not None:
         raise InternalError("not on the list of files that are copied", where=unknown)
     verified = _verify(writer, workers, progress)
-    _name_shards(writer)
     files: dict[str, dict[str, object]] = {
         s.name: {writer.hashing: verified[s.name], "size_bytes": s.size_bytes} for s in writer.shards
     }
-    last = index_files(writer.layout)
-    for name in (*known, *texts):
-        if name in _LAST_SIDE_FILES and name in side_files:
-            last[name] = side_files[name]
-        elif name in side_files:
-            write_below(place.model, name, side_files[name])
+    last = index_files(writer.layout) | {name: side_files[name] for name in _LAST_SIDE_FILES if name in side_files}
     for name, data in (*side_files.items(), *last.items()):
         files[name] = {"sha256": hashlib.sha256(data).hexdigest(), "size_bytes": len(data)}
     output = {"content_digest": content_digest(writer.digests), "files": files, "tensors": dict(writer.digests)}
-    last[MANIFEST_NAME] = build_manifest(
+    manifest = build_manifest(
         {
             "tool": {"name": "mergebarrier", "version": __version__},
             **content,
@@ -214,15 +208,21 @@ def commit_output(
         seal,
         writer.hashing,
     )
+    drafts = {name: place.model / draft_name(name) for name in (MANIFEST_NAME, *last)}
+    write_new(drafts[MANIFEST_NAME], manifest)  # before what it lists: it says that all of that is ours
+    _name_shards(writer)
+    for name in (*known, *texts):
+        if name in side_files and name not in last:
+            write_below(place.model, name, side_files[name])
     for name, data in last.items():
-        write_new(place.model / (name + ".new"), data)
+        write_new(drafts[name], data)
     sync_folder(place.model)
-    for name in (MANIFEST_NAME, *(name for name in last if name != MANIFEST_NAME)):  # last of all what makes it load
-        os.rename(place.model / (name + ".new"), place.model / name)
+    for name, draft in drafts.items():  # last of all what makes it load
+        os.rename(draft, place.model / name)
     publish(place)
     sync_folder(place.out)
     sync_folder(place.out.parent)
-    remove_partial(place)
+    close_partial(place)
 
 
 def _verify(writer: Unfinished, workers: int, progress: Progress | None) -> dict[str, str]:

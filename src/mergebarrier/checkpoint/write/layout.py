@@ -34,9 +34,9 @@ from mergebarrier.checkpoint.bytes import (
     sync_folder,
     write_at,
 )
-from mergebarrier.checkpoint.files import canonical_json
+from mergebarrier.checkpoint.files import MANIFEST_NAME, canonical_json
 from mergebarrier.checkpoint.read import INDEX, SHARD_NAME, SINGLE, Checkpoint
-from mergebarrier.checkpoint.write.claim import OutputPlace, check_space, remove_tree
+from mergebarrier.checkpoint.write.place import OutputPlace, check_space, remove_tree
 from mergebarrier.errors import CheckpointError, InternalError, PartialOutput, UnsafePath
 
 _MAX_PLAN_BYTES = 256 * 2**20
@@ -139,6 +139,11 @@ def part_name(shard: str) -> str:
     return shard + ".part"
 
 
+def draft_name(name: str) -> str:
+    """Return the name of a file that makes a folder load until all of it is there."""
+    return name + ".new"
+
+
 def open_parts(place: OutputPlace, shards: Sequence[tuple[Shard, bytes]], plan: bytes) -> dict[str, int]:
     """Make the partial folder's files, or take over those that are there.
 
@@ -149,11 +154,6 @@ def open_parts(place: OutputPlace, shards: Sequence[tuple[Shard, bytes]], plan: 
     Returns: shard name -> descriptor open for reading and writing, file allocated, header written.
     Raises:  PartialOutput, NoSpace, UnsafePath.
     """
-    for path in (place.plan, place.tasks, place.model):
-        if path.is_symlink():
-            raise UnsafePath(
-                "this is a link, and links are not followed for writing", where=path, remedy="remove the partial folder"
-            )
     resumed = _take_plan(place, plan)
     if resumed:
         _rewind(place, [shard.name for shard, _ in shards])
@@ -196,11 +196,20 @@ def _take_plan(place: OutputPlace, plan: bytes) -> bool:
     return True
 
 
+def planned_shards(plan: Path) -> frozenset[str]:
+    """Return the names of the shards that a plan document lays out; none for a file that is no plan."""
+    try:
+        document = json.loads(read_small(plan.parent.resolve(), plan.name, _MAX_PLAN_BYTES))
+        shards = frozenset(shard for *_, shard in document["layout"])
+        return frozenset(shard for shard in shards if SHARD_NAME.fullmatch(shard))
+    except (CheckpointError, ValueError, KeyError, TypeError, RecursionError):
+        return frozenset()
+
+
 def _write_plan(place: OutputPlace, plan: bytes) -> None:
-    draft = place.plan.with_name("plan.json.new")
-    draft.unlink(missing_ok=True)
-    write_new(draft, plan)
-    os.rename(draft, place.plan)
+    place.plan_draft.unlink(missing_ok=True)
+    write_new(place.plan_draft, plan)
+    os.rename(place.plan_draft, place.plan)
     sync_folder(place.partial)
 
 
@@ -212,7 +221,8 @@ def _rewind(place: OutputPlace, shard_names: Sequence[str]) -> None:
         with contextlib.suppress(FileNotFoundError):
             os.rename(place.model / name, place.model / part_name(name))
     kept = {part_name(name) for name in shard_names}
-    for path in place.model.iterdir():
+    # The manifest or its draft goes last: it says that the others are ours.
+    for path in sorted(place.model.iterdir(), key=lambda path: path.name.startswith(MANIFEST_NAME)):
         if path.is_dir() and not path.is_symlink():
             remove_tree(path)
         elif path.name not in kept:

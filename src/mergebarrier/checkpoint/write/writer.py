@@ -30,15 +30,6 @@ from mergebarrier.checkpoint.bytes import (
     write_at,
 )
 from mergebarrier.checkpoint.read import Checkpoint
-from mergebarrier.checkpoint.write.claim import (
-    OutputPlace,
-    check_out_free,
-    claim_partial,
-    drop_leftover,
-    find_place,
-    finished_digests,
-    remove_partial,
-)
 from mergebarrier.checkpoint.write.commit import (
     Filling,
     Flusher,
@@ -49,6 +40,8 @@ from mergebarrier.checkpoint.write.commit import (
     write_record,
 )
 from mergebarrier.checkpoint.write.layout import open_parts, part_name, plan_digest, plan_document, plan_shards
+from mergebarrier.checkpoint.write.place import OutputPlace, check_out_free, claim_partial, find_place, finished_digests
+from mergebarrier.checkpoint.write.unfinished import drop_leftover, remove_partial, take_over
 from mergebarrier.errors import ChangedDuringRun, DiskFailed, InternalError, Interrupted, MergebarrierError, NoSpace
 from mergebarrier.progress import Progress
 
@@ -115,8 +108,12 @@ class Writer:
             drop_leftover(place, document)
             return writer
         check_out_free(place, overwrite=overwrite)
-        writer._lock_fd = claim_partial(place, resume=resume, overwrite=overwrite)
+        writer._lock_fd, fresh = claim_partial(place, may_be_there=resume or overwrite)
         try:
+            if not fresh:
+                take_over(place, resume=resume)
+            if overwrite:
+                os.close(os.open(place.overwrites, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666))
             writer._fds = open_parts(place, shards_and_headers, document)
             writer._believe_records()
         except BaseException:

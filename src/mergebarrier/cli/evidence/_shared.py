@@ -84,9 +84,9 @@ def state(report: "ProvenanceEvidence", output: Output, page: Path | None, sign:
 
 def check_statement(page: Path | None, sign: Path | None) -> None:
     """Refuse what could not be written or signed before anything is computed."""
-    from mergebarrier.api import check_signing_key
+    from mergebarrier.api import check_signing
 
     if sign is not None:
         if page is None:
             raise UsageError("there is nothing to sign", where="--sign", remedy="give --page DIR too")
-        check_signing_key(sign)
+        check_signing(page, sign)

@@ -3,20 +3,21 @@
     POST URL/chat/completions   {"model", "messages": [{"role": "user", "content": prompt}], "temperature": 0, ..}
     POST URL/completions        {"model", "prompt", "temperature": 0, ..}
 
-Nothing but text comes back, and at most 1 MiB of it a query.  A redirection is refused, since it would take the
-secret elsewhere, and no proxy of the environment is used; the secret (``OPENAI_API_KEY``) is sent over TLS, or to this
-machine alone.
+Nothing but text comes back, and at most 1 MiB of it a query, within a time for the whole of it: a server that sends a
+byte now and then is left.  A redirection is refused, since it would take the secret elsewhere, and no proxy of the
+environment is used; the secret (``OPENAI_API_KEY``) is sent over TLS, or to this machine alone.
 """
 
 import http.client
 import ipaddress
 import json
 import os
+import socket
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
+from threading import Event, Timer
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
@@ -29,11 +30,6 @@ _TRIES: Final = 3
 _BUSY: Final = (429, 502, 503, 504)
 
 
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    def redirect_request(self, *args: object, **kwargs: object) -> None:
-        """Follow none: what would have been followed comes back as an HTTPError."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class ServedSuspect:
     """A ``Suspect`` that is asked over HTTP, one prompt after the other.
@@ -42,7 +38,7 @@ class ServedSuspect:
       url:       without the last part, such as http://127.0.0.1:8000/v1.
       model:     as the server names it; "" for the first that it lists.
       interface: "chat" or "completions".
-      timeout_s: for one answer.
+      timeout_s: for one answer from its first byte to its last; and to be connected.
       pause_s:   before a busy server is asked again, doubled each time.
     """
 
@@ -96,23 +92,15 @@ class ServedSuspect:
 
     def _ask(self, what: str, body: Mapping[str, object] | None) -> object:
         """Return the JSON of a reply; a busy server is asked again twice."""
-        headers = {"Content-Type": "application/json", **self._secret()}
+        headers = {"Content-Type": "application/json", "Connection": "close", **self._secret()}
         data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(f"{self.url.rstrip('/')}/{what}", data=data, headers=headers)
-        opener = urllib.request.build_opener(_NoRedirect, urllib.request.ProxyHandler({}))
         for attempt in range(_TRIES):
-            try:
-                with opener.open(request, timeout=self.timeout_s) as reply:
-                    text = reply.read(_MOST_BYTES + 1)
+            status, reason, text = self._sent("GET" if data is None else "POST", what, data, headers)
+            if status not in _BUSY or attempt + 1 == _TRIES:
                 break
-            except urllib.error.HTTPError as error:
-                error.close()
-                if error.code not in _BUSY or attempt + 1 == _TRIES:
-                    raise self._failed(f"it answers {error.code} {clean(error.reason)}", "see its log") from error
-                time.sleep(self.pause_s * 2**attempt)
-            except (OSError, http.client.HTTPException) as error:
-                why = getattr(error, "reason", error)
-                raise self._failed(f"cannot be asked: {clean(why)}", "see whether it runs") from error
+            time.sleep(self.pause_s * 2**attempt)
+        if not 200 <= status < 300:
+            raise self._failed(f"it answers {status} {clean(reason)}", "see its log")
         if len(text) > _MOST_BYTES:
             raise self._failed(f"its reply is longer than {_MOST_BYTES} bytes", "ask for shorter answers")
         try:
@@ -121,6 +109,27 @@ class ServedSuspect:
             raise self._failed("its reply is not JSON", "give the address of an API, not of a page") from error
         return document
 
+    def _sent(self, how: str, what: str, data: bytes | None, headers: Mapping[str, str]) -> tuple[int, str, bytes]:
+        """Return status, reason and the first bytes of the reply to one request."""
+        parts = urlsplit(self.url)
+        kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+        late = Event()
+        try:
+            with closing(
+                kind(parts.hostname or "", parts.port or kind.default_port, timeout=self.timeout_s)
+            ) as connection:
+                connection.connect()
+                with _cut_after(self.timeout_s, connection.sock, late):
+                    connection.request(how, f"{parts.path.rstrip('/')}/{what}", data, dict(headers))
+                    reply = connection.getresponse()
+                    answer = reply.status, reply.reason, reply.read(_MOST_BYTES + 1)
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            if not late.is_set():
+                raise self._failed(f"cannot be asked: {clean(error)}", "see whether it runs") from error
+        if late.is_set():
+            raise self._failed(f"its reply takes longer than {self.timeout_s:g} s", "ask for shorter answers")
+        return answer
+
     def _secret(self) -> dict[str, str]:
         secret = os.environ.get(SECRET_VARIABLE)
         parts = urlsplit(self.url)
@@ -128,6 +137,24 @@ class ServedSuspect:
 
     def _failed(self, what: str, remedy: str) -> ServiceFailed:
         return ServiceFailed(what, where=self.url, remedy=remedy)
+
+
+@contextmanager
+def _cut_after(seconds: float, connected: socket.socket, late: Event) -> Iterator[None]:
+    """Take a connection down once its time is up: the limit of a socket is that of one read, anew with each byte."""
+
+    def cut() -> None:
+        late.set()
+        with suppress(OSError):
+            connected.shutdown(socket.SHUT_RDWR)
+
+    timer = Timer(seconds, cut)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def _here(parts: SplitResult) -> bool:

@@ -10,6 +10,8 @@ import json
 import re
 from typing import Final, Literal
 
+from mergebarrier.pickled import begins_as_pickle
+
 FileKind = Literal[
     "text",
     "page",
@@ -57,8 +59,6 @@ _ENDS: Final[tuple[tuple[FileKind, str], ...]] = (
 )
 _KINDS: Final = {end: kind for kind, ends in _ENDS for end in ends.split()}
 _PICKLE: Final = re.compile(rb"\x80[\x01-\x05]")
-#: A pickle of protocol 0 is text: marks, then a global of two lines.
-_OLD_PICKLE: Final = re.compile(rb"[(\]})\d]*[ci][A-Za-z_][\w.]*\r?\n[A-Za-z_][\w.]*\r?\n")
 #: What a page runs, loads or takes in on its own.
 _PAGE: Final = re.compile(
     rb"<script\b|\bon[a-z]{4,12}\s*=|javascript:|<!ENTITY\b|<(?:iframe|object|embed)\b", re.IGNORECASE
@@ -85,7 +85,7 @@ def kind_of(name: str, head: bytes) -> FileKind:
         if head.startswith(magic):
             return kind
     named = _KINDS.get(_end_of(name))
-    if named in ("pickle", "page") and _is_text(head) and not _OLD_PICKLE.match(head):
+    if named in ("pickle", "page") and _is_text(head) and not may_be_old_pickle(head):
         return "text"
     if named == "page":
         return "unknown"
@@ -113,8 +113,8 @@ def _end_of(name: str) -> str:
 
 
 def may_be_old_pickle(head: bytes) -> bool:
-    """Say whether a text begins as a pickle of protocol 0 or 1 does."""
-    return _OLD_PICKLE.match(head) is not None
+    """Say whether a text begins as a pickle of protocol 0 does."""
+    return begins_as_pickle(head, HEAD_BYTES)
 
 
 def in_utf8(data: bytes) -> bytes:

@@ -15,14 +15,15 @@ import json
 import lzma
 import os
 import pickletools
-import re
 import resource
+import runpy
 import sys
 import tarfile
 import zipfile
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -30,13 +31,14 @@ if TYPE_CHECKING:
 
     from picklescan.scanner import Global
 
+#: From its file: this one runs where no package of ours may be on the path.
+begins_as_pickle = runpy.run_path(str(Path(__file__).parents[2] / "pickled.py"))["begins_as_pickle"]
 MEMORY_BYTES = 1 << 30
 CPU_S = 10
 _MOST_BYTES = 128 << 20
 _HEAD_BYTES = 512
 #: Archives that nothing here unpacks: zstd, lz4, 7z, rar, compress, cabinets, squashfs, cpio.
 _CLOSED = (b"\x28\xb5\x2f\xfd", b"\x04\x22\x4d\x18", b"7z\xbc\xaf", b"Rar!", b"\x1f\x9d", b"MSCF", b"hsqs", b"070701")
-_PICKLE = re.compile(rb"\x80[\x01-\x05]|[(\]})\d]*[ci][A-Za-z_][\w.]*\r?\n[A-Za-z_][\w.]*\r?\n")
 _PACKED: dict[bytes, Callable[[IO[bytes]], io.BufferedIOBase]] = {
     b"\x1f\x8b": lambda data: gzip.GzipFile(fileobj=data),
     b"BZh": bz2.BZ2File,
@@ -67,14 +69,18 @@ def main(files: list[str]) -> None:
     resource.setrlimit(resource.RLIMIT_CPU, (CPU_S, CPU_S))
     from picklescan import scanner
 
-    looks = {"zip": scanner.scan_zip_bytes, "numpy": scanner.scan_numpy, "archive": lambda data, name: None}
+    looks: dict[str, Callable[[IO[bytes]], list[Global]]] = {
+        "zip": lambda data: list(scanner.scan_zip_bytes(data, "file").globals),
+        "numpy": lambda data: list(scanner.scan_numpy(data, "file").globals),
+        "pickle": lambda data: _row(scanner, data),
+        "archive": lambda data: [],
+    }
     for word in files:
         descriptor, _, kind = word.partition(":")
         found: dict[str, object] = {"globals": [], "error": ""}
         try:
             with os.fdopen(int(descriptor), "rb") as data:
-                seen = looks.get(kind, scanner.scan_pickle_bytes)(data, "file")
-                named = {(one.module, one.name, one.safety.value) for one in (seen.globals if seen else ())}
+                named = {(one.module, one.name, one.safety.value) for one in looks[kind](data)}
                 found["globals"] = sorted(named)
                 if kind in ("zip", "archive"):
                     inside = Seen([], [], [])
@@ -92,6 +98,31 @@ def main(files: list[str]) -> None:
         sys.stdout.flush()
 
 
+def _row(scanner: "ModuleType", data: IO[bytes]) -> "list[Global]":
+    """Return what the pickles of a file would import, one behind the other, as those of torch lie.
+
+    Each is asked by itself: what one remembers is not there for the next, though picklescan thinks so.
+    """
+    found: list[Global] = []
+    start: int | None = 0
+    while start is not None:
+        data.seek(start)
+        found.extend(scanner.scan_pickle_bytes(data, "file", multiple_pickles=False).globals)
+        start = _behind(data, start)
+    return found
+
+
+def _behind(data: IO[bytes], start: int) -> int | None:
+    """Return where another pickle may begin; None behind the last one, and behind one that no loader would finish."""
+    data.seek(start)
+    try:
+        deque(pickletools.genops(data), maxlen=0)
+    except Exception:
+        return None
+    end = data.tell()
+    return end if data.read(1) else None
+
+
 def _look_inside(
     scanner: "ModuleType", data: IO[bytes], name: str, seen: Seen, left: list[int], depth: int = 4
 ) -> None:
@@ -99,20 +130,40 @@ def _look_inside(
     data.seek(0)
     head = data.read(_HEAD_BYTES)
     data.seek(0)
-    if _PICKLE.match(head):
-        seen.imports.extend(scanner.scan_pickle_bytes(data, "file", multiple_pickles=False).globals)
+    pickled = begins_as_pickle(head, _HEAD_BYTES)
+    if pickled:
+        seen.imports.extend(_row(scanner, data))
     elif head.startswith(b"\x93NUMPY"):
         seen.imports.extend(scanner.scan_numpy(data, "file").globals)
+        return
     elif name.lower().endswith(_TEXTS):
         text = data.read(min(_TEXT_BYTES, left[1]))
         left[1] -= len(text)
         seen.texts.append((name, text.decode(json.detect_encoding(text), "replace")))
-    elif head.startswith(_CLOSED) or not depth:
+        return
+    elif head.startswith(_CLOSED):
         seen.closed.append(name)
-    else:
-        for inner, part in _parts(data, head, left):
-            below = f"{name}!{inner}" if name else inner
-            _look_inside(scanner, io.BytesIO(part), below, seen, left, depth - 1)
+        return
+    if not depth:
+        if not head.startswith(b"\x80"):
+            seen.closed.append(name)
+        return
+    data.seek(0)
+    inside = False
+    for inner, part in _parts(data, head, left):
+        below, inside = f"{name}!{inner}" if name else inner, True
+        _look_inside(scanner, io.BytesIO(part), below, seen, left, depth - 1)
+    if not (inside or pickled) and name:  # of no known kind: what is dangerous by name is said, as of files beside it
+        seen.imports.extend(_dangerous(scanner, data))
+
+
+def _dangerous(scanner: "ModuleType", data: IO[bytes]) -> "list[Global]":
+    """Return what bytes of no known kind would import, of names that are known to be dangerous."""
+    try:
+        found = _row(scanner, data)
+    except Exception:  # numbers, such as those of weights, read as opcodes up to some point
+        return []
+    return [one for one in found if one.safety.value == "dangerous" and "unknown" not in (one.module, one.name)]
 
 
 def _parts(data: IO[bytes], head: bytes, left: list[int]) -> Iterator[tuple[str, bytes]]:

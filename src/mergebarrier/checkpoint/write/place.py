@@ -1,4 +1,4 @@
-"""Claim a place for an output: who may write there, what may be removed, and that one run at a time does.
+"""A place for an output: where its files go, that one run at a time works there, and the renames that show it.
 
 Everything is written below ``DIR.partial``; ``DIR`` itself appears in one rename when all is complete.
 
@@ -11,8 +11,10 @@ Source: POSIX rename and flock.  Differs from a scheme with temporary names in D
 shape of a model folder at its top, whenever the process dies.
 """
 
+import contextlib
 import fcntl
 import os
+import re
 import shutil
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
@@ -29,7 +31,8 @@ from mergebarrier.errors import (
     UnsafePath,
 )
 
-_OWN_NAMES = frozenset({"plan.json", "plan.json.new", "tasks", "model", "overwrite"})
+#: Names of records of finished units.
+RECORD = re.compile(r"[0-9a-f]{32}\.(?:done|new)")
 _SPARE = 1.01
 
 
@@ -68,6 +71,11 @@ class OutputPlace:
     def plan(self) -> Path:
         """The plan document."""
         return self.partial / "plan.json"
+
+    @property
+    def plan_draft(self) -> Path:
+        """The plan document before its folder is ready, and once the folder is being emptied."""
+        return self.partial / "plan.json.new"
 
 
 def find_place(out: str | os.PathLike[str], inputs: Sequence[str | os.PathLike[str]]) -> OutputPlace:
@@ -144,41 +152,24 @@ def _foreign(folder: Path) -> list[str]:
     """Return what lies in an old output beside the files that its manifest lists; nothing for no folder."""
     if not folder.is_dir() or not any(folder.iterdir()):
         return []
-    return sorted(_unlisted(folder, {*listed_files(folder), MANIFEST_NAME}))
+    return sorted(unlisted(folder, {*listed_files(folder), MANIFEST_NAME}))
 
 
-def _unlisted(folder: Path, listed: Collection[str], before: str = "") -> Iterator[str]:
+def unlisted(folder: Path, listed: Collection[str], before: str = "") -> Iterator[str]:
+    """Yield the names below a folder that are not on a list, a folder of which nothing is listed by its own name."""
     for path in folder.iterdir():
         name = before + path.name
         if path.is_dir() and not path.is_symlink() and any(one.startswith(f"{name}/") for one in listed):
-            yield from _unlisted(path, listed, f"{name}/")
+            yield from unlisted(path, listed, f"{name}/")
         elif name not in listed or path.is_dir():
             yield name
 
 
-def drop_leftover(place: OutputPlace, plan: bytes) -> None:
-    """Remove what a run with this plan left behind when it died after its output was complete."""
-    if not place.partial.is_dir():
-        return
-    lock = claim_partial(place, resume=True, overwrite=False)
-    try:
-        if not any(place.partial.iterdir()) or (place.plan.is_file() and place.plan.read_bytes() == plan):
-            _remove_replaced(place)
-            remove_partial(place)
-    finally:
-        os.close(lock)
-
-
-def remove_partial(place: OutputPlace) -> None:
-    """Remove the partial folder, the plan last: while anything is left, it says whose it is."""
-    remove_tree(place.partial, last=place.plan.name)
-
-
-def claim_partial(place: OutputPlace, *, resume: bool, overwrite: bool) -> int:
+def claim_partial(place: OutputPlace, *, may_be_there: bool) -> tuple[int, bool]:
     """Make or take over the partial folder and lock it.
 
-    Returns: descriptor that holds the lock until it is closed.
-    Raises:  PartialOutput when there is an unfinished run and neither flag is given, or another process writes.
+    Returns: descriptor that holds the lock until it is closed, and whether the folder was made.
+    Raises:  PartialOutput when there is an unfinished run that may not be there, or another process writes.
     """
     partial = place.partial
     fresh = False
@@ -193,7 +184,7 @@ def claim_partial(place: OutputPlace, *, resume: bool, overwrite: bool) -> int:
         raise NotACheckpoint(
             f"cannot be created ({fault.strerror})", where=partial, remedy="choose an output folder that you may write"
         ) from fault
-    if not fresh and not (resume or overwrite):
+    if not fresh and not may_be_there:
         raise PartialOutput(
             "there is an unfinished run",
             where=partial,
@@ -204,16 +195,10 @@ def claim_partial(place: OutputPlace, *, resume: bool, overwrite: bool) -> int:
     lock = os.open(partial, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         _lock(lock, partial)
-        if not fresh and not resume:
-            _empty(place)
-        elif not fresh:
-            _check_own(place)
-        if overwrite:
-            place.overwrites.touch()
     except BaseException:
         os.close(lock)
         raise
-    return lock
+    return lock, fresh
 
 
 def _lock(lock: int, partial: Path) -> None:
@@ -223,32 +208,6 @@ def _lock(lock: int, partial: Path) -> None:
         raise PartialOutput(
             "another process is writing here", where=partial, remedy="wait for it, or choose another output folder"
         ) from fault
-
-
-def _empty(place: OutputPlace) -> None:
-    """Remove the contents of an old partial folder, if it is one."""
-    names = _check_own(place)
-    # The plan goes first: without it, whatever a crash leaves here is started again.
-    place.plan.unlink(missing_ok=True)
-    for name in names:
-        path = place.partial / name
-        if path.is_dir() and not path.is_symlink():
-            remove_tree(path)
-        else:
-            path.unlink(missing_ok=True)
-
-
-def _check_own(place: OutputPlace) -> list[str]:
-    """Return the names in a partial folder, all of them ours; PartialOutput for another, which would be removed."""
-    names = os.listdir(place.partial)
-    foreign = min((name for name in names if name not in _OWN_NAMES), default=None)
-    if foreign is not None:
-        raise PartialOutput(
-            "this file was not written by mergebarrier, so the folder will not be used or removed",
-            where=place.partial / foreign,
-            remedy="move it elsewhere",
-        )
-    return names
 
 
 def check_space(place: OutputPlace, needed_bytes: int) -> None:
@@ -271,22 +230,35 @@ def publish(place: OutputPlace) -> None:
     old = place.out.is_dir() and any(place.out.iterdir())
     if old:
         check_out_free(place, overwrite=False)  # it may have come while this run was writing
-        _remove_replaced(place)
+        remove_replaced(place)
         os.rename(place.out, place.replaced)
     os.rename(place.model, place.out)
-    _remove_replaced(place)
+    remove_replaced(place)
 
 
-def _remove_replaced(place: OutputPlace) -> None:
+def close_partial(place: OutputPlace) -> None:
+    """Remove what a run leaves beside its published output, the plan last; a file of somebody else stays."""
+    for path in place.tasks.iterdir():
+        if RECORD.fullmatch(path.name):
+            path.unlink()
+    with contextlib.suppress(OSError):
+        place.tasks.rmdir()
+    place.overwrites.unlink(missing_ok=True)
+    place.plan.unlink()
+    with contextlib.suppress(OSError):
+        place.partial.rmdir()
+
+
+def remove_replaced(place: OutputPlace) -> None:
     """Remove an old output, the manifest last: it is what allows the removal, should this run die before the end."""
     if place.replaced.is_dir() and not _foreign(place.replaced):
         remove_tree(place.replaced)
 
 
 def remove_tree(folder: Path, *, last: str = MANIFEST_NAME) -> None:
-    """Remove a folder, weights first and ``last`` last: a model of which anything is gone does not load."""
+    """Remove a folder, weights first, ``last`` and its draft last: a model of which anything is gone does not load."""
     for path in sorted(
-        folder.iterdir(), key=lambda path: (path.name == last, path.suffix != ".safetensors", path.name)
+        folder.iterdir(), key=lambda path: (path.name.startswith(last), path.suffix != ".safetensors", path.name)
     ):
         if path.is_dir() and not path.is_symlink():
             remove_tree(path)
