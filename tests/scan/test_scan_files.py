@@ -38,11 +38,21 @@ def zipped(members: dict[str, bytes], method: int = zipfile.ZIP_STORED) -> bytes
     return out.getvalue()
 
 
-def tarred(name: str, data: bytes) -> bytes:
+def zip_link() -> bytes:
+    info = zipfile.ZipInfo("l")
+    info.external_attr = 0o120777 << 16
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as made:
+        made.writestr(info, "/etc")
+    return out.getvalue()
+
+
+def tarred(name: str, data: bytes, link: str = "") -> bytes:
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w") as made:
         info = tarfile.TarInfo(name)
-        info.size = len(data)
+        info.type, info.linkname = (tarfile.SYMTYPE, link) if link else (tarfile.REGTYPE, "")
+        info.size = 0 if link else len(data)
         made.addfile(info, io.BytesIO(data))
     return out.getvalue()
 
@@ -91,6 +101,7 @@ FILES: list[tuple[str, bytes, tuple[str, str] | None]] = [
     ("data.zip", zipped({"a.txt": b"a"}), ("MB7110", "medium")),
     ("out.zip", zipped({"../../evil": b"a"}), ("MB7110", "high")),
     ("code.zip", zipped({"x/setup.py": b"a"}), ("MB7110", "high")),
+    ("linked.zip", zip_link(), ("MB7110", "high")),
     ("data.tar.gz", b"\x1f\x8b\x08" + bytes(20), ("MB7110", "medium")),
     ("torn.zip", b"PK\x03\x04torn", ("MB7100", "high")),
     ("unet/model.safetensors", b"\x08" + bytes(7) + b"{}      ", ("MB7111", "medium")),
@@ -117,6 +128,15 @@ FILES: list[tuple[str, bytes, tuple[str, str] | None]] = [
     ("paper.pdf", b"%PDF-1.4\n<</S/JavaScript/JS(app.alert(1))>>", ("MB7108", "medium")),
     ("honest.pdf", b"%PDF-1.4\n<</OpenAction 3 0 R>>", None),
     ("notes.md", b"<p align='center'>\n<script>x</script>", None),
+    ("tags.yaml", b"%TAG ! tag:yaml.org,2002:python/\n---\na: !object/apply:os.system [id]\n", ("MB7108", "medium")),
+    ("page.html", b"<meta http-equiv='refresh' content='0;url=x'>", ("MB7108", "medium")),
+    ("tabs.html", b"<a href='java\tscript:x'>x</a>", ("MB7108", "medium")),
+    ("marked.pth", b"\xef\xbb\xbfimport os\n", ("MB7108", "medium")),
+    ("requirements.txt", b"torch\nx @ git+https://evil/x\n", ("MB7108", "medium")),
+    ("sub/requirements.txt", b"torch>=2\nnumpy\n# see https://a\n", None),
+    (".vscode/tasks.json", b"{}", ("MB7108", "medium")),
+    ("sub/Makefile", b"all:\n\tid\n", ("MB7108", "medium")),
+    (".envrc", b"id\n", ("MB7108", "medium")),
     ("picture.png", b"\x89PNG\r\n\x1a\n" + bytes(20), None),
     ("vocab.txt", b"city\nname\nin\nof\n", None),
     ("README.md", b"# A model with __dunder__ words\n", None),
@@ -160,6 +180,9 @@ IN_ARCHIVES = {
     "j.tar": (tarred("weights.ckpt", b"\x80\x02I1\n.\x80\x02M\xe9\x03." + INNER), ("MB7107", "critical")),
     "k.zip": (zipped({"vocab": b"N0" + SYSTEM, "b": b"B\x00\x02\x00\x00" + bytes(512) + b"0" + SYSTEM}), CRITICAL),
     "l.zip": (zipped({"b": b"B\x00\x02\x00\x00" + bytes(512) + b"0" + SYSTEM}), CRITICAL),
+    "m.tar": (tarred("../../.bashrc", b"id"), ("MB7110", "high")),
+    "n.tar": (tarred("x", b"", link="/etc"), ("MB7110", "high")),
+    "o.zip": (zipped({"n.tar": tarred("x", b"", link="../..")}), ("MB7110", "high")),
     "d.tar.zst": (b"\x28\xb5\x2f\xfd" + bytes(20), ("MB7100", "high")),
     "e.zip": (zipped({"inner.7z": b"7z\xbc\xaf\x27\x1c"}), ("MB7100", "high")),
 }

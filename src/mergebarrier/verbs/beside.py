@@ -45,7 +45,9 @@ _MOST_TEXT_BYTES: Final = 16 << 20
 #: First bytes of weights of another format, which hold their vocabulary.
 _MOST_HEADER_BYTES: Final = 32 << 20
 #: Texts that may run something, by the end of the name.
-_MAY_RUN: Final = tuple(f".{end}" for end in "html htm xhtml mhtml svg xml pth yaml yml git/config gitconfig".split())
+_MAY_RUN: Final = tuple(
+    f".{end}" for end in "html htm xhtml mhtml svg xml pth yaml yml git/config config.worktree gitconfig".split()
+)
 
 
 @dataclass(frozen=True)
@@ -141,7 +143,8 @@ def _look_at(
 
 
 def _may_run(name: str, head: bytes) -> bool:
-    return name.lower().endswith(_MAY_RUN) or head.startswith(b"%PDF") or head.lstrip()[:1] == b"<"
+    listed = name.lower().endswith(_MAY_RUN) or name.rpartition("/")[2].startswith("requirements")
+    return listed or head.startswith(b"%PDF") or head.lstrip()[:1] == b"<"
 
 
 def _look_at_text(model: str, root: Path, name: str) -> Iterator[Finding]:

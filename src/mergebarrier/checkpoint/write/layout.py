@@ -19,6 +19,7 @@ import os
 import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from mergebarrier import __version__
@@ -30,6 +31,7 @@ from mergebarrier.checkpoint.bytes import (
     Shard,
     TensorInfo,
     on_disk,
+    parse_text,
     read_small,
     sync_folder,
     write_at,
@@ -199,10 +201,11 @@ def _take_plan(place: OutputPlace, plan: bytes) -> bool:
 def planned_shards(plan: Path) -> frozenset[str]:
     """Return the names of the shards that a plan document lays out; none for a file that is no plan."""
     try:
-        document = json.loads(read_small(plan.parent.resolve(), plan.name, _MAX_PLAN_BYTES))
+        text = read_small(plan.parent.resolve(), plan.name, _MAX_PLAN_BYTES)
+        document = parse_text(text, partial(PartialOutput, where=plan), where=plan)
         shards = frozenset(shard for *_, shard in document["layout"])
         return frozenset(shard for shard in shards if SHARD_NAME.fullmatch(shard))
-    except (CheckpointError, ValueError, KeyError, TypeError, RecursionError):
+    except (CheckpointError, ValueError, KeyError, TypeError):
         return frozenset()
 
 

@@ -8,6 +8,7 @@ Source: the published format (APPNOTE 4.3.16).  Differs: members are judged by n
 picklescan.
 """
 
+import stat
 import zipfile
 from dataclasses import dataclass
 from typing import IO, Final
@@ -26,7 +27,7 @@ class ZipContents:
     Attributes:
       members:  how many.
       pickle:   a member that PyTorch or a pickle library would load; "" without one.
-      outside:  a name that leads out of where it is unpacked; "".
+      outside:  a name that leads out of where it is unpacked, or a link; "".
       program:  the first program among the members; "".
       bomb:     whether it unpacks to far more than it is.
       problem:  why the table was not read; "".
@@ -63,10 +64,15 @@ def contents(file: IO[bytes], size_bytes: int) -> ZipContents:
     return ZipContents(
         len(infos),
         next((name for name in names if name.endswith((".pkl", ".pickle", ".joblib", ".dat"))), ""),
-        next((name for name in names if _leads_out(name)), ""),
+        next((info.filename for info in infos if _leads_out(info.filename) or _is_link(info)), ""),
         next((name for name in names if name.lower().endswith(_PROGRAMS)), ""),
         unpacked > _BOMB_BYTES and unpacked > _BOMB_RATIO * max(1, packed),
     )
+
+
+def _is_link(info: zipfile.ZipInfo) -> bool:
+    """Say whether a member is unpacked as a link, through which the next one is written."""
+    return stat.S_ISLNK(info.external_attr >> 16)
 
 
 def _leads_out(name: str) -> bool:

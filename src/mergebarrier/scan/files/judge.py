@@ -99,7 +99,7 @@ def of_zip(model: str, file: str, found: ZipContents) -> Finding:
     if found.problem:
         return unseen(model, file, f"a zip file, and {found.problem}")
     if found.outside:
-        words = f"holds {clean(found.outside)!r}, which leads out of the folder that it is unpacked in"
+        words = f"holds {clean(found.outside)!r}, which is a link or leads out of the folder that it is unpacked in"
     elif found.bomb:
         words = "unpacks to more than 200 times its size"
     elif found.program:
@@ -115,6 +115,9 @@ def of_members(model: str, file: str, found: Imports) -> Iterator[Finding]:
     for name, text in found.texts:
         # The archive is the file that there is; the member is named in the words.
         yield from (replace(one, file=clean(file), line=None) for one in of_text(model, f"{file}!{name}", text))
+    for name in found.outside[:1]:
+        words = f"{clean(file)} holds {clean(name)!r}, which leads out of the folder that it is unpacked in"
+        yield file_finding("MB7110", model, words, Place(file), severity="high")
     for name in found.closed:
         yield unseen(model, file, f"{clean(name) or 'it'} is an archive of a kind that is not unpacked here")
 

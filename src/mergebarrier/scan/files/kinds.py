@@ -46,8 +46,9 @@ _MAGIC: Final[tuple[tuple[bytes, FileKind], ...]] = (
 _ENDS: Final[tuple[tuple[FileKind, str], ...]] = (
     (
         "code",
-        "py pyw ipynb sh bash zsh ps1 bat cmd js mjs rb pl php lua r vbs cu c cc cpp hta desktop url reg inf "
-        "applescript scpt command",
+        "py pyw pyi pyx ipynb sh bash zsh fish csh ksh ps1 psm1 psd1 ps1xml bat cmd js mjs cjs ts mts tsx jse rb pl "
+        "php lua tcl r rprofile jl go rs java kt cs swift awk sed vbs vbe wsf cu c cc cpp hta desktop url scf reg inf "
+        "applescript scpt command envrc bashrc bash_profile zshrc profile",
     ),
     ("page", "html htm xhtml mhtml svg xml xsl xslt dtd pmml plist"),
     ("executable", "pyc pyo so pyd dll dylib exe jar class wasm node msi deb rpm whl egg"),
@@ -61,13 +62,25 @@ _KINDS: Final = {end: kind for kind, ends in _ENDS for end in ends.split()}
 _PICKLE: Final = re.compile(rb"\x80[\x01-\x05]")
 #: What a page runs, loads or takes in on its own.
 _PAGE: Final = re.compile(
-    rb"<script\b|\bon[a-z]{4,12}\s*=|javascript:|<!ENTITY\b|<(?:iframe|object|embed)\b", re.IGNORECASE
+    rb"<script\b|\bon[a-z]{4,24}\s*=|j\s*a\s*v\s*a\s*s\s*c\s*r\s*i\s*p\s*t\s*:|<!ENTITY\b|<(?:iframe|object|embed|base)\b"
+    rb"|<link\b[^>]*\bimport\b|http-equiv\s*=\s*.?refresh|@import\b|XInclude",
+    re.IGNORECASE,
+)
+#: Files that a tool runs, or obeys, when somebody works in their folder.
+_OBEYED: Final = re.compile(
+    r"(?:.*/)?(?:makefile|dockerfile|desktop\.ini|\.vscode/(?:tasks|launch)\.json|\.devcontainer/.*\.json|\.gitmodules"
+    r"|\.devcontainer\.json|\.pre-commit-config\.yaml|\.github/workflows/[^/]*\.ya?ml|\.git/hooks/.*|pip\.conf|\.npmrc)"
+)
+#: Lines of a list of requirements by which packages come from elsewhere.
+_ELSEWHERE: Final = re.compile(
+    rb"^\s*(?:-i\b|-f\b|-e\b|--(?:extra-)?index-url|--find-links|[^#\n]*(?:git|hg|svn|bzr)\+|[^#\n]*@\s*(?:https?|file):)",
+    re.MULTILINE,
 )
 #: What a repository's own settings run when somebody only looks at it.
 _GIT: Final = re.compile(rb"\b(?:fsmonitor|sshCommand|hooksPath|pager|editor|textconv|clean|smudge)\s*=", re.IGNORECASE)
 _PDF: Final = re.compile(rb"/(?:JavaScript|JS|Launch)\b")
 #: A line of a file of paths that Python runs at every start.
-_PATHS: Final = re.compile(rb"^import[ \t]", re.MULTILINE)
+_PATHS: Final = re.compile(rb"^(?:\xef\xbb\xbf)?import[ \t]", re.MULTILINE)
 
 
 def kind_of(name: str, head: bytes) -> FileKind:
@@ -84,7 +97,7 @@ def kind_of(name: str, head: bytes) -> FileKind:
     for magic, kind in _MAGIC:
         if head.startswith(magic):
             return kind
-    named = _KINDS.get(_end_of(name))
+    named = "code" if _OBEYED.fullmatch(name.lower()) else _KINDS.get(_end_of(name))
     if named in ("pickle", "page") and _is_text(head) and not may_be_old_pickle(head):
         return "text"
     if named == "page":
@@ -99,8 +112,10 @@ def runs(name: str, text: bytes) -> bool:
     if name.lower().endswith(".pth"):
         return _PATHS.search(text) is not None
     if name.lower().endswith((".yaml", ".yml")):
-        return b"!!python/" in text
-    if name.endswith((".git/config", ".gitconfig")):
+        return b"!!python/" in text or b"yaml.org,2002:python/" in text
+    if name.rpartition("/")[2].startswith("requirements"):
+        return _ELSEWHERE.search(text) is not None
+    if name.endswith((".git/config", ".git/config.worktree", ".gitconfig")):
         return _GIT.search(text) is not None
     if text.startswith(b"%PDF"):
         return _PDF.search(text) is not None

@@ -57,6 +57,7 @@ class Seen(NamedTuple):
     imports: "list[Global]"
     texts: list[tuple[str, str]]
     closed: list[str]
+    outside: list[str]
 
 
 def _inflated(data: IO[bytes]) -> bytes:
@@ -83,12 +84,13 @@ def main(files: list[str]) -> None:
                 named = {(one.module, one.name, one.safety.value) for one in looks[kind](data)}
                 found["globals"] = sorted(named)
                 if kind in ("zip", "archive"):
-                    inside = Seen([], [], [])
+                    inside = Seen([], [], [], [])
                     try:
                         _look_inside(scanner, data, "", inside, [_MOST_BYTES, _TEXTS_BYTES])
                     finally:
                         named |= {(one.module, one.name, one.safety.value) for one in inside.imports}
                         found |= {"globals": sorted(named), "texts": inside.texts, "closed": inside.closed}
+                        found["outside"] = inside.outside
                 if kind == "pickle" and not named:  # picklescan takes what it cannot parse for harmless
                     data.seek(0)
                     deque(pickletools.genops(data), maxlen=0)
@@ -150,7 +152,7 @@ def _look_inside(
         return
     data.seek(0)
     inside = False
-    for inner, part in _parts(data, head, left):
+    for inner, part in _parts(data, head, left, seen.outside):
         below, inside = f"{name}!{inner}" if name else inner, True
         _look_inside(scanner, io.BytesIO(part), below, seen, left, depth - 1)
     if not (inside or pickled) and name:  # of no known kind: what is dangerous by name is said, as of files beside it
@@ -166,7 +168,7 @@ def _dangerous(scanner: "ModuleType", data: IO[bytes]) -> "list[Global]":
     return [one for one in found if one.safety.value == "dangerous" and "unknown" not in (one.module, one.name)]
 
 
-def _parts(data: IO[bytes], head: bytes, left: list[int]) -> Iterator[tuple[str, bytes]]:
+def _parts(data: IO[bytes], head: bytes, left: list[int], outside: list[str]) -> Iterator[tuple[str, bytes]]:
     """Yield the members of a zip or tar file, or what a packed file holds; ValueError where that is too much."""
 
     def taken(file: IO[bytes] | io.BufferedIOBase | None) -> bytes:
@@ -181,7 +183,11 @@ def _parts(data: IO[bytes], head: bytes, left: list[int]) -> Iterator[tuple[str,
         yield "unpacked", taken(packed(data))
     elif head[257:262] == b"ustar":
         with tarfile.TarFile(fileobj=data) as tar:
-            yield from ((member.name, taken(tar.extractfile(member))) for member in tar if member.isfile())
+            for member in tar:
+                if any(path.startswith("/") or ".." in path.split("/") for path in (member.name, member.linkname)):
+                    outside.append(member.name)
+                if member.isfile():
+                    yield member.name, taken(tar.extractfile(member))
     elif zipfile.is_zipfile(data):
         with zipfile.ZipFile(data) as table:
             for info in table.infolist():

@@ -35,6 +35,7 @@ class Imports:
       looked:    whether anything looked at it.
       texts:     (name, text) of an archive's members that are texts which loaders read, as far as it was unpacked.
       closed:    members, or "" for the file itself, of archives that nothing here unpacks.
+      outside:   members of tar files that lead out of the folder that they are unpacked in.
     """
 
     dangerous: tuple[str, ...] = ()
@@ -44,6 +45,7 @@ class Imports:
     looked: bool = True
     texts: tuple[tuple[str, str], ...] = ()
     closed: tuple[str, ...] = ()
+    outside: tuple[str, ...] = ()
 
     def words(self) -> str:
         """Return the first names, the dangerous before the unknown."""
@@ -100,4 +102,5 @@ def _read(line: bytes) -> Imports:
         told["error"],
         texts=tuple((name, text) for name, text in told.get("texts", ())),
         closed=tuple(told.get("closed", ())),
+        outside=tuple(told.get("outside", ())),
     )
