@@ -167,6 +167,17 @@ def test_a_signature_of_another_folder_or_of_part_of_it_does_not_hold(owner: Own
         assert "leaves out" in _refused(owner, run_cli)
 
 
+def test_a_signature_that_was_made_without_the_weights_does_not_hold(tmp_path: Path) -> None:
+    from model_signing import hashing, signing
+
+    owner = Owner(tmp_path)
+    few = hashing.Config().set_ignored_paths(paths=["model.safetensors"])
+    signer = signing.Config().use_elliptic_key_signer(private_key=owner.private).set_hashing_config(few)
+    signer.sign(owner.model, owner.bundle)
+    with pytest.raises(DigestMismatch, match=r"leaves out 'model\.safetensors'"):
+        verify_signature(owner.model, owner.public)
+
+
 def test_a_statement_that_the_owner_wrote_in_another_form_holds_for_all_files(owner: Owner) -> None:
     owner.restate(lambda one: None)
     assert verify_signature(owner.model, owner.public) == owner.bundle

@@ -15,6 +15,8 @@ from mergebarrier.lineage import bill_of_materials
 from mergebarrier.lineage.ancestry import MAX_ANCESTORS, MAX_DEPTH, made_from
 from mergebarrier.lineage.licence import KIND_OF
 
+#: All that the merge was made of, of the first generation and the second.
+INPUTS = ("base", "adapter", "expert", "protected", "one", "two", "earlier")
 VALIDATOR = JsonStrictValidator(SchemaVersion.V1_7)
 
 
@@ -45,6 +47,8 @@ def world(tmp_path_factory, run):
         (folder / name / "LICENSE").write_text(f"MIT License\n\nCopyright (c) {name}\n")
         (folder / name / "NOTICE").write_text(f"notice of {name}\n")
     peft_adapters.save_adapter(folder / "adapter", "qwen2", r=2, target_modules=["q_proj"])
+    for file, text in (("LICENSE", "MIT License\n\nCopyright (c) adapter\n"), ("NOTICE", "notice of adapter\n")):
+        (folder / "adapter" / file).write_text(text)
     run("protect", folder / "expert", "-o", folder / "protected")
     run("merge", folder / "one", folder / "two", "--method", "linear", "-o", folder / "earlier")
     models = (f"{folder / 'base'}+{folder / 'adapter'}", folder / "protected", folder / "earlier")
@@ -94,10 +98,12 @@ def test_inspect_prints_the_same_bill_and_other_models_have_one_too(world, run, 
 
 def test_all_licence_texts_and_notices_of_the_inputs_are_in_the_output(world) -> None:
     folder, _ = world
-    for name, file in ((name, file) for name in ("base", "one", "two", "expert") for file in ("LICENSE", "NOTICE")):
-        text = (folder / name / file).read_text()
-        kept = [one for one in (folder / "merged").rglob("*") if one.is_file() and one.suffix != ".safetensors"]
-        assert any(text.strip() in one.read_text(encoding="utf-8") for one in kept), (name, file)
+    texts = [file for name in INPUTS for file in (folder / name).iterdir() if file.name in ("LICENSE", "NOTICE")]
+    assert len(texts) == 2 * len(INPUTS)
+    kept = [one for one in (folder / "merged").rglob("*") if one.is_file() and one.suffix != ".safetensors"]
+    said = [one.read_text(encoding="utf-8") for one in kept]
+    lost = [file for file in texts if not any(file.read_text().strip() in text for text in said)]
+    assert lost == [], f"{len(texts) - len(lost)} of {len(texts)}"
 
 
 def test_a_bill_that_is_there_is_not_replaced(world, capsys) -> None:

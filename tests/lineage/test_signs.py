@@ -13,7 +13,7 @@ from mergebarrier.lineage import declaration, declared, marked, unmarked
 from mergebarrier.lineage.card import spoken
 from mergebarrier.lineage.licence import KINDS, UNKNOWN, known, named
 from mergebarrier.lineage.licence_texts import identify
-from mergebarrier.lineage.signs import asks_not_to_merge, forbids_derivatives, signs_in_prose
+from mergebarrier.lineage.signs import asks_not_to_merge, forbids_derivatives, signs_in_head, signs_in_prose
 from model_folders import small_tensors, write_folder
 from tiny_models import save
 
@@ -25,15 +25,40 @@ FORBIDDING = (
     "SemDerivações", "Non opere derivate", "表示 - 改変禁止", "署名-禁止演绎", "저작자표시-변경금지",
     "\u0411\u0435\u0437 \u043f\u0440\u043e\u0438\u0437\u0432\u043e\u0434\u043d\u044b\u0445", "no deriv\u0430tives",
     "https://creativecommons.org/licenses/by-nd/4.0/", "MIT OR CC-BY-ND-4.0", "my-own-no-derivatives",
+    "no modifications allowed", "No Adaptations", "verbatim copying only", "unmodified redistribution only",
 )  # fmt: skip
 ALLOWING = ("CC BY-NC-SA 4.0", "apache-2.0", "openrail++", "stand-by", "gpl-3.0", "other", "handy", "by and by")
 WISHES = (
     "no-merge", "No Merge", "do_not_merge", "DoNotMerge", "don\u2019t merge", "no-merging", "not-for-merging",
     "NoMerges", "please do not merge", "merging-forbidden", "must-not-be-merged", "never merge", "NO MERGING ALLOWED",
     "d\u043e-n\u043et-merge", "do\u200b-not-merge", "unmergeable", "not-mergeable", "no-model-merging", "do-not-fuse",
-    "nicht-mergen", "ne-pas-fusionner", "禁止合并", "マージ禁止",
+    "nicht-mergen", "ne-pas-fusionner", "禁止合并", "マージ禁止", "no-frankenmerge", "no-mergekit", "anti-merge",
+    "keep-unmerged", "merge-disabled", "merging off",
 )  # fmt: skip
-NO_WISHES = ("merge", "merged", "not-merged", "merge-protected", "mergekit", "emerging", "no-robots", "mergebarrier")
+NO_WISHES = ("merge", "merged", "not-merged", "unmerged", "merge-protected", "mergekit", "emerging", "no-robots")
+
+
+#: What a reader of the page on the wish wrote to get past it, a sentence each.
+PROSE_WISHES = (
+    "Please don't use it in merges.", "We ask that you not merge this model.", "Not to be used in model merges.",
+    "We request that this model not be merged.", "This model is not available for merging.", "Kindly do not merge.",
+    "This checkpoint may under no circumstances be merged.", "You can't merge this.", "Merge rights are not granted",
+    "No permission is given to merge", "Merging this model violates the license.", "This model shouldn't be merged.",
+    "Users may not combine these weights with other models.", "isn't licensed for merging", "It must remain unmerged",
+    "Es ist nicht gestattet, dieses Modell zu mergen.", "Das Zusammenführen mit anderen Modellen ist untersagt.",
+    "Il est interdit de fusionner ce modèle.", "È vietato fondere questo modello.", "请不要将本模型与其他模型合并",
+    "Não é permitido fundir este modelo", "Объединение с другими моделями запрещено",
+    "By asking for it you agree not to merge this model",
+)  # fmt: skip
+HEAD_WISHES: tuple[dict[str, object], ...] = (
+    {"policy": {"merging": "disallow"}}, {"allowMerging": False}, {"allowMerge": False}, {"mergePolicy": "deny"},
+    {"model_merging": "forbidden"}, {"restrictions": ["merging"]}, {"prohibited_uses": ["training", "merging"]},
+    {"restrictions": {"merging": True}}, {"noMerge": True},
+)  # fmt: skip
+HEADS_WITHOUT: tuple[dict[str, object], ...] = (
+    {"merge": False}, {"restrictions": ["military"]}, {"uses": ["merging"]},
+    {"allowMerging": True}, {"mergePolicy": "allow"},
+)  # fmt: skip
 
 
 def card(head: str, body: str = "") -> dict[str, bytes]:
@@ -45,6 +70,12 @@ def test_spellings_are_told_apart() -> None:
     assert [text for text in ALLOWING if forbids_derivatives(text)] == []
     assert [text for text in WISHES if not asks_not_to_merge(text)] == []
     assert [text for text in NO_WISHES if asks_not_to_merge(text)] == []
+
+
+def test_wishes_of_a_person_who_does_not_know_our_words_are_heard() -> None:
+    assert [text for text in PROSE_WISHES if not signs_in_prose(text, text)[0]] == []
+    assert [head for head in HEAD_WISHES if not signs_in_head(head)[0]] == []
+    assert [head for head in HEADS_WITHOUT if signs_in_head(head)[0]] == []
 
 
 @pytest.mark.parametrize("licence", [name for name in TEXTS if "-nd-" not in name])

@@ -24,12 +24,13 @@ _LOOKALIKES: Final = str.maketrans("аеорсухіѕјԁһӏкмтвнοαντ
 _CROSS = re.compile("[\u274c\u2717\u2718\u2716\u26d4\U0001f6ab]")
 _MARKUP = re.compile(r"</?[a-zA-Z][^<>]{0,500}>|<!--|-->")
 
-_NOT = r"(?:do ?not|dont|donot|never|please no|no|not for|not to be)"
+_NOT = r"(?:do ?not|dont|donot|never|please no|no|anti|not for|not to be)"
 _BARRED = (
-    r"(?:not (?:allowed|permitted|licensed|authori[sz]ed|wanted|welcome|ok|okay)"
-    r"|forbidden|prohibited|disallowed|denied)"
+    r"(?:(?:not|isnt|arent) (?:allowed|permitted|licensed|authori[sz]ed|granted|wanted|welcome|ok|okay)"
+    r"|unwelcome|forbid(?:den)?|prohibit(?:ed)?|disallow(?:ed)?|den(?:ied|y)|disabled)"
 )
-_MUST = r"(?:may|must|shall|should|are|is|will) not"
+_MUST = r"(?:(?:may|must|shall|should|are|is|will) not|(?:must|should|are|is|wo)nt|never)"
+_CANNOT = r"(?:cannot|can not|cant)"
 _MAY_NOT = (
     r"(?:(?:may|must|shall|should) not"
     r"|(?:not (?:allowed|permitted|licensed|authori[sz]ed)|forbidden|prohibited) (?:to|from))"
@@ -37,6 +38,9 @@ _MAY_NOT = (
 _OURS = r"(?:this|these|it|our|my|any part of|the (?:\w+ ){0,2}(?:model|weights|check))"
 _MAKE = r"(?:creat|mak|prepar|produc|distribut|shar|publish)\w*"
 _LEAVE = r"(?:permission|consent|approval|authori[sz]ation)"
+_ASK = r"(?:i|we|owner|author) (?:\w+ )?(?:ask|request|prefer|require|demand|insist)s?"
+_MIX = r"(?:combine|mix|fuse|blend|average|interpolate)"
+_MERGEN = r"(?:mergen|merge|fusionieren|verschmelzen|zusammenzuf[üu]hren|zusammenf[üu]hren)"
 #: Both signs in other languages, folded; scripts without blanks between words stand as they are.
 _NO_DERIVATIVES_ELSEWHERE = (
     r"\bkeine (?:bearbeitung|abgeleitet|derivat)\w*|\bpas de (?:modification|(?:travaux |œuvres? )?dérivé)\w*"
@@ -48,11 +52,17 @@ _NO_DERIVATIVES_ELSEWHERE = (
 _WISH_ELSEWHERE = (
     r"\bnicht (?:zum? |ge)?(?:merge|mergt|fusionier|verschmelz|verschmolz|zusammenf[üu]hr)\w*"
     r"|\bkeine? (?:merges?|merging|fusion(?:en)?|zusammenf[üu]hrung)\b"
+    rf"|\b(?:nicht (?:gestattet|erlaubt|zulässig)|untersagt|verboten) (?:\w+ ){{0,5}}?{_MERGEN}\b"
+    r"|\b(?:merg|fusionier|verschmelz|zusammenf[üu]hr)\w* (?:\w+ ){0,5}?"
+    r"(?:untersagt|verboten|nicht (?:gestattet|erlaubt))"
+    r"|\binterdit (?:\w+ ){0,2}?fusionner\b|\bvietat\w (?:\w+ )?(?:fondere|unire|fusionare|mescolare)\b"
+    r"|\bnão (?:é|são) permitid\w (?:\w+ )?(?:fundir|mesclar)|\bproibid\w (?:\w+ )?(?:fundir|mesclar)"
+    r"|\bобъединени\w+ (?:\w+ ){0,4}запрещ"
     r"|\bne (?:doi(?:t|vent) |peu(?:t|vent) )?pas (?:être )?(?:fusionn|merg)\w*|\b(?:fusion interdite|pas de fusion)\b"
     r"|\b(?:no|prohibido) (?:se (?:puede|permite) )?(?:fusionar|fusione|mezclar|mezcle)\w*"
     r"|\bnon (?:fondere|unire|fusionare|mescolare)\b|\bnão (?:fund|mescl|merge)\w*"
     r"|\bне (?:слива|объедин|мердж)\w*|\bзапрещ\w+ слияни\w*|\bслияни\w+ запрещ\w+"
-    r"|(?:禁止|不得|请勿|請勿|不要|勿|不允许|严禁|不可)\w{0,6}(?:合并|合併|融合)|(?:合并|合併|融合)\w{0,3}(?:禁止|不可)"
+    r"|(?:禁止|不得|请勿|請勿|不要|勿|不允许|严禁|不可)\w{0,16}(?:合并|合併|融合)|(?:合并|合併|融合)\w{0,3}(?:禁止|不可)"
     r"|(?:マージ|統合)\w{0,4}(?:禁止|不可|しない|お断り)|(?:병합|머지)\w{0,2} ?(?:금지|하지)"
 )
 
@@ -64,36 +74,44 @@ _NO_DERIVATIVES = re.compile(
     rf"|\bderiv(?:ative|ation)s?(?: works?)? (?:(?!these)\w+ ){{0,3}}?{_BARRED}"
     rf"|\b(?:{_MUST}|do not|cannot|can not) (?:\w+ ){{0,8}}?{_MAKE} (?:\w+ ){{0,4}}?deriv(?:ative|ation)"
     rf"|\b(?:modif(?:y|ied|ication|ications)|adaptations?) (?:\w+ ){{0,3}}?{_BARRED}"
+    r"|\bno (?:modifications?|adaptations?)(?: (?:allowed|permitted)\b|$)|\b(?:verbatim cop\w+|unmodified \w+) only\b"
     rf"|{_NO_DERIVATIVES_ELSEWHERE}"
 )
 _SHORT_WISH = re.compile(
     rf"(?:please )?{_NOT} ?(?:(?:model|weights?|further) ?)?"
-    r"(?:(?:re)?merg(?:e|es|ing|ers?)|fuse|fusing|blend|blending)\b.*"
-    rf"|(?:{_MUST}|not to|do not|cannot|can not) be ?merged\b.*"
+    r"(?:(?:re|franken)?merg(?:e|es|ing|ers?|ekit)|fuse|fusing|blend|blending)\b.*"
+    rf"|(?:{_MUST}|{_CANNOT}|do not|not to) be ?merged\b.*|(?:keep|stay|remain) unmerged|(?:model )?merging off"
     rf"|merg(?:e|es|ing|ers?) (?:\w+ ){{0,3}}?{_BARRED}.*"
     r"|(?:un|non|not) ?merge?able"
     rf"|(?:{_WISH_ELSEWHERE}).*"
 )
 #: What is the whole of a sentence, of a line, or of what stands beside a colon.
 _BARE_WISH = re.compile(
-    r"(?:please )?(?:do ?not|dont|never|no|not for|not to be) (?:\w+ )?(?:franken)?merg(?:e|es|ing|ed|ers)"
+    r"(?:(?:please|kindly) )?(?:do ?not|dont|never|no|not for|not to be) (?:\w+ )?(?:franken)?merg(?:e|es|ing|ed|ers)"
     r"(?: please| it| them| allowed| permitted)?|(?:model )?merg(?:e|es|ing) (?:allowed|permitted|ok) no"
 )
 _BARE_NO = re.compile(r"(?:model )?merg(?:e|es|ing) no")
 #: In a head this is a setting of a tool, and no wish.
 _YAML_LINE = re.compile(r"\s*merg(?:e|es|ing):\s+\S+\s*")
 _PROSE_WISH = re.compile(
-    rf"\b(?:do ?not|dont|never|please no|cannot|can not) (?:re)?merge {_OURS}"
+    rf"\b(?:do ?not|dont|never|please no|{_MUST}|{_CANNOT}|not to) (?:\w+ )?(?:re)?merge {_OURS}"
     rf"|\b(?:{_MUST}|not to) be (?:\w+ )?merged\b(?! (?:yet|until|before|back))"
+    rf"|\bthis (?:\w+ )?{_CANNOT} be merged\b|\bremain unmerged\b"
+    r"|\b(?:may|must|shall|can|should) under no circumstances be merged\b"
+    rf"|\b{_ASK} (?:\w+ ){{0,5}}?not (?:be )?merged?\b"
     rf"|\b{_MAY_NOT} (?:\w+ ){{0,2}}?(?:merge\b|{_MAKE} (?:\w+ ){{0,3}}?merge)"
     r"|\bno (?:\w+ ){0,5}?may be merged\b"
     rf"|\bmerg(?:e|es|ing|ers) (?:\w+ ){{0,6}}?(?:is |are )?{_BARRED}"
     r"|\b(?:no|not for) merg(?:es|ing|ers)\b"
-    rf"|\b(?:{_MUST}|do not|cannot|can not) (?:be )?(?:used?|using|includ\w*) (?:\w+ ){{0,6}}?(?:in|for) (?:\w+ )?merg"
+    rf"|\b(?:{_MUST}|{_CANNOT}|do ?not|dont|not to) (?:be )?(?:used?|using|includ\w*) (?:\w+ ){{0,6}}?"
+    r"(?:in|for) (?:\w+ )?merg"
+    r"|\b(?:not|isnt|arent) (?:available|licensed|intended|meant|for use) (?:in|for) (?:\w+ )?merg"
+    rf"|\bno (?:right|licen[sc]e|{_LEAVE}) (?:\w+ ){{0,3}}?to (?:\w+ )?merge\b"
+    r"|\bmerging (?:\w+ ){0,4}?(?:violates|breaches|infringes)\b"
     r"|\b(?:does|do) not (?:allow|permit|authori[sz]e|licen[sc]e|consent|agree|want|wish|like) (?:\w+ ){0,6}?merg"
     r"|\brefrain from (?:\w+ )?merging\b|\bout of (?:\w+ ){0,2}merges\b"
     rf"|\bmerg(?:e|ed|es|ing) (?:\w+ ){{0,6}}?(?:only|requires|needs|without) (?:\w+ ){{0,5}}?{_LEAVE}"
-    rf"|\b(?:do not|dont|never|{_MAY_NOT}) (?:blend|fuse|average|interpolate) {_OURS}"
+    rf"|\b(?:do not|dont|never|{_MAY_NOT}) {_MIX} {_OURS}(?! (?:\w+ ){{0,4}}?(?:data|text|prompt|image|output|answer))"
     rf"|{_WISH_ELSEWHERE}"
 )
 _PROSE_LICENCE = re.compile(
@@ -110,8 +128,12 @@ _REFUSED = re.compile(rf"false|no|off|0|never|n|none|{_BARRED}")
 #: Keys that ask whether merges, or derivatives, are allowed; a bare "merge" asks so only within a table.
 _ABOUT_MERGES = re.compile(
     r"(?:(?:allow|may|can|permit|is)\w* )+(?:be )?merg(?:e|es|ed|ing|eable|able)|merge?able"
-    r"|(?:model )?merg(?:e|es|ing) (?:allowed|permitted|permission|policy|ok)"
+    r"|(?:model )?merg(?:e|es|ing) (?:allowed|permitted|permission|policy|ok)|model merg(?:e|es|ing)"
 )
+#: Keys of lists of what an owner does not want, and merges in such a list.
+_BARRING = re.compile(r"(?:restrict|prohibit|forbid|disallow)\w*(?: uses?)?")
+_MERGES = re.compile(r"(?:model )?merg(?:e|es|ing)(?: models?)?")
+_CAPITAL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 _BARE_MERGE = re.compile(r"merg(?:e|es|ing)")
 #: Keys of a table under a question that hold its answer.
 _ANSWERS: Final = frozenset({"value", "answer", "allowed", "permitted", "enabled"})
@@ -229,8 +251,11 @@ def _shown(place: str, words: str, value: object) -> str:
 
 
 def _is_wish(place: str, key: str, value: object) -> bool:
-    words, said = folded(key), "" if value is None else folded(str(value))
+    words, said = folded(_CAPITAL.sub(" ", key)), "" if value is None else folded(str(value))
     if asks_not_to_merge(key) and said not in _NO:
+        return True
+    barred = any(map(_BARRING.fullmatch, map(folded, place.split("."))))
+    if barred and (_MERGES.fullmatch(said) or (_MERGES.fullmatch(words) and said not in _NO)):
         return True
     about = _ABOUT_MERGES.fullmatch(words) or ("." in place and _BARE_MERGE.fullmatch(words))
     if about and value is not None and _REFUSED.fullmatch(said):
