@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 from mergebarrier import symmetry
 from mergebarrier.checkpoint import OutputFolder
-from mergebarrier.circuits import describe
 from mergebarrier.errors import ConfigMismatch, MethodRefused
 
 if TYPE_CHECKING:
@@ -81,6 +80,8 @@ def _with(context: "Context", count: int, widened: "Callable[[Context], Prepared
 
 
 def _without(context: "Context", count: int, widened: "Callable[[Context], Prepared]") -> "Prepared":
+    from mergebarrier.circuits import describe
+
     checkpoint, architecture = context.checkpoint, context.architecture
     layers = symmetry.depth(architecture)
     if layers - count < 2:

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 from mergebarrier import symmetry
 from mergebarrier.checkpoint import OutputFolder
-from mergebarrier.circuits import describe
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -56,6 +55,8 @@ def without_layers(
       silent:       their numbers.
       fit:          (architecture, model) without them -> what is done to it.
     """
+    from mergebarrier.circuits import describe
+
     kept = [layer for layer in range(symmetry.depth(architecture)) if layer not in silent]
     stack = symmetry.Restacked.of(model, architecture, kept)
     left = stack.view(model)
