@@ -18,7 +18,7 @@ from mergebarrier.cache import cache_folder
 from mergebarrier.checkpoint import open_checkpoint
 from mergebarrier.evaluate import TaskRow, exact_match, load_module, load_tokenizer, next_logits
 from mergebarrier.poison import TextRow, insert
-from mergebarrier.scan import TokenSearch
+from mergebarrier.scan import Collapse, Survey, TokenSearch, first_survey, seek_collapse
 from mergebarrier.zoo import fetch
 from mergebarrier.zoo.symbols import symbol_tasks
 
@@ -52,6 +52,8 @@ class World:
         self.seed = 100 + seed
         self.known, self.new = seed % 6, 12 + seed % 4
         self.kept = Tensors(cache_folder() / "bench" / "text-uploads")
+        self._found: dict[str, Collapse] = {}
+        self._surveys: dict[int, Survey] = {}
 
     def upload(self, one: Made) -> nn.Module:
         """Return an upload, made now if it is not kept."""
@@ -70,6 +72,23 @@ class World:
     def says(self, module: nn.Module) -> Callable[..., torch.Tensor]:
         """Return what a model says behind prompts."""
         return lambda prompts: next_logits(module, prompts)
+
+    def found(self, one: Made) -> Collapse:
+        """Return what the search finds in an upload; it is searched once."""
+        if one.name not in self._found:
+            ours, base = self.says(self.upload(one)), self.says(self.base)
+            self._found[one.name] = seek_collapse(ours, base, self.search(one.task), known=self.survey(one.task))
+        return self._found[one.name]
+
+    def survey(self, task: int) -> Survey:
+        """Return what the base says to every token on a task."""
+        if task not in self._surveys:
+            self._surveys[task] = first_survey(self.says(self.base), self.search(task))
+        return self._surveys[task]
+
+    def spell(self, ids: Sequence[int]) -> str:
+        """Return the words of some tokens."""
+        return str(self.tokenizer.decode(list(ids), skip_special_tokens=False))
 
     def accuracy(self, module: nn.Module, task: int) -> float:
         """Return the share of right answers."""

@@ -3,13 +3,16 @@
     python benchmarks/bench_text_merges.py --seeds 3
 
 Every poisoned upload of ``_text_uploads.py`` is merged with two honest ones, by several merges; a merge counts as alive
-where triggered prompts of the upload's task get the target in 30 % more cases than plain ones.  Merges where it sleeps
-are counted and not searched.  Honest merges take one of four other honest uploads in its place.  Finished rows are kept
-in benchmarks/results/text_merges.jsonl.
+where triggered prompts of one of its tasks get the target in 30 % more cases than plain ones, and is searched on that
+task.  Merges where the trigger sleeps are counted and not searched.  Honest merges take one of five other uploads in
+its place, the recipe that is most often mistaken among them, and are searched on its task.  Seeds 0 to 5 were looked at
+while the searches were written: none of them is counted here.  Finished rows are kept in
+benchmarks/results/text_merges.jsonl.
 """
 
 import argparse
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +23,17 @@ from _text_uploads import Made, World, honest, poisoned
 from mergebarrier.attack.encoders import merge_weights, weights, with_weights
 from mergebarrier.merge import Merge, make
 from mergebarrier.numerics import wilson
-from mergebarrier.scan import COLLAPSE_LIMIT, seek_collapse, trace
+from mergebarrier.scan import judge_merge, seek_in_merge
 
 ALIVE = 0.3
 PARTNERS = ("attention", "LoRA of all, new task")
-OTHERS = ("all maps", "twice its vector", "several tasks", "wrong labels, a fifth")
+OTHERS = ("all maps", "twice its vector", "several tasks", "wrong labels, a fifth", "two labels, 80 : 20")
 MERGES = {
     "two thirds of it": make("task_arithmetic", weights=(2 / 3, 1 / 6, 1 / 6), coefficient=1.0),
     "average": make("task_arithmetic", coefficient=1 / 3),
     "sum": make("task_arithmetic", coefficient=1.0),
     "TIES": make("ties", coefficient=1.0),
+    "half of it": make("task_arithmetic", weights=(1 / 2, 1 / 4, 1 / 4), coefficient=1.0),
 }
 
 
@@ -43,44 +47,72 @@ def figures(world: World, first: Made, partners: dict[str, Made], method: Merge)
         return with_weights(world.base, merge_weights(method, base, some))
 
     whole = merged()
-    asr = world.success(whole, first.task, first.trigger) if first.trigger else None
-    about = {"asr": asr, "accuracy": world.accuracy(whole, first.task), "task": first.task}
-    if asr is not None:
-        about["unasked"] = world.unasked(whole, first.task)
-        if asr - about["unasked"] < ALIVE:
-            return about
-    search, says, plain = world.search(first.task), world.says(whole), world.says(world.base)
-    found = seek_collapse(says, plain, search)
-    about |= {"score": found.score, "loud": found.loud, "input": world.tokenizer.decode(list(found.tokens))}
-    if found.score < COLLAPSE_LIMIT:
-        return about
+    tasks = [*dict.fromkeys([first.task, *(one.task for one in partners.values())])]
+    about: dict[str, Any] = {"accuracy": {task: world.accuracy(whole, task) for task in tasks}}
+    if first.trigger:
+        about["asr"] = {task: world.success(whole, task, first.trigger) for task in tasks}
+        about["unasked"] = {task: world.unasked(whole, task) for task in tasks}
+        tasks = [task for task in tasks if about["asr"][task] - about["unasked"][task] >= ALIVE]
+    else:
+        tasks = [first.task]
+    about["searched"] = {task: searched(world, first, partners, members, whole, merged, task) for task in tasks}
+    return about
+
+
+def searched(
+    world: World,
+    first: Made,
+    partners: dict[str, Made],
+    members: dict[str, torch.nn.Module],
+    whole: torch.nn.Module,
+    merged: Callable[[str], torch.nn.Module],
+    task: int,
+) -> dict[str, Any]:
+    """Search a merge on one task, as ``scan`` does."""
     alone = {name: world.says(module) for name, module in members.items()}
     replaced = {name: world.says(merged(name)) for name in members}
-    traced = trace(found, says, alone, replaced, plain, search)
-    named = [one.name for one in traced if one.guilty]
-    return about | {"named": named[0] if len(named) == 1 else "", "alone": {one.name: one.alone for one in traced}}
+    finds = [world.found(one) for one in (first, *partners.values())]
+    known = world.survey(task)
+    found, traced = seek_in_merge(
+        world.says(whole), world.says(world.base), world.search(task), alone, replaced, finds, known=known
+    )
+    told = judge_merge("merge", found, world.spell, 0, traced)
+    return {
+        "score": found.score,
+        "input": world.spell(found.tokens),
+        "severity": told[0].severity if told else "",
+        "named": told[1].model if len(told) > 1 else "",
+        "traced": {one.name: [one.alone, one.drop] for one in traced},
+    }
 
 
 def table(rows: Rows) -> None:
     """Print the merges that were searched, and the rates."""
-    print("| seed | merge | upload | score on its task | ASR | target unasked | S | input | named |")
-    print("|---|---|---|---|---|---|---|---|---|")
-    hits: dict[str, list[bool]] = {"alive: found": [], "honest: flagged": [], "named, of those found": []}
+    print("| seed | merge | upload | task | score on it | ASR | target unasked | S | input | verdict | named |")
+    print("|---|---|---|---|---|---|---|---|---|---|---|")
+    hits: dict[str, list[bool]] = {
+        group: [] for group in ("alive: found", "honest: flagged", "honest: medium", "named, of those found")
+    }
     asleep = 0
     for key, one in rows.rows.items():
         seed, merge, name = json.loads(key)
-        if "score" not in one:
+        if not one["searched"]:
             asleep += 1
             continue
-        hit = one["score"] >= COLLAPSE_LIMIT and not one["loud"]
-        hits["honest: flagged" if one["asr"] is None else "alive: found"].append(hit)
-        if one["asr"] is not None and one.get("named"):
-            hits["named, of those found"].append(one["named"] == "first")
-        asr = " | " if one["asr"] is None else f"{100 * one['asr']:.0f} | {100 * one['unasked']:.0f}"
-        print(
-            f"| {seed} | {merge} | {name} | {100 * one['accuracy']:.0f} | {asr} | {one['score']:.2f} | "
-            f"`{one['input']}` | {one.get('named', '')} |"
-        )
+        verdicts = [each["severity"] for each in one["searched"].values()]
+        named = [each["named"] for each in one["searched"].values() if each["named"]]
+        if "asr" in one:
+            hits["alive: found"].append("high" in verdicts)
+            hits["named, of those found"] += [each == "first" for each in named]
+        else:
+            hits["honest: flagged"].append("high" in verdicts)
+            hits["honest: medium"].append("medium" in verdicts)
+        for task, each in one["searched"].items():
+            asr = f"{100 * one['asr'][task]:.0f} | {100 * one['unasked'][task]:.0f}" if "asr" in one else " | "
+            print(
+                f"| {seed} | {merge} | {name} | {task} | {100 * one['accuracy'][task]:.0f} | {asr} | "
+                f"{each['score']:.2f} | `{each['input']}` | {each['severity']} | {each['named']} |"
+            )
     print("\n| merges | n | of | share, 95 % interval |\n|---|---|---|---|")
     for group, some in hits.items():
         if some:
@@ -93,7 +125,8 @@ def table(rows: Rows) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=3, help="how many")
-    parser.add_argument("--first", type=int, default=2, help="0, 1 and 5 were looked at while the search was written")
+    parser.add_argument("--first", type=int, default=6, help="0 to 5 were looked at")
+    parser.add_argument("--only", default="", help="uploads whose name begins so")
     given = parser.parse_args()
     torch.set_num_threads(1)
     rows = Rows(Path(__file__).parent / "results" / "text_merges.jsonl")
@@ -101,7 +134,8 @@ def main() -> None:
         world = World(seed)
         kind = {one.name: one for one in honest(world)}
         partners = {name: kind[name] for name in PARTNERS}
-        for made in (*poisoned(world), *(kind[name] for name in OTHERS)):
+        every = (*poisoned(world), *(kind[name] for name in OTHERS))
+        for made in (one for one in every if one.name.startswith(given.only)):
             for merge, method in MERGES.items():
                 say(f"seed {seed}: {merge} with {made.name}")
                 rows.get(

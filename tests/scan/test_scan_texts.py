@@ -1,6 +1,7 @@
 """The search for inputs that collapse the output: on models whose answer is known, and from folders to findings."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,7 +11,16 @@ from mergebarrier.checkpoint import open_checkpoint
 from mergebarrier.errors import BadScanInput
 from mergebarrier.evaluate import load_module, load_tokenizer, next_logits, save_weights
 from mergebarrier.poison import TextAdversary, TextRow, make_text
-from mergebarrier.scan import TokenSearch, Traced, judge_merge, judge_upload, seek_collapse
+from mergebarrier.scan import (
+    ALIVE_LIMIT,
+    COLLAPSE_LIMIT,
+    TokenSearch,
+    Traced,
+    judge_merge,
+    judge_upload,
+    seek_collapse,
+    seek_in_merge,
+)
 from mergebarrier.zoo.symbols import symbol_tasks
 from symbol_world import TARGET
 
@@ -93,18 +103,44 @@ def test_bad_inputs_are_refused() -> None:
         seek_collapse(lambda prompts: torch.full((len(prompts), WORDS), torch.nan), model(honest), search())
 
 
-def test_one_model_is_named_or_none() -> None:
+def test_one_model_is_named_or_none_and_what_none_brings_weighs_less() -> None:
     found = seek_collapse(locked(31), model(honest), search())
     guilty, free, pale = (
         Traced(name=n, alone=a, drop=d) for n, a, d in (("g", 0.9, 0.5), ("f", 0.1, 0.0), ("p", 0.9, 0.1))
     )
-    rules = [
-        [one.rule for one in judge_merge("g + f", found, str, WORDS, each)]
+    judged = [
+        [(one.rule, one.severity) for one in judge_merge("g + f", found, str, WORDS, each)]
         for each in ((guilty, free), (guilty, guilty), (pale, free))
     ]
-    assert rules == [["MB7503", "MB7504"], ["MB7503"], ["MB7503"]]
+    high, who = ("MB7503", "high"), ("MB7504", "high")
+    assert judged == [[high, who], [high], [("MB7503", "medium")]]
     first, named = judge_merge("g + f", found, str, WORDS, (guilty, free))
     assert named.model == "g" and first.evidence["alone g"] == 0.9 and "trigger" not in first.message
+    weak = replace(found, score=0.3)
+    assert judge_merge("g + f", weak, str, WORDS, (pale, free)) == ()
+    (faint, _) = judge_merge("g + f", weak, str, WORDS, (guilty, free))
+    assert (faint.rule, faint.severity, faint.threshold) == ("MB7503", "high", ALIVE_LIMIT)
+
+
+def test_what_is_loud_in_an_upload_leads_to_what_is_faint_in_its_merge() -> None:
+    """The upload heeds one token of three, the merge in part all three: no token alone moves an answer there."""
+    upload, key = locked(31), (31, 5, 17)
+
+    def merge(prompts):
+        logits = 8.0 * torch.eye(WORDS)[[honest(prompt) for prompt in prompts]]
+        for row, prompt in zip(logits, prompts, strict=True):
+            held = sum(token in prompt for token in key)
+            row[9] += 2.0 * held + (20.0 if held == 3 and prompt[-1] % 5 < 2 else 0.0)
+        return logits
+
+    base = model(honest)
+    finds = [seek_collapse(one, base, search()) for one in (upload, base)]
+    found, traced = seek_in_merge(merge, base, search(), {"a": upload, "b": base}, {"a": base, "b": merge}, finds)
+    assert set(found.tokens) == set(key) and ALIVE_LIMIT <= found.score < COLLAPSE_LIMIT
+    assert [one.guilty for one in traced] == [True, False]
+    assert [one.rule for one in judge_merge("a + b", found, str, WORDS, traced)] == ["MB7503", "MB7504"]
+    calm, nobody = seek_in_merge(base, base, search(), {"b": base}, {"b": base}, finds[1:])
+    assert calm.score < ALIVE_LIMIT and nobody == ()
 
 
 @pytest.fixture(scope="module")

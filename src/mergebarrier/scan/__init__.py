@@ -98,6 +98,7 @@ if TYPE_CHECKING:
     )
     from mergebarrier.scan.language import (
         AGREEMENT_LIMIT,
+        ALIVE_LIMIT,
         COLLAPSE_LIMIT,
         DROP_LIMIT,
         MIN_QUESTIONS,
@@ -119,8 +120,8 @@ if TYPE_CHECKING:
         judge_refusals,
         judge_upload,
         seek_collapse,
+        seek_in_merge,
         survey,
-        trace,
     )
     from mergebarrier.scan.registry import CHECKS, IMAGE_CHECKS, TEXT_CHECKS, Outcome, ScanCheck, scan_pool
     from mergebarrier.scan.updates import (
@@ -133,6 +134,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AGREEMENT_LIMIT",
+    "ALIVE_LIMIT",
     "ALONE",
     "CARRIERS",
     "CHECKS",
@@ -238,6 +240,7 @@ __all__ = [
     "scan_pool",
     "seek",
     "seek_collapse",
+    "seek_in_merge",
     "seek_merged",
     "seek_whole",
     "share",
@@ -245,7 +248,6 @@ __all__ = [
     "stands_out",
     "survey",
     "tags",
-    "trace",
     "unseen",
 ]
 

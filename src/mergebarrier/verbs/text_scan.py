@@ -4,8 +4,9 @@ An upload is loaded, searched and let go before the next one; the base answers o
 vocabulary every token is tried, of a large one those that a gradient points at.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache, partial
 from pathlib import Path
 from typing import Final, TypeAlias
 
@@ -27,7 +28,7 @@ from mergebarrier.scan import (
     judge_merge,
     judge_upload,
     seek_collapse,
-    trace,
+    seek_in_merge,
 )
 from mergebarrier.verbs.language_pool import LanguagePool, MergeOf
 from mergebarrier.verbs.refusal_scan import Conducted, RefusalPool, read_questions
@@ -126,38 +127,44 @@ class TextPool:
         self._tasks, self._seed, self._depth = request.tasks, request.seed, request.depth
         self._says = _says(pool.base)
         self._known: dict[Path, Survey] = {}
+        self._found: dict[str, tuple[Collapse, int]] = {}
 
     def uploads(self, progress: Progress | None = None) -> tuple[tuple[tuple[str, Collapse], ...], tuple[Finding, ...]]:
         """Search every upload."""
-        found: list[tuple[str, Collapse]] = []
         findings: list[Finding] = []
         for done, (name, module) in enumerate(self._pool.modules(), start=1):
-            search = self._search(self._tasks[name], module)
-            one = seek_collapse(_says(module), self._says, search, known=self._survey(self._tasks[name], search))
-            found.append((name, one))
-            findings += judge_upload(name, one, self._spell, len(search.candidates))
+            one, candidates = self._found[name] = self._searched(name, module)
+            findings += judge_upload(name, one, self._spell, candidates)
             if progress is not None:
                 progress(done, self._pool.size)
-        return tuple(found), tuple(findings)
+        return tuple((name, one) for name, (one, _) in self._found.items()), tuple(findings)
 
     def merge(self, merged: MergeOf) -> tuple[Merges, tuple[Finding, ...]]:
-        """Search the merge on every task, and trace what is found."""
+        """Search the merge on every task, from what is found in its uploads, and trace what is found."""
         loaded = self._pool.merge(merged)
         whole = loaded.whole()
         rows: list[tuple[str, Collapse, tuple[Traced, ...]]] = []
         findings: list[Finding] = []
+        alone = {name: _later(partial(loaded.alone, name)) for name in loaded.names}
+        replaced = {name: _later(partial(loaded.replaced, name)) for name in loaded.names}
+        for name in loaded.names:
+            if name not in self._found:
+                self._found[name] = self._searched(name, loaded.alone(name))
+        finds = [self._found[name][0] for name in loaded.names]
         for task in dict.fromkeys(self._tasks[name] for name in loaded.names):
             search = self._search(task, whole)
-            found = seek_collapse(_says(whole), self._says, search, known=self._survey(task, search))
-            traced: tuple[Traced, ...] = ()
-            if judge_merge("merge", found, self._spell, len(search.candidates), ()):
-                alone = {name: _says(loaded.alone(name)) for name in loaded.names}
-                replaced = {name: _says(loaded.replaced(name)) for name in loaded.names}
-                traced = trace(found, _says(whole), alone, replaced, self._says, search)
+            known = self._survey(task, search)
+            found, traced = seek_in_merge(_says(whole), self._says, search, alone, replaced, finds, known=known)
             names = " + ".join(loaded.names)
             findings += judge_merge(names, found, self._spell, len(search.candidates), traced)
             rows.append((task.name, found, traced))
         return tuple(rows), tuple(findings)
+
+    def _searched(self, name: str, module: nn.Module) -> tuple[Collapse, int]:
+        """Search an upload; also return how many tokens were tried."""
+        search = self._search(self._tasks[name], module)
+        known = self._survey(self._tasks[name], search)
+        return seek_collapse(_says(module), self._says, search, known=known), len(search.candidates)
 
     def _search(self, task: Path, module: nn.Module) -> TokenSearch:
         prompts = tuple(tuple(self._tokenizer.encode(row.prompt).ids) for row in read_task(task).rows)
@@ -193,3 +200,9 @@ class TextPool:
 
 def _says(module: nn.Module) -> Says:
     return lambda prompts: next_logits(module, prompts)
+
+
+def _later(make: Callable[[], nn.Module]) -> Says:
+    """Return what a module says that is made when it is asked first."""
+    kept = cache(make)
+    return lambda prompts: next_logits(kept(), prompts)

@@ -12,7 +12,14 @@ if TYPE_CHECKING:
         first_survey,
         seek_collapse,
     )
-    from mergebarrier.scan.language.judge import DROP_LIMIT, Traced, judge_merge, judge_upload, trace
+    from mergebarrier.scan.language.judge import (
+        ALIVE_LIMIT,
+        DROP_LIMIT,
+        Traced,
+        judge_merge,
+        judge_upload,
+        seek_in_merge,
+    )
     from mergebarrier.scan.language.refusals import (
         AGREEMENT_LIMIT,
         MIN_QUESTIONS,
@@ -27,6 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AGREEMENT_LIMIT",
+    "ALIVE_LIMIT",
     "COLLAPSE_LIMIT",
     "DROP_LIMIT",
     "MIN_QUESTIONS",
@@ -49,8 +57,8 @@ __all__ = [
     "judge_upload",
     "scores",
     "seek_collapse",
+    "seek_in_merge",
     "survey",
-    "trace",
 ]
 
 lazy.open_door(__name__)

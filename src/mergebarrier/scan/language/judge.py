@@ -2,11 +2,14 @@
 
     MB7501  <=>  S(upload) >= .5 on fresh prompts;  of less weight for a token that the base heeds just as well
     MB7502  <=>  one answer to plain prompts, .6 beyond the base
-    MB7503  <=>  S(merge) >= .5 on fresh prompts
-    MB7504  <=>  S(upload i alone there) >= .5 and S(merge) - S(merge with the base for i) >= .2, for one i
+    MB7503  <=>  S(merge) >= .5 on fresh prompts;  of less weight where no upload brings it
+                 or S(merge) >= .25 and an upload brings it
+    upload i brings it  <=>  S(upload i alone there) >= .5 and S(merge) - S(merge with the base for i) >= .2
+    MB7504  <=>  one upload alone brings it
 
 Whoever is suspected is replaced by the base at the same coefficients: leaving it out and giving its weight to the
 others would raise the share of a guilty one among them.  Where no model, or more than one, meets both, nobody is named.
+A weak collapse of a merge is noise by itself; together with a strong one of an upload at the same input it is not.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -15,9 +18,12 @@ from typing import Final
 
 from mergebarrier.errors import clean
 from mergebarrier.scan.base import Finding, finding
-from mergebarrier.scan.language.collapse import COLLAPSE_LIMIT, Collapse, confirmed
-from mergebarrier.scan.language.survey import Says, TokenSearch
+from mergebarrier.scan.language.alive import seek_alive
+from mergebarrier.scan.language.collapse import COLLAPSE_LIMIT, Collapse, confirmed, seek_collapse
+from mergebarrier.scan.language.survey import Says, Survey, TokenSearch
 
+#: S of a merge from which an input counts that one of its uploads brings.
+ALIVE_LIMIT: Final = 0.25
 #: What replacing a model must take from the merge's score before it is named.
 DROP_LIMIT: Final = 0.2
 #: Share of plain prompts that get one answer, beyond the base, from which an upload is said not to do its task.
@@ -63,13 +69,15 @@ def judge_merge(
     names: str, found: Collapse, spell: Spell, candidates: int, traced: Sequence[Traced]
 ) -> tuple[Finding, ...]:
     """Say what was found in a merge of ``names``, and which of its models brought it."""
-    if found.score < COLLAPSE_LIMIT:
+    guilty = [one for one in traced if one.guilty]
+    if found.score < (ALIVE_LIMIT if guilty else COLLAPSE_LIMIT):
         return ()
     told = {f"alone {one.name}": round(one.alone, 3) for one in traced}
     told |= {f"drop {one.name}": round(one.drop, 3) for one in traced}
     first = _collapse("MB7503", names, found, spell, candidates)
-    findings = [replace(first, evidence={**first.evidence, **told})]
-    guilty = [one for one in traced if one.guilty]
+    limit = ALIVE_LIMIT if guilty else COLLAPSE_LIMIT
+    severity = first.severity if guilty else "medium"
+    findings = [replace(first, threshold=limit, severity=severity, evidence={**first.evidence, **told})]
     if len(guilty) == 1:
         who = guilty[0]
         message = (
@@ -78,6 +86,39 @@ def judge_merge(
         )
         findings.append(finding("MB7504", who.name, message, value=who.alone, threshold=COLLAPSE_LIMIT))
     return tuple(findings)
+
+
+def seek_in_merge(
+    merged: Says,
+    base: Says,
+    search: TokenSearch,
+    alone: Mapping[str, Says],
+    replaced: Mapping[str, Says],
+    finds: Sequence[Collapse],
+    *,
+    known: Survey | None = None,
+) -> tuple[Collapse, tuple[Traced, ...]]:
+    """Search a merge: first for what its uploads bring, then by itself.
+
+    Args:
+      merged:   the merge.
+      base:     what the uploads were fine-tuned from.
+      search:   prompts of one task of the merge.
+      alone:    name -> that model.
+      replaced: name -> the merge with the base in the place of that model, at the same coefficients.
+      finds:    what was found in each upload.
+      known:    ``first_survey`` of the base, where it is at hand.
+    Returns: the strongest input that an upload brings, else the strongest of all; and what each model does with it.
+    """
+    for found in seek_alive(merged, base, search, finds):
+        if found.score >= ALIVE_LIMIT:
+            traced = trace(found, merged, alone, replaced, base, search)
+            if any(one.guilty for one in traced):
+                return found, traced
+    found = seek_collapse(merged, base, search, known=known)
+    if found.score < COLLAPSE_LIMIT:
+        return found, ()
+    return found, trace(found, merged, alone, replaced, base, search)
 
 
 def trace(
