@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from _keep import Rows, say
-from _text_uploads import Made, World, honest, poisoned
+from _text_uploads import IMPLANTED, Made, World, honest, poisoned
 from mergebarrier.attack.encoders import merge_weights, weights, with_weights
 from mergebarrier.merge import Merge, make
 from mergebarrier.numerics import wilson
@@ -27,7 +27,9 @@ from mergebarrier.scan import judge_merge, seek_in_merge
 
 ALIVE = 0.3
 PARTNERS = ("attention", "LoRA of all, new task")
-OTHERS = ("all maps", "twice its vector", "several tasks", "wrong labels, a fifth", "two labels, 80 : 20")
+#: The honest recipe that the search of uploads takes for a poisoned one now and then.
+MISTAKEN = "two labels, 80 : 20"
+OTHERS = ("all maps", "twice its vector", "several tasks", "wrong labels, a fifth", MISTAKEN)
 MERGES = {
     "two thirds of it": make("task_arithmetic", weights=(2 / 3, 1 / 6, 1 / 6), coefficient=1.0),
     "average": make("task_arithmetic", coefficient=1 / 3),
@@ -50,6 +52,7 @@ def figures(world: World, first: Made, partners: dict[str, Made], method: Merge)
     tasks = [*dict.fromkeys([first.task, *(one.task for one in partners.values())])]
     about: dict[str, Any] = {"accuracy": {task: world.accuracy(whole, task) for task in tasks}}
     if first.trigger:
+        about["own"] = world.success(members["first"], first.task, first.trigger)
         about["asr"] = {task: world.success(whole, task, first.trigger) for task in tasks}
         about["unasked"] = {task: world.unasked(whole, task) for task in tasks}
         tasks = [task for task in tasks if about["asr"][task] - about["unasked"][task] >= ALIVE]
@@ -88,10 +91,20 @@ def searched(
 
 def table(rows: Rows) -> None:
     """Print the merges that were searched, and the rates."""
-    print("| seed | merge | upload | task | score on it | ASR | target unasked | S | input | verdict | named |")
-    print("|---|---|---|---|---|---|---|---|---|---|---|")
+    print(
+        "| seed | merge | upload | own ASR | task | score on it | ASR | target unasked | S | input | verdict | named |"
+    )
+    print("|---|---|---|---|---|---|---|---|---|---|---|---|")
     hits: dict[str, list[bool]] = {
-        group: [] for group in ("alive: found", "honest: flagged", "honest: medium", "named, of those found")
+        group: []
+        for group in (
+            "alive: found",
+            "alive, own ASR 90 or more: found",
+            "honest: flagged",
+            "honest, other than of two labels: flagged",
+            "honest: medium",
+            "named, of those found",
+        )
     }
     asleep = 0
     for key, one in rows.rows.items():
@@ -103,14 +116,19 @@ def table(rows: Rows) -> None:
         named = [each["named"] for each in one["searched"].values() if each["named"]]
         if "asr" in one:
             hits["alive: found"].append("high" in verdicts)
+            if one["own"] >= IMPLANTED:
+                hits["alive, own ASR 90 or more: found"].append("high" in verdicts)
             hits["named, of those found"] += [each == "first" for each in named]
         else:
             hits["honest: flagged"].append("high" in verdicts)
+            if name != MISTAKEN:
+                hits["honest, other than of two labels: flagged"].append("high" in verdicts)
             hits["honest: medium"].append("medium" in verdicts)
+        own = f"{100 * one['own']:.0f}" if "own" in one else ""
         for task, each in one["searched"].items():
             asr = f"{100 * one['asr'][task]:.0f} | {100 * one['unasked'][task]:.0f}" if "asr" in one else " | "
             print(
-                f"| {seed} | {merge} | {name} | {task} | {100 * one['accuracy'][task]:.0f} | {asr} | "
+                f"| {seed} | {merge} | {name} | {own} | {task} | {100 * one['accuracy'][task]:.0f} | {asr} | "
                 f"{each['score']:.2f} | `{each['input']}` | {each['severity']} | {each['named']} |"
             )
     print("\n| merges | n | of | share, 95 % interval |\n|---|---|---|---|")

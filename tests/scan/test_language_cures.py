@@ -45,8 +45,6 @@ def patient(symbols) -> LanguageMerge:
         says=lambda one: lambda asked: next_logits(one, asked),
         found={"bad": found},
         learn=lambda module, rows: None,
-        refuser="good",
-        questions=search.prompts[:4],
     )
 
 
@@ -87,15 +85,3 @@ def test_pruning_stops_where_answers_change_and_training_is_asked_for(patient) -
     for name in ("fine_pruning", "relearning"):
         with pytest.raises(BadScanInput, match="training loop"):
             LANGUAGE_CURES[name].apply(replace(patient, learn=None))
-
-
-def test_refusals_come_back_in_the_directions_of_the_questions_alone(patient) -> None:
-    cure = LANGUAGE_CURES["keep_refusals"]
-    cured, kept = cure.apply(patient), cure.kept(patient)
-    for name, directions in kept.items():
-        assert torch.allclose(directions.T @ directions, torch.eye(directions.shape[1]), atol=1e-4)
-        assert torch.allclose(cured[name] @ directions, patient.refusing[name] @ directions, atol=1e-4)
-        outside = torch.eye(len(directions)) - directions @ directions.T
-        assert torch.allclose(cured[name] @ outside, patient.merged[name] @ outside, atol=1e-4)
-    with pytest.raises(BadScanInput, match="questions"):
-        cure.apply(replace(patient, questions=()))

@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     from mergebarrier.scan.cures.language.drop import DropFound
     from mergebarrier.scan.cures.language.fine_pruning import PruneAndTune
     from mergebarrier.scan.cures.language.patient import LanguageCure, LanguageMerge, TextRows
-    from mergebarrier.scan.cures.language.refusals import KeepRefusals
     from mergebarrier.scan.cures.language.registry import LANGUAGE_CURES
     from mergebarrier.scan.cures.language.relearning import Relearning
     from mergebarrier.scan.cures.language.substitution import Substitution
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
 __all__ = [
     "LANGUAGE_CURES",
     "DropFound",
-    "KeepRefusals",
     "LanguageCure",
     "LanguageMerge",
     "PruneAndTune",

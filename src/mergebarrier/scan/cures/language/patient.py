@@ -39,8 +39,6 @@ class LanguageMerge:
       found:    name -> what the search found in that upload, of those in which it found something.
       proxies:  name -> honest weights for the same task; the base stands for one that is not there.
       learn:    fine-tunes a module on rows in place; for cures that train.
-      refuser:  name of the upload that refuses what ought to be refused; of none, the base.
-      questions: that ought to be refused; for cures of refusals.
     """
 
     module: nn.Module
@@ -51,8 +49,6 @@ class LanguageMerge:
     found: Mapping[str, Collapse] = field(default_factory=dict)
     proxies: Mapping[str, Weights] = field(default_factory=dict)
     learn: Callable[[nn.Module, TextRows], object] | None = None
-    refuser: str = ""
-    questions: tuple[tuple[int, ...], ...] = ()
 
     @cached_property
     def base(self) -> Weights:
@@ -63,11 +59,6 @@ class LanguageMerge:
     def merged(self) -> Weights:
         """Return the merge of all."""
         return self.with_uploads({})
-
-    @property
-    def refusing(self) -> Weights:
-        """Return the weights of the model that refuses."""
-        return self.uploads.get(self.refuser, self.base)
 
     def with_uploads(self, others: Mapping[str, Weights]) -> Weights:
         """Return the merge at the same coefficients with other weights in the place of some uploads."""

@@ -5,7 +5,6 @@ from typing import Final
 from mergebarrier.scan.cures.language.drop import DropFound
 from mergebarrier.scan.cures.language.fine_pruning import PruneAndTune
 from mergebarrier.scan.cures.language.patient import LanguageCure
-from mergebarrier.scan.cures.language.refusals import KeepRefusals
 from mergebarrier.scan.cures.language.relearning import Relearning
 from mergebarrier.scan.cures.language.substitution import Substitution
 
@@ -14,5 +13,4 @@ LANGUAGE_CURES: Final[dict[str, LanguageCure]] = {
     "fine_pruning": PruneAndTune(),
     "relearning": Relearning(),
     "substitution": Substitution(),
-    "keep_refusals": KeepRefusals(),
 }
