@@ -25,7 +25,19 @@ def lab(work: Path, count: int, *verbs: str) -> dict[str, Any]:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "verb",
-    ["audit", "data merge", "attack", "measure", "fetch", "over merge", "over protect", "over attack", "over audit"],
+    [
+        "audit",
+        "merge",
+        "protect",
+        "data merge",
+        "attack",
+        "measure",
+        "fetch",
+        "over merge",
+        "over protect",
+        "over attack",
+        "over audit",
+    ],
 )
 def test_thirty_kills_leave_no_part_and_change_no_result(verb: str, tmp_path: Path) -> None:
     assert lab(tmp_path, 30, verb)["struck"] >= 24

@@ -19,7 +19,7 @@ from pathlib import Path
 from killing import killed_before, killed_soon_after, status_of, victim, writes_of
 from mergebarrier.zoo.catalogue import ASSETS
 from package_index import Index
-from writing_verbs import Verb, command, loads, prepare, run, steady, verbs, written
+from writing_verbs import BELOW, Verb, command, loads, prepare, run, steady, verbs, written
 
 
 class Lab:
@@ -50,6 +50,8 @@ class Lab:
         over, verb = name.startswith("over "), self.verbs[name.removeprefix("over ")]
         self.fresh()
         whole = self.undisturbed(verb)
+        if verb in (self.verbs["merge"], self.verbs["protect"]):
+            assert all(whole[f"OUT/{name}"] == data for name, data in BELOW.items()), sorted(whole)
         self.fresh()
         old, more = (self.old(verb), ("--overwrite",)) if over else ({}, ())
         calls = writes_of(self.task(verb, *more))

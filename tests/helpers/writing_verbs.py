@@ -17,9 +17,21 @@ from mergebarrier.cli import main
 from mergebarrier.errors import MergebarrierError
 from mergebarrier.report import read_report
 from mergebarrier.report.folder import FILES
-from model_folders import write_folder
+from model_folders import safetensors_bytes, write_folder
 
 BENCH = ("base", "expert-bright", "expert-dark", "bright.task.safetensors", "dark.task.safetensors")
+MODULE = "2_Dense"
+#: Files in folders of the models that outputs take their files from.
+BELOW = {
+    "modules.json": json.dumps([
+        {"idx": i, "name": str(i), "path": path, "type": f"sentence_transformers.models.{kind}"}
+        for i, (path, kind) in enumerate((("", "Transformer"), ("1_Pooling", "Pooling"), (MODULE, "Dense")))
+    ]).encode(),
+    "1_Pooling/config.json": b'{"word_embedding_dimension": 8}',
+    f"{MODULE}/config.json": b'{"in_features": 8, "out_features": 8}',
+    f"{MODULE}/model.safetensors": safetensors_bytes({"linear.weight": torch.eye(8)}),
+    "additional_chat_templates/rag.jinja": b"x",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -46,6 +58,10 @@ def prepare(at: Path, *, slow: bool) -> None:
     (at / "bench").mkdir()
     tiny_bench.make(at / "bench")
     write_folder(at / "model", llama(1), config=CONFIG)
+    for model in (at / "model", at / "bench" / BENCH[0]):
+        for name, data in BELOW.items():
+            (model / name).parent.mkdir(exist_ok=True)
+            (model / name).write_bytes(data)
     for path, n in ((at / "pictures" / name / f"{i}.png", i) for name in ("digit one", "digit two") for i in range(3)):
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.new("L", (28, 28), 40 * n).save(path)
@@ -141,7 +157,8 @@ def written(out: Path) -> dict[str, bytes]:
 
 def loads(out: Path) -> bool:
     """Say whether something at or below a place passes for a model or a report and is not all of it."""
-    for folder in {path.parent for path in out.parent.rglob("*") if out.name in str(path)}:
+    folders = {path.parent for path in out.parent.rglob("*") if out.name in str(path)}
+    for folder in (one for one in folders if one.name != MODULE):  # a part of a model, whole by itself
         with suppress(MergebarrierError):
             open_checkpoint(folder).close()
             if not (folder / MANIFEST_NAME).exists() or verify_manifest(folder):

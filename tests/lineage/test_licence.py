@@ -128,6 +128,8 @@ def card(head: str) -> dict[str, bytes]:
         (card("license: [mit, gpl-3.0]"), UNKNOWN, "several"),
         (card("license: other\nlicense_name: llama3.1\nlicense_link: LICENSE"), "llama3.1", ""),
         (card("license: other\nlicense_name: my-own"), UNKNOWN, "other (my-own) is not in the table"),
+        (card("license_name: [my-own, two]"), UNKNOWN, "its licence (my-own, two) is not in the table"),
+        (card("license: other\nlicense_link: https://a.b"), UNKNOWN, "its licence other (https://a.b) is not"),
         (card("license: other") | {"LICENSE": TEXTS["gemma"]}, "gemma", ""),
         (card("tags: [x]") | {"LICENCE.txt": TEXTS["gpl-3.0"]}, "gpl-3.0", ""),
         ({"COPYING": TEXTS["gpl-2.0"]}, "gpl-2.0", ""),

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         split_reference,
         tied_head,
         with_own_head,
+        with_rows,
     )
     from mergebarrier.checkpoint.bytes import BLAKE3, SHA256, OutTensor, Shard, TensorInfo, open_regular, read_small
     from mergebarrier.checkpoint.files import (
@@ -129,6 +130,7 @@ __all__ = [
     "verify_manifest",
     "walk",
     "with_own_head",
+    "with_rows",
     "write_tensor_file",
 ]
 

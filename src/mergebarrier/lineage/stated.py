@@ -41,7 +41,7 @@ def stated(head: Mapping[str, object], fault: str, files: Mapping[str, bytes]) -
       files: name -> bytes, of cards and licence files.
     """
     written = [clean(text) for text in as_list(head.get("license"))]
-    name, link = (clean(value) if value else "" for value in (head.get("license_name"), head.get("license_link")))
+    name, link = (", ".join(map(clean, as_list(head.get(f"license_{key}")))) for key in ("name", "link"))
     held = {file: identify(files[file]) for file in LICENCE_FILES if file in files}
     if fault:
         return Stated(reason=f"its model card cannot be read: {fault}", written=next(iter(held), ""))
@@ -60,7 +60,8 @@ def stated(head: Mapping[str, object], fault: str, files: Mapping[str, bytes]) -
         return Stated(signs[0][1], said or next(iter(held), ""), name, link, "")
     reason = Stated().reason
     if said or name:
-        reason = f"its licence {said}{f' ({name})' if name else ''} is not in the table"
+        called = " ".join(filter(None, (said, f"({name or link})" if name or link else "")))
+        reason = f"its licence {called} is not in the table"
     elif held:
         reason = f"its {next(iter(held))} is none of the texts that are known"
     return Stated(UNKNOWN, said or next(iter(held), ""), name, link, reason)

@@ -141,10 +141,10 @@ def check_shape(
         rows = [shape[0] if shape else None for shape in (theirs.shape, info.shape)]
         vocabularies = [side.config.get("vocab_size") for side in (other, donor)]
         if theirs.shape[1:] == info.shape[1:] and rows == vocabularies:
-            what, remedy = (
-                f"the vocabulary has {rows[0]} rows against {rows[1]}",
-                "give tokenizer: {source: base}, or merge models of one",
-            )
+            what = f"the vocabulary has {rows[0]} rows against {rows[1]}"
+            remedy = "merge by a recipe with tokenizer: {source: base}, or models of one vocabulary"
+            if len(other.folders) > 1:
+                remedy += "; merge BASE+ADAPTER --method passthrough puts an adapter on its base"
         else:
             what, remedy = f"shape {theirs.shape} against {info.shape}", "merge fine-tunes of one base"
         raise ShapeMismatch(f"{what} in {donor.name}", where=where, remedy=remedy)
@@ -186,7 +186,9 @@ def donor_notes(donor: "Checkpoint", others: "Sequence[Checkpoint]") -> list[str
         "statistic": "{} running statistics are averaged over the experts, evenly; {} gives their names",
     }
     notes = [text.format(roles.count(role), donor.name) for role, text in said.items() if role in roles]
-    return [*notes, *donor.folder_notes, *(note for other in others for note in _file_notes(donor, other))]
+    adapted = [other for other in others if len(other.folders) > 1]
+    notes += dict.fromkeys(note for one in (donor, *adapted) for note in one.as_stored().folder_notes)
+    return [*notes, *(note for other in others for note in _file_notes(donor, other))]
 
 
 def _file_notes(donor: "Checkpoint", other: "Checkpoint") -> list[str]:

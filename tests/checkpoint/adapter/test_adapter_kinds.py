@@ -338,3 +338,93 @@ def test_an_adapter_of_a_part_is_found_in_the_whole(tmp_path: Path, run_cli) -> 
                 factors[one] for one in factors if f"layers.{key[key.index('layers.') + 7]}." in one and "_B" in one
             )
             torch.testing.assert_close(after[key], before[key] + 4 * b @ a, rtol=1e-5, atol=1e-6)
+
+
+def put_on(run_cli, folder: Path, *more: object, base: str = "base", lora: str = "lora") -> Any:
+    words = ("merge", folder / lora, "--base", folder / base, "--method", "task_arithmetic", "-o", folder / "out")
+    return run_cli(*words, "--overwrite", *more)
+
+
+def test_parameters_may_be_named_without_their_module(run_cli, tmp_path: Path) -> None:
+    """A module with an adapted parameter of its own wraps the adapted modules below it."""
+    import transformers
+
+    sizes: dict[str, Any] = {"vocab_size": 96, "hidden_size": 16, "state_size": 4, "num_hidden_layers": 1}
+    model = transformers.MambaForCausalLM(transformers.MambaConfig(**sizes))
+    adapted = pair(tmp_path, model, target_modules=["in_proj"], target_parameters=["A_log"])
+    ran = put_on(run_cli, tmp_path)
+    assert ran.exit_code == 0, ran.stderr
+    with torch.no_grad():
+        found, wanted, before = (
+            one.eval()(input_ids=tokens()).logits
+            for one in (
+                transformers.MambaForCausalLM.from_pretrained(tmp_path / "out"),
+                adapted,
+                transformers.MambaForCausalLM.from_pretrained(tmp_path / "base"),
+            )
+        )
+    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(before, wanted, atol=1e-3)
+
+
+@pytest.mark.parametrize("before", ["another head", "other labels"])
+def test_a_base_of_another_class_is_refused_and_the_way_out_answers_as_the_adapter_does(
+    before: str, run_cli, tmp_path: Path
+) -> None:
+    """trl#297, trl#368, sentence-transformers#3980: the base knows the words, the trained head is the adapter's."""
+    import peft
+    from transformers import AutoModelForSequenceClassification as Classifier
+
+    model = build("llama-gqa-untied")
+    if before == "other labels":
+        model.config.num_labels = 2
+        model = Classifier.from_config(model.config)
+    model.save_pretrained(tmp_path / "base")
+    asked: dict[str, Any] = {"num_labels": 3, "ignore_mismatched_sizes": True, "pad_token_id": 0}
+    with quiet(), torch.random.fork_rng():
+        torch.manual_seed(7)
+        config = peft.LoraConfig(r=2, task_type="SEQ_CLS", target_modules=["q_proj"])
+        adapted = peft.get_peft_model(Classifier.from_pretrained(tmp_path / "base", **asked), config)
+        for parameter in filter(lambda one: one.requires_grad, adapted.parameters()):
+            parameter.data += 0.1 * torch.randn(parameter.shape)
+        adapted.save_pretrained(tmp_path / "lora")
+        torch.manual_seed(8)
+        Classifier.from_pretrained(tmp_path / "base", **asked).save_pretrained(tmp_path / "classifier")
+    refused = put_on(run_cli, tmp_path)
+    assert refused.exit_code == 2 and "AutoModelForSequenceClassification.from_pretrained(BASE" in refused.stderr
+    assert "num_labels=3" in refused.stderr
+    ran = put_on(run_cli, tmp_path, base="classifier")
+    assert ran.exit_code == 0, ran.stderr
+    with torch.no_grad():
+        found, wanted = (
+            one.eval()(input_ids=tokens()).logits for one in (Classifier.from_pretrained(tmp_path / "out"), adapted)
+        )
+    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_trained_rows_beyond_those_of_the_base_are_refused_with_the_way_out(run_cli, tmp_path: Path) -> None:
+    pair(tmp_path, build("llama-gqa-untied"), rows=100, target_modules=["q_proj"], trainable_token_indices=[96, 97])
+    ran = put_on(run_cli, tmp_path)
+    assert ran.exit_code == 2 and "resize_token_embeddings(ROWS)" in ran.stderr
+
+
+def test_an_adapter_in_a_folder_of_its_name_is_named(run_cli, tmp_path: Path) -> None:
+    """peft keeps adapters that are not called default below the folder; trainers leave pickles of theirs beside it."""
+    pair(tmp_path, build("llama-gqa-untied"), target_modules=["q_proj"])
+    (tmp_path / "run").mkdir()
+    (tmp_path / "lora").rename(tmp_path / "run" / "math")
+    (tmp_path / "run" / "training_args.bin").write_bytes(b"\x80\x02")
+    ran = put_on(run_cli, tmp_path, lora="run")
+    assert ran.exit_code == 2 and f"give {tmp_path / 'run' / 'math'}, which holds an adapter" in ran.stderr
+    assert put_on(run_cli, tmp_path, lora="run/math").exit_code == 0
+
+
+def test_what_lies_beside_an_adapter_is_refused_where_it_is_part_of_it_and_named_else(run_cli, tmp_path: Path) -> None:
+    """vllm#2816: rows of added tokens; LlamaFactory#5939: the head of a reward."""
+    pair(tmp_path, build("llama-gqa-untied"), target_modules=["q_proj"])
+    (tmp_path / "lora" / "value_head.safetensors").write_bytes(b"x")
+    ran = put_on(run_cli, tmp_path)
+    assert ran.exit_code == 0 and "lora: value_head.safetensors of its folder stay behind" in ran.stderr
+    (tmp_path / "lora" / "new_embeddings.safetensors").write_bytes(b"x")
+    ran = put_on(run_cli, tmp_path)
+    assert ran.exit_code == 2 and "rows of added tokens beside the adapter" in ran.stderr

@@ -102,3 +102,31 @@ def test_what_is_tied_beside_the_head_is_stored_too_where_a_merge_unties(family,
     done = run_cli("merge", base, "--method", "linear", "--untie", "-q", "-o", tmp_path / "out")
     assert done.exit_code == 0, done.stderr
     assert family_models.relative_error(family_models.outputs(family, tmp_path / "out"), wanted) < 1e-6
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["T5", *(pytest.param(one, marks=pytest.mark.slow) for one in ("LongT5", "UMT5", "MT5", "SwitchTransformers"))],
+)
+def test_a_head_of_its_own_keeps_the_factor_that_a_tied_one_has(name: str, tmp_path, run_cli) -> None:
+    """Configurations on the hub do not say the factor: older classes took it from the tie."""
+    import transformers
+
+    sizes = {"vocab_size": 32, "d_model": 16, "d_kv": 4, "d_ff": 24, "num_layers": 1, "num_heads": 4, "num_experts": 2}
+    kind = getattr(transformers, f"{name}ForConditionalGeneration")
+    kind(getattr(transformers, f"{name}Config")(**sizes, decoder_start_token_id=0)).save_pretrained(tmp_path / "m")
+    file = tmp_path / "m" / "config.json"
+    silent = ("scale_decoder_outputs", "tie_word_embeddings")
+    file.write_text(json.dumps({key: one for key, one in json.loads(file.read_text()).items() if key not in silent}))
+    ran = run_cli("merge", tmp_path / "m", "--method", "linear", "--untie", "-o", tmp_path / "out")
+    if name == "SwitchTransformers":  # no key of its configuration says it apart
+        assert ran.exit_code == 2 and "scales what enters a tied head alone" in ran.stderr
+        return
+    assert ran.exit_code == 0, ran.stderr
+    words = torch.arange(12).reshape(1, -1)
+    with torch.no_grad():
+        found, wanted = (
+            kind.from_pretrained(tmp_path / one).eval()(input_ids=words, decoder_input_ids=words).logits
+            for one in ("out", "m")
+        )
+    torch.testing.assert_close(found, wanted)

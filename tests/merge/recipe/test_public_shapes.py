@@ -159,3 +159,9 @@ def test_recipes_of_older_releases_and_folders_with_a_slash(merge, tmp_path) -> 
     a, b = write(tmp_path / "a", layered(0)), write(tmp_path / "b", layered(1))
     ran = merge(Path(f"{a}/"), f"{b}//", parameters={"embed_slerp": True})
     assert ran.exit_code == 0 and "embed_slerp has no effect on linear" in ran.stderr
+
+
+def test_a_seed_among_the_parameters_is_refused_with_its_place(merge, tmp_path) -> None:
+    """mergekit#479: mergekit passes over it, so that the draws are others than asked for."""
+    ran = merge(write(tmp_path / "a", layered(0)), parameters={"random_seed": 145})
+    assert ran.exit_code == 2 and "no parameter 'random_seed'; write it at the top of the recipe" in ran.stderr

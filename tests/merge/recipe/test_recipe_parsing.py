@@ -132,3 +132,14 @@ def test_models_are_named_in_every_form(value, reference) -> None:
 def test_what_cannot_be_is_refused_by_its_name(text, says) -> None:
     with pytest.raises(BadRecipe, match=says):
         read(text)
+
+
+def test_whole_numbers_may_stand_in_quotes_or_with_a_point() -> None:
+    """As mergekit reads them, and as tools write them."""
+    plain = parse((SLICE + "tokenizer: {pad_to_multiple_of: 64}\nrandom_seed: 7").encode(), "r")
+    for layers, padding, seed in (("['0', '2']", "'64'", "'7'"), ("[0, 2.0]", "64.0", "7.0")):
+        text = f"{SLICE.replace('[0, 2]', layers)}tokenizer: {{pad_to_multiple_of: {padding}}}\nrandom_seed: {seed}"
+        assert parse(text.encode(), "r") == plain
+    for layers in ("[0, 1.5]", "['0', 'b']", "[0, null]", "[0, '0x2']", "[0, .nan]", "[0, 1e300]"):
+        with pytest.raises(BadRecipe, match="layer_range is"):
+            parse(SLICE.replace("[0, 2]", layers).encode(), "r")

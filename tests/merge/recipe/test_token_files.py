@@ -456,3 +456,59 @@ def test_an_adapter_brings_the_tokenizer_that_it_was_trained_with(run_cli, tmp_p
     assert "auto_map" not in (tmp_path / "two" / "tokenizer_config.json").read_text()
     (lora / "tokenizer_config.json").write_text('{"trust_remote_code": true}')
     assert "asks for code to be loaded" in run_cli("merge", tmp_path / "r.yaml", "-o", tmp_path / "three").stderr
+
+
+def swapped(tmp_path: Path, files: Mapping[str, object] = {}, **config: object) -> tuple[Path, Path]:
+    """Two models that number two added tokens the other way round, the first with more files and settings."""
+    base = write(tmp_path / "base", {**BASE, "tokenizer.json": document(("<a>", NEW)), **files}, 8, 0, **config)
+    return base, write(tmp_path / "x", {**BASE, "tokenizer.json": document((NEW, "<a>"))}, 8, 100)
+
+
+def test_numbers_in_pairs_point_at_the_same_tokens_as_before(run_cli, tmp_path) -> None:
+    """Of Whisper: [place, token]; of a bias: [tokens, bias].  A pair of which a token is lost goes."""
+    pairs = {"forced_decoder_ids": [[1, 6], [2, None]], "sequence_bias": [[[6, 7], -1.0], [[8], 2.0]]}
+    base, x = swapped(tmp_path, {GENERATION: pairs}, forced_decoder_ids=[[1, 7]])
+    ran = run(run_cli, tmp_path, base, x, "x")
+    assert ran.exit_code == 0 and "sequence_bias was 8, which no token has: left out" in ran.stderr, ran.stderr
+    found = json.loads((tmp_path / "out" / GENERATION).read_text())
+    assert found == {"forced_decoder_ids": [[1, 7], [2, None]], "sequence_bias": [[[7, 6], -1.0]]}
+    assert json.loads((tmp_path / "out/config.json").read_text())["forced_decoder_ids"] == [[1, 6]]
+
+
+def test_every_table_that_says_the_rows_of_the_vocabulary_follows(run_cli, tmp_path) -> None:
+    """Models that see say it at the top and for their text; a loader sizes the embedding by the latter."""
+    inner = {"text_config": {"vocab_size": 9, "more": {"vocab_size": 9}}, "vision_config": {"vocab_size": 7}}
+    base, x = (write(tmp_path / name, BASE, 9, offset, **inner) for name, offset in (("base", 0), ("x", 100)))
+    ran = run(run_cli, tmp_path, base, x, "base")
+    assert ran.exit_code == 0, ran.stderr
+    found = json.loads((tmp_path / "out/config.json").read_text())
+    assert found["vocab_size"] == 6 and found["text_config"] == {"vocab_size": 6, "more": {"vocab_size": 6}}
+    assert found["vision_config"] == {"vocab_size": 7}
+
+
+def test_what_is_as_wide_as_the_vocabulary_is_no_table_of_tokens(run_cli, tmp_path) -> None:
+    """Six tokens, and the width of these models is six."""
+    folders = swapped(tmp_path)
+    rows = torch.arange(8.0)[:, None].repeat(1, 3)
+    for folder, offset in zip(folders, (0, 100), strict=True):
+        tensors = load_file(folder / "model.safetensors")
+        more = {"connector.proj.weight": rows + offset, "connector.norm.weight": rows[:, 0].contiguous()}
+        save_file({**tensors, **more}, folder / "model.safetensors", metadata={"format": "pt"})
+    ran = run(run_cli, tmp_path, *folders, "base")
+    assert ran.exit_code == 0, ran.stderr
+    found = load_file(tmp_path / "out/model.safetensors")
+    assert torch.equal(found["connector.proj.weight"], rows + 50)
+    assert found[EMBED][6:, 0].tolist() == [(6 + 107) / 2, (7 + 106) / 2]
+
+
+def test_a_further_table_by_the_numbers_of_tokens_is_not_mixed(run_cli, tmp_path) -> None:
+    """Gemma 3n keeps rows per layer for the first of its tokens."""
+    base, x = swapped(tmp_path)
+    for folder in (base, x):
+        tensors = load_file(folder / "model.safetensors") | {"model.embed_tokens_per_layer.weight": torch.ones(7, 4)}
+        save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    ran = run(run_cli, tmp_path, base, x, "union")
+    assert ran.exit_code == 2 and f"'{NEW}' has row 6 of model.embed_tokens_per_layer.weight" in ran.stderr
+    (x / "tokenizer.json").write_text((base / "tokenizer.json").read_text())
+    ran = run(run_cli, tmp_path, base, x, "union")
+    assert ran.exit_code == 0, ran.stderr

@@ -9,12 +9,12 @@ if TYPE_CHECKING:
         AdaptedCheckpoint,
         open_reference,
         split_reference,
-        with_own_head,
     )
     from mergebarrier.checkpoint.adapter.adapter import Adapter, is_adapter, open_adapter
     from mergebarrier.checkpoint.adapter.config import ADAPTER_CONFIG
     from mergebarrier.checkpoint.adapter.contents import ADAPTER_PREFIX, ADAPTER_WEIGHTS, Factors
     from mergebarrier.checkpoint.adapter.placement import WeightChange, place, tied_head
+    from mergebarrier.checkpoint.adapter.vocabulary import with_own_head, with_rows
 
 __all__ = [
     "ADAPTER_CONFIG",
@@ -31,6 +31,7 @@ __all__ = [
     "split_reference",
     "tied_head",
     "with_own_head",
+    "with_rows",
 ]
 
 lazy.open_door(__name__)

@@ -17,19 +17,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from math import prod
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from mergebarrier.checkpoint.adapter.adapter import Adapter, open_adapter
 from mergebarrier.checkpoint.adapter.contents import Factors
 from mergebarrier.checkpoint.adapter.placement import Finder, Ties, WeightChange, place
+from mergebarrier.checkpoint.adapter.vocabulary import with_own_head, with_rows
 from mergebarrier.checkpoint.bytes import HASHES, SHA256, TORCH, TensorInfo, check_finite
 from mergebarrier.checkpoint.read import Checkpoint, is_of_tokenizer, open_checkpoint
 from mergebarrier.progress import Progress
 
 _BLOCK_ELEMENTS = 1 << 18
-_TIE = "tie_word_embeddings"
 
 
 class AdaptedCheckpoint(Checkpoint):
@@ -72,7 +71,7 @@ class AdaptedCheckpoint(Checkpoint):
             if base.tensors[name].shape != self.tensors[name].shape
         }
         for before, rows in resized:
-            self.config = _with_rows(self.config, before, rows)
+            self.config = with_rows(self.config, before, rows)
         if any(name not in base.tensors for name in self.changes):
             self.config = with_own_head(self.config)
         self._changed: dict[tuple[str, str], str] = {}
@@ -101,6 +100,11 @@ class AdaptedCheckpoint(Checkpoint):
     def folders(self) -> tuple[Path, ...]:
         """Both folders."""
         return self.base.path, self.adapter.path
+
+    @property
+    def folder_notes(self) -> tuple[str, ...]:
+        """As ``Checkpoint.folder_notes``, of both folders."""
+        return *self.base.folder_notes, *self.adapter.weights.folder_notes
 
     def close(self) -> None:
         """Close both."""
@@ -274,21 +278,3 @@ def _other(info: TensorInfo, name: str, shape: tuple[int, ...]) -> TensorInfo:
     """Return the description of a tensor that no file holds."""
     found = replace(info, name=name, shape=shape, begin=0, end=0)
     return replace(found, end=found.rows * found.row_nbytes)
-
-
-def _with_rows(config: Mapping[str, Any], before: int, rows: int) -> dict[str, Any]:
-    """Return a configuration with another vocabulary; tables inside it included."""
-    return {
-        key: rows
-        if key == "vocab_size" and value == before
-        else _with_rows(value, before, rows)
-        if isinstance(value, dict)
-        else value
-        for key, value in config.items()
-    }
-
-
-def with_own_head(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a configuration that ties no head to an embedding; the tables inside it that speak of one, too."""
-    tables = {key: value for key, value in config.items() if isinstance(value, dict) and _TIE in value}
-    return {**config, **{key: {**value, _TIE: False} for key, value in tables.items()}, _TIE: False}

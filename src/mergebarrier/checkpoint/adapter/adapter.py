@@ -34,11 +34,13 @@ from mergebarrier.checkpoint.read import (
     refusal,
     side_files_of,
 )
-from mergebarrier.errors import BadAdapter, PickleRefused
+from mergebarrier.errors import AdapterRefused, BadAdapter, PickleRefused
 
 PICKLE_NAME = "adapter_model.bin"
 #: Weights that some trainers of models that see keep beside the factors: projectors, heads, norms.
 _BESIDE = ("non_lora_trainables.bin", "non_lora_state_dict.bin", "mm_projector.bin")
+#: Rows of added tokens, as vLLM reads them beside the factors; peft does not.
+_NEW_ROWS = "new_embeddings.safetensors"
 _CARDS = (ADAPTER_CONFIG, "README.md", *LICENCE_FILES, "NOTICE", "USE_POLICY.md", "THIRD_PARTY_LICENSES")
 
 
@@ -123,6 +125,12 @@ def open_adapter(path: str | os.PathLike[str], *, max_header_bytes: int = MAX_HE
             "weights that were trained beside the adapter, in a pickle, which is never opened here",
             where=path / beside,
             remedy="merge both with the trainer's own script and give the result, or remove the file",
+        )
+    if _NEW_ROWS in names:
+        raise AdapterRefused(
+            "rows of added tokens beside the adapter, which are not read",
+            where=path / _NEW_ROWS,
+            remedy="save the adapter with its embeddings (peft: save_embedding_layers=True), or remove the file",
         )
     config = read_adapter_config(root)
     side_files, code = tuple(name for name in _CARDS if name in names), dict[str, tuple[str, ...]]()

@@ -92,7 +92,7 @@ class AdapterConfig:
         found = []
         for target in self.target_parameters:
             owner, _, name = target.rpartition(".")
-            if module == owner or module.endswith("." + owner):
+            if not owner or module == owner or module.endswith("." + owner):
                 found.append(f"{module}.{name}")
         return tuple(found)
 

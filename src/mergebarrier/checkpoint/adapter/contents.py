@@ -135,7 +135,10 @@ class _Sorter:
             end = next((end for end in _ENDS if rest.endswith(end)), None)
             if end is not None:
                 embedding, half = _ENDS[end]
-                halves.setdefault((rest.removesuffix(end), embedding), {})[half] = info
+                module = rest.removesuffix(end).replace(
+                    ".base_layer.", "."
+                )  # below one of which a parameter is wrapped
+                halves.setdefault((module, embedding), {})[half] = info
             elif rest.endswith(_TOKENS):
                 tokens[rest.removesuffix(_TOKENS)] = self.rows(rest.removesuffix(_TOKENS), info)
             elif not self.is_spare_copy(rest):

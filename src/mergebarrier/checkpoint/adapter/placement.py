@@ -17,6 +17,7 @@ import torch
 
 from mergebarrier.checkpoint.adapter.adapter import Adapter
 from mergebarrier.checkpoint.adapter.contents import Factors, TrainedRows
+from mergebarrier.checkpoint.adapter.first import RESIZED, first_as_class
 from mergebarrier.checkpoint.bytes import FLOATS, TensorInfo
 from mergebarrier.checkpoint.read import Checkpoint
 from mergebarrier.errors import BadAdapter, clean
@@ -108,7 +109,8 @@ class _Placement:
             shape = (before.whole or self.base.tensors[before.source]).shape
             if shape[1:] != rows.values.shape[1:] or max(rows.indices) >= shape[0]:
                 what = f"{len(rows.indices)} rows up to {max(rows.indices)} of width {rows.values.shape[1]}"
-                self.refuse(rows.values.name, f"{what}; {clean(name)} has shape {shape}")
+                remedy = RESIZED if shape[1:] == rows.values.shape[1:] else _ANOTHER
+                self.refuse(rows.values.name, f"{what}; {clean(name)} has shape {shape}", remedy)
             self.found[name] = WeightChange(before.source, before.whole, tokens=rows)
         self.settle_head(untie=untie)
         self.check_rows()
@@ -120,9 +122,12 @@ class _Placement:
         found = self.lookup(name)
         found = found or next((tied for tied in self.ties if f".{tied}".endswith(f".{name}")), None)
         if found is None:
-            what = f"the base {self.base.name} has no {clean(name)}"
-            self.refuse(tensor, what)
+            self.refuse(tensor, f"the base {self.base.name} has no {clean(name)}", self.of_head(name))
         return found
+
+    def of_head(self, name: str) -> str:
+        """Return the way out where a tensor is not in the base, or of other labels."""
+        return first_as_class(self.adapter, name) if name in self.adapter.whole else _ANOTHER
 
     def lookup(self, name: str) -> str | None:
         short = name.partition(".")[2]
@@ -146,7 +151,8 @@ class _Placement:
         resized = theirs.name in self.vocabulary() and theirs.shape[1:] == info.shape[1:]
         if (theirs.shape != info.shape and not resized) or theirs.dtype not in FLOATS:
             what = f"{clean(theirs.name)} of the base {self.base.name} is {theirs.dtype} {theirs.shape}"
-            self.refuse(info.name, f"shape {info.shape}, {what}")
+            labels = theirs.shape[1:] == info.shape[1:]
+            self.refuse(info.name, f"shape {info.shape}, {what}", self.of_head(theirs.name) if labels else _ANOTHER)
 
     def add_factors(self) -> None:
         modules = self.adapter.factors

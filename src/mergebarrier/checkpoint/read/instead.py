@@ -1,5 +1,6 @@
 """What a folder is that is no model of ours: an adapter, pickles, a lone shard, a cache, a folder above the model."""
 
+import re
 from collections.abc import Collection
 from pathlib import Path
 
@@ -8,6 +9,7 @@ from mergebarrier.errors import AdapterRefused, CheckpointError, NotACheckpoint,
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib", ".npy", ".npz", ".mar")
+_OF_A_TRAINING = re.compile(r"(training_args|optimizer|scheduler|scaler|rng_state\w*)\.\w+")
 
 
 def no_model(path: Path, names: Collection[str], adapter: str | None) -> CheckpointError:
@@ -15,7 +17,8 @@ def no_model(path: Path, names: Collection[str], adapter: str | None) -> Checkpo
     if adapter is not None:
         remedy = "name its base too: BASE+ADAPTER, or in merge --base BASE or base_model"
         return AdapterRefused("this is an adapter, not a whole model", where=path / adapter, remedy=remedy)
-    pickles = sorted(name for name in names if name.endswith(_PICKLES) or ".bin.index" in name)
+    weights = [name for name in names if not _OF_A_TRAINING.fullmatch(name)]
+    pickles = sorted(name for name in weights if name.endswith(_PICKLES) or ".bin.index" in name)
     if pickles:
         return PickleRefused(
             "the weights are a pickle, which runs code when it is loaded; it is never opened here",
@@ -27,10 +30,11 @@ def no_model(path: Path, names: Collection[str], adapter: str | None) -> Checkpo
         what = f"there is neither {SINGLE} nor {INDEX}"
         return NotACheckpoint(what, where=path, remedy="download the index too, or rename a lone shard")
     snapshots = path / "snapshots"
-    inner = min(
-        (name for name in names if (path / name / SINGLE).is_file() or (path / name / INDEX).is_file()), default=""
-    )
-    remedy = f"give {clean(path / inner)}, which holds some" if inner else "give a folder with safetensors weights"
+    held = {SINGLE: "some", INDEX: "some", "adapter_config.json": "an adapter"}
+    inner = min(((name, held[file]) for name in names for file in held if (path / name / file).is_file()), default=None)
+    remedy = "give a folder with safetensors weights"
+    if inner is not None:
+        remedy = f"give {clean(path / inner[0])}, which holds {inner[1]}"
     if snapshots.is_dir():
         remedy = f"give one folder below {snapshots}"
     return NotACheckpoint("the folder holds no safetensors weights", where=path, remedy=remedy)

@@ -7,6 +7,7 @@ Source: mergekit 0.1.5. Differs: numbers of special tokens in the configuration 
 taken, and tokens are read from every file that a loader reads.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -46,6 +47,8 @@ if TYPE_CHECKING:
     from mergebarrier.checkpoint import Checkpoint
 
 _NO_RULE = TokenRule()
+#: Tables by the number of a token that have rows of their own count, or lie in the layers.
+_BY_NUMBER = re.compile(r"embed_tokens_per_layer|\btid2eid\b")
 
 
 @dataclass(frozen=True, eq=False)
@@ -213,6 +216,7 @@ def align(
         vocabulary = unite(vocabulary, others, base.path / TOKENS_FILE)
     fresh = [token for token in asked.tokens if token not in vocabulary.ids]
     vocabulary = extended(vocabulary, plain(fresh), source.path / TOKENS_FILE)
+    _check_tables(vocabulary, [(model, theirs) for model, theirs in own if model in merged])
     changed = vocabulary is not before or before.spread
     if changed and not before.writable:
         what, remedy = "a tokenizer of this kind cannot be written with other tokens", "save it as tokenizer.json"
@@ -239,6 +243,20 @@ def align(
         opened=opened,
         notes=tuple(notes),
     )
+
+
+def _check_tables(vocabulary: Vocabulary, own: "Sequence[tuple[Checkpoint, Vocabulary]]") -> None:
+    """Refuse other numbers for tokens of models that keep a further table by them, whose rows stay as they are."""
+    tokens = {number: token for token, number in vocabulary.ids.items()}
+    for model, theirs in own:
+        table = next((info for name, info in model.tensors.items() if _BY_NUMBER.search(name)), None)
+        if table is None:
+            continue
+        for token, number in theirs.ids.items():
+            if number < table.rows and tokens.get(number, token) != token:
+                what = f"{clean(repr(token))} has row {number} of {clean(table.name)}, and another number in the output"
+                remedy = "merge models that number their tokens alike, or leave tokenizer out"
+                raise BadRecipe(what, where=model.path, remedy=remedy)
 
 
 def _row_notes(model: "Checkpoint", vocabulary: Vocabulary, rows: int) -> list[str]:

@@ -109,7 +109,8 @@ class Resolver:
             elif name not in self._names:
                 known = [*self._names, *WITHOUT_EFFECT]
                 what = f"{self.recipe.method} has no parameter {clean(name)!r}{did_you_mean(name, known)}"
-                raise BadMergeParameter(what, where=where, remedy=f"choose from {', '.join(known)}")
+                top = "write it at the top of the recipe" if name == "random_seed" else ""
+                raise BadMergeParameter(what, where=where, remedy=top or f"choose from {', '.join(known)}")
             elif own and not self._per_model(name):
                 what = f"{name} holds for all models of a tensor, not for one"
                 raise BadMergeParameter(what, where=where, remedy="move it to the parameters of the recipe or slice")

@@ -25,7 +25,7 @@ from mergebarrier.merge.recipe.schema import (
     TokenRow,
     TokenRule,
 )
-from mergebarrier.merge.recipe.values import parse_scalar, parse_setting
+from mergebarrier.merge.recipe.values import parse_scalar, parse_setting, whole
 from mergebarrier.nearest import did_you_mean
 
 _TOP = (
@@ -142,8 +142,9 @@ class _RecipeParser:
     def source(self, value: object, place: str) -> SliceSource:
         item = self.table(value, place, ("model", "layer_range", "parameters"))
         layers = item.get("layer_range")
-        numbers = layers if isinstance(layers, list) and all(type(number) is int for number in layers) else []
-        if len(numbers) != 2 or not 0 <= numbers[0] < numbers[1]:
+        found = [whole(number) for number in layers] if isinstance(layers, list) else []
+        numbers = [number for number in found if number is not None]
+        if not len(numbers) == len(found) == 2 or not 0 <= numbers[0] < numbers[1]:
             what = f"layer_range is {clean(repr(layers))}"
             self.fail(
                 place, what, "give two whole numbers, the first layer and the one after the last, such as [0, 16]"
@@ -199,11 +200,12 @@ class _RecipeParser:
 
     def seed(self, top: dict[str, object]) -> int | None:
         """Return ``random_seed``, which recipes made by tools hold; mergekit itself passes over it."""
-        seed, own = top.get("random_seed"), top.get("mergebarrier")
-        if seed is None:
+        said, own = top.get("random_seed"), top.get("mergebarrier")
+        if said is None:
             return None
-        if type(seed) is not int or not 0 <= seed < 2**63:
-            self.fail("random_seed", f"{clean(repr(seed))} is not a seed", "give a whole number from 0 to 2^63 - 1")
+        seed = whole(said)
+        if seed is None or not 0 <= seed < 2**63:
+            self.fail("random_seed", f"{clean(repr(said))} is not a seed", "give a whole number from 0 to 2^63 - 1")
         if isinstance(own, dict) and own.get("seed", seed) != seed:
             self.fail("random_seed", "mergebarrier.seed is another one", "give one of them")
         return seed
@@ -222,9 +224,10 @@ class _RecipeParser:
         if not isinstance(tokens, dict):
             self.fail("tokenizer.tokens", "not a table of tokens", "give TOKEN: {source: MODEL}")
         rules = {token: self.token(rule, f"tokenizer.tokens.{clean(token)}") for token, rule in tokens.items()}
-        multiple = item.get("pad_to_multiple_of")
-        if multiple is not None and (type(multiple) is not int or not 1 <= multiple <= _MOST_PADDING):
-            what = f"{clean(repr(multiple))} is not a number of rows"
+        padding = item.get("pad_to_multiple_of")
+        multiple = whole(padding)
+        if padding is not None and (multiple is None or not 1 <= multiple <= _MOST_PADDING):
+            what = f"{clean(repr(padding))} is not a number of rows"
             self.fail("tokenizer.pad_to_multiple_of", what, f"give a whole number, 1 to {_MOST_PADDING}")
         return Tokenizer(source, rules, multiple)
 

@@ -19,6 +19,8 @@ from mergebarrier.merge.vocabulary import Vocabulary
 _KEY = re.compile(r"(^|_)token_(ids?|index)$|suppress_tokens$|^(bad|force)_words_ids$|^(lang|task)_to_id$")
 
 _PADDING = re.compile(r"(^|_)pad_token_id$")
+#: Lists of pairs -> which of a pair holds numbers; the other is a place, or a bias.
+_PAIRS: Mapping[str, int] = {"forced_decoder_ids": 1, "sequence_bias": 0}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -58,12 +60,27 @@ class Renumbering:
         changed = dict(donor)
         for key, value in donor.items():
             theirs = source.get(key)
-            if _KEY.search(key):
-                said = self.source if key in source else self.donor
-                changed[key] = self._moved(key, theirs if key in source else value, said)
+            if _KEY.search(key) or key in _PAIRS:
+                said, value = (self.source, theirs) if key in source else (self.donor, value)
+                changed[key] = (self._pairs if key in _PAIRS else self._moved)(key, value, said)
             elif isinstance(value, dict):
                 changed[key] = self.table(value, theirs if isinstance(theirs, dict) else {})
         return changed
+
+    def _pairs(self, key: str, value: object, said: Speaker) -> object:
+        """Return pairs with the numbers of the output, without those of which a number is lost."""
+        found, at = list[object](), _PAIRS[key]
+        if not isinstance(value, list):
+            return value
+        for pair in value:
+            if isinstance(pair, list) and len(pair) == 2:
+                moved = self._moved(key, pair[at], said)
+                lost = moved is None and pair[at] is not None
+                if lost or (isinstance(moved, list) and len(moved) < len(pair[at])):
+                    continue
+                pair = [*pair[:at], moved, *pair[at + 1 :]]
+            found.append(pair)
+        return found
 
     def _moved(self, key: str, value: object, said: Speaker) -> object:
         if isinstance(value, list):

@@ -16,7 +16,8 @@ from mergebarrier.errors import BadRecipe, clean
 
 Scalar = bool | int | float | str
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?", re.ASCII)
-_LARGEST = 2**64
+_DIGITS = re.compile(r"-?\d{1,20}", re.ASCII)
+_LARGEST, _EXACT = 2**64, 2**53
 _REMEDY = "give a value, a list of numbers, or a list of {filter, value}"
 
 
@@ -103,6 +104,15 @@ def _values(value: object, where: str) -> tuple[Scalar, ...]:
     if isinstance(value, list) and value:
         return tuple(parse_scalar(item, where) for item in value)
     return (parse_scalar(value, where),)
+
+
+def whole(value: object) -> int | None:
+    """Return a whole number, one in quotes or with a point and zeros too; None for anything else."""
+    if isinstance(value, str) and _DIGITS.fullmatch(value):
+        return int(value)
+    if isinstance(value, float) and value.is_integer() and abs(value) < _EXACT:
+        return int(value)
+    return value if type(value) is int else None
 
 
 def parse_scalar(value: object, where: str) -> Scalar:

@@ -1,8 +1,9 @@
 """Which tensors are of the vocabulary, how many rows it has, and embeddings cut to the rows that all models have.
 
 A tensor is of the vocabulary when it is outside of the layers, has vocab_size rows in the donor, and is not a norm and
-no table of positions; a bias of logits may be one row with as many columns.  Source: ours.  Differs from mergekit,
-whose descriptions of architectures name them.
+no table of positions; where as many rows mean something else too (a norm is as wide), its name says so.  A bias of
+logits may be one row with as many columns.  Source: ours.  Differs from mergekit, whose descriptions of architectures
+name them.
 """
 
 import re
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from mergebarrier.checkpoint import with_rows
 from mergebarrier.checkpoint.bytes import STORED, TORCH
 from mergebarrier.merge.recipe.layers import locate
 from mergebarrier.merge.recipe.tensor_plan import Target
@@ -23,6 +25,10 @@ if TYPE_CHECKING:
     from mergebarrier.checkpoint import Checkpoint, TensorInfo
 
 _OTHER_TABLES = re.compile(r"position|wpe|token_type|norm|(^|[._])ln_")
+#: Last words of what has a row per token, whatever else is as wide.
+_NAMED = re.compile(
+    r"(^|[._])(\w*embed\w*|[ws]te|shared|\w*head|proj_out|\w*logits\w*|vocab\w*|decoder|predictions)(\.(weight|bias))?$"
+)
 
 
 def is_across(info: "TensorInfo") -> bool:
@@ -38,11 +44,13 @@ def tokens_of(info: "TensorInfo") -> int:
 def vocabulary_names(donor: "Checkpoint") -> frozenset[str]:
     """Return the tensors of a model whose first axis is its vocabulary."""
     size = vocabulary_size(donor.config)
-    return frozenset(
+    found = {
         name
         for name, info in donor.tensors.items()
         if info.shape and tokens_of(info) == size and locate(name) is None and not _OTHER_TABLES.search(name)
-    )
+    }
+    as_wide = any("norm" in name and info.shape == (size,) for name, info in donor.tensors.items())
+    return frozenset(filter(_NAMED.search, found) if as_wide else found)
 
 
 def vocabulary_size(config: Mapping[str, object]) -> int | None:
@@ -54,12 +62,9 @@ def vocabulary_size(config: Mapping[str, object]) -> int | None:
 
 
 def with_vocabulary_size(config: Mapping[str, object], size: int) -> dict[str, object]:
-    """Return a configuration with another vocab_size, where it had one."""
-    key = _vocabulary_table(config)
-    inner = config if key is None else config[key]
-    if not isinstance(inner, dict) or "vocab_size" not in inner:
-        return dict(config)
-    return {**inner, "vocab_size": size} if key is None else {**config, key: {**inner, "vocab_size": size}}
+    """Return a configuration with another vocab_size, in every table that had the old one."""
+    before = vocabulary_size(config)
+    return dict(config) if before is None else with_rows(config, before, size)
 
 
 def _vocabulary_table(config: Mapping[str, object]) -> str | None:
