@@ -200,3 +200,15 @@ def test_a_backup_that_is_made_before_a_model_is_loaded_ends_nothing(folders, tm
     with open_checkpoint(folder) as checkpoint:
         (tmp_path / "backup").hardlink_to(folder / "model.safetensors")
         load_module(checkpoint, "float32")
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_a_head_that_is_stored_alone_is_the_embedding(alone: bool, tmp_path) -> None:
+    """transformers#34759; where both are stored, the embedding counts."""
+    embedding, head = "model.embed_tokens.weight", "lm_head.weight"
+    with open_checkpoint(tiny_models.save("llama-mha-tied", tmp_path / "m")) as opened:
+        module = load_module(opened, "float32")
+        stored = {*opened.tensors, head} - ({embedding} if alone else set())
+    assert {one for one, own in parameter_names(module, stored).items() if own == embedding} == {
+        head if alone else embedding
+    }
