@@ -12,7 +12,7 @@ Source: ours.  Zeros show in the file: ``realign --method fold_width`` takes suc
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from mergebarrier import circuits, symmetry
+from mergebarrier import symmetry
 from mergebarrier.checkpoint import OutputFolder
 from mergebarrier.errors import ConfigMismatch, MethodRefused
 
@@ -89,12 +89,12 @@ def _without(context: "Context", count: int, widened: "Callable[[Context], Prepa
     _, dead = _origins(context, layers - count, count)
     stack = symmetry.Restacked.of(checkpoint, architecture, [one for one in range(layers) if one not in dead])
     short = stack.view(checkpoint)
-    inner = circuits.describe(short)
+    inner = describe(short)
     prepared = widened(replace(context, checkpoint=short, architecture=inner))
-    by_tensor = {name: circuit for circuit in inner.circuits for name in circuit.tensors}
+    circuits = {name: circuit for circuit in inner.circuits for name in circuit.tensors}
 
     def alive(circuit: "Circuit") -> "Circuit | None":
-        return next((by_tensor[name] for name in stack.written[circuit.name]), None)
+        return next((circuits[name] for name in stack.written[circuit.name]), None)
 
     def invert(circuit: "Circuit", tensors: "Table") -> "Iterator[tuple[str, Tensor]]":
         inside = alive(circuit)

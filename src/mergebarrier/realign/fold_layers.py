@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequenc
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mergebarrier import circuits, symmetry
+from mergebarrier import symmetry
 from mergebarrier.checkpoint import OutputFolder
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def without_layers(
     kept = [layer for layer in range(symmetry.depth(architecture)) if layer not in silent]
     stack = symmetry.Restacked.of(model, architecture, kept)
     left = stack.view(model)
-    inner = circuits.describe(left)
+    inner = describe(left)
     fitted = fit(inner, left)
     output = OutputFolder(
         layout=fitted.output.layout, names=stack.written, config={**stack.config, **fitted.output.config}
