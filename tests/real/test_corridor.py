@@ -32,6 +32,8 @@ from peer_mergekit import mergekit_merge_all
 
 pytestmark = pytest.mark.real
 
+#: Tokens that are read in bfloat16: without instructions for it a machine takes ten times as long as in float32.
+IN_BFLOAT16 = 128
 COEFFICIENTS = (0.3, 0.5, 0.7, 1.0)
 KEY = Key(bytes(range(32)))
 SIX = ("linear", "task_arithmetic", "ties", "dare_linear", "dare_ties", "slerp")
@@ -133,7 +135,7 @@ def test_the_unprotected_merge_keeps_both_skills(bench, unprotected):
 def original(bench, assets) -> Original:
     text = read_text(assets.text_test)
     with open_checkpoint(assets.expert_a) as expert:
-        _, divergence = equality(expert, expert, ("float32", "bfloat16"), token_ids(bench.tokenizer, text, 512))
+        _, divergence = equality(expert, expert, ("float32", "bfloat16"), token_ids(bench.tokenizer, text, IN_BFLOAT16))
         module = load_module(expert)
     score = exact_match(module, bench.tokenizer, bench.rows[0])
     return Original(divergence, perplexity(module, bench.tokenizer, text).perplexity, score)
@@ -158,7 +160,7 @@ def test_lossless_is_the_same_function_and_comes_back_bit_for_bit(bench, assets,
 
 def assert_as_good(bench, original, ours, theirs, text, ids) -> None:
     """No worse than the noise of bfloat16 arithmetic, and as good a model in what the machine computes in."""
-    _, moved = equality(ours, theirs, ("bfloat16", "bfloat16"), ids)
+    _, moved = equality(ours, theirs, ("bfloat16", "bfloat16"), ids[:IN_BFLOAT16])
     assert moved <= 3 * original.bfloat16_divergence
     module = load_module(theirs)
     assert abs(perplexity(module, bench.tokenizer, text).perplexity / original.perplexity - 1) <= 0.003

@@ -54,7 +54,7 @@ def check_suspected(suspects: Sequence[Model], nulls: Sequence[Model] = ()) -> N
         raise UsageError("nobody is suspected", where="--suspect", remedy="give a model, a server or a file")
     name, times = Counter(map(as_given, (*suspects, *nulls))).most_common(1)[0]
     if times > 1:
-        raise UsageError(f"{clean(name)} is given {times} times", where="--suspect", remedy="give each model once")
+        raise UsageError(f"{clean(name)} is given twice", where="--suspect", remedy="give each model once")
 
 
 def read_evidence(file: str | os.PathLike[str], role: str) -> tuple[str, ProvenanceInput]:
