@@ -167,6 +167,7 @@ def assert_as_good(bench, original, ours, theirs, text, ids) -> None:
     assert original.score.low <= exact_match(module, bench.tokenizer, bench.rows[0]).rate <= original.score.high
 
 
+@pytest.mark.slow
 def test_full_is_the_same_function_and_comes_back_within_its_bound(bench, assets, original, full, folder):
     text = read_text(assets.text_test)
     ids = token_ids(bench.tokenizer, text, 512)

@@ -5,7 +5,15 @@ from typing import TYPE_CHECKING
 from mergebarrier import lazy
 
 if TYPE_CHECKING:
-    from mergebarrier.api.base.asked import AskOptions, ask_flags, asked_model, check_suspected, read_evidence, said_by
+    from mergebarrier.api.base.asked import (
+        AskOptions,
+        ask_flags,
+        asked_model,
+        check_suspected,
+        read_evidence,
+        said_by,
+        verdicts,
+    )
     from mergebarrier.api.base.command_line import Given, command_line
     from mergebarrier.api.base.evidence import EvidenceFinding, ProvenanceEvidence, ProvenanceInput, Said, p_value
     from mergebarrier.api.base.folders import (
@@ -65,6 +73,7 @@ __all__ = [
     "resolve_all",
     "said_by",
     "shown",
+    "verdicts",
 ]
 
 lazy.open_door(__name__)

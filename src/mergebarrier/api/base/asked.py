@@ -3,10 +3,11 @@
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 from mergebarrier.api.base.evidence import ProvenanceInput
 from mergebarrier.api.base.folders import Model, as_given, opened
@@ -22,7 +23,19 @@ from mergebarrier.evaluate import (
     load_tokenizer,
     read_text,
 )
+from mergebarrier.numerics import holm
 from mergebarrier.watermark import read_pairs
+
+
+class Tested(Protocol):
+    """What a test of one suspect says: a p-value, among other things."""
+
+    @property
+    def p(self) -> float:
+        """Return the chance of so much under the test's null."""
+
+
+_Tested = TypeVar("_Tested", bound=Tested)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,6 +114,12 @@ def said_by(
     with opened(model, download=download) as (checkpoint,):
         said = _suspect(checkpoint).answers(queries, max_tokens=ask.max_tokens)
         return said, _input(role, checkpoint.name, checkpoint.content_digest())
+
+
+def verdicts(tests: Mapping[str, _Tested], level: float) -> Iterator[tuple[str, _Tested, float, bool]]:
+    """Yield each suspect with its test, its p adjusted for all of them by Holm, and whether it is declared."""
+    for (name, test), p in zip(tests.items(), holm([test.p for test in tests.values()]), strict=True):
+        yield name, test, p, p <= level
 
 
 def _input(role: str, name: str, digest: str) -> ProvenanceInput:

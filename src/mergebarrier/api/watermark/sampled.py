@@ -28,12 +28,12 @@ from mergebarrier.api.base import (
     read_evidence,
     said_by,
     shown,
+    verdicts,
 )
 from mergebarrier.api.watermark.ledger_file import check_commitment
 from mergebarrier.errors import BadConfig, UsageError
 from mergebarrier.evaluate import load_tokenizer, sampler_watermark
 from mergebarrier.keys import Key
-from mergebarrier.numerics import holm
 from mergebarrier.progress import Progress
 from mergebarrier.watermark import (
     SAMPLED,
@@ -191,7 +191,6 @@ def radioactivity(
             tests[as_given(model)] = radioactivity_test(
                 said, served, drawn, vocabulary=vocabulary, processor=processor, decoys=options.decoys, judged=judged
             )
-    adjusted = holm([test.p for test in tests.values()])
     flags = {
         "--suspect": tuple(map(as_given, suspects)),
         "--service": as_given(service),
@@ -212,7 +211,7 @@ def radioactivity(
         decoys=options.decoys,
         level=options.level,
         suspects=tuple(
-            LeaningSuspect(name=name, radioactive=p <= options.level, adjusted=p, test=test)
-            for (name, test), p in zip(tests.items(), adjusted, strict=True)
+            LeaningSuspect(name=name, radioactive=declared, adjusted=p, test=test)
+            for name, test, p, declared in verdicts(tests, options.level)
         ),
     )

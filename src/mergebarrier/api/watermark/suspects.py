@@ -27,11 +27,11 @@ from mergebarrier.api.base import (
     read_evidence,
     said_by,
     shown,
+    verdicts,
 )
 from mergebarrier.api.watermark.ledger_file import check_commitment
 from mergebarrier.errors import UsageError
 from mergebarrier.keys import Key
-from mergebarrier.numerics import holm
 from mergebarrier.progress import Progress
 from mergebarrier.watermark import (
     SAMPLED,
@@ -197,7 +197,6 @@ def imitation(
             else:
                 theirs[role] = found
             step(done, len(everybody))
-    adjusted = dict(zip(tests, holm([test.p for test in tests.values()]), strict=True))
     return ImitationReport(
         claim=CLAIM,
         assumed=ASSUMED,
@@ -215,14 +214,14 @@ def imitation(
         suspects=tuple(
             SuspectAnswers(
                 name=name,
-                imitates=adjusted[name] <= options.level,
-                adjusted=adjusted[name],
+                imitates=declared,
+                adjusted=p,
                 test=test,
                 published=published_test(
                     scores[name], base=theirs.get("base", ()), legitimate=theirs.get("legitimate", ())
                 ),
             )
-            for name, test in tests.items()
+            for name, test, p, declared in verdicts(tests, options.level)
         ),
     )
 
