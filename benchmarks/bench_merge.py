@@ -180,7 +180,8 @@ def _row(method: str, figures: dict[str, Any], limit: float | None) -> str:
         cells += [f"{side['wall_s']:.2f} ({side['min_s']:.2f})", f"{side['cpu_s']:.2f}"] if side else ["", ""]
     cells.append(f"{lean['wall_s']:.2f}" if lean else "")
     cells.append(f"{peer['wall_s'] / ours['wall_s']:.1f}" if peer else "")
-    ratios = figures["x_floor"]
+    # Rows of the first days hold no ratios of neighbouring runs.
+    ratios = figures.get("x_floor", [ours["wall_s"] / floor["wall_s"]])
     cells += [f"{statistics.median(ratios):.2f} [{ratios[0]:.2f}, {ratios[-1]:.2f}]", f"<= {limit}" if limit else ""]
     return "| " + " | ".join([*cells, f"{ours['mib']:.0f}", figures["date"]]) + " |"
 

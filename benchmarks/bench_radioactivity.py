@@ -32,7 +32,8 @@ from mergebarrier.watermark import (
 )
 
 SCHEMES = ("green", "synthid")
-SEEDS = (1, 2, 3)
+#: Those that are measured where they are not kept; kept rows of others are printed, too.
+SEEDS = (1,)
 #: Shares of watermarked answers in the data of an imitator, none first.
 SHARES = (0.0, 1.0, 0.25, 0.1)
 ANSWER, FOLLOWERS, NULLS = 24, 20, 200
@@ -128,7 +129,9 @@ def main() -> None:
     print(f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}")
     for scheme in SCHEMES:
         for share in SHARES:
-            for seed in SEEDS:
+            for seed in (1, 2, 3):
+                if seed not in SEEDS and not rows.has([scheme, share, seed]):
+                    continue
                 made = rows.get(
                     [scheme, share, seed],
                     lambda scheme=scheme, share=share, seed=seed: measured(folder, scheme, share, seed),

@@ -63,13 +63,16 @@ def command(
         api.check_signing(writer.folder, signer)
     bill: Path | None = asked.values["sbom"]
     if bill is not None:
-        _check_bill(bill, [*models, *filter(None, [asked.values["base"], writer.out])], overwrite=writer.overwrite)
+        _check_bill(
+            bill, [*models, *filter(None, [asked.values["base"], writer.out])], again=writer.overwrite or writer.resume
+        )
     with output.progress("merging") as progress:
         report = api.run_merge(request, writer.folder, write=writer.write(), progress=progress, tell=tell)
     if bill is not None:
+        text = api.bill_of_materials(report.out) + "\n"
         bill.unlink(missing_ok=True)
         with bill.open("x", encoding="utf-8") as file:
-            file.write(api.bill_of_materials(report.out) + "\n")
+            file.write(text)
     if signer is not None:
         output.note(f"signed: {api.sign(report.out, signer)}")
     for note in report.equal_inputs:
@@ -80,9 +83,9 @@ def command(
     return 1 if report.suspect else 0
 
 
-def _check_bill(bill: Path, folders: Sequence[Path], *, overwrite: bool) -> None:
-    """Refuse a place that holds something, or where the bill would change a model."""
-    if bill.is_symlink() or (bill.exists() and not (overwrite and bill.is_file() and _is_bill(bill))):
+def _check_bill(bill: Path, folders: Sequence[Path], *, again: bool) -> None:
+    """Refuse a place that holds something, or where the bill would change a model; ``again`` replaces a bill."""
+    if bill.is_symlink() or (bill.exists() and not (again and bill.is_file() and _is_bill(bill))):
         raise OutputExists(
             "is there already", where=bill, remedy="give --sbom another file; --overwrite replaces a bill alone"
         )
@@ -91,8 +94,10 @@ def _check_bill(bill: Path, folders: Sequence[Path], *, overwrite: bool) -> None
 
 
 def _is_bill(path: Path) -> bool:
+    """Say whether a file is a bill, or the empty one that a killed run left."""
     with path.open("rb") as file:
-        return b'"bomFormat": "CycloneDX"' in file.read(_HEAD_OF_BILL)
+        head = file.read(_HEAD_OF_BILL)
+    return not head or b'"bomFormat": "CycloneDX"' in head
 
 
 def _request(models: tuple[Path, ...], asked: Asked, cleanse: CleanseOptions, writer: WriterOptions) -> "MergeRequest":
