@@ -116,6 +116,21 @@ def test_a_bill_that_is_there_is_not_replaced(world, capsys) -> None:
     assert (folder / "bill.cdx.json").read_text() == text
 
 
+@pytest.mark.parametrize("left", ["", "whole"])
+def test_a_bill_that_a_killed_run_left_is_written_again_by_resume(left: str, world, tmp_path) -> None:
+    from mergebarrier.cli import main
+
+    folder, _ = world
+    bill = tmp_path / "again.cdx.json"
+    words = ("merge", folder / "one", folder / "two", "--method", "linear", "--sbom", bill, "-o", tmp_path / "again")
+    assert main([*map(str, words)]) == 0
+    whole = bill.read_text()
+    bill.write_text(whole if left else "")
+    assert main([*map(str, words), "--resume"]) == 0 and bill.read_text() == whole
+    bill.write_text("notes of mine")
+    assert main([*map(str, words), "--resume"]) == 2 and bill.read_text() == "notes of mine"
+
+
 @pytest.mark.parametrize("licence", KIND_OF)
 def test_every_licence_of_the_tables_is_named_as_cyclonedx_names_it(licence: str) -> None:
     bill = valid(json.dumps(bill_of_materials("m", None, licence=licence, version="1")))
