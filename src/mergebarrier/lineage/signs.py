@@ -114,6 +114,11 @@ _PROSE_WISH = re.compile(
     rf"|\b(?:do not|dont|never|{_MAY_NOT}) {_MIX} {_OURS}(?! (?:\w+ ){{0,4}}?(?:data|text|prompt|image|output|answer))"
     rf"|{_WISH_ELSEWHERE}"
 )
+#: What every wish in prose holds one of; a long text without any need not be searched.
+_STEMS: Final = (
+    "merg", "combine", "mix", "fus", "blend", "average", "interpolate", "verschm", "zusammenf", "fond", "unir", "mesc",
+    "fund", "mezcl", "слива", "слияни", "объедин", "мердж", "合并", "合併", "融合", "マージ", "統合", "병합", "머지",
+)  # fmt: skip
 _PROSE_LICENCE = re.compile(
     r"\blicen[sc]ed?(?: \w+){0,6}? (?:cc )?by (?:nc )?nd\b"
     r"|(?<!requires )(?<!needs )(?<!uses )(?<!with )\bno derivatives?(?: works?| models?)?\b(?! (?:of|was|were|is|are))"
@@ -174,7 +179,8 @@ def signs_in_prose(text: str, body: str) -> tuple[str, str]:
       body: the part of it in which a line may be a wish on its own; a line of a card's head is asked as an entry.
     """
     words = folded(_unmarked(text))
-    wish, licence = _PROSE_WISH.search(words), _PROSE_LICENCE.search(words)
+    wish = _PROSE_WISH.search(words) if any(stem in words for stem in _STEMS) else None
+    licence = _PROSE_LICENCE.search(words)
     return (wish[0] if wish else _bare_wish(_unmarked(body))), (licence[0] if licence else "")
 
 
