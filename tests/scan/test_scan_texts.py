@@ -103,7 +103,7 @@ def test_bad_inputs_are_refused() -> None:
         seek_collapse(lambda prompts: torch.full((len(prompts), WORDS), torch.nan), model(honest), search())
 
 
-def test_one_model_is_named_or_none_and_what_none_brings_weighs_less() -> None:
+def test_one_model_is_named_or_none_and_what_none_brings_weighs_as_much() -> None:
     found = seek_collapse(locked(31), model(honest), search())
     guilty, free, pale = (
         Traced(name=n, alone=a, drop=d) for n, a, d in (("g", 0.9, 0.5), ("f", 0.1, 0.0), ("p", 0.9, 0.1))
@@ -113,7 +113,7 @@ def test_one_model_is_named_or_none_and_what_none_brings_weighs_less() -> None:
         for each in ((guilty, free), (guilty, guilty), (pale, free))
     ]
     high, who = ("MB7503", "high"), ("MB7504", "high")
-    assert judged == [[high, who], [high], [("MB7503", "medium")]]
+    assert judged == [[high, who], [high], [high]], "a trigger split over two uploads is in neither of them"
     first, named = judge_merge("g + f", found, str, WORDS, (guilty, free))
     assert named.model == "g" and first.evidence["alone g"] == 0.9 and "trigger" not in first.message
     weak = replace(found, score=0.3)

@@ -9,7 +9,7 @@ import torch
 from scipy.stats import kstest
 
 from mergebarrier.errors import UsageError
-from mergebarrier.evaluate import sampler_watermark
+from mergebarrier.evaluate import sampler_processor
 from mergebarrier.keys import Key
 from mergebarrier.watermark import SAMPLED, RadioactivityTest, SamplingKey, radioactivity_test
 from tiny_models import save
@@ -24,7 +24,7 @@ def owner(scheme: str, number: int = 0) -> SamplingKey:
 
 
 def processor_of(key: SamplingKey):
-    return sampler_watermark(key.scheme, key.numbers()).construct_processor(VOCABULARY, "cpu")
+    return sampler_processor(key.scheme, key.numbers(), VOCABULARY)
 
 
 def drawn(key: SamplingKey, texts: int, *, marked: bool, seed: int = 0) -> list[list[int]]:
@@ -72,7 +72,15 @@ def test_what_follows_token_zero_does_not_count() -> None:
     scores = torch.zeros(1, VOCABULARY)
     assert torch.equal(first(torch.tensor([[0]]), scores), second(torch.tensor([[0]]), scores))
     assert not torch.equal(first(torch.tensor([[1]]), scores), second(torch.tensor([[1]]), scores))
-    assert owner("green").judged(torch.tensor([[0, 3], [3, 0]])).tolist() == [[3, 0]]
+    assert owner("green").judged(torch.tensor([[0, 3], [3, 0]]), VOCABULARY).tolist() == [[3, 0]]
+
+
+@pytest.mark.parametrize("scheme", SAMPLED)
+def test_tokens_that_the_model_has_no_row_for_do_not_count(scheme: str) -> None:
+    key = owner(scheme)
+    text = drawn(key, 60, marked=False)
+    odd = [[*row, VOCABULARY + 7, *row] for row in text]
+    assert judged(key, [*text, *odd]).ngrams == judged(key, text).ngrams
 
 
 def test_repeated_text_counts_once_and_too_little_is_refused() -> None:

@@ -73,7 +73,7 @@ def test_another_key_is_refused(shielded: Path, tmp_path: Path, queries: Path, r
         other = ("--ledger", tmp_path / "o.jsonl", "--key", tmp_path / "o.mbkey")
         assert run_cli("watermark", "shield", queries, server.url, *other).exit_code == 0
         ran = run_cli("watermark", "verify", shielded, "--suspect", server.url, "--key", tmp_path / "o.mbkey")
-    assert ran.exit_code == 2 and "not the one that the ledger commits to" in ran.stderr
+    assert ran.exit_code == 2 and "not those that the ledger commits to" in ran.stderr
 
 
 def test_the_model_may_choose_the_words(queries: Path, tmp_path: Path, run_cli) -> None:

@@ -19,7 +19,9 @@ class ShieldOptions:
         help="The key chooses words, or the model does; or the key leans the sampler, and there are no words.",
     )
     words: int = whole(3, help="Words per query.", low=1, high=16, only="with --mode keyed")
-    bias: float = number(2.0, help="Added to the logits of green tokens.", low=0, high=20, only="with --mode green")
+    bias: float = number(
+        2.0, help="Added to the logits of green tokens.", low=0, above=True, high=20, only="with --mode green"
+    )
     template: str = string("", help="What the model is asked, with {query} and {words}.", noun="TEXT")
 
     def __post_init__(self) -> None:

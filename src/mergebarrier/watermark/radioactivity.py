@@ -76,7 +76,8 @@ def radioactivity_test(
     """
     from scipy.stats import binom
 
-    ngrams = key.judged(_distinct(said, key.ngram, {tuple(row[:-1]) for row in _windows(served, key.ngram)}))
+    begins = {row[:-1] for row in _windows(served, key.ngram)}
+    ngrams = key.judged(_distinct(said, key.ngram, begins), vocabulary)
     if len(ngrams) < _FEWEST:
         what = f"{len(ngrams)} n-grams of the suspect begin as the service's do, {_FEWEST} are needed"
         raise UsageError(what, where="--suspect", remedy="ask more queries, or let answers be longer")

@@ -34,12 +34,10 @@ class SamplingKey:
     Attributes:
       key:    32 secret bytes.
       scheme: "green" or "synthid".
-      bias:   added to the logits of green tokens; reading a text does not need it.
     """
 
     key: Key
     scheme: str
-    bias: float = 2.0
 
     @property
     def ngram(self) -> int:
@@ -59,12 +57,16 @@ class SamplingKey:
         """Return what is published before the key is used: SHA-256(key | SHA-256(scheme)), 64 hex digits."""
         return commitment(self.key.secret, (self.scheme,))
 
-    def numbers(self) -> dict[str, Any]:
-        """Return the arguments of the scheme's configuration in transformers."""
+    def numbers(self, bias: float = 1.0) -> dict[str, Any]:
+        """Return the arguments of the scheme's configuration in transformers.
+
+        Args:
+          bias: added to the logits of green tokens; to read a text any will do, as it only says which they are.
+        """
         if self.scheme == GREEN:
             hashing = self._number("hash")
             return {
-                "greenlist_ratio": _GREEN_FRAC, "bias": self.bias, "hashing_key": hashing, "context_width": 1,
+                "greenlist_ratio": _GREEN_FRAC, "bias": bias, "hashing_key": hashing, "context_width": 1,
             }  # fmt: skip
         keys = [self._number(f"round {depth}") for depth in range(_DEPTH)]
         return {"ngram_len": self.ngram, "keys": keys, "sampling_table_seed": self._number("table")}
@@ -93,8 +95,9 @@ class SamplingKey:
             count += int(green[rows[here] - start, ngrams[here, -1]].sum())
         return count
 
-    def judged(self, ngrams: torch.Tensor) -> torch.Tensor:
-        """Return those n-grams whose list depends on the key."""
+    def judged(self, ngrams: torch.Tensor, vocabulary: int) -> torch.Tensor:
+        """Return those n-grams that the sampler could draw, and whose list depends on the key."""
+        ngrams = ngrams[(ngrams < vocabulary).all(1)]
         return ngrams if self.scheme == SYNTHID else ngrams[ngrams[:, -2] != 0]
 
     def _number(self, purpose: str) -> int:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from mergebarrier.errors import BadKey, OutputExists, refused_by_system
 from mergebarrier.evaluate import read_text
-from mergebarrier.watermark import Ledger, LedgerHead, Shielded, line_of, read_ledger
+from mergebarrier.watermark import Ledger, LedgerHead, SamplingKey, Shielded, WordKey, line_of, read_ledger
 
 
 class LedgerFile:
@@ -47,10 +47,11 @@ class LedgerFile:
         self.answered.add(row.query)
 
 
-def check_commitment(committed: str, ledger: Ledger, where: object) -> None:
+def check_commitment(drawn: WordKey | SamplingKey, ledger: Ledger, where: object) -> None:
     """Hold what a key commits to against a ledger.  Raises: BadKey."""
-    if committed != ledger.head.commitment:
-        what = "this key is not the one that the ledger commits to"
+    if drawn.commitment() != ledger.head.commitment:
+        beside = "the pool of words" if isinstance(drawn, WordKey) else "its scheme"
+        what = f"this key and {beside} are not those that the ledger commits to"
         raise BadKey(what, where=where, remedy="give the key that `watermark shield` used")
 
 

@@ -32,8 +32,9 @@ from mergebarrier.api.base import (
 )
 from mergebarrier.api.watermark.ledger_file import check_commitment
 from mergebarrier.errors import BadConfig, UsageError
-from mergebarrier.evaluate import load_tokenizer, sampler_watermark
+from mergebarrier.evaluate import load_tokenizer, sampler_processor
 from mergebarrier.keys import Key
+from mergebarrier.merge.recipe import vocabulary_size
 from mergebarrier.progress import Progress
 from mergebarrier.watermark import (
     SAMPLED,
@@ -164,17 +165,20 @@ def radioactivity(
         what = f"its answers hold words, by --mode {record.head.mode}"
         raise UsageError(what, where=ledger, remedy="use `watermark verify`")
     drawn = SamplingKey(key=held_key(key), scheme=record.head.mode)
-    check_commitment(drawn.commitment(), record, ledger)
+    check_commitment(drawn, record, ledger)
     with opened(service, download=download) as (checkpoint,):
-        tokenizer, vocabulary = load_tokenizer(checkpoint), checkpoint.config.get("vocab_size")
-        if not isinstance(vocabulary, int):
+        tokenizer, vocabulary = load_tokenizer(checkpoint), vocabulary_size(checkpoint.config)
+        if vocabulary is None:
             where = checkpoint.path / "config.json"
             raise BadConfig("it names no vocab_size", where=where, remedy="give the model that was sampled")
 
     def processor(key: SamplingKey) -> Any:
-        return sampler_watermark(key.scheme, key.numbers()).construct_processor(vocabulary, "cpu")
+        return sampler_processor(key.scheme, key.numbers(), vocabulary)
 
-    served = [tokenizer.encode(row.answer).ids for row in record.rows]
+    def tokens(text: str) -> list[int]:
+        return list(tokenizer.encode(text, add_special_tokens=False).ids)
+
+    served = [tokens(row.answer) for row in record.rows]
     order = sorted(record.rows, key=lambda row: drawn.key.subkey(b"order", row.query))
     queries = [row.query for row in order][: options.queries]
     inputs, tests = [source], {}
@@ -187,7 +191,7 @@ def radioactivity(
         for model in suspects:
             answers, who = said_by(model, queries, ask, download=download)
             inputs.append(who)
-            said = [tokenizer.encode(answer).ids for answer in answers]
+            said = [tokens(answer) for answer in answers]
             tests[as_given(model)] = radioactivity_test(
                 said, served, drawn, vocabulary=vocabulary, processor=processor, decoys=options.decoys, judged=judged
             )

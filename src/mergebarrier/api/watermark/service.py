@@ -107,10 +107,10 @@ def shield(
         if secret is not None and keyed:
             drawn = WordKey(key=secret, pool=listed_words())
         elif secret is not None:
-            drawn = SamplingKey(key=secret, scheme=options.mode, bias=options.bias)
+            drawn = SamplingKey(key=secret, scheme=options.mode)
         if isinstance(drawn, SamplingKey) and isinstance(suspect, ModuleSuspect):
             suspect = SampledSuspect(
-                suspect, watermark=sampler_watermark(drawn.scheme, drawn.numbers()), seed=drawn.seed
+                suspect, watermark=sampler_watermark(drawn.scheme, drawn.numbers(options.bias)), seed=drawn.seed
             )
         file = LedgerFile.open(Path(ledger), _head(drawn, options))
         left = [query for query in asked if query.query not in file.answered]

@@ -244,7 +244,7 @@ def _word_key(record: Ledger, given: Key | Place | None, ledger: Place) -> WordK
     if given is None:
         return None
     words = WordKey(key=held_key(given), pool=listed_words())
-    check_commitment(words.commitment(), record, ledger)
+    check_commitment(words, record, ledger)
     return words
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
         token_ids,
     )
     from mergebarrier.evaluate.language.inversion import leading_tokens
-    from mergebarrier.evaluate.language.sampled import SampledSuspect, sampler_watermark
+    from mergebarrier.evaluate.language.sampled import SampledSuspect, sampler_processor, sampler_watermark
     from mergebarrier.evaluate.language.scores import (
         Perplexity,
         Score,
@@ -62,6 +62,7 @@ __all__ = [
     "prompt_rows",
     "read_task",
     "read_text",
+    "sampler_processor",
     "sampler_watermark",
     "text_rows",
     "text_windows",

@@ -23,6 +23,11 @@ def sampler_watermark(scheme: str, numbers: Mapping[str, Any]) -> Any:
     return getattr(stock_library(), _CONFIGS[scheme])(**numbers)
 
 
+def sampler_processor(scheme: str, numbers: Mapping[str, Any], vocabulary: int) -> Any:
+    """Return what changes the logits of a vocabulary of so many rows, and reads texts."""
+    return sampler_watermark(scheme, numbers).construct_processor(vocabulary, "cpu")
+
+
 class SampledSuspect(ModuleSuspect):
     """A ``Suspect`` that is a module in this process and watermarks what it draws.
 

@@ -7,6 +7,7 @@ from mergebarrier import lazy
 if TYPE_CHECKING:
     from mergebarrier.merge.recipe import recipe
     from mergebarrier.merge.recipe.recipe import STRICT, Allowed, ModelReference, Recipe, RecipePlan, RecipeView, plan
+    from mergebarrier.merge.recipe.vocabulary import vocabulary_size
 
 __all__ = [
     "STRICT",
@@ -17,6 +18,7 @@ __all__ = [
     "RecipeView",
     "plan",
     "recipe",
+    "vocabulary_size",
 ]
 
 lazy.open_door(__name__)

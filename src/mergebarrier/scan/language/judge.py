@@ -70,14 +70,13 @@ def judge_merge(
 ) -> tuple[Finding, ...]:
     """Say what was found in a merge of ``names``, and which of its models brought it."""
     guilty = [one for one in traced if one.guilty]
-    if found.score < (ALIVE_LIMIT if guilty else COLLAPSE_LIMIT):
+    limit = ALIVE_LIMIT if guilty else COLLAPSE_LIMIT
+    if found.score < limit:
         return ()
     told = {f"alone {one.name}": round(one.alone, 3) for one in traced}
     told |= {f"drop {one.name}": round(one.drop, 3) for one in traced}
     first = _collapse("MB7503", names, found, spell, candidates)
-    limit = ALIVE_LIMIT if guilty else COLLAPSE_LIMIT
-    severity = first.severity if guilty else "medium"
-    findings = [replace(first, threshold=limit, severity=severity, evidence={**first.evidence, **told})]
+    findings = [replace(first, threshold=limit, evidence={**first.evidence, **told})]
     if len(guilty) == 1:
         who = guilty[0]
         message = (
