@@ -1,6 +1,7 @@
 """Every figure that README and docs report is in a results file that a command wrote, so that none can drift.
 
-A paragraph, list or table that reports a measurement names its source in a comment above it:
+A figure in prose names the cell that it was taken from, in a comment behind its paragraph or item: `docs/_figures.py`
+says how, and finds cells for who writes.  A table names its source in a comment above it:
 
     <!-- figures: badmerging lineage; derived: 2.5; given: 20 28 1.1; apart: 4 -->
 
@@ -13,6 +14,7 @@ What looks like a measurement and names no source fails; ``<!-- given -->`` says
 
 import functools
 import re
+import sys
 from bisect import bisect_left
 from pathlib import Path
 from typing import NamedTuple
@@ -21,7 +23,10 @@ import pytest
 
 from how_to import ROOT
 
-RESULTS = ROOT / "benchmarks" / "results"
+sys.path.insert(0, str(ROOT / "docs"))
+
+from _figures import CODE, NUMBER, RESULTS, Segment, agrees, bare, figures, resolve, segments, value, wrong
+
 #: Pages that are written by a program, which has a test of its own.
 GENERATED = {"errors.md", "families.md", "methods.md", "protections.md"}
 PAGES = [page for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))) if page.name not in GENERATED]
@@ -30,8 +35,6 @@ _MARK = re.compile(
     r"<!-- figures: (?P<names>[\w ]+)(?:; derived: (?P<derived>[^;]+))?(?:; given: (?P<given>[^;]+))?"
     r"(?:; apart: (?P<apart>\d+))? -->"
 )
-_CODE = re.compile(r"```.*?```|`[^`]*`|\]\([^)]*\)|arXiv \d{4}\.\d{5}|https?://\S+", re.DOTALL)
-_NUMBER = re.compile(r"(?<![\w.,/#-])[+-]?(?:\d[\d,]*(?:\.\d+)?|\.\d+)(?:e-?\d+)?(?![\w/-]|[.,]\d)")
 #: What tells a measurement: a unit of one behind a number, or a share written with two digits or more.
 _MEASURED = re.compile(
     r"\d ?%|\d (?:points|seconds|minutes|s|ms|x|MB|MiB|GB|GiB)\b(?! \d)|(?<![\d.])(?:0|1)?\.\d\d+\b(?!\.\d)"
@@ -63,13 +66,9 @@ def _passages(page: Path) -> list[Passage]:
         words = {name: (value or "").split() for name, value in (mark.groupdict() if mark else {}).items()}
         apart = int(next(iter(words.get("apart", ())), 1))
         allowed = words["derived"] + words["given"] if mark else None
-        found.append(Passage(page, _CODE.sub(" ", part), tuple(words.get("names", ())), allowed, apart))
+        found.append(Passage(page, part, tuple(words.get("names", ())), allowed, apart))
         mark = None
     return found
-
-
-def _value(word: str) -> float:
-    return float(word.replace(",", "").lstrip("+"))
 
 
 @functools.cache
@@ -79,7 +78,7 @@ def _lines(name: str) -> tuple[list[float], ...]:
     assert files, f"there is no benchmarks/results/{name}"
     found = []
     for line in "\n".join(file.read_text(encoding="utf-8") for file in files).splitlines():
-        numbers = {_value(word) for word in re.findall(r"-?(?:\d[\d,]*(?:\.\d+)?|\.\d+)(?:e-?\d+)?", line)}
+        numbers = {value(word) for word in re.findall(r"-?(?:\d[\d,]*(?:\.\d+)?|\.\d+)(?:e-?\d+)?", line)}
         found.append(sorted(numbers | {100 * one for one in numbers if 0 < abs(one) <= 1}))
     return tuple(found)
 
@@ -92,9 +91,9 @@ def _measured(name: str) -> list[float]:
 
 def _is_among(word: str, numbers: list[float]) -> bool:
     digits = len(word.split("e")[0].partition(".")[2])
-    half = 0.5 * 10.0**-digits if "e" not in word else abs(_value(word)) * 0.1
-    place = bisect_left(numbers, _value(word) - half * 1.0001)
-    return place < len(numbers) and numbers[place] <= _value(word) + half * 1.0001
+    half = 0.5 * 10.0**-digits if "e" not in word else abs(value(word)) * 0.1
+    place = bisect_left(numbers, value(word) - half * 1.0001)
+    return place < len(numbers) and numbers[place] <= value(word) + half * 1.0001
 
 
 def _stands_in(word: str, names: tuple[str, ...]) -> bool:
@@ -107,44 +106,78 @@ def _stand_together(words: list[str], lines: tuple[list[float], ...], apart: int
     return any(all(any(abs(i - first) < apart for i in place) for place in places) for first in places[0])
 
 
+def _rows(passage: Passage) -> list[tuple[str, list[str]]]:
+    """Return the rows of the tables of a passage, and the figures of each that are not given."""
+    rows = [CODE.sub(" ", row) for row in passage.text.splitlines() if row.startswith("|")]
+    words = [[word.rstrip(",") for word in NUMBER.findall(row)] for row in rows]
+    return [(row, [w for w in some if w not in (passage.given or ())]) for row, some in zip(rows, words, strict=True)]
+
+
 def _scattered(passage: Passage) -> list[str]:
     """Return the rows of the tables of a passage whose figures do not stand together in the results."""
-    found = []
-    for row in (line for line in passage.text.splitlines() if line.startswith("|")):
-        words = [word.rstrip(",") for word in _NUMBER.findall(row)]
-        words = [word for word in words if word not in (passage.given or ())]
-        if words and not any(_stand_together(words, _lines(name), passage.apart) for name in passage.names):
-            found.append(row)
-    return found
+    return [
+        row
+        for row, words in _rows(passage)
+        if words and not any(_stand_together(words, _lines(name), passage.apart) for name in passage.names)
+    ]
 
 
 def _untraced(passage: Passage) -> list[str]:
-    words = [word.rstrip(",") for word in _NUMBER.findall(passage.text)]
-    return [w for w in words if w not in (passage.given or ()) and not _stands_in(w, passage.names)]
+    """Return the figures of the tables of a passage that stand nowhere in the results."""
+    return [word for _, words in _rows(passage) for word in words if not _stands_in(word, passage.names)]
+
+
+def _prose(passage: Passage) -> list[Segment]:
+    """Return the parts of a passage whose figures must name their cells: where one does, or reports a measurement."""
+    reports = passage.given is None and _MEASURED.search(bare(passage.text)) is not None
+    bound = any(one.sources is not None for one in segments(passage.text))
+    return segments(passage.text) if bound or passage.names or reports else []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_figure_is_in_a_results_file(page: Path) -> None:
-    wrong = []
+    faults = []
     for passage in _passages(page):
+        faults += [f"{passage.where}: {fault}" for one in _prose(passage) for fault in wrong(one)]
         if passage.names:
-            wrong += [
-                f"{passage.where}: not in {passage.names}: {missing}" for missing in [_untraced(passage)] if missing
-            ]
-            wrong += [
+            faults += [f"{passage.where}: not in {passage.names}: {word}" for word in _untraced(passage)]
+            faults += [
                 f"{passage.where}: not in {passage.apart} lines of one of {passage.names}: {row}"
                 for row in _scattered(passage)
             ]
-        elif passage.given is None and _MEASURED.search(passage.text):
-            wrong.append(f"{passage.where}: names no source")
-    assert not wrong, "\n".join(wrong)
+        elif passage.given is None and any(_MEASURED.search(row) for row, _ in _rows(passage)):
+            faults.append(f"{passage.where}: names no source")
+    assert not faults, "\n".join(faults)
+
+
+def test_a_figure_in_prose_that_is_altered_by_a_digit_is_seen() -> None:
+    bound = [one for page in PAGES for passage in _passages(page) for one in _prose(passage)]
+    altered, seen = 0, 0
+    for one in bound:
+        words = [found[0].rstrip(",") for found in figures(one.text)]
+        said = resolve(one.sources)
+        for word, source in zip(words, said, strict=True):
+            digits = [place for place, letter in enumerate(word.partition("e")[0]) if letter.isdigit()]
+            others = [f"{word[:at]}{(int(word[at]) + 1) % 10}{word[at + 1 :]}" for at in digits]
+            altered += len(others)
+            seen += sum(not agrees(other, source) for other in others)
+    assert altered > 800 and seen >= 0.995 * altered, f"{seen} of {altered}"
+
+
+def test_a_cell_that_drifts_and_a_figure_that_names_none_are_seen() -> None:
+    cell = "uploads | seen of 20 | ours"
+    assert not wrong(Segment("Ours sees 20.", cell))
+    assert wrong(Segment("Ours sees 10.", cell)) and wrong(Segment("Ours sees 20 of 20.", cell))
+    assert wrong(Segment("Ours sees 20.", None)) and wrong(Segment("Ours sees 20.", "uploads | seen of 20 | theirs"))
+    assert wrong(Segment("Ours sees 20.", "uploads | honest | value")), "several rows have the word"
+    assert wrong(Segment("Ours sees 20.", "no_such_file | seen | ours"))
 
 
 def test_a_row_that_drifts_is_seen_though_a_file_holds_each_of_its_numbers_somewhere() -> None:
     rows = [line for line in (RESULTS / "uploads.md").read_text(encoding="utf-8").splitlines() if "| **" in line]
     assert rows, "the row of sums"
     row = rows[0].replace("*", "")
-    words = _NUMBER.findall(row)
+    words = NUMBER.findall(row)
     assert not _scattered(Passage(ROOT / "README.md", row, ("uploads",), None))
     others = [f"{one:g}" for one in _measured("uploads") if not _is_among(f"{one:g}", _lines("uploads")[0])]
     drifted = next(
@@ -157,5 +190,7 @@ def test_a_row_that_drifts_is_seen_though_a_file_holds_each_of_its_numbers_somew
 
 @pytest.mark.parametrize("names", [("startup",), ()])
 def test_a_figure_that_drifts_is_seen(names) -> None:
-    drifted = Passage(ROOT / "README.md", "A merge takes 123.45 s.", names, None)
-    assert _untraced(drifted) == ["123.45"] and _MEASURED.search(drifted.text)
+    in_prose = Passage(ROOT / "README.md", "A merge takes 123.45 s.", names, None)
+    in_a_table = Passage(ROOT / "README.md", "| a merge | 123.45 s |", names, None)
+    assert [wrong(one) for one in _prose(in_prose)] == [["['123.45'] name no cell"]]
+    assert _untraced(in_a_table) == ["123.45"] and _MEASURED.search(in_a_table.text)
