@@ -28,12 +28,13 @@ from tiny_tokenizer import add_tokenizer, prose
 
 #: What float32 may make of a protected model's outputs.
 GATE = 1e-5
-#: Every protection by default, its forms with general maps, and the rotation of the stream.
+#: Every protection by default, its forms with general maps, the rotation of the stream, and a layer that does nothing.
 FORMS: dict[str, Protection] = {
     **{name: kind() for name, kind in PROTECTIONS.items()},
     "exact full": protection_named("exact", {"profile": "full"}),
     "exact rotate": protection_named("exact", {"residual": "rotate"}),
     "params gl": protection_named("params", {"kind": "gl"}),
+    "widen dead": protection_named("widen", {"dead_layers": 1}),
     "params+mergelock": protection_named("params+mergelock", {}),
 }
 #: What the literal form would do, as its refusal says.
