@@ -136,7 +136,10 @@ def in_last_place(difference: Tensor, operands: list[Tensor]) -> float:
     return (difference.abs() / unit).max().item()
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
+@pytest.mark.parametrize(
+    "dtype",
+    [pytest.param(torch.float32, id="float32"), pytest.param(torch.bfloat16, id="bfloat16", marks=pytest.mark.slow)],
+)
 def test_merges_of_the_same_files_agree(dtype, tmp_path, record_property) -> None:
     listed = list(cases(tmp_path, dtype))
     outs = [tmp_path / f"out{i}" for i in range(len(listed))]

@@ -325,9 +325,7 @@ DTYPES = {
 IN_DTYPE = ("task_arithmetic", "ties", "breadcrumbs")
 
 
-@pytest.mark.parametrize(
-    "case", [pytest.param(case, marks=[pytest.mark.slow] * (case not in ("bfloat16", "mixed"))) for case in DTYPES]
-)
+@pytest.mark.parametrize("case", [pytest.param(case, marks=[pytest.mark.slow] * (case != "mixed")) for case in DTYPES])
 def test_dtypes_agree(tmp_path, case, record_property) -> None:
     names, dtype, out_dtype = DTYPES[case]
     folders = {name: llama(tmp_path / name, seed, getattr(torch, names[seed])) for seed, name in enumerate("xabc")}
