@@ -95,6 +95,10 @@ def test_what_may_differ_is_noted(opened, save) -> None:
         ({"rope_theta": 1e6, "rope_local_base_freq": 1e4},
          {"rope_parameters": {"full_attention": {"rope_theta": 1e6}, "sliding_attention": {"rope_theta": 2e4}}},
          "rope_parameters.sliding_attention.rope_theta is 20000.0"),
+        ({"text_config": {"norm_topk_prob": False}}, {"text_config": {}}, "text_config.norm_topk_prob = False"),
+        ({"use_sliding_window": True, "sliding_window": None}, {}, "does not say use_sliding_window = True"),
+        ({"output_multiplier": 0.5}, {"output_multiplier": 1.0}, "output_multiplier is 1.0, a has 0.5"),
+        ({"hidden_act": "gelu"}, {"hidden_act": "gelu_pytorch_tanh"}, "is 'gelu_pytorch_tanh', a has 'gelu'"),
         ({"made_up_by_someone": [1, {"a": 2}]}, {"made_up_by_someone": [1, {"a": 3}]}, "made_up_by_someone"),
     ],
 )  # fmt: skip
@@ -117,6 +121,7 @@ def test_every_difference_of_configurations_is_said(ours, theirs, says, opened, 
          {"dtype": "bfloat16", "eos_token_id": [2, 3], "attention_dropout": 0.0, "transformers_version": "5.0"}),
         ({}, {"attention_bias": False, "pretraining_tp": 1, "logits_scaling": 1.0, "sliding_window": None}),
         ({"text_config": {"_name_or_path": "x"}}, {"text_config": {}}),
+        ({"hidden_act": "silu"}, {"hidden_act": "swish"}),
     ],
 )  # fmt: skip
 def test_what_no_function_depends_on_is_not_said(ours, theirs, opened, save) -> None:

@@ -14,9 +14,11 @@ from mergebarrier.circuits.places import (
     Value,
     after_dense,
     attention,
+    by_interval,
     cycle,
     ernie,
     every,
+    evolla,
     has_rope,
     letter,
     llama4_experts,
@@ -139,6 +141,8 @@ _INDICES = (
     "residual_block_indices", "look_ahead_layers", "look_backward_layers", "local_layer_ids", "subsample_layers",
     "deepstack_visual_indexes",
 )  # fmt: skip
+#: Idefics, the querying transformers of BLIP-2's kind, Inkling 2.
+_INTERVALS = ("cross_layer_interval", "cross_attention_frequency", "n_layers_per_attn_res_block")
 _ROPE = Law(
     keys=("no_rope_layer_interval",),
     value=has_rope,
@@ -209,6 +213,12 @@ LAWS: tuple[Law, ...] = (
         value=lambda config, layer, n: f"{layer} of {n}" if config.get("hidden_size_per_layer_input") else None,
     ),
     Law(keys=("num_mem_blocks",), value=shared_block),
+    *(Law(keys=(key,), value=by_interval(key)) for key in _INTERVALS),
+    Law(keys=("aligner_num_add_layers",), value=evolla),
+    Law(
+        keys=("stagger_local_blocks",),
+        value=lambda config, layer, n: bool(config.get("stagger_local_blocks")) and layer % 2,
+    ),
     *map(_indices, _INDICES),
     _indices("ple_layer_ids", 1),
 )  # fmt: skip

@@ -40,7 +40,9 @@ RHYTHMS: Mapping[str, _Rhythm] = {
     **dict.fromkeys(
         ("modernbert", "modernbert-decoder"), _Rhythm(every=3, key="global_attn_every_n_layers", first=True)
     ),
-    **dict.fromkeys(("gemma4_text", "gemma4_unified_text"), _Rhythm(every=6, last_full=True)),
+    **dict.fromkeys(("gemma4_text", "gemma4_unified_text", "diffusion_gemma_text"), _Rhythm(every=6, last_full=True)),
+    **dict.fromkeys(("granite_swa", "granitemoe_swa"), _Rhythm(every=4, first=True)),
+    "bailing_hybrid": _Rhythm(every=6, key="layer_group_size", word=_LINEAR),
     "afmoe": _Rhythm(every=4, key="global_attn_every_n_layers"),
     "olmo3": _Rhythm(every=4),
     "olmo_hybrid": _Rhythm(every=4, word=_LINEAR),
@@ -49,6 +51,20 @@ RHYTHMS: Mapping[str, _Rhythm] = {
     "minimax": _Rhythm(every=2, first=True, word=_LINEAR),
     "ultrabert": _Rhythm(every=3),
 }
+_TYPES, _SPARSE = "layer_types", "mlp_layer_types"
+#: Types whose class makes lists per layer by rules that are not known here, where the file does not hold them.
+UNSAID: Mapping[str, tuple[str, ...]] = {
+    **dict.fromkeys(
+        ("dots3_note_text", "embedding_gemma2_text", "flint", "inkling2_text", "inkling_text", "kolibri1", "lfm3",
+         "lfm3_vl_vision", "muse_glimmer_vision", "muse_spark_vision", "neomme", "qwen4_exp_text"),
+        (_TYPES,),
+    ),
+    **dict.fromkeys(("ernie4_5_vl_moe_text", "hy_v3", "laguna", "step3p5"), (_SPARSE,)),
+    **dict.fromkeys(("beam", "deepseek_v4", "glm5_next_text", "kimi_linear", "mimo_v2_flash"), (_TYPES, _SPARSE)),
+    **dict.fromkeys(("muse_glimmer_text", "muse_spark_text"), (_TYPES, "layer_rope_theta")),
+    "hy_v4": (_SPARSE, "indexer_types"),
+    "mistral_large4_text": (_SPARSE, "no_rope_layers", "kv_source_layers"),
+}  # fmt: skip
 #: Types whose last layer is of full attention, whatever a list says.
 LAST_FULL = frozenset(name for name, rhythm in RHYTHMS.items() if rhythm.last_full)
 
@@ -96,8 +112,10 @@ def has_rope(config: Table, layer: int, n_layers: int) -> int:
 
 
 def after_dense(config: Table, layer: int, n_layers: int) -> str:
-    """DeepSeek: the first layers are dense, and all but every n-th after them."""
-    beyond = layer >= number(config, "first_k_dense_replace")
+    """DeepSeek: the first layers are dense, and all but every n-th after them, or those that a list says."""
+    beyond, listed = layer >= number(config, "first_k_dense_replace"), config.get("moe_layer_freq")
+    if isinstance(listed, list) and len(listed) == n_layers:
+        return "sparse" if beyond and listed[layer] else "dense"
     return "sparse" if beyond and layer % every(config, "moe_layer_freq") == 0 else "dense"
 
 
@@ -162,6 +180,17 @@ def letter(config: Table, layer: int, n_layers: int) -> object:
     """Nemotron-H: a letter per layer."""
     letters = config.get("hybrid_override_pattern")
     return letters[layer] if isinstance(letters, str) and layer < len(letters) else None
+
+
+def by_interval(key: str) -> Value:
+    """Say whether a layer is one of every n-th, the first among them."""
+    return lambda config, layer, n_layers: key in config and layer % every(config, key) == 0
+
+
+def evolla(config: Table, layer: int, n_layers: int) -> bool:
+    """Evolla: so many layers, evenly spread, look at the sequence of a protein."""
+    parts = number(config, "aligner_num_add_layers")
+    return parts > 0 and (layer + 1) % max(n_layers // parts, 1) == 0
 
 
 def shared_block(config: Table, layer: int, n_layers: int) -> object:

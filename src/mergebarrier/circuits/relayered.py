@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import combinations, product
 
 from mergebarrier.circuits.laws import LAWS, SPOKEN, Law
-from mergebarrier.circuits.places import LAST_FULL, Table
+from mergebarrier.circuits.places import LAST_FULL, UNSAID, Table
 from mergebarrier.errors import ConfigMismatch, clean
 
 _PER_LAYER = re.compile(
@@ -24,6 +24,8 @@ _PERIOD = re.compile(r"every|interval|period|freq|step|pattern")
 _NUMBERS = re.compile(r"layer|pruned_heads")
 _NUMBERED = re.compile(r"0|[1-9]\d{0,5}")
 _MOST = 256
+#: A number of a law that may be a list per layer as well.
+_LIST_TOO = "moe_layer_freq"
 _KEEP = "let layers of that kind stay where they are, or merge whole models"
 
 
@@ -62,10 +64,12 @@ def with_layers(
     same = all((one.config, one.layer) == (config, place) for place, one in enumerate(origins))
     if same and len(origins) == n_before:
         return changed, notes
+    for one in origins:
+        _check_said(one, where)
     laws = [law for law in LAWS if law.holds_for(config, stack)]
     listed = {law.listed for law in laws}
     for key, value in config.items():
-        if key in counts or key in SPOKEN or key in listed:
+        if key in counts or key in listed or (key in SPOKEN and key != _LIST_TOO):
             continue
         again = _follow(key, value, n_before, origins)
         if again is not None:
@@ -95,6 +99,17 @@ def with_layers(
         what = "layer_types: the class makes the last layer one of full attention, and the output ends with another"
         raise ConfigMismatch(what, where=where, remedy="end with a layer of full attention")
     return changed, notes
+
+
+def _check_said(origin: LayerOrigin, where: object) -> None:
+    """Refuse a configuration whose class would make a list per layer anew, by rules that are not known here."""
+    kind = str(origin.config.get("model_type"))
+    for key in UNSAID.get(kind, ()):
+        said = origin.config.get(key)
+        if not isinstance(said, list) or len(said) != origin.n_layers:
+            what = f"{key} is not said layer by layer, and the class of {kind} makes it by the places of layers"
+            remedy = "let transformers write it out: AutoConfig.from_pretrained(DIR).save_pretrained(DIR)"
+            raise ConfigMismatch(what, where=where, remedy=remedy)
 
 
 def _follow(key: str, value: object, n_before: int, origins: Sequence[LayerOrigin]) -> object | None:

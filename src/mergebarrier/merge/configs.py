@@ -37,7 +37,8 @@ _MUST_AGREE = re.compile(
 _HARMLESS = re.compile(
     r"_.*|architectures|auto_map|(torch_)?dtype|\w*version|name_or_path|license|base_model|finetuning_task|problem_type"
     r"|task_specific_params|id2label|label2id|num_labels|prefix|tokenizer_class|\w+_token_ids?|\w+_token_index"
-    r"|use_cache|output_\w+|return_dict\w*|use_return_dict|torchscript|(attn|experts)_implementation|chunk_size_feed_forward"
+    r"|use_cache|output_(attentions|hidden_states|\w*logits|scores|past)|return_dict\w*|use_return_dict|torchscript"
+    r"|(attn|experts)_implementation|chunk_size_feed_forward"
     r"|gradient_checkpointing|pretraining_tp|quantization_config|initializer_\w+|\w*(dropout|pdrop|layerdrop)\w*"
     r"|\w*loss\w*|router_jitter_noise|mask_\w+|apply_spec_augment|label_smoothing|use_mambapy|unsloth_\w+"
     r"|vocab_size|tie_word_embeddings|\w*num_(hidden_|encoder_|decoder_)?layers|n_layers?|(encoder|decoder)_layers"
@@ -46,6 +47,11 @@ _HARMLESS = re.compile(
 )
 #: Rotary angles of a configuration that does not say.
 _USUAL = {"rope_theta": 10000, "rope_type": "default"}
+#: Switches that many classes leave on where a configuration does not say.
+_MAYBE_ON = re.compile(r"norm_topk_prob|scale_\w+|rope_interleave|use_qk_norm|apply_layernorm|position_biased_input")
+_SAME = {"swish": "silu", "gelu_python": "gelu", "gelu_python_tanh": "gelu_pytorch_tanh"}
+#: Ways to compute one activation; a family's configuration may have been corrected from one to another.
+_NEAR = frozenset(("gelu", "gelu_accurate", "gelu_fast", "gelu_new", "gelu_pytorch_tanh"))
 
 
 def check_config(donor: "Checkpoint", other: "Checkpoint") -> list[str]:
@@ -65,7 +71,7 @@ def check_config(donor: "Checkpoint", other: "Checkpoint") -> list[str]:
                 alone[yours == _SILENT].append(f"{clean(key)} = {clean(repr(value))}")
             continue
         difference = f"{names[0]}: {clean(key)} is {clean(repr(yours))}, {names[1]} has {clean(repr(mine))}"
-        if _MUST_AGREE.fullmatch(key.rpartition(".")[2]):
+        if _MUST_AGREE.fullmatch(key.rpartition(".")[2]) and not _NEAR.issuperset(map(str, (mine, yours))):
             where, remedy = other.path / "config.json", "merge models that were fine-tuned from one base"
             raise ConfigMismatch(difference, where=where, remedy=remedy)
         notes.append(f"{difference}, which is kept")
@@ -86,7 +92,7 @@ def _said(config: Mapping[str, object], prefix: str = "") -> dict[str, object]:
         if isinstance(value, Mapping):
             found |= _said(value, f"{prefix}{key}.")
         elif not _HARMLESS.fullmatch(key):
-            found[f"{prefix}{key}"] = value
+            found[f"{prefix}{key}"] = _SAME.get(value, value) if isinstance(value, str) else value
     return found
 
 
@@ -110,6 +116,8 @@ def _usual(key: str, value: object, config: Mapping[str, object]) -> bool:
     """Whether a value says what a configuration without the key would most likely mean."""
     last = key.rpartition(".")[2]
     layers = value if isinstance(value, list) else [value]
+    if isinstance(value, bool):  # off where a class does not say otherwise, which is on in some
+        return not value and _MAYBE_ON.fullmatch(last) is None
     if not value or value in (1, _USUAL.get(last)) or all(one == "full_attention" for one in layers):
         return True
     table: object = config

@@ -141,7 +141,7 @@ class _Moving:
             )
         if change.tokens is not None:
             rows = self.weights.read(change.tokens.values.name).double()
-            if any(not place.splits or not place.keeps_rows for place in way):
+            if change.factors is not None or any(not place.splits or not place.keeps_rows for place in way):
                 _refuse(self.expert, change.tokens.values.name, "single rows of what the method mixes")
             for place in way:
                 rows = place.right(rows)

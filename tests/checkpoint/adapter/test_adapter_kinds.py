@@ -212,8 +212,9 @@ def test_parameters_of_experts_that_the_base_stores_one_by_one(tmp_path: Path, r
         "num_key_value_heads": 2, "num_local_experts": 3, "num_experts_per_tok": 2, "vocab_size": 64,
     }  # fmt: skip
     model: Any = transformers.MixtralForCausalLM(transformers.MixtralConfig(**sizes))
-    names = ["mlp.experts.gate_up_proj", "mlp.experts.down_proj"]
-    wanted = merged(pair(tmp_path, model, target_modules=["q_proj"], target_parameters=names))
+    wanted = merged(pair(tmp_path, model, target_modules="all-linear"))
+    told = (tmp_path / "lora" / "adapter_config.json").read_text()
+    assert "target_parameters" in told and "gate_up_proj" in told.partition("rank_pattern")[2]  # of twice the rank
     before = load_file(tmp_path / "base" / "model.safetensors")
     assert any(".experts.2.w3." in name for name in before)
     (tmp_path / "r.yaml").write_text(

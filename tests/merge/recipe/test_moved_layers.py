@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from mergebarrier.circuits import LAWS, LayerOrigin, with_layers
-from mergebarrier.circuits.places import RHYTHMS
+from mergebarrier.circuits.places import RHYTHMS, UNSAID
 from mergebarrier.errors import ConfigMismatch, TensorSetMismatch
 from mergebarrier.merge.recipe.moved import check_held, kinds, mixed
 from recipe_models import layered
@@ -205,6 +205,63 @@ def moved(config: dict[str, Any], order: list[int], **more: Any) -> tuple[dict[s
 )  # fmt: skip
 def test_every_form_of_a_key_follows_its_layers(before, after) -> None:
     assert moved(before, [3, 0, 1], stack="decoder.layers")[0] == before | after
+
+
+def test_numbers_may_be_a_list_per_layer_as_well() -> None:
+    config = {"model_type": "odd", "moe_layer_freq": [0, 1, 1, 0]}
+    assert moved(config, [1, 0, 2])[0] == config | {"moe_layer_freq": [1, 0, 1]}
+    assert moved({**config, "first_k_dense_replace": 1}, [1, 2, 3])[0]["first_k_dense_replace"] == 0
+    with pytest.raises(ConfigMismatch, match="first_k_dense_replace and moe_layer_freq cannot say"):
+        moved({"first_k_dense_replace": 2, "moe_layer_freq": [1, 1, 1, 1]}, [2, 0, 3])
+
+
+@pytest.mark.parametrize(
+    ("config", "order"),
+    [
+        ({"cross_layer_interval": 2}, [1, 2, 3]),
+        ({"cross_attention_frequency": 2}, [1, 2, 3]),
+        ({"n_layers_per_attn_res_block": 2}, [1, 2, 3]),
+        ({"aligner_num_add_layers": 2}, [0, 2, 1, 3]),
+        ({"stagger_local_blocks": True}, [0, 2]),
+    ],
+)
+def test_what_a_class_counts_out_is_refused_by_its_key(config, order) -> None:
+    assert moved(config, [0, 1, 2, 3])[0] == config
+    with pytest.raises(ConfigMismatch, match=f"{next(iter(config))} cannot say"):
+        moved(config, order)
+
+
+@pytest.mark.parametrize("every", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_lists_that_a_class_makes_are_moved_or_refused(every) -> None:
+    """A configuration without its lists per layer, as labs publish it: what the stock class makes of the output."""
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+    refused, order = set(), [*range(1, 12), 0]
+    for kind in CONFIG_MAPPING if every else sorted({*KINDS, *UNSAID} & {*CONFIG_MAPPING}):
+        try:
+            said, longer = (CONFIG_MAPPING[kind](num_hidden_layers=n).to_dict() for n in (12, 13))
+        except Exception:  # a class that wants more than a number of layers
+            continue
+        lists = [
+            key
+            for key, value in said.items()
+            if isinstance(value, list) and len(value) == 12 and isinstance(longer[key], list) and len(longer[key]) == 13
+        ]
+        if said.get("num_hidden_layers") != 12 or not lists:
+            continue
+        older = {key: value for key, value in said.items() if key not in lists}
+        try:
+            config, _ = moved(older, order, n_layers=12, counts=["num_hidden_layers"])
+        except ConfigMismatch:
+            refused.add(kind)
+            continue
+        made = CONFIG_MAPPING[kind](**{k: v for k, v in config.items() if k != "transformers_version"}).to_dict()
+        for key in lists:
+            wanted = [said[key][layer] for layer in order]
+            assert made[key] == wanted or said[key] == list(range(12)), (kind, key)
+    assert {*UNSAID} & {*CONFIG_MAPPING} <= refused
+    with pytest.raises(ConfigMismatch, match=r"mlp_layer_types is not said .* the class of hy_v3 .*AutoConfig"):
+        moved({"model_type": "hy_v3"}, [1, 0])
 
 
 def test_what_a_shared_block_keeps_for_its_layers_is_not_moved() -> None:

@@ -158,11 +158,6 @@ class AdaptedCheckpoint(Checkpoint):
                 else:
                     lengths = self.adapter.weights.read(magnitude).double().flatten()[first:last]
                     rows.mul_((lengths / rows.norm(dim=1))[:, None])
-            if change.tokens is not None:
-                for place, index in enumerate(change.tokens.indices):
-                    if first <= index < last:
-                        values = self.adapter.weights.read_rows(change.tokens.values.name, place, place + 1)
-                        rows[index - first] = values[0].double()
             head, tail = max(first, start), min(last, stop)
             out[head - start : tail - start] = rows[head - first : tail - first].view(-1, *info.shape[1:])
         where = f"{self.path}: tensor {name!r}"
@@ -189,8 +184,15 @@ class AdaptedCheckpoint(Checkpoint):
             else (change.whole.name, self.adapter.weights.read_rows)
         )
 
+        tokens = change.tokens
+        trained = None if tokens is None else self.adapter.weights.read(tokens.values.name).double()
+
         def before(first: int, last: int) -> torch.Tensor:
-            return read_rows(source, first, last).double().reshape(last - first, -1)
+            rows = read_rows(source, first, last).double().reshape(last - first, -1)
+            for row, index in enumerate(() if tokens is None else tokens.indices):
+                if trained is not None and first <= index < last:
+                    rows[index - first] = trained[row]
+            return rows
 
         if change.biased is not None and change.biased.bias is not None:
             values = self.adapter.weights.read(change.biased.bias.name).double().mul_(change.biased.scale)[:, None]

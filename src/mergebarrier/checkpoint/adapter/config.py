@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from mergebarrier.checkpoint.adapter.patterns import Pattern, first_ending
+from mergebarrier.checkpoint.adapter.patterns import Pattern, first_ending, layer_of
 from mergebarrier.checkpoint.read import read_json, refuse_code
 from mergebarrier.errors import AdapterRefused, BadAdapter, clean
 from mergebarrier.nearest import did_you_mean
@@ -271,7 +271,7 @@ class _Reader:
 
         def targeted(module: str) -> bool:
             kept_whole = any(f".{name}." in f".{module}." for name in saved)
-            here = not layers or _layer(module, stacks) in layers
+            here = not layers or module in wanted or layer_of(module, stacks) in layers
             return included(module) and not excluded(module) and not kept_whole and here
 
         return targeted
@@ -289,12 +289,3 @@ class _Reader:
     def stacks(self) -> tuple[str, ...]:
         value = self.document.get("layers_pattern")
         return (value,) if isinstance(value, str) and value else self.names("layers_pattern") if value else ()
-
-
-def _layer(module: str, stacks: tuple[str, ...]) -> int | None:
-    """Return the index of the layer: the first number in a name after the name of a stack of layers."""
-    parts = module.split(".")
-    for place in range(1 if stacks else 2, len(parts) - 1):
-        if parts[place].isascii() and parts[place].isdigit() and (not stacks or parts[place - 1] in stacks):
-            return int(parts[place])
-    return None

@@ -16,7 +16,7 @@ fills in those that are missing; here both are refused, so that a merge never us
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mergebarrier.checkpoint.adapter.config import INSTEAD, AdapterConfig
@@ -61,6 +61,7 @@ class Factors:
       parameters: tensors of the base, one of which is updated; none where it is the weight of the module.
       bias:       times s, what the module's bias gets; None for nothing.
       experts:    how many updates A and B hold: A one below the other, B interleaved.
+      others:     the same update taken for one of parameters of another rank or scale.
     """
 
     module: str
@@ -72,6 +73,7 @@ class Factors:
     bias: TensorInfo | None = None
     parameters: tuple[str, ...] = ()
     experts: int = 1
+    others: tuple["Factors", ...] = ()
 
     @property
     def rank(self) -> int:
@@ -219,13 +221,18 @@ class _Sorter:
 
     def of_parameter(self, module: str, a: TensorInfo, b: TensorInfo, parameters: tuple[str, ...]) -> Factors:
         """Return the update of one of several parameters; which one, the shapes in the base tell."""
-        found = {(self.config.rank(name), self.config.scale(name)) for name in parameters}
-        if len(found) > 1:
-            raise self.refuse(a.name, "the parameters of its module have different ranks or scales")
-        rank, scale = found.pop()
-        if a.shape[0] % rank:
-            raise self.fail(a.name, f"rank {a.shape[0]} is no multiple of {rank}, that of its parameter")
-        return Factors(module, a, b, scale, False, None, None, parameters, a.shape[0] // rank)
+        alike: dict[tuple[int, float], list[str]] = {}
+        for name in parameters:
+            alike.setdefault((self.config.rank(name), self.config.scale(name)), []).append(name)
+        found = [
+            Factors(module, a, b, scale, False, None, None, tuple(names), a.shape[0] // rank)
+            for (rank, scale), names in alike.items()
+            if a.shape[0] % rank == 0
+        ]
+        if not found:
+            ranks = " or ".join(str(rank) for rank, _ in alike)
+            raise self.fail(a.name, f"rank {a.shape[0]} is no multiple of {ranks}, that of its parameter")
+        return replace(found[0], others=tuple(found[1:]))
 
     def check_magnitude(self, magnitude: TensorInfo | None, b: TensorInfo) -> None:
         """Refuse a magnitude without ``use_dora``, the reverse, and one of another length."""

@@ -71,6 +71,21 @@ def first_ending(patterns: Sequence[Pattern], name: str) -> int | None:
     return next((i for i, pattern in enumerate(patterns) if pattern._step(where, starts) >> where.size & 1), None)
 
 
+def layer_of(module: str, stacks: tuple[str, ...]) -> int | None:
+    """Return the index of the layer: the first number in a name, behind the name of a stack of layers if any is given.
+
+    Of several names of stacks the first that stands in the name counts.
+    """
+    parts = module.split(".")
+    numbers = [place for place in range(1, len(parts) - 1) if parts[place].isascii() and parts[place].isdigit()]
+    for stack in stacks or ("",):
+        behind = (n for n in numbers if (f".{'.'.join(parts[:n])}".endswith(f".{stack}") if stack else n > 1))
+        found = next(behind, None)
+        if found is not None:
+            return int(parts[found])
+    return None
+
+
 class _Name:
     """A name with the positions of each of its characters."""
 

@@ -18,6 +18,7 @@ import torch
 from mergebarrier.checkpoint.adapter.adapter import Adapter
 from mergebarrier.checkpoint.adapter.contents import Factors, TrainedRows
 from mergebarrier.checkpoint.adapter.first import RESIZED, first_as_class
+from mergebarrier.checkpoint.adapter.layouts import fits, orientations, stored_in_out
 from mergebarrier.checkpoint.bytes import FLOATS, TensorInfo
 from mergebarrier.checkpoint.read import Checkpoint
 from mergebarrier.errors import BadAdapter, clean
@@ -44,7 +45,7 @@ class WeightChange:
       whole:      in place of it.
       factors:    of the update.
       transposed: the update is stored (in, out).
-      tokens:     rows in place of those that are there.
+      tokens:     rows in place of those that are there, before an update.
       biased:     the update whose bias it gets.
     """
 
@@ -91,6 +92,7 @@ class _Placement:
             ties = dict(zip(filter(None, [tied_head(base)]), self.vocabulary(), strict=False))
         self.ties, self.head = ties, next(iter(ties), "")
         self.found: dict[str, WeightChange] = {}
+        self.meant: dict[str, Factors] = {}
 
     def refuse(self, tensor: str, what: str, remedy: str = _ANOTHER) -> NoReturn:
         raise BadAdapter(what, where=f"{self.adapter.path}: tensor {clean(tensor)!r}", remedy=remedy)
@@ -160,7 +162,7 @@ class _Placement:
         layouts |= self.parameters([factors for factors in modules.values() if factors.parameters])
         swapped = [module for module, (_, _, sure) in layouts.items() if sure is False]
         for module, (name, transposed, sure) in layouts.items():
-            factors = modules[module]
+            factors = self.meant.get(module, modules[module])
             if sure is None and swapped and not factors.embedding and not factors.odd:
                 self.refuse(
                     factors.a.name,
@@ -199,7 +201,6 @@ class _Placement:
             if shape != (factors.b.shape[0], *factors.a.shape[1:]):
                 self.refuse(factors.a.name, f"a convolution's update; {clean(name)} has shape {shape}, not its own")
             return name, False, None
-        flag = factors.embedding or self.adapter.config.fan_in_fan_out
         if info.dtype not in FLOATS or shape not in (plain, plain[::-1]):
             what = f"its update has shape {plain}, {clean(name)} of the base {self.base.name} has {shape}"
             self.refuse(factors.a.name, what)
@@ -207,46 +208,41 @@ class _Placement:
             if shape != plain[::-1]:
                 self.refuse(factors.a.name, f"{clean(name)} is not an embedding of its shape", "check the base")
             return name, True, None
+        flag = self.adapter.config.fan_in_fan_out
         if plain[0] == plain[1]:
-            return name, flag, None
+            known = stored_in_out(self.base.config, factors.module)
+            return name, flag if known is None else known, None if known is None else True
         return name, shape != plain, (shape != plain) == flag
 
     def parameters(self, updates: list[Factors]) -> dict[str, tuple[str, bool, bool | None]]:
         """Return the layouts of updates of parameters: the only tensors that they fit, each for one of them."""
-        fitting = {
-            one.module: [n for n in map(self.lookup, one.parameters) if n and self.fits(one, n)] for one in updates
-        }
-        chosen: dict[str, tuple[str, bool, bool | None]] = {}
+        held, fitting = self.base.tensors, dict[str, list[tuple[str, Factors]]]()
+        for one in updates:
+            named = [(self.lookup(name), way) for way in (one, *one.others) for name in way.parameters]
+            fitting[one.module] = [(name, way) for name, way in named if name and fits(way, held[name].shape)]
+        chosen: dict[str, str] = {}
         open_ones = list(updates)
         while open_ones:
             one = min(open_ones, key=lambda one: len(fitting[one.module]))
-            names = fitting[one.module]
+            names = [name for name, _ in fitting[one.module]]
             if len(names) != 1:
                 if not names:
                     self.name(one.parameters[0], one.a.name)
                 what = f"fits {clean(' and '.join(names))} alike" if names else "fits no parameter of its module"
                 self.refuse(one.a.name, what, _ANOTHER if not names else "merge the adapter with peft")
-            chosen[one.module] = names[0], False, None
+            chosen[one.module], self.meant[one.module] = fitting[one.module][0]
             open_ones.remove(one)
             for other in open_ones:
-                fitting[other.module] = [name for name in fitting[other.module] if name != names[0]]
-        oblong = [one for one in updates if one.shape[0] != one.shape[1]]
-        turned = {self.base.tensors[chosen[one.module][0]].shape[-2:] != one.shape for one in oblong}
-        for one in updates:
-            name, square = chosen[one.module][0], one.shape[0] == one.shape[1]
-            stacked = len(self.base.tensors[name].shape) == 3
-            if square and stacked and len(turned) != 1:
-                self.refuse(one.a.name, "its matrices are square, which leaves their layout open", "merge it with peft")
-            flip = next(iter(turned)) if square and stacked else self.base.tensors[name].shape[-2:] != one.shape
-            chosen[one.module] = name, flip, None
-        return chosen
-
-    def fits(self, factors: Factors, name: str) -> bool:
-        shape = self.base.tensors[name].shape
-        plain = factors.shape
-        if len(shape) == 3:
-            return shape[0] == factors.experts and shape[1:] in (plain, plain[::-1])
-        return factors.experts == 1 and shape == plain
+                fitting[other.module] = [pair for pair in fitting[other.module] if pair[0] != names[0]]
+        shapes = [held[chosen[one.module]].shape for one in updates]
+        version = self.adapter.config.document.get("peft_version")
+        layouts = dict[str, tuple[str, bool, bool | None]]()
+        for one, turned in zip(updates, orientations(updates, shapes, self.base.config, version), strict=True):
+            if turned is None:
+                what = "its matrices are square, and how they are stored depends on the peft that trained it"
+                self.refuse(one.a.name, what, "add its version as peft_version to adapter_config.json")
+            layouts[one.module] = chosen[one.module], turned, None
+        return layouts
 
     def settle_head(self, *, untie: bool) -> None:
         """Leave a tied head tied where it gets what the embedding gets; else untie it, or refuse."""
@@ -270,6 +266,10 @@ class _Placement:
             if embedding is None:
                 what = f"the head of the base {self.base.name} is tied to the embedding, which was not trained"
             self.refuse(alone.tensor, what, "give --untie, which stores the head apart, or merge with peft")
+        if head is not None and head.factors is not None and embedding is not None and head.tokens is None:
+            if embedding.tokens is not None and head.factors.magnitude is not None:
+                self.refuse(head.tensor, "DoRA of a head below which rows of tokens are trained", "merge it with peft")
+            head = replace(head, tokens=embedding.tokens)
         self.found[self.head] = head or WeightChange(name)
         for tied, source in self.ties.items():
             self.found.setdefault(tied, self.found.get(source, WeightChange(source)))
