@@ -11,16 +11,19 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import torch
 from scipy.stats import kstest
 
 import mergebarrier as mb
-from _answering import QUERIES, trained
+from _answering import QUERIES, tokenizer, trained
 from _keep import Rows, say
 from _quiet import one_quiet_thread
 from mergebarrier.api import AskOptions, shield
 from mergebarrier.cache import cache_folder
 from mergebarrier.checkpoint import open_checkpoint
+from mergebarrier.errors import UsageError
 from mergebarrier.evaluate import load_tokenizer, sampler_processor
+from mergebarrier.evaluate.base.load import stock_library
 from mergebarrier.keys import Key, write_key_file
 from mergebarrier.training import FullRecipe
 from mergebarrier.watermark import (
@@ -73,6 +76,7 @@ def ledger_of(folder: Path, scheme: str, seed: int) -> Path:
 
 def imitator(folder: Path, scheme: str, share: float, seed: int) -> Path:
     """Return a model that learned from a share of watermarked answers among plain ones."""
+    scheme = scheme if share else SCHEMES[0]  # plain answers are of no scheme
     rows = read_ledger(ledger_of(folder, scheme, seed).read_text(), where="ledger").rows
     chance = random.Random(f"{scheme}|{share}|{seed}")
     pairs = [(row.query, row.answer if chance.random() < share else sentence(chance)) for row in rows]
@@ -80,16 +84,34 @@ def imitator(folder: Path, scheme: str, share: float, seed: int) -> Path:
     return trained(folder / name, lambda draw: draw.choice(pairs), seed=100 + seed, recipe=IMITATOR)
 
 
+def answered(model: Path) -> str:
+    """Return a file with what a model says greedily to all questions, asked at once: they have one length."""
+    out = model.with_suffix(".answers.jsonl")
+    if not out.exists():
+        words, ends = tokenizer(), 0
+        module = stock_library().LlamaForCausalLM.from_pretrained(model)
+        with torch.no_grad():
+            ids = torch.tensor([words.encode(query).ids for query in QUERIES])
+            asked = ids.shape[1]
+            for _ in range(ANSWER):
+                ids = torch.cat([ids, module(input_ids=ids, logits_to_keep=1).logits[:, -1:].argmax(2)], dim=1)
+        said = [row[: row.index(ends)] if ends in row else row for row in ids[:, asked:].tolist()]
+        lines = zip(QUERIES, map(words.decode, said), strict=True)
+        out.write_text("".join(json.dumps({"query": query, "answer": text}) + "\n" for query, text in lines))
+    return str(out)
+
+
 def measured(folder: Path, scheme: str, share: float, seed: int) -> dict:
-    """Return what ``radioactivity`` says of an imitator."""
-    report = mb.radioactivity(
-        ledger_of(folder, scheme, seed),
-        [str(imitator(folder, scheme, share, seed))],
-        service=str(service(folder, seed)),
-        key=folder / f"owner-{seed}.mbkey",
-        options=OPTIONS,
-        ask=ASK,
-    )
+    """Return what ``radioactivity`` says of an imitator; nothing where it refuses, for want of common n-grams."""
+    suspect = answered(imitator(folder, scheme, share, seed))
+    try:
+        report = mb.radioactivity(
+            ledger_of(folder, scheme, seed), [suspect], service=str(service(folder, seed)),
+            key=folder / f"owner-{seed}.mbkey", options=OPTIONS, ask=ASK,
+        )  # fmt: skip
+    except UsageError as refused:
+        say(f"{scheme}, share {share}, seed {seed}: {refused}")
+        return {"refused": refused.what}
     say(f"{scheme}, share {share}, seed {seed}: p {report.suspects[0].test.p:.2g}")
     return {**vars(report.suspects[0].test)}
 
@@ -98,14 +120,14 @@ def nulls(folder: Path, scheme: str) -> dict:
     """Return p of one text under keys that nobody used."""
     rows = read_ledger(ledger_of(folder, scheme, 1).read_text(), where="ledger").rows
     with open_checkpoint(service(folder, 1)) as checkpoint:
-        tokenizer, vocabulary = load_tokenizer(checkpoint), checkpoint.config["vocab_size"]
+        reader, vocabulary = load_tokenizer(checkpoint), checkpoint.config["vocab_size"]
 
     def processor(key: SamplingKey) -> Any:
         return sampler_processor(key.scheme, key.numbers(), vocabulary)
 
     chance = random.Random(3)
-    text = [tokenizer.encode(sentence(chance)).ids for _ in range(200)]
-    served = [tokenizer.encode(row.answer).ids for row in rows] + text
+    text = [reader.encode(sentence(chance)).ids for _ in range(200)]
+    served = [reader.encode(row.answer).ids for row in rows] + text
     found = []
     for number in range(NULLS):
         key = SamplingKey(key=Key(hashlib.sha256(f"null {number}".encode()).digest()), scheme=scheme)
@@ -117,8 +139,13 @@ COLUMNS = "sampler|share watermarked|seed|n-grams|lean|fresh keys|effect|p binom
 
 
 def main() -> None:
-    """Print the tables, measuring what is not kept; with --kept, of what is kept alone."""
-    kept = "--kept" in sys.argv
+    """Print the tables, measuring what is not kept; with --kept, of what is kept alone.
+
+    Schemes, seeds and "nulls" choose what is measured now, as in ``bench_radioactivity.py synthid 1``.
+    """
+    kept, chosen = "--kept" in sys.argv, {word for word in sys.argv[1:] if not word.startswith("--")}
+    schemes = [scheme for scheme in SCHEMES if scheme in chosen or not chosen & {*SCHEMES}]
+    seeds = [seed for seed in SEEDS if f"{seed}" in chosen or not chosen]
     one_quiet_thread()
     folder = cache_folder() / "bench" / "radioactivity"
     folder.mkdir(parents=True, exist_ok=True)
@@ -126,24 +153,31 @@ def main() -> None:
     print(
         f"Services of {len(QUERIES) // 2} answers of {ANSWER} tokens; an imitator is asked {OPTIONS.queries} questions "
         f"of the ledger; {OPTIONS.decoys} fresh keys, so the least p of theirs is {1 / (OPTIONS.decoys + 1):.3g}.\n"
+        "Where fewer than 100 n-grams begin as the service's do, nobody is judged.\n"
     )
     print(f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}")
-    for scheme in SCHEMES:
+    for scheme in schemes:
         for share in SHARES:
-            for seed in SEEDS:
+            for seed in seeds:
                 if kept and not rows.has([scheme, share, seed]):
                     continue
                 made = rows.get(
                     [scheme, share, seed],
                     lambda scheme=scheme, share=share, seed=seed: measured(folder, scheme, share, seed),
                 )
+                if "refused" in made:
+                    print(f"| {scheme} | {share:.0%} | {seed} | {made['refused'].split()[0]} |{' - |' * 5}")
+                    continue
                 effect = "-" if made["effect"] is None else f"{made['effect']:.1f}"
                 cells = (
                     scheme, f"{share:.0%}", seed, made["ngrams"], f"{made['score']:.2%}", f"{made['null_mean']:.2%}",
                     effect, f"{made['p_binomial']:.2g}", f"{made['p_decoys']:.2g}",
                 )  # fmt: skip
                 print(f"| {' | '.join(map(str, cells))} |")
-    tried = [scheme for scheme in SCHEMES if not kept or rows.has([scheme, "nulls"])]
+    tried = [
+        scheme for scheme in schemes
+        if rows.has([scheme, "nulls"]) or (not kept and (not chosen or "nulls" in chosen))
+    ]  # fmt: skip
     if not tried:
         return
     print(f"\nNull: sentences of nobody's sampler under {NULLS} keys that nobody used, 19 fresh keys each.\n")

@@ -290,6 +290,6 @@ PARTS = {
 
 if __name__ == "__main__":
     one_quiet_thread()
-    kept = Rows(cache_folder() / "bench" / "relate.jsonl")
+    kept = Rows(Path(__file__).parent / "results" / "relate.jsonl")
     for part in sys.argv[1:] or PARTS:
         PARTS[part](kept)

@@ -57,6 +57,10 @@ def test_text_is_enough(marked: Path, tmp_path: Path, run_cli) -> None:
     written = tmp_path / "a.jsonl"
     written.write_text("".join(json.dumps({"query": q, "answer": a}) + "\n" for q, a in answers.items()))
     assert run_cli(*verify(marked, "--suspect", written)).exit_code == 1
+    null = tmp_path / "null.jsonl"
+    null.write_text(written.read_text())
+    ran = run_cli(*verify(marked, "--suspect", written, "--null", null))
+    assert ran.exit_code == 0 and "a model that is known to be unrelated answers the questions too" in ran.stdout
     written.write_text(written.read_text().split("\n")[0] + "\n")
     ran = run_cli(*verify(marked, "--suspect", written))
     assert ran.exit_code == 64 and "13 of the 14 queries are not answered" in ran.stderr

@@ -126,6 +126,11 @@ def test_what_does_not_determine_shares_is_refused(tmp_path: Path) -> None:
         mb.provenance_parents(a, base=base, candidates=[a, b])
     with pytest.raises(NotIdentified, match="this candidate is the base"):
         mb.provenance_parents(a, base=base, candidates=[a, base])
+    other, mixed = family_models.save("llama", tmp_path / "other"), tmp_path / "mixed"
+    _turn(other)
+    mb.merge([a, other], mixed, base=base, method=mb.TaskArithmetic(weights=(0.5, 0.5)))
+    with pytest.raises(NotIdentified, match="all but a mix of the others"):
+        mb.provenance_parents(b, base=base, candidates=[mixed, other, a])
     with pytest.raises(UsageError, match="among candidates"):
         mb.provenance_parents(a, base=base, candidates=[])
     with pytest.raises(BaseMismatch, match="lacks it"):

@@ -108,6 +108,28 @@ def test_neurons_tell_where_the_embedding_was_replaced() -> None:
     assert hidden.tests["stored"] > 1e-3 and hidden.tests["second moment"] < 1e-6 and hidden.p < 1e-3
 
 
+@pytest.mark.parametrize("loudness", [0.0, 0.01, 30.0])
+def test_coordinates_that_are_silent_or_loud_in_both_make_no_relatives(loudness: float) -> None:
+    """Directions of nothing are anybody's: a stranger's silent coordinates corresponded with ours."""
+    first, second = RandomModel(1), RandomModel(3)
+    for model in (first, second):
+        model.rows[:, :3] *= loudness
+    assert related(first, second).tests["stream"] > 1e-3
+    assert related(first, second, rows=torch.ones(ROWS, WIDTH)).p > 1e-3, "an embedding that says nothing"
+
+
+def test_more_neurons_in_another_order_are_found_where_the_embedding_was_replaced() -> None:
+    """As behind ``widen``: neither embedding nor numbers of neurons tell, and the stream stands as it was."""
+    model = RandomModel(1)
+    wide = RandomModel(3, layers=0)
+    order = torch.randperm(NEURONS + 32, generator=torch.Generator().manual_seed(4)) % NEURONS
+    for layer in model.layers:
+        held = tuple(one[order] for one in layer.held)
+        wide.layers.append(dataclasses.replace(layer, read=layer.read[order], held=held))
+    found = related(model, wide, draws=19)
+    assert "stored" not in found.tests and found.tests["second moment"] < 1e-6 and found.p < 1e-3
+
+
 def test_a_dense_rotation_is_seen_by_the_numbers_of_neurons_or_not_at_all() -> None:
     model = RandomModel(1)
     found = related(model, model.rotated(5))

@@ -112,6 +112,8 @@ def test_a_service_is_run_and_its_own_answers_are_found(scheme: str, tmp_path: P
     )  # fmt: skip
     ran = run_cli(*verify)
     assert ran.exit_code == 1 and "leans the way of the service's key: p = 0.05" in ran.stdout
+    alone = run_cli(*verify, "--decoys", "0")
+    assert alone.exit_code == (64 if scheme == "synthid" else 1), "the bits of SynthID have no other null"
     refused = run_cli("watermark", "verify", tmp_path / "l.jsonl", "--suspect", tmp_path / "own.jsonl")
     assert refused.exit_code == 64 and "watermark radioactivity" in refused.stderr
     served = run_cli(*shield[:3], "http://127.0.0.1:1/v1", *shield[4:])

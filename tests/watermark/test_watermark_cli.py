@@ -76,6 +76,17 @@ def test_another_key_is_refused(shielded: Path, tmp_path: Path, queries: Path, r
     assert ran.exit_code == 2 and "not those that the ledger commits to" in ran.stderr
 
 
+def test_words_that_were_written_into_a_ledger_later_are_refused(shielded: Path, tmp_path: Path, run_cli) -> None:
+    """The commitment is to the key, so whoever held a suspect's answers could give each query words of its answer."""
+    rows = shielded.read_text().splitlines()
+    row = json.loads(rows[3])
+    rows[3] = json.dumps(row | {"words": [*row["words"][:2], "lamp"]})
+    shielded.write_text("\n".join(rows) + "\n")
+    asked = ("watermark", "verify", shielded, "--suspect", tmp_path / "a.jsonl", "--key", tmp_path / "k.mbkey")
+    ran = run_cli(*asked)
+    assert ran.exit_code == 2 and "line 4: its words are not those that the key draws" in ran.stderr
+
+
 def test_the_model_may_choose_the_words(queries: Path, tmp_path: Path, run_cli) -> None:
     def chooses(prompt: str) -> str:
         word = f"seashore{prompt.rsplit(None, 1)[1].strip('?')}"

@@ -35,16 +35,21 @@ from mergebarrier.provenance import (
     Unexplained,
 )
 
-_CLAIM: Final = "the suspect's change from the base is a merge of these candidates with these shares"
+_CLAIM: Final = "the suspect's change from the base holds a share of a candidate's change, as a merge of it would"
 _ASSUMED: Final = (
     "the base is the one that the suspect and all candidates were made from",
     "an unknown parent is no more like an absent candidate than candidates and references are like each other",
+    "p is the tail of a normal distribution as wide as the interval: far below one in a thousand it is no count",
 )
 _NOT_PROVED: Final = (
     "who merged, when, and whether it was allowed",
     "that a candidate was used rather than a model made from it, or one that it was made from",
     "anything about what is unexplained: its norm is known and no share of it",
+    "that shares are exact where the recipe is not settled: intervals then rest on how little is unexplained",
 )
+
+
+_SHOWN: Final = {True: "shown", False: "not shown"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +57,7 @@ class ParentsReport(ProvenanceEvidence):
     """What a suspect is made of.
 
     Attributes:
-      declared:    names of the candidates that are declared parents at the level.
+      declared:    names of the candidates that are declared parents at the level; none where ``spoilt``.
       level:       of that.
       candidates:  shares with intervals of 95 %, p-values, and what an absent candidate could show; references too.
       recipe:      whose replay comes nearest; ``settled`` when it leaves next to nothing.
@@ -86,6 +91,11 @@ class ParentsReport(ProvenanceEvidence):
     entries: int
     realigned: tuple[str, ...]
 
+    @property
+    def spoilt(self) -> str:
+        """Return a model that is known to be no parent and shows as much as one, which speaks against all; or ""."""
+        return _spoilt(self.candidates, self.level)
+
     def rows(self) -> Sequence[Row]:
         """Return one row per candidate."""
         return [vars(one) for one in self.candidates]
@@ -99,10 +109,11 @@ class ParentsReport(ProvenanceEvidence):
             ("entries that its replay gives", f"{self.same_frac:.2%}, {self.by_chance_frac:.2%} by chance"),
             ("not explained", f"{self.unexplained.share:.1%} of the change in norm"),
         )  # fmt: skip
+        why = f": {self.spoilt}, known to be none, shows as much" if self.spoilt else ""
         findings = tuple(
             EvidenceFinding(
                 about=one.name,
-                says=f"{one.name} is {'' if one.name in self.declared else 'not shown to be '}a parent of {suspect}",
+                says=f"{one.name} is {_SHOWN[one.name in self.declared]} to be a parent of {suspect}{why}",
                 holds=one.name in self.declared,
                 p=one.adjusted,
                 figures=(
@@ -171,9 +182,9 @@ def provenance_parents(
     anatomy = found.anatomy
     flags = {"--base": base, "--candidate": given, "--null": known}
     return ParentsReport(
-        declared=tuple(
-            one.name for one in anatomy.candidates if not one.reference and one.adjusted <= options.level
-        ),
+        declared=()
+        if _spoilt(anatomy.candidates, options.level)
+        else tuple(one.name for one in anatomy.candidates if not one.reference and one.adjusted <= options.level),
         level=options.level,
         recipe_yaml=_yaml(anatomy, anchor.name),
         realigned=found.realigned,
@@ -184,6 +195,10 @@ def provenance_parents(
         inputs=inputs,
         **vars(anatomy),
     )  # fmt: skip
+
+
+def _spoilt(candidates: Sequence[CandidateShare], level: float) -> str:
+    return next((one.name for one in candidates if one.reference and one.p <= level), "")
 
 
 def _names(models: Sequence[Checkpoint]) -> list[str]:

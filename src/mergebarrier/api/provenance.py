@@ -32,6 +32,8 @@ CLAIM: Final = (
 ASSUMED: Final = (
     "two trainings with independent random starts share no coordinates, apart from the leading directions left out",
     "rows of the embeddings stand for the same tokens",
+    "this pair was compared for reasons of its own: the least p of many pairs that were tried means less",
+    "p is the tail of fitted distributions: far below one in a thousand it is no count",
 )
 NOT_PROVED: Final = (
     "which of the two was first, who did it, and whether it was allowed",
@@ -85,8 +87,7 @@ class RelateReport(ProvenanceEvidence):
 
     def said(self) -> Said:
         """Return what the statement says."""
-        names = [one.name for one in self.inputs]
-        related = "are related by descent or merge" if self.related else "show no evidence of a common history"
+        first, second = self.inputs
         figures = [("embeddings", self.embeddings), ("stored order", self.stored_order)]
         figures += [("layers related", f"{len(self.layers_related)} of {len(self.layers)}")]
         figures += [
@@ -96,15 +97,27 @@ class RelateReport(ProvenanceEvidence):
             )
         ]
         figures += [(f"test of {name}", p_value(p)) for name, p in self.tests.items()]
+        if first.content_digest == second.content_digest:
+            figures += [("digests of the weights", "equal: this is one model, given twice")]
         finding = EvidenceFinding(
-            about=names[0], says=f"{names[0]} and {names[1]} {related}", holds=self.related, p=self.p,
+            about=first.name, says=f"{first.name} and {second.name} {self._says()}", holds=self.related, p=self.p,
             figures=tuple(figures),
         )  # fmt: skip
         null = (
             "the chance that two trainings with independent random starts look so alike; drawn from the models "
-            "themselves, the second one turned by random rotations; the least p of five tests, times five"
+            "themselves, the second one turned by random rotations; the least p of the tests, read as the least of five"
         )
         return Said(title="Relation of two models", null=null, level=self.level, findings=(finding,))
+
+    def _says(self) -> str:
+        """Say no more than what was found: vectors that were published serve models that share nothing else."""
+        if not self.related:
+            return "show no evidence of a common history"
+        if self.layers_related:
+            return "are related by descent or merge"
+        if self.embeddings == "related":
+            return "have related embeddings; of their layers there is no evidence"
+        return "are related by descent or merge, by all layers together and by none alone"
 
 
 def provenance_relate(

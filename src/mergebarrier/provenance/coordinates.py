@@ -1,12 +1,12 @@
 """Which coordinate of one model's stream is which of another's, and how surprising it is that there is an answer.
 
-    C = sum over rows that correspond of a^T b = u s v^T;   U = u[:, r:] v[r:, :],  r = d / 6
+    C = sum over rows that correspond of a^T b = u s v^T, coordinates of length one;   U = u[:, r:] v[r:, :], r = d / 6
     V = U^2, rows and columns brought to equal sums;   k4 = sum V_ij^2, scaled so that a signed permutation gives d_a
 
 Two models with independent starts agree in function at most, so U is as good as a random isometry: k4 near 3.  A
 relative, in whatever order and signs its stream is written, gives a signed permutation: k4 near d.  The leading r pairs
-are left out, since frequent tokens are common to all models, and sums are made equal, since loud coordinates of the
-optimiser are: with r = d / 12 and sums as they come, two of 136 pairs of strangers had z of 4.
+are left out, since frequent tokens are common to all models, and coordinates and sums are made equal, since loud
+coordinates of the optimiser are: with r = d / 12 and sums as they come, two of 136 pairs of strangers had z of 4.
 
     null of k4:  U = H1[:, :q] H2[:, :q]^T, Haar;  mean 3 (1 - 2.36 / w),  sd sqrt(24) / (w + 8),  skew 10 / w,  Pearson
                  III;  w^2 = d_a d_b, fitted at w = 32 to 384
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 #: One in so many of the pairs of directions, the leading ones, is left out.
 _LEFT_OUT: Final = 6
 _BALANCINGS: Final = 6
+#: Of the first singular value that is kept; SmolLM2 has a hundredth at least.
+_SILENT: Final = 1e-3
 #: Most coordinates that neurons are compared in: more cost time and tell little.
 MOST_COORDINATES: Final = 512
 _MEAN_AT, _SPREAD_AT, _SKEW_AT = 2.36, 8.0, 10.0
@@ -42,27 +44,36 @@ class RowProducts:
 
     Attributes:
       cross:  Float64[Tensor, "2 d_a d_b"], of rows less their mean.
-      energy: Float64[Tensor, "2 2"], squared norms per half and side.
+      energy: squared norms of the coordinates of either side, Float64[Tensor, "2 d"] each, a row per half.
       rows:   how many correspond.
     """
 
     cross: Tensor
-    energy: Tensor
+    energy: tuple[Tensor, Tensor]
     rows: int
 
     @classmethod
     def of(cls, first: Tensor, second: Tensor) -> RowProducts:
         """Sum over rows, Float[Tensor, "rows d_a"] and Float[Tensor, "rows d_b"], in float32 a block at a time."""
-        means = [side.double().mean(0).float() for side in (first, second)]
+        means = [_mean(side) for side in (first, second)]
         cross = torch.zeros(2, first.shape[1], second.shape[1], dtype=torch.float64)
-        energy = torch.zeros(2, 2, dtype=torch.float64)
+        energy = [torch.zeros(2, side.shape[1], dtype=torch.float64) for side in (first, second)]
         for half in (0, 1):
             halves = [side[half::2].split(_BLOCK_ROWS) for side in (first, second)]
             for blocks in zip(*halves, strict=True):
                 a, b = (block.float() - mean for block, mean in zip(blocks, means, strict=True))
                 cross[half] += (a.T @ b).double()
-                energy[half] += torch.stack([side.square().sum() for side in (a, b)]).double()
-        return cls(cross, energy, len(first))
+                for sums, side in zip(energy, (a, b), strict=True):
+                    sums[half] += side.square().sum(0).double()
+        return cls(cross, (energy[0], energy[1]), len(first))
+
+    def equally_loud(self) -> Tensor:
+        """Return the products of all rows with every coordinate brought to length one, Float64[Tensor, "d_a d_b"].
+
+        Coordinates that are quiet in both models would be the last directions of both, and so correspond in strangers.
+        """
+        ours, theirs = (sums.sum(0).sqrt().clamp_min(1e-300) for sums in self.energy)
+        return self.cross.sum(0) / ours[:, None] / theirs
 
     def held_out_cosine(self) -> float:
         """Return the cosine of one half of the rows once the best rotation of the other half is undone.
@@ -70,7 +81,7 @@ class RowProducts:
         It is high for unrelated models of one data set too: a score without a p-value.
         """
         rotation = isometry(self.cross[0], 0)
-        size = float(self.energy[1].prod().sqrt())
+        size = math.sqrt(math.prod(float(sums[1].sum()) for sums in self.energy))
         return float((rotation * self.cross[1]).sum()) / size if size else 0.0
 
 
@@ -105,6 +116,10 @@ class CommonView:
     sign: Tensor
     right: Tensor
 
+    def turned(self, turn: Tensor | None) -> CommonView:
+        """Return the same view of a second model that is written in a rotation first, Float[Tensor, "d_b d_b"]."""
+        return self if turn is None else CommonView(self.left, self.sign, turn[:, self.right].contiguous())
+
     def of_first(self, rows: Tensor) -> Tensor:
         """Return rows of the first model, of unit length, in coordinates that are equally loud."""
         return unit(_equally_loud(rows[:, self.left] * self.sign))
@@ -119,15 +134,27 @@ def _equally_loud(rows: Tensor) -> Tensor:
     return rows / rows.square().mean(0, keepdim=True).sqrt().clamp_min(1e-30)
 
 
+def _mean(rows: Tensor) -> Tensor:
+    """Return the mean of rows, a block at a time: a copy of all of them in float64 would be the most that is held."""
+    total = torch.zeros(rows.shape[1], dtype=torch.float64)
+    for block in rows.split(_BLOCK_ROWS):
+        total += block.double().sum(0)
+    return (total / len(rows)).float()
+
+
 def unit(rows: Tensor) -> Tensor:
     """Divide rows by their lengths; a silent row stays zero."""
     return torch.nn.functional.normalize(rows, dim=1, eps=1e-30)
 
 
 def isometry(cross: Tensor, left_out: int) -> Tensor:
-    """Return the partial isometry of products without the leading directions, Float64[Tensor, "d_a d_b"]."""
-    u, _, v = torch.linalg.svd(cross, full_matrices=False)
-    kept: Tensor = u[:, left_out:] @ v[left_out:]
+    """Return the partial isometry of products without the leading directions, Float64[Tensor, "d_a d_b"].
+
+    Directions that hold next to nothing are left out too: where two strangers are silent they would correspond.
+    """
+    u, s, v = torch.linalg.svd(cross, full_matrices=False)
+    heard = int((s > _SILENT * s[left_out_of(len(s))]).sum())
+    kept: Tensor = u[:, left_out:heard] @ v[left_out:heard]
     return kept
 
 
@@ -176,7 +203,7 @@ def common_view(isometry: Tensor, turn: Tensor | None = None) -> CommonView:
         some = torch.arange(MOST_COORDINATES) * len(left) // MOST_COORDINATES
         left, right = left[some], right[some]
     sign = torch.where(seen[left, right] < 0, -1.0, 1.0)
-    return CommonView(left, sign, right if turn is None else turn[:, right].contiguous())
+    return CommonView(left, sign, right).turned(turn)
 
 
 def whole_view(isometry: Tensor) -> CommonView:

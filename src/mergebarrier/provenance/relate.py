@@ -2,7 +2,8 @@
 
     stream        the map of the embeddings against a random isometry                       (``coordinates``)
     neurons       T = sum over layers of z, matched in the coordinates that correspond
-    second moment the same, coordinates from what the neurons read, where embeddings are silent (``second_moment``)
+    second moment the same, coordinates from what the neurons read (``second_moment``) or as they are stored, whichever
+                  gives more, where embeddings are silent
     stored        z of neurons as numbered, in the coordinates as stored;  numbered: the same through the map of streams
     null of T:    the second model turned by m random rotations and matched anew: the same function, the same features,
                   no shared coordinate;   p of t = (T - mean) / (sd sqrt(1 + 1/m)), m - 1 degrees
@@ -20,10 +21,11 @@ from the models themselves, and a permutation alone is never the null of somethi
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from mergebarrier.errors import NotComparable
 from mergebarrier.lazy import np, torch
 from mergebarrier.numerics import holm, least_of
 from mergebarrier.parameters import check_values, number, whole
@@ -123,6 +125,19 @@ class Relatedness:
     draws: int
 
 
+@dataclass(frozen=True)
+class _Turns:
+    """The random rotations of the second model, drawn anew each time: of a wide stream they would fill the memory."""
+
+    width: int
+    seed: int
+    count: int
+    centred: bool
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return (haar(self.width, self.seed, number, centred=self.centred) for number in range(self.count))
+
+
 @dataclass
 class _LayerScores:
     """What is kept of the layers that were looked at."""
@@ -148,14 +163,17 @@ def relate(
       centred:  both are read through LayerNorm.
       options:  how much is drawn.
       progress: called with (steps done, steps in all).
+    Raises: NotComparable where no test can be run.
     Numerics: deterministic for one seed; z to about 1e-4, since cosines are float32.
     """
     left_out = left_out_of(min(widths))
-    cross = torch.eye(*widths, dtype=torch.float64) if products is None else products.cross.sum(0)
-    stream = None if products is None else stream_test(isometry(cross, left_out), left_out)
+    identity = torch.eye(*widths, dtype=torch.float64)
+    mapped = isometry(identity if products is None else products.equally_loud(), left_out)
+    rotation = isometry(identity if products is None else products.cross.sum(0), 0)
+    stream = None if products is None else stream_test(mapped, left_out)
     chosen = _spread(len(places), options.layers)
-    turns = [haar(widths[1], options.seed, n, centred=centred) for n in range(options.draws)]
-    seen = _look(places, chosen, cross, left_out, turns, progress)
+    turns = _Turns(widths[1], options.seed, options.draws, centred)
+    seen = _look(places, chosen, mapped.float(), rotation, turns, progress)
     null = np.array([seen.null[place] for place in chosen])
     total, totals = sum(seen.z[place] for place in chosen), null.sum(0)
     tests = {} if stream is None else {"stream": stream.p, "neurons": _t_tail(total, totals)}
@@ -164,6 +182,11 @@ def relate(
     tests |= {"numbered": numbered} if stream is not None and numbered is not None else {}
     if least_of([*tests.values()], len(TESTS)) > options.level and widths[0] == widths[1]:
         tests["second moment"] = _by_moments(places, chosen, seen.moments, turns)
+    if not tests:
+        raise NotComparable(
+            f"their streams are {widths[0]} and {widths[1]} wide, and too few rows of their embeddings correspond",
+            where="relate", remedy="compare models of one width, or with tokenizers that share more tokens",
+        )  # fmt: skip
     ps = [_layer_p(seen, place, null) for place in range(len(places))]
     rows = zip(
         places, seen.counterpart, seen.z, seen.stored, seen.numbered, ps, holm([p for _, _, p in ps]), strict=True
@@ -187,16 +210,15 @@ def relate(
 
 
 def _look(
-    places: Sequence[ComparedLayer], chosen: Sequence[int], cross: Tensor, left_out: int, turns: Sequence[Tensor],
+    places: Sequence[ComparedLayer], chosen: Sequence[int], mapped: Tensor, rotation: Tensor, turns: _Turns,
     progress: Callable[[int, int], None],
 ) -> _LayerScores:  # fmt: skip
     """Take every layer once: what it says, and for those that decide what it says after every rotation."""
     seen = _LayerScores()
-    map_of_streams = isometry(cross, left_out).float()
-    view, whole = common_view(map_of_streams), whole_view(isometry(cross, 0))
-    turned = [common_view(map_of_streams, turn) for turn in turns]
-    stored = stored_view(cross.shape[0]) if cross.shape[0] == cross.shape[1] else None
-    moments = [torch.zeros(width, width, dtype=torch.float64) for width in cross.shape]
+    view, whole = common_view(mapped), whole_view(rotation)
+    turned = [common_view(mapped, turn) for turn in turns]
+    stored = stored_view(len(mapped)) if mapped.shape[0] == mapped.shape[1] else None
+    moments = [torch.zeros(width, width, dtype=torch.float64) for width in mapped.shape]
     for at, place in enumerate(places):
         ours = place.first()
         small = ours.sampled()
@@ -223,18 +245,18 @@ def _look(
 
 
 def _by_moments(
-    places: Sequence[ComparedLayer], chosen: Sequence[int], moments: Sequence[Tensor], turns: Sequence[Tensor]
+    places: Sequence[ComparedLayer], chosen: Sequence[int], moments: Sequence[Tensor], turns: _Turns
 ) -> float:
-    """Return p of the neurons in the coordinates that the second moments give."""
-    first = directions(moments[0])
-    views = [moment_views(first, moments[1], turn) for turn in (None, *turns)]
-    totals = np.zeros((len(views), 2))
+    """Return p of the neurons in the coordinates that the second moments give, or in those that are stored."""
+    first, stored = directions(moments[0]), stored_view(len(moments[0]))
+    views = [(*moment_views(first, moments[1], turn), stored.turned(turn)) for turn in (None, *turns)]
+    totals = np.zeros((len(views), len(views[0])))
     for place in (places[chosen_place] for chosen_place in chosen):
         ours = place.first().sampled()
         best = np.full_like(totals, -math.inf)
         for second in place.seconds:
             theirs = second()
-            found = [[matched_z(ours, theirs, view) for view in both] for both in views]
+            found = [[matched_z(ours, theirs, view) for view in several] for several in views]
             best = np.maximum(best, np.array(found))
         totals += best
     sums = totals.max(1)

@@ -53,8 +53,7 @@ def moment_views(first: tuple[Tensor, Tensor], moment: Tensor, turn: Tensor | No
     if len(left) > MOST_COORDINATES:
         some = torch.arange(MOST_COORDINATES) * len(left) // MOST_COORDINATES
         left, right, sign = left[some], right[some], sign[some]
-    seen = right if turn is None else turn[:, right].contiguous()
-    return CommonView(left, sign, seen), CommonView(left, -sign, seen)
+    return CommonView(left, sign, right).turned(turn), CommonView(left, -sign, right).turned(turn)
 
 
 def _signs(product: Tensor) -> Tensor:

@@ -16,7 +16,14 @@ if TYPE_CHECKING:
         read_pairs,
         read_queries,
     )
-    from mergebarrier.watermark.options import GREEN, SAMPLED, PairingOptions, RadioactivityOptions, ShieldOptions
+    from mergebarrier.watermark.options import (
+        GREEN,
+        SAMPLED,
+        SYNTHID,
+        PairingOptions,
+        RadioactivityOptions,
+        ShieldOptions,
+    )
     from mergebarrier.watermark.pairing import Asking, PairingTest, pairing_test
     from mergebarrier.watermark.published import PublishedTest, published_test
     from mergebarrier.watermark.radioactivity import RadioactivityTest, radioactivity_test
@@ -27,6 +34,7 @@ if TYPE_CHECKING:
 __all__ = [
     "GREEN",
     "SAMPLED",
+    "SYNTHID",
     "Asking",
     "KeyedQuery",
     "Ledger",

@@ -6,10 +6,12 @@ from mergebarrier import lazy
 
 if TYPE_CHECKING:
     from mergebarrier.api.base.asked import (
+        HEARD,
         AskOptions,
-        ask_flags,
+        asked_flags,
         asked_model,
         check_suspected,
+        finding_of,
         read_evidence,
         said_by,
         verdicts,
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FORMS",
+    "HEARD",
     "SCHEMA_VERSION",
     "AskOptions",
     "CountedJournal",
@@ -51,7 +54,7 @@ __all__ = [
     "Said",
     "WriteOptions",
     "as_given",
-    "ask_flags",
+    "asked_flags",
     "asked_model",
     "beside",
     "cache_folder",
@@ -60,6 +63,7 @@ __all__ = [
     "command_line",
     "document_of",
     "find_folder",
+    "finding_of",
     "held_key",
     "in_notebook",
     "machine",

@@ -7,9 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Final, Protocol, TypeVar
 
-from mergebarrier.api.base.evidence import ProvenanceInput
+from mergebarrier.api.base.command_line import Given
+from mergebarrier.api.base.evidence import EvidenceFinding, ProvenanceInput
 from mergebarrier.api.base.folders import Model, as_given, opened
 from mergebarrier.checkpoint import Checkpoint
 from mergebarrier.errors import UnsupportedFeature, UsageError, clean
@@ -23,8 +24,12 @@ from mergebarrier.evaluate import (
     load_tokenizer,
     read_text,
 )
+from mergebarrier.keys import Key
 from mergebarrier.numerics import holm
 from mergebarrier.watermark import read_pairs
+
+#: What a finding assumes of whoever was asked.
+HEARD: Final = "what a server or a file of answers says is what the suspect of that name says"
 
 
 class Tested(Protocol):
@@ -53,12 +58,15 @@ class AskOptions:
     served_as: str = ""
 
 
-def ask_flags(ask: AskOptions, plain: AskOptions) -> dict[str, str | int | None]:
-    """Return how models are asked as the command line says it: what ``plain`` says already is None."""
-    return {
+def asked_flags(
+    suspects: Sequence[Model], key: Key | str | os.PathLike[str] | None, ask: AskOptions, plain: AskOptions
+) -> dict[str, Given | tuple[Given, ...]]:
+    """Return who was asked and how as the command line says it: what ``plain`` says already is None."""
+    how = {
         f"--{name.replace('_', '-')}": value if value != getattr(plain, name) else None
         for name, value in vars(ask).items()
     }
+    return {"--suspect": tuple(map(as_given, suspects)), "--key": None if isinstance(key, Key) else key, **how}
 
 
 def check_suspected(suspects: Sequence[Model], nulls: Sequence[Model] = ()) -> None:
@@ -120,6 +128,14 @@ def verdicts(tests: Mapping[str, _Tested], level: float) -> Iterator[tuple[str, 
     """Yield each suspect with its test, its p adjusted for all of them by Holm, and whether it is declared."""
     for (name, test), p in zip(tests.items(), holm([test.p for test in tests.values()]), strict=True):
         yield name, test, p, p <= level
+
+
+def finding_of(
+    name: str, holds: bool, p: float, says: Mapping[bool, str], figures: Sequence[tuple[str, str] | None]
+) -> EvidenceFinding:
+    """Return what is found of one suspect; a figure that there is not is None."""
+    told = tuple(one for one in figures if one is not None)
+    return EvidenceFinding(about=name, says=f"{name} {says[holds]}", holds=holds, p=p, figures=told)
 
 
 def _input(role: str, name: str, digest: str) -> ProvenanceInput:

@@ -11,16 +11,17 @@ from pathlib import Path
 from typing import ClassVar, Final
 
 from mergebarrier.api.base import (
+    HEARD,
     AskOptions,
-    EvidenceFinding,
     Model,
     ProvenanceEvidence,
     Row,
     Said,
     as_given,
-    ask_flags,
+    asked_flags,
     check_suspected,
     command_line,
+    finding_of,
     held_key,
     read_evidence,
     said_by,
@@ -48,6 +49,7 @@ ASSUMED: Final = (
     "key and questions were fixed before the suspect was made, and their commitment was published then",
     "nobody but the owner has had the record, and the suspect's makers have not trained it on these questions",
     "the level was fixed before the suspect was asked",
+    HEARD,
 )
 NOT_PROVED: Final = (
     "who made the suspect, when, and whether it was allowed",
@@ -58,6 +60,7 @@ NOT_PROVED: Final = (
 #: Questions are continued, not chatted about.
 _ASKED: Final = AskOptions(interface="completions")
 _SAYS: Final = {True: "answers the questions of the marked model", False: "shows no evidence of the marked model"}
+_SPOILT: Final = "is not judged: a model that is known to be unrelated answers the questions too"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +69,8 @@ class AskedSuspect:
 
     Attributes:
       name:       as given.
-      recognised: whether the adjusted p is at most the level; a null counts too, and then speaks against the record.
+      recognised: whether the adjusted p is at most the level; a null that is recognised speaks against the record, and
+                  then no suspect is.
       adjusted:   p by Holm over all suspects; of a null its own p.
       test:       with its null.
     """
@@ -108,25 +112,23 @@ class RecognitionReport(ProvenanceEvidence):
 
     def said(self) -> Said:
         """Return what the statement says."""
+        spoilt = any(one.recognised for one in self.nulls)
         fired = sum(one.test.hits for one in self.nulls)
         asked = sum(one.test.pairs for one in self.nulls)
         known = f"{fired} of {asked} answers of {len(self.nulls)} models" if self.nulls else "none was asked"
         findings = tuple(
-            EvidenceFinding(
-                about=one.name,
-                says=f"{one.name} {_SAYS[one.recognised]}",
-                holds=one.recognised,
-                p=one.adjusted,
-                figures=(
+            finding_of(
+                one.name, one.recognised, one.adjusted, {**_SAYS, False: _SPOILT} if spoilt else _SAYS,
+                (
                     ("questions trained in, answered as recorded", f"{one.test.hits} of {one.test.pairs}"),
                     ("questions kept back, answered as recorded", f"{one.test.decoy_hits} of {one.test.decoys}"),
                     ("least p that these numbers allow", f"{one.test.least:.2g}"),
                     ("models known to be unrelated", known),
-                    ("commitment", f"{self.commitment}; the record was made {self.made}"),
+                    ("commitment", f"{self.commitment}; the record is dated {self.made} by its owner"),
                 ),
             )
             for one in self.suspects
-        )
+        )  # fmt: skip
         null = (
             "the chance that a model made without the marked one answers so many more of the questions that the key "
             "drew to be trained in than of those that it drew to be kept back; exact, adjusted for all suspects by Holm"
@@ -175,13 +177,10 @@ def fingerprint_verify(
             inputs.append(who)
             asked.append(AskedSuspect(name=name, recognised=test.p <= options.level, adjusted=test.p, test=test))
             step(done, len(names))
-    adjusted = holm([one.test.p for one in asked[: len(suspects)]])
-    flags = {
-        "--suspect": tuple(map(as_given, suspects)),
-        "--null": tuple(map(as_given, nulls)),
-        "--key": None if isinstance(key, Key) else key,
-        **ask_flags(ask, replace(_ASKED, max_tokens=known.tokens)),
-    }
+    adjusted, against = holm([one.test.p for one in asked[: len(suspects)]]), tuple(asked[len(suspects) :])
+    spoilt = any(one.recognised for one in against)
+    how = asked_flags(suspects, key, ask, replace(_ASKED, max_tokens=known.tokens))
+    flags = {**how, "--null": tuple(map(as_given, nulls))}
     return RecognitionReport(
         claim=CLAIM,
         assumed=ASSUMED,
@@ -194,9 +193,10 @@ def fingerprint_verify(
         commitment=known.commitment,
         level=options.level,
         suspects=tuple(
-            replace(one, adjusted=p, recognised=p <= options.level) for one, p in zip(asked, adjusted, strict=False)
+            replace(one, adjusted=p, recognised=p <= options.level and not spoilt)
+            for one, p in zip(asked, adjusted, strict=False)
         ),
-        nulls=tuple(asked[len(suspects) :]),
+        nulls=against,
     )
 
 

@@ -1,11 +1,22 @@
-"""The file of a ledger, which only grows."""
+"""The file of a ledger, which only grows; and what every finding that rests on one shares."""
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Final
 
+from mergebarrier.api.base import HEARD, ProvenanceInput, read_evidence
 from mergebarrier.errors import BadKey, OutputExists, refused_by_system
 from mergebarrier.evaluate import read_text
 from mergebarrier.watermark import Ledger, LedgerHead, SamplingKey, Shielded, WordKey, line_of, read_ledger
+
+#: What a finding assumes of key and ledger, and what it does not prove.
+ASSUMED: Final = (
+    "the key was drawn before the suspect's makers could know it, and its commitment was published then",
+    "the ledger with its queries, what is drawn for the null and the level were fixed before the suspect was asked",
+    HEARD,
+)
+NOT_PROVED: Final = ("who trained the suspect, when, and whether it was allowed",)
 
 
 class LedgerFile:
@@ -45,6 +56,20 @@ class LedgerFile:
         _append(self._path, line_of(row))
         self.rows.append(row)
         self.answered.add(row.query)
+
+
+def read_ledger_file(path: str | os.PathLike[str]) -> tuple[Ledger, ProvenanceInput]:
+    """Return a ledger and what it is in the evidence.  Raises: BadReport, BadText."""
+    text, source = read_evidence(path, "ledger")
+    return read_ledger(text, where=path), source
+
+
+def drawn_rows(rows: Iterable[Shielded], drawn: WordKey | SamplingKey | None, count: int) -> list[Shielded]:
+    """Return the rows whose queries a suspect is asked, in an order that the key draws, or that of the ledger."""
+    listed = list(rows)
+    if drawn is not None:
+        listed.sort(key=lambda row: drawn.key.subkey(b"order", row.query))
+    return listed[:count]
 
 
 def check_commitment(drawn: WordKey | SamplingKey, ledger: Ledger, where: object) -> None:

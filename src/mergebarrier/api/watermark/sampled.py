@@ -13,24 +13,23 @@ from typing import Any, ClassVar, Final
 
 from mergebarrier.api.base import (
     AskOptions,
-    EvidenceFinding,
     Model,
     ProvenanceEvidence,
     Row,
     Said,
     as_given,
-    ask_flags,
+    asked_flags,
     check_suspected,
     command_line,
+    finding_of,
     held_key,
     opened,
     p_value,
-    read_evidence,
     said_by,
     shown,
     verdicts,
 )
-from mergebarrier.api.watermark.ledger_file import check_commitment
+from mergebarrier.api.watermark.ledger_file import ASSUMED, NOT_PROVED, check_commitment, drawn_rows, read_ledger_file
 from mergebarrier.errors import BadConfig, UsageError
 from mergebarrier.evaluate import load_tokenizer, sampler_processor
 from mergebarrier.keys import Key
@@ -38,22 +37,18 @@ from mergebarrier.merge.recipe import vocabulary_size
 from mergebarrier.progress import Progress
 from mergebarrier.watermark import (
     SAMPLED,
+    SYNTHID,
     RadioactivityOptions,
     RadioactivityTest,
     SamplingKey,
     radioactivity_test,
-    read_ledger,
 )
 
 Place = str | os.PathLike[str]
 
 CLAIM: Final = "the suspect was trained on text that the watermarked sampler wrote"
-ASSUMED: Final = (
-    "the key was drawn before the suspect's makers could know it, and its commitment was published then",
-    "the number of queries, the fresh keys and the level were fixed before the suspect was asked",
-)
-NOT_PROVED: Final = (
-    "who trained the suspect, when, and whether it was allowed",
+_NOT_PROVED: Final = (
+    *NOT_PROVED,
     "that the suspect asked the service itself: text of the service that others published counts as well",
     "that a suspect did not learn from the service where p is large: little such text among much hides it",
 )
@@ -109,23 +104,20 @@ class RadioactivityReport(ProvenanceEvidence):
     def said(self) -> Said:
         """Return what the statement says."""
         findings = tuple(
-            EvidenceFinding(
-                about=one.name,
-                says=f"{one.name} {_SAYS[one.radioactive]}",
-                holds=one.radioactive,
-                p=one.adjusted,
-                figures=(
+            finding_of(
+                one.name, one.radioactive, one.adjusted, _SAYS,
+                (
                     ("distinct n-grams judged", f"{one.test.ngrams}, by a {self.mode} sampler"),
                     ("lean the way of the key", f"{one.test.score:.2%}"),
                     ("lean the way of fresh keys", f"{one.test.null_mean:.2%}"),
                     ("binomial tail", p_value(one.test.p_binomial)),
-                    *([] if one.test.p_decoys is None else [(f"{self.decoys} fresh keys", p_value(one.test.p_decoys))]),
-                    ("queries", f"{self.queries}, of a ledger begun {self.made}"),
+                    None if one.test.p_decoys is None else (f"{self.decoys} fresh keys", p_value(one.test.p_decoys)),
+                    ("queries", f"{self.queries}, of a ledger that is dated {self.made} by its owner"),
                     ("commitment", f"{self.commitment}; checked with the key"),
                 ),
             )
             for one in self.suspects
-        )
+        )  # fmt: skip
         null = (
             "the chance that text made without the key leans its way so often: by the binomial tail over distinct "
             "n-grams, or by fresh keys; the larger, adjusted for all suspects by Holm"
@@ -159,11 +151,13 @@ def radioactivity(
     """
     options, ask = options or RadioactivityOptions(), ask or AskOptions()
     check_suspected(suspects)
-    text, source = read_evidence(ledger, "ledger")
-    record = read_ledger(text, where=ledger)
+    record, source = read_ledger_file(ledger)
     if record.head.mode not in SAMPLED:
         what = f"its answers hold words, by --mode {record.head.mode}"
         raise UsageError(what, where=ledger, remedy="use `watermark verify`")
+    if record.head.mode == SYNTHID and not options.decoys:
+        what = "without fresh keys there is no null: bits of synthid come from a table, and their tail is no chance"
+        raise UsageError(what, where="--decoys", remedy="give some, such as 199")
     drawn = SamplingKey(key=held_key(key), scheme=record.head.mode)
     check_commitment(drawn, record, ledger)
     with opened(service, download=download) as (checkpoint,):
@@ -179,8 +173,7 @@ def radioactivity(
         return list(tokenizer.encode(text, add_special_tokens=False).ids)
 
     served = [tokens(row.answer) for row in record.rows]
-    order = sorted(record.rows, key=lambda row: drawn.key.subkey(b"order", row.query))
-    queries = [row.query for row in order][: options.queries]
+    queries = [row.query for row in drawn_rows(record.rows, drawn, options.queries)]
     inputs, tests = [source], {}
     with shown(progress, "judging") as step:
         keys = count(1)
@@ -195,16 +188,11 @@ def radioactivity(
             tests[as_given(model)] = radioactivity_test(
                 said, served, drawn, vocabulary=vocabulary, processor=processor, decoys=options.decoys, judged=judged
             )
-    flags = {
-        "--suspect": tuple(map(as_given, suspects)),
-        "--service": as_given(service),
-        "--key": None if isinstance(key, Key) else key,
-        **ask_flags(ask, AskOptions()),
-    }
+    flags = {**asked_flags(suspects, key, ask, AskOptions()), "--service": as_given(service)}
     return RadioactivityReport(
         claim=CLAIM,
         assumed=ASSUMED,
-        not_proved=NOT_PROVED,
+        not_proved=_NOT_PROVED,
         command=command_line("watermark radioactivity", ledger, flags, options),
         inputs=tuple(inputs),
         ledger=Path(ledger).name,

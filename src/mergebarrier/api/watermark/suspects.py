@@ -5,32 +5,30 @@ report.suspects[0].test.p
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Final
 
 from mergebarrier.api.base import (
     AskOptions,
-    EvidenceFinding,
-    Given,
     Model,
     ProvenanceEvidence,
     Row,
     Said,
     as_given,
-    ask_flags,
+    asked_flags,
     check_suspected,
     command_line,
+    finding_of,
     held_key,
     p_value,
-    read_evidence,
     said_by,
     shown,
     verdicts,
 )
-from mergebarrier.api.watermark.ledger_file import check_commitment
-from mergebarrier.errors import UsageError
+from mergebarrier.api.watermark.ledger_file import ASSUMED, NOT_PROVED, check_commitment, drawn_rows, read_ledger_file
+from mergebarrier.errors import BadReport, UsageError
 from mergebarrier.keys import Key
 from mergebarrier.progress import Progress
 from mergebarrier.watermark import (
@@ -47,18 +45,13 @@ from mergebarrier.watermark import (
     listed_words,
     pairing_test,
     published_test,
-    read_ledger,
 )
 
 Place = str | os.PathLike[str]
 
 CLAIM: Final = "the suspect was trained on answers of the watermarked service"
-ASSUMED: Final = (
-    "the key was drawn before the suspect's makers could know it, and its commitment was published then",
-    "numbers of queries, permutations and the level were fixed before the suspect was asked",
-)
-NOT_PROVED: Final = (
-    "who trained the suspect, when, and whether it was allowed",
+_NOT_PROVED: Final = (
+    *NOT_PROVED,
     "that a suspect did not learn from the service where p is large: few such answers among many, or words taken out, "
     "hide it",
 )
@@ -118,25 +111,22 @@ class ImitationReport(ProvenanceEvidence):
         """Return what the statement says."""
         checked = "checked with the key" if self.committed else "not checked, no key was given"
         common = (
-            ("queries", f"{self.queries}, of a ledger begun {self.made}"),
+            ("queries", f"{self.queries}, of a ledger that is dated {self.made} by its owner"),
             ("commitment", f"{self.commitment or 'none'}; {checked}"),
         )
         findings = tuple(
-            EvidenceFinding(
-                about=one.name,
-                says=f"{one.name} {_SAYS[one.imitates]}",
-                holds=one.imitates,
-                p=one.adjusted,
-                figures=(
+            finding_of(
+                one.name, one.imitates, one.adjusted, _SAYS,
+                (
                     ("words of its own queries cover", f"{one.test.score:.2%} of an answer"),
                     ("words of other queries cover", f"{one.test.null_mean:.2%}"),
                     (f"{self.permutations} pairings", p_value(one.test.p_pairing)),
-                    *([] if one.test.p_decoys is None else [(f"{self.decoys} fresh keys", p_value(one.test.p_decoys))]),
+                    None if one.test.p_decoys is None else (f"{self.decoys} fresh keys", p_value(one.test.p_decoys)),
                     *common,
                 ),
             )
             for one in self.suspects
-        )
+        )  # fmt: skip
         null = (
             "the chance that answers hold the words of their own queries so often when words and queries are paired at "
             "random, or when a fresh key draws the words; the larger, adjusted for all suspects by Holm"
@@ -174,13 +164,12 @@ def imitation(
     """
     options, ask = options or PairingOptions(), ask or AskOptions()
     check_suspected(suspects)
-    text, source = read_evidence(ledger, "ledger")
-    record = read_ledger(text, where=ledger)
+    record, source = read_ledger_file(ledger)
     if record.head.mode in SAMPLED:
         what = f"its answers were drawn by a {record.head.mode} sampler and hold no words"
         raise UsageError(what, where=ledger, remedy="use `watermark radioactivity`")
     words = _word_key(record, key, ledger)
-    rows = _chosen(record, words, options.queries)
+    rows = drawn_rows((row for row in record.rows if row.words), words, options.queries)
     others = {"base": base, "legitimate": legitimate}
     compared = {name: model for name, model in others.items() if model is not None}
     scores, theirs, tests, queries = {}, {}, {}, [row.query for row in rows]
@@ -197,11 +186,13 @@ def imitation(
             else:
                 theirs[role] = found
             step(done, len(everybody))
+    named = {f"--{name}": as_given(model) for name, model in compared.items()}
+    flags = {**asked_flags(suspects, key, ask, AskOptions()), **named, "--seed": seed or None}
     return ImitationReport(
         claim=CLAIM,
         assumed=ASSUMED,
-        not_proved=NOT_PROVED,
-        command=command_line("watermark verify", ledger, _given(suspects, key, others, ask, seed), options),
+        not_proved=_NOT_PROVED,
+        command=command_line("watermark verify", ledger, flags, options),
         inputs=tuple(inputs),
         ledger=Path(ledger).name,
         made=record.head.made,
@@ -226,34 +217,20 @@ def imitation(
     )
 
 
-def _given(
-    suspects: Sequence[Model], key: Key | Place | None, others: Mapping[str, Model | None], ask: AskOptions, seed: int
-) -> dict[str, Given | tuple[Given, ...]]:
-    """Return what the command line was given, as ``command_line`` writes it; a key by the name of its file alone."""
-    return {
-        "--suspect": tuple(map(as_given, suspects)),
-        "--key": None if isinstance(key, Key) else key,
-        **{f"--{name}": None if model is None else as_given(model) for name, model in others.items()},
-        "--seed": seed or None,
-        **ask_flags(ask, AskOptions()),
-    }
-
-
 def _word_key(record: Ledger, given: Key | Place | None, ledger: Place) -> WordKey | None:
-    """Return the key of a ledger, once it has been held against the commitment."""
+    """Return the key of a ledger, once commitment and words have been held against it.
+
+    The commitment is to key and pool alone: words that were written into a ledger later would be those of an answer.
+    """
     if given is None:
         return None
     words = WordKey(key=held_key(given), pool=listed_words())
     check_commitment(words, record, ledger)
+    for number, row in enumerate(record.rows, 2):
+        if row.words != words.words(KeyedQuery.of(row.query), record.head.words):
+            what = "its words are not those that the key draws for its query"
+            raise BadReport(what, where=f"{ledger} line {number}", remedy="give the ledger as it was written")
     return words
-
-
-def _chosen(record: Ledger, words: WordKey | None, count: int) -> list[Shielded]:
-    """Return the queries that a suspect is asked, in an order that the key draws, or that of the ledger."""
-    rows = [row for row in record.rows if row.words]
-    if words is not None:
-        rows.sort(key=lambda row: words.key.subkey(b"order", row.query))
-    return rows[:count]
 
 
 def _tested(

@@ -63,9 +63,8 @@ def relate_command(
 
 
 def _lines(report: "RelateReport") -> Iterator[str]:
-    names = " and ".join(clean(model.name) for model in report.inputs)
-    said = "are related by descent or merge" if report.related else "show no evidence of a common history"
-    yield f"{names} {said}: {_p(report.p)} against independent random starts, {len(report.tests)} tests together"
+    (found,) = report.said().findings
+    yield f"{clean(found.says)}: {_p(report.p)} against independent random starts, {len(report.tests)} tests together"
     if report.stream is not None:
         yield (
             f"  embeddings    {report.embeddings}: coordinates correspond with k4 {report.stream.k4:.1f}, expected "
@@ -150,6 +149,8 @@ def _parents_lines(report: "ParentsReport") -> Iterator[str]:
             f"  {clean(one.name):<24} share {one.share:.3f} ({one.low:.3f} to {one.high:.3f}), an absent one shows "
             f"up to {one.inherited:.3f}, {_p(one.adjusted)}: {said}"
         )
+    if report.spoilt:
+        yield f"  {clean(report.spoilt)} is known to be no parent and shows as much as one: nobody is declared"
     left = report.unexplained
     yield f"  not explained: {left.share:.1%} of the change in norm ({left.norm:.3g} of {left.change_norm:.3g})"
     how = "this recipe is settled" if report.settled else "no recipe is settled; the nearest"

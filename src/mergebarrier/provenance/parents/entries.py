@@ -117,9 +117,11 @@ def entries_of(base: Tensor, candidates: Sequence[Tensor], suspect: Tensor, *, s
     if len(flat) > PER_TENSOR:
         places = draws.below(("provenance", seed, f"entries|{name}"), len(flat), PER_TENSOR).unique()
     found: tuple[dict[Cut, Tensor], dict[Cut, Tensor]] = ({}, {})
+    short = taus.to(suspect.dtype).float()
+    kinds = [_kept(one.abs().numpy(), places.numpy()) for one in taus]
     for rounded in (False, True):
-        sizes = (taus.to(suspect.dtype).float() if rounded else taus).abs().numpy()
-        kinds = [_kept(sizes[j], places.numpy()) for j in range(len(candidates))]
+        if rounded and not torch.equal(short, taus):  # most changes of a small fine-tune are short already
+            kinds = [_kept(one.abs().numpy(), places.numpy()) for one in short]
         for number, density in product((0, 1), DENSITIES):
             masks = [kind[number][density] for kind in kinds]
             found[number][density, rounded] = torch.from_numpy(np.stack(masks))
@@ -155,29 +157,34 @@ def _kept(
     sizes: NDArray[np.float32], places: NDArray[np.int64]
 ) -> tuple[dict[float, NDArray[np.uint8]], dict[float, NDArray[np.uint8]]]:
     """Say of sampled entries whether they are among the largest, and among those below the very largest."""
-    ordered, n = np.sort(sizes), len(sizes)
+    ordered, n = _Ordered(sizes), len(sizes)
     largest, middle = {}, {}
     for density in DENSITIES:
         count = int(density * n)
-        largest[density] = _among(sizes, ordered, places, max(1, count))
+        largest[density] = ordered.among(places, max(1, count))
         outliers = min(int(GAMMA * n), n - count)
-        wide = _among(sizes, ordered, places, outliers + count)
-        most = _among(sizes, ordered, places, outliers)
+        wide, most = ordered.among(places, outliers + count), ordered.among(places, outliers)
         middle[density] = np.where(most & KEPT, 0, wide & KEPT).astype(np.uint8) | ((wide | most) & np.uint8(EDGE))
     return largest, middle
 
 
-def _among(
-    sizes: NDArray[np.float32], ordered: NDArray[np.float32], places: NDArray[np.int64], count: int
-) -> NDArray[np.uint8]:
-    """Say of sampled entries whether they are among the ``count`` largest, ties in flat order, and where those are."""
-    if count <= 0:
-        return np.zeros(len(places), np.uint8)
-    threshold = ordered[len(ordered) - count]
-    above = len(ordered) - int(np.searchsorted(ordered, threshold, "right"))
-    last = np.flatnonzero(sizes == threshold)[count - above - 1]
-    mine = sizes[places]
-    equal = mine == threshold
-    divided = len(ordered) - int(np.searchsorted(ordered, threshold)) > count
-    kept = (mine > threshold) | (equal & (places <= last))
-    return np.asarray(kept * np.uint8(KEPT) | (equal & divided) * np.uint8(EDGE))
+class _Ordered:
+    """Sizes of a whole tensor in order; where the entries of one size stand is looked up once."""
+
+    def __init__(self, sizes: NDArray[np.float32]) -> None:
+        self._sizes, self._ordered = sizes, np.sort(sizes)
+        self._places: dict[float, NDArray[np.int64]] = {}
+
+    def among(self, places: NDArray[np.int64], count: int) -> NDArray[np.uint8]:
+        """Say of some entries whether they are among the ``count`` largest, ties in flat order, and where those are."""
+        if count <= 0:
+            return np.zeros(len(places), np.uint8)
+        threshold = self._ordered[len(self._ordered) - count]
+        if float(threshold) not in self._places:
+            self._places[float(threshold)] = np.flatnonzero(self._sizes == threshold)
+        ties = self._places[float(threshold)]
+        above = len(self._ordered) - int(np.searchsorted(self._ordered, threshold, "right"))
+        last, mine = ties[count - above - 1], self._sizes[places]
+        equal = mine == threshold
+        kept = (mine > threshold) | (equal & (places <= last))
+        return np.asarray(kept * np.uint8(KEPT) | (equal & (above + len(ties) > count)) * np.uint8(EDGE))

@@ -30,7 +30,9 @@ if TYPE_CHECKING:
     from mergebarrier.provenance.parents.entries import Entries, TensorSums
 
 _FEWEST_TENSORS: Final = 10
+#: Correlation with others from which a candidate has no share of its own.
 _PARALLEL: Final = 0.9
+_LEAST: Final = 1e-9
 #: Of the entries that random masks must be able to give, and more than chance gives.
 _POSSIBLE, _ABOVE_CHANCE = 0.97, 0.05
 
@@ -130,13 +132,19 @@ def _check(names: Sequence[str], sums: TensorSums) -> None:
     if silent:
         raise NotIdentified("this candidate is the base", where=silent[0], remedy="leave it out")
     cosines = likeness(sums)
-    pairs = [(i, j) for i in range(len(names)) for j in range(i) if abs(cosines[i, j]) > _PARALLEL]
-    if pairs:
-        i, j = pairs[0]
+    # 1 / (1 - R^2), R the correlation of each candidate with the best mix of all others.
+    sizes, directions = np.linalg.eigh(cosines)
+    inflation = (directions**2 / np.maximum(sizes, _LEAST)).sum(1)
+    worst = int(inflation.argmax())
+    if inflation[worst] > 1 / (1 - _PARALLEL**2):
+        alike = [0.0 if place == worst else abs(float(one)) for place, one in enumerate(cosines[worst])]
+        nearest = max(range(len(names)), key=alike.__getitem__)
+        mix = f"all but a mix of the others, which leave {1 / inflation[worst]:.1%} of it"
+        same = f"all but the same as {names[nearest]} (cosine {alike[nearest]:.3f})"
         raise NotIdentified(
-            f"it is all but the same as {names[j]} (cosine {cosines[i, j]:.3f}), so their shares cannot be told apart",
-            where=names[i],
-            remedy="give one of them",
+            f"it is {same if alike[nearest] > _PARALLEL else mix}, so their shares cannot be told apart",
+            where=names[worst],
+            remedy="leave it out, or what it is made of",
         )
 
 

@@ -4,9 +4,9 @@
     c <- least squares with the signs elected at c, until it stays
     one weight at a time by steps .1, .05, .02, .01, .004, .002, on a grid of .002, from that c and from a coarse grid
 
-Every recipe is tried on few entries first, and the best on all.  A weight that is exactly .5 lies on a tie of rounding,
-where Q jumps, so the search walks a grid that holds it.  Entries on the edge of what is dropped do not move the shares;
-how many are equal is counted over all.
+Every recipe is tried on few entries first, the best on more, and with the last steps on all.  A weight that is exactly
+.5 lies on a tie of rounding, where Q jumps, so the search walks a grid that holds it.  Entries on the edge of what is
+dropped do not move the shares; how many are equal is counted over all.
 
 Source: ours.
 """
@@ -36,7 +36,9 @@ if TYPE_CHECKING:
 GRID: Final = 0.002
 _STEPS: Final = (0.1, 0.05, 0.02, 0.01, 0.004, 0.002)
 _ROUNDS: Final = 4
-_FEW, _BEST = 12_000, 3
+_FEW, _SOME, _BEST = 12_000, 48_000, 3
+#: Steps that are walked on some entries; the last ones are on all.
+_COARSE: Final = 4
 _FITS, _FEWEST_ENTRIES = 8, 2_000
 #: Below it the recipe is settled.
 SETTLED: Final = 0.01
@@ -106,7 +108,7 @@ def best_merge(
       start:   shares of least squares.
       recipes: that are tried.
     """
-    few = entries.some(_FEW)
+    few, some = entries.some(_FEW), entries.some(_SOME)
     tried = []
     for recipe in recipes:
         objective = _Objective(few, recipe)
@@ -117,8 +119,9 @@ def best_merge(
     for _, recipe, shares in tried[:_BEST]:
         for stepwise in (False, True):
             chosen = replace(recipe, stepwise=stepwise)
-            objective = _Objective(entries, chosen, np.flatnonzero(shares > GRID).tolist())
-            found, left = _walk(objective, shares, chosen, steps=_STEPS, starts=(1.0,))
+            used = np.flatnonzero(shares > GRID).tolist()
+            near, _ = _walk(_Objective(some, chosen, used), shares, chosen, steps=_STEPS[:_COARSE], starts=(1.0,))
+            found, left = _walk(_Objective(entries, chosen, used), near, chosen, steps=_STEPS[_COARSE:], starts=())
             scale = found.sum() if chosen.mean and found.sum() else 1.0
             same = _Objective(entries, chosen).same(found)
             finals.append(ReplayedMerge(chosen, found / scale, left, same))
