@@ -23,6 +23,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import TYPE_CHECKING, Final
 
 from mergebarrier.errors import NotComparable
@@ -126,7 +127,7 @@ class Relatedness:
 
 
 @dataclass(frozen=True)
-class _Turns:
+class _DrawnRotations:
     """The random rotations of the second model, drawn anew each time: of a wide stream they would fill the memory."""
 
     width: int
@@ -172,7 +173,7 @@ def relate(
     rotation = isometry(identity if products is None else products.cross.sum(0), 0)
     stream = None if products is None else stream_test(mapped, left_out)
     chosen = _spread(len(places), options.layers)
-    turns = _Turns(widths[1], options.seed, options.draws, centred)
+    turns = _DrawnRotations(widths[1], options.seed, options.draws, centred)
     seen = _look(places, chosen, mapped.float(), rotation, turns, progress)
     null = np.array([seen.null[place] for place in chosen])
     total, totals = sum(seen.z[place] for place in chosen), null.sum(0)
@@ -210,7 +211,7 @@ def relate(
 
 
 def _look(
-    places: Sequence[ComparedLayer], chosen: Sequence[int], mapped: Tensor, rotation: Tensor, turns: _Turns,
+    places: Sequence[ComparedLayer], chosen: Sequence[int], mapped: Tensor, rotation: Tensor, turns: _DrawnRotations,
     progress: Callable[[int, int], None],
 ) -> _LayerScores:  # fmt: skip
     """Take every layer once: what it says, and for those that decide what it says after every rotation."""
@@ -245,11 +246,12 @@ def _look(
 
 
 def _by_moments(
-    places: Sequence[ComparedLayer], chosen: Sequence[int], moments: Sequence[Tensor], turns: _Turns
+    places: Sequence[ComparedLayer], chosen: Sequence[int], moments: Sequence[Tensor], turns: _DrawnRotations
 ) -> float:
     """Return p of the neurons in the coordinates that the second moments give, or in those that are stored."""
     first, stored = directions(moments[0]), stored_view(len(moments[0]))
-    views = [(*moment_views(first, moments[1], turn), stored.turned(turn)) for turn in (None, *turns)]
+    seen: Iterator[Tensor | None] = chain((None,), turns)
+    views = [(*moment_views(first, moments[1], turn), stored.turned(turn)) for turn in seen]
     totals = np.zeros((len(views), len(views[0])))
     for place in (places[chosen_place] for chosen_place in chosen):
         ours = place.first().sampled()

@@ -125,6 +125,8 @@ def best_merge(
             scale = found.sum() if chosen.mean and found.sum() else 1.0
             same = _Objective(entries, chosen).same(found)
             finals.append(ReplayedMerge(chosen, found / scale, left, same))
+            if same == 1.0:  # nothing comes nearer
+                return finals[-1]
     return min(finals, key=lambda one: (-one.same, one.left))
 
 
