@@ -5,6 +5,7 @@ memory.  Behind the table stands what 7B would take, by the power of the number 
 show.  Arguments choose among the cases, as in ``bench_evidence.py relate 135M``; finished rows are kept.
 """
 
+import functools
 import json
 import math
 import subprocess
@@ -89,7 +90,7 @@ def main(chosen: list[str]) -> None:
         for shape in shapes:
             wanted = "--kept" not in chosen and words <= {verb, shape}
             if wanted or rows.has([verb, shape]):
-                row = rows.get([verb, shape], lambda verb=verb, shape=shape: measured(verb, shape))
+                row = rows.get([verb, shape], functools.partial(measured, verb, shape))
                 found.setdefault(verb, {})[shape] = row
                 print(
                     f"| {verb} | {shape} | {parameters(shape):,} | {row['seconds']:.1f} | {row['processor']:.1f} | "
