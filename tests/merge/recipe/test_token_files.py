@@ -223,6 +223,22 @@ def test_pieces_of_sentencepiece_are_read(tmp_path) -> None:
             vocabulary_of({"tokenizer.model": broken}.get, tmp_path, {"model_type": "llama"})
 
 
+def test_special_tokens_in_full_have_a_type_where_they_move_into_the_settings(run_cli, tmp_path) -> None:
+    """A sentencepiece model, added_tokens.json and special_tokens_map.json, as fine-tunes of Llama 2 have them."""
+    plain = {"special_tokens_map.json": {"unk_token": entry("<unk>"), "additional_special_tokens": [entry("</s>")]}}
+    base = write(tmp_path / "base", plain, 6, 0)
+    x = write(tmp_path / "x", {**plain, "added_tokens.json": {NEW: 6}}, 7, 100)
+    for folder in (base, x):
+        (folder / "tokenizer.model").write_bytes(sentencepiece("<unk>", "<s>", "</s>", "a", "b", "c"))
+    ran = run(run_cli, tmp_path, base, x, "union")
+    assert ran.exit_code == 0, ran.stderr
+    settings = json.loads((tmp_path / "out" / "tokenizer_config.json").read_text())
+    assert settings["added_tokens_decoder"]["6"]["content"] == NEW
+    for token in (settings["unk_token"], *settings["additional_special_tokens"]):
+        assert token["__type"] == "AddedToken"  # without it, stock loaders refuse the tokenizer
+    assert float(load_file(tmp_path / "out" / "model.safetensors")[EMBED][6][0]) == 106.0
+
+
 #: Class of tokenizer, or type of model -> what stock transformers 5.23 makes of the pieces below, by number.
 SHIFTED = {
     "XLMRobertaTokenizer": ["<s>", "<pad>", "</s>", "<unk>", "a", "b", "<mask>"],

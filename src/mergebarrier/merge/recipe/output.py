@@ -198,13 +198,24 @@ def _tokenizer_files(alignment: Alignment) -> dict[str, bytes]:
         files[TOKENS_FILE] = _dump(vocabulary.document)
     else:  # added tokens stand in the settings alone, and hide the table of special tokens
         files.pop(ADDED_FILE, None)
-        settings = {**({} if DECODER in settings else special), **settings, DECODER: {}}
+        settings = {**({} if DECODER in settings else _typed(special)), **settings, DECODER: {}}
     if isinstance(settings.get(DECODER), dict):
         settings[DECODER] = rows
     for name, table in ((SETTINGS_FILE, settings), (SPECIAL_FILE, special)):
         if (kept := without_lost_tokens(table, vocabulary.ids)) != _table(files.get(name, b"{}")):
             files[name] = _dump(kept)
     return files
+
+
+def _typed(table: dict[str, object]) -> dict[str, object]:
+    """Return special tokens as the settings hold them: there, and there alone, a token in full has a type."""
+
+    def typed(value: object) -> object:
+        if isinstance(value, list):
+            return [typed(one) for one in value]
+        return {"__type": "AddedToken", **value} if isinstance(value, dict) and "content" in value else value
+
+    return {key: typed(value) for key, value in table.items()}
 
 
 def _generation(donor: "Checkpoint", alignment: Alignment) -> dict[str, bytes]:
