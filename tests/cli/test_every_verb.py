@@ -273,4 +273,4 @@ def test_a_graphics_processor_that_is_not_there_is_one_line_and_nothing_is_writt
 
 def test_verbs_that_run_models_take_a_device() -> None:
     attacks = {f"attack {name}" for name in ("measure", "hijack", "stealer", "theft")}
-    assert set(with_a_device()) == {"evaluate", "verify", "audit", "scan", "merge"} | attacks
+    assert set(with_a_device()) == {"evaluate", "verify", "audit", "scan", "merge", "realign"} | attacks

@@ -62,6 +62,7 @@ def realign(
     *,
     base: Model | None = None,
     method: Realignment | None = None,
+    device: str = "cpu",
     write: WriteOptions | None = None,
     download: bool = False,
     progress: Progress | None = None,
@@ -73,16 +74,21 @@ def realign(
       out:      the folder to write.
       base:     the public base, or any unprotected relative of the model; None for a method that needs none.
       method:   default ``GaugeFix()``, which keeps the function exactly.
+      device:   "auto", "cpu", "cuda" or "cuda:N": where it is computed.
       write:    how the folder is written.
       download: fetch models that the local cache lacks.
       progress: called with (bytes done, bytes in all).
-    Raises: UsageError without a base that is needed; BaseMismatch, NothingToAlign, ArchError, CheckpointError.
+    Raises: UsageError without a base that is needed; NoDevice, BaseMismatch, NothingToAlign, ArchError,
+      CheckpointError.
     """
-    method, started = method or GaugeFix(), time.perf_counter()
+    from mergebarrier.evaluate import device_named
+
+    method, started, place = method or GaugeFix(), time.perf_counter(), device_named(device)
     with opened(*_given(model, base), download=download) as sources, shown(progress, "realigning") as step:
         source, anchor = sources[0], sources[1] if base is not None else None
         licences = tuple(verbs.licence(side) for side in sources)
-        content, diagnostics = verbs.realign(source, anchor, method, (write or WriteOptions()).into(out, step))
+        into = (write or WriteOptions()).into(out, step)
+        content, diagnostics = verbs.realign(source, anchor, method, into, place)
     return RealignReport(
         out=Path(out),
         method=method.label,

@@ -1,4 +1,4 @@
-"""Where and how models are run: three options, written once for every verb that runs models.
+"""Where and how models are run, or weights computed on: three options, written once for every verb that has them.
 
 @compute_options()                          device, dtype, batch_tokens
 @compute_options("float32", batches=False)  device, dtype
@@ -17,13 +17,13 @@ __all__ = ["compute_options", "device_option"]
 _Verb: TypeAlias = Callable[..., object]
 
 
-#: ``--device`` of a verb that runs models in a dtype of its own.
+#: ``--device`` of a verb that computes in a dtype of its own.
 device_option: Final = click.option(
     "--device",
     default="cpu",
     show_default=True,
     metavar="auto|cpu|cuda[:N]",
-    help="Where models run; auto is a graphics processor where there is one.",
+    help="Where it computes; auto is a graphics processor where there is one.",
 )
 
 

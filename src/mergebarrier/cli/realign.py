@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from mergebarrier.cli._compute import device_option
 from mergebarrier.cli._options import (
     MODEL,
     WriterOptions,
@@ -37,6 +38,7 @@ _PURPOSE = "Purpose: audit a protection of your own, or of a model whose licence
     help="; ".join(f"{name}: {method.about}" for name, method in REALIGNMENTS.items()) + ".",
 )
 @parameter_options(REALIGNMENTS)
+@device_option
 @download_option
 @shards_option
 @writer_options
@@ -45,6 +47,7 @@ def command(
     model: Path,
     base: Path | None,
     method: str,
+    device: str,
     download: bool,
     writer: WriterOptions,
     output: Output,
@@ -67,6 +70,7 @@ def command(
             writer.folder,
             base=base,
             method=realignment,
+            device=device,
             write=writer.write(),
             download=download,
             progress=progress,

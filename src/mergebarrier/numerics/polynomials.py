@@ -26,7 +26,7 @@ _AT_ONCE: Final = 4096
 def _erf(z: Tensor) -> Tensor:
     from scipy.special import erf
 
-    return torch.from_numpy(erf(z.numpy()))
+    return torch.from_numpy(erf(z.cpu().numpy())).to(z.device)
 
 
 #: The activations for complex arguments.

@@ -112,8 +112,8 @@ def _apart(
         ours = FORMS[plan["form"]](plan, block)
     inside = {name: model.read(f"{path}.{name}").float() for name in ours.state_dict()}
     ours.load_state_dict(inside, assign=True)
-    x = draws.uniform(("base_ffn", path), _INPUTS, block["width"], low=-1.0).float() * 3**0.5
     parts = {part: value.float() for part, value in network.parts({n: base.read(t) for n, t in names.items()}).items()}
+    x = draws.uniform(("base_ffn", path), _INPUTS, block["width"], low=-1.0).to(parts["gate"].device).float() * 3**0.5
     with torch.no_grad():
         hidden = ACTIVATIONS[block["activation"]](x @ parts["gate"].mT + parts.get("gate_bias", 0))
         hidden = hidden * (x @ parts["up"].mT + parts.get("up_bias", 0)) if block["gated"] else hidden

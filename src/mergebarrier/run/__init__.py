@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from mergebarrier import lazy
 
 if TYPE_CHECKING:
+    from mergebarrier.run.placed import Placed, placed, placed_change
     from mergebarrier.run.transform import Change, Changed, Layout, Sink, change_rows, one_thread_kernels, transform
     from mergebarrier.run.units import (
         BLOCK_ELEMENTS,
@@ -25,6 +26,7 @@ __all__ = [
     "Change",
     "Changed",
     "Layout",
+    "Placed",
     "Puts",
     "Rows",
     "Sink",
@@ -34,6 +36,8 @@ __all__ = [
     "change_rows",
     "one_thread_kernels",
     "peak_bytes",
+    "placed",
+    "placed_change",
     "plan_peak_bytes",
     "transform",
     "whole",

@@ -102,7 +102,7 @@ class _Seen:
         g, r = circuit.sizes[group[0]], circuit.sizes[member[0]]
         parts = similarity.reshape(g, r, g, r).permute(0, 2, 1, 3)
         pairs = [[best_pairs(parts[n][t]) for t in range(g)] for n in range(g)]
-        score = [[parts[n][t][range(r), pairs[n][t]].sum() for t in range(g)] for n in range(g)]
+        score = [[parts[n][t][torch.arange(r), pairs[n][t]].sum() for t in range(g)] for n in range(g)]
         groups = best_pairs(torch.tensor(score))
         members = torch.stack([pairs[n][groups[n]] for n in range(g)])
         return {

@@ -38,7 +38,7 @@ def best_pairs(score: Tensor) -> Tensor:
 
     if not score.isfinite().all():
         raise NothingToAlign("weights too large to be compared", remedy="check the model: its products are infinite")
-    return torch.from_numpy(linear_sum_assignment(score.numpy(), maximize=True)[1])
+    return torch.from_numpy(linear_sum_assignment(score.cpu().numpy(), maximize=True)[1]).to(score.device)
 
 
 @dataclass(frozen=True)

@@ -72,7 +72,7 @@ def _glance(rows: ActedRows, now: Tensor, then: Tensor, width: int) -> tuple[Ten
 def sketch(rows: Tensor, width: int) -> Tensor:
     """Add the columns of matrices with signs into ``width`` sums, Float32[Tensor, "*batch n width"]."""
     m = rows.shape[-1]
-    sign = 2.0 * draws.below(("sketch", "signs"), 2, m).float() - 1.0
+    sign = 2.0 * draws.below(("sketch", "signs"), 2, m).to(rows.device).float() - 1.0
     out = torch.zeros(*rows.shape[:-1], width)
     for start in range(0, m, width):
         columns = slice(start, min(start + width, m))

@@ -17,7 +17,17 @@ from mergebarrier.errors import NothingToAlign, UsageError
 from mergebarrier.identity import matched
 from mergebarrier.progress import Progress
 from mergebarrier.realign import Auto, Fitted, GaugeFix, ParallelMap, Realignment, seen_in
-from mergebarrier.run import Change, Changed, Tables, change_rows, whole
+from mergebarrier.run import (
+    Change,
+    Changed,
+    Placed,
+    Tables,
+    change_rows,
+    one_thread_kernels,
+    placed,
+    placed_change,
+    whole,
+)
 from mergebarrier.verbs.folders import OutputOptions, input_of, write_circuits
 from mergebarrier.verbs.inputs import licence
 
@@ -32,16 +42,22 @@ _FIT_COST = 4
 
 
 def realign(
-    model: Checkpoint, base: Checkpoint | None, realignment: Realignment, into: OutputOptions
+    model: Checkpoint, base: Checkpoint | None, realignment: Realignment, into: OutputOptions, device: str = "cpu"
 ) -> "tuple[AnyContent, Fit]":
     """Write ``model`` without its protection, without any key: in the coordinates of ``base``, if one is needed.
 
+    Args:
+      model:       what is undone.
+      base:        the public base; None where the realignment needs none.
+      realignment: the attack.
+      into:        how the folder is written.
+      device:      where it is fitted and circuits are moved, as ``device_named`` returns it.
     Returns: (content of the manifest, diagnostics of the fit).
     Raises:  UsageError without a base that is needed; BaseMismatch, NothingToAlign, ArchError, MethodRefused,
       CheckpointError.
     """
     if isinstance(realignment, Auto):
-        return _chained(model, base, realignment, into, [])
+        return _chained(model, base, realignment, into, device, [])
     _check_base(model, base, realignment)
     anchor = None if base is None or not realignment.needs_base else matched(model, base)
     architecture = _architecture(model, anchor)
@@ -49,8 +65,9 @@ def realign(
         raise NothingToAlign("model and base have the same weights", where=model.path, remedy="give a fine-tuned model")
     size = sum(info.nbytes for info in model.tensors.values())
     stages = _Stages(into.progress, fit=_FIT_COST * size // len(architecture.circuits), rest=size)
-    with _circuit_map(into.workers, stages.fitted) as parallel:
-        fitted = realignment.fit(architecture, model, anchor or model, parallel=parallel)
+    sides = [one if device == "cpu" else Placed(one, device) for one in (model, anchor) if one is not None]
+    with _circuit_map(into.workers, stages.fitted, device) as parallel:
+        fitted = placed(realignment.fit, device)(architecture, sides[0], sides[-1], parallel=parallel)
     into = replace(into, progress=stages.written)
     diagnostics = cast("Fit", fitted.diagnostics)
     sources = (model,) if anchor is None else (model, anchor)
@@ -62,23 +79,26 @@ def realign(
         "diagnostics": diagnostics,
         "licences": [licence(side) for side in sources],
     }
-    content = write_circuits(sources, architecture, _realigning(fitted), facts, into, output=fitted.output)
+    if device != "cpu":
+        facts["device"] = device
+    change = placed_change(_realigning(fitted), device)
+    content = write_circuits(sources, architecture, change, facts, into, output=fitted.output)
     return content, diagnostics
 
 
 def _chained(
-    model: Checkpoint, base: Checkpoint | None, auto: Auto, into: OutputOptions, seen: list[str]
+    model: Checkpoint, base: Checkpoint | None, auto: Auto, into: OutputOptions, device: str, seen: list[str]
 ) -> "tuple[AnyContent, Fit]":
     """Undo what a model shows; where that leaves something to look at, beside the output, look again."""
     shows, method = auto.step(describe(model), model, base)
     if method.needs_base or base is None:
-        content, found = realign(model, base, method, into)
+        content, found = realign(model, base, method, into, device)
     else:
         with TemporaryDirectory(dir=into.out.absolute().parent, prefix=f"{into.out.name}.") as folder:
             between = replace(into, out=Path(folder) / "step", resume=False)
-            realign(model, None, method, between)
+            realign(model, None, method, between, device)
             with open_checkpoint(between.out) as left:
-                return _chained(left, base, auto, into, [*seen, shows])
+                return _chained(left, base, auto, into, device, [*seen, shows])
     found["seen"] = [*seen, shows or seen_in(found["spaces_moved"])]
     return content, found
 
@@ -218,7 +238,7 @@ class _Stages:
 
 
 @contextmanager
-def _circuit_map(workers: int, progress: Progress) -> Iterator[ParallelMap]:
+def _circuit_map(workers: int, progress: Progress, device: str = "cpu") -> Iterator[ParallelMap]:
     """Give a ``map`` over circuits on ``workers`` threads of one kernel thread each, which tells how far it is."""
     before, finished = torch.get_num_threads(), 0
 
@@ -226,7 +246,8 @@ def _circuit_map(workers: int, progress: Progress) -> Iterator[ParallelMap]:
         nonlocal finished
         chosen = list(items)
         total = finished + len(chosen)
-        for result in pool.map(function, chosen):
+        mapped = _mapped_alone if workers == 1 else pool.map
+        for result in mapped(placed(function, device), chosen):
             finished += 1
             progress(finished, total)
             yield result
@@ -236,3 +257,11 @@ def _circuit_map(workers: int, progress: Progress) -> Iterator[ParallelMap]:
             yield parallel
     finally:
         torch.set_num_threads(before)
+
+
+def _mapped_alone(function: Callable[[_T], _R], items: Iterable[_T]) -> Iterator[_R]:
+    """Map in the thread that asks, as the threads of a pool would."""
+    for item in items:
+        with one_thread_kernels():
+            result = function(item)
+        yield result

@@ -14,13 +14,21 @@ from typing import TYPE_CHECKING
 from mergebarrier import __version__
 from mergebarrier.audit.bench.workbench import Bench
 from mergebarrier.errors import InternalError
+from mergebarrier.merge import computed_on
 
 if TYPE_CHECKING:
     from mergebarrier.realign import Realignment
 
 
 def realigned(
-    bench: Bench, source: str, role: str, realignment: "Realignment", folder: str, *, anchor: str = "base"
+    bench: Bench,
+    source: str,
+    role: str,
+    realignment: "Realignment",
+    folder: str,
+    *,
+    anchor: str = "base",
+    device: str | None = None,
 ) -> float:
     """Realign a model to the base, or to another anchor, and open the result.
 
@@ -31,13 +39,14 @@ def realigned(
       realignment: the attack.
       folder:      name of the result inside the work folder.
       anchor:      role of what it is realigned to.
+      device:      where it is computed; None for where the models of the bench run.
     Returns: seconds that the attack took.
     Raises:  whatever the attack refuses (BaseMismatch, UnknownFamily, ...).
     """
-    out = bench.spec.work / folder
+    out, place = bench.spec.work / folder, bench.device if device is None else device
     parameters = asdict(realignment)
     inputs = [bench.digest(role) for role in (source, anchor)[: 1 + realignment.needs_base]]
-    identity = {"inputs": inputs, "method": realignment.name, "parameters": parameters}
+    identity = {"inputs": inputs, "method": realignment.name, "parameters": parameters, **computed_on(place)}
 
     def run() -> dict[str, float]:
         from mergebarrier import verbs
@@ -45,7 +54,7 @@ def realigned(
         bench.live.release()
         spec = bench.spec
         into = verbs.OutputOptions(out, overwrite=True, workers=spec.workers, max_ram_bytes=spec.max_ram_bytes)
-        verbs.realign(bench.checkpoints[source], bench.checkpoints[anchor], realignment, into)
+        verbs.realign(bench.checkpoints[source], bench.checkpoints[anchor], realignment, into, place)
         return {"weights": bench.n_weights}
 
     done = bench.measure(realignment.name, source, identity, run)
@@ -85,9 +94,10 @@ def _made(out: Path, identity: Mapping[str, object]) -> bool:
         content = read_finished(out)["content"]
     except BadManifest:
         return False
-    found = {
+    found: dict[str, object] = {
         "inputs": [source["content_digest"] for source in content["inputs"]],
         "method": content["method"],
         "parameters": content["parameters"],
+        **{name: value for name, value in content.items() if name == "device"},
     }
     return bool(content["verb"] == "realign" and content["tool"]["version"] == __version__ and found == identity)

@@ -113,7 +113,7 @@ class UnprotectContent(Content, UnprotectFacts):
 
 
 class RealignFacts(Marked):
-    """What ``realign`` says of its work."""
+    """What ``realign`` says of its work; ``device`` is a graphics processor that it was computed on."""
 
     verb: Literal["realign"]
     method: str
@@ -121,6 +121,7 @@ class RealignFacts(Marked):
     inputs: list[Read]
     diagnostics: Fit
     licences: list[str]
+    device: NotRequired[str]
 
 
 class RealignContent(Content, RealignFacts):
