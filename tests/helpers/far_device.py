@@ -84,6 +84,8 @@ class FarDevice(TorchDispatchMode):
         self.used += goes_far
         args, kwargs = tree_map_only(_Far, lambda one: one.near, (args, kwargs))
         found = func(*args, **kwargs)
+        if isinstance(found, torch.Tensor) and (found.is_conj() or found.is_neg()):
+            found = found.resolve_conj().resolve_neg()  # a far tensor cannot say that this is still to be done
         if func.overloadpacket is torch.ops.aten.copy_:
             return far.get(id(found), found)
         return tree_map_only(

@@ -103,7 +103,7 @@ class _Seen:
         parts = similarity.reshape(g, r, g, r).permute(0, 2, 1, 3)
         pairs = [[best_pairs(parts[n][t]) for t in range(g)] for n in range(g)]
         score = [[parts[n][t][torch.arange(r), pairs[n][t]].sum() for t in range(g)] for n in range(g)]
-        groups = best_pairs(torch.tensor(score))
+        groups = best_pairs(torch.stack([torch.stack(row) for row in score]))
         members = torch.stack([pairs[n][groups[n]] for n in range(g)])
         return {
             group: Monomial(groups[None], torch.ones(1, g, dtype=torch.float64)),
