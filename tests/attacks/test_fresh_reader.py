@@ -135,3 +135,14 @@ def test_words_of_the_command_line_that_cost_much_or_leak(tmp_path: Path, run_cl
     assert run_cli("scan", model, "--baseline", "/dev/zero").exit_code == 2
     monkeypatch.setenv("OMP_NUM_THREADS", "999999999999")
     assert run_cli("inspect", model).exit_code == 0
+
+
+def test_a_baseline_knows_a_pickle_and_no_other_under_its_name(tmp_path: Path, run_cli) -> None:
+    model = save("llama-gqa-untied", tmp_path / "model")
+    (model / "training_args.bin").write_bytes(b"cposix\nsystem\n(S'true'\ntR.")
+    first = run_cli("scan", model, "--json")
+    baseline = tmp_path / "known.json"
+    baseline.write_text(first.stdout)
+    assert first.exit_code == 1 and run_cli("scan", model, "--baseline", baseline).exit_code == 0
+    (model / "training_args.bin").write_bytes(b"cbuiltins\neval\n(S'1'\ntR.")
+    assert run_cli("scan", model, "--baseline", baseline).exit_code == 1

@@ -183,8 +183,8 @@ def _is_note(folder: Path, name: str) -> bool:
         return False
 
 
-def read_baseline(path: str | os.PathLike[str]) -> tuple[str, ...]:
-    """Return the fingerprints of the findings in a document that ``scan --json`` wrote.
+def read_baseline(path: str | os.PathLike[str]) -> dict[str, list[object]]:
+    """Return the evidence by fingerprint of the findings in a document that ``scan --json`` wrote.
 
     Raises: BadScanInput for anything else.
     """
@@ -192,7 +192,9 @@ def read_baseline(path: str | os.PathLike[str]) -> tuple[str, ...]:
         file = Path(path).absolute()
         text = read_small(file.parent.resolve(), file.name, _MAX_BASELINE_BYTES)
         document = parse_text(text, partial(BadScanInput, where=path), where=path)
-        found = tuple(str(one["fingerprint"]) for one in document["findings"] if one["rule"] != UNSEEN)
+        found: dict[str, list[object]] = {}
+        for one in (one for one in document["findings"] if one["rule"] != UNSEEN):
+            found.setdefault(str(one["fingerprint"]), []).append(one.get("evidence"))
         if document["kind"] != "scan":
             raise KeyError("kind")
     except (MergebarrierError, ValueError, KeyError, TypeError) as fault:
@@ -248,7 +250,7 @@ def scan(
     Raises: BadScanInput, BadTask, and what loading an encoder raises; NotACheckpoint, FetchFailed, MissingExtra for a
             name of the Hub.  Whatever a model holds is a finding.
     """
-    known = () if baseline is None else read_baseline(baseline)
+    listed = {} if baseline is None else read_baseline(baseline)
     if calibrate and (references is None or base is None):
         raise BadScanInput("needs a base and a file", where="calibrate", remedy="give --base and --references FILE")
     if each and (tasks or refusals or merge is not None):
@@ -275,10 +277,13 @@ def scan(
     )
     with shown(progress, "scanning") as step:
         found = verbs.scan(request, progress=step)
+    # What would run code is known while it is the same: another import in a known file is news.
+    grave = [one for one in found.findings if one.severity == "critical"]
+    news = {one.fingerprint for one in grave if one.evidence not in listed.get(one.fingerprint, ())}
     return ScanReport(
         fail_on=fail_on,
         findings=found.findings,
-        known=known,
+        known=tuple(one for one in listed if one not in news),
         checks_run=found.ran,
         checks_left_out=dict(found.left_out),
         digests=found.digests,
