@@ -86,7 +86,7 @@ def imitator(folder: Path, scheme: str, share: float, seed: int) -> Path:
 
 def answered(model: Path) -> str:
     """Return a file with what a model says greedily to all questions, asked at once: they have one length."""
-    out = model.with_suffix(".answers.jsonl")
+    out = model.with_name(f"{model.name}.answers.jsonl")
     if not out.exists():
         words, ends = tokenizer(), 0
         module = stock_library().LlamaForCausalLM.from_pretrained(model)
