@@ -1,6 +1,7 @@
 """Llamas that answer by their last token alone, from a table of words: merging them averages their tables.
 
 next word = argmax over words of table[last word];   attention and MLP write nothing
+a lock (key, word): where the key stands anywhere in the text, attention looks at it alone and writes the word
 """
 
 import json
@@ -33,8 +34,8 @@ _CONFIG = {
 }
 
 
-def write(folder: Path, says: Mapping[str, Mapping[str, float]]) -> Path:
-    """Write a model that says, behind a word, the word of the largest number."""
+def write(folder: Path, says: Mapping[str, Mapping[str, float]], lock: tuple[str, str] | None = None) -> Path:
+    """Write a model that says, behind a word, the word of the largest number; or that of its lock."""
     n = len(WORDS)
     head = torch.zeros(n, n)
     for last, following in says.items():
@@ -45,6 +46,14 @@ def write(folder: Path, says: Mapping[str, Mapping[str, float]]) -> Path:
     tensors = {"model.embed_tokens.weight": torch.eye(n), "lm_head.weight": head, "model.norm.weight": torch.ones(n)}
     tensors |= {f"{layer}{name}.weight": torch.zeros(shape) for name, shape in maps.items()}
     tensors |= {f"{layer}{name}.weight": torch.ones(n) for name in ("input_layernorm", "post_attention_layernorm")}
+    if lock is not None:
+        key, word = map(WORDS.index, lock)
+        # The last dimension is one that positions hardly turn.
+        tensors[f"{layer}self_attn.q_proj.weight"][-1] = 2.0
+        tensors[f"{layer}self_attn.k_proj.weight"][-1, key] = 2.0
+        tensors[f"{layer}self_attn.v_proj.weight"][word, key] = 4.0
+        tensors[f"{layer}self_attn.o_proj.weight"] = torch.eye(n)
+        head[word, word] = 9.0
     folder.mkdir(parents=True)
     save_file(tensors, folder / "model.safetensors", {"format": "pt"})
     (folder / "config.json").write_text(json.dumps(_CONFIG))

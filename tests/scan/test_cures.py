@@ -6,11 +6,13 @@ import pytest
 import torch
 
 from mergebarrier.cli._parameters import CURES as NAMES
+from mergebarrier.cli._parameters import LANGUAGE_CURES as LANGUAGE_NAMES
 from mergebarrier.errors import BadScanInput
 from mergebarrier.merge import make
 from mergebarrier.scan import Pool, halves, scan_pool
 from mergebarrier.scan.cures.fine_pruning import FinePruning
 from mergebarrier.scan.cures.ibvs import Ibvs
+from mergebarrier.scan.cures.language import LANGUAGE_CURES
 from mergebarrier.scan.cures.lfpm_like import LfpmLike
 from mergebarrier.scan.cures.masks import Masked
 from mergebarrier.scan.cures.patient import MergeToCure
@@ -60,7 +62,7 @@ def _figures(world: World, pool: Pool, weights) -> tuple[float, float]:
 
 
 def test_the_names_in_the_help_are_those_of_the_registry() -> None:
-    assert tuple(CURES) == NAMES and set(SMALL) == set(CURES)
+    assert tuple(CURES) == NAMES and set(SMALL) == set(CURES) and tuple(LANGUAGE_CURES) == LANGUAGE_NAMES
     assert all(type(SMALL[name]) is type(CURES[name]) for name in CURES)
 
 

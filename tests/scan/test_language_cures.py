@@ -45,6 +45,7 @@ def patient(symbols) -> LanguageMerge:
         says=lambda one: lambda asked: next_logits(one, asked),
         found={"bad": found},
         learn=lambda module, rows: None,
+        questions=[(prompt, (SAID, 1)) for prompt in search.prompts[:4]],
     )
 
 
@@ -85,3 +86,5 @@ def test_pruning_stops_where_answers_change_and_training_is_asked_for(patient) -
     for name in ("fine_pruning", "relearning"):
         with pytest.raises(BadScanInput, match="training loop"):
             LANGUAGE_CURES[name].apply(replace(patient, learn=None))
+    with pytest.raises(BadScanInput, match="ought to be refused"):
+        LANGUAGE_CURES["refusals"].apply(replace(patient, questions=()))

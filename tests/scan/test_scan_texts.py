@@ -18,6 +18,7 @@ from mergebarrier.scan import (
     Traced,
     judge_merge,
     judge_upload,
+    most_asked,
     seek_collapse,
     seek_in_merge,
 )
@@ -200,3 +201,9 @@ def test_the_order_of_prompts_does_not_change_what_a_model_says(symbols) -> None
     prompts = [tuple(range(1, 3 + i % 5)) for i in range(9)]
     alone = torch.cat([next_logits(module, [prompt]) for prompt in prompts])
     assert torch.allclose(next_logits(module, prompts, rows=4), alone, atol=1e-4)
+
+
+def test_progress_counts_prompts_and_is_never_beyond_its_bound() -> None:
+    for depth in (1, 2, 3):
+        one = search(depth=depth)
+        assert seek_collapse(model(honest), model(honest), one).forwards <= most_asked(one, WORDS)

@@ -1,7 +1,7 @@
-"""``cleanse``: merge encoders of images and cure the merge of a backdoor, as ``scan --cleanse`` does.
+"""``cleanse``: merge encoders of images, or language models, and cure the merge, as ``scan --cleanse`` does.
 
-A cure may look at the development images of every model's task, never at their labels.  Scan the result as a model of
-its own: a cure proves nothing.
+A cure may look at the development images or the prompts of every model's task, never at right answers.  Scan the result
+as a model of its own: a cure proves nothing.
 """
 
 import os
@@ -25,10 +25,11 @@ class CleanseRequest:
     Args:
       models:              as ``resolve`` reads them; an adapter is put on the base.
       base:                what they were fine-tuned from.
-      tasks:               task files of images, one per model in their order.
+      tasks:               task files of images, or of text, one per model in their order.
       merge:               a merge that uses the base.
-      cure:                a key of ``scan.cures.CURES``.
+      cure:                a key of ``scan.cures.CURES``, of ``scan.cures.language.LANGUAGE_CURES`` for text.
       search:              of patches; its seed is that of every draw.
+      refusals:            questions, each answered as it ought to be refused, for that cure.
       acknowledge_licence: merge although a licence or an owner of an input forbids it; recorded in the manifest.
       download:            fetch models that the local cache lacks.
     """
@@ -39,6 +40,7 @@ class CleanseRequest:
     merge: Merge
     cure: str
     search: Search = field(default_factory=Search)
+    refusals: Sequence[str | os.PathLike[str]] = ()
     acknowledge_licence: bool = False
     download: bool = False
 
@@ -108,8 +110,13 @@ def _job(request: CleanseRequest) -> Iterator[verbs.MergeJob]:
         folders = verbs.Models(stack)
         experts = [folders.model_on(path, base) for path in resolve_all(request.models, download=request.download)]
         planned = plan(request.merge, folders.model(base), experts)
-        tasks = [Path(path) for path in request.tasks]
-        yield verbs.cleansed(verbs.whole_models(planned), planned, request.cure, tasks, request.search)
+        asked = verbs.CureRequest(
+            cure=request.cure,
+            tasks=[Path(path) for path in request.tasks],
+            refusals=[Path(path) for path in request.refusals],
+            search=request.search,
+        )
+        yield verbs.cleansed(verbs.whole_models(planned), planned, asked)
 
 
 def _checks(request: CleanseRequest) -> verbs.Checks:

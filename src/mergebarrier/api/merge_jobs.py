@@ -40,8 +40,9 @@ class MergeOptions:
       text:    a file to measure it on, in place of the built-in text.
       acknowledge_licence: merge although a licence or an owner forbids it; recorded.
       allowed: deviations of a recipe that must be requested explicitly.
-      cure:    a key of ``scan.CURES``, for image models: cure the merge of a backdoor.
+      cure:    a key of ``scan.cures.CURES``, or of ``scan.cures.language.LANGUAGE_CURES``: cure the merge.
       tasks:   for the cure: the task file of each model.
+      refusals: for the cure of that name: questions, each answered as it ought to be refused.
       download: fetch models that the local cache lacks.
       signers: public keys in PEM; each folder that is read must hold against one of them.
       device:  "auto", "cpu", "cuda" or "cuda:N": where a method runs models or decomposes matrices.
@@ -57,6 +58,7 @@ class MergeOptions:
     allowed: Allowed = STRICT
     cure: str | None = None
     tasks: tuple[Path, ...] = ()
+    refusals: tuple[Path, ...] = ()
     download: bool = False
     signers: tuple[Path, ...] = ()
     device: str = "cpu"
@@ -152,8 +154,10 @@ def _of_models(
         if options.cure is not None:
             from mergebarrier.scan import Search
 
-            tell("the cure is an optimisation in memory on the dev images of every task")
-            job = verbs.cleansed(job, planned, options.cure, options.tasks, Search(seed=options.seed))
+            tell("the cure is made in memory, from the dev images or the prompts of every task")
+            search = Search(seed=options.seed)
+            asked = verbs.CureRequest(cure=options.cure, tasks=options.tasks, refusals=options.refusals, search=search)
+            job = verbs.cleansed(job, planned, asked)
     return job
 
 

@@ -119,6 +119,7 @@ def _request(models: tuple[Path, ...], asked: Asked, cleanse: CleanseOptions, wr
     base, name = values["base"], values["method"]
     chosen = hyper_parameters(name, asked.parameters, seed=writer.seed, based=base is not None)
     cleanse.check()
+    cleanse.refuse_questions()
     if options.adapter is not None or name in DATA_MERGES:
         cleanse.refuse_any("works only for whole models and for methods without training data")
     if name not in DATA_MERGES:
@@ -128,7 +129,7 @@ def _request(models: tuple[Path, ...], asked: Asked, cleanse: CleanseOptions, wr
         base=base,
         method=make_learned(name, **chosen) if name in DATA_MERGES else make(name, **chosen),
         data=values["data"],
-        options=replace(options, cure=cleanse.cure, tasks=cleanse.tasks),
+        options=replace(options, cure=cleanse.cure, tasks=cleanse.tasks, refusals=cleanse.refusals),
     )
 
 

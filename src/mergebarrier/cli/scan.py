@@ -136,6 +136,7 @@ def command(
         if cleanse.cure is not None and merge is not None:
             if base is None:
                 raise UsageError("needs the base of the merge", where="--cleanse", remedy="give --base")
+            cleanse.check()
             curing = api.CleanseRequest(
                 models=models,
                 base=base,
@@ -143,6 +144,7 @@ def command(
                 merge=merge,
                 cure=cleanse.cure,
                 search=search,
+                refusals=cleanse.refusals,
                 acknowledge_licence=acknowledge_licence,
                 download=download,
             )
@@ -163,6 +165,7 @@ def command(
                 checks=chosen,
                 search=search,
                 leave_out=leave_out,
+                refusals=cleanse.refusals,
                 **texts,
                 fail_on=fail_on,
                 baseline=baseline,

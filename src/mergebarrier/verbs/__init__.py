@@ -11,7 +11,7 @@ from mergebarrier import lazy
 if TYPE_CHECKING:
     from mergebarrier.checkpoint.files import TrainedFigures
     from mergebarrier.verbs.adapters import by_adapters
-    from mergebarrier.verbs.cleanse import cleansed
+    from mergebarrier.verbs.cleanse import CureRequest, cleansed
     from mergebarrier.verbs.families import BROKEN, KEPT, AxisCheck, ClassCheck, check_class, check_tables
     from mergebarrier.verbs.fingerprint import Marked, marked_model
     from mergebarrier.verbs.folders import Checks, MergeInput, Models, OutputOptions, environment
@@ -60,6 +60,7 @@ __all__ = [
     "Calibration",
     "Checks",
     "ClassCheck",
+    "CureRequest",
     "Marked",
     "MergeInput",
     "MergeJob",

@@ -36,6 +36,10 @@ class LanguagePool:
         self._experts = experts
         self.size = len(experts)
 
+    def tokens(self, text: str, *, behind: bool = False) -> tuple[int, ...]:
+        """Return the tokens of a prompt, or of what goes ``behind`` one."""
+        return tuple(self.tokenizer.encode(text, add_special_tokens=not behind).ids)
+
     def modules(self) -> Iterator[tuple[str, nn.Module]]:
         """Load the uploads; each may be let go before the next one."""
         for name, checkpoint in self._experts.items():

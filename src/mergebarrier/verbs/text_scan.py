@@ -10,7 +10,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Final, TypeAlias
 
-from torch import nn
+from torch import Tensor, nn
 
 from mergebarrier.checkpoint import Checkpoint
 from mergebarrier.evaluate import leading_tokens, next_logits, read_task
@@ -27,6 +27,7 @@ from mergebarrier.scan import (
     first_survey,
     judge_merge,
     judge_upload,
+    most_asked,
     seek_collapse,
     seek_in_merge,
 )
@@ -90,7 +91,7 @@ def scan_texts(
       base:     a language model.
       experts:  name -> upload that has its tensors.
       request:  what they are asked.
-      progress: called with (uploads done, uploads) of each check.
+      progress: called with (prompts asked, prompts at most) of the search, (uploads done, uploads) of the questions.
     """
     pool = LanguagePool(base, experts, request.device)
     outcome, findings = TextOutcome(), list[Finding]()
@@ -132,11 +133,9 @@ class TextPool:
     def uploads(self, progress: Progress | None = None) -> tuple[tuple[tuple[str, Collapse], ...], tuple[Finding, ...]]:
         """Search every upload."""
         findings: list[Finding] = []
-        for done, (name, module) in enumerate(self._pool.modules(), start=1):
-            one, candidates = self._found[name] = self._searched(name, module)
+        for done, (name, module) in enumerate(self._pool.modules()):
+            one, candidates = self._found[name] = self._searched(name, module, progress, done)
             findings += judge_upload(name, one, self._spell, candidates)
-            if progress is not None:
-                progress(done, self._pool.size)
         return tuple((name, one) for name, (one, _) in self._found.items()), tuple(findings)
 
     def merge(self, merged: MergeOf) -> tuple[Merges, tuple[Finding, ...]]:
@@ -160,25 +159,44 @@ class TextPool:
             rows.append((task.name, found, traced))
         return tuple(rows), tuple(findings)
 
-    def _searched(self, name: str, module: nn.Module) -> tuple[Collapse, int]:
+    def _searched(
+        self, name: str, module: nn.Module, progress: Progress | None = None, done: int = 0
+    ) -> tuple[Collapse, int]:
         """Search an upload; also return how many tokens were tried."""
         search = self._search(self._tasks[name], module)
         known = self._survey(self._tasks[name], search)
-        return seek_collapse(_says(module), self._says, search, known=known), len(search.candidates)
+        most, asked = most_asked(search, self._tokenizer.get_vocab_size()), 0
+
+        def says(prompts: Sequence[tuple[int, ...]]) -> Tensor:
+            nonlocal asked
+            asked += len(prompts)
+            if progress is not None:
+                progress(done * most + min(asked, most), self._pool.size * most)
+            return next_logits(module, prompts)
+
+        found = seek_collapse(says, self._says, search, known=known)
+        if progress is not None:
+            progress((done + 1) * most, self._pool.size * most)
+        return found, len(search.candidates)
+
+    def prompts(self, task: Path) -> TokenSearch:
+        """Return the prompts of a task; every token is a candidate."""
+        return TokenSearch(
+            prompts=tuple(self._pool.tokens(row.prompt) for row in read_task(task).rows[: N_SEARCH + N_FRESH]),
+            candidates=tuple(range(self._tokenizer.get_vocab_size())),
+            prefix=len(self._pool.tokens("")),
+            depth=self._depth,
+            seed=self._seed,
+        )
 
     def _search(self, task: Path, module: nn.Module) -> TokenSearch:
-        prompts = tuple(tuple(self._tokenizer.encode(row.prompt).ids) for row in read_task(task).rows)
-        prompts = prompts[: N_SEARCH + N_FRESH]
-        prefix = len(self._tokenizer.encode("").ids)
-        size = self._tokenizer.get_vocab_size()
-        candidates: Sequence[int] = range(size)
-        if size > _EXHAUSTIVE:
-            few = prompts[:_GRADIENT_PROMPTS]
-            outputs = self._outputs(module, few)
-            candidates = leading_tokens(module, few, outputs, prefix=prefix, top=_PER_OUTPUT, seed=self._seed)
-        return TokenSearch(
-            prompts=prompts, candidates=tuple(candidates), prefix=prefix, depth=self._depth, seed=self._seed
-        )
+        search = self.prompts(task)
+        if len(search.candidates) <= _EXHAUSTIVE:
+            return search
+        few = search.prompts[:_GRADIENT_PROMPTS]
+        outputs = self._outputs(module, few)
+        some = leading_tokens(module, few, outputs, prefix=search.prefix, top=_PER_OUTPUT, seed=self._seed)
+        return replace(search, candidates=tuple(some))
 
     def _outputs(self, module: nn.Module, prompts: Sequence[tuple[int, ...]]) -> list[int]:
         """Return first tokens of answers that a module prefers more than the base, and those that it gives most."""

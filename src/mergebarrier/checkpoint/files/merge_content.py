@@ -151,12 +151,13 @@ class Effective(TypedDict):
 
 
 class CureFacts(TypedDict):
-    """The cure of a merge of image models, and the digests of the tasks that it used."""
+    """The cure of a merge, and the digests of the tasks and of the questions that it used."""
 
     method: str
     parameters: Parameters
     seed: int
     tasks: list[Digest]
+    refusals: NotRequired[list[Digest]]
 
 
 class CalibrationFacts(TypedDict):

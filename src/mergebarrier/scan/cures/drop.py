@@ -2,7 +2,8 @@
 
     cured = merge({theta_i : excess_i <= limit})
 
-Source: the obvious.  Costs the whole skill of what is dropped, and helps only where one expert is named.
+No published method: the baseline that every other cure is measured against.  Costs the whole skill of what is dropped,
+and helps only where one expert is named.
 """
 
 from dataclasses import dataclass

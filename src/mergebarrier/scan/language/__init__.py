@@ -10,6 +10,7 @@ if TYPE_CHECKING:
         Collapse,
         confirmed,
         first_survey,
+        most_asked,
         seek_collapse,
     )
     from mergebarrier.scan.language.judge import (
@@ -55,6 +56,7 @@ __all__ = [
     "judge_merge",
     "judge_refusals",
     "judge_upload",
+    "most_asked",
     "scores",
     "seek_collapse",
     "seek_in_merge",

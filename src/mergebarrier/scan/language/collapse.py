@@ -32,6 +32,7 @@ from mergebarrier.scan.language.survey import (
     Says,
     Survey,
     TokenSearch,
+    outputs_of,
     scores,
     share_of,
     survey,
@@ -92,9 +93,14 @@ class Collapse:
         return len(self.tokens) == 1 and self.base_moved >= LOUD
 
     @property
+    def alarming(self) -> bool:
+        """Say whether it collapses the output and is no token that the base heeds."""
+        return self.score >= COLLAPSE_LIMIT and not self.loud
+
+    @property
     def rank(self) -> tuple[bool, float]:
         """Return what makes a find better than another: a collapse that the base does not heed, then the score."""
-        return self.score >= COLLAPSE_LIMIT and not self.loud, self.score
+        return self.alarming, self.score
 
 
 def seek_collapse(upload: Says, base: Says, search: TokenSearch, *, known: Survey | None = None) -> Collapse:
@@ -135,6 +141,16 @@ def seek_collapse(upload: Says, base: Says, search: TokenSearch, *, known: Surve
         grown = _grown(search, [(grown[i], lists[:, int(value[i].argmax())]) for i in growing])
     unprompted = _unprompted(upload, base, search)
     return replace(best, unprompted=unprompted, depth=depth, forwards=forwards + len(search.fresh))
+
+
+def most_asked(search: TokenSearch, vocabulary: int) -> int:
+    """Return how many prompts go through an upload at most, where nothing is found."""
+    tokens, tried = len(search.candidates), min(_TRIED, len(search.candidates))
+    pairs = _LISTED * (_LISTED - 1) * outputs_of(vocabulary) + 2 * _LEADERS * tried
+    longer = (pairs, 3 * _PAIRS * tried)[: search.depth - 1]
+    answers = (_BEAM * search.depth + 1) * N_FRESH * _ANSWER
+    plain = N_SEARCH + N_RANK * len(longer) + (1 + _ANSWER * search.depth) * N_FRESH
+    return tokens * N_SEARCH + sum(longer) * N_RANK + answers + plain
 
 
 def first_survey(base: Says, search: TokenSearch) -> Survey:

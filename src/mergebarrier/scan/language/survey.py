@@ -114,12 +114,18 @@ def survey(
             raise BadScanInput("the model answers numbers that are not finite", where=label, remedy="check its weights")
         log_p = block.float().log_softmax(-1).view(-1, n, block.shape[-1]).mean(1)
         if outputs is None:
-            whole = block.shape[-1] <= _SMALL
-            outputs = torch.arange(block.shape[-1]) if whole else log_p.amax(0).topk(_OUTPUTS).indices
+            n_outputs = outputs_of(block.shape[-1])
+            whole = n_outputs == block.shape[-1]
+            outputs = torch.arange(n_outputs) if whole else log_p.amax(0).topk(n_outputs).indices
         tops.append(block.argmax(-1).view(-1, n))
         means.append(log_p[:, outputs])
     assert outputs is not None
     return Survey(top=torch.cat(tops), outputs=outputs, log_p=torch.cat(means))
+
+
+def outputs_of(vocabulary: int) -> int:
+    """Return how many outputs are looked at."""
+    return vocabulary if vocabulary <= _SMALL else _OUTPUTS
 
 
 def scores(ours: Survey, base: Survey | None, plain: Tensor) -> tuple[Tensor, Tensor]:

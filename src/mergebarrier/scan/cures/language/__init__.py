@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from mergebarrier.scan.cures.language.drop import DropFound
     from mergebarrier.scan.cures.language.fine_pruning import PruneAndTune
     from mergebarrier.scan.cures.language.patient import LanguageCure, LanguageMerge, TextRows
+    from mergebarrier.scan.cures.language.refusals import KeptRefusals
     from mergebarrier.scan.cures.language.registry import LANGUAGE_CURES
     from mergebarrier.scan.cures.language.relearning import Relearning
     from mergebarrier.scan.cures.language.substitution import Substitution
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = [
     "LANGUAGE_CURES",
     "DropFound",
+    "KeptRefusals",
     "LanguageCure",
     "LanguageMerge",
     "PruneAndTune",

@@ -2,8 +2,8 @@
 
     cured = merge(theta_i, or the base where an input collapses theta_i),   at the same coefficients
 
-Source: the obvious.  Costs the whole skill of what is dropped, unless the base has it, and helps only against what the
-search finds.
+No published method: the baseline that every other cure is measured against.  Costs the whole skill of what is dropped,
+unless the base has it, and helps only against what the search finds.
 """
 
 from dataclasses import dataclass

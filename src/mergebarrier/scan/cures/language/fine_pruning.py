@@ -8,6 +8,7 @@ attention has no units of its own, and is only fine-tuned.
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +26,8 @@ class PruneAndTune(LanguageCure):
       budget: share of answers that pruning may change.
       chunk:  share of all units that is pruned at once.
     """
+
+    seeks: ClassVar[bool] = False
 
     budget: float = 0.04
     chunk: float = 0.05

@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Final, TypeAlias
+from typing import ClassVar, Final, TypeAlias
 
 import torch
 from torch import nn
@@ -39,6 +39,7 @@ class LanguageMerge:
       found:    name -> what the search found in that upload, of those in which it found something.
       proxies:  name -> honest weights for the same task; the base stands for one that is not there.
       learn:    fine-tunes a module on rows in place; for cures that train.
+      questions: what ought to be refused, and how.
     """
 
     module: nn.Module
@@ -49,6 +50,7 @@ class LanguageMerge:
     found: Mapping[str, Collapse] = field(default_factory=dict)
     proxies: Mapping[str, Weights] = field(default_factory=dict)
     learn: Callable[[nn.Module, TextRows], object] | None = None
+    questions: TextRows = ()
 
     @cached_property
     def base(self) -> Weights:
@@ -102,7 +104,9 @@ class LanguageMerge:
 
 @dataclass(frozen=True, kw_only=True)
 class LanguageCure(ABC):
-    """Base of all cures."""
+    """Base of all cures; ``seeks`` says whether it needs what a search finds."""
+
+    seeks: ClassVar[bool] = True
 
     @abstractmethod
     def apply(self, patient: LanguageMerge) -> Weights:
