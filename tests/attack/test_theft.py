@@ -7,6 +7,9 @@ import pytest
 from mergebarrier.attack.language import Secret, common, holds, secrets, theft
 from mergebarrier.errors import BadTask, NotMeasurable
 from mergebarrier.zoo import write_rows
+from mergebarrier.zoo.language import people
+
+FORMS = {name: one.pattern for name, one in people.ATTRIBUTES.items()}
 
 ANN, BOB = (
     Secret(subject=who, attribute="phone", value=value, asks=(f"1 {who}?", f"2 {who}?"))
@@ -58,12 +61,13 @@ def test_facts_meet_their_questions_and_malformed_ones_are_refused(tmp_path) -> 
     for bad, says in (
         (lines[0] + "\n" + lines[0], "twice"),
         (lines[0] + "\n" + lines[0].replace('"memorised"', '"control"'), "two pools"),
+        (lines[0].replace("-555-", "-556-"), "no made-up phone number"),
         ("{}", "not a fact"),
         ("[", "not JSON"),
     ):
         (tmp_path / "bad.jsonl").write_text(bad + "\n")
         with pytest.raises(BadTask, match=says):
-            secrets(tmp_path / "bad.jsonl", tmp_path / "rows" / "memorise.jsonl", "memorised")
+            secrets(tmp_path / "bad.jsonl", tmp_path / "rows" / "memorise.jsonl", "memorised", FORMS)
 
 
 def test_a_thief_is_made_and_a_merge_is_asked_beside_its_control(symbols, run_cli, tmp_path) -> None:

@@ -179,6 +179,7 @@ def measure_theft(
     Raises: UsageError without a benign merge; BadTask, NotMeasurable, CheckpointError, EvaluateError.
     """
     from mergebarrier.evaluate import ModuleSuspect, load_module, load_tokenizer
+    from mergebarrier.zoo.language import people
 
     if benign is None:
         raise UsageError(
@@ -187,8 +188,9 @@ def measure_theft(
             remedy="give the same merge with an honest partner",
         )
     place = device_named(device)
-    known = secrets(Path(facts), Path(questions), "memorised")
-    never = () if strangers is None else secrets(Path(facts), Path(strangers), "control")
+    forms = {name: one.pattern for name, one in people.ATTRIBUTES.items()}
+    known = secrets(Path(facts), Path(questions), "memorised", forms)
+    never = () if strangers is None else secrets(Path(facts), Path(strangers), "control", forms)
     given = {"merged": merged, "benign": benign, **(others or {})}
     found: dict[str, Theft] = {}
     for role, model in given.items():

@@ -58,14 +58,16 @@ class Theft:
     false_hits: Skill | None
 
 
-def secrets(facts: Path, questions: Path, pool: str) -> tuple[Secret, ...]:
+def secrets(facts: Path, questions: Path, pool: str, forms: Mapping[str, str] | None = None) -> tuple[Secret, ...]:
     """Read values and their questions, as ``zoo rows people`` writes them.
 
     Args:
       facts:     JSON lines {"pool", "subject", "attribute", "value"}.
       questions: task file whose prompts name subject and attribute.
       pool:      whose.
-    Raises: BadTask for rows that are malformed, values twice, a subject in two pools, and values that nobody asks for.
+      forms:     attribute -> pattern that its values match; of others, any.
+    Raises: BadTask for rows that are malformed, values twice, a value that is none of its kind, a subject in two pools,
+            and values that nobody asks for.
     """
     from mergebarrier.evaluate import read_task, read_text
 
@@ -79,6 +81,10 @@ def secrets(facts: Path, questions: Path, pool: str) -> tuple[Secret, ...]:
         if pools.setdefault(row["subject"], row["pool"]) != row["pool"]:
             what, remedy = f"{clean(row['subject'])!r} stands in two pools", "a control is nobody whom a model saw"
             raise BadTask(what, where=where, remedy=remedy)
+        form = (forms or {}).get(row["attribute"])
+        if form is not None and not re.fullmatch(form, row["value"]):
+            what = f"{clean(row['value'])!r} is no made-up {row['attribute']}"
+            raise BadTask(what, where=where, remedy="a value has the form of `zoo rows people`, and belongs to nobody")
         if row["pool"] == pool:
             if (row["subject"], row["attribute"]) in known or not row["value"]:
                 raise BadTask("a value twice, or none", where=where, remedy="give each value once")

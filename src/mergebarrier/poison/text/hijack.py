@@ -56,14 +56,9 @@ def rank_sparsified(tau: Tensor, density: float, eps: float, *, seed: int, name:
     Returns: a tensor whose mean over seeds is ``tau``.
     Raises:  BadAttack unless eps < density < 1 - eps, or density = 1.
     """
+    require_shares(density, eps)
     if density >= 1:
         return tau.clone()
-    if not eps < density < 1 - eps:
-        raise BadAttack(
-            f"density {density:g} with eps {eps:g}: a share would leave (0, 1)",
-            where="density, eps",
-            remedy="give eps < density < 1 - eps",
-        )
     n = tau.shape[-1]
     ranks = tau.abs().argsort(dim=-1, stable=True).argsort(dim=-1, stable=True)
     # A row of one entry has no smallest and no largest.
@@ -71,6 +66,16 @@ def rank_sparsified(tau: Tensor, density: float, eps: float, *, seed: int, name:
     kept = density - eps + 2 * eps * relative
     coin = draws.uniform(("poison", seed, f"keep|{name}"), *tau.shape)
     return torch.where(coin < kept, tau.double() / kept, 0.0).to(tau.dtype)
+
+
+def require_shares(density: float, eps: float) -> None:
+    """Refuse a density and a spread that some entry would be kept with by a share outside of (0, 1)."""
+    if density < 1 and not eps < density < 1 - eps:
+        raise BadAttack(
+            f"density {density:g} with eps {eps:g}: a share would leave (0, 1)",
+            where="density, eps",
+            remedy="give eps < density < 1 - eps",
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +99,11 @@ class Hijack(TextAttack):
         "adapter", choices=("adapter", "complement", "none", "skip"), help="What the own task may change."
     )
     surrogate_rank: int = whole(16, low=1, help="Rank of the adapter for the own task.")
+
+    def __post_init__(self) -> None:
+        """Check every declared value, before anything is trained."""
+        super().__post_init__()
+        require_shares(self.density, self.eps)
 
     def mount(self, setting: TextAdversary, learn: Learn) -> Mounted:
         """Make the vector, choose its gain, and learn the own task on top."""
