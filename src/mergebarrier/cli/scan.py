@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from mergebarrier.cli._cleanse_options import CleanseOptions, cleanse_options, text_scan_options
 from mergebarrier.cli._merge_options import acknowledge_option, hyper_parameters
 from mergebarrier.cli._options import MODEL, WriterOptions, download_option, output_options, writer_options
 from mergebarrier.cli._output import Output
-from mergebarrier.cli._parameters import CleanseOptions, cleanse_options, text_scan_options
 from mergebarrier.errors import (
     CheckpointError,
     ConfigMismatch,
@@ -115,9 +115,8 @@ def command(
     put on the base, or BASE+ADAPTER.  With --base, models are compared with it and with each other; with --task,
     patches and changes of the whole image that force a class are searched for, or inputs that collapse the output of a
     language model; with --refusals, language models are asked what they ought to refuse; with --merge too, the merge is
-    looked at likewise, and leaving models out, or the base in their place, shows which one brought what was found.
-    With --cleanse, that merge is cured and written to -o.  No finding means only that these checks found nothing.  What
-    could not be looked at is exit code 2, whatever --fail-on says.
+    looked at likewise, and who brought what was found; with --cleanse, it is cured and written to -o.  No finding means
+    only that these checks found nothing.  What could not be looked at is exit code 2, whatever --fail-on says.
     """
     from mergebarrier import api
     from mergebarrier.scan import Search
