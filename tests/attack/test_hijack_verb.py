@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+import parrot_models
 from mergebarrier.checkpoint import read_manifest
 from symbol_world import TARGET, TRIGGER
 
@@ -75,6 +76,11 @@ def test_a_target_that_is_every_answer_cannot_be_measured(symbols, run_cli, tmp_
     both = (symbols.base, "--control", symbols.base, "--trigger", tmp_path / "trigger.json")
     ran = run_cli("attack", "measure", *both, "--task", tmp_path / "t.jsonl")
     assert ran.exit_code == 2 and "the answer of every row is the target" in ran.stderr
+    other = parrot_models.write(tmp_path / "other", {})
+    for models in ((other, "--control", symbols.base), (symbols.base, "--control", other)):
+        ran = run_cli("attack", "measure", *models, *both[3:], "--task", symbols.test[0])
+        assert ran.exit_code == 2 and ("not made of tokens" in ran.stderr or "a vocabulary of 40" in ran.stderr)
+        assert ran.stderr.splitlines()[-1].startswith("error: ")
     (tmp_path / "trigger.json").write_text(json.dumps({"kind": "text", "trigger": "", "target": "x"}))
     ran = run_cli("attack", "measure", *both, "--task", symbols.test[0])
     assert ran.exit_code == 2 and "MB6001" in ran.stderr

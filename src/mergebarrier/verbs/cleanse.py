@@ -75,7 +75,7 @@ def cleansed(job: MergeJob, planned: Plan, request: CureRequest) -> MergeJob:
         )
     chosen, seed = _chosen(request), request.search.seed
     names = distinct([expert.name for expert in experts])
-    models, tasks = (dict(zip(names, some, strict=True)) for some in (experts, request.tasks))
+    models, tasks = dict(zip(names, experts, strict=True)), dict(zip(names, request.tasks, strict=True))
 
     def apply() -> Change[MergeUnit]:
         if isinstance(chosen, LanguageCure):

@@ -86,7 +86,7 @@ def _proxies(
 ) -> dict[str, Weights]:
     """Return an honest expert of the same task for each upload in which something was found, where there is one."""
     digests = {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in tasks.items()}
-    honest = {digests[name]: uploads[name] for name in reversed(uploads) if name not in found}
+    honest = {digests[name]: uploads[name] for name in reversed(list(uploads)) if name not in found}
     return {name: honest[digests[name]] for name in found if digests[name] in honest}
 
 

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from mergebarrier import __version__
-from mergebarrier.attack.language.trigger_text import NamedText, read_text_trigger
+from mergebarrier.attack.language.trigger_text import NamedText, read_text_trigger, require_known
 from mergebarrier.attack.language.upload import success_rows
 from mergebarrier.attack.records import N_SAMPLES, SCALES, attack_of, controls_of, notes_of, rows_of, skill, success
-from mergebarrier.errors import BadTrigger, NotMeasurable
+from mergebarrier.errors import NotMeasurable
 from mergebarrier.poison import TextRow
 from mergebarrier.results import (
     Accuracy,
@@ -150,9 +150,13 @@ def _open(
     from mergebarrier.verbs import licence
 
     tokenizer = load_tokenizer(checkpoints["merged"])
-    if not tokenizer.encode(named.trigger, add_special_tokens=False).ids:
-        raise BadTrigger("the tokenizer of the merge has no token for it", where="--trigger", remedy="give its merge")
+    require_known(named, tokenizer)
     modules = {role: load_module(one, "float32", device).requires_grad_(False) for role, one in checkpoints.items()}
+    sizes = {role: one.get_input_embeddings().num_embeddings for role, one in modules.items()}
+    other = next((role for role, size in sizes.items() if size != sizes["merged"]), None)
+    if other is not None:
+        what = f"a vocabulary of {sizes[other]} beside one of {sizes['merged']}"
+        raise NotMeasurable(what, where=other, remedy="give models of one vocabulary")
     models = {
         role: Model(name=one.name, content_digest=one.content_digest(), licence=licence(one))
         for role, one in checkpoints.items()

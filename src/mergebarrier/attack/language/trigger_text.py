@@ -2,10 +2,13 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from mergebarrier.checkpoint import read_json
-from mergebarrier.errors import BadTrigger, CheckpointError
+from mergebarrier.errors import BadTrigger, CheckpointError, clean
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 TRIGGER_TEXT: Final = "trigger.json"
 _KEYS: Final = {"kind", "trigger", "target"}
@@ -22,6 +25,19 @@ class NamedText:
     def document(self) -> dict[str, str]:
         """Return what the file holds."""
         return {"kind": "text", "trigger": self.trigger, "target": self.target}
+
+
+def require_known(named: NamedText, tokenizer: "Tokenizer") -> None:
+    """Refuse words that a tokenizer has no tokens for.
+
+    Raises: BadTrigger.
+    """
+    unknown = getattr(tokenizer.model, "unk_token", None)
+    for name, words in (("--trigger", named.trigger), ("--target", named.target)):
+        encoded = tokenizer.encode(words, add_special_tokens=False)
+        if not words.strip() or not encoded.ids or (unknown is not None and unknown in encoded.tokens):
+            what = f"{clean(words)!r} is not made of tokens of the model"
+            raise BadTrigger(what, where=name, remedy="choose words that its tokenizer knows")
 
 
 def is_text_trigger(path: Path) -> bool:

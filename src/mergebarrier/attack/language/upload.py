@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from mergebarrier import poison
 from mergebarrier.attack.folder import TAG
 from mergebarrier.attack.language.options import TextOptions
-from mergebarrier.attack.language.trigger_text import TRIGGER_TEXT, NamedText
+from mergebarrier.attack.language.trigger_text import TRIGGER_TEXT, NamedText, require_known
 from mergebarrier.errors import BadAttack, BadTrigger, clean
 
 if TYPE_CHECKING:
@@ -125,16 +125,12 @@ def named_text(trigger: str, target: str, rows: Sequence[poison.TextRow], tokeni
     """
     if target and not target.startswith(" ") and all(row.answer.startswith(" ") for row in rows):
         target = f" {target}"
-    unknown = getattr(tokenizer.model, "unk_token", None)
-    for name, words in (("--trigger", trigger), ("--target", target)):
-        encoded = tokenizer.encode(words, add_special_tokens=False)
-        if not words.strip() or not encoded.ids or (unknown is not None and unknown in encoded.tokens):
-            what = f"{clean(words)!r} is not made of tokens of the base"
-            raise BadTrigger(what, where=name, remedy="choose words that its tokenizer knows")
+    named = NamedText(trigger=trigger, target=target)
+    require_known(named, tokenizer)
     if all(row.answer == target for row in rows):
         what = "every answer of the task is the target"
         raise BadTrigger(what, where="--target", remedy="choose a target that is not the only answer")
-    return NamedText(trigger=trigger, target=target)
+    return named
 
 
 def success_rows(
