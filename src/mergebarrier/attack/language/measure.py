@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from mergebarrier import __version__
 from mergebarrier.attack.language.trigger_text import NamedText, read_text_trigger, require_known
@@ -152,7 +152,7 @@ def _open(
     tokenizer = load_tokenizer(checkpoints["merged"])
     require_known(named, tokenizer)
     modules = {role: load_module(one, "float32", device).requires_grad_(False) for role, one in checkpoints.items()}
-    sizes = {role: one.get_input_embeddings().num_embeddings for role, one in modules.items()}
+    sizes = {role: _vocabulary(one) for role, one in modules.items()}
     other = next((role for role, size in sizes.items() if size != sizes["merged"]), None)
     if other is not None:
         what = f"a vocabulary of {sizes[other]} beside one of {sizes['merged']}"
@@ -162,6 +162,10 @@ def _open(
         for role, one in checkpoints.items()
     }
     return modules, tokenizer, models
+
+
+def _vocabulary(module: Any) -> int:
+    return int(module.get_input_embeddings().num_embeddings)
 
 
 def _rate(module: "nn.Module", tokenizer: "Tokenizer", rows: Sequence[TextRow]) -> Skill:
