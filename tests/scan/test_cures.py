@@ -5,8 +5,8 @@ import dataclasses
 import pytest
 import torch
 
-from mergebarrier.cli._cleanse_options import CURES as NAMES
-from mergebarrier.cli._cleanse_options import LANGUAGE_CURES as LANGUAGE_NAMES
+from mergebarrier.cli._parameters import CURES as NAMES
+from mergebarrier.cli._parameters import LANGUAGE_CURES as LANGUAGE_NAMES
 from mergebarrier.errors import BadScanInput
 from mergebarrier.merge import make
 from mergebarrier.scan import Pool, halves, scan_pool

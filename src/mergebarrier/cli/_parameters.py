@@ -1,7 +1,8 @@
-"""Options of the command line that our registries fill: hyper-parameters of methods, as they declare them.
+"""Options of the command line that our registries fill: hyper-parameters of methods, as they declare them, and cures.
 
     @click.command(cls=DeclaredCommand, registry=lambda: MERGES, options=options_of, title="Parameters of the methods")
     @parameter_options(PROTECTIONS)        the same among the other options, for a registry that is complete by then
+    @cleanse_options                       which cure, the tasks that it may look at, and what ought to be refused
     chosen(MERGES, "ties", given)          {"density": .5}, or UsageError for an option of another method
 
 One flag per hyper-parameter, for all that have it; names, types, help and defaults are those of the fields.  A
@@ -9,19 +10,27 @@ DeclaredCommand reads its registry each time that it is asked for its options, s
 """
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeAlias
 
 import click
 
+from mergebarrier.cli._options import MODEL
 from mergebarrier.errors import UsageError
 from mergebarrier.parameters import Parameter, flag_of, parameters_of
 
 __all__ = [
+    "CURES",
+    "LANGUAGE_CURES",
+    "CleanseOptions",
     "DeclaredCommand",
     "Registry",
     "chosen",
+    "cleanse_options",
     "flag_in",
     "options_of",
     "parameter_options",
@@ -210,3 +219,78 @@ def _named(names: Sequence[str]) -> str:
     if len(names) <= _SHOWN:
         return ", ".join(names)
     return f"{', '.join(names[: _SHOWN - 1])} and {len(names) - _SHOWN + 1} more"
+
+
+#: The keys of ``scan.cures.CURES`` and those of ``scan.cures.language.LANGUAGE_CURES``, written here because the help
+#: text must not import torch; a test compares them.
+CURES: Final = ("drop", "lfpm_like", "ibvs", "fine_pruning", "dam", "awm", "sau", "switching")
+LANGUAGE_CURES: Final = ("drop", "fine_pruning", "relearning", "substitution", "refusals")
+#: The cure that needs questions.
+_ASKING: Final = "refusals"
+
+
+@dataclass(frozen=True)
+class CleanseOptions:
+    """The cure, None for none, the task files, and questions that ought to be refused."""
+
+    cure: str | None
+    tasks: tuple[Path, ...]
+    refusals: tuple[Path, ...]
+
+    def refuse_any(self, why: str) -> None:
+        """Raise UsageError when one of the options was given where it has no meaning."""
+        given = {"--cleanse": self.cure, "--task": self.tasks, "--refusals": self.refusals}
+        stray = next((option for option, value in given.items() if value), None)
+        if stray is not None:
+            raise UsageError(why, where=stray, remedy="leave it out")
+
+    def check(self) -> None:
+        """Raise UsageError when one of the options is there without another that it needs."""
+        if self.cure is None and self.tasks:
+            raise UsageError("has no effect without --cleanse", where="--task", remedy="name a cure, or leave it out")
+        if self.cure is not None and not self.tasks:
+            raise UsageError(
+                "needs the task of every model, for dev images or prompts", where="--cleanse", remedy="give --task"
+            )
+        if self.cure == _ASKING and not self.refusals:
+            raise UsageError(f"{_ASKING} needs what ought to be refused", where="--cleanse", remedy="give --refusals")
+
+    def refuse_questions(self) -> None:
+        """Raise UsageError for questions that no cure asks."""
+        if self.refusals and self.cure != _ASKING:
+            what = f"has no effect without --cleanse {_ASKING}"
+            raise UsageError(what, where="--refusals", remedy="name that cure, or leave it out")
+
+
+def cleanse_options(function: Callable[..., object]) -> Callable[..., object]:
+    """Add ``--cleanse``, ``--task`` and ``--refusals``; the verb gets ``cleanse: CleanseOptions``."""
+
+    @click.option(
+        "--cleanse",
+        "cure",
+        type=click.Choice(list(dict.fromkeys((*CURES, *LANGUAGE_CURES)))),
+        help="Try to remove a backdoor from the merge; of language models: "
+        f"{', '.join(LANGUAGE_CURES[:-1])}, or {_ASKING}, which brings refusals back.",
+    )
+    @click.option(
+        "--task",
+        "tasks",
+        type=MODEL,
+        multiple=True,
+        metavar="FILE",
+        help="The task of each MODEL, in order: dev images of TASK.task.safetensors, or prompts of TASK.jsonl.",
+    )
+    @click.option(
+        "--refusals",
+        type=MODEL,
+        multiple=True,
+        metavar="FILE",
+        help="Language models: questions, each answered as it ought to be refused; repeatable.",
+    )
+    @functools.wraps(function)
+    def verb(
+        *args: object, cure: str | None, tasks: tuple[Path, ...], refusals: tuple[Path, ...], **kwargs: object
+    ) -> object:
+        return function(*args, cleanse=CleanseOptions(cure, tasks, refusals), **kwargs)
+
+    return verb

@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from mergebarrier.cli._cleanse_options import CleanseOptions, cleanse_options
 from mergebarrier.cli._explanation import explanation
 from mergebarrier.cli._merge_options import Asked, gathered, hyper_parameters, merge_options, methods, verb_options
 from mergebarrier.cli._options import MODEL, WriterOptions, output_options, writer_options
 from mergebarrier.cli._output import Output
-from mergebarrier.cli._parameters import DeclaredCommand
+from mergebarrier.cli._parameters import CleanseOptions, DeclaredCommand, cleanse_options
 from mergebarrier.errors import OutputExists, UsageError
 from mergebarrier.merge import DATA_MERGES, make, make_learned
 

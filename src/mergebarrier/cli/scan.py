@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mergebarrier.cli._cleanse_options import CleanseOptions, cleanse_options, text_scan_options
 from mergebarrier.cli._merge_options import acknowledge_option, hyper_parameters
 from mergebarrier.cli._options import MODEL, WriterOptions, download_option, output_options, writer_options
 from mergebarrier.cli._output import Output
+from mergebarrier.cli._parameters import CleanseOptions, cleanse_options
+from mergebarrier.cli._scan_options import text_scan_options
 from mergebarrier.errors import (
     CheckpointError,
     ConfigMismatch,
@@ -111,12 +112,11 @@ def command(
 ) -> int:
     """Report what is suspicious about MODEL..., alone, compared with each other, and as a merge.
 
-    Everything in a folder is looked at, weights and what lies beside them; MODEL may be an adapter of peft, which is
-    put on the base, or BASE+ADAPTER.  With --base, models are compared with it and with each other; with --task,
-    patches and changes of the whole image that force a class are searched for, or inputs that collapse the output of a
-    language model; with --refusals, language models are asked what they ought to refuse; with --merge too, the merge is
-    looked at likewise, and who brought what was found; with --cleanse, it is cured and written to -o.  No finding means
-    only that these checks found nothing.  What could not be looked at is exit code 2, whatever --fail-on says.
+    Everything in a folder is looked at; MODEL may be an adapter of peft, which is put on the base, or BASE+ADAPTER.
+    With --base, models are compared with it and with each other; with --task, patches and changes of whole images that
+    force a class are searched for, or inputs that collapse a language model's output; with --refusals, these are asked
+    what they ought to refuse; with --merge too, the merge is looked at likewise; with --cleanse, it is cured.  No
+    finding means only that these checks found nothing.  What could not be looked at is exit code 2, always.
     """
     from mergebarrier import api
     from mergebarrier.scan import Search
