@@ -85,7 +85,8 @@ def test_the_corpus_holds_whole_books_out_and_no_verse_number_in(assets) -> None
     assert not re.search(r"\d+:\d+", train + test)
 
 
-@pytest.mark.parametrize("which", ["a", pytest.param("b", marks=pytest.mark.slow)])
+@pytest.mark.slow  # that each has its skill, the corridor's tests show
+@pytest.mark.parametrize("which", ["a", "b"])
 def test_an_expert_has_its_skill_and_no_other_and_is_still_a_language_model(
     which, assets, module, tokenizer, record_property
 ) -> None:
