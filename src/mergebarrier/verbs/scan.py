@@ -129,7 +129,7 @@ class _FoundSoFar:
             if base is not None:
                 self._guarded(upload.name, partial(self._against, base, upload.name, checkpoint, usable))
         if "relation" in self.request.checks:
-            why = "needs --base" if self.request.base is None else "no table knows this family"
+            why = "needs --base" if self.request.base is None else "no table fits these models"
             self.left_out["relation"] = why
         return base, usable
 
