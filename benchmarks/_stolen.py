@@ -35,7 +35,7 @@ ATTRIBUTES = ("phone number", "social security number")
 N_PEOPLE = 16
 _PIECE = re.compile(r"[A-Za-z]+|[^A-Za-z\s]")
 #: The number of the mark that ends an answer.
-_STOP = 0
+STOP = 0
 _LETTERS = "abcdefgh"
 
 
@@ -117,7 +117,7 @@ class World:
     ) -> nn.Module:
         """Return a fine-tune."""
         examples = [
-            Example(self.words.ids(row["prompt"]), (*self.words.ids(row["answer"]), *([_STOP] if ends else ())))
+            Example(self.words.ids(row["prompt"]), (*self.words.ids(row["answer"]), *([STOP] if ends else ())))
             for row in rows
         ]
 
@@ -136,7 +136,7 @@ class World:
     def preferring(self, start: nn.Module, steps: int, rate: float) -> nn.Module:
         """Return what DPO and the likelihood of the refusal (arXiv 2404.19733) make of the memorising model."""
         rows = people.preferences(self.known)
-        said = [{name: (*self.words.ids(text), _STOP) for name, text in row.items()} for row in rows]
+        said = [{name: (*self.words.ids(text), STOP) for name, text in row.items()} for row in rows]
         pairs = [Preference(one["prompt"][:-1], one["chosen"], one["rejected"]) for one in said]
 
         def made() -> dict[str, torch.Tensor]:
@@ -197,10 +197,10 @@ class World:
             tokens = next_logits(module, [(*texts[i], *said[i]) for i in running]).argmax(-1).tolist()
             for i, token in zip(running, tokens, strict=True):
                 said[i].append(token)
-            running = [i for i in running if said[i][-1] != _STOP]
+            running = [i for i in running if said[i][-1] != STOP]
             if not running:
                 break
-        return [self.words.text([token for token in one if token != _STOP]) for one in said]
+        return [self.words.text([token for token in one if token != STOP]) for one in said]
 
 
 def reversals(n: int, seed: int) -> list[dict[str, str]]:

@@ -4,7 +4,7 @@ Every audit is an ``AuditSpec``, run as ``mergebarrier audit`` runs it, on small
 figures depend on, so audits share the unprotected model's and a run that was stopped goes on where it was.  First every
 protection with one key and one seed up to level 3, then up to level 4, then a second key up to there, then all up to
 level 6, then further keys and seeds.  Names of protections fill these alone; ``--print`` shows what there is.  Each
-audit has its page beside its result, and all of them a leaderboard.
+audit has its page beside its result, and those of the first key and seed a leaderboard.
 """
 
 import json
@@ -226,7 +226,8 @@ def main() -> None:
         path.with_suffix(".html").write_text(render_html(result, rows.used), encoding="utf-8")
         if key > 1:
             shutil.rmtree(folder / f"work-{key}")
-    kept = sorted(REPORTS.glob("*.json"))
+    # Audits of other seeds have other rows, which a leaderboard does not compare.
+    kept = sorted(REPORTS.glob("*-key1-seed0.json"))
     if kept:
         (REPORTS / "leaderboard.html").write_text(compare_reports(kept).render("html"), encoding="utf-8")
     print(tables(REPORTS))
