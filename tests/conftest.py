@@ -30,12 +30,6 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 
-@pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the real model first: its files are the dearest, and a worker that came to one last would end alone."""
-    items.sort(key=lambda item: item.get_closest_marker("real") is None)
-
-
 @pytest.fixture(autouse=True)
 def _no_network(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Refuse every connection that leaves this machine, of a test that has no business with one."""
