@@ -227,7 +227,7 @@ def main() -> None:
         if key > 1:
             shutil.rmtree(folder / f"work-{key}")
     # Audits of other seeds have other rows, which a leaderboard does not compare.
-    kept = sorted(REPORTS.glob("*-key1-seed0.json"))
+    kept = [path for name in LINES if (path := report_of(name, 1, 0)).exists()]
     if kept:
         (REPORTS / "leaderboard.html").write_text(compare_reports(kept).render("html"), encoding="utf-8")
     print(tables(REPORTS))

@@ -177,13 +177,20 @@ def test_a_protected_relative_of_a_language_model_is_named_and_an_honest_fine_tu
     assert "protected relative" in ran.json["findings"][0]["message"] and "relation" in ran.json["checks_run"]
 
 
-def test_a_configuration_that_does_not_fit_its_tensors_is_no_pass(tmp_path: Path, run_cli) -> None:
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        ({"tie_word_embeddings": False}, "the head is not tied"),
+        ({"num_attention_heads": 2, "num_key_value_heads": 2, "head_dim": 24}, "n_heads is 2 in the model and 4"),
+    ],
+)
+def test_a_configuration_that_does_not_fit_its_base_is_no_pass(said, why: str, tmp_path: Path, run_cli) -> None:
     save_model("llama-mha-tied", tmp_path / "base", seed=3)
     config = save_expert("llama-mha-tied", tmp_path / "expert", seed=3) / "config.json"
-    config.write_text(json.dumps(json.loads(config.read_text()) | {"tie_word_embeddings": False}))
+    config.write_text(json.dumps(json.loads(config.read_text()) | said))
     ran = run_cli("scan", str(tmp_path / "expert"), "--base", str(tmp_path / "base"), "--json", "--threads", "1")
     assert ran.exit_code == 2 and [one["rule"] for one in ran.json["findings"]] == ["MB7100"]
-    assert "the head is not tied" in ran.json["findings"][0]["message"] and "relation" not in ran.json["checks_run"]
+    assert why in ran.json["findings"][0]["message"] and "relation" not in ran.json["checks_run"]
 
 
 def test_a_relative_that_was_moved_far_is_told_from_a_stranger(tmp_path: Path, run_cli) -> None:

@@ -13,8 +13,8 @@ from typing import Final
 
 from mergebarrier.checkpoint import MANIFEST_NAME, Checkpoint, is_adapter, read_manifest, split_reference
 from mergebarrier.checkpoint.bytes import inside
-from mergebarrier.circuits import describe
-from mergebarrier.errors import ArchError, ProvenanceError, RemoteCodeRefused, folder_name
+from mergebarrier.circuits import describe, require_same
+from mergebarrier.errors import ArchError, ProvenanceError, RealignError, RemoteCodeRefused, folder_name
 from mergebarrier.identity import repeats, spelled_like
 from mergebarrier.lineage import declared
 from mergebarrier.provenance import RelateOptions
@@ -161,18 +161,18 @@ def relate(base: Checkpoint, name: str, checkpoint: Checkpoint, findings: list[F
                     said += f"; p = {p:.2g} against independent random starts"
                     evidence |= {"p": f"{p:.3g}"}
             findings.append(finding("MB7105", relative.name, said, evidence=evidence))
-    fault = None if found else _not_described(base, checkpoint)
+    fault = None if found else _not_comparable(base, checkpoint)
     if fault is not None:
         findings.append(unseen(name, "", f"its relation to the base: {fault.what}"))
     return bool(found)
 
 
-def _not_described(base: Checkpoint, checkpoint: Checkpoint) -> ArchError | None:
+def _not_comparable(base: Checkpoint, checkpoint: Checkpoint) -> ArchError | RealignError | None:
     """Return why a model with the tensors of its base is none of the base's family by its configuration."""
     with suppress(ArchError):
-        describe(base)
+        of_base = describe(base)
         try:
-            describe(checkpoint)
-        except ArchError as fault:
+            require_same(describe(checkpoint), of_base, where=checkpoint.path)
+        except (ArchError, RealignError) as fault:
             return fault
     return None
