@@ -22,6 +22,19 @@ def seconds_allowed() -> float:
     return MAX_S * (1 if sys.gettrace() is None else 3)
 
 
+def within_bounds(read: Callable[[], Any]) -> Any:
+    """Return what is read, cheap in one of three turns at least: what else a machine does only adds to the cost."""
+    costs = list[float]()
+    for _ in range(3):
+        started = time.process_time()
+        found = read()
+        costs.append(time.process_time() - started)
+        if costs[-1] < seconds_allowed():
+            break
+    assert min(costs) < seconds_allowed()
+    return found
+
+
 FINE = "license: mit"
 
 HEADS: dict[str, bytes] = {
@@ -63,9 +76,7 @@ def card(head: bytes) -> bytes:
 @pytest.mark.parametrize("attack", HEADS)
 def test_a_hostile_card_says_nothing_and_costs_little(attack: str, tmp_path: Path) -> None:
     with open_checkpoint(model(tmp_path / "model", README__md=card(HEADS[attack]))) as source:
-        started = time.process_time()
-        found = declared(source)
-        assert time.process_time() - started < seconds_allowed()
+        found = within_bounds(lambda: declared(source))
     assert found.licence == READ.get(attack, "unknown")
     assert len(found.reason) < 400 and found.reason.isprintable() and not found.do_not_merge and not found.attack
     assert bool(found.stops) is (attack not in READ) and found.stops.isprintable()
@@ -117,9 +128,7 @@ def test_a_hostile_manifest_says_nothing_and_costs_little(attack: str, tmp_path:
     folder = model(tmp_path / "model", README__md=card(FINE.encode()))
     (folder / MANIFEST_NAME).write_bytes(MANIFESTS[attack])
     with open_checkpoint(folder) as source:
-        started = time.process_time()
-        found = declared(source)
-        assert time.process_time() - started < seconds_allowed()
+        found = within_bounds(lambda: declared(source))
     assert found.licence == "mit" and not found.attack and not found.protected
     assert found.stops.startswith(f"its {MANIFEST_NAME} cannot be read: ")
 
