@@ -10,9 +10,11 @@ import pytest
 from rich.console import Console
 
 from made_up import cell, made_up_result
+from mergebarrier.audit.ladder import LEVELS
 from mergebarrier.errors import BadReport
 from mergebarrier.report import render_card, render_html, render_sarif, render_terminal
 from mergebarrier.report.view import view
+from mergebarrier.report.wording import merge_name
 from mergebarrier.results.audit import Line, Model
 from mergebarrier.results.read import result_from_json, to_json
 
@@ -266,3 +268,19 @@ def test_the_price_is_that_of_the_cheapest_attack_that_breaks_it_or_of_none(resu
     shown = {name: view(one, rows) for name, one in (("broken", broken), ("held", held))}
     assert result.levels[-1].attack in shown["broken"].price and "something dear" not in shown["broken"].price
     assert shown["held"].price_figure == "not broken" and "Full distillation" in shown["held"].price
+
+
+def test_who_needs_more_than_another_who_undoes_it_is_not_named(result, rows) -> None:
+    realign = result.levels[-1]
+    said = {"the public base, and rows": replace(realign, level=4, needs="the public base, and rows"),
+            "a friend inside": replace(realign, level=5, needs="a friend inside")}  # fmt: skip
+    broken = render_card(replace(result, levels=(*result.levels, *said.values())), rows)
+    held = replace(result, levels=(*result.levels[:-1], replace(realign, ruf=0.2), *said.values()))
+    assert "with the public base can" in broken and "and rows can" not in broken and "a friend inside can" in broken
+    assert "with the public base can" in render_card(held, rows) and "and rows can" in render_card(held, rows)
+
+
+def test_every_attack_of_the_ladder_has_a_name_for_people() -> None:
+    tuners = [tuner.name for level in LEVELS.values() for tuner in level.tuners]
+    assert not [name for name in tuners if name != "grid" and merge_name(name) == name] and "recover-100" in tuners
+    assert merge_name("recover-100") == "Fine-tuned on 100 rows" and merge_name("recover-x") == "recover-x"

@@ -20,6 +20,16 @@ MERGES: Final = {
     "slerp": "SLERP",
     "smooth": "Part by part",
     "learn": "Learned coefficients",
+    "product_space": "Product space",
+    "projection": "Projection",
+    "distil": "Distillation",
+}
+#: What ends in a number: "recover-100".
+_COUNTED: Final = {
+    "recover": "Fine-tuned on {} rows",
+    "honest": "The base, on {} rows",
+    "top": "Largest {} % of changes",
+    "rank": "Changes of rank {}",
 }
 _FALLS: Final = {
     "B": "a learned alignment",
@@ -50,6 +60,9 @@ def grades() -> list[tuple[str, str]]:
 
 def merge_name(merge: str) -> str:
     """Return the name for people; an unknown one is cleaned and kept."""
+    kind, _, number = merge.partition("-")
+    if kind in _COUNTED and number.isdecimal():
+        return _COUNTED[kind].format(clean(number))
     return MERGES.get(merge, clean(merge))
 
 
@@ -167,10 +180,14 @@ def promise(result: Result) -> tuple[str, ...]:
     undone = [level for level in result.levels if level.recovered is not None]
     if not undone:
         said.append("Anyone with the public base may be able to undo this: the level that tries it was not run.")
+    needs = list[str]()
     for level in undone:
-        if level is undone[0] or level.ruf >= thresholds.BROKEN_AT:
+        # Who needs all that an earlier one needs, and more, is no news.
+        if level is undone[0] or (level.ruf >= thresholds.BROKEN_AT and not level.needs.startswith(tuple(needs))):
             measured = f"measured: {pct(level.ruf)} recovered, RUF {level.ruf:.2f}"
             said.append(f"Anyone with {clean(level.needs)} can undo this ({measured}).")
+        if level.ruf >= thresholds.BROKEN_AT:
+            needs.append(level.needs)
     return tuple(said)
 
 
