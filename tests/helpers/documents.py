@@ -2,22 +2,26 @@
 
 import functools
 import json
-from typing import Any
-
-from jsonschema import Draft202012Validator
-from jsonschema.exceptions import best_match
+from typing import TYPE_CHECKING, Any
 
 from mergebarrier import schemas
 
+if TYPE_CHECKING:
+    from jsonschema import Draft202012Validator
+
 
 @functools.cache
-def validator(name: str) -> Draft202012Validator:
+def validator(name: str) -> "Draft202012Validator":
     """Return what checks documents of one kind."""
+    from jsonschema import Draft202012Validator  # two seconds, which every process of pytest would wait for
+
     return Draft202012Validator(json.loads(schemas.text(name)))
 
 
 def checked(document: dict[str, Any], name: str | None = None) -> dict[str, Any]:
     """Return a document that is what the schema of its kind, or that of ``name``, says; AssertionError otherwise."""
+    from jsonschema.exceptions import best_match
+
     name = name or document["kind"]
     fault = best_match(validator(name).iter_errors(document))
     assert fault is None, (
