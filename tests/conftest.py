@@ -29,7 +29,7 @@ for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(variable, "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ["HF_HUB_OFFLINE"] = "1"
-# Eight thousand tests and their libraries are a heap of millions that never dies: each full collection looks through it.
+# Tests and their libraries are a heap of millions that never dies, and each full collection looks through it.
 gc.set_threshold(20_000, 20, 20)
 
 
