@@ -29,8 +29,7 @@ def test_the_check_prints_what_the_page_shows(file, followed, run_cli) -> None:
 
 def test_the_page_adds_a_family_that_protects_and_realigns(followed) -> None:
     model, commands = PAGE.blocks[5:]
-    followed.python("-c", model)
-    said = followed.typed(commands)
+    said = followed.typed(commands, before=model)
     assert "a model of the starcoder2 family, which can be protected" in said and "\nequal\n" in said
 
 

@@ -16,11 +16,9 @@ def followed(tmp_path_factory) -> Followed:
 
 def test_the_page_adds_a_method_that_merges_as_its_equation_says(followed) -> None:
     models, commands, compared = PAGE.blocks[3:]
-    followed.python("-c", models)
-    said = followed.typed(commands)
+    said = followed.typed(commands, before=models, after=compared)
     assert "median: a median up to this size is none" in " ".join(said.split())
     assert "median lambda=0.5 least=0.001 depth=" in said or "median least=0.001 lambda=0.5 depth=" in said
-    followed.python("-c", compared)
 
 
 def test_the_file_of_the_page_is_one_that_we_would_take() -> None:

@@ -23,9 +23,8 @@ def followed(tmp_path_factory) -> Followed:
 
 def test_the_page_adds_a_protection_that_goes_there_and_back(followed) -> None:
     protect, unprotect, inspect = PAGE.blocks[3].splitlines()
-    said = followed.typed(protect)
-    assert "protected by gain (values times 8)" in said and "comparing norms" in said
-    assert "method gain" in followed.typed(f"{unprotect}\n{inspect}")
+    said = followed.typed(f"{protect}\n{unprotect}\n{inspect}")
+    assert "protected by gain (values times 8)" in said and "comparing norms" in said and "method gain" in said
     there, back = (
         json.loads((followed.folder / name / "mergebarrier.json").read_text())["content"] for name in ("OUT", "BACK")
     )

@@ -77,9 +77,11 @@ class Followed:
         assert ran.returncode == 0, ran.stdout + ran.stderr
         return ran.stdout
 
-    def typed(self, commands: str) -> str:
-        """Run the lines of a console, `$ mergebarrier VERB ...` each, in one process; every one must succeed."""
+    def typed(self, commands: str, *, before: str = "", after: str = "") -> str:
+        """Run the lines of a console, `$ mergebarrier VERB ...` each; every one must succeed.
+
+        They and the blocks of Python around them share a process, which spares loading the libraries again.
+        """
         words = [line.removeprefix("$ ").split()[1:] for line in commands.splitlines()]
-        return self.python(
-            "-c", f"from mergebarrier.cli import main\nassert [main(w) for w in {words}] == [0] * {len(words)}"
-        )
+        console = f"from mergebarrier.cli import main\nassert [main(w) for w in {words}] == [0] * {len(words)}"
+        return self.python("-c", "\n".join((before, console, after)))
