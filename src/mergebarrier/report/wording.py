@@ -87,14 +87,15 @@ def best_attack(result: Result) -> LevelResult:
 
 def naive_sentence(result: Result) -> str:
     """Say what merging the published file with stock tools does."""
-    first = result.levels[0]
-    return f"{_reached(first.best)} Unprotected: {_pair(first.best_unprotected)}."
+    first, *further = result.levels
+    searched = "".join(f" With the right coefficients: {pct(one.ruf)}." for one in further if one.level == 1)
+    return f"{_reached(first.best)} Unprotected: {_pair(first.best_unprotected)}.{searched}"
 
 
 def attacker_sentence(result: Result) -> str:
     """Say what the best attacker recovers, with the cost."""
     level = best_attack(result)
-    return f"{_reached(level.best)} Attack: {clean(level.attack)}; {cost(level)}."
+    return f"{_reached(level.best)} Attack: {clean(level.attack)}; all of that level took {cost(level)}."
 
 
 def cheapest_break(result: Result) -> LevelResult | None:
@@ -121,7 +122,7 @@ def price_sentence(result: Result) -> str:
         most = max(result.levels, key=lambda one: one.flops)
         return f"The dearest that was run: {clean(most.attack)}; {cost(most)}. Full distillation always breaks it."
     way = f"Level {level.level}, {clean(level.name)}: {clean(level.attack)}"
-    return f"The cheapest way: {way}. It needs {clean(level.needs)}; {_spent(level.price)}."
+    return f"The cheapest way to {pct(thresholds.BROKEN_AT)} or more: {way}. It needs {clean(level.needs)}; {_spent(level.price)}."
 
 
 def kept_figure(result: Result) -> str:
