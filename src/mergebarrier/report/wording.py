@@ -122,7 +122,8 @@ def price_sentence(result: Result) -> str:
         most = max(result.levels, key=lambda one: one.flops)
         return f"The dearest that was run: {clean(most.attack)}; {cost(most)}. Full distillation always breaks it."
     way = f"Level {level.level}, {clean(level.name)}: {clean(level.attack)}"
-    return f"The cheapest way to {pct(thresholds.BROKEN_AT)} or more: {way}. It needs {clean(level.needs)}; {_spent(level.price)}."
+    enough = pct(thresholds.BROKEN_AT)
+    return f"The cheapest way to {enough} or more: {way}. It needs {clean(level.needs)}; {_spent(level.price)}."
 
 
 def kept_figure(result: Result) -> str:
