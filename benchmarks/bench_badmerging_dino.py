@@ -118,6 +118,7 @@ def print_tables(rows: Rows) -> None:
         elif len(key) == 5:
             plain.setdefault(key[3], []).append(figures)
     print(_HEAD)
+    print_summary({key: Cell(found) for key, found in table.items()})
     for side in sorted({key[1] for key in table}):
         print(f"## Patch of {side} x {side} pixels, {100 * side * side / 56**2:.1f} % of the picture\n")
         print("| attack | merge | ASR % [95 %] | per seed | clean merge | excess | accuracy, clean | paper |")
@@ -136,7 +137,20 @@ def print_tables(rows: Rows) -> None:
             title = MERGES_UNDER_ATTACK[merge].title
             print(f"| {title} | {len(found)} | {cell.mean('with_upload'):.1f} | {cell.mean('clean'):.1f} |")
         print()
-    print(_READING)
+    print(_READING, end="")
+
+
+def print_summary(cells: dict[tuple[str, int, str], Cell]) -> None:
+    """Print every attack and side in a row, a merge in a column."""
+    merges = {merge: MERGES_UNDER_ATTACK[merge].title for merge in (*MERGES, *LEARNED)}
+    print("## ASR % (clean merge) of every attack under every merge\n")
+    print(f"| attack | patch | {' | '.join(merges.values())} |\n{'|---' * (2 + len(merges))}|")
+    for name in (variant.name for variant in VARIANTS):
+        for side in sorted({side for attack, side, _ in cells if attack == name}):
+            found = [cells.get((name, side, merge)) for merge in merges]
+            shown = [f"{cell.mean('asr'):.1f} ({cell.mean('control'):.1f})" if cell else "not run" for cell in found]
+            print(f"| {name} | {side} x {side} | {' | '.join(shown)} |")
+    print()
 
 
 def line(name: str, merge: str, cell: Cell) -> None:
