@@ -304,14 +304,14 @@ def weights_beside_the_factors_in_a_pickle(path: Path) -> None:
     (path / "non_lora_trainables.bin").write_bytes(b"\x80\x04N.")
 
 
-@case(AdapterRefused, "'IA3'", "peft")
+@case(AdapterRefused, "'BOFT'", "peft")
 def another_kind_of_adapter(path: Path) -> None:
-    sound(path, peft_type="IA3")
+    sound(path, peft_type="BOFT")
 
 
-@case(AdapterRefused, "'LOHA'")
-def a_product_of_hadamard(path: Path) -> None:
-    sound(path, peft_type="LOHA")
+@case(AdapterRefused, "PREFIX_TUNING", "no weights of the base")
+def keys_and_values_before_the_text(path: Path) -> None:
+    sound(path, peft_type="PREFIX_TUNING")
 
 
 @case(BadAdapter, "use_dora", "lacks its lora_magnitude_vector")

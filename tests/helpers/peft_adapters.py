@@ -20,14 +20,16 @@ def quiet() -> Iterator[None]:
         yield
 
 
-def adapted(base: str, seed: int = 0, *, dtype: torch.dtype = torch.float32, **config: Any) -> Any:
+def adapted(
+    base: str, seed: int = 0, *, dtype: torch.dtype = torch.float32, kind: str = "LoraConfig", **config: Any
+) -> Any:
     """The base with a random adapter on it: neither factor is zero, whole tensors are moved."""
     import peft
 
     module = build(base).to(dtype)
     with quiet(), torch.random.fork_rng():
         torch.manual_seed(1000 + seed)
-        model = peft.get_peft_model(module, peft.LoraConfig(**config))
+        model = peft.get_peft_model(module, getattr(peft, kind)(**config))
         with torch.no_grad():
             for parameter in model.parameters():
                 if parameter.requires_grad:

@@ -98,7 +98,7 @@ class Models:
             lora = self.adapter(adapter)
             if any(one.parameters for one in lora.factors.values()):  # of experts, which are one tensor when trained
                 opened = fused(opened)
-            elif any(map(_ONE_EXPERT.search, lora.factors)):
+            elif any(map(_ONE_EXPERT.search, (*lora.factors, *lora.updates))):
                 opened = split(opened)
             self._experts[key] = AdaptedCheckpoint(opened, lora, finder(opened), ties_of(opened), untie=self._untie)
         return self._experts[key]

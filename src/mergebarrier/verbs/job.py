@@ -174,9 +174,10 @@ def _with_adapters(inputs: Sequence[MergeInput]) -> list[MergeInput]:
 
 
 def adapter_facts(adapter: Adapter) -> dict[str, object]:
-    """Return rank and scaling of every module, and the base that the adapter names."""
-    modules = {module: [factors.rank, factors.scale] for module, factors in adapter.factors.items()}
-    return {"modules": modules, "whole": list(adapter.whole), "trained_on": _published(adapter.config.base)}
+    """Return rank and scaling of every module, or what another kind updates, and the base that the adapter names."""
+    kind, modules = adapter.config.kind, {name: [part.rank, part.scale] for name, part in adapter.factors.items()}
+    other: dict[str, object] = {} if kind is None else {"peft_type": kind.name, "updated": list(adapter.updates)}
+    return {"modules": modules, "whole": list(adapter.whole), "trained_on": _published(adapter.config.base)} | other
 
 
 def _other_bases(inputs: Sequence[MergeInput]) -> list[str]:

@@ -2,7 +2,7 @@
 
     W' = L W R,  s B A added to W    ->    s (L B)(A R) added to W'        stored (in, out): A^T and B^T in their place
     DoRA, rows that stay rows:  m'_j = |row j of L (m / |W + s B A|) (W + s B A) R|
-    whole tensors, rows of tokens and biases move as what they stand for does
+    whole tensors, rows of tokens and biases move as what they stand for does; other kinds of adapters as they say
 
 Source: ours; the factors move as ``symmetry.places`` says.  Differs from training the adapter again: nothing is lost
 but one rounding of each factor, and none where orders and signs act alone.
@@ -90,6 +90,36 @@ class MovedTensor:
     tensor: "Tensor"
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Along:
+    """Several ways one after the other, of a weight seen as (out, in)."""
+
+    way: list[Way]
+    transposed: bool
+
+    @property
+    def splits(self) -> bool:
+        return all(place.splits for place in self.way)
+
+    @property
+    def outputs_keep_apart(self) -> bool:
+        return all(place.columns_keep_apart if self.transposed else place.rows_keep_apart for place in self.way)
+
+    @property
+    def inputs_keep_apart(self) -> bool:
+        return all(place.rows_keep_apart if self.transposed else place.columns_keep_apart for place in self.way)
+
+    def outputs(self, x: "Tensor") -> "Tensor":
+        for place in self.way:
+            x = place.right(x.T).T if self.transposed else place.left(x)
+        return x
+
+    def inputs(self, y: "Tensor") -> "Tensor":
+        for place in self.way:
+            y = place.left(y.T).T if self.transposed else place.right(y)
+        return y
+
+
 class _Moving:
     def __init__(self, expert: AdaptedCheckpoint, prepared: Prepared) -> None:
         self.expert, self.prepared, self.weights = expert, prepared, expert.adapter.weights
@@ -107,6 +137,7 @@ class _Moving:
         adapter = self.expert.adapter
         halves = [info for one in adapter.factors.values() for info in (one.a, one.b, one.magnitude, one.bias) if info]
         loaded = [*adapter.whole.values(), *halves, *(rows.values for rows in adapter.tokens.values())]
+        loaded += [info for one in adapter.updates.values() for info in one.parts.values()]
         if odd := next((info for info in loaded if info.name in left), None):
             _refuse(self.expert, odd.name, "it repeats what is done to the embedding that it is tied to")
         for info in left.values():  # copies that peft writes beside what it loads
@@ -148,6 +179,8 @@ class _Moving:
             yield self.moved(change.tokens.values, target, new, rows)
         if change.factors is not None:
             yield from self.factors(target, new, change, way)
+        if change.update is not None:
+            yield from self.update(target, new, change, way)
 
     def factors(self, target: str, new: str, change: "WeightChange", way: list[Way]) -> Iterator[MovedTensor]:
         factors = change.factors
@@ -174,6 +207,18 @@ class _Moving:
                 new,
                 lengths.reshape([-1 if size > 1 else 1 for size in factors.magnitude.shape]),
             )
+
+    def update(self, target: str, new: str, change: "WeightChange", way: list[Way]) -> Iterator[MovedTensor]:
+        update, read = change.update, self.weights.read
+        assert update is not None
+        if target.endswith(".bias"):  # its weight tells
+            return
+        try:
+            moved = update.moved(read, _Along(way=way, transposed=change.transposed)) if way else {}
+        except ValueError as fault:
+            _refuse(self.expert, update.first.name, str(fault))
+        for end, info in update.parts.items():
+            yield self.moved(info, target, new, moved[end] if end in moved else read(info.name).double())
 
     def along(self, way: list[Way], tensor: "Tensor") -> "Tensor":
         tensor = tensor.double()

@@ -11,9 +11,10 @@ if TYPE_CHECKING:
         split_reference,
     )
     from mergebarrier.checkpoint.adapter.adapter import Adapter, is_adapter, open_adapter
+    from mergebarrier.checkpoint.adapter.change import WeightChange
     from mergebarrier.checkpoint.adapter.config import ADAPTER_CONFIG
     from mergebarrier.checkpoint.adapter.contents import ADAPTER_PREFIX, ADAPTER_WEIGHTS, Factors
-    from mergebarrier.checkpoint.adapter.placement import WeightChange, place, tied_head
+    from mergebarrier.checkpoint.adapter.placement import place, tied_head
     from mergebarrier.checkpoint.adapter.vocabulary import with_own_head, with_rows
 
 __all__ = [

@@ -3,7 +3,7 @@
     W = round(W_0 + s B A)      W_0 stored (out, in);      round(W_0 + (s B A)^T)  where it is stored (in, out)
     DoRA: W = round(m_j (W_0 + s B A)_j / |(W_0 + s B A)_j|)  for every output j: a row, a column where stored (in, out)
     experts: W[e] = round(W_0[e] + s B_e A_e);      tokens: W[i_k] = values[k];      bias: b = round(b_0 + s b_B)
-    a kernel counts as one long row
+    a kernel counts as one long row; IA3, LoHa, LoKr, VeRA and AdaLoRA as their files in ``kinds`` say
 
 Source: LoRA, arXiv 2106.09685; DoRA, arXiv 2402.09353; names and layouts of peft 0.21.2.  Differs from a merge by peft:
 computed in float64 and rounded once to the dtype of the base, in row blocks of a fixed size, so that rows read alone
@@ -21,8 +21,9 @@ from pathlib import Path
 import torch
 
 from mergebarrier.checkpoint.adapter.adapter import Adapter, open_adapter
+from mergebarrier.checkpoint.adapter.change import WeightChange
 from mergebarrier.checkpoint.adapter.contents import Factors
-from mergebarrier.checkpoint.adapter.placement import Finder, Ties, WeightChange, place
+from mergebarrier.checkpoint.adapter.placement import Finder, Ties, place
 from mergebarrier.checkpoint.adapter.vocabulary import with_own_head, with_rows
 from mergebarrier.checkpoint.bytes import HASHES, SHA256, TORCH, TensorInfo, check_finite
 from mergebarrier.checkpoint.read import Checkpoint, is_of_tokenizer, open_checkpoint
@@ -197,6 +198,10 @@ class AdaptedCheckpoint(Checkpoint):
         if change.biased is not None and change.biased.bias is not None:
             values = self.adapter.weights.read(change.biased.bias.name).double().mul_(change.biased.scale)[:, None]
             return lambda first, last: before(first, last).add_(values[first:last])
+        if change.update is not None:
+            shape = self.tensors[name].shape
+            change_rows = change.update.rows(self.adapter.weights.read, shape, transposed=change.transposed)
+            return lambda first, last: change_rows(before(first, last), first, last)
         if factors is None:
             return before
         if factors.parameters and len(self.tensors[name].shape) == 3:

@@ -1,6 +1,6 @@
-"""Open the folder of a LoRA adapter of peft, or refuse it with one line.
+"""Open the folder of an adapter of peft, or refuse it with one line.
 
-    adapter_config.json + adapter_model.safetensors  ->  Adapter: its factors, whole tensors and rows of tokens
+    adapter_config.json + adapter_model.safetensors  ->  Adapter: its factors or updates, whole tensors, rows of tokens
 
 Source: the folder of peft 0.21.2.  Differs: weights that are a pickle are never opened, and a folder that holds a whole
 model too is refused, since tools disagree about which one counts.
@@ -16,6 +16,7 @@ import torch
 
 from mergebarrier.checkpoint.adapter.config import ADAPTER_CONFIG, AdapterConfig, read_adapter_config
 from mergebarrier.checkpoint.adapter.contents import ADAPTER_WEIGHTS, Factors, TrainedRows, sort_tensors
+from mergebarrier.checkpoint.adapter.kinds import Update
 from mergebarrier.checkpoint.bytes import TensorInfo, open_regular
 from mergebarrier.checkpoint.read import (
     INDEX,
@@ -54,15 +55,17 @@ class Adapter:
       factors: module -> Factors, in the order of the modules' names.
       whole:   name of a tensor of the base -> the tensor in its place.
       tokens:  module -> single rows of its weight.
+      updates: module -> its update, where the adapter is no LoRA.
     """
 
     def __init__(self, path: Path, config: AdapterConfig, weights: Checkpoint) -> None:
         """Sort and check the tensors; the descriptors belong to ``weights``."""
         self.path, self.config, self.weights = path, config, weights
-        self.factors: Mapping[str, Factors]
-        self.whole: Mapping[str, TensorInfo]
-        self.tokens: Mapping[str, TrainedRows]
-        self.factors, self.whole, self.tokens = sort_tensors(path, config, weights.tensors)
+        held = sort_tensors(path, config, weights.tensors)
+        self.factors: Mapping[str, Factors] = held.factors
+        self.whole: Mapping[str, TensorInfo] = held.whole
+        self.tokens: Mapping[str, TrainedRows] = held.tokens
+        self.updates: Mapping[str, Update] = held.updates
 
     def __enter__(self) -> Self:
         """Return the adapter itself."""

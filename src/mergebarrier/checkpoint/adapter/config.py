@@ -1,10 +1,9 @@
 """``adapter_config.json`` of peft as data: an allow-list of keys with types, and what they say about every module.
 
     s(m) = alpha(m) / r(m),  alpha(m) / sqrt(r(m)) with use_rslora;   r(m), alpha(m): the first key of rank_pattern,
-    alpha_pattern that ends the module's name, else r, lora_alpha
+    alpha_pattern that ends the module's name, else r, lora_alpha (alpha in LoHa and LoKr)
 
-Source: peft 0.21.2, LoRA (arXiv 2106.09685), rsLoRA (arXiv 2312.03732).  Differs: peft warns about an unknown key and
-goes on; here one with a value is refused, and so is by its name every variant whose update is not s B A on the base.
+Source: peft 0.21.2, LoRA (arXiv 2106.09685), rsLoRA (arXiv 2312.03732).  Differs: as ``keys`` says.
 """
 
 import math
@@ -13,54 +12,32 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
+from mergebarrier.checkpoint.adapter.keys import REPAIR, check_keys
+from mergebarrier.checkpoint.adapter.kinds import KINDS, Kind
 from mergebarrier.checkpoint.adapter.patterns import Pattern, first_ending, layer_of
 from mergebarrier.checkpoint.read import read_json, refuse_code
-from mergebarrier.errors import AdapterRefused, BadAdapter, clean
-from mergebarrier.nearest import did_you_mean
+from mergebarrier.errors import BadAdapter, clean
 
 ADAPTER_CONFIG = "adapter_config.json"
 MAX_RANK = 65_536
 MAX_PATTERNS = 4096
-_NAMED = 12
 ALL_LINEAR = "all-linear"
-# Read and applied, or without influence on the weights.
-_KNOWN = frozenset({
-    "peft_type", "r", "lora_alpha", "use_rslora", "use_dora", "rank_pattern", "alpha_pattern", "fan_in_fan_out", "bias",
-    "target_modules", "exclude_modules", "modules_to_save", "layers_to_transform", "layers_pattern",
-    "init_lora_weights", "base_model_name_or_path", "revision", "task_type", "auto_mapping", "peft_version",
-    "inference_mode", "lora_dropout", "megatron_core", "qalora_group_size", "loftq_config", "eva_config",
-    "ensure_weight_tying", "target_parameters", "trainable_token_indices", "runtime_config", "velora_config",
-    "lora_bias",
-})  # fmt: skip
-INSTEAD = "merge the adapter into its base with peft (merge_and_unload), save that, and give the result"
-# Key -> what it makes of the update; refused when it has a value.
-_REFUSED = {
-    "alora_invocation_tokens": "the adapter acts on some tokens only",
-    "use_qalora": "QALoRA pools the inputs",
-    "use_bdlora": "the factors are block-diagonal",
-    "kasa_config": "KaSA changes the base",
-    "arrow_config": "adapters are chosen per token",
-    "monteclora_config": "the factors are random",
-    "corda_config": "CorDA changes the base",
-    "lora_ga_config": "LoRA-GA changes the base",
-    "megatron_config": "parallel layers of Megatron",
-}
-_CHANGES_THE_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")
 
 
 @dataclass(frozen=True)
 class AdapterConfig:
-    """What the configuration of a LoRA says.
+    """What the configuration of an adapter says.
 
     Attributes:
       document:        the whole table, not to be changed.
+      kind:            None for LoRA, of which the rest speaks too.
       r, alpha:        rank and lora_alpha of a module that no pattern names.
       use_rslora:      scale by alpha / sqrt(r).
       lora_bias:       B has a bias, which the module's own bias gets, scaled.
       use_dora:        every output row of the sum is brought to a length of its own.
       fan_in_fan_out:  the weights of the base are stored (in, out).
       modules_to_save: names of modules that are stored whole.
-      bias:            "none", "all" or "lora_only".
+      bias:            "none", "all" or "lora_only", or as the kind calls that.
       base, revision, task_type: names, "" for none.
       ensure_weight_tying: a tied head follows the embedding.
       target_parameters: ends of names of tensors that are adapted although no module's weight.
@@ -68,6 +45,7 @@ class AdapterConfig:
     """
 
     document: Mapping[str, object]
+    kind: Kind | None
     r: int
     alpha: float
     use_rslora: bool
@@ -133,17 +111,20 @@ class _Reader:
     def __init__(self, document: dict[str, Any], where: Path) -> None:
         self.document, self.where = document, where
 
-    def fail(self, what: str, remedy: str = "repair the file, or save the adapter again with peft") -> NoReturn:
+    def fail(self, what: str, remedy: str = REPAIR) -> NoReturn:
         raise BadAdapter(what, where=self.where, remedy=remedy)
 
     def config(self) -> AdapterConfig:
         refuse_code(self.document, self.where)
-        self.check_kind()
-        self.check_keys()
+        check_keys(self.document, self.where)
+        kind = KINDS.get(self.document["peft_type"])
+        alpha = "alpha" if "alpha" in (kind.keys if kind else ()) else "lora_alpha"
+        patterned = kind is None or "alpha_pattern" in kind.keys  # AdaLoRA's rank_pattern is another thing
         return AdapterConfig(
             document=self.document,
+            kind=kind,
             r=self.rank("r", self.document.get("r", 8)),
-            alpha=self.alpha("lora_alpha", self.document.get("lora_alpha", 8)),
+            alpha=self.alpha(alpha, self.document.get(alpha, 8)),
             use_rslora=self.flag("use_rslora"),
             lora_bias=self.flag("lora_bias"),
             use_dora=self.flag("use_dora"),
@@ -153,44 +134,13 @@ class _Reader:
             base=self.text("base_model_name_or_path"),
             revision=self.text("revision"),
             task_type=self.text("task_type"),
-            ranks=self.patterns("rank_pattern", self.rank),
-            alphas=self.patterns("alpha_pattern", self.alpha),
+            ranks=self.patterns("rank_pattern", self.rank) if patterned else (),
+            alphas=self.patterns("alpha_pattern", self.alpha) if patterned else (),
             targets=self.targets(),
             ensure_weight_tying=self.flag("ensure_weight_tying"),
             target_parameters=self.names("target_parameters"),
             tokens=self.tokens(),
         )
-
-    def check_kind(self) -> None:
-        kind = self.document.get("peft_type")
-        if kind != "LORA":
-            what = f"peft_type is {clean(repr(kind))}; of adapters, only LORA is read"
-            raise AdapterRefused(what, where=self.where, remedy=INSTEAD)
-        for key, meaning in _REFUSED.items():
-            if self.document.get(key) not in (None, False, {}, []):
-                raise AdapterRefused(f"{key}: {meaning}, which is not read", where=self.where, remedy=INSTEAD)
-        self.check_replication()
-        start = self.document.get("init_lora_weights")
-        if isinstance(start, str) and start.lower().startswith(_CHANGES_THE_BASE):
-            remedy = "convert it with peft (save_pretrained with path_initial_model_for_weight_conversion)"
-            what = f"init_lora_weights is {clean(repr(start))}: the adapter belongs to a base that its start changed"
-            raise AdapterRefused(what, where=self.where, remedy=remedy)
-
-    def check_replication(self) -> None:
-        repeated = self.document.get("layer_replication")
-        if repeated:
-            what = "layer_replication: layers of the base are repeated, each with an update of its own"
-            said = [clean(one) for one in repeated[:_NAMED]] if isinstance(repeated, list) else ["as there"]
-            ranges = f"layer_range {', then '.join(said)}{' ...' if len(repeated) > _NAMED else ''}"
-            stack = f"stack the base so first (merge_method: passthrough, a slice each with {ranges})"
-            remedy = f"{stack}, remove the key, and give that base; peft's own merge adds the updates of copies up"
-            raise AdapterRefused(what, where=self.where, remedy=remedy)
-
-    def check_keys(self) -> None:
-        for key, value in self.document.items():
-            if key not in _KNOWN and key not in _REFUSED and value not in (None, False, {}, [], ""):
-                hint = did_you_mean(key, sorted(_KNOWN))
-                self.fail(f"unknown key {clean(key)!r}{hint}", "remove the key, if the weights do not depend on it")
 
     def rank(self, key: str, value: object) -> int:
         if type(value) is not int or not 1 <= value <= MAX_RANK:
@@ -217,7 +167,7 @@ class _Reader:
         return tuple(value)
 
     def tokens(self) -> dict[str, tuple[int, ...]]:
-        value = self.document.get("trainable_token_indices") or {}
+        value = self.document.get("trainable_token_indices") or self.document.get("token_indices") or {}
         table = {"": value} if isinstance(value, list) else value
         rows = list(table.values()) if isinstance(table, dict) else [None]
         if not all(isinstance(row, list) and all(type(n) is int and 0 <= n < 2**31 for n in row) for row in rows):
@@ -226,7 +176,7 @@ class _Reader:
 
     def bias(self) -> str:
         value = self.document.get("bias", "none")
-        if value not in ("none", "all", "lora_only"):
+        if value not in ("none", "all", "lora_only", "vera_only"):
             self.fail(f"bias is {clean(repr(value))}; it is none, all or lora_only")
         return str(value)
 

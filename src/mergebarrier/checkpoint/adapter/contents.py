@@ -1,4 +1,4 @@
-"""The tensors of a LoRA adapter sorted by what they do, from their names; what peft would not load is refused.
+"""The tensors of an adapter sorted by what they do, from their names; what peft would not load is refused.
 
     base_model.model.X.lora_A.weight (r, in), X.lora_B.weight (out, r)     update s B A of the module X
     .. the same with kernels (r, in, k..), (out, r, 1..)                   of a convolution
@@ -8,6 +8,7 @@
     base_model.model.X.token_adapter.trainable_tokens_delta (k, width)     rows in place of the base's
     base_model.model.X.base_layer.weight | .bias, or any name of the base  a whole tensor in place of the base's
     X.modules_to_save.weight, X.original_module.weight                     copies, beside the X.weight that is loaded
+    base_model.model.X.<end>, of a kind that is no LoRA                    parts of one update of X, as the kind says
 
 Source: the format of peft 0.21.2.  Differs: peft leaves out, with a warning or none, tensors that no target names and
 fills in those that are missing; here both are refused, so that a merge never uses something else than peft would load.
@@ -19,7 +20,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from mergebarrier.checkpoint.adapter.config import INSTEAD, AdapterConfig
+from mergebarrier.checkpoint.adapter.config import AdapterConfig
+from mergebarrier.checkpoint.adapter.keys import INSTEAD
+from mergebarrier.checkpoint.adapter.kinds import Kind, Update
 from mergebarrier.checkpoint.bytes import FLOATS, TensorInfo
 from mergebarrier.checkpoint.read import GATHER, UNGATHERED
 from mergebarrier.errors import AdapterRefused, BadAdapter, clean
@@ -39,9 +42,9 @@ _ENDS = {
     ".lora_embedding_B": (True, "B"),
     ".lora_magnitude_vector": (False, "m"),
 }
-_TOKENS = ".token_adapter.trainable_tokens_delta"
+_TOKENS = ".trainable_tokens_delta"
 # Where a tensor of the base stands inside of what peft wraps around its module.
-_WRAPPED = (".token_adapter.base_layer.", ".base_layer.", ".modules_to_save.")
+_WRAPPED = (".token_adapter.base_layer.", ".base_layer.", ".ln_tuning_layers.", ".modules_to_save.")
 _OTHER_KINDS = (
     "lora_", "hada_", "lokr_", "ia3_", "oft_", "vera_", "boft_", "token_adapter", "modules_to_save", "original_module",
 )  # fmt: skip
@@ -100,11 +103,18 @@ class TrainedRows:
     indices: tuple[int, ...]
 
 
-Sorted = tuple[dict[str, Factors], dict[str, TensorInfo], dict[str, TrainedRows]]
+@dataclass(frozen=True)
+class Sorted:
+    """What an adapter holds: factors, other updates and rows of tokens by module, whole tensors by their names."""
+
+    factors: Mapping[str, Factors]
+    whole: Mapping[str, TensorInfo]
+    tokens: Mapping[str, TrainedRows]
+    updates: Mapping[str, Update]
 
 
 def sort_tensors(path: Path, config: AdapterConfig, tensors: Mapping[str, TensorInfo]) -> Sorted:
-    """Return (factors by module, whole tensors by their name in the base, rows of tokens by module).
+    """Return what the tensors are, each under its module or its name in the base.
 
     Raises: BadAdapter, AdapterRefused; each names the tensor.
     """
@@ -125,30 +135,50 @@ class _Sorter:
         halves: dict[tuple[str, bool], dict[str, TensorInfo]] = {}
         whole: dict[str, TensorInfo] = {}
         tokens: dict[str, TrainedRows] = {}
+        parts: dict[str, dict[str, TensorInfo]] = {}
+        kind = self.config.kind
         for name, info in self.tensors.items():
-            if not info.numel:
+            if not info.numel and not (kind is not None and len(info.shape) == 2):  # AdaLoRA may cut all of a module
                 raise self.fail(name, f"the tensor is empty (shape {info.shape}), {UNGATHERED}", GATHER)
             if info.dtype not in FLOATS:
                 raise self.fail(name, f"a {info.dtype} tensor of shape {info.shape}; an adapter holds floats")
             plain = _WRAPPERS.sub("", name)
+            if kind is not None and plain in kind.shared:
+                continue
             if not plain.startswith(ADAPTER_PREFIX):
                 raise self.fail(name, f"unknown name, not below {ADAPTER_PREFIX}")
             rest = _NAMED.sub(r"\1", plain.removeprefix(ADAPTER_PREFIX))
-            end = next((end for end in _ENDS if rest.endswith(end)), None)
-            if end is not None:
+            module, _, last = rest.removesuffix(".default").rpartition(".")
+            end = next((end for end in _ENDS if rest.endswith(end)), None) if kind is None else None
+            if kind is not None and last in kind.ends:
+                parts.setdefault(module, {})[last] = info
+            elif end is not None:
                 embedding, half = _ENDS[end]
                 module = rest.removesuffix(end).replace(
                     ".base_layer.", "."
                 )  # below one of which a parameter is wrapped
                 halves.setdefault((module, embedding), {})[half] = info
             elif rest.endswith(_TOKENS):
-                tokens[rest.removesuffix(_TOKENS)] = self.rows(rest.removesuffix(_TOKENS), info)
+                module = rest.removesuffix(_TOKENS).removesuffix(".token_adapter")
+                tokens[module] = self.rows(module, info)
             elif not self.is_spare_copy(rest):
                 self.add_whole(whole, rest, info)
         factors = self.all_factors(halves)
-        if not factors and not whole and not tokens:
+        updates = {} if kind is None else {module: self.update(kind, module, parts[module]) for module in sorted(parts)}
+        if not factors and not whole and not tokens and not updates:
             raise BadAdapter(f"the adapter holds no tensor, {UNGATHERED}", where=self.where, remedy=GATHER)
-        return factors, whole, tokens
+        return Sorted(factors, whole, tokens, updates)
+
+    def update(self, kind: Kind, module: str, parts: dict[str, TensorInfo]) -> Update:
+        """Return the update of a module of a kind that is no LoRA."""
+        stray = next(iter(parts.values()))
+        self.check_target(module, stray)
+        assert kind.make is not None
+        try:
+            shared = {name: self.tensors[name] for name in kind.shared if name in self.tensors}
+            return kind.make(module, parts, shared, self.config)
+        except ValueError as fault:
+            raise self.fail(stray.name, str(fault)) from fault
 
     def all_factors(self, halves: Mapping[tuple[str, bool], dict[str, TensorInfo]]) -> dict[str, Factors]:
         merged: dict[tuple[str, bool], dict[str, TensorInfo]] = {}
@@ -168,7 +198,7 @@ class _Sorter:
 
     def add_whole(self, whole: dict[str, TensorInfo], rest: str, info: TensorInfo) -> None:
         theirs = rest
-        for part in _WRAPPED if self.config.saves(rest.replace(".modules_to_save.", ".")) else _WRAPPED[:2]:
+        for part in _WRAPPED if self.config.saves(rest.replace(".modules_to_save.", ".")) else _WRAPPED[:-1]:
             theirs = theirs.replace(part, ".")
         other = next((part for part in theirs.split(".") if part.startswith(_OTHER_KINDS)), None)
         if other is not None:
@@ -212,12 +242,17 @@ class _Sorter:
             what = f"rank {a.shape[0]}, the configuration gives this module {self.config.rank(module)}"
             raise self.fail(a.name, what)
         tied = self.config.ensure_weight_tying and module.rpartition(".")[2] == "lm_head"
-        if not tied and not self.config.targets(module):
-            what = "its module is not among target_modules, so peft would leave it out"
-            raise self.fail(a.name, what, "name the module there, or remove the tensor")
+        if not tied:
+            self.check_target(module, a)
         self.check_magnitude(magnitude, b)
         self.check_bias(bias, b)
         return Factors(module, a, b, self.config.scale(module), embedding, magnitude, bias)
+
+    def check_target(self, module: str, info: TensorInfo) -> None:
+        """Refuse a tensor of a module that peft would put no adapter on."""
+        if not self.config.targets(module):
+            what = "its module is not among target_modules, so peft would leave it out"
+            raise self.fail(info.name, what, "name the module there, or remove the tensor")
 
     def of_parameter(self, module: str, a: TensorInfo, b: TensorInfo, parameters: tuple[str, ...]) -> Factors:
         """Return the update of one of several parameters; which one, the shapes in the base tell."""

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 
 from mergebarrier.checkpoint.adapter.contents import Factors
+from mergebarrier.checkpoint.adapter.kinds import Update
 
 _CONV1D_TYPES = frozenset(("clvp", "clvp_decoder", "decision_transformer", "gpt2", "imagegpt", "openai-gpt"))
 _CONV1D = frozenset(("c_attn", "c_fc", "c_proj", "q_attn"))
@@ -28,6 +29,15 @@ def stored_in_out(config: Mapping[str, object], module: str) -> bool | None:
     if module.rpartition(".")[2] in _CONV1D and not _CONV1D_TYPES.isdisjoint(types):
         return True
     return False if types and FAMILIES.of_type(types[0]) else None
+
+
+def stored(update: Update, shape: tuple[int, ...], config: Mapping[str, object], *, flag: bool) -> bool | None:
+    """Say whether the weight of an update of another kind is stored (in, out); None where it is for no such weight."""
+    straight, turned = update.fits(shape), update.turns and len(shape) == 2 and update.fits(shape[::-1])
+    if not straight or not turned:
+        return turned if straight or turned else None
+    known = stored_in_out(config, update.module)
+    return flag if known is None else known
 
 
 def fits(factors: Factors, shape: tuple[int, ...]) -> bool:

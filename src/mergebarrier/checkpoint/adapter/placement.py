@@ -10,15 +10,17 @@ which answers other than what was trained; here that is refused, or untied.
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import NoReturn, TypeAlias
 
 import torch
 
 from mergebarrier.checkpoint.adapter.adapter import Adapter
-from mergebarrier.checkpoint.adapter.contents import Factors, TrainedRows
+from mergebarrier.checkpoint.adapter.change import WeightChange
+from mergebarrier.checkpoint.adapter.contents import Factors
 from mergebarrier.checkpoint.adapter.first import RESIZED, first_as_class
-from mergebarrier.checkpoint.adapter.layouts import fits, orientations, stored_in_out
+from mergebarrier.checkpoint.adapter.kinds import Update
+from mergebarrier.checkpoint.adapter.layouts import fits, orientations, stored, stored_in_out
 from mergebarrier.checkpoint.bytes import FLOATS, TensorInfo
 from mergebarrier.checkpoint.read import Checkpoint
 from mergebarrier.errors import BadAdapter, clean
@@ -34,35 +36,6 @@ _HEADLESS = re.compile(
     r"For(SequenceClassification|TokenClassification|QuestionAnswering|MultipleChoice)$|(?<!LMHead)(?<!MT)Model$"
 )
 _LAYER = re.compile(r"\.\d+\.")
-
-
-@dataclass(frozen=True)
-class WeightChange:
-    """What an adapter does to one tensor: a whole tensor in its place, an update of it, rows of it, or several.
-
-    Attributes:
-      source:     the tensor of the base that it starts from.
-      whole:      in place of it.
-      factors:    of the update.
-      transposed: the update is stored (in, out).
-      tokens:     rows in place of those that are there, before an update.
-      biased:     the update whose bias it gets.
-    """
-
-    source: str
-    whole: TensorInfo | None = None
-    factors: Factors | None = None
-    transposed: bool = False
-    tokens: TrainedRows | None = None
-    biased: Factors | None = None
-
-    @property
-    def tensor(self) -> str:
-        """Return a tensor of the adapter that is meant, for messages."""
-        held = [
-            part for part in (self.whole, self.factors and self.factors.a, self.biased and self.biased.bias) if part
-        ]
-        return held[0].name if held else self.tokens.values.name if self.tokens else self.source
 
 
 def place(
@@ -103,10 +76,11 @@ class _Placement:
             self.found[name] = WeightChange(self.source(name), info)
             self.check_whole(name, info)
         self.add_factors()
+        self.add_updates()
         for rows in self.adapter.tokens.values():
             name = self.name(rows.module + ".weight", rows.values.name)
             before = self.found.get(name, WeightChange(self.source(name)))
-            if before.factors is not None:
+            if before.added:
                 self.refuse(rows.values.name, f"{clean(name)} is updated twice", "keep one of them")
             shape = (before.whole or self.base.tensors[before.source]).shape
             if shape[1:] != rows.values.shape[1:] or max(rows.indices) >= shape[0]:
@@ -171,11 +145,37 @@ class _Placement:
                     "correct fan_in_fan_out in adapter_config.json",
                 )
             before = self.found.get(name, WeightChange(self.source(name)))
-            if before.factors is not None:
+            if before.added:
                 self.refuse(factors.a.name, f"{clean(name)} is updated twice", "keep one of them")
             self.found[name] = WeightChange(before.source, before.whole, factors, transposed)
             if factors.bias is not None:
                 self.add_bias(factors, factors.bias)
+
+    def add_updates(self) -> None:
+        """Add the updates of a kind that is no LoRA, each as its weight is stored, and completed by the base."""
+        kind, names, layouts = self.adapter.config.kind, list[str](), list[tuple[Update, tuple[int, ...], bool]]()
+        for update in self.adapter.updates.values():
+            names.append(self.name(update.module + ".weight", update.first.name))
+            before = self.found.get(names[-1], WeightChange(self.source(names[-1])))
+            info = before.whole or self.base.tensors[before.source]
+            turned = stored(update, info.shape, self.base.config, flag=self.adapter.config.fan_in_fan_out)
+            if turned is None or info.dtype not in FLOATS:
+                sizes = ", ".join(f"{end} {part.shape}" for end, part in update.parts.items())
+                what = f"its update has {sizes}; {clean(names[-1])} of the base {self.base.name} has {info.shape}"
+                self.refuse(update.first.name, what)
+            layouts.append((update, info.shape[::-1] if turned else info.shape, turned))
+        try:
+            settled = kind.settled([(update, shape) for update, shape, _ in layouts]) if kind and layouts else []
+        except ValueError as fault:
+            self.refuse(layouts[0][0].first.name, str(fault))
+        for name, update, (_, _, turned) in zip(names, settled, layouts, strict=True):
+            before = self.found.get(name, WeightChange(self.source(name)))
+            if before.added:
+                self.refuse(update.first.name, f"{clean(name)} is updated twice", "keep one of them")
+            self.found[name] = replace(before, update=update, transposed=turned)
+            bias = self.lookup(update.module + ".bias") if update.biased else None
+            if bias is not None:
+                self.found[bias] = replace(self.found.get(bias, WeightChange(bias)), update=update)
 
     def add_bias(self, factors: Factors, bias: TensorInfo) -> None:
         name = self.lookup(factors.module + ".bias")
@@ -255,7 +255,7 @@ class _Placement:
             return
         alone = embedding or head or self.found[biases[0]]
         assert alone is not None
-        follows = self.adapter.config.ensure_weight_tying or (alone.whole is None and alone.factors is None)
+        follows = self.adapter.config.ensure_weight_tying or (alone.whole is None and not alone.added)
         if embedding is not None and (
             (head is None and follows) or (head is not None and not biases and self.same(embedding, head))
         ):
@@ -278,7 +278,7 @@ class _Placement:
         """Say whether a tied head and its embedding get the same values."""
         if self.adapter.config.ensure_weight_tying:
             return True
-        if one.factors is not None or other.factors is not None:
+        if one.added or other.added:
             return False
         pairs = [(one.whole, other.whole), (one.tokens and one.tokens.values, other.tokens and other.tokens.values)]
         if (one.tokens and one.tokens.indices) != (other.tokens and other.tokens.indices):

@@ -125,6 +125,8 @@ class InputFacts(TypedDict):
     declared: Declared
     modules: NotRequired[dict[str, tuple[Count, float]]]
     whole: NotRequired[list[str]]
+    peft_type: NotRequired[str]
+    updated: NotRequired[list[str]]
     trained_on: NotRequired[str]
     fate: NotRequired[Fate]
     made: NotRequired[Made]

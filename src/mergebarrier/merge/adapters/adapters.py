@@ -114,6 +114,10 @@ class _Planner:
             what, remedy = "DoRA rescales the whole weight, which no product of two factors does", "leave --as out"
             raise AdapterRefused(what, where=dora.path, remedy=f"{remedy}, so that models are merged")
         for adapter in self.given:
+            if adapter.config.kind is not None:
+                what = f"peft_type is {adapter.config.kind.name}, whose updates are not merged into another adapter"
+                remedy = "leave --as out, so that models are merged"
+                raise AdapterRefused(what, where=adapter.path, remedy=remedy)
             kinds = (factors.odd or (factors.bias and "with a bias") for factors in adapter.factors.values())
             odd = next(filter(None, kinds), None)
             if odd is not None or adapter.tokens:
