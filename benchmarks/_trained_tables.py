@@ -56,7 +56,9 @@ def show(kept: Rows, columns: Sequence[str] = COLUMNS) -> None:
 
 
 def spread(values: Sequence[float]) -> str:
-    """Return mean, error and the greatest."""
+    """Return mean, error and the greatest; of one seed the figure alone, as nobody knows its error."""
+    if len(values) == 1:
+        return f"{values[0]:.2f}"
     found = spread_of([[value] for value in values])
     return f"{found.mean:.2f} ± {found.error:.2f} ({found.greatest:.2f})"
 
