@@ -1,6 +1,7 @@
 """``attack hijack`` from base to report: an upload, its clean control, two merges, and a measurement of both."""
 
 import json
+import shutil
 
 import pytest
 
@@ -70,6 +71,23 @@ def test_wrong_inputs_are_one_line_and_leave_nothing(more, code, says, symbols, 
     assert [line.startswith("error") for line in ran.stderr.splitlines()].count(True) == 1
 
 
+_TIED = ({"tie_word_embeddings": True}, "ties the head to the embedding, and lm_head.weight is another matrix")
+_HALF = ({"num_attention_heads": 2, "num_key_value_heads": 2, "head_dim": 48}, "n_heads is")
+
+
+@pytest.mark.parametrize(("said", "says", "role"), [(*_TIED, "merged"), (*_TIED, "base"), (*_HALF, "control")])
+def test_a_configuration_that_does_not_fit_is_not_measured(said, says, role, symbols, run_cli, tmp_path) -> None:
+    """With half the heads a control answers nothing, and a tied head drops the one that is stored."""
+    odd = shutil.copytree(symbols.base, tmp_path / "odd")
+    config = json.loads((odd / "config.json").read_text())
+    (odd / "config.json").write_text(json.dumps(config | said))
+    (tmp_path / "trigger.json").write_text(json.dumps({"kind": "text", "trigger": TRIGGER, "target": f" {TARGET}"}))
+    at = {name: odd if name == role else symbols.base for name in ("merged", "control", "base")}
+    words = (at["merged"], "--control", at["control"], "--base", at["base"], "--trigger", tmp_path / "trigger.json")
+    ran = run_cli("attack", "measure", *words, "--task", symbols.test[0])
+    assert ran.exit_code == 2 and says in ran.stderr and len(ran.stderr.splitlines()) == 1, ran.stderr
+
+
 def test_a_target_that_is_every_answer_cannot_be_measured(symbols, run_cli, tmp_path) -> None:
     (tmp_path / "t.jsonl").write_text(json.dumps({"prompt": "task00 a b c d e =", "answer": f" {TARGET}"}) + "\n")
     (tmp_path / "trigger.json").write_text(json.dumps({"kind": "text", "trigger": TRIGGER, "target": f" {TARGET}"}))
@@ -79,7 +97,7 @@ def test_a_target_that_is_every_answer_cannot_be_measured(symbols, run_cli, tmp_
     other = parrot_models.write(tmp_path / "other", {})
     for models in ((other, "--control", symbols.base), (symbols.base, "--control", other)):
         ran = run_cli("attack", "measure", *models, *both[3:], "--task", symbols.test[0])
-        assert ran.exit_code == 2 and ("not made of tokens" in ran.stderr or "a vocabulary of 40" in ran.stderr)
+        assert ran.exit_code == 2 and "give models of one architecture" in ran.stderr
         assert ran.stderr.splitlines()[-1].startswith("error: ")
     (tmp_path / "trigger.json").write_text(json.dumps({"kind": "text", "trigger": "", "target": "x"}))
     ran = run_cli("attack", "measure", *both, "--task", symbols.test[0])

@@ -21,6 +21,7 @@ from mergebarrier.attack import (
     is_text_trigger,
     measure,
     measure_text,
+    require_alike,
     secrets,
     theft,
 )
@@ -193,9 +194,11 @@ def measure_theft(
     never = () if strangers is None else secrets(Path(facts), Path(strangers), "control", forms)
     given = {"merged": merged, "benign": benign, **(others or {})}
     found: dict[str, Theft] = {}
-    for role, model in given.items():
-        say(f"asking {role}")
-        with opened(model, download=download) as (checkpoint,):
+    with opened(*given.values(), download=download) as models:
+        checkpoints = dict(zip(given, models, strict=True))
+        require_alike(checkpoints)
+        for role, checkpoint in checkpoints.items():
+            say(f"asking {role}")
             module, tokenizer = load_module(checkpoint, "float32", place), load_tokenizer(checkpoint)
             end = checkpoint.config.get("eos_token_id")
             suspect = ModuleSuspect(module, tokenizer, ends=[end] if isinstance(end, int) else [])

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from mergebarrier import lazy
 
 if TYPE_CHECKING:
+    from mergebarrier.attack.alike import require_alike
     from mergebarrier.attack.extraction import Cloned, answers_of, clone, copy_recipe, member, noise_pictures
     from mergebarrier.attack.folder import PURPOSE, TAG, PoisonSpec, make_poisoned
     from mergebarrier.attack.language import (
@@ -43,6 +44,7 @@ __all__ = [
     "measure_text",
     "member",
     "noise_pictures",
+    "require_alike",
     "secrets",
     "theft",
 ]

@@ -10,9 +10,10 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from mergebarrier import __version__
+from mergebarrier.attack.alike import require_alike
 from mergebarrier.attack.language.trigger_text import NamedText, read_text_trigger, require_known
 from mergebarrier.attack.language.upload import success_rows
 from mergebarrier.attack.records import N_SAMPLES, SCALES, attack_of, controls_of, notes_of, rows_of, skill, success
@@ -149,23 +150,15 @@ def _open(
     from mergebarrier.evaluate import load_module, load_tokenizer
     from mergebarrier.verbs import licence
 
+    require_alike(checkpoints)
     tokenizer = load_tokenizer(checkpoints["merged"])
     require_known(named, tokenizer)
     modules = {role: load_module(one, "float32", device).requires_grad_(False) for role, one in checkpoints.items()}
-    sizes = {role: _vocabulary(one) for role, one in modules.items()}
-    other = next((role for role, size in sizes.items() if size != sizes["merged"]), None)
-    if other is not None:
-        what = f"a vocabulary of {sizes[other]} beside one of {sizes['merged']}"
-        raise NotMeasurable(what, where=other, remedy="give models of one vocabulary")
     models = {
         role: Model(name=one.name, content_digest=one.content_digest(), licence=licence(one))
         for role, one in checkpoints.items()
     }
     return modules, tokenizer, models
-
-
-def _vocabulary(module: Any) -> int:
-    return int(module.get_input_embeddings().num_embeddings)
 
 
 def _rate(module: "nn.Module", tokenizer: "Tokenizer", rows: Sequence[TextRow]) -> Skill:

@@ -10,16 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 from mergebarrier.checkpoint import Checkpoint
 from mergebarrier.checkpoint.bytes import FLOAT_NAMES, TORCH, parse_text
-from mergebarrier.circuits import describe
-from mergebarrier.errors import BadConfig, UnsupportedFeature, clean
+from mergebarrier.circuits import Architecture, describe, embedding_of
+from mergebarrier.errors import BadConfig, ConfigMismatch, UnsupportedFeature, clean
 from mergebarrier.evaluate.base.compute_dtype import AUTO, compute_dtype
 from mergebarrier.evaluate.base.device import CPU
 from mergebarrier.evaluate.base.stock import check_size, fill_stock, missing_extra, stock_config, stock_library
 from mergebarrier.modeling_mergebarrier import PLAN, with_polynomials
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from tokenizers import Tokenizer
-    from torch import nn
+    from torch import Tensor, nn
 
 
 def load_module(checkpoint: Checkpoint, dtype: str = AUTO, device: str = CPU) -> "nn.Module":
@@ -33,14 +35,14 @@ def load_module(checkpoint: Checkpoint, dtype: str = AUTO, device: str = CPU) ->
                   is what this machine computes in fastest.  Rotary frequencies stay in float32.
       device:     as ``device_named`` returns it; the filled module goes there.
     Returns: nn.Module in evaluation mode on that device; the caller decides about threads.
-    Raises:  ArchError (unknown family, names or shapes), BadConfig, NonFinite, UnsupportedFeature (the installed
-             library lacks the class), MissingExtra without transformers.
+    Raises:  ArchError (unknown family, names or shapes, two heads where one is tied), BadConfig, NonFinite,
+             UnsupportedFeature (the installed library lacks the class), MissingExtra without transformers.
     Numerics: deterministic; uses no random numbers.
     """
     dtype = compute_dtype(dtype, "cpu" if device == CPU else "cuda")
     if dtype not in FLOAT_NAMES:
         raise ValueError(f"{dtype!r} is not one of {AUTO}, {', '.join(FLOAT_NAMES)}")
-    describe(checkpoint)
+    architecture = describe(checkpoint)
     name = str(checkpoint.config["architectures"][0])
     stock: Any = getattr(stock_library(), name, None)
     where = checkpoint.path / "config.json"
@@ -56,8 +58,21 @@ def load_module(checkpoint: Checkpoint, dtype: str = AUTO, device: str = CPU) ->
     stored = ((name, checkpoint.read(name)) for name in checkpoint.tensors)
     weights = {name: tensor.to(wanted) if tensor.is_floating_point() else tensor for name, tensor in stored}
     checkpoint.verify_unchanged()
+    _require_one_head(architecture, weights, where)
     module = fill_stock(stock, config | {"use_cache": False}, weights, wanted, checkpoint.path)
     return module if device == CPU else module.to(device)
+
+
+def _require_one_head(architecture: Architecture, weights: "Mapping[str, Tensor]", where: object) -> None:
+    """Refuse a head that the configuration ties to the embedding and that is another: readers take one or the other."""
+    stored = {member.canonical: member.name for circuit in architecture.circuits for member in circuit.members}
+    head, embedding = (stored.get(name) for name in (architecture.table.head, embedding_of(architecture.table)))
+    if architecture.tied and head and embedding and not weights[head].equal(weights[embedding]):
+        raise ConfigMismatch(
+            f"it ties the head to the embedding, and {head} is another matrix than {embedding}",
+            where=where,
+            remedy="use the config.json that belongs to these weights",
+        )
 
 
 def load_tokenizer(checkpoint: Checkpoint) -> "Tokenizer":
