@@ -1,8 +1,9 @@
 """``provenance parents`` over merges by mergekit 0.1.5 and by us: shares, intervals, declarations, the recipe's name.
 
 A tiny trained Llama is the base of six experts, three fine-tuned in full and three whose change was cut to rank 8, all
-in bfloat16.  Each merge is taken apart with all experts as candidates, and again with one of its parents hidden.
-Finished rows are kept, so a run that was stopped goes on.
+in bfloat16.  Each merge is taken apart with all experts as candidates, and those of four by us again with one, two and
+three of their parents hidden.  Finished rows are kept, so a run that was stopped goes on; "known", "hidden" and "keys"
+run a part alone.
 """
 
 import sys
@@ -182,11 +183,11 @@ def table(title: str, groups: dict[str, list[tuple[Case, dict[str, object]]]]) -
     print(f"{title}\n")
     print(
         "| merge | merges | error of shares, mean | worst | by least squares | intervals that cover "
-        "| declared of parents | declared of others | method right | same bits, median |\n"
-        f"|{'---|' * 10}"
+        "| width, median | declared of parents | declared of others | method right | same bits, median |\n"
+        f"|{'---|' * 11}"
     )
     for name, found in groups.items():
-        errors, plain, covered, hits, false, right, same = [], [], [], [], [], [], []
+        errors, plain, covered, widths, hits, false, right, same = [], [], [], [], [], [], [], []
         for case, row in found:
             told = METHODS[case.method]
             right.append(
@@ -195,6 +196,7 @@ def table(title: str, groups: dict[str, list[tuple[Case, dict[str, object]]]]) -
             same.append(row["same"])
             for j, share in enumerate(truth(case, row["candidates"])):
                 covered.append(row["low"][j] - 1e-6 <= share <= row["high"][j] + 1e-6)
+                widths.append(row["high"][j] - row["low"][j])
                 (hits if share else false).append(row["declared"][j])
                 if share:
                     errors.append(abs(row["shares"][j] - share))
@@ -202,30 +204,42 @@ def table(title: str, groups: dict[str, list[tuple[Case, dict[str, object]]]]) -
         print(
             f"| {name} | {len(found)} | {sum(errors) / len(errors):.3f} | {max(errors):.3f} | "
             f"{sum(plain) / len(plain):.3f} | "
-            f"{sum(covered)}/{len(covered)} | {sum(hits)}/{len(hits)} | {sum(false)}/{len(false)} | "
+            f"{sum(covered)}/{len(covered)} | {sorted(widths)[len(widths) // 2]:.3f} | "
+            f"{sum(hits)}/{len(hits)} | {sum(false)}/{len(false)} | "
             f"{sum(right)}/{len(right)} | {sorted(same)[len(same) // 2]:.3f} |"
         )
     print()
 
 
-def main() -> None:
+def main(parts: list[str]) -> None:
     """Make, take apart, print."""
     folder = experts(cache_folder() / "bench" / "hard-null")
     rows, listed = Rows(cache_folder() / "bench" / "parents-fitted.jsonl"), list(cases())
-    made(folder, [case for case in listed if not rows.has([*case.key, 1])])
-    print(f"{len(listed)} merges of two to four of {EXPERTS} experts; shares .2 to .6; declared at {LEVEL:g}.\n")
-    for hidden, title in ((0, "All parents among the candidates."), (1, "One parent hidden.")):
+    # A share is not defined where the sum that weights are divided by is not known.
+    of_four = [case for case in listed if case.maker == "mergebarrier" and len(case.shares) == 4]
+    shown = {0: ("All parents among the candidates.", listed)} if "known" in parts else {}
+    if "hidden" in parts:
+        told = [case for case in of_four if not METHODS[case.method][2]]
+        shown |= {hidden: (f"Parents hidden: {hidden} of 4.", told) for hidden in (1, 2, 3)}
+    print(f"Merges of {EXPERTS} experts; shares .2 to .6; declared at {LEVEL:g}.\n")
+    for hidden, (title, chosen) in shown.items():
+        made(folder, [case for case in chosen if not rows.has([*case.key, hidden])])
         groups: dict[str, list[tuple[Case, dict[str, object]]]] = {}
-        for number, case in enumerate(listed):
-            if hidden and METHODS[case.method][2]:
-                continue  # a share is not defined where the sum that weights are divided by is not known
+        for number, case in enumerate(chosen):
             row = rows.get([*case.key, hidden], lambda case=case, hidden=hidden: taken_apart(case, folder, hidden))
             groups.setdefault(f"{case.method}, {case.maker}, {case.dtype}", []).append((case, row))
-            say(f"{title} {number + 1}/{len(listed)}")
+            say(f"{title} {number + 1}/{len(chosen)}")
         table(title, groups | {"all": [one for group in groups.values() for one in group]})
+    if "keys" in parts:
+        behind_keys(folder, rows, listed[:: 2 * DRAWS])
+
+
+def behind_keys(folder: Path, rows: Rows, chosen: list[Case]) -> None:
+    """Take apart suspects that were protected."""
+    made(folder, chosen)
     keyed: dict[str, list[tuple[Case, dict[str, object]]]] = {}
     with tempfile.TemporaryDirectory() as scratch:
-        for case in listed[:: 2 * DRAWS]:
+        for case in chosen:
             for profile in ("lossless", "full"):
                 out = Path(scratch) / f"{_name(case)}-{profile}"
 
@@ -239,4 +253,4 @@ def main() -> None:
 
 if __name__ == "__main__":
     one_quiet_thread()
-    main()
+    main(sys.argv[1:] or ["known", "hidden", "keys"])

@@ -53,10 +53,13 @@ def test_text_is_enough(marked: Path, tmp_path: Path, run_cli) -> None:
         said = suspect.answers([pair["prompt"] for pair in pairs], max_tokens=2)
     answers = {pair["prompt"]: text for pair, text in zip(pairs, said, strict=True)}
     with TextServer(lambda prompt: answers[prompt]) as server:
-        assert run_cli(*verify(marked, "--suspect", server.url)).exit_code == 1
+        asked = run_cli(*verify(marked, "--suspect", server.url, "--json"))
     written = tmp_path / "a.jsonl"
     written.write_text("".join(json.dumps({"query": q, "answer": a}) + "\n" for q, a in answers.items()))
-    assert run_cli(*verify(marked, "--suspect", written)).exit_code == 1
+    read = run_cli(*verify(marked, "--suspect", written, "--json"))
+    assert asked.exit_code == read.exit_code == 1
+    digests = [[one["content_digest"] for one in ran.json["inputs"]] for ran in (asked, read)]
+    assert digests[0] == digests[1] and all(digests[0]), "a server's answers have the digest of a file of them"
     null = tmp_path / "null.jsonl"
     null.write_text(written.read_text())
     ran = run_cli(*verify(marked, "--suspect", written, "--null", null))

@@ -12,7 +12,19 @@ import mergebarrier as mb
 from mergebarrier.errors import BaseMismatch, NotIdentified, UsageError
 from mergebarrier.keys import Key
 from mergebarrier.merge import Merge
-from mergebarrier.provenance import MergeAnatomy, ParentsOptions, TensorSums, entries_of, find_parents, joined, sums_of
+from mergebarrier.provenance import (
+    MergeAnatomy,
+    ParentsOptions,
+    ReplayedRecipe,
+    TensorSums,
+    entries_of,
+    find_parents,
+    joined,
+    sums_of,
+)
+from mergebarrier.provenance.parents.declare import declared, unexplained
+from mergebarrier.provenance.parents.search import ReplayedMerge
+from mergebarrier.provenance.parents.shares import fitted
 
 TENSORS, SHAPE = 12, (48, 40)
 NAMES = ("a", "b", "c", "d")
@@ -68,6 +80,33 @@ def test_an_unknown_parent_is_a_norm_and_no_reason_to_declare_others() -> None:
     assert not found.settled and found.unexplained.share > 0.5
     assert [one.adjusted < 1e-3 for one in found.candidates] == [True, False, False]
     assert abs(found.candidates[0].share - 0.3) < 0.05
+
+
+def test_intervals_hold_the_shares_however_many_parents_are_unknown() -> None:
+    """Experts have a part in common, more in some tensors than in others: errors of least squares hold no share."""
+    draw, plain = torch.Generator().manual_seed(5), ReplayedRecipe(method="task_arithmetic")
+    inside: list[list[bool]] = [[], [], [], []]
+    widths, false = [], []
+    for number in range(40):
+        unknown, parts = number % 4, []
+        weights = [*(0.2 + 0.4 * torch.rand(unknown + 2, generator=draw)).tolist(), 0.0]
+        for _ in range(20):
+            common = torch.randn(SHAPE, generator=draw)
+            of_common = 0.7 * torch.rand(len(weights), generator=draw)
+            taus = [part * common + torch.randn(SHAPE, generator=draw) for part in of_common.tolist()]
+            suspect = sum((weight * tau for weight, tau in zip(weights, taus, strict=True)), torch.zeros(SHAPE))
+            parts.append(sums_of(torch.zeros(SHAPE), taus[unknown:], suspect))
+        sums = TensorSums.stacked(parts)
+        fit = fitted(sums, 0)
+        merge = ReplayedMerge(plain, fit.shares.clip(0), fit.rest, 0.0)
+        found = declared(list("abc"), 0, sums, fit, merge, unexplained(sums, fit, 0.0))
+        inside[unknown] += [
+            one.low - 1e-6 <= share <= one.high + 1e-6 for one, share in zip(found, weights[unknown:], strict=True)
+        ]
+        widths += [one.high - one.low for one in found]
+        false.append(found[-1].adjusted < 1e-3)
+    assert all(sum(ones) >= 0.95 * len(ones) for ones in inside), [sum(ones) for ones in inside]
+    assert sorted(widths)[len(widths) // 2] < 0.25 and not any(false)
 
 
 @pytest.mark.slow

@@ -118,6 +118,32 @@ def test_coordinates_that_are_silent_or_loud_in_both_make_no_relatives(loudness:
     assert related(first, second, rows=torch.ones(ROWS, WIDTH)).p > 1e-3, "an embedding that says nothing"
 
 
+def test_embeddings_of_which_little_is_left_make_no_relatives() -> None:
+    """Coordinates of strangers that share next to no row: what they do share is no normal number."""
+    models = [RandomModel(seed) for seed in (60, 61)]
+    for model in models:
+        model.rows = model.rows.where(model.rows.abs() > 2, 0.0)
+    assert related(*models).p > 1e-3
+    assert related(models[0], models[0].keyed(62)).p < 1e-9
+
+
+@pytest.mark.parametrize("plain", ["constant", "identity", "off"])
+def test_neurons_that_no_random_start_draws_make_no_relatives(plain: str) -> None:
+    """Whatever fills up layers of two strangers: their last neurons correspond, and say nothing."""
+    filled = {
+        "constant": torch.full((40, WIDTH), 0.01),
+        "identity": torch.eye(WIDTH)[:40],
+        "off": torch.zeros(40, WIDTH),
+    }
+    models = [RandomModel(seed) for seed in (70, 71)]
+    for model in models:
+        for layer in model.layers:
+            for rows in (layer.read, *layer.held):
+                rows[-40:] = filled[plain]
+    assert related(*models).p > 1e-3
+    assert related(models[0], models[0].keyed(72)).p < 1e-9
+
+
 def test_more_neurons_in_another_order_are_found_where_the_embedding_was_replaced() -> None:
     """As behind ``widen``: neither embedding nor numbers of neurons tell, and the stream stands as it was."""
     model = RandomModel(1)

@@ -104,7 +104,7 @@ def test_the_model_may_choose_the_words(queries: Path, tmp_path: Path, run_cli) 
     [
         ("", "no text"),
         ("{}\n", "line 1"),
-        ('{"query": "a", "stratum": 3}\n', "stratum"),
+        ('{"query": "a", "stratum": 3}\n', "a line is one JSON object of query, stratum\n"),
         ('{"query": "a"}\n{"query": "a"}\n', "asked 2 times"),
         ('{"query": "a"}\n\n', "line 2"),
         ("[" * 9999, "line 1"),

@@ -8,6 +8,10 @@ itself: a random start does not know which neuron of another model has its numbe
 models of one data set share features and a fitted map finds them; there z is compared with that of the same layers
 after random rotations (``relate``).  The product of up and down is free of the sign and scale that a key may give.
 
+What no random start draws tells nothing, wherever two strangers have it in common: neurons that are switched off, that
+have the direction of another of their layer (padding by a constant), or that touch one coordinate (padding by the
+identity).  A pair is left out where either is off, or both are plain in that sense.
+
 Source: permutation tests of Hoeffding (1951).
 """
 
@@ -17,7 +21,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from mergebarrier.lazy import torch
-from mergebarrier.provenance.coordinates import CommonView, mutual
+from mergebarrier.numerics import draws
+from mergebarrier.provenance.coordinates import CommonView, mutual, unit
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,6 +30,8 @@ if TYPE_CHECKING:
 #: Most neurons of the first model that are looked for in the second; z grows as the root of it.
 MOST_NEURONS: Final = 512
 _FEWEST: Final = 8
+#: Cosine from which two directions are one.
+_PARALLEL: Final = 0.9999
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +76,8 @@ def matched_z(first: NeuronLayer, second: NeuronLayer, view: CommonView) -> floa
       view:   coordinates that both are seen in.
     """
     ours, theirs = mutual(view.of_first(first.read) @ view.of_second(second.read).T)
-    return diagonal_z(_held_out(first, second, view, ours, theirs))
+    telling = _telling(first, second, ours, theirs)
+    return diagonal_z(_held_out(first, second, view, ours[telling], theirs[telling]))
 
 
 def stored_z(first: NeuronLayer, second: NeuronLayer, view: CommonView) -> float:
@@ -78,7 +86,31 @@ def stored_z(first: NeuronLayer, second: NeuronLayer, view: CommonView) -> float
         return 0.0
     ours, theirs = first.sampled(), second.sampled()
     everyone = torch.arange(len(ours.read))
-    return diagonal_z(_held_out(ours, theirs, view, everyone, everyone))
+    telling = everyone[_telling(ours, theirs, everyone, everyone)]
+    return diagonal_z(_held_out(ours, theirs, view, telling, telling))
+
+
+def _telling(first: NeuronLayer, second: NeuronLayer, ours: Tensor, theirs: Tensor) -> Tensor:
+    """Say which pairs of neurons a random start can have drawn, Bool[Tensor, "k"]."""
+    told = torch.ones(len(ours), dtype=torch.bool)
+    for here, there in zip((first.read, *first.held), (second.read, *second.held), strict=True):
+        on = here.any(1)[ours] & there.any(1)[theirs]
+        told &= on & ~(_plain(here)[ours] & _plain(there)[theirs])
+    return told
+
+
+def _plain(rows: Tensor) -> Tensor:
+    """Say which rows touch one coordinate or have the direction of another row, Bool[Tensor, "n"]."""
+    directions = unit(rows)
+    plain = directions.abs().amax(1) > _PARALLEL
+    # Rows of one direction have one size of their product with anything, so in its order they are neighbours.
+    probe = draws.uniform(("provenance", 0, "directions"), rows.shape[1], low=-1.0).to(rows.dtype)
+    order = (directions @ probe).abs().argsort()
+    ordered = directions[order]
+    same = (ordered[1:] * ordered[:-1]).sum(1).abs() > _PARALLEL
+    plain[order[1:]] |= same
+    plain[order[:-1]] |= same
+    return plain
 
 
 def _held_out(first: NeuronLayer, second: NeuronLayer, view: CommonView, ours: Tensor, theirs: Tensor) -> Tensor:

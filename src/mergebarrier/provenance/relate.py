@@ -171,7 +171,7 @@ def relate(
     identity = torch.eye(*widths, dtype=torch.float64)
     mapped = isometry(identity if products is None else products.equally_loud(), left_out)
     rotation = isometry(identity if products is None else products.cross.sum(0), 0)
-    stream = None if products is None else stream_test(mapped, left_out)
+    stream = None if products is None else stream_test(mapped, left_out, products.shared_rows())
     chosen = _spread(len(places), options.layers)
     turns = _DrawnRotations(widths[1], options.seed, options.draws, centred)
     seen = _look(places, chosen, mapped.float(), rotation, turns, progress)

@@ -9,7 +9,7 @@ Answers alone, of a suspect that somebody else asked, are lines of {"query", "an
 
 import json
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import ClassVar, Final, Literal, TypeVar
 
 from mergebarrier.errors import BadReport, clean
@@ -122,9 +122,9 @@ def _records(kind: type[_T], text: str, where: object, *, first: int = 1) -> tup
             fault = error.errors()[0]
             key = ".".join(str(part) for part in fault["loc"])
             what = f"{f'{clean(key)}: ' if key else ''}{clean(fault['msg']).lower()}"
-            fields = ", ".join(kind.__dataclass_fields__)
+            known = ", ".join(one.name for one in fields(kind))
             raise BadReport(
-                what, where=f"{where} line {number}", remedy=f"a line is one JSON object of {fields}"
+                what, where=f"{where} line {number}", remedy=f"a line is one JSON object of {known}"
             ) from error
     return tuple(records)
 

@@ -1,6 +1,7 @@
 """A language model that is asked texts: a folder, a name of the hub, a server by its address, or what it said."""
 
 import hashlib
+import json
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -118,7 +119,7 @@ def said_by(
     if name.startswith(("http://", "https://")):
         with asked_model(model, ask) as suspect:
             said = suspect.answers(queries, max_tokens=ask.max_tokens)
-        return said, _input(role, name, "")
+        return said, _input(role, name, _heard(queries, said))
     with opened(model, download=download) as (checkpoint,):
         said = _suspect(checkpoint).answers(queries, max_tokens=ask.max_tokens)
         return said, _input(role, checkpoint.name, checkpoint.content_digest())
@@ -140,6 +141,13 @@ def finding_of(
 
 def _input(role: str, name: str, digest: str) -> ProvenanceInput:
     return ProvenanceInput(role=role, name=name, content_digest=digest)
+
+
+def _heard(queries: Sequence[str], said: Sequence[str]) -> str:
+    """Return the digest that a file of these answers has: of a server nothing else can be held against the evidence."""
+    pairs = zip(queries, said, strict=True)
+    lines = (json.dumps({"query": query, "answer": answer}) + "\n" for query, answer in pairs)
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def _suspect(checkpoint: Checkpoint) -> ModuleSuspect:

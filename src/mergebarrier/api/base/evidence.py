@@ -12,7 +12,7 @@ from mergebarrier.api.base.report import Report
 
 @dataclass(frozen=True, kw_only=True)
 class ProvenanceInput:
-    """A model or file that evidence is about: its name, and the digest of what it holds; "" for a server."""
+    """What evidence is about: its name, and the digest of what a model or file holds, or of a server's answers."""
 
     role: str
     name: str

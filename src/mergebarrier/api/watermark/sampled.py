@@ -15,6 +15,7 @@ from mergebarrier.api.base import (
     AskOptions,
     Model,
     ProvenanceEvidence,
+    ProvenanceInput,
     Row,
     Said,
     as_given,
@@ -165,6 +166,7 @@ def radioactivity(
         if vocabulary is None:
             where = checkpoint.path / "config.json"
             raise BadConfig("it names no vocab_size", where=where, remedy="give the model that was sampled")
+        sampled = ProvenanceInput(role="service", name=checkpoint.name, content_digest=checkpoint.content_digest())
 
     def processor(key: SamplingKey) -> Any:
         return sampler_processor(key.scheme, key.numbers(), vocabulary)
@@ -174,7 +176,7 @@ def radioactivity(
 
     served = [tokens(row.answer) for row in record.rows]
     queries = [row.query for row in drawn_rows(record.rows, drawn, options.queries)]
-    inputs, tests = [source], {}
+    inputs, tests = [source, sampled], {}
     with shown(progress, "judging") as step:
         keys = count(1)
 

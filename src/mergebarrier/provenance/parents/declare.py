@@ -1,11 +1,16 @@
 """Intervals of shares, and who is declared a parent: never without what an absent candidate would inherit.
 
-    half_j  = 1.96 sqrt(se_j^2 + ((c0_j - c_j) / 2)^2) + delta_j, at least .01; .01 where a replay settles the recipe
-    delta_j = rho excess / |tau_j|,   excess = norm of what the replay does not explain
-    p_j     = upper normal tail of (c_j - delta_j) / (half_j / 1.96);   Holm over candidates
+    low_j   = c_j - half_j - leak(rho+, 6),   high_j = c_j + half_j + leak(rho-, 1);   c_j -+ .01 where settled
+    half_j  = 1.96 sqrt(se_j^2 + ((c0_j - c_j) / 2)^2), at least .01
+    leak_j(rho, k) = max(rho excess / |tau_j|, min(k spread_j, excess / (2 |tau_j|)))
+    p_j     = upper normal tail of (c_j - leak_j(rho+, 6)) / (half_j / 1.96);   Holm over candidates
 
-rho is the largest cosine among candidates and references, at least .06: fine-tunes of one base are never quite
-orthogonal, so a test that takes them to be declares parents that are not there.
+``excess`` is the norm of what the replay does not explain.  rho+ is the largest |cosine| among candidates and
+references and rho- the largest of a negative one, both at least .06: fine-tunes of one base are never quite orthogonal,
+so a test that takes them to be declares parents that are not there.  They mostly agree, so an unknown parent raises
+shares rather than lowers them.  Few candidates say little of a cosine with somebody unknown, and drawing tensors again
+shows nothing of what all tensors have in common; but what leaks is uneven, so how far single tensors differ bounds it
+too.  Six times that was chosen on merges of the experts of one base, and judged on those of others (``bench_parents``).
 
 Source: ours.
 """
@@ -22,11 +27,15 @@ from mergebarrier.provenance.parents.search import SETTLED, ReplayedMerge
 from mergebarrier.provenance.parents.shares import LeastSquares, likeness
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from mergebarrier.provenance.parents.entries import TensorSums
 
 RESOLUTION: Final = 0.01
 _LEAST_LIKENESS: Final = 0.06
 _Z95: Final = 1.96
+#: Of the spread of single tensors, below a share and above it; and of the excess, that an unknown parent leaks at most.
+_SPREADS_BELOW, _SPREADS_ABOVE, _MOST_LEAKED = 6.0, 1.0, 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +68,7 @@ class Unexplained:
     Attributes:
       change_norm: of suspect - base, over the tensors that were looked at.
       norm:        of what neither candidates nor rounding explain; ``share`` of the change.
-      likeness:    rho.
+      likeness:    rho, the largest |cosine| of two of the candidates and references.
     """
 
     change_norm: float
@@ -72,11 +81,21 @@ def unexplained(sums: TensorSums, fit: LeastSquares, rest_of_replay: float) -> U
     """Return what is left of the change once the rest that rounding alone leaves is taken off."""
     energy = float(sums.energy.sum())
     norm = math.sqrt(max(0.0, fit.rest - rest_of_replay) * energy)
-    cosines = np.abs(likeness(sums))
-    np.fill_diagonal(cosines, 0.0)
-    rho = max(_LEAST_LIKENESS, float(cosines.max(initial=0.0)))
+    rho = float(np.abs(_cosines(sums)).max())
     change = math.sqrt(energy)
     return Unexplained(change_norm=change, norm=norm, share=norm / change if change else 0.0, likeness=rho)
+
+
+def _cosines(sums: TensorSums) -> NDArray[np.float64]:
+    """Return the cosines of different candidates, and the least that an unknown one may have, of either sign."""
+    cosines = likeness(sums)
+    return np.append(cosines[~np.eye(len(cosines), dtype=bool)], (-_LEAST_LIKENESS, _LEAST_LIKENESS))
+
+
+def _leak(cosine: float, spreads: float, sums: TensorSums, fit: LeastSquares, excess: float) -> NDArray[np.float64]:
+    """Return how much of a share may come from an unknown parent."""
+    most = excess / np.sqrt(np.maximum(np.diag(sums.gram.sum(0)), 1e-300))
+    return np.maximum(cosine * most, np.minimum(spreads * fit.spread, _MOST_LEAKED * most))
 
 
 def declared(
@@ -85,14 +104,15 @@ def declared(
     """Return shares with intervals and p-values; the last ``references`` names are no candidates."""
     from scipy.stats import norm
 
-    sizes = np.sqrt(np.maximum(np.diag(sums.gram.sum(0)), 1e-300))
-    inherited = left.likeness * left.norm / sizes
     # Of a mean only ratios are known, so least squares are read as ratios too.
     scale = max(float(fit.shares.sum()), 1e-9) if merge.recipe.mean else 1.0
     spread = np.sqrt(fit.error**2 + (fit.shares - merge.shares * scale) ** 2 / 4) / scale
-    half = np.maximum(_Z95 * spread, RESOLUTION) if merge.left > SETTLED else np.full(len(names), RESOLUTION)
+    settled = merge.left <= SETTLED
+    half = np.full(len(names), RESOLUTION) if settled else np.maximum(_Z95 * spread, RESOLUTION)
+    inherited = _leak(left.likeness, _SPREADS_BELOW, sums, fit, left.norm) / scale
+    above = _leak(float(-_cosines(sums).min()), _SPREADS_ABOVE, sums, fit, left.norm) / scale
     ps = [float(norm.sf(z)) for z in (merge.shares - inherited) / (half / _Z95)]
-    half = half if merge.left <= SETTLED else half + inherited
+    low, high = (half, half) if settled else (half + inherited, half + above)
     candidates = len(names) - references
     adjusted = [*holm(ps[:candidates]), *ps[candidates:]]
     return tuple(
@@ -100,8 +120,8 @@ def declared(
             name=name,
             reference=j >= candidates,
             share=float(merge.shares[j]),
-            low=max(0.0, float(merge.shares[j] - half[j])),
-            high=float(merge.shares[j] + half[j]),
+            low=max(0.0, float(merge.shares[j] - low[j])),
+            high=float(merge.shares[j] + high[j]),
             least_squares=float(fit.shares[j]),
             inherited=float(inherited[j]),
             p=ps[j],

@@ -1,6 +1,10 @@
 """Shares by least squares over whole tensors, how sure they are, and what no candidate explains.
 
     c0 = (sum G)^-1 sum h;   se by drawing tensors again;   rest^2 = e - 2 c0 h + c0 G c0
+    spread_j^2 = sum_t w_t (c_t - c0)_j^2 / sum_t w_t,   c_t of one tensor,  w_t = 1 / (G_t^-1)_jj
+
+An unknown parent that is like a candidate adds to its share in every tensor, in some more than in others: a common part
+that no drawing of tensors shows, so how far tensors differ is kept beside the error of their mean.
 
 Where the suspect was stored in a short dtype this is biased: most updates of a small fine-tune are one unit in the last
 place, and rounding swallows or doubles them.  It is the start of the search, and the answer in float32.
@@ -28,12 +32,13 @@ class LeastSquares:
     """A fit of all tensors together.
 
     Attributes:
-      shares: of every candidate; ``error`` standard errors.
+      shares: of every candidate; ``error`` standard errors, ``spread`` deviations of single tensors.
       rest:   share of the squared change that is left.
     """
 
     shares: NDArray[np.float64]
     error: NDArray[np.float64]
+    spread: NDArray[np.float64]
     rest: float
 
 
@@ -57,7 +62,18 @@ def fitted(sums: TensorSums, seed: int) -> LeastSquares:
     picks = draws.below(("provenance", seed, "bootstrap"), count, _BOOTSTRAPS, count).numpy()
     again = [solved(type(sums)(sums.gram[pick], sums.cross[pick], sums.energy[pick])) for pick in picks]
     shares = solved(sums)
-    return LeastSquares(shares, np.std(again, axis=0), rest_of(sums, shares))
+    return LeastSquares(shares, np.std(again, axis=0), _spread(sums, shares), rest_of(sums, shares))
+
+
+def _spread(sums: TensorSums, shares: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return how far the shares of single tensors lie from those of all, by what each tensor says of a candidate."""
+    sizes = np.trace(sums.gram, axis1=1, axis2=2)
+    told = sizes > 0
+    ridge = _RIDGE * sizes[told, None, None] * np.eye(len(shares))
+    inverse = np.linalg.inv(sums.gram[told] + ridge)
+    alone = np.einsum("tij,tj->ti", inverse, sums.cross[told])
+    weight = 1 / np.diagonal(inverse, axis1=1, axis2=2)
+    return np.asarray(np.sqrt((weight * (alone - shares) ** 2).sum(0) / weight.sum(0)))
 
 
 def likeness(sums: TensorSums) -> NDArray[np.float64]:
