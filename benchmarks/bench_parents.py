@@ -1,9 +1,9 @@
 """``provenance parents`` over merges by mergekit 0.1.5 and by us: shares, intervals, declarations, the recipe's name.
 
 A tiny trained Llama is the base of six experts, three fine-tuned in full and three whose change was cut to rank 8, all
-in bfloat16.  Each merge is taken apart with all experts as candidates, and those of four by us again with one, two and
-three of their parents hidden.  Finished rows are kept, so a run that was stopped goes on; "known", "hidden" and "keys"
-run a part alone.
+in bfloat16.  Each merge is taken apart with all experts as candidates, and those of four by us in bfloat16 again with
+one, two and three of their parents hidden.  Finished rows are kept, so a run that was stopped goes on; "known",
+"hidden" and "keys" run a part alone.
 """
 
 import sys
@@ -219,7 +219,7 @@ def main(parts: list[str]) -> None:
     of_four = [case for case in listed if case.maker == "mergebarrier" and len(case.shares) == 4]
     shown = {0: ("All parents among the candidates.", listed)} if "known" in parts else {}
     if "hidden" in parts:
-        told = [case for case in of_four if not METHODS[case.method][2]]
+        told = [case for case in of_four if not METHODS[case.method][2] and case.dtype == "bfloat16"]
         shown |= {hidden: (f"Parents hidden: {hidden} of 4.", told) for hidden in (1, 2, 3)}
     print(f"Merges of {EXPERTS} experts; shares .2 to .6; declared at {LEVEL:g}.\n")
     for hidden, (title, chosen) in shown.items():
