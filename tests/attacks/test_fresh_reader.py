@@ -144,5 +144,6 @@ def test_a_baseline_knows_a_pickle_and_no_other_under_its_name(tmp_path: Path, r
     baseline = tmp_path / "known.json"
     baseline.write_text(first.stdout)
     assert first.exit_code == 1 and run_cli("scan", model, "--baseline", baseline).exit_code == 0
-    (model / "training_args.bin").write_bytes(b"cbuiltins\neval\n(S'1'\ntR.")
-    assert run_cli("scan", model, "--baseline", baseline).exit_code == 1
+    for other in (b"cbuiltins\neval\n(S'1'\ntR.", b"cposix\nsystem\n(S'false'\ntR."):
+        (model / "training_args.bin").write_bytes(other)
+        assert run_cli("scan", model, "--baseline", baseline).exit_code == 1

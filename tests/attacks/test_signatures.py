@@ -191,6 +191,15 @@ def test_a_statement_that_the_owner_wrote_in_another_form_holds_for_all_files(ow
     (owner.model / "more").rmdir()
 
 
+def test_files_of_git_beside_a_signature_are_named(owner: Owner, tmp_path: Path, run_cli) -> None:
+    (owner.model / ".gitattributes").write_text("*.safetensors filter=evil\n")
+    words = ("merge", owner.model, owner.model, "--method", "linear", "-o", tmp_path / "out", "--dry-run")
+    for ran in (words, ("inspect", owner.model)):
+        said = run_cli(*ran, "--verify-signature", owner.public)
+        assert said.exit_code == 0 and ".gitattributes is not covered by" in said.stderr
+    (owner.model / ".gitattributes").unlink()
+
+
 def test_a_bundle_without_the_name_of_its_key_prints_nothing_among_results(owner: Owner, run_cli) -> None:
     owner.change(lambda one: one["verificationMaterial"]["publicKey"].pop("hint"))
     ran = run_cli("inspect", owner.model, "--verify-signature", owner.public, "--json")

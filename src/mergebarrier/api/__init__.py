@@ -60,8 +60,8 @@ if TYPE_CHECKING:
     from mergebarrier.api.realign import RealignPlan, RealignReport, plan_realign, realign
     from mergebarrier.api.report import report
     from mergebarrier.api.sbom import bill_of_materials
-    from mergebarrier.api.scan import DEFAULT_CHECKS, ScanReport, failure_to_sarif, scan
-    from mergebarrier.api.signature import check_signing, sign, verify_signature
+    from mergebarrier.api.scan import DEFAULT_CHECKS, ScanReport, failure_to_junit, failure_to_sarif, scan
+    from mergebarrier.api.signature import check_signing, not_covered, sign, verify_signature
     from mergebarrier.api.statement import Statement, statement_of, write_statement
     from mergebarrier.api.trained import TrainingOptions, TrainingPlan, plan_training, protect_by_training
     from mergebarrier.api.unprotect import UnprotectPlan, UnprotectReport, plan_unprotect, unprotect
@@ -151,6 +151,7 @@ __all__ = [
     "evaluate",
     "explain_merge",
     "extract",
+    "failure_to_junit",
     "failure_to_sarif",
     "fingerprint_embed",
     "fingerprint_verify",
@@ -162,6 +163,7 @@ __all__ = [
     "measure_theft",
     "merge",
     "mislead",
+    "not_covered",
     "plan_attack",
     "plan_audit",
     "plan_demo",

@@ -16,9 +16,9 @@ from pathlib import Path
 
 from mergebarrier import verbs
 from mergebarrier.api.base import Model, cached_folder, find_folder, resolve
-from mergebarrier.api.signature import verify_signature
+from mergebarrier.api.signature import not_covered, verify_signature
 from mergebarrier.checkpoint import Checkpoint, is_adapter
-from mergebarrier.errors import AdapterRefused, BadRecipe, NotACheckpoint, UsageError, clean
+from mergebarrier.errors import AdapterRefused, BadRecipe, NotACheckpoint, UsageError, clean, folder_name
 from mergebarrier.merge import DATA_MERGES, MERGES, DataMerge, Merge, make, make_learned, parameters, plan
 from mergebarrier.merge.adapters import AdapterOutput, output_of, plan_adapters
 from mergebarrier.merge.recipe import STRICT, Allowed, ModelReference, RecipePlan, recipe
@@ -120,6 +120,8 @@ def job_of(
         read = [folder for item in job.inputs for folder in item.checkpoint.folders]
         for folder in dict.fromkeys([*read, *job.beside]):
             verify_signature(folder, *options.signers)
+            for name in not_covered(folder):
+                tell(f"note: {folder_name(Path(folder))}/{name} is not covered by its signature")
     for note in job.notes:
         tell(note)
     return replace(job, find=cached_folder)

@@ -9,19 +9,18 @@ Finding nothing means that these checks found nothing; every finding says what i
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 from typing import ClassVar, Final
 
 from mergebarrier import __version__, verbs
 from mergebarrier.api.base import Model, Report, Row, beside, resolve, resolve_all, shown
+from mergebarrier.api.baseline import Baseline, read_baseline
 from mergebarrier.checkpoint import Checkpoint, list_folder, read_head
-from mergebarrier.checkpoint.bytes import parse_text, read_small
 from mergebarrier.errors import BadScanInput, MergebarrierError, clean
 from mergebarrier.evaluate import TASK_SUFFIX, device_for
 from mergebarrier.merge import Merge
 from mergebarrier.progress import Progress
-from mergebarrier.report import ScanView, render_failure, render_findings, render_junit
+from mergebarrier.report import ScanView, render_failure, render_findings, render_junit, render_junit_failure
 from mergebarrier.scan import (
     CHECKS,
     HEAD_BYTES,
@@ -38,7 +37,6 @@ from mergebarrier.scan import (
 
 #: All but the one that is known to find little where others look better.
 DEFAULT_CHECKS: Final = tuple(name for name in CHECKS if name != "neural_cleanse")
-_MAX_BASELINE_BYTES: Final = 64 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,6 +155,11 @@ def _uri(folder: Path) -> str:
     return clean(os.path.relpath(real, here).replace(os.sep, "/") if inside else os.path.basename(real))
 
 
+def failure_to_junit(error: MergebarrierError) -> str:
+    """Return the JUnit document of a scan that could not be made."""
+    return render_junit_failure(str(error), error.code)
+
+
 def failure_to_sarif(error: MergebarrierError) -> str:
     """Return the SARIF document of a scan that could not be made."""
     return render_failure(str(error), error.exit_code, rules=RULES, version=__version__)
@@ -181,26 +184,6 @@ def _is_note(folder: Path, name: str) -> bool:
         return kind_of(name, read_head(folder.resolve(), name, HEAD_BYTES)) in ("text", "media")
     except MergebarrierError:
         return False
-
-
-def read_baseline(path: str | os.PathLike[str]) -> dict[str, list[object]]:
-    """Return the evidence by fingerprint of the findings in a document that ``scan --json`` wrote.
-
-    Raises: BadScanInput for anything else.
-    """
-    try:
-        file = Path(path).absolute()
-        text = read_small(file.parent.resolve(), file.name, _MAX_BASELINE_BYTES)
-        document = parse_text(text, partial(BadScanInput, where=path), where=path)
-        found: dict[str, list[object]] = {}
-        for one in (one for one in document["findings"] if one["rule"] != UNSEEN):
-            found.setdefault(str(one["fingerprint"]), []).append(one.get("evidence"))
-        if document["kind"] != "scan":
-            raise KeyError("kind")
-    except (MergebarrierError, ValueError, KeyError, TypeError) as fault:
-        what = f"is no report of a scan ({type(fault).__name__})"
-        raise BadScanInput(what, where=path, remedy="write one with `mergebarrier scan ... --json`") from fault
-    return found
 
 
 def scan(
@@ -250,7 +233,7 @@ def scan(
     Raises: BadScanInput, BadTask, and what loading an encoder raises; NotACheckpoint, FetchFailed, MissingExtra for a
             name of the Hub.  Whatever a model holds is a finding.
     """
-    listed = {} if baseline is None else read_baseline(baseline)
+    listed = Baseline({}) if baseline is None else read_baseline(baseline)
     if calibrate and (references is None or base is None):
         raise BadScanInput("needs a base and a file", where="calibrate", remedy="give --base and --references FILE")
     if each and (tasks or refusals or merge is not None):
@@ -277,13 +260,10 @@ def scan(
     )
     with shown(progress, "scanning") as step:
         found = verbs.scan(request, progress=step)
-    # What would run code is known while it is the same: another import in a known file is news.
-    grave = [one for one in found.findings if one.severity == "critical"]
-    news = {one.fingerprint for one in grave if one.evidence not in listed.get(one.fingerprint, ())}
     return ScanReport(
         fail_on=fail_on,
         findings=found.findings,
-        known=tuple(one for one in listed if one not in news),
+        known=listed.known(found.findings),
         checks_run=found.ran,
         checks_left_out=dict(found.left_out),
         digests=found.digests,

@@ -117,6 +117,11 @@ def verify_signature(folder: str | os.PathLike[str], *keys: str | os.PathLike[st
     raise _unsigned(bundle, clean(why) or "it is of another key")
 
 
+def not_covered(folder: str | os.PathLike[str]) -> tuple[str, ...]:
+    """Return the files of git in a folder, which anybody may have changed beside a signature that holds."""
+    return tuple(sorted(_OF_GIT.intersection(os.listdir(folder))))
+
+
 def _check_covers_all(bundle: Path) -> None:
     """Refuse a bundle whose statement leaves out files that a reader could meet."""
     left_out = {os.path.normpath(path) for path in _ignored(bundle)} - _OF_GIT

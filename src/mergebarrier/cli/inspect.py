@@ -41,10 +41,12 @@ def command(model: Path, form: str, public: Path | None, download: bool, output:
 
     Reads no weights.
     """
-    from mergebarrier.api import bill_of_materials, inspect, verify_signature
+    from mergebarrier.api import bill_of_materials, inspect, not_covered, verify_signature
 
     if public is not None:
         output.note(f"signature holds: {verify_signature(model, public)}")
+        for name in not_covered(model):
+            output.note(f"note: {name} is not covered by the signature: anybody may have changed it")
     if form == "cyclonedx":
         click.echo(bill_of_materials(model, download=download))
         return

@@ -123,8 +123,7 @@ def command(
 
     if form == "json":
         output = replace(output, json=True)
-    sarif = form == "sarif" and not output.json
-    with _told(output if sarif else None):
+    with _told(output, "" if output.json else form):
         chosen = _chosen(checks)
         _refuse_strays(cleanse, method, acknowledge_licence, writer)
         merge = _merge(method, parameters, writer.seed)
@@ -183,16 +182,17 @@ def command(
 
 
 @contextmanager
-def _told(output: Output | None) -> Iterator[None]:
-    """Print a SARIF document, which says why, also of a scan that could not be made."""
+def _told(output: Output, form: str) -> Iterator[None]:
+    """Print a SARIF or JUnit document, which says why, also of a scan that could not be made."""
     from mergebarrier import api
 
     try:
         yield
     except Exception as fault:
-        if output is not None:
+        failed = {"sarif": api.failure_to_sarif, "junit": api.failure_to_junit}.get(form)
+        if failed is not None:
             error = fault if isinstance(fault, MergebarrierError) else InternalError(f"{type(fault).__name__}: {fault}")
-            output.result({}, api.failure_to_sarif(error).rstrip("\n"))
+            output.result({}, failed(error).rstrip("\n"))
         raise
 
 

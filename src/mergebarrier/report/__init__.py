@@ -14,7 +14,13 @@ if TYPE_CHECKING:
         comparison_markdown,
         comparison_terminal,
     )
-    from mergebarrier.report.findings import ScanView, render_failure, render_findings, render_junit
+    from mergebarrier.report.findings import (
+        ScanView,
+        render_failure,
+        render_findings,
+        render_junit,
+        render_junit_failure,
+    )
     from mergebarrier.report.folder import (
         PROGRESS,
         WORK,
@@ -49,6 +55,7 @@ __all__ = [
     "render_findings",
     "render_html",
     "render_junit",
+    "render_junit_failure",
     "render_sarif",
     "render_statement",
     "render_terminal",

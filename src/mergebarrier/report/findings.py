@@ -214,6 +214,15 @@ def render_junit(scanned: ScanView) -> str:
     return ElementTree.tostring(root, encoding="unicode", xml_declaration=False) + "\n"
 
 
+def render_junit_failure(message: str, kind: str) -> str:
+    """Return the JUnit document of a scan that could not be made: one case, with an error that says why."""
+    root = ElementTree.Element("testsuites", name="mergebarrier scan")
+    suite = ElementTree.SubElement(root, "testsuite", name="scan", tests="1", failures="0", errors="1", skipped="0")
+    ElementTree.SubElement(_case(suite, "scan", "could be made"), "error", message=_legal(message), type=_legal(kind))
+    ElementTree.indent(root)
+    return ElementTree.tostring(root, encoding="unicode", xml_declaration=False) + "\n"
+
+
 def _case(suite: ElementTree.Element, model: str, name: str) -> ElementTree.Element:
     return ElementTree.SubElement(suite, "testcase", classname=model, name=_legal(name), time="0")
 

@@ -5,11 +5,12 @@
 A file that was not looked at is a finding of its own, so a scan that finds nothing has looked.
 """
 
+import hashlib
 import os
 import zipfile
 from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -44,9 +45,13 @@ _OPEN_AT_ONCE: Final = 64
 _MOST_TEXT_BYTES: Final = 16 << 20
 #: First bytes of weights of another format, which hold their vocabulary.
 _MOST_HEADER_BYTES: Final = 32 << 20
+#: Bytes of the files of one folder whose digests are taken; longer ones have none, and no baseline knows them.
+_MOST_HASHED_BYTES: Final = 1 << 30
+#: Rules about files that may run code, however they are described.
+_MAY_HOLD_CODE: Final = ("MB7107", "MB7108", "MB7110")
 #: Texts that may run something, by the end of the name.
 _MAY_RUN: Final = tuple(
-    f".{end}" for end in "html htm xhtml mhtml svg xml pth yaml yml git/config config.worktree gitconfig".split()
+    ".html .htm .xhtml .mhtml .svg .xml .pth .yaml .yml .git/config .config.worktree .gitconfig package.json".split()
 )
 
 
@@ -83,6 +88,7 @@ def look_beside(model: str, root: Path, listed: Collection[str]) -> Iterator[Fin
       listed: weight files that the strict reader has read.
     """
     suspects: list[_Suspect] = []
+    identified = _Identified(root)
     for entry in walk(root):
         found: list[Finding] = []
 
@@ -90,11 +96,37 @@ def look_beside(model: str, root: Path, listed: Collection[str]) -> Iterator[Fin
             found += _look_at(model, root, entry, listed, suspects)
 
         fault = guarded(model, entry.name, work)
-        yield from found
+        yield from (identified.told(one, entry.name) for one in found)
         if fault is not None:
             yield fault
     for start in range(0, len(suspects), _OPEN_AT_ONCE):
-        yield from _look_into(model, root, suspects[start : start + _OPEN_AT_ONCE])
+        for file, one in _look_into(model, root, suspects[start : start + _OPEN_AT_ONCE]):
+            yield identified.told(one, file)
+
+
+class _Identified:
+    """Adds to findings the digests of files that may hold code, so that a changed one is news."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._left = _MOST_HASHED_BYTES
+        self._found: dict[str, str | None] = {}
+
+    def told(self, found: Finding, file: str) -> Finding:
+        if found.rule not in _MAY_HOLD_CODE or found.severity == "low":
+            return found
+        if file not in self._found:
+            self._found[file] = self._digest(file)
+        return replace(found, evidence={**found.evidence, "sha256": self._found[file]})
+
+    def _digest(self, file: str) -> str | None:
+        fd, _ = open_regular(self._root, file)
+        with closing(os.fdopen(fd, "rb")) as data:
+            size = os.fstat(fd).st_size
+            if size > self._left:
+                return None
+            self._left -= size
+            return hashlib.file_digest(data, "sha256").hexdigest()
 
 
 def _look_at(
@@ -180,7 +212,7 @@ def _look_at_zip(model: str, root: Path, name: str, suspects: list[_Suspect]) ->
         yield of_zip(model, name, table)
 
 
-def _look_into(model: str, root: Path, suspects: list[_Suspect]) -> Iterator[Finding]:
+def _look_into(model: str, root: Path, suspects: list[_Suspect]) -> Iterator[tuple[str, Finding]]:
     with ExitStack() as stack:
         opened = []
         for suspect in suspects:
@@ -191,5 +223,6 @@ def _look_into(model: str, root: Path, suspects: list[_Suspect]) -> Iterator[Fin
     for suspect, found in zip(suspects, imports, strict=True):
         said = of_pickle(model, suspect.file, found, sure=suspect.sure)
         if said is not None:
-            yield said
-        yield from of_members(model, suspect.file, found)
+            yield suspect.file, said
+        for one in of_members(model, suspect.file, found):
+            yield suspect.file, one

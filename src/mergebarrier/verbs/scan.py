@@ -138,8 +138,7 @@ class _FoundSoFar:
             return None
         found: list[Finding] = []
         base = look(Upload("base", self.request.base), None, folders, found, workers=self.request.workers)
-        known = {one.fingerprint for one in self.findings}
-        self.findings += [one for one in found if one.fingerprint not in known]
+        self.findings += [one for one in found if one not in self.findings]
         if base is not None:
             self.digests["base"] = base.content_digest()
         elif not any(one.rule == UNSEEN for one in found):

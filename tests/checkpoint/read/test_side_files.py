@@ -6,6 +6,8 @@ from mergebarrier.checkpoint import open_checkpoint
 from mergebarrier.errors import RemoteCodeRefused
 from model_folders import small_tensors, write_folder
 
+#: A model of sentencepiece: two pieces, the second with a score and a kind, and a specification.
+PIECES = "\n\x03\n\x01a\n\x0a\n\x01b\x15\x00\x00\x00\x00\x18\x01\x12\x00"
 _CARRIED = (
     *("processor_config.json", "video_preprocessor_config.json", "chat_template.json", "normalizer.json"),
     *("modules.json", "config_sentence_transformers.json", "source.spm", "tekken.json", "qwen.tiktoken", "bpe.model"),
@@ -18,7 +20,8 @@ _LEFT = (
 
 @pytest.fixture
 def folder(tmp_path):
-    texts = {name: "not JSON" if "broken" in name else "{}" for name in (*_CARRIED, *_LEFT)}
+    texts: dict[str, str | bytes] = {name: "not JSON" if "broken" in name else "{}" for name in (*_CARRIED, *_LEFT)}
+    texts |= {"source.spm": PIECES, "bpe.model": PIECES, "qwen.tiktoken": "YQ== 0\nYg== 1\n"}
     return write_folder(tmp_path / "model", small_tensors(), side_files=texts)
 
 
@@ -27,6 +30,24 @@ def test_texts_of_loaders_are_carried_and_what_stays_behind_is_named(folder):
     with open_checkpoint(folder) as model:
         assert set(_CARRIED) <= set(model.side_files)
         assert set(model.left_behind) == {"1_Pooling", *_LEFT} - {".hidden.json"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "cos\nsystem\n(S'true'\ntR.",
+        "Vx\n0cos\nsystem\n(tR.",
+        "YQ== 0\ncos\nsystem\n(tR.",
+        "",
+        "\n\x7f\n\x01a",
+        "\x12\x00",
+    ],
+)
+def test_what_lists_no_pieces_under_the_name_of_a_list_stays_behind(folder, text):
+    for name in ("words.model", "tokenizer.model", "source.spm", "qwen.tiktoken"):
+        (folder / name).write_text(text)
+    with open_checkpoint(folder) as model:
+        assert {"words.model", "tokenizer.model", "source.spm", "qwen.tiktoken"} <= set(model.left_behind)
 
 
 def test_texts_are_carried_up_to_a_bound_in_all(folder):

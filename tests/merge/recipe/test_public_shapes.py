@@ -116,10 +116,10 @@ def test_forms_of_weights_that_stock_loaders_read_alike(merge, tmp_path, form) -
 def test_lists_of_pieces_with_a_version_in_their_name_are_carried(merge, tmp_path) -> None:
     """Mistral's ``tokenizer.model.v3``, beside weights of its own tools, which stay behind."""
     a, b = write(tmp_path / "a", layered(0)), write(tmp_path / "b", layered(1))
-    (a / "tokenizer.model.v3").write_bytes(b"x")
+    (a / "tokenizer.model.v3").write_bytes(b"\n\x03\n\x01x")
     (a / "consolidated.safetensors").write_bytes(b"x")
     ran = merge(a, b)
-    assert (tmp_path / "out/tokenizer.model.v3").read_bytes() == b"x"
+    assert (tmp_path / "out/tokenizer.model.v3").read_bytes() == b"\n\x03\n\x01x"
     assert "consolidated.safetensors of its folder stay behind" in ran.stderr
 
 

@@ -46,6 +46,7 @@ from mergebarrier.checkpoint.read.texts import (
     Header,
     check_header_size,
     check_quantisation,
+    claims_pieces,
     code_of,
     is_configuration,
     is_text,
@@ -125,13 +126,15 @@ def open_checkpoint(
 def side_files_of(root: Path, names: frozenset[str], known: tuple[str, ...]) -> tuple[str, ...]:
     """Return what an output needs of a folder beside its weights: known files, other texts, and those in its folders.
 
-    Left behind are what is too much (64 MiB of other texts, as much in folders) and configurations that cannot be read.
+    Left behind are what is too much (64 MiB of other texts, as much in folders) and what is not what its name says.
     """
     texts = _fitting(root, filter(is_text, names - set(known)), partial(_is_readable, root))
     folders = [name for name in names if (root / name).is_dir()]
     if folders or MODULES in texts:
         texts += _fitting(root, below(root, folders, texts), partial(is_sound_below, root))
-    return *(name for name in known if name in names), *texts
+    return *(
+        name for name in known if name in names and not (claims_pieces(name) and is_another_kind(root, name))
+    ), *texts
 
 
 def _fitting(root: Path, names: Iterable[str], may: Callable[[str], bool]) -> tuple[str, ...]:

@@ -19,8 +19,16 @@ from contextlib import closing
 from itertools import islice
 from pathlib import Path
 
-from mergebarrier.checkpoint.bytes import inside, open_regular, read_into
-from mergebarrier.checkpoint.read.texts import check_header_size, code_keys, is_text, read_json, validate_header
+from mergebarrier.checkpoint.bytes import inside, open_regular, read_into, read_small
+from mergebarrier.checkpoint.read.texts import (
+    check_header_size,
+    claims_pieces,
+    code_keys,
+    is_text,
+    read_json,
+    validate_header,
+)
+from mergebarrier.checkpoint.read.word_lists import lists_pieces
 from mergebarrier.errors import BadConfig, CheckpointError, LimitExceeded, UnsafePath, clean
 
 #: Files whose text is the licence of the weights, the most telling name first.
@@ -51,6 +59,8 @@ TEMPLATE_FOLDER = "additional_chat_templates/"
 _FOLDERS = re.compile(r"[A-Za-z0-9_][\w.\-]*(/[A-Za-z0-9_][\w.\-]*){0,2}", re.ASCII)
 _TOKENIZER = re.compile(r"\w+_tokenizer", re.ASCII)
 _OTHER_KINDS = re.compile(rb"\x80[\x01-\x05]|PK\x03\x04|\x1f\x8b|\x7fELF|MZ\x90")
+#: Of a list of pieces; what is longer is refused where it is copied.
+_MOST_PIECE_BYTES = 64 << 20
 _WEIGHTS = "model.safetensors"
 _STOCK = "sentence_transformers."
 #: Files in a folder, and below it; one of more stays behind, and what is beyond.
@@ -133,7 +143,9 @@ def _listed(root: Path, folder: str) -> Iterator[str]:
 
 
 def is_another_kind(root: Path, name: str) -> bool:
-    """Whether a file with the name of a text begins as a pickle, an archive or a program does; no text does."""
+    """Whether a file with the name of a text begins as a pickle, an archive or a program does, or lists no pieces."""
+    if claims_pieces(name) and (root / name).is_file():
+        return not lists_pieces(read_small(root, name, _MOST_PIECE_BYTES))
     fd, _ = open_regular(root, name)
     with closing(os.fdopen(fd, "rb", buffering=0)):
         head = bytearray(min(4, os.fstat(fd).st_size))

@@ -30,6 +30,7 @@ _ATTENTION_KEY = re.compile(r"_?(attn|experts)_implementation(_internal|_autoset
 _PLAIN_NAME = re.compile(r"[a-z0-9_]+", re.ASCII)
 #: Texts that loaders read: processors, templates, vocabularies, normalisers, whatever a family calls them.
 _TEXT = re.compile(r"[A-Za-z0-9_][\w.\-]*\.(json|jinja|txt|model|model\.v\d\w*|spm|tiktoken|bpe|vocab)", re.ASCII)
+_LISTS = re.compile(r".*\.(model|model\.v\d\w*|spm|tiktoken)", re.ASCII | re.IGNORECASE)
 #: Texts of a training, of other tools, of us: no loader reads them, or they speak of another folder.
 _OTHERS = re.compile(r"mergebarrier.*|trainer_state\.json|\w+_results\.json|requirements.*|.*\.index\.json|adapter_.*")
 #: Classes of a head; more than any published one has.
@@ -76,6 +77,11 @@ def check_quantisation(config: Mapping[str, object], where: Path, *, plain: bool
 def is_text(name: str) -> bool:
     """Whether a name is one of a text that a loader may read."""
     return _TEXT.fullmatch(name) is not None and _OTHERS.fullmatch(name) is None
+
+
+def claims_pieces(name: str) -> bool:
+    """Say whether a file of this name is read as a list of pieces."""
+    return _LISTS.fullmatch(name) is not None
 
 
 def code_of(root: Path, names: Iterable[str], config: object) -> dict[str, tuple[str, ...]]:

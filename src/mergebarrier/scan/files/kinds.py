@@ -76,6 +76,8 @@ _ELSEWHERE: Final = re.compile(
     rb"^\s*(?:-i\b|-f\b|-e\b|--(?:extra-)?index-url|--find-links|[^#\n]*(?:git|hg|svn|bzr)\+|[^#\n]*@\s*(?:https?|file):)",
     re.MULTILINE,
 )
+#: What a list of packages runs when they are installed.
+_HOOKS: Final = re.compile(rb'"(?:(?:pre|post)?(?:un)?install|prepare|(?:pre|post)pack|prepublish\w*)"\s*:')
 #: What a repository's own settings run when somebody only looks at it.
 _GIT: Final = re.compile(rb"\b(?:fsmonitor|sshCommand|hooksPath|pager|editor|textconv|clean|smudge)\s*=", re.IGNORECASE)
 _PDF: Final = re.compile(rb"/(?:JavaScript|JS|Launch)\b")
@@ -115,6 +117,8 @@ def runs(name: str, text: bytes) -> bool:
         return b"!!python/" in text or b"yaml.org,2002:python/" in text
     if name.rpartition("/")[2].startswith("requirements"):
         return _ELSEWHERE.search(text) is not None
+    if name.lower().rpartition("/")[2] == "package.json":
+        return _HOOKS.search(text) is not None
     if name.endswith((".git/config", ".git/config.worktree", ".gitconfig")):
         return _GIT.search(text) is not None
     if text.startswith(b"%PDF"):

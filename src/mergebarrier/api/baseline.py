@@ -1,0 +1,57 @@
+"""What an earlier scan has listed, and whether what is found now is the same.
+
+    known  <=>  rule, severity, model and file are listed; and what could run code has the same evidence
+
+The evidence of a pickle, a program or an archive holds the digest of the file, so that one with the same imports and
+other arguments is news.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from mergebarrier.checkpoint.bytes import parse_text, read_small
+from mergebarrier.errors import BadScanInput, MergebarrierError
+from mergebarrier.scan import UNSEEN, Finding
+
+_MAX_BASELINE_BYTES: Final = 64 << 20
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """The evidence of listed findings, by fingerprint."""
+
+    listed: Mapping[str, Sequence[object]]
+
+    def known(self, findings: Sequence[Finding]) -> tuple[str, ...]:
+        """Return the listed fingerprints that stand for the same in these findings."""
+        grave = [one for one in findings if one.severity == "critical" or "sha256" in one.evidence]
+        news = {one.fingerprint for one in grave if not self._is_same(one)}
+        return tuple(one for one in self.listed if one not in news)
+
+    def _is_same(self, found: Finding) -> bool:
+        # A file that was too long for a digest has None, and nobody can say that it is the same.
+        return found.evidence.get("sha256", "") is not None and found.evidence in self.listed.get(found.fingerprint, ())
+
+
+def read_baseline(path: str | os.PathLike[str]) -> Baseline:
+    """Read the findings in a document that ``scan --json`` wrote.
+
+    Raises: BadScanInput for anything else.
+    """
+    try:
+        file = Path(path).absolute()
+        text = read_small(file.parent.resolve(), file.name, _MAX_BASELINE_BYTES)
+        document = parse_text(text, partial(BadScanInput, where=path), where=path)
+        found: dict[str, list[object]] = {}
+        for one in (one for one in document["findings"] if one["rule"] != UNSEEN):
+            found.setdefault(str(one["fingerprint"]), []).append(one.get("evidence"))
+        if document["kind"] != "scan":
+            raise KeyError("kind")
+    except (MergebarrierError, ValueError, KeyError, TypeError) as fault:
+        what = f"is no report of a scan ({type(fault).__name__})"
+        raise BadScanInput(what, where=path, remedy="write one with `mergebarrier scan ... --json`") from fault
+    return Baseline(found)
