@@ -84,19 +84,19 @@ Queda prohibida la fusión con otros modelos. | Vietato il merge. | Merge vietat
 Proibido fazer merge deste modelo. | Прошу не использовать в слияниях.
 Запрещается объединение с другими моделями. | 拒绝合并 | 严禁任何形式的模型融合 | マージ厳禁 | 無断マージ禁止
 머지 금지 | 병합 불가
-"""
-#: Known, and left: figures of speech, threats, and pieces that need the sentence before.
-MISSED = """
 We reserve the right to merge; others may not. | This release isn't available to merge authors.
-Please avoid using it in merges. | Merge at your own risk? No: do not merge at all.
-Anyone caught merging this will be reported. | Não misture este modelo com outros.
-The use of this model in merges is not something I allow. | Mergers: hands off.
-Merging without asking is theft. | My models are not merge fodder. | Do not cannibalise this model for merges.
-I will take down any merge that contains this model. | Uploads that merge this model will be DMCA'd.
+Please avoid using it in merges. | Anyone caught merging this will be reported. | Não misture este modelo com outros.
+The use of this model in merges is not something I allow. | Merging without asking is theft.
 Excluded from the grant: merging. | Rights not granted: merging, distillation.
 Please do not build merges on top of it. | We discourage merging and do not permit it.
 It is forbidden to use this in a model soup. | Not for use in model soups. | Merge permission: none.
 Por favor no hagáis merges con este modelo.
+"""
+#: Known, and left: figures of speech, threats, and pieces that need the sentence before.
+MISSED = """
+Merge at your own risk? No: do not merge at all. | Mergers: hands off. | My models are not merge fodder.
+Do not cannibalise this model for merges. | I will take down any merge that contains this model.
+Uploads that merge this model will be DMCA'd.
 """
 HONEST = """
 This is a merge of two models. | This model was merged with mergekit using TIES.

@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import ClassVar, Final
 
 from mergebarrier import __version__, verbs
-from mergebarrier.api.base import Model, Report, Row, beside, resolve, resolve_all, shown
-from mergebarrier.api.baseline import Baseline, read_baseline
+from mergebarrier.api.base import Baseline, Model, Report, Row, beside, read_baseline, resolve, resolve_all, shown
 from mergebarrier.checkpoint import Checkpoint, list_folder, read_head
 from mergebarrier.errors import BadScanInput, MergebarrierError, clean
 from mergebarrier.evaluate import TASK_SUFFIX, device_for

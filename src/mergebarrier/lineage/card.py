@@ -14,7 +14,7 @@ the tag ``merge-protected`` are our own convention, specified in docs/do-not-mer
 import os
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -55,6 +55,8 @@ _MAY_SIGN = re.compile(r"merg|licen[cs]|deriv|blend|fus|[^\x00-\x7f]", re.IGNORE
 _SEPARATORS = re.compile(r"[\W_]+")
 _SILENT = re.compile(r".*\.(?:jsonl?|ya?ml|jinja|safetensors|py|png|jpe?g|gif|svg|webp|model|bin|sig)", re.IGNORECASE)
 _MAX_TEXTS = 64
+#: Of all cards and licences of a folder.
+_MOST_LETTERS = 1 << 20
 _MAX_FILE_BYTES = 64 << 20
 _ADAPTER = "adapter_config.json"
 
@@ -168,7 +170,7 @@ def declaration(
     signs = [signs_in_head(one) for one, _ in heads.values()]
     signs += [signs_in_settings(name, table) for name, table in (tables or {}).items()]
     licences = {name: text for name, text in texts.items() if name not in heads and not _OF_OTHERS.match(name)}
-    prose = {name: signs_in_prose(text, _body(text) if name in heads else text) for name, text in texts.items()}
+    prose = dict(_prose(texts, heads))
     prose |= {name: (wish, "") for name, (wish, _) in prose.items() if _OF_OTHERS.match(name)}
     return Declaration(
         **asdict(stated(head, fault, files)),
@@ -178,6 +180,15 @@ def declaration(
         protected=PROTECTED_TAG in marks or content.get("verb") == "protect",
         attack=ATTACK_TAG in marks or content.get(ATTACK_TAG) is True or head.get(ATTACK_TAG) is True,
     )
+
+
+def _prose(texts: Mapping[str, str], cards: Collection[str]) -> Iterator[tuple[str, tuple[str, str]]]:
+    """Yield the signs of every text; what is longer than all that anybody writes, or behind it, is one."""
+    left = _MOST_LETTERS
+    for name, text in texts.items():
+        left -= len(text)
+        said = (f"more text than the {_MOST_LETTERS} letters that are looked at", "")
+        yield name, said if left < 0 else signs_in_prose(text, _body(text) if name in cards else text)
 
 
 def _body(card: str) -> str:

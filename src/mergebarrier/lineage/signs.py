@@ -16,6 +16,7 @@ import unicodedata
 from collections.abc import Iterator, Mapping
 from typing import Final
 
+from mergebarrier.lineage.scopes import refusal_in
 from mergebarrier.lineage.wordings import (
     BARE_NO,
     BARE_WISH,
@@ -30,7 +31,10 @@ from mergebarrier.lineage.wordings import (
 _DROPPED = re.compile("['\u2019\u2018`\u00b4\u00ad\u034f\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff]")
 _WORD = re.compile(r"[^\W_]+\+*")
 #: In prose, where a sentence ends too: a refusal governs a merge in its own.
-_WORD_OR_END = re.compile(r"[^\W_]+\+*|[.!?;](?=\s|$)|。")
+_WORD_OR_END = re.compile(r"[^\W_]+\+*|[.!?;](?=\s|$)|[。\x1e]")
+#: Where a paragraph, an item of a list or a row begins; the mark stands for it once the text is folded.
+_BLOCK = re.compile(r"\n[ \t]*(?=\n|[-*+#>|]|\d+[.)]\s)")
+_SENTENCE = re.compile("[.!;\u3002\x1e]")
 _LATIN = re.compile("[a-z]")
 #: Letters of Cyrillic and Greek, and those of Latin that they are drawn as.
 _LOOKALIKES: Final = str.maketrans("аеорсухіѕјԁһӏкмтвнοαντιρκ", "aeopcyxisjdhlkmtbhoavtipk")
@@ -106,7 +110,15 @@ def signs_in_prose(text: str, body: str) -> tuple[str, str]:
     """
     words = _folded(_unmarked(text), _WORD_OR_END)
     licence = PROSE_LICENCE.search(words)
-    return (_wish_in(words) or _bare_wish(_unmarked(body))), (licence[0] if licence else "")
+    wish = _wish_in(words) or _bare_wish(_unmarked(body)) or _refused_in(_unmarked(body))
+    return wish, (licence[0] if licence else "")
+
+
+def _refused_in(text: str) -> str:
+    """Search the sentences of every paragraph, item and row for an act of merging in the scope of a refusal."""
+    words = _folded(_BLOCK.sub(" \x1e ", text), _WORD_OR_END)
+    about = dict.fromkeys(one for one in _SENTENCE.split(words) if any(stem in one for stem in STEMS))
+    return next(filter(None, map(refusal_in, about)), "")
 
 
 def _wish_in(words: str) -> str:

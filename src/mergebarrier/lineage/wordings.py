@@ -182,8 +182,21 @@ PROSE_WISH = re.compile(
 )
 #: What every wish in prose holds one of; a long text without any need not be searched.
 STEMS: Final = (
-    *("merg", "combine", "mix", "fus", "blend", "averag", "interpolate", "soup", "slerp", " ties ", " dare ", "stitch"),
+    *("merg", "combine", "mix", "fus", "blend", "averag", "interpolat", "soup", "slerp", " ties ", " dare ", "stitch"),
     *("verschm", "zusammenf", "fond", "unir", "mesc", "fund", "mezcl", "слива", "слияни", "объедин", "мерж", "мердж"),
+    *(
+        "task vector",
+        "task arithmetic",
+        "passthrough",
+        "bake",
+        "baking",
+        "splice",
+        "mistur",
+        "voeg",
+        "łącz",
+        "scal",
+        "birleştir",
+    ),
     *("合并", "合併", "融合", "マージ", "統合", "병합", "머지"),
 )
 PROSE_LICENCE = re.compile(

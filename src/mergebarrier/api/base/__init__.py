@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         said_by,
         verdicts,
     )
+    from mergebarrier.api.base.baseline import Baseline, read_baseline
     from mergebarrier.api.base.command_line import Given, command_line
     from mergebarrier.api.base.evidence import EvidenceFinding, ProvenanceEvidence, ProvenanceInput, Said, p_value
     from mergebarrier.api.base.folders import (
@@ -40,6 +41,7 @@ __all__ = [
     "HEARD",
     "SCHEMA_VERSION",
     "AskOptions",
+    "Baseline",
     "CountedJournal",
     "EvidenceFinding",
     "Given",
@@ -72,6 +74,7 @@ __all__ = [
     "owned_key",
     "p_value",
     "plain",
+    "read_baseline",
     "read_evidence",
     "resolve",
     "resolve_all",
