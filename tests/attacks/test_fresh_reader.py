@@ -53,12 +53,15 @@ def test_a_pickle_in_an_archive_of_any_depth_and_a_file_beside_the_uploads_are_s
     for number, (name, data) in enumerate(HIDDEN.items()):
         (save("llama-gqa-untied", tmp_path / "uploads" / f"u{number}") / name).write_bytes(data)
     (tmp_path / "uploads" / "loose.pkl").write_bytes(EVIL)
+    for name, data in (("old.txt", b"cos\nsystem\n(S'x'\ntR."), ("page.html", b"<html><script>x</script></html>")):
+        (tmp_path / "uploads" / name).write_bytes(data)
     (tmp_path / "uploads" / "README.md").write_text("notes about the uploads")
     (tmp_path / "uploads" / "out").symlink_to("/etc")
     ran = run_cli("scan", tmp_path / "uploads", "--each", "--json")
     said = {(one["model"], one["rule"], one["severity"]) for one in ran.json["findings"]}
     assert {(f"u{number}", "MB7107", "critical") for number in range(len(HIDDEN))} <= said
-    assert ran.exit_code == 2 and {("loose.pkl", "MB7100", "high"), ("out", "MB7100", "high")} <= said
+    beside = {(name, "MB7100", "high") for name in ("loose.pkl", "old.txt", "page.html", "out")}
+    assert ran.exit_code == 2 and beside <= said
     assert not any(model in ("README.md",) for model, _, _ in said)
 
 
@@ -135,6 +138,15 @@ def test_words_of_the_command_line_that_cost_much_or_leak(tmp_path: Path, run_cl
     assert run_cli("scan", model, "--baseline", "/dev/zero").exit_code == 2
     monkeypatch.setenv("OMP_NUM_THREADS", "999999999999")
     assert run_cli("inspect", model).exit_code == 0
+
+
+def test_a_pickle_of_the_base_is_not_taken_for_that_of_a_model_of_its_name(tmp_path: Path, run_cli) -> None:
+    model, base = save("llama-gqa-untied", tmp_path / "base"), save("llama-gqa-untied", tmp_path / "x" / "base")
+    known = tmp_path / "known.json"
+    for folder, word in ((model, b"true"), (base, b"evil")):
+        (folder / "args.bin").write_bytes(b"cposix\nsystem\n(S'" + word + b"'\ntR.")
+    known.write_text(run_cli("scan", model, "--json").stdout)
+    assert run_cli("scan", model, "--base", base, "--baseline", known).exit_code == 1
 
 
 def test_a_baseline_knows_a_pickle_and_no_other_under_its_name(tmp_path: Path, run_cli) -> None:

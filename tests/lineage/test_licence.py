@@ -178,3 +178,19 @@ def test_marks_come_from_card_and_manifest() -> None:
 
 def test_no_derivatives_stops() -> None:
     assert "no derivatives" in declaration({LICENCE_FILES[0]: TEXTS["cc-by-nd-4.0"]}).stops
+
+
+@pytest.mark.parametrize(
+    "card",
+    [
+        "license: mit\nallowDerivatives: false\n---\n",
+        "license: other\nlicense_name: PolyForm-Strict-1.0.0\n---\n",
+        "license: mit\nprohibited_uses: 'resale, merging'\n---\n",
+        "license: mit\n---\n![](https://img.shields.io/badge/License-CC%20BY--NC--ND%204.0-lightgrey.svg)\n",
+    ],
+)
+def test_signs_in_the_manner_of_other_platforms_stop_beside_a_free_licence(card: str) -> None:
+    said = declaration({"README.md": f"---\n{card}".encode(), "LICENSE": MIT})
+    assert said.do_not_merge or said.no_derivatives
+    free = declaration({"README.md": b"---\nlicense: mit\nallowDerivatives: true\n---\n100%20free\n"})
+    assert not (free.do_not_merge or free.no_derivatives)

@@ -62,8 +62,10 @@ def test_the_action_scans_writes_sarif_and_fails_as_the_scan_does(uploads: Path)
         {"models": "uploads/a --help"},
         {"models": "uploads/a $(touch${IFS}owned) ;touch owned"},
         {"models": "uploads/a", "sarif": "no/such/folder/scan.sarif"},
+        {"models": "uploads/a", "arguments": "--help"},
+        {"models": "uploads/a", "arguments": "--dry-run"},
     ],
-    ids=["an option", "a command", "no place for the document"],
+    ids=["an option", "a command", "no place for the document", "help", "a plan"],
 )
 def test_the_gate_of_the_action_stays_shut_whatever_an_input_says(given, uploads: Path) -> None:
     ran = _run_action(uploads, **given)

@@ -31,11 +31,16 @@ from mergebarrier.scan import (
     Search,
     Severity,
     at_least,
+    in_utf8,
     kind_of,
+    may_be_old_pickle,
+    runs,
 )
 
 #: All but the one that is known to find little where others look better.
 DEFAULT_CHECKS: Final = tuple(name for name in CHECKS if name != "neural_cleanse")
+#: Of a note about uploads; what is longer is asked by its beginning.
+_MOST_NOTE_BYTES: Final = 1 << 24
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,9 +183,12 @@ def uploads_in(folder: str | os.PathLike[str]) -> tuple[Path, ...]:
 
 
 def _is_note(folder: Path, name: str) -> bool:
-    """Say whether a file beside the uploads is a text or a picture, as a note about them is."""
+    """Say whether a file beside the uploads is a text or a picture, as a note about them is, and runs nothing."""
     try:
-        return kind_of(name, read_head(folder.resolve(), name, HEAD_BYTES)) in ("text", "media")
+        head = read_head(folder.resolve(), name, HEAD_BYTES)
+        if kind_of(name, head) not in ("text", "media") or may_be_old_pickle(head):
+            return False
+        return not runs(name, in_utf8(read_head(folder.resolve(), name, _MOST_NOTE_BYTES)))
     except MergebarrierError:
         return False
 

@@ -131,7 +131,7 @@ def _wish_in(words: str) -> str:
 
 
 def _unmarked(text: str) -> str:
-    return html.unescape(_MARKUP.sub(" ", _CROSS.sub(" no ", text)))
+    return html.unescape(_MARKUP.sub(" ", _CROSS.sub(" no ", text))).replace("%20", " ")  # as badges write a blank
 
 
 def _bare_wish(text: str) -> str:
@@ -207,7 +207,10 @@ def _is_wish(place: str, key: str, value: object) -> bool:
     if asks_not_to_merge(key) and said not in _NO:
         return True
     barred = any(map(_BARRING.fullmatch, map(folded, place.split("."))))
-    if barred and (_MERGES.fullmatch(said) or (_MERGES.fullmatch(words) and said not in _NO)):
+    if barred and (
+        any(map(_MERGES.fullmatch, map(folded, str(value).split(","))))
+        or (_MERGES.fullmatch(words) and said not in _NO)
+    ):
         return True
     about = _ABOUT_MERGES.fullmatch(words) or (_BARE_MERGE.fullmatch(words) and _TABLE.match(place))
     if about and value is not None and _REFUSED.fullmatch(said):
@@ -219,7 +222,7 @@ def _is_wish(place: str, key: str, value: object) -> bool:
 
 
 def _is_bar(key: str, value: object) -> bool:
-    words, said = folded(key), "" if value is None else folded(str(value))
+    words, said = folded(_CAPITAL.sub(" ", key)), "" if value is None else folded(str(value))
     if _ABOUT_DERIVATIVES.fullmatch(words) and value is not None and _REFUSED.fullmatch(said):
         return True
     if forbids_derivatives(key) and said not in _NO:

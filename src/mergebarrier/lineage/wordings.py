@@ -80,7 +80,7 @@ _WISH_ELSEWHERE = (
 
 NO_DERIVATIVES = re.compile(
     r"\bno ?deriv\w*+(?! of)"
-    r"|\bnon deriv\w*"
+    r"|\bnon deriv\w*|\bpolyform strict\b"
     r"|\b(?:cc ?)?by ?(?:nc ?)?nd(?:\b|\d)"
     r"|\bcc (?:nc )?nd\b"
     rf"|\bderiv(?:ative|ation)s?(?: works?)? (?:(?!these)\w+ ){{0,3}}?{BARRED}"
