@@ -76,6 +76,8 @@ FILES: list[tuple[str, bytes, tuple[str, str] | None]] = [
     ("remembers.bin", REMEMBERS, ("MB7107", "critical")),
     ("deep/er/hidden.dat", SYSTEM, ("MB7107", "critical")),
     ("weights.png", INNER, ("MB7107", "critical")),
+    ("trigger.png", SYSTEM, ("MB7107", "critical")),
+    ("trigger.safetensors", INNER, ("MB7107", "critical")),
     ("broken.pkl", b"\x80\x04\x93.", ("MB7107", "high")),
     ("unknown.pkl", b"cmy_package\nThing\n(tR.", ("MB7107", "medium")),
     ("huge.pkl", b"\x80\x04\x8d" + (2**60).to_bytes(8, "little") + b"x", ("MB7107", "high")),

@@ -139,7 +139,7 @@ def _look_at(
     if entry.kind == "special":
         yield odd_entry(model, name, "a pipe, a socket or a device", leads_out=False)
         return
-    if name in listed or name in ATTACHMENTS or _is_ours(root, entry):
+    if name in listed or _is_ours(root, entry):
         return
     try:
         head = read_head(root, name, HEAD_BYTES)
@@ -170,7 +170,7 @@ def _look_at(
         if kind == "weights":
             yield from of_other_weights(model, name, read_head(root, name, _MOST_HEADER_BYTES))
         found = of_kind(model, name, kind)
-        if found is not None:
+        if found is not None and name not in ATTACHMENTS:  # they are of an attack artefact, which is told as that
             yield found
 
 
