@@ -174,3 +174,8 @@ def test_what_does_not_determine_shares_is_refused(tmp_path: Path) -> None:
         mb.provenance_parents(a, base=base, candidates=[])
     with pytest.raises(BaseMismatch, match="lacks it"):
         mb.provenance_parents(family_models.save("gpt2", tmp_path / "gpt2"), base=base, candidates=[a])
+    stranger = family_models.save("llama", tmp_path / "stranger", seed=1)
+    with pytest.raises(BaseMismatch, match="of the base, so it was not made from it"):
+        mb.provenance_parents(stranger, base=base, candidates=[a])
+    with pytest.raises(BaseMismatch, match="of the base, so it was not made from it"):
+        mb.provenance_parents(a, base=base, candidates=[other, stranger])

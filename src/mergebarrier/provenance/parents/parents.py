@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from mergebarrier.errors import NotIdentified
+from mergebarrier.errors import BaseMismatch, NotIdentified
 from mergebarrier.lazy import np
 from mergebarrier.parameters import check_values, number, whole
 from mergebarrier.provenance.parents.declare import CandidateShare, Unexplained, declared, unexplained
@@ -33,6 +33,8 @@ _FEWEST_TENSORS: Final = 10
 #: Correlation with others from which a candidate has no share of its own.
 _PARALLEL: Final = 0.9
 _LEAST: Final = 1e-9
+#: Of the base, along itself: strangers of one data set keep a hundredth at most, and what 99 of 100 are pruned of more.
+_LEAST_KEPT: Final = 0.05
 #: Of the entries that random masks must be able to give, and more than chance gives.
 _POSSIBLE, _ABOVE_CHANCE = 0.97, 0.05
 
@@ -90,9 +92,10 @@ def find_parents(
       sums:       of whole tensors.
       entries:    sampled.
       options:    level and seed.
-    Raises: NotIdentified when the inputs do not determine shares.
+    Raises: NotIdentified when the inputs do not determine shares; BaseMismatch for a model of another start.
     """
     _check(names, sums)
+    _check_base(names, entries)
     fit = fitted(sums, options.seed)
     merge = best_merge(entries, fit.shares)
     chance = float((entries.base == entries.suspect).double().mean())
@@ -146,6 +149,18 @@ def _check(names: Sequence[str], sums: TensorSums) -> None:
             where=names[worst],
             remedy="leave it out, or what it is made of",
         )
+
+
+def _check_base(names: Sequence[str], entries: Entries) -> None:
+    """Refuse a model of another start: less the base, any two of them have half of their change in common."""
+    size = max(float(entries.base.double().square().sum()), _LEAST)
+    for name, change in zip(("the suspect", *names), (entries.change, *entries.taus), strict=True):
+        kept = 1 + float((change.double() * entries.base.double()).sum()) / size
+        if kept < _LEAST_KEPT:
+            raise BaseMismatch(
+                f"it keeps {max(0.0, kept):.0%} of the base, so it was not made from it",
+                where=name, remedy="give the base that suspect and candidates were made from",
+            )  # fmt: skip
 
 
 def _of_masks(masked: RandomMerge, merge: ReplayedMerge) -> ReplayedMerge:
