@@ -21,6 +21,7 @@ _PER_LAYER = re.compile(
 _MAY_NAME = re.compile(r"layer|block|pattern|attention|attn")
 _MAY_SPEAK = re.compile(r"^(?!rescale)(\w+_)?(every|interval|period|offset|freq|frequency|pattern)(_|$)|^first_")
 _PERIOD = re.compile(r"every|interval|period|freq|step|pattern")
+_COUNTS = re.compile(r"layers?(_|$)|depth|blocks?(_|$)|stages?(_|$)")
 _NUMBERS = re.compile(r"layer|pruned_heads")
 _NUMBERED = re.compile(r"0|[1-9]\d{0,5}")
 _MOST = 256
@@ -93,6 +94,10 @@ def with_layers(
         changed |= again
     lists = [key for key, value in changed.items() if isinstance(value, list) and len(value) == len(origins)]
     if not counts and len(origins) != n_before and all(changed[key] is config.get(key) for key in lists):
+        other = next((key for key, value in config.items() if _may_count(key, value, n_before)), None)
+        if other is not None:
+            what = f"{clean(other)} may count the layers, and is no key that is known to, so it would stay as it is"
+            raise ConfigMismatch(what, where=where, remedy="keep the number of layers, or merge whole models")
         notes.append("config.json holds no number of layers that could be rewritten")
     last = changed.get("layer_types")
     if str(config.get("model_type")) in LAST_FULL and isinstance(last, list) and last[-1] != "full_attention":
@@ -133,6 +138,11 @@ def _may_name_layers(key: str, value: object) -> bool:
     if isinstance(value, list):
         return len(value) > 1 and _MAY_NAME.search(key) is not None
     return type(value) is int and value > 1 and _MAY_SPEAK.search(key) is not None
+
+
+def _may_count(key: str, value: object, n_layers: int) -> bool:
+    per_stage = isinstance(value, list) and key == "depths"
+    return per_stage or (type(value) is int and value == n_layers and _COUNTS.search(key) is not None)
 
 
 def _said_again(law: Law, config: Table, wanted: Sequence[object], where: object) -> dict[str, object]:

@@ -1,6 +1,7 @@
 """A configuration says of every layer of slices what it said where the layer came from, judged by stock classes."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,7 +10,8 @@ import torch
 from mergebarrier.circuits import LAWS, LayerOrigin, with_layers
 from mergebarrier.circuits.places import RHYTHMS, UNSAID
 from mergebarrier.errors import ConfigMismatch, TensorSetMismatch
-from mergebarrier.merge.recipe.moved import check_held, kinds, mixed
+from mergebarrier.merge.recipe.layers import counted, layer_counts, only_stack
+from mergebarrier.merge.recipe.moved import check_held, check_numbers, kinds, mixed
 from recipe_models import layered
 
 SMALL = {
@@ -278,7 +280,8 @@ def test_a_side_with_a_law_of_its_own_is_asked_for_itself() -> None:
     with pytest.raises(ConfigMismatch, match="encoder_sparse_step cannot say"):
         moved(config, [3, 0, 3], stack="model.encoder.layers")
     switch = {"model_type": "switch_transformers", "num_sparse_encoder_layers": 1, "num_layers": 4}
-    assert moved(switch, [1, 1, 1], stack="encoder.block")[0] == switch | {"num_sparse_encoder_layers": 2}
+    found = moved(switch, [1, 1, 1], stack="encoder.block", counts=["num_layers"])[0]
+    assert found == switch | {"num_layers": 3, "num_sparse_encoder_layers": 2}
 
 
 def test_a_list_for_another_number_of_layers_is_left_and_a_wrong_count_refused(run_cli, save, tmp_path) -> None:
@@ -302,9 +305,47 @@ def test_lists_of_another_model_are_asked_where_it_has_some() -> None:
     assert config["num_hidden_layers"] == 4 and config["eos_token_id"] == [1, 2, 3]
     assert notes == ["config.json: odd_every may name layers and was left as it is"]
     assert moved({}, [0], n_layers=3)[1] == ["config.json holds no number of layers that could be rewritten"]
+    for unknown in ({"num_spatial_layers": 3}, {"depths": [2, 2, 6]}):
+        with pytest.raises(ConfigMismatch, match=f"{next(iter(unknown))} may count the layers"):
+            moved(unknown, [0], n_layers=3)
     pair = [origins[:2], [origins[0], origins[0]]]
     (note,) = mixed(pair, "h")
     assert "1 layers of the output are merged from layers of two kinds, such as h.0 (c and y)" in note
+
+
+def test_what_a_class_makes_by_the_number_of_a_layer_is_stored_or_the_layer_stays() -> None:
+    """MiniMax computes the slope of its decay from number and count of layers where the file does not hold it."""
+    config = {"model_type": "minimax"}
+    bare = [f"h.{layer}.self_attn.qkv_proj.weight" for layer in range(2)]
+    buffers = ("slope_rate", "query_decay", "key_decay", "diagonal_decay")
+    full = [*bare, *(f"h.{layer}.self_attn.{part}" for layer in range(2) for part in buffers)]
+    stays = [LayerOrigin(config=config, n_layers=2, layer=layer) for layer in range(2)]
+    check_numbers(stays, bare, "h", "config.json")
+    check_numbers(stays[::-1], full, "h", "config.json")
+    for moved_ones in (stays[::-1], [replace(one, n_layers=3) for one in stays]):
+        with pytest.raises(ConfigMismatch, match="holds no slope_rate, which its class makes by the layer's number"):
+            check_numbers(moved_ones, bare, "h", "config.json")
+
+
+@pytest.mark.parametrize(
+    ("stack", "config"),
+    [
+        ("visual.blocks", {"depth": 3}),
+        ("model.layers", {"layers": 3}),
+        ("model.decoder.layers", {"encoder_num_hidden_layers": 2, "decoder_num_hidden_layers": 3}),
+        ("model.encoder.layers", {"encoder_num_hidden_layers": 3, "decoder_num_hidden_layers": 2}),
+    ],
+)
+def test_other_words_for_the_number_of_layers(stack: str, config: dict[str, Any]) -> None:
+    (word,) = [key for key in layer_counts(config, stack) if config[key] == 3]
+    assert "encoder" in word if "encoder" in stack else "encoder" not in word
+    assert counted(config, stack, 3) == (None, 3)
+
+
+def test_a_tower_beside_a_language_model_stays_whole() -> None:
+    config = {"vision_config": {"depth": 2}, "text_config": {"num_hidden_layers": 3}}
+    names = [f"visual.blocks.{layer}.w" for layer in range(2)] + [f"model.layers.{layer}.w" for layer in range(3)]
+    assert only_stack(names, config, "m") == ("model.layers", 3)
 
 
 def test_layers_hold_what_layers_of_their_kind_hold() -> None:

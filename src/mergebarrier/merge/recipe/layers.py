@@ -20,6 +20,8 @@ from mergebarrier.errors import BadRecipe, clean
 from mergebarrier.merge.recipe.schema import RecipeModule
 
 _COUNTS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
+#: Words of few classes, most of them for what sees pictures beside a language model.
+_OTHER_COUNTS = ("layers", "depth", "num_blocks")
 #: Counts layers behind the others that predict further tokens; loaders for one token pass over them.
 FURTHER = "num_nextn_predict_layers"
 _EMBEDS = re.compile(r"(^|[._])(embed\w*|\w*embeddings?|wte|wpe)([._]|$)")
@@ -77,6 +79,9 @@ def only_stack(names: Iterable[str], config: Mapping[str, object], where: object
     """
     found = stacks(names)
     ours = {name: n for name, n in found.items() if len(found) == 1 or counted(config, name, n)}
+    if len(ours) > 1:  # what is counted by another word stays whole beside one that is counted by a usual one
+        usual = {name: n for name, n in ours.items() if _by_usual_word(config, name, n)}
+        ours = usual if len(usual) == 1 else ours
     if len(ours) != 1:
         listed = ", ".join(f"{clean(name)} ({n})" for name, n in found.items()) or "none"
         raise BadRecipe(
@@ -87,15 +92,22 @@ def only_stack(names: Iterable[str], config: Mapping[str, object], where: object
     return next(iter(ours.items()))
 
 
+def _by_usual_word(config: Mapping[str, object], stack: str, n_layers: int) -> bool:
+    found = counted(config, stack, n_layers)
+    table = config if found is None or found[0] is None else config[found[0]]
+    return isinstance(table, Mapping) and not set(layer_counts(table, stack)) & set(_OTHER_COUNTS)
+
+
 def layer_counts(table: Mapping[str, object], stack: str) -> list[str]:
     """Return the keys of a configuration that count the layers of a stack, those of its side where there are two."""
     side = next((word for word in ("decoder", "encoder") if word in stack), None)
     own = {
-        "decoder": ("decoder_layers", "num_decoder_layers"),
-        "encoder": ("encoder_layers", *(_COUNTS if "encoder_layers" in table else ())),
+        "decoder": ("decoder_layers", "num_decoder_layers", "decoder_num_hidden_layers"),
+        "encoder": ("encoder_layers", "encoder_num_hidden_layers", *(_COUNTS if "encoder_layers" in table else ())),
         None: (),
     }[side]
-    return [key for key in own if key in table] or [key for key in _COUNTS if key in table]
+    known = (own, _COUNTS, _OTHER_COUNTS)
+    return next(filter(None, ([key for key in words if key in table] for words in known)), [])
 
 
 def counted(config: Mapping[str, object], stack: str, n_layers: int) -> tuple[str | None, int] | None:

@@ -5,17 +5,21 @@ the output holds the same tensors, in the same shapes, as the donor's layers of 
 apart, as the donor's layer at that place.  Source: ours.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from mergebarrier.circuits import LAWS, SPOKEN, LayerOrigin
-from mergebarrier.errors import TensorSetMismatch, clean
+from mergebarrier.errors import ConfigMismatch, TensorSetMismatch, clean
 from mergebarrier.merge.recipe.layers import within
 
 if TYPE_CHECKING:
     from mergebarrier.checkpoint import TensorInfo
 
 _KEEP = "let layers of that kind stay where they are, or merge whole models"
+#: Type -> (a part that layers have which compute by their number, and what they hold of that where it is stored).
+_BY_NUMBER = {
+    "minimax": ("self_attn.qkv_proj.weight", ("slope_rate", "query_decay", "key_decay", "diagonal_decay")),
+}
 
 
 def mixed(rows: Sequence[Sequence[LayerOrigin]], stack: str) -> list[str]:
@@ -34,6 +38,27 @@ def mixed(rows: Sequence[Sequence[LayerOrigin]], stack: str) -> list[str]:
     place, words = next(iter(odd.items()))
     what = f"{len(odd)} layers of the output are merged from layers of two kinds, such as {stack}.{place}"
     return [f"{what} ({' and '.join(words)}); the first source is believed"]
+
+
+def check_numbers(of: Sequence[LayerOrigin], names: Iterable[str], stack: str, where: object) -> None:
+    """Refuse layers whose class would compute what they do not hold anew, from their number among others.
+
+    Args:
+      of:    where the layers of the output come from.
+      names: of the tensors of the output.
+      stack: name of the layers.
+      where: the configuration, for messages.
+    Raises: ConfigMismatch.
+    """
+    parts = {(place.layer, place.part) for name in names if (place := within(name, stack)) is not None}
+    for layer, one in enumerate(of):
+        mark, stored = _BY_NUMBER.get(str(one.config.get("model_type")), ("", ()))
+        stays = (layer, len(of)) == (one.layer, one.n_layers)
+        lacks = next((part for part in stored if (layer, f"self_attn.{part}") not in parts), None)
+        if (layer, mark) in parts and lacks is not None and not stays:
+            what = f"{clean(stack)}.{layer} of the output holds no {lacks}, which its class makes by the layer's number"
+            remedy = "store it first: AutoModelForCausalLM.from_pretrained(DIR).save_pretrained(DIR) of transformers"
+            raise ConfigMismatch(what, where=where, remedy=remedy)
 
 
 Held = Mapping[int, Mapping[str, tuple[int, ...]]]

@@ -103,7 +103,7 @@ def _restacked(
       lacks a tensor or has one too many.
     """
     from mergebarrier.circuits import with_layers
-    from mergebarrier.merge.recipe.moved import check_held, held, kinds, mixed
+    from mergebarrier.merge.recipe.moved import check_held, check_numbers, held, kinds, mixed
 
     stack, stored = only_stack(mine, donor.config, donor.path)
     key, n_before = counted(config, stack, stored) or (None, stored)
@@ -123,6 +123,7 @@ def _restacked(
         after = {**after, FURTHER: 0}
         notes.append(f"config.json: {FURTHER} is 0: slices hold no layers that predict further tokens")
     made = {name: tensor.target.inputs[0].info for name, tensor in tensors.items()}
+    check_numbers(of, made, stack, donor.path / "config.json")
     was, now = kinds(before, n_before, stack), kinds(after, len(of), stack)
     check_held(held(donor.tensors, stack), was, held(made, stack), now, stack)
     return (after if key is None else {**config, key: after}), notes
