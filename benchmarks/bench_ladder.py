@@ -3,8 +3,9 @@
 Every audit is an ``AuditSpec``, run as ``mergebarrier audit`` runs it, on small budgets.  Rows are named by what their
 figures depend on, so audits share the unprotected model's and a run that was stopped goes on where it was.  First every
 protection with one key and one seed up to level 3, then up to level 4, then a second key up to there, then all up to
-level 6, then further keys and seeds.  Names of protections fill these alone; ``--print`` shows what there is.  Each
-audit has its page beside its result, and those of the first key and seed a leaderboard.
+level 6, then further keys and seeds up to level 2, where coordinates fall, and then on.  Names of protections fill
+these alone; ``--print`` shows what there is.  Each audit has its page beside its result, and those of the first key and
+seed a leaderboard.
 """
 
 import json
@@ -188,7 +189,8 @@ def audits(chosen: Iterable[str]) -> Iterator[tuple[str, int, int, tuple[int, ..
     """Yield every audit, what says most first."""
     names = [name for name in LINES if name in chosen]
     first, *further = sorted(product(range(1, KEYS + 1), range(SEEDS)), key=lambda one: (sum(one), one))
-    rounds = [(first, 4), (first, 5), ((2, 0), 5), *((turn, len(ALL)) for turn in (first, *further))]
+    rounds = [(first, 4), (first, 5), ((2, 0), 5), (first, len(ALL)), *((turn, 3) for turn in further)]
+    rounds += [(turn, len(ALL)) for turn in further]
     for (key, seed), count in rounds:
         for name in names:
             if LINES[name].keyed or key == 1:
