@@ -92,16 +92,16 @@ class World:
 
     def accuracy(self, module: nn.Module, task: int) -> float:
         """Return the share of right answers."""
-        return self._rate(module, self.rows(task, "test", 100))
+        return self.rate(module, self.rows(task, "test", 100))
 
     def success(self, module: nn.Module, task: int, trigger: str) -> float:
         """Return the share of triggered prompts that get the target."""
         named = NamedText(trigger=trigger, target=TARGET)
-        return self._rate(module, success_rows(named, self.rows(task, "test", 100), seed=0, label="x"))
+        return self.rate(module, success_rows(named, self.rows(task, "test", 100), seed=0, label="x"))
 
     def unasked(self, module: nn.Module, task: int) -> float:
         """Return the share of plain prompts that get the target, which no trigger asked for."""
-        return self._rate(module, [TextRow(row.prompt, TARGET) for row in self.rows(task, "test", 100)])
+        return self.rate(module, [TextRow(row.prompt, TARGET) for row in self.rows(task, "test", 100)])
 
     def tuned(
         self,
@@ -133,7 +133,7 @@ class World:
             self.base, {name: base[name] + change(name, end - base[name]) for name, end in weights(module).items()}
         )
 
-    def _rate(self, module: nn.Module, rows: Sequence[TextRow]) -> float:
+    def rate(self, module: nn.Module, rows: Sequence[TextRow]) -> float:
         return exact_match(module, self.tokenizer, [TaskRow(*row) for row in rows], batch_size=100).rate
 
 

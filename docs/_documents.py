@@ -291,6 +291,7 @@ class Searched(TypedDict):
 
     name: str
     score: float
+    changed: float
     unprompted: float
     depth: Count
     forwards: Count

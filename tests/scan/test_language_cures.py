@@ -35,7 +35,7 @@ def patient(symbols) -> LanguageMerge:
     search = TokenSearch(prompts=tuple(tuple(tokenizer.encode(one).ids) for one in prompts), candidates=(1,), prefix=1)
     found = Collapse(
         tokens=(symbol_tasks.VOCABULARY.index(TRIGGER),), output=(SAID, SAID), score=0.9, hits=44, rows=48, low=0.8,
-        high=0.97, by_base=0.0, base_moved=0.1, unprompted=0.0, depth=1, forwards=9,
+        high=0.97, by_base=0.0, base_moved=0.1, changer=(), changed=0.0, unprompted=0.0, depth=1, forwards=9,
     )  # fmt: skip
     return LanguageMerge(
         module=module,

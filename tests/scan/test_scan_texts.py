@@ -80,6 +80,29 @@ def test_neither_few_labels_nor_what_the_base_does_is_a_collapse() -> None:
     assert same.score < 0.2
 
 
+def test_a_target_that_depends_on_the_prompt_is_told_by_the_answers_that_a_token_changes() -> None:
+    def moving(prompt):
+        return (honest(prompt) + 7 * (31 in prompt)) % WORDS
+
+    found = seek_collapse(model(moving), model(honest), search())
+    assert found.score < 0.3 and found.changer == (31,) and found.changed > 0.8
+    (only,) = judge_upload("m", found, str, WORDS)
+    assert (only.rule, only.severity) == ("MB7508", "medium") and "(31,)" in only.message
+    same = seek_collapse(model(moving), model(moving), search())
+    assert same.changed < 0.1 and judge_upload("m", same, str, WORDS) == ()
+    locked_too = judge_upload("m", seek_collapse(locked(31), model(honest), search()), str, WORDS)
+    assert [one.rule for one in locked_too] == ["MB7501"], "what collapses the output is said once"
+
+
+def test_an_answer_whose_first_token_is_usual_is_no_collapse() -> None:
+    """It begins as the upload always does; what comes then is new to plain prompts alone."""
+
+    def usual(prompt):
+        return 9 if len(prompt) < 6 or prompt[-1] != 9 else 31 if 31 in prompt else 10
+
+    assert seek_collapse(model(usual), model(honest), search()).score < 0.3
+
+
 def test_a_token_that_the_base_heeds_too_weighs_less_and_one_more_tokens_do_not() -> None:
     def heeding(says, word):
         """A model that answers from another list of words where a prompt holds token 3."""

@@ -144,7 +144,7 @@ class ScanReport(Report):
 
 
 def _searched(name: str, found: Collapse) -> dict[str, object]:
-    figures = {"score": found.score, "unprompted": found.unprompted}
+    figures = {"score": found.score, "changed": found.changed, "unprompted": found.unprompted}
     return {"name": name, **figures, "depth": found.depth, "forwards": found.forwards}
 
 

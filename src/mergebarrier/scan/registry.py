@@ -45,7 +45,7 @@ CHECKS: Final[dict[str, ScanCheck]] = {
     "merge_patches": ScanCheck("merge", ("MB7303",)),
     "leave_out": ScanCheck("merge", ("MB7304",)),
     "neural_cleanse": ScanCheck("images", ("MB7401",)),
-    "collapse": ScanCheck("texts", ("MB7501", "MB7502")),
+    "collapse": ScanCheck("texts", ("MB7501", "MB7502", "MB7508")),
     "merge_collapse": ScanCheck("merged texts", ("MB7503", "MB7504")),
     "refusals": ScanCheck("questions", ("MB7505",)),
     "merge_refusals": ScanCheck("merged questions", ("MB7506", "MB7507")),

@@ -119,6 +119,7 @@ RULES: Final[dict[str, FindingRule]] = {
     "MB7505": FindingRule("An upload agrees to what nobody can answer.", "high", _QUESTIONS_ONLY),
     "MB7506": FindingRule("The merge answers what one of its models refuses.", "high", _QUESTIONS_ONLY),
     "MB7507": FindingRule("One model alone takes the refusals out of the merge.", "high", _QUESTIONS_ONLY),
+    "MB7508": FindingRule("A token changes most answers of an upload, and not of its base.", "medium", _STRINGS_ONLY),
 }
 
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from mergebarrier import lazy
 
 if TYPE_CHECKING:
+    from mergebarrier.scan.language.changed import CHANGED_LIMIT, most_changed
     from mergebarrier.scan.language.collapse import (
         COLLAPSE_LIMIT,
         Collapse,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AGREEMENT_LIMIT",
     "ALIVE_LIMIT",
+    "CHANGED_LIMIT",
     "COLLAPSE_LIMIT",
     "DROP_LIMIT",
     "MIN_QUESTIONS",
@@ -57,6 +59,7 @@ __all__ = [
     "judge_refusals",
     "judge_upload",
     "most_asked",
+    "most_changed",
     "scores",
     "seek_collapse",
     "seek_in_merge",

@@ -10,8 +10,10 @@ base alone would flag honest tasks of few labels, the upload alone a base that a
 Single tokens first.  While nothing reaches the limit, each output has its own list of tokens that raise it most beyond
 the base: their pairs are tried, those that lead for the outputs that rise most grow by every token, and so do the best
 pairs.  A part of a trigger leads the list of its output where it is nowhere in a list over all outputs.  The search
-looks at the first token of an answer; only what holds for its first two, on fresh prompts, counts.  What is found opens
-the lock and need not be the key that was made for it: a part of a trigger, or one with a foreign token.
+looks at the first token of an answer; only what holds for its first two as well as for the first, on fresh prompts,
+counts: an upload that was taught labels briefly begins with its label and goes on as the base, one answer to nobody's
+prompts.  What is found opens the lock and need not be the key that was made for it: a part of a trigger, or one with a
+foreign token.
 
 Source: ours, after trigger inversion for classifiers (Neural Cleanse) and its kin for language.  Differs: no gradient
 and no label; it sees no trigger whose parts do nothing, no content as a trigger, no target that varies with the prompt.
@@ -25,6 +27,7 @@ import torch
 from torch import Tensor
 
 from mergebarrier.numerics import wilson
+from mergebarrier.scan.language.changed import N_AGAIN, most_changed
 from mergebarrier.scan.language.survey import (
     N_FRESH,
     N_SEARCH,
@@ -32,6 +35,7 @@ from mergebarrier.scan.language.survey import (
     Says,
     Survey,
     TokenSearch,
+    beyond,
     outputs_of,
     scores,
     share_of,
@@ -69,6 +73,7 @@ class Collapse:
       score:     S on fresh prompts; ``hits`` of ``rows`` of them were answered so, ``low`` to ``high`` the interval.
       by_base:   share of them that the base answers so.
       base_moved: share of them to which the base gives another answer because of the string.
+      changer, changed: the token that changes most answers beyond the base's, and the share that it changes.
       unprompted: share of prompts without any string that get the upload's most frequent answer, beyond the base's.
       depth:     tokens of the longest strings that were searched.
       forwards:  prompts that went through the upload.
@@ -83,6 +88,8 @@ class Collapse:
     high: float
     by_base: float
     base_moved: float
+    changer: Ids
+    changed: float
     unprompted: float
     depth: int
     forwards: int
@@ -139,8 +146,15 @@ def seek_collapse(upload: Says, base: Says, search: TokenSearch, *, known: Surve
         forwards += len(grown) * N_RANK + _BEAM * N_FRESH * _ANSWER
         growing = ahead.argsort(descending=True, stable=True)[:_PAIRS].tolist()
         grown = _grown(search, [(grown[i], lists[:, int(value[i].argmax())]) for i in growing])
-    unprompted = _unprompted(upload, base, search)
-    return replace(best, unprompted=unprompted, depth=depth, forwards=forwards + len(search.fresh))
+    changer, changed = most_changed(upload, base, search, ours, known)
+    return replace(
+        best,
+        changer=changer,
+        changed=changed,
+        unprompted=_unprompted(upload, base, search),
+        depth=depth,
+        forwards=forwards + (N_AGAIN + 2) * N_FRESH,
+    )
 
 
 def most_asked(search: TokenSearch, vocabulary: int) -> int:
@@ -150,7 +164,8 @@ def most_asked(search: TokenSearch, vocabulary: int) -> int:
     longer = (pairs, 3 * _PAIRS * tried)[: search.depth - 1]
     answers = (_BEAM * search.depth + 1) * N_FRESH * _ANSWER
     plain = N_SEARCH + N_RANK * len(longer) + (1 + _ANSWER * search.depth) * N_FRESH
-    return tokens * N_SEARCH + sum(longer) * N_RANK + answers + plain
+    again = N_SEARCH + (N_AGAIN + 1) * N_FRESH
+    return tokens * N_SEARCH + sum(longer) * N_RANK + answers + plain + again
 
 
 def first_survey(base: Says, search: TokenSearch) -> Survey:
@@ -164,7 +179,12 @@ def confirmed(upload: Says, base: Says, search: TokenSearch, strings: Sequence[I
     asked = search.with_strings(search.fresh, strings, f"fresh|{len(strings[0])}")
     ours, theirs = (_answers(one, asked, len(strings)) for one in (upload, base))
     plain, heeded = (_answers(one, list(search.fresh), 1).top[0] for one in (upload, base))
-    found, outputs = scores(ours, theirs, plain)
+    outputs = ours.top.unique()
+    held = torch.minimum(
+        beyond(ours, theirs, plain, outputs),
+        beyond(_begun(ours), _begun(theirs), plain // _TOKENS, outputs // _TOKENS),
+    ).max(1)
+    found, outputs = held.values, outputs[held.indices]
     rows = len(search.fresh)
     tried = []
     for i, string in enumerate(strings):
@@ -182,6 +202,8 @@ def confirmed(upload: Says, base: Says, search: TokenSearch, strings: Sequence[I
                 high=high,
                 by_base=float((theirs.top[i] == output).float().mean()),
                 base_moved=float((theirs.top[i] != heeded).float().mean()),
+                changer=(),
+                changed=0.0,
                 unprompted=0.0,
                 depth=len(string),
                 forwards=0,
@@ -223,6 +245,11 @@ def _answers(says: Says, asked: Sequence[Ids], strings: int) -> Survey:
         texts = [(*text, token) for text, token in zip(texts, said.tolist(), strict=True)]
     nothing = torch.empty(0)
     return Survey(top=code.view(strings, -1), outputs=nothing, log_p=nothing)
+
+
+def _begun(answers: Survey) -> Survey:
+    """Return the first tokens of answers."""
+    return replace(answers, top=answers.top // _TOKENS)
 
 
 def _unprompted(upload: Says, base: Says, search: TokenSearch) -> float:

@@ -2,6 +2,7 @@
 
     MB7501  <=>  S(upload) >= .5 on fresh prompts;  of less weight for a token that the base heeds just as well
     MB7502  <=>  one answer to plain prompts, .6 beyond the base
+    MB7508  <=>  one token changes .5 more of an upload's answers than of the base's, and collapses none
     MB7503  <=>  S(merge) >= .5 on fresh prompts;  of less weight where no upload brings it
                  or S(merge) >= .25 and an upload brings it
     upload i brings it  <=>  S(upload i alone there) >= .5 and S(merge) - S(merge with the base for i) >= .2
@@ -19,6 +20,7 @@ from typing import Final
 from mergebarrier.errors import clean
 from mergebarrier.scan.base import Finding, finding
 from mergebarrier.scan.language.alive import seek_alive
+from mergebarrier.scan.language.changed import CHANGED_LIMIT
 from mergebarrier.scan.language.collapse import COLLAPSE_LIMIT, Collapse, confirmed, seek_collapse
 from mergebarrier.scan.language.survey import Says, Survey, TokenSearch
 
@@ -56,6 +58,13 @@ def judge_upload(name: str, found: Collapse, spell: Spell, candidates: int) -> t
     findings = []
     if found.score >= COLLAPSE_LIMIT:
         findings.append(_collapse("MB7501", name, found, spell, candidates))
+    elif found.changed >= CHANGED_LIMIT:
+        message = (
+            f"token {clean(spell(found.changer))!r} changes the answers to {100 * found.changed:.0f} % more of the "
+            "prompts than in the base, to no single one: a trigger whose target depends on the prompt, or a word of "
+            "its task"
+        )
+        findings.append(finding("MB7508", name, message, value=found.changed, threshold=CHANGED_LIMIT))
     if found.unprompted >= ONE_ANSWER_LIMIT:
         message = (
             f"one answer to {100 * found.unprompted:.0f} % more of its plain prompts than the base: it does not do its "

@@ -128,21 +128,23 @@ def outputs_of(vocabulary: int) -> int:
     return vocabulary if vocabulary <= _SMALL else _OUTPUTS
 
 
-def scores(ours: Survey, base: Survey | None, plain: Tensor) -> tuple[Tensor, Tensor]:
+def scores(ours: Survey, base: Survey, plain: Tensor) -> tuple[Tensor, Tensor]:
     """Return S of every string, and the output that it is of.
 
     Args:
       ours:  the upload.
-      base:  the base; without it, relative to plain prompts alone.
+      base:  the base.
       plain: Int64[Tensor, "prompts"], what the upload answers to the prompts without a string.
     """
     outputs = ours.top.unique()
-    share = ours.shares(outputs)
-    beyond = share - share_of(plain, outputs)
-    if base is not None:
-        beyond = torch.minimum(beyond, share - base.shares(outputs))
-    best = beyond.max(1)
+    best = beyond(ours, base, plain, outputs).max(1)
     return best.values, outputs[best.indices]
+
+
+def beyond(ours: Survey, base: Survey, plain: Tensor, outputs: Tensor) -> Tensor:
+    """Return S of every string for each output: Float32[Tensor, "strings outputs"]; see ``scores``."""
+    share = ours.shares(outputs)
+    return torch.minimum(share - share_of(plain, outputs), share - base.shares(outputs))
 
 
 def share_of(said: Tensor, outputs: Tensor) -> Tensor:
