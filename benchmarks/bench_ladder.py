@@ -4,8 +4,8 @@ Every audit is an ``AuditSpec``, run as ``mergebarrier audit`` runs it, on small
 figures depend on, so audits share the unprotected model's and a run that was stopped goes on where it was.  First every
 protection with one key and one seed up to level 3, then up to level 4, then a second key up to there, then all up to
 level 6, then further keys and seeds up to level 2, where coordinates fall, and then on.  Names of protections fill
-these alone; ``--print`` shows what there is.  Each audit has its page beside its result, and those of the first key and
-seed a leaderboard.
+these alone; ``--print`` shows what there is.  Audits of the first key and seed have a page beside their result, and a
+leaderboard.
 """
 
 import json
@@ -203,9 +203,8 @@ def report_of(name: str, key: int, seed: int) -> Path:
 
 
 def finished(path: Path, levels: tuple[int, ...]) -> bool:
-    """Whether an audit is there as far as it should go, with its page."""
-    there = path.exists() and path.with_suffix(".html").exists()
-    return there and len(json.loads(path.read_text())["levels"]) >= len(levels)
+    """Whether an audit is there as far as it should go."""
+    return path.exists() and len(json.loads(path.read_text())["levels"]) >= len(levels)
 
 
 def main() -> None:
@@ -225,7 +224,8 @@ def main() -> None:
             say(f"{name} is left out: {refused}")
             continue
         path.write_text(to_json(result, indent=1), encoding="utf-8")
-        path.with_suffix(".html").write_text(render_html(result, rows.used), encoding="utf-8")
+        if (key, seed) == (1, 0):
+            path.with_suffix(".html").write_text(render_html(result, rows.used), encoding="utf-8")
         if key > 1:
             shutil.rmtree(folder / f"work-{key}")
     # Audits of other seeds have other rows, which a leaderboard does not compare.
