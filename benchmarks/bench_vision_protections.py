@@ -25,7 +25,7 @@ import mergebarrier as mb
 from _keep import Rows, say
 from _protection_tables import ATTACKS, SPECIFIC, Table, images
 from mergebarrier.checkpoint import open_checkpoint
-from mergebarrier.errors import MergebarrierError
+from mergebarrier.errors import MergebarrierError, MethodRefused
 from mergebarrier.evaluate import ImageSplit, ModuleSink, accuracy, load_encoder, read_image_task
 from mergebarrier.keys import Key
 from mergebarrier.merge import Merge, make, plan
@@ -193,12 +193,20 @@ def fill(size: str, kept: Rows) -> None:
             continue
         with tempfile.TemporaryDirectory() as work:
             row = Row(name, task, key, world, Path(work))
-            at = [size, name, task, key]
-            kept.get([*at, "alone"], row.alone)
-            for state, attacks in states(size, name).items():
-                if not kept.has([*at, state]):
-                    say(f"{size}: {name}, {task}, key {key}: {state or 'merged'}")
-                kept.get([*at, state], lambda row=row, attacks=attacks: row.after(attacks))
+            try:
+                measure(row, size, name, kept)
+            except MethodRefused as refused:
+                say(f"{size}: {name}, {task}, key {key} is left out: {refused}")
+
+
+def measure(row: Row, size: str, name: str, kept: Rows) -> None:
+    """Measure the cells of a row that are not there yet."""
+    at = [size, name, row.task, row.key]
+    kept.get([*at, "alone"], row.alone)
+    for state, attacks in states(size, name).items():
+        if not kept.has([*at, state]):
+            say(f"{size}: {name}, {row.task}, key {row.key}: {state or 'merged'}")
+        kept.get([*at, state], lambda attacks=attacks: row.after(attacks))
 
 
 def main() -> None:

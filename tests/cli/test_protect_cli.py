@@ -148,6 +148,19 @@ def test_a_manifest_that_lacks_what_protect_writes_is_refused(model, tmp_path, r
     assert ran.exit_code == 2 and f"lacks {lost}" in ran.stderr and not (tmp_path / "back").exists()
 
 
+def test_a_manifest_that_no_verb_wrote_is_no_reason_to_end(model, tmp_path, run_cli):
+    """As those of models that a script of ours or a stranger made: what is promised of every manifest, and no more."""
+    assert run_cli("protect", model, "-o", tmp_path / "out").exit_code == 0
+    path = tmp_path / "out" / "mergebarrier.json"
+    document = json.loads(path.read_text())
+    kept = ("schema_version", "tool", "output", "plan_sha256")
+    content = {name: document["content"][name] for name in kept if name in document["content"]}
+    path.write_bytes(build_manifest(content, document["environment"]))
+    for verb in ("inspect", "protect"):
+        ran = run_cli(verb, tmp_path / "out", *(["-o", tmp_path / "again"] if verb == "protect" else []))
+        assert ran.exit_code == 0, ran.stderr
+
+
 def test_realign_refuses_in_one_line(model, tmp_path, run_cli):
     foreign = tiny_models.save_expert("llama-gqa-untied", tmp_path / "foreign")
     config = json.loads((foreign / "config.json").read_text())

@@ -211,8 +211,10 @@ def _protected_from(folder: Path, digest: str, method: str) -> bool:
         content = read_finished(folder)["content"]
     except BadManifest:
         return False
-    made = (content["tool"]["version"], content["verb"], content.get("method"), content["inputs"][0]["content_digest"])
-    return bool(made == (__version__, "protect", method, digest))
+    if content.get("verb") != "protect":
+        return False
+    made = (content["tool"]["version"], content.get("method"), content["inputs"][0]["content_digest"])
+    return bool(made == (__version__, method, digest))
 
 
 def _spec(models: DemoModels, dtype: str, seed: int) -> AuditSpec:

@@ -127,12 +127,10 @@ class Intended(TypedDict):
 
 def _trained(source: Checkpoint) -> "TrainedFigures | None":
     """Return what a training reported of this model, which a lock on top of it leaves as it was; None for any other."""
-    if not (source.path / MANIFEST_NAME).exists():
+    content = _made(source)
+    if content is None or content["verb"] != "protect":
         return None
-    content = read_manifest(source.path)["content"]
-    if content["verb"] != "protect" or content["output"]["content_digest"] != source.content_digest():
-        return None
-    return content.get("trained")
+    return content.get("trained") if content["output"]["content_digest"] == source.content_digest() else None
 
 
 def dry_run(
@@ -256,12 +254,13 @@ def remarks(source: Checkpoint) -> list[str]:
 
 
 def _made(source: Checkpoint) -> "AnyContent | None":
-    """Return the manifest of a model, where it has one that can be read."""
+    """Return what a verb wrote into the manifest of a model; None without one that can be read and names its verb."""
     stored = source.as_stored()
     try:
-        return read_manifest(stored.root)["content"] if (stored.root / MANIFEST_NAME).exists() else None
+        content = read_manifest(stored.root)["content"] if (stored.root / MANIFEST_NAME).exists() else None
     except CheckpointError:
         return None
+    return content if content is not None and "verb" in content else None
 
 
 def roundtrip_bound(source: Checkpoint, prepared: Prepared) -> float:

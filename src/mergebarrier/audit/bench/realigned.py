@@ -94,10 +94,12 @@ def _made(out: Path, identity: Mapping[str, object]) -> bool:
         content = read_finished(out)["content"]
     except BadManifest:
         return False
+    if content.get("verb") != "realign":
+        return False
     found: dict[str, object] = {
         "inputs": [source["content_digest"] for source in content["inputs"]],
         "method": content["method"],
         "parameters": content["parameters"],
         **{name: value for name, value in content.items() if name == "device"},
     }
-    return bool(content["verb"] == "realign" and content["tool"]["version"] == __version__ and found == identity)
+    return bool(content["tool"]["version"] == __version__ and found == identity)
