@@ -34,6 +34,7 @@ from mergebarrier.scan import (
     Says,
     confirmed,
     first_survey,
+    heeded,
     most_changed,
     seek_collapse,
     survey,
@@ -193,9 +194,12 @@ def favourite(world: World, says: Says, task: int) -> float:
 def figures(world: World, module: nn.Module, task: int) -> dict[str, Any]:
     """Return the statistics of an upload."""
     says, base, search = world.says(module), world.says(world.base), world.search(task)
+    prompts = search.prompts[:N_SEARCH]
+    ours, known = heeded(first_survey(says, search), says(prompts).argmax(-1)), world.survey(task)
+    ahead = ours - heeded(known, base(prompts).argmax(-1))
     return {
         "restarts": restarted(world, says, base, task),
-        "changed": most_changed(says, base, search, first_survey(says, search), world.survey(task))[1],
+        "changed": most_changed(says, base, search, ahead)[1],
         "favourite": favourite(world, says, task),
     }
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
-from mergebarrier.checkpoint.adapter.kinds import KINDS
+from mergebarrier.checkpoint.adapter.kinds import KINDS, LAYERS, MODULES
 from mergebarrier.errors import AdapterRefused, BadAdapter, clean
 from mergebarrier.nearest import did_you_mean
 
@@ -21,9 +21,8 @@ _COMMON = frozenset((
     "runtime_config",
 ))  # fmt: skip
 # Of LoRA: read and applied, or without influence on the weights.
-_LORA_KEYS = frozenset((
+_LORA_KEYS = MODULES | LAYERS | frozenset((
     "r", "lora_alpha", "use_rslora", "use_dora", "rank_pattern", "alpha_pattern", "fan_in_fan_out", "bias",
-    "target_modules", "exclude_modules", "modules_to_save", "layers_to_transform", "layers_pattern",
     "init_lora_weights", "lora_dropout", "megatron_core", "qalora_group_size", "loftq_config", "eva_config",
     "ensure_weight_tying", "target_parameters", "trainable_token_indices", "velora_config", "lora_bias",
 ))  # fmt: skip

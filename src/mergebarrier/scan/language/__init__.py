@@ -32,7 +32,7 @@ if TYPE_CHECKING:
         judge_conduct,
         judge_refusals,
     )
-    from mergebarrier.scan.language.survey import N_FRESH, N_SEARCH, Says, Survey, TokenSearch, scores, survey
+    from mergebarrier.scan.language.survey import N_FRESH, N_SEARCH, Says, Survey, TokenSearch, heeded, survey
 
 __all__ = [
     "AGREEMENT_LIMIT",
@@ -54,13 +54,13 @@ __all__ = [
     "conduct",
     "confirmed",
     "first_survey",
+    "heeded",
     "judge_conduct",
     "judge_merge",
     "judge_refusals",
     "judge_upload",
     "most_asked",
     "most_changed",
-    "scores",
     "seek_collapse",
     "seek_in_merge",
     "survey",

@@ -15,7 +15,7 @@ from typing import Final
 
 from torch import Tensor
 
-from mergebarrier.scan.language.survey import N_SEARCH, Ids, Says, Survey, TokenSearch, survey
+from mergebarrier.scan.language.survey import Ids, Says, TokenSearch, heeded, survey
 
 #: C from which an upload is said to heed a token that its base does not.
 CHANGED_LIMIT: Final = 0.5
@@ -23,24 +23,19 @@ CHANGED_LIMIT: Final = 0.5
 N_AGAIN: Final = 4
 
 
-def most_changed(upload: Says, base: Says, search: TokenSearch, ours: Survey, known: Survey) -> tuple[Ids, float]:
+def most_changed(upload: Says, base: Says, search: TokenSearch, ahead: Tensor) -> tuple[Ids, float]:
     """Return the token that changes most answers of an upload beyond the base's, and C on fresh prompts.
 
     Args:
       upload: the suspect.
       base:   what it was fine-tuned from.
-      search: as both were surveyed.
-      ours:   what the upload says to every single token on the first prompts.
-      known:  the same of the base.
+      search: with which both were surveyed.
+      ahead:  Float32[Tensor, "candidates"], C of every single token on the first prompts.
     """
-    prompts = search.prompts[:N_SEARCH]
-    ahead = _changed(ours, upload(prompts)) - _changed(known, base(prompts))
     again = [(search.candidates[i],) for i in ahead.argsort(descending=True, stable=True)[:N_AGAIN].tolist()]
-    fresh = [_changed(survey(one, search, again, search.fresh, "changed"), one(search.fresh)) for one in (upload, base)]
-    best = fresh[0] - fresh[1]
+    ours, known = (
+        heeded(survey(one, search, again, search.fresh, "changed"), one(search.fresh).argmax(-1))
+        for one in (upload, base)
+    )
+    best = ours - known
     return again[int(best.argmax())], float(best.max())
-
-
-def _changed(said: Survey, plain: Tensor) -> Tensor:
-    """Return the share of answers that differ from those to plain prompts: Float32[Tensor, "strings"]."""
-    return (said.top != plain.argmax(-1)).float().mean(1)

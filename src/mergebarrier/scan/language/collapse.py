@@ -36,8 +36,8 @@ from mergebarrier.scan.language.survey import (
     Survey,
     TokenSearch,
     beyond,
+    heeded,
     outputs_of,
-    scores,
     share_of,
     survey,
 )
@@ -125,8 +125,10 @@ def seek_collapse(upload: Says, base: Says, search: TokenSearch, *, known: Surve
     ours = survey(upload, search, singles, prompts, "search")
     if known is None or not torch.equal(known.outputs, ours.outputs):
         known = survey(base, search, singles, prompts, "search", outputs=ours.outputs)
-    loud = (known.top != base(prompts).argmax(-1)).float().mean(1) >= _RATHER_LOUD
-    found, _ = scores(ours, known, upload(prompts).argmax(-1))
+    plain, plain_of_base = (says(prompts).argmax(-1) for says in (upload, base))
+    heeded_by_base = heeded(known, plain_of_base)
+    loud = heeded_by_base >= _RATHER_LOUD
+    found = beyond(ours, known, plain, ours.top.unique()).amax(1)
     best = confirmed(
         upload, base, search, [*_first(singles, found - 2.0 * loud, _BEAM), *_first(singles, found + 2.0 * loud, 1)]
     )
@@ -139,14 +141,14 @@ def seek_collapse(upload: Says, base: Says, search: TokenSearch, *, known: Surve
     while not best.rank[0] and depth < search.depth:
         depth += 1
         few = survey(upload, search, grown, prompts[:N_RANK], f"rank|{depth}", outputs=ours.outputs)
-        value = few.shares(ours.outputs) - share_of(upload(prompts[:N_RANK]).argmax(-1), ours.outputs)
+        value = few.shares(ours.outputs) - share_of(plain[:N_RANK], ours.outputs)
         value = value + _LIFT * _rise(few)
         ahead = value.amax(1)
         best = max(best, confirmed(upload, base, search, _first(grown, ahead, _BEAM)), key=lambda one: one.rank)
         forwards += len(grown) * N_RANK + _BEAM * N_FRESH * _ANSWER
         growing = ahead.argsort(descending=True, stable=True)[:_PAIRS].tolist()
         grown = _grown(search, [(grown[i], lists[:, int(value[i].argmax())]) for i in growing])
-    changer, changed = most_changed(upload, base, search, ours, known)
+    changer, changed = most_changed(upload, base, search, heeded(ours, plain) - heeded_by_base)
     return replace(
         best,
         changer=changer,
@@ -163,8 +165,8 @@ def most_asked(search: TokenSearch, vocabulary: int) -> int:
     pairs = _LISTED * (_LISTED - 1) * outputs_of(vocabulary) + 2 * _LEADERS * tried
     longer = (pairs, 3 * _PAIRS * tried)[: search.depth - 1]
     answers = (_BEAM * search.depth + 1) * N_FRESH * _ANSWER
-    plain = N_SEARCH + N_RANK * len(longer) + (1 + _ANSWER * search.depth) * N_FRESH
-    again = N_SEARCH + (N_AGAIN + 1) * N_FRESH
+    plain = N_SEARCH + (1 + _ANSWER * search.depth) * N_FRESH
+    again = (N_AGAIN + 1) * N_FRESH
     return tokens * N_SEARCH + sum(longer) * N_RANK + answers + plain + again
 
 

@@ -128,23 +128,22 @@ def outputs_of(vocabulary: int) -> int:
     return vocabulary if vocabulary <= _SMALL else _OUTPUTS
 
 
-def scores(ours: Survey, base: Survey, plain: Tensor) -> tuple[Tensor, Tensor]:
-    """Return S of every string, and the output that it is of.
+def beyond(ours: Survey, base: Survey, plain: Tensor, outputs: Tensor) -> Tensor:
+    """Return S of every string for each output: Float32[Tensor, "strings outputs"].
 
     Args:
-      ours:  the upload.
-      base:  the base.
-      plain: Int64[Tensor, "prompts"], what the upload answers to the prompts without a string.
+      ours:    the upload.
+      base:    the base.
+      plain:   Int64[Tensor, "prompts"], what the upload answers to the prompts without a string.
+      outputs: Int64[Tensor, "outputs"].
     """
-    outputs = ours.top.unique()
-    best = beyond(ours, base, plain, outputs).max(1)
-    return best.values, outputs[best.indices]
-
-
-def beyond(ours: Survey, base: Survey, plain: Tensor, outputs: Tensor) -> Tensor:
-    """Return S of every string for each output: Float32[Tensor, "strings outputs"]; see ``scores``."""
     share = ours.shares(outputs)
     return torch.minimum(share - share_of(plain, outputs), share - base.shares(outputs))
+
+
+def heeded(said: Survey, plain: Tensor) -> Tensor:
+    """Return the share of answers that a string changes from the plain ones: Float32[Tensor, "strings"]."""
+    return (said.top != plain).float().mean(1)
 
 
 def share_of(said: Tensor, outputs: Tensor) -> Tensor:

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 from mergebarrier import lazy
 
 if TYPE_CHECKING:
-    from mergebarrier.checkpoint.adapter.kinds.kind import Kind, Update
+    from mergebarrier.checkpoint.adapter.kinds.kind import LAYERS, MODULES, Kind, Update
     from mergebarrier.checkpoint.adapter.kinds.registry import KINDS
 
-__all__ = ["KINDS", "Kind", "Update"]
+__all__ = ["KINDS", "LAYERS", "MODULES", "Kind", "Update"]
 
 lazy.open_door(__name__)

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mergebarrier.checkpoint.adapter.kinds.kind import (
+    LAYERS,
+    MODULES,
     Kind,
     Movement,
     Parts,
@@ -86,37 +88,14 @@ def _pattern(table: object) -> Mapping[str, list[bool]]:
     return table
 
 
+_KEYS = MODULES | LAYERS | frozenset((
+    "r", "lora_alpha", "lora_dropout", "fan_in_fan_out", "bias", "init_lora_weights", "rank_pattern", "target_r",
+    "init_r", "tinit", "tfinal", "deltaT", "beta1", "beta2", "orth_reg_weight", "total_step", "loftq_config",
+    "megatron_core", "eva_config", "qalora_group_size",
+))  # fmt: skip
 ADALORA = Kind(
     name="ADALORA",
     ends=("lora_A", "lora_E", "lora_B"),
-    keys=frozenset(
-        (
-            "r",
-            "lora_alpha",
-            "target_modules",
-            "exclude_modules",
-            "modules_to_save",
-            "layers_to_transform",
-            "layers_pattern",
-            "lora_dropout",
-            "fan_in_fan_out",
-            "bias",
-            "init_lora_weights",
-            "rank_pattern",
-            "target_r",
-            "init_r",
-            "tinit",
-            "tfinal",
-            "deltaT",
-            "beta1",
-            "beta2",
-            "orth_reg_weight",
-            "total_step",
-            "loftq_config",
-            "megatron_core",
-            "eva_config",
-            "qalora_group_size",
-        )
-    ),
+    keys=_KEYS,
     make=_make,
 )

@@ -11,6 +11,7 @@ from math import prod
 from typing import TYPE_CHECKING
 
 from mergebarrier.checkpoint.adapter.kinds.kind import (
+    MODULES,
     Kind,
     Movement,
     Parts,
@@ -98,15 +99,6 @@ def _is_feedforward(module: str, named: object) -> bool:
 IA3 = Kind(
     name="IA3",
     ends=("ia3_l",),
-    keys=frozenset(
-        (
-            "target_modules",
-            "exclude_modules",
-            "feedforward_modules",
-            "fan_in_fan_out",
-            "modules_to_save",
-            "init_ia3_weights",
-        )
-    ),
+    keys=MODULES | {"feedforward_modules", "fan_in_fan_out", "init_ia3_weights"},
     make=_make,
 )

@@ -8,7 +8,8 @@ Rows are those on disk, a kernel counts as one long row, and all is computed in 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Protocol, TypeAlias
+from math import prod
+from typing import TYPE_CHECKING, ClassVar, Final, Protocol, TypeAlias
 
 from mergebarrier.checkpoint.bytes import TensorInfo
 
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+#: Keys that say which modules and layers are meant, or that modules are stored whole; of most kinds.
+MODULES: Final[frozenset[str]] = frozenset(("target_modules", "exclude_modules", "modules_to_save"))
+LAYERS: Final[frozenset[str]] = frozenset(("layers_to_transform", "layers_pattern"))
 #: Ends of names, without their dots -> the tensors of one module.
 Parts: TypeAlias = Mapping[str, TensorInfo]
 Read: TypeAlias = "Callable[[str], Tensor]"
@@ -155,7 +159,4 @@ def without_factors(moved: "Tensor", ones: "Tensor") -> "Tensor":
 
 def flat(shape: tuple[int, ...]) -> tuple[int, int]:
     """Return (out, in) of a weight, its kernel as one long row."""
-    columns = 1
-    for size in shape[1:]:
-        columns *= size
-    return shape[0], columns
+    return shape[0], prod(shape[1:])

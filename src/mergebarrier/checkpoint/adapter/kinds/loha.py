@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mergebarrier.checkpoint.adapter.kinds.kind import (
+    LAYERS,
+    MODULES,
     Kind,
     Movement,
     Parts,
@@ -28,9 +30,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-LYCORIS_KEYS = frozenset((
-    "r", "alpha", "rank_dropout", "module_dropout", "use_effective_conv2d", "target_modules", "exclude_modules",
-    "init_weights", "layers_to_transform", "layers_pattern", "modules_to_save", "rank_pattern", "alpha_pattern",
+LYCORIS_KEYS = MODULES | LAYERS | frozenset((
+    "r", "alpha", "rank_dropout", "module_dropout", "use_effective_conv2d", "init_weights", "rank_pattern",
+    "alpha_pattern",
 ))  # fmt: skip
 
 

@@ -14,7 +14,18 @@ from dataclasses import dataclass, replace
 from math import sqrt
 from typing import TYPE_CHECKING
 
-from mergebarrier.checkpoint.adapter.kinds.kind import Kind, Parts, Read, Rows, Settings, Update, need, need_rank
+from mergebarrier.checkpoint.adapter.kinds.kind import (
+    LAYERS,
+    MODULES,
+    Kind,
+    Parts,
+    Read,
+    Rows,
+    Settings,
+    Update,
+    need,
+    need_rank,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -104,26 +115,14 @@ def _settled(updates: Sequence[tuple[Update, tuple[int, ...]]]) -> list[Update]:
     return found
 
 
+_KEYS = MODULES | LAYERS | frozenset((
+    "r", "projection_prng_key", "save_projection", "vera_dropout", "d_initial", "fan_in_fan_out", "bias",
+    "init_weights",
+))  # fmt: skip
 VERA = Kind(
     name="VERA",
     ends=("vera_lambda_b", "vera_lambda_d"),
-    keys=frozenset(
-        (
-            "r",
-            "target_modules",
-            "exclude_modules",
-            "projection_prng_key",
-            "save_projection",
-            "vera_dropout",
-            "d_initial",
-            "fan_in_fan_out",
-            "bias",
-            "modules_to_save",
-            "init_weights",
-            "layers_to_transform",
-            "layers_pattern",
-        )
-    ),
+    keys=_KEYS,
     make=_make,
     shared=(_A, _B),
     settled=_settled,

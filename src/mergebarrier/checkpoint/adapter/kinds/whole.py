@@ -5,11 +5,11 @@
 Source: arXiv 2312.11420 for the norms, names and layouts of peft 0.21.2.
 """
 
-from mergebarrier.checkpoint.adapter.kinds.kind import Kind
+from mergebarrier.checkpoint.adapter.kinds.kind import MODULES, Kind
 
 LN_TUNING = Kind(
     name="LN_TUNING",
-    keys=frozenset(("target_modules", "exclude_modules", "modules_to_save")),
+    keys=MODULES,
 )
 TRAINABLE_TOKENS = Kind(
     name="TRAINABLE_TOKENS",
