@@ -47,10 +47,14 @@ def environment_python(name: str, packages: Sequence[str]) -> Path:
     return place / "bin" / "python"
 
 
+def quiet_environment() -> dict[str, str]:
+    """Return variables of a peer: one thread, no network of the hub, and nothing of ours on its path."""
+    ours = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    return ours | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
+
+
 def run_command(command: list[str], stdin: str = "") -> str:
     """Run a command on one thread and without the network of the hub; AssertionError with what it said, if it fails."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
-    environment.pop("PYTHONPATH", None)
-    ran = subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=900, env=environment)
+    ran = subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=900, env=quiet_environment())
     assert ran.returncode == 0, f"{command[:4]} failed:\n{ran.stdout[-2000:]}\n{ran.stderr[-4000:]}"
     return ran.stdout

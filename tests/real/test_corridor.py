@@ -33,10 +33,12 @@ from peer_mergekit import mergekit_merge_all
 pytestmark = pytest.mark.real
 
 #: Tokens that are read in bfloat16: without instructions for it a machine takes ten times as long as in float32.
-IN_BFLOAT16 = 128
+IN_BFLOAT16 = 64
 #: Tokens of prose that a perplexity is read on, and items of each task that a merge which fails is scored on.
-OF_PROSE, TO_FAIL = 1024, 32
+OF_PROSE, TO_FAIL = 1024, 16
 COEFFICIENTS = (0.3, 0.5, 0.7, 1.0)
+#: At which the unprotected merge keeps both skills.
+WORKS = 0.5
 KEY = Key(bytes(range(32)))
 SIX = ("linear", "task_arithmetic", "ties", "dare_linear", "dare_ties", "slerp")
 
@@ -123,14 +125,13 @@ def full(assets, folder) -> Path:
 
 
 @pytest.fixture(scope="module")
-def unprotected(bench, assets) -> dict[float, Skills]:
-    experts = [assets.expert_a, assets.expert_b]
-    return {c: bench.merged(method("task_arithmetic", c), experts) for c in (0.5, 0.7)}
+def unprotected(bench, assets) -> Skills:
+    return bench.merged(method("task_arithmetic", WORKS), [assets.expert_a, assets.expert_b])
 
 
 def test_the_unprotected_merge_keeps_both_skills(bench, unprotected):
     assert min(len(rows) for rows in bench.rows) >= 100
-    assert max(min(skills.a, skills.b) for skills in unprotected.values()) >= 0.8
+    assert min(unprotected.a, unprotected.b) >= 0.8
 
 
 @pytest.fixture(scope="module")
@@ -205,12 +206,11 @@ def test_flips_are_bit_exact_and_coefficient_one_is_reported_as_what_it_is(bench
     assert one.a > 0.5 and one.b > 0.3, "and does not stop adding a task vector: the hole must stay visible"
 
 
-@pytest.mark.parametrize("name", SIX)
+@pytest.mark.parametrize("name", [one for one in SIX if one != "dare_linear"])
 def test_naive_merging_of_the_protected_expert_collapses(name, bench, assets, lossless, unprotected):
-    best = Skills(max(s.a for s in unprotected.values()), max(s.b for s in unprotected.values()))
-    # The full grid of coefficients is in the slow test below: one cell here is seconds, not minutes.
-    skills = bench.merged(method(name, 0.5), [lossless, assets.expert_b], TO_FAIL)
-    assert skills.a < best.a / 2 or skills.b < best.b / 2
+    # The full grid of methods and coefficients is in the slow test below: one cell here is seconds, not minutes.
+    skills = bench.merged(method(name, WORKS), [lossless, assets.expert_b], TO_FAIL)
+    assert skills.a < unprotected.a / 2 or skills.b < unprotected.b / 2
 
 
 @pytest.mark.slow
@@ -221,16 +221,15 @@ def test_no_setting_of_six_algorithms_merges_either_profile(
     name, coefficient, profile, request, bench, assets, unprotected
 ):
     protected = request.getfixturevalue(profile)
-    best = Skills(max(s.a for s in unprotected.values()), max(s.b for s in unprotected.values()))
     skills = bench.merged(method(name, coefficient), [protected, assets.expert_b])
-    assert skills.a < best.a / 2 or skills.b < best.b / 2
+    assert skills.a < unprotected.a / 2 or skills.b < unprotected.b / 2
 
 
 @pytest.mark.parametrize("name", ["linear", pytest.param("ties", marks=pytest.mark.slow)])
 def test_the_real_mergekit_collapses_alike(name, bench, assets, lossless, folder, unprotected):
     def recipe(expert: Path, name: str, **parameters: object) -> dict[str, object]:
         models = [
-            {"model": str(side), "parameters": {"weight": 0.5, **parameters}} for side in (expert, assets.expert_b)
+            {"model": str(side), "parameters": {"weight": WORKS, **parameters}} for side in (expert, assets.expert_b)
         ]
         base = {} if name == "linear" else {"base_model": str(assets.base)}
         return {"merge_method": name, "models": models, "dtype": "bfloat16", **base}
@@ -238,8 +237,8 @@ def test_the_real_mergekit_collapses_alike(name, bench, assets, lossless, folder
     control, out = folder / f"control-{name}", folder / f"mergekit-{name}"
     thinned = {"density": 0.5} if name == "ties" else {}
     mergekit_merge_all([(recipe(assets.expert_a, "linear"), control), (recipe(lossless, name, **thinned), out)])
-    works, fails, ours = bench.alone(control), bench.alone(out, TO_FAIL), unprotected[0.5]
-    assert abs(works.a - ours.a) <= 0.1 and abs(works.b - ours.b) <= 0.1
+    works, fails = bench.alone(control), bench.alone(out, TO_FAIL)
+    assert abs(works.a - unprotected.a) <= 0.1 and abs(works.b - unprotected.b) <= 0.1
     assert fails.a < 0.2 and fails.b < 0.2, fails
 
 
@@ -251,6 +250,5 @@ def test_realignment_recovers_the_merge_whatever_the_key(bench, assets, lossless
         assert diagnostics["mean_cosine_after"] > 0.99 and diagnostics["converged"]
     with open_checkpoint(assets.expert_a) as ours, open_checkpoint(folder / "realigned-lossless") as theirs:
         assert ours.digests() == theirs.digests(), "an exact key is undone to the last bit, and so is its merge"
-    best, reference = max(unprotected.items(), key=lambda one: min(one[1].a, one[1].b))
-    skills = bench.merged(method("task_arithmetic", best), [folder / "realigned-full", assets.expert_b])
-    assert min(skills.a, skills.b) >= 0.9 * min(reference.a, reference.b)
+    skills = bench.merged(method("task_arithmetic", WORKS), [folder / "realigned-full", assets.expert_b])
+    assert min(skills.a, skills.b) >= 0.9 * min(unprotected.a, unprotected.b)

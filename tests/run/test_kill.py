@@ -46,7 +46,7 @@ def test_killed_at_random_moments(tmp_path: Path) -> None:
     assert seen["partial"] >= 10 and seen["resumed_units"] >= 10
 
 
-@pytest.mark.parametrize("step", [3, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("step", [5, pytest.param(1, marks=pytest.mark.slow)])
 def test_killed_before_every_call_that_writes(tmp_path: Path, step: int) -> None:
     source = folder(tmp_path / "model", small_tensors())
     (tmp_path / "work").mkdir()

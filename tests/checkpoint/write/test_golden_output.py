@@ -64,7 +64,7 @@ def test_bytes_do_not_depend_on_the_hash_seed(tmp_path: Path) -> None:
     script = "import sys, pathlib, test_golden_output as g; print(g.digests(g.write_golden(pathlib.Path(sys.argv[1]))))"
     here, helpers = Path(__file__).parent, Path(__file__).parents[2] / "helpers"
     processes = []
-    for seed in ("0", "1", "2", "3"):
+    for seed in ("0", "1"):
         environment = os.environ | {"PYTHONHASHSEED": seed, "PYTHONPATH": f"{here}{os.pathsep}{helpers}"}
         command = [sys.executable, "-c", script, str(tmp_path / seed)]
         processes.append(subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True))
