@@ -70,6 +70,18 @@ def test_a_lock_of_one_to_three_tokens_is_opened_and_an_honest_model_is_not(key)
     assert seek_collapse(locked(*key), model(honest), search()) == found, "the same seed finds the same string"
 
 
+@pytest.mark.parametrize(("held", "usual"), [(37, 13), (29, 5), (47, 23)])
+def test_a_share_that_meets_the_limit_is_not_below_it(held, usual) -> None:
+    def rule(prompt):
+        low, high = [token for token in prompt if token < 36][:2]
+        return 9 if (low + 36 * high) % 48 < (held if 39 in prompt else usual) else 10 + low % 20
+
+    asked = search(prompts=tuple((n % 36, n // 36, 38) for n in range(72)), candidates=(37, 38, 39), depth=1)
+    found = seek_collapse(model(rule), model(lambda _: 36), asked)
+    assert found.hits == held and found.score == 0.5
+    assert "MB7501" in {one.rule for one in judge_upload("m", found, str, WORDS)}
+
+
 def test_neither_few_labels_nor_what_the_base_does_is_a_collapse() -> None:
     label = model(lambda prompt: 9 if prompt[-1] % 5 else 10)
     found = seek_collapse(label, model(honest), search())

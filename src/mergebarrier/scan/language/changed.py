@@ -30,7 +30,7 @@ def most_changed(upload: Says, base: Says, search: TokenSearch, ahead: Tensor) -
       upload: the suspect.
       base:   what it was fine-tuned from.
       search: with which both were surveyed.
-      ahead:  Float32[Tensor, "candidates"], C of every single token on the first prompts.
+      ahead:  Int64[Tensor, "candidates"], how many answers each single token changes beyond the base's, on the first.
     """
     again = [(search.candidates[i],) for i in ahead.argsort(descending=True, stable=True)[:N_AGAIN].tolist()]
     ours, known = (
@@ -38,4 +38,4 @@ def most_changed(upload: Says, base: Says, search: TokenSearch, ahead: Tensor) -
         for one in (upload, base)
     )
     best = ours - known
-    return again[int(best.argmax())], float(best.max())
+    return again[int(best.argmax())], int(best.max()) / len(search.fresh)

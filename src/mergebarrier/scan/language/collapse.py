@@ -38,7 +38,7 @@ from mergebarrier.scan.language.survey import (
     beyond,
     heeded,
     outputs_of,
-    share_of,
+    hits_of,
     survey,
 )
 
@@ -127,7 +127,7 @@ def seek_collapse(upload: Says, base: Says, search: TokenSearch, *, known: Surve
         known = survey(base, search, singles, prompts, "search", outputs=ours.outputs)
     plain, plain_of_base = (says(prompts).argmax(-1) for says in (upload, base))
     heeded_by_base = heeded(known, plain_of_base)
-    loud = heeded_by_base >= _RATHER_LOUD
+    loud = heeded_by_base / len(prompts) >= _RATHER_LOUD
     found = beyond(ours, known, plain, ours.top.unique()).amax(1)
     best = confirmed(
         upload, base, search, [*_first(singles, found - 2.0 * loud, _BEAM), *_first(singles, found + 2.0 * loud, 1)]
@@ -141,8 +141,7 @@ def seek_collapse(upload: Says, base: Says, search: TokenSearch, *, known: Surve
     while not best.rank[0] and depth < search.depth:
         depth += 1
         few = survey(upload, search, grown, prompts[:N_RANK], f"rank|{depth}", outputs=ours.outputs)
-        value = few.shares(ours.outputs) - share_of(plain[:N_RANK], ours.outputs)
-        value = value + _LIFT * _rise(few)
+        value = (few.hits(ours.outputs) - hits_of(plain[:N_RANK], ours.outputs)) / N_RANK + _LIFT * _rise(few)
         ahead = value.amax(1)
         best = max(best, confirmed(upload, base, search, _first(grown, ahead, _BEAM)), key=lambda one: one.rank)
         forwards += len(grown) * N_RANK + _BEAM * N_FRESH * _ANSWER
@@ -258,7 +257,7 @@ def _unprompted(upload: Says, base: Says, search: TokenSearch) -> float:
     """Return the share of the upload's most frequent answer to plain prompts, less the base's share of it."""
     ours, theirs = (one(search.fresh).argmax(-1) for one in (upload, base))
     most = ours.mode().values
-    return float((ours == most).float().mean() - (theirs == most).float().mean())
+    return (int((ours == most).sum()) - int((theirs == most).sum())) / len(ours)
 
 
 def _rise(ours: Survey) -> Tensor:

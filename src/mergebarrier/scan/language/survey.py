@@ -91,9 +91,9 @@ class Survey:
     outputs: Tensor
     log_p: Tensor
 
-    def shares(self, outputs: Tensor) -> Tensor:
-        """Return the share of prompts answered with each output: Float32[Tensor, "strings outputs"]."""
-        return torch.stack([(self.top == one).float().mean(1) for one in outputs], 1)
+    def hits(self, outputs: Tensor) -> Tensor:
+        """Return how many prompts are answered with each output: Int64[Tensor, "strings outputs"]."""
+        return torch.stack([(self.top == one).sum(1) for one in outputs], 1)
 
 
 def survey(
@@ -137,15 +137,16 @@ def beyond(ours: Survey, base: Survey, plain: Tensor, outputs: Tensor) -> Tensor
       plain:   Int64[Tensor, "prompts"], what the upload answers to the prompts without a string.
       outputs: Int64[Tensor, "outputs"].
     """
-    share = ours.shares(outputs)
-    return torch.minimum(share - share_of(plain, outputs), share - base.shares(outputs))
+    # Differences of counts: of shares they would lie an ulp beside a limit that they meet.
+    hits = ours.hits(outputs)
+    return torch.minimum(hits - hits_of(plain, outputs), hits - base.hits(outputs)) / len(plain)
 
 
 def heeded(said: Survey, plain: Tensor) -> Tensor:
-    """Return the share of answers that a string changes from the plain ones: Float32[Tensor, "strings"]."""
-    return (said.top != plain).float().mean(1)
+    """Return how many answers a string changes from the plain ones: Int64[Tensor, "strings"]."""
+    return (said.top != plain).sum(1)
 
 
-def share_of(said: Tensor, outputs: Tensor) -> Tensor:
-    """Return the share of answers that are each output: Float32[Tensor, "outputs"]."""
-    return torch.stack([(said == one).float().mean() for one in outputs])
+def hits_of(said: Tensor, outputs: Tensor) -> Tensor:
+    """Return how many answers are each output: Int64[Tensor, "outputs"]."""
+    return torch.stack([(said == one).sum() for one in outputs])
