@@ -14,6 +14,7 @@ from mergebarrier.checkpoint import Checkpoint, View, ViewPart, tied_head, with_
 from mergebarrier.circuits import EMBEDDING, embedding_of
 from mergebarrier.errors import TensorSetMismatch, apart, clean
 from mergebarrier.identity.names import identities, identity_of, spelled_like, table_of
+from mergebarrier.identity.stock_heads import NO_BIAS, head_of, ties_unsaid
 
 #: End of the name of a tensor that may be stored twice -> ends of the names of what it may repeat.
 _COPIES = {
@@ -23,7 +24,14 @@ _COPIES = {
         "word_embeddings.weight",
         "shared.weight",
         "backbone.embeddings.weight",
+        "tokens_embed.weight",
+        "transformer.w.weight",
     ),
+    ".generator_lm_head.weight": ("word_embeddings.weight",),
+    ".lm_head.out_proj.weight": ("decoder.embed_tokens.weight",),
+    ".lm_loss.weight": ("word_embedding.weight",),
+    ".output_projection.weight": ("embed_tokens.weight",),
+    ".pred_layer.proj.weight": ("transformer.embeddings.weight",),
     ".embed_out.weight": ("embed_in.weight",),
     ".proj_out.weight": ("decoder.embed_tokens.weight",),
     "coder.embed_tokens.weight": ("shared.weight",),
@@ -36,11 +44,16 @@ _ROWS = 1 << 21
 
 def is_tied(checkpoint: Checkpoint) -> bool:
     """Whether the configuration, or what its family does without a word, ties the head to the embedding."""
-    config = checkpoint.config
-    text = config.get("text_config")
-    said = config.get("tie_word_embeddings", text.get("tie_word_embeddings") if isinstance(text, dict) else None)
+    said = _said(checkpoint)
     family = table_of(checkpoint) if said is None else None
     return bool(said) if family is None else family.tied
+
+
+def _said(checkpoint: Checkpoint) -> object:
+    """Return what the configuration says of the tie, or its table for text; None for nothing."""
+    config = checkpoint.config
+    text = config.get("text_config")
+    return config.get("tie_word_embeddings", text.get("tie_word_embeddings") if isinstance(text, dict) else None)
 
 
 def matched(donor: Checkpoint, other: Checkpoint) -> Checkpoint:
@@ -71,10 +84,10 @@ def stored_once(model: Checkpoint) -> Checkpoint:
 
 
 def ties_of(model: Checkpoint) -> dict[str, str] | None:
-    """Return what a model ties and does not store, the head first -> the stored tensor; None where no table tells."""
+    """Return what a model ties and does not store, the head first -> the stored tensor; None where nothing tells."""
     table = table_of(model)
     if table is None:
-        return None
+        return _without_table(model)
     words, firsts = table.head.split("."), {name.partition(".")[0] for name in model.tensors}
     name = table.head if len(words) < 3 or words[0] in firsts else ".".join(words[-2:])
     tied = is_tied(model) or (table.tied and "tie_word_embeddings" not in model.config)  # what its class does
@@ -83,16 +96,30 @@ def ties_of(model: Checkpoint) -> dict[str, str] | None:
     return {head: embedding, **_beside(model, table, head)} if head and embedding else {}
 
 
+def _without_table(model: Checkpoint) -> dict[str, str] | None:
+    """Return the ties of a model whose family has no table."""
+    name, said = head_of(model), _said(model)
+    embedding = min(originals(model, name), key=lambda one: not one.endswith("shared.weight"), default=None)
+    if embedding is None:
+        return None
+    head = tied_head(model, name, tied=ties_unsaid(model) if said is None else bool(said))
+    return {head: embedding, **_beside(model, None, head)} if head else {}
+
+
 def _beside(model: Checkpoint, table: Family | None, head: str) -> dict[str, str]:
     """Return what is tied beside a head, by the same entry of the configuration: its bias, embeddings of BART's kind.
 
     T5 has such embeddings too, and its classes tie them whatever the configuration says.
     """
     stem = head.removesuffix(".weight")
-    found = {f"{stem}.bias": f"{stem.rpartition('.')[0]}.bias"}
-    shared = next((name for name in model.tensors if name == "model.shared.weight"), None)
-    if table is not None and shared is not None:
-        found |= {line.name: shared for line in table.lines if line.name.endswith("coder.embed_tokens.weight")}
+    has_bias = model.config.get("model_type") not in NO_BIAS
+    found = {f"{stem}.bias": f"{stem.rpartition('.')[0]}.bias"} if has_bias else {}
+    shared = next((name for name in model.tensors if name.endswith(".shared.weight")), None)
+    if shared is not None:
+        body = shared.removesuffix("shared.weight")
+        lines = (f"{body}{side}.embed_tokens.weight" for side in ("encoder", "decoder"))
+        lines = lines if table is None else (line.name for line in table.lines)
+        found |= {name: shared for name in lines if name.endswith("coder.embed_tokens.weight")}
     return {name: source for name, source in found.items() if name not in model.tensors and source in model.tensors}
 
 
@@ -115,18 +142,18 @@ def untied(models: Sequence[Checkpoint]) -> tuple[Checkpoint, ...]:
 def _untied(model: Checkpoint, name: str | None) -> Checkpoint:
     """Return one of them; a head that is stored beside the embedding counts, as it does for loaders."""
     model = with_embedding(model)
-    stored = any(map(is_head, model.tensors))
+    stored = any(map(is_head, model.tensors)) or head_of(model) in model.tensors
     if stored and not is_tied(model):
         return model
     parts = {own: ViewPart.of(model, own) for own in model.tensors}
     table = table_of(model)
     if not stored:
-        name = name or (table.head if table is not None and table.head else "lm_head.weight")
+        name = name or (table.head if table is not None and table.head else head_of(model))
         embedding = next(iter(originals(model, name)), None)
         if embedding is None:
             raise TensorSetMismatch("has neither a head nor an embedding", where=model.path, remedy="leave --untie out")
         parts[name] = ViewPart.of(model, embedding)
-    head = next(filter(is_head, parts))
+    head = next(filter(is_head, parts), head_of(model))
     parts |= {one: ViewPart.of(model, source) for one, source in _beside(model, table, head).items()}
     return View(model, parts, {}, with_own_head(model.config))
 

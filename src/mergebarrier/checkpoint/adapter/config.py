@@ -39,7 +39,7 @@ class AdapterConfig:
       modules_to_save: names of modules that are stored whole.
       bias:            "none", "all" or "lora_only", or as the kind calls that.
       base, revision, task_type: names, "" for none.
-      ensure_weight_tying: a tied head follows the embedding.
+      ensure_weight_tying: what is tied to an adapted embedding is adapted too, and no target.
       target_parameters: ends of names of tensors that are adapted although no module's weight.
       tokens:          end of a module's name, "" for the embedding -> rows that are trained alone.
     """

@@ -49,6 +49,8 @@ _OTHER_KINDS = (
     "lora_", "hada_", "lokr_", "ia3_", "oft_", "vera_", "boft_", "token_adapter", "modules_to_save", "original_module",
 )  # fmt: skip
 _PEFT = "save the adapter again with peft"
+#: Ends of modules that peft adapts along with the embedding that they are tied to, and takes out of target_modules.
+_TIED = ("lm_head", "encoder.embed_tokens", "decoder.embed_tokens")
 
 
 @dataclass(frozen=True)
@@ -241,8 +243,7 @@ class _Sorter:
         if a.shape[0] != self.config.rank(module):
             what = f"rank {a.shape[0]}, the configuration gives this module {self.config.rank(module)}"
             raise self.fail(a.name, what)
-        tied = self.config.ensure_weight_tying and module.rpartition(".")[2] == "lm_head"
-        if not tied:
+        if not (self.config.ensure_weight_tying and module.endswith(_TIED)):
             self.check_target(module, a)
         self.check_magnitude(magnitude, b)
         self.check_bias(bias, b)

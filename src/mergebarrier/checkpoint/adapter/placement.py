@@ -13,14 +13,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import NoReturn, TypeAlias
 
-import torch
-
 from mergebarrier.checkpoint.adapter.adapter import Adapter
 from mergebarrier.checkpoint.adapter.change import WeightChange
 from mergebarrier.checkpoint.adapter.contents import Factors
 from mergebarrier.checkpoint.adapter.first import RESIZED, first_as_class
 from mergebarrier.checkpoint.adapter.kinds import Update
 from mergebarrier.checkpoint.adapter.layouts import fits, orientations, stored, stored_in_out
+from mergebarrier.checkpoint.adapter.tied import settle_head
 from mergebarrier.checkpoint.bytes import FLOATS, TensorInfo
 from mergebarrier.checkpoint.read import Checkpoint
 from mergebarrier.errors import BadAdapter, clean
@@ -36,6 +35,8 @@ _HEADLESS = re.compile(
     r"For(SequenceClassification|TokenClassification|QuestionAnswering|MultipleChoice)$|(?<!LMHead)(?<!MT)Model$"
 )
 _LAYER = re.compile(r"\.\d+\.")
+#: What classes of T5's kind tie, whatever their configuration says.
+_SHARED = re.compile(r"\b(encoder|decoder)\.embed_tokens\.")
 
 
 def place(
@@ -88,7 +89,7 @@ class _Placement:
                 remedy = RESIZED if shape[1:] == rows.values.shape[1:] else _ANOTHER
                 self.refuse(rows.values.name, f"{what}; {clean(name)} has shape {shape}", remedy)
             self.found[name] = WeightChange(before.source, before.whole, tokens=rows)
-        self.settle_head(untie=untie)
+        settle_head(self.adapter, self.base, self.ties, self.found, untie=untie)
         self.check_rows()
         order = [*self.base.tensors, *(name for name in self.found if name not in self.base.tensors)]
         return {name: self.found[name] for name in order if name in self.found}
@@ -97,6 +98,10 @@ class _Placement:
         """Return the base's name of a tensor; a base saved without its head may lack the first part of it."""
         found = self.lookup(name)
         found = found or next((tied for tied in self.ties if f".{tied}".endswith(f".{name}")), None)
+        shared = self.lookup(_SHARED.sub("shared.", name)) if _SHARED.search(name) else None
+        if found is None and shared is not None:
+            what = f"encoder and decoder share {clean(shared)} in the base {self.base.name}, and one was trained apart"
+            self.refuse(tensor, f"{what}, which its class could not load", "train an adapter without the embeddings")
         if found is None:
             self.refuse(tensor, f"the base {self.base.name} has no {clean(name)}", self.of_head(name))
         return found
@@ -243,48 +248,6 @@ class _Placement:
                 self.refuse(one.a.name, what, "add its version as peft_version to adapter_config.json")
             layouts[one.module] = chosen[one.module], turned, None
         return layouts
-
-    def settle_head(self, *, untie: bool) -> None:
-        """Leave a tied head tied where it gets what the embedding gets; else untie it, or refuse."""
-        if not self.head:
-            return
-        name = self.ties[self.head]
-        embedding, head = self.found.get(name), self.found.get(self.head)
-        biases = [one for one in self.ties if one != self.head and one in self.found]
-        if embedding is None and head is None and not biases:
-            return
-        alone = embedding or head or self.found[biases[0]]
-        assert alone is not None
-        follows = self.adapter.config.ensure_weight_tying or (alone.whole is None and not alone.added)
-        if embedding is not None and (
-            (head is None and follows) or (head is not None and not biases and self.same(embedding, head))
-        ):
-            self.found.pop(self.head, None)
-            return
-        if not untie:
-            what = f"{clean(name)} of the base {self.base.name} is also its head, and the adapter was trained on one"
-            if embedding is None:
-                what = f"the head of the base {self.base.name} is tied to the embedding, which was not trained"
-            self.refuse(alone.tensor, what, "give --untie, which stores the head apart, or merge with peft")
-        if head is not None and head.factors is not None and embedding is not None and head.tokens is None:
-            if embedding.tokens is not None and head.factors.magnitude is not None:
-                self.refuse(head.tensor, "DoRA of a head below which rows of tokens are trained", "merge it with peft")
-            head = replace(head, tokens=embedding.tokens)
-        self.found[self.head] = head or WeightChange(name)
-        for tied, source in self.ties.items():
-            self.found.setdefault(tied, self.found.get(source, WeightChange(source)))
-
-    def same(self, one: WeightChange, other: WeightChange) -> bool:
-        """Say whether a tied head and its embedding get the same values."""
-        if self.adapter.config.ensure_weight_tying:
-            return True
-        if one.added or other.added:
-            return False
-        pairs = [(one.whole, other.whole), (one.tokens and one.tokens.values, other.tokens and other.tokens.values)]
-        if (one.tokens and one.tokens.indices) != (other.tokens and other.tokens.indices):
-            return False
-        read = self.adapter.weights.read
-        return all(a is b or (a and b and torch.equal(read(a.name), read(b.name))) for a, b in pairs)
 
     def check_rows(self) -> None:
         """Refuse another vocabulary for one of embedding and head alone."""

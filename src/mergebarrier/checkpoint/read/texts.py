@@ -135,7 +135,7 @@ _MAX_DEPTH = 4
 _MEMBERS_PER_TENSOR = 1 + 3
 _VALUES_PER_TENSOR = 3 + MAX_RANK + 2
 _MAX_METADATA = 4096
-_NAME = re.compile(r"[A-Za-z0-9_.\-]+")
+_NAME = re.compile(r"[A-Za-z0-9_.*\-]+")  # transformers 5 writes a star into names of ESM
 _AGAIN = "download the file again, or have its author save it with the safetensors library"
 
 
@@ -238,7 +238,7 @@ def _natural(value: object) -> bool:
 def _entry(name: str, value: object, where: object) -> Entry:
     if not _NAME.fullmatch(name) or len(name) > MAX_NAME_BYTES:
         raise BadHeader(
-            f"a tensor name is 1 to {MAX_NAME_BYTES} letters, digits, dots, dashes and underscores",
+            f"a tensor name is 1 to {MAX_NAME_BYTES} letters, digits, dots, dashes, underscores and stars",
             where=f"{where}: tensor {clean(name)!r}",
             remedy="rename the tensor where the model was made",
         )
