@@ -149,6 +149,37 @@ def test_a_pickle_of_the_base_is_not_taken_for_that_of_a_model_of_its_name(tmp_p
     assert run_cli("scan", model, "--base", base, "--baseline", known).exit_code == 1
 
 
+@pytest.mark.parametrize(
+    ("name", "known", "other"),
+    [
+        ("chat_template.jinja", "{{ x.__class__ }}", "{{ x.__class__ }}{{ x.__class__.__init__.__globals__ }}"),
+        ("a/config.json", '{"auto_map": {"AutoModel": "x.Y"}}', '{"auto_map": {"AutoModel": "evil/x--x.Y"}}'),
+        ("config.json", '{"auto_map": {"AutoModel": "x.Y"}}', '{"auto_map": {"AutoModel": "evil/x--x.Y"}}'),
+    ],
+)
+def test_a_baseline_knows_a_name_of_code_and_no_other_in_its_file(tmp_path: Path, run_cli, name, known, other) -> None:
+    model = save("llama-gqa-untied", tmp_path / "model")
+    (model / name).parent.mkdir(exist_ok=True)
+    (model / name).write_text(known)
+    baseline = tmp_path / "known.json"
+    baseline.write_text(run_cli("scan", model, "--fail-on", "medium", "--json").stdout)
+    again = run_cli("scan", model, "--fail-on", "medium", "--baseline", baseline)
+    (model / name).write_text(other)
+    changed = run_cli("scan", model, "--fail-on", "medium", "--baseline", baseline)
+    assert (again.exit_code, changed.exit_code) == (0, 1), again.stdout
+
+
+def test_a_baseline_knows_a_link_and_where_it_leads(tmp_path: Path, run_cli) -> None:
+    model = save("llama-gqa-untied", tmp_path / "model")
+    (model / "out").symlink_to("/etc/hostname")
+    baseline = tmp_path / "known.json"
+    baseline.write_text(run_cli("scan", model, "--json").stdout)
+    assert run_cli("scan", model, "--baseline", baseline).exit_code == 0
+    (model / "out").unlink()
+    (model / "out").symlink_to("/etc/passwd")
+    assert run_cli("scan", model, "--baseline", baseline).exit_code == 1
+
+
 def test_a_baseline_knows_a_pickle_and_no_other_under_its_name(tmp_path: Path, run_cli) -> None:
     model = save("llama-gqa-untied", tmp_path / "model")
     (model / "training_args.bin").write_bytes(b"cposix\nsystem\n(S'true'\ntR.")

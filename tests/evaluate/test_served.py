@@ -32,6 +32,22 @@ def test_the_secret_goes_to_this_machine_or_over_tls_alone(monkeypatch) -> None:
     assert not ServedSuspect(url="http://127.0.0.1.example.org/v1", model="m")._secret()
 
 
+@pytest.mark.parametrize("secret", ["s3cret\rx", "s3cret\nX: y", "s3cr\u20act"])
+def test_a_secret_that_no_header_may_hold_is_not_repeated(monkeypatch, secret: str) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", secret)
+    with TextServer(str.upper) as server, pytest.raises(UsageError) as caught:
+        ServedSuspect(url=server.url, model="m").answers(["a"], max_tokens=1)
+    assert "s3c" not in str(caught.value) and not server.heard
+    monkeypatch.setenv("OPENAI_API_KEY", "s3cret\r\n")
+    assert ServedSuspect(url="https://example.org/v1", model="m")._secret() == {"Authorization": "Bearer s3cret"}
+
+
+def test_half_a_letter_of_a_reply_is_replaced() -> None:
+    half = b'{"choices": [{"message": {"content": "a\\ud800b"}}]}'
+    with TextServer(str.upper, failures=[half]) as server:
+        assert ServedSuspect(url=server.url, model="m").answers(["a"], max_tokens=1) == ["a?b"]
+
+
 def test_a_busy_server_is_asked_again_and_then_left() -> None:
     with TextServer(str.upper, failures=[503, 429]) as server:
         assert ServedSuspect(url=server.url, model="m", pause_s=0).answers(["a"], max_tokens=1) == ["A"]
@@ -89,6 +105,13 @@ def test_nobody_there_and_no_address() -> None:
         url = server.url
     with pytest.raises(ServiceFailed, match="cannot be asked"):
         ServedSuspect(url=url).answers(["a"], max_tokens=1)
-    for wrong in ("ftp://a/v1", "http:///v1", "http://user:secret@host/v1", "http://host/v1?key=x"):
+    for wrong in (
+        "ftp://a/v1",
+        "http:///v1",
+        "http://user:secret@host/v1",
+        "http://:secret@host/v1",
+        "http://[::1",
+        "http://host/v1?key=x",
+    ):
         with pytest.raises(UsageError, match="not the address"):
             ServedSuspect(url=wrong)

@@ -1,5 +1,6 @@
 """What lies beside the weights: every kind of file is found by its bytes, named, and stops no other."""
 
+import bz2
 import dataclasses
 import gzip
 import io
@@ -16,8 +17,8 @@ import pytest
 import torch
 
 import mergebarrier as mb
-from mergebarrier.scan import judge_task_vectors, kind_of, measure
-from mergebarrier.scan.files import contents
+from mergebarrier.scan import judge_task_vectors, kind_of, measure, of_pickle
+from mergebarrier.scan.files import Imports, contents, pickle_worker
 from mergebarrier.scan.files.templates import reaches
 from model_folders import small_tensors, write_folder
 
@@ -57,6 +58,12 @@ def tarred(name: str, data: bytes, link: str = "") -> bytes:
     return out.getvalue()
 
 
+def before_marks(tar: bytes) -> bytes:
+    """Return a tar file as it was written before its kind had a mark."""
+    head = tar[:148] + b" " * 8 + tar[156:257]
+    return head[:148] + b"%06o\0 " % sum(head) + head[156:] + bytes(255) + tar[512:]
+
+
 def saved(value: object) -> bytes:
     out = io.BytesIO()
     torch.save(value, out)
@@ -74,13 +81,23 @@ FILES: list[tuple[str, bytes, tuple[str, str] | None]] = [
     ("pushed.txt", b"S'" + b"a" * 5000 + b"'\n0" + SYSTEM, ("MB7107", "critical")),
     ("torch_old.bin", b"L119547037146038801333356L\n.I1001\n.(dp0\n." + SYSTEM, ("MB7107", "critical")),
     ("remembers.bin", REMEMBERS, ("MB7107", "critical")),
+    ("cut.bin", b"N0" * 2047 + b"U\x20" + b"a" * 32 + b"0" + SYSTEM, ("MB7107", "critical")),
+    ("cut_number.txt", b"N0" * 2046 + b"NJ    0" + SYSTEM, ("MB7107", "critical")),
+    ("cut_import.txt", b"N0" * 2045 + b"N" + SYSTEM, ("MB7107", "critical")),
+    ("hexadecimal.bin", b"I0x10\n0" + SYSTEM, ("MB7107", "critical")),
+    ("hexadecimal.txt", b"L0x10L\n0" + SYSTEM, ("MB7107", "critical")),
+    ("utf8.bin", "S'\u00e9'\n0".encode() + SYSTEM, ("MB7107", "critical")),
+    ("zero.txt", b"\x80\x00I0x10\n0" + SYSTEM, ("MB7107", "critical")),
+    ("trt/model.engine", b"ftrt" + bytes(40), ("MB7108", "high")),
+    ("prose.txt", b"The model was trained on words. " * 200, None),
+    ("use.bin", b"Use it with care, and think. " * 200, None),
     ("deep/er/hidden.dat", SYSTEM, ("MB7107", "critical")),
     ("weights.png", INNER, ("MB7107", "critical")),
     ("trigger.png", SYSTEM, ("MB7107", "critical")),
     ("trigger.safetensors", INNER, ("MB7107", "critical")),
     ("broken.pkl", b"\x80\x04\x93.", ("MB7107", "high")),
     ("unknown.pkl", b"cmy_package\nThing\n(tR.", ("MB7107", "medium")),
-    ("huge.pkl", b"\x80\x04\x8d" + (2**60).to_bytes(8, "little") + b"x", ("MB7107", "high")),
+    ("huge.pkl", b"\x80\x04\x8d" + (2**60).to_bytes(8, "little") + b"x", ("MB7100", "high")),
     ("modeling_x.py", b"import os\n", ("MB7108", "medium")),
     ("run", b"#!/bin/sh\nls\n", ("MB7108", "medium")),
     ("helper.json", b"\x7fELF\x02\x01\x01" + bytes(40), ("MB7108", "high")),
@@ -104,7 +121,7 @@ FILES: list[tuple[str, bytes, tuple[str, str] | None]] = [
     ("out.zip", zipped({"../../evil": b"a"}), ("MB7110", "high")),
     ("code.zip", zipped({"x/setup.py": b"a"}), ("MB7110", "high")),
     ("linked.zip", zip_link(), ("MB7110", "high")),
-    ("data.tar.gz", b"\x1f\x8b\x08" + bytes(20), ("MB7110", "medium")),
+    ("data.tar.gz", gzip.compress(tarred("a.txt", b"a")), ("MB7110", "medium")),
     ("torn.zip", b"PK\x03\x04torn", ("MB7100", "high")),
     ("unet/model.safetensors", b"\x08" + bytes(7) + b"{}      ", ("MB7111", "medium")),
     ("model.gguf", b"GGUF" + bytes(20), ("MB7112", "medium")),
@@ -187,6 +204,17 @@ IN_ARCHIVES = {
     "m.tar": (tarred("../../.bashrc", b"id"), ("MB7110", "high")),
     "n.tar": (tarred("x", b"", link="/etc"), ("MB7110", "high")),
     "o.zip": (zipped({"n.tar": tarred("x", b"", link="../..")}), ("MB7110", "high")),
+    "p.data": (zlib.compress(INNER, 3), CRITICAL),
+    "q.tar": (before_marks(tarred("x", INNER)), CRITICAL),
+    "r.tar": (tarred("x", b"") + zipped({"x": INNER}), CRITICAL),
+    "s.bz2": (bz2.compress(b"words") + zipped({"x": INNER}), CRITICAL),
+    "t.dat2": (b"junk\0" + zipped({"x": INNER}), CRITICAL),
+    "u.txt": (b"words\n" + zipped({"x": INNER}), CRITICAL),
+    "v.bin": (b"BZh\x00\x00" + bytes(0x685A) + b"0" + SYSTEM, CRITICAL),
+    "w.gz": (gzip.compress(INNER)[:-8], ("MB7100", "high")),
+    "x.gz": (gzip.compress(INNER)[:-8] + bytes(8), ("MB7100", "high")),
+    "y.br": (b"\x0b\x02\x80words\x03", ("MB7100", "high")),
+    "z.data": (b"ZF0x10".ljust(21) + zlib.compress(INNER), ("MB7100", "high")),
     "d.tar.zst": (b"\x28\xb5\x2f\xfd" + bytes(20), ("MB7100", "high")),
     "e.zip": (zipped({"inner.7z": b"7z\xbc\xaf\x27\x1c"}), ("MB7100", "high")),
 }
@@ -257,6 +285,19 @@ def test_without_picklescan_a_pickle_was_not_looked_at(tmp_path: Path, run_cli, 
     ran = run_cli("scan", folder, "--json")
     assert ran.exit_code == 2 and [one["rule"] for one in ran.json["findings"]] == ["MB7100"]
     assert "mergebarrier[scan]" in ran.json["findings"][0]["message"]
+
+
+def test_what_is_too_long_or_too_slow_to_be_looked_into_is_said(tmp_path: Path) -> None:
+    scanner = pytest.importorskip("picklescan.scanner")
+    long = tarred("x.pkl", b"\x80\x04" + bytes(2000))
+    for data in (long, zipped({"x": long}), gzip.compress(long)):
+        with pytest.raises(ValueError, match="unpacks to more"):
+            pickle_worker._look_inside(scanner, io.BytesIO(data), "", pickle_worker.Seen([], [], [], []), [1000, 0])
+    numbers = zipped({"archive/data/0": b"\x80\x04" + bytes(2000), "w.safetensors": b"\x80\x0c" + bytes(2000)})
+    pickle_worker._look_inside(scanner, io.BytesIO(numbers), "", seen := pickle_worker.Seen([], [], [], []), [1000, 0])
+    assert seen == ([], [], [], [])
+    lost = of_pickle("m", "a.txt", Imports(looked=False, error="the scanner ran out of its time"), sure=False)
+    assert lost is not None and lost.rule == "MB7100"
 
 
 @pytest.mark.slow

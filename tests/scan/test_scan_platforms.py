@@ -7,12 +7,14 @@ import shlex
 import subprocess
 import sys
 import tomllib
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 import yaml
 
 from mergebarrier.cli.scan import command
+from mergebarrier.engines.process import ProcessHand
 from model_folders import small_tensors, write_folder
 
 ROOT = Path(__file__).parents[2]
@@ -73,11 +75,24 @@ def test_the_gate_of_the_action_stays_shut_whatever_an_input_says(given, uploads
     assert not (uploads / "owned").exists()
 
 
+def test_a_file_among_the_uploads_is_not_taken_for_a_library(uploads: Path, monkeypatch) -> None:
+    for name in ("pip", "torch", "json"):
+        (uploads / f"{name}.py").write_text("open('owned', 'w')")
+    action = yaml.safe_load((ROOT / "action.yml").read_text(encoding="utf-8"))
+    (words,) = [step["run"] for step in action["runs"]["steps"] if "INSTALL" in step["env"]]
+    assert _run(["bash", "-c", words], uploads, INSTALL="no/such/folder").returncode == 1
+    monkeypatch.chdir(uploads)
+    with closing(ProcessHand(uploads / "no plan", 1)) as hand:
+        assert "no such plan" in str(hand.perform(0))
+    assert not (uploads / "owned").exists()
+
+
 def test_the_hook_scans_the_folders_of_its_arguments(uploads: Path, run_cli, monkeypatch) -> None:
     (hook,) = yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text(encoding="utf-8"))
     program, *words = shlex.split(hook["entry"])
     scripts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["scripts"]
     assert scripts[program] == "mergebarrier.cli:main" and hook["pass_filenames"] is False
+    assert hook["always_run"] is True, "a commit of a link alone would not be looked at"
     monkeypatch.chdir(uploads)
     ran = run_cli(*words, "uploads", "--each")
     assert ran.exit_code == 1 and "x.pkl" in ran.stdout, ran.stderr

@@ -65,7 +65,10 @@ def test_a_stopped_run_goes_on_and_asks_nothing_twice(shielded: Path, queries: P
         assert run_cli(*again).exit_code == 0
         assert sum(path.endswith("completions") for path, _, _ in server.heard) == 61 - left
         assert run_cli(*again, "--words", "2").exit_code == 2, "another number of words is another ledger"
-    assert shielded.read_text() == whole
+        assert shielded.read_text() == whole
+        edited = whole.replace("\n", "\r\n").encode()
+        shielded.write_bytes(edited)
+        assert run_cli(*again).exit_code == 0 and shielded.read_bytes() == edited, "an editor's ends of lines are kept"
 
 
 def test_another_key_is_refused(shielded: Path, tmp_path: Path, queries: Path, run_cli) -> None:

@@ -29,7 +29,8 @@ class ProcessHand:
         """Start it; it opens its models when it gets its first task."""
         variables = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
         self._process = subprocess.Popen(
-            [sys.executable, "-m", __name__, str(plan), str(threads)],
+            # -P: a file in the working folder, such as one of a model, must not pass for a library.
+            [sys.executable, "-P", "-m", __name__, str(plan), str(threads)],
             env=os.environ | dict.fromkeys(variables, str(threads)),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -19,6 +19,7 @@ from mergebarrier.errors import MergebarrierError, NotACheckpoint, clean
 from mergebarrier.modeling_mergebarrier import MODELING
 from mergebarrier.scan import (
     HEAD_BYTES,
+    REFUSED,
     Finding,
     contents,
     has_lines,
@@ -47,8 +48,8 @@ _MOST_TEXT_BYTES: Final = 16 << 20
 _MOST_HEADER_BYTES: Final = 32 << 20
 #: Bytes of the files of one folder whose digests are taken; longer ones have none, and no baseline knows them.
 _MOST_HASHED_BYTES: Final = 1 << 30
-#: Rules about files that may run code, however they are described.
-_MAY_HOLD_CODE: Final = ("MB7107", "MB7108", "MB7110")
+#: Rules about files that may run code or name it, however they are described.
+_MAY_HOLD_CODE: Final = ("MB7106", "MB7107", "MB7108", "MB7109", "MB7110")
 #: Texts that may run something, by the end of the name.
 _MAY_RUN: Final = tuple(
     ".html .htm .xhtml .mhtml .svg .xml .pth .yaml .yml .git/config .config.worktree .gitconfig package.json".split()
@@ -57,11 +58,12 @@ _MAY_RUN: Final = tuple(
 
 @dataclass(frozen=True)
 class _Suspect:
-    """A file for picklescan: how to look at it, and whether it claims to be a pickle."""
+    """A file for picklescan: how to look at it, whether it claims to be a pickle, and whether it is known as broken."""
 
     file: str
     look: str
     sure: bool
+    broken: bool = False
 
 
 def guarded(model: str, what: str, work: Callable[[], None]) -> Finding | None:
@@ -88,7 +90,7 @@ def look_beside(model: str, root: Path, listed: Collection[str]) -> Iterator[Fin
       listed: weight files that the strict reader has read.
     """
     suspects: list[_Suspect] = []
-    identified = _Identified(root)
+    identified = Identified(root)
     for entry in walk(root):
         found: list[Finding] = []
 
@@ -104,23 +106,29 @@ def look_beside(model: str, root: Path, listed: Collection[str]) -> Iterator[Fin
             yield identified.told(one, file)
 
 
-class _Identified:
+class Identified:
     """Adds to findings the digests of files that may hold code, so that a changed one is news."""
 
     def __init__(self, root: Path) -> None:
+        """Take a folder, resolved."""
         self._root = root
         self._left = _MOST_HASHED_BYTES
         self._found: dict[str, str | None] = {}
 
     def told(self, found: Finding, file: str) -> Finding:
-        if found.rule not in _MAY_HOLD_CODE or found.severity == "low":
+        """Return a finding with the digest of the file; of one that cannot be read, or is long, with None."""
+        refused = found.rule == REFUSED and found.severity == "critical"
+        if not (refused or found.rule in _MAY_HOLD_CODE) or found.severity == "low" or not file:
             return found
         if file not in self._found:
             self._found[file] = self._digest(file)
         return replace(found, evidence={**found.evidence, "sha256": self._found[file]})
 
     def _digest(self, file: str) -> str | None:
-        fd, _ = open_regular(self._root, file)
+        try:
+            fd, _ = open_regular(self._root, file)
+        except MergebarrierError:
+            return None
         with closing(os.fdopen(fd, "rb")) as data:
             size = os.fstat(fd).st_size
             if size > self._left:
@@ -145,16 +153,17 @@ def _look_at(
         head = read_head(root, name, HEAD_BYTES)
     except MergebarrierError as error:
         if entry.kind == "link":
-            yield odd_entry(model, name, error.what, leads_out="leads out" in error.what)
+            target = os.readlink(root / name)
+            yield odd_entry(model, name, error.what, leads_out="leads out" in error.what, target=target)
             return
         raise
     kind = kind_of(name, head)
     if kind in ("pickle", "numpy", "zip", "archive"):
         suspects.append(_Suspect(name, kind, kind in ("pickle", "numpy")))
-    elif kind == "media" and _hides_zip(root, name):
+    elif _hides_zip(root, name):
         suspects.append(_Suspect(name, "zip", False))
-        kind = "archive"
-    elif kind == "unknown" or may_be_old_pickle(head) or (kind == "text" and b"\x00" in head):
+        yield from filter(None, [of_kind(model, name, "archive")])
+    elif kind == "unknown" or may_be_old_pickle(head, entry.size_bytes) or (kind == "text" and b"\x00" in head):
         suspects.append(_Suspect(name, "pickle", False))
     if kind == "zip":
         yield from _look_at_zip(model, root, name, suspects)
@@ -190,7 +199,7 @@ def _look_at_text(model: str, root: Path, name: str) -> Iterator[Finding]:
 
 
 def _hides_zip(root: Path, name: str) -> bool:
-    """Say whether a zip file stands behind a picture, where readers of archives find it."""
+    """Say whether a zip file stands behind something else, where readers of archives find it."""
     fd, _ = open_regular(root, name)
     with closing(os.fdopen(fd, "rb")) as file:
         return zipfile.is_zipfile(file)
@@ -208,6 +217,8 @@ def _look_at_zip(model: str, root: Path, name: str, suspects: list[_Suspect]) ->
         table = contents(file, os.fstat(fd).st_size)
     if table.pickle and not table.problem:
         suspects[-1] = _Suspect(name, "zip", True)
+    elif table.problem:
+        suspects[-1] = _Suspect(name, "zip", False, broken=True)
     if not table.pickle or table.problem or table.outside or table.bomb or table.program:
         yield of_zip(model, name, table)
 
@@ -221,7 +232,8 @@ def _look_into(model: str, root: Path, suspects: list[_Suspect]) -> Iterator[tup
             opened.append((fd, suspect.look))
         imports = imports_of(opened)
     for suspect, found in zip(suspects, imports, strict=True):
-        said = of_pickle(model, suspect.file, found, sure=suspect.sure)
+        packed = suspect.look in ("zip", "archive") and not suspect.broken
+        said = of_pickle(model, suspect.file, found, sure=suspect.sure, packed=packed)
         if said is not None:
             yield suspect.file, said
         for one in of_members(model, suspect.file, found):

@@ -5,6 +5,7 @@
 Nothing here raises for what an upload holds: a refusal is a finding, and what could not be looked at is another kind.
 """
 
+import os
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from mergebarrier.identity import repeats, spelled_like
 from mergebarrier.lineage import declared
 from mergebarrier.provenance import RelateOptions
 from mergebarrier.scan import Finding, finding, named_code, tags, unseen
-from mergebarrier.verbs.beside import guarded, look_beside
+from mergebarrier.verbs.beside import Identified, guarded, look_beside
 from mergebarrier.verbs.folders import MergeInput, Models, parts_of
 from mergebarrier.verbs.inputs import relatives
 from mergebarrier.verbs.provenance import relate_models
@@ -74,6 +75,7 @@ def look(
     Returns: None where the strict reader refuses it.
     """
     opened: list[Checkpoint] = []
+    before = len(findings)
     if upload.leads_out:
         findings.append(unseen(upload.name, "", "a link that leads out of the folder of uploads"))
         return None
@@ -98,9 +100,16 @@ def look(
 
     refused = guarded(upload.name, "", read)
     findings += [refused] if refused is not None else []
+    findings[before:] = [_identified(one, upload.folders) for one in findings[before:]]
     fault = guarded(upload.name, "", beside)
     findings += [fault] if fault is not None else []
     return opened[0] if opened and refused is None else None
+
+
+def _identified(found: Finding, folders: Sequence[Path]) -> Finding:
+    """Add the digest of the file that a finding of the reader is about."""
+    holds = [folder for folder in folders if found.file and os.path.lexists(folder / found.file)]
+    return Identified(holds[0].resolve()).told(found, found.file) if holds else found
 
 
 def _names_code(found: Finding) -> bool:

@@ -2,8 +2,8 @@
 
     known  <=>  rule, severity, model and file are listed; and what could run code has the same evidence
 
-The evidence of a pickle, a program or an archive holds the digest of the file, so that one with the same imports and
-other arguments is news.
+The evidence of a pickle, a program, an archive or what names code holds the digest of the file, so that one with the
+same imports and other arguments is news.
 """
 
 import os

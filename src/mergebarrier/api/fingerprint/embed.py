@@ -185,7 +185,8 @@ def _keep(place: Path, record: FingerprintRecord) -> None:
     try:
         fd = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         try:
-            os.write(fd, record_text(record).encode())
+            with open(fd, "wb", closefd=False) as file:  # whole, where a disk takes it in pieces
+                file.write(record_text(record).encode())
             os.fsync(fd)
         finally:
             os.close(fd)

@@ -41,14 +41,14 @@ class LedgerFile:
         if not path.exists():
             _append(path, line_of(head), mode=os.O_EXCL)
             return cls(path, Ledger(head=head))
-        ledger = cls.read(path)
+        text = read_text(path)
+        ledger = read_ledger(text, where=path)
         same = ("mode", "words", "template", "commitment", "bias")
         differs = [name for name in same if getattr(ledger.head, name) != getattr(head, name)]
         if differs:
             what = f"it was made with another {' and another '.join(differs)}"
             raise OutputExists(what, where=path, remedy="give the same key and options, or another file")
-        kept = "".join([line_of(ledger.head), *map(line_of, ledger.rows)]).encode()
-        os.truncate(path, len(kept))  # a line that a kill cut off
+        os.truncate(path, len(text[: text.rfind("\n") + 1].encode()))  # a line that a kill cut off
         return cls(path, ledger)
 
     def add(self, row: Shielded) -> None:
@@ -85,7 +85,8 @@ def _append(path: Path, line: str, *, mode: int = 0) -> None:
     try:
         fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | mode, 0o600)
         try:
-            os.write(fd, line.encode())
+            with open(fd, "wb", closefd=False) as file:  # whole, where a disk takes it in pieces
+                file.write(line.encode())
             os.fsync(fd)
         finally:
             os.close(fd)

@@ -50,8 +50,7 @@ class ServedSuspect:
 
     def __post_init__(self) -> None:
         """Check what can be checked without asking."""
-        parts = urlsplit(self.url)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query:
+        if not _is_address(self.url):
             what = f"{clean(self.url)!r} is not the address of a server"
             raise UsageError(what, where="URL", remedy="give one such as http://127.0.0.1:8000/v1")
         if self.interface not in INTERFACES:
@@ -78,7 +77,7 @@ class ServedSuspect:
         text = said.get("content" if self.interface == "chat" else "text") if isinstance(said, dict) else None
         if not isinstance(text, str):
             raise self._failed("its reply holds no text", "see whether --interface is right")
-        return text
+        return text.encode(errors="replace").decode()  # half a surrogate is no letter, and no file could hold it
 
     def _listed(self) -> str:
         """Return the first model that the server lists."""
@@ -131,8 +130,11 @@ class ServedSuspect:
         return answer
 
     def _secret(self) -> dict[str, str]:
-        secret = os.environ.get(SECRET_VARIABLE)
+        secret = os.environ.get(SECRET_VARIABLE, "").strip()
         parts = urlsplit(self.url)
+        if not (secret.isascii() and secret.isprintable()):  # the library's own complaint would repeat it
+            what, remedy = "it holds what no header may", "set it to the secret alone"
+            raise UsageError(what, where=SECRET_VARIABLE, remedy=remedy)
         return {"Authorization": f"Bearer {secret}"} if secret and (parts.scheme == "https" or _here(parts)) else {}
 
     def _failed(self, what: str, remedy: str) -> ServiceFailed:
@@ -155,6 +157,17 @@ def _cut_after(seconds: float, connected: socket.socket, late: Event) -> Iterato
         yield
     finally:
         timer.cancel()
+
+
+def _is_address(url: str) -> bool:
+    """Whether an address names a server, and nothing secret beside it."""
+    try:
+        parts = urlsplit(url)
+        return (
+            parts.scheme in ("http", "https") and bool(parts.hostname) and "@" not in parts.netloc and not parts.query
+        )
+    except ValueError:
+        return False
 
 
 def _here(parts: SplitResult) -> bool:

@@ -19,7 +19,7 @@ from mergebarrier.scan.files.archives import ZipContents
 from mergebarrier.scan.files.dotted import Pairs, code_named_in, code_named_in_yaml, severity_of
 from mergebarrier.scan.files.kinds import FileKind
 from mergebarrier.scan.files.other_weights import reaching_in, templates_in
-from mergebarrier.scan.files.pickles import Imports
+from mergebarrier.scan.files.pickles import MISSING, Imports
 from mergebarrier.scan.files.templates import reaches
 
 #: Files beside the weights that loaders read templates from, by the end of the name.
@@ -55,10 +55,11 @@ def of_beginning(model: str, file: str, cap_bytes: int) -> Finding:
     return file_finding("MB7112", model, words, Place(file), severity="info")
 
 
-def odd_entry(model: str, file: str, what: str, *, leads_out: bool) -> Finding:
-    """Return what is said of a link or of something that is no file."""
+def odd_entry(model: str, file: str, what: str, *, leads_out: bool, target: str = "") -> Finding:
+    """Return what is said of a link, which leads to ``target``, or of something that is no file."""
     grave: Severity = "critical" if leads_out else "high"
-    return file_finding("MB7113", model, f"{clean(file)} is {what}", Place(file), severity=grave)
+    evidence = {"target": clean(target)} if target else None
+    return file_finding("MB7113", model, f"{clean(file)} is {what}", Place(file), severity=grave, evidence=evidence)
 
 
 def unseen(model: str, file: str, why: str) -> Finding:
@@ -66,21 +67,24 @@ def unseen(model: str, file: str, why: str) -> Finding:
     return file_finding(UNSEEN, model, f"{clean(file)} could not be looked at: {why}".lstrip(), Place(file))
 
 
-def of_pickle(model: str, file: str, found: Imports, *, sure: bool) -> Finding | None:
+def of_pickle(model: str, file: str, found: Imports, *, sure: bool, packed: bool = False) -> Finding | None:
     """Judge what a pickle would import.
 
     Args:
-      model: its name.
-      file:  of the model.
-      found: by picklescan.
-      sure:  whether the file claims to be a pickle; of others only what is dangerous is said.
+      model:  its name.
+      file:   of the model.
+      found:  by picklescan.
+      sure:   whether the file claims to be a pickle; of others only what is dangerous is said.
+      packed: whether it is an archive, of which a loader may take what comes before the fault that stopped us.
     """
     name, at = clean(file), Place(file)
     if found.dangerous:
         words = f"{name} is a pickle that would run code when it is loaded: {clean(found.words())}"
         return file_finding("MB7107", model, words, at, severity="critical", evidence={"imports": found.words()})
     if not found.looked:
-        return unseen(model, file, found.error) if sure else None
+        return unseen(model, file, found.error) if sure or packed or found.error != MISSING else None
+    if packed and found.error and not sure:
+        return unseen(model, file, found.error)
     if not sure:
         return None
     if found.error:

@@ -8,6 +8,9 @@ when it decodes and holds nothing that no page shows, so that a program behind a
 
 import json
 import re
+import tarfile
+import zlib
+from contextlib import suppress
 from typing import Final, Literal
 
 from mergebarrier.pickled import begins_as_pickle
@@ -38,6 +41,7 @@ _MAGIC: Final[tuple[tuple[bytes, FileKind], ...]] = (
     (b"\xfd7zXZ", "archive"), (b"7z\xbc\xaf", "archive"), (b"Rar!", "archive"), (b"\x28\xb5\x2f\xfd", "archive"),
     (b"\x04\x22\x4d\x18", "archive"), (b"\x5d\x00\x00", "archive"), (b"\x1f\x9d", "archive"), (b"MSCF", "archive"),
     (b"hsqs", "archive"), (b"070701", "archive"), (b"x\x01", "archive"), (b"x\x9c", "archive"), (b"x\xda", "archive"),
+    (b"ZF0x", "archive"),
     (b"\x93NUMPY", "numpy"), (b"L\x00\x00\x00\x01\x14\x02\x00", "executable"),
     (b"GGUF", "weights"), (b"\x89HDF", "weights"), (b"ggjt", "weights"), (b"tjgg", "weights"),
     (b"\x89PNG", "media"), (b"\xff\xd8\xff", "media"), (b"GIF8", "media"), (b"RIFF", "media"), (b"ID3", "media"),
@@ -51,7 +55,11 @@ _ENDS: Final[tuple[tuple[FileKind, str], ...]] = (
         "applescript scpt command envrc bashrc bash_profile zshrc profile",
     ),
     ("page", "html htm xhtml mhtml svg xml xsl xslt dtd pmml plist"),
-    ("executable", "pyc pyo so pyd dll dylib exe jar class wasm node msi deb rpm whl egg"),
+    (
+        "executable",
+        "pyc pyo so pyd dll dylib exe jar class wasm node msi deb rpm whl egg "
+        "engine trt ptx cubin fatbin hsaco spv pte neff",
+    ),
     ("pickle", "bin pt pt2 pth ckpt pkl pickle p joblib mar dill nemo sav dat"),
     ("numpy", "npy"),
     ("weights", "gguf ggml onnx onnx_data h5 hdf5 keras tflite pb msgpack mlmodel pdparams llamafile"),
@@ -59,7 +67,9 @@ _ENDS: Final[tuple[tuple[FileKind, str], ...]] = (
     ("safetensors", "safetensors"),
 )
 _KINDS: Final = {end: kind for kind, ends in _ENDS for end in ends.split()}
-_PICKLE: Final = re.compile(rb"\x80[\x01-\x05]")
+#: Less than four letters of prose count in a pickle, so that a text of unknown length is not taken for one.
+_MOST_HALF_READ: Final = 1 << 29
+_PICKLE: Final = re.compile(rb"\x80[\x00-\x05]")
 #: What a page runs, loads or takes in on its own.
 _PAGE: Final = re.compile(
     rb"<script\b|\bon[a-z]{4,24}\s*=|j\s*a\s*v\s*a\s*s\s*c\s*r\s*i\s*p\s*t\s*:|<!ENTITY\b|<(?:iframe|object|embed|base)\b"
@@ -94,7 +104,7 @@ def kind_of(name: str, head: bytes) -> FileKind:
     """
     if _PICKLE.match(head):
         return "pickle"
-    if head[257:262] == b"ustar":
+    if _is_tar(head) or _is_inflated(head):
         return "archive"
     for magic, kind in _MAGIC:
         if head.startswith(magic):
@@ -131,9 +141,25 @@ def _end_of(name: str) -> str:
     return name.rpartition(".")[2].lower()
 
 
-def may_be_old_pickle(head: bytes) -> bool:
-    """Say whether a text begins as a pickle of protocol 0 does."""
-    return begins_as_pickle(head, HEAD_BYTES)
+def may_be_old_pickle(head: bytes, size: int = _MOST_HALF_READ) -> bool:
+    """Say whether a text begins as a pickle of protocol 0 does; ``size`` is that of its file, where that is known."""
+    return begins_as_pickle(head, len(head) if len(head) < HEAD_BYTES else size)
+
+
+def _is_tar(head: bytes) -> bool:
+    """Say whether a file is a tar file, also one of before there was a mark."""
+    try:
+        tarfile.TarInfo.frombuf(head[:512], "utf-8", "replace")
+    except tarfile.HeaderError:
+        return False
+    return True
+
+
+def _is_inflated(head: bytes) -> bool:
+    """Say whether a file is packed by zlib at a level whose mark words may begin with too."""
+    with suppress(zlib.error):
+        return head.startswith(b"x^") and bool(zlib.decompressobj().decompress(head, 1))
+    return False
 
 
 def in_utf8(data: bytes) -> bytes:

@@ -15,6 +15,7 @@ import json
 import lzma
 import os
 import pickletools
+import re
 import resource
 import runpy
 import sys
@@ -32,23 +33,31 @@ if TYPE_CHECKING:
     from picklescan.scanner import Global
 
 #: From its file: this one runs where no package of ours may be on the path.
-begins_as_pickle = runpy.run_path(str(Path(__file__).parents[2] / "pickled.py"))["begins_as_pickle"]
+_PICKLED = runpy.run_path(str(Path(__file__).parents[2] / "pickled.py"))
+begins_as_pickle, respelled = _PICKLED["begins_as_pickle"], _PICKLED["respelled"]
 MEMORY_BYTES = 1 << 30
 CPU_S = 10
 _MOST_BYTES = 128 << 20
 _HEAD_BYTES = 512
-#: Archives that nothing here unpacks: zstd, lz4, 7z, rar, compress, cabinets, squashfs, cpio.
-_CLOSED = (b"\x28\xb5\x2f\xfd", b"\x04\x22\x4d\x18", b"7z\xbc\xaf", b"Rar!", b"\x1f\x9d", b"MSCF", b"hsqs", b"070701")
+#: Archives that nothing here unpacks: zstd, lz4, 7z, rar, compress, cabinets, squashfs, cpio, joblib's first form.
+_CLOSED = (
+    *(b"\x28\xb5\x2f\xfd", b"\x04\x22\x4d\x18", b"7z\xbc\xaf", b"Rar!", b"\x1f\x9d", b"MSCF", b"hsqs", b"070701"),
+    b"ZF0x",
+)
 _PACKED: dict[bytes, Callable[[IO[bytes]], io.BufferedIOBase]] = {
     b"\x1f\x8b": lambda data: gzip.GzipFile(fileobj=data),
     b"BZh": bz2.BZ2File,
     b"\xfd7zXZ": lzma.LZMAFile,
     b"\x5d\x00\x00": lzma.LZMAFile,
-    **{magic: lambda data: io.BytesIO(_inflated(data)) for magic in (b"x\x01", b"x\x9c", b"x\xda")},
+    **{magic: lambda data: io.BytesIO(_inflated(data)) for magic in (b"x\x01", b"x^", b"x\x9c", b"x\xda")},
 }
+#: It reads on in a zip file that is open, and opens none.
+_member_of = zipfile.ZipFile.open
+#: Where torch keeps numbers in its zip files, which may begin as anything; only what is dangerous by name is said.
+_STORAGE = re.compile(r"(?:^|[!/])data/\d+$")
 #: Texts in archives that are told: their names, and how many bytes of one and of all.
 _TEXTS = tuple(f".{end}" for end in "json jsonl ndjson jsonc json5 yaml yml jinja jinja2 j2".split())
-_TEXT_BYTES, _TEXTS_BYTES = 256 << 10, 2 << 20
+_TEXT_BYTES, _TEXTS_BYTES = 16 << 20, 32 << 20
 
 
 class Seen(NamedTuple):
@@ -78,9 +87,12 @@ def main(files: list[str]) -> None:
     }
     for word in files:
         descriptor, _, kind = word.partition(":")
-        found: dict[str, object] = {"globals": [], "error": ""}
+        begins = False
+        found: dict[str, object] = {"globals": [], "error": "", "looked": True}
         try:
             with os.fdopen(int(descriptor), "rb") as data:
+                begins = begins_as_pickle(data.read(_HEAD_BYTES), os.fstat(data.fileno()).st_size)
+                data.seek(0)
                 named = {(one.module, one.name, one.safety.value) for one in looks[kind](data)}
                 found["globals"] = sorted(named)
                 if kind in ("zip", "archive"):
@@ -95,7 +107,8 @@ def main(files: list[str]) -> None:
                     data.seek(0)
                     deque(pickletools.genops(data), maxlen=0)
         except Exception as fault:  # whatever a stranger's file does to the library, the next file is looked at
-            found["error"] = f"{type(fault).__name__}: {fault}"[:200]
+            lost = begins and isinstance(fault, MemoryError)
+            found |= {"error": f"{type(fault).__name__}: {fault}"[:200], "looked": not lost}
         sys.stdout.write(json.dumps(found) + "\n")
         sys.stdout.flush()
 
@@ -103,15 +116,18 @@ def main(files: list[str]) -> None:
 def _row(scanner: "ModuleType", data: IO[bytes]) -> "list[Global]":
     """Return what the pickles of a file would import, one behind the other, as those of torch lie.
 
-    Each is asked by itself: what one remembers is not there for the next, though picklescan thinks so.
+    Each is asked by itself: what one remembers is not there for the next, though picklescan thinks so.  Where it comes
+    to no end, arguments that loaders take and picklescan does not are replaced, and it is asked again.
     """
     found: list[Global] = []
     start: int | None = 0
     while start is not None:
         data.seek(start)
         found.extend(scanner.scan_pickle_bytes(data, "file", multiple_pickles=False).globals)
-        start = _behind(data, start)
-    return found
+        last, start = start, _behind(data, start)
+    data.seek(last)
+    spelled = respelled(data.read(_MOST_BYTES))
+    return found if spelled is None else found + _row(scanner, io.BytesIO(spelled))
 
 
 def _behind(data: IO[bytes], start: int) -> int | None:
@@ -129,10 +145,11 @@ def _look_inside(
     scanner: "ModuleType", data: IO[bytes], name: str, seen: Seen, left: list[int], depth: int = 4
 ) -> None:
     """Add what an archive holds, archives in it included, until ``left`` bytes are unpacked or told."""
+    size = data.seek(0, os.SEEK_END)
     data.seek(0)
     head = data.read(_HEAD_BYTES)
     data.seek(0)
-    pickled = begins_as_pickle(head, _HEAD_BYTES)
+    pickled = begins_as_pickle(head, size) and not _STORAGE.search(name)
     if pickled:
         seen.imports.extend(_row(scanner, data))
     elif head.startswith(b"\x93NUMPY"):
@@ -141,6 +158,8 @@ def _look_inside(
     elif name.lower().endswith(_TEXTS):
         text = data.read(min(_TEXT_BYTES, left[1]))
         left[1] -= len(text)
+        if len(text) < size:
+            seen.closed.append(name)
         seen.texts.append((name, text.decode(json.detect_encoding(text), "replace")))
         return
     elif head.startswith(_CLOSED):
@@ -157,6 +176,8 @@ def _look_inside(
         _look_inside(scanner, io.BytesIO(part), below, seen, left, depth - 1)
     if not (inside or pickled) and name:  # of no known kind: what is dangerous by name is said, as of files beside it
         seen.imports.extend(_dangerous(scanner, data))
+    elif not (inside or pickled or _is_tar(head) or zipfile.is_zipfile(data)):  # it is called an archive
+        seen.closed.append(name)
 
 
 def _dangerous(scanner: "ModuleType", data: IO[bytes]) -> "list[Global]":
@@ -169,11 +190,16 @@ def _dangerous(scanner: "ModuleType", data: IO[bytes]) -> "list[Global]":
 
 
 def _parts(data: IO[bytes], head: bytes, left: list[int], outside: list[str]) -> Iterator[tuple[str, bytes]]:
-    """Yield the members of a zip or tar file, or what a packed file holds; ValueError where that is too much."""
+    """Yield the members of a zip or tar file, or what a packed file holds; ValueError where that is too much.
 
-    def taken(file: IO[bytes] | io.BufferedIOBase | None) -> bytes:
-        part = b"" if file is None else file.read(left[0] + 1)
-        left[0] -= len(part)
+    A member that is too long is weights, and the finding about the archive stands, unless it begins as something else.
+    """
+
+    def taken(file: IO[bytes] | io.BufferedIOBase | None, name: str = "", size: int = 0) -> bytes:
+        part = b"" if file is None else file.read(_HEAD_BYTES if size > left[0] else left[0] + 1)
+        if size > left[0] and (_STORAGE.search(name) or not (begins_as_pickle(part, size) or _is_packed(part))):
+            return b""
+        left[0] -= max(size, len(part))
         if left[0] < 0:
             raise ValueError(f"it unpacks to more than {_MOST_BYTES} bytes")
         return part
@@ -181,18 +207,31 @@ def _parts(data: IO[bytes], head: bytes, left: list[int], outside: list[str]) ->
     packed = next((unpack for magic, unpack in _PACKED.items() if head.startswith(magic)), None)
     if packed is not None:
         yield "unpacked", taken(packed(data))
-    elif head[257:262] == b"ustar":
+    if _is_tar(head):
         with tarfile.TarFile(fileobj=data) as tar:
             for member in tar:
                 if any(path.startswith("/") or ".." in path.split("/") for path in (member.name, member.linkname)):
                     outside.append(member.name)
                 if member.isfile():
-                    yield member.name, taken(tar.extractfile(member))
-    elif zipfile.is_zipfile(data):
+                    yield member.name, taken(tar.extractfile(member), member.name, member.size)
+    if zipfile.is_zipfile(data):  # its table is at the end, so that it may be something else too
         with zipfile.ZipFile(data) as table:
             for info in table.infolist():
-                if info.file_size <= left[0]:  # larger ones are weights; the finding about the archive stands
-                    yield info.filename, taken(io.BytesIO(table.read(info)))
+                with _member_of(table, info) as file:
+                    yield info.filename, taken(file, info.filename, info.file_size)
+
+
+def _is_packed(head: bytes) -> bool:
+    return head.startswith((*_PACKED, *_CLOSED, b"PK", b"\x93NUMPY")) or _is_tar(head)
+
+
+def _is_tar(head: bytes) -> bool:
+    """Say whether a file is a tar file, also one of before there was a mark."""
+    try:
+        tarfile.TarInfo.frombuf(head[:512], "utf-8", "replace")
+    except tarfile.HeaderError:
+        return False
+    return True
 
 
 if __name__ == "__main__":

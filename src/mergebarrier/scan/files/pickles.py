@@ -21,6 +21,8 @@ _WALL_S: Final = 60
 #: Environment of the worker: one thread, or the numeric library alone takes the memory that it may have.
 _ENVIRONMENT: Final = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 _NAMES_SHOWN: Final = 5
+#: Why nothing was looked at where the library is not there.
+MISSING: Final = "picklescan is not installed; pip install 'mergebarrier[scan]'"
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ def imports_of(files: Sequence[tuple[int, str]]) -> tuple[Imports, ...]:
       files: (descriptor at its start, "zip", "archive", "numpy" or "pickle"); the descriptors stay open.
     Returns: one per file; not looked at where picklescan is missing or did not come that far.
     """
-    unseen = Imports(looked=False, error="picklescan is not installed; pip install 'mergebarrier[scan]'")
+    unseen = Imports(looked=False, error=MISSING)
     if not files or not can_look():
         return (unseen,) * len(files)
     words = [f"{descriptor}:{kind}" for descriptor, kind in files]
@@ -100,6 +102,7 @@ def _read(line: bytes) -> Imports:
         tuple(by_safety["suspicious"]),
         len(by_safety["innocuous"]),
         told["error"],
+        told["looked"],
         texts=tuple((name, text) for name, text in told.get("texts", ())),
         closed=tuple(told.get("closed", ())),
         outside=tuple(told.get("outside", ())),
