@@ -212,6 +212,13 @@ LAWS: tuple[Law, ...] = (
         keys=("hidden_size_per_layer_input",),  # one table holds a column per layer, and their number is its shape
         value=lambda config, layer, n: f"{layer} of {n}" if config.get("hidden_size_per_layer_input") else None,
     ),
+    Law(  # not a key: the first layer of the class has no such norm
+        keys=("attn_norm",),
+        value=lambda config, layer, n: "with it" if layer else "without it",
+        only=frozenset(("modernbert", "modernbert-decoder")),
+    ),
+    # Not a key: a matrix with columns per layer.
+    Law(keys=("contact_head",), value=lambda config, layer, n: f"{layer} of {n}", only=frozenset(("esm",))),
     Law(keys=("num_mem_blocks",), value=shared_block),
     *(Law(keys=(key,), value=by_interval(key)) for key in _INTERVALS),
     Law(keys=("aligner_num_add_layers",), value=evolla),

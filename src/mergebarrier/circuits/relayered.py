@@ -16,7 +16,7 @@ from mergebarrier.circuits.places import LAST_FULL, UNSAID, Table
 from mergebarrier.errors import ConfigMismatch, clean
 
 _PER_LAYER = re.compile(
-    r"layer|block|pattern|attention|attn|heads|types|experts|ffn|intermediate|rope|topk|ratio|limit"
+    r"layer|block|pattern|attention|attn|heads|types|experts|ffn|intermediate|rope|topk|ratio|(?<!time_step_)limit"
 )
 _MAY_NAME = re.compile(r"layer|block|pattern|attention|attn")
 _MAY_SPEAK = re.compile(r"^(?!rescale)(\w+_)?(every|interval|period|offset|freq|frequency|pattern)(_|$)|^first_")
@@ -98,7 +98,11 @@ def with_layers(
         if other is not None:
             what = f"{clean(other)} may count the layers, and is no key that is known to, so it would stay as it is"
             raise ConfigMismatch(what, where=where, remedy="keep the number of layers, or merge whole models")
-        notes.append("config.json holds no number of layers that could be rewritten")
+        what = (
+            f"no key counts the layers, so a loader would make those that its class has by default, not {len(origins)}"
+        )
+        remedy = f"add the key that its class counts them by, such as num_hidden_layers: {n_before}, to the donor's"
+        raise ConfigMismatch(what, where=where, remedy=remedy)
     last = changed.get("layer_types")
     if str(config.get("model_type")) in LAST_FULL and isinstance(last, list) and last[-1] != "full_attention":
         what = "layer_types: the class makes the last layer one of full attention, and the output ends with another"

@@ -11,7 +11,7 @@ from mergebarrier.circuits import LAWS, LayerOrigin, with_layers
 from mergebarrier.circuits.places import RHYTHMS, UNSAID
 from mergebarrier.errors import ConfigMismatch, TensorSetMismatch
 from mergebarrier.merge.recipe.layers import counted, layer_counts, only_stack
-from mergebarrier.merge.recipe.moved import check_held, check_numbers, kinds, mixed
+from mergebarrier.merge.recipe.moved import check_held, check_numbers, kinds, lists_of, mixed
 from recipe_models import layered
 
 SMALL = {
@@ -179,9 +179,12 @@ def test_laws_say_what_stock_classes_derive(every) -> None:
 
 
 def moved(config: dict[str, Any], order: list[int], **more: Any) -> tuple[dict[str, Any], list[str]]:
-    n_layers = more.pop("n_layers", 4)
-    origins = [LayerOrigin(config=config, n_layers=n_layers, layer=layer) for layer in order]
-    return with_layers(config, n_layers, origins, **more)
+    n_layers, counts = more.pop("n_layers", 4), more.pop("counts", None)
+    counted_by = ["n_layer"] if counts is None else counts
+    whole = config if counts is not None else {**config, "n_layer": n_layers}
+    origins = [LayerOrigin(config=whole, n_layers=n_layers, layer=layer) for layer in order]
+    changed, notes = with_layers(whole, n_layers, origins, counts=counted_by, **more)
+    return {key: value for key, value in changed.items() if key in config or key != "n_layer"}, notes
 
 
 @pytest.mark.parametrize(
@@ -225,6 +228,8 @@ def test_numbers_may_be_a_list_per_layer_as_well() -> None:
         ({"n_layers_per_attn_res_block": 2}, [1, 2, 3]),
         ({"aligner_num_add_layers": 2}, [0, 2, 1, 3]),
         ({"stagger_local_blocks": True}, [0, 2]),
+        ({"attn_norm": 1, "model_type": "modernbert"}, [1, 2, 3]),
+        ({"contact_head": 1, "model_type": "esm"}, [0, 1]),
     ],
 )
 def test_what_a_class_counts_out_is_refused_by_its_key(config, order) -> None:
@@ -304,10 +309,12 @@ def test_lists_of_another_model_are_asked_where_it_has_some() -> None:
     assert config["layer_types"][:3] == ["c", "y", "b"] and config["mlp_only_layers"] == [2]
     assert config["num_hidden_layers"] == 4 and config["eos_token_id"] == [1, 2, 3]
     assert notes == ["config.json: odd_every may name layers and was left as it is"]
-    assert moved({}, [0], n_layers=3)[1] == ["config.json holds no number of layers that could be rewritten"]
+    assert moved({}, [0, 2, 1], n_layers=3, counts=[])[1] == []
+    with pytest.raises(ConfigMismatch, match=r"no key counts the layers.*not 1; add the key .* num_hidden_layers: 3"):
+        moved({}, [0], n_layers=3, counts=[])
     for unknown in ({"num_spatial_layers": 3}, {"depths": [2, 2, 6]}):
         with pytest.raises(ConfigMismatch, match=f"{next(iter(unknown))} may count the layers"):
-            moved(unknown, [0], n_layers=3)
+            moved(unknown, [0], n_layers=3, counts=[])
     pair = [origins[:2], [origins[0], origins[0]]]
     (note,) = mixed(pair, "h")
     assert "1 layers of the output are merged from layers of two kinds, such as h.0 (c and y)" in note
@@ -364,6 +371,17 @@ def test_layers_hold_what_layers_of_their_kind_hold() -> None:
         ):
             with pytest.raises(TensorSetMismatch, match=says):
                 check_held(before, was, after, kinds(config, 2, "h"), "h")
+
+
+def test_what_one_layer_of_a_kind_lacks_is_a_matter_of_its_place() -> None:
+    """ModernBERT's first layer has no norm before its attention, whatever its kind of attention is."""
+    full, sliding, first = {"norm": (2,), "full": (2,)}, {"norm": (2,), "window": (2,)}, {"full": (2,)}
+    before, was = dict(enumerate((first, sliding, full, sliding))), [("f",), ("s",), ("f",), ("s",)]
+    check_held(before, was, {0: first, 1: full}, [("f",), ("f",)], "h")
+    with pytest.raises(TensorSetMismatch, match=r"h\.0 of the output has norm"):
+        check_held(before, was, {0: sliding, 1: full}, [("s",), ("f",)], "h")
+    table = {"architectures": ["A"], "layer_types": ["f", "s"], "n": [1, 2]}
+    assert lists_of(table, 2, {**table, "layer_types": ["s"], "n": [2]}, 1) == ["layer_types", "n"]
 
 
 def test_the_side_that_is_cut_is_counted(run_cli, tmp_path) -> None:

@@ -64,18 +64,25 @@ def check_numbers(of: Sequence[LayerOrigin], names: Iterable[str], stack: str, w
 Held = Mapping[int, Mapping[str, tuple[int, ...]]]
 
 
-def kinds(config: "Mapping[str, object]", n_layers: int, stack: str) -> list[tuple[str, ...]]:
-    """Return what laws and lists say of every layer."""
+def kinds(
+    config: "Mapping[str, object]", n_layers: int, stack: str, lists: Iterable[str] = ()
+) -> list[tuple[str, ...]]:
+    """Return what laws, and lists of these names, say of every layer."""
     laws = [law for law in LAWS if law.holds_for(config, stack)]
-    lists = [
-        value
-        for key, value in config.items()
-        if isinstance(value, list) and len(value) == n_layers and key not in SPOKEN
-    ]
+    said = [value for key in lists if isinstance(value := config.get(key), list) and len(value) == n_layers]
     return [
-        (*(repr(law.of(config, layer, n_layers)) for law in laws), *(repr(value[layer]) for value in lists))
+        (*(repr(law.of(config, layer, n_layers)) for law in laws), *(repr(value[layer]) for value in said))
         for layer in range(n_layers)
     ]
+
+
+def lists_of(before: "Mapping[str, object]", n_before: int, after: "Mapping[str, object]", n_after: int) -> list[str]:
+    """Return the keys of lists per layer; one that is as long by chance is not so in both configurations."""
+
+    def per_layer(config: "Mapping[str, object]", n_layers: int) -> set[str]:
+        return {key for key, value in config.items() if isinstance(value, list) and len(value) == n_layers}
+
+    return sorted((per_layer(before, n_before) & per_layer(after, n_after)) - SPOKEN)
 
 
 def held(tensors: "Mapping[str, TensorInfo]", stack: str) -> Held:
@@ -99,19 +106,24 @@ def check_held(before: Held, was: Sequence[object], after: Held, now: Sequence[o
       stack:  name of the layers.
     Raises: TensorSetMismatch.
     """
-    held: dict[object, list[Mapping[str, tuple[int, ...]]]] = {}
+    forms: dict[object, list[Mapping[str, tuple[int, ...]]]] = {}
     for layer, kind in enumerate(was):
-        known = held.setdefault(kind, [])
+        known = forms.setdefault(kind, [])
         known += [before.get(layer, {})] if before.get(layer, {}) not in known else []
+    # What layers of one kind do not all hold, a class gives by the place, such as to the first layer alone.
+    placed = {
+        part for known in forms.values() for form in known for part in form if len({one.get(part) for one in known}) > 1
+    }
     for layer, kind in enumerate(now):
-        known = held.get(kind, [])
-        if len(known) > 1:  # nothing that we read tells them apart
-            known = [before.get(min(layer, len(was) - 1), {})]
-        mine = after.get(layer, {})
-        if not known or known[0] == mine:
+        known, here, mine = forms.get(kind, []), before.get(min(layer, len(was) - 1), {}), after.get(layer, {})
+        if not known:
             continue
-        odd = next(part for part in (*mine, *known[0]) if mine.get(part) != known[0].get(part))
+        wanted = {part: shape for part, shape in known[0].items() if part not in placed}
+        wanted |= {part: here[part] for part in placed & here.keys()}
+        odd = next((part for part in (*mine, *wanted) if mine.get(part) != wanted.get(part)), None)
+        if odd is None:
+            continue
         what = f"{clean(stack)}.{layer} of the output {'has' if odd in mine else 'lacks'} {clean(odd)}"
-        if odd in mine and odd in known[0]:
-            what += f" in the shape {list(mine[odd])} in place of {list(known[0][odd])}"
+        if odd in mine and odd in wanted:
+            what += f" in the shape {list(mine[odd])} in place of {list(wanted[odd])}"
         raise TensorSetMismatch(f"{what}, against what its configuration says", where="slices", remedy=_KEEP)

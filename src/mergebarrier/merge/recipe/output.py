@@ -103,7 +103,7 @@ def _restacked(
       lacks a tensor or has one too many.
     """
     from mergebarrier.circuits import with_layers
-    from mergebarrier.merge.recipe.moved import check_held, check_numbers, held, kinds, mixed
+    from mergebarrier.merge.recipe.moved import check_held, check_numbers, held, kinds, lists_of, mixed
 
     stack, stored = only_stack(mine, donor.config, donor.path)
     key, n_before = counted(config, stack, stored) or (None, stored)
@@ -124,7 +124,8 @@ def _restacked(
         notes.append(f"config.json: {FURTHER} is 0: slices hold no layers that predict further tokens")
     made = {name: tensor.target.inputs[0].info for name, tensor in tensors.items()}
     check_numbers(of, made, stack, donor.path / "config.json")
-    was, now = kinds(before, n_before, stack), kinds(after, len(of), stack)
+    lists = lists_of(before, n_before, after, len(of))
+    was, now = kinds(before, n_before, stack, lists), kinds(after, len(of), stack, lists)
     check_held(held(donor.tensors, stack), was, held(made, stack), now, stack)
     return (after if key is None else {**config, key: after}), notes
 
