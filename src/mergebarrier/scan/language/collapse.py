@@ -37,8 +37,8 @@ from mergebarrier.scan.language.survey import (
     TokenSearch,
     beyond,
     heeded,
-    outputs_of,
     hits_of,
+    outputs_of,
     survey,
 )
 
