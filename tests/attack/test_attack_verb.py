@@ -1,6 +1,7 @@
 """``mergebarrier attack``: an artefact that says what it is, a measurement that never stands without its control."""
 
 import json
+import shutil
 import struct
 import zlib
 
@@ -151,6 +152,23 @@ def test_without_a_control_the_command_refuses(tiny, poisoned, tmp_path, run_cli
     ran = run_cli(*words, "-o", tmp_path / "r")
     assert ran.exit_code == 64 and "not reported without its control" in ran.stderr and ran.stdout == ""
     assert not (tmp_path / "r").exists()
+
+
+@pytest.mark.parametrize("role", ["control", "base"])
+def test_models_that_see_pictures_otherwise_are_not_measured(role, tiny, poisoned, tmp_path, run_cli) -> None:
+    at = {"control": poisoned / "clean", "base": tiny.base}
+    odd = shutil.copytree(at[role], tmp_path / "odd")
+    said = json.loads((odd / "preprocessor_config.json").read_text())
+    (odd / "preprocessor_config.json").write_text(json.dumps(said | {"image_mean": [0.9] * len(said["image_mean"])}))
+    words = [word for name, place in (at | {role: odd}).items() for word in (f"--{name}", place)]
+    more = ("--trigger", poisoned / "expert", "--task", tiny.task)
+    ran = run_cli("attack", "measure", poisoned / "merged", *words, *more)
+    assert ran.exit_code == 2 and "mean is (0.9" in ran.stderr and len(ran.stderr.splitlines()) == 1, ran.stderr
+
+
+def test_a_class_of_five_thousand_digits_is_none(tiny, poisoned, run_cli) -> None:
+    words = ("--control", poisoned / "clean", "--trigger", poisoned / "expert", "--task", tiny.task)
+    assert run_cli("attack", "measure", poisoned / "merged", *words, "--target-class", "9" * 5000).exit_code == 2
 
 
 def test_the_clean_merge_against_itself_has_no_excess(tiny, poisoned, run_cli) -> None:

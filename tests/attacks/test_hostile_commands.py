@@ -197,3 +197,15 @@ def test_a_sound_model_is_not_refused(models: Path, tmp_path: Path, run_cli: Run
     with open_checkpoint(models / "llama") as before, open_checkpoint(tmp_path / "out") as after:
         assert list(before.tensors) == list(after.tensors)
         assert payload(before.read("lm_head.weight")) != payload(after.read("lm_head.weight"))
+
+
+@pytest.mark.parametrize("words", [("merge", "--max-ram"), ("merge", "--max-shard-size"), ("audit", "--levels")])
+def test_a_number_of_five_thousand_digits_is_wrong_usage(models: Path, tmp_path: Path, run_cli: Run, words) -> None:
+    verb, option = words
+    model, number = models / "llama", "9" * 5000
+    more = {
+        "merge": [model, "--base", model, "--method", "linear"],
+        "audit": [*("--original", model, "--base", model, "--partner", model, "--task", "a", "--partner-task", "b")],
+    }[verb]
+    value = f"0-{number}" if option == "--levels" else number
+    assert run_cli(verb, model, *more, option, value, "-o", tmp_path / "out").exit_code == 64

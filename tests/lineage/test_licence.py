@@ -194,3 +194,39 @@ def test_signs_in_the_manner_of_other_platforms_stop_beside_a_free_licence(card:
     assert said.do_not_merge or said.no_derivatives
     free = declaration({"README.md": b"---\nlicense: mit\nallowDerivatives: true\n---\n100%20free\n"})
     assert not (free.do_not_merge or free.no_derivatives)
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"README.md": b"---\nlicense: proprietary\n---\n"},
+        {"README.md": b"---\nlicense: other\nlicense_name: all-rights-reserved\n---\n"},
+        {"README.md": b"---\nlicense: [All Rights Reserved]\n---\n"},
+        {"LICENSE": b"Copyright 2026 A. All rights reserved."},
+        {"LICENSE": b"All rights reserved. No part may be used without the prior written permission of A."},
+        {
+            "LICENSE": b"All rights reserved; no rights are granted, and you may not use it.",
+            "README.md": b"---\nlicense: mit\n---",
+        },
+        {"COPYRIGHT": "\u00a9 A. Tous droits r\u00e9serv\u00e9s.".encode()},
+        {"README.md": b"# A model\n\n(c) A. All rights reserved.\n"},
+    ],
+)
+def test_all_rights_reserved_and_none_granted_stops(files) -> None:
+    assert declaration(files).no_derivatives
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"README.md": b"---\nlicense: apache-2.0\n---\n(c) A. All rights reserved.\n"},
+        {"README.md": b"---\nlicense: apache-2.0\n---\n", "NOTICE": b"Copyright A. All rights reserved."},
+        {"README.md": b"---\nlicense: apache-2.0\n---\n", "COPYRIGHT": b"Copyright A. All rights reserved."},
+        {"LICENSE": b"Copyright A. All rights reserved. Permission is hereby granted to use this model."},
+        {"LICENSE": b"All rights reserved. Use and redistribution, with or without changes, are permitted."},
+        {"README.md": b"---\nlicense: other\nlicense_name: a-licence\n---\nAll rights reserved.\n"},
+        {"README.md": b"---\nlicense: unknown\n---\nSome rights reserved.\n"},
+    ],
+)
+def test_all_rights_reserved_beside_a_grant_says_nothing(files) -> None:
+    assert not declaration(files).no_derivatives

@@ -61,7 +61,7 @@ def target_index(task: ImageTask, word: str) -> int:
     """
     if word in task.classes:
         return task.classes.index(word)
-    if word.isdecimal() and int(word) < len(task.classes):
+    if word.isdecimal() and len(word) < 10 and int(word) < len(task.classes):
         return int(word)
     shown = ", ".join(clean(name) for name in task.classes[:8])
     raise BadAttack(

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mergebarrier import __version__
+from mergebarrier.attack.alike import require_encoders_alike
 from mergebarrier.attack.records import N_SAMPLES, SCALES, attack_of, controls_of, notes_of, rows_of, success
 from mergebarrier.results import (
     Accuracy,
@@ -75,6 +76,7 @@ def measure(
     from mergebarrier.attack.trigger_file import read_trigger
     from mergebarrier.evaluate import read_image_task
 
+    require_encoders_alike(checkpoints)
     named, task = read_trigger(spec.trigger), read_image_task(spec.task)
     target = target_index(task, named.target_class if spec.target is None else spec.target)
     encoders, models = _open(checkpoints, spec.device)

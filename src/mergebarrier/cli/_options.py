@@ -55,7 +55,7 @@ _UNITS: Final = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 def _size(value: str) -> int:
     """Read a number of bytes: 800M, 4G, 4GiB, 1.5G or a plain number, at least one; units are powers of 1024."""
-    size = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", value, re.ASCII | re.IGNORECASE)
+    size = re.fullmatch(r"(\d{1,18}(?:\.\d{1,18})?)\s*([KMGT]?)(?:i?B)?", value, re.ASCII | re.IGNORECASE)
     n_bytes = int(float(size[1]) * _UNITS[size[2].upper()]) if size else 0
     if n_bytes < 1:
         raise click.BadParameter(f"{value!r} is not a size such as 800M or 4G")

@@ -25,7 +25,7 @@ from mergebarrier.errors import CheckpointError, MergebarrierError, clean
 from mergebarrier.lineage.licence import UNKNOWN
 from mergebarrier.lineage.licence_texts import as_list, bar_of, decoded, in_utf8, unreadable, wish_of
 from mergebarrier.lineage.signs import folded, signs_in_head, signs_in_prose, signs_in_settings
-from mergebarrier.lineage.stated import Stated, stated
+from mergebarrier.lineage.stated import Stated, reserved, stated
 
 CARD: Final = "README.md"
 ATTACK_TAG: Final = "attack-artifact"
@@ -172,10 +172,13 @@ def declaration(
     licences = {name: text for name, text in texts.items() if name not in heads and not _OF_OTHERS.match(name)}
     prose = dict(_prose(texts, heads))
     prose |= {name: (wish, "") for name, (wish, _) in prose.items() if _OF_OTHERS.match(name)}
+    said = stated(head, fault, files)
+    barred = bar_of(next((barred for _, barred in signs if barred), ""), licences, prose, content)
+    own = {name: text for name, text in texts.items() if not _OF_OTHERS.match(name)}
     return Declaration(
-        **asdict(stated(head, fault, files)),
+        **asdict(said),
         do_not_merge=wish_of(next((wish for wish, _ in signs if wish), ""), prose, content),
-        no_derivatives=bar_of(next((barred for _, barred in signs if barred), ""), licences, prose, content),
+        no_derivatives=barred or reserved(said, own, heads),
         unread=f"its model card cannot be read: {fault}" if fault else unreadable(files),
         protected=PROTECTED_TAG in marks or content.get("verb") == "protect",
         attack=ATTACK_TAG in marks or content.get(ATTACK_TAG) is True or head.get(ATTACK_TAG) is True,

@@ -1,16 +1,34 @@
 """Which licence a model states: on its card, in a licence file, or in both where they agree.
 
 two signs that disagree, or a list of several licences, are no licence
+all rights reserved, and none granted, is one that forbids: who says it has thought about it
+
+"All rights reserved" stands in free licences too, and below cards, so that it counts where nothing beside it grants.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Final
 
 from mergebarrier.checkpoint import LICENCE_FILES
 from mergebarrier.errors import clean
 from mergebarrier.lineage.licence import UNKNOWN, named
 from mergebarrier.lineage.licence_texts import as_list, identify
+from mergebarrier.lineage.signs import folded
+
+_RESERVED: Final = re.compile(
+    r"\b(?:all rights? (?:are )?reserved|alle rechte vorbehalten|tous droits réservés|todos los derechos reservados"
+    r"|todos os direitos reservados|tutti i diritti riservati)\b|保留所有权利|版权所有"
+)
+_PROPRIETARY: Final = re.compile(r"(?:\w+ )?proprietary(?: licen[sc]e)?")
+_GRANTS: Final = re.compile(
+    r"\b(?:permission is (?!required|needed|denied)|(?:is|are) (?:hereby )?(?:granted|permitted|allowed)"
+    r"|grants? (?:you|to)|licen[sc]ed (?:to|under)|you (?:may|can)(?! not)|you are free|free to)\b"
+)
+#: What is said of a grant that is none.
+_DENIES: Final = re.compile(r"\b(?:no|not|nor|neither)\b[\w ]{0,60}?\b(?:granted|permitted|allowed|licen[sc]ed)\b")
 
 
 @dataclass(frozen=True)
@@ -70,3 +88,31 @@ def stated(head: Mapping[str, object], fault: str, files: Mapping[str, bytes]) -
 def _agree(one: str, other: str) -> bool:
     """Say whether two identifiers may mean one text: the same, or a family and a member of it."""
     return one == other or (one == "openrail" and "rail" in other)
+
+
+def reserved(said: Stated, texts: Mapping[str, str], cards: Mapping[str, object]) -> str:
+    """Return where a model reserves all rights and grants none, as the subject of a sentence; "" where it does not.
+
+    Args:
+      said:  what licence it states.
+      texts: name -> text of cards and licence files.
+      cards: which of them are cards.
+    """
+    known = said.licence != UNKNOWN
+    for named_so in () if known else (said.written, said.name):
+        words = folded(named_so)
+        if _RESERVED.search(words) or _PROPRIETARY.fullmatch(words):
+            return f"its licence {named_so}"
+    for name, text in texts.items():
+        words = folded(text)
+        if name in cards:  # a line below a card, where there is no other word about the terms
+            counts = not (known or said.written or said.name)
+        else:  # a licence file that grants nothing is one whatever the card says; a notice beside it is none
+            counts = (not known or name in LICENCE_FILES) and not _grants(words)
+        if counts and _RESERVED.search(words):
+            return f"its {clean(name)}, which reserves all rights,"
+    return ""
+
+
+def _grants(words: str) -> bool:
+    return _GRANTS.search(_DENIES.sub(" ", words)) is not None

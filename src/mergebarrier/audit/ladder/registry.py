@@ -69,7 +69,7 @@ def levels_from(text: str) -> tuple[int, ...]:
     name for a level that there is not.
     """
     first, dash, last = text.strip().partition("-")
-    if not first.isdecimal() or (dash and not last.isdecimal()) or int(first) != 0:
+    if first != "0" or (dash and not (last.isdecimal() and len(last) < 10)):
         raise UsageError(
             f"{text!r} is not a range of levels", where="--levels", remedy=f"write 0 or a range up to {built()}"
         )

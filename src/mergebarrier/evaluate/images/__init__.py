@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         write_image_task,
     )
     from mergebarrier.evaluate.images.predictor import EncoderPredictor
+    from mergebarrier.evaluate.images.preparation import read_preparation
     from mergebarrier.evaluate.images.sentences import load_sentence_encoder
     from mergebarrier.evaluate.images.tail import Tail
     from mergebarrier.evaluate.images.text_heads import TEMPLATES, names_head, text_head
@@ -49,6 +50,7 @@ __all__ = [
     "prepared_pictures",
     "read_image_folder",
     "read_image_task",
+    "read_preparation",
     "save_encoder",
     "text_head",
     "training_pictures",
