@@ -304,6 +304,12 @@ def weights_beside_the_factors_in_a_pickle(path: Path) -> None:
     (path / "non_lora_trainables.bin").write_bytes(b"\x80\x04N.")
 
 
+@case(BadAdapter, "an adapter of mlx-lm", "mlx_lm.fuse")
+def an_adapter_of_mlx(path: Path) -> None:
+    sound(path)
+    (path / "adapter_model.safetensors").rename(path / "adapters.safetensors")
+
+
 @case(AdapterRefused, "'BOFT'", "peft")
 def another_kind_of_adapter(path: Path) -> None:
     sound(path, peft_type="BOFT")

@@ -276,19 +276,25 @@ def test_an_adapter_of_single_experts_on_a_base_that_joins_them(tmp_path: Path, 
         )
 
 
-def test_factors_that_keep_the_name_of_their_adapter(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("called", "dora"), [("default", False), ("sft_2", True)])
+def test_factors_that_keep_the_name_of_their_adapter(called: str, dora: bool, tmp_path: Path) -> None:
     from safetensors.torch import load_file, save_file
 
     names = ["q_proj", "embed_tokens"]
-    wanted = merged(pair(tmp_path, build("llama-gqa-untied"), target_modules=names))
+    wanted = merged(pair(tmp_path, build("llama-gqa-untied"), target_modules=names, use_dora=dora))
     file = tmp_path / "lora" / "adapter_model.safetensors"
     kept = {
-        name.removesuffix(".weight") + ".default" * ("lora_" in name) + ".weight" * name.endswith(".weight"): tensor
+        name.removesuffix(".weight")
+        + f".{called}" * ("lora_" in name)
+        + ".weight" * (name.endswith((".weight", "magnitude_vector"))): tensor
         for name, tensor in load_file(file).items()
     }
-    assert sum(".default" in name for name in kept) > 2
+    assert sum(f".{called}" in name for name in kept) > 2
     save_file(kept, file, metadata={"format": "pt"})
     agrees(tmp_path, wanted)
+    save_file(kept | {name.replace(called, "ref"): one.clone() for name, one in kept.items()}, file, {"format": "pt"})
+    with pytest.raises(BadAdapter, match="the file holds two adapters"):
+        open_adapter(tmp_path / "lora")
 
 
 @pytest.mark.parametrize("wrapped", ["_orig_mod.{}", "module.{}", "base_model.model._orig_mod.{1}"])

@@ -165,3 +165,20 @@ def test_a_seed_among_the_parameters_is_refused_with_its_place(merge, tmp_path) 
     """mergekit#479: mergekit passes over it, so that the draws are others than asked for."""
     ran = merge(write(tmp_path / "a", layered(0)), parameters={"random_seed": 145})
     assert ran.exit_code == 2 and "no parameter 'random_seed'; write it at the top of the recipe" in ran.stderr
+
+
+def test_an_index_may_list_rotary_buffers_that_no_file_holds(merge, tmp_path) -> None:
+    """Indices of the first Llama 2, whose files were saved again since."""
+    model = write(tmp_path / "a", layered(1))
+    (model / "model.safetensors").rename(model / "model-00001-of-00001.safetensors")
+    names = [*layered(1), "model.layers.0.self_attn.rotary_emb.inv_freq"]
+    listed = {"weight_map": dict.fromkeys(names, "model-00001-of-00001.safetensors")}
+    (model / "model.safetensors.index.json").write_text(json.dumps(listed))
+    ran = merge(model, write(tmp_path / "b", layered(2)))
+    assert ran.exit_code == 0, ran.stderr
+
+
+def test_a_recipe_of_a_mixture_of_dense_models_is_refused_as_one(run_cli, tmp_path) -> None:
+    (tmp_path / "r.yaml").write_text("base_model: a\ngate_mode: hidden\nexperts:\n- source_model: b\n")
+    ran = run_cli("merge", tmp_path / "r.yaml", "-o", tmp_path / "out")
+    assert ran.exit_code == 2 and "a mixture of dense models is not made here" in ran.stderr

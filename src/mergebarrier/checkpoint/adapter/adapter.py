@@ -40,6 +40,7 @@ from mergebarrier.errors import AdapterRefused, BadAdapter, PickleRefused
 PICKLE_NAME = "adapter_model.bin"
 #: Weights that some trainers of models that see keep beside the factors: projectors, heads, norms.
 _BESIDE = ("non_lora_trainables.bin", "non_lora_state_dict.bin", "mm_projector.bin")
+_MLX = "adapters.safetensors"
 #: Rows of added tokens, as vLLM reads them beside the factors; peft does not.
 _NEW_ROWS = "new_embeddings.safetensors"
 _CARDS = (ADAPTER_CONFIG, "README.md", *LICENCE_FILES, "NOTICE", "USE_POLICY.md", "THIRD_PARTY_LICENSES")
@@ -121,7 +122,10 @@ def open_adapter(path: str | os.PathLike[str], *, max_header_bytes: int = MAX_HE
                 where=path / PICKLE_NAME,
                 remedy="load it with peft in a sandbox and save it again, which writes safetensors",
             )
-        raise BadAdapter(f"{ADAPTER_WEIGHTS} is missing", where=path, remedy="download the adapter again, all files")
+        what, remedy = f"{ADAPTER_WEIGHTS} is missing", "download the adapter again, all files"
+        if _MLX in names:
+            what, remedy = "an adapter of mlx-lm, which is not read", "fuse it (mlx_lm.fuse) and give the result"
+        raise BadAdapter(what, where=path, remedy=remedy)
     beside = next((name for name in _BESIDE if name in names), None)
     if beside is not None:
         raise PickleRefused(

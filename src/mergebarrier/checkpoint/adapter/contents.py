@@ -29,8 +29,10 @@ from mergebarrier.errors import AdapterRefused, BadAdapter, clean
 
 #: What wrappers of training (torch.compile, FSDP, DDP) put into names.
 _WRAPPERS = re.compile(r"^module\.|\b_(?:orig_mod|(?:fsdp|checkpoint)_wrapped_module)\.")
-#: The name that peft gives an adapter in memory, which a plain save of the state leaves in the names of factors.
-_NAMED = re.compile(r"(\.lora_(?:embedding_)?[AB])\.default(?=(?:\.weight)?$)")
+#: The name that an adapter has in memory, which a plain save of the state leaves in the names of factors.
+_NAMED = re.compile(
+    r"(\.lora_(?:embedding_[AB]|[AB]|magnitude_vector))\.(?!(?:weight|bias)$)(\w+)(?=(?:\.weight|\.bias)?$)"
+)
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 ADAPTER_PREFIX = "base_model.model."
 # End of a name -> (of an embedding, which factor).
@@ -41,6 +43,7 @@ _ENDS = {
     ".lora_embedding_A": (True, "A"),
     ".lora_embedding_B": (True, "B"),
     ".lora_magnitude_vector": (False, "m"),
+    ".lora_magnitude_vector.weight": (False, "m"),
 }
 _TOKENS = ".trainable_tokens_delta"
 # Where a tensor of the base stands inside of what peft wraps around its module.
@@ -159,7 +162,12 @@ class _Sorter:
                 module = rest.removesuffix(end).replace(
                     ".base_layer.", "."
                 )  # below one of which a parameter is wrapped
-                halves.setdefault((module, embedding), {})[half] = info
+                if half in halves.setdefault((module, embedding), {}):
+                    what = "holds two adapters, such as what was trained and a reference beside it"
+                    raise self.fail(
+                        name, f"the file {what}", "save one of them alone: save_pretrained(selected_adapters)"
+                    )
+                halves[module, embedding][half] = info
             elif rest.endswith(_TOKENS):
                 module = rest.removesuffix(_TOKENS).removesuffix(".token_adapter")
                 tokens[module] = self.rows(module, info)

@@ -80,6 +80,8 @@ class _RecipeParser:
         return value
 
     def recipe(self, document: object) -> Recipe:
+        if isinstance(document, dict) and "experts" in document and "merge_method" not in document:
+            self.fail("experts", "a mixture of dense models is not made here", "make it with mergekit-moe")
         top = self.table(document, "", _TOP)
         if "merge_method" not in top:
             self.fail("", "merge_method is missing", "add a line such as merge_method: linear")
