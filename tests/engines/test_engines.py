@@ -1,6 +1,7 @@
 """Every engine gives the rows of an audit in one process, bit for bit, and a lost worker costs only its present row."""
 
 import dataclasses
+import json
 import os
 import signal
 import subprocess
@@ -13,8 +14,9 @@ import pytest
 
 import mergebarrier as mb
 from mergebarrier.api import plan_work, worker
-from mergebarrier.audit import AuditOptions
+from mergebarrier.audit import SINGLE, AuditOptions
 from mergebarrier.engines import finished_rows, read_plan
+from mergebarrier.engines.rows import TaskJournal
 from mergebarrier.errors import BadReport, MissingExtra, UsageError, WorkerLost
 from mergebarrier.report import Journal
 from scripts import with_helpers
@@ -102,6 +104,42 @@ def test_what_is_no_plan_is_refused_in_a_line(text: bytes, tmp_path) -> None:
     with pytest.raises(BadReport, match="make the plan again") as caught:
         worker(path, 0)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"threads": 0}, "0 threads"), ({"threads": 10**9}, "threads"), ({"inputs": {}}, "0 inputs"),
+        ({"fields": {}}, "fields"), ({"evil": 1}, "fields"), ({"base": 5}, "base"), ({"base": "a\0b"}, "base"),
+        ({"seed": "0"}, "seed"), ({"levels": 0}, "levels"), ({"settings": [[1]]}, "fields"),
+        ({"work": "/tmp/elsewhere"}, "another folder"),
+    ],
+)  # fmt: skip
+def test_a_plan_of_a_stranger_is_refused_in_a_line(change: dict, says: str, tmp_path) -> None:
+    whole = {"threads": 1, "inputs": dict.fromkeys(SINGLE, "0"), "tasks": [], "version": mb.__version__}
+    fields = dict.fromkeys((*SINGLE, "task", "partner_task"), "/none") | {"work": str(tmp_path)}
+    document = {"fields": fields, **whole, "schema_version": 1, "kind": "audit plan"}
+    at = document if change.keys() <= document.keys() else fields
+    at.update(change)
+    (tmp_path / "plan.json").write_text(json.dumps(document))
+    with pytest.raises(BadReport, match=says) as caught:
+        read_plan(tmp_path / "plan.json")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["tasks", "tasks/0.jsonl", "tasks/0.new", "tasks/0123456789ab-0.done"])
+def test_rows_are_not_written_through_a_link(name: str, tmp_path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (tmp_path / "work").mkdir()
+    if name != "tasks":
+        (tmp_path / "work" / "tasks").mkdir()
+        (tmp_path / "work" / "tasks" / "0.jsonl").write_bytes(b"cut")
+        (tmp_path / "work" / name).unlink(missing_ok=True)
+    (tmp_path / "work" / name).symlink_to(outside if name == "tasks" else outside / "file")
+    with pytest.raises(BadReport, match="not the rows of a task"):
+        TaskJournal(tmp_path / "work").begin(0)
+    assert not list(outside.iterdir())
 
 
 def test_a_new_audit_takes_no_rows_of_tasks_that_were_there(stage, plan, tmp_path) -> None:

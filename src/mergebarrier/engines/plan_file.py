@@ -1,14 +1,16 @@
 """The file of a plan: canonical JSON, written whole or not at all, and read back strictly."""
 
-from dataclasses import asdict
+from dataclasses import MISSING, asdict, fields
 from pathlib import Path
 from typing import Final
 
 from mergebarrier import __version__
-from mergebarrier.audit import WorkPlan
-from mergebarrier.errors import BadReport
+from mergebarrier.audit import SINGLE, AuditSpec, WorkPlan
+from mergebarrier.errors import BadReport, clean
 
 _MAX_BYTES: Final = 16 * 2**20
+_MOST_THREADS: Final = 1024
+_DEFAULTS: Final = {one.name: () if one.default_factory is not MISSING else one.default for one in fields(AuditSpec)}
 AGAIN: Final = "make the plan again with `mergebarrier audit --plan-only`"
 
 
@@ -24,7 +26,9 @@ def write_plan(plan: WorkPlan, path: Path) -> None:
 def read_plan(path: Path) -> WorkPlan:
     """Read a plan back strictly.
 
-    Raises: BadReport when it is missing, no plan, or of another version of this package.
+    Whoever does its tasks writes into its folder and nowhere else, whatever the plan names.
+
+    Raises: BadReport when it is missing, no plan, of another folder, or of another version of this package.
     """
     from pydantic import TypeAdapter, ValidationError
 
@@ -38,4 +42,27 @@ def read_plan(path: Path) -> WorkPlan:
         raise BadReport(f"{place}: {first['msg']}", where=path, remedy=AGAIN) from None
     if plan.version != __version__:
         raise BadReport(f"it is of mergebarrier {plan.version}, this is {__version__}", where=path, remedy=AGAIN)
+    if not 0 < plan.threads <= _MOST_THREADS or plan.inputs.keys() != set(SINGLE):
+        raise BadReport(f"{plan.threads} threads for {len(plan.inputs)} inputs", where=path, remedy=AGAIN)
+    try:
+        odd = next((name for name, value in vars(plan.spec).items() if not _is_like(value, _DEFAULTS[name])), None)
+        elsewhere = plan.spec.work.resolve() != path.parent.resolve()
+    except (TypeError, ValueError, KeyError) as error:
+        raise BadReport(f"its fields are not those of an audit ({clean(error)})", where=path, remedy=AGAIN) from error
+    if odd is not None or elsewhere:
+        what = f"its field {odd} has another type" if odd else "it was made to work in another folder"
+        raise BadReport(what, where=path, remedy=AGAIN)
     return plan
+
+
+def _is_like(value: object, default: object) -> bool:
+    """Whether a field of a plan has the type of its default: a number or nothing where it is None, else a path."""
+    if isinstance(value, Path) and "\0" in str(value):
+        return False
+    if default is MISSING:
+        return isinstance(value, Path)
+    if default is None:
+        return value is None or isinstance(value, int | float | Path)
+    if isinstance(default, tuple):
+        return isinstance(value, tuple)
+    return isinstance(value, type(default))

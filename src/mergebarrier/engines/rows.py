@@ -33,12 +33,20 @@ def done_file(folder: Path, plan: str, index: int) -> Path:
 def finished_rows(folder: Path) -> list[Row]:
     """Read every row that any task has finished, a line that a crash cut off left out; BadReport for a damaged one."""
     rows = []
+    refuse_links(folder)
     for path in sorted((folder / TASKS).glob("*.jsonl")):
-        if path.is_symlink() or not path.is_file() or path.stat().st_size > _MAX_BYTES:
+        if not path.is_file() or path.stat().st_size > _MAX_BYTES:
             raise BadReport("not the rows of a task", where=path, remedy="remove it and go on with --resume")
         lines = [line for line in path.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")]
         rows += [row_from_json(line, where=f"{path.name} line {number}") for number, line in enumerate(lines, 1)]
     return rows
+
+
+def refuse_links(folder: Path) -> None:
+    """Refuse a folder of tasks that is a link or holds one, such as a stranger's: rows would be written through it."""
+    for path in (folder / TASKS, *sorted((folder / TASKS).glob("*"))):
+        if path.is_symlink():
+            raise BadReport("not the rows of a task", where=path, remedy="remove it and go on with --resume")
 
 
 class TaskJournal:
@@ -52,6 +60,7 @@ class TaskJournal:
 
     def begin(self, index: int) -> None:
         """Begin a task: see what has been finished meanwhile, and drop a line of it that a crash cut off."""
+        refuse_links(self._folder)
         self._path, self._used = rows_file(self._folder, index), {}
         if self._path.exists() and not (content := self._path.read_bytes()).endswith(b"\n"):
             whole = content[: content.rfind(b"\n") + 1]
