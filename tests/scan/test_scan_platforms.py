@@ -75,6 +75,15 @@ def test_the_gate_of_the_action_stays_shut_whatever_an_input_says(given, uploads
     assert not (uploads / "owned").exists()
 
 
+def test_the_action_does_not_write_its_document_through_a_link(uploads: Path) -> None:
+    pickle = uploads / "uploads" / "b" / "x.pkl"
+    before = pickle.read_bytes()
+    (uploads / "scan.sarif").symlink_to("uploads/b/x.pkl")
+    ran = _run_action(uploads, models="uploads", arguments="--each --threads 1")
+    assert ran.returncode == 1 and pickle.read_bytes() == before, ran.stderr
+    assert not (uploads / "scan.sarif").is_symlink() and json.loads((uploads / "scan.sarif").read_text())["runs"]
+
+
 def test_a_file_among_the_uploads_is_not_taken_for_a_library(uploads: Path, monkeypatch) -> None:
     for name in ("pip", "torch", "json"):
         (uploads / f"{name}.py").write_text("open('owned', 'w')")
