@@ -105,6 +105,7 @@ FILES: list[tuple[str, bytes, tuple[str, str] | None]] = [
     ("chat_template.jinja", b"hello\n{{ ''.__class__ }}", ("MB7109", "critical")),
     ("tokenizer_config.json", (CHAT % json.dumps("{{ x['__init__'] }}")).encode(), ("MB7109", "critical")),
     ("chat_template.json", b'{"chat_templ\\u0061te": "{{ x|attr(y) }}"}', ("MB7109", "critical")),
+    ("special_tokens_map.json", b'{"chat_template": "{{ x.__a__ }}"}', ("MB7109", "critical")),
     ("processor_config.json", b'{"chat_template": [{"template": "{{ a.__b__ }}"}]}', ("MB7109", "critical")),
     ("additional_chat_templates/t.jinja", b"{% for i in range(10**9) %}x{% endfor %}", ("MB7109", "medium")),
     ("modules.json", b'[{"type": "sentence_transformers.models.Pooling"},\n{"type": "m.Mine"}]', ("MB7106", "medium")),

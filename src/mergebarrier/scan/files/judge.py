@@ -29,7 +29,7 @@ _SIDES: Final = re.compile(r"[/!]")
 #: JSON, and files of a JSON text a line.
 _JSON: Final = (".json", ".jsonc", ".json5")
 _LINES: Final = (".jsonl", ".ndjson")
-_NO_TEMPLATE: Final = ("tokenizer.json", "vocab.json", "added_tokens.json", "special_tokens_map.json")
+_NO_TEMPLATE: Final = ("tokenizer.json", "vocab.json", "added_tokens.json")
 _SAID: Final[dict[str, tuple[str, str, Severity | None]]] = {
     "code": ("MB7108", "source code; a loader that trusts code from a model runs it", "medium"),
     "page": ("MB7108", "a text with code in it, which a browser or an interpreter runs when it is opened", "medium"),
