@@ -415,6 +415,34 @@ def test_trained_rows_beyond_those_of_the_base_are_refused_with_the_way_out(run_
     assert ran.exit_code == 2 and "resize_token_embeddings(ROWS)" in ran.stderr
 
 
+def test_biases_of_a_head_of_two_parts_are_saved_once_more(tmp_path: Path, run_cli) -> None:
+    """peft with bias="all" writes those of what is saved whole under modules_to_save.default too."""
+    import peft
+    from safetensors.torch import load_file
+    from transformers import RobertaConfig, RobertaForSequenceClassification
+
+    sizes = {"vocab_size": 40, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    torch.manual_seed(0)
+    model = RobertaForSequenceClassification(RobertaConfig(**sizes, intermediate_size=24, max_position_embeddings=32))
+    model.save_pretrained(tmp_path / "base")
+    lora = peft.LoraConfig(r=2, target_modules=["query"], task_type="SEQ_CLS", bias="all")
+    with quiet():
+        trained = peft.get_peft_model(model, lora)
+        for parameter in filter(lambda one: one.requires_grad, trained.parameters()):
+            parameter.data += 0.1 * torch.randn(parameter.shape)
+        trained.save_pretrained(tmp_path / "adapter")
+        wanted = trained.merge_and_unload().state_dict()
+    assert any(
+        "modules_to_save.default" in one for one in load_file(tmp_path / "adapter" / "adapter_model.safetensors")
+    )
+    words = ("merge", tmp_path / "adapter", "--base", tmp_path / "base", "--method", "linear", "-q")
+    ran = run_cli(*words, "-o", tmp_path / "out")
+    assert ran.exit_code == 0, ran.stderr
+    found = load_file(tmp_path / "out" / "model.safetensors")
+    for name in ("classifier.dense.bias", "classifier.out_proj.bias", "roberta.encoder.layer.0.output.dense.bias"):
+        torch.testing.assert_close(found[name], wanted[name])
+
+
 def test_an_adapter_in_a_folder_of_its_name_is_named(run_cli, tmp_path: Path) -> None:
     """peft keeps adapters that are not called default below the folder; trainers leave pickles of theirs beside it."""
     pair(tmp_path, build("llama-gqa-untied"), target_modules=["q_proj"])

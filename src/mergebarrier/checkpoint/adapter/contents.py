@@ -45,9 +45,9 @@ _ENDS = {
     ".lora_magnitude_vector": (False, "m"),
     ".lora_magnitude_vector.weight": (False, "m"),
 }
-_TOKENS = ".trainable_tokens_delta"
+_TOKENS, _SAVED = ".trainable_tokens_delta", ".modules_to_save."
 # Where a tensor of the base stands inside of what peft wraps around its module.
-_WRAPPED = (".token_adapter.base_layer.", ".base_layer.", ".ln_tuning_layers.", ".modules_to_save.")
+_WRAPPED = (".token_adapter.base_layer.", ".base_layer.", ".ln_tuning_layers.", _SAVED)
 _OTHER_KINDS = (
     "lora_", "hada_", "lokr_", "ia3_", "oft_", "vera_", "boft_", "token_adapter", "modules_to_save", "original_module",
 )  # fmt: skip
@@ -152,7 +152,7 @@ class _Sorter:
                 continue
             if not plain.startswith(ADAPTER_PREFIX):
                 raise self.fail(name, f"unknown name, not below {ADAPTER_PREFIX}")
-            rest = _NAMED.sub(r"\1", plain.removeprefix(ADAPTER_PREFIX))
+            rest = _NAMED.sub(r"\1", plain.removeprefix(ADAPTER_PREFIX)).replace(_SAVED + "default.", _SAVED)
             module, _, last = rest.removesuffix(".default").rpartition(".")
             end = next((end for end in _ENDS if rest.endswith(end)), None) if kind is None else None
             if kind is not None and last in kind.ends:
@@ -208,7 +208,7 @@ class _Sorter:
 
     def add_whole(self, whole: dict[str, TensorInfo], rest: str, info: TensorInfo) -> None:
         theirs = rest
-        for part in _WRAPPED if self.config.saves(rest.replace(".modules_to_save.", ".")) else _WRAPPED[:-1]:
+        for part in _WRAPPED if self.config.saves(rest.replace(_SAVED, ".")) else _WRAPPED[:-1]:
             theirs = theirs.replace(part, ".")
         other = next((part for part in theirs.split(".") if part.startswith(_OTHER_KINDS)), None)
         if other is not None:
@@ -219,7 +219,7 @@ class _Sorter:
 
     def is_spare_copy(self, rest: str) -> bool:
         """Say whether peft writes this beside the tensor that it loads: the base's own, or the same once more."""
-        plain = rest.replace(".modules_to_save.", ".").replace(".original_module.", ".")
+        plain = rest.replace(_SAVED, ".").replace(".original_module.", ".")
         if plain == rest or not self.config.saves(plain):
             return False
         return ".original_module." in rest or ADAPTER_PREFIX + plain in self.tensors
