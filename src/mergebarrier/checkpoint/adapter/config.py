@@ -85,8 +85,8 @@ class AdapterConfig:
         return self.r if found is None else self.ranks[found][1]
 
     def saves(self, tensor: str) -> bool:
-        """Say whether a module that is stored whole holds a tensor."""
-        return any(f".{name}." in f".{tensor}" for name in self.modules_to_save)
+        """Say whether a module that is stored whole holds a tensor; peft asks for the end of its name alone."""
+        return any(f"{name}." in tensor for name in self.modules_to_save)
 
     def scale(self, module: str) -> float:
         """Return s of a module."""
