@@ -106,7 +106,8 @@ class Parameter:
         what = "numbers" if self.kind == "listing" else "a number"
         if self.low == -math.inf:
             return what.replace("number", "finite number")
-        return f"{what} {f'above {self.low:g},' if self.above else f'from {self.low:g}'} to {self.high:g}"
+        high = "3.4e+38" if self.high == math.inf else f"{self.high:g}"
+        return f"{what} {f'above {self.low:g},' if self.above else f'from {self.low:g}'} to {high}"
 
     def checked(self, value: object) -> object:
         """Return the value in its stored form.
@@ -277,7 +278,8 @@ def check_values(instance: object) -> None:
 
     def refuse(name: str, value: object, allowed: str) -> UsageError:
         parameter = parameters_of(instance)[name]
-        wrong = f"{value!r} is not {parameter.noun or 'allowed'}"
+        shown = ",".join(map(str, value)) if isinstance(value, tuple) else repr(value)
+        wrong = f"{shown} is not {parameter.noun or 'allowed'}"
         if parameter.kind == "subset" and parameter.noun:
             wrong = f"unknown {parameter.noun} {value!r}"
         return UsageError(wrong, where=flag_of(name, parameter), remedy=f"give {allowed}")

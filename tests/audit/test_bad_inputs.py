@@ -31,6 +31,10 @@ def _other_family(folder: Path, tmp_path: Path) -> Path:
 
 CASES = {
     "overlapping rows": ({"validation": "task"}, "prompts of the validation file are also in a.jsonl"),
+    "settings chosen on the partner's test": ({"validation": "partner_task"}, "are also in b.jsonl"),
+    "rows in both halves": ({"task": "repeated", "validation": None}, "prompts are in its first half"),
+    "a report inside a model": ({"o": "inside"}, "is inside the other"),
+    "a file for a report": ({"o": "task"}, "this is no folder"),
     "an empty task": ({"task": "empty"}, "error: MB9001"),
     "an expert without a skill": ({"original": "base", "protected": "base"}, "a skill needs at least"),
     "a merge that does not work": (
@@ -50,8 +54,10 @@ def test_it_is_refused_in_a_line(case: str, stage, run_cli, tmp_path: Path) -> N
     (tmp_path / "empty.jsonl").write_text("")
     places = {
         "task": world.task, "base": world.base, "exact": stage.exact, "empty": tmp_path / "empty.jsonl",
-        "absent": tmp_path / "absent",
+        "absent": tmp_path / "absent", "partner_task": world.partner_task, "repeated": tmp_path / "repeated.jsonl",
+        "inside": world.base / "report",
     }  # fmt: skip
+    (tmp_path / "repeated.jsonl").write_text(world.task.read_text() * 2)
     if "renumbered" in changes.values():
         places["renumbered"] = _renumbered(world.partner, tmp_path)
     if "gpt2" in changes.values():
@@ -60,11 +66,16 @@ def test_it_is_refused_in_a_line(case: str, stage, run_cli, tmp_path: Path) -> N
         "protected": stage.exact, "original": world.original, "base": world.base, "partner": world.partner,
         "task": world.task, "partner-task": world.partner_task, "validation": world.validation,
         "partner-validation": world.partner_validation,
-    } | {name: places[value] for name, value in changes.items()}  # fmt: skip
-    words = [word for name, value in given.items() if name != "protected" for word in (f"--{name}", value)]
-    ran = run_cli("audit", given["protected"], *words, "--merges", "linear", "--levels", "0", "-o", tmp_path / "r")
+    } | {name: value and places[value] for name, value in changes.items() if name != "o"}  # fmt: skip
+    out = places[changes["o"]] if "o" in changes else tmp_path / "r"
+    named = {name: value for name, value in given.items() if name != "protected" and value is not None}
+    words = [word for name, value in named.items() for word in (f"--{name}", value)]
+    ran = run_cli("audit", given["protected"], *words, "--merges", "linear", "--levels", "0", "-o", out)
     assert ran.exit_code == 2, (ran.exit_code, ran.stderr)
     said = [line for line in ran.stderr.splitlines() if line.startswith("error: ")]
     assert len(said) == 1 and "Traceback" not in ran.stderr
     assert says in said[0]
-    assert not (tmp_path / "r" / "result.json").exists()
+    measured = (tmp_path / "r" / "rows.jsonl").is_file() and (tmp_path / "r" / "rows.jsonl").stat().st_size
+    assert measured or not (tmp_path / "r").exists(), "a report of nothing is left behind"
+    assert not (tmp_path / "r" / "result.json").exists() and not places["inside"].exists()
+    assert not (measured and "resume with" in ran.stderr), "the same command would end in the same way"

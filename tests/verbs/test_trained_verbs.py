@@ -188,7 +188,7 @@ def test_passes_that_are_computed_twice_give_the_same_slopes(world) -> None:
         (("--validation", "task"), {}, 2, "are in the training data"),
         ((), {"expert": "base"}, 2, "nothing to protect"),
         ((), {"data": "partner_task"}, 2, "no better on it than the base"),
-        ((), {"data": "text"}, 2, "not valid UTF-8 JSON"),
+        ((), {"data": "text"}, 2, "line 1: not valid JSON"),
         (("--budget", 0, "--learning-rate", 0.05), {}, 2, "no step kept the owner's loss within 0 %"),
         (("--learning-rate", 1e30), {}, 2, "is not finite at step"),
         (("--as", "adapter"), {"method": "mergeguard"}, 2, "not of low rank"),

@@ -4,18 +4,21 @@ plan  ->  rows of its tasks, measured anywhere  ->  the audit finds them by name
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-from mergebarrier.api.base import CountedJournal, MemoryJournal, Report, ResultReport, Row, WriteOptions, machine
+from mergebarrier.api.base import CountedJournal, MemoryJournal, Report, ResultReport, Row, WriteOptions, begun, machine
 from mergebarrier.audit import AuditSpec, planned, run_audit
 from mergebarrier.errors import OutputExists
 from mergebarrier.progress import Progress
 from mergebarrier.results import Cell, Result, Skill, scales_of
+
+if TYPE_CHECKING:
+    from mergebarrier.report import Journal
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,15 +118,14 @@ def audited(
 
     from mergebarrier.checkpoint import remove_tree
     from mergebarrier.engines import finished_rows
-    from mergebarrier.report import WORK, Journal, write_progress, write_report
+    from mergebarrier.report import WORK, write_progress, write_report
 
     if out is not None:
         _check_work(out / WORK)
-    kept = MemoryJournal() if out is None else Journal.open(out, resume=write.resume, overwrite=write.overwrite)
     expected = _expected(spec)
-    journal = CountedJournal(kept, run.progress, expected)
     work = run.keep if run.keep is not None or out is None else out / WORK
-    with _workplace(work) as folder:
+    with _journal(spec, out, write) as kept, _workplace(work) as folder:
+        journal = CountedJournal(kept, run.progress, expected)
         spec = replace(spec, work=folder, workers=write.workers, max_ram_bytes=write.max_ram_bytes)
         _side_by_side(spec, write, say, run.engine)
         kept.adopt(finished_rows(folder))
@@ -139,6 +141,17 @@ def audited(
     run.progress(expected, expected)
     page = None if out is None else out / "report.html"
     return AuditReport(result=result, records=tuple(journal.used), page=page)
+
+
+def _journal(
+    spec: AuditSpec, out: Path | None, write: WriteOptions
+) -> "AbstractContextManager[Journal | MemoryJournal]":
+    """Return what keeps the rows: the report folder, or nothing where there is none."""
+    if out is None:
+        return nullcontext(MemoryJournal())
+    models = (spec.protected, spec.original, spec.base, spec.partner)
+    inputs = [one if isinstance(one, Path) else one.root for one in models]
+    return begun(out, inputs, resume=write.resume, overwrite=write.overwrite)
 
 
 def _side_by_side(spec: AuditSpec, write: WriteOptions, say: Callable[[str], None], engine: str) -> None:
@@ -160,12 +173,12 @@ def planned_work(spec: AuditSpec, out: Path, write: WriteOptions) -> WorkReport:
     import torch
 
     from mergebarrier.engines import prepared, read_plan
-    from mergebarrier.report import WORK, Journal
+    from mergebarrier.report import WORK
 
     _check_work(out / WORK)
-    Journal.open(out, resume=write.resume, overwrite=write.overwrite)
-    spec = replace(spec, work=out / WORK, workers=1, max_ram_bytes=write.max_ram_bytes)
-    path = prepared(spec, torch.get_num_threads())
+    with _journal(spec, out, write):
+        spec = replace(spec, work=out / WORK, workers=1, max_ram_bytes=write.max_ram_bytes)
+        path = prepared(spec, torch.get_num_threads())
     tasks = read_plan(path).tasks
     order = sorted({task.stage for task in tasks})
     stages = [[task.index for task in tasks if task.stage == stage] for stage in order]

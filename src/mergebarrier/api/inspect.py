@@ -145,10 +145,14 @@ def _next_steps(name: str, content: "AnyContent | None", *, protectable: bool) -
     verb = None if content is None else content.get("verb")
     if verb == "protect":
         audit = "--original ORIGINAL --base BASE --partner PARTNER --task A.jsonl --partner-task B.jsonl -o REPORT"
-        gone = cast("ProtectContent", content)["parameters"].get("ffn") == "poly"
-        back = f"mergebarrier realign {model} --method poly_invert -o INVERTED"
+        asked = cast("ProtectContent", content)["parameters"]
+        back: tuple[str, ...] = (f"mergebarrier unprotect {model} -o RESTORED",)
+        if asked.get("ffn") == "poly":
+            back = (f"mergebarrier realign {model} --method poly_invert -o INVERTED",)
+        elif asked.get("reversibility") == "none":
+            back = ()  # nothing but the original, which its owner has
         return (
-            back if gone else f"mergebarrier unprotect {model} -o RESTORED",
+            *back,
             f"mergebarrier verify ORIGINAL {model}",
             f"mergebarrier audit {model} {audit}",
         )

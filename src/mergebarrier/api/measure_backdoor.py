@@ -8,12 +8,13 @@ report.result.merged.excess
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import ClassVar, Final
 
-from mergebarrier.api.base import Model, Report, ResultReport, Row, WriteOptions, command_line, machine, opened
+from mergebarrier.api.base import Model, Report, ResultReport, Row, WriteOptions, begun, command_line, machine, opened
 from mergebarrier.attack import (
     MeasureSpec,
     TextMeasureSpec,
@@ -27,7 +28,7 @@ from mergebarrier.attack import (
 )
 from mergebarrier.errors import UsageError
 from mergebarrier.evaluate import device_named
-from mergebarrier.report import Journal, write_report
+from mergebarrier.report import write_report
 from mergebarrier.results import BackdoorResult, Measurement, Scanned
 
 #: How the refusals of ``zoo rows people`` begin.
@@ -100,8 +101,10 @@ def measure_backdoor(
         findings=findings,
         device=place,
     )
-    with opened(*given.values(), download=download) as models:
-        journal = None if out is None else _journal(Path(out), write or WriteOptions())
+    with opened(*given.values(), download=download) as models, ExitStack() as stack:
+        if out is not None:  # the folder of the report is claimed before anything is computed
+            asked, folders = write or WriteOptions(), [one.root for one in models]
+            stack.enter_context(begun(Path(out), folders, resume=asked.resume, overwrite=asked.overwrite))
         by_role, environment = dict(zip(given, models, strict=True)), {**machine(threads), "device": place}
         if is_text_trigger(spec.trigger):
             text = TextMeasureSpec(
@@ -115,15 +118,10 @@ def measure_backdoor(
         else:
             found, rows = measure(spec, by_role, say=say, environment=environment)
     result = replace(found, command=_command(spec, given, out))
-    if journal is None or out is None:
+    if out is None:
         return BackdoorReport(result=result, records=tuple(rows))
     write_report(Path(out), result, rows)
     return BackdoorReport(result=result, records=tuple(rows), page=Path(out) / "report.html")
-
-
-def _journal(out: Path, write: WriteOptions) -> Journal:
-    """Claim the folder of the report before anything is computed."""
-    return Journal.open(out, resume=write.resume, overwrite=write.overwrite)
 
 
 def _command(spec: MeasureSpec, models: Mapping[str, Model], out: str | os.PathLike[str] | None) -> str:

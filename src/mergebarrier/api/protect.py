@@ -143,6 +143,8 @@ def protect(
             for expert, tensors, place in zip(experts, following, moved, strict=True):
                 verbs.write_moved(expert, tensors, content, write.into(place, None))
         notes = [*source.folder_notes, *verbs.remarks(source)]
+        if owned.key is not None and prepared.reversibility == "none":
+            notes.append("the key does not undo this form, and `unprotect` refuses it: keep the original model")
         realigned = None
         if anchor is not None:
             try:

@@ -242,9 +242,11 @@ def scan(
     """
     listed = Baseline({}) if baseline is None else read_baseline(baseline)
     if calibrate and (references is None or base is None):
-        raise BadScanInput("needs a base and a file", where="calibrate", remedy="give --base and --references FILE")
+        raise BadScanInput("needs a base and a file", where="--calibrate", remedy="give --base and --references FILE")
     if each and (tasks or refusals or merge is not None):
-        raise BadScanInput("judges uploads one by one", where="each", remedy="leave out tasks, questions and merge")
+        raise BadScanInput(
+            "judges uploads one by one", where="--each", remedy="leave out --task, --refusals and --merge"
+        )
     of_images = any(os.fspath(task).endswith(TASK_SUFFIX) for task in tasks)
     request = verbs.ScanRequest(
         models=_uploads(models) if each else resolve_all(models, download=download),

@@ -1,7 +1,8 @@
 """``verify``: does one model still do what another does?  Names, shapes, manifest, logits, KL, perplexity.
 
-equal  <=>  no difference of structure, no problem with the manifest, KL(original | protected) <= max_kl, and
-            every other output within 3 %, or within three times the noise of the dtype that the models run in
+equal  <=>  no difference of structure but what ``widen`` makes, no problem with the manifest,
+            KL(original | protected) <= max_kl, and every other output within 3 %, or within three times the noise of
+            the dtype that the models run in
 
 Models that continue a text are compared token by token; all others, and what reads pictures or sound, by their answers.
 """
@@ -13,8 +14,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from mergebarrier import verbs
 from mergebarrier.api.base import Model, Report, opened, optional, shown
-from mergebarrier.checkpoint import MANIFEST_NAME, Checkpoint, verify_manifest
+from mergebarrier.checkpoint import MANIFEST_NAME, Checkpoint, read_manifest, verify_manifest
 from mergebarrier.circuits import describe, plan_of, stock_entries
+from mergebarrier.errors import CheckpointError
 from mergebarrier.evaluate import (
     CHECK_TEXT,
     compare,
@@ -33,6 +35,7 @@ from mergebarrier.evaluate import (
 from mergebarrier.identity import repeats, spelled_like
 from mergebarrier.numerics import draws
 from mergebarrier.progress import Progress
+from mergebarrier.protect import Widen
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -123,7 +126,7 @@ def verify(
         report = VerifyReport(
             dtype=compute_dtype(dtype, "cpu" if place == "cpu" else "cuda"),
             device=place,
-            structure_differences=tuple(_differences(ours, same)),
+            structure_differences=() if _reshaped(ours, theirs) else tuple(_differences(ours, same)),
             manifest_problems=tuple(verify_manifest(theirs.folders[0])) if manifest else (),
             equal=False,
         )
@@ -133,6 +136,17 @@ def verify(
         if stress:
             report = replace(report, stress=verbs.stress(ours, same, words, max_tokens, step))
     return replace(report, equal=_alike(report, max_kl) and not report.manifest_problems)
+
+
+def _reshaped(ours: Checkpoint, theirs: Checkpoint) -> bool:
+    """Say whether the manifest names a method that changes shapes on purpose; what the models say is compared then."""
+    if not (theirs.root / MANIFEST_NAME).exists() or ours.config.get("model_type") != theirs.config.get("model_type"):
+        return False
+    try:
+        content = read_manifest(theirs.root)["content"]
+    except CheckpointError:
+        return False  # what is wrong with it is reported
+    return Widen.name in str(content.get("method")).split("+")
 
 
 def _alike(report: VerifyReport, max_kl: float) -> bool:

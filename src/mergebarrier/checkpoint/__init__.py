@@ -64,7 +64,15 @@ if TYPE_CHECKING:
         validate_header,
         walk,
     )
-    from mergebarrier.checkpoint.write import OutputFolder, Writer, layout_like, modeling_code, remove_tree, sharded
+    from mergebarrier.checkpoint.write import (
+        OutputFolder,
+        Writer,
+        find_place,
+        layout_like,
+        modeling_code,
+        remove_tree,
+        sharded,
+    )
 
 __all__ = [
     "ADAPTER_CONFIG",
@@ -100,6 +108,7 @@ __all__ = [
     "canonical_json",
     "chosen_below",
     "code_keys",
+    "find_place",
     "hash_whole",
     "is_adapter",
     "is_of_tokenizer",

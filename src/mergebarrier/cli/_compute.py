@@ -3,6 +3,7 @@
 @compute_options()                          device, dtype, batch_tokens
 @compute_options("float32", batches=False)  device, dtype
 @device_option                              device
+@dtype_option()                             dtype
 """
 
 from collections.abc import Callable
@@ -10,9 +11,7 @@ from typing import Final, TypeAlias
 
 import click
 
-from mergebarrier.cli._options import dtype_option
-
-__all__ = ["compute_options", "device_option"]
+__all__ = ["compute_options", "device_option", "dtype_option"]
 
 _Verb: TypeAlias = Callable[..., object]
 
@@ -25,6 +24,17 @@ device_option: Final = click.option(
     metavar="auto|cpu|cuda[:N]",
     help="Where it computes; auto is a graphics processor where there is one.",
 )
+
+
+def dtype_option(default: str | None = "auto") -> Callable[[_Verb], _Verb]:
+    """Return the option ``--dtype`` of a verb that runs models; None to see whether one was given."""
+    return click.option(
+        "--dtype",
+        type=click.Choice(["auto", "float32", "bfloat16"]),
+        default=default,
+        show_default=default is not None,
+        help="Dtype that models run in; auto is the fastest on this machine.",
+    )
 
 
 def compute_options(default: str = "auto", *, batches: bool = True) -> Callable[[_Verb], _Verb]:

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import click
 
-from mergebarrier.cli._compute import device_option
+from mergebarrier.cli._compute import device_option, dtype_option
 from mergebarrier.cli._mergekit import MERGEKIT_FLAGS, PARAMETER_COUNT, WITH_A_VALUE, flag_named
-from mergebarrier.cli._options import MODEL, SIZE, download_option, dtype_option
+from mergebarrier.cli._options import MODEL, SIZE, download_option
 from mergebarrier.cli._parameters import Registry, chosen, options_of
 from mergebarrier.errors import UsageError
 from mergebarrier.merge import DATA_MERGES, MERGES, DataMerge, Merge

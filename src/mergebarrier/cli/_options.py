@@ -3,8 +3,7 @@
 ``@output_options`` gives ``output: Output``; ``@threads_option`` ``threads: int``; ``@download_option`` ``download``;
 ``@writer_options`` ``writer: WriterOptions``, and adds the resume line to whatever stops the verb half-way.
 
-    @click.command()
-    @click.argument("model", type=click.Path(path_type=Path))
+    @click.argument("model", type=MODEL)
     @writer_options
     @output_options
     def command(model: Path, writer: WriterOptions, output: Output) -> None: ...
@@ -22,12 +21,12 @@ import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, overload
+from typing import TYPE_CHECKING, Any, Final, overload
 
 import click
 
 from mergebarrier.cli._output import Output, Session
-from mergebarrier.errors import Interrupted, MergebarrierError, OutputExists, PartialOutput, UsageError
+from mergebarrier.errors import Interrupted, MergebarrierError, NotMeasurable, OutputExists, PartialOutput, UsageError
 from mergebarrier.parameters import built
 
 if TYPE_CHECKING:
@@ -39,7 +38,6 @@ __all__ = [
     "WriterOptions",
     "default_threads",
     "download_option",
-    "dtype_option",
     "keep_freed_memory",
     "output_options",
     "set_threads",
@@ -50,6 +48,7 @@ __all__ = [
 
 _COUNT: Final = click.IntRange(1, 1024)  # a larger number costs time and memory before anything begins
 _Verb = Callable[..., object]
+_AS_BEFORE: Final = (PartialOutput, OutputExists, UsageError, NotMeasurable)  # what the same command ends in again
 _UNITS: Final = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
@@ -69,8 +68,21 @@ def _seed(value: str) -> int:
     return int(value)
 
 
+class _TypedPath(click.Path):
+    """A path; "" is what an unset variable of a shell leaves, and others stand beside the name of an output."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Refuse an empty name, and an output that has none."""
+        if value == "":
+            self.fail("the name is empty", param, ctx)
+        path: Any = super().convert(value, param, ctx)
+        if param is not None and param.name == "out" and path.name in ("", "..") and not (path := path.resolve()).name:
+            raise OutputExists("this is the root of all folders", where=path, remedy="choose another output folder")
+        return path
+
+
 SIZE: Final = click.types.FuncParamType(_size)
-MODEL: Final = click.Path(path_type=Path)
+MODEL: Final = _TypedPath(path_type=Path)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -168,17 +180,6 @@ def threads_option(function: _Verb) -> _Verb:
     return verb
 
 
-def dtype_option(default: str | None = "auto") -> Callable[[_Verb], _Verb]:
-    """Return the option ``--dtype`` of a verb that runs models; None to see whether one was given."""
-    return click.option(
-        "--dtype",
-        type=click.Choice(["auto", "float32", "bfloat16"]),
-        default=default,
-        show_default=default is not None,
-        help="Dtype that models run in; auto is the fastest on this machine.",
-    )
-
-
 @overload
 def writer_options(function: _Verb) -> _Verb: ...
 @overload
@@ -230,8 +231,8 @@ def writer_options(
         if writer.resume and writer.overwrite:
             raise UsageError("--resume and --overwrite exclude each other", remedy="give one of them")
         if writer.out is None and (writer.resume or writer.overwrite):
-            option = "--resume" if writer.resume else "--overwrite"
-            raise UsageError("has no effect without -o", where=option, remedy=f"give -o {metavar}, or leave it out")
+            where, remedy = "--resume" if writer.resume else "--overwrite", f"give -o {metavar}, or leave it out"
+            raise UsageError("has no effect without -o", where=where, remedy=remedy)
         keep_freed_memory()
         try:
             return inner(*args, writer=writer, **kwargs)
@@ -244,9 +245,8 @@ def writer_options(
 
 
 def _can_resume(error: BaseException, out: Path) -> bool:
-    """Say whether ``--resume`` helps: always after Ctrl-C, otherwise when there is unfinished work."""
-    stopped = isinstance(error, KeyboardInterrupt | Interrupted)
-    return stopped or (not isinstance(error, PartialOutput | OutputExists | UsageError) and _begun(out))
+    """Say whether ``--resume`` helps: always after Ctrl-C, otherwise when there is work that would not end so again."""
+    return isinstance(error, KeyboardInterrupt | Interrupted) or (not isinstance(error, _AS_BEFORE) and _begun(out))
 
 
 def _begun(out: Path) -> bool:

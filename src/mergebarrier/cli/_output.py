@@ -22,7 +22,7 @@ import click
 
 from mergebarrier.api.base import SCHEMA_VERSION, Report, document_of
 from mergebarrier.cli.shell import LogFile, screen
-from mergebarrier.errors import MergebarrierError, clean, plain
+from mergebarrier.errors import MergebarrierError, UsageError, clean, plain
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -132,6 +132,15 @@ class Output:
         found = document.document() if isinstance(document, Report) else document
         lines = "\n".join(_facts(found if facts is None else facts))
         self.result(document if isinstance(document, Report) else {"kind": "plan", **document}, lines)
+
+    def printing(self, form: str) -> "Output":
+        """Return the output of ``--format FORM``, for which ``--json`` is a short way to say json.
+
+        Raises: UsageError where the two ask for different forms.
+        """
+        if self.json and form not in ("text", "json"):
+            raise UsageError(f"--json and --format {form} exclude each other", remedy="give one of them")
+        return dataclasses.replace(self, json=self.json or form == "json")
 
     def note(self, text: str) -> None:
         """Print one line on stderr, unless quiet; a log file gets it always."""

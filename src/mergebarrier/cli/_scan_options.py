@@ -1,14 +1,48 @@
-"""Options of ``scan`` for language models alone."""
+"""Options of ``scan`` for language models alone, and what checks need that are asked for by name."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 import click
 
 from mergebarrier.cli._compute import device_option
 from mergebarrier.cli._options import MODEL
+from mergebarrier.errors import UsageError
 
-__all__ = ["text_scan_options"]
+if TYPE_CHECKING:
+    from mergebarrier.cli._parameters import CleanseOptions
+
+__all__ = ["refuse_blind", "text_scan_options"]
+
+
+def refuse_blind(
+    checks: tuple[str, ...], *, based: bool, merged: bool, cleanse: "CleanseOptions", texts: Mapping[str, object]
+) -> None:
+    """Refuse checks that were asked for by name without what they look at: a gate that did not look has not passed.
+
+    Args:
+      checks:  as they were named.
+      based:   whether there is a base.
+      merged:  whether the merge is looked at too.
+      cleanse: the tasks and questions that were given.
+      texts:   options for language models alone.
+    """
+    from mergebarrier.scan import CHECKS
+
+    updates = texts["references"] or texts["declared_rank"]
+    for name in checks:
+        needs = CHECKS[name].needs
+        wanted = {
+            "--base": not based and needs != "folder",
+            "--references or --declared-rank": name == "updates" and not updates,
+            "--refusals": needs in ("questions", "merged questions") and not cleanse.refusals,
+            "--task": needs in ("images", "merge", "texts", "merged texts") and not cleanse.tasks,
+            "--merge": needs in ("merge", "merged texts", "merged questions") and not merged,
+        }
+        missing = next((option for option, missed in wanted.items() if missed), None)
+        if missing is not None:
+            raise UsageError(f"{name} needs {missing}", where="--checks", remedy="give it, or leave the check out")
 
 
 def text_scan_options(function: Callable[..., object]) -> Callable[..., object]:

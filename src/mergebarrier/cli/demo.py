@@ -4,7 +4,8 @@ from pathlib import Path
 
 import click
 
-from mergebarrier.cli._options import WriterOptions, dtype_option, output_options, writer_options
+from mergebarrier.cli._compute import dtype_option
+from mergebarrier.cli._options import WriterOptions, output_options, writer_options
 from mergebarrier.cli._output import Output
 
 __all__ = ["command"]

@@ -1,7 +1,6 @@
 """``mergebarrier inspect``: what a folder holds, which symmetries it has, and what can be done with it next."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -47,11 +46,10 @@ def command(model: Path, form: str, public: Path | None, download: bool, output:
         output.note(f"signature holds: {verify_signature(model, public)}")
         for name in not_covered(model):
             output.note(f"note: {name} is not covered by the signature: anybody may have changed it")
+    output = output.printing(form)
     if form == "cyclonedx":
         click.echo(bill_of_materials(model, download=download))
         return
-    if form == "json":
-        output = replace(output, json=True)
     report = inspect(model, download=download)
     output.result(report, "\n".join(_lines(report)))
 

@@ -46,7 +46,10 @@ _TRAINED: Final = ", ".join(TRAINED)
 @click.option("--key", "key_path", type=MODEL, metavar="FILE", help="The key of a keyed method; made if absent (0600).")
 @click.option("--text", type=MODEL, metavar="FILE", help="Plain text, for --ffn poly to be calibrated on.")
 @click.option(
-    "--images", type=MODEL, metavar="FILE|DIR", help="Pictures for that: a task file, or a folder of classes."
+    "--images",
+    type=MODEL,
+    metavar="FILE|DIR",
+    help="Pictures to calibrate --ffn poly on: a task file, or a folder of classes.",
 )
 @click.option(
     "--adapter",
@@ -112,6 +115,12 @@ def command(
     """
     from mergebarrier.api import plan_protect, protect
 
+    if method not in TRAINED and (trained := next((name for name in method.split("+") if name in TRAINED), None)):
+        raise UsageError(f"{trained} is trained, and joins no other method", where="--method", remedy="name it alone")
+    for option, file in (("--text", None if method in TRAINED else text), ("--images", images)):
+        if file is not None and parameters.get("ffn") != "poly":
+            remedy = "leave it out, or give --method mergebarrier --ffn poly"
+            raise UsageError(f"{method} is not calibrated on it", where=option, remedy=remedy)
     if method in TRAINED:
         from mergebarrier.cli import _trained
 

@@ -1,6 +1,5 @@
 """``mergebarrier report``: show a finished report again, in another form, or several audits side by side."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -32,6 +31,7 @@ def command(report_dirs: tuple[Path, ...], form: str, output: Output) -> None:
     """
     from mergebarrier.api import COMPARISON_FORMS, FORMS, compare_reports, report
 
+    output = output.printing(form)
     several = report_dirs[0] in _SEVERAL and len(report_dirs) > 1
     if not several and len(report_dirs) > 1:
         raise UsageError("several reports", where="REPORT_DIR", remedy="give one, or report compare REPORT_DIR...")
@@ -43,7 +43,7 @@ def command(report_dirs: tuple[Path, ...], form: str, output: Output) -> None:
             remedy=f"give text, json, {', '.join(one for one in known if one != 'json')}",
         )
     if several:
-        output, table = replace(output, json=output.json or form == "json"), compare_reports(report_dirs[1:])
+        table = compare_reports(report_dirs[1:])
         shape = next((one for one in COMPARISON_FORMS if one == form), None)
         output.result(table, table.terminal() if shape is None else table.render(shape))
         return

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,9 +9,9 @@ import click
 
 from mergebarrier.cli._merge_options import acknowledge_option, hyper_parameters
 from mergebarrier.cli._options import MODEL, WriterOptions, download_option, output_options, writer_options
-from mergebarrier.cli._output import Output
+from mergebarrier.cli._output import Output, tell
 from mergebarrier.cli._parameters import CleanseOptions, cleanse_options
-from mergebarrier.cli._scan_options import text_scan_options
+from mergebarrier.cli._scan_options import refuse_blind, text_scan_options
 from mergebarrier.errors import (
     CheckpointError,
     ConfigMismatch,
@@ -121,10 +120,11 @@ def command(
     from mergebarrier import api
     from mergebarrier.scan import Search
 
-    if form == "json":
-        output = replace(output, json=True)
+    output = output.printing(form)
     with _told(output, "" if output.json else form):
         chosen = _chosen(checks)
+        if checks != _DEFAULT:
+            refuse_blind(chosen, based=base is not None, merged=method is not None, cleanse=cleanse, texts=texts)
         _refuse_strays(cleanse, method, acknowledge_licence, writer)
         merge = _merge(method, parameters, writer.seed)
         search = Search(seed=writer.seed) if patch is None else Search(side_frac=patch, seed=writer.seed)
@@ -175,7 +175,7 @@ def command(
         shown = {"sarif": report.to_sarif, "junit": report.to_junit}.get("" if output.json else form)
         output.result(report, _text(report) if shown is None else shown().rstrip("\n"))
     for found in report.unseen:
-        output.note(f"error: {found.model}: {found.message}")
+        tell(f"error: {found.model}: {found.message}")
     if curing is not None:
         _cure(curing, writer, output)
     return report.exit_code

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, ClassVar, Protocol, TypeAlias
 
 from mergebarrier.errors import BadAttack
 from mergebarrier.lazy import torch
-from mergebarrier.parameters import check
+from mergebarrier.parameters import check, flag_of
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -162,4 +162,4 @@ def clean_term(setting: Adversary, model: nn.Module, batch: Batch) -> Tensor:
 
 
 def _refused(name: str, value: object, allowed: str) -> BadAttack:
-    return BadAttack(f"{value} is not {allowed}", where=name, remedy=f"give {allowed}")
+    return BadAttack(f"{value} is not allowed", where=flag_of(name), remedy=f"give {allowed}")

@@ -59,11 +59,13 @@ class Journal:
           overwrite: throw an older report away.
         Raises: OutputExists (something is there), BadReport (rows that cannot be read).
         """
+        if os.path.lexists(folder) and not folder.is_dir():
+            raise OutputExists("this is no folder", where=folder, remedy="choose another output folder")
         present = sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else []
         _refuse_links(folder, present)
         present = [name for name in present if name not in map(fresh_name, FILES)]  # of a run that died over them
         foreign = [name for name in present if name not in (*FILES, WORK)]
-        if (folder.exists() and not folder.is_dir()) or foreign or (present and not (resume or overwrite)):
+        if foreign or (present and not (resume or overwrite)):
             raise OutputExists(
                 "holds files that are not part of a report" if foreign else "is not empty",
                 where=folder,
@@ -99,6 +101,11 @@ class Journal:
             file.write(b"".join(to_json(row).encode() for row in fresh.values()))
             file.flush()
             os.fsync(file.fileno())
+
+    @property
+    def n_rows(self) -> int:
+        """How many rows are finished."""
+        return len(self._rows)
 
     @property
     def used(self) -> list[Row]:

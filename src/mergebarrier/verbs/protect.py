@@ -238,9 +238,10 @@ def remarks(source: Checkpoint) -> list[str]:
     """Return what the owner of a model should hear that is protected already, a merge, or was quantised."""
     found, made = [], _made(source)
     if declared(source.as_stored()).protected:
-        found.append(
-            "this model is protected already: to come back to the original, undo both protections, this one first"
-        )
+        way = "to come back to the original, undo both protections, this one first"
+        if made is not None and made["verb"] == "protect" and made["parameters"].get("reversibility") == "none":
+            way = f"nothing undoes {made['method']}, so the key leads back to this model and not to the original"
+        found.append(f"this model is protected already: {way}")
     if made is not None and made["verb"] == "merge":
         found.append("this model is a merge: whoever has what it was merged from can merge that instead")
     if made is not None and made["verb"] == "import":

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
         shown,
     )
     from mergebarrier.api.base.hub import cache_folder, cached_folder, find_folder
-    from mergebarrier.api.base.journals import CountedJournal, MemoryJournal
+    from mergebarrier.api.base.journals import CountedJournal, MemoryJournal, begun
     from mergebarrier.api.base.machine import machine
     from mergebarrier.api.base.owned import held_key, owned_key
     from mergebarrier.api.base.report import SCHEMA_VERSION, Json, Report, Row, beside, document_of, optional, plain
@@ -58,6 +58,7 @@ __all__ = [
     "as_given",
     "asked_flags",
     "asked_model",
+    "begun",
     "beside",
     "cache_folder",
     "cached_folder",

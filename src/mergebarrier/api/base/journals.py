@@ -3,11 +3,44 @@
 progress(min(rows used, expected), expected)      the number of rows is known only at the end, so it is estimated
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mergebarrier.audit import MeasurementJournal
+from mergebarrier.checkpoint import find_place, remove_tree
+from mergebarrier.errors import MergebarrierError
 from mergebarrier.progress import Progress
 from mergebarrier.results import Cell, Measurement
+
+if TYPE_CHECKING:
+    from mergebarrier.report import Journal
+
+
+@contextmanager
+def begun(
+    folder: Path, inputs: Sequence[Path], *, resume: bool = False, overwrite: bool = False
+) -> "Iterator[Journal]":
+    """Give the journal of a report; a new folder goes again where inputs are refused before anything is measured.
+
+    Args:
+      folder:    the report folder.
+      inputs:    folders that are read, none of which may lie in it or around it.
+      resume:    as in ``Journal.open``.
+      overwrite: likewise.
+    """
+    from mergebarrier.report import WORK, Journal
+
+    made, _ = not folder.exists(), find_place(folder, inputs)
+    journal = Journal.open(folder, resume=resume, overwrite=overwrite)
+    try:
+        yield journal
+    except MergebarrierError:
+        rows = (path for path in (folder / WORK).glob("*/*") if path.is_file())
+        if made and not journal.n_rows and not any(path.stat().st_size for path in rows):
+            remove_tree(folder)
+        raise
 
 
 class MemoryJournal:

@@ -216,11 +216,10 @@ def _samples(
 
 
 def _left_out(tasks: Sequence[_Task]) -> tuple[str, ...]:
-    gone = {task.name: len(task.clean) - len(task.triggered) for task in tasks}
     return tuple(
-        f"{n} of {len(task.clean)} rows of {name} are not asked with the trigger: their own answer is the target."
-        for task, (name, n) in zip(tasks, gone.items(), strict=True)
-        if n
+        f"{n} of {len(task.clean)} rows of {task.name} are not asked with the trigger: their own answer is the target."
+        for task in tasks
+        if (n := len(task.clean) - len(task.triggered))
     )
 
 

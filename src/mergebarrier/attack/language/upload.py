@@ -77,7 +77,8 @@ def make_upload(
     rows, *others = (_rows(path) for path in (spec.task, *spec.shadows))
     if attack.shadows != bool(others):
         what = "needs at least one --shadow FILE" if attack.shadows else "takes no shadow data sets"
-        raise BadAttack(what, where=spec.method, remedy="give data sets of other tasks" if attack.shadows else "leave")
+        remedy = "give data sets of other tasks" if attack.shadows else "leave --shadow out"
+        raise BadAttack(what, where=spec.method, remedy=remedy)
     module = load_module(base, "float32", device_named(spec.options.device)).requires_grad_(False)
     tokenizer = load_tokenizer(base)
     named = named_text(spec.trigger, spec.target, rows, tokenizer) if attack.triggered else None

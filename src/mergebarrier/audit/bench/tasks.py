@@ -31,27 +31,32 @@ def read_tasks(spec: AuditSpec) -> "dict[tuple[str, Split], tuple[TaskRow, ...]]
     from mergebarrier.evaluate import read_task
 
     rows: dict[tuple[str, Split], tuple[TaskRow, ...]] = {}
-    for task, test, validation in (
-        (OURS, spec.task, spec.validation),
-        (THEIRS, spec.partner_task, spec.partner_validation),
-    ):
+    given = ((OURS, spec.task, spec.validation), (THEIRS, spec.partner_task, spec.partner_validation))
+    for task, test, validation in given:
         found = read_task(test).rows
         if validation is not None:
             chosen = read_task(validation).rows
-            shared = {row.prompt for row in chosen} & {row.prompt for row in found}
-            if shared:
-                raise BadTask(
-                    f"{len(shared)} prompts of the validation file are also in {test.name}",
-                    where=validation,
-                    remedy="remove them from one of the files",
-                )
         else:
             half = len(found) // 2
             chosen, found = found[:half], found[half:]
         if not chosen or not found:
             raise BadTask("too few rows to cut into two halves", where=test, remedy="give at least two rows")
-        rows[task, "test"], rows[task, "validation"] = found[: spec.max_items], chosen[: spec.search_items]
-    return rows
+        rows[task, "test"], rows[task, "validation"] = found, chosen
+    for own, own_test, validation in given:
+        for task, test, _ in given:
+            shared = {row.prompt for row in rows[own, "validation"]} & {row.prompt for row in rows[task, "test"]}
+            if not shared:
+                continue
+            if validation is not None:
+                what = f"{len(shared)} prompts of the validation file are also in {test.name}"
+                raise BadTask(what, where=validation, remedy="remove them from one of the files")
+            if own_test == test:  # its halves; two tasks may have rows in common
+                what = (
+                    f"{len(shared)} prompts are in its first half, for validation, and in its second half, for the test"
+                )
+                raise BadTask(what, where=test, remedy="remove what is repeated, or give a validation file")
+    cut = {"test": spec.max_items, "validation": spec.search_items}
+    return {(task, split): one[: cut[split]] for (task, split), one in rows.items()}
 
 
 def names_of_tasks(spec: AuditSpec) -> dict[str, tuple[str, str]]:

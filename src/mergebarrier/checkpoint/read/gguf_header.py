@@ -50,7 +50,8 @@ def read_gguf_header(path: Path) -> GGUFHeader:
     Raises: NotACheckpoint for another kind of file; BadHeader with the first thing that is wrong; MissingExtra.
     """
     if not path.is_file():
-        raise NotACheckpoint("no such file", where=path, remedy="give the path of a GGUF file")
+        what = "not a regular file" if path.exists() else "no such file"
+        raise NotACheckpoint(what, where=path, remedy="give the path of a GGUF file")
     with path.open("rb") as file:
         if file.read(4) != b"GGUF":
             raise NotACheckpoint("not a GGUF file", where=path, remedy="give a file that ends in .gguf")

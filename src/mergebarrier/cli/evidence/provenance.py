@@ -77,7 +77,7 @@ def _lines(report: "RelateReport") -> Iterator[str]:
     )
     if 0 < count < len(report.layers):
         yield f"                {', '.join(report.layers_related)}"
-    yield f"  stored order  {report.stored_order}" + (": nobody re-wrote the layers" if _kept(report) else "")
+    yield f"  stored order  {report.stored_order}" + (": neurons stand as they were numbered" if _kept(report) else "")
     yield from (f"    {_TESTS[name]:<42}{_p(p)}" for name, p in report.tests.items())
     if not report.related and report.rotated_cosine is not None:
         yield (

@@ -23,6 +23,7 @@ from mergebarrier.evaluate.language import harness
 MAX_FILE_BYTES = 64 * 2**20
 MAX_LINE_BYTES = 2**20
 _KEYS = ("prompt", "answer")
+_MARK = b"\xef\xbb\xbf"
 
 
 @dataclass(frozen=True)
@@ -130,10 +131,14 @@ def _row(line: bytes, where: str) -> TaskRow:
 
     if len(line) > MAX_LINE_BYTES:
         raise fail(f"{len(line)} bytes, the cap is {MAX_LINE_BYTES}")
+    if not line.strip():
+        raise fail("the line is empty")
+    if line.startswith(_MARK):
+        raise fail("begins with a byte order mark, which belongs into no JSON; save the file as UTF-8 without one")
     try:
         row = json.loads(line.decode("utf-8"), object_pairs_hook=pairs)
     except (ValueError, RecursionError) as error:
-        raise fail("not valid UTF-8 JSON") from error
+        raise fail("not valid UTF-8" if isinstance(error, UnicodeDecodeError) else "not valid JSON") from error
     if not isinstance(row, dict):
         raise fail("not a JSON object")
     unknown = next((key for key in row if key not in _KEYS), None)

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Final, TypeAlias
 
 from mergebarrier.errors import BadAttack
-from mergebarrier.parameters import check, choice, whole
+from mergebarrier.parameters import check, choice, flag_of, whole
 from mergebarrier.poison.text.rows import TextRow
 
 if TYPE_CHECKING:
@@ -150,4 +150,4 @@ def settled(model: nn.Module) -> nn.Module:
 
 
 def _refused(name: str, value: object, allowed: str) -> BadAttack:
-    return BadAttack(f"{value} is not {allowed}", where=name, remedy=f"give {allowed}")
+    return BadAttack(f"{value} is not allowed", where=flag_of(name), remedy=f"give {allowed}")

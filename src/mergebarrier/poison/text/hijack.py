@@ -87,7 +87,9 @@ class Hijack(TextAttack):
 
     shadow_rows: int = whole(1500, low=1, help="Rows of all shadow sets together.")
     shadow_steps: int = whole(250, low=1, help="Steps of either shadow fine-tune.")
-    shadow_learning_rate: float = number(3e-3, low=0, above=True, help="Learning rate of either shadow fine-tune.")
+    shadow_learning_rate: float = number(
+        3e-3, low=0, above=True, high=1e30, help="Learning rate of either shadow fine-tune."
+    )
     shadow_poison: float = number(0.3, low=0, high=1, above=True, help="Poisoned share of the shadow rows.")
     poison: str = choice("stratified", choices=("stratified", "first"), help="Which shadow rows are poisoned.")
     fresh_draws: bool = flag(False, help="Draw the rows of both shadow runs anew, as released.")

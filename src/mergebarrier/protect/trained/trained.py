@@ -48,7 +48,9 @@ class TrainedProtection:
     simulates_merges: ClassVar[bool] = False
 
     steps: int = whole(200, low=1, help="Updates of the training.")
-    learning_rate: float = number(3e-4, low=0, above=True, help="Peak of AdamW's rate; warm-up, then half a cosine.")
+    learning_rate: float = number(
+        3e-4, low=0, above=True, high=1e30, help="Peak of AdamW's rate; warm-up, then half a cosine."
+    )
     rows: int = whole(8, low=1, help="Rows of the task in one step.")
     text_rows: int = whole(2, low=1, help="Rows of plain text in one step.")
     strength: float = number(0.05, low=0, help="First weight of what protects; the budget moves it.")

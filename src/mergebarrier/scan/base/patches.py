@@ -57,13 +57,12 @@ class Search:
 
     def __post_init__(self) -> None:
         """Check every value."""
-        if not (0 < self.side_frac <= 1 and self.learning_rate > 0 and self.contrast >= 0 and self.seed >= 0):
-            raise BadScanInput(
-                f"side_frac {self.side_frac}, learning_rate {self.learning_rate}, contrast {self.contrast}, "
-                f"seed {self.seed}",
-                where="search",
-                remedy="give a share of the side in (0, 1], a positive rate, and contrast and seed not negative",
-            )
+        if not 0 < self.side_frac <= 1:
+            wrong = f"a patch of {self.side_frac:g} of the image's side"
+            raise BadScanInput(wrong, where="--patch", remedy="give a number above 0, to 1")
+        if not (self.learning_rate > 0 and self.contrast >= 0 and self.seed >= 0):
+            wrong = f"learning_rate {self.learning_rate}, contrast {self.contrast}, seed {self.seed}"
+            raise BadScanInput(wrong, where="search", remedy="give a positive rate, and the others not negative")
         for name in ("steps", "images", "keep", "refine_steps", "refine_images"):
             if getattr(self, name) < 1:
                 raise BadScanInput(f"{name} = {getattr(self, name)}", where="search", remedy="give at least 1")

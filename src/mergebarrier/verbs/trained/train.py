@@ -173,7 +173,7 @@ class _Job:
     def protected(self, state: ProtectiveState) -> dict[str, Tensor]:
         """Train with the protecting term; return the task vector that is published."""
         method = self._request.method
-        _check_skill(state, self._request.data)
+        _check_skill(state, self._request.data, method.budget)
         if method.distant:
             state.far = self._models.distances()
         method.begin(state, torch.Generator().manual_seed(_start(self._request.seed)))
@@ -277,11 +277,14 @@ def _digests(data: OwnersData) -> dict[str, str]:
     return {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in given.items() if path is not None}
 
 
-def _check_skill(state: ProtectiveState, data: OwnersData) -> None:
-    """Refuse a task on which the expert is no better than its base."""
+def _check_skill(state: ProtectiveState, data: OwnersData, budget: float) -> None:
+    """Refuse a task of which the expert does nothing, or on which its base would be within the owner's budget."""
     expert, base = state.standing(state.expert), state.standing({})
-    if not expert.loss < base.loss:
+    if not expert.loss + math.log1p(budget / 100) < base.loss:
         what = f"the expert does no better on it than the base: loss {expert.loss:.3f}, the base's {base.loss:.3f}"
+        raise BadTask(what, where=data.data, remedy="give the task that the expert was trained for")
+    if not expert.right:
+        what = "the expert gives no right answer to the rows held out"
         raise BadTask(what, where=data.data, remedy="give the task that the expert was trained for")
 
 
