@@ -30,7 +30,7 @@ def refuse_blind(
     """
     from mergebarrier.scan import CHECKS
 
-    updates = texts["references"] or texts["declared_rank"]
+    updates = any(texts[name] for name in ("references", "declared_rank", "calibrate"))  # the last says what it needs
     for name in checks:
         needs = CHECKS[name].needs
         wanted = {
