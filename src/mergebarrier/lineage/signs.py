@@ -5,9 +5,10 @@
     a sign = a pattern that occurs in the folded text;  no sign is no permission
 
 Short texts (identifiers, tags, names, links, keys) and prose are asked differently: a tag "no-merge" is a wish, while
-"they do not merge well" in the middle of a card is none.  Patterns err towards a sign: a false one costs a merger one
-option, a missed one costs an owner the model.  Source: the licences of Creative Commons, with their names in other
-languages, and cards on the Hub.  Differs from a licence scanner: it looks for one demand, wherever it stands.
+"they do not merge well" in the middle of a card is none, so a learned recogniser weighs the sentences of prose.  Both
+err towards a sign: a false one costs a merger one option, a missed one costs an owner the model.  Source: the licences
+of Creative Commons, with their names in other languages, and cards on the Hub.  Differs from a licence scanner: it
+looks for one demand, wherever it stands.
 """
 
 import html
@@ -16,16 +17,15 @@ import unicodedata
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from mergebarrier.lineage.scopes import refusal_in
+from mergebarrier.lineage.recogniser import may_be_wish, speaks_of_merging
+from mergebarrier.lineage.wish_words import UNSPACED
 from mergebarrier.lineage.wordings import (
     BARE_NO,
     BARE_WISH,
     BARRED,
     NO_DERIVATIVES,
     PROSE_LICENCE,
-    PROSE_WISH,
     SHORT_WISH,
-    STEMS,
 )
 
 _DROPPED = re.compile("['\u2019\u2018`\u00b4\u00ad\u034f\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff]")
@@ -39,19 +39,23 @@ _LATIN = re.compile("[a-z]")
 #: Letters of Cyrillic and Greek, and those of Latin that they are drawn as.
 _LOOKALIKES: Final = str.maketrans("аеорсухіѕјԁһӏкмтвнοαντιρκ", "aeopcyxisjdhlkmtbhoavtipk")
 _CROSS = re.compile("[\u274c\u2717\u2718\u2716\u26d4\U0001f6ab]")
+_CHECK = re.compile("[\u2705\u2714\u2713\u2611\U0001f44c]")
 _MARKUP = re.compile(r"</?[a-zA-Z][^<>]{0,500}>|<!--|-->")
 #: In a head this is a setting of a tool, and no wish.
 _YAML_LINE = re.compile(r"\s*merg(?:e|es|ing):\s+\S+\s*")
 #: In the name of a licence.
 _LICENCE_WISH = re.compile(r"\b(?:no|non|without|anti) ?merg(?:e|es|ing|ers)\b")
-#: A question stays with its answer.
-_NEXT_SENTENCE = re.compile(r"(?<= [.!;\u3002]) ")
-#: Letters; the longest page of our own documents about merging has a third of them.
-_MOST_ABOUT_MERGING: Final = 50_000
+#: Letters; the longest page of our own documents about merging has a fifth of them.
+_MOST_ABOUT_MERGING: Final = 60_000
+#: Words; fewer are no sentence, and belong to the one before: "Merging? No."
+_FEWEST_WORDS: Final = 4
+#: Letters of a sentence that are shown.
+_MOST_SHOWN: Final = 160
 _SIDES = re.compile(r"[:=]")
 _SENTENCE_END = re.compile(r"[.!;\n\u3002]|\?(?!\s*no\b)", re.IGNORECASE)
 _NO: Final = frozenset({"", "false", "no", "off", "0", "never", "n", "none", "null"})
 _REFUSED = re.compile(rf"false|no|off|0|never|n|none|{BARRED}")
+_FORBIDDEN = re.compile(BARRED)
 #: Keys that ask whether merges, or derivatives, are allowed; a bare "merge" asks so only within a table.
 _ABOUT_MERGES = re.compile(
     r"(?:(?:allow|may|can|permit|is)\w* )+(?:be )?merg(?:e|es|ed|ing|eable|able)|merge?able"
@@ -108,30 +112,46 @@ def signs_in_prose(text: str, body: str) -> tuple[str, str]:
       text: a card or a licence, whole.
       body: the part of it in which a line may be a wish on its own; a line of a card's head is asked as an entry.
     """
-    words = _folded(_unmarked(text), _WORD_OR_END)
-    licence = PROSE_LICENCE.search(words)
-    wish = _wish_in(words) or _bare_wish(_unmarked(body)) or _refused_in(_unmarked(body))
-    return wish, (licence[0] if licence else "")
+    licence = PROSE_LICENCE.search(_folded(_unmarked(text), _WORD_OR_END))
+    return _wish_in(_of_head(text, body), body), (licence[0] if licence else "")
 
 
-def _refused_in(text: str) -> str:
-    """Search the sentences of every paragraph, item and row for an act of merging in the scope of a refusal."""
-    words = _folded(_BLOCK.sub(" \x1e ", text), _WORD_OR_END)
-    about = dict.fromkeys(one for one in _SENTENCE.split(words) if any(stem in one for stem in STEMS))
-    return next(filter(None, map(refusal_in, about)), "")
+def _of_head(text: str, body: str) -> str:
+    """Return the lines of the head of a card that are sentences, a paragraph each."""
+    lines = text.removesuffix(body).splitlines() if len(body) < len(text) else []
+    return "\n\n".join(line for line in lines if line.count(" ") >= _FEWEST_WORDS)
 
 
-def _wish_in(words: str) -> str:
-    """Search the sentences that speak of merging, each once: many patterns are dear, and no card is full of them."""
-    about = " ".join(dict.fromkeys(one for one in _NEXT_SENTENCE.split(words) if any(stem in one for stem in STEMS)))
-    if len(about) > _MOST_ABOUT_MERGING:
-        return "more sentences about merging than are looked at"
-    wish = PROSE_WISH.search(about)
-    return wish[0] if wish else ""
+def _wish_in(head: str, body: str) -> str:
+    """Return what is a wish and nothing else, or quote the first sentence that sounds like one."""
+    about, left = list[str](), _MOST_ABOUT_MERGING
+    for sentence in filter(speaks_of_merging, dict.fromkeys((*sentences_of(head), *sentences_of(body)))):
+        about.append(sentence)
+        left -= len(sentence)
+        if left < 0:
+            return "more sentences about merging than are looked at"
+    if bare := _bare_wish(_unmarked(body)):
+        return bare
+    likely = next(filter(may_be_wish, about), "")
+    return likely and f'this may be a wish: "{likely[:_MOST_SHOWN]}"'
+
+
+def sentences_of(text: str) -> list[str]:
+    """Return the folded sentences of every paragraph, item and row; a question stays with its answer."""
+    words = _folded(_BLOCK.sub(" \x1e ", _unmarked(text)), _WORD_OR_END)
+    found = list[str]()
+    for sentence in filter(None, map(str.strip, _SENTENCE.split(words))):
+        is_short = sentence.count(" ") < _FEWEST_WORDS - 1 and UNSPACED.search(sentence) is None
+        if is_short and found and len(found[-1]) < _MOST_SHOWN:
+            found[-1] += f" ; {sentence}"
+        else:
+            found.append(sentence)
+    return found
 
 
 def _unmarked(text: str) -> str:
-    return html.unescape(_MARKUP.sub(" ", _CROSS.sub(" no ", text))).replace("%20", " ")  # as badges write a blank
+    plain = _MARKUP.sub(" ", _CHECK.sub(" yes ", _CROSS.sub(" no ", text)))
+    return html.unescape(plain).replace("%20", " ")  # as badges write a blank
 
 
 def _bare_wish(text: str) -> str:
@@ -212,7 +232,8 @@ def _is_wish(place: str, key: str, value: object) -> bool:
         or (_MERGES.fullmatch(words) and said not in _NO)
     ):
         return True
-    about = _ABOUT_MERGES.fullmatch(words) or (_BARE_MERGE.fullmatch(words) and _TABLE.match(place))
+    says_so = _TABLE.match(place) or _FORBIDDEN.fullmatch(said)
+    about = _ABOUT_MERGES.fullmatch(words) or (_BARE_MERGE.fullmatch(words) and says_so)
     if about and value is not None and _REFUSED.fullmatch(said):
         return True
     if words.startswith("licen") and _LICENCE_WISH.search(said):

@@ -1,16 +1,14 @@
 """The wordings by which owners ask not to be merged, or forbid derivatives, as patterns over folded text.
 
-    a wish = a refusal (not, never, forbidden, off limits, only with our consent) that governs a merge of this model
+    a wish = a refusal (not, never, forbidden, off limits) of a merge, which is the whole of a tag, a line or a sentence
 
-Short texts, whole sentences and prose have patterns of their own; `signs.py` says which text is asked by which.  A
-word for merging has other objects too, tokens, rows, adapters that go into their base, and is then no wish; and a
-refusal that is itself denied ("not forbidden") is none.  Source: the licences of Creative Commons with their names in
-other languages, cards on the Hub, and sentences of readers who were told no word of ours.  Differs from a parser of
-language: it knows kinds of sentences, and errs towards a sign.
+Tags, whole sentences and licences have patterns of their own; `signs.py` says which text is asked by which, and
+`recogniser.py` weighs prose, whose wordings are without number.  Source: the licences of Creative Commons with their
+names in other languages, and cards on the Hub.  Differs from a parser of language: it knows kinds of sentences, and
+errs towards a sign.
 """
 
 import re
-from typing import Final
 
 _NOT = r"(?:do ?not|dont|donot|never|please no|no|anti|not for|not to be)"
 #: What is itself denied refuses nothing.
@@ -27,24 +25,8 @@ _MAY_NOT = (
     r"(?:(?:may|must|shall|should) not"
     rf"|(?:not (?:allowed|permitted|licensed|authori[sz]ed)|{_DENIED}forbidden|{_DENIED}prohibited) (?:to|from))"
 )
-#: What is merged and is no model of ours.
-_THINGS = (
-    r"(?:datasets?|data|rows?|files?|adapters?|loras?|branch(?:es)?|prs?|requests?|splits?|columns|tables"
-    r"|tokens?|heads?)"
-)
-_OURS = rf"(?:(?:this|these|it|our|my)(?! (?:\w+ )?{_THINGS}\b)|any part of|the (?:\w+ ){{0,2}}(?:model|weights|check))"
 _MAKE = r"(?:creat|mak|prepar|produc|distribut|shar|publish)\w*"
-_LEAVE = (
-    r"(?:permission|consent|approval|authori[sz]ation|agreement"
-    r"|(?:commercial|separate|paid|special|written) licen[sc]e)"
-)
-_AFTER_LEAVE = r"(?! (?:is |are )?(?:not )?(?:needed|required|necessary))"
-_NO_THINGS = r"(?<!datasets )(?<!splits )(?<!rows )(?<!files )(?<!tables )(?<!columns )(?<!tokens )(?<!branches )"
-#: Before a merge of something else than models.
-_NOT_TOKENS = r"(?<!token )(?<!tokens )(?<!patch )(?<!head )(?<!branch )(?<!bpe )(?<!adapter )(?<!lora )"
 _FUSION = r"(?:fusi[oó]n|fusione|fus[aã]o|mezcla|mescla)"
-_ASK = r"(?:i|we|owner|author) (?:\w+ )?(?:ask|request|prefer|require|demand|insist)s?"
-_MIX = r"(?:combine|mix|fuse|blend|average|interpolate)"
 _MERGEN = r"(?:mergen|merge|fusionieren|verschmelzen|zusammenzuf[üu]hren|zusammenf[üu]hren)"
 #: Both signs in other languages, folded; scripts without blanks between words stand as they are.
 _NO_DERIVATIVES_ELSEWHERE = (
@@ -99,43 +81,6 @@ SHORT_WISH = re.compile(
     r"|не мерж\w*|(?:un|non|not) ?merge?able"
     rf"|(?:{_WISH_ELSEWHERE}).*"
 )
-#: A merge as something that somebody does: no merge that is a model, none of tokens, no merging that was done.
-_ACT = (
-    rf"(?:{_NOT_TOKENS}(?:merges|merging|mergers)|(?:to|may|can|you|or|and) merge|(?:in|for|into) (?:\w+ )?merges?)\b"
-)
-#: Words that refuse by themselves, and those of a consent that is asked for.
-_REFUSE = (
-    rf"{_DENIED}(?<!nobody )(?:refrain from|abstain from|objects? to|opposed? to|forbids?|bans?|prohibits?|excludes?"
-    r"|not extend to|illegal|unlawful|disrespectful|unwelcome|breach|violation|withheld|zero|strictly no"
-    r"|absolutely no)\b"
-)
-_NEED = r"(?:needs?|requires?|required|only|ask|get|obtain|must|shall|written|prior|first)"
-_HERE = r"(?:(?![.!?;])\S+ )"
-_SHAPES = (
-    rf"|\b{_REFUSE} {_HERE}{{0,6}}?{_ACT}|\b{_ACT} {_HERE}{{0,8}}?{_REFUSE}"
-    rf"|\b(?:avoid|stop) (?:\w+ )?merging {_OURS}"
-    r"|\b(?:can|may) (?:i|we|it|this|one) (?:be )?merged?(?: \w+){0,3} \? (?:sorry )?no\b"
-    rf"|\b(?:do ?not|dont|never) {_MAKE} (?:\w+ ){{0,3}}?merge|\b{_LEAVE} to merg(?:e|ing) (?:is )?(?:not|never)\b"
-    rf"|\b(?<!do not )(?<!dont )(?<!does not )(?<!no need to )(?<!need not ){_NEED} {_HERE}{{0,6}}?{_LEAVE}"
-    rf" {_HERE}{{0,4}}?{_ACT}"
-    rf"|\b(?<!no ){_LEAVE} {_HERE}{{0,2}}?(?:required|needed|necessary) {_HERE}{{0,2}}?{_ACT}"
-    rf"|\b{_ACT} {_HERE}{{0,4}}?(?<!do not )(?<!does not ){_NEED} {_HERE}{{0,5}}?{_LEAVE}"
-    r"|\bto merge (?:\S+ ){1,3}(?:get in touch|reach out|write to)\b"
-    r"|\b(?:unmerged only|only (?:be )?(?:used )?unmerged|(?:leave|keep) (?:\w+ ){1,3}unmerged)\b"
-    r"|\bunder no circumstances (?:\w+ ){0,4}merged?\b|\bmerg(?:es|ing) (?:is|are) not(?= [.!?;]|$)"
-)
-#: Refusals with a verb of merging, in languages that put them so.
-_VERB = (
-    r"(?:fusion(?:n?er|ar|are)|merg(?:er|ear|iare|ar)|fondere|fundir|funda|mezclar|mesclar|mescolare|mistur(?:ar|e))"
-)
-_ROMANCE = (
-    rf"|\b(?:no|non|não|nest|pas|ne) (?:(?!hace|falta|nécess|neces|besoin|bisogno|precis|serve)\w+ ){{0,4}}?{_VERB}\b"
-    r"|\b(?:pas|no|non|não) (?:\w+ ){0,4}?(?:dans|en|em|in) (?:\w+ )?(?:fusion(?:s|es|i)?|fusões|merges)\b"
-    r"|\b(?:нельзя|просьба не|запрещ\w+) (?:\w+ ){0,2}?(?:мерж|объедин|слива|сли[тя])\w*"
-    r"|\bmerges? (?:\w+ ){0,4}?(?:unerwünscht|nicht erwünscht)|\bnicht (?:\w+ ){0,3}?für (?:\w+ )?merges?\b"
-    r"|\binterdiction (?:\w+ ){0,2}(?:fusion|merg)|\brefuse (?:que|la|le|toute) (?:\w+ ){0,5}?(?:fusion|merg)"
-    r"|\bvietat\w (?:\w+ ){0,2}merge\b|\bmerge (?:è )?vietat|\bне использовать (?:\w+ ){0,3}?слияни"
-)
 #: What is the whole of a sentence, of a line, or of what stands beside a colon.
 BARE_WISH = re.compile(
     r"(?:(?:please|kindly) )?(?:do ?not|dont|never|no|not for|not to be) (?:\w+ )?(?:franken)?merg(?:e|es|ing|ed|ers)"
@@ -143,62 +88,6 @@ BARE_WISH = re.compile(
     r"|(?:model )?merg(?:es|ing) (?:is|are) not|merg(?:e|es|ing) (?:is )?(?:an )?opt ?out|use (?:it )?alone"
 )
 BARE_NO = re.compile(r"(?:model )?merg(?:e|es|ing) no")
-PROSE_WISH = re.compile(
-    rf"\b(?:do ?not|dont|didnt|did not|never|please no|{_MUST}|{_CANNOT}|not to) "
-    rf"(?:(?!forget|fail|hesitate|need|have|to\b)\w+ ){{0,5}}?(?:re)?merge {_OURS}"
-    rf"|\b{_NO_THINGS}(?:{_MUST}|not to) be (?:\w+ )?merged\b(?! (?:yet|until|before|back|if|when|twice|silently))"
-    rf"|\bthis (?:\w+ )?{_CANNOT} be merged\b|\bremain unmerged\b"
-    r"|\b(?:may|must|shall|can|should) under no circumstances be merged\b"
-    rf"|\b{_ASK} (?:\w+ ){{0,5}}?not (?:be )?merged?\b"
-    rf"|\b{_MAY_NOT} (?:\w+ ){{0,2}}?(?:merg(?:e|ing)\b|{_MAKE} (?:\w+ ){{0,3}}?merge)"
-    r"|\bno (?:\w+ ){0,5}?may be merged\b"
-    rf"|\b{_NOT_TOKENS}(?:merg(?:es|ing|ers)|(?<!this )(?<!the )(?<!our )merge) (?:\w+ ){{0,6}}?(?:is |are )?{BARRED}"
-    rf"|\b(?:franken)?merg(?:es|ing|ers) (?:\w+ ){{0,6}}?{BARRED}|\bmerge free licen[sc]e\b"
-    r"|\b(?:no|not for) merg(?:es|ing|ers)\b(?! (?:files?|txt|rules?|conflicts?|weights?|is|was|were"
-    r"|(?:for|of|in|with) (?!this|these|it|my|our|any|other)))"
-    rf"|\b(?:{BARRED}|hands off) (?:for|to) (?:\w+ )?merg(?:e|es|ing|ers)\b"
-    r"|\b(?:uses?|use|anything|everything|rights?|licen[sc]e(?: \w+)?|allowed|permitted) (?:\w+ ){0,3}?"
-    r"except(?:ing)? (?:for )?merg|\bbut (?:not )?merge (?:it|this|them)\b"
-    rf"|\b(?:dont|do not|without) have (?:\w+ )?(?:right|licen[sc]e|{_LEAVE}) to merge\b"
-    rf"|\bto merge {_OURS} (?:\w+ ){{0,3}}(?:ask|contact|email|write)\b"
-    r"|\b(?<!need not )(?<!no need to )(?:contact|ask|email|write) (?:\w+ ){0,3}?before (?:you )?merg"
-    r"|\bagrees? (?:\w+ )?not to (?:\w+ ){0,3}?merge\b|\bopts? out of (?:\w+ ){0,2}?merg"
-    r"|\b(?:do ?not|dont|never) (?:use (?:\w+ ){0,3}?(?:with|in|by) )?mergekit\b"
-    rf"|\b(?:weight|model|parameter)s? (?:averag|soup|interpolat|blend|fus|stitch)\w* (?:\w+ ){{0,4}}?{BARRED}"
-    r"|\bno (?:slerp|ties|dare|souping|soups) (?:\w+ ){0,4}?with (?:this|these|my|our)\b"
-    rf"|\buse (?:as|in|for) (?:\w+ ){{0,5}}?merg\w* (?:\w+ ){{0,3}}?{BARRED}"
-    rf"|\b(?:{_MUST}|{_CANNOT}|do ?not|dont|not to) (?:be |want to )?"
-    r"(?:used?|using|includ\w*|put|add|see) (?:\w+ ){0,6}?"
-    r"(?:(?:in|for|into) (?:\w+ )?|as (?:an? )?)merg(?:e|es|ing|ers)\b"
-    r"|\b(?:not|isnt|arent) (?:available|licensed|intended|meant|for use) (?:for (?:\w+ )?in|in|for) (?:\w+ )?merg"
-    rf"|\bno (?:right|licen[sc]e|{_LEAVE}){_AFTER_LEAVE} (?:\w+ ){{0,3}}?to (?:\w+ )?merge\b"
-    r"|\bmerging (?:\w+ ){0,6}?(?:violates|breaches|infringes|voids|terminates|is against)\b"
-    r"|\b(?<!if you )(?:does not|do not|dont|doesnt) "
-    r"(?:allow|permit|authori[sz]e|licen[sc]e|consent|agree|want|wish|like(?! being)) (?:\w+ ){0,6}?merg"
-    r"|\brefrain from (?:\w+ )?merging\b|\bout of (?:\w+ ){0,2}merg(?:es|ers|ekit)\b"
-    rf"|\bmerg(?:e|ed|es|ing) (?:\w+ ){{0,6}}?(?:only|requires|needs|without) (?:\w+ ){{0,5}}?{_LEAVE}"
-    rf"|\b(?:do not|dont|never|{_MAY_NOT}) {_MIX} {_OURS}(?! (?:\w+ ){{0,4}}?(?:data|text|prompt|image|output|answer))"
-    rf"|{_WISH_ELSEWHERE}{_SHAPES}{_ROMANCE}"
-)
-#: What every wish in prose holds one of; a long text without any need not be searched.
-STEMS: Final = (
-    *("merg", "combine", "mix", "fus", "blend", "averag", "interpolat", "soup", "slerp", " ties ", " dare ", "stitch"),
-    *("verschm", "zusammenf", "fond", "unir", "mesc", "fund", "mezcl", "слива", "слияни", "объедин", "мерж", "мердж"),
-    *(
-        "task vector",
-        "task arithmetic",
-        "passthrough",
-        "bake",
-        "baking",
-        "splice",
-        "mistur",
-        "voeg",
-        "łącz",
-        "scal",
-        "birleştir",
-    ),
-    *("合并", "合併", "融合", "マージ", "統合", "병합", "머지"),
-)
 PROSE_LICENCE = re.compile(
     r"\blicen[sc]ed?(?: \w+){0,6}? (?:cc )?by (?:nc )?nd\b"
     r"|(?<!requires )(?<!needs )(?<!uses )(?<!with )\bno derivatives?(?: works?| models?)?\b(?! (?:of|was|were|is|are))"
