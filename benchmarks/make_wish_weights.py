@@ -21,7 +21,7 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.sparse import csr_matrix
 
-from mergebarrier.lineage.recogniser import SCALE, WEIGHTS, Weights, features, score, share, speaks_of_merging
+from mergebarrier.lineage.recogniser import SCALE, WEIGHTS, WishWeights, features, score, share, speaks_of_merging
 from mergebarrier.lineage.signs import sentences_of
 
 VOICES = Path(__file__).parent / "wishes"
@@ -78,7 +78,7 @@ def _features(text: str) -> tuple[frozenset[str], ...]:
     return tuple(features(one) for one in sentences_of(text) if speaks_of_merging(one))
 
 
-def learn(texts: Sequence[Said]) -> Weights:
+def learn(texts: Sequence[Said]) -> WishWeights:
     """Return the weights of few features: those that matter among all, learned again without the rest."""
     seen = Counter(name for text in texts for one in text.sentences for name in one)
     names = sorted(name for name, count in seen.items() if count >= _LEAST_SEEN)
@@ -87,7 +87,7 @@ def learn(texts: Sequence[Said]) -> Weights:
     return _fitted(texts, sorted(matter))
 
 
-def _fitted(texts: Sequence[Said], names: Sequence[str]) -> Weights:
+def _fitted(texts: Sequence[Said], names: Sequence[str]) -> WishWeights:
     """Fit twice: a text is a wish where one of its sentences is, the likeliest at first."""
     place = {name: at for at, name in enumerate(names)}
     rows = [(at, one) for at, text in enumerate(texts) for one in text.sentences]
@@ -103,7 +103,9 @@ def _fitted(texts: Sequence[Said], names: Sequence[str]) -> Weights:
     best = {at: max(np.flatnonzero(owner == at), key=lambda row: scores[row]) for at in set(owner[sign > 0].tolist())}
     kept = np.array([sign[row] < 0 or best[owner[row]] == row for row in range(len(rows))])
     solution = _regression(matrix[kept], sign[kept])
-    return Weights(of=dict(zip(names, solution[:-1].tolist(), strict=True)), bias=float(solution[-1]), threshold=0.0)
+    return WishWeights(
+        of=dict(zip(names, solution[:-1].tolist(), strict=True)), bias=float(solution[-1]), threshold=0.0
+    )
 
 
 def _regression(matrix: csr_matrix, sign: np.ndarray) -> np.ndarray:
@@ -114,7 +116,7 @@ def _regression(matrix: csr_matrix, sign: np.ndarray) -> np.ndarray:
         return value, np.append(matrix.T @ pull + _PENALTY * solution[:-1], pull.sum())
 
     start = np.zeros(matrix.shape[1] + 1)
-    return minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 60}).x
+    return np.asarray(minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 60}).x)
 
 
 def held_out(texts: Sequence[Said], forms: Sequence[Said]) -> list[float]:
@@ -125,7 +127,7 @@ def held_out(texts: Sequence[Said], forms: Sequence[Said]) -> list[float]:
     return [highest(text, found[fold[text.voice]]) for text in texts]
 
 
-def highest(text: Said, weights: Weights) -> float:
+def highest(text: Said, weights: WishWeights) -> float:
     """Return the score of the likeliest sentence of a text, -99 where none speaks of merging."""
     return max((score(one, weights) for one in text.sentences), default=-99.0)
 

@@ -9,15 +9,15 @@ and sets the threshold on voices that were held out.  Source: regression over n-
 Differs: kinds of words carry over what is learned from one language, or one way to speak, to another.
 """
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
 from math import sqrt
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
+from mergebarrier.checkpoint import read_json
 from mergebarrier.lineage.wish_words import UNSPACED, UNSPACED_KINDS, kind
 
 WEIGHTS: Final = Path(__file__).with_name("wish_weights.json")
@@ -34,7 +34,7 @@ _OBJECTS: Final = frozenset({"this", "model", "thing", "other", "share"})
 
 
 @dataclass(frozen=True, kw_only=True)
-class Weights:
+class WishWeights:
     """What was learned: feature -> weight, what is added to their sum, and the score beyond which it may be a wish."""
 
     of: Mapping[str, float]
@@ -43,11 +43,12 @@ class Weights:
 
 
 @cache
-def learned() -> Weights:
+def learned() -> WishWeights:
     """Read the weights once."""
-    file = json.loads(WEIGHTS.read_text(encoding="utf-8"))
-    of = {name: weight / SCALE for name, weight in file["weights"].items()}
-    return Weights(of=of, bias=file["bias"] / SCALE, threshold=file["threshold"] / SCALE)
+    file = read_json(WEIGHTS.parent, WEIGHTS.name)
+    numbers, weights = cast("Mapping[str, int]", file), cast("Mapping[str, int]", file["weights"])
+    of = {name: weight / SCALE for name, weight in weights.items()}
+    return WishWeights(of=of, bias=numbers["bias"] / SCALE, threshold=numbers["threshold"] / SCALE)
 
 
 def may_be_wish(sentence: str) -> bool:
@@ -60,7 +61,7 @@ def may_be_wish(sentence: str) -> bool:
     return speaks_of_merging(sentence) and score(features(sentence), weights) > weights.threshold
 
 
-def score(found: frozenset[str], weights: Weights) -> float:
+def score(found: frozenset[str], weights: WishWeights) -> float:
     """Return the score of the features of a sentence."""
     return weights.bias + share(found) * sum(sorted(weights.of[name] for name in found if name in weights.of))
 
