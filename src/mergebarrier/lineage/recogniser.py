@@ -45,7 +45,7 @@ class WishWeights:
 @cache
 def learned() -> WishWeights:
     """Read the weights once."""
-    file = read_json(WEIGHTS.parent, WEIGHTS.name)
+    file = cast("Mapping[str, object]", read_json(WEIGHTS.parent, WEIGHTS.name))
     numbers, weights = cast("Mapping[str, int]", file), cast("Mapping[str, int]", file["weights"])
     of = {name: weight / SCALE for name, weight in weights.items()}
     return WishWeights(of=of, bias=numbers["bias"] / SCALE, threshold=numbers["threshold"] / SCALE)
