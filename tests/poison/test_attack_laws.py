@@ -127,8 +127,8 @@ def test_label_consistent_needs_an_image_of_the_target_and_lies_about_none() -> 
     [
         ("badmerging", {"interp_low": 0.9, "interp_high": 0.2}, "r would run from 0.9 to 0.2"),
         ("badmerging", {"interp_high": 1.5}, "from 0 to 1"),
-        ("badmerging", {"loss_weight": float("nan")}, "loss_weight"),
-        ("badmerging", {"rows": 0}, "rows: 0 is not a whole number from 1"),
+        ("badmerging", {"loss_weight": float("nan")}, "--loss-weight: nan"),
+        ("badmerging", {"rows": 0}, "--rows: 0 is not allowed; give a whole number from 1"),
         ("badmerging", {"per": "pixel"}, "give batch | sample"),
         ("badnets", {"rate": 0.0}, "rate"),
         ("lobam", {"gain": 0.0}, "gain"),

@@ -185,13 +185,13 @@ def test_the_methods_for_comparison_are_deterministic_and_bounded(world: World) 
 def test_a_search_refuses_settings_out_of_range() -> None:
     from mergebarrier.errors import BadScanInput
 
-    for bad in (
-        {"side_frac": 0.0},
-        {"side_frac": 1.5},
-        {"steps": 0},
-        {"keep": 0},
-        {"learning_rate": -1.0},
-        {"seed": -1},
+    for bad, where in (
+        ({"side_frac": 0.0}, "--patch"),
+        ({"side_frac": 1.5}, "--patch"),
+        ({"steps": 0}, "search"),
+        ({"keep": 0}, "search"),
+        ({"learning_rate": -1.0}, "search"),
+        ({"seed": -1}, "search"),
     ):
-        with pytest.raises(BadScanInput, match="search"):
+        with pytest.raises(BadScanInput, match=where):
             Search(**bad)

@@ -48,13 +48,14 @@ def test_a_thief_is_found_alone_and_in_the_merge_and_an_honest_partner_passes(ru
 
 def test_the_rules_are_told_in_sarif_with_what_they_cannot_see(run_cli, pool) -> None:
     words = ("scan", pool / "thief", "--base", pool / "base", "--refusals", pool / "questions.jsonl")
-    words = (*words, "--checks", "refusals,merge_refusals")
+    blind = run_cli(*words, "--checks", "refusals,merge_refusals")
+    assert blind.exit_code == 64 and "merge_refusals needs --merge" in blind.stderr
+    words = (*words, "--checks", "refusals")
     sarif = run_cli(*words, "--format", "sarif")
     (run,) = json.loads(sarif.stdout)["runs"]
     assert [one["ruleId"] for one in run["results"]] == ["MB7505"]
     text = run_cli(*words)
     assert "agrees to 24 of 24 questions" in text.stdout and "cannot see (MB7505)" in text.stdout
-    assert "not run: merge_refusals, needs --merge" in text.stdout
 
 
 def test_answers_are_told_apart_by_how_they_begin() -> None:

@@ -23,7 +23,7 @@ def test_rows_come_in_file_order_with_a_digest(tmp_path) -> None:
 @pytest.mark.parametrize(
     ("line", "says"),
     [
-        (b"", "JSON"),
+        (b"", "empty"),
         (b"[]", "object"),
         (b'"text"', "object"),
         (b'{"prompt": "a"}', "'answer'"),

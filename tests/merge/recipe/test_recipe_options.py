@@ -37,8 +37,9 @@ def test_untie_writes_the_head_of_tied_models_from_their_embedding(run_cli, save
     tied, untied = layered(0), layered(1)
     del tied[HEAD]
     for order, name in (("tu", "one"), ("ut", "two"), ("tt", "three")):
-        other = save(name + "t", tied)
-        second = save(name + "u", untied, tie_word_embeddings=False) if "u" in order else save(name + "v", tied)
+        other = save(name + "t", tied, num_hidden_layers=3)
+        end, tensors, more = ("u", untied, {"tie_word_embeddings": False}) if "u" in order else ("v", tied, {})
+        second = save(name + end, tensors, num_hidden_layers=3, **more)
         path = write(*((other, second) if order[0] == "t" else (second, other)))
         if "u" in order:
             ran = run_cli("merge", path, "-o", tmp_path / "no")

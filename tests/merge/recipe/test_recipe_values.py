@@ -51,7 +51,8 @@ def test_the_first_filter_that_matches_wins(name, wanted) -> None:
 @pytest.fixture
 def planned(save):
     """Return ``planned(text)``: the recipe laid over models base, a and b of three layers."""
-    folders = {name: save(name, layered(i), tie_word_embeddings=False) for i, name in enumerate(("base", "a", "b"))}
+    said = {"tie_word_embeddings": False, "num_hidden_layers": 3}
+    folders = {name: save(name, layered(i), **said) for i, name in enumerate(("base", "a", "b"))}
     with ExitStack() as stack:
         opened = {name: stack.enter_context(open_checkpoint(folder)) for name, folder in folders.items()}
 
