@@ -33,8 +33,8 @@ def test_of_voices_that_were_learned_from_most_wishes_are_heard_and_few_honest_t
     assert [voice for voice in asking if share_heard([t for t in TEXTS if t.voice == voice], wishes=True) < 0.75] == []
 
 
-def test_of_a_voice_that_nothing_was_learned_from_seven_in_ten_are_heard() -> None:
-    assert (len([one for one in JUDGED if one.is_wish]), len(JUDGED)) == (60, 180)
+def test_of_voices_that_nothing_was_learned_from_seven_in_ten_are_heard() -> None:
+    assert (len([one for one in JUDGED if one.is_wish]), len(JUDGED)) == (94, 264)
     assert share_heard(JUDGED, wishes=True) >= 0.7
     assert share_heard(JUDGED, wishes=False) <= 0.08
 
