@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 import _protection_tables as tables
 
 DOCS = Path(__file__).parent
-BLOCK = re.compile(r"(<!-- measured: (\w+) ([^>]*?) -->\n\n)(.*?)(<!-- end of what is measured -->)", re.DOTALL)
+BLOCK = re.compile(r"(<!-- measured: (\w+) ([^>]*?) -->)(.*?)(<!-- end of what is measured -->)", re.DOTALL)
 
 
 def of_results(name: str, numbers: str, *asked: str) -> str:
@@ -78,7 +78,7 @@ def block(kind: str, rest: str) -> str:
 
 def render(page: str) -> str:
     """Return a page with the tables that its marks ask for."""
-    return BLOCK.sub(lambda found: f"{found[1]}{block(found[2], found[3])}\n\n{found[5]}", page)
+    return BLOCK.sub(lambda found: f"{found[1]}\n\n{block(found[2], found[3])}\n\n{found[5]}", page)
 
 
 if __name__ == "__main__":

@@ -27,6 +27,8 @@ _FILE = """\
 def test_a_figure_that_moved_makes_a_page_stale() -> None:
     text = (ROOT / "docs" / "widen.md").read_text(encoding="utf-8")
     assert render(text.replace("0.97 / 0.93", "0.99 / 0.93")) == text != text.replace("24.98", "24.99")
+    mark = "<!-- measured: table evidence | 1 | columns: verb; shape -->"
+    assert "| relate | 135M |" in render(f"{mark}\n<!-- end of what is measured -->"), "a place that is new is filled"
 
 
 @pytest.mark.parametrize(
