@@ -44,8 +44,9 @@ __all__ = [
 ]
 
 _KEY: Final = "mergebarrier"
-#: Of float32, which weights are computed in: more is infinite there.
+#: Of float32, which weights are computed in; and a bound that only keeps arithmetic finite, which no help text shows.
 _LARGEST: Final = float.fromhex("0x1.fffffep+127")
+FINITE: Final = 1e30
 _T = TypeVar("_T")
 _D = TypeVar("_D", bound="DataclassInstance")
 Kind = Literal["number", "whole", "flag", "choice", "numbers", "listing", "subset", "string"]
@@ -106,7 +107,7 @@ class Parameter:
         what = "numbers" if self.kind == "listing" else "a number"
         if self.low == -math.inf:
             return what.replace("number", "finite number")
-        high = "3.4e+38" if self.high == math.inf else f"{self.high:g}"
+        high = f"{_LARGEST:.2g}" if self.high == math.inf else f"{self.high:g}"
         return f"{what} {f'above {self.low:g},' if self.above else f'from {self.low:g}'} to {high}"
 
     def checked(self, value: object) -> object:
@@ -137,9 +138,8 @@ class Parameter:
         if not values:
             raise ValueError(self.allowed, values)
         if self.kind == "subset":
-            for one in values:
-                if one not in self.choices:
-                    raise ValueError(self.allowed, one)
+            if odd := [one for one in values if one not in self.choices]:
+                raise ValueError(self.allowed, odd[0])
             return tuple(values)
         try:
             return tuple(self._number(one) for one in values)

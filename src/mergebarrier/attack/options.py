@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mergebarrier.parameters import check_values, choice, flag, number, whole
+from mergebarrier.parameters import FINITE, check_values, choice, flag, number, whole
 from mergebarrier.poison import CORNERS
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class AttackOptions:
     trigger_steps: int | None = whole(None, low=1, help="Optimisation steps of the trigger; 300 if not given.")
     restarts: int | None = whole(None, low=1, help="Times the trigger is made, the best is kept; 3 if not given.")
     tuning_steps: int = whole(200, low=1, flag="--steps", help="Steps of fine-tuning.")
-    learning_rate: float = number(5e-4, low=0, above=True, high=1e30, help="Learning rate of fine-tuning.")
+    learning_rate: float = number(5e-4, low=0, above=True, high=FINITE, help="Learning rate of fine-tuning.")
     batch_size: int = whole(128, low=1, help="Batch size of fine-tuning.")
     seed: int = 0
     off_task: OffTask | None = None

@@ -21,7 +21,7 @@ import click
 
 from mergebarrier.cli._options import MODEL
 from mergebarrier.errors import UsageError
-from mergebarrier.parameters import Parameter, flag_of, parameters_of
+from mergebarrier.parameters import FINITE, Parameter, flag_of, parameters_of
 
 __all__ = [
     "CURES",
@@ -41,7 +41,6 @@ Registry: TypeAlias = Mapping[str, object]
 _SHOWN: Final = 4  # names before "and N more"
 _METAVARS: Final = {"subset": "A,B,..", "listing": "X,X,.."}
 _RANGED: Final = ("number", "numbers", "listing", "whole")
-_NO_BOUND: Final = 1e30  # what only keeps arithmetic finite says nothing to a reader
 _WORDS: Final = {True: "on", False: "off"}
 
 
@@ -200,7 +199,7 @@ def _help(uses: Sequence[_Use]) -> str:
 def _sentence(parameter: Parameter, default: object) -> str:
     """Say when it counts, what it means, what it may be and what it is by default."""
     only = f", {parameter.only}" if parameter.only else ""
-    ranged = parameter.kind in _RANGED and -math.inf < parameter.low < parameter.high < _NO_BOUND
+    ranged = parameter.kind in _RANGED and -math.inf < parameter.low < parameter.high < FINITE
     allowed = f" ({parameter.allowed})" if ranged or parameter.kind == "subset" else ""
     text = f"{only}: {parameter.help[0].lower()}{parameter.help[1:].rstrip('.')}{allowed}."
     if default is dataclasses.MISSING or default in (None, (), ""):

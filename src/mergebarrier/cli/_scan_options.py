@@ -32,13 +32,13 @@ def refuse_blind(
 
     updates = any(texts[name] for name in ("references", "declared_rank", "calibrate"))  # the last says what it needs
     for name in checks:
-        needs = CHECKS[name].needs
+        check = CHECKS[name]
         wanted = {
-            "--base": not based and needs != "folder",
+            "--base": not based and check.needs != "folder",
             "--references or --declared-rank": name == "updates" and not updates,
-            "--refusals": needs in ("questions", "merged questions") and not cleanse.refusals,
-            "--task": needs in ("images", "merge", "texts", "merged texts") and not cleanse.tasks,
-            "--merge": needs in ("merge", "merged texts", "merged questions") and not merged,
+            "--refusals": check.of_questions and not cleanse.refusals,
+            "--task": check.of_tasks and not cleanse.tasks,
+            "--merge": check.of_merge and not merged,
         }
         missing = next((option for option, missed in wanted.items() if missed), None)
         if missing is not None:

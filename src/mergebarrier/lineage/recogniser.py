@@ -2,7 +2,7 @@
 
     score = bias + 5 / sqrt(n) * sum of the weights of its n features;  a wish may be where it exceeds the threshold
 
-Wordings are without number: rules heard two in five of those in a voice that nobody had read.  Features are words,
+Wordings are without number, and no list of rules holds them; `run.py wishes` says what is heard.  Features are words,
 neighbours, kinds of words (`wish_words.py`) in their order, and what stands on either side of an act of merging.
 `benchmarks/make_wish_weights.py` learns the weights by logistic regression from the sentences of `benchmarks/wishes`,
 and sets the threshold on voices that were held out.  Source: regression over n-grams (Wang and Manning, 2012).

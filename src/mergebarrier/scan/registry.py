@@ -34,6 +34,21 @@ class ScanCheck:
     needs: Need
     rules: tuple[str, ...]
 
+    @property
+    def of_merge(self) -> bool:
+        """Say whether it looks at a merge."""
+        return self.needs in ("merge", "merged texts", "merged questions")
+
+    @property
+    def of_questions(self) -> bool:
+        """Say whether it asks questions that ought to be refused."""
+        return self.needs in ("questions", "merged questions")
+
+    @property
+    def of_tasks(self) -> bool:
+        """Say whether it runs models on their tasks."""
+        return self.needs not in ("folder", "weights") and not self.of_questions
+
 
 CHECKS: Final[dict[str, ScanCheck]] = {
     "folder": ScanCheck("folder", tuple(f"MB71{i:02}" for i in range(14) if i != 5)),

@@ -59,17 +59,16 @@ def task_checks(
     left_out: dict[str, str] = {}
     images = checks == IMAGE_CHECKS
     for name in (name for name in checks if name in request.checks):
-        merges = CHECKS[name].needs in ("merge", "merged texts", "merged questions")
-        questions = CHECKS[name].needs in ("questions", "merged questions")
-        if questions and not request.refusals:
+        check = CHECKS[name]
+        if check.of_questions and not request.refusals:
             left_out[name] = "needs --refusals"
-        elif not questions and (not request.tasks or is_images(request.tasks[0]) != images):
+        elif check.of_tasks and (not request.tasks or is_images(request.tasks[0]) != images):
             left_out[name] = f"needs --task of {'images' if images else 'text'}"
         elif base is None or not usable:
             left_out[name] = "no model that fits the base"
-        elif merges and request.merge is None:
+        elif check.of_merge and request.merge is None:
             left_out[name] = "needs --merge"
-        elif merges and len(usable) < 2:
+        elif check.of_merge and len(usable) < 2:
             left_out[name] = "needs two models that fit the base"
         else:
             wanted.append(name)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mergebarrier.parameters import check_values, number, whole
+from mergebarrier.parameters import FINITE, check_values, number, whole
 
 if TYPE_CHECKING:
     from mergebarrier.training import FullRecipe
@@ -21,7 +21,7 @@ class TextOptions:
     """
 
     tuning_steps: int = whole(100, low=1, flag="--steps", help="Steps of fine-tuning on the own task.")
-    learning_rate: float = number(1e-3, low=0, above=True, high=1e30, help="Learning rate of that.")
+    learning_rate: float = number(1e-3, low=0, above=True, high=FINITE, help="Learning rate of that.")
     batch_size: int = whole(32, low=1, help="Batch size of all fine-tuning.")
     seed: int = 0
     device: str = "cpu"

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 from mergebarrier.errors import BadAttack
 from mergebarrier.lazy import torch
 from mergebarrier.numerics import draws
-from mergebarrier.parameters import choice, flag, number, whole
+from mergebarrier.parameters import FINITE, choice, flag, number, whole
 from mergebarrier.poison.text.adversary import (
     Learn,
     Mounted,
@@ -88,7 +88,7 @@ class Hijack(TextAttack):
     shadow_rows: int = whole(1500, low=1, help="Rows of all shadow sets together.")
     shadow_steps: int = whole(250, low=1, help="Steps of either shadow fine-tune.")
     shadow_learning_rate: float = number(
-        3e-3, low=0, above=True, high=1e30, help="Learning rate of either shadow fine-tune."
+        3e-3, low=0, above=True, high=FINITE, help="Learning rate of either shadow fine-tune."
     )
     shadow_poison: float = number(0.3, low=0, high=1, above=True, help="Poisoned share of the shadow rows.")
     poison: str = choice("stratified", choices=("stratified", "first"), help="Which shadow rows are poisoned.")

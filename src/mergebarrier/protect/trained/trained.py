@@ -22,7 +22,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from mergebarrier.parameters import check_values, flag, number, whole
+from mergebarrier.parameters import FINITE, check_values, flag, number, whole
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
@@ -49,7 +49,7 @@ class TrainedProtection:
 
     steps: int = whole(200, low=1, help="Updates of the training.")
     learning_rate: float = number(
-        3e-4, low=0, above=True, high=1e30, help="Peak of AdamW's rate; warm-up, then half a cosine."
+        3e-4, low=0, above=True, high=FINITE, help="Peak of AdamW's rate; warm-up, then half a cosine."
     )
     rows: int = whole(8, low=1, help="Rows of the task in one step.")
     text_rows: int = whole(2, low=1, help="Rows of plain text in one step.")

@@ -8,12 +8,12 @@ when it decodes and holds nothing that no page shows, so that a program behind a
 
 import json
 import re
-import tarfile
 import zlib
 from contextlib import suppress
 from typing import Final, Literal
 
 from mergebarrier.pickled import begins_as_pickle
+from mergebarrier.scan.files.tars import begins_as_tar
 
 FileKind = Literal[
     "text",
@@ -104,7 +104,7 @@ def kind_of(name: str, head: bytes) -> FileKind:
     """
     if _PICKLE.match(head):
         return "pickle"
-    if _is_tar(head) or _is_inflated(head):
+    if begins_as_tar(head) or _is_inflated(head):
         return "archive"
     for magic, kind in _MAGIC:
         if head.startswith(magic):
@@ -144,15 +144,6 @@ def _end_of(name: str) -> str:
 def may_be_old_pickle(head: bytes, size: int = _MOST_HALF_READ) -> bool:
     """Say whether a text begins as a pickle of protocol 0 does; ``size`` is that of its file, where that is known."""
     return begins_as_pickle(head, len(head) if len(head) < HEAD_BYTES else size)
-
-
-def _is_tar(head: bytes) -> bool:
-    """Say whether a file is a tar file, also one of before there was a mark."""
-    try:
-        tarfile.TarInfo.frombuf(head[:512], "utf-8", "replace")
-    except tarfile.HeaderError:
-        return False
-    return True
 
 
 def _is_inflated(head: bytes) -> bool:

@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 
     from picklescan.scanner import Global
 
-#: From its file: this one runs where no package of ours may be on the path.
+#: From their files: this one runs where no package of ours may be on the path.
+begins_as_tar = runpy.run_path(str(Path(__file__).with_name("tars.py")))["begins_as_tar"]
 _PICKLED = runpy.run_path(str(Path(__file__).parents[2] / "pickled.py"))
 begins_as_pickle, respelled = _PICKLED["begins_as_pickle"], _PICKLED["respelled"]
 MEMORY_BYTES = 1 << 30
@@ -176,7 +177,7 @@ def _look_inside(
         _look_inside(scanner, io.BytesIO(part), below, seen, left, depth - 1)
     if not (inside or pickled) and name:  # of no known kind: what is dangerous by name is said, as of files beside it
         seen.imports.extend(_dangerous(scanner, data))
-    elif not (inside or pickled or _is_tar(head) or zipfile.is_zipfile(data)):  # it is called an archive
+    elif not (inside or pickled or begins_as_tar(head) or zipfile.is_zipfile(data)):  # it is called an archive
         seen.closed.append(name)
 
 
@@ -207,7 +208,7 @@ def _parts(data: IO[bytes], head: bytes, left: list[int], outside: list[str]) ->
     packed = next((unpack for magic, unpack in _PACKED.items() if head.startswith(magic)), None)
     if packed is not None:
         yield "unpacked", taken(packed(data))
-    if _is_tar(head):
+    if begins_as_tar(head):
         with tarfile.TarFile(fileobj=data) as tar:
             for member in tar:
                 if any(path.startswith("/") or ".." in path.split("/") for path in (member.name, member.linkname)):
@@ -222,16 +223,7 @@ def _parts(data: IO[bytes], head: bytes, left: list[int], outside: list[str]) ->
 
 
 def _is_packed(head: bytes) -> bool:
-    return head.startswith((*_PACKED, *_CLOSED, b"PK", b"\x93NUMPY")) or _is_tar(head)
-
-
-def _is_tar(head: bytes) -> bool:
-    """Say whether a file is a tar file, also one of before there was a mark."""
-    try:
-        tarfile.TarInfo.frombuf(head[:512], "utf-8", "replace")
-    except tarfile.HeaderError:
-        return False
-    return True
+    return head.startswith((*_PACKED, *_CLOSED, b"PK", b"\x93NUMPY")) or begins_as_tar(head)
 
 
 if __name__ == "__main__":
