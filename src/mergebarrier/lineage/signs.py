@@ -139,9 +139,9 @@ def _wish_in(head: str, body: str) -> str:
 def sentences_of(text: str) -> list[str]:
     """Return the folded sentences of every paragraph, item and row; a question stays with its answer."""
     words = _folded(_BLOCK.sub(" \x1e ", _unmarked(text)), _WORD_OR_END)
-    found = list[str]()
+    found, spaced = list[str](), words.isascii()
     for sentence in filter(None, map(str.strip, _SENTENCE.split(words))):
-        is_short = sentence.count(" ") < _FEWEST_WORDS - 1 and UNSPACED.search(sentence) is None
+        is_short = sentence.count(" ") < _FEWEST_WORDS - 1 and (spaced or UNSPACED.search(sentence) is None)
         if is_short and found and len(found[-1]) < _MOST_SHOWN:
             found[-1] += f" ; {sentence}"
         else:
