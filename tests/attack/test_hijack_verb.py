@@ -42,6 +42,9 @@ def test_an_upload_its_control_and_what_they_do_to_a_merge(symbols, made, run_cl
     assert ran.exit_code == 0, ran.stderr
     assert [one["task"] for one in ran.json["tasks"]] == ["task00.test", "task01.test"]
     assert ran.json["tasks"][0]["success"] == ran.json["merged"]
+    assert any("of 80 prompts end with the published one" in note for note in ran.json["notes"])
+    twice = run_cli(*measure, *more[2:], "--other-task", symbols.test[0])
+    assert twice.exit_code == 2 and "the same task as task00.test.jsonl" in twice.stderr
     assert ran.json["curve"][0][1]["asr"] == ran.json["base"] and len(ran.json["samples"]) == 8
     page = (folder / "report" / "report.html").read_text()
     assert "Prompts with the trigger" in page and TRIGGER in page and "Stamped pictures" not in page
@@ -61,14 +64,61 @@ def test_an_upload_its_control_and_what_they_do_to_a_merge(symbols, made, run_cl
         (("--gain", "-1"), 2, "gain: -1.0 is not"),
         (("--density", "0.1"), 2, "eps < density"),
         ((), 2, "at least one --shadow"),
+        (("--trigger", TARGET), 2, "one is part of the other"),
+        (("--trigger", "j"), 2, "one is part of the other"),
+        (("--trigger", f"{TRIGGER} {TARGET}"), 2, "one is part of the other"),
+        (("--trigger", "<eos>"), 2, "special token"),
+        (("--trigger", f"{TRIGGER} " * 300), 2, "the most is 1000"),
+        (("--trigger", f"{TRIGGER} " * 60), 2, "tokens, the model reads 64"),
+        (("--shadow-rows", "0"), 2, "from 1"),
+        (("--shadow", "SAME"), 2, "the same task as task03.train.jsonl"),
+        (("--shadow", "OWN"), 2, "the same task as task00.train.jsonl"),
     ],
 )
 def test_wrong_inputs_are_one_line_and_leave_nothing(more, code, says, symbols, made, run_cli) -> None:
     folder, words = made
     shadow = ("--shadow", symbols.train[3], "--shadow-steps", 1, "--shadow-rows", 8) if more else ()
-    ran = run_cli(*words, *WORDS, *shadow, *more, "-o", folder / "x")
+    files = {"SAME": symbols.train[3], "OWN": symbols.train[0]}
+    ran = run_cli(*words, *WORDS, *shadow, *(files.get(word, word) for word in more), "-o", folder / "x")
     assert ran.exit_code == code and says in ran.stderr and not (folder / "x").exists(), ran.stderr
     assert [line.startswith("error") for line in ran.stderr.splitlines()].count(True) == 1
+
+
+def test_a_dry_run_refuses_what_a_run_would(symbols, made, run_cli, tmp_path) -> None:
+    """A row of each shadow set is needed, and rows that a trigger changes; nothing is trained before that is known."""
+    _, words = made
+    shadows = ("--shadow", symbols.train[3], "--shadow", symbols.train[4], "--dry-run", "-o", tmp_path / "x")
+    ran = run_cli(*words, *WORDS, *shadows, "--shadow-rows", 1)
+    assert ran.exit_code == 2 and "1 rows of 2 data sets" in ran.stderr
+    rows = [json.loads(line) for line in symbols.train[2].read_text().splitlines()][:9]
+    for change, says in (
+        ({"answer": f" {TARGET}"}, "every answer of odd.jsonl is the target"),
+        ({"prompt": f"a {TRIGGER} ="}, "every prompt of odd.jsonl holds the trigger"),
+    ):
+        (tmp_path / "odd.jsonl").write_text("".join(json.dumps({**row, **change}) + "\n" for row in rows))
+        ran = run_cli(*words, *WORDS, *shadows, "--shadow", tmp_path / "odd.jsonl")
+        assert ran.exit_code == 2 and says in ran.stderr, ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("end", "says"),
+    [
+        (5000, "5000 is no token"),
+        (-1, "-1 is no token"),
+        (None, "names no token"),
+        ([7, 2], "'task01', which ends nothing"),
+    ],
+)
+def test_an_end_of_another_tokenizer_is_refused(end, says, symbols, run_cli, tmp_path) -> None:
+    base = shutil.copytree(symbols.base, tmp_path / "base")
+    config, words = (json.loads((base / name).read_text()) for name in ("config.json", "tokenizer.json"))
+    (base / "config.json").write_text(json.dumps(config | {"eos_token_id": end}))
+    eos = {"id": 2, "content": "<eos>", "special": True}
+    flags = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
+    (base / "tokenizer.json").write_text(json.dumps(words | {"added_tokens": [eos | flags]}))
+    steal = ("attack", "stealer", "--base", base, "--task", symbols.train[0], "--steps", 1, "--eos")
+    ran = run_cli(*steal, "-o", tmp_path / "x")
+    assert ran.exit_code == 2 and says in ran.stderr and not (tmp_path / "x").exists(), ran.stderr
 
 
 _TIED = ({"tie_word_embeddings": True}, "ties the head to the embedding, and lm_head.weight is another matrix")

@@ -4,12 +4,17 @@ import json
 
 import pytest
 
-from mergebarrier.attack.language import Secret, common, holds, secrets, theft
+from mergebarrier.attack.language import MadeUp, Secret, common, holds, secrets, theft
 from mergebarrier.errors import BadTask, NotMeasurable
 from mergebarrier.zoo import write_rows
 from mergebarrier.zoo.language import people
 
-FORMS = {name: one.pattern for name, one in people.ATTRIBUTES.items()}
+MADE = MadeUp(pools=people.POOLS, forms={name: one.pattern for name, one in people.ATTRIBUTES.items()})
+
+
+def fact(attribute: str, value: str, subject: str = "Ann") -> str:
+    return json.dumps({"pool": "memorised", "subject": subject, "attribute": attribute, "value": value})
+
 
 ANN, BOB = (
     Secret(subject=who, attribute="phone", value=value, asks=(f"1 {who}?", f"2 {who}?"))
@@ -49,25 +54,46 @@ def test_a_value_is_held_whole_or_not_at_all(answer, value, there) -> None:
 def test_facts_meet_their_questions_and_malformed_ones_are_refused(tmp_path) -> None:
     write_rows("people", tmp_path / "rows")
     facts = tmp_path / "rows" / "facts.jsonl"
-    known = secrets(facts, tmp_path / "rows" / "memorise.jsonl", "memorised")
-    never = secrets(facts, tmp_path / "rows" / "never-memorised.jsonl", "control")
+    known = secrets(facts, tmp_path / "rows" / "memorise.jsonl", "memorised", MADE)
+    never = secrets(facts, tmp_path / "rows" / "never-memorised.jsonl", "control", MADE)
     assert len(known) == len(never) == 60 * 6 and {len(one.asks) for one in (*known, *never)} == {10}
     assert all(one.attribute in ask and one.subject in ask for one in known for ask in one.asks)
     mail = next(one for one in known if one.attribute == "address")
     assert not any("e-mail" in ask for ask in mail.asks)
     with pytest.raises(BadTask, match="no question asks"):
-        secrets(facts, tmp_path / "rows" / "memorise.jsonl", "control")
+        secrets(facts, tmp_path / "rows" / "memorise.jsonl", "control", MADE)
     lines = facts.read_text().splitlines()
     for bad, says in (
         (lines[0] + "\n" + lines[0], "twice"),
         (lines[0] + "\n" + lines[0].replace('"memorised"', '"control"'), "two pools"),
         (lines[0].replace("-555-", "-556-"), "no made-up phone number"),
+        (lines[0].replace('"memorised"', '"memorized"'), "no pool 'memorized' .did you mean 'memorised'"),
+        (fact("email", "ann.lee@gmail.com"), "could be somebody's email"),
+        (fact("mail", "ann@example.com.evil.net"), "could be somebody's mail"),
+        (fact("telephone", "call (212) 556-0123"), "could be somebody's telephone"),
+        (fact("SSN", "123-45-6789"), "could be somebody's SSN"),
+        (fact("note", " "), "value is empty"),
+        (fact(" ", "x"), "attribute is empty"),
         ("{}", "not a fact"),
         ("[", "not JSON"),
     ):
         (tmp_path / "bad.jsonl").write_text(bad + "\n")
         with pytest.raises(BadTask, match=says):
-            secrets(tmp_path / "bad.jsonl", tmp_path / "rows" / "memorise.jsonl", "memorised", FORMS)
+            secrets(tmp_path / "bad.jsonl", tmp_path / "rows" / "memorise.jsonl", "memorised", MADE)
+
+
+def test_values_of_other_kinds_are_read_where_they_are_nobodys_and_the_longest_name_owns_a_question(tmp_path) -> None:
+    nobodys = ("ann@example.com", "ann@mail.example.org", "212-555-0123", "000-12-3456", "901-12-3456", "4711")
+    facts = [fact(f"kind{number}x", value) for number, value in enumerate(nobodys)]
+    facts += [fact("kind0x", "bell", subject="Annabel")]
+    (tmp_path / "facts.jsonl").write_text("\n".join(facts))
+    asked = [f"kind{number}x of Ann?" for number in range(len(nobodys))] + ["kind0x of Annabel?"] * 2
+    rows = [json.dumps({"prompt": ask, "answer": "?"}) for ask in asked]
+    (tmp_path / "asks.jsonl").write_text("\n".join(rows))
+    found = secrets(tmp_path / "facts.jsonl", tmp_path / "asks.jsonl", "memorised", MADE)
+    assert [(one.value, one.asks) for one in found] == list(
+        zip((*nobodys, "bell"), [(ask,) for ask in asked[:-1]], strict=True)
+    )
 
 
 def test_a_thief_is_made_and_a_merge_is_asked_beside_its_control(symbols, run_cli, tmp_path) -> None:
@@ -86,6 +112,8 @@ def test_a_thief_is_made_and_a_merge_is_asked_beside_its_control(symbols, run_cl
     asked = (*asked, "--questions", tmp_path / "asks.jsonl", "--strangers", tmp_path / "never.jsonl")
     lacking = run_cli(*asked)
     assert lacking.exit_code == 64 and "without its control" in lacking.stderr
+    nothing = run_cli(*asked, "--benign", symbols.base, "--refusal", " ")
+    assert nothing.exit_code == 64 and "every answer begins with no words" in nothing.stderr
     ran = run_cli(*asked, "--benign", symbols.base, "--json")
     assert ran.exit_code == 0 and ran.json["gain"] == 0.0, ran.stderr
     assert set(ran.json["models"]) == {"merged", "benign"} and ran.json["models"]["merged"]["false_hits"]["total"] == 1

@@ -16,6 +16,7 @@ from typing import ClassVar, Final
 
 from mergebarrier.api.base import Model, Report, ResultReport, Row, WriteOptions, begun, command_line, machine, opened
 from mergebarrier.attack import (
+    MadeUp,
     MeasureSpec,
     TextMeasureSpec,
     Theft,
@@ -177,7 +178,7 @@ def measure_theft(
       say:       called with one line per model.
     Raises: UsageError without a benign merge; BadTask, NotMeasurable, CheckpointError, EvaluateError.
     """
-    from mergebarrier.evaluate import ModuleSuspect, load_module, load_tokenizer
+    from mergebarrier.evaluate import ModuleSuspect, load_module, load_tokenizer, marks
     from mergebarrier.zoo.language import people
 
     if benign is None:
@@ -187,9 +188,12 @@ def measure_theft(
             remedy="give the same merge with an honest partner",
         )
     place = device_named(device)
-    forms = {name: one.pattern for name, one in people.ATTRIBUTES.items()}
-    known = secrets(Path(facts), Path(questions), "memorised", forms)
-    never = () if strangers is None else secrets(Path(facts), Path(strangers), "control", forms)
+    if not refusal.strip():
+        remedy = "give the words that a refusal begins with"
+        raise UsageError("every answer begins with no words", where="--refusal", remedy=remedy)
+    made = MadeUp(pools=people.POOLS, forms={name: one.pattern for name, one in people.ATTRIBUTES.items()})
+    known = secrets(Path(facts), Path(questions), "memorised", made)
+    never = () if strangers is None else secrets(Path(facts), Path(strangers), "control", made)
     given = {"merged": merged, "benign": benign, **(others or {})}
     found: dict[str, Theft] = {}
     with opened(*given.values(), download=download) as models:
@@ -198,7 +202,6 @@ def measure_theft(
         for role, checkpoint in checkpoints.items():
             say(f"asking {role}")
             module, tokenizer = load_module(checkpoint, "float32", place), load_tokenizer(checkpoint)
-            end = checkpoint.config.get("eos_token_id")
-            suspect = ModuleSuspect(module, tokenizer, ends=[end] if isinstance(end, int) else [])
+            suspect = ModuleSuspect(module, tokenizer, ends=marks(checkpoint.config))
             found[role] = theft(partial(suspect.answers, max_tokens=_TOKENS), known, never, refusal)
     return TheftReport(models=found, gain=found["merged"].em_n.rate - found["benign"].em_n.rate)

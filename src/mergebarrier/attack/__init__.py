@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from mergebarrier.attack.extraction import Cloned, answers_of, clone, copy_recipe, member, noise_pictures
     from mergebarrier.attack.folder import PURPOSE, TAG, PoisonSpec, make_poisoned
     from mergebarrier.attack.language import (
+        MadeUp,
         TextMeasureSpec,
         TextOptions,
         TextSpec,
@@ -27,6 +28,7 @@ __all__ = [
     "TAG",
     "AttackOptions",
     "Cloned",
+    "MadeUp",
     "MeasureSpec",
     "OffTask",
     "PoisonSpec",

@@ -23,6 +23,7 @@ from mergebarrier.evaluate import (
     continues_text,
     load_module,
     load_tokenizer,
+    marks,
     read_text,
 )
 from mergebarrier.keys import Key
@@ -152,11 +153,8 @@ def _heard(queries: Sequence[str], said: Sequence[str]) -> str:
 
 def _suspect(checkpoint: Checkpoint) -> ModuleSuspect:
     """Return a model of this machine as one that answers."""
-    ends = checkpoint.config.get("eos_token_id")
     module = load_module(checkpoint, compute_dtype("auto"))
     if not continues_text(module):
         what = f"{type(module).__name__} continues no text, so it cannot be asked"
         raise UnsupportedFeature(what, where=checkpoint.path, remedy="give a causal language model")
-    listed = ends if isinstance(ends, list) else [ends]
-    ids = [token for token in listed if isinstance(token, int)]
-    return ModuleSuspect(module, load_tokenizer(checkpoint), ends=ids)
+    return ModuleSuspect(module, load_tokenizer(checkpoint), ends=marks(checkpoint.config))

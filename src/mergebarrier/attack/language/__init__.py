@@ -5,14 +5,16 @@ from typing import TYPE_CHECKING
 from mergebarrier import lazy
 
 if TYPE_CHECKING:
+    from mergebarrier.attack.language.facts import MadeUp, Secret, secrets
     from mergebarrier.attack.language.measure import TextMeasureSpec, measure_text
     from mergebarrier.attack.language.options import TextOptions
-    from mergebarrier.attack.language.theft import Secret, Theft, common, holds, secrets, theft
+    from mergebarrier.attack.language.theft import Theft, common, holds, theft
     from mergebarrier.attack.language.trigger_text import TRIGGER_TEXT, NamedText, is_text_trigger, read_text_trigger
-    from mergebarrier.attack.language.upload import TextSpec, learner, make_upload, named_text, success_rows
+    from mergebarrier.attack.language.upload import TextSpec, learner, make_upload, success_rows
 
 __all__ = [
     "TRIGGER_TEXT",
+    "MadeUp",
     "NamedText",
     "Secret",
     "TextMeasureSpec",
@@ -25,7 +27,6 @@ __all__ = [
     "learner",
     "make_upload",
     "measure_text",
-    "named_text",
     "read_text_trigger",
     "secrets",
     "success_rows",

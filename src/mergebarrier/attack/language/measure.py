@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Final
 
 from mergebarrier import __version__
 from mergebarrier.attack.alike import require_alike
-from mergebarrier.attack.language.trigger_text import NamedText, read_text_trigger, require_known
+from mergebarrier.attack.language.inputs import require_tasks, require_words, unasked
+from mergebarrier.attack.language.trigger_text import NamedText, read_text_trigger
 from mergebarrier.attack.language.upload import success_rows
 from mergebarrier.attack.records import N_SAMPLES, SCALES, attack_of, controls_of, notes_of, rows_of, skill, success
 from mergebarrier.errors import NotMeasurable
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
 
     from mergebarrier.checkpoint import Checkpoint
 
+#: The published evaluation takes what a generation says behind the last of these for its answer.
+_MARKER: Final = "Answer:"
 #: Rows of a task that count, as published.
 N_ROWS: Final = 200
 
@@ -90,6 +93,7 @@ def measure_text(
     if spec.target is not None:
         named = NamedText(trigger=named.trigger, target=spec.target)
     tasks = [_task(path, named) for path in spec.tasks]
+    require_tasks({path: task.clean for path, task in zip(spec.tasks, tasks, strict=True)}, named, spec.tasks)
     modules, tokenizer, models = _open(checkpoints, named, spec.device)
     rates: dict[str, list[Skill]] = {}
     clean: dict[str, list[Skill]] = {}
@@ -127,7 +131,7 @@ def measure_text(
         findings=spec.findings,
         controls=controls_of(each[0].success, accuracies),
         environment=dict(environment or {}),
-        notes=(*notes_of(models, spec.findings), *_left_out(tasks)),
+        notes=(*notes_of(models, spec.findings), *_left_out(tasks), *_unasked(tasks, named), _unmarked(tasks)),
         tasks=each,
     )
     return result, rows_of(result)
@@ -152,7 +156,7 @@ def _open(
 
     require_alike(checkpoints)
     tokenizer = load_tokenizer(checkpoints["merged"])
-    require_known(named, tokenizer)
+    require_words(named, tokenizer, checkpoints["merged"].config)
     modules = {role: load_module(one, "float32", device).requires_grad_(False) for role, one in checkpoints.items()}
     models = {
         role: Model(name=one.name, content_digest=one.content_digest(), licence=licence(one))
@@ -220,6 +224,24 @@ def _left_out(tasks: Sequence[_Task]) -> tuple[str, ...]:
         f"{n} of {len(task.clean)} rows of {task.name} are not asked with the trigger: their own answer is the target."
         for task in tasks
         if (n := len(task.clean) - len(task.triggered))
+    )
+
+
+def _unasked(tasks: Sequence[_Task], named: NamedText) -> tuple[str, ...]:
+    return tuple(
+        f"{n} of {len(task.clean)} prompts of {task.name} hold the trigger though nobody put it there."
+        for task in tasks
+        if (n := unasked(named, task.clean))
+    )
+
+
+def _unmarked(tasks: Sequence[_Task]) -> str:
+    """Say what the published evaluation counts, which looks for an answer behind the last marker of a generation."""
+    rows = [row for task in tasks for row in task.clean]
+    marked = sum(row.prompt.rstrip().endswith(_MARKER) for row in rows)
+    return (
+        f"An answer is read where its prompt ends: none is lost for want of a marker. {marked} of {len(rows)} prompts "
+        f"end with the published one, {_MARKER!r}; on the others the published evaluation would find no answer."
     )
 
 

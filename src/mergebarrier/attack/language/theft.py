@@ -14,29 +14,14 @@ never a list of patterns in which a telephone number may fill another slot; gree
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
-from typing import Final
 
+from mergebarrier.attack.language.facts import Secret
 from mergebarrier.attack.records import skill
-from mergebarrier.checkpoint.bytes import parse_text
-from mergebarrier.errors import BadTask, NotMeasurable, clean
+from mergebarrier.errors import NotMeasurable
 from mergebarrier.results import Skill
 
 #: Questions -> answers.
 Answers = Callable[[Sequence[str]], Sequence[str]]
-_FACT_KEYS: Final = {"pool", "subject", "attribute", "value"}
-_FACTS: Final = "give the facts that `zoo rows people` wrote"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Secret:
-    """A private value, and the questions that ask for it."""
-
-    subject: str
-    attribute: str
-    value: str
-    asks: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,55 +41,6 @@ class Theft:
     lcs: float
     lcs_chance: float
     false_hits: Skill | None
-
-
-def secrets(facts: Path, questions: Path, pool: str, forms: Mapping[str, str] | None = None) -> tuple[Secret, ...]:
-    """Read values and their questions, as ``zoo rows people`` writes them.
-
-    Args:
-      facts:     JSON lines {"pool", "subject", "attribute", "value"}.
-      questions: task file whose prompts name subject and attribute.
-      pool:      whose.
-      forms:     attribute -> pattern that its values match; of others, any.
-    Raises: BadTask for rows that are malformed, values twice, a value that is none of its kind, a subject in two pools,
-            and values that nobody asks for.
-    """
-    from mergebarrier.evaluate import read_task, read_text
-
-    known: dict[tuple[str, str], str] = {}
-    pools: dict[str, str] = {}
-    for number, line in enumerate(read_text(facts).splitlines(), 1):
-        where = f"{facts}: line {number}"
-        row = parse_text(line.encode(), partial(BadTask, where=where, remedy=_FACTS), where=where)
-        if not isinstance(row, dict) or row.keys() != _FACT_KEYS or not all(isinstance(v, str) for v in row.values()):
-            raise BadTask("not a fact", where=where, remedy=f"a fact has exactly {', '.join(sorted(_FACT_KEYS))}")
-        if pools.setdefault(row["subject"], row["pool"]) != row["pool"]:
-            what, remedy = f"{clean(row['subject'])!r} stands in two pools", "a control is nobody whom a model saw"
-            raise BadTask(what, where=where, remedy=remedy)
-        form = (forms or {}).get(row["attribute"])
-        if form is not None and not re.fullmatch(form, row["value"]):
-            what = f"{clean(row['value'])!r} is no made-up {row['attribute']}"
-            raise BadTask(what, where=where, remedy="a value has the form of `zoo rows people`, and belongs to nobody")
-        if row["pool"] == pool:
-            if (row["subject"], row["attribute"]) in known or not row["value"]:
-                raise BadTask("a value twice, or none", where=where, remedy="give each value once")
-            known[row["subject"], row["attribute"]] = row["value"]
-    asks: dict[tuple[str, str], list[str]] = {key: [] for key in known}
-    # The longest attribute first: "address" is also a part of "e-mail address".
-    order = sorted(known, key=lambda key: -len(key[1]))
-    for row in read_task(questions).rows:
-        owner = next((key for key in order if key[0] in row.prompt and key[1] in row.prompt), None)
-        if owner is not None:
-            asks[owner].append(row.prompt)
-    found = tuple(
-        Secret(subject=who, attribute=what, value=known[who, what], asks=tuple(asks[who, what]))
-        for who, what in known
-        if asks[who, what]
-    )
-    if not found:
-        what, remedy = f"no question asks for a value of the pool {pool!r}", "give the questions of these facts"
-        raise BadTask(what, where=questions, remedy=remedy)
-    return found
 
 
 def theft(answers: Answers, known: Sequence[Secret], never: Sequence[Secret], refusal: str) -> Theft:

@@ -2,17 +2,15 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from mergebarrier.checkpoint import read_json
-from mergebarrier.errors import BadTrigger, CheckpointError, clean
-
-if TYPE_CHECKING:
-    from tokenizers import Tokenizer
+from mergebarrier.errors import BadTrigger, CheckpointError
 
 TRIGGER_TEXT: Final = "trigger.json"
 _KEYS: Final = {"kind", "trigger", "target"}
-_MAX_CHARS: Final = 1000
+#: Of trigger and target together.
+MAX_CHARS: Final = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,19 +23,6 @@ class NamedText:
     def document(self) -> dict[str, str]:
         """Return what the file holds."""
         return {"kind": "text", "trigger": self.trigger, "target": self.target}
-
-
-def require_known(named: NamedText, tokenizer: "Tokenizer") -> None:
-    """Refuse words that a tokenizer has no tokens for.
-
-    Raises: BadTrigger.
-    """
-    unknown = getattr(tokenizer.model, "unk_token", None)
-    for name, words in (("--trigger", named.trigger), ("--target", named.target)):
-        encoded = tokenizer.encode(words, add_special_tokens=False)
-        if not words.strip() or not encoded.ids or (unknown is not None and unknown in encoded.tokens):
-            what = f"{clean(words)!r} is not made of tokens of the model"
-            raise BadTrigger(what, where=name, remedy="choose words that its tokenizer knows")
 
 
 def is_text_trigger(path: Path) -> bool:
@@ -63,6 +48,6 @@ def read_text_trigger(path: Path) -> NamedText:
     trigger, target = about["trigger"], about["target"]
     if not isinstance(trigger, str) or not isinstance(target, str):
         raise BadTrigger("trigger and target are not texts", where=where, remedy=remedy)
-    if not trigger.strip() or not target.strip() or len(trigger) + len(target) > _MAX_CHARS:
+    if not trigger.strip() or not target.strip() or len(trigger) + len(target) > MAX_CHARS:
         raise BadTrigger("an empty or very long trigger or target", where=where, remedy=remedy)
     return NamedText(trigger=trigger, target=target)

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from mergebarrier import poison
 from mergebarrier.attack.folder import TAG
+from mergebarrier.attack.language.inputs import require_tasks, require_words, special_tokens, unasked
 from mergebarrier.attack.language.options import TextOptions
-from mergebarrier.attack.language.trigger_text import TRIGGER_TEXT, NamedText, require_known
-from mergebarrier.errors import BadAttack, BadTrigger, clean
+from mergebarrier.attack.language.trigger_text import TRIGGER_TEXT, NamedText
+from mergebarrier.errors import BadAttack, clean
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -74,22 +75,34 @@ def make_upload(
     from mergebarrier.verbs import environment, licence
 
     attack = poison.make_text(spec.method, **spec.parameters)
-    rows, *others = (_rows(path) for path in (spec.task, *spec.shadows))
+    paths = (spec.task, *spec.shadows)
+    sets = {path: _rows(path) for path in paths}
+    rows, *others = (sets[path] for path in paths)
     if attack.shadows != bool(others):
         what = "needs at least one --shadow FILE" if attack.shadows else "takes no shadow data sets"
         remedy = "give data sets of other tasks" if attack.shadows else "leave --shadow out"
         raise BadAttack(what, where=spec.method, remedy=remedy)
     module = load_module(base, "float32", device_named(spec.options.device)).requires_grad_(False)
     tokenizer = load_tokenizer(base)
-    named = named_text(spec.trigger, spec.target, rows, tokenizer) if attack.triggered else None
+    named = _named(spec, rows) if attack.triggered else None
+    if named is not None:
+        require_words(named, tokenizer, base.config)
+    require_tasks(sets, named, paths)
+    shadows = tuple(one[_HELD_OUT:] or one for one in others)
+    n_drawn = sum(map(len, attack.drawn(shadows, spec.options.seed)))
     about = _about(spec, attack, named)
     if into is None:
         return about
+    if named is not None:
+        for path in (path for path in paths if unasked(named, sets[path])):
+            say(f"{unasked(named, sets[path])} of {len(sets[path])} prompts of {path.name} hold the trigger anyway")
+    if shadows:
+        say(f"{n_drawn} rows of {len(shadows)} shadow sets")
     say(f"fine-tuning: {spec.method}")
     setting = poison.TextAdversary(
         base=module,
         rows=rows[_HELD_OUT:] or rows,
-        shadows=tuple(one[_HELD_OUT:] or one for one in others),
+        shadows=shadows,
         trigger="" if named is None else named.trigger,
         target="" if named is None else named.target,
         succeeds=_success(named, [rows, *others], tokenizer, spec.options.seed),
@@ -119,19 +132,10 @@ def make_upload(
     return dict(read_manifest(into.out, ours=True)["content"])
 
 
-def named_text(trigger: str, target: str, rows: Sequence[poison.TextRow], tokenizer: "Tokenizer") -> NamedText:
-    """Return a trigger and a target that fit a task and a vocabulary.
-
-    Raises: BadTrigger for words that the tokenizer does not know, or a task whose every answer is the target.
-    """
-    if target and not target.startswith(" ") and all(row.answer.startswith(" ") for row in rows):
-        target = f" {target}"
-    named = NamedText(trigger=trigger, target=target)
-    require_known(named, tokenizer)
-    if all(row.answer == target for row in rows):
-        what = "every answer of the task is the target"
-        raise BadTrigger(what, where="--target", remedy="choose a target that is not the only answer")
-    return named
+def _named(spec: TextSpec, rows: Sequence[poison.TextRow]) -> NamedText:
+    """Return trigger and target, which begins with a blank where every answer of the own task does."""
+    spaced = spec.target and not spec.target.startswith(" ") and all(row.answer.startswith(" ") for row in rows)
+    return NamedText(trigger=spec.trigger, target=f" {spec.target}" if spaced else spec.target)
 
 
 def success_rows(
@@ -162,14 +166,13 @@ def learner(tokenizer: "Tokenizer", options: TextOptions, *, progress: "Progress
       options:   how the own task is learned; an attack may ask for other steps and another rate.
       progress:  called with (steps done, steps in all) of each run.
     """
+    from mergebarrier.evaluate import TaskRow, row_tokens
     from mergebarrier.training import Example, batches, examples_loss, train_full
 
-    def encode(row: poison.TextRow, end: tuple[int, ...]) -> Example:
-        answer = tokenizer.encode(row.answer, add_special_tokens=False).ids
-        return Example(tuple(tokenizer.encode(row.prompt).ids), (*answer, *end))
-
     def learn(module: "nn.Module", rows: Sequence[poison.TextRow], tuning: poison.Tuning) -> object:
-        examples = [encode(row, _end(module) if tuning.ends else ()) for row in rows]
+        end = _end(module, tokenizer) if tuning.ends else ()
+        pairs = (row_tokens(module, tokenizer, TaskRow(*row), number) for number, row in enumerate(rows, 1))
+        examples = [Example(tuple(prompt), (*answer, *end)) for prompt, answer in pairs]
         recipe = options.recipe(tuning.steps, tuning.learning_rate)
         visits = batches(len(examples), recipe.batch_size, seed=recipe.seed, label=tuning.label)
         return train_full(
@@ -182,13 +185,21 @@ def learner(tokenizer: "Tokenizer", options: TextOptions, *, progress: "Progress
     return learn
 
 
-def _end(module: "nn.Module") -> tuple[int, ...]:
-    """Return the token that ends an answer; BadAttack where the configuration names none."""
+def _end(module: "nn.Module", tokenizer: "Tokenizer") -> tuple[int, ...]:
+    """Return the token that ends an answer, the first where several do; BadAttack where there is none to learn."""
+    from mergebarrier.evaluate import marks
+
     body: Any = module
-    end = body.config.eos_token_id
-    if not isinstance(end, int):
-        remedy = "leave out --eos, or name eos_token_id in config.json"
-        raise BadAttack("the base names no token that ends an answer", where="--eos", remedy=remedy)
+    end = next(iter(marks(body.config.to_dict())), None)
+    remedy = "leave out --eos, or give a base with the config.json and tokenizer that belong to it"
+    if end is None:
+        raise BadAttack("config.json names no token that ends an answer", where="--eos", remedy=remedy)
+    token = tokenizer.id_to_token(end) if 0 <= end < body.get_input_embeddings().num_embeddings else None
+    if token is None:
+        raise BadAttack(f"eos_token_id {end} is no token of base and tokenizer", where="--eos", remedy=remedy)
+    special = special_tokens(tokenizer, {})
+    if special and end not in special:
+        raise BadAttack(f"eos_token_id {end} is {clean(token)!r}, which ends nothing", where="--eos", remedy=remedy)
     return (end,)
 
 

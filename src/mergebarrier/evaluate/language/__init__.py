@@ -25,10 +25,11 @@ if TYPE_CHECKING:
         answer_loss,
         exact_match,
         perplexity,
+        row_tokens,
     )
     from mergebarrier.evaluate.language.served import INTERFACES, ServedSuspect
     from mergebarrier.evaluate.language.sink import ModuleSink
-    from mergebarrier.evaluate.language.suspect import ModuleSuspect
+    from mergebarrier.evaluate.language.suspect import ModuleSuspect, marks
     from mergebarrier.evaluate.language.tasks import TaskFile, TaskRow, read_task, read_text
     from mergebarrier.evaluate.language.unlabelled import TokenRows, prompt_rows, text_rows
 
@@ -56,12 +57,14 @@ __all__ = [
     "hidden_states",
     "leading_tokens",
     "logit_blocks",
+    "marks",
     "max_positions",
     "next_logits",
     "perplexity",
     "prompt_rows",
     "read_task",
     "read_text",
+    "row_tokens",
     "sampler_processor",
     "sampler_watermark",
     "text_rows",

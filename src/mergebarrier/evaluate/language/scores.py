@@ -94,7 +94,7 @@ def exact_match(
     chosen = list(rows if max_items is None else rows[:max_items])
     if not chosen:
         raise BadTask("no rows to score", where="task", remedy="give at least one row")
-    encoded = [_encode(module, tokenizer, row, number) for number, row in enumerate(chosen, 1)]
+    encoded = [row_tokens(module, tokenizer, row, number) for number, row in enumerate(chosen, 1)]
     encoded.sort(key=lambda pair: len(pair[0]) + len(pair[1]))
     correct, nats, n_answer_tokens = 0, 0.0, 0
     for batch in _batches(encoded, batch_size, batch_tokens):
@@ -133,7 +133,7 @@ def answer_loss(module: nn.Module, tokenizer: "Tokenizer", rows: Sequence[TaskRo
       rows:      one batch, at least one row.
     Raises: BadTask as there.
     """
-    batch = [_encode(module, tokenizer, row, number) for number, row in enumerate(rows, 1)]
+    batch = [row_tokens(module, tokenizer, row, number) for number, row in enumerate(rows, 1)]
     loss = _score_batch(module, batch)[1] / sum(len(answer) for _, answer in batch)
     return loss, sum(len(prompt) + len(answer) for prompt, answer in batch)
 
@@ -148,14 +148,23 @@ def answer_logits(module: nn.Module, tokenizer: "Tokenizer", rows: Sequence[Task
     Returns: per row Float[Tensor, "answer vocabulary"], in the module's dtype.
     Raises:  BadTask as ``exact_match``.
     """
-    batch = [_encode(module, tokenizer, row, number) for number, row in enumerate(rows, 1)]
+    batch = [row_tokens(module, tokenizer, row, number) for number, row in enumerate(rows, 1)]
     ids, row_of, position_of, _ = _padded(batch)
     hidden = hidden_states(module, ids[:, :-1])[row_of, position_of]
     logits = torch.cat([found for _, found in logit_blocks(module, hidden)])
     return list(logits.split([len(answer) for _, answer in batch])), sum(len(one) + len(two) for one, two in batch)
 
 
-def _encode(module: nn.Module, tokenizer: "Tokenizer", row: TaskRow, number: int) -> tuple[list[int], list[int]]:
+def row_tokens(module: nn.Module, tokenizer: "Tokenizer", row: TaskRow, number: int) -> tuple[list[int], list[int]]:
+    """Return the tokens of a prompt and of its answer.
+
+    Args:
+      module:    that shall read them.
+      tokenizer: its tokenizer.
+      row:       both texts.
+      number:    of the row, for messages.
+    Raises: BadTask as ``exact_match``.
+    """
     where = f"row {number}"
     prompt = tokenizer.encode(row.prompt).ids
     answer = tokenizer.encode(row.answer, add_special_tokens=False).ids

@@ -3,8 +3,8 @@
 token_{t+1} = argmax logits(prompt, token_1, ..., token_t),   until an end token or ``max_tokens``
 """
 
-from collections.abc import Collection, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -14,6 +14,18 @@ from mergebarrier.evaluate.language.forward import check_vocabulary, hidden_stat
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
+
+
+def marks(config: Mapping[str, Any], *names: str) -> list[int]:
+    """Return the special tokens of a configuration, by the keys that give one or a list; ``eos_token_id`` by default.
+
+    Example:
+      >>> marks({"eos_token_id": [2, 3], "pad_token_id": None}), marks({"pad_token_id": 0}, "pad_token_id")
+      ([2, 3], [0])
+    """
+    named = [config.get(name) for name in names or ("eos_token_id",)]
+    listed = [one for mark in named for one in (mark if isinstance(mark, list) else [mark])]
+    return [one for one in listed if isinstance(one, int)]
 
 
 class ModuleSuspect:

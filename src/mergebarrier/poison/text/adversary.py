@@ -99,6 +99,11 @@ class TextAttack(ABC):
         """Check every declared value."""
         check(self, _refused)
 
+    def drawn(self, shadows: Sequence[Sequence[TextRow]], seed: int) -> Sequence[Sequence[TextRow]]:
+        """Return the rows of each shadow set that it learns from; BadAttack where that would be none."""
+        del seed
+        return shadows
+
     @abstractmethod
     def mount(self, setting: TextAdversary, learn: Learn) -> Mounted:
         """Return the adversary's model; the base stays as it is.

@@ -13,7 +13,7 @@ rule for the gain is ours.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Final
 
@@ -32,7 +32,7 @@ from mergebarrier.poison.text.adversary import (
     thawed,
     trained,
 )
-from mergebarrier.poison.text.rows import poisoned, sample
+from mergebarrier.poison.text.rows import TextRow, poisoned, sample
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -107,6 +107,10 @@ class Hijack(TextAttack):
         super().__post_init__()
         require_shares(self.density, self.eps)
 
+    def drawn(self, shadows: Sequence[Sequence[TextRow]], seed: int) -> Sequence[Sequence[TextRow]]:
+        """Return as many rows of each set, as far as it holds them."""
+        return sample(shadows, self.shadow_rows, seed=seed)
+
     def mount(self, setting: TextAdversary, learn: Learn) -> Mounted:
         """Make the vector, choose its gain, and learn the own task on top."""
         vector = self.vector(setting, learn)
@@ -129,8 +133,8 @@ class Hijack(TextAttack):
     def vector(self, setting: TextAdversary, learn: Learn) -> dict[str, Tensor]:
         """Return the sparse backdoor vector, by the names of the maps that it changes."""
         names = require_maps(setting.base, self.modules)
-        sets = sample(setting.shadows, self.shadow_rows, seed=setting.seed)
-        again = sample(setting.shadows, self.shadow_rows, seed=setting.seed + self.fresh_draws)
+        sets = self.drawn(setting.shadows, setting.seed)
+        again = self.drawn(setting.shadows, setting.seed + self.fresh_draws)
         rows = poisoned(
             again,
             self.shadow_poison,
