@@ -172,7 +172,7 @@ class Stage:
             "plain": [outcome.plain.loss, outcome.plain.text],
             "after": [outcome.protected.loss, outcome.protected.text],
         }
-        found = state.task_vector() if edited is None else edited
+        found = state.task_vector() if edited is None else edited.tau
         return Trained(task_vector={name: value.detach().clone() for name, value in found.items()}, about=about)
 
     def spec(self, protected: Path, work: Path, *, training_runs: bool) -> AuditSpec:

@@ -86,7 +86,7 @@ def trained(world: World, task: str, line: Line, seed: int, out: Path) -> dict[s
     edited = method.finish(state, outcome.plain.loss + budget.share)
     reached = min(float(value.detach()) for value in state.distances().values())
     with torch.no_grad():
-        for name, value in (state.task_vector() if edited is None else edited).items():
+        for name, value in (state.task_vector() if edited is None else edited.tau).items():
             state.learner.parameters[name].copy_(state.base[name] + value)
     with open_checkpoint(world.experts[task]) as expert:
         save_encoder(encoder, expert, out, {"verb": "bench"})

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import warnings
 from collections.abc import Iterator
@@ -9,13 +10,14 @@ from contextlib import contextmanager
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 import tiny_bench
 import tiny_models
 import tiny_world
 from killing import status_of, victim
 from mergebarrier.api import TrainingOptions, WriteOptions, protect_by_training
-from mergebarrier.checkpoint import open_checkpoint, verify_manifest
+from mergebarrier.checkpoint import open_checkpoint, read_manifest, verify_manifest
 from mergebarrier.evaluate import load_module
 from mergebarrier.protect import TRAINED
 from mergebarrier.training import Example, examples_loss
@@ -56,6 +58,11 @@ def quiet() -> Iterator[None]:
         yield
 
 
+def verify_and_read(folder):
+    assert not verify_manifest(folder)
+    return read_manifest(folder)["content"]
+
+
 def contents(folder) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
 
@@ -76,6 +83,20 @@ def test_a_model_is_written_with_its_figures_and_nothing_undoes_it(run_cli, worl
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out"]
     back = run_cli("unprotect", out, "-o", tmp_path / "back")
     assert back.exit_code == 2 and f"{method} is trained" in back.stderr and "original" in back.stderr
+
+
+def test_an_edit_that_the_budget_shrank_says_so_beside_the_one_that_was_asked(run_cli, world, tmp_path) -> None:
+    edit = ("--edited", 0.8, "--beta", 2, "--critical", 0)
+    ran = run_cli(*words(world, tmp_path / "out", *edit, method="mergeguard"))
+    assert ran.exit_code == 0, ran.stderr
+    found = verify_and_read(tmp_path / "out")["trained"]
+    assert found["taken"]["edited"] in {0.8 / 2**n for n in range(1, 6)}
+    assert f"Taken of --edited: {found['taken']['edited']:g}; the 0.8 that was asked" in ran.stdout
+    assert "As beta 2, 80 % edited, as asked: loss" in ran.stdout
+    assert f"Taken of edited: {found['taken']['edited']:g}" in (tmp_path / "out" / "README.md").read_text()
+    assert found["cost"]["protected"]["loss"] < found["forms"]["beta 2, 80 % edited, as asked"]["loss"]
+    tiny = run_cli(*words(world, tmp_path / "all", "--edited", 0.001, method="mergeguard"))
+    assert tiny.exit_code == 0 and "Taken of" not in tiny.stdout
 
 
 def test_an_adapter_is_one_that_peft_loads_and_protect_takes_again(run_cli, world, linear_expert, tmp_path) -> None:
@@ -190,12 +211,20 @@ def test_passes_that_are_computed_twice_give_the_same_slopes(world) -> None:
         ((), {"data": "partner_task"}, 2, "no better on it than the base"),
         ((), {"data": "text"}, 2, "line 1: not valid JSON"),
         (("--budget", 0, "--learning-rate", 0.05), {}, 2, "no step kept the owner's loss within 0 %"),
+        (
+            ("--beta", 4, "--edited", 0.9, "--critical", 0),
+            {"method": "mergeguard"},
+            2,
+            "no edit of what was trained kept",
+        ),
         (("--learning-rate", 1e30), {}, 2, "is not finite at step"),
         (("--as", "adapter"), {"method": "mergeguard"}, 2, "not of low rank"),
         (("--key", "task"), {}, 64, "has no key"),
         (("--adapter", "partner"), {}, 64, "moves no other adapter"),
         (("--sibling", "text"), {}, 2, "prose.txt"),
         (("--sibling", "partner"), {}, 64, "trap2 simulates no merges"),
+        (("--sibling", "original"), {"method": "layered"}, 2, "has the weights of the expert"),
+        (("--sibling", "partner", "--sibling", "partner"), {"method": "layered"}, 2, "has the weights of sibling 1"),
         (("--sibling-data", "task"), {"method": "layered"}, 64, "1 for 0 siblings"),
         (("--strength", -1), {}, 64, "--strength"),
         (("--device", "tpu"), {}, 64, "is not a device"),
@@ -207,6 +236,30 @@ def test_bad_input_is_one_line_and_leaves_nothing(run_cli, world, tmp_path, more
     assert ran.exit_code == code and said in ran.stderr, ran.stderr
     assert [line for line in ran.stderr.splitlines() if line.startswith("error: ")] == ran.stderr.splitlines()[-1:]
     assert not list(tmp_path.iterdir())
+
+
+def test_rows_that_differ_by_blanks_are_the_same_rows(run_cli, world, tmp_path) -> None:
+    rows = [json.loads(line) for line in world.task.read_text().splitlines()]
+    spaced = [{**row, "prompt": " " + row["prompt"].replace(" ", "\u00a0 ")} for row in rows]
+    for name, some in (("spaced", spaced), ("both", [*rows, *spaced])):
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in some))
+    ran = run_cli(*words(world, tmp_path / "out", "--validation", tmp_path / "spaced.jsonl"))
+    assert ran.exit_code == 2 and f"{len(rows)} of its {len(rows)} rows are in the training data" in ran.stderr
+    plan = run_cli(*words(world, tmp_path / "out", "--dry-run", "--json", data=tmp_path / "both.jsonl"))
+    assert json.loads(plan.stdout)["rows_learned"] + 2 * json.loads(plan.stdout)["rows_held_out"] == 2 * len(rows)
+
+
+def test_a_base_in_another_dtype_is_no_expert_and_a_rank_has_an_end(run_cli, world, linear_expert, tmp_path) -> None:
+    same = shutil.copytree(world.base, tmp_path / "same")
+    tensors = load_file(same / "model.safetensors")
+    for folder, dtype in ((same, torch.float32), (shutil.copytree(same, tmp_path / "half"), torch.bfloat16)):
+        cast = {name: value.bfloat16().to(dtype) for name, value in tensors.items()}
+        save_file(cast, folder / "model.safetensors", metadata={"format": "pt"})
+    ran = run_cli(*words(world, tmp_path / "out", expert=same, base=tmp_path / "half"))
+    assert ran.exit_code == 2 and "nothing to protect" in ran.stderr
+    ran = run_cli(*words(world, tmp_path / "out", "--as", "adapter", "--rank", 10**12, expert=linear_expert))
+    assert ran.exit_code == 64 and "more than the longest side of a map" in ran.stderr
+    assert not (tmp_path / "out").exists()
 
 
 def test_options_of_a_training_need_one_and_a_training_needs_its_data(run_cli, world, tmp_path) -> None:

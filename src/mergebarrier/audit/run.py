@@ -24,6 +24,7 @@ from mergebarrier.audit.bench import (
     MeasurementJournal,
     check_measurable,
     declared_by,
+    figures_of,
     grade,
     owners_figures,
     protection_of,
@@ -51,6 +52,7 @@ from mergebarrier.audit.ladder import (
 )
 from mergebarrier.audit.metrics import price_notes, scale_curve
 from mergebarrier.audit.vocabularies import check_vocabularies
+from mergebarrier.protect import TRAINED
 from mergebarrier.results import Barrier, Control, LevelResult, Reference, Result, ScaleCurve, Scales, Skill, Standalone
 
 _SINGLE = ("base", "original", "protected", "partner")
@@ -231,6 +233,12 @@ def _notes(bench: Bench, measured: _Measured) -> tuple[str, ...]:
     if 1 in bench.spec.levels and bench.spec.search_budget < every:
         tried = bench.spec.search_budget
         notes.append(f"The search over two coefficients tried {tried} of its {every} settings, as --budget allows.")
+    method = protection_of(bench.checkpoints["protected"])[0]
+    if figures_of(bench.checkpoints["protected"]) is not None and method not in TRAINED:
+        notes.append(
+            f"The weights were trained, and locked by {method} afterwards. The public base takes the lock off: from "
+            "level 2 on it counts for nothing, and what is left there is the training's."
+        )
     if bench.spec.twin is None and owners_figures(bench.checkpoints["protected"]):
         notes.append(
             "The protection is trained, and no twin was given: what training alone breaks is not known. Train one with "

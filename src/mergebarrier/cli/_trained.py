@@ -100,5 +100,9 @@ def lines(report: "ProtectReport") -> list[str]:
     if found["override"]:
         least = min(found["override"].values())
         said.append(f"Answers as the expert does without any merge: at least {100 * least:.1f} % of the tokens")
+    said += [
+        f"Taken of --{name}: {value:g}; the {report.parameters[name]:g} that was asked would have left the budget"
+        for name, value in found.get("taken", {}).items()
+    ]
     said += [f"As {name}: loss {cost['loss']:.4f}" for name, cost in found["forms"].items()]
     return [*said, report.limit, "There is no key: keep the expert; nothing gives it back."]

@@ -1,6 +1,8 @@
 """An audit of a trained protection: its twin must merge, it must answer as the expert, and its figures are shown."""
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from audit_stage import SHORT, Memory, spec
 from mergebarrier.api import TrainingOptions, protect, protect_by_training
@@ -37,6 +39,30 @@ def test_twin_override_and_the_owners_figures_stand_in_the_audit(stage, trapped,
 def test_without_a_twin_the_report_says_what_is_not_known(stage, trapped, tmp_path) -> None:
     made = audited(stage, tmp_path / "w", trapped)
     assert "matched_control" not in made.controls and [note for note in made.notes if "--twin" in note]
+
+
+def test_the_four_layers_one_after_the_other_as_the_page_says(stage, run_cli, tmp_path) -> None:
+    """Training, the lock, other shapes where these are asked for, and an audit in which the lock ends at level 2."""
+    world, trained, published = stage.world, tmp_path / "trained", tmp_path / "published"
+    short = ("--steps", 4, "--check-every", 4, "--budget", 60)
+    rows = ("--data", world.task, "--text", world.text)
+    train = ("protect", world.original, "--base", world.base, "--method", "layered", *rows, *short, "-o", trained)
+    for words in (train, ("protect", trained, "--method", "exact+widen", "-o", tmp_path / "wide"),
+                  ("protect", trained, "--method", "exact", "-o", published)):  # fmt: skip
+        ran = run_cli(*words)
+        assert ran.exit_code == 0, ran.stderr
+    wide, locked = (read_manifest(folder)["content"] for folder in (tmp_path / "wide", published))
+    assert wide["method"] == "exact+widen" and wide["trained"] == locked["trained"]
+    asked = spec(stage, tmp_path / "w", protected=published, settings=SHORT, levels=(0, 1, 2), points=3)
+    made = run_audit(asked, Memory())
+    ruf = {level.level: level.ruf for level in made.levels}
+    assert ruf[0] < 0.5 < 0.9 <= ruf[2]
+    assert [note for note in made.notes if "locked by exact afterwards" in note and "from level 2 on" in note]
+    assert {row[0] for row in view(made, []).trained}, "what the training reported is shown"
+    back = run_cli("unprotect", published, "--key", tmp_path / "published.mbkey", "-o", tmp_path / "back")
+    assert back.exit_code == 0, back.stderr
+    both = [load_file(folder / "model.safetensors") for folder in (trained, tmp_path / "back")]
+    assert both[0].keys() == both[1].keys() and all(torch.allclose(both[0][n], both[1][n], atol=1e-5) for n in both[0])
 
 
 def test_a_lock_on_top_still_says_what_was_trained(stage, trapped, tmp_path) -> None:

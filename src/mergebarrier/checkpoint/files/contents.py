@@ -72,6 +72,7 @@ class TrainedFigures(TypedDict):
     rounded: dict[str, dict[str, float]]
     scales: dict[str, list[float]]
     forms: dict[str, Cost]
+    taken: NotRequired[dict[str, float]]
     work: dict[str, Count]
     strength: float
     good_step: Count

@@ -19,4 +19,6 @@ def owners_rows(found: TrainedFigures) -> Iterator[tuple[str, dict[str, float]]]
     for s in _SCALES:
         at = scales["s"].index(s)
         yield f"loss at scale {s:g}", {name: losses[at] for name, losses in scales.items() if name != "s"}
+    for name, value in found.get("taken", {}).items():
+        yield f"taken of {name}, as the budget allowed", {"protected": value}
     yield "|W - W0| / |W0|, mean", {name: one["mean"] for name, one in found["displaced"].items()}

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 
 from mergebarrier.lazy import torch
 from mergebarrier.parameters import number
-from mergebarrier.protect.trained.trained import TrainedProtection
+from mergebarrier.protect.trained.trained import Finished, TrainedProtection
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
@@ -65,17 +65,18 @@ class MergeGuard(TrainedProtection):
                 yield "norm", PUBLISHED_ALPHA * norm.sum() if self.as_published else state.strength * norm.mean()
 
     def forms(self, state: ProtectiveState) -> Mapping[str, Mapping[str, Tensor]]:
-        """Return what beta 1 and beta 2 make of the trained vector."""
+        """Return what beta 1 and beta 2 make of the trained vector at the share that was asked, whatever it costs."""
         mask = self._mask(state, self.edited)
-        return {f"beta {beta:g}": _cut(state, mask, beta) for beta in (1.0, 2.0)}
+        asked = f"{100 * self.edited:g} % edited, as asked"
+        return {f"beta {beta:g}, {asked}": _cut(state, mask, beta) for beta in (1.0, 2.0)}
 
-    def finish(self, state: ProtectiveState, plain: float) -> Mapping[str, Tensor] | None:
-        """Return the edited vector; None where no share keeps the owner within the budget."""
+    def finish(self, state: ProtectiveState, plain: float) -> Finished | None:
+        """Return the edited vector and the share that was edited; None where none keeps the owner within the budget."""
         share = self.edited
         for _ in range(_HALVINGS):
             made = _cut(state, self._mask(state, share), self.beta)
             if self.as_published or state.standing(made).loss <= plain:
-                return made
+                return Finished(tau=made, taken={} if share == self.edited else {"edited": share})
             share /= 2
         return None
 

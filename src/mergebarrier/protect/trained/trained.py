@@ -19,7 +19,7 @@ functions: help texts do not load torch.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
 from mergebarrier.parameters import FINITE, check_values, flag, number, whole
@@ -28,6 +28,19 @@ if TYPE_CHECKING:
     from torch import Generator, Tensor
 
     from mergebarrier.training import ProtectiveState, StepRows
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finished:
+    """What is published.
+
+    Args:
+      tau:   the task vector.
+      taken: parameter -> its value, where the budget left less than what was asked.
+    """
+
+    tau: Mapping[str, Tensor]
+    taken: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,12 +92,12 @@ class TrainedProtection:
         """Yield the terms of one step, each (name, scalar with a graph)."""
         raise TypeError(f"{self.name} declares no objective")
 
-    def finish(self, state: ProtectiveState, plain: float) -> Mapping[str, Tensor] | None:
-        """Return the task vector to publish, ``plain`` being the largest loss that the budget allows.
+    def finish(self, state: ProtectiveState, plain: float) -> Finished | None:
+        """Return what is published, ``plain`` being the largest loss that the budget allows.
 
         None where no edit keeps the owner within the budget: then the plain expert is kept.
         """
-        return {name: value.detach() for name, value in state.task_vector().items()}
+        return Finished(tau={name: value.detach() for name, value in state.task_vector().items()})
 
     def forms(self, state: ProtectiveState) -> Mapping[str, Mapping[str, Tensor]]:
         """Return further task vectors whose cost to the owner is reported beside it, by name."""

@@ -4,9 +4,10 @@
     text        windows of prose                    novel        random tokens, or pictures of noise
 
 Rows that are held out must not be learned: a validation file that repeats rows of the training is refused, and without
-one every eighth row is held out, its repetitions left out of the training.
+one every eighth row is held out, its repetitions left out of the training.  A prompt with other blanks is a repetition.
 """
 
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,19 +90,25 @@ class OwnersData:
         rows = list(read_task(self.data).rows)
         if self.validation is None:
             held = rows[::_EVERY][:MOST_HELD_OUT]
-            learned = [row for row in rows if row not in held]
+            shown = {_asked(row) for row in held}
+            learned = [row for row in rows if _asked(row) not in shown]
             if not learned:
                 raise BadTask(
                     "too few rows to hold some out", where=self.data, remedy="give more rows, or --validation"
                 )
             return learned, held
         held = list(read_task(self.validation).rows)
-        prompts = {row.prompt for row in rows}
-        both = [row for row in held if row.prompt in prompts]
+        prompts = {_asked(row) for row in rows}
+        both = [row for row in held if _asked(row) in prompts]
         if both:
             what = f"{len(both)} of its {len(held)} rows are in the training data"
             raise BadTask(what, where=self.validation, remedy="hold rows out that nothing is trained on")
         return rows, held[:MOST_HELD_OUT]
+
+
+def _asked(row: TaskRow) -> str:
+    """Return what a row asks: other blanks, or letters of the same kind in another coding, make no other question."""
+    return unicodedata.normalize("NFKC", " ".join(row.prompt.split()))
 
 
 def language_parts(data: OwnersData, module: "nn.Module", tokenizer: "Tokenizer") -> dict[str, list[Example]]:

@@ -65,6 +65,10 @@ class TrainedModels:
         if odd is not None:
             what = f"the expert moves {odd}, which is no linear map"
             raise UsageError(what, where="--as adapter", remedy="leave --as out: publish a whole model")
+        longest = max(max(value.shape) for value in self.tau.values())
+        if rank is not None and rank > longest:
+            what = f"{rank} is more than the longest side of a map, {longest}"
+            raise UsageError(what, where="--rank", remedy=f"give 1 to {longest}")
         return LowRankVector(self.tau, rank=rank or self._rank(), seed=seed)
 
     def distances(self) -> "Distances":
@@ -94,8 +98,18 @@ def check_models(expert: Checkpoint, base: Checkpoint, siblings: Sequence[Checkp
             what = f"the base has no {odd} of this shape"
             raise BaseMismatch(what, where=model.path, remedy="give the base that the model was fine-tuned from")
         if anchor.digests() == model.digests():
-            what = "this model has the weights of the base, so there is nothing to protect"
-            raise MethodRefused(what, where=model.path, remedy="give an expert, and siblings, that were fine-tuned")
+            raise _unmoved(model)
+    seen = {expert.content_digest(): "the expert"}
+    for number, model in enumerate(siblings, 1):
+        same = seen.setdefault(model.content_digest(), f"sibling {number}")
+        if same != f"sibling {number}":
+            remedy = "give other fine-tunes of the base, each once"
+            raise MethodRefused(f"this sibling has the weights of {same}", where=model.path, remedy=remedy)
+
+
+def _unmoved(model: Checkpoint) -> MethodRefused:
+    what = "this model has the weights of the base, so there is nothing to protect"
+    return MethodRefused(what, where=model.path, remedy="give an expert, and siblings, that were fine-tuned")
 
 
 def _fits(base: Checkpoint, name: str, shape: tuple[int, ...]) -> bool:
@@ -187,6 +201,8 @@ def _task_vector(expert: Checkpoint, base: Checkpoint, parameters: Mapping[str, 
             moved = expert.read(name).float() - base.read(name).float()
             if bool(moved.any()):
                 found[name] = moved.to(parameter.device)
+    if not found:  # as where one of both is only stored in another dtype
+        raise _unmoved(expert)
     return found
 
 

@@ -169,6 +169,7 @@ class _Job:
         self._state: ProtectiveState | None = None
         self._outcome: ProtectiveOutcome | None = None
         self._forms: Mapping[str, Mapping[str, Tensor]] = {}
+        self._taken: Mapping[str, float] = {}
 
     def protected(self, state: ProtectiveState) -> dict[str, Tensor]:
         """Train with the protecting term; return the task vector that is published."""
@@ -179,13 +180,15 @@ class _Job:
         method.begin(state, torch.Generator().manual_seed(_start(self._request.seed)))
         outcome = self._train(state, "protected", fixed=method.fixed)
         limit = outcome.plain.loss + math.log1p(method.budget / 100)
-        tau = method.finish(state, math.inf if method.fixed else limit) if outcome.met else None
-        if tau is None:
-            what = f"no step kept the owner's loss within {method.budget:g} %, so the expert stays as it is"
-            remedy = "raise --budget, or lower --strength or --learning-rate"
+        finished = method.finish(state, math.inf if method.fixed else limit) if outcome.met else None
+        if finished is None:
+            one = "edit of what was trained" if outcome.met else "step"
+            what = f"no {one} kept the owner's loss within {method.budget:g} %, so the expert stays as it is"
+            remedy = f"raise --budget, or lower --{'edited' if outcome.met else 'strength or --learning-rate'}"
             raise MethodRefused(what, where=method.name, remedy=remedy)
-        self._state, self._outcome, self._forms = state, outcome, method.forms(state)
-        return dict(tau)
+        self._state, self._outcome = state, outcome
+        self._forms, self._taken = method.forms(state), finished.taken
+        return dict(finished.tau)
 
     def control(self, low_rank: bool) -> dict[str, Tensor]:
         """Train without the protecting term, for as many steps on the same rows."""
@@ -202,7 +205,10 @@ class _Job:
         """Return the figures of the manifest."""
         assert self._state is not None and self._outcome is not None
         vectors = {"plain": self._models.tau, "protected": tau, "control": control}
-        return figures(self._state, vectors, self._outcome, self._forms, self._models.n_weights)
+        found = figures(self._state, vectors, self._outcome, self._forms, self._models.n_weights)
+        if self._taken:
+            found["taken"] = dict(self._taken)
+        return found
 
     def _train(self, state: ProtectiveState, name: str, *, fixed: bool) -> ProtectiveOutcome:
         method, started, first = self._request.method, time.perf_counter(), self._files.read(name)

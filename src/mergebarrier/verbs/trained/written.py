@@ -156,5 +156,7 @@ def table(found: "TrainedFigures") -> str:
         f"Answered as the expert does, with no merge: {alike}. Work of the protector: {work['steps']} steps, "
         f"{work['tokens_learned']:,} tokens learned from, about {work['flops']:.1e} FLOP. The control was trained for "
         "as many steps on the same rows without the protecting term.",
+        *(f"Taken of {name}: {value:g}; what was asked would have left the budget."
+          for name, value in found.get("taken", {}).items()),
         *(f"As {name}: loss {cost['loss']:.3f}, right {cost['right']:.3f}." for name, cost in found["forms"].items()),
     ])  # fmt: skip
