@@ -12,6 +12,7 @@ import mergebarrier as mb
 from mergebarrier.errors import BaseMismatch, NotIdentified, UsageError
 from mergebarrier.keys import Key
 from mergebarrier.merge import Merge
+from mergebarrier.numerics import draws
 from mergebarrier.provenance import (
     MergeAnatomy,
     ParentsOptions,
@@ -23,6 +24,7 @@ from mergebarrier.provenance import (
     sums_of,
 )
 from mergebarrier.provenance.parents.declare import declared, unexplained
+from mergebarrier.provenance.parents.entries import KEPT
 from mergebarrier.provenance.parents.search import ReplayedMerge
 from mergebarrier.provenance.parents.shares import fitted
 
@@ -179,3 +181,18 @@ def test_what_does_not_determine_shares_is_refused(tmp_path: Path) -> None:
         mb.provenance_parents(stranger, base=base, candidates=[a])
     with pytest.raises(BaseMismatch, match="of the base, so it was not made from it"):
         mb.provenance_parents(a, base=base, candidates=[other, stranger])
+
+
+def test_what_a_cut_keeps_is_what_a_stable_order_keeps() -> None:
+    """Changes of few sizes, more than are looked at together: of those on the edge the first ones are kept."""
+    count = (1 << 18) + 40_000
+    base = torch.zeros(count)
+    change = torch.randint(-6, 7, (count,), generator=torch.Generator().manual_seed(5)).float()
+    found = entries_of(base, [change], change.to(torch.bfloat16), seed=0, name="w")
+    places = draws.below(("provenance", 0, "entries|w"), count, 6000).unique()
+    order = torch.argsort(change.abs(), descending=True, stable=True)
+    ranks = torch.empty(count, dtype=torch.int64)
+    ranks[order] = torch.arange(count)
+    for density in (0.1, 0.5, 0.9):
+        kept = (found.mask(density, middle=False, rounded=False)[0] & KEPT).bool()
+        assert torch.equal(kept, ranks[places] < int(density * count))

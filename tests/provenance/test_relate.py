@@ -1,6 +1,7 @@
 """``provenance relate``: relatives are found behind every key, strangers are not, and p is uniform for them."""
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,11 +19,18 @@ from mergebarrier.provenance import (
     Relatedness,
     RelateOptions,
     RowProducts,
+    StoredRows,
     relate,
 )
 
 WIDTH, NEURONS, ROWS, LAYERS = 48, 96, 192, 2
 FAMILIES = ("gpt2", "llama", *(pytest.param(name, marks=pytest.mark.slow) for name in ("gemma2", "mixtral", "t5")))
+
+
+def changed(layer: NeuronLayer, change: Callable[[Tensor], Tensor]) -> NeuronLayer:
+    """Return a layer each of whose matrices was changed."""
+    read, *held = (StoredRows.of(change(one.at(torch.arange(len(one))))) for one in (layer.read, *layer.held))
+    return dataclasses.replace(layer, read=read, held=tuple(held))
 
 
 class RandomModel:
@@ -35,8 +43,8 @@ class RandomModel:
         self.layers = [
             NeuronLayer(
                 name=f"layers.{n}.mlp",
-                read=torch.randn(NEURONS, width, generator=draw),
-                held=tuple(torch.randn(NEURONS, width, generator=draw) for _ in range(2)),
+                read=StoredRows.of(torch.randn(NEURONS, width, generator=draw)),
+                held=tuple(StoredRows.of(torch.randn(NEURONS, width, generator=draw)) for _ in range(2)),
             )
             for n in range(layers)
         ]
@@ -50,8 +58,7 @@ class RandomModel:
         found.rows = self.rows[:, order] * sign
         for layer in self.layers:
             moved = torch.randperm(NEURONS, generator=draw)
-            read, *held = ((one[moved][:, order] * sign) for one in (layer.read, *layer.held))
-            found.layers.append(dataclasses.replace(layer, read=read, held=tuple(held)))
+            found.layers.append(changed(layer, lambda one, moved=moved: one[moved][:, order] * sign))
         return found
 
     def rotated(self, seed: int) -> "RandomModel":
@@ -60,9 +67,7 @@ class RandomModel:
         found = RandomModel(0, width=self.width, layers=0)
         found.rows = self.rows @ turn
         for layer in self.layers:
-            found.layers.append(
-                dataclasses.replace(layer, read=layer.read @ turn, held=tuple(one @ turn for one in layer.held))
-            )
+            found.layers.append(changed(layer, lambda one: one @ turn))
         return found
 
 
@@ -137,9 +142,7 @@ def test_neurons_that_no_random_start_draws_make_no_relatives(plain: str) -> Non
     }
     models = [RandomModel(seed) for seed in (70, 71)]
     for model in models:
-        for layer in model.layers:
-            for rows in (layer.read, *layer.held):
-                rows[-40:] = filled[plain]
+        model.layers = [changed(one, lambda rows: torch.cat([rows[:-40], filled[plain]])) for one in model.layers]
     assert related(*models).p > 1e-3
     assert related(models[0], models[0].keyed(72)).p < 1e-9
 
@@ -149,9 +152,7 @@ def test_more_neurons_in_another_order_are_found_where_the_embedding_was_replace
     model = RandomModel(1)
     wide = RandomModel(3, layers=0)
     order = torch.randperm(NEURONS + 32, generator=torch.Generator().manual_seed(4)) % NEURONS
-    for layer in model.layers:
-        held = tuple(one[order] for one in layer.held)
-        wide.layers.append(dataclasses.replace(layer, read=layer.read[order], held=held))
+    wide.layers = [changed(layer, lambda one: one[order]) for layer in model.layers]
     found = related(model, wide, draws=19)
     assert "stored" not in found.tests and found.tests["second moment"] < 1e-6 and found.p < 1e-3
 
@@ -175,9 +176,7 @@ def test_a_narrower_stream_is_compared_in_what_is_left() -> None:
     model = RandomModel(1)
     narrow = RandomModel(0, width=40, layers=0)
     narrow.rows = model.rows[:, :40]
-    for layer in model.layers:
-        held = tuple(one[:, :40] for one in layer.held)
-        narrow.layers.append(dataclasses.replace(layer, read=layer.read[:, :40], held=held))
+    narrow.layers = [changed(layer, lambda one: one[:, :40]) for layer in model.layers]
     assert related(model, narrow).p < 1e-6
     assert related(model, RandomModel(9, width=40)).p > 1e-2
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         sums_of,
     )
     from mergebarrier.provenance.relate import TESTS, ComparedLayer, LayerTest, Relatedness, RelateOptions, relate
+    from mergebarrier.provenance.stored_rows import StoredRows
 
 __all__ = [
     "RESOLUTION",
@@ -36,6 +37,7 @@ __all__ = [
     "Relatedness",
     "ReplayedRecipe",
     "RowProducts",
+    "StoredRows",
     "StreamTest",
     "TensorSums",
     "Unexplained",

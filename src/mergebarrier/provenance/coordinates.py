@@ -22,11 +22,13 @@ coordinates is taken only where each is the other's nearest, so that part of a s
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from mergebarrier.lazy import torch
 from mergebarrier.numerics import draws
+from mergebarrier.provenance.stored_rows import unit
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -41,7 +43,7 @@ _SILENT: Final = 1e-3
 #: Most coordinates that neurons are compared in: more cost time and tell little.
 MOST_COORDINATES: Final = 512
 _MEAN_AT, _SPREAD_AT, _SKEW_AT = 2.36, 8.0, 10.0
-_BLOCK_ROWS: Final = 8192
+_BLOCK_ROWS: Final = 1024
 
 
 @dataclass(frozen=True)
@@ -139,13 +141,15 @@ class CommonView:
         """Return the same view of a second model that is written in a rotation first, Float[Tensor, "d_b d_b"]."""
         return self if turn is None else CommonView(self.left, self.sign, turn[:, self.right].contiguous())
 
-    def of_first(self, rows: Tensor) -> Tensor:
-        """Return rows of the first model, of unit length, in coordinates that are equally loud."""
-        return unit(_equally_loud(rows[:, self.left] * self.sign))
+    def of_first(self, rows: Iterable[Tensor]) -> Tensor:
+        """Return rows of the first model, given in blocks, of unit length in coordinates that are equally loud."""
+        return unit(_equally_loud(torch.cat([block[:, self.left] * self.sign for block in rows])))
 
-    def of_second(self, rows: Tensor) -> Tensor:
-        """Return rows of the second model, of unit length, in coordinates that are equally loud."""
-        return unit(_equally_loud(rows @ self.right if self.right.is_floating_point() else rows[:, self.right]))
+    def of_second(self, rows: Iterable[Tensor]) -> Tensor:
+        """Return rows of the second model, given in blocks, of unit length in coordinates that are equally loud."""
+        turned = self.right.is_floating_point()
+        seen = [block @ self.right if turned else block[:, self.right] for block in rows]
+        return unit(_equally_loud(torch.cat(seen)))
 
 
 def _equally_loud(rows: Tensor) -> Tensor:
@@ -159,11 +163,6 @@ def _mean(rows: Tensor) -> Tensor:
     for block in rows.split(_BLOCK_ROWS):
         total += block.double().sum(0)
     return (total / len(rows)).float()
-
-
-def unit(rows: Tensor) -> Tensor:
-    """Divide rows by their lengths; a silent row stays zero."""
-    return torch.nn.functional.normalize(rows, dim=1, eps=1e-30)
 
 
 def isometry(cross: Tensor, left_out: int) -> Tensor:
@@ -230,6 +229,36 @@ def whole_view(isometry: Tensor) -> CommonView:
     """Return the view of all coordinates of the first model, the second's turned onto them."""
     width = len(isometry)
     return CommonView(torch.arange(width), torch.ones(width), isometry.float().T.contiguous())
+
+
+@dataclass(frozen=True)
+class StreamMaps:
+    """How one stream is seen from the other.
+
+    Attributes:
+      mapped: without the leading directions, Float32[Tensor, "d_a d_b"].
+      whole:  the view of all coordinates through all directions.
+      stream: the test of ``mapped``, None where no rows correspond.
+      rotated_cosine: of ``RowProducts.held_out_cosine``, None too where widths differ.
+    """
+
+    mapped: Tensor
+    whole: CommonView
+    stream: StreamTest | None
+    rotated_cosine: float | None
+
+
+def stream_maps(products: RowProducts | None, widths: tuple[int, int]) -> StreamMaps:
+    """Return the maps of rows that correspond, or those that change nothing where there are none."""
+    left_out = left_out_of(min(widths))
+    if products is None:
+        identity = torch.eye(*widths, dtype=torch.float64)
+        return StreamMaps(isometry(identity, left_out).float(), whole_view(isometry(identity, 0)), None, None)
+    mapped = isometry(products.equally_loud(), left_out)
+    stream = stream_test(mapped, left_out, products.shared_rows())
+    whole = whole_view(isometry(products.cross.sum(0), 0))
+    cosine = products.held_out_cosine() if widths[0] == widths[1] else None
+    return StreamMaps(mapped.float(), whole, stream, cosine)
 
 
 def stored_view(width: int) -> CommonView:

@@ -8,10 +8,11 @@ Which tensors these are, and how they are stored, the table of the family says; 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from itertools import chain
+from typing import TYPE_CHECKING, TypeAlias
 
-from mergebarrier.lazy import torch
 from mergebarrier.provenance.neurons import NeuronLayer
+from mergebarrier.provenance.stored_rows import StoredRows
 from mergebarrier.symmetry import blocks
 
 if TYPE_CHECKING:
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 
     from mergebarrier.circuits import Architecture, Circuit, Member
     from mergebarrier.symmetry import StoredBlock, Tensors
+
+#: Its number, one for every axis of experts, and its rows with the gain in front of them.
+_Expert: TypeAlias = "tuple[tuple[int, ...], tuple[Tensor, Tensor | None]]"
 
 
 def main_stream(architecture: Architecture) -> str:
@@ -47,7 +51,7 @@ def _neurons(circuit: Circuit, axes: tuple[str, ...]) -> list[str]:
 
 
 def layer_of(circuit: Circuit, tensors: Tensors, stream: str) -> NeuronLayer:
-    """Return the neurons of a circuit, float32.
+    """Return the neurons of a circuit, as they are stored.
 
     Args:
       circuit: of ``layered``.
@@ -56,7 +60,7 @@ def layer_of(circuit: Circuit, tensors: Tensors, stream: str) -> NeuronLayer:
     """
     axis = circuit.family.axes[stream]
     centred = axis.kind == "centred"
-    found: dict[str, dict[tuple[bool, str, int, int], list[tuple[tuple[int, ...], Tensor]]]] = {}
+    found: dict[str, dict[tuple[bool, str, int, int], list[_Expert]]] = {}
     for block in blocks(circuit, tensors):
         axes = tuple(factor.axis for factor in block.factors)
         mine = _neurons(circuit, axes)
@@ -67,20 +71,19 @@ def layer_of(circuit: Circuit, tensors: Tensors, stream: str) -> NeuronLayer:
         expert = tuple(int(index) for index in block.member.indices.values())
         for number, rows in enumerate(_rows(block, mine[0], stream)):
             key = scaled, block.member.line.name, block.number, number
-            folded = _folded(circuit, block, rows, tensors)
-            shown = folded - folded.mean(1, keepdim=True) if centred else folded
-            found.setdefault(mine[0], {}).setdefault(key, []).append((expert, shown))
+            gain = _gain(circuit, block, tensors)
+            found.setdefault(mine[0], {}).setdefault(key, []).append((expert, (rows, gain)))
     kinds = [
-        [torch.cat([rows for _, rows in sorted(parts, key=lambda part: part[0])]) for _, parts in _in_order(kind)]
+        [[part for _, part in sorted(parts, key=lambda part: part[0])] for _, parts in _in_order(kind)]
         for kind in found.values()
     ]
-    first, *held = (torch.cat(same) for same in zip(*kinds, strict=False))
+    first, *held = (StoredRows(tuple(chain(*same)), centred) for same in zip(*kinds, strict=False))
     return NeuronLayer(name=circuit.name, read=first, held=tuple(held))
 
 
 def _in_order(
-    kind: dict[tuple[bool, str, int, int], list[tuple[tuple[int, ...], Tensor]]],
-) -> list[tuple[tuple[bool, str, int, int], list[tuple[tuple[int, ...], Tensor]]]]:
+    kind: dict[tuple[bool, str, int, int], list[_Expert]],
+) -> list[tuple[tuple[bool, str, int, int], list[_Expert]]]:
     """Return the matrices of one kind of neurons in the order of the table, those that a key may scale last."""
     return sorted(kind.items(), key=lambda one: one[0][0])
 
@@ -95,16 +98,16 @@ def _rows(block: StoredBlock, neurons: str, stream: str) -> Tensor:
     unnamed = [place for place, name in enumerate(names) if not name]
     experts = [place for place, name in enumerate(names) if name and name not in (neurons, stream)]
     last = [block.place(neurons), block.place(stream)]
-    moved = block.tensor.permute(*unnamed, *experts, *last).float()
+    moved = block.tensor.permute(*unnamed, *experts, *last)
     count = 1
     for place in range(len(unnamed)):
         count *= moved.shape[place]
     return moved.reshape(count, -1, moved.shape[-1])
 
 
-def _folded(circuit: Circuit, block: StoredBlock, rows: Tensor, tensors: Tensors) -> Tensor:
+def _gain(circuit: Circuit, block: StoredBlock, tensors: Tensors) -> Tensor | None:
     norm = circuit.norm_of(block.member)
-    return rows if norm is None else rows * (tensors[norm.name].float() + circuit.family.offset)
+    return None if norm is None else tensors[norm.name].float() + circuit.family.offset
 
 
 def vocabulary_of(architecture: Architecture, stream: str, sizes: Mapping[str, int]) -> Member | None:

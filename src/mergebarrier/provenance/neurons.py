@@ -21,8 +21,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from mergebarrier.lazy import torch
-from mergebarrier.numerics import draws
-from mergebarrier.provenance.coordinates import CommonView, mutual, unit
+from mergebarrier.provenance.coordinates import CommonView, mutual
+from mergebarrier.provenance.stored_rows import StoredRows
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 #: Most neurons of the first model that are looked for in the second; z grows as the root of it.
 MOST_NEURONS: Final = 512
 _FEWEST: Final = 8
-#: Cosine from which two directions are one.
-_PARALLEL: Final = 0.9999
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,20 +38,21 @@ class NeuronLayer:
 
     Attributes:
       name: of the circuit.
-      read: Float[Tensor, "n d"], by which they are matched.
+      read: by which they are matched, a row each.
       held: what they are tested on: what scales them, where they are gated, and what they write.
     """
 
     name: str
-    read: Tensor
-    held: tuple[Tensor, ...]
+    read: StoredRows
+    held: tuple[StoredRows, ...]
 
     def sampled(self) -> NeuronLayer:
         """Return some of the neurons, evenly spread."""
         if len(self.read) <= MOST_NEURONS:
             return self
         some = torch.arange(MOST_NEURONS) * len(self.read) // MOST_NEURONS
-        return NeuronLayer(name=self.name, read=self.read[some], held=tuple(rows[some] for rows in self.held))
+        read, *held = (StoredRows.of(rows.at(some)) for rows in (self.read, *self.held))
+        return NeuronLayer(name=self.name, read=read, held=tuple(held))
 
 
 def diagonal_z(similarity: Tensor) -> float:
@@ -75,7 +74,7 @@ def matched_z(first: NeuronLayer, second: NeuronLayer, view: CommonView) -> floa
       second: whole: the partner of a neuron may be any.
       view:   coordinates that both are seen in.
     """
-    ours, theirs = mutual(view.of_first(first.read) @ view.of_second(second.read).T)
+    ours, theirs = mutual(view.of_first(first.read.blocks()) @ view.of_second(second.read.blocks()).T)
     telling = _telling(first, second, ours, theirs)
     return diagonal_z(_held_out(first, second, view, ours[telling], theirs[telling]))
 
@@ -94,27 +93,12 @@ def _telling(first: NeuronLayer, second: NeuronLayer, ours: Tensor, theirs: Tens
     """Say which pairs of neurons a random start can have drawn, Bool[Tensor, "k"]."""
     told = torch.ones(len(ours), dtype=torch.bool)
     for here, there in zip((first.read, *first.held), (second.read, *second.held), strict=True):
-        on = here.any(1)[ours] & there.any(1)[theirs]
-        told &= on & ~(_plain(here)[ours] & _plain(there)[theirs])
+        told &= here.on[ours] & there.on[theirs] & ~(here.plain[ours] & there.plain[theirs])
     return told
-
-
-def _plain(rows: Tensor) -> Tensor:
-    """Say which rows touch one coordinate or have the direction of another row, Bool[Tensor, "n"]."""
-    directions = unit(rows)
-    plain = directions.abs().amax(1) > _PARALLEL
-    # Rows of one direction have one size of their product with anything, so in its order they are neighbours.
-    probe = draws.uniform(("provenance", 0, "directions"), rows.shape[1], low=-1.0).to(rows.dtype)
-    order = (directions @ probe).abs().argsort()
-    ordered = directions[order]
-    same = (ordered[1:] * ordered[:-1]).sum(1).abs() > _PARALLEL
-    plain[order[1:]] |= same
-    plain[order[:-1]] |= same
-    return plain
 
 
 def _held_out(first: NeuronLayer, second: NeuronLayer, view: CommonView, ours: Tensor, theirs: Tensor) -> Tensor:
     product = torch.ones(len(ours), len(theirs))
     for here, there in zip(first.held, second.held, strict=True):
-        product *= view.of_first(here[ours]) @ view.of_second(there[theirs]).T
+        product *= view.of_first([here.at(ours)]) @ view.of_second([there.at(theirs)]).T
     return product

@@ -32,14 +32,12 @@ from mergebarrier.numerics import holm, least_of
 from mergebarrier.parameters import check_values, number, whole
 from mergebarrier.provenance.coordinates import (
     RowProducts,
+    StreamMaps,
     StreamTest,
     common_view,
     haar,
-    isometry,
-    left_out_of,
     stored_view,
-    stream_test,
-    whole_view,
+    stream_maps,
 )
 from mergebarrier.provenance.neurons import NeuronLayer, matched_z, stored_z
 from mergebarrier.provenance.second_moment import directions, moment_views, second_moment
@@ -148,7 +146,6 @@ class _LayerScores:
     numbered: list[float] = field(default_factory=list)
     counterpart: list[str] = field(default_factory=list)
     null: dict[int, list[float]] = field(default_factory=dict)
-    moments: list[Tensor] = field(default_factory=list)
 
 
 def relate(
@@ -167,14 +164,12 @@ def relate(
     Raises: NotComparable where no test can be run.
     Numerics: deterministic for one seed; z to about 1e-4, since cosines are float32.
     """
-    left_out = left_out_of(min(widths))
-    identity = torch.eye(*widths, dtype=torch.float64)
-    mapped = isometry(identity if products is None else products.equally_loud(), left_out)
-    rotation = isometry(identity if products is None else products.cross.sum(0), 0)
-    stream = None if products is None else stream_test(mapped, left_out, products.shared_rows())
+    maps = stream_maps(products, widths)
+    del products  # sums of the width of a stream, squared, are much beside one layer
+    stream = maps.stream
     chosen = _spread(len(places), options.layers)
     turns = _DrawnRotations(widths[1], options.seed, options.draws, centred)
-    seen = _look(places, chosen, mapped.float(), rotation, turns, progress)
+    seen = _look(places, chosen, maps, turns, progress)
     null = np.array([seen.null[place] for place in chosen])
     total, totals = sum(seen.z[place] for place in chosen), null.sum(0)
     tests = {} if stream is None else {"stream": stream.p, "neurons": _t_tail(total, totals)}
@@ -182,7 +177,7 @@ def relate(
     tests |= {"stored": stored} if widths[0] == widths[1] and stored is not None else {}
     tests |= {"numbered": numbered} if stream is not None and numbered is not None else {}
     if least_of([*tests.values()], len(TESTS)) > options.level and widths[0] == widths[1]:
-        tests["second moment"] = _by_moments(places, chosen, seen.moments, turns)
+        tests["second moment"] = _by_moments([places[place] for place in chosen], widths[0], turns)
     if not tests:
         raise NotComparable(
             f"their streams are {widths[0]} and {widths[1]} wide, and too few rows of their embeddings correspond",
@@ -204,22 +199,21 @@ def relate(
         z_sum=float(total),
         null_mean=float(totals.mean()),
         null_sd=float(totals.std(ddof=1)),
-        rotated_cosine=None if products is None or widths[0] != widths[1] else products.held_out_cosine(),
+        rotated_cosine=maps.rotated_cosine,
         decided=len(chosen),
         draws=options.draws,
     )  # fmt: skip
 
 
 def _look(
-    places: Sequence[ComparedLayer], chosen: Sequence[int], mapped: Tensor, rotation: Tensor, turns: _DrawnRotations,
+    places: Sequence[ComparedLayer], chosen: Sequence[int], maps: StreamMaps, turns: _DrawnRotations,
     progress: Callable[[int, int], None],
 ) -> _LayerScores:  # fmt: skip
     """Take every layer once: what it says, and for those that decide what it says after every rotation."""
-    seen = _LayerScores()
-    view, whole = common_view(mapped), whole_view(rotation)
+    seen, mapped = _LayerScores(), maps.mapped
+    view = common_view(mapped)
     turned = [common_view(mapped, turn) for turn in turns]
     stored = stored_view(len(mapped)) if mapped.shape[0] == mapped.shape[1] else None
-    moments = [torch.zeros(width, width, dtype=torch.float64) for width in mapped.shape]
     for at, place in enumerate(places):
         ours = place.first()
         small = ours.sampled()
@@ -228,32 +222,32 @@ def _look(
         for second in place.seconds:
             theirs = second()
             as_stored = stored_z(ours, theirs, stored) if stored is not None else 0.0
-            scores.append((matched_z(small, theirs, view), as_stored, stored_z(ours, theirs, whole), theirs.name))
+            scores.append((matched_z(small, theirs, view), as_stored, stored_z(ours, theirs, maps.whole), theirs.name))
             if at in chosen:
                 null.append([matched_z(small, theirs, one) for one in turned])
-                moments[1] += second_moment(theirs.read)
         if at in chosen:
             seen.null[at] = [max(column) for column in zip(*null, strict=True)]
-            moments[0] += second_moment(ours.read)
         _, as_stored, by_number, name = max(scores, key=lambda score: max(score[:3]))
         seen.z.append(max(score[0] for score in scores))
         seen.stored.append(as_stored if len(scores) == 1 else 0.0)
         seen.numbered.append(by_number if len(scores) == 1 else 0.0)
         seen.counterpart.append(name)
         progress(at + 1, len(places))
-    seen.moments = moments
     return seen
 
 
-def _by_moments(
-    places: Sequence[ComparedLayer], chosen: Sequence[int], moments: Sequence[Tensor], turns: _DrawnRotations
-) -> float:
+def _by_moments(chosen: Sequence[ComparedLayer], width: int, turns: _DrawnRotations) -> float:
     """Return p of the neurons in the coordinates that the second moments give, or in those that are stored."""
-    first, stored = directions(moments[0]), stored_view(len(moments[0]))
+    moments = [torch.zeros(width, width, dtype=torch.float64) for _ in range(2)]
+    for place in chosen:
+        moments[0] += second_moment(place.first().read)
+        for second in place.seconds:
+            moments[1] += second_moment(second().read)
+    first, stored = directions(moments[0]), stored_view(width)
     seen: Iterator[Tensor | None] = chain((None,), turns)
     views = [(*moment_views(first, moments[1], turn), stored.turned(turn)) for turn in seen]
     totals = np.zeros((len(views), len(views[0])))
-    for place in (places[chosen_place] for chosen_place in chosen):
+    for place in chosen:
         ours = place.first().sampled()
         best = np.full_like(totals, -math.inf)
         for second in place.seconds:

@@ -14,18 +14,24 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mergebarrier.lazy import torch
-from mergebarrier.provenance.coordinates import MOST_COORDINATES, CommonView, mutual, unit
+from mergebarrier.provenance.coordinates import MOST_COORDINATES, CommonView, mutual
+from mergebarrier.provenance.stored_rows import unit
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from mergebarrier.provenance.stored_rows import StoredRows
+
 _POWER_STEPS = 50
 
 
-def second_moment(read: Tensor) -> Tensor:
+def second_moment(read: StoredRows) -> Tensor:
     """Return the share of one layer, Float64[Tensor, "d d"]."""
-    rows = read.double()
-    return rows.T @ rows / rows.square().sum().clamp_min(1e-300)
+    moment = torch.zeros(read.width, read.width, dtype=torch.float64)
+    for block in read.blocks():
+        rows = block.double()
+        moment += rows.T @ rows
+    return moment / moment.trace().clamp_min(1e-300)
 
 
 def directions(moment: Tensor) -> tuple[Tensor, Tensor]:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from mergebarrier.checkpoint import Checkpoint
+from mergebarrier.checkpoint.bytes import TORCH
 from mergebarrier.circuits import Architecture, Circuit, describe
 from mergebarrier.errors import BadRecipe, NotComparable
 from mergebarrier.merge.vocabulary import read_vocabulary
@@ -158,14 +159,12 @@ def _common_rows(first: Checkpoint, second: Checkpoint, rows: int, others: int) 
 
 
 def _gathered(checkpoint: Checkpoint, name: str, wanted: Tensor) -> Tensor:
-    """Return rows of a matrix in its stored dtype, read a block at a time."""
-    order = wanted.argsort()
-    ordered = wanted[order]
-    parts = []
-    for start in range(0, checkpoint.tensors[name].shape[0], _BLOCK_ROWS):
-        stop = min(start + _BLOCK_ROWS, checkpoint.tensors[name].shape[0])
-        inside = ordered[(ordered >= start) & (ordered < stop)]
+    """Return rows of a matrix in its stored dtype, read a block at a time and put where they belong."""
+    info = checkpoint.tensors[name]
+    found = torch.empty(len(wanted), *info.shape[1:], dtype=TORCH[info.dtype])
+    for start in range(0, info.shape[0], _BLOCK_ROWS):
+        stop = min(start + _BLOCK_ROWS, info.shape[0])
+        inside = ((wanted >= start) & (wanted < stop)).nonzero()[:, 0]
         if len(inside):
-            parts.append(checkpoint.read_rows(name, start, stop)[inside - start])
-    found = torch.cat(parts)
-    return found[order.argsort()]
+            found[inside] = checkpoint.read_rows(name, start, stop)[wanted[inside] - start]
+    return found

@@ -10,9 +10,8 @@ of those that lie on the edge some are kept and some are not, and which is up to
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from itertools import product
-from typing import TYPE_CHECKING, Final, TypeAlias
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
 
 from mergebarrier.lazy import np, torch
 from mergebarrier.numerics import draws
@@ -27,13 +26,13 @@ if TYPE_CHECKING:
 DENSITIES: Final = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 #: Share of the largest entries that breadcrumbs drops first, as mergekit does by default.
 GAMMA: Final = 0.01
-#: A density, and whether changes are rounded to the stored dtype before they are cut.
-Cut: TypeAlias = tuple[float, bool]
 #: Bits of a mask.
 KEPT: Final = 1
 EDGE: Final = 2
 #: Entries of a tensor that are kept.
 PER_TENSOR: Final = 6000
+#: Entries that are looked at together: beside them, a few bytes per entry of the largest tensor are all that is held.
+_BLOCK: Final = 1 << 18
 
 
 @dataclass(frozen=True)
@@ -56,24 +55,27 @@ class Entries:
 
     Attributes:
       base, suspect: Float32[Tensor, "n"].
-      taus:    Float32[Tensor, "m n"].
-      largest: (density, whether changes are rounded to the dtype) -> UInt8[Tensor, "m n"], ``KEPT`` where an entry
-               is among the largest with ties in flat order, ``EDGE`` where it lies on the edge; density 1 is left out.
-      middle:  the same once the very largest are dropped.
-      dtype:   that the suspect is stored in.
+      taus:  Float32[Tensor, "m n"].
+      masks: UInt8[Tensor, "2 2 densities m n"], ``KEPT`` where an entry is among the largest with ties in flat order,
+             ``EDGE`` where it lies on the edge; by whether the very largest are dropped first, and by whether changes
+             are rounded to the dtype before they are cut.  Density 1 is left out.
+      dtype: that the suspect is stored in.
     """
 
     base: Tensor
     suspect: Tensor
     taus: Tensor
-    largest: dict[Cut, Tensor]
-    middle: dict[Cut, Tensor]
+    masks: Tensor
     dtype: torch.dtype
 
     @property
     def change(self) -> Tensor:
         """Return d."""
         return self.suspect - self.base
+
+    def mask(self, density: float, *, middle: bool, rounded: bool) -> Tensor:
+        """Return the masks of one cut, UInt8[Tensor, "m n"]."""
+        return self.masks[int(middle), int(rounded), DENSITIES.index(density)]
 
     def some(self, count: int) -> Entries:
         """Return evenly spread entries, at most ``count``."""
@@ -88,103 +90,117 @@ class Entries:
 
     def at(self, places: Tensor) -> Entries:
         """Return some entries."""
-        masks = ({cut: mask[:, places] for cut, mask in kind.items()} for kind in (self.largest, self.middle))
-        largest, middle = masks
         return Entries(
             base=self.base[places],
             suspect=self.suspect[places],
             taus=self.taus[:, places],
-            largest=largest,
-            middle=middle,
+            masks=self.masks[..., places],
             dtype=self.dtype,
         )
 
+    def unmasked(self) -> Entries:
+        """Return the entries without masks, which are most of them."""
+        return replace(self, masks=self.masks[:, :, :0])
+
 
 def sums_of(base: Tensor, candidates: Sequence[Tensor], suspect: Tensor) -> TensorSums:
-    """Return the inner products of one tensor."""
-    flat = base.float().reshape(-1)
-    taus = torch.stack([one.float().reshape(-1) - flat for one in candidates])
-    change = suspect.float().reshape(-1) - flat
-    gram, cross, energy = taus @ taus.T, taus @ change, change @ change
-    return TensorSums(*(part.double().numpy()[None] for part in (gram, cross, energy)))
+    """Return the inner products of one tensor; float32 products of some entries at a time are summed in float64."""
+    count = len(candidates)
+    whole = torch.zeros(count + 1, count + 1, dtype=torch.float64)
+    for start in range(0, base.numel(), _BLOCK):
+        flat = _block(base, start)
+        changes = torch.stack([_block(one, start) - flat for one in (*candidates, suspect)])
+        whole += (changes @ changes.T).double()
+    products = whole.numpy()[None]
+    return TensorSums(products[:, :count, :count], products[:, :count, count], products[:, count, count])
+
+
+def _block(tensor: Tensor, start: int) -> Tensor:
+    """Return some entries of a tensor in flat order, float32."""
+    return tensor.reshape(-1)[start : start + _BLOCK].float()
 
 
 def entries_of(base: Tensor, candidates: Sequence[Tensor], suspect: Tensor, *, seed: int, name: str) -> Entries:
-    """Sample one tensor."""
-    flat = base.float().reshape(-1)
-    taus = torch.stack([one.float().reshape(-1) - flat for one in candidates])
-    places = torch.arange(len(flat))
-    if len(flat) > PER_TENSOR:
-        places = draws.below(("provenance", seed, f"entries|{name}"), len(flat), PER_TENSOR).unique()
-    found: tuple[dict[Cut, Tensor], dict[Cut, Tensor]] = ({}, {})
-    short = taus.to(suspect.dtype).float()
-    kinds = [_kept(one.abs().numpy(), places.numpy()) for one in taus]
-    for rounded in (False, True):
-        if rounded and not torch.equal(short, taus):  # most changes of a small fine-tune are short already
-            kinds = [_kept(one.abs().numpy(), places.numpy()) for one in short]
-        for number, density in product((0, 1), DENSITIES):
-            masks = [kind[number][density] for kind in kinds]
-            found[number][density, rounded] = torch.from_numpy(np.stack(masks))
-    largest, middle = found
+    """Sample one tensor; one candidate at a time is looked at as a whole."""
+    flat, count = base.reshape(-1), base.numel()
+    places = torch.arange(count)
+    if count > PER_TENSOR:
+        places = draws.below(("provenance", seed, f"entries|{name}"), count, PER_TENSOR).unique()
+    at = flat[places].float()
+    masks = torch.empty(2, 2, len(DENSITIES), len(candidates), len(places), dtype=torch.uint8)
+    for number, candidate in enumerate(candidates):
+        sizes, short = (_sizes(base, candidate, dtype) for dtype in (None, suspect.dtype))
+        masks[:, 0, :, number] = torch.from_numpy(_kept(sizes, places.numpy()))
+        # Most changes of a small fine-tune are short already.
+        same = np.array_equal(sizes, short)
+        masks[:, 1, :, number] = masks[:, 0, :, number] if same else torch.from_numpy(_kept(short, places.numpy()))
     return Entries(
-        base=flat[places],
-        suspect=suspect.float().reshape(-1)[places],
-        taus=taus[:, places],
-        largest=largest,
-        middle=middle,
+        base=at,
+        suspect=suspect.reshape(-1)[places].float(),
+        taus=torch.stack([one.reshape(-1)[places].float() - at for one in candidates]),
+        masks=masks,
         dtype=suspect.dtype,
     )
 
 
+def _sizes(base: Tensor, candidate: Tensor, dtype: torch.dtype | None) -> NDArray[np.float32]:
+    """Return the sizes of a candidate's changes, rounded to a dtype where one is given, Float32["n"]."""
+    found = np.empty(base.numel(), np.float32)
+    for start in range(0, len(found), _BLOCK):
+        change = _block(candidate, start) - _block(base, start)
+        found[start : start + _BLOCK] = (change if dtype is None else change.to(dtype).float()).abs().numpy()
+    return found
+
+
 def joined(parts: Sequence[Entries]) -> Entries:
     """Join the samples of tensors."""
-    kinds = (
-        {cut: torch.cat([getattr(part, kind)[cut] for part in parts], 1) for cut in getattr(parts[0], kind)}
-        for kind in ("largest", "middle")
-    )
-    largest, middle = kinds
     return Entries(
         base=torch.cat([part.base for part in parts]),
         suspect=torch.cat([part.suspect for part in parts]),
-        taus=torch.cat([part.taus for part in parts], 1),
-        largest=largest,
-        middle=middle,
+        taus=torch.cat([part.taus for part in parts], -1),
+        masks=torch.cat([part.masks for part in parts], -1),
         dtype=parts[0].dtype,
     )
 
 
-def _kept(
-    sizes: NDArray[np.float32], places: NDArray[np.int64]
-) -> tuple[dict[float, NDArray[np.uint8]], dict[float, NDArray[np.uint8]]]:
+def _kept(sizes: NDArray[np.float32], places: NDArray[np.int64]) -> NDArray[np.uint8]:
     """Say of sampled entries whether they are among the largest, and among those below the very largest."""
     ordered, n = _Ordered(sizes), len(sizes)
-    largest, middle = {}, {}
-    for density in DENSITIES:
+    found = np.empty((2, len(DENSITIES), len(places)), np.uint8)
+    for number, density in enumerate(DENSITIES):
         count = int(density * n)
-        largest[density] = ordered.among(places, max(1, count))
+        found[0, number] = ordered.among(places, max(1, count))
         outliers = min(int(GAMMA * n), n - count)
         wide, most = ordered.among(places, outliers + count), ordered.among(places, outliers)
-        middle[density] = np.where(most & KEPT, 0, wide & KEPT).astype(np.uint8) | ((wide | most) & np.uint8(EDGE))
-    return largest, middle
+        found[1, number] = np.where(most & KEPT, 0, wide & KEPT).astype(np.uint8) | ((wide | most) & np.uint8(EDGE))
+    return found
 
 
 class _Ordered:
-    """Sizes of a whole tensor in order; where the entries of one size stand is looked up once."""
+    """Sizes of a whole tensor in order."""
 
     def __init__(self, sizes: NDArray[np.float32]) -> None:
         self._sizes, self._ordered = sizes, np.sort(sizes)
-        self._places: dict[float, NDArray[np.int64]] = {}
 
     def among(self, places: NDArray[np.int64], count: int) -> NDArray[np.uint8]:
         """Say of some entries whether they are among the ``count`` largest, ties in flat order, and where those are."""
         if count <= 0:
             return np.zeros(len(places), np.uint8)
         threshold = self._ordered[len(self._ordered) - count]
-        if float(threshold) not in self._places:
-            self._places[float(threshold)] = np.flatnonzero(self._sizes == threshold)
-        ties = self._places[float(threshold)]
-        above = len(self._ordered) - int(np.searchsorted(self._ordered, threshold, "right"))
-        last, mine = ties[count - above - 1], self._sizes[places]
+        below, upto = (int(np.searchsorted(self._ordered, threshold, side)) for side in ("left", "right"))
+        above, mine = len(self._ordered) - upto, self._sizes[places]
         equal = mine == threshold
-        kept = (mine > threshold) | (equal & (places <= last))
-        return np.asarray(kept * np.uint8(KEPT) | (equal & (above + len(ties) > count)) * np.uint8(EDGE))
+        if above + upto - below == count:
+            return np.asarray((mine >= threshold) * np.uint8(KEPT))
+        kept = (mine > threshold) | (equal & (places <= self._tie(float(threshold), count - above)))
+        return np.asarray(kept * np.uint8(KEPT) | equal * np.uint8(EDGE))
+
+    def _tie(self, size: float, number: int) -> int:
+        """Return the place of the ``number``-th entry of a size."""
+        for start in range(0, len(self._sizes), _BLOCK):
+            equal = self._sizes[start : start + _BLOCK] == np.float32(size)
+            here = int(np.count_nonzero(equal))
+            if number <= here:
+                return start + int(np.flatnonzero(equal)[number - 1])
+            number -= here
+        raise AssertionError("fewer entries of a size than were counted")

@@ -81,8 +81,7 @@ def undecided(entries: Entries, recipe: ReplayedRecipe, used: Sequence[int]) -> 
 
 
 def _masks(entries: Entries, recipe: ReplayedRecipe) -> Tensor:
-    masks = entries.largest if recipe.method == "ties" else entries.middle
-    return masks[recipe.density, recipe.stepwise]
+    return entries.mask(recipe.density, middle=recipe.method != "ties", rounded=recipe.stepwise)
 
 
 def regressors(kept: Tensor, recipe: ReplayedRecipe, shares: Sequence[float]) -> Tensor:

@@ -64,11 +64,12 @@ class _Objective:
     """Q of one recipe on some entries."""
 
     def __init__(self, entries: Entries, recipe: ReplayedRecipe, used: Sequence[int] | None = None) -> None:
-        decided = ~undecided(entries, recipe, used or [])
+        decided, kept = ~undecided(entries, recipe, used or []), kept_taus(entries, recipe)
+        entries = entries.unmasked()
         if _FEWEST_ENTRIES <= int(decided.sum()) < len(decided):
-            entries = entries.at(decided.nonzero()[:, 0])
-        self._entries, self._recipe = entries, recipe
-        self._kept = kept_taus(entries, recipe)
+            places = decided.nonzero()[:, 0]
+            entries, kept = entries.at(places), kept[:, places]
+        self._entries, self._recipe, self._kept = entries, recipe, kept
         self._energy = max(float(entries.change.double().square().sum()), 1e-300)
 
     def fitted(self, shares: NDArray[np.float64]) -> NDArray[np.float64]:
