@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -60,6 +61,7 @@ RECIPES = {
         1.0,
         (0.35, 0.45),
     ),
+    "one taken away": (mb.TaskArithmetic(weights=(0.5, -0.4)), "task_arithmetic", 1.0, (0.5, -0.4)),
     "ties": (mb.Ties(weights=(0.4, 0.5), density=0.4, reduce="sum"), "ties", 0.4, (0.4, 0.5)),
     "ties, normalized": (mb.Ties(weights=(0.4, 0.6), density=0.5), "ties", 0.5, (0.4, 0.6)),
     "breadcrumbs": (mb.Breadcrumbs(weights=(0.5, 0.4), density=0.6), "breadcrumbs", 0.6, (0.5, 0.4)),
@@ -84,6 +86,13 @@ def test_an_unknown_parent_is_a_norm_and_no_reason_to_declare_others() -> None:
     assert abs(found.candidates[0].share - 0.3) < 0.05
 
 
+def test_where_all_parents_are_unknown_nothing_is_explained() -> None:
+    """Shares of next to nothing are rounded away, and what is left of them is no rounding of the suspect's."""
+    found = _anatomy(mb.TaskArithmetic(weights=(0.3, 0.5)), "ab", "cd")
+    assert found.unexplained.share > 0.95 and not found.settled
+    assert not any(one.adjusted < 1e-3 for one in found.candidates)
+
+
 def test_intervals_hold_the_shares_however_many_parents_are_unknown() -> None:
     """Experts have a part in common, more in some tensors than in others: errors of least squares hold no share."""
     draw, plain = torch.Generator().manual_seed(5), ReplayedRecipe(method="task_arithmetic")
@@ -101,7 +110,7 @@ def test_intervals_hold_the_shares_however_many_parents_are_unknown() -> None:
         sums = TensorSums.stacked(parts)
         fit = fitted(sums, 0)
         merge = ReplayedMerge(plain, fit.shares.clip(0), fit.rest, 0.0)
-        found = declared(list("abc"), 0, sums, fit, merge, unexplained(sums, fit, 0.0))
+        found = declared(list("abc"), 0, sums, fit, merge, unexplained(sums, fit, 0.0), np.ones(3))
         inside[unknown] += [
             one.low - 1e-6 <= share <= one.high + 1e-6 for one, share in zip(found, weights[unknown:], strict=True)
         ]
@@ -159,6 +168,14 @@ def _turn(folder: Path) -> None:
     save_file(moved, path, {"format": "pt"})
 
 
+def _silence(folder: Path) -> None:
+    """Make every tensor next to nothing."""
+    from safetensors.torch import load_file, save_file
+
+    path = folder / "model.safetensors"
+    save_file({name: one * 1e-4 for name, one in load_file(path).items()}, path, {"format": "pt"})
+
+
 def test_what_does_not_determine_shares_is_refused(tmp_path: Path) -> None:
     base, (a, b) = _folders(tmp_path)
     with pytest.raises(NotIdentified, match="the suspect is the base"):
@@ -181,6 +198,10 @@ def test_what_does_not_determine_shares_is_refused(tmp_path: Path) -> None:
         mb.provenance_parents(stranger, base=base, candidates=[a])
     with pytest.raises(BaseMismatch, match="of the base, so it was not made from it"):
         mb.provenance_parents(a, base=base, candidates=[other, stranger])
+    nothing = family_models.save("llama", tmp_path / "nothing")
+    _silence(nothing)
+    with pytest.raises(BaseMismatch, match="keeps 0% of the base"):
+        mb.provenance_parents(a, base=nothing, candidates=[other])
 
 
 def test_what_a_cut_keeps_is_what_a_stable_order_keeps() -> None:

@@ -164,6 +164,14 @@ def test_a_dense_rotation_is_seen_by_the_numbers_of_neurons_or_not_at_all() -> N
     assert found.rotated_cosine is not None and found.rotated_cosine > 0.9
 
 
+def test_a_model_of_zeros_has_no_score() -> None:
+    model, silent = RandomModel(1), RandomModel(1)
+    silent.rows = torch.zeros_like(silent.rows)
+    silent.layers = [changed(layer, torch.zeros_like) for layer in silent.layers]
+    with pytest.raises(NotComparable, match="zero"):
+        related(model, silent)
+
+
 def test_layers_are_told_apart() -> None:
     model, other = RandomModel(1), RandomModel(3)
     mixed = model.keyed(2)

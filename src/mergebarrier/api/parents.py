@@ -43,7 +43,7 @@ _ASSUMED: Final = (
 )
 _NOT_PROVED: Final = (
     "who merged, when, and whether it was allowed",
-    "that a candidate was used rather than a model made from it, or one that it was made from",
+    "that a candidate was used rather than a model made from it, one that it was made from, or a merge of the same",
     "anything about what is unexplained: its norm is known and no share of it",
     "that shares are exact where the recipe is not settled: intervals then rest on how little is unexplained",
 )
@@ -216,7 +216,7 @@ def _yaml(anatomy: MergeAnatomy, base: str) -> str:
 
     recipe = anatomy.recipe
     density = {"density": recipe.density} if recipe.density < 1 else {}
-    used = [one for one in anatomy.candidates if one.share >= RESOLUTION]
+    used = [one for one in anatomy.candidates if abs(one.share) >= RESOLUTION]
     document = {
         "merge_method": recipe.method,
         "base_model": base,

@@ -171,6 +171,10 @@ def relate(
     turns = _DrawnRotations(widths[1], options.seed, options.draws, centred)
     seen = _look(places, chosen, maps, turns, progress)
     null = np.array([seen.null[place] for place in chosen])
+    if not (null.any() or any((*seen.z, *seen.stored, *seen.numbered)) or (stream is not None and stream.k4)):
+        raise NotComparable(
+            "all that is compared is zero or of one kind", where="relate", remedy="give models that were trained"
+        )
     total, totals = sum(seen.z[place] for place in chosen), null.sum(0)
     tests = {} if stream is None else {"stream": stream.p, "neurons": _t_tail(total, totals)}
     stored, numbered = (_sum_tail(zs) for zs in (seen.stored, seen.numbered))

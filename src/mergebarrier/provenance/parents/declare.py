@@ -44,7 +44,7 @@ class CandidateShare:
 
     Attributes:
       name:      of the candidate; ``reference`` one that is known to be no parent.
-      share:     weight in the merge; ``low`` and ``high`` its interval of 95 %.
+      share:     weight in the merge, negative where it was taken away; ``low`` and ``high`` its interval of 95 %.
       least_squares: the share without the replay.
       inherited: what an absent candidate could show of an unknown parent.
       p:         of no part in the merge; ``adjusted`` by Holm over the candidates.
@@ -99,9 +99,18 @@ def _leak(cosine: float, spreads: float, sums: TensorSums, fit: LeastSquares, ex
 
 
 def declared(
-    names: list[str], references: int, sums: TensorSums, fit: LeastSquares, merge: ReplayedMerge, left: Unexplained
+    names: list[str],
+    references: int,
+    sums: TensorSums,
+    fit: LeastSquares,
+    merge: ReplayedMerge,
+    left: Unexplained,
+    signs: NDArray[np.float64],
 ) -> tuple[CandidateShare, ...]:
-    """Return shares with intervals and p-values; the last ``references`` names are no candidates."""
+    """Return shares with intervals and p-values; the last ``references`` names are no candidates.
+
+    Changes that were taken away have the sign -1 and were looked at as their opposites.
+    """
     from scipy.stats import norm
 
     # Of a mean only ratios are known, so least squares are read as ratios too.
@@ -111,18 +120,20 @@ def declared(
     half = np.full(len(names), RESOLUTION) if settled else np.maximum(_Z95 * spread, RESOLUTION)
     inherited = _leak(left.likeness, _SPREADS_BELOW, sums, fit, left.norm) / scale
     above = _leak(float(-_cosines(sums).min()), _SPREADS_ABOVE, sums, fit, left.norm) / scale
-    ps = [float(norm.sf(z)) for z in (merge.shares - inherited) / (half / _Z95)]
+    zs = (merge.shares - inherited) / (half / _Z95)
+    ps = [min(1.0, float(norm.sf(z)) * (2 if sign < 0 else 1)) for z, sign in zip(zs, signs, strict=True)]
     low, high = (half, half) if settled else (half + inherited, half + above)
+    ends = np.stack([np.maximum(merge.shares - low, 0.0), merge.shares + high]) * signs
     candidates = len(names) - references
     adjusted = [*holm(ps[:candidates]), *ps[candidates:]]
     return tuple(
         CandidateShare(
             name=name,
             reference=j >= candidates,
-            share=float(merge.shares[j]),
-            low=max(0.0, float(merge.shares[j] - low[j])),
-            high=float(merge.shares[j] + high[j]),
-            least_squares=float(fit.shares[j]),
+            share=float(merge.shares[j] * signs[j]),
+            low=float(ends[:, j].min()),
+            high=float(ends[:, j].max()),
+            least_squares=float(fit.shares[j] * signs[j]),
             inherited=float(inherited[j]),
             p=ps[j],
             adjusted=adjusted[j],

@@ -48,6 +48,10 @@ class TensorSums:
         """Join tensors."""
         return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in ("gram", "cross", "energy")))
 
+    def signed(self, signs: NDArray[np.float64]) -> TensorSums:
+        """Return the products of candidates whose changes are taken with signs."""
+        return TensorSums(self.gram * np.outer(signs, signs), self.cross * signs, self.energy)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Entries:
@@ -97,6 +101,10 @@ class Entries:
             masks=self.masks[..., places],
             dtype=self.dtype,
         )
+
+    def signed(self, signs: NDArray[np.float64]) -> Entries:
+        """Return the entries with the candidates' changes taken with signs; what a recipe keeps is the same."""
+        return replace(self, taus=self.taus * torch.from_numpy(signs).float()[:, None])
 
     def unmasked(self) -> Entries:
         """Return the entries without masks, which are most of them."""

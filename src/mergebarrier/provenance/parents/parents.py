@@ -27,12 +27,17 @@ from mergebarrier.provenance.parents.search import SETTLED, ReplayedMerge, best_
 from mergebarrier.provenance.parents.shares import fitted, likeness
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from torch import Tensor
+
     from mergebarrier.provenance.parents.entries import Entries, TensorSums
 
 _FEWEST_TENSORS: Final = 10
 #: Correlation with others from which a candidate has no share of its own.
 _PARALLEL: Final = 0.9
 _LEAST: Final = 1e-9
+#: Share by least squares below which a change was taken away; rounding and unknown parents hardly give one.
+_TAKEN_AWAY: Final = -0.05
 #: Of the base, along itself: strangers of one data set keep a hundredth at most, and what 99 of 100 are pruned of more.
 _LEAST_KEPT: Final = 0.05
 #: Of the entries that random masks must be able to give, and more than chance gives.
@@ -97,24 +102,28 @@ def find_parents(
     _check(names, sums)
     _check_base(names, entries)
     fit = fitted(sums, options.seed)
+    signs = np.where(fit.shares < _TAKEN_AWAY, -1.0, 1.0)
+    if (signs < 0).any():  # less a change is more of its opposite, by every recipe
+        sums, entries = sums.signed(signs), entries.signed(signs)
+        fit = fitted(sums, options.seed)
     merge = best_merge(entries, fit.shares)
     chance = float((entries.base == entries.suspect).double().mean())
     stored = replay(entries, kept_taus(entries, merge.recipe), merge.recipe, [float(c) for c in merge.shares])
-    rest = sampled_fit(entries, stored - entries.base)[1]
+    rest = _rest_of(entries, stored - entries.base)
     if merge.left > SETTLED:
         masked = best_random_merge(entries, options.seed)
         if masked.possible >= _POSSIBLE and masked.possible - masked.by_chance >= _ABOVE_CHANCE:
             merge, rest, chance = _of_masks(masked, merge), masked.rest_of_replay, masked.by_chance
     left = unexplained(sums, fit, rest)
     return MergeAnatomy(
-        candidates=declared(list(names), references, sums, fit, merge, left),
+        candidates=declared(list(names), references, sums, fit, merge, left, signs),
         recipe=merge.recipe,
         settled=merge.left <= SETTLED,
         same_frac=merge.same,
         by_chance_frac=chance,
         left=merge.left,
         unexplained=left,
-        by_depth=_by_depth(entries, merge),
+        by_depth=_by_depth(entries, merge, signs),
         dtype=str(entries.dtype).removeprefix("torch."),
         tensors=len(sums.energy),
         entries=len(entries.base),
@@ -156,11 +165,23 @@ def _check_base(names: Sequence[str], entries: Entries) -> None:
     size = max(float(entries.base.double().square().sum()), _LEAST)
     for name, change in zip(("the suspect", *names), (entries.change, *entries.taus), strict=True):
         kept = 1 + float((change.double() * entries.base.double()).sum()) / size
-        if kept < _LEAST_KEPT:
+        model = max(float((change + entries.base).double().square().sum()), _LEAST)
+        # A base that is next to nothing beside the model is kept by anybody, and is no base.
+        if kept < _LEAST_KEPT or kept * size / model < _LEAST_KEPT:
             raise BaseMismatch(
-                f"it keeps {max(0.0, kept):.0%} of the base, so it was not made from it",
+                f"it keeps {max(0.0, min(kept, kept * size / model)):.0%} of the base, so it was not made from it",
                 where=name, remedy="give the base that suspect and candidates were made from",
             )  # fmt: skip
+
+
+def _rest_of(entries: Entries, change: Tensor) -> float:
+    """Return what least squares leave of a replay, as a share of the squared change of the suspect.
+
+    A replay without much of a change rounds most of it away: next to nothing, though all of its own.
+    """
+    sizes = (float(one.double().square().sum()) for one in (change, entries.change))
+    replayed, seen = sizes
+    return sampled_fit(entries, change)[1] * replayed / max(seen, 1e-300)
 
 
 def _of_masks(masked: RandomMerge, merge: ReplayedMerge) -> ReplayedMerge:
@@ -168,10 +189,10 @@ def _of_masks(masked: RandomMerge, merge: ReplayedMerge) -> ReplayedMerge:
     return replace(merge, recipe=masked.recipe, shares=masked.shares, same=masked.possible)
 
 
-def _by_depth(entries: Entries, merge: ReplayedMerge) -> tuple[tuple[float, ...], ...]:
+def _by_depth(entries: Entries, merge: ReplayedMerge, signs: NDArray[np.float64]) -> tuple[tuple[float, ...], ...]:
     """Return the shares of every third of the tensors, searched from those of all."""
     if merge.recipe.method.startswith("dare"):
         return ()
     thirds = (entries.slice(part, 3) for part in range(3))
     found = (best_merge(third, merge.shares, [merge.recipe]) for third in thirds)
-    return tuple(tuple(float(share) for share in one.shares) for one in found)
+    return tuple(tuple(float(share) for share in one.shares * signs) for one in found)
