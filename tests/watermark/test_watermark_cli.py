@@ -88,6 +88,9 @@ def test_words_that_were_written_into_a_ledger_later_are_refused(shielded: Path,
     asked = ("watermark", "verify", shielded, "--suspect", tmp_path / "a.jsonl", "--key", tmp_path / "k.mbkey")
     ran = run_cli(*asked)
     assert ran.exit_code == 2 and "line 4: its words are not those that the key draws" in ran.stderr
+    shielded.write_text(shielded.read_text().replace('"mode": "keyed"', '"mode": "kept"'))
+    ran = run_cli(*asked)
+    assert ran.exit_code == 2 and "line 1: 'kept' is no mode" in ran.stderr
 
 
 def test_the_model_may_choose_the_words(queries: Path, tmp_path: Path, run_cli) -> None:
@@ -109,6 +112,7 @@ def test_the_model_may_choose_the_words(queries: Path, tmp_path: Path, run_cli) 
         ("{}\n", "line 1"),
         ('{"query": "a", "stratum": 3}\n', "a line is one JSON object of query, stratum\n"),
         ('{"query": "a"}\n{"query": "a"}\n', "asked 2 times"),
+        ('{"query": "Why  me?"}\n{"query": "why me?"}\n', "whatever its spaces and case"),
         ('{"query": "a"}\n\n', "line 2"),
         ("[" * 9999, "line 1"),
     ],

@@ -9,10 +9,13 @@ Answers alone, of a suspect that somebody else asked, are lines of {"query", "an
 
 import json
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from typing import ClassVar, Final, Literal, TypeVar
 
 from mergebarrier.errors import BadReport, clean
+from mergebarrier.watermark.keyed_words import KeyedQuery
+from mergebarrier.watermark.options import MODES
 
 _STRICT: Final[dict[str, bool | str]] = {"extra": "forbid", "strict": True}
 
@@ -96,13 +99,16 @@ def read_ledger(text: str, *, where: object) -> Ledger:
     """
     first, _, rest = text[: text.rfind("\n") + 1].partition("\n")
     (head,) = _records(LedgerHead, first or "nothing", where)
+    if head.mode not in MODES:
+        what = f"{clean(head.mode, longest=60)!r} is no mode"
+        raise BadReport(what, where=f"{where} line 1", remedy=f"a ledger has one of {', '.join(MODES)}")
     rows = _records(Shielded, rest, where, first=2)
-    return Ledger(head=head, rows=_once(rows, where))
+    return Ledger(head=head, rows=_once(rows, where, spelling=_as_keyed))
 
 
 def read_queries(text: str, *, where: object) -> tuple[Query, ...]:
     """Read lines of {"query", "stratum"}, the second optional, each query once.  Raises: BadReport."""
-    return _once(_records(Query, text, where), where)
+    return _once(_records(Query, text, where), where, spelling=_as_keyed)
 
 
 def read_pairs(text: str, *, where: object) -> dict[str, str]:
@@ -129,10 +135,16 @@ def _records(kind: type[_T], text: str, where: object, *, first: int = 1) -> tup
     return tuple(records)
 
 
-def _once(records: tuple[_Once, ...], where: object) -> tuple[_Once, ...]:
+def _as_keyed(query: str) -> str:
+    """Return what a key draws words for: two spellings of one query have the same words, and are one draw."""
+    return KeyedQuery.of(query).digest
+
+
+def _once(records: tuple[_Once, ...], where: object, *, spelling: Callable[[str], str] = str) -> tuple[_Once, ...]:
     """Refuse a query that stands twice: it would count twice."""
-    queries = Counter(record.query for record in records)
-    if queries and (worst := queries.most_common(1)[0])[1] > 1:
-        what = f"{clean(worst[0], longest=60)!r} is asked {worst[1]} times"
-        raise BadReport(what, where=where, remedy="ask each query once")
+    spelt = [spelling(record.query) for record in records]
+    if spelt and (worst := Counter(spelt).most_common(1)[0])[1] > 1:
+        first = records[spelt.index(worst[0])].query
+        what = f"{clean(first, longest=60)!r} is asked {worst[1]} times"
+        raise BadReport(what, where=where, remedy="ask each query once, whatever its spaces and case")
     return records

@@ -7,6 +7,7 @@ from mergebarrier.parameters import check_values, choice, number, string, whole
 
 #: Watermarks of the sampler.
 GREEN, SYNTHID = SAMPLED = ("green", "synthid")
+MODES = ("keyed", "published", *SAMPLED)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,7 +16,7 @@ class ShieldOptions:
 
     mode: str = choice(
         "keyed",
-        choices=("keyed", "published", *SAMPLED),
+        choices=MODES,
         help="The key chooses words, or the model does; or the key leans the sampler, and there are no words.",
     )
     words: int = whole(3, help="Words per query.", low=1, high=16, only="with --mode keyed")
