@@ -1,11 +1,13 @@
 """Clone a small classifier from its answers, and train members that are to resist, by the command line."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
 
 import tiny_bench
 from mergebarrier.checkpoint import open_checkpoint
+from mergebarrier.evaluate import ImageSplit, read_image_task, write_image_task
 
 FAST = ("--steps", "60", "--learning-rate", ".002", "--batch-size", "32")
 
@@ -66,6 +68,11 @@ def test_models_that_do_not_know_the_task_and_victims_named_twice_are_refused(ti
     clone, task = ("extract", "clone"), ("--task", tiny.task, "--start", tiny.base)
     ran = run_cli(*clone, tiny.base, *task)
     assert ran.exit_code == 2 and "guessing is on 25.0%: nothing can be concluded" in ran.stderr
+    bright = read_image_task(tiny.task)
+    ten = ImageSplit(bright.test.images[:1].repeat(10, 1, 1, 1), bright.test.labels[:1].repeat(10))
+    write_image_task(dataclasses.replace(bright, test=ten), tmp_path / "ten.task.safetensors")
+    ran = run_cli(*clone, tiny.expert, "--task", tmp_path / "ten.task.safetensors", "--start", tiny.base)
+    assert ran.exit_code == 2 and "right on 1 of 1 test pictures" in ran.stderr, "ten copies are one picture"
     ran = run_cli("extract", "defend", tiny.base, *task, "-o", tmp_path / "member")
     assert ran.exit_code == 2 and "the teacher is right on" in ran.stderr and not (tmp_path / "member").exists()
     ran = run_cli(*clone, tiny.expert, tiny.expert, *task)

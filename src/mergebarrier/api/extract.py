@@ -6,7 +6,7 @@ report.clones[0].clone.rate
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -105,7 +105,7 @@ def extract(
     pairs = [(defence, attack) for defence in options.defences for attack in options.attacks]
     clones = []
     with opened(*victims, start, download=download) as models, shown(progress, "cloning") as step:
-        about = read_image_task(task)
+        about = _task(task)
         pictures = _pool(pool, about, options)
         *encoders, own = map(load_encoder, models)
         service = ensemble([answers_of(encoder, about) for encoder in encoders])
@@ -121,6 +121,12 @@ def extract(
         clones=tuple(clones),
         command=command_line("extract clone", tuple(victims), given, options),
     )
+
+
+def _task(path: Place) -> ImageTask:
+    """Read a task whose test pictures count once each."""
+    task = read_image_task(path)
+    return replace(task, test=task.test.distinct())
 
 
 def _accuracy(asked: Answers, task: ImageTask, who: str, where: str) -> float:
@@ -208,7 +214,7 @@ def mislead(
     Raises: UsageError, BadTask, Diverged, CheckpointError, OutputExists.
     """
     options, recipe = options or Misleader(), recipe or FullRecipe()
-    about = read_image_task(task)
+    about = _task(task)
     with opened(teacher, start, download=download) as (taught, own), shown(progress, "training") as step:
         into = (write or WriteOptions()).into(out, step)
         serving, encoder = load_encoder(taught).requires_grad_(False), load_encoder(own)

@@ -37,6 +37,14 @@ class ImageSplit:
         """Return the number of pictures."""
         return len(self.labels)
 
+    def distinct(self) -> "ImageSplit":
+        """Return every picture once: one that stands ten times is no ten pictures, and would make intervals narrow."""
+        first: dict[bytes, int] = {}
+        for place, image in enumerate(self.images):
+            first.setdefault(image.numpy().tobytes(), place)
+        kept = torch.tensor(list(first.values()), dtype=torch.int64)
+        return ImageSplit(self.images[kept], self.labels[kept])
+
 
 @dataclass(frozen=True)
 class ImageTask:
