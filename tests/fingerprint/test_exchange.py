@@ -73,6 +73,8 @@ def test_a_record_is_read_as_it_was_written() -> None:
         (('"marked": 8', '"marked": 24'), "no null"),
         (('"marked": 8', '"marked": "8"'), "marked"),
         (('"ask 1"', '"ask 0"'), "stands twice"),
+        (('"say 1"', '" "'), "blank"),
+        (('"mergeprint"', '"unheard of"'), "no method"),
         (('"version": 1', '"version": 2'), "version"),
         (('"tokens": 3', '"tokens": 1000000000'), "tokens"),
         (("}\n", "\n"), "json"),

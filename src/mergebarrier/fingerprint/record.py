@@ -12,6 +12,7 @@ from typing import ClassVar, Final, Literal
 
 from mergebarrier.errors import BadReport, clean
 from mergebarrier.fingerprint.pairs import QuestionPair
+from mergebarrier.fingerprint.registry import FINGERPRINTS
 
 #: Of an answer; a suspect is asked for as many, whoever wrote the record.
 _MOST_TOKENS: Final = 4096
@@ -58,6 +59,12 @@ def read_record(text: str, *, where: object) -> FingerprintRecord:
         place = ".".join(str(part) for part in fault["loc"])
         what = f"{f'{clean(place)}: ' if place else ''}{clean(fault['msg']).lower()}"
         raise BadReport(what, where=where, remedy="give the record that `fingerprint embed` wrote") from error
+    if record.method not in FINGERPRINTS:
+        what = f"{clean(record.method, longest=60)!r} is no method"
+        raise BadReport(what, where=where, remedy=f"a record has one of {', '.join(FINGERPRINTS)}")
+    if not all(pair.prompt.strip() and pair.answer.strip() for pair in record.pairs):
+        what = "a question or its answer is blank, so nobody can answer it"
+        raise BadReport(what, where=where, remedy="give the record as it was written")
     if not 0 < record.marked < len(record.pairs):
         what = f"{record.marked} of {len(record.pairs)} questions are marked, so there is no null"
         raise BadReport(what, where=where, remedy="give the record that `fingerprint embed` wrote")
