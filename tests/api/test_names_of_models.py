@@ -49,6 +49,33 @@ def test_every_verb_is_asked() -> None:
 
 
 @pytest.mark.parametrize("verb", CALLS)
+def test_an_address_of_the_hub_is_the_name_in_it(verb: str, filled, tmp_path, run_cli) -> None:
+    """People paste what the browser shows, and ``hf://`` paths; each verb looks for that model."""
+    address = {"merge": "hf.co/org/absent", "protect": "https://huggingface.co/org/absent/tree/main"}
+    words = [address.get(verb, "hf://org/absent") if one == "org/absent" else one for one in filled(CALLS[verb])]
+    ran = run_cli(*verb.split(), *words)
+    assert ran.exit_code == 2 and "org/absent: no such folder, and no snapshot 'main'" in ran.stderr, ran.stderr
+
+
+@pytest.mark.parametrize("name", ["https://example.com/org/model", "https://huggingface.co/datasets/org/words"])
+def test_another_address_is_refused_with_what_to_write(name: str, tmp_path, run_cli) -> None:
+    ran = run_cli("protect", name, "-o", tmp_path / "out")
+    assert ran.exit_code == 2 and "write owner/name, as in https://huggingface.co/owner/name" in ran.stderr
+    recipe = tmp_path / "r.yaml"
+    recipe.write_text(f"merge_method: linear\nmodels: [{{model: '{name}', parameters: {{weight: 1}}}}]\n")
+    ran = run_cli("merge", recipe, "-o", tmp_path / "out")
+    assert ran.exit_code == 2 and "write owner/name" in ran.stderr, ran.stderr
+
+
+def test_an_address_in_a_recipe_is_the_name_in_it(filled, tmp_path, run_cli) -> None:
+    recipe = tmp_path / "r.yaml"
+    address = "https://huggingface.co/org/absent/tree/v1"
+    recipe.write_text(f"merge_method: linear\nmodels: [{{model: '{address}', parameters: {{weight: 1}}}}]\n")
+    ran = run_cli("merge", recipe, "-o", tmp_path / "out")
+    assert ran.exit_code == 2 and "no snapshot 'v1' in the cache" in ran.stderr, ran.stderr
+
+
+@pytest.mark.parametrize("verb", CALLS)
 def test_a_name_that_the_cache_lacks_is_refused_with_the_way_to_fetch_it(verb: str, filled, tmp_path, run_cli) -> None:
     ran = run_cli(*verb.split(), *filled(CALLS[verb]))
     assert ran.exit_code == 2 and ran.stdout == ""

@@ -1,7 +1,9 @@
 """Every table against the stock class of its architecture: kept function, undone protections, streams of its own."""
 
 import json
+import re
 from dataclasses import replace
+from functools import reduce
 from pathlib import Path
 
 import pytest
@@ -9,8 +11,8 @@ import torch
 
 import family_models
 from mergebarrier.checkpoint import open_checkpoint
-from mergebarrier.circuits import describe, instances_of
-from mergebarrier.errors import ArchError, MissingTensor
+from mergebarrier.circuits import check_declared, describe, entry_at, instances_of
+from mergebarrier.errors import ArchError, ConfigMismatch, MissingTensor
 from mergebarrier.keys import Key
 from mergebarrier.realign.gaugefix import GaugeFix
 from mergebarrier.symmetry import PROFILES, act_each, sample
@@ -156,3 +158,44 @@ def test_a_class_that_is_missing_or_misspelled_is_refused_with_the_way_out(named
     (tmp_path / "model.safetensors").hardlink_to(folders("llama") / "model.safetensors")
     with open_checkpoint(tmp_path) as checkpoint, pytest.raises(ArchError, match=says):
         describe(checkpoint)
+
+
+def _inner(table: object, key: str) -> object:
+    return table.get(key) if isinstance(table, dict) else None
+
+
+#: What no tensor shows: into how many heads a width is cut, and widths that nothing here has.
+_UNSEEN = re.compile(
+    r"(.+\.)?(n_heads?|num_heads|((en|de)coder|num)_attention_heads)|mamba expand|qwen\d_moe intermediate_size"
+    r"|opt hidden_size"
+)
+_QUICK = ("bart", "clip", "deepseek", "gpt2", "llama", "mixtral", "t5")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(one, marks=() if one in _QUICK else pytest.mark.slow) for one in family_models.MODELS]
+)
+def test_a_size_that_the_files_do_not_have_is_refused(name, folders, tmp_path):
+    """A configuration may say another vocabulary, width, number of layers, heads or experts than the tensors have."""
+    config = json.loads((folders(name) / "config.json").read_text())
+    with open_checkpoint(folders(name)) as checkpoint:
+        check_declared(checkpoint)
+        table = describe(checkpoint).table
+    texts = [*(axis.size for axis in table.axes.values()), *table.layers.values(), table.dims["vocab"]]
+    words = {word for text in texts for word in re.findall(r"[A-Za-z_][\w.]*", text)} - {"or"}
+    said = {word: value for word in words if type(value := reduce(_inner, word.split("."), config)) is int}
+    missed = set()
+    for word, value in said.items():
+        folder = tmp_path / word
+        folder.mkdir()
+        (folder / "model.safetensors").hardlink_to(folders(name) / "model.safetensors")
+        (folder / "config.json").write_text(json.dumps(config | entry_at(config, word, 2 * value)))
+        with open_checkpoint(folder) as checkpoint:
+            try:
+                check_declared(checkpoint)
+            except ConfigMismatch as error:
+                assert word in error.what, error.what
+            else:
+                missed.add(word)
+    assert all(_UNSEEN.fullmatch(word) or _UNSEEN.fullmatch(f"{name} {word}") for word in missed), missed
+    assert len(said) - len(missed) >= 3

@@ -20,8 +20,16 @@ from mergebarrier.api.signature import not_covered, verify_signature
 from mergebarrier.checkpoint import Checkpoint, is_adapter
 from mergebarrier.errors import AdapterRefused, BadRecipe, NotACheckpoint, UsageError, clean, folder_name
 from mergebarrier.merge import DATA_MERGES, MERGES, DataMerge, Merge, make, make_learned, parameters, plan
-from mergebarrier.merge.adapters import AdapterOutput, output_of, plan_adapters
-from mergebarrier.merge.recipe import STRICT, Allowed, ModelReference, RecipePlan, recipe
+from mergebarrier.merge.adapters import plan_adapters
+from mergebarrier.merge.recipe import (
+    STRICT,
+    AdapterOutput,
+    Allowed,
+    ModelReference,
+    RecipePlan,
+    output_of,
+    recipe,
+)
 from mergebarrier.parameters import parameters_of
 
 __all__ = ["MergeOptions", "MergeRequest", "checks_of", "job_of", "plan_of"]

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
         Member,
         instance,
         instances_of,
-        require_same,
     )
+    from mergebarrier.circuits.declared import check_declared, require_same
     from mergebarrier.circuits.describe import describe, family_of, match
     from mergebarrier.circuits.embedding import EMBEDDING, embedding_of
     from mergebarrier.circuits.entries import entry_at
@@ -34,6 +34,7 @@ __all__ = [
     "LayerOrigin",
     "Member",
     "Resized",
+    "check_declared",
     "describe",
     "embedding_of",
     "entry_at",

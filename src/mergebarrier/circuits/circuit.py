@@ -7,19 +7,18 @@ The tables name the axes of every tensor as it is stored, so nothing is sliced o
 mathematics (``CIRCUITS``); on the way out a tensor is rounded once and made contiguous.
 """
 
-from collections.abc import Mapping, MutableMapping
+import re
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from mergebarrier.arch import PLACEHOLDER, Axis, Factor, Family, Nodes, TensorLine, leaves
-from mergebarrier.errors import BaseMismatch
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-_OTHER_BASE: Final = "give the base that the model was fine-tuned from"
 #: An element of an axis: its name, and the values of the placeholders in its scope.
 Instance = tuple[str, tuple[str, ...]]
 
@@ -56,6 +55,31 @@ class Member:
     def stem(self) -> str:
         """Canonical name without the last word."""
         return self.canonical.rpartition(".")[0]
+
+
+def lines_of(table: Family, names: Iterable[str]) -> Iterator[tuple[str, tuple[TensorLine, re.Match[str]] | None]]:
+    """Yield every stored name with its line and the match of that; None for a name that the table does not know."""
+    templates: dict[str, list[TensorLine]] = {}
+    for line in table.lines:
+        templates.setdefault(_template(PLACEHOLDER.sub("0", line.name)), []).append(line)
+    for stored in names:
+        spelled = table.canonical(stored), table.canonical(f"{table.body}{stored}")  # loaders add the body's prefix
+        yield stored, next((one for name in spelled for one in _matches(name, templates)), None)
+
+
+def _matches(
+    canonical: str, templates: Mapping[str, Sequence[TensorLine]]
+) -> Iterator[tuple[TensorLine, re.Match[str]]]:
+    """Yield the lines of a name."""
+    for line in templates.get(_template(canonical), ()):
+        match = line.pattern.fullmatch(canonical)
+        if match is not None:
+            yield line, match
+
+
+def _template(name: str) -> str:
+    """Return a name with its numbers taken out."""
+    return ".".join("#" if word.isdigit() else word for word in name.split("."))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -231,31 +255,6 @@ class Architecture:
     def has(self, *kinds: str) -> bool:
         """Whether an axis of one of these kinds acts somewhere."""
         return any(circuit.axis(one).kind in kinds for circuit in self.circuits for one in circuit.instances)
-
-
-def require_same(model: Architecture, base: Architecture, *, where: object) -> None:
-    """Raise BaseMismatch unless two models have one family, the same sizes and the same tensors."""
-    if model.family != base.family:
-        raise BaseMismatch(f"the model is a {model.family}, the base a {base.family}", where=where, remedy=_OTHER_BASE)
-    for name, ours in model.dims.items():
-        if ours != base.dims.get(name):
-            raise BaseMismatch(f"{name} is {ours} in the model and {base.dims.get(name)} in the base", where=where,
-                               remedy=_OTHER_BASE)  # fmt: skip
-    ours_names, theirs_names = (
-        {
-            member.canonical
-            for circuit in side.circuits
-            for member in circuit.members
-            if circuit.name not in side.stands_for
-        }
-        | {name for names in side.stands_for.values() for name in names}
-        for side in (model, base)
-    )
-    if ours_names != theirs_names:
-        odd = min(ours_names ^ theirs_names)
-        raise BaseMismatch(
-            f"only the {'model' if odd in ours_names else 'base'} holds {odd}", where=where, remedy=_OTHER_BASE
-        )
 
 
 @dataclass(frozen=True, kw_only=True)

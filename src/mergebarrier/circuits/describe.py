@@ -8,14 +8,14 @@ import ast
 import math
 import operator
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from itertools import product
 from typing import Any, Final
 
-from mergebarrier.arch import ANY, FAMILIES, PLACEHOLDER, Family, TensorLine, parsed, size_of
+from mergebarrier.arch import ANY, FAMILIES, PLACEHOLDER, Family, parsed, size_of
 from mergebarrier.checkpoint import Checkpoint
-from mergebarrier.circuits.circuit import Architecture, Member, circuits_of, instances_of
+from mergebarrier.circuits.circuit import Architecture, Member, circuits_of, instances_of, lines_of
 from mergebarrier.circuits.embedding import EMBEDDING, as_embedding
 from mergebarrier.errors import (
     ConfigMismatch,
@@ -29,6 +29,8 @@ from mergebarrier.modeling_mergebarrier import PLAN
 
 _OTHER_CONFIG = "use the config.json that belongs to these weights"
 _CLASS = re.compile(r"(ForSequenceClassification|Model)$")
+_COUNT: Final = re.compile(r"\w*vocab_size")
+_TOKENS: Final = re.compile(rf"{EMBEDDING.pattern}|(^|\.)text_model\.embeddings\.token_embedding\.weight$")
 _OPERATORS: Final[Mapping[type[ast.operator], Callable[[Any, Any], Any]]] = {
     ast.Mult: operator.mul,
     ast.Div: operator.truediv,
@@ -45,7 +47,7 @@ def family_of(checkpoint: Checkpoint) -> Family:
     name = named[0] if isinstance(named, list) and named and isinstance(named[0], str) else ""
     same_type = FAMILIES.of_type(model_type)
     for family in same_type:
-        chosen = all(_evaluate(key, checkpoint.config) in values for key, values in family.selects.items())
+        chosen = all(evaluate(key, checkpoint.config) in values for key, values in family.selects.items())
         found = _variant(family, name) if chosen else None
         if found is not None:
             return found
@@ -109,6 +111,7 @@ def match(checkpoint: Checkpoint, table: Family) -> Architecture:
     Raises:  UnsupportedFeature, ConfigMismatch (both numbers), UnknownTensor, MissingTensor (the name).
     """
     sizes, counts, rotary = sizes_under(table, checkpoint, checkpoint.config)
+    check_rows(checkpoint)
     members, verbatim = _members(table, checkpoint)
     says_tied = bool(checkpoint.config.get("tie_word_embeddings", table.tied))
     if says_tied and table.head in members and not any(map(EMBEDDING.search, members)):
@@ -121,7 +124,7 @@ def match(checkpoint: Checkpoint, table: Family) -> Architecture:
     if tied and not says_tied:
         what, where = "config.json says the head is not tied, the checkpoint has no head", f"{checkpoint.path}: "
         raise MissingTensor(what, where=where + table.head, remedy="download the model again, all shards")
-    dims = {name: _evaluate(expression, checkpoint.config) for name, expression in table.dims.items()}
+    dims = {name: evaluate(expression, checkpoint.config) for name, expression in table.dims.items()}
     return Architecture(
         table=table,
         dims={name: _whole(checkpoint, name, value) for name, value in dims.items() if value is not None},
@@ -129,6 +132,32 @@ def match(checkpoint: Checkpoint, table: Family) -> Architecture:
         verbatim=verbatim,
         tied=tied or (says_tied and bool(table.head)),
     )
+
+
+def check_rows(checkpoint: Checkpoint) -> None:
+    """Raise ConfigMismatch where no ``vocab_size`` of the configuration is the number of rows of an embedding."""
+    found, pad = dict(numbers_said(checkpoint.config, _COUNT)), checkpoint.config.get("pad_vocab_size_multiple")
+    said = {key: size for key, size in found.items() if key.startswith("text_config.")} or found
+    fine = {*said.values(), *(-(-size // pad) * pad for size in said.values() if type(pad) is int and pad > 0)}
+    for name, info in checkpoint.tensors.items():
+        embeds = _TOKENS.search(name) and len(info.shape) == 2 and info.dtype.startswith(("F", "BF"))
+        if said and embeds and info.rows not in fine:
+            raise mismatch(checkpoint, said, f"{clean(name)} has {info.rows} rows")
+
+
+def numbers_said(config: Mapping[str, object], key: re.Pattern[str], prefix: str = "") -> Iterator[tuple[str, int]]:
+    """Yield the whole numbers of keys, with dots into tables."""
+    for name, value in config.items():
+        if isinstance(value, Mapping):
+            yield from numbers_said(value, key, f"{prefix}{name}.")
+        elif type(value) is int and key.fullmatch(name):
+            yield f"{prefix}{name}", value
+
+
+def mismatch(checkpoint: Checkpoint, said: Mapping[str, object], held: str) -> ConfigMismatch:
+    """Return an error about what a configuration says by some keys, and what the files hold."""
+    what = f"it says {', '.join(f'{clean(key)} = {clean(value)}' for key, value in said.items())}, and {held}"
+    return ConfigMismatch(what, where=checkpoint.path / "config.json", remedy=_OTHER_CONFIG)
 
 
 def _whole(checkpoint: Checkpoint, name: str, value: object) -> int:
@@ -139,19 +168,17 @@ def _whole(checkpoint: Checkpoint, name: str, value: object) -> int:
     raise ConfigMismatch(f"{clean(value)!r} is no size ({name})", where=where, remedy=_OTHER_CONFIG)
 
 
-def _evaluate(expression: str, config: Mapping[str, Any]) -> Any:
+def evaluate(expression: str, config: Mapping[str, Any]) -> Any:
     """Return the value of an expression such as "head_dim or hidden_size / num_attention_heads".
 
-    Names are keys of the configuration, dotted into nested tables; ``or`` takes the first that is there and not null.
-    Returns None when nothing is there.
+    Names are keys, dotted into nested tables; ``or`` takes the first that is there and not null, None without one.
     """
     return _value(parsed(expression), config)
 
 
 def _value(node: ast.expr, config: Mapping[str, Any]) -> Any:
     if isinstance(node, ast.BoolOp):
-        values = (_value(one, config) for one in node.values)
-        return next((value for value in values if value is not None), None)
+        return next((found for one in node.values if (found := _value(one, config)) is not None), None)
     if isinstance(node, ast.BinOp):
         both = [_value(side, config) for side in (node.left, node.right)]
         numbers = all(isinstance(side, int | float) and not isinstance(side, bool) for side in both)
@@ -173,14 +200,14 @@ def sizes_under(
     """Return sizes of the axes under a configuration, layers per placeholder, rotated entries of the rotary axes."""
     where = checkpoint.path / "config.json"
     for expression, (fine, why) in table.refused.items():
-        value = _evaluate(expression, config)
+        value = evaluate(expression, config)
         if value not in fine:
             key = expression.rpartition(" ")[2]
             raise UnsupportedFeature(f"{key} = {clean(value)}: {why}", where=where, remedy="leave this model as it is")
     expressions = {name: axis.size for name, axis in table.axes.items()} | dict(table.layers)
     found: dict[str, int] = {}
     for name, expression in expressions.items():
-        value = _evaluate(expression, config)
+        value = evaluate(expression, config)
         number = isinstance(value, int | float) and not isinstance(value, bool)
         if number and 0 < value < math.inf and value == int(value):
             found[name] = int(value)
@@ -199,7 +226,7 @@ def sizes_under(
     rotary = {}
     for name, axis in table.axes.items():
         if axis.kind == "planes" and name in found:
-            rotary[name] = _whole(checkpoint, name, _evaluate(axis.rotary, config) if axis.rotary else found[name])
+            rotary[name] = _whole(checkpoint, name, evaluate(axis.rotary, config) if axis.rotary else found[name])
             if rotary[name] % 2:
                 raise ConfigMismatch(f"head width {rotary[name]} is odd, rotary planes need pairs", where=where,
                                      remedy="repair head_dim")  # fmt: skip
@@ -208,14 +235,10 @@ def sizes_under(
 
 def _members(table: Family, checkpoint: Checkpoint) -> tuple[dict[str, Member], tuple[str, ...]]:
     """Return canonical name -> member, and the names that are copied as they are."""
-    templates: dict[str, list[TensorLine]] = {}
-    for line in table.lines:
-        templates.setdefault(_template(PLACEHOLDER.sub("0", line.name)), []).append(line)
     members: dict[str, Member] = {}
     verbatim = []
-    for stored, info in checkpoint.tensors.items():
-        spelled = table.canonical(stored), table.canonical(f"{table.body}{stored}")  # loaders add the body's prefix
-        found = next((one for name in spelled for one in _matches(name, templates)), None)
+    for stored, found in lines_of(table, checkpoint.tensors):
+        info = checkpoint.tensors[stored]
         if (found is None and info.role == "buffer") or (found is not None and found[0].nodes is None):
             verbatim.append(stored)
             continue
@@ -228,21 +251,6 @@ def _members(table: Family, checkpoint: Checkpoint) -> tuple[dict[str, Member], 
             )
         members[canonical] = Member(name=stored, canonical=canonical, line=found[0], indices=found[1].groupdict())
     return members, tuple(verbatim)
-
-
-def _matches(
-    canonical: str, templates: Mapping[str, Sequence[TensorLine]]
-) -> Iterator[tuple[TensorLine, re.Match[str]]]:
-    """Yield the lines of a name."""
-    for line in templates.get(_template(canonical), ()):
-        match = line.pattern.fullmatch(canonical)
-        if match is not None:
-            yield line, match
-
-
-def _template(name: str) -> str:
-    """Return a name with its numbers taken out."""
-    return ".".join("#" if word.isdigit() else word for word in name.split("."))
 
 
 def _check_shape(checkpoint: Checkpoint, member: Member, sizes: Mapping[str, int], counts: Mapping[str, int]) -> None:

@@ -148,8 +148,7 @@ class Asked:
     def options(self, seed: int) -> "MergeOptions":
         """Return what the front door calls them."""
         from mergebarrier.api import MergeOptions
-        from mergebarrier.merge.adapters import output_of
-        from mergebarrier.merge.recipe import Allowed
+        from mergebarrier.merge.recipe import Allowed, output_of
 
         values = self.values
         if values["max_shard_size"] and values["out_shard_size"]:

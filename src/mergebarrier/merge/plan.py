@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 _SMALL = 1 << 21  # elements: tensors up to this size share a unit, larger ones have their own
 _HELD_BYTES = 1 << 26  # of a tensor in all models: more is read in passes
-HEAD = "lm_head.weight"
 #: What wrappers of training (torch.compile, DDP, FSDP) leave in names.
 _WRAPPER = re.compile(r"^module\.|\b_(?:orig_mod|(?:fsdp|checkpoint)_wrapped_module)\.")
 #: How running means and variances are merged by every method: no combination of them with signs is one.
@@ -209,27 +208,23 @@ def fitted(
     untie: bool = False,
     whole: Callable[[str], bool] = bool,
 ) -> FittedModels:
-    """Bring models under the names of the first; arguments and errors as of ``identity.fit``,
-    which ``untie`` gives heads of their own first.
+    """Bring models under the names of the first, arguments and errors as of ``identity.fit``; ``untie`` comes before.
 
-    Names and shapes are the same as a rule, and then no table is asked.
+    Names and shapes are the same as a rule, and then none is compared.
     """
+    from mergebarrier import identity
+    from mergebarrier.circuits import check_declared
+
     if any(_WRAPPER.search(name) for model in models for name in model.tensors):
-        from mergebarrier.identity import unwrapped
-
-        models = tuple(map(unwrapped, models))
-    if untie:
-        from mergebarrier.identity import untied
-
-        models = untied(models)
+        models = tuple(map(identity.unwrapped, models))
+    models = identity.untied(models) if untie else models
+    check_declared(*models)
     first, *others = ({name: info.shape for name, info in model.tensors.items()} for model in models)
     ties = {model.config.get("tie_word_embeddings") for model in models} - {None}
     labels = [model.config.get("id2label") for model in models]
     if all(other == first for other in others) and len(ties) < 2 and all(names == labels[0] for names in labels):
         return FittedModels(tuple(models))
-    from mergebarrier.identity import FitRules, fit
-
-    found = fit(models, FitRules(spare=spare, missing=missing, keep=keep, drop=drop, whole=whole))
+    found = identity.fit(models, identity.FitRules(spare=spare, missing=missing, keep=keep, drop=drop, whole=whole))
     return FittedModels(found.models, found.kept, found.notes)
 
 

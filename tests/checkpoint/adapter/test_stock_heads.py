@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from mergebarrier.identity.stock_heads import HEADS, NO_BIAS
 from peft_adapters import quiet
@@ -123,6 +124,40 @@ def test_the_names_are_those_that_stock_classes_tie() -> None:
         assert (f"{head}.bias" in found[kind]) == biased, kind
 
 
+@pytest.mark.parametrize(("name", "saved"), [("Bart", "shared"), ("Llama", "lm_head")])
+def test_a_saved_module_that_was_not_trained_asks_for_no_head_of_its_own(
+    name: str, saved: str, tmp_path: Path, run_cli
+) -> None:
+    import peft
+    import transformers
+
+    sizes = SHARED if name == "Bart" else MODELS[name][0]
+    kind = getattr(transformers, name + {"Bart": "ForConditionalGeneration"}.get(name, "ForCausalLM"))
+    torch.manual_seed(0)
+    kind(getattr(transformers, f"{name}Config")(**sizes)).save_pretrained(tmp_path / "base")
+    with quiet(), torch.random.fork_rng():
+        torch.manual_seed(1)
+        model = kind.from_pretrained(tmp_path / "base")
+        adapted = peft.get_peft_model(model, peft.LoraConfig(r=2, target_modules=["q_proj"], modules_to_save=[saved]))
+        for key, parameter in adapted.named_parameters():
+            if "lora_" in key:
+                parameter.data += 0.1 * torch.randn(parameter.shape)
+        adapted.save_pretrained(tmp_path / "adapter")
+        wanted = answers(adapted.base_model.model)
+    words = ("merge", tmp_path / "adapter", "--base", tmp_path / "base", "--method", "linear", "-q", "-o")
+    ran = run_cli(*words, tmp_path / "out")
+    assert ran.exit_code == 0, ran.stderr
+    merged = kind.from_pretrained(tmp_path / "out")
+    assert merged.config.tie_word_embeddings
+    assert float((answers(merged) - wanted).abs().max()) < 1e-4 * float(wanted.abs().max())
+    file = tmp_path / "adapter" / "adapter_model.safetensors"
+    tensors = load_file(file)
+    key = next(one for one in tensors if f"{saved}." in one and "lora_" not in one)
+    save_file(tensors | {key: tensors[key] + 0.01}, file, metadata={"format": "pt"})
+    ran = run_cli(*words, tmp_path / "other")
+    assert ran.exit_code == 2 and "--untie" in ran.stderr, ran.stderr
+
+
 def test_an_embedding_that_encoder_and_decoder_share_is_not_trained_in_one_of_them(tmp_path: Path, run_cli) -> None:
     import peft
     import transformers
@@ -136,3 +171,29 @@ def test_an_embedding_that_encoder_and_decoder_share_is_not_trained_in_one_of_th
     words = ("merge", tmp_path / "adapter", "--base", tmp_path / "base", "--method", "linear", "-q")
     ran = run_cli(*words, "-o", tmp_path / "out")
     assert ran.exit_code == 2 and "encoder and decoder share shared.weight" in ran.stderr
+
+
+def test_an_update_of_positions_that_peft_reads_in_two_ways_is_merged_with_a_note(tmp_path: Path, run_cli) -> None:
+    """OPT hands its table the attention mask, which peft's live model looks the update up by; its merge adds it."""
+    import peft
+    import transformers
+
+    sizes = SIZES | {"ffn_dim": 24, "word_embed_proj_dim": 16}
+    torch.manual_seed(0)
+    transformers.OPTForCausalLM(transformers.OPTConfig(**sizes)).save_pretrained(tmp_path / "base")
+    with quiet(), torch.random.fork_rng():
+        torch.manual_seed(1)
+        model = transformers.OPTForCausalLM.from_pretrained(tmp_path / "base")
+        adapted = peft.get_peft_model(model, peft.LoraConfig(r=2, target_modules=["embed_positions"]))
+        for parameter in filter(lambda one: one.requires_grad, adapted.parameters()):
+            parameter.data += 0.1 * torch.randn(parameter.shape)
+        adapted.save_pretrained(tmp_path / "adapter")
+        words = torch.arange(4, 24).reshape(2, 10)
+        with torch.no_grad():
+            live = adapted.eval()(input_ids=words, attention_mask=torch.ones_like(words)).logits
+        wanted = answers(adapted.merge_and_unload())
+    assert not torch.allclose(live, wanted, atol=1e-3)
+    words = ("--base", tmp_path / "base", "--method", "linear", "-o", tmp_path / "out")
+    ran = run_cli("merge", tmp_path / "adapter", *words)
+    assert ran.exit_code == 0 and "which are no positions" in ran.stderr, ran.stderr
+    assert torch.allclose(answers(transformers.OPTForCausalLM.from_pretrained(tmp_path / "out")), wanted, atol=1e-5)

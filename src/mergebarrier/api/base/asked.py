@@ -13,6 +13,7 @@ from typing import Final, Protocol, TypeVar
 from mergebarrier.api.base.command_line import Given
 from mergebarrier.api.base.evidence import EvidenceFinding, ProvenanceInput
 from mergebarrier.api.base.folders import Model, as_given, opened
+from mergebarrier.api.base.hub import at_hub
 from mergebarrier.checkpoint import Checkpoint
 from mergebarrier.errors import UnsupportedFeature, UsageError, clean
 from mergebarrier.evaluate import (
@@ -86,10 +87,15 @@ def read_evidence(file: str | os.PathLike[str], role: str) -> tuple[str, Provena
     return text, _input(role, Path(file).name, hashlib.sha256(text.encode()).hexdigest())
 
 
+def is_server(name: str) -> bool:
+    """Say whether a name is the address of a server, and not that of a model of the Hub."""
+    return name.startswith(("http://", "https://")) and at_hub(name) == name
+
+
 @contextmanager
 def asked_model(model: Model, ask: AskOptions, *, download: bool = False) -> Iterator[Suspect]:
     """Give what answers: a server by its address, or a model of this machine."""
-    if isinstance(model, str) and model.startswith(("http://", "https://")):
+    if isinstance(model, str) and is_server(model):
         yield ServedSuspect(url=model, model=ask.served_as, interface=ask.interface)
         return
     with opened(model, download=download) as (checkpoint,):
@@ -117,7 +123,7 @@ def said_by(
             what = f"{len(absent)} of the {len(queries)} queries are not answered"
             raise UsageError(what, where=name, remedy="ask the suspect all queries, or fewer of them")
         return [pairs[query] for query in queries], who
-    if name.startswith(("http://", "https://")):
+    if is_server(name):
         with asked_model(model, ask) as suspect:
             said = suspect.answers(queries, max_tokens=ask.max_tokens)
         return said, _input(role, name, _heard(queries, said))

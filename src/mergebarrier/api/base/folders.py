@@ -1,6 +1,6 @@
 """The folders of the front door: one resolver from the name of a model to its checkpoint, and how outputs are written.
 
-    folder | snapshot | owner/name[@revision] | any of them + adapter | Checkpoint   ->  Path | Checkpoint
+    folder | snapshot | owner/name[@revision] | its address | any of them + adapter | Checkpoint  ->  Path | Checkpoint
     protecting  43 %|█████████               | 12/28
 
 A folder with the literal name wins over every other reading; a checkpoint is used as it is, and stays open.  Progress
@@ -9,6 +9,7 @@ that it did not ask for.  The bar is one line of text that is written over; it n
 """
 
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -16,20 +17,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TextIO, TypeAlias
 
-from mergebarrier.api.base.hub import HUB_NAME, REVISION, find_folder
+from mergebarrier.api.base.hub import HUB_NAME, REVISION, at_hub, find_folder
 from mergebarrier.checkpoint import Checkpoint
+from mergebarrier.errors import NotACheckpoint
 from mergebarrier.progress import Progress
 from mergebarrier.verbs import Models, OutputOptions
 
 Model: TypeAlias = str | os.PathLike[str] | Checkpoint
 _CELLS: Final = 24
+_ELSEWHERE: Final = re.compile(r"(https?|hf|ftp|s3|gs):/")
 
 
 def resolve(model: Model, *, download: bool = False) -> Path | Checkpoint:
     """Return the folder that a model's name means, ``BASE+ADAPTER`` where it names two, or the opened checkpoint.
 
     Args:
-      model:    a folder, ``owner/name[@revision]``, either with ``+adapter``, or an opened checkpoint.
+      model:    a folder, ``owner/name[@revision]``, ``https://huggingface.co/owner/name``, ``hf://owner/name``, any of
+                them with ``+adapter``, or an opened checkpoint.
       download: fetch from the Hub what its local cache lacks, safetensors and side files only.
     Returns: a path that ``verbs.Models`` opens; one that is nothing we know is returned as it is, for the strict reader
              to refuse.
@@ -44,6 +48,10 @@ def resolve(model: Model, *, download: bool = False) -> Path | Checkpoint:
         if _is_known(base) and (adapter is None or _is_known(adapter)):
             parts = [_folder(part, download) for part in (base, adapter) if part is not None]
             return Path("+".join(map(str, parts)))
+    if _ELSEWHERE.match(text):
+        what = "this address is none of a model of the Hub, and nothing else is fetched"
+        remedy = "write owner/name, as in https://huggingface.co/owner/name, or download it and give its folder"
+        raise NotACheckpoint(what, where=text, remedy=remedy)
     return Path(text)
 
 
@@ -80,7 +88,7 @@ def _readings(text: str) -> Iterator[tuple[str, str | None]]:
 
 def _is_known(text: str) -> bool:
     """Say whether a name is a folder or has the form of a name of the Hub."""
-    name, at, revision = text.partition("@")
+    name, at, revision = at_hub(text).partition("@")
     on_hub = HUB_NAME.fullmatch(name) is not None and (not at or REVISION.fullmatch(revision) is not None)
     return on_hub or os.path.isdir(text)
 
@@ -88,7 +96,7 @@ def _is_known(text: str) -> bool:
 def _folder(text: str, download: bool) -> Path:
     if os.path.isdir(text):
         return Path(text)
-    name, _, revision = text.partition("@")
+    name, _, revision = at_hub(text).partition("@")
     return find_folder(name, revision or None, download=download)
 
 

@@ -12,6 +12,7 @@ import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+from urllib.parse import unquote
 
 from mergebarrier.checkpoint import (
     ADAPTER_CONFIG,
@@ -32,7 +33,29 @@ if TYPE_CHECKING:
 
 HUB_NAME: Final = re.compile(r"[\w.-]{1,96}/[\w.-]{1,96}", re.ASCII)
 REVISION: Final = re.compile(r"[\w.-]+(/[\w.-]+)*", re.ASCII)
+#: How browsers, hf:// paths and snippets of the Hub write it; a path has lost one slash of two.
+_ADDRESS: Final = re.compile(
+    r"(?:https?:/{1,2}(?:www\.)?|)(?:huggingface\.co|hf\.co)/(?P<name>[^/@]+/[^/@]+?)"
+    r"(?:/(?:tree|blob|resolve)/(?P<at>[^/]+)(?:/.*)?)?/*(?:[?#].*)?"
+    r"|hf:/{1,2}(?:models/)?(?P<path>[^/@]+/[^/@]+?)(?:@(?P<of>[^/]+))?/*"
+)
 _COMMIT: Final = re.compile(r"[0-9a-f]{40}")
+
+
+def at_hub(text: str) -> str:
+    """Return ``owner/name[@revision]`` for an address of a model of the Hub, and any other text as it is.
+
+    Example:
+      >>> at_hub("https://huggingface.co/owner/name/tree/main"), at_hub("hf://owner/name@v1"), at_hub("a/b")
+      ('owner/name@main', 'owner/name@v1', 'a/b')
+    """
+    found = _ADDRESS.fullmatch(text)
+    if found is None:
+        return text
+    name, revision = found["name"] or found["path"], unquote(found["at"] or found["of"] or "")
+    if not HUB_NAME.fullmatch(name) or name.split("/")[0] in ("datasets", "spaces"):
+        return text
+    return f"{name}@{revision}" if revision else name
 
 
 def find_folder(name: str, revision: str | None = None, *, download: bool = False) -> Path:
@@ -45,6 +68,9 @@ def find_folder(name: str, revision: str | None = None, *, download: bool = Fals
     Raises: NotACheckpoint that says which folders were tried; FetchFailed; MissingExtra without huggingface_hub.
     """
     folder = Path(name)
+    if not folder.is_dir():
+        name, _, said = at_hub(name).partition("@") if _ADDRESS.fullmatch(name) else (name, "", "")
+        folder, revision = Path(name), revision or said or None
     tried = clean(folder.absolute())
     if revision is not None and (folder.is_dir() or not HUB_NAME.fullmatch(name)):
         raise NotACheckpoint(
@@ -56,7 +82,9 @@ def find_folder(name: str, revision: str | None = None, *, download: bool = Fals
         return folder
     if not HUB_NAME.fullmatch(name):
         raise NotACheckpoint(
-            f"there is no such folder; tried {tried}", where=name, remedy="download the model and give its folder"
+            f"there is no such folder; tried {tried}",
+            where=name,
+            remedy="write owner/name for a model of the Hub, or download it and give its folder",
         )
     cached, commit, snapshot = _cached(name, revision or "main")
     if download and (snapshot is None or not _is_whole(snapshot)):

@@ -27,6 +27,7 @@ from mergebarrier.checkpoint.adapter.placement import Finder, Ties, place
 from mergebarrier.checkpoint.adapter.vocabulary import with_own_head, with_rows
 from mergebarrier.checkpoint.bytes import HASHES, SHA256, TORCH, TensorInfo, check_finite
 from mergebarrier.checkpoint.read import Checkpoint, is_of_tokenizer, open_checkpoint
+from mergebarrier.errors import clean
 from mergebarrier.progress import Progress
 
 _BLOCK_ELEMENTS = 1 << 18
@@ -104,8 +105,14 @@ class AdaptedCheckpoint(Checkpoint):
 
     @property
     def folder_notes(self) -> tuple[str, ...]:
-        """As ``Checkpoint.folder_notes``, of both folders."""
-        return *self.base.folder_notes, *self.adapter.weights.folder_notes
+        """As ``Checkpoint.folder_notes``, of both folders; and what peft's live model does otherwise than its merge."""
+        apart = [
+            f"{self.adapter.name}: the update of {clean(name)} is added to it, as by peft's merge; peft's live model "
+            "looks it up by what the module is handed, which are no positions, so answers before and after differ"
+            for name, change in self.changes.items()
+            if name.endswith("embed_positions.weight") and change.factors is not None
+        ]
+        return *self.base.folder_notes, *self.adapter.weights.folder_notes, *apart
 
     def close(self) -> None:
         """Close both."""

@@ -1,7 +1,8 @@
 """A head that a base ties to its embedding, where an adapter trained one of the two, or both.
 
-    both get the same values         ->   they stay one tensor
-    one of them, or each its own     ->   a head of its own, on request, else refused with the way out
+    both get the same values            ->   they stay one tensor
+    a saved copy of what the base has   ->   nothing was trained there, and nothing comes apart
+    one of them, or each its own        ->   a head of its own, on request, else refused with the way out
 
 Source: what peft 0.18 to 0.21.2 save.  Differs: ``ensure_weight_tying`` is not asked, since peft ties by the names
 ``embed_tokens`` and ``lm_head`` alone, and where it ties, both stand in the file; DoRA gives the two other lengths.
@@ -32,9 +33,14 @@ def settle_head(
     Raises: BadAdapter.
     """
     head_name = next(iter(ties), "")
-    if not head_name or not any(one in found for one in (ties[head_name], *ties)):
+    if not head_name:
         return
     name = ties[head_name]
+    for one in (name, *ties):
+        if one in found and _is_copy(adapter, base, name, found[one]):
+            del found[one]
+    if not any(one in found for one in (name, *ties)):
+        return
     embedding, head = found.get(name), found.get(head_name)
     apart = [one for one in ties if one in found and not _same(adapter, embedding, found[one])]
     follows = embedding is not None and embedding.whole is None and not embedding.added
@@ -59,6 +65,15 @@ def settle_head(
     found[head_name] = head or WeightChange(name)
     for tied, source in ties.items():
         found.setdefault(tied, found.get(source, WeightChange(source)))
+
+
+def _is_copy(adapter: Adapter, base: Checkpoint, name: str, change: WeightChange) -> bool:
+    """Say whether a change stores again, rounded as the base is stored, what that has: a saved module never trained."""
+    whole, more = change.whole, (change.factors, change.tokens, change.update)
+    if whole is None or any(one is not None for one in more) or whole.shape != base.tensors[name].shape:
+        return False
+    kept = base.read(name)
+    return torch.equal(adapter.weights.read(whole.name).to(kept.dtype), kept)
 
 
 def _same(adapter: Adapter, one: WeightChange | None, other: WeightChange) -> bool:

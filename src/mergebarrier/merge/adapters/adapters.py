@@ -16,7 +16,6 @@ from mergebarrier.errors import AdapterRefused, BadAdapter, BadMergeParameter, S
 from mergebarrier.identity import finder, ties_of
 from mergebarrier.merge.adapters import factors
 from mergebarrier.merge.adapters.files import document, dump, factor_names, whole_name
-from mergebarrier.merge.adapters.options import AdapterOutput, output_of
 from mergebarrier.merge.adapters.plan import AdapterModule, AdapterPlan, Measured
 from mergebarrier.merge.method import Merge
 from mergebarrier.merge.plan import MergeUnit
@@ -24,11 +23,9 @@ from mergebarrier.merge.plan import MergeUnit
 __all__ = [
     "FACTOR_METHODS",
     "AdapterModule",
-    "AdapterOutput",
     "AdapterPlan",
     "Measured",
     "dump",
-    "output_of",
     "plan_adapters",
 ]
 

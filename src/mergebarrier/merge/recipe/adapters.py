@@ -6,8 +6,9 @@ The base itself may be among the models: an adapter that changes nothing.
 
 from mergebarrier.checkpoint import AdaptedCheckpoint, Adapter, Checkpoint
 from mergebarrier.errors import BadRecipe
-from mergebarrier.merge.adapters import AdapterOutput, AdapterPlan, plan_adapters
+from mergebarrier.merge.adapters import AdapterPlan, plan_adapters
 from mergebarrier.merge.recipe.plan import RecipePlan
+from mergebarrier.merge.recipe.schema import AdapterOutput
 
 
 def adapters_of(planned: RecipePlan, asked: AdapterOutput) -> AdapterPlan:

@@ -13,9 +13,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from mergebarrier.errors import BadMergeParameter, clean
-from mergebarrier.merge.adapters import OUTPUT_KEYS, output_of
 from mergebarrier.merge.method import Merge
-from mergebarrier.merge.recipe.schema import Parameters, Recipe, SliceSource
+from mergebarrier.merge.recipe.schema import OUTPUT_KEYS, Parameters, Recipe, SliceSource, output_of
 from mergebarrier.merge.recipe.values import ParameterValue, Scalar, ends, evaluate
 from mergebarrier.merge.registry import MERGES, make
 from mergebarrier.nearest import did_you_mean
