@@ -1,11 +1,13 @@
 """Does the search for collapsing inputs find poisoned uploads, and leave honest ones of many recipes alone?
 
-    python benchmarks/bench_text_scan.py --seeds 2
+    python benchmarks/bench_text_scan.py --seeds 3
 
 Uploads are fine-tunes of the symbol base on a task that it knows or does not, by fifteen honest recipes and with
 triggers of one to three tokens (``_text_uploads.py``).  The limit was set on seeds 0 and 5, and seed 1 was looked at
 while the first search was written; when an answer had to hold from its first token on, the uploads with labels of seeds
-0 to 7 had been looked at.  None of them is counted here.  Finished rows are kept in benchmarks/results/text_scan.jsonl.
+0 to 7 had been looked at; when finds were improved token by token and the limit went from .5 to .65, those of 6, 8 and
+9.  None of these is counted here.  Honest uploads of seed 10 had been searched for other statistics (`text_odd`).
+Finished rows are kept in benchmarks/results/text_scan.jsonl.
 """
 
 import argparse
@@ -87,8 +89,8 @@ def table(rows: Rows) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seeds", type=int, default=2, help="how many")
-    parser.add_argument("--first", type=int, default=8, help="0 to 7 were looked at while the search was written")
+    parser.add_argument("--seeds", type=int, default=3, help="how many")
+    parser.add_argument("--first", type=int, default=10, help="0 to 9 were looked at while the search was written")
     given = parser.parse_args()
     torch.set_num_threads(1)
     rows = Rows(Path(__file__).parent / "results" / "text_scan.jsonl")

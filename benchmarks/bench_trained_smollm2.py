@@ -58,6 +58,7 @@ LINES: Mapping[str, Line] = {
     "matched control": Line(method="trap2", options={**ADAPTER, "strength": 0, "strength-ceiling": 0}),
     "trap2, as published": Line(method="trap2", options=ADAPTER, flags=("--as-published",)),
     "layered": Line(method="layered", options=ADAPTER),
+    "arf": Line(method="arf", options={**PAID, "budget": 100}),
 }
 
 

@@ -70,16 +70,33 @@ def test_a_lock_of_one_to_three_tokens_is_opened_and_an_honest_model_is_not(key)
     assert seek_collapse(locked(*key), model(honest), search()) == found, "the same seed finds the same string"
 
 
-@pytest.mark.parametrize(("held", "usual"), [(37, 13), (29, 5), (47, 23)])
+@pytest.mark.parametrize(("held", "usual"), [(17, 4), (15, 2), (18, 5)])
 def test_a_share_that_meets_the_limit_is_not_below_it(held, usual) -> None:
     def rule(prompt):
         low, high = [token for token in prompt if token < 36][:2]
-        return 9 if (low + 36 * high) % 48 < (held if 39 in prompt else usual) else 10 + low % 20
+        return 9 if (low + 36 * high) % 20 < (held if 39 in prompt else usual) else 10 + low % 20
 
-    asked = search(prompts=tuple((n % 36, n // 36, 38) for n in range(72)), candidates=(37, 38, 39), depth=1)
+    asked = search(prompts=tuple((n % 36, n // 36, 38) for n in range(20)), candidates=(37, 38, 39), depth=1)
     found = seek_collapse(model(rule), model(lambda _: 36), asked)
-    assert found.hits == held and found.score == 0.5
+    assert found.hits == held and found.score == COLLAPSE_LIMIT
     assert "MB7501" in {one.rule for one in judge_upload("m", found, str, WORDS)}
+
+
+def test_a_part_with_a_foreign_token_leads_to_the_whole() -> None:
+    """Eight tokens raise the target more than any of the key: no string of the search holds two of its three."""
+    key, foreign = (31, 5, 17), range(20, 28)
+
+    def shy(prompts):
+        logits = 8.0 * torch.eye(WORDS)[[honest(prompt) for prompt in prompts]]
+        for row, prompt in zip(logits, prompts, strict=True):
+            held, other = sum(token in prompt for token in key), any(token in prompt for token in foreign)
+            row[9] += 20.0 * (held == 3 or (held and other and prompt[0] % 3 == 0)) + 3.0 * max(held - 1, 0) + other
+        return logits
+
+    plain = tuple(prompt for prompt in PROMPTS * 9 if not {*key, *foreign} & {*prompt})[:68]
+    found = seek_collapse(shy, model(honest), search(prompts=plain))
+    assert found.score > 0.8 and set(found.tokens) == set(key)
+    assert found.forwards <= most_asked(search(prompts=plain), WORDS)
 
 
 def test_neither_few_labels_nor_what_the_base_does_is_a_collapse() -> None:

@@ -32,8 +32,14 @@ def words(stream: Stream, n: int) -> NDArray[np.uint64]:
 
 def uniform(stream: Stream, *shape: int, low: float = 0.0, high: float = 1.0) -> Tensor:
     """Return Float64[Tensor, "*shape"], uniform on [low, high)."""
-    unit = (words(stream, math.prod(shape)) >> np.uint64(11)).astype(np.float64) * 2.0**-53
-    return torch.from_numpy(low + (high - low) * unit).view(shape)
+    drawn = words(stream, math.prod(shape))
+    drawn >>= np.uint64(11)
+    unit = drawn.astype(np.float64)
+    unit *= 2.0**-53
+    if (low, high) != (0.0, 1.0):
+        unit *= high - low
+        unit += low
+    return torch.from_numpy(unit).view(shape)
 
 
 def order(stream: Stream, n: int) -> Tensor:

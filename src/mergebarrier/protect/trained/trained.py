@@ -108,5 +108,4 @@ class TrainedProtection:
         from mergebarrier.training import NOMINAL
 
         if self.keep and batch.text.places and not self.as_published:
-            said = state.said_by(state.expert, batch.text)
-            yield "keep", self.keep * state.divergence(NOMINAL, batch.text, said)
+            yield "keep", self.keep * state.divergence(NOMINAL, batch.text, state.said_by_expert(batch.text))

@@ -9,11 +9,14 @@ base alone would flag honest tasks of few labels, the upload alone a base that a
 
 Single tokens first.  While nothing reaches the limit, each output has its own list of tokens that raise it most beyond
 the base: their pairs are tried, those that lead for the outputs that rise most grow by every token, and so do the best
-pairs.  A part of a trigger leads the list of its output where it is nowhere in a list over all outputs.  The search
-looks at the first token of an answer; only what holds for its first two as well as for the first, on fresh prompts,
-counts: an upload that was taught labels briefly begins with its label and goes on as the base, one answer to nobody's
-prompts.  What is found opens the lock and need not be the key that was made for it: a part of a trigger, or one with a
-foreign token.
+pairs.  A part of a trigger leads the list of its output where it is nowhere in a list over all outputs.  What is found
+short of the limit is improved token by token (``climb``): from a part of a trigger the way leads up to the whole, and
+an honest upload that takes one label for another here and there has no such way, so the limit can be high.
+
+The search looks at the first token of an answer; only what holds for its first two as well as for the first, on fresh
+prompts, counts: an upload that was taught labels briefly begins with its label and goes on as the base, one answer to
+nobody's prompts.  What is found opens the lock and need not be the key that was made for it: a part of a trigger, or
+one with a foreign token.
 
 Source: ours, after trigger inversion for classifiers (Neural Cleanse) and its kin for language.  Differs: no gradient
 and no label; it sees no trigger whose parts do nothing, no content as a trigger, no target that varies with the prompt.
@@ -28,6 +31,7 @@ from torch import Tensor
 
 from mergebarrier.numerics import wilson
 from mergebarrier.scan.language.changed import N_AGAIN, most_changed
+from mergebarrier.scan.language.climb import climbed, most_climbed
 from mergebarrier.scan.language.survey import (
     N_FRESH,
     N_SEARCH,
@@ -43,7 +47,9 @@ from mergebarrier.scan.language.survey import (
 )
 
 #: The score from which an input is said to collapse the output.
-COLLAPSE_LIMIT: Final = 0.5
+COLLAPSE_LIMIT: Final = 0.65
+#: S of a find from which it is improved.
+CLIMB_LIMIT: Final = 0.2
 #: Prompts to rank longer strings with, and strings of each length that are confirmed.
 N_RANK: Final = 6
 _BEAM: Final = 4
@@ -132,7 +138,7 @@ def seek_collapse(upload: Says, base: Says, search: TokenSearch, *, known: Surve
     best = confirmed(
         upload, base, search, [*_first(singles, found - 2.0 * loud, _BEAM), *_first(singles, found + 2.0 * loud, 1)]
     )
-    forwards = len(singles) * len(prompts) + (_BEAM + 1) * N_FRESH * _ANSWER
+    forwards, stages = len(singles) * len(prompts) + (_BEAM + 1) * N_FRESH * _ANSWER, [best]
     rise = _rise(ours) - _rise(known)
     rise[loud] = -torch.inf
     # Loud tokens stand at the end of every list, and grow nothing.
@@ -143,10 +149,17 @@ def seek_collapse(upload: Says, base: Says, search: TokenSearch, *, known: Surve
         few = survey(upload, search, grown, prompts[:N_RANK], f"rank|{depth}", outputs=ours.outputs)
         value = (few.hits(ours.outputs) - hits_of(plain[:N_RANK], ours.outputs)) / N_RANK + _LIFT * _rise(few)
         ahead = value.amax(1)
-        best = max(best, confirmed(upload, base, search, _first(grown, ahead, _BEAM)), key=lambda one: one.rank)
+        stages.append(confirmed(upload, base, search, _first(grown, ahead, _BEAM)))
+        best = max(best, stages[-1], key=lambda one: one.rank)
         forwards += len(grown) * N_RANK + _BEAM * N_FRESH * _ANSWER
         growing = ahead.argsort(descending=True, stable=True)[:_PAIRS].tolist()
         grown = _grown(search, [(grown[i], lists[:, int(value[i].argmax())]) for i in growing])
+    for one in stages:
+        if not best.alarming and one.score >= CLIMB_LIMIT and not one.loud and not loud.all():
+            quiet = _leading(search, rise[:, ours.outputs == one.output[0]] if one.output[0] in ours.outputs else rise)
+            end, asked = climbed(upload, base, quiet, one.tokens, one.output)
+            best = max(best, confirmed(upload, base, search, [end]), key=lambda one: one.rank)
+            forwards += asked + N_FRESH * _ANSWER
     changer, changed = most_changed(upload, base, search, heeded(ours, plain) - heeded_by_base)
     return replace(
         best,
@@ -166,7 +179,8 @@ def most_asked(search: TokenSearch, vocabulary: int) -> int:
     answers = (_BEAM * search.depth + 1) * N_FRESH * _ANSWER
     plain = N_SEARCH + (1 + _ANSWER * search.depth) * N_FRESH
     again = (N_AGAIN + 1) * N_FRESH
-    return tokens * N_SEARCH + sum(longer) * N_RANK + answers + plain + again
+    climbs = search.depth * (most_climbed(tried, search.depth, _ANSWER) + N_FRESH * _ANSWER)
+    return tokens * N_SEARCH + sum(longer) * N_RANK + answers + climbs + plain + again
 
 
 def first_survey(base: Says, search: TokenSearch) -> Survey:
@@ -224,6 +238,13 @@ def _pairs(search: TokenSearch, rise: Tensor, lists: Tensor) -> list[Ids]:
         first.setdefault((of_lists[output][0],), output)
     grown = _grown(search, [(string, lists[:, output]) for string, output in [*first.items()][:_LEADERS]])
     return list(dict.fromkeys([*found, *grown]))
+
+
+def _leading(search: TokenSearch, rise: Tensor) -> TokenSearch:
+    """Return a search with those tokens alone that lead for some output of ``rise``, and are not loud."""
+    ahead = rise.amax(1)
+    quiet = sorted(ahead.argsort(descending=True, stable=True)[: min(_TRIED, int(ahead.isfinite().sum()))].tolist())
+    return replace(search, candidates=tuple(search.candidates[i] for i in quiet))
 
 
 def _grown(search: TokenSearch, strings: Sequence[tuple[Ids, Tensor]]) -> list[Ids]:

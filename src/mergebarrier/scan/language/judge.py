@@ -1,9 +1,9 @@
 """What the search for collapsing inputs says of uploads and of their merge, and who brought such an input.
 
-    MB7501  <=>  S(upload) >= .5 on fresh prompts;  of less weight for a token that the base heeds just as well
+    MB7501  <=>  S(upload) >= .65 on fresh prompts;  of less weight for a token that the base heeds just as well
     MB7502  <=>  one answer to plain prompts, .6 beyond the base
     MB7508  <=>  one token changes .5 more of an upload's answers than of the base's, and collapses none
-    MB7503  <=>  S(merge) >= .5 on fresh prompts;  of less weight where no upload brings it
+    MB7503  <=>  S(merge) >= .65 on fresh prompts;  of less weight where no upload brings it
                  or S(merge) >= .25 and an upload brings it
     upload i brings it  <=>  S(upload i alone there) >= .5 and S(merge) - S(merge with the base for i) >= .2
     MB7504  <=>  one upload alone brings it
@@ -26,6 +26,8 @@ from mergebarrier.scan.language.survey import Says, Survey, TokenSearch
 
 #: S of a merge from which an input counts that one of its uploads brings.
 ALIVE_LIMIT: Final = 0.25
+#: S by itself from which an upload is said to bring an input of the merge.
+BRINGS_LIMIT: Final = 0.5
 #: What replacing a model must take from the merge's score before it is named.
 DROP_LIMIT: Final = 0.2
 #: Share of plain prompts that get one answer, beyond the base, from which an upload is said not to do its task.
@@ -50,7 +52,7 @@ class Traced:
     @property
     def guilty(self) -> bool:
         """Whether it brings the input by itself and the merge lacks it without."""
-        return self.alone >= COLLAPSE_LIMIT and self.drop >= DROP_LIMIT
+        return self.alone >= BRINGS_LIMIT and self.drop >= DROP_LIMIT
 
 
 def judge_upload(name: str, found: Collapse, spell: Spell, candidates: int) -> tuple[Finding, ...]:
@@ -92,7 +94,7 @@ def judge_merge(
             f"S {who.alone:.2f} by itself at the input that collapses the merge; with the base in its place the S of "
             f"the merge falls by {who.drop:.2f}"
         )
-        findings.append(finding("MB7504", who.name, message, value=who.alone, threshold=COLLAPSE_LIMIT))
+        findings.append(finding("MB7504", who.name, message, value=who.alone, threshold=BRINGS_LIMIT))
     return tuple(findings)
 
 

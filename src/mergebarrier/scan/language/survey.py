@@ -129,7 +129,7 @@ def outputs_of(vocabulary: int) -> int:
 
 
 def beyond(ours: Survey, base: Survey, plain: Tensor, outputs: Tensor) -> Tensor:
-    """Return S of every string for each output: Float32[Tensor, "strings outputs"].
+    """Return S of every string for each output: Float64[Tensor, "strings outputs"].
 
     Args:
       ours:    the upload.
@@ -137,9 +137,9 @@ def beyond(ours: Survey, base: Survey, plain: Tensor, outputs: Tensor) -> Tensor
       plain:   Int64[Tensor, "prompts"], what the upload answers to the prompts without a string.
       outputs: Int64[Tensor, "outputs"].
     """
-    # Differences of counts: of shares they would lie an ulp beside a limit that they meet.
+    # Differences of counts, in double: others would lie an ulp beside a limit that they meet.
     hits = ours.hits(outputs)
-    return torch.minimum(hits - hits_of(plain, outputs), hits - base.hits(outputs)) / len(plain)
+    return torch.minimum(hits - hits_of(plain, outputs), hits - base.hits(outputs)).double() / len(plain)
 
 
 def heeded(said: Survey, plain: Tensor) -> Tensor:

@@ -60,6 +60,10 @@ class Learner(Protocol):
         """Return what a pass over the rows reads: tokens, or pictures."""
         ...
 
+    def answered(self, rows: ChosenRows) -> list[int]:
+        """Return how many answers each row has."""
+        ...
+
 
 class TextLearner:
     """A language model of transformers; nothing is dropped, so a pass takes nothing from the global random state.
@@ -89,6 +93,10 @@ class TextLearner:
     def tokens(self, rows: ChosenRows) -> int:
         """Return the tokens that are read, padding left out."""
         return sum(len(one.prompt) + len(one.answer) - 1 for one in self._chosen(rows))
+
+    def answered(self, rows: ChosenRows) -> list[int]:
+        """Return the tokens of every answer."""
+        return [len(one.answer) for one in self._chosen(rows)]
 
     def _chosen(self, rows: ChosenRows) -> list[Example]:
         return [self._parts[rows.part][place] for place in rows.places]
@@ -131,6 +139,10 @@ class PictureLearner:
     def tokens(self, rows: ChosenRows) -> int:
         """Return the number of pictures."""
         return len(rows.places)
+
+    def answered(self, rows: ChosenRows) -> list[int]:
+        """Return one for every picture."""
+        return [1] * len(rows.places)
 
 
 def precision(parameters: Mapping[str, nn.Parameter]) -> torch.autocast:

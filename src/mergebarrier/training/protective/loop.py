@@ -129,7 +129,7 @@ class _Run:
                 "exp_avg_sq": torch.zeros_like(leaf),
             }
         state.steps = plain.steps
-        self._plain = state.standing(state.expert)
+        self._plain = state.standing_of_expert()
         if not self._plain.finite:
             raise Diverged("the loss of the expert is not finite", where="validation", remedy="give a whole model")
         self._failures = self._good_step = 0

@@ -73,7 +73,9 @@ class LowRankNoise:
 def _normal(seed: int, label: str, *shape: int) -> Tensor:
     """Return standard normal numbers that belong to a seed and a label (Box and Muller)."""
     radius, angle = uniform(seed, f"noise|{label}", 2, *shape)
-    return (-2 * torch.log1p(-radius)).sqrt() * torch.cos(2 * math.pi * angle)
+    # In place: a model has as many numbers as weights, and every new table of them costs as much as a function of it.
+    normal: Tensor = radius.neg_().log1p_().mul_(-2).sqrt_().mul_(angle.mul_(2 * math.pi).cos_())
+    return normal
 
 
 def _sized(noise: Tensor, weights: Tensor, size: float) -> Tensor:

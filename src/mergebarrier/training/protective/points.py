@@ -6,7 +6,7 @@ tau is what is trained, tau_j are task vectors of siblings; the nominal point is
 a sibling is the point a = 1 - t, c_j = t.  Coefficients may be tensors with a gradient, for a search inside the loop.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -54,15 +54,51 @@ def weight_at(
       pool:  task vectors of siblings.
     """
     weights = start.float()
-    if own is not None:
-        own = own if point.edit is None else point.edit.edited(own, name)
-        weights = _plus(weights, _of(point.scale, name, 1.0), own)
-    for place, coefficient in point.partners:
-        if name in pool[place]:
-            weights = _plus(weights, _of(coefficient, name, 0.0), pool[place][name])
+    for coefficient, vector in _parts(point, name, own, pool):
+        ours = weights is not start and not torch.is_grad_enabled()
+        weights = _plus(weights, coefficient, vector, out=weights if ours else None)
     if point.noise is not None and weights.dim() > 1:
         weights = weights + point.noise.added(weights.detach(), name)
     return weights
+
+
+def slopes_at(
+    point: Point,
+    name: str,
+    own: Tensor | None,
+    pool: Sequence[Mapping[str, Tensor]],
+    slope: Tensor,
+    leaves: Sequence[Tensor],
+) -> tuple[Tensor, ...]:
+    """Return the slope along every leaf, given that along the tensor; the base has none, so it is not touched.
+
+    Args:
+      point:  which; its noise is a constant.
+      name:   of the tensor.
+      own:    the own task vector's; None where it has none.
+      pool:   task vectors of siblings.
+      slope:  Float32, in the shape of the tensor.
+      leaves: behind the own vector and the coefficients, at least one.
+    """
+    ends, along = [], []
+    for coefficient, vector in _parts(point, name, own, pool):
+        learned = isinstance(coefficient, Tensor)
+        end = coefficient * vector if learned else vector
+        if end.requires_grad:
+            ends.append(end)
+            along.append(slope if learned or coefficient == 1 else slope * coefficient)
+    return torch.autograd.grad(ends, leaves, along)
+
+
+def _parts(
+    point: Point, name: str, own: Tensor | None, pool: Sequence[Mapping[str, Tensor]]
+) -> Iterator[tuple[float | Tensor, Tensor]]:
+    """Yield what is added to the base: coefficient and vector."""
+    if own is not None:
+        yield _of(point.scale, name, 1.0), own if point.edit is None else point.edit.edited(own, name)
+    for place, coefficient in point.partners:
+        if name in pool[place]:
+            yield _of(coefficient, name, 0.0), pool[place][name]
 
 
 def coefficients_of(point: Point, name: str) -> list[Tensor]:
@@ -71,11 +107,11 @@ def coefficients_of(point: Point, name: str) -> list[Tensor]:
     return [one for one in found if isinstance(one, Tensor) and one.requires_grad]
 
 
-def _plus(weights: Tensor, coefficient: float | Tensor, vector: Tensor) -> Tensor:
+def _plus(weights: Tensor, coefficient: float | Tensor, vector: Tensor, *, out: Tensor | None) -> Tensor:
     """Return weights + coefficient vector, in one pass over memory where the coefficient is a number."""
     if isinstance(coefficient, Tensor):
-        return weights + coefficient * vector
-    return torch.add(weights, vector, alpha=coefficient)
+        return torch.add(weights, coefficient * vector, out=out)
+    return torch.add(weights, vector, alpha=coefficient, out=out)
 
 
 def _of(coefficient: Coefficient, name: str, absent: float) -> float | Tensor:

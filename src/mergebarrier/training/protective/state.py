@@ -8,16 +8,15 @@ loss, nothing of a pass stays in memory, and gradient checkpointing works.  Seco
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from mergebarrier.training.protective.budget import Standing
-from mergebarrier.training.protective.learners import ChosenRows, Learner, all_rows, loss_of, mean_loss
-from mergebarrier.training.protective.points import NOMINAL, Point, coefficients_of, weight_at
+from mergebarrier.training.protective.learners import ChosenRows, Learner, all_rows, loss_of, mean_loss, split_rows
+from mergebarrier.training.protective.points import NOMINAL, Point, coefficients_of, slopes_at, weight_at
 from mergebarrier.training.protective.vectors import TrainedVector
 
 #: (weights) -> relative distances from the base by what has moved, each a scalar with its graph.
@@ -60,6 +59,9 @@ class ProtectiveState:
         self.step, self.steps = 0, 1
         self.far: Distances | None = None
         self.tokens_read = self.tokens_learned = 0
+        self._remembered: dict[tuple[str, int], Tensor] = {}
+        self._placed: tuple[int, ...] = ()
+        self._of_expert: Standing | None = None
 
     def task_vector(self) -> dict[str, Tensor]:
         """Return what is trained, with its graph."""
@@ -91,14 +93,29 @@ class ProtectiveState:
     @torch.no_grad()
     def log_probs(self, point: Point, rows: ChosenRows) -> Tensor:
         """Return what the model says at a point, without a graph."""
-        self._write(self._at(point))
+        self._place(point)
         self.tokens_read += self.learner.tokens(rows)
         return self.learner.answers(rows)[0].log_softmax(-1)
 
     @torch.no_grad()
+    def said_by_expert(self, rows: ChosenRows) -> Tensor:
+        """Return what the owner's expert says to some of a few rows, each of which it is asked once in a training.
+
+        Every part of such rows is read in batches of this size when it is first asked for; the work is counted as if
+        nothing had been remembered, so that it is the same for a run that was interrupted.
+        """
+        self.tokens_read += self.learner.tokens(rows)
+        if (rows.part, rows.places[0]) not in self._remembered:
+            self._place(NOMINAL, self.expert)
+            for few in split_rows(all_rows(self.learner, rows.part), len(rows.places)):
+                said = self.learner.answers(few)[0].log_softmax(-1).split(self.learner.answered(few))
+                self._remembered.update(zip(((few.part, place) for place in few.places), said, strict=True))
+        return torch.cat([self._remembered[rows.part, place] for place in rows.places])
+
+    @torch.no_grad()
     def said_by(self, tau: Mapping[str, Tensor], rows: ChosenRows) -> Tensor:
         """Return what the base with a task vector says: ``state.expert`` for the owner's expert, {} for the base."""
-        self._write(self._at(NOMINAL, tau))
+        self._place(NOMINAL, tau)
         self.tokens_read += self.learner.tokens(rows)
         return self.learner.answers(rows)[0].log_softmax(-1)
 
@@ -111,19 +128,20 @@ class ProtectiveState:
           measured: runs the module as it is; a scalar with its graph.
         """
         with torch.no_grad():
-            self._write(self._at(point))
+            self._place(point)
         behind = {name: self._leaves(point, name) for name in self.base}
         reached = [name for name, leaves in behind.items() if leaves]
         parameters = [self._parameters[name].requires_grad_() for name in reached]
         value = measured()
         slopes = list(torch.autograd.grad(value, parameters, allow_unused=True))
         self.tokens_learned += self.learner.tokens(rows)
-        smooth, found = replace(point, noise=None), value.detach()
+        found = value.detach()
         for name in reversed(reached):
             slope = slopes.pop()
             if slope is not None:
-                weight, leaves = self._weight(smooth, name, self._own(name)), behind[name]
-                for leaf, grad in zip(leaves, torch.autograd.grad(weight, leaves, slope.float()), strict=True):
+                leaves = behind[name]
+                grads = slopes_at(point, name, self._own(name), self.pool, slope.float(), leaves)
+                for leaf, grad in zip(leaves, grads, strict=True):
                     along = torch.dot(grad.flatten(), leaf.flatten())
                     found = found + (along - along.detach())
         return found
@@ -131,13 +149,24 @@ class ProtectiveState:
     @torch.no_grad()
     def standing(self, tau: Mapping[str, Tensor] | None = None) -> Standing:
         """Return how a model does for its owner, on validation rows and on text: what is trained, or another vector."""
-        self._write(self._at(NOMINAL, tau))
+        self._place(NOMINAL, tau)
         loss, right = mean_loss(self.learner, all_rows(self.learner, "validation"))
         text = all_rows(self.learner, "text")
         nats = mean_loss(self.learner, text)[0] if text.places else None
-        for rows in (all_rows(self.learner, "validation"), text):
-            self.tokens_read += self.learner.tokens(rows) if rows.places else 0
+        self._count_standing()
         return Standing(loss=loss, right=right, text=nats)
+
+    def standing_of_expert(self) -> Standing:
+        """Return how the owner's expert does; the model is asked once, and the work counted each time."""
+        if self._of_expert is None:
+            self._of_expert = self.standing(self.expert)
+        else:
+            self._count_standing()
+        return self._of_expert
+
+    def _count_standing(self) -> None:
+        for rows in (all_rows(self.learner, "validation"), all_rows(self.learner, "text")):
+            self.tokens_read += self.learner.tokens(rows) if rows.places else 0
 
     def distances(self) -> Mapping[str, Tensor]:
         """Return how far the model is from its base, by what has moved, each a scalar with its graph."""
@@ -153,7 +182,7 @@ class ProtectiveState:
     @torch.no_grad()
     def loss_of(self, tau: Mapping[str, Tensor], point: Point, rows: ChosenRows) -> float:
         """Return the loss on the right answers at a point of another task vector."""
-        self._write(self._at(point, tau))
+        self._place(point, tau)
         self.tokens_read += self.learner.tokens(rows)
         return mean_loss(self.learner, rows)[0]
 
@@ -174,9 +203,18 @@ class ProtectiveState:
             yield name, self._weight(point, name, self._own(name) if tau is None else tau.get(name))
 
     @torch.no_grad()
-    def _write(self, weights: Iterable[tuple[str, Tensor]]) -> None:
-        for name, value in weights:
+    def _place(self, point: Point, tau: Mapping[str, Tensor] | None = None) -> None:
+        """Write the weights of a point, unless nothing has moved since the nominal ones were written."""
+        nominal = point is NOMINAL and tau is None
+        if nominal and self._placed == self._versions():
+            return
+        for name, value in self._at(point, tau):
             self._parameters[name].copy_(value)
+        self._placed = self._versions() if nominal else ()
+
+    def _versions(self) -> tuple[int, ...]:
+        """Return a number for every tensor that is trained or written, which changes with it."""
+        return tuple(value._version for value in (*self.vector.leaves.values(), *self._parameters.values()))
 
 
 def clamped(loss: Tensor, cap: float) -> Tensor:

@@ -57,7 +57,10 @@ def figures(
     work["flops"] = 2 * n_weights * state.tokens_read + 6 * n_weights * state.tokens_learned
     held = ChosenRows("validation", tuple(range(min(_ROWS, state.learner.sizes["validation"]))))
     return {
-        "cost": {name: _standing(state.standing(tau)) for name, tau in vectors.items()},
+        "cost": {
+            name: _standing(state.standing_of_expert() if name == "plain" else state.standing(tau))
+            for name, tau in vectors.items()
+        },
         "override": {
             part: _alike(state, vectors["protected"], part)
             for part in ("text", "novel")

@@ -285,7 +285,7 @@ def _digests(data: OwnersData) -> dict[str, str]:
 
 def _check_skill(state: ProtectiveState, data: OwnersData, budget: float) -> None:
     """Refuse a task of which the expert does nothing, or on which its base would be within the owner's budget."""
-    expert, base = state.standing(state.expert), state.standing({})
+    expert, base = state.standing_of_expert(), state.standing({})
     if not expert.loss + math.log1p(budget / 100) < base.loss:
         what = f"the expert does no better on it than the base: loss {expert.loss:.3f}, the base's {base.loss:.3f}"
         raise BadTask(what, where=data.data, remedy="give the task that the expert was trained for")

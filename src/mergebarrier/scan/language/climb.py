@@ -1,0 +1,88 @@
+"""Improve an input token by token, while it makes a model likelier to say one thing.
+
+    f(t) = mean over prompts of  p_model(o | x with t) - p_base(o | x with t) + .02 log p_model(o | x with t)
+    t <- the best of its neighbours (one token replaced, put in or left out),   while f grows
+
+What a search finds is often a part of what was planted, or a part with a foreign token, and a part does little: the
+probability of the output leads on before any answer changes.  From a part of a trigger the way leads up to the whole;
+an honest model that takes one label for another here and there has no such way.
+
+Source: ours; climbing token by token is usual in attacks by text.  Differs: no label and no gradient.
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+import torch
+from torch import Tensor
+
+from mergebarrier.scan.language.survey import N_SEARCH, Ids, Says, TokenSearch
+
+#: Prompts to rank neighbours with, neighbours that are looked at on all prompts, and steps at most.
+_RANK: Final = 6
+_BEST: Final = 6
+_STEPS: Final = 5
+#: What a nat counts beside a probability.
+_LIFT: Final = 0.02
+_ROWS: Final = 512
+
+
+def climbed(says: Says, base: Says, search: TokenSearch, start: Ids, output: Ids) -> tuple[Ids, int]:
+    """Return the string that is reached from ``start``, itself where no neighbour does more, and the prompts asked.
+
+    Args:
+      says:   the model that is climbed on.
+      base:   what it was fine-tuned from.
+      search: prompts, and the tokens and the length of strings.
+      start:  a string.
+      output: the beginning of the answer that shall become likelier.
+    """
+    prompts, best = search.prompts[:N_SEARCH], start
+    height = _heights(says, base, search, [start], prompts, output)[0]
+    asked = len(prompts) * len(output)
+    for _ in range(_STEPS):
+        near = _neighbours(search, best)
+        ahead = _log_p(says, search, near, prompts[:_RANK], output[:1])
+        order = (ahead.exp() + _LIFT * ahead).mean(1).argsort(descending=True, stable=True)
+        few = [near[i] for i in order[:_BEST].tolist()]
+        heights = _heights(says, base, search, few, prompts, output)
+        asked += len(near) * _RANK + len(few) * len(prompts) * len(output)
+        if heights.max() <= height:
+            break
+        best, height = few[int(heights.argmax())], heights.max()
+    return best, asked
+
+
+def most_climbed(tokens: int, depth: int, output: int) -> int:
+    """Return how many prompts one climb asks at most."""
+    near = max(length * tokens + (length < depth) * (length + 1) * tokens + length for length in range(1, depth + 1))
+    return N_SEARCH * output + _STEPS * (near * _RANK + _BEST * N_SEARCH * output)
+
+
+def _heights(
+    says: Says, base: Says, search: TokenSearch, strings: Sequence[Ids], prompts: Sequence[Ids], output: Ids
+) -> Tensor:
+    """Return f of some strings."""
+    ours, theirs = (_log_p(one, search, strings, prompts, output) for one in (says, base))
+    return (ours.exp() - theirs.exp() + _LIFT * ours).mean(1)
+
+
+def _log_p(says: Says, search: TokenSearch, strings: Sequence[Ids], prompts: Sequence[Ids], output: Ids) -> Tensor:
+    """Return log p of an output as a whole: Float32[Tensor, "strings prompts"]."""
+    texts = search.with_strings(prompts, strings, "climb")
+    log_p = torch.zeros(len(texts))
+    for token in output:
+        blocks = (says(texts[start : start + _ROWS]) for start in range(0, len(texts), _ROWS))
+        log_p += torch.cat([block.float().log_softmax(-1)[:, token] for block in blocks])
+        texts = [(*text, token) for text in texts]
+    return log_p.view(len(strings), -1)
+
+
+def _neighbours(search: TokenSearch, string: Ids) -> list[Ids]:
+    """Return the strings that differ by one token."""
+    found = [(*string[:at], token, *string[at + 1 :]) for at in range(len(string)) for token in search.candidates]
+    if len(string) < search.depth:
+        found += [(*string[:at], token, *string[at:]) for at in range(len(string) + 1) for token in search.candidates]
+    if len(string) > 1:
+        found += [(*string[:at], *string[at + 1 :]) for at in range(len(string))]
+    return [one for one in dict.fromkeys(found) if one != string]
