@@ -110,7 +110,7 @@ def test_junit_has_a_suite_per_upload(uploads: Path, run_cli) -> None:
     found = JUnitXml.fromstring(ran.stdout)
     counts = {suite.name: (suite.tests, suite.failures, suite.errors) for suite in found}
     assert counts["a"] == (1, 1, 0) and counts["c"] == (1, 0, 1) and counts["b \\x1b[31m"] == (1, 1, 0)
-    assert ran.exit_code == 2 and counts["checks"] == (1, 0, 0)
+    assert ran.exit_code == 2 and counts["checks"] == (11, 0, 0)
 
 
 def test_uploads_are_judged_apart_and_need_no_task(uploads: Path, tmp_path: Path, run_cli) -> None:

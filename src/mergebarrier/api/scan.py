@@ -199,7 +199,7 @@ def scan(
     base: Model | None = None,
     tasks: Sequence[str | os.PathLike[str]] = (),
     merge: Merge | None = None,
-    checks: Sequence[str] = DEFAULT_CHECKS,
+    checks: Sequence[str] | None = None,
     search: Search | None = None,
     leave_out: int = 1,
     depth: int = 3,
@@ -222,7 +222,8 @@ def scan(
       base:      what they were fine-tuned from; without one, every model is looked at alone.
       tasks:     task files of images or of text, one per model, or none.
       merge:     how the models are going to be merged; None leaves out the checks on merges.
-      checks:    names from ``scan.CHECKS``.
+      checks:    names from ``scan.CHECKS``; each must run on every model, or the scan is not complete.  None: those of
+                 ``DEFAULT_CHECKS`` that can run.
       search:    of patches.
       leave_out: most models left out of the merge at once, 1 or 2.
       depth:     longest string of tokens that is searched for in language models, 1 to 3.
@@ -253,7 +254,8 @@ def scan(
         base=None if base is None else resolve(base, download=download),
         tasks=tuple(map(Path, tasks)),
         merge=merge,
-        checks=tuple(checks),
+        checks=DEFAULT_CHECKS if checks is None else tuple(checks),
+        named=checks is not None,
         search=search or Search(),
         leave_out=leave_out,
         depth=depth,

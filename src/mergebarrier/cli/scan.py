@@ -64,7 +64,7 @@ _SEVERITIES = ("critical", "high", "medium", "low", "info")
 )
 @click.option("--coefficient", type=float, metavar="L", help="Lambda of that merge.")
 @click.option("--density", type=float, metavar="D", help="Density of that merge: kept fraction of each task vector.")
-@click.option("--checks", default=_DEFAULT, metavar="NAME,...", help=f"[default: {_DEFAULT}; also neural_cleanse]")
+@click.option("--checks", metavar="NAME,...", help=f"[default: {_DEFAULT}; also neural_cleanse]")
 @click.option(
     "--patch",
     type=float,
@@ -98,7 +98,7 @@ def command(
     cleanse: CleanseOptions,
     acknowledge_licence: bool,
     method: str | None,
-    checks: str,
+    checks: str | None,
     patch: float | None,
     leave_out: int,
     texts: dict[str, Any],
@@ -122,8 +122,8 @@ def command(
 
     output = output.printing(form)
     with _told(output, "" if output.json else form):
-        chosen = _chosen(checks)
-        if checks != _DEFAULT:
+        chosen = None if checks is None else _chosen(checks)
+        if chosen is not None:
             refuse_blind(chosen, based=base is not None, merged=method is not None, cleanse=cleanse, texts=texts)
         _refuse_strays(cleanse, method, acknowledge_licence, writer)
         merge = _merge(method, parameters, writer.seed)
@@ -151,7 +151,7 @@ def command(
             with suppress(CheckpointError, TensorSetMismatch, ShapeMismatch, ConfigMismatch):
                 api.check_cleanse(curing)
         if writer.dry_run:
-            asked = {"models": models, "base": base, "checks": chosen, "tasks": cleanse.tasks}
+            asked = {"models": models, "base": base, "checks": chosen or api.DEFAULT_CHECKS, "tasks": cleanse.tasks}
             output.plan(asked | {"merge": method, "cleanse": cleanse.cure, "out": writer.out})
             return 0
         with output.progress("scanning") as progress:

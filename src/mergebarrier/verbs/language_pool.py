@@ -33,17 +33,32 @@ class LanguagePool:
         self._device = device
         self.base = load_module(base, "float32", device).requires_grad_(False)
         self.tokenizer = load_tokenizer(base)
-        self._experts = experts
-        self.size = len(experts)
+        self._experts = dict(experts)
 
     def tokens(self, text: str, *, behind: bool = False) -> tuple[int, ...]:
         """Return the tokens of a prompt, or of what goes ``behind`` one."""
         return tuple(self.tokenizer.encode(text, add_special_tokens=not behind).ids)
 
+    @property
+    def size(self) -> int:
+        """Return how many uploads there are."""
+        return len(self._experts)
+
+    def load(self, name: str) -> nn.Module:
+        """Load an upload.
+
+        Raises: whatever a stranger's configuration does to the stock class.
+        """
+        return load_module(self._experts[name], "float32", self._device).requires_grad_(False)
+
+    def drop(self, name: str) -> None:
+        """Go on without an upload."""
+        del self._experts[name]
+
     def modules(self) -> Iterator[tuple[str, nn.Module]]:
         """Load the uploads; each may be let go before the next one."""
-        for name, checkpoint in self._experts.items():
-            yield name, load_module(checkpoint, "float32", self._device).requires_grad_(False)
+        for name in self._experts:
+            yield name, self.load(name)
 
     def merge(self, merged: MergeOf) -> "MergedPool":
         """Load all, and merge."""

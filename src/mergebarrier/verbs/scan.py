@@ -20,6 +20,7 @@ from mergebarrier.scan import (
     CHECKS,
     IMAGE_CHECKS,
     MIN_POOL,
+    NOT_JUDGED,
     TEXT_CHECKS,
     UNSEEN,
     Finding,
@@ -33,8 +34,9 @@ from mergebarrier.scan import (
 )
 from mergebarrier.verbs.beside import guarded
 from mergebarrier.verbs.folders import Models
+from mergebarrier.verbs.language_pool import LanguagePool
 from mergebarrier.verbs.pools import distinct, loaded, merge_weights, pool_of
-from mergebarrier.verbs.scan_request import ScanRequest, is_images, task_checks
+from mergebarrier.verbs.scan_request import Coverage, ScanRequest, is_images, task_checks
 from mergebarrier.verbs.text_scan import TextOutcome, TextScan, scan_texts
 from mergebarrier.verbs.update_scan import judge_updates
 from mergebarrier.verbs.uploads import Upload, called, like_base, look, relate
@@ -83,26 +85,20 @@ def scan(request: ScanRequest, *, progress: Progress | None = None) -> ScanResul
     names = distinct([called(path) for path in request.models])
     uploads = [Upload(name, path, request.each) for name, path in zip(names, request.models, strict=True)]
     found = _FoundSoFar(request)
+    tasks = dict(zip(names, request.tasks, strict=False))
     if request.each:
         for done, upload in enumerate(uploads, start=1):
-            with ExitStack() as stack:
-                found.look_at([upload], Models(stack))
+            found.judge([upload], tasks, None)
             if progress is not None:
                 progress(done, len(uploads))
     else:
-        with ExitStack() as stack:
-            base, usable = found.look_at(uploads, Models(stack))
-            found.compare(base, usable)
-            found.judge_updates(base, usable)
-            tasks = dict(zip(names, request.tasks, strict=False))
-            found.run_on_images(base, usable, tasks, progress)
-            found.run_on_texts(base, usable, tasks, progress)
+        found.judge(uploads, tasks, progress)
+    findings = (*found.findings, *found.coverage.blind(names))
     folders = {upload.name: upload.folders for upload in uploads}
     if request.base is not None:
         folders["base"] = Upload("base", request.base).folders
-    ran = ["folder", *(name for name in CHECKS if name in found.ran)]
-    left_out = tuple((name, why) for name, why in found.left_out.items() if name not in found.ran)
-    return ScanResult(ordered(found.findings), tuple(ran), left_out, found.digests, folders, found.outcome, found.texts)
+    ran, left_out = found.coverage.checks, found.coverage.left_out
+    return ScanResult(ordered(findings), ran, left_out, found.digests, folders, found.outcome, found.texts)
 
 
 class _FoundSoFar:
@@ -111,13 +107,21 @@ class _FoundSoFar:
     def __init__(self, request: ScanRequest) -> None:
         self.request = request
         self.findings: list[Finding] = []
-        self.ran: list[str] = []
-        self.left_out: dict[str, str] = {}
+        self.coverage = Coverage(request)
         self.digests: dict[str, str] = {}
         self.outcome: Outcome | None = None
         self.texts: TextOutcome | None = None
 
-    def look_at(self, uploads: Sequence[Upload], folders: Models) -> tuple[Checkpoint | None, dict[str, Checkpoint]]:
+    def judge(self, uploads: Sequence[Upload], tasks: dict[str, Path], progress: Progress | None) -> None:
+        """Run every check on some uploads, which are closed at the end."""
+        with ExitStack() as stack:
+            base, usable = self._look_at(uploads, Models(stack))
+            self._compare(base, usable)
+            self._judge_updates(base, usable)
+            self._run_on_images(base, usable, tasks, progress)
+            self._run_on_texts(base, usable, tasks, progress)
+
+    def _look_at(self, uploads: Sequence[Upload], folders: Models) -> tuple[Checkpoint | None, dict[str, Checkpoint]]:
         """Look at uploads alone and against the base; return the base and the models that hold its tensors."""
         base = self._base(folders)
         usable: dict[str, Checkpoint] = {}
@@ -130,7 +134,7 @@ class _FoundSoFar:
                 self._guarded(upload.name, partial(self._against, base, upload.name, checkpoint, usable))
         if "relation" in self.request.checks:
             why = "needs --base" if self.request.base is None else "no table fits these models"
-            self.left_out["relation"] = why
+            self.coverage.lacks({"relation": why})
         return base, usable
 
     def _base(self, folders: Models) -> Checkpoint | None:
@@ -151,39 +155,45 @@ class _FoundSoFar:
             return
         usable[name] = view
         if "relation" in self.request.checks and relate(base, name, view, self.findings):
-            self.ran.append("relation")
+            self.coverage.ran(["relation"], [name])
 
     def _guarded(self, name: str, work: Callable[[], None]) -> None:
         fault = guarded(name, "", work)
         if fault is not None:
             self.findings.append(fault)
 
-    def compare(self, base: Checkpoint | None, usable: dict[str, Checkpoint]) -> None:
+    def _compare(self, base: Checkpoint | None, usable: dict[str, Checkpoint]) -> None:
         """Compare the task vectors of the models with each other."""
         if "task_vectors" not in self.request.checks:
             return
         if base is None or len(usable) < MIN_POOL:
-            self.left_out["task_vectors"] = f"needs a base and {MIN_POOL} models that fit it"
+            self.coverage.lacks({"task_vectors": f"needs a base and {MIN_POOL} models that fit it"})
             return
 
         def work() -> None:
             statistics = measure(_tensors(base, list(usable.values())), len(usable))
             self.findings += judge_task_vectors(list(usable), statistics)
-            self.ran.append("task_vectors")
+            self.coverage.ran(["task_vectors"], usable)
 
         self._guarded("pool of all", work)
 
-    def judge_updates(self, base: Checkpoint | None, usable: dict[str, Checkpoint]) -> None:
+    def _judge_updates(self, base: Checkpoint | None, usable: dict[str, Checkpoint]) -> None:
         """Judge each update beside honest ones by its recipe."""
         if "updates" not in self.request.checks:
             return
         if base is None or not self.request.updates.wanted:
-            self.left_out["updates"] = "needs a base, and --references or --declared-rank"
+            self.coverage.lacks({"updates": "needs a base, and --references or --declared-rank"})
             return
-        self.findings += judge_updates(base, usable, self.request.updates)
-        self.ran.append("updates")
+        if not usable:
+            self.coverage.lacks({"updates": "no model that fits the base"})
+        found = judge_updates(base, usable, self.request.updates)
+        self.findings += found
+        not_judged = {one.model for one in found if one.rule == NOT_JUDGED}
+        if not_judged:
+            self.coverage.lacks({"updates": "there is no reference of its recipe"})
+        self.coverage.ran(["updates"], usable.keys() - not_judged)
 
-    def run_on_images(
+    def _run_on_images(
         self,
         base: Checkpoint | None,
         usable: dict[str, Checkpoint],
@@ -192,14 +202,14 @@ class _FoundSoFar:
     ) -> None:
         """Run the checks on images that can run."""
         wanted, left_out = task_checks(self.request, IMAGE_CHECKS, base, usable)
-        self.left_out |= left_out
+        self.coverage.lacks(left_out)
         if not wanted or base is None:
             return
         merge, experts = self.request.merge, dict[str, Weights]()
         for name, checkpoint in usable.items():
             self._guarded(name, partial(_load, name, checkpoint, experts))
         if not experts:
-            self.left_out |= dict.fromkeys(wanted, "no model that can be run")
+            self.coverage.lacks(dict.fromkeys(wanted, "no model that can be run"))
             return
         self.outcome = scan_pool(
             pool_of(base, experts, {name: read_image_task(tasks[name]) for name in experts}),
@@ -210,9 +220,9 @@ class _FoundSoFar:
             progress=progress,
         )
         self.findings += self.outcome.findings
-        self.ran += wanted
+        self.coverage.ran(wanted, experts)
 
-    def run_on_texts(
+    def _run_on_texts(
         self,
         base: Checkpoint | None,
         usable: dict[str, Checkpoint],
@@ -221,7 +231,7 @@ class _FoundSoFar:
     ) -> None:
         """Run the checks on language models that can run."""
         wanted, left_out = task_checks(self.request, TEXT_CHECKS, base, usable)
-        self.left_out |= left_out
+        self.coverage.lacks(left_out)
         if not wanted or base is None:
             return
         merge = self.request.merge
@@ -232,15 +242,27 @@ class _FoundSoFar:
             merge=None if merge is None else merge_weights(merge),
             seed=self.request.search.seed,
             depth=self.request.depth,
-            device=self.request.device,
         )
-        self.texts, findings = scan_texts(base, usable, asked, progress)
+        pool, runnable = LanguagePool(base, usable, self.request.device), list[str]()
+        for name in usable:
+            self._guarded(name, partial(_try, name, pool, runnable))
+            if name not in runnable:
+                pool.drop(name)
+        if not runnable:
+            self.coverage.lacks(dict.fromkeys(wanted, "no model that can be run"))
+            return
+        self.texts, findings = scan_texts(pool, asked, progress)
         self.findings += findings
-        self.ran += wanted
+        self.coverage.ran(wanted, runnable)
 
 
 def _load(name: str, checkpoint: Checkpoint, experts: dict[str, Weights]) -> None:
     experts[name] = loaded(checkpoint)
+
+
+def _try(name: str, pool: LanguagePool, runnable: list[str]) -> None:
+    pool.load(name)
+    runnable.append(name)
 
 
 def _tensors(base: Checkpoint, experts: Sequence[Checkpoint]) -> Iterator[tuple[str, Tensor, list[Tensor]]]:

@@ -12,7 +12,6 @@ from typing import Final, TypeAlias
 
 from torch import Tensor, nn
 
-from mergebarrier.checkpoint import Checkpoint
 from mergebarrier.evaluate import leading_tokens, next_logits, read_task
 from mergebarrier.progress import Progress
 from mergebarrier.scan import (
@@ -56,7 +55,6 @@ class TextScan:
       merge:    how the models are going to be merged.
       seed:     of every draw.
       depth:    longest string that is searched for.
-      device:   as ``device_named`` returns it.
     """
 
     checks: tuple[str, ...]
@@ -65,7 +63,6 @@ class TextScan:
     merge: MergeOf | None = None
     seed: int = 0
     depth: int = 3
-    device: str = "cpu"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,17 +80,15 @@ class TextOutcome:
 
 
 def scan_texts(
-    base: Checkpoint, experts: Mapping[str, Checkpoint], request: TextScan, progress: Progress | None = None
+    pool: LanguagePool, request: TextScan, progress: Progress | None = None
 ) -> tuple[TextOutcome, tuple[Finding, ...]]:
     """Run the checks that can run.
 
     Args:
-      base:     a language model.
-      experts:  name -> upload that has its tensors.
+      pool:     a base and the uploads that have its tensors and can be loaded.
       request:  what they are asked.
       progress: called with (prompts asked, prompts at most) of the search, (uploads done, uploads) of the questions.
     """
-    pool = LanguagePool(base, experts, request.device)
     outcome, findings = TextOutcome(), list[Finding]()
     if "collapse" in request.checks or "merge_collapse" in request.checks:
         search = TextPool(pool, request)

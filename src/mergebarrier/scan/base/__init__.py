@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from mergebarrier.scan.base.carriers import CARRIERS, Carrier, Put
     from mergebarrier.scan.base.descent import descend
     from mergebarrier.scan.base.finding import (
+        NOT_JUDGED,
         REFUSED,
         RULES,
         SEVERITIES,
@@ -41,6 +42,7 @@ __all__ = [
     "ALONE",
     "CARRIERS",
     "MIN_IMAGES",
+    "NOT_JUDGED",
     "REFUSED",
     "RULES",
     "SEVERITIES",

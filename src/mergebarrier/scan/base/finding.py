@@ -58,6 +58,8 @@ _QUESTIONS_ONLY: Final = (
 #: Something could not be looked at; a scan with such a finding is not complete, whatever else it found.
 UNSEEN: Final = "MB7100"
 REFUSED: Final = "MB7101"
+#: An update without references of its recipe.
+NOT_JUDGED: Final = "MB7206"
 RULES: Final[dict[str, FindingRule]] = {
     UNSEEN: FindingRule("Something could not be looked at.", "high", "anything in what was not looked at"),
     REFUSED: FindingRule("The folder is refused by the strict reader.", "high", "what the refused files hold"),
@@ -94,7 +96,7 @@ RULES: Final[dict[str, FindingRule]] = {
     ),
     "MB7204": FindingRule("A task vector is unusually concentrated in one direction.", "info", _WEIGHTS_ONLY),
     "MB7205": FindingRule("The update is unusual among honest ones by its recipe.", "info", _PROFILE_ONLY),
-    "MB7206": FindingRule("The update was not judged: its recipe has no reference.", "info", _PROFILE_ONLY),
+    NOT_JUDGED: FindingRule("The update was not judged: its recipe has no reference.", "info", _PROFILE_ONLY),
     "MB7207": FindingRule("The update is not the adapter that it says it is.", "medium", _PROFILE_ONLY),
     "MB7301": FindingRule(
         "A patch found by search forces one class in an expert and not in the base.", "high", _PLACES_ONLY

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from mergebarrier.errors import BadScanInput
-from mergebarrier.scan.base import Finding, finding
+from mergebarrier.scan.base import NOT_JUDGED, Finding, finding
 from mergebarrier.scan.updates.statistics import Profile
 
 #: Doubled p-value up to which an update is called unusual, and the references that such a one takes at least.
@@ -61,7 +61,7 @@ def judge_update(name: str, upload: Profile, references: Sequence[Sequence[float
     """
     if not references:
         message = f"not judged: there is no reference of the recipe ({upload.recipe})"
-        return (finding("MB7206", name, message, evidence={"recipe": upload.recipe}),)
+        return (finding(NOT_JUDGED, name, message, evidence={"recipe": upload.recipe}),)
     known, ours = (torch.tensor(one, dtype=torch.float64) for one in (references, upload.numbers))
     if known.shape[1:] != ours.shape or not torch.isfinite(torch.cat([known, ours[None]])).all():
         what = f"references of {known.shape[-1]} numbers for {len(ours)}, or numbers that are not finite"
@@ -69,7 +69,7 @@ def judge_update(name: str, upload: Profile, references: Sequence[Sequence[float
     smallest = 2 / (len(known) + 1)
     if len(known) < MIN_REFERENCE:
         message = f"not judged: {len(known)} references allow no p below {smallest:.3f} ({upload.recipe})"
-        return (finding("MB7206", name, message, evidence={"recipe": upload.recipe}),)
+        return (finding(NOT_JUDGED, name, message, evidence={"recipe": upload.recipe}),)
     each = {"distance": p_value(known, ours), "largest z": p_value(known, ours, largest_z)}
     p = min(1.0, 2 * min(each.values()))
     if p > ADVISORY_P:
