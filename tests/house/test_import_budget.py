@@ -70,6 +70,13 @@ def test_reading_a_result_loads_no_torch() -> None:
     assert "torch" not in _third_party("import mergebarrier.results.audit, mergebarrier.report")
 
 
+@pytest.mark.parametrize("words", ["inspect model", "inspect absent"])
+def test_what_computes_nothing_loads_no_torch(words: str, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    _models.write(tmp_path / "model", "tiny")
+    assert "torch" not in _third_party(f"from mergebarrier.cli import main; main({words.split()!r})")
+
+
 def test_protect_loads_what_it_needs_and_no_more(tmp_path) -> None:
     model = _models.write(tmp_path / "model", "tiny")
     words = ["protect", str(model), "-o", str(tmp_path / "out")]

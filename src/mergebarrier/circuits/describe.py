@@ -25,7 +25,7 @@ from mergebarrier.errors import (
     UnsupportedFeature,
     clean,
 )
-from mergebarrier.modeling_mergebarrier import PLAN
+from mergebarrier.published import PLAN
 
 _OTHER_CONFIG = "use the config.json that belongs to these weights"
 _CLASS = re.compile(r"(ForSequenceClassification|Model)$")

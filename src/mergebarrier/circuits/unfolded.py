@@ -17,6 +17,7 @@ from mergebarrier.checkpoint import Checkpoint
 from mergebarrier.circuits.circuit import Architecture, Circuit, Member
 from mergebarrier.circuits.entries import entry_at
 from mergebarrier.errors import BadConfig, ConfigMismatch, MissingTensor, clean
+from mergebarrier.published import PLAN
 
 if TYPE_CHECKING:
     from mergebarrier.modeling_mergebarrier import PolynomialBlock, PolynomialPlan
@@ -34,12 +35,12 @@ def plan_of(checkpoint: Checkpoint) -> "PolynomialPlan | None":
 
     Raises: BadConfig.
     """
-    from pydantic import TypeAdapter, ValidationError
-
-    from mergebarrier.modeling_mergebarrier import PLAN, PolynomialPlan
-
     if PLAN not in checkpoint.config:
         return None
+    from pydantic import TypeAdapter, ValidationError
+
+    from mergebarrier.modeling_mergebarrier import PolynomialPlan
+
     where = checkpoint.path / "config.json"
     try:
         plan: PolynomialPlan = TypeAdapter(PolynomialPlan).validate_python(checkpoint.config[PLAN], strict=True)
@@ -123,8 +124,6 @@ def _stock_names(architecture: Architecture, path: str, block: "PolynomialBlock"
 
 def stock_entries(config: Mapping[str, object], plan: "PolynomialPlan") -> dict[str, object]:
     """Return what the configuration of the stock class says otherwise; None for a key that it lacks."""
-    from mergebarrier.modeling_mergebarrier import PLAN
-
     entries: dict[str, object] = {PLAN: None}
     for place, word in plan["stock"].items():
         entries |= entry_at({**config, **entries}, place, word)

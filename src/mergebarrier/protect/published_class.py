@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Final
 
 from mergebarrier import circuits
 from mergebarrier.checkpoint import modeling_code
-from mergebarrier.modeling_mergebarrier import MODELING, PLAN
 from mergebarrier.numerics import polynomials
+from mergebarrier.published import MODELING, PLAN
 
 if TYPE_CHECKING:
     from torch import nn

@@ -8,12 +8,13 @@ So no function of it takes a device.  Source: torch's contexts of devices.  Diff
 behind which other code runs.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from typing import Final, ParamSpec, TypeVar, cast
 
-import torch
-
 from mergebarrier.checkpoint import Checkpoint, View, ViewPart
+from mergebarrier.lazy import torch
 from mergebarrier.run.transform import Change, Changed
 from mergebarrier.run.units import Block, Tables, Unit
 

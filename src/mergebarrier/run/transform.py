@@ -9,16 +9,17 @@ so that no sum depends on how many workers there are.
 Source: ours.  Differs from a process pool: nothing is pickled, one set of descriptors, and start-up costs nothing.
 """
 
+from __future__ import annotations
+
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Final, Protocol, TypeAlias, TypeVar
 
-import torch
-
 from mergebarrier.checkpoint.bytes import TORCH
 from mergebarrier.errors import InternalError
+from mergebarrier.lazy import torch
 from mergebarrier.progress import Progress
 from mergebarrier.run.units import (
     BLOCK_ELEMENTS,

@@ -9,15 +9,16 @@ other shapes.
 Source: ours; two float64 copies of a step are what the methods here need at most.
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
-import torch
-
 from mergebarrier.checkpoint import TensorInfo
 from mergebarrier.errors import LimitExceeded
+from mergebarrier.lazy import torch
 
 BLOCK_ELEMENTS = 1 << 21
 _WORK_BYTES = 16
@@ -70,7 +71,7 @@ class Copy:
     streamed: bool = False
 
 
-class Block(MutableMapping[str, torch.Tensor]):
+class Block(MutableMapping[str, "torch.Tensor"]):
     """Tensors of one source for one step, each read when it is first asked for and kept until it is taken out.
 
     Args:
@@ -78,7 +79,7 @@ class Block(MutableMapping[str, torch.Tensor]):
       source: what is read.
     """
 
-    def __init__(self, rows: "Rows", source: Source) -> None:
+    def __init__(self, rows: Rows, source: Source) -> None:
         """Read nothing yet."""
         self._rows, self._source, self.start_row = rows, source, rows.start
         self._held: dict[str, torch.Tensor | None] = dict.fromkeys(rows.present(source))
@@ -116,7 +117,7 @@ class Block(MutableMapping[str, torch.Tensor]):
         return self._source.read_rows(name, number, number + 1)[0] if tensor is None else tensor[number]
 
 
-Tables: TypeAlias = Sequence[MutableMapping[str, torch.Tensor]]
+Tables: TypeAlias = "Sequence[MutableMapping[str, torch.Tensor]]"
 
 
 class Puts(Protocol):

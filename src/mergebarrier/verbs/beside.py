@@ -16,7 +16,7 @@ from typing import Final
 
 from mergebarrier.checkpoint import ATTACHMENTS, FolderEntry, modeling_code, open_regular, read_head, read_small, walk
 from mergebarrier.errors import MergebarrierError, NotACheckpoint, clean
-from mergebarrier.modeling_mergebarrier import MODELING
+from mergebarrier.published import MODELING
 from mergebarrier.scan import (
     HEAD_BYTES,
     REFUSED,

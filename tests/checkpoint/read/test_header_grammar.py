@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mergebarrier.checkpoint import validate_header
-from mergebarrier.checkpoint.bytes.tensors import BITS, TORCH
+from mergebarrier.checkpoint.bytes import BITS, TORCH
 from mergebarrier.errors import MergebarrierError
 from model_folders import pack, payload
 

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     )
     from mergebarrier.checkpoint.adapter.adapter import Adapter, is_adapter, open_adapter
     from mergebarrier.checkpoint.adapter.change import WeightChange
-    from mergebarrier.checkpoint.adapter.config import ADAPTER_CONFIG
-    from mergebarrier.checkpoint.adapter.contents import ADAPTER_PREFIX, ADAPTER_WEIGHTS, Factors
+    from mergebarrier.checkpoint.adapter.config import ADAPTER_CONFIG, ADAPTER_WEIGHTS
+    from mergebarrier.checkpoint.adapter.contents import ADAPTER_PREFIX, Factors
     from mergebarrier.checkpoint.adapter.placement import place, tied_head
     from mergebarrier.checkpoint.adapter.vocabulary import with_own_head, with_rows
 

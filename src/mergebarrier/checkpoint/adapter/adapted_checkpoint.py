@@ -10,6 +10,8 @@ computed in float64 and rounded once to the dtype of the base, in row blocks of 
 have the same bits.
 """
 
+from __future__ import annotations
+
 import contextlib
 import json
 import os
@@ -17,8 +19,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from math import prod
 from pathlib import Path
-
-import torch
 
 from mergebarrier.checkpoint.adapter.adapter import Adapter, open_adapter
 from mergebarrier.checkpoint.adapter.change import WeightChange
@@ -28,6 +28,7 @@ from mergebarrier.checkpoint.adapter.vocabulary import with_own_head, with_rows
 from mergebarrier.checkpoint.bytes import HASHES, SHA256, TORCH, TensorInfo, check_finite
 from mergebarrier.checkpoint.read import Checkpoint, is_of_tokenizer, open_checkpoint
 from mergebarrier.errors import clean
+from mergebarrier.lazy import torch
 from mergebarrier.progress import Progress
 
 _BLOCK_ELEMENTS = 1 << 18

@@ -6,16 +6,16 @@ Source: the folder of peft 0.21.2.  Differs: weights that are a pickle are never
 model too is refused, since tools disagree about which one counts.
 """
 
+from __future__ import annotations
+
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import torch
-
-from mergebarrier.checkpoint.adapter.config import ADAPTER_CONFIG, AdapterConfig, read_adapter_config
-from mergebarrier.checkpoint.adapter.contents import ADAPTER_WEIGHTS, Factors, TrainedRows, sort_tensors
+from mergebarrier.checkpoint.adapter.config import ADAPTER_CONFIG, ADAPTER_WEIGHTS, AdapterConfig, read_adapter_config
+from mergebarrier.checkpoint.adapter.contents import Factors, TrainedRows, sort_tensors
 from mergebarrier.checkpoint.adapter.kinds import Update
 from mergebarrier.checkpoint.bytes import TensorInfo, open_regular
 from mergebarrier.checkpoint.read import (
@@ -36,6 +36,7 @@ from mergebarrier.checkpoint.read import (
     side_files_of,
 )
 from mergebarrier.errors import AdapterRefused, BadAdapter, PickleRefused
+from mergebarrier.lazy import torch
 
 PICKLE_NAME = "adapter_model.bin"
 #: Weights that some trainers of models that see keep beside the factors: projectors, heads, norms.

@@ -19,6 +19,7 @@ from mergebarrier.checkpoint.read import read_json, refuse_code
 from mergebarrier.errors import BadAdapter, clean
 
 ADAPTER_CONFIG = "adapter_config.json"
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
 MAX_RANK = 65_536
 MAX_PATTERNS = 4096
 ALL_LINEAR = "all-linear"

@@ -20,7 +20,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from mergebarrier.checkpoint.adapter.config import AdapterConfig
+from mergebarrier.checkpoint.adapter.config import ADAPTER_WEIGHTS, AdapterConfig
 from mergebarrier.checkpoint.adapter.keys import INSTEAD
 from mergebarrier.checkpoint.adapter.kinds import Kind, Update
 from mergebarrier.checkpoint.bytes import FLOATS, TensorInfo
@@ -33,7 +33,6 @@ _WRAPPERS = re.compile(r"^module\.|\b_(?:orig_mod|(?:fsdp|checkpoint)_wrapped_mo
 _NAMED = re.compile(
     r"(\.lora_(?:embedding_[AB]|[AB]|magnitude_vector))\.(?!(?:weight|bias)$)(\w+)(?=(?:\.weight|\.bias)?$)"
 )
-ADAPTER_WEIGHTS = "adapter_model.safetensors"
 ADAPTER_PREFIX = "base_model.model."
 # End of a name -> (of an embedding, which factor).
 _ENDS = {

@@ -8,15 +8,16 @@ Source: what peft 0.18 to 0.21.2 save.  Differs: ``ensure_weight_tying`` is not 
 ``embed_tokens`` and ``lm_head`` alone, and where it ties, both stand in the file; DoRA gives the two other lengths.
 """
 
-from collections.abc import Mapping
+from __future__ import annotations
 
-import torch
+from collections.abc import Mapping
 
 from mergebarrier.checkpoint.adapter.adapter import Adapter
 from mergebarrier.checkpoint.adapter.change import WeightChange
 from mergebarrier.checkpoint.adapter.contents import Factors
 from mergebarrier.checkpoint.read import Checkpoint
 from mergebarrier.errors import BadAdapter, clean
+from mergebarrier.lazy import torch
 
 
 def settle_head(

@@ -41,7 +41,6 @@ if TYPE_CHECKING:
         HASHES,
         ROUNDOFF,
         SHA256,
-        STORED,
         TORCH,
         Memory,
         OutTensor,
@@ -49,6 +48,7 @@ if TYPE_CHECKING:
         TensorInfo,
         check_bool,
         check_finite,
+        stored_dtype,
     )
 
 __all__ = [
@@ -61,7 +61,6 @@ __all__ = [
     "MAX_BYTES",
     "ROUNDOFF",
     "SHA256",
-    "STORED",
     "TORCH",
     "Memory",
     "OutTensor",
@@ -89,6 +88,7 @@ __all__ = [
     "shard_digest",
     "side_by_side",
     "skeleton",
+    "stored_dtype",
     "strict_yaml",
     "sync_folder",
     "ticker",

@@ -13,6 +13,8 @@ Source: transformers issue 47176 (shards outside the folder were read); model-si
 Differs: cache links are followed, because every cached model consists of them.
 """
 
+from __future__ import annotations
+
 import contextlib
 import errno
 import hashlib
@@ -22,14 +24,17 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Lock
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-import torch
 from blake3 import blake3
 
-from mergebarrier.checkpoint.bytes.tensors import HASHES, SHA256, TensorInfo, Tree, check_payload
+from mergebarrier.checkpoint.bytes.tensors import HASHES, SHA256, Tree, check_payload
 from mergebarrier.errors import ChangedDuringRun, LimitExceeded, NotACheckpoint, UnsafePath, refused_by_system
-from mergebarrier.progress import Progress
+from mergebarrier.lazy import torch
+
+if TYPE_CHECKING:
+    from mergebarrier.checkpoint.bytes.tensors import TensorInfo
+    from mergebarrier.progress import Progress
 
 _OPEN_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 _MOST_BYTES = 1 << 26
@@ -169,7 +174,7 @@ def range_digest(fd: int, begin: int, end: int, where: object) -> bytes:
     """BLAKE3 of bytes ``begin`` to ``end`` of a file."""
     whole = blake3()
     for piece in _pieces(fd, begin, end, where, None):
-        whole.update(piece.numpy().data)
+        whole.update(piece)
     return whole.digest()
 
 
@@ -196,7 +201,7 @@ def hash_file(fd: int, size_bytes: int, *, where: object, tick: Callable[[int], 
     """
     chain = hashlib.sha256()
     for piece in _pieces(fd, 0, size_bytes, where, tick):
-        chain.update(piece.numpy().data)
+        chain.update(piece)
     return chain.hexdigest()
 
 
@@ -224,8 +229,8 @@ def hash_tensor(
     digest, begin = HASHES[hashing](info), 0
     for piece in _pieces(fd, info.begin, info.end, where, tick):
         if check_values:
-            check_payload(piece, info.dtype, where=where)
-        digest.add(begin, piece.numpy().data)
+            check_payload(torch.frombuffer(piece, dtype=torch.uint8), info.dtype, where=where)
+        digest.add(begin, piece)
         begin += len(piece)
     return digest.hexdigest() or ""
 
@@ -251,12 +256,12 @@ def ticker(total_bytes: int, progress: Progress | None) -> Callable[[int], None]
     return tick
 
 
-def _pieces(fd: int, begin: int, end: int, where: object, tick: Callable[[int], None] | None) -> Iterator[torch.Tensor]:
-    """Read bytes ``begin`` to ``end`` of a file into one uint8 buffer, again and again; only the last may be short."""
-    buffer = torch.empty(min(_BUFFER_BYTES, end - begin), dtype=torch.uint8)
+def _pieces(fd: int, begin: int, end: int, where: object, tick: Callable[[int], None] | None) -> Iterator[memoryview]:
+    """Read bytes ``begin`` to ``end`` of a file into one buffer, again and again; only the last piece may be short."""
+    buffer = memoryview(bytearray(min(_BUFFER_BYTES, end - begin)))
     for start in range(begin, end, _BUFFER_BYTES):
         piece = buffer[: min(_BUFFER_BYTES, end - start)]
-        read_into(fd, start, piece.numpy().data, where)
+        read_into(fd, start, piece, where)
         yield piece
         if tick is not None:
             tick(len(piece))

@@ -8,6 +8,8 @@ after decoding, so ``"a"`` and ``"\u0061"`` collide), numbers that other readers
 Source: safetensors ``attacks/``; measured parser differences in safetensors 0.8.0.  Differs: refused here.
 """
 
+from __future__ import annotations
+
 import json
 import math
 import re
@@ -16,9 +18,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-import numpy as np
-
 from mergebarrier.errors import LimitExceeded, MergebarrierError, clean
+from mergebarrier.lazy import np
 
 # Possessive, and an unterminated string swallows the rest: linear time and constant memory on any input.
 _STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)

@@ -17,6 +17,8 @@ Source: safetensors 0.8.0, ``Dtype``; IEEE 754; FIPS 180-4; BLAKE3 (O'Connor et 
 8-bit floats and complex numbers are known and refused.
 """
 
+from __future__ import annotations
+
 import hashlib
 import math
 import mmap
@@ -25,43 +27,41 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from threading import Lock
-from typing import Final, Literal
+from typing import Final, Literal, cast
 
-import numpy as np
-import torch
 from blake3 import blake3
 
 from mergebarrier.errors import BadDtype, NonFinite
+from mergebarrier.lazy import OnDemand, np, torch
 
 BITS: dict[str, int] = {
     "BOOL": 8, "U8": 8, "I8": 8, "U16": 16, "I16": 16, "F16": 16, "BF16": 16, "U32": 32, "I32": 32, "F32": 32,
     "U64": 64, "I64": 64, "F64": 64, "C64": 64, "F4": 4, "F6_E2M3": 6, "F6_E3M2": 6, "F8_E5M2": 8, "F8_E4M3": 8,
     "F8_E8M0": 8, "F8_E4M3FNUZ": 8, "F8_E5M2FNUZ": 8,
 }  # fmt: skip
-
-TORCH: dict[str, torch.dtype] = {
-    "BOOL": torch.bool, "U8": torch.uint8, "I8": torch.int8, "U16": torch.uint16, "I16": torch.int16,
-    "F16": torch.float16, "BF16": torch.bfloat16, "U32": torch.uint32, "I32": torch.int32, "F32": torch.float32,
-    "U64": torch.uint64, "I64": torch.int64, "F64": torch.float64,
+_IN_TORCH = {
+    "BOOL": "bool", "U8": "uint8", "I8": "int8", "U16": "uint16", "I16": "int16", "F16": "float16", "BF16": "bfloat16",
+    "U32": "uint32", "I32": "int32", "F32": "float32", "U64": "uint64", "I64": "int64", "F64": "float64",
 }  # fmt: skip
 
+
+class _Dtypes(OnDemand["torch.dtype"]):
+    def __getitem__(self, name: str) -> torch.dtype:
+        return cast("torch.dtype", getattr(torch, _IN_TORCH[name]))
+
+
+TORCH: Final = _Dtypes(_IN_TORCH)
 FLOATS = frozenset({"F64", "F32", "F16", "BF16"})
-
-#: The name in a file of what torch holds.
-STORED: dict[torch.dtype, str] = {dtype: name for name, dtype in TORCH.items()}
-
 #: The floats as torch, configurations and people spell them -> their name in a file.
 FLOAT_NAMES: dict[str, str] = {"bfloat16": "BF16", "float16": "F16", "float32": "F32", "float64": "F64"}
-
 #: Largest relative error of one rounding to nearest.
 ROUNDOFF: dict[str, float] = {"F64": 2.0**-53, "F32": 2.0**-24, "BF16": 2.0**-8, "F16": 2.0**-11}
-
 CLEAN_WEIGHTS = "download the model again, or ask its author for clean weights"
 
 
-def itemsize(dtype: str) -> int:
-    """Bytes per element of a dtype that ``TORCH`` holds."""
-    return BITS[dtype] // 8
+def stored_dtype(dtype: torch.dtype) -> str:
+    """Return the name in a file of what torch holds."""
+    return next(name for name, known in TORCH.items() if known == dtype)
 
 
 #: What a tensor is beside a weight: made anew by every loader, a count of steps, or a running mean or variance.
@@ -110,7 +110,7 @@ class TensorInfo:
     @property
     def row_nbytes(self) -> int:
         """Bytes of one index of the first dimension."""
-        return math.prod(self.shape[1:]) * itemsize(self.dtype)
+        return math.prod(self.shape[1:]) * (BITS[self.dtype] // 8)
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ class OutTensor:
     @property
     def nbytes(self) -> int:
         """Bytes of the payload."""
-        return math.prod(self.shape) * itemsize(self.dtype)
+        return math.prod(self.shape) * (BITS[self.dtype] // 8)
 
 
 def check_finite(tensor: torch.Tensor, dtype: str, *, where: object, remedy: str) -> None:

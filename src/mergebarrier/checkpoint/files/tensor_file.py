@@ -8,6 +8,8 @@ JSON document under one key, so that its bytes depend on its content alone.
 Source: safetensors 0.8.0.  Differs: stricter reading (see the header's grammar), and floats must be finite.
 """
 
+from __future__ import annotations
+
 import json
 import os
 import stat
@@ -15,21 +17,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from mergebarrier.checkpoint.bytes import (
-    STORED,
     TORCH,
     check_bool,
     check_finite,
     on_disk,
     parse_bounded,
     read_into,
+    stored_dtype,
     write_at,
 )
 from mergebarrier.checkpoint.files.manifest import canonical_json
 from mergebarrier.checkpoint.read import MAX_HEADER_BYTES, Entry, Header, check_header_size, validate_header
 from mergebarrier.errors import BadDtype, BadHeader, LimitExceeded, NotACheckpoint, OutputExists
+from mergebarrier.lazy import torch
 
 MAX_FILE_BYTES = 2**30
 MAX_FILE_TENSORS = 4096
@@ -113,7 +114,7 @@ def tensor_file_bytes(tensors: Mapping[str, torch.Tensor], about: Mapping[str, o
     header: dict[str, Any] = {"__metadata__": {_ABOUT: canonical_json(dict(about)).decode().rstrip("\n")}}
     position, payloads = 0, []
     for name, tensor in tensors.items():
-        dtype = STORED[tensor.dtype]
+        dtype = stored_dtype(tensor.dtype)
         check_finite(tensor, dtype, where=f"{where}: tensor {name!r}", remedy="do not store it")
         payload = tensor.detach().contiguous().reshape(-1).view(torch.uint8).numpy().data
         entry = {"dtype": dtype, "shape": list(tensor.shape), "data_offsets": [position, position + len(payload)]}

@@ -11,6 +11,8 @@ Source: POSIX.  Differs from a hash at the end of a run: a change shows in ctime
 digests are those of the bytes that the arithmetic saw.
 """
 
+from __future__ import annotations
+
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -20,8 +22,6 @@ from pathlib import Path
 from threading import Lock
 from types import TracebackType
 from typing import Any, Self
-
-import torch
 
 from mergebarrier.checkpoint.bytes import (
     BLAKE3,
@@ -45,6 +45,7 @@ from mergebarrier.checkpoint.bytes import (
 from mergebarrier.checkpoint.read.code import text_without_code, without_code
 from mergebarrier.checkpoint.read.walk import walk
 from mergebarrier.errors import ChangedDuringRun, InternalError, RemoteCodeRefused, clean, folder_name
+from mergebarrier.lazy import torch
 from mergebarrier.progress import Progress
 
 _BUFFERS_KEPT = 4
@@ -127,11 +128,11 @@ class Checkpoint:
         """Every folder that is read; an output may touch none of them."""
         return (self.path,)
 
-    def as_stored(self) -> "Checkpoint":
+    def as_stored(self) -> Checkpoint:
         """Return the checkpoint under its own names: itself, unless it is a ``View``."""
         return self
 
-    def made_of(self, name: str) -> "Sequence[tuple[Checkpoint, str]]":
+    def made_of(self, name: str) -> Sequence[tuple[Checkpoint, str]]:
         """Return the stored tensors that a tensor is made of."""
         return [(self, name)]
 

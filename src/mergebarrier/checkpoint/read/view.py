@@ -7,6 +7,8 @@ Source: the two layouts in which transformers 5 saves a layer of experts.  Diffe
 here a block of rows is read from where it lies.
 """
 
+from __future__ import annotations
+
 import hashlib
 import json
 from collections.abc import Collection, Mapping, Sequence
@@ -15,10 +17,9 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from mergebarrier.checkpoint.bytes import HASHES, SHA256, TensorInfo
 from mergebarrier.checkpoint.read.checkpoint import Checkpoint
+from mergebarrier.lazy import torch
 from mergebarrier.progress import Progress
 
 
@@ -43,7 +44,7 @@ class ViewPart:
     pieces: tuple[Piece, ...]
 
     @classmethod
-    def of(cls, source: Checkpoint, name: str) -> "ViewPart":
+    def of(cls, source: Checkpoint, name: str) -> ViewPart:
         """Return a tensor of a checkpoint as it is."""
         return cls(source.tensors[name].shape, (Piece(source, name),))
 

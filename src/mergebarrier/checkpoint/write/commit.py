@@ -55,8 +55,8 @@ from mergebarrier.checkpoint.read import ATTACHMENTS, SIDE_FILES, is_below, is_t
 from mergebarrier.checkpoint.write.layout import draft_name, index_files, part_name, write_below, write_new
 from mergebarrier.checkpoint.write.place import OutputPlace, close_partial, publish
 from mergebarrier.errors import BadManifest, CheckpointError, DigestMismatch, InternalError
-from mergebarrier.modeling_mergebarrier import MODELING
 from mergebarrier.progress import Progress
+from mergebarrier.published import MODELING
 
 _MAX_BYTES = 64 * 2**20
 _MAX_VALUES = 2_000_000

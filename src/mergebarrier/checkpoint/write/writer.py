@@ -9,14 +9,14 @@ Source: ours.  Differs from mergekit's writer, which finalises even while an exc
 which wants a shard in memory: here nothing is finalised unless ``commit`` returns.
 """
 
+from __future__ import annotations
+
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
 from typing import Any, Self
-
-import torch
 
 from mergebarrier.checkpoint.bytes import (
     SHA256,
@@ -43,6 +43,7 @@ from mergebarrier.checkpoint.write.layout import open_parts, part_name, plan_dig
 from mergebarrier.checkpoint.write.place import OutputPlace, check_out_free, claim_partial, find_place, finished_digests
 from mergebarrier.checkpoint.write.unfinished import drop_leftover, remove_partial, take_over
 from mergebarrier.errors import ChangedDuringRun, DiskFailed, InternalError, Interrupted, MergebarrierError, NoSpace
+from mergebarrier.lazy import torch
 from mergebarrier.progress import Progress
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from mergebarrier.checkpoint import with_rows
-from mergebarrier.checkpoint.bytes import STORED, TORCH
+from mergebarrier.checkpoint.bytes import TORCH, stored_dtype
 from mergebarrier.merge.recipe.layers import locate
 from mergebarrier.merge.recipe.tensor_plan import Target
 from mergebarrier.merge.vocabulary import Picks, VocabularyRows
@@ -81,7 +81,7 @@ def widest(dtypes: Sequence[str]) -> str:
     wide = TORCH[dtypes[0]]
     for dtype in dtypes[1:]:
         wide = torch.promote_types(wide, TORCH[dtype])
-    return STORED[wide]
+    return stored_dtype(wide)
 
 
 def truncated(target: Target) -> Target:

@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mergebarrier.checkpoint.bytes import STORED
+from mergebarrier.checkpoint.bytes import stored_dtype
 
 if TYPE_CHECKING:
     from mergebarrier.checkpoint import Checkpoint, TensorInfo
@@ -76,7 +76,9 @@ class VocabularyRows:
     def info(self, of: "TensorInfo") -> "TensorInfo":
         """Return what is known about the tensor with these rows; ``of`` is as it is in the file."""
         shape = (1, len(self.picks.word)) if self.across else (len(self.picks.word), *of.shape[1:])
-        return replace(of, dtype=STORED[self.dtype], shape=shape, begin=0, end=math.prod(shape) * self.dtype.itemsize)
+        return replace(
+            of, dtype=stored_dtype(self.dtype), shape=shape, begin=0, end=math.prod(shape) * self.dtype.itemsize
+        )
 
     def read(self, start: int, stop: int, tail: tuple[int, ...]) -> Tensor:
         """Read rows ``start`` to ``stop`` (exclusive) of shape ``(*, *tail)``."""

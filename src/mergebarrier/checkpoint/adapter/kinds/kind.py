@@ -5,23 +5,25 @@
 Rows are those on disk, a kernel counts as one long row, and all is computed in float64.
 """
 
+from __future__ import annotations
+
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING, ClassVar, Final, Protocol, TypeAlias
 
-from mergebarrier.checkpoint.bytes import TensorInfo
-
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from mergebarrier.checkpoint.bytes import TensorInfo
 
 
 #: Keys that say which modules and layers are meant, or that modules are stored whole; of most kinds.
 MODULES: Final[frozenset[str]] = frozenset(("target_modules", "exclude_modules", "modules_to_save"))
 LAYERS: Final[frozenset[str]] = frozenset(("layers_to_transform", "layers_pattern"))
 #: Ends of names, without their dots -> the tensors of one module.
-Parts: TypeAlias = Mapping[str, TensorInfo]
+Parts: TypeAlias = "Mapping[str, TensorInfo]"
 Read: TypeAlias = "Callable[[str], Tensor]"
 #: (rows of W_0 from first to last, first, last) -> those of W.
 Rows: TypeAlias = "Callable[[Tensor, int, int], Tensor]"
@@ -60,10 +62,10 @@ class Movement(Protocol):
     def inputs_keep_apart(self) -> bool:
         """Whether every column of R holds one number at most."""
 
-    def outputs(self, x: "Tensor") -> "Tensor":
+    def outputs(self, x: Tensor) -> Tensor:
         """Return L X."""
 
-    def inputs(self, y: "Tensor") -> "Tensor":
+    def inputs(self, y: Tensor) -> Tensor:
         """Return Y R."""
 
 
@@ -96,7 +98,7 @@ class Update(ABC):
     def fits(self, shape: tuple[int, ...]) -> bool:
         """Say whether it is for a weight of shape (out, in) or (out, in, kernel..)."""
 
-    def moved(self, read: Read, movement: Movement) -> "dict[str, Tensor]":
+    def moved(self, read: Read, movement: Movement) -> dict[str, Tensor]:
         """Return the parts that change in other coordinates, in float64.
 
         Raises: ValueError that says why there is no such update.
@@ -129,7 +131,7 @@ class Kind:
     name: str
     keys: frozenset[str]
     ends: tuple[str, ...] = ()
-    make: "Callable[[str, Parts, Parts, Settings], Update] | None" = None
+    make: Callable[[str, Parts, Parts, Settings], Update] | None = None
     shared: tuple[str, ...] = ()
     settled: Callable[[Sequence[tuple[Update, tuple[int, ...]]]], list[Update]] = _as_made
 
@@ -152,7 +154,7 @@ def need_rank(rank: int, *sizes: tuple[str, int]) -> None:
             raise ValueError(f"{end} has rank {size}, the configuration gives its module {rank}")
 
 
-def without_factors(moved: "Tensor", ones: "Tensor") -> "Tensor":
+def without_factors(moved: Tensor, ones: Tensor) -> Tensor:
     """Return what was moved in the new order alone: divided by what ones become, zero where that is zero."""
     return (moved / ones).where(ones != 0, 0.0)
 
