@@ -24,7 +24,7 @@ from mergebarrier.zoo import fetch
 QUERIES, MEMBERS, STEPS = 440, 3, 400
 ATTACKS, POOLS = ("soft", "hard", "logits", "double_softmax"), ("train", "noise")
 #: Repulsion of an ensemble -> seeds.
-ENSEMBLES = {0.0: 3, 0.05: 1, 0.5: 3, 2.0: 1}
+ENSEMBLES = {0.0: 3, 0.05: 3, 0.1: 1, 0.5: 3, 2.0: 1}
 SEEDS = 3
 
 

@@ -49,6 +49,9 @@ def main(names: list[str]) -> int:
     scripts = sorted(HERE.glob("bench_*.py"))
     known = {script.stem.removeprefix("bench_"): script for script in scripts}
     unknown = [name for name in names if name not in known]
+    if options and not names:
+        sys.stderr.write(f"error: {' '.join(options)} is an option of a benchmark; name one of {', '.join(known)}\n")
+        return 64
     if unknown:
         sys.stderr.write(f"error: no benchmark {', '.join(unknown)}; there are {', '.join(known)}\n")
         return 64

@@ -2,7 +2,11 @@
 
 import json
 
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from mergebarrier.lineage import declaration
+from mergebarrier.lineage.wordings import PROSE_LICENCE, PROSE_LICENCE_STEMS
 
 TAGS = (
     "merge-not-allowed",
@@ -113,3 +117,10 @@ def test_tags_and_heads_are_wishes_or_none() -> None:
     assert [tag for tag in HONEST_TAGS if stops(f"tags: [{json.dumps(tag)}]")] == []
     assert [head for head in HEADS if not stops(head)] == []
     assert [head for head in HONEST_HEADS if stops(head)] == []
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.from_regex(PROSE_LICENCE))
+def test_all_that_is_found_holds_a_stem_that_is_asked_for_first(text: str) -> None:
+    found = PROSE_LICENCE.search(text)
+    assert found is None or any(stem in found[0] for stem in PROSE_LICENCE_STEMS)

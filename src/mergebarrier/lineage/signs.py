@@ -25,6 +25,7 @@ from mergebarrier.lineage.wordings import (
     BARRED,
     NO_DERIVATIVES,
     PROSE_LICENCE,
+    PROSE_LICENCE_STEMS,
     SHORT_WISH,
 )
 
@@ -112,7 +113,8 @@ def signs_in_prose(text: str, body: str) -> tuple[str, str]:
       text: a card or a licence, whole.
       body: the part of it in which a line may be a wish on its own; a line of a card's head is asked as an entry.
     """
-    licence = PROSE_LICENCE.search(_folded(_unmarked(text), _WORD_OR_END))
+    words = _folded(_unmarked(text), _WORD_OR_END)
+    licence = PROSE_LICENCE.search(words) if any(stem in words for stem in PROSE_LICENCE_STEMS) else None
     return _wish_in(_of_head(text, body), body), (licence[0] if licence else "")
 
 
