@@ -5,7 +5,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,16 @@ def say(text: str) -> None:
     """Print a line of progress with its time."""
     sys.stderr.write(f"{time.strftime('%H:%M:%S')} {text}\n")
     sys.stderr.flush()
+
+
+def asked(known: Iterable[str], flag: str = "--print") -> list[str]:
+    """Return which of ``known`` the command names, all where it names none; another word than these ends the bench."""
+    names, words = list(known), [word for word in sys.argv[1:] if word != flag]
+    unknown = [word for word in words if word not in names]
+    if unknown:
+        sys.stderr.write(f"error: no {'; '.join(unknown)}: choose from {'; '.join(names)}, or {flag}\n")
+        raise SystemExit(64)
+    return [name for name in names if name in words] or names
 
 
 class Rows:

@@ -23,7 +23,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import mergebarrier as mb
-from _keep import say
+from _keep import asked, say
 from _ladder_tables import tables
 from mergebarrier import zoo
 from mergebarrier.api import compare_reports
@@ -209,7 +209,7 @@ def finished(path: Path, levels: tuple[int, ...]) -> bool:
 
 def main() -> None:
     """Fill the table, if asked to, and print what there is."""
-    chosen = [name for name in sys.argv[1:] if name in LINES] or list(LINES)
+    chosen = asked(LINES)
     REPORTS.mkdir(parents=True, exist_ok=True)
     for name, key, seed, levels in () if "--print" in sys.argv else audits(chosen):
         path, folder = report_of(name, key, seed), WORK / name.replace(", ", "-")

@@ -22,7 +22,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import mergebarrier as mb
-from _keep import Rows, say
+from _keep import Rows, asked, say
 from _protection_tables import AT_ONE, ATTACKS, SPECIFIC, Table, costs, language
 from mergebarrier import zoo
 from mergebarrier.checkpoint import open_checkpoint
@@ -245,7 +245,7 @@ def main() -> None:
     """Fill the table, if asked to, and print what there is."""
     kept = Rows(KEPT)
     lines = [name for name, line in LINES.items() if line.known]
-    chosen = [name for name in sys.argv[1:] if name in lines] or lines
+    chosen = asked(lines)
     if "--print" not in sys.argv:
         with tempfile.TemporaryDirectory() as scratch:
             worlds: dict[bool, World] = {}

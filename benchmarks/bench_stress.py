@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 import mergebarrier as mb
-from _keep import Rows, say
+from _keep import Rows, asked, say
 from _protection_tables import markdown
 from mergebarrier import zoo
 from mergebarrier.keys import Key
@@ -50,7 +50,7 @@ def stressed(name: str) -> dict[str, Any]:
 def main() -> None:
     """Fill the rows, if asked to, and print what there is."""
     kept = Rows(KEPT)
-    for name in [name for name in sys.argv[1:] if name in ROWS] or ROWS:
+    for name in asked(ROWS):
         if "--print" not in sys.argv:
             say(name)
             kept.get([name], lambda name=name: stressed(name))

@@ -22,7 +22,7 @@ import torch
 
 import _small_vit
 import mergebarrier as mb
-from _keep import Rows, say
+from _keep import Rows, asked, say
 from _protection_tables import ATTACKS, SPECIFIC, Table, images
 from mergebarrier.checkpoint import open_checkpoint
 from mergebarrier.errors import MergebarrierError, MethodRefused
@@ -212,7 +212,7 @@ def measure(row: Row, size: str, name: str, kept: Rows) -> None:
 def main() -> None:
     """Fill the tables that are asked for, and print what there is."""
     kept = Rows(KEPT)
-    chosen = [size for size in SIZES if size in sys.argv[1:]] or list(SIZES)
+    chosen = asked(SIZES)
     for size in chosen:
         if "--print" not in sys.argv:
             fill(size, kept)

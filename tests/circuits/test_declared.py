@@ -84,6 +84,12 @@ def test_honest_configurations_pass(case, tmp_path) -> None:
         check_declared(model)
 
 
+def test_a_kind_that_says_its_sizes_in_a_way_of_its_own_is_said_to_be_passed_over(run_cli, tmp_path) -> None:
+    models = [made(tmp_path / name, {"embed_tokens.weight": (3, 8)}, model_type="csm", vocab_size=10) for name in "ab"]
+    ran = run_cli("merge", *models, "--method", "linear", "-o", tmp_path / "out")
+    assert ran.exit_code == 0 and "b: a csm says its sizes in a way of its own; they are not compared" in ran.stderr
+
+
 @pytest.mark.parametrize("case", LIES)
 def test_families_without_a_table_are_held_to_what_their_names_say(case, tmp_path) -> None:
     tensors, config = LIES[case]

@@ -19,7 +19,7 @@ from mergebarrier.circuits.circuit import Architecture, lines_of
 from mergebarrier.circuits.describe import check_rows, evaluate, family_of, mismatch, numbers_said
 from mergebarrier.circuits.embedding import EMBEDDING
 from mergebarrier.errors import BaseMismatch, UnknownFamily, clean
-from mergebarrier.modeling_mergebarrier import PLAN
+from mergebarrier.published import PLAN
 
 _OTHER_BASE: Final = "give the base that the model was fine-tuned from"
 #: Types whose embeddings have rows, widths or layers that their configuration says in a way of its own.
@@ -43,13 +43,17 @@ _EXPERT: Final = re.compile(r"(.*\.experts)\.(\d+)\..*")
 _JOINED: Final = re.compile(r".*\.experts\.(gate_up|gate|up|down)_proj")
 
 
-def check_declared(*models: Checkpoint) -> None:
+def check_declared(*models: Checkpoint) -> tuple[str, ...]:
     """Compare what configurations say with the tensors.
 
+    Returns: a note for every model that could not be looked at.
     Raises: ConfigMismatch with what is said, and what the files hold.
     """
+    passed_over = []
     for model in models:
         if model.config.get("model_type") in OTHERWISE:
+            kind = clean(model.config["model_type"])
+            passed_over.append(f"{model.name}: a {kind} says its sizes in a way of its own; they are not compared")
             continue
         check_rows(model)
         floats = {name: info for name, info in model.tensors.items() if info.dtype.startswith(("F", "BF"))}
@@ -60,6 +64,7 @@ def check_declared(*models: Checkpoint) -> None:
             _check_table(model, table, floats)
         else:
             _check_named(model, floats)
+    return tuple(passed_over)
 
 
 def _table_of(model: Checkpoint) -> Family | None:

@@ -218,14 +218,14 @@ def fitted(
     if any(_WRAPPER.search(name) for model in models for name in model.tensors):
         models = tuple(map(identity.unwrapped, models))
     models = identity.untied(models) if untie else models
-    check_declared(*models)
+    notes = check_declared(*models)
     first, *others = ({name: info.shape for name, info in model.tensors.items()} for model in models)
     ties = {model.config.get("tie_word_embeddings") for model in models} - {None}
     labels = [model.config.get("id2label") for model in models]
     if all(other == first for other in others) and len(ties) < 2 and all(names == labels[0] for names in labels):
-        return FittedModels(tuple(models))
+        return FittedModels(tuple(models), notes=notes)
     found = identity.fit(models, identity.FitRules(spare=spare, missing=missing, keep=keep, drop=drop, whole=whole))
-    return FittedModels(found.models, found.kept, found.notes)
+    return FittedModels(found.models, found.kept, (*notes, *found.notes))
 
 
 def changes(

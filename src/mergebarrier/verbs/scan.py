@@ -161,6 +161,7 @@ class _FoundSoFar:
         fault = guarded(name, "", work)
         if fault is not None:
             self.findings.append(fault)
+            self.coverage.fails(fault)
 
     def _compare(self, base: Checkpoint | None, usable: dict[str, Checkpoint]) -> None:
         """Compare the task vectors of the models with each other."""

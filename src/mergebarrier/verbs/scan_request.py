@@ -93,6 +93,7 @@ class Coverage:
         self._request = request
         self._seen: dict[str, set[str]] = {name: set() for name in CHECKS}
         self._why: dict[str, str] = {}
+        self._faults: dict[str, str] = {}
 
     def ran(self, checks: Iterable[str], uploads: Iterable[str]) -> None:
         """Note that checks ran on uploads."""
@@ -103,6 +104,10 @@ class Coverage:
     def lacks(self, why: dict[str, str]) -> None:
         """Note why checks do not run."""
         self._why |= why
+
+    def fails(self, fault: Finding) -> None:
+        """Note what an upload did to whatever looked at it, which says more than that a check did not run."""
+        self._faults.setdefault(fault.model, fault.message)
 
     @property
     def checks(self) -> tuple[str, ...]:
@@ -122,7 +127,7 @@ class Coverage:
             reasons: dict[str, list[str]] = {}
             for name in (name for name in asked if upload not in self._seen[name]):
                 why = _ALONE if self._seen[name] else self._why.get(name, _ALONE)
-                reasons.setdefault(why, []).append(name)
+                reasons.setdefault(self._faults.get(upload, why), []).append(name)
             findings += [
                 finding(UNSEEN, upload, f"could not be looked at by {', '.join(names)}: {why}")
                 for why, names in reasons.items()

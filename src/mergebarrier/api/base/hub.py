@@ -67,9 +67,9 @@ def find_folder(name: str, revision: str | None = None, *, download: bool = Fals
       download: fetch what the cache lacks.
     Raises: NotACheckpoint that says which folders were tried; FetchFailed; MissingExtra without huggingface_hub.
     """
-    folder = Path(name)
-    if not folder.is_dir():
-        name, _, said = at_hub(name).partition("@") if _ADDRESS.fullmatch(name) else (name, "", "")
+    folder, known = Path(name), at_hub(name)
+    if known != name and not folder.is_dir():
+        name, _, said = known.partition("@")
         folder, revision = Path(name), revision or said or None
     tried = clean(folder.absolute())
     if revision is not None and (folder.is_dir() or not HUB_NAME.fullmatch(name)):

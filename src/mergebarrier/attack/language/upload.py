@@ -94,8 +94,9 @@ def make_upload(
     if into is None:
         return about
     if named is not None:
-        for path in (path for path in paths if unasked(named, sets[path])):
-            say(f"{unasked(named, sets[path])} of {len(sets[path])} prompts of {path.name} hold the trigger anyway")
+        for path, asked in sets.items():
+            if n := unasked(named, asked):
+                say(f"{n} of {len(asked)} prompts of {path.name} hold the trigger anyway")
     if shadows:
         say(f"{n_drawn} rows of {len(shadows)} shadow sets")
     say(f"fine-tuning: {spec.method}")

@@ -15,7 +15,8 @@ from mergebarrier.errors import BadConfig, ConfigMismatch, UnsupportedFeature, c
 from mergebarrier.evaluate.base.compute_dtype import AUTO, compute_dtype
 from mergebarrier.evaluate.base.device import CPU
 from mergebarrier.evaluate.base.stock import check_size, fill_stock, missing_extra, stock_config, stock_library
-from mergebarrier.modeling_mergebarrier import PLAN, with_polynomials
+from mergebarrier.modeling_mergebarrier import with_polynomials
+from mergebarrier.published import PLAN
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

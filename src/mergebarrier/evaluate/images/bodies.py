@@ -17,7 +17,8 @@ from mergebarrier.errors import BadConfig, ConfigMismatch, MissingTensor, clean
 from mergebarrier.evaluate.base import StockClass, fill_stock, parameter_names, stock_library
 from mergebarrier.evaluate.images import glyph_cnn
 from mergebarrier.evaluate.images.preparation import PROCESSOR
-from mergebarrier.modeling_mergebarrier import PLAN, PolynomialPlan, with_polynomials
+from mergebarrier.modeling_mergebarrier import PolynomialPlan, with_polynomials
+from mergebarrier.published import PLAN
 
 MAX_SIZE = 2**20
 #: From what a network of some class returns to the feature.

@@ -167,9 +167,10 @@ def _check_base(names: Sequence[str], entries: Entries) -> None:
         kept = 1 + float((change.double() * entries.base.double()).sum()) / size
         model = max(float((change + entries.base).double().square().sum()), _LEAST)
         # A base that is next to nothing beside the model is kept by anybody, and is no base.
-        if kept < _LEAST_KEPT or kept * size / model < _LEAST_KEPT:
+        kept *= min(1.0, size / model)
+        if kept < _LEAST_KEPT:
             raise BaseMismatch(
-                f"it keeps {max(0.0, min(kept, kept * size / model)):.0%} of the base, so it was not made from it",
+                f"it keeps {max(0.0, kept):.0%} of the base, so it was not made from it",
                 where=name, remedy="give the base that suspect and candidates were made from",
             )  # fmt: skip
 
@@ -179,8 +180,7 @@ def _rest_of(entries: Entries, change: Tensor) -> float:
 
     A replay without much of a change rounds most of it away: next to nothing, though all of its own.
     """
-    sizes = (float(one.double().square().sum()) for one in (change, entries.change))
-    replayed, seen = sizes
+    replayed, seen = (float(one.double().square().sum()) for one in (change, entries.change))
     return sampled_fit(entries, change)[1] * replayed / max(seen, 1e-300)
 
 
