@@ -6,9 +6,12 @@ A pickle of protocol 0 is text, and may push anything before its first import; a
 other, as those of torch do.  Arguments are stepped over and never read, since loaders take some that ``pickletools``
 refuses (``I0x10\n``, texts beyond ASCII); ``respelled`` says the same pickle in a form that everything reads.  Nothing
 is loaded.  Source: ``pickletools``.  Differs from a magic number: protocol 0 has none.  It imports nothing of ours, so
-that the process which looks into pickles can use it.
+that the process which looks into pickles can use it.  In a text it may stand in base64, as in the zip files of
+stable-baselines, whose loader reads such texts.
 """
 
+import base64
+import binascii
 import io
 import pickletools
 import re
@@ -25,6 +28,13 @@ _NEUTRAL: Final = {
     "INT": b"I0\n", "LONG": b"L0L\n", "FLOAT": b"F0\n", "STRING": b"S'?'\n", "UNICODE": b"V?\n", "PERSID": b"P?\n",
     "GLOBAL": b"c?\n?\n", "INST": b"i?\n?\n",
 }  # fmt: skip
+#: What pickles begin with in base64: a mark, or an import of a module that reaches the system; lines may be broken.
+_ENCODED: Final = re.compile(
+    rb"(?:gA[A-X]|Y29zC|Y3Bvc2l4|Y19fYnVp|Y2J1aWx0|Y3N1YnBy|KGNvcwp|KGNwb3Np)(?:[\w+/-]|\\?[\r\n/]|\\[rn]){16,}",
+    re.ASCII,
+)
+_BETWEEN: Final = re.compile(rb"\\[rn]|[\\\r\n]")
+_MOST_ENCODED: Final = 1000
 
 
 def begins_as_pickle(head: bytes, size: int) -> bool:
@@ -47,6 +57,21 @@ def begins_as_pickle(head: bytes, size: int) -> bool:
         if name in _OLD_IMPORTS:
             return _NAMED.fullmatch(head[start:end]) is not None
     return end == len(head) < size
+
+
+def holds_encoded(text: bytes) -> bool:
+    """Say whether a text may hold a pickle in base64."""
+    return _ENCODED.search(text) is not None
+
+
+def encoded_in(text: bytes) -> Iterator[bytes]:
+    """Yield what stands in base64 in a text and begins as pickles do, the first of them."""
+    for found, _ in zip(_ENCODED.finditer(text), range(_MOST_ENCODED), strict=False):
+        letters = _BETWEEN.sub(b"", found[0]).translate(bytes.maketrans(b"-_", b"+/"))
+        try:
+            yield base64.b64decode(letters[: len(letters) // 4 * 4])
+        except binascii.Error:
+            continue
 
 
 def respelled(data: bytes) -> bytes | None:

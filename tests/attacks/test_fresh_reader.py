@@ -169,6 +169,23 @@ def test_a_baseline_knows_a_name_of_code_and_no_other_in_its_file(tmp_path: Path
     assert (again.exit_code, changed.exit_code) == (0, 1), again.stdout
 
 
+def test_a_baseline_that_uploaders_may_change_is_refused(tmp_path: Path, run_cli) -> None:
+    model = save("llama-gqa-untied", tmp_path / "work" / "uploads" / "m")
+    (tmp_path / "known.json").write_text(run_cli("scan", model, "--json").stdout)
+    (tmp_path / "work" / ".git").mkdir()
+    places = [model / "known.json", tmp_path / "work" / "uploads" / "known.json", tmp_path / "work" / "known.json"]
+    for place in places:
+        place.write_text((tmp_path / "known.json").read_text())
+    (tmp_path / "link.json").symlink_to(places[-1])
+    (tmp_path / "work" / "out.json").symlink_to(tmp_path / "known.json")
+    (tmp_path / "alias").symlink_to(model)
+    for words in ([model], [tmp_path / "work" / "uploads", "--each"], [tmp_path / "alias"]):
+        assert run_cli("scan", *words, "--baseline", tmp_path / "known.json").exit_code == 0
+        for place in (*places, tmp_path / "link.json", tmp_path / "work" / "out.json"):
+            ran = run_cli("scan", *words, "--baseline", place)
+            assert ran.exit_code == 2 and "would decide what is known" in ran.stderr
+
+
 def test_a_baseline_knows_a_link_and_where_it_leads(tmp_path: Path, run_cli) -> None:
     model = save("llama-gqa-untied", tmp_path / "model")
     (model / "out").symlink_to("/etc/hostname")

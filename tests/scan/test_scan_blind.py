@@ -101,6 +101,24 @@ def test_an_update_of_a_recipe_without_references_is_no_pass_where_it_was_to_be_
     assert ran.exit_code == 0 and [one["rule"] for one in ran.json["findings"]] == ["MB7206"]
 
 
+def test_a_base_that_cannot_be_run_is_no_pass_and_what_was_found_is_told(pool: Path, tmp_path: Path, run_cli) -> None:
+    for name in ("base", "expert"):
+        shutil.copytree(pool / ("base" if name == "base" else "uploads/expert"), tmp_path / name)
+    (tmp_path / "expert" / "run.sh").write_text("#!/bin/sh\n")
+    config = tmp_path / "base" / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"hidden_act": "none of them"}))
+    words = ["scan", tmp_path / "expert", "--base", tmp_path / "base", "--refusals", pool / "text.jsonl"]
+    ran = run_cli(*words, "--json")
+    _is_told(ran, "refusals", "expert")
+    assert "MB7108" in [one["rule"] for one in ran.json["findings"]] and "the stock class refuses it" in ran.stderr
+
+
+def test_pairs_that_cannot_be_left_out_are_no_pass(pool: Path, run_cli) -> None:
+    models = [pool / "uploads" / "expert", pool / "base"]
+    ran = run_cli("scan", *models, "--base", pool / "base", "--merge", "linear", "--leave-out", "2")
+    assert ran.exit_code == 2 and "of 2 models, leaving out 2 leaves nothing to merge" in ran.stderr
+
+
 def test_a_language_model_that_cannot_be_run_leaves_the_others_to_be_asked(symbols, tmp_path: Path, run_cli) -> None:
     for name in ("bad", "good"):
         shutil.copytree(symbols.base, tmp_path / name)

@@ -1,5 +1,6 @@
 """What lies beside the weights: every kind of file is found by its bytes, named, and stops no other."""
 
+import base64
 import bz2
 import dataclasses
 import gzip
@@ -70,6 +71,7 @@ def saved(value: object) -> bytes:
     return out.getvalue()
 
 
+ENCODED = base64.b64encode(INNER)
 CHAT = '{"a": 1,\n"chat_template": %s}'
 #: name in the folder -> bytes -> (rule, severity); None where nothing is to be said.
 FILES: list[tuple[str, bytes, tuple[str, str] | None]] = [
@@ -159,6 +161,21 @@ FILES: list[tuple[str, bytes, tuple[str, str] | None]] = [
     (".vscode/tasks.json", b"{}", ("MB7108", "medium")),
     ("sub/Makefile", b"all:\n\tid\n", ("MB7108", "medium")),
     (".envrc", b"id\n", ("MB7108", "medium")),
+    ("tasks.yaml", b'a: hi\ndoc_to_text: "{{ x.\\x5f_class__ }}"\nb: "{{ if .a }}b"\n', ("MB7109", "critical")),
+    ("broken.yml", b"a: [\n{{ x['_' ~ '_class_' ~ '_'] }}{% if %}", ("MB7109", "critical")),
+    ("prompt.toml", b'[a]\nb = "{{ x|attr(y) }}"\n', ("MB7109", "critical")),
+    ("q/chat.tpl", b"{{ if .System }}{{ x.__a__ }}{{ end }}", ("MB7109", "critical")),
+    ("Modelfile", b'FROM x\nTEMPLATE """{{ if .System }}{{ x.__a__ }}{{ end }}"""', ("MB7109", "critical")),
+    ("q/Modelfile", b'SYSTEM no import of __a__\nTEMPLATE """{{ if .Prompt }}{{ .Prompt }}{{ end }}"""', None),
+    ("honest.yaml", b"doc_to_text: '{{question.strip()}}'\nx: ${{ secrets.A }}\ny: __init__\n", None),
+    ("many.yaml", b"- '{{ a }}'\n" * 3 + b"".join(b"- '{{ a%d }}'\n" % i for i in range(501)), ("MB7109", "high")),
+    ("utf7.html", b"<meta charset=utf-7>+ADw-script+AD4-x", ("MB7108", "medium")),
+    ("cells.csv", b"a,b\n1,\"=HYPERLINK(\"\"http://x\"\")\"\n", ("MB7108", "medium")),
+    ("dde.tsv", b"a\tb\n1\t-2+3+cmd|' /C calc'!A0\n", ("MB7108", "medium")),
+    ("numbers.csv", b"a,b\n-1.5,+2\n@name,= 3\n-- x,-item(s)\n", None),
+    ("report.md", b"Result:\n" + ENCODED + b"\n", ("MB7107", "critical")),
+    ("wrapped.json", b'{"a": "' + ENCODED[:20] + b"\\n" + ENCODED[20:] + b'"}', ("MB7107", "critical")),
+    ("hashes.txt", b"gASVgASVgASVgASVgASVgASVgASVgASVgASV\n" * 5, None),
     ("picture.png", b"\x89PNG\r\n\x1a\n" + bytes(20), None),
     ("vocab.txt", b"city\nname\nin\nof\n", None),
     ("README.md", b"# A model with __dunder__ words\n", None),
@@ -217,6 +234,8 @@ IN_ARCHIVES = {
     "y.br": (b"\x0b\x02\x80words\x03", ("MB7100", "high")),
     "z.data": (b"ZF0x10".ljust(21) + zlib.compress(INNER), ("MB7100", "high")),
     "d.tar.zst": (b"\x28\xb5\x2f\xfd" + bytes(20), ("MB7100", "high")),
+    "ppo.zip": (zipped({"data": b'{":serialized:": "' + ENCODED + b'"}'}), CRITICAL),
+    "1.zip": (zipped({"a/Modelfile": b"{{ x.__a__ }}", "chat_template.txt": b"a"}), ("MB7109", "critical")),
     "e.zip": (zipped({"inner.7z": b"7z\xbc\xaf\x27\x1c"}), ("MB7100", "high")),
 }
 

@@ -14,7 +14,7 @@ from typing import ClassVar, Final
 
 from mergebarrier import __version__, verbs
 from mergebarrier.api.base import Baseline, Model, Report, Row, beside, read_baseline, resolve, resolve_all, shown
-from mergebarrier.checkpoint import Checkpoint, list_folder, read_head
+from mergebarrier.checkpoint import Checkpoint, list_folder, read_head, split_reference
 from mergebarrier.errors import BadScanInput, MergebarrierError, clean
 from mergebarrier.evaluate import TASK_SUFFIX, device_for
 from mergebarrier.merge import Merge
@@ -241,7 +241,10 @@ def scan(
     Raises: BadScanInput, BadTask, and what loading an encoder raises; NotACheckpoint, FetchFailed, MissingExtra for a
             name of the Hub.  Whatever a model holds is a finding.
     """
-    listed = Baseline({}) if baseline is None else read_baseline(baseline)
+    listed = Baseline({})
+    if baseline is not None:
+        scanned = [folder for model in models for folder in _folders_of(model, download=download)]
+        listed = read_baseline(baseline, scanned)
     if calibrate and (references is None or base is None):
         raise BadScanInput("needs a base and a file", where="--calibrate", remedy="give --base and --references FILE")
     if each and (tasks or refusals or merge is not None):
@@ -280,6 +283,14 @@ def scan(
         digests=found.digests,
         outcome=found,
     )
+
+
+def _folders_of(model: Model, *, download: bool) -> list[Path]:
+    """Return the folders that a model, or a folder of uploads, is read from."""
+    found = resolve(model, download=download)
+    if isinstance(found, Checkpoint):
+        return [found.path]
+    return [part for part in split_reference(found) if part is not None]
 
 
 def _uploads(folders: Sequence[Model]) -> tuple[Path, ...]:

@@ -106,6 +106,8 @@ def reserved(said: Stated, texts: Mapping[str, str], cards: Mapping[str, object]
         if _RESERVED.search(words) or _PROPRIETARY.fullmatch(words):
             return f"its licence {named_so}"
     for name, text in texts.items():
+        if not _may_reserve(text):
+            continue
         words = folded(text)
         if name in cards:  # a line below a card, where there is no other word about the terms
             counts = not (known or said.written or said.name)
@@ -114,6 +116,12 @@ def reserved(said: Stated, texts: Mapping[str, str], cards: Mapping[str, object]
         if counts and any(word in words for word in _RESERVES) and _RESERVED.search(words):
             return f"its {clean(name)}, which reserves all rights,"
     return ""
+
+
+def _may_reserve(text: str) -> bool:
+    """Say whether a word of the pattern may stand in a text; one of plain letters need not be folded for that."""
+    plain = text.casefold().replace("'", "").replace("`", "")
+    return not text.isascii() or any(word in plain for word in _RESERVES)
 
 
 def _grants(words: str) -> bool:

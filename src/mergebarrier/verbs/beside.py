@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Final
 
 from mergebarrier.checkpoint import ATTACHMENTS, FolderEntry, modeling_code, open_regular, read_head, read_small, walk
-from mergebarrier.errors import MergebarrierError, NotACheckpoint, clean
+from mergebarrier.errors import BadTask, MergebarrierError, NotACheckpoint, clean
+from mergebarrier.pickled import holds_encoded
 from mergebarrier.published import MODELING
 from mergebarrier.scan import (
     HEAD_BYTES,
@@ -52,7 +53,8 @@ _MOST_HASHED_BYTES: Final = 1 << 30
 _MAY_HOLD_CODE: Final = ("MB7106", "MB7107", "MB7108", "MB7109", "MB7110")
 #: Texts that may run something, by the end of the name.
 _MAY_RUN: Final = tuple(
-    ".html .htm .xhtml .mhtml .svg .xml .pth .yaml .yml .git/config .config.worktree .gitconfig package.json".split()
+    ".html .htm .xhtml .mhtml .svg .xml .csv .tsv .pth .yaml .yml package.json "
+    ".git/config .config.worktree .gitconfig".split()
 )
 
 
@@ -70,6 +72,8 @@ def guarded(model: str, what: str, work: Callable[[], None]) -> Finding | None:
     """Run ``work``; whatever a stranger's bytes do to it becomes a finding, and the next piece of work can begin."""
     try:
         work()
+    except BadTask:  # what was asked is wrong, and nothing that a stranger wrote
+        raise
     except NotACheckpoint as error:
         return unseen(model, what, str(error))
     except MergebarrierError as error:
@@ -165,6 +169,8 @@ def _look_at(
         yield from filter(None, [of_kind(model, name, "archive")])
     elif kind == "unknown" or may_be_old_pickle(head, entry.size_bytes) or (kind == "text" and b"\x00" in head):
         suspects.append(_Suspect(name, "pickle", False))
+    if kind == "text" and holds_encoded(read_head(root, name, _MOST_TEXT_BYTES)):
+        suspects.append(_Suspect(name, "text", False))
     if kind == "zip":
         yield from _look_at_zip(model, root, name, suspects)
     elif kind in ("text", "media") and _may_run(name, in_utf8(head)):
@@ -233,7 +239,8 @@ def _look_into(model: str, root: Path, suspects: list[_Suspect]) -> Iterator[tup
         imports = imports_of(opened)
     for suspect, found in zip(suspects, imports, strict=True):
         packed = suspect.look in ("zip", "archive") and not suspect.broken
-        said = of_pickle(model, suspect.file, found, sure=suspect.sure, packed=packed)
+        encoded = suspect.look == "text"
+        said = of_pickle(model, suspect.file, found, sure=suspect.sure, packed=packed, encoded=encoded)
         if said is not None:
             yield suspect.file, said
         for one in of_members(model, suspect.file, found):

@@ -8,13 +8,15 @@ among them.
 
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 
 import torch
 from torch import nn
 
 from mergebarrier.checkpoint import Checkpoint
 from mergebarrier.evaluate import load_module, load_tokenizer
-from mergebarrier.scan import Weights
+from mergebarrier.scan import Finding, Weights
+from mergebarrier.verbs.beside import guarded
 
 MergeOf = Callable[[Weights, Sequence[Weights]], Weights]
 
@@ -26,43 +28,56 @@ class LanguagePool:
       base:    a language model.
       experts: name -> upload that has its tensors.
       device:  where they run; merges are made on the processor.
+      faults:  gets a finding about every upload that cannot be loaded, which is then left out; None: it is an error.
     """
 
-    def __init__(self, base: Checkpoint, experts: Mapping[str, Checkpoint], device: str = "cpu") -> None:
+    def __init__(
+        self,
+        base: Checkpoint,
+        experts: Mapping[str, Checkpoint],
+        device: str = "cpu",
+        faults: list[Finding] | None = None,
+    ) -> None:
         """Load the base and its tokenizer."""
         self._device = device
         self.base = load_module(base, "float32", device).requires_grad_(False)
         self.tokenizer = load_tokenizer(base)
         self._experts = dict(experts)
+        self._faults = faults
 
     def tokens(self, text: str, *, behind: bool = False) -> tuple[int, ...]:
         """Return the tokens of a prompt, or of what goes ``behind`` one."""
         return tuple(self.tokenizer.encode(text, add_special_tokens=not behind).ids)
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """Return the uploads that nothing is known to be the matter with."""
+        return tuple(self._experts)
+
+    @property
     def size(self) -> int:
         """Return how many uploads there are."""
         return len(self._experts)
 
-    def load(self, name: str) -> nn.Module:
-        """Load an upload.
-
-        Raises: whatever a stranger's configuration does to the stock class.
-        """
-        return load_module(self._experts[name], "float32", self._device).requires_grad_(False)
-
-    def drop(self, name: str) -> None:
-        """Go on without an upload."""
-        del self._experts[name]
-
     def modules(self) -> Iterator[tuple[str, nn.Module]]:
         """Load the uploads; each may be let go before the next one."""
-        for name in self._experts:
-            yield name, self.load(name)
+        for name in self.names:
+            loaded: list[nn.Module] = []
+            load = partial(self._load, name, loaded)
+            fault = load() if self._faults is None else guarded(name, "", load)
+            if fault is None or self._faults is None:
+                yield name, loaded.pop()
+            else:
+                self._faults.append(fault)
+                del self._experts[name]
 
-    def merge(self, merged: MergeOf) -> "MergedPool":
-        """Load all, and merge."""
-        return MergedPool(self.base, {name: _weights(module) for name, module in self.modules()}, merged)
+    def _load(self, name: str, loaded: list[nn.Module]) -> None:
+        loaded.append(load_module(self._experts[name], "float32", self._device).requires_grad_(False))
+
+    def merge(self, merged: MergeOf) -> "MergedPool | None":
+        """Load all, and merge; None where fewer than two are left."""
+        weights = {name: _weights(module) for name, module in self.modules()}
+        return MergedPool(self.base, weights, merged) if len(weights) > 1 else None
 
 
 class MergedPool:

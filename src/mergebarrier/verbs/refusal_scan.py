@@ -61,6 +61,8 @@ class RefusalPool:
     def merge(self, merged: MergeOf) -> tuple[tuple[Conducted, ...], tuple[Finding, ...]]:
         """Ask the merge, and the same with the base in the place of each upload."""
         loaded = self._pool.merge(merged)
+        if loaded is None:
+            return (), ()
         alone = {name: self._alone.get(name) or self._ask(loaded.alone(name)) for name in loaded.names}
         whole = self._ask(loaded.whole())
         replaced = {name: self._ask(loaded.replaced(name)) for name in loaded.names}

@@ -80,6 +80,12 @@ def scan(request: ScanRequest, *, progress: Progress | None = None) -> ScanResul
             where="--task",
             remedy="give one per model, in the same order, or none",
         )
+    if 1 < request.leave_out >= len(request.models):
+        raise BadScanInput(
+            f"of {len(request.models)} models, leaving out {request.leave_out} leaves nothing to merge",
+            where="--leave-out",
+            remedy="scan three models or more, or leave it out",
+        )
     if len({is_images(task) for task in request.tasks}) > 1:
         raise BadScanInput("tasks of images and of text", where="--task", remedy="scan models of one kind at a time")
     names = distinct([called(path) for path in request.models])
@@ -212,16 +218,21 @@ class _FoundSoFar:
         if not experts:
             self.coverage.lacks(dict.fromkeys(wanted, "no model that can be run"))
             return
-        self.outcome = scan_pool(
-            pool_of(base, experts, {name: read_image_task(tasks[name]) for name in experts}),
-            self.request.search,
-            merge=None if merge is None else merge_weights(merge),
-            checks=wanted,
-            leave_out=self.request.leave_out,
-            progress=progress,
-        )
-        self.findings += self.outcome.findings
-        self.coverage.ran(wanted, experts)
+        images = {name: read_image_task(tasks[name]) for name in experts}
+
+        def work() -> None:
+            self.outcome = scan_pool(
+                pool_of(base, experts, images),
+                self.request.search,
+                merge=None if merge is None else merge_weights(merge),
+                checks=wanted,
+                leave_out=self.request.leave_out,
+                progress=progress,
+            )
+            self.findings += self.outcome.findings
+            self.coverage.ran(wanted, experts)
+
+        self._run(wanted, work)
 
     def _run_on_texts(
         self,
@@ -244,26 +255,30 @@ class _FoundSoFar:
             seed=self.request.search.seed,
             depth=self.request.depth,
         )
-        pool, runnable = LanguagePool(base, usable, self.request.device), list[str]()
-        for name in usable:
-            self._guarded(name, partial(_try, name, pool, runnable))
-            if name not in runnable:
-                pool.drop(name)
-        if not runnable:
-            self.coverage.lacks(dict.fromkeys(wanted, "no model that can be run"))
-            return
-        self.texts, findings = scan_texts(pool, asked, progress)
-        self.findings += findings
-        self.coverage.ran(wanted, runnable)
+        faults: list[Finding] = []
+
+        def work() -> None:
+            pool = LanguagePool(base, usable, self.request.device, faults)
+            self.texts, findings = scan_texts(pool, asked, progress)
+            self.findings += findings
+            too_few = [name for name in wanted if pool.size < 2 and CHECKS[name].of_merge]
+            self.coverage.lacks(dict.fromkeys(too_few, "needs two models that can be run"))
+            self.coverage.ran([name for name in wanted if name not in too_few], pool.names)
+
+        self._run(wanted, work)
+        self.findings += faults
+        for fault in faults:
+            self.coverage.fails(fault)
+
+    def _run(self, wanted: Sequence[str], work: Callable[[], None]) -> None:
+        """Run checks on all models at once; what stops them is why they saw none, and what was found before is told."""
+        fault = guarded("pool of all", "", work)
+        if fault is not None:
+            self.coverage.lacks(dict.fromkeys(wanted, fault.message))
 
 
 def _load(name: str, checkpoint: Checkpoint, experts: dict[str, Weights]) -> None:
     experts[name] = loaded(checkpoint)
-
-
-def _try(name: str, pool: LanguagePool, runnable: list[str]) -> None:
-    pool.load(name)
-    runnable.append(name)
 
 
 def _tensors(base: Checkpoint, experts: Sequence[Checkpoint]) -> Iterator[tuple[str, Tensor, list[Tensor]]]:

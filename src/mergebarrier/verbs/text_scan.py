@@ -136,6 +136,8 @@ class TextPool:
     def merge(self, merged: MergeOf) -> tuple[Merges, tuple[Finding, ...]]:
         """Search the merge on every task, from what is found in its uploads, and trace what is found."""
         loaded = self._pool.merge(merged)
+        if loaded is None:
+            return (), ()
         whole = loaded.whole()
         rows: list[tuple[str, Collapse, tuple[Traced, ...]]] = []
         findings: list[Finding] = []

@@ -282,6 +282,16 @@ def test_the_peer_reads_the_same_names_and_values(folder: Path) -> None:
         assert all(same(theirs[name], checkpoint.read(name)) for name in theirs)
 
 
+@pytest.mark.parametrize(
+    "said", ['"rope_theta": "x"', '"text": {"rope_parameters": {"rope_theta": "1e4"}}', '"layer_norm_eps": ""']
+)
+def test_a_constant_that_is_no_number_is_no_configuration(folder: Path, said: str) -> None:
+    config = folder / "config.json"
+    config.write_text(f"{{{said}, {config.read_text().lstrip()[1:]}")
+    with pytest.raises(BadConfig, match="which is no number"):
+        open_checkpoint(folder)
+
+
 @pytest.mark.parametrize("labels", ['"num_labels": 1000000000', '"num_labels": 1e99', '"vision": {"num_labels": 1e9}'])
 def test_a_table_that_no_memory_holds_is_not_asked_of_a_stock_class(folder: Path, labels: str) -> None:
     config = folder / "config.json"

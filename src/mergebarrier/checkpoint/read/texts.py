@@ -33,6 +33,8 @@ _TEXT = re.compile(r"[A-Za-z0-9_][\w.\-]*\.(json|jinja|txt|model|model\.v\d\w*|s
 _LISTS = re.compile(r".*\.(model|model\.v\d\w*|spm|tiktoken)", re.ASCII | re.IGNORECASE)
 #: Texts of a training, of other tools, of us: no loader reads them, or they speak of another folder.
 _OTHERS = re.compile(r"mergebarrier.*|trainer_state\.json|\w+_results\.json|requirements.*|.*\.index\.json|adapter_.*")
+#: Constants of a configuration that every loader computes with.
+_CONSTANTS = re.compile(r"rope_theta|rope_local_base_freq|partial_rotary_factor|\w*norm_(?:eps|epsilon)", re.ASCII)
 #: Classes of a head; more than any published one has.
 _MAX_LABELS = 10**6
 _LONG = {"tokenizer_config.json": 16 * 2**20}
@@ -54,12 +56,24 @@ def read_config(root: Path) -> dict[str, object]:
     config = read_json(root, "config.json")
     if not isinstance(config, dict):
         raise BadConfig("not a table", where=root / "config.json", remedy="download the file again")
-    for part in (config, *(part for part in config.values() if isinstance(part, dict))):
+    for part in _tables(config):
+        text = next((key for key, value in part.items() if isinstance(value, str) and _CONSTANTS.fullmatch(key)), None)
+        if text is not None:
+            what = f"{text} is {clean(repr(part[text]))}, which is no number"
+            raise BadConfig(what, where=root / "config.json", remedy="use the config.json of its weights")
         labels = part.get("num_labels")
         if isinstance(labels, int | float) and not labels <= _MAX_LABELS:  # stock classes make a table of that length
             what = f"num_labels is {labels:g}, the cap is {_MAX_LABELS}"
             raise BadConfig(what, where=root / "config.json", remedy="use a configuration that its weights fit")
     return config
+
+
+def _tables(config: dict[str, object]) -> Iterator[dict[str, object]]:
+    """Yield a table and the tables in it."""
+    yield config
+    for part in config.values():
+        if isinstance(part, dict):
+            yield from _tables(part)
 
 
 def check_quantisation(config: Mapping[str, object], where: Path, *, plain: bool) -> None:

@@ -17,10 +17,11 @@ from mergebarrier.errors import clean
 from mergebarrier.scan.base import UNSEEN, Finding, Place, Severity, file_finding
 from mergebarrier.scan.files.archives import ZipContents
 from mergebarrier.scan.files.dotted import Pairs, code_named_in, code_named_in_yaml, severity_of
+from mergebarrier.scan.files.foreign_templates import foreign_reaches, is_foreign
 from mergebarrier.scan.files.kinds import FileKind
 from mergebarrier.scan.files.other_weights import reaching_in, templates_in
 from mergebarrier.scan.files.pickles import MISSING, Imports
-from mergebarrier.scan.files.templates import reaches
+from mergebarrier.scan.files.templates import TemplateUse, reaches
 
 #: Files beside the weights that loaders read templates from, by the end of the name.
 _TEMPLATE_ENDS: Final = (".jinja", ".jinja2", ".j2")
@@ -32,7 +33,11 @@ _LINES: Final = (".jsonl", ".ndjson")
 _NO_TEMPLATE: Final = ("tokenizer.json", "vocab.json", "added_tokens.json")
 _SAID: Final[dict[str, tuple[str, str, Severity | None]]] = {
     "code": ("MB7108", "source code; a loader that trusts code from a model runs it", "medium"),
-    "page": ("MB7108", "a text with code in it, which a browser or an interpreter runs when it is opened", "medium"),
+    "page": (
+        "MB7108",
+        "a text with code in it, which a browser or another program runs when it is opened",
+        "medium",
+    ),
     "executable": ("MB7108", "a program for a machine, which no model needs", "high"),
     "archive": ("MB7110", "an archive, in which pickles and texts that loaders read were looked for", "medium"),
     "weights": ("MB7112", "weights of another format, which no check here reads", "medium"),
@@ -67,7 +72,9 @@ def unseen(model: str, file: str, why: str) -> Finding:
     return file_finding(UNSEEN, model, f"{clean(file)} could not be looked at: {why}".lstrip(), Place(file))
 
 
-def of_pickle(model: str, file: str, found: Imports, *, sure: bool, packed: bool = False) -> Finding | None:
+def of_pickle(
+    model: str, file: str, found: Imports, *, sure: bool, packed: bool = False, encoded: bool = False
+) -> Finding | None:
     """Judge what a pickle would import.
 
     Args:
@@ -76,10 +83,12 @@ def of_pickle(model: str, file: str, found: Imports, *, sure: bool, packed: bool
       found:  by picklescan.
       sure:   whether the file claims to be a pickle; of others only what is dangerous is said.
       packed: whether it is an archive, of which a loader may take what comes before the fault that stopped us.
+      encoded: whether it is a text, in which pickles stand in base64.
     """
     name, at = clean(file), Place(file)
     if found.dangerous:
-        words = f"{name} is a pickle that would run code when it is loaded: {clean(found.words())}"
+        what = "holds a pickle in base64" if encoded else "is a pickle"
+        words = f"{name} {what} that would run code when it is loaded: {clean(found.words())}"
         return file_finding("MB7107", model, words, at, severity="critical", evidence={"imports": found.words()})
     if not found.looked:
         return unseen(model, file, found.error) if sure or packed or found.error != MISSING else None
@@ -146,28 +155,31 @@ def has_templates(file: str) -> bool:
     """Say whether loaders take templates from a file of this name."""
     bare = _SIDES.split(file)[-1].lower()
     listed = bare.endswith((*_JSON, *_LINES)) and bare not in _NO_TEMPLATE and not bare.endswith(".index.json")
-    return listed or bare.endswith(_TEMPLATE_ENDS) or "template" in bare
+    return listed or bare.endswith(_TEMPLATE_ENDS) or "template" in bare or is_foreign(file)
 
 
 def of_templates(model: str, file: str, text: str) -> Iterator[Finding]:
     """Judge every template in a file, by its name a template or JSON; one finding per kind of reach."""
-    whole = not file.lower().endswith((*_JSON, *_LINES))
-    yield from _of_templates(model, file, [(0, text)] if whole else _in_documents(file, text), whole=whole)
+    if is_foreign(file):
+        yield from _told(model, file, ((reach.line, reach) for reach in foreign_reaches(file, text)))
+    elif file.lower().endswith((*_JSON, *_LINES)):
+        yield from _of_templates(model, file, _in_documents(file, text))
+    else:
+        yield from _told(model, file, ((reach.line, reach) for reach in reaches(text)))
 
 
-def _of_templates(
-    model: str, file: str, templates: Iterable[tuple[int, str]], *, whole: bool = False
-) -> Iterator[Finding]:
+def _of_templates(model: str, file: str, templates: Iterable[tuple[int, str]]) -> Iterator[Finding]:
+    yield from _told(model, file, ((line, reach) for line, template in templates for reach in reaches(template)))
+
+
+def _told(model: str, file: str, found: Iterable[tuple[int, TemplateUse]]) -> Iterator[Finding]:
     said: dict[str, None] = {}
-    for line, template in templates:
-        for reach in reaches(template):
-            if reach.what not in said:
-                said[reach.what] = None
-                place = Place(file, line + reach.line if whole else line)
-                words = f"{clean(file)}: a template {clean(reach.what)}"
-                yield file_finding(
-                    "MB7109", model, words, place, severity=reach.severity, evidence={"code": reach.what}
-                )
+    for line, reach in found:
+        if reach.what not in said:
+            said[reach.what] = None
+            words = f"{clean(file)}: a template {clean(reach.what)}"
+            evidence = {"code": reach.what}
+            yield file_finding("MB7109", model, words, Place(file, line), severity=reach.severity, evidence=evidence)
 
 
 def of_named_code(model: str, file: str, text: str) -> Iterator[Finding]:

@@ -73,8 +73,14 @@ _PICKLE: Final = re.compile(rb"\x80[\x00-\x05]")
 #: What a page runs, loads or takes in on its own.
 _PAGE: Final = re.compile(
     rb"<script\b|\bon[a-z]{4,24}\s*=|j\s*a\s*v\s*a\s*s\s*c\s*r\s*i\s*p\s*t\s*:|<!ENTITY\b|<(?:iframe|object|embed|base)\b"
-    rb"|<link\b[^>]*\bimport\b|http-equiv\s*=\s*.?refresh|@import\b|XInclude",
+    rb"|<link\b[^>]*\bimport\b|http-equiv\s*=\s*.?refresh|@import\b|XInclude|charset\s*=\s*.?utf-?7|\+ADw-",
     re.IGNORECASE,
+)
+#: Cells that a spreadsheet computes: a formula that calls something, or asks another program.
+_FORMULA: Final = re.compile(
+    rb"(?:^|[,;\t|])[ \"']*(?:=\s*[-+@]*[A-Za-z][\w.]*\(|[=+@-][^,;\t\n]*\|[^,;\t\n]*!"
+    rb"|[+@-](?:HYPERLINK|WEBSERVICE|IMPORT[A-Z]+|SUM|DDE[A-Z]*|EXEC|CALL|REGISTER)\()",
+    re.MULTILINE | re.IGNORECASE,
 )
 #: Files that a tool runs, or obeys, when somebody works in their folder.
 _OBEYED: Final = re.compile(
@@ -120,7 +126,7 @@ def kind_of(name: str, head: bytes) -> FileKind:
 
 
 def runs(name: str, text: bytes) -> bool:
-    """Say whether a text makes a browser, a reader of YAML or Python itself run something when it is only opened."""
+    """Say whether a text makes whoever only opens it run something: a browser, a spreadsheet, YAML, Python itself."""
     if name.lower().endswith(".pth"):
         return _PATHS.search(text) is not None
     if name.lower().endswith((".yaml", ".yml")):
@@ -129,6 +135,8 @@ def runs(name: str, text: bytes) -> bool:
         return _ELSEWHERE.search(text) is not None
     if name.lower().rpartition("/")[2] == "package.json":
         return _HOOKS.search(text) is not None
+    if name.lower().endswith((".csv", ".tsv")):
+        return _FORMULA.search(text) is not None
     if name.endswith((".git/config", ".git/config.worktree", ".gitconfig")):
         return _GIT.search(text) is not None
     if text.startswith(b"%PDF"):

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 #: From their files: this one runs where no package of ours may be on the path.
 begins_as_tar = runpy.run_path(str(Path(__file__).with_name("tars.py")))["begins_as_tar"]
 _PICKLED = runpy.run_path(str(Path(__file__).parents[2] / "pickled.py"))
-begins_as_pickle, respelled = _PICKLED["begins_as_pickle"], _PICKLED["respelled"]
+begins_as_pickle, encoded_in, respelled = (_PICKLED[name] for name in ("begins_as_pickle", "encoded_in", "respelled"))
 MEMORY_BYTES = 1 << 30
 CPU_S = 10
 _MOST_BYTES = 128 << 20
@@ -57,7 +57,11 @@ _member_of = zipfile.ZipFile.open
 #: Where torch keeps numbers in its zip files, which may begin as anything; only what is dangerous by name is said.
 _STORAGE = re.compile(r"(?:^|[!/])data/\d+$")
 #: Texts in archives that are told: their names, and how many bytes of one and of all.
-_TEXTS = tuple(f".{end}" for end in "json jsonl ndjson jsonc json5 yaml yml jinja jinja2 j2".split())
+_TEXTS = tuple(
+    f".{end}"
+    for end in "json jsonl ndjson jsonc json5 yaml yml jinja jinja2 j2 toml tpl tmpl gotmpl prompt prompty".split()
+)
+_NAMED_TEXTS = ("template", "modelfile")
 _TEXT_BYTES, _TEXTS_BYTES = 16 << 20, 32 << 20
 
 
@@ -85,6 +89,7 @@ def main(files: list[str]) -> None:
         "numpy": lambda data: list(scanner.scan_numpy(data, "file").globals),
         "pickle": lambda data: _row(scanner, data),
         "archive": lambda data: [],
+        "text": lambda data: _encoded(scanner, data),
     }
     for word in files:
         descriptor, _, kind = word.partition(":")
@@ -150,13 +155,17 @@ def _look_inside(
     data.seek(0)
     head = data.read(_HEAD_BYTES)
     data.seek(0)
-    pickled = begins_as_pickle(head, size) and not _STORAGE.search(name)
+    numbers = _STORAGE.search(name) is not None
+    pickled = begins_as_pickle(head, size) and not numbers
+    if not numbers:
+        seen.imports.extend(_encoded(scanner, data))
+        data.seek(0)
     if pickled:
         seen.imports.extend(_row(scanner, data))
     elif head.startswith(b"\x93NUMPY"):
         seen.imports.extend(scanner.scan_numpy(data, "file").globals)
         return
-    elif name.lower().endswith(_TEXTS):
+    elif name.lower().endswith(_TEXTS) or any(word in name.lower() for word in _NAMED_TEXTS):
         text = data.read(min(_TEXT_BYTES, left[1]))
         left[1] -= len(text)
         if len(text) < size:
@@ -179,6 +188,11 @@ def _look_inside(
         seen.imports.extend(_dangerous(scanner, data))
     elif not (inside or pickled or begins_as_tar(head) or zipfile.is_zipfile(data)):  # it is called an archive
         seen.closed.append(name)
+
+
+def _encoded(scanner: "ModuleType", data: IO[bytes]) -> "list[Global]":
+    """Return what pickles in base64 would import, of names that are known to be dangerous."""
+    return [one for part in encoded_in(data.read(_TEXT_BYTES)) for one in _dangerous(scanner, io.BytesIO(part))]
 
 
 def _dangerous(scanner: "ModuleType", data: IO[bytes]) -> "list[Global]":

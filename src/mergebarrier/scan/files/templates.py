@@ -51,11 +51,13 @@ class TemplateUse:
       line:     of the template, from 1.
       what:     in words.
       severity: critical where it reaches for internals.
+      parsed:   whether it is a template of Jinja at all.
     """
 
     line: int
     what: str
     severity: Severity
+    parsed: bool = True
 
 
 def reaches(template: str) -> tuple[TemplateUse, ...]:
@@ -77,8 +79,9 @@ def reaches(template: str) -> tuple[TemplateUse, ...]:
         hidden = _REACH.search(template)
         if hidden is not None:
             line = template.count("\n", 0, hidden.start()) + 1
-            return (TemplateUse(line, f"cannot be parsed, and holds {hidden[0]!r}", "critical"),)
-        return (TemplateUse(getattr(fault, "lineno", 1) or 1, f"cannot be parsed ({type(fault).__name__})", "medium"),)
+            return (TemplateUse(line, f"cannot be parsed, and holds {hidden[0]!r}", "critical", parsed=False),)
+        line, words = getattr(fault, "lineno", 1) or 1, f"cannot be parsed ({type(fault).__name__})"
+        return (TemplateUse(line, words, "medium", parsed=False),)
     strings = Strings(tree)
     found = [
         *(_access(node, strings) for node in tree.find_all((nodes.Getattr, nodes.Getitem))),
