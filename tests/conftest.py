@@ -33,6 +33,12 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 gc.set_threshold(20_000, 20, 20)
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files of real models: one of them at the end would keep one worker busy and the others idle."""
+    items.sort(key=lambda item: "/real/" not in item.nodeid)
+
+
 @pytest.fixture(autouse=True)
 def _no_network(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Refuse every connection that leaves this machine, of a test that has no business with one."""

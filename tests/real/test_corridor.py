@@ -149,21 +149,26 @@ def equality(first: Checkpoint, second: Checkpoint, dtypes: tuple[str, str], ids
     return result.max_rel_logit_error, result.kl_nats
 
 
-def test_lossless_is_the_same_function_and_comes_back_bit_for_bit(bench, assets, original, lossless, folder):
-    text = read_text(assets.text_test)
-    ids = token_ids(bench.tokenizer, text, 512)
+def test_lossless_is_the_same_function_and_comes_back_bit_for_bit(bench, assets, lossless, folder):
+    ids = token_ids(bench.tokenizer, read_text(assets.text_test), 512)
     with open_checkpoint(assets.expert_a) as ours, open_checkpoint(lossless) as theirs:
         error, _ = equality(ours, theirs, ("float32", "float32"), ids)
         assert error <= 5e-6
-        assert_as_good(bench, original, ours, theirs, text, ids)
         verbs.unprotect(theirs, KEY, verbs.OutputOptions(folder / "restored"))
         with open_checkpoint(folder / "restored") as restored:
             assert restored.digests() == ours.digests()
 
 
+@pytest.mark.slow
+def test_lossless_is_as_good_a_model(bench, assets, original, lossless):
+    text = read_text(assets.text_test)
+    with open_checkpoint(assets.expert_a) as ours, open_checkpoint(lossless) as theirs:
+        assert_as_good(bench, original, ours, theirs, text, token_ids(bench.tokenizer, text, IN_BFLOAT16))
+
+
 def assert_as_good(bench, original, ours, theirs, text, ids) -> None:
     """No worse than the noise of bfloat16 arithmetic, and as good a model in what the machine computes in."""
-    _, moved = equality(ours, theirs, ("bfloat16", "bfloat16"), ids[:IN_BFLOAT16])
+    _, moved = equality(ours, theirs, ("bfloat16", "bfloat16"), ids)
     assert moved <= 3 * original.bfloat16_divergence
     module = load_module(theirs)
     assert abs(perplexity(module, bench.tokenizer, text, OF_PROSE).perplexity / original.perplexity - 1) <= 0.003
@@ -175,7 +180,7 @@ def test_full_is_the_same_function_and_comes_back_within_its_bound(bench, assets
     text = read_text(assets.text_test)
     ids = token_ids(bench.tokenizer, text, 512)
     with open_checkpoint(assets.expert_a) as ours, open_checkpoint(full) as theirs:
-        assert_as_good(bench, original, ours, theirs, text, ids)
+        assert_as_good(bench, original, ours, theirs, text, ids[:IN_BFLOAT16])
     wide = folder / "expert-float32"
     wide.mkdir()
     tensors = load_file(assets.expert_a / "model.safetensors")
@@ -225,7 +230,8 @@ def test_no_setting_of_six_algorithms_merges_either_profile(
     assert skills.a < unprotected.a / 2 or skills.b < unprotected.b / 2
 
 
-@pytest.mark.parametrize("name", ["linear", pytest.param("ties", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["linear", "ties"])
 def test_the_real_mergekit_collapses_alike(name, bench, assets, lossless, folder, unprotected):
     def recipe(expert: Path, name: str, **parameters: object) -> dict[str, object]:
         models = [
