@@ -10,6 +10,15 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+import scipy.optimize  # noqa: F401
+import torch  # noqa: F401
+
+from mergebarrier import api
+
+# The package imports what it needs when it first needs it, which would be in every fork.
+for door in api.__all__:
+    getattr(api, door)
+
 Task = Callable[[], None]
 WRITES = ("pwrite", "rename", "replace", "mkdir", "rmdir", "unlink", "fsync", "ftruncate", "posix_fallocate", "open")
 

@@ -11,7 +11,7 @@ import tiny_models
 from scripts import with_helpers
 
 
-@pytest.mark.parametrize("n_rounds", [4, pytest.param(30, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("n_rounds", [12, pytest.param(30, marks=pytest.mark.slow)])
 def test_killed_at_random_moments(tmp_path, n_rounds):
     model = tiny_models.save("llama-gqa-untied", tmp_path / "model")
     script = Path(__file__).with_name("kill_many_times.py")

@@ -99,7 +99,10 @@ def first(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     return merged(tmp_path_factory.mktemp("first"), RUNS[0])
 
 
-@pytest.mark.parametrize("run", RUNS[1:], ids=["-".join(run[:3]) for run in RUNS[1:]])
+@pytest.mark.parametrize(
+    "run",
+    [pytest.param(run, marks=[pytest.mark.slow] * (n == 0), id="-".join(run[:3])) for n, run in enumerate(RUNS[1:])],
+)
 def test_no_circumstance_changes_a_byte(first: list[str], tmp_path: Path, run: tuple[str, str, str, str]) -> None:
     assert len(first) == len(METHODS)
     assert merged(tmp_path, run) == first
