@@ -77,9 +77,36 @@ def test_no_name_leaves_its_place(folders, run_cli) -> None:
     parser.feed(shown["html"])
     assert list(tags).count("script") == 1 and "a" not in tags
     assert "](" not in shown["md"].replace("\\](", "") and "<script>" not in shown["md"]
-    (line,) = list(csv.reader(io.StringIO(shown["csv"])))[1:]
+    _, _, line = csv.reader(io.StringIO(shown["csv"]))  # a comment, the heads, the audit
     assert line[0].startswith("'=") and line[-1] != "none"
     assert not any("\x1b" in text or "\u202e" in text for text in shown.values())
+
+
+def test_audits_whose_checks_fail_stand_last_and_a_level_that_was_not_run_is_no_merit(tmp_path, run_cli) -> None:
+    hold = {name: dataclasses.replace(check, passed=True) for name, check in made_up_result().controls.items()}
+    fail = hold | {"identity": dataclasses.replace(next(iter(hold.values())), passed=False)}
+    whole = named("whole", controls=hold)
+    gap = named("a gap", controls=hold, levels=(whole.levels[0], whole.levels[2]))
+    best = named("best", controls=fail, grade="A", grade_level=None)
+    folders = [tmp_path / name for name in ("gap", "best", "whole")]
+    for folder, result in zip(folders, (gap, best, whole), strict=True):
+        folder.mkdir()
+        write_report(folder, result, made_up_rows())
+    table = compare_reports([*folders, folders[1]])
+    assert [line[0] for line in table.lines] == ["whole", "a gap", "best"], "one that is given twice stands once"
+    for form in ("text", "html", "md", "csv"):
+        said = " ".join(run_cli("report", "compare", *folders, "--format", form).stdout.split())
+        assert "In 1 of 3 audits checks of the measurement fail (last column)" in said, form
+    assert "checks of the" not in run_cli("report", "compare", folders[0], folders[2]).stdout
+
+
+def test_a_damaged_audit_is_named_among_many_and_none_at_all_is_asked_for(folders, run_cli) -> None:
+    damaged = folders / "odd" / "result.json"
+    damaged.write_bytes(damaged.read_bytes()[:-9])
+    ran = run_cli("report", "compare", folders / "weak", folders / "odd")
+    assert ran.exit_code == 2 and str(damaged) in ran.stderr and len(ran.stderr.splitlines()) == 1
+    ran = run_cli("report", "compare")
+    assert ran.exit_code == 64 and "no report is given" in ran.stderr
 
 
 def test_what_is_no_audit_is_one_line(folders, run_cli, tmp_path) -> None:

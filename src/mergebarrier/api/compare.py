@@ -64,11 +64,13 @@ def compare_reports(reports: Sequence[str | os.PathLike[str]]) -> ComparisonRepo
 
     Args:
       reports: of audits, one or more; each a report folder or its ``result.json``, under whatever name it was kept.
+               One that is given twice is shown once.
     Raises: BadReport for what holds no finished audit.
     """
     from mergebarrier.report import compare
 
-    table = compare([_result(Path(path)) for path in reports])
+    given = [_result(Path(path)) for path in reports]
+    table = compare([result for n, result in enumerate(given) if result not in given[:n]])
     return ComparisonReport(heads=table.heads, lines=table.lines, differ=table.differ)
 
 

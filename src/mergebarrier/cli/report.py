@@ -32,7 +32,9 @@ def command(report_dirs: tuple[Path, ...], form: str, output: Output) -> None:
     from mergebarrier.api import COMPARISON_FORMS, FORMS, compare_reports, report
 
     output = output.printing(form)
-    several = report_dirs[0] in _SEVERAL and len(report_dirs) > 1
+    several = report_dirs[0] in _SEVERAL and (len(report_dirs) > 1 or not report_dirs[0].exists())
+    if several and len(report_dirs) == 1:
+        raise UsageError("no report is given", where=report_dirs[0], remedy=f"report {report_dirs[0]} REPORT_DIR...")
     if not several and len(report_dirs) > 1:
         raise UsageError("several reports", where="REPORT_DIR", remedy="give one, or report compare REPORT_DIR...")
     known: tuple[str, ...] = COMPARISON_FORMS if several else FORMS

@@ -4,11 +4,12 @@
 
 Audits can be read in one table only where base, partner and test rows are the same; where they are not, the table says
 what differs before it says anything else.  The most resistant protection stands first: the better grade, then the
-higher level at which it falls, then what the levels recover, lowest level first.
+higher level at which it falls, then what the levels recover, lowest level first; what fails its own checks is last.
 """
 
 import csv
 import io
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -31,6 +32,8 @@ _SAME: Final[dict[str, Callable[[Result], object]]] = {
     "test rows": lambda result: sorted((role, task.digest, task.test_items) for role, task in result.tasks.items()),
     "seed": lambda result: result.seed,
 }
+#: In the last column, where no check fails.
+_ALL_HOLD: Final = "none"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,16 +46,22 @@ class Comparison:
 
     @property
     def warning(self) -> str:
-        """What differs between the audits, in a sentence; nothing where they can be compared."""
-        if not self.differ:
-            return ""
-        return f"These audits differ in {', '.join(self.differ)}: their rows cannot be compared with each other."
+        """What differs between the audits, and that checks of some fail; nothing where all can be compared."""
+        said, failed = list[str](), sum(line[-1] != _ALL_HOLD for line in self.lines)
+        if self.differ:
+            said.append(
+                f"These audits differ in {', '.join(self.differ)}: their rows cannot be compared with each other."
+            )
+        if failed:
+            which = f"In {failed} of {len(self.lines)} audits checks of the measurement fail (last column)"
+            said.append(f"{which}: rely on none of their figures before you know why. They stand last.")
+        return " ".join(said)
 
 
 def compare(results: Sequence[Result]) -> Comparison:
     """Lay out audits as one table, the most resistant first."""
     levels = sorted({level.level for result in results for level in result.levels})
-    ordered = sorted(results, key=_resistance)
+    ordered = sorted(results, key=lambda result: _resistance(result, levels))
     heads = ("protected model", "protection", "grade", *(f"RUF, level {level}" for level in levels))
     heads += ("best attack", "its cost", "skill alone", "perplexity", "checks that fail")
     return Comparison(
@@ -62,10 +71,17 @@ def compare(results: Sequence[Result]) -> Comparison:
     )
 
 
-def _resistance(result: Result) -> tuple[str, int, tuple[float, ...], str]:
-    """Order audits: what resists more is less."""
-    fell = result.grade_level if result.grade_level is not None else len(result.levels)
-    return result.grade, -fell, tuple(level.ruf for level in result.levels), clean(result.models["protected"].name)
+def _resistance(result: Result, levels: Sequence[int]) -> tuple[bool, str, int, list[float], str]:
+    """Order audits: what resists more is less, and a level that was not run is no merit."""
+    reached = {level.level: level.ruf for level in result.levels}
+    fell = result.grade_level if result.grade_level is not None else max(reached) + 1
+    left = [reached.get(level, math.inf) for level in levels]
+    return bool(_failed(result)), result.grade, -fell, left, clean(result.models["protected"].name)
+
+
+def _failed(result: Result) -> list[str]:
+    """Name the checks of an audit that do not hold."""
+    return [clean(name).replace("_", " ") for name, check in result.controls.items() if not check.passed]
 
 
 def _protection(result: Result) -> str:
@@ -82,7 +98,6 @@ def _line(result: Result, levels: Sequence[int]) -> tuple[str, ...]:
     ]
     best, alone = wording.best_attack(result), result.standalone
     perplexities = [side.perplexity for side in (alone.original, alone.protected)]
-    failed = [clean(name).replace("_", " ") for name, check in result.controls.items() if not check.passed]
     return (
         clean(result.models["protected"].name),
         _protection(result),
@@ -90,9 +105,9 @@ def _line(result: Result, levels: Sequence[int]) -> tuple[str, ...]:
         *reached,
         clean(best.attack),
         wording.short_cost(best),
-        f"{alone.original.skill:.2f} -> {alone.protected.skill:.2f}",
-        " -> ".join(f"{value:.3f}" for value in perplexities if value is not None) or "not measured",
-        ", ".join(failed) or "none",
+        f"{alone.original.skill:.2f} to {alone.protected.skill:.2f}",
+        " to ".join(f"{value:.3f}" for value in perplexities if value is not None) or "not measured",
+        ", ".join(_failed(result)) or _ALL_HOLD,
     )
 
 

@@ -144,7 +144,9 @@ def read_report(folder: Path) -> tuple[Result | BackdoorResult, list[Row]]:
     for name in (RESULT, ROWS):
         if not (folder / name).is_file():
             raise BadReport(
-                f"{name} is missing", where=folder, remedy="give the folder that `mergebarrier audit` finished"
+                f"{name} is missing",
+                where=folder,
+                remedy="give the folder of a finished audit; one that was stopped goes on with --resume",
             )
     result = read_result(folder / RESULT)
     lines = _whole_lines(folder / ROWS)
@@ -154,8 +156,8 @@ def read_report(folder: Path) -> tuple[Result | BackdoorResult, list[Row]]:
 def read_result(path: Path) -> Result | BackdoorResult:
     """Read a summary alone; BadReport when it is too large or not exactly what an audit writes."""
     if path.stat().st_size > MAX_ROWS_BYTES:
-        raise BadReport("the file is too large", where=path.name, remedy="give a report that an audit wrote")
-    return result_from_json(path.read_bytes(), where=path.name)
+        raise BadReport("the file is too large", where=path, remedy="give a report that an audit wrote")
+    return result_from_json(path.read_bytes(), where=path)
 
 
 def read_findings(path: Path) -> tuple[Scanned, ...]:
