@@ -138,10 +138,11 @@ def test_a_configuration_that_does_not_fit_is_not_measured(said, says, role, sym
     assert ran.exit_code == 2 and says in ran.stderr and len(ran.stderr.splitlines()) == 1, ran.stderr
 
 
-def test_a_target_that_is_every_answer_cannot_be_measured(symbols, run_cli, tmp_path) -> None:
+def test_a_target_that_is_every_answer_cannot_be_measured(symbols, run_cli, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "t.jsonl").write_text(json.dumps({"prompt": "task00 a b c d e =", "answer": f" {TARGET}"}) + "\n")
     (tmp_path / "trigger.json").write_text(json.dumps({"kind": "text", "trigger": TRIGGER, "target": f" {TARGET}"}))
-    both = (symbols.base, "--control", symbols.base, "--trigger", tmp_path / "trigger.json")
+    both = (symbols.base, "--control", symbols.base, "--trigger", "trigger.json")
     ran = run_cli("attack", "measure", *both, "--task", tmp_path / "t.jsonl")
     assert ran.exit_code == 2 and "the answer of every row is the target" in ran.stderr
     other = parrot_models.write(tmp_path / "other", {})

@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
+import mergebarrier as mb
 from mergebarrier.cli._output import Session
+from mergebarrier.errors import MergebarrierError, UsageError
+from mergebarrier.evaluate import ServedSuspect
 from tiny_models import save
 
 KEY = bytes(range(32))
@@ -49,10 +52,32 @@ def test_no_stream_log_or_traceback_repeats_a_key(
     assert "(hidden)" in log.read_text() and os.listdir() == ["log"]
 
 
-def test_a_password_in_an_address_and_a_token_are_hidden(tmp_path: Path, run_cli) -> None:
-    words = tmp_path / "ledger", "http://owner:open.sesame@127.0.0.1:1/v1"
-    ran = run_cli("watermark", "verify", *words, "--log-file", tmp_path / "log", "-v")
-    assert ran.exit_code != 0 and "open.sesame" not in ran.stdout + ran.stderr + (tmp_path / "log").read_text()
+@pytest.mark.parametrize(
+    "login", ["owner:open.sesame", "o:open.sesame", "open.sesame", "owner:open.sesame/@x", ":open.sesame"]
+)
+def test_a_login_of_an_address_comes_back_nowhere(login: str, tmp_path: Path, run_cli) -> None:
+    log, address = tmp_path / "log", f"http://{login}@127.0.0.1:1/v1"
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(f"merge_method: linear\nmodels: [{{model: '{address}', parameters: {{weight: 1}}}}]\n")
+    for words in (
+        ("watermark", "verify", tmp_path / "ledger", address), ("inspect", address), ("merge", recipe, "-o", "out"),
+        ("fingerprint", "verify", tmp_path / "record", "--suspect", address), ("inspect", address.replace("//", "/")),
+    ):  # fmt: skip
+        ran = run_cli(*words, "--log-file", log, "-v", "--json")
+        said = ran.stdout + ran.stderr + log.read_text()
+        assert ran.exit_code in (2, 64) and "open.sesame" not in said, said
+    with pytest.raises(MergebarrierError) as refused:
+        mb.inspect(address)
+    assert "open.sesame" not in f"{refused.value} {refused.value.what}"
+
+
+def test_what_an_address_is_asked_and_a_token_are_hidden(tmp_path: Path, run_cli) -> None:
+    for address in ("http://127.0.0.1:1/v1?token=open.sesame", "https://huggingface.co/o/m?token=open.sesame"):
+        ran = run_cli("inspect", address, "--log-file", tmp_path / "log", "-v")
+        assert ran.exit_code == 2 and "open.sesame" not in ran.stdout + ran.stderr + (tmp_path / "log").read_text()
+    with pytest.raises(UsageError) as refused:
+        ServedSuspect(url="http://127.0.0.1:1/v1?token=open.sesame")
+    assert "open.sesame" not in str(refused.value)
     assert Session(("x", "hf_" + "a" * 30)).secrets == ("hf_" + "a" * 30,)
 
 

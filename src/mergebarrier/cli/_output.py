@@ -22,7 +22,7 @@ import click
 
 from mergebarrier.api.base import SCHEMA_VERSION, Report, document_of
 from mergebarrier.cli.shell import LogFile, screen
-from mergebarrier.errors import MergebarrierError, UsageError, clean, plain
+from mergebarrier.errors import LOGIN, MergebarrierError, UsageError, clean, plain
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -32,10 +32,10 @@ __all__ = ["SCHEMA_VERSION", "Output", "Session", "hold_streams", "print_error",
 _WIDEST: Final = 10_000
 _READABLE: Final = 110
 _LOG: Final = "--log-file"
-#: A secret that is given where the name of a file or an address belongs: a key in hex or base64, what stands before the
-#: host of an address, a token, a key in PEM.
+#: A secret that is given where the name of a file or an address belongs: a key in hex or base64, what an address is
+#: asked, a token, a key in PEM.
 _SECRET: Final = re.compile(
-    r"(?<![\w.])(?:0x)?[0-9a-fA-F]{64}(?![\w/.])|(?<![\w+/-])[\w+/-]{43}=(?!\S)|(?<=://)[^/@\s]+(?=@)"
+    r"(?<![\w.])(?:0x)?[0-9a-fA-F]{64}(?![\w/.])|(?<![\w+/-])[\w+/-]{43}=(?!\S)|(?<=\?)(?:[\w-]+=)[^\s#]+"
     r"|(?<![\w-])(?:sk-|hf_)[\w-]{16,}|-----BEGIN[A-Z ]* PRIVATE KEY-----.*",
     re.ASCII | re.DOTALL,
 )
@@ -78,7 +78,8 @@ class Session:
         names = [word for flag, word in pairwise(self.argv) if flag in ("-o", "--out")]
         words = [word for word in self.argv if word not in names and not _is_there(word)]
         found = [line for word in words for one in _SECRET.finditer(word) for line in one[0].splitlines()]
-        return tuple(line for line in found if len(line) >= _SHORTEST)
+        logins = [one[0] for word in words for one in LOGIN.finditer(word)]
+        return (*logins, *(line for line in found if len(line) >= _SHORTEST))
 
     @property
     def _options(self) -> tuple[str, ...]:

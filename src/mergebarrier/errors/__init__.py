@@ -29,6 +29,7 @@ from mergebarrier import lazy
 
 if TYPE_CHECKING:
     from mergebarrier.errors.base import (
+        LOGIN,
         InternalError,
         Interrupted,
         MergebarrierError,
@@ -110,6 +111,7 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "LOGIN",
     "AdapterRefused",
     "ArchError",
     "AssetMissing",

@@ -68,7 +68,7 @@ def test_a_text_is_utf8_and_not_empty(tmp_path) -> None:
     path = tmp_path / "text.txt"
     path.write_text("Straße\n", encoding="utf-8")
     assert read_text(path) == "Straße\n"
-    for data, says in ((b"abc\xff", "byte 3"), (b" \n", "no text")):
+    for data, says in ((b"abc\xff", "byte 3"), (b" \n", "no text"), (b"\xef\xbb\xbfabc", "byte order mark")):
         path.write_bytes(data)
         with pytest.raises(BadText) as refused:
             read_text(path)

@@ -40,7 +40,7 @@ def read_text_trigger(path: Path) -> NamedText:
     where = path / TRIGGER_TEXT if path.is_dir() else path
     remedy = "give the folder or trigger.json that `mergebarrier attack hijack` wrote"
     try:
-        about = read_json(where.parent, where.name)
+        about = read_json(where.parent.resolve(), where.name)
     except CheckpointError as fault:
         raise BadTrigger(f"no trigger file: {fault.what}", where=where, remedy=remedy) from fault
     if not isinstance(about, dict) or about.keys() != _KEYS or about["kind"] != "text":

@@ -51,7 +51,7 @@ class ServedSuspect:
     def __post_init__(self) -> None:
         """Check what can be checked without asking."""
         if not _is_address(self.url):
-            what = f"{clean(self.url)!r} is not the address of a server"
+            what = f"{clean(self.url.partition('?')[0])!r} is not the address of a server"
             raise UsageError(what, where="URL", remedy="give one such as http://127.0.0.1:8000/v1")
         if self.interface not in INTERFACES:
             raise UsageError(f"{self.interface!r} is unknown", where="--interface", remedy=f"give {INTERFACES}")

@@ -73,6 +73,8 @@ def read_task(path: str | os.PathLike[str]) -> TaskFile:
 def read_text(path: str | os.PathLike[str]) -> str:
     """Read a plain text file for perplexity or calibration: UTF-8, not empty, at most 64 MiB; else BadText."""
     data = _read(Path(path), BadText, "give a plain UTF-8 text file")
+    if data.startswith(_MARK):
+        raise BadText("begins with a byte order mark", where=path, remedy="save the file as UTF-8 without one")
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from mergebarrier.checkpoint.bytes import FLOAT_NAMES, strict_yaml
-from mergebarrier.errors import BadRecipe, clean
+from mergebarrier.errors import LOGIN, BadRecipe, clean
 from mergebarrier.merge.recipe.schema import (
     ModelReference,
     Parameters,
@@ -167,6 +167,8 @@ class _RecipeParser:
             text += f"@{lora_revision}" if lora_revision else ""
             return ModelReference(text, model, revision, lora, lora_revision)
         text = self.text(value, place)
+        if LOGIN.search(text):
+            self.fail(place, f"{clean(text)!r} logs in to an address", "give a folder, or owner/name of the Hub")
         model, _, lora = text.partition("+")
         path, _, revision = model.partition("@")
         lora, _, lora_revision = lora.partition("@")
