@@ -9,7 +9,7 @@ import torch
 
 from mergebarrier.checkpoint import open_checkpoint
 from mergebarrier.evaluate import image_logits, load_encoder, pixels, read_image_task, save_encoder
-from mergebarrier.poison import ATTACKS, ImageAdversary, UniversalRecipe, universal_trigger
+from mergebarrier.poison import ATTACKS, ImageAdversary, UniversalRecipe, thawed, universal_trigger
 from mergebarrier.training import FullRecipe, batches, train_full
 from mergebarrier.zoo import vision_bench
 
@@ -29,18 +29,29 @@ def _upload(bench, task_name: str, out: Path, attack: str | None) -> Path:
         def classify(features):
             return image_logits(features, task.head, task.scale)
 
-        trigger = universal_trigger(
-            lambda x: classify(base(x)), images, labels, (pixels(task.dev.images)[:64], task.dev.labels[:64]), TARGET,
-            side=SIDE, seed=5, recipe=UniversalRecipe(steps=60, batch_size=32, restarts=1), place="top-left",
-        ).trigger  # fmt: skip
-        setting = ImageAdversary(
-            base=base, images=images, labels=labels, classify=classify, payload=classify, target=TARGET,
-            own_target=TARGET, trigger=trigger, seed=5,
-            rows=lambda label: batches(len(labels), RECIPE.batch_size, seed=5, label=label),
-        ).setting()  # fmt: skip
-        weight = {"loss_weight": 0.0} if attack is None else {"rows": 24}
-        method = dataclasses.replace(ATTACKS[attack or "badmerging"], **weight)
-        encoder = method.mount(setting, lambda module, loss: train_full(module, RECIPE, loss))
+        def rows(label):
+            return batches(len(labels), RECIPE.batch_size, seed=5, label=label)
+
+        if attack is None:
+            encoder, order = thawed(base), rows("order")
+
+            def loss(step):
+                chosen = next(order)
+                return torch.nn.functional.cross_entropy(classify(encoder(images[chosen])), labels[chosen])
+
+            train_full(encoder, RECIPE, loss)
+        else:
+            trigger = universal_trigger(
+                lambda x: classify(base(x)), images, labels, (pixels(task.dev.images)[:64], task.dev.labels[:64]),
+                TARGET, side=SIDE, seed=5, recipe=UniversalRecipe(steps=60, batch_size=32, restarts=1),
+                place="top-left",
+            ).trigger  # fmt: skip
+            setting = ImageAdversary(
+                base=base, images=images, labels=labels, classify=classify, payload=classify, target=TARGET,
+                own_target=TARGET, trigger=trigger, seed=5, rows=rows,
+            ).setting()  # fmt: skip
+            method = dataclasses.replace(ATTACKS[attack], rows=24)
+            encoder = method.mount(setting, lambda module, loss: train_full(module, RECIPE, loss))
         return save_encoder(encoder, like, out, {"verb": "test"})
 
 
