@@ -10,15 +10,19 @@ import pytest
 import _models
 from scripts import with_helpers
 
-LAB = Path(__file__).with_name("resume_lab.py")
+HERE = Path(__file__).parent
 
 
 def lab(mode: str, work: Path, *, seed: int, count: int) -> dict[str, int]:
     _models.write(work / "base", "tiny")
     for expert, name in enumerate(("a", "b")):
         _models.write(work / name, "tiny", step=0.1, expert=expert)
-    words = [sys.executable, str(LAB), mode, str(work), str(seed), str(count)]
-    ran = subprocess.run(words, env=with_helpers(), capture_output=True, text=True)
+    return said_by("resume_lab.py", mode, work, seed, count)
+
+
+def said_by(script: str, *words: object) -> dict[str, int]:
+    line = [sys.executable, str(HERE / script), *map(str, words)]
+    ran = subprocess.run(line, env=with_helpers(), capture_output=True, text=True)
     assert ran.returncode == 0, ran.stderr[-2000:]
     seen: dict[str, int] = json.loads(ran.stdout)
     return seen
@@ -34,3 +38,9 @@ def test_merges_that_are_killed_end_with_the_same_bytes(tmp_path: Path) -> None:
 def test_the_line_that_ctrl_c_leaves_finishes_every_verb(tmp_path: Path, count: int) -> None:
     seen = lab("interrupted", tmp_path, seed=3, count=count)
     assert seen["interrupts"] >= 2 * count and seen["over_old"] >= 2
+
+
+@pytest.mark.slow
+def test_so_does_the_line_of_the_verbs_that_import_mark_copy_and_poison(tmp_path: Path) -> None:
+    seen = said_by("trained_lab.py", tmp_path, 4, 2)
+    assert len(seen) == 7 and set(seen.values()) == {2}

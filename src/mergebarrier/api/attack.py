@@ -95,7 +95,8 @@ def attack(
     """
     spec = _spec(method, task, target, options, parameters)
     with opened(base, download=download) as (encoder,), shown(progress, "poisoning") as step:
-        content = make_poisoned(spec, encoder, (write or WriteOptions()).into(out, step), say=say)
+        into = (write or WriteOptions()).after_training(out, step, (encoder,))
+        content = make_poisoned(spec, encoder, into, say=say)
     return AttackReport(
         out=Path(out),
         content_digest=content["output"]["content_digest"],
@@ -184,7 +185,8 @@ def attack_hijack(
     Raises: BadAttack, BadTrigger, BadTask, UsageError, CheckpointError, EvaluateError; nothing is finalised then.
     """
     with opened(base, download=download) as (model,), shown(progress, "poisoning") as step:
-        content = make_upload(spec, model, (write or WriteOptions()).into(out, step), say=say)
+        into = (write or WriteOptions()).after_training(out, step, (model,))
+        content = make_upload(spec, model, into, say=say)
     return HijackReport(
         out=Path(out),
         content_digest=content["output"]["content_digest"],

@@ -67,6 +67,7 @@ if TYPE_CHECKING:
     from mergebarrier.checkpoint.write import (
         OutputFolder,
         Writer,
+        check_claimable,
         find_place,
         layout_like,
         modeling_code,
@@ -106,6 +107,7 @@ __all__ = [
     "WeightChange",
     "Writer",
     "canonical_json",
+    "check_claimable",
     "chosen_below",
     "code_keys",
     "find_place",

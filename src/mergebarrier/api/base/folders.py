@@ -11,14 +11,14 @@ that it did not ask for.  The bar is one line of text that is written over; it n
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TextIO, TypeAlias
 
 from mergebarrier.api.base.hub import HUB_NAME, REVISION, at_hub, find_folder
-from mergebarrier.checkpoint import Checkpoint
+from mergebarrier.checkpoint import Checkpoint, check_claimable
 from mergebarrier.errors import NotACheckpoint
 from mergebarrier.progress import Progress
 from mergebarrier.verbs import Models, OutputOptions
@@ -117,6 +117,16 @@ class WriteOptions:
     workers: int = 1
     max_ram_bytes: int | None = None
     shard_bytes: int | None = None
+
+    def after_training(
+        self, out: str | os.PathLike[str], progress: Progress | None, inputs: Sequence[Checkpoint]
+    ) -> OutputOptions:
+        """Return what a verb takes that writes once all is computed; what it could not write is refused before that.
+
+        Raises: OutputExists, UnsafePath, PartialOutput.
+        """
+        check_claimable(out, [one.path for one in inputs], resume=self.resume, overwrite=self.overwrite)
+        return self.into(out, progress)
 
     def into(self, out: str | os.PathLike[str], progress: Progress | None) -> OutputOptions:
         """Return what the verbs take."""

@@ -107,9 +107,7 @@ def fingerprint_embed(
     prose = read_text(text)
     check_key_place(place)
     with opened(model, base, download=download) as (ours, anchor), shown(progress, "marking") as step:
-        into = (write or WriteOptions()).into(out, step)
-        if into.out.exists() and not (into.overwrite or into.resume):
-            raise OutputExists("is there", where=into.out, remedy="give --overwrite or another folder")
+        into = (write or WriteOptions()).after_training(out, step, (ours, anchor))
         secret, key_file, made = owned_key(key)
         marked = verbs.marked_model(
             ours, anchor, key=secret, method=method, options=options, text=prose, seed=seed, progress=step
@@ -188,6 +186,9 @@ def _keep(place: Path, record: FingerprintRecord) -> None:
             with open(fd, "wb", closefd=False) as file:  # whole, where a disk takes it in pieces
                 file.write(record_text(record).encode())
             os.fsync(fd)
+        except BaseException:  # half a record would refuse the run that goes on
+            os.unlink(place)
+            raise
         finally:
             os.close(fd)
     except OSError as fault:

@@ -7,12 +7,13 @@ from mergebarrier import lazy
 if TYPE_CHECKING:
     from mergebarrier.checkpoint.write.folder import OutputFolder, modeling_code
     from mergebarrier.checkpoint.write.layout import layout_like, sharded
-    from mergebarrier.checkpoint.write.place import find_place, remove_tree
+    from mergebarrier.checkpoint.write.place import check_claimable, find_place, remove_tree
     from mergebarrier.checkpoint.write.writer import Writer
 
 __all__ = [
     "OutputFolder",
     "Writer",
+    "check_claimable",
     "find_place",
     "layout_like",
     "modeling_code",

@@ -165,6 +165,25 @@ def unlisted(folder: Path, listed: Collection[str], before: str = "") -> Iterato
             yield name
 
 
+def check_claimable(
+    out: str | os.PathLike[str], inputs: Sequence[str | os.PathLike[str]], *, resume: bool, overwrite: bool
+) -> None:
+    """Raise at once, and not after hours of training, where an output could not be written.
+
+    Raises: OutputExists, UnsafePath, PartialOutput.
+    """
+    place = find_place(out, inputs)
+    if not resume:
+        check_out_free(place, overwrite=overwrite)
+    if place.partial.is_dir() and not (resume or overwrite):
+        raise _unfinished(place.partial)
+
+
+def _unfinished(partial: Path) -> PartialOutput:
+    remedy = "give --resume to finish it, --overwrite to start again"
+    return PartialOutput("there is an unfinished run", where=partial, remedy=remedy)
+
+
 def claim_partial(place: OutputPlace, *, may_be_there: bool) -> tuple[int, bool]:
     """Make or take over the partial folder and lock it.
 
@@ -185,11 +204,7 @@ def claim_partial(place: OutputPlace, *, may_be_there: bool) -> tuple[int, bool]
             f"cannot be created ({fault.strerror})", where=partial, remedy="choose an output folder that you may write"
         ) from fault
     if not fresh and not may_be_there:
-        raise PartialOutput(
-            "there is an unfinished run",
-            where=partial,
-            remedy="give --resume to finish it, --overwrite to start again",
-        )
+        raise _unfinished(partial)
     if not partial.is_dir():
         raise OutputExists("this is a file", where=partial, remedy="remove it")
     lock = os.open(partial, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)

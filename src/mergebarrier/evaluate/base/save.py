@@ -42,12 +42,13 @@ def save_weights(
     layout = sharded(layout_like(like), shard_bytes)
     writer = Writer.create(out, layout, plan=dict(content), inputs=(like.path,), resume=resume, overwrite=overwrite)
     with closing(writer):
-        for name in like.tensors:
-            if writer.done(name):
-                continue
-            stored = like.read(name)
-            writer.put(name, values[name].to(stored.dtype) if name in values else stored)
-            writer.finish(name, (name,))
+        if not writer.finished:
+            with writer.attempt():
+                # All of them: what an earlier run wrote may be of a training with other threads.
+                for name in like.tensors:
+                    stored = like.read(name)
+                    writer.put(name, values[name].to(stored.dtype) if name in values else stored)
+                    writer.finish(name, (name,))
         copied = {name: like.read_side_file(name) for name in like.side_files if name != "README.md"}
         writer.commit(content, environment or {}, {**copied, **(side_files or {})})
     return out
