@@ -68,11 +68,16 @@ class _Suspect:
     broken: bool = False
 
 
-def guarded(model: str, what: str, work: Callable[[], None]) -> Finding | None:
-    """Run ``work``; whatever a stranger's bytes do to it becomes a finding, and the next piece of work can begin."""
+def guarded(
+    model: str, what: str, work: Callable[[], None], *, asked: tuple[type[MergebarrierError], ...] = (BadTask,)
+) -> Finding | None:
+    """Run ``work``; whatever a stranger's bytes do to it becomes a finding, and the next piece of work can begin.
+
+    Raises: what is among ``asked``: then the request is wrong, and nothing that a stranger wrote.
+    """
     try:
         work()
-    except BadTask:  # what was asked is wrong, and nothing that a stranger wrote
+    except asked:
         raise
     except NotACheckpoint as error:
         return unseen(model, what, str(error))

@@ -13,7 +13,7 @@ from pathlib import Path
 from torch import Tensor
 
 from mergebarrier.checkpoint import Checkpoint
-from mergebarrier.errors import BadScanInput
+from mergebarrier.errors import BadScanInput, BadTask
 from mergebarrier.evaluate import read_image_task
 from mergebarrier.progress import Progress
 from mergebarrier.scan import (
@@ -272,7 +272,7 @@ class _FoundSoFar:
 
     def _run(self, wanted: Sequence[str], work: Callable[[], None]) -> None:
         """Run checks on all models at once; what stops them is why they saw none, and what was found before is told."""
-        fault = guarded("pool of all", "", work)
+        fault = guarded("pool of all", "", work, asked=(BadTask, BadScanInput))
         if fault is not None:
             self.coverage.lacks(dict.fromkeys(wanted, fault.message))
 

@@ -140,7 +140,8 @@ def test_ways_of_computing_and_showing_have_no_effect(folders, tmp_path) -> None
     ],
 )
 def test_a_config_that_makes_no_model_is_refused_with_our_error(config, folders, tmp_path) -> None:
-    with open_checkpoint(copy_with(folders, tmp_path, **config)) as checkpoint, pytest.raises(BadConfig) as refused:
+    folder = copy_with(folders, tmp_path, **config)
+    with pytest.raises(BadConfig) as refused, open_checkpoint(folder) as checkpoint:
         load_module(checkpoint)
     assert "config.json" in str(refused.value) and "\n" not in str(refused.value)
 
