@@ -57,6 +57,19 @@ def test_without_a_seal_bits_are_compared_and_the_words_say_with_what(model, tmp
     assert "no key vouches for" in run_cli("unprotect", tmp_path / "out", "-o", tmp_path / "x", "--dry-run").stdout
 
 
+def test_bits_that_were_never_compared_are_not_promised(model, tmp_path, run_cli) -> None:
+    assert run_cli("protect", model, "-o", tmp_path / "out", *FULL).exit_code == 0
+    words = ("unprotect", tmp_path / "out", "-o", tmp_path / "back")
+    rewritten(tmp_path / "out", lambda content: content["parameters"].update(reversibility="exact"), seal=False)
+    ran = run_cli(*words)
+    assert ran.exit_code == 2 and "which is tolerant here" in ran.stderr
+    rewritten(tmp_path / "out", lambda content: content.update(key_id=None), seal=False)
+    ran = run_cli(*words)
+    assert ran.exit_code == 2 and "draws from one" in ran.stderr and not list(tmp_path.glob("back*"))
+    rewritten(tmp_path / "out", lambda content: content.update(inputs=[]), seal=False)
+    assert run_cli(*words).exit_code == 2
+
+
 def test_a_lost_manifest_is_found_beside_the_key_or_given(model, tmp_path, run_cli) -> None:
     made = run_cli("protect", model, "-o", tmp_path / "out")
     copy = tmp_path / "out.mergebarrier.json"
@@ -146,4 +159,5 @@ def test_side_files_that_were_changed_since_are_named_and_no_promise_covers_them
     told = run_cli(*words)
     assert told.exit_code == 0 and "restored the weights, bit for bit" in told.stdout, told
     assert "not as `protect` wrote them, and copied as they are: config.json;" in told.stderr
-    assert run_cli(*words, "--json").json["changed"] == ["config.json"]
+    (out / "chat_template.jinja").write_text("{{ messages }}")
+    assert run_cli(*words, "--json").json["changed"] == ["config.json", "chat_template.jinja"]

@@ -129,7 +129,7 @@ def job_of(
         for folder in dict.fromkeys([*read, *job.beside]):
             verify_signature(folder, *options.signers)
             for name in not_covered(folder):
-                tell(f"note: {folder_name(Path(folder))}/{name} is not covered by its signature")
+                tell(f"{folder_name(Path(folder))}/{name} is not covered by its signature")
     for note in job.notes:
         tell(note)
     return replace(job, find=cached_folder)

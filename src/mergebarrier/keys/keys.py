@@ -24,7 +24,7 @@ from pathlib import Path
 
 from mergebarrier.checkpoint import canonical_json
 from mergebarrier.checkpoint.bytes import open_regular, parse_bounded, read_into, write_at
-from mergebarrier.errors import BadKey, NotACheckpoint, OutputExists, refused_by_system
+from mergebarrier.errors import BadKey, NotACheckpoint, OutputExists, UnsafePath, refused_by_system
 
 KEY_BYTES = 32
 _MAX_FILE_BYTES = 64 * 2**10
@@ -197,6 +197,8 @@ def read_key_file(path: str | os.PathLike[str]) -> bytes:
     except NotACheckpoint as fault:
         _check_is_name(path)
         raise BadKey("there is no such key file", where=path, remedy="give the file that `protect` made") from fault
+    except UnsafePath as fault:
+        raise UnsafePath(fault.what, where=path, remedy="give the key file itself, no link out and no pipe") from fault
     try:
         status = os.fstat(fd)
         if status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):

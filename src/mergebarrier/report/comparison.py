@@ -10,6 +10,7 @@ higher level at which it falls, then what the levels recover, lowest level first
 import csv
 import io
 import math
+import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -122,7 +123,7 @@ def comparison_csv(table: Comparison) -> str:
 
 def _cell(word: str) -> str:
     """Return a cell that no spreadsheet takes for a formula."""
-    return f"'{word}" if word[:1] in ("=", "+", "-", "@") else word
+    return f"'{word}" if unicodedata.normalize("NFKC", word).lstrip()[:1] in ("=", "+", "-", "@") else word
 
 
 def comparison_markdown(table: Comparison) -> str:

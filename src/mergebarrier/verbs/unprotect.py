@@ -74,11 +74,23 @@ def unprotect(
             remedy="use the protected folder as it was published",
         )
     protection, original = protection_from(was, source), was["inputs"][0]
+    if key is None and protection.keyed:
+        raise KeyMismatch(
+            f"the manifest names no key, and {protection.name} draws from one",
+            where=source.path,
+            remedy="give the key file that `protect` made",
+        )
     streams = None if key is None else lambda: key.streams(original["content_digest"], protection.name)
     architecture, prepared = prepare(source, protection, streams=streams, undone=was["parameters"])
     invert = prepared.invert
     if invert is None:
         raise MethodRefused(f"{protection.name} cannot be undone", where=source.path, remedy="keep the original model")
+    if prepared.reversibility != was["parameters"]["reversibility"]:
+        raise BadManifest(
+            f"it calls undoing {clean(was['parameters']['reversibility'])}, which is {prepared.reversibility} here",
+            where=source.path / MANIFEST_NAME,
+            remedy="give --manifest with the copy that `protect` keeps beside the key",
+        )
     facts: UnprotectFacts = {
         "verb": "unprotect",
         "method": protection.name,
@@ -124,10 +136,10 @@ def _as_protected(source: Checkpoint, was: ProtectContent) -> Checkpoint:
 
 
 def changed_files(source: Checkpoint, was: ProtectContent) -> tuple[str, ...]:
-    """Return the files beside the weights that are not as ``protect`` wrote them; a card is its owner's to change."""
-    listed = {name: file.get("sha256") for name, file in was["output"]["files"].items() if name != CARD}
-    held = [name for name in source.side_files if name in listed]
-    return tuple(name for name in held if hashlib.sha256(source.read_side_file(name)).hexdigest() != listed[name])
+    """Return the files beside the weights that ``protect`` did not write so; a card is its owner's to change."""
+    listed = {name: file.get("sha256") for name, file in was["output"]["files"].items()}
+    held = [name for name in source.side_files if name != CARD]
+    return tuple(n for n in held if hashlib.sha256(source.read_side_file(n)).hexdigest() != listed.get(n))
 
 
 def authenticated(manifest: "Manifest", key: Key | None, source: Checkpoint) -> bool:
@@ -167,6 +179,9 @@ def protection_from(content: "ProtectContent", source: Checkpoint) -> Protection
     if trained := [name for name in names if name in TRAINED]:
         what = f"{trained[0]} is trained: nothing gives the expert back that it was made from"
         raise MethodRefused(what, where=source.path, remedy="use the original, which its owner keeps")
+    if not content["inputs"]:
+        what, remedy = "it says of no model that it was protected", "use the folder as mergebarrier wrote it"
+        raise BadManifest(what, where=source.path / MANIFEST_NAME, remedy=remedy)
     if unknown := [name for name in names if name not in PROTECTIONS]:
         raise NotProtected(f"unknown method {clean(unknown[0])!r} in the manifest", remedy="use a newer mergebarrier")
     declared = {

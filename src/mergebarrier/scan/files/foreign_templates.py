@@ -19,9 +19,11 @@ from mergebarrier.scan.files.templates import MAX_TEMPLATE_CHARS, TemplateUse, r
 
 _WHOLE: Final = tuple(".tpl .tmpl .gotmpl .mustache .hbs .handlebars .liquid .prompt .prompty .modelfile".split())
 _TABLES: Final = (".yaml", ".yml", ".toml")
-_TAG: Final = re.compile(r"\{[{%].*?[}%]\}", re.DOTALL)
+_OPENS: Final = re.compile(r"\{[{%]")
+_CLOSES: Final = re.compile(r"[}%]\}")
 _MAY_HOLD_TAG: Final = re.compile(r"\{[{%]|\\[xuU][0-9a-fA-F]*7[bB]")
 _MOST: Final = 500
+_DEEPEST: Final = 64
 _GRAVE: Final = ("critical", "high")
 #: With the parser that is written in C, where it is there.
 _LOADER: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -37,7 +39,7 @@ def foreign_reaches(file: str, text: str) -> Iterator[TemplateUse]:
     """Yield what the templates in such a file reach for, on their lines."""
     if not _MAY_HOLD_TAG.search(text):
         return
-    strings = {said: line for line, said in _strings(file, text) if _TAG.search(said)}
+    strings = {said: line for line, said in _strings(file, text) if _OPENS.search(said)}
     if len(strings) > _MOST:
         yield TemplateUse(1, f"is one of more than {_MOST} in this file, which were not looked at", "high")
         return
@@ -49,13 +51,21 @@ def foreign_reaches(file: str, text: str) -> Iterator[TemplateUse]:
 def _reaches(text: str) -> Iterator[TemplateUse]:
     found = reaches(text)
     if not all(one.parsed for one in found):
-        tags = list(_TAG.finditer(text))
+        tags = list(_tags(text))
         if len(tags) > _MOST:
             found = (TemplateUse(1, f"has more than {_MOST} tags, which were not looked at", "high"),)
         else:
-            pieces = [(text.count("\n", 0, tag.start()), one) for tag in tags for one in reaches(tag[0])]
+            pieces = [(text.count("\n", 0, at), one) for at, tag in tags for one in reaches(tag)]
             found = tuple(TemplateUse(before + one.line, one.what, one.severity) for before, one in pieces)
     yield from (one for one in found if one.severity in _GRAVE)
+
+
+def _tags(text: str) -> Iterator[tuple[int, str]]:
+    """Yield (where it begins, tag) of every tag that ends."""
+    at = 0
+    while (opened := _OPENS.search(text, at)) and (closed := _CLOSES.search(text, opened.end())):
+        at = closed.end()
+        yield opened.start(), text[opened.start() : at]
 
 
 def _strings(file: str, text: str) -> Iterator[tuple[int, str]]:
@@ -68,12 +78,18 @@ def _strings(file: str, text: str) -> Iterator[tuple[int, str]]:
 
 
 def _in_yaml(text: str) -> list[tuple[int, str]] | None:
-    """Return the scalars of a YAML text, from which nothing is made; None where it is none."""
+    """Return the scalars of a YAML text, from which nothing is made; None where it is none, or too deep to be read."""
+    found, depth = list[tuple[int, str]](), 0
     try:
-        events = list(yaml.parse(text, Loader=_LOADER))
-    except (yaml.YAMLError, ValueError, RecursionError):
+        for event in yaml.parse(text, Loader=_LOADER):
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth > _DEEPEST:
+                return None
+            if isinstance(event, yaml.ScalarEvent):
+                found.append((event.start_mark.line, event.value))
+    except (yaml.YAMLError, ValueError):
         return None
-    return [(one.start_mark.line, one.value) for one in events if isinstance(one, yaml.ScalarEvent)]
+    return found
 
 
 def _in_toml(text: str) -> list[tuple[int, str]] | None:

@@ -78,7 +78,7 @@ _PAGE: Final = re.compile(
 )
 #: Cells that a spreadsheet computes: a formula that calls something, or asks another program.
 _FORMULA: Final = re.compile(
-    rb"(?:^|[,;\t|])[ \"']*(?:=\s*[-+@]*[A-Za-z][\w.]*\(|[=+@-][^,;\t\n]*\|[^,;\t\n]*!"
+    rb"(?:^|[,;\t|])[ \"']{0,9}(?:=[ \t]{0,9}[-+@]{0,9}[A-Za-z][\w.]{0,80}\(|[=+@-][^,;\t\n|]{0,80}\|[^,;\t\n!]{0,80}!"
     rb"|[+@-](?:HYPERLINK|WEBSERVICE|IMPORT[A-Z]+|SUM|DDE[A-Z]*|EXEC|CALL|REGISTER)\()",
     re.MULTILINE | re.IGNORECASE,
 )
