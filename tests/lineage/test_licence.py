@@ -230,3 +230,40 @@ def test_all_rights_reserved_and_none_granted_stops(files) -> None:
 )
 def test_all_rights_reserved_beside_a_grant_says_nothing(files) -> None:
     assert not declaration(files).no_derivatives
+
+
+APACHE = TEXTS["apache-2.0"]
+TAKEN_BACK = {
+    "rider of a text": ({"LICENSE": APACHE + b"In addition to the above, there is no commercial use."}, "apache-2.0"),
+    "modified text": (
+        {"LICENSE": b"Modified MIT License" + MIT + b"Only for 100 million monthly active users."},
+        "mit",
+    ),
+    "use restrictions": ({"LICENSE": APACHE + b"You agree not to use the Model in any war."}, "apache-2.0"),
+    "another text": ({"LICENSE": text("Foo Model Terms", "You shall do no harm.", length=900)}, "mit"),
+    "body": ({"README.md": b"This model is licensed under CC BY-NC 4.0."}, "apache-2.0"),
+    "research": ({"README.md": b"# Use\nFor research use only."}, "mit"),
+    "academic": ({"README.md": b"Released for academic purposes only."}, "cc-by-4.0"),
+    "barred": ({"README.md": b"As it derives from Foo, commercial usage is not allowed."}, "cc-by-sa-4.0"),
+    "chinese": ({"README.md": "本模型仅限非商业用途使用。".encode()}, "mit"),
+}
+KEPT = {
+    "text": ({"LICENSE": APACHE + b"Copyright 2024 Research Models"}, "apache-2.0"),
+    "notice": ({"LICENSE": text("X", "Licensed under the Apache License, Version 2.0", length=600)}, "apache-2.0"),
+    "both uses": ({"README.md": b"For commercial and non-commercial purposes."}, "mit"),
+    "denied": ({"README.md": b"It is not restricted to non-commercial use."}, "mit"),
+    "data": ({"README.md": b"The data set is for non-commercial research only."}, "mit"),
+}
+
+
+@pytest.mark.parametrize(("files", "licence"), TAKEN_BACK.values(), ids=TAKEN_BACK)
+def test_a_licence_that_other_words_take_back_is_no_licence(files: dict[str, bytes], licence: str) -> None:
+    head = f"---\nlicense: {licence}\n---\n".encode()
+    found = declaration({**files, "README.md": head + files.get("README.md", b"")})
+    assert found.licence == UNKNOWN and found.reason and not found.stops
+
+
+@pytest.mark.parametrize(("files", "licence"), KEPT.values(), ids=KEPT)
+def test_a_licence_beside_words_that_take_nothing_back_is_kept(files: dict[str, bytes], licence: str) -> None:
+    head = f"---\nlicense: {licence}\n---\n".encode()
+    assert declaration({**files, "README.md": head + files.get("README.md", b"")}).licence == licence

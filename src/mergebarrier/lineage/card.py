@@ -24,6 +24,7 @@ from mergebarrier.checkpoint.bytes import read_small
 from mergebarrier.errors import CheckpointError, MergebarrierError, clean
 from mergebarrier.lineage.licence import UNKNOWN
 from mergebarrier.lineage.licence_texts import as_list, bar_of, decoded, in_utf8, unreadable, wish_of
+from mergebarrier.lineage.narrowed import narrowed
 from mergebarrier.lineage.signs import folded, signs_in_head, signs_in_prose, signs_in_settings
 from mergebarrier.lineage.stated import Stated, reserved, stated
 
@@ -172,7 +173,7 @@ def declaration(
     licences = {name: text for name, text in texts.items() if name not in heads and not _OF_OTHERS.match(name)}
     prose = dict(_prose(texts, heads))
     prose |= {name: (wish, "") for name, (wish, _) in prose.items() if _OF_OTHERS.match(name)}
-    said = stated(head, fault, files)
+    said = narrowed(stated(head, fault, files), {name: texts[name] for name in heads}, files)
     barred = bar_of(next((barred for _, barred in signs if barred), ""), licences, prose, content)
     own = {name: text for name, text in texts.items() if not _OF_OTHERS.match(name)}
     return Declaration(
