@@ -10,6 +10,7 @@ import family_models
 import mergebarrier as mb
 import tiny_models
 from mergebarrier.errors import BadText, NotACheckpoint
+from mergebarrier.protect import MergeLock, Widen
 from tiny_tokenizer import add_tokenizer
 
 
@@ -52,6 +53,27 @@ def test_stress_says_what_use_does_to_both_and_how_much_more_to_one(models, run_
     )
     shown = run_cli("verify", models["plain"], models["protected"], "--max-tokens", 96, "--stress")
     assert shown.exit_code == 0 and "under stress" in shown.stdout and "int4, groups of 32" in shown.stdout
+
+
+def test_stress_of_what_it_cannot_measure_is_refused_by_the_reason(models, tmp_path, run_cli) -> None:
+    vit = family_models.save("vit", tmp_path / "vit")
+    ran = run_cli("verify", vit, vit, "--stress")
+    assert ran.exit_code == 2 and "models that continue a text" in ran.stderr
+    ran = run_cli("verify", models["plain"], models["protected"], "--stress", "--max-tokens", 31)
+    assert ran.exit_code == 2 and "--max-tokens from 32 on" in ran.stderr
+    for odd in ("nan", "-1", "inf"):
+        ran = run_cli("verify", models["plain"], models["protected"], "--max-kl", odd)
+        assert ran.exit_code == 64 and "--max-kl" in ran.stderr
+
+
+def test_a_widened_model_that_is_protected_again_is_compared_by_what_it_says(models, tmp_path) -> None:
+    key = mb.Key(b"8" * 32)
+    mb.protect(models["plain"], tmp_path / "wide", method=Widen(), key=key)
+    mb.protect(tmp_path / "wide", tmp_path / "both", key=key)
+    mb.protect(tmp_path / "both", tmp_path / "three", method=MergeLock(), key=key)
+    assert mb.verify(models["plain"], tmp_path / "three", max_tokens=64).equal
+    content = json.loads((tmp_path / "three" / "mergebarrier.json").read_text())["content"]
+    assert content["protected_before"] == ["widen", "exact"]
 
 
 def test_another_model_is_not_equal(models, run_cli) -> None:

@@ -252,6 +252,30 @@ def test_it_runs_to_success_and_to_failure(name, place, run_cli) -> None:
     assert {path for path in place.out.iterdir()} == before, "a failure leaves nothing"
 
 
+def writers() -> list[str]:
+    """Every command that writes with ``-o``; a demo goes on in what is there."""
+    found = [name for name, one in commands().items() if any("-o" in option.opts for option in one.params)]
+    alike = {f"attack {name}" for name in list(ATTACKS)[1:]}
+    return [name for name in found if name not in {"demo", "scan", "attack measure", *alike}]
+
+
+@pytest.mark.parametrize("name", writers())
+def test_an_output_that_cannot_be_is_refused_before_any_work(name, place, run_cli) -> None:
+    succeeding, _, _ = calls(place)[name]
+    for words in succeeding[:-1]:
+        assert run_cli(*words).exit_code == 0, words
+    words = list(succeeding[-1])
+    taken = place.out / ("taken.task.safetensors" if name == "zoo task" else "taken")
+    words[words.index("-o") + 1] = taken
+    taken.mkdir()
+    (taken / "mine").write_text("x")
+    before = set(place.out.rglob("*"))
+    ran = run_cli(*words)
+    assert ran.exit_code == 2 and ran.stdout == "" and str(taken) in ran.stderr, ran.stderr
+    assert not re.search("fine-tuning|steps|loss|made: ", ran.stderr), "no work, and no key"
+    assert set(place.out.rglob("*")) == before
+
+
 def with_a_device() -> list[str]:
     """Every command that computes on a device; ``protect`` has one for trained methods alone."""
     options = {name: {word for each in one.params for word in each.opts} for name, one in commands().items()}

@@ -39,6 +39,15 @@ def test_it_names_what_it_sees_and_brings_the_expert_back(method, tmp_path, run_
     assert {path.name for path in tmp_path.iterdir()} == {"base", "expert", "out", "back"}
 
 
+@pytest.mark.parametrize(("only", "word"), [("mlp", "exact --only mlp"), ("heads", "exact --only heads")])
+def test_a_part_is_named_as_what_moves_that_part(only, word, tmp_path, run_cli):
+    base = tiny_models.save(NAME, tmp_path / "base")
+    expert = tiny_models.save_expert(NAME, tmp_path / "expert")
+    assert run_cli("protect", expert, "--only", only, "-o", tmp_path / "out").exit_code == 0
+    ran = run_cli("realign", tmp_path / "out", "--base", base, "-o", tmp_path / "back", "--method", "auto")
+    assert ran.exit_code == 0 and word in ran.stdout
+
+
 def test_an_ordinary_fine_tune_is_called_so_and_without_a_base_it_says_what_it_lacks(tmp_path, run_cli):
     base = tiny_models.save(NAME, tmp_path / "base")
     expert = tiny_models.save_expert(NAME, tmp_path / "expert")

@@ -145,6 +145,25 @@ def test_a_method_that_changes_more_than_coordinates_and_two_of_one_name_are_ref
     assert ran.exit_code == 64 and "two adapters have one name" in ran.stderr
 
 
+def test_a_place_that_is_taken_is_refused_before_the_model_is_written_and_a_key_in_use_stays(tmp_path, run_cli) -> None:
+    name, config = ADAPTERS["biases"]
+    base, lora = save(name, tmp_path / "base"), save_adapter(tmp_path / "lora", name, **config)
+    (tmp_path / "out-lora").mkdir()
+    (tmp_path / "out-lora" / "mine").write_text("x")
+    ran = run_cli("protect", base, "--adapter", lora, "-o", tmp_path / "out")
+    assert ran.exit_code == 2 and "out-lora: the folder is not empty" in ran.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["base", "lora", "out-lora"]
+
+
+def test_an_adapter_that_names_another_model_is_said(tmp_path, run_cli) -> None:
+    name, config = ADAPTERS["biases"]
+    base, lora = save(name, tmp_path / "base"), save_adapter(tmp_path / "lora", name, **config)
+    file = lora / "adapter_config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "base_model_name_or_path": "owner/other"}))
+    ran = run_cli("protect", base, "--adapter", lora, "-o", tmp_path / "out")
+    assert ran.exit_code == 0 and "lora was trained on owner/other, and is put on base" in ran.stderr
+
+
 def test_the_configuration_and_the_names_stay(tmp_path, run_cli) -> None:
     from safetensors.torch import load_file
 

@@ -92,7 +92,8 @@ def cleanse(
     Raises: as ``check_cleanse``; BadTask, Diverged, and what writing a folder raises.
     """
     with _job(request) as job, shown(progress, "merging") as step:
-        content = verbs.merge(job, (write or WriteOptions()).into(out, step), _checks(request))
+        into = (write or WriteOptions()).after_training(out, step, [one.checkpoint for one in job.inputs])
+        content = verbs.merge(job, into, _checks(request))
     return CleanseReport(
         out=Path(out),
         method=request.merge.name,

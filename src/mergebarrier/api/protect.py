@@ -127,6 +127,11 @@ def protect(
         if anchor is not None:
             verbs.check_realign(source, anchor)
         with _key_for(method, key, folder) as owned, shown(progress, "protecting") as step:
+            into = write.into(folder, step)
+            moved = [folder.with_name(f"{folder.name}-{expert.adapter.path.name}") for expert in experts]
+            besides = [
+                write.after_training(place, None, [expert]) for expert, place in zip(experts, moved, strict=True)
+            ]
             following: list[Sequence[verbs.MovedTensor]] = []
 
             def ready(prepared: "Prepared") -> None:
@@ -135,14 +140,15 @@ def protect(
                     owned.write()
 
             content, prepared = verbs.protect(
-                source, method, owned.key, write.into(folder, step),
+                source, method, owned.key, into,
                 base=anchor, ready=ready, text=_words(text), images=_pictures(source, images),
                 do_not_merge=do_not_merge,
             )  # fmt: skip
-            moved = [folder.with_name(f"{folder.name}-{expert.adapter.path.name}") for expert in experts]
-            for expert, tensors, place in zip(experts, following, moved, strict=True):
-                verbs.write_moved(expert, tensors, content, write.into(place, None))
-        notes = [*source.folder_notes, *verbs.remarks(source)]
+            owned.keep()
+            for expert, tensors, place in zip(experts, following, besides, strict=True):
+                verbs.write_moved(expert, tensors, content, place)
+        notes = [*source.folder_notes, *verbs.remarks(source, prepared)]
+        notes += verbs.other_base(source, experts) if experts else []
         if owned.key is not None and prepared.reversibility == "none":
             notes.append("the key does not undo this form, and `unprotect` refuses it: keep the original model")
         realigned = None
@@ -154,7 +160,7 @@ def protect(
                 notes.append(f"what realigning takes back could not be measured: {error}")
     kept = None if owned.file is None else _keep_copy(folder, owned.file, content["output"]["content_digest"])
     if owned.file is not None and kept is None:
-        notes.append(f"{owned.file.parent} takes no copy of {MANIFEST_NAME}; keep one with the key yourself")
+        notes.append(f"{owned.file.absolute().parent} takes no copy of {MANIFEST_NAME}; keep one with the key yourself")
     return ProtectReport(
         out=folder,
         method=method.name,
@@ -234,12 +240,13 @@ def _undone(source: Checkpoint, folder: Path, anchor: Checkpoint, progress: Prog
 
 @dataclass(frozen=True, kw_only=True)
 class _Owned:
-    """The key of a run: its file, if it has one, and what writes a new one."""
+    """The key of a run: its file, if it has one, what writes a new one, and what says that it is in use now."""
 
     key: Key | None = None
     file: Path | None = None
     made: bool = False
     write: Callable[[], None] | None = None
+    keep: Callable[[], None] = lambda: None
 
 
 @contextmanager
@@ -262,7 +269,7 @@ def _key_for(method: Protection, given: Key | str | os.PathLike[str] | None, out
         written.append(place)
 
     try:
-        yield _Owned(key=key, file=place, made=True, write=write)
+        yield _Owned(key=key, file=place, made=True, write=write, keep=written.clear)
     except BaseException as error:
         if written and not out.with_name(out.name + ".partial").exists():
             place.unlink()

@@ -7,6 +7,7 @@ equal  <=>  no difference of structure but what ``widen`` makes, no problem with
 Models that continue a text are compared token by token; all others, and what reads pictures or sound, by their answers.
 """
 
+import math
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -16,7 +17,7 @@ from mergebarrier import verbs
 from mergebarrier.api.base import Model, Report, opened, optional, shown
 from mergebarrier.checkpoint import MANIFEST_NAME, Checkpoint, read_manifest, verify_manifest
 from mergebarrier.circuits import describe, plan_of, stock_entries
-from mergebarrier.errors import CheckpointError
+from mergebarrier.errors import CheckpointError, UsageError
 from mergebarrier.evaluate import (
     CHECK_TEXT,
     compare,
@@ -116,10 +117,12 @@ def verify(
       stress:     also measure both under storage formats, a cache of few bits and a short fine-tune.
       download:   fetch models that the local cache lacks.
       progress:   called with (steps done, steps).
-    Raises: CheckpointError, ArchError, BadText, MissingExtra, NoDevice.
+    Raises: UsageError, CheckpointError, ArchError, BadText, UnsupportedFeature, MissingExtra, NoDevice.
     """
     place = device_named(device)
     words = CHECK_TEXT if text is None else read_text(text)
+    if not 0 <= max_kl < math.inf:
+        raise UsageError(f"{max_kl} is not a number of nats from 0", where="--max-kl", remedy="give such as 0.01")
     with opened(original, protected, download=download) as (ours, theirs), shown(progress, "verifying") as step:
         same = spelled_like(ours, theirs)
         manifest = (theirs.root / MANIFEST_NAME).exists()
@@ -146,7 +149,9 @@ def _reshaped(ours: Checkpoint, theirs: Checkpoint) -> bool:
         content = read_manifest(theirs.root)["content"]
     except CheckpointError:
         return False  # what is wrong with it is reported
-    return Widen.name in str(content.get("method")).split("+")
+    before = content.get("protected_before")
+    methods = [content.get("method"), *(before if isinstance(before, list) else [])]
+    return any(Widen.name in str(method).split("+") for method in methods)
 
 
 def _alike(report: VerifyReport, max_kl: float) -> bool:

@@ -127,7 +127,7 @@ def theft_command(output: Output, merged: Path, **given: Any) -> None:
         f"{one.lcs_chance:.2f}" + ("" if one.false_hits is None else f"; false hits {one.false_hits.correct}")
         for role, one in report.models.items()
     ]
-    output.result(report, "\n".join([*lines, f"the attack adds {100 * report.gain:+.1f} points to plain merging"]))
+    output.result(report, "\n".join([*lines, f"the attack adds {100 * report.gain:+z.1f} points to plain merging"]))
 
 
 def _make(writer: WriterOptions, output: Output, given: dict[str, Any], registry: Registry) -> None:

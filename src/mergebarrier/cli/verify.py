@@ -20,7 +20,10 @@ __all__ = ["command"]
 @click.argument("protected", type=MODEL)
 @click.option("--text", type=MODEL, help="Plain UTF-8 text to compare on.  [default: a built-in page]")
 @compute_options("float32", batches=False)
-@click.option("--max-tokens", type=click.IntRange(16), default=1024, show_default=True, metavar="N")
+@click.option(
+    "--max-tokens", type=click.IntRange(16), default=1024, show_default=True, metavar="N",
+    help="Tokens of the text to use.",
+)  # fmt: skip
 @click.option(
     "--max-kl",
     type=float,
@@ -64,7 +67,7 @@ def _lines(report: "VerifyReport") -> str:
     lines += [f"{name:<22} {shown.format(value)}" for name, value, shown in figures if value is not None]
     before, after = report.perplexity_original, report.perplexity_protected
     if before is not None and after is not None:
-        lines.append(f"{'perplexity':<22} {before:.3f} original, {after:.3f} protected ({after / before - 1:+.2%})")
+        lines.append(f"{'perplexity':<22} {before:.3f} original, {after:.3f} protected ({after / before - 1:+z.2%})")
     floors = ((report.floor_kl_nats, " nats"), (report.floor_output_error, " relative error"))
     lines += [
         f"{'floor':<22} {value:.2e}{unit}: the original, bfloat16 against float32"
@@ -82,8 +85,8 @@ def _stress(report: "VerifyReport") -> list[str]:
         return []
     rows = [
         f"{row['stress']:<22} {row['kl_nats_original']:>10.2e} {row['kl_nats_more']:>+10.1e} "
-        f"{row['top1_original']:>8.4f} {-row['top1_less']:>+8.4f} {row['perplexity_original']:>10.3f} "
-        f"{row['perplexity_more']:>+9.3f}"
+        f"{row['top1_original']:>8.4f} {-row['top1_less']:>+z8.4f} {row['perplexity_original']:>10.3f} "
+        f"{row['perplexity_more']:>+z9.3f}"
         for row in report.stress
     ]
     head = f"{'under stress':<22} {'KL':>10} {'more':>10} {'top-1':>8} {'more':>8} {'perplexity':>10} {'more':>9}"

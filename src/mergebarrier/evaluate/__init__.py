@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     )
     from mergebarrier.evaluate.language import (
         INTERFACES,
+        MIN_TOKENS,
         Equality,
         LossBarrier,
         ModuleSink,
@@ -99,6 +100,7 @@ __all__ = [
     "CHECK_TEXT",
     "FORMATS",
     "INTERFACES",
+    "MIN_TOKENS",
     "TASK_SUFFIX",
     "TEMPLATES",
     "Budget",

@@ -108,7 +108,8 @@ def networks(architecture: "Architecture", module: "nn.Module") -> list[Network]
         else:
             found.append(one)
     if not found:
-        reason = next(iter(reasons), "it has none of two or three plain maps")
+        none = "they are polynomials already" if architecture.stands_for else "it has none of two or three plain maps"
+        reason = next(iter(reasons), none)
         raise MethodRefused(
             f"no feed-forward network of this {architecture.family} model can be replaced: {reason}",
             where="--ffn poly", remedy="leave --ffn out: the attention part acts alone",

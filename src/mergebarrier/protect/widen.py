@@ -157,6 +157,9 @@ def _configs(options: Widen, context: Context) -> "tuple[Resized, Resized]":
         widths = undone["widths"]
         assert isinstance(widths, list)
         there = {key: int(size) for key, _, size in (str(one).partition("=") for one in widths)}
+    if not here and architecture.stands_for:
+        raise MethodRefused("its feed-forward networks are polynomials", where=context.checkpoint.path,
+                            remedy="protect the model without --ffn poly, and widen that")  # fmt: skip
     if not here and not options.dead_layers:
         raise MethodRefused(
             f"no key of the configuration says how wide the MLPs of a {architecture.family} are",

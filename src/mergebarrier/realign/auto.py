@@ -65,12 +65,23 @@ class Auto:
         return self.step(architecture, model, base)[1].fit(architecture, model, anchor, parallel=parallel)
 
 
-def seen_in(spaces: Collection[str]) -> str:
-    """Say which method what was undone looks like."""
+def seen_in(spaces: Collection[str], *, behind: bool = False) -> str:
+    """Say which method what was undone looks like; ``behind`` another step, which leaves neurons and bases of its own.
+
+    Example:
+      >>> seen_in(["query_key"]), seen_in(["neurons"], behind=True)
+      ('other queries and keys, as mergebarrier', 'neurons in another order, as the step before may leave them')
+    """
     if not spaces:
         return "an ordinary fine-tune: no coordinates moved"
     if "residual" in spaces:
         return f"other coordinates of the stream and of {len(spaces) - 1} more spaces, as exact"
+    if "heads" in spaces:
+        return "heads in another order, as exact --only heads"
+    if {*spaces} == {"neurons"}:
+        return f"neurons in another order, as {'the step before may leave them' if behind else 'exact --only mlp'}"
+    if behind and "neurons" in spaces:
+        return "other neurons and heads, as params, or as the step before may leave them"
     if "neurons" in spaces:
         return "other neurons and heads, as params"
     return "other heads, as mergelock" if "value_output" in spaces else "other queries and keys, as mergebarrier"

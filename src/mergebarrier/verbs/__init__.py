@@ -34,7 +34,7 @@ if TYPE_CHECKING:
         learning_bytes,
         plan_fallback,
     )
-    from mergebarrier.verbs.moved import MovedTensor, moved_adapter, write_moved
+    from mergebarrier.verbs.moved import MovedTensor, moved_adapter, other_base, write_moved
     from mergebarrier.verbs.parents import parents
     from mergebarrier.verbs.pools import merge_weights
     from mergebarrier.verbs.protect import dry_run, protect, remarks
@@ -98,6 +98,7 @@ __all__ = [
     "merge",
     "merge_weights",
     "moved_adapter",
+    "other_base",
     "parents",
     "plan_fallback",
     "plan_training",

@@ -20,11 +20,12 @@ from mergebarrier.errors import MethodRefused, clean
 from mergebarrier.protect import Prepared
 from mergebarrier.symmetry import Way, Ways
 from mergebarrier.verbs.folders import OutputOptions, environment, input_of
+from mergebarrier.verbs.job import adapter_facts
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from mergebarrier.checkpoint import TensorInfo, WeightChange
+    from mergebarrier.checkpoint import Checkpoint, TensorInfo, WeightChange
     from mergebarrier.checkpoint.files import ProtectContent, ProtectFacts
 
 _MERGED = "put it on the model first: protect MODEL+ADAPTER"
@@ -41,6 +42,13 @@ def moved_adapter(expert: AdaptedCheckpoint, prepared: Prepared) -> "Sequence[Mo
     if prepared.stages is None:
         _refuse(expert, "", "the method changes more than coordinates, and no adapter can follow it")
     return list(_Moving(expert, prepared).tensors())
+
+
+def other_base(model: "Checkpoint", experts: Sequence[AdaptedCheckpoint]) -> list[str]:
+    """Return a warning for every adapter that names another base than the model that it is put on."""
+    said = [(expert.adapter.name, str(adapter_facts(expert.adapter)["trained_on"])) for expert in experts]
+    other = [(name, base) for name, base in said if "/" in base and not base.lower().endswith(f"/{model.name.lower()}")]
+    return [f"{name} was trained on {base}, and is put on {model.name}" for name, base in other]
 
 
 def write_moved(

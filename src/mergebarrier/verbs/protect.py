@@ -84,6 +84,9 @@ def protect(
 
     if do_not_merge:
         facts["do_not_merge"] = True
+    before = _made(source)
+    if before is not None and before["verb"] == "protect":
+        facts["protected_before"] = [*before.get("protected_before", []), before["method"]]
     trained = _trained(source)
     if trained is not None:
         facts["trained"] = trained
@@ -234,12 +237,14 @@ class _OwnersData:
         return [dict(zip(read, one, strict=True)) for one in zip(*read.values(), strict=False)]
 
 
-def remarks(source: Checkpoint) -> list[str]:
+def remarks(source: Checkpoint, prepared: Prepared) -> list[str]:
     """Return what the owner of a model should hear that is protected already, a merge, or was quantised."""
     found, made = [], _made(source)
     if declared(source.as_stored()).protected:
         way = "to come back to the original, undo both protections, this one first"
-        if made is not None and made["verb"] == "protect" and made["parameters"].get("reversibility") == "none":
+        if prepared.reversibility == "none":
+            way = "nothing undoes the second protection, so nothing leads back to the original from here"
+        elif made is not None and made["verb"] == "protect" and made["parameters"].get("reversibility") == "none":
             way = f"nothing undoes {made['method']}, so the key leads back to this model and not to the original"
         found.append(f"this model is protected already: {way}")
     if made is not None and made["verb"] == "merge":

@@ -99,7 +99,7 @@ def _chained(
             realign(model, None, method, between, device)
             with open_checkpoint(between.out) as left:
                 return _chained(left, base, auto, into, device, [*seen, shows])
-    found["seen"] = [*seen, shows or seen_in(found["spaces_moved"])]
+    found["seen"] = [*seen, shows or seen_in(found["spaces_moved"], behind=bool(seen))]
     return content, found
 
 

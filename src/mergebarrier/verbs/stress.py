@@ -20,9 +20,10 @@ from typing_extensions import TypedDict
 
 from mergebarrier.checkpoint import Checkpoint
 from mergebarrier.circuits import describe
-from mergebarrier.errors import UnsupportedFeature
+from mergebarrier.errors import BadText, UnsupportedFeature
 from mergebarrier.evaluate import (
     FORMATS,
+    MIN_TOKENS,
     Format,
     compare,
     continues_text,
@@ -101,12 +102,17 @@ def stress(
       progress:   called with (runs done, runs).
     Raises: UnsupportedFeature for a model that does more than continue a text, or has no tokenizer; BadText.
     """
-    reference, tokenizer = load_module(original, "float32"), load_tokenizer(original)
+    reference = load_module(original, "float32")
     if not continues_text(reference) or reads_more(reference):
         raise UnsupportedFeature(
             "stress is measured on models that continue a text", where=original.path, remedy="leave --stress out"
         )
+    tokenizer = load_tokenizer(original)
     ids = token_ids(tokenizer, text, max_tokens)
+    if len(ids) < 2 * MIN_TOKENS:
+        what = f"{len(ids)} tokens: a stress learns one half and measures on the other, {MIN_TOKENS} at least each"
+        remedy = f"give a longer text, and --max-tokens from {2 * MIN_TOKENS} on"
+        raise BadText(what, where="--stress", remedy=remedy)
     learned, measured = ids[: len(ids) // 2], ids[len(ids) // 2 :]
     words = tokenizer.decode(measured.tolist())
 

@@ -58,7 +58,7 @@ def settle_head(
         what = f"{clean(name)} of the base {base.name} is also its head, and the adapter was trained on one"
         if embedding is None:
             what = f"the head of the base {base.name} is tied to the embedding, which was not trained"
-        raise refuse(alone.tensor, what, "give --untie, which stores the head apart, or merge with peft")
+        raise refuse(alone.tensor, what, "merge with --untie, which stores the head apart, or with peft")
     if head is not None and head.factors is not None and embedding is not None and head.tokens is None:
         if embedding.tokens is not None and head.factors.magnitude is not None:
             raise refuse(head.tensor, "DoRA of a head below which rows of tokens are trained", "merge it with peft")

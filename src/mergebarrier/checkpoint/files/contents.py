@@ -89,6 +89,7 @@ class ProtectFacts(Marked):
     inputs: list[Read]
     roundtrip_bound: Share
     do_not_merge: NotRequired[Literal[True]]
+    protected_before: NotRequired[list[str]]
     trained: NotRequired[TrainedFigures]
 
 

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from mergebarrier.evaluate.language.barrier import LossBarrier, barrier_curve
     from mergebarrier.evaluate.language.compare import Equality, SameAnswers, compare, compare_answers
     from mergebarrier.evaluate.language.forward import (
+        MIN_TOKENS,
         check_vocabulary,
         hidden_states,
         logit_blocks,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "INTERFACES",
+    "MIN_TOKENS",
     "Equality",
     "LossBarrier",
     "ModuleSink",

@@ -160,12 +160,12 @@ def pct(share: float) -> str:
 
 def points(difference: float) -> str:
     """Return a difference of shares in points, signed."""
-    return f"{100 * difference:+.1f} points"
+    return f"{100 * difference:+z.1f} points"
 
 
 def signed(difference: float) -> str:
     """Return a difference of shares in points, without the word."""
-    return f"{100 * difference:+.1f}"
+    return f"{100 * difference:+z.1f}"
 
 
 def interval(skill: Skill) -> str:
