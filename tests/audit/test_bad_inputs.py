@@ -42,7 +42,9 @@ CASES = {
         "must lie between them, so nothing can be concluded",
     ),
     "another tokenizer": ({"partner": "renumbered"}, "2 of 96 tokens another number than the original's"),
-    "another family": ({"partner": "gpt2"}, "error: MB"),
+    "another family": ({"partner": "gpt2"}, "partner gpt2: it is a gpt2, the original a llama"),
+    "a base of another family": ({"base": "gpt2"}, "base gpt2: it is a gpt2, the original a llama"),
+    "a protected model of another family": ({"protected": "gpt2"}, "protected gpt2: it is a gpt2, the original"),
     "no such model": ({"base": "absent"}, "error: MB1"),
 }
 

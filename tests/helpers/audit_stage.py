@@ -52,7 +52,8 @@ class Memory:
         return self.rows.get(row_id)
 
     def add(self, row: Cell | Measurement) -> None:
-        assert row.row_id not in self.rows, "measured twice"
+        # Under a new name a row keeps its seconds.
+        assert row.row_id not in self.rows or self.rows[row.row_id].seconds == row.seconds, "measured twice"
         self.rows[row.row_id] = self._asked[row.row_id] = row
         self.added.append(row.row_id)
 

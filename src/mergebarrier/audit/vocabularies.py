@@ -1,17 +1,34 @@
-"""One tokenizer for all models of an audit: rows are tokenised once, so a model that numbers tokens otherwise errs.
+"""One family and one tokenizer for all models of an audit: rows are tokenised once, and no tool merges two families.
 
-for every model with a tokenizer.json of other bytes:   token -> id   must be that of the original
+every model, unless a protection of ours made it another:   model_type    must be that of the original
+for every model with a tokenizer.json of other bytes:       token -> id   likewise
 """
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from mergebarrier.errors import NotMeasurable
+from mergebarrier.audit.bench import declared_by, protection_of
+from mergebarrier.errors import BaseMismatch, NotMeasurable, clean
 
 if TYPE_CHECKING:
     from mergebarrier.checkpoint import Checkpoint
 
 _FILE = "tokenizer.json"
+
+
+def check_families(checkpoints: "Mapping[str, Checkpoint]") -> None:
+    """Compare what every model says that it is with what the original does.
+
+    Raises: BaseMismatch naming the model that is of another family, before anything is measured.
+    """
+    kinds = {role: clean(str(one.config.get("model_type"))) for role, one in checkpoints.items()}
+    for role, kind in kinds.items():
+        if kind != kinds["original"] and declared_by(protection_of(checkpoints[role])[0]) is None:
+            raise BaseMismatch(
+                f"it is a {kind}, the original a {kinds['original']}",
+                where=f"{role} {checkpoints[role].name}",
+                remedy="give models that were fine-tuned from one base",
+            )
 
 
 def check_vocabularies(checkpoints: "Mapping[str, Checkpoint]") -> None:

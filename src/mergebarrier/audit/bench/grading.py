@@ -73,7 +73,7 @@ def check_measurable(unprotected: Sequence[Cell], scales: Scales, trivial: float
             f"the best unprotected merge reaches a utility of {reached:.2f} and a single model alone {trivial:.2f}; "
             f"at least {thresholds.MIN_MARGIN:.1f} must lie between them, so nothing can be concluded",
             where="positive control",
-            remedy="give a partner that merges well with the original",
+            remedy="give a partner that merges well with the original, or other settings of merges",
         )
 
 

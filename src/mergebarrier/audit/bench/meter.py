@@ -89,7 +89,7 @@ class Meter:
 
     def note(self, row: Row, *, fresh: bool) -> None:
         """Count a row, once under all its names."""
-        name = (row.merge if isinstance(row, Cell) else row.about, row.seconds)
+        name = (row.merge if isinstance(row, Cell) else row.row_id, row.seconds)
         if name in self._seen:
             return
         self._seen.add(name)

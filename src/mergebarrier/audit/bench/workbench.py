@@ -62,7 +62,7 @@ class Bench:
         self.dtype = dtype if self.device == "cpu" else f"{dtype} on {self.device}"
         self.meter, self.say, self._states = Meter(spec), say, tuple(states)
         self._journal = MeteredJournal(journal, self.meter, say)
-        self._folders = verbs.Models(stack)
+        self._folders, self._named = verbs.Models(stack), set[str]()
         self.checkpoints: dict[str, Checkpoint] = {}
         for role in ("base", "original", "protected", "partner"):
             self.admit(role, getattr(spec, role))
@@ -104,13 +104,7 @@ class Bench:
         return self._rows[task, split]
 
     def measure(
-        self,
-        kind: str,
-        of: str,
-        identity: Identity,
-        compute: Callable[[], Figures],
-        *,
-        aloud: bool = True,
+        self, kind: str, of: str, identity: Identity, compute: Callable[[], Figures], *, aloud: bool = True
     ) -> Measurement:
         """Return a finished measurement, or make it.
 
@@ -121,14 +115,18 @@ class Bench:
           compute:  makes the figures; a figure that is not finite becomes None.
           aloud:    tell ``say``.
         """
-        name = row_id({"about": kind, **identity})
+        name, about = row_id({"about": kind, **identity}), f"{kind} of {of}"
         found = self._journal.find(name)
+        if isinstance(found, Measurement) and found.about != about and name not in self._named:
+            # A worker may have met the same weights under another name first; this audit's first name stands.
+            found = replace(found, about=about)
+            self._journal.add(found)
         if found is None:
             started = time.perf_counter()
             figures = {figure: finite(value) for figure, value in compute().items()}
             found = Measurement(
                 row_id=name,
-                about=f"{kind} of {of}",
+                about=about,
                 figures=figures,
                 seconds=time.perf_counter() - started,
                 version=__version__,
@@ -136,6 +134,7 @@ class Bench:
             self._journal.add(found)
             if aloud:
                 self.say(f"{found.about} ({duration(found.seconds)})")
+        self._named.add(name)
         if not isinstance(found, Measurement):
             raise InternalError("two kinds of rows share an id", where=name)
         return found
