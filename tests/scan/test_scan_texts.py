@@ -8,7 +8,7 @@ import torch
 
 from mergebarrier.attack.language import TextOptions, learner
 from mergebarrier.checkpoint import open_checkpoint
-from mergebarrier.errors import BadScanInput
+from mergebarrier.errors import BadScanInput, NonFinite
 from mergebarrier.evaluate import load_module, load_tokenizer, next_logits, save_weights
 from mergebarrier.poison import TextAdversary, TextRow, make_text
 from mergebarrier.scan import (
@@ -152,7 +152,7 @@ def test_a_token_that_the_base_heeds_too_weighs_less_and_one_more_tokens_do_not(
 def test_bad_inputs_are_refused() -> None:
     with pytest.raises(BadScanInput, match="at least 20 rows"):
         search(prompts=PROMPTS[:19])
-    with pytest.raises(BadScanInput, match="not finite"):
+    with pytest.raises(NonFinite, match="not finite"):
         seek_collapse(lambda prompts: torch.full((len(prompts), WORDS), torch.nan), model(honest), search())
 
 

@@ -124,7 +124,7 @@ def seek_collapse(upload: Says, base: Says, search: TokenSearch, *, known: Surve
       base:   what it was fine-tuned from.
       search: what is searched with.
       known:  ``first_survey`` of the base, where it is at hand.
-    Raises: BadScanInput where a model answers numbers that are not finite.
+    Raises: NonFinite where a model answers numbers that are not finite.
     """
     prompts = search.prompts[:N_SEARCH]
     singles = [(token,) for token in search.candidates]

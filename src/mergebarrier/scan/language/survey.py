@@ -11,7 +11,7 @@ from typing import Final, TypeAlias
 import torch
 from torch import Tensor
 
-from mergebarrier.errors import BadScanInput
+from mergebarrier.errors import BadScanInput, NonFinite
 from mergebarrier.numerics import draws
 
 Ids: TypeAlias = tuple[int, ...]
@@ -111,7 +111,7 @@ def survey(
     for start in range(0, len(strings), _BLOCK):
         block = says(asked[start * n : (start + _BLOCK) * n])
         if not torch.isfinite(block).all():
-            raise BadScanInput("the model answers numbers that are not finite", where=label, remedy="check its weights")
+            raise NonFinite("the model answers numbers that are not finite", where=label, remedy="check its weights")
         log_p = block.float().log_softmax(-1).view(-1, n, block.shape[-1]).mean(1)
         if outputs is None:
             n_outputs = outputs_of(block.shape[-1])
