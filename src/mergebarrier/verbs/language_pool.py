@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from mergebarrier.checkpoint import Checkpoint
+from mergebarrier.errors import BadScanInput, BadTask
 from mergebarrier.evaluate import load_module, load_tokenizer
 from mergebarrier.scan import Finding, Weights
 from mergebarrier.verbs.beside import guarded
@@ -28,7 +29,7 @@ class LanguagePool:
       base:    a language model.
       experts: name -> upload that has its tensors.
       device:  where they run; merges are made on the processor.
-      faults:  gets a finding about every upload that cannot be loaded, which is then left out; None: it is an error.
+      faults:  gets a finding about every upload that cannot be run, which is then left out; None: it is an error.
     """
 
     def __init__(
@@ -63,13 +64,19 @@ class LanguagePool:
         """Load the uploads; each may be let go before the next one."""
         for name in self.names:
             loaded: list[nn.Module] = []
-            load = partial(self._load, name, loaded)
-            fault = load() if self._faults is None else guarded(name, "", load)
-            if fault is None or self._faults is None:
+            if self.attempt(name, partial(self._load, name, loaded)):
                 yield name, loaded.pop()
-            else:
-                self._faults.append(fault)
-                del self._experts[name]
+
+    def attempt(self, name: str, work: Callable[[], None]) -> bool:
+        """Do something with an upload; what stops it is its fault, and it is left out from then on."""
+        if self._faults is None:
+            work()
+            return True
+        fault = guarded(name, "", work, asked=(BadTask, BadScanInput))
+        if fault is not None:
+            self._faults.append(fault)
+            del self._experts[name]
+        return fault is None
 
     def _load(self, name: str, loaded: list[nn.Module]) -> None:
         loaded.append(load_module(self._experts[name], "float32", self._device).requires_grad_(False))

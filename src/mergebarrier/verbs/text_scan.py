@@ -129,8 +129,9 @@ class TextPool:
         """Search every upload."""
         findings: list[Finding] = []
         for done, (name, module) in enumerate(self._pool.modules()):
-            one, candidates = self._found[name] = self._searched(name, module, progress, done)
-            findings += judge_upload(name, one, self._spell, candidates)
+            if self._pool.attempt(name, partial(self._keep, name, module, progress, done)):
+                one, candidates = self._found[name]
+                findings += judge_upload(name, one, self._spell, candidates)
         return tuple((name, one) for name, (one, _) in self._found.items()), tuple(findings)
 
     def merge(self, merged: MergeOf) -> tuple[Merges, tuple[Finding, ...]]:
@@ -155,6 +156,9 @@ class TextPool:
             findings += judge_merge(names, found, self._spell, len(search.candidates), traced)
             rows.append((task.name, found, traced))
         return tuple(rows), tuple(findings)
+
+    def _keep(self, name: str, module: nn.Module, progress: Progress | None, done: int) -> None:
+        self._found[name] = self._searched(name, module, progress, done)
 
     def _searched(
         self, name: str, module: nn.Module, progress: Progress | None = None, done: int = 0
