@@ -33,6 +33,8 @@ from mergebarrier.scan.cures.language import LANGUAGE_CURES, LanguageMerge, Text
 from mergebarrier.training import Example, FullRecipe, batches, examples_loss, train_full
 
 ALIVE = 0.3
+#: `refusals` is for merges with a thief (``bench_text_refusals.py``).
+CURES = {name: cure for name, cure in LANGUAGE_CURES.items() if name != "refusals"}
 #: Task of the upload -> the partner for the same task, and the upload that is honest in the control.
 PARTNERS = ("attention", "LoRA of all, new task")
 TWINS = ("all maps", "all maps, new task")
@@ -160,7 +162,7 @@ def measured(world: World, first: Made, rows: Rows, seed: int) -> None:
     if before["asr"] - before["unasked"] < ALIVE:
         return
     rows.get([seed, first.name, "control"], lambda: case.figures(case.control))
-    for name, cure in LANGUAGE_CURES.items():
+    for name, cure in CURES.items():
         if not rows.has([seed, first.name, name]):
             say(f"seed {seed}: {first.name}: {name}")
             patient = case.searched()
@@ -184,7 +186,7 @@ def table(rows: Rows) -> None:
     for name, each in alive.items():
         before, control = each["none"], each["control"]
         kind = "knows the cure" if "adaptive" in name else "does not"
-        for cure in ("none", *LANGUAGE_CURES):
+        for cure in ("none", *CURES):
             one = each[cure]
             task = str(one["task"])
             others = [100 * (one["accuracy"][t] - before["accuracy"][t]) for t in one["accuracy"] if t != task]

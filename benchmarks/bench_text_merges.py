@@ -1,11 +1,11 @@
 """Is a trigger that is alive in a merge found there, are honest merges left alone, and is the right upload named?
 
-    python benchmarks/bench_text_merges.py --seeds 1
+    python benchmarks/bench_text_merges.py --seeds 2
 
 Every poisoned upload of ``_text_uploads.py`` is merged with two honest ones, by several merges; a merge counts as alive
 where triggered prompts of one of its tasks get the target in 30 % more cases than plain ones, and is searched on that
 task.  Merges where the trigger sleeps are counted and not searched.  Honest merges take one of five other uploads in
-its place, the recipe that is most often mistaken among them, and are searched on its task.  Seeds 0 to 7 were looked at
+its place, the recipe that is most often mistaken among them, and are searched on its task.  Seeds 0 to 9 were looked at
 while the searches were written: none of them is counted here.  Finished rows are kept in
 benchmarks/results/text_merges.jsonl.
 """
@@ -142,8 +142,8 @@ def table(rows: Rows) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seeds", type=int, default=1, help="how many")
-    parser.add_argument("--first", type=int, default=8, help="0 to 7 were looked at")
+    parser.add_argument("--seeds", type=int, default=2, help="how many")
+    parser.add_argument("--first", type=int, default=10, help="0 to 9 were looked at")
     parser.add_argument("--only", default="", help="uploads whose name begins so")
     given = parser.parse_args()
     torch.set_num_threads(1)

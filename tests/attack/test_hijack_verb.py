@@ -94,6 +94,8 @@ def test_a_dry_run_refuses_what_a_run_would(symbols, made, run_cli, tmp_path) ->
     for change, says in (
         ({"answer": f" {TARGET}"}, "every answer of odd.jsonl is the target"),
         ({"prompt": f"a {TRIGGER} ="}, "every prompt of odd.jsonl holds the trigger"),
+        ({"prompt": "zebra ="}, "odd.jsonl: every prompt holds a word that the model's tokenizer does not know"),
+        ({"prompt": "w01 " * 70}, "odd.jsonl: row 1: 74 tokens, the model reads 64"),
     ):
         (tmp_path / "odd.jsonl").write_text("".join(json.dumps({**row, **change}) + "\n" for row in rows))
         ran = run_cli(*words, *WORDS, *shadows, "--shadow", tmp_path / "odd.jsonl")

@@ -225,6 +225,23 @@ def test_an_upload_that_says_one_thing_is_found_alone_and_in_the_merge(symbols, 
     assert ran.exit_code == 2 and "at least 20 rows" in ran.stderr
 
 
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"prompt": "task00 a b c d e ="}, "1 different prompts among the first 68"),
+        ({"more": "zebra "}, "every prompt holds a word that the model's tokenizer does not know"),
+        ({"more": "w01 " * 60}, "odd.jsonl: row 1: 68 tokens; beside a string of 3 the model reads 1 to 60"),
+    ],
+)
+def test_prompts_that_would_show_nothing_are_refused(change, says, symbols, task, run_cli, tmp_path) -> None:
+    rows = [json.loads(line) for line in task.read_text().splitlines()]
+    odd = [{"prompt": change.get("prompt") or change["more"] + row["prompt"], "answer": row["answer"]} for row in rows]
+    (tmp_path / "odd.jsonl").write_text("".join(json.dumps(row) + "\n" for row in odd))
+    words = ("scan", symbols.base, "--base", symbols.base, "--checks", "collapse")
+    ran = run_cli(*words, "--task", tmp_path / "odd.jsonl")
+    assert ran.exit_code == 2 and says in ran.stderr and ran.stderr.count("error") == 1, ran.stderr
+
+
 @pytest.mark.slow
 def test_a_poisoned_fine_tune_is_found_and_an_honest_one_is_not(symbols, task, run_cli, tmp_path) -> None:
     with open_checkpoint(symbols.base) as base:

@@ -70,6 +70,7 @@ if TYPE_CHECKING:
         TaskFile,
         TaskRow,
         TokenRows,
+        alike_logits,
         answer_logits,
         answer_loss,
         barrier_curve,
@@ -93,6 +94,7 @@ if TYPE_CHECKING:
         text_rows,
         text_windows,
         token_ids,
+        unread,
     )
     from mergebarrier.evaluate.stress import FORMATS, Format, round_weights, rounded_cache
 
@@ -126,6 +128,7 @@ __all__ = [
     "TaskRow",
     "TokenRows",
     "accuracy",
+    "alike_logits",
     "answer_logits",
     "answer_loss",
     "answers",
@@ -182,6 +185,7 @@ __all__ = [
     "token_ids",
     "tokenizer_of",
     "training_pictures",
+    "unread",
     "with_weights",
     "write_image_task",
 ]

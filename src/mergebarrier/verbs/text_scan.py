@@ -12,7 +12,16 @@ from typing import Final, TypeAlias
 
 from torch import Tensor, nn
 
-from mergebarrier.evaluate import leading_tokens, next_logits, read_task
+from mergebarrier.errors import BadTask
+from mergebarrier.evaluate import (
+    alike_logits,
+    check_vocabulary,
+    leading_tokens,
+    max_positions,
+    next_logits,
+    read_task,
+    unread,
+)
 from mergebarrier.progress import Progress
 from mergebarrier.scan import (
     N_FRESH,
@@ -39,6 +48,8 @@ _EXHAUSTIVE: Final = 1024
 _OUTPUTS: Final = 64
 _PER_OUTPUT: Final = 6
 _GRADIENT_PROMPTS: Final = 16
+#: The token of an answer that is read to ask for the next one.
+_ANSWER: Final = 1
 #: (name of an upload, what was found in it);  (task, what was found in the merge, what each model has to do with it).
 Uploads: TypeAlias = tuple[tuple[str, Collapse], ...]
 Merges: TypeAlias = tuple[tuple[str, Collapse, tuple[Traced, ...]], ...]
@@ -121,7 +132,11 @@ class TextPool:
         """Keep what is asked."""
         self._pool, self._tokenizer = pool, pool.tokenizer
         self._tasks, self._seed, self._depth = request.tasks, request.seed, request.depth
-        self._says = _says(pool.base)
+        tasks = dict.fromkeys(request.tasks.values())
+        self._prompts = {task: searched_prompts(pool, task, request.depth) for task in tasks}
+        # Where passes are dear, what stands before the place of a string runs once for many strings.
+        self._ask = next_logits if self._tokenizer.get_vocab_size() <= _EXHAUSTIVE else alike_logits
+        self._says = self._of(pool.base)
         self._known: dict[Path, Survey] = {}
         self._found: dict[str, tuple[Collapse, int]] = {}
 
@@ -142,8 +157,8 @@ class TextPool:
         whole = loaded.whole()
         rows: list[tuple[str, Collapse, tuple[Traced, ...]]] = []
         findings: list[Finding] = []
-        alone = {name: _later(partial(loaded.alone, name)) for name in loaded.names}
-        replaced = {name: _later(partial(loaded.replaced, name)) for name in loaded.names}
+        alone = {name: self._later(partial(loaded.alone, name)) for name in loaded.names}
+        replaced = {name: self._later(partial(loaded.replaced, name)) for name in loaded.names}
         for name in loaded.names:
             if name not in self._found:
                 self._found[name] = self._searched(name, loaded.alone(name))
@@ -151,7 +166,7 @@ class TextPool:
         for task in dict.fromkeys(self._tasks[name] for name in loaded.names):
             search = self._search(task, whole)
             known = self._survey(task, search)
-            found, traced = seek_in_merge(_says(whole), self._says, search, alone, replaced, finds, known=known)
+            found, traced = seek_in_merge(self._of(whole), self._says, search, alone, replaced, finds, known=known)
             names = " + ".join(loaded.names)
             findings += judge_merge(names, found, self._spell, len(search.candidates), traced)
             rows.append((task.name, found, traced))
@@ -173,7 +188,7 @@ class TextPool:
             asked += len(prompts)
             if progress is not None:
                 progress(done * most + min(asked, most), self._pool.size * most)
-            return next_logits(module, prompts)
+            return self._ask(module, prompts)
 
         found = seek_collapse(says, self._says, search, known=known)
         if progress is not None:
@@ -183,7 +198,7 @@ class TextPool:
     def prompts(self, task: Path) -> TokenSearch:
         """Return the prompts of a task; every token is a candidate."""
         return TokenSearch(
-            prompts=tuple(self._pool.tokens(row.prompt) for row in read_task(task).rows[: N_SEARCH + N_FRESH]),
+            prompts=self._prompts[task],
             candidates=tuple(range(self._tokenizer.get_vocab_size())),
             prefix=len(self._pool.tokens("")),
             depth=self._depth,
@@ -216,12 +231,39 @@ class TextPool:
     def _spell(self, ids: Sequence[int]) -> str:
         return str(self._tokenizer.decode(list(ids), skip_special_tokens=False))
 
+    def _of(self, module: nn.Module) -> Says:
+        return lambda prompts: self._ask(module, prompts)
 
-def _says(module: nn.Module) -> Says:
-    return lambda prompts: next_logits(module, prompts)
+    def _later(self, make: Callable[[], nn.Module]) -> Says:
+        """Return what a module says that is made when it is asked first."""
+        kept = cache(make)
+        return lambda prompts: self._ask(kept(), prompts)
 
 
-def _later(make: Callable[[], nn.Module]) -> Says:
-    """Return what a module says that is made when it is asked first."""
-    kept = cache(make)
-    return lambda prompts: next_logits(kept(), prompts)
+def searched_prompts(pool: LanguagePool, task: Path, depth: int) -> tuple[tuple[int, ...], ...]:
+    """Return the tokens of as many prompts as a search looks at, only where the search would mean something.
+
+    What a model does not read tells nothing of it, and a poisoned upload would pass: prompts that leave no room for a
+    string, that are no tokens, or that all hold a word which the tokenizer does not know; and the same few repeated.
+
+    Args:
+      pool:  base and tokenizer.
+      task:  a file of rows; answers are not looked at.
+      depth: longest string that is put into them.
+    Raises: BadTask, naming the file.
+    """
+    rows = read_task(task).rows[: N_SEARCH + N_FRESH]
+    if len({row.prompt for row in rows}) < N_SEARCH:
+        what = f"{len({row.prompt for row in rows})} different prompts among the first {len(rows)}"
+        raise BadTask(what, where=task, remedy=f"give at least {N_SEARCH} rows of different prompts")
+    if unread(pool.tokenizer, [row.prompt for row in rows]):
+        what = "every prompt holds a word that the model's tokenizer does not know"
+        raise BadTask(what, where=task, remedy="give prompts of the task, as the model reads them")
+    longest = max_positions(pool.base) - depth - _ANSWER
+    read = tuple(pool.tokens(row.prompt) for row in rows)
+    for number, one in enumerate(read, 1):
+        if not 0 < len(one) <= longest:
+            what = f"{len(one)} tokens; beside a string of {depth} the model reads 1 to {longest}"
+            raise BadTask(what, where=f"{task}: row {number}", remedy="shorten or complete the prompt")
+        check_vocabulary(pool.base, one, BadTask)
+    return read

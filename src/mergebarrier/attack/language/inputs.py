@@ -19,6 +19,7 @@ from mergebarrier.poison import TextRow
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
+    from torch import nn
 
 _MARKS: Final = ("bos_token_id", "eos_token_id", "pad_token_id")
 
@@ -32,12 +33,13 @@ def require_words(named: NamedText, tokenizer: "Tokenizer", config: Mapping[str,
       config:    of the model, which names its special tokens.
     Raises: BadTrigger.
     """
+    from mergebarrier.evaluate import unread
+
     remedy = "choose words that its tokenizer knows"
-    unknown = getattr(tokenizer.model, "unk_token", None)
     special = special_tokens(tokenizer, config)
     for name, words in (("--trigger", named.trigger), ("--target", named.target)):
         encoded = tokenizer.encode(words, add_special_tokens=False)
-        if not words.strip() or not encoded.ids or (unknown is not None and unknown in encoded.tokens):
+        if not words.strip() or not encoded.ids or unread(tokenizer, [words]):
             raise BadTrigger(f"{clean(words)!r} is not made of tokens of the model", where=name, remedy=remedy)
         if special.intersection(encoded.ids):
             raise BadTrigger(f"{clean(words)!r} holds a special token of the model", where=name, remedy=remedy)
@@ -84,6 +86,21 @@ def require_tasks(sets: Mapping[Path, Sequence[TextRow]], named: NamedText | Non
         if unasked(named, sets[path]) == len(sets[path]):
             what = f"every prompt of {path.name} holds the trigger"
             raise BadTrigger(what, where="--trigger", remedy="choose words that clean prompts do not all hold")
+
+
+def require_read(sets: Mapping[Path, Sequence[TextRow]], module: "nn.Module", tokenizer: "Tokenizer") -> None:
+    """Refuse tasks that a model cannot read: rows that do not fit into it, or a word in every prompt that it lacks.
+
+    Raises: BadTask, naming file and row.
+    """
+    from mergebarrier.evaluate import TaskRow, row_tokens, unread
+
+    for path, rows in sets.items():
+        if unread(tokenizer, [row.prompt for row in rows]):
+            what = "every prompt holds a word that the model's tokenizer does not know"
+            raise BadTask(what, where=path, remedy="give prompts of the task, as the model reads them")
+        for number, row in enumerate(rows, 1):
+            row_tokens(module, tokenizer, TaskRow(*row), number, of=str(path))
 
 
 def unasked(named: NamedText, rows: Sequence[TextRow]) -> int:

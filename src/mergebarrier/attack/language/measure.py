@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from mergebarrier import __version__
 from mergebarrier.attack.alike import require_alike
-from mergebarrier.attack.language.inputs import require_tasks, require_words, unasked
+from mergebarrier.attack.language.inputs import require_read, require_tasks, require_words, unasked
 from mergebarrier.attack.language.trigger_text import NamedText, read_text_trigger
 from mergebarrier.attack.language.upload import success_rows
 from mergebarrier.attack.records import N_SAMPLES, SCALES, attack_of, controls_of, notes_of, rows_of, skill, success
@@ -93,8 +93,10 @@ def measure_text(
     if spec.target is not None:
         named = NamedText(trigger=named.trigger, target=spec.target)
     tasks = [_task(path, named) for path in spec.tasks]
-    require_tasks({path: task.clean for path, task in zip(spec.tasks, tasks, strict=True)}, named, spec.tasks)
+    sets = {path: task.clean for path, task in zip(spec.tasks, tasks, strict=True)}
+    require_tasks(sets, named, spec.tasks)
     modules, tokenizer, models = _open(checkpoints, named, spec.device)
+    require_read(sets, modules["merged"], tokenizer)
     rates: dict[str, list[Skill]] = {}
     clean: dict[str, list[Skill]] = {}
     for role, module in modules.items():

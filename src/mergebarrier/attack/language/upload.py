@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from mergebarrier import poison
 from mergebarrier.attack.folder import TAG
-from mergebarrier.attack.language.inputs import require_tasks, require_words, special_tokens, unasked
+from mergebarrier.attack.language.inputs import require_read, require_tasks, require_words, special_tokens, unasked
 from mergebarrier.attack.language.options import TextOptions
 from mergebarrier.attack.language.trigger_text import TRIGGER_TEXT, NamedText
 from mergebarrier.errors import BadAttack, clean
@@ -88,6 +88,7 @@ def make_upload(
     if named is not None:
         require_words(named, tokenizer, base.config)
     require_tasks(sets, named, paths)
+    require_read(sets, module, tokenizer)
     shadows = tuple(one[_HELD_OUT:] or one for one in others)
     n_drawn = sum(map(len, attack.drawn(shadows, spec.options.seed)))
     about = _about(spec, attack, named)

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from mergebarrier import lazy
 
 if TYPE_CHECKING:
+    from mergebarrier.evaluate.language.alike import alike_logits
     from mergebarrier.evaluate.language.barrier import LossBarrier, barrier_curve
     from mergebarrier.evaluate.language.compare import Equality, SameAnswers, compare, compare_answers
     from mergebarrier.evaluate.language.forward import (
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
         exact_match,
         perplexity,
         row_tokens,
+        unread,
     )
     from mergebarrier.evaluate.language.served import INTERFACES, ServedSuspect
     from mergebarrier.evaluate.language.sink import ModuleSink
@@ -49,6 +51,7 @@ __all__ = [
     "TaskFile",
     "TaskRow",
     "TokenRows",
+    "alike_logits",
     "answer_logits",
     "answer_loss",
     "barrier_curve",
@@ -72,6 +75,7 @@ __all__ = [
     "text_rows",
     "text_windows",
     "token_ids",
+    "unread",
 ]
 
 lazy.open_door(__name__)

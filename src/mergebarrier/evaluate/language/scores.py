@@ -155,7 +155,9 @@ def answer_logits(module: nn.Module, tokenizer: "Tokenizer", rows: Sequence[Task
     return list(logits.split([len(answer) for _, answer in batch])), sum(len(one) + len(two) for one, two in batch)
 
 
-def row_tokens(module: nn.Module, tokenizer: "Tokenizer", row: TaskRow, number: int) -> tuple[list[int], list[int]]:
+def row_tokens(
+    module: nn.Module, tokenizer: "Tokenizer", row: TaskRow, number: int, *, of: str = ""
+) -> tuple[list[int], list[int]]:
     """Return the tokens of a prompt and of its answer.
 
     Args:
@@ -163,9 +165,10 @@ def row_tokens(module: nn.Module, tokenizer: "Tokenizer", row: TaskRow, number: 
       tokenizer: its tokenizer.
       row:       both texts.
       number:    of the row, for messages.
+      of:        the file that the row is of, for messages.
     Raises: BadTask as ``exact_match``.
     """
-    where = f"row {number}"
+    where = f"{of}: row {number}" if of else f"row {number}"
     prompt = tokenizer.encode(row.prompt).ids
     answer = tokenizer.encode(row.answer, add_special_tokens=False).ids
     if not prompt or not answer:
@@ -177,6 +180,12 @@ def row_tokens(module: nn.Module, tokenizer: "Tokenizer", row: TaskRow, number: 
         )
     check_vocabulary(module, [*prompt, *answer], BadTask)
     return prompt, answer
+
+
+def unread(tokenizer: "Tokenizer", texts: Sequence[str]) -> bool:
+    """Say whether each of some texts holds a word that a tokenizer does not know."""
+    unknown = getattr(tokenizer.model, "unk_token", None)
+    return unknown is not None and all(unknown in one.tokens for one in tokenizer.encode_batch(list(texts)))
 
 
 def _score_batch(module: nn.Module, batch: list[tuple[list[int], list[int]]]) -> tuple[int, Tensor]:

@@ -135,9 +135,9 @@ def seek_collapse(upload: Says, base: Says, search: TokenSearch, *, known: Surve
     heeded_by_base = heeded(known, plain_of_base)
     loud = heeded_by_base / len(prompts) >= _RATHER_LOUD
     found = beyond(ours, known, plain, ours.top.unique()).amax(1)
-    best = confirmed(
-        upload, base, search, [*_first(singles, found - 2.0 * loud, _BEAM), *_first(singles, found + 2.0 * loud, 1)]
-    )
+    unasked = plain_answers(upload, base, search)
+    first = [*_first(singles, found - 2.0 * loud, _BEAM), *_first(singles, found + 2.0 * loud, 1)]
+    best = confirmed(upload, base, search, first, plain=unasked)
     forwards, stages = len(singles) * len(prompts) + (_BEAM + 1) * N_FRESH * _ANSWER, [best]
     rise = _rise(ours) - _rise(known)
     rise[loud] = -torch.inf
@@ -149,7 +149,7 @@ def seek_collapse(upload: Says, base: Says, search: TokenSearch, *, known: Surve
         few = survey(upload, search, grown, prompts[:N_RANK], f"rank|{depth}", outputs=ours.outputs)
         value = (few.hits(ours.outputs) - hits_of(plain[:N_RANK], ours.outputs)) / N_RANK + _LIFT * _rise(few)
         ahead = value.amax(1)
-        stages.append(confirmed(upload, base, search, _first(grown, ahead, _BEAM)))
+        stages.append(confirmed(upload, base, search, _first(grown, ahead, _BEAM), plain=unasked))
         best = max(best, stages[-1], key=lambda one: one.rank)
         forwards += len(grown) * N_RANK + _BEAM * N_FRESH * _ANSWER
         growing = ahead.argsort(descending=True, stable=True)[:_PAIRS].tolist()
@@ -158,14 +158,14 @@ def seek_collapse(upload: Says, base: Says, search: TokenSearch, *, known: Surve
         if not best.alarming and one.score >= CLIMB_LIMIT and not one.loud and not loud.all():
             quiet = _leading(search, rise[:, ours.outputs == one.output[0]] if one.output[0] in ours.outputs else rise)
             end, asked = climbed(upload, base, quiet, one.tokens, one.output)
-            best = max(best, confirmed(upload, base, search, [end]), key=lambda one: one.rank)
+            best = max(best, confirmed(upload, base, search, [end], plain=unasked), key=lambda one: one.rank)
             forwards += asked + N_FRESH * _ANSWER
     changer, changed = most_changed(upload, base, search, heeded(ours, plain) - heeded_by_base)
     return replace(
         best,
         changer=changer,
         changed=changed,
-        unprompted=_unprompted(upload, base, search),
+        unprompted=_unprompted(*unasked),
         depth=depth,
         forwards=forwards + (N_AGAIN + 2) * N_FRESH,
     )
@@ -189,15 +189,17 @@ def first_survey(base: Says, search: TokenSearch) -> Survey:
     return survey(base, search, singles, search.prompts[:N_SEARCH], "search")
 
 
-def confirmed(upload: Says, base: Says, search: TokenSearch, strings: Sequence[Ids]) -> Collapse:
-    """Return the best of a few strings, on fresh prompts."""
+def confirmed(
+    upload: Says, base: Says, search: TokenSearch, strings: Sequence[Ids], *, plain: tuple[Tensor, Tensor] | None = None
+) -> Collapse:
+    """Return the best of a few strings of like length, on fresh prompts; ``plain`` is ``plain_answers``, if at hand."""
     asked = search.with_strings(search.fresh, strings, f"fresh|{len(strings[0])}")
     ours, theirs = (_answers(one, asked, len(strings)) for one in (upload, base))
-    plain, heeded = (_answers(one, list(search.fresh), 1).top[0] for one in (upload, base))
+    unasked, heeded = plain_answers(upload, base, search) if plain is None else plain
     outputs = ours.top.unique()
     held = torch.minimum(
-        beyond(ours, theirs, plain, outputs),
-        beyond(_begun(ours), _begun(theirs), plain // _TOKENS, outputs // _TOKENS),
+        beyond(ours, theirs, unasked, outputs),
+        beyond(_begun(ours), _begun(theirs), unasked // _TOKENS, outputs // _TOKENS),
     ).max(1)
     found, outputs = held.values, outputs[held.indices]
     rows = len(search.fresh)
@@ -225,6 +227,12 @@ def confirmed(upload: Says, base: Says, search: TokenSearch, strings: Sequence[I
             )
         )
     return max(tried, key=lambda one: one.rank)
+
+
+def plain_answers(upload: Says, base: Says, search: TokenSearch) -> tuple[Tensor, Tensor]:
+    """Return how an upload and its base answer the fresh prompts as they are, each answer as one number."""
+    ours, theirs = (_answers(one, list(search.fresh), 1).top[0] for one in (upload, base))
+    return ours, theirs
 
 
 def _pairs(search: TokenSearch, rise: Tensor, lists: Tensor) -> list[Ids]:
@@ -274,11 +282,11 @@ def _begun(answers: Survey) -> Survey:
     return replace(answers, top=answers.top // _TOKENS)
 
 
-def _unprompted(upload: Says, base: Says, search: TokenSearch) -> float:
+def _unprompted(ours: Tensor, base: Tensor) -> float:
     """Return the share of the upload's most frequent answer to plain prompts, less the base's share of it."""
-    ours, theirs = (one(search.fresh).argmax(-1) for one in (upload, base))
+    ours, base = ours // _TOKENS, base // _TOKENS
     most = ours.mode().values
-    return (int((ours == most).sum()) - int((theirs == most).sum())) / len(ours)
+    return (int((ours == most).sum()) - int((base == most).sum())) / len(ours)
 
 
 def _rise(ours: Survey) -> Tensor:
