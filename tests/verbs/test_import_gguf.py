@@ -47,6 +47,40 @@ def test_quantised_files_give_their_grid_and_say_so(kind, tmp_path) -> None:
         assert torch.equal(stored[name], FORMATS[f"GGUF {kind}"](tensor) if tensor.dim() > 1 else tensor), name
 
 
+SAID = {
+    "big endian": "written for big-endian machines; give the little-endian file",
+    "first version": "version 1 of the format, 2 and 3 are read; convert the original model again",
+    "no values": "output_norm.weight has no values: its shape is (0,)",
+    "unknown type": "output_norm.weight is of type 999, which the installed package gguf does not know",
+    "part of a split": "part 1 of 3 of a split file; join the parts with `llama-gguf-split --merge FIRST OUT`",
+    "adapter": "it holds a LoRA adapter, not a model; give the file of the model",
+    "twice": "the tensor blk.1.ffn_up.weight is there twice",
+}
+
+
+def _behind_norm(good: bytes) -> int:
+    """Return where the number of dimensions of the last norm stands."""
+    return good.find(b"output_norm.weight") + len(b"output_norm.weight")
+
+
+def _shaped(good: bytes, size: int) -> bytes:
+    at = _behind_norm(good) + 4
+    return good[:at] + struct.pack("<Q", size) + good[at + 8 :]
+
+
+def _typed(good: bytes, kind: int) -> bytes:
+    at = _behind_norm(good) + 12
+    return good[:at] + struct.pack("<I", kind) + good[at + 4 :]
+
+
+def _with_entry(good: bytes, key: str, value: bytes) -> bytes:
+    """Add an entry in front of the others, with bytes that keep the data where they are aligned."""
+    if not good:
+        return good
+    entries = struct.unpack("<Q", good[16:24])[0]
+    return good[:16] + struct.pack("<QQ", entries + 1, len(key)) + key.encode() + value + good[24:]
+
+
 def bad_files(good: bytes) -> dict[str, bytes]:
     """Return what may be wrong with a file, by name."""
     head = 4 + 4 + 8 + 8
@@ -62,6 +96,12 @@ def bad_files(good: bytes) -> dict[str, bytes]:
         "twice": good.replace(b"blk.0.ffn_up.weight", b"blk.1.ffn_up.weight"),
         "dimensions": good.replace(b"output_norm.weight" + struct.pack("<I", 1), b"output_norm.weight\xff\0\0\0"),
         "architecture": good.replace(b"\x05\0\0\0\0\0\0\0llama", b"\x05\0\0\0\0\0\0\0llamo"),
+        "big endian": good[:4] + struct.pack(">I", 3) + good[8:],
+        "first version": good[:4] + struct.pack("<I", 1) + good[8:],
+        "no values": _shaped(good, 0),
+        "unknown type": _typed(good, 999),
+        "part of a split": _with_entry(good, "split.count", struct.pack("<IH", 2, 3)),
+        "adapter": _with_entry(good, "general.type", struct.pack("<IQ", 8, 7) + b"adapter"),
         "not a text": good.replace(b"general.architecture", b"general.\xff\xfechitecture"),
     }
 
@@ -80,6 +120,7 @@ def test_a_bad_file_is_refused_with_one_line(fault, good, tmp_path, run_cli) -> 
     assert isinstance(refused.value, NotACheckpoint | BadHeader) or fault == "architecture"
     assert refused.value.where and refused.value.remedy and "\n" not in str(refused.value)
     ran = run_cli("import-gguf", file, "-o", tmp_path / "out")
+    assert SAID.get(fault, "") in ran.stderr
     assert ran.exit_code == 2 and ran.stdout == "" and "Traceback" not in ran.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bad.gguf"]
 

@@ -290,3 +290,8 @@ class Circuits:
 
 
 CIRCUITS: Final = Circuits()
+
+
+def spoken(shape: Sequence[int]) -> str:
+    """Return a shape in words; a length of 0 is one that nothing says."""
+    return f"({', '.join(str(size or 'any') for size in shape)}{',' * (len(shape) == 1)})"

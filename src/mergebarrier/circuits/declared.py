@@ -3,6 +3,7 @@
     a table of the family:  size of an axis under the configuration = what every tensor that carries it has
     every family:           layers counted = layers stored, but for those that predict further tokens
                             a vocab_size = rows of every embedding; a width, a number of experts likewise
+    a model of one part:    positions = rows of their table; the width of an MLP = a side of its first map
 
 A loader would stop, draw what lacks at random, or pass over the rest.  Only what a configuration says is held against
 the files: a key that it leaves out is the default of a class.  Source: ours.  Differs from ``match``, which refuses a
@@ -10,12 +11,12 @@ tensor that it does not know: a merge needs no table.  ``require_same`` holds tw
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 from mergebarrier.arch import FAMILIES, Family, Node, leaves, size_of
 from mergebarrier.checkpoint import Checkpoint, TensorInfo
-from mergebarrier.circuits.circuit import Architecture, lines_of
+from mergebarrier.circuits.circuit import Architecture, lines_of, spoken
 from mergebarrier.circuits.describe import check_rows, evaluate, family_of, mismatch, numbers_said
 from mergebarrier.circuits.embedding import EMBEDDING
 from mergebarrier.errors import BaseMismatch, UnknownFamily, clean
@@ -24,7 +25,7 @@ from mergebarrier.published import PLAN
 _OTHER_BASE: Final = "give the base that the model was fine-tuned from"
 #: Types whose embeddings have rows, widths or layers that their configuration says in a way of its own.
 OTHERWISE: Final = frozenset((
-    "csm", "efficientnet", "funnel", "instructblip", "instructblipvideo", "kyutai_speech_to_text",
+    "csm", "efficientnet", "funnel", "kyutai_speech_to_text",
     "longcat_flash", "mllama", "mllama_text_model", "molmo2", "molmo2_text", "moshi", "nemo_speechlm",
     "nemotron_h_omni", "neomme",
 ))  # fmt: skip
@@ -41,6 +42,18 @@ _STACK: Final = re.compile(
 )
 _EXPERT: Final = re.compile(r"(.*\.experts)\.(\d+)\..*")
 _JOINED: Final = re.compile(r".*\.experts\.(gate_up|gate|up|down)_proj")
+#: Rows of positions, of tokens or of the patches of a picture, with up to two before the first.
+_POSITIONS: Final = re.compile(
+    r"(?:.*\.)?(?<!position_embeddings\.)(?:wpe|embed_positions|positions?_embed(?:ding)?s?|pos_embed)(?:\.weight)?"
+)
+_LENGTHS: Final = re.compile(
+    r"max_(\w+_)?position_embeddings|n_positions|max_(source|target)_positions|max_sequence_length|seq_length"
+)
+#: The first map of a plain MLP, once or gate and value as one, and the keys that say its width.
+_MLP: Final = re.compile(r".*\.\d+\.mlp\.(gate_proj|up_proj|gate_up_proj|fc1|c_fc|fc_in|dense_h_to_4h)\.weight")
+_MLPS: Final = re.compile(r"(\w+_)?(intermediate_size|ffn_dim|ffn_hidden_size|n_inner|d_ff|d_inner|mlp_dim)")
+#: Parts beside the model that a configuration without tables of its own is about.
+_PART: Final = re.compile(r"vision|visual|image|audio|speech|tower|qformer|sampler|projector|connector")
 
 
 def check_declared(*models: Checkpoint) -> tuple[str, ...]:
@@ -64,6 +77,8 @@ def check_declared(*models: Checkpoint) -> tuple[str, ...]:
             _check_table(model, table, floats)
         else:
             _check_named(model, floats)
+        if not any(key.endswith("_config") and key != "quantization_config" for key in model.config):
+            _check_alone(model, floats)
     return tuple(passed_over)
 
 
@@ -91,7 +106,7 @@ def _check_table(model: Checkpoint, table: Family, tensors: Mapping[str, TensorI
         wanted, shape = tuple(_length(node, sizes) for node in line.nodes), tensors[name].shape
         if len(wanted) == len(shape) and any(a not in (0, b) for a, b in zip(wanted, shape, strict=True)):
             said = {expressions[axis]: sizes[axis] for axis in line.axes if axis in sizes}
-            raise mismatch(model, said, f"{clean(name)} has shape {shape}, not {wanted}")
+            raise mismatch(model, said, f"{clean(name)} has shape {shape}, not {spoken(wanted)}")
     for place, number in stored.items():
         if place in sizes and number not in _with_further(model, sizes[place]):
             raise mismatch(model, {expressions[place]: sizes[place]}, f"{clean(stacks[place])} has {number} of them")
@@ -130,6 +145,29 @@ def _check_named(model: Checkpoint, tensors: Mapping[str, TensorInfo]) -> None:
         fine = {one for count in said.values() for one in _with_further(model, count)}
         if said and number not in fine:
             raise mismatch(model, said, f"{clean(where)} has {number} {kind}")
+
+
+def _check_alone(model: Checkpoint, tensors: Mapping[str, TensorInfo]) -> None:
+    """Hold positions and widths of MLPs of one plain model, for which tables have no line or there is none."""
+    lengths, widths = (dict(numbers_said(model.config, key)) for key in (_LENGTHS, _MLPS))
+    patches = dict(_patches(model.config))
+    for name, info in tensors.items():
+        if _PART.search(name) or len(info.shape) < 2 or info.shape[-2] < 2:
+            continue
+        said = patches if len(info.shape) == 3 and info.rows == 1 else lengths if len(info.shape) == 2 else {}
+        if _POSITIONS.fullmatch(name) and said and not {info.shape[-2] - more for more in range(3)} & {*said.values()}:
+            raise mismatch(model, said, f"{clean(name)} has {info.shape[-2]} rows")
+        if widths and _MLP.fullmatch(name) and not {*info.shape} & {k * one for one in widths.values() for k in (1, 2)}:
+            raise mismatch(model, widths, f"{clean(name)} has shape {info.shape}")
+
+
+def _patches(config: Mapping[str, object]) -> Iterator[tuple[str, int]]:
+    """Yield into how many patches a picture is cut, where that is said."""
+    sides = [evaluate(key, config) for key in ("image_size", "patch_size")]
+    image, patch = ([one, one] if type(one) is int else one for one in sides)
+    pairs = all(isinstance(one, list) and [type(side) for side in one] == [int, int] for one in (image, patch))
+    if pairs and 0 not in patch and "patch_stride" not in config:
+        yield "(image_size / patch_size) ** 2", (image[0] // patch[0]) * (image[1] // patch[1])
 
 
 def _with_further(model: Checkpoint, count: int) -> set[int]:

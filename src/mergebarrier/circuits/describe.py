@@ -15,16 +15,9 @@ from typing import Any, Final
 
 from mergebarrier.arch import ANY, FAMILIES, PLACEHOLDER, Family, parsed, size_of
 from mergebarrier.checkpoint import Checkpoint
-from mergebarrier.circuits.circuit import Architecture, Member, circuits_of, instances_of, lines_of
+from mergebarrier.circuits.circuit import Architecture, Member, circuits_of, instances_of, lines_of, spoken
 from mergebarrier.circuits.embedding import EMBEDDING, as_embedding
-from mergebarrier.errors import (
-    ConfigMismatch,
-    MissingTensor,
-    UnknownFamily,
-    UnknownTensor,
-    UnsupportedFeature,
-    clean,
-)
+from mergebarrier.errors import ConfigMismatch, MissingTensor, UnknownFamily, UnknownTensor, UnsupportedFeature, clean
 from mergebarrier.published import PLAN
 
 _OTHER_CONFIG = "use the config.json that belongs to these weights"
@@ -137,7 +130,8 @@ def match(checkpoint: Checkpoint, table: Family) -> Architecture:
 def check_rows(checkpoint: Checkpoint) -> None:
     """Raise ConfigMismatch where no ``vocab_size`` of the configuration is the number of rows of an embedding."""
     found, pad = dict(numbers_said(checkpoint.config, _COUNT)), checkpoint.config.get("pad_vocab_size_multiple")
-    said = {key: size for key, size in found.items() if key.startswith("text_config.")} or found
+    nested = any(key.startswith("text_config.") for key in found)  # what stands beside tables speaks for none of them
+    said = {key: size for key, size in found.items() if "." in key or not nested}
     fine = {*said.values(), *(-(-size // pad) * pad for size in said.values() if type(pad) is int and pad > 0)}
     for name, info in checkpoint.tensors.items():
         embeds = _TOKENS.search(name) and len(info.shape) == 2 and info.dtype.startswith(("F", "BF"))
@@ -266,7 +260,7 @@ def _check_shape(checkpoint: Checkpoint, member: Member, sizes: Mapping[str, int
     shape = tuple(size_of(node, sizes) for node in member.nodes)
     if len(shape) != len(found.shape) or any(a not in (0, b) for a, b in zip(shape, found.shape, strict=True)):
         raise ConfigMismatch(
-            f"config and tensor disagree: config gives shape {shape}, the file has {tuple(found.shape)}",
+            f"config and tensor disagree: config gives shape {spoken(shape)}, the file has {tuple(found.shape)}",
             where=f"{found.shard}: {member.name}",
             remedy=_OTHER_CONFIG,
         )

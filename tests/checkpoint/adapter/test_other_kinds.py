@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+import hostile_adapters
 from mergebarrier.checkpoint import AdaptedCheckpoint, open_adapter, open_checkpoint
 from mergebarrier.errors import AdapterRefused, BadAdapter
 from peft_adapters import adapted, merged_by_peft, quiet, save_adapter
@@ -202,6 +203,17 @@ def test_a_start_that_changed_the_base_is_refused_until_it_is_converted(start: s
     with pytest.raises(AdapterRefused, match=r"its start changed.*path_initial_model_for_weight_conversion"):
         open_adapter(tmp_path / "as it is")
     assert compared(save(LLAMA, tmp_path / "base"), tmp_path / "adapter", wanted) == 4
+
+
+@pytest.mark.parametrize("start", ["loftq", "corda", "lora_ga"])
+def test_such_a_start_is_named_with_a_way_out_that_there_is(start: str, tmp_path: Path) -> None:
+    hostile_adapters.sound(tmp_path / "a", init_lora_weights=start, corda_config={"corda_method": "kpm"})
+    with pytest.raises(AdapterRefused, match=r"its start changed.*give the base that its start left") as caught:
+        open_adapter(tmp_path / "a")
+    assert ("path_initial_model" in caught.value.remedy) == (start != "loftq"), "peft does not convert that one"
+    # What peft converted says True, and keeps the settings of the start, which it passes over then.
+    hostile_adapters.sound(tmp_path / "b", init_lora_weights=True, corda_config={"corda_method": "kpm"})
+    open_adapter(tmp_path / "b").close()
 
 
 @pytest.mark.parametrize("kind", ["PROMPT_TUNING", "PREFIX_TUNING", "P_TUNING", "XLORA"])

@@ -25,6 +25,7 @@ _LORA_KEYS = MODULES | LAYERS | frozenset((
     "r", "lora_alpha", "use_rslora", "use_dora", "rank_pattern", "alpha_pattern", "fan_in_fan_out", "bias",
     "init_lora_weights", "lora_dropout", "megatron_core", "qalora_group_size", "loftq_config", "eva_config",
     "ensure_weight_tying", "target_parameters", "trainable_token_indices", "velora_config", "lora_bias",
+    "corda_config", "lora_ga_config",
 ))  # fmt: skip
 # Key -> what it makes of the update; refused when it has a value.
 _REFUSED = {
@@ -34,8 +35,6 @@ _REFUSED = {
     "kasa_config": "KaSA changes the base",
     "arrow_config": "adapters are chosen per token",
     "monteclora_config": "the factors are random",
-    "corda_config": "CorDA changes the base",
-    "lora_ga_config": "LoRA-GA changes the base",
     "megatron_config": "parallel layers of Megatron",
 }
 _CHANGES_THE_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")
@@ -69,7 +68,8 @@ def check_keys(document: Mapping[str, Any], where: Path) -> None:
     start = document.get("init_lora_weights")
     if isinstance(start, str) and start.lower().startswith(_CHANGES_THE_BASE):
         convert = "convert it with peft: save_pretrained(DIR, path_initial_model_for_weight_conversion=INITIAL_ADAPTER)"
-        remedy = f"{convert}; or give the base that its start left (unload() of peft, saved), and write true there"
+        remedy = "give the base that its start left (unload() of peft, saved), and write true there"
+        remedy = remedy if start.lower() == "loftq" else f"{convert}; or {remedy}"  # which peft does not convert
         what = f"init_lora_weights is {clean(repr(start))}: the adapter belongs to a base that its start changed"
         raise AdapterRefused(what, where=where, remedy=remedy)
     known = _COMMON | (_LORA_KEYS if kind == LORA else KINDS[kind].keys)

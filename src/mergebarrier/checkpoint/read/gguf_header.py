@@ -18,11 +18,14 @@ from mergebarrier.errors import BadHeader, MissingExtra, NotACheckpoint, clean
 
 #: Types of ggml that are numbers by themselves.
 PLAIN_TYPES: Final = ("F32", "F16", "BF16", "F64")
-_WHOLE, _STRING, _ARRAY = 4, 8, 9
+_SHORT, _WHOLE, _STRING, _ARRAY = 2, 4, 8, 9
 #: Type of a value -> its bytes.
 _BYTES: Final = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}
 _LONGEST_NAME, _MOST_DIMENSIONS, _MOST_ENTRIES = 1 << 10, 4, 1 << 16
 _AGAIN: Final = "download the file again"
+_CONVERT: Final = "convert the original model again, with a llama.cpp of today"
+#: What ``general.type`` says of files that are no model.
+_OTHERS: Final = {"adapter": "a LoRA adapter", "mmproj": "a projector of pictures or sound", "imatrix": "statistics"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,8 +67,11 @@ class _GGUFReader:
 
     def header(self) -> GGUFHeader:
         version = self._number("<I")
+        if version & 0xFFFF == 0 and version:
+            remedy = "give the little-endian file, or turn it with gguf_convert_endian.py of llama.cpp"
+            raise self._bad("it is written for big-endian machines", remedy)
         if version not in (2, 3):
-            raise self._bad(f"version {version} of the format, 2 and 3 are read")
+            raise self._bad(f"version {version} of the format, 2 and 3 are read", _CONVERT)
         n_tensors, n_entries = self._number("<Q"), self._number("<Q")
         if max(n_tensors, n_entries) > _MOST_ENTRIES:
             raise self._bad(f"it claims {n_tensors} tensors and {n_entries} entries")
@@ -75,6 +81,7 @@ class _GGUFReader:
             if key in values:
                 raise self._bad(f"the entry {clean(key)} is there twice")
             values[key] = self._value(self._number("<I"))
+        self._check_whole(values)
         weights, ends = dict[str, int](), [0]
         seen = set[str]()
         for _ in range(n_tensors):
@@ -94,6 +101,16 @@ class _GGUFReader:
             raise self._bad("it names no architecture, or holds no tensor")
         return GGUFHeader(architecture=architecture, weights=weights)
 
+    def _check_whole(self, values: Mapping[str, object]) -> None:
+        """Refuse what is a part of a model, or beside one."""
+        parts, number = values.get("split.count"), values.get("split.no", 0)
+        if isinstance(parts, int) and parts > 1 and isinstance(number, int):
+            what = f"it is part {number + 1} of {parts} of a split file"
+            raise self._bad(what, "join the parts with `llama-gguf-split --merge FIRST OUT`, and give OUT")
+        other = _OTHERS.get(str(values.get("general.type")))
+        if other is not None:
+            raise self._bad(f"it holds {other}, not a model", "give the file of the model")
+
     def _tensor(self, weights: dict[str, int]) -> tuple[str, int]:
         """Count the weights of the next tensor, and return its name and where its data end."""
         name, n_dimensions = self._text(_LONGEST_NAME), self._number("<I")
@@ -103,7 +120,10 @@ class _GGUFReader:
         kind, offset = self._number("<I"), self._number("<Q")
         known = _block_sizes()
         if kind not in known:
-            raise self._bad(f"{clean(name)} is of type {kind}, which is none of ggml's")
+            what = f"{clean(name)} is of type {kind}, which the installed package gguf does not know"
+            raise self._bad(what, "update it: pip install -U gguf; or give a file of another type")
+        if 0 in shape:
+            raise self._bad(f"{clean(name)} has no values: its shape is {tuple(shape)}", _CONVERT)
         word, block, size = known[kind]
         if shape and shape[0] % block:
             raise self._bad(f"{clean(name)} has rows of {shape[0]}, {word} stores blocks of {block}")
@@ -124,8 +144,8 @@ class _GGUFReader:
             else:
                 self._skip(count * self._bytes_of(inner))
             return None
-        if kind == _WHOLE:
-            return self._number("<I")
+        if kind in (_SHORT, _WHOLE):
+            return self._number("<H" if kind == _SHORT else "<I")
         self._skip(self._bytes_of(kind))
         return None
 
@@ -156,8 +176,8 @@ class _GGUFReader:
             raise self._bad("it ends within its header")
         self._file.seek(count, os.SEEK_CUR)
 
-    def _bad(self, what: str) -> BadHeader:
-        return BadHeader(what, where=self._path, remedy=_AGAIN)
+    def _bad(self, what: str, remedy: str = _AGAIN) -> BadHeader:
+        return BadHeader(what, where=self._path, remedy=remedy)
 
 
 def _block_sizes() -> dict[int, tuple[str, int, int]]:

@@ -72,6 +72,7 @@ _QUANTISED = frozenset({
     "qweight", "qzeros", "scales", "g_idx", "weight_scale", "weight_scale_inv", "weight_scale_2", "weight_zero_point",
     "weight_packed", "weight_shape", "input_scale", "absmax", "quant_map", "nested_absmax", "SCB", "weight_format",
 })  # fmt: skip
+_PACKED = ("W_q", "_blocks", "_scales")  # HQQ's matrix and the halves of one in MXFP4, where they are whole numbers
 _MAX_TEXTS_BYTES = 64 * 2**20
 _AGAIN = "download the model again, all files"
 UNGATHERED = "as a sharded trainer (ZeRO-3, FSDP) saves what it did not gather"
@@ -262,14 +263,13 @@ def _check_use(header: Header, where: Path) -> None:
     if layout not in ("pt", "mlx"):  # which stock loaders read alike
         raise BadHeader(f"weights of format {clean(layout)!r}", where=where, remedy="export the model from PyTorch")
     for entry in header.entries:
-        last = entry.name.rpartition(".")[2]
-        packed = last == "weight" and entry.dtype[0] in "IUB" and entry.dtype != "BF16"
-        if entry.dtype not in TORCH or last in _QUANTISED or packed:
-            raise BadDtype(
-                f"{entry.dtype} belongs to a quantised model, or to one that we cannot read",
-                where=f"{where}: tensor {entry.name!r}",
-                remedy="use the original BF16, F16 or F32 weights",
-            )
+        last, number = entry.name.rpartition(".")[2], entry.dtype[0] in "IUB" and entry.dtype != "BF16"
+        part = last in _QUANTISED or ".quant_state." in entry.name or (number and last.endswith(_PACKED))
+        if part or entry.dtype not in TORCH or (number and last == "weight"):
+            what = f"{entry.dtype} belongs to a quantised model, or to one that we cannot read"
+            what = "it is part of a quantised matrix" if part else what
+            place, remedy = f"{where}: tensor {entry.name!r}", "use the original BF16, F16 or F32 weights"
+            raise BadDtype(what, where=place, remedy=remedy)
 
 
 def _check_pairs(path: Path, shards: list[Shard], weight_map: dict[str, str] | None) -> None:

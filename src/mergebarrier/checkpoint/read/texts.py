@@ -15,7 +15,7 @@ space), so that what we accept every other reader accepts alike; and no flag all
 
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,9 +76,10 @@ def _tables(config: dict[str, object]) -> Iterator[dict[str, object]]:
             yield from _tables(part)
 
 
-def check_quantisation(config: Mapping[str, object], where: Path, *, plain: bool) -> None:
+def check_quantisation(config: dict[str, object], where: Path, *, plain: bool) -> None:
     """Refuse a configuration that calls the weights quantised; ``plain`` says that every matrix holds floats."""
-    key = next((key for key in ("quantization_config", "compression_config") if config.get(key) is not None), None)
+    keys = ("quantization_config", "compression_config")
+    key = next((key for table in _tables(config) for key in keys if table.get(key) is not None), None)
     if key is None:
         return
     what, remedy = f"the weights are quantised ({key})", "use the original BF16, F16 or F32 weights"

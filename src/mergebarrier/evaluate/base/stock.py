@@ -15,7 +15,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import torch
 
@@ -113,9 +113,11 @@ def fill_stock(
             raise _refused(error, where) from error
     for fault, kind in (("missing_keys", MissingTensor), ("mismatched_keys", ConfigMismatch)):
         if report[fault]:
+            first: Any = min(report[fault], key=str)
+            held = "" if isinstance(first, str) else f", stored {tuple(first[1])} and wanted {tuple(first[2])}"
             raise kind(
-                "the stock class cannot take this tensor as stored",
-                where=f"{path}: {clean(min(str(found) for found in report[fault]))}",
+                f"the stock class cannot take this tensor as stored{held}",
+                where=f"{path}: {clean(first if isinstance(first, str) else first[0])}",
                 remedy="use the config.json that belongs to these weights",
             )
     return module.eval()
