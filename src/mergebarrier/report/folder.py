@@ -89,9 +89,9 @@ class Journal:
         return row
 
     def add(self, row: Row) -> None:
-        """Append a finished row; it is on the disk when this returns."""
+        """Append a finished row, which is on the disk when this returns; one that is here takes its new name."""
         self.adopt([row])
-        self._asked[row.row_id] = row
+        self._rows[row.row_id] = self._asked[row.row_id] = row
 
     def adopt(self, rows: Iterable[Row]) -> None:
         """Append rows that were finished elsewhere, those that are here already left out; used when they are asked."""

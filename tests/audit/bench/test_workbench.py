@@ -2,13 +2,14 @@
 
 from contextlib import ExitStack
 
-from audit_stage import Memory, spec
+from audit_stage import spec
 from mergebarrier.audit.bench import Bench
 from mergebarrier.audit.ladder import states
+from mergebarrier.report import Journal
 
 
 def test_a_row_that_a_worker_met_under_another_name_is_renamed_and_not_measured_again(stage, tmp_path) -> None:
-    journal, found = Memory(), []
+    journal, found = Journal.open(tmp_path / "report"), []
     for asked in (("gaugefix", "aga"), ("original", "gaugefix")):
         with ExitStack() as stack:
             bench = Bench(spec(stage, tmp_path / "work"), journal, lambda line: None, stack, states=states())
