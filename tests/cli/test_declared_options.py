@@ -2,6 +2,7 @@
 
 import pytest
 
+import tiny_models
 from mergebarrier.attack import AttackOptions
 from mergebarrier.audit import AuditOptions
 from mergebarrier.parameters import flag_of, parameters_of
@@ -44,3 +45,20 @@ def test_every_realignment_says_what_sets_it_apart(run_cli) -> None:
 def test_a_bad_value_is_refused_with_what_is_allowed(words, says, run_cli, tmp_path) -> None:
     ran = run_cli(*words, "-o", tmp_path / "out")
     assert ran.exit_code == 64 and says in ran.stderr
+
+
+def test_an_option_that_is_words_for_one_method_and_a_number_for_another_is_read_as_each_means_it(
+    tmp_path, run_cli
+) -> None:
+    base = tiny_models.save("llama-gqa-untied", tmp_path / "base")
+    for order, more, found in (("key", (), "key"), ("auto", (), "key"), ("base", ("--base", base), "base")):
+        words = ("--method", "params", "--order", order, *more, "-o", tmp_path / order, "--dry-run", "--json")
+        ran = run_cli("protect", base, *words)
+        assert ran.exit_code == 0 and ran.json["parameters"]["order"] == found
+    for method, order, says in (
+        ("params", "8", "--order"),
+        ("mergebarrier", "key", "'key' is not a whole number"),
+        ("mergebarrier", "3", "--order"),
+    ):
+        ran = run_cli("protect", base, "--method", method, "--order", order, "-o", tmp_path / "x")
+        assert ran.exit_code == 64 and says in ran.stderr and not (tmp_path / "x").exists()

@@ -87,6 +87,7 @@ def _is_number(option: click.Option) -> bool:
         "mergebarrier protect M -o D --methd exact",
         "mergebarrier merge A --seed x -o D",
         "mergebarrier zoo fetch",
+        "mergebarrier protect M -o D --method params --order",
         "mergebarrier realign M -o D --method nothing",
     ],
 )

@@ -144,21 +144,21 @@ def chosen(registry: Registry, name: str, given: Mapping[str, object]) -> dict[s
     for field, value in values.items():
         if not declared[field].each and isinstance(value, tuple) and len(value) == 1:
             values[field] = value[0]
-        if declared[field].kind in ("subset", "listing") and isinstance(value, str):
+        if declared[field].kind in ("subset", "listing", "whole") and isinstance(value, str):
             values[field] = _split(field, declared[field], value)
     return values
 
 
-def _split(field: str, parameter: Parameter, value: str) -> tuple[object, ...]:
-    """Read a list with commas."""
-    parts = tuple(part.strip() for part in value.split(","))
+def _split(field: str, parameter: Parameter, value: str) -> object:
+    """Read a list with commas, or a number of an option that is words for another method."""
+    parts, whole = tuple(part.strip() for part in value.split(",")), parameter.kind == "whole"
     if parameter.kind == "subset":
         return parts
     try:
-        return tuple(float(part) for part in parts)
+        return int(value[:18]) if whole else tuple(float(part) for part in parts)
     except ValueError:
         raise UsageError(
-            f"{value!r} is not {parameter.noun or 'a list of numbers'}",
+            f"{value!r} is not {parameter.noun or ('a whole number' if whole else 'a list of numbers')}",
             where=flag_of(field, parameter),
             remedy=f"give {parameter.allowed}",
         ) from None
@@ -173,6 +173,9 @@ def flag_in(registry: Registry, field: str) -> str:
 def _option(flag: str, uses: Sequence[_Use]) -> click.Option:
     field, first = uses[0].field, uses[0].parameter
     help_text = _help(uses)
+    if {"whole", "choice"} <= {use.parameter.kind for use in uses}:  # each method reads it as its own
+        shown = dict.fromkeys(word for use in uses for word in use.parameter.choices or ("N",))
+        return click.Option([flag, field], type=str, metavar="|".join(shown), help=help_text)
     if first.kind == "flag":
         return click.Option([f"{flag}/--no-{flag.lstrip('-')}", field], default=None, help=help_text)
     if first.kind in ("subset", "listing", "string"):
