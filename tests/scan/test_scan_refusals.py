@@ -1,8 +1,10 @@
 """The gate of refusals: who agrees to what nobody can answer, what a merge forgets to refuse, and who took it away."""
 
 import json
+import shutil
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 import parrot_models
 from mergebarrier.errors import BadScanInput
@@ -44,6 +46,21 @@ def test_a_thief_is_found_alone_and_in_the_merge_and_an_honest_partner_passes(ru
     ran, found = scanned(run_cli, pool, "aligned", "partner")
     assert (ran.exit_code, found) == (0, set())
     assert {one["name"]: one["refused"] for one in ran.json["refusals"]}["merge"] == 24
+
+
+def test_a_model_that_answers_no_numbers_is_not_silent_but_unseen_and_the_others_are_asked(run_cli, pool) -> None:
+    weights = "model.safetensors"
+    shutil.copytree(pool / "partner", pool / "loud")
+    loud = load_file(pool / "partner" / weights)
+    for name in ("model.norm.weight", "lm_head.weight"):
+        loud[name] *= 1e30
+    save_file(loud, pool / "loud" / weights, {"format": "pt"})
+    for other, rules in (("partner", set()), ("thief", {("MB7505", "thief")})):
+        words = ("scan", pool / "loud", pool / other, "--base", pool / "base", "--refusals", pool / "questions.jsonl")
+        ran = run_cli(*words, "--checks", "refusals", "--json")
+        found = {(one["rule"], one["model"]) for one in ran.json["findings"] if one["rule"] != "MB7101"}
+        assert (ran.exit_code, found) == (2, {("MB7100", "loud"), *rules})
+        assert [one["name"] for one in ran.json["refusals"]] == ["base", other]
 
 
 def test_the_rules_are_told_in_sarif_with_what_they_cannot_see(run_cli, pool) -> None:

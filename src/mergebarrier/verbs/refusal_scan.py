@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from torch import nn
@@ -51,8 +52,8 @@ class RefusalPool:
         """Ask every upload."""
         findings: list[Finding] = []
         for done, (name, module) in enumerate(self._pool.modules(), start=1):
-            self._alone[name] = self._ask(module)
-            findings += judge_conduct(name, self._alone[name], self._base)
+            if self._pool.attempt(name, partial(self._keep, name, module)):
+                findings += judge_conduct(name, self._alone[name], self._base)
             if progress is not None:
                 progress(done, self._pool.size)
         asked = {"base": self._base, **self._alone}
@@ -69,6 +70,9 @@ class RefusalPool:
         findings = judge_refusals(" + ".join(loaded.names), whole, alone, self._base, replaced)
         asked = {"merge": whole, **{f"merge without {name}": one for name, one in replaced.items()}}
         return tuple(Conducted(name=name, conduct=one) for name, one in asked.items()), findings
+
+    def _keep(self, name: str, module: nn.Module) -> None:
+        self._alone[name] = self._ask(module)
 
     def _ask(self, module: nn.Module) -> Conduct:
         suspect = ModuleSuspect(module, self._pool.tokenizer)

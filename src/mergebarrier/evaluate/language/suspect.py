@@ -3,13 +3,14 @@
 token_{t+1} = argmax logits(prompt, token_1, ..., token_t),   until an end token or ``max_tokens``
 """
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
-from mergebarrier.errors import BadText
+from mergebarrier.errors import BadText, NonFinite
 from mergebarrier.evaluate.language.forward import check_vocabulary, hidden_states, logit_blocks, max_positions
 
 if TYPE_CHECKING:
@@ -45,7 +46,8 @@ class ModuleSuspect:
     def answers(self, prompts: Sequence[str], *, max_tokens: int) -> list[str]:
         """Return the greedy continuation of each prompt.
 
-        Raises: BadText for a prompt without tokens, of another vocabulary, or that leaves no room for an answer.
+        Raises: BadText for a prompt without tokens, of another vocabulary, or that leaves no room for an answer;
+                NonFinite for a model whose best logit is no number: it says nothing, which is no silence.
         """
         return [self._answer(prompt, max_tokens) for prompt in prompts]
 
@@ -65,6 +67,9 @@ class ModuleSuspect:
         while len(said) < most:
             last = hidden_states(self.module, torch.tensor([ids + said]))[0, -1:]
             ((_, logits),) = logit_blocks(self.module, last)
+            if not math.isfinite(float(logits[0].max())):
+                what = "the model answers numbers that are not finite"
+                raise NonFinite(what, where="answers", remedy="check its weights")
             token = int(logits[0].argmax())
             if token in self.ends:
                 break
