@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file
 from tokenizers import Tokenizer
 
 import tiny_models
@@ -19,6 +20,18 @@ def _renumbered(folder: Path, tmp_path: Path) -> Path:
     vocabulary["w5"], vocabulary["w6"] = vocabulary["w6"], vocabulary["w5"]
     (copy / "tokenizer.json").write_text(json.dumps(table))
     assert Tokenizer.from_file(str(copy / "tokenizer.json")).get_vocab()["w5"] == 6
+    return copy
+
+
+def _otherwise_called(folder: Path, tmp_path: Path) -> Path:
+    """A copy of a model whose only shard has another name, in an index."""
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    shard = "model-00001-of-00001.safetensors"
+    (copy / "model.safetensors").rename(copy / shard)
+    names = load_file(copy / shard)
+    index = {"metadata": {}, "weight_map": dict.fromkeys(names, shard)}
+    (copy / "model.safetensors.index.json").write_text(json.dumps(index))
     return copy
 
 
@@ -46,6 +59,11 @@ CASES = {
     "a base of another family": ({"base": "gpt2"}, "base gpt2: it is a gpt2, the original a llama"),
     "a protected model of another family": ({"protected": "gpt2"}, "protected gpt2: it is a gpt2, the original"),
     "no such model": ({"base": "absent"}, "error: MB1"),
+    "a partner that is the expert": ({"partner": "copy"}, "partner copy: it holds the same weights as the original"),
+    "the same key twice": ({"second-key": "link"}, "it holds the same weights as the protected"),
+    "the right base as the wrong one": ({"wrong-base": "base"}, "it holds the same weights as the base"),
+    "a protected model as its twin": ({"twin": "exact"}, "it holds the same weights as the protected"),
+    "a public expert that is the base": ({"public": "base"}, "it holds the same weights as the base"),
 }
 
 
@@ -62,6 +80,11 @@ def test_it_is_refused_in_a_line(case: str, stage, run_cli, tmp_path: Path) -> N
     (tmp_path / "repeated.jsonl").write_text(world.task.read_text() * 2)
     if "renumbered" in changes.values():
         places["renumbered"] = _renumbered(world.partner, tmp_path)
+    if "copy" in changes.values():
+        places["copy"] = _otherwise_called(world.original, tmp_path)
+    if "link" in changes.values():
+        places["link"] = tmp_path / "link"
+        places["link"].symlink_to(stage.exact)
     if "gpt2" in changes.values():
         places["gpt2"] = _other_family(world.partner, tmp_path)
     given = {

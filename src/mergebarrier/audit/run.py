@@ -51,7 +51,7 @@ from mergebarrier.audit.ladder import (
     summary,
 )
 from mergebarrier.audit.metrics import price_notes, scale_curve
-from mergebarrier.audit.vocabularies import check_families, check_vocabularies
+from mergebarrier.audit.models import check_models
 from mergebarrier.protect import TRAINED
 from mergebarrier.results import Barrier, Control, LevelResult, Reference, Result, ScaleCurve, Scales, Skill, Standalone
 
@@ -96,8 +96,7 @@ def run_audit(
     with ExitStack() as stack:
         bench = Bench(spec, journal, say, stack, states=states())
         bench.meter.watch = watch
-        check_families(bench.checkpoints)
-        check_vocabularies(bench.checkpoints)
+        check_models(bench)
         text = text_of(spec)
         skills = {role: bench.reference(role) for role in _SINGLE}
         context, references = context_of(skills)

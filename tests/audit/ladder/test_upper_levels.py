@@ -1,8 +1,11 @@
 """Levels 4 to 8 in a whole audit of the tiny world: run where they are asked for, shown, and never below what is under
 them."""
 
+import shutil
 from pathlib import Path
 from typing import Any
+
+from safetensors.torch import load_file, save_file
 
 from audit_stage import SHORT, Memory, spec
 from mergebarrier.audit import planned, run_audit
@@ -21,9 +24,17 @@ def test_what_trains_is_run_on_request_only() -> None:
     assert [number for number, level in LEVELS.items() if level.on_request] == [5, 6, 7, 8]
 
 
+def further(base: Path, out: Path) -> Path:
+    """An expert that moved hardly from the base."""
+    shutil.copytree(base, out)
+    tensors = {name: 1.0001 * tensor for name, tensor in load_file(base / "model.safetensors").items()}
+    save_file(tensors, out / "model.safetensors", {"format": "pt"})
+    return out
+
+
 def test_an_audit_up_to_level_8_holds_them_all(stage: Any, tmp_path: Path) -> None:
-    journal = Memory()
-    asked = spec(stage, tmp_path / "work", levels=tuple(range(9)), publics=(stage.world.base,), **SMALL)
+    journal, public = Memory(), further(stage.world.base, tmp_path / "public")
+    asked = spec(stage, tmp_path / "work", levels=tuple(range(9)), publics=(public,), **SMALL)
     result = run_audit(asked, journal)
     by_level = {level.level: level for level in result.levels}
     assert [by_level[number].attack for number in (4, 5, 6)] == [

@@ -31,3 +31,12 @@ def test_more_bits_are_nearer_and_a_row_without_whole_blocks_is_float16() -> Non
     assert 0 < lost[0] < lost[1] < lost[2] < lost[3] < 0.15 * float(weights.norm())
     odd = rows(5, 4, 40)
     assert torch.equal(FORMATS["GGUF Q4_0"](odd), odd.half().float())
+
+
+@pytest.mark.parametrize("name", ["int8, groups of 128", "int4, groups of 32"])
+def test_what_is_left_of_a_row_is_a_group_too(name) -> None:
+    size = int(name.rpartition(" ")[2])
+    weights = rows(6, 4, 4 * size + 7)
+    rounded, alone = FORMATS[name](weights), FORMATS[name](weights[:, 4 * size :])
+    assert torch.equal(rounded[:, 4 * size :], alone) and not torch.equal(alone, weights[:, 4 * size :])
+    assert torch.equal(rounded[:, : 4 * size], FORMATS[name](weights[:, : 4 * size]))

@@ -9,6 +9,7 @@ from typing import Final
 from mergebarrier.audit import curves, standalone
 from mergebarrier.audit.bench import AuditSpec, Bench, searched
 from mergebarrier.audit.ladder import CONTROL, LevelContext, climb, place_of, states, tried
+from mergebarrier.audit.models import check_models
 from mergebarrier.audit.run import context_of, text_of
 from mergebarrier.audit.work.plan import (
     CHUNK,
@@ -52,6 +53,7 @@ def make_plan(spec: AuditSpec, threads: int) -> WorkPlan:
     """Open the models of an audit and cut it into tasks, with the names of the rows that are known by now."""
     with ExitStack() as stack:
         bench = Bench(spec, Listing(), lambda line: None, stack, states=states())
+        check_models(bench)
         tasks = [_listed(bench, task) for task in tasks_of(spec)]
         return plan_of(spec, tasks, bench.checkpoints, threads)
 

@@ -1,13 +1,14 @@
 """What deployments store weights in, as a round trip: rounded to a format and read back in float32.
 
     float16, bfloat16    every number by itself
-    int8, int4           groups of so many inputs of a row:   s = max|w| / m,  q = round(w / s),  w' = s q;  m = 127, 7
+    int8, int4           groups of so many inputs of a row, the last one of what is left:
+                         s = max|w| / m,  q = round(w / s),  w' = s q;  m = 127, 7
     Q8_0                 blocks of 32:   d = max|w| / 127,    q = round(w / d),                    w' = half(d) q
     Q4_0                 blocks of 32:   d = w* / -8, |w*| largest, q = min(15, floor(w/d + 8.5)),  w' = half(d) (q - 8)
 
 Source: the blocks of GGUF as the reference quantiser of ggml-quants.c makes them, without weights of importance: scales
 are stored as float16, quotients are taken with the scale before that.  A row that no whole blocks make is stored as
-float16, as converters do; vectors stay as they are.
+float16, as converters to GGUF do; vectors stay as they are.
 """
 
 from collections.abc import Callable, Mapping
@@ -27,10 +28,15 @@ def _stored_as(dtype: torch.dtype, rows: Tensor) -> Tensor:
 
 
 def _groups(size: int, of: Format, rows: Tensor) -> Tensor:
-    """Round groups of inputs, each by itself; a row of no whole groups as float16."""
-    if rows.shape[-1] % size:
+    """Round groups of inputs, each by itself."""
+    return torch.cat([of(group) for group in rows.split(size, -1)], -1)
+
+
+def _blocks(of: Format, rows: Tensor) -> Tensor:
+    """Round blocks of inputs, each by itself; a row of no whole blocks as float16."""
+    if rows.shape[-1] % _BLOCK:
         return _stored_as(torch.float16, rows)
-    return of(rows.unflatten(-1, (-1, size))).flatten(-2)
+    return of(rows.unflatten(-1, (-1, _BLOCK))).flatten(-2)
 
 
 def _symmetric(most: int, group: Tensor) -> Tensor:
@@ -63,6 +69,6 @@ FORMATS: Final[Mapping[str, Format]] = {
     "bfloat16": partial(_stored_as, torch.bfloat16),
     "int8, groups of 128": partial(_groups, 128, partial(_symmetric, 127)),
     "int4, groups of 32": partial(_groups, 32, partial(_symmetric, 7)),
-    "GGUF Q8_0": partial(_groups, _BLOCK, _q8_0),
-    "GGUF Q4_0": partial(_groups, _BLOCK, _q4_0),
+    "GGUF Q8_0": partial(_blocks, _q8_0),
+    "GGUF Q4_0": partial(_blocks, _q4_0),
 }
