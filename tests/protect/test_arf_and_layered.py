@@ -16,6 +16,7 @@ from mergebarrier.training import (
     Example,
     FullRecipe,
     FullVector,
+    GaussianNoise,
     OwnersBudget,
     Point,
     ProtectiveRecipe,
@@ -114,3 +115,24 @@ def test_the_control_has_no_term_that_protects(world) -> None:
     assert set(terms[0.0]) == {"task", "good"} and set(terms[0.1]) - set(terms[0.0]) == {"forget"}
     # Nothing has been learned yet, so every merge says what the base says.
     assert terms[0.1]["forget"] == pytest.approx(0, abs=1e-6)
+
+
+def test_what_the_base_says_is_asked_once_where_it_is_short(world, monkeypatch) -> None:
+    state = state_of(world)
+    rows = ChosenRows("task", (3, 9, 1, 30))
+    fresh = state.said_by({}, rows)
+    assert torch.allclose(state.said_by_base(rows), fresh, atol=1e-5)
+    read = state.tokens_read
+    monkeypatch.setattr(state.learner, "answers", None)
+    again = state.said_by_base(ChosenRows("task", (9, 3, 30, 1)))
+    assert torch.allclose(again, fresh[[1, 0, 3, 2]], atol=1e-5) and state.tokens_read > read
+
+
+def test_noise_is_normal_and_belongs_to_its_seed() -> None:
+    weights = torch.ones(301, 333)
+    first, second = (GaussianNoise(size=0.02, seed=seed).added(weights, "w") for seed in (1, 2))
+    drawn = first / first.std()
+    assert float(first.norm() / weights.norm()) == pytest.approx(0.02, rel=1e-5)
+    assert abs(float(drawn.mean())) < 0.02 and float((drawn**4).mean()) == pytest.approx(3, abs=0.15)
+    assert abs(float((first * second).sum() / first.norm() / second.norm())) < 0.02
+    assert torch.equal(first, GaussianNoise(size=0.02, seed=1).added(weights, "w"))

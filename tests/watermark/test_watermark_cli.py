@@ -93,6 +93,23 @@ def test_words_that_were_written_into_a_ledger_later_are_refused(shielded: Path,
     assert ran.exit_code == 2 and "line 1: 'kept' is no mode" in ran.stderr
 
 
+def test_a_test_that_could_show_nothing_or_the_wrong_thing_is_refused(shielded, tmp_path, run_cli, monkeypatch) -> None:
+    """A ledger that commits to nothing, a suspect that counts twice, and strata in which no words can be exchanged."""
+    monkeypatch.chdir(tmp_path)
+    head, *rows = map(json.loads, shielded.read_text().splitlines())
+    Path("a.jsonl").write_text("".join(json.dumps({k: row[k] for k in ("query", "answer")}) + "\n" for row in rows))
+    alone = [{**row, "stratum": row["query"]} for row in rows]
+    for lines, suspects, says in (
+        ([{**head, "commitment": ""}, *rows], ["a.jsonl"], "no commitment to a key"),
+        ([{**head, "bias": float("nan")}, *rows], ["a.jsonl"], "finite number"),
+        ([head, *rows], ["a.jsonl", "./a.jsonl"], "a.jsonl is given twice"),
+        ([head, *alone], ["a.jsonl"], "in 1 ways within their strata"),
+    ):
+        Path("odd.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+        ran = run_cli("watermark", "verify", "odd.jsonl", *(f"--suspect={one}" for one in suspects), *FAST)
+        assert ran.exit_code in (2, 64) and says in ran.stderr and ran.stderr.count("\n") == 1, ran.stderr
+
+
 def test_the_model_may_choose_the_words(queries: Path, tmp_path: Path, run_cli) -> None:
     def chooses(prompt: str) -> str:
         word = f"seashore{prompt.rsplit(None, 1)[1].strip('?')}"

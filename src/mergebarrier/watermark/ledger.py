@@ -8,6 +8,7 @@ Answers alone, of a suspect that somebody else asked, are lines of {"query", "an
 """
 
 import json
+import re
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
@@ -17,7 +18,8 @@ from mergebarrier.errors import BadReport, clean
 from mergebarrier.watermark.keyed_words import KeyedQuery
 from mergebarrier.watermark.options import MODES
 
-_STRICT: Final[dict[str, bool | str]] = {"extra": "forbid", "strict": True}
+_STRICT: Final[dict[str, bool | str]] = {"extra": "forbid", "strict": True, "allow_inf_nan": False}
+_COMMITTED: Final = re.compile("[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,6 +104,9 @@ def read_ledger(text: str, *, where: object) -> Ledger:
     if head.mode not in MODES:
         what = f"{clean(head.mode, longest=60)!r} is no mode"
         raise BadReport(what, where=f"{where} line 1", remedy=f"a ledger has one of {', '.join(MODES)}")
+    if head.mode != "published" and not _COMMITTED.fullmatch(head.commitment):
+        what = "no commitment to a key, so anybody may have drawn the words afterwards"
+        raise BadReport(what, where=f"{where} line 1", remedy="give the ledger as it was written")
     rows = _records(Shielded, rest, where, first=2)
     return Ledger(head=head, rows=_once(rows, where, spelling=_as_keyed))
 

@@ -15,6 +15,7 @@ Source: ours, for the rapid test of ModelShield (arXiv 2405.02365), whose t-test
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeAlias
@@ -94,13 +95,19 @@ def pairing_test(
       seed:    of permutations and decoys.
       strata:  subject of each query; words are exchanged within a subject only.
       asking:  what a fresh key draws words for; without it there are no decoys.
-    Raises: UsageError for too few queries, or where no query has words.
+    Raises: UsageError for too few queries or pairings, or where no query has words.
     """
     n = len(answers)
     if n < _FEWEST_QUERIES:
         raise UsageError(f"{n} answers, a test needs {_FEWEST_QUERIES}", where="watermark", remedy="ask more queries")
     if not any(words):
         raise UsageError("no query has words", where="watermark", remedy="give the ledger that `shield` wrote")
+    # With subjects of few queries there are hardly any other pairings, and p would be large whatever was answered.
+    pairings = sum(math.lgamma(count + 1) for count in Counter(strata or [""] * n).values())
+    if pairings < math.log(options.permutations):
+        ways = f"words can be exchanged in {math.exp(pairings):.0f} ways within their strata"
+        what = f"{ways}, and {options.permutations} are drawn"
+        raise UsageError(what, where="watermark", remedy="ask more queries of each stratum, or give no strata")
     found = [found_words(text) for text in answers]
     table = _table(answers, words, found)
     own = table.diagonal()

@@ -76,9 +76,15 @@ def check_suspected(suspects: Sequence[Model], nulls: Sequence[Model] = ()) -> N
     """Refuse evidence about nobody, and a model that counts twice.  Raises: UsageError."""
     if not suspects:
         raise UsageError("nobody is suspected", where="--suspect", remedy="give a model, a server or a file")
-    name, times = Counter(map(as_given, (*suspects, *nulls))).most_common(1)[0]
+    names = {_place(name): name for name in map(as_given, (*suspects, *nulls))}
+    place, times = Counter(_place(as_given(one)) for one in (*suspects, *nulls)).most_common(1)[0]
     if times > 1:
-        raise UsageError(f"{clean(name)} is given twice", where="--suspect", remedy="give each model once")
+        raise UsageError(f"{clean(names[place])} is given twice", where="--suspect", remedy="give each model once")
+
+
+def _place(name: str) -> str:
+    """Return one spelling of a file, a folder, a model of the Hub or a server, so that each counts once."""
+    return os.path.realpath(name) if os.path.exists(name) else at_hub(name).rstrip("/")
 
 
 def read_evidence(file: str | os.PathLike[str], role: str) -> tuple[str, ProvenanceInput]:

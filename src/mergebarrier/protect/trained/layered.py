@@ -81,7 +81,7 @@ class Layered(TrainedProtection):
         weight = state.strength * _weight(point)
         for name, asked in zip(("forget", "forget theirs"), rows, strict=False):
             if self.decoy == "base":
-                yield name, weight * state.divergence(point, asked, state.said_by({}, asked))
+                yield name, weight * state.divergence(point, asked, state.said_by_base(asked))
             else:
                 yield name, -weight * state.loss(point, asked).clamp(max=self.cap)
 

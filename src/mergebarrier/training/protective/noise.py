@@ -10,10 +10,11 @@ import math
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from mergebarrier.training.batches import uniform
+from mergebarrier.numerics import draws
 
 
 class Noise(Protocol):
@@ -71,11 +72,17 @@ class LowRankNoise:
 
 
 def _normal(seed: int, label: str, *shape: int) -> Tensor:
-    """Return standard normal numbers that belong to a seed and a label (Box and Muller)."""
-    radius, angle = uniform(seed, f"noise|{label}", 2, *shape)
-    # In place: a model has as many numbers as weights, and every new table of them costs as much as a function of it.
-    normal: Tensor = radius.neg_().log1p_().mul_(-2).sqrt_().mul_(angle.mul_(2 * math.pi).cos_())
-    return normal
+    """Return Float32 standard normal numbers that belong to a seed and a label.
+
+    Box and Muller, two numbers of a word: halves of it are a radius, up to 5.7, and an angle.  A model asks for as many
+    as it has weights, so all is done in float32 and in place.
+    """
+    count = math.prod(shape)
+    drawn = draws.words(("training", seed, f"noise|{label}"), (count + 1) // 2)
+    halves = (drawn >> np.uint64(40), (drawn & np.uint64(0xFFFFFFFF)) >> np.uint64(8))
+    radius, angle = (torch.from_numpy(half.astype(np.float32)).mul_(2.0**-24) for half in halves)
+    radius, angle = radius.neg_().log1p_().mul_(-2).sqrt_(), angle.mul_(2 * math.pi)
+    return torch.cat([radius * angle.cos(), radius.mul_(angle.sin_())])[:count].view(shape)
 
 
 def _sized(noise: Tensor, weights: Tensor, size: float) -> Tensor:

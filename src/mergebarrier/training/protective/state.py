@@ -9,6 +9,7 @@ loss, nothing of a pass stays in memory, and gradient checkpointing works.  Seco
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Final
 
 import torch
 import torch.nn.functional as F
@@ -21,6 +22,8 @@ from mergebarrier.training.protective.vectors import TrainedVector
 
 #: (weights) -> relative distances from the base by what has moved, each a scalar with its graph.
 Distances = Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]]
+#: What was said is remembered up to so many answers, each as long as the vocabulary: text has 16 x 31.
+_FEW_ANSWERS: Final = 1024
 
 
 class ProtectiveState:
@@ -59,7 +62,7 @@ class ProtectiveState:
         self.step, self.steps = 0, 1
         self.far: Distances | None = None
         self.tokens_read = self.tokens_learned = 0
-        self._remembered: dict[tuple[str, int], Tensor] = {}
+        self._remembered: dict[tuple[str, str, int], Tensor] = {}
         self._placed: tuple[int, ...] = ()
         self._of_expert: Standing | None = None
 
@@ -97,20 +100,30 @@ class ProtectiveState:
         self.tokens_read += self.learner.tokens(rows)
         return self.learner.answers(rows)[0].log_softmax(-1)
 
-    @torch.no_grad()
     def said_by_expert(self, rows: ChosenRows) -> Tensor:
-        """Return what the owner's expert says to some of a few rows, each of which it is asked once in a training.
+        """Return what the owner's expert says to some of a few rows, each of which it is asked once in a training."""
+        return self._said_once("expert", self.expert, rows)
 
-        Every part of such rows is read in batches of this size when it is first asked for; the work is counted as if
-        nothing had been remembered, so that it is the same for a run that was interrupted.
+    def said_by_base(self, rows: ChosenRows) -> Tensor:
+        """Return what the base says to some rows; where they have few answers, each is asked once in a training."""
+        return self._said_once("base", {}, rows)
+
+    @torch.no_grad()
+    def _said_once(self, who: str, tau: Mapping[str, Tensor], rows: ChosenRows) -> Tensor:
+        """Read a part of few answers in batches of this size when it is first asked for, and remember what was said.
+
+        The work is counted as if nothing had been remembered, so that it is the same for a run that was interrupted.
         """
+        whole = all_rows(self.learner, rows.part)
+        if sum(self.learner.answered(whole)) > _FEW_ANSWERS:
+            return self.said_by(tau, rows)
         self.tokens_read += self.learner.tokens(rows)
-        if (rows.part, rows.places[0]) not in self._remembered:
-            self._place(NOMINAL, self.expert)
-            for few in split_rows(all_rows(self.learner, rows.part), len(rows.places)):
+        if (who, rows.part, rows.places[0]) not in self._remembered:
+            self._place(NOMINAL, tau)
+            for few in split_rows(whole, len(rows.places)):
                 said = self.learner.answers(few)[0].log_softmax(-1).split(self.learner.answered(few))
-                self._remembered.update(zip(((few.part, place) for place in few.places), said, strict=True))
-        return torch.cat([self._remembered[rows.part, place] for place in rows.places])
+                self._remembered.update(zip(((who, few.part, place) for place in few.places), said, strict=True))
+        return torch.cat([self._remembered[who, rows.part, place] for place in rows.places])
 
     @torch.no_grad()
     def said_by(self, tau: Mapping[str, Tensor], rows: ChosenRows) -> Tensor:
