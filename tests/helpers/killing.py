@@ -8,14 +8,14 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any
-
-import scipy.optimize  # noqa: F401
-import torch  # noqa: F401
 
 from mergebarrier import api
 
 # The package imports what it needs when it first needs it, which would be in every fork.
+for library in ("torch", "scipy.optimize"):
+    import_module(library)
 for door in api.__all__:
     getattr(api, door)
 
