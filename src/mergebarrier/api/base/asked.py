@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -76,10 +75,11 @@ def check_suspected(suspects: Sequence[Model], nulls: Sequence[Model] = ()) -> N
     """Refuse evidence about nobody, and a model that counts twice.  Raises: UsageError."""
     if not suspects:
         raise UsageError("nobody is suspected", where="--suspect", remedy="give a model, a server or a file")
-    names = {_place(name): name for name in map(as_given, (*suspects, *nulls))}
-    place, times = Counter(_place(as_given(one)) for one in (*suspects, *nulls)).most_common(1)[0]
-    if times > 1:
-        raise UsageError(f"{clean(names[place])} is given twice", where="--suspect", remedy="give each model once")
+    places = set[str]()
+    for name in map(as_given, (*suspects, *nulls)):
+        if _place(name) in places:
+            raise UsageError(f"{clean(name)} is given twice", where="--suspect", remedy="give each model once")
+        places.add(_place(name))
 
 
 def _place(name: str) -> str:
