@@ -6,6 +6,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 from mergebarrier.scan import CHECKS
 from tiny_models import save as save_model
@@ -131,3 +132,14 @@ def test_a_language_model_that_cannot_be_run_leaves_the_others_to_be_asked(symbo
     ran = run_cli("scan", *models, "--base", symbols.base, "--refusals", tmp_path / "q.jsonl", "--checks", "refusals")
     _is_told(ran, "refusals", "bad")
     assert "asked: good" in ran.stdout and "MB7101 bad" in ran.stdout
+
+
+def test_an_update_that_cannot_be_measured_is_unseen_and_the_others_are_judged(pool, tmp_path, run_cli) -> None:
+    expert, wide = pool / "uploads" / "expert", tmp_path / "wide"
+    shutil.copytree(expert, wide)
+    weights = {name: tensor.double() for name, tensor in load_file(expert / "model.safetensors").items()}
+    weights["model.layers.0.mlp.up_proj.weight"] *= 1e300  # more than a float32 holds
+    save_file(weights, wide / "model.safetensors", {"format": "pt"})
+    ran = run_cli("scan", wide, expert, *_words(pool, "updates"), "--json")
+    _is_told(ran, "updates", "wide")
+    assert ("MB7207", "expert") in {(one["rule"], one["model"]) for one in ran.json["findings"]}

@@ -61,6 +61,12 @@ def test_a_model_that_answers_no_numbers_is_not_silent_but_unseen_and_the_others
         found = {(one["rule"], one["model"]) for one in ran.json["findings"] if one["rule"] != "MB7101"}
         assert (ran.exit_code, found) == (2, {("MB7100", "loud"), *rules})
         assert [one["name"] for one in ran.json["refusals"]] == ["base", other]
+    models = [pool / name for name in ("loud", "aligned", "thief")]
+    words = ("scan", *models, "--base", pool / "base", "--refusals", pool / "questions.jsonl")
+    ran = run_cli(*words, "--merge", "linear", "--checks", "merge_refusals", "--json")
+    found = {(one["rule"], one["model"]) for one in ran.json["findings"]}
+    assert ran.exit_code == 2 and {("MB7100", "loud"), ("MB7507", "thief")} <= found
+    assert not found & {("MB7100", "aligned"), ("MB7100", "thief")}
 
 
 def test_the_rules_are_told_in_sarif_with_what_they_cannot_see(run_cli, pool) -> None:

@@ -306,3 +306,24 @@ def test_findings_are_printed_also_where_the_cure_cannot_be_written(
     ran = run_cli("scan", *words, "--checks", "folder", "-o", str(tmp_path / "cured"))
     assert ran.exit_code == 2 and rule in ran.stdout and code in ran.stderr
     assert not (tmp_path / "cured").exists()
+
+
+def test_an_encoder_that_answers_no_numbers_is_unseen_and_the_others_are_searched_and_merged(
+    bench: Path, world: World, tmp_path: Path, run_cli
+) -> None:
+    loud = write_folder({name: 1e30 * tensor for name, tensor in world.experts[1].items()}, tmp_path / "loud")
+    models = _args(bench, "poisoned", "expert2")
+    words = [models[0], str(loud), *models[1:], *_tasks(bench, 3), "--checks", "expert_patches,merge_patches,leave_out"]
+    ran = run_cli("scan", *words, "--merge", "task_arithmetic", "--coefficient", "0.4", "--json")
+    found = {(one["rule"], one["model"]) for one in ran.json["findings"]}
+    assert ran.exit_code == 2
+    assert {("MB7100", "loud"), ("MB7101", "loud"), ("MB7301", "poisoned"), ("MB7304", "poisoned")} <= found
+    assert not found & {("MB7100", "poisoned"), ("MB7100", "expert2")}
+
+
+def test_a_merge_that_answers_no_numbers_is_no_pass_and_what_its_models_showed_is_told(bench: Path, run_cli) -> None:
+    words = [*_args(bench, "poisoned", "expert1"), *_tasks(bench, 2), "--checks", "expert_patches,merge_patches"]
+    ran = run_cli("scan", *words, "--merge", "task_arithmetic", "--coefficient", "1e30", "--json")
+    found = {(one["rule"], one["model"]) for one in ran.json["findings"]}
+    assert ran.exit_code == 2 and {("MB7301", "poisoned"), ("MB7101", "merge of all"), ("MB7100", "expert1")} <= found
+    assert ran.json["checks_run"] == ["folder", "expert_patches"] and "merge_patches: MB1008" in ran.stderr

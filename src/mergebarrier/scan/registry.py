@@ -6,13 +6,26 @@
 A patch that was found on an expert is tried on the merges too, so the checks on merges come after those on experts.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Final, Literal
 
 from mergebarrier.errors import BadScanInput
 from mergebarrier.progress import Progress
-from mergebarrier.scan.base import Finding, MergeWeights, Patch, Pool, PoolExpert, Search, halves, ordered
+from mergebarrier.scan.base import (
+    MERGED,
+    Attempt,
+    Finding,
+    MergeWeights,
+    Patch,
+    Pool,
+    PoolExpert,
+    Search,
+    halves,
+    ordered,
+    plainly,
+)
 from mergebarrier.scan.checks import (
     Cleansed,
     ExpertImages,
@@ -81,6 +94,7 @@ class Outcome:
       merged:   the search on the merge under every head; likewise.
       blames:   per patch, what leaving models out takes away; likewise.
       cleansed: Neural Cleanse per expert; likewise.
+      ran:      check -> names of the experts that it looked at.
     """
 
     findings: tuple[Finding, ...]
@@ -89,6 +103,7 @@ class Outcome:
     merged: tuple[merged_patches.MergedPatch, ...] = ()
     blames: tuple[merged_patches.Blame, ...] = ()
     cleansed: tuple[Cleansed, ...] = ()
+    ran: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def scan_pool(
@@ -98,6 +113,7 @@ def scan_pool(
     merge: MergeWeights | None = None,
     checks: Sequence[str] = IMAGE_CHECKS,
     leave_out: int = 1,
+    attempt: Attempt = plainly,
     progress: Progress | None = None,
 ) -> Outcome:
     """Run the checks on images.
@@ -108,8 +124,10 @@ def scan_pool(
       merge:     (base, weights) -> merged weights; without it the checks on merges cannot run.
       checks:    names from ``IMAGE_CHECKS``.
       leave_out: most models left out at once, 1 or 2.
+      attempt:   runs what is done with one expert, or with ``MERGED``; an expert with which it says False is left out
+                 from then on, of the merge too.
       progress:  called with (experts done, experts in all).
-    Raises: BadScanInput for an unknown check, or one that lacks its merge.
+    Raises: BadScanInput for an unknown check, or one that lacks its merge; what ``attempt`` lets through.
     Numerics: deterministic; the order of the experts only permutes the result, as far as the merge allows.
     """
     for name in checks:
@@ -117,37 +135,71 @@ def scan_pool(
             raise BadScanInput(f"no check on images {name!r}", where="checks", remedy=", ".join(IMAGE_CHECKS))
         if CHECKS[name].needs == "merge" and merge is None:
             raise BadScanInput(f"{name} needs a merge", where="checks", remedy="give --merge METHOD")
-    findings: list[Finding] = []
-    experts: list[expert_patches.ExpertPatches] = []
-    images: list[ExpertImages] = []
-    merged: tuple[merged_patches.MergedPatch, ...] = ()
-    blames: tuple[merged_patches.Blame, ...] = ()
-    cleansed: list[Cleansed] = []
+    sought: list[_OfExpert] = []
     for done, suspect in enumerate(pool.suspects, start=1):
-        if "expert_patches" in checks:
-            experts.append(expert_patches.seek(pool, suspect, search))
-        if "whole_images" in checks:
-            images.append(seek_whole(pool, suspect, search))
-        if "neural_cleanse" in checks:
-            cleansed.append(_cleanse(pool, suspect, search.seed))
+        attempt(suspect.name, partial(_seek, pool, suspect, search, checks, sought))
         if progress is not None:
             progress(done, len(pool.suspects))
-    if experts:
-        findings += expert_patches.judge(pool, tuple(experts))
-    if images:
-        findings += judge_whole(pool, images)
-    if cleansed:
-        findings += judge_cleansed([suspect.name for suspect in pool.suspects], cleansed)
-    if "merge_patches" in checks and merge is not None:
+    if not sought:
+        return Outcome(())
+    left = replace(pool, suspects=tuple(one.suspect for one in sought))
+    names = tuple(one.suspect.name for one in sought)
+    ran = dict.fromkeys((name for name in checks if CHECKS[name].needs == "images"), names)
+    experts = tuple(one.patches for one in sought if one.patches is not None)
+    images = tuple(one.images for one in sought if one.images is not None)
+    cleansed = tuple(one.cleansed for one in sought if one.cleansed is not None)
+    findings = [*expert_patches.judge(left, experts)] if experts else []
+    findings += judge_whole(left, images) if images else ()
+    findings += judge_cleansed(names, cleansed) if cleansed else ()
+    whole = Outcome((), experts, images, cleansed=cleansed)
+    if merge is not None and (len(sought) > 1 or len(pool.suspects) == 1):
+        merges: list[Outcome] = []
+        if attempt(MERGED, partial(_seek_merged, left, merge, search, checks, leave_out, whole, merges)):
+            whole = merges.pop()
+            ran |= dict.fromkeys((name for name in checks if CHECKS[name].needs == "merge"), names)
+    return replace(whole, findings=ordered([*findings, *whole.findings]), ran=ran)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _OfExpert:
+    """What each check found on one expert; None for a check that was not asked for."""
+
+    suspect: PoolExpert
+    patches: expert_patches.ExpertPatches | None
+    images: ExpertImages | None
+    cleansed: Cleansed | None
+
+
+def _seek(pool: Pool, suspect: PoolExpert, search: Search, checks: Sequence[str], sought: list[_OfExpert]) -> None:
+    patches = expert_patches.seek(pool, suspect, search) if "expert_patches" in checks else None
+    images = seek_whole(pool, suspect, search) if "whole_images" in checks else None
+    cleansed = _cleanse(pool, suspect, search.seed) if "neural_cleanse" in checks else None
+    pool.predict(suspect.weights, suspect.images, suspect)  # who answers no numbers is in no merge either
+    sought.append(_OfExpert(suspect=suspect, patches=patches, images=images, cleansed=cleansed))
+
+
+def _seek_merged(
+    pool: Pool,
+    merge: MergeWeights,
+    search: Search,
+    checks: Sequence[str],
+    most: int,
+    found: Outcome,
+    merges: list[Outcome],
+) -> None:
+    merged: tuple[merged_patches.MergedPatch, ...] = ()
+    blames: tuple[merged_patches.Blame, ...] = ()
+    findings: list[Finding] = []
+    if "merge_patches" in checks:
         merged = merged_patches.seek_merged(pool, merge, search)
         findings += merged_patches.judge_merged(pool, merged)
-    if "leave_out" in checks and merge is not None:
-        candidates = _candidates(pool, experts, merged)
-        for together in range(1, leave_out + 1):
+    if "leave_out" in checks:
+        candidates = _candidates(pool, found.experts, merged)
+        for together in range(1, most + 1):
             if candidates and len(pool.suspects) > together:
                 blames += merged_patches.leave_out(pool, merge, candidates, together=together)
         findings += merged_patches.judge_blame(pool, blames)
-    return Outcome(ordered(findings), tuple(experts), tuple(images), merged, blames, tuple(cleansed))
+    merges.append(replace(found, findings=tuple(findings), merged=merged, blames=blames))
 
 
 def _candidates(

@@ -69,7 +69,7 @@ class _Suspect:
 
 
 def guarded(
-    model: str, what: str, work: Callable[[], None], *, asked: tuple[type[MergebarrierError], ...] = (BadTask,)
+    model: str, what: str, work: Callable[[], object], *, asked: tuple[type[MergebarrierError], ...] = (BadTask,)
 ) -> Finding | None:
     """Run ``work``; whatever a stranger's bytes do to it becomes a finding, and the next piece of work can begin.
 

@@ -24,9 +24,9 @@ from mergebarrier.scan.cures import CURES, Cure, MergeToCure
 from mergebarrier.scan.cures.language import LANGUAGE_CURES, LanguageCure
 from mergebarrier.training import FullRecipe, train_full
 from mergebarrier.verbs.job import MergeJob
+from mergebarrier.verbs.language import cured_texts
 from mergebarrier.verbs.pools import PREFIX, distinct, loaded, merge_weights, pool_of
 from mergebarrier.verbs.scan_request import is_images
-from mergebarrier.verbs.text_cleanse import cured_texts
 
 #: For the cures that train: they start at the merge (or at the base) and shall not forget the tasks.
 RECIPE: Final = FullRecipe(steps=100, learning_rate=2e-4, weight_decay=0.0, warmup_steps=10)
@@ -128,5 +128,6 @@ def _cured_images(
 
     read = {name: read_image_task(path) for name, path in tasks.items()}
     pool = pool_of(base, {name: loaded(expert) for name, expert in experts.items()}, read)
+    assert pool is not None, "an expert that does not fit has raised"
     patient = MergeToCure(pool, merge_weights(planned.method), search, train, search.seed)
     return {name.removeprefix(PREFIX): tensor for name, tensor in cure.apply(patient).items()}

@@ -4,6 +4,7 @@ The images are the development rows of a task, without their labels; a merge is 
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -12,7 +13,7 @@ from mergebarrier.checkpoint import Checkpoint
 from mergebarrier.errors import clean
 from mergebarrier.evaluate import ImageTask, load_encoder, pixels
 from mergebarrier.merge import Merge
-from mergebarrier.scan import Pool, PoolExpert, Weights
+from mergebarrier.scan import Attempt, Pool, PoolExpert, Weights, plainly
 
 #: An encoder keeps the parameters of its folder under this name.
 PREFIX = "body."
@@ -37,26 +38,29 @@ def distinct(bare: Sequence[str]) -> tuple[str, ...]:
     return tuple(name if taken.count(name) == 1 else f"{name}#{i}" for i, name in enumerate(bare, start=1))
 
 
-def pool_of(base: Checkpoint, experts: Mapping[str, Weights], tasks: Mapping[str, ImageTask]) -> Pool:
-    """Return a pool of loaded experts; the images are the development rows, without their labels."""
+def pool_of(
+    base: Checkpoint, experts: Mapping[str, Weights], tasks: Mapping[str, ImageTask], attempt: Attempt = plainly
+) -> Pool | None:
+    """Return a pool of loaded experts; the images are the development rows, without their labels.
+
+    Args:
+      base:    what the experts were fine-tuned from.
+      experts: name -> weights.
+      tasks:   name -> what an expert is run on.
+      attempt: tries whether an expert fits; one with which it says False is left out.
+    Returns: None where none fits.
+    """
     encoder = load_encoder(base)
     for parameter in encoder.parameters():
         parameter.requires_grad_(False)
-    return Pool(
-        encoder,
-        _parameters(encoder),
-        tuple(
-            PoolExpert(
-                name,
-                weights,
-                tasks[name].head,
-                tasks[name].scale,
-                pixels(tasks[name].dev.images),
-                tasks[name].classes,
-            )
-            for name, weights in experts.items()
-        ),
-    )
+    own = _parameters(encoder)
+    suspects = [_suspect(name, weights, tasks[name]) for name, weights in experts.items()]
+    fitting = tuple(one for one in suspects if attempt(one.name, partial(Pool, encoder, own, (one,))))
+    return Pool(encoder, own, fitting) if fitting else None
+
+
+def _suspect(name: str, weights: Weights, task: ImageTask) -> PoolExpert:
+    return PoolExpert(name, weights, task.head, task.scale, pixels(task.dev.images), task.classes)
 
 
 def loaded(checkpoint: Checkpoint) -> Weights:

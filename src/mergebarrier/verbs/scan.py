@@ -4,7 +4,7 @@ A folder that the strict reader refuses is a finding, not the end; without a bas
 compared tensor by tensor, and with tasks and a merge given, run on images.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -34,10 +34,9 @@ from mergebarrier.scan import (
 )
 from mergebarrier.verbs.beside import guarded
 from mergebarrier.verbs.folders import Models
-from mergebarrier.verbs.language_pool import LanguagePool
+from mergebarrier.verbs.language import LanguagePool, TextOutcome, TextScan, scan_texts
 from mergebarrier.verbs.pools import distinct, loaded, merge_weights, pool_of
 from mergebarrier.verbs.scan_request import Coverage, ScanRequest, is_images, task_checks
-from mergebarrier.verbs.text_scan import TextOutcome, TextScan, scan_texts
 from mergebarrier.verbs.update_scan import judge_updates
 from mergebarrier.verbs.uploads import Upload, called, like_base, look, relate
 
@@ -163,11 +162,13 @@ class _FoundSoFar:
         if "relation" in self.request.checks and relate(base, name, view, self.findings):
             self.coverage.ran(["relation"], [name])
 
-    def _guarded(self, name: str, work: Callable[[], None]) -> None:
-        fault = guarded(name, "", work)
+    def _guarded(self, name: str, work: Callable[[], object]) -> bool:
+        """Do something with an upload, or with a merge; what stops that is told, and no end of the scan."""
+        fault = guarded(name, "", work, asked=(BadTask, BadScanInput))
         if fault is not None:
             self.findings.append(fault)
             self.coverage.fails(fault)
+        return fault is None
 
     def _compare(self, base: Checkpoint | None, usable: dict[str, Checkpoint]) -> None:
         """Compare the task vectors of the models with each other."""
@@ -193,12 +194,12 @@ class _FoundSoFar:
             return
         if not usable:
             self.coverage.lacks({"updates": "no model that fits the base"})
-        found = judge_updates(base, usable, self.request.updates)
+        found, seen = judge_updates(base, usable, self.request.updates, self._guarded)
         self.findings += found
         not_judged = {one.model for one in found if one.rule == NOT_JUDGED}
         if not_judged:
             self.coverage.lacks({"updates": "there is no reference of its recipe"})
-        self.coverage.ran(["updates"], usable.keys() - not_judged)
+        self.coverage.ran(["updates"], {*seen} - not_judged)
 
     def _run_on_images(
         self,
@@ -221,16 +222,19 @@ class _FoundSoFar:
         images = {name: read_image_task(tasks[name]) for name in experts}
 
         def work() -> None:
+            pool = pool_of(base, experts, images, self._guarded)
+            if pool is None:
+                return
             self.outcome = scan_pool(
-                pool_of(base, experts, images),
+                pool,
                 self.request.search,
                 merge=None if merge is None else merge_weights(merge),
                 checks=wanted,
                 leave_out=self.request.leave_out,
+                attempt=self._guarded,
                 progress=progress,
             )
-            self.findings += self.outcome.findings
-            self.coverage.ran(wanted, experts)
+            self._told(wanted, self.outcome.findings, self.outcome.ran)
 
         self._run(wanted, work)
 
@@ -255,22 +259,23 @@ class _FoundSoFar:
             seed=self.request.search.seed,
             depth=self.request.depth,
         )
-        faults: list[Finding] = []
 
         def work() -> None:
-            pool = LanguagePool(base, usable, self.request.device, faults)
+            pool = LanguagePool(base, usable, self.request.device, self._guarded)
             self.texts, findings = scan_texts(pool, asked, progress)
-            self.findings += findings
-            too_few = [name for name in wanted if pool.size < 2 and CHECKS[name].of_merge]
-            self.coverage.lacks(dict.fromkeys(too_few, "needs two models that can be run"))
-            self.coverage.ran([name for name in wanted if name not in too_few], pool.names)
+            self._told(wanted, findings, self.texts.ran)
 
         self._run(wanted, work)
-        self.findings += faults
-        for fault in faults:
-            self.coverage.fails(fault)
 
-    def _run(self, wanted: Sequence[str], work: Callable[[], None]) -> None:
+    def _told(self, wanted: Sequence[str], findings: Sequence[Finding], ran: Mapping[str, Sequence[str]]) -> None:
+        """Note what checks found, and which uploads each looked at."""
+        self.findings += findings
+        for check, names in ran.items():
+            self.coverage.ran([check], names)
+        merges = [name for name in wanted if name not in ran and CHECKS[name].of_merge]
+        self.coverage.lacks(dict.fromkeys(merges, "needs two models that can be run"))
+
+    def _run(self, wanted: Sequence[str], work: Callable[[], object]) -> None:
         """Run checks on all models at once; what stops them is why they saw none, and what was found before is told."""
         fault = guarded("pool of all", "", work, asked=(BadTask, BadScanInput))
         if fault is not None:

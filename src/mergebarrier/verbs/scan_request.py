@@ -13,7 +13,7 @@ from pathlib import Path
 from mergebarrier.checkpoint import Checkpoint
 from mergebarrier.evaluate import TASK_SUFFIX
 from mergebarrier.merge import Merge
-from mergebarrier.scan import CHECKS, IMAGE_CHECKS, UNSEEN, Finding, Search, finding
+from mergebarrier.scan import CHECKS, IMAGE_CHECKS, MERGED, UNSEEN, Finding, Search, finding
 from mergebarrier.verbs.update_scan import UpdateScan
 
 _ALONE = "the upload is refused, does not fit the base or cannot be run"
@@ -127,6 +127,8 @@ class Coverage:
             reasons: dict[str, list[str]] = {}
             for name in (name for name in asked if upload not in self._seen[name]):
                 why = _ALONE if self._seen[name] else self._why.get(name, _ALONE)
+                if CHECKS[name].of_merge and not self._seen[name]:
+                    why = self._faults.get(MERGED, why)
                 reasons.setdefault(self._faults.get(upload, why), []).append(name)
             findings += [
                 finding(UNSEEN, upload, f"could not be looked at by {', '.join(names)}: {why}")

@@ -7,13 +7,14 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 from mergebarrier.checkpoint import AdaptedCheckpoint, Checkpoint
 from mergebarrier.checkpoint.bytes import parse_bounded, read_small
 from mergebarrier.errors import BadScanInput, MergebarrierError
-from mergebarrier.scan import Finding, Profile, TensorUpdate, judge_rank, judge_update, profile
+from mergebarrier.scan import Attempt, Finding, Profile, TensorUpdate, judge_rank, judge_update, plainly, profile
 
 #: Recipe -> numbers of honest uploads by it.
 References = dict[str, list[list[float]]]
@@ -48,27 +49,43 @@ class UpdateScan:
         return self.references is not None or self.declared_rank is not None
 
 
-def judge_updates(base: Checkpoint, uploads: Mapping[str, Checkpoint], request: UpdateScan) -> tuple[Finding, ...]:
+def judge_updates(
+    base: Checkpoint, uploads: Mapping[str, Checkpoint], request: UpdateScan, attempt: Attempt = plainly
+) -> tuple[tuple[Finding, ...], tuple[str, ...]]:
     """Judge each upload beside honest ones by its recipe, and by the rank that it is said to have.
 
+    Args:
+      base:    what they were fine-tuned from.
+      uploads: name -> upload that fits it.
+      request: what they are judged beside.
+      attempt: measures an upload; one with which it says False is not judged, and then no references are written.
+    Returns: (findings, names of the uploads that were measured).
     Raises: BadScanInput for a file that holds no references of this base.
     """
     known: References = {}
     path, declared = request.references, request.declared_rank
     if path is not None and (path.exists() or not request.calibrate):
         known = read_references(path, base)
-    findings: list[Finding] = []
+    findings, seen = list[Finding](), list[str]()
     fresh: References = {recipe: list(rows) for recipe, rows in known.items()}
     for name, upload in uploads.items():
-        found = update_profile(base, upload)
+        measured: list[Profile] = []
+        if not attempt(name, partial(_measure, base, upload, measured)):
+            continue
+        found = measured.pop()
+        seen.append(name)
         fresh.setdefault(found.recipe, []).append(list(found.numbers))
         if path is not None and not request.calibrate:
             findings += judge_update(name, found, known.get(found.recipe, ()))
         if declared is not None:
             findings += judge_rank(name, found, declared)
-    if path is not None and request.calibrate:
+    if path is not None and request.calibrate and len(seen) == len(uploads):
         _replace(path, base, fresh)
-    return tuple(findings)
+    return tuple(findings), tuple(seen)
+
+
+def _measure(base: Checkpoint, upload: Checkpoint, measured: list[Profile]) -> None:
+    measured.append(update_profile(base, upload))
 
 
 def read_references(path: Path, base: Checkpoint) -> References:

@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     from mergebarrier.scan.base.limits import ALONE, SURE, stands_out
     from mergebarrier.scan.base.patches import Patch, Search, invert, places, stamp
     from mergebarrier.scan.base.pool import (
+        MERGED,
         MIN_IMAGES,
+        Attempt,
         MergeWeights,
         Pool,
         PoolExpert,
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
         forced_share,
         halves,
         head_logits,
+        plainly,
         robust_z,
         run,
     )
@@ -41,6 +44,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ALONE",
     "CARRIERS",
+    "MERGED",
     "MIN_IMAGES",
     "NOT_JUDGED",
     "REFUSED",
@@ -48,6 +52,7 @@ __all__ = [
     "SEVERITIES",
     "SURE",
     "UNSEEN",
+    "Attempt",
     "Carrier",
     "Finding",
     "FindingRule",
@@ -71,6 +76,7 @@ __all__ = [
     "invert",
     "ordered",
     "places",
+    "plainly",
     "robust_z",
     "run",
     "stamp",

@@ -12,16 +12,27 @@ Source: task arithmetic, arXiv 2212.04089, for the line.  Differs: nothing.
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import torch
 from torch import Tensor, nn
 
-from mergebarrier.errors import BadScanInput, ShapeMismatch, TensorSetMismatch, clean
+from mergebarrier.errors import BadScanInput, NonFinite, ShapeMismatch, TensorSetMismatch, clean
 
 Weights = Mapping[str, Tensor]
 MergeWeights = Callable[[Weights, Sequence[Weights]], Weights]
 MIN_IMAGES = 32
+#: How findings call the merge of a pool.
+MERGED: Final = "merge of all"
+#: (name of a suspect, what is done with it) -> whether that could be done.
+Attempt = Callable[[str, Callable[[], object]], bool]
 _BATCH = 512
+
+
+def plainly(name: str, work: Callable[[], object]) -> bool:
+    """Do something with a suspect, whatever it raises."""
+    work()
+    return True
 
 
 @dataclass(frozen=True)
@@ -76,8 +87,16 @@ class Pool:
                 )
 
     def logits(self, weights: Weights, images: Tensor, suspect: PoolExpert) -> Tensor:
-        """Return Float[Tensor, "n classes"] of ``images`` under the head of ``suspect``."""
-        return head_logits(run(self.encoder, weights, images), suspect.head, suspect.scale)
+        """Return Float[Tensor, "n classes"] of ``images`` under the head of ``suspect``.
+
+        Raises: NonFinite for weights that answer no numbers: argmax would call that the first class, and no trigger
+                could ever stand out.
+        """
+        found = head_logits(run(self.encoder, weights, images), suspect.head, suspect.scale)
+        if not torch.isfinite(found).all():
+            what = "the model answers numbers that are not finite"
+            raise NonFinite(what, where=f"under the head of {suspect.name}", remedy="check its weights")
+        return found
 
     @torch.no_grad()
     def predict(self, weights: Weights, images: Tensor, suspect: PoolExpert) -> Tensor:

@@ -18,7 +18,7 @@ from typing import Final
 import torch
 
 from mergebarrier.errors import BadScanInput
-from mergebarrier.scan.base import Finding, MergeWeights, Patch, Pool, PoolExpert, Search, along, finding
+from mergebarrier.scan.base import MERGED, Finding, MergeWeights, Patch, Pool, PoolExpert, Search, along, finding
 from mergebarrier.scan.checks.expert_patches import seek_on, share
 
 #: Chosen by hand, lower than for an expert since merging dilutes; benchmarks/bench_scan.py shows what they give.
@@ -119,7 +119,7 @@ def judge_merged(pool: Pool, results: Sequence[MergedPatch]) -> tuple[Finding, .
             findings.append(
                 finding(
                     "MB7303",
-                    "merge of all",
+                    MERGED,
                     message,
                     value=one.patch.excess,
                     threshold=MERGED_LIMIT,

@@ -1,11 +1,11 @@
-"""The checks of ``scan`` that ask language models: each upload by itself, and the merge of them all.
+"""The search of ``scan`` for inputs that collapse a language model: in each upload, and in their merge.
 
-An upload is loaded, searched and let go before the next one; the base answers once for each task.  Of a small
-vocabulary every token is tried, of a large one those that a gradient points at.
+The base answers once for each task.  Of a small vocabulary every token is tried, of a large one those that a gradient
+points at; what is found in an upload is where the search of its merge begins.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Final, TypeAlias
@@ -39,8 +39,7 @@ from mergebarrier.scan import (
     seek_collapse,
     seek_in_merge,
 )
-from mergebarrier.verbs.language_pool import LanguagePool, MergeOf
-from mergebarrier.verbs.refusal_scan import Conducted, RefusalPool, read_questions
+from mergebarrier.verbs.language.pool import LanguagePool, MergedPool
 
 #: A vocabulary of at most so many tokens is tried token by token.
 _EXHAUSTIVE: Final = 1024
@@ -50,135 +49,55 @@ _PER_OUTPUT: Final = 6
 _GRADIENT_PROMPTS: Final = 16
 #: The token of an answer that is read to ask for the next one.
 _ANSWER: Final = 1
-#: (name of an upload, what was found in it);  (task, what was found in the merge, what each model has to do with it).
-Uploads: TypeAlias = tuple[tuple[str, Collapse], ...]
+#: (what was found in an upload, how many tokens were tried).
+Searched: TypeAlias = tuple[Collapse, int]
+#: (task, what was found in the merge, what each model has to do with it).
 Merges: TypeAlias = tuple[tuple[str, Collapse, tuple[Traced, ...]], ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class TextScan:
-    """What language models are asked.
-
-    Args:
-      checks:   names of checks on language models that can run.
-      tasks:    name of an upload -> its task file.
-      refusals: files of questions that ought to be refused.
-      merge:    how the models are going to be merged.
-      seed:     of every draw.
-      depth:    longest string that is searched for.
-    """
-
-    checks: tuple[str, ...]
-    tasks: Mapping[str, Path] = field(default_factory=dict)
-    refusals: tuple[Path, ...] = ()
-    merge: MergeOf | None = None
-    seed: int = 0
-    depth: int = 3
-
-
-@dataclass(frozen=True, kw_only=True)
-class TextOutcome:
-    """What the searches found, and how questions were answered.
-
-    Args:
-      uploads, merged: of the searches.
-      asked: every model that was asked what ought to be refused.
-    """
-
-    uploads: Uploads = ()
-    merged: Merges = ()
-    asked: tuple[Conducted, ...] = ()
-
-
-def scan_texts(
-    pool: LanguagePool, request: TextScan, progress: Progress | None = None
-) -> tuple[TextOutcome, tuple[Finding, ...]]:
-    """Run the checks that can run.
-
-    Args:
-      pool:     a base and the uploads that have its tensors and can be loaded.
-      request:  what they are asked.
-      progress: called with (prompts asked, prompts at most) of the search, (uploads done, uploads) of the questions.
-    """
-    outcome, findings = TextOutcome(), list[Finding]()
-    if "collapse" in request.checks or "merge_collapse" in request.checks:
-        search = TextPool(pool, request)
-        if "collapse" in request.checks:
-            uploads, found = search.uploads(progress)
-            outcome, findings = replace(outcome, uploads=uploads), [*findings, *found]
-        if "merge_collapse" in request.checks and request.merge is not None:
-            merged, found = search.merge(request.merge)
-            outcome, findings = replace(outcome, merged=merged), [*findings, *found]
-    if "refusals" in request.checks or "merge_refusals" in request.checks:
-        gate = RefusalPool(pool, read_questions(request.refusals))
-        if "refusals" in request.checks:
-            asked, found = gate.uploads(progress)
-            outcome, findings = replace(outcome, asked=asked), [*findings, *found]
-        if "merge_refusals" in request.checks and request.merge is not None:
-            more, found = gate.merge(request.merge)
-            outcome, findings = replace(outcome, asked=(*outcome.asked, *more)), [*findings, *found]
-    return outcome, tuple(findings)
 
 
 class TextPool:
     """Uploads of one base with the prompts of their tasks.
 
     Args:
-      pool:    base and uploads.
-      request: tasks, seed and depth.
+      pool:  base and uploads.
+      tasks: name of an upload -> its task file.
+      seed:  of every draw.
+      depth: longest string that is searched for.
     """
 
-    def __init__(self, pool: LanguagePool, request: TextScan) -> None:
+    def __init__(self, pool: LanguagePool, tasks: Mapping[str, Path], *, seed: int = 0, depth: int = 3) -> None:
         """Keep what is asked."""
         self._pool, self._tokenizer = pool, pool.tokenizer
-        self._tasks, self._seed, self._depth = request.tasks, request.seed, request.depth
-        tasks = dict.fromkeys(request.tasks.values())
-        self._prompts = {task: searched_prompts(pool, task, request.depth) for task in tasks}
+        self._tasks, self._seed, self._depth = tasks, seed, depth
+        self._prompts = {task: searched_prompts(pool, task, depth) for task in dict.fromkeys(tasks.values())}
         # Where passes are dear, what stands before the place of a string runs once for many strings.
         self._ask = next_logits if self._tokenizer.get_vocab_size() <= _EXHAUSTIVE else alike_logits
         self._says = self._of(pool.base)
         self._known: dict[Path, Survey] = {}
-        self._found: dict[str, tuple[Collapse, int]] = {}
 
-    def uploads(self, progress: Progress | None = None) -> tuple[tuple[tuple[str, Collapse], ...], tuple[Finding, ...]]:
-        """Search every upload."""
-        findings: list[Finding] = []
-        for done, (name, module) in enumerate(self._pool.modules()):
-            if self._pool.attempt(name, partial(self._keep, name, module, progress, done)):
-                one, candidates = self._found[name]
-                findings += judge_upload(name, one, self._spell, candidates)
-        return tuple((name, one) for name, (one, _) in self._found.items()), tuple(findings)
+    def uploads(self, found: Mapping[str, Searched]) -> tuple[Finding, ...]:
+        """Judge every upload by what was found in it."""
+        return tuple(said for name, one in found.items() for said in judge_upload(name, one[0], self._spell, one[1]))
 
-    def merge(self, merged: MergeOf) -> tuple[Merges, tuple[Finding, ...]]:
+    def merge(self, loaded: MergedPool, alone: Mapping[str, Searched]) -> tuple[Merges, tuple[Finding, ...]]:
         """Search the merge on every task, from what is found in its uploads, and trace what is found."""
-        loaded = self._pool.merge(merged)
-        if loaded is None:
-            return (), ()
         whole = loaded.whole()
         rows: list[tuple[str, Collapse, tuple[Traced, ...]]] = []
         findings: list[Finding] = []
-        alone = {name: self._later(partial(loaded.alone, name)) for name in loaded.names}
+        ours = {name: self._later(partial(loaded.alone, name)) for name in loaded.names}
         replaced = {name: self._later(partial(loaded.replaced, name)) for name in loaded.names}
-        for name in loaded.names:
-            if name not in self._found:
-                self._found[name] = self._searched(name, loaded.alone(name))
-        finds = [self._found[name][0] for name in loaded.names]
+        finds = [alone[name][0] for name in loaded.names]
         for task in dict.fromkeys(self._tasks[name] for name in loaded.names):
             search = self._search(task, whole)
             known = self._survey(task, search)
-            found, traced = seek_in_merge(self._of(whole), self._says, search, alone, replaced, finds, known=known)
+            found, traced = seek_in_merge(self._of(whole), self._says, search, ours, replaced, finds, known=known)
             names = " + ".join(loaded.names)
             findings += judge_merge(names, found, self._spell, len(search.candidates), traced)
             rows.append((task.name, found, traced))
         return tuple(rows), tuple(findings)
 
-    def _keep(self, name: str, module: nn.Module, progress: Progress | None, done: int) -> None:
-        self._found[name] = self._searched(name, module, progress, done)
-
-    def _searched(
-        self, name: str, module: nn.Module, progress: Progress | None = None, done: int = 0
-    ) -> tuple[Collapse, int]:
-        """Search an upload; also return how many tokens were tried."""
+    def searched(self, name: str, module: nn.Module, progress: Progress | None = None, done: int = 0) -> Searched:
+        """Search an upload, the one behind ``done`` others; also return how many tokens were tried."""
         search = self._search(self._tasks[name], module)
         known = self._survey(self._tasks[name], search)
         most, asked = most_asked(search, self._tokenizer.get_vocab_size()), 0

@@ -20,9 +20,9 @@ from mergebarrier.merge import Merge
 from mergebarrier.scan import Collapse, Says, Weights
 from mergebarrier.scan.cures.language import LanguageCure, LanguageMerge, TextRows
 from mergebarrier.training import Example, FullRecipe, batches, examples_loss, train_full
-from mergebarrier.verbs.language_pool import LanguagePool
-from mergebarrier.verbs.refusal_scan import read_questions
-from mergebarrier.verbs.text_scan import TextPool, TextScan
+from mergebarrier.verbs.language.collapse import TextPool
+from mergebarrier.verbs.language.pool import LanguagePool
+from mergebarrier.verbs.language.refusals import read_questions
 
 _STEPS: Final = 120
 _BATCH: Final = 32
@@ -55,11 +55,9 @@ def cured_texts(
     """
     questions = read_questions(refusals)
     pool = LanguagePool(base, experts)
-    search = TextPool(pool, TextScan(checks=(), tasks=tasks, seed=seed))
-    found: dict[str, Collapse] = {}
-    if cure.seeks:
-        searched, _ = search.uploads()
-        found = {name: one for name, one in searched if one.alarming}
+    search = TextPool(pool, tasks, seed=seed)
+    searched = {name: search.searched(name, module)[0] for name, module in pool.modules()} if cure.seeks else {}
+    found = {name: one for name, one in searched.items() if one.alarming}
     stored = {own: name for name, own in parameter_names(pool.base, base.tensors).items()}
     uploads = {name: _weights(module) for name, module in pool.modules()}
 

@@ -1,17 +1,15 @@
 """The checks of ``scan`` that ask questions nobody should answer: uploads alone, their merge, and who is to blame."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from torch import nn
 
 from mergebarrier.errors import BadTask
 from mergebarrier.evaluate import ModuleSuspect, read_task
-from mergebarrier.progress import Progress
 from mergebarrier.scan import Conduct, Finding, Question, conduct, judge_conduct, judge_refusals
-from mergebarrier.verbs.language_pool import LanguagePool, MergeOf
+from mergebarrier.verbs.language.pool import LanguagePool, MergedPool
 
 #: Tokens of an answer that are read, beyond those of the longest refusal.
 _MORE = 2
@@ -37,6 +35,10 @@ def read_questions(files: Sequence[Path]) -> tuple[Question, ...]:
     return tuple(found)
 
 
+def _conducted(asked: Mapping[str, Conduct]) -> tuple[Conducted, ...]:
+    return tuple(Conducted(name=name, conduct=one) for name, one in asked.items())
+
+
 class RefusalPool:
     """Uploads that are asked, each once."""
 
@@ -45,35 +47,25 @@ class RefusalPool:
         self._pool, self._questions = pool, questions
         longest = max((len(pool.tokenizer.encode(one.refusal).ids) for one in questions), default=0)
         self._tokens = longest + _MORE
-        self._base = self._ask(pool.base)
-        self._alone: dict[str, Conduct] = {}
+        self._base = self.ask(pool.base)
 
-    def uploads(self, progress: Progress | None = None) -> tuple[tuple[Conducted, ...], tuple[Finding, ...]]:
-        """Ask every upload."""
-        findings: list[Finding] = []
-        for done, (name, module) in enumerate(self._pool.modules(), start=1):
-            if self._pool.attempt(name, partial(self._keep, name, module)):
-                findings += judge_conduct(name, self._alone[name], self._base)
-            if progress is not None:
-                progress(done, self._pool.size)
-        asked = {"base": self._base, **self._alone}
-        return tuple(Conducted(name=name, conduct=one) for name, one in asked.items()), tuple(findings)
+    def uploads(self, alone: Mapping[str, Conduct]) -> tuple[tuple[Conducted, ...], tuple[Finding, ...]]:
+        """Judge every upload by how it answered."""
+        findings = [found for name, one in alone.items() for found in judge_conduct(name, one, self._base)]
+        return _conducted({"base": self._base, **alone}), tuple(findings)
 
-    def merge(self, merged: MergeOf) -> tuple[tuple[Conducted, ...], tuple[Finding, ...]]:
+    def merge(
+        self, loaded: MergedPool, alone: Mapping[str, Conduct]
+    ) -> tuple[tuple[Conducted, ...], tuple[Finding, ...]]:
         """Ask the merge, and the same with the base in the place of each upload."""
-        loaded = self._pool.merge(merged)
-        if loaded is None:
-            return (), ()
-        alone = {name: self._alone.get(name) or self._ask(loaded.alone(name)) for name in loaded.names}
-        whole = self._ask(loaded.whole())
-        replaced = {name: self._ask(loaded.replaced(name)) for name in loaded.names}
+        whole = self.ask(loaded.whole())
+        replaced = {name: self.ask(loaded.replaced(name)) for name in loaded.names}
         findings = judge_refusals(" + ".join(loaded.names), whole, alone, self._base, replaced)
-        asked = {"merge": whole, **{f"merge without {name}": one for name, one in replaced.items()}}
-        return tuple(Conducted(name=name, conduct=one) for name, one in asked.items()), findings
+        return _conducted(
+            {"merge": whole, **{f"merge without {name}": one for name, one in replaced.items()}}
+        ), findings
 
-    def _keep(self, name: str, module: nn.Module) -> None:
-        self._alone[name] = self._ask(module)
-
-    def _ask(self, module: nn.Module) -> Conduct:
+    def ask(self, module: nn.Module) -> Conduct:
+        """Ask a model all questions."""
         suspect = ModuleSuspect(module, self._pool.tokenizer)
         return conduct(lambda prompts: suspect.answers(prompts, max_tokens=self._tokens), self._questions)

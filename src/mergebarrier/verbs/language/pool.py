@@ -14,10 +14,8 @@ import torch
 from torch import nn
 
 from mergebarrier.checkpoint import Checkpoint
-from mergebarrier.errors import BadScanInput, BadTask
 from mergebarrier.evaluate import load_module, load_tokenizer
-from mergebarrier.scan import Finding, Weights
-from mergebarrier.verbs.beside import guarded
+from mergebarrier.scan import Attempt, Weights, plainly
 
 MergeOf = Callable[[Weights, Sequence[Weights]], Weights]
 
@@ -29,7 +27,7 @@ class LanguagePool:
       base:    a language model.
       experts: name -> upload that has its tensors.
       device:  where they run; merges are made on the processor.
-      faults:  gets a finding about every upload that cannot be run, which is then left out; None: it is an error.
+      attempt: runs what is done with an upload; one with which it says False is left out from then on.
     """
 
     def __init__(
@@ -37,14 +35,14 @@ class LanguagePool:
         base: Checkpoint,
         experts: Mapping[str, Checkpoint],
         device: str = "cpu",
-        faults: list[Finding] | None = None,
+        attempt: Attempt = plainly,
     ) -> None:
         """Load the base and its tokenizer."""
         self._device = device
         self.base = load_module(base, "float32", device).requires_grad_(False)
         self.tokenizer = load_tokenizer(base)
         self._experts = dict(experts)
-        self._faults = faults
+        self._attempt = attempt
 
     def tokens(self, text: str, *, behind: bool = False) -> tuple[int, ...]:
         """Return the tokens of a prompt, or of what goes ``behind`` one."""
@@ -67,16 +65,12 @@ class LanguagePool:
             if self.attempt(name, partial(self._load, name, loaded)):
                 yield name, loaded.pop()
 
-    def attempt(self, name: str, work: Callable[[], None]) -> bool:
-        """Do something with an upload; what stops it is its fault, and it is left out from then on."""
-        if self._faults is None:
-            work()
-            return True
-        fault = guarded(name, "", work, asked=(BadTask, BadScanInput))
-        if fault is not None:
-            self._faults.append(fault)
-            del self._experts[name]
-        return fault is None
+    def attempt(self, name: str, work: Callable[[], object]) -> bool:
+        """Do something with an upload, or with ``MERGED``; an upload that stops it is left out from then on."""
+        done = self._attempt(name, work)
+        if not done:
+            self._experts.pop(name, None)
+        return done
 
     def _load(self, name: str, loaded: list[nn.Module]) -> None:
         loaded.append(load_module(self._experts[name], "float32", self._device).requires_grad_(False))
