@@ -29,14 +29,21 @@ for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(variable, "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ["HF_HUB_OFFLINE"] = "1"
-# Tests and their libraries are a heap of millions that never dies, and each full collection looks through it.
+# Tests and their libraries are a heap of millions that never dies: it is gathered without the collector, and then left out.
 gc.set_threshold(20_000, 20, 20)
+gc.disable()
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the files of real models: one of them at the end would keep one worker busy and the others idle."""
     items.sort(key=lambda item: "/real/" not in item.nodeid)
+
+
+def pytest_collection_finish() -> None:
+    """Let the collector look at what the tests make from here on, and at nothing older."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(autouse=True)

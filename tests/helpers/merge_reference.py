@@ -166,7 +166,7 @@ def sce(base: Tensor, taus: Tensor, mask: Tensor) -> Tensor:
 
 
 def keep_varying(variance: Tensor, topk: float) -> Tensor:
-    k = int(variance.count_nonzero() * topk)
+    k = int(int(variance.count_nonzero()) * topk)
     order = torch.sort(variance.reshape(-1), descending=True, stable=True).indices
     mask = torch.zeros(variance.numel(), dtype=torch.float64)
     mask[order[:k]] = 1
