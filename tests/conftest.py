@@ -29,7 +29,7 @@ for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(variable, "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ["HF_HUB_OFFLINE"] = "1"
-# Tests and their libraries are a heap of millions that never dies: it is gathered without the collector, and then left out.
+# Tests and their libraries are a heap of millions that never dies: gathered without the collector, then left out of it.
 gc.set_threshold(20_000, 20, 20)
 gc.disable()
 
