@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 #: What every loader makes anew, and what counts the steps of one training: the output takes the donor's.
 COPIED_ROLES = ("buffer", "counter")
+_TEMPLATES = frozenset(("chat_template.jinja", "tokenizer_config.json"))
 _NO_TOKENS = ("chat_template.jinja", "merges.txt")
 #: Files that are compared by what they say, or that no function depends on.
 _SAID_ELSEWHERE = frozenset((
@@ -186,6 +187,12 @@ def _token_files(model: "Checkpoint") -> dict[str, bytes]:
     return {name: model.read_side_file(name) for name in names if not name.startswith(TEMPLATE_FOLDER)}
 
 
+def folder_notes(models: "Sequence[Checkpoint]") -> list[str]:
+    """Say what a merge that takes all files of its first model leaves of the others."""
+    donor, *others = models
+    return [*donor_notes(donor, others), *token_notes(models), *chat_notes(donor, others)]
+
+
 def donor_notes(donor: "Checkpoint", others: "Sequence[Checkpoint]") -> list[str]:
     """Say what becomes of tensors that are no weights, and which files of the models the output lacks."""
     roles = [info.role for info in donor.tensors.values()]
@@ -197,6 +204,15 @@ def donor_notes(donor: "Checkpoint", others: "Sequence[Checkpoint]") -> list[str
     adapted = [other for other in others if len(other.folders) > 1]
     notes += dict.fromkeys(note for one in (donor, *adapted) for note in one.as_stored().folder_notes)
     return [*notes, *(note for other in others for note in _file_notes(donor, other))]
+
+
+def chat_notes(source: "Checkpoint", others: "Sequence[Checkpoint]") -> list[str]:
+    """Say which models have another chat template than the one whose tokenizer the output takes."""
+    if not any(_TEMPLATES & set(model.side_files) for model in (source, *others)):
+        return []
+    from mergebarrier.merge.chat import template_notes
+
+    return template_notes(source, others)
 
 
 def _file_notes(donor: "Checkpoint", other: "Checkpoint") -> list[str]:

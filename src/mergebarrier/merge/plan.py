@@ -15,7 +15,7 @@ from torch import Tensor
 from mergebarrier.checkpoint.bytes import TORCH
 from mergebarrier.errors import BadMergeParameter
 from mergebarrier.merge.arithmetic import Streamed, SurveyResult, row_blocks
-from mergebarrier.merge.configs import COPIED_ROLES, check_config, check_tensors, donor_notes, is_float, token_notes
+from mergebarrier.merge.configs import COPIED_ROLES, check_config, check_tensors, folder_notes, is_float
 from mergebarrier.merge.method import Merge
 from mergebarrier.merge.methods import Linear
 
@@ -177,7 +177,7 @@ def plan(
         sources,
         methods,
         (*(MergeUnit(one.name, names, False) for names, one in circuits.items()), *units_of(alone, sources, copied)),
-        (*notes, *found.notes, *donor_notes(donor, sources[1:]), *token_notes(sources)),
+        (*notes, *found.notes, *folder_notes(sources)),
         copied,
         circuits=circuits,
     )

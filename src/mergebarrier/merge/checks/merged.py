@@ -27,6 +27,7 @@ from mergebarrier.checkpoint import is_of_tokenizer
 from mergebarrier.checkpoint.bytes import parse_text
 from mergebarrier.errors import BadConfig, BadRecipe, CheckpointError
 from mergebarrier.merge.configs import is_float
+from mergebarrier.merge.recipe import vocabulary_size
 
 if TYPE_CHECKING:
     from mergebarrier.checkpoint import Checkpoint, TensorInfo
@@ -80,10 +81,7 @@ class Sanity:
 
 
 def check_weights(
-    merged: Readable,
-    operands: Mapping[str, Sequence[Operand]],
-    names: Sequence[str],
-    base: int | None,
+    merged: Readable, operands: Mapping[str, Sequence[Operand]], names: Sequence[str], base: int | None
 ) -> Sanity:
     """Compare a merged model with its inputs.
 
@@ -262,9 +260,9 @@ def check_tie(merged: "Checkpoint") -> tuple[str, ...]:
 def _sizes(
     tensors: "Mapping[str, TensorInfo]", embedding: str | None, head: str | None, config: Mapping[str, object]
 ) -> Iterator[str]:
-    size = config.get("vocab_size")
-    for name in (embedding, head):
-        if name is not None and isinstance(size, int) and tensors[name].rows != size:
+    size = vocabulary_size(config)
+    for name in filter(None, (embedding, head)):
+        if size is not None and tensors[name].rows != size:
             yield f"{name} has {tensors[name].rows} rows, vocab_size is {size}"
 
 

@@ -34,6 +34,7 @@ from mergebarrier.merge.vocabulary import (
     Picks,
     Vocabulary,
     VocabularyRows,
+    check_second_list,
     cut,
     extended,
     plain,
@@ -196,18 +197,24 @@ def align(
         where = donor.path / "config.json"
         raise BadRecipe(what, where=where, remedy="set vocab_size to the rows of the embedding")
     notes: list[str] = []
+    silent: list[Checkpoint] = []
     own: list[tuple[Checkpoint, Vocabulary]] = []
     speakers: dict[int, Speaker] = {}
     for model in dict.fromkeys([base, *opened.values()]):
         theirs = read_vocabulary(model)
         if theirs is None:
+            silent.append(model)
             notes.append(f"{clean(model.name)} has no {TOKENS_FILE}: its tokens are taken for those of the base")
         own.append((model, theirs or of_base))
         rows = min((tokens_of(model.tensors[name]) for name in names if name in model.tensors), default=of_base.rows)
+        if theirs is not None:
+            check_second_list(model, theirs, rows)
         known = cut(theirs or of_base, rows, model.path)
         speakers[id(model)] = Speaker(vocabulary=known, rows=rows, where=model.path / "config.json")
         notes += [*(theirs.notes if theirs is not None else ()), *_row_notes(model, theirs or of_base, rows)]
     source = opened[asked.source] if isinstance(asked.source, ModelReference) else base
+    if source in silent:
+        raise _no_tokenizer(source)
     before = next(theirs for model, theirs in own if model is source)
     vocabulary = renumbered(speakers[id(source)].vocabulary)
     merged = dict.fromkeys(opened[reference] for reference in recipe.merged())
@@ -271,7 +278,7 @@ def _no_tokenizer(model: "Checkpoint") -> BadRecipe:
     return BadRecipe(
         f"there is no {TOKENS_FILE} to read tokens from",
         where=model.path,
-        remedy="save the model with its fast tokenizer, or leave tokenizer out to copy the files of the donor",
+        remedy="copy the tokenizer's files of the model it was made from into its folder, or leave tokenizer out",
     )
 
 

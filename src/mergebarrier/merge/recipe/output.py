@@ -16,9 +16,9 @@ from math import prod
 from typing import TYPE_CHECKING, Any
 
 from mergebarrier.checkpoint import TEMPLATE_FOLDER, is_of_tokenizer
-from mergebarrier.checkpoint.bytes import FLOAT_NAMES, parse_text
+from mergebarrier.checkpoint.bytes import FLOAT_NAMES
 from mergebarrier.errors import BadRecipe, ConfigMismatch, clean
-from mergebarrier.merge.configs import is_float
+from mergebarrier.merge.configs import chat_notes, is_float
 from mergebarrier.merge.recipe.alignment import Alignment
 from mergebarrier.merge.recipe.layers import FURTHER, counted, layer_counts, only_stack, owners, with_dtype
 from mergebarrier.merge.recipe.schema import Allowed, ModelReference, Recipe, RecipeModule
@@ -83,9 +83,11 @@ def config_of(
     elif any(item.rows for name in vocabulary_names(donor) for item in tensors[name].target.inputs):
         first = next(name for name in tensors if name in vocabulary_names(donor))
         config = with_vocabulary_size(config, tokens_of(tensors[first].target.inputs[0].info))
+    models, source = dict.fromkeys(opened.values()), donor if alignment is None else alignment.source
     if recipe.chat_template is not None:
-        models = list({id(model): model for model in opened.values()}.values())
-        notes += _template_notes(recipe.chat_template, models, donor if alignment is None else alignment.source)
+        notes += _template_notes(recipe.chat_template, list(models), source)
+    else:
+        notes += chat_notes(source, list(models))
     return (None if config == donor.config else config), notes
 
 
@@ -148,8 +150,8 @@ def _other_dtype(tensors: "Mapping[str, TensorPlan]", donor: "Checkpoint") -> st
 
 
 #: What a changed tokenizer.json leaves of the files of a tokenizer; the others are made from another vocabulary.
-_BESIDE = (SETTINGS_FILE, SPECIAL_FILE, "chat_template.jinja")
 _TEMPLATE_FILE, _OLD_TEMPLATE_FILE = "chat_template.jinja", "chat_template.json"
+_BESIDE = (SETTINGS_FILE, SPECIAL_FILE, _TEMPLATE_FILE)
 _GENERATION_FILE = "generation_config.json"
 
 
@@ -177,11 +179,15 @@ def small_files(
     if config is not None:
         files["config.json"] = _dump(config)
     template = _template(recipe.chat_template, models)
-    if template is not None and template != _template_in(files):
+    if template is None:
+        return files
+    from mergebarrier.merge.chat import settings_table, template_in
+
+    if template != template_in(files):
         files = {name: data for name, data in files.items() if not name.startswith(TEMPLATE_FOLDER)}
         files[_TEMPLATE_FILE] = template.encode()
         files.pop(_OLD_TEMPLATE_FILE, None)
-        settings = _table(files.get(SETTINGS_FILE, b"{}"))
+        settings = settings_table(files.get(SETTINGS_FILE, b"{}"))
         if settings.pop("chat_template", None) is not None:
             files[SETTINGS_FILE] = _dump(settings)
     return files
@@ -193,7 +199,9 @@ def _tokenizer_files(alignment: Alignment) -> dict[str, bytes]:
     files = {name: source.read_side_file(name) for name in source.side_files if is_of_tokenizer(name)}
     if not alignment.changed:
         return files
-    settings, special = (_table(files.get(name, b"{}")) for name in (SETTINGS_FILE, SPECIAL_FILE))
+    from mergebarrier.merge.chat import settings_table
+
+    settings, special = (settings_table(files.get(name, b"{}")) for name in (SETTINGS_FILE, SPECIAL_FILE))
     rows = {str(row["id"]): {key: row[key] for key in row if key != "id"} for row in vocabulary.rows_added()}
     if vocabulary.document is not None:
         files = {name: data for name, data in files.items() if name in _BESIDE or name.startswith(TEMPLATE_FOLDER)}
@@ -204,7 +212,7 @@ def _tokenizer_files(alignment: Alignment) -> dict[str, bytes]:
     if isinstance(settings.get(DECODER), dict):
         settings[DECODER] = rows
     for name, table in ((SETTINGS_FILE, settings), (SPECIAL_FILE, special)):
-        if (kept := without_lost_tokens(table, vocabulary.ids)) != _table(files.get(name, b"{}")):
+        if (kept := without_lost_tokens(table, vocabulary.ids)) != settings_table(files.get(name, b"{}")):
             files[name] = _dump(kept)
     return files
 
@@ -221,21 +229,28 @@ def _typed(table: dict[str, object]) -> dict[str, object]:
 
 
 def _generation(donor: "Checkpoint", alignment: Alignment) -> dict[str, bytes]:
-    """Return the donor's generation_config.json, if any, with the special tokens of the output."""
-    if _GENERATION_FILE not in donor.side_files:
-        return {}
-    data, source = donor.read_side_file(_GENERATION_FILE), alignment.source
-    ours = _table(data)
-    theirs = _table(source.read_side_file(_GENERATION_FILE)) if _GENERATION_FILE in source.side_files else {}
+    """Return generation_config.json: the donor's, if any, with the special tokens of the output."""
+    found = {
+        id(model): model.read_side_file(_GENERATION_FILE)
+        for model in (donor, alignment.source)
+        if _GENERATION_FILE in model.side_files
+    }
+    from mergebarrier.merge.chat import settings_table
+
+    ours, theirs = (settings_table(found.get(id(model), b"{}")) for model in (donor, alignment.source))
     changed = alignment.special.table(ours, theirs)
-    return {_GENERATION_FILE: data if changed == ours else _dump(changed)}
+    if changed == ours:
+        return {_GENERATION_FILE: found[id(donor)]} if id(donor) in found else {}
+    return {_GENERATION_FILE: _dump(changed)}
 
 
 def _template(asked: str | None, models: "Sequence[Checkpoint]") -> str | None:
     if asked is None:
         return None
     if asked == "auto":
-        found = [template for template in map(_template_of, models) if template]
+        from mergebarrier.merge.chat import template_of
+
+        found = [template for template in map(template_of, models) if template]
         return max(found, key=found.count) if found else None  # the first, the donor's, wins a tie
     if asked in TEMPLATES:
         return TEMPLATES[asked]
@@ -248,45 +263,19 @@ def _template(asked: str | None, models: "Sequence[Checkpoint]") -> str | None:
     return asked
 
 
-def _template_of(model: "Checkpoint") -> str | None:
-    names = (name for name in (_TEMPLATE_FILE, SETTINGS_FILE) if name in model.side_files)
-    return _template_in({name: model.read_side_file(name) for name in names})
-
-
-def _template_in(files: Mapping[str, bytes]) -> str | None:
-    if _TEMPLATE_FILE in files:
-        return files[_TEMPLATE_FILE].decode(errors="replace").strip()
-    template = _in_settings(files).get("default")
-    return template.strip() if isinstance(template, str) else None
-
-
-def _in_settings(files: Mapping[str, bytes]) -> dict[str, object]:
-    """Return the chat templates that the settings of a tokenizer hold, by their names."""
-    said = _table(files.get(SETTINGS_FILE, b"{}")).get("chat_template")
-    rows = said if isinstance(said, list) else [{"name": "default", "template": said}]
-    return {str(row.get("name")): row.get("template") for row in reversed(rows) if isinstance(row, dict)}
-
-
 def _template_notes(asked: str, models: "Sequence[Checkpoint]", source: "Checkpoint") -> list[str]:
     """Say which further templates of a tokenizer are left out, since they do not go with the one that is asked for."""
+    from mergebarrier.merge.chat import named_templates, template_in
+
     files = {name: source.read_side_file(name) for name in source.side_files if is_of_tokenizer(name)}
     template = _template(asked, models)
     further = [
         name.removeprefix(TEMPLATE_FOLDER).removesuffix(".jinja") for name in files if name.startswith(TEMPLATE_FOLDER)
     ]
-    further += [name for name in _in_settings(files) if name != "default"]
-    if template is None or template == _template_in(files) or not further:
+    further += [name for name in named_templates(files) if name != "default"]
+    if template is None or template == template_in(files) or not further:
         return []
     return [f"{source.name}: the chat templates {clean(', '.join(further))} are left out, the asked one replaces them"]
-
-
-def _table(data: bytes) -> dict[str, object]:
-    document = parse_text(data, _bad_settings, where=SETTINGS_FILE)
-    return document if isinstance(document, dict) else {}
-
-
-def _bad_settings(what: str) -> BadRecipe:
-    return BadRecipe(f"a tokenizer file cannot be read: {what}", remedy="repair the file")
 
 
 def _dump(table: Mapping[str, object]) -> bytes:

@@ -2,7 +2,8 @@
 
     number -> token of the model that says it -> number of that token in the output
 
-The model whose tokenizer is taken has the word for a key; what only the donor says is translated from its vocabulary.
+The model whose tokenizer is taken has the word for a key, those that the donor lacks too; what only the donor says is
+translated from its vocabulary.
 What the output lacks is null, or left out of a list, with a note: a token, a number without a row, padding without a
 token; any other number of a row without a token is an error, since that row may be trained and has no name.
 Source: ours. Differs from mergekit, which leaves the numbers of the donor beside the tokens of another model.
@@ -57,10 +58,13 @@ class Renumbering:
 
     def table(self, donor: Mapping[str, object], source: Mapping[str, object]) -> dict[str, object]:
         """Return a configuration of the donor with the numbers of the output; BadRecipe for one without a row."""
-        changed = dict(donor)
-        for key, value in donor.items():
+        told = {
+            key: value for key, value in source.items() if key not in donor and _is_number(key) and value is not None
+        }
+        changed = {**donor, **told}
+        for key, value in [*changed.items()]:
             theirs = source.get(key)
-            if _KEY.search(key) or key in _PAIRS:
+            if _is_number(key):
                 said, value = (self.source, theirs) if key in source else (self.donor, value)
                 changed[key] = (self._pairs if key in _PAIRS else self._moved)(key, value, said)
             elif isinstance(value, dict):
@@ -106,3 +110,7 @@ class Renumbering:
             what = f"{key} is {value}, a row without a token there and with one in the output"
             raise BadRecipe(what, where=said.where, remedy="name the token in the tokenizer of the model")
         return value
+
+
+def _is_number(key: str) -> bool:
+    return _KEY.search(key) is not None or key in _PAIRS

@@ -68,10 +68,9 @@ def with_vocabulary_size(config: Mapping[str, object], size: int) -> dict[str, o
 
 
 def _vocabulary_table(config: Mapping[str, object]) -> str | None:
-    if "vocab_size" in config:
-        return None
     found = [key for key, value in config.items() if isinstance(value, dict) and "vocab_size" in value]
-    return next((key for key in found if key.startswith(("text", "language", "llm"))), found[0] if found else None)
+    text = next((key for key in found if key.startswith(("text", "language", "llm"))), None)
+    return None if text is None and "vocab_size" in config else text or next(iter(found), None)
 
 
 def widest(dtypes: Sequence[str]) -> str:

@@ -6,6 +6,7 @@ from mergebarrier import lazy
 
 if TYPE_CHECKING:
     from mergebarrier.merge.vocabulary import rows
+    from mergebarrier.merge.vocabulary.beside import check_second_list
     from mergebarrier.merge.vocabulary.compare import differences
     from mergebarrier.merge.vocabulary.files import (
         ADDED_FILE,
@@ -29,6 +30,7 @@ __all__ = [
     "Picks",
     "Vocabulary",
     "VocabularyRows",
+    "check_second_list",
     "cut",
     "differences",
     "extended",

@@ -65,7 +65,7 @@ def vocabulary_of(read: Read, where: Path, config: Mapping[str, object]) -> Voca
     Returns: None where no file lists its pieces.
     Raises:  BadRecipe when a file is not what it should be.
     """
-    settings = _table(read, SETTINGS_FILE, where)
+    settings = settings_of(read, where)
     pieces = pieces_of(read, where, settings, config)
     if pieces is None:
         return None
@@ -184,6 +184,11 @@ def without_lost_tokens(settings: Mapping[str, object], known: Mapping[str, int]
         elif not (key.endswith("_token") and lost(value)):
             kept[key] = value
     return kept
+
+
+def settings_of(read: Read, where: Path) -> Mapping[str, object]:
+    """Return tokenizer_config.json of a folder, empty without one; BadRecipe for what is no table."""
+    return _table(read, SETTINGS_FILE, where)
 
 
 def _table(read: Read, name: str, where: Path) -> Mapping[str, object]:

@@ -19,10 +19,10 @@ from mergebarrier.merge.vocabulary.faults import bad_tokenizer
 TOKENS_FILE = "tokenizer.json"
 _KINDS = ("BPE", "Unigram", "WordLevel", "WordPiece")
 #: Lists of pieces that are not read, and a second vocabulary, whose rows no number of the first one means.
-_UNREAD = ("tiktoken.model", "sp.model", "prophetnet.tokenizer", "vocab-src.json")
+_UNREAD = ("tiktoken.model", "qwen.tiktoken", "sp.model", "prophetnet.tokenizer", "vocab-src.json")
 _SECOND = "target_vocab.json"
 _FAIRSEQ_LINES = ("PhobertTokenizer", "BertweetTokenizer")
-_FAST = f"save the model with its fast tokenizer, as {TOKENS_FILE}"
+_FAST = f"save the model with its fast tokenizer, as {TOKENS_FILE}, or leave tokenizer out, which merges row by row"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -93,7 +93,10 @@ def numbered(
     layout = _LAYOUTS.get(kind)
     if layout is None:
         what = f"how {clean(kind)} numbers the pieces of this file is not known here"
-        raise BadRecipe(what, where=where, remedy="save the model with its fast tokenizer, as tokenizer.json")
+        remedy = (
+            "save the model with its fast tokenizer, as tokenizer.json, or leave tokenizer out, which merges row by row"
+        )
+        raise BadRecipe(what, where=where, remedy=remedy)
     pieces = list(_pieces(data, where))
     tail = _sentinels(settings) if kind == "T5Tokenizer" else layout.tail
     numbers: dict[str, int] = {}

@@ -88,8 +88,48 @@ def cut(vocabulary: Vocabulary, rows: int, where: object) -> Vocabulary:
         prefix, merges = inner.get("continuing_subword_prefix") or "", inner.get("merges")
         if isinstance(merges, list):
             inner["merges"] = [rule for rule in merges if _applies(rule, kept, str(prefix))]
-    document = {**vocabulary.document, "model": inner}
+    document = {**_without_numbers(vocabulary.document, rows), "model": inner}
     return replace(vocabulary, ids=ids, added=added, n_pieces=n_pieces, document=document).completed()
+
+
+def _without_numbers(document: Mapping[str, object], rows: int) -> dict[str, object]:
+    """Return a document that puts no number without a row around a text, and pads with none."""
+    padding, found = _table(document.get("padding")), dict(document)
+    if _number(padding.get("pad_id")) >= rows:
+        found["padding"] = None
+    if "post_processor" in document:
+        found["post_processor"] = _processor(document["post_processor"], rows)
+    return found
+
+
+def _processor(value: object, rows: int) -> object:
+    """Return what puts special tokens around a text, without those that have no row; None where nothing is left."""
+    table = _table(value)
+    parts, special = table.get("processors"), _table(table.get("special_tokens"))
+    if isinstance(parts, list):
+        left = [part for part in (_processor(part, rows) for part in parts) if part is not None]
+        return {**table, "processors": left} if left else None
+    pairs = [pair for pair in (table.get("sep"), table.get("cls")) if isinstance(pair, list) and len(pair) == 2]
+    if any(_number(number) >= rows for _, number in pairs):
+        return None
+    numbers = {name: _table(entry).get("ids") for name, entry in special.items()}
+    gone = {name for name, ids in numbers.items() if isinstance(ids, list) and any(_number(n) >= rows for n in ids)}
+    if not gone:
+        return value
+    kept = {key: _without_pieces(table[key], gone) for key in ("single", "pair") if key in table}
+    return {**table, **kept, "special_tokens": {name: special[name] for name in special if name not in gone}}
+
+
+def _without_pieces(pieces: object, gone: Set[str]) -> object:
+    return [
+        piece
+        for piece in (pieces if isinstance(pieces, list) else [])
+        if _table(_table(piece).get("SpecialToken")).get("id") not in gone
+    ]
+
+
+def _number(value: object) -> int:
+    return value if type(value) is int else -1
 
 
 def _inner(document: Mapping[str, object]) -> Mapping[str, object]:
