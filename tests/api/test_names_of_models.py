@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 import tiny_world
+from mergebarrier.api.base.hub import at_hub
 from mergebarrier.cli import VERBS
+from mergebarrier.lineage.parents import hub_name
 from peft_adapters import save_adapter
 from tiny_models import save, save_expert
 
@@ -235,3 +237,20 @@ def test_every_form_of_a_name_means_the_same_in_every_verb(
     assert ran.json["kind"] != "error"
     if verb == "audit":
         assert "+" in ran.json["models"]["original"]["name"] or "adapter" not in form
+
+
+@pytest.mark.parametrize(
+    ("address", "revision"),
+    [
+        ("https://huggingface.co/o/n/commit/abcd", "abcd"),
+        ("https://huggingface.co/o/n/raw/main/config.json", "main"),
+        ("HTTPS://HuggingFace.co/o/n?library=x", ""),
+        ("www.huggingface.co/o/n/", ""),
+        ("https:/hf.co/o/n/resolve/refs%2Fpr%2F1/x.safetensors", "refs/pr/1"),
+        ("hf://models/o/n@v1", "v1"),
+        ("pkg:huggingface/o/n@abcd", "abcd"),
+    ],
+)
+def test_cards_and_arguments_read_addresses_alike(address, revision) -> None:
+    assert at_hub(address) == f"o/n@{revision}".rstrip("@")
+    assert hub_name(address) == "o/n"

@@ -80,7 +80,14 @@ PLAIN = {"model_type": "new", "vocab_size": 10, "hidden_size": 8}
 ROWS = {"transformer.wte.weight": (10, 8), "transformer.wpe.weight": (18, 8)}
 FIRST = {"transformer.h.0.mlp.c_fc.weight": (8, 32)}
 SEEN = {"vit.embeddings.position_embeddings": (1, 17, 8)}
+NARROW = {"model.decoder.embed_tokens.weight": (10, 8), "model.decoder.layers.0.final_layer_norm.weight": (16,)}
+GROUPED = {"model.layers.0.self_attn.k_proj.weight": (8, 8), "model.layers.0.self_attn.v_proj.weight": (8, 8)}
 HONEST |= {
+    "projected": (NARROW, {"model_type": "new", "hidden_size": 16, "word_embed_proj_dim": 8}),
+    "grouped heads": (GROUPED, PLAIN | {"num_key_value_heads": 2, "head_dim": 4}),
+    "other heads in some layers": (GROUPED | {"model.layers.1.self_attn.k_proj.weight": (16, 8)},
+                                   PLAIN | {"num_key_value_heads": 2, "head_dim": 4}),
+    "heads of a silent width": (GROUPED, PLAIN | {"num_key_value_heads": 4}),
     "positions": (ROWS, PLAIN | {"n_positions": 18}),
     "positions behind an offset": (ROWS, PLAIN | {"max_position_embeddings": 16}),
     "positions of a tower": (ROWS | {"model.vision_tower.embeddings.position_embedding.weight": (50, 8)},
@@ -95,6 +102,10 @@ LIES = {
     "positions": (ROWS, PLAIN | {"n_positions": 32}),
     "patches": (SEEN, {"model_type": "new", "image_size": 32, "patch_size": 4}),
     "MLP": (FIRST, PLAIN | {"n_inner": 64}),
+    "MLP said half as wide": (FIRST | {"transformer.h.0.mlp.c_proj.weight": (8, 32)}, PLAIN | {"n_inner": 16}),
+    "width beside a projection": (NARROW, {"model_type": "new", "hidden_size": 32, "word_embed_proj_dim": 8}),
+    "heads of keys": (GROUPED, PLAIN | {"num_key_value_heads": 4, "head_dim": 4}),
+    "width of a head": (GROUPED, PLAIN | {"num_key_value_heads": 2, "head_dim": 8}),
     "experts": (MOE, {"model_type": "glm4_moe", "n_routed_experts": 5}),
     "layers": (MOE, {"model_type": "glm4_moe", "num_hidden_layers": 1, "num_nextn_predict_layers": 1}),
     "width": (MOE, {"model_type": "glm4_moe", "hidden_size": 9}),

@@ -8,7 +8,10 @@ import pytest
 
 from source_tree import PACKAGE, Tree, circles, imports_of
 
-BASE = {"errors", "lazy", "nearest", "parameters", "pickled", "progress", "cache", "published", "modeling_mergebarrier"}
+BASE = {
+    "addresses", "errors", "lazy", "nearest", "parameters", "pickled", "progress", "cache", "published",
+    "modeling_mergebarrier",
+}  # fmt: skip
 METHODS = ("protect", "realign", "merge", "poison", "scan", "provenance", "watermark", "fingerprint", "extraction")
 BELOW_METHODS = {*BASE, "numerics", "checkpoint", "arch", "circuits", "identity", "symmetry", "lineage", "keys"}
 #: room -> rooms that it may import, besides itself; the whole plan of the house.
@@ -28,6 +31,7 @@ ALLOWED: dict[str, set[str]] = {
         "provenance",
     },
     "errors": {"lazy"},
+    "addresses": set(),
     "nearest": set(),
     "pickled": set(),
     "parameters": {"errors"},

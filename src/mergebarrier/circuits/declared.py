@@ -51,7 +51,17 @@ _LENGTHS: Final = re.compile(
 )
 #: The first map of a plain MLP, once or gate and value as one, and the keys that say its width.
 _MLP: Final = re.compile(r".*\.\d+\.mlp\.(gate_proj|up_proj|gate_up_proj|fc1|c_fc|fc_in|dense_h_to_4h)\.weight")
+#: The map behind it, which no gate doubles.
+_DOWN: Final = re.compile(r".*\.\d+\.mlp\.(down_proj|fc2|c_proj|fc_out|dense_4h_to_h)\.weight")
 _MLPS: Final = re.compile(r"(\w+_)?(intermediate_size|ffn_dim|ffn_hidden_size|n_inner|d_ff|d_inner|mlp_dim)")
+#: A norm of a layer, as long as its model is wide, whatever the embedding is projected from.
+_NORM: Final = re.compile(
+    r".*\.\d+\.(self_attn_layer_norm|final_layer_norm|(input|post_attention)_layernorm|ln_[12])\.weight"
+)
+#: Keys and values of attention, and the keys that say how many heads they have and how wide one is.
+_KEYS: Final = re.compile(r".*\.\d+\.(self_attn|attention|attn)\.[kv]_proj\.weight")
+_KV_HEADS: Final = re.compile(r"(\w+_)?num_(\w+_)?(key_value|kv)_heads")
+_HEAD_DIM: Final = re.compile(r"(\w+_)?head_dim")
 #: Parts beside the model that a configuration without tables of its own is about.
 _PART: Final = re.compile(r"vision|visual|image|audio|speech|tower|qformer|sampler|projector|connector")
 
@@ -148,17 +158,31 @@ def _check_named(model: Checkpoint, tensors: Mapping[str, TensorInfo]) -> None:
 
 
 def _check_alone(model: Checkpoint, tensors: Mapping[str, TensorInfo]) -> None:
-    """Hold positions and widths of MLPs of one plain model, for which tables have no line or there is none."""
-    lengths, widths = (dict(numbers_said(model.config, key)) for key in (_LENGTHS, _MLPS))
+    """Hold positions, and heads and widths inside layers, of one plain model, for which no table has a line."""
+    lengths, widths, wide, heads, dims = (
+        dict(numbers_said(model.config, key)) for key in (_LENGTHS, _MLPS, _WIDTHS, _KV_HEADS, _HEAD_DIM)
+    )
     patches = dict(_patches(model.config))
+    across = {one * dim for one in heads.values() for dim in dims.values() if "head_dim" in dims}
+    keys: dict[int, str] = {}  # rows -> a tensor: some classes give some layers other heads, which they may not say
     for name, info in tensors.items():
-        if _PART.search(name) or len(info.shape) < 2 or info.shape[-2] < 2:
+        if _PART.search(name):
+            continue
+        if wide and _NORM.fullmatch(name) and info.rows not in wide.values():
+            raise mismatch(model, wide, f"{clean(name)} has {info.rows} entries")
+        if across and _KEYS.fullmatch(name):
+            keys.setdefault(info.rows, name)
+        if len(info.shape) < 2 or info.shape[-2] < 2:
             continue
         said = patches if len(info.shape) == 3 and info.rows == 1 else lengths if len(info.shape) == 2 else {}
         if _POSITIONS.fullmatch(name) and said and not {info.shape[-2] - more for more in range(3)} & {*said.values()}:
             raise mismatch(model, said, f"{clean(name)} has {info.shape[-2]} rows")
-        if widths and _MLP.fullmatch(name) and not {*info.shape} & {k * one for one in widths.values() for k in (1, 2)}:
+        times = (1, 2) if _MLP.fullmatch(name) else (1,) if _DOWN.fullmatch(name) else ()
+        if widths and times and not {*info.shape} & {k * one for one in widths.values() for k in times}:
             raise mismatch(model, widths, f"{clean(name)} has shape {info.shape}")
+    if keys and not across & keys.keys():
+        rows, name = next(iter(keys.items()))
+        raise mismatch(model, heads | dims, f"{clean(name)} has {rows} rows")
 
 
 def _patches(config: Mapping[str, object]) -> Iterator[tuple[str, int]]:

@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+from mergebarrier.addresses import ADDRESS
 from mergebarrier.checkpoint import MANIFEST_NAME, Checkpoint, read_json, read_manifest
 from mergebarrier.checkpoint.bytes import parse, read_small
 from mergebarrier.errors import BadConfig, CheckpointError, clean
@@ -32,9 +33,6 @@ _KEY = re.compile(
     r"(?:base|parent|source|original) models?(?: names?| ids?| name or path)?|fine ?tuned(?: from)?(?: model)?"
 )
 _LINK = re.compile(r"\[[^\]]*\]\(([^()]*)\)")
-_HOST = re.compile(
-    r"(?:https?://)?(?:www\.)?(?:huggingface\.co|hf\.co)/|hf://(?:models/)?|pkg:huggingface/|\./", re.IGNORECASE
-)
 _BEHIND = re.compile(r"[@?#].*|/(?:tree|blob|resolve|raw|commit)/.*")
 _NAME = re.compile(r"[A-Za-z0-9][\w.\-]{0,95}(?:/[A-Za-z0-9_][\w.\-]{0,95})?", re.ASCII)
 
@@ -124,8 +122,11 @@ def hub_name(text: str) -> str:
              ('org/tiny', 'org/tiny', '')
     """
     link = _LINK.fullmatch(text.strip())
-    plain = _HOST.sub("", (link[1] if link else text).strip().replace("\\", "/").replace(" / ", "/"), count=1)
+    plain = (link[1] if link else text).strip().replace("\\", "/").replace(" / ", "/").removeprefix("./")
+    plain = _BEHIND.sub("", plain).rstrip("/ ")
+    found = ADDRESS.fullmatch(plain)
+    plain = plain if found is None else found["name"]
     if plain.startswith("models--"):
         plain = plain.removeprefix("models--").replace("--", "/", 1)
-    plain = latin(_BEHIND.sub("", plain).rstrip("/ "))
+    plain = latin(plain)
     return plain if _NAME.fullmatch(plain) and ".." not in plain else ""

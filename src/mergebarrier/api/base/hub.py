@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote
 
+from mergebarrier.addresses import ADDRESS
 from mergebarrier.checkpoint import (
     ADAPTER_CONFIG,
     ADAPTER_WEIGHTS,
@@ -33,12 +34,6 @@ if TYPE_CHECKING:
 
 HUB_NAME: Final = re.compile(r"[\w.-]{1,96}/[\w.-]{1,96}", re.ASCII)
 REVISION: Final = re.compile(r"[\w.-]+(/[\w.-]+)*", re.ASCII)
-#: How browsers, hf:// paths and snippets of the Hub write it; a path has lost one slash of two.
-_ADDRESS: Final = re.compile(
-    r"(?:https?:/{1,2}(?:www\.)?|)(?:huggingface\.co|hf\.co)/(?P<name>[^/@]+/[^/@]+?)"
-    r"(?:/(?:tree|blob|resolve)/(?P<at>[^/]+)(?:/.*)?)?/*(?:[?#].*)?"
-    r"|hf:/{1,2}(?:models/)?(?P<path>[^/@]+/[^/@]+?)(?:@(?P<of>[^/]+))?/*"
-)
 _COMMIT: Final = re.compile(r"[0-9a-f]{40}")
 
 
@@ -49,12 +44,10 @@ def at_hub(text: str) -> str:
       >>> at_hub("https://huggingface.co/owner/name/tree/main"), at_hub("hf://owner/name@v1"), at_hub("a/b")
       ('owner/name@main', 'owner/name@v1', 'a/b')
     """
-    found = _ADDRESS.fullmatch(text)
-    if found is None:
+    found = ADDRESS.fullmatch(text)
+    if found is None or not HUB_NAME.fullmatch(found["name"]):
         return text
-    name, revision = found["name"] or found["path"], unquote(found["at"] or found["of"] or "")
-    if not HUB_NAME.fullmatch(name) or name.split("/")[0] in ("datasets", "spaces"):
-        return text
+    name, revision = found["name"], unquote(found["at"] or found["of"] or "")
     return f"{name}@{revision}" if revision else name
 
 
