@@ -5,7 +5,8 @@
     one of them, or each its own        ->   a head of its own, on request, else refused with the way out
 
 Source: what peft 0.18 to 0.21.2 save.  Differs: ``ensure_weight_tying`` is not asked, since peft ties by the names
-``embed_tokens`` and ``lm_head`` alone, and where it ties, both stand in the file; DoRA gives the two other lengths.
+``embed_tokens`` and ``lm_head`` alone, and where it ties, both stand in the file; DoRA gives the two other lengths;
+and peft's own merge adds what was trained on a tied head to the embedding too, which is not the model that was trained.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ def settle_head(
         what = f"{clean(name)} of the base {base.name} is also its head, and the adapter was trained on one"
         if embedding is None:
             what = f"the head of the base {base.name} is tied to the embedding, which was not trained"
-        raise refuse(alone.tensor, what, "merge with --untie, which stores the head apart, or with peft")
+        raise refuse(alone.tensor, what, "merge with --untie, which stores the head apart")
     if head is not None and head.factors is not None and embedding is not None and head.tokens is None:
         if embedding.tokens is not None and head.factors.magnitude is not None:
             raise refuse(head.tensor, "DoRA of a head below which rows of tokens are trained", "merge it with peft")
