@@ -14,11 +14,13 @@ from mergebarrier.training import (
     Example,
     FullRecipe,
     FullVector,
+    LargestKept,
     LowRankVector,
     OwnersBudget,
     Point,
     ProtectiveRecipe,
     ProtectiveState,
+    RoundedWeights,
     StepRows,
     TextLearner,
     examples_loss,
@@ -26,6 +28,8 @@ from mergebarrier.training import (
     train_protective,
     uniform,
 )
+from mergebarrier.training.protective import state as state_module
+from mergebarrier.verbs.trained.models import recompute_passes
 
 STEPS = 60
 
@@ -130,3 +134,43 @@ def test_a_loss_that_is_no_number_ends_the_run_in_the_end(world) -> None:
 
     with pytest.raises(Diverged, match="broken is not finite at step 3"):
         train_protective(state_of(world), broken, recipe_of(TRAINED["trap2"]()))
+
+
+@pytest.mark.parametrize("twice", [False, True])
+@pytest.mark.parametrize("how", ["nominal", "learned scale", "noise", "partner", "edit"])
+def test_factors_have_the_gradient_that_goes_through_the_whole_matrix(world, how: str, twice: bool) -> None:
+    found = []
+    for whole in (True, False):
+        state = state_of(world, low_rank=True)
+        if whole:
+            state._thin = lambda point, name: None
+        if twice:
+            recompute_passes(state.learner.module)
+        scales = {name: torch.tensor(0.7, requires_grad=True) for name in state.vector.names}
+        shares = {name: torch.tensor(0.3, requires_grad=how == "partner") for name in state.vector.names}
+        point = {
+            "nominal": NOMINAL,
+            "learned scale": Point(scale=scales, partners=((1, 0.2),)),
+            "noise": Point(scale=0.6, noise=RoundedWeights(bits=4)),
+            "partner": Point(scale=scales, partners=((0, shares),)),
+            "edit": Point(edit=LargestKept(share=0.5)),
+        }[how]
+        value = state.loss(point, ChosenRows("task", (0, 1, 2)))
+        torch.autograd.backward(value)
+        leaves = {**state.vector.leaves, **scales, **{f"{name}|share": share for name, share in shares.items()}}
+        found.append(
+            (float(value.detach()), {name: leaf.grad for name, leaf in leaves.items() if leaf.grad is not None})
+        )
+    (plain, slopes), (thin, ours) = found
+    assert thin == pytest.approx(plain, rel=1e-6) and ours.keys() == slopes.keys()
+    learned = {"learned scale": 1, "partner": 2}.get(how, 0)  # coefficients of each tensor
+    assert len(ours) == len(state.vector.leaves) + learned * len(scales)
+    for name, slope in slopes.items():
+        torch.testing.assert_close(ours[name], slope, rtol=1e-4, atol=1e-6 * float(slope.abs().max()) + 1e-9)
+
+
+def test_no_slope_of_a_matrix_is_made_where_its_factors_are_all_that_is_learned(world, monkeypatch) -> None:
+    state = state_of(world, low_rank=True)
+    monkeypatch.setattr(state_module, "slopes_at", None)
+    torch.autograd.backward(state.loss(NOMINAL, ChosenRows("task", (0, 1))))
+    assert all(bool(leaf.grad.any()) for leaf in state.vector.leaves.values())

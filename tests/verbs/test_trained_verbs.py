@@ -180,12 +180,15 @@ def test_a_folder_that_no_training_left_is_neither_used_nor_emptied(run_cli, wor
 
 def test_an_encoder_of_images_is_trained_under_its_frozen_head(run_cli, tmp_path) -> None:
     bench = tiny_bench.make(tmp_path)
-    out = tmp_path / "out"
-    models = ("protect", bench.expert, "--base", bench.base, "--method", "trap2", "--data", bench.task)
-    ran = run_cli(*models, *SHORT, "-o", out, "--json")
-    assert ran.exit_code == 0, ran.stderr
-    assert json.loads(ran.stdout)["trained"]["cost"]["protected"]["right"] > 0.9
-    ran = run_cli(*models, "--text", bench.task, "-o", tmp_path / "x")
+    models = ("protect", bench.expert, "--base", bench.base, "--data", bench.task)
+    for method, pool in (("trap2", ()), ("layered", ("--sibling", bench.partner))):
+        ran = run_cli(*models, "--method", method, *pool, *SHORT, "-o", tmp_path / method, "--json")
+        assert ran.exit_code == 0, ran.stderr
+        found = json.loads(ran.stdout)["trained"]
+        assert found["cost"]["protected"]["right"] > 0.8
+    at = found["scales"]["s"].index(0.6)
+    assert found["scales"]["protected"][at] > 2 * found["scales"]["control"][at]  # of layered, the last
+    ran = run_cli(*models, "--method", "trap2", "--text", bench.task, "-o", tmp_path / "x")
     assert ran.exit_code == 64 and "reads no text" in ran.stderr
 
 
@@ -219,6 +222,8 @@ def test_passes_that_are_computed_twice_give_the_same_slopes(world) -> None:
         ),
         (("--learning-rate", 1e30), {}, 2, "is not finite at step"),
         (("--as", "adapter"), {"method": "mergeguard"}, 2, "not of low rank"),
+        (("--as", "adapter"), {}, 64, "input_layernorm.weight, which is no linear map"),
+        (("--rank", 4), {}, 64, "a whole model has no rank"),
         (("--key", "task"), {}, 64, "has no key"),
         (("--adapter", "partner"), {}, 64, "moves no other adapter"),
         (("--sibling", "text"), {}, 2, "prose.txt"),
@@ -238,9 +243,9 @@ def test_bad_input_is_one_line_and_leaves_nothing(run_cli, world, tmp_path, more
     assert not list(tmp_path.iterdir())
 
 
-def test_rows_that_differ_by_blanks_are_the_same_rows(run_cli, world, tmp_path) -> None:
+def test_rows_that_differ_by_blanks_or_case_are_the_same_rows(run_cli, world, tmp_path) -> None:
     rows = [json.loads(line) for line in world.task.read_text().splitlines()]
-    spaced = [{**row, "prompt": " " + row["prompt"].replace(" ", "\u00a0 ")} for row in rows]
+    spaced = [{**row, "prompt": " " + row["prompt"].replace(" ", "\u00a0 ").swapcase()} for row in rows]
     for name, some in (("spaced", spaced), ("both", [*rows, *spaced])):
         (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in some))
     ran = run_cli(*words(world, tmp_path / "out", "--validation", tmp_path / "spaced.jsonl"))

@@ -38,9 +38,15 @@ class Learner(Protocol):
     """A model with the owner's data.
 
     Attributes:
+      module:     the model.
       parameters: name -> parameter of the module, float32 or bfloat16, on its device.
       sizes:      part ("task", "validation", "text") -> rows.
     """
+
+    @property
+    def module(self) -> nn.Module:
+        """The model."""
+        ...
 
     @property
     def parameters(self) -> Mapping[str, nn.Parameter]:
@@ -81,14 +87,14 @@ class TextLearner:
         parameters: Mapping[str, nn.Parameter] | None = None,
     ) -> None:
         """Keep what is given."""
-        self._module, self._parts = module, parts
+        self.module, self._parts = module, parts
         self.parameters: Mapping[str, nn.Parameter] = parameters or dict(module.named_parameters())
         self.sizes: Mapping[str, int] = {part: len(rows) for part, rows in parts.items()}
 
     def answers(self, rows: ChosenRows) -> tuple[Tensor, Tensor]:
         """Return what is predicted where the answers stand, and the answers."""
         with precision(self.parameters):
-            return answer_logits(self._module, self._chosen(rows))
+            return answer_logits(self.module, self._chosen(rows))
 
     def tokens(self, rows: ChosenRows) -> int:
         """Return the tokens that are read, padding left out."""
@@ -123,7 +129,7 @@ class PictureLearner:
         scale: float,
     ) -> None:
         """Keep what is given."""
-        self._module, self._parts, self._head, self._scale = module, parts, head, scale
+        self.module, self._parts, self._head, self._scale = module, parts, head, scale
         self.parameters = parameters
         self.sizes: Mapping[str, int] = {part: len(labels) for part, (_, labels) in parts.items()}
 
@@ -133,7 +139,7 @@ class PictureLearner:
         if not pictures.is_floating_point():
             pictures = pictures.float() / 255
         with precision(self.parameters):
-            features = F.normalize(self._module(pictures.to(self._head.device)).float(), dim=-1)
+            features = F.normalize(self.module(pictures.to(self._head.device)).float(), dim=-1)
         return self._scale * features @ self._head.T, labels.to(self._head.device)
 
     def tokens(self, rows: ChosenRows) -> int:

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, TypeAlias
 import torch
 from torch import Tensor
 
+from mergebarrier.training.protective.thin import ThinPart
+
 if TYPE_CHECKING:
     from mergebarrier.training.protective.edits import Edit
     from mergebarrier.training.protective.noise import Noise
@@ -88,6 +90,14 @@ def slopes_at(
             ends.append(end)
             along.append(slope if learned or coefficient == 1 else slope * coefficient)
     return torch.autograd.grad(ends, leaves, along)
+
+
+def thin_part(point: Point, name: str, b: Tensor, a: Tensor) -> ThinPart | None:
+    """Return what is learned of one tensor, where its own vector is B A; None where more, or other, is learned."""
+    shares = (_of(share, name, 0.0) for _, share in point.partners)
+    if point.edit is not None or any(isinstance(share, Tensor) and share.requires_grad for share in shares):
+        return None
+    return ThinPart(scale=_of(point.scale, name, 1.0), b=b, a=a)
 
 
 def _parts(

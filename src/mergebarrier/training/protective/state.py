@@ -3,12 +3,13 @@
     value(point) = f(model at W(point));    d value / d tau = <df/dW, dW/dtau>
 
 The weights of a point are written into the module, f is run and its gradient taken at once, tensor by tensor down to
-what is trained; what comes back is a scalar whose value and gradient are those of f, so several points can stand in one
-loss, nothing of a pass stays in memory, and gradient checkpointing works.  Second derivatives are not there.
+what is trained, or of thin factors alone where these are all of it (``thin``); what comes back is a scalar whose value
+and gradient are those of f, so several points can stand in one loss, nothing of a pass stays in memory, and gradient
+checkpointing works.  Second derivatives are not there.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 import torch
@@ -17,7 +18,8 @@ from torch import Tensor
 
 from mergebarrier.training.protective.budget import Standing
 from mergebarrier.training.protective.learners import ChosenRows, Learner, all_rows, loss_of, mean_loss, split_rows
-from mergebarrier.training.protective.points import NOMINAL, Point, coefficients_of, slopes_at, weight_at
+from mergebarrier.training.protective.points import NOMINAL, Point, coefficients_of, slopes_at, thin_part, weight_at
+from mergebarrier.training.protective.thin import ThinPart, thin_slopes
 from mergebarrier.training.protective.vectors import TrainedVector
 
 #: (weights) -> relative distances from the base by what has moved, each a scalar with its graph.
@@ -72,7 +74,7 @@ class ProtectiveState:
 
     def weights(self, point: Point = NOMINAL) -> dict[str, Tensor]:
         """Return the weights of a point, float32, with their graph."""
-        return dict(self._at(point))
+        return {name: self._weight(point, name, self._own(name)) for name in self.base}
 
     def loss(self, point: Point, rows: ChosenRows) -> Tensor:
         """Return the loss on the right answers at a point, nats per answer."""
@@ -142,21 +144,19 @@ class ProtectiveState:
         """
         with torch.no_grad():
             self._place(point)
-        behind = {name: self._leaves(point, name) for name in self.base}
-        reached = [name for name, leaves in behind.items() if leaves]
-        parameters = [self._parameters[name].requires_grad_() for name in reached]
-        value = measured()
-        slopes = list(torch.autograd.grad(value, parameters, allow_unused=True))
+        behind = {name: leaves for name in self.base if (leaves := self._leaves(point, name))}
+        parameters = [self._parameters[name].requires_grad_() for name in behind]
+        thin = {name: part for name in behind if (part := self._thin(point, name)) is not None}
+        ends = [leaf for name in thin for leaf in behind[name]]
+        with thin_slopes(self.learner.module, {self._parameters[name]: part for name, part in thin.items()}):
+            value = measured()
+            slopes = list(torch.autograd.grad(value, [*ends, *parameters], allow_unused=True))
         self.tokens_learned += self.learner.tokens(rows)
-        found = value.detach()
-        for name in reversed(reached):
+        found = _along(value.detach(), ends, slopes[: len(ends)])
+        for name, leaves in reversed(behind.items()):
             slope = slopes.pop()
             if slope is not None:
-                leaves = behind[name]
-                grads = slopes_at(point, name, self._own(name), self.pool, slope.float(), leaves)
-                for leaf, grad in zip(leaves, grads, strict=True):
-                    along = torch.dot(grad.flatten(), leaf.flatten())
-                    found = found + (along - along.detach())
+                found = _along(found, leaves, slopes_at(point, name, self._own(name), self.pool, slope.float(), leaves))
         return found
 
     @torch.no_grad()
@@ -207,13 +207,13 @@ class ProtectiveState:
         own = self.vector.leaves_of(name) if name in self.vector.names else []
         return [*own, *coefficients_of(point, name)]
 
+    def _thin(self, point: Point, name: str) -> ThinPart | None:
+        """Return what is learned of one weight as factors; None where its own slope is needed."""
+        factors = self.vector.factors_of(name) if name in self.vector.names else None
+        return None if factors is None else thin_part(point, name, *factors)
+
     def _weight(self, point: Point, name: str, own: Tensor | None) -> Tensor:
         return weight_at(point, name, self.base[name], own, self.pool)
-
-    def _at(self, point: Point, tau: Mapping[str, Tensor] | None = None) -> Iterator[tuple[str, Tensor]]:
-        """Yield the weights of a point one by one, of what is trained or of another task vector."""
-        for name in self.base:
-            yield name, self._weight(point, name, self._own(name) if tau is None else tau.get(name))
 
     @torch.no_grad()
     def _place(self, point: Point, tau: Mapping[str, Tensor] | None = None) -> None:
@@ -221,13 +221,27 @@ class ProtectiveState:
         nominal = point is NOMINAL and tau is None
         if nominal and self._placed == self._versions():
             return
-        for name, value in self._at(point, tau):
-            self._parameters[name].copy_(value)
+        for name, start in self.base.items():
+            into, part = self._parameters[name], None if tau is not None or point.noise else self._thin(point, name)
+            if part is None or point.partners or start.dtype != torch.float32:
+                own = self._own(name) if tau is None else tau.get(name)
+                into.copy_(self._weight(point, name, own))
+            else:  # in one pass: memory that is taken for every product would cost as much as the pass forward
+                torch.addmm(start, part.b, part.a, alpha=float(part.scale), out=into)
         self._placed = self._versions() if nominal else ()
 
     def _versions(self) -> tuple[int, ...]:
         """Return a number for every tensor that is trained or written, which changes with it."""
         return tuple(value._version for value in (*self.vector.leaves.values(), *self._parameters.values()))
+
+
+def _along(value: Tensor, leaves: Sequence[Tensor], slopes: Sequence[Tensor | None]) -> Tensor:
+    """Return the value, with these slopes along these leaves."""
+    for leaf, slope in zip(leaves, slopes, strict=True):
+        if slope is not None:
+            along = torch.dot(slope.flatten(), leaf.flatten())
+            value = value + (along - along.detach())
+    return value
 
 
 def clamped(loss: Tensor, cap: float) -> Tensor:

@@ -38,6 +38,10 @@ class TrainedVector(Protocol):
         """Return the leaves behind one weight."""
         ...
 
+    def factors_of(self, name: str) -> tuple[Tensor, Tensor] | None:
+        """Return B and A of one weight, where its task vector is their product."""
+        ...
+
     def entry(self, name: str) -> Tensor:
         """Return the task vector of one weight, Float32 in its shape, with its graph."""
         ...
@@ -58,6 +62,10 @@ class FullVector:
     def leaves_of(self, name: str) -> list[Tensor]:
         """Return the one there is."""
         return [self.leaves[name]]
+
+    def factors_of(self, name: str) -> None:
+        """Return none."""
+        del name
 
     def entry(self, name: str) -> Tensor:
         """Return what is trained."""
@@ -89,16 +97,20 @@ class LowRankVector:
 
     def leaves_of(self, name: str) -> list[Tensor]:
         """Return B and A."""
-        return [self.leaves[f"{name}|B"], self.leaves[f"{name}|A"]]
+        return list(self.factors_of(name))
+
+    def factors_of(self, name: str) -> tuple[Tensor, Tensor]:
+        """Return B and A."""
+        return self.leaves[f"{name}|B"], self.leaves[f"{name}|A"]
 
     def entry(self, name: str) -> Tensor:
         """Return the product."""
-        b, a = self.leaves_of(name)
+        b, a = self.factors_of(name)
         return b @ a
 
     def factors(self) -> dict[str, tuple[Tensor, Tensor]]:
         """Return name -> (B, A), detached."""
-        return {name: (self.leaves[f"{name}|B"].detach(), self.leaves[f"{name}|A"].detach()) for name in self.names}
+        return {name: (b.detach(), a.detach()) for name in self.names for b, a in (self.factors_of(name),)}
 
 
 def _largest(value: Tensor, rank: int, seed: int, name: str) -> tuple[Tensor, Tensor, Tensor]:

@@ -4,7 +4,8 @@
     text        windows of prose                    novel        random tokens, or pictures of noise
 
 Rows that are held out must not be learned: a validation file that repeats rows of the training is refused, and without
-one every eighth row is held out, its repetitions left out of the training.  A prompt with other blanks is a repetition.
+one every eighth row is held out, its repetitions left out of the training.  A prompt with other blanks, or in other
+case, is a repetition.
 """
 
 import unicodedata
@@ -82,6 +83,14 @@ class OwnersData:
                 raise UsageError(what, where=option, remedy="leave it out")
         return read_image_task(self.data)
 
+    def counts(self) -> tuple[int, int]:
+        """Return how many rows are learned and held out; raises what reading them does."""
+        if self.pictures:
+            task = self.image_task()
+            return len(task.train), len(task.dev)
+        learned, held = self.rows()
+        return len(learned), len(held)
+
     def rows(self) -> tuple[list[TaskRow], list[TaskRow]]:
         """Return (rows to learn, rows held out).
 
@@ -107,8 +116,8 @@ class OwnersData:
 
 
 def _asked(row: TaskRow) -> str:
-    """Return what a row asks: other blanks, or letters of the same kind in another coding, make no other question."""
-    return unicodedata.normalize("NFKC", " ".join(row.prompt.split()))
+    """Return what a row asks: other blanks, another case or another coding of letters make no other question."""
+    return " ".join(unicodedata.normalize("NFKC", row.prompt).casefold().split())
 
 
 def language_parts(data: OwnersData, module: "nn.Module", tokenizer: "Tokenizer") -> dict[str, list[Example]]:

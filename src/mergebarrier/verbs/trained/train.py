@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from mergebarrier.checkpoint import ADAPTER_CONFIG, AdaptedCheckpoint, Checkpoint, Writer, read_manifest
-from mergebarrier.errors import BadTask, MergebarrierError, MethodRefused
+from mergebarrier.errors import BadTask, MergebarrierError, MethodRefused, UsageError
 from mergebarrier.evaluate import device_named
 from mergebarrier.parameters import parameters_of
 from mergebarrier.progress import duration
@@ -65,11 +65,13 @@ class TrainingRequest:
     do_not_merge: bool = False
 
     def low_rank(self, expert: Checkpoint) -> bool:
-        """Say whether the output is an adapter; MethodRefused for a method that makes none."""
+        """Say whether the output is an adapter; MethodRefused for a method that makes none, UsageError for its rank."""
         asked = isinstance(expert, AdaptedCheckpoint) if self.adapter is None else self.adapter
         if asked and not self.method.adapters:
             what = f"what {self.method.name} makes is not of low rank"
             raise MethodRefused(what, where=expert.path, remedy="give --as model, which publishes all weights")
+        if self.method.rank is not None and not asked:
+            raise UsageError("a whole model has no rank", where="--rank", remedy="leave it out, or give --as adapter")
         return asked
 
     def parameters(self) -> dict[str, object]:
@@ -142,10 +144,7 @@ def plan_training(
     request.data.check_siblings(len(siblings), request.method)
     check_models(expert, base, siblings)
     low_rank = request.low_rank(expert)
-    learned, held = (len(rows) for rows in request.data.rows()) if not request.data.pictures else (0, 0)
-    if request.data.pictures:
-        task = request.data.image_task()
-        learned, held = len(task.train), len(task.dev)
+    learned, held = request.data.counts()
     return {
         "method": request.method.name,
         "parameters": request.parameters(),
