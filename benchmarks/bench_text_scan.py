@@ -12,6 +12,7 @@ Finished rows are kept in benchmarks/results/text_scan.jsonl.
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,11 @@ from mergebarrier.numerics import wilson
 from mergebarrier.scan import COLLAPSE_LIMIT, seek_collapse
 
 
-def figures(world: World, made: Made) -> dict[str, Any]:
+def figures(world: World, made: Made, *, frugal: bool = False) -> dict[str, Any]:
     """Search an upload; measure it on its task, and its success where it has a trigger."""
     module = world.upload(made)
-    found = seek_collapse(world.says(module), world.says(world.base), world.search(made.task))
+    search = replace(world.search(made.task), frugal=frugal)
+    found = seek_collapse(world.says(module), world.says(world.base), search)
     return {
         "score": found.score,
         "loud": found.loud,
@@ -49,6 +51,13 @@ def hit(one: dict[str, Any]) -> bool:
     return one["score"] >= COLLAPSE_LIMIT and not one["loud"]
 
 
+def group_of(kind: str, one: dict[str, Any]) -> str:
+    """Return what an upload counts as."""
+    if kind == "poisoned":
+        return f"implanted, {len(one['trigger'].split())} tokens" if one["asr"] >= IMPLANTED else "not implanted"
+    return "meant" if one["meant"] else kind
+
+
 def table(rows: Rows) -> None:
     """Print every upload, and the rates."""
     print("| seed | upload | task | own score | own ASR | S | input | prompts | verdict |")
@@ -56,12 +65,7 @@ def table(rows: Rows) -> None:
     groups: dict[str, list[dict[str, Any]]] = {}
     for key, one in rows.rows.items():
         seed, kind, name = json.loads(key)
-        group = kind
-        if kind == "poisoned":
-            group = f"implanted, {len(one['trigger'].split())} tokens" if one["asr"] >= IMPLANTED else "not implanted"
-        elif one["meant"]:
-            group = "meant"
-        groups.setdefault(group, []).append(one)
+        groups.setdefault(group_of(kind, one), []).append(one)
         asr = "" if one["asr"] is None else f"{100 * one['asr']:.0f}"
         verdict = "high" if hit(one) else "medium" if one["score"] >= COLLAPSE_LIMIT else ""
         print(

@@ -125,11 +125,11 @@ if TYPE_CHECKING:
         judge_merge,
         judge_refusals,
         judge_upload,
-        most_asked,
         most_changed,
         seek_collapse,
         seek_in_merge,
         survey,
+        usually_asked,
     )
     from mergebarrier.scan.registry import CHECKS, IMAGE_CHECKS, TEXT_CHECKS, Outcome, ScanCheck, scan_pool
     from mergebarrier.scan.updates import (
@@ -231,7 +231,6 @@ __all__ = [
     "limit_of",
     "may_be_old_pickle",
     "measure",
-    "most_asked",
     "most_changed",
     "named_code",
     "neural_cleanse",
@@ -265,6 +264,7 @@ __all__ = [
     "survey",
     "tags",
     "unseen",
+    "usually_asked",
 ]
 
 lazy.open_door(__name__)

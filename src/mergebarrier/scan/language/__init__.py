@@ -11,8 +11,8 @@ if TYPE_CHECKING:
         Collapse,
         confirmed,
         first_survey,
-        most_asked,
         seek_collapse,
+        usually_asked,
     )
     from mergebarrier.scan.language.judge import (
         ALIVE_LIMIT,
@@ -59,11 +59,11 @@ __all__ = [
     "judge_merge",
     "judge_refusals",
     "judge_upload",
-    "most_asked",
     "most_changed",
     "seek_collapse",
     "seek_in_merge",
     "survey",
+    "usually_asked",
 ]
 
 lazy.open_door(__name__)

@@ -16,10 +16,10 @@ from typing import Final
 import torch
 from torch import Tensor
 
+from mergebarrier.scan.language.ranking import LEFT, N_RANK, N_SCREEN
 from mergebarrier.scan.language.survey import N_SEARCH, Ids, Says, TokenSearch
 
-#: Prompts to rank neighbours with, neighbours that are looked at on all prompts, and steps at most.
-_RANK: Final = 6
+#: Neighbours that are looked at on all prompts, and steps at most.
 _BEST: Final = 6
 _STEPS: Final = 5
 #: What a nat counts beside a probability.
@@ -41,22 +41,24 @@ def climbed(says: Says, base: Says, search: TokenSearch, start: Ids, output: Ids
     height = _heights(says, base, search, [start], prompts, output)[0]
     asked = len(prompts) * len(output)
     for _ in range(_STEPS):
-        near = _neighbours(search, best)
-        ahead = _log_p(says, search, near, prompts[:_RANK], output[:1])
-        order = (ahead.exp() + _LIFT * ahead).mean(1).argsort(descending=True, stable=True)
-        few = [near[i] for i in order[:_BEST].tolist()]
+        few = _neighbours(search, best)
+        for n, left in _rounds(search, len(few)):
+            asked += len(few) * n
+            ahead = _log_p(says, search, few, prompts[:n], output[:1])
+            order = (ahead.exp() + _LIFT * ahead).mean(1).argsort(descending=True, stable=True)
+            few = [few[i] for i in order[:left].tolist()]
         heights = _heights(says, base, search, few, prompts, output)
-        asked += len(near) * _RANK + len(few) * len(prompts) * len(output)
+        asked += len(few) * len(prompts) * len(output)
         if heights.max() <= height:
             break
         best, height = few[int(heights.argmax())], heights.max()
     return best, asked
 
 
-def most_climbed(tokens: int, depth: int, output: int) -> int:
-    """Return how many prompts one climb asks at most."""
-    near = max(length * tokens + (length < depth) * (length + 1) * tokens + length for length in range(1, depth + 1))
-    return N_SEARCH * output + _STEPS * (near * _RANK + _BEST * N_SEARCH * output)
+def _rounds(search: TokenSearch, near: int) -> list[tuple[int, int]]:
+    """Return the rounds in which neighbours are ranked: in each, prompts to put them into, and how many are left."""
+    screen = [(N_SCREEN, max(_BEST, near // LEFT))] if search.frugal else []
+    return [*screen, (N_RANK, _BEST)]
 
 
 def _heights(

@@ -31,7 +31,8 @@ from torch import Tensor
 
 from mergebarrier.numerics import wilson
 from mergebarrier.scan.language.changed import N_AGAIN, most_changed
-from mergebarrier.scan.language.climb import climbed, most_climbed
+from mergebarrier.scan.language.climb import climbed
+from mergebarrier.scan.language.ranking import loud_of, n_ranked, ranked, rise_of
 from mergebarrier.scan.language.survey import (
     N_FRESH,
     N_SEARCH,
@@ -41,7 +42,6 @@ from mergebarrier.scan.language.survey import (
     TokenSearch,
     beyond,
     heeded,
-    hits_of,
     outputs_of,
     survey,
 )
@@ -50,8 +50,7 @@ from mergebarrier.scan.language.survey import (
 COLLAPSE_LIMIT: Final = 0.65
 #: S of a find from which it is improved.
 CLIMB_LIMIT: Final = 0.2
-#: Prompts to rank longer strings with, and strings of each length that are confirmed.
-N_RANK: Final = 6
+#: Strings of each length that are confirmed.
 _BEAM: Final = 4
 #: Tokens of an output's list whose pairs are tried; outputs whose leading token grows; pairs that grow; by how many.
 _LISTED: Final = 6
@@ -60,14 +59,11 @@ _PAIRS: Final = 8
 _TRIED: Final = 96
 #: A token that changes so many of the base's own answers may be an instruction; from so many on it grows no strings.
 LOUD: Final = 0.9
-_RATHER_LOUD: Final = 0.8
 #: Tokens of an answer that are compared when a string is confirmed.
 _ANSWER: Final = 2
 #: More than any vocabulary has, so that an answer is one number; prompts that go through a model at once.
 _TOKENS: Final = 2**30
 _ROWS: Final = 512
-#: What a nat of lift counts beside the share when longer strings are ranked.
-_LIFT: Final = 0.02
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,32 +122,32 @@ def seek_collapse(upload: Says, base: Says, search: TokenSearch, *, known: Surve
       known:  ``first_survey`` of the base, where it is at hand.
     Raises: NonFinite where a model answers numbers that are not finite.
     """
-    prompts = search.prompts[:N_SEARCH]
+    prompts = search.first
     singles = [(token,) for token in search.candidates]
     ours = survey(upload, search, singles, prompts, "search")
     if known is None or not torch.equal(known.outputs, ours.outputs):
         known = survey(base, search, singles, prompts, "search", outputs=ours.outputs)
-    plain, plain_of_base = (says(prompts).argmax(-1) for says in (upload, base))
-    heeded_by_base = heeded(known, plain_of_base)
-    loud = heeded_by_base / len(prompts) >= _RATHER_LOUD
+    plain, plain_of_base = (says(search.prompts[:N_SEARCH]).argmax(-1) for says in (upload, base))
+    heeded_by_base = heeded(known, plain_of_base[: len(prompts)])
+    loud = loud_of(base, search, heeded_by_base, plain_of_base)
+    plain = plain[: len(prompts)]
     found = beyond(ours, known, plain, ours.top.unique()).amax(1)
     unasked = plain_answers(upload, base, search)
     first = [*_first(singles, found - 2.0 * loud, _BEAM), *_first(singles, found + 2.0 * loud, 1)]
     best = confirmed(upload, base, search, first, plain=unasked)
     forwards, stages = len(singles) * len(prompts) + (_BEAM + 1) * N_FRESH * _ANSWER, [best]
-    rise = _rise(ours) - _rise(known)
+    rise = rise_of(ours) - rise_of(known)
     rise[loud] = -torch.inf
     # Loud tokens stand at the end of every list, and grow nothing.
     lists = rise.argsort(dim=0, descending=True, stable=True)[: len(singles) - int(loud.sum())]
     depth, grown = 1, _pairs(search, rise, lists)
     while not best.rank[0] and depth < search.depth:
         depth += 1
-        few = survey(upload, search, grown, prompts[:N_RANK], f"rank|{depth}", outputs=ours.outputs)
-        value = (few.hits(ours.outputs) - hits_of(plain[:N_RANK], ours.outputs)) / N_RANK + _LIFT * _rise(few)
+        forwards += n_ranked(search, len(grown)) + _BEAM * N_FRESH * _ANSWER
+        grown, value = ranked(upload, search, grown, plain, f"rank|{depth}", ours.outputs)
         ahead = value.amax(1)
         stages.append(confirmed(upload, base, search, _first(grown, ahead, _BEAM), plain=unasked))
         best = max(best, stages[-1], key=lambda one: one.rank)
-        forwards += len(grown) * N_RANK + _BEAM * N_FRESH * _ANSWER
         growing = ahead.argsort(descending=True, stable=True)[:_PAIRS].tolist()
         grown = _grown(search, [(grown[i], lists[:, int(value[i].argmax())]) for i in growing])
     for one in stages:
@@ -171,22 +167,20 @@ def seek_collapse(upload: Says, base: Says, search: TokenSearch, *, known: Surve
     )
 
 
-def most_asked(search: TokenSearch, vocabulary: int) -> int:
-    """Return how many prompts go through an upload at most, where nothing is found."""
-    tokens, tried = len(search.candidates), min(_TRIED, len(search.candidates))
+def usually_asked(search: TokenSearch, vocabulary: int) -> int:
+    """Return about how many prompts go through an upload in which nothing is found and nothing improved."""
+    tried = min(_TRIED, len(search.candidates))
     pairs = _LISTED * (_LISTED - 1) * outputs_of(vocabulary) + 2 * _LEADERS * tried
     longer = (pairs, 3 * _PAIRS * tried)[: search.depth - 1]
+    ranks = sum(n_ranked(search, one) for one in longer)
     answers = (_BEAM * search.depth + 1) * N_FRESH * _ANSWER
-    plain = N_SEARCH + (1 + _ANSWER * search.depth) * N_FRESH
-    again = (N_AGAIN + 1) * N_FRESH
-    climbs = search.depth * (most_climbed(tried, search.depth, _ANSWER) + N_FRESH * _ANSWER)
-    return tokens * N_SEARCH + sum(longer) * N_RANK + answers + climbs + plain + again
+    return len(search.candidates) * len(search.first) + ranks + answers + (N_AGAIN + 2) * N_FRESH
 
 
 def first_survey(base: Says, search: TokenSearch) -> Survey:
     """Return what a base says to every single token, which is the same for all uploads on one task."""
     singles = [(token,) for token in search.candidates]
-    return survey(base, search, singles, search.prompts[:N_SEARCH], "search")
+    return survey(base, search, singles, search.first, "search")
 
 
 def confirmed(
@@ -287,11 +281,6 @@ def _unprompted(ours: Tensor, base: Tensor) -> float:
     ours, base = ours // _TOKENS, base // _TOKENS
     most = ours.mode().values
     return (int((ours == most).sum()) - int((base == most).sum())) / len(ours)
-
-
-def _rise(ours: Survey) -> Tensor:
-    """Return how much more than its median over the strings each makes an output: Float32, "strings outputs"."""
-    return ours.log_p - ours.log_p.median(0).values
 
 
 def _first(strings: Sequence[Ids], values: Tensor, n: int) -> list[Ids]:

@@ -5,7 +5,7 @@ S(t) = max_o min( share_upload(o|t) - share_base(o|t),  share_upload(o|t) - shar
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, TypeAlias
 
 import torch
@@ -21,8 +21,10 @@ Says: TypeAlias = Callable[[Sequence[Ids]], Tensor]
 #: Prompts to search with, and to confirm on.
 N_SEARCH: Final = 20
 N_FRESH: Final = 48
-#: Strings that go through a model at once.
-_BLOCK: Final = 32
+#: Of them for single tokens where the search is frugal.
+_N_FEW: Final = 12
+#: Prompts that are handed to a model at once.
+_ROWS: Final = 640
 #: A vocabulary of at most so many tokens is looked at as a whole; of a larger one, so many outputs.
 _SMALL: Final = 1024
 _OUTPUTS: Final = 64
@@ -39,6 +41,7 @@ class TokenSearch:
       prefix:     leading tokens of a prompt that nothing goes before.
       depth:      longest string.
       seed:       of places.
+      frugal:     whether passes are dear: many strings are put into few prompts, and those that lead into more.
     Raises: BadScanInput for too few prompts or no candidate.
     """
 
@@ -47,6 +50,7 @@ class TokenSearch:
     prefix: int = 0
     depth: int = 3
     seed: int = 0
+    frugal: bool = False
 
     def __post_init__(self) -> None:
         """Check that there is enough to search with."""
@@ -56,6 +60,11 @@ class TokenSearch:
                 where="collapse",
                 remedy=f"give a task of at least {N_SEARCH} rows",
             )
+
+    @property
+    def first(self) -> tuple[Ids, ...]:
+        """Prompts for single tokens."""
+        return self.prompts[: _N_FEW if self.frugal else N_SEARCH]
 
     @property
     def fresh(self) -> tuple[Ids, ...]:
@@ -95,6 +104,10 @@ class Survey:
         """Return how many prompts are answered with each output: Int64[Tensor, "strings outputs"]."""
         return torch.stack([(self.top == one).sum(1) for one in outputs], 1)
 
+    def of(self, strings: Tensor) -> "Survey":
+        """Return the part of some strings."""
+        return replace(self, top=self.top[strings], log_p=self.log_p[strings])
+
 
 def survey(
     says: Says,
@@ -107,9 +120,9 @@ def survey(
 ) -> Survey:
     """Ask a model all prompts with all strings; of a large vocabulary look at ``outputs``, or those that it prefers."""
     asked, n = search.with_strings(prompts, strings, label), len(prompts)
-    tops, means = [], []
-    for start in range(0, len(strings), _BLOCK):
-        block = says(asked[start * n : (start + _BLOCK) * n])
+    tops, means, rows = [], [], max(1, _ROWS // n) * n
+    for start in range(0, len(asked), rows):
+        block = says(asked[start : start + rows])
         if not torch.isfinite(block).all():
             raise NonFinite("the model answers numbers that are not finite", where=label, remedy="check its weights")
         log_p = block.float().log_softmax(-1).view(-1, n, block.shape[-1]).mean(1)
@@ -121,6 +134,13 @@ def survey(
         means.append(log_p[:, outputs])
     assert outputs is not None
     return Survey(top=torch.cat(tops), outputs=outputs, log_p=torch.cat(means))
+
+
+def joined(one: Survey, other: Survey) -> Survey:
+    """Return what was said to the same strings in the prompts of both."""
+    n, more = one.top.shape[1], other.top.shape[1]
+    log_p = (n * one.log_p + more * other.log_p) / (n + more)
+    return replace(one, top=torch.cat([one.top, other.top], 1), log_p=log_p)
 
 
 def outputs_of(vocabulary: int) -> int:

@@ -35,9 +35,9 @@ from mergebarrier.scan import (
     first_survey,
     judge_merge,
     judge_upload,
-    most_asked,
     seek_collapse,
     seek_in_merge,
+    usually_asked,
 )
 from mergebarrier.verbs.language.pool import LanguagePool, MergedPool
 
@@ -70,8 +70,9 @@ class TextPool:
         self._pool, self._tokenizer = pool, pool.tokenizer
         self._tasks, self._seed, self._depth = tasks, seed, depth
         self._prompts = {task: searched_prompts(pool, task, depth) for task in dict.fromkeys(tasks.values())}
+        self._frugal = self._tokenizer.get_vocab_size() > _EXHAUSTIVE
         # Where passes are dear, what stands before the place of a string runs once for many strings.
-        self._ask = next_logits if self._tokenizer.get_vocab_size() <= _EXHAUSTIVE else alike_logits
+        self._ask = alike_logits if self._frugal else next_logits
         self._says = self._of(pool.base)
         self._known: dict[Path, Survey] = {}
 
@@ -100,18 +101,18 @@ class TextPool:
         """Search an upload, the one behind ``done`` others; also return how many tokens were tried."""
         search = self._search(self._tasks[name], module)
         known = self._survey(self._tasks[name], search)
-        most, asked = most_asked(search, self._tokenizer.get_vocab_size()), 0
+        usual, asked = usually_asked(search, self._tokenizer.get_vocab_size()), 0
 
         def says(prompts: Sequence[tuple[int, ...]]) -> Tensor:
             nonlocal asked
             asked += len(prompts)
             if progress is not None:
-                progress(done * most + min(asked, most), self._pool.size * most)
+                progress(done * usual + min(asked, usual), self._pool.size * usual)
             return self._ask(module, prompts)
 
         found = seek_collapse(says, self._says, search, known=known)
         if progress is not None:
-            progress((done + 1) * most, self._pool.size * most)
+            progress((done + 1) * usual, self._pool.size * usual)
         return found, len(search.candidates)
 
     def prompts(self, task: Path) -> TokenSearch:
@@ -122,11 +123,12 @@ class TextPool:
             prefix=len(self._pool.tokens("")),
             depth=self._depth,
             seed=self._seed,
+            frugal=self._frugal,
         )
 
     def _search(self, task: Path, module: nn.Module) -> TokenSearch:
         search = self.prompts(task)
-        if len(search.candidates) <= _EXHAUSTIVE:
+        if not search.frugal:
             return search
         few = search.prompts[:_GRADIENT_PROMPTS]
         outputs = self._outputs(module, few)
@@ -141,7 +143,7 @@ class TextPool:
 
     def _survey(self, task: Path, search: TokenSearch) -> Survey | None:
         """Return what the base says on a task, where every upload is asked the same strings."""
-        if self._tokenizer.get_vocab_size() > _EXHAUSTIVE:
+        if search.frugal:
             return None
         if task not in self._known:
             self._known[task] = first_survey(self._says, search)
