@@ -64,7 +64,7 @@ def scan_texts(
     Args:
       pool:     a base and the uploads that have its tensors and can be loaded.
       request:  what they are asked.
-      progress: called with (prompts asked, prompts at most) of the search, (uploads done, uploads) of the questions.
+      progress: called with (prompts asked, prompts usually asked) of the search, (uploads done, uploads) of questions.
     """
     run = _TextRun(pool, request)
     run.ask_uploads(progress)
