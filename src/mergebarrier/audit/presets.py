@@ -4,8 +4,9 @@
     2601.21898  Trap^2                  task arithmetic, TIES, DARE-TIES, TSV: one shared coefficient, 0.1 to 9.9
     2503.07661  PaRaMS                  mean, task arithmetic at 0.3 to 0.8, also after DARE, TIES at 0.8
 
-Differs: our audits merge one partner, where the studies merge up to seven; Trap^2's 99 coefficients are thinned to 14,
-which are its own; its CART, and the AdaMerging of PaRaMS, are no merges of the grid (level 3 learns coefficients).
+Differs: our audits merge one partner, where the studies merge up to seven, so 0.2 may leave neither of two skills, and
+the audit then says that nothing can be concluded (MB9003); Trap^2's 99 coefficients are thinned to 14, which are its
+own; its CART, and the AdaMerging of PaRaMS, are no merges of the grid (level 3 learns coefficients).
 """
 
 from collections.abc import Mapping

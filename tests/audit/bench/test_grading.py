@@ -108,6 +108,7 @@ def test_without_a_working_unprotected_merge_nothing_is_graded() -> None:
     with pytest.raises(NotMeasurable) as refused:
         check_measurable([_cell(50, 45)], SCALES, 0.36)
     assert "0.45" in str(refused.value) and "0.36" in str(refused.value) and refused.value.exit_code == 2
+    assert "(linear 0.5)" in str(refused.value) and "--preset" in str(refused.value)
     check_measurable([_cell(50, 47)], SCALES, 0.36)
 
 

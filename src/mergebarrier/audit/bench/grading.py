@@ -13,6 +13,7 @@ grade is the worst that they still allow, and it is marked as not final.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from mergebarrier.audit.bench.spec import MergeSetting
 from mergebarrier.errors import NotMeasurable
 from mergebarrier.results import Best, Cell, Grade, Scale, Scales, Skill, thresholds
 
@@ -67,13 +68,16 @@ def check_measurable(unprotected: Sequence[Cell], scales: Scales, trivial: float
 
     Raises: NotMeasurable when U_unprotected - U_trivial < 0.1.
     """
-    reached = scales.of(best_of(unprotected, scales))
+    best = best_of(unprotected, scales)
+    reached = scales.of(best)
     if reached - trivial < thresholds.MIN_MARGIN:
+        setting = MergeSetting(best.merge, tuple(best.coefficients.items()))
         raise NotMeasurable(
-            f"the best unprotected merge reaches a utility of {reached:.2f} and a single model alone {trivial:.2f}; "
-            f"at least {thresholds.MIN_MARGIN:.1f} must lie between them, so nothing can be concluded",
+            f"the best unprotected merge ({setting.label}) reaches a utility of {reached:.2f} and a single model alone "
+            f"{trivial:.2f}; at least {thresholds.MIN_MARGIN:.1f} must lie between them, so nothing can be concluded",
             where="positive control",
-            remedy="give a partner that merges well with the original, or other settings of merges",
+            remedy="give a partner that merges well with the original, or other --merges and --coefficients (a "
+            "--preset sets both: that of 2606.30360 is meant for more models, and may be too little of two)",
         )
 
 
