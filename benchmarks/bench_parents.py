@@ -1,9 +1,9 @@
 """``provenance parents`` over merges by mergekit 0.1.5 and by us: shares, intervals, declarations, the recipe's name.
 
 A tiny trained Llama is the base of six experts, three fine-tuned in full and three whose change was cut to rank 8, all
-in bfloat16.  Each merge is taken apart with all experts as candidates, and those of four by us in bfloat16 again with
-one, two and three of their parents hidden.  Finished rows are kept, so a run that was stopped goes on; "known",
-"hidden" and "keys" run a part alone.
+in bfloat16.  Each merge is taken apart with all experts as candidates, and those by us in bfloat16 and those of two by
+mergekit again with one, two and three of their parents hidden.  Finished rows are kept, so a run that was stopped goes
+on; "known", "hidden" and "keys" run a part alone.
 """
 
 import sys
@@ -216,11 +216,21 @@ def main(parts: list[str]) -> None:
     folder = experts(cache_folder() / "bench" / "hard-null")
     rows, listed = Rows(cache_folder() / "bench" / "parents-fitted.jsonl"), list(cases())
     # A share is not defined where the sum that weights are divided by is not known.
-    of_four = [case for case in listed if case.maker == "mergebarrier" and len(case.shares) == 4]
+    told = [
+        case
+        for case in listed
+        if not METHODS[case.method][2] and case.dtype == "bfloat16"
+        and (case.maker == "mergebarrier" or len(case.shares) == 2)
+    ]  # fmt: skip
     shown = {0: ("All parents among the candidates.", listed)} if "known" in parts else {}
     if "hidden" in parts:
-        told = [case for case in of_four if not METHODS[case.method][2] and case.dtype == "bfloat16"]
-        shown |= {hidden: (f"Parents hidden: {hidden} of 4.", told) for hidden in (1, 2, 3)}
+        shown |= {
+            hidden: (
+                f"Parents hidden: {hidden}, of {hidden + 1} to 4.",
+                [one for one in told if len(one.shares) > hidden],
+            )
+            for hidden in (1, 2, 3)
+        }
     print(f"Merges of {EXPERTS} experts; shares .2 to .6; declared at {LEVEL:g}.\n")
     for hidden, (title, chosen) in shown.items():
         made(folder, [case for case in chosen if not rows.has([*case.key, hidden])])

@@ -59,7 +59,9 @@ def test_the_draw_depends_on_every_question_and_on_the_key() -> None:
     assert len({sealed(key_of(0), PAIRS, 8), sealed(key_of(0), PAIRS, 7), sealed(key_of(0), changed, 8)}) == 3
 
 
-RECORD = FingerprintRecord(method="mergeprint", made="now", marked=8, tokens=3, commitment="c", pairs=PAIRS)
+RECORD = FingerprintRecord(
+    method="mergeprint", made="2026-11-29T08:00:00+00:00", marked=8, tokens=3, commitment="c", pairs=PAIRS
+)
 
 
 def test_a_record_is_read_as_it_was_written() -> None:
@@ -76,6 +78,7 @@ def test_a_record_is_read_as_it_was_written() -> None:
         (('"say 1"', '" "'), "blank"),
         (('"mergeprint"', '"unheard of"'), "no method"),
         (('"version": 1', '"version": 2'), "version"),
+        (('"2026-11-29T08:00:00+00:00"', '"soon"'), "'soon' is no date"),
         (('"tokens": 3', '"tokens": 1000000000'), "tokens"),
         (("}\n", "\n"), "json"),
     ],

@@ -9,7 +9,7 @@ import pytest
 from source_tree import PACKAGE, Tree, circles, imports_of
 
 BASE = {
-    "addresses", "errors", "lazy", "nearest", "parameters", "pickled", "progress", "cache", "published",
+    "addresses", "errors", "lazy", "nearest", "parameters", "pickled", "progress", "cache", "dates", "published",
     "modeling_mergebarrier",
 }  # fmt: skip
 METHODS = ("protect", "realign", "merge", "poison", "scan", "provenance", "watermark", "fingerprint", "extraction")
@@ -32,6 +32,7 @@ ALLOWED: dict[str, set[str]] = {
     },
     "errors": {"lazy"},
     "addresses": set(),
+    "dates": set(),
     "nearest": set(),
     "pickled": set(),
     "parameters": {"errors"},

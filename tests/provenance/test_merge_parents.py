@@ -97,6 +97,7 @@ def test_intervals_hold_the_shares_however_many_parents_are_unknown() -> None:
     """Experts have a part in common, more in some tensors than in others: errors of least squares hold no share."""
     draw, plain = torch.Generator().manual_seed(5), ReplayedRecipe(method="task_arithmetic")
     inside: list[list[bool]] = [[], [], [], []]
+    errors: list[tuple[float, float]] = []
     widths, false = [], []
     for number in range(40):
         unknown, parts = number % 4, []
@@ -114,10 +115,17 @@ def test_intervals_hold_the_shares_however_many_parents_are_unknown() -> None:
         inside[unknown] += [
             one.low - 1e-6 <= share <= one.high + 1e-6 for one, share in zip(found, weights[unknown:], strict=True)
         ]
+        if unknown:
+            errors += [
+                (abs(one.share - share), abs(fitted_share - share))
+                for one, fitted_share, share in zip(found, merge.shares, weights[unknown:], strict=True)
+            ]
         widths += [one.high - one.low for one in found]
         false.append(found[-1].adjusted < 1e-3)
     assert all(sum(ones) >= 0.95 * len(ones) for ones in inside), [sum(ones) for ones in inside]
     assert sorted(widths)[len(widths) // 2] < 0.25 and not any(false)
+    corrected, plain_error = np.mean(errors, axis=0)
+    assert corrected < 0.6 * plain_error, "what an unknown parent likely adds is taken off"
 
 
 @pytest.mark.slow

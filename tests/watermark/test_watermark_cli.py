@@ -102,6 +102,7 @@ def test_a_test_that_could_show_nothing_or_the_wrong_thing_is_refused(shielded, 
     for lines, suspects, says in (
         ([{**head, "commitment": ""}, *rows], ["a.jsonl"], "no commitment to a key"),
         ([{**head, "bias": float("nan")}, *rows], ["a.jsonl"], "finite number"),
+        ([{**head, "made": "soon"}, *rows], ["a.jsonl"], "'soon' is no date"),
         ([head, *rows], ["a.jsonl", "./a.jsonl"], "a.jsonl is given twice"),
         ([head, *alone], ["a.jsonl"], "in 1 ways within their strata"),
     ):
@@ -120,6 +121,15 @@ def test_the_model_may_choose_the_words(queries: Path, tmp_path: Path, run_cli) 
         ran = run_cli("watermark", "shield", queries, server.url, "--ledger", ledger, "--mode", "published")
     assert ran.exit_code == 0 and "100.0% of the answers have words" in ran.stdout
     assert json.loads(ledger.read_text().splitlines()[1])["answer"] == "By the seashore0."
+
+
+def test_a_ledger_that_cannot_be_gone_on_with_is_refused_before_a_key_is_made(
+    shielded: Path, queries: Path, tmp_path: Path, run_cli
+) -> None:
+    key = tmp_path / "new.mbkey"
+    for ledger, says in ((queries, "line 1: mode: field required"), (shielded, "did not draw the words of the ledger")):
+        ran = run_cli("watermark", "shield", queries, "http://127.0.0.1:1/v1", "--ledger", ledger, "--key", key)
+        assert ran.exit_code == 2 and says in ran.stderr and ran.stderr.count("\n") == 1 and not key.exists()
 
 
 @pytest.mark.parametrize(

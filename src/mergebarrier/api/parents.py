@@ -108,12 +108,17 @@ class ParentsReport(ProvenanceEvidence):
             ("recipe", f"{self.recipe.method}, density {self.recipe.density:g}: {settled}"),
             ("entries that its replay gives", f"{self.same_frac:.2%}, {self.by_chance_frac:.2%} by chance"),
             ("not explained", f"{self.unexplained.share:.1%} of the change in norm"),
+            *(
+                (f"{one.name}, known to be none", f"share {one.share:.3f}, {p_value(one.p)} alone")
+                for one in self.candidates
+                if one.reference
+            ),
         )  # fmt: skip
         why = f": {self.spoilt}, known to be none, shows as much" if self.spoilt else ""
         findings = tuple(
             EvidenceFinding(
                 about=one.name,
-                says=f"{one.name} is {_SHOWN[one.name in self.declared]} to be a parent of {suspect}{why}",
+                says=f"a share of {one.name}'s change is {_SHOWN[one.name in self.declared]} in {suspect}{why}",
                 holds=one.name in self.declared,
                 p=one.adjusted,
                 figures=(

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from typing import ClassVar, Final, Literal, TypeVar
 
+from mergebarrier.dates import is_dated
 from mergebarrier.errors import BadReport, clean
 from mergebarrier.watermark.keyed_words import KeyedQuery
 from mergebarrier.watermark.options import MODES
@@ -106,6 +107,9 @@ def read_ledger(text: str, *, where: object) -> Ledger:
         raise BadReport(what, where=f"{where} line 1", remedy=f"a ledger has one of {', '.join(MODES)}")
     if head.mode != "published" and not _COMMITTED.fullmatch(head.commitment):
         what = "no commitment to a key, so anybody may have drawn the words afterwards"
+        raise BadReport(what, where=f"{where} line 1", remedy="give the ledger as it was written")
+    if not is_dated(head.made):
+        what = f"made: {clean(head.made, longest=60)!r} is no date"
         raise BadReport(what, where=f"{where} line 1", remedy="give the ledger as it was written")
     rows = _records(Shielded, rest, where, first=2)
     return Ledger(head=head, rows=_once(rows, where, spelling=_as_keyed))

@@ -13,7 +13,7 @@ from typing import ClassVar
 
 from mergebarrier.api.base import AskOptions, Model, Report, asked_model, owned_key, shown
 from mergebarrier.api.watermark.ledger_file import LedgerFile
-from mergebarrier.errors import UsageError
+from mergebarrier.errors import BadKey, UsageError
 from mergebarrier.evaluate import ModuleSuspect, SampledSuspect, Suspect, read_text, sampler_watermark
 from mergebarrier.keys import Key
 from mergebarrier.progress import Progress
@@ -98,6 +98,11 @@ def shield(
         raise UsageError(what, where="--key", remedy="leave --key out" if key else "give --key FILE")
     asked = read_queries(read_text(queries), where=queries)
     counts = None if reference is None else Counter(read_text(reference).casefold().split())
+    if os.path.lexists(ledger):  # what cannot be gone on with is refused before a key is made
+        LedgerFile.read(Path(ledger))
+        if isinstance(key, str | os.PathLike) and not os.path.lexists(key):
+            what = "it is not there, and a key made now did not draw the words of the ledger that is"
+            raise BadKey(what, where=key, remedy="give the key of that ledger, or another --ledger")
     # The model is opened before key and ledger are made: one that is not there leaves neither.
     with asked_model(model, ask, download=download) as suspect, shown(progress, "asking") as step:
         if sampled and not isinstance(suspect, ModuleSuspect):

@@ -4,6 +4,7 @@
     half_j  = 1.96 sqrt(se_j^2 + ((c0_j - c_j) / 2)^2), at least .01
     leak_j(rho, k) = max(rho excess / |tau_j|, min(k spread_j, excess / (2 |tau_j|)))
     p_j     = upper normal tail of (c_j - leak_j(rho+, 6)) / (half_j / 1.96);   Holm over candidates
+    share   = c - G^-1 (rho0 excess |tau|), inside its interval, where neither settled nor of elected signs or masks
 
 ``excess`` is the norm of what the replay does not explain.  rho+ is the largest |cosine| among candidates and
 references and rho- the largest of a negative one, both at least .06: fine-tunes of one base are never quite orthogonal,
@@ -11,6 +12,9 @@ so a test that takes them to be declares parents that are not there.  They mostl
 shares rather than lowers them.  Few candidates say little of a cosine with somebody unknown, and drawing tensors again
 shows nothing of what all tensors have in common; but what leaks is uneven, so how far single tensors differ bounds it
 too.  Six times that was chosen on merges of the experts of one base, and judged on those of others (``bench_parents``).
+The interval is about what was fitted; the share that is named first is less what an unknown parent adds most likely,
+which is as like each candidate as they are to each other: rho0, their mean cosine.  Where signs are elected its votes
+take about as much away, and of random masks that explain the entries nothing is unknown: those stay as fitted.
 
 Source: ours.
 """
@@ -44,7 +48,8 @@ class CandidateShare:
 
     Attributes:
       name:      of the candidate; ``reference`` one that is known to be no parent.
-      share:     weight in the merge, negative where it was taken away; ``low`` and ``high`` its interval of 95 %.
+      share:     weight in the merge less what it likely inherited, negative where it was taken away; ``low`` and
+                 ``high`` its interval of 95 %.
       least_squares: the share without the replay.
       inherited: what an absent candidate could show of an unknown parent.
       p:         of no part in the merge; ``adjusted`` by Holm over the candidates.
@@ -98,6 +103,14 @@ def _leak(cosine: float, spreads: float, sums: TensorSums, fit: LeastSquares, ex
     return np.maximum(cosine * most, np.minimum(spreads * fit.spread, _MOST_LEAKED * most))
 
 
+def _likely(sums: TensorSums, excess: float) -> NDArray[np.float64]:
+    """Return how much least squares give each candidate of an unknown parent that is as like them as they are alike."""
+    cosines, gram = likeness(sums), sums.gram.sum(0)
+    others = cosines[~np.eye(len(cosines), dtype=bool)]
+    alike = max(0.0, float(others.mean())) if len(others) else 0.0
+    return np.asarray(np.linalg.lstsq(gram, alike * excess * np.sqrt(np.diag(gram)), rcond=None)[0])
+
+
 def declared(
     names: list[str],
     references: int,
@@ -123,14 +136,18 @@ def declared(
     zs = (merge.shares - inherited) / (half / _Z95)
     ps = [min(1.0, float(norm.sf(z)) * (2 if sign < 0 else 1)) for z, sign in zip(zs, signs, strict=True)]
     low, high = (half, half) if settled else (half + inherited, half + above)
-    ends = np.stack([np.maximum(merge.shares - low, 0.0), merge.shares + high]) * signs
+    lowest = np.maximum(merge.shares - low, 0.0)
+    ends = np.stack([lowest, merge.shares + high]) * signs
+    fits = settled or merge.recipe.elects or merge.recipe.method.startswith("dare")
+    likely = 0.0 if fits else _likely(sums, left.norm) / scale
+    shares = np.maximum(merge.shares - likely, lowest) * signs
     candidates = len(names) - references
     adjusted = [*holm(ps[:candidates]), *ps[candidates:]]
     return tuple(
         CandidateShare(
             name=name,
             reference=j >= candidates,
-            share=float(merge.shares[j] * signs[j]),
+            share=float(shares[j]),
             low=float(ends[:, j].min()),
             high=float(ends[:, j].max()),
             least_squares=float(fit.shares[j] * signs[j]),

@@ -41,7 +41,7 @@ _TAKEN_AWAY: Final = -0.05
 #: Of the base, along itself: strangers of one data set keep a hundredth at most, and what 99 of 100 are pruned of more.
 _LEAST_KEPT: Final = 0.05
 #: Of the entries that random masks must be able to give, and more than chance gives.
-_POSSIBLE, _ABOVE_CHANCE = 0.97, 0.05
+_POSSIBLE, _ABOVE_CHANCE = 0.95, 0.05
 
 
 @dataclass(frozen=True, kw_only=True)
