@@ -198,10 +198,11 @@ class Explained(TypedDict):
 
 
 class TextTask(TypedDict):
-    """Exact matches of one task, with the bounds of the 95 % Wilson interval."""
+    """Exact matches of one task, with the bounds of the 95 % Wilson interval; a row that stands twice counts twice."""
 
     task: str
     sha256: Digest
+    distinct: Count
     correct: Count
     total: Count
     rate: float

@@ -106,7 +106,7 @@ class Parameter:
             return self.noun or "text"
         what = "numbers" if self.kind == "listing" else "a number"
         if self.low == -math.inf:
-            return what.replace("number", "finite number")
+            return f"{what.replace('number', 'finite number')}, up to {_LARGEST:.2g} in size"
         high = f"{_LARGEST:.2g}" if self.high == math.inf else f"{self.high:g}"
         return f"{what} {f'above {self.low:g},' if self.above else f'from {self.low:g}'} to {high}"
 

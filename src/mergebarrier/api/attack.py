@@ -95,7 +95,7 @@ def attack(
     """
     spec = _spec(method, task, target, options, parameters)
     with opened(base, download=download) as (encoder,), shown(progress, "poisoning") as step:
-        into = (write or WriteOptions()).after_training(out, step, (encoder,))
+        into = (write or WriteOptions()).into_claimable(out, step, (encoder,))
         content = make_poisoned(spec, encoder, into, say=say)
     return AttackReport(
         out=Path(out),
@@ -185,7 +185,7 @@ def attack_hijack(
     Raises: BadAttack, BadTrigger, BadTask, UsageError, CheckpointError, EvaluateError; nothing is finalised then.
     """
     with opened(base, download=download) as (model,), shown(progress, "poisoning") as step:
-        into = (write or WriteOptions()).after_training(out, step, (model,))
+        into = (write or WriteOptions()).into_claimable(out, step, (model,))
         content = make_upload(spec, model, into, say=say)
     return HijackReport(
         out=Path(out),

@@ -92,7 +92,7 @@ def cleanse(
     Raises: as ``check_cleanse``; BadTask, Diverged, and what writing a folder raises.
     """
     with _job(request) as job, shown(progress, "merging") as step:
-        into = (write or WriteOptions()).after_training(out, step, [one.checkpoint for one in job.inputs])
+        into = (write or WriteOptions()).into_claimable(out, step, [one.checkpoint for one in job.inputs])
         content = verbs.merge(job, into, _checks(request))
     return CleanseReport(
         out=Path(out),

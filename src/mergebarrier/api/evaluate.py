@@ -39,7 +39,8 @@ class TaskScore:
 
     Attributes:
       task:   the file.
-      about:  what identifies its content: the digest of a task of text, name and number of classes of one of images.
+      about:  what identifies its content: the digest of a task of text and how many of its rows differ, name and
+              number of classes of one of images.
       figure: "exact match" or "accuracy".
       score:  the score.
     """
@@ -165,7 +166,8 @@ def _of_language(
             score = exact_match(
                 module, tokenizer, task.rows, batch_tokens=asked.batch_tokens, max_items=asked.max_items
             )
-            scores.append(TaskScore(task=path, about={"sha256": task.digest}, figure="exact match", score=score))
+            about = {"sha256": task.digest, "distinct": task.distinct(asked.max_items)}
+            scores.append(TaskScore(task=path, about=about, figure="exact match", score=score))
             progress(done, steps)
         if text is not None:
             found = perplexity(module, tokenizer, text[1], asked.max_tokens)

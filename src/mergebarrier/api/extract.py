@@ -216,7 +216,7 @@ def mislead(
     options, recipe = options or Misleader(), recipe or FullRecipe()
     about = _task(task)
     with opened(teacher, start, download=download) as (taught, own), shown(progress, "training") as step:
-        into = (write or WriteOptions()).after_training(out, step, (taught, own))
+        into = (write or WriteOptions()).into_claimable(out, step, (taught, own))
         serving, encoder = load_encoder(taught).requires_grad_(False), load_encoder(own)
         knows = _accuracy(answers_of(serving, about), about, "the teacher", taught.name)
         made = member(serving, encoder, about, options=options, recipe=recipe, progress=step)

@@ -172,7 +172,7 @@ def run_merge(
     with ExitStack() as stack, shown(progress, "merging") as step:
         job = job_of(request, stack, tell or _unheard, max_ram_bytes=write.max_ram_bytes)
         content = verbs.merge(
-            job, write.after_training(out, step, [one.checkpoint for one in job.inputs]), checks_of(request.options)
+            job, write.into_claimable(out, step, [one.checkpoint for one in job.inputs]), checks_of(request.options)
         )
     digest = content["output"]["content_digest"]
     return MergeReport(out=Path(out), notes=job.notes, content_digest=digest, content=content)

@@ -130,7 +130,7 @@ def protect(
             into = write.into(folder, step)
             moved = [folder.with_name(f"{folder.name}-{expert.adapter.path.name}") for expert in experts]
             besides = [
-                write.after_training(place, None, [expert]) for expert, place in zip(experts, moved, strict=True)
+                write.into_claimable(place, None, [expert]) for expert, place in zip(experts, moved, strict=True)
             ]
             following: list[Sequence[verbs.MovedTensor]] = []
 

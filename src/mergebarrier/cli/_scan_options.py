@@ -49,7 +49,12 @@ def text_scan_options(function: Callable[..., object]) -> Callable[..., object]:
     """Add what ``scan`` takes for language models alone; the verb gets ``texts``, keywords of ``api.scan``."""
 
     @click.option(
-        "--depth", type=click.IntRange(1, 3), default=3, show_default=True, help="Longest input that is tried."
+        "--depth",
+        type=click.IntRange(1, 3),
+        default=3,
+        show_default=True,
+        metavar="N",
+        help="Longest input that is tried.",
     )
     @click.option("--references", type=MODEL, metavar="FILE", help="Honest fine-tunes to judge updates beside.")
     @click.option("--calibrate", is_flag=True, help="MODEL... are honest fine-tunes: add them to --references.")

@@ -68,6 +68,11 @@ def command(
     output.result(report, _table(report))
 
 
+def _repeated(distinct: object, total: int) -> str:
+    """Say that rows stand more than once: each counts, so the interval is narrower than it should be."""
+    return "" if distinct == total else f", {distinct} of them distinct"
+
+
 def _table(report: "EvaluationReport") -> "Table":
     from rich.table import Table
     from rich.text import Text
@@ -76,7 +81,8 @@ def _table(report: "EvaluationReport") -> "Table":
     for item in report.tasks:
         score, unit = item.score, "images" if item.figure == "accuracy" else "rows"
         interval = f"{score.low:.3f} to {score.high:.3f}"
-        table.add_row(Text(item.task), item.figure, f"{score.rate:.3f}", interval, f"{score.total} {unit}")
+        on = f"{score.total} {unit}{_repeated(item.about.get('distinct', score.total), score.total)}"
+        table.add_row(Text(item.task), item.figure, f"{score.rate:.3f}", interval, on)
     if report.text is not None:
         found = report.text.perplexity
         table.add_row(Text(report.text.file), "perplexity", f"{found.perplexity:.2f}", "", f"{found.tokens} tokens")

@@ -27,6 +27,7 @@ __all__ = ["command"]
 @click.option(
     "--max-kl",
     type=float,
+    metavar="X",
     default=0.01,
     show_default=True,
     help="Largest KL, in nats per token; above it the exit code is 1.",

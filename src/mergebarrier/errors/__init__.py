@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         apart,
         clean,
         folder_name,
+        odd_shape,
         plain,
     )
     from mergebarrier.errors.checkpoint import (
@@ -182,6 +183,7 @@ __all__ = [
     "apart",
     "clean",
     "folder_name",
+    "odd_shape",
     "plain",
     "refused_by_system",
 ]

@@ -1,5 +1,6 @@
 """The first of all errors, and those of the command itself (MB0): what, where and what to do, on one line."""
 
+import json
 import re
 from pathlib import PurePath
 from typing import ClassVar
@@ -32,6 +33,21 @@ def plain(text: str) -> str:
              'a\\x1b[31m\\u202eb\\n'
     """
     return _STEERS.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+def odd_shape(fault: Exception) -> str:
+    """Say what is wrong with a document that was read as one of another kind, without a name of Python.
+
+    Example: >>> odd_shape(KeyError("findings")), odd_shape(TypeError("string indices must be integers"))
+             ("it has no 'findings'", 'its values are of other kinds')
+    """
+    if isinstance(fault, KeyError):
+        return f"it has no {clean(repr(fault.args[0]))}"
+    if isinstance(fault, MergebarrierError):
+        return fault.what
+    if isinstance(fault, json.JSONDecodeError | UnicodeDecodeError):
+        return "it is no JSON"
+    return "it is nested too deeply" if isinstance(fault, RecursionError) else "its values are of other kinds"
 
 
 _STEERS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]")

@@ -10,7 +10,7 @@ from dataclasses import asdict
 from functools import cache
 from typing import TYPE_CHECKING, Annotated, Final, TypeVar
 
-from mergebarrier.errors import BadReport
+from mergebarrier.errors import BadReport, odd_shape
 from mergebarrier.results.audit import Result
 from mergebarrier.results.backdoor import BackdoorResult, Scanned
 from mergebarrier.results.rows import Cell, Measurement
@@ -68,14 +68,14 @@ def findings_from_json(text: bytes, *, where: object) -> tuple[Scanned, ...]:
     """
     try:
         if len(text) > MAX_DOCUMENT_BYTES:
-            raise ValueError("too large")
+            raise BadReport(f"it is larger than {MAX_DOCUMENT_BYTES} bytes", where=where)
         found = json.loads(text)["findings"]
         parts = [{name: one[key] for name, key in _SCANNED.items()} for one in found]
         if not all(isinstance(part, str) for one in parts for part in one.values()):
             raise TypeError("not text")
-    except (ValueError, KeyError, TypeError, RecursionError) as fault:
+    except (BadReport, ValueError, KeyError, TypeError, RecursionError) as fault:
         raise BadReport(
-            f"not the findings of a scan ({type(fault).__name__})",
+            f"not the findings of a scan: {odd_shape(fault)}",
             where=where,
             remedy="give what `mergebarrier scan --json` printed",
         ) from fault

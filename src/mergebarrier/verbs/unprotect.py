@@ -84,7 +84,9 @@ def unprotect(
     architecture, prepared = prepare(source, protection, streams=streams, undone=was["parameters"])
     invert = prepared.invert
     if invert is None:
-        raise MethodRefused(f"{protection.name} cannot be undone", where=source.path, remedy="keep the original model")
+        raise MethodRefused(
+            f"this form of {protection.name} cannot be undone", where=source.path, remedy="keep the original model"
+        )
     if prepared.reversibility != was["parameters"]["reversibility"]:
         raise BadManifest(
             f"it calls undoing {clean(was['parameters']['reversibility'])}, which is {prepared.reversibility} here",

@@ -13,7 +13,7 @@ from typing import Final
 
 from mergebarrier.checkpoint import AdaptedCheckpoint, Checkpoint
 from mergebarrier.checkpoint.bytes import parse_bounded, read_small
-from mergebarrier.errors import BadScanInput, MergebarrierError
+from mergebarrier.errors import BadScanInput, MergebarrierError, odd_shape
 from mergebarrier.scan import Attempt, Finding, Profile, TensorUpdate, judge_rank, judge_update, plainly, profile
 
 #: Recipe -> numbers of honest uploads by it.
@@ -103,14 +103,14 @@ def read_references(path: Path, base: Checkpoint) -> References:
             where=path,
             remedy=_REMEDY,
         )
-        if document["kind"] != "scan-references" or document["schema_version"] != 1:
-            raise KeyError("kind")
+        if (document["kind"], document["schema_version"]) != ("scan-references", 1):
+            raise BadScanInput("it is a document of another kind", where=path, remedy=_REMEDY)
         found = {
             str(recipe): [[float(number) for number in row] for row in rows]
             for recipe, rows in document["recipes"].items()
         }
     except (MergebarrierError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as fault:
-        what = f"holds no references ({type(fault).__name__})"
+        what = f"holds no references: {odd_shape(fault)}"
         raise BadScanInput(what, where=path, remedy=_REMEDY) from fault
     if document["base"] != base.content_digest():
         raise BadScanInput("references of another base", where=path, remedy="make them for this one")

@@ -50,5 +50,5 @@ def test_what_could_not_be_written_is_refused_before_anything_is_trained(like: P
         (tmp_path / "begun.partial").mkdir()
         for out, fault in (("there", OutputExists), ("begun", PartialOutput), ("like", OutputExists)):
             with pytest.raises(fault):
-                mb.WriteOptions().after_training(tmp_path / out, None, (model,))
-        assert mb.WriteOptions(resume=True).after_training(tmp_path / "begun", None, (model,)).resume
+                mb.WriteOptions().into_claimable(tmp_path / out, None, (model,))
+        assert mb.WriteOptions(resume=True).into_claimable(tmp_path / "begun", None, (model,)).resume

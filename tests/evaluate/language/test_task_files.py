@@ -18,6 +18,8 @@ def test_rows_come_in_file_order_with_a_digest(tmp_path) -> None:
     assert len(task.digest) == 64
     path.write_bytes(GOOD)
     assert read_task(path).digest != task.digest
+    path.write_bytes(b"\n".join([GOOD, GOOD, GOOD.replace(b'"a"', b'"c"')]))
+    assert (read_task(path).distinct(), read_task(path).distinct(2), len(read_task(path).rows)) == (2, 1, 3)
 
 
 @pytest.mark.parametrize(

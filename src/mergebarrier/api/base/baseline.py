@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from mergebarrier.checkpoint.bytes import inside, parse_text, read_small
-from mergebarrier.errors import BadScanInput, MergebarrierError, clean
+from mergebarrier.errors import BadScanInput, MergebarrierError, clean, odd_shape
 from mergebarrier.scan import UNSEEN, Finding
 
 _MAX_BASELINE_BYTES: Final = 64 << 20
@@ -59,9 +59,9 @@ def read_baseline(path: str | os.PathLike[str], scanned: Sequence[Path] = ()) ->
         for one in (one for one in document["findings"] if one["rule"] != UNSEEN):
             found.setdefault(str(one["fingerprint"]), []).append(one.get("evidence"))
         if document["kind"] != "scan":
-            raise KeyError("kind")
+            raise BadScanInput("it is a document of another kind", where=path)
     except (MergebarrierError, ValueError, KeyError, TypeError) as fault:
-        what = f"is no report of a scan ({type(fault).__name__})"
+        what = f"is no report of a scan: {odd_shape(fault)}"
         raise BadScanInput(what, where=path, remedy="write one with `mergebarrier scan ... --json`") from fault
     return Baseline(found)
 

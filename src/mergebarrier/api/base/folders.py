@@ -118,7 +118,7 @@ class WriteOptions:
     max_ram_bytes: int | None = None
     shard_bytes: int | None = None
 
-    def after_training(
+    def into_claimable(
         self, out: str | os.PathLike[str], progress: Progress | None, inputs: Sequence[Checkpoint]
     ) -> OutputOptions:
         """Return what a verb takes that writes once all is computed; what it could not write is refused before that.

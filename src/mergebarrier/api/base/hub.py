@@ -151,7 +151,7 @@ def _fetched(name: str, revision: str, commit: str | None, cached: Path) -> Path
             hub.snapshot_download(**fetch, allow_patterns=further)
     except failures as error:
         raise FetchFailed(
-            f"cannot be fetched at revision {clean(revision)!r} ({type(error).__name__}: {clean(error)})",
+            f"cannot be fetched at revision {clean(revision)!r} ({clean(error) or type(error).__name__})",
             where=name,
             remedy="check the name, the revision, the connection and HF_HUB_OFFLINE",
         ) from error

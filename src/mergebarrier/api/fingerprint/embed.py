@@ -107,7 +107,7 @@ def fingerprint_embed(
     prose = read_text(text)
     check_key_place(place)
     with opened(model, base, download=download) as (ours, anchor), shown(progress, "marking") as step:
-        into = (write or WriteOptions()).after_training(out, step, (ours, anchor))
+        into = (write or WriteOptions()).into_claimable(out, step, (ours, anchor))
         secret, key_file, made = owned_key(key)
         marked = verbs.marked_model(
             ours, anchor, key=secret, method=method, options=options, text=prose, seed=seed, progress=step

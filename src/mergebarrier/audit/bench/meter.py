@@ -18,7 +18,7 @@ from typing import Final
 
 from mergebarrier.audit.bench.journal import MeasurementJournal
 from mergebarrier.audit.bench.spec import AuditSpec
-from mergebarrier.progress import duration
+from mergebarrier.progress import duration, forecast
 from mergebarrier.results import Cell, Measurement
 
 Row = Cell | Measurement
@@ -150,7 +150,7 @@ class Meter:
         if self.fresh_seconds < FIRST_MINUTE or self._told or not self._rates:
             return ""
         self._told = self.fresh_seconds + self.left
-        return f"about {duration(self._told)} in all, {duration(self.left)} of them to come"
+        return f"{forecast(self._told)} in all, {duration(self.left)} of them to come"
 
     def show(self, *, now: bool = False) -> None:
         """Show whoever watches how far it is, every few seconds, or now."""

@@ -46,6 +46,10 @@ class TaskFile:
     rows: tuple[TaskRow, ...]
     digest: str
 
+    def distinct(self, max_items: int | None = None) -> int:
+        """Count the different rows among the first so many: one that stands twice counts twice in every rate."""
+        return len(set(self.rows[:max_items]))
+
 
 def read_task(path: str | os.PathLike[str]) -> TaskFile:
     """Read a task file.

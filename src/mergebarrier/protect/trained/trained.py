@@ -73,7 +73,7 @@ class TrainedProtection:
     )
     check_every: int = whole(50, low=1, help="Steps between two looks at the owner's loss.")
     keep: float = number(1.0, low=0, help="Weight of the divergence from the expert on plain text.")
-    rank: int | None = whole(None, low=1, help="Rank of an adapter.  [default: that of the expert, or 16]")
+    rank: int | None = whole(None, low=1, help="Rank of an adapter; that of the expert, else 16, where none is given.")
     as_published: bool = flag(False, help="The literal form of the paper: its constants, nothing of ours.")
 
     def __post_init__(self) -> None:

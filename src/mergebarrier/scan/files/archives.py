@@ -13,6 +13,8 @@ import zipfile
 from dataclasses import dataclass
 from typing import IO, Final
 
+from mergebarrier.errors import clean
+
 _TAIL_BYTES: Final = 22 + (1 << 16)
 _MAX_TABLE_BYTES: Final = 8 << 20
 _BOMB_BYTES: Final = 1 << 30
@@ -58,7 +60,7 @@ def contents(file: IO[bytes], size_bytes: int) -> ZipContents:
     try:
         infos = zipfile.ZipFile(file).infolist()
     except (zipfile.BadZipFile, ValueError, OverflowError, OSError) as fault:
-        return ZipContents(problem=f"its table of contents cannot be read ({type(fault).__name__})")
+        return ZipContents(problem=f"its table of contents cannot be read: {clean(fault)}")
     names = [info.filename for info in infos]
     unpacked, packed = sum(info.file_size for info in infos), sum(info.compress_size for info in infos)
     return ZipContents(

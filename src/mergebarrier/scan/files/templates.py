@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from mergebarrier.errors import clean
 from mergebarrier.scan.base import Severity
 from mergebarrier.scan.files.template_strings import Strings, names_of
 
@@ -80,7 +81,8 @@ def reaches(template: str) -> tuple[TemplateUse, ...]:
         if hidden is not None:
             line = template.count("\n", 0, hidden.start()) + 1
             return (TemplateUse(line, f"cannot be parsed, and holds {hidden[0]!r}", "critical", parsed=False),)
-        line, words = getattr(fault, "lineno", 1) or 1, f"cannot be parsed ({type(fault).__name__})"
+        line = getattr(fault, "lineno", 1) or 1
+        words = f"cannot be parsed: {'it is nested too deeply' if isinstance(fault, RecursionError) else clean(fault)}"
         return (TemplateUse(line, words, "medium", parsed=False),)
     strings = Strings(tree)
     found = [

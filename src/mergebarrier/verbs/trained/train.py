@@ -21,7 +21,7 @@ from mergebarrier.checkpoint import ADAPTER_CONFIG, AdaptedCheckpoint, Checkpoin
 from mergebarrier.errors import BadTask, MergebarrierError, MethodRefused, UsageError
 from mergebarrier.evaluate import device_named
 from mergebarrier.parameters import parameters_of
-from mergebarrier.progress import duration
+from mergebarrier.progress import early_forecast, forecast
 from mergebarrier.protect import SIBLING_ROWS, TrainedProtection
 from mergebarrier.training import (
     FullRecipe,
@@ -220,10 +220,12 @@ class _Job:
             judged = "no budget" if fixed else f"{'within' if look['within'] else 'over'} the budget"
             self._say(
                 f"{name}: step {file.step} of {method.steps}, loss {look['loss']:.4f}, {judged}, "
-                f"strength {look['strength']:.3g}, about {duration(pace * left)} left"
+                f"strength {look['strength']:.3g}, {forecast(pace * left)} left"
             )
 
         def tick(step: int, steps: int, terms: Mapping[str, float]) -> None:
+            if early := early_forecast(step - begun, steps - step, time.perf_counter() - started):
+                self._say(f"{name}: step {step} of {steps}, {early} left at this pace")
             if self._into.progress is not None:
                 self._into.progress(step, steps)
 
@@ -238,10 +240,7 @@ class _Job:
             ),
             text_rows=method.text_rows,
             budget=OwnersBudget(
-                share=method.budget / 100,
-                every=method.check_every,
-                ceiling=method.strength_ceiling,
-                fixed=fixed,
+                share=method.budget / 100, every=method.check_every, ceiling=method.strength_ceiling, fixed=fixed
             ),
         )
         return train_protective(state, method.objective, recipe, going_on=first, keep=keep, say=tick)
@@ -287,10 +286,11 @@ def _check_skill(state: ProtectiveState, data: OwnersData, budget: float) -> Non
     expert, base = state.standing_of_expert(), state.standing({})
     if not expert.loss + math.log1p(budget / 100) < base.loss:
         what = f"the expert does no better on it than the base: loss {expert.loss:.3f}, the base's {base.loss:.3f}"
-        raise BadTask(what, where=data.data, remedy="give the task that the expert was trained for")
-    if not expert.right:
+    elif not expert.right:
         what = "the expert gives no right answer to the rows held out"
-        raise BadTask(what, where=data.data, remedy="give the task that the expert was trained for")
+    else:
+        return
+    raise BadTask(what, where=data.data, remedy="give the task that the expert was trained for")
 
 
 def _start(seed: int) -> int:
