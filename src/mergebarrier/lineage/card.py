@@ -14,7 +14,7 @@ the tag ``merge-protected`` are our own convention, specified in docs/do-not-mer
 import os
 import re
 import unicodedata
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -23,16 +23,15 @@ from mergebarrier.checkpoint import MANIFEST_NAME, Checkpoint, read_manifest
 from mergebarrier.checkpoint.bytes import read_small
 from mergebarrier.errors import CheckpointError, MergebarrierError, clean
 from mergebarrier.lineage.licence import UNKNOWN
-from mergebarrier.lineage.licence_texts import as_list, bar_of, decoded, in_utf8, unreadable, wish_of
+from mergebarrier.lineage.licence_texts import as_list, bar_of, decoded, in_utf8, prose_of, unreadable, wish_of
 from mergebarrier.lineage.narrowed import narrowed
-from mergebarrier.lineage.signs import folded, signs_in_head, signs_in_prose, signs_in_settings
+from mergebarrier.lineage.signs import folded, is_wish_by_name, signs_in_head, signs_in_settings, signs_in_table
 from mergebarrier.lineage.stated import Stated, reserved, stated
 
 CARD: Final = "README.md"
 ATTACK_TAG: Final = "attack-artifact"
 PROTECTED_TAG: Final = "merge-protected"
 WISH_TAG: Final = "do-not-merge"
-
 _MAX_HEAD_BYTES = 1 << 17
 #: A longer manifest of an input is not read for its marks.
 _MAX_MANIFEST_BYTES = 16 * 2**20
@@ -42,22 +41,30 @@ _SECTION = re.compile(rb"\n<!-- mergebarrier -->\n.*?\n<!-- /mergebarrier -->\n"
 _BLOCK = re.compile(rb"^tags:[ \t]*\r?\n([ \t]*)(?=- )", re.MULTILINE)
 _FLOW = re.compile(rb"^tags: ?\[", re.MULTILINE)
 _CARDS = re.compile(r"(?:read ?me|model ?card)\b.*")
-
-
 #: Files that people write terms into, by the words of their names; parts of other works are not the model's own terms.
 _SPEAKING = re.compile(
     r"(?:(?!third party).)*\b(?:readme|model ?card|(?:un)?licen[sc]es?|copying|copyright|eula|terms|agreement|lizenz"
-    r"|use policy|notices?|docs?)\b.*"
+    r"|use policy|usage|permissions?|restrictions?|legal|disclaimer|notices?|docs?)\b.*"
 )
-#: Texts that also speak of the terms of other works, or of licences as such: asked for a wish alone.
-_OF_OTHERS = re.compile(r"(?:.*/)?notice|docs?\b.*/", re.IGNORECASE)
+#: Texts about the terms of something beside the model, or about licences as such: asked for a wish alone.
+_OF_PARTS = re.compile(
+    r"docs?\b.*/|(?:.*/)?licen[sc]es?[\W_](?:docs?|documentation|data(?:[\W_]?sets?)?|images?|pictures?|assets?|logos?"
+    r"|fonts?|website)\b",
+    re.IGNORECASE,
+)
+#: Those, and texts that speak of parts of the model: their sentences count, not each word of them.
+_OF_OTHERS = re.compile(rf"(?:.*/)?notice|{_OF_PARTS.pattern}", re.IGNORECASE)
+#: Tables about a model; an index of weights is read elsewhere.
+_DESCRIBING = re.compile(
+    r"(?:.* )?(?:civitai|info|meta(?:data|file)?|codemeta|croissant|ro crate metadata|citation|licen[sc]es?"
+    r"|permissions?|usage|terms|model (?:index|card)|card|package|pyproject|rdf|reuse)(?: info)?"
+    r" (?:json|jsonld|ya?ml|toml|cff|info)"
+)
 _DOCUMENTS = re.compile(r"docs?\b.*/", re.IGNORECASE)
 _MAY_SIGN = re.compile(r"merg|licen[cs]|deriv|blend|fus|[^\x00-\x7f]", re.IGNORECASE)
 _SEPARATORS = re.compile(r"[\W_]+")
 _SILENT = re.compile(r".*\.(?:jsonl?|ya?ml|jinja|safetensors|py|png|jpe?g|gif|svg|webp|model|bin|sig)", re.IGNORECASE)
 _MAX_TEXTS = 64
-#: Of all cards and licences of a folder.
-_MOST_LETTERS = 1 << 20
 _MAX_FILE_BYTES = 64 << 20
 _ADAPTER = "adapter_config.json"
 
@@ -107,8 +114,24 @@ def declared(source: Checkpoint) -> Declaration:
     except CheckpointError as fault:
         manifest, unread = None, f"its {MANIFEST_NAME} cannot be read: {clean(fault.what)}"
     tables = {"config.json": source.config, **{f"metadata of {one.name}": one.metadata for one in source.shards}}
-    said = declaration(files, manifest, signing(tables))
-    return replace(said, unread=said.unread or unread)
+    told, texts, closed = tables_about(source.root)
+    said = declaration({**files, **texts}, manifest, signing(tables), told)
+    return replace(said, unread=said.unread or unread or closed)
+
+
+def tables_about(root: Path) -> tuple[dict[str, Mapping[str, object]], dict[str, bytes], str]:
+    """Return tables that describe a model by their names, texts that should be some, and what cannot be read."""
+    with os.scandir(root) as entries:
+        names = sorted(entry.name for entry in entries if _describes(entry.name) and not entry.is_dir())
+    if not names:
+        return {}, {}, ""
+    from mergebarrier.lineage.described import described  # loads parsers, which most folders do without
+
+    return described(root, names)
+
+
+def _describes(name: str) -> bool:
+    return _DESCRIBING.fullmatch(_words(name)) is not None and not name.casefold().endswith(".index.json")
 
 
 def signing(tables: Mapping[str, Mapping[str, object]]) -> dict[str, Mapping[str, object]]:
@@ -144,10 +167,11 @@ def _speaking(root: Path) -> list[str]:
 
 
 def _speaks(name: str) -> bool:
-    return (
-        _is_words(name)
-        and _SPEAKING.fullmatch(_SEPARATORS.sub(" ", unicodedata.normalize("NFKC", name).casefold())) is not None
-    )
+    return _is_words(name) and (_SPEAKING.fullmatch(_words(name)) is not None or is_wish_by_name(name))
+
+
+def _words(name: str) -> str:
+    return _SEPARATORS.sub(" ", unicodedata.normalize("NFKC", name).casefold())
 
 
 def _is_words(name: str) -> bool:
@@ -158,9 +182,13 @@ def declaration(
     files: Mapping[str, bytes],
     manifest: Mapping[str, object] | None = None,
     tables: Mapping[str, Mapping[str, object]] | None = None,
+    about: Mapping[str, Mapping[str, object]] | None = None,
 ) -> Declaration:
-    """Read what cards and licence files (name -> bytes), a manifest's content and other tables say; never raises."""
-    if not files and not manifest and not tables:
+    """Read what cards and licence files (name -> bytes) say, and a manifest's content; never raises.
+
+    Of ``tables``, such as a configuration, the first level counts, of those ``about`` the model every one.
+    """
+    if not files and not manifest and not tables and not about:
         return Declaration()
     content = manifest or {}
     texts = {name: decoded(data) for name, data in files.items()}
@@ -170,9 +198,11 @@ def declaration(
     marks = {folded(tag).replace(" ", "-"): None for tag in tags}
     signs = [signs_in_head(one) for one, _ in heads.values()]
     signs += [signs_in_settings(name, table) for name, table in (tables or {}).items()]
+    signs += [signs_in_table(name, table) for name, table in (about or {}).items()]
+    signs += [(f"the name of {name}", "") for name in files if is_wish_by_name(name)]
     licences = {name: text for name, text in texts.items() if name not in heads and not _OF_OTHERS.match(name)}
-    prose = dict(_prose(texts, heads))
-    prose |= {name: (wish, "") for name, (wish, _) in prose.items() if _OF_OTHERS.match(name)}
+    prose = dict(prose_of(texts, {name: _body(texts[name]) for name in heads}))
+    prose |= {name: (wish, "") for name, (wish, _) in prose.items() if _OF_PARTS.match(name)}
     said = narrowed(stated(head, fault, files), {name: texts[name] for name in heads}, files)
     barred = bar_of(next((barred for _, barred in signs if barred), ""), licences, prose, content)
     own = {name: text for name, text in texts.items() if not _OF_OTHERS.match(name)}
@@ -184,15 +214,6 @@ def declaration(
         protected=PROTECTED_TAG in marks or content.get("verb") == "protect",
         attack=ATTACK_TAG in marks or content.get(ATTACK_TAG) is True or head.get(ATTACK_TAG) is True,
     )
-
-
-def _prose(texts: Mapping[str, str], cards: Collection[str]) -> Iterator[tuple[str, tuple[str, str]]]:
-    """Yield the signs of every text; what is longer than all that anybody writes, or behind it, is one."""
-    left = _MOST_LETTERS
-    for name, text in texts.items():
-        left -= len(text)
-        said = (f"more text than the {_MOST_LETTERS} letters that are looked at", "")
-        yield name, said if left < 0 else signs_in_prose(text, _body(text) if name in cards else text)
 
 
 def _body(card: str) -> str:

@@ -8,17 +8,19 @@ their stewards publish them. Differs from a licence scanner: no similarity score
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from mergebarrier.checkpoint import MANIFEST_NAME
 from mergebarrier.errors import clean
 from mergebarrier.lineage.licence import NO_DERIVATIVES, UNKNOWN
-from mergebarrier.lineage.signs import forbids_derivatives
+from mergebarrier.lineage.signs import forbids_derivatives, signs_in_prose
 
 _WORD = re.compile(r"[a-z0-9+]+")
 _MAX_BYTES = 1 << 18
 _MAX_TEXT_BYTES = 1 << 20
 _UTF8 = "utf-8-sig"
+#: Of all cards and licences of a folder.
+_MOST_LETTERS = 1 << 20
 
 #: licence -> (characters that the text has at most once reduced to words, phrases that must all occur).
 #: The caps are about 1.4 times the length of the published text.
@@ -195,3 +197,12 @@ def unreadable(files: Mapping[str, bytes]) -> str:
 def as_list(value: object) -> list[object]:
     """Return what may be a list or one value as a list."""
     return [] if value is None else value if isinstance(value, list) else [value]
+
+
+def prose_of(texts: Mapping[str, str], bodies: Mapping[str, str]) -> Iterator[tuple[str, tuple[str, str]]]:
+    """Yield the signs of every text; what is longer than all that anybody writes, or behind it, is one."""
+    left = _MOST_LETTERS
+    for name, text in texts.items():
+        left -= len(text)
+        said = (f"more text than the {_MOST_LETTERS} letters that are looked at", "")
+        yield name, said if left < 0 else signs_in_prose(text, bodies.get(name, text))

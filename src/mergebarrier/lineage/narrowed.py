@@ -19,7 +19,7 @@ from mergebarrier.lineage.licence import KIND_OF, UNKNOWN
 from mergebarrier.lineage.licence_texts import identify
 from mergebarrier.lineage.signs import folded, sentences_of
 from mergebarrier.lineage.stated import Stated
-from mergebarrier.lineage.wordings import BARRED
+from mergebarrier.lineage.wordings import BARRED, OF_THE_MODEL
 
 #: Kinds that allow commercial use and ask for nothing more than notices or the same licence.
 _FREE: Final = ("permissive", "attribution", "share-alike", "weak-copyleft", "copyleft")
@@ -60,6 +60,11 @@ _STEMS: Final = (
     "상업",
 )
 _OF_DATA: Final = re.compile(r"\b(?:data|data ?sets?|corpus|corpora|benchmarks?)\b")
+#: Words for data that stand for other things too: in a sentence about the model they take nothing away.
+_SHOWN: Final = re.compile(
+    r"\b(?:images?|pictures?|photos?|photographs?|faces?|videos?|recordings?|clips?|samples?|annotations?|labels?|scans?"
+    r"|books?|articles?|trained (?:on|with|from)|imagenet|laion|coco)\b"
+)
 #: By what a text calls a licence, where the first word of its identifier does not say so.
 _CALLED: Final[Mapping[str, str]] = {
     "cc": "commons", "cc0": "cc0", "gpl": "general public", "lgpl": "lesser general public", "mpl": "mozilla",
@@ -91,7 +96,8 @@ def narrowed(said: Stated, cards: Mapping[str, str], files: Mapping[str, bytes])
     for name, text in cards.items():
         low = text.casefold()
         for sentence in sentences_of(text) if any(stem in low for stem in _STEMS) else ():
-            if _BARS.search(sentence) and not _OF_DATA.search(sentence):
+            of_data = _OF_DATA.search(sentence) or (_SHOWN.search(sentence) and not OF_THE_MODEL.search(sentence))
+            if _BARS.search(sentence) and not of_data:
                 return _lost(said, f'its {name} says "{sentence[:_MOST_SHOWN]}", its licence {said.licence}')
     return said
 

@@ -19,7 +19,7 @@ from mergebarrier.addresses import ADDRESS
 from mergebarrier.checkpoint import MANIFEST_NAME, Checkpoint, read_json, read_manifest
 from mergebarrier.checkpoint.bytes import parse, read_small
 from mergebarrier.errors import BadConfig, CheckpointError, clean
-from mergebarrier.lineage.card import Declaration, declaration, front_matter, signing, spoken
+from mergebarrier.lineage.card import Declaration, declaration, front_matter, signing, spoken, tables_about
 from mergebarrier.lineage.licence import UNKNOWN
 from mergebarrier.lineage.licence_texts import as_list
 from mergebarrier.lineage.signs import folded, latin
@@ -86,8 +86,9 @@ def _read(folder: Path) -> tuple[list[str], Declaration]:
     tables = [front_matter(data)[0] for name, data in files.items() if "/" not in name] + [adapter or {}]
     texts = (text for table in tables for text in _texts(table))
     names = dict.fromkeys(filter(None, (hub_name(part) for text in texts for part in text.split(","))))
-    said = declaration(files, manifest, signing({"config.json": config}))
-    return list(names), replace(said, unread=said.unread or unread)
+    told, texts_of, closed = tables_about(root)
+    said = declaration({**files, **texts_of}, manifest, signing({"config.json": config}), told)
+    return list(names), replace(said, unread=said.unread or unread or closed)
 
 
 def _config(root: Path) -> dict[str, object]:

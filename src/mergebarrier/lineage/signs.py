@@ -24,6 +24,8 @@ from mergebarrier.lineage.wordings import (
     BARE_WISH,
     BARRED,
     NO_DERIVATIVES,
+    OF_PARTS,
+    OF_THE_MODEL,
     PROSE_LICENCE,
     PROSE_LICENCE_STEMS,
     SHORT_WISH,
@@ -41,6 +43,8 @@ _LATIN = re.compile("[a-z]")
 _LOOKALIKES: Final = str.maketrans("аеорсухіѕјԁһӏкмтвнοαντιρκ", "aeopcyxisjdhlkmtbhoavtipk")
 _CROSS = re.compile("[\u274c\u2717\u2718\u2716\u26d4\U0001f6ab]")
 _CHECK = re.compile("[\u2705\u2714\u2713\u2611\U0001f44c]")
+#: An item of a list that is ticked; one that is not may be a plan as well.
+_BOX = re.compile(r"^([ \t]*[-*+]) \[[xX]\]", re.MULTILINE)
 _MARKUP = re.compile(r"</?[a-zA-Z][^<>]{0,500}>|<!--|-->")
 #: In a head this is a setting of a tool, and no wish.
 _YAML_LINE = re.compile(r"\s*merg(?:e|es|ing):\s+\S+\s*")
@@ -52,6 +56,8 @@ _MOST_ABOUT_MERGING: Final = 60_000
 _FEWEST_WORDS: Final = 4
 #: Letters of a sentence that are shown.
 _MOST_SHOWN: Final = 160
+#: Letters before a licence in which its subject is looked for.
+_REACH: Final = 120
 _SIDES = re.compile(r"[:=]")
 _SENTENCE_END = re.compile(r"[.!;\n\u3002]|\?(?!\s*no\b)", re.IGNORECASE)
 _NO: Final = frozenset({"", "false", "no", "off", "0", "never", "n", "none", "null"})
@@ -70,12 +76,20 @@ _MERGES = re.compile(r"(?:model )?merg(?:e|es|ing)(?: models?)?")
 _CAPITAL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 #: A table that an entry stands in, unless it sets up a tool.
 _TABLE = re.compile(r"(?!(?:\w+[_.-])*?(?:lora|adapter|peft|quant\w*|train\w*|export)\b)[^.]+\.", re.IGNORECASE)
+#: Tables about something beside the model, and paths of such things.
+_OF_PARTS = re.compile(
+    r"(?:(?:training|eval\w*|test|source) )?(?:data ?sets?|data|images?|pictures?|docs?|documentation|logos?|assets?)"
+)
+_PARTS = re.compile(r"(?:\./)?(?:docs?|assets?|images?|static|examples?|data|logos?)\b", re.IGNORECASE)
 _BARE_MERGE = re.compile(r"merg(?:e|es|ing)")
 #: Keys of a table under a question that hold its answer.
 _ANSWERS: Final = frozenset({"value", "answer", "allowed", "permitted", "enabled"})
 #: "key: value" or "key=value" within a text, such as a tag.
 _PAIR = re.compile(r"\s*([^:=]{1,64}?)\s*[:=]\s*([^:=]{1,64})")
-_ABOUT_DERIVATIVES = re.compile(r"(?:(?:allow|may|can|permit)\w* )?derivatives?(?: works?)?(?: allowed| permitted)?")
+_ABOUT_DERIVATIVES = re.compile(
+    r"(?:(?:allow|may|can|permit)\w* )?(?:derivatives?(?: works?)?|modifications?|adaptations?|remix(?:es|ing)?)"
+    r"(?: allowed| permitted)?"
+)
 #: Keys whose values name something else than the model's own terms.
 _NAMES = re.compile(r"(?:model |dataset )?(?:name|id)|base models?|datasets?|metrics?|new version|model index|language")
 
@@ -114,8 +128,23 @@ def signs_in_prose(text: str, body: str) -> tuple[str, str]:
       body: the part of it in which a line may be a wish on its own; a line of a card's head is asked as an entry.
     """
     words = _folded(_unmarked(text), _WORD_OR_END)
-    licence = PROSE_LICENCE.search(words) if any(stem in words for stem in PROSE_LICENCE_STEMS) else None
-    return _wish_in(_of_head(text, body), body), (licence[0] if licence else "")
+    licence = _licence_in(words, text) if any(stem in words for stem in PROSE_LICENCE_STEMS) else ""
+    return _wish_in(_of_head(text, body), body), licence
+
+
+def _licence_in(words: str, text: str) -> str:
+    """Return the first sign against derivatives whose subject is not something beside the model."""
+    if PROSE_LICENCE.search(words) is None:
+        return ""
+    apart = _folded(_BLOCK.sub(" \x1e ", _unmarked(text)), _WORD_OR_END)
+    found = list(PROSE_LICENCE.finditer(apart)) or list(PROSE_LICENCE.finditer(apart := words))
+    return next((one[0] for one in found if not _is_of_parts(apart, one)), "")
+
+
+def _is_of_parts(words: str, found: re.Match[str]) -> bool:
+    """Say whether the words before a licence, in its sentence, name something beside the model, and not the model."""
+    before = _SENTENCE.split(words[max(0, found.start() - _REACH) : found.start()])[-1]
+    return OF_PARTS.search(before + found[0]) is not None and OF_THE_MODEL.search(before + found[0]) is None
 
 
 def _of_head(text: str, body: str) -> str:
@@ -152,7 +181,7 @@ def sentences_of(text: str) -> list[str]:
 
 
 def _unmarked(text: str) -> str:
-    plain = _MARKUP.sub(" ", _CHECK.sub(" yes ", _CROSS.sub(" no ", text)))
+    plain = _MARKUP.sub(" ", _CHECK.sub(" yes ", _CROSS.sub(" no ", _BOX.sub(r"\1 yes ", text))))
     return html.unescape(plain).replace("%20", " ")  # as badges write a blank
 
 
@@ -174,6 +203,8 @@ def signs_in_head(head: Mapping[str, object]) -> tuple[str, str]:
     """Return where the head of a card asks not to be merged, and where it forbids derivatives; "" for nowhere."""
     wish = barred = ""
     for place, key, value in _entries(head, ""):
+        if any(map(_OF_PARTS.fullmatch, map(folded, place.split(".")[:-1]))):
+            continue
         shown = _shown(place, folded(key), value)
         wish = wish or (shown if _is_wish(place, key, value) else "")
         barred = barred or (shown if _is_bar(key, value) else "")
@@ -189,6 +220,18 @@ def signs_in_settings(name: str, table: Mapping[str, object]) -> tuple[str, str]
     }
     wish, barred = signs_in_head(said)
     return (f"{name}: {wish}" if wish else ""), (f"{name}, {barred}" if barred else "")
+
+
+def signs_in_table(name: str, table: Mapping[str, object]) -> tuple[str, str]:
+    """Return the same for a file that describes a model, at every level."""
+    wish, barred = signs_in_head(table)
+    return (f"{name}: {wish}" if wish else ""), (f"{name}, {barred}" if barred else "")
+
+
+def is_wish_by_name(name: str) -> bool:
+    """Say whether a text is called what a wish is, such as DO_NOT_MERGE.txt."""
+    stem, _, end = name.rpartition(".")
+    return not name.count("/") and end.lower() in ("txt", "md", name.lower()) and asks_not_to_merge(stem or end)
 
 
 def latin(name: str) -> str:
@@ -210,9 +253,12 @@ def _entries(table: Mapping[str, object], below: str) -> Iterator[tuple[str, str
                 todo += item
                 continue
             yield f"{below}{key}", str(key), item
+            if isinstance(item, dict) and _PARTS.match(str(item.get("path", item.get("files", "")))):
+                continue
             if isinstance(item, dict):
                 yield from _entries(item, f"{below}{key}.")
-                todo += [said for name, said in item.items() if folded(str(name)) in _ANSWERS]
+                answers = folded(str(key)).startswith("licen")
+                todo += [said for name, said in item.items() if answers or folded(str(name)) in _ANSWERS]
             elif isinstance(item, str) and (pair := _PAIR.fullmatch(item)):
                 yield from _entries({pair[1]: pair[2]}, f"{below}{key}.")
 
@@ -250,5 +296,5 @@ def _is_bar(key: str, value: object) -> bool:
         return True
     if forbids_derivatives(key) and said not in _NO:
         return True
-    spoken = words.startswith(("licen", "tag", "keyword"))
+    spoken = words.startswith(("licen", "tag", "keyword", "spdx licen"))
     return spoken and isinstance(value, str | int | float) and forbids_derivatives(str(value))

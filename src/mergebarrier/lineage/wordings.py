@@ -60,6 +60,26 @@ _WISH_ELSEWHERE = (
     r"|\bслияни\w+ (?:\w+ ){0,4}запрещ"
 )
 
+#: Who shares what was changed, and in which form alone the weights may be shared.
+_UNCHANGED = (
+    r"\b(?:adaptations?|(?:modified|altered|changed) (?:versions?|copies|weights|models?|checkpoints?)) (?:\w+ ){0,4}?"
+    r"(?:may|must|shall|can|should) ?not be (?:(?:re)?distributed|shared|published|released|uploaded|passed on)"
+    r"|\b(?:(?:re)?distribut|shar|publish|releas|re ?upload)\w+ (?:of )?(?:\w+ ){0,3}?"
+    rf"(?:modified|altered|changed) (?:\w+ ){{0,3}}?{BARRED}"
+    rf"|\b(?:{_MAY_NOT}|do not) (?:\w+ )?{_MAKE} (?:\w+ ){{0,2}}?(?:modified|altered|changed) "
+    r"(?:versions?|copies|weights)\b"
+    rf"|\b(?:distribut|shar|publish)\w+ (?:\w+ ){{0,3}}?derived (?:\w+ ){{0,5}}?{BARRED}"
+    r"|\bonly (?:be \w+ )?in (?:(?:its|their|an|the) )?(?:unmodified|unaltered|unchanged|original) (?:form|state)"
+    r"|\bin (?:(?:its|their|an|the) )?(?:unmodified|unaltered|unchanged) (?:form|state) only\b"
+    rf"|\b(?:changing|altering|modifying) (?:them|(?:the|these) (?:weights|model|parameters)) (?:\w+ ){{0,2}}?{BARRED}"
+)
+#: What a card speaks of beside its model, and words for the model.
+OF_PARTS = re.compile(
+    r"\b(?:data|data ?sets?|corpus|corpora|images?|pictures?|photos?|photographs?|logos?|icons?|fonts?|artworks?"
+    r"|figures?|videos?|recordings?|docs?|documentation|website|papers?|benchmarks?|assets)\b"
+)
+OF_THE_MODEL = re.compile(r"\b(?:models?|weights?|checkpoints?|loras?|adapters?|parameters|this work|derived)\b")
+
 NO_DERIVATIVES = re.compile(
     r"\bno ?deriv\w*+(?! of)"
     r"|\bnon deriv\w*|\bpolyform strict\b"
@@ -69,7 +89,7 @@ NO_DERIVATIVES = re.compile(
     rf"|\b(?:{_MUST}|do not|cannot|can not) (?:\w+ ){{0,8}}?{_MAKE} (?:\w+ ){{0,4}}?deriv(?:ative|ation)"
     rf"|\b(?:modif(?:y|ied|ication|ications)|adaptations?) (?:\w+ ){{0,3}}?{BARRED}"
     r"|\bno (?:modifications?|adaptations?)(?: (?:allowed|permitted)\b|$)|\b(?:verbatim cop\w+|unmodified \w+) only\b"
-    rf"|{_NO_DERIVATIVES_ELSEWHERE}"
+    rf"|{_UNCHANGED}|{_NO_DERIVATIVES_ELSEWHERE}"
 )
 SHORT_WISH = re.compile(
     rf"(?:please )?{_NOT} ?(?:(?:model|weights?|further) ?)?"
@@ -89,15 +109,16 @@ BARE_WISH = re.compile(
 )
 BARE_NO = re.compile(r"(?:model )?merg(?:e|es|ing) no")
 PROSE_LICENCE = re.compile(
-    r"\blicen[sc]ed?(?: \w+){0,6}? (?:cc )?by (?:nc )?nd\b"
+    r"\blicen[sc]ed?(?: \w+){0,6}? (?:cc )?by (?:nc )?nd\b|\bcreativecommons org licenses by (?:nc )?nd\b"
     r"|(?<!requires )(?<!needs )(?<!uses )(?<!with )\bno derivatives?(?: works?| models?)?\b(?! (?:of|was|were|is|are))"
     rf"|\bderivatives?(?: works?| models?)? (?:(?!these)\w+ ){{0,3}}?{BARRED}"
     rf"|\b(?:{_MAY_NOT}|do not|cannot|can not) (?:\w+ ){{0,3}}?{_MAKE} (?:\w+ ){{0,4}}?derivative"
-    rf"|{_NO_DERIVATIVES_ELSEWHERE}"
+    r"|\battribution (?:non ?commercial )?no ?deriv(?:ative)?s\b"
+    rf"|{_UNCHANGED}|{_NO_DERIVATIVES_ELSEWHERE}"
 )
 #: One of these stands in all that ``PROSE_LICENCE`` finds; to ask for them first is much the quicker.
 PROSE_LICENCE_STEMS = (
-    "licen", "deriva", "dérivé", "modification", "bearbe", "abgeleitet", "afgeleide", "utworów", "производных",
-    "похідних", "muutoksia", "nezpracov", "türetilemez", "turunan", "παράγωγα", "改変", "변경", "الاشتقاق", "演",
-    "改作", "修改", "衍生",
+    "licen", "deriv", "modif", "alter", "chang", "original", "adaptation", "dérivé", "bearbe", "abgeleitet",
+    "afgeleide", "utworów", "производных", "похідних", "muutoksia", "nezpracov", "türetilemez", "turunan",
+    "παράγωγα", "改変", "변경", "الاشتقاق", "演", "改作", "修改", "衍生",
 )  # fmt: skip
