@@ -236,9 +236,16 @@ def hash_tensor(
 
 
 def side_by_side(work: Callable[[_Item], _Result], items: Iterable[_Item], workers: int) -> list[_Result]:
-    """Map on ``workers`` threads of one kernel thread each; after a fault, what has not begun is dropped."""
-    with ThreadPoolExecutor(max(1, workers), initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        return list(pool.map(work, items))
+    """Map on ``workers`` threads of one kernel thread each; after a fault, what has not begun is dropped.
+
+    torch takes the number that any thread set last for a thread that has not computed yet: the caller's is put back.
+    """
+    before = torch.get_num_threads()
+    try:
+        with ThreadPoolExecutor(max(1, workers), initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            return list(pool.map(work, items))
+    finally:
+        torch.set_num_threads(before)
 
 
 def ticker(total_bytes: int, progress: Progress | None) -> Callable[[int], None] | None:
