@@ -181,11 +181,11 @@ def test_a_folder_that_no_training_left_is_neither_used_nor_emptied(run_cli, wor
 def test_an_encoder_of_images_is_trained_under_its_frozen_head(run_cli, tmp_path) -> None:
     bench = tiny_bench.make(tmp_path)
     models = ("protect", bench.expert, "--base", bench.base, "--data", bench.task)
-    for method, pool in (("trap2", ()), ("layered", ("--sibling", bench.partner))):
+    for method, pool, least in (("trap2", (), 0.9), ("layered", ("--sibling", bench.partner), 0.8)):
         ran = run_cli(*models, "--method", method, *pool, *SHORT, "-o", tmp_path / method, "--json")
         assert ran.exit_code == 0, ran.stderr
         found = json.loads(ran.stdout)["trained"]
-        assert found["cost"]["protected"]["right"] > 0.8
+        assert found["cost"]["protected"]["right"] > least
     at = found["scales"]["s"].index(0.6)
     assert found["scales"]["protected"][at] > 2 * found["scales"]["control"][at]  # of layered, the last
     ran = run_cli(*models, "--method", "trap2", "--text", bench.task, "-o", tmp_path / "x")
