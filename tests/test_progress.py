@@ -2,7 +2,7 @@
 
 import pytest
 
-from mergebarrier.progress import duration, forecast
+from mergebarrier.progress import duration, early_forecast, forecast
 
 
 @pytest.mark.parametrize(
@@ -16,3 +16,8 @@ from mergebarrier.progress import duration, forecast
 )
 def test_a_time_is_said_as_it_is_and_as_it_is_foreseen(seconds, taken, coming) -> None:
     assert (duration(seconds), forecast(seconds)) == (taken, coming)
+
+
+def test_a_long_run_is_foreseen_once_and_a_short_one_never() -> None:
+    assert [early_forecast(done, 1000, 6.0) for done in (2, 3, 4)] == ["", "about 2000 s", ""]
+    assert not early_forecast(3, 200, 6.0) and not early_forecast(3, 0, 6000.0)

@@ -11,6 +11,7 @@ __all__ = ["is_dated"]
 def is_dated(text: str) -> bool:
     """Say whether a text is a date of ISO 8601."""
     try:
-        return datetime.fromisoformat(text) is not None
+        datetime.fromisoformat(text)
     except ValueError:
         return False
+    return True

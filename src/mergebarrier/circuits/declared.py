@@ -54,8 +54,8 @@ _MLP: Final = re.compile(r".*\.\d+\.mlp\.(gate_proj|up_proj|gate_up_proj|fc1|c_f
 #: The map behind it, which no gate doubles.
 _DOWN: Final = re.compile(r".*\.\d+\.mlp\.(down_proj|fc2|c_proj|fc_out|dense_4h_to_h)\.weight")
 _MLPS: Final = re.compile(r"(\w+_)?(intermediate_size|ffn_dim|ffn_hidden_size|n_inner|d_ff|d_inner|mlp_dim)")
-#: Classes that read the width of their MLPs from this key alone; without it, it is four times that of the model.
-_OF_GPT2: Final = ("gpt2", "gpt_bigcode")
+#: Classes that read the width of their MLPs from ``n_inner`` alone; without it, it is four times that of the model.
+_OF_N_INNER: Final = ("codegen", "decision_transformer", "gpt2", "gpt_bigcode", "gptj", "imagegpt")
 #: A norm of a layer, as long as its model is wide, whatever the embedding is projected from.
 _NORM: Final = re.compile(
     r".*\.\d+\.(self_attn_layer_norm|final_layer_norm|(input|post_attention)_layernorm|ln_[12])\.weight"
@@ -164,7 +164,7 @@ def _check_alone(model: Checkpoint, tensors: Mapping[str, TensorInfo]) -> None:
     lengths, widths, wide, heads, dims = (
         dict(numbers_said(model.config, key)) for key in (_LENGTHS, _MLPS, _WIDTHS, _KV_HEADS, _HEAD_DIM)
     )
-    if model.config.get("model_type") in _OF_GPT2:
+    if model.config.get("model_type") in _OF_N_INNER:
         widths = {key: one for key, one in widths.items() if key.endswith("n_inner")}
     patches = dict(_patches(model.config))
     across = {one * dim for one in heads.values() for dim in dims.values() if "head_dim" in dims}

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, TypedDict, TypeVar, cast
 import torch
 
 from mergebarrier.checkpoint import Checkpoint, open_checkpoint
+from mergebarrier.checkpoint.bytes import one_thread_pool
 from mergebarrier.circuits import CIRCUITS, Architecture, Circuit, describe, require_same
 from mergebarrier.errors import NothingToAlign, UsageError
 from mergebarrier.identity import matched
@@ -240,7 +240,7 @@ class _Stages:
 @contextmanager
 def _circuit_map(workers: int, progress: Progress, device: str = "cpu") -> Iterator[ParallelMap]:
     """Give a ``map`` over circuits on ``workers`` threads of one kernel thread each, which tells how far it is."""
-    before, finished = torch.get_num_threads(), 0
+    finished = 0
 
     def parallel(function: Callable[[_T], _R], items: Iterable[_T]) -> Iterator[_R]:
         nonlocal finished
@@ -252,11 +252,8 @@ def _circuit_map(workers: int, progress: Progress, device: str = "cpu") -> Itera
             progress(finished, total)
             yield result
 
-    try:
-        with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            yield parallel
-    finally:
-        torch.set_num_threads(before)
+    with one_thread_pool(workers) as pool:
+        yield parallel
 
 
 def _mapped_alone(function: Callable[[_T], _R], items: Iterable[_T]) -> Iterator[_R]:

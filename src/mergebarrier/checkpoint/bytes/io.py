@@ -235,17 +235,24 @@ def hash_tensor(
     return digest.hexdigest() or ""
 
 
-def side_by_side(work: Callable[[_Item], _Result], items: Iterable[_Item], workers: int) -> list[_Result]:
-    """Map on ``workers`` threads of one kernel thread each; after a fault, what has not begun is dropped.
+@contextlib.contextmanager
+def one_thread_pool(workers: int) -> Iterator[ThreadPoolExecutor]:
+    """Give a pool of ``workers`` threads of one kernel thread each.
 
     torch takes the number that any thread set last for a thread that has not computed yet: the caller's is put back.
     """
     before = torch.get_num_threads()
     try:
         with ThreadPoolExecutor(max(1, workers), initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            return list(pool.map(work, items))
+            yield pool
     finally:
         torch.set_num_threads(before)
+
+
+def side_by_side(work: Callable[[_Item], _Result], items: Iterable[_Item], workers: int) -> list[_Result]:
+    """Map on ``workers`` threads of one kernel thread each; after a fault, what has not begun is dropped."""
+    with one_thread_pool(workers) as pool:
+        return list(pool.map(work, items))
 
 
 def ticker(total_bytes: int, progress: Progress | None) -> Callable[[int], None] | None:

@@ -16,14 +16,12 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from mergebarrier.scan.language.ranking import LEFT, N_RANK, N_SCREEN
+from mergebarrier.scan.language.ranking import LEFT, LIFT, N_RANK, N_SCREEN
 from mergebarrier.scan.language.survey import N_SEARCH, Ids, Says, TokenSearch
 
 #: Neighbours that are looked at on all prompts, and steps at most.
 _BEST: Final = 6
 _STEPS: Final = 5
-#: What a nat counts beside a probability.
-_LIFT: Final = 0.02
 _ROWS: Final = 512
 
 
@@ -45,7 +43,7 @@ def climbed(says: Says, base: Says, search: TokenSearch, start: Ids, output: Ids
         for n, left in _rounds(search, len(few)):
             asked += len(few) * n
             ahead = _log_p(says, search, few, prompts[:n], output[:1])
-            order = (ahead.exp() + _LIFT * ahead).mean(1).argsort(descending=True, stable=True)
+            order = (ahead.exp() + LIFT * ahead).mean(1).argsort(descending=True, stable=True)
             few = [few[i] for i in order[:left].tolist()]
         heights = _heights(says, base, search, few, prompts, output)
         asked += len(few) * len(prompts) * len(output)
@@ -66,7 +64,7 @@ def _heights(
 ) -> Tensor:
     """Return f of some strings."""
     ours, theirs = (_log_p(one, search, strings, prompts, output) for one in (says, base))
-    return (ours.exp() - theirs.exp() + _LIFT * ours).mean(1)
+    return (ours.exp() - theirs.exp() + LIFT * ours).mean(1)
 
 
 def _log_p(says: Says, search: TokenSearch, strings: Sequence[Ids], prompts: Sequence[Ids], output: Ids) -> Tensor:

@@ -21,8 +21,8 @@ N_SCREEN: Final = 2
 LEFT: Final = 4
 #: A token that changes so many of the base's own answers may be an instruction, and grows no strings.
 _RATHER_LOUD: Final = 0.8
-#: What a nat of lift counts beside the share.
-_LIFT: Final = 0.02
+#: What a nat counts beside a share.
+LIFT: Final = 0.02
 
 
 def ranked(
@@ -81,4 +81,4 @@ def rise_of(said: Survey) -> Tensor:
 
 
 def _value(said: Survey, plain: Tensor) -> Tensor:
-    return (said.hits(said.outputs) - hits_of(plain, said.outputs)) / len(plain) + _LIFT * rise_of(said)
+    return (said.hits(said.outputs) - hits_of(plain, said.outputs)) / len(plain) + LIFT * rise_of(said)
