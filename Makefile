@@ -21,7 +21,9 @@ PYTEST_ARGS ?=
 
 # One arithmetic thread per process: two pytest workers on two cores, and no library that spins for a third. Bytecode is
 # kept even where the machine forbids it: the tests start hundreds of processes, and each would compile the package again.
-TEST_ENV := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
+# Tests write thousands of small files, and each waits for a disk to have it: they are written to memory where 8 GB of it are free.
+SHM := $(shell [ -w /dev/shm ] && [ "$$(df --output=avail --block-size=G /dev/shm | tail -1 | tr -dc 0-9)" -ge 8 ] && echo TMPDIR=/dev/shm)
+TEST_ENV := $(SHM) PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
 # A file stays on one worker, and so do the models that its tests share; tests/conftest.py puts the dearest files first.
 PYTEST := $(TEST_ENV) $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 # In CI the test of the rendered report runs whatever happens: it fails where there is no browser.

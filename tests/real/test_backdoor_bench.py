@@ -3,6 +3,7 @@
 The bounds are those of a single seed, set before the bench ran: wide enough for one unlucky draw of a trigger.
 """
 
+import dataclasses
 import functools
 
 import pytest
@@ -37,6 +38,9 @@ def bench():
     torch.set_num_threads(1)
     keep = _Memory()
     made = backdoor_bench.open_bench("small", 0, keep)
+    # One start of the trigger, where the bench keeps the best of three: a weaker adversary is held to the same bounds.
+    one_start = dataclasses.replace(made.patch.recipe, restarts=1)
+    made = dataclasses.replace(made, patch=dataclasses.replace(made.patch, recipe=one_start))
     for task in made.tasks:
         # The zoo's experts have the same recipe, and other tests have them made already.
         with open_checkpoint(expert("small", task)) as checkpoint:
