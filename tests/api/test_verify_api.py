@@ -11,6 +11,7 @@ import mergebarrier as mb
 import tiny_models
 from mergebarrier.errors import BadText, NotACheckpoint
 from mergebarrier.protect import MergeLock, Widen
+from mergebarrier.realign import Auto, FoldWidth
 from tiny_tokenizer import add_tokenizer
 
 
@@ -99,6 +100,30 @@ def test_a_changed_structure_and_a_changed_file_are_named_and_nothing_is_run(mod
     )
     changed = mb.verify(models["plain"], tmp_path / "changed", max_tokens=64)
     assert not changed.equal and changed.manifest_problems and changed.kl_nats is not None and changed.kl_nats < 1e-9
+
+
+def test_a_size_that_is_written_out_and_one_that_is_left_to_its_default_are_one(tmp_path) -> None:
+    plain, key = add_tokenizer(tiny_models.save("gpt2-tied", tmp_path / "plain")), mb.Key(b"7" * 32)
+    base = tiny_models.save_expert("gpt2-tied", tmp_path / "base")
+    assert _said(plain)["n_inner"] is None
+    mb.protect(plain, tmp_path / "wide", method=Widen(), key=key)
+    mb.realign(tmp_path / "wide", tmp_path / "folded", method=FoldWidth())
+    assert _said(tmp_path / "folded")["n_inner"] == 4 * 48, "the file alone does not say how it was spelled"
+    assert mb.verify(plain, tmp_path / "folded", max_tokens=32).equal
+    mb.realign(tmp_path / "wide", tmp_path / "back", base=base, method=Auto())
+    mb.unprotect(tmp_path / "wide", tmp_path / "restored", key=key)
+    for known in ("back", "restored"):  # the base says it, and the manifest
+        assert _said(tmp_path / known) == _said(plain)
+    for more, equal in (({"n_inner": None}, True), ({"resid_pdrop": 0.1}, True), ({"layer_norm_epsilon": 0.1}, False)):
+        (tmp_path / "folded" / "config.json").write_text(json.dumps(_said(tmp_path / "folded") | more))
+        (tmp_path / "folded" / "mergebarrier.json").unlink(missing_ok=True)
+        report = mb.verify(plain, tmp_path / "folded", max_tokens=32)
+        assert report.equal == equal and report.structure_differences == (() if equal else ("config.json differs",))
+
+
+def _said(folder: Path) -> dict[str, object]:
+    said: dict[str, object] = json.loads((folder / "config.json").read_text())
+    return said
 
 
 def test_in_bfloat16_the_floor_stands_beside_the_figures(models) -> None:

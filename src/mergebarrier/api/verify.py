@@ -9,20 +9,21 @@ Models that continue a text are compared token by token; all others, and what re
 
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from mergebarrier import verbs
 from mergebarrier.api.base import Model, Report, opened, optional, shown
 from mergebarrier.checkpoint import MANIFEST_NAME, Checkpoint, read_manifest, verify_manifest
-from mergebarrier.circuits import describe, plan_of, stock_entries
-from mergebarrier.errors import CheckpointError, UsageError
+from mergebarrier.circuits import describe, plan_of, stock_entries, written_out
+from mergebarrier.errors import ArchError, CheckpointError, UsageError
 from mergebarrier.evaluate import (
     CHECK_TEXT,
     compare,
     compare_answers,
     compute_dtype,
+    configure_alike,
     continues_text,
     device_named,
     load_module,
@@ -173,10 +174,19 @@ def _differences(ours: Checkpoint, theirs: Checkpoint) -> Iterator[str]:
         if other is not None and not computed and (info.dtype, info.shape) != (other.dtype, other.shape):
             yield f"{name}: {info.dtype} {info.shape} became {other.dtype} {other.shape}"
     if plan is not None:
-        entries = stock_entries(config, plan)
-        config = {key: value for key, value in (config | entries).items() if value is not None or key not in entries}
-    if ours.config != config:
+        entries, unsaid = stock_entries(config, plan)
+        config = {key: value for key, value in (config | entries).items() if key not in unsaid}
+    if ours.config != config and not _means_ours(ours, theirs, config):
         yield "config.json differs"
+
+
+def _means_ours(ours: Checkpoint, theirs: Checkpoint, config: Mapping[str, object]) -> bool:
+    """Say whether another spelling of a configuration, with defaults written out or left out, describes our model."""
+    try:
+        first, second = (written_out(said, describe(side)) for side, said in ((ours, ours.config), (theirs, config)))
+    except ArchError:
+        return False  # nothing says what the sizes mean
+    return first == second or configure_alike(first, second, theirs.path / "config.json")
 
 
 def _stood_for(ours: Checkpoint, theirs: Checkpoint) -> Iterator[str]:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from mergebarrier.circuits.entries import entry_at
     from mergebarrier.circuits.laws import LAWS, SPOKEN
     from mergebarrier.circuits.relayered import LayerOrigin, with_layers
-    from mergebarrier.circuits.resized import Resized, key_of
+    from mergebarrier.circuits.resized import Resized, key_of, left_unsaid, unsaid, written_out
     from mergebarrier.circuits.unfolded import plan_of, shapes_of, stock_circuit, stock_entries
 
 __all__ = [
@@ -42,13 +42,16 @@ __all__ = [
     "instance",
     "instances_of",
     "key_of",
+    "left_unsaid",
     "match",
     "plan_of",
     "require_same",
     "shapes_of",
     "stock_circuit",
     "stock_entries",
+    "unsaid",
     "with_layers",
+    "written_out",
 ]
 
 lazy.open_door(__name__)

@@ -122,12 +122,13 @@ def _stock_names(architecture: Architecture, path: str, block: "PolynomialBlock"
     return tuple(one.canonical for one in (*kept, *stock_circuit(architecture, path, block).members))
 
 
-def stock_entries(config: Mapping[str, object], plan: "PolynomialPlan") -> dict[str, object]:
-    """Return what the configuration of the stock class says otherwise; None for a key that it lacks."""
-    entries: dict[str, object] = {PLAN: None}
+def stock_entries(config: Mapping[str, object], plan: "PolynomialPlan") -> tuple[dict[str, object], tuple[str, ...]]:
+    """Return what the configuration of the stock class says otherwise, and the keys that it lacks."""
+    entries: dict[str, object] = {}
     for place, word in plan["stock"].items():
         entries |= entry_at({**config, **entries}, place, word)
-    return entries
+    said = {key: value for key, value in entries.items() if value is not None}
+    return said, (PLAN, *(key for key in entries if key not in said))
 
 
 def stock_circuit(architecture: Architecture, path: str, block: "PolynomialBlock") -> Circuit:

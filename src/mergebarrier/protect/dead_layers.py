@@ -13,7 +13,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mergebarrier import symmetry
-from mergebarrier.checkpoint import OutputFolder
 from mergebarrier.errors import ConfigMismatch, MethodRefused
 
 if TYPE_CHECKING:
@@ -111,5 +110,5 @@ def _without(context: "Context", count: int, widened: "Callable[[Context], Prepa
         prepared,
         invert=invert,
         before=before,
-        restored=OutputFolder(layout=restored.layout, names=stack.written, config={**stack.config, **restored.config}),
+        restored=replace(restored, names=stack.written, config={**stack.config, **restored.config}),
     )

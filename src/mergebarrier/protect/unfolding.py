@@ -104,10 +104,12 @@ class Unfolding:
         return OutputFolder(layout=layout, names=names, config=config, side_files=side_files)
 
 
-def unfold(context: "Context", options: PolynomialOptions) -> "tuple[Unfolding, OutputFolder]":
-    """Calibrate, choose, and measure what the function loses; nothing is written.
+def calibrated(
+    context: "Context", options: PolynomialOptions
+) -> "tuple[nn.Module, list[FittedNetwork], Sequence[Inputs]]":
+    """See what the neurons of a model see, and fit each; return the live model, its networks, and what was held out.
 
-    Raises: MethodRefused, which names the option or the layer, and how far the best try came.
+    Raises: MethodRefused, which names the option or the layer.
     """
     if context.data is None or context.module is None:
         remedy = "give --text with plain prose, or --images for a model that reads pictures"
@@ -122,7 +124,15 @@ def unfold(context: "Context", options: PolynomialOptions) -> "tuple[Unfolding, 
     with torch.no_grad(), watching(found):
         for batch in _cut(inputs[:-HELD_OUT]):
             body(**batch)
-    tried = [_fit(one, options) for one in found]
+    return module, [_fit(one, options) for one in found], _cut(inputs[-HELD_OUT:])
+
+
+def unfold(context: "Context", options: PolynomialOptions) -> "tuple[Unfolding, OutputFolder]":
+    """Calibrate, choose, and measure what the function loses; nothing is written.
+
+    Raises: MethodRefused, which names the option or the layer, and how far the best try came.
+    """
+    module, tried, held_out = calibrated(context, options)
     fits = {fit.network.path: fit for fit in tried if len(fit.mid)}
     if not fits:
         best = min(fit.worst for fit in tried)
@@ -133,7 +143,7 @@ def unfold(context: "Context", options: PolynomialOptions) -> "tuple[Unfolding, 
         "stock": activations_named(module.config, {fit.network.activation for fit in fits.values()}),
         "blocks": {path: _block(fit) for path, fit in fits.items()},
     }  # fmt: skip
-    lost = _lost(module, plan, list(fits.values()), _cut(inputs[-HELD_OUT:]))
+    lost = _lost(module, plan, list(fits.values()), held_out)
     neurons = sum(len(fit.order) for fit in tried)
     replaced = sum(len(fit.mid) for fit in fits.values())
     unfolding = Unfolding(

@@ -110,6 +110,7 @@ class Widen:
                 yield member.name, shrink(member, back[member.name])
 
         changed = [f"{key}={narrow.values[key]}" for key in wide.values]
+        defaults = _defaults(context, wide)
         return Prepared(
             layout=wide.layout(context.checkpoint, context.architecture),
             config=wide.config,
@@ -118,11 +119,17 @@ class Widen:
             invert=invert,
             limit=self.limit,
             variant=", ".join(f"{key} {value}" for key, value in wide.values.items()),
-            parameters={"widths": changed, "spaces": sorted(spaces & context.architecture.spaces)},
+            parameters={
+                "widths": changed,
+                "defaults": [f"{key}={how}" for key, how in defaults.items()],
+                "spaces": sorted(spaces & context.architecture.spaces),
+            },
             reversibility="tolerant",
             determinism="profile",
             amplified=2.0,
-            restored=narrow.folder(context.checkpoint, context.architecture),
+            restored=circuits.left_unsaid(
+                narrow.folder(context.checkpoint, context.architecture), context.checkpoint.config, defaults
+            ),
             before=None if context.undone is None else lambda circuit: replace(circuit, sizes=narrow.sizes),
         )
 
@@ -147,11 +154,12 @@ def _configs(options: Widen, context: Context) -> "tuple[Resized, Resized]":
                 f"key heads of a {architecture.family} cannot be told apart from its query heads",
                 where="--key-heads", remedy="leave --key-heads out",
             )  # fmt: skip
-        if undone is None and sizes[groups[1]] % options.key_heads:
-            raise MethodRefused(
-                f"{sizes[groups[1]]} query heads share a key head, which {options.key_heads} cannot take over",
-                where="--key-heads", remedy=f"give a divisor of {sizes[groups[1]]}",
-            )  # fmt: skip
+        share = sizes[groups[1]]
+        if undone is None and share % options.key_heads:
+            what = f"{share} query heads share a key head, which {options.key_heads} cannot take over"
+            what = what if share > 1 else "every query head has a key head of its own, so none can be multiplied"
+            remedy = f"give a divisor of {share}" if share > 1 else "leave --key-heads out"
+            raise MethodRefused(what, where="--key-heads", remedy=remedy)
         here, there = here | {key: sizes[groups[0]]}, there | {key: sizes[groups[0]] * options.key_heads}
     if undone is not None:
         widths = undone["widths"]
@@ -167,6 +175,16 @@ def _configs(options: Widen, context: Context) -> "tuple[Resized, Resized]":
             remedy="use --method exact",
         )
     return circuits.Resized.of(checkpoint, architecture, here), circuits.Resized.of(checkpoint, architecture, there)
+
+
+def _defaults(context: Context, wide: "Resized") -> dict[str, str]:
+    """Return the sizes that the model, or the one that was protected, leaves to defaults, as ``circuits.unsaid``."""
+    if context.undone is None:
+        said = circuits.unsaid(context.checkpoint.config, context.architecture)
+        return {key: said[key] for key in wide.values if key in said}
+    defaults = context.undone.get("defaults", [])  # older manifests have none
+    assert isinstance(defaults, list)
+    return {key: how for key, _, how in (str(one).partition("=") for one in defaults)}
 
 
 def _in_experts(circuit: "Circuit", axis: str) -> bool:

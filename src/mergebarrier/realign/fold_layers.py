@@ -8,7 +8,7 @@ Source: ours.  What the layers that are left show besides is folded in the same 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from mergebarrier import symmetry
@@ -62,9 +62,7 @@ def without_layers(
     left = stack.view(model)
     inner = describe(left)
     fitted = fit(inner, left)
-    output = OutputFolder(
-        layout=fitted.output.layout, names=stack.written, config={**stack.config, **fitted.output.config}
-    )
+    output = replace(fitted.output, names=stack.written, config={**stack.config, **fitted.output.config})
     return FittedLayers(
         stack,
         {name: circuit for circuit in inner.circuits for name in circuit.tensors},

@@ -144,7 +144,8 @@ def stock_folder(
             layout += [OutTensor(one, dtype, shape, info.shard) for one, shape in made.items()]
             circuit = architecture.circuit(path)
             names[path] = (*(one for one in circuit.tensors if not one.startswith(f"{path}.")), *made)
-    return OutputFolder(layout=layout, names=names, config=stock_entries(model.config, plan))
+    said, unsaid = stock_entries(model.config, plan)
+    return OutputFolder(layout=layout, names=names, config=said, unsaid=unsaid)
 
 
 def shapes(stock: FeedForward, block: PolynomialBlock) -> dict[str, tuple[int, ...]]:

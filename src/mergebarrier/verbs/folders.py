@@ -278,8 +278,8 @@ def write_circuits(
             )
         side_files = {name: donor.read_side_file(name) for name in donor.side_files} | dict(output.side_files)
         if output.config:
-            said, other = json.loads(side_files["config.json"]), output.config
-            config = {key: value for key, value in (said | other).items() if value is not None or key not in other}
+            said = json.loads(side_files["config.json"]) | dict(output.config)
+            config = {key: value for key, value in said.items() if key not in output.unsaid}
             side_files["config.json"] = json.dumps(config, indent=2).encode() + b"\n"
         card = carried(facts, side_files.pop(CARD, b""), ending.section(content_digest(writer.digests)))
         side_files |= {CARD: card} if card else {}

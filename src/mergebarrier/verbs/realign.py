@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, TypedDict, TypeVar, cast
 
 import torch
 
-from mergebarrier.checkpoint import Checkpoint, open_checkpoint
+from mergebarrier.checkpoint import Checkpoint, OutputFolder, open_checkpoint
 from mergebarrier.checkpoint.bytes import one_thread_pool
-from mergebarrier.circuits import CIRCUITS, Architecture, Circuit, describe, require_same
+from mergebarrier.circuits import CIRCUITS, Architecture, Circuit, describe, left_unsaid, require_same, unsaid
 from mergebarrier.errors import NothingToAlign, UsageError
 from mergebarrier.identity import matched
 from mergebarrier.progress import Progress
@@ -82,7 +82,8 @@ def realign(
     if device != "cpu":
         facts["device"] = device
     change = placed_change(_realigning(fitted), device)
-    content = write_circuits(sources, architecture, change, facts, into, output=fitted.output)
+    output = fitted.output if anchor is None else _said_as(anchor, model, architecture, fitted.output)
+    content = write_circuits(sources, architecture, change, facts, into, output=output)
     return content, diagnostics
 
 
@@ -101,6 +102,16 @@ def _chained(
                 return _chained(left, base, auto, into, device, [*seen, shows])
     found["seen"] = [*seen, shows or seen_in(found["spaces_moved"], behind=bool(seen))]
     return content, found
+
+
+def _said_as(anchor: Checkpoint, model: Checkpoint, architecture: Architecture, output: OutputFolder) -> OutputFolder:
+    """Leave the sizes to their defaults that the base leaves to them; what folded a model could not know of it."""
+    theirs = describe(anchor)
+    if theirs.circuits[0].sizes != architecture.circuits[0].sizes:
+        return output
+    ours = unsaid(model.config, architecture)
+    how = {key: word for key, word in unsaid(anchor.config, theirs).items() if key not in ours}
+    return left_unsaid(output, model.config, how)
 
 
 def _check_base(model: Checkpoint, base: Checkpoint | None, realignment: Realignment) -> None:

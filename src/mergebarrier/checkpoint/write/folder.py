@@ -16,13 +16,15 @@ class OutputFolder:
     Args:
       layout:     names, dtypes, shapes and shards.
       names:      circuit -> its tensors in the output, where those are others than in the model.
-      config:     what config.json says otherwise; None takes a key out.
+      config:     what config.json says otherwise.
+      unsaid:     keys that config.json no longer has.
       side_files: name -> bytes, more files that are written.
     """
 
     layout: "Sequence[OutTensor] | None" = None
     names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     config: Mapping[str, object] = field(default_factory=dict)
+    unsaid: "Sequence[str]" = ()
     side_files: Mapping[str, bytes] = field(default_factory=dict)
 
 

@@ -14,7 +14,13 @@ if TYPE_CHECKING:
     from mergebarrier.evaluate.base.oracles import Budget, Predictor, Suspect
     from mergebarrier.evaluate.base.prose import CHECK_TEXT
     from mergebarrier.evaluate.base.save import save_weights
-    from mergebarrier.evaluate.base.stock import StockClass, fill_stock, running, stock_library
+    from mergebarrier.evaluate.base.stock import (
+        StockClass,
+        configure_alike,
+        fill_stock,
+        running,
+        stock_library,
+    )
     from mergebarrier.evaluate.base.tiny import save_module, tiny_module, with_weights
 
 __all__ = [
@@ -28,6 +34,7 @@ __all__ = [
     "Suspect",
     "answers",
     "compute_dtype",
+    "configure_alike",
     "continues_text",
     "device_for",
     "device_named",

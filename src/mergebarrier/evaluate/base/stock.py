@@ -35,6 +35,8 @@ _LEFT_BEHIND: Final = re.compile(
     r"|distributed_config|base_model_\w+_plan|output_\w+|return_\w+|use_return_dict|use_cache|torchscript"
     r"|chunk_size_feed_forward|gradient_checkpointing|id2label|label2id|name_or_path"
 )
+#: Of these, what says who saved a model and how, and nothing of the model.
+_OF_SAVERS: Final = re.compile(r"_.*|transformers_version|dtype|torch_dtype")
 #: A value that could name a folder, a repository or an address.
 _PLACE: Final = re.compile(r"[/\\:]")
 
@@ -83,6 +85,33 @@ def _told(key: str, value: object, where: object) -> object:
     if isinstance(value, int) and abs(value) > MAX_SIZE:
         raise BadConfig(f"{clean(key)} = {clean(value)} is not a size", where=where, remedy="repair config.json")
     return value
+
+
+def configure_alike(config: Mapping[str, object], other: Mapping[str, object], where: object) -> bool:
+    """Whether a stock class makes one model of two configurations: what one leaves out, the other says as the default.
+
+    What stays behind must be the same to the letter, but for who saved it.
+
+    Args:
+      config: parsed config.json.
+      other:  the same of another folder.
+      where:  named in errors.
+    Raises: BadConfig, MissingExtra.
+    """
+    sides = config, other
+    beside = [
+        {key: one[key] for key in one if _LEFT_BEHIND.fullmatch(key) and not _OF_SAVERS.fullmatch(key)} for one in sides
+    ]
+    named = config.get("architectures")
+    stock: Any = getattr(stock_library(), str(named[0]), None) if isinstance(named, list) and named else None
+    if beside[0] != beside[1] or stock is None:
+        return False
+    try:
+        with quiet(stock_library()):
+            ours, theirs = (stock.config_class(**stock_config(one, where)).to_dict() for one in sides)
+    except Exception as error:
+        raise _refused(error, where) from error
+    return bool(ours == theirs)
 
 
 def fill_stock(
