@@ -98,8 +98,9 @@ def test_displacement_is_four_times_the_flipped_energy(name, tmp_path):
 @rotary
 def test_the_literal_form_would_break_a_rotary_model_and_is_refused(name, tmp_path, protect):
     folder = tiny_models.save(name, tmp_path / "model")
-    with pytest.raises(MethodRefused, match="rotary"):
+    with pytest.raises(MethodRefused, match="rotary") as refused:
         protect(folder, MergeBarrier(form="literal"), key=None)
+    assert 0.1 < float(refused.value.what.split("off by ")[1].split()[0]) < 2, "what it would have done was measured"
     assert not (tmp_path / "protected-1").exists()
     circuit, tensors = attention(folder)
     groups, width = circuit.sizes["g"], circuit.sizes["q"]

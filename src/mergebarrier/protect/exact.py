@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, ClassVar, TypedDict
 
 from mergebarrier import symmetry
 from mergebarrier.arch import SPACES
-from mergebarrier.errors import MethodRefused
+from mergebarrier.errors import MethodRefused, UsageError
 from mergebarrier.parameters import check_values, choice, number, subset
 from mergebarrier.protect.protection import Context, Need, Prepared, Reversibility
 
@@ -84,6 +84,9 @@ class Exact:
     def __post_init__(self) -> None:
         """Validate."""
         check_values(self)
+        if self.residual == "rotate" and "residual" not in self.only:
+            what, remedy = "--only leaves the stream alone, which this would rotate", "leave one of the two out"
+            raise UsageError(what, where="--residual rotate", remedy=remedy)
 
     @property
     def spaces(self) -> frozenset[str]:
@@ -92,7 +95,7 @@ class Exact:
 
     def prepare(self, context: Context) -> Prepared:
         """Draw from the key; refuse ``full`` on float16, whose narrow range makes real scales lossy without bound."""
-        if self.residual == "rotate" and "residual" in self.only:
+        if self.residual == "rotate":
             from mergebarrier.protect.rotated import rotated
 
             return rotated(context, replace(self, residual="order").prepare(context))

@@ -157,11 +157,9 @@ class MergeBarrier:
                 remedy="use --method exact",
             )
         if self.form == "literal" and planes:
-            raise MethodRefused(
-                "the literal orthogonal P does not commute with rotary positions: the model would no longer work",
-                where="--form literal",
-                remedy="use --form planes, the same optimum among maps that do commute",
-            )
+            from mergebarrier.protect.published import refuse_literal
+
+            refuse_literal(context, lambda sides: symmetry.reflections(torch.cat([*sides], dim=2), self.flip_fraction))
         if self.form == "planes" and not planes:
             raise MethodRefused("this model has no rotary planes", where="--form planes", remedy="use --form literal")
         literal = free and self.form != "planes"

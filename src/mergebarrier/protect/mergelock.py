@@ -18,7 +18,7 @@ from mergebarrier import symmetry
 from mergebarrier.parameters import check_values, choice
 from mergebarrier.protect.exact import moving
 from mergebarrier.protect.protection import Context, Need, Prepared, Reversibility
-from mergebarrier.protect.published import check_dtypes, check_heads, refuse_literal
+from mergebarrier.protect.published import check_dtypes, check_heads, drawn, refuse_literal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -58,7 +58,7 @@ class MergeLock:
         condition = _SIGMA[self.preset] ** 2
         check_heads(context, self.name)
         if self.form == "literal":
-            refuse_literal(context, "lock", condition)
+            refuse_literal(context, drawn("lock", condition))
         check_dtypes(context, self.name, condition)
 
         def elements(circuit: "Circuit") -> symmetry.Elements:

@@ -22,7 +22,7 @@ from mergebarrier.lazy import torch
 from mergebarrier.parameters import check_values, choice, number
 from mergebarrier.protect.exact import moving
 from mergebarrier.protect.protection import Context, Need, Prepared, Reversibility
-from mergebarrier.protect.published import check_dtypes, heads, refuse_literal
+from mergebarrier.protect.published import check_dtypes, drawn, heads, refuse_literal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -91,7 +91,7 @@ class Params:
                 remedy="use --method exact",
             )
         if self.form == "literal":
-            refuse_literal(context, profile, condition)
+            refuse_literal(context, drawn(profile, condition))
         check_dtypes(context, self.name, condition)
 
         def elements(circuit: "Circuit") -> "dict[Instance, Element]":

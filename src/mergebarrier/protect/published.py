@@ -1,12 +1,13 @@
 """What a published lock asks of a model, and what it would do to one that it was not written for.
 
-PaRaMS and MergeLock give every head a map A that knows nothing of positions: q' = A q, k' = A^-T k.  Without rotary
-positions the logits stay; with them R_m^T A^T A^-T R_n is not R_m^T R_n unless A commutes with every rotation.
+PaRaMS, MergeLock and MergeBarrier give every head a map A that knows nothing of positions: q' = A q, k' = A^-T k (the
+third a reflection, which is its own A^-T).  Without rotary positions the logits stay; with them R_m^T A^T A^-T R_n is
+not R_m^T R_n unless A commutes with every rotation.
 
     error = |l' - l| / |l|,   l = q^T R_t k,   l' = (A q)^T R_t (A^-T k),   t = 1 .. 64,   q, k of the model's weights
 
-Source: arXiv 2503.07661, 2509.01548 (both were tried on models without RoPE).  A preset that a 16-bit file would not
-survive is refused too: rounding is amplified by the condition number.
+Source: arXiv 2503.07661, 2509.01548 (both were tried on models without RoPE), 2511.10712.  A preset that a 16-bit file
+would not survive is refused too: rounding is amplified by the condition number.
 """
 
 from typing import TYPE_CHECKING
@@ -17,10 +18,15 @@ from mergebarrier.lazy import torch
 from mergebarrier.numerics import draws
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from torch import Tensor
 
     from mergebarrier.circuits import Circuit, Instance
     from mergebarrier.protect.protection import Context
+
+    #: Rows of queries and of keys of a circuit, Float64[Tensor, "groups n m"] each -> the published map.
+    Published = Callable[[Sequence[Tensor]], symmetry.Monomial | symmetry.LinearMap]
 
 # Largest condition number of a map whose result is stored in 16 bits.
 _SAFE_CONDITION = 16.0
@@ -56,12 +62,12 @@ def check_heads(context: "Context", method: str) -> None:
         )
 
 
-def refuse_literal(context: "Context", profile: str, condition: float) -> None:
+def refuse_literal(context: "Context", published: "Published") -> None:
     """Raise MethodRefused, with the error of the attention logits, where the published map meets rotary positions."""
     for circuit in context.architecture.circuits:
         for one in heads(circuit, "query_key"):
             if circuit.axis(one).kind == "planes":
-                error = literal_error(circuit, one, context, profile, condition)
+                error = _literal_error(circuit, one, context, published)
                 raise MethodRefused(
                     f"the published form does not commute with rotary positions: the attention logits of "
                     f"{circuit.name} would be off by {error:.2g} of their size, and the model would no longer work",
@@ -70,7 +76,12 @@ def refuse_literal(context: "Context", profile: str, condition: float) -> None:
                 )
 
 
-def literal_error(circuit: "Circuit", one: "Instance", context: "Context", profile: str, condition: float) -> float:
+def drawn(profile: str, condition: float) -> "Published":
+    """Return a published map that is drawn, from bytes that anyone may know."""
+    return lambda sides: symmetry.basis(_Public(), sides[0].shape[1], 1, profile, condition)
+
+
+def _literal_error(circuit: "Circuit", one: "Instance", context: "Context", published: "Published") -> float:
     """Return the relative error of attention logits under a map that ignores the rotations of its entries."""
     tensors = {name: context.checkpoint.read(name) for name in circuit.tensors}
     rows = symmetry.carriers(circuit, one, tensors, tensors, lambda other: True)
@@ -80,7 +91,7 @@ def literal_error(circuit: "Circuit", one: "Instance", context: "Context", profi
         side @ draws.uniform(("literal", place), side.shape[-1], _DISTANCES, low=-1.0)
         for place, side in enumerate(sides)
     )
-    blind = symmetry.basis(_Public(), sides[0].shape[1], 1, profile, condition)
+    blind = published(sides)
     planes, pairs = circuit.rotary[one[0]] // 2, circuit.axis(one).pairs
     kept = _logits(query, key, planes, pairs)
     moved = _logits(blind.matrix() @ query, blind.contragredient.matrix() @ key, planes, pairs)
