@@ -8,9 +8,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import parrot_models
+from mergebarrier.checkpoint import open_adapter
 from mergebarrier.errors import BadScanInput
 from mergebarrier.scan import TensorUpdate, judge_rank, judge_update, profile
 from mergebarrier.scan.updates import MIN_REFERENCE, largest_z, mahalanobis, p_value
+from mergebarrier.verbs.update_scan import update_profile
 
 Q = "model.layers.0.self_attn.q_proj.weight"
 
@@ -100,8 +102,42 @@ def test_references_are_made_and_used_and_refused_for_another_base(run_cli, tmp_
         ("MB7207", "loud"),
         ("MB7207", "usual"),
     }
+    still = run_cli("scan", base, *beside, "--declared-rank", 4)
+    assert still.exit_code == 2 and "nothing is changed" in still.stdout and still.stderr.count("\n") == 1
     other = parrot_models.write(tmp_path / "other", {"?": {"Yes": 9.0}})
     ran = run_cli("scan", known[0], "--base", other, *beside[2:])
     assert ran.exit_code == 2 and "another base" in ran.stderr
     ran = run_cli("scan", known[0], "--base", base, "--calibrate", "--checks", "updates")
     assert ran.exit_code == 2 and "--references" in ran.stderr and "Traceback" not in ran.stderr
+
+
+def test_an_adapter_is_measured_without_its_base_and_judged_beside_such_alone(run_cli, tmp_path) -> None:
+    def adapter(name: str, **config: object):
+        folder = tmp_path / name
+        folder.mkdir()
+        said = {"peft_type": "LORA", "r": 6, "lora_alpha": 12, "target_modules": ["q_proj"], **config}
+        (folder / "adapter_config.json").write_text(json.dumps(said))
+        key = f"base_model.model.{Q.removesuffix('weight')}lora_%s.weight"
+        factors = {key % "A": noise(1, 6, 40), key % "B": noise(2, 24, 6)}
+        if said.get("use_dora"):
+            factors[key.replace("lora_%s.weight", "lora_magnitude_vector.weight")] = noise(3, 24).abs()
+        save_file(factors, folder / "adapter_model.safetensors")
+        return folder
+
+    plain, file = adapter("plain"), tmp_path / "known.json"
+    with open_adapter(plain) as opened:
+        found = update_profile(None, opened)
+    whole = profile([TensorUpdate(name=Q, update=2.0 * noise(2, 24, 6) @ noise(1, 6, 40))])
+    assert found.recipe == "q, rank up to 8, without its base" and (found.rank, found.share) == (6, 1.0)
+    assert torch.allclose(*(torch.tensor(one.numbers) for one in (found, whole)), atol=1e-4)
+    assert found.norm == pytest.approx(whole.norm, rel=1e-5)
+    words = ("--references", file, "--checks", "updates", "--json")
+    made = run_cli("scan", plain, *words, "--calibrate")
+    assert made.exit_code == 0 and json.loads(file.read_text())["base"] is None, made.stderr
+    ran = run_cli("scan", plain, adapter("dora", use_dora=True), *words, "--declared-rank", 4)
+    said = {(one["model"], one["rule"]): one["message"] for one in ran.json["findings"]}
+    assert "1 references allow no p" in said["plain", "MB7206"] and ("plain", "MB7207") in said
+    assert any(model == "dora" and "give --base" in message for (model, _), message in said.items())
+    base = parrot_models.write(tmp_path / "base", {"?": {"I": 9.0}})
+    ran = run_cli("scan", base, "--base", base, *words)
+    assert ran.exit_code == 2 and "another base" in ran.stderr

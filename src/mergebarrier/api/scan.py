@@ -245,8 +245,8 @@ def scan(
     if baseline is not None:
         scanned = [folder for model in models for folder in _folders_of(model, download=download)]
         listed = read_baseline(baseline, scanned)
-    if calibrate and (references is None or base is None):
-        raise BadScanInput("needs a base and a file", where="--calibrate", remedy="give --base and --references FILE")
+    if calibrate and references is None:
+        raise BadScanInput("needs a file", where="--calibrate", remedy="give --references FILE")
     if each and (tasks or refusals or merge is not None):
         raise BadScanInput(
             "judges uploads one by one", where="--each", remedy="leave out --task, --refusals and --merge"

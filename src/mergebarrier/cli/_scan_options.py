@@ -34,7 +34,7 @@ def refuse_blind(
     for name in checks:
         check = CHECKS[name]
         wanted = {
-            "--base": not based and check.needs != "folder",
+            "--base": not based and check.needs != "folder" and name != "updates",
             "--references or --declared-rank": name == "updates" and not updates,
             "--refusals": check.of_questions and not cleanse.refusals,
             "--task": check.of_tasks and not cleanse.tasks,

@@ -137,6 +137,7 @@ if TYPE_CHECKING:
         TensorUpdate,
         judge_rank,
         judge_update,
+        not_judged,
         profile,
     )
 
@@ -234,6 +235,7 @@ __all__ = [
     "most_changed",
     "named_code",
     "neural_cleanse",
+    "not_judged",
     "odd_entry",
     "of_beginning",
     "of_kind",

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from mergebarrier.checkpoint import Checkpoint
+from mergebarrier.checkpoint import Adapter, Checkpoint, is_adapter
 from mergebarrier.errors import BadScanInput, BadTask
 from mergebarrier.evaluate import read_image_task
 from mergebarrier.progress import Progress
@@ -120,9 +120,10 @@ class _FoundSoFar:
     def judge(self, uploads: Sequence[Upload], tasks: dict[str, Path], progress: Progress | None) -> None:
         """Run every check on some uploads, which are closed at the end."""
         with ExitStack() as stack:
-            base, usable = self._look_at(uploads, Models(stack))
+            folders = Models(stack)
+            base, usable = self._look_at(uploads, folders)
             self._compare(base, usable)
-            self._judge_updates(base, usable)
+            self._judge_updates(base, usable if base is not None else self._adapters(uploads, folders))
             self._run_on_images(base, usable, tasks, progress)
             self._run_on_texts(base, usable, tasks, progress)
 
@@ -185,20 +186,27 @@ class _FoundSoFar:
 
         self._guarded("pool of all", work)
 
-    def _judge_updates(self, base: Checkpoint | None, usable: dict[str, Checkpoint]) -> None:
+    def _adapters(self, uploads: Sequence[Upload], folders: Models) -> dict[str, Adapter]:
+        """Open the adapters among uploads that could be read."""
+        return {
+            one.name: folders.adapter(one.path)
+            for one in uploads
+            if one.name in self.digests and isinstance(one.path, Path) and is_adapter(one.path)
+        }
+
+    def _judge_updates(self, base: Checkpoint | None, usable: Mapping[str, Checkpoint | Adapter]) -> None:
         """Judge each update beside honest ones by its recipe."""
         if "updates" not in self.request.checks:
             return
-        if base is None or not self.request.updates.wanted:
-            self.coverage.lacks({"updates": "needs a base, and --references or --declared-rank"})
+        if not self.request.updates.wanted or (base is None and not usable):
+            self.coverage.lacks({"updates": "needs a base or adapters, and --references or --declared-rank"})
             return
-        if not usable:
-            self.coverage.lacks({"updates": "no model that fits the base"})
+        self.coverage.lacks({} if usable else {"updates": "no model that fits the base"})
         found, seen = judge_updates(base, usable, self.request.updates, self._guarded)
         self.findings += found
         not_judged = {one.model for one in found if one.rule == NOT_JUDGED}
         if not_judged:
-            self.coverage.lacks({"updates": "there is no reference of its recipe"})
+            self.coverage.lacks({"updates": "there is nothing to judge its update by"})
         self.coverage.ran(["updates"], {*seen} - not_judged)
 
     def _run_on_images(

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
         judge_update,
         largest_z,
         mahalanobis,
+        not_judged,
         p_value,
     )
     from mergebarrier.scan.updates.statistics import Profile, TensorUpdate, profile, role_of
@@ -25,6 +26,7 @@ __all__ = [
     "judge_update",
     "largest_z",
     "mahalanobis",
+    "not_judged",
     "p_value",
     "profile",
     "role_of",

@@ -60,16 +60,14 @@ def judge_update(name: str, upload: Profile, references: Sequence[Sequence[float
     Raises: BadScanInput for numbers that are not finite, or references of another length.
     """
     if not references:
-        message = f"not judged: there is no reference of the recipe ({upload.recipe})"
-        return (finding(NOT_JUDGED, name, message, evidence={"recipe": upload.recipe}),)
+        return not_judged(name, upload, f"there is no reference of the recipe ({upload.recipe})")
     known, ours = (torch.tensor(one, dtype=torch.float64) for one in (references, upload.numbers))
     if known.shape[1:] != ours.shape or not torch.isfinite(torch.cat([known, ours[None]])).all():
         what = f"references of {known.shape[-1]} numbers for {len(ours)}, or numbers that are not finite"
         raise BadScanInput(what, where="--references", remedy="make them anew with --calibrate")
     smallest = 2 / (len(known) + 1)
     if len(known) < MIN_REFERENCE:
-        message = f"not judged: {len(known)} references allow no p below {smallest:.3f} ({upload.recipe})"
-        return (finding(NOT_JUDGED, name, message, evidence={"recipe": upload.recipe}),)
+        return not_judged(name, upload, f"{len(known)} references allow no p below {smallest:.3f} ({upload.recipe})")
     each = {"distance": p_value(known, ours), "largest z": p_value(known, ours, largest_z)}
     p = min(1.0, 2 * min(each.values()))
     if p > ADVISORY_P:
@@ -80,9 +78,15 @@ def judge_update(name: str, upload: Profile, references: Sequence[Sequence[float
         "recipe": upload.recipe,
         "smallest p": smallest,
         "norm": upload.norm,
+        "share of one tensor": upload.share,
         "zeros": upload.zeros,
     }
     return (finding("MB7205", name, message, value=1 - p, threshold=1 - ADVISORY_P, evidence=evidence),)
+
+
+def not_judged(name: str, upload: Profile, why: str) -> tuple[Finding, ...]:
+    """Say that nobody can tell, and why."""
+    return (finding(NOT_JUDGED, name, f"not judged: {why}", evidence={"recipe": upload.recipe}),)
 
 
 def judge_rank(name: str, upload: Profile, declared: int) -> tuple[Finding, ...]:

@@ -56,6 +56,7 @@ class Profile:
       rank:    largest numerical rank of a map's update.
       zeros:   largest share of exact zeros in a map's update.
       norm:    of the whole update.
+      share:   largest part of one tensor in the square of that.
     """
 
     recipe: str
@@ -63,6 +64,7 @@ class Profile:
     rank: int
     zeros: float
     norm: float
+    share: float
 
 
 def role_of(name: str) -> str | None:
@@ -73,13 +75,13 @@ def role_of(name: str) -> str | None:
 def profile(changes: Iterable[TensorUpdate]) -> Profile:
     """Measure an upload; what did not change is left out, and so is a tensor that is no map but for the recipe."""
     rows: dict[str, list[list[float]]] = {}
-    others, ranks, zeros, squares, full = set[str](), [0], [0.0], 0.0, True
+    others, ranks, zeros, squares, full = set[str](), [0], [0.0], [0.0], True
     for one in changes:
         factors = one.update if isinstance(one.update, tuple) else None
         spectrum, entries, square = _seen(one.update)
         if square == 0.0:
             continue
-        squares += square
+        squares.append(square)
         role = role_of(one.name)
         if role is None or spectrum is None:
             others.add("embeddings" if "embed" in one.name or "lm_head" in one.name else "others")
@@ -97,7 +99,8 @@ def profile(changes: Iterable[TensorUpdate]) -> Profile:
         numbers=tuple(value for mean in means for value in mean),
         rank=max(ranks),
         zeros=max(zeros),
-        norm=math.sqrt(squares),
+        norm=math.sqrt(sum(squares)),
+        share=max(squares) / max(sum(squares), _TINY),
     )
 
 
