@@ -50,7 +50,7 @@ class AuditOptions:
       budget:         settings that a search tries.
       smooth:         merges that the search part by part may score, per model; 0 leaves it out.
       edits:          merges that each edit of the protected task vector may score, per model; 0 leaves them out.
-      learn:          gradients that level 3 may take, per model.
+      learn:          gradients that level 3 may take from the best of three starts, per model; the others take a fifth.
       rebasin:        steps that level 5 may take.
       recover:        rows that the training runs of level 6 may see, per model.
       blocks:         steps that level 7 may take per block.
@@ -92,7 +92,7 @@ class AuditOptions:
     edits: int = whole(
         EDIT_EVALUATIONS, low=0, help="Merges that each edit of the protected task vector may score; 0 leaves them out."
     )
-    learn: int = whole(LEARN_STEPS, low=1, help="Gradients that level 3 may take.")
+    learn: int = whole(LEARN_STEPS, low=1, help="Gradients of level 3 from its best start; two more take a fifth.")
     rebasin: int = whole(REBASIN_STEPS, low=1, help="Steps that level 5 may take.")
     recover: int = whole(RECOVER_SAMPLES, low=1, help="Rows that the training runs of level 6 may see.")
     blocks: int = whole(BLOCK_STEPS, low=1, help="Steps that level 7 may take per block.")

@@ -17,7 +17,7 @@ from torch.nn.functional import cross_entropy
 import rule_world
 import tiny_models
 from mergebarrier.audit.bench import Blend, Pair, spread
-from mergebarrier.audit.ladder import learn, smooth
+from mergebarrier.audit.ladder import learn, smooth, starts
 
 pytestmark = pytest.mark.slow
 Weights = dict[str, Tensor]
@@ -94,7 +94,7 @@ class Attacker:
         found = {"grid": max(grid)}
         smooth(blend, self.loss, start, 150)
         found["smooth"] = self.worst()
-        learn(blend, lambda step: torch.autograd.backward(self.both()), self.loss, start, 60)
+        learn(blend, lambda step: torch.autograd.backward(self.both()), self.loss, starts(blend.names, start, 0), 60)
         return found | {"learn": self.worst()}
 
 

@@ -15,7 +15,8 @@ from audit_stage import Memory, spec
 from mergebarrier.audit import run_audit
 from mergebarrier.audit.bench import Blend, from_coarse_to_fine, spread
 from mergebarrier.audit.bench.blend import parts
-from mergebarrier.audit.ladder import learn, smooth
+from mergebarrier.audit.ladder import learn, smooth, starts
+from mergebarrier.audit.ladder.learn import gradients
 from mergebarrier.results import Cell
 
 BUDGETS: dict[str, Any] = {"smooth_evaluations": 48, "learn_steps": 40}
@@ -96,6 +97,31 @@ def test_the_search_finds_the_coefficients_of_every_part_and_never_ends_above_it
     assert smooth(blend, lambda: math.nan, (0.5, 0.5), 9) == spread((0.5, 0.5), found), "nothing is better than NaN"
 
 
+@pytest.mark.parametrize("nearest", range(3))
+def test_every_start_gets_a_fifth_of_the_steps_and_the_best_of_them_the_rest(nearest: int) -> None:
+    module, ends = three()
+    blend, asked = Blend(module, **ends), list[int]()
+    begin = starts(blend.names, (0.1, 0.0), 0)
+    assert [one[blend.names[0]] for one in begin[:2]] == [(0.1, 0.0), (1.0, 1.0)]
+    assert len(set(begin[2].values())) == len(blend.names), "the third is spread out"
+    blend.write(begin[nearest])
+    goal = {name: value.detach().clone() for name, value in module.named_parameters()}
+
+    def apart() -> torch.Tensor:
+        return torch.stack([(module.get_parameter(name) - goal[name]).square().sum() for name in goal]).sum()
+
+    def descend(step: int) -> None:
+        asked.append(step)
+        torch.autograd.backward(apart())
+
+    found = learn(blend, descend, lambda: float(apart().detach()), begin, 10)
+    assert all(found[name] == pytest.approx(begin[nearest][name], abs=0.2) for name in blend.names)
+    assert len(asked) == gradients(10) == 14 and asked[-8:] == list(range(2, 10))
+    # Too few steps to tell starts by are all the first one's.
+    learn(blend, descend, lambda: float(apart().detach()), begin, 4)
+    assert asked[14:] == [0, 1, 2, 3] and gradients(4) == 4
+
+
 def test_an_encoder_of_images_is_searched_like_a_language_model() -> None:
     """One spoilt part: the best of a grid over two coefficients stays far from what the clean mix says of pictures."""
     module, draw = tiny_vision.stock("dinov2").eval(), torch.Generator().manual_seed(0)
@@ -128,7 +154,7 @@ def test_an_encoder_of_images_is_searched_like_a_language_model() -> None:
     start = grid[min(grid)]
     smooth(blend, loss, start, 200)
     assert loss() < 0.5 * min(grid)
-    learn(blend, descend, loss, start, 40)
+    learn(blend, descend, loss, starts(blend.names, start, 0), 40)
     assert loss() < 0.5 * min(grid)
 
 

@@ -80,12 +80,11 @@ class Blend:
         found = torch.zeros(len(self._parameters), 2)
         for row, (name, parameter) in zip(found, self._parameters.items(), strict=True):
             if parameter.grad is not None:
-                products = [torch.empty(parameter.shape, device=parameter.device) for _ in self._ends]
-                for gradient, stored, *sides in _blocks(parameter.grad, *self._all(name), *products):
+                blocks = []
+                for gradient, stored, *ends in _blocks(parameter.grad, *self._all(name)):
                     slope, base = gradient.float(), stored.float()
-                    for end, product in zip(sides[:2], sides[2:], strict=True):
-                        torch.mul(slope, end.float() - base, out=product)
-                row[:] = torch.stack([product.sum() for product in products])
+                    blocks.append(torch.stack([((end.float() - base) * slope).sum() for end in ends]))
+                row[:] = torch.stack(blocks).sum(0)
                 parameter.grad = None
         return found
 

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from mergebarrier.audit.ladder.climb import CONTROL, CellPlace, climb, control, place_of, summary, tried
     from mergebarrier.audit.ladder.comparison import compare
     from mergebarrier.audit.ladder.forecast import CONTROL_PART, LAST, forecast, part_of
-    from mergebarrier.audit.ladder.learn import learn
+    from mergebarrier.audit.ladder.learn import learn, starts
     from mergebarrier.audit.ladder.level import (
         Attempt,
         Evidence,
@@ -57,6 +57,7 @@ __all__ = [
     "published_settings",
     "shown_beside",
     "smooth",
+    "starts",
     "states",
     "summary",
     "tried",
