@@ -44,6 +44,11 @@ def _other_family(folder: Path, tmp_path: Path) -> Path:
 
 CASES = {
     "overlapping rows": ({"validation": "task"}, "prompts of the validation file are also in a.jsonl"),
+    "overlapping rows but for case and blanks": (
+        {"validation": "respelt"},
+        "prompts of the validation file are also in",
+    ),
+    "one class": ({"task": "constant"}, "so whatever says nothing else has the skill"),
     "settings chosen on the partner's test": ({"validation": "partner_task"}, "are also in b.jsonl"),
     "rows in both halves": ({"task": "repeated", "validation": None}, "prompts are in its first half"),
     "a report inside a model": ({"o": "inside"}, "is inside the other"),
@@ -75,8 +80,13 @@ def test_it_is_refused_in_a_line(case: str, stage, run_cli, tmp_path: Path) -> N
     places = {
         "task": world.task, "base": world.base, "exact": stage.exact, "empty": tmp_path / "empty.jsonl",
         "absent": tmp_path / "absent", "partner_task": world.partner_task, "repeated": tmp_path / "repeated.jsonl",
-        "inside": world.base / "report",
+        "inside": world.base / "report", "respelt": tmp_path / "respelt.jsonl", "constant": tmp_path / "constant.jsonl",
     }  # fmt: skip
+    rows = [json.loads(line) for line in world.task.read_text().splitlines()]
+    respelt = [row | {"prompt": f" {row['prompt'].upper().replace(' ', '  ')}"} for row in rows]
+    constant = [row | {"answer": rows[0]["answer"]} for row in rows]
+    for name, changed in (("respelt", respelt), ("constant", constant)):
+        places[name].write_text("".join(json.dumps(row) + "\n" for row in changed))
     (tmp_path / "repeated.jsonl").write_text(world.task.read_text() * 2)
     if "renumbered" in changes.values():
         places["renumbered"] = _renumbered(world.partner, tmp_path)

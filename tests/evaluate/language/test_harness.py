@@ -41,6 +41,23 @@ def test_every_kind_of_question_is_a_row_and_filters_add_none(tmp_path: Path) ->
     )  # fmt: skip
 
 
+def test_the_shapes_of_other_versions_are_the_same_rows(tmp_path: Path) -> None:
+    named = sample(0, [("Two and two is", " three"), ("Two and two is", " four")], "four")
+    twice = sample(2, [("Sky is", " blue"), ("Sky is", " red"), ("", " blue"), ("", " red")], "0")
+    listed = GENERATED | {"target": "['4']"}
+    path = write(tmp_path, named, listed, twice, LAST_WORD)
+    rows = read_task(path).rows
+    assert rows == read_task(write(tmp_path, CHOICES, GENERATED, LISTED, LAST_WORD)).rows
+    # Up to 0.4.2 all samples were one array; where the output is called NAME.json, results are not called results.
+    path.write_text(json.dumps([named, listed, twice, LAST_WORD], indent=2))
+    results = tmp_path / "my_run_2026-01-01T00-00-00.json"
+    results.write_text(json.dumps({"results": {"arith": {}}}))
+    assert read_task(path).rows == read_task(results).rows == rows
+    path.write_text(json.dumps([named, 1]))
+    with pytest.raises(BadTask, match="no samples"):
+        read_task(path)
+
+
 def test_results_lead_to_the_samples_of_their_one_task(tmp_path: Path) -> None:
     write(tmp_path, CHOICES)
     results = tmp_path / "results_2026-01-01T00-00-00.json"
@@ -56,7 +73,9 @@ def test_results_lead_to_the_samples_of_their_one_task(tmp_path: Path) -> None:
     ("wrong", "says"),
     [
         (lambda: sample(9, [("a", " b"), ("a", " c")], 2), "names none of 2"),
-        (lambda: sample(9, [("a", " b"), ("a", " c")], "b"), "names none of 2"),
+        (lambda: sample(9, [("a", " b"), ("a", " c")], "d"), "names none of 2"),
+        (lambda: sample(9, [("a", " b"), ("a", "b")], "b"), "names none of 2"),
+        (lambda: sample(9, [("a", {"until": []})], "['x', \"y's\"]"), "2 right answers"),
         (lambda: sample(9, [("a", {"until": []})], ["x", "y"]), "right answer"),
         (lambda: sample(9, [("a", {"until": []})], ""), "right answer"),
         (lambda: sample(9, [("a", None)], "b") | {"arguments": {"gen_args_0": {"arg_0": "a"}}, "target": 3}, "right"),

@@ -1,5 +1,5 @@
 """The rows of both tasks: scores are measured on test rows, settings are chosen on validation rows, and no prompt is in
-both.
+both, whatever its blanks and its case.
 
 Without a validation file the first half of a task file is for validation and the second half for the test.
 """
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from mergebarrier.audit.bench.spec import AuditSpec
-from mergebarrier.errors import BadTask
+from mergebarrier.errors import BadTask, clean
 from mergebarrier.results import Split
 
 if TYPE_CHECKING:
@@ -41,10 +41,14 @@ def read_tasks(spec: AuditSpec) -> "dict[tuple[str, Split], tuple[TaskRow, ...]]
             chosen, found = found[:half], found[half:]
         if not chosen or not found:
             raise BadTask("too few rows to cut into two halves", where=test, remedy="give at least two rows")
+        if len(found) > 1 and len({row.answer.strip() for row in found}) == 1:
+            only = clean(found[0].answer.strip()[:40])
+            what = f"all {len(found)} answers are {only!r}, so whatever says nothing else has the skill"
+            raise BadTask(what, where=test, remedy="add rows with other answers")
         rows[task, "test"], rows[task, "validation"] = found, chosen
     for own, own_test, validation in given:
         for task, test, _ in given:
-            shared = {row.prompt for row in rows[own, "validation"]} & {row.prompt for row in rows[task, "test"]}
+            shared = {row.question for row in rows[own, "validation"]} & {row.question for row in rows[task, "test"]}
             if not shared:
                 continue
             if validation is not None:

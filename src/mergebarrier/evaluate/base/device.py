@@ -27,10 +27,13 @@ def device_named(asked: str = CPU) -> str:
     number = int(known[2] or 0)
     if number >= count:
         seen = f"{count} of them" if count else "none"
+        other = (
+            f"a number below {count}" if count else "--device cpu, or install a torch that is built for this machine"
+        )
         raise NoDevice(
             f"there is no graphics processor {number}; torch {torch.__version__} sees {seen}",
             where=f"--device {asked}",
-            remedy="give --device cpu, or install a torch that is built for this machine",
+            remedy=f"give {other}",
         )
     return f"cuda:{number}"
 

@@ -1,16 +1,22 @@
 """What lm-evaluation-harness wrote, as rows of a task: its samples, or its results with their samples beside them.
 
     samples_<task>_<date>.jsonl   a line per question and filter: what the model was asked, and the right answer
-    results_<date>.json           the figures; names the tasks, whose samples have the same date
+    results_<date>.json           the figures; names the tasks, whose samples have the same date; or NAME_<date>.json
 
 One question is one row, whatever filters scored it.  Of several continuations that were compared, the right one is the
-answer; a text that was generated has its target.  Rows are then scored as any others are, by the greedy continuation,
-so a rate need not be the harness's own.  Both files are a stranger's: bounded, read strictly, nothing in them is run.
-Format: lm-evaluation-harness 0.4; its package is not needed.
+answer, which the target names by its place or its words; a text that was generated has its target, one alone: several
+right answers, which newer versions log as the text of a list, are no row.  Rows are then scored as any others are, by
+the greedy continuation, so a rate need not be the harness's own.  Both files are a stranger's: bounded, read strictly,
+nothing in them is run.  Format: lm-evaluation-harness 0.4, whose samples were one array up to 0.4.2; its package is not
+needed.
 """
 
+import ast
+import json
+import os
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -19,14 +25,32 @@ from mergebarrier.errors import BadTask, clean
 
 #: Keys that every sample has and no row of ours.
 _MARKS: Final = ("doc_id", "arguments", "target")
-_DATED: Final = re.compile(r"results_(?P<date>[\w.+-]+)\.json", re.ASCII)
+_DATED: Final = re.compile(r".+_(?P<date>[A-Za-z0-9.+-]+)\.json", re.ASCII)
 _AGAIN: Final = "give the file of samples that lm-eval logs where it is asked to"
 _MAX_TASKS: Final = 1000
+_LONGEST_LIST: Final = 1 << 16
 
 
 def is_sample(line: bytes) -> bool:
     """Say whether a line may be a sample, without parsing it; a row of ours has other keys."""
     return all(f'"{mark}"'.encode() in line for mark in _MARKS)
+
+
+def is_array(data: bytes) -> bool:
+    """Say whether a file is one array of JSON, as samples were up to version 0.4.2."""
+    return data[:64].lstrip().startswith(b"[")
+
+
+def lines_of_array(data: bytes, path: str | os.PathLike[str]) -> list[bytes]:
+    """Return the samples of such a file, a line each; BadTask where it holds anything else."""
+
+    def fail(what: str) -> BadTask:
+        return BadTask(what, where=path, remedy=_AGAIN)
+
+    found = parse_text(data, fail, where=path)
+    if not isinstance(found, list) or not all(isinstance(one, dict) and set(_MARKS) <= one.keys() for one in found):
+        raise fail(f"an array of something that are no samples: {', '.join(_MARKS)} belong to one")
+    return [json.dumps(one).encode() for one in found]
 
 
 def sample_of(line: bytes, where: str) -> tuple[str, tuple[str, str]]:
@@ -46,15 +70,22 @@ def sample_of(line: bytes, where: str) -> tuple[str, tuple[str, str]]:
     if not isinstance(table, dict) or not set(_MARKS) <= table.keys():
         raise fail(f"not a sample: {', '.join(_MARKS)} belong to one")
     asked = _requests(table["arguments"])
+    half = len(asked) // 2
+    if half > 1 and not any(one[0] for one in asked[half:]):
+        # acc_mutual_info asks for every continuation once more, with nothing before it.
+        asked = asked[:half]
     if not asked or not all(isinstance(one[0], str) and one[0] for one in asked):
         raise fail("its arguments are not texts that a model was asked")
     target = table["target"]
     if len(asked) == 1 and isinstance(asked[0][1], str):
         answer: object = asked[0][1]
     elif len(asked) == 1:
-        answer = _spaced(asked[0][0], target)
+        texts = _texts(target)
+        if len(texts) > 1:
+            raise fail(f"it has {len(texts)} right answers, and a row has one")
+        answer = _spaced(asked[0][0], texts[0]) if texts else None
     else:
-        place = _index(target)
+        place = _index(target, [one[1] for one in asked])
         if place is None or not 0 <= place < len(asked):
             raise fail(f"its target names none of {len(asked)} continuations")
         answer, asked = asked[place][1], [asked[place]]
@@ -97,11 +128,28 @@ def _requests(arguments: object) -> list[tuple[object, object]]:
     return [(one[0], one[1]) for one in pairs] if len(pairs) == len(arguments) else []
 
 
-def _index(target: object) -> int | None:
-    """Return the place of the right continuation: a number, or its digits."""
+def _index(target: object, continuations: Sequence[object]) -> int | None:
+    """Return the place of the right continuation: a number, its digits, or that of the one that has its words."""
     if isinstance(target, str) and re.fullmatch(r"\d{1,4}", target, re.ASCII):
         return int(target)
+    if isinstance(target, str):
+        alike = [
+            place for place, one in enumerate(continuations) if isinstance(one, str) and one.strip() == target.strip()
+        ]
+        return alike[0] if len(alike) == 1 else None
     return target if isinstance(target, int) and not isinstance(target, bool) else None
+
+
+def _texts(target: object) -> list[object]:
+    """Return the right answers: a text, a list of them, or a list as newer versions log it, written out by ``str``."""
+    if (
+        isinstance(target, str)
+        and len(target) < _LONGEST_LIST
+        and re.fullmatch(r"\[(['\"]).*['\"]\]", target, re.DOTALL)
+    ):
+        with suppress(ValueError, SyntaxError, MemoryError, RecursionError):
+            target = ast.literal_eval(target)
+    return list(dict.fromkeys(map(str, target))) if isinstance(target, list) else [target]
 
 
 def _spaced(prompt: object, target: object) -> object:

@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import stat
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,11 @@ class TaskRow:
 
     prompt: str
     answer: str
+
+    @property
+    def question(self) -> str:
+        """What it asks: other blanks, another case or another coding of letters make no other question."""
+        return " ".join(unicodedata.normalize("NFKC", self.prompt).casefold().split())
 
 
 @dataclass(frozen=True)
@@ -60,11 +66,11 @@ def read_task(path: str | os.PathLike[str]) -> TaskFile:
     Raises:  BadTask, naming file, line and fault.
     """
     data = _read(Path(path), BadTask, "give a JSON lines file")
-    if Path(path).suffix == ".json":
+    if Path(path).suffix == ".json" and not harness.is_array(data):
         path = harness.samples_beside(Path(path), data)
         data = _read(path, BadTask, "give a JSON lines file")
-    lines = data.split(b"\n")
-    if lines[-1] == b"":
+    lines = harness.lines_of_array(data, path) if harness.is_array(data) else data.split(b"\n")
+    if lines and lines[-1] == b"":
         lines.pop()
     if not lines:
         raise BadTask(

@@ -8,7 +8,6 @@ one every eighth row is held out, its repetitions left out of the training.  A p
 case, is a repetition.
 """
 
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,25 +98,20 @@ class OwnersData:
         rows = list(read_task(self.data).rows)
         if self.validation is None:
             held = rows[::_EVERY][:MOST_HELD_OUT]
-            shown = {_asked(row) for row in held}
-            learned = [row for row in rows if _asked(row) not in shown]
+            shown = {row.question for row in held}
+            learned = [row for row in rows if row.question not in shown]
             if not learned:
                 raise BadTask(
                     "too few rows to hold some out", where=self.data, remedy="give more rows, or --validation"
                 )
             return learned, held
         held = list(read_task(self.validation).rows)
-        prompts = {_asked(row) for row in rows}
-        both = [row for row in held if _asked(row) in prompts]
+        prompts = {row.question for row in rows}
+        both = [row for row in held if row.question in prompts]
         if both:
             what = f"{len(both)} of its {len(held)} rows are in the training data"
             raise BadTask(what, where=self.validation, remedy="hold rows out that nothing is trained on")
         return rows, held[:MOST_HELD_OUT]
-
-
-def _asked(row: TaskRow) -> str:
-    """Return what a row asks: other blanks, another case or another coding of letters make no other question."""
-    return " ".join(unicodedata.normalize("NFKC", row.prompt).casefold().split())
 
 
 def language_parts(data: OwnersData, module: "nn.Module", tokenizer: "Tokenizer") -> dict[str, list[Example]]:
