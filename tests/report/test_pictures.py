@@ -1,6 +1,7 @@
 """The pictures of an audit: which merges are beaten by none, and levels by what they cost."""
 
 import dataclasses
+from itertools import combinations
 
 import pytest
 
@@ -26,6 +27,9 @@ def test_every_level_stands_inside_the_frame_whatever_it_costs(flops: int, resul
     levels = tuple(dataclasses.replace(level, flops=flops * (1 + level.level)) for level in result.levels)
     drawn = prices(dataclasses.replace(result, levels=levels))
     assert [point.number for point in drawn.points] == [str(level.level) for level in levels]
+    assert sorted(", ".join(label.text for label in drawn.labels).split(", ")) == [str(level.level) for level in levels]
+    for one, other in combinations(drawn.labels, 2):
+        assert abs(one.x - other.x) + abs(one.y - other.y) > 10, "numbers do not stand upon each other"
     for point in drawn.points:
         assert drawn.frame.left <= point.x <= drawn.frame.right and drawn.frame.above <= point.y <= drawn.frame.below
 

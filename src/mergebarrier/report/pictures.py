@@ -15,6 +15,8 @@ from mergebarrier.report.base import svg
 from mergebarrier.report.heat import title
 from mergebarrier.results import Cell, LevelResult, Result
 
+#: What a number and the space around it take, in the units of a drawing.
+_ROOM = 16.0
 _TENTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
@@ -39,11 +41,21 @@ class PricePoint:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PriceLabel:
+    """The numbers of levels that lie side by side, and where they are printed."""
+
+    x: float
+    y: float
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Prices:
-    """All levels on one frame."""
+    """All levels on one frame, and their numbers: of levels that lie side by side in one label."""
 
     frame: svg.Axes
     points: tuple[PricePoint, ...]
+    labels: tuple[PriceLabel, ...]
 
 
 def share_axes(x_ticks: tuple[svg.Tick, ...] | None = None) -> svg.Axes:
@@ -94,7 +106,33 @@ def prices(result: Result) -> Prices:
         )
         for level, power in zip(result.levels, powers, strict=True)
     )
-    return Prices(frame=share_axes(ticks), points=tuple(points))
+    frame, found = share_axes(ticks), tuple(points)
+    groups = side_by_side(found)
+    return Prices(
+        frame=frame,
+        points=found,
+        labels=tuple(
+            PriceLabel(
+                x=min(round(sum(point.x for point in group) / len(group), 1), svg.WIDTH - 4.0 * len(group) - 16.0),
+                y=min(point.y for point in group),
+                text=", ".join(point.number for point in group),
+            )
+            for group in groups
+        ),
+    )
+
+
+def side_by_side(points: Sequence[PricePoint]) -> list[list[PricePoint]]:
+    """Group points whose numbers would stand upon each other; within a group by their numbers."""
+    groups: list[list[PricePoint]] = []
+    for point in sorted(points, key=lambda one: one.x):
+        near = (one for one in groups if point.x - one[-1].x < _ROOM and abs(point.y - one[-1].y) < _ROOM)
+        group = next(near, None)
+        if group is None:
+            groups.append([point])
+        else:
+            group.append(point)
+    return [sorted(group, key=lambda one: int(one.number)) for group in groups]
 
 
 def _says(level: LevelResult, power: float) -> str:
