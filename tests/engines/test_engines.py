@@ -95,6 +95,21 @@ def test_a_plan_whose_model_has_changed_is_refused(stage, tmp_path) -> None:
         worker(path, 0)
 
 
+def test_a_plan_that_was_changed_or_whose_rows_are_others_is_refused(stage, plan, tmp_path) -> None:
+    text = plan.read_text()
+    plan.write_text(text.replace('"seed":0', '"seed":1'))
+    assert plan.read_text() != text
+    with pytest.raises(BadReport, match="changed after it was made"):
+        worker(plan, 0)
+    rows = tmp_path / "rows.jsonl"
+    rows.write_bytes(stage.world.task.read_bytes())
+    moved = dataclasses.replace(stage, world=dataclasses.replace(stage.world, task=rows))
+    path = Path(run(moved, tmp_path / "other", verb=plan_work).plan)
+    rows.write_text("\n".join(rows.read_text().splitlines()[:-1]))
+    with pytest.raises(BadReport, match="the file of task has other rows than when the plan was made"):
+        worker(path, 0)
+
+
 @pytest.mark.parametrize("text", [b"", b"{}", b'{"kind": "audit plan"}', b"\xff"])
 def test_what_is_no_plan_is_refused_in_a_line(text: bytes, tmp_path) -> None:
     path = tmp_path / "plan.json"
@@ -112,11 +127,11 @@ def test_what_is_no_plan_is_refused_in_a_line(text: bytes, tmp_path) -> None:
         ({"threads": 0}, "0 threads"), ({"threads": 10**9}, "threads"), ({"inputs": {}}, "0 inputs"),
         ({"fields": {}}, "fields"), ({"evil": 1}, "fields"), ({"base": 5}, "base"), ({"base": "a\0b"}, "base"),
         ({"seed": "0"}, "seed"), ({"levels": 0}, "levels"), ({"settings": [[1]]}, "fields"),
-        ({"work": "/tmp/elsewhere"}, "another folder"),
+        ({"work": "/tmp/elsewhere"}, "another folder"), ({"seed": 1}, "changed after it was made"),
     ],
 )  # fmt: skip
 def test_a_plan_of_a_stranger_is_refused_in_a_line(change: dict, says: str, tmp_path) -> None:
-    whole = {"threads": 1, "inputs": dict.fromkeys(SINGLE, "0"), "tasks": [], "version": mb.__version__}
+    whole = {"threads": 1, "inputs": dict.fromkeys(SINGLE, "0"), "files": {}, "tasks": [], "version": mb.__version__}
     fields = dict.fromkeys((*SINGLE, "task", "partner_task"), "/none") | {"work": str(tmp_path)}
     document = {"fields": fields, **whole, "schema_version": 1, "kind": "audit plan"}
     at = document if change.keys() <= document.keys() else fields

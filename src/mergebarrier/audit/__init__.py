@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from mergebarrier.audit.options import AuditOptions
     from mergebarrier.audit.plan import planned
     from mergebarrier.audit.run import run_audit
-    from mergebarrier.audit.work import SINGLE, PlannedTask, WorkPlan, make_plan, pieces
+    from mergebarrier.audit.work import SINGLE, PlannedTask, WorkPlan, file_digests, make_plan, pieces
 
 __all__ = [
     "COEFFICIENTS",
@@ -36,6 +36,7 @@ __all__ = [
     "MergeSetting",
     "PlannedTask",
     "WorkPlan",
+    "file_digests",
     "levels_from",
     "make_plan",
     "pieces",

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from mergebarrier.audit import SINGLE, Bench, PlannedTask, pieces, states
+from mergebarrier.audit import SINGLE, Bench, PlannedTask, file_digests, pieces, states
 from mergebarrier.engines.plan_file import AGAIN, read_plan
 from mergebarrier.engines.rows import TaskJournal, done_file
 from mergebarrier.errors import BadReport, UsageError
@@ -23,7 +23,7 @@ class Performer:
     Args:
       path: of the plan; rows go to the folder around it.
       say:  called with one line per piece of work.
-    Raises: BadReport for a plan that cannot be read, or whose models have changed since it was made.
+    Raises: BadReport for a plan that cannot be read, or whose models or files have changed since it was made.
     """
 
     def __init__(self, path: Path, say: Say = lambda line: None) -> None:
@@ -37,6 +37,11 @@ class Performer:
                     f"{role} has other weights than when the plan was made",
                     where=path,
                     remedy=AGAIN,
+                )
+        for name, digest in file_digests(self.plan.spec).items():
+            if digest != self.plan.files.get(name):
+                raise BadReport(
+                    f"the file of {name} has other rows than when the plan was made", where=path, remedy=AGAIN
                 )
 
     def __enter__(self) -> Self:

@@ -28,7 +28,7 @@ def read_plan(path: Path) -> WorkPlan:
 
     Whoever does its tasks writes into its folder and nowhere else, whatever the plan names.
 
-    Raises: BadReport when it is missing, no plan, of another folder, or of another version of this package.
+    Raises: BadReport when it is missing, no plan, of another folder, of another version of this package, or changed.
     """
     from pydantic import TypeAdapter, ValidationError
 
@@ -52,6 +52,8 @@ def read_plan(path: Path) -> WorkPlan:
     if odd is not None or elsewhere:
         what = f"its field {odd} has another type" if odd else "it was made to work in another folder"
         raise BadReport(what, where=path, remedy=AGAIN)
+    if plan.seal != plan.name:
+        raise BadReport("it was changed after it was made", where=path, remedy=AGAIN)
     return plan
 
 

@@ -9,7 +9,14 @@ import torch
 import family_models
 import tiny_models
 from mergebarrier.checkpoint import open_checkpoint
-from mergebarrier.errors import BadConfig, ConfigMismatch, MergebarrierError, UnknownTensor, UnsupportedFeature
+from mergebarrier.errors import (
+    BadConfig,
+    ConfigMismatch,
+    MergebarrierError,
+    UnknownTensor,
+    UnsupportedFeature,
+    UsageError,
+)
 from mergebarrier.evaluate import ModuleSink, hidden_states, load_module, load_tokenizer, logit_blocks, parameter_names
 
 TOKENS = torch.randint(0, 96, (2, 24), generator=torch.Generator().manual_seed(5))
@@ -158,7 +165,7 @@ def test_a_folder_without_a_usable_tokenizer_is_refused(folders, tmp_path) -> No
 
 
 def test_an_unknown_dtype_is_a_fault_of_the_caller(checkpoint) -> None:
-    with pytest.raises(ValueError, match="int8"):
+    with pytest.raises(UsageError, match="int8"):
         load_module(checkpoint, "int8")
 
 

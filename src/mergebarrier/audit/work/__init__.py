@@ -6,8 +6,8 @@ from mergebarrier import lazy
 
 if TYPE_CHECKING:
     from mergebarrier.audit.work.pieces import make_plan, pieces
-    from mergebarrier.audit.work.plan import SINGLE, PlannedTask, WorkPlan
+    from mergebarrier.audit.work.plan import SINGLE, PlannedTask, WorkPlan, file_digests
 
-__all__ = ["SINGLE", "PlannedTask", "WorkPlan", "make_plan", "pieces"]
+__all__ = ["SINGLE", "PlannedTask", "WorkPlan", "file_digests", "make_plan", "pieces"]
 
 lazy.open_door(__name__)

@@ -9,7 +9,7 @@ gives the same rows.  What cannot be named before it is run (the checks, the com
 import hashlib
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -28,7 +28,8 @@ UNPROTECTED: Final = "unprotected"
 #: Trials of a search in one task.
 CHUNK: Final = 4
 _MODELS: Final = (*SINGLE, "second", "twin", "wrong_base")
-_FILES: Final = ("task", "partner_task", "work", "validation", "partner_validation", "text")
+_ROWS: Final = ("task", "partner_task", "validation", "partner_validation")
+_FILES: Final = (*_ROWS, "work", "text")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,24 +68,28 @@ class WorkPlan(Record):
     Args:
       fields:  of the AuditSpec, as JSON can hold them; paths are absolute.
       inputs:  role -> content digest of the four models.
+      files:   field -> digest of the rows or the text of a file.
       threads: of the numeric libraries in a worker: their number may change the last bit of a sum.
       tasks:   in an order in which one worker can do them.
+      seal:    the name of the plan as it was written, to tell one that was changed by hand.
     """
 
     fields: dict[str, object]
     inputs: dict[str, str]
+    files: dict[str, str]
     threads: int
     tasks: tuple[PlannedTask, ...]
     version: str = __version__
     schema_version: Literal[1] = 1
     kind: Literal["audit plan"] = "audit plan"
+    seal: str = ""
 
     @property
     def name(self) -> str:
-        """A hash of all of it."""
+        """A hash of all of it but the seal."""
         from mergebarrier.checkpoint import canonical_json
 
-        return hashlib.sha256(canonical_json(asdict(self))).hexdigest()
+        return hashlib.sha256(canonical_json(asdict(replace(self, seal="")))).hexdigest()
 
     @property
     def spec(self) -> AuditSpec:
@@ -159,7 +164,18 @@ def plan_of(
     """Return the plan of an audit whose models are open."""
     values = {one.name: _plain(getattr(spec, one.name)) for one in fields(spec)}
     inputs = {role: checkpoints[role].content_digest(workers=spec.workers) for role in SINGLE}
-    return WorkPlan(fields=values, inputs=inputs, threads=threads, tasks=tuple(tasks))
+    plan = WorkPlan(fields=values, inputs=inputs, files=file_digests(spec), threads=threads, tasks=tuple(tasks))
+    return replace(plan, seal=plan.name)
+
+
+def file_digests(spec: AuditSpec) -> dict[str, str]:
+    """Return the digest of every file with rows or text, by its field; BadTask, BadText."""
+    from mergebarrier.evaluate import read_task, read_text
+
+    found = {name: read_task(path).digest for name in _ROWS if (path := getattr(spec, name)) is not None}
+    if spec.text is not None:
+        found["text"] = hashlib.sha256(read_text(spec.text).encode()).hexdigest()
+    return found
 
 
 def _plain(value: object) -> object:

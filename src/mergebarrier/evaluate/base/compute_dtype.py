@@ -26,6 +26,8 @@ import torch
 import torch.nn.functional as F
 
 from mergebarrier.cache import cache_folder
+from mergebarrier.checkpoint.bytes import FLOAT_NAMES
+from mergebarrier.errors import UsageError
 
 Device = Literal["cpu", "cuda"]
 AUTO: Final = "auto"
@@ -57,8 +59,12 @@ def compute_dtype(asked: str = AUTO, device: Device = "cpu") -> str:
       asked:  "auto", or a dtype, which is returned as it is.
       device: where models run.
     Returns: "bfloat16" or "float32" for "auto".
+    Raises:  UsageError for what is no dtype.
     """
     if asked != AUTO:
+        if asked not in FLOAT_NAMES:
+            known = ", ".join((AUTO, *FLOAT_NAMES))
+            raise UsageError(f"{asked!r} is not a dtype that models run in", where="--dtype", remedy=f"give {known}")
         return asked
     if device == "cuda":
         return "bfloat16" if torch.cuda.is_bf16_supported() else "float32"

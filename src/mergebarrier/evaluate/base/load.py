@@ -37,12 +37,11 @@ def load_module(checkpoint: Checkpoint, dtype: str = AUTO, device: str = CPU) ->
       device:     as ``device_named`` returns it; the filled module goes there.
     Returns: nn.Module in evaluation mode on that device; the caller decides about threads.
     Raises:  ArchError (unknown family, names or shapes, two heads where one is tied), BadConfig, NonFinite,
-             UnsupportedFeature (the installed library lacks the class), MissingExtra without transformers.
+             UnsupportedFeature (the installed library lacks the class), MissingExtra without transformers, UsageError
+             for what is no dtype.
     Numerics: deterministic; uses no random numbers.
     """
     dtype = compute_dtype(dtype, "cpu" if device == CPU else "cuda")
-    if dtype not in FLOAT_NAMES:
-        raise ValueError(f"{dtype!r} is not one of {AUTO}, {', '.join(FLOAT_NAMES)}")
     architecture = describe(checkpoint)
     name = str(checkpoint.config["architectures"][0])
     stock: Any = getattr(stock_library(), name, None)
