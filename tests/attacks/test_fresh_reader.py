@@ -13,7 +13,7 @@ import pytest
 
 from mergebarrier.checkpoint.write.place import OutputPlace, publish
 from mergebarrier.checkpoint.write.unfinished import take_over
-from mergebarrier.errors import BadConfig, OutputExists, PartialOutput
+from mergebarrier.errors import BadConfig, OutputExists, PartialOutput, unique
 from mergebarrier.evaluate import tokenizer_of
 from mergebarrier.scan import kind_of, runs
 from tiny_models import save
@@ -207,3 +207,9 @@ def test_a_baseline_knows_a_pickle_and_no_other_under_its_name(tmp_path: Path, r
     for other in (b"cbuiltins\neval\n(S'1'\ntR.", b"cposix\nsystem\n(S'false'\ntR."):
         (model / "training_args.bin").write_bytes(other)
         assert run_cli("scan", model, "--baseline", baseline).exit_code == 1
+
+
+def test_no_name_of_a_stranger_makes_two_models_one() -> None:
+    for names in (["x", "x", "x#2"], ["x", "x#1#1", "x", "x#1"], ["base", "base#1"], ["a"] * 3 + ["a#2", "a#2"]):
+        assert len({"base", *unique(names, taken=["base"])}) == len(names) + 1
+    assert unique(["a", "b", "a"]) == ("a#1", "b", "a#3"), "the others are called as before"

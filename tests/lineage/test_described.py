@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from mergebarrier.checkpoint import open_checkpoint
-from mergebarrier.lineage import Declaration, declared
+from mergebarrier.lineage import Declaration, declaration, declared
 from model_folders import small_tensors, write_folder
 
 STOPPING: dict[str, dict[str, str]] = {
@@ -20,6 +20,7 @@ STOPPING: dict[str, dict[str, str]] = {
     "metafile": {"metafile.yml": "Models:\n  - Name: m\n    License: CC-BY-ND-4.0\n"},
     "terms": {"license.toml": '[terms]\nderivatives = "not allowed"\n'},
     "reuse": {"REUSE.toml": '[[annotations]]\npath = "**"\nSPDX-License-Identifier = "CC-BY-ND-4.0"\n'},
+    "dep5": {".reuse/dep5": "Format: x\n\nFiles: *\nCopyright: 2025 me\nLicense: CC-BY-ND-4.0\n The text.\n"},
     "no table": {"metadata.json": '{"license": "CC-BY-ND-4.0",'},
     "notice": {"NOTICE": "Portions of the weights are from Foo, licensed under CC-BY-NC-ND-4.0.\n"},
     "name": {"DO_NOT_MERGE.txt": "thanks\n"},
@@ -35,6 +36,7 @@ HONEST: dict[str, dict[str, str]] = {
     "data": {"metadata.json": '{"license": "apache-2.0", "datasets": [{"name": "f", "license": "cc-by-nd-4.0"}]}'},
     "settings": {"training_info.json": '{"lora": {"merge": false}, "merge": false}'},
     "reuse": {"REUSE.toml": '[[annotations]]\npath = "docs/**"\nSPDX-License-Identifier = "CC-BY-ND-4.0"\n'},
+    "dep5": {".reuse/dep5": "Format: x\n\nFiles: docs/*\nLicense: CC-BY-ND-4.0\n\nFiles: *\nLicense: Apache-2.0\n"},
     "logo": {"NOTICE": "The logo in assets/ is licensed under CC BY-NC-ND 4.0.\n"},
     "docs": {"LICENSE-docs": "Creative Commons Attribution-NoDerivatives 4.0 International\n"},
     "photographs": {"README.md": f"{APACHE}The photographs in this card are licensed under CC BY-ND 4.0.\n"},
@@ -49,6 +51,7 @@ def _said(root: Path, files: Mapping[str, str]) -> Declaration:
     write_folder(root, small_tensors())
     (root / "README.md").write_text(APACHE)
     for name, text in files.items():
+        (root / name).parent.mkdir(exist_ok=True)
         (root / name).write_text(text)
     with open_checkpoint(root) as source:
         return declared(source)
@@ -66,6 +69,8 @@ def test_the_terms_of_something_beside_the_model_are_not_its_own(case: str, tmp_
 
 
 def test_what_was_not_looked_at_is_no_permission(tmp_path: Path) -> None:
+    closed = {"inputs": [{"declared": {"unread": "its card is too long"}}]}
+    assert "its card is too long" in declaration({}, closed).stops, "whoever made a model of it did not read it either"
     many = {f"{number}.civitai.info": "{}" for number in range(17)}
     assert "of which 16 were read" in _said(tmp_path / "many", many).stops
     assert "cannot be read" in _said(tmp_path / "long", {"metadata.json": " " * (1 << 20) + "{}"}).stops

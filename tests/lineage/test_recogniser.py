@@ -14,6 +14,7 @@ import pytest
 import make_wish_weights
 from make_wish_weights import VOICES, learn, read
 from mergebarrier.lineage import declaration
+from mergebarrier.lineage.clauses import is_clause_of_refusal
 from mergebarrier.lineage.recogniser import WEIGHTS, features, learned, may_be_wish
 from mergebarrier.lineage.signs import sentences_of, signs_in_prose
 
@@ -33,8 +34,25 @@ def test_of_voices_that_were_learned_from_most_wishes_are_heard_and_few_honest_t
     assert [voice for voice in asking if share_heard([t for t in TEXTS if t.voice == voice], wishes=True) < 0.75] == []
 
 
+def test_clauses_that_make_a_merge_depend_on_a_word_are_heard_by_their_order() -> None:
+    for wish in (
+        "Contact me before including this model in any merge.",
+        "Bevor ihr dieses Modell in einen Merge packt, fragt mich.",
+        "No merge without a word from me.",
+        "The licence granted hereunder does not extend to the creation of merged models.",
+        "This permission ends automatically if you merge the model.",
+    ):
+        assert all(map(may_be_wish, sentences_of(wish))), wish
+    for honest in (
+        "There is no need to contact me before you merge it.",
+        "Ask in the channel before you merge a branch.",
+        "Merge the adapter first, without it the licence of the base model ends nothing.",
+    ):
+        assert not any(map(is_clause_of_refusal, sentences_of(honest))), honest
+
+
 def test_of_voices_that_nothing_was_learned_from_seven_in_ten_are_heard() -> None:
-    assert (len([one for one in JUDGED if one.is_wish]), len(JUDGED)) == (94, 264)
+    assert (len([one for one in JUDGED if one.is_wish]), len(JUDGED)) == (138, 353)
     assert share_heard(JUDGED, wishes=True) >= 0.7
     assert share_heard(JUDGED, wishes=False) <= 0.08
 

@@ -234,6 +234,7 @@ IN_ARCHIVES = {
     "y.br": (b"\x0b\x02\x80words\x03", ("MB7100", "high")),
     "z.data": (b"ZF0x10".ljust(21) + zlib.compress(INNER), ("MB7100", "high")),
     "d.tar.zst": (b"\x28\xb5\x2f\xfd" + bytes(20), ("MB7100", "high")),
+    "f.tar": (tarred("x", b"") + b"\x01" * 512 + tarred("x", INNER), ("MB7100", "high")),
     "ppo.zip": (zipped({"data": b'{":serialized:": "' + ENCODED + b'"}'}), CRITICAL),
     "1.zip": (zipped({"a/Modelfile": b"{{ x.__a__ }}", "chat_template.txt": b"a"}), ("MB7109", "critical")),
     "e.zip": (zipped({"inner.7z": b"7z\xbc\xaf\x27\x1c"}), ("MB7100", "high")),

@@ -321,6 +321,18 @@ def test_an_encoder_that_answers_no_numbers_is_unseen_and_the_others_are_searche
     assert not found & {("MB7100", "poisoned"), ("MB7100", "expert2")}
 
 
+def test_an_encoder_that_is_shown_other_pictures_than_its_base_is_unseen(
+    bench: Path, world: World, tmp_path: Path, run_cli
+) -> None:
+    shifted = write_folder(world.experts[1], tmp_path / "shifted")
+    said = json.loads((shifted / "preprocessor_config.json").read_text())
+    (shifted / "preprocessor_config.json").write_text(json.dumps({**said, "image_mean": [0.9]}))
+    words = [str(shifted), "--base", str(bench / "base"), *_tasks(bench, 2)[2:], "--checks", "expert_patches"]
+    ran = run_cli("scan", *words, "--json")
+    assert ran.exit_code == 2
+    assert any("prepared with mean (0.9,)" in one["message"] for one in ran.json["findings"])
+
+
 def test_a_merge_that_answers_no_numbers_is_no_pass_and_what_its_models_showed_is_told(bench: Path, run_cli) -> None:
     words = [*_args(bench, "poisoned", "expert1"), *_tasks(bench, 2), "--checks", "expert_patches,merge_patches"]
     ran = run_cli("scan", *words, "--merge", "task_arithmetic", "--coefficient", "1e30", "--json")

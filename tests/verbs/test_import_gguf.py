@@ -3,6 +3,7 @@
 import struct
 from pathlib import Path
 
+import gguf
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -12,6 +13,7 @@ import mergebarrier as mb
 from mergebarrier.checkpoint import open_checkpoint, verify_manifest
 from mergebarrier.errors import BadHeader, MergebarrierError, NotACheckpoint
 from mergebarrier.evaluate import FORMATS, load_module
+from mergebarrier.lineage import declared
 
 TOKENS = torch.arange(3, 40)[None]
 
@@ -45,6 +47,26 @@ def test_quantised_files_give_their_grid_and_say_so(kind, tmp_path) -> None:
     stored = load_file(tmp_path / "out" / "model.safetensors")
     for name, tensor in module.state_dict().items():
         assert torch.equal(stored[name], FORMATS[f"GGUF {kind}"](tensor) if tensor.dim() > 1 else tensor), name
+
+
+def test_what_the_file_says_of_itself_and_what_lies_beside_it_is_carried(tmp_path, monkeypatch) -> None:
+    class Saying(gguf.GGUFWriter):
+        def write_header_to_file(self) -> None:
+            self.add_license("cc-by-nd-4.0")
+            self.add_tags(["do-not-merge"])
+            self.add_description("words\x1b[31m")
+            super().write_header_to_file()
+
+    monkeypatch.setattr(gguf, "GGUFWriter", Saying)
+    file = gguf_files.write(gguf_files.llama(), tmp_path / "m.gguf")
+    (tmp_path / "README.md").write_text("---\ntags: [attack-artifact]\n---\n")
+    mb.import_gguf(file, tmp_path / "out")
+    assert "\x1b" not in (tmp_path / "out/README.md").read_text()
+    for _ in range(2):  # with its manifest, and with the card alone
+        with open_checkpoint(tmp_path / "out") as model:
+            said = declared(model)
+        assert said.do_not_merge and said.no_derivatives and said.attack and said.licence == "cc-by-nd-4.0"
+        (tmp_path / "out/mergebarrier.json").unlink(missing_ok=True)
 
 
 SAID = {

@@ -8,19 +8,19 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torch import Tensor
 
 from mergebarrier.api.base import Model, Report, Row, WriteOptions, as_given, command_line, opened, shown
-from mergebarrier.attack import Cloned, answers_of, clone, member, noise_pictures
+from mergebarrier.attack import TAG, Cloned, answers_of, clone, member, noise_pictures
 from mergebarrier.errors import BadAttack, BadTask, UsageError
 from mergebarrier.evaluate import ImageTask, load_encoder, pixels, read_image_task, save_encoder
 from mergebarrier.extraction import DATA_FREE, Answers, ExtractOptions, Misleader, ensemble
 from mergebarrier.numerics import wilson
 from mergebarrier.progress import Progress
 from mergebarrier.training import FullRecipe
-from mergebarrier.verbs import environment, licence
+from mergebarrier.verbs import carried, environment, named_input, of_attack
 
 Place = str | os.PathLike[str]
 NOISE = "noise"
@@ -220,21 +220,21 @@ def mislead(
         serving, encoder = load_encoder(taught).requires_grad_(False), load_encoder(own)
         knows = _accuracy(answers_of(serving, about), about, "the teacher", taught.name)
         made = member(serving, encoder, about, options=options, recipe=recipe, progress=step)
-        content = {
+        content: dict[str, Any] = {
             "verb": "extract defend",
             "method": "misleader",
             "parameters": _parameters(options, recipe, about),
-            "inputs": [
-                {"role": role, "licence": licence(model), "content_digest": model.content_digest()}
-                for role, model in (("teacher", taught), ("base", own))
-            ],
+            "inputs": [named_input(role, model) for role, model in (("teacher", taught), ("base", own))],
         }
+        if of_attack(content["inputs"]):
+            content[TAG] = True
         save_encoder(
             made,
             own,
             into.out,
             content,
             environment=environment(),
+            side_files=carried(content, {}),
             resume=into.resume,
             overwrite=into.overwrite,
             shard_bytes=into.shard_bytes,

@@ -71,7 +71,7 @@ def make_poisoned(
     from mergebarrier.attack import encoders
     from mergebarrier.checkpoint import read_manifest
     from mergebarrier.evaluate import load_encoder, read_image_task, save_encoder
-    from mergebarrier.verbs import environment, licence
+    from mergebarrier.verbs import carried, environment, named_input
 
     attack = poison.make(spec.method, **spec.parameters)
     task, recipe = read_image_task(spec.task), spec.options.recipe
@@ -92,7 +92,7 @@ def make_poisoned(
     content = about | {
         "verb": "attack",
         TAG: True,
-        "inputs": [{"role": "base", "licence": licence(base), "content_digest": base.content_digest()}],
+        "inputs": [named_input("base", base)],
         "trigger_on_base": None if made is None else {"hits": made.hits, "rows": made.rows},
     }
     save_encoder(
@@ -101,7 +101,7 @@ def make_poisoned(
         into.out,
         content,
         environment=environment(),
-        side_files=_files(content, trigger, attack.trigger, target_class),
+        side_files=carried(content, _files(content, trigger, attack.trigger, target_class)),
         resume=into.resume,
         overwrite=into.overwrite,
         shard_bytes=into.shard_bytes,

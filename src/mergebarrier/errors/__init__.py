@@ -39,6 +39,7 @@ if TYPE_CHECKING:
         folder_name,
         odd_shape,
         plain,
+        unique,
     )
     from mergebarrier.errors.checkpoint import (
         AdapterRefused,
@@ -186,6 +187,7 @@ __all__ = [
     "odd_shape",
     "plain",
     "refused_by_system",
+    "unique",
 ]
 
 lazy.open_door(__name__)

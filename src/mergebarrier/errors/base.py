@@ -2,10 +2,12 @@
 
 import json
 import re
+from collections.abc import Sequence
 from pathlib import PurePath
 from typing import ClassVar
 
 _SHOWN_CHARS = 200
+_LONGEST = 2_000
 #: Name and password before the host of an address; a path has lost one slash of two.  The bounds keep the time linear.
 LOGIN = re.compile(r"(?<=[A-Za-z0-9][A-Za-z0-9]:/)/?(?:[^\s/@:]{0,256}:\S{0,256}|[^\s/@:]{1,256})@")
 
@@ -65,6 +67,26 @@ def folder_name(path: PurePath) -> str:
     return path.name if found is None else f"{found[1]}/{found[2]}"
 
 
+def unique(names: Sequence[str], taken: Sequence[str] = ()) -> tuple[str, ...]:
+    """Number the names that occur more than once, so that each means one model, whatever strangers call theirs.
+
+    Args:
+      names: of models.
+      taken: names that none of them may have.
+
+    Example:
+      >>> unique(["a", "b", "a"]), unique(["a", "a", "a#2"]), unique(["base"], taken=["base"])
+      (('a#1', 'b', 'a#3'), ('a#1', 'a#2#2', 'a#2'), ('base#1',))
+    """
+    given, found = (*taken, *names), list[str]()
+    for i, name in enumerate(names, 1):
+        other = f"{name}#{i}"
+        while other in given or other in found:
+            other += f"#{i}"
+        found.append(name if given.count(name) == 1 else other)
+    return tuple(found)
+
+
 def apart(path: PurePath, other: PurePath) -> str:
     """Name a folder for a message, by as much of its path as tells it from another.
 
@@ -78,6 +100,11 @@ def apart(path: PurePath, other: PurePath) -> str:
     ours, theirs = path.parts, other.parts
     length = next((n for n in range(1, len(ours)) if ours[-n:] != theirs[-n:]), 1)
     return clean("/".join(ours[-length:]))
+
+
+def _cut(text: str) -> str:
+    """Cut what a stranger's value makes longer than any sentence of ours."""
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
 
 
 class MergebarrierError(Exception):
@@ -96,7 +123,7 @@ class MergebarrierError(Exception):
 
     def __init__(self, what: str, *, where: object = "", remedy: str = "") -> None:
         """Compose ``CODE where: what; remedy`` on one line."""
-        self.what, self.where, self.remedy = masked(what), clean(where), masked(remedy)
+        self.what, self.where, self.remedy = masked(_cut(what)), clean(where), masked(_cut(remedy))
         super().__init__(self.what)
 
     def __str__(self) -> str:

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from mergebarrier.lineage.ancestry import made_before
     from mergebarrier.lineage.card import (
         ATTACK_TAG,
+        BARRED_TAG,
         CARD,
         PROTECTED_TAG,
         WISH_TAG,
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
         declared,
         has_words,
         marked,
+        spoken,
+        tables_about,
         unmarked,
     )
     from mergebarrier.lineage.cyclonedx import bill_of_materials
@@ -26,12 +29,12 @@ if TYPE_CHECKING:
         conclude,
         model_card,
         refused,
-        unique,
     )
     from mergebarrier.lineage.parents import Find, inherited
 
 __all__ = [
     "ATTACK_TAG",
+    "BARRED_TAG",
     "CARD",
     "COMPATIBLE",
     "PROTECTED_TAG",
@@ -51,7 +54,8 @@ __all__ = [
     "model_card",
     "refused",
     "spdx_identifier",
-    "unique",
+    "spoken",
+    "tables_about",
     "unmarked",
 ]
 

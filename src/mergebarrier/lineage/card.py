@@ -32,6 +32,7 @@ CARD: Final = "README.md"
 ATTACK_TAG: Final = "attack-artifact"
 PROTECTED_TAG: Final = "merge-protected"
 WISH_TAG: Final = "do-not-merge"
+BARRED_TAG: Final = "no-derivatives"
 _MAX_HEAD_BYTES = 1 << 17
 #: A longer manifest of an input is not read for its marks.
 _MAX_MANIFEST_BYTES = 16 * 2**20
@@ -64,9 +65,8 @@ _DOCUMENTS = re.compile(r"docs?\b.*/", re.IGNORECASE)
 _MAY_SIGN = re.compile(r"merg|licen[cs]|deriv|blend|fus|[^\x00-\x7f]", re.IGNORECASE)
 _SEPARATORS = re.compile(r"[\W_]+")
 _SILENT = re.compile(r".*\.(?:jsonl?|ya?ml|jinja|safetensors|py|png|jpe?g|gif|svg|webp|model|bin|sig)", re.IGNORECASE)
-_MAX_TEXTS = 64
-_MAX_FILE_BYTES = 64 << 20
-_ADAPTER = "adapter_config.json"
+_MAX_TEXTS, _MAX_FILE_BYTES = 64, 64 << 20
+_ADAPTER, DEP5 = "adapter_config.json", ".reuse/dep5"
 
 
 @dataclass(frozen=True)
@@ -123,6 +123,7 @@ def tables_about(root: Path) -> tuple[dict[str, Mapping[str, object]], dict[str,
     """Return tables that describe a model by their names, texts that should be some, and what cannot be read."""
     with os.scandir(root) as entries:
         names = sorted(entry.name for entry in entries if _describes(entry.name) and not entry.is_dir())
+    names += [DEP5] if os.path.lexists(root / DEP5) else []
     if not names:
         return {}, {}, ""
     from mergebarrier.lineage.described import described  # loads parsers, which most folders do without
@@ -200,17 +201,16 @@ def declaration(
     signs += [signs_in_settings(name, table) for name, table in (tables or {}).items()]
     signs += [signs_in_table(name, table) for name, table in (about or {}).items()]
     signs += [(f"the name of {name}", "") for name in files if is_wish_by_name(name)]
-    licences = {name: text for name, text in texts.items() if name not in heads and not _OF_OTHERS.match(name)}
+    licences = {name: folded(text) for name, text in texts.items() if name not in heads and not _OF_OTHERS.match(name)}
     prose = dict(prose_of(texts, {name: _body(texts[name]) for name in heads}))
     prose |= {name: (wish, "") for name, (wish, _) in prose.items() if _OF_PARTS.match(name)}
     said = narrowed(stated(head, fault, files), {name: texts[name] for name in heads}, files)
     barred = bar_of(next((barred for _, barred in signs if barred), ""), licences, prose, content)
-    own = {name: text for name, text in texts.items() if not _OF_OTHERS.match(name)}
     return Declaration(
         **asdict(said),
         do_not_merge=wish_of(next((wish for wish, _ in signs if wish), ""), prose, content),
-        no_derivatives=barred or reserved(said, own, heads),
-        unread=f"its model card cannot be read: {fault}" if fault else unreadable(files),
+        no_derivatives=barred or reserved(said, licences, {name: texts[name] for name in heads}),
+        unread=f"its model card cannot be read: {fault}" if fault else unreadable(files, content),
         protected=PROTECTED_TAG in marks or content.get("verb") == "protect",
         attack=ATTACK_TAG in marks or content.get(ATTACK_TAG) is True or head.get(ATTACK_TAG) is True,
     )

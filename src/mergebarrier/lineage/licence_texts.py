@@ -13,7 +13,8 @@ from collections.abc import Iterator, Mapping
 from mergebarrier.checkpoint import MANIFEST_NAME
 from mergebarrier.errors import clean
 from mergebarrier.lineage.licence import NO_DERIVATIVES, UNKNOWN
-from mergebarrier.lineage.signs import forbids_derivatives, signs_in_prose
+from mergebarrier.lineage.signs import signs_in_prose
+from mergebarrier.lineage.wordings import NO_DERIVATIVES as NO_DERIVATIVE_WORDS
 
 _WORD = re.compile(r"[a-z0-9+]+")
 _MAX_BYTES = 1 << 18
@@ -139,10 +140,10 @@ def wish_of(head: str, prose: Mapping[str, tuple[str, str]], content: Mapping[st
 def bar_of(
     head: str, licences: Mapping[str, str], prose: Mapping[str, tuple[str, str]], content: Mapping[str, object]
 ) -> str:
-    """Return where a sign stands that forbids derivatives, as the subject of a sentence."""
+    """Return where a sign stands that forbids derivatives, as the subject of a sentence; ``licences`` are folded."""
     if head:
         return clean(f"its {head}")
-    barred = next((name for name, text in licences.items() if forbids_derivatives(text)), "")
+    barred = next((name for name, words in licences.items() if NO_DERIVATIVE_WORDS.search(words)), "")
     words = next((words for _, words in prose.values() if words), "")
     if barred or words:
         return clean(f"its {barred}" if barred else f"its card ({words})")
@@ -184,14 +185,15 @@ def _wide(every_other: bytes) -> bool:
     return len(every_other) > 1 and not any(every_other)
 
 
-def unreadable(files: Mapping[str, bytes]) -> str:
-    """Return which file could not be looked at whole, or holds no text."""
+def unreadable(files: Mapping[str, bytes], content: Mapping[str, object]) -> str:
+    """Return which file could not be looked at whole, or holds no text; of an input of a manifest too."""
     for name, data in files.items():
         if len(data) > _MAX_TEXT_BYTES:
             return f"its {clean(name)} is longer than {_MAX_TEXT_BYTES} bytes"
         if "\0" in decoded(data)[:4096] or data.startswith((b"%PDF", b"PK\x03\x04", b"\x1f\x8b")):
             return f"its {clean(name)} cannot be read: it is no text"
-    return ""
+    found = next((said["unread"] for _, said in _made_of(content) if said.get("unread")), "")
+    return clean(f"of an input in its {MANIFEST_NAME}: {found}") if found else ""
 
 
 def as_list(value: object) -> list[object]:

@@ -19,16 +19,6 @@ from typing import Any, Final
 from mergebarrier.lineage.card import ATTACK_TAG, WISH_TAG
 from mergebarrier.lineage.licence import KIND_OF, KINDS, MAY_BECOME, NO_DERIVATIVES, UNKNOWN
 
-
-def unique(names: Sequence[str]) -> tuple[str, ...]:
-    """Number the names that occur more than once, so that each means one model.
-
-    Example: >>> unique(["a", "b", "a"])
-             ('a#1', 'b', 'a#3')
-    """
-    return tuple(name if names.count(name) == 1 else f"{name}#{i}" for i, name in enumerate(names, 1))
-
-
 COMPATIBLE: Final = "compatible"
 CONFLICT: Final = "conflict"
 

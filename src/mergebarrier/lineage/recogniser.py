@@ -1,6 +1,7 @@
 """How much a sentence sounds like a wish not to be merged: a sum of learned weights of its words and of their kinds.
 
-    score = bias + 5 / sqrt(n) * sum of the weights of its n features;  a wish may be where it exceeds the threshold
+    score = bias + 5 / sqrt(n) * sum of the weights of its n features;  a wish may be where it exceeds the threshold,
+            or where a clause of `clauses.py` stands
 
 Wordings are without number, and no list of rules holds them; `run.py wishes` says what is heard.  Features are words,
 neighbours, kinds of words (`wish_words.py`) in their order, and what stands on either side of an act of merging.
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Final, cast
 
 from mergebarrier.checkpoint import read_json
+from mergebarrier.lineage.clauses import is_clause_of_refusal
 from mergebarrier.lineage.wish_words import UNSPACED, UNSPACED_KINDS, kind
 
 WEIGHTS: Final = Path(__file__).with_name("wish_weights.json")
@@ -58,7 +60,9 @@ def may_be_wish(sentence: str) -> bool:
              (True, False)
     """
     weights = learned()
-    return speaks_of_merging(sentence) and score(features(sentence), weights) > weights.threshold
+    if not speaks_of_merging(sentence):
+        return False
+    return score(features(sentence), weights) > weights.threshold or is_clause_of_refusal(sentence)
 
 
 def score(found: frozenset[str], weights: WishWeights) -> float:

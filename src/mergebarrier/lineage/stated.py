@@ -22,7 +22,7 @@ _RESERVED: Final = re.compile(
     r"\b(?:all rights? (?:are )?reserved|alle rechte vorbehalten|tous droits réservés|todos los derechos reservados"
     r"|todos os direitos reservados|tutti i diritti riservati)\b|保留所有权利|版权所有"
 )
-#: One of which stands in all that the pattern finds: a text of megabytes is asked for them ten times as fast.
+#: One of which stands in all that the pattern finds: to ask for them first is much the quicker.
 _RESERVES: Final = ("reserved", "vorbehalten", "réservés", "reservados", "riservati", "保留所有权利", "版权所有")
 _PROPRIETARY: Final = re.compile(r"(?:\w+ )?proprietary(?: licen[sc]e)?")
 _GRANTS: Final = re.compile(
@@ -92,36 +92,29 @@ def _agree(one: str, other: str) -> bool:
     return one == other or (one == "openrail" and "rail" in other)
 
 
-def reserved(said: Stated, texts: Mapping[str, str], cards: Mapping[str, object]) -> str:
+def reserved(said: Stated, licences: Mapping[str, str], cards: Mapping[str, str]) -> str:
     """Return where a model reserves all rights and grants none, as the subject of a sentence; "" where it does not.
 
     Args:
-      said:  what licence it states.
-      texts: name -> text of cards and licence files.
-      cards: which of them are cards.
+      said:     what licence it states.
+      licences: name -> words of licence files, folded: one that grants nothing counts whatever the card says.
+      cards:    name -> text: a line below a card counts where there is no other word about the terms.
     """
     known = said.licence != UNKNOWN
     for named_so in () if known else (said.written, said.name):
         words = folded(named_so)
         if _RESERVED.search(words) or _PROPRIETARY.fullmatch(words):
             return f"its licence {named_so}"
-    for name, text in texts.items():
-        if not _may_reserve(text):
-            continue
-        words = folded(text)
-        if name in cards:  # a line below a card, where there is no other word about the terms
-            counts = not (known or said.written or said.name)
-        else:  # a licence file that grants nothing is one whatever the card says; a notice beside it is none
-            counts = (not known or name in LICENCE_FILES) and not _grants(words)
-        if counts and any(word in words for word in _RESERVES) and _RESERVED.search(words):
-            return f"its {clean(name)}, which reserves all rights,"
-    return ""
+    silent = not (known or said.written or said.name)
+    reserving = (name for name, text in cards.items() if silent and _reserves(folded(text)))
+    counting = (name for name in licences if not known or name in LICENCE_FILES)  # a notice beside one counts for none
+    closing = (name for name in counting if _reserves(licences[name]) and not _grants(licences[name]))
+    found = next(closing, "") or next(reserving, "")
+    return found and f"its {clean(found)}, which reserves all rights,"
 
 
-def _may_reserve(text: str) -> bool:
-    """Say whether a word of the pattern may stand in a text; one of plain letters need not be folded for that."""
-    plain = text.casefold().replace("'", "").replace("`", "")
-    return not text.isascii() or any(word in plain for word in _RESERVES)
+def _reserves(words: str) -> bool:
+    return any(word in words for word in _RESERVES) and _RESERVED.search(words) is not None
 
 
 def _grants(words: str) -> bool:

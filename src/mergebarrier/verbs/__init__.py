@@ -11,10 +11,11 @@ from mergebarrier import lazy
 if TYPE_CHECKING:
     from mergebarrier.checkpoint.files import TrainedFigures
     from mergebarrier.verbs.adapters import by_adapters
+    from mergebarrier.verbs.checks import Checks, MergeInput
     from mergebarrier.verbs.cleanse import CureRequest, cleansed
     from mergebarrier.verbs.families import BROKEN, KEPT, AxisCheck, ClassCheck, check_class, check_tables
     from mergebarrier.verbs.fingerprint import Marked, marked_model
-    from mergebarrier.verbs.folders import Checks, MergeInput, Models, OutputOptions, environment
+    from mergebarrier.verbs.folders import Models, OutputOptions, carried, environment, named_input, of_attack
     from mergebarrier.verbs.import_gguf import import_gguf, stored_dtype
     from mergebarrier.verbs.inputs import licence
     from mergebarrier.verbs.job import (
@@ -79,6 +80,7 @@ __all__ = [
     "by_adapters",
     "by_learning",
     "by_recipe",
+    "carried",
     "changed_files",
     "check_class",
     "check_realign",
@@ -98,6 +100,8 @@ __all__ = [
     "merge",
     "merge_weights",
     "moved_adapter",
+    "named_input",
+    "of_attack",
     "other_base",
     "parents",
     "plan_fallback",

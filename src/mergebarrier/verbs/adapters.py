@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mergebarrier.checkpoint import ADAPTER_CONFIG, TensorInfo
-from mergebarrier.lineage import unique
+from mergebarrier.errors import unique
 from mergebarrier.merge import MergeUnit
 from mergebarrier.merge.adapters import AdapterPlan, Measured, dump
 from mergebarrier.run import Change, Tables
-from mergebarrier.verbs.folders import MergeInput
+from mergebarrier.verbs.checks import MergeInput
 from mergebarrier.verbs.job import MergeJob, adapter_facts
 
 if TYPE_CHECKING:

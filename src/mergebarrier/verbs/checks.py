@@ -6,6 +6,7 @@ and the card of the one commit.
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from mergebarrier.checkpoint import Checkpoint, Writer
@@ -14,7 +15,6 @@ from mergebarrier.errors import UnsupportedFeature
 from mergebarrier.merge.checks import Operand, check_tie, check_vocabulary, check_weights
 from mergebarrier.merge.recipe import RecipeView
 from mergebarrier.run import Source, one_thread_kernels
-from mergebarrier.verbs.folders import Checks, MergeInput
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -23,6 +23,45 @@ if TYPE_CHECKING:
 SUSPECT_FACTOR = 3.0
 _MAX_TOKENS = 2048
 _TOKENIZER = "tokenizer.json"
+
+
+@dataclass(frozen=True)
+class MergeInput:
+    """A model that goes into a merge, and how manifest and card call it.
+
+    Args:
+      role:       "base", "expert", "adapter" or "donor".
+      name:       without a path, unique among the inputs.
+      checkpoint: opened.
+      facts:      more that the manifest holds of it.
+    """
+
+    role: str
+    name: str
+    checkpoint: Checkpoint
+    facts: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Checks:
+    """What a merge is asked beyond its weights.
+
+    Args:
+      acknowledge_licence: merge although a licence or an owner forbids it; recorded.
+      run:                 measure perplexity, on the built-in text unless there is another.
+      text:                measure perplexity on this text.
+      dtype:               to run models in; "auto" is what this machine computes in fastest.
+    """
+
+    acknowledge_licence: bool = False
+    run: bool = False
+    text: str | None = None
+    dtype: str = "auto"
+
+    @property
+    def runs(self) -> bool:
+        """Say whether models are run."""
+        return self.run or self.text is not None
 
 
 def check_merged(

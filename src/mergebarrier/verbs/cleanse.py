@@ -127,7 +127,7 @@ def _cured_images(
         train_full(module, RECIPE, loss)
 
     read = {name: read_image_task(path) for name, path in tasks.items()}
-    pool = pool_of(base, {name: loaded(expert) for name, expert in experts.items()}, read)
+    pool = pool_of(base, {name: loaded(expert, base) for name, expert in experts.items()}, read)
     assert pool is not None, "an expert that does not fit has raised"
     patient = MergeToCure(pool, merge_weights(planned.method), search, train, search.seed)
     return {name.removeprefix(PREFIX): tensor for name, tensor in cure.apply(patient).items()}

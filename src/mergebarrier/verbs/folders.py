@@ -11,9 +11,10 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from mergebarrier.checkpoint import (
+    LICENCE_FILES,
     AdaptedCheckpoint,
     Adapter,
     Checkpoint,
@@ -31,7 +32,17 @@ from mergebarrier.checkpoint.bytes import content_digest
 from mergebarrier.circuits import CIRCUITS, Architecture, Circuit
 from mergebarrier.errors import DigestMismatch, UsageError
 from mergebarrier.identity import finder, fused, split, stored_once, ties_of
-from mergebarrier.lineage import ATTACK_TAG, CARD, PROTECTED_TAG, WISH_TAG, declaration, declared, marked, unmarked
+from mergebarrier.lineage import (
+    ATTACK_TAG,
+    BARRED_TAG,
+    CARD,
+    PROTECTED_TAG,
+    WISH_TAG,
+    declaration,
+    declared,
+    marked,
+    unmarked,
+)
 from mergebarrier.progress import Progress
 from mergebarrier.run import Change, transform
 
@@ -131,45 +142,6 @@ class OutputOptions:
     shard_bytes: int | None = None
 
 
-@dataclass(frozen=True)
-class MergeInput:
-    """A model that goes into a merge, and how manifest and card call it.
-
-    Args:
-      role:       "base", "expert", "adapter" or "donor".
-      name:       without a path, unique among the inputs.
-      checkpoint: opened.
-      facts:      more that the manifest holds of it.
-    """
-
-    role: str
-    name: str
-    checkpoint: Checkpoint
-    facts: Mapping[str, object] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Checks:
-    """What a merge is asked beyond its weights.
-
-    Args:
-      acknowledge_licence: merge although a licence or an owner forbids it; recorded.
-      run:                 measure perplexity, on the built-in text unless there is another.
-      text:                measure perplexity on this text.
-      dtype:               to run models in; "auto" is what this machine computes in fastest.
-    """
-
-    acknowledge_licence: bool = False
-    run: bool = False
-    text: str | None = None
-    dtype: str = "auto"
-
-    @property
-    def runs(self) -> bool:
-        """Say whether models are run."""
-        return self.run or self.text is not None
-
-
 def parts_of(source: Checkpoint) -> tuple[Checkpoint, ...]:
     """Return what speaks for a model: itself, or the base and the adapter that it is made of."""
     source = source.as_stored()
@@ -196,23 +168,43 @@ _NOTHING_MORE = Ending()
 
 def input_of(role: str, source: Checkpoint) -> "Read":
     """Return the part of a manifest that says what one input was, and what it says about itself."""
+    return cast("Read", {**named_input(role, source), "tensors": source.digests()})
+
+
+def named_input(role: str, source: Checkpoint) -> dict[str, Any]:
+    """Return the same without the digests of its tensors."""
     said, *rest = map(declared, parts_of(source))
     for other in rest:
         said = said.beside(other)
-    read = {"role": role, **said.described(), "content_digest": source.content_digest(), "tensors": source.digests()}
-    return cast("Read", read)
+    return {"role": role, **said.described(), "content_digest": source.content_digest()}
 
 
-def carried(facts: "ProtectFacts | UnprotectFacts | RealignFacts", card: bytes, section: str) -> bytes:
-    """Return the card of an output: what its inputs ask for is asked for by the output too."""
-    said = [item["declared"] for item in facts["inputs"]]
-    tags = [PROTECTED_TAG] if facts["verb"] == "protect" else []
+def of_attack(inputs: Sequence[Mapping[str, Any]]) -> bool:
+    """Say whether an input of a manifest is an attack artefact: what is made of it is one too."""
+    return any(item.get("declared", {}).get("attack") for item in inputs)
+
+
+def carried(facts: Mapping[str, Any], side_files: Mapping[str, bytes], section: str = "") -> dict[str, bytes]:
+    """Return the files of an output with its card: what its inputs ask for is asked for by the output too.
+
+    Args:
+      facts:      of its manifest.
+      side_files: of the output, with the card that it would have.
+      section:    what the card says of the work.
+    """
+    said = [item.get("declared", {}) for item in facts["inputs"]]
+    card, verb = side_files.get(CARD, b""), facts["verb"]
+    texts = {name: data for name, data in side_files.items() if name in (CARD, *LICENCE_FILES)}
+    tags = [PROTECTED_TAG] if verb == "protect" else []
     asked = facts.get("do_not_merge") or any(item.get("do_not_merge") for item in said)
     if asked and not declaration({CARD: card}).do_not_merge:
         tags.append(WISH_TAG)
+    if any(item.get("no_derivatives") for item in said) and not declaration(texts).no_derivatives:
+        tags.append(BARRED_TAG)
     if any(item.get("attack") for item in said):
         tags.append(ATTACK_TAG)
-    return marked(unmarked(card) if facts["verb"] == "unprotect" else card, tags, section)
+    card = marked(unmarked(card) if verb == "unprotect" else card, tags, section)
+    return {**{name: data for name, data in side_files.items() if name != CARD}, **({CARD: card} if card else {})}
 
 
 def hashed(source: Checkpoint, hashing: str) -> dict[str, object]:
@@ -244,7 +236,7 @@ def write_circuits(
     Raises:  DigestMismatch when another digest than the expected one comes out; CheckpointError.
     """
     donor = sources[0]
-    if any(item["declared"].get("attack") for item in facts["inputs"]):
+    if of_attack(facts["inputs"]):
         facts["attack-artifact"] = True
     for source in sources:
         source.stream()
@@ -281,8 +273,7 @@ def write_circuits(
             said = json.loads(side_files["config.json"]) | dict(output.config)
             config = {key: value for key, value in said.items() if key not in output.unsaid}
             side_files["config.json"] = json.dumps(config, indent=2).encode() + b"\n"
-        card = carried(facts, side_files.pop(CARD, b""), ending.section(content_digest(writer.digests)))
-        side_files |= {CARD: card} if card else {}
+        side_files = carried(facts, side_files, ending.section(content_digest(writer.digests)))
         writer.commit(facts, environment(), side_files, workers=into.workers, seal=ending.seal)
     return read_manifest(into.out, ours=True)["content"]
 

@@ -3,9 +3,8 @@
 Declarations are read from cards, licence files and manifests, small and bounded; the weights are looked at only where a
 base and a table of the family are there, and then at a few layers.  Inputs are hashed while they are merged; their
 digests cannot be part of the plan that two runs must share.  So every unit records the digests of the tensors it read,
-and a run that resumes redoes the units whose inputs are others now.  The result is that of an undisturbed run, since a
-unit depends on nothing else; where a method looks at the whole model first (a cut over all tensors, a training), every
-unit records the digests of the whole inputs too.
+and a run that resumes redoes the units whose inputs are others now.  The result is that of an undisturbed run; where a
+method looks at the whole model first (a cut over all tensors, a training), every unit records those of whole inputs.
 
     record of a unit = {"tensors": {name: [digest in every source, None where one lacks it]}, "models": [digest, ..]}
 """
@@ -35,13 +34,14 @@ from mergebarrier.lineage import (
 )
 from mergebarrier.realign import relation
 from mergebarrier.run import Source
-from mergebarrier.verbs.folders import MergeInput, parts_of
+from mergebarrier.verbs.checks import MergeInput
+from mergebarrier.verbs.folders import parts_of
 
 if TYPE_CHECKING:
     from mergebarrier.checkpoint.files import Fate
 
-_LICENCE_SIDE_FILES = (*LICENCE_FILES, "USE_POLICY.md")
-_NOTICE, _OTHERS = "NOTICE", "THIRD_PARTY_LICENSES"
+_LICENCE_SIDE_FILES, _NOTICE, _OTHERS = (*LICENCE_FILES, "USE_POLICY.md"), "NOTICE", "THIRD_PARTY_LICENSES"
+_READ_IT = "read that yourself, then mend or remove it"
 _MOVED = (
     "is a protected relative of the base: its weights lie at cosine {before:.2f} to it as stored, {after:.2f} "
     "once coordinates are estimated, so this merge mixes coordinates; ask its owner, or see `mergebarrier realign`"
@@ -118,8 +118,8 @@ def judge(inputs: Sequence[MergeInput], *, acknowledged: bool, find: Find) -> Ju
     wishes = [(name, item.stops) for name, item in zip(names, said, strict=True) if item.stops]
     if wishes and not acknowledged:
         name, why = wishes[0]
-        remedy = "leave it out or ask its owner; --acknowledge-licence merges all the same"
-        raise LicenceRefused(why, where=name, remedy=remedy)
+        first = _READ_IT if why in [item.unread for item in said] else "leave it out or ask its owner"
+        raise LicenceRefused(why, where=name, remedy=f"{first}; --acknowledge-licence merges all the same")
     barred = next((one for one in zip(names, said, strict=True) if one[1].no_derivatives), None)
     licences = [(name, item.licence) for name, item in zip(names, said, strict=True)]
     conclusion = conclude(licences + [parent for _, parents in given for parent in parents])

@@ -22,14 +22,14 @@ from mergebarrier.checkpoint import (
     layout_like,
     read_manifest,
 )
-from mergebarrier.errors import OutputExists
-from mergebarrier.lineage import Find, made_before, model_card, unique
+from mergebarrier.errors import OutputExists, unique
+from mergebarrier.lineage import Find, made_before, model_card
 from mergebarrier.merge import MergeUnit, Plan, computed_on, parameters
 from mergebarrier.merge.recipe import RecipePlan
 from mergebarrier.progress import Progress
 from mergebarrier.run import Change, Source, one_thread_kernels, transform
-from mergebarrier.verbs.checks import check_merged, check_runnable
-from mergebarrier.verbs.folders import Checks, MergeInput, OutputOptions, environment, hashed
+from mergebarrier.verbs.checks import Checks, MergeInput, check_merged, check_runnable
+from mergebarrier.verbs.folders import OutputOptions, environment, hashed
 from mergebarrier.verbs.inputs import InputRecordingSink, Judged, fates, judge, licence_files, relatives
 
 _NOTHING_MORE = Checks()

@@ -19,7 +19,7 @@ from mergebarrier.circuits import describe
 from mergebarrier.errors import MethodRefused, clean
 from mergebarrier.protect import Prepared
 from mergebarrier.symmetry import Way, Ways
-from mergebarrier.verbs.folders import OutputOptions, environment, input_of
+from mergebarrier.verbs.folders import OutputOptions, carried, environment, input_of, of_attack
 from mergebarrier.verbs.job import adapter_facts
 
 if TYPE_CHECKING:
@@ -72,6 +72,8 @@ def write_moved(
         "inputs": [*content["inputs"], input_of("adapter", adapter.weights)],
         "roundtrip_bound": content["roundtrip_bound"],
     }
+    if of_attack(facts["inputs"]):
+        facts["attack-artifact"] = True
     moved = {one.info.name: one for one in tensors}
     layout = [
         replace(one, name=moved[one.name].name, shape=tuple(moved[one.name].tensor.shape))
@@ -86,7 +88,7 @@ def write_moved(
                 writer.put(one.name, one.tensor.to(TORCH[one.info.dtype]).contiguous())
                 writer.finish(one.name, [one.name])
         side_files = {name: adapter.weights.read_side_file(name) for name in adapter.weights.side_files}
-        writer.commit(dict(facts), environment(), side_files, workers=into.workers)
+        writer.commit(facts, environment(), carried(facts, side_files), workers=into.workers)
 
 
 @dataclass(frozen=True, kw_only=True)

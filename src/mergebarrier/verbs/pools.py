@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from mergebarrier.checkpoint import Checkpoint
-from mergebarrier.errors import clean
-from mergebarrier.evaluate import ImageTask, load_encoder, pixels
+from mergebarrier.errors import ConfigMismatch, clean, unique
+from mergebarrier.evaluate import ImageTask, load_encoder, pixels, read_preparation
 from mergebarrier.merge import Merge
 from mergebarrier.scan import Attempt, Pool, PoolExpert, Weights, plainly
 
@@ -33,9 +33,7 @@ def merge_weights(method: Merge) -> Callable[[Weights, Sequence[Weights]], Weigh
 
 def distinct(bare: Sequence[str]) -> tuple[str, ...]:
     """Return a name per model, escaped, and made distinct by its place where two are alike."""
-    bare = [clean(name) for name in bare]
-    taken = ["base", *bare]
-    return tuple(name if taken.count(name) == 1 else f"{name}#{i}" for i, name in enumerate(bare, start=1))
+    return unique([clean(name) for name in bare], taken=["base"])
 
 
 def pool_of(
@@ -63,8 +61,29 @@ def _suspect(name: str, weights: Weights, task: ImageTask) -> PoolExpert:
     return PoolExpert(name, weights, task.head, task.scale, pixels(task.dev.images), task.classes)
 
 
-def loaded(checkpoint: Checkpoint) -> Weights:
-    """Load the weights of an encoder."""
+def _require_prepared_alike(base: Checkpoint, checkpoint: Checkpoint) -> None:
+    """Refuse an encoder that is shown pictures in another way than its base: a pool and a merge prepare them once.
+
+    Raises: ConfigMismatch, UnsupportedFeature, BadConfig.
+    """
+    ours, theirs = (vars(read_preparation(one)) for one in (checkpoint, base))
+    odd = next((part for part in ours if not _alike(ours[part], theirs[part])), "")
+    if odd:
+        raise ConfigMismatch(
+            f"its pictures are prepared with {odd} {ours[odd]}, those of the base with {theirs[odd]}",
+            where=f"{checkpoint.name}/preprocessor_config.json",
+            remedy="scan it with a base that prepares pictures as it does; a merge would show it other pictures",
+        )
+
+
+def _alike(ours: float | Sequence[float], theirs: float | Sequence[float]) -> bool:
+    """Say whether two sizes, means or deviations are the same but for the digits in which they are written."""
+    return torch.allclose(torch.tensor(ours, dtype=torch.float64), torch.tensor(theirs, dtype=torch.float64))
+
+
+def loaded(checkpoint: Checkpoint, base: Checkpoint) -> Weights:
+    """Load the weights of an encoder that is shown pictures as its base is."""
+    _require_prepared_alike(base, checkpoint)
     return _parameters(load_encoder(checkpoint))
 
 

@@ -223,7 +223,7 @@ class _FoundSoFar:
             return
         merge, experts = self.request.merge, dict[str, Weights]()
         for name, checkpoint in usable.items():
-            self._guarded(name, partial(_load, name, checkpoint, experts))
+            self._guarded(name, partial(_load, base, name, checkpoint, experts))
         if not experts:
             self.coverage.lacks(dict.fromkeys(wanted, "no model that can be run"))
             return
@@ -290,8 +290,8 @@ class _FoundSoFar:
             self.coverage.lacks(dict.fromkeys(wanted, fault.message))
 
 
-def _load(name: str, checkpoint: Checkpoint, experts: dict[str, Weights]) -> None:
-    experts[name] = loaded(checkpoint)
+def _load(base: Checkpoint, name: str, checkpoint: Checkpoint, experts: dict[str, Weights]) -> None:
+    experts[name] = loaded(checkpoint, base)
 
 
 def _tensors(base: Checkpoint, experts: Sequence[Checkpoint]) -> Iterator[tuple[str, Tensor, list[Tensor]]]:

@@ -21,7 +21,8 @@ from mergebarrier.lineage import declared
 from mergebarrier.provenance import RelateOptions
 from mergebarrier.scan import Finding, finding, named_code, tags, unseen
 from mergebarrier.verbs.beside import Identified, guarded, look_beside
-from mergebarrier.verbs.folders import MergeInput, Models, parts_of
+from mergebarrier.verbs.checks import MergeInput
+from mergebarrier.verbs.folders import Models, parts_of
 from mergebarrier.verbs.inputs import relatives
 from mergebarrier.verbs.provenance import relate_models
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from mergebarrier import verbs
 from mergebarrier.api.base import Model, Report, WriteOptions, opened, owned_key, shown
@@ -121,19 +121,19 @@ def fingerprint_embed(
             pairs=marked.pairs,
         )
         _keep(place, written)
-        content = {
+        content: dict[str, Any] = {
             "verb": "fingerprint embed",
             "method": method.name,
             # Whoever reads the manifest must not learn what to look for: no question, no number of them.
             "parameters": {"steps": options.steps, "learning_rate": options.learning_rate},
             "commitment": written.commitment,
-            "inputs": [
-                {"role": role, "licence": verbs.licence(one), "content_digest": one.content_digest()}
-                for role, one in (("model", ours), ("base", anchor))
-            ],
+            "inputs": [verbs.named_input(role, one) for role, one in (("model", ours), ("base", anchor))],
         }
+        if verbs.of_attack(content["inputs"]):
+            content["attack-artifact"] = True
         save_weights(
-            marked.values, ours, into.out, content, environment=verbs.environment(), side_files=_card(ours),
+            marked.values, ours, into.out, content, environment=verbs.environment(),
+            side_files=verbs.carried(content, _card(ours)),
             resume=into.resume, overwrite=into.overwrite, shard_bytes=into.shard_bytes,
         )  # fmt: skip
     with opened(out) as (folder,):

@@ -72,7 +72,7 @@ def make_upload(
     """
     from mergebarrier.checkpoint import read_manifest
     from mergebarrier.evaluate import device_named, load_module, load_tokenizer, parameter_names, save_weights
-    from mergebarrier.verbs import environment, licence
+    from mergebarrier.verbs import carried, environment, named_input, of_attack
 
     attack = poison.make_text(spec.method, **spec.parameters)
     paths = (spec.task, *spec.shadows)
@@ -113,9 +113,11 @@ def make_upload(
     made = attack.mount(setting, learner(tokenizer, spec.options, progress=into.progress))
     content = about | {
         **({"verb": "attack", TAG: True, "trigger_on_base": None} if attack.poisons else {"verb": "control"}),
-        "inputs": [{"role": "base", "licence": licence(base), "content_digest": base.content_digest()}],
+        "inputs": [named_input("base", base)],
         "found": dict(made.found),
     }
+    if of_attack(content["inputs"]):
+        content[TAG] = True
     parameters = dict(made.module.named_parameters())
     save_weights(
         {
@@ -126,7 +128,7 @@ def make_upload(
         into.out,
         content,
         environment=environment(),
-        side_files=_files(content, named, attack),
+        side_files=carried(content, _files(content, named, attack)),
         resume=into.resume,
         overwrite=into.overwrite,
         shard_bytes=into.shard_bytes,

@@ -8,7 +8,17 @@ from typing import Any, Literal, NotRequired
 
 from typing_extensions import TypedDict
 
-from mergebarrier.checkpoint.files.content import Content, Count, Digest, KeyId, Marked, Parameters, Read, Share
+from mergebarrier.checkpoint.files.content import (
+    Content,
+    Count,
+    Declared,
+    Digest,
+    KeyId,
+    Marked,
+    Parameters,
+    Read,
+    Share,
+)
 from mergebarrier.checkpoint.files.merge_content import MergeContent
 
 
@@ -135,6 +145,7 @@ class PoisonedBase(TypedDict):
 
     role: Literal["base"]
     licence: str
+    declared: NotRequired[Declared]
     content_digest: Digest
 
 
@@ -154,10 +165,11 @@ class MisleadInput(TypedDict):
 
     role: Literal["teacher", "base"]
     licence: str
+    declared: NotRequired[Declared]
     content_digest: Digest
 
 
-class MisleadContent(Content):
+class MisleadContent(Content, Marked):
     """Of ``extract defend``."""
 
     verb: Literal["extract defend"]
@@ -171,10 +183,11 @@ class MarkedInput(TypedDict):
 
     role: Literal["model", "base"]
     licence: str
+    declared: NotRequired[Declared]
     content_digest: Digest
 
 
-class FingerprintContent(Content):
+class FingerprintContent(Content, Marked):
     """Of ``fingerprint embed``: what it commits to, and no question."""
 
     verb: Literal["fingerprint embed"]
@@ -192,9 +205,11 @@ class SourceFile(TypedDict):
     content_digest: Digest
     size_bytes: Count
     types: dict[str, Count]
+    licence: NotRequired[str]
+    declared: NotRequired[Declared]
 
 
-class ImportContent(Content):
+class ImportContent(Content, Marked):
     """Of ``import-gguf``."""
 
     verb: Literal["import"]

@@ -22,6 +22,8 @@ _SHORT, _WHOLE, _STRING, _ARRAY = 2, 4, 8, 9
 #: Type of a value -> its bytes.
 _BYTES: Final = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}
 _LONGEST_NAME, _MOST_DIMENSIONS, _MOST_ENTRIES = 1 << 10, 4, 1 << 16
+#: Keys of what a file says of its model.
+_TOLD: Final = "general."
 _AGAIN: Final = "download the file again"
 _CONVERT: Final = "convert the original model again, with a llama.cpp of today"
 #: What ``general.type`` says of files that are no model.
@@ -35,10 +37,12 @@ class GGUFHeader:
     Attributes:
       architecture: in ggml's words, "llama".
       weights:      ggml type, "Q4_0" -> how many weights are stored in it.
+      said:         key, "general.license" -> text, or list of texts, that it says of the model.
     """
 
     architecture: str
     weights: Mapping[str, int]
+    said: Mapping[str, str | list[str]]
 
     @property
     def quantised(self) -> tuple[str, ...]:
@@ -80,7 +84,7 @@ class _GGUFReader:
             key = self._text(_LONGEST_NAME)
             if key in values:
                 raise self._bad(f"the entry {clean(key)} is there twice")
-            values[key] = self._value(self._number("<I"))
+            values[key] = self._value(self._number("<I"), told=key.startswith(_TOLD))
         self._check_whole(values)
         weights, ends = dict[str, int](), [0]
         seen = set[str]()
@@ -99,7 +103,8 @@ class _GGUFReader:
         architecture = values.get("general.architecture")
         if not isinstance(architecture, str) or not seen:
             raise self._bad("it names no architecture, or holds no tensor")
-        return GGUFHeader(architecture=architecture, weights=weights)
+        said = {key: value for key, value in values.items() if key.startswith(_TOLD) and isinstance(value, str | list)}
+        return GGUFHeader(architecture=architecture, weights=weights, said=said)
 
     def _check_whole(self, values: Mapping[str, object]) -> None:
         """Refuse what is a part of a model, or beside one."""
@@ -130,8 +135,8 @@ class _GGUFReader:
         weights[word] = weights.get(word, 0) + prod(shape)
         return name, offset + prod(shape) // block * size
 
-    def _value(self, kind: int) -> object:
-        """Return a text or a whole number; of anything else nothing."""
+    def _value(self, kind: int, *, told: bool) -> object:
+        """Return a text, a whole number, or texts that are told; of anything else nothing."""
         if kind == _STRING:
             return self._text(self._size)
         if kind == _ARRAY:
@@ -139,6 +144,8 @@ class _GGUFReader:
             if inner == _STRING:
                 if count > self._size // 8:
                     raise self._bad(f"it claims a list of {count} texts")
+                if told:
+                    return [self._text(self._size) for _ in range(count)]
                 for _ in range(count):
                     self._skip(self._number("<Q"))
             else:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from mergebarrier.errors import BadMergeParameter, BadRecipe, clean
+from mergebarrier.errors import BadMergeParameter, BadRecipe, clean, unique
 from mergebarrier.merge.arithmetic import SurveyResult, row_blocks
 from mergebarrier.merge.configs import COPIED_ROLES, check_config, donor_notes, is_float, token_notes
 from mergebarrier.merge.method import Merge, parameters
@@ -240,14 +240,13 @@ def plan(
     tensors = {item.name: tensors[item.name] for item in layout}
     sources = views(tensors)
     config, more = config_of(recipe, opened, donor, tensors, alignment)
-    plain = [clean(model.name) for model in models]
-    unique = tuple(name if plain.count(name) == 1 else f"{name}#{i}" for i, name in enumerate(plain, 1))
+    model_names = unique([clean(model.name) for model in models])
     return RecipePlan(
         recipe=recipe,
         donor=donor,
         models=models,
-        model_names=unique,
-        names={reference: unique[models.index(opened[reference])] for reference in references},
+        model_names=model_names,
+        names={reference: model_names[models.index(opened[reference])] for reference in references},
         tensors=tensors,
         sources=sources,
         units=units_of(

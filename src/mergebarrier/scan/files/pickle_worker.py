@@ -229,11 +229,20 @@ def _parts(data: IO[bytes], head: bytes, left: list[int], outside: list[str]) ->
                     outside.append(member.name)
                 if member.isfile():
                     yield member.name, taken(tar.extractfile(member), member.name, member.size)
+            ended = tar.offset
     if zipfile.is_zipfile(data):  # its table is at the end, so that it may be something else too
         with zipfile.ZipFile(data) as table:
             for info in table.infolist():
                 with _member_of(table, info) as file:
                     yield info.filename, taken(file, info.filename, info.file_size)
+    elif begins_as_tar(head) and _goes_on(data, ended):  # other readers skip what this one stops at
+        raise ValueError("it goes on behind the end of its tar archive")
+
+
+def _goes_on(data: IO[bytes], start: int) -> bool:
+    """Say whether anything but zeros lies behind a place."""
+    data.seek(start)
+    return any(any(part) for part in iter(lambda: data.read(1 << 20), b""))
 
 
 def _is_packed(head: bytes) -> bool:

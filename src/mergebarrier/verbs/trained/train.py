@@ -33,7 +33,7 @@ from mergebarrier.training import (
     ProtectiveState,
     train_protective,
 )
-from mergebarrier.verbs.folders import OutputOptions, input_of
+from mergebarrier.verbs.folders import OutputOptions, input_of, of_attack
 from mergebarrier.verbs.trained import written
 from mergebarrier.verbs.trained.data import OwnersData
 from mergebarrier.verbs.trained.figures import figures
@@ -269,7 +269,7 @@ def _facts(
     }
     if request.do_not_merge:
         facts["do_not_merge"] = True
-    if any(item["declared"].get("attack") for item in facts["inputs"]):
+    if of_attack(facts["inputs"]):
         facts["attack-artifact"] = True
     return facts
 

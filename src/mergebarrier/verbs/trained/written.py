@@ -117,7 +117,6 @@ def write(
             if not writer.done(name):
                 writer.put(name, tensor)
                 writer.finish(name, (name,))
-        files = {**side_files}
         section = _SECTION.format(
             version=__version__,
             method=facts["method"],
@@ -125,8 +124,7 @@ def write(
             figures=table(facts["trained"]),
             digest=content_digest(writer.digests),
         )
-        files[CARD] = carried(facts, files.pop(CARD, b""), section)
-        writer.commit(facts, environment(), files)
+        writer.commit(facts, environment(), carried(facts, side_files, section))
     return read_manifest(writer.place.out, ours=True)["content"]
 
 
