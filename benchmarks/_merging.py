@@ -1,8 +1,8 @@
 """The two sides of the bench of merges, each a process of its own that imports first and then merges on demand.
 
 A line of JSON on standard input is one job; the answer is one line with its wall time, processor time and peak of
-anonymous memory above what stood there before.  ``ours``, ``peer`` (mergekit) and ``floor`` (read the same bytes, write
-the same bytes, flush) understand the same jobs.
+anonymous memory above what stood there before.  ``ours``, ``peer`` (mergekit), ``floor`` (read the same bytes, write
+the same bytes, flush) and ``hashes`` (hash as many bytes) understand the same jobs.
 """
 
 import importlib
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 WORKERS = 2
+_LEAF_BYTES = 1 << 18
 WEIGHT, DENSITY = 0.5, 0.5
 ON_BASE = ("task_arithmetic", "dare_linear", "dare_ties", "ties", "breadcrumbs", "della")
 THINNED = ("dare_linear", "dare_ties", "ties", "breadcrumbs", "della")
@@ -78,6 +79,26 @@ def floor(method: str, base: Path, experts: list[Path], out: Path) -> None:
                     os.fsync(file.fileno())
 
 
+def hashes(method: str, base: Path, experts: list[Path], out: Path) -> None:
+    """Hash as many bytes as a merge reads and writes, in the leaves and on the threads of one, without reading them."""
+    from blake3 import blake3
+
+    out.mkdir()
+    inputs = [*([base] if method in ON_BASE else []), *experts, experts[0]]
+    leaves = sum(path.stat().st_size for source in inputs for path in source.iterdir()) // _LEAF_BYTES
+    leaf = bytes(_LEAF_BYTES)
+
+    def hashed() -> None:
+        for _ in range(leaves // WORKERS):
+            blake3(leaf).digest()
+
+    threads = [threading.Thread(target=hashed) for _ in range(WORKERS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
 class _NoHash:
     """In place of the digest of a tensor, to see what the hashes cost: tells names apart, and nothing more."""
 
@@ -120,13 +141,13 @@ def timed(run: Any, method: str, base: Path, experts: list[Path], out: Path) -> 
 
 def serve(side: str) -> None:
     """Import, say so, then do jobs until the input ends."""
-    run = {"ours": ours, "peer": peer, "floor": floor, "unhashed": ours, "stages": ours}[side]
+    run = {"ours": ours, "peer": peer, "floor": floor, "hashes": hashes, "unhashed": ours, "stages": ours}[side]
     if side == "peer":
         importlib.import_module("mergekit.merge")
         import torch
 
         torch.set_num_threads(WORKERS)
-    elif side != "floor":
+    elif side not in ("floor", "hashes"):
         for name in ("scipy.linalg", "mergebarrier.verbs"):
             importlib.import_module(name)
         import torch

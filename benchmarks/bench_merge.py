@@ -57,11 +57,15 @@ Llama of {size:.0f}M weights in bfloat16 (a file per layer), a base and {experts
 cores; imports excluded on all sides; medians (smallest) of alternating runs, {turns} of the elementwise methods and
 {runs} of the others, in seconds (of mergekit one, where it selects). The floor reads the bytes of all inputs and writes
 those of the output, flushed, on one thread and without any digest; mergekit does not flush. Ours has every digest; "no
-digests" is ours without, to show what the lineage costs. The disk's speed drifts, so "x floor" is the median
-[least, most] of ours over the floor's run just before it. MiB: the most anonymous memory above the imports.
+digests" is ours without, and "lineage" what they add to it (goal: .25). "Hashes alone": BLAKE3 of as many bytes as the
+merge reads and writes, by two threads, nothing read or written and all bytes in the cache of their core: as a share of
+"no digests" what no way to place the digests falls below. Both are given of seconds, and of processor seconds (cpu).
+The disk's speed drifts, so "x floor", and each share, is the median [least, most] of neighbouring runs. MiB: the most
+anonymous memory above the imports.
 
-| method | mergekit | cpu | floor | cpu | ours | cpu | no digests | mergekit / ours | x floor | goal | MiB | measured |
-|---|---|---|---|---|---|---|---|---|---|---|---|---|"""
+| method | mergekit | cpu | floor | cpu | ours | cpu | no digests | cpu | lineage | cpu | hashes alone | cpu | \
+mergekit / ours | x floor | goal | MiB | measured |
+|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|"""
 
 
 class Side:
@@ -121,7 +125,8 @@ def models(root: Path, shape: str, experts: int = 2, *, repeat: bool = False) ->
 
 def measure(table: str, method: str, root: Path) -> dict[str, Any]:
     """Merge by turns on all sides; the medians and smallest of what each took, and where our time goes."""
-    names = ["floor", "ours", *(["unhashed"] if method in LEAN else []), *(["peer"] if method in BESIDE[table] else [])]
+    lean = ["unhashed", "hashes"] if method in LEAN else []
+    names = ["floor", "ours", *lean, *(["peer"] if method in BESIDE[table] else [])]
     sides = {name: Side(name) for name in names}
     taken: dict[str, list[dict[str, Any]]] = {name: [] for name in sides}
     turns = TURNS if method in LEAN else RUNS
@@ -132,8 +137,10 @@ def measure(table: str, method: str, root: Path) -> dict[str, Any]:
         sys.stderr.write(f"{table}, {method}: {n + 1} of {turns}\n")
     for side in sides.values():
         side.__exit__()
-    ratios = [ours["wall_s"] / floor["wall_s"] for floor, ours in zip(taken["floor"], taken["ours"], strict=True)]
-    figures: dict[str, Any] = {"date": time.strftime("%Y-%m-%d"), "x_floor": sorted(ratios)}
+    figures: dict[str, Any] = {"date": time.strftime("%Y-%m-%d"), "x_floor": _over(taken, "ours", "floor", "wall_s")}
+    for clock in ("wall_s", "cpu_s") if lean else ():
+        added = [ratio - 1 for ratio in _over(taken, "ours", "unhashed", clock)]
+        figures |= {f"lineage_{clock}": added, f"hashes_{clock}": _over(taken, "hashes", "unhashed", clock)}
     for name, runs in taken.items():
         figures[name] = {key: statistics.median(run[key] for run in runs) for key in ("wall_s", "cpu_s")}
         figures[name] |= {"min_s": min(run["wall_s"] for run in runs)}
@@ -145,6 +152,11 @@ def measure(table: str, method: str, root: Path) -> dict[str, Any]:
         answer = side.merge(method, root, root / "out")
     rest = answer["cpu_s"] - sum(answer["stages"].values())
     return figures | {"stages": {**answer["stages"], "all else": rest}}
+
+
+def _over(taken: dict[str, list[dict[str, Any]]], one: str, other: str, clock: str) -> list[float]:
+    """Return how much longer one side took than the other in the same turn, from the least to the most."""
+    return sorted(a[clock] / b[clock] for a, b in zip(taken[one], taken[other], strict=True))
 
 
 def _row_of(scratch: Path, table: str, method: str) -> dict[str, Any]:
@@ -178,12 +190,19 @@ def _row(method: str, figures: dict[str, Any], limit: float | None) -> str:
     cells = [method]
     for side in (peer, floor, ours):
         cells += [f"{side['wall_s']:.2f} ({side['min_s']:.2f})", f"{side['cpu_s']:.2f}"] if side else ["", ""]
-    cells.append(f"{lean['wall_s']:.2f}" if lean else "")
+    cells += [f"{lean['wall_s']:.2f}", f"{lean['cpu_s']:.2f}"] if lean else ["", ""]
+    cells += [
+        _middle(figures.get(f"{what}_{clock}")) for what in ("lineage", "hashes") for clock in ("wall_s", "cpu_s")
+    ]
     cells.append(f"{peer['wall_s'] / ours['wall_s']:.1f}" if peer else "")
     # Rows of the first days hold no ratios of neighbouring runs.
     ratios = figures.get("x_floor", [ours["wall_s"] / floor["wall_s"]])
-    cells += [f"{statistics.median(ratios):.2f} [{ratios[0]:.2f}, {ratios[-1]:.2f}]", f"<= {limit}" if limit else ""]
+    cells += [_middle(ratios), f"<= {limit}" if limit else ""]
     return "| " + " | ".join([*cells, f"{ours['mib']:.0f}", figures["date"]]) + " |"
+
+
+def _middle(ratios: list[float] | None) -> str:
+    return f"{statistics.median(ratios):.2f} [{ratios[0]:.2f}, {ratios[-1]:.2f}]" if ratios else ""
 
 
 def memory(roots: dict[str, Path]) -> None:
