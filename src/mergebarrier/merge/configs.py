@@ -7,6 +7,7 @@ function is passed over.  Rotary angles are compared in one spelling, wherever t
     said by one alone: noted, unless it is what a configuration without the key would most likely mean
 """
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -51,6 +52,8 @@ _USUAL = {"rope_theta": 10000, "rope_type": "default"}
 #: Switches that many classes leave on where a configuration does not say.
 _MAYBE_ON = re.compile(r"norm_topk_prob|scale_\w+|rope_interleave|use_qk_norm|apply_layernorm|position_biased_input")
 _SAME = {"swish": "silu", "gelu_python": "gelu", "gelu_python_tanh": "gelu_pytorch_tanh"}
+#: Infinity, as transformers 5 writes it.
+_ENDLESS = {"__float__": "Infinity"}
 #: Ways to compute one activation; a family's configuration may have been corrected from one to another.
 _NEAR = frozenset(("gelu", "gelu_accurate", "gelu_fast", "gelu_new", "gelu_pytorch_tanh"))
 
@@ -93,8 +96,14 @@ def _said(config: Mapping[str, object], prefix: str = "") -> dict[str, object]:
         if isinstance(value, Mapping):
             found |= _said(value, f"{prefix}{key}.")
         elif not _HARMLESS.fullmatch(key):
-            found[f"{prefix}{key}"] = _SAME.get(value, value) if isinstance(value, str) else value
+            found[f"{prefix}{key}"] = _one_word(value)
     return found
+
+
+def _one_word(value: object) -> object:
+    if isinstance(value, list):
+        return [math.inf if one == _ENDLESS else one for one in value]
+    return _SAME.get(value, value) if isinstance(value, str) else value
 
 
 def _one_rope(config: Mapping[str, object]) -> dict[str, object]:

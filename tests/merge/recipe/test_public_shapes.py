@@ -113,6 +113,38 @@ def test_forms_of_weights_that_stock_loaders_read_alike(merge, tmp_path, form) -
     assert merge(a, b).exit_code == 0
 
 
+def test_a_limit_without_an_end_is_read_as_transformers_writes_it(merge, tmp_path) -> None:
+    """Mamba 2, Falcon H1 and other hybrids: Infinity by transformers 4, a table of one word by transformers 5."""
+    older = write(tmp_path / "older", layered(0), {**LLAMA, "time_step_limit": [0.0, float("inf")]})
+    newer = write(tmp_path / "newer", layered(1), {**LLAMA, "time_step_limit": [0.0, {"__float__": "Infinity"}]})
+    for models in ((older, newer), (newer, older)):
+        ran = merge(*models, dtype="float16")
+        assert ran.exit_code == 0 and "time_step_limit" not in ran.stderr, ran.stderr
+        said = [json.loads((folder / "config.json").read_text()) for folder in (models[0], tmp_path / "out")]
+        assert said[0]["time_step_limit"] == said[1]["time_step_limit"]
+
+
+def test_a_tensor_may_lie_in_a_second_shard_too_with_the_same_bytes(merge, tmp_path) -> None:
+    plain, twice = layered(0), layered(1)
+    write(tmp_path / "plain", plain)
+    names, odd = [f"model-0000{n}-of-00002.safetensors" for n in (1, 2)], write(tmp_path / "odd", twice)
+    (odd / "model.safetensors").unlink()
+    first = sorted(twice)[0]
+    save_file({first: twice[first]}, odd / names[0], metadata={"format": "pt"})
+    table = {name: names[name != first] for name in twice}
+    (odd / "model.safetensors.index.json").write_text(json.dumps({"weight_map": table}))
+    for copy, code in ((twice[first].clone(), 0), (twice[first] + 1, 2)):
+        save_file({**twice, first: copy}, odd / names[1], metadata={"format": "pt"})
+        for models in ((tmp_path / "plain", odd), (odd, tmp_path / "plain")):
+            ran = merge(*models)
+            assert ran.exit_code == code and (not code or "loaders may take either" in ran.stderr), ran.stderr
+        if not code:
+            files = list((tmp_path / "out").glob("*.safetensors"))
+            found = {name: tensor for file in files for name, tensor in load_file(file).items()}
+            assert all(torch.allclose(found[name], (plain[name] + twice[name]) / 2) for name in twice)
+            assert len(files) == 2
+
+
 def test_lists_of_pieces_with_a_version_in_their_name_are_carried(merge, tmp_path) -> None:
     """Mistral's ``tokenizer.model.v3``, beside weights of its own tools, which stay behind."""
     a, b = write(tmp_path / "a", layered(0)), write(tmp_path / "b", layered(1))

@@ -73,6 +73,25 @@ def test_a_model_without_a_tokenizer_is_no_source_of_one(run_cli, tmp_path) -> N
     assert ran.exit_code == 0 and "taken for those of the base" in ran.stderr
 
 
+def test_a_tokenizer_that_is_not_read_is_one_where_all_have_the_same(run_cli, tmp_path) -> None:
+    files = {"qwen.tiktoken": "YQ== 0\n", "tokenizer_config.json": {**SETTINGS, "chat_template": "{{ x }}"}}
+    base, x = write(tmp_path / "base", files, 6, 0), write(tmp_path / "x", {**files, "chat_template.jinja": ""}, 6, 100)
+    for source in ("union", "x"):
+        ran = run(run_cli, tmp_path, base, x, source)
+        assert ran.exit_code == 0 and "whose tokens are not read" in ran.stderr, ran.stderr
+        assert load_file(tmp_path / "out/model.safetensors")[EMBED][:, 0].tolist() == [50, 51, 52, 53, 54, 55]
+        assert (tmp_path / "out/qwen.tiktoken").read_text() == "YQ== 0\n"
+    ran = run(run_cli, tmp_path, base, x, "base", tokens={"<new>": {"source": str(x)}})
+    assert ran.exit_code == 2 and "cannot be written with other tokens" in ran.stderr
+    assert (
+        "tokens are not compared" not in run_cli("merge", base, x, "--method", "linear", "-o", tmp_path / "rows").stderr
+    )
+    for more, rows in ({"qwen.tiktoken": "Yg== 0\n"}, 6), ({}, 7):
+        y = write(tmp_path / f"y{rows}", {**files, **more}, rows, 100)
+        ran = run(run_cli, tmp_path, base, y, "union")
+        assert ran.exit_code == 2 and "qwen.tiktoken: its pieces are not read" in ran.stderr, ran.stderr
+
+
 @pytest.mark.parametrize("other", ["tokenizer.model", "vocab.json"])
 def test_rows_that_only_a_second_list_of_pieces_names_are_not_dropped(run_cli, tmp_path, other) -> None:
     """Pieces were trained into one list, and the tokenizer.json of the base was left beside it."""
@@ -119,6 +138,23 @@ def test_a_chat_template_that_is_left_is_said(run_cli, tmp_path) -> None:
     assert "chat template" not in said(x, same) and "chat template" not in said(x, base)
     run(run_cli, tmp_path, base, x, "x")
     assert AutoTokenizer.from_pretrained(tmp_path / "out").chat_template == "{{ x }}"
+
+
+def test_rows_of_tokens_that_share_one_in_the_output_are_said(run_cli, tmp_path) -> None:
+    """Two pieces of the base have one number; x has a row for each, y lacks the second."""
+    twice, lacking = document(), document()
+    twice["model"]["vocab"]["c"] = twice["model"]["vocab"]["b"]
+    del lacking["model"]["vocab"]["c"]
+    base = write(tmp_path / "base", {**BASE, "tokenizer.json": twice}, 6, 0)
+    x = write(tmp_path / "x", BASE, 6, 100)
+    y = write(tmp_path / "y", {**BASE, "tokenizer.json": lacking}, 6, 100)
+    number = twice["model"]["vocab"]["b"]
+    for other, said in ((x, True), (y, False)):
+        ran = run(run_cli, tmp_path, base, other, "base")
+        assert (
+            ran.exit_code == 0 and ("x: 'c' has a row of its own, and that of 'b' in the output" in ran.stderr) == said
+        )
+        assert float(load_file(tmp_path / "out/model.safetensors")[EMBED][number][0]) == number + 50
 
 
 def test_a_token_of_two_kinds_keeps_one_row(run_cli, tmp_path) -> None:

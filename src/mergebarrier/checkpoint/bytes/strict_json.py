@@ -14,7 +14,7 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -26,6 +26,8 @@ _STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
 _ONE_BRACKET = bytes.maketrans(b"[]", b"{}")
 _NOT_BRACKET = bytes(range(256)).translate(None, b"[]{}")
 _MAX_INTEGER_DIGITS = 400
+#: Keys of limits without an upper end, such as the ``time_step_limit`` of Mamba 2 and its hybrids.
+_ENDLESS = re.compile(r"\w*_limit", re.ASCII)
 _CHUNK = 1 << 20
 _TEXT_DEPTH, _TEXT_VALUES = 64, 4_000_000
 
@@ -62,6 +64,7 @@ def parse(
     error: Callable[[str], MergebarrierError],
     *,
     integers_only: bool = False,
+    infinite: bool = False,
 ) -> Any:
     """Parse JSON whose size and depth were checked before.
 
@@ -69,6 +72,7 @@ def parse(
       text:          strict UTF-8 without a byte-order mark.
       error:         makes the error to raise from a description of the fault.
       integers_only: refuse every number that is not an integer in [0, 2**63 - 1].
+      infinite:      read Infinity, which is no JSON, below the keys where transformers 4 wrote it.
     Returns: dicts, lists, str, int, float, bool, None.
     Raises:  what ``error`` makes.
     """
@@ -99,8 +103,10 @@ def parse(
             fail(f"number {clean(digits, longest=40)} is beyond every float")
         return value
 
-    def constant(name: str) -> NoReturn:
-        fail(f"{name} is not JSON")
+    def constant(name: str) -> float:
+        if not infinite or name != "Infinity":
+            fail(f"{name} is not JSON")
+        return math.inf
 
     try:
         decoded = text.decode("utf-8", errors="strict")
@@ -115,7 +121,22 @@ def parse(
         raise error(f"not JSON: {clean(fault)}") from fault
     if b"\\u" in text:
         _refuse_surrogates(value, fail)
+    if (
+        infinite
+        and b"Infinity" in text
+        and any(math.isinf(found) and not _ENDLESS.fullmatch(key) for key, found in _floats(value, ""))
+    ):
+        fail("Infinity is not JSON")
     return value
+
+
+def _floats(value: object, key: str) -> Iterator[tuple[str, float]]:
+    """Yield the floats of a document, each with the key that it stands under, alone or in lists."""
+    if isinstance(value, float):
+        yield key, value
+    elif isinstance(value, list | dict):
+        for inner, part in value.items() if isinstance(value, dict) else ((key, one) for one in value):
+            yield from _floats(part, inner)
 
 
 def _refuse_surrogates(value: object, fail: Callable[[str], NoReturn]) -> None:
@@ -140,13 +161,14 @@ def parse_bounded(
     max_values: int,
     where: object,
     remedy: str,
+    infinite: bool = False,
 ) -> Any:
     """Check nesting (``max_depth``) and the number of values (``max_values``) before ``parse`` runs."""
     seen = skeleton(text)
     if seen.commas > max_values:
         raise LimitExceeded(f"{seen.commas + 1} values, at most {max_values} are read", where=where, remedy=remedy)
     check_depth(seen.brackets, max_depth, where=where, remedy=remedy)
-    return parse(text, error)
+    return parse(text, error, infinite=infinite)
 
 
 def parse_text(text: bytes, error: Callable[[str], MergebarrierError], *, where: object) -> Any:

@@ -12,6 +12,7 @@ with an index that names another file is refused, because readers disagree about
 import os
 import re
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from mergebarrier.checkpoint.bytes import (
     TensorInfo,
     open_regular,
     parse_bounded,
+    range_digest,
     read_into,
     read_small,
 )
@@ -32,8 +34,6 @@ from mergebarrier.checkpoint.read.instead import INDEX, SINGLE, no_model
 from mergebarrier.checkpoint.read.side_files import (
     MODULES,
     SIDE_FILES,
-    TEMPLATE_FOLDER,
-    TOKEN_FILES,
     below,
     is_another_kind,
     is_sound_below,
@@ -113,6 +113,7 @@ def open_checkpoint(
             shard = read_shard(path, name, files[name][0], max_header_bytes, MAX_TENSORS - n_tensors)
             n_tensors += len(shard.tensors)
             shards.append(shard)
+        shards = _without_copies(path, shards, weight_map or {}, files)
         _check_pairs(path, shards, weight_map)
         matrices = (tensor.dtype for shard in shards for tensor in shard.tensors if len(tensor.shape) > 1)
         plain = all(dtype in FLOATS or dtype == "BOOL" for dtype in matrices)  # a mask is no packed weight
@@ -156,13 +157,6 @@ def _is_readable(root: Path, name: str) -> bool:
     except (BadConfig, LimitExceeded):
         return False
     return name != MODULES or names_stock_classes(document)
-
-
-def is_of_tokenizer(name: str) -> bool:
-    """Whether a file of a folder is one of its tokenizer."""
-    if name in TOKEN_FILES or name.startswith(TEMPLATE_FOLDER):
-        return True
-    return "/" not in name and name.endswith((".spm", ".tiktoken", ".bpe", ".vocab"))
 
 
 def list_folder(path: Path) -> frozenset[str]:
@@ -210,11 +204,7 @@ def read_shard_names(root: Path) -> list[str]:
 
 
 def _read_index(root: Path) -> dict[str, str]:
-    where = root / INDEX
-
-    def bad(what: str) -> BadIndex:
-        return BadIndex(what, where=where, remedy=_AGAIN)
-
+    bad = partial(BadIndex, where=(where := root / INDEX), remedy=_AGAIN)
     text = read_small(root, INDEX, MAX_INDEX_BYTES)
     document: Any = parse_bounded(
         text, bad, max_depth=MAX_CONFIG_DEPTH, max_values=MAX_TENSORS + 1000, where=where, remedy=_AGAIN
@@ -229,11 +219,9 @@ def _read_index(root: Path) -> dict[str, str]:
         if not isinstance(shard, str):
             raise bad(f"tensor {clean(tensor)!r}: the shard is not a name")
         if not SHARD_NAME.fullmatch(shard):
-            raise UnsafePath(
-                f"tensor {clean(tensor)!r} is said to be in {clean(shard)!r}, which is not a plain file name",
-                where=where,
-                remedy="do not use this model; its index points outside the folder or is damaged",
-            )
+            what = f"tensor {clean(tensor)!r} is said to be in {clean(shard)!r}, which is not a plain file name"
+            remedy = "do not use this model; its index points outside the folder or is damaged"
+            raise UnsafePath(what, where=where, remedy=remedy)
     if len(set(weight_map.values())) > MAX_SHARDS:
         raise LimitExceeded(f"more than {MAX_SHARDS} shards", where=where, remedy="save the model in larger shards")
     return weight_map
@@ -272,16 +260,29 @@ def _check_use(header: Header, where: Path) -> None:
             raise BadDtype(what, where=place, remedy=remedy)
 
 
+def _without_copies(
+    path: Path, shards: list[Shard], weight_map: dict[str, str], files: dict[str, tuple[int, Path]]
+) -> list[Shard]:
+    """Leave out tensors that the index says are in another shard, where that one holds the same bytes."""
+    listed = {one.name: one for shard in shards for one in shard.tensors if weight_map.get(one.name) == shard.name}
+
+    def content(one: TensorInfo) -> tuple[object, ...]:
+        return one.dtype, one.shape, range_digest(files[one.shard][0], one.begin, one.end, path / one.shard)
+
+    def counts(one: TensorInfo) -> bool:
+        other = listed.get(one.name, one)
+        return other.shard == one.shard or content(other) != content(one)
+
+    return [replace(shard, tensors=tuple(filter(counts, shard.tensors))) for shard in shards]
+
+
 def _check_pairs(path: Path, shards: list[Shard], weight_map: dict[str, str] | None) -> None:
     found: dict[str, str] = {}
     for shard in shards:
         for tensor in shard.tensors:
             if tensor.name in found:
-                raise BadIndex(
-                    f"tensor {tensor.name!r} is in {found[tensor.name]} and in {shard.name}",
-                    where=path / shard.name,
-                    remedy=_AGAIN,
-                )
+                what = f"tensor {tensor.name!r} is in {found[tensor.name]} and in {shard.name}, with other values"
+                raise BadIndex(what, where=path / shard.name, remedy=f"{_AGAIN}: loaders may take either")
             if tensor.name.endswith(".weight") and tensor.shape == (0,):
                 what = f"the tensor is empty (shape {tensor.shape}), {UNGATHERED}"
                 raise BadHeader(what, where=f"{path / shard.name}: tensor {tensor.name!r}", remedy=GATHER)

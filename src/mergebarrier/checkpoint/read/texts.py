@@ -17,7 +17,9 @@ import math
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from mergebarrier.checkpoint.bytes import BITS, Skeleton, check_depth, parse, parse_bounded, read_small, skeleton
 from mergebarrier.errors import BadConfig, BadDtype, BadHeader, LimitExceeded, clean
@@ -42,13 +44,10 @@ _LONG = {"tokenizer_config.json": 16 * 2**20}
 
 def read_json(root: Path, name: str, max_bytes: int = MAX_CONFIG_BYTES) -> object:
     """Parse a small JSON file of a model folder, strictly; BadConfig or LimitExceeded names the file."""
-    where, remedy = root / name, "repair the file, or download it again"
-
-    def bad(what: str) -> BadConfig:
-        return BadConfig(what, where=where, remedy=remedy)
-
-    text = read_small(root, name, max_bytes)
-    return parse_bounded(text, bad, max_depth=MAX_CONFIG_DEPTH, max_values=_MAX_VALUES, where=where, remedy=remedy)
+    place: dict[str, Any] = {"where": root / name, "remedy": "repair the file, or download it again"}
+    bounds: dict[str, Any] = {"max_depth": MAX_CONFIG_DEPTH, "max_values": _MAX_VALUES}
+    text, infinite = read_small(root, name, max_bytes), name == "config.json"
+    return parse_bounded(text, partial(BadConfig, **place), **place, **bounds, infinite=infinite)
 
 
 def read_config(root: Path) -> dict[str, object]:

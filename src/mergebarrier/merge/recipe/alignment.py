@@ -38,8 +38,9 @@ from mergebarrier.merge.vocabulary import (
     cut,
     extended,
     plain,
-    read_vocabulary,
+    read_vocabularies,
     renumbered,
+    shared_rows,
     unite,
 )
 from mergebarrier.merge.vocabulary import rows as rows_of
@@ -141,7 +142,8 @@ class Alignment:
             theirs = self._of(model).ids
             for token, number in self.vocabulary.ids.items():
                 found = theirs.get(token, -1)
-                mine[number] = found if found < count else -1
+                if mine[number] < 0 and found < count:
+                    mine[number] = found
         return own
 
     def _stand_in(
@@ -188,10 +190,13 @@ def align(
     Raises: BadRecipe.
     """
     base = opened[recipe.base] if recipe.base is not None else donor
-    of_base = read_vocabulary(base)
+    models = list(dict.fromkeys([base, *opened.values()]))
+    names = vocabulary_names(donor)
+    counts = [[tokens_of(model.tensors[name]) for name in names if name in model.tensors] for model in models]
+    found = read_vocabularies(models, [min(rows, default=0) for rows in counts])
+    of_base = found[0]
     if of_base is None:
         raise _no_tokenizer(base)
-    names = vocabulary_names(donor)
     if not names:
         what = f"no tensor has as many rows as vocab_size says ({vocabulary_size(donor.config)})"
         where = donor.path / "config.json"
@@ -200,13 +205,12 @@ def align(
     silent: list[Checkpoint] = []
     own: list[tuple[Checkpoint, Vocabulary]] = []
     speakers: dict[int, Speaker] = {}
-    for model in dict.fromkeys([base, *opened.values()]):
-        theirs = read_vocabulary(model)
+    for model, theirs, count in zip(models, found, counts, strict=True):
         if theirs is None:
             silent.append(model)
             notes.append(f"{clean(model.name)} has no {TOKENS_FILE}: its tokens are taken for those of the base")
         own.append((model, theirs or of_base))
-        rows = min((tokens_of(model.tensors[name]) for name in names if name in model.tensors), default=of_base.rows)
+        rows = min(count, default=of_base.rows)
         if theirs is not None:
             check_second_list(model, theirs, rows)
         known = cut(theirs or of_base, rows, model.path)
@@ -224,6 +228,7 @@ def align(
     fresh = [token for token in asked.tokens if token not in vocabulary.ids]
     vocabulary = extended(vocabulary, plain(fresh), source.path / TOKENS_FILE)
     _check_tables(vocabulary, [(model, theirs) for model, theirs in own if model in merged])
+    notes += shared_rows(vocabulary, [(model, theirs) for model, theirs in own if model in merged])
     changed = vocabulary is not before or before.spread
     if changed and not before.writable:
         what, remedy = "a tokenizer of this kind cannot be written with other tokens", "save it as tokenizer.json"

@@ -7,13 +7,15 @@ from mergebarrier import lazy
 if TYPE_CHECKING:
     from mergebarrier.merge.vocabulary import rows
     from mergebarrier.merge.vocabulary.beside import check_second_list
-    from mergebarrier.merge.vocabulary.compare import differences
+    from mergebarrier.merge.vocabulary.compare import differences, shared_rows
     from mergebarrier.merge.vocabulary.files import (
         ADDED_FILE,
         DECODER,
         SETTINGS_FILE,
         SPECIAL_FILE,
+        read_vocabularies,
         read_vocabulary,
+        same_tokens,
         vocabulary_of,
         without_lost_tokens,
     )
@@ -35,9 +37,12 @@ __all__ = [
     "differences",
     "extended",
     "plain",
+    "read_vocabularies",
     "read_vocabulary",
     "renumbered",
     "rows",
+    "same_tokens",
+    "shared_rows",
     "unite",
     "vocabulary_of",
     "without_lost_tokens",

@@ -9,15 +9,16 @@ Source: transformers 5.23 (``_from_pretrained`` of its tokenizers) and tokenizer
 ``added_tokens.json`` that added_tokens_decoder hides is read too, where its numbers are free: its rows were trained.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mergebarrier.checkpoint.bytes import parse_text
+from mergebarrier.checkpoint.read import TEMPLATE_FOLDER, is_of_tokenizer
 from mergebarrier.errors import BadRecipe, clean
 from mergebarrier.merge.vocabulary.faults import bad_tokenizer
-from mergebarrier.merge.vocabulary.pieces import TOKENS_FILE, pieces_of
+from mergebarrier.merge.vocabulary.pieces import SECOND, TOKENS_FILE, UNREAD, pieces_of
 from mergebarrier.merge.vocabulary.tokens import Added, Vocabulary, entry
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ DECODER = "added_tokens_decoder"
 #: Lists or tables of special tokens without a role of their own.
 EXTRAS = ("extra_special_tokens", "additional_special_tokens")
 _NAMED = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
+_TEMPLATES = ("chat_template", TEMPLATE_FOLDER)
 _SHOWN = 3
 _DIGITS = 10
 
@@ -53,6 +55,49 @@ def read_vocabulary(model: "Checkpoint") -> Vocabulary | None:
     return vocabulary_of(
         lambda name: model.read_side_file(name) if name in model.side_files else None, model.path, model.config
     )
+
+
+def same_tokens(one: "Checkpoint", other: "Checkpoint") -> bool:
+    """Say whether two models have the same files of a tokenizer, whatever these hold; templates may differ.
+
+    Raises: BadRecipe for settings that are no table.
+    """
+    return _token_files(one) == _token_files(other)
+
+
+def _is_of_tokens(name: str) -> bool:
+    return is_of_tokenizer(name) or name == SECOND or name in UNREAD
+
+
+def _token_files(model: "Checkpoint") -> dict[str, object]:
+    names = [name for name in model.side_files if _is_of_tokens(name) and not name.startswith(_TEMPLATES)]
+    found: dict[str, object] = {name: model.read_side_file(name) for name in names}
+    if SETTINGS_FILE in found:
+        settings = _table(model.read_side_file, SETTINGS_FILE, model.path)
+        found[SETTINGS_FILE] = {key: value for key, value in settings.items() if "token" in key}
+    return found
+
+
+def read_vocabularies(models: "Sequence[Checkpoint]", rows: Sequence[int]) -> list[Vocabulary | None]:
+    """Read the tokens of models; where files that cannot be read are the same for all, each row is a token.
+
+    Args:
+      models: the base first.
+      rows:   of the embedding of each.
+    Returns: one for each model, None where no file lists its pieces.
+    Raises:  BadRecipe when a file is not what it should be.
+    """
+    try:
+        return [read_vocabulary(model) for model in models]
+    except BadRecipe as fault:
+        having = [any(map(_is_of_tokens, model.side_files)) for model in models]
+        other = any(has and not same_tokens(models[0], model) for has, model in zip(having, models, strict=True))
+        if not having[0] or other or len(set(rows)) > 1:
+            raise
+        note = f"all models have the same tokenizer, whose tokens are not read ({fault.what}): rows stay where they are"
+        ids = {f"row {number}": number for number in range(rows[0])}
+        one = Vocabulary(ids=ids, added={}, n_pieces=rows[0], document=None, writable=False, notes=(note,))
+        return [one if has else None for has in having]
 
 
 def vocabulary_of(read: Read, where: Path, config: Mapping[str, object]) -> Vocabulary | None:

@@ -19,8 +19,8 @@ from mergebarrier.merge.vocabulary.faults import bad_tokenizer
 TOKENS_FILE = "tokenizer.json"
 _KINDS = ("BPE", "Unigram", "WordLevel", "WordPiece")
 #: Lists of pieces that are not read, and a second vocabulary, whose rows no number of the first one means.
-_UNREAD = ("tiktoken.model", "qwen.tiktoken", "sp.model", "prophetnet.tokenizer", "vocab-src.json")
-_SECOND = "target_vocab.json"
+UNREAD = ("tiktoken.model", "qwen.tiktoken", "sp.model", "prophetnet.tokenizer", "vocab-src.json")
+SECOND = "target_vocab.json"
 _FAIRSEQ_LINES = ("PhobertTokenizer", "BertweetTokenizer")
 _FAST = f"save the model with its fast tokenizer, as {TOKENS_FILE}, or leave tokenizer out, which merges row by row"
 
@@ -42,9 +42,9 @@ def pieces_of(
 
     Raises: BadRecipe when the file is not what it should be, or its numbers are not known here.
     """
-    if read(_SECOND) is not None:
+    if read(SECOND) is not None:
         what = "what is written has a vocabulary of its own, and its rows those numbers"
-        raise BadRecipe(what, where=where / _SECOND, remedy="leave tokenizer out, which merges row by row")
+        raise BadRecipe(what, where=where / SECOND, remedy="leave tokenizer out, which merges row by row")
     data = read(TOKENS_FILE)
     if data is not None:
         document = _json(data, where / TOKENS_FILE)
@@ -60,7 +60,7 @@ def pieces_of(
         return Pieces(numbers=numbers, special=special)
     if (data := read(tekken.FILE)) is not None:
         return Pieces(numbers=tekken.numbered(data, where / tekken.FILE), writable=False)
-    unread = next((name for name in _UNREAD if read(name) is not None), None)
+    unread = next((name for name in UNREAD if read(name) is not None), None)
     if unread is not None:
         raise BadRecipe("its pieces are not read", where=where / unread, remedy=_FAST)
     return None
