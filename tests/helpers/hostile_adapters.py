@@ -278,6 +278,11 @@ def an_unknown_key(path: Path) -> None:
     sound(path, use_rsloar=True)
 
 
+@case(AdapterRefused, "enable_lora", "parts of a joined projection")
+def parts_of_a_joined_projection(path: Path) -> None:
+    sound(path, enable_lora=[True, False, True])
+
+
 @case(BadAdapter, "rank_pattern", "repetition inside of a repetition")
 def a_pattern_that_runs_for_years(path: Path) -> None:
     sound(path, rank_pattern={"((a|aa)+)+b": 2})

@@ -1,5 +1,6 @@
 """Kinds of adapters that peft writes beside the factors of matrices, each judged by what peft makes of it."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,9 @@ import pytest
 import torch
 
 from mergebarrier.checkpoint import AdaptedCheckpoint, open_adapter, open_checkpoint
+from mergebarrier.checkpoint.adapter.config import read_adapter_config
 from mergebarrier.errors import BadAdapter
+from mergebarrier.identity import finder, ties_of
 from peft_adapters import quiet, tokens
 from tiny_models import build
 
@@ -69,6 +72,58 @@ def test_convolutions_in_one_dimension_in_groups_and_with_a_bias_of_their_own(tm
     expert = agrees(tmp_path, merged(adapted))
     assert sum(change.biased is not None for change in expert.changes.values()) == 3
     assert any(len(expert.tensors[name].shape) == 3 for name in expert.changes)
+
+
+def test_an_attention_of_torch_has_two_updates(tmp_path: Path) -> None:
+    """The pooling head of SigLIP; peft names the module and adapts its inputs, and its output by twice the update."""
+    import transformers
+
+    sizes: dict[str, Any] = {"image_size": 16, "patch_size": 8}
+    sizes |= {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+    model = transformers.SiglipVisionModel(transformers.SiglipVisionConfig(**sizes))
+    patterns = {"rank_pattern": {"head.attention": 3}, "alpha_pattern": {"head.attention": 5}}
+    adapted = pair(tmp_path, model, target_modules=["q_proj", "attention"], bias="lora_only", **patterns)
+    expert = agrees(tmp_path, merged(adapted))
+    names = {name.rpartition("attention.")[2] for name in expert.changes if "head.attention" in name}
+    assert names == {"in_proj_weight", "out_proj.weight", "out_proj.bias"}
+    assert not any("passes by" in note for note in expert.folder_notes)
+    lone = agrees(tmp_path / "lone", merged(pair(tmp_path / "lone", model, target_modules=["attention.out_proj"])))
+    assert sum("passes by" in note for note in lone.folder_notes) == 1
+
+
+def test_a_norm_that_counts_its_steps_is_saved_whole(tmp_path: Path) -> None:
+    import transformers
+
+    sizes: dict[str, Any] = {"embedding_size": 8, "hidden_sizes": [8], "depths": [1], "layer_type": "basic"}
+    model = transformers.ResNetModel(transformers.ResNetConfig(**sizes))
+    adapted = pair(tmp_path, model, target_modules=["convolution"], modules_to_save=["normalization"])
+    assert any(name.endswith("normalization.bias") for name in agrees(tmp_path, merged(adapted)).changes)
+
+
+def test_an_adapter_of_a_class_that_stores_other_names_than_it_has(tmp_path: Path) -> None:
+    import transformers
+
+    sizes: dict[str, Any] = {"image_size": 16, "patch_size": 4, "embed_dim": 8, "depths": [1], "num_heads": [2]}
+    model = transformers.SwinModel(transformers.SwinConfig(**sizes, window_size=2))
+    wanted = merged(pair(tmp_path, model, target_modules="all-linear", bias="all"))
+    with open_checkpoint(tmp_path / "base") as base, open_adapter(tmp_path / "lora") as adapter:
+        expert, find = AdaptedCheckpoint(base, adapter, finder(base)), finder(base)
+        assert {find(name) for name in wanted if not name.endswith("position_index")} >= expert.changes.keys()
+        for name in wanted:
+            if find(name) in expert.tensors:
+                torch.testing.assert_close(expert.read(str(find(name))), wanted[name], rtol=1e-5, atol=1e-6)
+
+
+def test_the_bias_of_a_tied_head_stands_twice_and_is_one(tmp_path: Path) -> None:
+    import transformers
+
+    sizes: dict[str, Any] = {"vocab_size": 64, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    model = transformers.BertForMaskedLM(transformers.BertConfig(**sizes, intermediate_size=32))
+    wanted = merged(pair(tmp_path, model, target_modules=["query"], bias="all"))
+    with open_checkpoint(tmp_path / "base") as base, open_adapter(tmp_path / "lora") as adapter:
+        expert = AdaptedCheckpoint(base, adapter, finder(base), ties_of(base))
+        assert expert.tensors.keys() == base.tensors.keys() and "cls.predictions.decoder.bias" in adapter.whole
+        torch.testing.assert_close(expert.read("cls.predictions.bias"), wanted["cls.predictions.bias"])
 
 
 def test_an_embedding_of_a_classifier_has_no_head_to_part_from(tmp_path: Path) -> None:
@@ -463,3 +518,11 @@ def test_what_lies_beside_an_adapter_is_refused_where_it_is_part_of_it_and_named
     (tmp_path / "lora" / "new_embeddings.safetensors").write_bytes(b"x")
     ran = put_on(run_cli, tmp_path)
     assert ran.exit_code == 2 and "rows of added tokens beside the adapter" in ran.stderr
+
+
+def test_keys_that_say_how_an_adapter_was_trained_say_nothing_of_its_weights(tmp_path: Path) -> None:
+    """Those of ms-swift and of peft 0.1, which peft itself passes over."""
+    swift = {"swift_type": "LORA", "lora_dtype": "AUTO", "lorap_lr_ratio": 16.0, "lorap_emb_lr": 1e-6}
+    older = {"merge_weights": True, "enable_lora": None, "peft_type": "LORA", "target_modules": ["q_proj"], "r": 3}
+    (tmp_path / "adapter_config.json").write_text(json.dumps(swift | older))
+    assert read_adapter_config(tmp_path).rank("q_proj") == 3

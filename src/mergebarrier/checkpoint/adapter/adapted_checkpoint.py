@@ -23,7 +23,7 @@ from pathlib import Path
 from mergebarrier.checkpoint.adapter.adapter import Adapter, open_adapter
 from mergebarrier.checkpoint.adapter.change import WeightChange
 from mergebarrier.checkpoint.adapter.contents import Factors
-from mergebarrier.checkpoint.adapter.placement import Finder, Ties, place
+from mergebarrier.checkpoint.adapter.placement import Finder, Ties, place, unlike_live
 from mergebarrier.checkpoint.adapter.vocabulary import with_own_head, with_rows
 from mergebarrier.checkpoint.bytes import HASHES, SHA256, TORCH, TensorInfo, check_finite
 from mergebarrier.checkpoint.read import Checkpoint, is_of_tokenizer, open_checkpoint
@@ -109,9 +109,8 @@ class AdaptedCheckpoint(Checkpoint):
         """As ``Checkpoint.folder_notes``, of both folders; and what peft's live model does otherwise than its merge."""
         apart = [
             f"{self.adapter.name}: the update of {clean(name)} is added to it, as by peft's merge; peft's live model "
-            "looks it up by what the module is handed, which are no positions, so answers before and after differ"
-            for name, change in self.changes.items()
-            if name.endswith("embed_positions.weight") and change.factors is not None
+            f"{otherwise}, so answers before and after differ"
+            for name, otherwise in unlike_live(self.changes, self.base)
         ]
         return *self.base.folder_notes, *self.adapter.weights.folder_notes, *apart
 

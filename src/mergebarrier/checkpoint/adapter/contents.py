@@ -3,6 +3,7 @@
     base_model.model.X.lora_A.weight (r, in), X.lora_B.weight (out, r)     update s B A of the module X
     .. the same with kernels (r, in, k..), (out, r, 1..)                   of a convolution
     .. the same, where X.p is one of target_parameters                     of the parameter p, with E experts of rank r
+    .. the same, beside X.base_layer.out_proj.lora_A                       of X.in_proj_weight, of torch's attention
     base_model.model.X.lora_B.bias (out,)                                  times s, of its bias
     base_model.model.X.lora_embedding_A (r, rows), X.lora_embedding_B      of an embedding, stored transposed
     base_model.model.X.token_adapter.trainable_tokens_delta (k, width)     rows in place of the base's
@@ -44,6 +45,8 @@ _ENDS = {
     ".lora_magnitude_vector": (False, "m"),
     ".lora_magnitude_vector.weight": (False, "m"),
 }
+#: The second of two updates of a MultiheadAttention of torch, whose first is of its three inputs at once.
+_OUT, _OUT_TIMES = ".base_layer.out_proj", 2  # peft adds it by hand and by the module's own merge, trained so too
 _TOKENS, _SAVED = ".trainable_tokens_delta", ".modules_to_save."
 # Where a tensor of the base stands inside of what peft wraps around its module.
 _WRAPPED = (".token_adapter.base_layer.", ".base_layer.", ".ln_tuning_layers.", _SAVED)
@@ -127,7 +130,7 @@ def sort_tensors(path: Path, config: AdapterConfig, tensors: Mapping[str, Tensor
 
 class _Sorter:
     def __init__(self, where: Path, config: AdapterConfig, tensors: Mapping[str, TensorInfo]) -> None:
-        self.where, self.config, self.tensors = where, config, tensors
+        self.where, self.config, self.tensors, self.joined = where, config, tensors, set[str]()
 
     def fail(self, name: str, what: str, remedy: str = _PEFT) -> BadAdapter:
         return BadAdapter(what, where=f"{self.where}: tensor {clean(name)!r}", remedy=remedy)
@@ -144,6 +147,8 @@ class _Sorter:
         for name, info in self.tensors.items():
             if not info.numel and not (kind is not None and len(info.shape) == 2):  # AdaLoRA may cut all of a module
                 raise self.fail(name, f"the tensor is empty (shape {info.shape}), {UNGATHERED}", GATHER)
+            if info.role == "counter" and self.config.saves(name):
+                continue  # of the steps of a norm's training, which no answer depends on
             if info.dtype not in FLOATS:
                 raise self.fail(name, f"a {info.dtype} tensor of shape {info.shape}; an adapter holds floats")
             plain = _WRAPPERS.sub("", name)
@@ -158,14 +163,12 @@ class _Sorter:
                 parts.setdefault(module, {})[last] = info
             elif end is not None:
                 embedding, half = _ENDS[end]
-                module = rest.removesuffix(end).replace(
-                    ".base_layer.", "."
-                )  # below one of which a parameter is wrapped
+                inner = rest.removesuffix(end)
+                self.joined |= {inner.removesuffix(_OUT)} if inner.endswith(_OUT) else set()
+                module = inner.replace(".base_layer.", ".")  # below one of which a parameter is wrapped
                 if half in halves.setdefault((module, embedding), {}):
-                    what = "holds two adapters, such as what was trained and a reference beside it"
-                    raise self.fail(
-                        name, f"the file {what}", "save one of them alone: save_pretrained(selected_adapters)"
-                    )
+                    what = "the file holds two adapters, such as what was trained and a reference beside it"
+                    raise self.fail(name, what, "save one of them alone: save_pretrained(selected_adapters)")
                 halves[module, embedding][half] = info
             elif rest.endswith(_TOKENS):
                 module = rest.removesuffix(_TOKENS).removesuffix(".token_adapter")
@@ -247,14 +250,17 @@ class _Sorter:
         parameters = self.config.parameters_of(module) if len(a.shape) == 2 and not embedding else ()
         if parameters and not self.config.targets(module):
             return self.of_parameter(module, a, b, parameters)
-        if a.shape[0] != self.config.rank(module):
-            what = f"rank {a.shape[0]}, the configuration gives this module {self.config.rank(module)}"
+        named = next((above for above in self.joined if module == f"{above}.out_proj"), module)
+        if a.shape[0] != self.config.rank(named):
+            what = f"rank {a.shape[0]}, the configuration gives this module {self.config.rank(named)}"
             raise self.fail(a.name, what)
         if not (self.config.ensure_weight_tying and module.endswith(_TIED)):
-            self.check_target(module, a)
+            self.check_target(named, a)
         self.check_magnitude(magnitude, b)
         self.check_bias(bias, b)
-        return Factors(module, a, b, self.config.scale(module), embedding, magnitude, bias)
+        joined = (f"{module}.in_proj_weight",) if module in self.joined else ()
+        scale = self.config.scale(named) * (1 if named == module else _OUT_TIMES)
+        return Factors(module, a, b, scale, embedding, magnitude, bias, joined)
 
     def check_target(self, module: str, info: TensorInfo) -> None:
         """Refuse a tensor of a module that peft would put no adapter on."""

@@ -26,6 +26,8 @@ _LORA_KEYS = MODULES | LAYERS | frozenset((
     "init_lora_weights", "lora_dropout", "megatron_core", "qalora_group_size", "loftq_config", "eva_config",
     "ensure_weight_tying", "target_parameters", "trainable_token_indices", "velora_config", "lora_bias",
     "corda_config", "lora_ga_config",
+    "merge_weights",  # of peft 0.1: when the update is added, not whether
+    "swift_type", "lora_dtype", "lorap_lr_ratio", "lorap_emb_lr",  # of ms-swift: how it was trained
 ))  # fmt: skip
 # Key -> what it makes of the update; refused when it has a value.
 _REFUSED = {
@@ -35,6 +37,7 @@ _REFUSED = {
     "kasa_config": "KaSA changes the base",
     "arrow_config": "adapters are chosen per token",
     "monteclora_config": "the factors are random",
+    "enable_lora": "parts of a joined projection are adapted apart, as by peft 0.1",
     "megatron_config": "parallel layers of Megatron",
 }
 _CHANGES_THE_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")

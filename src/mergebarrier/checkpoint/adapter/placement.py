@@ -9,7 +9,7 @@ which answers other than what was trained; here that is refused, or untied.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import NoReturn, TypeAlias
 
@@ -34,6 +34,7 @@ _ANOTHER = "give the base that it was trained on"
 _HEADLESS = re.compile(
     r"For(SequenceClassification|TokenClassification|QuestionAnswering|MultipleChoice)$|(?<!LMHead)(?<!MT)Model$"
 )
+_OUT = "out_proj.weight"
 _LAYER = re.compile(r"\.\d+\.")
 #: What classes of T5's kind tie, whatever their configuration says.
 _SHARED = re.compile(r"\b(encoder|decoder)\.embed_tokens\.")
@@ -57,6 +58,18 @@ def tied_head(base: Checkpoint, name: str = HEAD_NAME, *, tied: bool | None = No
     headless = isinstance(named, list) and all(_HEADLESS.search(str(one)) for one in named)
     said = base.config.get("tie_word_embeddings") is True if tied is None else tied
     return name if said and not headless and name not in base.tensors else ""
+
+
+def unlike_live(changes: Mapping[str, WeightChange], base: Checkpoint) -> Iterator[tuple[str, str]]:
+    """Yield the tensors whose update peft's live model uses otherwise than its merge, each with what it does."""
+    for name, change in changes.items():
+        joined = name.removesuffix(_OUT) + "in_proj_weight"
+        if change.factors is None:
+            continue
+        if name.endswith("embed_positions.weight"):
+            yield name, "looks it up by what the module is handed, which are no positions"
+        elif name.endswith(_OUT) and joined in base.tensors and joined not in changes:
+            yield name, "passes by that module of torch's attention, which adapters reach by the name above it"
 
 
 class _Placement:

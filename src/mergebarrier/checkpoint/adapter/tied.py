@@ -39,7 +39,10 @@ def settle_head(
         return
     name = ties[head_name]
     for one in (name, *ties):
-        if one in found and _is_copy(adapter, base, name, found[one]):
+        if one in found and _is_copy(adapter, base, ties.get(one, name), found[one]):
+            del found[one]
+    for one, source in ties.items():  # the bias of a head is tied to another one, not to the embedding
+        if source != name and {one, source} <= found.keys() and _same(adapter, found[source], found[one]):
             del found[one]
     if not any(one in found for one in (name, *ties)):
         return
