@@ -205,12 +205,12 @@ def align(
     silent: list[Checkpoint] = []
     own: list[tuple[Checkpoint, Vocabulary]] = []
     speakers: dict[int, Speaker] = {}
-    for model, theirs, count in zip(models, found, counts, strict=True):
+    for model, theirs, held in zip(models, found, counts, strict=True):
         if theirs is None:
             silent.append(model)
             notes.append(f"{clean(model.name)} has no {TOKENS_FILE}: its tokens are taken for those of the base")
         own.append((model, theirs or of_base))
-        rows = min(count, default=of_base.rows)
+        rows = min(held, default=of_base.rows)
         if theirs is not None:
             check_second_list(model, theirs, rows)
         known = cut(theirs or of_base, rows, model.path)
