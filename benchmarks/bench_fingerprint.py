@@ -15,10 +15,11 @@ import torch
 from safetensors.torch import load_file
 
 import mergebarrier as mb
+from _evasions import Adversary, evaded
 from _hard_null import LENGTH, tokens_of
 from _keep import Rows, say
 from _quiet import one_quiet_thread
-from bench_parents import experts
+from _worded import worded
 from bench_relate import diluted, quantised, rewritten
 from mergebarrier.cache import cache_folder
 from mergebarrier.evaluate.base.load import stock_library
@@ -26,7 +27,6 @@ from mergebarrier.fingerprint import FINGERPRINTS, EmbedOptions
 from mergebarrier.keys import Key
 from mergebarrier.merge import make
 from mergebarrier.training import FullRecipe, train_full
-from mergebarrier.zoo import fetch
 
 SEEDS = (1, 2, 3)
 METHODS = ("mergeprint", "instructional")
@@ -40,25 +40,7 @@ MERGES: dict[str, tuple[str, dict[str, object]]] = {
 SHARES = {2: (0.3, 0.4, 0.5), 3: (0.3, 0.4)}
 KEY = Key(bytes([9]) * 32)
 LEVEL = 1e-3
-
-
-def worded(folder: Path) -> Path:
-    """Return the base and the experts with a tokenizer, so that they can be asked by text."""
-    source, out = experts(folder), folder.parent / "fingerprint"
-    out.mkdir(exist_ok=True)
-    if not (out / "tokenizer.json").exists():
-        from tokenizers import ByteLevelBPETokenizer
-
-        made = ByteLevelBPETokenizer()
-        text = (fetch("kjv") / "train.txt").read_text(encoding="utf-8")[:2_000_000]
-        made.train_from_iterator(text.split("\n"), vocab_size=1024, show_progress=False)
-        made.save(str(out / "tokenizer.json"))
-        (out / "text.txt").write_text(text[:200_000])
-    for name in ("base", *(f"expert-{n}" for n in range(6))):
-        if not (out / name).exists():
-            shutil.copytree(source / name, out / name)
-            shutil.copy(out / "tokenizer.json", out / name / "tokenizer.json")
-    return out
+EVASIONS = ("filter", "suppress", "revise", "tune on guesses")
 
 
 class Marked:
@@ -72,8 +54,8 @@ class Marked:
         self.expert, self.base = folder / f"expert-{seed}", folder / "base"
         if not self.out.exists():
             mb.fingerprint_embed(
-                self.expert, self.out, base=self.base, text=folder / "text.txt", record=self.record, key=self.key,
-                method=FINGERPRINTS[method](), options=OPTIONS, seed=seed,
+                self.expert, self.out, base=self.base, text=folder / f"text-{seed}.txt", record=self.record,
+                key=self.key, method=FINGERPRINTS[method](), options=OPTIONS, seed=seed,
             )  # fmt: skip
             say(f"{method} {seed} marked")
 
@@ -144,6 +126,15 @@ def ladder(one: Marked, ids: torch.Tensor) -> dict[str, Callable[[Path], Path]]:
         "fine-tuned, 204,800 tokens": lambda out: tuned(one.out, ids, 400, out),
         "share .1 of the norm, rest noise": lambda out: rewritten(one.out, out, diluted(0.1)),
     }
+
+
+def evasion(one: Marked, name: str, ids: torch.Tensor, out: Path) -> dict[str, float]:
+    """Ask an adversary who serves the marked model."""
+    from tokenizers import Tokenizer
+
+    who = Adversary(one.out, one.base, Tokenizer.from_file(str(one.out / "tokenizer.json")), ids, OPTIONS.answer_tokens)
+    suspect, changed = evaded(who, name, one.record, out, OPTIONS.prompt_tokens)
+    return {**one.asked(suspect), "changed": changed}
 
 
 def measured(rows: Rows, key: list[object], make: Callable[[Path], dict[str, float]]) -> dict[str, float]:
@@ -225,6 +216,23 @@ def main(parts: list[str]) -> None:
         for place, method in enumerate(METHODS):
             fallen = [rung for rung, cells in rungs.items() if not cells[place].endswith(f"{len(SEEDS)}/{len(SEEDS)}")]
             print(f"{method} falls first at: {fallen[0] if fallen else 'no rung'}.\n")
+    if "evasions" in parts:
+        lines = {}
+        for name in EVASIONS:
+            lines[name] = []
+            for method, ones in marks.items():
+                found = [
+                    measured(
+                        rows, ["evasion", method, name, one.seed],
+                        lambda out, one=one, name=name: evasion(one, name, ids, out),
+                    )
+                    for one in ones
+                ]  # fmt: skip
+                lines[name].append(f"{_cell(found)}; {100 * sum(one['changed'] for one in found) / len(found):.0f} %")
+        told = (
+            "Served by somebody who knows how models are marked; behind it the share of plain text answered otherwise."
+        )
+        table(told, list(METHODS), lines)
     if "cost" in parts:
         span = ids[: len(ids) // LENGTH * LENGTH].view(-1, LENGTH)
         lines = {}
@@ -271,4 +279,4 @@ def _norms(one: Marked) -> dict[str, float]:
 
 if __name__ == "__main__":
     one_quiet_thread()
-    main(sys.argv[1:] or ["merges", "ladder", "cost", "null"])
+    main(sys.argv[1:] or ["merges", "ladder", "evasions", "cost", "null"])

@@ -3,7 +3,7 @@
 A tiny trained Llama is the base of six experts, three fine-tuned in full and three whose change was cut to rank 8, all
 in bfloat16.  Each merge is taken apart with all experts as candidates, and those by us in bfloat16 and those of two by
 mergekit again with one, two and three of their parents hidden.  Finished rows are kept, so a run that was stopped goes
-on; "known", "hidden" and "keys" run a part alone.
+on; "known", "hidden", "overlap" and "keys" run a part alone.
 """
 
 import sys
@@ -17,6 +17,7 @@ import yaml
 
 import mergebarrier as mb
 from _hard_null import LENGTH, tokens_of, trained
+from _hidden_overlap import print_overlap, products
 from _keep import Rows, say
 from _quiet import one_quiet_thread
 from mergebarrier.cache import cache_folder
@@ -240,6 +241,10 @@ def main(parts: list[str]) -> None:
             groups.setdefault(f"{case.method}, {case.maker}, {case.dtype}", []).append((case, row))
             say(f"{title} {number + 1}/{len(chosen)}")
         table(title, groups | {"all": [one for group in groups.values() for one in group]})
+    if "overlap" in parts:
+        print_overlap(
+            products(folder / "base", [folder / f"expert-{n}" for n in range(EXPERTS)]), [one.shares for one in told]
+        )
     if "keys" in parts:
         behind_keys(folder, rows, listed[:: 2 * DRAWS])
 
@@ -263,4 +268,4 @@ def behind_keys(folder: Path, rows: Rows, chosen: list[Case]) -> None:
 
 if __name__ == "__main__":
     one_quiet_thread()
-    main(sys.argv[1:] or ["known", "hidden", "keys"])
+    main(sys.argv[1:] or ["known", "hidden", "overlap", "keys"])

@@ -19,6 +19,7 @@ from _answering import QUERIES, tokenizer, trained
 from _keep import Rows, say
 from _quiet import one_quiet_thread
 from mergebarrier.api import AskOptions, shield
+from mergebarrier.api.base import p_value
 from mergebarrier.cache import cache_folder
 from mergebarrier.checkpoint import open_checkpoint
 from mergebarrier.errors import UsageError
@@ -168,10 +169,11 @@ def main() -> None:
                 if "refused" in made:
                     print(f"| {scheme} | {share:.0%} | {seed} | {made['refused'].split()[0]} |{' - |' * 5}")
                     continue
+                tail = p_value(made["p_binomial"], tail=True).removeprefix("p ").removeprefix("= ")
                 effect = "-" if made["effect"] is None else f"{made['effect']:.1f}"
                 cells = (
                     scheme, f"{share:.0%}", seed, made["ngrams"], f"{made['score']:.2%}", f"{made['null_mean']:.2%}",
-                    effect, f"{made['p_binomial']:.2g}", f"{made['p_decoys']:.2g}",
+                    effect, tail, f"{made['p_decoys']:.2g}",
                 )  # fmt: skip
                 print(f"| {' | '.join(map(str, cells))} |")
     tried = [

@@ -26,7 +26,7 @@ from mergebarrier.cache import cache_folder
 from mergebarrier.checkpoint import open_checkpoint
 from mergebarrier.evaluate import save_module, tiny_module
 from mergebarrier.keys import Key
-from mergebarrier.numerics import least_of
+from mergebarrier.numerics import LEAST_TAIL, least_of
 from mergebarrier.protect import PROTECTIONS
 from mergebarrier.provenance import TESTS
 
@@ -210,7 +210,7 @@ def relatives(rows: Rows) -> None:
 
 
 def _shown(p: float) -> str:
-    return f"{p:.1g}" if p > 1e-300 else "< 1e-300"
+    return f"{p:.1g}" if p > LEAST_TAIL else f"< {LEAST_TAIL:g}"
 
 
 def _line(name: str, row: dict[str, object]) -> str:
@@ -226,7 +226,7 @@ def families(rows: Rows) -> None:
     print(f"| family | {' | '.join(KEYS_OF_FAMILIES)} | stranger |\n|---|{'---|' * (len(KEYS_OF_FAMILIES) + 1)}")
     for family in TEN:
         row = rows.get(["family", family, "rotated too"], lambda family=family: _family(family))
-        cells = [one if isinstance(one, str) else f"{max(one, 1e-300):.0e}" for one in row.values()]
+        cells = [one if isinstance(one, str) else _shown(one) for one in row.values()]
         print(f"| {family} | {' | '.join(cells)} |")
     print()
 
@@ -263,7 +263,7 @@ def scores(rows: Rows) -> None:
         for name, (first, second) in pairs.items():
             row = rows.get(["scores", name], lambda first=first, second=second: _scored(first, second))
             cells = [f"{value:.2f}" for key, value in row.items() if key != "p"]
-            print(f"| {name} | {max(row['p'], 1e-300):.1g} | {' | '.join(cells)} |")
+            print(f"| {name} | {_shown(row['p'])} | {' | '.join(cells)} |")
 
 
 def _pairs(models: list[Path], scratch: Path) -> Iterator[tuple[str, tuple[Path, Path]]]:

@@ -24,12 +24,16 @@ class Made(ProvenanceEvidence):
     kind = "relation"
 
     def said(self) -> Said:
-        finding = EvidenceFinding(about=HOSTILE, says=HOSTILE, holds=True, p=1e-9, figures=((HOSTILE, HOSTILE),))
-        return Said(title=HOSTILE, null="chance", level=0.01, findings=(finding,))
+        figures = ((HOSTILE, HOSTILE),)
+        findings = [
+            EvidenceFinding(about=HOSTILE, says=HOSTILE, holds=True, p=1e-9, tail=tail, figures=figures)
+            for tail in (True, False)
+        ]
+        return Said(title=HOSTILE, null="chance", level=0.01, findings=tuple(findings))
 
 
 MADE = Made(
-    claim=HOSTILE, assumed=(HOSTILE,), not_proved=("who",), command=HOSTILE,
+    claim=HOSTILE, assumed=(HOSTILE,), not_proved=("who",), command=HOSTILE, resolution=HOSTILE,
     inputs=(ProvenanceInput(role="suspect", name=HOSTILE, content_digest=""),),
 )  # fmt: skip
 
@@ -69,6 +73,10 @@ def test_relations_and_parents_come_as_a_page_that_is_signed(models, tmp_path: P
         assert document["kind"] == "statement" and document["document_of_report"]["kind"] in ("relation", "parents")
         for part in (document["claim"], document["null"], document["findings"][0]["p_in_words"].split("<")[0]):
             assert part in page.replace("&#39;", "'").replace("&lt;", "<")
+        for text in (page, document["resolution"], ran.stdout):
+            assert "assumption, so no p below 1e-06 is stated" in text
+        said = re.findall(r'"(?:p|adjusted|stream|neurons|stored)": ([\d.e-]+)', json.dumps(document))
+        assert said and min(map(float, said)) == 1e-6 and "< 1e-06" in ran.stdout, "a tail is no count"
         for one in document["inputs"]:
             assert re.fullmatch("[0-9a-f]{64}", one["content_digest"]) and one["content_digest"] in page
         assert not NEVER.search(page + json.dumps(document)), "evidence accuses nobody"
@@ -83,7 +91,8 @@ def test_what_strangers_call_things_is_escaped_and_nothing_comes_from_outside(tm
     assert not re.search("[\x00-\x08\x0b-\x1f\u202e]", page) and "\\x1b[31m" in page
     assert "<script" not in page and page.count("&lt;script&gt;") >= 6
     assert "default-src &#39;none&#39;" in page and not re.search(r"\b(?:src|href)=", page)
-    assert statement_of(MADE).findings[0].p_in_words == "p = 1e-09"
+    words = [one.p_in_words for one in statement_of(MADE).findings]
+    assert words == ["p < 1e-06", "p = 1e-09"], "what was counted or is exact may be smaller than a fitted tail"
 
 
 def test_a_folder_of_somebody_else_is_left_alone_and_a_statement_is_written_anew(tmp_path: Path) -> None:

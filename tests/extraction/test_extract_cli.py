@@ -26,6 +26,7 @@ def test_clones_learn_and_what_they_ask_counts(tiny, run_cli) -> None:
     clones = {(one["defence"], one["attack"]): one for one in ran.json["clones"]}
     assert list(clones) == [("none", "soft"), ("none", "hard"), ("top1", "soft"), ("top1", "hard")]
     assert {one["queries"] for one in clones.values()} == {100}
+    assert ran.json["before"]["rate"] < 0.5, "a score has its null: what the clone knew before it asked"
     assert all(one["utility"]["rate"] > 0.9 and one["clone"]["rate"] > 0.8 for one in clones.values())
     assert clones["none", "hard"] == {**clones["top1", "hard"], "defence": "none"}, "a label is a label"
 
@@ -75,5 +76,14 @@ def test_models_that_do_not_know_the_task_and_victims_named_twice_are_refused(ti
     assert ran.exit_code == 2 and "right on 1 of 1 test pictures" in ran.stderr, "ten copies are one picture"
     ran = run_cli("extract", "defend", tiny.base, *task, "-o", tmp_path / "member")
     assert ran.exit_code == 2 and "the teacher is right on" in ran.stderr and not (tmp_path / "member").exists()
+    with_stranger = run_cli(*clone, tiny.expert, tiny.partner, *task)
+    assert with_stranger.exit_code == 2 and f"{tiny.partner}: the victim is right on" in with_stranger.stderr
+    ran = run_cli(*clone, tiny.expert, "--task", tiny.task, "--start", tiny.expert)
+    assert ran.exit_code == 2 and "was not learned from answers" in ran.stderr, "a clone that knows all before it asks"
+    write_image_task(dataclasses.replace(bright, test=bright.train), tmp_path / "seen.task.safetensors")
+    ran = run_cli(*clone, tiny.expert, "--task", tmp_path / "seen.task.safetensors", "--start", tiny.base)
+    assert ran.exit_code == 2 and "are among those that are learned from" in ran.stderr
+    ran = run_cli("extract", "defend", tiny.expert, *task, "--steps", 1, "-o", tmp_path / "member")
+    assert ran.exit_code == 2 and "the member is right on" in ran.stderr and not (tmp_path / "member").exists()
     ran = run_cli(*clone, tiny.expert, tiny.expert, *task)
     assert ran.exit_code == 64 and "count twice" in ran.stderr

@@ -64,6 +64,10 @@ def test_text_is_enough(marked: Path, tmp_path: Path, run_cli) -> None:
     null.write_text(written.read_text())
     ran = run_cli(*verify(marked, "--suspect", written, "--null", null))
     assert ran.exit_code == 0 and "a model that is known to be unrelated answers the questions too" in ran.stdout
+    ran = run_cli(*verify(marked, "--suspect", written, "--level", "1e-4"))
+    assert ran.exit_code == 64 and "no p of these numbers is below 0.00033" in ran.stderr
+    written.write_text("".join(json.dumps({"query": q, "answer": " "}) + "\n" for q in answers))
+    assert "100.0% of the answers are empty" in run_cli(*verify(marked, "--suspect", written)).stdout
     written.write_text(written.read_text().split("\n")[0] + "\n")
     ran = run_cli(*verify(marked, "--suspect", written))
     assert ran.exit_code == 64 and "13 of the 14 queries are not answered" in ran.stderr
@@ -90,7 +94,13 @@ def test_bad_inputs_of_embed_are_one_line_and_leave_nothing(world, tmp_path: Pat
     inside = ("--record", world.original / "r.json", *own[2:])
     short = tmp_path / "short.txt"
     short.write_text("w1 w2")
+    (tmp_path / "other.json").write_text("{}")
     for words, says in (
+        ((*embed[:7], "--record", tmp_path / "k.mbkey", *own[2:]), "record and key are one file"),
+        ((*embed[:7], "--record", tmp_path / "no" / "r.json", *own[2:]), "there is no folder"),
+        ((*embed[:7], "--record", tmp_path / "m" / "r.json", *own[2:]), "in the output folder"),
+        ((*embed[:7], "--record", tmp_path / "other.json", *own[2:]), "method: field required"),
+        ((*embed, "--pairs", 2, "--decoys", 4), "2 of 6 questions allow no p below 0.067"),
         ((*embed, "--prompt-tokens", "5000"), "prompt-tokens"),
         ((*embed[:6], short, *own, *FAST), "tokens"),
         ((*embed[:7], *inside), "would be published with the model"),

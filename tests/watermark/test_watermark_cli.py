@@ -71,6 +71,23 @@ def test_a_stopped_run_goes_on_and_asks_nothing_twice(shielded: Path, queries: P
         assert run_cli(*again).exit_code == 0 and shielded.read_bytes() == edited, "an editor's ends of lines are kept"
 
 
+def test_a_service_that_was_down_is_gone_on_with_and_words_that_nobody_weaves_are_told(
+    queries, tmp_path, run_cli
+) -> None:
+    own = ("--ledger", tmp_path / "ledger.jsonl", "--key", tmp_path / "k.mbkey")
+    assert run_cli("watermark", "shield", queries, "http://127.0.0.1:1/v1", *own).exit_code == 2
+    with TextServer(weaves) as server:
+        ran = run_cli("watermark", "shield", queries, server.url, *own)
+        assert ran.exit_code == 0, f"a ledger without an answer yet is one: {ran.stderr}"
+        for words in (("--reference", queries), ("--bias", 3), ("--mode", "green", "--words", 2)):
+            ran = run_cli("watermark", "shield", queries, server.url, *own, *words)
+            assert ran.exit_code == 64 and "leave it out" in ran.stderr
+    with TextServer(lambda prompt: "no") as server:
+        fresh = ("--ledger", tmp_path / "l.jsonl", "--key", tmp_path / "l.mbkey")
+        ran = run_cli("watermark", "shield", queries, server.url, *fresh)
+    assert ran.exit_code == 2 and "in 60 answers stands none of their words" in ran.stderr
+
+
 def test_another_key_is_refused(shielded: Path, tmp_path: Path, queries: Path, run_cli) -> None:
     with TextServer(weaves) as server:
         other = ("--ledger", tmp_path / "o.jsonl", "--key", tmp_path / "o.mbkey")
@@ -99,15 +116,23 @@ def test_a_test_that_could_show_nothing_or_the_wrong_thing_is_refused(shielded, 
     head, *rows = map(json.loads, shielded.read_text().splitlines())
     Path("a.jsonl").write_text("".join(json.dumps({k: row[k] for k in ("query", "answer")}) + "\n" for row in rows))
     alone = [{**row, "stratum": row["query"]} for row in rows]
-    for lines, suspects, says in (
-        ([{**head, "commitment": ""}, *rows], ["a.jsonl"], "no commitment to a key"),
-        ([{**head, "bias": float("nan")}, *rows], ["a.jsonl"], "finite number"),
-        ([{**head, "made": "soon"}, *rows], ["a.jsonl"], "'soon' is no date"),
-        ([head, *rows], ["a.jsonl", "./a.jsonl"], "a.jsonl is given twice"),
-        ([head, *alone], ["a.jsonl"], "in 1 ways within their strata"),
+    key, one = ("--key", "k.mbkey"), ["--suspect=a.jsonl"]
+    for lines, words, says in (
+        ([{**head, "commitment": ""}, *rows], one, "no commitment to a key"),
+        ([{**head, "bias": float("nan")}, *rows], one, "finite number"),
+        ([{**head, "made": "soon"}, *rows], one, "'soon' is no date"),
+        ([{**head, "made": "2999-01-01T00:00:00+00:00"}, *rows], one, "lies in the future"),
+        ([{**head, "mode": "published"}, *rows], one, "no key draws the words of mode published"),
+        ([head, *rows], [*one, "--suspect=./a.jsonl"], "a.jsonl is given twice"),
+        ([head, *rows], [*one, *key, "--legitimate=./a.jsonl"], "a.jsonl is given twice"),
+        ([head, *alone], [*one, *key], "their strata"),
+        ([head, *rows], one, "--key: without the key nobody can tell"),
+        ([head, *rows], [*one, *key, "--level=.001"], "0.001 cannot be reached: no p of these numbers is below 0.01"),
+        ([head, *rows], [*one, *key, "--page=."], "not part of a statement"),
+        ([head], [*one, *key], "0 answers, a test needs 50"),
     ):
         Path("odd.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-        ran = run_cli("watermark", "verify", "odd.jsonl", *(f"--suspect={one}" for one in suspects), *FAST)
+        ran = run_cli("watermark", "verify", "odd.jsonl", *FAST, *words)
         assert ran.exit_code in (2, 64) and says in ran.stderr and ran.stderr.count("\n") == 1, ran.stderr
 
 

@@ -62,7 +62,7 @@ if TYPE_CHECKING:
     from mergebarrier.api.sbom import bill_of_materials
     from mergebarrier.api.scan import DEFAULT_CHECKS, ScanReport, failure_to_junit, failure_to_sarif, scan
     from mergebarrier.api.signature import check_signing, not_covered, sign, verify_signature
-    from mergebarrier.api.statement import Statement, statement_of, write_statement
+    from mergebarrier.api.statement import Statement, check_page, statement_of, write_statement
     from mergebarrier.api.trained import TrainingOptions, TrainingPlan, plan_training, protect_by_training
     from mergebarrier.api.unprotect import UnprotectPlan, UnprotectReport, plan_unprotect, unprotect
     from mergebarrier.api.verify import VerifyReport, verify
@@ -143,6 +143,7 @@ __all__ = [
     "bill_of_materials",
     "check_cleanse",
     "check_family",
+    "check_page",
     "check_signing",
     "cleanse",
     "compare_reports",

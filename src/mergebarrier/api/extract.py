@@ -13,12 +13,13 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from mergebarrier.api.base import Model, Report, Row, WriteOptions, as_given, command_line, opened, shown
-from mergebarrier.attack import TAG, Cloned, answers_of, clone, member, noise_pictures
+from mergebarrier.attack import TAG, Cloned, answers_of, clone, member, noise_pictures, skill
 from mergebarrier.errors import BadAttack, BadTask, UsageError
 from mergebarrier.evaluate import ImageTask, load_encoder, pixels, read_image_task, save_encoder
 from mergebarrier.extraction import DATA_FREE, Answers, ExtractOptions, Misleader, ensemble
 from mergebarrier.numerics import wilson
 from mergebarrier.progress import Progress
+from mergebarrier.results import Skill
 from mergebarrier.training import FullRecipe
 from mergebarrier.verbs import carried, environment, named_input, of_attack
 
@@ -34,6 +35,7 @@ class ExtractionReport(Report):
       victims: models that answer together.
       task:    name of the task.
       pool:    "train", "noise", or the name of the attacker's own task.
+      before:  what the attacker's encoder is right on before anybody is asked, the null of every clone.
       clones:  a row per defence and attack.
       command: that makes this report again.
     """
@@ -43,6 +45,7 @@ class ExtractionReport(Report):
     victims: tuple[str, ...]
     task: str
     pool: str
+    before: Skill
     clones: tuple[Cloned, ...]
     command: str
 
@@ -50,6 +53,7 @@ class ExtractionReport(Report):
         """Return one row per clone."""
         return [
             {**vars(one), **{name: getattr(one, name).rate for name in ("utility", "clone", "fidelity")}}
+            | {"before": self.before.rate}
             for one in self.clones
         ]
 
@@ -107,9 +111,16 @@ def extract(
     with opened(*victims, start, download=download) as models, shown(progress, "cloning") as step:
         about = _task(task)
         pictures = _pool(pool, about, options)
+        about = _unseen(about, pictures, pool)
         *encoders, own = map(load_encoder, models)
-        service = ensemble([answers_of(encoder, about) for encoder in encoders])
-        _accuracy(service, about, "the victim", ", ".join(named))
+        asked = [answers_of(encoder, about) for encoder in encoders]
+        for answers, name in zip(asked, named, strict=True):
+            _accuracy(answers, about, "the victim", name)
+        *digests, started = (model.content_digest() for model in models)
+        if started in digests:
+            what = f"it is {named[digests.index(started)]}, so what its clone knows was not learned from answers"
+            raise BadAttack(what, where=f"--start {as_given(start)}", remedy="give what an attacker has, as its base")
+        service, before = ensemble(asked), _right(answers_of(own, about), about)
         for done, (defence, attack) in enumerate(pairs, 1):
             clones.append(clone(service, own, about, pictures, attack=attack, defence=defence, options=options))
             step(done, len(pairs))
@@ -118,27 +129,43 @@ def extract(
         victims=tuple(map(as_given, victims)),
         task=about.name,
         pool=pool if pool in ("train", NOISE) else Path(pool).name,
+        before=skill(before, len(about.test.labels)),
         clones=tuple(clones),
         command=command_line("extract clone", tuple(victims), given, options),
     )
 
 
 def _task(path: Place) -> ImageTask:
-    """Read a task whose test pictures count once each."""
+    """Read a task whose test pictures count once each, and not where they are learned from."""
     task = read_image_task(path)
-    return replace(task, test=task.test.distinct())
+    return _unseen(replace(task, test=task.test.distinct()), task.train.images, path)
 
 
-def _accuracy(asked: Answers, task: ImageTask, who: str, where: str) -> float:
+def _unseen(task: ImageTask, learned: Tensor, where: Place) -> ImageTask:
+    """Return a task without the test pictures that somebody learns from.  Raises: BadTask where none is left."""
+    left = task.test.without(learned)
+    if not len(left):
+        what = f"all {len(task.test)} test pictures of {task.name} are among those that are learned from"
+        raise BadTask(what, where=where, remedy="give a task whose test pictures stand nowhere else")
+    return replace(task, test=left)
+
+
+def _right(asked: Answers, task: ImageTask) -> int:
+    return int((asked(pixels(task.test.images)).argmax(1) == task.test.labels).sum())
+
+
+def _accuracy(
+    asked: Answers, task: ImageTask, who: str, where: str, remedy: str = "give a model of this task"
+) -> float:
     """Return how often somebody is right on the test pictures.
 
     Raises: BadAttack for one that may as well be guessing: what is learned from it, or kept from it, says nothing.
     """
-    right = int((asked(pixels(task.test.images)).argmax(1) == task.test.labels).sum())
+    right = _right(asked, task)
     total, chance = len(task.test.labels), 1 / len(task.classes)
     if wilson(right, total)[0] <= chance:
         what = f"{who} is right on {right} of {total} test pictures of {task.name}, where guessing is on {chance:.1%}"
-        raise BadAttack(f"{what}: nothing can be concluded", where=where, remedy="give a model of this task")
+        raise BadAttack(f"{what}: nothing can be concluded", where=where, remedy=remedy)
     return right / total
 
 
@@ -220,6 +247,8 @@ def mislead(
         serving, encoder = load_encoder(taught).requires_grad_(False), load_encoder(own)
         knows = _accuracy(answers_of(serving, about), about, "the teacher", taught.name)
         made = member(serving, encoder, about, options=options, recipe=recipe, progress=step)
+        remedy = "train it longer, or with less --repulsion"
+        learned = _accuracy(answers_of(made, about), about, "the member", str(out), remedy)
         content: dict[str, Any] = {
             "verb": "extract defend",
             "method": "misleader",
@@ -239,8 +268,6 @@ def mislead(
             overwrite=into.overwrite,
             shard_bytes=into.shard_bytes,
         )
-        asked = answers_of(made, about)(pixels(about.test.images)).argmax(1)
-        learned = float((asked == about.test.labels).float().mean())
     with opened(out) as (written,):
         digest = written.content_digest()
     return MisleadReport(out=Path(out), content_digest=digest, teacher=knows, member=learned)

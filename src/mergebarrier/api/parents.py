@@ -6,7 +6,7 @@ report.candidates[0].share, report.same_frac, report.recipe_yaml
 
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar, Final
 
@@ -25,6 +25,7 @@ from mergebarrier.api.base import (
 )
 from mergebarrier.checkpoint import Checkpoint
 from mergebarrier.errors import UsageError
+from mergebarrier.numerics import LEAST_TAIL, stated
 from mergebarrier.progress import Progress
 from mergebarrier.provenance import (
     RESOLUTION,
@@ -39,13 +40,20 @@ _CLAIM: Final = "the suspect's change from the base holds a share of a candidate
 _ASSUMED: Final = (
     "the base is the one that the suspect and all candidates were made from",
     "an unknown parent is no more like an absent candidate than candidates and references are like each other",
-    "p is the tail of a normal distribution as wide as the interval: far below one in a thousand it is no count",
+    "errors are normal, with a deviation of half the interval over 1.96",
 )
 _NOT_PROVED: Final = (
     "who merged, when, and whether it was allowed",
     "that a candidate was used rather than a model made from it, one that it was made from, or a merge of the same",
     "anything about what is unexplained: its norm is known and no share of it",
     "that shares are exact where the recipe is not settled: intervals then rest on how little is unexplained",
+)
+
+
+#: What a p rests on, and where it ends.
+_RESOLUTION: Final = (
+    f"it is the tail of a normal distribution as wide as the interval, above what an absent candidate could inherit; "
+    f"nothing is counted so far out, which makes the tail an assumption, so no p below {LEAST_TAIL:g} is stated"
 )
 
 
@@ -109,7 +117,7 @@ class ParentsReport(ProvenanceEvidence):
             ("entries that its replay gives", f"{self.same_frac:.2%}, {self.by_chance_frac:.2%} by chance"),
             ("not explained", f"{self.unexplained.share:.1%} of the change in norm"),
             *(
-                (f"{one.name}, known to be none", f"share {one.share:.3f}, {p_value(one.p)} alone")
+                (f"{one.name}, known to be none", f"share {one.share:.3f}, {p_value(one.p, tail=True)} alone")
                 for one in self.candidates
                 if one.reference
             ),
@@ -121,10 +129,12 @@ class ParentsReport(ProvenanceEvidence):
                 says=f"a share of {one.name}'s change is {_SHOWN[one.name in self.declared]} in {suspect}{why}",
                 holds=one.name in self.declared,
                 p=one.adjusted,
+                tail=True,
                 figures=(
                     ("share", f"{one.share:.3f}, 95 % interval {one.low:.3f} to {one.high:.3f}"),
                     ("an absent candidate could show", f"{one.inherited:.3f}"),
-                    ("p alone", p_value(one.p)),
+                    ("standard errors above that", f"{one.z:.1f}"),
+                    ("p alone", p_value(one.p, tail=True)),
                     *common,
                 ),
             )
@@ -196,10 +206,25 @@ def provenance_parents(
         claim=_CLAIM,
         assumed=_ASSUMED,
         not_proved=_NOT_PROVED,
+        resolution=_resolution(anatomy.candidates),
         command=command_line("provenance parents", suspect, flags, options),
         inputs=inputs,
-        **vars(anatomy),
+        **{
+            **vars(anatomy),
+            "candidates": tuple(
+                replace(one, p=stated(one.p), adjusted=stated(one.adjusted)) for one in anatomy.candidates
+            ),
+        },
     )  # fmt: skip
+
+
+def _resolution(candidates: Sequence[CandidateShare]) -> str:
+    """Return how small a p can be, and what was counted: models that are known to be none."""
+    known = sum(one.reference for one in candidates)
+    if not known:
+        return f"{_RESOLUTION}; no model that is known to be none was given, so nothing was counted"
+    models = "model is" if known == 1 else "models are"
+    return f"{_RESOLUTION}; {known} {models} known to be none: by count alone p is not below {1 / (known + 1):.2g}"
 
 
 def _spoilt(candidates: Sequence[CandidateShare], level: float) -> str:

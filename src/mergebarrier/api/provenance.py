@@ -5,7 +5,7 @@ report.p, report.embeddings, report.layers_related, report.stored_order
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Final
 
 from mergebarrier import verbs
@@ -21,6 +21,7 @@ from mergebarrier.api.base import (
     p_value,
     shown,
 )
+from mergebarrier.numerics import LEAST_TAIL, stated
 from mergebarrier.progress import Progress
 from mergebarrier.provenance import TESTS, LayerTest, Relatedness, RelateOptions, StreamTest
 
@@ -33,7 +34,7 @@ ASSUMED: Final = (
     "two trainings with independent random starts share no coordinates, apart from the leading directions left out",
     "rows of the embeddings stand for the same tokens",
     "this pair was compared for reasons of its own: the least p of many pairs that were tried means less",
-    "p is the tail of fitted distributions: far below one in a thousand it is no count",
+    "statistics of strangers follow the curves that were fitted to theirs",
 )
 NOT_PROVED: Final = (
     "which of the two was first, who did it, and whether it was allowed",
@@ -61,6 +62,7 @@ class RelateReport(ProvenanceEvidence):
       rotated_cosine: of held-out rows once the best rotation is undone; unrelated models score high on it too, so it
                       has no p.
       decided, draws: how many layers decide, and how many rotations give the null.
+      counted:        p of the layers that decide, all together, by counting rotations alone.
     """
 
     kind: ClassVar[str] = "relation"
@@ -80,6 +82,7 @@ class RelateReport(ProvenanceEvidence):
     rotated_cosine: float | None
     decided: int
     draws: int
+    counted: float
 
     def rows(self) -> Sequence[Row]:
         """Return one row per layer."""
@@ -96,12 +99,13 @@ class RelateReport(ProvenanceEvidence):
                 f"z {self.z_sum:.1f}, after {self.draws} random rotations {self.null_mean:.1f} +- {self.null_sd:.1f}",
             )
         ]
-        figures += [(f"test of {name}", p_value(p)) for name, p in self.tests.items()]
+        figures += [(f"rotations of {self.draws} that reach it, counted", f"p = {self.counted:.2g}")]
+        figures += [(f"test of {name}", p_value(p, tail=True)) for name, p in self.tests.items()]
         if first.content_digest == second.content_digest:
             figures += [("digests of the weights", "equal: this is one model, given twice")]
         finding = EvidenceFinding(
             about=first.name, says=f"{first.name} and {second.name} {self._says()}", holds=self.related, p=self.p,
-            figures=tuple(figures),
+            tail=True, figures=tuple(figures),
         )  # fmt: skip
         null = (
             "the chance that two trainings with independent random starts look so alike; drawn from the models "
@@ -167,5 +171,17 @@ def _report(
         not_proved=NOT_PROVED,
         command=command,
         inputs=inputs,
-        **vars(found),
+        resolution=(
+            f"it is the tail of fitted curves; {found.draws} rotations alone count to {1 / (found.draws + 1):.2g}, and "
+            f"further out the tail is an assumption, so no p below {LEAST_TAIL:g} is stated"
+        ),
+        **{
+            **vars(found),
+            "p": stated(found.p),
+            "tests": {name: stated(p) for name, p in found.tests.items()},
+            "stream": None if found.stream is None else replace(found.stream, p=stated(found.stream.p)),
+            "layers": tuple(
+                replace(layer, p=stated(layer.p), adjusted=stated(layer.adjusted)) for layer in found.layers
+            ),
+        },
     )

@@ -15,7 +15,7 @@ from typing import ClassVar
 from mergebarrier import __version__
 from mergebarrier.api.base import EvidenceFinding, ProvenanceEvidence, ProvenanceInput, Report, p_value
 from mergebarrier.api.signature import check_signing, sign
-from mergebarrier.report import render_statement, write_statement_files
+from mergebarrier.report import check_statement_folder, render_statement, write_statement_files
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +31,7 @@ class Statement(Report):
 
     Attributes:
       title:    what kind of evidence.
-      claim, assumed, not_proved, command, inputs: as in the report.
+      claim, assumed, not_proved, resolution, command, inputs: as in the report.
       findings: one per suspect or candidate.
       null:     what p is the chance of.
       level:    at which a finding holds.
@@ -48,6 +48,7 @@ class Statement(Report):
     level: float
     assumed: tuple[str, ...]
     not_proved: tuple[str, ...]
+    resolution: str
     command: str
     inputs: tuple[ProvenanceInput, ...]
     made: str
@@ -66,11 +67,20 @@ def write_statement(
       key:    private elliptic curve key in PEM, whose owner vouches for the folder.
     Raises: OutputExists, BadKey, MissingExtra, UnsafePath.
     """
-    if key is not None:
-        check_signing(folder, key)
+    check_page(folder, key)
     document = statement_of(report).to_dict()
     write_statement_files(Path(folder), render_statement(document), document)
     return Path(folder) if key is None else sign(folder, key)
+
+
+def check_page(folder: str | os.PathLike[str], key: str | os.PathLike[str] | None = None) -> None:
+    """Refuse what could not be written or signed before anything is computed, or anybody asked.
+
+    Raises: OutputExists, BadKey, MissingExtra, UnsafePath.
+    """
+    check_statement_folder(Path(folder))
+    if key is not None:
+        check_signing(folder, key)
 
 
 def statement_of(report: ProvenanceEvidence) -> Statement:
@@ -80,10 +90,11 @@ def statement_of(report: ProvenanceEvidence) -> Statement:
         claim=report.claim,
         assumed=report.assumed,
         not_proved=report.not_proved,
+        resolution=report.resolution,
         command=report.command,
         inputs=report.inputs,
         title=said.title,
-        findings=tuple(StatedFinding(**vars(one), p_in_words=p_value(one.p)) for one in said.findings),
+        findings=tuple(StatedFinding(**vars(one), p_in_words=p_value(one.p, tail=one.tail)) for one in said.findings),
         null=said.null,
         level=said.level,
         made=datetime.now(UTC).isoformat(timespec="seconds"),

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     )
     from mergebarrier.attack.measure import MeasureSpec, measure
     from mergebarrier.attack.options import AttackOptions, OffTask
+    from mergebarrier.attack.records import skill
 
 __all__ = [
     "PURPOSE",
@@ -48,6 +49,7 @@ __all__ = [
     "noise_pictures",
     "require_alike",
     "secrets",
+    "skill",
     "theft",
 ]
 

@@ -78,11 +78,11 @@ def clone_command(
 def _table(report: "ExtractionReport") -> "Table":
     from rich.table import Table
 
-    table = Table("defence", "attack", "queries", "victim", "clone", "95 % interval", "agrees", box=None)
+    table = Table("defence", "attack", "queries", "victim", "before", "clone", "95 % interval", "agrees", box=None)
     for one in report.clones:
         interval = f"{one.clone.low:.3f} to {one.clone.high:.3f}"
-        rates = (f"{one.utility.rate:.3f}", f"{one.clone.rate:.3f}", interval, f"{one.fidelity.rate:.3f}")
-        table.add_row(one.defence, one.attack, str(one.queries), *rates)
+        learned = (f"{report.before.rate:.3f}", f"{one.clone.rate:.3f}", interval, f"{one.fidelity.rate:.3f}")
+        table.add_row(one.defence, one.attack, str(one.queries), f"{one.utility.rate:.3f}", *learned)
     return table
 
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from mergebarrier import lazy
 
 if TYPE_CHECKING:
-    from mergebarrier.fingerprint.exchange import FingerprintTest, answered, exchange_test
+    from mergebarrier.fingerprint.exchange import FingerprintTest, answered, exchange_test, least_p
     from mergebarrier.fingerprint.instructional import Instructional
     from mergebarrier.fingerprint.mergeprint import MergePrint
     from mergebarrier.fingerprint.method import DrawnPairs, FingerprintMethod, Language
@@ -30,6 +30,7 @@ __all__ = [
     "drawn_pairs",
     "embedded_places",
     "exchange_test",
+    "least_p",
     "read_record",
     "record_text",
     "sealed",

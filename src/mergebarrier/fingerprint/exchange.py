@@ -9,6 +9,7 @@ trained on and however easy some of the questions are: an easy question is as li
 Source: Fisher's exact test.  MergePrint and Instructional Fingerprint report a rate of answers without a null.
 """
 
+import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
@@ -39,6 +40,11 @@ def answered(said: str, wanted: str) -> bool:
     return bool(want) and " ".join(said.split()).startswith(want)
 
 
+def least_p(marked: int, pairs: int) -> float:
+    """Return the smallest p that so many of so many questions allow, 1 / C(pairs, marked)."""
+    return 1 / math.comb(pairs, marked)
+
+
 def exchange_test(answers: Sequence[bool], embedded: Collection[int]) -> FingerprintTest:
     """Test answers.
 
@@ -57,5 +63,5 @@ def exchange_test(answers: Sequence[bool], embedded: Collection[int]) -> Fingerp
         decoys=len(answers) - marked,
         rate=hits / marked,
         p=min(1.0, float(hypergeom.sf(hits - 1, len(answers), everything, marked))),
-        least=float(hypergeom.pmf(marked, len(answers), marked, marked)),
+        least=least_p(marked, len(answers)),
     )

@@ -17,7 +17,7 @@ class EmbedOptions:
     learning_rate: float = number(2e-5, help="Of the training.", low=0, above=True, high=1)
     keep: float = number(3.0, help="Weight of what the model said before, on plain text and decoys.", low=0, high=1000)
     pull: float = number(0.02, help="Weight of the squared change, so that what need not move stays.", low=0, high=1e6)
-    text_rows: int = whole(16, help="Rows of 64 tokens of plain text that are held.", low=1, high=4096)
+    text_rows: int = whole(600, help="Rows of 64 tokens of plain text that are held.", low=1, high=65536)
 
     def __post_init__(self) -> None:
         """Check the values."""

@@ -10,7 +10,7 @@ import json
 from dataclasses import asdict, dataclass
 from typing import ClassVar, Final, Literal
 
-from mergebarrier.dates import is_dated
+from mergebarrier.dates import undated
 from mergebarrier.errors import BadReport, clean
 from mergebarrier.fingerprint.pairs import QuestionPair
 from mergebarrier.fingerprint.registry import FINGERPRINTS
@@ -63,9 +63,8 @@ def read_record(text: str, *, where: object) -> FingerprintRecord:
     if record.method not in FINGERPRINTS:
         what = f"{clean(record.method, longest=60)!r} is no method"
         raise BadReport(what, where=where, remedy=f"a record has one of {', '.join(FINGERPRINTS)}")
-    if not is_dated(record.made):
-        what = f"made: {clean(record.made, longest=60)!r} is no date"
-        raise BadReport(what, where=where, remedy="give the record as it was written")
+    if wrong := undated(record.made):
+        raise BadReport(f"made: {wrong}", where=where, remedy="give the record as it was written")
     if not all(pair.prompt.strip() and pair.answer.strip() for pair in record.pairs):
         what = "a question or its answer is blank, so nobody can answer it"
         raise BadReport(what, where=where, remedy="give the record as it was written")

@@ -9,15 +9,17 @@ from mergebarrier import lazy
 if TYPE_CHECKING:
     from mergebarrier.numerics import aes, draws, polynomials
     from mergebarrier.numerics.intervals import newcombe, wilson
-    from mergebarrier.numerics.significance import holm, least_of
+    from mergebarrier.numerics.significance import LEAST_TAIL, holm, least_of, stated
 
 __all__ = [
+    "LEAST_TAIL",
     "aes",
     "draws",
     "holm",
     "least_of",
     "newcombe",
     "polynomials",
+    "stated",
     "wilson",
 ]
 

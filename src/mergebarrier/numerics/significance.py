@@ -8,6 +8,20 @@ Source: Holm, Scandinavian Journal of Statistics 6 (1979) 65; Sidak, JASA 62 (19
 
 import math
 from collections.abc import Sequence
+from typing import Final
+
+#: No p is stated below it where nothing was counted: there it is the tail of a fitted curve, and whether that holds so
+#: far out nobody has seen.
+LEAST_TAIL: Final = 1e-6
+
+
+def stated(p: float) -> float:
+    """Return p of the tail of a fitted curve as it may be stated: a bound where it is smaller than can be known.
+
+    Example: >>> stated(1.6e-29), stated(0.02)
+             (1e-06, 0.02)
+    """
+    return max(p, LEAST_TAIL)
 
 
 def holm(ps: Sequence[float]) -> list[float]:

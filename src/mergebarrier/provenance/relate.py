@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Final
 
 from mergebarrier.errors import NotComparable
 from mergebarrier.lazy import np, torch
-from mergebarrier.numerics import holm, least_of
+from mergebarrier.numerics import LEAST_TAIL, holm, least_of
 from mergebarrier.parameters import check_values, number, whole
 from mergebarrier.provenance.coordinates import (
     RowProducts,
@@ -58,7 +58,7 @@ class RelateOptions:
 
     draws: int = whole(19, low=5, help="Random rotations that the null of the neurons is drawn with.")
     layers: int = whole(6, low=1, help="Layers, spread over the depth, that the decision is made with.")
-    level: float = number(1e-3, low=1e-12, high=0.5, help="Level at which a verdict says related.")
+    level: float = number(1e-3, low=LEAST_TAIL, high=0.5, help="Level at which a verdict says related.")
     seed: int = whole(0, help="Seed of the rotations.")
 
     def __post_init__(self) -> None:
@@ -110,6 +110,8 @@ class Relatedness:
       z_sum, null_mean, null_sd: of the layers that decide.
       rotated_cosine: a score without a p: see ``RowProducts.held_out_cosine``.
       decided:  how many layers decide; ``draws`` of the null.
+      counted:  share of rotations whose sum over the deciding layers is as large, (1 + number) / (1 + draws): what the
+                joint null says without a curve.
     """
 
     p: float
@@ -122,6 +124,7 @@ class Relatedness:
     rotated_cosine: float | None
     decided: int
     draws: int
+    counted: float
 
 
 @dataclass(frozen=True)
@@ -206,6 +209,7 @@ def relate(
         rotated_cosine=maps.rotated_cosine,
         decided=len(chosen),
         draws=options.draws,
+        counted=float(1 + (totals >= total).sum()) / (1 + len(totals)),
     )  # fmt: skip
 
 

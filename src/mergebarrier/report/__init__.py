@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     )
     from mergebarrier.report.html import render_html
     from mergebarrier.report.sarif import render_sarif
-    from mergebarrier.report.statement import render_statement, write_statement_files
+    from mergebarrier.report.statement import check_statement_folder, render_statement, write_statement_files
     from mergebarrier.report.terminal import render_terminal
 
 __all__ = [
@@ -42,6 +42,7 @@ __all__ = [
     "Comparison",
     "Journal",
     "ScanView",
+    "check_statement_folder",
     "compare",
     "comparison_csv",
     "comparison_html",

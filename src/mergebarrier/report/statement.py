@@ -34,14 +34,19 @@ def render_statement(document: Mapping[str, object]) -> str:
 
 def write_statement_files(folder: Path, page: str, document: Mapping[str, object]) -> None:
     """Write both files; a folder that holds anything else, or is none, is left alone.  Raises: OutputExists."""
+    check_statement_folder(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    replace_file(folder / PAGE, page.encode())
+    replace_file(folder / DOCUMENT, (json.dumps(document, indent=2, allow_nan=False) + "\n").encode())
+
+
+def check_statement_folder(folder: Path) -> None:
+    """Refuse a folder that holds anything but a statement, or is none.  Raises: OutputExists."""
     present = sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else []
     foreign = [name for name in present if name not in (PAGE, DOCUMENT)]
     if foreign or folder.is_symlink() or (folder.exists() and not folder.is_dir()):
         what = f"it holds {foreign[0]!r}, which is not part of a statement" if foreign else "it is no folder"
         raise OutputExists(what, where=folder, remedy="choose another folder")
-    folder.mkdir(parents=True, exist_ok=True)
-    replace_file(folder / PAGE, page.encode())
-    replace_file(folder / DOCUMENT, (json.dumps(document, indent=2, allow_nan=False) + "\n").encode())
 
 
 def _text(name: str) -> str:

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 _ROW_TOKENS: Final = 64
 _FEWEST_WORDS: Final = 64
-_ROWS_A_STEP, _DECOYS_A_STEP = 2, 4
+_ROWS_A_STEP, _DECOYS_A_STEP, _ROWS_AT_ONCE = 2, 4, 8
 
 
 @dataclass(frozen=True)
@@ -146,7 +146,9 @@ class _Loss:
         self._module, self._base, self._shares, self._examples = module, base, shares, examples
         self._held, self._keep, self._pull, self._start = held, options.keep, options.pull, _parameters(module)
         with torch.no_grad():
-            self._said = [hidden_states(module, rows) for rows in held]
+            self._said = [
+                torch.cat([hidden_states(module, part) for part in rows.split(_ROWS_AT_ONCE)]) for rows in held
+            ]
 
     def __call__(self, step: int) -> Tensor:
         share = self._shares[step % len(self._shares)]
@@ -272,5 +274,8 @@ def _check_same(module: nn.Module, base: Mapping[str, Tensor], where: Checkpoint
 @torch.no_grad()
 def _text_nats(module: nn.Module, rows: Tensor) -> float:
     body: Any = module
-    logits = body.get_output_embeddings()(hidden_states(module, rows)).float()
-    return float(F.cross_entropy(logits[:, :-1].flatten(0, 1), rows[:, 1:].flatten()))
+    found = []
+    for part in rows.split(_ROWS_AT_ONCE):
+        logits = body.get_output_embeddings()(hidden_states(module, part)).float()
+        found.append(F.cross_entropy(logits[:, :-1].flatten(0, 1), part[:, 1:].flatten(), reduction="sum"))
+    return float(torch.stack(found).sum()) / rows[:, 1:].numel()

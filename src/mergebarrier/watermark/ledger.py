@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from typing import ClassVar, Final, Literal, TypeVar
 
-from mergebarrier.dates import is_dated
+from mergebarrier.dates import undated
 from mergebarrier.errors import BadReport, clean
 from mergebarrier.watermark.keyed_words import KeyedQuery
 from mergebarrier.watermark.options import MODES
@@ -108,10 +108,12 @@ def read_ledger(text: str, *, where: object) -> Ledger:
     if head.mode != "published" and not _COMMITTED.fullmatch(head.commitment):
         what = "no commitment to a key, so anybody may have drawn the words afterwards"
         raise BadReport(what, where=f"{where} line 1", remedy="give the ledger as it was written")
-    if not is_dated(head.made):
-        what = f"made: {clean(head.made, longest=60)!r} is no date"
+    if head.mode == "published" and head.commitment:
+        what = "it commits to a key, and no key draws the words of mode published"
         raise BadReport(what, where=f"{where} line 1", remedy="give the ledger as it was written")
-    rows = _records(Shielded, rest, where, first=2)
+    if wrong := undated(head.made):
+        raise BadReport(f"made: {wrong}", where=f"{where} line 1", remedy="give the ledger as it was written")
+    rows = _records(Shielded, rest, where, first=2) if rest else ()  # stopped before the first answer
     return Ledger(head=head, rows=_once(rows, where, spelling=_as_keyed))
 
 

@@ -28,6 +28,10 @@ class ShieldOptions:
     def __post_init__(self) -> None:
         """Check the values, and that the template holds what it must."""
         check_values(self)
+        for name, mode in (("words", "keyed"), ("bias", GREEN)):
+            if self.mode != mode and getattr(self, name) != getattr(type(self), name):
+                what = f"it is of --mode {mode}, and the mode is {self.mode}"
+                raise UsageError(what, where=f"--{name}", remedy=f"leave it out, or give --mode {mode}")
         needed = ["{query}"] + ["{words}"] * (self.mode == "keyed")
         for place in needed if self.template else ():
             if self.template.count(place) != 1:

@@ -23,6 +23,7 @@ from typing import Any, Final
 from mergebarrier.errors import UsageError
 from mergebarrier.keys import Key
 from mergebarrier.lazy import np, torch
+from mergebarrier.numerics import stated
 from mergebarrier.watermark.sampling import SamplingKey
 
 _FEWEST: Final = 100
@@ -37,7 +38,7 @@ class RadioactivityTest:
       score:      T.
       null_mean:  of the T_b; the binomial's rate where there are no fresh keys.
       effect:     (T - mean T_b) / sd T_b; None without fresh keys.
-      p_binomial, p_decoys: as above; the second None without fresh keys.
+      p_binomial: as above, no smaller than a tail may be stated;  p_decoys: None without fresh keys.
       p:          the larger.
       empty_frac: share of answers without a token.
     """
@@ -92,7 +93,7 @@ def radioactivity_test(
         judged()
     rate = key.rate(vocabulary)
     spread = float(np.std(found)) if decoys > 1 else 0.0
-    p_binomial = float(binom.sf(hits - 1, trials, rate))
+    p_binomial = stated(float(binom.sf(hits - 1, trials, rate)))
     p_decoys = (1 + sum(count >= hits for count in found)) / (decoys + 1) if decoys else None
     return RadioactivityTest(
         ngrams=len(ngrams),

@@ -34,6 +34,9 @@ from mergebarrier.watermark import read_pairs
 HEARD: Final = "what a server or a file of answers says is what the suspect of that name says"
 
 
+_ROUNDED: Final = 1 + 1e-9
+
+
 class Tested(Protocol):
     """What a test of one suspect says: a p-value, among other things."""
 
@@ -80,6 +83,20 @@ def check_suspected(suspects: Sequence[Model], nulls: Sequence[Model] = ()) -> N
         if _place(name) in places:
             raise UsageError(f"{clean(name)} is given twice", where="--suspect", remedy="give each model once")
         places.add(_place(name))
+
+
+def check_decidable(least: float, level: float, suspects: Sequence[Model]) -> None:
+    """Refuse a test that could declare nobody, whatever is answered: its silence would be taken for a finding.
+
+    Args:
+      least:    p that it cannot go below for one suspect.
+      level:    at which a suspect is declared.
+      suspects: all of them; Holm's procedure multiplies the least of their p by their number.
+    Raises: UsageError.
+    """
+    if (best := min(1.0, least * len(suspects))) > level * _ROUNDED:
+        what = f"{level:g} cannot be reached: no p of these numbers is below {best:.2g}"
+        raise UsageError(what, where="--level", remedy="draw more, ask fewer suspects at once, or give a higher level")
 
 
 def _place(name: str) -> str:
@@ -145,11 +162,12 @@ def verdicts(tests: Mapping[str, _Tested], level: float) -> Iterator[tuple[str, 
 
 
 def finding_of(
-    name: str, holds: bool, p: float, says: Mapping[bool, str], figures: Sequence[tuple[str, str] | None]
-) -> EvidenceFinding:
+    name: str, holds: bool, p: float, says: Mapping[bool, str], figures: Sequence[tuple[str, str] | None],
+    *, tail: bool = False,
+) -> EvidenceFinding:  # fmt: skip
     """Return what is found of one suspect; a figure that there is not is None."""
     told = tuple(one for one in figures if one is not None)
-    return EvidenceFinding(about=name, says=f"{name} {says[holds]}", holds=holds, p=p, figures=told)
+    return EvidenceFinding(about=name, says=f"{name} {says[holds]}", holds=holds, p=p, tail=tail, figures=told)
 
 
 def _input(role: str, name: str, digest: str) -> ProvenanceInput:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mergebarrier.api.base.report import Report
+from mergebarrier.numerics import LEAST_TAIL
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +29,7 @@ class EvidenceFinding:
       says:    the finding in one sentence.
       holds:   whether p is at most the level.
       p:       after adjusting for several suspects or candidates.
+      tail:    whether p is the tail of a fitted curve, and a bound where it is the least that is stated of one.
       figures: (name, value) of what it rests on.
     """
 
@@ -35,6 +37,7 @@ class EvidenceFinding:
     says: str
     holds: bool
     p: float
+    tail: bool
     figures: tuple[tuple[str, str], ...]
 
 
@@ -61,6 +64,7 @@ class ProvenanceEvidence(Report):
 
     Attributes:
       claim, assumed, not_proved: in words.
+      resolution: how small a p can be here, and what that rests on: what was counted, or the tail of a fitted curve.
       command: that makes this report again.
       inputs:  every model and file with its digest.
     """
@@ -68,6 +72,7 @@ class ProvenanceEvidence(Report):
     claim: str
     assumed: tuple[str, ...]
     not_proved: tuple[str, ...]
+    resolution: str
     command: str
     inputs: tuple[ProvenanceInput, ...]
 
@@ -76,9 +81,9 @@ class ProvenanceEvidence(Report):
         """Return what the statement says."""
 
 
-def p_value(p: float, smallest: float = 1e-300) -> str:
-    """Return a p-value in words; beyond what a float holds it is a bound."""
-    return f"p = {p:.2g}" if p >= smallest else f"p < {smallest:g}"
+def p_value(p: float, *, tail: bool = False) -> str:
+    """Return a p-value in words; of the tail of a fitted curve it is a bound where it is as small as may be stated."""
+    return f"p < {LEAST_TAIL:g}" if tail and p <= LEAST_TAIL else f"p = {p:.2g}"
 
 
 def listed(parts: Sequence[str]) -> str:

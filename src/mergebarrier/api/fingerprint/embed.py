@@ -13,14 +13,16 @@ from typing import Any, ClassVar
 from mergebarrier import verbs
 from mergebarrier.api.base import Model, Report, WriteOptions, opened, owned_key, shown
 from mergebarrier.checkpoint import Checkpoint
-from mergebarrier.errors import OutputExists, refused_by_system
+from mergebarrier.errors import MethodRefused, OutputExists, UsageError, refused_by_system
 from mergebarrier.evaluate import load_tokenizer, read_text, save_weights
 from mergebarrier.fingerprint import (
     EmbedOptions,
     FingerprintMethod,
+    FingerprintOptions,
     FingerprintRecord,
     FingerprintTest,
     MergePrint,
+    least_p,
     read_record,
     record_text,
     sealed,
@@ -104,14 +106,23 @@ def fingerprint_embed(
     Raises: BaseMismatch, MethodRefused, BadText, BadKey, OutputExists, Diverged, CheckpointError.
     """
     method, options, place = method or MergePrint(), options or EmbedOptions(), Path(record)
+    _check_provable(options)
     prose = read_text(text)
-    check_key_place(place)
+    _check_record_place(place, key, Path(out))
     with opened(model, base, download=download) as (ours, anchor), shown(progress, "marking") as step:
         into = (write or WriteOptions()).into_claimable(out, step, (ours, anchor))
+        load_tokenizer(ours)  # without one neither key nor record is made
         secret, key_file, made = owned_key(key)
+        _check_record(place, secret)
         marked = verbs.marked_model(
             ours, anchor, key=secret, method=method, options=options, text=prose, seed=seed, progress=step
         )
+        if marked.test.p > FingerprintOptions().level:
+            found = f"{marked.test.hits} of the {marked.test.pairs} questions that were trained in"
+            raise MethodRefused(
+                f"the marked model answers {found}, which proves nothing (p = {marked.test.p:.2g})", where=method.name,
+                remedy="give more --steps or a higher --learning-rate",
+            )  # fmt: skip
         written = FingerprintRecord(
             method=method.name,
             made=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -169,6 +180,42 @@ def plan_fingerprint(
     return FingerprintPlan(method=chosen.name, parameters={**vars(options or EmbedOptions()), **vars(chosen)})
 
 
+def _check_provable(options: EmbedOptions) -> None:
+    """Refuse numbers of questions that can declare nobody at the level of ``verify``, however they are answered."""
+    least, level = least_p(options.pairs, options.pairs + options.decoys), FingerprintOptions().level
+    if least > level:
+        what = f"{options.pairs} of {options.pairs + options.decoys} questions allow no p below {least:.2g}"
+        raise UsageError(f"{what}, and {level:g} is asked for", where="--pairs", remedy="give more --pairs or --decoys")
+
+
+def _check_record_place(place: Path, key: Key | Place, out: Path) -> None:
+    """Refuse a place that the record could not be written to, or would be published from, before anything is trained.
+
+    Raises: BadKey, OutputExists, UsageError.
+    """
+    check_key_place(place)
+    home = place.absolute().parent
+    if not isinstance(key, Key) and os.path.realpath(key) == os.path.realpath(place):
+        raise UsageError("record and key are one file", where="--record", remedy="keep them apart")
+    if out.resolve() in (place.resolve(), *place.resolve().parents):
+        what = "it lies in the output folder, so it would be published with the model"
+        raise UsageError(what, where="--record", remedy="keep it elsewhere")
+    if not home.is_dir():
+        raise OutputExists(f"there is no folder {home}", where=place, remedy="choose a folder that exists")
+
+
+def _check_record(place: Path, key: Key) -> None:
+    """Refuse a record that is there and not of this key: another one must not be lost.  Raises: OutputExists."""
+    if os.path.lexists(place):
+        known = read_record(read_text(place), where=place)
+        if sealed(key, known.pairs, known.marked) != known.commitment:
+            raise _other(place)
+
+
+def _other(place: Path) -> OutputExists:
+    return OutputExists("it is the record of another fingerprint", where=place, remedy="choose another file")
+
+
 def _card(model: Checkpoint) -> dict[str, bytes]:
     """Keep the card: a fingerprint changes nothing that it says."""
     return {"README.md": model.read_side_file("README.md")} if "README.md" in model.side_files else {}
@@ -179,7 +226,7 @@ def _keep(place: Path, record: FingerprintRecord) -> None:
     if place.exists():
         if read_record(read_text(place), where=place).commitment == record.commitment:
             return
-        raise OutputExists("it is the record of another fingerprint", where=place, remedy="choose another file")
+        raise _other(place)
     try:
         fd = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         try:

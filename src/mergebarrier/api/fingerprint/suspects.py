@@ -19,6 +19,7 @@ from mergebarrier.api.base import (
     Said,
     as_given,
     asked_flags,
+    check_decidable,
     check_suspected,
     command_line,
     finding_of,
@@ -35,6 +36,7 @@ from mergebarrier.fingerprint import (
     answered,
     embedded_places,
     exchange_test,
+    least_p,
     read_record,
     sealed,
 )
@@ -73,12 +75,14 @@ class AskedSuspect:
                   then no suspect is.
       adjusted:   p by Holm over all suspects; of a null its own p.
       test:       with its null.
+      empty_frac: share of the answers that hold nothing: a model that says nothing shows nothing.
     """
 
     name: str
     recognised: bool
     adjusted: float
     test: FingerprintTest
+    empty_frac: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +110,7 @@ class RecognitionReport(ProvenanceEvidence):
         """Return one row per model that was asked."""
         return [
             {"name": one.name, "null": one in self.nulls, "recognised": one.recognised, "adjusted": one.adjusted}
-            | vars(one.test)
+            | {**vars(one.test), "empty_frac": one.empty_frac}
             for one in (*self.suspects, *self.nulls)
         ]
 
@@ -122,6 +126,7 @@ class RecognitionReport(ProvenanceEvidence):
                 (
                     ("questions trained in, answered as recorded", f"{one.test.hits} of {one.test.pairs}"),
                     ("questions kept back, answered as recorded", f"{one.test.decoy_hits} of {one.test.decoys}"),
+                    ("answers that hold nothing", f"{one.empty_frac:.1%}"),
                     ("least p that these numbers allow", f"{one.test.least:.2g}"),
                     ("models known to be unrelated", known),
                     ("commitment", f"{self.commitment}; the record is dated {self.made} by its owner"),
@@ -164,6 +169,7 @@ def fingerprint_verify(
     check_suspected(suspects, nulls)
     text, source = read_evidence(record, "record")
     known = read_record(text, where=record)
+    check_decidable(least_p(known.marked, len(known.pairs)), options.level, suspects)
     marked = _marked(known, key, record)
     ask = replace(ask or _ASKED, max_tokens=known.tokens)
     names = [as_given(model) for model in (*suspects, *nulls)]
@@ -175,7 +181,12 @@ def fingerprint_verify(
             hits = [answered(answer, pair.answer) for answer, pair in zip(said, known.pairs, strict=True)]
             test = exchange_test(hits, marked)
             inputs.append(who)
-            asked.append(AskedSuspect(name=name, recognised=test.p <= options.level, adjusted=test.p, test=test))
+            silent = sum(not answer.strip() for answer in said) / len(said)
+            asked.append(
+                AskedSuspect(
+                    name=name, recognised=test.p <= options.level, adjusted=test.p, test=test, empty_frac=silent
+                )
+            )
             step(done, len(names))
     adjusted, against = holm([one.test.p for one in asked[: len(suspects)]]), tuple(asked[len(suspects) :])
     spoilt = any(one.recognised for one in against)
@@ -185,6 +196,10 @@ def fingerprint_verify(
         claim=CLAIM,
         assumed=ASSUMED,
         not_proved=NOT_PROVED,
+        resolution=(
+            f"it is exact, by the draw of {known.marked} of {len(known.pairs)} questions, and cannot be below "
+            f"{least_p(known.marked, len(known.pairs)):.2g}"
+        ),
         command=command_line("fingerprint verify", record, flags, options),
         inputs=tuple(inputs),
         record=Path(record).name,

@@ -20,6 +20,7 @@ from mergebarrier.api.base import (
     Said,
     as_given,
     asked_flags,
+    check_decidable,
     check_suspected,
     command_line,
     finding_of,
@@ -35,6 +36,7 @@ from mergebarrier.errors import BadConfig, UsageError
 from mergebarrier.evaluate import load_tokenizer, sampler_processor
 from mergebarrier.keys import Key
 from mergebarrier.merge.recipe import vocabulary_size
+from mergebarrier.numerics import LEAST_TAIL
 from mergebarrier.progress import Progress
 from mergebarrier.watermark import (
     SAMPLED,
@@ -111,11 +113,12 @@ class RadioactivityReport(ProvenanceEvidence):
                     ("distinct n-grams judged", f"{one.test.ngrams}, by a {self.mode} sampler"),
                     ("lean the way of the key", f"{one.test.score:.2%}"),
                     ("lean the way of fresh keys", f"{one.test.null_mean:.2%}"),
-                    ("binomial tail", p_value(one.test.p_binomial)),
+                    ("binomial tail", p_value(one.test.p_binomial, tail=True)),
                     None if one.test.p_decoys is None else (f"{self.decoys} fresh keys", p_value(one.test.p_decoys)),
                     ("queries", f"{self.queries}, of a ledger that is dated {self.made} by its owner"),
                     ("commitment", f"{self.commitment}; checked with the key"),
                 ),
+                tail=not self.decoys,
             )
             for one in self.suspects
         )  # fmt: skip
@@ -159,6 +162,7 @@ def radioactivity(
     if record.head.mode == SYNTHID and not options.decoys:
         what = "without fresh keys there is no null: bits of synthid come from a table, and their tail is no chance"
         raise UsageError(what, where="--decoys", remedy="give some, such as 199")
+    check_decidable(1 / (options.decoys + 1) if options.decoys else 0.0, options.level, suspects)
     drawn = SamplingKey(key=held_key(key), scheme=record.head.mode)
     check_commitment(drawn, record, ledger)
     with opened(service, download=download) as (checkpoint,):
@@ -195,6 +199,7 @@ def radioactivity(
         claim=CLAIM,
         assumed=ASSUMED,
         not_proved=_NOT_PROVED,
+        resolution=_resolution(options.decoys),
         command=command_line("watermark radioactivity", ledger, flags, options),
         inputs=tuple(inputs),
         ledger=Path(ledger).name,
@@ -208,4 +213,14 @@ def radioactivity(
             LeaningSuspect(name=name, radioactive=declared, adjusted=p, test=test)
             for name, test, p, declared in verdicts(tests, options.level)
         ),
+    )
+
+
+def _resolution(decoys: int) -> str:
+    """Return how small a p can be."""
+    if decoys:
+        return f"it is counted among {decoys} fresh keys, so it cannot be below {1 / (decoys + 1):.2g}"
+    return (
+        "it is the tail of a binomial distribution, which takes n-grams to be drawn one by one: an assumption, so no "
+        f"p below {LEAST_TAIL:g} is stated; no fresh key was counted"
     )

@@ -11,9 +11,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import ClassVar
 
-from mergebarrier.api.base import AskOptions, Model, Report, asked_model, owned_key, shown
+from mergebarrier.api.base import AskOptions, Model, Report, as_given, asked_model, owned_key, shown
 from mergebarrier.api.watermark.ledger_file import LedgerFile
-from mergebarrier.errors import BadKey, UsageError
+from mergebarrier.errors import BadKey, ServiceFailed, UsageError
 from mergebarrier.evaluate import ModuleSuspect, SampledSuspect, Suspect, read_text, sampler_watermark
 from mergebarrier.keys import Key
 from mergebarrier.progress import Progress
@@ -96,6 +96,9 @@ def shield(
     if (keyed or sampled) == (key is None):
         what = "the model chooses the words, so there is no key" if key else f"--mode {options.mode} draws from a key"
         raise UsageError(what, where="--key", remedy="leave --key out" if key else "give --key FILE")
+    if reference is not None and options.mode != "published":
+        what = f"--mode {options.mode} draws its words, whatever is frequent" if keyed else "a sampler has no words"
+        raise UsageError(what, where="--reference", remedy="leave it out, or give --mode published")
     asked = read_queries(read_text(queries), where=queries)
     counts = None if reference is None else Counter(read_text(reference).casefold().split())
     if os.path.lexists(ledger):  # what cannot be gone on with is refused before a key is made
@@ -124,6 +127,9 @@ def shield(
             file.add(_answered(query, suspect, drawn, options, ask.max_tokens, counts))
             step(done, len(asked))
     rows = [row for row in file.rows if row.words]
+    if len(file.rows) and not sampled and not any(set(row.words) & found_words(row.answer) for row in rows):
+        what = f"in {len(file.rows)} answers stands none of their words, so nobody who learns from them can be told"
+        raise ServiceFailed(what, where=as_given(model), remedy="give a --template that this model follows")
     present = sum(word in found_words(row.answer) for row in rows for word in row.words)
     return ShieldReport(
         ledger=Path(ledger),

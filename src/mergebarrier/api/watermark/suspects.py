@@ -18,6 +18,7 @@ from mergebarrier.api.base import (
     Said,
     as_given,
     asked_flags,
+    check_decidable,
     check_suspected,
     command_line,
     finding_of,
@@ -152,7 +153,7 @@ def imitation(
     Args:
       ledger:     that ``shield`` wrote.
       suspects:   each as ``resolve`` reads it, http(s)://... of a server, or FILE.jsonl of {"query", "answer"}.
-      key:        of the ledger; needed for decoys, and to check the commitment.
+      key:        of the ledger, where a key drew its words.
       base:       model that the suspects may have started from, for the published test.
       legitimate: model trained on plain answers, for the published test.
       options:    fixed before anybody is asked.
@@ -163,12 +164,14 @@ def imitation(
     Raises: BadReport, BadKey (another key than the ledger's), UsageError, ServiceFailed, CheckpointError.
     """
     options, ask = options or PairingOptions(), ask or AskOptions()
-    check_suspected(suspects)
+    check_suspected(suspects, [model for model in (base, legitimate) if model is not None])
     record, source = read_ledger_file(ledger)
     if record.head.mode in SAMPLED:
         what = f"its answers were drawn by a {record.head.mode} sampler and hold no words"
         raise UsageError(what, where=ledger, remedy="use `watermark radioactivity`")
     words = _word_key(record, key, ledger)
+    drawn = min(options.permutations, options.decoys if words is not None and options.decoys else options.permutations)
+    check_decidable(1 / (drawn + 1), options.level, suspects)
     rows = drawn_rows((row for row in record.rows if row.words), words, options.queries)
     others = {"base": base, "legitimate": legitimate}
     compared = {name: model for name, model in others.items() if model is not None}
@@ -192,6 +195,11 @@ def imitation(
         claim=CLAIM,
         assumed=ASSUMED,
         not_proved=_NOT_PROVED,
+        resolution=(
+            f"it is counted among {options.permutations} pairings"
+            + (f" and {options.decoys} fresh keys" if words is not None and options.decoys else "")
+            + f", so it cannot be below {1 / (drawn + 1):.2g}"
+        ),
         command=command_line("watermark verify", ledger, flags, options),
         inputs=tuple(inputs),
         ledger=Path(ledger).name,
@@ -222,6 +230,9 @@ def _word_key(record: Ledger, given: Key | Place | None, ledger: Place) -> WordK
 
     The commitment is to key and pool alone: words that were written into a ledger later would be those of an answer.
     """
+    if given is None and record.head.commitment:
+        what = "without the key nobody can tell whether these words were drawn before the suspect was heard"
+        raise UsageError(what, where="--key", remedy="give the key that `watermark shield` used")
     if given is None:
         return None
     words = WordKey(key=held_key(given), pool=listed_words())
@@ -246,7 +257,7 @@ def _tested(
         if words is None
         else Asking(
             queries=tuple(KeyedQuery.of(row.query) for row in rows),
-            count=max(len(row.words) for row in rows),
+            count=max((len(row.words) for row in rows), default=0),
             pool=words.pool,
         ),
     )

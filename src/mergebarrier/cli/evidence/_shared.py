@@ -60,6 +60,7 @@ def suspects_option(metavar: str, help_text: str) -> Callable[[_Verb], _Verb]:
 
 def closing(report: "ProvenanceEvidence") -> Iterator[str]:
     """Yield the last lines of every piece of evidence."""
+    yield f"how small p can be: {report.resolution}"
     yield f"assumed: {'; '.join(report.assumed)}"
     yield f"not proved: {'; '.join(report.not_proved)}"
 
@@ -84,9 +85,9 @@ def state(report: "ProvenanceEvidence", output: Output, page: Path | None, sign:
 
 def check_statement(page: Path | None, sign: Path | None) -> None:
     """Refuse what could not be written or signed before anything is computed."""
-    from mergebarrier.api import check_signing
+    from mergebarrier.api import check_page
 
-    if sign is not None:
-        if page is None:
-            raise UsageError("there is nothing to sign", where="--sign", remedy="give --page DIR too")
-        check_signing(page, sign)
+    if page is not None:
+        check_page(page, sign)
+    elif sign is not None:
+        raise UsageError("there is nothing to sign", where="--sign", remedy="give --page DIR too")

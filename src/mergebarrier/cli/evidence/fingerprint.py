@@ -134,7 +134,7 @@ def _lines(report: "RecognitionReport") -> Iterator[str]:
         yield f"{clean(found.says)}: p = {one.adjusted:.2g}"
         yield (
             f"  {test.hits} of {test.pairs} questions that were trained in, {test.decoy_hits} of {test.decoys} that "
-            f"were kept back; p cannot be below {test.least:.2g}"
+            f"were kept back; {one.empty_frac:.1%} of the answers are empty"
         )
     for one in report.nulls:
         against = "; this speaks against the record" if one.recognised else ""

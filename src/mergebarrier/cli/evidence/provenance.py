@@ -73,7 +73,8 @@ def _lines(report: "RelateReport") -> Iterator[str]:
     count = len(report.layers_related)
     yield (
         f"  layers        {count} of {len(report.layers)} related: z of the {report.decided} that decide "
-        f"{report.z_sum:.1f} together, after random rotations {report.null_mean:.1f} +- {report.null_sd:.1f}"
+        f"{report.z_sum:.1f} together, after {report.draws} random rotations {report.null_mean:.1f} +- "
+        f"{report.null_sd:.1f} (by count p = {report.counted:.2g})"
     )
     if 0 < count < len(report.layers):
         yield f"                {', '.join(report.layers_related)}"
@@ -147,7 +148,7 @@ def _parents_lines(report: "ParentsReport") -> Iterator[str]:
         said = "a reference" if one.reference else "a parent" if one.name in report.declared else "not declared"
         yield (
             f"  {clean(one.name):<24} share {one.share:.3f} ({one.low:.3f} to {one.high:.3f}), an absent one shows "
-            f"up to {one.inherited:.3f}, {_p(one.adjusted)}: {said}"
+            f"up to {one.inherited:.3f}, z {one.z:.1f}, {_p(one.adjusted)}: {said}"
         )
     if report.spoilt:
         yield f"  {clean(report.spoilt)} is known to be no parent and shows as much as one: nobody is declared"
@@ -166,4 +167,4 @@ def _parents_lines(report: "ParentsReport") -> Iterator[str]:
 def _p(p: float) -> str:
     from mergebarrier.api.base import p_value
 
-    return p_value(p)
+    return p_value(p, tail=True)

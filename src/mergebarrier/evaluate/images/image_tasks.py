@@ -45,6 +45,12 @@ class ImageSplit:
         kept = torch.tensor(list(first.values()), dtype=torch.int64)
         return ImageSplit(self.images[kept], self.labels[kept])
 
+    def without(self, images: Tensor) -> "ImageSplit":
+        """Return the pictures that are none of these: what was learned by heart is no measure of what is known."""
+        seen = {image.numpy().tobytes() for image in images}
+        kept = torch.tensor([image.numpy().tobytes() not in seen for image in self.images], dtype=torch.bool)
+        return ImageSplit(self.images[kept], self.labels[kept])
+
 
 @dataclass(frozen=True)
 class ImageTask:

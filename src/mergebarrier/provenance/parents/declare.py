@@ -52,6 +52,7 @@ class CandidateShare:
                  ``high`` its interval of 95 %.
       least_squares: the share without the replay.
       inherited: what an absent candidate could show of an unknown parent.
+      z:         standard errors by which the fitted share is above what it could inherit.
       p:         of no part in the merge; ``adjusted`` by Holm over the candidates.
     """
 
@@ -62,6 +63,7 @@ class CandidateShare:
     high: float
     least_squares: float
     inherited: float
+    z: float
     p: float
     adjusted: float
 
@@ -152,6 +154,7 @@ def declared(
             high=float(ends[:, j].max()),
             least_squares=float(fit.shares[j] * signs[j]),
             inherited=float(inherited[j]),
+            z=float(zs[j]),
             p=ps[j],
             adjusted=adjusted[j],
         )

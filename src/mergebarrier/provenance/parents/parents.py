@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final
 
 from mergebarrier.errors import BaseMismatch, NotIdentified
 from mergebarrier.lazy import np
+from mergebarrier.numerics import LEAST_TAIL
 from mergebarrier.parameters import check_values, number, whole
 from mergebarrier.provenance.parents.declare import CandidateShare, Unexplained, declared, unexplained
 from mergebarrier.provenance.parents.random_masks import RandomMerge, best_random_merge, sampled_fit
@@ -48,7 +49,7 @@ _POSSIBLE, _ABOVE_CHANCE = 0.95, 0.05
 class ParentsOptions:
     """How the parents of a merge are looked for."""
 
-    level: float = number(1e-3, low=1e-12, high=0.5, help="Level at which a candidate is declared a parent.")
+    level: float = number(1e-3, low=LEAST_TAIL, high=0.5, help="Level at which a candidate is declared a parent.")
     seed: int = whole(0, help="Seed of the entries that are sampled and of the bootstrap.")
 
     def __post_init__(self) -> None:
