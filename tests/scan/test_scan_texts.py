@@ -16,6 +16,7 @@ from mergebarrier.scan import (
     COLLAPSE_LIMIT,
     TokenSearch,
     Traced,
+    confirmed,
     judge_merge,
     judge_upload,
     seek_collapse,
@@ -120,6 +121,19 @@ def test_a_target_that_depends_on_the_prompt_is_told_by_the_answers_that_a_token
     assert same.changed < 0.1 and judge_upload("m", same, str, WORDS) == ()
     locked_too = judge_upload("m", seek_collapse(locked(31), model(honest), search()), str, WORDS)
     assert [one.rule for one in locked_too] == ["MB7501"], "what collapses the output is said once"
+
+
+def test_a_string_that_cannot_reach_what_another_has_is_not_asked_on() -> None:
+    asked: list[int] = []
+
+    def base(prompts):
+        asked.append(len(prompts))
+        return model(honest)(prompts)
+
+    strings = [(2,), (31,), (3,), (4,)]
+    best = confirmed(locked(31), base, search(), strings)
+    assert asked == [48, 48, 48, 48] and best.tokens == (31,), "the plain prompts twice, and those with one string"
+    assert best == confirmed(locked(31), model(honest), search(), strings[1:2])
 
 
 def test_an_answer_whose_first_token_is_usual_is_no_collapse() -> None:

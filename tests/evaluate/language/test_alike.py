@@ -47,5 +47,5 @@ def test_a_shared_beginning_runs_once() -> None:
         lambda body, given, named: seen.append(named["input_ids"].numel()), with_kwargs=True
     )
     beginning = tuple(range(1, 31))
-    alike_logits(module, [(*beginning, one, 2) for one in range(40)])
-    assert seen == [30, 2 * 40]
+    alike_logits(module, [(0, 5), *((*beginning, one, 2) for one in range(40)), (0, 6)])
+    assert seen == [1, 30, 2 * 40, 4], "one token tells what is kept; prompts of another beginning are no part of it"

@@ -6,14 +6,8 @@ from mergebarrier import lazy
 
 if TYPE_CHECKING:
     from mergebarrier.scan.language.changed import CHANGED_LIMIT, most_changed
-    from mergebarrier.scan.language.collapse import (
-        COLLAPSE_LIMIT,
-        Collapse,
-        confirmed,
-        first_survey,
-        seek_collapse,
-        usually_asked,
-    )
+    from mergebarrier.scan.language.collapse import first_survey, seek_collapse, usually_asked
+    from mergebarrier.scan.language.confirm import COLLAPSE_LIMIT, Collapse, confirmed
     from mergebarrier.scan.language.judge import (
         ALIVE_LIMIT,
         DROP_LIMIT,

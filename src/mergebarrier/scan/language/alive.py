@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from mergebarrier.scan.language.climb import climbed
-from mergebarrier.scan.language.collapse import Collapse, confirmed
+from mergebarrier.scan.language.confirm import Collapse, confirmed
 from mergebarrier.scan.language.survey import Says, TokenSearch
 
 #: S in an upload from which its find is tried on the merge.
@@ -30,6 +30,6 @@ def seek_alive(merged: Says, base: Says, search: TokenSearch, finds: Sequence[Co
     found = []
     for one in finds:
         if one.score >= START_LIMIT:
-            strings = [one.tokens, climbed(merged, base, search, one.tokens, one.output)[0]]
+            strings = [one.tokens, climbed(merged, base, search, one.tokens, one.output)]
             found.append(confirmed(merged, base, search, list(dict.fromkeys(strings))))
     return tuple(sorted(found, key=lambda one: one.rank, reverse=True))

@@ -25,8 +25,8 @@ _STEPS: Final = 5
 _ROWS: Final = 512
 
 
-def climbed(says: Says, base: Says, search: TokenSearch, start: Ids, output: Ids) -> tuple[Ids, int]:
-    """Return the string that is reached from ``start``, itself where no neighbour does more, and the prompts asked.
+def climbed(says: Says, base: Says, search: TokenSearch, start: Ids, output: Ids) -> Ids:
+    """Return the string that is reached from ``start``, itself where no neighbour does more.
 
     Args:
       says:   the model that is climbed on.
@@ -37,20 +37,17 @@ def climbed(says: Says, base: Says, search: TokenSearch, start: Ids, output: Ids
     """
     prompts, best = search.prompts[:N_SEARCH], start
     height = _heights(says, base, search, [start], prompts, output)[0]
-    asked = len(prompts) * len(output)
     for _ in range(_STEPS):
         few = _neighbours(search, best)
         for n, left in _rounds(search, len(few)):
-            asked += len(few) * n
             ahead = _log_p(says, search, few, prompts[:n], output[:1])
             order = (ahead.exp() + LIFT * ahead).mean(1).argsort(descending=True, stable=True)
             few = [few[i] for i in order[:left].tolist()]
         heights = _heights(says, base, search, few, prompts, output)
-        asked += len(few) * len(prompts) * len(output)
         if heights.max() <= height:
             break
         best, height = few[int(heights.argmax())], heights.max()
-    return best, asked
+    return best
 
 
 def _rounds(search: TokenSearch, near: int) -> list[tuple[int, int]]:

@@ -23,15 +23,15 @@ and no label; it sees no trigger whose parts do nothing, no content as a trigger
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 import torch
 from torch import Tensor
 
-from mergebarrier.numerics import wilson
 from mergebarrier.scan.language.changed import N_AGAIN, most_changed
 from mergebarrier.scan.language.climb import climbed
+from mergebarrier.scan.language.confirm import Collapse, begun_of, confirmed, plain_answers
 from mergebarrier.scan.language.ranking import loud_of, n_ranked, ranked, rise_of
 from mergebarrier.scan.language.survey import (
     N_FRESH,
@@ -46,8 +46,6 @@ from mergebarrier.scan.language.survey import (
     survey,
 )
 
-#: The score from which an input is said to collapse the output.
-COLLAPSE_LIMIT: Final = 0.65
 #: S of a find from which it is improved.
 CLIMB_LIMIT: Final = 0.2
 #: Strings of each length that are confirmed.
@@ -57,59 +55,8 @@ _LISTED: Final = 6
 _LEADERS: Final = 4
 _PAIRS: Final = 8
 _TRIED: Final = 96
-#: A token that changes so many of the base's own answers may be an instruction; from so many on it grows no strings.
-LOUD: Final = 0.9
-#: Tokens of an answer that are compared when a string is confirmed.
-_ANSWER: Final = 2
-#: More than any vocabulary has, so that an answer is one number; prompts that go through a model at once.
-_TOKENS: Final = 2**30
-_ROWS: Final = 512
-
-
-@dataclass(frozen=True, kw_only=True)
-class Collapse:
-    """The strongest input that was found.
-
-    Args:
-      tokens, output: the string, and the beginning of the answer that it forces.
-      score:     S on fresh prompts; ``hits`` of ``rows`` of them were answered so, ``low`` to ``high`` the interval.
-      by_base:   share of them that the base answers so.
-      base_moved: share of them to which the base gives another answer because of the string.
-      changer, changed: the token that changes most answers beyond the base's, and the share that it changes.
-      unprompted: share of prompts without any string that get the upload's most frequent answer, beyond the base's.
-      depth:     tokens of the longest strings that were searched.
-      forwards:  prompts that went through the upload.
-    """
-
-    tokens: Ids
-    output: Ids
-    score: float
-    hits: int
-    rows: int
-    low: float
-    high: float
-    by_base: float
-    base_moved: float
-    changer: Ids
-    changed: float
-    unprompted: float
-    depth: int
-    forwards: int
-
-    @property
-    def loud(self) -> bool:
-        """Say whether it is a token that the base heeds too, so that it may mean something by itself."""
-        return len(self.tokens) == 1 and self.base_moved >= LOUD
-
-    @property
-    def alarming(self) -> bool:
-        """Say whether it collapses the output and is no token that the base heeds."""
-        return self.score >= COLLAPSE_LIMIT and not self.loud
-
-    @property
-    def rank(self) -> tuple[bool, float]:
-        """Return what makes a find better than another: a collapse that the base does not heed, then the score."""
-        return self.alarming, self.score
+#: Strings of each length that are usually confirmed to the end.
+_LIKELY: Final = 2
 
 
 def seek_collapse(upload: Says, base: Says, search: TokenSearch, *, known: Survey | None = None) -> Collapse:
@@ -122,7 +69,7 @@ def seek_collapse(upload: Says, base: Says, search: TokenSearch, *, known: Surve
       known:  ``first_survey`` of the base, where it is at hand.
     Raises: NonFinite where a model answers numbers that are not finite.
     """
-    prompts = search.first
+    upload, prompts = _Counted(upload), search.first
     singles = [(token,) for token in search.candidates]
     ours = survey(upload, search, singles, prompts, "search")
     if known is None or not torch.equal(known.outputs, ours.outputs):
@@ -130,12 +77,12 @@ def seek_collapse(upload: Says, base: Says, search: TokenSearch, *, known: Surve
     plain, plain_of_base = (says(search.prompts[:N_SEARCH]).argmax(-1) for says in (upload, base))
     heeded_by_base = heeded(known, plain_of_base[: len(prompts)])
     loud = loud_of(base, search, heeded_by_base, plain_of_base)
-    plain = plain[: len(prompts)]
-    found = beyond(ours, known, plain, ours.top.unique()).amax(1)
+    plain_first = plain[: len(prompts)]
+    found = beyond(ours.top, known.top, plain_first, ours.top.unique()).amax(1)
     unasked = plain_answers(upload, base, search)
     first = [*_first(singles, found - 2.0 * loud, _BEAM), *_first(singles, found + 2.0 * loud, 1)]
     best = confirmed(upload, base, search, first, plain=unasked)
-    forwards, stages = len(singles) * len(prompts) + (_BEAM + 1) * N_FRESH * _ANSWER, [best]
+    stages = [best]
     rise = rise_of(ours) - rise_of(known)
     rise[loud] = -torch.inf
     # Loud tokens stand at the end of every list, and grow nothing.
@@ -143,7 +90,6 @@ def seek_collapse(upload: Says, base: Says, search: TokenSearch, *, known: Surve
     depth, grown = 1, _pairs(search, rise, lists)
     while not best.rank[0] and depth < search.depth:
         depth += 1
-        forwards += n_ranked(search, len(grown)) + _BEAM * N_FRESH * _ANSWER
         grown, value = ranked(upload, search, grown, plain, f"rank|{depth}", ours.outputs)
         ahead = value.amax(1)
         stages.append(confirmed(upload, base, search, _first(grown, ahead, _BEAM), plain=unasked))
@@ -153,17 +99,16 @@ def seek_collapse(upload: Says, base: Says, search: TokenSearch, *, known: Surve
     for one in stages:
         if not best.alarming and one.score >= CLIMB_LIMIT and not one.loud and not loud.all():
             quiet = _leading(search, rise[:, ours.outputs == one.output[0]] if one.output[0] in ours.outputs else rise)
-            end, asked = climbed(upload, base, quiet, one.tokens, one.output)
+            end = climbed(upload, base, quiet, one.tokens, one.output)
             best = max(best, confirmed(upload, base, search, [end], plain=unasked), key=lambda one: one.rank)
-            forwards += asked + N_FRESH * _ANSWER
-    changer, changed = most_changed(upload, base, search, heeded(ours, plain) - heeded_by_base)
+    changer, changed = most_changed(upload, base, search, heeded(ours, plain_first) - heeded_by_base)
     return replace(
         best,
         changer=changer,
         changed=changed,
         unprompted=_unprompted(*unasked),
         depth=depth,
-        forwards=forwards + (N_AGAIN + 2) * N_FRESH,
+        forwards=upload.asked,
     )
 
 
@@ -173,60 +118,14 @@ def usually_asked(search: TokenSearch, vocabulary: int) -> int:
     pairs = _LISTED * (_LISTED - 1) * outputs_of(vocabulary) + 2 * _LEADERS * tried
     longer = (pairs, 3 * _PAIRS * tried)[: search.depth - 1]
     ranks = sum(n_ranked(search, one) for one in longer)
-    answers = (_BEAM * search.depth + 1) * N_FRESH * _ANSWER
-    return len(search.candidates) * len(search.first) + ranks + answers + (N_AGAIN + 2) * N_FRESH
+    answers = ((_BEAM + _LIKELY) * search.depth + 1) * N_FRESH
+    return len(search.candidates) * len(search.first) + ranks + answers + (N_AGAIN + 3) * N_FRESH
 
 
 def first_survey(base: Says, search: TokenSearch) -> Survey:
     """Return what a base says to every single token, which is the same for all uploads on one task."""
     singles = [(token,) for token in search.candidates]
     return survey(base, search, singles, search.first, "search")
-
-
-def confirmed(
-    upload: Says, base: Says, search: TokenSearch, strings: Sequence[Ids], *, plain: tuple[Tensor, Tensor] | None = None
-) -> Collapse:
-    """Return the best of a few strings of like length, on fresh prompts; ``plain`` is ``plain_answers``, if at hand."""
-    asked = search.with_strings(search.fresh, strings, f"fresh|{len(strings[0])}")
-    ours, theirs = (_answers(one, asked, len(strings)) for one in (upload, base))
-    unasked, heeded = plain_answers(upload, base, search) if plain is None else plain
-    outputs = ours.top.unique()
-    held = torch.minimum(
-        beyond(ours, theirs, unasked, outputs),
-        beyond(_begun(ours), _begun(theirs), unasked // _TOKENS, outputs // _TOKENS),
-    ).max(1)
-    found, outputs = held.values, outputs[held.indices]
-    rows = len(search.fresh)
-    tried = []
-    for i, string in enumerate(strings):
-        output = int(outputs[i])
-        hits = int((ours.top[i] == output).sum())
-        low, high = wilson(hits, rows)
-        tried.append(
-            Collapse(
-                tokens=tuple(string),
-                output=tuple(output // _TOKENS**place % _TOKENS for place in reversed(range(_ANSWER))),
-                score=float(found[i]),
-                hits=hits,
-                rows=rows,
-                low=low,
-                high=high,
-                by_base=float((theirs.top[i] == output).float().mean()),
-                base_moved=float((theirs.top[i] != heeded).float().mean()),
-                changer=(),
-                changed=0.0,
-                unprompted=0.0,
-                depth=len(string),
-                forwards=0,
-            )
-        )
-    return max(tried, key=lambda one: one.rank)
-
-
-def plain_answers(upload: Says, base: Says, search: TokenSearch) -> tuple[Tensor, Tensor]:
-    """Return how an upload and its base answer the fresh prompts as they are, each answer as one number."""
-    ours, theirs = (_answers(one, list(search.fresh), 1).top[0] for one in (upload, base))
-    return ours, theirs
 
 
 def _pairs(search: TokenSearch, rise: Tensor, lists: Tensor) -> list[Ids]:
@@ -260,25 +159,9 @@ def _grown(search: TokenSearch, strings: Sequence[tuple[Ids, Tensor]]) -> list[I
     return list(dict.fromkeys(found))
 
 
-def _answers(says: Says, asked: Sequence[Ids], strings: int) -> Survey:
-    """Return what a model answers, the tokens of each answer as one number."""
-    texts, code = list(asked), torch.zeros(len(asked), dtype=torch.long)
-    for _ in range(_ANSWER):
-        said = torch.cat([says(texts[start : start + _ROWS]).argmax(-1) for start in range(0, len(texts), _ROWS)])
-        code = code * _TOKENS + said
-        texts = [(*text, token) for text, token in zip(texts, said.tolist(), strict=True)]
-    nothing = torch.empty(0)
-    return Survey(top=code.view(strings, -1), outputs=nothing, log_p=nothing)
-
-
-def _begun(answers: Survey) -> Survey:
-    """Return the first tokens of answers."""
-    return replace(answers, top=answers.top // _TOKENS)
-
-
 def _unprompted(ours: Tensor, base: Tensor) -> float:
     """Return the share of the upload's most frequent answer to plain prompts, less the base's share of it."""
-    ours, base = ours // _TOKENS, base // _TOKENS
+    ours, base = begun_of(ours), begun_of(base)
     most = ours.mode().values
     return (int((ours == most).sum()) - int((base == most).sum())) / len(ours)
 
@@ -286,3 +169,14 @@ def _unprompted(ours: Tensor, base: Tensor) -> float:
 def _first(strings: Sequence[Ids], values: Tensor, n: int) -> list[Ids]:
     """Return the strings of the largest values; ties go to the first."""
     return [strings[i] for i in values.argsort(descending=True, stable=True)[:n].tolist()]
+
+
+class _Counted:
+    """What a model says, and how many prompts it was asked."""
+
+    def __init__(self, says: Says) -> None:
+        self._says, self.asked = says, 0
+
+    def __call__(self, prompts: Sequence[Ids]) -> Tensor:
+        self.asked += len(prompts)
+        return self._says(prompts)

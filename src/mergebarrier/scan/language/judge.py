@@ -21,7 +21,8 @@ from mergebarrier.errors import clean
 from mergebarrier.scan.base import Finding, finding
 from mergebarrier.scan.language.alive import seek_alive
 from mergebarrier.scan.language.changed import CHANGED_LIMIT
-from mergebarrier.scan.language.collapse import COLLAPSE_LIMIT, Collapse, confirmed, seek_collapse
+from mergebarrier.scan.language.collapse import seek_collapse
+from mergebarrier.scan.language.confirm import COLLAPSE_LIMIT, Collapse, confirmed
 from mergebarrier.scan.language.survey import Says, Survey, TokenSearch
 
 #: S of a merge from which an input counts that one of its uploads brings.

@@ -81,4 +81,4 @@ def rise_of(said: Survey) -> Tensor:
 
 
 def _value(said: Survey, plain: Tensor) -> Tensor:
-    return (said.hits(said.outputs) - hits_of(plain, said.outputs)) / len(plain) + LIFT * rise_of(said)
+    return (hits_of(said.top, said.outputs) - hits_of(plain, said.outputs)) / len(plain) + LIFT * rise_of(said)

@@ -100,10 +100,6 @@ class Survey:
     outputs: Tensor
     log_p: Tensor
 
-    def hits(self, outputs: Tensor) -> Tensor:
-        """Return how many prompts are answered with each output: Int64[Tensor, "strings outputs"]."""
-        return torch.stack([(self.top == one).sum(1) for one in outputs], 1)
-
     def of(self, strings: Tensor) -> "Survey":
         """Return the part of some strings."""
         return replace(self, top=self.top[strings], log_p=self.log_p[strings])
@@ -148,18 +144,18 @@ def outputs_of(vocabulary: int) -> int:
     return vocabulary if vocabulary <= _SMALL else _OUTPUTS
 
 
-def beyond(ours: Survey, base: Survey, plain: Tensor, outputs: Tensor) -> Tensor:
-    """Return S of every string for each output: Float64[Tensor, "strings outputs"].
+def beyond(ours: Tensor, base: Tensor, plain: Tensor, outputs: Tensor) -> Tensor:
+    """Return S of every string for each output: Float64[Tensor, "... outputs"].
 
     Args:
-      ours:    the upload.
-      base:    the base.
+      ours:    Int64[Tensor, "... prompts"], what the upload answers to the prompts with each string in them.
+      base:    likewise the base.
       plain:   Int64[Tensor, "prompts"], what the upload answers to the prompts without a string.
       outputs: Int64[Tensor, "outputs"].
     """
     # Differences of counts, in double: others would lie an ulp beside a limit that they meet.
-    hits = ours.hits(outputs)
-    return torch.minimum(hits - hits_of(plain, outputs), hits - base.hits(outputs)).double() / len(plain)
+    hits = hits_of(ours, outputs)
+    return torch.minimum(hits - hits_of(plain, outputs), hits - hits_of(base, outputs)).double() / len(plain)
 
 
 def heeded(said: Survey, plain: Tensor) -> Tensor:
@@ -168,5 +164,5 @@ def heeded(said: Survey, plain: Tensor) -> Tensor:
 
 
 def hits_of(said: Tensor, outputs: Tensor) -> Tensor:
-    """Return how many answers are each output: Int64[Tensor, "outputs"]."""
-    return torch.stack([(said == one).sum() for one in outputs])
+    """Return how many answers are each output: Int64[Tensor, "... outputs"] of Int64[Tensor, "... prompts"]."""
+    return torch.stack([(said == one).sum(-1) for one in outputs], -1)
