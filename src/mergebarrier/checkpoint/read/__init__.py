@@ -14,6 +14,7 @@ if TYPE_CHECKING:
         SHARD_NAME,
         UNGATHERED,
         check_side_file_sizes,
+        is_of_tokenizer,
         list_folder,
         open_checkpoint,
         read_shard,
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
         TEMPLATE_FOLDER,
         chosen_below,
         is_below,
-        is_of_tokenizer,
         module_folders,
     )
     from mergebarrier.checkpoint.read.texts import (

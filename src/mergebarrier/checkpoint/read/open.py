@@ -12,7 +12,6 @@ with an index that names another file is refused, because readers disagree about
 import os
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,16 +23,18 @@ from mergebarrier.checkpoint.bytes import (
     TensorInfo,
     open_regular,
     parse_bounded,
-    range_digest,
     read_into,
     read_small,
 )
 from mergebarrier.checkpoint.read.checkpoint import MAX_SIDE_FILE_BYTES, Checkpoint
 from mergebarrier.checkpoint.read.code import refusal
+from mergebarrier.checkpoint.read.copies import without_copies
 from mergebarrier.checkpoint.read.instead import INDEX, SINGLE, no_model
 from mergebarrier.checkpoint.read.side_files import (
     MODULES,
     SIDE_FILES,
+    TEMPLATE_FOLDER,
+    TOKEN_FILES,
     below,
     is_another_kind,
     is_sound_below,
@@ -113,7 +114,8 @@ def open_checkpoint(
             shard = read_shard(path, name, files[name][0], max_header_bytes, MAX_TENSORS - n_tensors)
             n_tensors += len(shard.tensors)
             shards.append(shard)
-        shards = _without_copies(path, shards, weight_map or {}, files)
+        if weight_map is not None and n_tensors > len({one.name for shard in shards for one in shard.tensors}):
+            shards = without_copies(path, shards, weight_map, files)
         _check_pairs(path, shards, weight_map)
         matrices = (tensor.dtype for shard in shards for tensor in shard.tensors if len(tensor.shape) > 1)
         plain = all(dtype in FLOATS or dtype == "BOOL" for dtype in matrices)  # a mask is no packed weight
@@ -157,6 +159,13 @@ def _is_readable(root: Path, name: str) -> bool:
     except (BadConfig, LimitExceeded):
         return False
     return name != MODULES or names_stock_classes(document)
+
+
+def is_of_tokenizer(name: str) -> bool:
+    """Whether a file of a folder is one of its tokenizer."""
+    if name in TOKEN_FILES or name.startswith(TEMPLATE_FOLDER):
+        return True
+    return "/" not in name and name.endswith((".spm", ".tiktoken", ".bpe", ".vocab"))
 
 
 def list_folder(path: Path) -> frozenset[str]:
@@ -258,22 +267,6 @@ def _check_use(header: Header, where: Path) -> None:
             what = "it is part of a quantised matrix" if part else what
             place, remedy = f"{where}: tensor {entry.name!r}", "use the original BF16, F16 or F32 weights"
             raise BadDtype(what, where=place, remedy=remedy)
-
-
-def _without_copies(
-    path: Path, shards: list[Shard], weight_map: dict[str, str], files: dict[str, tuple[int, Path]]
-) -> list[Shard]:
-    """Leave out tensors that the index says are in another shard, where that one holds the same bytes."""
-    listed = {one.name: one for shard in shards for one in shard.tensors if weight_map.get(one.name) == shard.name}
-
-    def content(one: TensorInfo) -> tuple[object, ...]:
-        return one.dtype, one.shape, range_digest(files[one.shard][0], one.begin, one.end, path / one.shard)
-
-    def counts(one: TensorInfo) -> bool:
-        other = listed.get(one.name, one)
-        return other.shard == one.shard or content(other) != content(one)
-
-    return [replace(shard, tensors=tuple(filter(counts, shard.tensors))) for shard in shards]
 
 
 def _check_pairs(path: Path, shards: list[Shard], weight_map: dict[str, str] | None) -> None:

@@ -67,13 +67,6 @@ _STOCK = "sentence_transformers."
 _MOST_FILES = 256
 
 
-def is_of_tokenizer(name: str) -> bool:
-    """Whether a file of a folder is one of its tokenizer."""
-    if name in TOKEN_FILES or name.startswith(TEMPLATE_FOLDER):
-        return True
-    return "/" not in name and name.endswith((".spm", ".tiktoken", ".bpe", ".vocab"))
-
-
 def is_below(name: str) -> bool:
     """Whether a name is that of a text, or of weights of a module, in a folder of a model."""
     folder, _, last = name.rpartition("/")
