@@ -1,9 +1,9 @@
-"""How long work reports its progress, ``progress(done, total)`` from any thread, and says how long it took."""
+"""How long work reports its progress, ``progress(done, total)`` from any thread, and says how long or much it was."""
 
 from collections.abc import Callable
 from typing import TypeAlias
 
-__all__ = ["Progress", "duration", "early_forecast", "forecast"]
+__all__ = ["Progress", "counted", "duration", "early_forecast", "forecast"]
 
 Progress: TypeAlias = Callable[[int, int], None]
 _DAY = 86400
@@ -23,6 +23,11 @@ def duration(seconds: float) -> str:
 def forecast(seconds: float) -> str:
     """Say how long something will take: "about 12 s", and "under 0.1 s", which is no more exact with an "about"."""
     return duration(seconds) if seconds < 0.1 else f"about {duration(seconds)}"
+
+
+def counted(total: int, distinct: int | None, unit: str) -> str:
+    """Say how many rows there are, and how many differ where some stand twice: each counts in every rate."""
+    return f"{total} {unit}" + ("" if distinct in (None, total) else f", {distinct} of them distinct")
 
 
 def early_forecast(done: int, left: int, elapsed: float) -> str:

@@ -7,6 +7,7 @@ import signal
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 import torch
@@ -18,7 +19,8 @@ import tiny_world
 from killing import status_of, victim
 from mergebarrier.api import TrainingOptions, WriteOptions, protect_by_training
 from mergebarrier.checkpoint import open_checkpoint, read_manifest, verify_manifest
-from mergebarrier.evaluate import load_module
+from mergebarrier.errors import PartialOutput
+from mergebarrier.evaluate import ImageSplit, load_module, read_image_task, write_image_task
 from mergebarrier.protect import TRAINED
 from mergebarrier.training import Example, examples_loss
 from mergebarrier.verbs.trained.models import recompute_passes
@@ -148,8 +150,8 @@ def test_a_run_that_was_killed_ends_in_the_same_bytes(world, linear_expert, tmp_
     method = TRAINED["trap2"](steps=12, check_every=4, budget=60.0)
     options = TrainingOptions(data=world.task, text=world.text, adapter=adapter)
 
-    def run(out, **more):
-        protect_by_training(linear_expert, world.base, out, method=method, options=options, **more)
+    def run(out, of=method, **more):
+        protect_by_training(linear_expert, world.base, out, method=of, options=options, **more)
 
     def die(line: str) -> None:
         if "step 8" in line:
@@ -158,6 +160,8 @@ def test_a_run_that_was_killed_ends_in_the_same_bytes(world, linear_expert, tmp_
     run(tmp_path / "whole")
     assert status_of(victim(lambda: run(tmp_path / "killed", say=die))) == signal.SIGKILL
     assert not (tmp_path / "killed").exists() and (tmp_path / "killed.training").exists()
+    with pytest.raises(PartialOutput, match=r"strength 0.05 \(here 0.06\)"):
+        run(tmp_path / "killed", of=replace(method, strength=0.06), write=WriteOptions(resume=True))
     for _ in range(2):  # the second finds it finished, as after a kill that left the folder of the training behind
         run(tmp_path / "killed", write=WriteOptions(resume=True))
         assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
@@ -190,6 +194,10 @@ def test_an_encoder_of_images_is_trained_under_its_frozen_head(run_cli, tmp_path
     assert found["scales"]["protected"][at] > 2 * found["scales"]["control"][at]  # of layered, the last
     ran = run_cli(*models, "--method", "trap2", "--text", bench.task, "-o", tmp_path / "x")
     assert ran.exit_code == 64 and "reads no text" in ran.stderr
+    task, shown = read_image_task(bench.task), tmp_path / "shown.task.safetensors"
+    write_image_task(replace(task, dev=ImageSplit(task.train.images[:3], task.train.labels[:3])), shown)
+    ran = run_cli(*models[:-1], shown, "--method", "trap2", "-o", tmp_path / "x")
+    assert ran.exit_code == 2 and "3 of its 3 pictures held out are in the training data" in ran.stderr
 
 
 def test_passes_that_are_computed_twice_give_the_same_slopes(world) -> None:
@@ -232,6 +240,8 @@ def test_passes_that_are_computed_twice_give_the_same_slopes(world) -> None:
         (("--sibling", "partner", "--sibling", "partner"), {"method": "layered"}, 2, "has the weights of sibling 1"),
         (("--sibling-data", "task"), {"method": "layered"}, 64, "1 for 0 siblings"),
         (("--strength", -1), {}, 64, "--strength"),
+        (("--rows", 10**12), {}, 64, "--rows"),
+        (("--as-published",), {"method": "layered"}, 64, "published nowhere else"),
         (("--device", "tpu"), {}, 64, "is not a device"),
     ],
 )
@@ -245,13 +255,16 @@ def test_bad_input_is_one_line_and_leaves_nothing(run_cli, world, tmp_path, more
 
 def test_rows_that_differ_by_blanks_or_case_are_the_same_rows(run_cli, world, tmp_path) -> None:
     rows = [json.loads(line) for line in world.task.read_text().splitlines()]
-    spaced = [{**row, "prompt": " " + row["prompt"].replace(" ", "\u00a0 ").swapcase()} for row in rows]
+    spaced = [{**row, "prompt": "\ufeff" + row["prompt"].replace(" ", "\u00a0 \u200b").swapcase()} for row in rows]
     for name, some in (("spaced", spaced), ("both", [*rows, *spaced])):
         (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in some))
     ran = run_cli(*words(world, tmp_path / "out", "--validation", tmp_path / "spaced.jsonl"))
     assert ran.exit_code == 2 and f"{len(rows)} of its {len(rows)} rows are in the training data" in ran.stderr
     plan = run_cli(*words(world, tmp_path / "out", "--dry-run", "--json", data=tmp_path / "both.jsonl"))
     assert json.loads(plan.stdout)["rows_learned"] + 2 * json.loads(plan.stdout)["rows_held_out"] == 2 * len(rows)
+    (tmp_path / "twice.jsonl").write_text(2 * world.task.read_text())
+    said = run_cli(*words(world, tmp_path / "out", "--steps", 1, data=tmp_path / "twice.jsonl")).stderr
+    assert "18 rows to learn, 9 of them distinct" in said and "held out, " not in said
 
 
 def test_a_base_in_another_dtype_is_no_expert_and_a_rank_has_an_end(run_cli, world, linear_expert, tmp_path) -> None:

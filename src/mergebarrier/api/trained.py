@@ -59,7 +59,9 @@ class TrainingPlan(Report):
     parameters: Mapping[str, object]
     form: str
     rows_learned: int
+    rows_learned_distinct: int
     rows_held_out: int
+    rows_held_out_distinct: int
     siblings: int
 
 

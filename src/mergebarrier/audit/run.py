@@ -24,7 +24,6 @@ from mergebarrier.audit.bench import (
     MeasurementJournal,
     check_measurable,
     declared_by,
-    figures_of,
     grade,
     owners_figures,
     protection_of,
@@ -49,10 +48,11 @@ from mergebarrier.audit.ladder import (
     shown_beside,
     states,
     summary,
+    trained_notes,
 )
 from mergebarrier.audit.metrics import price_notes, scale_curve
 from mergebarrier.audit.models import check_models
-from mergebarrier.protect import TRAINED
+from mergebarrier.progress import counted
 from mergebarrier.results import Barrier, Control, LevelResult, Reference, Result, ScaleCurve, Scales, Skill, Standalone
 
 _SINGLE = ("base", "original", "protected", "partner")
@@ -234,16 +234,11 @@ def _notes(bench: Bench, measured: _Measured) -> tuple[str, ...]:
         tried = bench.spec.search_budget
         notes.append(f"The search over two coefficients tried {tried} of its {every} settings, as --budget allows.")
     method = protection_of(bench.checkpoints["protected"])[0]
-    if figures_of(bench.checkpoints["protected"]) is not None and method not in TRAINED:
-        notes.append(
-            f"The weights were trained, and locked by {method} afterwards. The public base takes the lock off: from "
-            "level 2 on it counts for nothing, and what is left there is the training's."
-        )
-    if bench.spec.twin is None and owners_figures(bench.checkpoints["protected"]):
-        notes.append(
-            "The protection is trained, and no twin was given: what training alone breaks is not known. Train one with "
-            "`protect --strength 0` and the same options, and give it as --twin."
-        )
+    notes += trained_notes(bench, measured.levels, method)
+    for task in bench.tasks.values():
+        if task.test_distinct != task.test_items:
+            rows = counted(task.test_items, task.test_distinct, "test rows")
+            notes.append(f"{task.name}: {rows}; each counts, so its intervals are narrower than they should be.")
     if bench.spec.text is None:
         notes.append("No plain text was given: outputs were compared on the test rows, and there is no perplexity.")
     return tuple(notes)

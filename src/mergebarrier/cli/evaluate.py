@@ -1,13 +1,14 @@
 """``mergebarrier evaluate``: what a model can do, as figures with intervals."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
 from mergebarrier.cli._compute import compute_options
 from mergebarrier.cli._options import MODEL, download_option, output_options, threads_option
 from mergebarrier.cli._output import Output
+from mergebarrier.progress import counted
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -68,11 +69,6 @@ def command(
     output.result(report, _table(report))
 
 
-def _repeated(distinct: object, total: int) -> str:
-    """Say that rows stand more than once: each counts, so the interval is narrower than it should be."""
-    return "" if distinct == total else f", {distinct} of them distinct"
-
-
 def _table(report: "EvaluationReport") -> "Table":
     from rich.table import Table
     from rich.text import Text
@@ -81,7 +77,7 @@ def _table(report: "EvaluationReport") -> "Table":
     for item in report.tasks:
         score, unit = item.score, "images" if item.figure == "accuracy" else "rows"
         interval = f"{score.low:.3f} to {score.high:.3f}"
-        on = f"{score.total} {unit}{_repeated(item.about.get('distinct', score.total), score.total)}"
+        on = counted(score.total, cast("int | None", item.about.get("distinct")), unit)
         table.add_row(Text(item.task), item.figure, f"{score.rate:.3f}", interval, on)
     if report.text is not None:
         found = report.text.perplexity

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mergebarrier.errors import clean
+from mergebarrier.progress import counted
 from mergebarrier.report import wording
 from mergebarrier.report.heat import Heat, heat, skill
 from mergebarrier.results import Alone, Cell, Control, LevelResult, Measurement, Result, thresholds
@@ -215,7 +216,8 @@ def _facts(result: Result) -> tuple[tuple[str, str], ...]:
     tasks = [
         (
             f"task of the {clean(role)}",
-            f"{clean(task.name)}: {task.test_items} test and {task.validation_items} validation rows",
+            f"{clean(task.name)}: {counted(task.test_items, task.test_distinct, 'test rows')}; "
+            f"{counted(task.validation_items, task.validation_distinct, 'validation rows')}",
         )
         for role, task in result.tasks.items()
     ]

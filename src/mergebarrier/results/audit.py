@@ -235,12 +235,17 @@ class Model(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class TaskSet(Record):
-    """The rows that scores are measured on."""
+    """The rows that scores are measured on; one that stands twice counts twice.
+
+    ``test_distinct`` and ``validation_distinct`` are None in results of before they were counted.
+    """
 
     name: str
     digest: str
     test_items: int
     validation_items: int
+    test_distinct: int | None = None
+    validation_distinct: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

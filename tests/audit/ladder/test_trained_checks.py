@@ -34,6 +34,10 @@ def test_twin_override_and_the_owners_figures_stand_in_the_audit(stage, trapped,
     shown = {row[0]: row[1:] for row in view(made, []).trained}
     assert all(len(row) == 3 and "not measured" not in row for row in shown.values()) and "loss at scale 0.4" in shown
     assert not [note for note in made.notes if "--twin" in note]
+    work = read_manifest(trapped)["content"]["trained"]["work"]
+    assert any(f"training, by its manifest: {work['steps']} steps, " in note for note in made.notes)
+    assert any("without any merge, by the manifest: " in note for note in made.notes)
+    assert all(made.tasks[task].test_distinct == made.tasks[task].test_items for task in made.tasks)
 
 
 def test_without_a_twin_the_report_says_what_is_not_known(stage, trapped, tmp_path) -> None:

@@ -180,7 +180,7 @@ def test_an_unfinished_run_is_not_touched_without_a_flag(folder: Path, tmp_path:
     start(folder, tmp_path / "out").close()
     with pytest.raises(PartialOutput, match="--resume"):
         start(folder, tmp_path / "out")
-    with pytest.raises(PartialOutput, match="other inputs"):
+    with pytest.raises(PartialOutput, match=r"other inputs.*: method \w+ \(here other\)"):
         start(folder, tmp_path / "out", resume=True, plan={"method": "other"})
     copy(folder, tmp_path / "out", overwrite=True, plan={"method": "other"})
 

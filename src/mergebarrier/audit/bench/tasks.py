@@ -5,12 +5,12 @@ Without a validation file the first half of a task file is for validation and th
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from mergebarrier.audit.bench.spec import AuditSpec
 from mergebarrier.errors import BadTask, clean
-from mergebarrier.results import Split
+from mergebarrier.results import Split, TaskSet
 
 if TYPE_CHECKING:
     from mergebarrier.evaluate import TaskRow
@@ -63,10 +63,18 @@ def read_tasks(spec: AuditSpec) -> "dict[tuple[str, Split], tuple[TaskRow, ...]]
     return {(task, split): one[: cut[split]] for (task, split), one in rows.items()}
 
 
-def names_of_tasks(spec: AuditSpec) -> dict[str, tuple[str, str]]:
-    """Return file name and digest of both test files."""
+def task_sets(spec: AuditSpec, rows: "Mapping[tuple[str, Split], Sequence[TaskRow]]") -> dict[str, TaskSet]:
+    """Return what a report says of the rows that ``read_tasks`` found."""
     from mergebarrier.evaluate import read_task
 
     return {
-        task: (path.name, read_task(path).digest) for task, path in ((OURS, spec.task), (THEIRS, spec.partner_task))
+        task: TaskSet(
+            name=path.name,
+            digest=read_task(path).digest,
+            test_items=len(rows[task, "test"]),
+            validation_items=len(rows[task, "validation"]),
+            test_distinct=len(set(rows[task, "test"])),
+            validation_distinct=len(set(rows[task, "validation"])),
+        )
+        for task, path in ((OURS, spec.task), (THEIRS, spec.partner_task))
     }

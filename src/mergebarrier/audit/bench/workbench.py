@@ -20,10 +20,10 @@ from mergebarrier.audit.bench.journal import Figures, Identity, MeasurementJourn
 from mergebarrier.audit.bench.live import LiveModel
 from mergebarrier.audit.bench.meter import Meter, MeteredJournal
 from mergebarrier.audit.bench.spec import AuditSpec, MergeSetting
-from mergebarrier.audit.bench.tasks import TASKS, names_of_tasks, read_tasks, rows_digest
+from mergebarrier.audit.bench.tasks import TASKS, read_tasks, rows_digest, task_sets
 from mergebarrier.errors import InternalError
 from mergebarrier.progress import duration
-from mergebarrier.results import Cell, Measurement, Model, Skill, Split, TaskSet
+from mergebarrier.results import Cell, Measurement, Model, Skill, Split
 
 if TYPE_CHECKING:
     from mergebarrier.checkpoint import Checkpoint
@@ -68,15 +68,7 @@ class Bench:
             self.admit(role, getattr(spec, role))
         self.live = LiveModel(self.checkpoints["original"], dtype, spec, self.device)
         self._rows = read_tasks(spec)
-        self.tasks = {
-            task: TaskSet(
-                name=name,
-                digest=digest,
-                test_items=len(self._rows[task, "test"]),
-                validation_items=len(self._rows[task, "validation"]),
-            )
-            for task, (name, digest) in names_of_tasks(spec).items()
-        }
+        self.tasks = task_sets(spec, self._rows)
 
     def admit(self, role: str, path: "Path | Checkpoint") -> "Checkpoint":
         """Open a further model under a role; an adapter is put on the base."""

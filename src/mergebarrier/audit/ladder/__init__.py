@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         states,
     )
     from mergebarrier.audit.ladder.smooth import smooth
+    from mergebarrier.audit.ladder.trained import trained_notes
 
 __all__ = [
     "BESIDE",
@@ -60,6 +61,7 @@ __all__ = [
     "starts",
     "states",
     "summary",
+    "trained_notes",
     "tried",
 ]
 

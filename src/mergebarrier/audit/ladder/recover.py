@@ -81,13 +81,18 @@ def trained(
         targets=linears_of(module),
         learning_rate=_RATE,
         warmup_steps=_WARMUP,
-        steps=max(1, math.ceil(samples / (len(TASKS) * ROWS))),
+        steps=steps_of(samples),
         seed=bench.spec.seed,
     )
     train_adapters(module, recipe, both)
     if not bench.validation_loss() <= before:
         blend.write(here)
     return here
+
+
+def steps_of(samples: int) -> int:
+    """Return the updates that so many rows take."""
+    return max(1, math.ceil(samples / (len(TASKS) * ROWS)))
 
 
 def _granted(samples: int, spec: AuditSpec) -> int:

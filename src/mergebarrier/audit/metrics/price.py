@@ -5,7 +5,7 @@ honest   the same of fine-tuning the base on the attacker's own rows
 ceiling  full distillation from both published models, 8 N T: it breaks everything, and is priced rather than run
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from mergebarrier.results import LevelResult, thresholds
@@ -58,6 +58,14 @@ def price_notes(levels: Sequence[LevelResult], extras: Sequence[LevelResult], n_
     for price in ceiling(n_weights):
         if price.level not in run:
             yield f"Level {price.level}, {price.what}: {_cost(price)}; priced, not run."
+
+
+def protectors_note(work: Mapping[str, int], levels: Sequence[LevelResult]) -> str:
+    """Return what a trained protection cost its owner, by its manifest, beside what breaking it takes."""
+    paid = Price(what="training", level=0, flops=work["flops"], tokens=work["tokens_learned"] + work["tokens_read"])
+    least = price_of(levels)
+    beside = f", {paid.flops / least.flops:.2g} times the FLOP of that attack" if least and least.flops else ""
+    return f"The protector's own training, by its manifest: {work['steps']:,} steps, {_cost(paid)}{beside}."
 
 
 def _line(what: str, price: Price | None) -> str:

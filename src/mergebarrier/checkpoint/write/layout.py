@@ -189,9 +189,13 @@ def _take_plan(place: OutputPlace, plan: bytes) -> bool:
             with contextlib.suppress(FileNotFoundError):
                 remove_tree(place.partial / leftover)
         return False
-    if read_small(place.partial.resolve(), place.plan.name, _MAX_PLAN_BYTES) != plan:
+    begun = read_small(place.partial.resolve(), place.plan.name, _MAX_PLAN_BYTES)
+    if begun != plan:
+        from mergebarrier.checkpoint.write.differences import differences
+
+        said = differences(begun, plan)
         raise PartialOutput(
-            "the unfinished run had other inputs, options, key or version",
+            "the unfinished run had other inputs, options, key or version" + (f": {said}" if said else ""),
             where=place.plan,
             remedy="repeat the command that started it, or start again with --overwrite",
         )

@@ -37,7 +37,8 @@ class TaskRow:
     @property
     def question(self) -> str:
         """What it asks: other blanks, another case or another coding of letters make no other question."""
-        return " ".join(unicodedata.normalize("NFKC", self.prompt).casefold().split())
+        seen = "".join(sign for sign in unicodedata.normalize("NFKC", self.prompt) if unicodedata.category(sign) != "Cf")
+        return " ".join(seen.casefold().split())
 
 
 @dataclass(frozen=True)

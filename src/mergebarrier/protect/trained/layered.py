@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from mergebarrier.errors import UsageError
 from mergebarrier.lazy import torch
 from mergebarrier.parameters import choice, number, redefault, whole
 from mergebarrier.protect.trained.adversary import searched_merge
@@ -52,9 +53,15 @@ class Layered(TrainedProtection):
     decoy: str = choice("base", choices=("base", "loss"), help="What a merge is to say: the base's words, or nothing.")
     cap: float = number(6.0, low=0, above=True, help="Nats per answer above which a loss is not pushed (decoy loss).")
     searched: float = number(0.5, low=0, high=1, help="Share of bad points that a search made better for the merger.")
-    searches: int = whole(2, low=1, help="Gradient steps of such a search.")
+    searches: int = whole(2, low=1, high=100, help="Gradient steps of such a search.")
     strength: float = redefault(TrainedProtection, "strength", 0.1)
     learning_rate: float = redefault(TrainedProtection, "learning_rate", 1e-3)
+
+    def __post_init__(self) -> None:
+        """Validate; no paper has this method."""
+        super().__post_init__()
+        if self.as_published:
+            raise UsageError("layered is published nowhere else", where="--as-published", remedy="leave it out")
 
     def objective(self, state: ProtectiveState, batch: StepRows, generator: Generator) -> Iterator[tuple[str, Tensor]]:
         """Yield the owner's loss, what is kept, and what mergers get."""

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from mergebarrier.parameters import FINITE, check_values, flag, number, whole
 
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from torch import Generator, Tensor
 
     from mergebarrier.training import ProtectiveState, StepRows
+
+#: Rows of a step that are no slip of the keyboard.
+MOST_ROWS: Final = 4096
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,8 +67,8 @@ class TrainedProtection:
     learning_rate: float = number(
         3e-4, low=0, above=True, high=FINITE, help="Peak of AdamW's rate; warm-up, then half a cosine."
     )
-    rows: int = whole(8, low=1, help="Rows of the task in one step.")
-    text_rows: int = whole(2, low=1, help="Rows of plain text in one step.")
+    rows: int = whole(8, low=1, high=MOST_ROWS, help="Rows of the task in one step.")
+    text_rows: int = whole(2, low=1, high=MOST_ROWS, help="Rows of plain text in one step.")
     strength: float = number(0.05, low=0, help="First weight of what protects; the budget moves it.")
     strength_ceiling: float = number(0.5, low=0, help="Largest weight of what protects.")
     budget: float = number(

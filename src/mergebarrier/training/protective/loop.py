@@ -197,7 +197,7 @@ class _Run:
         if odd and (budget.fixed or self._failures >= _PATIENCE):
             worst = next((name for name, value in terms.items() if not math.isfinite(value)), "loss")
             what = f"{worst} is not finite at step {step}"
-            raise Diverged(what, where="training", remedy="lower --learning-rate")
+            raise Diverged(what, where="training", remedy="lower --learning-rate or --strength")
         text = {} if now.text is None else {"text": now.text}
         about = {"step": step, "strength": state.strength, "within": float(held), "loss": now.loss, "right": now.right}
         self._history.append(

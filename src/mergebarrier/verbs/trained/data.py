@@ -11,7 +11,7 @@ case, is a repetition.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypedDict
 
 import torch
 from torch import Tensor
@@ -27,6 +27,7 @@ from mergebarrier.evaluate import (
     read_task,
     read_text,
 )
+from mergebarrier.progress import counted
 from mergebarrier.protect import SIBLING_ROWS
 from mergebarrier.training import Example, uniform
 
@@ -40,6 +41,15 @@ _EVERY: Final = 8
 #: Rows that a look at the owner's loss reads, windows of text and the tokens of each, and prompts nobody trained on.
 MOST_HELD_OUT, TEXT_ROWS, TEXT_TOKENS, NOVEL_ROWS, NOVEL_TOKENS = 64, 16, 32, 16, 16
 _CHARS = 16
+
+
+class RowCounts(TypedDict):
+    """How many rows are learned and held out, and how many of them differ."""
+
+    rows_learned: int
+    rows_learned_distinct: int
+    rows_held_out: int
+    rows_held_out_distinct: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,15 +90,38 @@ class OwnersData:
         ):
             if given:
                 raise UsageError(what, where=option, remedy="leave it out")
-        return read_image_task(self.data)
+        task = read_image_task(self.data)
+        shown = {image.numpy().tobytes() for image in task.train.images}
+        both = sum(image.numpy().tobytes() in shown for image in task.dev.images)
+        if both:
+            what = f"{both} of its {len(task.dev)} pictures held out are in the training data"
+            raise BadTask(what, where=self.data, remedy="hold pictures out that nothing is trained on")
+        return task
 
-    def counts(self) -> tuple[int, int]:
-        """Return how many rows are learned and held out; raises what reading them does."""
+    def counts(self) -> "RowCounts":
+        """Count the rows; raises what reading them does."""
         if self.pictures:
             task = self.image_task()
-            return len(task.train), len(task.dev)
-        learned, held = self.rows()
-        return len(learned), len(held)
+            splits = (task.train, task.dev)
+            sizes = [(len(split), len(split.distinct())) for split in splits]
+        else:
+            sizes = [(len(rows), len(set(rows))) for rows in self.rows()]
+        (learned, different), (held, held_different) = sizes
+        return {
+            "rows_learned": learned,
+            "rows_learned_distinct": different,
+            "rows_held_out": held,
+            "rows_held_out_distinct": held_different,
+        }
+
+    def repeated(self) -> str:
+        """Say that rows stand more than once, each of which counts; nothing where none does."""
+        unit, count = "pictures" if self.pictures else "rows", self.counts()
+        said = (
+            counted(count["rows_learned"], count["rows_learned_distinct"], f"{unit} to learn"),
+            counted(count["rows_held_out"], count["rows_held_out_distinct"], f"{unit} held out"),
+        )
+        return "; ".join(one for one in said if "distinct" in one)
 
     def rows(self) -> tuple[list[TaskRow], list[TaskRow]]:
         """Return (rows to learn, rows held out).

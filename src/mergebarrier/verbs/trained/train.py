@@ -117,6 +117,8 @@ def train_protection(
         if writer.finished:
             return cast("ProtectContent", read_manifest(into.out, ours=True)["content"])
         job = _Job(models, request, files, into, say)
+        if repeated := request.data.repeated():
+            say(repeated)
         try:
             with writer.attempt():
                 tau = job.protected(ProtectiveState(
@@ -144,13 +146,11 @@ def plan_training(
     request.data.check_siblings(len(siblings), request.method)
     check_models(expert, base, siblings)
     low_rank = request.low_rank(expert)
-    learned, held = request.data.counts()
     return {
         "method": request.method.name,
         "parameters": request.parameters(),
         "form": "adapter" if low_rank else "model",
-        "rows_learned": learned,
-        "rows_held_out": held,
+        **request.data.counts(),
         "siblings": len(siblings),
     }
 
@@ -290,7 +290,7 @@ def _check_skill(state: ProtectiveState, data: OwnersData, budget: float) -> Non
         what = "the expert gives no right answer to the rows held out"
     else:
         return
-    raise BadTask(what, where=data.data, remedy="give the task that the expert was trained for")
+    raise BadTask(what, where=data.validation or data.data, remedy="give the task that the expert was trained for")
 
 
 def _start(seed: int) -> int:
