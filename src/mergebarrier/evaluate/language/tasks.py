@@ -36,8 +36,9 @@ class TaskRow:
 
     @property
     def question(self) -> str:
-        """What it asks: other blanks, another case or another coding of letters make no other question."""
-        seen = "".join(sign for sign in unicodedata.normalize("NFKC", self.prompt) if unicodedata.category(sign) != "Cf")
+        """What it asks: other blanks, case, coding of letters or signs that nobody sees make no other question."""
+        plain = unicodedata.normalize("NFKC", self.prompt)
+        seen = "".join(sign for sign in plain if unicodedata.category(sign) != "Cf")
         return " ".join(seen.casefold().split())
 
 
