@@ -14,8 +14,10 @@ from mergebarrier.checkpoint import modeling_code, open_checkpoint
 from mergebarrier.circuits import describe
 from mergebarrier.errors import BadConfig, ConfigMismatch, MethodRefused, MissingTensor
 from mergebarrier.evaluate import load_module
+from mergebarrier.keys import Key
 from mergebarrier.modeling_mergebarrier import PLAN
-from mergebarrier.protect import MergeBarrier
+from mergebarrier.protect import Exact, MergeBarrier
+from mergebarrier.realign import PolyInvert
 from tiny_tokenizer import add_tokenizer, prose
 
 POLY = MergeBarrier(ffn="poly")
@@ -81,6 +83,24 @@ def test_stock_loaders_refuse_it_and_the_class_in_the_folder_is_ours(name: str, 
         torch.testing.assert_close(trusted(TOKENS).logits, _logits(folder))
 
 
+def test_what_is_written_of_it_is_of_our_class_too_until_it_is_of_the_stock_class(tmp_path: Path, published) -> None:
+    folder, key = published["llama-unfolded"], Key(bytes([7]) * 32)
+    again, stock = tmp_path / "again", tmp_path / "stock"
+    with open_checkpoint(folder) as source:
+        assert source.folder_notes == ()
+        verbs.protect(source, Exact(), key, verbs.OutputOptions(again))
+    assert (again / "modeling_mergebarrier.py").read_bytes() == modeling_code()
+    trusted = transformers.AutoModelForCausalLM.from_pretrained(again, trust_remote_code=True)
+    with torch.no_grad():
+        assert tiny_models.relative_error(trusted(TOKENS).logits, _logits(folder)) < 1e-5
+    with open_checkpoint(again) as source:
+        verbs.realign(source, None, PolyInvert(), verbs.OutputOptions(stock))
+        verbs.unprotect(source, key, verbs.OutputOptions(tmp_path / "back"))
+    assert not (stock / "modeling_mergebarrier.py").exists() and "auto_map" not in (stock / "config.json").read_text()
+    said = [json.loads((one / "config.json").read_text()) for one in (folder, tmp_path / "back")]
+    assert said[0] == said[1]
+
+
 def test_our_readers_run_no_file_of_the_folder(tmp_path: Path, published: dict[str, Path], run_cli) -> None:
     out = tmp_path / "out"
     _protect(published["gpt2"], out)
@@ -106,8 +126,9 @@ def test_a_narrow_tolerance_leaves_neurons_as_they_are(tmp_path: Path, published
     assert 0 < found["polynomial_share"] <= 0.25 and "exact_gate_proj" in "".join(
         load_file(tmp_path / "out/model.safetensors")
     )
-    with pytest.raises(MethodRefused, match="no neuron comes within"):
-        _protect(published["gpt2"], tmp_path / "none", MergeBarrier(ffn="poly", tolerance=1e-12))
+    for more, said in (({"tolerance": 1e-12}, "no neuron comes within"), ({"exact_fraction": 1.0}, "is to stay")):
+        with pytest.raises(MethodRefused, match=said):
+            _protect(published["gpt2"], tmp_path / "none", MergeBarrier(ffn="poly", **more))
     assert not (tmp_path / "none").exists()
 
 

@@ -137,7 +137,10 @@ def unfold(context: "Context", options: PolynomialOptions) -> "tuple[Unfolding, 
     if not fits:
         best = min(fit.worst for fit in tried)
         what = f"no neuron comes within {options.tolerance:g} of its activation; the best is off by {best:.2g}"
-        raise MethodRefused(what, where=_FLAG, remedy="raise --order or --tolerance")
+        remedy = "raise --order or --tolerance"
+        if best <= options.tolerance:
+            what, remedy = "every neuron that a polynomial could follow is to stay", "lower --exact-fraction"
+        raise MethodRefused(what, where=_FLAG, remedy=remedy)
     plan: PolynomialPlan = {
         "form": options.form, "basis": options.basis, "order": options.order, "outside": options.outside,
         "stock": activations_named(module.config, {fit.network.activation for fit in fits.values()}),

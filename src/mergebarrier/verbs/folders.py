@@ -4,7 +4,6 @@ path | base+adapter  ->  Checkpoint | Expert        two names of one folder give
 checkpoint -> run: read, gather, change, round, scatter, write -> side files, manifest, one rename
 """
 
-import json
 import platform
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -20,6 +19,7 @@ from mergebarrier.checkpoint import (
     Checkpoint,
     OutputFolder,
     Writer,
+    described_anew,
     is_adapter,
     layout_like,
     open_adapter,
@@ -44,6 +44,7 @@ from mergebarrier.lineage import (
     unmarked,
 )
 from mergebarrier.progress import Progress
+from mergebarrier.published import PLAN
 from mergebarrier.run import Change, transform
 
 if TYPE_CHECKING:
@@ -269,10 +270,8 @@ def write_circuits(
                 remedy="use the mergebarrier version that protected this model",
             )
         side_files = {name: donor.read_side_file(name) for name in donor.side_files} | dict(output.side_files)
-        if output.config:
-            said = json.loads(side_files["config.json"]) | dict(output.config)
-            config = {key: value for key, value in said.items() if key not in output.unsaid}
-            side_files["config.json"] = json.dumps(config, indent=2).encode() + b"\n"
+        if output.config or PLAN in donor.config:
+            side_files |= described_anew(donor, output)
         side_files = carried(facts, side_files, ending.section(content_digest(writer.digests)))
         writer.commit(facts, environment(), side_files, workers=into.workers, seal=ending.seal)
     return read_manifest(into.out, ours=True)["content"]

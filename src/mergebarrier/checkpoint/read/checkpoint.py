@@ -47,6 +47,7 @@ from mergebarrier.checkpoint.read.walk import walk
 from mergebarrier.errors import ChangedDuringRun, InternalError, RemoteCodeRefused, clean, folder_name
 from mergebarrier.lazy import torch
 from mergebarrier.progress import Progress
+from mergebarrier.published import MODELING, PLAN
 
 _BUFFERS_KEPT = 4
 _NAMED = 8
@@ -239,8 +240,11 @@ class Checkpoint:
     @property
     def folder_notes(self) -> tuple[str, ...]:
         """What no output gets of the folder, and what of its configuration; a line each."""
-        behind, notes = self.left_behind, []
+        ours = PLAN in self.config  # what is written of it has our class again, or is of a stock class
+        behind, notes = [name for name in self.left_behind if not (ours and name == MODELING)], []
         for name, keys in self.code.items():
+            if ours and name == "config.json":
+                continue
             notes.append(f"{self.name}: {', '.join(map(clean, keys))} of {name} left out: no code is run, none needed")
         more = f" and {len(behind) - _NAMED} more" if len(behind) > _NAMED else ""
         kept = [name for name in self.side_files if name.endswith(".safetensors")]

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from mergebarrier import lazy
 
 if TYPE_CHECKING:
-    from mergebarrier.checkpoint.write.folder import OutputFolder, modeling_code
+    from mergebarrier.checkpoint.write.folder import OutputFolder, described_anew, modeling_code
     from mergebarrier.checkpoint.write.layout import layout_like, sharded
     from mergebarrier.checkpoint.write.place import check_claimable, find_place, remove_tree
     from mergebarrier.checkpoint.write.writer import Writer
@@ -14,6 +14,7 @@ __all__ = [
     "OutputFolder",
     "Writer",
     "check_claimable",
+    "described_anew",
     "find_place",
     "layout_like",
     "modeling_code",
