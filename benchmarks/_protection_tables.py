@@ -69,6 +69,10 @@ class Table:
         """Return a cell of the language bench under every key that is there."""
         return [figures for key, figures in sorted(self.rows.items()) if key[0] == name and key[2] == column]
 
+    def keys_of(self, size: str, name: str) -> int:
+        """Return under how many keys a row of the image bench was measured."""
+        return len({key[3] for key in self.rows if (key[0], key[1]) == (size, name)})
+
     def over_tasks(self, size: str, name: str, state: str) -> list[Figures]:
         """Return a cell of the image bench for every task and key that is there."""
         return [figures for key, figures in self.rows.items() if (key[0], key[1], key[4]) == (size, name, state)]
@@ -127,14 +131,17 @@ def _plain(name: str) -> str:
     return "unprotected" if name == "none" else f"`{name.partition(',')[0]}`{''.join(name.partition(',')[1:])}"
 
 
-def pooled(found: Sequence[Figures], merge: str = "") -> str:
-    """Return the rate of several cells together with its 95 % interval, in per cent; or the refusal; or a dash."""
+def pooled(found: Sequence[Figures], merge: str = "", keys: int = 1) -> str:
+    """Return the rate of several cells together with its 95 % interval, in per cent; or the refusal; or a dash.
+
+    All keys are asked the same pictures, so they add none to what the interval rests on.
+    """
     cells = [one["merges"][merge] if "merges" in one else one for one in found]
     refused = sorted({one["refused"] for one in cells if "refused" in one})
     if refused or not cells:
         return f"refused: {', '.join(refused)}" if refused else "-"
     correct, total = sum(one["correct"] for one in cells), sum(one["n"] for one in cells)
-    low, high = wilson(correct, total)
+    low, high = wilson(round(correct / keys), total // keys)
     return f"{100 * correct / total:.1f} [{100 * low:.0f}, {100 * high:.0f}]"
 
 
@@ -145,8 +152,8 @@ def images(table: Table, size: str, merge: str, names: Sequence[str]) -> str:
         [
             _plain(name),
             str(len(table.over_tasks(size, name, "alone"))),
-            pooled(table.over_tasks(size, name, "alone")),
-            *(pooled(table.over_tasks(size, name, state), merge) for state in states),
+            pooled(table.over_tasks(size, name, "alone"), keys=table.keys_of(size, name)),
+            *(pooled(table.over_tasks(size, name, state), merge, table.keys_of(size, name)) for state in states),
         ]
         for name in names
     ]

@@ -216,7 +216,8 @@ def main() -> None:
     for size in chosen:
         if "--print" not in sys.argv:
             fill(size, kept)
-    print("Accuracy in per cent on the protected expert's own task, the four experts in turn, with its 95 % interval.")
+    print("Accuracy in per cent on the protected expert's own task, the four experts in turn, with its 95 % interval,")
+    print("for which pictures count once however many keys asked them.")
     table = Table("vision_protections")
     for size, merge in [(name, merge) for name, bench in SIZES.items() for merge in bench.merges]:
         print(f"\n## {size}: {merge}\n\n{images(table, size, merge, SIZES[size].lines)}")
