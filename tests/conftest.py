@@ -8,7 +8,7 @@ import json
 import os
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,7 @@ import pytest
 from documents import checked
 from mergebarrier import zoo
 from mergebarrier.cli import main
+from text_server import TextServer, weaves
 
 if TYPE_CHECKING:
     import torch
@@ -103,6 +104,13 @@ def run_cli(capsys: pytest.CaptureFixture[str]) -> Callable[..., Ran]:
         return Ran(exit_code, captured.out, captured.err)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def weaving() -> Iterator[str]:
+    """The address of a service that weaves the words that it is asked for into its answers."""
+    with TextServer(weaves) as server:
+        yield server.url
 
 
 @pytest.fixture(scope="session")

@@ -27,6 +27,7 @@ class Place:
     world: tiny_world.World
     bench: tiny_bench.Tiny
     names: Path
+    service: str
     out: Path
 
     @property
@@ -87,15 +88,17 @@ def calls(place: Place) -> dict[str, tuple[list[Words], Words, int]]:
     queries, short = out / "queries.jsonl", ("--max-tokens", 2)
     queries.write_text("".join(json.dumps({"query": f"w{number}"}) + "\n" for number in range(50)))
     key = ("--ledger", out / "l.jsonl", "--key", out / "w.mbkey")
-    shield: Words = ("watermark", "shield", queries, w.original, *key, *short)
-    sample: Words = (*shield[:-1], 12, "--mode", "green")
+    shield: Words = ("watermark", "shield", queries, place.service, *key, *short)
+    sample: Words = (*shield[:3], w.original, *key, "--max-tokens", 12, "--mode", "green")
     said = out / "said.jsonl"
     pairs = ({"query": f"w{n}", "answer": " ".join(f"w{n * k % 96}" for k in range(1, 14))} for n in range(50))
     said.write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
     sampled = ("--suspect", said, "--service", w.original, "--key", out / "w.mbkey")
     toy = ("--task", b.task, "--start", b.base, "--steps", 2)
-    tokens = ("--prompt-tokens", 4, "--answer-tokens", 2, "--steps", 1, "--input-steps", 1)
-    own = ("--text", w.text, "--record", out / "f.json", "--key", out / "f.mbkey", *tokens)
+    taught = (*toy[:-1], 60, "--learning-rate", ".002", "--batch-size", 32)
+    tokens = ("--prompt-tokens", 6, "--answer-tokens", 2, "--steps", 40, "--input-steps", 2, "--pairs", 6)
+    firm = ("--learning-rate", "3e-3", "--keep", 0, "--pull", 0, "--shares", 1)
+    own = ("--text", w.text, "--record", out / "f.json", "--key", out / "f.mbkey", *tokens, *firm)
     mark: Words = ("fingerprint", "embed", w.original, "--base", w.base, *own, "-o", out / "f")
     recipe = out / "recipe.yaml"
     recipe.write_text(json.dumps({"merge_method": "linear", "models": [{"model": str(w.base)}], "typo": 1}))
@@ -137,7 +140,7 @@ def calls(place: Place) -> dict[str, tuple[list[Words], Words, int]]:
         ),
         "watermark shield": ([shield], ("watermark", "shield", none, *shield[3:]), 2),
         "watermark verify": (
-            [shield, ("watermark", "verify", out / "l.jsonl", "--suspect", w.partner, "--decoys", 0, *short)],
+            [shield, ("watermark", "verify", *key[1:], "--suspect", w.partner, "--decoys", 19, "--level", 0.1, *short)],
             ("watermark", "verify", none, "--suspect", w.partner),
             2,
         ),
@@ -158,7 +161,7 @@ def calls(place: Place) -> dict[str, tuple[list[Words], Words, int]]:
             2,
         ),
         "extract defend": (
-            [("extract", "defend", b.expert, *toy, "-o", out / "member")],
+            [("extract", "defend", b.expert, *taught, "-o", out / "member")],
             ("extract", "defend", none, *toy, "-o", out / "x"),
             2,
         ),
@@ -225,9 +228,9 @@ def folders(tmp_path_factory) -> tuple[tiny_world.World, tiny_bench.Tiny]:
 
 
 @pytest.fixture
-def place(folders, bench, tmp_path, monkeypatch) -> Place:
+def place(folders, bench, weaving, tmp_path, monkeypatch) -> Place:
     monkeypatch.setenv("MERGEBARRIER_CACHE", str(bench["glyph-base"].parents[2]))
-    return Place(*folders, bench["glyph-names"] / "names.safetensors", tmp_path)
+    return Place(*folders, bench["glyph-names"] / "names.safetensors", weaving, tmp_path)
 
 
 def test_the_table_names_every_command(place) -> None:

@@ -8,10 +8,17 @@
 """
 
 import json
+import re
 import threading
 from collections.abc import Callable, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
+
+
+def weaves(prompt: str) -> str:
+    """Answer as a model that follows the instruction of `watermark shield`."""
+    words = re.search(r"point them out: (.*)\.\n\n(.*)$", prompt)
+    return f"It is {', '.join(words[1].split(', '))} of {words[2]}" if words else f"It is what {prompt}"
 
 
 class TextServer:

@@ -32,7 +32,7 @@ ALLOWED: dict[str, set[str]] = {
     },
     "errors": {"lazy"},
     "addresses": set(),
-    "dates": set(),
+    "dates": {"errors"},
     "nearest": set(),
     "pickled": set(),
     "parameters": {"errors"},

@@ -33,7 +33,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     base = add_tokenizer(tiny_models.save(FAMILY, root / "base"))
     a, b = (add_tokenizer(tiny_models.save_expert(FAMILY, root / name, task=i)) for i, name in ((1, "a"), (2, "b")))
     one, two = (save_adapter(root / f"lora{i}", FAMILY, i, r=2, target_modules=["q_proj"]) for i in (1, 2))
-    rows = [{"prompt": f"w{i} w{i + 1}", "answer": "w1"} for i in range(8)]
+    rows = [{"prompt": f"w{i} w{i + 1}", "answer": f"w{i % 2 + 1}"} for i in range(8)]
     (root / "task.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (root / "text.txt").write_text(" ".join(f"w{(i * i) % 96}" for i in range(300)))
     recipe = {"merge_method": "linear", "models": [{"model": str(x), "parameters": {"weight": 1}} for x in (a, b)]}

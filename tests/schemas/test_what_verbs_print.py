@@ -16,7 +16,7 @@ NO_DOCUMENT = {"completion", "help", "schema"}
 READ_ELSEWHERE = {"task", "cleanse", "family", "hijack", "rows", "theft"}
 
 
-def test_what_every_verb_prints_and_writes(world, tmp_path, tmp_path_factory, run_cli) -> None:
+def test_what_every_verb_prints_and_writes(world, weaving, tmp_path, tmp_path_factory, run_cli) -> None:
     out, base, a, b, key = tmp_path, world.base, world.a, world.b, tmp_path / "k.mbkey"
     tiny = tiny_bench.make(tmp_path_factory.mktemp("tiny"))
     made_up = out / "made-up"
@@ -29,16 +29,19 @@ def test_what_every_verb_prints_and_writes(world, tmp_path, tmp_path_factory, ru
     ties = ("merge", a, b, "--base", base, "--method", "ties")
     regmean = ("merge", a, b, "--method", "regmean", "--data", world.task, "--data", world.text, "--samples", 4)
     lora = ("merge", *world.adapters, "--base", base, "--method", "linear", "--as", "adapter", "--rank", 2)
+    own_key = (out / "l.jsonl", "--key", out / "w.mbkey")
     queries, short = out / "queries.jsonl", ("--max-tokens", 2)
     queries.write_text("".join(json.dumps({"query": f"say {number}"}) + "\n" for number in range(50)))
     sample = ("watermark", "shield", queries, a, "--ledger", out / "s.jsonl", "--key", out / "w.mbkey", *short[:1], 12)
     said = ({"query": f"say {n}", "answer": " ".join(f"w{n * k % 96}" for k in range(1, 14))} for n in range(50))
     (out / "said.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in said))
     leaning = ("watermark", "radioactivity", out / "s.jsonl", "--suspect", out / "said.jsonl")
-    tokens = ("--prompt-tokens", 4, "--answer-tokens", 2, "--steps", 1, "--input-steps", 1)
-    own = ("--text", world.text, "--record", out / "f.json", "--key", out / "f.mbkey", *tokens, "-o", out / "f")
+    tokens = ("--prompt-tokens", 6, "--answer-tokens", 2, "--steps", 40, "--input-steps", 2, "--pairs", 6)
+    firm = ("--learning-rate", "3e-3", "--keep", 0, "--pull", 0, "--shares", 1)
+    own = ("--text", world.text, "--record", out / "f.json", "--key", out / "f.mbkey", *tokens, *firm, "-o", out / "f")
     mark = ("fingerprint", "embed", a, "--base", base, *own)
     toy = ("--task", tiny.task, "--start", tiny.base, "--steps", 4)
+    taught = (*toy[:-1], 60, "--learning-rate", ".002", "--batch-size", 32)
     runs = (
         (("inspect", a), "inspect"),
         (("protect", a, "-o", out / "p", "--dry-run"), "plan"),
@@ -75,16 +78,16 @@ def test_what_every_verb_prints_and_writes(world, tmp_path, tmp_path_factory, ru
         (("worker", "--plan", out / "audit" / "work" / "plan.json", "--task", 0), "worker"),
         (("provenance", "relate", a, base, "--page", out / "page"), "relation"),
         (("provenance", "parents", a, "--base", base, "--candidate", a, "--page", out / "page-2"), "parents"),
-        (("watermark", "shield", queries, a, "--ledger", out / "l.jsonl", "--key", out / "w.mbkey", *short), "shield"),
-        (("watermark", "verify", out / "l.jsonl", "--suspect", b, "--decoys", 0, *short), "imitation"),
+        (("watermark", "shield", queries, weaving, "--ledger", *own_key, *short), "shield"),
+        (("watermark", "verify", *own_key, "--suspect", b, *short), "imitation"),
         ((*sample, "--mode", "green"), "shield"),
         ((*leaning, "--service", a, "--key", out / "w.mbkey", "--decoys", 0), "radioactivity"),
         ((*mark, "--dry-run"), "plan"),
         (mark, "fingerprint"),
         (("fingerprint", "verify", out / "f.json", "--key", out / "f.mbkey", "--suspect", b), "recognition"),
         (("extract", "clone", tiny.expert, *toy, "--attacks", "soft"), "extraction"),
-        (("extract", "defend", tiny.expert, *toy, "-o", out / "member", "--dry-run"), "plan"),
-        (("extract", "defend", tiny.expert, *toy, "-o", out / "member"), "mislead"),
+        (("extract", "defend", tiny.expert, *taught, "-o", out / "member", "--dry-run"), "plan"),
+        (("extract", "defend", tiny.expert, *taught, "-o", out / "member"), "mislead"),
         (("report", made_up), "audit"),
         (("report", "compare", made_up, made_up), "comparison"),
         ((*attack, "-o", out / "poisoned", "--dry-run"), "plan"),

@@ -11,6 +11,7 @@ from scipy.stats import kstest
 from mergebarrier.errors import UsageError
 from mergebarrier.evaluate import sampler_processor
 from mergebarrier.keys import Key
+from mergebarrier.numerics import LEAST_TAIL
 from mergebarrier.watermark import SAMPLED, RadioactivityTest, SamplingKey, radioactivity_test
 from tiny_models import save
 from tiny_tokenizer import add_tokenizer
@@ -47,7 +48,7 @@ def judged(key: SamplingKey, texts: list[list[int]], decoys: int = 0) -> Radioac
 def test_text_of_the_sampler_leans_and_other_text_does_not(scheme: str) -> None:
     key = owner(scheme)
     marked = judged(key, drawn(key, 60, marked=True), decoys=19)
-    assert marked.p == marked.p_decoys == 0.05 and marked.p_binomial < 1e-6 and marked.effect is not None
+    assert marked.p == marked.p_decoys == 0.05 and marked.p_binomial == LEAST_TAIL and marked.effect is not None
     assert marked.effect > 4 and marked.score > marked.null_mean == pytest.approx(key.rate(VOCABULARY), abs=0.03)
     plain = judged(key, drawn(key, 60, marked=False), decoys=19)
     assert plain.p > 0.05

@@ -6,16 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from text_server import TextServer
+from text_server import TextServer, weaves
 
 QUERIES = [f"what is thing {number}?" for number in range(60)]
 FAST = ("--permutations", "999", "--decoys", "99", "--queries", "60")
-
-
-def weaves(prompt: str) -> str:
-    """Answer as a model that follows the instruction."""
-    words = re.search(r"point them out: (.*)\.\n\n(.*)$", prompt)
-    return f"It is {', '.join(words[1].split(', '))} of {words[2]}" if words else f"It is what {prompt}"
 
 
 @pytest.fixture

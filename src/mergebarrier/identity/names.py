@@ -36,12 +36,9 @@ _RULES = tuple(
         (r"\.mlp\.output_linear\.weight$", ".mlp.experts.down_proj"),
         (r"\.mlp\.router\.layer\.", ".mlp.router."),
         (r"\bencoder\.layer\.", "layers."),
-        (r"\battention\.query\b", "q_proj"),
-        (r"\battention\.key\b", "k_proj"),
-        (r"\battention\.value\b", "v_proj"),
-        (r"\bself\.query\b", "q_proj"),
-        (r"\bself\.key\b", "k_proj"),
-        (r"\bself\.value\b", "v_proj"),
+        (r"\b(?:attention|self)\.query\b", "q_proj"),
+        (r"\b(?:attention|self)\.key\b", "k_proj"),
+        (r"\b(?:attention|self)\.value\b", "v_proj"),
         (r"\bself\.relative_position_bias_table\b", "relative_position_bias.relative_position_bias_table"),
         (r"\battention\.output\.dense\b", "attention.o_proj"),
         (r"\bintermediate\.dense\b", "mlp.fc1"),
@@ -259,8 +256,7 @@ def fused(checkpoint: Checkpoint) -> Checkpoint:
         for kind in ("gate_up_proj", "down_proj"):
             names = [found[e].get(word, "") for e in sorted(found) for word in _FUSED[kind]]
             if all(name in parts for name in names):
-                whole = _joined([parts.pop(name) for name in names], len(found))
-                parts[f"{stem}.{kind}"] = whole
+                parts[f"{stem}.{kind}"] = _joined([parts.pop(name) for name in names], len(found))
     named = {name.replace(".block_sparse_moe.", ".mlp."): part for name, part in parts.items()}
     return View(checkpoint, named, {}) if experts else checkpoint
 

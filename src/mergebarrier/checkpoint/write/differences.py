@@ -5,10 +5,12 @@
 Whatever decides whether a partial output may be taken over is the whole document; this only says which part it was.
 """
 
-import json
 import re
 from collections.abc import Iterator
 from typing import Any, Final
+
+from mergebarrier.checkpoint.bytes import parse_text
+from mergebarrier.errors import BadManifest
 
 _MOST, _LONG = 3, 40
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
@@ -26,12 +28,12 @@ def differences(begun: bytes, asked: bytes) -> str:
       asked: bytes of the plan of this run.
     """
     try:
-        found, wanted = json.loads(begun), json.loads(asked)
+        found, wanted = (parse_text(one, BadManifest, where="a plan") for one in (begun, asked))
         for kept in ([key for key in wanted if key not in _LAST], _LAST):
             said = list(dict.fromkeys(_walk("", *({key: one.get(key) for key in kept} for one in (found, wanted)))))
             if said:
                 return ", ".join([*said[:_MOST], *(["and more"] if len(said) > _MOST else [])])
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (BadManifest, ValueError, KeyError, TypeError, AttributeError):
         pass
     return ""
 
