@@ -145,9 +145,10 @@ def t01_3_index_lists_a_tensor_in_the_wrong_shard(path: Path) -> None:
 
 
 @case(BadIndex, "model.embed_tokens.weight", "model-00001-of-00003.safetensors", "model-00003-of-00003.safetensors")
-def t01_3_one_tensor_in_two_shards(path: Path) -> None:
+def t01_3_one_tensor_in_two_shards_with_other_values(path: Path) -> None:
     sharded(path)
-    (path / "model-00003-of-00003.safetensors").write_bytes(safetensors_bytes(small_tensors()))
+    others = {name: tensor + 1 for name, tensor in small_tensors().items()}
+    (path / "model-00003-of-00003.safetensors").write_bytes(safetensors_bytes(others))
 
 
 @case(NotACheckpoint, "model-00002-of-00003.safetensors", "missing")
