@@ -21,8 +21,8 @@ COEFFICIENTS = (0.3, 0.5, 0.7, 1.0)
 POINTS = 11
 _TIES_DENSITY, _DARE_DENSITY = 0.2, 0.5
 #: What an audit grants a model: settings of a search, merges of the search part by part, those of each edit, gradients
-#: of the best of three starts of level 3 (16 left a trap standing that 60 took down), steps of level 5, rows that a
-#: training run of level 6 sees, steps of a block of level 7, rows of level 8.
+#: of the best of three starts of level 3, steps of level 5, rows that a training run of level 6 sees, steps of a block
+#: of level 7, rows of level 8.
 SEARCH_BUDGET, SMOOTH_EVALUATIONS, EDIT_EVALUATIONS = 16, 48, 2
 LEARN_STEPS, REBASIN_STEPS, RECOVER_SAMPLES, BLOCK_STEPS, DISTIL_SAMPLES = 60, 40, 1000, 40, 1000
 _SEARCH_PROTECTED = (1.0, 0.85, 0.7, 0.5, 0.3, 0.1)
